@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+package vendor.anion.allocator;
+
+/** What kind of file descriptor a heap's buffers are. */
+@VintfStability
+@Backing(type="int")
+enum Backing {
+    /** A sealed memfd: shared memory. */
+    MEMFD = 0,
+    /** An ashmem region (kernels before 5.18). */
+    ASHMEM = 1,
+    /** A dma-buf made from pool memory by /dev/udmabuf. */
+    UDMABUF = 2,
+    /** A dma-buf of one of the kernel's dma-heaps. */
+    DMA_HEAP = 3,
+    /** A dma-buf of the kernel's ion device. */
+    ION = 4,
+    /** A memfd of huge pages. */
+    HUGETLB = 5,
+}

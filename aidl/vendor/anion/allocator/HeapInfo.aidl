@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+package vendor.anion.allocator;
+
+import vendor.anion.allocator.Backing;
+import vendor.anion.allocator.HeapType;
+
+/** A configured heap. */
+@VintfStability
+parcelable HeapInfo {
+    /** 0 to 31, unique: the bit in AllocationRequest.heapIdMask, and the priority: higher ids are tried first. */
+    int id;
+    /** Unique name, at most 31 bytes. */
+    String name;
+    /** Other names the heap answers to. */
+    String[] aliases;
+    HeapType type;
+    Backing backing;
+    /** Whether allocations can come from it on this machine. */
+    boolean available;
+    /** Why not; empty if available. */
+    String unavailableReason;
+    /** Bytes the heap can hold at once; 0 if only the machine's memory limits it. */
+    long capacity;
+    /** Sizes are rounded up to a multiple of this many bytes. */
+    long granule;
+    /** Largest alignment in bytes that a request may ask for. */
+    long maxAlignment;
+    /** Bits of HeapFlags. */
+    int flags;
+    /** Position in the order heaps are tried in, from 0. */
+    int priority;
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+package vendor.anion.allocator;
+
+/** Counters of one heap since the service started. All of one heap's values are from the same instant. */
+@VintfStability
+parcelable HeapStats {
+    int heapId;
+    String heapName;
+    /** ION's num_of_buffers: buffers that exist, deferred frees included. */
+    long numOfBuffers;
+    /** ION's num_of_alloc_bytes: their bytes. Pooled memory is not counted. */
+    long numOfAllocBytes;
+    /** ION's alloc_bytes_wm: the highest numOfAllocBytes ever; never reset. */
+    long allocBytesWm;
+    /** Bytes held by clients. */
+    long liveBytes;
+    /** Bytes released by clients and waiting to be cleaned or returned. */
+    long deferredBytes;
+    /** Clean bytes kept ready for reuse; reclaimable. */
+    long pooledBytes;
+    /** Bytes the heap can hold at once; 0 if only the machine's memory limits it. */
+    long capacity;
+    /** Buffers handed out. */
+    long allocations;
+    /** Buffers whose last holder let go. */
+    long frees;
+    /** Allocations served from pooled memory. */
+    long recycled;
+    /** Requests refused for lack of memory, budget or descriptors. */
+    long failuresNoMemory;
+    /** Requests refused by the caller's quota. */
+    long failuresQuota;
+    /** Requests refused because the caller may not use the heap. */
+    long failuresNotPermitted;
+    /** Requests for what the heap can never give. */
+    long failuresUnsupported;
+    /** Requests the kernel failed unexpectedly. */
+    long failuresBackend;
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+package vendor.anion.allocator;
+
+/** Kind of heap, with ION's numbers (enum ion_heap_type). */
+@VintfStability
+@Backing(type="int")
+enum HeapType {
+    /** Ordinary memory, page by page. */
+    SYSTEM = 0,
+    /** Ordinary memory in one physical piece. */
+    SYSTEM_CONTIG = 1,
+    /** A fixed budget set aside for this heap. */
+    CARVEOUT = 2,
+    /** A fixed budget handed out in chunks of one size. */
+    CHUNK = 3,
+    /** The kernel's contiguous memory allocator (ION_HEAP_TYPE_DMA). */
+    DMA = 4,
+    /** An ordered list of other sources, or a heap only its vendor knows. */
+    CUSTOM = 5,
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+package vendor.anion.allocator;
+
+import vendor.anion.allocator.Allocation;
+import vendor.anion.allocator.AllocationRequest;
+import vendor.anion.allocator.BufferInfo;
+import vendor.anion.allocator.ClientUsage;
+import vendor.anion.allocator.Explanation;
+import vendor.anion.allocator.HeapInfo;
+import vendor.anion.allocator.HeapStats;
+
+/**
+ * ION's heaps as a service: buffers as file descriptors, zeroed, accounted to the caller's uid, and released
+ * when the last descriptor, in-flight copy and mapping is gone. No call is needed to free.
+ *
+ * The caller's identity is what the transport vouches for (binder's uid and pid, or the socket's peer
+ * credentials at connect time); nothing in a request can change it. "Privileged" below means uid 0, the
+ * service's own uid, or a uid whose policy in the configuration says so.
+ *
+ * Every failure is a service-specific error with a code of ErrorCode, except that a malformed parcel is
+ * refused by binder itself. Every list is bounded, so that no reply exceeds 512 KiB.
+ */
+@VintfStability
+interface IHeapAllocator {
+    /** Most buffers in one request. An RPC transport carries at most 64 descriptors in a message. */
+    const int MAX_COUNT = 64;
+    /** Longest label in bytes. */
+    const int MAX_NAME_BYTES = 31;
+    /** Most heap names in one request, and most heaps a service has. */
+    const int MAX_HEAPS = 32;
+    /** Most rows that getUsage returns. */
+    const int MAX_USAGE_ROWS = 1024;
+
+    /**
+     * All configured heaps, unavailable ones included, in the order they are tried: by descending id.
+     * Who may call: everyone.
+     */
+    HeapInfo[] listHeaps();
+
+    /**
+     * Allocates request.count buffers of request.size bytes from the first selected heap that can hold them all.
+     * Every byte of every buffer is zero. The caller owns the returned descriptors; they are close-on-exec, and
+     * their size never changes. The memory counts against the caller's uid until every copy of the descriptor and
+     * every mapping is gone, in whatever process.
+     *
+     * Who may call: everyone; a heap's configuration can limit it to some uids.
+     *
+     * ## Error conditions
+     * BAD_REQUEST: size <= 0; count outside 1..MAX_COUNT; a flag bit, access or alignment that is not defined;
+     *   a name that is too long or not printable; both or neither of heapIdMask and heapNames.
+     * UNKNOWN_HEAP: no heap matches.
+     * NOT_PERMITTED: the matching heaps are closed to the caller.
+     * UNSUPPORTED: no matching heap can ever give this (unavailable, alignment, dma-buf, larger than the heap).
+     * QUOTA_EXCEEDED: the caller's uid would exceed its bytes or buffers.
+     * NO_MEMORY: every matching heap is out of room, or the service is out of descriptors. As in ION, the
+     *   last heap tried decides between this and BACKEND.
+     * BACKEND: the kernel failed an operation unexpectedly.
+     * After any failure nothing is held and nothing is charged.
+     */
+    Allocation allocate(in AllocationRequest request);
+
+    /**
+     * Says what allocate would do, heap by heap, without touching memory or counters.
+     *
+     * Who may call: everyone. The verdicts are those for the caller's uid.
+     *
+     * ## Error conditions
+     * BAD_REQUEST: as for allocate. A request that names no existing heap is not an error here: the explanation says so.
+     */
+    Explanation explain(in AllocationRequest request);
+
+    /**
+     * Identifies a buffer by its descriptor. The identity is taken from the file behind the descriptor, so it
+     * cannot be forged and survives being passed on. The service closes its copy before it answers.
+     *
+     * Who may call: everyone who holds the descriptor.
+     *
+     * ## Error conditions
+     * NOT_OURS: the file is not a live buffer of this service.
+     */
+    BufferInfo describe(in ParcelFileDescriptor buffer);
+
+    /**
+     * Counters of every heap, in the order of listHeaps.
+     * Who may call: everyone.
+     */
+    HeapStats[] getStats();
+
+    /**
+     * What clients hold: for privileged callers every uid seen since the service started, most bytes first and
+     * at most MAX_USAGE_ROWS; for others their own uid alone.
+     * Who may call: everyone.
+     */
+    ClientUsage[] getUsage();
+
+    /**
+     * Gives memory that no client holds back to the kernel: deferred frees first, then pools.
+     *
+     * Who may call: privileged callers.
+     *
+     * @param heap  name or alias; empty for all heaps.
+     * @param bytes how much at least, if there is that much; 0 for everything.
+     * @return bytes given back; may exceed the request by part of one buffer.
+     *
+     * ## Error conditions
+     * NOT_PERMITTED: the caller is not privileged.
+     * UNKNOWN_HEAP: no heap has this name.
+     * BAD_REQUEST: bytes < 0.
+     */
+    long trim(in String heap, in long bytes);
+
+    /**
+     * Writes the text that dumpsys shows into a descriptor: the heaps in the format of ION's debugfs, then a
+     * table of live buffers. The service writes at most a few seconds, then gives up; it closes its copy.
+     *
+     * Who may call: everyone. The buffer table lists the caller's own buffers, for privileged callers all.
+     *
+     * @param output where to write: a pipe, file or socket open for writing. The caller keeps its own copy.
+     * @param args   "--json" for one JSON document, "--heap NAME" or "--uid N" to filter, "--help".
+     *
+     * ## Error conditions
+     * BAD_REQUEST: an argument that is not listed above.
+     * UNKNOWN_HEAP: --heap names no heap.
+     * BACKEND: writing failed or took too long.
+     */
+    void dumpTo(in ParcelFileDescriptor output, in String[] args);
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a configuration says once it is checked.
+
+use crate::units::{HeapId, HeapName, HeapType, Uid};
+
+/// Heaps and client policy.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// By descending id; ids, names and aliases are unique.
+    pub heaps: Vec<HeapSpec>,
+    /// Who may use how much.
+    pub policy: Policy,
+}
+
+/// One heap as configured.
+#[derive(Debug, Clone)]
+pub struct HeapSpec {
+    /// Bit in heap masks, and priority.
+    pub id: HeapId,
+    /// Unique name.
+    pub name: HeapName,
+    /// Other names it answers to, unique among all names.
+    pub aliases: Vec<HeapName>,
+    /// ION's kind.
+    pub kind: HeapType,
+    /// Where its memory comes from.
+    pub device: Device,
+    /// Bytes it may hold at once (page multiple), or `None` for no limit of its own. Always set for carveout and chunk.
+    pub size: Option<u64>,
+    /// Bytes: every buffer's size is a multiple of it and its memory starts at one. A power of two, at least a page.
+    pub alignment: u64,
+    /// Bytes of one chunk, set for chunk heaps alone: a power of two that divides `size`.
+    pub chunk_size: Option<u64>,
+    /// Whether CPU mappings are cached.
+    pub cached: bool,
+    /// ION_HEAP_FLAG_DEFER_FREE.
+    pub deferred_free: bool,
+    /// Page orders of the heap's pools, largest first; empty for no order pools.
+    pub pool_orders: Vec<u32>,
+    /// Most bytes kept in pools; `None` for the default.
+    pub pool_limit: Option<u64>,
+    /// The CPU must never map its buffers.
+    pub secure: bool,
+    /// uids that may allocate from it; `None` for everyone.
+    pub allow_uids: Option<Vec<Uid>>,
+    /// Set when the configuration alone already rules the heap out on any machine, with the reason.
+    pub unavailable: Option<String>,
+    /// Path of the node it was described by.
+    pub node: String,
+}
+
+/// Where a heap's memory comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Device {
+    /// The best that the machine offers.
+    Auto,
+    /// Sealed memfds.
+    Memfd,
+    /// The ashmem device.
+    Ashmem,
+    /// dma-bufs over own memory.
+    Udmabuf,
+    /// The kernel dma-heap of this name.
+    DmaHeap(HeapName),
+    /// The kernel ION heap of this name.
+    Ion(HeapName),
+}
+
+/// Limits of clients.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// For uids that no client policy names.
+    pub default: Quota,
+    /// In file order; a uid appears in at most one.
+    pub clients: Vec<ClientPolicy>,
+}
+
+/// Limits of one uid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quota {
+    /// Most bytes held at once; `None` for unlimited.
+    pub max_bytes: Option<u64>,
+    /// Most buffers held at once; `None` for unlimited.
+    pub max_buffers: Option<u64>,
+}
+
+/// Policy of some uids. Each uid has the quota and the reserves to itself.
+#[derive(Debug, Clone)]
+pub struct ClientPolicy {
+    /// Node name.
+    pub name: String,
+    /// Whom it is for.
+    pub uids: Vec<Uid>,
+    /// Their limits.
+    pub quota: Quota,
+    /// May see every client's usage and trim heaps.
+    pub privileged: bool,
+    /// Bytes of a heap that others cannot take, whether or not they are in use.
+    pub reserves: Vec<Reserve>,
+}
+
+/// Bytes of a heap kept for a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserve {
+    /// Name of a heap that has a `size`.
+    pub heap: HeapName,
+    /// Page multiple; all reserves of a heap together do not exceed its size.
+    pub bytes: u64,
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Anion: ION's heap model as an allocator service.
+//!
+//! The modules are floors, lowest first; each may use only those above it in this list (`tests/floors.rs`
+//! checks). Start reading at `allocator` once it makes sense that a *source* makes memory, a *heap* is a named
+//! policy over a source, and the *ledger* knows who holds what. `ARCHITECTURE.md` is the map.
+
+#![deny(unsafe_code)]
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+compile_error!("Anion needs Linux: memfd, leases and inotify");
+
+/// Checked numbers and names.
+pub mod units;
+
+/// Device trees to heap descriptions and client policy.
+pub mod config;
