@@ -1,1 +1,23 @@
-//! seam
+// SPDX-License-Identifier: Apache-2.0
+//! The one seam between Anion and its binder library.
+//!
+//! Everything that differs between `rsbinder` (cargo) and AOSP's `binder` (Soong) is in this crate: who calls,
+//! how a status is made and read, how a service is found, registered and served. The service, the command line
+//! and the conformance tests use these names and the generated AIDL types, and nothing else of binder.
+
+#![deny(unsafe_code)]
+
+mod caller;
+mod client;
+mod endpoint;
+mod error;
+
+pub use caller::{CallerIdentity, calling_identity};
+pub use client::{Connection, connect};
+pub use endpoint::{Endpoint, EndpointError, default_socket};
+pub use error::{ServiceError, service_error};
+
+pub use rsbinder::{BinderResult as Result, Interface, ParcelFileDescriptor, Status, Strong};
+
+/// Name that the service is registered under, on every transport.
+pub const SERVICE_NAME: &str = "vendor.anion.allocator.IHeapAllocator/default";

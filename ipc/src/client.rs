@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Finding the service.
+
+use crate::Endpoint;
+use rsbinder::rpc::FileDescriptorTransportMode;
+use rsbinder::{Client, FromIBinder, StatusCode, Strong, Uri};
+use std::io;
+use std::time::Duration;
+
+/// A service that does not answer for this long is taken for broken.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connected service. Dropping it, and every clone of the interface, closes the connection.
+pub struct Connection<I: FromIBinder + ?Sized> {
+    /// The service's interface.
+    pub service: Strong<I>,
+    _client: Client,
+}
+
+/// Connects to the service registered as `name`.
+///
+/// Calls made over one socket connection answer one after another; `connections` (at least 1) is how many a client
+/// with several threads opens. Kernel binder ignores it. All kernel connections of a process use one device.
+///
+/// # Errors
+/// `NotFound` or `ConnectionRefused` if nothing serves there, others as the system reports them. The message names
+/// the endpoint.
+pub fn connect<I: FromIBinder + ?Sized>(
+    endpoint: &Endpoint,
+    name: &str,
+    connections: u32,
+) -> io::Result<Connection<I>> {
+    let fail = |kind, why: String| io::Error::new(kind, format!("{endpoint}: {why}"));
+    let uri = match endpoint {
+        Endpoint::Socket(path) => Uri::parse(&format!("unix://{}?profile=android13plus", path.display())),
+        Endpoint::Binder(device) => Uri::parse(&format!("binder://?driver={}", device.display())),
+    }
+    .map_err(|error| fail(io::ErrorKind::InvalidInput, error.to_string()))?;
+    let client = Client::open_with(uri, |options, endpoint| {
+        if !endpoint.is_kernel() {
+            options.fd_mode = Some(FileDescriptorTransportMode::Unix);
+            options.outgoing_connections = Some(connections.max(1));
+            options.timeout = Some(REPLY_TIMEOUT);
+        }
+    })
+    .map_err(|code| {
+        let error =
+            open_error(endpoint).unwrap_or_else(|| io::Error::other(format!("cannot connect: {code:?}")));
+        fail(error.kind(), error.to_string())
+    })?;
+    match client.try_get(name) {
+        Ok(Some(service)) => Ok(Connection { service, _client: client }),
+        Ok(None) => Err(fail(io::ErrorKind::NotFound, format!("{name} is not registered"))),
+        Err(StatusCode::DeadObject) => {
+            Err(fail(io::ErrorKind::ConnectionRefused, "no service manager answers".to_owned()))
+        }
+        Err(code) => Err(fail(io::ErrorKind::Other, format!("looking up {name}: {code:?}"))),
+    }
+}
+
+/// Why the endpoint cannot be opened, in the system's own words: the library reports a bare status code.
+fn open_error(endpoint: &Endpoint) -> Option<io::Error> {
+    match endpoint {
+        Endpoint::Socket(path) => std::os::unix::net::UnixStream::connect(path).err(),
+        Endpoint::Binder(device) => std::fs::OpenOptions::new().read(true).write(true).open(device).err(),
+    }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where the service is.
+
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Where binder devices appear, in the order they are looked for.
+const BINDER_DEVICES: [&str; 2] = ["/dev/binderfs/binder", "/dev/binder"];
+
+/// A way to reach the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// RPC binder over the Unix socket at this path.
+    Socket(PathBuf),
+    /// Kernel binder through this device and its service manager.
+    Binder(PathBuf),
+}
+
+/// Why an endpoint could not be understood or chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointError(String);
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for EndpointError {}
+
+impl Endpoint {
+    /// Kernel binder through the machine's default device, if there is one.
+    pub fn default_binder() -> Option<Self> {
+        BINDER_DEVICES.iter().map(Path::new).find(|path| path.exists()).map(|path| Self::Binder(path.into()))
+    }
+}
+
+/// Reads `unix:PATH`, a path that starts with `/` or `.`, `binder` or `binder:DEVICE`.
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        if text == "binder" {
+            return Self::default_binder().ok_or_else(|| {
+                EndpointError(format!(
+                    "no binder device here: neither {} exists",
+                    BINDER_DEVICES.join(" nor ")
+                ))
+            });
+        }
+        match text.split_once(':') {
+            Some(("unix", path)) if !path.is_empty() => Ok(Self::Socket(path.into())),
+            Some(("binder", device)) if device.starts_with('/') => Ok(Self::Binder(device.into())),
+            _ if text.starts_with(['/', '.']) => Ok(Self::Socket(text.into())),
+            _ => Err(EndpointError(format!(
+                "endpoint is {text:?}, but it must be a socket path, unix:PATH, binder or binder:DEVICE"
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "unix:{}", path.display()),
+            Self::Binder(device) => write!(f, "binder:{}", device.display()),
+        }
+    }
+}
+
+/// The socket that a service started by this user serves: `/run/anion/allocator.sock` for root, else
+/// `anion/allocator.sock` in `$XDG_RUNTIME_DIR`.
+///
+/// # Errors
+/// If the user is not root and `XDG_RUNTIME_DIR` is not set.
+pub fn default_socket() -> Result<PathBuf, EndpointError> {
+    // The owner of this process's /proc entry is its effective user.
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0);
+    let directory = if is_root {
+        PathBuf::from("/run")
+    } else {
+        std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from).ok_or_else(
+            || {
+                EndpointError(
+                    "XDG_RUNTIME_DIR is not set; give the socket with --socket or ANION_SOCKET".into(),
+                )
+            },
+        )?
+    };
+    Ok(directory.join("anion/allocator.sock"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_schemes_are_told_apart() {
+        assert_eq!("/run/a.sock".parse(), Ok(Endpoint::Socket("/run/a.sock".into())));
+        assert_eq!("unix:a.sock".parse(), Ok(Endpoint::Socket("a.sock".into())));
+        assert_eq!("binder:/dev/vndbinder".parse(), Ok(Endpoint::Binder("/dev/vndbinder".into())));
+        for bad in ["", "unix:", "binder:", "binder:vnd", "tcp:1", "name"] {
+            assert!(bad.parse::<Endpoint>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn text_round_trips() {
+        for text in ["unix:/run/a.sock", "binder:/dev/vndbinder"] {
+            assert_eq!(text.parse::<Endpoint>().expect("valid").to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Service-specific errors: the one kind of failure that Anion's interface defines.
+
+use rsbinder::{ExceptionCode, Status};
+use std::fmt;
+
+/// A failure that the service reported, as opposed to one of the transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceError {
+    /// The interface's error code; never 0.
+    pub code: i32,
+    /// The service's explanation.
+    pub message: String,
+}
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ServiceError {}
+
+impl ServiceError {
+    /// What `status` says if it is a service-specific error; `None` if the transport failed instead.
+    pub fn of(status: &Status) -> Option<Self> {
+        (status.exception_code() == ExceptionCode::ServiceSpecific).then(|| Self {
+            code: status.service_specific_error(),
+            message: status.message().unwrap_or_default().to_owned(),
+        })
+    }
+}
+
+/// A status that carries `code` and `message` to the client. `code` must not be 0: careless clients read that as
+/// success.
+pub fn service_error(code: i32, message: &str) -> Status {
+    debug_assert_ne!(code, 0, "a service-specific error is never 0");
+    Status::new_service_specific_error(code, Some(message.to_owned()))
+}
