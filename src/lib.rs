@@ -13,5 +13,8 @@ compile_error!("Anion needs Linux: memfd, leases and inotify");
 /// Checked numbers and names.
 pub mod units;
 
+/// The kernel: the only floor with `unsafe`.
+pub mod sys;
+
 /// Device trees to heap descriptions and client policy.
 pub mod config;
