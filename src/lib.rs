@@ -18,3 +18,6 @@ pub mod sys;
 
 /// Device trees to heap descriptions and client policy.
 pub mod config;
+
+/// Who holds what, and what is still free.
+pub mod ledger;
