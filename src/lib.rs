@@ -30,3 +30,6 @@ pub mod heap;
 
 /// The use cases. Read this to understand Anion.
 pub mod allocator;
+
+/// The AIDL interface over the use cases.
+pub mod service;
