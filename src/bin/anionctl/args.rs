@@ -34,7 +34,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = "Global options")]
     socket: Option<PathBuf>,
 
-    /// Reach the service over kernel binder, through DEVICE or the machine's default device
+    /// Reach the service over kernel binder [default device: the machine's]
     #[arg(
         long,
         global = true,
@@ -50,7 +50,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
 
-    /// Log to standard error what is done; twice for everything
+    /// Log to standard error; -vv logs everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub(crate) verbose: u8,
 }
@@ -67,7 +67,7 @@ pub(crate) enum Command {
     /// Show the counters of every heap
     #[command(after_long_help = help::STATS)]
     Stats,
-    /// Show what clients hold: all of them to privileged callers, the caller's own uid to others
+    /// Show what clients hold, as far as the caller may know
     #[command(after_long_help = help::USAGE)]
     Usage,
     /// Identify buffers by inherited file descriptors
@@ -76,7 +76,7 @@ pub(crate) enum Command {
     /// Say what alloc would do, heap by heap, without doing it
     #[command(after_long_help = help::EXPLAIN)]
     Explain(RequestArgs),
-    /// Print the service's own report: heaps as ION's debugfs showed them, and a table of buffers
+    /// Print the service's own report, as dumpsys shows it
     #[command(after_long_help = help::DUMP)]
     Dump(DumpArgs),
     /// Give memory that no client holds back to the kernel (privileged)
@@ -91,7 +91,7 @@ pub(crate) enum Command {
         /// The shell to complete in
         shell: clap_complete::Shell,
     },
-    /// Print the manual page of anionctl, or of one of its commands, as troff
+    /// Print a manual page as troff
     #[command(after_long_help = help::MAN)]
     Man {
         /// The command to describe

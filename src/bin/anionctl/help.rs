@@ -7,8 +7,9 @@ use clap::CommandFactory;
 
 /// After `-h`.
 pub(crate) const SHORT: &str = "\
-Exit status: 0 done, 1 refused by the service, 2 usage, 3 service not reachable, 4 a check failed, 5 local failure.
-See --help for how the service is found, JSON and examples, and anionctl COMMAND --help for each command.";
+Exit status: 0 done, 1 refused by the service, 2 usage, 3 not reachable,
+4 a check failed, 5 local failure. --help tells how the service is found, and
+more; anionctl COMMAND --help has JSON keys and examples.";
 
 /// After `--help`.
 pub(crate) const LONG: &str = "\
@@ -97,6 +98,8 @@ JSON:
 
 /// After `usage --help`.
 pub(crate) const USAGE: &str = "\
+Privileged callers see every uid, others their own alone.
+
 JSON:
   {\"usage\": [{\"uid\", \"policy\", \"bytes\", \"buffers\", \"peak_bytes\",
     \"quota_bytes\", \"quota_buffers\"}]}";
@@ -131,8 +134,9 @@ Examples:
 
 /// After `dump --help`.
 pub(crate) const DUMP: &str = "\
-The buffer table has the caller's own buffers, for privileged callers all. With
---json the service's own JSON document is printed as it is.";
+The heaps in the format of ION's debugfs, then a table of live buffers.
+The table has the caller's own buffers, for privileged callers all. With --json
+the service's own JSON document is printed as it is.";
 
 /// After `trim --help`.
 pub(crate) const TRIM: &str = "\

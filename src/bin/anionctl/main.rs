@@ -89,8 +89,11 @@ fn report_usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.render().to_string();
-    let text = text.strip_prefix("error: ").unwrap_or(&text);
-    let _ = writeln!(io::stderr(), "anionctl: {}", text.trim_end());
+    let text = match text.strip_prefix("error: ") {
+        Some(message) => format!("anionctl: {message}"),
+        None => text,
+    };
+    let _ = writeln!(io::stderr(), "{}", text.trim_end());
     ExitCode::from(failure::USAGE)
 }
 
