@@ -7,6 +7,9 @@ pub(crate) mod args;
 /// Where messages go.
 pub(crate) mod logging;
 
+/// Which heaps are served.
+pub(crate) mod configuration;
+
 /// Signals, descriptor limit, panics: what holds for the whole process.
 pub(crate) mod process;
 
