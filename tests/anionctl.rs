@@ -3,101 +3,22 @@
 
 mod common;
 
+use common::anionctl::{ANIONCTL, Holder, anionctl, client, held, json, stderr, stdout, text};
 use common::{Daemon, eventually};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 
-const ANIONCTL: &str = env!("CARGO_BIN_EXE_anionctl");
 const MIB: i64 = 1 << 20;
 
 /// Exit codes, as `anionctl --help` promises them.
 const REFUSED: i32 = 1;
 const USAGE: i32 = 2;
 const UNREACHABLE: i32 = 3;
-
-/// `anionctl` without a service to talk to.
-fn anionctl() -> assert_cmd::Command {
-    let mut command = assert_cmd::Command::new(ANIONCTL);
-    command.env_remove("ANION_SOCKET").env_remove("ANION_FDS").timeout(common::DEADLINE);
-    command
-}
-
-/// `anionctl` that talks to `daemon`.
-fn client(daemon: &Daemon) -> assert_cmd::Command {
-    let mut command = anionctl();
-    command.arg("--socket").arg(daemon.socket());
-    command
-}
-
-/// What a command that succeeds prints.
-fn text(daemon: &Daemon, args: &[&str]) -> String {
-    stdout(client(daemon).args(args).assert().success())
-}
-
-/// The JSON document that a command which succeeds prints.
-fn json(daemon: &Daemon, args: &[&str]) -> Value {
-    serde_json::from_str(&text(daemon, &[&["--json"], args].concat())).expect("one JSON document")
-}
-
-fn stdout(assert: assert_cmd::assert::Assert) -> String {
-    String::from_utf8(assert.get_output().stdout.clone()).expect("text")
-}
-
-fn stderr(assert: assert_cmd::assert::Assert) -> String {
-    String::from_utf8(assert.get_output().stderr.clone()).expect("text")
-}
-
-/// Bytes and buffers that all clients hold together.
-fn held(daemon: &Daemon) -> (i64, i64) {
-    let usage = json(daemon, &["usage"]);
-    let rows = usage["usage"].as_array().expect("rows").iter();
-    let sum = |key: &str| rows.clone().map(|row| row[key].as_i64().expect("a number")).sum();
-    (sum("bytes"), sum("buffers"))
-}
-
-/// `anionctl alloc` that keeps its buffers in the background, killed when dropped.
-struct Holder(Child);
-
-impl Holder {
-    /// Returns once the buffers are held, with the report.
-    fn start(daemon: &Daemon, args: &[&str]) -> (Self, Value) {
-        let mut child = Command::new(ANIONCTL)
-            .arg("--socket")
-            .arg(daemon.socket())
-            .args(["--json", "alloc", "--hold", "1h"])
-            .args(args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("anionctl starts");
-        let output = child.stdout.take().expect("a pipe");
-        let report = serde_json::Deserializer::from_reader(output).into_iter().next();
-        (Self(child), report.expect("a report").expect("JSON"))
-    }
-
-    fn end_with(mut self, signal: Signal) -> ExitStatus {
-        kill(Pid::from_raw(self.0.id().cast_signed()), signal).expect("it runs");
-        let mut status = None;
-        eventually("the holder ends", || {
-            status = self.0.try_wait().expect("a child");
-            status.is_some()
-        });
-        status.expect("it ended")
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 #[test]
 fn heaps_are_listed_by_descending_id() {

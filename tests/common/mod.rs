@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "every test program uses another part")]
 
+pub(crate) mod anionctl;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
