@@ -148,6 +148,34 @@ fn describe_names_the_original_owner_of_an_inherited_buffer() {
 }
 
 #[test]
+fn a_buffer_that_was_passed_on_outlives_its_owner_and_still_names_it() {
+    let daemon = Daemon::start(&[]);
+    // The shell that allocated ends at once. Its child waits until it has another parent, then describes what it
+    // was left with.
+    let heir = format!(
+        "while [ \"$(cut -d' ' -f4 /proc/$$/stat)\" = $0 ]; do :; done; '{ANIONCTL}' --socket '{0}' --json describe; \
+         '{ANIONCTL}' --socket '{0}' --json usage",
+        daemon.socket().display()
+    );
+    let script = "echo $$; sh -c \"$HEIR\" $$ &";
+    let output = stdout(
+        client(&daemon)
+            .env("HEIR", heir)
+            .args(["alloc", "--size", "1M", "--exec", "sh", "-c", script])
+            .assert()
+            .success(),
+    );
+    let (owner, documents) = output.split_once('\n').expect("two parts");
+    let documents: Vec<Value> = serde_json::Deserializer::from_str(documents)
+        .into_iter()
+        .map(|document| document.expect("JSON"))
+        .collect();
+    assert_eq!(documents[0]["buffers"][0]["owner_pid"].to_string(), owner);
+    assert_eq!(documents[1]["usage"][0]["bytes"], MIB);
+    eventually("nothing is held", || held(&daemon) == (0, 0));
+}
+
+#[test]
 fn describe_refuses_what_the_service_did_not_make() {
     let daemon = Daemon::start(&[]);
     let assert = client(&daemon).args(["describe", "--fd", "0"]).assert().code(REFUSED);
