@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 const MIB: i64 = 1 << 20;
 
@@ -325,18 +325,19 @@ fn watch_ends_cleanly_with_a_signal() {
     assert!(status.success(), "{status}");
 }
 
+/// Runs `anionctl list` with this as its standard output.
+fn list_into(daemon: &Daemon, stdout: impl Into<Stdio>) -> Output {
+    let mut command = Command::new(ANIONCTL);
+    command.arg("--socket").arg(daemon.socket()).arg("list").stdout(stdout).stderr(Stdio::piped());
+    command.output().expect("anionctl runs")
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let daemon = Daemon::start(&[]);
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    let output = Command::new(ANIONCTL)
-        .arg("--socket")
-        .arg(daemon.socket())
-        .arg("list")
-        .stdout(writer)
-        .output()
-        .expect("anionctl runs");
+    let output = list_into(&daemon, writer);
     assert!(output.status.success(), "{}", output.status);
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
@@ -345,14 +346,7 @@ fn a_reader_that_goes_away_is_no_error() {
 fn output_that_cannot_be_written_is_an_error() {
     let daemon = Daemon::start(&[]);
     let full = File::options().write(true).open("/dev/full").expect("/dev/full");
-    let output = Command::new(ANIONCTL)
-        .arg("--socket")
-        .arg(daemon.socket())
-        .arg("list")
-        .stdout(full)
-        .stderr(Stdio::piped())
-        .output()
-        .expect("anionctl runs");
+    let output = list_into(&daemon, full);
     assert_eq!(output.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write"));
 }
