@@ -14,7 +14,7 @@
 //! Only six bytes per frame cross the socket: the pixels stay where they are. Neither process frees anything. When
 //! both have let go of the buffers, the kernel tells the service, and the account of this user returns to what it was.
 //!
-//! Run it with a service at hand: `cargo run --example camera_pipeline -- --socket /run/anion/allocator.sock`.
+//! Run it with a service at hand: `cargo run --release --example camera_pipeline -- --socket /run/anion/allocator.sock`.
 //! It exits with 1 if a single byte is wrong, or if the memory does not come back.
 
 #![forbid(unsafe_code)]
