@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getegid, geteuid};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -382,4 +382,54 @@ fn nothing_wakes_up_while_nobody_talks() {
     let client = place.connect().expect("connected");
     client.service.listHeaps().expect("answered");
     idle("with a silent client");
+}
+
+#[test]
+fn a_second_signal_ends_a_stop_that_waits() {
+    use std::os::unix::process::ExitStatusExt;
+    let place = Place::new();
+    let daemon = place.start(&[]);
+    // A client in its handshake holds the stop up for half a second.
+    let _silent = place.stream();
+    eventually("it is accepted", || (daemon.switches().len() > 3).then_some(()));
+    kill(daemon.pid(), Signal::SIGTERM).expect("sent");
+    assert!(place.notification().contains("STOPPING=1"));
+    let (status, took) = daemon.stop(Signal::SIGTERM);
+    assert_eq!(status.signal(), Some(Signal::SIGTERM as i32), "{status} after {took:?}");
+}
+
+#[test]
+fn a_long_message_ends_its_connection_before_it_is_read() {
+    const CLIENT_HEADER: [u8; 16] = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let place = Place::new();
+    let _daemon = place.start(&[]);
+    // One session each: RPC binder's connection header, the client's greeting, and a message's header.
+    let connection_after = |body_bytes: u32| {
+        let mut stream = place.stream();
+        let mut message = [0; 16];
+        message[4..8].copy_from_slice(&body_bytes.to_le_bytes());
+        for part in [&CLIENT_HEADER[..], b"cci\0\0\0\0\0", &message] {
+            stream.write_all(part).expect("sent");
+        }
+        stream.set_read_timeout(Some(Duration::from_millis(500))).expect("set");
+        stream.read_to_end(&mut Vec::new()).map_err(|error| error.kind())
+    };
+    assert_eq!(connection_after(600 * 1024), Err(io::ErrorKind::WouldBlock), "it waits for the message");
+    assert!(connection_after(600 * 1024 + 1).is_ok(), "it hangs up");
+    place.connect().expect("connected").service.listHeaps().expect("others are served");
+}
+
+#[test]
+fn lines_to_the_journal_carry_priorities() {
+    let place = Place::new();
+    let mut command = place.daemon(&[]);
+    let log = fs::metadata(place.directory.path().join("log")).expect("the daemon's standard error");
+    command.env("JOURNAL_STREAM", format!("{}:{}", log.dev(), log.ino()));
+    let daemon = place.start_command(&mut command);
+    daemon.stop(Signal::SIGTERM);
+    let logged = place.logged();
+    assert!(
+        logged.contains("<6>Serving at unix:") && logged.lines().all(|line| line.starts_with('<')),
+        "{logged}"
+    );
 }
