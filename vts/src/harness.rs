@@ -110,7 +110,7 @@ impl Fixture {
     /// Usable heaps whose buffers the CPU can map.
     ///
     /// # Errors
-    /// [`Inapplicable`] if there is none.
+    /// [`Inapplicable`](crate::outcome::Inapplicable) if there is none.
     pub(crate) fn mappable(&self) -> Result<Vec<&HeapInfo>> {
         let heaps: Vec<_> = self.usable().filter(|heap| heap.flags & HeapFlags::SECURE.0 == 0).collect();
         if heaps.is_empty() {
@@ -123,7 +123,7 @@ impl Fixture {
     /// A mappable heap with small granules and room for tests with many buffers.
     ///
     /// # Errors
-    /// [`Inapplicable`] if there is none.
+    /// [`Inapplicable`](crate::outcome::Inapplicable) if there is none.
     pub(crate) fn roomy(&self) -> Result<&HeapInfo> {
         let fits =
             |heap: &&&HeapInfo| heap.granule <= 64 << 10 && (heap.capacity == 0 || heap.capacity >= 64 << 20);
@@ -137,7 +137,7 @@ impl Fixture {
     /// Makes sure that the uid's quota allows this much at once.
     ///
     /// # Errors
-    /// [`Inapplicable`] if it does not.
+    /// [`Inapplicable`](crate::outcome::Inapplicable) if it does not.
     pub(crate) fn require_quota(&self, buffers: i64, bytes: i64) -> Result<()> {
         let usage = self.usage()?;
         if usage.quotaBytes != 0 && usage.quotaBytes < bytes {
@@ -155,7 +155,7 @@ impl Fixture {
     /// Allocates, and checks that the reply has what was asked for.
     ///
     /// # Errors
-    /// What the service or the transport reports; [`Inapplicable`] if the request alone exceeds the uid's quota.
+    /// What the service or the transport reports; [`Inapplicable`](crate::outcome::Inapplicable) if the request alone exceeds the uid's quota.
     pub(crate) fn allocate(&self, request: &AllocationRequest) -> Result<Vec<Held>> {
         let allocation = match self.service.allocate(request) {
             Ok(allocation) => allocation,

@@ -37,7 +37,7 @@ const NOTHING_TESTED: u8 = 2;
 #[command(name = "anion-vts", version)]
 struct Options {
     /// Service to test: unix:PATH, binder, or binder:DEVICE; repeat it for more
-    #[arg(long = "endpoint", env = "ANION_VTS_ENDPOINTS", value_delimiter = ',', required = true)]
+    #[arg(long = "endpoint", value_name = "ENDPOINT", env = "ANION_VTS_ENDPOINTS", value_delimiter = ',')]
     endpoints: Vec<Endpoint>,
     #[command(flatten)]
     harness: Arguments,
@@ -61,6 +61,9 @@ fn exit_code(result: Result<ExitCode>) -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<ExitCode> {
+    if options.endpoints.is_empty() {
+        bail!("no endpoint to test: give --endpoint unix:PATH or --endpoint binder, or set ANION_VTS_ENDPOINTS");
+    }
     raise_descriptor_limit()?;
     let mut trials = Vec::new();
     for (index, endpoint) in options.endpoints.iter().enumerate() {

@@ -13,7 +13,7 @@ use std::os::unix::fs::MetadataExt;
 tests![
     Shared batch_of_64_comes_from_one_heap,
     Shared buffers_of_a_batch_are_distinct,
-    Shared batch_beyond_the_heap_is_unsupported,
+    Shared batch_beyond_the_heap_is_refused,
     Quiet failed_batch_charges_nothing,
     Shared thousand_allocations_never_repeat_an_id,
 ];
@@ -48,7 +48,7 @@ fn buffers_of_a_batch_are_distinct(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-fn batch_beyond_the_heap_is_unsupported(fixture: &Fixture) -> Result<()> {
+fn batch_beyond_the_heap_is_refused(fixture: &Fixture) -> Result<()> {
     let Some(heap) = fixture.usable().find(|heap| heap.capacity > 0) else {
         return inapplicable("no usable heap has a limit of its own");
     };
@@ -56,14 +56,14 @@ fn batch_beyond_the_heap_is_unsupported(fixture: &Fixture) -> Result<()> {
     let size = heap.capacity / 2 + 1;
     fixture.require_quota(2, heap.capacity + 2 * heap.granule)?;
     let request = AllocationRequest { count: 2, ..from_heap(heap.id, size) };
-    fixture.refused(&request, &[ErrorCode::UNSUPPORTED])?;
+    fixture.refused(&request, &[ErrorCode::NO_MEMORY])?;
     Ok(())
 }
 
 fn failed_batch_charges_nothing(fixture: &Fixture) -> Result<()> {
     let held = fixture.allocate_one(&from_any(1))?;
     let before = (i64::try_from(held.size)?, 1);
-    let codes = [ErrorCode::UNSUPPORTED, ErrorCode::NO_MEMORY, ErrorCode::QUOTA_EXCEEDED];
+    let codes = [ErrorCode::NO_MEMORY, ErrorCode::QUOTA_EXCEEDED];
     for heap in fixture.usable() {
         // All 64 together never fit.
         let size = if heap.capacity == 0 { 1 << 56 } else { heap.capacity / 64 + heap.granule };

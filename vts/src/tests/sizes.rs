@@ -11,7 +11,7 @@ tests![
     Shared size_is_rounded_up_to_the_granule,
     Shared size_that_is_not_positive_is_refused,
     Shared size_beyond_the_machine_is_refused,
-    Shared size_beyond_the_heap_is_unsupported,
+    Shared size_beyond_the_heap_is_refused_with_its_capacity,
     Shared count_outside_1_to_64_is_refused,
     Shared undefined_flag_is_refused,
     Shared undefined_access_is_refused,
@@ -63,7 +63,7 @@ fn size_that_is_not_positive_is_refused(fixture: &Fixture) -> Result<()> {
 
 /// No machine has this much, so every heap must refuse, whatever a sparse file could pretend.
 fn size_beyond_the_machine_is_refused(fixture: &Fixture) -> Result<()> {
-    let codes = [ErrorCode::UNSUPPORTED, ErrorCode::NO_MEMORY, ErrorCode::QUOTA_EXCEEDED];
+    let codes = [ErrorCode::NO_MEMORY, ErrorCode::QUOTA_EXCEEDED];
     for size in [1 << 56, 1 << 62, i64::MAX - 4095, i64::MAX - 1, i64::MAX] {
         for count in [1, interface::MAX_COUNT] {
             fixture.refused(&AllocationRequest { count, ..from_any(size) }, &codes)?;
@@ -75,11 +75,12 @@ fn size_beyond_the_machine_is_refused(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-fn size_beyond_the_heap_is_unsupported(fixture: &Fixture) -> Result<()> {
+/// As in ION: the heap has no room for it, now or ever.
+fn size_beyond_the_heap_is_refused_with_its_capacity(fixture: &Fixture) -> Result<()> {
     let limited: Vec<_> = fixture.usable().filter(|heap| heap.capacity > 0).collect();
     for heap in &limited {
         let size = heap.capacity + 1;
-        let message = fixture.refused(&from_heap(heap.id, size), &[ErrorCode::UNSUPPORTED])?.message;
+        let message = fixture.refused(&from_heap(heap.id, size), &[ErrorCode::NO_MEMORY])?.message;
         for part in [heap.name.clone(), heap.capacity.to_string()] {
             ensure!(message.contains(&part), "the message does not contain {part}: {message}");
         }
