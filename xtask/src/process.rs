@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Running other programs and reading what they say.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::tally::Tally;
+
+/// The checkout this task runner was built from.
+pub(crate) fn workspace_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// The cargo that started this program, in the checkout's root.
+///
+/// What `cargo run` tells a program about its own package is taken out of the environment, so that no build
+/// script sees the task runner's values.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace_root()).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let about_us = name.to_str().is_some_and(|name| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix))
+        });
+        if about_us {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// How a person would type `command`.
+pub(crate) fn line_of(command: &Command) -> String {
+    let quoted = |word: &OsStr| {
+        let word = word.to_string_lossy();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@%".contains(c);
+        if !word.is_empty() && word.chars().all(plain) {
+            word.into_owned()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    let program = Path::new(command.get_program());
+    let name = program.file_name().filter(|name| *name == "cargo").unwrap_or(program.as_os_str());
+    std::iter::once(quoted(name)).chain(command.get_args().map(quoted)).collect::<Vec<_>>().join(" ")
+}
+
+/// Runs `command` with its output passed through.
+///
+/// # Errors
+/// If it cannot be started or does not exit with 0.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let line = line_of(command);
+    let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
+    ensure!(status.success(), "`{line}` failed: {status}");
+    Ok(())
+}
+
+/// Runs `command` and returns what it wrote to its standard output.
+///
+/// # Errors
+/// If it cannot be started, does not exit with 0 or writes something that is not UTF-8.
+pub(crate) fn output_of(command: &mut Command) -> Result<String> {
+    let line = line_of(command);
+    let output =
+        command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start `{line}`"))?;
+    ensure!(output.status.success(), "`{line}` failed: {}", output.status);
+    String::from_utf8(output.stdout).with_context(|| format!("`{line}` wrote something that is not UTF-8"))
+}
+
+/// Runs a test runner with its output passed through and counts the tests that it reports.
+///
+/// # Errors
+/// If it cannot be started. What the tests did is told by the status and the counts.
+pub(crate) fn count_tests(command: &mut Command) -> Result<(ExitStatus, Tally)> {
+    let line = line_of(command);
+    let (reader, writer) = io::pipe().context("no pipe")?;
+    let mut child = command
+        .stdout(writer.try_clone().context("no pipe")?)
+        .stderr(writer)
+        .spawn()
+        .with_context(|| format!("cannot start `{line}`"))?;
+    // The command keeps the writing ends that were given to it: without this the pipe would never end.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut tally = Tally::default();
+    for text in lossy_lines(reader) {
+        let text = text.with_context(|| format!("cannot read the output of `{line}`"))?;
+        println!("{text}");
+        if let Some(more) = Tally::from_line(&text) {
+            tally += more;
+        }
+    }
+    Ok((child.wait().with_context(|| format!("cannot wait for `{line}`"))?, tally))
+}
+
+/// The lines of `reader` without their line ends; bytes that are not UTF-8 are replaced.
+pub(crate) fn lossy_lines(reader: impl io::Read) -> impl Iterator<Item = io::Result<String>> {
+    BufReader::new(reader)
+        .split(b'\n')
+        .map(|line| line.map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches('\r').to_owned()))
+}
+
+/// The path of `program` in `PATH`.
+pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
+}
+
+/// A command that is asked to stop when this program dies, in whatever way.
+pub(crate) fn leashed(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "--"]).arg(program);
+    command
+}
+
+/// `PATH` with `directory` in front.
+pub(crate) fn path_with(directory: &Path) -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::iter::once(directory.to_owned()).chain(std::env::split_paths(&path));
+    std::env::join_paths(all).unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_shown_as_typed() {
+        let mut command = Command::new("/opt/toolchain/bin/cargo");
+        command.args(["nextest", "run", "-E", "test(boards)", "it's", ""]);
+        assert_eq!(line_of(&command), r"cargo nextest run -E 'test(boards)' 'it'\''s' ''");
+    }
+
+    #[test]
+    fn tests_are_counted_over_both_streams() {
+        let script = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'
+            echo '     Summary [   0.2s] 3 tests run: 2 passed, 1 failed, 0 skipped' >&2; exit 3";
+        let (status, tally) = count_tests(Command::new("sh").args(["-c", script])).expect("sh runs");
+        assert_eq!(status.code(), Some(3));
+        assert_eq!(tally, Tally { passed: 4, failed: 1 });
+    }
+}

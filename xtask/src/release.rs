@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The release programs that the black-box tests run.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::process::{cargo, output_of};
+
+/// Where the release programs are.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    pub(crate) aniond: PathBuf,
+    pub(crate) anionctl: PathBuf,
+    pub(crate) vts: PathBuf,
+}
+
+impl Programs {
+    pub(crate) fn all(self) -> Vec<PathBuf> {
+        vec![self.aniond, self.anionctl, self.vts]
+    }
+}
+
+/// Builds the service, its command line and the conformance suite; what is up to date is not built again.
+///
+/// # Errors
+/// If the build fails, or does not make one of the programs.
+pub(crate) fn build() -> Result<Programs> {
+    println!("building the release programs");
+    let mut command = cargo();
+    command
+        .args(["build", "--release", "--bins", "--package", "anion", "--package", "anion-vts"])
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit());
+    let messages = output_of(&mut command)?;
+    let find = |name: &str| {
+        executable(&messages, name)
+            .with_context(|| format!("cargo made no program {name} in the release build"))
+    };
+    Ok(Programs { aniond: find("aniond")?, anionctl: find("anionctl")?, vts: find("anion-vts")? })
+}
+
+/// The path of a program in what cargo says with `--message-format=json`.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    messages.lines().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let is_wanted = message["reason"] == "compiler-artifact" && message["target"]["name"] == name;
+        message["executable"].as_str().filter(|_| is_wanted).map(PathBuf::from)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_in_cargos_messages() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"aniond"},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"aniond"},"executable":"/t/release/aniond"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executable(messages, "aniond"), Some("/t/release/aniond".into()));
+        assert_eq!(executable(messages, "anionctl"), None);
+    }
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Counts of tests, read from what test runners print last.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+/// How many tests passed and failed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+}
+
+impl Tally {
+    /// The count of one check that passed or failed.
+    pub(crate) fn one(passed: bool) -> Self {
+        Self { passed: passed.into(), failed: (!passed).into() }
+    }
+
+    /// Whether tests ran and none failed.
+    pub(crate) fn is_success(self) -> bool {
+        self.passed > 0 && self.failed == 0
+    }
+
+    /// Reads the closing line of libtest, libtest-mimic or cargo-nextest; `None` for any other line.
+    pub(crate) fn from_line(line: &str) -> Option<Self> {
+        let line = without_colour(line);
+        libtest(line.trim()).or_else(|| nextest(line.trim()))
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)
+    }
+}
+
+/// `test result: ok. 12 passed; 0 failed; 3 ignored; …`
+fn libtest(line: &str) -> Option<Tally> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let count = |what: &str| counts.split("; ").find_map(|part| part.strip_suffix(what)?.parse().ok());
+    Some(Tally { passed: count(" passed")?, failed: count(" failed")? })
+}
+
+/// `Summary [   0.2s] 5 tests run: 3 passed (1 slow), 1 failed, 1 timed out, 0 skipped`
+fn nextest(line: &str) -> Option<Tally> {
+    let (head, counts) = line.strip_prefix("Summary [")?.split_once("] ")?.1.split_once(" run: ")?;
+    // A run that was cut short says `3/5 tests`: the tests that did not get to run count as failed.
+    let run: u64 = head.split([' ', '/']).filter_map(|word| word.parse().ok()).max()?;
+    let passed = counts
+        .split(", ")
+        .find_map(|part| part.split_once(" passed").map(|(number, _)| number))
+        .map_or(Some(0), |number| number.parse().ok())?;
+    Some(Tally { passed, failed: run.checked_sub(passed)? })
+}
+
+/// `line` without terminal escape sequences of the form `ESC [ … letter`.
+fn without_colour(line: &str) -> String {
+    let mut pieces = line.split("\u{1b}[");
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let end = piece.find(|c: char| c.is_ascii_alphabetic()).map_or(piece.len(), |at| at + 1);
+        plain.push_str(&piece[end..]);
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(passed: u64, failed: u64) -> Option<Tally> {
+        Some(Tally { passed, failed })
+    }
+
+    #[test]
+    fn closing_lines_of_libtest_are_counted() {
+        let ok =
+            "test result: ok. 12 passed; 0 failed; 3 ignored; 0 measured; 0 filtered out; finished in 0.1s";
+        assert_eq!(Tally::from_line(ok), tally(12, 0));
+        assert_eq!(Tally::from_line("test result: FAILED. 2 passed; 5 failed; 0 ignored"), tally(2, 5));
+        assert_eq!(Tally::from_line("test result: \u{1b}[32mok\u{1b}[0m. 1 passed; 0 failed"), tally(1, 0));
+    }
+
+    #[test]
+    fn closing_lines_of_nextest_are_counted() {
+        for (line, expected) in [
+            ("     Summary [   0.015s] 1 test run: 1 passed, 0 skipped", tally(1, 0)),
+            (
+                "Summary [   0.2s] 5 tests run: 3 passed (1 slow), 1 failed, 1 timed out, 2 skipped",
+                tally(3, 2),
+            ),
+            ("Summary [   0.2s] 2/9 tests run: 1 passed, 1 failed, 0 skipped", tally(1, 8)),
+            ("Summary [   0.2s] 2 tests run: 2 failed, 0 skipped", tally(0, 2)),
+            (
+                "\u{1b}[31;1m     Summary\u{1b}[0m [   0.2s] \u{1b}[1m4\u{1b}[0m tests run: \u{1b}[1m4\u{1b}[0m \u{1b}[32;1mpassed\u{1b}[0m, 0 skipped",
+                tally(4, 0),
+            ),
+        ] {
+            assert_eq!(Tally::from_line(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn other_lines_are_not_counted() {
+        for line in ["", "running 3 tests", "test a::b ... ok", "Summary [", "test result: ok.", "3 passed"] {
+            assert_eq!(Tally::from_line(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_run_is_no_success() {
+        assert!(!Tally::default().is_success());
+        assert!(Tally::one(true).is_success());
+        assert!(!Tally { passed: 3, failed: 1 }.is_success());
+    }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The programs that the tasks need, and where they come from: Debian's packages or crates built into a cache.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::geteuid;
+
+use crate::process::{cargo, find_program, run};
+
+/// A program and the Debian package that has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tool {
+    pub(crate) program: &'static str,
+    pub(crate) package: &'static str,
+}
+
+/// A crate whose programs are built once into the cache.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CrateTool {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) programs: &'static [&'static str],
+}
+
+/// The service manager for kernel binder outside Android, and its command line.
+pub(crate) const RSBINDER_TOOLS: CrateTool =
+    CrateTool { name: "rsbinder-tools", version: "0.12.0", programs: &["rsb_hub", "rsb_service"] };
+
+/// The test runner. Any version that is installed already does as well.
+pub(crate) const NEXTEST: CrateTool =
+    CrateTool { name: "cargo-nextest", version: "0.9.143", programs: &["cargo-nextest"] };
+
+/// The directory for what is downloaded or built once, outside the tree: `$ANION_CACHE`, else
+/// `$XDG_CACHE_HOME/anion`, else `~/.cache/anion`. It is created.
+///
+/// # Errors
+/// If none of the variables is set or the directory cannot be created.
+pub(crate) fn cache_dir() -> Result<PathBuf> {
+    let from = |name: &str, below: &str| {
+        std::env::var_os(name).filter(|value| !value.is_empty()).map(|value| Path::new(&value).join(below))
+    };
+    let dir = from("ANION_CACHE", "")
+        .or_else(|| from("XDG_CACHE_HOME", "anion"))
+        .or_else(|| from("HOME", ".cache/anion"))
+        .context("no place for the cache: set ANION_CACHE, XDG_CACHE_HOME or HOME")?;
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot create the cache {}", dir.display()))?;
+    dir.canonicalize().with_context(|| format!("cannot use the cache {}", dir.display()))
+}
+
+/// Whether packages may be installed.
+pub(crate) fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// Sees to it that every tool is there: root installs the missing ones.
+///
+/// # Errors
+/// If some are missing and cannot be installed; the message names all of their packages and the command.
+pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
+    let missing = missing(tools, |program| find_program(program).is_some());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let install = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
+    if !is_root() {
+        bail!("missing Debian packages: {}; install them as root with: {install}", missing.join(", "));
+    }
+    println!("installing {}", missing.join(", "));
+    if apt_install(&missing).is_err() {
+        // The package lists are empty on a fresh machine and outdated on an old one.
+        apt_update()?;
+        apt_install(&missing).with_context(|| format!("missing Debian packages; tried: {install}"))?;
+    }
+    match self::missing(tools, |program| find_program(program).is_some()).as_slice() {
+        [] => Ok(()),
+        left => bail!("the packages {} are installed, but their programs are not in PATH", left.join(", ")),
+    }
+}
+
+/// The packages of the tools that are not there, each once.
+fn missing(tools: &[Tool], is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let mut packages: Vec<_> =
+        tools.iter().filter(|tool| !is_there(tool.program)).map(|tool| tool.package).collect();
+    packages.dedup();
+    packages
+}
+
+fn apt_install(packages: &[&str]) -> Result<()> {
+    run(Command::new("apt-get")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["-qq", "install", "-y", "--no-install-recommends"])
+        .args(packages))
+}
+
+/// Fetches the package lists.
+///
+/// # Errors
+/// If apt cannot, or this is not root.
+pub(crate) fn apt_update() -> Result<()> {
+    run(Command::new("apt-get").args(["-qq", "update"]))
+}
+
+/// The directory with the programs of `tool`, built on first use.
+///
+/// # Errors
+/// If the build fails.
+pub(crate) fn ensure_crate(tool: CrateTool) -> Result<PathBuf> {
+    let cache = cache_dir()?;
+    // The version is in the path, so a program that is there is the right one.
+    let root = cache.join("tools").join(format!("{}-{}", tool.name, tool.version));
+    let bin = root.join("bin");
+    if tool.programs.iter().all(|program| bin.join(program).is_file()) {
+        return Ok(bin);
+    }
+    println!("building {} {} into {}, once", tool.name, tool.version, root.display());
+    let install = ["install", tool.name, "--version", tool.version, "--locked", "--force", "-j2", "--root"];
+    run(cargo().args(install).arg(&root).env("CARGO_TARGET_DIR", cache.join("target")))?;
+    Ok(bin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_missing_package_is_named_once() {
+        let tools = [
+            Tool { program: "a", package: "pa" },
+            Tool { program: "b", package: "pb" },
+            Tool { program: "b2", package: "pb" },
+        ];
+        assert_eq!(missing(&tools, |program| program == "a"), ["pb"]);
+        assert_eq!(missing(&tools, |_| false), ["pa", "pb"]);
+        assert!(missing(&tools, |_| true).is_empty());
+    }
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What runs in the guest and how its serial log is judged.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::initramfs::Initramfs;
+use crate::tally::Tally;
+
+/// Runs in the guest as process 1.
+const INIT: &str = include_str!("init.sh");
+
+/// The service runs as uid 900; its clients have nothing in common but the machine.
+const PASSWD: &str = "root:x:0:0::/:/bin/sh\nanion:x:900:900::/:/bin/sh\n\
+    alice:x:1000:1000::/tmp:/bin/sh\nbob:x:2000:2000::/tmp:/bin/sh\n";
+const GROUP: &str = "root:x:0:\nanion:x:900:\nalice:x:1000:\nbob:x:2000:\n";
+
+/// The hub refuses what no rule allows.
+const HUB_POLICY: &str = r#"[global]
+list = { user = ["root", "anion", "alice", "bob"] }
+
+[[rule]]
+name = "vendor.anion.*"
+add  = { user = ["anion"] }
+find = { user = ["root", "anion", "alice", "bob"] }
+"#;
+
+/// A step of the script in the order of running.
+#[derive(Debug)]
+struct Step {
+    name: &'static str,
+    /// How many summaries of the conformance suite the step must show.
+    suites: usize,
+}
+
+const fn check(name: &'static str) -> Step {
+    Step { name, suites: 0 }
+}
+
+const STEPS: [Step; 14] = [
+    check("devices"),
+    check("hub"),
+    check("serve-binder"),
+    Step { name: "vts-binder-alice", suites: 1 },
+    Step { name: "vts-binder-bob", suites: 1 },
+    Step { name: "vts-binder-both", suites: 2 },
+    check("hub-restart"),
+    check("holder-killed"),
+    check("dump"),
+    check("stop-binder"),
+    check("serve-socket"),
+    Step { name: "vts-socket-alice", suites: 1 },
+    Step { name: "vts-socket-bob", suites: 1 },
+    check("stop-socket"),
+];
+
+/// Adds all that the script needs but programs and kernel modules.
+pub(super) fn furnish(root: &mut Initramfs) {
+    for directory in ["/proc", "/sys", "/dev", "/run", "/sbin", "/usr/bin", "/usr/sbin"] {
+        root.directory(directory, 0o755);
+    }
+    root.directory("/tmp", 0o1777);
+    root.file("/init", 0o755, INIT);
+    root.file("/etc/passwd", 0o644, PASSWD);
+    root.file("/etc/group", 0o644, GROUP);
+    root.file("/etc/rsbinder/hub.d/anion.toml", 0o644, HUB_POLICY);
+    for applet in APPLETS {
+        root.link(Path::new("/bin").join(applet), "busybox");
+    }
+}
+
+/// What the script calls by name.
+const APPLETS: [&str; 18] = [
+    "cat", "chmod", "chown", "dmesg", "grep", "insmod", "kill", "ln", "mkdir", "mount", "poweroff", "sh",
+    "su", "tail", "usleep", "sleep", "ls", "ps",
+];
+
+/// What has been seen of a guest's run so far.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// The step that runs and since when.
+    running: Option<(String, Instant)>,
+    /// Summaries of the suite within the running step.
+    summaries: Vec<Tally>,
+    done: Vec<Outcome>,
+    verdict: Option<String>,
+    panic: Option<String>,
+}
+
+#[derive(Debug)]
+struct Outcome {
+    name: String,
+    /// What is wrong, if anything.
+    fault: Option<String>,
+    tests: Tally,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self { running: None, summaries: Vec::new(), done: Vec::new(), verdict: None, panic: None }
+    }
+
+    /// Takes in one line of the serial log. Returns what a person should be told, if a step ended.
+    pub(super) fn feed(&mut self, line: &str, now: Instant) -> Option<String> {
+        // A program may have left its last line unfinished, so markers are looked for anywhere in a line.
+        let after = |marker: &str| line.find(marker).map(|at| line[at + marker.len()..].trim());
+        if let Some(name) = after("ANION-BEGIN ") {
+            self.running = Some((name.to_owned(), now));
+            self.summaries.clear();
+        } else if let Some(rest) = after("ANION-STEP ") {
+            return Some(self.end_step(rest, now));
+        } else if let Some(verdict) = after("ANION-VERDICT ") {
+            self.verdict = Some(verdict.to_owned());
+        } else if line.contains("Kernel panic") {
+            self.panic.get_or_insert_with(|| line.trim().to_owned());
+        } else if let Some(summary) = Tally::from_line(line) {
+            self.summaries.push(summary);
+        }
+        None
+    }
+
+    fn end_step(&mut self, rest: &str, now: Instant) -> String {
+        let (name, result) = rest.split_once(' ').unwrap_or((rest, "without result"));
+        let begun = self.running.take().filter(|(running, _)| running == name);
+        let took = begun.as_ref().map_or(Duration::ZERO, |(_, since)| now.duration_since(*since));
+        let suites = STEPS.iter().find(|step| step.name == name).map_or(0, |step| step.suites);
+        let mut tests = Tally::default();
+        for summary in &self.summaries {
+            tests += *summary;
+        }
+        let fault = if result != "ok" {
+            Some(result.to_owned())
+        } else if begun.is_none() {
+            Some("ended without having begun".into())
+        } else if self.summaries.len() != suites {
+            Some(format!("{} suite summaries instead of {suites}", self.summaries.len()))
+        } else if !self.summaries.iter().all(|summary| summary.is_success()) {
+            Some(format!("suites: {tests}"))
+        } else {
+            None
+        };
+        let counts = if suites > 0 { format!(", {tests}") } else { String::new() };
+        let text =
+            format!("{name}: {} ({:.1} s{counts})", fault.as_deref().unwrap_or("ok"), took.as_secs_f64());
+        // The step itself is a test, too.
+        tests += Tally::one(fault.is_none());
+        self.done.push(Outcome { name: name.to_owned(), fault, tests });
+        text
+    }
+
+    /// What was running last, for a guest that did not come to an end.
+    pub(super) fn place(&self) -> String {
+        match (&self.running, self.done.last()) {
+            (Some((name, _)), _) => format!("in step {name}"),
+            (None, Some(outcome)) => format!("after step {}", outcome.name),
+            (None, None) => "before the first step".into(),
+        }
+    }
+
+    /// Tests counted so far, steps among them.
+    pub(super) fn tally(&self) -> Tally {
+        let mut sum = Tally::default();
+        for outcome in &self.done {
+            sum += outcome.tests;
+        }
+        sum
+    }
+
+    /// Judges a guest that has ended.
+    ///
+    /// # Errors
+    /// Everything that is wrong, one per line: a panic, no verdict, steps that failed or were never seen.
+    pub(super) fn judge(&self) -> Result<()> {
+        let mut faults = Vec::new();
+        if let Some(panic) = &self.panic {
+            faults.push(format!("the guest's kernel died {}: {panic}", self.place()));
+        }
+        for step in &STEPS {
+            match self.done.iter().filter(|outcome| outcome.name == step.name).collect::<Vec<_>>().as_slice()
+            {
+                [] => faults.push(format!("step {} was not seen to end", step.name)),
+                [outcome] => {
+                    faults.extend(outcome.fault.as_ref().map(|fault| format!("step {}: {fault}", step.name)));
+                }
+                _ => faults.push(format!("step {} ended more than once", step.name)),
+            }
+        }
+        match self.verdict.as_deref() {
+            Some("passed") => {}
+            Some(other) => faults.push(format!("the guest's verdict is {other}")),
+            None => faults.push(format!("the guest ended without a verdict, {}", self.place())),
+        }
+        anyhow::ensure!(faults.is_empty(), "{}", faults.join("\n"));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The log of a run in which all is well.
+    fn good_log() -> Vec<String> {
+        let mut log = vec!["SeaBIOS (version 1)".to_owned()];
+        for step in &STEPS {
+            log.push(format!("ANION-BEGIN {}", step.name));
+            log.extend((0..step.suites).map(|_| "test result: ok. 7 passed; 0 failed; 1 ignored".to_owned()));
+            log.push(format!("ANION-STEP {} ok", step.name));
+        }
+        log.push("ANION-VERDICT passed".into());
+        log
+    }
+
+    fn judged(log: &[String]) -> Result<Tally> {
+        let mut progress = Progress::new();
+        for line in log {
+            progress.feed(line, Instant::now());
+        }
+        progress.judge().map(|()| progress.tally())
+    }
+
+    fn fault_of(log: &[String]) -> String {
+        judged(log).expect_err("not all is well").to_string()
+    }
+
+    #[test]
+    fn a_good_run_passes_and_counts_tests_and_steps() {
+        let suites: usize = STEPS.iter().map(|step| step.suites).sum();
+        let expected = u64::try_from(7 * suites + STEPS.len()).expect("small");
+        assert_eq!(judged(&good_log()).expect("all is well"), Tally { passed: expected, failed: 0 });
+    }
+
+    #[test]
+    fn every_missing_line_is_a_fault() {
+        // All but the firmware's.
+        for at in 1..good_log().len() {
+            let mut log = good_log();
+            let removed = log.remove(at);
+            assert!(judged(&log).is_err(), "{removed}");
+        }
+    }
+
+    #[test]
+    fn failed_steps_and_tests_are_named() {
+        let replaced = |from: &str, to: &str| -> Vec<String> {
+            good_log().iter().map(|line| line.replace(from, to)).collect()
+        };
+        assert_eq!(fault_of(&replaced("dump ok", "dump FAILED (2)")), "step dump: FAILED (2)");
+        assert_eq!(fault_of(&replaced("VERDICT passed", "VERDICT FAILED")), "the guest's verdict is FAILED");
+        assert!(
+            fault_of(&replaced("7 passed; 0 failed", "6 passed; 1 failed")).contains("6 passed, 1 failed")
+        );
+        assert!(fault_of(&replaced("7 passed", "0 passed")).contains("0 passed, 0 failed"));
+    }
+
+    #[test]
+    fn a_panic_tells_where() {
+        let mut log = good_log();
+        log.truncate(log.iter().position(|line| line == "ANION-STEP dump ok").expect("there"));
+        log.push("[    3.1] Kernel panic - not syncing: Attempted to kill init!".into());
+        let fault = fault_of(&log);
+        assert!(fault.starts_with("the guest's kernel died in step dump: [    3.1] Kernel panic"), "{fault}");
+        assert!(fault.contains("without a verdict"), "{fault}");
+    }
+
+    #[test]
+    fn a_marker_behind_an_unfinished_line_counts() {
+        let mut progress = Progress::new();
+        progress.feed("ANION-BEGIN hub", Instant::now());
+        let told = progress.feed("no newline hereANION-STEP hub ok", Instant::now());
+        assert_eq!(told.as_deref(), Some("hub: ok (0.0 s)"));
+    }
+
+    #[test]
+    fn the_script_runs_exactly_the_expected_steps() {
+        let in_script: Vec<&str> =
+            INIT.lines().filter_map(|line| line.strip_prefix("step ")?.split(' ').next()).collect();
+        let expected: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        assert_eq!(in_script, expected);
+    }
+}

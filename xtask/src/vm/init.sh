@@ -1,0 +1,176 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The guest's first and only script: it runs the steps that guest.rs expects, says how each went, and powers off.
+
+SERVICE=vendor.anion.allocator.IHeapAllocator/default
+SOCKET=/run/anion/allocator.sock
+LOGS=/tmp/logs
+verdict=passed
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+exec </dev/console >/dev/console 2>&1
+mkdir -p /dev/shm "$LOGS"
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+# Kernel messages would land in the middle of the programs' lines; panics still show.
+dmesg -n 1
+# As a service manager sets it: programs start with a low limit and may raise it.
+ulimit -Hn 65536
+ulimit -Sn 1024
+export RUST_BACKTRACE=1
+
+# as USER COMMAND…: becomes that command as that user.
+as() {
+    user=$1
+    shift
+    exec su -s /bin/sh "$user" -c "exec $*"
+}
+
+# run_as USER COMMAND…
+run_as() (
+    as "$@"
+)
+
+# eventually SECONDS COMMAND…: repeats the command until it succeeds.
+eventually() {
+    tries=$(($1 * 10))
+    shift
+    until "$@" >/tmp/last-try 2>&1; do
+        tries=$((tries - 1))
+        if [ "$tries" -le 0 ]; then
+            echo "gave up on: $*"
+            cat /tmp/last-try
+            return 1
+        fi
+        usleep 100000
+    done
+}
+
+# step NAME COMMAND…
+step() {
+    name=$1
+    shift
+    echo "ANION-BEGIN $name"
+    if "$@"; then
+        echo "ANION-STEP $name ok"
+    else
+        rc=$?
+        verdict=FAILED
+        for log in "$LOGS"/*; do
+            echo "--- end of $log"
+            tail -n 40 "$log"
+        done
+        echo "--- end of the kernel log"
+        dmesg | tail -n 20
+        echo "ANION-STEP $name FAILED ($rc)"
+    fi
+}
+
+prepare_devices() {
+    for module in /modules/*; do
+        insmod "$module" || return
+    done
+    # This kernel has no binderfs, and rsb_hub looks nowhere else.
+    mkdir /dev/binderfs && ln -s /dev/binder /dev/binderfs/binder || return
+    for device in /dev/binder /dev/udmabuf /dev/dma_heap/system; do
+        chmod 0666 "$device" || return
+    done
+}
+
+start_hub() {
+    rsb_hub >>"$LOGS/hub" 2>&1 &
+    hub=$!
+    eventually 20 rsb_service list
+}
+
+serve_binder() {
+    as anion aniond --transport binder >>"$LOGS/aniond-binder" 2>&1 &
+    daemon=$!
+    eventually 30 rsb_service check "$SERVICE" && run_as alice anionctl list --binder
+}
+
+vts() {
+    run_as "$1" anion-vts --endpoint "$2" --color never
+}
+
+# Two uids at once. The outputs are kept apart, for each ends with a summary.
+vts_both() {
+    vts alice binder >/tmp/vts-alice 2>&1 &
+    alice=$!
+    vts bob binder >/tmp/vts-bob 2>&1 &
+    bob=$!
+    rc=0
+    wait "$alice" || rc=$?
+    wait "$bob" || rc=$?
+    cat /tmp/vts-alice /tmp/vts-bob
+    return "$rc"
+}
+
+restart_hub() {
+    kill "$hub" && wait "$hub"
+    if rsb_service list >/dev/null 2>&1; then
+        echo "the hub was stopped, but something still answers"
+        return 1
+    fi
+    start_hub && eventually 30 run_as alice anionctl list --binder
+}
+
+usage_is() {
+    run_as alice anionctl usage --json --binder >/tmp/usage || return
+    case $1 in
+        0) ! grep -q '"bytes": *[1-9]' /tmp/usage ;;
+        *) grep -q "\"bytes\": *$1\\b" /tmp/usage ;;
+    esac
+}
+
+kill_holder() {
+    as alice anionctl alloc --size 8M --hold 60 --binder >>"$LOGS/holder" 2>&1 &
+    holder=$!
+    eventually 20 usage_is 8388608 || return
+    kill -9 "$holder"
+    wait "$holder"
+    eventually 5 usage_is 0
+}
+
+dump_service() {
+    rsb_service dump "$SERVICE" >/tmp/dump || return
+    cat /tmp/dump
+    grep -q system /tmp/dump
+}
+
+serve_socket() {
+    mkdir -p "${SOCKET%/*}" && chown anion:anion "${SOCKET%/*}" || return
+    as anion aniond --transport socket --socket "$SOCKET" --socket-mode 0666 >>"$LOGS/aniond-socket" 2>&1 &
+    daemon=$!
+    eventually 30 run_as alice anionctl list --socket "$SOCKET"
+}
+
+stop_daemon() {
+    kill "$daemon" && wait "$daemon"
+}
+
+stop_socket() {
+    stop_daemon || return
+    if [ -e "$SOCKET" ]; then
+        echo "the socket was left behind"
+        return 1
+    fi
+}
+
+step devices prepare_devices
+step hub start_hub
+step serve-binder serve_binder
+step vts-binder-alice vts alice binder
+step vts-binder-bob vts bob binder
+step vts-binder-both vts_both
+step hub-restart restart_hub
+step holder-killed kill_holder
+step dump dump_service
+step stop-binder stop_daemon
+step serve-socket serve_socket
+step vts-socket-alice vts alice "unix:$SOCKET"
+step vts-socket-bob vts bob "unix:$SOCKET"
+step stop-socket stop_socket
+echo "ANION-VERDICT $verdict"
+poweroff -f
