@@ -287,10 +287,10 @@ fn slow_reader_of_a_pipe_that_does_not_block_gets_everything(fixture: &Fixture) 
 /// Nothing here is stuck, so nothing may be refused.
 fn several_dumps_at_once_are_all_written(fixture: &Fixture) -> Result<()> {
     thread::scope(|scope| {
-        let dumping: Vec<_> = (0..16)
+        let dumping: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| -> Result<()> {
-                    for _ in 0..4 {
+                    for _ in 0..8 {
                         ensure!(dump(fixture, &[])?.contains("num_of_buffers"), "an empty dump");
                     }
                     Ok(())
