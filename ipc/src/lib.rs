@@ -11,11 +11,14 @@ mod caller;
 mod client;
 mod endpoint;
 mod error;
+#[doc(hidden)]
+pub mod server;
 
 pub use caller::{CallerIdentity, calling_identity};
 pub use client::{Connection, connect};
 pub use endpoint::{Endpoint, EndpointError, default_socket};
 pub use error::{ServiceError, service_error};
+pub use server::{KernelServer, SocketServer};
 
 pub use rsbinder::{BinderResult as Result, Interface, ParcelFileDescriptor, Status, Strong};
 

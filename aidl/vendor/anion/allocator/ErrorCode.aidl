@@ -15,7 +15,7 @@ enum ErrorCode {
     UNKNOWN_HEAP = 2,
     /** The caller's uid may not use this heap or this call. */
     NOT_PERMITTED = 3,
-    /** The heaps exist, but none of them can give what was asked: alignment, dma-buf, size, or it is unavailable here. */
+    /** The heaps exist, but none of them can give this kind of buffer: alignment, dma-buf, or unavailable here. */
     UNSUPPORTED = 4,
     /** Memory, heap budget, file descriptors or kernel objects are exhausted. May succeed later. */
     NO_MEMORY = 5,

@@ -50,10 +50,10 @@ interface IHeapAllocator {
      *   a name that is too long or not printable; both or neither of heapIdMask and heapNames.
      * UNKNOWN_HEAP: no heap matches.
      * NOT_PERMITTED: the matching heaps are closed to the caller.
-     * UNSUPPORTED: no matching heap can ever give this (unavailable, alignment, dma-buf, larger than the heap).
+     * UNSUPPORTED: no matching heap can give this kind of buffer (unavailable here, alignment, dma-buf, cached).
      * QUOTA_EXCEEDED: the caller's uid would exceed its bytes or buffers.
-     * NO_MEMORY: every matching heap is out of room, or the service is out of descriptors. As in ION, the
-     *   last heap tried decides between this and BACKEND.
+     * NO_MEMORY: no matching heap has room for it (larger than a heap included, as in ION), or the service is out
+     *   of descriptors. The last heap tried decides between this, QUOTA_EXCEEDED and BACKEND, as in ION.
      * BACKEND: the kernel failed an operation unexpectedly.
      * After any failure nothing is held and nothing is charged.
      */

@@ -13,9 +13,9 @@ enum Verdict {
     UNAVAILABLE = 2,
     /** The caller's uid may not use it. */
     NOT_PERMITTED = 3,
-    /** It can never give what was asked (alignment, dma-buf, cached mapping, size beyond its capacity). */
+    /** It cannot give this kind of buffer (alignment, dma-buf, cached mapping). */
     UNSUPPORTED = 4,
-    /** It could, but has no room now. */
+    /** It could, but has no room now, or the size is beyond its capacity. */
     NO_ROOM = 5,
     /** It has room, but the caller's quota does not allow it. */
     QUOTA_EXCEEDED = 6,

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Two processes share camera frames without copying them.
+//!
+//! ```text
+//! allocator service                  producer                         consumer
+//!        |<------- allocate(4) -------- |                                 |
+//!        |-------- 4 descriptors -----> |                                 |
+//!                                       |---- the same 4 (SCM_RIGHTS) --->|  map, read-only
+//!                                       |---- "frame 0 is in slot 0" ---->|  check every byte
+//!                                       |<--- "slot 0 is free" -----------|
+//!                                       |---- "frame 1 is in slot 1" ---->|  …
+//! ```
+//!
+//! Only six bytes per frame cross the socket: the pixels stay where they are. Neither process frees anything. When
+//! both have let go of the buffers, the kernel tells the service, and the account of this user returns to what it was.
+//!
+//! Run it with a service at hand: `cargo run --example camera_pipeline -- --socket /run/anion/allocator.sock`.
+//! It exits with 1 if a single byte is wrong, or if the memory does not come back.
+
+#![forbid(unsafe_code)]
+
+/// The service is looked for where `anionctl` looks for it.
+#[path = "../src/bin/anionctl/endpoint.rs"]
+mod endpoint;
+
+use anion::sys::map::SharedMap;
+use anion::units::Access;
+use anion_ipc::{Endpoint, Strong};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut, IsTerminal, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::Access::Access as AidlAccess;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationRequest::AllocationRequest;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+
+/// Buffers in the ring: one being written, one being read, two for the jitter between them.
+const SLOTS: usize = 4;
+/// Bytes of a row: 1920 pixels of one byte.
+const STRIDE: usize = 1920;
+/// Rows of an NV12 frame: 1080 of brightness, then half as many of colour.
+const ROWS: usize = 1080 + 1080 / 2;
+/// Bytes of a frame.
+const FRAME_BYTES: usize = STRIDE * ROWS;
+/// How long the service may take to learn that all buffers are released; it takes well under a millisecond.
+const RELEASE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Passes camera frames from one process to another in shared buffers, and checks every byte
+#[derive(Parser)]
+struct Arguments {
+    /// Reach the service over this Unix socket [default: as anionctl does]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// How many frames flow
+    #[arg(long, value_name = "N", default_value_t = 120)]
+    frames: u32,
+    /// Be the consumer, with the producer's socket as standard input
+    #[arg(long, hide = true)]
+    consume: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if arguments.consume { consume() } else { produce(&arguments) }
+}
+
+// ---- The producer -------------------------------------------------------------------------------------------
+
+/// Allocates the ring, starts the consumer, lets the frames flow, and sees that the memory comes back.
+fn produce(arguments: &Arguments) -> Result<()> {
+    let connection = endpoint::connect(arguments.socket.clone().map(Endpoint::Socket))?;
+    let service = connection.interface();
+    let before = held_bytes(service)?;
+    println!("service {}, {before} bytes held before", connection.endpoint);
+
+    let (ring, heap) = allocate_ring(service)?;
+    println!("allocated {SLOTS} NV12 buffers of {FRAME_BYTES} bytes from heap {heap}");
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut consumer = start_consumer(theirs)?;
+    send_ring(&ours, &ring)?;
+    let flowed = stream_frames(ours, &ring, arguments.frames);
+    // The consumer ends when its socket does; what it has to say comes before our own error.
+    let status = consumer.wait()?;
+    ensure!(status.success(), "the consumer found a wrong frame, or failed: {status}");
+    flowed?;
+
+    print_accounts("both processes done, buffers still held by the producer", service, &heap)?;
+    drop(ring);
+    let took = wait_for_release(service, before)?;
+    print_accounts(&format!("buffers released, noticed within {took:.1?}"), service, &heap)
+}
+
+/// Takes one batch of buffers: all of them from one heap, or none.
+fn allocate_ring(service: &Strong<dyn IHeapAllocator>) -> Result<(Vec<OwnedFd>, String)> {
+    let allocation = service.allocate(&AllocationRequest {
+        size: i64::try_from(FRAME_BYTES)?,
+        count: i32::try_from(SLOTS)?,
+        heapIdMask: -1,
+        heapNames: Vec::new(),
+        flags: 0,
+        alignment: 0,
+        name: "camera_pipeline".to_owned(),
+        requireDmaBuf: false,
+        access: AidlAccess::READ_WRITE,
+    })?;
+    let heap = allocation.buffers.first().map(|buffer| buffer.heapName.clone()).unwrap_or_default();
+    let ring: Option<Vec<OwnedFd>> =
+        allocation.buffers.into_iter().map(|buffer| buffer.fd.map(OwnedFd::from)).collect();
+    let ring = ring.context("a buffer came without descriptor")?;
+    ensure!(ring.len() == SLOTS, "asked for {SLOTS} buffers, got {}", ring.len());
+    Ok((ring, heap))
+}
+
+/// Starts this program again as the consumer: another process, which inherits nothing but the socket.
+fn start_consumer(socket: UnixStream) -> Result<Child> {
+    Command::new(std::env::current_exe()?)
+        .arg("--consume")
+        .stdin(OwnedFd::from(socket))
+        .spawn()
+        .context("cannot start the consumer")
+}
+
+/// Draws every frame into a free slot and announces it; waits for a free slot when the consumer lags behind.
+fn stream_frames(mut socket: UnixStream, ring: &[OwnedFd], frames: u32) -> Result<()> {
+    let maps = map_ring(ring, Access::ReadWrite)?;
+    let mut free: VecDeque<u8> = (0..u8::try_from(maps.len())?).collect();
+    let mut progress = Progress::new(frames);
+    for frame in 0..frames {
+        let slot = match free.pop_front() {
+            Some(slot) => slot,
+            None => read_freed(&mut socket)?,
+        };
+        draw(&maps[usize::from(slot)], frame)?;
+        Announcement { frame, slot }.send(&mut socket)?;
+        progress.advance(frame + 1)?;
+    }
+    // Every slot that is back was found correct.
+    while free.len() < ring.len() {
+        free.push_back(read_freed(&mut socket)?);
+    }
+    Ok(())
+}
+
+/// The next slot that the consumer is done with.
+fn read_freed(socket: &mut UnixStream) -> Result<u8> {
+    let mut slot = [0];
+    socket.read_exact(&mut slot).context("the consumer is gone")?;
+    ensure!(usize::from(slot[0]) < SLOTS, "slot {} was freed, but there are {SLOTS}", slot[0]);
+    Ok(slot[0])
+}
+
+/// Bytes that this user holds, as the service accounts for them.
+fn held_bytes(service: &Strong<dyn IHeapAllocator>) -> Result<i64> {
+    let uid = nix::unistd::Uid::effective().as_raw();
+    let usage = service.getUsage()?;
+    Ok(usage.iter().find(|row| row.uid.cast_unsigned() == uid).map_or(0, |row| row.bytes))
+}
+
+/// Waits until this user holds no more than `before`, without telling the service anything. Returns how long it took.
+fn wait_for_release(service: &Strong<dyn IHeapAllocator>, before: i64) -> Result<Duration> {
+    let released = Instant::now();
+    loop {
+        let held = held_bytes(service)?;
+        if held <= before {
+            return Ok(released.elapsed());
+        }
+        ensure!(
+            released.elapsed() < RELEASE_DEADLINE,
+            "{held} bytes are still held after {RELEASE_DEADLINE:?}, but it was {before} before"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Prints the heap's counters and this user's account.
+fn print_accounts(when: &str, service: &Strong<dyn IHeapAllocator>, heap: &str) -> Result<()> {
+    println!("{when}:");
+    for stats in service.getStats()?.iter().filter(|stats| stats.heapName == heap) {
+        println!(
+            "  heap {heap}: {} bytes live, {} bytes at most, {} buffers handed out, {} released",
+            stats.liveBytes, stats.allocBytesWm, stats.allocations, stats.frees
+        );
+    }
+    println!("  this user: {} bytes held", held_bytes(service)?);
+    Ok(())
+}
+
+/// Says how far the frames are: on a terminal in one line that is rewritten, elsewhere now and then in a line.
+struct Progress {
+    frames: u32,
+    started: Instant,
+    terminal: bool,
+}
+
+impl Progress {
+    fn new(frames: u32) -> Self {
+        Self { frames, started: Instant::now(), terminal: io::stdout().is_terminal() }
+    }
+
+    fn advance(&mut self, done: u32) -> io::Result<()> {
+        let last = done == self.frames;
+        let rate = f64::from(done) / self.started.elapsed().as_secs_f64();
+        let text = format!("frame {done}/{}, {rate:.0} per second", self.frames);
+        let mut out = io::stdout();
+        match (self.terminal, last) {
+            (true, false) => write!(out, "\r{text}\x1b[K")?,
+            (true, true) => writeln!(out, "\r{text}\x1b[K")?,
+            (false, _) if last || done.is_multiple_of(self.frames.div_ceil(4)) => writeln!(out, "{text}")?,
+            (false, _) => {}
+        }
+        out.flush()
+    }
+}
+
+// ---- The consumer -------------------------------------------------------------------------------------------
+
+/// Receives the ring, then checks frame after frame until the producer closes the socket.
+fn consume() -> Result<()> {
+    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let ring = receive_ring(&socket)?;
+    let maps = map_ring(&ring, Access::ReadOnly)?;
+    // Mappings keep the buffers alive as well as descriptors do.
+    drop(ring);
+    let mut expected = 0;
+    while let Some(announced) = Announcement::receive(&mut socket)? {
+        ensure!(announced.frame == expected, "frame {} came, expected {expected}", announced.frame);
+        let map = maps.get(usize::from(announced.slot)).context("a frame in a slot that does not exist")?;
+        verify(map, announced.frame)?;
+        socket.write_all(&[announced.slot]).context("the producer is gone")?;
+        expected += 1;
+    }
+    Ok(())
+}
+
+// ---- What both know -----------------------------------------------------------------------------------------
+
+/// "Frame so-and-so is in slot so-and-so": five bytes instead of three million.
+struct Announcement {
+    frame: u32,
+    slot: u8,
+}
+
+impl Announcement {
+    fn send(&self, socket: &mut UnixStream) -> Result<()> {
+        let [a, b, c, d] = self.frame.to_le_bytes();
+        socket.write_all(&[self.slot, a, b, c, d]).context("the consumer is gone")
+    }
+
+    /// The next one; `None` when the producer has closed the socket.
+    fn receive(socket: &mut UnixStream) -> Result<Option<Self>> {
+        let mut message = [0; 5];
+        match socket.read_exact(&mut message) {
+            Ok(()) => {
+                let [slot, a, b, c, d] = message;
+                Ok(Some(Self { frame: u32::from_le_bytes([a, b, c, d]), slot }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Sends the buffers themselves: the kernel gives the receiver descriptors of its own.
+fn send_ring(socket: &UnixStream, ring: &[OwnedFd]) -> Result<()> {
+    let descriptors: Vec<_> = ring.iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SLOTS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    ensure!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "{SLOTS} descriptors do not fit");
+    // Descriptors travel with at least one byte of data.
+    sendmsg(socket, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives what [`send_ring`] sent.
+fn receive_ring(socket: &UnixStream) -> Result<Vec<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SLOTS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    ensure!(received.bytes == 1, "the producer is gone");
+    let mut ring = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            ring.extend(descriptors);
+        }
+    }
+    ensure!(ring.len() == SLOTS, "{} descriptors came, expected {SLOTS}", ring.len());
+    Ok(ring)
+}
+
+/// Maps every buffer of the ring.
+fn map_ring(ring: &[OwnedFd], access: Access) -> Result<Vec<SharedMap>> {
+    ring.iter().map(|fd| SharedMap::new(fd, FRAME_BYTES, access).context("cannot map a buffer")).collect()
+}
+
+/// Draws a frame: what a camera would do by DMA.
+fn draw(map: &SharedMap, frame: u32) -> Result<()> {
+    for number in 0..ROWS {
+        map.write_at(number * STRIDE, &row(frame, number))?;
+    }
+    Ok(())
+}
+
+/// Compares every byte of a frame with what was drawn.
+fn verify(map: &SharedMap, frame: u32) -> Result<()> {
+    let mut found = [0; STRIDE];
+    for number in 0..ROWS {
+        map.read_at(number * STRIDE, &mut found)?;
+        let expected = row(frame, number);
+        if let Some(at) = (0..STRIDE).find(|&at| found[at] != expected[at]) {
+            bail!("frame {frame}, row {number}, byte {at} is {}, expected {}", found[at], expected[at]);
+        }
+    }
+    Ok(())
+}
+
+/// A row of a frame: the frame's number, a slanted ramp of brightness, the row's number. No two rows of a run are
+/// equal, so a stale frame, a shifted row or a shared page cannot go unnoticed.
+fn row(frame: u32, number: usize) -> [u8; STRIDE] {
+    let mut row = [0; STRIDE];
+    let phase = (frame as usize).wrapping_add(number);
+    for (at, byte) in row.iter_mut().enumerate() {
+        *byte = phase.wrapping_add(at).to_le_bytes()[0];
+    }
+    row[..4].copy_from_slice(&frame.to_le_bytes());
+    row[STRIDE - 4..].copy_from_slice(&(number as u64).to_le_bytes()[..4]);
+    row
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One accepted connection: the library's Unix transport, a bound on what a peer can make it buffer, and a permit
+//! that lives as long as the connection does.
+
+use rsbinder::rpc::transport::UnixTransport;
+use rsbinder::rpc::{PeerIdentity, RpcError, RpcResult, RpcTransport};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// Largest message body that a client can send, in bytes. libbinder refuses messages beyond the same size; Anion's
+/// requests are a few KiB. The library's own bound is 64 MiB, which some hundred connections of one client would
+/// turn into the machine's memory.
+pub(super) const MAX_MESSAGE_BYTES: usize = 600 * 1024;
+
+/// A connection that holds `P` until the library is done with it.
+pub(super) struct BoundedTransport<P> {
+    inner: UnixTransport,
+    _permit: P,
+}
+
+impl<P> BoundedTransport<P> {
+    pub(super) fn new(inner: UnixTransport, permit: P) -> Self {
+        Self { inner, _permit: permit }
+    }
+}
+
+/// The library reads a message's body with a buffer of the size that its header declares, so a long message is
+/// recognised here before any of it is read.
+fn check_length(bytes: usize) -> RpcResult<()> {
+    if bytes > MAX_MESSAGE_BYTES {
+        return Err(RpcError::FrameTooLarge { declared: bytes, max: MAX_MESSAGE_BYTES });
+    }
+    Ok(())
+}
+
+/// Every method that `UnixTransport` implements is forwarded. A default of the trait in its place would compile and
+/// quietly lose descriptors, deadlines or the end of the connection.
+impl<P: Send + Sync> RpcTransport for BoundedTransport<P> {
+    fn send_frame(&self, buf: &[u8]) -> RpcResult<()> {
+        self.inner.send_frame(buf)
+    }
+
+    fn recv_frame(&self) -> RpcResult<Vec<u8>> {
+        self.inner.recv_frame()
+    }
+
+    fn peer_identity(&self) -> PeerIdentity {
+        self.inner.peer_identity()
+    }
+
+    fn describe(&self) -> &str {
+        self.inner.describe()
+    }
+
+    fn set_read_timeout(&self, timeout: Option<Duration>) -> RpcResult<()> {
+        self.inner.set_read_timeout(timeout)
+    }
+
+    fn set_write_timeout(&self, timeout: Option<Duration>) -> RpcResult<()> {
+        self.inner.set_write_timeout(timeout)
+    }
+
+    fn set_liveness(&self, timeout: Option<Duration>) -> RpcResult<()> {
+        self.inner.set_liveness(timeout)
+    }
+
+    fn peer_closed(&self) -> Option<bool> {
+        self.inner.peer_closed()
+    }
+
+    fn shutdown_handle(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        self.inner.shutdown_handle()
+    }
+
+    fn shutdown(&self) -> RpcResult<()> {
+        self.inner.shutdown()
+    }
+
+    fn supports_fd_passing(&self) -> bool {
+        self.inner.supports_fd_passing()
+    }
+
+    fn send_frame_with_fds(&self, buf: &[u8], fds: &[BorrowedFd<'_>]) -> RpcResult<()> {
+        self.inner.send_frame_with_fds(buf, fds)
+    }
+
+    fn recv_frame_with_fds(&self) -> RpcResult<(Vec<u8>, Vec<OwnedFd>)> {
+        self.inner.recv_frame_with_fds()
+    }
+
+    fn send_raw(&self, buf: &[u8]) -> RpcResult<()> {
+        self.inner.send_raw(buf)
+    }
+
+    fn recv_raw(&self, buf: &mut [u8]) -> RpcResult<usize> {
+        check_length(buf.len())?;
+        self.inner.recv_raw(buf)
+    }
+
+    fn send_raw_with_fds(&self, buf: &[u8], fds: &[BorrowedFd<'_>]) -> RpcResult<()> {
+        self.inner.send_raw_with_fds(buf, fds)
+    }
+
+    fn recv_raw_with_fds(&self, buf: &mut [u8]) -> RpcResult<(usize, Vec<OwnedFd>)> {
+        check_length(buf.len())?;
+        self.inner.recv_raw_with_fds(buf)
+    }
+
+    fn send_raw_draining(
+        &self,
+        buf: &[u8],
+        fds: &[BorrowedFd<'_>],
+        drain: &mut dyn FnMut() -> RpcResult<()>,
+    ) -> RpcResult<()> {
+        self.inner.send_raw_draining(buf, fds, drain)
+    }
+}

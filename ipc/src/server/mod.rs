@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Serving: over a Unix socket, connection by connection, and over kernel binder through its service manager.
+
+mod bounded;
+mod kernel;
+mod publish;
+mod socket;
+
+pub use kernel::KernelServer;
+pub use publish::{DumpOutcome, Features, dump_outcome, features};
+pub use socket::SocketServer;

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who may do what: the one place that decides.
+
+use super::{Allocator, Caller};
+use crate::heap::Heap;
+use crate::units::Uid;
+
+/// Something that not everyone may do. What is absent here, everyone may.
+#[derive(Clone, Copy)]
+pub enum Action<'a> {
+    /// Allocate from a heap.
+    UseHeap(&'a Heap),
+    /// See what other clients hold.
+    SeeOthers,
+    /// Give memory back to the kernel.
+    Trim,
+}
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("uid {uid} may not {what}")]
+pub struct Denied {
+    /// Whom.
+    pub uid: Uid,
+    /// What.
+    pub what: &'static str,
+}
+
+impl Allocator {
+    /// Decides whether `caller` may do `action`. Privileged are root, the service's own uid, and uids whose policy
+    /// says so.
+    ///
+    /// # Errors
+    /// If not.
+    pub fn authorize(&self, caller: &Caller, action: Action<'_>) -> Result<(), Denied> {
+        let (allowed, what) = match action {
+            Action::UseHeap(heap) => (heap.admits(caller.uid), "use this heap"),
+            Action::SeeOthers => (self.is_privileged(caller.uid), "see what others hold"),
+            Action::Trim => (self.is_privileged(caller.uid), "trim heaps"),
+        };
+        if allowed { Ok(()) } else { Err(Denied { uid: caller.uid, what }) }
+    }
+
+    fn is_privileged(&self, uid: Uid) -> bool {
+        uid == Uid(0) || uid == self.own_uid || self.books().ledger.is_privileged(uid)
+    }
+}

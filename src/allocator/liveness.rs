@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which buffers may have been let go of, and when to look again.
+//!
+//! # How a release is noticed
+//! A close event names the buffer; the lease then tells whether anybody still holds it. The kernel queues the event
+//! *before* it gives up the closing description's hold (fs/file_table.c, `__fput`), so a lease asked at once can
+//! still say "held": such a *suspect* is looked at again, soon at first, then ever more rarely. If it is really held
+//! (through another description), its own last close brings a new event.
+//!
+//! Buffers that could not be watched, and all buffers after the event queue overflowed, are found by asking leases
+//! alone.
+//!
+//! # Who may hold which lock
+//! `pending` is a leaf: nothing else is locked, and no system call is made, while it is held.
+
+use crate::sys::inotify::CloseWatcher;
+use crate::units::BufferId;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Pauses between looks at a suspect: 1 ms, doubled each time up to a second, then as long as [`PATIENT`].
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+/// Looks that double the pause.
+const EAGER_LOOKS: u32 = 10;
+/// Pause of the later looks.
+const PATIENT: Duration = Duration::from_secs(5);
+/// Looks after which a suspect is taken to be held.
+const MAX_LOOKS: u32 = EAGER_LOOKS + 12;
+/// Pause between looks at buffers that are not watched.
+const UNWATCHED_PAUSE: Duration = Duration::from_millis(50);
+/// When everything is looked at again after an overflow: closes that were in progress need a moment.
+const RESCANS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(10), Duration::from_secs(1)];
+
+/// What is waiting to be looked at.
+pub(super) struct Liveness {
+    pub(super) watcher: CloseWatcher,
+    wake: EventFd,
+    pending: Mutex<Pending>,
+}
+
+#[derive(Default)]
+struct Pending {
+    suspects: HashMap<BufferId, Suspect>,
+    unwatched: HashSet<BufferId>,
+    next_unwatched: Option<Instant>,
+    rescans: Vec<Instant>,
+    stopped: bool,
+}
+
+struct Suspect {
+    looks: u32,
+    next: Instant,
+}
+
+/// What is due now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Due {
+    /// Buffers to ask about.
+    pub(super) buffers: Vec<BufferId>,
+    /// Every live buffer is to be asked about.
+    pub(super) everything: bool,
+    /// The service is ending.
+    pub(super) stopped: bool,
+}
+
+impl Liveness {
+    pub(super) fn new() -> io::Result<Self> {
+        let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+        Ok(Self { watcher: CloseWatcher::new()?, wake, pending: Mutex::default() })
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        // A full counter is readable already.
+        let _ = self.wake.write(1);
+    }
+
+    /// A buffer that an event named is still held.
+    pub(super) fn suspect(&self, id: BufferId, now: Instant) {
+        self.pending().suspects.insert(id, Suspect { looks: 1, next: now + FIRST_LOOK });
+        self.wake();
+    }
+
+    /// A buffer was allocated that the kernel will not report on.
+    pub(super) fn unwatched(&self, id: BufferId, now: Instant) {
+        let mut pending = self.pending();
+        pending.unwatched.insert(id);
+        pending.next_unwatched.get_or_insert(now + UNWATCHED_PAUSE);
+        drop(pending);
+        self.wake();
+    }
+
+    /// The kernel dropped events.
+    pub(super) fn overflowed(&self, now: Instant) {
+        self.pending().rescans.extend(RESCANS.map(|pause| now + pause));
+        self.wake();
+    }
+
+    /// A buffer was released: nothing about it is pending any more.
+    pub(super) fn settled(&self, id: BufferId) {
+        let mut pending = self.pending();
+        pending.suspects.remove(&id);
+        pending.unwatched.remove(&id);
+    }
+
+    pub(super) fn stop(&self) {
+        self.pending().stopped = true;
+        self.wake();
+    }
+
+    /// Blocks until a close is queued, something is due, or another thread has news. Without either it blocks for
+    /// ever: an idle service does not wake up.
+    pub(super) fn wait(&self) {
+        let timeout = self.pending().next_due().map(|due| due.saturating_duration_since(Instant::now()));
+        // Rounded up, lest it wake just too early and spin.
+        let timeout = timeout.map_or(PollTimeout::NONE, |pause| {
+            PollTimeout::try_from(pause + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        });
+        let readable = PollFlags::POLLIN;
+        let mut fds = [PollFd::new(self.watcher.as_fd(), readable), PollFd::new(self.wake.as_fd(), readable)];
+        // An interrupted wait is followed by another.
+        let _ = poll(&mut fds, timeout);
+        let _ = self.wake.read();
+    }
+
+    /// Takes what is due at `now`, and plans the next look.
+    pub(super) fn due(&self, now: Instant) -> Due {
+        self.pending().take_due(now)
+    }
+}
+
+impl Pending {
+    fn next_due(&self) -> Option<Instant> {
+        let suspects = self.suspects.values().map(|suspect| suspect.next);
+        suspects.chain(self.rescans.iter().copied()).chain(self.next_unwatched).min()
+    }
+
+    fn take_due(&mut self, now: Instant) -> Due {
+        let mut due = Due { stopped: self.stopped, ..Due::default() };
+        self.suspects.retain(|id, suspect| {
+            if suspect.next > now {
+                return true;
+            }
+            due.buffers.push(*id);
+            suspect.looks += 1;
+            suspect.next = now
+                + match suspect.looks.checked_sub(EAGER_LOOKS) {
+                    None => FIRST_LOOK * (1 << suspect.looks),
+                    Some(_) => PATIENT,
+                };
+            suspect.looks <= MAX_LOOKS
+        });
+        if self.next_unwatched.is_some_and(|next| next <= now) {
+            due.buffers.extend(&self.unwatched);
+            self.next_unwatched = (!self.unwatched.is_empty()).then(|| now + UNWATCHED_PAUSE);
+        }
+        let before = self.rescans.len();
+        self.rescans.retain(|rescan| *rescan > now);
+        due.everything = self.rescans.len() < before;
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: BufferId = BufferId(7);
+
+    #[test]
+    fn a_suspect_is_looked_at_ever_more_rarely_and_then_no_more() {
+        let (mut pending, start) = (Pending::default(), Instant::now());
+        pending.suspects.insert(ID, Suspect { looks: 1, next: start + FIRST_LOOK });
+        let (mut looks, mut now, mut pauses) = (0, start, Vec::new());
+        while let Some(next) = pending.next_due() {
+            pauses.push(next - now);
+            now = next;
+            assert_eq!(pending.take_due(now).buffers, [ID]);
+            looks += 1;
+        }
+        assert_eq!(looks, MAX_LOOKS);
+        assert!(pauses.is_sorted(), "{pauses:?}");
+        assert!(now - start > Duration::from_secs(30) && now - start < Duration::from_secs(120));
+    }
+
+    #[test]
+    fn a_settled_buffer_wakes_nobody() {
+        let liveness = Liveness::new().expect("inotify");
+        liveness.suspect(ID, Instant::now());
+        liveness.settled(ID);
+        assert_eq!(liveness.pending().next_due(), None);
+    }
+
+    #[test]
+    fn unwatched_buffers_are_looked_at_until_they_are_gone() {
+        let (liveness, start) = (Liveness::new().expect("inotify"), Instant::now());
+        liveness.unwatched(ID, start);
+        let later = start + UNWATCHED_PAUSE;
+        assert_eq!(liveness.due(start), Due::default());
+        assert_eq!(liveness.due(later).buffers, [ID]);
+        liveness.settled(ID);
+        assert_eq!(liveness.due(later + UNWATCHED_PAUSE), Due::default());
+        assert_eq!(liveness.pending().next_due(), None, "no wake-ups without unwatched buffers");
+    }
+
+    #[test]
+    fn an_overflow_looks_at_everything_more_than_once() {
+        let (liveness, start) = (Liveness::new().expect("inotify"), Instant::now());
+        liveness.overflowed(start);
+        assert!(liveness.due(start).everything);
+        assert!(!liveness.due(start).everything);
+        assert!(liveness.due(start + Duration::from_secs(2)).everything);
+        assert_eq!(liveness.pending().next_due(), None);
+    }
+}

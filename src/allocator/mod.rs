@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Floor 6: the use cases. Read this to understand Anion.
+//!
+//! # Life of a buffer
+//! 1. [`Allocator::allocate`] walks the selected heaps; the first that accepts the request, has room and whose
+//!    source delivers, serves all of it.
+//! 2. Room and quota are booked before memory is touched. Before anyone is refused, what clients have already let
+//!    go of is taken back.
+//! 3. The client gets a descriptor with a description of its own; the service keeps another and watches the file.
+//! 4. When the last description, mapping and in-flight copy is gone, the kernel says so; the lease confirms it, and
+//!    the buffer leaves the books (`release.rs`). Clients never call free.
+//!
+//! # Who may hold which lock
+//! `books` is the only lock here, apart from the leaf in `liveness.rs`, which is never held together with it. No
+//! system call is made while either is held.
+//!
+//! # What happens when a client dies
+//! The kernel closes its descriptors, and step 4 follows. Nothing else is kept for a client.
+
+mod authorize;
+mod books;
+mod liveness;
+mod probe;
+mod query;
+mod release;
+mod request;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+pub use authorize::{Action, Denied};
+pub use query::{BufferView, HeapView, NotOurs, TrimError, UnknownHeap};
+pub use request::{Caller, Grant, Request, Selection};
+pub use verdict::{Explanation, Failure, Outcome, Verdict};
+
+use crate::config::spec::{Config, Policy};
+use crate::heap::{Heap, Machine, build};
+use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record, Refusal, Reservation};
+use crate::source::memfd::MemfdSource;
+use crate::source::{Memory, is_exhaustion};
+use crate::sys::inotify::Watch;
+use crate::units::{BackedBytes, BufferId, Uid};
+use anyhow::Context;
+use books::{Books, Live};
+use liveness::Liveness;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// The heaps of one service and all that they have handed out.
+pub struct Allocator {
+    /// By descending id, the order in which they are tried.
+    heaps: Vec<Heap>,
+    books: Mutex<Books>,
+    liveness: Arc<Liveness>,
+    /// Starts at the nanoseconds since boot and grows by one a buffer, slower than the clock: a later service starts
+    /// above every id that was ever given.
+    next_id: AtomicU64,
+    own_uid: Uid,
+    mechanism: &'static str,
+}
+
+/// Memory made for a client, before it is in the books.
+struct Made {
+    memory: Arc<dyn Memory>,
+    fd: OwnedFd,
+    watch: Option<Watch>,
+}
+
+impl Allocator {
+    /// Heaps and limits as configured, and the thread that takes released buffers back.
+    ///
+    /// # Errors
+    /// If the kernel lacks memfds, leases or inotify, or does not report releases as it must.
+    pub fn new(config: Config) -> anyhow::Result<Arc<Self>> {
+        let page = crate::sys::memory::page_size().context("asking for the page size")?;
+        let memory_bytes = crate::sys::memory::total_bytes().context("asking for the size of the memory")?;
+        let memfd = Arc::new(MemfdSource::new(page).context("preparing memfds")?);
+        let allocator = Self::with_machine(config, &Machine { page, memory_bytes, memfd })?;
+        allocator.start_reaper().context("starting the reaper thread")?;
+        Ok(allocator)
+    }
+
+    fn with_machine(config: Config, machine: &Machine) -> anyhow::Result<Arc<Self>> {
+        let liveness = Arc::new(Liveness::new().context("creating an inotify queue")?);
+        let mechanism = probe::prove_release(machine.memfd.as_ref(), &liveness.watcher, machine.page)?;
+        let mut heaps: Vec<_> = config.heaps.into_iter().map(|spec| build(spec, machine)).collect();
+        heaps.sort_by_key(|heap| std::cmp::Reverse(heap.id()));
+        let ledger = Ledger::new(heaps.iter().map(Heap::capacity), limits(&config.policy, &heaps));
+        let boot_nanoseconds = u64::try_from(crate::sys::clock::since_boot().as_nanos())?;
+        Ok(Arc::new(Self {
+            heaps,
+            books: Mutex::new(Books::new(ledger)),
+            liveness,
+            next_id: AtomicU64::new(boot_nanoseconds),
+            own_uid: Uid(nix::unistd::geteuid().as_raw()),
+            mechanism,
+        }))
+    }
+
+    /// By descending id, the order in which they are tried.
+    pub fn heaps(&self) -> &[Heap] {
+        &self.heaps
+    }
+
+    /// How releases are noticed on this machine, as proved at the start.
+    pub fn release_mechanism(&self) -> &'static str {
+        self.mechanism
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Allocates `request.count` zeroed buffers from the first selected heap that can hold them all, and charges
+    /// them to the caller. All or none.
+    ///
+    /// # Errors
+    /// Every selected heap's answer. Nothing is held or charged then.
+    pub fn allocate(&self, caller: &Caller, request: &Request) -> Result<Vec<Grant>, Explanation> {
+        let mut verdicts = Vec::new();
+        for candidate in self.candidates(&request.selection) {
+            let outcome = match candidate {
+                Ok(index) => match self.serve(caller, request, index) {
+                    Ok(grants) => return Ok(grants),
+                    Err(outcome) => {
+                        if let Some(cause) = outcome.cause() {
+                            self.books().ledger.count_failure(index, cause);
+                        }
+                        outcome
+                    }
+                },
+                Err(_) => Outcome::UnknownHeap,
+            };
+            verdicts.push(self.verdict(caller, request, candidate, outcome));
+        }
+        Err(Explanation { bytes: request.needs.bytes, count: request.count, verdicts })
+    }
+
+    /// Serves a request from one heap.
+    fn serve(&self, caller: &Caller, request: &Request, index: HeapIndex) -> Result<Vec<Grant>, Outcome> {
+        let heap = &self.heaps[index];
+        self.authorize(caller, Action::UseHeap(heap)).map_err(Outcome::Denied)?;
+        let bytes = heap.accept(&request.needs).map_err(Outcome::Rejected)?;
+        let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
+        let booking = self.book(caller, claim).map_err(Outcome::Refused)?;
+        let made = self.make(request, heap, bytes).or_else(|error| {
+            // Descriptors and memory that clients have let go of may be all that is missing.
+            if is_exhaustion(&error) && self.reclaim_from(caller) > 0 {
+                return self.make(request, heap, bytes);
+            }
+            Err(error)
+        });
+        Ok(self.hand_out(caller, request, index, booking, made.map_err(Outcome::Failed)?))
+    }
+
+    fn book(&self, caller: &Caller, claim: Claim) -> Result<Booking<'_>, Refusal> {
+        let reserve = || self.books().ledger.reserve(claim);
+        let reservation =
+            reserve().or_else(|refusal| if self.reclaim_from(caller) > 0 { reserve() } else { Err(refusal) });
+        Ok(Booking { allocator: self, claim, reservation: Some(reservation?) })
+    }
+
+    /// Makes all buffers of a request. On failure those made so far are dropped again.
+    fn make(&self, request: &Request, heap: &Heap, bytes: BackedBytes) -> io::Result<Vec<Made>> {
+        let one = || {
+            let memory: Arc<dyn Memory> = heap.create(bytes)?.into();
+            let watch = match self.liveness.watcher.watch(memory.fd()) {
+                Ok(watch) => Some(watch),
+                // Watches are used up; the lease alone will tell.
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => None,
+                Err(error) => return Err(error),
+            };
+            let fd = memory.open(request.access)?;
+            Ok(Made { memory, fd, watch })
+        };
+        (0..request.count.get()).map(|_| one()).collect()
+    }
+
+    /// Enters what was made into the books. From here on closing the descriptors releases the buffers.
+    fn hand_out(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        index: HeapIndex,
+        booking: Booking<'_>,
+        made: Vec<Made>,
+    ) -> Vec<Grant> {
+        let (heap, created, now) = (&self.heaps[index], crate::sys::clock::since_boot(), Instant::now());
+        let mut grants = Vec::with_capacity(made.len());
+        let mut batch = Vec::with_capacity(made.len());
+        let bytes = booking.bytes();
+        for Made { memory, fd, watch } in made {
+            let id = BufferId(self.next_id.fetch_add(1, Ordering::Relaxed));
+            if watch.is_none() {
+                self.liveness.unwatched(id, now);
+            }
+            let record = Record {
+                id,
+                heap: index,
+                bytes,
+                uid: caller.uid,
+                pid: caller.pid,
+                label: request.label.clone(),
+                inode: memory.inode().number,
+                created,
+            };
+            let (heap_id, heap_name, backing) = (heap.id(), heap.name().clone(), heap.backing());
+            grants.push(Grant { fd, id, bytes, heap_id, heap_name, backing });
+            batch.push((record, Live { memory, watch }));
+        }
+        booking.enter(batch);
+        grants
+    }
+}
+
+impl Drop for Allocator {
+    fn drop(&mut self) {
+        self.liveness.stop();
+    }
+}
+
+/// Room and quota booked for a request; given back when dropped before it is entered.
+struct Booking<'a> {
+    allocator: &'a Allocator,
+    claim: Claim,
+    reservation: Option<Reservation>,
+}
+
+impl Booking<'_> {
+    fn bytes(&self) -> BackedBytes {
+        self.claim.bytes
+    }
+
+    fn enter(mut self, batch: Vec<(Record, Live)>) {
+        if let Some(reservation) = self.reservation.take() {
+            self.allocator.books().enter(reservation, batch);
+        }
+    }
+}
+
+impl Drop for Booking<'_> {
+    fn drop(&mut self) {
+        if let Some(reservation) = self.reservation.take() {
+            self.allocator.books().ledger.cancel(reservation);
+        }
+    }
+}
+
+/// The configured policy in the ledger's terms.
+fn limits(policy: &Policy, heaps: &[Heap]) -> Limits {
+    let mut limits = Limits::new(policy.default.max_bytes, policy.default.max_buffers);
+    for client in &policy.clients {
+        let quota = client.quota;
+        for uid in &client.uids {
+            limits =
+                limits.with_client(*uid, &client.name, quota.max_bytes, quota.max_buffers, client.privileged);
+            for reserve in &client.reserves {
+                if let Some(heap) = heaps.iter().position(|heap| *heap.name() == reserve.heap) {
+                    limits = limits.with_reserve(*uid, heap, reserve.bytes);
+                }
+            }
+        }
+    }
+    limits
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Proof, with a buffer of our own, that this kernel reports releases as the service relies on.
+
+use crate::source::Source;
+use crate::sys::inotify::CloseWatcher;
+use crate::units::{Access, PageSize, RequestedBytes};
+use anyhow::{Context, ensure};
+
+/// Allocates, hands out to ourselves, lets go, and looks whether both signs appear.
+///
+/// # Errors
+/// If one does not. The service could not keep its books then.
+pub(super) fn prove_release(
+    source: &dyn Source,
+    watcher: &CloseWatcher,
+    page: PageSize,
+) -> anyhow::Result<&'static str> {
+    let bytes = RequestedBytes(1).round_up(page.bytes())?;
+    let memory = source.create(bytes).context("creating a buffer to prove releases with")?;
+    let asking = "asking for a lease (is fs.leases-enable 0?)";
+    ensure!(memory.is_idle().context(asking)?, "a buffer that nobody else holds is reported as held");
+    let watch = match watcher.watch(memory.fd()) {
+        Ok(watch) => watch,
+        Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+            return Ok("leases, polled: inotify watches are used up (fs.inotify.max_user_watches)");
+        }
+        Err(error) => return Err(error).context("watching a buffer"),
+    };
+    let client = memory.open(Access::ReadOnly).context("opening a buffer again")?;
+    ensure!(!memory.is_idle().context(asking)?, "a buffer that a client holds is reported as idle");
+    drop(client);
+    let closes = watcher.closes().context("reading close events")?;
+    ensure!(closes.watches.contains(&watch), "the kernel does not report the last close of a buffer");
+    ensure!(memory.is_idle().context(asking)?, "a buffer that was closed is reported as held");
+    Ok("inotify close events, confirmed by lease")
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Questions that change nothing: what would happen, what is there, who holds it.
+
+use super::{Action, Allocator, Caller, Denied, Explanation, Outcome, Request, Selection, Verdict};
+use crate::heap::Heap;
+use crate::ledger::{Claim, HeapCounters, HeapIndex, Record, Usage};
+use crate::sys;
+use crate::units::{BackedBytes, HeapMask};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// A heap and its counters.
+#[derive(Clone, Copy)]
+pub struct HeapView<'a> {
+    /// The heap.
+    pub heap: &'a Heap,
+    /// All from one instant.
+    pub counters: HeapCounters,
+}
+
+/// A live buffer, for people and tools.
+pub struct BufferView<'a> {
+    /// Its entry in the ledger.
+    pub record: Record,
+    /// Where it came from.
+    pub heap: &'a Heap,
+    /// How long ago it was allocated.
+    pub age: Duration,
+}
+
+/// The file is not a live buffer of this service.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the descriptor is not a live buffer of this service")]
+pub struct NotOurs;
+
+/// No heap has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("heap is {0:?}, but no heap has this name or alias")]
+pub struct UnknownHeap(pub String);
+
+/// A selected heap, or the name that selects none.
+pub(super) type Candidate<'a> = Result<HeapIndex, &'a str>;
+
+impl Allocator {
+    /// The selected heaps in the order in which they are tried, each once.
+    pub(super) fn candidates<'a>(&self, selection: &'a Selection) -> Vec<Candidate<'a>> {
+        let in_mask = |mask: HeapMask| {
+            let heaps = self.heaps.iter().enumerate();
+            heaps.filter(|(_, heap)| mask.contains(heap.id())).map(|(index, _)| Ok(index)).collect()
+        };
+        match selection {
+            Selection::Mask(mask) => in_mask(*mask),
+            Selection::Names(names) => {
+                let mut candidates = Vec::with_capacity(names.len());
+                for name in names {
+                    let candidate = self.find_heap(name).ok_or(name.as_str());
+                    if !candidates.contains(&candidate) {
+                        candidates.push(candidate);
+                    }
+                }
+                candidates
+            }
+        }
+    }
+
+    fn find_heap(&self, name: &str) -> Option<HeapIndex> {
+        self.heaps.iter().position(|heap| heap.answers_to(name))
+    }
+
+    /// What [`Allocator::allocate`] would do now. Counts and touches nothing.
+    pub fn explain(&self, caller: &Caller, request: &Request) -> Explanation {
+        // What was let go of does not stand in the way of the real call either.
+        self.reclaim_from(caller);
+        let verdicts = self.candidates(&request.selection).into_iter().map(|candidate| {
+            let outcome = match candidate {
+                Ok(index) => self.would_serve(caller, request, index).err().unwrap_or(Outcome::WouldServe),
+                Err(_) => Outcome::UnknownHeap,
+            };
+            self.verdict(caller, request, candidate, outcome)
+        });
+        Explanation { bytes: request.needs.bytes, count: request.count, verdicts: verdicts.collect() }
+    }
+
+    fn would_serve(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        index: HeapIndex,
+    ) -> Result<BackedBytes, Outcome> {
+        let heap = &self.heaps[index];
+        self.authorize(caller, Action::UseHeap(heap)).map_err(Outcome::Denied)?;
+        let bytes = heap.accept(&request.needs).map_err(Outcome::Rejected)?;
+        let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
+        self.books().ledger.check(&claim).map_err(Outcome::Refused)?;
+        Ok(bytes)
+    }
+
+    pub(super) fn verdict(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        candidate: Candidate<'_>,
+        outcome: Outcome,
+    ) -> Verdict {
+        match candidate {
+            Ok(index) => {
+                let heap = &self.heaps[index];
+                // A heap that is closed, unavailable or of another kind fits nothing.
+                let fits_bytes = match &outcome {
+                    Outcome::Denied(_) | Outcome::UnknownHeap => 0,
+                    Outcome::Rejected(rejection)
+                        if !matches!(rejection, crate::heap::Rejection::TooLarge { .. }) =>
+                    {
+                        0
+                    }
+                    _ => self.fits(caller, index, request.count.get() as u64),
+                };
+                Verdict { heap_id: Some(heap.id()), heap_name: heap.name().to_string(), outcome, fits_bytes }
+            }
+            Err(name) => {
+                let heap_name = name.chars().take(2 * crate::units::MAX_NAME_BYTES).collect();
+                Verdict { heap_id: None, heap_name, outcome, fits_bytes: 0 }
+            }
+        }
+    }
+
+    /// Largest buffer of which `count` would fit into a heap and the caller's quota now, in bytes.
+    fn fits(&self, caller: &Caller, index: HeapIndex, count: u64) -> u64 {
+        let heap = &self.heaps[index];
+        let books = self.books();
+        let (quota_bytes, quota_buffers) = books.ledger.quota_left(caller.uid);
+        if quota_buffers.is_some_and(|left| left < count) {
+            return 0;
+        }
+        let room = [books.ledger.free(index, caller.uid), quota_bytes];
+        let each = room.into_iter().flatten().map(|bytes| bytes / count).min().unwrap_or(u64::MAX);
+        let bytes = each.min(heap.max_buffer_bytes());
+        bytes - bytes % heap.granule()
+    }
+
+    /// Every heap with its counters, by descending id.
+    pub fn stats(&self) -> Vec<HeapView<'_>> {
+        let books = self.books();
+        let heaps = self.heaps.iter().enumerate();
+        heaps.map(|(index, heap)| HeapView { heap, counters: books.ledger.heap(index) }).collect()
+    }
+
+    /// What clients hold, most bytes first: everyone for a privileged caller, else the caller alone.
+    pub fn usage(&self, caller: &Caller) -> Vec<Usage> {
+        if self.authorize(caller, Action::SeeOthers).is_err() {
+            return vec![self.books().ledger.usage(caller.uid)];
+        }
+        let mut usages: Vec<_> = self.books().ledger.usages().collect();
+        usages.sort_by_key(|usage| (std::cmp::Reverse(usage.bytes), usage.uid));
+        usages
+    }
+
+    /// Live buffers, oldest first: everyone's for a privileged caller, else the caller's own.
+    pub fn buffers(&self, caller: &Caller) -> Vec<BufferView<'_>> {
+        let everyone = self.authorize(caller, Action::SeeOthers).is_ok();
+        let mut records: Vec<_> = {
+            let books = self.books();
+            books.ledger.buffers().filter(|record| everyone || record.uid == caller.uid).cloned().collect()
+        };
+        records.sort_by_key(|record| record.id);
+        records.into_iter().map(|record| self.view(record)).collect()
+    }
+
+    fn view(&self, record: Record) -> BufferView<'_> {
+        let age = sys::clock::since_boot().saturating_sub(record.created);
+        BufferView { heap: &self.heaps[record.heap], age, record }
+    }
+
+    /// Identifies a buffer by its file. The inode number finds it; that the kernel gives the same watch for both
+    /// descriptors proves it, since inode numbers of memfds can repeat.
+    ///
+    /// # Errors
+    /// If the file is not a live buffer of this service.
+    pub fn describe(&self, fd: impl AsFd) -> Result<BufferView<'_>, NotOurs> {
+        // Seals first: only the kernel answers for them, while a hostile file system could block a stat.
+        if !sys::memfd::is_sealed(&fd) {
+            return Err(NotOurs);
+        }
+        let inode = sys::fd::inode(&fd).map_err(|_| NotOurs)?;
+        let (record, expected) = {
+            let books = self.books();
+            let id = books.with_inode(inode).ok_or(NotOurs)?;
+            let live = books.live(id).ok_or(NotOurs)?;
+            (books.ledger.buffer(id).cloned().ok_or(NotOurs)?, live.watch)
+        };
+        if let Some(expected) = expected {
+            let watcher = &self.liveness.watcher;
+            let actual = watcher.watch(&fd).map_err(|_| NotOurs)?;
+            if actual != expected {
+                watcher.forget(actual);
+                return Err(NotOurs);
+            }
+        }
+        Ok(self.view(record))
+    }
+
+    /// Gives memory that no client holds back to the kernel, and returns how many bytes. Until there are pools and
+    /// deferred frees the service keeps none: released buffers go back at once.
+    ///
+    /// # Errors
+    /// If the caller may not, or no heap has the name.
+    pub fn trim(&self, caller: &Caller, heap: Option<&str>) -> Result<u64, TrimError> {
+        self.authorize(caller, Action::Trim)?;
+        if let Some(name) = heap {
+            self.find_heap(name).ok_or_else(|| UnknownHeap(name.to_owned()))?;
+        }
+        self.work_off_events();
+        Ok(0)
+    }
+}
+
+/// Why nothing was trimmed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrimError {
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// There is no such heap.
+    #[error(transparent)]
+    UnknownHeap(#[from] UnknownHeap),
+}

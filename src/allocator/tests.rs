@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The use cases over real memfds, leases and inotify, and over a source that fails on command.
+
+use super::*;
+use crate::config::spec::{ClientPolicy, Device, HeapSpec, Quota};
+use crate::heap::Needs;
+use crate::source::scripted::{Script, ScriptedSource};
+use crate::sys::map::SharedMap;
+use crate::units::{Access, Count, HeapId, HeapMask, HeapName, HeapType, Label, RequestedBytes};
+use std::time::Duration;
+
+const PAGE: u64 = 4096;
+const MIB: u64 = 1 << 20;
+
+fn spec(id: u32, name: &str, kind: HeapType, size: Option<u64>) -> HeapSpec {
+    HeapSpec {
+        id: HeapId::new(id).expect("valid"),
+        name: HeapName::new(name).expect("valid"),
+        aliases: vec![],
+        kind,
+        device: Device::Auto,
+        size,
+        alignment: PAGE,
+        chunk_size: None,
+        cached: true,
+        deferred_free: false,
+        pool_orders: vec![],
+        pool_limit: None,
+        secure: false,
+        allow_uids: None,
+        unavailable: None,
+        node: format!("/anion/{name}"),
+    }
+}
+
+/// A camera carveout of 4 MiB above an unlimited system heap; uids may hold 8 MiB and 100 buffers.
+fn config() -> Config {
+    let heaps =
+        vec![spec(2, "camera", HeapType::Carveout, Some(4 * MIB)), spec(0, "system", HeapType::System, None)];
+    let default = Quota { max_bytes: Some(8 * MIB), max_buffers: Some(100) };
+    Config { heaps, policy: Policy { default, clients: vec![] } }
+}
+
+/// An allocator without a reaper thread, so that a test sees what each step does.
+fn still(config: Config) -> Arc<Allocator> {
+    scripted(config).0
+}
+
+fn scripted(config: Config) -> (Arc<Allocator>, Arc<Script>) {
+    let page = crate::sys::memory::page_size().expect("page size");
+    let script = Arc::new(Script::default());
+    let source =
+        ScriptedSource { inner: MemfdSource::new(page).expect("memfd"), script: Arc::clone(&script) };
+    let machine = Machine { page, memory_bytes: 1024 * MIB, memfd: Arc::new(source) };
+    (Allocator::with_machine(config, &machine).expect("allocator"), script)
+}
+
+fn caller(uid: u32) -> Caller {
+    Caller { uid: Uid(uid), pid: 4321, context: None }
+}
+
+fn request(mask: u32, count: i32, bytes: u64) -> Request {
+    let bytes = RequestedBytes(i64::try_from(bytes).expect("small"));
+    Request {
+        needs: Needs { bytes, alignment: 0, cached: false, dma_buf: false },
+        count: Count::new(count).expect("valid"),
+        selection: Selection::Mask(HeapMask(mask)),
+        label: Label::new("test").expect("valid"),
+        access: Access::ReadWrite,
+    }
+}
+
+fn names(names: &[&str]) -> Selection {
+    Selection::Names(names.iter().map(|name| (*name).to_owned()).collect())
+}
+
+/// Waits until `uid` holds nothing; panics after a second.
+fn await_zero(allocator: &Allocator, uid: u32) {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    while allocator.usage(&caller(uid))[0].buffers > 0 {
+        assert!(Instant::now() < deadline, "still held: {:?}", allocator.usage(&caller(uid)));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn the_highest_id_serves_first_and_the_next_takes_over() {
+    let allocator = still(config());
+    let first = allocator.allocate(&caller(1), &request(u32::MAX, 1, 3 * MIB)).expect("camera");
+    assert_eq!(first[0].heap_name.as_str(), "camera");
+    let second = allocator.allocate(&caller(1), &request(u32::MAX, 1, 3 * MIB)).expect("system");
+    assert_eq!(second[0].heap_name.as_str(), "system");
+    assert!(second[0].id > first[0].id);
+}
+
+#[test]
+fn names_are_tried_in_the_order_given() {
+    let allocator = still(config());
+    let by_name = Request { selection: names(&["system", "camera"]), ..request(0, 1, PAGE) };
+    assert_eq!(allocator.allocate(&caller(1), &by_name).expect("served")[0].heap_name.as_str(), "system");
+}
+
+#[test]
+fn buffers_are_zero_mapped_and_writable() {
+    let allocator = still(config());
+    let grants = allocator.allocate(&caller(1), &request(u32::MAX, 4, 8 * PAGE + 1)).expect("served");
+    for grant in &grants {
+        assert_eq!(grant.bytes.get(), 9 * PAGE);
+        let map = SharedMap::new(&grant.fd, 9 * 4096, Access::ReadWrite).expect("mapped");
+        assert!(map.is_zero());
+        map.fill(0xa5).expect("writable");
+    }
+}
+
+#[test]
+fn a_batch_that_does_not_fit_one_heap_goes_to_the_next_whole() {
+    let allocator = still(config());
+    let grants = allocator.allocate(&caller(1), &request(u32::MAX, 5, MIB)).expect("five of four MiB");
+    assert!(grants.iter().all(|grant| grant.heap_name.as_str() == "system"));
+    let failed = allocator.allocate(&caller(1), &request(4, 5, MIB)).expect_err("the camera heap alone");
+    assert_eq!(failed.failure(), Some(Failure::NoMemory));
+    assert_eq!(failed.verdicts[0].fits_bytes, 3 * MIB / 5 / PAGE * PAGE, "three MiB of quota are left");
+}
+
+#[test]
+fn errors_follow_ion_the_last_heap_tried_decides() {
+    let allocator = still(config());
+    let fails =
+        |uid, request: Request| allocator.allocate(&caller(uid), &request).expect_err("refused").failure();
+    assert_eq!(fails(1, request(1 << 7, 1, PAGE)), Some(Failure::UnknownHeap));
+    assert_eq!(
+        fails(1, Request { selection: names(&["nope"]), ..request(0, 1, PAGE) }),
+        Some(Failure::UnknownHeap)
+    );
+    assert_eq!(fails(1, request(4, 1, 5 * MIB)), Some(Failure::NoMemory), "larger than the heap");
+    assert_eq!(fails(1, request(1, 1, 9 * MIB)), Some(Failure::QuotaExceeded));
+    assert_eq!(fails(1, request(u32::MAX, 1, 9 * MIB)), Some(Failure::QuotaExceeded), "system is tried last");
+    let dma_buf =
+        Request { needs: Needs { dma_buf: true, ..request(0, 1, PAGE).needs }, ..request(u32::MAX, 1, PAGE) };
+    assert_eq!(fails(1, dma_buf), Some(Failure::Unsupported));
+    assert_eq!(allocator.usage(&caller(1))[0].bytes, 0);
+    assert_eq!(allocator.stats()[0].counters.failed(crate::ledger::FailureCause::NoMemory), 2);
+}
+
+#[test]
+fn a_closed_heap_is_passed_over_and_named_when_alone() {
+    let mut config = config();
+    config.heaps[0].allow_uids = Some(vec![Uid(1047)]);
+    let allocator = still(config);
+    let passed = allocator.allocate(&caller(1), &request(u32::MAX, 1, PAGE)).expect("system");
+    assert_eq!(passed[0].heap_name.as_str(), "system");
+    let denied = allocator.allocate(&caller(1), &request(4, 1, PAGE)).expect_err("camera alone");
+    assert_eq!(denied.failure(), Some(Failure::NotPermitted));
+    assert_eq!(allocator.allocate(&caller(1047), &request(4, 1, PAGE)).expect("admitted").len(), 1);
+}
+
+#[test]
+fn explain_says_what_allocate_does_and_changes_nothing() {
+    let allocator = still(config());
+    for asked in
+        [request(u32::MAX, 1, PAGE), request(4, 5, MIB), request(1 << 9, 1, PAGE), request(4, 1, 9 * MIB)]
+    {
+        allocator.work_off_events();
+        let before = allocator.stats()[0].counters;
+        let explained = allocator.explain(&caller(1), &asked);
+        assert_eq!(allocator.stats()[0].counters, before);
+        match allocator.allocate(&caller(2), &asked) {
+            Ok(grants) => {
+                assert_eq!(explained.chosen().expect("chosen").heap_name, grants[0].heap_name.as_str())
+            }
+            Err(failed) => {
+                assert_eq!(explained.failure(), failed.failure());
+                assert_eq!(explained.to_string().replace("uid 1", "uid 2"), failed.to_string());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_that_closes_and_asks_again_at_once_is_served() {
+    let allocator = still(config());
+    for _ in 0..50 {
+        let grants = allocator.allocate(&caller(1), &request(u32::MAX, 2, 4 * MIB)).expect("the whole quota");
+        drop(grants);
+    }
+}
+
+#[test]
+fn the_reaper_takes_back_what_is_closed_in_any_way() {
+    let allocator = still(config());
+    allocator.start_reaper().expect("thread");
+    let grants = allocator.allocate(&caller(1), &request(u32::MAX, 8, PAGE)).expect("served");
+    let mut copies: Vec<_> = grants.iter().map(|grant| grant.fd.try_clone().expect("dup")).collect();
+    let map = SharedMap::new(&grants[0].fd, 4096, Access::ReadWrite).expect("mapped");
+    drop(grants);
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(allocator.usage(&caller(1))[0].buffers, 8, "duplicates hold them");
+    copies.truncate(1);
+    copies.clear();
+    std::thread::sleep(Duration::from_millis(20));
+    assert_eq!(allocator.usage(&caller(1))[0].buffers, 1, "the mapping holds one");
+    drop(map);
+    await_zero(&allocator, 1);
+    let counters = allocator.stats()[0].counters;
+    assert_eq!((counters.allocations, counters.frees, counters.buffers, counters.bytes), (8, 8, 0, 0));
+}
+
+#[test]
+fn a_buffer_opened_again_by_its_holder_is_not_taken_back() {
+    let allocator = still(config());
+    allocator.start_reaper().expect("thread");
+    let grants = allocator.allocate(&caller(1), &request(u32::MAX, 1, PAGE)).expect("served");
+    let directory = crate::sys::fd::DescriptorDirectory::open().expect("/proc");
+    let again = directory.reopen(&grants[0].fd, Access::ReadOnly).expect("own uid");
+    drop(grants);
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(allocator.usage(&caller(1))[0].buffers, 1);
+    drop(again);
+    await_zero(&allocator, 1);
+}
+
+#[test]
+fn an_overflowed_event_queue_is_survived() {
+    let allocator = still(config());
+    let mut grants = allocator.allocate(&caller(1), &request(u32::MAX, 40, PAGE)).expect("served");
+    let kept = grants.split_off(38);
+    // Equal neighbours are merged by the kernel, so two files take turns; nobody reads the queue meanwhile.
+    let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("readable");
+    let limit: usize = limit.trim().parse().expect("a number");
+    let directory = crate::sys::fd::DescriptorDirectory::open().expect("/proc");
+    for turn in 0..=limit {
+        drop(directory.reopen(&kept[turn % 2].fd, Access::ReadOnly).expect("own uid"));
+    }
+    drop(grants);
+    allocator.start_reaper().expect("thread");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while allocator.usage(&caller(1))[0].buffers != 2 {
+        assert!(Instant::now() < deadline, "lost closes were never found");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_failure_of_any_source_call_leaves_everything_as_before() {
+    let (allocator, script) = scripted(config());
+    let descriptors = || std::fs::read_dir("/proc/self/fd").expect("/proc").count();
+    let asked = request(u32::MAX, 3, PAGE);
+    for (errno, failure) in
+        [(libc::ENOMEM, Failure::NoMemory), (libc::EMFILE, Failure::NoMemory), (libc::EIO, Failure::Backend)]
+    {
+        // Each heap is tried, so the failure must strike in the last one to be seen: ask the system heap alone.
+        let asked = Request { selection: names(&["system"]), ..asked.clone() };
+        let mut calls = 0;
+        loop {
+            let (before, open) = (allocator.stats()[1].counters, descriptors());
+            script.fail_after(calls, errno);
+            match allocator.allocate(&caller(1), &asked) {
+                Ok(_) => break,
+                Err(failed) => assert_eq!(failed.failure(), Some(failure), "call {calls}"),
+            }
+            let after = allocator.stats()[1].counters;
+            assert_eq!(
+                (after.buffers, after.bytes, after.allocations),
+                (before.buffers, before.bytes, before.allocations)
+            );
+            assert_eq!(allocator.usage(&caller(1))[0].bytes, 0);
+            assert_eq!(descriptors(), open, "call {calls} of errno {errno}");
+            calls += 1;
+        }
+        assert_eq!(calls, 6, "create and open, three times");
+        script.fail_after(usize::MAX, 0);
+        allocator.work_off_events();
+        allocator.reclaim_from(&caller(1));
+    }
+}
+
+#[test]
+fn a_source_failure_falls_back_to_the_next_heap() {
+    let (allocator, script) = scripted(config());
+    script.fail_after(0, libc::EIO);
+    let grants = allocator.allocate(&caller(1), &request(u32::MAX, 1, PAGE)).expect("system");
+    assert_eq!(grants[0].heap_name.as_str(), "system");
+    assert_eq!(allocator.stats()[0].counters.failed(crate::ledger::FailureCause::Backend), 1);
+}
+
+#[test]
+fn describe_knows_its_buffers_by_any_descriptor_and_no_others() {
+    let allocator = still(config());
+    let grant = allocator.allocate(&caller(1), &request(u32::MAX, 1, PAGE)).expect("served").remove(0);
+    let copy = grant.fd.try_clone().expect("dup");
+    let view = allocator.describe(&copy).expect("ours");
+    assert_eq!((view.record.id, view.record.uid, view.record.pid), (grant.id, Uid(1), 4321));
+    assert_eq!(view.record.label.as_str(), "test");
+    let stranger =
+        crate::sys::memfd::MemfdFactory::probe().expect("memfd").create("stranger", PAGE).expect("memfd");
+    assert!(allocator.describe(&stranger).is_err());
+    let (pipe, _other_end) = nix::unistd::pipe().expect("pipe");
+    assert!(allocator.describe(&pipe).is_err());
+    drop(grant);
+    assert!(allocator.describe(&copy).is_ok(), "the copy keeps it alive");
+}
+
+#[test]
+fn only_the_privileged_see_others_and_trim() {
+    let mut config = config();
+    config.policy.clients.push(ClientPolicy {
+        name: "media".to_owned(),
+        uids: vec![Uid(1013)],
+        quota: Quota::default(),
+        privileged: true,
+        reserves: vec![],
+    });
+    let allocator = still(config);
+    let held = allocator.allocate(&caller(1), &request(u32::MAX, 1, PAGE)).expect("served");
+    let _others = allocator.allocate(&caller(2), &request(u32::MAX, 1, PAGE)).expect("served");
+    assert_eq!(allocator.usage(&caller(1)).len(), 1);
+    assert_eq!(allocator.buffers(&caller(1)).len(), 1);
+    assert_eq!(allocator.usage(&caller(1013)).len(), 2);
+    assert_eq!(allocator.buffers(&caller(0)).len(), 2);
+    assert!(matches!(allocator.trim(&caller(1), None), Err(TrimError::Denied(_))));
+    assert_eq!(allocator.trim(&caller(1013), Some("camera")), Ok(0));
+    assert!(matches!(allocator.trim(&caller(0), Some("nope")), Err(TrimError::UnknownHeap(_))));
+    drop(held);
+}
+
+#[test]
+fn read_only_descriptors_cannot_be_mapped_writable() {
+    let allocator = still(config());
+    let asked = Request { access: Access::ReadOnly, ..request(u32::MAX, 1, PAGE) };
+    let grants = allocator.allocate(&caller(1), &asked).expect("served");
+    assert!(SharedMap::new(&grants[0].fd, 4096, Access::ReadWrite).is_err());
+    assert!(SharedMap::new(&grants[0].fd, 4096, Access::ReadOnly).expect("mapped").is_zero());
+}

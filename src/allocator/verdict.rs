@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Heaps' answers to a request, and what they add up to. A failing allocation and a dry run share every word.
+
+use super::Denied;
+use crate::heap::Rejection;
+use crate::ledger::{FailureCause, Refusal};
+use crate::source::is_exhaustion;
+use crate::units::{Count, HeapId, RequestedBytes};
+use std::fmt;
+use std::io;
+
+/// One heap's answer.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The heap's id; `None` if no heap has the name.
+    pub heap_id: Option<HeapId>,
+    /// The heap's name, or the name that no heap has.
+    pub heap_name: String,
+    /// What it answered.
+    pub outcome: Outcome,
+    /// Largest buffer in bytes that it could give now, for the request's count.
+    pub fits_bytes: u64,
+}
+
+/// What a heap answered.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It would serve the request.
+    WouldServe,
+    /// There is no such heap.
+    UnknownHeap,
+    /// The caller may not use it.
+    Denied(Denied),
+    /// It does not take this request, whatever its room.
+    Rejected(Rejection),
+    /// It has no room, or the caller no quota.
+    Refused(Refusal),
+    /// The kernel failed.
+    Failed(io::Error),
+}
+
+/// What a failed request amounts to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No heap matched.
+    UnknownHeap,
+    /// The matching heaps are closed to the caller.
+    NotPermitted,
+    /// The matching heaps cannot give this kind of buffer.
+    Unsupported,
+    /// The last heap tried had no room or memory.
+    NoMemory,
+    /// The last heap tried met the caller's quota.
+    QuotaExceeded,
+    /// The kernel failed the last heap tried.
+    Backend,
+}
+
+impl Outcome {
+    /// What a request fails with if this heap decides; `None` if it would serve.
+    pub fn failure(&self) -> Option<Failure> {
+        Some(match self {
+            Self::WouldServe => return None,
+            Self::UnknownHeap => Failure::UnknownHeap,
+            Self::Denied(_) => Failure::NotPermitted,
+            Self::Rejected(Rejection::TooLarge { .. }) => Failure::NoMemory,
+            Self::Rejected(_) => Failure::Unsupported,
+            Self::Refused(refusal) if refusal.is_quota() => Failure::QuotaExceeded,
+            Self::Refused(_) => Failure::NoMemory,
+            Self::Failed(error) if is_exhaustion(error) => Failure::NoMemory,
+            Self::Failed(_) => Failure::Backend,
+        })
+    }
+
+    /// Which of the heap's failure counters this belongs to; `None` if the heap did not fail.
+    pub fn cause(&self) -> Option<FailureCause> {
+        Some(match self.failure()? {
+            Failure::UnknownHeap => return None,
+            Failure::NotPermitted => FailureCause::NotPermitted,
+            Failure::Unsupported => FailureCause::Unsupported,
+            Failure::NoMemory => FailureCause::NoMemory,
+            Failure::QuotaExceeded => FailureCause::Quota,
+            Failure::Backend => FailureCause::Backend,
+        })
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WouldServe => f.write_str("would serve"),
+            Self::UnknownHeap => f.write_str("no heap has this name"),
+            Self::Denied(denied) => denied.fmt(f),
+            Self::Rejected(rejection) => rejection.fmt(f),
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Failure {
+    /// How far a heap got with a request: as in ION, heaps that were tried outweigh those passed over, and among
+    /// equals the last one decides.
+    fn rank(self) -> u8 {
+        match self {
+            Self::UnknownHeap => 0,
+            Self::Unsupported => 1,
+            Self::NotPermitted => 2,
+            Self::NoMemory | Self::QuotaExceeded | Self::Backend => 3,
+        }
+    }
+}
+
+/// Every selected heap's answer to one request.
+#[derive(Debug)]
+pub struct Explanation {
+    /// Bytes of one buffer, as asked.
+    pub bytes: RequestedBytes,
+    /// How many.
+    pub count: Count,
+    /// By the order in which heaps are tried.
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Explanation {
+    /// The heap that would serve the request.
+    pub fn chosen(&self) -> Option<&Verdict> {
+        self.verdicts.iter().find(|verdict| matches!(verdict.outcome, Outcome::WouldServe))
+    }
+
+    /// What the request fails with; `None` if a heap would serve it.
+    pub fn failure(&self) -> Option<Failure> {
+        if self.chosen().is_some() {
+            return None;
+        }
+        let failures = self.verdicts.iter().filter_map(|verdict| verdict.outcome.failure());
+        Some(failures.max_by_key(|failure| failure.rank()).unwrap_or(Failure::UnknownHeap))
+    }
+}
+
+/// One line: the request, then every heap with its answer.
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let request = format!("{} x {} bytes", self.count.get(), self.bytes.0);
+        match self.chosen() {
+            Some(verdict) => write!(f, "heap {} would serve {request}", verdict.heap_name)?,
+            None if self.verdicts.is_empty() => {
+                return write!(f, "no heap can serve {request}: the mask selects none that is configured");
+            }
+            None => write!(f, "no heap can serve {request}")?,
+        }
+        for (index, verdict) in self.verdicts.iter().enumerate() {
+            f.write_str(if index == 0 { ": " } else { "; " })?;
+            match verdict.heap_id {
+                Some(id) => write!(f, "{} ({id}): {}", verdict.heap_name, verdict.outcome)?,
+                None => write!(f, "{:?}: {}", verdict.heap_name, verdict.outcome)?,
+            }
+            if verdict.fits_bytes > 0 && !matches!(verdict.outcome, Outcome::WouldServe) {
+                write!(f, " (up to {} bytes each would fit)", verdict.fits_bytes)?;
+            }
+        }
+        Ok(())
+    }
+}

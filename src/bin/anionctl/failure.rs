@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How a command can fail, and the exit code of each way.
+
+use crate::words;
+use anion_ipc::{ServiceError, Status};
+use std::io;
+
+/// Exit code: the service refused.
+const REFUSED: u8 = 1;
+/// Exit code: the command line is wrong.
+pub(crate) const USAGE: u8 = 2;
+/// Exit code: the service cannot be reached, or stopped answering.
+const UNREACHABLE: u8 = 3;
+/// Exit code: a buffer is not what it must be.
+const CHECK: u8 = 4;
+/// Exit code: this process could not do its own part.
+const LOCAL: u8 = 5;
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The service answered with an error of its interface.
+    Refused(ServiceError),
+    /// The service refused, and the output already says so.
+    RefusedAsShown,
+    /// The command line cannot be carried out.
+    Usage(String),
+    /// The service cannot be reached, or the transport broke during a call.
+    Unreachable(String),
+    /// A buffer is not zero, not what was written to it, or not as described.
+    Check(String),
+    /// This process could not do its own part: map memory, write output.
+    Local(String),
+    /// The command of --exec could not be started; with the exit code that shells use for it.
+    Exec(String, u8),
+    /// The reader of the output went away: it has seen enough.
+    BrokenPipe,
+}
+
+impl Failure {
+    /// The service could not be found or connected to.
+    pub(crate) fn unreachable(error: impl std::fmt::Display) -> Self {
+        Self::Unreachable(format!("cannot reach the service: {error}"))
+    }
+
+    /// An operation of this process failed; `what` says which.
+    pub(crate) fn local(what: &str, error: &io::Error) -> Self {
+        Self::Local(format!("{what}: {error}"))
+    }
+
+    /// Writing to standard output failed.
+    pub(crate) fn output(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::BrokenPipe,
+            _ => Self::local("cannot write to standard output", error),
+        }
+    }
+
+    /// The process's exit code.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused(_) | Self::RefusedAsShown => REFUSED,
+            Self::Usage(_) => USAGE,
+            Self::Unreachable(_) => UNREACHABLE,
+            Self::Check(_) => CHECK,
+            Self::Local(_) => LOCAL,
+            Self::Exec(_, code) => *code,
+            Self::BrokenPipe => 0,
+        }
+    }
+
+    /// What to tell the user; `None` if there is nothing to add.
+    pub(crate) fn message(&self) -> Option<String> {
+        match self {
+            Self::Refused(error) => Some(refusal(error)),
+            Self::Usage(text)
+            | Self::Unreachable(text)
+            | Self::Check(text)
+            | Self::Local(text)
+            | Self::Exec(text, _) => Some(text.clone()),
+            Self::RefusedAsShown | Self::BrokenPipe => None,
+        }
+    }
+}
+
+/// The code's name and the service's explanation.
+pub(crate) fn refusal(error: &ServiceError) -> String {
+    format!("{}: {}", words::error_code(error.code), error.message)
+}
+
+/// A failed call is a refusal if the service says so, else the transport's failure.
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        match ServiceError::of(&status) {
+            Some(error) => Self::Refused(error),
+            None => Self::Unreachable(format!("the service did not answer: {status}")),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `anionctl list`, `stats` and `usage`: what the service has, did, and owes to whom.
+
+use crate::failure::Failure;
+use crate::output::{self, Output, Report, Side};
+use crate::rows::{FailureCounts, HeapRow, StatsRow, UsageRow};
+use anion_ipc::Strong;
+use serde::Serialize;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+
+/// Shows every heap.
+pub(crate) fn list(service: &Strong<dyn IHeapAllocator>, output: &Output) -> Result<(), Failure> {
+    output.show(&Heaps { heaps: service.listHeaps()?.into_iter().map(HeapRow::from).collect() })
+}
+
+/// Shows every heap's counters.
+pub(crate) fn stats(service: &Strong<dyn IHeapAllocator>, output: &Output) -> Result<(), Failure> {
+    output.show(&Stats { stats: fetch_stats(service)? })
+}
+
+/// Shows what clients hold.
+pub(crate) fn usage(service: &Strong<dyn IHeapAllocator>, output: &Output) -> Result<(), Failure> {
+    output.show(&Usage { usage: fetch_usage(service)? })
+}
+
+/// Every heap's counters.
+pub(crate) fn fetch_stats(service: &Strong<dyn IHeapAllocator>) -> Result<Vec<StatsRow>, Failure> {
+    Ok(service.getStats()?.into_iter().map(StatsRow::from).collect())
+}
+
+/// What clients hold, as far as the caller may know.
+pub(crate) fn fetch_usage(service: &Strong<dyn IHeapAllocator>) -> Result<Vec<UsageRow>, Failure> {
+    Ok(service.getUsage()?.into_iter().map(UsageRow::from).collect())
+}
+
+#[derive(Debug, Serialize)]
+struct Heaps {
+    heaps: Vec<HeapRow>,
+}
+
+impl Report for Heaps {
+    fn text(&self) -> String {
+        let mut table = output::table(&[
+            ("ID", Side::Right),
+            ("NAME", Side::Left),
+            ("ALIASES", Side::Left),
+            ("TYPE", Side::Left),
+            ("BACKING", Side::Left),
+            ("CAPACITY", Side::Right),
+            ("GRANULE", Side::Right),
+            ("ALIGN", Side::Right),
+            ("FLAGS", Side::Left),
+            ("STATE", Side::Left),
+        ]);
+        for heap in &self.heaps {
+            let state = if heap.available {
+                "available".to_owned()
+            } else {
+                format!("unavailable: {}", heap.unavailable_reason)
+            };
+            table.add_row([
+                heap.id.to_string(),
+                heap.name.clone(),
+                list_of(&heap.aliases),
+                heap.heap_type.clone(),
+                heap.backing.clone(),
+                output::limit(heap.capacity, output::size),
+                output::size(heap.granule),
+                output::size(heap.max_alignment),
+                list_of(&heap.flags),
+                state,
+            ]);
+        }
+        table.trim_fmt()
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Stats {
+    stats: Vec<StatsRow>,
+}
+
+impl Report for Stats {
+    fn text(&self) -> String {
+        let mut table = output::table(&[
+            ("ID", Side::Right),
+            ("HEAP", Side::Left),
+            ("BUFFERS", Side::Right),
+            ("LIVE", Side::Right),
+            ("DEFERRED", Side::Right),
+            ("POOLED", Side::Right),
+            ("PEAK", Side::Right),
+            ("CAPACITY", Side::Right),
+            ("ALLOCS", Side::Right),
+            ("FREES", Side::Right),
+            ("RECYCLED", Side::Right),
+            ("FAILED", Side::Left),
+        ]);
+        for heap in &self.stats {
+            table.add_row([
+                heap.heap_id.to_string(),
+                heap.heap.clone(),
+                heap.num_of_buffers.to_string(),
+                output::size(heap.live_bytes),
+                output::size(heap.deferred_bytes),
+                output::size(heap.pooled_bytes),
+                output::size(heap.alloc_bytes_wm),
+                output::limit(heap.capacity, output::size),
+                heap.allocations.to_string(),
+                heap.frees.to_string(),
+                heap.recycled.to_string(),
+                causes(&heap.failures),
+            ]);
+        }
+        table.trim_fmt()
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Usage {
+    usage: Vec<UsageRow>,
+}
+
+impl Report for Usage {
+    fn text(&self) -> String {
+        let mut table = output::table(&[
+            ("UID", Side::Right),
+            ("POLICY", Side::Left),
+            ("HELD", Side::Right),
+            ("BUFFERS", Side::Right),
+            ("PEAK", Side::Right),
+            ("QUOTA", Side::Right),
+            ("BUFFER QUOTA", Side::Right),
+        ]);
+        for client in &self.usage {
+            table.add_row([
+                client.uid.to_string(),
+                client.policy.clone(),
+                output::size(client.bytes),
+                client.buffers.to_string(),
+                output::size(client.peak_bytes),
+                output::limit(client.quota_bytes, output::size),
+                output::limit(client.quota_buffers, |buffers| buffers.to_string()),
+            ]);
+        }
+        table.trim_fmt()
+    }
+}
+
+/// Words separated by commas; a dash if there are none.
+fn list_of(words: &[String]) -> String {
+    if words.is_empty() { "-".to_owned() } else { words.join(", ") }
+}
+
+/// Refused requests, with the causes that occurred: `3 (quota 2, no memory 1)`.
+fn causes(failures: &FailureCounts) -> String {
+    let causes: Vec<String> = [
+        ("quota", failures.quota),
+        ("no memory", failures.no_memory),
+        ("not permitted", failures.not_permitted),
+        ("unsupported", failures.unsupported),
+        ("backend", failures.backend),
+    ]
+    .into_iter()
+    .filter(|(_, count)| *count != 0)
+    .map(|(cause, count)| format!("{cause} {count}"))
+    .collect();
+    if causes.is_empty() { "0".to_owned() } else { format!("{} ({})", failures.total(), causes.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_causes_that_occurred_are_shown() {
+        let mut failures =
+            FailureCounts { no_memory: 0, quota: 0, not_permitted: 0, unsupported: 0, backend: 0 };
+        assert_eq!(causes(&failures), "0");
+        failures.quota = 2;
+        failures.backend = 1;
+        assert_eq!(causes(&failures), "3 (quota 2, backend 1)");
+    }
+}

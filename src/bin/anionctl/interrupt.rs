@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Waiting that SIGINT and SIGTERM end early, so that a command can finish cleanly.
+
+use crate::failure::Failure;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// From its creation on, SIGINT and SIGTERM no longer end the process: they end the current or next wait.
+pub(crate) struct Interrupt {
+    signals: UnixStream,
+}
+
+/// Why a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// The time is over.
+    Elapsed,
+    /// A signal asked to stop.
+    Interrupted,
+}
+
+impl Interrupt {
+    /// Takes over both signals.
+    ///
+    /// # Errors
+    /// [`Failure::Local`] if the process is out of descriptors.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let listen = || -> io::Result<UnixStream> {
+            let (signals, sender) = UnixStream::pair()?;
+            pipe::register(SIGINT, sender.try_clone()?)?;
+            pipe::register(SIGTERM, sender)?;
+            Ok(signals)
+        };
+        listen()
+            .map(|signals| Self { signals })
+            .map_err(|error| Failure::local("cannot wait for signals", &error))
+    }
+
+    /// Sleeps for `time`, or until a signal.
+    ///
+    /// # Errors
+    /// [`Failure::Local`] if waiting is impossible.
+    pub(crate) fn wait(&mut self, time: Duration) -> Result<Waited, Failure> {
+        let deadline = Instant::now().checked_add(time);
+        loop {
+            // No deadline means that the time exceeds what the clock can count.
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(Waited::Elapsed);
+            }
+            let read = self.signals.set_read_timeout(left).and_then(|()| self.signals.read(&mut [0]));
+            match read {
+                Ok(_) => return Ok(Waited::Interrupted),
+                Err(error) if is_early(error.kind()) => {}
+                Err(error) => return Err(Failure::local("cannot wait for signals", &error)),
+            }
+        }
+    }
+}
+
+/// Whether a read ended without a signal to report: the timeout, or the signal's own interruption of the call.
+fn is_early(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `anionctl watch`: heaps and usage as they change.
+
+use crate::args::WatchArgs;
+use crate::endpoint::Service;
+use crate::failure::Failure;
+use crate::heaps::{fetch_stats, fetch_usage};
+use crate::interrupt::{Interrupt, Waited};
+use crate::output::{self, Output, Report, Side};
+use crate::rows::{StatsRow, UsageRow};
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// Terminal: clear everything and go to the top.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+/// Terminal: go to the top. What is there is overwritten, which does not flicker.
+const HOME: &str = "\x1b[H";
+/// Terminal: clear the rest of the line.
+const CLEAR_LINE: &str = "\x1b[K";
+/// Terminal: clear everything below.
+const CLEAR_BELOW: &str = "\x1b[J";
+
+/// Looks at the service again and again, until the count is reached or a signal comes.
+pub(crate) fn run(args: &WatchArgs, service: &Service, output: &Output) -> Result<(), Failure> {
+    let mut interrupt = Interrupt::new()?;
+    let redraw = output.is_terminal() && !output.is_json();
+    let started = Instant::now();
+    let mut before: Option<Look> = None;
+    for number in 1.. {
+        let look = Look::take(service)?;
+        let report = Changes::between(before.as_ref(), &look, number, started, service);
+        if redraw {
+            output.raw(frame(&report.text(), number == 1).as_bytes())?;
+        } else {
+            output.show_next(&report)?;
+        }
+        before = Some(look);
+        if args.count == Some(number) {
+            break;
+        }
+        // Counted from the start: the looks themselves take time too.
+        let next =
+            started.checked_add(args.interval.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX)));
+        let pause = next.map_or(args.interval, |next| next.saturating_duration_since(Instant::now()));
+        if interrupt.wait(pause)? == Waited::Interrupted {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The service's state at one moment.
+struct Look {
+    at: Instant,
+    stats: Vec<StatsRow>,
+    usage: Vec<UsageRow>,
+}
+
+impl Look {
+    /// Asks the service.
+    fn take(service: &Service) -> Result<Self, Failure> {
+        let stats = fetch_stats(service.interface())?;
+        let at = Instant::now();
+        Ok(Self { at, stats, usage: fetch_usage(service.interface())? })
+    }
+}
+
+/// A look, with what changed since the one before it.
+#[derive(Debug, Serialize)]
+struct Changes {
+    look: u64,
+    elapsed_ms: u64,
+    #[serde(skip)]
+    endpoint: String,
+    heaps: Vec<HeapChange>,
+    usage: Vec<UsageChange>,
+}
+
+/// A heap's counters and their rates; the first look has no rates.
+#[derive(Debug, Serialize)]
+struct HeapChange {
+    #[serde(flatten)]
+    stats: StatsRow,
+    live_bytes_per_s: Option<f64>,
+    allocations_per_s: Option<f64>,
+    frees_per_s: Option<f64>,
+}
+
+/// A client's usage and its rate; the first look has no rates.
+#[derive(Debug, Serialize)]
+struct UsageChange {
+    #[serde(flatten)]
+    usage: UsageRow,
+    bytes_per_s: Option<f64>,
+}
+
+impl Changes {
+    fn between(before: Option<&Look>, now: &Look, number: u64, started: Instant, service: &Service) -> Self {
+        let interval = before.map_or(Duration::ZERO, |before| now.at - before.at);
+        let heap = |stats: &StatsRow| {
+            let old = before.and_then(|look| look.stats.iter().find(|old| old.heap_id == stats.heap_id));
+            let rate = |of: fn(&StatsRow) -> i64| old.and_then(|old| rate(of(old), of(stats), interval));
+            HeapChange {
+                live_bytes_per_s: rate(|stats| stats.live_bytes),
+                allocations_per_s: rate(|stats| stats.allocations),
+                frees_per_s: rate(|stats| stats.frees),
+                stats: stats.clone(),
+            }
+        };
+        let client = |usage: &UsageRow| {
+            // A uid that was not there before held nothing.
+            let old = before
+                .map(|look| look.usage.iter().find(|old| old.uid == usage.uid).map_or(0, |old| old.bytes));
+            UsageChange {
+                bytes_per_s: old.and_then(|old| rate(old, usage.bytes, interval)),
+                usage: usage.clone(),
+            }
+        };
+        Self {
+            look: number,
+            elapsed_ms: u64::try_from((now.at - started).as_millis()).unwrap_or(u64::MAX),
+            endpoint: service.endpoint.to_string(),
+            heaps: now.stats.iter().map(heap).collect(),
+            usage: now.usage.iter().map(client).collect(),
+        }
+    }
+
+    fn heap_table(&self) -> String {
+        let mut table = output::table(&[
+            ("ID", Side::Right),
+            ("HEAP", Side::Left),
+            ("LIVE", Side::Right),
+            ("CHANGE/s", Side::Right),
+            ("BUFFERS", Side::Right),
+            ("ALLOCS/s", Side::Right),
+            ("FREES/s", Side::Right),
+            ("DEFERRED", Side::Right),
+            ("POOLED", Side::Right),
+            ("PEAK", Side::Right),
+            ("FAILED", Side::Right),
+        ]);
+        for HeapChange { stats, live_bytes_per_s, allocations_per_s, frees_per_s } in &self.heaps {
+            table.add_row([
+                stats.heap_id.to_string(),
+                stats.heap.clone(),
+                output::size(stats.live_bytes),
+                bytes_rate(*live_bytes_per_s),
+                stats.num_of_buffers.to_string(),
+                count_rate(*allocations_per_s),
+                count_rate(*frees_per_s),
+                output::size(stats.deferred_bytes),
+                output::size(stats.pooled_bytes),
+                output::size(stats.alloc_bytes_wm),
+                stats.failures.total().to_string(),
+            ]);
+        }
+        table.trim_fmt()
+    }
+
+    fn usage_table(&self) -> String {
+        let mut table = output::table(&[
+            ("UID", Side::Right),
+            ("POLICY", Side::Left),
+            ("HELD", Side::Right),
+            ("CHANGE/s", Side::Right),
+            ("BUFFERS", Side::Right),
+            ("PEAK", Side::Right),
+            ("QUOTA", Side::Right),
+        ]);
+        for UsageChange { usage, bytes_per_s } in &self.usage {
+            table.add_row([
+                usage.uid.to_string(),
+                usage.policy.clone(),
+                output::size(usage.bytes),
+                bytes_rate(*bytes_per_s),
+                usage.buffers.to_string(),
+                output::size(usage.peak_bytes),
+                output::limit(usage.quota_bytes, output::size),
+            ]);
+        }
+        table.trim_fmt()
+    }
+}
+
+impl Report for Changes {
+    fn text(&self) -> String {
+        let elapsed = humantime::format_duration(Duration::from_secs(self.elapsed_ms / 1000));
+        format!(
+            "{} · look {} · {elapsed}\n\n{}\n\n{}\n",
+            self.endpoint,
+            self.look,
+            self.heap_table(),
+            self.usage_table()
+        )
+    }
+}
+
+/// Change per second; none if no time passed.
+fn rate(old: i64, new: i64, interval: Duration) -> Option<f64> {
+    let seconds = interval.as_secs_f64();
+    (seconds > 0.0).then(|| new.saturating_sub(old) as f64 / seconds)
+}
+
+/// A rate of bytes for people, with its sign.
+fn bytes_rate(rate: Option<f64>) -> String {
+    let Some(rate) = rate else { return "-".to_owned() };
+    #[expect(clippy::cast_possible_truncation, reason = "rounded for display; the cast saturates")]
+    let bytes = rate.abs().round() as i64;
+    let sign = if bytes == 0 {
+        ""
+    } else if rate < 0.0 {
+        "-"
+    } else {
+        "+"
+    };
+    format!("{sign}{}", output::size(bytes))
+}
+
+/// A rate of events for people.
+fn count_rate(rate: Option<f64>) -> String {
+    rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"))
+}
+
+/// The text as a terminal's whole screen.
+fn frame(text: &str, first: bool) -> String {
+    let start = if first { CLEAR } else { HOME };
+    let lines: String = text.lines().map(|line| format!("{line}{CLEAR_LINE}\n")).collect();
+    format!("{start}{lines}{CLEAR_BELOW}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_per_second_and_need_time() {
+        assert_eq!(rate(10, 20, Duration::from_millis(500)), Some(20.0));
+        assert_eq!(rate(20, 10, Duration::from_secs(2)), Some(-5.0));
+        assert_eq!(rate(0, 1, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn byte_rates_show_their_direction() {
+        assert_eq!(bytes_rate(Some(1_048_576.0)), "+1.0 MiB");
+        assert_eq!(bytes_rate(Some(-1_048_576.0)), "-1.0 MiB");
+        assert_eq!(bytes_rate(Some(0.0)), "0 B");
+        assert_eq!(bytes_rate(None), "-");
+    }
+
+    #[test]
+    fn a_frame_overwrites_the_one_before_without_clearing_first() {
+        let frame = frame("a\nb", false);
+        assert!(!frame.contains(CLEAR));
+        assert_eq!(frame, "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+    }
+}

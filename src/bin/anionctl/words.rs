@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Words for the interface's enumerations. A newer service may send values that this build does not know: they
+//! appear as `unknown(N)`.
+
+use anion::units;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::Backing::Backing;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::ErrorCode::ErrorCode;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapFlags::HeapFlags;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapType::HeapType;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::Verdict::Verdict;
+
+/// Every heap flag and its word.
+const HEAP_FLAGS: [(HeapFlags, &str); 5] = [
+    (HeapFlags::CACHED, "cached"),
+    (HeapFlags::CONTIGUOUS, "contiguous"),
+    (HeapFlags::ZEROED, "zeroed"),
+    (HeapFlags::DEFERRED_FREE, "deferred-free"),
+    (HeapFlags::SECURE, "secure"),
+];
+
+/// The kind of descriptor, in the words of dumps and configurations.
+pub(crate) fn backing(backing: Backing) -> String {
+    let known = match backing {
+        Backing::MEMFD => units::Backing::Memfd,
+        Backing::ASHMEM => units::Backing::Ashmem,
+        Backing::UDMABUF => units::Backing::Udmabuf,
+        Backing::DMA_HEAP => units::Backing::DmaHeap,
+        Backing::ION => units::Backing::Ion,
+        Backing::HUGETLB => units::Backing::Hugetlb,
+        Backing(other) => return unknown(other),
+    };
+    known.name().to_owned()
+}
+
+/// The kind of heap, in the words of dumps and configurations.
+pub(crate) fn heap_type(heap_type: HeapType) -> String {
+    let known = match heap_type {
+        HeapType::SYSTEM => units::HeapType::System,
+        HeapType::SYSTEM_CONTIG => units::HeapType::SystemContig,
+        HeapType::CARVEOUT => units::HeapType::Carveout,
+        HeapType::CHUNK => units::HeapType::Chunk,
+        HeapType::DMA => units::HeapType::Dma,
+        HeapType::CUSTOM => units::HeapType::Custom,
+        HeapType(other) => return unknown(other),
+    };
+    known.name().to_owned()
+}
+
+/// The set flags of a heap, lowest bit first.
+pub(crate) fn heap_flags(bits: i32) -> Vec<String> {
+    let known = HEAP_FLAGS.iter().filter(|(flag, _)| bits & flag.0 != 0).map(|(_, word)| (*word).to_owned());
+    let rest = bits & !HEAP_FLAGS.iter().fold(0, |all, (flag, _)| all | flag.0);
+    known.chain((rest != 0).then(|| format!("unknown({rest:#x})"))).collect()
+}
+
+/// What a heap would do with a request.
+pub(crate) fn verdict(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::WOULD_SERVE => "would serve",
+        Verdict::UNKNOWN_HEAP => "unknown heap",
+        Verdict::UNAVAILABLE => "unavailable",
+        Verdict::NOT_PERMITTED => "not permitted",
+        Verdict::UNSUPPORTED => "unsupported",
+        Verdict::NO_ROOM => "no room",
+        Verdict::QUOTA_EXCEEDED => "quota exceeded",
+        Verdict(other) => return unknown(other),
+    }
+    .to_owned()
+}
+
+/// The name that the interface gives to an error code.
+pub(crate) fn error_code(code: i32) -> String {
+    match ErrorCode(code) {
+        ErrorCode::BAD_REQUEST => "BAD_REQUEST",
+        ErrorCode::UNKNOWN_HEAP => "UNKNOWN_HEAP",
+        ErrorCode::NOT_PERMITTED => "NOT_PERMITTED",
+        ErrorCode::UNSUPPORTED => "UNSUPPORTED",
+        ErrorCode::NO_MEMORY => "NO_MEMORY",
+        ErrorCode::QUOTA_EXCEEDED => "QUOTA_EXCEEDED",
+        ErrorCode::NOT_OURS => "NOT_OURS",
+        ErrorCode::BACKEND => "BACKEND",
+        ErrorCode(other) => return unknown(other),
+    }
+    .to_owned()
+}
+
+/// A value that this build has no word for.
+fn unknown(value: i32) -> String {
+    format!("unknown({value})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_of_the_interface_has_a_word() {
+        let words = (Backing::enum_values().map(backing).into_iter())
+            .chain(HeapType::enum_values().map(heap_type))
+            .chain(Verdict::enum_values().map(verdict))
+            .chain(ErrorCode::enum_values().map(|code| error_code(code.0)))
+            .chain(HeapFlags::enum_values().into_iter().flat_map(|flag| heap_flags(flag.0)));
+        for word in words {
+            assert!(!word.starts_with("unknown("), "{word}");
+        }
+    }
+
+    #[test]
+    fn values_of_a_newer_service_are_shown_as_numbers() {
+        assert_eq!(backing(Backing(99)), "unknown(99)");
+        assert_eq!(heap_flags(1 | 1 << 20), ["cached", "unknown(0x100000)"]);
+        assert_eq!(heap_flags(0), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Floor 5: heaps. A heap is a named policy over a source: what it accepts, how sizes are rounded, who may use it.
+//! What is still free in it is the ledger's business.
+
+mod build;
+#[cfg(test)]
+mod tests;
+
+pub use build::{Machine, build};
+
+use crate::config::spec::HeapSpec;
+use crate::source::{Memory, Source};
+use crate::units::{BackedBytes, Backing, HeapId, HeapName, PageSize, RequestedBytes, Uid};
+use std::io;
+use std::sync::Arc;
+
+/// A configured heap on this machine.
+pub struct Heap {
+    spec: HeapSpec,
+    page: PageSize,
+    state: State,
+}
+
+enum State {
+    Ready { source: Arc<dyn Source>, max_buffer_bytes: u64 },
+    Unavailable(String),
+}
+
+/// What a request needs of a heap, apart from room.
+#[derive(Debug, Clone, Copy)]
+pub struct Needs {
+    /// Bytes of one buffer.
+    pub bytes: RequestedBytes,
+    /// Bytes of alignment; 0 for the heap's own.
+    pub alignment: u64,
+    /// CPU mappings must be cached.
+    pub cached: bool,
+    /// Only dma-bufs will do.
+    pub dma_buf: bool,
+}
+
+/// Why a heap does not take a request, whatever its room.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// The heap is not available on this machine.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// It cannot give this kind of buffer.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The buffer is larger than it can ever hold.
+    #[error("{asked} bytes asked, but one buffer can have at most {limit}")]
+    TooLarge {
+        /// Bytes asked.
+        asked: i64,
+        /// Most bytes of one buffer.
+        limit: u64,
+    },
+}
+
+impl Heap {
+    /// What the configuration says of it.
+    pub fn spec(&self) -> &HeapSpec {
+        &self.spec
+    }
+
+    /// Its id: the bit in masks, and its priority.
+    pub fn id(&self) -> HeapId {
+        self.spec.id
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &HeapName {
+        &self.spec.name
+    }
+
+    /// Whether `name` is its name or one of its aliases.
+    pub fn answers_to(&self, name: &str) -> bool {
+        std::iter::once(&self.spec.name).chain(&self.spec.aliases).any(|own| own.as_str() == name)
+    }
+
+    /// Whether the configuration lets `uid` allocate from it.
+    pub fn admits(&self, uid: Uid) -> bool {
+        self.spec.allow_uids.as_ref().is_none_or(|uids| uids.contains(&uid))
+    }
+
+    /// Why nothing can be allocated from it on this machine; `None` if it can.
+    pub fn unavailable(&self) -> Option<&str> {
+        match &self.state {
+            State::Ready { .. } => None,
+            State::Unavailable(why) => Some(why),
+        }
+    }
+
+    /// What its buffers are; for an unavailable heap what they would be, as far as the configuration tells.
+    pub fn backing(&self) -> Backing {
+        match &self.state {
+            State::Ready { source, .. } => source.backing(),
+            State::Unavailable(_) => build::intended_backing(&self.spec),
+        }
+    }
+
+    /// Bytes that it can hold at once; `None` if only the machine's memory limits it.
+    pub fn capacity(&self) -> Option<u64> {
+        self.spec.size
+    }
+
+    /// Sizes are rounded up to a multiple of this many bytes.
+    pub fn granule(&self) -> u64 {
+        self.spec.chunk_size.unwrap_or(0).max(self.spec.alignment).max(self.page.bytes())
+    }
+
+    /// Largest alignment in bytes that a request may ask for.
+    pub fn max_alignment(&self) -> u64 {
+        match &self.state {
+            State::Ready { source, .. } => source.max_alignment(),
+            State::Unavailable(_) => self.page.bytes(),
+        }
+    }
+
+    /// Most bytes of one buffer.
+    pub fn max_buffer_bytes(&self) -> u64 {
+        match &self.state {
+            State::Ready { max_buffer_bytes, .. } => *max_buffer_bytes,
+            State::Unavailable(_) => 0,
+        }
+    }
+
+    /// The size that a buffer for this request has, if the heap takes it. Room is not looked at.
+    ///
+    /// # Errors
+    /// The first reason against it.
+    pub fn accept(&self, needs: &Needs) -> Result<BackedBytes, Rejection> {
+        if let State::Unavailable(why) = &self.state {
+            return Err(Rejection::Unavailable(why.clone()));
+        }
+        let unsupported = |why: String| Err(Rejection::Unsupported(why));
+        if needs.dma_buf && !self.backing().is_dma_buf() {
+            return unsupported(format!("its buffers are {}, not dma-bufs", self.backing().name()));
+        }
+        if needs.alignment > self.max_alignment() {
+            return unsupported(format!(
+                "alignment is {}, but at most {} can be promised",
+                needs.alignment,
+                self.max_alignment()
+            ));
+        }
+        if needs.cached && !self.spec.cached {
+            return unsupported("its mappings are not cached".to_owned());
+        }
+        let too_large = Rejection::TooLarge { asked: needs.bytes.0, limit: self.max_buffer_bytes() };
+        match needs.bytes.round_up(self.granule()) {
+            Ok(bytes) if bytes.get() <= self.max_buffer_bytes() => Ok(bytes),
+            _ => Err(too_large),
+        }
+    }
+
+    /// New zeroed memory of `bytes` bytes, which [`Heap::accept`] returned and the ledger booked.
+    ///
+    /// # Errors
+    /// The source's; `NotFound` if the heap is unavailable.
+    pub fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+        match &self.state {
+            State::Ready { source, .. } => source.create(bytes),
+            State::Unavailable(why) => Err(io::Error::new(io::ErrorKind::NotFound, why.clone())),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What heaps accept and refuse.
+
+use super::*;
+use crate::config::spec::Device;
+use crate::source::memfd::MemfdSource;
+use crate::units::HeapType;
+
+const MIB: u64 = 1 << 20;
+
+fn spec(kind: HeapType, size: Option<u64>) -> HeapSpec {
+    HeapSpec {
+        id: HeapId::new(3).expect("valid"),
+        name: HeapName::new("camera").expect("valid"),
+        aliases: vec![HeapName::new("qcom,camera").expect("valid")],
+        kind,
+        device: Device::Auto,
+        size,
+        alignment: 1,
+        chunk_size: None,
+        cached: true,
+        deferred_free: false,
+        pool_orders: vec![],
+        pool_limit: None,
+        secure: false,
+        allow_uids: None,
+        unavailable: None,
+        node: "/anion/camera".to_owned(),
+    }
+}
+
+fn heap(spec: HeapSpec) -> Heap {
+    let page = crate::sys::memory::page_size().expect("page size");
+    let memfd = Arc::new(MemfdSource::new(page).expect("memfd"));
+    build(spec, &Machine { page, memory_bytes: 64 * MIB, memfd })
+}
+
+fn needs(bytes: u64) -> Needs {
+    let bytes = RequestedBytes(i64::try_from(bytes).expect("small"));
+    Needs { bytes, alignment: 0, cached: false, dma_buf: false }
+}
+
+#[test]
+fn a_system_heap_refuses_a_buffer_above_half_of_the_memory() {
+    let heap = heap(spec(HeapType::System, None));
+    assert!(heap.accept(&needs(32 * MIB)).is_ok());
+    let rejection = heap.accept(&needs(32 * MIB + 1)).expect_err("half of 64 MiB");
+    assert!(matches!(rejection, Rejection::TooLarge { limit, .. } if limit == 32 * MIB));
+}
+
+#[test]
+fn chunk_sizes_round_up_to_whole_chunks() {
+    let heap = heap(HeapSpec { chunk_size: Some(MIB), ..spec(HeapType::Chunk, Some(8 * MIB)) });
+    assert_eq!(heap.accept(&needs(1)).expect("accepted").get(), MIB);
+    assert_eq!(heap.accept(&needs(MIB + 1)).expect("accepted").get(), 2 * MIB);
+}
+
+#[test]
+fn a_closed_heap_admits_only_the_uids_it_names() {
+    let heap = heap(HeapSpec { allow_uids: Some(vec![Uid(1047)]), ..spec(HeapType::System, None) });
+    assert!(heap.admits(Uid(1047)) && !heap.admits(Uid(1000)));
+}
+
+#[test]
+fn kinds_of_buffer_it_cannot_give_are_refused() {
+    let heap = heap(HeapSpec { cached: false, ..spec(HeapType::System, None) });
+    let unsupported = |needs: Needs| matches!(heap.accept(&needs), Err(Rejection::Unsupported(_)));
+    assert!(unsupported(Needs { dma_buf: true, ..needs(1) }));
+    assert!(unsupported(Needs { cached: true, ..needs(1) }));
+    assert!(unsupported(Needs { alignment: 2 * heap.max_alignment(), ..needs(1) }));
+    assert!(!unsupported(Needs { alignment: heap.max_alignment(), ..needs(1) }));
+}
+
+#[test]
+fn a_heap_without_its_source_is_unavailable_and_says_why() {
+    let dma_heap = Device::DmaHeap(HeapName::new("linux,cma").expect("valid"));
+    let cases = [
+        (spec(HeapType::Dma, Some(MIB)), "CMA"),
+        (spec(HeapType::SystemContig, None), "huge pages"),
+        (HeapSpec { device: dma_heap, ..spec(HeapType::System, None) }, "linux,cma"),
+        (HeapSpec { secure: true, ..spec(HeapType::System, None) }, "secure"),
+        (
+            HeapSpec { unavailable: Some("as configured".into()), ..spec(HeapType::System, None) },
+            "as configured",
+        ),
+    ];
+    for (spec, word) in cases {
+        let heap = heap(spec);
+        assert!(heap.unavailable().expect("unavailable").contains(word), "{:?}", heap.unavailable());
+        assert!(matches!(heap.accept(&needs(1)), Err(Rejection::Unavailable(_))));
+        assert!(heap.create(needs(1).bytes.round_up(1).expect("valid")).is_err());
+    }
+}
+
+#[test]
+fn a_configured_memfd_budget_stands_in_for_cma_when_asked_for() {
+    let heap = heap(HeapSpec { device: Device::Memfd, ..spec(HeapType::Dma, Some(8 * MIB)) });
+    assert_eq!(heap.unavailable(), None);
+    assert_eq!(heap.capacity(), Some(8 * MIB));
+    assert!(heap.answers_to("qcom,camera") && heap.answers_to("camera") && !heap.answers_to("cam"));
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Clients' books: usage, quotas and reserves, by uid.
+
+use super::{HeapIndex, Refusal};
+use crate::units::Uid;
+use std::collections::HashMap;
+
+/// Accounts kept before those that hold nothing are dropped, so that a host with many uids cannot fill the memory.
+const MAX_IDLE_ACCOUNTS: usize = 4096;
+
+/// Name of the policy of uids that none names.
+const DEFAULT_POLICY: &str = "default";
+
+/// Quotas, reserves and privileges of all uids.
+#[derive(Debug, Default)]
+pub struct Limits {
+    default: Quota,
+    named: HashMap<Uid, Named>,
+    reserves: Vec<Reserve>,
+}
+
+/// Most that a uid may hold at once; `None` for no limit.
+#[derive(Debug, Clone, Copy, Default)]
+struct Quota {
+    bytes: Option<u64>,
+    buffers: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Named {
+    policy: String,
+    quota: Quota,
+    privileged: bool,
+}
+
+#[derive(Debug)]
+struct Reserve {
+    uid: Uid,
+    heap: HeapIndex,
+    bytes: u64,
+}
+
+impl Limits {
+    /// Limits that every uid has unless [`Limits::with_client`] names it; `None` for no limit.
+    pub fn new(max_bytes: Option<u64>, max_buffers: Option<u64>) -> Self {
+        Self { default: Quota { bytes: max_bytes, buffers: max_buffers }, ..Self::default() }
+    }
+
+    /// Gives `uid` limits of its own, from the policy called `policy`.
+    #[must_use]
+    pub fn with_client(
+        mut self,
+        uid: Uid,
+        policy: &str,
+        max_bytes: Option<u64>,
+        max_buffers: Option<u64>,
+        privileged: bool,
+    ) -> Self {
+        let quota = Quota { bytes: max_bytes, buffers: max_buffers };
+        self.named.insert(uid, Named { policy: policy.to_owned(), quota, privileged });
+        self
+    }
+
+    /// Keeps `bytes` of `heap` for `uid`: nobody else can take them.
+    #[must_use]
+    pub fn with_reserve(mut self, uid: Uid, heap: HeapIndex, bytes: u64) -> Self {
+        self.reserves.push(Reserve { uid, heap, bytes });
+        self
+    }
+
+    fn quota(&self, uid: Uid) -> Quota {
+        self.named.get(&uid).map_or(self.default, |named| named.quota)
+    }
+}
+
+/// What a uid holds, and its limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// Whose.
+    pub uid: Uid,
+    /// Name of its policy.
+    pub policy: String,
+    /// Bytes of its buffers, those being allocated included.
+    pub bytes: u64,
+    /// Number of its buffers, those being allocated included.
+    pub buffers: u64,
+    /// Highest `bytes` after an allocation succeeded.
+    pub peak_bytes: u64,
+    /// Byte limit; `None` for unlimited.
+    pub max_bytes: Option<u64>,
+    /// Buffer limit; `None` for unlimited.
+    pub max_buffers: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    bytes: u64,
+    buffers: u64,
+    peak_bytes: u64,
+    /// Bytes by heap, kept for uids that have a reserve; else empty.
+    by_heap: Vec<u64>,
+}
+
+/// All accounts.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    limits: Limits,
+    heaps: usize,
+    by_uid: HashMap<Uid, Account>,
+}
+
+impl Accounts {
+    pub(super) fn new(limits: Limits, heaps: usize) -> Self {
+        Self { limits, heaps, by_uid: HashMap::new() }
+    }
+
+    pub(super) fn check(&self, uid: Uid, bytes: u64, buffers: u64) -> Result<(), Refusal> {
+        let quota = self.limits.quota(uid);
+        let (held_bytes, held_buffers) = self.held(uid);
+        let exceeds =
+            |held: u64, asked: u64, limit: u64| held.checked_add(asked).is_none_or(|sum| sum > limit);
+        if let Some(limit) = quota.bytes.filter(|limit| exceeds(held_bytes, bytes, *limit)) {
+            return Err(Refusal::QuotaBytes { uid, asked: bytes, held: held_bytes, limit });
+        }
+        if let Some(limit) = quota.buffers.filter(|limit| exceeds(held_buffers, buffers, *limit)) {
+            return Err(Refusal::QuotaBuffers { uid, asked: buffers, held: held_buffers, limit });
+        }
+        Ok(())
+    }
+
+    fn held(&self, uid: Uid) -> (u64, u64) {
+        self.by_uid.get(&uid).map_or((0, 0), |account| (account.bytes, account.buffers))
+    }
+
+    pub(super) fn left(&self, uid: Uid) -> (Option<u64>, Option<u64>) {
+        let quota = self.limits.quota(uid);
+        let (bytes, buffers) = self.held(uid);
+        (
+            quota.bytes.map(|limit| limit.saturating_sub(bytes)),
+            quota.buffers.map(|limit| limit.saturating_sub(buffers)),
+        )
+    }
+
+    pub(super) fn book(&mut self, uid: Uid, heap: HeapIndex, bytes: u64, buffers: u64) {
+        if self.by_uid.len() >= MAX_IDLE_ACCOUNTS && !self.by_uid.contains_key(&uid) {
+            self.by_uid.retain(|_, account| account.buffers > 0);
+        }
+        let heaps =
+            if self.limits.reserves.iter().any(|reserve| reserve.uid == uid) { self.heaps } else { 0 };
+        let account = self.by_uid.entry(uid).or_default();
+        account.by_heap.resize(heaps, 0);
+        account.bytes += bytes;
+        account.buffers += buffers;
+        if let Some(in_heap) = account.by_heap.get_mut(heap) {
+            *in_heap += bytes;
+        }
+    }
+
+    pub(super) fn unbook(&mut self, uid: Uid, heap: HeapIndex, bytes: u64, buffers: u64) {
+        let Some(account) = self.by_uid.get_mut(&uid) else {
+            debug_assert!(false, "uid {uid} was never booked");
+            return;
+        };
+        account.bytes -= bytes;
+        account.buffers -= buffers;
+        if let Some(in_heap) = account.by_heap.get_mut(heap) {
+            *in_heap -= bytes;
+        }
+    }
+
+    pub(super) fn allocated(&mut self, uid: Uid) {
+        if let Some(account) = self.by_uid.get_mut(&uid) {
+            account.peak_bytes = account.peak_bytes.max(account.bytes);
+        }
+    }
+
+    /// Bytes of `heap` that are kept for others than `uid` and not in use by them.
+    pub(super) fn reserved_for_others(&self, heap: HeapIndex, uid: Uid) -> u64 {
+        let unused = |reserve: &Reserve| {
+            let used = self.by_uid.get(&reserve.uid).and_then(|account| account.by_heap.get(heap)).copied();
+            reserve.bytes.saturating_sub(used.unwrap_or(0))
+        };
+        let others = self.limits.reserves.iter().filter(|reserve| reserve.heap == heap && reserve.uid != uid);
+        others.map(unused).fold(0, u64::saturating_add)
+    }
+
+    pub(super) fn usage(&self, uid: Uid) -> Usage {
+        self.row(uid, self.by_uid.get(&uid).unwrap_or(&Account::default()))
+    }
+
+    pub(super) fn usages(&self) -> impl Iterator<Item = Usage> {
+        self.by_uid.iter().map(|(uid, account)| self.row(*uid, account))
+    }
+
+    fn row(&self, uid: Uid, account: &Account) -> Usage {
+        let quota = self.limits.quota(uid);
+        let policy = self.limits.named.get(&uid).map_or(DEFAULT_POLICY, |named| &named.policy);
+        Usage {
+            uid,
+            policy: policy.to_owned(),
+            bytes: account.bytes,
+            buffers: account.buffers,
+            peak_bytes: account.peak_bytes,
+            max_bytes: quota.bytes,
+            max_buffers: quota.buffers,
+        }
+    }
+
+    pub(super) fn is_privileged(&self, uid: Uid) -> bool {
+        self.limits.named.get(&uid).is_some_and(|named| named.privileged)
+    }
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Floor 2: the ledger: who holds what, and what is still free. Pure book-keeping: no system calls, no locks, no
+//! memory of buffers. Every operation is O(1) in the number of buffers.
+//!
+//! # Life of an entry
+//! [`Ledger::reserve`] checks heap room and quota and books both before any memory is touched;
+//! [`Ledger::commit`] turns the reservation into live buffers; [`Ledger::cancel`] undoes it;
+//! [`Ledger::release`] removes a buffer. ION's counters move at commit and release alone.
+//!
+//! The owner of the ledger serialises access; whatever it reads together is from one instant.
+
+mod account;
+mod heap_account;
+#[cfg(test)]
+mod tests;
+
+pub use account::{Limits, Usage};
+pub use heap_account::{FailureCause, HeapCounters};
+
+use crate::units::{BackedBytes, BufferId, Label, Uid};
+use account::Accounts;
+use heap_account::HeapAccount;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Position of a heap in the list the ledger was made with.
+pub type HeapIndex = usize;
+
+/// What a client asks to be booked: `count` buffers of `bytes` each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// Whom to charge.
+    pub uid: Uid,
+    /// Which heap to take from.
+    pub heap: HeapIndex,
+    /// How many buffers.
+    pub count: usize,
+    /// Bytes of each.
+    pub bytes: BackedBytes,
+}
+
+impl Claim {
+    /// All bytes; saturates, and no limit admits that.
+    fn total(&self) -> u64 {
+        let total = u128::from(self.bytes.get()) * self.count as u128;
+        u64::try_from(total).unwrap_or(u64::MAX)
+    }
+}
+
+/// A claim that was booked. It must come back in [`Ledger::commit`] or [`Ledger::cancel`].
+#[derive(Debug)]
+#[must_use = "a reservation that is dropped stays booked"]
+pub struct Reservation(Claim);
+
+/// Why a claim cannot be booked now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The client would hold too many bytes.
+    #[error("quota of uid {uid}: {asked} bytes asked, {held} held, limit {limit}")]
+    QuotaBytes {
+        /// The client.
+        uid: Uid,
+        /// Bytes of the claim.
+        asked: u64,
+        /// Bytes it holds or has reserved.
+        held: u64,
+        /// Its limit.
+        limit: u64,
+    },
+    /// The client would hold too many buffers.
+    #[error("quota of uid {uid}: {asked} buffers asked, {held} held, limit {limit}")]
+    QuotaBuffers {
+        /// The client.
+        uid: Uid,
+        /// Buffers of the claim.
+        asked: u64,
+        /// Buffers it holds or has reserved.
+        held: u64,
+        /// Its limit.
+        limit: u64,
+    },
+    /// The heap has no room for the client.
+    #[error("{asked} bytes asked, {free} of {capacity} free for uid {uid}")]
+    HeapFull {
+        /// The client.
+        uid: Uid,
+        /// Bytes of the claim.
+        asked: u64,
+        /// Bytes free for this client: others' reserves are not.
+        free: u64,
+        /// Bytes of the heap.
+        capacity: u64,
+    },
+}
+
+impl Refusal {
+    /// Whether the client's own quota is the reason.
+    pub fn is_quota(&self) -> bool {
+        !matches!(self, Self::HeapFull { .. })
+    }
+}
+
+/// A live buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its identity.
+    pub id: BufferId,
+    /// Where it came from.
+    pub heap: HeapIndex,
+    /// Its size.
+    pub bytes: BackedBytes,
+    /// Who is charged.
+    pub uid: Uid,
+    /// The process that allocated it; for people.
+    pub pid: i32,
+    /// Its label.
+    pub label: Label,
+    /// Inode number of its file.
+    pub inode: u64,
+    /// Time since boot when it was allocated.
+    pub created: Duration,
+}
+
+/// The books.
+#[derive(Debug)]
+pub struct Ledger {
+    heaps: Vec<HeapAccount>,
+    accounts: Accounts,
+    buffers: HashMap<BufferId, Record>,
+}
+
+impl Ledger {
+    /// Books for heaps with these capacities (`None`: no limit of its own), under `limits`.
+    pub fn new(capacities: impl IntoIterator<Item = Option<u64>>, limits: Limits) -> Self {
+        let heaps: Vec<_> = capacities.into_iter().map(HeapAccount::new).collect();
+        Self { accounts: Accounts::new(limits, heaps.len()), heaps, buffers: HashMap::new() }
+    }
+
+    /// Books `claim`.
+    ///
+    /// # Errors
+    /// The first limit it meets, heap before quota; nothing is booked then.
+    pub fn reserve(&mut self, claim: Claim) -> Result<Reservation, Refusal> {
+        self.check(&claim)?;
+        self.heaps[claim.heap].booked += claim.total();
+        self.accounts.book(claim.uid, claim.heap, claim.total(), claim.count as u64);
+        Ok(Reservation(claim))
+    }
+
+    /// Whether `claim` could be booked now.
+    ///
+    /// # Errors
+    /// The first limit it would meet.
+    pub fn check(&self, claim: &Claim) -> Result<(), Refusal> {
+        let (asked, uid) = (claim.total(), claim.uid);
+        if let (Some(free), Some(capacity)) = (self.free(claim.heap, uid), self.heaps[claim.heap].capacity)
+            && asked > free
+        {
+            return Err(Refusal::HeapFull { uid, asked, free, capacity });
+        }
+        self.accounts.check(uid, asked, claim.count as u64)
+    }
+
+    /// Bytes of a heap that `uid` could still take, others' unused reserves left alone; `None` if the heap has no
+    /// limit of its own.
+    pub fn free(&self, heap: HeapIndex, uid: Uid) -> Option<u64> {
+        let account = &self.heaps[heap];
+        let free = account.capacity?.saturating_sub(account.booked);
+        Some(free.saturating_sub(self.accounts.reserved_for_others(heap, uid)))
+    }
+
+    /// Bytes and buffers that `uid`'s quota still admits; `None` for no limit.
+    pub fn quota_left(&self, uid: Uid) -> (Option<u64>, Option<u64>) {
+        self.accounts.left(uid)
+    }
+
+    /// Undoes a reservation.
+    pub fn cancel(&mut self, reservation: Reservation) {
+        let claim = reservation.0;
+        self.heaps[claim.heap].booked -= claim.total();
+        self.accounts.unbook(claim.uid, claim.heap, claim.total(), claim.count as u64);
+    }
+
+    /// Turns a reservation into live buffers: exactly `count` records of the claim's heap, size and uid.
+    pub fn commit(&mut self, reservation: Reservation, records: Vec<Record>) {
+        let claim = reservation.0;
+        debug_assert_eq!(records.len(), claim.count, "one record for each reserved buffer");
+        self.heaps[claim.heap].allocated(claim.count as u64, claim.total());
+        self.accounts.allocated(claim.uid);
+        for record in records {
+            debug_assert_eq!((record.heap, record.bytes, record.uid), (claim.heap, claim.bytes, claim.uid));
+            self.buffers.insert(record.id, record);
+        }
+    }
+
+    /// Removes a live buffer and returns what was known of it; `None` if it was released before.
+    pub fn release(&mut self, id: BufferId) -> Option<Record> {
+        let record = self.buffers.remove(&id)?;
+        let bytes = record.bytes.get();
+        self.heaps[record.heap].freed(bytes);
+        self.accounts.unbook(record.uid, record.heap, bytes, 1);
+        Some(record)
+    }
+
+    /// Counts a request that failed at `heap`.
+    pub fn count_failure(&mut self, heap: HeapIndex, cause: FailureCause) {
+        self.heaps[heap].count_failure(cause);
+    }
+
+    /// A live buffer.
+    pub fn buffer(&self, id: BufferId) -> Option<&Record> {
+        self.buffers.get(&id)
+    }
+
+    /// All live buffers, in no order.
+    pub fn buffers(&self) -> impl Iterator<Item = &Record> {
+        self.buffers.values()
+    }
+
+    /// Counters of a heap.
+    pub fn heap(&self, heap: HeapIndex) -> HeapCounters {
+        self.heaps[heap].counters
+    }
+
+    /// What one uid holds.
+    pub fn usage(&self, uid: Uid) -> Usage {
+        self.accounts.usage(uid)
+    }
+
+    /// What every uid that was seen holds, in no order.
+    pub fn usages(&self) -> impl Iterator<Item = Usage> {
+        self.accounts.usages()
+    }
+
+    /// Whether the policy makes `uid` privileged.
+    pub fn is_privileged(&self, uid: Uid) -> bool {
+        self.accounts.is_privileged(uid)
+    }
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The dump: what dumpsys, `dumpTo` and `anionctl dump` show.
+
+use crate::allocator::{Allocator, BufferView, Caller, HeapView, UnknownHeap};
+use crate::units::{Invalid, Uid};
+use serde::Serialize;
+use std::fmt::Write;
+use std::time::Duration;
+
+const HELP: &str = "\
+arguments:
+  --json       one JSON document
+  --heap NAME  only this heap and its buffers
+  --uid N      only buffers of this uid
+  --help       this text
+";
+
+/// What to show.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Arguments {
+    json: bool,
+    help: bool,
+    heap: Option<String>,
+    uid: Option<Uid>,
+}
+
+/// Why there is no dump.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DumpError {
+    #[error(transparent)]
+    UnknownHeap(#[from] UnknownHeap),
+    #[error("writing JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Arguments {
+    /// # Errors
+    /// On a word that [`HELP`] does not list.
+    pub(super) fn parse(args: &[String]) -> Result<Self, Invalid> {
+        let mut arguments = Self::default();
+        let mut words = args.iter();
+        while let Some(word) = words.next() {
+            let mut value = |what: &str| {
+                words.next().ok_or_else(|| Invalid::new("args", word, format!("{what} must follow")))
+            };
+            match word.as_str() {
+                "--json" => arguments.json = true,
+                "--help" => arguments.help = true,
+                "--heap" => arguments.heap = Some(value("a heap's name")?.clone()),
+                "--uid" => {
+                    let text = value("a number")?;
+                    let uid = text
+                        .parse()
+                        .map_err(|_| Invalid::new("--uid", format!("{text:?}"), "it must be a uid"))?;
+                    arguments.uid = Some(Uid(uid));
+                }
+                other => {
+                    let shown: String = other.chars().take(64).collect();
+                    let known = "only --json, --heap NAME, --uid N and --help are known";
+                    return Err(Invalid::new("args", format!("{shown:?}"), known));
+                }
+            }
+        }
+        Ok(arguments)
+    }
+}
+
+/// What is shown, for tools.
+#[derive(Serialize)]
+struct Report {
+    release_mechanism: &'static str,
+    heaps: Vec<HeapRow>,
+    buffers: Vec<BufferRow>,
+}
+
+#[derive(Serialize)]
+struct HeapRow {
+    id: u8,
+    name: String,
+    r#type: &'static str,
+    backing: &'static str,
+    unavailable: Option<String>,
+    capacity: Option<u64>,
+    num_of_buffers: u64,
+    num_of_alloc_bytes: u64,
+    alloc_bytes_wm: u64,
+}
+
+#[derive(Serialize)]
+struct BufferRow {
+    inode: u64,
+    id: u64,
+    size: u64,
+    heap: String,
+    uid: u32,
+    pid: i32,
+    name: String,
+    age_ms: u128,
+}
+
+impl From<&HeapView<'_>> for HeapRow {
+    fn from(view: &HeapView<'_>) -> Self {
+        Self {
+            id: view.heap.id().get(),
+            name: view.heap.name().to_string(),
+            r#type: view.heap.spec().kind.name(),
+            backing: view.heap.backing().name(),
+            unavailable: view.heap.unavailable().map(str::to_owned),
+            capacity: view.heap.capacity(),
+            num_of_buffers: view.counters.buffers,
+            num_of_alloc_bytes: view.counters.bytes,
+            alloc_bytes_wm: view.counters.bytes_watermark,
+        }
+    }
+}
+
+impl From<&BufferView<'_>> for BufferRow {
+    fn from(view: &BufferView<'_>) -> Self {
+        let record = &view.record;
+        Self {
+            inode: record.inode,
+            id: record.id.0,
+            size: record.bytes.get(),
+            heap: view.heap.name().to_string(),
+            uid: record.uid.0,
+            pid: record.pid,
+            name: record.label.to_string(),
+            age_ms: view.age.as_millis(),
+        }
+    }
+}
+
+/// The dump as text or JSON. Shows `caller` the buffers it may see.
+///
+/// # Errors
+/// If `--heap` names no heap.
+pub(super) fn render(
+    allocator: &Allocator,
+    caller: &Caller,
+    arguments: &Arguments,
+) -> Result<String, DumpError> {
+    if arguments.help {
+        return Ok(HELP.to_owned());
+    }
+    let stats = allocator.stats();
+    let wanted = match &arguments.heap {
+        Some(name) => {
+            let found = stats.iter().find(|view| view.heap.answers_to(name));
+            Some(found.ok_or_else(|| UnknownHeap(name.chars().take(64).collect()))?.heap.id())
+        }
+        None => None,
+    };
+    let shows = |id| wanted.is_none_or(|wanted| wanted == id);
+    let buffers = allocator.buffers(caller);
+    let report = Report {
+        release_mechanism: allocator.release_mechanism(),
+        heaps: stats.iter().filter(|view| shows(view.heap.id())).map(HeapRow::from).collect(),
+        buffers: buffers
+            .iter()
+            .filter(|view| shows(view.heap.id()) && arguments.uid.is_none_or(|uid| uid == view.record.uid))
+            .map(BufferRow::from)
+            .collect(),
+    };
+    if arguments.json { Ok(serde_json::to_string(&report)? + "\n") } else { Ok(text(&report)) }
+}
+
+/// Heaps as ION's debugfs directory would show them, one file a line, then the buffers. Writing to a `String` cannot
+/// fail, so results of `writeln!` are dropped.
+fn text(report: &Report) -> String {
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "release mechanism: {}\n\nheaps, in the order they are tried:",
+        report.release_mechanism
+    );
+    for heap in &report.heaps {
+        let state =
+            heap.unavailable.as_deref().map_or("available".to_owned(), |why| format!("unavailable: {why}"));
+        let _ =
+            writeln!(out, "ion/{}: id {}, {}, {}, {state}", heap.name, heap.id, heap.r#type, heap.backing);
+        if let Some(capacity) = heap.capacity {
+            let _ = writeln!(out, "ion/{}/capacity: {capacity}", heap.name);
+        }
+        let files = [
+            ("num_of_buffers", heap.num_of_buffers),
+            ("num_of_alloc_bytes", heap.num_of_alloc_bytes),
+            ("alloc_bytes_wm", heap.alloc_bytes_wm),
+        ];
+        for (file, value) in files {
+            let _ = writeln!(out, "ion/{}/{file}: {value}", heap.name);
+        }
+    }
+    let _ = writeln!(
+        out,
+        "\nbuffers:\n{:>12} {:>12} {:<16} {:>7} {:>7} {:>10}  {:<31} id",
+        "inode", "size", "heap", "uid", "pid", "age", "name"
+    );
+    for buffer in &report.buffers {
+        let age = Duration::from_millis(u64::try_from(buffer.age_ms).unwrap_or(u64::MAX));
+        let _ = writeln!(
+            out,
+            "{:>12} {:>12} {:<16} {:>7} {:>7} {:>9.1}s  {:<31} {}",
+            buffer.inode,
+            buffer.size,
+            buffer.heap,
+            buffer.uid,
+            buffer.pid,
+            age.as_secs_f64(),
+            buffer.name,
+            buffer.id
+        );
+    }
+    let bytes: u64 = report.buffers.iter().map(|buffer| buffer.size).sum();
+    let _ = writeln!(out, "total: {} buffers, {bytes} bytes", report.buffers.len());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Arguments, Invalid> {
+        Arguments::parse(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn known_arguments_are_understood() {
+        let arguments = parse(&["--json", "--heap", "camera", "--uid", "1000"]).expect("known");
+        let expected =
+            Arguments { json: true, help: false, heap: Some("camera".into()), uid: Some(Uid(1000)) };
+        assert_eq!(arguments, expected);
+    }
+
+    #[test]
+    fn unknown_and_incomplete_arguments_are_named() {
+        for words in [&["--nope"][..], &["--heap"], &["--uid", "x"], &["--uid", "-1"], &["json"]] {
+            let error = parse(words).expect_err("not known");
+            assert!(error.to_string().contains(words[words.len() - 1]), "{error}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Floor 7: the AIDL interface. Types generated from AIDL, status codes and transports stop here.
+//!
+//! Every method first asks the transport who calls, then hands checked values down. The call is answered on the
+//! thread that read it.
+
+mod convert;
+mod dump;
+mod sink;
+mod status;
+
+use crate::allocator::{Allocator, Caller};
+use crate::units::Uid;
+use anion_ipc::{ParcelFileDescriptor, Result, Strong, calling_identity, impl_interface, new_binder};
+use dump::Arguments;
+use sink::Sinks;
+use std::io;
+use std::sync::Arc;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::{
+    Allocation::Allocation,
+    AllocationRequest::AllocationRequest,
+    BufferInfo::BufferInfo,
+    ClientUsage::ClientUsage,
+    Explanation::Explanation,
+    HeapInfo::HeapInfo,
+    HeapStats::HeapStats,
+    IHeapAllocator::{BnHeapAllocator, IHeapAllocator, MAX_USAGE_ROWS},
+};
+
+/// The service: an [`Allocator`] that speaks AIDL.
+pub struct HeapAllocatorService {
+    allocator: Arc<Allocator>,
+    sinks: Sinks,
+}
+
+impl HeapAllocatorService {
+    /// A binder object that any transport can publish.
+    pub fn binder(allocator: Arc<Allocator>) -> Strong<dyn IHeapAllocator> {
+        new_binder!(BnHeapAllocator, Self { allocator, sinks: Sinks::default() })
+    }
+
+    /// Binder's own dump, for dumpsys. Only the service manager's policy limits who gets here; what is shown is
+    /// limited as for [`IHeapAllocator::dumpTo`].
+    fn dump(&self, writer: &mut dyn io::Write, args: &[String]) -> io::Result<()> {
+        let text = caller().map_err(|status| io::Error::other(status.to_string())).and_then(|caller| {
+            let arguments = Arguments::parse(args).map_err(io::Error::other)?;
+            dump::render(&self.allocator, &caller, &arguments).map_err(io::Error::other)
+        });
+        match text {
+            Ok(text) => writer.write_all(text.as_bytes()),
+            // dumpsys shows what is written, not what is returned.
+            Err(error) => writeln!(writer, "{error}"),
+        }
+    }
+}
+
+impl_interface!(HeapAllocatorService, |service, writer, args: &[String]| service.dump(writer, args));
+
+/// Who calls, as the transport vouches for it.
+fn caller() -> Result<Caller> {
+    let identity = calling_identity().ok_or_else(status::nobody)?;
+    Ok(Caller { uid: Uid(identity.uid), pid: identity.pid, context: identity.context })
+}
+
+impl IHeapAllocator for HeapAllocatorService {
+    fn listHeaps(&self) -> Result<Vec<HeapInfo>> {
+        Ok(self.allocator.heaps().iter().enumerate().map(convert::heap_info).collect())
+    }
+
+    fn allocate(&self, request: &AllocationRequest) -> Result<Allocation> {
+        let request = convert::request(request).map_err(status::bad_request)?;
+        let grants = self.allocator.allocate(&caller()?, &request).map_err(status::allocation_failed)?;
+        Ok(Allocation { buffers: grants.into_iter().map(convert::buffer).collect() })
+    }
+
+    fn explain(&self, request: &AllocationRequest) -> Result<Explanation> {
+        let request = convert::request(request).map_err(status::bad_request)?;
+        Ok(convert::explanation(&self.allocator.explain(&caller()?, &request)))
+    }
+
+    fn describe(&self, buffer: &ParcelFileDescriptor) -> Result<BufferInfo> {
+        let fd: &std::os::fd::OwnedFd = buffer.as_ref();
+        let view = self.allocator.describe(fd).map_err(status::not_ours)?;
+        Ok(convert::buffer_info(&view))
+    }
+
+    fn getStats(&self) -> Result<Vec<HeapStats>> {
+        Ok(self.allocator.stats().iter().map(convert::heap_stats).collect())
+    }
+
+    fn getUsage(&self) -> Result<Vec<ClientUsage>> {
+        let rows = self.allocator.usage(&caller()?);
+        Ok(rows.into_iter().take(MAX_USAGE_ROWS.try_into().unwrap_or(0)).map(convert::client_usage).collect())
+    }
+
+    fn trim(&self, heap: &str, bytes: i64) -> Result<i64> {
+        convert::trim_bytes(bytes).map_err(status::bad_request)?;
+        let heap = Some(heap).filter(|name| !name.is_empty());
+        let freed = self.allocator.trim(&caller()?, heap).map_err(status::trim_failed)?;
+        Ok(convert::long(freed))
+    }
+
+    fn dumpTo(&self, output: &ParcelFileDescriptor, args: &[String]) -> Result<()> {
+        let caller = caller()?;
+        let arguments = Arguments::parse(args).map_err(status::bad_request)?;
+        let text = dump::render(&self.allocator, &caller, &arguments).map_err(status::dump_failed)?;
+        let fd: &std::os::fd::OwnedFd = output.as_ref();
+        let fd = fd.try_clone().map_err(status::writing_failed)?;
+        self.sinks.write(caller.uid, fd, text).map_err(status::writing_failed)
+    }
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Failures to status codes: the only place that knows `ErrorCode`.
+
+use super::dump::DumpError;
+use crate::allocator::{Explanation, Failure, NotOurs, TrimError};
+use crate::units::Invalid;
+use anion_ipc::{Status, service_error};
+use std::io;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::ErrorCode::ErrorCode;
+
+fn status(code: ErrorCode, message: &impl ToString) -> Status {
+    service_error(code.0, &message.to_string())
+}
+
+/// The code that a failed request has.
+pub(super) fn code(failure: Failure) -> ErrorCode {
+    match failure {
+        Failure::UnknownHeap => ErrorCode::UNKNOWN_HEAP,
+        Failure::NotPermitted => ErrorCode::NOT_PERMITTED,
+        Failure::Unsupported => ErrorCode::UNSUPPORTED,
+        Failure::NoMemory => ErrorCode::NO_MEMORY,
+        Failure::QuotaExceeded => ErrorCode::QUOTA_EXCEEDED,
+        Failure::Backend => ErrorCode::BACKEND,
+    }
+}
+
+pub(super) fn nobody() -> Status {
+    status(ErrorCode::NOT_PERMITTED, &"the transport does not vouch for a caller")
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "passed to map_err")]
+pub(super) fn bad_request(invalid: Invalid) -> Status {
+    status(ErrorCode::BAD_REQUEST, &invalid)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "passed to map_err")]
+pub(super) fn allocation_failed(explanation: Explanation) -> Status {
+    let failure = explanation.failure().unwrap_or(Failure::Backend);
+    if failure == Failure::Backend {
+        log::error!("{explanation}");
+    }
+    status(code(failure), &explanation)
+}
+
+pub(super) fn not_ours(error: NotOurs) -> Status {
+    status(ErrorCode::NOT_OURS, &error)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "passed to map_err")]
+pub(super) fn trim_failed(error: TrimError) -> Status {
+    let code = match error {
+        TrimError::Denied(_) => ErrorCode::NOT_PERMITTED,
+        TrimError::UnknownHeap(_) => ErrorCode::UNKNOWN_HEAP,
+    };
+    status(code, &error)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "passed to map_err")]
+pub(super) fn dump_failed(error: DumpError) -> Status {
+    let code = match error {
+        DumpError::UnknownHeap(_) => ErrorCode::UNKNOWN_HEAP,
+        DumpError::Json(_) => ErrorCode::BACKEND,
+    };
+    status(code, &error)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "passed to map_err")]
+pub(super) fn writing_failed(error: io::Error) -> Status {
+    status(ErrorCode::BACKEND, &format!("writing the dump: {error}"))
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Descriptors and open file descriptions.
+
+use crate::units::Access;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, fstat};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// What tells two files of one machine apart while both exist: device and inode number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Inode {
+    /// Device number.
+    pub device: u64,
+    /// Inode number: what /proc and other tools show.
+    pub number: u64,
+}
+
+/// The file behind `fd`. May block if a user-space file system serves it; check what it is first.
+///
+/// # Errors
+/// As fstat(2).
+pub fn inode(fd: impl AsFd) -> io::Result<Inode> {
+    let stat = fstat(fd)?;
+    #[expect(clippy::allow_attributes, reason = "the fields' types differ by architecture")]
+    #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
+    Ok(Inode { device: stat.st_dev as u64, number: stat.st_ino as u64 })
+}
+
+/// This process's `/proc/self/fd`, through which a file that has no path can be opened again.
+#[derive(Debug)]
+pub struct DescriptorDirectory(OwnedFd);
+
+impl DescriptorDirectory {
+    /// # Errors
+    /// If /proc is not mounted.
+    pub fn open() -> io::Result<Self> {
+        let directory = nix::fcntl::open(
+            "/proc/self/fd",
+            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
+        Ok(Self(directory))
+    }
+
+    /// Opens the file behind `fd` anew: a description of its own, close-on-exec, with `access` enforced by the
+    /// kernel. Leases and inotify tell descriptions apart; a dup would share one.
+    ///
+    /// # Errors
+    /// As open(2): the file's mode must permit it, and a descriptor must be free.
+    pub fn reopen(&self, fd: impl AsFd, access: Access) -> io::Result<OwnedFd> {
+        let mode = match access {
+            Access::ReadWrite => OFlag::O_RDWR,
+            Access::ReadOnly => OFlag::O_RDONLY,
+        };
+        let name = fd.as_fd().as_raw_fd().to_string();
+        Ok(openat(&self.0, name.as_str(), mode | OFlag::O_CLOEXEC, Mode::empty())?)
+    }
+
+    /// A path by which the kernel finds the file behind `fd`, valid while `fd` is open.
+    pub fn path(fd: impl AsFd) -> String {
+        format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+    }
+}
+
+/// Duplicates a descriptor that is known by number alone, such as one inherited from a parent process. The copy
+/// is close-on-exec and at least 3; the original stays as it is.
+///
+/// # Errors
+/// `EBADF` if no descriptor has this number; `EMFILE` if none is free.
+pub fn duplicate(raw: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes two integers and touches no memory of this process; a number that is not an open
+    // descriptor is answered with EBADF.
+    let copy = unsafe { libc::fcntl(raw, libc::F_DUPFD_CLOEXEC, 3) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `copy` was just created by the kernel for this call, is not negative, and nothing else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::memfd::MemfdFactory;
+
+    #[test]
+    fn a_reopened_read_only_descriptor_cannot_be_written() {
+        let memfd = MemfdFactory::probe().expect("memfd").create("test", 4096).expect("memfd");
+        let directory = DescriptorDirectory::open().expect("/proc");
+        let reader = directory.reopen(&memfd, Access::ReadOnly).expect("reopened");
+        let error = nix::unistd::write(&reader, b"x").expect_err("read-only");
+        assert_eq!(error, nix::errno::Errno::EBADF);
+        assert_eq!(inode(&memfd).expect("inode"), inode(&reader).expect("inode"));
+    }
+
+    #[test]
+    fn duplicating_a_number_that_is_not_open_is_an_error() {
+        assert_eq!(duplicate(1_000_000).expect_err("not open").raw_os_error(), Some(libc::EBADF));
+        assert!(duplicate(0).is_ok());
+    }
+}

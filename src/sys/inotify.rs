@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Being told when a description of a file is closed for the last time.
+
+use crate::sys::fd::DescriptorDirectory;
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// One watched file. Numbers are not reused before 2³¹ of them have been given.
+pub type Watch = WatchDescriptor;
+
+/// Watches files for closes, through one inotify queue.
+#[derive(Debug)]
+pub struct CloseWatcher(Inotify);
+
+/// What a [`CloseWatcher`] has seen.
+#[derive(Debug, Default)]
+pub struct Closes {
+    /// Files of which a description was closed; may repeat.
+    pub watches: Vec<Watch>,
+    /// The kernel dropped events: any watched file may have been closed.
+    pub overflowed: bool,
+}
+
+impl CloseWatcher {
+    /// # Errors
+    /// `EMFILE` beyond the user's inotify instances or the process's descriptors.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?))
+    }
+
+    /// Starts watching the file behind `fd`, until the file is gone. Watching a watched file again returns the same
+    /// watch, which makes this the proof that two descriptors are of one file.
+    ///
+    /// # Errors
+    /// `ENOSPC` when the user's watches (`fs.inotify.max_user_watches`) are used up, `EACCES` if the file is not
+    /// readable.
+    pub fn watch(&self, fd: impl AsFd) -> io::Result<Watch> {
+        let events = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_CLOSE_NOWRITE;
+        Ok(self.0.add_watch(DescriptorDirectory::path(fd).as_str(), events)?)
+    }
+
+    /// Stops watching.
+    pub fn forget(&self, watch: Watch) {
+        // The watch is already gone if its file is.
+        let _ = self.0.rm_watch(watch);
+    }
+
+    /// Everything queued now; empty if nothing is. The kernel queues a close before close(2) returns.
+    ///
+    /// # Errors
+    /// As read(2) of an inotify descriptor; an empty queue is not an error.
+    pub fn closes(&self) -> io::Result<Closes> {
+        let mut seen = Closes::default();
+        loop {
+            let events = match self.0.read_events() {
+                Ok(events) => events,
+                Err(Errno::EAGAIN) => return Ok(seen),
+                Err(Errno::EINTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            for event in events {
+                if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+                    seen.overflowed = true;
+                } else if !event.mask.contains(AddWatchFlags::IN_IGNORED) {
+                    seen.watches.push(event.wd);
+                }
+            }
+        }
+    }
+}
+
+impl AsFd for CloseWatcher {
+    /// Readable when [`CloseWatcher::closes`] has something to return.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fd::DescriptorDirectory;
+    use crate::sys::map::SharedMap;
+    use crate::sys::memfd::MemfdFactory;
+    use crate::units::Access;
+
+    #[test]
+    fn the_close_is_queued_when_the_last_of_descriptor_and_mapping_goes() {
+        let watcher = CloseWatcher::new().expect("inotify");
+        let directory = DescriptorDirectory::open().expect("/proc");
+        let own = MemfdFactory::probe().expect("memfd").create("test", 4096).expect("memfd");
+        let watch = watcher.watch(&own).expect("watch");
+        let client = directory.reopen(&own, Access::ReadWrite).expect("reopened");
+        let copy = client.try_clone().expect("dup");
+        let mapping = SharedMap::new(&client, 4096, Access::ReadWrite).expect("mapped");
+        drop(client);
+        drop(copy);
+        assert!(watcher.closes().expect("read").watches.is_empty(), "the mapping still holds it");
+        drop(mapping);
+        assert_eq!(watcher.closes().expect("read").watches, [watch]);
+    }
+
+    #[test]
+    fn two_descriptors_of_one_file_have_one_watch() {
+        let watcher = CloseWatcher::new().expect("inotify");
+        let directory = DescriptorDirectory::open().expect("/proc");
+        let factory = MemfdFactory::probe().expect("memfd");
+        let (one, other) =
+            (factory.create("one", 4096).expect("memfd"), factory.create("other", 4096).expect("memfd"));
+        let again = directory.reopen(&one, Access::ReadOnly).expect("reopened");
+        let watch = watcher.watch(&one).expect("watch");
+        assert_eq!(watcher.watch(&again).expect("watch"), watch);
+        assert_ne!(watcher.watch(&other).expect("watch"), watch);
+    }
+}

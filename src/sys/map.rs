@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Mapped shared memory.
+//!
+//! Other processes may write to a shared mapping at any moment, so no reference into it is ever made: every access
+//! is a volatile load or store of a plain integer through a raw pointer, and data is copied in and out.
+
+use crate::units::Access;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+
+/// Bytes moved by one access where alignment permits.
+const WORD: usize = size_of::<u64>();
+
+/// A shared mapping of the start of a file.
+///
+/// Invariant: `base..base + len` is one live mapping, page-aligned, made by [`SharedMap::new`] and unmapped by
+/// `drop` alone; it is readable, and writable if `writable`.
+#[derive(Debug)]
+pub struct SharedMap {
+    base: NonNull<u8>,
+    len: usize,
+    writable: bool,
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread, and all access goes through volatile operations on
+// integers, for which concurrent use means stale or torn data, as with other processes.
+unsafe impl Send for SharedMap {}
+// SAFETY: as above.
+unsafe impl Sync for SharedMap {}
+
+impl SharedMap {
+    /// Maps the first `bytes` bytes of `fd`, shared, with its pages made present at once.
+    ///
+    /// Touching a page beyond the end of a file raises `SIGBUS`; Anion's buffers are sealed against shrinking.
+    ///
+    /// # Errors
+    /// `InvalidInput` if `bytes` is 0 or beyond the end of the file; `EACCES` if the descriptor does not permit
+    /// `access`; `ENOMEM` if the address space is full.
+    pub fn new(fd: impl AsFd, bytes: usize, access: Access) -> io::Result<Self> {
+        let size = nix::sys::stat::fstat(&fd)?.st_size;
+        let length = NonZeroUsize::new(bytes)
+            .filter(|bytes| usize::try_from(size).is_ok_and(|size| bytes.get() <= size))
+            .ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("mapping length is {bytes}, but the file has {size} bytes"),
+                )
+            })?;
+        let writable = access == Access::ReadWrite;
+        let protection =
+            if writable { ProtFlags::PROT_READ | ProtFlags::PROT_WRITE } else { ProtFlags::PROT_READ };
+        // SAFETY: no address is asked for and MAP_FIXED is absent, so no existing mapping can be replaced; the
+        // result is used only if the call succeeded.
+        let base =
+            unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED | MapFlags::MAP_POPULATE, fd, 0) }?;
+        Ok(Self { base: base.cast(), len: bytes, writable })
+    }
+
+    /// Bytes mapped.
+    #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether every byte is zero.
+    pub fn is_zero(&self) -> bool {
+        let words = (0..self.len / WORD).all(|index| self.load_word(index * WORD) == 0);
+        words && (self.len / WORD * WORD..self.len).all(|offset| self.load_byte(offset) == 0)
+    }
+
+    /// Sets every byte to `byte`.
+    ///
+    /// # Errors
+    /// `PermissionDenied` if the mapping is read-only.
+    pub fn fill(&self, byte: u8) -> io::Result<()> {
+        self.check(0, self.len, true)?;
+        // SAFETY: `base..base + len` is a live writable mapping (invariant; writability checked above); memset takes
+        // raw memory, so no reference to shared bytes is made.
+        unsafe { libc::memset(self.base.as_ptr().cast(), i32::from(byte), self.len) };
+        Ok(())
+    }
+
+    /// Copies `into.len()` bytes out, from `offset` on.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the range leaves the mapping.
+    pub fn read_at(&self, offset: usize, into: &mut [u8]) -> io::Result<()> {
+        self.check(offset, into.len(), false)?;
+        for (index, byte) in into.iter_mut().enumerate() {
+            *byte = self.load_byte(offset + index);
+        }
+        Ok(())
+    }
+
+    /// Copies `from` in, at `offset`.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the range leaves the mapping; `PermissionDenied` if it is read-only.
+    pub fn write_at(&self, offset: usize, from: &[u8]) -> io::Result<()> {
+        self.check(offset, from.len(), true)?;
+        for (index, byte) in from.iter().enumerate() {
+            self.store_byte(offset + index, *byte);
+        }
+        Ok(())
+    }
+
+    fn check(&self, offset: usize, len: usize, write: bool) -> io::Result<()> {
+        if write && !self.writable {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the mapping is read-only"));
+        }
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len => Ok(()),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("range is {len} bytes at {offset}, but the mapping has {}", self.len),
+            )),
+        }
+    }
+
+    /// `offset` must be a multiple of [`WORD`] with a whole word before the end.
+    fn load_word(&self, offset: usize) -> u64 {
+        assert!(offset.is_multiple_of(WORD) && offset + WORD <= self.len);
+        // SAFETY: the assertion keeps the word inside the mapping.
+        let word = unsafe { self.base.add(offset) }.cast::<u64>();
+        // SAFETY: the word is inside a live readable mapping (invariant), aligned because `base` is page-aligned and
+        // `offset` a multiple of 8, and every bit pattern is a u64.
+        unsafe { word.read_volatile() }
+    }
+
+    fn load_byte(&self, offset: usize) -> u8 {
+        assert!(offset < self.len);
+        // SAFETY: the assertion keeps the byte inside the mapping.
+        let byte = unsafe { self.base.add(offset) };
+        // SAFETY: the byte is inside a live readable mapping (invariant).
+        unsafe { byte.read_volatile() }
+    }
+
+    fn store_byte(&self, offset: usize, value: u8) {
+        assert!(offset < self.len && self.writable);
+        // SAFETY: the assertion keeps the byte inside the mapping.
+        let byte = unsafe { self.base.add(offset) };
+        // SAFETY: the byte is inside a live mapping that is writable (invariant, asserted).
+        unsafe { byte.write_volatile(value) };
+    }
+}
+
+impl Drop for SharedMap {
+    fn drop(&mut self) {
+        // SAFETY: the range is exactly the mapping that `new` made (invariant), nothing refers into it once `self` is
+        // gone, and drop runs once.
+        let _ = unsafe { munmap(self.base.cast(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::memfd::MemfdFactory;
+
+    #[test]
+    fn what_is_written_is_read_and_a_single_byte_breaks_zero() {
+        let fd = MemfdFactory::probe().expect("memfd").create("test", 8192).expect("memfd");
+        let map = SharedMap::new(&fd, 8191, Access::ReadWrite).expect("mapped");
+        assert!(map.is_zero());
+        map.write_at(8190, &[7]).expect("inside");
+        assert!(!map.is_zero());
+        let mut byte = [0];
+        map.read_at(8190, &mut byte).expect("inside");
+        assert_eq!(byte, [7]);
+        map.fill(0).expect("writable");
+        assert!(map.is_zero());
+    }
+
+    #[test]
+    fn ranges_and_lengths_outside_are_refused() {
+        let fd = MemfdFactory::probe().expect("memfd").create("test", 4096).expect("memfd");
+        assert!(SharedMap::new(&fd, 0, Access::ReadWrite).is_err());
+        assert!(SharedMap::new(&fd, 4097, Access::ReadWrite).is_err());
+        let map = SharedMap::new(&fd, 4096, Access::ReadOnly).expect("mapped");
+        assert!(map.read_at(4096, &mut [0]).is_err());
+        assert!(map.read_at(usize::MAX, &mut [0]).is_err());
+        assert_eq!(map.write_at(0, &[1]).expect_err("read-only").kind(), io::ErrorKind::PermissionDenied);
+    }
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Floor 1: the kernel. The only floor with `unsafe` code and raw descriptors; above it everything is owned or
+//! borrowed by type.
+
+#![allow(unsafe_code, reason = "the one floor that may; every block argues for itself")]
+
+pub mod clock;
+pub mod fd;
+pub mod inotify;
+pub mod lease;
+pub mod map;
+pub mod memfd;
+pub mod memory;

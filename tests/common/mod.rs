@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A service of its own for every test: on a socket in a temporary directory, so that tests run side by side.
+
+#![expect(clippy::allow_attributes, reason = "whether something here is unused depends on the test program")]
+#![allow(dead_code, reason = "every test program uses another part")]
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long anything may take that takes milliseconds on an idle machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+/// Pause between two looks at something that another process changes.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// A running `aniond`. Dropping it kills the process; if the test failed, its log is printed.
+pub(crate) struct Daemon {
+    process: Child,
+    directory: TempDir,
+}
+
+impl Daemon {
+    /// Starts the service with the embedded heaps and `extra_args`, and waits until it accepts connections.
+    pub(crate) fn start(extra_args: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let log = File::create(directory.path().join("log")).expect("a log file");
+        let process = Command::new(env!("CARGO_BIN_EXE_aniond"))
+            .args(["--transport", "socket", "--socket"])
+            .arg(directory.path().join("socket"))
+            .args(extra_args)
+            .env_remove("ANION_SOCKET")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log)
+            .spawn()
+            .expect("aniond starts");
+        let mut daemon = Self { process, directory };
+        daemon.await_readiness();
+        daemon
+    }
+
+    /// Where it serves.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("socket")
+    }
+
+    /// A directory of this test's own, removed with the daemon.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.process.id().cast_signed())
+    }
+
+    /// What it logged so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).expect("the log file")
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        kill(self.pid(), Signal::SIGTERM).expect("the daemon runs");
+        let mut status = None;
+        eventually("the daemon stops", || {
+            status = self.process.try_wait().expect("a child");
+            status.is_some()
+        });
+        status.expect("it stopped")
+    }
+
+    /// Connects until it is accepted. A connection is the proof; a socket file alone may be too early.
+    fn await_readiness(&mut self) {
+        let socket = self.socket();
+        let mut exited = None;
+        eventually("the daemon accepts connections", || {
+            exited = self.process.try_wait().expect("a child");
+            exited.is_some() || UnixStream::connect(&socket).is_ok()
+        });
+        if let Some(status) = exited {
+            panic!("the daemon ended at once: {status}");
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if thread::panicking() {
+            let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+            #[expect(clippy::print_stderr, reason = "the test harness shows it with the failure")]
+            {
+                eprintln!("---- log of the daemon ----\n{log}---- end of the log ----");
+            }
+        }
+    }
+}
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// If it does not hold within [`DEADLINE`].
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) -> Duration {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < DEADLINE, "waited {DEADLINE:?}, but not: {what}");
+        thread::sleep(PAUSE);
+    }
+    started.elapsed()
+}
