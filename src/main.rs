@@ -1,2 +1,74 @@
-//! x
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0
+//! The allocator service. Reads its configuration, opens its transports, makes the allocator, serves, and waits for
+//! the signal to stop.
+
+#![deny(unsafe_code)]
+
+mod daemon;
+
+use anion::allocator::Allocator;
+use anion::service::HeapAllocatorService;
+use anyhow::Context;
+use clap::{CommandFactory, Parser};
+use daemon::args::Arguments;
+use daemon::process::{self, StopSignals};
+use daemon::transport::Transports;
+use daemon::{configuration, logging};
+use sd_notify::NotifyState;
+use std::io;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(shell) = arguments.completions {
+        clap_complete::generate(shell, &mut Arguments::command(), "aniond", &mut io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    logging::init(arguments.log_level);
+    match serve(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(arguments: &Arguments) -> anyhow::Result<()> {
+    let signals = StopSignals::block()?;
+    process::log_panics();
+    process::raise_descriptor_limit();
+    let (config, origin) = configuration::load(arguments.config.as_deref())?;
+    let transports = Transports::open(&arguments.transport)?;
+    let allocator = Allocator::new(config).context("cannot make the heaps")?;
+    describe(&allocator, &origin);
+    let serving = transports.serve(&HeapAllocatorService::binder(allocator))?;
+    let status = format!("Serving at {}", serving.places.join(" and "));
+    log::info!("{status}");
+    tell_systemd(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    let signal = signals.wait()?;
+    log::info!("{signal}: stopping");
+    tell_systemd(&[NotifyState::Stopping, NotifyState::Status("Stopping")]);
+    serving.stop();
+    Ok(())
+}
+
+/// Logs what there is to serve, and what there is not.
+fn describe(allocator: &Allocator, origin: &str) {
+    let heaps = allocator.heaps();
+    let available = heaps.iter().filter(|heap| heap.unavailable().is_none()).count();
+    log::info!("configuration ({origin}): {available} of {} heaps are available", heaps.len());
+    for heap in heaps {
+        if let Some(why) = heap.unavailable() {
+            log::warn!("heap {} (id {}) is not available: {why}", heap.name(), heap.id());
+        }
+    }
+    log::info!("released buffers are noticed by {}", allocator.release_mechanism());
+}
+
+/// Reports to systemd, if it started this process.
+fn tell_systemd(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        log::warn!("cannot report to systemd: {error}");
+    }
+}

@@ -5,6 +5,7 @@
 //! registers again as soon as a new one answers, and sleeps in between. It asks the device's context object
 //! directly: the library's own registry functions keep the first manager for ever (see *hub* in its documentation).
 
+use crate::Endpoint;
 use rsbinder::hub::android_16::{BpServiceManager, DUMP_FLAG_PRIORITY_DEFAULT, IServiceManager};
 use rsbinder::{
     DeathRecipient, ExceptionCode, FromIBinder, ProcessState, Proxy, SIBinder, StatusCode, Strong, WIBinder,
@@ -47,6 +48,11 @@ impl KernelServer {
         ProcessState::init(path, threads)
             .map_err(|error| fail(io::ErrorKind::Unsupported, error.to_string().trim_end().to_owned()))?;
         Ok(Self { device: device.to_owned() })
+    }
+
+    /// Where clients find what is published here.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::Binder(self.device.clone())
     }
 
     /// Whether a service manager answers on the device now.

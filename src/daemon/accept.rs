@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The thread that accepts connections. It sleeps in the kernel until a client comes, whatever the state of the
+//! process: running out of descriptors must not turn it into a busy loop.
+
+use super::budget::{Budget, OverBudget};
+use super::throttle::Throttle;
+use anion_ipc::SocketServer;
+use nix::sys::socket::{getsockopt, sockopt};
+use std::fs::File;
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Pause after an error that accepting again at once would repeat.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts connections and hands those within the budget to the server.
+pub(super) struct Acceptor {
+    listener: UnixListener,
+    server: Arc<SocketServer>,
+    budget: Arc<Budget>,
+    stopping: Arc<AtomicBool>,
+    /// A descriptor to give up when there is no other: accepting fails at once without a free one, even while no
+    /// client is waiting.
+    spare: Option<File>,
+    complaints: Complaints,
+}
+
+/// One throttle for each cause.
+#[derive(Default)]
+struct Complaints {
+    over_total: Throttle,
+    over_uid: Throttle,
+    descriptors: Throttle,
+    failure: Throttle,
+}
+
+impl Acceptor {
+    pub(super) fn new(
+        listener: UnixListener,
+        server: Arc<SocketServer>,
+        budget: Arc<Budget>,
+        stopping: Arc<AtomicBool>,
+    ) -> Self {
+        Self { listener, server, budget, stopping, spare: spare(), complaints: Complaints::default() }
+    }
+
+    /// Accepts until the process ends. Once `stopping` is set, whoever still comes is turned away.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.accept() {
+                Ok(stream) if self.stopping.load(Ordering::Relaxed) => drop(stream),
+                Ok(stream) => self.admit(stream),
+                Err(error) => {
+                    self.complaints.failure.warn(format_args!("cannot accept a connection: {error}"));
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) -> io::Result<UnixStream> {
+        loop {
+            let error = match self.listener.accept() {
+                Ok((stream, _)) => return Ok(stream),
+                Err(error) => error,
+            };
+            match error.raw_os_error() {
+                Some(libc::EINTR | libc::ECONNABORTED) => {}
+                Some(libc::EMFILE | libc::ENFILE) if self.spare.take().is_some() => {
+                    // The place of the spare lets this wait, and take the next client off the queue.
+                    let (stream, _) = self.listener.accept()?;
+                    self.spare = spare();
+                    if self.spare.is_some() {
+                        return Ok(stream);
+                    }
+                    drop(stream);
+                    self.spare = spare();
+                    self.complaints.descriptors.warn("out of file descriptors: a connection is refused");
+                }
+                _ => {
+                    self.spare = self.spare.take().or_else(spare);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: UnixStream) {
+        let permit = match getsockopt(&stream, sockopt::PeerCredentials) {
+            Ok(peer) => self.budget.admit(peer.uid()),
+            Err(error) => {
+                self.complaints.failure.warn(format_args!("cannot tell who connected: {error}"));
+                return;
+            }
+        };
+        let served = match permit {
+            Ok(permit) => self.server.serve(stream, permit),
+            Err(over @ OverBudget::Total(_)) => {
+                self.complaints.over_total.warn(format_args!("a connection is refused: {over}"));
+                return;
+            }
+            Err(over @ OverBudget::Uid { .. }) => {
+                self.complaints.over_uid.warn(format_args!("a connection is refused: {over}"));
+                return;
+            }
+        };
+        if let Err(error) = served {
+            self.complaints.failure.warn(format_args!("cannot serve a connection: {error}"));
+        }
+    }
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}

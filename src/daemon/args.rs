@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, ValueEnum};
+use clap_complete::Shell;
+use log::LevelFilter;
+use nix::unistd::{Gid, Group};
+use std::path::PathBuf;
+
+/// Where the configuration is on a device. Elsewhere the one compiled into the binary is the default.
+#[cfg(target_os = "android")]
+pub(crate) const DEFAULT_CONFIG: &str = "/vendor/etc/anion/heaps.dtb";
+
+const EXAMPLES: &str = "\
+Examples:
+  aniond                                 Serve the built-in heaps: over kernel binder if it is there,
+                                         else at $XDG_RUNTIME_DIR/anion/allocator.sock
+  aniond --socket /tmp/anion.sock        Serve at this socket, and there only
+  aniond --transport both --socket-group video --socket-mode 0660
+                                         Kernel binder for services, the socket for the video group
+  aniond --config board.dts              Serve the heaps that a device tree describes
+  aniond --check-config board.dts        Show the heaps it would serve, and every complaint
+  aniond --completions bash > /etc/bash_completion.d/aniond
+
+Files and environment:
+  LISTEN_FDS, NOTIFY_SOCKET, JOURNAL_STREAM are understood as systemd sets them: the listening socket is taken
+  over, readiness is reported, and log lines carry priorities.
+
+Signals:
+  SIGTERM and SIGINT end every connection, remove the socket and exit with 0. A second one exits at once.
+
+Exit status:
+  0 after a clean stop, or if every checked configuration is sound; 1 otherwise; 2 for a wrong command line.";
+
+/// Allocates memory buffers for other processes from ION-like heaps, and hands them out as file descriptors.
+///
+/// The heaps come from a device tree. A client asks over binder, through the kernel's driver or a Unix socket, and
+/// gets zeroed buffers; what it holds counts against its user until the last descriptor and mapping is gone.
+#[derive(Debug, Parser)]
+#[command(name = "aniond", version, after_long_help = EXAMPLES, max_term_width = 110)]
+pub(crate) struct Arguments {
+    /// Device tree that describes the heaps: a .dts text, a .dtb blob or a directory as /proc/device-tree.
+    /// Without it, the configuration of the device, or the built-in one.
+    #[arg(long, value_name = "FILE", env = "ANION_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) transport: TransportArguments,
+
+    /// Least severe messages to log. On Android the default is the property persist.vendor.anion.log_level;
+    /// where neither says anything it is info.
+    #[arg(long, value_name = "LEVEL", env = "ANION_LOG", ignore_case = true, value_parser = log_level())]
+    pub(crate) log_level: Option<LevelFilter>,
+
+    /// Print the heaps that these device trees describe and everything that is wrong with them, then exit:
+    /// 0 if all are sound, else 1.
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Instead of serving")]
+    pub(crate) check_config: Vec<PathBuf>,
+
+    /// With --check-config: print one JSON document.
+    #[arg(long, requires = "check_config", help_heading = "Instead of serving")]
+    pub(crate) json: bool,
+
+    /// Print a completion script for this shell, then exit.
+    #[arg(long, value_name = "SHELL", exclusive = true, help_heading = "Instead of serving")]
+    pub(crate) completions: Option<Shell>,
+}
+
+/// How clients reach the service.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Transports")]
+pub(crate) struct TransportArguments {
+    /// What to serve over. Without it: the socket if --socket or a socket from systemd is given, else auto.
+    #[arg(long, value_name = "KIND", env = "ANION_TRANSPORT")]
+    pub(crate) transport: Option<TransportKind>,
+
+    /// Path of the Unix socket. Default: /run/anion/allocator.sock for root, else anion/allocator.sock in
+    /// $XDG_RUNTIME_DIR. A missing directory is made; a stale socket is replaced, a live one never.
+    #[arg(long, value_name = "PATH", env = "ANION_SOCKET")]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// Permissions of the socket: who can write to it can connect. Default: 0660 for root, else 0600.
+    #[arg(long, value_name = "OCTAL", value_parser = socket_mode)]
+    pub(crate) socket_mode: Option<u32>,
+
+    /// Group of the socket, by name or number.
+    #[arg(long, value_name = "GROUP", value_parser = group)]
+    pub(crate) socket_group: Option<Gid>,
+
+    /// Binder device. Default: /dev/binderfs/binder, else /dev/binder.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) binder_device: Option<PathBuf>,
+
+    /// Most calls answered at once over kernel binder. Socket clients have a thread for each connection.
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) threads: u32,
+
+    /// Most socket connections in all. One more is closed at once.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_connections: u16,
+
+    /// Most socket connections of one user. One more is closed at once.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_connections_per_uid: u16,
+}
+
+/// A choice of transports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TransportKind {
+    /// Kernel binder if a binder device and a service manager answer, else the socket
+    Auto,
+    /// The Unix socket alone
+    Socket,
+    /// Kernel binder alone; waits a few seconds for a service manager
+    Binder,
+    /// Both at once
+    Both,
+}
+
+fn log_level() -> impl TypedValueParser<Value = LevelFilter> {
+    PossibleValuesParser::new(["off", "error", "warn", "info", "debug", "trace"])
+        .try_map(|word| word.parse::<LevelFilter>())
+}
+
+fn socket_mode(text: &str) -> Result<u32, String> {
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| format!("the mode is {text:?}, but it must be octal, 0 to 0777"))
+}
+
+fn group(text: &str) -> Result<Gid, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(Gid::from_raw(number));
+    }
+    match Group::from_name(text) {
+        Ok(Some(group)) => Ok(group.gid),
+        Ok(None) => Err(format!("there is no group {text:?}")),
+        Err(error) => Err(format!("cannot look up group {text:?}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn modes_are_octal_and_within_the_permission_bits() {
+        assert_eq!(socket_mode("0660"), Ok(0o660));
+        for bad in ["", "0888", "-1", "4755", "rw"] {
+            assert!(socket_mode(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn groups_are_numbers_or_names() {
+        assert_eq!(group("44"), Ok(Gid::from_raw(44)));
+        assert_eq!(group("root"), Ok(Gid::from_raw(0)));
+        assert!(group("no-such-group").expect_err("absent").contains("no-such-group"));
+    }
+
+    #[test]
+    fn levels_are_read_in_any_case() {
+        let parsed = Arguments::try_parse_from(["aniond", "--log-level", "DEBUG"]).expect("valid");
+        assert_eq!(parsed.log_level, Some(LevelFilter::Debug));
+        assert!(Arguments::try_parse_from(["aniond", "--log-level", "loud"]).is_err());
+    }
+
+    #[test]
+    fn json_needs_something_to_check() {
+        assert!(Arguments::try_parse_from(["aniond", "--json"]).is_err());
+        let parsed = Arguments::try_parse_from(["aniond", "--check-config", "a.dts", "b.dtb", "--json"]);
+        assert_eq!(parsed.expect("valid").check_config.len(), 2);
+    }
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The listening socket: made at a path, or taken over from systemd.
+
+use super::lock::{LockFile, OwnedPath};
+use anyhow::{Context, bail, ensure};
+use listenfd::ListenFd;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket, sockopt,
+};
+use nix::unistd::{Gid, geteuid};
+use std::fmt;
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt, lchown};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+/// A socket that clients can connect to. Dropping it removes what it put into the file system.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(super) socket: UnixListener,
+    /// Where clients find it.
+    pub(super) place: String,
+    // The order of the fields is that of their drops: the lock guards the path to the end.
+    _path: Option<OwnedPath>,
+    _lock: Option<LockFile>,
+}
+
+/// How a socket at a path is made.
+#[derive(Debug, Clone)]
+pub(crate) struct SocketSettings {
+    /// Where; its directory is made if it is missing.
+    pub(crate) path: PathBuf,
+    /// Permission bits; `None` for 0660 as root, else 0600.
+    pub(crate) mode: Option<u32>,
+    /// Group; `None` to leave it to the system.
+    pub(crate) group: Option<Gid>,
+}
+
+impl Listener {
+    /// The socket that systemd made and passed to this process; `None` if it passed none. Call it once, before any
+    /// thread starts: it takes the variables out of the environment.
+    ///
+    /// # Errors
+    /// If there are several, or it is not a listening Unix stream socket.
+    pub(crate) fn from_systemd() -> anyhow::Result<Option<Self>> {
+        let mut passed = ListenFd::from_env();
+        ensure!(passed.len() <= 1, "systemd passed {} sockets, but one is wanted", passed.len());
+        let Some(socket) = passed.take_unix_listener(0).context("the socket from systemd is of no use")?
+        else {
+            return Ok(None);
+        };
+        ensure!(getsockopt(&socket, sockopt::AcceptConn)?, "the socket from systemd does not listen");
+        // Shared with systemd, which may have left it non-blocking; accepting would spin.
+        socket.set_nonblocking(false)?;
+        let address = socket.local_addr()?;
+        let path = address.as_pathname().map(|path| format!("unix:{}", path.display()));
+        let place = path.unwrap_or_else(|| "a socket without a path".to_owned()) + " (from systemd)";
+        Ok(Some(Self { socket, place, _path: None, _lock: None }))
+    }
+
+    /// Makes a socket. A stale one at the path is replaced. Owner and permissions are in force before the first
+    /// client can connect: until it listens, the kernel refuses everyone.
+    ///
+    /// # Errors
+    /// If another process serves there (its pid is named) or starts to, if something that is not a socket is there,
+    /// or as the system reports it.
+    pub(crate) fn bind(settings: &SocketSettings) -> anyhow::Result<Self> {
+        let path = &settings.path;
+        let address = UnixAddr::new(path.as_path())
+            .with_context(|| format!("{}: a socket's path has at most 107 bytes", path.display()))?;
+        make_directory(path)?;
+        let lock = take_lock(path)?;
+        match Occupant::find(path).with_context(|| path.display().to_string())? {
+            Occupant::None => {}
+            Occupant::Stale => {
+                fs::remove_file(path)
+                    .with_context(|| format!("cannot remove the stale {}", path.display()))?;
+                log::info!("{}: nobody served there any more; replaced", path.display());
+            }
+            taken => bail!("{}: {taken}", path.display()),
+        }
+        let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        bind(socket.as_raw_fd(), &address).with_context(|| format!("cannot bind {}", path.display()))?;
+        let owned = OwnedPath::of(path)?;
+        let mode = settings.mode.unwrap_or(if geteuid().is_root() { 0o660 } else { 0o600 });
+        lchown(path, None, settings.group.map(Gid::as_raw))
+            .with_context(|| format!("cannot give {} to its group", path.display()))?;
+        fs::set_permissions(path, Permissions::from_mode(mode))
+            .with_context(|| format!("cannot set the mode of {}", path.display()))?;
+        listen(&socket, Backlog::MAXCONN)?;
+        Ok(Self {
+            socket: socket.into(),
+            place: format!("unix:{} (mode {mode:04o})", path.display()),
+            _path: Some(owned),
+            _lock: Some(lock),
+        })
+    }
+}
+
+/// Makes the socket's directory if it is missing: for its user alone, or readable by all if root's.
+fn make_directory(socket: &Path) -> anyhow::Result<()> {
+    let Some(directory) = socket.parent().filter(|path| !path.as_os_str().is_empty() && !path.exists())
+    else {
+        return Ok(());
+    };
+    let mode = if geteuid().is_root() { 0o755 } else { 0o700 };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(directory)
+        // Whatever the umask says.
+        .and_then(|()| fs::set_permissions(directory, Permissions::from_mode(mode)))
+        .with_context(|| format!("cannot make {}", directory.display()))
+}
+
+fn take_lock(socket: &Path) -> anyhow::Result<LockFile> {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    let lock = LockFile::take(&path).with_context(|| format!("cannot lock {}", path.display()))?;
+    if let Some(lock) = lock {
+        return Ok(lock);
+    }
+    match Occupant::find(socket) {
+        Ok(server @ Occupant::Server { .. }) => bail!("{}: {server}", socket.display()),
+        _ => bail!(
+            "{}: another process is about to serve there; it holds {}",
+            socket.display(),
+            path.display()
+        ),
+    }
+}
+
+/// What is at a socket's path.
+#[derive(Debug, PartialEq, Eq)]
+enum Occupant {
+    None,
+    /// A socket that nobody listens on.
+    Stale,
+    /// A socket with a server; its pid, unless that hides it or is too busy to tell.
+    Server {
+        pid: Option<i32>,
+    },
+    /// A socket that is not for connections.
+    OtherSocket,
+    NotASocket,
+}
+
+impl fmt::Display for Occupant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("nothing is there"),
+            Self::Stale => f.write_str("a stale socket is there"),
+            Self::Server { pid: Some(pid) } => write!(f, "process {pid} is serving there"),
+            Self::Server { pid: None } => f.write_str("another process is serving there"),
+            Self::OtherSocket => f.write_str("a socket of another type is there; remove it first"),
+            Self::NotASocket => {
+                f.write_str("something that is not a socket is there; remove it or choose another path")
+            }
+        }
+    }
+}
+
+impl Occupant {
+    fn find(path: &Path) -> io::Result<Self> {
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => return Ok(Self::NotASocket),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::None),
+            Err(error) => return Err(error),
+        }
+        // Without waiting: a server whose queue is full is a server too.
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let probe: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        match connect(probe.as_raw_fd(), &UnixAddr::new(path)?) {
+            Ok(()) => {
+                let peer = getsockopt(&probe, sockopt::PeerCredentials)?;
+                Ok(Self::Server { pid: Some(peer.pid()).filter(|pid| *pid > 0) })
+            }
+            Err(Errno::EAGAIN) => Ok(Self::Server { pid: None }),
+            Err(Errno::ECONNREFUSED) => Ok(Self::Stale),
+            Err(Errno::EPROTOTYPE) => Ok(Self::OtherSocket),
+            Err(Errno::ENOENT) => Ok(Self::None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+
+    #[test]
+    fn what_is_at_a_path_is_told_apart() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        let found = |name: &str| Occupant::find(&at(name)).expect("can be told");
+        assert_eq!(found("missing"), Occupant::None);
+        fs::write(at("file"), "").expect("written");
+        assert_eq!(found("file"), Occupant::NotASocket);
+        let _datagrams = UnixDatagram::bind(at("datagrams")).expect("bound");
+        assert_eq!(found("datagrams"), Occupant::OtherSocket);
+        let server = UnixListener::bind(at("server")).expect("bound");
+        let pid = i32::try_from(std::process::id()).ok();
+        assert_eq!(found("server"), Occupant::Server { pid });
+        drop(server);
+        assert_eq!(found("server"), Occupant::Stale);
+        std::os::unix::fs::symlink(at("server"), at("link")).expect("linked");
+        assert_eq!(found("link"), Occupant::NotASocket, "a link is never followed");
+    }
+
+    #[test]
+    fn a_socket_takes_its_files_with_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("sub/s.sock");
+        let settings = SocketSettings { path: path.clone(), mode: Some(0o640), group: None };
+        let listener = Listener::bind(&settings).expect("bound");
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o640);
+        assert!(Listener::bind(&settings).is_err());
+        drop(listener);
+        assert_eq!(fs::read_dir(directory.path().join("sub")).expect("there").count(), 0);
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_is_refused_by_its_length() {
+        let settings =
+            SocketSettings { path: PathBuf::from("/tmp").join("x".repeat(108)), mode: None, group: None };
+        let error = Listener::bind(&settings).expect_err("too long");
+        assert!(error.to_string().contains("at most 107 bytes"), "{error}");
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where messages go: standard error, the journal by way of it, or Android's log.
+
+use log::LevelFilter;
+
+/// Names the level on a device, for people who cannot change the command line.
+const LEVEL_PROPERTY: &str = "persist.vendor.anion.log_level";
+
+/// Starts logging at `requested`, else at the level that the device's property names, else at info.
+pub(crate) fn init(requested: Option<LevelFilter>) {
+    let property = rustutils::system_properties::read(LEVEL_PROPERTY);
+    let configured = property.as_ref().ok().and_then(Option::as_deref);
+    let level = requested.or_else(|| configured?.parse().ok()).unwrap_or(LevelFilter::Info);
+    backend::init(level);
+    match &property {
+        Err(error) => log::warn!("{error}: {:?}", std::error::Error::source(error)),
+        Ok(Some(word)) if word.parse::<LevelFilter>().is_err() => {
+            log::warn!("{LEVEL_PROPERTY} is {word:?}, which is not a log level");
+        }
+        Ok(_) => {}
+    }
+}
+
+/// Least severe messages of the binder library. Its RPC half complains several times about every malformed byte
+/// that any client sends, so these lines are for debugging alone.
+fn library_levels(level: LevelFilter) -> [(&'static str, LevelFilter); 2] {
+    if level >= LevelFilter::Debug {
+        return [("rsbinder", level), ("rsbinder::rpc", level)];
+    }
+    [("rsbinder", level.min(LevelFilter::Warn)), ("rsbinder::rpc", LevelFilter::Off)]
+}
+
+#[cfg(target_os = "android")]
+mod backend {
+    use android_logger::{Config, FilterBuilder};
+    use log::LevelFilter;
+
+    pub(super) fn init(level: LevelFilter) {
+        let mut filter = FilterBuilder::new();
+        filter.filter_level(level);
+        for (module, level) in super::library_levels(level) {
+            filter.filter_module(module, level);
+        }
+        let config = Config::default().with_tag("anion").with_max_level(level);
+        android_logger::init_once(config.with_filter(filter.build()));
+    }
+}
+
+#[cfg(not(target_os = "android"))]
+mod backend {
+    use env_logger::{Builder, WriteStyle};
+    use log::{Level, LevelFilter};
+    use nix::sys::stat::fstat;
+    use std::io::Write;
+
+    pub(super) fn init(level: LevelFilter) {
+        let mut builder = Builder::new();
+        builder.filter_level(level);
+        for (module, level) in super::library_levels(level) {
+            builder.filter_module(module, level);
+        }
+        if stderr_is_the_journal() {
+            builder.write_style(WriteStyle::Never).format(|out, record| {
+                // A priority holds for one line; the journal adds time, unit and process.
+                let text = record.args().to_string();
+                text.lines().try_for_each(|line| writeln!(out, "<{}>{line}", priority(record.level())))
+            });
+        } else {
+            builder.format_target(false);
+        }
+        builder.init();
+    }
+
+    /// Whether systemd connected standard error to its journal, and nobody redirected it since.
+    fn stderr_is_the_journal() -> bool {
+        let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+        fstat(std::io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+    }
+
+    /// The syslog priority of a level.
+    fn priority(level: Level) -> u8 {
+        match level {
+            Level::Error => 3,
+            Level::Warn => 4,
+            Level::Info => 6,
+            Level::Debug | Level::Trace => 7,
+        }
+    }
+}

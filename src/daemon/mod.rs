@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The process around the service: arguments, logging, signals, sockets and connections. Nothing here knows a heap.
+
+/// The command line.
+pub(crate) mod args;
+
+/// Where messages go.
+pub(crate) mod logging;
+
+/// Which heaps are served.
+pub(crate) mod configuration;
+
+/// Signals, descriptor limit, panics: what holds for the whole process.
+pub(crate) mod process;
+
+/// The listening socket: its own or systemd's.
+pub(crate) mod listener;
+
+/// Who owns the socket's path.
+mod lock;
+
+/// How many connections a client may have.
+mod budget;
+
+/// Log lines that a client can provoke, one a second.
+mod throttle;
+
+/// The thread that accepts connections.
+mod accept;
+
+/// Which transports, and serving over them.
+pub(crate) mod transport;

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What holds for the whole process: signals, descriptor limit, panics.
+
+use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use std::panic;
+use std::thread;
+
+/// The signals that end the service. They are blocked in every thread and fetched by one that waits for them, so
+/// no code runs in a signal handler.
+pub(crate) struct StopSignals(SigSet);
+
+impl StopSignals {
+    /// Blocks SIGTERM and SIGINT for this thread and all that it starts, so call it before starting any. Blocks SIGIO
+    /// too: a lease that somebody breaks raises it, and its default action would end the process. SIGPIPE is ignored
+    /// by Rust's runtime.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    pub(crate) fn block() -> anyhow::Result<Self> {
+        let stop: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+        let blocked: SigSet = stop.iter().chain([Signal::SIGIO]).collect();
+        blocked.thread_block().context("cannot block signals")?;
+        Ok(Self(stop))
+    }
+
+    /// Sleeps until one of them comes. After that they have their default action again: a second one ends the process
+    /// wherever the clean stop is.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    pub(crate) fn wait(self) -> anyhow::Result<Signal> {
+        let signal = self.0.wait().context("cannot wait for signals")?;
+        self.0.thread_unblock().context("cannot unblock signals")?;
+        Ok(signal)
+    }
+}
+
+/// Raises the limit of open files to the most that this process may have: the service keeps one for every buffer.
+pub(crate) fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        Ok((soft, hard))
+    });
+    match raised {
+        Ok((soft, hard)) => log::info!("open files: limit raised from {soft} to {hard}"),
+        Err(error) => log::warn!("cannot raise the limit of open files: {error}"),
+    }
+}
+
+/// Sends panics to the log. The binder library catches those of a call, and the service goes on.
+pub(crate) fn log_panics() {
+    panic::set_hook(Box::new(|info| {
+        let thread = thread::current();
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let message = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let message = message.unwrap_or("no message");
+        log::error!("panic in thread {} at {place}: {message}", thread.name().unwrap_or("?"));
+    }));
+}

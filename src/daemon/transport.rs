@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which transports, and serving over them.
+
+use super::accept::Acceptor;
+use super::args::{TransportArguments, TransportKind};
+use super::budget::Budget;
+use super::listener::{Listener, SocketSettings};
+use anion_ipc::{Endpoint, KernelServer, SERVICE_NAME, SocketServer, Strong, default_socket};
+use anyhow::Context;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+
+/// How long to wait for a service manager that starts at the same time.
+const MANAGER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a stop waits for calls that are being answered.
+const STOP_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Transports that are open: clients can already queue, nobody is served yet.
+pub(crate) struct Transports<'a> {
+    arguments: &'a TransportArguments,
+    kernel: Option<KernelServer>,
+    listener: Option<Listener>,
+    /// Whether the socket takes over when the service manager does not want the service.
+    may_fall_back: bool,
+}
+
+/// Transports that are served. Dropping it removes the socket.
+pub(crate) struct Serving {
+    /// Where clients find the service.
+    pub(crate) places: Vec<String>,
+    socket: Option<ServedSocket>,
+}
+
+struct ServedSocket {
+    listener: Listener,
+    server: Arc<SocketServer>,
+    stopping: Arc<AtomicBool>,
+}
+
+impl<'a> Transports<'a> {
+    /// Opens what the arguments and the machine call for. Early, so that a second instance fails before it takes any
+    /// memory.
+    ///
+    /// # Errors
+    /// If a transport that was asked for cannot be opened.
+    pub(crate) fn open(arguments: &'a TransportArguments) -> anyhow::Result<Self> {
+        let passed = Listener::from_systemd()?;
+        let wants_socket = arguments.socket.is_some() || passed.is_some();
+        let unless_told = if wants_socket { TransportKind::Socket } else { TransportKind::Auto };
+        let kind = arguments.transport.unwrap_or(unless_told);
+        let kernel = match kind {
+            TransportKind::Socket => None,
+            TransportKind::Binder | TransportKind::Both => Some(open_kernel(arguments)?),
+            TransportKind::Auto => probe_kernel(arguments),
+        };
+        let listener = match kind {
+            TransportKind::Socket | TransportKind::Both => Some(listen(arguments, passed)?),
+            TransportKind::Auto if kernel.is_none() => Some(listen(arguments, passed)?),
+            TransportKind::Auto | TransportKind::Binder => None,
+        };
+        Ok(Self { arguments, kernel, listener, may_fall_back: kind == TransportKind::Auto })
+    }
+
+    /// Serves `service` over all of them.
+    ///
+    /// # Errors
+    /// If the service manager does not answer in time or refuses, unless the socket can take over.
+    pub(crate) fn serve(mut self, service: &Strong<dyn IHeapAllocator>) -> anyhow::Result<Serving> {
+        let mut places = Vec::new();
+        if let Some(kernel) = &self.kernel {
+            match kernel.publish(SERVICE_NAME, service, MANAGER_PATIENCE) {
+                Ok(()) => places.push(format!("{} as {SERVICE_NAME}", kernel.endpoint())),
+                Err(error) if self.may_fall_back => {
+                    log::warn!("kernel binder is not used: {error}");
+                    self.listener = Some(listen(self.arguments, None)?);
+                }
+                Err(error) => return Err(error).context("cannot serve over kernel binder"),
+            }
+        }
+        let socket = self.listener.map(|listener| serve_socket(listener, self.arguments, service));
+        let socket = socket.transpose()?;
+        places.extend(socket.iter().map(|served| served.listener.place.clone()));
+        Ok(Serving { places, socket })
+    }
+}
+
+impl Serving {
+    /// Turns new clients away, removes the socket, ends every connection, and waits briefly for calls that are being
+    /// answered.
+    pub(crate) fn stop(self) {
+        let Some(ServedSocket { listener, server, stopping }) = self.socket else { return };
+        stopping.store(true, Ordering::Relaxed);
+        drop(listener);
+        if !server.stop(STOP_PATIENCE) {
+            log::info!("not every connection ended within {STOP_PATIENCE:?}; they are cut");
+        }
+    }
+}
+
+fn open_kernel(arguments: &TransportArguments) -> anyhow::Result<KernelServer> {
+    let device = match (&arguments.binder_device, Endpoint::default_binder()) {
+        (Some(device), _) => device.clone(),
+        (None, Some(Endpoint::Binder(device))) => device,
+        (None, _) => PathBuf::from("/dev/binder"),
+    };
+    KernelServer::open(&device, arguments.threads).context("cannot open kernel binder")
+}
+
+fn probe_kernel(arguments: &TransportArguments) -> Option<KernelServer> {
+    let opened = open_kernel(arguments).and_then(|kernel| {
+        kernel.find_manager()?;
+        Ok(kernel)
+    });
+    match opened {
+        Ok(kernel) => Some(kernel),
+        Err(error) => {
+            log::info!("kernel binder is not used: {:#}", error.root_cause());
+            None
+        }
+    }
+}
+
+fn listen(arguments: &TransportArguments, passed: Option<Listener>) -> anyhow::Result<Listener> {
+    if let Some(listener) = passed {
+        if arguments.socket.is_some() || arguments.socket_mode.is_some() || arguments.socket_group.is_some() {
+            log::warn!("systemd made the socket; its unit decides on path, mode and group");
+        }
+        return Ok(listener);
+    }
+    let path = match &arguments.socket {
+        Some(path) => path.clone(),
+        None => default_socket()?,
+    };
+    Listener::bind(&SocketSettings { path, mode: arguments.socket_mode, group: arguments.socket_group })
+}
+
+fn serve_socket(
+    listener: Listener,
+    arguments: &TransportArguments,
+    service: &Strong<dyn IHeapAllocator>,
+) -> anyhow::Result<ServedSocket> {
+    let server = Arc::new(SocketServer::new(SERVICE_NAME, service)?);
+    let stopping = Arc::new(AtomicBool::new(false));
+    let (total, per_uid) = (arguments.max_connections, arguments.max_connections_per_uid);
+    let acceptor = Acceptor::new(
+        listener.socket.try_clone()?,
+        Arc::clone(&server),
+        Budget::new(total.into(), per_uid.into()),
+        Arc::clone(&stopping),
+    );
+    thread::Builder::new().name("accept".to_owned()).spawn(|| acceptor.run())?;
+    Ok(ServedSocket { listener, server, stopping })
+}
