@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Other processes: the suite starts itself again to have holders that exit, are killed, or inherit a descriptor.
+//!
+//! A child gets the buffer to work on as its standard input, says [`READY`] on its standard output once it is in the
+//! state that the test waits for, and is killed when the test drops it.
+
+use crate::request::aidl::interface::IHeapAllocator;
+use crate::request::{from_any, held};
+use crate::sys::{Mapping, send_descriptor};
+use anion_ipc::{Connection, Endpoint, ParcelFileDescriptor, SERVICE_NAME, connect};
+use anyhow::{Context, Result, bail, ensure};
+use nix::unistd::{alarm, dup2_stdin, pause};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write, stdin, stdout};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// First argument of a child: no test can have this name.
+pub(crate) const ARGUMENT: &str = "--as-child";
+/// What a child says when it has done what it was started for.
+const READY: &str = "ready";
+/// A child never outlives this, whatever happens to the test run.
+const LIFETIME_SECONDS: u32 = 120;
+
+/// A running child; dropping it kills it.
+pub(crate) struct ChildProcess {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl ChildProcess {
+    /// Starts this program again to do `role`, with `input` as its standard input, and waits until it is ready.
+    ///
+    /// # Errors
+    /// If it cannot be started or reports a failure.
+    pub(crate) fn start(role: &str, arguments: &[&str], input: Option<OwnedFd>) -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg(ARGUMENT)
+            .arg(role)
+            .args(arguments)
+            .stdin(input.map_or_else(Stdio::null, Stdio::from))
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting a child to {role}"))?;
+        let output = BufReader::new(child.stdout.take().context("a child without an output")?);
+        let mut process = Self { child, output };
+        let line = process.line()?;
+        ensure!(line == READY, "the child that should {role} said {line:?}; its standard error tells more");
+        Ok(process)
+    }
+
+    /// The next line that it prints; empty at the end.
+    ///
+    /// # Errors
+    /// If reading fails.
+    pub(crate) fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// Process id as the service sees it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it with SIGKILL.
+    ///
+    /// # Errors
+    /// If it cannot be signalled.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Waits until it has exited by itself, without an error.
+    ///
+    /// # Errors
+    /// If it failed.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let status = self.child.wait()?;
+        ensure!(status.success(), "the child ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for ChildProcess {
+    fn drop(&mut self) {
+        // Both fail only if it is gone already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a child does: `arguments` are the role and its parameters.
+///
+/// # Errors
+/// What the role meets; an unknown role or parameter.
+pub(crate) fn main(arguments: &[String]) -> Result<()> {
+    alarm::set(LIFETIME_SECONDS);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["hold", endpoint, count, size] => hold(endpoint, count, size, || {
+            loop {
+                pause();
+            }
+        }),
+        ["exit", endpoint, count, size] => hold(endpoint, count, size, || {
+            // Runs no destructor: the descriptors are still open when the process ends.
+            std::process::exit(0)
+        }),
+        ["churn", endpoint, size] => churn(endpoint, size),
+        ["lend", endpoint, size] => lend(endpoint, size),
+        ["inherit"] => ready_and_wait(),
+        ["map", size] => map(size),
+        ["exchange", size, found, reply] => exchange(size, found, reply),
+        ["describe", endpoint] => describe(endpoint),
+        _ => bail!("no role {arguments:?}"),
+    }
+}
+
+fn say(line: &str) -> Result<()> {
+    let mut output = stdout().lock();
+    writeln!(output, "{line}")?;
+    Ok(output.flush()?)
+}
+
+fn ready_and_wait() -> Result<()> {
+    say(READY)?;
+    loop {
+        pause();
+    }
+}
+
+fn service(endpoint: &str) -> Result<Connection<dyn IHeapAllocator>> {
+    Ok(connect(&endpoint.parse::<Endpoint>()?, SERVICE_NAME, 1)?)
+}
+
+/// Allocates, and ends by `end` while it holds the buffers.
+fn hold(endpoint: &str, count: &str, size: &str, end: fn() -> ()) -> Result<()> {
+    let connection = service(endpoint)?;
+    let mut request = from_any(size.parse()?);
+    request.count = count.parse()?;
+    let _buffers = held(connection.service.allocate(&request)?)?;
+    say(READY)?;
+    end();
+    Ok(())
+}
+
+/// Allocates and lets go as fast as it can: killed at any moment, it leaves a reply on its way.
+fn churn(endpoint: &str, size: &str) -> Result<()> {
+    let connection = service(endpoint)?;
+    let mut request = from_any(size.parse()?);
+    request.count = 8;
+    say(READY)?;
+    loop {
+        held(connection.service.allocate(&request)?)?;
+    }
+}
+
+/// Allocates, and passes the buffer on over the inherited socket.
+fn lend(endpoint: &str, size: &str) -> Result<()> {
+    let connection = service(endpoint)?;
+    let buffers = held(connection.service.allocate(&from_any(size.parse()?))?)?;
+    let socket = UnixStream::from(stdin().as_fd().try_clone_to_owned()?);
+    for buffer in &buffers {
+        send_descriptor(&socket, &buffer.fd)?;
+    }
+    ready_and_wait()
+}
+
+/// Keeps the inherited buffer by a mapping alone.
+fn map(size: &str) -> Result<()> {
+    let mapping = Mapping::read_only(stdin(), size.parse()?)?;
+    dup2_stdin(File::open("/dev/null")?.as_fd())?;
+    say(READY)?;
+    loop {
+        pause();
+        // Uses the mapping, so that it lives as long as the loop.
+        mapping.load(0);
+    }
+}
+
+/// Checks that every word of the inherited buffer is `found`, and changes it to `reply`.
+fn exchange(size: &str, found: &str, reply: &str) -> Result<()> {
+    let mapping = Mapping::writable(stdin(), size.parse()?)?;
+    let other = mapping.first_other_than(found.parse()?);
+    ensure!(other.is_none(), "word {other:?} is not what the parent wrote");
+    mapping.fill(reply.parse()?);
+    say(READY)
+}
+
+/// Asks the service about the inherited buffer.
+fn describe(endpoint: &str) -> Result<()> {
+    let connection = service(endpoint)?;
+    let buffer = ParcelFileDescriptor::new(stdin().as_fd().try_clone_to_owned()?);
+    let info = connection.service.describe(&buffer)?;
+    say(READY)?;
+    say(&format!("{} {} {}", info.id, info.ownerUid, info.ownerPid))
+}

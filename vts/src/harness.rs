@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What every test starts from: a connected service, what it offers to this uid, and the ways to ask and to expect.
+
+use crate::outcome::{Lock, Test, check_eq, code_name, expect_error, inapplicable};
+use crate::request::aidl::{
+    AllocationRequest, Backing, ClientUsage, ErrorCode, HeapFlags, HeapInfo, interface,
+};
+use crate::request::{Held, from_heap, held};
+use anion_ipc::{Connection, Endpoint, SERVICE_NAME, ServiceError, Strong, connect};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::geteuid;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+/// The service as the tests see it.
+pub(crate) type Service = Strong<dyn interface::IHeapAllocator>;
+
+/// Calls of one socket connection answer one after another, so a fixture opens some.
+const CONNECTIONS: u32 = 4;
+/// How long the service may take to notice that a buffer is gone. Generous: guests can be a hundred times slower.
+pub(crate) const RELEASE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a buffer is watched that must stay accounted.
+const STAYS_HELD: Duration = Duration::from_millis(200);
+/// Below this, tests of one process that run at once could exhaust their common quota.
+const AMPLE_BYTES: i64 = 512 << 20;
+/// As [`AMPLE_BYTES`], for the number of buffers.
+const AMPLE_BUFFERS: i64 = 4096;
+
+/// One endpoint, connected, with what it offers to this uid.
+pub(crate) struct Fixture {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) service: Service,
+    /// Of this process: what the transport vouches for.
+    pub(crate) uid: u32,
+    /// Of the service, where it can be told.
+    pub(crate) service_uid: Option<u32>,
+    /// Every configured heap.
+    pub(crate) heaps: Vec<HeapInfo>,
+    /// Whether the uid's quota is so small that tests must not run at once.
+    pub(crate) is_tight: bool,
+    usable: Vec<i32>,
+    _connection: Connection<dyn interface::IHeapAllocator>,
+}
+
+/// Held for writing by tests that need the uid to be quiet. One for all endpoints: they may lead to one service.
+static UID_IN_USE: RwLock<()> = RwLock::new(());
+
+impl Fixture {
+    /// Connects, and finds out what this uid can use.
+    ///
+    /// # Errors
+    /// If nothing serves there, or the service does not answer the questions that every test builds on.
+    pub(crate) fn new(endpoint: &Endpoint) -> Result<Self> {
+        let connection = connect::<dyn interface::IHeapAllocator>(endpoint, SERVICE_NAME, CONNECTIONS)?;
+        let service = connection.service.clone();
+        let heaps = service.listHeaps().context("listHeaps")?;
+        let mut fixture = Self {
+            endpoint: endpoint.clone(),
+            service,
+            uid: geteuid().as_raw(),
+            service_uid: peer_uid(endpoint),
+            heaps,
+            is_tight: false,
+            usable: Vec::new(),
+            _connection: connection,
+        };
+        fixture.find_usable_heaps()?;
+        let usage = fixture.usage()?;
+        fixture.is_tight =
+            (1..AMPLE_BYTES).contains(&usage.quotaBytes) || (1..AMPLE_BUFFERS).contains(&usage.quotaBuffers);
+        Ok(fixture)
+    }
+
+    /// Tries one small buffer of every available heap: a heap's configuration may be closed to this uid.
+    fn find_usable_heaps(&mut self) -> Result<()> {
+        for heap in self.heaps.iter().filter(|heap| heap.available) {
+            match self.service.allocate(&from_heap(heap.id, 1)) {
+                Ok(allocation) => {
+                    self.usable.push(heap.id);
+                    if self.service_uid.is_none() && heap.backing == Backing::MEMFD {
+                        self.service_uid = held(allocation)?.first().map(file_owner).transpose()?;
+                    }
+                }
+                Err(status) => match ServiceError::of(&status) {
+                    Some(error) if error.code == ErrorCode::NOT_PERMITTED.0 => {}
+                    Some(error) => bail!("heap {} is listed as available, but: {error}", heap.name),
+                    None => bail!("allocating from heap {}: {status}", heap.name),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Another connection to the same endpoint, of one socket.
+    ///
+    /// # Errors
+    /// As [`connect`].
+    pub(crate) fn connect(&self) -> Result<Connection<dyn interface::IHeapAllocator>> {
+        Ok(connect(&self.endpoint, SERVICE_NAME, 1)?)
+    }
+
+    /// Heaps that served this uid, by descending id.
+    pub(crate) fn usable(&self) -> impl Iterator<Item = &HeapInfo> {
+        self.heaps.iter().filter(|heap| self.usable.contains(&heap.id))
+    }
+
+    /// Usable heaps whose buffers the CPU can map.
+    ///
+    /// # Errors
+    /// [`Inapplicable`](crate::outcome::Inapplicable) if there is none.
+    pub(crate) fn mappable(&self) -> Result<Vec<&HeapInfo>> {
+        let heaps: Vec<_> = self.usable().filter(|heap| heap.flags & HeapFlags::SECURE.0 == 0).collect();
+        if heaps.is_empty() {
+            inapplicable("no heap here gives this uid buffers that can be mapped")
+        } else {
+            Ok(heaps)
+        }
+    }
+
+    /// A mappable heap with small granules and room for tests with many buffers.
+    ///
+    /// # Errors
+    /// [`Inapplicable`](crate::outcome::Inapplicable) if there is none.
+    pub(crate) fn roomy(&self) -> Result<&HeapInfo> {
+        let fits =
+            |heap: &&&HeapInfo| heap.granule <= 64 << 10 && (heap.capacity == 0 || heap.capacity >= 64 << 20);
+        // One without a limit of its own if there is: others may be filling a budgeted one.
+        let mappable = self.mappable()?;
+        let best = mappable.iter().filter(fits).min_by_key(|heap| heap.capacity);
+        best.copied()
+            .map_or_else(|| inapplicable("no usable heap has granules up to 64 KiB and room for 64 MiB"), Ok)
+    }
+
+    /// Makes sure that the uid's quota allows this much at once.
+    ///
+    /// # Errors
+    /// [`Inapplicable`](crate::outcome::Inapplicable) if it does not.
+    pub(crate) fn require_quota(&self, buffers: i64, bytes: i64) -> Result<()> {
+        let usage = self.usage()?;
+        if usage.quotaBytes != 0 && usage.quotaBytes < bytes {
+            return inapplicable(format!("needs {bytes} bytes at once; the quota is {}", usage.quotaBytes));
+        }
+        if usage.quotaBuffers != 0 && usage.quotaBuffers < buffers {
+            return inapplicable(format!(
+                "needs {buffers} buffers at once; the quota is {}",
+                usage.quotaBuffers
+            ));
+        }
+        Ok(())
+    }
+
+    /// Allocates, and checks that the reply has what was asked for.
+    ///
+    /// # Errors
+    /// What the service or the transport reports; [`Inapplicable`](crate::outcome::Inapplicable) if the request alone exceeds the uid's quota.
+    pub(crate) fn allocate(&self, request: &AllocationRequest) -> Result<Vec<Held>> {
+        let allocation = match self.service.allocate(request) {
+            Ok(allocation) => allocation,
+            Err(status) => {
+                let error = ServiceError::of(&status).ok_or_else(|| anyhow!("transport: {status}"))?;
+                if error.code == ErrorCode::QUOTA_EXCEEDED.0 {
+                    let count = i64::from(request.count);
+                    self.require_quota(count, request.size.saturating_mul(count))?;
+                }
+                bail!("{request:?}: {}: {error}", code_name(error.code));
+            }
+        };
+        let buffers = held(allocation)?;
+        check_eq!(i32::try_from(buffers.len())?, request.count, "buffers in the reply");
+        for buffer in &buffers {
+            ensure!(
+                i64::try_from(buffer.size)? >= request.size,
+                "asked {}, got {}",
+                request.size,
+                buffer.size
+            );
+        }
+        Ok(buffers)
+    }
+
+    /// Allocates one buffer.
+    ///
+    /// # Errors
+    /// As [`Fixture::allocate`].
+    pub(crate) fn allocate_one(&self, request: &AllocationRequest) -> Result<Held> {
+        self.allocate(request)?.pop().context("an empty reply")
+    }
+
+    /// Expects `allocate` to refuse with one of `codes`.
+    ///
+    /// # Errors
+    /// If it succeeds, or fails in another way.
+    pub(crate) fn refused(&self, request: &AllocationRequest, codes: &[ErrorCode]) -> Result<ServiceError> {
+        expect_error(self.service.allocate(request), codes).with_context(|| format!("{request:?}"))
+    }
+
+    /// This uid's row of getUsage; zeros if it has none.
+    ///
+    /// # Errors
+    /// What the call reports.
+    pub(crate) fn usage(&self) -> Result<ClientUsage> {
+        let rows = self.service.getUsage().context("getUsage")?;
+        Ok(rows.into_iter().find(|row| u32::try_from(row.uid) == Ok(self.uid)).unwrap_or_default())
+    }
+
+    /// Bytes and buffers that this uid holds.
+    ///
+    /// # Errors
+    /// What the call reports.
+    pub(crate) fn holding(&self) -> Result<(i64, i64)> {
+        let usage = self.usage()?;
+        Ok((usage.bytes, usage.buffers))
+    }
+
+    /// Waits until the uid holds exactly this much.
+    ///
+    /// # Errors
+    /// If it does not within [`RELEASE_DEADLINE`].
+    pub(crate) fn await_holding(&self, bytes: i64, buffers: i64) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let now = self.holding()?;
+            if now == (bytes, buffers) {
+                return Ok(());
+            }
+            ensure!(
+                start.elapsed() < RELEASE_DEADLINE,
+                "uid {} should hold {bytes} bytes in {buffers} buffers, but after {RELEASE_DEADLINE:?} the ledger says \
+                 {} in {}",
+                self.uid,
+                now.0,
+                now.1
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Watches for a while that the uid goes on holding exactly this much.
+    ///
+    /// # Errors
+    /// If the ledger ever says something else.
+    pub(crate) fn stays_holding(&self, bytes: i64, buffers: i64, why: &str) -> Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < STAYS_HELD {
+            check_eq!(self.holding()?, (bytes, buffers), "bytes and buffers accounted while {why}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Whether the interface makes this caller privileged: `None` if only the service's configuration knows.
+    ///
+    /// # Errors
+    /// What getUsage reports.
+    pub(crate) fn is_privileged(&self) -> Result<Option<bool>> {
+        if self.uid == 0 || self.service_uid == Some(self.uid) {
+            return Ok(Some(true));
+        }
+        let policy = self.usage()?.policy;
+        Ok((policy == "default" && self.service_uid.is_some()).then_some(false))
+    }
+
+    /// Runs a test under its lock.
+    ///
+    /// # Errors
+    /// What the test reports; for a quiet test also if the uid does not become quiet.
+    pub(crate) fn run(&self, test: &Test) -> Result<()> {
+        if test.lock == Lock::Shared && !self.is_tight {
+            let _beside_others = UID_IN_USE.read().unwrap_or_else(PoisonError::into_inner);
+            return (test.run)(self);
+        }
+        let _alone = UID_IN_USE.write().unwrap_or_else(PoisonError::into_inner);
+        self.await_holding(0, 0).context(
+            "waiting for the uid to be quiet: a leak of an earlier test, or another program of this uid is a client",
+        )?;
+        (test.run)(self)
+    }
+}
+
+/// uid of the process that listens at a socket endpoint.
+fn peer_uid(endpoint: &Endpoint) -> Option<u32> {
+    let Endpoint::Socket(path) = endpoint else { return None };
+    let stream = UnixStream::connect(path).ok()?;
+    getsockopt(&stream, sockopt::PeerCredentials).ok().map(|peer| peer.uid())
+}
+
+/// uid of a buffer's file: of the service that made it.
+fn file_owner(buffer: &Held) -> Result<u32> {
+    Ok(std::fs::File::from(buffer.fd.try_clone()?).metadata()?.uid())
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Requests and the buffers they bring.
+
+use anyhow::{Context, Result};
+use std::os::fd::OwnedFd;
+
+/// The interface, under the names that its files give it.
+pub(crate) mod aidl {
+    pub(crate) use vendor_anion_allocator::aidl::vendor::anion::allocator::{
+        Access::Access, Allocation::Allocation, AllocationFlags::AllocationFlags,
+        AllocationRequest::AllocationRequest, Backing::Backing, Buffer::Buffer, BufferInfo::BufferInfo,
+        ClientUsage::ClientUsage, ErrorCode::ErrorCode, Explanation::Explanation, HeapFlags::HeapFlags,
+        HeapInfo::HeapInfo, HeapStats::HeapStats, HeapType::HeapType, IHeapAllocator as interface,
+        Verdict::Verdict,
+    };
+}
+use aidl::{Allocation, AllocationRequest, Backing, Buffer};
+
+/// A buffer that this process holds; dropping it lets go.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) fd: OwnedFd,
+    pub(crate) id: i64,
+    pub(crate) size: u64,
+    pub(crate) heap_id: i32,
+    pub(crate) heap_name: String,
+    pub(crate) backing: Backing,
+}
+
+/// The buffers of a reply.
+///
+/// # Errors
+/// If one has no descriptor or a negative size.
+pub(crate) fn held(allocation: Allocation) -> Result<Vec<Held>> {
+    let own = |buffer: Buffer| {
+        Ok(Held {
+            fd: buffer.fd.context("a buffer without a descriptor")?.into(),
+            id: buffer.id,
+            size: u64::try_from(buffer.size).context("a negative size")?,
+            heap_id: buffer.heapId,
+            heap_name: buffer.heapName,
+            backing: buffer.backing,
+        })
+    };
+    allocation.buffers.into_iter().map(own).collect()
+}
+
+/// A request for one buffer from any heap.
+pub(crate) fn from_any(size: i64) -> AllocationRequest {
+    AllocationRequest { size, heapIdMask: -1, name: "vts".into(), ..Default::default() }
+}
+
+/// A request for one buffer from the heap with this id.
+pub(crate) fn from_heap(id: i32, size: i64) -> AllocationRequest {
+    AllocationRequest { heapIdMask: 1_i32.wrapping_shl(id.cast_unsigned()), ..from_any(size) }
+}
+
+/// A request for one buffer from the heaps with these names, in this order.
+pub(crate) fn from_names(names: &[&str], size: i64) -> AllocationRequest {
+    let heapNames = names.iter().map(|name| (*name).to_owned()).collect();
+    AllocationRequest { heapIdMask: 0, heapNames, ..from_any(size) }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A shared mapping that is only ever touched word by word: other processes may change it at any time, so no
+//! reference into it exists.
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mprotect, munmap};
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+
+/// Bytes of one word.
+const WORD: usize = size_of::<u64>();
+
+/// A `MAP_SHARED` mapping of a whole buffer.
+///
+/// Invariant: `base` is the start of one live mapping of `bytes` bytes made by [`Mapping::new`], readable, writable if
+/// `writable`, and unmapped only by `drop`.
+pub(crate) struct Mapping {
+    base: NonNull<u64>,
+    bytes: NonZeroUsize,
+    writable: bool,
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread, and all access is by volatile words.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// Maps the first `bytes` bytes for reading.
+    ///
+    /// # Errors
+    /// What mmap reports; `EINVAL` for 0 bytes.
+    pub(crate) fn read_only(fd: impl AsFd, bytes: u64) -> io::Result<Self> {
+        Self::new(fd, bytes, false)
+    }
+
+    /// Maps the first `bytes` bytes for reading and writing.
+    ///
+    /// # Errors
+    /// What mmap reports; `EINVAL` for 0 bytes.
+    pub(crate) fn writable(fd: impl AsFd, bytes: u64) -> io::Result<Self> {
+        Self::new(fd, bytes, true)
+    }
+
+    fn new(fd: impl AsFd, bytes: u64, writable: bool) -> io::Result<Self> {
+        let bytes = usize::try_from(bytes)
+            .ok()
+            .and_then(NonZeroUsize::new)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let mut protection = ProtFlags::PROT_READ;
+        protection.set(ProtFlags::PROT_WRITE, writable);
+        // SAFETY: the address is the kernel's choice (no MAP_FIXED), so no existing mapping can be replaced.
+        let base = unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, fd, 0) }?;
+        Ok(Self { base: base.cast(), bytes, writable })
+    }
+
+    /// Number of whole words.
+    pub(crate) fn words(&self) -> usize {
+        self.bytes.get() / WORD
+    }
+
+    /// Asks the kernel to make the mapping writable.
+    ///
+    /// # Errors
+    /// What mprotect reports.
+    pub(crate) fn make_writable(&mut self) -> io::Result<()> {
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: the range is exactly this mapping, which stays readable; nothing holds a reference into it.
+        unsafe { mprotect(self.base.cast(), self.bytes.get(), protection) }?;
+        self.writable = true;
+        Ok(())
+    }
+
+    /// The word at `index`.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Mapping::words`].
+    pub(crate) fn load(&self, index: usize) -> u64 {
+        assert!(index < self.words(), "word {index} of {}", self.words());
+        // SAFETY: `index` is in bounds of the live mapping (checked above).
+        let word = unsafe { self.base.add(index) };
+        // SAFETY: `word` is aligned (the mapping starts at a page), in bounds, and readable. A file whose size never
+        // changes cannot fault; if the service breaks that promise, SIGBUS ends the test run, which is a failure.
+        unsafe { word.read_volatile() }
+    }
+
+    /// Changes the word at `index`.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Mapping::words`], or the mapping is read-only.
+    pub(crate) fn store(&self, index: usize, value: u64) {
+        assert!(self.writable, "the mapping is read-only");
+        assert!(index < self.words(), "word {index} of {}", self.words());
+        // SAFETY: `index` is in bounds of the live mapping (checked above).
+        let word = unsafe { self.base.add(index) };
+        // SAFETY: as in `load`; the mapping is writable (checked above), and no reference into it exists.
+        unsafe { word.write_volatile(value) }
+    }
+
+    /// Sets every word.
+    ///
+    /// # Panics
+    /// If the mapping is read-only.
+    pub(crate) fn fill(&self, value: u64) {
+        for index in 0..self.words() {
+            self.store(index, value);
+        }
+    }
+
+    /// Index of the first word that differs from `value`.
+    pub(crate) fn first_other_than(&self, value: u64) -> Option<usize> {
+        (0..self.words()).find(|index| self.load(*index) != value)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: this is the mapping that `new` made; after `drop` nothing can reach it.
+        let unmapped = unsafe { munmap(self.base.cast(), self.bytes.get()) };
+        debug_assert!(unmapped.is_ok(), "munmap of an own mapping cannot fail: {unmapped:?}");
+    }
+}

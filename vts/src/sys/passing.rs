@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Descriptors in flight between the two ends of a Unix socket.
+
+use nix::cmsg_space;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+/// Queues a copy of `fd` on `socket`; the sender's own copy is not needed any more for it to arrive.
+///
+/// # Errors
+/// What sendmsg reports.
+pub(crate) fn send_descriptor(socket: &UnixStream, fd: impl AsFd) -> io::Result<()> {
+    let fds = [fd.as_fd().as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&fds)];
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(b"f")], &rights, MsgFlags::empty(), None)?;
+    Ok(())
+}
+
+/// Takes one descriptor off `socket`, close-on-exec.
+///
+/// # Errors
+/// What recvmsg reports; `InvalidData` if the message carries no descriptor.
+pub(crate) fn receive_descriptor(socket: &UnixStream) -> io::Result<OwnedFd> {
+    let mut byte = [0];
+    let mut slices = [IoSliceMut::new(&mut byte)];
+    let mut space = cmsg_space!(RawFd);
+    let message =
+        recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let received = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
+        _ => None,
+    });
+    let fd = received.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no descriptor arrived"))?;
+    // SAFETY: the kernel has just installed this descriptor in our table for this message alone; the control message
+    // holds its bare number, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The tests, one file per feature. A function that a file does not list is dead code, which the compiler reports.
+
+mod access;
+mod batches;
+mod concurrency;
+mod descriptors;
+mod dump;
+mod explain;
+mod heaps;
+mod identity;
+mod lifetime;
+mod quota;
+mod robustness;
+mod sizes;
+mod stats;
+mod zeroing;
+
+use crate::outcome::Test;
+
+/// Every test.
+pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
+    [
+        heaps::TESTS,
+        sizes::TESTS,
+        batches::TESTS,
+        descriptors::TESTS,
+        zeroing::TESTS,
+        lifetime::TESTS,
+        access::TESTS,
+        identity::TESTS,
+        explain::TESTS,
+        quota::TESTS,
+        stats::TESTS,
+        dump::TESTS,
+        concurrency::TESTS,
+        robustness::TESTS,
+    ]
+    .into_iter()
+    .flatten()
+}
