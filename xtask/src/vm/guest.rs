@@ -72,9 +72,9 @@ pub(super) fn furnish(root: &mut Initramfs) {
 }
 
 /// What the script calls by name.
-const APPLETS: [&str; 18] = [
-    "cat", "chmod", "chown", "dmesg", "grep", "insmod", "kill", "ln", "mkdir", "mount", "poweroff", "sh",
-    "su", "tail", "usleep", "sleep", "ls", "ps",
+const APPLETS: [&str; 15] = [
+    "cat", "chmod", "chown", "dmesg", "grep", "insmod", "ln", "mkdir", "mount", "poweroff", "sh", "stty",
+    "su", "tail", "usleep",
 ];
 
 /// What has been seen of a guest's run so far.

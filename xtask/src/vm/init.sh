@@ -17,6 +17,8 @@ mkdir -p /dev/shm "$LOGS"
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 # Kernel messages would land in the middle of the programs' lines; panics still show.
 dmesg -n 1
+# The serial console tells no size, and tables would be fitted into no columns at all.
+stty cols 120
 # As a service manager sets it: programs start with a low limit and may raise it.
 ulimit -Hn 65536
 ulimit -Sn 1024
