@@ -3,23 +3,45 @@
 //! system, so the write happens on a thread of its own, and the call waits for it a limited time.
 
 use crate::units::Uid;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a call waits for its dump to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Writes that may be stuck at once, in all and for one uid: a thread each.
 const MAX_WRITES: usize = 16;
 const MAX_WRITES_OF_UID: usize = 2;
+/// Calls of one uid that may wait for its earlier dumps to be taken, and how long. Each holds a thread of the
+/// transport, of which kernel binder has few.
+const MAX_WAITING_OF_UID: usize = 4;
+const TURN_PATIENCE: Duration = Duration::from_secs(1);
+/// POSIX's PIPE_BUF on Linux. Where poll has seen room, a pipe takes this much without blocking.
+const PIECE: usize = 4096;
 
-/// Writes under way, by uid.
+/// Writes under way.
 #[derive(Debug, Default)]
-pub(super) struct Sinks(Arc<Mutex<HashMap<Uid, usize>>>);
+pub(super) struct Sinks(Arc<Writes>);
+
+#[derive(Debug, Default)]
+struct Writes {
+    of_uids: Mutex<HashMap<Uid, Turns>>,
+    /// A write has ended.
+    ended: Condvar,
+}
+
+/// Calls of one uid.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Turns {
+    writing: usize,
+    waiting: usize,
+}
 
 impl Sinks {
     /// Writes all of `text` and closes `fd`.
@@ -28,52 +50,110 @@ impl Sinks {
     /// `WouldBlock` if too many of the client's dumps are still being written, `TimedOut` if nobody takes this one,
     /// else as write(2).
     pub(super) fn write(&self, uid: Uid, fd: OwnedFd, text: String) -> io::Result<()> {
-        let turn = self.take_turn(uid)?;
+        let turn = self.take_turn(uid, TURN_PATIENCE)?;
+        let deadline = Instant::now() + PATIENCE;
         let (done, written) = mpsc::sync_channel(1);
         thread::Builder::new().name("anion-dump".to_owned()).spawn(move || {
-            let outcome = File::from(fd).write_all(text.as_bytes());
+            let outcome = write_all(fd, text.as_bytes(), deadline);
             drop(turn);
             // Nobody waits any more if it took too long.
             let _ = done.send(outcome);
         })?;
-        written.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-            Err(io::Error::new(io::ErrorKind::TimedOut, format!("nobody read it for {PATIENCE:?}")))
-        })
+        // The thread keeps the deadline itself, unless a file system blocks it: hence the moment more.
+        let patience = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(100);
+        written.recv_timeout(patience).unwrap_or_else(|_| Err(not_taken()))
     }
 
-    fn take_turn(&self, uid: Uid) -> io::Result<Turn> {
-        let mut writes = lock(&self.0);
-        let of_uid = writes.get(&uid).copied().unwrap_or(0);
-        if of_uid >= MAX_WRITES_OF_UID || writes.values().sum::<usize>() >= MAX_WRITES {
-            return Err(io::Error::new(
-                io::ErrorKind::WouldBlock,
-                format!("{of_uid} earlier dumps of uid {uid} have not been read yet"),
-            ));
+    /// Waits a moment for earlier dumps: two that are merely asked for at once are not stuck.
+    fn take_turn(&self, uid: Uid, patience: Duration) -> io::Result<Turn> {
+        let mut of_uids = lock(&self.0.of_uids);
+        let turns = of_uids.entry(uid).or_default();
+        if turns.waiting >= MAX_WAITING_OF_UID {
+            return Err(too_many(uid, *turns));
         }
-        writes.insert(uid, of_uid + 1);
+        turns.waiting += 1;
+        let (mut of_uids, _) = self
+            .0
+            .ended
+            .wait_timeout_while(of_uids, patience, |of_uids| !has_room(of_uids, uid))
+            .unwrap_or_else(PoisonError::into_inner);
+        let has_room = has_room(&of_uids, uid);
+        let turns = of_uids.entry(uid).or_default();
+        turns.waiting -= 1;
+        if !has_room {
+            let refusal = too_many(uid, *turns);
+            if *turns == Turns::default() {
+                of_uids.remove(&uid);
+            }
+            return Err(refusal);
+        }
+        turns.writing += 1;
         Ok(Turn { writes: Arc::clone(&self.0), uid })
     }
 }
 
-fn lock(writes: &Mutex<HashMap<Uid, usize>>) -> MutexGuard<'_, HashMap<Uid, usize>> {
-    writes.lock().unwrap_or_else(PoisonError::into_inner)
+fn has_room(of_uids: &HashMap<Uid, Turns>, uid: Uid) -> bool {
+    of_uids.get(&uid).is_none_or(|turns| turns.writing < MAX_WRITES_OF_UID)
+        && of_uids.values().map(|turns| turns.writing).sum::<usize>() < MAX_WRITES
+}
+
+fn too_many(uid: Uid, turns: Turns) -> io::Error {
+    let why = format!("{} earlier dumps of uid {uid} have not been read yet", turns.writing);
+    io::Error::new(io::ErrorKind::WouldBlock, why)
+}
+
+fn not_taken() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("nobody read it for {PATIENCE:?}"))
+}
+
+/// Writes piece by piece where there is room, so that neither a pipe that nobody reads holds the thread, nor the
+/// client's choice of non-blocking writes is an error.
+fn write_all(fd: OwnedFd, text: &[u8], deadline: Instant) -> io::Result<()> {
+    let mut file = File::from(fd);
+    let mut rest = text;
+    while !rest.is_empty() {
+        wait_for_room(&file, deadline)?;
+        match file.write(&rest[..rest.len().min(PIECE)]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(taken) => rest = &rest[taken..],
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn wait_for_room(file: &File, deadline: Instant) -> io::Result<()> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+    match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLOUT)], timeout) {
+        Ok(0) => Err(not_taken()),
+        // Room, or a condition that the write reports.
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One write under way.
 struct Turn {
-    writes: Arc<Mutex<HashMap<Uid, usize>>>,
+    writes: Arc<Writes>,
     uid: Uid,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut writes = lock(&self.writes);
-        if let Some(count) = writes.get_mut(&self.uid) {
-            *count -= 1;
-            if *count == 0 {
-                writes.remove(&self.uid);
+        let mut of_uids = lock(&self.writes.of_uids);
+        if let Some(turns) = of_uids.get_mut(&self.uid) {
+            turns.writing -= 1;
+            if *turns == Turns::default() {
+                of_uids.remove(&self.uid);
             }
         }
+        self.writes.ended.notify_all();
     }
 }
 
@@ -83,29 +163,65 @@ mod tests {
     use std::io::Read;
 
     #[test]
-    fn a_pipe_that_nobody_reads_gives_up_and_frees_its_turn_when_closed() {
+    fn a_pipe_that_nobody_reads_is_given_up_and_closed() {
         let sinks = Sinks::default();
         let (reader, writer) = nix::unistd::pipe().expect("pipe");
         let error = sinks.write(Uid(1), writer, "x".repeat(1 << 20)).expect_err("nobody reads");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(lock(&sinks.0).get(&Uid(1)), Some(&1), "still stuck");
-        drop(reader);
-        while lock(&sinks.0).contains_key(&Uid(1)) {
-            thread::sleep(Duration::from_millis(1));
-        }
+        let mut text = String::new();
+        File::from(reader).read_to_string(&mut text).expect("ends, since the writer is closed");
+        assert!(!text.is_empty() && text.len() < 1 << 20, "{} bytes", text.len());
+        assert!(lock(&sinks.0.of_uids).is_empty(), "its turn has ended");
+    }
+
+    #[test]
+    fn a_pipe_that_does_not_block_is_waited_for() {
+        let sinks = Sinks::default();
+        let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_NONBLOCK).expect("pipe");
+        let reading = thread::spawn(move || {
+            let mut taken = 0;
+            let mut piece = [0; 65536];
+            loop {
+                thread::sleep(Duration::from_millis(1));
+                match nix::unistd::read(&reader, &mut piece) {
+                    Ok(0) => return taken,
+                    Ok(bytes) => taken += bytes,
+                    Err(_) => {}
+                }
+            }
+        });
+        sinks.write(Uid(1), writer, "x".repeat(1 << 20)).expect("read slowly");
+        assert_eq!(reading.join().expect("the reader"), 1 << 20);
     }
 
     #[test]
     fn a_uid_with_too_many_stuck_writes_is_refused_and_others_are_not() {
         let sinks = Sinks::default();
-        let _stuck: Vec<_> = (0..MAX_WRITES_OF_UID).map(|_| sinks.take_turn(Uid(1)).expect("free")).collect();
-        let (_reader, writer) = nix::unistd::pipe().expect("pipe");
-        let error = sinks.write(Uid(1), writer, "x".to_owned()).expect_err("too many");
+        let at_once = Duration::ZERO;
+        let _stuck: Vec<_> =
+            (0..MAX_WRITES_OF_UID).map(|_| sinks.take_turn(Uid(1), at_once).expect("free")).collect();
+        let error = sinks.take_turn(Uid(1), at_once).err().expect("too many");
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         let (reader, writer) = nix::unistd::pipe().expect("pipe");
         sinks.write(Uid(2), writer, "text".to_owned()).expect("read later");
         let mut text = String::new();
         File::from(reader).read_to_string(&mut text).expect("closed by the writer");
         assert_eq!(text, "text");
+    }
+
+    #[test]
+    fn a_turn_that_ends_is_given_to_who_waits() {
+        let sinks = Sinks::default();
+        let turns: Vec<_> =
+            (0..MAX_WRITES_OF_UID).map(|_| sinks.take_turn(Uid(1), Duration::ZERO).expect("free")).collect();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| sinks.take_turn(Uid(1), Duration::from_secs(60)).map(drop));
+            while lock(&sinks.0.of_uids).get(&Uid(1)).is_none_or(|turns| turns.waiting == 0) {
+                thread::yield_now();
+            }
+            drop(turns);
+            waiting.join().expect("no panic").expect("a turn became free");
+        });
+        assert!(lock(&sinks.0.of_uids).is_empty());
     }
 }

@@ -62,7 +62,9 @@ fn exit_code(result: Result<ExitCode>) -> ExitCode {
 
 fn run(options: &Options) -> Result<ExitCode> {
     if options.endpoints.is_empty() {
-        bail!("no endpoint to test: give --endpoint unix:PATH or --endpoint binder, or set ANION_VTS_ENDPOINTS");
+        bail!(
+            "no endpoint to test: give --endpoint unix:PATH or --endpoint binder, or set ANION_VTS_ENDPOINTS"
+        );
     }
     raise_descriptor_limit()?;
     let mut trials = Vec::new();

@@ -6,11 +6,11 @@ use crate::outcome::{check_eq, expect_error, inapplicable, tests};
 use crate::request::aidl::{AllocationRequest, ErrorCode, interface};
 use crate::request::{Held, from_any, from_heap};
 use anion_ipc::ParcelFileDescriptor;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
-use std::io::{Read, Seek, Write, pipe};
+use std::io::{PipeReader, PipeWriter, Read, Seek, Write, pipe};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -28,8 +28,10 @@ tests![
     Shared unknown_arguments_are_refused,
     Quiet dump_closes_its_copy,
     Shared unwritable_output_is_a_backend_error,
-    Shared full_pipe_does_not_hold_up_the_service,
-    Shared pipe_that_is_never_read_does_not_hold_up_the_service,
+    Shared slow_reader_of_a_pipe_that_does_not_block_gets_everything,
+    Shared several_dumps_at_once_are_all_written,
+    Quiet full_pipe_does_not_hold_up_the_service,
+    Quiet pipe_that_is_never_read_does_not_hold_up_the_service,
 ];
 
 /// "At most a few seconds", told generously.
@@ -59,7 +61,9 @@ fn inode(buffer: &Held) -> Result<String> {
 
 /// Whether `text` has `word`, not as part of a longer one.
 fn has_word(text: &str, word: &str) -> bool {
-    text.split(|c: char| !(c.is_ascii_alphanumeric() || "-_,.@+".contains(c))).any(|part| part == word)
+    // Heap names may have commas inside; one at the end is punctuation.
+    let mut words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "-_,.@+".contains(c)));
+    words.any(|part| part.trim_matches(',') == word)
 }
 
 fn dump_shows_heaps_and_own_buffers(fixture: &Fixture) -> Result<()> {
@@ -101,7 +105,7 @@ fn dump_goes_into_pipes_and_sockets(fixture: &Fixture) -> Result<()> {
             let dumped = dump_to(fixture, &writer, &[]);
             drop(writer);
             dumped??;
-            reading.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?.map_err(Into::into)
+            reading.join().map_err(|_| anyhow!("the reader panicked"))?.map_err(Into::into)
         })?;
         ensure!(has_word(&text, &inode), "inode {inode} is missing in: {text}");
     }
@@ -240,10 +244,67 @@ fn unwritable_output_is_a_backend_error(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
+/// 64 buffers with long labels, so that a dump is longer than the smallest pipe; and such a pipe.
+fn more_than_a_pipe(fixture: &Fixture) -> Result<(Vec<Held>, PipeReader, PipeWriter)> {
+    let heap = fixture.roomy()?;
+    fixture.require_quota(64, 64 * heap.granule)?;
+    let request = AllocationRequest {
+        count: interface::MAX_COUNT,
+        name: "a long label, to fill the pipe".into(),
+        ..from_heap(heap.id, 1)
+    };
+    let buffers = fixture.allocate(&request)?;
+    let length = dump(fixture, &[])?.len();
+    let (reader, writer) = pipe()?;
+    let capacity = usize::try_from(fcntl(&writer, FcntlArg::F_SETPIPE_SZ(1))?)?;
+    if capacity >= length {
+        return inapplicable(format!("the smallest pipe of {capacity} bytes takes a whole dump of {length}"));
+    }
+    Ok((buffers, reader, writer))
+}
+
+/// Whether writes block is the caller's choice, and no error.
+fn slow_reader_of_a_pipe_that_does_not_block_gets_everything(fixture: &Fixture) -> Result<()> {
+    let (buffers, mut reader, writer) = more_than_a_pipe(fixture)?;
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    let text = thread::scope(|scope| -> Result<String> {
+        let reading = scope.spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            let mut text = String::new();
+            reader.read_to_string(&mut text).map(|_| text)
+        });
+        let dumped = dump_to(fixture, &writer, &[]);
+        drop(writer);
+        dumped??;
+        Ok(reading.join().map_err(|_| anyhow!("the reader panicked"))??)
+    })?;
+    for buffer in &buffers {
+        ensure!(has_word(&text, &inode(buffer)?), "buffer {} is missing in: {text}", buffer.id);
+    }
+    Ok(())
+}
+
+/// Nothing here is stuck, so nothing may be refused.
+fn several_dumps_at_once_are_all_written(fixture: &Fixture) -> Result<()> {
+    thread::scope(|scope| {
+        let dumping: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    for _ in 0..8 {
+                        ensure!(dump(fixture, &[])?.contains("num_of_buffers"), "an empty dump");
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        dumping.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
+    })
+}
+
 /// Dumps into `writer`, which never takes it all, while other calls must be answered.
-fn stuck_dump(fixture: &Fixture, writer: &OwnedFd) -> Result<()> {
+fn stuck_dump(fixture: &Fixture, writer: OwnedFd) -> Result<()> {
     let stuck = fixture.connect()?;
-    let output = ParcelFileDescriptor::new(writer.try_clone()?);
+    let output = ParcelFileDescriptor::new(writer);
     let start = Instant::now();
     thread::scope(|scope| {
         let dumping = scope.spawn(|| {
@@ -271,24 +332,15 @@ fn full_pipe_does_not_hold_up_the_service(fixture: &Fixture) -> Result<()> {
     while writer.write(&[0; 4096]).is_ok() {}
     // Blocking again: the service must not rely on what the caller's description happens to be.
     fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty()))?;
-    stuck_dump(fixture, &writer.into())
+    stuck_dump(fixture, writer.into())
 }
 
 /// The pipe takes the beginning, and then no more.
 fn pipe_that_is_never_read_does_not_hold_up_the_service(fixture: &Fixture) -> Result<()> {
-    let heap = fixture.roomy()?;
-    fixture.require_quota(64, 64 * heap.granule)?;
-    let request = AllocationRequest {
-        count: interface::MAX_COUNT,
-        name: "a long label, to fill the pipe".into(),
-        ..from_heap(heap.id, 1)
-    };
-    let _buffers = fixture.allocate(&request)?;
-    let length = dump(fixture, &[])?.len();
-    let (_reader, writer) = pipe()?;
-    let capacity = usize::try_from(fcntl(&writer, FcntlArg::F_SETPIPE_SZ(1))?)?;
-    if capacity >= length {
-        return inapplicable(format!("the smallest pipe of {capacity} bytes takes a whole dump of {length}"));
-    }
-    stuck_dump(fixture, &writer.into())
+    let (_buffers, mut reader, writer) = more_than_a_pipe(fixture)?;
+    stuck_dump(fixture, writer.into())?;
+    // Given up means closed: behind what was written, the pipe is at its end.
+    fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    reader.read_to_end(&mut Vec::new()).context("the service still has the pipe that it gave up")?;
+    Ok(())
 }
