@@ -40,7 +40,11 @@ fn running_out_of_descriptors_is_no_memory_and_passes() {
     let error = ServiceError::of(&status).expect("the service answers");
     assert_eq!(error.code, ErrorCode::NO_MEMORY.0, "{error}");
     assert!(held.len() > 10, "only {} batches", held.len());
-    assert_eq!(buffers_held(service), 4 * i64::try_from(held.len()).expect("few"), "nothing leaks into the books");
+    assert_eq!(
+        buffers_held(service),
+        4 * i64::try_from(held.len()).expect("few"),
+        "nothing leaks into the books"
+    );
     held.pop();
     assert!(allocate(service, 4).is_ok(), "what was let go of is used again at once");
     drop(held);
@@ -51,7 +55,8 @@ fn running_out_of_descriptors_is_no_memory_and_passes() {
 fn running_out_of_inotify_watches_is_survived_by_asking_leases() {
     // Watches are limited for each user namespace, so the test has one of its own, with a limit of ten.
     let limited = "echo 10 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
-    let daemon = Daemon::start_under(&["unshare", "--user", "--map-root-user", "sh", "-c", limited, "sh"], &[]);
+    let daemon =
+        Daemon::start_under(&["unshare", "--user", "--map-root-user", "sh", "-c", limited, "sh"], &[]);
     let connection = client(&daemon);
     let service = connection.service.as_ref();
     let held: Vec<_> = (0..5).map(|_| allocate(service, 8).expect("watches are not needed")).collect();

@@ -32,9 +32,16 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts the service with the embedded heaps and `extra_args`, and waits until it accepts connections.
     pub(crate) fn start(extra_args: &[&str]) -> Self {
+        Self::start_under(&[], extra_args)
+    }
+
+    /// The same as the last arguments of another command, which prepares its surroundings and executes it.
+    pub(crate) fn start_under(wrapper: &[&str], extra_args: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let log = File::create(directory.path().join("log")).expect("a log file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_aniond"));
+        let mut words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_aniond")]);
+        let mut command = Command::new(words.next().expect("at least the daemon itself"));
+        command.args(words);
         for name in INHERITED_SETTINGS {
             command.env_remove(name);
         }
