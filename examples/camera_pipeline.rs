@@ -14,7 +14,7 @@
 //! Only six bytes per frame cross the socket: the pixels stay where they are. Neither process frees anything. When
 //! both have let go of the buffers, the kernel tells the service, and the account of this user returns to what it was.
 //!
-//! Run it with a service at hand: `cargo run --example camera_pipeline -- --socket /run/anion/allocator.sock`.
+//! Run it with a service at hand: `cargo run --release --example camera_pipeline -- --socket /run/anion/allocator.sock`.
 //! It exits with 1 if a single byte is wrong, or if the memory does not come back.
 
 #![forbid(unsafe_code)]
@@ -38,7 +38,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Access::Access as AidlAccess;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationRequest::AllocationRequest;
@@ -69,9 +69,18 @@ struct Arguments {
     consume: bool,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if arguments.consume { consume() } else { produce(&arguments) }
+    let (role, outcome) =
+        if arguments.consume { ("consumer", consume()) } else { ("producer", produce(&arguments)) };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell if standard error is gone.
+            let _ = writeln!(io::stderr(), "camera_pipeline: {role}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 // ---- The producer -------------------------------------------------------------------------------------------
@@ -133,6 +142,7 @@ fn start_consumer(socket: UnixStream) -> Result<Child> {
 /// Draws every frame into a free slot and announces it; waits for a free slot when the consumer lags behind.
 fn stream_frames(mut socket: UnixStream, ring: &[OwnedFd], frames: u32) -> Result<()> {
     let maps = map_ring(ring, Access::ReadWrite)?;
+    let picture = Picture::new();
     let mut free: VecDeque<u8> = (0..u8::try_from(maps.len())?).collect();
     let mut progress = Progress::new(frames);
     for frame in 0..frames {
@@ -140,7 +150,7 @@ fn stream_frames(mut socket: UnixStream, ring: &[OwnedFd], frames: u32) -> Resul
             Some(slot) => slot,
             None => read_freed(&mut socket)?,
         };
-        draw(&maps[usize::from(slot)], frame)?;
+        picture.draw(&maps[usize::from(slot)], frame)?;
         Announcement { frame, slot }.send(&mut socket)?;
         progress.advance(frame + 1)?;
     }
@@ -231,11 +241,12 @@ fn consume() -> Result<()> {
     let maps = map_ring(&ring, Access::ReadOnly)?;
     // Mappings keep the buffers alive as well as descriptors do.
     drop(ring);
+    let picture = Picture::new();
     let mut expected = 0;
     while let Some(announced) = Announcement::receive(&mut socket)? {
         ensure!(announced.frame == expected, "frame {} came, expected {expected}", announced.frame);
         let map = maps.get(usize::from(announced.slot)).context("a frame in a slot that does not exist")?;
-        verify(map, announced.frame)?;
+        picture.verify(map, announced.frame)?;
         socket.write_all(&[announced.slot]).context("the producer is gone")?;
         expected += 1;
     }
@@ -303,36 +314,47 @@ fn map_ring(ring: &[OwnedFd], access: Access) -> Result<Vec<SharedMap>> {
     ring.iter().map(|fd| SharedMap::new(fd, FRAME_BYTES, access).context("cannot map a buffer")).collect()
 }
 
-/// Draws a frame: what a camera would do by DMA.
-fn draw(map: &SharedMap, frame: u32) -> Result<()> {
-    for number in 0..ROWS {
-        map.write_at(number * STRIDE, &row(frame, number))?;
-    }
-    Ok(())
+/// The picture: a slanted ramp of brightness that moves with every frame. Each row also carries the frame's number in
+/// its first bytes and its own in its last, so that no two rows of a run are equal: a stale frame, a shifted row or a
+/// shared page cannot go unnoticed.
+struct Picture {
+    ramp: Vec<u8>,
 }
 
-/// Compares every byte of a frame with what was drawn.
-fn verify(map: &SharedMap, frame: u32) -> Result<()> {
-    let mut found = [0; STRIDE];
-    for number in 0..ROWS {
-        map.read_at(number * STRIDE, &mut found)?;
-        let expected = row(frame, number);
-        if let Some(at) = (0..STRIDE).find(|&at| found[at] != expected[at]) {
-            bail!("frame {frame}, row {number}, byte {at} is {}, expected {}", found[at], expected[at]);
+impl Picture {
+    fn new() -> Self {
+        Self { ramp: (0..=u8::MAX).cycle().take(STRIDE + usize::from(u8::MAX)).collect() }
+    }
+
+    /// Draws a frame: what a camera would do by DMA.
+    fn draw(&self, map: &SharedMap, frame: u32) -> Result<()> {
+        for number in 0..ROWS {
+            map.write_at(number * STRIDE, &self.row(frame, number))?;
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// A row of a frame: the frame's number, a slanted ramp of brightness, the row's number. No two rows of a run are
-/// equal, so a stale frame, a shifted row or a shared page cannot go unnoticed.
-fn row(frame: u32, number: usize) -> [u8; STRIDE] {
-    let mut row = [0; STRIDE];
-    let phase = (frame as usize).wrapping_add(number);
-    for (at, byte) in row.iter_mut().enumerate() {
-        *byte = phase.wrapping_add(at).to_le_bytes()[0];
+    /// Compares every byte of a frame with what was drawn.
+    fn verify(&self, map: &SharedMap, frame: u32) -> Result<()> {
+        let mut found = [0; STRIDE];
+        for number in 0..ROWS {
+            map.read_at(number * STRIDE, &mut found)?;
+            let expected = self.row(frame, number);
+            if found != expected {
+                let at =
+                    found.iter().zip(&expected).take_while(|(found, expected)| found == expected).count();
+                bail!("frame {frame}, row {number}, byte {at} is {}, expected {}", found[at], expected[at]);
+            }
+        }
+        Ok(())
     }
-    row[..4].copy_from_slice(&frame.to_le_bytes());
-    row[STRIDE - 4..].copy_from_slice(&(number as u64).to_le_bytes()[..4]);
-    row
+
+    fn row(&self, frame: u32, number: usize) -> [u8; STRIDE] {
+        let phase = (frame as usize + number) % usize::from(u8::MAX);
+        let mut row = [0; STRIDE];
+        row.copy_from_slice(&self.ramp[phase..phase + STRIDE]);
+        row[..4].copy_from_slice(&frame.to_le_bytes());
+        row[STRIDE - 4..].copy_from_slice(&(number as u64).to_le_bytes()[..4]);
+        row
+    }
 }

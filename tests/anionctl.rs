@@ -3,101 +3,22 @@
 
 mod common;
 
+use common::anionctl::{ANIONCTL, Holder, anionctl, client, held, json, stderr, stdout, text};
 use common::{Daemon, eventually};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Output, Stdio};
 
-const ANIONCTL: &str = env!("CARGO_BIN_EXE_anionctl");
 const MIB: i64 = 1 << 20;
 
 /// Exit codes, as `anionctl --help` promises them.
 const REFUSED: i32 = 1;
 const USAGE: i32 = 2;
 const UNREACHABLE: i32 = 3;
-
-/// `anionctl` without a service to talk to.
-fn anionctl() -> assert_cmd::Command {
-    let mut command = assert_cmd::Command::new(ANIONCTL);
-    command.env_remove("ANION_SOCKET").env_remove("ANION_FDS").timeout(common::DEADLINE);
-    command
-}
-
-/// `anionctl` that talks to `daemon`.
-fn client(daemon: &Daemon) -> assert_cmd::Command {
-    let mut command = anionctl();
-    command.arg("--socket").arg(daemon.socket());
-    command
-}
-
-/// What a command that succeeds prints.
-fn text(daemon: &Daemon, args: &[&str]) -> String {
-    stdout(client(daemon).args(args).assert().success())
-}
-
-/// The JSON document that a command which succeeds prints.
-fn json(daemon: &Daemon, args: &[&str]) -> Value {
-    serde_json::from_str(&text(daemon, &[&["--json"], args].concat())).expect("one JSON document")
-}
-
-fn stdout(assert: assert_cmd::assert::Assert) -> String {
-    String::from_utf8(assert.get_output().stdout.clone()).expect("text")
-}
-
-fn stderr(assert: assert_cmd::assert::Assert) -> String {
-    String::from_utf8(assert.get_output().stderr.clone()).expect("text")
-}
-
-/// Bytes and buffers that all clients hold together.
-fn held(daemon: &Daemon) -> (i64, i64) {
-    let usage = json(daemon, &["usage"]);
-    let rows = usage["usage"].as_array().expect("rows").iter();
-    let sum = |key: &str| rows.clone().map(|row| row[key].as_i64().expect("a number")).sum();
-    (sum("bytes"), sum("buffers"))
-}
-
-/// `anionctl alloc` that keeps its buffers in the background, killed when dropped.
-struct Holder(Child);
-
-impl Holder {
-    /// Returns once the buffers are held, with the report.
-    fn start(daemon: &Daemon, args: &[&str]) -> (Self, Value) {
-        let mut child = Command::new(ANIONCTL)
-            .arg("--socket")
-            .arg(daemon.socket())
-            .args(["--json", "alloc", "--hold", "1h"])
-            .args(args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("anionctl starts");
-        let output = child.stdout.take().expect("a pipe");
-        let report = serde_json::Deserializer::from_reader(output).into_iter().next();
-        (Self(child), report.expect("a report").expect("JSON"))
-    }
-
-    fn end_with(mut self, signal: Signal) -> ExitStatus {
-        kill(Pid::from_raw(self.0.id().cast_signed()), signal).expect("it runs");
-        let mut status = None;
-        eventually("the holder ends", || {
-            status = self.0.try_wait().expect("a child");
-            status.is_some()
-        });
-        status.expect("it ended")
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 #[test]
 fn heaps_are_listed_by_descending_id() {
@@ -224,6 +145,34 @@ fn describe_names_the_original_owner_of_an_inherited_buffer() {
         assert_eq!(buffer["name"], "preview");
         assert_eq!(buffer["size"], 65536);
     }
+}
+
+#[test]
+fn a_buffer_that_was_passed_on_outlives_its_owner_and_still_names_it() {
+    let daemon = Daemon::start(&[]);
+    // The shell that allocated ends at once. Its child waits until it has another parent, then describes what it
+    // was left with.
+    let heir = format!(
+        "while [ \"$(cut -d' ' -f4 /proc/$$/stat)\" = $0 ]; do :; done; '{ANIONCTL}' --socket '{0}' --json describe; \
+         '{ANIONCTL}' --socket '{0}' --json usage",
+        daemon.socket().display()
+    );
+    let script = "echo $$; sh -c \"$HEIR\" $$ &";
+    let output = stdout(
+        client(&daemon)
+            .env("HEIR", heir)
+            .args(["alloc", "--size", "1M", "--exec", "sh", "-c", script])
+            .assert()
+            .success(),
+    );
+    let (owner, documents) = output.split_once('\n').expect("two parts");
+    let documents: Vec<Value> = serde_json::Deserializer::from_str(documents)
+        .into_iter()
+        .map(|document| document.expect("JSON"))
+        .collect();
+    assert_eq!(documents[0]["buffers"][0]["owner_pid"].to_string(), owner);
+    assert_eq!(documents[1]["usage"][0]["bytes"], MIB);
+    eventually("nothing is held", || held(&daemon) == (0, 0));
 }
 
 #[test]
@@ -376,18 +325,19 @@ fn watch_ends_cleanly_with_a_signal() {
     assert!(status.success(), "{status}");
 }
 
+/// Runs `anionctl list` with this as its standard output.
+fn list_into(daemon: &Daemon, stdout: impl Into<Stdio>) -> Output {
+    let mut command = Command::new(ANIONCTL);
+    command.arg("--socket").arg(daemon.socket()).arg("list").stdout(stdout).stderr(Stdio::piped());
+    command.output().expect("anionctl runs")
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let daemon = Daemon::start(&[]);
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
-    let output = Command::new(ANIONCTL)
-        .arg("--socket")
-        .arg(daemon.socket())
-        .arg("list")
-        .stdout(writer)
-        .output()
-        .expect("anionctl runs");
+    let output = list_into(&daemon, writer);
     assert!(output.status.success(), "{}", output.status);
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
@@ -396,14 +346,7 @@ fn a_reader_that_goes_away_is_no_error() {
 fn output_that_cannot_be_written_is_an_error() {
     let daemon = Daemon::start(&[]);
     let full = File::options().write(true).open("/dev/full").expect("/dev/full");
-    let output = Command::new(ANIONCTL)
-        .arg("--socket")
-        .arg(daemon.socket())
-        .arg("list")
-        .stdout(full)
-        .stderr(Stdio::piped())
-        .output()
-        .expect("anionctl runs");
+    let output = list_into(&daemon, full);
     assert_eq!(output.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write"));
 }

@@ -2,7 +2,7 @@
 //! The command line.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use log::LevelFilter;
 use nix::unistd::{Gid, Group};
@@ -12,57 +12,68 @@ use std::path::PathBuf;
 #[cfg(target_os = "android")]
 pub(crate) const DEFAULT_CONFIG: &str = "/vendor/etc/anion/heaps.dtb";
 
+// Lines of at most 80 columns: they are not wrapped on narrower terminals without losing their shape.
 const EXAMPLES: &str = "\
 Examples:
-  aniond                                 Serve the built-in heaps: over kernel binder if it is there,
-                                         else at $XDG_RUNTIME_DIR/anion/allocator.sock
-  aniond --socket /tmp/anion.sock        Serve at this socket, and there only
+  aniond
+      Serve the built-in heaps: over kernel binder if it is there, else at
+      $XDG_RUNTIME_DIR/anion/allocator.sock.
+  aniond --config board.dts --socket /tmp/anion.sock
+      Serve the heaps that a device tree describes, at this socket alone.
   aniond --transport both --socket-group video --socket-mode 0660
-                                         Kernel binder for services, the socket for the video group
-  aniond --config board.dts              Serve the heaps that a device tree describes
-  aniond --check-config board.dts        Show the heaps it would serve, and every complaint
+      Kernel binder for services, the socket for members of the video group.
+  aniond --check-config board.dts
+      Show the heaps that it would serve, and every complaint.
   aniond --completions bash > /etc/bash_completion.d/aniond
+      Install completions.
 
-Files and environment:
-  LISTEN_FDS, NOTIFY_SOCKET, JOURNAL_STREAM are understood as systemd sets them: the listening socket is taken
-  over, readiness is reported, and log lines carry priorities.
+systemd:
+  A listening socket (LISTEN_FDS) is taken over, readiness is reported
+  (NOTIFY_SOCKET), and log lines to the journal carry priorities.
 
 Signals:
-  SIGTERM and SIGINT end every connection, remove the socket and exit with 0. A second one exits at once.
+  SIGTERM and SIGINT end every connection, remove the socket and exit with 0.
+  A second one exits at once.
 
 Exit status:
-  0 after a clean stop, or if every checked configuration is sound; 1 otherwise; 2 for a wrong command line.";
+  0  after a clean stop, or if every checked configuration is sound
+  1  if it cannot serve, or a checked configuration is not sound
+  2  if the command line is wrong";
 
-/// Allocates memory buffers for other processes from ION-like heaps, and hands them out as file descriptors.
+/// Allocates memory buffers for other processes from ION-like heaps
 ///
 /// The heaps come from a device tree. A client asks over binder, through the kernel's driver or a Unix socket, and
-/// gets zeroed buffers; what it holds counts against its user until the last descriptor and mapping is gone.
+/// gets zeroed buffers as file descriptors. What it holds counts against its user until the last descriptor and
+/// mapping is gone.
 #[derive(Debug, Parser)]
-#[command(name = "aniond", version, after_long_help = EXAMPLES, max_term_width = 110)]
+#[command(name = "aniond", version, after_long_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// Device tree that describes the heaps: a .dts text, a .dtb blob or a directory as /proc/device-tree.
-    /// Without it, the configuration of the device, or the built-in one.
-    #[arg(long, value_name = "FILE", env = "ANION_CONFIG")]
+    /// Device tree that describes the heaps
+    ///
+    /// A .dts text, a .dtb blob, or a directory like /proc/device-tree. Default: on Android
+    /// /vendor/etc/anion/heaps.dtb, elsewhere the configuration that is compiled in.
+    #[arg(long, value_name = "FILE", env = "ANION_CONFIG", value_hint = ValueHint::AnyPath)]
     pub(crate) config: Option<PathBuf>,
+
+    /// Least severe messages to log
+    ///
+    /// Default: on Android what the property persist.vendor.anion.log_level says, else info.
+    #[arg(long, value_name = "LEVEL", env = "ANION_LOG", ignore_case = true, value_parser = log_level())]
+    pub(crate) log_level: Option<LevelFilter>,
 
     #[command(flatten)]
     pub(crate) transport: TransportArguments,
 
-    /// Least severe messages to log. On Android the default is the property persist.vendor.anion.log_level;
-    /// where neither says anything it is info.
-    #[arg(long, value_name = "LEVEL", env = "ANION_LOG", ignore_case = true, value_parser = log_level())]
-    pub(crate) log_level: Option<LevelFilter>,
-
-    /// Print the heaps that these device trees describe and everything that is wrong with them, then exit:
-    /// 0 if all are sound, else 1.
+    /// Print the heaps that these device trees describe and what is wrong with them, then exit
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Instead of serving")]
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) check_config: Vec<PathBuf>,
 
-    /// With --check-config: print one JSON document.
+    /// With --check-config: print one JSON document
     #[arg(long, requires = "check_config", help_heading = "Instead of serving")]
     pub(crate) json: bool,
 
-    /// Print a completion script for this shell, then exit.
+    /// Print a completion script for this shell, then exit
     #[arg(long, value_name = "SHELL", exclusive = true, help_heading = "Instead of serving")]
     pub(crate) completions: Option<Shell>,
 }
@@ -71,36 +82,46 @@ pub(crate) struct Arguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Transports")]
 pub(crate) struct TransportArguments {
-    /// What to serve over. Without it: the socket if --socket or a socket from systemd is given, else auto.
+    /// What to serve over
+    ///
+    /// Default: the socket if --socket or a socket from systemd is given, else auto.
     #[arg(long, value_name = "KIND", env = "ANION_TRANSPORT")]
     pub(crate) transport: Option<TransportKind>,
 
-    /// Path of the Unix socket. Default: /run/anion/allocator.sock for root, else anion/allocator.sock in
-    /// $XDG_RUNTIME_DIR. A missing directory is made; a stale socket is replaced, a live one never.
-    #[arg(long, value_name = "PATH", env = "ANION_SOCKET")]
+    /// Path of the Unix socket
+    ///
+    /// A missing directory is made. A stale socket is replaced, a live one never. Default: for root
+    /// /run/anion/allocator.sock, else anion/allocator.sock in $XDG_RUNTIME_DIR.
+    #[arg(long, value_name = "PATH", env = "ANION_SOCKET", value_hint = ValueHint::FilePath)]
     pub(crate) socket: Option<PathBuf>,
 
-    /// Permissions of the socket: who can write to it can connect. Default: 0660 for root, else 0600.
+    /// Permissions of the socket: who may write to it can connect
+    ///
+    /// Default: 0660 for root, else 0600.
     #[arg(long, value_name = "OCTAL", value_parser = socket_mode)]
     pub(crate) socket_mode: Option<u32>,
 
-    /// Group of the socket, by name or number.
+    /// Group of the socket, by name or number
     #[arg(long, value_name = "GROUP", value_parser = group)]
     pub(crate) socket_group: Option<Gid>,
 
-    /// Binder device. Default: /dev/binderfs/binder, else /dev/binder.
-    #[arg(long, value_name = "PATH")]
+    /// Binder device
+    ///
+    /// Default: /dev/binderfs/binder, else /dev/binder.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) binder_device: Option<PathBuf>,
 
-    /// Most calls answered at once over kernel binder. Socket clients have a thread for each connection.
+    /// Most calls answered at once over kernel binder
+    ///
+    /// A socket connection has a thread of its own.
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) threads: u32,
 
-    /// Most socket connections in all. One more is closed at once.
+    /// Most socket connections in all; one more is closed at once
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_connections: u16,
 
-    /// Most socket connections of one user. One more is closed at once.
+    /// Most socket connections of one user; one more is closed at once
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_connections_per_uid: u16,
 }

@@ -12,8 +12,8 @@ pub(crate) fn init(requested: Option<LevelFilter>) {
     let configured = property.as_ref().ok().and_then(Option::as_deref);
     let level = requested.or_else(|| configured?.parse().ok()).unwrap_or(LevelFilter::Info);
     backend::init(level);
-    match &property {
-        Err(error) => log::warn!("{error}: {:?}", std::error::Error::source(error)),
+    match property {
+        Err(error) => log::warn!("{:#}", anyhow::Error::new(error)),
         Ok(Some(word)) if word.parse::<LevelFilter>().is_err() => {
             log::warn!("{LEVEL_PROPERTY} is {word:?}, which is not a log level");
         }

@@ -44,7 +44,8 @@ pub(crate) fn raise_descriptor_limit() {
         Ok((soft, hard))
     });
     match raised {
-        Ok((soft, hard)) => log::info!("open files: limit raised from {soft} to {hard}"),
+        Ok((soft, hard)) if soft == hard => log::info!("at most {hard} open files"),
+        Ok((soft, hard)) => log::info!("at most {hard} open files, raised from {soft}"),
         Err(error) => log::warn!("cannot raise the limit of open files: {error}"),
     }
 }

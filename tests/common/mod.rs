@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A service of its own for every test: on a socket in a temporary directory, so that tests run side by side.
 
-#![expect(clippy::allow_attributes, reason = "whether something here is unused depends on the test program")]
 #![allow(dead_code, reason = "every test program uses another part")]
+
+pub(crate) mod anionctl;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,6 +20,9 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 /// Pause between two looks at something that another process changes.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// What the environment of the tests must not tell the service.
+const INHERITED_SETTINGS: [&str; 4] = ["ANION_CONFIG", "ANION_LOG", "ANION_SOCKET", "ANION_TRANSPORT"];
+
 /// A running `aniond`. Dropping it kills the process; if the test failed, its log is printed.
 pub(crate) struct Daemon {
     process: Child,
@@ -28,13 +32,23 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts the service with the embedded heaps and `extra_args`, and waits until it accepts connections.
     pub(crate) fn start(extra_args: &[&str]) -> Self {
+        Self::start_under(&[], extra_args)
+    }
+
+    /// The same as the last arguments of another command, which prepares its surroundings and executes it.
+    pub(crate) fn start_under(wrapper: &[&str], extra_args: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let log = File::create(directory.path().join("log")).expect("a log file");
-        let process = Command::new(env!("CARGO_BIN_EXE_aniond"))
+        let mut words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_aniond")]);
+        let mut command = Command::new(words.next().expect("at least the daemon itself"));
+        command.args(words);
+        for name in INHERITED_SETTINGS {
+            command.env_remove(name);
+        }
+        let process = command
             .args(["--transport", "socket", "--socket"])
             .arg(directory.path().join("socket"))
             .args(extra_args)
-            .env_remove("ANION_SOCKET")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log)

@@ -114,7 +114,17 @@ pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
 pub(crate) fn leashed(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "--"]).arg(program);
+    without_settings(&mut command);
     command
+}
+
+/// Keeps the settings of whoever started this program (`ANION_CONFIG` and its like) away from `command`.
+pub(crate) fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("ANION_")) {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// `PATH` with `directory` in front.

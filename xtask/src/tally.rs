@@ -24,7 +24,7 @@ impl Tally {
 
     /// Reads the closing line of libtest, libtest-mimic or cargo-nextest; `None` for any other line.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
-        let line = without_colour(line);
+        let line = plain(line);
         libtest(line.trim()).or_else(|| nextest(line.trim()))
     }
 }
@@ -61,15 +61,21 @@ fn nextest(line: &str) -> Option<Tally> {
     Some(Tally { passed, failed: run.checked_sub(passed)? })
 }
 
-/// `line` without terminal escape sequences of the form `ESC [ … letter`.
-fn without_colour(line: &str) -> String {
-    let mut pieces = line.split("\u{1b}[");
-    let mut plain = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let end = piece.find(|c: char| c.is_ascii_alphabetic()).map_or(piece.len(), |at| at + 1);
-        plain.push_str(&piece[end..]);
+/// `line` without terminal escape sequences and other control characters but tabs.
+pub(crate) fn plain(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut rest = line.chars();
+    while let Some(c) = rest.next() {
+        if c == '\u{1b}' {
+            // ESC [ parameters letter, or ESC and one character.
+            if rest.next() == Some('[') {
+                let _ = rest.find(char::is_ascii_alphabetic);
+            }
+        } else if !c.is_control() || c == '\t' {
+            text.push(c);
+        }
     }
-    plain
+    text
 }
 
 #[cfg(test)]
@@ -106,6 +112,12 @@ mod tests {
         ] {
             assert_eq!(Tally::from_line(line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn nothing_reaches_the_terminal_but_text() {
+        let firmware = "\u{1b}c\u{1b}[?7l\u{1b}[2J\u{1b}[0mSeaBIOS\t(1)\r\u{7}\u{1b}[1";
+        assert_eq!(plain(firmware), "SeaBIOS\t(1)");
     }
 
     #[test]

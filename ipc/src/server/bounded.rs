@@ -115,3 +115,48 @@ impl<P: Send + Sync> RpcTransport for BoundedTransport<P> {
         self.inner.send_raw_draining(buf, fds, drain)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    fn pair() -> (BoundedTransport<()>, UnixTransport) {
+        let (ours, theirs) = UnixTransport::pair().expect("a pair");
+        (BoundedTransport::new(ours, ()), theirs)
+    }
+
+    #[test]
+    fn descriptors_pass() {
+        let (ours, theirs) = pair();
+        assert!(ours.supports_fd_passing());
+        let file = std::fs::File::open("/dev/null").expect("opened");
+        theirs.send_raw_with_fds(b"x", &[file.as_fd()]).expect("sent");
+        assert_eq!(ours.recv_raw_with_fds(&mut [0]).expect("received").1.len(), 1);
+        ours.send_raw_draining(b"x", &[file.as_fd()], &mut || Ok(())).expect("sent");
+        assert_eq!(theirs.recv_raw_with_fds(&mut [0]).expect("received").1.len(), 1);
+    }
+
+    #[test]
+    fn deadlines_and_ends_are_the_sockets() {
+        let (ours, theirs) = pair();
+        ours.set_read_timeout(Some(Duration::from_millis(10))).expect("set");
+        assert!(matches!(ours.recv_raw(&mut [0]), Err(RpcError::Timeout)));
+        assert_eq!(ours.peer_closed(), Some(false));
+        ours.shutdown_handle().expect("it has one")();
+        assert_eq!(theirs.recv_raw(&mut [0]).expect("the end"), 0);
+        drop(theirs);
+        assert_eq!(ours.peer_closed(), Some(true));
+        assert!(ours.peer_identity().is_local());
+    }
+
+    #[test]
+    fn a_message_beyond_the_limit_is_left_in_the_socket() {
+        let (ours, theirs) = pair();
+        theirs.send_raw(b"x").expect("sent");
+        let mut buffer = vec![0; MAX_MESSAGE_BYTES + 1];
+        assert!(matches!(ours.recv_raw_with_fds(&mut buffer), Err(RpcError::FrameTooLarge { .. })));
+        assert!(matches!(ours.recv_raw(&mut buffer), Err(RpcError::FrameTooLarge { .. })));
+        assert_eq!(ours.recv_raw(&mut buffer[1..]).expect("within"), 1);
+    }
+}

@@ -241,7 +241,7 @@ fn plural(count: usize) -> String {
 
 /// A short time in the unit that suits it.
 fn time(microseconds: u64) -> String {
-    format!("{:.3?}", Duration::from_micros(microseconds))
+    format!("{:.1?}", Duration::from_micros(microseconds))
 }
 
 #[cfg(test)]
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn the_table_ends_with_the_total() {
         let text = report(row(Some(true), None)).text();
-        assert!(text.ends_with("8.0 MiB in 1 buffer; allocated in 120.000µs, checked in 3.500ms"), "{text}");
+        assert!(text.ends_with("8.0 MiB in 1 buffer; allocated in 120.0µs, checked in 3.5ms"), "{text}");
     }
 
     #[test]

@@ -9,15 +9,18 @@ use std::os::fd::BorrowedFd;
 
 /// Bytes written and compared at a time.
 const CHUNK: usize = 64 << 10;
-/// Bytes that one step of the pattern covers.
+/// Bytes of the pattern's unit.
 const WORD: usize = size_of::<u64>();
+/// Bytes between two words that hold their own position. Divides every page size.
+const STAMP_STEP: usize = 512;
 /// Spreads neighbouring ids over all 64 bits (2^64 divided by the golden ratio).
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A mapped buffer under test.
 pub(crate) struct Probe {
     map: SharedMap,
-    seed: u64,
+    /// The pattern of the first chunk. No other buffer has the same.
+    template: Vec<u8>,
 }
 
 impl Probe {
@@ -30,7 +33,7 @@ impl Probe {
             .map_err(|_| io::Error::other(format!("its size is {bytes}")))
             .and_then(|bytes| SharedMap::new(fd, bytes, access));
         match mapped {
-            Ok(map) => Ok(Self { map, seed: id.cast_unsigned().wrapping_mul(SPREAD) }),
+            Ok(map) => Ok(Self { map, template: template(id.cast_unsigned()) }),
             Err(error) => Err(Failure::Check(format!("buffer {id} cannot be mapped: {error}"))),
         }
     }
@@ -45,25 +48,25 @@ impl Probe {
     /// # Errors
     /// If the mapping is read-only.
     pub(crate) fn write_pattern(&self) -> io::Result<()> {
-        let mut chunk = vec![0; CHUNK];
+        let mut chunk = self.template.clone();
         for offset in (0..self.map.len()).step_by(CHUNK) {
-            let expected = self.pattern(offset, &mut chunk);
-            self.map.write_at(offset, expected)?;
+            stamp(&mut chunk, offset);
+            self.map.write_at(offset, &chunk[..self.chunk_len(offset)])?;
         }
         Ok(())
     }
 
-    /// Whether the buffer holds exactly its pattern.
+    /// Whether the buffer holds exactly its pattern: swapped or repeated pages are noticed like any wrong byte.
     ///
     /// # Errors
     /// None that a mapping of this length can meet.
     pub(crate) fn holds_pattern(&self) -> io::Result<bool> {
-        let (mut expected, mut found) = (vec![0; CHUNK], vec![0; CHUNK]);
+        let (mut expected, mut found) = (self.template.clone(), vec![0; CHUNK]);
         for offset in (0..self.map.len()).step_by(CHUNK) {
-            let expected = self.pattern(offset, &mut expected);
-            let found = &mut found[..expected.len()];
-            self.map.read_at(offset, found)?;
-            if found != expected {
+            stamp(&mut expected, offset);
+            let len = self.chunk_len(offset);
+            self.map.read_at(offset, &mut found[..len])?;
+            if found[..len] != expected[..len] {
                 return Ok(false);
             }
         }
@@ -78,15 +81,29 @@ impl Probe {
         self.map.fill(0)
     }
 
-    /// The pattern of the chunk at `offset`, no longer than the buffer. Every word differs from every other word of
-    /// this buffer, so that swapped or repeated pages are found.
-    fn pattern<'a>(&self, offset: usize, chunk: &'a mut [u8]) -> &'a [u8] {
-        let end = CHUNK.min(self.map.len() - offset);
-        for (index, word) in chunk[..end].chunks_mut(WORD).enumerate() {
-            let position = (offset + index * WORD) as u64;
-            word.copy_from_slice(&(self.seed ^ position).to_ne_bytes()[..word.len()]);
-        }
-        &chunk[..end]
+    /// Bytes of the chunk at `offset`: fewer at the end of the buffer.
+    fn chunk_len(&self, offset: usize) -> usize {
+        CHUNK.min(self.map.len() - offset)
+    }
+}
+
+/// The pattern of a buffer's first chunk: words that depend on the buffer's id, and stamps.
+fn template(id: u64) -> Vec<u8> {
+    let seed = id.wrapping_mul(SPREAD) | 1;
+    let mut chunk: Vec<u8> = (1..)
+        .map(|step: u64| seed.wrapping_mul(2 * step + 1))
+        .flat_map(u64::to_ne_bytes)
+        .take(CHUNK)
+        .collect();
+    stamp(&mut chunk, 0);
+    chunk
+}
+
+/// Writes the position of each stamp into it, for a chunk at `offset` in its buffer.
+fn stamp(chunk: &mut [u8], offset: usize) {
+    for start in (0..chunk.len()).step_by(STAMP_STEP) {
+        let position = (offset + start) as u64;
+        chunk[start..start + WORD].copy_from_slice(&position.to_ne_bytes());
     }
 }
 

@@ -28,7 +28,8 @@ Environment:
 JSON:
   --json prints one document per answer: an object whose keys are listed in
   each command's --help. Keys are never renamed; new ones may appear. Sizes
-  are bytes. Capacities and quotas of 0 mean unlimited. Words such as
+  are bytes, ids are 64-bit integers. Capacities and quotas of 0 mean
+  unlimited. Words such as
   \"memfd\" are those of the tables; a value that this version does not know
   is \"unknown(N)\". Errors go to standard error as text, in every mode.
 

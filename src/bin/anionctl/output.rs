@@ -99,13 +99,16 @@ pub(crate) enum Side {
     Right,
 }
 
-/// An empty table with these columns.
+/// An empty table with these columns. A row is a line however wide the terminal is: a number broken in two would be
+/// misread, and what `grep` finds must be a whole row.
 pub(crate) fn table(columns: &[(&str, Side)]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(columns.iter().map(|(name, _)| Cell::new(name).add_attribute(Attribute::Bold)));
-    for (column, (_, side)) in table.column_iter_mut().zip(columns) {
-        column.set_padding((0, 2)).set_cell_alignment(match side {
+    for (number, (column, (_, side))) in table.column_iter_mut().zip(columns).enumerate() {
+        let gap = if number + 1 < columns.len() { 2 } else { 0 };
+        column.set_padding((0, gap));
+        column.set_cell_alignment(match side {
             Side::Left => CellAlignment::Left,
             Side::Right => CellAlignment::Right,
         });

@@ -72,9 +72,9 @@ pub(super) fn furnish(root: &mut Initramfs) {
 }
 
 /// What the script calls by name.
-const APPLETS: [&str; 18] = [
-    "cat", "chmod", "chown", "dmesg", "grep", "insmod", "kill", "ln", "mkdir", "mount", "poweroff", "sh",
-    "su", "tail", "usleep", "sleep", "ls", "ps",
+const APPLETS: [&str; 15] = [
+    "cat", "chmod", "chown", "dmesg", "grep", "insmod", "ln", "mkdir", "mount", "poweroff", "sh", "stty",
+    "su", "tail", "usleep",
 ];
 
 /// What has been seen of a guest's run so far.
@@ -177,15 +177,19 @@ impl Progress {
         if let Some(panic) = &self.panic {
             faults.push(format!("the guest's kernel died {}: {panic}", self.place()));
         }
+        let mut unseen = Vec::new();
         for step in &STEPS {
             match self.done.iter().filter(|outcome| outcome.name == step.name).collect::<Vec<_>>().as_slice()
             {
-                [] => faults.push(format!("step {} was not seen to end", step.name)),
+                [] => unseen.push(step.name),
                 [outcome] => {
                     faults.extend(outcome.fault.as_ref().map(|fault| format!("step {}: {fault}", step.name)));
                 }
                 _ => faults.push(format!("step {} ended more than once", step.name)),
             }
+        }
+        if !unseen.is_empty() {
+            faults.push(format!("steps that were not seen to end: {}", unseen.join(", ")));
         }
         match self.verdict.as_deref() {
             Some("passed") => {}

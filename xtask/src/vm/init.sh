@@ -11,10 +11,14 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 exec </dev/console >/dev/console 2>&1
+# The kernel leaves its first root writable by all, and rsb_hub trusts no configuration below such a directory.
+chmod 0755 /
 mkdir -p /dev/shm "$LOGS"
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 # Kernel messages would land in the middle of the programs' lines; panics still show.
 dmesg -n 1
+# The serial console tells no size, and tables would be fitted into no columns at all.
+stty cols 120
 # As a service manager sets it: programs start with a low limit and may raise it.
 ulimit -Hn 65536
 ulimit -Sn 1024
@@ -32,13 +36,18 @@ run_as() (
     as "$@"
 )
 
+# Whole seconds since the guest started.
+uptime_seconds() {
+    read -r now _ </proc/uptime
+    echo "${now%.*}"
+}
+
 # eventually SECONDS COMMAND…: repeats the command until it succeeds.
 eventually() {
-    tries=$(($1 * 10))
+    deadline=$(($(uptime_seconds) + $1))
     shift
     until "$@" >/tmp/last-try 2>&1; do
-        tries=$((tries - 1))
-        if [ "$tries" -le 0 ]; then
+        if [ "$(uptime_seconds)" -gt "$deadline" ]; then
             echo "gave up on: $*"
             cat /tmp/last-try
             return 1
@@ -47,7 +56,12 @@ eventually() {
     done
 }
 
-# step NAME COMMAND…
+finish() {
+    echo "ANION-VERDICT $verdict"
+    poweroff -f
+}
+
+# step NAME COMMAND…: says how it went.
 step() {
     name=$1
     shift
@@ -64,6 +78,7 @@ step() {
         echo "--- end of the kernel log"
         dmesg | tail -n 20
         echo "ANION-STEP $name FAILED ($rc)"
+        return 1
     fi
 }
 
@@ -158,19 +173,19 @@ stop_socket() {
     fi
 }
 
-step devices prepare_devices
-step hub start_hub
-step serve-binder serve_binder
+# Without one of those that end with `finish`, the steps after it could tell nothing.
+step devices prepare_devices || finish
+step hub start_hub || finish
+step serve-binder serve_binder || finish
 step vts-binder-alice vts alice binder
 step vts-binder-bob vts bob binder
 step vts-binder-both vts_both
-step hub-restart restart_hub
+step hub-restart restart_hub || finish
 step holder-killed kill_holder
 step dump dump_service
 step stop-binder stop_daemon
-step serve-socket serve_socket
+step serve-socket serve_socket || finish
 step vts-socket-alice vts alice "unix:$SOCKET"
 step vts-socket-bob vts bob "unix:$SOCKET"
 step stop-socket stop_socket
-echo "ANION-VERDICT $verdict"
-poweroff -f
+finish

@@ -20,7 +20,7 @@ use self::initramfs::Initramfs;
 use self::kernel::{Kernel, SERIES};
 use crate::process::{find_program, leashed, line_of, lossy_lines};
 use crate::release;
-use crate::tally::Tally;
+use crate::tally::{Tally, plain};
 use crate::tools::{RSBINDER_TOOLS, Tool, cache_dir, ensure_crate, ensure_tools};
 
 /// Boot a guest and run the service and its conformance suite over kernel binder in it
@@ -131,7 +131,7 @@ fn boot(image: &Path, initrd: &Path, args: &VmArgs, tally: &mut Tally) -> Result
     let result = loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(text) => {
-                let text = text.context("cannot read the guest's serial log")?;
+                let text = plain(&text.context("cannot read the guest's serial log")?);
                 if let Some(log) = &mut log {
                     writeln!(log, "{text}").context("cannot write the guest's log")?;
                 }

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The real `anionctl`, as tests run it.
+
+use super::{Daemon, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// The program.
+pub(crate) const ANIONCTL: &str = env!("CARGO_BIN_EXE_anionctl");
+
+/// `anionctl` without a service to talk to.
+pub(crate) fn anionctl() -> assert_cmd::Command {
+    let mut command = assert_cmd::Command::new(ANIONCTL);
+    command.env_remove("ANION_SOCKET").env_remove("ANION_FDS").timeout(super::DEADLINE);
+    command
+}
+
+/// `anionctl` that talks to `daemon`.
+pub(crate) fn client(daemon: &Daemon) -> assert_cmd::Command {
+    let mut command = anionctl();
+    command.arg("--socket").arg(daemon.socket());
+    command
+}
+
+/// What a command that succeeds prints.
+pub(crate) fn text(daemon: &Daemon, args: &[&str]) -> String {
+    stdout(client(daemon).args(args).assert().success())
+}
+
+/// The JSON document that a command which succeeds prints.
+pub(crate) fn json(daemon: &Daemon, args: &[&str]) -> Value {
+    serde_json::from_str(&text(daemon, &[&["--json"], args].concat())).expect("one JSON document")
+}
+
+/// What a command wrote to standard output.
+pub(crate) fn stdout(assert: assert_cmd::assert::Assert) -> String {
+    String::from_utf8(assert.get_output().stdout.clone()).expect("text")
+}
+
+/// What a command wrote to standard error.
+pub(crate) fn stderr(assert: assert_cmd::assert::Assert) -> String {
+    String::from_utf8(assert.get_output().stderr.clone()).expect("text")
+}
+
+/// Bytes and buffers that all clients hold together.
+pub(crate) fn held(daemon: &Daemon) -> (i64, i64) {
+    let usage = json(daemon, &["usage"]);
+    let rows = usage["usage"].as_array().expect("rows").iter();
+    let sum = |key: &str| rows.clone().map(|row| row[key].as_i64().expect("a number")).sum();
+    (sum("bytes"), sum("buffers"))
+}
+
+/// `anionctl alloc` that keeps its buffers in the background, killed when dropped.
+pub(crate) struct Holder(pub(crate) Child);
+
+impl Holder {
+    /// Returns once the buffers are held, with the report.
+    pub(crate) fn start(daemon: &Daemon, args: &[&str]) -> (Self, Value) {
+        let mut child = Command::new(ANIONCTL)
+            .arg("--socket")
+            .arg(daemon.socket())
+            .args(["--json", "alloc", "--hold", "1h"])
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("anionctl starts");
+        let output = child.stdout.take().expect("a pipe");
+        let report = serde_json::Deserializer::from_reader(output).into_iter().next();
+        (Self(child), report.expect("a report").expect("JSON"))
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn end_with(mut self, signal: Signal) -> ExitStatus {
+        kill(Pid::from_raw(self.0.id().cast_signed()), signal).expect("it runs");
+        let mut status = None;
+        eventually("the holder ends", || {
+            status = self.0.try_wait().expect("a child");
+            status.is_some()
+        });
+        status.expect("it ended")
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What clients can and cannot make it do.
+
+use crate::place::{DAEMON, Place, eventually, is_refused};
+use nix::unistd::geteuid;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::Duration;
+
+#[test]
+fn connections_over_a_users_budget_are_closed_at_once() {
+    let place = Place::new();
+    let _daemon = place.start(&["--max-connections-per-uid", "3"]);
+    let mut held: Vec<UnixStream> = (0..3).map(|_| place.stream()).collect();
+    assert!((0..5).all(|_| is_refused(&place.stream())));
+    assert!(held.iter().all(|stream| !is_refused(stream)));
+    held.pop();
+    let client = eventually("a place is free again", || place.connect().ok());
+    client.service.listHeaps().expect("answered");
+    let complaint = format!("uid {} has 3 connections already", geteuid());
+    assert!(place.logged().contains(&complaint), "{}", place.logged());
+}
+
+#[test]
+fn running_out_of_descriptors_refuses_clients_without_spinning() {
+    let place = Place::new();
+    let mut limited = place.command("sh");
+    limited.args(["-c", "ulimit -n 40 && exec \"$0\" \"$@\"", DAEMON, "--socket"]).arg(place.socket());
+    let daemon = place.start_command(limited.arg("--max-connections-per-uid=256"));
+    let crowd: Vec<UnixStream> = (0..60).map(|_| place.stream()).collect();
+    eventually("someone is refused", || place.logged().contains("out of file descriptors").then_some(()));
+    thread::sleep(Duration::from_millis(300));
+    let (before, lines) = (daemon.switches(), place.logged().lines().count());
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(daemon.switches(), before, "nobody comes, nobody leaves");
+    assert_eq!(place.logged().lines().count(), lines, "{}", place.logged());
+    drop(crowd);
+    let client = eventually("the crowd is gone", || place.connect().ok());
+    client.service.listHeaps().expect("answered");
+}
+
+#[test]
+fn a_long_message_ends_its_connection_before_it_is_read() {
+    const CLIENT_HEADER: [u8; 16] = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let place = Place::new();
+    let _daemon = place.start(&[]);
+    // One session each: RPC binder's connection header, the client's greeting, and a message's header.
+    let connection_after = |body_bytes: u32| {
+        let mut stream = place.stream();
+        let mut message = [0; 16];
+        message[4..8].copy_from_slice(&body_bytes.to_le_bytes());
+        for part in [&CLIENT_HEADER[..], b"cci\0\0\0\0\0", &message] {
+            stream.write_all(part).expect("sent");
+        }
+        stream.set_read_timeout(Some(Duration::from_millis(500))).expect("set");
+        stream.read_to_end(&mut Vec::new()).map_err(|error| error.kind())
+    };
+    assert_eq!(connection_after(600 * 1024), Err(io::ErrorKind::WouldBlock), "it waits for the message");
+    assert!(connection_after(600 * 1024 + 1).is_ok(), "it hangs up");
+    place.connect().expect("connected").service.listHeaps().expect("others are served");
+}
+
+#[test]
+fn nothing_wakes_up_while_nobody_talks() {
+    let place = Place::new();
+    let daemon = place.start(&[]);
+    let files = daemon.open_files();
+    place.connect().expect("connected").service.listHeaps().expect("answered");
+    eventually("the client is gone", || (daemon.open_files() == files).then_some(()));
+    let idle = |state: &str| {
+        // Time for threads to end what they are doing.
+        thread::sleep(Duration::from_millis(300));
+        let before = daemon.switches();
+        thread::sleep(Duration::from_secs(2));
+        assert_eq!(daemon.switches(), before, "{state}");
+    };
+    idle("after a client left");
+    let client = place.connect().expect("connected");
+    client.service.listHeaps().expect("answered");
+    idle("with a silent client");
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A place for a daemon to run in, and a daemon to look at.
+
+use anion_ipc::{Connection, Endpoint, SERVICE_NAME, connect};
+use command_fds::{CommandFdExt, FdMapping};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+
+pub(crate) const DAEMON: &str = env!("CARGO_BIN_EXE_aniond");
+/// Longest wait for anything that should happen at once, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A directory of its own, with room for a socket, a log and news of readiness.
+pub(crate) struct Place {
+    pub(crate) directory: TempDir,
+    notifications: UnixDatagram,
+}
+
+/// A daemon. Killed when dropped.
+pub(crate) struct Daemon {
+    pub(crate) child: Child,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let notifications = UnixDatagram::bind(directory.path().join("notify")).expect("bound");
+        notifications.set_read_timeout(Some(PATIENCE)).expect("set");
+        Self { directory, notifications }
+    }
+
+    pub(crate) fn run_directory(&self) -> PathBuf {
+        self.directory.path().join("run")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.run_directory().join("allocator.sock")
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.run_directory().join("allocator.sock.lock")
+    }
+
+    /// `program`, with this place's notifications and nothing else of the tests' environment that the daemon reads.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for name in ["ANION_CONFIG", "ANION_SOCKET", "ANION_TRANSPORT", "ANION_LOG", "JOURNAL_STREAM"] {
+            command.env_remove(name);
+        }
+        let log = fs::File::options().create(true).append(true).open(self.directory.path().join("log"));
+        command.env("NOTIFY_SOCKET", self.directory.path().join("notify"));
+        command.stdin(Stdio::null()).stderr(log.expect("opened"));
+        command
+    }
+
+    pub(crate) fn logged(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).expect("read")
+    }
+
+    pub(crate) fn daemon(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(DAEMON);
+        command.arg("--socket").arg(self.socket()).args(arguments);
+        command
+    }
+
+    /// A daemon whose socket is passed the way systemd passes it.
+    pub(crate) fn activated(&self, socket: OwnedFd) -> Command {
+        let mut command = self.command("sh");
+        // LISTEN_PID is the daemon's own pid, which nobody else knows before it runs.
+        command.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\"", DAEMON]);
+        let passed = FdMapping { parent_fd: socket, child_fd: 3 };
+        command.fd_mappings(vec![passed]).expect("one descriptor");
+        command
+    }
+
+    pub(crate) fn start(&self, arguments: &[&str]) -> Daemon {
+        self.start_command(&mut self.daemon(arguments))
+    }
+
+    /// Starts a daemon and waits until it is ready.
+    pub(crate) fn start_command(&self, command: &mut Command) -> Daemon {
+        let daemon = Daemon { child: command.spawn().expect("started") };
+        let state = self.notification();
+        assert!(state.contains("READY=1"), "{state}\n{}", self.logged());
+        daemon
+    }
+
+    pub(crate) fn notification(&self) -> String {
+        let mut buffer = [0; 4096];
+        let received = self.notifications.recv(&mut buffer);
+        let bytes = received.unwrap_or_else(|error| panic!("no notification: {error}\n{}", self.logged()));
+        String::from_utf8_lossy(&buffer[..bytes]).into_owned()
+    }
+
+    /// Runs a daemon that must fail, and returns what it says.
+    pub(crate) fn refusal(&self) -> String {
+        failure(&mut self.daemon(&[]))
+    }
+
+    pub(crate) fn connect(&self) -> io::Result<Connection<dyn IHeapAllocator>> {
+        connect(&Endpoint::Socket(self.socket()), SERVICE_NAME, 1)
+    }
+
+    /// A silent connection.
+    pub(crate) fn stream(&self) -> UnixStream {
+        UnixStream::connect(self.socket()).expect("connected")
+    }
+}
+
+impl Daemon {
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"))
+    }
+
+    pub(crate) fn stop(mut self, signal: Signal) -> (ExitStatus, Duration) {
+        let start = Instant::now();
+        kill(self.pid(), signal).expect("sent");
+        let status = eventually("the daemon exits", || self.child.try_wait().expect("our child"));
+        (status, start.elapsed())
+    }
+
+    /// Context switches of each thread, voluntary and not.
+    pub(crate) fn switches(&self) -> BTreeMap<u32, Vec<String>> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("running");
+        let counts = tasks.filter_map(|task| {
+            let task = task.ok()?;
+            let status = fs::read_to_string(task.path().join("status")).ok()?;
+            let counts = status.lines().filter(|line| line.contains("voluntary_ctxt_switches"));
+            Some((task.file_name().to_str()?.parse().ok()?, counts.map(str::to_owned).collect()))
+        });
+        counts.collect()
+    }
+
+    pub(crate) fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("running").count()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn failure(daemon: &mut Command) -> String {
+    let Output { status, stderr, .. } = daemon.stderr(Stdio::piped()).output().expect("started");
+    assert_eq!(status.code(), Some(1));
+    String::from_utf8(stderr).expect("text")
+}
+
+/// Asks until there is an answer.
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether the server closes this silent connection, rather than waiting for what it will say.
+pub(crate) fn is_refused(mut stream: &UnixStream) -> bool {
+    stream.set_read_timeout(Some(Duration::from_millis(300))).expect("set");
+    match stream.read(&mut [0]) {
+        Ok(bytes) => bytes == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}

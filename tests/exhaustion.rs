@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The service when what it lives on runs out: descriptors, inotify watches. It refuses cleanly or falls back, its
+//! books stay exact, and it works again when there is room.
+
+mod common;
+
+use anion_ipc::{Connection, Endpoint, SERVICE_NAME, ServiceError, connect};
+use common::{Daemon, eventually};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::{
+    Allocation::Allocation, AllocationRequest::AllocationRequest, ErrorCode::ErrorCode,
+    IHeapAllocator::IHeapAllocator,
+};
+
+/// Connects to a daemon.
+fn client(daemon: &Daemon) -> Connection<dyn IHeapAllocator> {
+    connect(&Endpoint::Socket(daemon.socket()), SERVICE_NAME, 1).expect("the daemon serves")
+}
+
+fn allocate(service: &dyn IHeapAllocator, count: i32) -> anion_ipc::Result<Allocation> {
+    service.allocate(&AllocationRequest { size: 4096, count, heapIdMask: -1, ..Default::default() })
+}
+
+fn buffers_held(service: &dyn IHeapAllocator) -> i64 {
+    service.getUsage().expect("usage").iter().map(|usage| usage.buffers).sum()
+}
+
+#[test]
+fn running_out_of_descriptors_is_no_memory_and_passes() {
+    let daemon = Daemon::start_under(&["sh", "-c", "ulimit -n 100; exec \"$@\"", "sh"], &[]);
+    let connection = client(&daemon);
+    let service = connection.service.as_ref();
+    let mut held = Vec::new();
+    let status = loop {
+        match allocate(service, 4) {
+            Ok(allocation) => held.push(allocation),
+            Err(status) => break status,
+        }
+        assert!(held.len() < 100, "400 buffers cannot fit 100 descriptors");
+    };
+    let error = ServiceError::of(&status).expect("the service answers");
+    assert_eq!(error.code, ErrorCode::NO_MEMORY.0, "{error}");
+    assert!(held.len() > 10, "only {} batches", held.len());
+    assert_eq!(
+        buffers_held(service),
+        4 * i64::try_from(held.len()).expect("few"),
+        "nothing leaks into the books"
+    );
+    held.pop();
+    assert!(allocate(service, 4).is_ok(), "what was let go of is used again at once");
+    drop(held);
+    eventually("all buffers are released", || buffers_held(service) == 0);
+}
+
+#[test]
+fn running_out_of_inotify_watches_is_survived_by_asking_leases() {
+    // Watches are limited for each user namespace, so the test has one of its own, with a limit of ten.
+    let limited = "echo 10 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
+    let daemon =
+        Daemon::start_under(&["unshare", "--user", "--map-root-user", "sh", "-c", limited, "sh"], &[]);
+    let connection = client(&daemon);
+    let service = connection.service.as_ref();
+    let held: Vec<_> = (0..5).map(|_| allocate(service, 8).expect("watches are not needed")).collect();
+    assert_eq!(buffers_held(service), 40);
+    drop(held);
+    eventually("unwatched buffers are released", || buffers_held(service) == 0);
+    assert!(allocate(service, 8).is_ok());
+}
