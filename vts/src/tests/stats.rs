@@ -112,13 +112,12 @@ fn stats_count_failures_by_cause(fixture: &Fixture) -> Result<()> {
 }
 
 /// # Errors
-/// [`inapplicable`] unless the interface itself says whether this caller is privileged.
+/// [`inapplicable`] to callers who are what the test is not about.
 fn require_privilege(fixture: &Fixture, wanted: bool) -> Result<()> {
     match fixture.is_privileged()? {
-        Some(is) if is == wanted => Ok(()),
-        Some(true) => inapplicable(format!("uid {} is privileged", fixture.uid)),
-        Some(false) => inapplicable(format!("uid {} is not privileged", fixture.uid)),
-        None => inapplicable("only the service's configuration tells whether this uid is privileged"),
+        is if is == wanted => Ok(()),
+        true => inapplicable(format!("uid {} is privileged", fixture.uid)),
+        false => inapplicable(format!("uid {} is not privileged", fixture.uid)),
     }
 }
 
