@@ -46,7 +46,7 @@ fn main() -> anyhow::Result<()> {
     let (service_path, raw_path) = (directory.path().join("anion"), directory.path().join("raw"));
     let _service = serve(
         Command::new(env!("CARGO_BIN_EXE_aniond"))
-            .args(["--transport", "socket"])
+            .args(["--log-level", "warn", "--transport", "socket"])
             .arg("--socket")
             .arg(&service_path),
         &service_path,
@@ -166,11 +166,11 @@ impl<'a> Variant<'a> {
 
 fn run<'a>(service: &'a dyn IHeapAllocator, raw: &'a UnixStream) -> anyhow::Result<Vec<Variant<'a>>> {
     let mut variants = Vec::new();
-    let ping = move || service.getInterfaceVersion().map(drop).map_err(|status| anyhow::anyhow!("{status}"));
+    let list = move || service.listHeaps().map(drop).map_err(|status| anyhow::anyhow!("{status}"));
     variants.push(Variant::new("bare: memfd 4 KiB, close", "bare: memfd 4 KiB, close", 0, move || {
         raw_allocate(raw, 4096).map(drop)
     })?);
-    variants.push(Variant::new("anion: empty call", "bare: memfd 4 KiB, close", 0, ping)?);
+    variants.push(Variant::new("anion: list heaps", "bare: memfd 4 KiB, close", 0, list)?);
     for (text, bytes) in [("4 KiB", 4 << 10), ("1 MiB", 1 << 20), ("32 MiB", 32 << 20)] {
         let name = format!("anion: allocate {text}, close");
         variants.push(Variant::new(&name, "bare: memfd 4 KiB, close", 0, move || {
@@ -208,7 +208,7 @@ fn micros(nanoseconds: u64) -> f64 {
 
 fn report(variants: &[Variant<'_>], json: bool) -> anyhow::Result<()> {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::NOTHING);
     table.set_header(["variant (µs)", "min", "p50", "p99", "to its floor"]);
     let mut rows = Vec::new();
     for variant in variants {

@@ -111,7 +111,8 @@ fn the_binder_library_is_named_at_its_seam_alone() {
     for (path, text) in sources() {
         let seam = path.starts_with("ipc") || path.starts_with("aidl");
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let names = code.filter(|line| line.contains("rsbinder::")).count();
+        // In quotes it is the target of its log lines.
+        let names = code.filter(|line| line.contains("rsbinder::") && !line.contains("\"rsbinder::")).count();
         assert!(names == 0 || seam || path.ends_with("tests/floors.rs"), "{} names rsbinder", path.display());
     }
 }

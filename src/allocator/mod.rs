@@ -49,6 +49,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+/// Descriptors kept for connections, and for replies in flight, which carry two more for each buffer; but at most
+/// half of what the process may have.
+const OTHER_DESCRIPTORS: u64 = 4096;
+
 /// The heaps of one service and all that they have handed out.
 pub struct Allocator {
     /// By descending id, the order in which they are tried.
@@ -70,7 +74,8 @@ struct Made {
 }
 
 impl Allocator {
-    /// Heaps and limits as configured, and the thread that takes released buffers back.
+    /// Heaps and limits as configured, and the thread that takes released buffers back. The process's descriptor
+    /// limit decides how many buffers can live at once; raise it before.
     ///
     /// # Errors
     /// If the kernel lacks memfds, leases or inotify, or does not report releases as it must.
@@ -88,7 +93,10 @@ impl Allocator {
         let mechanism = probe::prove_release(machine.memfd.as_ref(), &liveness.watcher, machine.page)?;
         let mut heaps: Vec<_> = config.heaps.into_iter().map(|spec| build(spec, machine)).collect();
         heaps.sort_by_key(|heap| std::cmp::Reverse(heap.id()));
-        let ledger = Ledger::new(heaps.iter().map(Heap::capacity), limits(&config.policy, &heaps));
+        let descriptors = crate::sys::fd::limit().context("asking for the descriptor limit")?;
+        let max_buffers = descriptors - OTHER_DESCRIPTORS.min(descriptors / 2);
+        let ledger =
+            Ledger::new(heaps.iter().map(Heap::capacity), limits(&config.policy, &heaps), max_buffers);
         let boot_nanoseconds = u64::try_from(crate::sys::clock::since_boot().as_nanos())?;
         Ok(Arc::new(Self {
             heaps,

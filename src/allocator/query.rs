@@ -138,8 +138,9 @@ impl Allocator {
         bytes - bytes % heap.granule()
     }
 
-    /// Every heap with its counters, by descending id.
+    /// Every heap with its counters, by descending id. What was let go of before the call is not counted.
     pub fn stats(&self) -> Vec<HeapView<'_>> {
+        self.work_off_events();
         let books = self.books();
         let heaps = self.heaps.iter().enumerate();
         heaps.map(|(index, heap)| HeapView { heap, counters: books.ledger.heap(index) }).collect()
@@ -147,6 +148,7 @@ impl Allocator {
 
     /// What clients hold, most bytes first: everyone for a privileged caller, else the caller alone.
     pub fn usage(&self, caller: &Caller) -> Vec<Usage> {
+        self.work_off_events();
         if self.authorize(caller, Action::SeeOthers).is_err() {
             return vec![self.books().ledger.usage(caller.uid)];
         }
@@ -157,6 +159,7 @@ impl Allocator {
 
     /// Live buffers, oldest first: everyone's for a privileged caller, else the caller's own.
     pub fn buffers(&self, caller: &Caller) -> Vec<BufferView<'_>> {
+        self.work_off_events();
         let everyone = self.authorize(caller, Action::SeeOthers).is_ok();
         let mut records: Vec<_> = {
             let books = self.books();

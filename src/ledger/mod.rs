@@ -79,6 +79,16 @@ pub enum Refusal {
         /// Its limit.
         limit: u64,
     },
+    /// The service cannot hold more buffers: each takes one of its descriptors.
+    #[error("{asked} buffers asked, {held} of {limit} that the service can hold are in use")]
+    ServiceFull {
+        /// Buffers of the claim.
+        asked: u64,
+        /// Buffers of all clients.
+        held: u64,
+        /// Most that the service can hold.
+        limit: u64,
+    },
     /// The heap has no room for the client.
     #[error("{asked} bytes asked, {free} of {capacity} free for uid {uid}")]
     HeapFull {
@@ -96,7 +106,7 @@ pub enum Refusal {
 impl Refusal {
     /// Whether the client's own quota is the reason.
     pub fn is_quota(&self) -> bool {
-        !matches!(self, Self::HeapFull { .. })
+        matches!(self, Self::QuotaBytes { .. } | Self::QuotaBuffers { .. })
     }
 }
 
@@ -127,13 +137,17 @@ pub struct Ledger {
     heaps: Vec<HeapAccount>,
     accounts: Accounts,
     buffers: HashMap<BufferId, Record>,
+    max_buffers: u64,
+    booked_buffers: u64,
 }
 
 impl Ledger {
-    /// Books for heaps with these capacities (`None`: no limit of its own), under `limits`.
-    pub fn new(capacities: impl IntoIterator<Item = Option<u64>>, limits: Limits) -> Self {
+    /// Books for heaps with these capacities (`None`: no limit of its own), under `limits`, for at most
+    /// `max_buffers` buffers in all.
+    pub fn new(capacities: impl IntoIterator<Item = Option<u64>>, limits: Limits, max_buffers: u64) -> Self {
         let heaps: Vec<_> = capacities.into_iter().map(HeapAccount::new).collect();
-        Self { accounts: Accounts::new(limits, heaps.len()), heaps, buffers: HashMap::new() }
+        let accounts = Accounts::new(limits, heaps.len());
+        Self { heaps, accounts, buffers: HashMap::new(), max_buffers, booked_buffers: 0 }
     }
 
     /// Books `claim`.
@@ -142,6 +156,7 @@ impl Ledger {
     /// The first limit it meets, heap before quota; nothing is booked then.
     pub fn reserve(&mut self, claim: Claim) -> Result<Reservation, Refusal> {
         self.check(&claim)?;
+        self.booked_buffers += claim.count as u64;
         self.heaps[claim.heap].booked += claim.total();
         self.accounts.book(claim.uid, claim.heap, claim.total(), claim.count as u64);
         Ok(Reservation(claim))
@@ -158,7 +173,11 @@ impl Ledger {
         {
             return Err(Refusal::HeapFull { uid, asked, free, capacity });
         }
-        self.accounts.check(uid, asked, claim.count as u64)
+        let (buffers, held, limit) = (claim.count as u64, self.booked_buffers, self.max_buffers);
+        if buffers > limit.saturating_sub(held) {
+            return Err(Refusal::ServiceFull { asked: buffers, held, limit });
+        }
+        self.accounts.check(uid, asked, buffers)
     }
 
     /// Bytes of a heap that `uid` could still take, others' unused reserves left alone; `None` if the heap has no
@@ -177,6 +196,7 @@ impl Ledger {
     /// Undoes a reservation.
     pub fn cancel(&mut self, reservation: Reservation) {
         let claim = reservation.0;
+        self.booked_buffers -= claim.count as u64;
         self.heaps[claim.heap].booked -= claim.total();
         self.accounts.unbook(claim.uid, claim.heap, claim.total(), claim.count as u64);
     }
@@ -197,6 +217,7 @@ impl Ledger {
     pub fn release(&mut self, id: BufferId) -> Option<Record> {
         let record = self.buffers.remove(&id)?;
         let bytes = record.bytes.get();
+        self.booked_buffers -= 1;
         self.heaps[record.heap].freed(bytes);
         self.accounts.unbook(record.uid, record.heap, bytes, 1);
         Some(record)

@@ -42,7 +42,7 @@ fn allocate(ledger: &mut Ledger, claim: Claim, next_id: &mut u64) -> Result<Vec<
 
 #[test]
 fn a_batch_beyond_the_byte_quota_is_refused_and_books_nothing() {
-    let mut ledger = Ledger::new([None], Limits::new(Some(4 * PAGE), None));
+    let mut ledger = Ledger::new([None], Limits::new(Some(4 * PAGE), None), u64::MAX);
     let refusal = ledger.reserve(claim(7, 0, 5, 1)).expect_err("five pages of four");
     assert_eq!(refusal, Refusal::QuotaBytes { uid: Uid(7), asked: 5 * PAGE, held: 0, limit: 4 * PAGE });
     assert_eq!(ledger.usage(Uid(7)).bytes, 0);
@@ -53,7 +53,7 @@ fn a_batch_beyond_the_byte_quota_is_refused_and_books_nothing() {
 
 #[test]
 fn a_total_that_overflows_is_refused_not_wrapped() {
-    let mut ledger = Ledger::new([Some(u64::MAX - 1)], Limits::new(Some(u64::MAX - 1), None));
+    let mut ledger = Ledger::new([Some(u64::MAX - 1)], Limits::new(Some(u64::MAX - 1), None), u64::MAX);
     let huge = RequestedBytes(i64::MAX - 4095).round_up(PAGE).expect("valid");
     let refused = ledger.reserve(Claim { uid: Uid(1), heap: 0, count: 64, bytes: huge });
     assert!(matches!(refused, Err(Refusal::HeapFull { asked: u64::MAX, .. })), "{refused:?}");
@@ -62,7 +62,7 @@ fn a_total_that_overflows_is_refused_not_wrapped() {
 #[test]
 fn anothers_reserve_cannot_be_taken_and_ones_own_can() {
     let limits = Limits::new(None, None).with_reserve(Uid(1), 0, 6 * PAGE);
-    let mut ledger = Ledger::new([Some(10 * PAGE)], limits);
+    let mut ledger = Ledger::new([Some(10 * PAGE)], limits, u64::MAX);
     let refusal = ledger.reserve(claim(2, 0, 5, 1)).expect_err("only four are free for uid 2");
     assert!(matches!(refusal, Refusal::HeapFull { free, .. } if free == 4 * PAGE), "{refusal:?}");
     let mut id = 0;
@@ -75,8 +75,21 @@ fn anothers_reserve_cannot_be_taken_and_ones_own_can() {
 }
 
 #[test]
+fn the_service_holds_no_more_buffers_than_it_can() {
+    let mut ledger = Ledger::new([None], Limits::default(), 5);
+    let held = allocate(&mut ledger, claim(1, 0, 4, 1), &mut 0).expect("four of five");
+    let refusal = ledger.reserve(claim(2, 0, 2, 1)).expect_err("six of five");
+    assert_eq!(refusal, Refusal::ServiceFull { asked: 2, held: 4, limit: 5 });
+    assert!(!refusal.is_quota());
+    ledger.release(held[0]).expect("live");
+    let reservation = ledger.reserve(claim(2, 0, 2, 1)).expect("five of five");
+    ledger.cancel(reservation);
+    allocate(&mut ledger, claim(2, 0, 2, 1), &mut 10).expect("a cancelled claim leaves room");
+}
+
+#[test]
 fn the_watermark_never_falls() {
-    let mut ledger = Ledger::new([None], Limits::default());
+    let mut ledger = Ledger::new([None], Limits::default(), u64::MAX);
     let ids = allocate(&mut ledger, claim(1, 0, 3, 2), &mut 0).expect("unlimited");
     for id in ids {
         assert!(ledger.release(id).is_some());
@@ -89,7 +102,7 @@ fn the_watermark_never_falls() {
 
 #[test]
 fn a_cancelled_reservation_leaves_no_trace_but_the_uid() {
-    let mut ledger = Ledger::new([Some(8 * PAGE)], Limits::new(Some(8 * PAGE), Some(8)));
+    let mut ledger = Ledger::new([Some(8 * PAGE)], Limits::new(Some(8 * PAGE), Some(8)), u64::MAX);
     let reservation = ledger.reserve(claim(1, 0, 8, 1)).expect("all of it");
     assert!(ledger.reserve(claim(1, 0, 1, 1)).is_err());
     ledger.cancel(reservation);
@@ -100,7 +113,7 @@ fn a_cancelled_reservation_leaves_no_trace_but_the_uid() {
 
 #[test]
 fn idle_accounts_do_not_accumulate() {
-    let mut ledger = Ledger::new([None], Limits::default());
+    let mut ledger = Ledger::new([None], Limits::default(), u64::MAX);
     let mut id = 0;
     let kept = allocate(&mut ledger, claim(1_000_000, 0, 1, 1), &mut id).expect("unlimited");
     for uid in 0..20_000 {
@@ -162,7 +175,7 @@ proptest! {
     fn every_sequence_agrees_with_the_naive_model(steps in steps()) {
         let (capacity, quota, reserve) = ([Some(100 * PAGE), None], 150 * PAGE, 30 * PAGE);
         let limits = Limits::new(Some(quota), None).with_reserve(Uid(0), 0, reserve);
-        let mut ledger = Ledger::new(capacity, limits);
+        let mut ledger = Ledger::new(capacity, limits, u64::MAX);
         let (mut naive, mut next_id) = (Naive::default(), 0);
         for step in steps {
             match step {

@@ -63,6 +63,15 @@ impl DescriptorDirectory {
     }
 }
 
+/// Most descriptors that this process can have open now.
+///
+/// # Errors
+/// As getrlimit(2); never on a supported kernel.
+pub fn limit() -> io::Result<u64> {
+    let (soft, _hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?;
+    Ok(soft)
+}
+
 /// Duplicates a descriptor that is known by number alone, such as one inherited from a parent process. The copy
 /// is close-on-exec and at least 3; the original stays as it is.
 ///
