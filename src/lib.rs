@@ -10,26 +10,26 @@
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 compile_error!("Anion needs Linux: memfd, leases and inotify");
 
-/// Checked numbers and names.
+// Checked numbers and names.
 pub mod units;
 
-/// The kernel: the only floor with `unsafe`.
+// The kernel: the only floor with `unsafe`.
 pub mod sys;
 
-/// Device trees to heap descriptions and client policy.
+// Device trees to heap descriptions and client policy.
 pub mod config;
 
-/// Who holds what, and what is still free.
+// Who holds what, and what is still free.
 pub mod ledger;
 
-/// Where bytes come from.
+// Where bytes come from.
 pub mod source;
 
-/// Named policies over sources.
+// Named policies over sources.
 pub mod heap;
 
-/// The use cases. Read this to understand Anion.
+// The use cases. Read this to understand Anion.
 pub mod allocator;
 
-/// The AIDL interface over the use cases.
+// The AIDL interface over the use cases.
 pub mod service;

@@ -13,7 +13,7 @@ use clap::{CommandFactory, Parser};
 use daemon::args::Arguments;
 use daemon::process::{self, StopSignals};
 use daemon::transport::Transports;
-use daemon::{configuration, logging};
+use daemon::{check_config, configuration, logging};
 use sd_notify::NotifyState;
 use std::io;
 use std::process::ExitCode;
@@ -24,6 +24,9 @@ fn main() -> ExitCode {
         clap_complete::generate(shell, &mut Arguments::command(), "aniond", &mut io::stdout());
         return ExitCode::SUCCESS;
     }
+    if !arguments.check_config.is_empty() {
+        return check(&arguments);
+    }
     logging::init(arguments.log_level);
     match serve(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -31,6 +34,15 @@ fn main() -> ExitCode {
             log::error!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// 0 if every file is good, 1 if not, 2 if the answer cannot be written.
+fn check(arguments: &Arguments) -> ExitCode {
+    match check_config::run(&arguments.check_config, arguments.json, &mut io::stdout().lock()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(_) => ExitCode::from(2),
     }
 }
 

@@ -155,19 +155,23 @@ impl Allocator {
         let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
         let booking = self.book(caller, claim).map_err(Outcome::Refused)?;
         let made = self.make(request, heap, bytes).or_else(|error| {
-            // Descriptors and memory that clients have let go of may be all that is missing.
-            if is_exhaustion(&error) && self.reclaim_from(caller) > 0 {
-                return self.make(request, heap, bytes);
+            if !is_exhaustion(&error) {
+                return Err(error);
             }
-            Err(error)
+            // Descriptors and memory that clients have let go of may be all that is missing.
+            self.reclaim_from(caller);
+            self.make(request, heap, bytes)
         });
         Ok(self.hand_out(caller, request, index, booking, made.map_err(Outcome::Failed)?))
     }
 
     fn book(&self, caller: &Caller, claim: Claim) -> Result<Booking<'_>, Refusal> {
         let reserve = || self.books().ledger.reserve(claim);
-        let reservation =
-            reserve().or_else(|refusal| if self.reclaim_from(caller) > 0 { reserve() } else { Err(refusal) });
+        let reservation = reserve().or_else(|_| {
+            // Asked again even if nothing came back now: the reaper may have taken it back in between.
+            self.reclaim_from(caller);
+            reserve()
+        });
         Ok(Booking { allocator: self, claim, reservation: Some(reservation?) })
     }
 

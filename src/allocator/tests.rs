@@ -253,7 +253,8 @@ fn a_failure_of_any_source_call_leaves_everything_as_before() {
         let mut calls = 0;
         loop {
             let (before, open) = (allocator.stats()[1].counters, descriptors());
-            script.fail_after(calls, errno);
+            // Exhaustion is tried twice, so the failure stays.
+            script.fail(calls..usize::MAX, errno);
             match allocator.allocate(&caller(1), &asked) {
                 Ok(_) => break,
                 Err(failed) => assert_eq!(failed.failure(), Some(failure), "call {calls}"),
@@ -268,16 +269,24 @@ fn a_failure_of_any_source_call_leaves_everything_as_before() {
             calls += 1;
         }
         assert_eq!(calls, 6, "create and open, three times");
-        script.fail_after(usize::MAX, 0);
+        script.fail(0..0, 0);
         allocator.work_off_events();
         allocator.reclaim_from(&caller(1));
     }
 }
 
 #[test]
+fn exhaustion_is_tried_once_more_after_looking_for_what_was_let_go_of() {
+    let (allocator, script) = scripted(config());
+    script.fail(0..1, libc::EMFILE);
+    let grants = allocator.allocate(&caller(1), &request(u32::MAX, 1, PAGE)).expect("the second attempt");
+    assert_eq!(grants[0].heap_name.as_str(), "camera");
+}
+
+#[test]
 fn a_source_failure_falls_back_to_the_next_heap() {
     let (allocator, script) = scripted(config());
-    script.fail_after(0, libc::EIO);
+    script.fail(0..1, libc::EIO);
     let grants = allocator.allocate(&caller(1), &request(u32::MAX, 1, PAGE)).expect("system");
     assert_eq!(grants[0].heap_name.as_str(), "system");
     assert_eq!(allocator.stats()[0].counters.failed(crate::ledger::FailureCause::Backend), 1);

@@ -1,49 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which configuration is served.
 
-use anion::config::spec::{Config, Device, HeapSpec, Policy};
-use anion::units::{HeapId, HeapName, HeapType, PageSize};
-use anyhow::{Context, bail};
+use anion::config::spec::Config;
+use anion::config::{self, Severity};
+use anyhow::{Context, ensure};
+use log::Level;
 use std::path::Path;
 
-/// The configuration in `file`, or the built-in one; and where it came from.
+/// The configuration in `file`, or the built-in one; and where it came from. What is wrong in it is logged, and what
+/// is good of it is served.
 ///
 /// # Errors
-/// If the file cannot be read or is not a configuration.
+/// If the file cannot be read, or no heap is left.
 pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<(Config, String)> {
-    if let Some(file) = file {
-        bail!("{}: configuration files are not read yet", file.display());
-    }
-    Ok((built_in()?, "built in".to_owned()))
-}
-
-/// A system heap and a camera heap of 128 MiB.
-fn built_in() -> anyhow::Result<Config> {
-    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?.context("no page size")?;
-    let page = PageSize::new(u64::try_from(page)?)?;
-    let heap = |id, name: &str, kind, size| -> anyhow::Result<HeapSpec> {
-        Ok(HeapSpec {
-            id: HeapId::new(id)?,
-            name: HeapName::new(name)?,
-            aliases: Vec::new(),
-            kind,
-            device: Device::Auto,
-            size,
-            alignment: page.bytes(),
-            chunk_size: None,
-            cached: true,
-            deferred_free: false,
-            pool_orders: Vec::new(),
-            pool_limit: None,
-            secure: false,
-            allow_uids: None,
-            unavailable: None,
-            node: format!("/heaps/{name}"),
-        })
+    let page = anion::sys::memory::page_size().context("asking for the page size")?;
+    let (loaded, origin) = match file {
+        Some(file) => (config::load(file, page)?, file.display().to_string()),
+        None => (config::embedded(page), "built in".to_owned()),
     };
-    let heaps = vec![
-        heap(25, "system", HeapType::System, None)?,
-        heap(8, "camera", HeapType::Carveout, Some(128 << 20))?,
-    ];
-    Ok(Config { heaps, policy: Policy::default() })
+    for diagnostic in &loaded.diagnostics {
+        let level = match diagnostic.severity {
+            Severity::Error => Level::Error,
+            Severity::Warning => Level::Warn,
+            Severity::Note => Level::Info,
+        };
+        log::log!(level, "configuration ({origin}): {diagnostic}");
+    }
+    ensure!(!loaded.config.heaps.is_empty(), "the configuration ({origin}) has no heap to serve");
+    Ok((loaded.config, origin))
 }

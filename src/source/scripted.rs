@@ -6,53 +6,36 @@ use super::{Memory, Source};
 use crate::sys::fd::Inode;
 use crate::units::{Access, BackedBytes, Backing};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
-/// Counts calls into the source and its memory, and fails one of them.
+/// Counts calls into the source and its memory, and fails those it is told to.
 #[derive(Debug, Default)]
-pub struct Script(Mutex<ScriptState>);
+pub struct Script(Mutex<Plan>);
 
 #[derive(Debug, Default)]
-struct ScriptState {
-    /// Calls left before the failure; `None` for no failure.
-    countdown: Option<usize>,
-    /// What the failing call answers.
-    errno: i32,
+struct Plan {
     calls: usize,
+    /// Calls that fail, counted from 0.
+    failing: Range<usize>,
+    /// What they answer.
+    errno: i32,
 }
 
 impl Script {
-    /// Makes the call after `calls` more fail with `errno`, once.
-    pub fn fail_after(&self, calls: usize, errno: i32) {
-        let mut state = self.0.lock().expect("not poisoned");
-        (state.countdown, state.errno, state.calls) = (Some(calls), errno, 0);
-    }
-
-    /// Calls since [`Script::fail_after`].
-    pub fn calls(&self) -> usize {
-        self.0.lock().expect("not poisoned").calls
-    }
-
-    /// Whether the failure is still to come.
-    pub fn is_pending(&self) -> bool {
-        self.0.lock().expect("not poisoned").countdown.is_some()
+    /// Makes the calls in `failing`, counted from now on, fail with `errno`.
+    pub fn fail(&self, failing: Range<usize>, errno: i32) {
+        *self.0.lock().expect("not poisoned") = Plan { calls: 0, failing, errno };
     }
 
     fn call(&self) -> io::Result<()> {
-        let mut state = self.0.lock().expect("not poisoned");
-        state.calls += 1;
-        match state.countdown {
-            Some(0) => {
-                state.countdown = None;
-                Err(io::Error::from_raw_os_error(state.errno))
-            }
-            Some(left) => {
-                state.countdown = Some(left - 1);
-                Ok(())
-            }
-            None => Ok(()),
+        let mut plan = self.0.lock().expect("not poisoned");
+        plan.calls += 1;
+        if plan.failing.contains(&(plan.calls - 1)) {
+            return Err(io::Error::from_raw_os_error(plan.errno));
         }
+        Ok(())
     }
 }
 

@@ -98,7 +98,7 @@ fn connections_see_the_same_service(fixture: &Fixture) -> Result<()> {
 
 fn connections_come_and_go(fixture: &Fixture) -> Result<()> {
     let request = from_heap(fixture.roomy()?.id, 1);
-    for round in 0..32 {
+    for round in 0..16 {
         let connection = fixture.connect().with_context(|| format!("connection {round}"))?;
         let _released_after_the_connection = held(connection.service.allocate(&request)?)?;
     }

@@ -181,7 +181,7 @@ fn kill_releases(fixture: &Fixture) -> Result<()> {
 
 /// At some of these moments a reply with descriptors is on its way to a process that is no more.
 fn kill_in_the_middle_of_calls_releases(fixture: &Fixture) -> Result<()> {
-    fixture.require_quota(16, 16 << 20)?;
+    fixture.require_quota(16, 16 * 65536)?;
     for milliseconds in [0, 3, 7, 20, 50] {
         let child = ChildProcess::start("churn", &[&fixture.endpoint.to_string(), "65536"], None)?;
         std::thread::sleep(Duration::from_millis(milliseconds));

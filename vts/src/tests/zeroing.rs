@@ -45,18 +45,23 @@ fn dirty(buffers: &[Held]) -> Result<()> {
     Ok(())
 }
 
-/// A batch of buffers of about `size` bytes that together have at most [`DIRTIED`] bytes, or one granule.
-fn batch(heap: &HeapInfo, size: i64) -> Result<AllocationRequest> {
-    let total = if heap.capacity == 0 { DIRTIED } else { DIRTIED.min(heap.capacity / 4) };
+/// A batch of buffers of `size` bytes that is as large as [`DIRTIED`], the heap and the quota admit.
+fn batch(fixture: &Fixture, heap: &HeapInfo, size: i64) -> Result<AllocationRequest> {
+    let usage = fixture.usage()?;
+    let share = |limit: i64, parts: i64| if limit == 0 { i64::MAX } else { limit / parts };
+    let bytes = DIRTIED.min(share(heap.capacity, 8)).min(share(usage.quotaBytes, 2));
     let rounded = (size + heap.granule - 1) / heap.granule * heap.granule;
-    let count = i32::try_from((total / rounded).clamp(1, 64))?;
-    Ok(AllocationRequest { count, ..from_heap(heap.id, size) })
+    let buffers = (bytes / rounded).clamp(1, share(usage.quotaBuffers, 2).clamp(1, 64));
+    Ok(AllocationRequest { count: i32::try_from(buffers)?, ..from_heap(heap.id, size) })
 }
 
 fn fresh_buffer_is_zero(fixture: &Fixture) -> Result<()> {
     for heap in fixture.mappable()? {
         for size in [1, heap.granule, 3 * heap.granule, 1 << 20] {
-            expect_zero(&fixture.allocate(&AllocationRequest { count: 1, ..batch(heap, size)? })?)?;
+            if heap.capacity != 0 && size > heap.capacity {
+                continue;
+            }
+            expect_zero(&fixture.allocate(&from_heap(heap.id, size))?)?;
         }
     }
     Ok(())
@@ -66,7 +71,7 @@ fn fresh_buffer_is_zero(fixture: &Fixture) -> Result<()> {
 fn zeroed_after_reuse(fixture: &Fixture) -> Result<()> {
     for heap in fixture.mappable()? {
         for size in [64 << 10, 1, 1 << 20, 256 << 10, 4 << 10, 64 << 10] {
-            let buffers = fixture.allocate(&batch(heap, size)?)?;
+            let buffers = fixture.allocate(&batch(fixture, heap, size)?)?;
             expect_zero(&buffers)?;
             dirty(&buffers)?;
         }
@@ -78,7 +83,7 @@ fn zeroed_after_reuse(fixture: &Fixture) -> Result<()> {
 fn zeroed_after_reuse_of_the_same_size(fixture: &Fixture) -> Result<()> {
     for heap in fixture.mappable()? {
         for _ in 0..8 {
-            let buffers = fixture.allocate(&AllocationRequest { count: 4, ..batch(heap, 128 << 10)? })?;
+            let buffers = fixture.allocate(&batch(fixture, heap, 128 << 10)?)?;
             expect_zero(&buffers)?;
             dirty(&buffers)?;
         }
@@ -89,10 +94,10 @@ fn zeroed_after_reuse_of_the_same_size(fixture: &Fixture) -> Result<()> {
 fn read_only_buffer_is_zero_after_reuse(fixture: &Fixture) -> Result<()> {
     for heap in fixture.mappable()? {
         for _ in 0..4 {
-            let buffers = fixture.allocate(&batch(heap, 64 << 10)?)?;
+            let buffers = fixture.allocate(&batch(fixture, heap, 64 << 10)?)?;
             dirty(&buffers)?;
             drop(buffers);
-            let request = AllocationRequest { access: Access::READ_ONLY, ..batch(heap, 64 << 10)? };
+            let request = AllocationRequest { access: Access::READ_ONLY, ..batch(fixture, heap, 64 << 10)? };
             expect_zero(&fixture.allocate(&request)?)?;
         }
     }
@@ -103,7 +108,7 @@ fn read_only_buffer_is_zero_after_reuse(fixture: &Fixture) -> Result<()> {
 fn zeroed_after_writes_without_a_mapping(fixture: &Fixture) -> Result<()> {
     let heap = fixture.roomy()?;
     for _ in 0..4 {
-        let buffers = fixture.allocate(&batch(heap, 64 << 10)?)?;
+        let buffers = fixture.allocate(&batch(fixture, heap, 64 << 10)?)?;
         expect_zero(&buffers)?;
         for buffer in &buffers {
             let last = i64::try_from(buffer.size)? - 16;
@@ -124,14 +129,15 @@ fn zeroed_after_writes_without_a_mapping(fixture: &Fixture) -> Result<()> {
 fn last_holder_letting_go_late_does_not_leak(fixture: &Fixture) -> Result<()> {
     for heap in fixture.mappable()? {
         for _ in 0..4 {
-            let buffer = fixture.allocate_one(&from_heap(heap.id, 128 << 10))?;
+            let request = from_heap(heap.id, if heap.capacity == 0 { 128 << 10 } else { heap.granule });
+            let buffer = fixture.allocate_one(&request)?;
             let mapping = Mapping::writable(&buffer.fd, buffer.size)?;
             drop(buffer);
-            let next = fixture.allocate_one(&from_heap(heap.id, 128 << 10))?;
+            let next = fixture.allocate_one(&request)?;
             mapping.fill(DIRT);
             expect_zero(&[next])?;
             drop(mapping);
-            expect_zero(&[fixture.allocate_one(&from_heap(heap.id, 128 << 10))?])?;
+            expect_zero(&[fixture.allocate_one(&request)?])?;
         }
     }
     Ok(())
