@@ -13,7 +13,7 @@ use clap::{CommandFactory, Parser};
 use daemon::args::Arguments;
 use daemon::process::{self, StopSignals};
 use daemon::transport::Transports;
-use daemon::{configuration, logging};
+use daemon::{check_config, configuration, logging};
 use sd_notify::NotifyState;
 use std::io;
 use std::process::ExitCode;
@@ -25,8 +25,14 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     logging::init(arguments.log_level);
-    match serve(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+    let outcome = if arguments.check_config.is_empty() {
+        serve(&arguments).map(|()| true)
+    } else {
+        check_config::run(&arguments.check_config, arguments.json, &mut io::stdout().lock())
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             log::error!("{error:#}");
             ExitCode::FAILURE

@@ -1,5 +1,175 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 2: the configuration. Device trees in, checked heap descriptions and client policy out. Pure: what is
-//! read from files arrives as text, bytes or a directory listing, and nothing is allocated or opened for use.
+//! Floor 2: the configuration. Device trees in, checked heap descriptions and client policy out; nothing is
+//! allocated or opened for use.
+//!
+//! Three readers (`dts`, `dtb`, `directory`) fill one `tree`. `heaps` and `policy` translate Anion's own nodes,
+//! `import` the heap bindings of vendor kernels, `draft` gives out ids. One bad heap is reported and left out;
+//! the others live. A text with a syntax error yields no heaps at all: half-read limits are no limits.
 
+mod diagnostic;
+mod directory;
+mod draft;
+mod dtb;
+#[cfg(feature = "dts")]
+mod dts;
+mod heaps;
+mod import;
+mod policy;
+mod property;
+mod region;
 pub mod spec;
+#[cfg(all(test, feature = "dts"))]
+mod tests;
+mod translate;
+mod tree;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use self::diagnostic::Report;
+pub use self::diagnostic::{Diagnostic, Position, Severity};
+pub use self::directory::DirectoryError;
+pub use self::dtb::BlobError;
+use self::spec::Config;
+pub use self::tree::TreeLimit;
+use self::tree::{MAX_BYTES, Tree};
+use crate::units::PageSize;
+
+/// A configuration and what is to be said about it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What is good of it.
+    pub config: Config,
+    /// In the order of the text; findings without a place in it come last.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Loaded {
+    /// Whether something that was asked for is missing.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+}
+
+/// A source of which nothing could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file could not be read.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Bigger than any real device tree.
+    #[error("{} has more than {MAX_BYTES} bytes, the limit of a device tree", .0.display())]
+    TooLarge(PathBuf),
+    /// No magic number of a blob, and not text.
+    #[error("{} is neither a device-tree blob nor UTF-8 text: byte {offset} is wrong", path.display())]
+    NeitherBlobNorText {
+        /// Which.
+        path: PathBuf,
+        /// First byte that is no text.
+        offset: usize,
+    },
+    /// This build was made without the `dts` feature.
+    #[error("{} is device-tree source, which this build does not read: compile it with dtc and give the .dtb", .0.display())]
+    TextNotSupported(PathBuf),
+    /// A damaged blob.
+    #[error("{} is a damaged device-tree blob", path.display())]
+    Blob {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        source: BlobError,
+    },
+    /// A directory that is no device tree.
+    #[error("{} cannot be read as a device tree", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        source: DirectoryError,
+    },
+}
+
+/// Loads a device tree: source text, a blob, or a directory such as `/proc/device-tree`. The content tells which
+/// it is, not the name.
+///
+/// # Errors
+/// If nothing could be read: the file is not there, too large, neither text nor blob, or damaged. What is wrong
+/// inside is in the diagnostics.
+pub fn load(path: &Path, page: PageSize) -> Result<Loaded, LoadError> {
+    let mut report = Report::default();
+    let tree = if path.is_dir() {
+        let read = directory::read(path, &mut report);
+        Some(read.map_err(|source| LoadError::Directory { path: path.to_owned(), source })?)
+    } else {
+        let bytes = read_file(path)?;
+        if bytes.starts_with(&dtb::MAGIC) {
+            let read = dtb::read(&bytes);
+            Some(read.map_err(|source| LoadError::Blob { path: path.to_owned(), source })?)
+        } else {
+            read_text(path, &bytes, &mut report)?
+        }
+    };
+    Ok(translated(tree.as_ref(), page, report))
+}
+
+/// The configuration that is built in, `etc/anion/heaps.dts`.
+///
+/// It is text. A build without the `dts` feature, as for devices, has no default: the result is then empty with
+/// an error that says so, and a file must be given.
+pub fn embedded(page: PageSize) -> Loaded {
+    let mut report = Report::default();
+    let tree = embedded_tree(&mut report);
+    translated(tree.as_ref(), page, report)
+}
+
+#[cfg(feature = "dts")]
+fn embedded_tree(report: &mut Report) -> Option<Tree> {
+    dts::read(include_str!("../../etc/anion/heaps.dts"), report)
+}
+
+#[cfg(not(feature = "dts"))]
+fn embedded_tree(report: &mut Report) -> Option<Tree> {
+    let message = "this build reads no device-tree source, so it has no built-in configuration: give a .dtb";
+    report.add(Severity::Error, "/", None, message);
+    None
+}
+
+/// At most [`MAX_BYTES`], whatever the file's size says it is.
+fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let failed = |source| LoadError::Io { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > MAX_BYTES { Err(LoadError::TooLarge(path.to_owned())) } else { Ok(bytes) }
+}
+
+#[cfg(feature = "dts")]
+fn read_text(path: &Path, bytes: &[u8], report: &mut Report) -> Result<Option<Tree>, LoadError> {
+    let text = text(path, bytes)?;
+    Ok(dts::read(text, report))
+}
+
+#[cfg(not(feature = "dts"))]
+fn read_text(path: &Path, bytes: &[u8], _report: &mut Report) -> Result<Option<Tree>, LoadError> {
+    text(path, bytes)?;
+    Err(LoadError::TextNotSupported(path.to_owned()))
+}
+
+fn text<'b>(path: &Path, bytes: &'b [u8]) -> Result<&'b str, LoadError> {
+    let wrong = |offset| LoadError::NeitherBlobNorText { path: path.to_owned(), offset };
+    if let Some(offset) = bytes.iter().position(|byte| *byte == 0) {
+        return Err(wrong(offset));
+    }
+    str::from_utf8(bytes).map_err(|error| wrong(error.valid_up_to()))
+}
+
+fn translated(tree: Option<&Tree>, page: PageSize, mut report: Report) -> Loaded {
+    let config = tree.map(|tree| translate::config(tree, page, &mut report)).unwrap_or_default();
+    Loaded { config, diagnostics: report.finish() }
+}

@@ -25,11 +25,13 @@ pub struct HeapSpec {
     pub kind: HeapType,
     /// Where its memory comes from.
     pub device: Device,
-    /// Bytes it may hold at once (page multiple), or `None` for no limit of its own. Always set for carveout and chunk.
+    /// Bytes it may hold at once (page multiple), or `None` for no limit of its own. Always set for carveout and
+    /// chunk heaps that are not `unavailable`.
     pub size: Option<u64>,
     /// Bytes: every buffer's size is a multiple of it and its memory starts at one. A power of two, at least a page.
     pub alignment: u64,
-    /// Bytes of one chunk, set for chunk heaps alone: a power of two that divides `size`.
+    /// Bytes of one chunk, set for chunk heaps alone (and always, unless they are `unavailable`): a power of two
+    /// that divides `size`.
     pub chunk_size: Option<u64>,
     /// Whether CPU mappings are cached.
     pub cached: bool,
@@ -71,7 +73,7 @@ pub enum Device {
 pub struct Policy {
     /// For uids that no client policy names.
     pub default: Quota,
-    /// In file order; a uid appears in at most one.
+    /// By node name; a uid appears in at most one.
     pub clients: Vec<ClientPolicy>,
 }
 

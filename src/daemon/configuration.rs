@@ -1,49 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which configuration is served.
 
-use anion::config::spec::{Config, Device, HeapSpec, Policy};
-use anion::units::{HeapId, HeapName, HeapType, PageSize};
-use anyhow::{Context, bail};
+use anion::config::spec::Config;
+use anion::config::{self, Loaded, Severity};
+use anion::sys::memory::page_size;
+use anyhow::{Context, ensure};
 use std::path::Path;
 
-/// The configuration in `file`, or the built-in one; and where it came from.
+/// Where a device has its configuration. Elsewhere the one that is built in is the default.
+#[cfg(target_os = "android")]
+const DEFAULT_FILE: Option<&str> = Some("/vendor/etc/anion/heaps.dtb");
+#[cfg(not(target_os = "android"))]
+const DEFAULT_FILE: Option<&str> = None;
+
+/// The configuration in `file`, else the default one; and where it came from. What is wrong in it is logged: a heap
+/// that cannot be understood is left out, and the others are served.
 ///
 /// # Errors
-/// If the file cannot be read or is not a configuration.
+/// If nothing can be read, or no heap is left.
 pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<(Config, String)> {
-    if let Some(file) = file {
-        bail!("{}: configuration files are not read yet", file.display());
-    }
-    Ok((built_in()?, "built in".to_owned()))
-}
-
-/// A system heap and a camera heap of 128 MiB.
-fn built_in() -> anyhow::Result<Config> {
-    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?.context("no page size")?;
-    let page = PageSize::new(u64::try_from(page)?)?;
-    let heap = |id, name: &str, kind, size| -> anyhow::Result<HeapSpec> {
-        Ok(HeapSpec {
-            id: HeapId::new(id)?,
-            name: HeapName::new(name)?,
-            aliases: Vec::new(),
-            kind,
-            device: Device::Auto,
-            size,
-            alignment: page.bytes(),
-            chunk_size: None,
-            cached: true,
-            deferred_free: false,
-            pool_orders: Vec::new(),
-            pool_limit: None,
-            secure: false,
-            allow_uids: None,
-            unavailable: None,
-            node: format!("/heaps/{name}"),
-        })
+    let page = page_size().context("cannot tell the page size")?;
+    let file = file.or(DEFAULT_FILE.map(Path::new));
+    let (Loaded { config, diagnostics }, origin) = match file {
+        Some(file) => (config::load(file, page).context("no configuration")?, file.display().to_string()),
+        None => (config::embedded(page), "built in".to_owned()),
     };
-    let heaps = vec![
-        heap(25, "system", HeapType::System, None)?,
-        heap(8, "camera", HeapType::Carveout, Some(128 << 20))?,
-    ];
-    Ok(Config { heaps, policy: Policy::default() })
+    for diagnostic in &diagnostics {
+        let level = match diagnostic.severity {
+            Severity::Error => log::Level::Error,
+            Severity::Warning => log::Level::Warn,
+            Severity::Note => log::Level::Info,
+        };
+        log::log!(level, "configuration ({origin}): {diagnostic}");
+    }
+    ensure!(!config.heaps.is_empty(), "the configuration ({origin}) describes no heap that can be served");
+    Ok((config, origin))
 }

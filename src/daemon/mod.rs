@@ -7,6 +7,9 @@ pub(crate) mod args;
 /// Where messages go.
 pub(crate) mod logging;
 
+/// What a configuration would serve, for people and scripts.
+pub(crate) mod check_config;
+
 /// Which heaps are served.
 pub(crate) mod configuration;
 

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Heaps between their description and the final list: ids are given out, names are made unique.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::diagnostic::{Report, Severity};
+use super::spec::{Device, HeapSpec};
+use super::tree::{NodeId, Tree};
+use crate::units::{HeapId, HeapName, HeapType, MAX_HEAPS, PageSize, Uid};
+
+/// ION's page orders: 1 MiB, 64 KiB and 4 KiB with pages of 4 KiB.
+pub(super) const DEFAULT_POOL_ORDERS: [u32; 3] = [8, 4, 0];
+
+/// One described heap. Like a [`HeapSpec`], but perhaps without an id.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) node: NodeId,
+    pub(super) id: Option<HeapId>,
+    pub(super) name: HeapName,
+    pub(super) aliases: Vec<HeapName>,
+    pub(super) kind: HeapType,
+    pub(super) device: Device,
+    pub(super) size: Option<u64>,
+    pub(super) alignment: u64,
+    pub(super) chunk_size: Option<u64>,
+    pub(super) cached: bool,
+    pub(super) deferred_free: bool,
+    pub(super) pool_orders: Vec<u32>,
+    pub(super) pool_limit: Option<u64>,
+    pub(super) secure: bool,
+    pub(super) allow_uids: Option<Vec<Uid>>,
+    pub(super) unavailable: Option<String>,
+}
+
+impl Draft {
+    /// A heap with the defaults of its kind.
+    pub(super) fn new(node: NodeId, name: HeapName, kind: HeapType, page: PageSize) -> Self {
+        Self {
+            node,
+            id: None,
+            name,
+            aliases: Vec::new(),
+            kind,
+            device: Device::Auto,
+            size: None,
+            alignment: page.bytes(),
+            chunk_size: None,
+            cached: true,
+            deferred_free: kind == HeapType::System,
+            pool_orders: if kind == HeapType::System { DEFAULT_POOL_ORDERS.to_vec() } else { Vec::new() },
+            pool_limit: None,
+            secure: false,
+            allow_uids: None,
+            unavailable: None,
+        }
+    }
+
+    fn into_spec(self, id: HeapId, tree: &Tree) -> HeapSpec {
+        HeapSpec {
+            id,
+            name: self.name,
+            aliases: self.aliases,
+            kind: self.kind,
+            device: self.device,
+            size: self.size,
+            alignment: self.alignment,
+            chunk_size: self.chunk_size,
+            cached: self.cached,
+            deferred_free: self.deferred_free,
+            pool_orders: self.pool_orders,
+            pool_limit: self.pool_limit,
+            secure: self.secure,
+            allow_uids: self.allow_uids,
+            unavailable: self.unavailable,
+            node: tree.path(self.node),
+        }
+    }
+}
+
+/// The final list by descending id. Heaps without an id get the lowest free ones, by node name. A heap whose
+/// id, name or alias is taken is an error and left out.
+pub(super) fn number(drafts: Vec<Draft>, tree: &Tree, report: &mut Report) -> Vec<HeapSpec> {
+    let (with_id, without_id): (Vec<_>, Vec<_>) = drafts.into_iter().partition(|draft| draft.id.is_some());
+    let wanted: BTreeSet<HeapId> = with_id.iter().filter_map(|draft| draft.id).collect();
+    let mut free = (0..).map_while(|id| HeapId::new(id).ok()).filter(|id| !wanted.contains(id));
+    let mut taken = Taken::default();
+    let mut heaps = Vec::new();
+    for draft in with_id.into_iter().chain(without_id) {
+        let accepted = match draft.id {
+            Some(id) => taken.claim(&draft, id, tree).map(|()| id),
+            None => taken.claim_names(&draft, tree).and_then(|()| {
+                free.next().ok_or_else(|| format!("there is no heap id left: {MAX_HEAPS} heaps is the most"))
+            }),
+        };
+        match accepted {
+            Ok(id) => heaps.push(draft.into_spec(id, tree)),
+            Err(reason) => {
+                report.add(Severity::Error, tree.path(draft.node), tree.position(draft.node), reason);
+            }
+        }
+    }
+    heaps.sort_by_key(|heap| std::cmp::Reverse(heap.id));
+    heaps
+}
+
+/// Who has which id and name, as node paths.
+#[derive(Default)]
+struct Taken {
+    ids: BTreeMap<HeapId, String>,
+    names: BTreeMap<HeapName, String>,
+}
+
+impl Taken {
+    fn claim(&mut self, draft: &Draft, id: HeapId, tree: &Tree) -> Result<(), String> {
+        if let Some(owner) = self.ids.get(&id) {
+            return Err(format!("heap-id is {id}, but {owner} has it already"));
+        }
+        self.claim_names(draft, tree)?;
+        self.ids.insert(id, tree.path(draft.node));
+        Ok(())
+    }
+
+    fn claim_names(&mut self, draft: &Draft, tree: &Tree) -> Result<(), String> {
+        let mut own = BTreeSet::new();
+        for name in [&draft.name].into_iter().chain(&draft.aliases) {
+            if let Some(owner) = self.names.get(name) {
+                return Err(format!("name {name} is taken: {owner} has it already"));
+            }
+            if !own.insert(name.clone()) {
+                return Err(format!("name {name} is given twice"));
+            }
+        }
+        self.names.extend(own.into_iter().map(|name| (name, tree.path(draft.node))));
+        Ok(())
+    }
+}

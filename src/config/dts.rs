@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reads device-tree source, as `dtc` does: merges nodes, applies `&label { }` and the deletions in file order,
+//! and gives referenced nodes their phandles at the end.
+//!
+//! Own grammar, on `winnow`: of the kept parsers, one drops expressions and `/bits/` widths, the other needs
+//! minutes and gigabytes for small hostile texts. This one is linear in the text, bounded in depth and memory,
+//! and knows what it expected at which character.
+
+mod expression;
+mod lexical;
+mod places;
+mod references;
+mod value;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use winnow::Parser;
+use winnow::combinator::opt;
+use winnow::stream::Location;
+
+use self::lexical::{
+    Input, Parsed, Reference, blanks, expected, labels, malformed, name, number, reference, require, rest,
+    skip, string,
+};
+use self::places::Places;
+use self::value::{Piece, list};
+use super::diagnostic::{Report, Severity};
+use super::tree::{NodeId, Property, Tree, TreeLimit, Value};
+
+/// Words after `#` that belong to the C preprocessor.
+const DIRECTIVES: &[&str] = &[
+    "include", "define", "undef", "if", "ifdef", "ifndef", "elif", "else", "endif", "error", "warning",
+    "pragma",
+];
+
+/// Reads `text`. `None` if it has a syntax error, which is then in `report`: what a broken text meant to say is
+/// not guessed.
+pub(super) fn read(text: &str, report: &mut Report) -> Option<Tree> {
+    let mut source = Source {
+        places: Places::new(text),
+        tree: Tree::new(),
+        labels: BTreeMap::new(),
+        waiting: BTreeMap::new(),
+        open: Vec::new(),
+        unknown: BTreeSet::new(),
+        report,
+    };
+    let mut input = Input::new(text);
+    match source.file(&mut input) {
+        Ok(()) => {
+            source.resolve();
+            source.tree.index_phandles();
+            Some(source.tree)
+        }
+        Err(error) => {
+            if let Ok(syntax) = error.into_inner() {
+                let position = source.places.at(syntax.offset);
+                let node =
+                    source.open.last().map_or_else(|| "/".to_owned(), |node| source.tree.path(node.id));
+                source.report.add_last(node, position, syntax.message);
+            }
+            None
+        }
+    }
+}
+
+/// A node whose closing brace has not come yet.
+struct OpenNode<'t> {
+    id: NodeId,
+    /// Properties of this body; naming one twice is a mistake that merging would hide.
+    seen: BTreeSet<&'t str>,
+}
+
+struct Source<'t, 'r> {
+    places: Places<'t>,
+    tree: Tree,
+    labels: BTreeMap<&'t str, NodeId>,
+    /// Values with references, by node and property.
+    waiting: BTreeMap<(NodeId, &'t str), Vec<Piece<'t>>>,
+    open: Vec<OpenNode<'t>>,
+    /// Extended nodes that are not here, each to be reported once.
+    unknown: BTreeSet<Reference<'t>>,
+    report: &'r mut Report,
+}
+
+impl<'t> Source<'t, '_> {
+    fn file(&mut self, input: &mut Input<'t>) -> Parsed<()> {
+        // Windows editors mark their UTF-8.
+        skip(input, "\u{feff}")?;
+        blanks(input)?;
+        if skip(input, "/dts-v1/")? {
+            require(input, ";", "after /dts-v1/")?;
+        } else {
+            self.say(Severity::Note, input, "there is no /dts-v1/; so it is read as a part of a device tree");
+        }
+        while !rest(input).is_empty() {
+            match self.open.last().map(|node| node.id) {
+                Some(node) => self.in_node(input, node)?,
+                None => self.at_top(input)?,
+            }
+        }
+        if self.open.is_empty() { Ok(()) } else { expected(input, "`}` to close this node") }
+    }
+
+    fn at_top(&mut self, input: &mut Input<'t>) -> Parsed<()> {
+        if self.anywhere(input)? || self.memory_reservation(input)? {
+            return Ok(());
+        }
+        if skip(input, "/dts-v1/")? || skip(input, "/plugin/")? {
+            return require(input, ";", "after the directive");
+        }
+        if skip(input, "/delete-node/")? {
+            return self.delete_target(input);
+        }
+        let labels = labels(input)?;
+        let start = *input;
+        let id = if rest(input).starts_with('&') {
+            let target = reference(input)?;
+            match self.target(&target) {
+                Some(id) => id,
+                None => self.unknown_target(&start, &target)?,
+            }
+        } else if skip(input, "/")? {
+            self.tree.root()
+        } else {
+            return expected(input, "`/ {` or `&label {`");
+        };
+        self.open_node(input, id, &labels)
+    }
+
+    fn in_node(&mut self, input: &mut Input<'t>, parent: NodeId) -> Parsed<()> {
+        if skip(input, "}")? {
+            self.open.pop();
+            return require(input, ";", "after `}`");
+        }
+        if self.anywhere(input)? {
+            return Ok(());
+        }
+        if skip(input, "/delete-node/")? {
+            return self.delete_child(input, parent);
+        }
+        if skip(input, "/delete-property/")? {
+            return self.delete_property(input, parent);
+        }
+        let labels = labels(input)?;
+        let start = *input;
+        let Some(name) = opt(name).parse_next(input)? else {
+            return expected(input, "a property, a node or `}`");
+        };
+        if rest(input).starts_with('{') {
+            let position = self.places.at(start.current_token_start());
+            let child = fit(&start, self.tree.child(parent, name, Some(position)))?;
+            return self.open_node(input, child, &labels);
+        }
+        self.property(input, &start, parent, name)
+    }
+
+    /// What may stand at the top and in nodes alike. Whether there was something.
+    fn anywhere(&mut self, input: &mut Input<'t>) -> Parsed<bool> {
+        let start = *input;
+        if skip(input, "/omit-if-no-ref/")? {
+            return Ok(true);
+        }
+        if skip(input, "/include/")? {
+            let file = string(input)?;
+            blanks(input)?;
+            let file = String::from_utf8_lossy(&file).into_owned();
+            self.say(
+                Severity::Error,
+                &start,
+                format!(
+                    "/include/ {file:?} is not read here: compile the whole tree with dtc and give the .dtb"
+                ),
+            );
+            return Ok(true);
+        }
+        let Some(word) = rest(input).strip_prefix('#').map(|rest| rest.trim_start_matches([' ', '\t']))
+        else {
+            return Ok(false);
+        };
+        let end = word.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(word.len());
+        if !DIRECTIVES.contains(&&word[..end]) {
+            return Ok(false);
+        }
+        self.directive(input, &word[..end])?;
+        Ok(true)
+    }
+
+    /// A line for the C preprocessor. Whether a part between `#if` and `#endif` counts is not guessed.
+    fn directive(&mut self, input: &mut Input<'t>, word: &str) -> Parsed<()> {
+        let start = *input;
+        let line: &str = winnow::token::take_till(0.., '\n').parse_next(input)?;
+        let shown: String =
+            line.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).take(80).collect();
+        let message =
+            format!("`{shown}` is not read here: run the file through the C preprocessor (cpp) first");
+        if word.contains("if") || word == "else" {
+            return malformed(&start, message);
+        }
+        self.say(Severity::Error, &start, message);
+        blanks(input)
+    }
+
+    fn memory_reservation(&mut self, input: &mut Input<'t>) -> Parsed<bool> {
+        let start = *input;
+        labels(input)?;
+        if !skip(input, "/memreserve/")? {
+            *input = start;
+            return Ok(false);
+        }
+        for what in ["an address", "a length"] {
+            if opt(number).parse_next(input)?.is_none() {
+                return expected(input, what);
+            }
+            blanks(input)?;
+        }
+        require(input, ";", "after /memreserve/")?;
+        Ok(true)
+    }
+
+    fn open_node(&mut self, input: &mut Input<'t>, id: NodeId, labels: &[&'t str]) -> Parsed<()> {
+        for label in labels {
+            let known = self.labels.insert(label, id).filter(|known| *known != id);
+            if known.is_some_and(|known| self.tree.is_attached(known)) {
+                return malformed(input, format!("label {label} already belongs to another node"));
+            }
+        }
+        require(input, "{", "after the node's name")?;
+        self.open.push(OpenNode { id, seen: BTreeSet::new() });
+        Ok(())
+    }
+
+    fn property(
+        &mut self,
+        input: &mut Input<'t>,
+        start: &Input<'t>,
+        node: NodeId,
+        name: &'t str,
+    ) -> Parsed<()> {
+        let mut pieces = if skip(input, "=")? { list(input)? } else { Vec::new() };
+        require(input, ";", "after the property")?;
+        let position = Some(self.places.at(start.current_token_start()));
+        let twice = self.open.last_mut().is_some_and(|open| !open.seen.insert(name));
+        self.waiting.remove(&(node, name));
+        let value = match pieces.as_mut_slice() {
+            _ if twice => Value::Unusable("is given twice in this node".to_owned()),
+            [] => Value::Bytes(Vec::new()),
+            [Piece::Bytes(bytes)] => Value::Bytes(std::mem::take(bytes)),
+            _ => {
+                self.waiting.insert((node, name), pieces);
+                Value::Bytes(Vec::new())
+            }
+        };
+        fit(start, self.tree.set(node, name, Property { value, position }))
+    }
+
+    fn delete_target(&mut self, input: &mut Input<'t>) -> Parsed<()> {
+        let start = *input;
+        let Some(target) = opt(reference).parse_next(input)? else {
+            return expected(input, "a &reference after /delete-node/");
+        };
+        require(input, ";", "after /delete-node/")?;
+        let place = self.target(&target).and_then(|node| self.tree.parent(node).map(|parent| (parent, node)));
+        match place {
+            Some((parent, node)) => {
+                let name = self.tree.name(node).to_owned();
+                self.tree.remove_child(parent, &name);
+            }
+            None => self.say(Severity::Warning, &start, format!("{target} is not there to be deleted")),
+        }
+        Ok(())
+    }
+
+    fn delete_child(&mut self, input: &mut Input<'t>, parent: NodeId) -> Parsed<()> {
+        let start = *input;
+        if rest(input).starts_with('&') {
+            return self.delete_target(input);
+        }
+        let Some(name) = opt(name).parse_next(input)? else {
+            return expected(input, "a node's name after /delete-node/");
+        };
+        require(input, ";", "after /delete-node/")?;
+        if !self.tree.remove_child(parent, name) {
+            self.say(Severity::Warning, &start, format!("node {name} is not there to be deleted"));
+        }
+        Ok(())
+    }
+
+    fn delete_property(&mut self, input: &mut Input<'t>, node: NodeId) -> Parsed<()> {
+        let start = *input;
+        let Some(name) = opt(name).parse_next(input)? else {
+            return expected(input, "a property's name after /delete-property/");
+        };
+        require(input, ";", "after /delete-property/")?;
+        self.waiting.remove(&(node, name));
+        if !self.tree.remove_property(node, name) {
+            self.say(Severity::Warning, &start, format!("property {name} is not there to be deleted"));
+        }
+        Ok(())
+    }
+
+    /// The node that a reference means, if it is in the tree.
+    fn target(&self, reference: &Reference<'t>) -> Option<NodeId> {
+        match reference {
+            Reference::Label(label) => {
+                self.labels.get(label).copied().filter(|id| self.tree.is_attached(*id))
+            }
+            Reference::Path(path) => self.tree.find(path),
+        }
+    }
+
+    /// A place to read an extension into whose base is elsewhere, so that the rest of the text still counts.
+    fn unknown_target(&mut self, start: &Input<'t>, target: &Reference<'t>) -> Parsed<NodeId> {
+        if self.unknown.insert(target.clone()) {
+            let message =
+                format!("{target} is not defined above, so what is said about it is lost: {ADD_THE_BASE}");
+            self.say(Severity::Error, start, message);
+        }
+        fit(start, self.tree.detached())
+    }
+
+    fn say(&mut self, severity: Severity, place: &Input<'t>, message: impl Into<String>) {
+        let position = self.places.at(place.current_token_start());
+        let node = self.open.last().map_or_else(|| "/".to_owned(), |node| self.tree.path(node.id));
+        self.report.add(severity, node, Some(position), message);
+    }
+}
+
+const ADD_THE_BASE: &str =
+    "add the file that defines it, or compile the whole tree with dtc and give the .dtb";
+
+/// Makes a tree's limit an error of the text.
+fn fit<T>(place: &Input<'_>, result: Result<T, TreeLimit>) -> Parsed<T> {
+    result.or_else(|limit| malformed(place, limit.to_string()))
+}

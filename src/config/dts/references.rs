@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The second step of reading: when all labels are known, references become phandles and paths.
+
+use std::collections::BTreeSet;
+
+use super::lexical::Reference;
+use super::value::Piece;
+use super::{ADD_THE_BASE, Source};
+use crate::config::diagnostic::Severity;
+use crate::config::tree::{NodeId, Property, Value};
+
+impl<'t> Source<'t, '_> {
+    /// Gives every waiting value its bytes.
+    pub(super) fn resolve(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut next = self.tree.walk().iter().filter_map(|node| self.tree.phandle(*node)).max().unwrap_or(0);
+        let mut reported = BTreeSet::new();
+        for ((node, name), pieces) in waiting {
+            if !self.tree.is_attached(node) {
+                continue;
+            }
+            let value = match self.bytes(&pieces, &mut next) {
+                Ok(bytes) => Value::Bytes(bytes),
+                Err(reason) => {
+                    let position = self.tree.property(node, name).and_then(|property| property.position);
+                    if reported.insert(reason.clone()) {
+                        let message = format!("{name} {reason}");
+                        self.report.add(Severity::Warning, self.tree.path(node), position, message);
+                    }
+                    Value::Unusable(reason)
+                }
+            };
+            if let Some(property) = self.tree.property_mut(node, name) {
+                property.value = value;
+            }
+        }
+    }
+
+    fn bytes(&mut self, pieces: &[Piece<'t>], next: &mut u32) -> Result<Vec<u8>, String> {
+        let mut bytes = Vec::new();
+        for piece in pieces {
+            match piece {
+                Piece::Bytes(more) => bytes.extend_from_slice(more),
+                Piece::Macro(name) => {
+                    return Err(format!(
+                        "has the macro {name}: run the file through the C preprocessor (cpp) first"
+                    ));
+                }
+                Piece::Incbin => {
+                    return Err("is the content of another file: compile the tree with dtc".to_owned());
+                }
+                Piece::Phandle(reference) => {
+                    let node = self.target(reference).ok_or_else(|| undefined(reference))?;
+                    bytes.extend_from_slice(&self.phandle(node, next)?.to_be_bytes());
+                }
+                Piece::Path(reference) => {
+                    let node = self.target(reference).ok_or_else(|| undefined(reference))?;
+                    bytes.extend_from_slice(self.tree.path(node).as_bytes());
+                    bytes.push(0);
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// The node's phandle; a new one if it has none yet.
+    fn phandle(&mut self, node: NodeId, next: &mut u32) -> Result<u32, String> {
+        if let Some(phandle) = self.tree.phandle(node) {
+            return Ok(phandle);
+        }
+        // The two highest numbers are not phandles.
+        *next =
+            next.checked_add(1).filter(|n| *n < u32::MAX - 1).ok_or("needs a phandle, but none is left")?;
+        let value = Value::Bytes(next.to_be_bytes().to_vec());
+        let set = self.tree.set(node, "phandle", Property { value, position: None });
+        set.map_err(|limit| format!("needs a phandle, but {limit}"))?;
+        Ok(*next)
+    }
+}
+
+fn undefined(reference: &Reference<'_>) -> String {
+    format!("refers to {reference}, which this file does not define: {ADD_THE_BASE}")
+}

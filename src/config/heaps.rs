@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Anion's own heap nodes: the children of `compatible = "anion,heaps-v1"`. Strict: a key that is not known is
+//! an error, and a heap with an error is left out.
+
+use super::diagnostic::{Report, Severity};
+use super::draft::Draft;
+use super::property::{NodeReader, UNIVERSAL, cell, cells, number, text, texts};
+use super::region;
+use super::spec::Device;
+use super::tree::{NodeId, Tree};
+use crate::units::{HeapId, HeapName, HeapType, PageSize, Uid};
+
+/// What the container is compatible with.
+pub(super) const COMPATIBLE: &str = "anion,heaps-v1";
+/// The container's child that is no heap.
+pub(super) const CLIENTS: &str = "clients";
+/// Largest page order: 1 GiB with pages of 4 KiB.
+const MAX_ORDER: u32 = 18;
+
+const KEYS: &[&str] = &[
+    "type",
+    "heap-id",
+    "reg",
+    "heap-name",
+    "aliases",
+    "size",
+    "memory-region",
+    "alignment",
+    "chunk-size",
+    "cached",
+    "uncached",
+    "deferred-free",
+    "pool-orders",
+    "pool-limit",
+    "device",
+    "secure",
+    "allow-uids",
+];
+
+/// The heaps of `container`.
+pub(super) fn read(tree: &Tree, container: NodeId, page: PageSize, report: &mut Report) -> Vec<Draft> {
+    let mut node = NodeReader::new(tree, container);
+    refuse_unknown(&mut node, &[]);
+    node.finish(report);
+    let heaps = tree.children(container).filter(|child| tree.name(*child) != CLIENTS);
+    heaps.filter_map(|heap| one(tree, heap, page, report)).collect()
+}
+
+/// Records every key that neither `known` nor the specification names, with the nearest that does.
+pub(super) fn refuse_unknown(node: &mut NodeReader<'_>, known: &[&str]) {
+    for key in node.unknown(known) {
+        let candidates = known.iter().chain(UNIVERSAL);
+        let nearest = candidates.min_by_key(|candidate| strsim::damerau_levenshtein(key, candidate));
+        let near_enough = nearest.filter(|near| strsim::damerau_levenshtein(key, near) <= 3);
+        let hint = near_enough.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+        let shown: String = key.chars().take(64).collect();
+        node.fail(key, format!("unknown property {shown}{hint}"));
+    }
+}
+
+/// Whether the node is switched on. `disabled` and its like are noted; a word that means nothing is an error.
+pub(super) fn is_on(node: &mut NodeReader<'_>, report: &mut Report) -> bool {
+    let Some(status) = node.get("status", text) else { return true };
+    match status.as_str() {
+        "okay" | "ok" => true,
+        "disabled" | "reserved" | "fail" => {
+            let position = node.tree.property(node.node, "status").and_then(|property| property.position);
+            let message = format!("status is {status:?}, so the node is left out");
+            report.add(Severity::Note, node.tree.path(node.node), position, message);
+            false
+        }
+        _ => {
+            node.fail(
+                "status",
+                format!("status is {status:?}, but it must be okay, disabled, reserved or fail"),
+            );
+            true
+        }
+    }
+}
+
+fn one(tree: &Tree, id: NodeId, page: PageSize, report: &mut Report) -> Option<Draft> {
+    let mut node = NodeReader::new(tree, id);
+    if !is_on(&mut node, report) {
+        return None;
+    }
+    refuse_unknown(&mut node, KEYS);
+    if let Some(child) = tree.children(id).next() {
+        node.fail("", format!("a heap has no child nodes, but there is {}", tree.name(child)));
+    }
+    let draft = describe(&mut node, page);
+    if node.finish(report) { draft } else { None }
+}
+
+fn describe(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
+    let name = heap_name(node);
+    let kind = heap_type(node);
+    let (name, kind) = (name?, kind?);
+    let mut heap = Draft::new(node.node, name, kind, page);
+    heap.id = heap_id(node);
+    heap.aliases = aliases(node);
+    heap.size = size(node, kind, page);
+    if let Some(alignment) = node.get("alignment", number) {
+        heap.alignment = alignment;
+        if !alignment.is_power_of_two() || alignment < page.bytes() {
+            let rule = format!("a power of two of at least the page size {}", page.bytes());
+            node.fail("alignment", format!("alignment is {alignment:#x}, but it must be {rule}"));
+        }
+    }
+    heap.chunk_size = chunk_size(node, kind, heap.size, page);
+    let (cached, uncached) = (node.flag("cached"), node.flag("uncached"));
+    if cached && uncached {
+        node.fail("uncached", "cached and uncached exclude each other");
+    }
+    heap.cached = !uncached;
+    heap.deferred_free |= node.flag("deferred-free");
+    if let Some(orders) = pool_orders(node, kind) {
+        heap.pool_orders = orders;
+    }
+    heap.pool_limit = node.get("pool-limit", number);
+    heap.allow_uids = allow_uids(node);
+    heap.device = device(node);
+    heap.secure = node.flag("secure");
+    check_secure(node, &mut heap);
+    Some(heap)
+}
+
+fn heap_name(node: &mut NodeReader<'_>) -> Option<HeapName> {
+    let name = match node.get("heap-name", text) {
+        Some(name) => name,
+        None if node.has("heap-name") => return None,
+        None => node.tree.base_name(node.node).to_owned(),
+    };
+    HeapName::new(&name).map_err(|error| node.fail("heap-name", error.to_string())).ok()
+}
+
+fn heap_type(node: &mut NodeReader<'_>) -> Option<HeapType> {
+    const TYPES: [HeapType; 6] = [
+        HeapType::System,
+        HeapType::SystemContig,
+        HeapType::Carveout,
+        HeapType::Chunk,
+        HeapType::Dma,
+        HeapType::Custom,
+    ];
+    let names = || TYPES.map(HeapType::name).join(", ");
+    if !node.has("type") {
+        node.fail("type", format!("type is missing: one of {}", names()));
+    }
+    let word = node.get("type", text)?;
+    let found = TYPES.into_iter().find(|kind| kind.name() == word);
+    if found.is_none() {
+        node.fail("type", format!("type is {word:?}, but it must be one of {}", names()));
+    }
+    found
+}
+
+fn heap_id(node: &mut NodeReader<'_>) -> Option<HeapId> {
+    let (id, reg) = (node.get("heap-id", cell), node.get("reg", cell));
+    if let (Some(id), Some(reg)) = (id, reg)
+        && id != reg
+    {
+        node.fail("reg", format!("reg is {reg}, but heap-id is {id}: give one of them"));
+    }
+    let key = if id.is_some() { "heap-id" } else { "reg" };
+    HeapId::new(id.or(reg)?).map_err(|error| node.fail(key, error.to_string())).ok()
+}
+
+fn aliases(node: &mut NodeReader<'_>) -> Vec<HeapName> {
+    let words = node.get("aliases", texts).unwrap_or_default();
+    let checked = words.iter().map(|word| HeapName::new(word));
+    checked.filter_map(|name| name.map_err(|error| node.fail("aliases", error.to_string())).ok()).collect()
+}
+
+/// The heap's own size, or its region's.
+fn size(node: &mut NodeReader<'_>, kind: HeapType, page: PageSize) -> Option<u64> {
+    let has_region = matches!(kind, HeapType::Carveout | HeapType::Chunk | HeapType::Dma);
+    let (key, bytes) = match (node.has("size"), node.has("memory-region")) {
+        (true, true) => {
+            node.fail("memory-region", "size and memory-region exclude each other: the region has a size");
+            return None;
+        }
+        (false, false) if has_region => {
+            node.fail("type", format!("a {} heap needs a size or a memory-region", kind.name()));
+            return None;
+        }
+        (false, false) => return None,
+        (false, true) if !has_region => {
+            node.fail("memory-region", format!("a {} heap takes no memory-region", kind.name()));
+            return None;
+        }
+        (true, false) => ("size", node.get("size", number)?),
+        (false, true) => ("memory-region", region_bytes(node)?),
+    };
+    if let Err(reason) = check_size(bytes, page) {
+        node.fail(key, reason);
+        return None;
+    }
+    Some(bytes)
+}
+
+fn region_bytes(node: &mut NodeReader<'_>) -> Option<u64> {
+    let target = node.target("memory-region")?;
+    if !region::is_reserved(node.tree, target) {
+        let path = node.tree.path(target);
+        node.fail("memory-region", format!("memory-region is {path}, but it must be in /reserved-memory"));
+        return None;
+    }
+    if let Some(why) = region::switched_off_region(node.tree, target) {
+        node.fail("memory-region", format!("memory-region cannot be used, {why}"));
+        return None;
+    }
+    region::bytes(node.tree, target).map_err(|reason| node.fail("memory-region", reason)).ok()
+}
+
+/// What every heap's size must be.
+pub(super) fn check_size(bytes: u64, page: PageSize) -> Result<(), String> {
+    if bytes == 0 || i64::try_from(bytes).is_err() {
+        return Err(format!("size is {bytes:#x}, but it must be 1 to {:#x}", i64::MAX));
+    }
+    if !page.divides(bytes) {
+        return Err(format!(
+            "size is {bytes:#x}, but it must be a multiple of the page size {}",
+            page.bytes()
+        ));
+    }
+    Ok(())
+}
+
+fn chunk_size(node: &mut NodeReader<'_>, kind: HeapType, size: Option<u64>, page: PageSize) -> Option<u64> {
+    match (kind, node.has("chunk-size")) {
+        (HeapType::Chunk, false) => node.fail("type", "a chunk heap needs a chunk-size"),
+        (HeapType::Chunk, true) | (_, false) => {}
+        (_, true) => node.fail("chunk-size", format!("a {} heap takes no chunk-size", kind.name())),
+    }
+    let chunk = node.get("chunk-size", number)?;
+    if !chunk.is_power_of_two() || !page.divides(chunk) {
+        let rule = format!("a power of two and a multiple of the page size {}", page.bytes());
+        node.fail("chunk-size", format!("chunk-size is {chunk:#x}, but it must be {rule}"));
+    } else if let Some(size) = size.filter(|size| !size.is_multiple_of(chunk)) {
+        node.fail("chunk-size", format!("chunk-size is {chunk:#x}, but it must divide the size {size:#x}"));
+    }
+    Some(chunk)
+}
+
+fn pool_orders(node: &mut NodeReader<'_>, kind: HeapType) -> Option<Vec<u32>> {
+    let orders = node.get("pool-orders", cells)?;
+    if !matches!(kind, HeapType::System | HeapType::Custom) {
+        node.fail("pool-orders", format!("a {} heap takes no pool-orders", kind.name()));
+    }
+    if let Some(order) = orders.iter().find(|order| **order > MAX_ORDER) {
+        node.fail("pool-orders", format!("pool-orders has {order}, but an order is at most {MAX_ORDER}"));
+    }
+    if !orders.is_sorted_by(|a, b| a > b) {
+        node.fail(
+            "pool-orders",
+            format!("pool-orders are {orders:?}, but each must be below the one before"),
+        );
+    }
+    Some(orders)
+}
+
+/// An empty list would shut everyone out, which `status` says more clearly.
+fn allow_uids(node: &mut NodeReader<'_>) -> Option<Vec<Uid>> {
+    let mut uids: Vec<Uid> = node.get("allow-uids", cells)?.into_iter().map(Uid).collect();
+    if uids.is_empty() {
+        node.fail("allow-uids", "allow-uids is empty, but it must name at least one uid");
+    }
+    uids.sort_unstable();
+    uids.dedup();
+    Some(uids)
+}
+
+fn device(node: &mut NodeReader<'_>) -> Device {
+    let Some(word) = node.get("device", text) else { return Device::Auto };
+    let kernel_heap = |name: &str| HeapName::new(name).map_err(|error| error.to_string());
+    let parsed = match (word.as_str(), word.split_once(':')) {
+        ("auto", _) => Ok(Device::Auto),
+        ("memfd", _) => Ok(Device::Memfd),
+        ("ashmem", _) => Ok(Device::Ashmem),
+        ("udmabuf", _) => Ok(Device::Udmabuf),
+        (_, Some(("dma-heap", name))) => kernel_heap(name).map(Device::DmaHeap),
+        (_, Some(("ion", name))) => kernel_heap(name).map(Device::Ion),
+        _ => Err("it must be auto, memfd, ashmem, udmabuf, dma-heap:NAME or ion:NAME".to_owned()),
+    };
+    parsed.unwrap_or_else(|rule| {
+        node.fail("device", format!("device is {word:?}, but {rule}"));
+        Device::Auto
+    })
+}
+
+/// Only the kernel can keep memory from the CPU, so a secure heap must say which kernel heap does.
+fn check_secure(node: &mut NodeReader<'_>, heap: &mut Draft) {
+    match heap.device {
+        _ if !heap.secure => {}
+        Device::DmaHeap(_) | Device::Ion(_) => {}
+        Device::Auto => {
+            heap.unavailable = Some(
+                "secure memory comes from the kernel alone: name its heap with device = \"dma-heap:NAME\" or \
+                 \"ion:NAME\""
+                    .to_owned(),
+            );
+        }
+        Device::Memfd | Device::Ashmem | Device::Udmabuf => {
+            node.fail(
+                "secure",
+                "secure memory cannot come from memfd, ashmem or udmabuf, which the CPU can map",
+            );
+        }
+    }
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The generic binding `linux,ion` (mainline 4.7 to 4.11). Heap ids are not in the tree; free ones are given.
+
+use super::{Import, named, take_region};
+use crate::config::diagnostic::Severity;
+use crate::config::property::compatibles;
+use crate::config::tree::{NodeId, Tree};
+use crate::units::HeapType;
+
+const HEAP: &str = "linux,ion-heap-";
+
+const TYPES: &[(&str, HeapType)] = &[
+    ("system", HeapType::System),
+    ("system-contig", HeapType::SystemContig),
+    ("carveout", HeapType::Carveout),
+    ("chunk", HeapType::Chunk),
+    ("dma", HeapType::Dma),
+    ("custom", HeapType::Custom),
+];
+
+pub(super) fn is_ion(tree: &Tree, node: NodeId) -> bool {
+    compatibles(tree, node).iter().any(|word| word == "linux,ion")
+}
+
+pub(super) fn import_ion(import: &mut Import<'_>, container: NodeId) {
+    for child in import.tree.children(container).collect::<Vec<_>>() {
+        let words = compatibles(import.tree, child);
+        let kind = words
+            .iter()
+            .filter_map(|word| word.strip_prefix(HEAP))
+            .find_map(|word| TYPES.iter().find(|(known, _)| *known == word).map(|(_, kind)| *kind));
+        let Some(kind) = kind else {
+            import.pass_over(Severity::Warning, child, "its compatible is no linux,ion-heap-* heap");
+            continue;
+        };
+        import.heap(child, &["reg", "memory-region"], |node, page| {
+            let name = node.tree.base_name(node.node).to_owned();
+            let mut draft = named(node, &name, kind, "compatible", page)?;
+            draft.deferred_free = matches!(kind, HeapType::System | HeapType::Carveout | HeapType::Chunk);
+            if node.has("memory-region") {
+                let region = node.target("memory-region")?;
+                take_region(node, &mut draft, region, "memory-region", page);
+            } else if kind == HeapType::Dma {
+                draft.unavailable = Some("it names no memory region".to_owned());
+            }
+            if kind == HeapType::Custom {
+                draft.unavailable = Some("a custom heap is whatever its driver makes of it".to_owned());
+            }
+            Some(draft)
+        });
+    }
+}

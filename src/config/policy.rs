@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Client policy: the `clients` child of Anion's own node.
+
+use std::collections::BTreeMap;
+
+use super::diagnostic::Report;
+use super::heaps::{is_on, refuse_unknown};
+use super::property::{NodeReader, cells, number, texts};
+use super::spec::{ClientPolicy, HeapSpec, Policy, Quota, Reserve};
+use super::tree::{NodeId, Tree};
+use crate::units::{PageSize, Uid};
+
+const QUOTA_KEYS: &[&str] = &["max-bytes", "max-buffers"];
+const CLIENT_KEYS: &[&str] =
+    &["max-bytes", "max-buffers", "uids", "privileged", "reserve-heaps", "reserve-bytes"];
+
+/// Reads `clients`. A client with an error is left out; a reserve that cannot be kept is left out of its client.
+pub(super) fn read(
+    tree: &Tree,
+    clients: NodeId,
+    heaps: &[HeapSpec],
+    page: PageSize,
+    report: &mut Report,
+) -> Policy {
+    let mut node = NodeReader::new(tree, clients);
+    let mut policy = Policy::default();
+    if !is_on(&mut node, report) {
+        return policy;
+    }
+    refuse_unknown(&mut node, QUOTA_KEYS);
+    policy.default = quota(&mut node);
+    node.finish(report);
+    let mut so_far = SoFar { heaps, page, owners: BTreeMap::new(), reserved: BTreeMap::new() };
+    for child in tree.children(clients) {
+        policy.clients.extend(so_far.client(tree, child, report));
+    }
+    policy
+}
+
+fn quota(node: &mut NodeReader<'_>) -> Quota {
+    Quota { max_bytes: node.get("max-bytes", number), max_buffers: node.get("max-buffers", number) }
+}
+
+/// What the clients read so far have taken.
+struct SoFar<'h> {
+    heaps: &'h [HeapSpec],
+    page: PageSize,
+    owners: BTreeMap<Uid, String>,
+    /// Reserved bytes by heap name.
+    reserved: BTreeMap<String, u128>,
+}
+
+impl SoFar<'_> {
+    fn client(&mut self, tree: &Tree, id: NodeId, report: &mut Report) -> Option<ClientPolicy> {
+        let mut node = NodeReader::new(tree, id);
+        if !is_on(&mut node, report) {
+            return None;
+        }
+        refuse_unknown(&mut node, CLIENT_KEYS);
+        let name = tree.base_name(id).to_owned();
+        let uids = self.uids(&mut node, &name);
+        let quota = quota(&mut node);
+        let privileged = node.flag("privileged");
+        let wanted = wanted_reserves(&mut node);
+        if !node.finish(report) {
+            return None;
+        }
+        self.owners.extend(uids.iter().map(|uid| (*uid, name.clone())));
+        // What is wrong with a reserve is not the client's end: it keeps its quota and privileges.
+        let mut node = NodeReader::new(tree, id);
+        let mut client = ClientPolicy { name, uids, quota, privileged, reserves: Vec::new() };
+        for (heap, bytes) in wanted {
+            match self.reserve(&client, &heap, bytes) {
+                Ok(reserve) => client.reserves.push(reserve),
+                Err((key, reason)) => node.fail(key, reason),
+            }
+        }
+        node.finish(report);
+        Some(client)
+    }
+
+    fn uids(&self, node: &mut NodeReader<'_>, name: &str) -> Vec<Uid> {
+        let mut uids: Vec<Uid> = node.get("uids", cells).unwrap_or_default().into_iter().map(Uid).collect();
+        if uids.is_empty() {
+            node.fail("uids", "uids is missing or empty, but it must name at least one uid");
+        }
+        uids.sort_unstable();
+        uids.dedup();
+        for uid in &uids {
+            if let Some(owner) = self.owners.get(uid) {
+                node.fail(
+                    "uids",
+                    format!("uid {uid} is in client {name}, but client {owner} has it already"),
+                );
+            }
+        }
+        uids
+    }
+
+    /// Checks one reserve; the error names the property that it is about.
+    fn reserve(
+        &mut self,
+        client: &ClientPolicy,
+        heap: &str,
+        bytes: u64,
+    ) -> Result<Reserve, (&'static str, String)> {
+        let spec = self.heaps.iter().find(|spec| {
+            spec.name.as_str() == heap || spec.aliases.iter().any(|alias| alias.as_str() == heap)
+        });
+        let spec =
+            spec.ok_or_else(|| ("reserve-heaps", format!("reserve-heaps names {heap:?}, which is no heap")))?;
+        let size = spec.size.ok_or_else(|| {
+            (
+                "reserve-heaps",
+                format!("reserve-heaps names {heap}, but a heap without a size has no reserves"),
+            )
+        })?;
+        if bytes == 0 || !self.page.divides(bytes) {
+            let rule = format!("a multiple of the page size {}", self.page.bytes());
+            return Err((
+                "reserve-bytes",
+                format!("reserve-bytes for {heap} is {bytes:#x}, but it must be {rule}"),
+            ));
+        }
+        if let Some(quota) = client.quota.max_bytes.filter(|quota| bytes > *quota) {
+            let message = format!("reserve-bytes for {heap} is {bytes:#x}, but max-bytes {quota:#x} is less");
+            return Err(("reserve-bytes", message));
+        }
+        if client.reserves.iter().any(|reserve| reserve.heap == spec.name) {
+            return Err(("reserve-heaps", format!("reserve-heaps names {heap} twice")));
+        }
+        // Every uid of the client has the reserve to itself.
+        let reserved = self.reserved.entry(spec.name.to_string()).or_default();
+        let total = *reserved + u128::from(bytes) * client.uids.len() as u128;
+        if total > u128::from(size) {
+            let message =
+                format!("all reserves of {heap} together are {total:#x}, but its size is {size:#x}");
+            return Err(("reserve-bytes", message));
+        }
+        *reserved = total;
+        Ok(Reserve { heap: spec.name.clone(), bytes })
+    }
+}
+
+/// Heap names with their bytes; a list of one-cell or of two-cell numbers.
+fn wanted_reserves(node: &mut NodeReader<'_>) -> Vec<(String, u64)> {
+    let (heaps, bytes) = (node.get("reserve-heaps", texts), node.get("reserve-bytes", cells));
+    let (heaps, cells) = match (heaps, bytes) {
+        (Some(heaps), Some(cells)) => (heaps, cells),
+        (None, None) => return Vec::new(),
+        // A property that is there, but wrong, has been reported.
+        _ if node.has("reserve-heaps") && node.has("reserve-bytes") => return Vec::new(),
+        _ => {
+            let key = if node.has("reserve-heaps") { "reserve-heaps" } else { "reserve-bytes" };
+            node.fail(key, "reserve-heaps and reserve-bytes go together, but only one is there");
+            return Vec::new();
+        }
+    };
+    let numbers: Vec<u64> = if cells.len() == heaps.len() {
+        cells.iter().copied().map(u64::from).collect()
+    } else if cells.len() == 2 * heaps.len() {
+        cells.as_chunks::<2>().0.iter().map(|[high, low]| u64::from(*high) << 32 | u64::from(*low)).collect()
+    } else {
+        let (heaps, cells) = (heaps.len(), cells.len());
+        node.fail(
+            "reserve-bytes",
+            format!("reserve-bytes has {cells} cells for {heaps} heaps, not one or two each"),
+        );
+        return Vec::new();
+    };
+    heaps.into_iter().zip(numbers).collect()
+}

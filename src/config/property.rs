@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Typed reading of a node's properties; what has the wrong shape is collected, not fatal.
+
+use super::diagnostic::{Position, Report, Severity};
+use super::tree::{NodeId, Property, Tree, Value};
+
+/// Properties that every node may have and that say nothing about a heap.
+pub(super) const UNIVERSAL: &[&str] = &[
+    "compatible",
+    "status",
+    "phandle",
+    "linux,phandle",
+    "name",
+    "label",
+    "#address-cells",
+    "#size-cells",
+    "ranges",
+];
+
+/// A shape: bytes to a value, or what they should have been.
+pub(super) type Shape<T> = fn(&[u8]) -> Result<T, String>;
+
+/// A finding about one node, kept until the node is done.
+#[derive(Debug)]
+pub(super) struct Finding {
+    severity: Severity,
+    position: Option<Position>,
+    message: String,
+}
+
+/// One node being read.
+#[derive(Debug)]
+pub(super) struct NodeReader<'t> {
+    pub(super) tree: &'t Tree,
+    pub(super) node: NodeId,
+    findings: Vec<Finding>,
+}
+
+impl<'t> NodeReader<'t> {
+    pub(super) fn new(tree: &'t Tree, node: NodeId) -> Self {
+        Self { tree, node, findings: Vec::new() }
+    }
+
+    /// Whether the node has the property, whatever its value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.tree.property(self.node, key).is_some()
+    }
+
+    /// The property in the wanted shape. `None` if it is not there, or if it is wrong, which is then recorded.
+    pub(super) fn get<T>(&mut self, key: &str, shape: Shape<T>) -> Option<T> {
+        match read(self.tree.property(self.node, key)?, shape) {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                self.fail(key, format!("{key} {reason}"));
+                None
+            }
+        }
+    }
+
+    /// A boolean: true if the property is there, which then must have no value.
+    pub(super) fn flag(&mut self, key: &str) -> bool {
+        self.get(key, flag).is_some()
+    }
+
+    /// The node that the property's phandle means; a missing target is recorded.
+    pub(super) fn target(&mut self, key: &str) -> Option<NodeId> {
+        let phandle = self.get(key, first_cell)?;
+        let target = self.tree.by_phandle(phandle);
+        if target.is_none() {
+            self.fail(key, format!("{key} is phandle {phandle:#x}, but no node has it"));
+        }
+        target
+    }
+
+    /// Records an error at `key`, or at the node if it has no such property.
+    pub(super) fn fail(&mut self, key: &str, message: impl Into<String>) {
+        self.record(Severity::Error, key, message.into());
+    }
+
+    /// Records a warning at `key`.
+    pub(super) fn warn(&mut self, key: &str, message: impl Into<String>) {
+        self.record(Severity::Warning, key, message.into());
+    }
+
+    fn record(&mut self, severity: Severity, key: &str, message: String) {
+        let property = self.tree.property(self.node, key);
+        let position = property.map_or_else(|| self.tree.position(self.node), |property| property.position);
+        self.findings.push(Finding { severity, position, message });
+    }
+
+    /// The keys that are neither in `known` nor [`UNIVERSAL`].
+    pub(super) fn unknown(&self, known: &[&str]) -> Vec<&'t str> {
+        let keys = self.tree.properties(self.node).map(|(key, _)| key);
+        keys.filter(|key| !known.contains(key) && !UNIVERSAL.contains(key)).collect()
+    }
+
+    /// Reports what was found. Whether the node had no error.
+    pub(super) fn finish(self, report: &mut Report) -> bool {
+        let path = self.tree.path(self.node);
+        let good = self.findings.iter().all(|finding| finding.severity != Severity::Error);
+        for Finding { severity, position, message } in self.findings {
+            report.add(severity, path.clone(), position, message);
+        }
+        good
+    }
+}
+
+/// The property in the wanted shape.
+///
+/// # Errors
+/// What is wrong, to be put after the property's name.
+pub(super) fn read<T>(property: &Property, shape: Shape<T>) -> Result<T, String> {
+    match &property.value {
+        Value::Bytes(bytes) => shape(bytes),
+        Value::Unusable(reason) => Err(reason.clone()),
+    }
+}
+
+/// Why a node is switched off, as its `status` says; `None` if it is on.
+pub(super) fn switched_off(tree: &Tree, node: NodeId) -> Option<String> {
+    let property = tree.property(node, "status")?;
+    match read(property, text) {
+        Ok(status) if ["okay", "ok"].contains(&status.as_str()) => None,
+        Ok(status) => Some(format!("status is {status:?}")),
+        Err(reason) => Some(format!("status {reason}")),
+    }
+}
+
+/// The node's `compatible` strings; empty if it has none or they are malformed.
+pub(super) fn compatibles(tree: &Tree, node: NodeId) -> Vec<String> {
+    tree.property(node, "compatible").and_then(|property| read(property, texts).ok()).unwrap_or_default()
+}
+
+/// Whether one of the node's `compatible` strings is `wanted`.
+pub(super) fn is_compatible(tree: &Tree, node: NodeId, wanted: &str) -> bool {
+    compatibles(tree, node).iter().any(|compatible| compatible == wanted)
+}
+
+/// No value at all.
+pub(super) fn flag(bytes: &[u8]) -> Result<(), String> {
+    if bytes.is_empty() {
+        Ok(())
+    } else {
+        Err("is a switch: it is on when it is there and takes no value".to_owned())
+    }
+}
+
+/// One string.
+pub(super) fn text(bytes: &[u8]) -> Result<String, String> {
+    match texts(bytes)?.as_slice() {
+        [one] => Ok(one.clone()),
+        several => Err(format!("must be one string, but it has {}", several.len())),
+    }
+}
+
+/// One or more strings.
+pub(super) fn texts(bytes: &[u8]) -> Result<Vec<String>, String> {
+    let fault = || "must be a string in double quotes".to_owned();
+    let body = bytes.strip_suffix(&[0]).filter(|body| !body.is_empty()).ok_or_else(fault)?;
+    let text = str::from_utf8(body).ok().filter(|text| !text.chars().any(|c| c.is_control() && c != '\0'));
+    Ok(text.ok_or_else(fault)?.split('\0').map(ToOwned::to_owned).collect())
+}
+
+/// One 32-bit cell.
+pub(super) fn cell(bytes: &[u8]) -> Result<u32, String> {
+    bytes
+        .try_into()
+        .map(u32::from_be_bytes)
+        .map_err(|_| format!("must be one 32-bit cell, but it has {} bytes", bytes.len()))
+}
+
+/// The first of one or more cells, as in a phandle with arguments.
+pub(super) fn first_cell(bytes: &[u8]) -> Result<u32, String> {
+    let cells = cells(bytes)?;
+    cells.first().copied().ok_or_else(|| "must be a reference such as <&region>, but it is empty".to_owned())
+}
+
+/// Any number of 32-bit cells.
+pub(super) fn cells(bytes: &[u8]) -> Result<Vec<u32>, String> {
+    let (cells, rest) = bytes.as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(format!("must be 32-bit cells, but it has {} bytes", bytes.len()));
+    }
+    Ok(cells.iter().map(|cell| u32::from_be_bytes(*cell)).collect())
+}
+
+/// A number of one or two cells, high cell first.
+pub(super) fn number(bytes: &[u8]) -> Result<u64, String> {
+    match cells(bytes)?.as_slice() {
+        [low] => Ok(u64::from(*low)),
+        [high, low] => Ok(u64::from(*high) << 32 | u64::from(*low)),
+        other => Err(format!("must be a number of one or two cells, but it has {}", other.len())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_take_what_they_should() {
+        assert_eq!(flag(&[]), Ok(()));
+        assert_eq!(text(b"a b\0"), Ok("a b".to_owned()));
+        assert_eq!(texts(b"a\0b\0"), Ok(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(cell(&[0, 0, 1, 2]), Ok(258));
+        assert_eq!(number(&[0, 0, 1, 2]), Ok(258));
+        assert_eq!(number(&[0, 0, 0, 1, 0, 0, 0, 2]), Ok((1 << 32) + 2));
+        assert_eq!(cells(&[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn shapes_refuse_the_rest_and_say_what_they_want() {
+        assert!(flag(b"true\0").expect_err("a value").contains("takes no value"));
+        for bad in [&b""[..], b"\0", b"no end", b"bell\x07\0", b"\xff\0"] {
+            assert!(texts(bad).expect_err("no string").contains("string in double quotes"), "{bad:?}");
+        }
+        assert_eq!(text(b"a\0b\0"), Err("must be one string, but it has 2".to_owned()));
+        assert_eq!(cell(&[1]), Err("must be one 32-bit cell, but it has 1 bytes".to_owned()));
+        assert_eq!(number(&[0; 12]), Err("must be a number of one or two cells, but it has 3".to_owned()));
+        assert!(first_cell(&[]).is_err());
+    }
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Tests of the whole floor: source in, configuration and findings out.
+
+mod hostile;
+mod own;
+mod readers;
+mod text;
+mod vendor;
+
+use super::diagnostic::Report;
+use super::{Loaded, dts, translated};
+use crate::units::PageSize;
+
+const PAGE: u64 = 4096;
+
+fn page() -> PageSize {
+    PageSize::new(PAGE).expect("a power of two")
+}
+
+/// Loads device-tree source.
+fn load(text: &str) -> Loaded {
+    let mut report = Report::default();
+    let tree = dts::read(text, &mut report);
+    translated(tree.as_ref(), page(), report)
+}
+
+/// Loads heaps in an own node at `/anion`.
+fn own(heaps: &str) -> Loaded {
+    load(&format!("/dts-v1/;\n/ {{ anion {{ compatible = \"anion,heaps-v1\";\n{heaps}\n}}; }};"))
+}
+
+fn findings(loaded: &Loaded) -> Vec<String> {
+    loaded.diagnostics.iter().map(ToString::to_string).collect()
+}
+
+fn names(loaded: &Loaded) -> Vec<&str> {
+    loaded.config.heaps.iter().map(|heap| heap.name.as_str()).collect()
+}
+
+/// One line for each heap: id, name, kind, size, availability.
+fn summary(loaded: &Loaded) -> Vec<String> {
+    let line = |heap: &super::spec::HeapSpec| {
+        let size = heap.size.map_or("-".to_owned(), |size| format!("{size:#x}"));
+        let state = heap.unavailable.as_deref().unwrap_or("ok");
+        format!("{} {} {} {size} {state}", heap.id, heap.name, heap.kind.name())
+    };
+    loaded.config.heaps.iter().map(line).collect()
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From a tree to a configuration: Anion's own node if there is one, else what vendors describe.
+
+use super::diagnostic::{Report, Severity};
+use super::draft;
+use super::heaps::{self, CLIENTS, COMPATIBLE};
+use super::property::{is_compatible, switched_off};
+use super::spec::{Config, Policy};
+use super::tree::{NodeId, Tree};
+use super::{import, policy};
+use crate::units::PageSize;
+
+/// Heaps and policy of `tree`.
+pub(super) fn config(tree: &Tree, page: PageSize, report: &mut Report) -> Config {
+    let own = own_node(tree, report);
+    let drafts = match own {
+        Some(own) => {
+            note_vendor_nodes(tree, own, report);
+            heaps::read(tree, own, page, report)
+        }
+        None => import::read(tree, page, report),
+    };
+    let heaps = draft::number(drafts, tree, report);
+    if heaps.is_empty() {
+        let node = own.map_or_else(|| "/".to_owned(), |own| tree.path(own));
+        let hint = format!("nothing here is compatible with {COMPATIBLE:?} or a known vendor binding");
+        let message = if own.is_some() { "no heap is left".to_owned() } else { format!("no heap: {hint}") };
+        report.add(Severity::Error, node, own.and_then(|own| tree.position(own)), message);
+    }
+    let clients = own.and_then(|own| tree.children(own).find(|child| tree.name(*child) == CLIENTS));
+    let policy =
+        clients.map_or_else(Policy::default, |clients| policy::read(tree, clients, &heaps, page, report));
+    Config { heaps, policy }
+}
+
+/// The node that counts: the first that is switched on, in the order of the text.
+fn own_node(tree: &Tree, report: &mut Report) -> Option<NodeId> {
+    let mut own: Vec<NodeId> =
+        tree.walk().into_iter().filter(|node| is_compatible(tree, *node, COMPATIBLE)).collect();
+    own.sort_by_key(|node| tree.position(*node));
+    let mut first = None;
+    for node in own {
+        let position = tree.position(node);
+        if let Some(why) = switched_off(tree, node) {
+            report.add(Severity::Note, tree.path(node), position, format!("{why}, so the node is left out"));
+        } else if let Some(first) = first {
+            let first = tree.path(first);
+            let message =
+                format!("only one node can be {COMPATIBLE:?}, and {first} is: this one is left out");
+            report.add(Severity::Error, tree.path(node), position, message);
+        } else {
+            first = Some(node);
+        }
+    }
+    first
+}
+
+fn note_vendor_nodes(tree: &Tree, own: NodeId, report: &mut Report) {
+    for node in import::containers(tree) {
+        let message = format!("not imported, since {} describes the heaps", tree.path(own));
+        report.add(Severity::Note, tree.path(node), tree.position(node), message);
+    }
+}

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One device tree, whichever reader filled it.
+//!
+//! Children and properties are kept by name, not in file order: `/proc/device-tree` has no order to keep, and
+//! the same tree must give the same heaps from text, blob and directory. Nodes live in an arena, so that
+//! dropping a tree does not recurse.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::diagnostic::Position;
+
+/// Most bytes of a source, whatever its kind.
+pub(super) const MAX_BYTES: usize = 16 << 20;
+/// Most nodes inside each other; boards have fewer than ten.
+pub(super) const MAX_DEPTH: usize = 64;
+/// Most nodes and properties together; large boards have about 60,000.
+pub(super) const MAX_ITEMS: usize = 1 << 18;
+
+/// A node of one [`Tree`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct NodeId(usize);
+
+/// A source is bigger than any real device tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TreeLimit {
+    /// Nodes inside nodes.
+    #[error("nodes are nested more than {MAX_DEPTH} deep")]
+    Depth,
+    /// Nodes and properties.
+    #[error("there are more than {MAX_ITEMS} nodes and properties")]
+    Items,
+}
+
+/// A property's bytes, or why they cannot be known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    /// As in a blob: big-endian cells, NUL-terminated strings.
+    Bytes(Vec<u8>),
+    /// The text says something that only another file could resolve.
+    Unusable(String),
+}
+
+/// One property.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Property {
+    pub(super) value: Value,
+    pub(super) position: Option<Position>,
+}
+
+/// One node; its properties are reached through the tree.
+#[derive(Debug)]
+struct Node {
+    name: String,
+    parent: Option<NodeId>,
+    depth: usize,
+    position: Option<Position>,
+    children: BTreeMap<String, NodeId>,
+    properties: BTreeMap<String, Property>,
+}
+
+impl Node {
+    fn new(name: String, parent: Option<NodeId>, depth: usize, position: Option<Position>) -> Self {
+        Self { name, parent, depth, position, children: BTreeMap::new(), properties: BTreeMap::new() }
+    }
+}
+
+/// A device tree.
+#[derive(Debug)]
+pub(super) struct Tree {
+    nodes: Vec<Node>,
+    items: usize,
+    phandles: HashMap<u32, NodeId>,
+}
+
+impl Tree {
+    /// A tree with an empty root.
+    pub(super) fn new() -> Self {
+        let root = Node::new(String::new(), None, 0, None);
+        Self { nodes: vec![root], items: 1, phandles: HashMap::new() }
+    }
+
+    /// The node `/`.
+    pub(super) fn root(&self) -> NodeId {
+        NodeId(0)
+    }
+
+    /// A node outside the tree, to read into and forget.
+    ///
+    /// # Errors
+    /// If the tree would leave its limits.
+    #[cfg(feature = "dts")]
+    pub(super) fn detached(&mut self) -> Result<NodeId, TreeLimit> {
+        self.push(Node::new(String::new(), None, 0, None))
+    }
+
+    fn push(&mut self, node: Node) -> Result<NodeId, TreeLimit> {
+        self.room()?;
+        self.nodes.push(node);
+        self.items += 1;
+        Ok(NodeId(self.nodes.len() - 1))
+    }
+
+    /// The child of that name, made if it is not there.
+    ///
+    /// # Errors
+    /// If the tree would leave its limits.
+    pub(super) fn child(
+        &mut self,
+        parent: NodeId,
+        name: &str,
+        position: Option<Position>,
+    ) -> Result<NodeId, TreeLimit> {
+        if let Some(child) = self.nodes[parent.0].children.get(name) {
+            return Ok(*child);
+        }
+        let depth = self.nodes[parent.0].depth + 1;
+        if depth > MAX_DEPTH {
+            return Err(TreeLimit::Depth);
+        }
+        let child = self.push(Node::new(name.to_owned(), Some(parent), depth, position))?;
+        self.nodes[parent.0].children.insert(name.to_owned(), child);
+        Ok(child)
+    }
+
+    /// Sets or replaces a property.
+    ///
+    /// # Errors
+    /// If the tree would leave its limits.
+    pub(super) fn set(&mut self, node: NodeId, name: &str, property: Property) -> Result<(), TreeLimit> {
+        self.room()?;
+        self.items += 1;
+        self.nodes[node.0].properties.insert(name.to_owned(), property);
+        Ok(())
+    }
+
+    fn room(&self) -> Result<(), TreeLimit> {
+        if self.items < MAX_ITEMS { Ok(()) } else { Err(TreeLimit::Items) }
+    }
+
+    /// Cuts a child off, with everything below it. Whether there was one.
+    #[cfg(feature = "dts")]
+    pub(super) fn remove_child(&mut self, parent: NodeId, name: &str) -> bool {
+        let removed = self.nodes[parent.0].children.remove(name);
+        if let Some(child) = removed {
+            self.nodes[child.0].parent = None;
+        }
+        removed.is_some()
+    }
+
+    /// Removes a property. Whether there was one.
+    #[cfg(feature = "dts")]
+    pub(super) fn remove_property(&mut self, node: NodeId, name: &str) -> bool {
+        self.nodes[node.0].properties.remove(name).is_some()
+    }
+
+    /// Learns which phandle means which node. Readers call it when the tree is complete; if two nodes claim
+    /// one phandle, the first of the walk has it.
+    pub(super) fn index_phandles(&mut self) {
+        self.phandles = HashMap::new();
+        for node in self.walk() {
+            if let Some(phandle) = self.phandle(node) {
+                self.phandles.entry(phandle).or_insert(node);
+            }
+        }
+    }
+
+    /// The node's own phandle.
+    pub(super) fn phandle(&self, node: NodeId) -> Option<u32> {
+        ["phandle", "linux,phandle"].iter().find_map(|name| match &self.property(node, name)?.value {
+            Value::Bytes(bytes) => bytes.as_slice().try_into().ok().map(u32::from_be_bytes),
+            Value::Unusable(_) => None,
+        })
+    }
+
+    /// The node that `phandle` means.
+    pub(super) fn by_phandle(&self, phandle: u32) -> Option<NodeId> {
+        self.phandles.get(&phandle).copied()
+    }
+
+    /// The node at an absolute path; unit addresses may be left out where that is clear, as in Linux.
+    pub(super) fn find(&self, path: &str) -> Option<NodeId> {
+        let steps = path.strip_prefix('/')?.split('/').filter(|step| !step.is_empty());
+        let mut node = self.root();
+        for step in steps {
+            let children = &self.nodes[node.0].children;
+            node = *children.get(step).or_else(|| {
+                children.iter().find(|(name, _)| without_unit(name) == step).map(|(_, child)| child)
+            })?;
+        }
+        Some(node)
+    }
+
+    /// Every node below and including the root, parents before children, siblings by name.
+    pub(super) fn walk(&self) -> Vec<NodeId> {
+        let mut order = Vec::with_capacity(self.nodes.len());
+        let mut ahead = vec![self.root()];
+        while let Some(node) = ahead.pop() {
+            order.push(node);
+            ahead.extend(self.nodes[node.0].children.values().rev());
+        }
+        order
+    }
+
+    /// The node's children by name.
+    pub(super) fn children(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        self.nodes[node.0].children.values().copied()
+    }
+
+    /// The node's properties by name.
+    pub(super) fn properties(&self, node: NodeId) -> impl Iterator<Item = (&str, &Property)> {
+        self.nodes[node.0].properties.iter().map(|(name, property)| (name.as_str(), property))
+    }
+
+    /// One property.
+    pub(super) fn property(&self, node: NodeId, name: &str) -> Option<&Property> {
+        self.nodes[node.0].properties.get(name)
+    }
+
+    /// One property, to change its value.
+    #[cfg(feature = "dts")]
+    pub(super) fn property_mut(&mut self, node: NodeId, name: &str) -> Option<&mut Property> {
+        self.nodes[node.0].properties.get_mut(name)
+    }
+
+    /// The node it is in; `None` for the root and for what was cut off.
+    pub(super) fn parent(&self, node: NodeId) -> Option<NodeId> {
+        self.nodes[node.0].parent
+    }
+
+    /// Whether it is still part of the tree.
+    #[cfg(feature = "dts")]
+    pub(super) fn is_attached(&self, node: NodeId) -> bool {
+        let mut top = node;
+        while let Some(parent) = self.parent(top) {
+            top = parent;
+        }
+        top == self.root()
+    }
+
+    /// Name with unit address.
+    pub(super) fn name(&self, node: NodeId) -> &str {
+        &self.nodes[node.0].name
+    }
+
+    /// Name without unit address.
+    pub(super) fn base_name(&self, node: NodeId) -> &str {
+        without_unit(self.name(node))
+    }
+
+    /// Where the text names it.
+    pub(super) fn position(&self, node: NodeId) -> Option<Position> {
+        self.nodes[node.0].position
+    }
+
+    /// Absolute path.
+    pub(super) fn path(&self, node: NodeId) -> String {
+        let mut names = Vec::new();
+        let mut here = node;
+        while let Some(parent) = self.parent(here) {
+            names.push(self.name(here));
+            here = parent;
+        }
+        if names.is_empty() {
+            return "/".to_owned();
+        }
+        names.iter().rev().fold(String::new(), |path, name| path + "/" + name)
+    }
+}
+
+fn without_unit(name: &str) -> &str {
+    name.split_once('@').map_or(name, |(base, _)| base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phandle(number: u32) -> Property {
+        Property { value: Value::Bytes(number.to_be_bytes().to_vec()), position: None }
+    }
+
+    #[test]
+    fn paths_and_lookups_agree() {
+        let mut tree = Tree::new();
+        let soc = tree.child(tree.root(), "soc", None).expect("room");
+        let pool = tree.child(soc, "pool@1000", None).expect("room");
+        tree.set(pool, "phandle", phandle(7)).expect("room");
+        tree.index_phandles();
+        assert_eq!(tree.path(pool), "/soc/pool@1000");
+        assert_eq!(tree.path(tree.root()), "/");
+        assert_eq!(tree.find("/soc/pool@1000"), Some(pool));
+        assert_eq!(tree.find("/soc/pool"), Some(pool));
+        assert_eq!(tree.find("soc"), None);
+        assert_eq!(tree.by_phandle(7), Some(pool));
+    }
+
+    #[cfg(feature = "dts")]
+    #[test]
+    fn what_was_removed_cannot_be_reached() {
+        let mut tree = Tree::new();
+        let pool = tree.child(tree.root(), "pool", None).expect("room");
+        tree.set(pool, "phandle", phandle(7)).expect("room");
+        assert!(tree.remove_child(tree.root(), "pool"));
+        assert!(!tree.is_attached(pool));
+        tree.index_phandles();
+        assert_eq!((tree.by_phandle(7), tree.find("/pool")), (None, None));
+    }
+
+    #[test]
+    fn depth_and_number_are_bounded() {
+        let mut tree = Tree::new();
+        let mut node = tree.root();
+        for _ in 0..MAX_DEPTH {
+            node = tree.child(node, "n", None).expect("within the limit");
+        }
+        assert_eq!(tree.child(node, "n", None), Err(TreeLimit::Depth));
+        let mut tree = Tree::new();
+        let root = tree.root();
+        let error = (0..MAX_ITEMS).find_map(|n| tree.set(root, &n.to_string(), phandle(0)).err());
+        assert_eq!(error, Some(TreeLimit::Items));
+    }
+}

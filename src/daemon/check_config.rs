@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `--check-config`: what a configuration means and what is wrong with it, for people or as JSON.
+//!
+//! Positions are in the diagnostics alone, so that the same tree gives the same tables from text, from a blob
+//! and from a directory.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anion::config::spec::{ClientPolicy, Config, Device, HeapSpec, Policy, Quota};
+use anion::config::{self, Diagnostic, Loaded, Severity};
+use anion::units::{PageSize, Uid};
+use anyhow::Context as _;
+use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
+use serde_json::{Value, json};
+
+/// Prints what each of `files` means. Returns whether all of them are free of errors.
+///
+/// # Errors
+/// If `out` cannot be written or the page size is not known. A file that cannot be read is a finding, not an
+/// error of this function.
+pub(crate) fn run(files: &[PathBuf], json: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
+    let page = page_size()?;
+    let checked: Vec<Checked<'_>> = files.iter().map(|file| Checked::new(file, page)).collect();
+    let good = checked.iter().all(Checked::is_good);
+    if json {
+        let files: Vec<Value> = checked.iter().map(Checked::to_json).collect();
+        serde_json::to_writer_pretty(&mut *out, &json!({ "ok": good, "files": files }))?;
+        writeln!(out)?;
+    } else {
+        for file in &checked {
+            file.print(out)?;
+        }
+    }
+    Ok(good)
+}
+
+fn page_size() -> anyhow::Result<PageSize> {
+    let bytes = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?;
+    let bytes = bytes.and_then(|bytes| u64::try_from(bytes).ok()).context("the kernel tells no page size")?;
+    Ok(PageSize::new(bytes)?)
+}
+
+/// One file with what came of it.
+struct Checked<'f> {
+    file: &'f Path,
+    /// The error text has all causes.
+    loaded: Result<Loaded, String>,
+}
+
+impl<'f> Checked<'f> {
+    fn new(file: &'f Path, page: PageSize) -> Self {
+        let loaded = config::load(file, page).map_err(|error| format!("{:#}", anyhow::Error::from(error)));
+        Self { file, loaded }
+    }
+
+    fn is_good(&self) -> bool {
+        self.loaded.as_ref().is_ok_and(|loaded| !loaded.has_errors())
+    }
+
+    fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let file = self.file.display();
+        let loaded = match &self.loaded {
+            Ok(loaded) => loaded,
+            Err(error) => return writeln!(out, "{file}: error: {error}"),
+        };
+        let Config { heaps, policy } = &loaded.config;
+        writeln!(out, "{file}: {}", counted(heaps.len(), "heap"))?;
+        if !heaps.is_empty() {
+            writeln!(out, "{}", heap_table(heaps))?;
+        }
+        if has_limits(policy) {
+            writeln!(out, "{}", client_table(policy))?;
+        }
+        for diagnostic in &loaded.diagnostics {
+            // With a position it reads FILE:LINE:COLUMN, which editors jump to.
+            let gap = if diagnostic.position.is_some() { "" } else { " " };
+            writeln!(out, "{file}:{gap}{diagnostic}")?;
+        }
+        let count = |severity| loaded.diagnostics.iter().filter(|d| d.severity == severity).count();
+        let errors = counted(count(Severity::Error), "error");
+        writeln!(out, "{file}: {errors}, {}", counted(count(Severity::Warning), "warning"))
+    }
+
+    fn to_json(&self) -> Value {
+        let file = self.file.display().to_string();
+        match &self.loaded {
+            Err(error) => json!({ "file": file, "error": error }),
+            Ok(Loaded { config, diagnostics }) => json!({
+                "file": file,
+                "heaps": config.heaps.iter().map(heap_json).collect::<Vec<_>>(),
+                "policy": policy_json(&config.policy),
+                "diagnostics": diagnostics.iter().map(diagnostic_json).collect::<Vec<_>>(),
+            }),
+        }
+    }
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
+    table
+}
+
+fn heap_table(heaps: &[HeapSpec]) -> Table {
+    let mut table =
+        table(&["id", "name", "aliases", "type", "device", "size", "alignment", "flags", "uids", "state"]);
+    for heap in heaps {
+        table.add_row([
+            heap.id.to_string(),
+            heap.name.to_string(),
+            joined(&heap.aliases),
+            heap.kind.name().to_owned(),
+            device(&heap.device),
+            heap.size.map_or_else(none, bytes),
+            bytes(heap.alignment),
+            flags(heap).join(" "),
+            heap.allow_uids.as_deref().map_or_else(|| "all".to_owned(), joined),
+            heap.unavailable.as_ref().map_or_else(|| "ok".to_owned(), |why| format!("unavailable: {why}")),
+        ]);
+    }
+    table
+}
+
+fn flags(heap: &HeapSpec) -> Vec<String> {
+    let mut flags = vec![if heap.cached { "cached" } else { "uncached" }.to_owned()];
+    if heap.deferred_free {
+        flags.push("deferred-free".to_owned());
+    }
+    if heap.secure {
+        flags.push("secure".to_owned());
+    }
+    flags.extend(heap.chunk_size.map(|chunk| format!("chunks of {}", bytes(chunk))));
+    if !heap.pool_orders.is_empty() {
+        flags.push(format!(
+            "pool-orders {}",
+            heap.pool_orders.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+        ));
+    }
+    flags.extend(heap.pool_limit.map(|limit| format!("pool-limit {}", bytes(limit))));
+    flags
+}
+
+fn has_limits(policy: &Policy) -> bool {
+    policy.default != Quota::default() || !policy.clients.is_empty()
+}
+
+fn client_table(policy: &Policy) -> Table {
+    let mut table = table(&["client", "uids", "max bytes", "max buffers", "rights", "reserves"]);
+    let limit =
+        |limit: Option<u64>, show: fn(u64) -> String| limit.map_or_else(|| "unlimited".to_owned(), show);
+    let quota = |quota: &Quota| (limit(quota.max_bytes, bytes), limit(quota.max_buffers, |n| n.to_string()));
+    for ClientPolicy { name, uids, quota: own, privileged, reserves } in &policy.clients {
+        let (max_bytes, max_buffers) = quota(own);
+        let rights = if *privileged { "privileged".to_owned() } else { none() };
+        let reserves: Vec<String> =
+            reserves.iter().map(|reserve| format!("{} of {}", bytes(reserve.bytes), reserve.heap)).collect();
+        table.add_row([name.clone(), joined(uids), max_bytes, max_buffers, rights, joined(&reserves)]);
+    }
+    let (max_bytes, max_buffers) = quota(&policy.default);
+    table.add_row(["(others)".to_owned(), none(), max_bytes, max_buffers, none(), none()]);
+    table
+}
+
+fn none() -> String {
+    "-".to_owned()
+}
+
+fn joined<T: ToString>(items: &[T]) -> String {
+    if items.is_empty() { none() } else { items.iter().map(T::to_string).collect::<Vec<_>>().join(", ") }
+}
+
+/// Exact, in the largest unit that divides it.
+fn bytes(bytes: u64) -> String {
+    const UNITS: [(u32, &str); 4] = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let unit = UNITS.iter().find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift);
+    unit.map_or_else(|| format!("{bytes} B"), |(shift, name)| format!("{} {name}", bytes >> shift))
+}
+
+fn device(device: &Device) -> String {
+    match device {
+        Device::Auto => "auto".to_owned(),
+        Device::Memfd => "memfd".to_owned(),
+        Device::Ashmem => "ashmem".to_owned(),
+        Device::Udmabuf => "udmabuf".to_owned(),
+        Device::DmaHeap(name) => format!("dma-heap:{name}"),
+        Device::Ion(name) => format!("ion:{name}"),
+    }
+}
+
+fn heap_json(heap: &HeapSpec) -> Value {
+    json!({
+        "id": heap.id.get(),
+        "name": heap.name.as_str(),
+        "aliases": heap.aliases.iter().map(|alias| alias.as_str()).collect::<Vec<_>>(),
+        "type": heap.kind.name(),
+        "device": device(&heap.device),
+        "size": heap.size,
+        "alignment": heap.alignment,
+        "chunk_size": heap.chunk_size,
+        "cached": heap.cached,
+        "deferred_free": heap.deferred_free,
+        "pool_orders": heap.pool_orders,
+        "pool_limit": heap.pool_limit,
+        "secure": heap.secure,
+        "allow_uids": heap.allow_uids.as_deref().map(uids_json),
+        "unavailable": heap.unavailable,
+        "node": heap.node,
+    })
+}
+
+fn policy_json(policy: &Policy) -> Value {
+    let clients = policy.clients.iter().map(|client| {
+        let reserves = client.reserves.iter();
+        json!({
+            "name": client.name,
+            "uids": uids_json(&client.uids),
+            "max_bytes": client.quota.max_bytes,
+            "max_buffers": client.quota.max_buffers,
+            "privileged": client.privileged,
+            "reserves": reserves.map(|r| json!({ "heap": r.heap.as_str(), "bytes": r.bytes })).collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "default": { "max_bytes": policy.default.max_bytes, "max_buffers": policy.default.max_buffers },
+        "clients": clients.collect::<Vec<_>>(),
+    })
+}
+
+fn uids_json(uids: &[Uid]) -> Vec<u32> {
+    uids.iter().map(|uid| uid.0).collect()
+}
+
+fn diagnostic_json(diagnostic: &Diagnostic) -> Value {
+    json!({
+        "severity": diagnostic.severity.to_string(),
+        "node": diagnostic.node,
+        "line": diagnostic.position.map(|position| position.line),
+        "column": diagnostic.position.map(|position| position.column),
+        "message": diagnostic.message,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_exact() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(4095), "4095 B");
+        assert_eq!(bytes(4096), "4 KiB");
+        assert_eq!(bytes(0x2f4_0000), "48384 KiB");
+        assert_eq!(bytes(1 << 40), "1 TiB");
+    }
+}
