@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 /// If `out` cannot be written or the page size is not known. A file that cannot be read is a finding, not an
 /// error of this function.
 pub(crate) fn run(files: &[PathBuf], json: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
-    let page = page_size()?;
+    let page = anion::sys::memory::page_size().context("asking for the page size")?;
     let checked: Vec<Checked<'_>> = files.iter().map(|file| Checked::new(file, page)).collect();
     let good = checked.iter().all(Checked::is_good);
     if json {
@@ -33,12 +33,6 @@ pub(crate) fn run(files: &[PathBuf], json: bool, out: &mut dyn Write) -> anyhow:
         }
     }
     Ok(good)
-}
-
-fn page_size() -> anyhow::Result<PageSize> {
-    let bytes = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?;
-    let bytes = bytes.and_then(|bytes| u64::try_from(bytes).ok()).context("the kernel tells no page size")?;
-    Ok(PageSize::new(bytes)?)
 }
 
 /// One file with what came of it.
@@ -62,7 +56,8 @@ impl<'f> Checked<'f> {
         let file = self.file.display();
         let loaded = match &self.loaded {
             Ok(loaded) => loaded,
-            Err(error) => return writeln!(out, "{file}: error: {error}"),
+            // It names the file.
+            Err(error) => return writeln!(out, "error: {error}"),
         };
         let Config { heaps, policy } = &loaded.config;
         writeln!(out, "{file}: {}", counted(heaps.len(), "heap"))?;

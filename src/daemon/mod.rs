@@ -7,7 +7,7 @@ pub(crate) mod args;
 /// Where messages go.
 pub(crate) mod logging;
 
-/// What a configuration would serve, for people and scripts.
+/// What a configuration file means.
 pub(crate) mod check_config;
 
 /// Which heaps are served.

@@ -7,8 +7,10 @@ use crate::outcome::{check_eq, expect_error, inapplicable, tests};
 use crate::request::aidl::{Access, AllocationRequest, BufferInfo, ErrorCode};
 use crate::request::{Held, from_any, from_heap};
 use anyhow::{Context, Result, ensure};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::ftruncate;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
@@ -90,12 +92,18 @@ fn age_grows_from_the_allocation(fixture: &Fixture) -> Result<()> {
 }
 
 fn strangers_files_are_not_ours(fixture: &Fixture) -> Result<()> {
-    let memfd = memfd_create("anion", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
-    nix::unistd::ftruncate(&memfd, 65536)?;
+    let memfd = || -> Result<OwnedFd> {
+        let fd = memfd_create("anion", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+        ftruncate(&fd, 65536)?;
+        Ok(fd)
+    };
+    let sealed = memfd()?;
+    fcntl(&sealed, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW))?;
     let (reader, writer) = std::io::pipe()?;
     let (socket, _peer) = UnixStream::pair()?;
-    let strangers: [(&str, OwnedFd); 7] = [
-        ("a memfd of the caller", memfd),
+    let strangers: [(&str, OwnedFd); 8] = [
+        ("a memfd of the caller", memfd()?),
+        ("a memfd of the caller with a buffer's seals", sealed),
         ("a pipe's reading end", reader.into()),
         ("a pipe's writing end", writer.into()),
         ("a socket", socket.into()),
