@@ -169,9 +169,9 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
     }
 }
 
-/// Whether the server closes this silent connection.
+/// Whether the server closes this silent connection, long before the ten seconds that a handshake may take.
 pub(crate) fn is_refused(stream: &UnixStream) -> bool {
-    closes(stream, PATIENCE)
+    closes(stream, Duration::from_secs(5))
 }
 
 /// Whether the server waits for what this silent connection will say.
