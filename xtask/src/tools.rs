@@ -22,15 +22,26 @@ pub(crate) struct CrateTool {
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
     pub(crate) programs: &'static [&'static str],
+    /// How it is built, for `cargo install`.
+    options: &'static [&'static str],
 }
 
 /// The service manager for kernel binder outside Android, and its command line.
-pub(crate) const RSBINDER_TOOLS: CrateTool =
-    CrateTool { name: "rsbinder-tools", version: "0.12.0", programs: &["rsb_hub", "rsb_service"] };
+pub(crate) const RSBINDER_TOOLS: CrateTool = CrateTool {
+    name: "rsbinder-tools",
+    version: "0.12.0",
+    programs: &["rsb_hub", "rsb_service"],
+    options: &[],
+};
 
 /// The test runner. Any version that is installed already does as well.
-pub(crate) const NEXTEST: CrateTool =
-    CrateTool { name: "cargo-nextest", version: "0.9.143", programs: &["cargo-nextest"] };
+pub(crate) const NEXTEST: CrateTool = CrateTool {
+    name: "cargo-nextest",
+    version: "0.9.143",
+    programs: &["cargo-nextest"],
+    // It is needed once and soon: neither optimised nor able to update itself.
+    options: &["--debug", "--no-default-features", "--features", "default-no-update"],
+};
 
 /// The directory for what is downloaded or built once, outside the tree: `$ANION_CACHE`, else
 /// `$XDG_CACHE_HOME/anion`, else `~/.cache/anion`. It is created.
@@ -116,7 +127,7 @@ pub(crate) fn ensure_crate(tool: CrateTool) -> Result<PathBuf> {
     }
     println!("building {} {} into {}, once", tool.name, tool.version, root.display());
     let install = ["install", tool.name, "--version", tool.version, "--locked", "--force", "-j2", "--root"];
-    run(cargo().args(install).arg(&root).env("CARGO_TARGET_DIR", cache.join("target")))?;
+    run(cargo().args(install).arg(&root).args(tool.options).env("CARGO_TARGET_DIR", cache.join("target")))?;
     Ok(bin)
 }
 
