@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Starting, stopping, and systemd.
 
-use crate::place::{Place, eventually, failure, is_refused};
+use crate::place::{Place, eventually, failure, is_kept, is_refused};
 use nix::sys::signal::{Signal, kill};
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -48,7 +48,7 @@ fn a_socket_from_systemd_is_served_and_outlives_the_daemon() {
     // Queued before the daemon exists.
     let early = place.stream();
     let daemon = place.start_command(&mut place.activated(listener.try_clone().expect("copied").into()));
-    assert!(!is_refused(&early));
+    assert!(is_kept(&early));
     place.connect().expect("connected").service.listHeaps().expect("answered");
     assert_eq!(daemon.stop(Signal::SIGTERM).0.code(), Some(0));
     assert!(place.socket().exists());

@@ -141,10 +141,6 @@ impl Daemon {
         });
         counts.collect()
     }
-
-    pub(crate) fn open_files(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("running").count()
-    }
 }
 
 impl Drop for Daemon {
@@ -173,9 +169,18 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
     }
 }
 
-/// Whether the server closes this silent connection, rather than waiting for what it will say.
-pub(crate) fn is_refused(mut stream: &UnixStream) -> bool {
-    stream.set_read_timeout(Some(Duration::from_millis(300))).expect("set");
+/// Whether the server closes this silent connection, long before the ten seconds that a handshake may take.
+pub(crate) fn is_refused(stream: &UnixStream) -> bool {
+    closes(stream, Duration::from_secs(5))
+}
+
+/// Whether the server waits for what this silent connection will say.
+pub(crate) fn is_kept(stream: &UnixStream) -> bool {
+    !closes(stream, Duration::from_millis(300))
+}
+
+fn closes(mut stream: &UnixStream, within: Duration) -> bool {
+    stream.set_read_timeout(Some(within)).expect("set");
     match stream.read(&mut [0]) {
         Ok(bytes) => bytes == 0,
         Err(error) => error.kind() != io::ErrorKind::WouldBlock,
