@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The use cases over real memfds, leases and inotify, and over a source that fails on command.
 
+mod pool;
+
 use super::*;
 use crate::config::spec::{ClientPolicy, Device, HeapSpec, Quota};
 use crate::heap::Needs;
@@ -326,9 +328,9 @@ fn only_the_privileged_see_others_and_trim() {
     assert_eq!(allocator.buffers(&caller(1)).len(), 1);
     assert_eq!(allocator.usage(&caller(1013)).len(), 2);
     assert_eq!(allocator.buffers(&caller(0)).len(), 2);
-    assert!(matches!(allocator.trim(&caller(1), None), Err(TrimError::Denied(_))));
-    assert_eq!(allocator.trim(&caller(1013), Some("camera")), Ok(0));
-    assert!(matches!(allocator.trim(&caller(0), Some("nope")), Err(TrimError::UnknownHeap(_))));
+    assert!(matches!(allocator.trim(&caller(1), None, 0), Err(TrimError::Denied(_))));
+    assert_eq!(allocator.trim(&caller(1013), Some("camera"), 0), Ok(0));
+    assert!(matches!(allocator.trim(&caller(0), Some("nope"), 0), Err(TrimError::UnknownHeap(_))));
     drop(held);
 }
 
