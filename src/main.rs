@@ -24,25 +24,19 @@ fn main() -> ExitCode {
         clap_complete::generate(shell, &mut Arguments::command(), "aniond", &mut io::stdout());
         return ExitCode::SUCCESS;
     }
-    if !arguments.check_config.is_empty() {
-        return check(&arguments);
-    }
     logging::init(arguments.log_level);
-    match serve(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+    let outcome = if arguments.check_config.is_empty() {
+        serve(&arguments).map(|()| true)
+    } else {
+        check_config::run(&arguments.check_config, arguments.json, &mut io::stdout().lock())
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             log::error!("{error:#}");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// 0 if every file is good, 1 if not, 2 if the answer cannot be written.
-fn check(arguments: &Arguments) -> ExitCode {
-    match check_config::run(&arguments.check_config, arguments.json, &mut io::stdout().lock()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(_) => ExitCode::from(2),
     }
 }
 

@@ -17,6 +17,9 @@ pub(super) const CLIENTS: &str = "clients";
 /// Largest page order: 1 GiB with pages of 4 KiB.
 const MAX_ORDER: u32 = 18;
 
+/// Unknown properties of one node that are named, each of which is compared with all that are known.
+const MAX_UNKNOWN: usize = 32;
+
 const KEYS: &[&str] = &[
     "type",
     "heap-id",
@@ -48,7 +51,11 @@ pub(super) fn read(tree: &Tree, container: NodeId, page: PageSize, report: &mut 
 
 /// Records every key that neither `known` nor the specification names, with the nearest that does.
 pub(super) fn refuse_unknown(node: &mut NodeReader<'_>, known: &[&str]) {
-    for key in node.unknown(known) {
+    let unknown = node.unknown(known);
+    if let Some(next) = unknown.get(MAX_UNKNOWN) {
+        node.fail(next, format!("{} more properties are unknown", unknown.len() - MAX_UNKNOWN));
+    }
+    for key in unknown.into_iter().take(MAX_UNKNOWN) {
         let candidates = known.iter().chain(UNIVERSAL);
         let nearest = candidates.min_by_key(|candidate| strsim::damerau_levenshtein(key, candidate));
         let near_enough = nearest.filter(|near| strsim::damerau_levenshtein(key, near) <= 3);

@@ -18,7 +18,7 @@ use super::heaps::check_size;
 use super::property::{NodeReader, switched_off, text};
 use super::region;
 use super::tree::{NodeId, Tree};
-use crate::units::{HeapName, HeapType, PageSize};
+use crate::units::{HeapName, HeapType, MAX_HEAPS, PageSize};
 
 /// One family of bindings.
 struct Binding {
@@ -51,7 +51,7 @@ pub(super) fn containers(tree: &Tree) -> Vec<NodeId> {
 /// Reads every vendor heap. Plain contiguous-memory pools count only where nothing else describes heaps: next
 /// to a heap container, the pools that it does not take belong to devices.
 pub(super) fn read(tree: &Tree, page: PageSize, report: &mut Report) -> Vec<Draft> {
-    let mut import = Import { tree, page, report, drafts: Vec::new() };
+    let mut import = Import { tree, page, report, drafts: Vec::new(), described: 0 };
     let containers = containers(tree);
     for container in &containers {
         if let Some(binding) = BINDINGS.iter().find(|binding| (binding.claims)(tree, *container)) {
@@ -70,7 +70,12 @@ struct Import<'t> {
     page: PageSize,
     report: &'t mut Report,
     drafts: Vec<Draft>,
+    /// Heap nodes so far, good and bad.
+    described: usize,
 }
+
+/// Most heap nodes that are looked at. Far above the ids there are, and far below what would take long.
+const MAX_DESCRIBED: usize = 4 * MAX_HEAPS;
 
 impl<'t> Import<'t> {
     /// Reads one heap node with `describe`, warning of keys that are not in `known`. Nothing is imported if
@@ -81,6 +86,16 @@ impl<'t> Import<'t> {
         known: &[&str],
         describe: impl FnOnce(&mut NodeReader<'t>, PageSize) -> Option<Draft>,
     ) {
+        self.described += 1;
+        if self.described > MAX_DESCRIBED {
+            if self.described == MAX_DESCRIBED + 1 {
+                let message = format!(
+                    "more than {MAX_DESCRIBED} heaps are described: this and all that follow are left out"
+                );
+                self.pass_over(Severity::Error, id, message);
+            }
+            return;
+        }
         let mut node = NodeReader::new(self.tree, id);
         for key in node.unknown(known) {
             let shown: String = key.chars().take(64).collect();

@@ -6,7 +6,9 @@ use super::tree::{NodeId, Tree};
 
 /// Whether the node is a child of `/reserved-memory`.
 pub(super) fn is_reserved(tree: &Tree, node: NodeId) -> bool {
-    tree.parent(node).is_some_and(|parent| Some(parent) == tree.find("/reserved-memory"))
+    tree.parent(node).is_some_and(|parent| {
+        tree.base_name(parent) == "reserved-memory" && tree.parent(parent) == Some(tree.root())
+    })
 }
 
 /// The children of `/reserved-memory`.

@@ -8,10 +8,6 @@ use log::LevelFilter;
 use nix::unistd::{Gid, Group};
 use std::path::PathBuf;
 
-/// Where the configuration is on a device. Elsewhere the one compiled into the binary is the default.
-#[cfg(target_os = "android")]
-pub(crate) const DEFAULT_CONFIG: &str = "/vendor/etc/anion/heaps.dtb";
-
 // Lines of at most 80 columns: they are not wrapped on narrower terminals without losing their shape.
 const EXAMPLES: &str = "\
 Examples:

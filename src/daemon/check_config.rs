@@ -56,7 +56,8 @@ impl<'f> Checked<'f> {
         let file = self.file.display();
         let loaded = match &self.loaded {
             Ok(loaded) => loaded,
-            Err(error) => return writeln!(out, "{file}: error: {error}"),
+            // It names the file.
+            Err(error) => return writeln!(out, "error: {error}"),
         };
         let Config { heaps, policy } = &loaded.config;
         writeln!(out, "{file}: {}", counted(heaps.len(), "heap"))?;

@@ -2,30 +2,37 @@
 //! Which configuration is served.
 
 use anion::config::spec::Config;
-use anion::config::{self, Severity};
+use anion::config::{self, Loaded, Severity};
+use anion::sys::memory::page_size;
 use anyhow::{Context, ensure};
-use log::Level;
 use std::path::Path;
 
-/// The configuration in `file`, or the built-in one; and where it came from. What is wrong in it is logged, and what
-/// is good of it is served.
+/// Where a device has its configuration. Elsewhere the one that is built in is the default.
+#[cfg(target_os = "android")]
+const DEFAULT_FILE: Option<&str> = Some("/vendor/etc/anion/heaps.dtb");
+#[cfg(not(target_os = "android"))]
+const DEFAULT_FILE: Option<&str> = None;
+
+/// The configuration in `file`, else the default one; and where it came from. What is wrong in it is logged: a heap
+/// that cannot be understood is left out, and the others are served.
 ///
 /// # Errors
-/// If the file cannot be read, or no heap is left.
+/// If nothing can be read, or no heap is left.
 pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<(Config, String)> {
-    let page = anion::sys::memory::page_size().context("asking for the page size")?;
-    let (loaded, origin) = match file {
-        Some(file) => (config::load(file, page)?, file.display().to_string()),
+    let page = page_size().context("cannot tell the page size")?;
+    let file = file.or(DEFAULT_FILE.map(Path::new));
+    let (Loaded { config, diagnostics }, origin) = match file {
+        Some(file) => (config::load(file, page).context("no configuration")?, file.display().to_string()),
         None => (config::embedded(page), "built in".to_owned()),
     };
-    for diagnostic in &loaded.diagnostics {
+    for diagnostic in &diagnostics {
         let level = match diagnostic.severity {
-            Severity::Error => Level::Error,
-            Severity::Warning => Level::Warn,
-            Severity::Note => Level::Info,
+            Severity::Error => log::Level::Error,
+            Severity::Warning => log::Level::Warn,
+            Severity::Note => log::Level::Info,
         };
         log::log!(level, "configuration ({origin}): {diagnostic}");
     }
-    ensure!(!loaded.config.heaps.is_empty(), "the configuration ({origin}) has no heap to serve");
-    Ok((loaded.config, origin))
+    ensure!(!config.heaps.is_empty(), "the configuration ({origin}) describes no heap that can be served");
+    Ok((config, origin))
 }

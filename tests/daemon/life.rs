@@ -84,3 +84,31 @@ fn lines_to_the_journal_carry_priorities() {
         "{logged}"
     );
 }
+
+#[test]
+fn the_heaps_of_a_file_are_served_and_a_bad_one_costs_itself_alone() {
+    let place = Place::new();
+    let file = place.directory.path().join("heaps.dts");
+    let tree = r#"/dts-v1/; / { anion { compatible = "anion,heaps-v1";
+        good { type = "system"; heap-id = <3>; };
+        bad { type = "system"; heap-id = <32>; }; }; };"#;
+    fs::write(&file, tree).expect("written");
+    let _daemon = place.start_command(place.daemon(&["--config"]).arg(&file));
+    let heaps = place.connect().expect("connected").service.listHeaps().expect("answered");
+    let names: Vec<&str> = heaps.iter().map(|heap| heap.name.as_str()).collect();
+    assert_eq!(names, ["good"]);
+    let complaint = place.logged().lines().find(|line| line.contains("ERROR")).map(str::to_owned);
+    assert!(complaint.is_some_and(|line| line.contains("3:")), "with its line: {}", place.logged());
+}
+
+#[test]
+fn a_configuration_without_heaps_is_not_served() {
+    let place = Place::new();
+    let file = place.directory.path().join("empty.dts");
+    fs::write(&file, "/dts-v1/; / { };").expect("written");
+    for file in [file, place.directory.path().join("missing.dts")] {
+        let message = failure(place.daemon(&["--config"]).arg(&file));
+        assert!(message.contains(file.to_str().expect("text")), "{message}");
+        assert!(!place.socket().exists());
+    }
+}

@@ -44,9 +44,14 @@ pub(crate) fn line_of(command: &Command) -> String {
             format!("'{}'", word.replace('\'', r"'\''"))
         }
     };
-    let program = Path::new(command.get_program());
-    let name = program.file_name().filter(|name| *name == "cargo").unwrap_or(program.as_os_str());
-    std::iter::once(quoted(name)).chain(command.get_args().map(quoted)).collect::<Vec<_>>().join(" ")
+    let mut words: Vec<&OsStr> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    if words.starts_with(&LEASH.map(OsStr::new)) {
+        words.drain(..LEASH.len());
+    }
+    if let Some(cargo) = words.first_mut().filter(|program| Path::new(program).ends_with("cargo")) {
+        *cargo = OsStr::new("cargo");
+    }
+    words.into_iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// Runs `command` with its output passed through.
@@ -110,10 +115,13 @@ pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
 }
 
+/// What makes a program die with the one that started it.
+const LEASH: [&str; 4] = ["setpriv", "--pdeathsig", "TERM", "--"];
+
 /// A command that is asked to stop when this program dies, in whatever way.
 pub(crate) fn leashed(program: impl AsRef<OsStr>) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM", "--"]).arg(program);
+    let mut command = Command::new(LEASH[0]);
+    command.args(&LEASH[1..]).arg(program);
     without_settings(&mut command);
     command
 }
@@ -143,6 +151,7 @@ mod tests {
         let mut command = Command::new("/opt/toolchain/bin/cargo");
         command.args(["nextest", "run", "-E", "test(boards)", "it's", ""]);
         assert_eq!(line_of(&command), r"cargo nextest run -E 'test(boards)' 'it'\''s' ''");
+        assert_eq!(line_of(leashed("bash").args(["-c", "true"])), "bash -c true");
     }
 
     #[test]

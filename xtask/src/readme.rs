@@ -72,7 +72,8 @@ pub(crate) fn run(tally: &mut Tally) -> Result<()> {
 
 /// A command line as a person would type it, in the checkout's root.
 fn shell(command: &str, socket: &Path) -> Command {
-    let mut shell = leashed("sh");
+    // Bash becomes a single command instead of waiting for it, so a server gets its signals itself.
+    let mut shell = leashed("bash");
     shell
         .args(["-c", command])
         .current_dir(workspace_root())
@@ -82,7 +83,7 @@ fn shell(command: &str, socket: &Path) -> Command {
 }
 
 fn run_one(command: &str, socket: &Path) -> Result<()> {
-    let status = shell(command, socket).status().context("cannot start sh")?;
+    let status = shell(command, socket).status().context("cannot start bash")?;
     ensure!(status.success(), "`{command}`: {status}");
     Ok(())
 }

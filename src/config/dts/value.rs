@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(value("<(-1)>"), plain(&[255; 4]));
         assert_eq!(value("/bits/ 16 <1 (-2)>, /bits/ 8 <'a'>"), plain(&[0, 1, 255, 254, b'a']));
         assert_eq!(value("/bits/ 64 <0x0123456789abcdef>"), plain(&0x0123_4567_89ab_cdef_u64.to_be_bytes()));
-        assert!(value("[00 ffA0 /* odd spacing */ 1 2]").is_err());
+        assert!(value("[00 ffA0 1 2]").is_err());
         assert_eq!(value("[00 ffA0 /* spacing */ 12]"), plain(&[0, 255, 160, 18]));
         assert_eq!(value(r#""a\x41\101\n", "b""#), plain(b"aAA\n\0b\0"));
         assert_eq!(value("start: <1 mid: 2> end:"), plain(&[0, 0, 0, 1, 0, 0, 0, 2]));

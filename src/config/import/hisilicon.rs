@@ -6,7 +6,7 @@ use crate::config::diagnostic::Severity;
 use crate::config::draft::Draft;
 use crate::config::property::{NodeReader, cell, compatibles, is_compatible, number, read, text};
 use crate::config::region;
-use crate::config::tree::{NodeId, Tree};
+use crate::config::tree::{NodeId, Tree, Value};
 use crate::units::{HeapId, HeapType, PageSize};
 
 /// Compatible string, id and kind; the driver names the heaps as the binding does.
@@ -138,9 +138,10 @@ fn kirin_name(node: &mut NodeReader<'_>) -> Option<(String, Option<NodeId>)> {
         return None;
     }
     let name = node.get("heap-name", text)?;
+    let wanted = Value::Bytes([name.as_bytes(), &[0]].concat());
     let region = region::all(tree).into_iter().find(|region| {
-        let its_name = tree.property(*region, "heap-name").and_then(|property| read(property, text).ok());
-        is_compatible(tree, *region, "hisi_ion") && its_name.as_ref() == Some(&name)
+        tree.property(*region, "heap-name").is_some_and(|property| property.value == wanted)
+            && is_compatible(tree, *region, "hisi_ion")
     });
     Some((name, region))
 }

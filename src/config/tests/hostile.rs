@@ -104,7 +104,7 @@ fn keeps_its_promises(loaded: &Loaded) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn changed_text(which in 0..TEXTS.len(), changes in changes()) {

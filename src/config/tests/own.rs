@@ -246,6 +246,15 @@ fn ids_are_unique_and_no_more_than_32() {
 }
 
 #[test]
+fn a_flood_of_unknown_keys_is_counted_not_listed() {
+    let keys: String = (0..100).map(|n| format!("wibble-wobble-{n:02};")).collect();
+    let loaded = own(&format!("{GOOD}bad {{ type = \"system\"; {keys} }};"));
+    assert_eq!(loaded.diagnostics.len(), 33);
+    let last = loaded.diagnostics.last().expect("the count");
+    assert_eq!(last.message, "68 more properties are unknown");
+}
+
+#[test]
 fn disabled_nodes_are_noted_and_left_out() {
     let loaded = own(&format!("{GOOD}off {{ status = \"disabled\"; wibble; }};"));
     assert_eq!(names(&loaded), ["able"]);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Vendor bindings: what their trees describe appears with the right id, name, type and size.
 
+use super::super::Diagnostic;
 use super::{findings, load, summary};
 
 const POOLS: &str = "reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges;
@@ -230,6 +231,17 @@ fn reserved_memory_that_is_a_heap_by_itself() {
             "4:49: error: /reserved-memory/odd: chunk-order is 40, but such chunks do not divide the size 0x10000"
         ]
     );
+}
+
+#[test]
+fn a_flood_of_heaps_ends_in_one_error() {
+    let heaps: String = (0..600).map(|n| format!("h{n} {{ qcom,dma-heap-name = \"n{n}\"; }};")).collect();
+    let loaded = board(&format!("heaps {{ compatible = \"qcom,dma-heaps\"; {heaps} }};"));
+    let message = |d: &&Diagnostic| d.message.starts_with("more than 128 heaps are described");
+    assert_eq!(loaded.diagnostics.iter().filter(message).count(), 1);
+    // One for each heap that was looked at, that one, and that no heap is left.
+    assert_eq!(loaded.diagnostics.len(), 130);
+    assert!(loaded.config.heaps.is_empty());
 }
 
 #[test]
