@@ -109,7 +109,7 @@ fn parse(text: &str) -> Result<Vec<Block>> {
             let body: Vec<&str> =
                 lines.by_ref().map(|(_, line)| line).take_while(|line| line.trim() != "```").collect();
             // A block in another language uses up no mark: only commands may follow one.
-            if !["sh", "shell", "bash", "console"].contains(&language.trim()) {
+            if !["sh", "shell", "bash"].contains(&language.trim()) {
                 ensure!(mark.is_none(), "README.md:{number}: the mark before this block is for commands");
             } else {
                 let role = mark.take().with_context(|| {
@@ -179,7 +179,7 @@ mod tests {
     fn what_would_not_be_run_is_an_error() {
         for (text, complaint) in [
             ("```sh\nls\n```\n", "README.md:1: no `<!-- readme"),
-            ("```console\nls\n```\n", "README.md:1: no `<!-- readme"),
+            ("```bash\nls\n```\n", "README.md:1: no `<!-- readme"),
             ("<!-- readme: run -->\n```sh\n# nothing\n```\n", "README.md:2: no command"),
             ("<!-- readme: walk -->\n", "mark \"walk\" is none of"),
             ("<!-- readme: run -->\nprose\n", "README.md:2: the mark before"),

@@ -12,6 +12,9 @@ use crate::tally::Tally;
 /// Runs in the guest as process 1.
 const INIT: &str = include_str!("init.sh");
 
+/// The heaps that are served; the built-in ones are tested outside the guest.
+const HEAPS: &str = include_str!("heaps.dts");
+
 /// The service runs as uid 900; its clients have nothing in common but the machine.
 const PASSWD: &str = "root:x:0:0::/:/bin/sh\nanion:x:900:900::/:/bin/sh\n\
     alice:x:1000:1000::/tmp:/bin/sh\nbob:x:2000:2000::/tmp:/bin/sh\n";
@@ -65,6 +68,7 @@ pub(super) fn furnish(root: &mut Initramfs) {
     root.file("/init", 0o755, INIT);
     root.file("/etc/passwd", 0o644, PASSWD);
     root.file("/etc/group", 0o644, GROUP);
+    root.file("/etc/anion/heaps.dts", 0o644, HEAPS);
     root.file("/etc/rsbinder/hub.d/anion.toml", 0o644, HUB_POLICY);
     for applet in APPLETS {
         root.link(Path::new("/bin").join(applet), "busybox");

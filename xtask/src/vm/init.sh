@@ -3,6 +3,7 @@
 # The guest's first and only script: it runs the steps that guest.rs expects, says how each went, and powers off.
 
 SERVICE=vendor.anion.allocator.IHeapAllocator/default
+HEAPS=/etc/anion/heaps.dts
 SOCKET=/run/anion/allocator.sock
 LOGS=/tmp/logs
 verdict=passed
@@ -100,7 +101,8 @@ start_hub() {
 }
 
 serve_binder() {
-    as anion aniond --transport binder >>"$LOGS/aniond-binder" 2>&1 &
+    aniond --check-config "$HEAPS" || return
+    as anion aniond --config "$HEAPS" --transport binder >>"$LOGS/aniond-binder" 2>&1 &
     daemon=$!
     eventually 30 rsb_service check "$SERVICE" && run_as alice anionctl list --binder
 }
@@ -156,7 +158,7 @@ dump_service() {
 
 serve_socket() {
     mkdir -p "${SOCKET%/*}" && chown anion:anion "${SOCKET%/*}" || return
-    as anion aniond --transport socket --socket "$SOCKET" --socket-mode 0666 >>"$LOGS/aniond-socket" 2>&1 &
+    as anion aniond --config "$HEAPS" --socket "$SOCKET" --socket-mode 0666 >>"$LOGS/aniond-socket" 2>&1 &
     daemon=$!
     eventually 30 run_as alice anionctl list --socket "$SOCKET"
 }

@@ -23,6 +23,9 @@ use crate::release;
 use crate::tally::{Tally, plain};
 use crate::tools::{RSBINDER_TOOLS, Tool, cache_dir, ensure_crate, ensure_tools};
 
+/// Seconds. An idle machine with two cores takes a quarter of it.
+const TIMEOUT: u64 = 900;
+
 /// Boot a guest and run the service and its conformance suite over kernel binder in it
 #[derive(Debug, Clone, Args)]
 pub(crate) struct VmArgs {
@@ -31,13 +34,13 @@ pub(crate) struct VmArgs {
     keep_log: Option<PathBuf>,
 
     /// Stop a guest that has not come to an end after this many seconds
-    #[arg(long, value_name = "SECS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 }
 
 impl Default for VmArgs {
     fn default() -> Self {
-        Self { keep_log: None, timeout: 600 }
+        Self { keep_log: None, timeout: TIMEOUT }
     }
 }
 
