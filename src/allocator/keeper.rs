@@ -105,11 +105,19 @@ impl Allocator {
         freed
     }
 
+    /// Gives all spare memory back to the kernel.
+    pub(super) fn shrink_all(&self) {
+        for index in 0..self.heaps.len() {
+            self.shrink(index, 0);
+        }
+    }
+
     /// Keeps what lies on a heap's shelf within what its budget leaves.
     pub(super) fn fit_shelf(&self, index: HeapIndex) {
-        if let Some(stock) = self.heaps[index].stock()
-            && let Some(room) = self.books().ledger.unbooked(index)
-        {
+        let Some(stock) = self.heaps[index].stock() else { return };
+        // A statement of its own, so that the lock is gone when memory is given back.
+        let room = self.books().ledger.unbooked(index);
+        if let Some(room) = room {
             stock.fit(room);
         }
     }
@@ -131,8 +139,11 @@ impl Allocator {
     /// Gives idle spares back. Returns whether any are left.
     fn expire(&self) -> bool {
         let deadline = since_boot().saturating_sub(IDLE);
-        let stocks = self.stocked().filter_map(|(_, heap)| heap.stock());
-        stocks.fold(false, |left, stock| stock.expire(deadline) || left)
+        let mut left = false;
+        for stock in self.stocked().filter_map(|(_, heap)| heap.stock()) {
+            left |= stock.expire(deadline);
+        }
+        left
     }
 
     /// Under pressure: all deferred frees, and half of every shelf.

@@ -165,7 +165,7 @@ impl Allocator {
             }
             // Descriptors and memory that nobody holds may be all that is missing.
             self.reclaim_from(caller);
-            (0..self.heaps.len()).for_each(|heap| drop(self.shrink(heap, 0)));
+            self.shrink_all();
             self.make(caller, request, heap, bytes)
         });
         Ok(self.hand_out(caller, request, index, booking, made.map_err(Outcome::Failed)?))
