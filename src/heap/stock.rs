@@ -12,7 +12,7 @@ use crate::units::BackedBytes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Smallest buffer that is kept: below, a fresh memfd is as fast as a recycled one (docs/design.md).
+/// Smallest buffer that is kept: below, a fresh memfd is ready about as soon as a recycled one.
 const MIN_BYTES: u64 = 32 << 10;
 
 /// A buffer's memory with its watch, which stays with the file.
