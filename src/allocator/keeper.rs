@@ -147,7 +147,7 @@ impl Allocator {
     }
 
     /// Under pressure: all deferred frees, and half of every shelf.
-    fn relieve(&self) {
+    pub(super) fn relieve(&self) {
         for (index, heap) in self.stocked() {
             let Some(stock) = heap.stock() else { continue };
             let deferred = self.books().ledger.heap(index).deferred_bytes;

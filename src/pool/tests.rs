@@ -4,6 +4,7 @@
 use super::*;
 use crate::units::{BackedBytes, RequestedBytes, Uid};
 use proptest::prelude::*;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Memory that is a number.
@@ -71,6 +72,17 @@ fn the_oldest_of_the_largest_shrinks_first_and_overshoots() {
     assert_eq!(shelf.bytes(), 30);
     assert_eq!(memories(&shelf.shrink(0)), [4, 1]);
     assert!(shelf.shrink(1).is_empty());
+}
+
+#[test]
+fn a_shelf_that_goes_away_gives_its_memory_back() {
+    let memory = Arc::new(());
+    let spare = Spare::released(Arc::clone(&memory), bytes(10), TrustDomain::Uid(Uid(1)));
+    let mut shelf = Shelf::new(ShelfLimits { bytes: 100, spares: 5 });
+    shelf.put(spare.scrub(|_| Ok::<_, ()>(())).expect("scrubbed"), at(0)).expect("room");
+    assert_eq!(Arc::strong_count(&memory), 2);
+    drop(shelf);
+    assert_eq!(Arc::strong_count(&memory), 1);
 }
 
 #[test]

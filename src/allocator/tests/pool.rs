@@ -189,6 +189,31 @@ fn trim_takes_deferred_frees_first_and_then_the_shelf() {
 }
 
 #[test]
+fn exhaustion_gives_the_spares_of_every_heap_back() {
+    let (allocator, script) = scripted(pooled());
+    use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
+    settle_and_scrub(&allocator, 1);
+    assert_eq!(stats(&allocator).stock.pooled_bytes, MIB);
+    script.fail(0..1, libc::ENOMEM);
+    let camera = Request { selection: names(&["camera"]), ..request(0, 1, PAGE) };
+    allocator.allocate(&caller(2), &camera).expect("the second attempt");
+    assert_eq!(stats(&allocator).stock.pooled_bytes, 0);
+}
+
+#[test]
+fn pressure_takes_deferred_frees_unscrubbed_and_half_of_the_shelf() {
+    let allocator = still(pooled());
+    allocator.allocate(&caller(1), &system(4, MIB)).expect("served").into_iter().for_each(use_up);
+    settle_and_scrub(&allocator, 1);
+    use_up(allocator.allocate(&caller(2), &system(1, MIB)).expect("served").remove(0));
+    allocator.reclaim_from(&caller(2));
+    allocator.relieve();
+    let HeapView { counters, stock, .. } = stats(&allocator);
+    assert_eq!((counters.buffers, counters.deferred_bytes), (0, 0));
+    assert_eq!((stock.pooled_bytes, stock.scrubbed_bytes), (2 * MIB, 4 * MIB));
+}
+
+#[test]
 fn a_scrub_that_fails_leaves_nothing_behind() {
     let (allocator, script) = scripted(pooled());
     use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
