@@ -22,6 +22,7 @@ use common::{DEADLINE, Daemon};
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 use nix::unistd::Uid;
+use observer::Seen;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -81,10 +82,8 @@ fn nothing_is_left_of_clients_that_came_and_died() {
     let before = Vitals::of(soak.daemon.pid());
     let started = Instant::now();
     let outcome = soak.run(seed, operations);
-    println!("{:.1?}, {} looks at the books", started.elapsed(), outcome.as_ref().unwrap_or(&0));
-    if let Err(failure) = outcome {
-        panic!("{context}\n{failure}");
-    }
+    let seen = outcome.unwrap_or_else(|failure| panic!("{context}\n{failure}"));
+    println!("{:.1?}, {seen:?}", started.elapsed());
     soak.assert_all_kinds_of_work_done(&context);
     soak.assert_nothing_left(&before, &context);
 }
@@ -112,8 +111,8 @@ impl Soak {
         soak
     }
 
-    /// Lets clients live and die, and looks at the books meanwhile. Returns how often it looked.
-    fn run(&self, seed: u64, operations: u64) -> Result<u64, String> {
+    /// Lets clients live and die, and looks at the books meanwhile.
+    fn run(&self, seed: u64, operations: u64) -> Result<Seen, String> {
         let (failed, done) = (AtomicBool::new(false), AtomicBool::new(false));
         // What one half of the clients sends, the other half receives; what nobody receives stays in the queue.
         let (left, right) = UnixDatagram::pair().expect("sockets");
@@ -134,10 +133,10 @@ impl Soak {
             });
             let ends: Vec<_> = lives.into_iter().map(|life| life.join().expect("no panic")).collect();
             done.store(true, Ordering::Relaxed);
-            let looks = observer.join().expect("no panic");
+            let seen = observer.join().expect("no panic");
             let failures: Vec<String> =
-                ends.into_iter().filter_map(Result::err).chain(looks.clone().err()).collect();
-            if failures.is_empty() { looks } else { Err(failures.join("\n")) }
+                ends.into_iter().filter_map(Result::err).chain(seen.clone().err()).collect();
+            if failures.is_empty() { seen } else { Err(failures.join("\n")) }
         })
     }
 

@@ -12,27 +12,36 @@ use std::time::Duration;
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Looks again and again until `done`. Returns how often it looked.
+/// What was seen.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    pub(crate) looks: u64,
+    /// Most bytes of one heap that waited to be scrubbed.
+    pub(crate) most_deferred: i64,
+}
+
+/// Looks again and again until `done`.
 ///
 /// # Errors
 /// The first moment's violations.
-pub(crate) fn observe(service: &Strong<dyn IHeapAllocator>, done: &AtomicBool) -> Result<u64, String> {
-    let (mut looks, mut before) = (0, HashMap::new());
+pub(crate) fn observe(service: &Strong<dyn IHeapAllocator>, done: &AtomicBool) -> Result<Seen, String> {
+    let (mut seen, mut before) = (Seen::default(), HashMap::new());
     while !done.load(Ordering::Relaxed) {
         let stats = service.getStats().map_err(|status| format!("getStats: {status}"))?;
         let usage = service.getUsage().map_err(|status| format!("getUsage: {status}"))?;
         let mut violations: Vec<String> = usage.iter().filter_map(beyond_quota).collect();
         for heap in stats {
             violations.extend(contradictions(&heap, before.get(&heap.heapId)));
+            seen.most_deferred = seen.most_deferred.max(heap.deferredBytes);
             before.insert(heap.heapId, heap);
         }
         if !violations.is_empty() {
             return Err(violations.join("\n"));
         }
-        looks += 1;
+        seen.looks += 1;
         thread::sleep(PAUSE);
     }
-    Ok(looks)
+    Ok(seen)
 }
 
 fn beyond_quota(usage: &ClientUsage) -> Option<String> {
