@@ -3,7 +3,7 @@
 //! a step, and gives spares back when they lie idle or the machine runs short. It sleeps while there is nothing to do.
 
 use super::Allocator;
-use crate::heap::{Heap, Released, Retired};
+use crate::heap::{Heap, Released, Retired, Stock};
 use crate::ledger::HeapIndex;
 use crate::sys::clock::since_boot;
 use crate::sys::pressure::PressureTrigger;
@@ -72,15 +72,16 @@ impl Allocator {
     /// Takes a released buffer's memory: to the deferred frees of its heap, or back to the kernel. No lock is held.
     pub(super) fn let_go(&self, index: HeapIndex, released: Released) {
         let bytes = released.bytes();
-        match self.heaps[index].stock() {
-            Some(stock) if crate::heap::Stock::keeps(bytes) => {
-                stock.defer(released);
-                self.keeper.wake();
-            }
-            _ => {
+        let refused = match self.heaps[index].stock() {
+            Some(stock) if Stock::keeps(bytes) => stock.defer(released).err(),
+            _ => Some(released),
+        };
+        match refused {
+            Some(released) => {
                 drop(released);
                 self.retire(index, Retired { buffers: 1, bytes: bytes.get() });
             }
+            None => self.keeper.wake(),
         }
     }
 

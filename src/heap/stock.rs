@@ -47,8 +47,8 @@ pub struct StockCounters {
     pub misses: u64,
     /// Bytes scrubbed.
     pub scrubbed_bytes: u64,
-    /// Buffers that were scrubbed or to be scrubbed, and were not kept: the shelf full, somebody opened it again, a
-    /// seal added, hardly touched, or the scrub failed.
+    /// Buffers that were scrubbed or to be scrubbed, and were not kept: the shelf full, too many waiting, somebody
+    /// opened it again, a seal added, hardly touched, or the scrub failed.
     pub discarded: u64,
 }
 
@@ -90,8 +90,20 @@ impl Stock {
     }
 
     /// Queues what a client let go of.
-    pub fn defer(&self, released: Released) {
-        self.lock().deferred.push(released);
+    ///
+    /// # Errors
+    /// The memory itself if as much waits as the shelf could take. What waits is in nobody's account: clients that let
+    /// go faster than it is scrubbed could pile it up beyond every quota.
+    pub fn defer(&self, released: Released) -> Result<(), Released> {
+        let mut inner = self.lock();
+        let limits = inner.shelf.limits();
+        let room = limits.bytes.saturating_sub(inner.deferred.bytes());
+        if inner.deferred.len() >= limits.spares || released.bytes().get() > room {
+            inner.counters.discarded += 1;
+            return Err(released);
+        }
+        inner.deferred.push(released);
+        Ok(())
     }
 
     /// Scrubs the buffer that was released last and puts it on the shelf at time `now`; `None` if none waits. The

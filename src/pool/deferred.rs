@@ -47,6 +47,11 @@ impl<M> Deferred<M> {
         self.bytes
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.spares.len()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.spares.is_empty()

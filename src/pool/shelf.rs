@@ -40,6 +40,11 @@ impl<M> Shelf<M> {
         Self { limits, classes: BTreeMap::new(), bytes: 0, spares: 0 }
     }
 
+    /// How much it keeps at most.
+    pub fn limits(&self) -> ShelfLimits {
+        self.limits
+    }
+
     /// Puts a spare there at time `now`.
     ///
     /// # Errors

@@ -108,6 +108,8 @@ impl Soak {
         let observer = connect(&Endpoint::Socket(daemon.socket()), SERVICE_NAME, 1).expect("it serves");
         let soak = Self { daemon, observer };
         assert_eq!(soak.observer.service.listHeaps().expect("heaps").len(), 4, "every heap is understood");
+        // The connection that found the service ready may still have its thread.
+        thread::sleep(Duration::from_millis(200));
         soak
     }
 

@@ -12,6 +12,10 @@ use std::time::Duration;
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// Most bytes of a heap that wait to be scrubbed or are being scrubbed: as much as the pool takes waits, and a request
+/// that finds no room takes all of it out at once to work it off, while the next may gather.
+const DEFERRED_LIMIT: i64 = 4 * POOL_LIMIT;
+
 /// What was seen.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
@@ -60,6 +64,7 @@ fn contradictions(now: &HeapStats, before: Option<&HeapStats>) -> Vec<String> {
         ("what exists was allocated", now.numOfBuffers <= now.allocations),
         ("the watermark is the highest", now.allocBytesWm >= now.numOfAllocBytes),
         ("the pool is within its limit", now.pooledBytes <= POOL_LIMIT),
+        ("what waits is bounded", now.deferredBytes <= DEFERRED_LIMIT),
         ("the heap is within its size", now.capacity == 0 || now.numOfAllocBytes <= now.capacity),
         ("the kernel fails nothing", now.failuresBackend == 0),
     ];

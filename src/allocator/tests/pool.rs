@@ -53,6 +53,22 @@ fn a_recycled_buffer_is_the_same_file_zero_and_has_a_new_id() {
 }
 
 #[test]
+fn no_more_waits_to_be_scrubbed_than_the_shelf_could_take() {
+    let mut config = pooled();
+    config.heaps.iter_mut().for_each(|heap| heap.pool_limit = Some(2 * MIB));
+    let allocator = still(config);
+    for _ in 0..4 {
+        use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
+        allocator.reclaim_from(&caller(1));
+    }
+    let HeapView { counters, stock, .. } = stats(&allocator);
+    assert_eq!((counters.deferred_bytes, counters.bytes, counters.buffers), (2 * MIB, 2 * MIB, 2));
+    assert_eq!((counters.frees, stock.discarded), (4, 2));
+    while allocator.scrub_one() {}
+    assert_eq!(stats(&allocator).stock.pooled_bytes, 2 * MIB);
+}
+
+#[test]
 fn counters_include_deferred_frees_until_they_are_scrubbed() {
     let allocator = still(pooled());
     use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
