@@ -147,7 +147,8 @@ fn the_stock_is_not_locked_while_memory_is_scrubbed() {
     let file = File::open("/dev/null").expect("/dev/null");
     let memory = Arc::new(Intrusive { file, stock: Arc::downgrade(&stock) });
     let bytes = needs(MIB).bytes.round_up(1).expect("valid");
-    stock.defer(Spare::released(Stored { memory, watch: None }, bytes, TrustDomain::Uid(Uid(1))));
+    let released = Spare::released(Stored { memory, watch: None }, bytes, TrustDomain::Uid(Uid(1)));
+    assert!(stock.defer(released).is_ok());
     assert_eq!(stock.scrub_one(Duration::ZERO), Some(Retired { buffers: 1, bytes: MIB }));
     assert_eq!((stock.counters().pooled_bytes, stock.counters().discarded), (MIB, 0));
 }
