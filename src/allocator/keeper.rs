@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(super) struct Keeper {
     wake: EventFd,
     pressure: Option<PressureTrigger>,
     stopped: AtomicBool,
+    /// Heap whose turn it is: each has its share of the thread, whatever its id.
+    turn: AtomicUsize,
 }
 
 /// Why the keeper woke up.
@@ -41,7 +43,7 @@ impl Keeper {
         let pressure = PressureTrigger::new()
             .inspect_err(|error| log::info!("memory pressure is not reported here: {error}"))
             .ok();
-        Ok(Self { wake, pressure, stopped: AtomicBool::new(false) })
+        Ok(Self { wake, pressure, stopped: AtomicBool::new(false), turn: AtomicUsize::new(0) })
     }
 
     /// Something was released.
@@ -127,14 +129,21 @@ impl Allocator {
         self.heaps.iter().enumerate().filter(|(_, heap)| heap.stock().is_some())
     }
 
-    /// Scrubs one released buffer; false if none waits.
+    /// Scrubs one released buffer, of another heap than the last if others wait; false if none waits.
     pub(super) fn scrub_one(&self) -> bool {
-        let scrubbed =
-            self.stocked().find_map(|(index, heap)| Some((index, heap.stock()?.scrub_one(since_boot())?)));
-        let Some((index, retired)) = scrubbed else { return false };
-        self.retire(index, retired);
-        self.fit_shelf(index);
-        true
+        let heaps = self.heaps.len();
+        let first = self.keeper.turn.load(Ordering::Relaxed);
+        for index in (first..first + heaps).map(|turn| turn % heaps) {
+            let Some(retired) = self.heaps[index].stock().and_then(|stock| stock.scrub_one(since_boot()))
+            else {
+                continue;
+            };
+            self.keeper.turn.store(index + 1, Ordering::Relaxed);
+            self.retire(index, retired);
+            self.fit_shelf(index);
+            return true;
+        }
+        false
     }
 
     /// Gives idle spares back. Returns whether any are left.

@@ -166,6 +166,22 @@ fn what_was_hardly_touched_or_is_small_is_not_kept() {
 }
 
 #[test]
+fn heaps_take_turns_at_being_scrubbed() {
+    let allocator = still(pooled());
+    for heap in ["camera", "system"] {
+        let asked = Request { selection: names(&[heap]), ..request(0, 2, MIB) };
+        allocator.allocate(&caller(1), &asked).expect("served").into_iter().for_each(use_up);
+    }
+    allocator.reclaim_from(&caller(1));
+    let pooled = || allocator.stats().iter().map(|view| view.stock.pooled_bytes / MIB).collect::<Vec<_>>();
+    for expected in [[1, 0], [1, 1], [2, 1], [2, 2]] {
+        assert!(allocator.scrub_one());
+        assert_eq!(pooled(), expected);
+    }
+    assert!(!allocator.scrub_one());
+}
+
+#[test]
 fn a_budget_is_not_exceeded_by_its_shelf() {
     let allocator = still(pooled());
     let camera = |count, bytes| Request { selection: names(&["camera"]), ..request(0, count, bytes) };
