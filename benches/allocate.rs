@@ -34,6 +34,12 @@ const HEAVY_ROUNDS: usize = 60;
 const HEAVY_BYTES: u64 = 1 << 20;
 /// A floor whose median moved more than this between the halves tells nothing.
 const STEADY: f64 = 0.20;
+/// A heap that keeps what is released, and one that makes every buffer anew.
+const HEAPS: &str = r#"/dts-v1/;
+/ { anion { compatible = "anion,heaps-v1";
+    pooled { type = "system"; heap-id = <1>; };
+    fresh { type = "carveout"; heap-id = <0>; size = <0x40000000>; };
+}; };"#;
 /// First argument that turns this program into the bare server.
 const RAW_SERVER: &str = "--raw-server";
 
@@ -44,9 +50,12 @@ fn main() -> anyhow::Result<()> {
     }
     let directory = tempfile::tempdir()?;
     let (service_path, raw_path) = (directory.path().join("anion"), directory.path().join("raw"));
+    let heaps = directory.path().join("heaps.dts");
+    std::fs::write(&heaps, HEAPS)?;
     let _service = serve(
         Command::new(env!("CARGO_BIN_EXE_aniond"))
-            .args(["--log-level", "warn", "--transport", "socket"])
+            .args(["--log-level", "warn", "--transport", "socket", "--config"])
+            .arg(heaps)
             .arg("--socket")
             .arg(&service_path),
         &service_path,
@@ -109,23 +118,30 @@ fn raw_allocate(mut socket: &UnixStream, bytes: u64) -> anyhow::Result<OwnedFd> 
     fds.flatten().next().context("the bare server sent no descriptor")
 }
 
-fn allocate(service: &dyn IHeapAllocator, bytes: u64, count: i32) -> anyhow::Result<Vec<OwnedFd>> {
+fn allocate(
+    service: &dyn IHeapAllocator,
+    heap: &str,
+    bytes: u64,
+    count: i32,
+) -> anyhow::Result<Vec<OwnedFd>> {
     let size = i64::try_from(bytes)?;
-    let request =
-        AllocationRequest { size, count, heapNames: vec!["system".to_owned()], ..Default::default() };
+    let request = AllocationRequest { size, count, heapNames: vec![heap.to_owned()], ..Default::default() };
     let allocation = service.allocate(&request).map_err(|status| anyhow::anyhow!("{status}"))?;
     let fds = allocation.buffers.into_iter().filter_map(|buffer| buffer.fd).map(OwnedFd::from);
     Ok(fds.collect())
 }
 
+/// What a variant lets go of after its time was taken.
+type Held = Option<(OwnedFd, SharedMap)>;
+
 /// Maps and touches every page, as a client does before its first use.
-fn touch(fd: &OwnedFd, bytes: u64) -> anyhow::Result<()> {
+fn touch(fd: OwnedFd, bytes: u64) -> anyhow::Result<Held> {
     let page = usize::try_from(anion::sys::memory::page_size()?.bytes())?;
-    let map = SharedMap::new(fd, usize::try_from(bytes)?, Access::ReadWrite)?;
+    let map = SharedMap::new(&fd, usize::try_from(bytes)?, Access::ReadWrite)?;
     for offset in (0..map.len()).step_by(page) {
         map.write_at(offset, &[1])?;
     }
-    Ok(())
+    Ok(Some((fd, map)))
 }
 
 /// One thing that is timed.
@@ -134,7 +150,7 @@ struct Variant<'a> {
     /// Name of the variant that it is compared with; its own for a floor.
     floor: String,
     rounds: usize,
-    work: Box<dyn Fn() -> anyhow::Result<()> + 'a>,
+    work: Box<dyn Fn() -> anyhow::Result<Held> + 'a>,
     /// Nanoseconds, in the first and second half of the run.
     halves: [Histogram<u64>; 2],
 }
@@ -144,7 +160,7 @@ impl<'a> Variant<'a> {
         name: &str,
         floor: &str,
         bytes: u64,
-        work: impl Fn() -> anyhow::Result<()> + 'a,
+        work: impl Fn() -> anyhow::Result<Held> + 'a,
     ) -> anyhow::Result<Self> {
         let rounds = if bytes < HEAVY_BYTES { ROUNDS } else { HEAVY_ROUNDS };
         let halves = [Histogram::new(3)?, Histogram::new(3)?];
@@ -165,37 +181,42 @@ impl<'a> Variant<'a> {
 }
 
 fn run<'a>(service: &'a dyn IHeapAllocator, raw: &'a UnixStream) -> anyhow::Result<Vec<Variant<'a>>> {
+    let closed = |fds: Vec<OwnedFd>| {
+        drop(fds);
+        None
+    };
     let mut variants = Vec::new();
-    let list = move || service.listHeaps().map(drop).map_err(|status| anyhow::anyhow!("{status}"));
-    variants.push(Variant::new("bare: memfd 4 KiB, close", "bare: memfd 4 KiB, close", 0, move || {
-        raw_allocate(raw, 4096).map(drop)
+    let floor = "bare: memfd 4 KiB, close";
+    variants.push(Variant::new(floor, floor, 0, move || raw_allocate(raw, 4096).map(|fd| closed(vec![fd])))?);
+    variants.push(Variant::new("anion: list heaps", floor, 0, move || {
+        service.listHeaps().map(|_| None).map_err(|status| anyhow::anyhow!("{status}"))
     })?);
-    variants.push(Variant::new("anion: list heaps", "bare: memfd 4 KiB, close", 0, list)?);
     for (text, bytes) in [("4 KiB", 4 << 10), ("1 MiB", 1 << 20), ("32 MiB", 32 << 20)] {
         let name = format!("anion: allocate {text}, close");
-        variants.push(Variant::new(&name, "bare: memfd 4 KiB, close", 0, move || {
-            allocate(service, bytes, 1).map(drop)
-        })?);
+        variants
+            .push(Variant::new(&name, floor, 0, move || allocate(service, "fresh", bytes, 1).map(closed))?);
     }
-    variants.push(Variant::new(
-        "anion: allocate 16 x 4 KiB, close",
-        "bare: memfd 4 KiB, close",
-        0,
-        move || allocate(service, 4096, 16).map(drop),
-    )?);
-    for (text, bytes) in [("64 KiB", 64 << 10), ("1 MiB", 1 << 20), ("8 MiB", 8 << 20)] {
+    variants.push(Variant::new("anion: allocate 16 x 4 KiB, close", floor, 0, move || {
+        allocate(service, "fresh", 4096, 16).map(closed)
+    })?);
+    for (text, bytes) in [("64 KiB", 64 << 10), ("1 MiB", 1 << 20), ("8 MiB", 8 << 20), ("32 MiB", 32 << 20)]
+    {
         let floor = format!("bare: ready {text}");
-        variants.push(Variant::new(&floor, &floor, bytes, move || touch(&raw_allocate(raw, bytes)?, bytes))?);
-        variants.push(Variant::new(&format!("anion: ready {text}"), &floor, bytes, move || {
-            touch(allocate(service, bytes, 1)?.first().context("a buffer")?, bytes)
-        })?);
+        variants.push(Variant::new(&floor, &floor, bytes, move || touch(raw_allocate(raw, bytes)?, bytes))?);
+        for heap in ["fresh", "pooled"] {
+            variants.push(Variant::new(&format!("anion: ready {text}, {heap}"), &floor, bytes, move || {
+                touch(allocate(service, heap, bytes, 1)?.pop().context("a buffer")?, bytes)
+            })?);
+        }
     }
     for round in 0..ROUNDS {
         for variant in variants.iter_mut().filter(|variant| round < variant.rounds) {
             let start = Instant::now();
-            (variant.work)()?;
+            let held = (variant.work)()?;
+            let elapsed = start.elapsed();
+            drop(held);
             let half = usize::from(round * 2 >= variant.rounds);
-            variant.halves[half].record(u64::try_from(start.elapsed().as_nanos())?)?;
+            variant.halves[half].record(u64::try_from(elapsed.as_nanos())?)?;
         }
     }
     Ok(variants)

@@ -25,6 +25,9 @@ pub mod ledger;
 // Where bytes come from.
 pub mod source;
 
+// Memory between two clients: deferred frees, and zeroed spares.
+pub mod pool;
+
 // Named policies over sources.
 pub mod heap;
 

@@ -379,6 +379,13 @@ mod tests {
     }
 
     #[test]
+    fn heap_types_have_ions_numbers() {
+        use HeapType::{Carveout, Chunk, Custom, Dma, System, SystemContig};
+        let numbers = [System, SystemContig, Carveout, Chunk, Dma, Custom].map(HeapType::number);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
     fn names_cannot_leave_a_directory() {
         for bad in ["", ".", "..", "a/b", "a b", "ä", "12345678901234567890123456789012"] {
             assert!(HeapName::new(bad).is_err(), "{bad:?}");

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lowest first. A module may use those before it.
-const FLOORS: [&str; 8] = ["units", "sys", "config", "ledger", "source", "heap", "allocator", "service"];
+const FLOORS: [&str; 9] =
+    ["units", "sys", "config", "ledger", "source", "pool", "heap", "allocator", "service"];
 
 /// Lines of a source file before it has to be split.
 const MAX_LINES: usize = 420;

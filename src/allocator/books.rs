@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Everything that must change together when a buffer comes or goes, under one lock.
 
+use crate::heap::Stored;
 use crate::ledger::{Ledger, Record, Reservation};
-use crate::source::Memory;
+use crate::pool::TrustDomain;
 use crate::sys::fd::Inode;
 use crate::sys::inotify::Watch;
 use crate::units::{BufferId, Uid};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 /// The ledger, and the memory behind its entries.
 pub(super) struct Books {
@@ -21,9 +21,9 @@ pub(super) struct Books {
 /// A live buffer's memory.
 #[derive(Clone)]
 pub(super) struct Live {
-    pub(super) memory: Arc<dyn Memory>,
-    /// `None` if the kernel's watches were used up.
-    pub(super) watch: Option<Watch>,
+    pub(super) stored: Stored,
+    /// Who holds it, as far as reuse is concerned.
+    pub(super) domain: TrustDomain,
 }
 
 impl Books {
@@ -41,10 +41,10 @@ impl Books {
     pub(super) fn enter(&mut self, reservation: Reservation, batch: Vec<(Record, Live)>) {
         let mut records = Vec::with_capacity(batch.len());
         for (record, live) in batch {
-            if let Some(watch) = live.watch {
+            if let Some(watch) = live.stored.watch {
                 self.by_watch.insert(watch, record.id);
             }
-            self.by_inode.insert(live.memory.inode(), record.id);
+            self.by_inode.insert(live.stored.memory.inode(), record.id);
             self.by_owner.entry(record.uid).or_default().insert(record.id);
             self.live.insert(record.id, live);
             records.push(record);
@@ -58,10 +58,10 @@ impl Books {
     pub(super) fn strike(&mut self, id: BufferId) -> Option<(Record, Live)> {
         let record = self.ledger.release(id)?;
         let live = self.live.remove(&id)?;
-        if let Some(watch) = live.watch {
+        if let Some(watch) = live.stored.watch {
             self.by_watch.remove(&watch);
         }
-        self.by_inode.remove(&live.memory.inode());
+        self.by_inode.remove(&live.stored.memory.inode());
         if let Some(ids) = self.by_owner.get_mut(&record.uid) {
             ids.remove(&id);
             if ids.is_empty() {

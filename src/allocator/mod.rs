@@ -8,17 +8,20 @@
 //!    go of is taken back.
 //! 3. The client gets a descriptor with a description of its own; the service keeps another and watches the file.
 //! 4. When the last description, mapping and in-flight copy is gone, the kernel says so; the lease confirms it, and
-//!    the buffer leaves the books (`release.rs`). Clients never call free.
+//!    the buffer leaves its owner's account (`release.rs`). Clients never call free.
+//! 5. Its memory is scrubbed in the background and kept for the same trust domain, or goes back to the kernel
+//!    (`keeper.rs`).
 //!
 //! # Who may hold which lock
-//! `books` is the only lock here, apart from the leaf in `liveness.rs`, which is never held together with it. No
-//! system call is made while either is held.
+//! `books` is the only lock here. Those in `liveness.rs` and in a heap's stock are leaves, and never held together
+//! with it or each other. No system call is made while any is held.
 //!
 //! # What happens when a client dies
 //! The kernel closes its descriptors, and step 4 follows. Nothing else is kept for a client.
 
 mod authorize;
 mod books;
+mod keeper;
 mod liveness;
 mod probe;
 mod query;
@@ -34,14 +37,14 @@ pub use request::{Caller, Grant, Request, Selection};
 pub use verdict::{Explanation, Failure, Outcome, Verdict};
 
 use crate::config::spec::{Config, Policy};
-use crate::heap::{Heap, Machine, build};
+use crate::heap::{Heap, Machine, Stored, build};
 use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record, Refusal, Reservation};
 use crate::source::memfd::MemfdSource;
 use crate::source::{Memory, is_exhaustion};
-use crate::sys::inotify::Watch;
 use crate::units::{BackedBytes, BufferId, Uid};
 use anyhow::Context;
 use books::{Books, Live};
+use keeper::Keeper;
 use liveness::Liveness;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -59,6 +62,7 @@ pub struct Allocator {
     heaps: Vec<Heap>,
     books: Mutex<Books>,
     liveness: Arc<Liveness>,
+    keeper: Arc<Keeper>,
     /// Starts at the nanoseconds since boot and grows by one a buffer, slower than the clock: a later service starts
     /// above every id that was ever given.
     next_id: AtomicU64,
@@ -68,13 +72,12 @@ pub struct Allocator {
 
 /// Memory made for a client, before it is in the books.
 struct Made {
-    memory: Arc<dyn Memory>,
+    stored: Stored,
     fd: OwnedFd,
-    watch: Option<Watch>,
 }
 
 impl Allocator {
-    /// Heaps and limits as configured, and the thread that takes released buffers back. The process's descriptor
+    /// Heaps and limits as configured, and the threads that take released buffers back and clean them. The process's descriptor
     /// limit decides how many buffers can live at once; raise it before.
     ///
     /// # Errors
@@ -85,6 +88,7 @@ impl Allocator {
         let memfd = Arc::new(MemfdSource::new(page).context("preparing memfds")?);
         let allocator = Self::with_machine(config, &Machine { page, memory_bytes, memfd })?;
         allocator.start_reaper().context("starting the reaper thread")?;
+        allocator.start_keeper().context("starting the keeper thread")?;
         Ok(allocator)
     }
 
@@ -102,6 +106,7 @@ impl Allocator {
             heaps,
             books: Mutex::new(Books::new(ledger)),
             liveness,
+            keeper: Arc::new(Keeper::new().context("preparing the keeper")?),
             next_id: AtomicU64::new(boot_nanoseconds),
             own_uid: Uid(nix::unistd::geteuid().as_raw()),
             mechanism,
@@ -154,13 +159,14 @@ impl Allocator {
         let bytes = heap.accept(&request.needs).map_err(Outcome::Rejected)?;
         let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
         let booking = self.book(caller, claim).map_err(Outcome::Refused)?;
-        let made = self.make(request, heap, bytes).or_else(|error| {
+        let made = self.make(caller, request, heap, bytes).or_else(|error| {
             if !is_exhaustion(&error) {
                 return Err(error);
             }
-            // Descriptors and memory that clients have let go of may be all that is missing.
+            // Descriptors and memory that nobody holds may be all that is missing.
             self.reclaim_from(caller);
-            self.make(request, heap, bytes)
+            self.shrink_all();
+            self.make(caller, request, heap, bytes)
         });
         Ok(self.hand_out(caller, request, index, booking, made.map_err(Outcome::Failed)?))
     }
@@ -170,25 +176,45 @@ impl Allocator {
         let reservation = reserve().or_else(|_| {
             // Asked again even if nothing came back now: the reaper may have taken it back in between.
             self.reclaim_from(caller);
+            self.drain(claim.heap);
             reserve()
         });
-        Ok(Booking { allocator: self, claim, reservation: Some(reservation?) })
+        let booking = Booking { allocator: self, claim, reservation: Some(reservation?) };
+        self.fit_shelf(claim.heap);
+        Ok(booking)
     }
 
-    /// Makes all buffers of a request. On failure those made so far are dropped again.
-    fn make(&self, request: &Request, heap: &Heap, bytes: BackedBytes) -> io::Result<Vec<Made>> {
+    /// Makes all buffers of a request, from the heap's shelf where it has them. On failure those made so far are
+    /// dropped again.
+    fn make(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        heap: &Heap,
+        bytes: BackedBytes,
+    ) -> io::Result<Vec<Made>> {
+        let domain = caller.domain();
         let one = || {
-            let memory: Arc<dyn Memory> = heap.create(bytes)?.into();
-            let watch = match self.liveness.watcher.watch(memory.fd()) {
-                Ok(watch) => Some(watch),
-                // Watches are used up; the lease alone will tell.
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => None,
-                Err(error) => return Err(error),
+            let stored = match heap.stock().and_then(|stock| stock.take(bytes, &domain)) {
+                Some(stored) => stored,
+                None => self.create(heap, bytes)?,
             };
-            let fd = memory.open(request.access)?;
-            Ok(Made { memory, fd, watch })
+            let fd = stored.memory.open(request.access)?;
+            Ok(Made { stored, fd })
         };
         (0..request.count.get()).map(|_| one()).collect()
+    }
+
+    /// Memory that no client has held, watched.
+    fn create(&self, heap: &Heap, bytes: BackedBytes) -> io::Result<Stored> {
+        let memory: Arc<dyn Memory> = heap.create(bytes)?.into();
+        let watch = match self.liveness.watcher.watch(memory.fd()) {
+            Ok(watch) => Some(watch),
+            // Watches are used up; the lease alone will tell.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Stored { memory, watch })
     }
 
     /// Enters what was made into the books. From here on closing the descriptors releases the buffers.
@@ -204,9 +230,9 @@ impl Allocator {
         let mut grants = Vec::with_capacity(made.len());
         let mut batch = Vec::with_capacity(made.len());
         let bytes = booking.bytes();
-        for Made { memory, fd, watch } in made {
+        for Made { stored, fd } in made {
             let id = BufferId(self.next_id.fetch_add(1, Ordering::Relaxed));
-            if watch.is_none() {
+            if stored.watch.is_none() {
                 self.liveness.unwatched(id, now);
             }
             let record = Record {
@@ -216,12 +242,12 @@ impl Allocator {
                 uid: caller.uid,
                 pid: caller.pid,
                 label: request.label.clone(),
-                inode: memory.inode().number,
+                inode: stored.memory.inode().number,
                 created,
             };
             let (heap_id, heap_name, backing) = (heap.id(), heap.name().clone(), heap.backing());
             grants.push(Grant { fd, id, bytes, heap_id, heap_name, backing });
-            batch.push((record, Live { memory, watch }));
+            batch.push((record, Live { stored, domain: caller.domain() }));
         }
         booking.enter(batch);
         grants
@@ -231,6 +257,7 @@ impl Allocator {
 impl Drop for Allocator {
     fn drop(&mut self) {
         self.liveness.stop();
+        self.keeper.stop();
     }
 }
 

@@ -2,7 +2,7 @@
 //! Questions that change nothing: what would happen, what is there, who holds it.
 
 use super::{Action, Allocator, Caller, Denied, Explanation, Outcome, Request, Selection, Verdict};
-use crate::heap::Heap;
+use crate::heap::{Heap, Stock, StockCounters};
 use crate::ledger::{Claim, HeapCounters, HeapIndex, Record, Usage};
 use crate::sys;
 use crate::units::{BackedBytes, HeapMask};
@@ -16,6 +16,8 @@ pub struct HeapView<'a> {
     pub heap: &'a Heap,
     /// All from one instant.
     pub counters: HeapCounters,
+    /// All from one instant.
+    pub stock: StockCounters,
 }
 
 /// A live buffer, for people and tools.
@@ -71,6 +73,7 @@ impl Allocator {
     pub fn explain(&self, caller: &Caller, request: &Request) -> Explanation {
         // What was let go of does not stand in the way of the real call either.
         self.reclaim_from(caller);
+        (0..self.heaps.len()).for_each(|heap| self.drain(heap));
         let verdicts = self.candidates(&request.selection).into_iter().map(|candidate| {
             let outcome = match candidate {
                 Ok(index) => self.would_serve(caller, request, index).err().unwrap_or(Outcome::WouldServe),
@@ -141,9 +144,15 @@ impl Allocator {
     /// Every heap with its counters, by descending id. What was let go of before the call is not counted.
     pub fn stats(&self) -> Vec<HeapView<'_>> {
         self.work_off_events();
-        let books = self.books();
-        let heaps = self.heaps.iter().enumerate();
-        heaps.map(|(index, heap)| HeapView { heap, counters: books.ledger.heap(index) }).collect()
+        let counters: Vec<_> = {
+            let books = self.books();
+            (0..self.heaps.len()).map(|index| books.ledger.heap(index)).collect()
+        };
+        let with_stock = |(heap, counters): (_, _)| {
+            let stock = Heap::stock(heap).map(Stock::counters).unwrap_or_default();
+            HeapView { heap, counters, stock }
+        };
+        self.heaps.iter().zip(counters).map(with_stock).collect()
     }
 
     /// What clients hold, most bytes first: everyone for a privileged caller, else the caller alone.
@@ -189,7 +198,7 @@ impl Allocator {
             let books = self.books();
             let id = books.with_inode(inode).ok_or(NotOurs)?;
             let live = books.live(id).ok_or(NotOurs)?;
-            (books.ledger.buffer(id).cloned().ok_or(NotOurs)?, live.watch)
+            (books.ledger.buffer(id).cloned().ok_or(NotOurs)?, live.stored.watch)
         };
         if let Some(expected) = expected {
             let watcher = &self.liveness.watcher;
@@ -202,18 +211,29 @@ impl Allocator {
         Ok(self.view(record))
     }
 
-    /// Gives memory that no client holds back to the kernel, and returns how many bytes. Until there are pools and
-    /// deferred frees the service keeps none: released buffers go back at once.
+    /// Gives memory that no client holds back to the kernel: deferred frees first, then shelves; at least `bytes`
+    /// bytes if there are that many, all for 0. Returns the bytes given back.
     ///
     /// # Errors
     /// If the caller may not, or no heap has the name.
-    pub fn trim(&self, caller: &Caller, heap: Option<&str>) -> Result<u64, TrimError> {
+    pub fn trim(&self, caller: &Caller, heap: Option<&str>, bytes: u64) -> Result<u64, TrimError> {
         self.authorize(caller, Action::Trim)?;
-        if let Some(name) = heap {
-            self.find_heap(name).ok_or_else(|| UnknownHeap(name.to_owned()))?;
-        }
+        let heaps = match heap {
+            Some(name) => {
+                let index = self.find_heap(name).ok_or_else(|| UnknownHeap(name.to_owned()))?;
+                index..index + 1
+            }
+            None => 0..self.heaps.len(),
+        };
         self.work_off_events();
-        Ok(0)
+        let mut freed = 0;
+        for index in heaps {
+            if bytes > 0 && freed >= bytes {
+                break;
+            }
+            freed += self.shrink(index, bytes.saturating_sub(freed));
+        }
+        Ok(freed)
     }
 }
 

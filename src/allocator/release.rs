@@ -2,6 +2,7 @@
 //! Taking back what clients have let go of: from close events, from leases, and before anyone is refused.
 
 use super::{Allocator, Caller};
+use crate::pool::Spare;
 use crate::units::BufferId;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -60,7 +61,7 @@ impl Allocator {
         let Some(live) = self.books().live(id).cloned() else {
             return Settled::Gone;
         };
-        match live.memory.is_idle() {
+        match live.stored.memory.is_idle() {
             Ok(true) => {}
             Ok(false) => return Settled::Held,
             Err(error) => {
@@ -72,9 +73,9 @@ impl Allocator {
             return Settled::Gone;
         };
         self.liveness.settled(id);
-        // Without the lock: giving pages back takes the kernel time.
-        drop((live, struck));
+        drop(live);
         log::debug!("buffer {id} of uid {} released, {} bytes", record.uid, record.bytes.get());
+        self.let_go(record.heap, Spare::released(struck.stored, record.bytes, struck.domain));
         Settled::Released(record.bytes.get())
     }
 

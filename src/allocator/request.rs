@@ -2,6 +2,7 @@
 //! What clients ask for and get.
 
 use crate::heap::Needs;
+use crate::pool::TrustDomain;
 use crate::units::{Access, BackedBytes, Backing, BufferId, Count, HeapId, HeapMask, HeapName, Label, Uid};
 use std::os::fd::OwnedFd;
 
@@ -14,6 +15,16 @@ pub struct Caller {
     pub pid: i32,
     /// SELinux context, where the transport tells.
     pub context: Option<String>,
+}
+
+impl Caller {
+    /// Whose scrubbed memory it may get.
+    pub fn domain(&self) -> TrustDomain {
+        match &self.context {
+            Some(context) => TrustDomain::Context(context.clone()),
+            None => TrustDomain::Uid(self.uid),
+        }
+    }
 }
 
 /// Which heaps may serve a request, in which order.

@@ -2,11 +2,15 @@
 //! Which source serves which configured heap on this machine. Nothing falls back silently: a heap whose source is
 //! missing is unavailable, with the reason.
 
-use super::{Heap, State};
+use super::{Heap, State, Stock};
 use crate::config::spec::{Device, HeapSpec};
+use crate::pool::ShelfLimits;
 use crate::source::Source;
 use crate::units::{Backing, HeapType, PageSize};
 use std::sync::Arc;
+
+/// Most spares of one heap: each takes one of the service's descriptors.
+const MAX_SPARES: usize = 256;
 
 /// What heaps are built from.
 pub struct Machine {
@@ -28,7 +32,15 @@ pub fn build(spec: HeapSpec, machine: &Machine) -> Heap {
         }
         Err(why) => State::Unavailable(why),
     };
-    Heap { spec, page: machine.page, state }
+    let keeps = spec.deferred_free && matches!(state, State::Ready { .. });
+    let stock = keeps.then(|| Stock::new(shelf_limits(&spec, machine)));
+    Heap { spec, page: machine.page, state, stock }
+}
+
+/// As configured, else an eighth of the memory; never more than the heap can hold.
+fn shelf_limits(spec: &HeapSpec, machine: &Machine) -> ShelfLimits {
+    let bytes = spec.pool_limit.unwrap_or(machine.memory_bytes / 8).min(spec.size.unwrap_or(u64::MAX));
+    ShelfLimits { bytes, spares: MAX_SPARES }
 }
 
 fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String> {

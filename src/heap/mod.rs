@@ -3,10 +3,12 @@
 //! What is still free in it is the ledger's business.
 
 mod build;
+mod stock;
 #[cfg(test)]
 mod tests;
 
 pub use build::{Machine, build};
+pub use stock::{Released, Retired, Stock, StockCounters, Stored};
 
 use crate::config::spec::HeapSpec;
 use crate::source::{Memory, Source};
@@ -19,6 +21,7 @@ pub struct Heap {
     spec: HeapSpec,
     page: PageSize,
     state: State,
+    stock: Option<Stock>,
 }
 
 enum State {
@@ -153,6 +156,11 @@ impl Heap {
             Ok(bytes) if bytes.get() <= self.max_buffer_bytes() => Ok(bytes),
             _ => Err(too_large),
         }
+    }
+
+    /// What clients let go of and the heap keeps; `None` if everything goes back to the kernel at once.
+    pub fn stock(&self) -> Option<&Stock> {
+        self.stock.as_ref()
     }
 
     /// New zeroed memory of `bytes` bytes, which [`Heap::accept`] returned and the ledger booked.

@@ -3,8 +3,14 @@
 
 use super::*;
 use crate::config::spec::Device;
+use crate::pool::{ShelfLimits, Spare, TrustDomain};
 use crate::source::memfd::MemfdSource;
-use crate::units::HeapType;
+use crate::sys::fd::Inode;
+use crate::units::{Access, HeapType};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Weak, mpsc};
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
@@ -98,4 +104,51 @@ fn a_configured_memfd_budget_stands_in_for_cma_when_asked_for() {
     assert_eq!(heap.unavailable(), None);
     assert_eq!(heap.capacity(), Some(8 * MIB));
     assert!(heap.answers_to("qcom,camera") && heap.answers_to("camera") && !heap.answers_to("cam"));
+}
+
+/// Memory whose scrub needs its stock's lock, taken by another thread.
+struct Intrusive {
+    file: File,
+    stock: Weak<Stock>,
+}
+
+impl Memory for Intrusive {
+    fn open(&self, _: Access) -> io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
+    }
+
+    fn inode(&self) -> Inode {
+        crate::sys::fd::inode(&self.file).expect("open")
+    }
+
+    fn is_idle(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    fn is_worth_keeping(&self) -> bool {
+        true
+    }
+
+    fn scrub(&self) -> io::Result<()> {
+        let (sender, answer) = mpsc::channel();
+        let stock = self.stock.clone();
+        std::thread::spawn(move || sender.send(stock.upgrade().map(|stock| stock.counters())));
+        answer.recv_timeout(Duration::from_secs(5)).map(drop).map_err(io::Error::other)
+    }
+}
+
+#[test]
+fn the_stock_is_not_locked_while_memory_is_scrubbed() {
+    let stock = Arc::new(Stock::new(ShelfLimits { bytes: MIB, spares: 1 }));
+    let file = File::open("/dev/null").expect("/dev/null");
+    let memory = Arc::new(Intrusive { file, stock: Arc::downgrade(&stock) });
+    let bytes = needs(MIB).bytes.round_up(1).expect("valid");
+    let released = Spare::released(Stored { memory, watch: None }, bytes, TrustDomain::Uid(Uid(1)));
+    assert!(stock.defer(released).is_ok());
+    assert_eq!(stock.scrub_one(Duration::ZERO), Some(Retired { buffers: 1, bytes: MIB }));
+    assert_eq!((stock.counters().pooled_bytes, stock.counters().discarded), (MIB, 0));
 }

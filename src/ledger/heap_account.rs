@@ -4,10 +4,12 @@
 /// Counters of one heap, all from the same instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HeapCounters {
-    /// ION's `num_of_buffers`.
+    /// ION's `num_of_buffers`: deferred frees count.
     pub buffers: u64,
-    /// ION's `num_of_alloc_bytes`.
+    /// ION's `num_of_alloc_bytes`: deferred frees count.
     pub bytes: u64,
+    /// Bytes of buffers that were released and are not yet truly freed.
+    pub deferred_bytes: u64,
     /// ION's `alloc_bytes_wm`: highest `bytes` ever; never reset.
     pub bytes_watermark: u64,
     /// Buffers handed out since the start.
@@ -68,11 +70,16 @@ impl HeapAccount {
         counters.bytes_watermark = counters.bytes_watermark.max(counters.bytes);
     }
 
-    pub(super) fn freed(&mut self, bytes: u64) {
-        self.booked -= bytes;
+    pub(super) fn released(&mut self, bytes: u64) {
         self.counters.frees += 1;
-        self.counters.buffers -= 1;
+        self.counters.deferred_bytes += bytes;
+    }
+
+    pub(super) fn retired(&mut self, buffers: u64, bytes: u64) {
+        self.booked -= bytes;
+        self.counters.buffers -= buffers;
         self.counters.bytes -= bytes;
+        self.counters.deferred_bytes -= bytes;
     }
 
     pub(super) fn count_failure(&mut self, cause: FailureCause) {

@@ -5,7 +5,8 @@
 //! # Life of an entry
 //! [`Ledger::reserve`] checks heap room and quota and books both before any memory is touched;
 //! [`Ledger::commit`] turns the reservation into live buffers; [`Ledger::cancel`] undoes it;
-//! [`Ledger::release`] removes a buffer. ION's counters move at commit and release alone.
+//! [`Ledger::release`] takes a buffer off its owner's account; [`Ledger::retire`] takes it off the heap's, once its
+//! memory is truly free. As in ION, the heap's counters include what was released and is not yet retired.
 //!
 //! The owner of the ledger serialises access; whatever it reads together is from one instant.
 
@@ -183,9 +184,7 @@ impl Ledger {
     /// Bytes of a heap that `uid` could still take, others' unused reserves left alone; `None` if the heap has no
     /// limit of its own.
     pub fn free(&self, heap: HeapIndex, uid: Uid) -> Option<u64> {
-        let account = &self.heaps[heap];
-        let free = account.capacity?.saturating_sub(account.booked);
-        Some(free.saturating_sub(self.accounts.reserved_for_others(heap, uid)))
+        Some(self.unbooked(heap)?.saturating_sub(self.accounts.reserved_for_others(heap, uid)))
     }
 
     /// Bytes and buffers that `uid`'s quota still admits; `None` for no limit.
@@ -213,14 +212,26 @@ impl Ledger {
         }
     }
 
-    /// Removes a live buffer and returns what was known of it; `None` if it was released before.
+    /// Takes a live buffer off its owner's account and returns what was known of it; `None` if it was released
+    /// before. The heap still counts it, until it is retired.
     pub fn release(&mut self, id: BufferId) -> Option<Record> {
         let record = self.buffers.remove(&id)?;
         let bytes = record.bytes.get();
-        self.booked_buffers -= 1;
-        self.heaps[record.heap].freed(bytes);
+        self.heaps[record.heap].released(bytes);
         self.accounts.unbook(record.uid, record.heap, bytes, 1);
         Some(record)
+    }
+
+    /// Takes released buffers off the heap's account: `buffers` of them with `bytes` bytes together.
+    pub fn retire(&mut self, heap: HeapIndex, buffers: u64, bytes: u64) {
+        self.booked_buffers -= buffers;
+        self.heaps[heap].retired(buffers, bytes);
+    }
+
+    /// Bytes of a heap that nobody has booked; `None` if it has no limit of its own.
+    pub fn unbooked(&self, heap: HeapIndex) -> Option<u64> {
+        let account = &self.heaps[heap];
+        Some(account.capacity?.saturating_sub(account.booked))
     }
 
     /// Counts a request that failed at `heap`.

@@ -40,6 +40,31 @@ fn allocate(ledger: &mut Ledger, claim: Claim, next_id: &mut u64) -> Result<Vec<
     Ok(ids)
 }
 
+/// Releases and truly frees a buffer.
+fn free(ledger: &mut Ledger, id: BufferId) -> Option<Record> {
+    let record = ledger.release(id)?;
+    ledger.retire(record.heap, 1, record.bytes.get());
+    Some(record)
+}
+
+#[test]
+fn a_released_buffer_leaves_its_owner_at_once_and_the_heap_when_retired() {
+    let mut ledger = Ledger::new([Some(4 * PAGE)], Limits::default(), u64::MAX);
+    let ids = allocate(&mut ledger, claim(1, 0, 2, 1), &mut 0).expect("room");
+    ledger.release(ids[0]).expect("live");
+    assert_eq!((ledger.usage(Uid(1)).bytes, ledger.usage(Uid(1)).buffers), (PAGE, 1));
+    let counters = ledger.heap(0);
+    assert_eq!(
+        (counters.buffers, counters.bytes, counters.deferred_bytes, counters.frees),
+        (2, 2 * PAGE, PAGE, 1)
+    );
+    assert_eq!(ledger.unbooked(0), Some(2 * PAGE), "deferred memory takes room");
+    ledger.retire(0, 1, PAGE);
+    let counters = ledger.heap(0);
+    assert_eq!((counters.buffers, counters.bytes, counters.deferred_bytes), (1, PAGE, 0));
+    assert_eq!(ledger.unbooked(0), Some(3 * PAGE));
+}
+
 #[test]
 fn a_batch_beyond_the_byte_quota_is_refused_and_books_nothing() {
     let mut ledger = Ledger::new([None], Limits::new(Some(4 * PAGE), None), u64::MAX);
@@ -69,7 +94,7 @@ fn anothers_reserve_cannot_be_taken_and_ones_own_can() {
     let held = allocate(&mut ledger, claim(1, 0, 8, 1), &mut id).expect("reserve and more");
     assert_eq!(ledger.free(0, Uid(2)), Some(2 * PAGE), "the reserve is in use, so all the rest is free");
     for id in held {
-        ledger.release(id).expect("live");
+        free(&mut ledger, id).expect("live");
     }
     assert_eq!(ledger.free(0, Uid(2)), Some(4 * PAGE));
 }
@@ -81,7 +106,7 @@ fn the_service_holds_no_more_buffers_than_it_can() {
     let refusal = ledger.reserve(claim(2, 0, 2, 1)).expect_err("six of five");
     assert_eq!(refusal, Refusal::ServiceFull { asked: 2, held: 4, limit: 5 });
     assert!(!refusal.is_quota());
-    ledger.release(held[0]).expect("live");
+    free(&mut ledger, held[0]).expect("live");
     let reservation = ledger.reserve(claim(2, 0, 2, 1)).expect("five of five");
     ledger.cancel(reservation);
     allocate(&mut ledger, claim(2, 0, 2, 1), &mut 10).expect("a cancelled claim leaves room");
@@ -92,8 +117,8 @@ fn the_watermark_never_falls() {
     let mut ledger = Ledger::new([None], Limits::default(), u64::MAX);
     let ids = allocate(&mut ledger, claim(1, 0, 3, 2), &mut 0).expect("unlimited");
     for id in ids {
-        assert!(ledger.release(id).is_some());
-        assert!(ledger.release(id).is_none(), "released once");
+        assert!(free(&mut ledger, id).is_some());
+        assert!(free(&mut ledger, id).is_none(), "released once");
     }
     let counters = ledger.heap(0);
     assert_eq!((counters.buffers, counters.bytes, counters.bytes_watermark), (0, 0, 6 * PAGE));
@@ -118,7 +143,7 @@ fn idle_accounts_do_not_accumulate() {
     let kept = allocate(&mut ledger, claim(1_000_000, 0, 1, 1), &mut id).expect("unlimited");
     for uid in 0..20_000 {
         for buffer in allocate(&mut ledger, claim(uid, 0, 1, 1), &mut id).expect("unlimited") {
-            ledger.release(buffer).expect("live");
+            free(&mut ledger, buffer).expect("live");
         }
     }
     assert!(ledger.usages().count() <= 4097);
@@ -197,7 +222,7 @@ proptest! {
                 Step::Release(index) => {
                     if !naive.live.is_empty() {
                         let (id, _) = naive.live.swap_remove(index.index(naive.live.len()));
-                        prop_assert!(ledger.release(id).is_some());
+                        prop_assert!(free(&mut ledger, id).is_some());
                     }
                 }
             }

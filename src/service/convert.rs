@@ -103,7 +103,8 @@ fn flags(heap: &Heap) -> i32 {
     let spec = heap.spec();
     let bits = [
         (spec.cached, HeapFlags::CACHED),
-        // No source connected today promises contiguity or defers its frees, whatever the configuration wishes.
+        // No source connected today promises contiguity, whatever the configuration wishes.
+        (heap.stock().is_some(), HeapFlags::DEFERRED_FREE),
         (!spec.secure, HeapFlags::ZEROED),
         (spec.secure, HeapFlags::SECURE),
     ];
@@ -163,13 +164,16 @@ pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
         numOfBuffers: long(counters.buffers),
         numOfAllocBytes: long(counters.bytes),
         allocBytesWm: long(counters.bytes_watermark),
-        liveBytes: long(counters.bytes),
-        deferredBytes: 0,
-        pooledBytes: 0,
+        liveBytes: long(counters.bytes - counters.deferred_bytes),
+        deferredBytes: long(counters.deferred_bytes),
+        pooledBytes: long(view.stock.pooled_bytes),
         capacity: long(view.heap.capacity().unwrap_or(0)),
         allocations: long(counters.allocations),
         frees: long(counters.frees),
-        recycled: 0,
+        recycled: long(view.stock.hits),
+        poolMisses: long(view.stock.misses),
+        scrubbedBytes: long(view.stock.scrubbed_bytes),
+        discarded: long(view.stock.discarded),
         failuresNoMemory: failed(FailureCause::NoMemory),
         failuresQuota: failed(FailureCause::Quota),
         failuresNotPermitted: failed(FailureCause::NotPermitted),

@@ -84,6 +84,12 @@ struct HeapRow {
     num_of_buffers: u64,
     num_of_alloc_bytes: u64,
     alloc_bytes_wm: u64,
+    deferred_bytes: u64,
+    pooled_bytes: u64,
+    recycled: u64,
+    pool_misses: u64,
+    scrubbed_bytes: u64,
+    discarded: u64,
 }
 
 #[derive(Serialize)]
@@ -110,6 +116,12 @@ impl From<&HeapView<'_>> for HeapRow {
             num_of_buffers: view.counters.buffers,
             num_of_alloc_bytes: view.counters.bytes,
             alloc_bytes_wm: view.counters.bytes_watermark,
+            deferred_bytes: view.counters.deferred_bytes,
+            pooled_bytes: view.stock.pooled_bytes,
+            recycled: view.stock.hits,
+            pool_misses: view.stock.misses,
+            scrubbed_bytes: view.stock.scrubbed_bytes,
+            discarded: view.stock.discarded,
         }
     }
 }
@@ -185,6 +197,12 @@ fn text(report: &Report) -> String {
             ("num_of_buffers", heap.num_of_buffers),
             ("num_of_alloc_bytes", heap.num_of_alloc_bytes),
             ("alloc_bytes_wm", heap.alloc_bytes_wm),
+            ("deferred_bytes", heap.deferred_bytes),
+            ("pooled_bytes", heap.pooled_bytes),
+            ("recycled", heap.recycled),
+            ("pool_misses", heap.pool_misses),
+            ("scrubbed_bytes", heap.scrubbed_bytes),
+            ("discarded", heap.discarded),
         ];
         for (file, value) in files {
             let _ = writeln!(out, "ion/{}/{file}: {value}", heap.name);

@@ -94,9 +94,9 @@ impl IHeapAllocator for HeapAllocatorService {
     }
 
     fn trim(&self, heap: &str, bytes: i64) -> Result<i64> {
-        convert::trim_bytes(bytes).map_err(status::bad_request)?;
+        let bytes = convert::trim_bytes(bytes).map_err(status::bad_request)?;
         let heap = Some(heap).filter(|name| !name.is_empty());
-        let freed = self.allocator.trim(&caller()?, heap).map_err(status::trim_failed)?;
+        let freed = self.allocator.trim(&caller()?, heap, bytes).map_err(status::trim_failed)?;
         Ok(convert::long(freed))
     }
 

@@ -2,13 +2,14 @@
 //! Sealed memfds: shared memory on any Linux, without privilege.
 
 use super::{Memory, Source};
-use crate::sys::fd::{DescriptorDirectory, Inode, inode};
+use crate::sys::fd::{DescriptorDirectory, Inode, inode, resident_bytes};
 use crate::sys::lease::is_only_holder;
-use crate::sys::memfd::MemfdFactory;
+use crate::sys::map::SharedMap;
+use crate::sys::memfd::{MemfdFactory, has_only_size_seals};
 use crate::units::{Access, BackedBytes, Backing, PageSize};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Name that maps of processes show for every buffer: `/memfd:anion`.
 const FILE_NAME: &str = "anion";
@@ -44,14 +45,18 @@ impl Source for MemfdSource {
         // Leases count only descriptions that were opened through a path, so the first one is replaced.
         let fd = self.descriptors.reopen(&first, Access::ReadWrite)?;
         let inode = inode(&fd)?;
-        Ok(Box::new(Memfd { fd, inode, descriptors: Arc::clone(&self.descriptors) }))
+        let descriptors = Arc::clone(&self.descriptors);
+        Ok(Box::new(Memfd { fd, bytes: bytes.get(), inode, descriptors, mapping: OnceLock::new() }))
     }
 }
 
 struct Memfd {
     fd: OwnedFd,
+    bytes: u64,
     inode: Inode,
     descriptors: Arc<DescriptorDirectory>,
+    /// Made at the first scrub and kept: mapping again costs more than scrubbing.
+    mapping: OnceLock<SharedMap>,
 }
 
 impl Memory for Memfd {
@@ -69,5 +74,22 @@ impl Memory for Memfd {
 
     fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    fn is_worth_keeping(&self) -> bool {
+        let populated = resident_bytes(&self.fd).is_ok_and(|resident| resident >= self.bytes / 2);
+        populated && has_only_size_seals(&self.fd)
+    }
+
+    fn scrub(&self) -> io::Result<()> {
+        if let Some(mapping) = self.mapping.get() {
+            return mapping.fill(0);
+        }
+        let bytes = usize::try_from(self.bytes).map_err(io::Error::other)?;
+        let mapping = SharedMap::new(&self.fd, bytes, Access::ReadWrite)?;
+        mapping.fill(0)?;
+        // Lost only to a concurrent scrub, which does not happen to idle memory.
+        let _ = self.mapping.set(mapping);
+        Ok(())
     }
 }

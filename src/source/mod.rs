@@ -44,6 +44,16 @@ pub trait Memory: Send + Sync {
 
     /// The service's own descriptor, for watching.
     fn fd(&self) -> BorrowedFd<'_>;
+
+    /// Whether keeping it pays and nothing about it was changed for good: the file takes no new seals back, and one
+    /// that was hardly touched is cheaper to make anew.
+    fn is_worth_keeping(&self) -> bool;
+
+    /// Sets every byte to zero. Only for memory that [`Memory::is_idle`].
+    ///
+    /// # Errors
+    /// If it cannot be mapped; what is in it is not known then.
+    fn scrub(&self) -> io::Result<()>;
 }
 
 /// Whether an error means that memory, descriptors or kernel objects have run out, rather than that something is

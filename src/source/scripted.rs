@@ -85,4 +85,13 @@ impl Memory for ScriptedMemory {
     fn fd(&self) -> BorrowedFd<'_> {
         self.inner.fd()
     }
+
+    fn is_worth_keeping(&self) -> bool {
+        self.inner.is_worth_keeping()
+    }
+
+    fn scrub(&self) -> io::Result<()> {
+        self.script.call()?;
+        self.inner.scrub()
+    }
 }

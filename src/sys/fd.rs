@@ -27,6 +27,15 @@ pub fn inode(fd: impl AsFd) -> io::Result<Inode> {
     Ok(Inode { device: stat.st_dev as u64, number: stat.st_ino as u64 })
 }
 
+/// Bytes of the file behind `fd` that have memory or disk behind them.
+///
+/// # Errors
+/// As fstat(2).
+pub fn resident_bytes(fd: impl AsFd) -> io::Result<u64> {
+    // st_blocks counts units of 512 bytes, whatever the file system's own block is.
+    Ok(u64::try_from(fstat(fd)?.st_blocks).unwrap_or(0) * 512)
+}
+
 /// This process's `/proc/self/fd`, through which a file that has no path can be opened again.
 #[derive(Debug)]
 pub struct DescriptorDirectory(OwnedFd);

@@ -192,9 +192,19 @@ impl Drop for SharedMap {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::sys::memfd::MemfdFactory;
+
+    /// Puts the first pages of a mapping into a pipe without copying them, as a hostile client can: the pipe pins them.
+    pub(crate) fn splice_pages(map: &SharedMap, pipe: impl AsFd) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        let pages = libc::iovec { iov_base: map.base.as_ptr().cast(), iov_len: map.len.min(8192) };
+        // SAFETY: `pages` is inside a live mapping (invariant) and the kernel only reads it; the descriptor is open for
+        // the duration of the borrow.
+        let spliced = unsafe { libc::vmsplice(pipe.as_fd().as_raw_fd(), &raw const pages, 1, 0) };
+        if spliced > 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
 
     #[test]
     fn what_is_written_is_read_and_a_single_byte_breaks_zero() {

@@ -57,6 +57,14 @@ pub fn is_sealed(fd: impl AsFd) -> bool {
     fcntl(fd, FcntlArg::F_GET_SEALS).is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(SEALS))
 }
 
+/// Whether nobody has added a seal that makes the file useless to its next holder: no seal can be taken back.
+pub fn has_only_size_seals(fd: impl AsFd) -> bool {
+    let harmful = SealFlag::F_SEAL_SEAL
+        | SealFlag::F_SEAL_WRITE
+        | SealFlag::from_bits_retain(libc::F_SEAL_FUTURE_WRITE);
+    fcntl(fd, FcntlArg::F_GET_SEALS).is_ok_and(|seals| !SealFlag::from_bits_retain(seals).intersects(harmful))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +75,14 @@ mod tests {
         assert_eq!(ftruncate(&fd, 4096), Err(Errno::EPERM));
         assert_eq!(ftruncate(&fd, 16384), Err(Errno::EPERM));
         assert!(is_sealed(&fd));
+    }
+
+    #[test]
+    fn a_seal_that_a_client_added_is_noticed() {
+        let fd = MemfdFactory::probe().expect("memfd").create("test", 8192).expect("memfd");
+        assert!(has_only_size_seals(&fd));
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).expect("not mapped");
+        assert!(!has_only_size_seals(&fd) && is_sealed(&fd));
     }
 
     #[test]

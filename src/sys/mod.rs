@@ -11,3 +11,5 @@ pub mod lease;
 pub mod map;
 pub mod memfd;
 pub mod memory;
+pub mod pressure;
+pub mod thread;

@@ -134,6 +134,15 @@ impl Fixture {
             .map_or_else(|| inapplicable("no usable heap has granules up to 64 KiB and room for 64 MiB"), Ok)
     }
 
+    /// Bytes of the largest buffer that `heap` could give this uid now, as explain tells.
+    ///
+    /// # Errors
+    /// What the call reports.
+    pub(crate) fn fits(&self, heap: &HeapInfo) -> Result<i64> {
+        let explanation = self.service.explain(&from_heap(heap.id, 1)).context("explain")?;
+        Ok(explanation.verdicts.first().context("no verdict on the heap asked for")?.fitsBytes)
+    }
+
     /// Makes sure that the uid's quota allows this much at once.
     ///
     /// # Errors

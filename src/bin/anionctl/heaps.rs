@@ -94,6 +94,9 @@ impl Report for Stats {
             ("ALLOCS", Side::Right),
             ("FREES", Side::Right),
             ("RECYCLED", Side::Right),
+            ("MISSED", Side::Right),
+            ("SCRUBBED", Side::Right),
+            ("DISCARDED", Side::Right),
             ("FAILED", Side::Left),
         ]);
         for heap in &self.stats {
@@ -109,6 +112,9 @@ impl Report for Stats {
                 heap.allocations.to_string(),
                 heap.frees.to_string(),
                 heap.recycled.to_string(),
+                heap.pool_misses.to_string(),
+                output::size(heap.scrubbed_bytes),
+                heap.discarded.to_string(),
                 causes(&heap.failures),
             ]);
         }

@@ -90,11 +90,14 @@ Examples:
 pub(crate) const STATS: &str = "\
 LIVE is held by clients, DEFERRED was released and waits to be cleaned, POOLED
 is clean and ready for reuse; PEAK is the highest sum of LIVE and DEFERRED.
+RECYCLED buffers came from the pool, MISSED ones could have; DISCARDED memory
+was released and not kept.
 
 JSON:
   {\"stats\": [{\"heap_id\", \"heap\", \"num_of_buffers\", \"num_of_alloc_bytes\",
     \"alloc_bytes_wm\", \"live_bytes\", \"deferred_bytes\", \"pooled_bytes\",
-    \"capacity\", \"allocations\", \"frees\", \"recycled\", \"failures\":
+    \"capacity\", \"allocations\", \"frees\", \"recycled\",
+    \"pool_misses\", \"scrubbed_bytes\", \"discarded\", \"failures\":
     {\"no_memory\", \"quota\", \"not_permitted\", \"unsupported\", \"backend\"}}]}";
 
 /// After `usage --help`.

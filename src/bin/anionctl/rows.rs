@@ -66,6 +66,9 @@ pub(crate) struct StatsRow {
     pub(crate) allocations: i64,
     pub(crate) frees: i64,
     pub(crate) recycled: i64,
+    pub(crate) pool_misses: i64,
+    pub(crate) scrubbed_bytes: i64,
+    pub(crate) discarded: i64,
     pub(crate) failures: FailureCounts,
 }
 
@@ -103,6 +106,9 @@ impl From<HeapStats> for StatsRow {
             allocations: stats.allocations,
             frees: stats.frees,
             recycled: stats.recycled,
+            pool_misses: stats.poolMisses,
+            scrubbed_bytes: stats.scrubbedBytes,
+            discarded: stats.discarded,
             failures: FailureCounts {
                 no_memory: stats.failuresNoMemory,
                 quota: stats.failuresQuota,

@@ -136,8 +136,7 @@ fn unknown_heap_is_a_verdict_not_an_error(fixture: &Fixture) -> Result<()> {
 /// What fits is a snapshot that others may take, so only a small part of it is asked for.
 fn what_is_said_to_fit_fits(fixture: &Fixture) -> Result<()> {
     for heap in fixture.usable() {
-        let explanation = fixture.service.explain(&from_heap(heap.id, 1))?;
-        let fits = explanation.verdicts.first().context("no verdict on the heap asked for")?.fitsBytes;
+        let fits = fixture.fits(heap)?;
         ensure!(fits >= heap.granule, "heap {} serves, but {fits} bytes are said to fit", heap.name);
         if heap.capacity > 0 {
             ensure!(fits <= heap.capacity, "{fits} bytes fit heap {} of {}", heap.name, heap.capacity);

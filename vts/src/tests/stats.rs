@@ -50,6 +50,9 @@ fn stats_are_consistent(fixture: &Fixture) -> Result<()> {
                 heap.pooledBytes,
                 heap.frees,
                 heap.recycled,
+                heap.poolMisses,
+                heap.scrubbedBytes,
+                heap.discarded,
                 heap.failuresNoMemory,
                 heap.failuresQuota,
                 heap.failuresNotPermitted,
@@ -153,10 +156,9 @@ fn usage_shows_every_uid_to_the_privileged(fixture: &Fixture) -> Result<()> {
 
 fn peak_is_kept(fixture: &Fixture) -> Result<()> {
     let heap = fixture.roomy()?;
-    let (before, quota) = (fixture.usage()?.peakBytes, fixture.usage()?.quotaBytes);
-    // More than ever before, where the quota and a test's means allow it; memory is not touched.
-    let most = if quota == 0 { 1 << 30 } else { quota / heap.granule * heap.granule };
-    let size = (before + 1).min(most);
+    let before = fixture.usage()?.peakBytes;
+    // More than ever before, where that fits; memory is not touched.
+    let size = (before + 1).min(fixture.fits(heap)?).min(1 << 30);
     let buffer = fixture.allocate_one(&from_heap(heap.id, size))?;
     let bytes = i64::try_from(buffer.size)?;
     check_eq!(fixture.usage()?.peakBytes, before.max(bytes), "peak while {bytes} bytes are held");

@@ -24,8 +24,17 @@ parcelable HeapStats {
     long allocations;
     /** Buffers whose last holder let go. */
     long frees;
-    /** Allocations served from pooled memory. */
+    /** Buffers served from pooled memory. */
     long recycled;
+    /** Buffers of a pooled heap that had to be made anew, though large enough to be pooled. */
+    long poolMisses;
+    /** Bytes cleaned for reuse. */
+    long scrubbedBytes;
+    /**
+     * Released buffers of a pooled heap whose memory went back to the kernel instead: the pool full, the file opened
+     * again or sealed by a client, hardly touched, or not cleanable.
+     */
+    long discarded;
     /** Requests refused for lack of memory, budget or descriptors. */
     long failuresNoMemory;
     /** Requests refused by the caller's quota. */

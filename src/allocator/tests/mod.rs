@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The use cases over real memfds, leases and inotify, and over a source that fails on command.
 
+mod pool;
+
 use super::*;
 use crate::config::spec::{ClientPolicy, Device, HeapSpec, Quota};
 use crate::heap::Needs;
+use crate::source::Source;
 use crate::source::scripted::{Script, ScriptedSource};
 use crate::sys::map::SharedMap;
-use crate::units::{Access, Count, HeapId, HeapMask, HeapName, HeapType, Label, RequestedBytes};
+use crate::units::{Access, Backing, Count, HeapId, HeapMask, HeapName, HeapType, Label, RequestedBytes};
+use std::sync::mpsc;
 use std::time::Duration;
 
 const PAGE: u64 = 4096;
@@ -292,6 +296,50 @@ fn a_source_failure_falls_back_to_the_next_heap() {
     assert_eq!(allocator.stats()[0].counters.failed(crate::ledger::FailureCause::Backend), 1);
 }
 
+/// A source whose next call waits at a gate, if there is one.
+struct GatedSource {
+    inner: MemfdSource,
+    gate: Mutex<Option<mpsc::Receiver<()>>>,
+}
+
+impl Source for GatedSource {
+    fn backing(&self) -> Backing {
+        self.inner.backing()
+    }
+
+    fn max_alignment(&self) -> u64 {
+        self.inner.max_alignment()
+    }
+
+    fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+        let gate = self.gate.lock().expect("not poisoned").take();
+        if let Some(gate) = gate {
+            gate.recv_timeout(Duration::from_secs(5)).map_err(io::Error::other)?;
+        }
+        self.inner.create(bytes)
+    }
+}
+
+#[test]
+fn a_slow_source_holds_up_its_own_request_alone() {
+    let page = crate::sys::memory::page_size().expect("page size");
+    let source =
+        Arc::new(GatedSource { inner: MemfdSource::new(page).expect("memfd"), gate: Mutex::default() });
+    let machine = Machine { page, memory_bytes: 1024 * MIB, memfd: Arc::<GatedSource>::clone(&source) };
+    let allocator = Allocator::with_machine(config(), &machine).expect("allocator");
+    let (open, gate) = mpsc::channel();
+    *source.gate.lock().expect("not poisoned") = Some(gate);
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| allocator.allocate(&caller(1), &request(u32::MAX, 1, PAGE)));
+        while source.gate.lock().expect("not poisoned").is_some() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        allocator.allocate(&caller(2), &request(u32::MAX, 1, PAGE)).expect("served meanwhile");
+        open.send(()).expect("the slow one still waits");
+        slow.join().expect("no panic").expect("served");
+    });
+}
+
 #[test]
 fn describe_knows_its_buffers_by_any_descriptor_and_no_others() {
     let allocator = still(config());
@@ -326,9 +374,9 @@ fn only_the_privileged_see_others_and_trim() {
     assert_eq!(allocator.buffers(&caller(1)).len(), 1);
     assert_eq!(allocator.usage(&caller(1013)).len(), 2);
     assert_eq!(allocator.buffers(&caller(0)).len(), 2);
-    assert!(matches!(allocator.trim(&caller(1), None), Err(TrimError::Denied(_))));
-    assert_eq!(allocator.trim(&caller(1013), Some("camera")), Ok(0));
-    assert!(matches!(allocator.trim(&caller(0), Some("nope")), Err(TrimError::UnknownHeap(_))));
+    assert!(matches!(allocator.trim(&caller(1), None, 0), Err(TrimError::Denied(_))));
+    assert_eq!(allocator.trim(&caller(1013), Some("camera"), 0), Ok(0));
+    assert!(matches!(allocator.trim(&caller(0), Some("nope"), 0), Err(TrimError::UnknownHeap(_))));
     drop(held);
 }
 

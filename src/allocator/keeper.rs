@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Looking after memory between two clients: one thread of lowest priority that scrubs what was released, one buffer
+//! a step, and gives spares back when they lie idle or the machine runs short. It sleeps while there is nothing to do.
+
+use super::Allocator;
+use crate::heap::{Heap, Released, Retired, Stock};
+use crate::ledger::HeapIndex;
+use crate::sys::clock::since_boot;
+use crate::sys::pressure::PressureTrigger;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Spares that nobody asked for go back to the kernel after this long.
+const IDLE: Duration = Duration::from_secs(30);
+/// How often idle spares are looked for, while there are any, in milliseconds.
+const LOOK_MS: u16 = 10_000;
+
+/// How the keeper thread is reached, and how it learns of pressure.
+pub(super) struct Keeper {
+    wake: EventFd,
+    pressure: Option<PressureTrigger>,
+    stopped: AtomicBool,
+    /// Heap whose turn it is: each has its share of the thread, whatever its id.
+    turn: AtomicUsize,
+}
+
+/// Why the keeper woke up.
+enum Woken {
+    /// Something was released, or time passed.
+    Work,
+    /// Tasks of this machine wait for memory.
+    Pressure,
+}
+
+impl Keeper {
+    pub(super) fn new() -> io::Result<Self> {
+        let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+        let pressure = PressureTrigger::new()
+            .inspect_err(|error| log::info!("memory pressure is not reported here: {error}"))
+            .ok();
+        Ok(Self { wake, pressure, stopped: AtomicBool::new(false), turn: AtomicUsize::new(0) })
+    }
+
+    /// Something was released.
+    pub(super) fn wake(&self) {
+        // A full counter is readable already.
+        let _ = self.wake.write(1);
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    fn wait(&self, spares_left: bool) -> Woken {
+        let timeout = if spares_left { PollTimeout::from(LOOK_MS) } else { PollTimeout::NONE };
+        let mut fds = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.pressure.as_ref().map(|trigger| PollFd::new(trigger.as_fd(), PollFlags::POLLPRI)));
+        // An interrupted wait is followed by another.
+        let _ = poll(&mut fds, timeout);
+        let pressed =
+            fds.get(1).and_then(PollFd::revents).is_some_and(|seen| seen.contains(PollFlags::POLLPRI));
+        let _ = self.wake.read();
+        if pressed { Woken::Pressure } else { Woken::Work }
+    }
+}
+
+impl Allocator {
+    /// Takes a released buffer's memory: to the deferred frees of its heap, or back to the kernel. No lock is held.
+    pub(super) fn let_go(&self, index: HeapIndex, released: Released) {
+        let bytes = released.bytes();
+        let refused = match self.heaps[index].stock() {
+            Some(stock) if Stock::keeps(bytes) => stock.defer(released).err(),
+            _ => Some(released),
+        };
+        match refused {
+            Some(released) => {
+                drop(released);
+                self.retire(index, Retired { buffers: 1, bytes: bytes.get() });
+            }
+            None => self.keeper.wake(),
+        }
+    }
+
+    fn retire(&self, index: HeapIndex, retired: Retired) {
+        self.books().ledger.retire(index, retired.buffers, retired.bytes);
+    }
+
+    /// Works off a heap's deferred frees at once, as ION does when an allocation fails.
+    pub(super) fn drain(&self, index: HeapIndex) {
+        if let Some(stock) = self.heaps[index].stock() {
+            let retired = stock.drain(0, since_boot());
+            self.retire(index, retired);
+        }
+    }
+
+    /// Gives a heap's spare memory back to the kernel: at least `bytes` bytes if there are that many, all for 0.
+    /// Returns the bytes given back.
+    pub(super) fn shrink(&self, index: HeapIndex, bytes: u64) -> u64 {
+        let Some(stock) = self.heaps[index].stock() else { return 0 };
+        let (retired, freed) = stock.shrink(bytes);
+        self.retire(index, retired);
+        freed
+    }
+
+    /// Gives all spare memory back to the kernel.
+    pub(super) fn shrink_all(&self) {
+        for index in 0..self.heaps.len() {
+            self.shrink(index, 0);
+        }
+    }
+
+    /// Keeps what lies on a heap's shelf within what its budget leaves.
+    pub(super) fn fit_shelf(&self, index: HeapIndex) {
+        let Some(stock) = self.heaps[index].stock() else { return };
+        // A statement of its own, so that the lock is gone when memory is given back.
+        let room = self.books().ledger.unbooked(index);
+        if let Some(room) = room {
+            stock.fit(room);
+        }
+    }
+
+    fn stocked(&self) -> impl Iterator<Item = (HeapIndex, &Heap)> {
+        self.heaps.iter().enumerate().filter(|(_, heap)| heap.stock().is_some())
+    }
+
+    /// Scrubs one released buffer, of another heap than the last if others wait; false if none waits.
+    pub(super) fn scrub_one(&self) -> bool {
+        let heaps = self.heaps.len();
+        let first = self.keeper.turn.load(Ordering::Relaxed);
+        for index in (first..first + heaps).map(|turn| turn % heaps) {
+            let Some(retired) = self.heaps[index].stock().and_then(|stock| stock.scrub_one(since_boot()))
+            else {
+                continue;
+            };
+            self.keeper.turn.store(index + 1, Ordering::Relaxed);
+            self.retire(index, retired);
+            self.fit_shelf(index);
+            return true;
+        }
+        false
+    }
+
+    /// Gives idle spares back. Returns whether any are left.
+    fn expire(&self) -> bool {
+        let deadline = since_boot().saturating_sub(IDLE);
+        let mut left = false;
+        for stock in self.stocked().filter_map(|(_, heap)| heap.stock()) {
+            left |= stock.expire(deadline);
+        }
+        left
+    }
+
+    /// Under pressure: all deferred frees, and half of every shelf.
+    pub(super) fn relieve(&self) {
+        for (index, heap) in self.stocked() {
+            let Some(stock) = heap.stock() else { continue };
+            let deferred = self.books().ledger.heap(index).deferred_bytes;
+            let wanted = deferred + stock.counters().pooled_bytes / 2;
+            if wanted > 0 {
+                let freed = self.shrink(index, wanted);
+                log::info!("memory is scarce: heap {} gave {freed} bytes back", heap.name());
+            }
+        }
+    }
+
+    /// Starts the keeper thread. It ends when the allocator is dropped.
+    pub(super) fn start_keeper(self: &Arc<Self>) -> io::Result<()> {
+        let (keeper, allocator) = (Arc::clone(&self.keeper), Arc::downgrade(self));
+        std::thread::Builder::new().name("anion-keeper".to_owned()).spawn(move || {
+            if let Err(error) = crate::sys::thread::lower_priority() {
+                log::warn!("the keeper thread keeps its priority: {error}");
+            }
+            keep(&keeper, &allocator);
+        })?;
+        Ok(())
+    }
+}
+
+fn keep(keeper: &Keeper, allocator: &Weak<Allocator>) {
+    while !keeper.stopped.load(Ordering::Relaxed) {
+        // Held for one step alone, so that the allocator can go in between.
+        let Some(strong) = allocator.upgrade() else { return };
+        if strong.scrub_one() {
+            continue;
+        }
+        let spares_left = strong.expire();
+        drop(strong);
+        let woken = keeper.wait(spares_left);
+        if matches!(woken, Woken::Pressure)
+            && let Some(strong) = allocator.upgrade()
+        {
+            strong.relieve();
+        }
+    }
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Memory between two clients: that it comes back clean, to its own domain, and that no client can spoil it.
+
+use super::*;
+use crate::sys::fd::DescriptorDirectory;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+
+/// As [`config`], but both heaps keep what is released.
+fn pooled() -> Config {
+    let mut config = config();
+    config.heaps.iter_mut().for_each(|heap| heap.deferred_free = true);
+    config
+}
+
+fn system(count: i32, bytes: u64) -> Request {
+    Request { selection: names(&["system"]), ..request(0, count, bytes) }
+}
+
+/// Fills a buffer, so that it is worth keeping, and lets go of it.
+fn use_up(grant: Grant) {
+    let len = usize::try_from(grant.bytes.get()).expect("small");
+    SharedMap::new(&grant.fd, len, Access::ReadWrite).expect("mapped").fill(0x5a).expect("writable");
+}
+
+/// Takes released buffers back and scrubs them, as the two threads do.
+fn settle_and_scrub(allocator: &Allocator, uid: u32) {
+    allocator.reclaim_from(&caller(uid));
+    while allocator.scrub_one() {}
+}
+
+/// The system heap's view; it is tried last.
+fn stats(allocator: &Allocator) -> HeapView<'_> {
+    allocator.stats()[1]
+}
+
+#[test]
+fn a_recycled_buffer_is_the_same_file_zero_and_has_a_new_id() {
+    let allocator = still(pooled());
+    let first = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
+    let (inode, id) = (crate::sys::fd::inode(&first.fd).expect("inode"), first.id);
+    use_up(first);
+    settle_and_scrub(&allocator, 1);
+    assert_eq!(stats(&allocator).stock.pooled_bytes, MIB);
+    let second = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
+    assert_eq!(crate::sys::fd::inode(&second.fd).expect("inode"), inode);
+    assert_ne!(second.id, id);
+    assert!(SharedMap::new(&second.fd, 1 << 20, Access::ReadWrite).expect("mapped").is_zero());
+    assert_eq!(allocator.describe(&second.fd).expect("ours").record.id, second.id);
+    let stock = stats(&allocator).stock;
+    assert_eq!((stock.hits, stock.misses, stock.scrubbed_bytes, stock.pooled_bytes), (1, 1, MIB, 0));
+}
+
+#[test]
+fn no_more_waits_to_be_scrubbed_than_the_shelf_could_take() {
+    let mut config = pooled();
+    config.heaps.iter_mut().for_each(|heap| heap.pool_limit = Some(2 * MIB));
+    let allocator = still(config);
+    for _ in 0..4 {
+        use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
+        allocator.reclaim_from(&caller(1));
+    }
+    let HeapView { counters, stock, .. } = stats(&allocator);
+    assert_eq!((counters.deferred_bytes, counters.bytes, counters.buffers), (2 * MIB, 2 * MIB, 2));
+    assert_eq!((counters.frees, stock.discarded), (4, 2));
+    while allocator.scrub_one() {}
+    assert_eq!(stats(&allocator).stock.pooled_bytes, 2 * MIB);
+}
+
+#[test]
+fn counters_include_deferred_frees_until_they_are_scrubbed() {
+    let allocator = still(pooled());
+    use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
+    allocator.reclaim_from(&caller(1));
+    let counters = stats(&allocator).counters;
+    assert_eq!((counters.buffers, counters.bytes, counters.deferred_bytes), (1, MIB, MIB));
+    assert_eq!(allocator.usage(&caller(1))[0].bytes, 0, "its owner is not charged any more");
+    assert!(allocator.scrub_one() && !allocator.scrub_one());
+    let counters = stats(&allocator).counters;
+    assert_eq!((counters.buffers, counters.bytes, counters.deferred_bytes, counters.frees), (0, 0, 0, 1));
+}
+
+#[test]
+fn another_domain_never_gets_it() {
+    let allocator = still(pooled());
+    use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
+    settle_and_scrub(&allocator, 1);
+    let in_context = Caller { context: Some("u:r:camera:s0".to_owned()), ..caller(1) };
+    for other in [caller(2), in_context] {
+        let _held = allocator.allocate(&other, &system(1, MIB)).expect("served");
+    }
+    assert_eq!(stats(&allocator).stock.hits, 0);
+    assert_eq!(stats(&allocator).stock.pooled_bytes, MIB);
+}
+
+/// The attack that trust domains are for: pages pinned in a pipe outlive every descriptor and mapping, where no lease
+/// sees them, and their holder reads what the file's next owner writes.
+#[test]
+fn pages_pinned_in_a_pipe_never_show_what_another_domain_writes() {
+    let allocator = still(pooled());
+    let grant = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
+    let mapping = memmap(&grant);
+    let (reader, writer) = nix::unistd::pipe().expect("pipe");
+    crate::sys::map::tests::splice_pages(&mapping, &writer).expect("vmsplice");
+    drop(mapping);
+    drop(grant);
+    settle_and_scrub(&allocator, 1);
+    assert_eq!(stats(&allocator).stock.pooled_bytes, MIB, "the lease does not see the pin");
+    let victim = allocator.allocate(&caller(2), &system(1, MIB)).expect("served").remove(0);
+    memmap(&victim).fill(0xee).expect("writable");
+    drop(writer);
+    let mut pinned = Vec::new();
+    std::fs::File::from(reader).read_to_end(&mut pinned).expect("the pipe");
+    assert!(!pinned.is_empty() && !pinned.contains(&0xee), "another domain's bytes are in the pipe");
+}
+
+fn memmap(grant: &Grant) -> SharedMap {
+    let mapping = SharedMap::new(&grant.fd, 1 << 20, Access::ReadWrite).expect("mapped");
+    mapping.fill(0x11).expect("writable");
+    mapping
+}
+
+#[test]
+fn a_buffer_that_a_client_sealed_is_not_kept() {
+    let allocator = still(pooled());
+    let grant = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
+    let mut file = std::fs::File::from(grant.fd.try_clone().expect("dup"));
+    file.write_all(&vec![1; 1 << 20]).expect("writable");
+    fcntl(&grant.fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).expect("clients can add seals");
+    drop((grant, file));
+    settle_and_scrub(&allocator, 1);
+    let stock = stats(&allocator).stock;
+    assert_eq!((stock.pooled_bytes, stock.discarded), (0, 1));
+}
+
+#[test]
+fn a_buffer_that_was_opened_again_before_its_scrub_is_not_kept() {
+    let allocator = still(pooled());
+    let grant = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
+    let path_only = nix::fcntl::open(
+        DescriptorDirectory::path(&grant.fd).as_str(),
+        nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC,
+        nix::sys::stat::Mode::empty(),
+    )
+    .expect("O_PATH");
+    use_up(grant);
+    allocator.reclaim_from(&caller(1));
+    assert_eq!(allocator.usage(&caller(1))[0].buffers, 0, "an O_PATH descriptor holds nothing");
+    let again =
+        DescriptorDirectory::open().expect("/proc").reopen(&path_only, Access::ReadWrite).expect("own uid");
+    while allocator.scrub_one() {}
+    let stock = stats(&allocator).stock;
+    assert_eq!((stock.pooled_bytes, stock.discarded), (0, 1));
+    drop(again);
+}
+
+#[test]
+fn what_was_hardly_touched_or_is_small_is_not_kept() {
+    let allocator = still(pooled());
+    drop(allocator.allocate(&caller(1), &system(1, MIB)).expect("served"));
+    use_up(allocator.allocate(&caller(1), &system(1, PAGE)).expect("served").remove(0));
+    settle_and_scrub(&allocator, 1);
+    let view = stats(&allocator);
+    assert_eq!((view.stock.pooled_bytes, view.counters.buffers), (0, 0));
+}
+
+#[test]
+fn heaps_take_turns_at_being_scrubbed() {
+    let allocator = still(pooled());
+    for heap in ["camera", "system"] {
+        let asked = Request { selection: names(&[heap]), ..request(0, 2, MIB) };
+        allocator.allocate(&caller(1), &asked).expect("served").into_iter().for_each(use_up);
+    }
+    allocator.reclaim_from(&caller(1));
+    let pooled = || allocator.stats().iter().map(|view| view.stock.pooled_bytes / MIB).collect::<Vec<_>>();
+    for expected in [[1, 0], [1, 1], [2, 1], [2, 2]] {
+        assert!(allocator.scrub_one());
+        assert_eq!(pooled(), expected);
+    }
+    assert!(!allocator.scrub_one());
+}
+
+#[test]
+fn a_budget_is_not_exceeded_by_its_shelf() {
+    let allocator = still(pooled());
+    let camera = |count, bytes| Request { selection: names(&["camera"]), ..request(0, count, bytes) };
+    allocator.allocate(&caller(1), &camera(4, MIB)).expect("the whole budget").into_iter().for_each(use_up);
+    settle_and_scrub(&allocator, 1);
+    assert_eq!(allocator.stats()[0].stock.pooled_bytes, 4 * MIB);
+    let _held = allocator.allocate(&caller(2), &camera(1, 3 * MIB)).expect("the shelf makes room");
+    assert_eq!(allocator.stats()[0].stock.pooled_bytes, MIB);
+}
+
+#[test]
+fn deferred_frees_are_drained_before_anyone_is_refused() {
+    let allocator = still(pooled());
+    let camera = |count, bytes| Request { selection: names(&["camera"]), ..request(0, count, bytes) };
+    allocator.allocate(&caller(1), &camera(4, MIB)).expect("the whole budget").into_iter().for_each(use_up);
+    allocator.reclaim_from(&caller(1));
+    assert_eq!(allocator.stats()[0].counters.deferred_bytes, 4 * MIB);
+    let grants = allocator.allocate(&caller(2), &camera(1, 4 * MIB)).expect("drained");
+    assert_eq!(grants[0].heap_name.as_str(), "camera");
+}
+
+#[test]
+fn trim_takes_deferred_frees_first_and_then_the_shelf() {
+    let allocator = still(pooled());
+    allocator.allocate(&caller(1), &system(2, MIB)).expect("served").into_iter().for_each(use_up);
+    settle_and_scrub(&allocator, 1);
+    use_up(allocator.allocate(&caller(2), &system(1, MIB)).expect("served").remove(0));
+    allocator.reclaim_from(&caller(2));
+    assert_eq!(allocator.trim(&caller(0), Some("system"), 1), Ok(MIB));
+    let view = stats(&allocator);
+    assert_eq!(
+        (view.counters.deferred_bytes, view.stock.pooled_bytes, view.stock.scrubbed_bytes),
+        (0, 2 * MIB, 2 * MIB)
+    );
+    assert_eq!(allocator.trim(&caller(0), None, 0), Ok(2 * MIB));
+    assert_eq!(allocator.trim(&caller(0), None, 0), Ok(0));
+}
+
+#[test]
+fn exhaustion_gives_the_spares_of_every_heap_back() {
+    let (allocator, script) = scripted(pooled());
+    use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
+    settle_and_scrub(&allocator, 1);
+    assert_eq!(stats(&allocator).stock.pooled_bytes, MIB);
+    script.fail(0..1, libc::ENOMEM);
+    let camera = Request { selection: names(&["camera"]), ..request(0, 1, PAGE) };
+    allocator.allocate(&caller(2), &camera).expect("the second attempt");
+    assert_eq!(stats(&allocator).stock.pooled_bytes, 0);
+}
+
+#[test]
+fn pressure_takes_deferred_frees_unscrubbed_and_half_of_the_shelf() {
+    let allocator = still(pooled());
+    allocator.allocate(&caller(1), &system(4, MIB)).expect("served").into_iter().for_each(use_up);
+    settle_and_scrub(&allocator, 1);
+    use_up(allocator.allocate(&caller(2), &system(1, MIB)).expect("served").remove(0));
+    allocator.reclaim_from(&caller(2));
+    allocator.relieve();
+    let HeapView { counters, stock, .. } = stats(&allocator);
+    assert_eq!((counters.buffers, counters.deferred_bytes), (0, 0));
+    assert_eq!((stock.pooled_bytes, stock.scrubbed_bytes), (2 * MIB, 4 * MIB));
+}
+
+#[test]
+fn a_scrub_that_fails_leaves_nothing_behind() {
+    let (allocator, script) = scripted(pooled());
+    use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
+    allocator.reclaim_from(&caller(1));
+    script.fail(0..usize::MAX, libc::ENOMEM);
+    assert!(allocator.scrub_one());
+    let view = stats(&allocator);
+    assert_eq!((view.stock.pooled_bytes, view.stock.discarded, view.counters.buffers), (0, 1, 0));
+}
+
+#[test]
+fn the_keeper_cleans_in_the_background() {
+    let allocator = still(pooled());
+    allocator.start_reaper().expect("thread");
+    allocator.start_keeper().expect("thread");
+    for _ in 0..20 {
+        let grant = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
+        assert!(SharedMap::new(grant.fd.as_fd(), 1 << 20, Access::ReadOnly).expect("mapped").is_zero());
+        use_up(grant);
+        await_zero(&allocator, 1);
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while stats(&allocator).counters.buffers > 0 {
+            assert!(Instant::now() < deadline, "never scrubbed");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    assert_eq!(stats(&allocator).stock.hits, 19);
+}

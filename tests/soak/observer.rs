@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Looks at the books while others change them: what must hold at every moment.
+
+use crate::{POOL_LIMIT, aidl};
+use aidl::{ClientUsage::ClientUsage, HeapStats::HeapStats, IHeapAllocator::IHeapAllocator};
+use anion_ipc::Strong;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Most bytes of a heap that wait to be scrubbed or are being scrubbed: as much as the pool takes waits, and a request
+/// that finds no room takes all of it out at once to work it off, while the next may gather.
+const DEFERRED_LIMIT: i64 = 4 * POOL_LIMIT;
+
+/// What was seen.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    pub(crate) looks: u64,
+    /// Most bytes of one heap that waited to be scrubbed.
+    pub(crate) most_deferred: i64,
+}
+
+/// Looks again and again until `done`.
+///
+/// # Errors
+/// The first moment's violations.
+pub(crate) fn observe(service: &Strong<dyn IHeapAllocator>, done: &AtomicBool) -> Result<Seen, String> {
+    let (mut seen, mut before) = (Seen::default(), HashMap::new());
+    while !done.load(Ordering::Relaxed) {
+        let stats = service.getStats().map_err(|status| format!("getStats: {status}"))?;
+        let usage = service.getUsage().map_err(|status| format!("getUsage: {status}"))?;
+        let mut violations: Vec<String> = usage.iter().filter_map(beyond_quota).collect();
+        for heap in stats {
+            violations.extend(contradictions(&heap, before.get(&heap.heapId)));
+            seen.most_deferred = seen.most_deferred.max(heap.deferredBytes);
+            before.insert(heap.heapId, heap);
+        }
+        if !violations.is_empty() {
+            return Err(violations.join("\n"));
+        }
+        seen.looks += 1;
+        thread::sleep(PAUSE);
+    }
+    Ok(seen)
+}
+
+fn beyond_quota(usage: &ClientUsage) -> Option<String> {
+    let beyond = |held, quota| quota > 0 && held > quota;
+    let is_beyond = beyond(usage.bytes, usage.quotaBytes) || beyond(usage.buffers, usage.quotaBuffers);
+    is_beyond.then(|| format!("a uid is beyond its quota: {usage:?}"))
+}
+
+/// What cannot be true of one heap at one moment, or after an earlier one.
+fn contradictions(now: &HeapStats, before: Option<&HeapStats>) -> Vec<String> {
+    let mut claims = vec![
+        ("live and deferred are all bytes", now.liveBytes + now.deferredBytes == now.numOfAllocBytes),
+        ("no bytes are negative", now.liveBytes >= 0 && now.deferredBytes >= 0 && now.pooledBytes >= 0),
+        ("nothing is released twice", now.frees <= now.allocations),
+        ("what is not released exists", now.numOfBuffers >= now.allocations - now.frees),
+        ("what exists was allocated", now.numOfBuffers <= now.allocations),
+        ("the watermark is the highest", now.allocBytesWm >= now.numOfAllocBytes),
+        ("the pool is within its limit", now.pooledBytes <= POOL_LIMIT),
+        ("what waits is bounded", now.deferredBytes <= DEFERRED_LIMIT),
+        ("the heap is within its size", now.capacity == 0 || now.numOfAllocBytes <= now.capacity),
+        ("the kernel fails nothing", now.failuresBackend == 0),
+    ];
+    if let Some(before) = before {
+        claims.extend([
+            ("allocations only grow", now.allocations >= before.allocations),
+            ("frees only grow", now.frees >= before.frees),
+            ("the watermark only grows", now.allocBytesWm >= before.allocBytesWm),
+        ]);
+    }
+    let broken = claims.into_iter().filter(|(_, holds)| !holds);
+    broken.map(|(claim, _)| format!("not true of heap {}: {claim}: {now:?}", now.heapName)).collect()
+}
