@@ -109,3 +109,29 @@ pub struct Reserve {
     /// Page multiple; all reserves of a heap together do not exceed its size.
     pub bytes: u64,
 }
+
+#[cfg(test)]
+impl HeapSpec {
+    /// A plain heap for tests, with the rest as a configuration that says nothing else: cached, open to everyone, no
+    /// granule of its own.
+    pub(crate) fn plain(id: u32, name: &str, kind: HeapType, size: Option<u64>) -> Self {
+        Self {
+            id: HeapId::new(id).expect("valid"),
+            name: HeapName::new(name).expect("valid"),
+            aliases: vec![],
+            kind,
+            device: Device::Auto,
+            size,
+            alignment: 1,
+            chunk_size: None,
+            cached: true,
+            deferred_free: false,
+            pool_orders: vec![],
+            pool_limit: None,
+            secure: false,
+            allow_uids: None,
+            unavailable: None,
+            node: format!("/anion/{name}"),
+        }
+    }
+}

@@ -15,24 +15,8 @@ use std::time::Duration;
 const MIB: u64 = 1 << 20;
 
 fn spec(kind: HeapType, size: Option<u64>) -> HeapSpec {
-    HeapSpec {
-        id: HeapId::new(3).expect("valid"),
-        name: HeapName::new("camera").expect("valid"),
-        aliases: vec![HeapName::new("qcom,camera").expect("valid")],
-        kind,
-        device: Device::Auto,
-        size,
-        alignment: 1,
-        chunk_size: None,
-        cached: true,
-        deferred_free: false,
-        pool_orders: vec![],
-        pool_limit: None,
-        secure: false,
-        allow_uids: None,
-        unavailable: None,
-        node: "/anion/camera".to_owned(),
-    }
+    let aliases = vec![HeapName::new("qcom,camera").expect("valid")];
+    HeapSpec { aliases, ..HeapSpec::plain(3, "camera", kind, size) }
 }
 
 fn heap(spec: HeapSpec) -> Heap {

@@ -4,43 +4,24 @@
 mod pool;
 
 use super::*;
-use crate::config::spec::{ClientPolicy, Device, HeapSpec, Quota};
+use crate::config::spec::{ClientPolicy, HeapSpec, Quota};
 use crate::heap::Needs;
 use crate::source::Source;
 use crate::source::scripted::{Script, ScriptedSource};
 use crate::sys::map::SharedMap;
-use crate::units::{Access, Backing, Count, HeapId, HeapMask, HeapName, HeapType, Label, RequestedBytes};
+use crate::units::{Access, Backing, Count, HeapMask, HeapType, Label, RequestedBytes};
 use std::sync::mpsc;
 use std::time::Duration;
 
 const PAGE: u64 = 4096;
 const MIB: u64 = 1 << 20;
 
-fn spec(id: u32, name: &str, kind: HeapType, size: Option<u64>) -> HeapSpec {
-    HeapSpec {
-        id: HeapId::new(id).expect("valid"),
-        name: HeapName::new(name).expect("valid"),
-        aliases: vec![],
-        kind,
-        device: Device::Auto,
-        size,
-        alignment: PAGE,
-        chunk_size: None,
-        cached: true,
-        deferred_free: false,
-        pool_orders: vec![],
-        pool_limit: None,
-        secure: false,
-        allow_uids: None,
-        unavailable: None,
-        node: format!("/anion/{name}"),
-    }
-}
-
 /// A camera carveout of 4 MiB above an unlimited system heap; uids may hold 8 MiB and 100 buffers.
 fn config() -> Config {
-    let heaps =
-        vec![spec(2, "camera", HeapType::Carveout, Some(4 * MIB)), spec(0, "system", HeapType::System, None)];
+    let heaps = vec![
+        HeapSpec::plain(2, "camera", HeapType::Carveout, Some(4 * MIB)),
+        HeapSpec::plain(0, "system", HeapType::System, None),
+    ];
     let default = Quota { max_bytes: Some(8 * MIB), max_buffers: Some(100) };
     Config { heaps, policy: Policy { default, clients: vec![] } }
 }
