@@ -63,6 +63,7 @@ fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String>
             Err("a custom heap needs a list of sources, which are not connected".to_owned())
         }
         (Device::Auto | Device::Memfd, _) => Ok(Arc::clone(&machine.memfd)),
+        (Device::Hugetlb, _) => Err("huge pages are not connected".to_owned()),
         (Device::Ashmem, _) => Err("ashmem is not connected".to_owned()),
         (Device::Udmabuf, _) => Err("udmabuf is not connected".to_owned()),
         (Device::DmaHeap(name), _) => Err(format!("the kernel's dma-heap {name} is not connected")),
@@ -77,7 +78,7 @@ pub(super) fn intended_backing(spec: &HeapSpec) -> Backing {
         (Device::Udmabuf, _) => Backing::Udmabuf,
         (Device::Ion(_), _) => Backing::Ion,
         (Device::DmaHeap(_), _) | (Device::Auto, HeapType::Dma) => Backing::DmaHeap,
-        (_, HeapType::SystemContig) => Backing::Hugetlb,
+        (Device::Hugetlb, _) | (_, HeapType::SystemContig) => Backing::Hugetlb,
         _ => Backing::Memfd,
     }
 }
