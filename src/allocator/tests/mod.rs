@@ -2,6 +2,7 @@
 //! The use cases over real memfds, leases and inotify, and over a source that fails on command.
 
 mod pool;
+mod types;
 
 use super::*;
 use crate::config::spec::{ClientPolicy, HeapSpec, Quota};

@@ -91,14 +91,17 @@ pub(crate) const STATS: &str = "\
 LIVE is held by clients, DEFERRED was released and waits to be cleaned, POOLED
 is clean and ready for reuse; PEAK is the highest sum of LIVE and DEFERRED.
 RECYCLED buffers came from the pool, MISSED ones could have; DISCARDED memory
-was released and not kept.
+was released and not kept. LARGEST FREE is the longest free piece of memory
+set aside for the heap; fragmented requests failed though all free pieces
+together would have done.
 
 JSON:
   {\"stats\": [{\"heap_id\", \"heap\", \"num_of_buffers\", \"num_of_alloc_bytes\",
     \"alloc_bytes_wm\", \"live_bytes\", \"deferred_bytes\", \"pooled_bytes\",
-    \"capacity\", \"allocations\", \"frees\", \"recycled\",
+    \"capacity\", \"largest_free_bytes\", \"allocations\", \"frees\", \"recycled\",
     \"pool_misses\", \"scrubbed_bytes\", \"discarded\", \"failures\":
-    {\"no_memory\", \"quota\", \"not_permitted\", \"unsupported\", \"backend\"}}]}";
+    {\"no_memory\", \"fragmented\", \"quota\", \"not_permitted\",
+     \"unsupported\", \"backend\"}}]}; \"fragmented\" is part of \"no_memory\".";
 
 /// After `usage --help`.
 pub(crate) const USAGE: &str = "\
