@@ -156,9 +156,9 @@ impl Allocator {
         left
     }
 
-    /// Under pressure: all deferred frees, and half of every shelf.
+    /// Under pressure: all deferred frees, and half of every shelf. Memory set aside stays so, and helps nobody.
     pub(super) fn relieve(&self) {
-        for (index, heap) in self.stocked() {
+        for (index, heap) in self.stocked().filter(|(_, heap)| heap.fragmentation().is_none()) {
             let Some(stock) = heap.stock() else { continue };
             let deferred = self.books().ledger.heap(index).deferred_bytes;
             let wanted = deferred + stock.counters().pooled_bytes / 2;
