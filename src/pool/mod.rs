@@ -7,12 +7,14 @@
 //! ([`Spare::scrub`]), and puts the *zeroed* spare on a [`Shelf`]; types admit no dirty one there. A spare on a shelf
 //! is handed out again, or given back to the kernel when the shelf is full, idle, or memory is scarce.
 
+mod assembly;
 mod deferred;
 mod shelf;
 mod spare;
 #[cfg(test)]
 mod tests;
 
+pub use assembly::{Assembly, BlockSizes, Effort, Incomplete, Wanted};
 pub use deferred::Deferred;
 pub use shelf::{Shelf, ShelfLimits};
 pub use spare::{Dirty, Spare, TrustDomain, Zeroed};

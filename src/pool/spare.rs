@@ -67,6 +67,11 @@ impl<M> Spare<M, Dirty> {
 }
 
 impl<M> Spare<M, Zeroed> {
+    /// A part of a zeroed spare.
+    pub(super) fn part(memory: M, bytes: BackedBytes, domain: TrustDomain) -> Self {
+        Self { memory, bytes, domain, state: PhantomData }
+    }
+
     /// The memory, for a client of its own domain.
     pub fn into_memory(self) -> M {
         self.memory
