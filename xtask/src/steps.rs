@@ -37,7 +37,7 @@ struct Step {
 }
 
 /// From the quickest to the slowest.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step { name: "fmt", about: "the sources are formatted", run: fmt },
     Step { name: "clippy", about: "no warnings in any target", run: clippy },
     Step { name: "rustdoc", about: "the documentation builds, and its links lead somewhere", run: rustdoc },
@@ -47,6 +47,7 @@ const STEPS: [Step; 9] = [
     Step { name: "readme", about: "the commands of README.md", run: readme::run },
     Step { name: "vts-socket", about: "the conformance suite over a Unix socket", run: vts_socket },
     Step { name: "vts-guest", about: "the conformance suite over kernel binder, in a guest", run: vts_guest },
+    Step { name: "soak", about: "millions of allocations by clients that die at random", run: soak },
 ];
 
 fn step_names() -> clap::builder::PossibleValuesParser {
@@ -209,6 +210,15 @@ fn vts_socket(tally: &mut Tally) -> Result<()> {
 
 fn vts_guest(tally: &mut Tally) -> Result<()> {
     vm::run(&VmArgs::default(), tally)
+}
+
+/// Client operations of the soak, of which each allocates about two buffers.
+const SOAK_OPERATIONS: &str = "1000000";
+
+fn soak(tally: &mut Tally) -> Result<()> {
+    let mut soak = cargo();
+    soak.args(["test", "--release", "--test", "soak", "--", "--nocapture"]);
+    run_tests(soak.env("ANION_SOAK_OPERATIONS", SOAK_OPERATIONS), tally)
 }
 
 #[cfg(test)]
