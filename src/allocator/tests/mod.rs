@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The use cases over real memfds, leases and inotify, and over a source that fails on command.
 
+mod attacks;
 mod pool;
 
 use super::*;

@@ -8,13 +8,13 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 
 /// As [`config`], but both heaps keep what is released.
-fn pooled() -> Config {
+pub(super) fn pooled() -> Config {
     let mut config = config();
     config.heaps.iter_mut().for_each(|heap| heap.deferred_free = true);
     config
 }
 
-fn system(count: i32, bytes: u64) -> Request {
+pub(super) fn system(count: i32, bytes: u64) -> Request {
     Request { selection: names(&["system"]), ..request(0, count, bytes) }
 }
 
@@ -25,13 +25,13 @@ fn use_up(grant: Grant) {
 }
 
 /// Takes released buffers back and scrubs them, as the two threads do.
-fn settle_and_scrub(allocator: &Allocator, uid: u32) {
+pub(super) fn settle_and_scrub(allocator: &Allocator, uid: u32) {
     allocator.reclaim_from(&caller(uid));
     while allocator.scrub_one() {}
 }
 
 /// The system heap's view; it is tried last.
-fn stats(allocator: &Allocator) -> HeapView<'_> {
+pub(super) fn stats(allocator: &Allocator) -> HeapView<'_> {
     allocator.stats()[1]
 }
 
