@@ -68,6 +68,13 @@ fn describe(allocator: &Allocator, origin: &str) {
         if let Some(why) = heap.unavailable() {
             log::warn!("heap {} (id {}) is not available: {why}", heap.name(), heap.id());
         }
+        if let Some(reason) = &heap.spec().shared {
+            log::warn!(
+                "heap {} (id {}) shares spares across trust domains: {reason}",
+                heap.name(),
+                heap.id()
+            );
+        }
     }
     log::info!("released buffers are noticed by {}", allocator.release_mechanism());
 }

@@ -39,8 +39,10 @@ pub use verdict::{Explanation, Failure, Outcome, Verdict};
 use crate::config::spec::{Config, Policy};
 use crate::heap::{Heap, Machine, Stored, build};
 use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record, Refusal, Reservation};
+use crate::source::carveout::KernelPages;
+use crate::source::hugetlb::HugetlbSource;
 use crate::source::memfd::MemfdSource;
-use crate::source::{Memory, is_exhaustion};
+use crate::source::{Memory, Source, is_exhaustion, is_fragmentation};
 use crate::units::{BackedBytes, BufferId, Uid};
 use anyhow::Context;
 use books::{Books, Live};
@@ -86,16 +88,22 @@ impl Allocator {
         let page = crate::sys::memory::page_size().context("asking for the page size")?;
         let memory_bytes = crate::sys::memory::total_bytes().context("asking for the size of the memory")?;
         let memfd = Arc::new(MemfdSource::new(page).context("preparing memfds")?);
-        let allocator = Self::with_machine(config, &Machine { page, memory_bytes, memfd })?;
+        let hugetlb = match HugetlbSource::connect() {
+            Ok(source) => Ok(Arc::new(source) as Arc<dyn Source>),
+            Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
+        };
+        let machine = Machine { page, memory_bytes, memfd, hugetlb, pages: Arc::new(KernelPages) };
+        let allocator = Self::with_machine(config, machine)?;
         allocator.start_reaper().context("starting the reaper thread")?;
         allocator.start_keeper().context("starting the keeper thread")?;
         Ok(allocator)
     }
 
-    fn with_machine(config: Config, machine: &Machine) -> anyhow::Result<Arc<Self>> {
+    fn with_machine(config: Config, mut machine: Machine) -> anyhow::Result<Arc<Self>> {
         let liveness = Arc::new(Liveness::new().context("creating an inotify queue")?);
-        let mechanism = probe::prove_release(machine.memfd.as_ref(), &liveness.watcher, machine.page)?;
-        let mut heaps: Vec<_> = config.heaps.into_iter().map(|spec| build(spec, machine)).collect();
+        let mechanism = probe::prove_release(machine.memfd.as_ref(), &liveness.watcher)?;
+        machine.hugetlb = probe::proven(machine.hugetlb, &liveness.watcher);
+        let mut heaps: Vec<_> = config.heaps.into_iter().map(|spec| build(spec, &machine)).collect();
         heaps.sort_by_key(|heap| std::cmp::Reverse(heap.id()));
         let descriptors = crate::sys::fd::limit().context("asking for the descriptor limit")?;
         let max_buffers = descriptors - OTHER_DESCRIPTORS.min(descriptors / 2);
@@ -139,9 +147,7 @@ impl Allocator {
                 Ok(index) => match self.serve(caller, request, index) {
                     Ok(grants) => return Ok(grants),
                     Err(outcome) => {
-                        if let Some(cause) = outcome.cause() {
-                            self.books().ledger.count_failure(index, cause);
-                        }
+                        self.count_failure(index, &outcome);
                         outcome
                     }
                 },
@@ -150,6 +156,15 @@ impl Allocator {
             verdicts.push(self.verdict(caller, request, candidate, outcome));
         }
         Err(Explanation { bytes: request.needs.bytes, count: request.count, verdicts })
+    }
+
+    fn count_failure(&self, index: HeapIndex, outcome: &Outcome) {
+        if matches!(outcome, Outcome::Failed(error) if is_fragmentation(error)) {
+            self.heaps[index].count_fragmented();
+        }
+        if let Some(cause) = outcome.cause() {
+            self.books().ledger.count_failure(index, cause);
+        }
     }
 
     /// Serves a request from one heap.
@@ -165,7 +180,12 @@ impl Allocator {
             }
             // Descriptors and memory that nobody holds may be all that is missing.
             self.reclaim_from(caller);
-            self.shrink_all();
+            if is_fragmentation(&error) {
+                // Only what the heap itself keeps can be in the way.
+                self.shrink(index, 0);
+            } else {
+                self.shrink_all();
+            }
             self.make(caller, request, heap, bytes)
         });
         Ok(self.hand_out(caller, request, index, booking, made.map_err(Outcome::Failed)?))
@@ -245,7 +265,7 @@ impl Allocator {
                 inode: stored.memory.inode().number,
                 created,
             };
-            let (heap_id, heap_name, backing) = (heap.id(), heap.name().clone(), heap.backing());
+            let (heap_id, heap_name, backing) = (heap.id(), heap.name().clone(), stored.memory.backing());
             grants.push(Grant { fd, id, bytes, heap_id, heap_name, backing });
             batch.push((record, Live { stored, domain: caller.domain() }));
         }

@@ -20,6 +20,7 @@ pub(super) struct Draft {
     pub(super) aliases: Vec<HeapName>,
     pub(super) kind: HeapType,
     pub(super) device: Device,
+    pub(super) devices: Vec<Device>,
     pub(super) size: Option<u64>,
     pub(super) alignment: u64,
     pub(super) chunk_size: Option<u64>,
@@ -29,6 +30,7 @@ pub(super) struct Draft {
     pub(super) pool_limit: Option<u64>,
     pub(super) secure: bool,
     pub(super) allow_uids: Option<Vec<Uid>>,
+    pub(super) shared: Option<String>,
     pub(super) unavailable: Option<String>,
 }
 
@@ -42,6 +44,7 @@ impl Draft {
             aliases: Vec::new(),
             kind,
             device: Device::Auto,
+            devices: Vec::new(),
             size: None,
             alignment: page.bytes(),
             chunk_size: None,
@@ -51,6 +54,7 @@ impl Draft {
             pool_limit: None,
             secure: false,
             allow_uids: None,
+            shared: None,
             unavailable: None,
         }
     }
@@ -62,6 +66,7 @@ impl Draft {
             aliases: self.aliases,
             kind: self.kind,
             device: self.device,
+            devices: self.devices,
             size: self.size,
             alignment: self.alignment,
             chunk_size: self.chunk_size,
@@ -71,6 +76,7 @@ impl Draft {
             pool_limit: self.pool_limit,
             secure: self.secure,
             allow_uids: self.allow_uids,
+            shared: self.shared,
             unavailable: self.unavailable,
             node: tree.path(self.node),
         }

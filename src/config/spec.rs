@@ -2,6 +2,7 @@
 //! What a configuration says once it is checked.
 
 use crate::units::{HeapId, HeapName, HeapType, Uid};
+use std::fmt;
 
 /// Heaps and client policy.
 #[derive(Debug, Clone, Default)]
@@ -23,8 +24,11 @@ pub struct HeapSpec {
     pub aliases: Vec<HeapName>,
     /// ION's kind.
     pub kind: HeapType,
-    /// Where its memory comes from.
+    /// Where its memory comes from. Custom heaps have `devices` instead.
     pub device: Device,
+    /// Sources of a custom heap, in the order in which they are tried: no `Auto`, none twice, at least one unless it
+    /// is `unavailable`. Empty for other kinds.
+    pub devices: Vec<Device>,
     /// Bytes it may hold at once (page multiple), or `None` for no limit of its own. Always set for carveout and
     /// chunk heaps that are not `unavailable`.
     pub size: Option<u64>,
@@ -45,6 +49,8 @@ pub struct HeapSpec {
     pub secure: bool,
     /// uids that may allocate from it; `None` for everyone.
     pub allow_uids: Option<Vec<Uid>>,
+    /// Why a spare may go to another trust domain than the one that held it; `None` if it may not. Not empty.
+    pub shared: Option<String>,
     /// Set when the configuration alone already rules the heap out on any machine, with the reason.
     pub unavailable: Option<String>,
     /// Path of the node it was described by.
@@ -58,6 +64,8 @@ pub enum Device {
     Auto,
     /// Sealed memfds.
     Memfd,
+    /// Sealed memfds of huge pages.
+    Hugetlb,
     /// The ashmem device.
     Ashmem,
     /// dma-bufs over own memory.
@@ -66,6 +74,21 @@ pub enum Device {
     DmaHeap(HeapName),
     /// The kernel ION heap of this name.
     Ion(HeapName),
+}
+
+/// The word in a configuration.
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Memfd => f.write_str("memfd"),
+            Self::Hugetlb => f.write_str("hugetlb"),
+            Self::Ashmem => f.write_str("ashmem"),
+            Self::Udmabuf => f.write_str("udmabuf"),
+            Self::DmaHeap(name) => write!(f, "dma-heap:{name}"),
+            Self::Ion(name) => write!(f, "ion:{name}"),
+        }
+    }
 }
 
 /// Limits of clients.
@@ -121,6 +144,7 @@ impl HeapSpec {
             aliases: vec![],
             kind,
             device: Device::Auto,
+            devices: vec![],
             size,
             alignment: 1,
             chunk_size: None,
@@ -130,6 +154,7 @@ impl HeapSpec {
             pool_limit: None,
             secure: false,
             allow_uids: None,
+            shared: None,
             unavailable: None,
             node: format!("/anion/{name}"),
         }

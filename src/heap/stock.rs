@@ -9,6 +9,7 @@ use crate::pool::{Deferred, Dirty, Shelf, ShelfLimits, Spare, TrustDomain};
 use crate::source::Memory;
 use crate::sys::inotify::Watch;
 use crate::units::BackedBytes;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -183,6 +184,12 @@ impl Stock {
         drop(inner);
         drop(expired);
         left
+    }
+
+    /// The ranges of its source's arena that spares on the shelf take.
+    pub fn ranges(&self) -> Vec<Range<u64>> {
+        let inner = self.lock();
+        inner.shelf.memories().flat_map(|stored| stored.memory.ranges()).cloned().collect()
     }
 
     /// What it has and has done.

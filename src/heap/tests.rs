@@ -22,7 +22,7 @@ fn spec(kind: HeapType, size: Option<u64>) -> HeapSpec {
 fn heap(spec: HeapSpec) -> Heap {
     let page = crate::sys::memory::page_size().expect("page size");
     let memfd = Arc::new(MemfdSource::new(page).expect("memfd"));
-    build(spec, &Machine { page, memory_bytes: 64 * MIB, memfd })
+    build(spec, &Machine::plain(page, 64 * MIB, memfd))
 }
 
 fn needs(bytes: u64) -> Needs {
@@ -99,6 +99,10 @@ struct Intrusive {
 impl Memory for Intrusive {
     fn open(&self, _: Access) -> io::Result<OwnedFd> {
         Ok(self.file.try_clone()?.into())
+    }
+
+    fn backing(&self) -> Backing {
+        Backing::Memfd
     }
 
     fn inode(&self) -> Inode {

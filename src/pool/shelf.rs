@@ -109,6 +109,12 @@ impl<M> Shelf<M> {
         stale.into_iter().filter_map(|(bytes, domain)| self.take(bytes, &domain)).collect()
     }
 
+    /// What is there, in no order.
+    pub fn memories(&self) -> impl Iterator<Item = &M> {
+        let queues = self.classes.values().flat_map(HashMap::values);
+        queues.flatten().map(|shelved| shelved.spare.memory())
+    }
+
     /// Bytes on the shelf: reclaimable at any time.
     pub fn bytes(&self) -> u64 {
         self.bytes

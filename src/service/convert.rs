@@ -103,7 +103,7 @@ fn flags(heap: &Heap) -> i32 {
     let spec = heap.spec();
     let bits = [
         (spec.cached, HeapFlags::CACHED),
-        // No source connected today promises contiguity, whatever the configuration wishes.
+        (heap.is_contiguous(), HeapFlags::CONTIGUOUS),
         (heap.stock().is_some(), HeapFlags::DEFERRED_FREE),
         (!spec.secure, HeapFlags::ZEROED),
         (spec.secure, HeapFlags::SECURE),
@@ -146,7 +146,7 @@ pub(super) fn buffer_info(view: &BufferView<'_>) -> BufferInfo {
         size: long(record.bytes.get()),
         heapId: view.heap.id().get().into(),
         heapName: view.heap.name().to_string(),
-        backing: backing(view.heap.backing()),
+        backing: backing(view.backing),
         ownerUid: int(record.uid.0),
         ownerPid: record.pid,
         name: record.label.to_string(),

@@ -16,12 +16,14 @@ const WORD: usize = size_of::<u64>();
 
 /// A shared mapping of the start of a file.
 ///
-/// Invariant: `base..base + len` is one live mapping, page-aligned, made by [`SharedMap::new`] and unmapped by
-/// `drop` alone; it is readable, and writable if `writable`.
+/// Invariant: `base..base + mapped` is one live mapping, page-aligned, made by [`SharedMap::new`] and unmapped by
+/// `drop` alone; it is readable, and writable if `writable`. `len` is at most `mapped` and within the file.
 #[derive(Debug)]
 pub struct SharedMap {
     base: NonNull<u8>,
     len: usize,
+    /// `len` in whole pages of the file: huge ones can only be unmapped whole.
+    mapped: usize,
     writable: bool,
 }
 
@@ -40,9 +42,14 @@ impl SharedMap {
     /// `InvalidInput` if `bytes` is 0 or beyond the end of the file; `EACCES` if the descriptor does not permit
     /// `access`; `ENOMEM` if the address space is full.
     pub fn new(fd: impl AsFd, bytes: usize, access: Access) -> io::Result<Self> {
-        let size = nix::sys::stat::fstat(&fd)?.st_size;
+        let stat = nix::sys::stat::fstat(&fd)?;
+        let size = stat.st_size;
+        // A file of huge pages has them as its block size.
+        let block = usize::try_from(stat.st_blksize).unwrap_or(1).max(1);
         let length = NonZeroUsize::new(bytes)
             .filter(|bytes| usize::try_from(size).is_ok_and(|size| bytes.get() <= size))
+            .and_then(|bytes| bytes.get().checked_next_multiple_of(block))
+            .and_then(NonZeroUsize::new)
             .ok_or_else(|| {
                 io::Error::new(
                     io::ErrorKind::InvalidInput,
@@ -56,7 +63,7 @@ impl SharedMap {
         // result is used only if the call succeeded.
         let base =
             unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED | MapFlags::MAP_POPULATE, fd, 0) }?;
-        Ok(Self { base: base.cast(), len: bytes, writable })
+        Ok(Self { base: base.cast(), len: bytes, mapped: length.get(), writable })
     }
 
     /// Bytes mapped.
@@ -187,7 +194,7 @@ impl Drop for SharedMap {
     fn drop(&mut self) {
         // SAFETY: the range is exactly the mapping that `new` made (invariant), nothing refers into it once `self` is
         // gone, and drop runs once.
-        let _ = unsafe { munmap(self.base.cast(), self.len) };
+        let _ = unsafe { munmap(self.base.cast(), self.mapped) };
     }
 }
 

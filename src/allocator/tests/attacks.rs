@@ -14,6 +14,8 @@ use std::process::{Child, Command, Stdio};
 
 /// What a client keeps of a buffer.
 type Kept = Box<dyn Any>;
+/// How it does that.
+type Way = fn(OwnedFd) -> Kept;
 
 /// The descriptor waits in the queue of a socket that nobody reads.
 fn in_a_socket_queue(fd: OwnedFd) -> Kept {
@@ -56,7 +58,7 @@ fn by_copies(fd: OwnedFd) -> Kept {
 
 #[test]
 fn what_a_client_still_reaches_is_not_handed_out_again() {
-    let ways: [(&str, fn(OwnedFd) -> Kept); 5] = [
+    let ways: [(&str, Way); 5] = [
         ("in a socket's queue", in_a_socket_queue),
         ("by a description for reading", by_a_description_for_reading),
         ("by a mapping for reading", by_a_mapping_for_reading),

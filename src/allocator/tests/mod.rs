@@ -37,8 +37,8 @@ fn scripted(config: Config) -> (Arc<Allocator>, Arc<Script>) {
     let script = Arc::new(Script::default());
     let source =
         ScriptedSource { inner: MemfdSource::new(page).expect("memfd"), script: Arc::clone(&script) };
-    let machine = Machine { page, memory_bytes: 1024 * MIB, memfd: Arc::new(source) };
-    (Allocator::with_machine(config, &machine).expect("allocator"), script)
+    let machine = Machine::plain(page, 1024 * MIB, Arc::new(source));
+    (Allocator::with_machine(config, machine).expect("allocator"), script)
 }
 
 fn caller(uid: u32) -> Caller {
@@ -307,8 +307,8 @@ fn a_slow_source_holds_up_its_own_request_alone() {
     let page = crate::sys::memory::page_size().expect("page size");
     let source =
         Arc::new(GatedSource { inner: MemfdSource::new(page).expect("memfd"), gate: Mutex::default() });
-    let machine = Machine { page, memory_bytes: 1024 * MIB, memfd: Arc::<GatedSource>::clone(&source) };
-    let allocator = Allocator::with_machine(config(), &machine).expect("allocator");
+    let machine = Machine::plain(page, 1024 * MIB, Arc::<GatedSource>::clone(&source) as Arc<dyn Source>);
+    let allocator = Allocator::with_machine(config(), machine).expect("allocator");
     let (open, gate) = mpsc::channel();
     *source.gate.lock().expect("not poisoned") = Some(gate);
     std::thread::scope(|scope| {

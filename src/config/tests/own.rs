@@ -164,7 +164,7 @@ fn every_mistake_is_named_and_costs_one_heap() {
         ),
         (
             "size = <0x1000>; device = \"disk\";",
-            "4:43: error: /anion/bad: device is \"disk\", but it must be auto, memfd, ashmem, udmabuf, dma-heap:NAME or ion:NAME",
+            "4:43: error: /anion/bad: device is \"disk\", but it must be auto, memfd, hugetlb, ashmem, udmabuf, dma-heap:NAME or ion:NAME",
         ),
         (
             "size = <0x1000>; device = \"ion:\";",
@@ -172,7 +172,7 @@ fn every_mistake_is_named_and_costs_one_heap() {
         ),
         (
             "size = <0x1000>; secure; device = \"memfd\";",
-            "4:43: error: /anion/bad: secure memory cannot come from memfd, ashmem or udmabuf, which the CPU can map",
+            "4:43: error: /anion/bad: secure memory cannot come from memfd, hugetlb, ashmem or udmabuf, which the CPU can map",
         ),
         (
             "size = <0x1000>; allow-uids;",
