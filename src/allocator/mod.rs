@@ -13,8 +13,8 @@
 //!    (`keeper.rs`).
 //!
 //! # Who may hold which lock
-//! `books` is the only lock here. Those in `liveness.rs` and in a heap's stock are leaves, and never held together
-//! with it or each other. No system call is made while any is held.
+//! `books` is the only lock here. Those in `liveness.rs`, in `pressure.rs` and in a heap's stock are leaves, and never
+//! held together with it or each other. No system call is made while any is held.
 //!
 //! # What happens when a client dies
 //! The kernel closes its descriptors, and step 4 follows. Nothing else is kept for a client.
@@ -22,7 +22,9 @@
 mod authorize;
 mod books;
 mod keeper;
+mod latency;
 mod liveness;
+mod pressure;
 mod probe;
 mod query;
 mod release;
@@ -32,6 +34,8 @@ mod tests;
 mod verdict;
 
 pub use authorize::{Action, Denied};
+pub use latency::{LATENCY_CLASSES, LatencyCounts};
+pub use pressure::{PressureFeed, PressureLevel, PressureSubscription, WatchedCgroup};
 pub use query::{BufferView, HeapView, NotOurs, TrimError, UnknownHeap};
 pub use request::{Caller, Grant, Request, Selection};
 pub use verdict::{Explanation, Failure, Outcome, Verdict};
@@ -47,7 +51,9 @@ use crate::units::{BackedBytes, BufferId, Uid};
 use anyhow::Context;
 use books::{Books, Live};
 use keeper::Keeper;
+use latency::Latency;
 use liveness::Liveness;
+use pressure::{Pressure, PressureSources};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,6 +71,9 @@ pub struct Allocator {
     books: Mutex<Books>,
     liveness: Arc<Liveness>,
     keeper: Arc<Keeper>,
+    pressure: Arc<Pressure>,
+    /// Of calls that were served, by heap.
+    latencies: Vec<Latency>,
     /// Starts at the nanoseconds since boot and grows by one a buffer, slower than the clock: a later service starts
     /// above every id that was ever given.
     next_id: AtomicU64,
@@ -80,13 +89,16 @@ struct Made {
 
 impl Allocator {
     /// Heaps and limits as configured, and the threads that take released buffers back and clean them. The process's descriptor
-    /// limit decides how many buffers can live at once; raise it before.
+    /// limit decides how many buffers can live at once; raise it before. Memory is given back when the machine or the
+    /// `watched` cgroup runs short.
     ///
     /// # Errors
-    /// If the kernel lacks memfds, leases or inotify, or does not report releases as it must.
-    pub fn new(config: Config) -> anyhow::Result<Arc<Self>> {
+    /// If the kernel lacks memfds, leases or inotify, or does not report releases as it must; if a cgroup was named
+    /// that cannot be watched.
+    pub fn new(config: Config, watched: &WatchedCgroup) -> anyhow::Result<Arc<Self>> {
         let page = crate::sys::memory::page_size().context("asking for the page size")?;
         let memory_bytes = crate::sys::memory::total_bytes().context("asking for the size of the memory")?;
+        let sources = PressureSources::open(watched).context("watching for memory pressure")?;
         let memfd = Arc::new(MemfdSource::new(page).context("preparing memfds")?);
         let hugetlb = match HugetlbSource::connect() {
             Ok(source) => Ok(Arc::new(source) as Arc<dyn Source>),
@@ -95,7 +107,7 @@ impl Allocator {
         let machine = Machine { page, memory_bytes, memfd, hugetlb, pages: Arc::new(KernelPages) };
         let allocator = Self::with_machine(config, machine)?;
         allocator.start_reaper().context("starting the reaper thread")?;
-        allocator.start_keeper().context("starting the keeper thread")?;
+        allocator.start_keeper(sources).context("starting the keeper thread")?;
         Ok(allocator)
     }
 
@@ -110,11 +122,14 @@ impl Allocator {
         let ledger =
             Ledger::new(heaps.iter().map(Heap::capacity), limits(&config.policy, &heaps), max_buffers);
         let boot_nanoseconds = u64::try_from(crate::sys::clock::since_boot().as_nanos())?;
+        let latencies = heaps.iter().map(|_| Latency::default()).collect();
         Ok(Arc::new(Self {
             heaps,
             books: Mutex::new(Books::new(ledger)),
             liveness,
             keeper: Arc::new(Keeper::new().context("preparing the keeper")?),
+            pressure: Arc::default(),
+            latencies,
             next_id: AtomicU64::new(boot_nanoseconds),
             own_uid: Uid(nix::unistd::geteuid().as_raw()),
             mechanism,
@@ -141,11 +156,15 @@ impl Allocator {
     /// # Errors
     /// Every selected heap's answer. Nothing is held or charged then.
     pub fn allocate(&self, caller: &Caller, request: &Request) -> Result<Vec<Grant>, Explanation> {
+        let start = Instant::now();
         let mut verdicts = Vec::new();
         for candidate in self.candidates(&request.selection) {
             let outcome = match candidate {
                 Ok(index) => match self.serve(caller, request, index) {
-                    Ok(grants) => return Ok(grants),
+                    Ok(grants) => {
+                        self.latencies[index].record(start.elapsed());
+                        return Ok(grants);
+                    }
                     Err(outcome) => {
                         self.count_failure(index, &outcome);
                         outcome
@@ -278,6 +297,7 @@ impl Drop for Allocator {
     fn drop(&mut self) {
         self.liveness.stop();
         self.keeper.stop();
+        self.pressure.end();
     }
 }
 

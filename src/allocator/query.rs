@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Questions that change nothing: what would happen, what is there, who holds it.
 
-use super::{Action, Allocator, Caller, Denied, Explanation, Outcome, Request, Selection, Verdict};
+use super::latency::Latency;
+use super::{
+    Action, Allocator, Caller, Denied, Explanation, LatencyCounts, Outcome, Request, Selection, Verdict,
+};
 use crate::heap::{Heap, Stock, StockCounters};
 use crate::ledger::{Claim, HeapCounters, HeapIndex, Record, Usage};
 use crate::sys;
@@ -18,6 +21,8 @@ pub struct HeapView<'a> {
     pub counters: HeapCounters,
     /// All from one instant.
     pub stock: StockCounters,
+    /// How long its allocations took.
+    pub latency: LatencyCounts,
 }
 
 /// A live buffer, for people and tools.
@@ -153,11 +158,11 @@ impl Allocator {
             let books = self.books();
             (0..self.heaps.len()).map(|index| books.ledger.heap(index)).collect()
         };
-        let with_stock = |(heap, counters): (_, _)| {
+        let view = |((heap, counters), latency): ((_, _), &Latency)| {
             let stock = Heap::stock(heap).map(Stock::counters).unwrap_or_default();
-            HeapView { heap, counters, stock }
+            HeapView { heap, counters, stock, latency: latency.counts() }
         };
-        self.heaps.iter().zip(counters).map(with_stock).collect()
+        self.heaps.iter().zip(counters).zip(&self.latencies).map(view).collect()
     }
 
     /// What clients hold, most bytes first: everyone for a privileged caller, else the caller alone.

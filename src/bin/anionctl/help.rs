@@ -91,14 +91,19 @@ pub(crate) const STATS: &str = "\
 LIVE is held by clients, DEFERRED was released and waits to be cleaned, POOLED
 is clean and ready for reuse; PEAK is the highest sum of LIVE and DEFERRED.
 RECYCLED buffers came from the pool, MISSED ones could have; DISCARDED memory
-was released and not kept.
+was released and not kept. P50 and P99 bound what half and 99 of 100 successful
+calls took within the service, in steps of powers of two.
 
 JSON:
   {\"stats\": [{\"heap_id\", \"heap\", \"num_of_buffers\", \"num_of_alloc_bytes\",
     \"alloc_bytes_wm\", \"live_bytes\", \"deferred_bytes\", \"pooled_bytes\",
     \"capacity\", \"allocations\", \"frees\", \"recycled\",
     \"pool_misses\", \"scrubbed_bytes\", \"discarded\", \"failures\":
-    {\"no_memory\", \"quota\", \"not_permitted\", \"unsupported\", \"backend\"}}]}";
+    {\"no_memory\", \"quota\", \"not_permitted\", \"unsupported\", \"backend\"},
+    \"allocate_latency\": [], \"allocate_p50_us\", \"allocate_p99_us\"}]}
+  allocate_latency counts calls: element 0 those below 1 us, element n those
+  below 2^n us, the last one all longer ones. The bounds are null without
+  calls, or in the class that has no end.";
 
 /// After `usage --help`.
 pub(crate) const USAGE: &str = "\
@@ -156,11 +161,14 @@ Examples:
 /// After `watch --help`.
 pub(crate) const WATCH: &str = "\
 On a terminal the tables are redrawn in place; elsewhere they follow each other.
+P99 bounds what 99 of 100 calls took since the look before. The memory pressure
+is none, moderate or critical; a higher level since the look before is shown,
+too, however short it was.
 
 JSON, one line per look:
-  {\"look\", \"elapsed_ms\", \"heaps\": [the keys of stats, and \"live_bytes_per_s\",
-    \"allocations_per_s\", \"frees_per_s\"], \"usage\": [the keys of usage, and
-    \"bytes_per_s\"]}
+  {\"look\", \"elapsed_ms\", \"pressure\", \"pressure_peak\", \"heaps\": [the keys of
+    stats, and \"live_bytes_per_s\", \"allocations_per_s\", \"frees_per_s\",
+    \"interval_p99_us\"], \"usage\": [the keys of usage, and \"bytes_per_s\"]}
   The rates are null in the first look.";
 
 /// After `completions --help`.
