@@ -305,7 +305,7 @@ impl Allocator {
     }
 
     /// Memory is scarce: remembers it, tells subscribers, and gives memory back.
-    pub(super) fn press(&self, level: PressureLevel) {
+    pub(crate) fn press(&self, level: PressureLevel) {
         if level != PressureLevel::None {
             self.pressure.raise(level, since_boot());
             self.relieve(level);
