@@ -67,6 +67,9 @@ fn a_heap_without_its_source_is_unavailable_and_says_why() {
     let cases = [
         (spec(HeapType::Dma, Some(MIB)), "CMA"),
         (spec(HeapType::SystemContig, None), "huge pages"),
+        (HeapSpec { device: Device::Hugetlb, ..spec(HeapType::System, None) }, "huge pages"),
+        (HeapSpec { device: Device::Memfd, ..spec(HeapType::SystemContig, None) }, "page by page"),
+        (spec(HeapType::Custom, None), "no list of sources"),
         (HeapSpec { device: dma_heap, ..spec(HeapType::System, None) }, "linux,cma"),
         (HeapSpec { secure: true, ..spec(HeapType::System, None) }, "secure"),
         (
@@ -87,6 +90,8 @@ fn a_configured_memfd_budget_stands_in_for_cma_when_asked_for() {
     let heap = heap(HeapSpec { device: Device::Memfd, ..spec(HeapType::Dma, Some(8 * MIB)) });
     assert_eq!(heap.unavailable(), None);
     assert_eq!(heap.capacity(), Some(8 * MIB));
+    let figures = heap.fragmentation().expect("set aside at the start");
+    assert_eq!((figures.free_bytes, figures.largest_free_bytes), (8 * MIB, 8 * MIB));
     assert!(heap.answers_to("qcom,camera") && heap.answers_to("camera") && !heap.answers_to("cam"));
 }
 

@@ -14,6 +14,9 @@
 //! # Who may hold the lock
 //! The arena's lock is a leaf around the pure [`Arena`]: no system call is made while it is held.
 
+#[cfg(test)]
+mod tests;
+
 use super::hugetlb::Populated;
 use super::{Memory, Source, arena_is_full};
 use crate::pool::{Arena, FreeBytes, Layout};

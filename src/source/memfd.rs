@@ -31,7 +31,7 @@ impl MemfdSource {
     }
 
     /// Files of `page`s, which are what `factory` makes.
-    pub(super) fn with(factory: MemfdFactory, page: PageSize, backing: Backing) -> io::Result<Self> {
+    pub(crate) fn with(factory: MemfdFactory, page: PageSize, backing: Backing) -> io::Result<Self> {
         let descriptors = Arc::new(DescriptorDirectory::open()?);
         Ok(Self { factory, descriptors, page, backing })
     }

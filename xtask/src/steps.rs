@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::huge::SetAside;
 use crate::process::{cargo, count_tests, find_program, leashed, line_of, path_with, run, workspace_root};
 use crate::server::Server;
 use crate::tally::Tally;
@@ -42,6 +43,7 @@ const STEPS: [Step; 10] = [
     Step { name: "clippy", about: "no warnings in any target", run: clippy },
     Step { name: "rustdoc", about: "the documentation builds, and its links lead somewhere", run: rustdoc },
     Step { name: "tests", about: "unit and integration tests", run: tests },
+    Step { name: "huge-pages", about: "heaps over huge pages, which root sets aside", run: huge_pages },
     Step { name: "boards", about: "device trees of real boards, from ../shared/dts", run: boards },
     Step { name: "doctests", about: "the examples in the documentation", run: doctests },
     Step { name: "readme", about: "the commands of README.md", run: readme::run },
@@ -138,6 +140,21 @@ fn rustdoc(_: &mut Tally) -> Result<()> {
 
 fn tests(tally: &mut Tally) -> Result<()> {
     run_tests(nextest()?.arg("--workspace"), tally)
+}
+
+/// Pages that the tests need, with some to spare for the tests of a service that runs beside them.
+const HUGE_PAGES: u64 = 16;
+
+fn huge_pages(tally: &mut Tally) -> Result<()> {
+    if !is_root() {
+        println!("not run: only root can set huge pages aside");
+        return Ok(());
+    }
+    let Some(_aside) = SetAside::new(HUGE_PAGES)? else {
+        println!("not run: this kernel has no huge pages");
+        return Ok(());
+    };
+    run_tests(nextest()?.args(["--workspace", "--run-ignored", "only", "-E", "binary(huge_pages)"]), tally)
 }
 
 fn boards(tally: &mut Tally) -> Result<()> {

@@ -54,7 +54,9 @@ fn stats_are_consistent(fixture: &Fixture) -> Result<()> {
                 heap.poolMisses,
                 heap.scrubbedBytes,
                 heap.discarded,
+                heap.largestFreeBytes,
                 heap.failuresNoMemory,
+                heap.failuresFragmented,
                 heap.failuresQuota,
                 heap.failuresNotPermitted,
                 heap.failuresUnsupported,
@@ -77,6 +79,8 @@ fn stats_are_consistent(fixture: &Fixture) -> Result<()> {
                 (heap.numOfBuffers == 0) == (heap.numOfAllocBytes == 0),
                 "{name}: empty buffers: {heap:?}"
             );
+            ensure!(heap.failuresFragmented <= heap.failuresNoMemory, "{name}: other failures: {heap:?}");
+            ensure!(heap.largestFreeBytes <= heap.capacity, "{name}: more is free than it has: {heap:?}");
             if heap.capacity > 0 {
                 ensure!(heap.numOfAllocBytes <= heap.capacity, "{name}: beyond its capacity: {heap:?}");
             }
