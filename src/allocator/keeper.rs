@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Looking after memory between two clients: one thread of lowest priority that scrubs what was released, one buffer
-//! a step, and gives spares back when they lie idle or the machine runs short. It sleeps while there is nothing to do.
+//! a step, makes memory ahead of demand (`refill.rs`), and gives spares back when they lie idle or the machine runs
+//! short. It sleeps while there is nothing to do.
 
 use super::Allocator;
 use crate::heap::{Heap, Released, Retired, Stock};
@@ -17,8 +18,8 @@ use std::time::Duration;
 
 /// Spares that nobody asked for go back to the kernel after this long.
 const IDLE: Duration = Duration::from_secs(30);
-/// How often idle spares are looked for, while there are any, in milliseconds.
-const LOOK_MS: u16 = 10_000;
+/// How often idle spares are looked for, while there are any.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// How the keeper thread is reached, and how it learns of pressure.
 pub(super) struct Keeper {
@@ -57,8 +58,12 @@ impl Keeper {
         self.wake();
     }
 
-    fn wait(&self, spares_left: bool) -> Woken {
-        let timeout = if spares_left { PollTimeout::from(LOOK_MS) } else { PollTimeout::NONE };
+    /// Sleeps until something was released, memory becomes scarce or the time is over; for ever without one.
+    fn wait(&self, pause: Option<Duration>) -> Woken {
+        // Rounded up: a pause that ends too early would be followed by another.
+        let timeout = pause.map_or(PollTimeout::NONE, |pause| {
+            PollTimeout::try_from(pause + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        });
         let mut fds = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
         fds.extend(self.pressure.as_ref().map(|trigger| PollFd::new(trigger.as_fd(), PollFlags::POLLPRI)));
         // An interrupted wait is followed by another.
@@ -117,7 +122,10 @@ impl Allocator {
 
     /// Keeps what lies on a heap's shelf within what its budget leaves.
     pub(super) fn fit_shelf(&self, index: HeapIndex) {
-        let Some(stock) = self.heaps[index].stock() else { return };
+        // Without a budget there is nothing to fit, and no reason to lock the books for it.
+        let Some(stock) = self.heaps[index].stock().filter(|_| self.heaps[index].capacity().is_some()) else {
+            return;
+        };
         // A statement of its own, so that the lock is gone when memory is given back.
         let room = self.books().ledger.unbooked(index);
         if let Some(room) = room {
@@ -125,7 +133,7 @@ impl Allocator {
         }
     }
 
-    fn stocked(&self) -> impl Iterator<Item = (HeapIndex, &Heap)> {
+    pub(super) fn stocked(&self) -> impl Iterator<Item = (HeapIndex, &Heap)> {
         self.heaps.iter().enumerate().filter(|(_, heap)| heap.stock().is_some())
     }
 
@@ -158,6 +166,7 @@ impl Allocator {
 
     /// Under pressure: all deferred frees, and half of every shelf.
     pub(super) fn relieve(&self) {
+        self.refill.hold_off(since_boot());
         for (index, heap) in self.stocked() {
             let Some(stock) = heap.stock() else { continue };
             let deferred = self.books().ledger.heap(index).deferred_bytes;
@@ -167,6 +176,15 @@ impl Allocator {
                 log::info!("memory is scarce: heap {} gave {freed} bytes back", heap.name());
             }
         }
+    }
+
+    /// One step of the keeper. Returns how long there is nothing to do unless something happens; `None` for ever.
+    pub(super) fn keep_step(&self) -> Option<Duration> {
+        if self.scrub_one() || self.refill_one() {
+            return Some(Duration::ZERO);
+        }
+        let look = self.expire().then_some(LOOK);
+        look.into_iter().chain(self.refill_pause()).min()
     }
 
     /// Starts the keeper thread. It ends when the allocator is dropped.
@@ -186,12 +204,12 @@ fn keep(keeper: &Keeper, allocator: &Weak<Allocator>) {
     while !keeper.stopped.load(Ordering::Relaxed) {
         // Held for one step alone, so that the allocator can go in between.
         let Some(strong) = allocator.upgrade() else { return };
-        if strong.scrub_one() {
+        let pause = strong.keep_step();
+        drop(strong);
+        if pause == Some(Duration::ZERO) {
             continue;
         }
-        let spares_left = strong.expire();
-        drop(strong);
-        let woken = keeper.wait(spares_left);
+        let woken = keeper.wait(pause);
         if matches!(woken, Woken::Pressure)
             && let Some(strong) = allocator.upgrade()
         {

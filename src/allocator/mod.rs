@@ -11,41 +11,51 @@
 //!    the buffer leaves its owner's account (`release.rs`). Clients never call free.
 //! 5. Its memory is scrubbed in the background and kept for the same trust domain, or goes back to the kernel
 //!    (`keeper.rs`).
+//! 6. Sizes that are asked for again and again, and what clients reserved ([`Allocator::reserve`]), are made before
+//!    they are asked for (`refill.rs`).
 //!
 //! # Who may hold which lock
 //! `books` is the only lock here. Those in `liveness.rs` and in a heap's stock are leaves, and never held together
 //! with it or each other. No system call is made while any is held.
 //!
 //! # What happens when a client dies
-//! The kernel closes its descriptors, and step 4 follows. Nothing else is kept for a client.
+//! The kernel closes its descriptors, and step 4 follows. The transport drops its reservations. Nothing else is kept
+//! for a client.
 
 mod authorize;
+mod booking;
 mod books;
 mod keeper;
 mod liveness;
 mod probe;
 mod query;
+mod refill;
 mod release;
 mod request;
+mod reservations;
+mod reserve;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
 pub use authorize::{Action, Denied};
 pub use query::{BufferView, HeapView, NotOurs, TrimError, UnknownHeap};
+pub use reserve::{MAX_RESERVATIONS, ReservedBuffers};
 pub use request::{Caller, Grant, Request, Selection};
 pub use verdict::{Explanation, Failure, Outcome, Verdict};
 
 use crate::config::spec::{Config, Policy};
 use crate::heap::{Heap, Machine, Stored, build};
-use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record, Refusal, Reservation};
+use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record};
 use crate::source::memfd::MemfdSource;
 use crate::source::{Memory, is_exhaustion};
 use crate::units::{BackedBytes, BufferId, Uid};
 use anyhow::Context;
+use booking::Booking;
 use books::{Books, Live};
 use keeper::Keeper;
 use liveness::Liveness;
+use refill::Refill;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,6 +73,7 @@ pub struct Allocator {
     books: Mutex<Books>,
     liveness: Arc<Liveness>,
     keeper: Arc<Keeper>,
+    refill: Refill,
     /// Starts at the nanoseconds since boot and grows by one a buffer, slower than the clock: a later service starts
     /// above every id that was ever given.
     next_id: AtomicU64,
@@ -100,13 +111,15 @@ impl Allocator {
         let descriptors = crate::sys::fd::limit().context("asking for the descriptor limit")?;
         let max_buffers = descriptors - OTHER_DESCRIPTORS.min(descriptors / 2);
         let ledger =
-            Ledger::new(heaps.iter().map(Heap::capacity), limits(&config.policy, &heaps), max_buffers);
+            Ledger::new(heaps.iter().map(Heap::capacity), limits(&config.policy, &heaps), max_buffers)
+                .with_max_reserved(machine.memory_bytes / 2);
         let boot_nanoseconds = u64::try_from(crate::sys::clock::since_boot().as_nanos())?;
         Ok(Arc::new(Self {
             heaps,
             books: Mutex::new(Books::new(ledger)),
             liveness,
             keeper: Arc::new(Keeper::new().context("preparing the keeper")?),
+            refill: Refill::default(),
             next_id: AtomicU64::new(boot_nanoseconds),
             own_uid: Uid(nix::unistd::geteuid().as_raw()),
             mechanism,
@@ -159,50 +172,46 @@ impl Allocator {
         let bytes = heap.accept(&request.needs).map_err(Outcome::Rejected)?;
         let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
         let booking = self.book(caller, claim).map_err(Outcome::Refused)?;
-        let made = self.make(caller, request, heap, bytes).or_else(|error| {
+        let made = self.make(caller, request, heap, &booking).or_else(|error| {
             if !is_exhaustion(&error) {
                 return Err(error);
             }
             // Descriptors and memory that nobody holds may be all that is missing.
             self.reclaim_from(caller);
+            self.refill.hold_off(crate::sys::clock::since_boot());
             self.shrink_all();
-            self.make(caller, request, heap, bytes)
+            self.make(caller, request, heap, &booking)
         });
         Ok(self.hand_out(caller, request, index, booking, made.map_err(Outcome::Failed)?))
     }
 
-    fn book(&self, caller: &Caller, claim: Claim) -> Result<Booking<'_>, Refusal> {
-        let reserve = || self.books().ledger.reserve(claim);
-        let reservation = reserve().or_else(|_| {
-            // Asked again even if nothing came back now: the reaper may have taken it back in between.
-            self.reclaim_from(caller);
-            self.drain(claim.heap);
-            reserve()
-        });
-        let booking = Booking { allocator: self, claim, reservation: Some(reservation?) };
-        self.fit_shelf(claim.heap);
-        Ok(booking)
-    }
-
-    /// Makes all buffers of a request, from the heap's shelf where it has them. On failure those made so far are
-    /// dropped again.
+    /// Makes all buffers of a request: what its reservations hold ready, then from the heap's shelf, then anew. On
+    /// failure those made so far are dropped again.
     fn make(
         &self,
         caller: &Caller,
         request: &Request,
         heap: &Heap,
-        bytes: BackedBytes,
+        booking: &Booking<'_>,
     ) -> io::Result<Vec<Made>> {
-        let domain = caller.domain();
-        let one = || {
-            let stored = match heap.stock().and_then(|stock| stock.take(bytes, &domain)) {
-                Some(stored) => stored,
-                None => self.create(heap, bytes)?,
-            };
+        let (bytes, count) = (booking.bytes(), request.count.get());
+        let mut memory: Vec<_> = booking.ready().collect();
+        if let Some(stock) = heap.stock() {
+            let now = crate::sys::clock::since_boot();
+            let taken = stock.take(bytes, count - memory.len(), &caller.domain(heap), now);
+            memory.extend(taken.spares);
+            if taken.refill {
+                self.keeper.wake();
+            }
+        }
+        let missing = count - memory.len();
+        let made = memory.into_iter().map(Ok).chain((0..missing).map(|_| self.create(heap, bytes)));
+        made.map(|stored| {
+            let stored = stored?;
             let fd = stored.memory.open(request.access)?;
             Ok(Made { stored, fd })
-        };
-        (0..request.count.get()).map(|_| one()).collect()
+        })
+        .collect()
     }
 
     /// Memory that no client has held, watched.
@@ -247,7 +256,7 @@ impl Allocator {
             };
             let (heap_id, heap_name, backing) = (heap.id(), heap.name().clone(), heap.backing());
             grants.push(Grant { fd, id, bytes, heap_id, heap_name, backing });
-            batch.push((record, Live { stored, domain: caller.domain() }));
+            batch.push((record, Live { stored, domain: caller.domain(heap), lender: None }));
         }
         booking.enter(batch);
         grants
@@ -258,33 +267,6 @@ impl Drop for Allocator {
     fn drop(&mut self) {
         self.liveness.stop();
         self.keeper.stop();
-    }
-}
-
-/// Room and quota booked for a request; given back when dropped before it is entered.
-struct Booking<'a> {
-    allocator: &'a Allocator,
-    claim: Claim,
-    reservation: Option<Reservation>,
-}
-
-impl Booking<'_> {
-    fn bytes(&self) -> BackedBytes {
-        self.claim.bytes
-    }
-
-    fn enter(mut self, batch: Vec<(Record, Live)>) {
-        if let Some(reservation) = self.reservation.take() {
-            self.allocator.books().enter(reservation, batch);
-        }
-    }
-}
-
-impl Drop for Booking<'_> {
-    fn drop(&mut self) {
-        if let Some(reservation) = self.reservation.take() {
-            self.allocator.books().ledger.cancel(reservation);
-        }
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) struct Draft {
     pub(super) pool_limit: Option<u64>,
     pub(super) secure: bool,
     pub(super) allow_uids: Option<Vec<Uid>>,
+    pub(super) shared: Option<String>,
     pub(super) unavailable: Option<String>,
 }
 
@@ -51,6 +52,7 @@ impl Draft {
             pool_limit: None,
             secure: false,
             allow_uids: None,
+            shared: None,
             unavailable: None,
         }
     }
@@ -71,6 +73,7 @@ impl Draft {
             pool_limit: self.pool_limit,
             secure: self.secure,
             allow_uids: self.allow_uids,
+            shared: self.shared,
             unavailable: self.unavailable,
             node: tree.path(self.node),
         }

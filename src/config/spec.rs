@@ -45,6 +45,8 @@ pub struct HeapSpec {
     pub secure: bool,
     /// uids that may allocate from it; `None` for everyone.
     pub allow_uids: Option<Vec<Uid>>,
+    /// Why a spare may go to another trust domain than the one that held it; `None` if it may not. Not empty.
+    pub shared: Option<String>,
     /// Set when the configuration alone already rules the heap out on any machine, with the reason.
     pub unavailable: Option<String>,
     /// Path of the node it was described by.
@@ -130,6 +132,7 @@ impl HeapSpec {
             pool_limit: None,
             secure: false,
             allow_uids: None,
+            shared: None,
             unavailable: None,
             node: format!("/anion/{name}"),
         }

@@ -6,9 +6,13 @@
 //! A buffer that its last holder let go of is a *dirty* spare in [`Deferred`]. The worker takes it out, scrubs it
 //! ([`Spare::scrub`]), and puts the *zeroed* spare on a [`Shelf`]; types admit no dirty one there. A spare on a shelf
 //! is handed out again, or given back to the kernel when the shelf is full, idle, or memory is scarce.
+//!
+//! A *fresh* spare ([`Spare::fresh`]) comes from the source and has never been held: [`Demand`] tells how many of which
+//! sizes are worth making ahead of the next request. It fits every domain until it is handed out.
 
 mod assembly;
 mod deferred;
+mod demand;
 mod shelf;
 mod spare;
 #[cfg(test)]
@@ -16,5 +20,6 @@ mod tests;
 
 pub use assembly::{Assembly, BlockSizes, Effort, Incomplete, Wanted};
 pub use deferred::Deferred;
+pub use demand::{Demand, DemandLimits, Target};
 pub use shelf::{Shelf, ShelfLimits};
 pub use spare::{Dirty, Spare, TrustDomain, Zeroed};

@@ -173,7 +173,7 @@ pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
         recycled: long(view.stock.hits),
         poolMisses: long(view.stock.misses),
         scrubbedBytes: long(view.stock.scrubbed_bytes),
-        discarded: long(view.stock.discarded),
+        discarded: long(view.stock.discarded.total()),
         failuresNoMemory: failed(FailureCause::NoMemory),
         failuresQuota: failed(FailureCause::Quota),
         failuresNotPermitted: failed(FailureCause::NotPermitted),

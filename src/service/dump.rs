@@ -121,7 +121,7 @@ impl From<&HeapView<'_>> for HeapRow {
             recycled: view.stock.hits,
             pool_misses: view.stock.misses,
             scrubbed_bytes: view.stock.scrubbed_bytes,
-            discarded: view.stock.discarded,
+            discarded: view.stock.discarded.total(),
         }
     }
 }

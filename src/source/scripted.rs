@@ -2,7 +2,7 @@
 //! A source that fails when told to: a real memfd source behind a countdown. For forcing error paths in tests.
 
 use super::memfd::MemfdSource;
-use super::{Memory, Source};
+use super::{Memory, Source, Unfit};
 use crate::sys::fd::Inode;
 use crate::units::{Access, BackedBytes, Backing};
 use std::io;
@@ -86,8 +86,13 @@ impl Memory for ScriptedMemory {
         self.inner.fd()
     }
 
-    fn is_worth_keeping(&self) -> bool {
-        self.inner.is_worth_keeping()
+    fn worth_keeping(&self) -> Result<(), Unfit> {
+        self.inner.worth_keeping()
+    }
+
+    fn populate(&self) -> io::Result<()> {
+        self.script.call()?;
+        self.inner.populate()
     }
 
     fn scrub(&self) -> io::Result<()> {
