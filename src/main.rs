@@ -46,7 +46,7 @@ fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     process::raise_descriptor_limit();
     let (config, origin) = configuration::load(arguments.config.as_deref())?;
     let transports = Transports::open(&arguments.transport)?;
-    let allocator = Allocator::new(config).context("cannot make the heaps")?;
+    let allocator = Allocator::new(config, &arguments.cgroup).context("cannot make the heaps")?;
     describe(&allocator, &origin);
     let serving = transports.serve(&HeapAllocatorService::binder(allocator))?;
     let status = format!("Serving at {}", serving.places.join(" and "));

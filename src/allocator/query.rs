@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Questions that change nothing: what would happen, what is there, who holds it.
 
-use super::{Action, Allocator, Caller, Denied, Explanation, Outcome, Request, Selection, Verdict};
+use super::latency::Latency;
+use super::{
+    Action, Allocator, Caller, Denied, Explanation, LatencyCounts, Outcome, Request, Selection, Verdict,
+};
 use crate::heap::{Heap, Stock, StockCounters};
 use crate::ledger::{Claim, HeapCounters, HeapIndex, Record, Usage};
 use crate::sys;
@@ -18,6 +21,8 @@ pub struct HeapView<'a> {
     pub counters: HeapCounters,
     /// All from one instant.
     pub stock: StockCounters,
+    /// How long its allocations took.
+    pub latency: LatencyCounts,
 }
 
 /// A live buffer, for people and tools.
@@ -73,9 +78,8 @@ impl Allocator {
 
     /// What [`Allocator::allocate`] would do now. Counts and touches nothing.
     pub fn explain(&self, caller: &Caller, request: &Request) -> Explanation {
-        // What was let go of does not stand in the way of the real call either.
+        // What was let go of does not stand in the way of the real call either. Deferred frees are only counted.
         self.reclaim_from(caller);
-        (0..self.heaps.len()).for_each(|heap| self.drain(heap));
         let verdicts = self.candidates(&request.selection).into_iter().map(|candidate| {
             let outcome = match candidate {
                 Ok(index) => self.would_serve(caller, request, index).err().unwrap_or(Outcome::WouldServe),
@@ -96,8 +100,12 @@ impl Allocator {
         self.authorize(caller, Action::UseHeap(heap)).map_err(Outcome::Denied)?;
         let bytes = heap.accept(&request.needs).map_err(Outcome::Rejected)?;
         let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
-        self.books().ledger.check(&claim).map_err(Outcome::Refused)?;
-        heap.find_place(bytes, claim.count).map_err(Outcome::Failed)?;
+        let made = {
+            let (books, domain) = (self.books(), caller.domain(heap));
+            books.check(claim, &domain).map_err(Outcome::Refused)?;
+            books.reservations.made(&claim, &domain)
+        };
+        heap.find_place(bytes, claim.count - made).map_err(Outcome::Failed)?;
         Ok(bytes)
     }
 
@@ -130,12 +138,13 @@ impl Allocator {
         }
     }
 
-    /// Largest buffer of which `count` would fit into a heap and the caller's quota now, in bytes.
+    /// Largest buffer of which `count` would fit into a heap and the caller's quota now, in bytes. What the caller
+    /// reserved is in use.
     fn fits(&self, caller: &Caller, index: HeapIndex, count: u64) -> u64 {
         let heap = &self.heaps[index];
         let ((quota_bytes, quota_buffers), free) = {
             let ledger = &self.books().ledger;
-            (ledger.quota_left(caller.uid), ledger.free(index, caller.uid))
+            (ledger.quota_left(caller.uid), ledger.free_drained(index, caller.uid))
         };
         if quota_buffers.is_some_and(|left| left < count) {
             return 0;
@@ -153,11 +162,11 @@ impl Allocator {
             let books = self.books();
             (0..self.heaps.len()).map(|index| books.ledger.heap(index)).collect()
         };
-        let with_stock = |(heap, counters): (_, _)| {
+        let view = |((heap, counters), latency): ((_, _), &Latency)| {
             let stock = Heap::stock(heap).map(Stock::counters).unwrap_or_default();
-            HeapView { heap, counters, stock }
+            HeapView { heap, counters, stock, latency: latency.counts() }
         };
-        self.heaps.iter().zip(counters).map(with_stock).collect()
+        self.heaps.iter().zip(counters).zip(&self.latencies).map(view).collect()
     }
 
     /// What clients hold, most bytes first: everyone for a privileged caller, else the caller alone.

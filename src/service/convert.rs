@@ -11,7 +11,7 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     Access::Access, AllocationFlags::AllocationFlags, AllocationRequest::AllocationRequest, Backing::Backing,
     Buffer::Buffer, BufferInfo::BufferInfo, ClientUsage::ClientUsage, Explanation::Explanation,
     HeapFlags::HeapFlags, HeapInfo::HeapInfo, HeapStats::HeapStats, HeapType::HeapType,
-    HeapVerdict::HeapVerdict, Verdict::Verdict,
+    HeapVerdict::HeapVerdict, PressureLevel::PressureLevel, Verdict::Verdict,
 };
 
 /// A count of bytes or buffers as AIDL's signed number; saturates, which no real amount reaches.
@@ -175,13 +175,22 @@ pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
         recycled: long(view.stock.hits),
         poolMisses: long(view.stock.misses),
         scrubbedBytes: long(view.stock.scrubbed_bytes),
-        discarded: long(view.stock.discarded),
+        discarded: long(view.stock.discarded.total()),
         failuresNoMemory: failed(FailureCause::NoMemory),
         failuresFragmented: fragmentation.map_or(0, |figures| long(figures.failures)),
         failuresQuota: failed(FailureCause::Quota),
         failuresNotPermitted: failed(FailureCause::NotPermitted),
         failuresUnsupported: failed(FailureCause::Unsupported),
         failuresBackend: failed(FailureCause::Backend),
+        allocateLatency: view.latency.0.map(long).to_vec(),
+    }
+}
+
+pub(super) fn pressure_level(level: allocator::PressureLevel) -> PressureLevel {
+    match level {
+        allocator::PressureLevel::None => PressureLevel::NONE,
+        allocator::PressureLevel::Moderate => PressureLevel::MODERATE,
+        allocator::PressureLevel::Critical => PressureLevel::CRITICAL,
     }
 }
 
@@ -230,6 +239,7 @@ fn verdict_code(outcome: &Outcome) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator as interface;
 
     fn raw() -> AllocationRequest {
         AllocationRequest { size: 4096, count: 1, heapIdMask: -1, ..Default::default() }
@@ -239,6 +249,12 @@ mod tests {
     fn the_default_request_with_a_size_and_a_mask_is_valid() {
         let request = request(&raw()).expect("valid");
         assert_eq!(request.selection, Selection::Mask(HeapMask(u32::MAX)));
+    }
+
+    #[test]
+    fn the_interface_has_as_many_latency_classes_as_are_counted() {
+        let classes = usize::try_from(interface::LATENCY_CLASSES).expect("positive");
+        assert_eq!(classes, crate::allocator::LATENCY_CLASSES);
     }
 
     #[test]

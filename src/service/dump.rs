@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The dump: what dumpsys, `dumpTo` and `anionctl dump` show.
 
-use crate::allocator::{Allocator, BufferView, Caller, HeapView, UnknownHeap};
+use crate::allocator::{Allocator, BufferView, Caller, HeapView, LatencyCounts, PressureLevel, UnknownHeap};
 use crate::sys::memory::{self, HugePages};
 use crate::units::{Invalid, Uid};
 use serde::Serialize;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 const HELP: &str = "\
@@ -70,6 +70,7 @@ impl Arguments {
 #[derive(Serialize)]
 struct Report {
     release_mechanism: &'static str,
+    pressure: &'static str,
     huge_pages: HugePagesRow,
     heaps: Vec<HeapRow>,
     buffers: Vec<BufferRow>,
@@ -105,6 +106,17 @@ struct HeapRow {
     pool_misses: u64,
     scrubbed_bytes: u64,
     discarded: u64,
+    allocate_latency: LatencyRow,
+}
+
+/// Microseconds that calls stayed below; null without calls, or where they are in the class that has no end.
+#[derive(Serialize)]
+struct LatencyRow {
+    calls: u64,
+    p50_us: Option<u64>,
+    p90_us: Option<u64>,
+    p99_us: Option<u64>,
+    max_us: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -173,8 +185,38 @@ impl From<&HeapView<'_>> for HeapRow {
             recycled: view.stock.hits,
             pool_misses: view.stock.misses,
             scrubbed_bytes: view.stock.scrubbed_bytes,
-            discarded: view.stock.discarded,
+            discarded: view.stock.discarded.total(),
+            allocate_latency: LatencyRow::from(&view.latency),
         }
+    }
+}
+
+impl From<&LatencyCounts> for LatencyRow {
+    fn from(counts: &LatencyCounts) -> Self {
+        let below = |percent| counts.percentile(percent).filter(|micros| *micros != u64::MAX);
+        Self {
+            calls: counts.total(),
+            p50_us: below(50),
+            p90_us: below(90),
+            p99_us: below(99),
+            max_us: below(100),
+        }
+    }
+}
+
+/// `p50 <16 us, p90 <32 us, p99 <64 us, max <64 us of 12 calls`.
+impl fmt::Display for LatencyRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, bound) in
+            [("p50", self.p50_us), ("p90", self.p90_us), ("p99", self.p99_us), ("max", self.max_us)]
+        {
+            match bound {
+                Some(micros) => write!(f, "{name} <{micros} us, ")?,
+                None if self.calls == 0 => write!(f, "{name} -, ")?,
+                None => write!(f, "{name} beyond, ")?,
+            }
+        }
+        write!(f, "{} calls", self.calls)
     }
 }
 
@@ -219,6 +261,7 @@ pub(super) fn render(
     let buffers = allocator.buffers(caller);
     let report = Report {
         release_mechanism: allocator.release_mechanism(),
+        pressure: pressure(allocator.pressure()),
         huge_pages: HugePagesRow::of_machine(),
         heaps: stats.iter().filter(|view| shows(view.heap.id())).map(HeapRow::from).collect(),
         buffers: buffers
@@ -230,14 +273,23 @@ pub(super) fn render(
     if arguments.json { Ok(serde_json::to_string(&report)? + "\n") } else { Ok(text(&report)) }
 }
 
+fn pressure(level: PressureLevel) -> &'static str {
+    match level {
+        PressureLevel::None => "none",
+        PressureLevel::Moderate => "moderate",
+        PressureLevel::Critical => "critical",
+    }
+}
+
 /// Heaps as ION's debugfs directory would show them, one file a line, then the buffers. Writing to a `String` cannot
 /// fail, so results of `writeln!` are dropped.
 fn text(report: &Report) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "release mechanism: {}\n{}\n\nheaps, in the order they are tried:",
+        "release mechanism: {}\nmemory pressure: {}\n{}\n\nheaps, in the order they are tried:",
         report.release_mechanism,
+        report.pressure,
         report.huge_pages.text()
     );
     for heap in &report.heaps {
@@ -268,6 +320,7 @@ fn text(report: &Report) -> String {
         for (file, value) in files {
             let _ = writeln!(out, "ion/{}/{file}: {value}", heap.name);
         }
+        let _ = writeln!(out, "ion/{}/allocate_latency: {}", heap.name, heap.allocate_latency);
     }
     let _ = writeln!(
         out,

@@ -6,6 +6,7 @@
 
 mod convert;
 mod dump;
+mod listeners;
 mod sink;
 mod status;
 
@@ -13,6 +14,7 @@ use crate::allocator::{Allocator, Caller};
 use crate::units::Uid;
 use anion_ipc::{ParcelFileDescriptor, Result, Strong, calling_identity, impl_interface, new_binder};
 use dump::Arguments;
+use listeners::Listeners;
 use sink::Sinks;
 use std::io;
 use std::sync::Arc;
@@ -25,18 +27,24 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     HeapInfo::HeapInfo,
     HeapStats::HeapStats,
     IHeapAllocator::{BnHeapAllocator, IHeapAllocator, MAX_USAGE_ROWS},
+    IPressureListener::IPressureListener,
+    PressureLevel::PressureLevel,
 };
 
 /// The service: an [`Allocator`] that speaks AIDL.
 pub struct HeapAllocatorService {
     allocator: Arc<Allocator>,
     sinks: Sinks,
+    listeners: Listeners,
 }
 
 impl HeapAllocatorService {
     /// A binder object that any transport can publish.
     pub fn binder(allocator: Arc<Allocator>) -> Strong<dyn IHeapAllocator> {
-        new_binder!(BnHeapAllocator, Self { allocator, sinks: Sinks::default() })
+        new_binder!(
+            BnHeapAllocator,
+            Self { allocator, sinks: Sinks::default(), listeners: Listeners::default() }
+        )
     }
 
     /// Binder's own dump, for dumpsys. Only the service manager's policy limits who gets here; what is shown is
@@ -98,6 +106,18 @@ impl IHeapAllocator for HeapAllocatorService {
         let heap = Some(heap).filter(|name| !name.is_empty());
         let freed = self.allocator.trim(&caller()?, heap, bytes).map_err(status::trim_failed)?;
         Ok(convert::long(freed))
+    }
+
+    fn getPressure(&self) -> Result<PressureLevel> {
+        Ok(convert::pressure_level(self.allocator.pressure()))
+    }
+
+    fn registerPressureListener(&self, listener: &Strong<dyn IPressureListener>) -> Result<()> {
+        self.listeners.register(&self.allocator, caller()?.uid, listener).map_err(status::listener_refused)
+    }
+
+    fn unregisterPressureListener(&self, listener: &Strong<dyn IPressureListener>) -> Result<()> {
+        self.listeners.unregister(caller()?.uid, listener).map_err(status::listener_refused)
     }
 
     fn dumpTo(&self, output: &ParcelFileDescriptor, args: &[String]) -> Result<()> {

@@ -26,11 +26,11 @@ const LIFETIME_SECONDS: u32 = 60;
 /// Buffers that a client holds before it lets go of some.
 const MAX_HELD: usize = 32;
 /// Sizes asked for over and over.
-const FAVOURITES: [i64; 4] = [32 << 10, 96 << 10, 256 << 10, 1 << 20];
+const FAVOURITES: [i64; 4] = [32 << 10, 48 << 10, 96 << 10, 256 << 10];
 /// Most bytes of one buffer.
-const MAX_BYTES: i64 = 4 << 20;
+const MAX_BYTES: i64 = 2 << 20;
 /// Most bytes of one request.
-const MAX_BATCH_BYTES: i64 = 8 << 20;
+const MAX_BATCH_BYTES: i64 = 2 << 20;
 /// Longest life of a forked child, in milliseconds.
 const MAX_FORK_MS: u64 = 40;
 
@@ -146,8 +146,8 @@ impl Client {
         };
         let most = (MAX_BATCH_BYTES / size).clamp(1, 64);
         let count = match rng.u8(0..10) {
-            0..6 => 1,
-            6..9 => rng.i64(1..=most.min(8)),
+            0..4 => 1,
+            4..8 => rng.i64(1..=most.min(8)),
             _ => rng.i64(1..=most.min(32)),
         };
         // The first of them is never full. The others are, and then the next one is asked.

@@ -7,10 +7,13 @@ use anion_ipc::Strong;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// Pause between two lines that say how far things are.
+const REPORT: Duration = Duration::from_secs(15);
 
 /// Most bytes of a heap that wait to be scrubbed or are being scrubbed: as much as the pool takes waits, and a request
 /// that finds no room takes all of it out at once to work it off, while the next may gather.
@@ -30,10 +33,16 @@ pub(crate) struct Seen {
 /// The first moment's violations.
 pub(crate) fn observe(service: &Strong<dyn IHeapAllocator>, done: &AtomicBool) -> Result<Seen, String> {
     let (mut seen, mut before) = (Seen::default(), HashMap::new());
+    let mut reported = Instant::now();
     while !done.load(Ordering::Relaxed) {
         let stats = service.getStats().map_err(|status| format!("getStats: {status}"))?;
         let usage = service.getUsage().map_err(|status| format!("getUsage: {status}"))?;
         let mut violations: Vec<String> = usage.iter().filter_map(beyond_quota).collect();
+        if reported.elapsed() >= REPORT {
+            let sum = |field: fn(&HeapStats) -> i64| stats.iter().map(field).sum::<i64>();
+            println!("{} allocated, {} let go", sum(|heap| heap.allocations), sum(|heap| heap.frees));
+            reported = Instant::now();
+        }
         for heap in stats {
             violations.extend(contradictions(&heap, before.get(&heap.heapId)));
             seen.most_deferred = seen.most_deferred.max(heap.deferredBytes);

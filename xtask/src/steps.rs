@@ -38,7 +38,7 @@ struct Step {
 }
 
 /// From the quickest to the slowest.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step { name: "fmt", about: "the sources are formatted", run: fmt },
     Step { name: "clippy", about: "no warnings in any target", run: clippy },
     Step { name: "rustdoc", about: "the documentation builds, and its links lead somewhere", run: rustdoc },
@@ -49,6 +49,7 @@ const STEPS: [Step; 10] = [
     Step { name: "readme", about: "the commands of README.md", run: readme::run },
     Step { name: "vts-socket", about: "the conformance suite over a Unix socket", run: vts_socket },
     Step { name: "vts-guest", about: "the conformance suite over kernel binder, in a guest", run: vts_guest },
+    Step { name: "soak", about: "millions of allocations by clients that die at random", run: soak },
 ];
 
 fn step_names() -> clap::builder::PossibleValuesParser {
@@ -198,6 +199,8 @@ fn run_tests(command: &mut Command, tally: &mut Tally) -> Result<()> {
 
 /// An uid that owns nothing on any machine: `nobody` of Debian.
 const STRANGER: &str = "65534";
+/// Two more uids that own nothing: Debian gives none of these to anybody.
+const TWO_STRANGERS: &str = "65532,65533";
 
 fn vts_socket(tally: &mut Tally) -> Result<()> {
     let programs = release::build()?;
@@ -212,7 +215,12 @@ fn vts_socket(tally: &mut Tally) -> Result<()> {
     let server = Server::start(&mut daemon, &socket, Duration::from_secs(30))?;
     let endpoint = format!("unix:{}", socket.display());
     println!("as this user:");
-    run_tests(Command::new(&vts).args(["--endpoint", &endpoint]), tally)?;
+    let mut own = Command::new(&vts);
+    own.args(["--endpoint", &endpoint]);
+    if is_root() {
+        own.args(["--uids", TWO_STRANGERS]);
+    }
+    run_tests(&mut own, tally)?;
     if is_root() {
         println!("as uid {STRANGER}:");
         let mut other = Command::new("setpriv");
@@ -226,6 +234,15 @@ fn vts_socket(tally: &mut Tally) -> Result<()> {
 
 fn vts_guest(tally: &mut Tally) -> Result<()> {
     vm::run(&VmArgs::default(), tally)
+}
+
+/// Client operations of the soak, of which each allocates about two buffers.
+const SOAK_OPERATIONS: &str = "1000000";
+
+fn soak(tally: &mut Tally) -> Result<()> {
+    let mut soak = cargo();
+    soak.args(["test", "--release", "--test", "soak", "--", "--nocapture"]);
+    run_tests(soak.env("ANION_SOAK_OPERATIONS", SOAK_OPERATIONS), tally)
 }
 
 #[cfg(test)]

@@ -8,13 +8,13 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 
 /// As [`config`], but both heaps keep what is released.
-fn pooled() -> Config {
+pub(super) fn pooled() -> Config {
     let mut config = config();
     config.heaps.iter_mut().for_each(|heap| heap.deferred_free = true);
     config
 }
 
-fn system(count: i32, bytes: u64) -> Request {
+pub(super) fn system(count: i32, bytes: u64) -> Request {
     Request { selection: names(&["system"]), ..request(0, count, bytes) }
 }
 
@@ -25,13 +25,13 @@ fn use_up(grant: Grant) {
 }
 
 /// Takes released buffers back and scrubs them, as the two threads do.
-fn settle_and_scrub(allocator: &Allocator, uid: u32) {
+pub(super) fn settle_and_scrub(allocator: &Allocator, uid: u32) {
     allocator.reclaim_from(&caller(uid));
     while allocator.scrub_one() {}
 }
 
 /// The system heap's view; it is tried last.
-fn stats(allocator: &Allocator) -> HeapView<'_> {
+pub(super) fn stats(allocator: &Allocator) -> HeapView<'_> {
     allocator.stats()[1]
 }
 
@@ -63,7 +63,7 @@ fn no_more_waits_to_be_scrubbed_than_the_shelf_could_take() {
     }
     let HeapView { counters, stock, .. } = stats(&allocator);
     assert_eq!((counters.deferred_bytes, counters.bytes, counters.buffers), (2 * MIB, 2 * MIB, 2));
-    assert_eq!((counters.frees, stock.discarded), (4, 2));
+    assert_eq!((counters.frees, stock.discarded.total()), (4, 2));
     while allocator.scrub_one() {}
     assert_eq!(stats(&allocator).stock.pooled_bytes, 2 * MIB);
 }
@@ -131,7 +131,7 @@ fn a_buffer_that_a_client_sealed_is_not_kept() {
     drop((grant, file));
     settle_and_scrub(&allocator, 1);
     let stock = stats(&allocator).stock;
-    assert_eq!((stock.pooled_bytes, stock.discarded), (0, 1));
+    assert_eq!((stock.pooled_bytes, stock.discarded.total()), (0, 1));
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_buffer_that_was_opened_again_before_its_scrub_is_not_kept() {
         DescriptorDirectory::open().expect("/proc").reopen(&path_only, Access::ReadWrite).expect("own uid");
     while allocator.scrub_one() {}
     let stock = stats(&allocator).stock;
-    assert_eq!((stock.pooled_bytes, stock.discarded), (0, 1));
+    assert_eq!((stock.pooled_bytes, stock.discarded.total()), (0, 1));
     drop(again);
 }
 
@@ -239,10 +239,40 @@ fn pressure_takes_deferred_frees_unscrubbed_and_half_of_the_shelf() {
     settle_and_scrub(&allocator, 1);
     use_up(allocator.allocate(&caller(2), &system(1, MIB)).expect("served").remove(0));
     allocator.reclaim_from(&caller(2));
-    allocator.relieve();
+    allocator.relieve(PressureLevel::Moderate);
     let HeapView { counters, stock, .. } = stats(&allocator);
     assert_eq!((counters.buffers, counters.deferred_bytes), (0, 0));
     assert_eq!((stock.pooled_bytes, stock.scrubbed_bytes), (2 * MIB, 4 * MIB));
+    assert_eq!(allocator.pressure(), PressureLevel::None);
+}
+
+#[test]
+fn critical_pressure_takes_everything_and_is_remembered() {
+    let allocator = still(pooled());
+    let (_subscription, feed) = allocator.subscribe_to_pressure();
+    allocator.allocate(&caller(1), &system(4, MIB)).expect("served").into_iter().for_each(use_up);
+    settle_and_scrub(&allocator, 1);
+    allocator.press(PressureLevel::None);
+    assert_eq!(stats(&allocator).stock.pooled_bytes, 4 * MIB);
+    allocator.press(PressureLevel::Critical);
+    assert_eq!(stats(&allocator).stock.pooled_bytes, 0);
+    use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
+    allocator.reclaim_from(&caller(1));
+    let HeapView { counters, stock, .. } = stats(&allocator);
+    assert_eq!((counters.buffers, stock.pooled_bytes), (0, 0), "what is released meanwhile is not kept");
+    assert_eq!(feed.next(Some(PressureLevel::None)), Some(PressureLevel::Critical));
+    drop(allocator);
+    assert_eq!(feed.next(Some(PressureLevel::Critical)), None, "nobody is left to tell");
+}
+
+#[test]
+fn only_calls_that_were_served_are_timed() {
+    let allocator = still(pooled());
+    let _held = allocator.allocate(&caller(1), &system(4, MIB)).expect("served");
+    let _more = allocator.allocate(&caller(1), &system(1, MIB)).expect("served");
+    allocator.allocate(&caller(1), &system(64, 1 << 40)).expect_err("more than there is");
+    assert_eq!(stats(&allocator).latency.total(), 2);
+    assert_eq!(allocator.stats()[0].latency, LatencyCounts::default());
 }
 
 #[test]
@@ -253,14 +283,14 @@ fn a_scrub_that_fails_leaves_nothing_behind() {
     script.fail(0..usize::MAX, libc::ENOMEM);
     assert!(allocator.scrub_one());
     let view = stats(&allocator);
-    assert_eq!((view.stock.pooled_bytes, view.stock.discarded, view.counters.buffers), (0, 1, 0));
+    assert_eq!((view.stock.pooled_bytes, view.stock.discarded.total(), view.counters.buffers), (0, 1, 0));
 }
 
 #[test]
 fn the_keeper_cleans_in_the_background() {
     let allocator = still(pooled());
     allocator.start_reaper().expect("thread");
-    allocator.start_keeper().expect("thread");
+    allocator.start_keeper(PressureSources::default()).expect("thread");
     for _ in 0..20 {
         let grant = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
         assert!(SharedMap::new(grant.fd.as_fd(), 1 << 20, Access::ReadOnly).expect("mapped").is_zero());

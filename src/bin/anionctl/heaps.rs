@@ -98,6 +98,8 @@ impl Report for Stats {
             ("MISSED", Side::Right),
             ("SCRUBBED", Side::Right),
             ("DISCARDED", Side::Right),
+            ("P50", Side::Right),
+            ("P99", Side::Right),
             ("FAILED", Side::Left),
         ]);
         for heap in &self.stats {
@@ -121,6 +123,8 @@ impl Report for Stats {
                 heap.pool_misses.to_string(),
                 output::size(heap.scrubbed_bytes),
                 heap.discarded.to_string(),
+                heap.allocate_latency.bound(50),
+                heap.allocate_latency.bound(99),
                 causes(&heap.failures),
             ]);
         }

@@ -91,6 +91,8 @@ pub(crate) const STATS: &str = "\
 LIVE is held by clients, DEFERRED was released and waits to be cleaned, POOLED
 is clean and ready for reuse; PEAK is the highest sum of LIVE and DEFERRED.
 RECYCLED buffers came from the pool, MISSED ones could have; DISCARDED memory
+was released and not kept. P50 and P99 bound what half and 99 of 100 successful
+calls took within the service, in steps of powers of two.
 was released and not kept. LARGEST FREE is the longest free piece of memory
 set aside for the heap; fragmented requests failed though all free pieces
 together would have done.
@@ -101,7 +103,11 @@ JSON:
     \"capacity\", \"largest_free_bytes\", \"allocations\", \"frees\", \"recycled\",
     \"pool_misses\", \"scrubbed_bytes\", \"discarded\", \"failures\":
     {\"no_memory\", \"fragmented\", \"quota\", \"not_permitted\",
-     \"unsupported\", \"backend\"}}]}; \"fragmented\" is part of \"no_memory\".";
+     \"unsupported\", \"backend\"},
+    \"allocate_latency\": [], \"allocate_p50_us\", \"allocate_p99_us\"}]}
+  fragmented is part of no_memory. allocate_latency counts calls: element 0
+  those below 1 us, element n those below 2^n us, the last one all longer ones.
+  The bounds are null without calls, or in the class that has no end.";
 
 /// After `usage --help`.
 pub(crate) const USAGE: &str = "\
@@ -159,11 +165,14 @@ Examples:
 /// After `watch --help`.
 pub(crate) const WATCH: &str = "\
 On a terminal the tables are redrawn in place; elsewhere they follow each other.
+P99 bounds what 99 of 100 calls took since the look before. The memory pressure
+is none, moderate or critical; a higher level since the look before is shown,
+too, however short it was.
 
 JSON, one line per look:
-  {\"look\", \"elapsed_ms\", \"heaps\": [the keys of stats, and \"live_bytes_per_s\",
-    \"allocations_per_s\", \"frees_per_s\"], \"usage\": [the keys of usage, and
-    \"bytes_per_s\"]}
+  {\"look\", \"elapsed_ms\", \"pressure\", \"pressure_peak\", \"heaps\": [the keys of
+    stats, and \"live_bytes_per_s\", \"allocations_per_s\", \"frees_per_s\",
+    \"interval_p99_us\"], \"usage\": [the keys of usage, and \"bytes_per_s\"]}
   The rates are null in the first look.";
 
 /// After `completions --help`.

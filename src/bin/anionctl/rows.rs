@@ -4,6 +4,7 @@
 //! The keys are a promise to scripts: they may be added to, but not renamed. Sizes are bytes, limits of 0 mean
 //! unlimited.
 
+use crate::latency::Latency;
 use crate::words;
 use serde::Serialize;
 use std::os::fd::RawFd;
@@ -71,6 +72,10 @@ pub(crate) struct StatsRow {
     pub(crate) scrubbed_bytes: i64,
     pub(crate) discarded: i64,
     pub(crate) failures: FailureCounts,
+    /// Calls by class of duration.
+    pub(crate) allocate_latency: Latency,
+    pub(crate) allocate_p50_us: Option<u64>,
+    pub(crate) allocate_p99_us: Option<u64>,
 }
 
 /// Refused requests by cause.
@@ -96,6 +101,7 @@ impl FailureCounts {
 
 impl From<HeapStats> for StatsRow {
     fn from(stats: HeapStats) -> Self {
+        let latency = Latency(stats.allocateLatency);
         Self {
             heap_id: stats.heapId,
             heap: stats.heapName,
@@ -121,6 +127,9 @@ impl From<HeapStats> for StatsRow {
                 unsupported: stats.failuresUnsupported,
                 backend: stats.failuresBackend,
             },
+            allocate_p50_us: latency.below_us(50),
+            allocate_p99_us: latency.below_us(99),
+            allocate_latency: latency,
         }
     }
 }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package vendor.anion.allocator;
 
-/** Counters of one heap since the service started. All of one heap's values are from the same instant. */
+/**
+ * Counters of one heap since the service started. All of one heap's values but allocateLatency are from the same
+ * instant.
+ */
 @VintfStability
 parcelable HeapStats {
     int heapId;
@@ -52,4 +55,10 @@ parcelable HeapStats {
     long failuresUnsupported;
     /** Requests the kernel failed unexpectedly. */
     long failuresBackend;
+    /**
+     * How long successful calls of allocate took that this heap served, within the service: IHeapAllocator.LATENCY_CLASSES
+     * counts of calls, whatever their number of buffers. Element 0 counts calls that took less than 1 us, element n
+     * those of at least 2^(n-1) us and less than 2^n us, and the last one all that took longer than the one before.
+     */
+    long[] allocateLatency;
 }
