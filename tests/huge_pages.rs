@@ -2,7 +2,7 @@
 //! Heaps over real huge pages. They need at least eight that are free; `cargo xtask test --only huge-pages` sets them
 //! aside for the run.
 
-use anion::allocator::{Allocator, Caller, Failure, Grant, Request, Selection};
+use anion::allocator::{Allocator, Caller, Failure, Grant, Request, Selection, WatchedCgroup};
 use anion::config;
 use anion::heap::Needs;
 use anion::sys::fd::resident_bytes;
@@ -33,7 +33,7 @@ fn allocator(heaps: &str) -> Arc<Allocator> {
         .expect("written");
     let loaded = config::load(file.path(), page_size().expect("page size")).expect("readable");
     assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
-    Allocator::new(loaded.config).expect("an allocator")
+    Allocator::new(loaded.config, &WatchedCgroup::None).expect("an allocator")
 }
 
 fn caller() -> Caller {

@@ -48,8 +48,8 @@ pub struct StockCounters {
     pub misses: u64,
     /// Bytes scrubbed.
     pub scrubbed_bytes: u64,
-    /// Buffers that were scrubbed or to be scrubbed, and were not kept: the shelf full, too many waiting, somebody
-    /// opened it again, a seal added, hardly touched, or the scrub failed.
+    /// Buffers that were scrubbed or to be scrubbed, and were not kept: the shelf full, too many waiting, memory
+    /// scarce, somebody opened it again, a seal added, hardly touched, or the scrub failed.
     pub discarded: u64,
 }
 
@@ -105,6 +105,11 @@ impl Stock {
         }
         inner.deferred.push(released);
         Ok(())
+    }
+
+    /// A released buffer goes back at once, since memory is scarce.
+    pub fn count_discarded(&self) {
+        self.lock().counters.discarded += 1;
     }
 
     /// Scrubs the buffer that was released last and puts it on the shelf at time `now`; `None` if none waits. The
