@@ -122,8 +122,12 @@ impl Memory for Intrusive {
         self.file.as_fd()
     }
 
-    fn is_worth_keeping(&self) -> bool {
-        true
+    fn worth_keeping(&self) -> Result<(), crate::source::Unfit> {
+        Ok(())
+    }
+
+    fn populate(&self) -> io::Result<()> {
+        Ok(())
     }
 
     fn scrub(&self) -> io::Result<()> {
@@ -143,5 +147,5 @@ fn the_stock_is_not_locked_while_memory_is_scrubbed() {
     let released = Spare::released(Stored { memory, watch: None }, bytes, TrustDomain::Uid(Uid(1)));
     assert!(stock.defer(released).is_ok());
     assert_eq!(stock.scrub_one(Duration::ZERO), Some(Retired { buffers: 1, bytes: MIB }));
-    assert_eq!((stock.counters().pooled_bytes, stock.counters().discarded), (MIB, 0));
+    assert_eq!((stock.counters().pooled_bytes, stock.counters().discarded.total()), (MIB, 0));
 }

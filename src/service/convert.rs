@@ -175,7 +175,7 @@ pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
         recycled: long(view.stock.hits),
         poolMisses: long(view.stock.misses),
         scrubbedBytes: long(view.stock.scrubbed_bytes),
-        discarded: long(view.stock.discarded),
+        discarded: long(view.stock.discarded.total()),
         failuresNoMemory: failed(FailureCause::NoMemory),
         failuresFragmented: fragmentation.map_or(0, |figures| long(figures.failures)),
         failuresQuota: failed(FailureCause::Quota),

@@ -185,7 +185,7 @@ impl From<&HeapView<'_>> for HeapRow {
             recycled: view.stock.hits,
             pool_misses: view.stock.misses,
             scrubbed_bytes: view.stock.scrubbed_bytes,
-            discarded: view.stock.discarded,
+            discarded: view.stock.discarded.total(),
             allocate_latency: LatencyRow::from(&view.latency),
         }
     }

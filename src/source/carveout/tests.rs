@@ -156,10 +156,10 @@ fn huge_pages_are_set_aside_whole() {
 fn a_buffer_that_gave_pages_back_is_not_kept() {
     let (source, _) = scripted(ONE_PIECE);
     let buffer = source.create(bytes(PIECE)).expect("room");
-    assert!(buffer.is_worth_keeping());
+    assert_eq!(buffer.worth_keeping(), Ok(()));
     let client = buffer.open(Access::ReadWrite).expect("opened");
     punch_pages(&client, 0..PIECE / 2).expect("clients can");
-    assert!(!buffer.is_worth_keeping());
+    assert_eq!(buffer.worth_keeping(), Err(Unfit::Untouched));
 }
 
 #[test]
