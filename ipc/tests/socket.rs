@@ -2,7 +2,7 @@
 //! The serving side over a socket, with a service that does what a test needs.
 
 use anion_ipc::{
-    Connection, Endpoint, ParcelFileDescriptor, Result, SERVICE_NAME, ServiceError, SocketServer,
+    Connection, Endpoint, ParcelFileDescriptor, Result, SERVICE_NAME, ServiceError, SocketServer, Strong,
     calling_identity, connect, impl_interface, new_binder, service_error,
 };
 use std::os::unix::fs::MetadataExt;
@@ -20,6 +20,8 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     HeapInfo::HeapInfo,
     HeapStats::HeapStats,
     IHeapAllocator::{BnHeapAllocator, IHeapAllocator},
+    IReservation::IReservation,
+    ReservationRequest::ReservationRequest,
 };
 
 /// Longest wait for anything that should happen at once, on a busy machine.
@@ -41,6 +43,9 @@ impl IHeapAllocator for Service {
         Ok(Vec::new())
     }
     fn allocate(&self, _request: &AllocationRequest) -> Result<Allocation> {
+        refused()
+    }
+    fn reserve(&self, _request: &ReservationRequest) -> Result<Strong<dyn IReservation>> {
         refused()
     }
     fn explain(&self, _request: &AllocationRequest) -> Result<Explanation> {

@@ -40,8 +40,8 @@ mod verdict;
 
 pub use authorize::{Action, Denied};
 pub use query::{BufferView, HeapView, NotOurs, TrimError, UnknownHeap};
-pub use reserve::{MAX_RESERVATIONS, ReservedBuffers};
 pub use request::{Caller, Grant, Request, Selection};
+pub use reserve::{MAX_RESERVATIONS, ReservedBuffers};
 pub use verdict::{Explanation, Failure, Outcome, Verdict};
 
 use crate::config::spec::{Config, Policy};

@@ -95,7 +95,8 @@ impl Reservations {
     pub(super) fn add(&mut self, claim: Claim, domain: TrustDomain) -> ReservationId {
         self.last += 1;
         let id = ReservationId(claim.uid, self.last);
-        let reserved = Reserved { claim, domain, aside: claim.count, lent: 0, ready: Vec::new(), retry: None };
+        let reserved =
+            Reserved { claim, domain, aside: claim.count, lent: 0, ready: Vec::new(), retry: None };
         self.by_id.insert(id, reserved);
         id
     }
@@ -133,7 +134,8 @@ impl Reservations {
                 if !reserved.matches(claim, domain) {
                     continue;
                 }
-                while drawn.len() < count && reserved.aside > 0 && !(only_ready && reserved.ready.is_empty()) {
+                while drawn.len() < count && reserved.aside > 0 && !(only_ready && reserved.ready.is_empty())
+                {
                     reserved.aside -= 1;
                     reserved.lent += 1;
                     drawn.push(Lent { by: *id, memory: reserved.ready.pop() });
@@ -201,6 +203,12 @@ impl Reservations {
         if let Some(reserved) = self.by_id.get_mut(&id) {
             reserved.retry = Some(now + RETRY);
         }
+    }
+
+    /// Ends all pauses after failures.
+    #[cfg(test)]
+    pub(super) fn retry_now(&mut self) {
+        self.by_id.values_mut().for_each(|reserved| reserved.retry = None);
     }
 
     /// When the next buffer is to be tried; `None` if none is missing.

@@ -13,9 +13,9 @@ use crate::units::BackedBytes;
 #[cfg(feature = "loom")]
 use loom::sync::{Mutex, MutexGuard};
 use std::io;
+use std::sync::{Arc, PoisonError};
 #[cfg(not(feature = "loom"))]
 use std::sync::{Mutex, MutexGuard};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// Smallest buffer that is kept: below, a fresh memfd is ready about as soon as a recycled one.

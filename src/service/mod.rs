@@ -6,6 +6,7 @@
 
 mod convert;
 mod dump;
+mod reservation;
 mod sink;
 mod status;
 
@@ -13,6 +14,7 @@ use crate::allocator::{Allocator, Caller};
 use crate::units::Uid;
 use anion_ipc::{ParcelFileDescriptor, Result, Strong, calling_identity, impl_interface, new_binder};
 use dump::Arguments;
+use reservation::ReservationService;
 use sink::Sinks;
 use std::io;
 use std::sync::Arc;
@@ -25,6 +27,8 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     HeapInfo::HeapInfo,
     HeapStats::HeapStats,
     IHeapAllocator::{BnHeapAllocator, IHeapAllocator, MAX_USAGE_ROWS},
+    IReservation::IReservation,
+    ReservationRequest::ReservationRequest,
 };
 
 /// The service: an [`Allocator`] that speaks AIDL.
@@ -71,6 +75,12 @@ impl IHeapAllocator for HeapAllocatorService {
         let request = convert::request(request).map_err(status::bad_request)?;
         let grants = self.allocator.allocate(&caller()?, &request).map_err(status::allocation_failed)?;
         Ok(Allocation { buffers: grants.into_iter().map(convert::buffer).collect() })
+    }
+
+    fn reserve(&self, request: &ReservationRequest) -> Result<Strong<dyn IReservation>> {
+        let request = convert::reservation_request(request).map_err(status::bad_request)?;
+        let reserved = self.allocator.reserve(&caller()?, &request).map_err(status::allocation_failed)?;
+        Ok(ReservationService::binder(reserved))
     }
 
     fn explain(&self, request: &AllocationRequest) -> Result<Explanation> {

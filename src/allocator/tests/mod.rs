@@ -2,6 +2,8 @@
 //! The use cases over real memfds, leases and inotify, and over a source that fails on command.
 
 mod pool;
+mod refill;
+mod reserve;
 
 use super::*;
 use crate::config::spec::{ClientPolicy, HeapSpec, Quota};
