@@ -11,6 +11,7 @@ mod heaps;
 mod identity;
 mod lifetime;
 mod quota;
+mod reservations;
 mod robustness;
 mod sizes;
 mod stats;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         identity::TESTS,
         explain::TESTS,
         quota::TESTS,
+        reservations::TESTS,
         stats::TESTS,
         dump::TESTS,
         concurrency::TESTS,
