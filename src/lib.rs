@@ -22,11 +22,11 @@ pub mod config;
 // Who holds what, and what is still free.
 pub mod ledger;
 
+// Memory between two clients: deferred frees, and zeroed spares; which reserved bytes are free.
+pub mod pool;
+
 // Where bytes come from.
 pub mod source;
-
-// Memory between two clients: deferred frees, and zeroed spares.
-pub mod pool;
 
 // Named policies over sources.
 pub mod heap;

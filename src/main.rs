@@ -46,7 +46,7 @@ fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     process::raise_descriptor_limit();
     let (config, origin) = configuration::load(arguments.config.as_deref())?;
     let transports = Transports::open(&arguments.transport)?;
-    let allocator = Allocator::new(config).context("cannot make the heaps")?;
+    let allocator = Allocator::new(config, &arguments.cgroup).context("cannot make the heaps")?;
     describe(&allocator, &origin);
     let serving = transports.serve(&HeapAllocatorService::binder(allocator))?;
     let status = format!("Serving at {}", serving.places.join(" and "));
@@ -67,6 +67,13 @@ fn describe(allocator: &Allocator, origin: &str) {
     for heap in heaps {
         if let Some(why) = heap.unavailable() {
             log::warn!("heap {} (id {}) is not available: {why}", heap.name(), heap.id());
+        }
+        if let Some(reason) = &heap.spec().shared {
+            log::warn!(
+                "heap {} (id {}) shares spares across trust domains: {reason}",
+                heap.name(),
+                heap.id()
+            );
         }
     }
     log::info!("released buffers are noticed by {}", allocator.release_mechanism());

@@ -254,11 +254,11 @@ fn json_has_the_keys_that_help_promises() {
     check(
         &stats["stats"][0],
         "heap_id heap num_of_buffers num_of_alloc_bytes alloc_bytes_wm live_bytes deferred_bytes pooled_bytes \
-         reserved_bytes capacity allocations frees recycled pool_misses warmed scrubbed_bytes discarded \
-         discarded_by_cause failures",
+         reserved_bytes capacity largest_free_bytes allocations frees recycled pool_misses warmed scrubbed_bytes \
+         discarded discarded_by_cause failures allocate_latency allocate_p50_us allocate_p99_us",
     );
     check(&stats["stats"][0]["discarded_by_cause"], "full busy sealed untouched scrub_failed");
-    check(&stats["stats"][0]["failures"], "no_memory quota not_permitted unsupported backend");
+    check(&stats["stats"][0]["failures"], "no_memory fragmented quota not_permitted unsupported backend");
     check(
         &json(&daemon, &["usage"])["usage"][0],
         "uid policy bytes buffers reserved_bytes peak_bytes quota_bytes quota_buffers",
@@ -280,6 +280,10 @@ fn stats_count_what_happened() {
     assert_eq!(system["live_bytes"], 3 * MIB);
     assert_eq!(system["num_of_buffers"], 3);
     assert_eq!(system["allocations"], 3);
+    let calls: u64 =
+        system["allocate_latency"].as_array().expect("counts").iter().filter_map(Value::as_u64).sum();
+    assert_eq!(calls, 1, "one call for all three");
+    assert_eq!(system["allocate_p50_us"], system["allocate_p99_us"]);
     assert!(text(&daemon, &["stats"]).contains("3.0 MiB"));
 }
 
@@ -306,6 +310,10 @@ fn watch_prints_rates_from_the_second_look_on() {
     assert_eq!(looks[0]["heaps"][0]["allocations_per_s"], Value::Null);
     assert_eq!(looks[1]["heaps"][0]["allocations_per_s"], 0.0);
     assert_eq!(looks[2]["look"], 3);
+    for level in ["pressure", "pressure_peak"] {
+        assert!(["none", "moderate", "critical"].map(Value::from).contains(&looks[0][level]), "{}", looks[0]);
+    }
+    assert_eq!(looks[1]["heaps"][0]["interval_p99_us"], Value::Null, "nobody allocates");
     let table = text(&daemon, &["watch", "--count", "1"]);
     assert!(table.contains("ALLOCS/s") && !table.contains('\x1b'), "{table:?}");
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest first. A module may use those before it.
 const FLOORS: [&str; 9] =
-    ["units", "sys", "config", "ledger", "source", "pool", "heap", "allocator", "service"];
+    ["units", "sys", "config", "ledger", "pool", "source", "heap", "allocator", "service"];
 
 /// Lines of a source file before it has to be split.
 const MAX_LINES: usize = 420;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `anionctl reserve` against a real daemon over a socket.
 
-
 mod common;
 
 use common::anionctl::{ANIONCTL, client, json, stderr, text};

@@ -3,18 +3,29 @@
 
 use crate::Endpoint;
 use rsbinder::rpc::FileDescriptorTransportMode;
-use rsbinder::{Client, FromIBinder, StatusCode, Strong, Uri};
+use rsbinder::{Client, FromIBinder, ProcessState, StatusCode, Strong, Uri};
 use std::io;
 use std::time::Duration;
 
 /// A service that does not answer for this long is taken for broken.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connected service. Dropping it, and every clone of the interface, closes the connection.
+/// A connected service. Dropping it, and every clone of the interface, closes the connection; where callbacks are
+/// taken, dropping it alone does.
 pub struct Connection<I: FromIBinder + ?Sized> {
     /// The service's interface.
     pub service: Strong<I>,
-    _client: Client,
+    client: Client,
+    takes_calls: bool,
+}
+
+impl<I: FromIBinder + ?Sized> Drop for Connection<I> {
+    fn drop(&mut self) {
+        // The threads that take calls would keep the session for ever.
+        if let Some(session) = self.client.session().filter(|_| self.takes_calls) {
+            session.close_session();
+        }
+    }
 }
 
 /// Connects to the service registered as `name`.
@@ -30,6 +41,27 @@ pub fn connect<I: FromIBinder + ?Sized>(
     name: &str,
     connections: u32,
 ) -> io::Result<Connection<I>> {
+    open(endpoint, name, connections, 0)
+}
+
+/// As [`connect`] with one connection, and one more over which the service can call this process's objects. Calls
+/// arrive on threads of their own.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_for_callbacks<I: FromIBinder + ?Sized>(
+    endpoint: &Endpoint,
+    name: &str,
+) -> io::Result<Connection<I>> {
+    open(endpoint, name, 1, 1)
+}
+
+fn open<I: FromIBinder + ?Sized>(
+    endpoint: &Endpoint,
+    name: &str,
+    outgoing: u32,
+    incoming: u32,
+) -> io::Result<Connection<I>> {
     let fail = |kind, why: String| io::Error::new(kind, format!("{endpoint}: {why}"));
     let uri = match endpoint {
         Endpoint::Socket(path) => Uri::parse(&format!("unix://{}?profile=android13plus", path.display())),
@@ -39,7 +71,8 @@ pub fn connect<I: FromIBinder + ?Sized>(
     let client = Client::open_with(uri, |options, endpoint| {
         if !endpoint.is_kernel() {
             options.fd_mode = Some(FileDescriptorTransportMode::Unix);
-            options.outgoing_connections = Some(connections.max(1));
+            options.outgoing_connections = Some(outgoing.max(1));
+            options.incoming_connections = Some(incoming);
             options.timeout = Some(REPLY_TIMEOUT);
         }
     })
@@ -48,8 +81,12 @@ pub fn connect<I: FromIBinder + ?Sized>(
             open_error(endpoint).unwrap_or_else(|| io::Error::other(format!("cannot connect: {code:?}")));
         fail(error.kind(), error.to_string())
     })?;
+    let takes_calls = incoming > 0;
+    if takes_calls && matches!(endpoint, Endpoint::Binder(_)) {
+        ProcessState::start_thread_pool();
+    }
     match client.try_get(name) {
-        Ok(Some(service)) => Ok(Connection { service, _client: client }),
+        Ok(Some(service)) => Ok(Connection { service, client, takes_calls }),
         Ok(None) => Err(fail(io::ErrorKind::NotFound, format!("{name} is not registered"))),
         Err(StatusCode::DeadObject) => {
             Err(fail(io::ErrorKind::ConnectionRefused, "no service manager answers".to_owned()))

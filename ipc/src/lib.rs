@@ -7,6 +7,7 @@
 
 #![deny(unsafe_code)]
 
+mod callback;
 mod caller;
 mod client;
 mod endpoint;
@@ -14,8 +15,9 @@ mod error;
 #[doc(hidden)]
 pub mod server;
 
+pub use callback::{DeathLink, caller_takes_calls, is_same_object};
 pub use caller::{CallerIdentity, calling_identity};
-pub use client::{Connection, connect};
+pub use client::{Connection, connect, connect_for_callbacks};
 pub use endpoint::{Endpoint, EndpointError, default_socket};
 pub use error::{ServiceError, service_error};
 pub use server::{KernelServer, SocketServer};

@@ -4,10 +4,10 @@
 //! short. It sleeps while there is nothing to do.
 
 use super::Allocator;
+use super::pressure::{PressureLevel, PressureSources};
 use crate::heap::{Heap, Released, Retired, Stock};
 use crate::ledger::HeapIndex;
 use crate::sys::clock::since_boot;
-use crate::sys::pressure::PressureTrigger;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
@@ -21,30 +21,18 @@ const IDLE: Duration = Duration::from_secs(30);
 /// How often idle spares are looked for, while there are any.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// How the keeper thread is reached, and how it learns of pressure.
+/// How the keeper thread is reached.
 pub(super) struct Keeper {
     wake: EventFd,
-    pressure: Option<PressureTrigger>,
     stopped: AtomicBool,
     /// Heap whose turn it is: each has its share of the thread, whatever its id.
     turn: AtomicUsize,
 }
 
-/// Why the keeper woke up.
-enum Woken {
-    /// Something was released, or time passed.
-    Work,
-    /// Tasks of this machine wait for memory.
-    Pressure,
-}
-
 impl Keeper {
     pub(super) fn new() -> io::Result<Self> {
         let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
-        let pressure = PressureTrigger::new()
-            .inspect_err(|error| log::info!("memory pressure is not reported here: {error}"))
-            .ok();
-        Ok(Self { wake, pressure, stopped: AtomicBool::new(false), turn: AtomicUsize::new(0) })
+        Ok(Self { wake, stopped: AtomicBool::new(false), turn: AtomicUsize::new(0) })
     }
 
     /// Something was released.
@@ -58,20 +46,21 @@ impl Keeper {
         self.wake();
     }
 
-    /// Sleeps until something was released, memory becomes scarce or the time is over; for ever without one.
-    fn wait(&self, pause: Option<Duration>) -> Woken {
+    /// Sleeps until something was released, memory becomes scarce or the time is over; for ever without one. Says how
+    /// scarce memory has become.
+    fn wait(&self, sources: &mut PressureSources, pause: Option<Duration>) -> PressureLevel {
         // Rounded up: a pause that ends too early would be followed by another.
-        let timeout = pause.map_or(PollTimeout::NONE, |pause| {
-            PollTimeout::try_from(pause + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        let milliseconds = pause.map(|pause| pause.as_millis() + u128::from(!pause.is_zero()));
+        let timeout = milliseconds.map_or(PollTimeout::NONE, |milliseconds| {
+            PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
         });
         let mut fds = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.pressure.as_ref().map(|trigger| PollFd::new(trigger.as_fd(), PollFlags::POLLPRI)));
+        fds.extend(sources.poll_fds());
         // An interrupted wait is followed by another.
         let _ = poll(&mut fds, timeout);
-        let pressed =
-            fds.get(1).and_then(PollFd::revents).is_some_and(|seen| seen.contains(PollFlags::POLLPRI));
+        let seen: Vec<_> = fds[1..].iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
         let _ = self.wake.read();
-        if pressed { Woken::Pressure } else { Woken::Work }
+        sources.read(&seen)
     }
 }
 
@@ -79,8 +68,10 @@ impl Allocator {
     /// Takes a released buffer's memory: to the deferred frees of its heap, or back to the kernel. No lock is held.
     pub(super) fn let_go(&self, index: HeapIndex, released: Released) {
         let bytes = released.bytes();
+        // What is kept now would be missed by those who wait for memory.
+        let is_critical = self.pressure() == PressureLevel::Critical;
         let refused = match self.heaps[index].stock() {
-            Some(stock) if Stock::keeps(bytes) => stock.defer(released).err(),
+            Some(stock) if Stock::keeps(bytes) && !is_critical => stock.defer(released).err(),
             _ => Some(released),
         };
         match refused {
@@ -164,56 +155,39 @@ impl Allocator {
         left
     }
 
-    /// Under pressure: all deferred frees, and half of every shelf.
-    pub(super) fn relieve(&self) {
-        self.refill.hold_off(since_boot());
-        for (index, heap) in self.stocked() {
-            let Some(stock) = heap.stock() else { continue };
-            let deferred = self.books().ledger.heap(index).deferred_bytes;
-            let wanted = deferred + stock.counters().pooled_bytes / 2;
-            if wanted > 0 {
-                let freed = self.shrink(index, wanted);
-                log::info!("memory is scarce: heap {} gave {freed} bytes back", heap.name());
-            }
-        }
-    }
-
     /// One step of the keeper. Returns how long there is nothing to do unless something happens; `None` for ever.
     pub(super) fn keep_step(&self) -> Option<Duration> {
         if self.scrub_one() || self.refill_one() {
             return Some(Duration::ZERO);
         }
         let look = self.expire().then_some(LOOK);
-        look.into_iter().chain(self.refill_pause()).min()
+        look.into_iter().chain(self.refill_pause()).chain(self.pressure.settle(since_boot())).min()
     }
 
     /// Starts the keeper thread. It ends when the allocator is dropped.
-    pub(super) fn start_keeper(self: &Arc<Self>) -> io::Result<()> {
+    pub(super) fn start_keeper(self: &Arc<Self>, sources: PressureSources) -> io::Result<()> {
         let (keeper, allocator) = (Arc::clone(&self.keeper), Arc::downgrade(self));
         std::thread::Builder::new().name("anion-keeper".to_owned()).spawn(move || {
             if let Err(error) = crate::sys::thread::lower_priority() {
                 log::warn!("the keeper thread keeps its priority: {error}");
             }
-            keep(&keeper, &allocator);
+            keep(&keeper, &allocator, sources);
         })?;
         Ok(())
     }
 }
 
-fn keep(keeper: &Keeper, allocator: &Weak<Allocator>) {
+fn keep(keeper: &Keeper, allocator: &Weak<Allocator>, mut sources: PressureSources) {
     while !keeper.stopped.load(Ordering::Relaxed) {
         // Held for one step alone, so that the allocator can go in between.
         let Some(strong) = allocator.upgrade() else { return };
         let pause = strong.keep_step();
         drop(strong);
-        if pause == Some(Duration::ZERO) {
-            continue;
-        }
-        let woken = keeper.wait(pause);
-        if matches!(woken, Woken::Pressure)
+        let level = keeper.wait(&mut sources, pause);
+        if level != PressureLevel::None
             && let Some(strong) = allocator.upgrade()
         {
-            strong.relieve();
+            strong.press(level);
         }
     }
 }

@@ -15,8 +15,8 @@
 //!    they are asked for (`refill.rs`).
 //!
 //! # Who may hold which lock
-//! `books` is the only lock here. Those in `liveness.rs` and in a heap's stock are leaves, and never held together
-//! with it or each other. No system call is made while any is held.
+//! `books` is the only lock here. Those in `liveness.rs`, in `pressure.rs` and in a heap's stock are leaves, and never
+//! held together with it or each other. No system call is made while any is held.
 //!
 //! # What happens when a client dies
 //! The kernel closes its descriptors, and step 4 follows. The transport drops its reservations. Nothing else is kept
@@ -26,7 +26,9 @@ mod authorize;
 mod booking;
 mod books;
 mod keeper;
+mod latency;
 mod liveness;
+mod pressure;
 mod probe;
 mod query;
 mod refill;
@@ -39,6 +41,8 @@ mod tests;
 mod verdict;
 
 pub use authorize::{Action, Denied};
+pub use latency::{LATENCY_CLASSES, LatencyCounts};
+pub use pressure::{PressureFeed, PressureLevel, PressureSubscription, WatchedCgroup};
 pub use query::{BufferView, HeapView, NotOurs, TrimError, UnknownHeap};
 pub use request::{Caller, Grant, Request, Selection};
 pub use reserve::{MAX_RESERVATIONS, ReservedBuffers};
@@ -47,14 +51,18 @@ pub use verdict::{Explanation, Failure, Outcome, Verdict};
 use crate::config::spec::{Config, Policy};
 use crate::heap::{Heap, Machine, Stored, build};
 use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record};
+use crate::source::carveout::KernelPages;
+use crate::source::hugetlb::HugetlbSource;
 use crate::source::memfd::MemfdSource;
-use crate::source::{Memory, is_exhaustion};
+use crate::source::{Memory, Source, is_exhaustion, is_fragmentation};
 use crate::units::{BackedBytes, BufferId, Uid};
 use anyhow::Context;
 use booking::Booking;
 use books::{Books, Live};
 use keeper::Keeper;
+use latency::Latency;
 use liveness::Liveness;
+use pressure::{Pressure, PressureSources};
 use refill::Refill;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -73,6 +81,9 @@ pub struct Allocator {
     books: Mutex<Books>,
     liveness: Arc<Liveness>,
     keeper: Arc<Keeper>,
+    pressure: Arc<Pressure>,
+    /// Of calls that were served, by heap.
+    latencies: Vec<Latency>,
     refill: Refill,
     /// Starts at the nanoseconds since boot and grows by one a buffer, slower than the clock: a later service starts
     /// above every id that was ever given.
@@ -89,24 +100,33 @@ struct Made {
 
 impl Allocator {
     /// Heaps and limits as configured, and the threads that take released buffers back and clean them. The process's descriptor
-    /// limit decides how many buffers can live at once; raise it before.
+    /// limit decides how many buffers can live at once; raise it before. Memory is given back when the machine or the
+    /// `watched` cgroup runs short.
     ///
     /// # Errors
-    /// If the kernel lacks memfds, leases or inotify, or does not report releases as it must.
-    pub fn new(config: Config) -> anyhow::Result<Arc<Self>> {
+    /// If the kernel lacks memfds, leases or inotify, or does not report releases as it must; if a cgroup was named
+    /// that cannot be watched.
+    pub fn new(config: Config, watched: &WatchedCgroup) -> anyhow::Result<Arc<Self>> {
         let page = crate::sys::memory::page_size().context("asking for the page size")?;
         let memory_bytes = crate::sys::memory::total_bytes().context("asking for the size of the memory")?;
+        let sources = PressureSources::open(watched).context("watching for memory pressure")?;
         let memfd = Arc::new(MemfdSource::new(page).context("preparing memfds")?);
-        let allocator = Self::with_machine(config, &Machine { page, memory_bytes, memfd })?;
+        let hugetlb = match HugetlbSource::connect() {
+            Ok(source) => Ok(Arc::new(source) as Arc<dyn Source>),
+            Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
+        };
+        let machine = Machine { page, memory_bytes, memfd, hugetlb, pages: Arc::new(KernelPages) };
+        let allocator = Self::with_machine(config, machine)?;
         allocator.start_reaper().context("starting the reaper thread")?;
-        allocator.start_keeper().context("starting the keeper thread")?;
+        allocator.start_keeper(sources).context("starting the keeper thread")?;
         Ok(allocator)
     }
 
-    fn with_machine(config: Config, machine: &Machine) -> anyhow::Result<Arc<Self>> {
+    fn with_machine(config: Config, mut machine: Machine) -> anyhow::Result<Arc<Self>> {
         let liveness = Arc::new(Liveness::new().context("creating an inotify queue")?);
-        let mechanism = probe::prove_release(machine.memfd.as_ref(), &liveness.watcher, machine.page)?;
-        let mut heaps: Vec<_> = config.heaps.into_iter().map(|spec| build(spec, machine)).collect();
+        let mechanism = probe::prove_release(machine.memfd.as_ref(), &liveness.watcher)?;
+        machine.hugetlb = probe::proven(machine.hugetlb, &liveness.watcher);
+        let mut heaps: Vec<_> = config.heaps.into_iter().map(|spec| build(spec, &machine)).collect();
         heaps.sort_by_key(|heap| std::cmp::Reverse(heap.id()));
         let descriptors = crate::sys::fd::limit().context("asking for the descriptor limit")?;
         let max_buffers = descriptors - OTHER_DESCRIPTORS.min(descriptors / 2);
@@ -114,11 +134,14 @@ impl Allocator {
             Ledger::new(heaps.iter().map(Heap::capacity), limits(&config.policy, &heaps), max_buffers)
                 .with_max_reserved(machine.memory_bytes / 2);
         let boot_nanoseconds = u64::try_from(crate::sys::clock::since_boot().as_nanos())?;
+        let latencies = heaps.iter().map(|_| Latency::default()).collect();
         Ok(Arc::new(Self {
             heaps,
             books: Mutex::new(Books::new(ledger)),
             liveness,
             keeper: Arc::new(Keeper::new().context("preparing the keeper")?),
+            pressure: Arc::default(),
+            latencies,
             refill: Refill::default(),
             next_id: AtomicU64::new(boot_nanoseconds),
             own_uid: Uid(nix::unistd::geteuid().as_raw()),
@@ -146,15 +169,17 @@ impl Allocator {
     /// # Errors
     /// Every selected heap's answer. Nothing is held or charged then.
     pub fn allocate(&self, caller: &Caller, request: &Request) -> Result<Vec<Grant>, Explanation> {
+        let start = Instant::now();
         let mut verdicts = Vec::new();
         for candidate in self.candidates(&request.selection) {
             let outcome = match candidate {
                 Ok(index) => match self.serve(caller, request, index) {
-                    Ok(grants) => return Ok(grants),
+                    Ok(grants) => {
+                        self.latencies[index].record(start.elapsed());
+                        return Ok(grants);
+                    }
                     Err(outcome) => {
-                        if let Some(cause) = outcome.cause() {
-                            self.books().ledger.count_failure(index, cause);
-                        }
+                        self.count_failure(index, &outcome);
                         outcome
                     }
                 },
@@ -163,6 +188,15 @@ impl Allocator {
             verdicts.push(self.verdict(caller, request, candidate, outcome));
         }
         Err(Explanation { bytes: request.needs.bytes, count: request.count, verdicts })
+    }
+
+    fn count_failure(&self, index: HeapIndex, outcome: &Outcome) {
+        if matches!(outcome, Outcome::Failed(error) if is_fragmentation(error)) {
+            self.heaps[index].count_fragmented();
+        }
+        if let Some(cause) = outcome.cause() {
+            self.books().ledger.count_failure(index, cause);
+        }
     }
 
     /// Serves a request from one heap.
@@ -178,8 +212,13 @@ impl Allocator {
             }
             // Descriptors and memory that nobody holds may be all that is missing.
             self.reclaim_from(caller);
-            self.refill.hold_off(crate::sys::clock::since_boot());
-            self.shrink_all();
+            if is_fragmentation(&error) {
+                // Only what the heap itself keeps can be in the way, and nobody else is short of memory.
+                self.shrink(index, 0);
+            } else {
+                self.refill.hold_off(crate::sys::clock::since_boot());
+                self.shrink_all();
+            }
             self.make(caller, request, heap, &booking)
         });
         Ok(self.hand_out(caller, request, index, booking, made.map_err(Outcome::Failed)?))
@@ -254,7 +293,7 @@ impl Allocator {
                 inode: stored.memory.inode().number,
                 created,
             };
-            let (heap_id, heap_name, backing) = (heap.id(), heap.name().clone(), heap.backing());
+            let (heap_id, heap_name, backing) = (heap.id(), heap.name().clone(), stored.memory.backing());
             grants.push(Grant { fd, id, bytes, heap_id, heap_name, backing });
             batch.push((record, Live { stored, domain: caller.domain(heap), lender: None }));
         }
@@ -267,6 +306,7 @@ impl Drop for Allocator {
     fn drop(&mut self) {
         self.liveness.stop();
         self.keeper.stop();
+        self.pressure.end();
     }
 }
 

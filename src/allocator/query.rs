@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Questions that change nothing: what would happen, what is there, who holds it.
 
-use super::{Action, Allocator, Caller, Denied, Explanation, Outcome, Request, Selection, Verdict};
+use super::latency::Latency;
+use super::{
+    Action, Allocator, Caller, Denied, Explanation, LatencyCounts, Outcome, Request, Selection, Verdict,
+};
 use crate::heap::{Heap, Stock, StockCounters};
 use crate::ledger::{Claim, HeapCounters, HeapIndex, Record, Usage};
 use crate::sys;
-use crate::units::{BackedBytes, HeapMask};
+use crate::units::{BackedBytes, Backing, HeapMask};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -18,6 +21,8 @@ pub struct HeapView<'a> {
     pub counters: HeapCounters,
     /// All from one instant.
     pub stock: StockCounters,
+    /// How long its allocations took.
+    pub latency: LatencyCounts,
 }
 
 /// A live buffer, for people and tools.
@@ -26,6 +31,8 @@ pub struct BufferView<'a> {
     pub record: Record,
     /// Where it came from.
     pub heap: &'a Heap,
+    /// What its descriptors are.
+    pub backing: Backing,
     /// How long ago it was allocated.
     pub age: Duration,
 }
@@ -93,7 +100,12 @@ impl Allocator {
         self.authorize(caller, Action::UseHeap(heap)).map_err(Outcome::Denied)?;
         let bytes = heap.accept(&request.needs).map_err(Outcome::Rejected)?;
         let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
-        self.books().check(claim, &caller.domain(heap)).map_err(Outcome::Refused)?;
+        let made = {
+            let (books, domain) = (self.books(), caller.domain(heap));
+            books.check(claim, &domain).map_err(Outcome::Refused)?;
+            books.reservations.made(&claim, &domain)
+        };
+        heap.find_place(bytes, claim.count - made).map_err(Outcome::Failed)?;
         Ok(bytes)
     }
 
@@ -130,14 +142,16 @@ impl Allocator {
     /// reserved is in use.
     fn fits(&self, caller: &Caller, index: HeapIndex, count: u64) -> u64 {
         let heap = &self.heaps[index];
-        let books = self.books();
-        let (quota_bytes, quota_buffers) = books.ledger.quota_left(caller.uid);
+        let ((quota_bytes, quota_buffers), free) = {
+            let ledger = &self.books().ledger;
+            (ledger.quota_left(caller.uid), ledger.free_drained(index, caller.uid))
+        };
         if quota_buffers.is_some_and(|left| left < count) {
             return 0;
         }
-        let room = [books.ledger.free_drained(index, caller.uid), quota_bytes];
-        let each = room.into_iter().flatten().map(|bytes| bytes / count).min().unwrap_or(u64::MAX);
-        let bytes = each.min(heap.max_buffer_bytes());
+        let each = [free, quota_bytes].into_iter().flatten().map(|bytes| bytes / count).min();
+        let place = heap.largest_place(count);
+        let bytes = [each, place].into_iter().flatten().fold(heap.max_buffer_bytes(), u64::min);
         bytes - bytes % heap.granule()
     }
 
@@ -148,11 +162,11 @@ impl Allocator {
             let books = self.books();
             (0..self.heaps.len()).map(|index| books.ledger.heap(index)).collect()
         };
-        let with_stock = |(heap, counters): (_, _)| {
+        let view = |((heap, counters), latency): ((_, _), &Latency)| {
             let stock = Heap::stock(heap).map(Stock::counters).unwrap_or_default();
-            HeapView { heap, counters, stock }
+            HeapView { heap, counters, stock, latency: latency.counts() }
         };
-        self.heaps.iter().zip(counters).map(with_stock).collect()
+        self.heaps.iter().zip(counters).zip(&self.latencies).map(view).collect()
     }
 
     /// What clients hold, most bytes first: everyone for a privileged caller, else the caller alone.
@@ -172,15 +186,20 @@ impl Allocator {
         let everyone = self.authorize(caller, Action::SeeOthers).is_ok();
         let mut records: Vec<_> = {
             let books = self.books();
-            books.ledger.buffers().filter(|record| everyone || record.uid == caller.uid).cloned().collect()
+            let shown = books.ledger.buffers().filter(|record| everyone || record.uid == caller.uid);
+            let with_backing = |record: &Record| {
+                let backing = books.live(record.id)?.stored.memory.backing();
+                Some((record.clone(), backing))
+            };
+            shown.filter_map(with_backing).collect()
         };
-        records.sort_by_key(|record| record.id);
-        records.into_iter().map(|record| self.view(record)).collect()
+        records.sort_by_key(|(record, _)| record.id);
+        records.into_iter().map(|(record, backing)| self.view(record, backing)).collect()
     }
 
-    fn view(&self, record: Record) -> BufferView<'_> {
+    fn view(&self, record: Record, backing: Backing) -> BufferView<'_> {
         let age = sys::clock::since_boot().saturating_sub(record.created);
-        BufferView { heap: &self.heaps[record.heap], age, record }
+        BufferView { heap: &self.heaps[record.heap], backing, age, record }
     }
 
     /// Identifies a buffer by its file. The inode number finds it; that the kernel gives the same watch for both
@@ -194,11 +213,12 @@ impl Allocator {
             return Err(NotOurs);
         }
         let inode = sys::fd::inode(&fd).map_err(|_| NotOurs)?;
-        let (record, expected) = {
+        let (record, backing, expected) = {
             let books = self.books();
             let id = books.with_inode(inode).ok_or(NotOurs)?;
             let live = books.live(id).ok_or(NotOurs)?;
-            (books.ledger.buffer(id).cloned().ok_or(NotOurs)?, live.stored.watch)
+            let record = books.ledger.buffer(id).cloned().ok_or(NotOurs)?;
+            (record, live.stored.memory.backing(), live.stored.watch)
         };
         if let Some(expected) = expected {
             let watcher = &self.liveness.watcher;
@@ -208,7 +228,7 @@ impl Allocator {
                 return Err(NotOurs);
             }
         }
-        Ok(self.view(record))
+        Ok(self.view(record, backing))
     }
 
     /// Gives memory that no client holds back to the kernel: deferred frees first, then shelves; at least `bytes`

@@ -123,6 +123,14 @@ impl Reservations {
         aside.min(claim.count)
     }
 
+    /// How many buffers of `claim` are made already and can be drawn.
+    pub(super) fn made(&self, claim: &Claim, domain: &TrustDomain) -> usize {
+        let own = self.by_id.range(Self::all_of(claim.uid)).map(|(_, reserved)| reserved);
+        let ready =
+            own.filter(|reserved| reserved.matches(claim, domain)).map(|reserved| reserved.ready.len());
+        ready.sum::<usize>().min(claim.count)
+    }
+
     /// Draws `count` buffers, at most as many as are available, ready ones first.
     pub(super) fn lend(&mut self, claim: &Claim, domain: &TrustDomain, count: usize) -> Vec<Lent> {
         let mut drawn = Vec::with_capacity(count);

@@ -2,11 +2,11 @@
 //! Anion's own heap nodes: the children of `compatible = "anion,heaps-v1"`. Strict: a key that is not known is
 //! an error, and a heap with an error is left out.
 
+use super::device;
 use super::diagnostic::{Report, Severity};
 use super::draft::Draft;
 use super::property::{NodeReader, UNIVERSAL, cell, cells, number, text, texts};
 use super::region;
-use super::spec::Device;
 use super::tree::{NodeId, Tree};
 use crate::units::{HeapId, HeapName, HeapType, PageSize, Uid};
 
@@ -33,11 +33,14 @@ const KEYS: &[&str] = &[
     "cached",
     "uncached",
     "deferred-free",
+    "immediate-free",
     "pool-orders",
     "pool-limit",
     "device",
+    "devices",
     "secure",
     "allow-uids",
+    "share-across-domains",
 ];
 
 /// The heaps of `container`.
@@ -120,16 +123,41 @@ fn describe(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
         node.fail("uncached", "cached and uncached exclude each other");
     }
     heap.cached = !uncached;
-    heap.deferred_free |= node.flag("deferred-free");
+    heap.deferred_free = deferred_free(node, heap.deferred_free);
     if let Some(orders) = pool_orders(node, kind) {
         heap.pool_orders = orders;
     }
     heap.pool_limit = node.get("pool-limit", number);
     heap.allow_uids = allow_uids(node);
-    heap.device = device(node);
-    heap.secure = node.flag("secure");
-    check_secure(node, &mut heap);
+    heap.shared = shared(node);
+    device::describe(node, &mut heap);
     Some(heap)
+}
+
+/// As the kind has it by `default`, unless the node says otherwise.
+fn deferred_free(node: &mut NodeReader<'_>, default: bool) -> bool {
+    match (node.flag("deferred-free"), node.flag("immediate-free")) {
+        (true, true) => {
+            node.fail("immediate-free", "deferred-free and immediate-free exclude each other");
+            default
+        }
+        (true, false) => true,
+        (false, true) => false,
+        (false, false) => default,
+    }
+}
+
+/// Why the heap's spares may go from one trust domain to another. The reason is for whoever reads the log, so it has
+/// to be one.
+fn shared(node: &mut NodeReader<'_>) -> Option<String> {
+    let reason = node.get("share-across-domains", text)?;
+    if reason.trim().is_empty() {
+        node.fail(
+            "share-across-domains",
+            format!("share-across-domains is {reason:?}, but it must be the reason why that is safe"),
+        );
+    }
+    Some(reason)
 }
 
 fn heap_name(node: &mut NodeReader<'_>) -> Option<HeapName> {
@@ -276,43 +304,4 @@ fn allow_uids(node: &mut NodeReader<'_>) -> Option<Vec<Uid>> {
     uids.sort_unstable();
     uids.dedup();
     Some(uids)
-}
-
-fn device(node: &mut NodeReader<'_>) -> Device {
-    let Some(word) = node.get("device", text) else { return Device::Auto };
-    let kernel_heap = |name: &str| HeapName::new(name).map_err(|error| error.to_string());
-    let parsed = match (word.as_str(), word.split_once(':')) {
-        ("auto", _) => Ok(Device::Auto),
-        ("memfd", _) => Ok(Device::Memfd),
-        ("ashmem", _) => Ok(Device::Ashmem),
-        ("udmabuf", _) => Ok(Device::Udmabuf),
-        (_, Some(("dma-heap", name))) => kernel_heap(name).map(Device::DmaHeap),
-        (_, Some(("ion", name))) => kernel_heap(name).map(Device::Ion),
-        _ => Err("it must be auto, memfd, ashmem, udmabuf, dma-heap:NAME or ion:NAME".to_owned()),
-    };
-    parsed.unwrap_or_else(|rule| {
-        node.fail("device", format!("device is {word:?}, but {rule}"));
-        Device::Auto
-    })
-}
-
-/// Only the kernel can keep memory from the CPU, so a secure heap must say which kernel heap does.
-fn check_secure(node: &mut NodeReader<'_>, heap: &mut Draft) {
-    match heap.device {
-        _ if !heap.secure => {}
-        Device::DmaHeap(_) | Device::Ion(_) => {}
-        Device::Auto => {
-            heap.unavailable = Some(
-                "secure memory comes from the kernel alone: name its heap with device = \"dma-heap:NAME\" or \
-                 \"ion:NAME\""
-                    .to_owned(),
-            );
-        }
-        Device::Memfd | Device::Ashmem | Device::Udmabuf => {
-            node.fail(
-                "secure",
-                "secure memory cannot come from memfd, ashmem or udmabuf, which the CPU can map",
-            );
-        }
-    }
 }

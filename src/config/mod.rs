@@ -6,6 +6,7 @@
 //! `import` the heap bindings of vendor kernels, `draft` gives out ids. One bad heap is reported and left out;
 //! the others live. A text with a syntax error yields no heaps at all: half-read limits are no limits.
 
+mod device;
 mod diagnostic;
 mod directory;
 mod draft;

@@ -2,6 +2,7 @@
 //! What a configuration says once it is checked.
 
 use crate::units::{HeapId, HeapName, HeapType, Uid};
+use std::fmt;
 
 /// Heaps and client policy.
 #[derive(Debug, Clone, Default)]
@@ -23,12 +24,16 @@ pub struct HeapSpec {
     pub aliases: Vec<HeapName>,
     /// ION's kind.
     pub kind: HeapType,
-    /// Where its memory comes from.
+    /// Where its memory comes from. Custom heaps have `devices` instead.
     pub device: Device,
+    /// Sources of a custom heap, in the order in which they are tried: no `Auto`, none twice, at least one unless it
+    /// is `unavailable`. Empty for other kinds.
+    pub devices: Vec<Device>,
     /// Bytes it may hold at once (page multiple), or `None` for no limit of its own. Always set for carveout and
-    /// chunk heaps that are not `unavailable`.
+    /// chunk heaps that are not `unavailable`, which set so much aside.
     pub size: Option<u64>,
-    /// Bytes: every buffer's size is a multiple of it and its memory starts at one. A power of two, at least a page.
+    /// Bytes: every buffer's size is a multiple of it, and its place in memory that is set aside. A power of two, at
+    /// least a page.
     pub alignment: u64,
     /// Bytes of one chunk, set for chunk heaps alone (and always, unless they are `unavailable`): a power of two
     /// that divides `size`.
@@ -60,6 +65,8 @@ pub enum Device {
     Auto,
     /// Sealed memfds.
     Memfd,
+    /// Sealed memfds of huge pages.
+    Hugetlb,
     /// The ashmem device.
     Ashmem,
     /// dma-bufs over own memory.
@@ -68,6 +75,21 @@ pub enum Device {
     DmaHeap(HeapName),
     /// The kernel ION heap of this name.
     Ion(HeapName),
+}
+
+/// The word in a configuration.
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Memfd => f.write_str("memfd"),
+            Self::Hugetlb => f.write_str("hugetlb"),
+            Self::Ashmem => f.write_str("ashmem"),
+            Self::Udmabuf => f.write_str("udmabuf"),
+            Self::DmaHeap(name) => write!(f, "dma-heap:{name}"),
+            Self::Ion(name) => write!(f, "ion:{name}"),
+        }
+    }
 }
 
 /// Limits of clients.
@@ -123,6 +145,7 @@ impl HeapSpec {
             aliases: vec![],
             kind,
             device: Device::Auto,
+            devices: vec![],
             size,
             alignment: 1,
             chunk_size: None,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line.
 
+use anion::allocator::WatchedCgroup;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, ValueEnum, ValueHint};
 use clap_complete::Shell;
@@ -56,6 +57,14 @@ pub(crate) struct Arguments {
     /// Default: on Android what the property persist.vendor.anion.log_level says, else info.
     #[arg(long, value_name = "LEVEL", env = "ANION_LOG", ignore_case = true, value_parser = log_level())]
     pub(crate) log_level: Option<LevelFilter>,
+
+    /// Control group whose memory is watched beside the machine's: a directory, own or none
+    ///
+    /// When it exceeds its memory.high or meets its memory.max, pools give memory back. Version 2 alone; a directory
+    /// that cannot be watched is an error, while an own group without a memory controller is logged.
+    #[arg(long, value_name = "DIR", env = "ANION_CGROUP", default_value = "own", value_parser = cgroup)]
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) cgroup: WatchedCgroup,
 
     #[command(flatten)]
     pub(crate) transport: TransportArguments,
@@ -140,6 +149,15 @@ fn log_level() -> impl TypedValueParser<Value = LevelFilter> {
         .try_map(|word| word.parse::<LevelFilter>())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the form of a value parser")]
+fn cgroup(text: &str) -> Result<WatchedCgroup, std::convert::Infallible> {
+    Ok(match text {
+        "own" => WatchedCgroup::Own,
+        "none" => WatchedCgroup::None,
+        directory => WatchedCgroup::Directory(directory.into()),
+    })
+}
+
 fn socket_mode(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text, 8)
         .ok()
@@ -174,6 +192,15 @@ mod tests {
         for bad in ["", "0888", "-1", "4755", "rw"] {
             assert!(socket_mode(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_cgroup_is_a_directory_or_one_of_two_words() {
+        let parsed = |words: &[&str]| Arguments::try_parse_from(words).expect("valid").cgroup;
+        assert_eq!(parsed(&["aniond"]), WatchedCgroup::Own);
+        assert_eq!(parsed(&["aniond", "--cgroup", "none"]), WatchedCgroup::None);
+        let directory = WatchedCgroup::Directory("/sys/fs/cgroup/video".into());
+        assert_eq!(parsed(&["aniond", "--cgroup", "/sys/fs/cgroup/video"]), directory);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anion::config::spec::{ClientPolicy, Config, Device, HeapSpec, Policy, Quota};
+use anion::config::spec::{ClientPolicy, Config, HeapSpec, Policy, Quota};
 use anion::config::{self, Diagnostic, Loaded, Severity};
 use anion::units::{PageSize, Uid};
 use anyhow::Context as _;
@@ -113,7 +113,7 @@ fn heap_table(heaps: &[HeapSpec]) -> Table {
             heap.name.to_string(),
             joined(&heap.aliases),
             heap.kind.name().to_owned(),
-            device(&heap.device),
+            devices(heap),
             heap.size.map_or_else(none, bytes),
             bytes(heap.alignment),
             flags(heap).join(" "),
@@ -131,6 +131,9 @@ fn flags(heap: &HeapSpec) -> Vec<String> {
     }
     if heap.secure {
         flags.push("secure".to_owned());
+    }
+    if heap.shared.is_some() {
+        flags.push("shared across domains".to_owned());
     }
     flags.extend(heap.chunk_size.map(|chunk| format!("chunks of {}", bytes(chunk))));
     if !heap.pool_orders.is_empty() {
@@ -179,15 +182,9 @@ fn bytes(bytes: u64) -> String {
     unit.map_or_else(|| format!("{bytes} B"), |(shift, name)| format!("{} {name}", bytes >> shift))
 }
 
-fn device(device: &Device) -> String {
-    match device {
-        Device::Auto => "auto".to_owned(),
-        Device::Memfd => "memfd".to_owned(),
-        Device::Ashmem => "ashmem".to_owned(),
-        Device::Udmabuf => "udmabuf".to_owned(),
-        Device::DmaHeap(name) => format!("dma-heap:{name}"),
-        Device::Ion(name) => format!("ion:{name}"),
-    }
+/// One device, or those of a custom heap in the order in which they are tried.
+fn devices(heap: &HeapSpec) -> String {
+    if heap.devices.is_empty() { heap.device.to_string() } else { joined(&heap.devices) }
 }
 
 fn heap_json(heap: &HeapSpec) -> Value {
@@ -196,7 +193,8 @@ fn heap_json(heap: &HeapSpec) -> Value {
         "name": heap.name.as_str(),
         "aliases": heap.aliases.iter().map(|alias| alias.as_str()).collect::<Vec<_>>(),
         "type": heap.kind.name(),
-        "device": device(&heap.device),
+        "device": if heap.devices.is_empty() { Some(heap.device.to_string()) } else { None },
+        "devices": heap.devices.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "size": heap.size,
         "alignment": heap.alignment,
         "chunk_size": heap.chunk_size,
@@ -206,6 +204,7 @@ fn heap_json(heap: &HeapSpec) -> Value {
         "pool_limit": heap.pool_limit,
         "secure": heap.secure,
         "allow_uids": heap.allow_uids.as_deref().map(uids_json),
+        "share_across_domains": heap.shared,
         "unavailable": heap.unavailable,
         "node": heap.node,
     })

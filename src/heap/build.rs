@@ -2,12 +2,15 @@
 //! Which source serves which configured heap on this machine. Nothing falls back silently: a heap whose source is
 //! missing is unavailable, with the reason.
 
-use super::{Heap, State, Stock};
+use super::{Heap, MaxBuffer, State, Stock};
 use crate::config::spec::{Device, HeapSpec};
-use crate::pool::ShelfLimits;
+use crate::pool::{Layout, ShelfLimits};
 use crate::source::Source;
-use crate::units::{Backing, HeapType, PageSize};
+use crate::source::carveout::{CarveoutSource, Pages};
+use crate::source::ordered::OrderedSources;
+use crate::units::{Backing, HeapType, PageSize, RequestedBytes};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// Most spares of one heap: each takes one of the service's descriptors.
 const MAX_SPARES: usize = 256;
@@ -20,21 +23,34 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// Shared memory.
     pub memfd: Arc<dyn Source>,
+    /// Shared memory of huge pages, or why there is none.
+    pub hugetlb: Result<Arc<dyn Source>, String>,
+    /// How memory is set aside.
+    pub pages: Arc<dyn Pages>,
 }
 
-/// The heap that `spec` describes, ready or unavailable.
+/// The heap that `spec` describes, ready or unavailable. Heaps of a fixed size take their memory now.
 pub fn build(spec: HeapSpec, machine: &Machine) -> Heap {
     let state = match choose(&spec, machine) {
-        Ok(source) => {
-            // ION's system heap refuses a buffer above half of the memory, and so does ours without a size.
-            let max_buffer_bytes = spec.size.unwrap_or(machine.memory_bytes / 2);
-            State::Ready { source, max_buffer_bytes }
-        }
+        Ok(source) => State::Ready { max_buffer: max_buffer(&spec, machine, source.as_ref()), source },
         Err(why) => State::Unavailable(why),
     };
     let keeps = spec.deferred_free && matches!(state, State::Ready { .. });
     let stock = keeps.then(|| Stock::new(shelf_limits(&spec, machine)));
-    Heap { spec, page: machine.page, state, stock }
+    Heap { spec, page: machine.page, state, stock, fragmented: AtomicU64::new(0) }
+}
+
+fn max_buffer(spec: &HeapSpec, machine: &Machine, source: &dyn Source) -> MaxBuffer {
+    let heap = match spec.size {
+        Some(bytes) => MaxBuffer { bytes, why: "the size of the heap" },
+        // As ION's system heap.
+        None => MaxBuffer { bytes: machine.memory_bytes / 2, why: "half of the machine's memory" },
+    };
+    let piece = source.contiguous_bytes();
+    if spec.kind == HeapType::SystemContig && piece < heap.bytes {
+        return MaxBuffer { bytes: piece, why: "one huge page; nothing longer is surely in one piece" };
+    }
+    heap
 }
 
 /// As configured, else an eighth of the memory; never more than the heap can hold.
@@ -50,17 +66,68 @@ fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String>
     if spec.secure {
         return Err("secure memory comes from the kernel alone, and no kernel heap is connected".to_owned());
     }
-    match (&spec.device, spec.kind) {
+    match (spec.kind, spec.size) {
+        (HeapType::Custom, _) => in_order(spec, machine),
+        (HeapType::Carveout | HeapType::Chunk | HeapType::Dma, Some(size)) => {
+            reserve(spec, size, connect(&spec.device, spec.kind, machine)?, machine)
+        }
+        _ => connect(&spec.device, spec.kind, machine),
+    }
+}
+
+/// Sets the heap's whole size aside.
+fn reserve(
+    spec: &HeapSpec,
+    size: u64,
+    files: Arc<dyn Source>,
+    machine: &Machine,
+) -> Result<Arc<dyn Source>, String> {
+    let layout = match spec.kind {
+        // Chunks need not be neighbours.
+        HeapType::Chunk => Layout::Scattered,
+        _ => Layout::OnePiece { alignment: spec.alignment },
+    };
+    let capacity = i64::try_from(size).map(RequestedBytes).map_err(|_| format!("size is {size:#x}"))?;
+    let capacity = capacity.round_up(machine.page.bytes()).map_err(|error| error.to_string())?;
+    let source = CarveoutSource::reserve(capacity, layout, files, Arc::clone(&machine.pages));
+    Ok(Arc::new(source.map_err(|error| error.to_string())?))
+}
+
+/// The configured sources that this machine has.
+fn in_order(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String> {
+    let (mut sources, mut missing) = (Vec::new(), Vec::new());
+    for device in &spec.devices {
+        match connect(device, spec.kind, machine) {
+            Ok(source) => sources.push(source),
+            Err(why) => missing.push(format!("{device}: {why}")),
+        }
+    }
+    match OrderedSources::new(sources) {
+        Some(sources) => {
+            for why in missing {
+                log::warn!("heap {} does without a source: {why}", spec.name);
+            }
+            Ok(Arc::new(sources))
+        }
+        None if missing.is_empty() => Err("it has no list of sources".to_owned()),
+        None => Err(format!("none of its sources is here: {}", missing.join("; "))),
+    }
+}
+
+/// The source behind one device word.
+fn connect(device: &Device, kind: HeapType, machine: &Machine) -> Result<Arc<dyn Source>, String> {
+    match (device, kind) {
         (Device::Auto, HeapType::Dma) => {
             Err("contiguous memory comes from the kernel's CMA, and no kernel heap is connected; \
-                 device = \"memfd\" would serve it from a budget of ordinary memory"
+                 device = \"memfd\" or \"hugetlb\" would serve it from memory set aside at the start"
                 .to_owned())
         }
-        (Device::Auto | Device::Memfd, HeapType::SystemContig) => {
-            Err("physically contiguous memory needs huge pages, which are not connected".to_owned())
+        (Device::Auto, HeapType::SystemContig) | (Device::Hugetlb, _) => {
+            machine.hugetlb.as_ref().map(Arc::clone).map_err(Clone::clone)
         }
-        (Device::Auto | Device::Memfd, HeapType::Custom) => {
-            Err("a custom heap needs a list of sources, which are not connected".to_owned())
+        (Device::Memfd, HeapType::SystemContig) => {
+            Err("memfds are physically contiguous page by page only; device = \"hugetlb\" reaches further"
+                .to_owned())
         }
         (Device::Auto | Device::Memfd, _) => Ok(Arc::clone(&machine.memfd)),
         (Device::Ashmem, _) => Err("ashmem is not connected".to_owned()),
@@ -72,12 +139,21 @@ fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String>
 
 /// What an unavailable heap's buffers would be.
 pub(super) fn intended_backing(spec: &HeapSpec) -> Backing {
-    match (&spec.device, spec.kind) {
+    match (spec.devices.first().unwrap_or(&spec.device), spec.kind) {
         (Device::Ashmem, _) => Backing::Ashmem,
         (Device::Udmabuf, _) => Backing::Udmabuf,
         (Device::Ion(_), _) => Backing::Ion,
         (Device::DmaHeap(_), _) | (Device::Auto, HeapType::Dma) => Backing::DmaHeap,
-        (_, HeapType::SystemContig) => Backing::Hugetlb,
+        (Device::Hugetlb, _) | (_, HeapType::SystemContig) => Backing::Hugetlb,
         _ => Backing::Memfd,
+    }
+}
+
+#[cfg(test)]
+impl Machine {
+    /// One for tests, without huge pages and with as much available as there is.
+    pub(crate) fn plain(page: PageSize, memory_bytes: u64, memfd: Arc<dyn Source>) -> Self {
+        let hugetlb = Err("no huge pages in this test".to_owned());
+        Self { page, memory_bytes, memfd, hugetlb, pages: Arc::new(crate::source::carveout::KernelPages) }
     }
 }

@@ -15,10 +15,12 @@ pub use discard::{Discard, Discards};
 pub use stock::{Released, Retired, Stock, StockCounters, Stockable, Stored, Taken};
 
 use crate::config::spec::HeapSpec;
-use crate::source::{Memory, Source};
+use crate::pool::Arena;
+use crate::source::{Memory, Source, arena_is_full};
 use crate::units::{BackedBytes, Backing, HeapId, HeapName, PageSize, RequestedBytes, Uid};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A configured heap on this machine.
 pub struct Heap {
@@ -26,11 +28,30 @@ pub struct Heap {
     page: PageSize,
     state: State,
     stock: Option<Stock>,
+    /// Requests that failed by fragmentation.
+    fragmented: AtomicU64,
 }
 
 enum State {
-    Ready { source: Arc<dyn Source>, max_buffer_bytes: u64 },
+    Ready { source: Arc<dyn Source>, max_buffer: MaxBuffer },
     Unavailable(String),
+}
+
+/// The largest buffer, and what makes it so.
+struct MaxBuffer {
+    bytes: u64,
+    why: &'static str,
+}
+
+/// How broken up the memory is that was set aside for a heap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fragmentation {
+    /// Bytes that no buffer and no spare has.
+    pub free_bytes: u64,
+    /// Of these, the most that one buffer can have.
+    pub largest_free_bytes: u64,
+    /// Requests that failed though all free bytes together would have held them.
+    pub failures: u64,
 }
 
 /// What a request needs of a heap, apart from room.
@@ -56,12 +77,14 @@ pub enum Rejection {
     #[error("{0}")]
     Unsupported(String),
     /// The buffer is larger than it can ever hold.
-    #[error("{asked} bytes asked, but one buffer can have at most {limit}")]
+    #[error("{asked} bytes asked, but one buffer can have at most {limit}, {why}")]
     TooLarge {
         /// Bytes asked.
         asked: i64,
         /// Most bytes of one buffer.
         limit: u64,
+        /// What the limit is.
+        why: &'static str,
     },
 }
 
@@ -99,7 +122,8 @@ impl Heap {
         }
     }
 
-    /// What its buffers are; for an unavailable heap what they would be, as far as the configuration tells.
+    /// What its buffers are, or the first of them if its sources differ; for an unavailable heap what they would be, as
+    /// far as the configuration tells.
     pub fn backing(&self) -> Backing {
         match &self.state {
             State::Ready { source, .. } => source.backing(),
@@ -114,21 +138,31 @@ impl Heap {
 
     /// Sizes are rounded up to a multiple of this many bytes.
     pub fn granule(&self) -> u64 {
-        self.spec.chunk_size.unwrap_or(0).max(self.spec.alignment).max(self.page.bytes())
+        let source = self.source().map_or(0, Source::granule);
+        self.spec.chunk_size.unwrap_or(0).max(self.spec.alignment).max(self.page.bytes()).max(source)
     }
 
-    /// Largest alignment in bytes that a request may ask for.
-    pub fn max_alignment(&self) -> u64 {
+    fn source(&self) -> Option<&dyn Source> {
         match &self.state {
-            State::Ready { source, .. } => source.max_alignment(),
-            State::Unavailable(_) => self.page.bytes(),
+            State::Ready { source, .. } => Some(source.as_ref()),
+            State::Unavailable(_) => None,
         }
+    }
+
+    /// Largest alignment in bytes that a request may ask for: what the memory's physical pieces have.
+    pub fn max_alignment(&self) -> u64 {
+        self.source().map_or(self.page.bytes(), Source::max_alignment)
+    }
+
+    /// Whether every buffer is in one physical piece.
+    pub fn is_contiguous(&self) -> bool {
+        self.source().is_some_and(|source| self.max_buffer_bytes() <= source.contiguous_bytes())
     }
 
     /// Most bytes of one buffer.
     pub fn max_buffer_bytes(&self) -> u64 {
         match &self.state {
-            State::Ready { max_buffer_bytes, .. } => *max_buffer_bytes,
+            State::Ready { max_buffer, .. } => max_buffer.bytes,
             State::Unavailable(_) => 0,
         }
     }
@@ -138,9 +172,10 @@ impl Heap {
     /// # Errors
     /// The first reason against it.
     pub fn accept(&self, needs: &Needs) -> Result<BackedBytes, Rejection> {
-        if let State::Unavailable(why) = &self.state {
-            return Err(Rejection::Unavailable(why.clone()));
-        }
+        let max_buffer = match &self.state {
+            State::Ready { max_buffer, .. } => max_buffer,
+            State::Unavailable(why) => return Err(Rejection::Unavailable(why.clone())),
+        };
         let unsupported = |why: String| Err(Rejection::Unsupported(why));
         if needs.dma_buf && !self.backing().is_dma_buf() {
             return unsupported(format!("its buffers are {}, not dma-bufs", self.backing().name()));
@@ -155,10 +190,13 @@ impl Heap {
         if needs.cached && !self.spec.cached {
             return unsupported("its mappings are not cached".to_owned());
         }
-        let too_large = Rejection::TooLarge { asked: needs.bytes.0, limit: self.max_buffer_bytes() };
         match needs.bytes.round_up(self.granule()) {
-            Ok(bytes) if bytes.get() <= self.max_buffer_bytes() => Ok(bytes),
-            _ => Err(too_large),
+            Ok(bytes) if bytes.get() <= max_buffer.bytes => Ok(bytes),
+            _ => Err(Rejection::TooLarge {
+                asked: needs.bytes.0,
+                limit: max_buffer.bytes,
+                why: max_buffer.why,
+            }),
         }
     }
 
@@ -176,5 +214,51 @@ impl Heap {
             State::Ready { source, .. } => source.create(bytes),
             State::Unavailable(why) => Err(io::Error::new(io::ErrorKind::NotFound, why.clone())),
         }
+    }
+
+    /// Figures of the memory that was set aside for it; `None` if none was.
+    pub fn fragmentation(&self) -> Option<Fragmentation> {
+        let free = self.source()?.free_bytes()?;
+        Some(Fragmentation {
+            free_bytes: free.total,
+            largest_free_bytes: free.largest,
+            failures: self.fragmented.load(Ordering::Relaxed),
+        })
+    }
+
+    /// A request failed though all free bytes together would have held it.
+    pub fn count_fragmented(&self) {
+        self.fragmented.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The arena as it would be with shelf and deferred frees empty, which they are before anyone is refused.
+    fn arena(&self) -> Option<Arena> {
+        // The picture first: a spare that is dropped after it is still taken in it.
+        let mut arena = self.source()?.arena()?;
+        for range in self.stock.iter().flat_map(Stock::ranges) {
+            arena.free(range);
+        }
+        Some(arena)
+    }
+
+    /// Whether memory that was set aside could give `count` buffers of `bytes` bytes now, its shelf emptied if need
+    /// be. Room is not looked at.
+    ///
+    /// # Errors
+    /// As [`Heap::create`] would fail.
+    pub fn find_place(&self, bytes: BackedBytes, count: usize) -> io::Result<()> {
+        let Some(mut arena) = self.arena() else { return Ok(()) };
+        for _ in 0..count {
+            if arena.allocate(bytes.get()).is_none() {
+                return Err(arena_is_full(bytes.get(), arena.free_bytes()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The largest buffer in bytes of which memory that was set aside could give `count` now, its shelf emptied if
+    /// need be; `None` if none was set aside.
+    pub fn largest_place(&self, count: u64) -> Option<u64> {
+        Some(self.arena()?.largest_fit(count, self.granule()))
     }
 }

@@ -13,6 +13,7 @@ use crate::units::BackedBytes;
 #[cfg(feature = "loom")]
 use loom::sync::{Mutex, MutexGuard};
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 #[cfg(not(feature = "loom"))]
 use std::sync::{Mutex, MutexGuard};
@@ -280,6 +281,15 @@ impl<M: Stockable> Stock<M> {
     pub fn counters(&self) -> StockCounters {
         let inner = self.lock();
         StockCounters { pooled_bytes: inner.shelf.bytes(), ..inner.counters }
+    }
+}
+
+impl Stock<Stored> {
+    /// The ranges of its source's arena that deferred frees and spares on the shelf take.
+    pub fn ranges(&self) -> Vec<Range<u64>> {
+        let inner = self.lock();
+        let idle = inner.deferred.memories().chain(inner.shelf.memories());
+        idle.flat_map(|stored| stored.memory.ranges()).cloned().collect()
     }
 }
 

@@ -22,7 +22,7 @@ fn spec(kind: HeapType, size: Option<u64>) -> HeapSpec {
 fn heap(spec: HeapSpec) -> Heap {
     let page = crate::sys::memory::page_size().expect("page size");
     let memfd = Arc::new(MemfdSource::new(page).expect("memfd"));
-    build(spec, &Machine { page, memory_bytes: 64 * MIB, memfd })
+    build(spec, &Machine::plain(page, 64 * MIB, memfd))
 }
 
 fn needs(bytes: u64) -> Needs {
@@ -67,6 +67,9 @@ fn a_heap_without_its_source_is_unavailable_and_says_why() {
     let cases = [
         (spec(HeapType::Dma, Some(MIB)), "CMA"),
         (spec(HeapType::SystemContig, None), "huge pages"),
+        (HeapSpec { device: Device::Hugetlb, ..spec(HeapType::System, None) }, "huge pages"),
+        (HeapSpec { device: Device::Memfd, ..spec(HeapType::SystemContig, None) }, "page by page"),
+        (spec(HeapType::Custom, None), "no list of sources"),
         (HeapSpec { device: dma_heap, ..spec(HeapType::System, None) }, "linux,cma"),
         (HeapSpec { secure: true, ..spec(HeapType::System, None) }, "secure"),
         (
@@ -87,6 +90,8 @@ fn a_configured_memfd_budget_stands_in_for_cma_when_asked_for() {
     let heap = heap(HeapSpec { device: Device::Memfd, ..spec(HeapType::Dma, Some(8 * MIB)) });
     assert_eq!(heap.unavailable(), None);
     assert_eq!(heap.capacity(), Some(8 * MIB));
+    let figures = heap.fragmentation().expect("set aside at the start");
+    assert_eq!((figures.free_bytes, figures.largest_free_bytes), (8 * MIB, 8 * MIB));
     assert!(heap.answers_to("qcom,camera") && heap.answers_to("camera") && !heap.answers_to("cam"));
 }
 
@@ -99,6 +104,10 @@ struct Intrusive {
 impl Memory for Intrusive {
     fn open(&self, _: Access) -> io::Result<OwnedFd> {
         Ok(self.file.try_clone()?.into())
+    }
+
+    fn backing(&self) -> Backing {
+        Backing::Memfd
     }
 
     fn inode(&self) -> Inode {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 4: memory between two clients. Generic over what memory is: nothing here makes a system call, takes a lock
-//! or reads a clock, so that all of it runs under an interpreter and against a model.
+//! Floor 3: memory between two clients, and which of it is free. Generic over what memory is: nothing here makes a
+//! system call, takes a lock or reads a clock, so that all of it runs under an interpreter and against a model.
 //!
 //! # Life of a spare
 //! A buffer that its last holder let go of is a *dirty* spare in [`Deferred`]. The worker takes it out, scrubs it
@@ -9,7 +9,10 @@
 //!
 //! A *fresh* spare ([`Spare::fresh`]) comes from the source and has never been held: [`Demand`] tells how many of which
 //! sizes are worth making ahead of the next request. It fits every domain until it is handed out.
+//!
+//! An [`Arena`] tells which bytes of memory that was set aside for one heap are in use.
 
+mod arena;
 mod assembly;
 mod deferred;
 mod demand;
@@ -18,6 +21,7 @@ mod spare;
 #[cfg(test)]
 mod tests;
 
+pub use arena::{Arena, FreeBytes, Layout};
 pub use assembly::{Assembly, BlockSizes, Effort, Incomplete, Wanted};
 pub use deferred::Deferred;
 pub use demand::{Demand, DemandLimits, Target};

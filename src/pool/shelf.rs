@@ -161,6 +161,12 @@ impl<M> Shelf<M> {
         self.classes.get(&bytes).map_or(0, |class| class.fresh.len())
     }
 
+    /// What is there, in no order.
+    pub fn memories(&self) -> impl Iterator<Item = &M> {
+        let queues = self.classes.values().flat_map(Class::queues);
+        queues.flat_map(|(_, queue)| queue).map(|shelved| shelved.spare.memory())
+    }
+
     /// Bytes on the shelf: reclaimable at any time.
     pub fn bytes(&self) -> u64 {
         self.bytes

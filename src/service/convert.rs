@@ -11,7 +11,8 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     Access::Access, AllocationFlags::AllocationFlags, AllocationRequest::AllocationRequest, Backing::Backing,
     Buffer::Buffer, BufferInfo::BufferInfo, ClientUsage::ClientUsage, Explanation::Explanation,
     HeapFlags::HeapFlags, HeapInfo::HeapInfo, HeapStats::HeapStats, HeapType::HeapType,
-    HeapVerdict::HeapVerdict, ReservationRequest::ReservationRequest, Verdict::Verdict,
+    HeapVerdict::HeapVerdict, PressureLevel::PressureLevel, ReservationRequest::ReservationRequest,
+    Verdict::Verdict,
 };
 
 /// A count of bytes or buffers as AIDL's signed number; saturates, which no real amount reaches.
@@ -116,7 +117,7 @@ fn flags(heap: &Heap) -> i32 {
     let spec = heap.spec();
     let bits = [
         (spec.cached, HeapFlags::CACHED),
-        // No source connected today promises contiguity, whatever the configuration wishes.
+        (heap.is_contiguous(), HeapFlags::CONTIGUOUS),
         (heap.stock().is_some(), HeapFlags::DEFERRED_FREE),
         (!spec.secure, HeapFlags::ZEROED),
         (spec.secure, HeapFlags::SECURE),
@@ -159,7 +160,7 @@ pub(super) fn buffer_info(view: &BufferView<'_>) -> BufferInfo {
         size: long(record.bytes.get()),
         heapId: view.heap.id().get().into(),
         heapName: view.heap.name().to_string(),
-        backing: backing(view.heap.backing()),
+        backing: backing(view.backing),
         ownerUid: int(record.uid.0),
         ownerPid: record.pid,
         name: record.label.to_string(),
@@ -172,6 +173,7 @@ pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
     let counters = &view.counters;
     let failed = |cause| long(counters.failed(cause));
     let discarded = |cause| long(view.stock.discarded.of(cause));
+    let fragmentation = view.heap.fragmentation();
     HeapStats {
         heapId: view.heap.id().get().into(),
         heapName: view.heap.name().to_string(),
@@ -183,6 +185,7 @@ pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
         pooledBytes: long(view.stock.pooled_bytes),
         reservedBytes: long(counters.reserved_bytes),
         capacity: long(view.heap.capacity().unwrap_or(0)),
+        largestFreeBytes: fragmentation.map_or(0, |figures| long(figures.largest_free_bytes)),
         allocations: long(counters.allocations),
         frees: long(counters.frees),
         recycled: long(view.stock.hits),
@@ -196,10 +199,20 @@ pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
         discardedUntouched: discarded(Discard::Untouched),
         discardedScrubFailed: discarded(Discard::ScrubFailed),
         failuresNoMemory: failed(FailureCause::NoMemory),
+        failuresFragmented: fragmentation.map_or(0, |figures| long(figures.failures)),
         failuresQuota: failed(FailureCause::Quota),
         failuresNotPermitted: failed(FailureCause::NotPermitted),
         failuresUnsupported: failed(FailureCause::Unsupported),
         failuresBackend: failed(FailureCause::Backend),
+        allocateLatency: view.latency.0.map(long).to_vec(),
+    }
+}
+
+pub(super) fn pressure_level(level: allocator::PressureLevel) -> PressureLevel {
+    match level {
+        allocator::PressureLevel::None => PressureLevel::NONE,
+        allocator::PressureLevel::Moderate => PressureLevel::MODERATE,
+        allocator::PressureLevel::Critical => PressureLevel::CRITICAL,
     }
 }
 
@@ -249,6 +262,7 @@ fn verdict_code(outcome: &Outcome) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator as interface;
 
     fn raw() -> AllocationRequest {
         AllocationRequest { size: 4096, count: 1, heapIdMask: -1, ..Default::default() }
@@ -258,6 +272,12 @@ mod tests {
     fn the_default_request_with_a_size_and_a_mask_is_valid() {
         let request = request(&raw()).expect("valid");
         assert_eq!(request.selection, Selection::Mask(HeapMask(u32::MAX)));
+    }
+
+    #[test]
+    fn the_interface_has_as_many_latency_classes_as_are_counted() {
+        let classes = usize::try_from(interface::LATENCY_CLASSES).expect("positive");
+        assert_eq!(classes, crate::allocator::LATENCY_CLASSES);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod convert;
 mod dump;
+mod listeners;
 mod reservation;
 mod sink;
 mod status;
@@ -14,6 +15,7 @@ use crate::allocator::{Allocator, Caller};
 use crate::units::Uid;
 use anion_ipc::{ParcelFileDescriptor, Result, Strong, calling_identity, impl_interface, new_binder};
 use dump::Arguments;
+use listeners::Listeners;
 use reservation::ReservationService;
 use sink::Sinks;
 use std::io;
@@ -27,7 +29,9 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     HeapInfo::HeapInfo,
     HeapStats::HeapStats,
     IHeapAllocator::{BnHeapAllocator, IHeapAllocator, MAX_USAGE_ROWS},
+    IPressureListener::IPressureListener,
     IReservation::IReservation,
+    PressureLevel::PressureLevel,
     ReservationRequest::ReservationRequest,
 };
 
@@ -35,12 +39,16 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
 pub struct HeapAllocatorService {
     allocator: Arc<Allocator>,
     sinks: Sinks,
+    listeners: Listeners,
 }
 
 impl HeapAllocatorService {
     /// A binder object that any transport can publish.
     pub fn binder(allocator: Arc<Allocator>) -> Strong<dyn IHeapAllocator> {
-        new_binder!(BnHeapAllocator, Self { allocator, sinks: Sinks::default() })
+        new_binder!(
+            BnHeapAllocator,
+            Self { allocator, sinks: Sinks::default(), listeners: Listeners::default() }
+        )
     }
 
     /// Binder's own dump, for dumpsys. Only the service manager's policy limits who gets here; what is shown is
@@ -108,6 +116,18 @@ impl IHeapAllocator for HeapAllocatorService {
         let heap = Some(heap).filter(|name| !name.is_empty());
         let freed = self.allocator.trim(&caller()?, heap, bytes).map_err(status::trim_failed)?;
         Ok(convert::long(freed))
+    }
+
+    fn getPressure(&self) -> Result<PressureLevel> {
+        Ok(convert::pressure_level(self.allocator.pressure()))
+    }
+
+    fn registerPressureListener(&self, listener: &Strong<dyn IPressureListener>) -> Result<()> {
+        self.listeners.register(&self.allocator, caller()?.uid, listener).map_err(status::listener_refused)
+    }
+
+    fn unregisterPressureListener(&self, listener: &Strong<dyn IPressureListener>) -> Result<()> {
+        self.listeners.unregister(caller()?.uid, listener).map_err(status::listener_refused)
     }
 
     fn dumpTo(&self, output: &ParcelFileDescriptor, args: &[String]) -> Result<()> {

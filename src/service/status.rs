@@ -2,6 +2,7 @@
 //! Failures to status codes: the only place that knows `ErrorCode`.
 
 use super::dump::DumpError;
+use super::listeners::Refusal;
 use crate::allocator::{Explanation, Failure, NotOurs, TrimError};
 use crate::units::Invalid;
 use anion_ipc::{Status, service_error};
@@ -53,6 +54,17 @@ pub(super) fn trim_failed(error: TrimError) -> Status {
         TrimError::UnknownHeap(_) => ErrorCode::UNKNOWN_HEAP,
     };
     status(code, &error)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "passed to map_err")]
+pub(super) fn listener_refused(refusal: Refusal) -> Status {
+    let code = match refusal {
+        Refusal::Unreachable(_) => ErrorCode::UNSUPPORTED,
+        Refusal::TooManyOfUid { .. } => ErrorCode::QUOTA_EXCEEDED,
+        Refusal::TooMany | Refusal::NoThread(_) => ErrorCode::NO_MEMORY,
+        Refusal::NotRegistered { .. } => ErrorCode::BAD_REQUEST,
+    };
+    status(code, &refusal)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "passed to map_err")]

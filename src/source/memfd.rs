@@ -20,20 +20,26 @@ pub struct MemfdSource {
     factory: MemfdFactory,
     descriptors: Arc<DescriptorDirectory>,
     page: PageSize,
+    backing: Backing,
 }
 
 impl MemfdSource {
     /// # Errors
     /// If the kernel has no memfds, or /proc is not mounted.
     pub fn new(page: PageSize) -> io::Result<Self> {
+        Self::with(MemfdFactory::probe()?, page, Backing::Memfd)
+    }
+
+    /// Files of `page`s, which are what `factory` makes.
+    pub(crate) fn with(factory: MemfdFactory, page: PageSize, backing: Backing) -> io::Result<Self> {
         let descriptors = Arc::new(DescriptorDirectory::open()?);
-        Ok(Self { factory: MemfdFactory::probe()?, descriptors, page })
+        Ok(Self { factory, descriptors, page, backing })
     }
 }
 
 impl Source for MemfdSource {
     fn backing(&self) -> Backing {
-        Backing::Memfd
+        self.backing
     }
 
     fn max_alignment(&self) -> u64 {
@@ -45,14 +51,15 @@ impl Source for MemfdSource {
         // Leases count only descriptions that were opened through a path, so the first one is replaced.
         let fd = self.descriptors.reopen(&first, Access::ReadWrite)?;
         let inode = inode(&fd)?;
-        let descriptors = Arc::clone(&self.descriptors);
-        Ok(Box::new(Memfd { fd, bytes: bytes.get(), inode, descriptors, mapping: OnceLock::new() }))
+        let (descriptors, backing) = (Arc::clone(&self.descriptors), self.backing);
+        Ok(Box::new(Memfd { fd, bytes: bytes.get(), backing, inode, descriptors, mapping: OnceLock::new() }))
     }
 }
 
 struct Memfd {
     fd: OwnedFd,
     bytes: u64,
+    backing: Backing,
     inode: Inode,
     descriptors: Arc<DescriptorDirectory>,
     /// Made at the first scrub or when populated, and kept: mapping again costs more than scrubbing.
@@ -73,6 +80,10 @@ impl Memfd {
 impl Memory for Memfd {
     fn open(&self, access: Access) -> io::Result<OwnedFd> {
         self.descriptors.reopen(&self.fd, access)
+    }
+
+    fn backing(&self) -> Backing {
+        self.backing
     }
 
     fn inode(&self) -> Inode {

@@ -1,22 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 3: where bytes come from. A source makes memory; it knows nothing of clients, heaps or limits.
+//! Floor 4: where bytes come from. A source makes memory; it knows nothing of clients, heaps or limits.
 
+pub mod carveout;
+pub mod hugetlb;
 pub mod memfd;
+pub mod ordered;
 #[cfg(test)]
 pub mod scripted;
 
+use crate::pool::{Arena, FreeBytes};
 use crate::sys::fd::Inode;
 use crate::units::{Access, BackedBytes, Backing};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// A maker of memory. Called without any lock held, from many threads at once.
 pub trait Source: Send + Sync {
-    /// What its descriptors are.
+    /// What its descriptors are; of one that mixes them, what it gives first.
     fn backing(&self) -> Backing;
 
-    /// Largest alignment in bytes that it can promise for a buffer's memory.
+    /// Largest alignment in bytes that it can promise: a buffer's memory consists of physical pieces of at least this
+    /// size that start at a multiple of it, and the kernel maps it at one unless the client insists on another
+    /// address.
     fn max_alignment(&self) -> u64;
+
+    /// Sizes must be a multiple of this many bytes, a power of two.
+    fn granule(&self) -> u64 {
+        self.max_alignment()
+    }
+
+    /// Largest buffer in bytes that is surely in one physical piece.
+    fn contiguous_bytes(&self) -> u64 {
+        self.max_alignment()
+    }
+
+    /// A picture of which bytes of the memory that was set aside are in use; `None` if none was. Takes time in
+    /// proportion to the number of free pieces.
+    fn arena(&self) -> Option<Arena> {
+        None
+    }
+
+    /// Free bytes of the memory that was set aside; `None` if none was.
+    fn free_bytes(&self) -> Option<FreeBytes> {
+        None
+    }
 
     /// New memory, every byte zero, that no client has ever held.
     ///
@@ -32,6 +60,14 @@ pub trait Memory: Send + Sync {
     /// # Errors
     /// When descriptors run out.
     fn open(&self, access: Access) -> io::Result<OwnedFd>;
+
+    /// What its descriptors are.
+    fn backing(&self) -> Backing;
+
+    /// The ranges that it takes of its source's arena, by address; none if it lies anywhere.
+    fn ranges(&self) -> &[Range<u64>] {
+        &[]
+    }
 
     /// The file's identity, the same through every descriptor.
     fn inode(&self) -> Inode;
@@ -69,15 +105,42 @@ pub trait Memory: Send + Sync {
 pub enum Unfit {
     /// A client added a seal, which no file gives back.
     Sealed,
-    /// Most of it was never touched: it is cheaper to make anew than to scrub.
+    /// Most of it was never touched, or was given back, and is cheaper to make anew than to scrub.
     Untouched,
+}
+
+/// Memory that was set aside has enough free bytes for a buffer, but no free piece is long enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{asked} bytes asked in one piece, but the longest of {free} free bytes has {longest}")]
+pub struct Fragmented {
+    /// Bytes of the buffer.
+    pub asked: u64,
+    /// Free bytes in all.
+    pub free: u64,
+    /// Bytes of the longest free piece.
+    pub longest: u64,
+}
+
+/// Why an arena with these free bytes cannot give `asked` bytes. An arena that has not even that many free is plainly
+/// out of memory.
+pub fn arena_is_full(asked: u64, free: FreeBytes) -> io::Error {
+    if free.total < asked {
+        return io::Error::from_raw_os_error(libc::ENOMEM);
+    }
+    io::Error::other(Fragmented { asked, free: free.total, longest: free.largest })
+}
+
+/// Whether an error is [`Fragmented`].
+pub fn is_fragmentation(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Fragmented>())
 }
 
 /// Whether an error means that memory, descriptors or kernel objects have run out, rather than that something is
 /// broken: such a request may succeed later, or from another heap.
 pub fn is_exhaustion(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::ENOSPC | libc::EDQUOT)
-    )
+    is_fragmentation(error)
+        || matches!(
+            error.raw_os_error(),
+            Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::ENOSPC | libc::EDQUOT)
+        )
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A source that fails when told to: a real memfd source behind a countdown. For forcing error paths in tests.
 
+use super::carveout::{KernelPages, Pages};
 use super::memfd::MemfdSource;
 use super::{Memory, Source, Unfit};
 use crate::sys::fd::Inode;
@@ -63,6 +64,30 @@ impl Source for ScriptedSource {
     }
 }
 
+/// The kernel's pages under [`Script`].
+pub struct ScriptedPages {
+    /// What fails.
+    pub script: Arc<Script>,
+    /// What the machine is said to have available.
+    pub available: u64,
+}
+
+impl Pages for ScriptedPages {
+    fn available(&self) -> io::Result<u64> {
+        Ok(self.available)
+    }
+
+    fn allocate(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()> {
+        self.script.call()?;
+        KernelPages.allocate(file, range)
+    }
+
+    fn punch(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()> {
+        self.script.call()?;
+        KernelPages.punch(file, range)
+    }
+}
+
 struct ScriptedMemory {
     inner: Box<dyn Memory>,
     script: Arc<Script>,
@@ -72,6 +97,14 @@ impl Memory for ScriptedMemory {
     fn open(&self, access: Access) -> io::Result<OwnedFd> {
         self.script.call()?;
         self.inner.open(access)
+    }
+
+    fn backing(&self) -> Backing {
+        self.inner.backing()
+    }
+
+    fn ranges(&self) -> &[Range<u64>] {
+        self.inner.ranges()
     }
 
     fn inode(&self) -> Inode {

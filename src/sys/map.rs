@@ -18,12 +18,14 @@ const LARGE: usize = 2 << 20;
 
 /// A shared mapping of the start of a file.
 ///
-/// Invariant: `base..base + len` is one live mapping, page-aligned, made by [`SharedMap::new`] and unmapped by
-/// `drop` alone; it is readable, and writable if `writable`.
+/// Invariant: `base..base + mapped` is one live mapping, page-aligned, made by [`SharedMap::new`] and unmapped by
+/// `drop` alone; it is readable, and writable if `writable`. `len` is at most `mapped` and within the file.
 #[derive(Debug)]
 pub struct SharedMap {
     base: NonNull<u8>,
     len: usize,
+    /// `len` in whole pages of the file: huge ones can only be unmapped whole.
+    mapped: usize,
     writable: bool,
 }
 
@@ -66,9 +68,14 @@ impl SharedMap {
     }
 
     fn with_flags(fd: impl AsFd, bytes: usize, access: Access, flags: MapFlags) -> io::Result<Self> {
-        let size = nix::sys::stat::fstat(&fd)?.st_size;
+        let stat = nix::sys::stat::fstat(&fd)?;
+        let size = stat.st_size;
+        // A file of huge pages has them as its block size.
+        let block = usize::try_from(stat.st_blksize).unwrap_or(1).max(1);
         let length = NonZeroUsize::new(bytes)
             .filter(|bytes| usize::try_from(size).is_ok_and(|size| bytes.get() <= size))
+            .and_then(|bytes| bytes.get().checked_next_multiple_of(block))
+            .and_then(NonZeroUsize::new)
             .ok_or_else(|| {
                 io::Error::new(
                     io::ErrorKind::InvalidInput,
@@ -81,7 +88,7 @@ impl SharedMap {
         // SAFETY: no address is asked for and MAP_FIXED is absent, so no existing mapping can be replaced; the
         // result is used only if the call succeeded.
         let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED | flags, fd, 0) }?;
-        Ok(Self { base: base.cast(), len: bytes, writable })
+        Ok(Self { base: base.cast(), len: bytes, mapped: length.get(), writable })
     }
 
     /// madvise(2) over the whole mapping, with advice that changes no content.
@@ -222,7 +229,7 @@ impl Drop for SharedMap {
     fn drop(&mut self) {
         // SAFETY: the range is exactly the mapping that `new` made (invariant), nothing refers into it once `self` is
         // gone, and drop runs once.
-        let _ = unsafe { munmap(self.base.cast(), self.len) };
+        let _ = unsafe { munmap(self.base.cast(), self.mapped) };
     }
 }
 

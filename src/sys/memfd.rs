@@ -2,11 +2,12 @@
 //! Sealed memfds.
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::ftruncate;
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Seals of every buffer: its size never changes again, so no holder can make another's mapping fault.
@@ -24,7 +25,19 @@ impl MemfdFactory {
     /// # Errors
     /// If the kernel has no memfds at all, or descriptors have run out.
     pub fn probe() -> io::Result<Self> {
-        let base = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        Self::probe_with(MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
+    }
+
+    /// The same for files of huge pages, of the size that is the machine's default. Sizes must be multiples of it.
+    ///
+    /// # Errors
+    /// `ENOSYS` or `EINVAL` if the kernel has no huge pages, else as [`MemfdFactory::probe`]. That it has them does
+    /// not mean that any are set aside.
+    pub fn probe_huge() -> io::Result<Self> {
+        Self::probe_with(MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_HUGETLB)
+    }
+
+    fn probe_with(base: MFdFlags) -> io::Result<Self> {
         let noexec = base | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
         let flags = match memfd_create("anion-probe", noexec) {
             Ok(_) => noexec,
@@ -48,6 +61,35 @@ impl MemfdFactory {
         fcntl(&fd, FcntlArg::F_ADD_SEALS(SEALS))?;
         fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
         Ok(fd)
+    }
+}
+
+/// Puts pages behind a range of a file, so that touching it cannot fail for lack of memory. What the range held before
+/// stays; new pages read as zero. Blocks while the kernel looks for memory.
+///
+/// # Errors
+/// `ENOMEM` or `ENOSPC` if there are not enough pages; those added so far are taken back.
+pub fn allocate_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
+    change_pages(fd, FallocateFlags::empty(), range)
+}
+
+/// Gives the pages of a range back to the kernel; it reads as zero from now on. The file's size stays.
+///
+/// # Errors
+/// As fallocate(2), and `EPERM` if the file is sealed against writing.
+pub fn punch_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
+    change_pages(fd, FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE, range)
+}
+
+fn change_pages(fd: impl AsFd, how: FallocateFlags, range: Range<u64>) -> io::Result<()> {
+    let offset = |bytes: u64| i64::try_from(bytes).map_err(|_| Errno::EFBIG);
+    let (start, length) = (offset(range.start)?, offset(range.end.saturating_sub(range.start))?);
+    loop {
+        match fallocate(&fd, how, start, length) {
+            // A signal came; what was done so far is kept or undone by the kernel, and asking again is harmless.
+            Err(Errno::EINTR) => {}
+            result => return Ok(result?),
+        }
     }
 }
 
@@ -83,6 +125,22 @@ mod tests {
         assert!(has_only_size_seals(&fd));
         fcntl(&fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).expect("not mapped");
         assert!(!has_only_size_seals(&fd) && is_sealed(&fd));
+    }
+
+    #[test]
+    fn pages_come_and_go_by_range() {
+        use crate::sys::fd::resident_bytes;
+        let page = crate::sys::memory::page_size().expect("page size").bytes();
+        let fd = MemfdFactory::probe().expect("memfd").create("test", 4 * page).expect("memfd");
+        let resident = || resident_bytes(&fd).expect("fstat");
+        assert_eq!(resident(), 0);
+        allocate_pages(&fd, 0..4 * page).expect("four pages");
+        assert_eq!(resident(), 4 * page);
+        punch_pages(&fd, page..3 * page).expect("not sealed against writing");
+        assert_eq!(resident(), 2 * page);
+        let beyond = allocate_pages(&fd, 0..5 * page).expect_err("the size is sealed");
+        assert_eq!(beyond.raw_os_error(), Some(libc::EPERM));
+        assert_eq!(resident(), 2 * page);
     }
 
     #[test]

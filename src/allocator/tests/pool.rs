@@ -267,10 +267,40 @@ fn pressure_takes_deferred_frees_unscrubbed_and_half_of_the_shelf() {
     settle_and_scrub(&allocator, 1);
     use_up(allocator.allocate(&caller(2), &system(1, MIB)).expect("served").remove(0));
     allocator.reclaim_from(&caller(2));
-    allocator.relieve();
+    allocator.relieve(PressureLevel::Moderate);
     let HeapView { counters, stock, .. } = stats(&allocator);
     assert_eq!((counters.buffers, counters.deferred_bytes), (0, 0));
     assert_eq!((stock.pooled_bytes, stock.scrubbed_bytes), (2 * MIB, 4 * MIB));
+    assert_eq!(allocator.pressure(), PressureLevel::None);
+}
+
+#[test]
+fn critical_pressure_takes_everything_and_is_remembered() {
+    let allocator = still(pooled());
+    let (_subscription, feed) = allocator.subscribe_to_pressure();
+    allocator.allocate(&caller(1), &system(4, MIB)).expect("served").into_iter().for_each(use_up);
+    settle_and_scrub(&allocator, 1);
+    allocator.press(PressureLevel::None);
+    assert_eq!(stats(&allocator).stock.pooled_bytes, 4 * MIB);
+    allocator.press(PressureLevel::Critical);
+    assert_eq!(stats(&allocator).stock.pooled_bytes, 0);
+    use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
+    allocator.reclaim_from(&caller(1));
+    let HeapView { counters, stock, .. } = stats(&allocator);
+    assert_eq!((counters.buffers, stock.pooled_bytes), (0, 0), "what is released meanwhile is not kept");
+    assert_eq!(feed.next(Some(PressureLevel::None)), Some(PressureLevel::Critical));
+    drop(allocator);
+    assert_eq!(feed.next(Some(PressureLevel::Critical)), None, "nobody is left to tell");
+}
+
+#[test]
+fn only_calls_that_were_served_are_timed() {
+    let allocator = still(pooled());
+    let _held = allocator.allocate(&caller(1), &system(4, MIB)).expect("served");
+    let _more = allocator.allocate(&caller(1), &system(1, MIB)).expect("served");
+    allocator.allocate(&caller(1), &system(64, 1 << 40)).expect_err("more than there is");
+    assert_eq!(stats(&allocator).latency.total(), 2);
+    assert_eq!(allocator.stats()[0].latency, LatencyCounts::default());
 }
 
 #[test]
@@ -291,7 +321,7 @@ fn a_scrub_that_fails_leaves_nothing_behind() {
 fn the_keeper_cleans_in_the_background() {
     let allocator = still(pooled());
     allocator.start_reaper().expect("thread");
-    allocator.start_keeper().expect("thread");
+    allocator.start_keeper(PressureSources::default()).expect("thread");
     for _ in 0..20 {
         let grant = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
         assert!(SharedMap::new(grant.fd.as_fd(), 1 << 20, Access::ReadOnly).expect("mapped").is_zero());

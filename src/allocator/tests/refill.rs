@@ -86,7 +86,7 @@ fn the_pool_s_limit_holds_and_half_of_it_is_for_what_comes_back() {
 fn after_pressure_nothing_is_made_ahead() {
     let allocator = still(pooled());
     let _held = ask_twice(&allocator, 1);
-    allocator.relieve();
+    allocator.relieve(PressureLevel::Moderate);
     assert_eq!(refill(&allocator), 0);
 }
 
@@ -117,7 +117,7 @@ fn a_failure_of_any_source_call_leaves_no_trace() {
 #[test]
 fn the_keeper_warms_in_the_background() {
     let allocator = still(pooled());
-    allocator.start_keeper().expect("thread");
+    allocator.start_keeper(PressureSources::default()).expect("thread");
     let _held = ask_twice(&allocator, 1);
     let deadline = Instant::now() + Duration::from_secs(5);
     while stats(&allocator).stock.warmed < 2 {

@@ -102,7 +102,7 @@ fn reserved_memory_is_not_reclaimed() {
     let allocator = still(pooled());
     let reserved = allocator.reserve(&caller(1), &camera(2, MIB)).expect("room");
     make_ready(&allocator);
-    allocator.relieve();
+    allocator.relieve(PressureLevel::Moderate);
     assert_eq!(allocator.trim(&caller(0), None, 0), Ok(0));
     assert_eq!(reserved.ready(), 2);
 }
@@ -195,7 +195,7 @@ fn an_allocation_that_fails_gives_back_what_it_drew() {
 #[test]
 fn the_keeper_makes_reservations_ready_in_the_background() {
     let allocator = still(config());
-    allocator.start_keeper().expect("thread");
+    allocator.start_keeper(PressureSources::default()).expect("thread");
     let reserved = allocator.reserve(&caller(1), &camera(4, MIB)).expect("room");
     let deadline = Instant::now() + Duration::from_secs(5);
     while reserved.ready() < 4 {

@@ -33,6 +33,17 @@ impl Service {
 /// # Errors
 /// If none answers; the message has the reason for every place that was tried.
 pub(crate) fn connect(named: Option<Endpoint>) -> io::Result<Service> {
+    connect_by(named, |endpoint, name| anion_ipc::connect(endpoint, name, 1))
+}
+
+/// As [`connect`], with a connection of the caller's kind.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) fn connect_by(
+    named: Option<Endpoint>,
+    connect: impl Fn(&Endpoint, &str) -> io::Result<Connection<dyn IHeapAllocator>>,
+) -> io::Result<Service> {
     let mut refusals = Vec::new();
     let candidates = match named.or_else(|| socket_of_environment().map(Endpoint::Socket)) {
         Some(endpoint) => vec![endpoint],
@@ -40,7 +51,7 @@ pub(crate) fn connect(named: Option<Endpoint>) -> io::Result<Service> {
     };
     for endpoint in candidates {
         let endpoint = absolute(endpoint)?;
-        match anion_ipc::connect(&endpoint, SERVICE_NAME, 1) {
+        match connect(&endpoint, SERVICE_NAME) {
             Ok(connection) => {
                 log::debug!("connected to {endpoint}");
                 return Ok(Service { endpoint, connection });

@@ -92,6 +92,7 @@ impl Report for Stats {
             ("RESERVED", Side::Right),
             ("PEAK", Side::Right),
             ("CAPACITY", Side::Right),
+            ("LARGEST FREE", Side::Right),
             ("ALLOCS", Side::Right),
             ("FREES", Side::Right),
             ("RECYCLED", Side::Right),
@@ -99,6 +100,8 @@ impl Report for Stats {
             ("WARMED", Side::Right),
             ("SCRUBBED", Side::Right),
             ("DISCARDED", Side::Left),
+            ("P50", Side::Right),
+            ("P99", Side::Right),
             ("FAILED", Side::Left),
         ]);
         for heap in &self.stats {
@@ -112,6 +115,11 @@ impl Report for Stats {
                 output::size(heap.reserved_bytes),
                 output::size(heap.alloc_bytes_wm),
                 output::limit(heap.capacity, output::size),
+                if heap.largest_free_bytes > 0 {
+                    output::size(heap.largest_free_bytes)
+                } else {
+                    "-".to_owned()
+                },
                 heap.allocations.to_string(),
                 heap.frees.to_string(),
                 heap.recycled.to_string(),
@@ -119,6 +127,8 @@ impl Report for Stats {
                 heap.warmed.to_string(),
                 output::size(heap.scrubbed_bytes),
                 discards(heap.discarded, &heap.discarded_by_cause),
+                heap.allocate_latency.bound(50),
+                heap.allocate_latency.bound(99),
                 failures(&heap.failures),
             ]);
         }
@@ -168,7 +178,8 @@ fn list_of(words: &[String]) -> String {
 fn failures(failures: &FailureCounts) -> String {
     let causes = [
         ("quota", failures.quota),
-        ("no memory", failures.no_memory),
+        ("fragmented", failures.fragmented),
+        ("no memory", failures.no_memory.saturating_sub(failures.fragmented)),
         ("not permitted", failures.not_permitted),
         ("unsupported", failures.unsupported),
         ("backend", failures.backend),
@@ -203,12 +214,21 @@ mod tests {
 
     #[test]
     fn only_causes_that_occurred_are_shown() {
-        let mut counts =
-            FailureCounts { no_memory: 0, quota: 0, not_permitted: 0, unsupported: 0, backend: 0 };
+        let mut counts = FailureCounts {
+            no_memory: 0,
+            fragmented: 0,
+            quota: 0,
+            not_permitted: 0,
+            unsupported: 0,
+            backend: 0,
+        };
         assert_eq!(failures(&counts), "0");
         counts.quota = 2;
         counts.backend = 1;
         assert_eq!(failures(&counts), "3 (quota 2, backend 1)");
+        counts.no_memory = 5;
+        counts.fragmented = 4;
+        assert_eq!(failures(&counts), "8 (quota 2, fragmented 4, no memory 1, backend 1)");
         let counts = DiscardCounts { full: 0, busy: 1, sealed: 0, untouched: 4, scrub_failed: 0 };
         assert_eq!(discards(5, &counts), "5 (busy 1, untouched 4)");
     }

@@ -109,15 +109,25 @@ RESERVED is held ready for clients that asked for it and is not in use.
 RECYCLED buffers came from the pool, MISSED ones could have, WARMED ones were
 made for the pool before anybody asked; DISCARDED memory was released and not
 kept, for the causes in brackets.
+P50 and P99 bound what half and 99 of 100 successful
+calls took within the service, in steps of powers of two.
+LARGEST FREE is the longest free piece of memory
+set aside for the heap; fragmented requests failed though all free pieces
+together would have done.
 
 JSON:
   {\"stats\": [{\"heap_id\", \"heap\", \"num_of_buffers\", \"num_of_alloc_bytes\",
     \"alloc_bytes_wm\", \"live_bytes\", \"deferred_bytes\", \"pooled_bytes\",
-    \"reserved_bytes\", \"capacity\", \"allocations\", \"frees\", \"recycled\",
-    \"pool_misses\", \"warmed\", \"scrubbed_bytes\", \"discarded\",
-    \"discarded_by_cause\": {\"full\", \"busy\", \"sealed\", \"untouched\",
-    \"scrub_failed\"}, \"failures\":
-    {\"no_memory\", \"quota\", \"not_permitted\", \"unsupported\", \"backend\"}}]}";
+    \"reserved_bytes\", \"capacity\", \"largest_free_bytes\", \"allocations\",
+    \"frees\", \"recycled\", \"pool_misses\", \"warmed\", \"scrubbed_bytes\",
+    \"discarded\", \"discarded_by_cause\": {\"full\", \"busy\", \"sealed\",
+    \"untouched\", \"scrub_failed\"}, \"failures\":
+    {\"no_memory\", \"fragmented\", \"quota\", \"not_permitted\",
+     \"unsupported\", \"backend\"},
+    \"allocate_latency\": [], \"allocate_p50_us\", \"allocate_p99_us\"}]}
+  fragmented is part of no_memory. allocate_latency counts calls: element 0
+  those below 1 us, element n those below 2^n us, the last one all longer ones.
+  The bounds are null without calls, or in the class that has no end.";
 
 /// After `usage --help`.
 pub(crate) const USAGE: &str = "\
@@ -176,11 +186,14 @@ Examples:
 /// After `watch --help`.
 pub(crate) const WATCH: &str = "\
 On a terminal the tables are redrawn in place; elsewhere they follow each other.
+P99 bounds what 99 of 100 calls took since the look before. The memory pressure
+is none, moderate or critical; a higher level since the look before is shown,
+too, however short it was.
 
 JSON, one line per look:
-  {\"look\", \"elapsed_ms\", \"heaps\": [the keys of stats, and \"live_bytes_per_s\",
-    \"allocations_per_s\", \"frees_per_s\"], \"usage\": [the keys of usage, and
-    \"bytes_per_s\"]}
+  {\"look\", \"elapsed_ms\", \"pressure\", \"pressure_peak\", \"heaps\": [the keys of
+    stats, and \"live_bytes_per_s\", \"allocations_per_s\", \"frees_per_s\",
+    \"interval_p99_us\"], \"usage\": [the keys of usage, and \"bytes_per_s\"]}
   The rates are null in the first look.";
 
 /// After `completions --help`.

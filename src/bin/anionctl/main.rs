@@ -19,7 +19,9 @@ mod heaps;
 mod help;
 mod inspect;
 mod interrupt;
+mod latency;
 mod output;
+mod pressure;
 mod request;
 mod reserve;
 mod rows;
@@ -55,10 +57,8 @@ fn main() -> ExitCode {
 /// Carries out one command.
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let output = Output::new(arguments.global.json);
-    let connect = || {
-        let named = arguments.global.endpoint().map_err(Failure::unreachable)?;
-        endpoint::connect(named).map_err(Failure::unreachable)
-    };
+    let named = || arguments.global.endpoint().map_err(Failure::unreachable);
+    let connect = || endpoint::connect(named()?).map_err(Failure::unreachable);
     match arguments.command {
         Command::List => heaps::list(connect()?.interface(), &output),
         Command::Alloc(alloc) => alloc::run(&alloc, connect()?, &output),
@@ -73,7 +73,12 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Explain(request) => inspect::explain(&request, connect()?.interface(), &output),
         Command::Dump(dump) => inspect::dump(&dump, connect()?.interface(), &output),
         Command::Trim(trim) => inspect::trim(&trim, connect()?.interface(), &output),
-        Command::Watch(watch) => watch::run(&watch, &connect()?, &output),
+        Command::Watch(watch) => {
+            // Without the connection for callbacks it asks instead.
+            let service = endpoint::connect_by(named()?, anion_ipc::connect_for_callbacks);
+            let service = service.or_else(|_| connect())?;
+            watch::run(&watch, &service, &output)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "anionctl", &mut script);

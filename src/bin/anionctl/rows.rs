@@ -4,6 +4,7 @@
 //! The keys are a promise to scripts: they may be added to, but not renamed. Sizes are bytes, limits of 0 mean
 //! unlimited.
 
+use crate::latency::Latency;
 use crate::words;
 use serde::Serialize;
 use std::os::fd::RawFd;
@@ -64,6 +65,7 @@ pub(crate) struct StatsRow {
     pub(crate) pooled_bytes: i64,
     pub(crate) reserved_bytes: i64,
     pub(crate) capacity: i64,
+    pub(crate) largest_free_bytes: i64,
     pub(crate) allocations: i64,
     pub(crate) frees: i64,
     pub(crate) recycled: i64,
@@ -73,6 +75,10 @@ pub(crate) struct StatsRow {
     pub(crate) discarded: i64,
     pub(crate) discarded_by_cause: DiscardCounts,
     pub(crate) failures: FailureCounts,
+    /// Calls by class of duration.
+    pub(crate) allocate_latency: Latency,
+    pub(crate) allocate_p50_us: Option<u64>,
+    pub(crate) allocate_p99_us: Option<u64>,
 }
 
 /// Released buffers that were not kept, by cause.
@@ -89,6 +95,8 @@ pub(crate) struct DiscardCounts {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct FailureCounts {
     pub(crate) no_memory: i64,
+    /// Counted in `no_memory`, too.
+    pub(crate) fragmented: i64,
     pub(crate) quota: i64,
     pub(crate) not_permitted: i64,
     pub(crate) unsupported: i64,
@@ -106,6 +114,7 @@ impl FailureCounts {
 
 impl From<HeapStats> for StatsRow {
     fn from(stats: HeapStats) -> Self {
+        let latency = Latency(stats.allocateLatency);
         Self {
             heap_id: stats.heapId,
             heap: stats.heapName,
@@ -117,6 +126,7 @@ impl From<HeapStats> for StatsRow {
             pooled_bytes: stats.pooledBytes,
             reserved_bytes: stats.reservedBytes,
             capacity: stats.capacity,
+            largest_free_bytes: stats.largestFreeBytes,
             allocations: stats.allocations,
             frees: stats.frees,
             recycled: stats.recycled,
@@ -133,11 +143,15 @@ impl From<HeapStats> for StatsRow {
             },
             failures: FailureCounts {
                 no_memory: stats.failuresNoMemory,
+                fragmented: stats.failuresFragmented,
                 quota: stats.failuresQuota,
                 not_permitted: stats.failuresNotPermitted,
                 unsupported: stats.failuresUnsupported,
                 backend: stats.failuresBackend,
             },
+            allocate_p50_us: latency.below_us(50),
+            allocate_p99_us: latency.below_us(99),
+            allocate_latency: latency,
         }
     }
 }

@@ -6,10 +6,14 @@ use crate::endpoint::Service;
 use crate::failure::Failure;
 use crate::heaps::{fetch_stats, fetch_usage};
 use crate::interrupt::{Interrupt, Waited};
+use crate::latency::Latency;
 use crate::output::{self, Output, Report, Side};
+use crate::pressure::Pressure;
 use crate::rows::{StatsRow, UsageRow};
+use crate::words;
 use serde::Serialize;
 use std::time::{Duration, Instant};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::PressureLevel::PressureLevel;
 
 /// Terminal: clear everything and go to the top.
 const CLEAR: &str = "\x1b[2J\x1b[H";
@@ -24,10 +28,11 @@ const CLEAR_BELOW: &str = "\x1b[J";
 pub(crate) fn run(args: &WatchArgs, service: &Service, output: &Output) -> Result<(), Failure> {
     let mut interrupt = Interrupt::new()?;
     let redraw = output.is_terminal() && !output.is_json();
+    let pressure = Pressure::follow(service)?;
     let started = Instant::now();
     let mut before: Option<Look> = None;
     for number in 1.. {
-        let look = Look::take(service)?;
+        let look = Look::take(service, &pressure)?;
         let report = Changes::between(before.as_ref(), &look, number, started, service);
         if redraw {
             output.raw(frame(&report.text(), number == 1).as_bytes())?;
@@ -54,14 +59,18 @@ struct Look {
     at: Instant,
     stats: Vec<StatsRow>,
     usage: Vec<UsageRow>,
+    pressure: PressureLevel,
+    pressure_peak: PressureLevel,
 }
 
 impl Look {
     /// Asks the service.
-    fn take(service: &Service) -> Result<Self, Failure> {
+    fn take(service: &Service, pressure: &Pressure) -> Result<Self, Failure> {
         let stats = fetch_stats(service.interface())?;
         let at = Instant::now();
-        Ok(Self { at, stats, usage: fetch_usage(service.interface())? })
+        let usage = fetch_usage(service.interface())?;
+        let (pressure, pressure_peak) = pressure.look(service)?;
+        Ok(Self { at, stats, usage, pressure, pressure_peak })
     }
 }
 
@@ -72,6 +81,9 @@ struct Changes {
     elapsed_ms: u64,
     #[serde(skip)]
     endpoint: String,
+    pressure: String,
+    /// The highest level since the look before.
+    pressure_peak: String,
     heaps: Vec<HeapChange>,
     usage: Vec<UsageChange>,
 }
@@ -84,6 +96,10 @@ struct HeapChange {
     live_bytes_per_s: Option<f64>,
     allocations_per_s: Option<f64>,
     frees_per_s: Option<f64>,
+    /// Of the calls since the look before; null without any.
+    interval_p99_us: Option<u64>,
+    #[serde(skip)]
+    interval: Option<Latency>,
 }
 
 /// A client's usage and its rate; the first look has no rates.
@@ -100,7 +116,10 @@ impl Changes {
         let heap = |stats: &StatsRow| {
             let old = before.and_then(|look| look.stats.iter().find(|old| old.heap_id == stats.heap_id));
             let rate = |of: fn(&StatsRow) -> i64| old.and_then(|old| rate(of(old), of(stats), interval));
+            let interval = old.map(|old| stats.allocate_latency.since(&old.allocate_latency));
             HeapChange {
+                interval_p99_us: interval.as_ref().and_then(|latency| latency.below_us(99)),
+                interval,
                 live_bytes_per_s: rate(|stats| stats.live_bytes),
                 allocations_per_s: rate(|stats| stats.allocations),
                 frees_per_s: rate(|stats| stats.frees),
@@ -120,12 +139,14 @@ impl Changes {
             look: number,
             elapsed_ms: u64::try_from((now.at - started).as_millis()).unwrap_or(u64::MAX),
             endpoint: service.endpoint.to_string(),
+            pressure: words::pressure(now.pressure),
+            pressure_peak: words::pressure(now.pressure_peak),
             heaps: now.stats.iter().map(heap).collect(),
             usage: now.usage.iter().map(client).collect(),
         }
     }
 
-    /// Narrow enough for 80 columns: what does not change is in `list` and `stats`.
+    /// Narrow enough for 80 columns: what does not change is in `list` and `stats`. P99 is that of the last interval.
     fn heap_table(&self) -> String {
         let mut table = output::table(&[
             ("HEAP", Side::Left),
@@ -133,19 +154,19 @@ impl Changes {
             ("CHANGE/s", Side::Right),
             ("BUFFERS", Side::Right),
             ("ALLOCS/s", Side::Right),
-            ("FREES/s", Side::Right),
+            ("P99", Side::Right),
             ("DEFERRED", Side::Right),
             ("POOLED", Side::Right),
             ("FAILED", Side::Right),
         ]);
-        for HeapChange { stats, live_bytes_per_s, allocations_per_s, frees_per_s } in &self.heaps {
+        for HeapChange { stats, live_bytes_per_s, allocations_per_s, interval, .. } in &self.heaps {
             table.add_row([
                 stats.heap.clone(),
                 output::size(stats.live_bytes),
                 bytes_rate(*live_bytes_per_s),
                 stats.num_of_buffers.to_string(),
                 count_rate(*allocations_per_s),
-                count_rate(*frees_per_s),
+                interval.as_ref().map_or_else(|| "-".to_owned(), |latency| latency.bound(99)),
                 output::size(stats.deferred_bytes),
                 output::size(stats.pooled_bytes),
                 stats.failures.total().to_string(),
@@ -184,8 +205,13 @@ impl Changes {
 impl Report for Changes {
     fn text(&self) -> String {
         let elapsed = humantime::format_duration(Duration::from_secs(self.elapsed_ms / 1000));
+        let pressure = if self.pressure == self.pressure_peak {
+            self.pressure.clone()
+        } else {
+            format!("{}, was {}", self.pressure, self.pressure_peak)
+        };
         format!(
-            "{} · look {} · {elapsed}\n\n{}\n\n{}\n",
+            "{} · look {} · {elapsed} · memory pressure: {pressure}\n\n{}\n\n{}\n",
             self.endpoint,
             self.look,
             self.heap_table(),

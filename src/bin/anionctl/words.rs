@@ -7,6 +7,7 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::Backing::Backing;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::ErrorCode::ErrorCode;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapFlags::HeapFlags;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapType::HeapType;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::PressureLevel::PressureLevel;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Verdict::Verdict;
 
 /// Every heap flag and its word.
@@ -51,6 +52,17 @@ pub(crate) fn heap_flags(bits: i32) -> Vec<String> {
     let known = HEAP_FLAGS.iter().filter(|(flag, _)| bits & flag.0 != 0).map(|(_, word)| (*word).to_owned());
     let rest = bits & !HEAP_FLAGS.iter().fold(0, |all, (flag, _)| all | flag.0);
     known.chain((rest != 0).then(|| format!("unknown({rest:#x})"))).collect()
+}
+
+/// How scarce memory is, in the words of dumps.
+pub(crate) fn pressure(level: PressureLevel) -> String {
+    match level {
+        PressureLevel::NONE => "none",
+        PressureLevel::MODERATE => "moderate",
+        PressureLevel::CRITICAL => "critical",
+        PressureLevel(other) => return unknown(other),
+    }
+    .to_owned()
 }
 
 /// What a heap would do with a request.

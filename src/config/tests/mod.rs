@@ -4,6 +4,7 @@
 mod hostile;
 mod own;
 mod readers;
+mod sources;
 mod text;
 mod vendor;
 

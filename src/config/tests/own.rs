@@ -13,7 +13,7 @@ fn the_embedded_default_loads_without_a_word() {
     let loaded = embedded(page());
     assert_eq!(findings(&loaded), [""; 0]);
     assert_eq!(names(&loaded), ["system", "camera"]);
-    assert_eq!(loaded.config.heaps[1].size, Some(256 << 20));
+    assert_eq!(loaded.config.heaps[1].size, Some(64 << 20));
     assert_eq!(loaded.config.policy.default.max_bytes, Some(1 << 30));
     // Pages of 64 KiB are the largest that Linux has on arm64.
     let big_pages = embedded(crate::units::PageSize::new(65536).expect("a power of two"));
@@ -164,7 +164,7 @@ fn every_mistake_is_named_and_costs_one_heap() {
         ),
         (
             "size = <0x1000>; device = \"disk\";",
-            "4:43: error: /anion/bad: device is \"disk\", but it must be auto, memfd, ashmem, udmabuf, dma-heap:NAME or ion:NAME",
+            "4:43: error: /anion/bad: device is \"disk\", but it must be auto, memfd, hugetlb, ashmem, udmabuf, dma-heap:NAME or ion:NAME",
         ),
         (
             "size = <0x1000>; device = \"ion:\";",
@@ -172,7 +172,7 @@ fn every_mistake_is_named_and_costs_one_heap() {
         ),
         (
             "size = <0x1000>; secure; device = \"memfd\";",
-            "4:43: error: /anion/bad: secure memory cannot come from memfd, ashmem or udmabuf, which the CPU can map",
+            "4:43: error: /anion/bad: secure memory cannot come from memfd, hugetlb, ashmem or udmabuf, which the CPU can map",
         ),
         (
             "size = <0x1000>; allow-uids;",

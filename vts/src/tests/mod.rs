@@ -5,11 +5,13 @@ mod access;
 mod batches;
 mod concurrency;
 mod descriptors;
+mod domains;
 mod dump;
 mod explain;
 mod heaps;
 mod identity;
 mod lifetime;
+mod pressure;
 mod quota;
 mod reservations;
 mod robustness;
@@ -35,6 +37,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         reservations::TESTS,
         stats::TESTS,
         dump::TESTS,
+        pressure::TESTS,
+        domains::TESTS,
         concurrency::TESTS,
         robustness::TESTS,
     ]

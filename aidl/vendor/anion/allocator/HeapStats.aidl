@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package vendor.anion.allocator;
 
-/** Counters of one heap since the service started. All of one heap's values are from the same instant. */
+/**
+ * Counters of one heap since the service started. All of one heap's values but allocateLatency are from the same
+ * instant.
+ */
 @VintfStability
 parcelable HeapStats {
     int heapId;
@@ -22,6 +25,11 @@ parcelable HeapStats {
     long reservedBytes;
     /** Bytes the heap can hold at once; 0 if only the machine's memory limits it. */
     long capacity;
+    /**
+     * Largest buffer in bytes that the free part of memory set aside for the heap could hold, pooled buffers not moved
+     * out of the way; 0 if the heap has no memory set aside. A moment older or younger than the other values.
+     */
+    long largestFreeBytes;
     /** Buffers handed out. */
     long allocations;
     /** Buffers whose last holder let go. */
@@ -48,6 +56,8 @@ parcelable HeapStats {
     long discardedScrubFailed;
     /** Requests refused for lack of memory, budget or descriptors. */
     long failuresNoMemory;
+    /** Of these, requests refused though the heap's free bytes together would have held them: no piece was long enough. */
+    long failuresFragmented;
     /** Requests refused by the caller's quota. */
     long failuresQuota;
     /** Requests refused because the caller may not use the heap. */
@@ -56,4 +66,10 @@ parcelable HeapStats {
     long failuresUnsupported;
     /** Requests the kernel failed unexpectedly. */
     long failuresBackend;
+    /**
+     * How long successful calls of allocate took that this heap served, within the service: IHeapAllocator.LATENCY_CLASSES
+     * counts of calls, whatever their number of buffers. Element 0 counts calls that took less than 1 us, element n
+     * those of at least 2^(n-1) us and less than 2^n us, and the last one all that took longer than the one before.
+     */
+    long[] allocateLatency;
 }

@@ -10,6 +10,8 @@ import vendor.anion.allocator.HeapInfo;
 import vendor.anion.allocator.HeapStats;
 import vendor.anion.allocator.IReservation;
 import vendor.anion.allocator.ReservationRequest;
+import vendor.anion.allocator.IPressureListener;
+import vendor.anion.allocator.PressureLevel;
 
 /**
  * ION's heaps as a service: buffers as file descriptors, zeroed, accounted to the caller's uid, and released
@@ -34,6 +36,10 @@ interface IHeapAllocator {
     const int MAX_USAGE_ROWS = 1024;
     /** Most reservations that one uid has at once. */
     const int MAX_RESERVATIONS = 8;
+    /** Elements of HeapStats.allocateLatency. */
+    const int LATENCY_CLASSES = 24;
+    /** Most pressure listeners of one uid. */
+    const int MAX_PRESSURE_LISTENERS = 4;
 
     /**
      * All configured heaps, unavailable ones included, in the order they are tried: by descending id.
@@ -130,7 +136,8 @@ interface IHeapAllocator {
     ClientUsage[] getUsage();
 
     /**
-     * Gives memory that no client holds back to the kernel: deferred frees first, then pools. Reserved memory stays.
+     * Gives memory that no client holds back to the kernel, or to what is set aside for its heap: deferred frees
+     * first, then pools. Reserved memory stays.
      *
      * Who may call: privileged callers.
      *
@@ -144,6 +151,40 @@ interface IHeapAllocator {
      * BAD_REQUEST: bytes < 0.
      */
     long trim(in String heap, in long bytes);
+
+    /**
+     * How scarce memory is now.
+     * Who may call: everyone.
+     */
+    PressureLevel getPressure();
+
+    /**
+     * Has the listener told of the pressure level: at once, and whenever it changes, until it is unregistered or its
+     * process dies. Registering a listener that is registered changes nothing.
+     *
+     * Calls to a listener are oneway, and made one after another for each listener on its own; a listener that does
+     * not take them holds up no other. Over RPC the client must have opened an incoming connection, and its session
+     * ends if it does not read from it.
+     *
+     * Who may call: everyone.
+     *
+     * ## Error conditions
+     * UNSUPPORTED: the listener cannot be called: an RPC session without an incoming connection, or a listener that
+     *   is dead or not a client's own.
+     * QUOTA_EXCEEDED: the caller's uid has MAX_PRESSURE_LISTENERS already.
+     * NO_MEMORY: the service has as many listeners of all clients as it can serve.
+     */
+    void registerPressureListener(in IPressureListener listener);
+
+    /**
+     * Ends what registerPressureListener began. A call that is on its way may still arrive.
+     *
+     * Who may call: the uid that registered it.
+     *
+     * ## Error conditions
+     * BAD_REQUEST: the caller's uid has no such listener registered.
+     */
+    void unregisterPressureListener(in IPressureListener listener);
 
     /**
      * Writes the text that dumpsys shows into a descriptor: the heaps in the format of ION's debugfs, then a

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+package vendor.anion.allocator;
+
+/**
+ * How scarce memory is for the service. A level lasts until ten seconds have passed without what raises it; then the
+ * next lower level holds whose own ten seconds have not passed.
+ */
+@VintfStability
+@Backing(type="int")
+enum PressureLevel {
+    /** Nothing is known to be scarce. Also what a service says that has no way to learn of pressure. */
+    NONE = 0,
+    /**
+     * Some task of the machine waited for memory for 150 ms within 2 s (PSI "some"), or the watched cgroup exceeded
+     * its memory.high. The service gives back all deferred frees and half of every pool.
+     */
+    MODERATE = 1,
+    /**
+     * All tasks that could run waited for memory for 300 ms within 2 s (PSI "full"), or the watched cgroup met its
+     * memory.max, or ran out of memory. The service gives back all that no client holds.
+     */
+    CRITICAL = 2,
+}

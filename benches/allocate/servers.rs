@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The service under test, and the bare server beside it, as processes of their own.
+
+use anion::sys::memfd::MemfdFactory;
+use anion_ipc::{Connection, Endpoint, SERVICE_NAME, connect};
+use anyhow::{Context, ensure};
+use nix::time::clock_getcpuclockid;
+use nix::unistd::Pid;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::{
+    AllocationRequest::AllocationRequest, IHeapAllocator::IHeapAllocator,
+};
+
+/// A heap that keeps what is released, and one that makes every buffer anew.
+const HEAPS: &str = r#"/dts-v1/;
+/ { anion { compatible = "anion,heaps-v1";
+    pooled { type = "system"; heap-id = <1>; };
+    fresh { type = "system"; heap-id = <0>; immediate-free; };
+}; };"#;
+/// First argument that turns this program into the bare server.
+pub(crate) const RAW_SERVER: &str = "--raw-server";
+
+/// Both servers. They end with this value.
+pub(crate) struct Servers {
+    service: Process,
+    _raw: Process,
+    service_path: PathBuf,
+    raw_path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Servers {
+    /// Starts both and waits until they answer.
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let [service_path, raw_path, heaps] =
+            ["anion", "raw", "heaps.dts"].map(|name| directory.path().join(name));
+        std::fs::write(&heaps, HEAPS)?;
+        let mut service = Command::new(env!("CARGO_BIN_EXE_aniond"));
+        service.args(["--log-level", "error", "--transport", "socket", "--config"]).arg(heaps);
+        let service = serve(service.arg("--socket").arg(&service_path), &service_path)?;
+        let mut raw = Command::new(std::env::current_exe()?);
+        let raw = serve(raw.arg(RAW_SERVER).arg(&raw_path), &raw_path)?;
+        Ok(Self { service, _raw: raw, service_path, raw_path, _directory: directory })
+    }
+
+    /// A new connection to the service.
+    pub(crate) fn connect(&self) -> anyhow::Result<Connection<dyn IHeapAllocator>> {
+        Ok(connect(&Endpoint::Socket(self.service_path.clone()), SERVICE_NAME, 1)?)
+    }
+
+    /// A new connection to the bare server.
+    pub(crate) fn connect_raw(&self) -> anyhow::Result<UnixStream> {
+        Ok(UnixStream::connect(&self.raw_path)?)
+    }
+
+    /// The service's process.
+    pub(crate) fn service(&self) -> &Process {
+        &self.service
+    }
+
+    /// The bare server's process.
+    pub(crate) fn raw(&self) -> &Process {
+        &self._raw
+    }
+}
+
+/// A process of ours, ended with the benchmark.
+pub(crate) struct Process(Child);
+
+impl Process {
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.0.id()).unwrap_or_default())
+    }
+
+    /// Processor time that all its threads have had.
+    pub(crate) fn processor_time(&self) -> anyhow::Result<Duration> {
+        Ok(Duration::from(clock_getcpuclockid(self.pid())?.now()?))
+    }
+
+    /// Bytes of memory that are its own, shared memory apart.
+    pub(crate) fn private_bytes(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
+        let kib: u64 = line.split_whitespace().next().context("no number")?.parse()?;
+        Ok(kib << 10)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn serve(command: &mut Command, socket: &Path) -> anyhow::Result<Process> {
+    let server = Process(command.spawn().with_context(|| format!("starting {command:?}"))?);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while UnixStream::connect(socket).is_err() {
+        ensure!(Instant::now() < deadline, "{} does not answer", socket.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(server)
+}
+
+/// Answers every eight bytes of a connection, a size and how many, with as many fresh sealed memfds of that size.
+pub(crate) fn raw_server(path: &Path) -> anyhow::Result<()> {
+    let factory = MemfdFactory::probe()?;
+    for stream in UnixListener::bind(path)?.incoming() {
+        let stream = stream?;
+        std::thread::spawn(move || raw_answer(stream, factory));
+    }
+    Ok(())
+}
+
+fn raw_answer(mut stream: UnixStream, factory: MemfdFactory) -> anyhow::Result<()> {
+    let mut question = [0; 8];
+    while stream.read_exact(&mut question).is_ok() {
+        let (bytes, count) = decode(u64::from_le_bytes(question));
+        let fds = (0..count).map(|_| factory.create("raw", bytes)).collect::<Result<Vec<_>, _>>()?;
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(RAW_BATCH))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        sendmsg(&stream, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)?;
+    }
+    Ok(())
+}
+
+/// Most memfds of one answer.
+const RAW_BATCH: usize = 16;
+
+fn decode(question: u64) -> (u64, u64) {
+    (question >> 8, question & 0xff)
+}
+
+/// Asks the bare server for `count` memfds, at most 16.
+pub(crate) fn raw_allocate(mut socket: &UnixStream, bytes: u64, count: u64) -> anyhow::Result<Vec<OwnedFd>> {
+    socket.write_all(&(bytes << 8 | count).to_le_bytes())?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(RAW_BATCH))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(socket, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let fds = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    Ok(fds.flatten().collect())
+}
+
+/// One memfd of the bare server.
+pub(crate) fn raw_one(socket: &UnixStream, bytes: u64) -> anyhow::Result<OwnedFd> {
+    raw_allocate(socket, bytes, 1)?.pop().context("the bare server sent no descriptor")
+}
+
+/// Asks the service.
+pub(crate) fn allocate(
+    service: &dyn IHeapAllocator,
+    heap: &str,
+    bytes: u64,
+    count: i32,
+) -> anyhow::Result<Vec<OwnedFd>> {
+    let size = i64::try_from(bytes)?;
+    let request = AllocationRequest { size, count, heapNames: vec![heap.to_owned()], ..Default::default() };
+    let allocation = service.allocate(&request).map_err(|status| anyhow::anyhow!("{status}"))?;
+    let fds = allocation.buffers.into_iter().filter_map(|buffer| buffer.fd).map(OwnedFd::from);
+    Ok(fds.collect())
+}

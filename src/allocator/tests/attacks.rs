@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Clients that pretend to let go: whatever still reaches a buffer's memory keeps it from being handed out again.
+
+use super::pool::{pooled, settle_and_scrub, stats, system};
+use super::*;
+use crate::sys::fd::{DescriptorDirectory, inode};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use std::any::Any;
+use std::io::{IoSlice, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+
+/// What a client keeps of a buffer.
+type Kept = Box<dyn Any>;
+/// How it does that.
+type Way = fn(OwnedFd) -> Kept;
+
+/// The descriptor waits in the queue of a socket that nobody reads.
+fn in_a_socket_queue(fd: OwnedFd) -> Kept {
+    let (left, right) = UnixStream::pair().expect("sockets");
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd.as_fd()];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+    sendmsg(&left, &[IoSlice::new(&[0])], &mut control, SendFlags::empty()).expect("sent");
+    Box::new((left, right))
+}
+
+fn by_a_description_for_reading(fd: OwnedFd) -> Kept {
+    Box::new(DescriptorDirectory::open().expect("/proc").reopen(&fd, Access::ReadOnly).expect("own uid"))
+}
+
+fn by_a_mapping_for_reading(fd: OwnedFd) -> Kept {
+    Box::new(SharedMap::new(&fd, 1 << 20, Access::ReadOnly).expect("mapped"))
+}
+
+/// A process that ends with this value.
+struct Heir(Child);
+
+impl Drop for Heir {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().expect("a child of ours");
+    }
+}
+
+/// A child has inherited the descriptor.
+fn by_a_child(fd: OwnedFd) -> Kept {
+    let child = Command::new("cat").stdin(Stdio::piped()).stdout(fd).spawn().expect("cat");
+    Box::new(Heir(child))
+}
+
+fn by_copies(fd: OwnedFd) -> Kept {
+    Box::new(fd.try_clone().expect("dup"))
+}
+
+#[test]
+fn what_a_client_still_reaches_is_not_handed_out_again() {
+    let ways: [(&str, Way); 5] = [
+        ("in a socket's queue", in_a_socket_queue),
+        ("by a description for reading", by_a_description_for_reading),
+        ("by a mapping for reading", by_a_mapping_for_reading),
+        ("by a child", by_a_child),
+        ("by copies", by_copies),
+    ];
+    for (way, keep) in ways {
+        let allocator = still(pooled());
+        let one = || allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
+        let grant = one();
+        let file = inode(&grant.fd).expect("inode");
+        std::fs::File::from(grant.fd.try_clone().expect("dup")).write_all(&[0x11; 1 << 20]).expect("written");
+        let kept = keep(grant.fd);
+        settle_and_scrub(&allocator, 1);
+        assert_eq!(stats(&allocator).counters.frees, 0, "released although kept {way}");
+        assert_ne!(inode(&one().fd).expect("inode"), file, "handed out although kept {way}");
+
+        drop(kept);
+        settle_and_scrub(&allocator, 1);
+        let again = one();
+        assert_eq!(inode(&again.fd).expect("inode"), file, "not recycled after it was kept {way}");
+        let clean = SharedMap::new(&again.fd, 1 << 20, Access::ReadOnly).expect("mapped").is_zero();
+        assert!(clean, "dirty after it was kept {way}");
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How scarce the service's memory is: told by the service where it can call this process, else asked.
+
+use crate::endpoint::Service;
+use crate::failure::Failure;
+use anion_ipc::{ServiceError, Strong, impl_interface, new_binder};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::ErrorCode::ErrorCode;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IPressureListener::{
+    BnPressureListener, IPressureListener,
+};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::PressureLevel::PressureLevel;
+
+/// The service's pressure level as this process knows it.
+pub(crate) struct Pressure {
+    told: Arc<Told>,
+    /// Keeps the registered object alive; `None` if the service cannot call it.
+    _listener: Option<Strong<dyn IPressureListener>>,
+}
+
+/// What the service told since the last look.
+#[derive(Default)]
+struct Told {
+    peak: AtomicI32,
+}
+
+struct Listener(Arc<Told>);
+
+impl_interface!(Listener, |_listener, _writer, _args: &[String]| Ok(()));
+
+impl IPressureListener for Listener {
+    fn onPressure(&self, level: PressureLevel) -> anion_ipc::Result<()> {
+        self.0.peak.fetch_max(level.0, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Pressure {
+    /// Registers with the service. Where that is impossible, every look asks instead.
+    ///
+    /// # Errors
+    /// If the service cannot be reached any more.
+    pub(crate) fn follow(service: &Service) -> Result<Self, Failure> {
+        let told = Arc::new(Told::default());
+        let listener: Strong<dyn IPressureListener> =
+            new_binder!(BnPressureListener, Listener(Arc::clone(&told)));
+        match service.interface().registerPressureListener(&listener) {
+            Ok(()) => Ok(Self { told, _listener: Some(listener) }),
+            Err(status) => match ServiceError::of(&status).map(|error| ErrorCode(error.code)) {
+                Some(ErrorCode::UNSUPPORTED | ErrorCode::QUOTA_EXCEEDED | ErrorCode::NO_MEMORY) => {
+                    log::warn!("the pressure level is asked for at every look: {status}");
+                    Ok(Self { told, _listener: None })
+                }
+                _ => Err(status.into()),
+            },
+        }
+    }
+
+    /// The level now, and the highest one since the last look.
+    ///
+    /// # Errors
+    /// If the service does not answer.
+    pub(crate) fn look(&self, service: &Service) -> Result<(PressureLevel, PressureLevel), Failure> {
+        let now = service.interface().getPressure()?;
+        let peak = self.told.peak.swap(now.0, Ordering::Relaxed).max(now.0);
+        Ok((now, PressureLevel(peak)))
+    }
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The words for where memory comes from: `device` of most heaps, `devices` of custom ones.
+
+use super::draft::Draft;
+use super::property::{NodeReader, text, texts};
+use super::spec::Device;
+use crate::units::{HeapName, HeapType};
+
+/// Most entries of `devices`: more than there are kinds, and each is tried on the allocate path.
+const MAX_DEVICES: usize = 8;
+
+/// Fills in where the heap's memory comes from, and whether the CPU must be kept from it.
+pub(super) fn describe(node: &mut NodeReader<'_>, heap: &mut Draft) {
+    heap.device = device(node, heap.kind);
+    heap.devices = devices(node, heap.kind);
+    heap.secure = node.flag("secure");
+    check_secure(node, heap);
+}
+
+fn device(node: &mut NodeReader<'_>, kind: HeapType) -> Device {
+    if kind == HeapType::Custom && node.has("device") {
+        node.fail("device", "a custom heap takes no device: devices lists them in order");
+    }
+    let Some(word) = node.get("device", text) else { return Device::Auto };
+    parse("device", &word, "auto, ").unwrap_or_else(|fault| {
+        node.fail("device", fault);
+        Device::Auto
+    })
+}
+
+/// The ordered list of a custom heap, which must have one; no other heap has.
+fn devices(node: &mut NodeReader<'_>, kind: HeapType) -> Vec<Device> {
+    match (kind, node.has("devices")) {
+        (HeapType::Custom, false) => {
+            node.fail("type", "a custom heap needs devices, the sources to try in order");
+            return Vec::new();
+        }
+        (HeapType::Custom, true) | (_, false) => {}
+        (_, true) => {
+            node.fail("devices", format!("a {} heap takes no devices: device names one", kind.name()));
+            return Vec::new();
+        }
+    }
+    let words = node.get("devices", texts).unwrap_or_default();
+    if words.len() > MAX_DEVICES {
+        node.fail("devices", format!("devices has {} entries, but at most {MAX_DEVICES}", words.len()));
+        return Vec::new();
+    }
+    let mut devices = Vec::with_capacity(words.len());
+    for word in words {
+        match parse("devices", &word, "") {
+            Ok(device) if devices.contains(&device) => {
+                node.fail("devices", format!("devices has {word:?} twice"));
+            }
+            Ok(device) => devices.push(device),
+            Err(fault) => node.fail("devices", fault),
+        }
+    }
+    devices
+}
+
+/// `auto` is what `first`, the beginning of the list of words in the error, says.
+fn parse(key: &str, word: &str, first: &str) -> Result<Device, String> {
+    let fault = |rule: String| format!("{key} is {word:?}, but {rule}");
+    let kernel_heap = |name: &str| HeapName::new(name).map_err(|error| fault(error.to_string()));
+    match (word, word.split_once(':')) {
+        ("auto", _) if !first.is_empty() => Ok(Device::Auto),
+        ("memfd", _) => Ok(Device::Memfd),
+        ("hugetlb", _) => Ok(Device::Hugetlb),
+        ("ashmem", _) => Ok(Device::Ashmem),
+        ("udmabuf", _) => Ok(Device::Udmabuf),
+        (_, Some(("dma-heap", name))) => kernel_heap(name).map(Device::DmaHeap),
+        (_, Some(("ion", name))) => kernel_heap(name).map(Device::Ion),
+        _ => Err(fault(format!(
+            "it must be {first}memfd, hugetlb, ashmem, udmabuf, dma-heap:NAME or ion:NAME"
+        ))),
+    }
+}
+
+/// Only the kernel can keep memory from the CPU, so a secure heap must say which kernel heap does.
+fn check_secure(node: &mut NodeReader<'_>, heap: &mut Draft) {
+    let is_kernel_heap = |device: &Device| matches!(device, Device::DmaHeap(_) | Device::Ion(_));
+    let mut named = heap.devices.iter().chain((heap.kind != HeapType::Custom).then_some(&heap.device));
+    if !heap.secure || named.clone().all(is_kernel_heap) {
+        return;
+    }
+    if named.any(|device| *device == Device::Auto) {
+        heap.unavailable = Some(
+            "secure memory comes from the kernel alone: name its heap with device = \"dma-heap:NAME\" or \
+             \"ion:NAME\""
+                .to_owned(),
+        );
+        return;
+    }
+    node.fail(
+        "secure",
+        "secure memory cannot come from memfd, hugetlb, ashmem or udmabuf, which the CPU can map",
+    );
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Keys that say where memory comes from and what becomes of it when it is let go of.
+
+use super::super::spec::Device;
+use super::{findings, names, own};
+use crate::units::HeapName;
+
+#[test]
+fn a_custom_heap_has_its_sources_in_order() {
+    let loaded =
+        own("c { type = \"custom\"; devices = \"hugetlb\", \"udmabuf\", \"dma-heap:system\", \"memfd\"; };");
+    assert_eq!(findings(&loaded), [""; 0]);
+    let heap = &loaded.config.heaps[0];
+    let kernel = Device::DmaHeap(HeapName::new("system").expect("a name"));
+    assert_eq!(heap.devices, [Device::Hugetlb, Device::Udmabuf, kernel, Device::Memfd]);
+    assert_eq!(heap.device, Device::Auto);
+    let words: Vec<String> = heap.devices.iter().map(ToString::to_string).collect();
+    assert_eq!(words, ["hugetlb", "udmabuf", "dma-heap:system", "memfd"]);
+}
+
+#[test]
+fn huge_pages_are_a_device_of_any_heap() {
+    let loaded = own("s { type = \"system\"; device = \"hugetlb\"; };
+                      c { type = \"carveout\"; size = <0x200000>; device = \"hugetlb\"; };
+                      g { type = \"system-contig\"; device = \"hugetlb\"; };");
+    assert_eq!(findings(&loaded), [""; 0]);
+    assert!(loaded.config.heaps.iter().all(|heap| heap.device == Device::Hugetlb && heap.devices.is_empty()));
+}
+
+#[test]
+fn immediate_free_switches_the_default_of_system_heaps_off() {
+    let loaded = own("s { type = \"system\"; immediate-free; };
+                      c { type = \"carveout\"; size = <0x1000>; immediate-free; };");
+    assert_eq!(findings(&loaded), [""; 0]);
+    assert!(loaded.config.heaps.iter().all(|heap| !heap.deferred_free));
+}
+
+#[test]
+fn sharing_across_domains_takes_a_reason() {
+    let loaded = own("s { type = \"system\"; share-across-domains = \"one vendor wrote all clients\"; };
+                      t { type = \"system\"; };");
+    assert_eq!(findings(&loaded), [""; 0]);
+    let shared = |name| loaded.config.heaps.iter().find(|heap| heap.name.as_str() == name).expect("there");
+    assert_eq!(shared("s").shared.as_deref(), Some("one vendor wrote all clients"));
+    assert_eq!(shared("t").shared, None);
+}
+
+#[test]
+fn every_mistake_about_sources_is_named_and_costs_one_heap() {
+    let words = "memfd, hugetlb, ashmem, udmabuf, dma-heap:NAME or ion:NAME";
+    for (heap, expected) in [
+        ("type = \"custom\";", "a custom heap needs devices, the sources to try in order".to_owned()),
+        (
+            "type = \"custom\"; devices = \"memfd\"; device = \"memfd\";",
+            "a custom heap takes no device: devices lists them in order".to_owned(),
+        ),
+        ("type = \"custom\"; devices = \"auto\";", format!("devices is \"auto\", but it must be {words}")),
+        (
+            "type = \"custom\"; devices = \"memfd\", \"disk\";",
+            format!("devices is \"disk\", but it must be {words}"),
+        ),
+        ("type = \"custom\"; devices = \"memfd\", \"memfd\";", "devices has \"memfd\" twice".to_owned()),
+        ("type = \"custom\"; devices;", "devices must be a string in double quotes".to_owned()),
+        (
+            "type = \"custom\"; devices = \"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\", \"i\";",
+            "devices has 9 entries, but at most 8".to_owned(),
+        ),
+        (
+            "type = \"custom\"; devices = \"dma-heap:secure\", \"memfd\"; secure;",
+            "secure memory cannot come from memfd, hugetlb, ashmem or udmabuf, which the CPU can map"
+                .to_owned(),
+        ),
+        (
+            "type = \"system\"; devices = \"memfd\";",
+            "a system heap takes no devices: device names one".to_owned(),
+        ),
+        (
+            "type = \"system\"; deferred-free; immediate-free;",
+            "deferred-free and immediate-free exclude each other".to_owned(),
+        ),
+        (
+            "type = \"system\"; share-across-domains;",
+            "share-across-domains must be a string in double quotes".to_owned(),
+        ),
+        (
+            "type = \"system\"; share-across-domains = \" \";",
+            "share-across-domains is \" \", but it must be the reason why that is safe".to_owned(),
+        ),
+    ] {
+        let loaded = own(&format!("able {{ type = \"system\"; }};\nbad {{ {heap} }};"));
+        assert_eq!(names(&loaded), ["able"], "{heap}");
+        let messages: Vec<&str> = loaded.diagnostics.iter().map(|d| d.message.as_str()).collect();
+        assert_eq!(messages, [expected], "{heap}");
+    }
+}

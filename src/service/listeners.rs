@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Clients that want to know of memory pressure.
+//!
+//! Each listener has a thread of its own that waits for the next level and tells it: a client that does not take calls
+//! holds up that thread alone. The threads are made when a listener is registered, since memory pressure is no time to
+//! make any. A listener goes when it is unregistered or its process dies, and its thread with it.
+//!
+//! # Who may hold the lock
+//! `entries` is a leaf: what is taken out is dropped after it, since dropping a link or an object talks to the client.
+
+use super::convert;
+use crate::allocator::{Allocator, PressureFeed, PressureSubscription};
+use crate::units::Uid;
+use anion_ipc::{DeathLink, Strong, caller_takes_calls, is_same_object};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::{
+    IHeapAllocator::MAX_PRESSURE_LISTENERS, IPressureListener::IPressureListener,
+};
+
+/// Most listeners in all: a thread each.
+const MAX_LISTENERS: usize = 128;
+/// A listener's thread makes one small call at a time.
+const STACK_BYTES: usize = 256 << 10;
+
+type Listener = Strong<dyn IPressureListener>;
+
+/// Why a listener is not registered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("the listener cannot be called: {0}")]
+    Unreachable(String),
+    #[error("uid {uid} has {MAX_PRESSURE_LISTENERS} listeners already, which is the most")]
+    TooManyOfUid { uid: Uid },
+    #[error("there are {MAX_LISTENERS} listeners already, which is the most")]
+    TooMany,
+    #[error("no thread for the listener: {0}")]
+    NoThread(std::io::Error),
+    #[error("uid {uid} has no such listener registered")]
+    NotRegistered { uid: Uid },
+}
+
+/// All listeners.
+#[derive(Default)]
+pub(super) struct Listeners {
+    entries: Arc<Entries>,
+}
+
+#[derive(Default)]
+struct Entries(Mutex<Vec<Entry>>);
+
+struct Entry {
+    key: Arc<()>,
+    uid: Uid,
+    listener: Listener,
+    _subscription: PressureSubscription,
+    /// Set once the entry is in the list.
+    death: Option<DeathLink>,
+}
+
+impl Entries {
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remove(&self, is_meant: impl Fn(&Entry) -> bool) -> Option<Entry> {
+        let mut entries = self.lock();
+        let index = entries.iter().position(is_meant)?;
+        Some(entries.swap_remove(index))
+    }
+}
+
+impl Listeners {
+    /// Has `listener` told of the level, now and whenever it changes.
+    ///
+    /// # Errors
+    /// If it cannot be called, or there are too many.
+    pub(super) fn register(
+        &self,
+        allocator: &Allocator,
+        uid: Uid,
+        listener: &Listener,
+    ) -> Result<(), Refusal> {
+        if !caller_takes_calls() {
+            let why = "the client's session has no incoming connection";
+            return Err(Refusal::Unreachable(why.to_owned()));
+        }
+        let (subscription, feed) = allocator.subscribe_to_pressure();
+        let key = Arc::new(());
+        let entry = Entry {
+            key: Arc::clone(&key),
+            uid,
+            listener: listener.clone(),
+            _subscription: subscription,
+            death: None,
+        };
+        if !self.enter(entry)? {
+            return Ok(());
+        }
+        // Entered first: a death from here on finds the entry.
+        self.watch(&key, listener).and_then(|()| start(listener.clone(), feed)).inspect_err(|_| {
+            drop(self.entries.remove(|entry| Arc::ptr_eq(&entry.key, &key)));
+        })
+    }
+
+    /// Returns whether it is new.
+    fn enter(&self, entry: Entry) -> Result<bool, Refusal> {
+        let mut entries = self.entries.lock();
+        let of_uid = || entries.iter().filter(|other| other.uid == entry.uid);
+        if of_uid().any(|other| is_same_object(&other.listener, &entry.listener)) {
+            return Ok(false);
+        }
+        if of_uid().count() >= usize::try_from(MAX_PRESSURE_LISTENERS).unwrap_or(0) {
+            return Err(Refusal::TooManyOfUid { uid: entry.uid });
+        }
+        if entries.len() >= MAX_LISTENERS {
+            return Err(Refusal::TooMany);
+        }
+        entries.push(entry);
+        Ok(true)
+    }
+
+    fn watch(&self, key: &Arc<()>, listener: &Listener) -> Result<(), Refusal> {
+        let (entries, dead) = (Arc::downgrade(&self.entries), Arc::downgrade(key));
+        let on_death = move || {
+            let (Some(entries), Some(dead)) = (entries.upgrade(), dead.upgrade()) else { return };
+            drop(entries.remove(|entry| Arc::ptr_eq(&entry.key, &dead)));
+        };
+        let link =
+            DeathLink::new(listener, on_death).map_err(|error| Refusal::Unreachable(error.to_string()))?;
+        let mut entries = self.entries.lock();
+        match entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.key, key)) {
+            Some(entry) => entry.death = Some(link),
+            None => {
+                drop(entries);
+                drop(link);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends what `register` began.
+    ///
+    /// # Errors
+    /// If `uid` has no such listener.
+    pub(super) fn unregister(&self, uid: Uid, listener: &Listener) -> Result<(), Refusal> {
+        let is_meant = |entry: &Entry| entry.uid == uid && is_same_object(&entry.listener, listener);
+        self.entries.remove(is_meant).map(drop).ok_or(Refusal::NotRegistered { uid })
+    }
+}
+
+/// Starts the listener's thread. It ends with the subscription.
+fn start(listener: Listener, feed: PressureFeed) -> Result<(), Refusal> {
+    let tell = move || {
+        let mut known = None;
+        while let Some(level) = feed.next(known) {
+            // Known even if it could not be told: a client that is gone is removed by its death, and one that is
+            // merely full hears of the next change.
+            known = Some(level);
+            if let Err(error) = listener.onPressure(convert::pressure_level(level)) {
+                log::debug!("a pressure listener was not told of {level:?}: {error}");
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("anion-listener".to_owned()).stack_size(STACK_BYTES);
+    thread.spawn(tell).map(drop).map_err(Refusal::NoThread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocator::{PressureLevel, WatchedCgroup};
+    use anion_ipc::{impl_interface, new_binder};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+    use vendor_anion_allocator::aidl::vendor::anion::allocator::{
+        IPressureListener::BnPressureListener, PressureLevel::PressureLevel as AidlLevel,
+    };
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Tells what it is told, and then waits for leave to return.
+    struct Slow(Sender<AidlLevel>, Mutex<Receiver<()>>);
+
+    impl_interface!(Slow, |_listener, _writer, _args: &[String]| Ok(()));
+
+    impl IPressureListener for Slow {
+        fn onPressure(&self, level: AidlLevel) -> anion_ipc::Result<()> {
+            self.0.send(level).expect("the test listens");
+            // Ends with the test at the latest.
+            let _ = self.1.lock().expect("no panic").recv();
+            Ok(())
+        }
+    }
+
+    fn slow() -> (Listener, Receiver<AidlLevel>, Sender<()>) {
+        let ((told, levels), (leave, returns)) = (channel(), channel());
+        (new_binder!(BnPressureListener, Slow(told, Mutex::new(returns))), levels, leave)
+    }
+
+    fn allocator() -> Arc<Allocator> {
+        let page = crate::sys::memory::page_size().expect("known");
+        Allocator::new(crate::config::embedded(page).config, &WatchedCgroup::None).expect("an allocator")
+    }
+
+    fn entry(subscription: PressureSubscription, uid: u32, listener: &Listener) -> Entry {
+        Entry {
+            key: Arc::new(()),
+            uid: Uid(uid),
+            listener: listener.clone(),
+            _subscription: subscription,
+            death: None,
+        }
+    }
+
+    #[test]
+    fn a_listener_that_takes_no_calls_holds_up_no_other() {
+        let allocator = allocator();
+        let ((stuck, stuck_levels, _kept), (quick, levels, leave)) = (slow(), slow());
+        drop(leave);
+        let subscriptions = [stuck, quick].map(|listener| {
+            let (subscription, feed) = allocator.subscribe_to_pressure();
+            start(listener, feed).expect("a thread");
+            subscription
+        });
+        stuck_levels.recv_timeout(PATIENCE).expect("told once");
+        allocator.press(PressureLevel::Critical);
+        // The machine that runs the test may have pressure of its own.
+        while levels.recv_timeout(PATIENCE).expect("told") != AidlLevel::CRITICAL {}
+        assert!(stuck_levels.try_recv().is_err(), "it has not returned from its first call");
+        drop(subscriptions);
+        assert!(levels.recv_timeout(PATIENCE).is_err(), "its thread ends with the subscription");
+    }
+
+    #[test]
+    fn listeners_are_bounded_for_a_uid_and_in_all() {
+        let (listeners, allocator) = (Listeners::default(), allocator());
+        let enter = |uid, listener: &Listener| {
+            listeners.enter(entry(allocator.subscribe_to_pressure().0, uid, listener))
+        };
+        let (listener, ..) = slow();
+        assert!(enter(1, &listener).expect("room") && !enter(1, &listener).expect("there already"));
+        for _ in 1..MAX_PRESSURE_LISTENERS {
+            enter(1, &slow().0).expect("room");
+        }
+        assert!(matches!(enter(1, &slow().0), Err(Refusal::TooManyOfUid { uid: Uid(1) })));
+        let per_uid = u32::try_from(MAX_PRESSURE_LISTENERS).expect("small");
+        for other in per_uid..u32::try_from(MAX_LISTENERS).expect("small") {
+            enter(other / per_uid + 1, &slow().0).expect("room");
+        }
+        assert!(matches!(enter(999, &listener), Err(Refusal::TooMany)));
+        assert!(matches!(
+            listeners.unregister(Uid(2), &listener),
+            Err(Refusal::NotRegistered { uid: Uid(2) })
+        ));
+        listeners.unregister(Uid(1), &listener).expect("registered");
+        assert!(enter(999, &listener).expect("room again"));
+    }
+
+    #[test]
+    fn without_a_way_to_call_back_nothing_is_registered() {
+        let (listeners, allocator) = (Listeners::default(), allocator());
+        let refusal =
+            listeners.register(&allocator, Uid(1), &slow().0).expect_err("no transaction is served");
+        assert!(refusal.to_string().contains("incoming connection"), "{refusal}");
+        assert!(listeners.entries.lock().is_empty());
+    }
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Memory that is set aside for one heap at the start: nobody else gets it, and the heap's buffers cannot fail for
+//! lack of it.
+//!
+//! # Life of a reserved page
+//! At the start one file, the arena, gets all its pages. For a buffer a range of the arena is taken; its pages go back
+//! to the kernel and the buffer's own file gets as many at once. When the buffer's file is gone, the arena gets the
+//! range's pages again, and only then can the range be taken anew. In between the two steps another process can be
+//! quicker: the buffer then fails as if memory had run out, and the range waits for pages of its own.
+//!
+//! A memfd's pages cannot move to another, which is why they go by way of the kernel; a dma-buf over the arena itself
+//! needs no such exchange. The kernel may swap reserved pages out where there is swap, as all shared memory.
+//!
+//! # Who may hold the lock
+//! The arena's lock is a leaf around the pure [`Arena`]: no system call is made while it is held.
+
+#[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a buffer in one piece has one range")]
+mod tests;
+
+use super::hugetlb::Populated;
+use super::{Memory, Source, Unfit, arena_is_full};
+use crate::pool::{Arena, FreeBytes, Layout};
+use crate::sys::fd::Inode;
+use crate::sys::memfd::{allocate_pages, punch_pages};
+use crate::sys::{cgroup, memory};
+use crate::units::{Access, BackedBytes, Backing};
+use std::io;
+use std::ops::Range;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// What is left to everyone else: a sixteenth of what is available at the start.
+const LEFT_TO_OTHERS: u64 = 16;
+
+/// What a carveout asks of the kernel, apart from files. All of it may block.
+pub trait Pages: Send + Sync {
+    /// Bytes that could be set aside without pushing others out.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    fn available(&self) -> io::Result<u64>;
+
+    /// Puts pages behind a range of a file.
+    ///
+    /// # Errors
+    /// `ENOMEM` or `ENOSPC` if there are not enough.
+    fn allocate(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()>;
+
+    /// Gives the pages behind a range back.
+    ///
+    /// # Errors
+    /// As fallocate(2).
+    fn punch(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()>;
+}
+
+/// The running kernel's pages.
+#[derive(Debug, Clone, Copy)]
+pub struct KernelPages;
+
+impl Pages for KernelPages {
+    fn available(&self) -> io::Result<u64> {
+        let machine = memory::available_bytes()?;
+        Ok(cgroup::headroom().map_or(machine, |group| group.min(machine)))
+    }
+
+    fn allocate(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()> {
+        allocate_pages(file, range)
+    }
+
+    fn punch(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()> {
+        punch_pages(file, range)
+    }
+}
+
+/// Why memory could not be set aside.
+#[derive(Debug, thiserror::Error)]
+pub enum ReserveError {
+    /// Huge pages come whole.
+    #[error("size is {asked:#x}, but it must be a multiple of the huge page {granule:#x} of this machine")]
+    Granule {
+        /// Bytes to set aside.
+        asked: u64,
+        /// Bytes of a huge page.
+        granule: u64,
+    },
+    /// The machine would be left without.
+    #[error("size is {asked} bytes, but only {limit} of {available} available bytes can be set aside")]
+    TooLarge {
+        /// Bytes to set aside.
+        asked: u64,
+        /// Most that can be.
+        limit: u64,
+        /// Bytes available.
+        available: u64,
+    },
+    /// The kernel refused.
+    #[error("{asked} bytes could not be set aside: {source}")]
+    Kernel {
+        /// Bytes to set aside.
+        asked: u64,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A source over memory that was set aside.
+pub struct CarveoutSource(Arc<Store>);
+
+struct Store {
+    /// Makes the buffers' files; made the arena's.
+    files: Arc<dyn Source>,
+    pages: Arc<dyn Pages>,
+    /// All pages that no buffer has.
+    file: Box<dyn Memory>,
+    arena: Mutex<Arena>,
+}
+
+impl CarveoutSource {
+    /// Sets `capacity` bytes aside, zeroed, for buffers whose files come from `files`.
+    ///
+    /// # Errors
+    /// If there is not so much memory, or `capacity` is not in whole pages of `files`. Nothing is set aside then.
+    pub fn reserve(
+        capacity: BackedBytes,
+        layout: Layout,
+        files: Arc<dyn Source>,
+        pages: Arc<dyn Pages>,
+    ) -> Result<Self, ReserveError> {
+        let asked = capacity.get();
+        let granule = files.granule();
+        if !asked.is_multiple_of(granule) {
+            return Err(ReserveError::Granule { asked, granule });
+        }
+        let failed = |source| ReserveError::Kernel { asked, source };
+        // The kernel refuses huge pages that it does not have; ordinary ones it would take from others, by force.
+        if files.backing() != Backing::Hugetlb {
+            let available = pages.available().map_err(failed)?;
+            let limit = available - available / LEFT_TO_OTHERS;
+            if asked > limit {
+                return Err(ReserveError::TooLarge { asked, limit, available });
+            }
+        }
+        let file = files.create(capacity).map_err(failed)?;
+        pages.allocate(file.fd(), 0..asked).map_err(failed)?;
+        let arena = Mutex::new(Arena::new(asked, layout));
+        Ok(Self(Arc::new(Store { files, pages, file, arena })))
+    }
+}
+
+impl Store {
+    fn arena(&self) -> MutexGuard<'_, Arena> {
+        self.arena.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(self: &Arc<Self>, bytes: u64) -> io::Result<Lot> {
+        let mut arena = self.arena();
+        match arena.allocate(bytes) {
+            Some(ranges) => Ok(Lot { ranges, store: Arc::downgrade(self) }),
+            None => Err(arena_is_full(bytes, arena.free_bytes())),
+        }
+    }
+
+    fn give_back(&self, ranges: &[Range<u64>]) {
+        for range in ranges {
+            if let Err(error) = self.pages.allocate(self.file.fd(), range.clone()) {
+                let bytes = range.end - range.start;
+                log::warn!("{bytes} reserved bytes went to others and did not come back: {error}");
+            }
+        }
+        // The pages first: whoever takes the range next gives them to its buffer.
+        let mut arena = self.arena();
+        for range in ranges {
+            let was_taken = arena.free(range.clone());
+            debug_assert!(was_taken, "{range:?} is given back once");
+        }
+    }
+}
+
+/// Ranges of the arena that one buffer has. Dropping it returns them.
+struct Lot {
+    ranges: Vec<Range<u64>>,
+    /// A heap that is gone takes nothing back.
+    store: Weak<Store>,
+}
+
+impl Drop for Lot {
+    fn drop(&mut self) {
+        if let Some(store) = self.store.upgrade() {
+            store.give_back(&self.ranges);
+        }
+    }
+}
+
+impl Source for CarveoutSource {
+    fn backing(&self) -> Backing {
+        self.0.files.backing()
+    }
+
+    fn max_alignment(&self) -> u64 {
+        self.0.files.max_alignment()
+    }
+
+    fn granule(&self) -> u64 {
+        self.0.files.granule()
+    }
+
+    fn contiguous_bytes(&self) -> u64 {
+        self.0.files.contiguous_bytes()
+    }
+
+    fn arena(&self) -> Option<Arena> {
+        Some(self.0.arena().clone())
+    }
+
+    fn free_bytes(&self) -> Option<FreeBytes> {
+        Some(self.0.arena().free_bytes())
+    }
+
+    fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+        let store = &self.0;
+        let lot = store.take(bytes.get())?;
+        for range in &lot.ranges {
+            store.pages.punch(store.file.fd(), range.clone())?;
+        }
+        let file = store.files.create(bytes)?;
+        store.pages.allocate(file.fd(), 0..bytes.get())?;
+        Ok(Box::new(Carved { memory: Populated { file, bytes: bytes.get() }, lot }))
+    }
+}
+
+/// A buffer with the ranges that its pages stand for. Its file is closed before they are returned: fields are dropped
+/// in this order.
+struct Carved {
+    memory: Populated,
+    lot: Lot,
+}
+
+impl Memory for Carved {
+    fn open(&self, access: Access) -> io::Result<OwnedFd> {
+        self.memory.open(access)
+    }
+
+    fn backing(&self) -> Backing {
+        self.memory.backing()
+    }
+
+    fn ranges(&self) -> &[Range<u64>] {
+        &self.lot.ranges
+    }
+
+    fn inode(&self) -> Inode {
+        self.memory.inode()
+    }
+
+    fn is_idle(&self) -> io::Result<bool> {
+        self.memory.is_idle()
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.memory.fd()
+    }
+
+    fn worth_keeping(&self) -> Result<(), Unfit> {
+        self.memory.worth_keeping()
+    }
+
+    fn populate(&self) -> io::Result<()> {
+        self.memory.populate()
+    }
+
+    fn scrub(&self) -> io::Result<()> {
+        self.memory.scrub()
+    }
+}

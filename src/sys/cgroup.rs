@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Control groups, version 2 (Documentation/admin-guide/cgroup-v2.rst): where the own one is, and being told when
+//! its memory runs short.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Larger than the file is with any kernel.
+const EVENTS_BYTES: usize = 4096;
+
+/// How often a cgroup's memory ran short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shortages {
+    /// It exceeded `memory.high`, and its tasks were made to reclaim.
+    pub high: u64,
+    /// It was about to exceed `memory.max`.
+    pub max: u64,
+    /// Reclaiming did not help, and an allocation was about to fail.
+    pub oom: u64,
+}
+
+impl Shortages {
+    /// What came since `earlier`.
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            high: self.high.saturating_sub(earlier.high),
+            max: self.max.saturating_sub(earlier.max),
+            oom: self.oom.saturating_sub(earlier.oom),
+        }
+    }
+
+    /// Keys that are not known are for others.
+    fn parse(text: &str) -> Self {
+        let mut counts = Self::default();
+        for (key, count) in text.lines().filter_map(|line| line.split_once(' ')) {
+            let field = match key {
+                "high" => &mut counts.high,
+                "max" => &mut counts.max,
+                "oom" => &mut counts.oom,
+                _ => continue,
+            };
+            *field = count.parse().unwrap_or(*field);
+        }
+        counts
+    }
+}
+
+/// A cgroup's `memory.events`. Becomes ready (`POLLPRI`) when one of its counts has grown, descendants' included.
+#[derive(Debug)]
+pub struct MemoryEvents {
+    file: File,
+    seen: Shortages,
+}
+
+impl MemoryEvents {
+    /// Watches the cgroup of this directory. What happened before does not count.
+    ///
+    /// # Errors
+    /// `NotFound` if it is no cgroup, the root, or one without the memory controller; else as reading a file.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        let mut events =
+            Self { file: File::open(directory.join("memory.events"))?, seen: Shortages::default() };
+        events.take()?;
+        Ok(events)
+    }
+
+    /// What came since the last call. Without it, the file stays ready.
+    ///
+    /// # Errors
+    /// `ENODEV` when the cgroup is gone.
+    pub fn take(&mut self) -> io::Result<Shortages> {
+        let mut bytes = [0; EVENTS_BYTES];
+        let length = self.file.read_at(&mut bytes, 0)?;
+        let now = Shortages::parse(&String::from_utf8_lossy(&bytes[..length]));
+        let new = now.since(self.seen);
+        self.seen = now;
+        Ok(new)
+    }
+}
+
+impl AsFd for MemoryEvents {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Directory of this process's cgroup; `None` if this process cannot see one of version 2.
+///
+/// # Errors
+/// If `/proc` cannot be read.
+pub fn own_directory() -> io::Result<Option<PathBuf>> {
+    let cgroup = fs::read_to_string("/proc/self/cgroup")?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(directory(&cgroup, &mounts))
+}
+
+/// Bytes that this process's cgroup and those around it can still take, the cache that they can drop included; `None`
+/// if none has a limit. Going beyond kills a process of the cgroup, however much memory the machine has.
+pub fn headroom() -> Option<u64> {
+    headroom_of(&own_directory().ok()??)
+}
+
+/// What lies above the cgroups has no such files.
+fn headroom_of(directory: &Path) -> Option<u64> {
+    directory.ancestors().filter_map(left_in).min()
+}
+
+/// Bytes left in one cgroup; `None` if it has no limit of its own.
+fn left_in(directory: &Path) -> Option<u64> {
+    let read = |file| fs::read_to_string(directory.join(file)).ok();
+    let number = |file| read(file)?.trim().parse::<u64>().ok();
+    // "max" is no number.
+    let limit = number("memory.max")?;
+    let used = number("memory.current")?;
+    let cache = read("memory.stat").and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("inactive_file "))?;
+        line.trim().parse::<u64>().ok()
+    });
+    Some(limit.saturating_sub(used.saturating_sub(cache.unwrap_or(0))))
+}
+
+/// The directory that proc_pid_cgroup(5) and proc_pid_mountinfo(5) amount to.
+fn directory(cgroup: &str, mounts: &str) -> Option<PathBuf> {
+    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
+    mounts.lines().find_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        if filesystem.split(' ').next() != Some("cgroup2") {
+            return None;
+        }
+        let mut fields = mount.split(' ').skip(3).map(unescape);
+        let (root, point) = (fields.next()?, fields.next()?);
+        // A container may not see its own: then the path is not below what is mounted, or leads upwards.
+        let below = Path::new(path).strip_prefix(&root).ok().filter(|_| !path.contains("/.."))?;
+        Some(Path::new(&point).components().chain(below.components()).collect())
+    })
+}
+
+/// Undoes the kernel's octal escapes of blanks and backslashes.
+fn unescape(field: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(field.to_owned(), |text, (escape, character)| text.replace(escape, character))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNIFIED: &str = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    fn found(cgroup: &str, mounts: &str) -> Option<String> {
+        directory(cgroup, mounts).map(|path| path.to_str().expect("text").to_owned())
+    }
+
+    #[test]
+    fn the_own_cgroup_is_found_below_its_mount() {
+        let expected = "/sys/fs/cgroup/system.slice/anion.service";
+        assert_eq!(found("0::/system.slice/anion.service\n", UNIFIED).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_container_sees_a_part_of_the_tree() {
+        let part = "40 30 0:26 /pod/c1 /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n";
+        assert_eq!(found("0::/pod/c1/work\n", part).as_deref(), Some("/sys/fs/cgroup/work"));
+        assert_eq!(found("0::/elsewhere\n", part), None);
+        assert_eq!(found("0::/../other\n", UNIFIED), None);
+    }
+
+    #[test]
+    fn the_root_is_the_mount_itself() {
+        assert_eq!(found("0::/\n", UNIFIED).as_deref(), Some("/sys/fs/cgroup"));
+    }
+
+    #[test]
+    fn a_mount_with_blanks_in_its_name_is_found() {
+        let mount = "40 30 0:26 / /my\\040groups rw - cgroup2 none rw\n";
+        assert_eq!(found("0::/a\n", mount).as_deref(), Some("/my groups/a"));
+    }
+
+    #[test]
+    fn version_1_alone_has_none() {
+        let memory = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
+        assert_eq!(found("4:memory:/a\n1:cpu:/\n", memory), None);
+        assert_eq!(found("4:memory:/a\n0::/a\n", memory), None);
+    }
+
+    /// A cgroup's files: its limit, what it uses, and how much of that is cache.
+    fn cgroup(directory: &Path, limit: &str, used: u64, cache: u64) {
+        let stat = format!("anon 1\nfile 2\ninactive_file {cache}\nactive_file 7\n");
+        for (file, text) in [("max", limit.to_owned()), ("current", used.to_string()), ("stat", stat)] {
+            fs::write(directory.join(format!("memory.{file}")), text + "\n").expect("written");
+        }
+    }
+
+    #[test]
+    fn the_tightest_cgroup_decides_and_cache_counts_as_free() {
+        let root = tempfile::tempdir().expect("scratch");
+        let (outer, inner) = (root.path().join("outer"), root.path().join("outer/inner"));
+        fs::create_dir_all(&inner).expect("directories");
+        assert_eq!(headroom_of(&inner), None, "without the memory controller");
+        cgroup(&outer, "max", 900, 0);
+        cgroup(&inner, "1000", 300, 100);
+        assert_eq!(headroom_of(&inner), Some(800));
+        cgroup(&outer, "950", 900, 0);
+        assert_eq!(headroom_of(&inner), Some(50));
+        cgroup(&outer, "800", 900, 0);
+        assert_eq!(headroom_of(&inner), Some(0));
+    }
+
+    #[test]
+    fn only_growth_counts() {
+        let directory = tempfile::tempdir().expect("scratch");
+        let write = |text: &str| fs::write(directory.path().join("memory.events"), text).expect("written");
+        write("low 0\nhigh 5\nmax 1\noom 0\noom_kill 0\noom_group_kill 0\n");
+        let mut events = MemoryEvents::open(directory.path()).expect("there");
+        write("low 9\nhigh 7\nmax 1\noom 1\noom_kill 1\noom_group_kill 0\n");
+        assert_eq!(events.take().expect("read"), Shortages { high: 2, max: 0, oom: 1 });
+        assert_eq!(events.take().expect("read"), Shortages::default());
+    }
+}
