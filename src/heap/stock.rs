@@ -14,9 +14,9 @@ use crate::units::BackedBytes;
 use loom::sync::{Mutex, MutexGuard};
 use std::io;
 use std::ops::Range;
+use std::sync::{Arc, PoisonError};
 #[cfg(not(feature = "loom"))]
 use std::sync::{Mutex, MutexGuard};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// Smallest buffer that is kept: below, a fresh memfd is ready about as soon as a recycled one.
@@ -290,10 +290,11 @@ impl<M: Stockable> Stock<M> {
 }
 
 impl Stock<Stored> {
-    /// The ranges of its source's arena that spares on the shelf take.
+    /// The ranges of its source's arena that deferred frees and spares on the shelf take.
     pub fn ranges(&self) -> Vec<Range<u64>> {
         let inner = self.lock();
-        inner.shelf.memories().flat_map(|stored| stored.memory.ranges()).cloned().collect()
+        let idle = inner.deferred.memories().chain(inner.shelf.memories());
+        idle.flat_map(|stored| stored.memory.ranges()).cloned().collect()
     }
 }
 
