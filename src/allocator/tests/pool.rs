@@ -70,6 +70,25 @@ fn no_more_waits_to_be_scrubbed_than_the_shelf_could_take() {
 }
 
 #[test]
+fn a_full_pool_makes_room_for_what_was_let_go_of_last() {
+    let mut config = pooled();
+    config.heaps.iter_mut().for_each(|heap| heap.pool_limit = Some(2 * MIB));
+    let allocator = still(config);
+    for bytes in [MIB, MIB, 2 * MIB] {
+        use_up(allocator.allocate(&caller(1), &system(1, bytes)).expect("served").remove(0));
+        settle_and_scrub(&allocator, 1);
+    }
+    let stock = stats(&allocator).stock;
+    assert_eq!(
+        (stock.pooled_bytes, stock.discarded.of(Discard::Full)),
+        (2 * MIB, 1),
+        "the first was used twice"
+    );
+    drop(allocator.allocate(&caller(1), &system(1, 2 * MIB)).expect("served"));
+    assert_eq!(stats(&allocator).stock.hits, 2);
+}
+
+#[test]
 fn counters_include_deferred_frees_until_they_are_scrubbed() {
     let allocator = still(pooled());
     use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));

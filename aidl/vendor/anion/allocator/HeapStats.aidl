@@ -44,7 +44,7 @@ parcelable HeapStats {
     long scrubbedBytes;
     /** Released buffers of a pooled heap whose memory went back to the kernel instead: the sum of the following six. */
     long discarded;
-    /** The pool was full, or as much waited to be cleaned as it could take. */
+    /** It made room for a newer one in a full pool, or as much waited to be cleaned as the pool could take. */
     long discardedFull;
     /** Somebody had opened the file again. */
     long discardedBusy;
