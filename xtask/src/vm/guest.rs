@@ -43,7 +43,7 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-const STEPS: [Step; 16] = [
+const STEPS: [Step; 19] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
@@ -51,6 +51,7 @@ const STEPS: [Step; 16] = [
     Step { name: "vts-binder-alice", suites: 1 },
     Step { name: "vts-binder-bob", suites: 1 },
     Step { name: "vts-binder-both", suites: 2 },
+    Step { name: "domains", suites: 1 },
     check("hub-restart"),
     check("holder-killed"),
     check("dump"),
@@ -58,6 +59,8 @@ const STEPS: [Step; 16] = [
     check("serve-socket"),
     Step { name: "vts-socket-alice", suites: 1 },
     Step { name: "vts-socket-bob", suites: 1 },
+    check("pressure"),
+    check("cgroup"),
     check("stop-socket"),
     Step { name: "vts-vndbinder", suites: 1 },
 ];
@@ -118,9 +121,9 @@ pub(super) fn furnish(root: &mut Initramfs, kernel: &Entry) {
 }
 
 /// What the script calls by name.
-const APPLETS: [&str; 15] = [
-    "cat", "chmod", "chown", "dmesg", "grep", "insmod", "ln", "mkdir", "mount", "poweroff", "sh", "stty",
-    "su", "tail", "usleep",
+const APPLETS: [&str; 20] = [
+    "cat", "chmod", "chown", "dd", "dmesg", "grep", "insmod", "ln", "mkdir", "mkswap", "mount", "poweroff",
+    "rm", "sh", "stty", "su", "swapoff", "swapon", "tail", "usleep",
 ];
 
 /// What has been seen of a guest's run so far.

@@ -51,8 +51,16 @@ pub(super) struct Kernel {
     pub(super) modules: Vec<PathBuf>,
 }
 
-/// The module with binder, without binderfs. Nothing else that the guest uses is a module in any of Debian's kernels.
+/// Binder without binderfs. Where Debian's kernels have dma-heap and udmabuf, they are built in.
 const BINDER: &[&str] = &["kernel/drivers/android/binder_linux"];
+
+/// The same and compressed swap, as devices have it.
+const BINDER_AND_SWAP: &[&str] = &[
+    "kernel/drivers/android/binder_linux",
+    "kernel/lib/lz4/lz4_compress",
+    "kernel/lib/lz4/lz4hc_compress",
+    "kernel/drivers/block/zram/zram",
+];
 
 /// What tells kernels apart in a minute: does the service start, and does the conformance suite pass?
 const SHORT: &[&str] = &["devices", "hub", "serve-binder", "vts-binder-alice", "stop-binder"];
@@ -72,7 +80,7 @@ pub(crate) const KERNELS: [Entry; 4] = [
             prefix: "6.12.",
             suffix: "-amd64",
             packages: &["linux-image-"],
-            modules: BINDER,
+            modules: BINDER_AND_SWAP,
         }),
     },
     Entry {
