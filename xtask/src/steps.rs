@@ -38,7 +38,7 @@ struct Step {
 }
 
 /// From the quickest to the slowest.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step { name: "fmt", about: "the sources are formatted", run: fmt },
     Step { name: "clippy", about: "no warnings in any target", run: clippy },
     Step { name: "rustdoc", about: "the documentation builds, and its links lead somewhere", run: rustdoc },
