@@ -111,16 +111,20 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
     );
     ensure_tools(&TOOLS)?;
     let cache = cache_dir()?;
+    let entries: Vec<&Entry> = KERNELS.iter().filter(|entry| args.wants(entry)).collect();
+    // First, since what is missing is most likely missing here.
+    let kernels: Vec<Result<Kernel>> = entries.iter().map(|entry| entry.obtain(&cache)).collect();
+
     let hub = ensure_crate(RSBINDER_TOOLS)?;
     let mut programs = release::build()?.all();
     programs.extend(RSBINDER_TOOLS.programs.iter().map(|program| hub.join(program)));
-
-    let entries: Vec<&Entry> = KERNELS.iter().filter(|entry| args.wants(entry)).collect();
     let mut failures = Vec::new();
-    for entry in &entries {
+    for (entry, kernel) in entries.iter().zip(kernels) {
         let log = args.log_of(entry, entries.len());
         let timeout = Duration::from_secs(args.timeout);
-        if let Err(error) = run_on(entry, &cache, &programs, log.as_deref(), timeout, tally) {
+        let result =
+            kernel.and_then(|kernel| run_on(entry, &kernel, &programs, log.as_deref(), timeout, tally));
+        if let Err(error) = result {
             let error = error.context(format!("kernel {}", entry.name));
             println!("{error:#}");
             failures.push(error);
@@ -139,17 +143,16 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
 /// Runs one guest.
 fn run_on(
     entry: &Entry,
-    cache: &Path,
+    kernel: &Kernel,
     programs: &[PathBuf],
     log: Option<&Path>,
     timeout: Duration,
     tally: &mut Tally,
 ) -> Result<()> {
-    let kernel = entry.obtain(cache)?;
     println!("kernel {}: {}", entry.name, kernel.title);
     let scratch = tempfile::tempdir().context("no scratch directory")?;
     let initrd = scratch.path().join("initramfs.gz");
-    write_initramfs(&initrd, programs, entry, &kernel)?;
+    write_initramfs(&initrd, programs, entry, kernel)?;
     let mut emulator = emulator(&kernel.image, &initrd);
     if entry.takes_device_tree {
         emulator.arg("-dtb").arg(compile_device_tree(scratch.path())?);
