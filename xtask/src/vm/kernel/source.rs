@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use flate2::Crc;
 use super::Kernel;
 use super::apt::{Apt, Suite};
 use super::packages::{move_to, scratch_in};
-use crate::process::{leashed, line_of, lossy_lines, run};
+use crate::process::{each_line, leashed, line_of, run};
 use crate::tools::{Tool, ensure_tools};
 
 /// ION left the kernel with 5.11.
@@ -44,6 +43,9 @@ const TOOLS: [Tool; 7] = [
 /// Lines that `make` prints for the build, roughly: what the progress is told by.
 const LINES: usize = 1750;
 const PROGRESS: Duration = Duration::from_secs(30);
+
+/// Lines that are shown of a build that failed.
+const LAST_LINES: usize = 40;
 
 /// The newest kernel that the suite has the source of, built unless it is in the cache. If the suite does not answer,
 /// the newest of the cache is taken, and the reason is printed.
@@ -164,11 +166,11 @@ fn changed(kconfig: &str) -> Result<String> {
 /// Configures the kernel and makes sure that it has all that the fragment says.
 fn configure(source: &Path, objects: &Path) -> Result<()> {
     let config = objects.join(".config");
-    run(make(source, objects).args(["-s", "tinyconfig"]))?;
+    quietly(make(source, objects).args(["-s", "tinyconfig"]))?;
     let tiny = fs::read_to_string(&config).context("the source made no configuration")?;
     // The last word on an option counts.
     fs::write(&config, format!("{tiny}{FRAGMENT}")).context("cannot write the configuration")?;
-    run(make(source, objects).args(["-s", "olddefconfig"]))?;
+    quietly(make(source, objects).args(["-s", "olddefconfig"]))?;
     let finished = fs::read_to_string(&config).context("the configuration is gone")?;
     let refused = refused(&finished);
     ensure!(refused.is_empty(), "the kernel's configuration does not take: {}", refused.join(", "));
@@ -184,30 +186,31 @@ fn refused(finished: &str) -> Vec<&'static str> {
     FRAGMENT.lines().filter(|line| line.starts_with("CONFIG_") && !holds(line)).collect()
 }
 
+/// Runs a step of the configuration, which has much to say about options that are set twice.
+fn quietly(command: &mut Command) -> Result<()> {
+    let line = line_of(command);
+    let output = command.output().with_context(|| format!("cannot start `{line}`"))?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "`{line}` failed: {}\n{}", output.status, complaint.trim());
+    Ok(())
+}
+
 /// Runs a build and tells how it goes now and then; its last lines are shown if it fails.
 fn follow(command: &mut Command) -> Result<()> {
     let line = line_of(command);
-    let (reader, writer) = io::pipe().context("no pipe")?;
-    let errors = writer.try_clone().context("no pipe")?;
-    let mut child =
-        command.stdout(writer).stderr(errors).spawn().with_context(|| format!("cannot start `{line}`"))?;
-    // The command keeps the writing ends that were given to it: without this the pipe would never end.
-    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     let start = Instant::now();
     let (mut told, mut count, mut last) = (start, 0, VecDeque::new());
-    for text in lossy_lines(reader) {
-        let text = text.with_context(|| format!("cannot read the output of `{line}`"))?;
+    let status = each_line(command, |text| {
         count += 1;
         if told.elapsed() >= PROGRESS {
             told = Instant::now();
             println!("{:4} s, {count} of about {LINES} steps: {}", start.elapsed().as_secs(), text.trim());
         }
-        if last.len() == 40 {
+        if last.len() == LAST_LINES {
             last.pop_front();
         }
-        last.push_back(text);
-    }
-    let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
+        last.push_back(text.to_owned());
+    })?;
     if !status.success() {
         println!("{}", last.make_contiguous().join("\n"));
     }
