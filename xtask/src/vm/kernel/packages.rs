@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -137,14 +138,36 @@ impl Series {
     }
 }
 
+/// What directories of unfinished kernels are called.
+const UNFINISHED: &str = ".unfinished-";
+
+/// Nothing takes as long as this to fetch or build.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A directory beside the kernels, removed when dropped: what is made in it is moved to its place when it is whole, so
-/// that neither a run that was stopped leaves half a kernel nor two runs at once meet one.
+/// that neither a run that was stopped leaves half a kernel nor two runs at once meet one. What stopped runs have left
+/// behind is removed.
 ///
 /// # Errors
 /// If it cannot be created.
 pub(super) fn scratch_in(kernels: &Path) -> Result<tempfile::TempDir> {
     fs::create_dir_all(kernels).with_context(|| format!("cannot create {}", kernels.display()))?;
-    tempfile::tempdir_in(kernels).context("no scratch directory in the cache")
+    for entry in fs::read_dir(kernels).context("cannot list the cache")?.flatten() {
+        let age = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|then| then.elapsed().ok());
+        let is_unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
+        if is_unfinished && age.is_some_and(|age| age > ABANDONED) {
+            let path = entry.path();
+            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempdir_in(kernels)
+        .context("no scratch directory in the cache")
 }
 
 /// Moves what was made to its place unless another run was quicker.
@@ -163,6 +186,7 @@ pub(super) fn move_to(made: &Path, place: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
 
     const OLD: Series = Series {
         prefix: "6.12.",
@@ -253,6 +277,23 @@ mod tests {
         fs::write(dir.path().join("boot/vmlinuz-6.12.1"), "").expect("written");
         let error = OLD.open(dir.path()).expect_err("no module is in it").to_string();
         assert!(error.contains("binder_linux.ko.xz"), "{error}");
+    }
+
+    #[test]
+    fn only_what_was_abandoned_is_removed() {
+        let cache = tempfile::tempdir().expect("temporary directory");
+        let names = [".unfinished-old", ".unfinished-new", "linux-image-6.12.9+deb12-amd64_6.12.9-1"];
+        let [old, new, finished] = names.map(|name| cache.path().join(name));
+        for dir in [&old, &new, &finished] {
+            fs::create_dir(dir).expect("created");
+        }
+        let long_ago = SystemTime::now() - 2 * ABANDONED;
+        for dir in [&old, &finished] {
+            fs::File::open(dir).and_then(|dir| dir.set_modified(long_ago)).expect("own directory");
+        }
+        let scratch = scratch_in(cache.path()).expect("created");
+        assert!(!old.exists() && new.exists() && finished.exists() && scratch.path().exists());
+        assert_eq!(OLD.newest_cached(cache.path()), Some(finished));
     }
 
     #[test]
