@@ -62,8 +62,9 @@ const BINDER_AND_SWAP: &[&str] = &[
     "kernel/drivers/block/zram/zram",
 ];
 
-/// What tells kernels apart in a minute: does the service start, and does the conformance suite pass?
-const SHORT: &[&str] = &["devices", "hub", "serve-binder", "vts-binder-alice", "stop-binder"];
+/// What tells kernels apart in a minute: does the service start, does the conformance suite pass, and is memory
+/// recycled safely?
+const SHORT: &[&str] = &["devices", "hub", "serve-binder", "vts-binder-alice", "domains", "stop-binder"];
 
 /// Steps for which a kernel needs what the other kernels have not.
 const OF_ION: &[&str] = &["device-tree", "vts-vndbinder"];
