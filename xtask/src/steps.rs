@@ -50,6 +50,11 @@ const STEPS: [Step; 12] = [
     Step { name: "readme", about: "the commands of README.md", run: readme::run },
     Step { name: "vts-socket", about: "the conformance suite over a Unix socket", run: vts_socket },
     Step { name: "vts-guest", about: "the conformance suite over kernel binder, in a guest", run: vts_guest },
+    Step {
+        name: "vts-kernels",
+        about: "the same on an older and a newer kernel, in short",
+        run: vts_kernels,
+    },
     Step { name: "soak", about: "millions of allocations by clients that die at random", run: soak },
 ];
 
@@ -240,7 +245,11 @@ fn vts_socket(tally: &mut Tally) -> Result<()> {
 }
 
 fn vts_guest(tally: &mut Tally) -> Result<()> {
-    vm::run(&VmArgs::default(), tally)
+    vm::run(&VmArgs::on(&["debian-6.12"]), tally)
+}
+
+fn vts_kernels(tally: &mut Tally) -> Result<()> {
+    vm::run(&VmArgs::on(&["debian-6.1", "debian-7"]), tally)
 }
 
 /// Client operations of the soak, of which each allocates about two buffers.

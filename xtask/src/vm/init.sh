@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# The guest's first and only script: it runs the steps that guest.rs expects, says how each went, and powers off.
+# The guest's first and only script: it runs the steps that guest.rs expects on this kernel, says how each went, and
+# powers off.
 
 SERVICE=vendor.anion.allocator.IHeapAllocator/default
 HEAPS=/etc/anion/heaps.dts
@@ -66,9 +67,10 @@ finish() {
     poweroff -f
 }
 
-# step NAME COMMAND…: says how it went.
+# step NAME COMMAND…: says how it went, if this kernel's list has it.
 step() {
     name=$1
+    grep -qx "$name" /etc/guest/steps || return 0
     shift
     echo "ANION-BEGIN $name"
     if "$@"; then
@@ -88,14 +90,56 @@ step() {
 }
 
 prepare_devices() {
+    cat /proc/version
     for module in /modules/*; do
-        insmod "$module" || return
+        [ ! -e "$module" ] || insmod "$module" || return
     done
-    # This kernel has no binderfs, and rsb_hub looks nowhere else.
-    mkdir /dev/binderfs && ln -s /dev/binder /dev/binderfs/binder || return
-    for device in /dev/binder /dev/udmabuf /dev/dma_heap/system; do
-        chmod 0666 "$device" || return
+    mkdir /dev/binderfs || return
+    if grep -qw binder /proc/filesystems; then
+        mount -t binder binder /dev/binderfs || return
+        for device in binder hwbinder vndbinder; do
+            ln -s "binderfs/$device" "/dev/$device" || return
+        done
+    else
+        # rsb_hub looks nowhere else.
+        ln -s ../binder /dev/binderfs/binder || return
+    fi
+    list_devices
+}
+
+# One line for each device that may be there; those that are must be the ones that this kernel is known for.
+list_devices() {
+    found=
+    for device in ashmem binder $(cd /dev && echo dma_heap/*) hwbinder ion udmabuf vndbinder; do
+        if [ -c "/dev/$device" ]; then
+            echo "device /dev/$device: present"
+            chmod 0666 "/dev/$device" || return
+            found="$found$device
+"
+        else
+            echo "device /dev/$device: absent"
+        fi
     done
+    for pages in /sys/kernel/mm/hugepages/hugepages-*; do
+        if [ -d "$pages" ]; then
+            echo "huge pages of ${pages##*-}: present"
+        else
+            echo "huge pages: absent"
+        fi
+    done
+    if [ "$found" != "$(cat /etc/guest/devices)
+" ]; then
+        echo "these devices were expected:"
+        cat /etc/guest/devices
+        return 1
+    fi
+}
+
+check_device_tree() {
+    aniond --check-config /proc/device-tree >/tmp/device-tree || return
+    cat /tmp/device-tree
+    # The tree's, and not the built-in one's.
+    grep -q camera /tmp/device-tree
 }
 
 start_hub() {
@@ -294,8 +338,21 @@ stop_socket() {
     fi
 }
 
+# A context of its own, with a service manager of its own.
+vts_vndbinder() {
+    rsb_hub --device vndbinder >>"$LOGS/hub-vndbinder" 2>&1 &
+    hub=$!
+    eventually 20 rsb_service --device vndbinder list || return
+    as anion aniond --config "$HEAPS" --transport binder --binder-device /dev/vndbinder \
+        >>"$LOGS/aniond-vndbinder" 2>&1 &
+    daemon=$!
+    eventually 30 rsb_service --device vndbinder check "$SERVICE" || return
+    vts alice binder:/dev/vndbinder && stop_daemon && kill "$hub" && wait "$hub"
+}
+
 # Without one of those that end with `finish`, the steps after it could tell nothing.
 step devices prepare_devices || finish
+step device-tree check_device_tree
 step hub start_hub || finish
 step serve-binder serve_binder || finish
 step vts-binder-alice vts alice binder
@@ -312,4 +369,5 @@ step vts-socket-bob vts bob "unix:$SOCKET"
 step pressure squeeze
 step cgroup limit_group
 step stop-socket stop_socket
+step vts-vndbinder vts_vndbinder
 finish
