@@ -38,7 +38,7 @@ struct Step {
 }
 
 /// From the quickest to the slowest.
-const STEPS: [Step; 12] = [
+const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the sources are formatted", run: fmt },
     Step { name: "clippy", about: "no warnings in any target", run: clippy },
     Step { name: "rustdoc", about: "the documentation builds, and its links lead somewhere", run: rustdoc },
@@ -59,7 +59,7 @@ const STEPS: [Step; 12] = [
 ];
 
 fn step_names() -> clap::builder::PossibleValuesParser {
-    STEPS.map(|step| step.name).into()
+    STEPS.iter().map(|step| step.name).into()
 }
 
 /// Runs the steps up to the first that fails and prints their times and counts.
@@ -68,7 +68,7 @@ fn step_names() -> clap::builder::PossibleValuesParser {
 /// If a step failed; the message says how to run it alone.
 pub(crate) fn test(args: &TestArgs) -> Result<()> {
     if args.list {
-        for step in &STEPS {
+        for step in STEPS {
             println!("{:<11} {}", step.name, step.about);
         }
         return Ok(());
