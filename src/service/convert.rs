@@ -198,6 +198,7 @@ pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
         discardedSealed: discarded(Discard::Sealed),
         discardedUntouched: discarded(Discard::Untouched),
         discardedScrubFailed: discarded(Discard::ScrubFailed),
+        discardedScarce: discarded(Discard::Scarce),
         failuresNoMemory: failed(FailureCause::NoMemory),
         failuresFragmented: fragmentation.map_or(0, |figures| long(figures.failures)),
         failuresQuota: failed(FailureCause::Quota),

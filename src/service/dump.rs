@@ -114,6 +114,7 @@ struct HeapRow {
     discarded_sealed: u64,
     discarded_untouched: u64,
     discarded_scrub_failed: u64,
+    discarded_scarce: u64,
     allocate_latency: LatencyRow,
 }
 
@@ -201,6 +202,7 @@ impl From<&HeapView<'_>> for HeapRow {
             discarded_sealed: view.stock.discarded.of(Discard::Sealed),
             discarded_untouched: view.stock.discarded.of(Discard::Untouched),
             discarded_scrub_failed: view.stock.discarded.of(Discard::ScrubFailed),
+            discarded_scarce: view.stock.discarded.of(Discard::Scarce),
             allocate_latency: LatencyRow::from(&view.latency),
         }
     }
@@ -338,6 +340,7 @@ fn text(report: &Report) -> String {
             ("discarded_sealed", heap.discarded_sealed),
             ("discarded_untouched", heap.discarded_untouched),
             ("discarded_scrub_failed", heap.discarded_scrub_failed),
+            ("discarded_scarce", heap.discarded_scarce),
         ];
         for (file, value) in files {
             let _ = writeln!(out, "ion/{}/{file}: {value}", heap.name);

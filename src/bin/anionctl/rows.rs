@@ -89,6 +89,7 @@ pub(crate) struct DiscardCounts {
     pub(crate) sealed: i64,
     pub(crate) untouched: i64,
     pub(crate) scrub_failed: i64,
+    pub(crate) scarce: i64,
 }
 
 /// Refused requests by cause.
@@ -140,6 +141,7 @@ impl From<HeapStats> for StatsRow {
                 sealed: stats.discardedSealed,
                 untouched: stats.discardedUntouched,
                 scrub_failed: stats.discardedScrubFailed,
+                scarce: stats.discardedScarce,
             },
             failures: FailureCounts {
                 no_memory: stats.failuresNoMemory,

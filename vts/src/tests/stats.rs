@@ -76,6 +76,7 @@ fn stats_are_consistent(fixture: &Fixture) -> Result<()> {
                 heap.discardedSealed,
                 heap.discardedUntouched,
                 heap.discardedScrubFailed,
+                heap.discardedScarce,
             ];
             ensure!(causes.iter().all(|cause| *cause >= 0), "a cause is negative: {heap:?}");
             check_eq!(heap.discarded, causes.iter().sum::<i64>(), "{name}: discarded, and its causes");

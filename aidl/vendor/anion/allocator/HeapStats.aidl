@@ -42,7 +42,7 @@ parcelable HeapStats {
     long warmed;
     /** Bytes cleaned for reuse. */
     long scrubbedBytes;
-    /** Released buffers of a pooled heap whose memory went back to the kernel instead: the sum of the following five. */
+    /** Released buffers of a pooled heap whose memory went back to the kernel instead: the sum of the following six. */
     long discarded;
     /** The pool was full, or as much waited to be cleaned as it could take. */
     long discardedFull;
@@ -54,6 +54,8 @@ parcelable HeapStats {
     long discardedUntouched;
     /** The memory could not be cleaned. */
     long discardedScrubFailed;
+    /** Memory was scarce: under critical pressure nothing new is kept. */
+    long discardedScarce;
     /** Requests refused for lack of memory, budget or descriptors. */
     long failuresNoMemory;
     /** Of these, requests refused though the heap's free bytes together would have held them: no piece was long enough. */
