@@ -257,7 +257,7 @@ fn json_has_the_keys_that_help_promises() {
          reserved_bytes capacity largest_free_bytes allocations frees recycled pool_misses warmed scrubbed_bytes \
          discarded discarded_by_cause failures allocate_latency allocate_p50_us allocate_p99_us",
     );
-    check(&stats["stats"][0]["discarded_by_cause"], "full busy sealed untouched scrub_failed scarce");
+    check(&stats["stats"][0]["discarded_by_cause"], "full busy sealed untouched scarce scrub_failed");
     check(&stats["stats"][0]["failures"], "no_memory fragmented quota not_permitted unsupported backend");
     check(
         &json(&daemon, &["usage"])["usage"][0],

@@ -113,8 +113,8 @@ struct HeapRow {
     discarded_busy: u64,
     discarded_sealed: u64,
     discarded_untouched: u64,
-    discarded_scrub_failed: u64,
     discarded_scarce: u64,
+    discarded_scrub_failed: u64,
     allocate_latency: LatencyRow,
 }
 
@@ -201,8 +201,8 @@ impl From<&HeapView<'_>> for HeapRow {
             discarded_busy: view.stock.discarded.of(Discard::Busy),
             discarded_sealed: view.stock.discarded.of(Discard::Sealed),
             discarded_untouched: view.stock.discarded.of(Discard::Untouched),
-            discarded_scrub_failed: view.stock.discarded.of(Discard::ScrubFailed),
             discarded_scarce: view.stock.discarded.of(Discard::Scarce),
+            discarded_scrub_failed: view.stock.discarded.of(Discard::ScrubFailed),
             allocate_latency: LatencyRow::from(&view.latency),
         }
     }
@@ -339,8 +339,8 @@ fn text(report: &Report) -> String {
             ("discarded_busy", heap.discarded_busy),
             ("discarded_sealed", heap.discarded_sealed),
             ("discarded_untouched", heap.discarded_untouched),
-            ("discarded_scrub_failed", heap.discarded_scrub_failed),
             ("discarded_scarce", heap.discarded_scarce),
+            ("discarded_scrub_failed", heap.discarded_scrub_failed),
         ];
         for (file, value) in files {
             let _ = writeln!(out, "ion/{}/{file}: {value}", heap.name);

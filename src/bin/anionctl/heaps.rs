@@ -194,8 +194,8 @@ fn discards(total: i64, causes: &DiscardCounts) -> String {
         ("busy", causes.busy),
         ("sealed", causes.sealed),
         ("untouched", causes.untouched),
+        ("memory scarce", causes.scarce),
         ("scrub failed", causes.scrub_failed),
-        ("scarce", causes.scarce),
     ];
     with_causes(total, &causes)
 }
@@ -230,7 +230,7 @@ mod tests {
         counts.no_memory = 5;
         counts.fragmented = 4;
         assert_eq!(failures(&counts), "8 (quota 2, fragmented 4, no memory 1, backend 1)");
-        let counts = DiscardCounts { full: 0, busy: 1, sealed: 0, untouched: 4, scrub_failed: 0, scarce: 0 };
+        let counts = DiscardCounts { full: 0, busy: 1, sealed: 0, untouched: 4, scarce: 0, scrub_failed: 0 };
         assert_eq!(discards(5, &counts), "5 (busy 1, untouched 4)");
     }
 }

@@ -121,7 +121,7 @@ JSON:
     \"reserved_bytes\", \"capacity\", \"largest_free_bytes\", \"allocations\",
     \"frees\", \"recycled\", \"pool_misses\", \"warmed\", \"scrubbed_bytes\",
     \"discarded\", \"discarded_by_cause\": {\"full\", \"busy\", \"sealed\",
-    \"untouched\", \"scrub_failed\", \"scarce\"}, \"failures\":
+    \"untouched\", \"scarce\", \"scrub_failed\"}, \"failures\":
     {\"no_memory\", \"fragmented\", \"quota\", \"not_permitted\",
      \"unsupported\", \"backend\"},
     \"allocate_latency\": [], \"allocate_p50_us\", \"allocate_p99_us\"}]}

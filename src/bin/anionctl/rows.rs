@@ -88,8 +88,8 @@ pub(crate) struct DiscardCounts {
     pub(crate) busy: i64,
     pub(crate) sealed: i64,
     pub(crate) untouched: i64,
-    pub(crate) scrub_failed: i64,
     pub(crate) scarce: i64,
+    pub(crate) scrub_failed: i64,
 }
 
 /// Refused requests by cause.
@@ -140,8 +140,8 @@ impl From<HeapStats> for StatsRow {
                 busy: stats.discardedBusy,
                 sealed: stats.discardedSealed,
                 untouched: stats.discardedUntouched,
-                scrub_failed: stats.discardedScrubFailed,
                 scarce: stats.discardedScarce,
+                scrub_failed: stats.discardedScrubFailed,
             },
             failures: FailureCounts {
                 no_memory: stats.failuresNoMemory,

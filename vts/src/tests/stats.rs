@@ -75,8 +75,8 @@ fn stats_are_consistent(fixture: &Fixture) -> Result<()> {
                 heap.discardedBusy,
                 heap.discardedSealed,
                 heap.discardedUntouched,
-                heap.discardedScrubFailed,
                 heap.discardedScarce,
+                heap.discardedScrubFailed,
             ];
             ensure!(causes.iter().all(|cause| *cause >= 0), "a cause is negative: {heap:?}");
             check_eq!(heap.discarded, causes.iter().sum::<i64>(), "{name}: discarded, and its causes");

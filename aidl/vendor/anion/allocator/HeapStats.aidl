@@ -52,10 +52,10 @@ parcelable HeapStats {
     long discardedSealed;
     /** Less than half of it was ever touched: making it anew is cheaper than cleaning it. */
     long discardedUntouched;
+    /** Memory was scarce when it was released. */
+    long discardedScarce;
     /** The memory could not be cleaned. */
     long discardedScrubFailed;
-    /** Memory was scarce: under critical pressure nothing new is kept. */
-    long discardedScarce;
     /** Requests refused for lack of memory, budget or descriptors. */
     long failuresNoMemory;
     /** Of these, requests refused though the heap's free bytes together would have held them: no piece was long enough. */
