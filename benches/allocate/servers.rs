@@ -10,6 +10,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
+use std::ffi::OsString;
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,6 +31,9 @@ const HEAPS: &str = r#"/dts-v1/;
 /// First argument that turns this program into the bare server.
 pub(crate) const RAW_SERVER: &str = "--raw-server";
 
+/// Variable that names another program than the one built beside this, for machines that were given both.
+const SERVICE: &str = "ANION_BENCH_SERVICE";
+
 /// Both servers. They end with this value.
 pub(crate) struct Servers {
     service: Process,
@@ -46,7 +50,8 @@ impl Servers {
         let [service_path, raw_path, heaps] =
             ["anion", "raw", "heaps.dts"].map(|name| directory.path().join(name));
         std::fs::write(&heaps, HEAPS)?;
-        let mut service = Command::new(env!("CARGO_BIN_EXE_aniond"));
+        let built = || OsString::from(env!("CARGO_BIN_EXE_aniond"));
+        let mut service = Command::new(std::env::var_os(SERVICE).unwrap_or_else(built));
         service.args(["--log-level", "error", "--transport", "socket", "--config"]).arg(heaps);
         let service = serve(service.arg("--socket").arg(&service_path), &service_path)?;
         let mut raw = Command::new(std::env::current_exe()?);

@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use crate::process::{cargo, output_of};
 
+/// The benchmark's target.
+const BENCHMARK: &str = "allocate";
+
 /// Where the release programs are.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
@@ -40,6 +43,17 @@ pub(crate) fn build() -> Result<Programs> {
             .with_context(|| format!("cargo made no program {name} in the release build"))
     };
     Ok(Programs { aniond: find("aniond")?, anionctl: find("anionctl")?, vts: find("anion-vts")? })
+}
+
+/// Builds the benchmark; what is up to date is not built again.
+///
+/// # Errors
+/// If the build fails, or does not make it.
+pub(crate) fn build_benchmark() -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["bench", "--no-run", "--bench", BENCHMARK, "--message-format=json-render-diagnostics"]);
+    let messages = output_of(command.stderr(Stdio::inherit()))?;
+    executable(&messages, BENCHMARK).context("cargo made no benchmark")
 }
 
 /// The path of a program in what cargo says with `--message-format=json`.

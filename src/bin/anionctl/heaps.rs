@@ -188,7 +188,7 @@ fn failures(failures: &FailureCounts) -> String {
 }
 
 /// Memory that was not kept, with the causes that occurred: `3 (untouched 2, busy 1)`.
-fn discards(total: i64, causes: &DiscardCounts) -> String {
+pub(crate) fn discards(total: i64, causes: &DiscardCounts) -> String {
     let causes = [
         ("full", causes.full),
         ("busy", causes.busy),

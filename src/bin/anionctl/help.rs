@@ -188,7 +188,8 @@ pub(crate) const WATCH: &str = "\
 On a terminal the tables are redrawn in place; elsewhere they follow each other.
 P99 bounds what 99 of 100 calls took since the look before. The memory pressure
 is none, moderate or critical; a higher level since the look before is shown,
-too, however short it was.
+too, however short it was. The second table counts since the service started:
+what became of released memory, and why some was not kept.
 
 JSON, one line per look:
   {\"look\", \"elapsed_ms\", \"pressure\", \"pressure_peak\", \"heaps\": [the keys of

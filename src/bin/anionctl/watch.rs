@@ -4,7 +4,7 @@
 use crate::args::WatchArgs;
 use crate::endpoint::Service;
 use crate::failure::Failure;
-use crate::heaps::{fetch_stats, fetch_usage};
+use crate::heaps::{discards, fetch_stats, fetch_usage};
 use crate::interrupt::{Interrupt, Waited};
 use crate::latency::Latency;
 use crate::output::{self, Output, Report, Side};
@@ -175,6 +175,29 @@ impl Changes {
         table.trim_fmt()
     }
 
+    /// What became of released memory since the service started; a refusal to keep it has a cause.
+    fn pool_table(&self) -> String {
+        let mut table = output::table(&[
+            ("HEAP", Side::Left),
+            ("PEAK", Side::Right),
+            ("RECYCLED", Side::Right),
+            ("MISSED", Side::Right),
+            ("SCRUBBED", Side::Right),
+            ("DISCARDED", Side::Left),
+        ]);
+        for HeapChange { stats, .. } in &self.heaps {
+            table.add_row([
+                stats.heap.clone(),
+                output::size(stats.alloc_bytes_wm),
+                stats.recycled.to_string(),
+                stats.pool_misses.to_string(),
+                output::size(stats.scrubbed_bytes),
+                discards(stats.discarded, &stats.discarded_by_cause),
+            ]);
+        }
+        table.trim_fmt()
+    }
+
     fn usage_table(&self) -> String {
         let mut table = output::table(&[
             ("UID", Side::Right),
@@ -211,10 +234,11 @@ impl Report for Changes {
             format!("{}, was {}", self.pressure, self.pressure_peak)
         };
         format!(
-            "{} · look {} · {elapsed} · memory pressure: {pressure}\n\n{}\n\n{}\n",
+            "{} · look {} · {elapsed} · memory pressure: {pressure}\n\n{}\n\n{}\n\n{}\n",
             self.endpoint,
             self.look,
             self.heap_table(),
+            self.pool_table(),
             self.usage_table()
         )
     }

@@ -43,7 +43,7 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-const STEPS: [Step; 19] = [
+const STEPS: [Step; 20] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
@@ -63,6 +63,7 @@ const STEPS: [Step; 19] = [
     check("cgroup"),
     check("stop-socket"),
     Step { name: "vts-vndbinder", suites: 1 },
+    check("bench"),
 ];
 
 /// The steps that are run on a kernel.
@@ -74,10 +75,14 @@ pub(crate) enum Course {
     Only(&'static [&'static [&'static str]]),
 }
 
+/// The benchmark alone, on any kernel. No other course has it.
+pub(super) const BENCH: Course = Course::Only(&[&["devices", BENCH_STEP]]);
+const BENCH_STEP: &str = "bench";
+
 impl Course {
     fn includes(&self, step: &str) -> bool {
         match self {
-            Self::AllBut(others) => !others.contains(&step),
+            Self::AllBut(others) => !others.contains(&step) && step != BENCH_STEP,
             Self::Only(lists) => lists.iter().any(|list| list.contains(&step)),
         }
     }
@@ -91,7 +96,7 @@ impl Course {
 impl std::fmt::Display for Course {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::AllBut(others) => write!(f, "all steps but {}", others.join(", ")),
+            Self::AllBut(others) => write!(f, "all steps but {} and the benchmark", others.join(", ")),
             Self::Only(_) => {
                 let names: Vec<&str> = self.steps().iter().map(|step| step.name).collect();
                 f.write_str(&names.join(", "))
@@ -101,14 +106,14 @@ impl std::fmt::Display for Course {
 }
 
 /// Adds all that the script needs on this kernel but programs and kernel modules.
-pub(super) fn furnish(root: &mut Initramfs, kernel: &Entry) {
+pub(super) fn furnish(root: &mut Initramfs, kernel: &Entry, course: &Course) {
     for directory in ["/proc", "/sys", "/dev", "/run", "/sbin", "/usr/bin", "/usr/sbin"] {
         root.directory(directory, 0o755);
     }
     root.directory("/tmp", 0o1777);
     root.file("/init", 0o755, INIT);
     let lines = |words: &[&str]| words.iter().map(|word| format!("{word}\n")).collect::<String>();
-    let steps: Vec<&str> = kernel.course.steps().iter().map(|step| step.name).collect();
+    let steps: Vec<&str> = course.steps().iter().map(|step| step.name).collect();
     root.file("/etc/guest/steps", 0o644, lines(&steps));
     root.file("/etc/guest/devices", 0o644, lines(kernel.devices));
     root.file("/etc/passwd", 0o644, PASSWD);

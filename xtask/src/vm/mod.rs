@@ -16,7 +16,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use clap::builder::PossibleValue;
 
-use self::guest::Progress;
+use self::guest::{Course, Progress};
 use self::initramfs::Initramfs;
 use self::kernel::{Entry, KERNELS, Kernel};
 use crate::process::{find_program, leashed, line_of, lossy_lines, run as run_program};
@@ -41,6 +41,10 @@ pub(crate) struct VmArgs {
     #[arg(long)]
     list: bool,
 
+    /// Run the benchmark in the guest instead of the tests
+    #[arg(long)]
+    bench: bool,
+
     /// Keep the guest's serial log in this file; of several guests in FILE.NAME
     #[arg(long, value_name = "FILE")]
     keep_log: Option<PathBuf>,
@@ -54,11 +58,15 @@ impl VmArgs {
     /// The defaults, on these kernels.
     pub(crate) fn on(kernels: &[&str]) -> Self {
         let kernel = kernels.iter().map(|&name| name.to_owned()).collect();
-        Self { kernel, list: false, keep_log: None, timeout: TIMEOUT }
+        Self { kernel, list: false, bench: false, keep_log: None, timeout: TIMEOUT }
     }
 
     fn wants(&self, entry: &Entry) -> bool {
         self.kernel.iter().any(|name| name == ALL || name == entry.name)
+    }
+
+    fn course<'a>(&self, entry: &'a Entry) -> &'a Course {
+        if self.bench { &guest::BENCH } else { &entry.course }
     }
 
     /// Where to keep the log of one guest of `count`.
@@ -117,13 +125,20 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
 
     let hub = ensure_crate(RSBINDER_TOOLS)?;
     let mut programs = release::build()?.all();
+    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    if args.bench {
+        let benchmark = scratch.path().join("anion-bench");
+        fs::copy(release::build_benchmark()?, &benchmark).context("cannot copy the benchmark")?;
+        programs.push(benchmark);
+    }
     programs.extend(RSBINDER_TOOLS.programs.iter().map(|program| hub.join(program)));
     let mut failures = Vec::new();
     for (entry, kernel) in entries.iter().zip(kernels) {
         let log = args.log_of(entry, entries.len());
         let timeout = Duration::from_secs(args.timeout);
-        let result =
-            kernel.and_then(|kernel| run_on(entry, &kernel, &programs, log.as_deref(), timeout, tally));
+        let result = kernel.and_then(|kernel| {
+            run_on(entry, &kernel, args.course(entry), &programs, log.as_deref(), timeout, tally)
+        });
         if let Err(error) = result {
             let error = error.context(format!("kernel {}", entry.name));
             println!("{error:#}");
@@ -144,6 +159,7 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
 fn run_on(
     entry: &Entry,
     kernel: &Kernel,
+    course: &Course,
     programs: &[PathBuf],
     log: Option<&Path>,
     timeout: Duration,
@@ -152,13 +168,13 @@ fn run_on(
     println!("kernel {}: {}", entry.name, kernel.title);
     let scratch = tempfile::tempdir().context("no scratch directory")?;
     let initrd = scratch.path().join("initramfs.gz");
-    write_initramfs(&initrd, programs, entry, kernel)?;
+    write_initramfs(&initrd, programs, entry, kernel, course)?;
     let mut emulator = emulator(&kernel.image, &initrd);
     if entry.takes_device_tree {
         emulator.arg("-dtb").arg(compile_device_tree(scratch.path())?);
     }
     let log = log.map(|path| File::create(path).with_context(|| format!("cannot create {}", path.display())));
-    boot(emulator, log.transpose()?, timeout, Progress::of(&entry.course), tally)
+    boot(emulator, log.transpose()?, timeout, Progress::of(course), tally)
 }
 
 /// The heaps' device tree as a blob in `scratch`.
@@ -170,10 +186,16 @@ fn compile_device_tree(scratch: &Path) -> Result<PathBuf> {
     Ok(blob)
 }
 
-fn write_initramfs(path: &Path, programs: &[PathBuf], entry: &Entry, kernel: &Kernel) -> Result<()> {
+fn write_initramfs(
+    path: &Path,
+    programs: &[PathBuf],
+    entry: &Entry,
+    kernel: &Kernel,
+    course: &Course,
+) -> Result<()> {
     let busybox = find_program("busybox").context("busybox has gone")?;
     let mut root = Initramfs::default();
-    guest::furnish(&mut root, entry);
+    guest::furnish(&mut root, entry, course);
     root.programs(programs.iter().chain([&busybox]))?;
     for (number, module) in kernel.modules.iter().enumerate() {
         // The script inserts them in the order of their names.
