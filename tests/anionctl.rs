@@ -254,10 +254,10 @@ fn json_has_the_keys_that_help_promises() {
     check(
         &stats["stats"][0],
         "heap_id heap num_of_buffers num_of_alloc_bytes alloc_bytes_wm live_bytes deferred_bytes pooled_bytes \
-         capacity allocations frees recycled pool_misses scrubbed_bytes discarded failures allocate_latency \
-         allocate_p50_us allocate_p99_us",
+         capacity largest_free_bytes allocations frees recycled pool_misses scrubbed_bytes discarded failures \
+         allocate_latency allocate_p50_us allocate_p99_us",
     );
-    check(&stats["stats"][0]["failures"], "no_memory quota not_permitted unsupported backend");
+    check(&stats["stats"][0]["failures"], "no_memory fragmented quota not_permitted unsupported backend");
     check(
         &json(&daemon, &["usage"])["usage"][0],
         "uid policy bytes buffers peak_bytes quota_bytes quota_buffers",

@@ -51,8 +51,7 @@ fn heaps(file: &Value) -> Vec<(u64, &str, &str, Option<u64>, bool)> {
 fn the_shipped_configuration_is_good() {
     let checked = check(&[], &[&here("etc/anion/heaps.dts")]);
     assert!(checked.success, "{}", checked.stdout);
-    for word in
-        ["2 heaps", "system", "camera", "256 MiB", "(others)", "1 GiB", "4096", "0 errors, 0 warnings"]
+    for word in ["2 heaps", "system", "camera", "64 MiB", "(others)", "1 GiB", "4096", "0 errors, 0 warnings"]
     {
         assert!(checked.stdout.contains(word), "{word} is missing:\n{}", checked.stdout);
     }
@@ -88,7 +87,7 @@ fn json_has_the_same_content() {
     let files = document["files"].as_array().expect("a list");
     assert_eq!(
         heaps(&files[0]),
-        [(25, "system", "system", None, true), (20, "camera", "carveout", Some(256 << 20), true)]
+        [(25, "system", "system", None, true), (20, "camera", "carveout", Some(64 << 20), true)]
     );
     assert_eq!(files[0]["policy"]["default"]["max_bytes"], 1_u64 << 30);
     assert_eq!(files[0]["diagnostics"], Value::Array(vec![]));

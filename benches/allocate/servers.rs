@@ -25,7 +25,7 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
 const HEAPS: &str = r#"/dts-v1/;
 / { anion { compatible = "anion,heaps-v1";
     pooled { type = "system"; heap-id = <1>; };
-    fresh { type = "carveout"; heap-id = <0>; size = <0x40000000>; };
+    fresh { type = "system"; heap-id = <0>; immediate-free; };
 }; };"#;
 /// First argument that turns this program into the bare server.
 pub(crate) const RAW_SERVER: &str = "--raw-server";

@@ -2,12 +2,14 @@
 //! The serving side over a socket, with a service that does what a test needs.
 
 use anion_ipc::{
-    Connection, Endpoint, ParcelFileDescriptor, Result, SERVICE_NAME, ServiceError, SocketServer,
-    calling_identity, connect, impl_interface, new_binder, service_error,
+    Connection, DeathLink, Endpoint, ParcelFileDescriptor, Result, SERVICE_NAME, ServiceError, SocketServer,
+    Strong, caller_takes_calls, calling_identity, connect, connect_for_callbacks, impl_interface,
+    is_same_object, new_binder, service_error,
 };
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
-use std::sync::{Arc, Barrier};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -20,14 +22,19 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     HeapInfo::HeapInfo,
     HeapStats::HeapStats,
     IHeapAllocator::{BnHeapAllocator, IHeapAllocator},
+    IPressureListener::{BnPressureListener, IPressureListener},
+    PressureLevel::PressureLevel,
 };
 
 /// Longest wait for anything that should happen at once, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Answers `getUsage` with who calls, blocks in `trim` until two calls are there, and panics in `getStats`.
+/// Answers `getUsage` with who calls, blocks in `trim` until two calls are there, and panics in `getStats`. Keeps one
+/// listener, and calls it when it comes, comes again, or dies.
 struct Service {
     meeting: Barrier,
+    listener: Mutex<Option<(Strong<dyn IPressureListener>, DeathLink)>>,
+    deaths: Sender<()>,
 }
 
 impl_interface!(Service, |_service, writer, args: &[String]| writeln!(writer, "{args:?}"));
@@ -61,8 +68,38 @@ impl IHeapAllocator for Service {
         self.meeting.wait();
         Ok(0)
     }
+    fn getPressure(&self) -> Result<PressureLevel> {
+        refused()
+    }
+    fn registerPressureListener(&self, listener: &Strong<dyn IPressureListener>) -> Result<()> {
+        if !caller_takes_calls() {
+            return refused();
+        }
+        let deaths = self.deaths.clone();
+        let link = DeathLink::new(listener, move || deaths.send(()).expect("the test waits")).expect("alive");
+        listener.onPressure(PressureLevel::MODERATE)?;
+        *self.listener.lock().expect("no panic") = Some((listener.clone(), link));
+        Ok(())
+    }
+    fn unregisterPressureListener(&self, listener: &Strong<dyn IPressureListener>) -> Result<()> {
+        let mut kept = self.listener.lock().expect("no panic");
+        let is_kept = kept.take_if(|(known, _)| is_same_object(known, listener)).is_some();
+        if is_kept { Ok(()) } else { refused() }
+    }
     fn dumpTo(&self, _output: &ParcelFileDescriptor, _args: &[String]) -> Result<()> {
         refused()
+    }
+}
+
+/// A client's object.
+struct Listener(Sender<i32>);
+
+impl_interface!(Listener, |_listener, _writer, _args: &[String]| Ok(()));
+
+impl IPressureListener for Listener {
+    fn onPressure(&self, level: PressureLevel) -> Result<()> {
+        self.0.send(level.0).expect("the test waits");
+        Ok(())
     }
 }
 
@@ -71,13 +108,16 @@ struct Server {
     directory: TempDir,
     socket: Arc<SocketServer>,
     permits: Arc<()>,
+    deaths: Receiver<()>,
 }
 
 impl Server {
     fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let listener = UnixListener::bind(directory.path().join("s")).expect("bound");
-        let service = new_binder!(BnHeapAllocator, Service { meeting: Barrier::new(2) });
+        let (died, deaths) = channel();
+        let service = Service { meeting: Barrier::new(2), listener: Mutex::default(), deaths: died };
+        let service = new_binder!(BnHeapAllocator, service);
         let socket = Arc::new(SocketServer::new(SERVICE_NAME, &service).expect("set up"));
         let permits = Arc::new(());
         let (accepting, permit) = (Arc::clone(&socket), Arc::clone(&permits));
@@ -86,12 +126,22 @@ impl Server {
                 accepting.serve(stream.expect("a client"), Arc::clone(&permit)).expect("served");
             }
         });
-        Self { directory, socket, permits }
+        Self { directory, socket, permits, deaths }
     }
 
     fn client(&self, connections: u32) -> Connection<dyn IHeapAllocator> {
-        let endpoint = Endpoint::Socket(self.directory.path().join("s"));
-        connect(&endpoint, SERVICE_NAME, connections).expect("connected")
+        connect(&self.endpoint(), SERVICE_NAME, connections).expect("connected")
+    }
+
+    /// A client that takes calls, with an object for them and what arrives there.
+    fn listener(&self) -> (Connection<dyn IHeapAllocator>, Strong<dyn IPressureListener>, Receiver<i32>) {
+        let (told, levels) = channel();
+        let listener = new_binder!(BnPressureListener, Listener(told));
+        (connect_for_callbacks(&self.endpoint(), SERVICE_NAME).expect("connected"), listener, levels)
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::Socket(self.directory.path().join("s"))
     }
 
     fn connections(&self) -> usize {
@@ -156,6 +206,45 @@ fn calls_over_several_connections_run_at_once() {
         scope.spawn(|| client.service.trim("", 0).expect("met"));
         client.service.trim("", 0).expect("met");
     });
+}
+
+#[test]
+fn a_client_that_takes_calls_is_called_and_its_end_is_noticed() {
+    let server = Server::start();
+    let (client, listener, levels) = server.listener();
+    client.service.registerPressureListener(&listener).expect("it can be called");
+    assert_eq!(levels.recv_timeout(PATIENCE), Ok(PressureLevel::MODERATE.0));
+    server.await_connections(2);
+    drop(client);
+    server.deaths.recv_timeout(PATIENCE).expect("noticed, though the process lives");
+    server.await_connections(0);
+}
+
+#[test]
+fn a_link_that_is_dropped_tells_no_more_and_objects_are_told_apart() {
+    let server = Server::start();
+    let (client, listener, _levels) = server.listener();
+    let other = new_binder!(BnPressureListener, Listener(channel().0));
+    client.service.registerPressureListener(&listener).expect("it can be called");
+    client.service.unregisterPressureListener(&other).expect_err("another object");
+    client.service.unregisterPressureListener(&listener).expect("the same object");
+    drop(client);
+    server.await_connections(0);
+    assert!(server.deaths.try_recv().is_err());
+}
+
+#[test]
+fn a_client_without_a_connection_for_calls_is_recognised() {
+    let server = Server::start();
+    let (_, listener, _levels) = server.listener();
+    server.client(3).service.registerPressureListener(&listener).expect_err("it cannot be called");
+}
+
+#[test]
+fn an_own_object_cannot_be_watched() {
+    let own: Strong<dyn IPressureListener> = new_binder!(BnPressureListener, Listener(channel().0));
+    let error = DeathLink::new(&own, || ()).err().expect("it dies with this process");
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
 }
 
 #[test]

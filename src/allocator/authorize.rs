@@ -10,6 +10,8 @@ use crate::units::Uid;
 pub enum Action<'a> {
     /// Allocate from a heap.
     UseHeap(&'a Heap),
+    /// Have buffers of a heap held ready: everyone who may use it.
+    Reserve(&'a Heap),
     /// See what other clients hold.
     SeeOthers,
     /// Give memory back to the kernel.
@@ -35,6 +37,7 @@ impl Allocator {
     pub fn authorize(&self, caller: &Caller, action: Action<'_>) -> Result<(), Denied> {
         let (allowed, what) = match action {
             Action::UseHeap(heap) => (heap.admits(caller.uid), "use this heap"),
+            Action::Reserve(heap) => (heap.admits(caller.uid), "reserve buffers of this heap"),
             Action::SeeOthers => (self.is_privileged(caller.uid), "see what others hold"),
             Action::Trim => (self.is_privileged(caller.uid), "trim heaps"),
         };

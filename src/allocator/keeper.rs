@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Looking after memory between two clients: one thread of lowest priority that scrubs what was released, one buffer
-//! a step, and gives spares back when they lie idle or the machine runs short. It sleeps while there is nothing to do.
+//! a step, makes memory ahead of demand (`refill.rs`), and gives spares back when they lie idle or the machine runs
+//! short. It sleeps while there is nothing to do.
 
 use super::Allocator;
 use super::pressure::{PressureLevel, PressureSources};
@@ -112,7 +113,10 @@ impl Allocator {
 
     /// Keeps what lies on a heap's shelf within what its budget leaves.
     pub(super) fn fit_shelf(&self, index: HeapIndex) {
-        let Some(stock) = self.heaps[index].stock() else { return };
+        // Without a budget there is nothing to fit, and no reason to lock the books for it.
+        let Some(stock) = self.heaps[index].stock().filter(|_| self.heaps[index].capacity().is_some()) else {
+            return;
+        };
         // A statement of its own, so that the lock is gone when memory is given back.
         let room = self.books().ledger.unbooked(index);
         if let Some(room) = room {
@@ -152,12 +156,12 @@ impl Allocator {
     }
 
     /// One step of the keeper. Returns how long there is nothing to do unless something happens; `None` for ever.
-    fn keep_step(&self) -> Option<Duration> {
-        if self.scrub_one() {
+    pub(super) fn keep_step(&self) -> Option<Duration> {
+        if self.scrub_one() || self.refill_one() {
             return Some(Duration::ZERO);
         }
         let look = self.expire().then_some(LOOK);
-        look.into_iter().chain(self.pressure.settle(since_boot())).min()
+        look.into_iter().chain(self.refill_pause()).chain(self.pressure.settle(since_boot())).min()
     }
 
     /// Starts the keeper thread. It ends when the allocator is dropped.

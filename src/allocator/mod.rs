@@ -11,15 +11,19 @@
 //!    the buffer leaves its owner's account (`release.rs`). Clients never call free.
 //! 5. Its memory is scrubbed in the background and kept for the same trust domain, or goes back to the kernel
 //!    (`keeper.rs`).
+//! 6. Sizes that are asked for again and again, and what clients reserved ([`Allocator::reserve`]), are made before
+//!    they are asked for (`refill.rs`).
 //!
 //! # Who may hold which lock
 //! `books` is the only lock here. Those in `liveness.rs`, in `pressure.rs` and in a heap's stock are leaves, and never
 //! held together with it or each other. No system call is made while any is held.
 //!
 //! # What happens when a client dies
-//! The kernel closes its descriptors, and step 4 follows. Nothing else is kept for a client.
+//! The kernel closes its descriptors, and step 4 follows. The transport drops its reservations. Nothing else is kept
+//! for a client.
 
 mod authorize;
+mod booking;
 mod books;
 mod keeper;
 mod latency;
@@ -27,8 +31,11 @@ mod liveness;
 mod pressure;
 mod probe;
 mod query;
+mod refill;
 mod release;
 mod request;
+mod reservations;
+mod reserve;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -37,23 +44,26 @@ pub use authorize::{Action, Denied};
 pub use latency::{LATENCY_CLASSES, LatencyCounts};
 pub use pressure::{PressureFeed, PressureLevel, PressureSubscription, WatchedCgroup};
 pub use query::{BufferView, HeapView, NotOurs, TrimError, UnknownHeap};
+pub use reserve::{MAX_RESERVATIONS, ReservedBuffers};
 pub use request::{Caller, Grant, Request, Selection};
 pub use verdict::{Explanation, Failure, Outcome, Verdict};
 
 use crate::config::spec::{Config, Policy};
 use crate::heap::{Heap, Machine, Stored, build};
-use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record, Refusal, Reservation};
+use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record};
 use crate::source::carveout::KernelPages;
 use crate::source::hugetlb::HugetlbSource;
 use crate::source::memfd::MemfdSource;
 use crate::source::{Memory, Source, is_exhaustion, is_fragmentation};
 use crate::units::{BackedBytes, BufferId, Uid};
 use anyhow::Context;
+use booking::Booking;
 use books::{Books, Live};
 use keeper::Keeper;
 use latency::Latency;
 use liveness::Liveness;
 use pressure::{Pressure, PressureSources};
+use refill::Refill;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,6 +84,7 @@ pub struct Allocator {
     pressure: Arc<Pressure>,
     /// Of calls that were served, by heap.
     latencies: Vec<Latency>,
+    refill: Refill,
     /// Starts at the nanoseconds since boot and grows by one a buffer, slower than the clock: a later service starts
     /// above every id that was ever given.
     next_id: AtomicU64,
@@ -120,7 +131,8 @@ impl Allocator {
         let descriptors = crate::sys::fd::limit().context("asking for the descriptor limit")?;
         let max_buffers = descriptors - OTHER_DESCRIPTORS.min(descriptors / 2);
         let ledger =
-            Ledger::new(heaps.iter().map(Heap::capacity), limits(&config.policy, &heaps), max_buffers);
+            Ledger::new(heaps.iter().map(Heap::capacity), limits(&config.policy, &heaps), max_buffers)
+                .with_max_reserved(machine.memory_bytes / 2);
         let boot_nanoseconds = u64::try_from(crate::sys::clock::since_boot().as_nanos())?;
         let latencies = heaps.iter().map(|_| Latency::default()).collect();
         Ok(Arc::new(Self {
@@ -130,6 +142,7 @@ impl Allocator {
             keeper: Arc::new(Keeper::new().context("preparing the keeper")?),
             pressure: Arc::default(),
             latencies,
+            refill: Refill::default(),
             next_id: AtomicU64::new(boot_nanoseconds),
             own_uid: Uid(nix::unistd::geteuid().as_raw()),
             mechanism,
@@ -193,55 +206,51 @@ impl Allocator {
         let bytes = heap.accept(&request.needs).map_err(Outcome::Rejected)?;
         let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
         let booking = self.book(caller, claim).map_err(Outcome::Refused)?;
-        let made = self.make(caller, request, heap, bytes).or_else(|error| {
+        let made = self.make(caller, request, heap, &booking).or_else(|error| {
             if !is_exhaustion(&error) {
                 return Err(error);
             }
             // Descriptors and memory that nobody holds may be all that is missing.
             self.reclaim_from(caller);
+            self.refill.hold_off(crate::sys::clock::since_boot());
             if is_fragmentation(&error) {
                 // Only what the heap itself keeps can be in the way.
                 self.shrink(index, 0);
             } else {
                 self.shrink_all();
             }
-            self.make(caller, request, heap, bytes)
+            self.make(caller, request, heap, &booking)
         });
         Ok(self.hand_out(caller, request, index, booking, made.map_err(Outcome::Failed)?))
     }
 
-    fn book(&self, caller: &Caller, claim: Claim) -> Result<Booking<'_>, Refusal> {
-        let reserve = || self.books().ledger.reserve(claim);
-        let reservation = reserve().or_else(|_| {
-            // Asked again even if nothing came back now: the reaper may have taken it back in between.
-            self.reclaim_from(caller);
-            self.drain(claim.heap);
-            reserve()
-        });
-        let booking = Booking { allocator: self, claim, reservation: Some(reservation?) };
-        self.fit_shelf(claim.heap);
-        Ok(booking)
-    }
-
-    /// Makes all buffers of a request, from the heap's shelf where it has them. On failure those made so far are
-    /// dropped again.
+    /// Makes all buffers of a request: what its reservations hold ready, then from the heap's shelf, then anew. On
+    /// failure those made so far are dropped again.
     fn make(
         &self,
         caller: &Caller,
         request: &Request,
         heap: &Heap,
-        bytes: BackedBytes,
+        booking: &Booking<'_>,
     ) -> io::Result<Vec<Made>> {
-        let domain = caller.domain();
-        let one = || {
-            let stored = match heap.stock().and_then(|stock| stock.take(bytes, &domain)) {
-                Some(stored) => stored,
-                None => self.create(heap, bytes)?,
-            };
+        let (bytes, count) = (booking.bytes(), request.count.get());
+        let mut memory: Vec<_> = booking.ready().collect();
+        if let Some(stock) = heap.stock() {
+            let now = crate::sys::clock::since_boot();
+            let taken = stock.take(bytes, count - memory.len(), &caller.domain(heap), now);
+            memory.extend(taken.spares);
+            if taken.refill {
+                self.keeper.wake();
+            }
+        }
+        let missing = count - memory.len();
+        let made = memory.into_iter().map(Ok).chain((0..missing).map(|_| self.create(heap, bytes)));
+        made.map(|stored| {
+            let stored = stored?;
             let fd = stored.memory.open(request.access)?;
             Ok(Made { stored, fd })
-        };
-        (0..request.count.get()).map(|_| one()).collect()
+        })
+        .collect()
     }
 
     /// Memory that no client has held, watched.
@@ -286,7 +295,7 @@ impl Allocator {
             };
             let (heap_id, heap_name, backing) = (heap.id(), heap.name().clone(), stored.memory.backing());
             grants.push(Grant { fd, id, bytes, heap_id, heap_name, backing });
-            batch.push((record, Live { stored, domain: caller.domain() }));
+            batch.push((record, Live { stored, domain: caller.domain(heap), lender: None }));
         }
         booking.enter(batch);
         grants
@@ -298,33 +307,6 @@ impl Drop for Allocator {
         self.liveness.stop();
         self.keeper.stop();
         self.pressure.end();
-    }
-}
-
-/// Room and quota booked for a request; given back when dropped before it is entered.
-struct Booking<'a> {
-    allocator: &'a Allocator,
-    claim: Claim,
-    reservation: Option<Reservation>,
-}
-
-impl Booking<'_> {
-    fn bytes(&self) -> BackedBytes {
-        self.claim.bytes
-    }
-
-    fn enter(mut self, batch: Vec<(Record, Live)>) {
-        if let Some(reservation) = self.reservation.take() {
-            self.allocator.books().enter(reservation, batch);
-        }
-    }
-}
-
-impl Drop for Booking<'_> {
-    fn drop(&mut self) {
-        if let Some(reservation) = self.reservation.take() {
-            self.allocator.books().ledger.cancel(reservation);
-        }
     }
 }
 

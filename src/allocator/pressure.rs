@@ -17,8 +17,6 @@ use std::time::Duration;
 
 /// How long a level lasts without what raised it. The kernel repeats itself every two seconds at most.
 const CALM: Duration = Duration::from_secs(10);
-/// How long pressure is remembered by what takes memory in advance.
-const LATELY: Duration = Duration::from_secs(60);
 
 /// How scarce memory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -218,10 +216,6 @@ impl Pressure {
         self.state().level
     }
 
-    fn lately(&self, now: Duration) -> bool {
-        self.state().last(PressureLevel::Moderate).is_some_and(|last| now.saturating_sub(last) < LATELY)
-    }
-
     /// The allocator is going: subscribers hear no more.
     pub(super) fn end(&self) {
         self.state().ended = true;
@@ -279,15 +273,10 @@ impl Allocator {
         (PressureSubscription { pressure: Arc::clone(&self.pressure), alive: Some(alive) }, feed)
     }
 
-    /// Whether memory was scarce within the last minute: no time to take some in advance.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing takes memory in advance yet"))]
-    pub(super) fn under_pressure_lately(&self) -> bool {
-        self.pressure.lately(since_boot())
-    }
-
     /// Gives memory back that no client holds: under moderate pressure all deferred frees and half of every shelf,
     /// under critical pressure everything.
     pub(super) fn relieve(&self, level: PressureLevel) {
+        self.refill.hold_off(since_boot());
         for (index, heap) in self.stocked() {
             let Some(stock) = heap.stock() else { continue };
             let deferred = self.books().ledger.heap(index).deferred_bytes;
@@ -305,7 +294,7 @@ impl Allocator {
     }
 
     /// Memory is scarce: remembers it, tells subscribers, and gives memory back.
-    pub(super) fn press(&self, level: PressureLevel) {
+    pub(crate) fn press(&self, level: PressureLevel) {
         if level != PressureLevel::None {
             self.pressure.raise(level, since_boot());
             self.relieve(level);
@@ -330,7 +319,6 @@ mod tests {
         assert_eq!((pressure.level(), pressure.settle(at(104))), (PressureLevel::Critical, Some(at(6))));
         assert_eq!((pressure.settle(at(110)), pressure.level()), (Some(at(4)), PressureLevel::Moderate));
         assert_eq!((pressure.settle(at(114)), pressure.level()), (None, PressureLevel::None));
-        assert!(pressure.lately(at(163)) && !pressure.lately(at(164)));
     }
 
     #[test]

@@ -78,9 +78,8 @@ impl Allocator {
 
     /// What [`Allocator::allocate`] would do now. Counts and touches nothing.
     pub fn explain(&self, caller: &Caller, request: &Request) -> Explanation {
-        // What was let go of does not stand in the way of the real call either.
+        // What was let go of does not stand in the way of the real call either. Deferred frees are only counted.
         self.reclaim_from(caller);
-        (0..self.heaps.len()).for_each(|heap| self.drain(heap));
         let verdicts = self.candidates(&request.selection).into_iter().map(|candidate| {
             let outcome = match candidate {
                 Ok(index) => self.would_serve(caller, request, index).err().unwrap_or(Outcome::WouldServe),
@@ -101,7 +100,7 @@ impl Allocator {
         self.authorize(caller, Action::UseHeap(heap)).map_err(Outcome::Denied)?;
         let bytes = heap.accept(&request.needs).map_err(Outcome::Rejected)?;
         let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
-        self.books().ledger.check(&claim).map_err(Outcome::Refused)?;
+        self.books().check(claim, &caller.domain(heap)).map_err(Outcome::Refused)?;
         heap.find_place(bytes, claim.count).map_err(Outcome::Failed)?;
         Ok(bytes)
     }
@@ -135,12 +134,13 @@ impl Allocator {
         }
     }
 
-    /// Largest buffer of which `count` would fit into a heap and the caller's quota now, in bytes.
+    /// Largest buffer of which `count` would fit into a heap and the caller's quota now, in bytes. What the caller
+    /// reserved is in use.
     fn fits(&self, caller: &Caller, index: HeapIndex, count: u64) -> u64 {
         let heap = &self.heaps[index];
         let ((quota_bytes, quota_buffers), free) = {
             let ledger = &self.books().ledger;
-            (ledger.quota_left(caller.uid), ledger.free(index, caller.uid))
+            (ledger.quota_left(caller.uid), ledger.free_drained(index, caller.uid))
         };
         if quota_buffers.is_some_and(|left| left < count) {
             return 0;

@@ -75,7 +75,11 @@ impl Allocator {
         self.liveness.settled(id);
         drop(live);
         log::debug!("buffer {id} of uid {} released, {} bytes", record.uid, record.bytes.get());
+        let is_reserved = struck.lender.is_some();
         self.let_go(record.heap, Spare::released(struck.stored, record.bytes, struck.domain));
+        if is_reserved {
+            self.keeper.wake();
+        }
         Settled::Released(record.bytes.get())
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What clients ask for and get.
 
-use crate::heap::Needs;
+use crate::heap::{Heap, Needs};
 use crate::pool::TrustDomain;
 use crate::units::{Access, BackedBytes, Backing, BufferId, Count, HeapId, HeapMask, HeapName, Label, Uid};
 use std::os::fd::OwnedFd;
@@ -18,9 +18,10 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whose scrubbed memory it may get.
-    pub fn domain(&self) -> TrustDomain {
+    /// Whose scrubbed memory of `heap` it may get.
+    pub fn domain(&self, heap: &Heap) -> TrustDomain {
         match &self.context {
+            _ if heap.spec().shared.is_some() => TrustDomain::Shared,
             Some(context) => TrustDomain::Context(context.clone()),
             None => TrustDomain::Uid(self.uid),
         }

@@ -3,12 +3,16 @@
 //! What is still free in it is the ledger's business.
 
 mod build;
+mod discard;
+#[cfg(all(test, feature = "loom"))]
+mod interleavings;
 mod stock;
 #[cfg(test)]
 mod tests;
 
 pub use build::{Machine, build};
-pub use stock::{Released, Retired, Stock, StockCounters, Stored};
+pub use discard::{Discard, Discards};
+pub use stock::{Released, Retired, Stock, StockCounters, Stockable, Stored, Taken};
 
 use crate::config::spec::HeapSpec;
 use crate::pool::Arena;

@@ -5,16 +5,24 @@
 //! It is a leaf, and short: nothing is scrubbed, dropped or asked of the kernel while it is held. What is taken out
 //! under the lock is worked on or dropped after it.
 
-use crate::pool::{Deferred, Dirty, Shelf, ShelfLimits, Spare, TrustDomain};
-use crate::source::Memory;
+use super::discard::{Discard, Discards};
+use crate::pool::{Deferred, Demand, DemandLimits, Dirty, Shelf, ShelfLimits, Spare, TrustDomain};
+use crate::source::{Memory, Unfit};
 use crate::sys::inotify::Watch;
 use crate::units::BackedBytes;
+#[cfg(feature = "loom")]
+use loom::sync::{Mutex, MutexGuard};
+use std::io;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(not(feature = "loom"))]
+use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// Smallest buffer that is kept: below, a fresh memfd is ready about as soon as a recycled one.
 const MIN_BYTES: u64 = 32 << 10;
+/// Most sizes of which fresh spares are made.
+const WARM_SIZES: usize = 32;
 
 /// A buffer's memory with its watch, which stays with the file.
 #[derive(Clone)]
@@ -25,8 +33,40 @@ pub struct Stored {
     pub watch: Option<Watch>,
 }
 
+/// What a stock does with the memory in it, always without its lock.
+pub trait Stockable {
+    /// As [`Memory::worth_keeping`].
+    ///
+    /// # Errors
+    /// Why not.
+    fn worth_keeping(&self) -> Result<(), Unfit>;
+
+    /// Whether nobody but the service has it; false if the kernel does not tell.
+    fn is_idle(&self) -> bool;
+
+    /// As [`Memory::scrub`].
+    ///
+    /// # Errors
+    /// If what is in it is not known.
+    fn scrub(&self) -> io::Result<()>;
+}
+
+impl Stockable for Stored {
+    fn worth_keeping(&self) -> Result<(), Unfit> {
+        self.memory.worth_keeping()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.memory.is_idle().unwrap_or(false)
+    }
+
+    fn scrub(&self) -> io::Result<()> {
+        self.memory.scrub()
+    }
+}
+
 /// A released buffer's memory.
-pub type Released = Spare<Stored, Dirty>;
+pub type Released<M = Stored> = Spare<M, Dirty>;
 
 /// Buffers whose memory is truly free now, or on the shelf: the ledger is to retire them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,48 +86,108 @@ pub struct StockCounters {
     pub hits: u64,
     /// Buffers that the shelf could have served and did not.
     pub misses: u64,
+    /// Buffers made ahead of demand.
+    pub warmed: u64,
     /// Bytes scrubbed.
     pub scrubbed_bytes: u64,
-    /// Buffers that were scrubbed or to be scrubbed, and were not kept: the shelf full, too many waiting, somebody
-    /// opened it again, a seal added, hardly touched, or the scrub failed.
-    pub discarded: u64,
+    /// Buffers that were scrubbed or to be scrubbed, and were not kept.
+    pub discarded: Discards,
 }
 
-/// Deferred frees and shelf of one heap.
-pub struct Stock(Mutex<Inner>);
+/// What a request got from the shelf.
+#[derive(Debug)]
+pub struct Taken<M = Stored> {
+    /// Zeroed memory, at most as many as asked for.
+    pub spares: Vec<M>,
+    /// Whether fresh spares of some size should be made: [`Stock::wanted`] tells which.
+    pub refill: bool,
+}
 
-struct Inner {
-    deferred: Deferred<Stored>,
-    shelf: Shelf<Stored>,
+/// Deferred frees and shelf of one heap. Generic over the memory, so that a model checker can run it.
+pub struct Stock<M = Stored>(Mutex<Inner<M>>);
+
+struct Inner<M> {
+    deferred: Deferred<M>,
+    shelf: Shelf<M>,
+    demand: Demand,
     counters: StockCounters,
 }
 
+impl<M> Inner<M> {
+    /// The size of the fresh spare that is wanted most and has room.
+    fn wanted(&self, now: Duration) -> Option<BackedBytes> {
+        let targets = self.demand.targets(now).into_iter();
+        let sizes = targets
+            .filter(|target| self.shelf.fresh(target.bytes.get()) < target.spares)
+            .map(|target| target.bytes);
+        sizes.into_iter().find(|bytes| self.shelf.has_room(bytes.get()))
+    }
+}
+
 impl Stock {
-    /// An empty stock.
-    pub fn new(limits: ShelfLimits) -> Self {
-        let counters = StockCounters::default();
-        Self(Mutex::new(Inner { deferred: Deferred::default(), shelf: Shelf::new(limits), counters }))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether buffers of this size are kept at all.
     pub fn keeps(bytes: BackedBytes) -> bool {
         bytes.get() >= MIN_BYTES
     }
+}
 
-    /// Zeroed memory of exactly this size that `domain` may have.
-    pub fn take(&self, bytes: BackedBytes, domain: &TrustDomain) -> Option<Stored> {
-        if !Self::keeps(bytes) {
-            return None;
+impl<M: Stockable> Stock<M> {
+    /// An empty stock. Fresh spares take at most half of its shelf: the rest is for what clients let go of.
+    pub fn new(limits: ShelfLimits) -> Self {
+        let warm = DemandLimits { sizes: WARM_SIZES, bytes: limits.bytes / 2, spares: limits.spares / 2 };
+        Self(Mutex::new(Inner {
+            deferred: Deferred::default(),
+            shelf: Shelf::new(limits),
+            demand: Demand::new(warm),
+            counters: StockCounters::default(),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<M>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Zeroed memory of exactly this size that `domain` may have, for `count` buffers of one request at time `now`.
+    pub fn take(&self, bytes: BackedBytes, count: usize, domain: &TrustDomain, now: Duration) -> Taken<M> {
+        if !Stock::keeps(bytes) || count == 0 {
+            return Taken { spares: Vec::new(), refill: false };
         }
         let mut inner = self.lock();
-        let spare = inner.shelf.take(bytes.get(), domain);
-        let counter = if spare.is_some() { &mut inner.counters.hits } else { &mut inner.counters.misses };
-        *counter += 1;
-        spare.map(Spare::into_memory)
+        let spares: Vec<_> =
+            std::iter::from_fn(|| inner.shelf.take(bytes.get(), domain)).take(count).collect();
+        let recycled = spares.iter().filter(|spare| spare.domain().is_some()).count();
+        inner.counters.hits += spares.len() as u64;
+        inner.counters.misses += (count - spares.len()) as u64;
+        if recycled < count {
+            inner.demand.missed(bytes, count - recycled, now);
+        }
+        let refill = recycled < count && inner.wanted(now).is_some();
+        Taken { spares: spares.into_iter().map(Spare::into_memory).collect(), refill }
+    }
+
+    /// Zeroed memory of exactly this size that `domain` may have, for a buffer that nobody asked for yet: it counts
+    /// neither as a hit nor as demand.
+    pub fn take_ahead(&self, bytes: BackedBytes, domain: &TrustDomain) -> Option<M> {
+        self.lock().shelf.take(bytes.get(), domain).map(Spare::into_memory)
+    }
+
+    /// The size of a fresh spare that should be made at time `now`; `None` if enough lie ready.
+    pub fn wanted(&self, now: Duration) -> Option<BackedBytes> {
+        self.lock().wanted(now)
+    }
+
+    /// Puts memory that no client has held on the shelf at time `now`; drops it if there is no room any more.
+    pub fn warm(&self, memory: M, bytes: BackedBytes, now: Duration) {
+        let mut inner = self.lock();
+        let refused = inner.shelf.put(Spare::fresh(memory, bytes), now).err();
+        inner.counters.warmed += u64::from(refused.is_none());
+        drop(inner);
+        drop(refused);
+    }
+
+    /// Forgets which sizes were asked for: memory is short.
+    pub fn forget_demand(&self) {
+        self.lock().demand.forget();
     }
 
     /// Queues what a client let go of.
@@ -95,12 +195,12 @@ impl Stock {
     /// # Errors
     /// The memory itself if as much waits as the shelf could take. What waits is in nobody's account: clients that let
     /// go faster than it is scrubbed could pile it up beyond every quota.
-    pub fn defer(&self, released: Released) -> Result<(), Released> {
+    pub fn defer(&self, released: Released<M>) -> Result<(), Released<M>> {
         let mut inner = self.lock();
         let limits = inner.shelf.limits();
         let room = limits.bytes.saturating_sub(inner.deferred.bytes());
         if inner.deferred.len() >= limits.spares || released.bytes().get() > room {
-            inner.counters.discarded += 1;
+            inner.counters.discarded.count(Discard::Full);
             return Err(released);
         }
         inner.deferred.push(released);
@@ -116,26 +216,16 @@ impl Stock {
         Some(retired)
     }
 
-    fn keep(&self, released: Released, now: Duration) {
+    fn keep(&self, released: Released<M>, now: Duration) {
         let bytes = released.bytes().get();
-        let idle = |stored: &Stored| stored.memory.is_idle().unwrap_or(false);
-        // Asked again after the scrub: whoever opened the file meanwhile may have written to it.
-        let scrubbed = (released.memory().memory.is_worth_keeping() && idle(released.memory()))
-            .then(|| released.scrub(|stored| stored.memory.scrub()))
-            .and_then(Result::ok)
-            .filter(|spare| idle(spare.memory()));
+        let scrubbed = scrub(released);
         let mut inner = self.lock();
-        let refused = match scrubbed {
-            Some(spare) => {
-                inner.counters.scrubbed_bytes += bytes;
-                inner.shelf.put(spare, now).err()
-            }
-            None => {
-                inner.counters.discarded += 1;
-                return;
-            }
-        };
-        inner.counters.discarded += u64::from(refused.is_some());
+        let kept = scrubbed.and_then(|spare| {
+            inner.counters.scrubbed_bytes += bytes;
+            inner.shelf.put(spare, now).map_err(|spare| (Discard::Full, Some(spare)))
+        });
+        let Err((cause, refused)) = kept else { return };
+        inner.counters.discarded.count(cause);
         drop(inner);
         // Giving pages back takes the kernel time.
         drop(refused);
@@ -154,9 +244,10 @@ impl Stock {
 
     /// Gives memory back to the kernel, deferred frees first and unscrubbed (`ion_heap_freelist_shrink`), then the
     /// shelf: at least `bytes` bytes if there are that many, all for 0. Returns what of it the ledger is to retire,
-    /// and all bytes given back.
+    /// and all bytes given back. What is given back is not made again at once: demand starts anew.
     pub fn shrink(&self, bytes: u64) -> (Retired, u64) {
         let mut inner = self.lock();
+        inner.demand.forget();
         let unscrubbed = inner.deferred.take(bytes);
         let retired = sum(&unscrubbed);
         let rest = bytes.saturating_sub(retired.bytes);
@@ -186,12 +277,6 @@ impl Stock {
         left
     }
 
-    /// The ranges of its source's arena that spares on the shelf take.
-    pub fn ranges(&self) -> Vec<Range<u64>> {
-        let inner = self.lock();
-        inner.shelf.memories().flat_map(|stored| stored.memory.ranges()).cloned().collect()
-    }
-
     /// What it has and has done.
     pub fn counters(&self) -> StockCounters {
         let inner = self.lock();
@@ -199,6 +284,29 @@ impl Stock {
     }
 }
 
-fn sum(released: &[Released]) -> Retired {
+impl Stock<Stored> {
+    /// The ranges of its source's arena that spares on the shelf take.
+    pub fn ranges(&self) -> Vec<Range<u64>> {
+        let inner = self.lock();
+        inner.shelf.memories().flat_map(|stored| stored.memory.ranges()).cloned().collect()
+    }
+}
+
+/// A scrubbed spare, or why there is none; the memory is dropped then.
+type Scrubbed<M> = Result<Spare<M, crate::pool::Zeroed>, (Discard, Option<Spare<M, crate::pool::Zeroed>>)>;
+
+fn scrub<M: Stockable>(released: Released<M>) -> Scrubbed<M> {
+    let lost = |cause| (cause, None);
+    let memory = released.memory();
+    memory.worth_keeping().map_err(|unfit| lost(unfit.into()))?;
+    if !memory.is_idle() {
+        return Err(lost(Discard::Busy));
+    }
+    let spare = released.scrub(M::scrub).map_err(|_| lost(Discard::ScrubFailed))?;
+    // Asked again after the scrub: whoever opened the file meanwhile may have written to it.
+    if spare.memory().is_idle() { Ok(spare) } else { Err(lost(Discard::Busy)) }
+}
+
+fn sum<M>(released: &[Released<M>]) -> Retired {
     Retired { buffers: released.len() as u64, bytes: released.iter().map(|spare| spare.bytes().get()).sum() }
 }

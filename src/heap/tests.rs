@@ -67,6 +67,9 @@ fn a_heap_without_its_source_is_unavailable_and_says_why() {
     let cases = [
         (spec(HeapType::Dma, Some(MIB)), "CMA"),
         (spec(HeapType::SystemContig, None), "huge pages"),
+        (HeapSpec { device: Device::Hugetlb, ..spec(HeapType::System, None) }, "huge pages"),
+        (HeapSpec { device: Device::Memfd, ..spec(HeapType::SystemContig, None) }, "page by page"),
+        (spec(HeapType::Custom, None), "no list of sources"),
         (HeapSpec { device: dma_heap, ..spec(HeapType::System, None) }, "linux,cma"),
         (HeapSpec { secure: true, ..spec(HeapType::System, None) }, "secure"),
         (
@@ -87,6 +90,8 @@ fn a_configured_memfd_budget_stands_in_for_cma_when_asked_for() {
     let heap = heap(HeapSpec { device: Device::Memfd, ..spec(HeapType::Dma, Some(8 * MIB)) });
     assert_eq!(heap.unavailable(), None);
     assert_eq!(heap.capacity(), Some(8 * MIB));
+    let figures = heap.fragmentation().expect("set aside at the start");
+    assert_eq!((figures.free_bytes, figures.largest_free_bytes), (8 * MIB, 8 * MIB));
     assert!(heap.answers_to("qcom,camera") && heap.answers_to("camera") && !heap.answers_to("cam"));
 }
 
@@ -117,8 +122,12 @@ impl Memory for Intrusive {
         self.file.as_fd()
     }
 
-    fn is_worth_keeping(&self) -> bool {
-        true
+    fn worth_keeping(&self) -> Result<(), crate::source::Unfit> {
+        Ok(())
+    }
+
+    fn populate(&self) -> io::Result<()> {
+        Ok(())
     }
 
     fn scrub(&self) -> io::Result<()> {
@@ -138,5 +147,5 @@ fn the_stock_is_not_locked_while_memory_is_scrubbed() {
     let released = Spare::released(Stored { memory, watch: None }, bytes, TrustDomain::Uid(Uid(1)));
     assert!(stock.defer(released).is_ok());
     assert_eq!(stock.scrub_one(Duration::ZERO), Some(Retired { buffers: 1, bytes: MIB }));
-    assert_eq!((stock.counters().pooled_bytes, stock.counters().discarded), (MIB, 0));
+    assert_eq!((stock.counters().pooled_bytes, stock.counters().discarded.total()), (MIB, 0));
 }

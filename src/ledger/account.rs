@@ -84,6 +84,8 @@ pub struct Usage {
     pub bytes: u64,
     /// Number of its buffers, those being allocated included.
     pub buffers: u64,
+    /// Bytes set aside for it, which count against its limits, too.
+    pub reserved_bytes: u64,
     /// Highest `bytes` after an allocation succeeded.
     pub peak_bytes: u64,
     /// Byte limit; `None` for unlimited.
@@ -94,11 +96,21 @@ pub struct Usage {
 
 #[derive(Debug, Default)]
 struct Account {
+    /// What counts against the limits: held, being allocated, and set aside.
     bytes: u64,
     buffers: u64,
+    /// The part of it that is set aside.
+    reserved_bytes: u64,
+    reserved_buffers: u64,
     peak_bytes: u64,
     /// Bytes by heap, kept for uids that have a reserve; else empty.
     by_heap: Vec<u64>,
+}
+
+impl Account {
+    fn held_bytes(&self) -> u64 {
+        self.bytes - self.reserved_bytes
+    }
 }
 
 /// All accounts.
@@ -168,9 +180,25 @@ impl Accounts {
         }
     }
 
+    /// Marks what is booked as set aside.
+    pub(super) fn set_aside(&mut self, uid: Uid, bytes: u64, buffers: u64) {
+        if let Some(account) = self.by_uid.get_mut(&uid) {
+            account.reserved_bytes += bytes;
+            account.reserved_buffers += buffers;
+        }
+    }
+
+    /// Takes the mark off again; what is booked stays so.
+    pub(super) fn draw(&mut self, uid: Uid, bytes: u64, buffers: u64) {
+        if let Some(account) = self.by_uid.get_mut(&uid) {
+            account.reserved_bytes -= bytes;
+            account.reserved_buffers -= buffers;
+        }
+    }
+
     pub(super) fn allocated(&mut self, uid: Uid) {
         if let Some(account) = self.by_uid.get_mut(&uid) {
-            account.peak_bytes = account.peak_bytes.max(account.bytes);
+            account.peak_bytes = account.peak_bytes.max(account.held_bytes());
         }
     }
 
@@ -198,8 +226,9 @@ impl Accounts {
         Usage {
             uid,
             policy: policy.to_owned(),
-            bytes: account.bytes,
-            buffers: account.buffers,
+            bytes: account.held_bytes(),
+            buffers: account.buffers - account.reserved_buffers,
+            reserved_bytes: account.reserved_bytes,
             peak_bytes: account.peak_bytes,
             max_bytes: quota.bytes,
             max_buffers: quota.buffers,

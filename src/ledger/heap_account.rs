@@ -10,6 +10,8 @@ pub struct HeapCounters {
     pub bytes: u64,
     /// Bytes of buffers that were released and are not yet truly freed.
     pub deferred_bytes: u64,
+    /// Bytes set aside for buffers that clients reserved and do not hold; not in `bytes`.
+    pub reserved_bytes: u64,
     /// ION's `alloc_bytes_wm`: highest `bytes` ever; never reset.
     pub bytes_watermark: u64,
     /// Buffers handed out since the start.
@@ -41,6 +43,11 @@ impl FailureCause {
 }
 
 impl HeapCounters {
+    /// Buffers that were released and are not yet truly freed.
+    pub fn deferred_buffers(&self) -> u64 {
+        self.buffers - (self.allocations - self.frees)
+    }
+
     /// Requests that failed for `cause`.
     pub fn failed(&self, cause: FailureCause) -> u64 {
         self.failures[cause as usize]
@@ -52,7 +59,7 @@ impl HeapCounters {
 pub(super) struct HeapAccount {
     /// Bytes it may hold; `None` for no limit of its own.
     pub(super) capacity: Option<u64>,
-    /// Bytes of live buffers and of reservations.
+    /// Bytes of live buffers, of reservations, and set aside.
     pub(super) booked: u64,
     pub(super) counters: HeapCounters,
 }

@@ -5,6 +5,8 @@
 //! # Life of an entry
 //! [`Ledger::reserve`] checks heap room and quota and books both before any memory is touched;
 //! [`Ledger::commit`] turns the reservation into live buffers; [`Ledger::cancel`] undoes it;
+//! [`Ledger::set_aside`] books buffers that a client wants to find ready later, and [`Ledger::reserve_drawing`] turns
+//! what was set aside into a reservation, without booking it twice; [`Ledger::give_up`] undoes the rest.
 //! [`Ledger::release`] takes a buffer off its owner's account; [`Ledger::retire`] takes it off the heap's, once its
 //! memory is truly free. As in ION, the heap's counters include what was released and is not yet retired.
 //!
@@ -90,6 +92,26 @@ pub enum Refusal {
         /// Most that the service can hold.
         limit: u64,
     },
+    /// The client has too many reservations of buffers to be held ready.
+    #[error("uid {uid} has {held} reservations, limit {limit}")]
+    QuotaReservations {
+        /// The client.
+        uid: Uid,
+        /// How many it has.
+        held: usize,
+        /// Its limit.
+        limit: usize,
+    },
+    /// Too much memory would be held ready for clients.
+    #[error("{asked} bytes to be held ready asked, {held} of {limit} are")]
+    ReservedFull {
+        /// Bytes of the claim.
+        asked: u64,
+        /// Bytes set aside of all heaps.
+        held: u64,
+        /// Most that can be.
+        limit: u64,
+    },
     /// The heap has no room for the client.
     #[error("{asked} bytes asked, {free} of {capacity} free for uid {uid}")]
     HeapFull {
@@ -107,7 +129,10 @@ pub enum Refusal {
 impl Refusal {
     /// Whether the client's own quota is the reason.
     pub fn is_quota(&self) -> bool {
-        matches!(self, Self::QuotaBytes { .. } | Self::QuotaBuffers { .. })
+        matches!(
+            self,
+            Self::QuotaBytes { .. } | Self::QuotaBuffers { .. } | Self::QuotaReservations { .. }
+        )
     }
 }
 
@@ -140,6 +165,7 @@ pub struct Ledger {
     buffers: HashMap<BufferId, Record>,
     max_buffers: u64,
     booked_buffers: u64,
+    max_reserved_bytes: u64,
 }
 
 impl Ledger {
@@ -148,7 +174,21 @@ impl Ledger {
     pub fn new(capacities: impl IntoIterator<Item = Option<u64>>, limits: Limits, max_buffers: u64) -> Self {
         let heaps: Vec<_> = capacities.into_iter().map(HeapAccount::new).collect();
         let accounts = Accounts::new(limits, heaps.len());
-        Self { heaps, accounts, buffers: HashMap::new(), max_buffers, booked_buffers: 0 }
+        let max_reserved_bytes = u64::MAX;
+        Self {
+            heaps,
+            accounts,
+            buffers: HashMap::new(),
+            max_buffers,
+            booked_buffers: 0,
+            max_reserved_bytes,
+        }
+    }
+
+    /// Lets at most `bytes` bytes of all heaps be set aside at once: that memory is made before anyone uses it.
+    #[must_use]
+    pub fn with_max_reserved(self, bytes: u64) -> Self {
+        Self { max_reserved_bytes: bytes, ..self }
     }
 
     /// Books `claim`.
@@ -156,11 +196,7 @@ impl Ledger {
     /// # Errors
     /// The first limit it meets, heap before quota; nothing is booked then.
     pub fn reserve(&mut self, claim: Claim) -> Result<Reservation, Refusal> {
-        self.check(&claim)?;
-        self.booked_buffers += claim.count as u64;
-        self.heaps[claim.heap].booked += claim.total();
-        self.accounts.book(claim.uid, claim.heap, claim.total(), claim.count as u64);
-        Ok(Reservation(claim))
+        self.reserve_drawing(claim, 0)
     }
 
     /// Whether `claim` could be booked now.
@@ -168,23 +204,115 @@ impl Ledger {
     /// # Errors
     /// The first limit it would meet.
     pub fn check(&self, claim: &Claim) -> Result<(), Refusal> {
+        self.check_with(claim, 0, 0)
+    }
+
+    /// Whether `claim` could be booked if the heap's deferred frees were worked off, as they are before anyone is
+    /// refused.
+    ///
+    /// # Errors
+    /// As [`Ledger::reserve`].
+    pub fn check_drained(&self, claim: &Claim) -> Result<(), Refusal> {
+        let counters = self.heaps[claim.heap].counters;
+        self.check_with(claim, counters.deferred_bytes, counters.deferred_buffers())
+    }
+
+    fn check_with(&self, claim: &Claim, freeable: u64, freeable_buffers: u64) -> Result<(), Refusal> {
         let (asked, uid) = (claim.total(), claim.uid);
-        if let (Some(free), Some(capacity)) = (self.free(claim.heap, uid), self.heaps[claim.heap].capacity)
+        if let (Some(free), Some(capacity)) =
+            (self.free_with(claim.heap, uid, freeable), self.heaps[claim.heap].capacity)
             && asked > free
         {
             return Err(Refusal::HeapFull { uid, asked, free, capacity });
         }
-        let (buffers, held, limit) = (claim.count as u64, self.booked_buffers, self.max_buffers);
+        let (buffers, held) = (claim.count as u64, self.booked_buffers - freeable_buffers);
+        let limit = self.max_buffers;
         if buffers > limit.saturating_sub(held) {
             return Err(Refusal::ServiceFull { asked: buffers, held, limit });
         }
         self.accounts.check(uid, asked, buffers)
     }
 
+    /// Books `claim` for buffers that its uid wants to find ready later.
+    ///
+    /// # Errors
+    /// As [`Ledger::reserve`]; if too much would be set aside in all.
+    pub fn set_aside(&mut self, claim: Claim) -> Result<(), Refusal> {
+        let held: u64 = self.heaps.iter().map(|heap| heap.counters.reserved_bytes).sum();
+        let (asked, limit) = (claim.total(), self.max_reserved_bytes);
+        if asked > limit.saturating_sub(held) {
+            return Err(Refusal::ReservedFull { asked, held, limit });
+        }
+        self.check(&claim)?;
+        self.book(&claim);
+        self.mark_set_aside(&claim);
+        Ok(())
+    }
+
+    /// Books `claim`, of which `drawn` buffers were set aside before: they are not charged again.
+    ///
+    /// # Errors
+    /// As [`Ledger::reserve`], for the others; all stay set aside then.
+    pub fn reserve_drawing(&mut self, claim: Claim, drawn: usize) -> Result<Reservation, Refusal> {
+        debug_assert!(drawn <= claim.count, "no more is drawn than asked for");
+        if drawn < claim.count {
+            let rest = Claim { count: claim.count - drawn, ..claim };
+            self.check(&rest)?;
+            self.book(&rest);
+        }
+        self.unmark_set_aside(&Claim { count: drawn, ..claim });
+        Ok(Reservation(claim))
+    }
+
+    /// Undoes a reservation of which `drawn` buffers were drawn from what was set aside: they are set aside again.
+    pub fn cancel_drawing(&mut self, reservation: Reservation, drawn: usize) {
+        let claim = reservation.0;
+        self.mark_set_aside(&Claim { count: drawn, ..claim });
+        self.unbook(&Claim { count: claim.count - drawn, ..claim });
+    }
+
+    /// Gives up what was set aside for `claim` and not drawn.
+    pub fn give_up(&mut self, claim: Claim) {
+        self.unmark_set_aside(&claim);
+        self.unbook(&claim);
+    }
+
+    fn book(&mut self, claim: &Claim) {
+        self.booked_buffers += claim.count as u64;
+        self.heaps[claim.heap].booked += claim.total();
+        self.accounts.book(claim.uid, claim.heap, claim.total(), claim.count as u64);
+    }
+
+    fn unbook(&mut self, claim: &Claim) {
+        self.booked_buffers -= claim.count as u64;
+        self.heaps[claim.heap].booked -= claim.total();
+        self.accounts.unbook(claim.uid, claim.heap, claim.total(), claim.count as u64);
+    }
+
+    fn mark_set_aside(&mut self, claim: &Claim) {
+        self.heaps[claim.heap].counters.reserved_bytes += claim.total();
+        self.accounts.set_aside(claim.uid, claim.total(), claim.count as u64);
+    }
+
+    fn unmark_set_aside(&mut self, claim: &Claim) {
+        self.heaps[claim.heap].counters.reserved_bytes -= claim.total();
+        self.accounts.draw(claim.uid, claim.total(), claim.count as u64);
+    }
+
     /// Bytes of a heap that `uid` could still take, others' unused reserves left alone; `None` if the heap has no
     /// limit of its own.
     pub fn free(&self, heap: HeapIndex, uid: Uid) -> Option<u64> {
-        Some(self.unbooked(heap)?.saturating_sub(self.accounts.reserved_for_others(heap, uid)))
+        self.free_with(heap, uid, 0)
+    }
+
+    /// As [`Ledger::free`], if the heap's deferred frees were worked off.
+    pub fn free_drained(&self, heap: HeapIndex, uid: Uid) -> Option<u64> {
+        self.free_with(heap, uid, self.heaps[heap].counters.deferred_bytes)
+    }
+
+    fn free_with(&self, heap: HeapIndex, uid: Uid, freeable: u64) -> Option<u64> {
+        let room = self.unbooked(heap)? + freeable;
+        Some(room.saturating_sub(self.accounts.reserved_for_others(heap, uid)))
     }
 
     /// Bytes and buffers that `uid`'s quota still admits; `None` for no limit.
@@ -194,10 +322,7 @@ impl Ledger {
 
     /// Undoes a reservation.
     pub fn cancel(&mut self, reservation: Reservation) {
-        let claim = reservation.0;
-        self.booked_buffers -= claim.count as u64;
-        self.heaps[claim.heap].booked -= claim.total();
-        self.accounts.unbook(claim.uid, claim.heap, claim.total(), claim.count as u64);
+        self.unbook(&reservation.0);
     }
 
     /// Turns a reservation into live buffers: exactly `count` records of the claim's heap, size and uid.

@@ -136,7 +136,7 @@ impl<'a, B> Assembly<'a, B> {
 impl<B> Spare<Vec<B>, Zeroed> {
     /// The blocks of a clean buffer, each as a spare of the same domain, for the shelf.
     pub fn split(self, bytes: impl Fn(&B) -> BackedBytes) -> impl Iterator<Item = Spare<B, Zeroed>> {
-        let domain = self.domain().clone();
+        let domain = self.domain().cloned();
         self.into_memory().into_iter().map(move |block| {
             let bytes = bytes(&block);
             Spare::part(block, bytes, domain.clone())
@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn pooled(size: u64, uid: u32) -> Spare<Block, Zeroed> {
-        Spare::part(Block::Pooled(size), bytes(size), TrustDomain::Uid(Uid(uid)))
+        Spare::part(Block::Pooled(size), bytes(size), Some(TrustDomain::Uid(Uid(uid))))
     }
 
     /// Joins a buffer from the shelf, and from a source that has so many new blocks of each size left.

@@ -14,7 +14,7 @@ pub struct ShelfLimits {
     pub spares: usize,
 }
 
-/// Zeroed spares by size and trust domain. A file's size is sealed, so only a request for exactly that size can use
+/// Zeroed spares by size and trust domain, fresh ones apart. A file's size is sealed, so only a request for exactly that size can use
 /// it; camera and graphics ask for the same few sizes over and over.
 #[derive(Debug)]
 pub struct Shelf<M> {
@@ -24,8 +24,50 @@ pub struct Shelf<M> {
     spares: usize,
 }
 
-/// Spares of one size, oldest first within each domain.
-type Class<M> = HashMap<TrustDomain, VecDeque<Shelved<M>>>;
+/// Spares of one size, oldest first within each queue.
+#[derive(Debug)]
+struct Class<M> {
+    /// By who held them; no queue is empty.
+    held: HashMap<TrustDomain, VecDeque<Shelved<M>>>,
+    /// Those that no client has held.
+    fresh: VecDeque<Shelved<M>>,
+}
+
+impl<M> Default for Class<M> {
+    fn default() -> Self {
+        Self { held: HashMap::new(), fresh: VecDeque::new() }
+    }
+}
+
+impl<M> Class<M> {
+    fn put(&mut self, spare: Spare<M, Zeroed>, since: Duration) {
+        let queue = match spare.domain() {
+            Some(domain) => self.held.entry(domain.clone()).or_default(),
+            None => &mut self.fresh,
+        };
+        queue.push_back(Shelved { spare, since });
+    }
+
+    /// The oldest spare of a domain; a fresh one for `None`.
+    fn pop(&mut self, domain: Option<&TrustDomain>) -> Option<Spare<M, Zeroed>> {
+        let Some(domain) = domain else { return Some(self.fresh.pop_front()?.spare) };
+        let queue = self.held.get_mut(domain)?;
+        let taken = queue.pop_front()?.spare;
+        if queue.is_empty() {
+            self.held.remove(domain);
+        }
+        Some(taken)
+    }
+
+    fn queues(&self) -> impl Iterator<Item = (Option<&TrustDomain>, &VecDeque<Shelved<M>>)> {
+        let held = self.held.iter().map(|(domain, queue)| (Some(domain), queue));
+        held.chain(std::iter::once((None, &self.fresh)))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.fresh.is_empty()
+    }
+}
 
 #[derive(Debug)]
 struct Shelved<M> {
@@ -45,30 +87,34 @@ impl<M> Shelf<M> {
         self.limits
     }
 
+    /// Whether a spare of this size would be kept.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.spares < self.limits.spares && bytes <= self.limits.bytes.saturating_sub(self.bytes)
+    }
+
     /// Puts a spare there at time `now`.
     ///
     /// # Errors
     /// The spare itself, if the shelf is full.
     pub fn put(&mut self, spare: Spare<M, Zeroed>, now: Duration) -> Result<(), Spare<M, Zeroed>> {
         let bytes = spare.bytes().get();
-        if self.spares >= self.limits.spares || bytes > self.limits.bytes.saturating_sub(self.bytes) {
+        if !self.has_room(bytes) {
             return Err(spare);
         }
         self.bytes += bytes;
         self.spares += 1;
-        let class = self.classes.entry(bytes).or_default();
-        class.entry(spare.domain().clone()).or_default().push_back(Shelved { spare, since: now });
+        self.classes.entry(bytes).or_default().put(spare, now);
         Ok(())
     }
 
-    /// Takes the oldest spare of exactly this size that `domain` may have.
+    /// Takes the oldest spare of exactly this size that `domain` may have: one of its own, else a fresh one.
     pub fn take(&mut self, bytes: u64, domain: &TrustDomain) -> Option<Spare<M, Zeroed>> {
+        self.pop(bytes, Some(domain)).or_else(|| self.pop(bytes, None))
+    }
+
+    fn pop(&mut self, bytes: u64, domain: Option<&TrustDomain>) -> Option<Spare<M, Zeroed>> {
         let class = self.classes.get_mut(&bytes)?;
-        let queue = class.get_mut(domain)?;
-        let taken = queue.pop_front()?.spare;
-        if queue.is_empty() {
-            class.remove(domain);
-        }
+        let taken = class.pop(domain)?;
         if class.is_empty() {
             self.classes.remove(&bytes);
         }
@@ -92,27 +138,33 @@ impl<M> Shelf<M> {
     fn take_largest(&mut self) -> Option<Spare<M, Zeroed>> {
         let (bytes, class) = self.classes.last_key_value()?;
         let age = |queue: &VecDeque<Shelved<M>>| queue.front().map(|shelved| shelved.since);
-        let (domain, _) = class.iter().min_by_key(|(_, queue)| age(queue))?;
-        let (bytes, domain) = (*bytes, domain.clone());
-        self.take(bytes, &domain)
+        let queues = class.queues().filter(|(_, queue)| !queue.is_empty());
+        let (domain, _) = queues.min_by_key(|(_, queue)| age(queue))?;
+        let (bytes, domain) = (*bytes, domain.cloned());
+        self.pop(bytes, domain.as_ref())
     }
 
     /// Takes all spares that were put there before `deadline`.
     pub fn expire(&mut self, deadline: Duration) -> Vec<Spare<M, Zeroed>> {
         let mut stale = Vec::new();
         for (bytes, class) in &self.classes {
-            for (domain, queue) in class {
+            for (domain, queue) in class.queues() {
                 let old = queue.iter().take_while(|shelved| shelved.since < deadline).count();
-                stale.extend(std::iter::repeat_n((*bytes, domain.clone()), old));
+                stale.extend(std::iter::repeat_n((*bytes, domain.cloned()), old));
             }
         }
-        stale.into_iter().filter_map(|(bytes, domain)| self.take(bytes, &domain)).collect()
+        stale.into_iter().filter_map(|(bytes, domain)| self.pop(bytes, domain.as_ref())).collect()
+    }
+
+    /// Fresh spares of this size.
+    pub fn fresh(&self, bytes: u64) -> usize {
+        self.classes.get(&bytes).map_or(0, |class| class.fresh.len())
     }
 
     /// What is there, in no order.
     pub fn memories(&self) -> impl Iterator<Item = &M> {
-        let queues = self.classes.values().flat_map(HashMap::values);
-        queues.flatten().map(|shelved| shelved.spare.memory())
+        let queues = self.classes.values().flat_map(Class::queues);
+        queues.flat_map(|(_, queue)| queue).map(|shelved| shelved.spare.memory())
     }
 
     /// Bytes on the shelf: reclaimable at any time.

@@ -14,6 +14,8 @@ pub enum TrustDomain {
     Context(String),
     /// Processes of one user.
     Uid(Uid),
+    /// Everyone who uses a heap whose configuration says that its memory may be shared.
+    Shared,
 }
 
 /// State of a spare that holds what its last client wrote.
@@ -29,7 +31,8 @@ pub enum Zeroed {}
 pub struct Spare<M, S> {
     memory: M,
     bytes: BackedBytes,
-    domain: TrustDomain,
+    /// `None` if no client has ever held it.
+    domain: Option<TrustDomain>,
     state: PhantomData<S>,
 }
 
@@ -39,9 +42,9 @@ impl<M, S> Spare<M, S> {
         self.bytes
     }
 
-    /// Who held it last.
-    pub fn domain(&self) -> &TrustDomain {
-        &self.domain
+    /// Who held it last; `None` for fresh memory, which no client has ever held.
+    pub fn domain(&self) -> Option<&TrustDomain> {
+        self.domain.as_ref()
     }
 
     /// The memory alone, to look at or to give back to the kernel.
@@ -53,10 +56,10 @@ impl<M, S> Spare<M, S> {
 impl<M> Spare<M, Dirty> {
     /// What a client of `domain` has let go of.
     pub fn released(memory: M, bytes: BackedBytes, domain: TrustDomain) -> Self {
-        Self { memory, bytes, domain, state: PhantomData }
+        Self { memory, bytes, domain: Some(domain), state: PhantomData }
     }
 
-    /// Cleans it with `zero`, the only way to a zeroed spare.
+    /// Cleans it with `zero`, the only way to a zeroed spare for what a client has held.
     ///
     /// # Errors
     /// `zero`'s; the memory is dropped then, since nobody knows what is in it.
@@ -67,12 +70,17 @@ impl<M> Spare<M, Dirty> {
 }
 
 impl<M> Spare<M, Zeroed> {
+    /// Memory as its source made it: zero, and never held by a client, so that it fits every domain.
+    pub fn fresh(memory: M, bytes: BackedBytes) -> Self {
+        Self { memory, bytes, domain: None, state: PhantomData }
+    }
+
     /// A part of a zeroed spare.
-    pub(super) fn part(memory: M, bytes: BackedBytes, domain: TrustDomain) -> Self {
+    pub(super) fn part(memory: M, bytes: BackedBytes, domain: Option<TrustDomain>) -> Self {
         Self { memory, bytes, domain, state: PhantomData }
     }
 
-    /// The memory, for a client of its own domain.
+    /// The memory, for a client of its own domain; for any client if it is fresh.
     pub fn into_memory(self) -> M {
         self.memory
     }

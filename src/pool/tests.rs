@@ -22,6 +22,10 @@ fn zeroed(memory: Fake, size: u64, uid: u32) -> Spare<Fake, Zeroed> {
     dirty(memory, size, uid).scrub(|_| Ok::<_, ()>(())).expect("scrubbed")
 }
 
+fn fresh(memory: Fake, size: u64) -> Spare<Fake, Zeroed> {
+    Spare::fresh(memory, bytes(size))
+}
+
 fn shelf() -> Shelf<Fake> {
     Shelf::new(ShelfLimits { bytes: 100, spares: 5 })
 }
@@ -44,6 +48,22 @@ fn a_spare_goes_only_to_its_own_domain_and_size() {
     assert!(shelf.take(9, &TrustDomain::Uid(Uid(1000))).is_none());
     assert_eq!(shelf.take(10, &TrustDomain::Uid(Uid(1000))).expect("its own").into_memory(), 1);
     assert!(shelf.is_empty());
+}
+
+#[test]
+fn a_fresh_spare_goes_to_anyone_whose_own_have_run_out() {
+    let mut shelf = shelf();
+    for (since, spare) in [(0, fresh(1, 10)), (1, fresh(2, 10)), (2, zeroed(3, 10, 1000))] {
+        shelf.put(spare, at(since)).expect("room");
+    }
+    let take = |shelf: &mut Shelf<Fake>, uid| {
+        shelf.take(10, &TrustDomain::Uid(Uid(uid))).map(|spare| (*spare.memory(), spare.domain().is_none()))
+    };
+    assert_eq!(take(&mut shelf, 1000), Some((3, false)), "its own first, though younger");
+    assert_eq!((shelf.fresh(10), shelf.fresh(11)), (2, 0));
+    assert_eq!(take(&mut shelf, 1000), Some((1, true)));
+    assert_eq!(take(&mut shelf, 1001), Some((2, true)));
+    assert_eq!(take(&mut shelf, 1001), None);
 }
 
 #[test]
@@ -110,6 +130,7 @@ fn draining_takes_the_last_first_and_whole_spares() {
 #[derive(Debug, Clone)]
 enum Step {
     Put { size: u64, uid: u32 },
+    PutFresh { size: u64 },
     Take { size: u64, uid: u32 },
     Shrink(u64),
     Expire(u64),
@@ -118,6 +139,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => (1u64..5, 0u32..3).prop_map(|(size, uid)| Step::Put { size: size * 10, uid }),
+        1 => (1u64..5).prop_map(|size| Step::PutFresh { size: size * 10 }),
         2 => (1u64..5, 0u32..3).prop_map(|(size, uid)| Step::Take { size: size * 10, uid }),
         1 => (0u64..60).prop_map(Step::Shrink),
         1 => (0u64..50).prop_map(Step::Expire),
@@ -126,22 +148,29 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// The model is a list of (memory, size, uid, since) in the order of arrival.
+    /// The model is a list of (memory, size, uid if not fresh, since) in the order of arrival.
     #[test]
     fn every_sequence_agrees_with_a_plain_list(steps in steps()) {
-        let (mut shelf, mut model) = (shelf(), Vec::<(Fake, u64, u32, u64)>::new());
+        let (mut shelf, mut model) = (shelf(), Vec::<(Fake, u64, Option<u32>, u64)>::new());
         for (now, step) in (1u32..).zip(steps) {
             match step {
-                Step::Put { size, uid } => {
+                Step::Put { .. } | Step::PutFresh { .. } => {
+                    let (spare, size, holder) = match step {
+                        Step::Put { size, uid } => (zeroed(now, size, uid), size, Some(uid)),
+                        Step::PutFresh { size } => (fresh(now, size), size, None),
+                        _ => unreachable!("matched above"),
+                    };
                     let held: u64 = model.iter().map(|entry| entry.1).sum();
                     let fits = held + size <= 100 && model.len() < 5;
-                    prop_assert_eq!(shelf.put(zeroed(now, size, uid), at(now.into())).is_ok(), fits);
+                    prop_assert_eq!(shelf.has_room(size), fits);
+                    prop_assert_eq!(shelf.put(spare, at(now.into())).is_ok(), fits);
                     if fits {
-                        model.push((now, size, uid, now.into()));
+                        model.push((now, size, holder, now.into()));
                     }
                 }
                 Step::Take { size, uid } => {
-                    let expected = model.iter().position(|entry| entry.1 == size && entry.2 == uid);
+                    let oldest = |holder| model.iter().position(|entry| entry.1 == size && entry.2 == holder);
+                    let expected = oldest(Some(uid)).or_else(|| oldest(None));
                     let taken = shelf.take(size, &TrustDomain::Uid(Uid(uid))).map(Spare::into_memory);
                     prop_assert_eq!(taken, expected.map(|index| model.remove(index).0));
                 }
@@ -165,6 +194,10 @@ proptest! {
             }
             prop_assert_eq!(shelf.bytes(), model.iter().map(|entry| entry.1).sum::<u64>());
             prop_assert_eq!(shelf.is_empty(), model.is_empty());
+            for size in [10, 20, 30, 40] {
+                let fresh = model.iter().filter(|entry| entry.1 == size && entry.2.is_none()).count();
+                prop_assert_eq!(shelf.fresh(size), fresh);
+            }
         }
     }
 }

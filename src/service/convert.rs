@@ -158,6 +158,7 @@ pub(super) fn buffer_info(view: &BufferView<'_>) -> BufferInfo {
 pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
     let counters = &view.counters;
     let failed = |cause| long(counters.failed(cause));
+    let fragmentation = view.heap.fragmentation();
     HeapStats {
         heapId: view.heap.id().get().into(),
         heapName: view.heap.name().to_string(),
@@ -168,13 +169,15 @@ pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
         deferredBytes: long(counters.deferred_bytes),
         pooledBytes: long(view.stock.pooled_bytes),
         capacity: long(view.heap.capacity().unwrap_or(0)),
+        largestFreeBytes: fragmentation.map_or(0, |figures| long(figures.largest_free_bytes)),
         allocations: long(counters.allocations),
         frees: long(counters.frees),
         recycled: long(view.stock.hits),
         poolMisses: long(view.stock.misses),
         scrubbedBytes: long(view.stock.scrubbed_bytes),
-        discarded: long(view.stock.discarded),
+        discarded: long(view.stock.discarded.total()),
         failuresNoMemory: failed(FailureCause::NoMemory),
+        failuresFragmented: fragmentation.map_or(0, |figures| long(figures.failures)),
         failuresQuota: failed(FailureCause::Quota),
         failuresNotPermitted: failed(FailureCause::NotPermitted),
         failuresUnsupported: failed(FailureCause::Unsupported),

@@ -2,6 +2,7 @@
 //! The dump: what dumpsys, `dumpTo` and `anionctl dump` show.
 
 use crate::allocator::{Allocator, BufferView, Caller, HeapView, LatencyCounts, PressureLevel, UnknownHeap};
+use crate::sys::memory::{self, HugePages};
 use crate::units::{Invalid, Uid};
 use serde::Serialize;
 use std::fmt::{self, Write};
@@ -70,8 +71,19 @@ impl Arguments {
 struct Report {
     release_mechanism: &'static str,
     pressure: &'static str,
+    huge_pages: HugePagesRow,
     heaps: Vec<HeapRow>,
     buffers: Vec<BufferRow>,
+}
+
+/// Huge pages of the machine, in its default size, and when shared memory gets large pages by itself.
+#[derive(Serialize)]
+struct HugePagesRow {
+    bytes: u64,
+    total: u64,
+    free: u64,
+    overcommit: u64,
+    shared_memory: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -82,6 +94,9 @@ struct HeapRow {
     backing: &'static str,
     unavailable: Option<String>,
     capacity: Option<u64>,
+    free_bytes: Option<u64>,
+    largest_free_bytes: Option<u64>,
+    failures_fragmented: Option<u64>,
     num_of_buffers: u64,
     num_of_alloc_bytes: u64,
     alloc_bytes_wm: u64,
@@ -110,14 +125,48 @@ struct BufferRow {
     id: u64,
     size: u64,
     heap: String,
+    backing: &'static str,
     uid: u32,
     pid: i32,
     name: String,
     age_ms: u128,
 }
 
+impl HugePagesRow {
+    /// All zero where the kernel has none or does not tell.
+    fn of_machine() -> Self {
+        let huge = memory::huge_pages().ok().flatten();
+        let huge = huge.unwrap_or(HugePages { bytes: 0, total: 0, free: 0, overcommit: 0 });
+        let shared_memory = memory::shared_huge_policy().ok();
+        Self {
+            bytes: huge.bytes,
+            total: huge.total,
+            free: huge.free,
+            overcommit: huge.overcommit,
+            shared_memory,
+        }
+    }
+
+    fn text(&self) -> String {
+        let pages = match self {
+            Self { bytes: 0, .. } => "the kernel has none".to_owned(),
+            Self { total: 0, overcommit: 0, bytes, .. } => format!("off, none of {bytes} bytes is set aside"),
+            Self { bytes, total, free, overcommit, .. } => {
+                format!("{free} of {total} free, {overcommit} more on demand, {bytes} bytes each")
+            }
+        };
+        let shared = match self.shared_memory.as_deref() {
+            Some(off @ ("never" | "deny")) => format!("off ({off})"),
+            Some(policy) => policy.to_owned(),
+            None => "the kernel has none".to_owned(),
+        };
+        format!("huge pages: {pages}\ntransparent huge pages of shared memory: {shared}")
+    }
+}
+
 impl From<&HeapView<'_>> for HeapRow {
     fn from(view: &HeapView<'_>) -> Self {
+        let fragmentation = view.heap.fragmentation();
         Self {
             id: view.heap.id().get(),
             name: view.heap.name().to_string(),
@@ -125,6 +174,9 @@ impl From<&HeapView<'_>> for HeapRow {
             backing: view.heap.backing().name(),
             unavailable: view.heap.unavailable().map(str::to_owned),
             capacity: view.heap.capacity(),
+            free_bytes: fragmentation.map(|figures| figures.free_bytes),
+            largest_free_bytes: fragmentation.map(|figures| figures.largest_free_bytes),
+            failures_fragmented: fragmentation.map(|figures| figures.failures),
             num_of_buffers: view.counters.buffers,
             num_of_alloc_bytes: view.counters.bytes,
             alloc_bytes_wm: view.counters.bytes_watermark,
@@ -133,7 +185,7 @@ impl From<&HeapView<'_>> for HeapRow {
             recycled: view.stock.hits,
             pool_misses: view.stock.misses,
             scrubbed_bytes: view.stock.scrubbed_bytes,
-            discarded: view.stock.discarded,
+            discarded: view.stock.discarded.total(),
             allocate_latency: LatencyRow::from(&view.latency),
         }
     }
@@ -176,6 +228,7 @@ impl From<&BufferView<'_>> for BufferRow {
             id: record.id.0,
             size: record.bytes.get(),
             heap: view.heap.name().to_string(),
+            backing: view.backing.name(),
             uid: record.uid.0,
             pid: record.pid,
             name: record.label.to_string(),
@@ -209,6 +262,7 @@ pub(super) fn render(
     let report = Report {
         release_mechanism: allocator.release_mechanism(),
         pressure: pressure(allocator.pressure()),
+        huge_pages: HugePagesRow::of_machine(),
         heaps: stats.iter().filter(|view| shows(view.heap.id())).map(HeapRow::from).collect(),
         buffers: buffers
             .iter()
@@ -233,16 +287,24 @@ fn text(report: &Report) -> String {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "release mechanism: {}\nmemory pressure: {}\n\nheaps, in the order they are tried:",
-        report.release_mechanism, report.pressure
+        "release mechanism: {}\nmemory pressure: {}\n{}\n\nheaps, in the order they are tried:",
+        report.release_mechanism,
+        report.pressure,
+        report.huge_pages.text()
     );
     for heap in &report.heaps {
         let state =
             heap.unavailable.as_deref().map_or("available".to_owned(), |why| format!("unavailable: {why}"));
         let _ =
             writeln!(out, "ion/{}: id {}, {}, {}, {state}", heap.name, heap.id, heap.r#type, heap.backing);
-        if let Some(capacity) = heap.capacity {
-            let _ = writeln!(out, "ion/{}/capacity: {capacity}", heap.name);
+        let fixed = [
+            ("capacity", heap.capacity),
+            ("free_bytes", heap.free_bytes),
+            ("largest_free_bytes", heap.largest_free_bytes),
+            ("failures_fragmented", heap.failures_fragmented),
+        ];
+        for (file, value) in fixed.into_iter().filter_map(|(file, value)| Some((file, value?))) {
+            let _ = writeln!(out, "ion/{}/{file}: {value}", heap.name);
         }
         let files = [
             ("num_of_buffers", heap.num_of_buffers),
@@ -262,17 +324,18 @@ fn text(report: &Report) -> String {
     }
     let _ = writeln!(
         out,
-        "\nbuffers:\n{:>12} {:>12} {:<16} {:>7} {:>7} {:>10}  {:<31} id",
-        "inode", "size", "heap", "uid", "pid", "age", "name"
+        "\nbuffers:\n{:>12} {:>12} {:<16} {:<8} {:>7} {:>7} {:>10}  {:<31} id",
+        "inode", "size", "heap", "backing", "uid", "pid", "age", "name"
     );
     for buffer in &report.buffers {
         let age = Duration::from_millis(u64::try_from(buffer.age_ms).unwrap_or(u64::MAX));
         let _ = writeln!(
             out,
-            "{:>12} {:>12} {:<16} {:>7} {:>7} {:>9.1}s  {:<31} {}",
+            "{:>12} {:>12} {:<16} {:<8} {:>7} {:>7} {:>9.1}s  {:<31} {}",
             buffer.inode,
             buffer.size,
             buffer.heap,
+            buffer.backing,
             buffer.uid,
             buffer.pid,
             age.as_secs_f64(),

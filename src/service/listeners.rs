@@ -165,3 +165,104 @@ fn start(listener: Listener, feed: PressureFeed) -> Result<(), Refusal> {
     let thread = thread::Builder::new().name("anion-listener".to_owned()).stack_size(STACK_BYTES);
     thread.spawn(tell).map(drop).map_err(Refusal::NoThread)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocator::{PressureLevel, WatchedCgroup};
+    use anion_ipc::{impl_interface, new_binder};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+    use vendor_anion_allocator::aidl::vendor::anion::allocator::{
+        IPressureListener::BnPressureListener, PressureLevel::PressureLevel as AidlLevel,
+    };
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Tells what it is told, and then waits for leave to return.
+    struct Slow(Sender<AidlLevel>, Mutex<Receiver<()>>);
+
+    impl_interface!(Slow, |_listener, _writer, _args: &[String]| Ok(()));
+
+    impl IPressureListener for Slow {
+        fn onPressure(&self, level: AidlLevel) -> anion_ipc::Result<()> {
+            self.0.send(level).expect("the test listens");
+            // Ends with the test at the latest.
+            let _ = self.1.lock().expect("no panic").recv();
+            Ok(())
+        }
+    }
+
+    fn slow() -> (Listener, Receiver<AidlLevel>, Sender<()>) {
+        let ((told, levels), (leave, returns)) = (channel(), channel());
+        (new_binder!(BnPressureListener, Slow(told, Mutex::new(returns))), levels, leave)
+    }
+
+    fn allocator() -> Arc<Allocator> {
+        let page = crate::sys::memory::page_size().expect("known");
+        Allocator::new(crate::config::embedded(page).config, &WatchedCgroup::None).expect("an allocator")
+    }
+
+    fn entry(subscription: PressureSubscription, uid: u32, listener: &Listener) -> Entry {
+        Entry {
+            key: Arc::new(()),
+            uid: Uid(uid),
+            listener: listener.clone(),
+            _subscription: subscription,
+            death: None,
+        }
+    }
+
+    #[test]
+    fn a_listener_that_takes_no_calls_holds_up_no_other() {
+        let allocator = allocator();
+        let ((stuck, stuck_levels, _kept), (quick, levels, leave)) = (slow(), slow());
+        drop(leave);
+        let subscriptions = [stuck, quick].map(|listener| {
+            let (subscription, feed) = allocator.subscribe_to_pressure();
+            start(listener, feed).expect("a thread");
+            subscription
+        });
+        stuck_levels.recv_timeout(PATIENCE).expect("told once");
+        allocator.press(PressureLevel::Critical);
+        // The machine that runs the test may have pressure of its own.
+        while levels.recv_timeout(PATIENCE).expect("told") != AidlLevel::CRITICAL {}
+        assert!(stuck_levels.try_recv().is_err(), "it has not returned from its first call");
+        drop(subscriptions);
+        assert!(levels.recv_timeout(PATIENCE).is_err(), "its thread ends with the subscription");
+    }
+
+    #[test]
+    fn listeners_are_bounded_for_a_uid_and_in_all() {
+        let (listeners, allocator) = (Listeners::default(), allocator());
+        let enter = |uid, listener: &Listener| {
+            listeners.enter(entry(allocator.subscribe_to_pressure().0, uid, listener))
+        };
+        let (listener, ..) = slow();
+        assert!(enter(1, &listener).expect("room") && !enter(1, &listener).expect("there already"));
+        for _ in 1..MAX_PRESSURE_LISTENERS {
+            enter(1, &slow().0).expect("room");
+        }
+        assert!(matches!(enter(1, &slow().0), Err(Refusal::TooManyOfUid { uid: Uid(1) })));
+        let per_uid = u32::try_from(MAX_PRESSURE_LISTENERS).expect("small");
+        for other in per_uid..u32::try_from(MAX_LISTENERS).expect("small") {
+            enter(other / per_uid + 1, &slow().0).expect("room");
+        }
+        assert!(matches!(enter(999, &listener), Err(Refusal::TooMany)));
+        assert!(matches!(
+            listeners.unregister(Uid(2), &listener),
+            Err(Refusal::NotRegistered { uid: Uid(2) })
+        ));
+        listeners.unregister(Uid(1), &listener).expect("registered");
+        assert!(enter(999, &listener).expect("room again"));
+    }
+
+    #[test]
+    fn without_a_way_to_call_back_nothing_is_registered() {
+        let (listeners, allocator) = (Listeners::default(), allocator());
+        let refusal =
+            listeners.register(&allocator, Uid(1), &slow().0).expect_err("no transaction is served");
+        assert!(refusal.to_string().contains("incoming connection"), "{refusal}");
+        assert!(listeners.entries.lock().is_empty());
+    }
+}

@@ -14,8 +14,11 @@
 //! # Who may hold the lock
 //! The arena's lock is a leaf around the pure [`Arena`]: no system call is made while it is held.
 
+#[cfg(test)]
+mod tests;
+
 use super::hugetlb::Populated;
-use super::{Memory, Source, arena_is_full};
+use super::{Memory, Source, Unfit, arena_is_full};
 use crate::pool::{Arena, FreeBytes, Layout};
 use crate::sys::fd::Inode;
 use crate::sys::memfd::{allocate_pages, punch_pages};
@@ -256,8 +259,12 @@ impl Memory for Carved {
         self.memory.fd()
     }
 
-    fn is_worth_keeping(&self) -> bool {
-        self.memory.is_worth_keeping()
+    fn worth_keeping(&self) -> Result<(), Unfit> {
+        self.memory.worth_keeping()
+    }
+
+    fn populate(&self) -> io::Result<()> {
+        self.memory.populate()
     }
 
     fn scrub(&self) -> io::Result<()> {

@@ -7,7 +7,7 @@
 //! write(2) does not work on it.
 
 use super::memfd::MemfdSource;
-use super::{Memory, Source};
+use super::{Memory, Source, Unfit};
 use crate::sys::fd::{Inode, resident_bytes};
 use crate::sys::memfd::{MemfdFactory, allocate_pages};
 use crate::sys::memory::{HugePages, huge_pages};
@@ -100,9 +100,16 @@ impl Memory for Populated {
     }
 
     /// Not if a client gave pages back: its next owner could find that there are none.
-    fn is_worth_keeping(&self) -> bool {
-        let complete = resident_bytes(self.fd()).is_ok_and(|resident| resident >= self.bytes);
-        complete && self.file.is_worth_keeping()
+    fn worth_keeping(&self) -> Result<(), Unfit> {
+        if resident_bytes(self.fd()).is_ok_and(|resident| resident >= self.bytes) {
+            self.file.worth_keeping()
+        } else {
+            Err(Unfit::Untouched)
+        }
+    }
+
+    fn populate(&self) -> io::Result<()> {
+        self.file.populate()
     }
 
     fn scrub(&self) -> io::Result<()> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sealed memfds: shared memory on any Linux, without privilege.
 
-use super::{Memory, Source};
+use super::{Memory, Source, Unfit};
 use crate::sys::fd::{DescriptorDirectory, Inode, inode, resident_bytes};
 use crate::sys::lease::is_only_holder;
 use crate::sys::map::SharedMap;
@@ -31,7 +31,7 @@ impl MemfdSource {
     }
 
     /// Files of `page`s, which are what `factory` makes.
-    pub(super) fn with(factory: MemfdFactory, page: PageSize, backing: Backing) -> io::Result<Self> {
+    pub(crate) fn with(factory: MemfdFactory, page: PageSize, backing: Backing) -> io::Result<Self> {
         let descriptors = Arc::new(DescriptorDirectory::open()?);
         Ok(Self { factory, descriptors, page, backing })
     }
@@ -62,8 +62,19 @@ struct Memfd {
     backing: Backing,
     inode: Inode,
     descriptors: Arc<DescriptorDirectory>,
-    /// Made at the first scrub and kept: mapping again costs more than scrubbing.
+    /// Made at the first scrub or when populated, and kept: mapping again costs more than scrubbing.
     mapping: OnceLock<SharedMap>,
+}
+
+impl Memfd {
+    fn keep(&self, mapping: SharedMap) {
+        // Lost only to a concurrent scrub, which does not happen to idle memory.
+        let _ = self.mapping.set(mapping);
+    }
+
+    fn len(&self) -> io::Result<usize> {
+        usize::try_from(self.bytes).map_err(io::Error::other)
+    }
 }
 
 impl Memory for Memfd {
@@ -87,20 +98,28 @@ impl Memory for Memfd {
         self.fd.as_fd()
     }
 
-    fn is_worth_keeping(&self) -> bool {
+    fn worth_keeping(&self) -> Result<(), Unfit> {
+        if !has_only_size_seals(&self.fd) {
+            return Err(Unfit::Sealed);
+        }
         let populated = resident_bytes(&self.fd).is_ok_and(|resident| resident >= self.bytes / 2);
-        populated && has_only_size_seals(&self.fd)
+        if populated { Ok(()) } else { Err(Unfit::Untouched) }
+    }
+
+    fn populate(&self) -> io::Result<()> {
+        if self.mapping.get().is_none() {
+            self.keep(SharedMap::populated(&self.fd, self.len()?)?);
+        }
+        Ok(())
     }
 
     fn scrub(&self) -> io::Result<()> {
         if let Some(mapping) = self.mapping.get() {
             return mapping.fill(0);
         }
-        let bytes = usize::try_from(self.bytes).map_err(io::Error::other)?;
-        let mapping = SharedMap::new(&self.fd, bytes, Access::ReadWrite)?;
+        let mapping = SharedMap::new(&self.fd, self.len()?, Access::ReadWrite)?;
         mapping.fill(0)?;
-        // Lost only to a concurrent scrub, which does not happen to idle memory.
-        let _ = self.mapping.set(mapping);
+        self.keep(mapping);
         Ok(())
     }
 }

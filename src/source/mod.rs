@@ -81,15 +81,32 @@ pub trait Memory: Send + Sync {
     /// The service's own descriptor, for watching.
     fn fd(&self) -> BorrowedFd<'_>;
 
-    /// Whether keeping it pays and nothing about it was changed for good: the file takes no new seals back, and one
-    /// that was hardly touched is cheaper to make anew.
-    fn is_worth_keeping(&self) -> bool;
+    /// Whether keeping it pays and nothing about it was changed for good.
+    ///
+    /// # Errors
+    /// Why not.
+    fn worth_keeping(&self) -> Result<(), Unfit>;
+
+    /// Makes all its pages present. Only for memory that [`Memory::is_idle`].
+    ///
+    /// # Errors
+    /// When memory runs out; some pages may be present then.
+    fn populate(&self) -> io::Result<()>;
 
     /// Sets every byte to zero. Only for memory that [`Memory::is_idle`].
     ///
     /// # Errors
     /// If it cannot be mapped; what is in it is not known then.
     fn scrub(&self) -> io::Result<()>;
+}
+
+/// Why released memory is not worth keeping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// A client added a seal, which no file gives back.
+    Sealed,
+    /// Most of it was never touched, or was given back, and is cheaper to make anew than to scrub.
+    Untouched,
 }
 
 /// Memory that was set aside has enough free bytes for a buffer, but no free piece is long enough.

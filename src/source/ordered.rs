@@ -55,3 +55,46 @@ impl Source for OrderedSources {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::memfd::MemfdSource;
+    use crate::source::scripted::{Script, ScriptedSource};
+    use crate::sys::memfd::MemfdFactory;
+    use crate::units::{PageSize, RequestedBytes};
+
+    /// Pages of 64 KiB that fail on command, then ordinary ones.
+    fn two() -> (OrderedSources, Arc<Script>) {
+        let script = Arc::new(Script::default());
+        let of = |page, backing| {
+            MemfdSource::with(MemfdFactory::probe().expect("memfd"), page, backing).expect("memfd")
+        };
+        let large = of(PageSize::new(64 << 10).expect("valid"), Backing::Hugetlb);
+        let plain = of(crate::sys::memory::page_size().expect("page size"), Backing::Memfd);
+        let first = ScriptedSource { inner: large, script: Arc::clone(&script) };
+        (OrderedSources::new(vec![Arc::new(first), Arc::new(plain)]).expect("two"), script)
+    }
+
+    #[test]
+    fn the_next_source_serves_when_the_one_before_is_exhausted() {
+        let (sources, script) = two();
+        let bytes = RequestedBytes(1).round_up(sources.granule()).expect("valid");
+        let made = || sources.create(bytes).map(|memory| memory.backing());
+        assert_eq!(made().expect("the first"), Backing::Hugetlb);
+        script.fail(0..1, libc::ENOMEM);
+        assert_eq!(made().expect("the second"), Backing::Memfd);
+        assert_eq!(made().expect("the first has memory again"), Backing::Hugetlb);
+        script.fail(0..1, libc::EIO);
+        assert_eq!(made().expect_err("broken, not exhausted").raw_os_error(), Some(libc::EIO));
+    }
+
+    #[test]
+    fn only_what_all_keep_is_promised() {
+        let (sources, _) = two();
+        let page = crate::sys::memory::page_size().expect("page size").bytes();
+        assert_eq!(sources.granule(), (64 << 10).max(page));
+        assert_eq!((sources.max_alignment(), sources.contiguous_bytes()), (page, page));
+        assert!(OrderedSources::new(vec![]).is_none());
+    }
+}

@@ -3,7 +3,7 @@
 
 use super::carveout::{KernelPages, Pages};
 use super::memfd::MemfdSource;
-use super::{Memory, Source};
+use super::{Memory, Source, Unfit};
 use crate::sys::fd::Inode;
 use crate::units::{Access, BackedBytes, Backing};
 use std::io;
@@ -119,8 +119,13 @@ impl Memory for ScriptedMemory {
         self.inner.fd()
     }
 
-    fn is_worth_keeping(&self) -> bool {
-        self.inner.is_worth_keeping()
+    fn worth_keeping(&self) -> Result<(), Unfit> {
+        self.inner.worth_keeping()
+    }
+
+    fn populate(&self) -> io::Result<()> {
+        self.script.call()?;
+        self.inner.populate()
     }
 
     fn scrub(&self) -> io::Result<()> {

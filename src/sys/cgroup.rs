@@ -107,9 +107,9 @@ fn directory(cgroup: &str, mounts: &str) -> Option<PathBuf> {
         }
         let mut fields = mount.split(' ').skip(3).map(unescape);
         let (root, point) = (fields.next()?, fields.next()?);
-        // Outside of what is mounted here, where containers are concerned.
-        let below = Path::new(path).strip_prefix(&root).ok()?;
-        (!path.contains("/..")).then(|| Path::new(&point).join(below))
+        // A container may not see its own: then the path is not below what is mounted, or leads upwards.
+        let below = Path::new(path).strip_prefix(&root).ok().filter(|_| !path.contains("/.."))?;
+        Some(Path::new(&point).components().chain(below.components()).collect())
     })
 }
 
@@ -142,6 +142,11 @@ mod tests {
         assert_eq!(found("0::/pod/c1/work\n", part).as_deref(), Some("/sys/fs/cgroup/work"));
         assert_eq!(found("0::/elsewhere\n", part), None);
         assert_eq!(found("0::/../other\n", UNIFIED), None);
+    }
+
+    #[test]
+    fn the_root_is_the_mount_itself() {
+        assert_eq!(found("0::/\n", UNIFIED).as_deref(), Some("/sys/fs/cgroup"));
     }
 
     #[test]

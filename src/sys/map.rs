@@ -13,6 +13,8 @@ use std::ptr::NonNull;
 
 /// Bytes moved by one access where alignment permits.
 const WORD: usize = size_of::<u64>();
+/// Mappings from here on can profit from huge pages: smaller ones are not as large as one on any machine.
+const LARGE: usize = 2 << 20;
 
 /// A shared mapping of the start of a file.
 ///
@@ -42,6 +44,30 @@ impl SharedMap {
     /// `InvalidInput` if `bytes` is 0 or beyond the end of the file; `EACCES` if the descriptor does not permit
     /// `access`; `ENOMEM` if the address space is full.
     pub fn new(fd: impl AsFd, bytes: usize, access: Access) -> io::Result<Self> {
+        Self::with_flags(fd, bytes, access, MapFlags::MAP_POPULATE)
+    }
+
+    /// Maps all `bytes` bytes of a file that is zero, writable, and makes its pages present: huge ones for a large
+    /// file, where the machine allows that for shared memory.
+    ///
+    /// # Errors
+    /// As [`SharedMap::new`]; when memory runs out, where the kernel says so rather than kill (Linux 5.14).
+    pub fn populated(fd: impl AsFd, bytes: usize) -> io::Result<Self> {
+        let map = Self::with_flags(fd, bytes, Access::ReadWrite, MapFlags::empty())?;
+        if bytes >= LARGE {
+            // Only a wish: a kernel without huge pages for shared memory refuses or ignores it.
+            let _ = map.advise(libc::MADV_HUGEPAGE);
+        }
+        match map.advise(libc::MADV_POPULATE_WRITE) {
+            Ok(()) => {}
+            // Older kernels; what is zero stays zero.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => map.fill(0)?,
+            Err(error) => return Err(error),
+        }
+        Ok(map)
+    }
+
+    fn with_flags(fd: impl AsFd, bytes: usize, access: Access, flags: MapFlags) -> io::Result<Self> {
         let stat = nix::sys::stat::fstat(&fd)?;
         let size = stat.st_size;
         // A file of huge pages has them as its block size.
@@ -61,9 +87,18 @@ impl SharedMap {
             if writable { ProtFlags::PROT_READ | ProtFlags::PROT_WRITE } else { ProtFlags::PROT_READ };
         // SAFETY: no address is asked for and MAP_FIXED is absent, so no existing mapping can be replaced; the
         // result is used only if the call succeeded.
-        let base =
-            unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED | MapFlags::MAP_POPULATE, fd, 0) }?;
+        let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED | flags, fd, 0) }?;
         Ok(Self { base: base.cast(), len: bytes, mapped: length.get(), writable })
+    }
+
+    /// madvise(2) over the whole mapping, with advice that changes no content.
+    fn advise(&self, advice: libc::c_int) -> io::Result<()> {
+        debug_assert!([libc::MADV_HUGEPAGE, libc::MADV_POPULATE_WRITE].contains(&advice));
+        // SAFETY: the range is one live mapping (invariant). Neither advice that is given here (asserted) unmaps or
+        // changes a byte; populating faults pages in as writing would, which needs a writable mapping and fails with
+        // an error in any other.
+        let result = unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, advice) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
     /// Bytes mapped.

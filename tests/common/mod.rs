@@ -21,7 +21,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// What the environment of the tests must not tell the service.
-const INHERITED_SETTINGS: [&str; 4] = ["ANION_CONFIG", "ANION_LOG", "ANION_SOCKET", "ANION_TRANSPORT"];
+const INHERITED_SETTINGS: [&str; 5] =
+    ["ANION_CGROUP", "ANION_CONFIG", "ANION_LOG", "ANION_SOCKET", "ANION_TRANSPORT"];
 
 /// A running `aniond`. Dropping it kills the process; if the test failed, its log is printed.
 pub(crate) struct Daemon {

@@ -71,6 +71,17 @@ fn what_systemd_passes_must_be_a_listening_stream_socket() {
 }
 
 #[test]
+fn a_cgroup_that_cannot_be_watched_is_named() {
+    let place = Place::new();
+    let message = failure(&mut place.daemon(&["--cgroup", "/proc"]));
+    assert!(message.contains("/proc") && message.contains("memory.events"), "{message}");
+    place.start(&["--cgroup", "none"]).stop(Signal::SIGTERM);
+    assert!(!place.logged().contains("cgroup"), "{}", place.logged());
+    place.start(&[]).stop(Signal::SIGTERM);
+    assert!(place.logged().contains("memory pressure of "), "watched or not: {}", place.logged());
+}
+
+#[test]
 fn lines_to_the_journal_carry_priorities() {
     let place = Place::new();
     let mut command = place.daemon(&[]);

@@ -55,7 +55,8 @@ impl Place {
     /// `program`, with this place's notifications and nothing else of the tests' environment that the daemon reads.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        for name in ["ANION_CONFIG", "ANION_SOCKET", "ANION_TRANSPORT", "ANION_LOG", "JOURNAL_STREAM"] {
+        let settings = ["ANION_CONFIG", "ANION_SOCKET", "ANION_TRANSPORT", "ANION_LOG", "ANION_CGROUP"];
+        for name in settings.into_iter().chain(["JOURNAL_STREAM"]) {
             command.env_remove(name);
         }
         let log = fs::File::options().create(true).append(true).open(self.directory.path().join("log"));

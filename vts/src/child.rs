@@ -4,16 +4,22 @@
 //! A child gets the buffer to work on as its standard input, says [`READY`] on its standard output once it is in the
 //! state that the test waits for, and is killed when the test drops it.
 
+mod roles;
+
+pub(crate) use roles::{AGAIN, SECRET};
+
 use crate::request::aidl::interface::IHeapAllocator;
-use crate::request::{from_any, held};
+use crate::request::{from_any, from_heap, held};
 use crate::sys::{Mapping, send_descriptor};
 use anion_ipc::{Connection, Endpoint, ParcelFileDescriptor, SERVICE_NAME, connect};
 use anyhow::{Context, Result, bail, ensure};
-use nix::unistd::{alarm, dup2_stdin, pause};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, alarm, dup2_stdin, pause};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// First argument of a child: no test can have this name.
@@ -35,7 +41,26 @@ impl ChildProcess {
     /// # Errors
     /// If it cannot be started or reports a failure.
     pub(crate) fn start(role: &str, arguments: &[&str], input: Option<OwnedFd>) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+        Self::start_command(Command::new(std::env::current_exe()?), role, arguments, input)
+    }
+
+    /// As [`ChildProcess::start`], as another user; this process must be root's.
+    ///
+    /// # Errors
+    /// As [`ChildProcess::start`].
+    pub(crate) fn start_as(uid: u32, role: &str, arguments: &[&str], input: Option<OwnedFd>) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.uid(uid).gid(uid).current_dir("/");
+        Self::start_command(command, role, arguments, input).with_context(|| format!("as uid {uid}"))
+    }
+
+    fn start_command(
+        mut command: Command,
+        role: &str,
+        arguments: &[&str],
+        input: Option<OwnedFd>,
+    ) -> Result<Self> {
+        let mut child = command
             .arg(ARGUMENT)
             .arg(role)
             .args(arguments)
@@ -63,6 +88,14 @@ impl ChildProcess {
     /// Process id as the service sees it.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Stops it from running, until it is killed.
+    ///
+    /// # Errors
+    /// If it cannot be signalled.
+    pub(crate) fn suspend(&self) -> Result<()> {
+        Ok(kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGSTOP)?)
     }
 
     /// Ends it with SIGKILL.
@@ -117,6 +150,9 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
         ["map", size] => map(size),
         ["exchange", size, found, reply] => exchange(size, found, reply),
         ["describe", endpoint] => describe(endpoint),
+        ["spread", endpoint, heap, size, count, word] => spread(endpoint, heap, size, count, word),
+        ["pin", endpoint, heap, size] => roles::pin(endpoint, heap, size),
+        ["listen", endpoint, count] => roles::listen(endpoint, count),
         _ => bail!("no role {arguments:?}"),
     }
 }
@@ -190,6 +226,20 @@ fn exchange(size: &str, found: &str, reply: &str) -> Result<()> {
     ensure!(other.is_none(), "word {other:?} is not what the parent wrote");
     mapping.fill(reply.parse()?);
     say(READY)
+}
+
+/// Fills buffers of a heap with one word, and keeps them.
+fn spread(endpoint: &str, heap: &str, size: &str, count: &str, word: &str) -> Result<()> {
+    let connection = service(endpoint)?;
+    let (request, word) = (from_heap(heap.parse()?, size.parse()?), word.parse()?);
+    let mut buffers = Vec::new();
+    for _ in 0..count.parse::<usize>()? {
+        buffers.extend(held(connection.service.allocate(&request)?)?);
+    }
+    for buffer in &buffers {
+        Mapping::writable(&buffer.fd, buffer.size)?.fill(word);
+    }
+    ready_and_wait()
 }
 
 /// Asks the service about the inherited buffer.

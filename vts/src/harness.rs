@@ -6,7 +6,7 @@ use crate::request::aidl::{
     AllocationRequest, Backing, ClientUsage, ErrorCode, HeapFlags, HeapInfo, interface,
 };
 use crate::request::{Held, from_heap, held};
-use anion_ipc::{Connection, Endpoint, SERVICE_NAME, ServiceError, Strong, connect};
+use anion_ipc::{Connection, Endpoint, SERVICE_NAME, ServiceError, Strong, connect, connect_for_callbacks};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
@@ -41,6 +41,8 @@ pub(crate) struct Fixture {
     pub(crate) heaps: Vec<HeapInfo>,
     /// Whether the uid's quota is so small that tests must not run at once.
     pub(crate) is_tight: bool,
+    /// Uids that children may take.
+    pub(crate) uids: Option<[u32; 2]>,
     usable: Vec<i32>,
     _connection: Connection<dyn interface::IHeapAllocator>,
 }
@@ -53,7 +55,7 @@ impl Fixture {
     ///
     /// # Errors
     /// If nothing serves there, or the service does not answer the questions that every test builds on.
-    pub(crate) fn new(endpoint: &Endpoint) -> Result<Self> {
+    pub(crate) fn new(endpoint: &Endpoint, uids: Option<[u32; 2]>) -> Result<Self> {
         let connection = connect::<dyn interface::IHeapAllocator>(endpoint, SERVICE_NAME, CONNECTIONS)?;
         let service = connection.service.clone();
         let heaps = service.listHeaps().context("listHeaps")?;
@@ -64,6 +66,7 @@ impl Fixture {
             service_uid: peer_uid(endpoint),
             heaps,
             is_tight: false,
+            uids,
             usable: Vec::new(),
             _connection: connection,
         };
@@ -100,6 +103,14 @@ impl Fixture {
     /// As [`connect`].
     pub(crate) fn connect(&self) -> Result<Connection<dyn interface::IHeapAllocator>> {
         Ok(connect(&self.endpoint, SERVICE_NAME, 1)?)
+    }
+
+    /// Another connection, over which the service can call this process.
+    ///
+    /// # Errors
+    /// As [`connect_for_callbacks`].
+    pub(crate) fn connect_for_callbacks(&self) -> Result<Connection<dyn interface::IHeapAllocator>> {
+        Ok(connect_for_callbacks(&self.endpoint, SERVICE_NAME)?)
     }
 
     /// Heaps that served this uid, by descending id.

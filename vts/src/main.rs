@@ -13,6 +13,7 @@
 
 mod child;
 mod harness;
+mod listener;
 mod outcome;
 mod request;
 #[expect(unsafe_code, reason = "mappings and received descriptors; the only folder with unsafe code")]
@@ -39,6 +40,9 @@ struct Options {
     /// Service to test: unix:PATH, binder, or binder:DEVICE; repeat it for more
     #[arg(long = "endpoint", value_name = "ENDPOINT", env = "ANION_VTS_ENDPOINTS", value_delimiter = ',')]
     endpoints: Vec<Endpoint>,
+    /// Two uids that tests may take to attack one another; needs root
+    #[arg(long, value_name = "UID,UID", env = "ANION_VTS_UIDS", value_parser = two_uids)]
+    uids: Option<[u32; 2]>,
     #[command(flatten)]
     harness: Arguments,
 }
@@ -66,10 +70,15 @@ fn run(options: &Options) -> Result<ExitCode> {
             "no endpoint to test: give --endpoint unix:PATH or --endpoint binder, or set ANION_VTS_ENDPOINTS"
         );
     }
+    if options.uids.is_some() && !nix::unistd::geteuid().is_root() {
+        bail!("--uids is given, but only root can take other uids");
+    }
     raise_descriptor_limit()?;
     let mut trials = Vec::new();
     for (index, endpoint) in options.endpoints.iter().enumerate() {
-        let fixture = Arc::new(Fixture::new(endpoint).with_context(|| format!("cannot test {endpoint}"))?);
+        let fixture = Arc::new(
+            Fixture::new(endpoint, options.uids).with_context(|| format!("cannot test {endpoint}"))?,
+        );
         let prefix = prefix(endpoint, &options.endpoints[..index]);
         trials.extend(tests::all().map(|test| trial(&prefix, test, &fixture)));
     }
@@ -78,6 +87,12 @@ fn run(options: &Options) -> Result<ExitCode> {
         bail!("no test ran: the filters leave nothing, or all that they leave is ignored");
     }
     Ok(conclusion.exit_code())
+}
+
+fn two_uids(text: &str) -> Result<[u32; 2], String> {
+    let uids = text.split_once(',').and_then(|(one, other)| Some([one.parse().ok()?, other.parse().ok()?]));
+    uids.filter(|[one, other]| one != other && *one != 0 && *other != 0)
+        .ok_or_else(|| format!("uids are {text:?}, but they must be two different numbers other than 0"))
 }
 
 fn has_tested(conclusion: &Conclusion) -> bool {

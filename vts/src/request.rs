@@ -11,7 +11,7 @@ pub(crate) mod aidl {
         AllocationRequest::AllocationRequest, Backing::Backing, Buffer::Buffer, BufferInfo::BufferInfo,
         ClientUsage::ClientUsage, ErrorCode::ErrorCode, Explanation::Explanation, HeapFlags::HeapFlags,
         HeapInfo::HeapInfo, HeapStats::HeapStats, HeapType::HeapType, IHeapAllocator as interface,
-        Verdict::Verdict,
+        PressureLevel::PressureLevel, Verdict::Verdict,
     };
 }
 use aidl::{Allocation, AllocationRequest, Backing, Buffer};

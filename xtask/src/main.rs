@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel binder in a guest.
 
+mod huge;
 mod process;
 mod readme;
 mod release;

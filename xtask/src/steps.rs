@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::huge::SetAside;
 use crate::process::{cargo, count_tests, find_program, leashed, line_of, path_with, run, workspace_root};
 use crate::server::Server;
 use crate::tally::Tally;
@@ -37,11 +38,12 @@ struct Step {
 }
 
 /// From the quickest to the slowest.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step { name: "fmt", about: "the sources are formatted", run: fmt },
     Step { name: "clippy", about: "no warnings in any target", run: clippy },
     Step { name: "rustdoc", about: "the documentation builds, and its links lead somewhere", run: rustdoc },
     Step { name: "tests", about: "unit and integration tests", run: tests },
+    Step { name: "huge-pages", about: "heaps over huge pages, which root sets aside", run: huge_pages },
     Step { name: "boards", about: "device trees of real boards, from ../shared/dts", run: boards },
     Step { name: "doctests", about: "the examples in the documentation", run: doctests },
     Step { name: "readme", about: "the commands of README.md", run: readme::run },
@@ -140,6 +142,21 @@ fn tests(tally: &mut Tally) -> Result<()> {
     run_tests(nextest()?.arg("--workspace"), tally)
 }
 
+/// Pages that the tests need, with some to spare for the tests of a service that runs beside them.
+const HUGE_PAGES: u64 = 16;
+
+fn huge_pages(tally: &mut Tally) -> Result<()> {
+    if !is_root() {
+        println!("not run: only root can set huge pages aside");
+        return Ok(());
+    }
+    let Some(_aside) = SetAside::new(HUGE_PAGES)? else {
+        println!("not run: this kernel has no huge pages");
+        return Ok(());
+    };
+    run_tests(nextest()?.args(["--workspace", "--run-ignored", "only", "-E", "binary(huge_pages)"]), tally)
+}
+
 fn boards(tally: &mut Tally) -> Result<()> {
     let trees = workspace_root().join("../shared/dts");
     if !trees.is_dir() {
@@ -182,6 +199,8 @@ fn run_tests(command: &mut Command, tally: &mut Tally) -> Result<()> {
 
 /// An uid that owns nothing on any machine: `nobody` of Debian.
 const STRANGER: &str = "65534";
+/// Two more uids that own nothing: Debian gives none of these to anybody.
+const TWO_STRANGERS: &str = "65532,65533";
 
 fn vts_socket(tally: &mut Tally) -> Result<()> {
     let programs = release::build()?;
@@ -196,7 +215,12 @@ fn vts_socket(tally: &mut Tally) -> Result<()> {
     let server = Server::start(&mut daemon, &socket, Duration::from_secs(30))?;
     let endpoint = format!("unix:{}", socket.display());
     println!("as this user:");
-    run_tests(Command::new(&vts).args(["--endpoint", &endpoint]), tally)?;
+    let mut own = Command::new(&vts);
+    own.args(["--endpoint", &endpoint]);
+    if is_root() {
+        own.args(["--uids", TWO_STRANGERS]);
+    }
+    run_tests(&mut own, tally)?;
     if is_root() {
         println!("as uid {STRANGER}:");
         let mut other = Command::new("setpriv");

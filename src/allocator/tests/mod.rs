@@ -3,6 +3,7 @@
 
 mod attacks;
 mod pool;
+mod types;
 
 use super::*;
 use crate::config::spec::{ClientPolicy, HeapSpec, Quota};

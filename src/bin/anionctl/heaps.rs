@@ -91,6 +91,7 @@ impl Report for Stats {
             ("POOLED", Side::Right),
             ("PEAK", Side::Right),
             ("CAPACITY", Side::Right),
+            ("LARGEST FREE", Side::Right),
             ("ALLOCS", Side::Right),
             ("FREES", Side::Right),
             ("RECYCLED", Side::Right),
@@ -111,6 +112,11 @@ impl Report for Stats {
                 output::size(heap.pooled_bytes),
                 output::size(heap.alloc_bytes_wm),
                 output::limit(heap.capacity, output::size),
+                if heap.largest_free_bytes > 0 {
+                    output::size(heap.largest_free_bytes)
+                } else {
+                    "-".to_owned()
+                },
                 heap.allocations.to_string(),
                 heap.frees.to_string(),
                 heap.recycled.to_string(),
@@ -166,7 +172,8 @@ fn list_of(words: &[String]) -> String {
 fn causes(failures: &FailureCounts) -> String {
     let causes: Vec<String> = [
         ("quota", failures.quota),
-        ("no memory", failures.no_memory),
+        ("fragmented", failures.fragmented),
+        ("no memory", failures.no_memory.saturating_sub(failures.fragmented)),
         ("not permitted", failures.not_permitted),
         ("unsupported", failures.unsupported),
         ("backend", failures.backend),
@@ -184,11 +191,20 @@ mod tests {
 
     #[test]
     fn only_causes_that_occurred_are_shown() {
-        let mut failures =
-            FailureCounts { no_memory: 0, quota: 0, not_permitted: 0, unsupported: 0, backend: 0 };
+        let mut failures = FailureCounts {
+            no_memory: 0,
+            fragmented: 0,
+            quota: 0,
+            not_permitted: 0,
+            unsupported: 0,
+            backend: 0,
+        };
         assert_eq!(causes(&failures), "0");
         failures.quota = 2;
         failures.backend = 1;
         assert_eq!(causes(&failures), "3 (quota 2, backend 1)");
+        failures.no_memory = 5;
+        failures.fragmented = 4;
+        assert_eq!(causes(&failures), "8 (quota 2, fragmented 4, no memory 1, backend 1)");
     }
 }

@@ -93,17 +93,21 @@ is clean and ready for reuse; PEAK is the highest sum of LIVE and DEFERRED.
 RECYCLED buffers came from the pool, MISSED ones could have; DISCARDED memory
 was released and not kept. P50 and P99 bound what half and 99 of 100 successful
 calls took within the service, in steps of powers of two.
+was released and not kept. LARGEST FREE is the longest free piece of memory
+set aside for the heap; fragmented requests failed though all free pieces
+together would have done.
 
 JSON:
   {\"stats\": [{\"heap_id\", \"heap\", \"num_of_buffers\", \"num_of_alloc_bytes\",
     \"alloc_bytes_wm\", \"live_bytes\", \"deferred_bytes\", \"pooled_bytes\",
-    \"capacity\", \"allocations\", \"frees\", \"recycled\",
+    \"capacity\", \"largest_free_bytes\", \"allocations\", \"frees\", \"recycled\",
     \"pool_misses\", \"scrubbed_bytes\", \"discarded\", \"failures\":
-    {\"no_memory\", \"quota\", \"not_permitted\", \"unsupported\", \"backend\"},
+    {\"no_memory\", \"fragmented\", \"quota\", \"not_permitted\",
+     \"unsupported\", \"backend\"},
     \"allocate_latency\": [], \"allocate_p50_us\", \"allocate_p99_us\"}]}
-  allocate_latency counts calls: element 0 those below 1 us, element n those
-  below 2^n us, the last one all longer ones. The bounds are null without
-  calls, or in the class that has no end.";
+  fragmented is part of no_memory. allocate_latency counts calls: element 0
+  those below 1 us, element n those below 2^n us, the last one all longer ones.
+  The bounds are null without calls, or in the class that has no end.";
 
 /// After `usage --help`.
 pub(crate) const USAGE: &str = "\

@@ -64,6 +64,7 @@ pub(crate) struct StatsRow {
     pub(crate) deferred_bytes: i64,
     pub(crate) pooled_bytes: i64,
     pub(crate) capacity: i64,
+    pub(crate) largest_free_bytes: i64,
     pub(crate) allocations: i64,
     pub(crate) frees: i64,
     pub(crate) recycled: i64,
@@ -81,6 +82,8 @@ pub(crate) struct StatsRow {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct FailureCounts {
     pub(crate) no_memory: i64,
+    /// Counted in `no_memory`, too.
+    pub(crate) fragmented: i64,
     pub(crate) quota: i64,
     pub(crate) not_permitted: i64,
     pub(crate) unsupported: i64,
@@ -109,6 +112,7 @@ impl From<HeapStats> for StatsRow {
             deferred_bytes: stats.deferredBytes,
             pooled_bytes: stats.pooledBytes,
             capacity: stats.capacity,
+            largest_free_bytes: stats.largestFreeBytes,
             allocations: stats.allocations,
             frees: stats.frees,
             recycled: stats.recycled,
@@ -117,6 +121,7 @@ impl From<HeapStats> for StatsRow {
             discarded: stats.discarded,
             failures: FailureCounts {
                 no_memory: stats.failuresNoMemory,
+                fragmented: stats.failuresFragmented,
                 quota: stats.failuresQuota,
                 not_permitted: stats.failuresNotPermitted,
                 unsupported: stats.failuresUnsupported,

@@ -13,7 +13,7 @@ fn the_embedded_default_loads_without_a_word() {
     let loaded = embedded(page());
     assert_eq!(findings(&loaded), [""; 0]);
     assert_eq!(names(&loaded), ["system", "camera"]);
-    assert_eq!(loaded.config.heaps[1].size, Some(256 << 20));
+    assert_eq!(loaded.config.heaps[1].size, Some(64 << 20));
     assert_eq!(loaded.config.policy.default.max_bytes, Some(1 << 30));
     // Pages of 64 KiB are the largest that Linux has on arm64.
     let big_pages = embedded(crate::units::PageSize::new(65536).expect("a power of two"));

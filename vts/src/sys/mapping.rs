@@ -2,10 +2,12 @@
 //! A shared mapping that is only ever touched word by word: other processes may change it at any time, so no
 //! reference into it exists.
 
+use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mprotect, munmap};
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::fd::AsFd;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
 
 /// Bytes of one word.
@@ -103,6 +105,29 @@ impl Mapping {
     pub(crate) fn fill(&self, value: u64) {
         for index in 0..self.words() {
             self.store(index, value);
+        }
+    }
+
+    /// Puts words into a pipe without copying them: the pipe pins their pages, and whoever reads it sees what they hold
+    /// then. The pipe must have room.
+    ///
+    /// # Errors
+    /// What vmsplice reports; `WriteZero` if only a part fitted.
+    ///
+    /// # Panics
+    /// If the words are not all below [`Mapping::words`].
+    pub(crate) fn pin(&self, words: Range<usize>, pipe: impl AsFd) -> io::Result<()> {
+        assert!(words.start <= words.end && words.end <= self.words(), "words {words:?} of {}", self.words());
+        // SAFETY: `words.start` is in bounds of the live mapping (checked above).
+        let first = unsafe { self.base.add(words.start) };
+        let pages = libc::iovec { iov_base: first.as_ptr().cast(), iov_len: words.len() * WORD };
+        // SAFETY: `pages` lies inside the live mapping (checked above); the kernel takes references to its pages, so
+        // that nothing depends on the mapping afterwards, and the descriptor is open during the borrow.
+        let spliced = unsafe { libc::vmsplice(pipe.as_fd().as_raw_fd(), &raw const pages, 1, 0) };
+        match usize::try_from(spliced) {
+            Err(_) => Err(io::Error::last_os_error()),
+            Ok(bytes) if bytes < pages.iov_len => Err(io::ErrorKind::WriteZero.into()),
+            Ok(_) => Ok(()),
         }
     }
 

@@ -5,11 +5,13 @@ mod access;
 mod batches;
 mod concurrency;
 mod descriptors;
+mod domains;
 mod dump;
 mod explain;
 mod heaps;
 mod identity;
 mod lifetime;
+mod pressure;
 mod quota;
 mod robustness;
 mod sizes;
@@ -33,6 +35,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         quota::TESTS,
         stats::TESTS,
         dump::TESTS,
+        pressure::TESTS,
+        domains::TESTS,
         concurrency::TESTS,
         robustness::TESTS,
     ]

@@ -16,6 +16,7 @@ tests![
     Shared stats_are_consistent,
     Shared stats_count_what_is_handed_out_and_released,
     Shared stats_count_failures_by_cause,
+    Shared stats_time_every_call_that_was_served,
     Shared usage_shows_only_the_own_uid_to_others,
     Shared usage_shows_every_uid_to_the_privileged,
     Quiet peak_is_kept,
@@ -53,7 +54,9 @@ fn stats_are_consistent(fixture: &Fixture) -> Result<()> {
                 heap.poolMisses,
                 heap.scrubbedBytes,
                 heap.discarded,
+                heap.largestFreeBytes,
                 heap.failuresNoMemory,
+                heap.failuresFragmented,
                 heap.failuresQuota,
                 heap.failuresNotPermitted,
                 heap.failuresUnsupported,
@@ -76,6 +79,8 @@ fn stats_are_consistent(fixture: &Fixture) -> Result<()> {
                 (heap.numOfBuffers == 0) == (heap.numOfAllocBytes == 0),
                 "{name}: empty buffers: {heap:?}"
             );
+            ensure!(heap.failuresFragmented <= heap.failuresNoMemory, "{name}: other failures: {heap:?}");
+            ensure!(heap.largestFreeBytes <= heap.capacity, "{name}: more is free than it has: {heap:?}");
             if heap.capacity > 0 {
                 ensure!(heap.numOfAllocBytes <= heap.capacity, "{name}: beyond its capacity: {heap:?}");
             }
@@ -122,6 +127,21 @@ fn require_privilege(fixture: &Fixture, wanted: bool) -> Result<()> {
         true => inapplicable(format!("uid {} is privileged", fixture.uid)),
         false => inapplicable(format!("uid {} is not privileged", fixture.uid)),
     }
+}
+
+fn stats_time_every_call_that_was_served(fixture: &Fixture) -> Result<()> {
+    const CALLS: i64 = 5;
+    let heap = fixture.roomy()?;
+    let before = stats_of(fixture, heap.id)?.allocateLatency;
+    for _ in 0..CALLS {
+        fixture.allocate(&AllocationRequest { count: 3, ..from_heap(heap.id, 1) })?;
+    }
+    let after = stats_of(fixture, heap.id)?.allocateLatency;
+    check_eq!(i32::try_from(after.len())?, interface::LATENCY_CLASSES, "classes of heap {}", heap.name);
+    ensure!(before.iter().zip(&after).all(|(before, after)| before <= after), "{before:?}, then {after:?}");
+    let calls: i64 = after.iter().sum::<i64>() - before.iter().sum::<i64>();
+    ensure!(calls >= CALLS, "{calls} calls were timed after {CALLS} were served");
+    Ok(())
 }
 
 fn usage_shows_only_the_own_uid_to_others(fixture: &Fixture) -> Result<()> {

@@ -42,13 +42,14 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 17] = [
     check("devices"),
     check("hub"),
     check("serve-binder"),
     Step { name: "vts-binder-alice", suites: 1 },
     Step { name: "vts-binder-bob", suites: 1 },
     Step { name: "vts-binder-both", suites: 2 },
+    Step { name: "domains", suites: 1 },
     check("hub-restart"),
     check("holder-killed"),
     check("dump"),
@@ -56,6 +57,8 @@ const STEPS: [Step; 14] = [
     check("serve-socket"),
     Step { name: "vts-socket-alice", suites: 1 },
     Step { name: "vts-socket-bob", suites: 1 },
+    check("pressure"),
+    check("cgroup"),
     check("stop-socket"),
 ];
 
@@ -76,9 +79,9 @@ pub(super) fn furnish(root: &mut Initramfs) {
 }
 
 /// What the script calls by name.
-const APPLETS: [&str; 15] = [
-    "cat", "chmod", "chown", "dmesg", "grep", "insmod", "ln", "mkdir", "mount", "poweroff", "sh", "stty",
-    "su", "tail", "usleep",
+const APPLETS: [&str; 20] = [
+    "cat", "chmod", "chown", "dd", "dmesg", "grep", "insmod", "ln", "mkdir", "mkswap", "mount", "poweroff",
+    "rm", "sh", "stty", "su", "swapoff", "swapon", "tail", "usleep",
 ];
 
 /// What has been seen of a guest's run so far.

@@ -5,6 +5,8 @@
 SERVICE=vendor.anion.allocator.IHeapAllocator/default
 HEAPS=/etc/anion/heaps.dts
 SOCKET=/run/anion/allocator.sock
+GROUP=/sys/fs/cgroup/anion
+GROUP_SOCKET=/run/anion/group.sock
 LOGS=/tmp/logs
 verdict=passed
 
@@ -124,6 +126,11 @@ vts_both() {
     return "$rc"
 }
 
+# alice pins pages that bob must not get; both are the suite's children.
+attack_domains() {
+    anion-vts --endpoint binder --uids 1000,2000 --color never pages_pinned
+}
+
 restart_hub() {
     kill "$hub" && wait "$hub"
     if rsb_service list >/dev/null 2>&1; then
@@ -163,6 +170,106 @@ serve_socket() {
     eventually 30 run_as alice anionctl list --socket "$SOCKET"
 }
 
+# MiB of a line of /proc/meminfo.
+mebibytes() {
+    while read -r field kib _; do
+        if [ "$field" = "$1:" ]; then
+            echo $((kib / 1024))
+        fi
+    done </proc/meminfo
+}
+
+# MiB in the system heap's pool of the service at a socket.
+pooled() {
+    run_as alice anionctl dump --heap system --socket "$1" >/tmp/heap || return
+    line=$(grep '^ion/system/pooled_bytes: ' /tmp/heap) || return
+    echo $((${line##* } >> 20))
+}
+
+pooled_is_at_least() {
+    [ "$(pooled "$1")" -ge "$2" ]
+}
+
+# alloc SOCKET ARGUMENTS…: alice has and uses buffers of the system heap.
+alloc() {
+    socket=$1
+    shift
+    as alice anionctl alloc --heap system --socket "$socket" "$@"
+}
+
+# More memory than is free without the pool, fast at first and then in small pieces.
+hog() {
+    swap=256
+    echo "${swap}M" >/sys/block/zram0/disksize && mkswap /dev/zram0 && swapon /dev/zram0 || return
+    mount -o remount,size=100% /dev/shm || return
+    rest=$((64 + swap + 100))
+    dd if=/dev/zero of=/dev/shm/hog bs=1M count=$(($(mebibytes MemAvailable) - 64)) || return
+    while [ "$rest" -gt 0 ]; do
+        dd if=/dev/zero bs=1M count=4 >>/dev/shm/hog 2>/tmp/last-dd || return
+        rest=$((rest - 4))
+        if [ $((rest % 40)) -eq 0 ]; then
+            (alloc "$SOCKET" --size 1M) >/tmp/last-alloc || return
+        fi
+        usleep 50000
+    done
+}
+
+# A hog takes what the pool has, and everybody lives.
+squeeze() {
+    (alloc "$SOCKET" --size 20M --count 15) || return
+    eventually 20 pooled_is_at_least "$SOCKET" 300 || return
+    hog || return
+    cat /proc/meminfo /proc/pressure/memory /proc/swaps
+    if pooled_is_at_least "$SOCKET" 300 || ! grep 'memory is scarce: heap system gave' "$LOGS/aniond-socket"; then
+        echo "the pool was not given back"
+        return 1
+    fi
+    rm /dev/shm/hog && swapoff /dev/zram0 && (alloc "$SOCKET" --size 20M)
+}
+
+# The service at a socket knows of no pressure; under the worst it would keep nothing.
+is_calm() {
+    run_as alice anionctl dump --socket "$1" >/tmp/calm && grep -q '^memory pressure: none' /tmp/calm
+}
+
+# in_group COMMAND…: the command, in the limited group.
+in_group() {
+    echo 0 >"$GROUP/cgroup.procs" && "$@"
+}
+
+# The pool of a service whose group has less memory than the machine.
+fill_group() {
+    for size in 9 10 11 12 13 14 15 16; do
+        (in_group alloc "$GROUP_SOCKET" --size "${size}M") >/tmp/last-alloc || return
+    done
+    in_pool=$(pooled "$GROUP_SOCKET") || return
+    cat "$GROUP/memory.events"
+    if [ "$in_pool" -gt 64 ] || ! grep 'memory is scarce: heap system gave' "$LOGS/aniond-group"; then
+        echo "$in_pool MiB are in the pool of a group that may have 64"
+        return 1
+    fi
+    if [ "$(mebibytes MemAvailable)" -lt 300 ]; then
+        echo "the machine has not enough memory to prove it"
+        return 1
+    fi
+    # bob was told, also if it has passed.
+    eventually 10 grep -qE '"pressure_peak":"(moderate|critical)"' /tmp/watch
+}
+
+limit_group() {
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup && echo +memory >/sys/fs/cgroup/cgroup.subtree_control || return
+    mkdir "$GROUP" && echo 64M >"$GROUP/memory.high" || return
+    in_group as anion aniond --config "$HEAPS" --socket "$GROUP_SOCKET" --socket-mode 0666 >>"$LOGS/aniond-group" 2>&1 &
+    grouped=$!
+    eventually 30 run_as alice anionctl list --socket "$GROUP_SOCKET" || return
+    eventually 60 is_calm "$GROUP_SOCKET" || return
+    as bob anionctl watch --json --interval 500ms --socket "$GROUP_SOCKET" >/tmp/watch 2>>"$LOGS/watch" &
+    watch=$!
+    rc=0
+    fill_group || rc=$?
+    kill "$watch" "$grouped" && wait "$watch" && wait "$grouped" && return "$rc"
+}
+
 stop_daemon() {
     kill "$daemon" && wait "$daemon"
 }
@@ -182,6 +289,7 @@ step serve-binder serve_binder || finish
 step vts-binder-alice vts alice binder
 step vts-binder-bob vts bob binder
 step vts-binder-both vts_both
+step domains attack_domains
 step hub-restart restart_hub || finish
 step holder-killed kill_holder
 step dump dump_service
@@ -189,5 +297,7 @@ step stop-binder stop_daemon
 step serve-socket serve_socket || finish
 step vts-socket-alice vts alice "unix:$SOCKET"
 step vts-socket-bob vts bob "unix:$SOCKET"
+step pressure squeeze
+step cgroup limit_group
 step stop-socket stop_socket
 finish

@@ -28,8 +28,13 @@ pub(super) const SERIES: [Series; 1] = [Series {
     name: "Debian 6.12",
     prefix: "linux-image-6.12.",
     suffix: "-amd64",
-    // Binder without binderfs; dma-heap and udmabuf are built in.
-    modules: &["kernel/drivers/android/binder_linux.ko.xz"],
+    // Binder without binderfs; dma-heap and udmabuf are built in. Compressed swap, as devices have it.
+    modules: &[
+        "kernel/drivers/android/binder_linux.ko.xz",
+        "kernel/lib/lz4/lz4_compress.ko.xz",
+        "kernel/lib/lz4/lz4hc_compress.ko.xz",
+        "kernel/drivers/block/zram/zram.ko.xz",
+    ],
 }];
 
 /// An unpacked kernel.

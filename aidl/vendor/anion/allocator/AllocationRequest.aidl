@@ -19,7 +19,11 @@ parcelable AllocationRequest {
     String[] heapNames;
     /** Bits of AllocationFlags. */
     int flags = 0;
-    /** Required alignment in bytes of the buffer's memory: a power of two, or 0 for the heap's own. */
+    /**
+     * Required alignment in bytes of the buffer's memory: a power of two, or 0 for the heap's own. The memory then
+     * consists of physical pieces of at least this size at multiples of it: a page for ordinary memory, more for huge
+     * pages. Where a client's mapping starts is its own affair; mmap without an address honours it, too.
+     */
     long alignment = 0;
     /** Label shown in dumps: at most 31 bytes of printable ASCII; may be empty. */
     String name;

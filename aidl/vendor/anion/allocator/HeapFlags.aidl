@@ -7,7 +7,7 @@ package vendor.anion.allocator;
 enum HeapFlags {
     /** CPU mappings are cached. */
     CACHED = 1,
-    /** Every buffer is one physically contiguous piece. */
+    /** Every buffer is one physically contiguous piece, whatever its size. */
     CONTIGUOUS = 2,
     /** Every buffer is zero when it is handed out. */
     ZEROED = 4,

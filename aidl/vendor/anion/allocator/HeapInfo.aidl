@@ -14,6 +14,7 @@ parcelable HeapInfo {
     /** Other names the heap answers to. */
     String[] aliases;
     HeapType type;
+    /** Kind of its buffers; of a heap with several sources, of those it gives first: each Buffer tells its own. */
     Backing backing;
     /** Whether allocations can come from it on this machine. */
     boolean available;
@@ -23,7 +24,7 @@ parcelable HeapInfo {
     long capacity;
     /** Sizes are rounded up to a multiple of this many bytes. */
     long granule;
-    /** Largest alignment in bytes that a request may ask for. */
+    /** Largest alignment in bytes that a request may ask for; see AllocationRequest.alignment. */
     long maxAlignment;
     /** Bits of HeapFlags. */
     int flags;

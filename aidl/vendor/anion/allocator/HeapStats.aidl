@@ -23,6 +23,11 @@ parcelable HeapStats {
     long pooledBytes;
     /** Bytes the heap can hold at once; 0 if only the machine's memory limits it. */
     long capacity;
+    /**
+     * Largest buffer in bytes that the free part of memory set aside for the heap could hold, pooled buffers not moved
+     * out of the way; 0 if the heap has no memory set aside. A moment older or younger than the other values.
+     */
+    long largestFreeBytes;
     /** Buffers handed out. */
     long allocations;
     /** Buffers whose last holder let go. */
@@ -40,6 +45,8 @@ parcelable HeapStats {
     long discarded;
     /** Requests refused for lack of memory, budget or descriptors. */
     long failuresNoMemory;
+    /** Of these, requests refused though the heap's free bytes together would have held them: no piece was long enough. */
+    long failuresFragmented;
     /** Requests refused by the caller's quota. */
     long failuresQuota;
     /** Requests refused because the caller may not use the heap. */

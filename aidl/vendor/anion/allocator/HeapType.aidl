@@ -7,14 +7,14 @@ package vendor.anion.allocator;
 enum HeapType {
     /** Ordinary memory, page by page. */
     SYSTEM = 0,
-    /** Ordinary memory in one physical piece. */
+    /** Ordinary memory in one physical piece: at most a huge page. */
     SYSTEM_CONTIG = 1,
-    /** A fixed budget set aside for this heap. */
+    /** Memory set aside for this heap when the service starts. */
     CARVEOUT = 2,
-    /** A fixed budget handed out in chunks of one size. */
+    /** Memory set aside when the service starts, handed out in chunks of one size. */
     CHUNK = 3,
     /** The kernel's contiguous memory allocator (ION_HEAP_TYPE_DMA). */
     DMA = 4,
-    /** An ordered list of other sources, or a heap only its vendor knows. */
+    /** An ordered list of other sources, tried in turn, or a heap only its vendor knows. */
     CUSTOM = 5,
 }

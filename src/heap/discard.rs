@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Why released memory was not kept for reuse.
+
+use crate::source::Unfit;
+
+/// A cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discard {
+    /// The shelf was full, or as much waited to be scrubbed as it could take.
+    Full,
+    /// Somebody had opened the file again.
+    Busy,
+    /// A client had added a seal.
+    Sealed,
+    /// Most of it was never touched.
+    Untouched,
+    /// It could not be scrubbed.
+    ScrubFailed,
+}
+
+impl From<Unfit> for Discard {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Sealed => Self::Sealed,
+            Unfit::Untouched => Self::Untouched,
+        }
+    }
+}
+
+/// Buffers by [`Discard`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Discards([u64; 5]);
+
+impl Discards {
+    pub(super) fn count(&mut self, cause: Discard) {
+        self.0[cause as usize] += 1;
+    }
+
+    /// Those of one cause.
+    pub fn of(&self, cause: Discard) -> u64 {
+        self.0[cause as usize]
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A client's own object that the service calls.
+
+use crate::request::aidl::PressureLevel;
+use anion_ipc::{Strong, impl_interface, new_binder};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IPressureListener::{
+    BnPressureListener, IPressureListener,
+};
+
+/// Passes on what it is told.
+pub(crate) struct Listener(Sender<PressureLevel>);
+
+impl Listener {
+    /// A listener, and where what it is told arrives.
+    pub(crate) fn pair() -> (Strong<dyn IPressureListener>, Receiver<PressureLevel>) {
+        let (sender, levels) = channel();
+        (new_binder!(BnPressureListener, Self(sender)), levels)
+    }
+}
+
+impl_interface!(Listener, |_listener, _writer, _args: &[String]| Ok(()));
+
+impl IPressureListener for Listener {
+    fn onPressure(&self, level: PressureLevel) -> anion_ipc::Result<()> {
+        // The test may have seen enough.
+        let _ = self.0.send(level);
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Trust domains: what one uid can do to see another's bytes. Needs root, and two uids to be.
+
+use crate::child::{AGAIN, ChildProcess, SECRET};
+use crate::harness::{Fixture, RELEASE_DEADLINE};
+use crate::outcome::{check_eq, inapplicable, tests};
+use crate::request::aidl::{HeapFlags, HeapInfo, HeapStats};
+use anyhow::{Context, Result, ensure};
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+tests![Quiet pages_pinned_by_one_uid_never_show_what_another_writes];
+
+/// Large enough to be kept by every implementation that keeps anything.
+const BYTES: i64 = 1 << 20;
+/// Buffers of the victim: more than the attacker let go of.
+const VICTIMS: usize = 8;
+/// What the victim writes.
+const PRIVATE: u64 = 0xb0b0_b0b0_b0b0_b0b0;
+
+fn stats(fixture: &Fixture, heap: &HeapInfo) -> Result<HeapStats> {
+    let stats = fixture.service.getStats()?;
+    stats.into_iter().find(|row| row.heapId == heap.id).context("getStats lacks the heap")
+}
+
+fn await_pooled(fixture: &Fixture, heap: &HeapInfo) -> Result<()> {
+    let start = Instant::now();
+    while stats(fixture, heap)?.pooledBytes < BYTES {
+        ensure!(start.elapsed() < RELEASE_DEADLINE, "heap {} does not keep what was released", heap.name);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Pages pinned in a pipe outlive every descriptor and mapping, where no lease sees them, and their holder reads what
+/// the next owner of the memory writes. So the next owner must be of the same uid; that it is, and that the pin would
+/// show it, is checked, too.
+fn pages_pinned_by_one_uid_never_show_what_another_writes(fixture: &Fixture) -> Result<()> {
+    let Some([attacker, victim]) = fixture.uids else {
+        return inapplicable("needs root and --uids");
+    };
+    let pooled = HeapFlags::DEFERRED_FREE.0 | HeapFlags::ZEROED.0;
+    let Some(heap) = fixture.mappable()?.into_iter().find(|heap| heap.flags & pooled == pooled) else {
+        return inapplicable("no heap here keeps what is released");
+    };
+    let words = [fixture.endpoint.to_string(), heap.id.to_string(), BYTES.to_string()];
+    let [endpoint, id, bytes] = words.each_ref().map(String::as_str);
+    fixture.service.trim(&heap.name, 0)?;
+    let (mut orders, theirs) = UnixStream::pair()?;
+    let mut pinner = ChildProcess::start_as(attacker, "pin", &[endpoint, id, bytes], Some(theirs.into()))?;
+    await_pooled(fixture, heap)?;
+
+    let (count, word) = (VICTIMS.to_string(), PRIVATE.to_string());
+    let others = ChildProcess::start_as(victim, "spread", &[endpoint, id, bytes, &count, &word], None)?;
+    orders.write_all(b"1")?;
+    let seen = pinner.line()?;
+    let harmless = ["0".to_owned(), format!("{SECRET:x}")];
+    ensure!(
+        !seen.is_empty() && seen.split(' ').all(|word| harmless.iter().any(|own| own == word)),
+        "uid {attacker} reads in pages that it pinned: {seen}; uid {victim} wrote {PRIVATE:x}"
+    );
+
+    let recycled = stats(fixture, heap)?.recycled;
+    orders.write_all(b"2")?;
+    let seen = pinner.line()?;
+    check_eq!(seen, format!("{AGAIN:x}"), "what the pin shows of the own next buffer");
+    ensure!(stats(fixture, heap)?.recycled > recycled, "its own memory was not recycled for uid {attacker}");
+    pinner.finish()?;
+    others.kill()
+}

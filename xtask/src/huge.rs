@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Huge pages of this machine, set aside for the length of a test run.
+
+use anyhow::{Context, Result, ensure};
+use std::fs;
+
+/// Where the kernel is told how many to set aside.
+const FILE: &str = "/proc/sys/vm/nr_hugepages";
+
+/// Huge pages that go back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct SetAside {
+    before: u64,
+}
+
+impl SetAside {
+    /// Sets `pages` aside beyond those that are already; `None` if the kernel has no huge pages.
+    ///
+    /// # Errors
+    /// If the kernel does not find as many: its memory may be too fragmented. Only root may ask.
+    pub(crate) fn new(pages: u64) -> Result<Option<Self>> {
+        if !fs::exists(FILE).with_context(|| format!("cannot look for {FILE}"))? {
+            return Ok(None);
+        }
+        let before = read()?;
+        let aside = Self { before };
+        write(before + pages)?;
+        let got = read()?.saturating_sub(before);
+        ensure!(got >= pages, "{pages} huge pages are needed, but the kernel found memory for {got}");
+        Ok(Some(aside))
+    }
+}
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        if let Err(error) = write(self.before) {
+            println!("{FILE} stays changed; it was {}: {error:#}", self.before);
+        }
+    }
+}
+
+fn read() -> Result<u64> {
+    let text = fs::read_to_string(FILE).with_context(|| format!("cannot read {FILE}"))?;
+    text.trim().parse().with_context(|| format!("{FILE} has {text:?}"))
+}
+
+fn write(pages: u64) -> Result<()> {
+    fs::write(FILE, pages.to_string()).with_context(|| format!("cannot write {pages} to {FILE}"))
+}
