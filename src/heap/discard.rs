@@ -22,7 +22,7 @@ impl From<Unfit> for Discard {
     fn from(unfit: Unfit) -> Self {
         match unfit {
             Unfit::Sealed => Self::Sealed,
-            Unfit::Untouched => Self::Untouched,
+            Unfit::Untouched | Unfit::Kernels => Self::Untouched,
         }
     }
 }

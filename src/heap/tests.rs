@@ -27,7 +27,7 @@ fn heap(spec: HeapSpec) -> Heap {
 
 fn needs(bytes: u64) -> Needs {
     let bytes = RequestedBytes(i64::try_from(bytes).expect("small"));
-    Needs { bytes, alignment: 0, cached: false, dma_buf: false }
+    Needs { bytes, alignment: 0, cached: false, dma_buf: false, access: Access::ReadWrite }
 }
 
 #[test]
@@ -118,8 +118,8 @@ impl Memory for Intrusive {
         Ok(true)
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+    fn watch(&self, _: &CloseWatcher) -> io::Result<Option<Watch>> {
+        Ok(None)
     }
 
     fn worth_keeping(&self) -> Result<(), crate::source::Unfit> {

@@ -43,11 +43,11 @@ pub(super) fn request(raw: &AllocationRequest) -> Result<Request, Invalid> {
             alignment: alignment(raw.alignment)?,
             cached: raw.flags & AllocationFlags::CACHED.0 != 0,
             dma_buf: raw.requireDmaBuf,
+            access: access(raw.access)?,
         },
         count: Count::new(raw.count)?,
         selection: selection(raw)?,
         label: Label::new(&raw.name)?,
-        access: access(raw.access)?,
     })
 }
 

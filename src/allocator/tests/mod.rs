@@ -49,11 +49,10 @@ fn caller(uid: u32) -> Caller {
 fn request(mask: u32, count: i32, bytes: u64) -> Request {
     let bytes = RequestedBytes(i64::try_from(bytes).expect("small"));
     Request {
-        needs: Needs { bytes, alignment: 0, cached: false, dma_buf: false },
+        needs: Needs { bytes, alignment: 0, cached: false, dma_buf: false, access: Access::ReadWrite },
         count: Count::new(count).expect("valid"),
         selection: Selection::Mask(HeapMask(mask)),
         label: Label::new("test").expect("valid"),
-        access: Access::ReadWrite,
     }
 }
 
@@ -371,7 +370,8 @@ fn only_the_privileged_see_others_and_trim() {
 #[test]
 fn read_only_descriptors_cannot_be_mapped_writable() {
     let allocator = still(config());
-    let asked = Request { access: Access::ReadOnly, ..request(u32::MAX, 1, PAGE) };
+    let mut asked = request(u32::MAX, 1, PAGE);
+    asked.needs.access = Access::ReadOnly;
     let grants = allocator.allocate(&caller(1), &asked).expect("served");
     assert!(SharedMap::new(&grants[0].fd, 4096, Access::ReadWrite).is_err());
     assert!(SharedMap::new(&grants[0].fd, 4096, Access::ReadOnly).expect("mapped").is_zero());
