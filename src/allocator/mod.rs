@@ -44,8 +44,8 @@ pub use authorize::{Action, Denied};
 pub use latency::{LATENCY_CLASSES, LatencyCounts};
 pub use pressure::{PressureFeed, PressureLevel, PressureSubscription, WatchedCgroup};
 pub use query::{BufferView, HeapView, NotOurs, TrimError, UnknownHeap};
-pub use reserve::{MAX_RESERVATIONS, ReservedBuffers};
 pub use request::{Caller, Grant, Request, Selection};
+pub use reserve::{MAX_RESERVATIONS, ReservedBuffers};
 pub use verdict::{Explanation, Failure, Outcome, Verdict};
 
 use crate::config::spec::{Config, Policy};
@@ -214,11 +214,11 @@ impl Allocator {
             }
             // Descriptors and memory that nobody holds may be all that is missing.
             self.reclaim_from(caller);
-            self.refill.hold_off(crate::sys::clock::since_boot());
             if is_fragmentation(&error) {
-                // Only what the heap itself keeps can be in the way.
+                // Only what the heap itself keeps can be in the way, and nobody else is short of memory.
                 self.shrink(index, 0);
             } else {
+                self.refill.hold_off(crate::sys::clock::since_boot());
                 self.shrink_all();
             }
             self.make(caller, request, heap, &booking)

@@ -277,7 +277,8 @@ impl Allocator {
     /// under critical pressure everything.
     pub(super) fn relieve(&self, level: PressureLevel) {
         self.refill.hold_off(since_boot());
-        for (index, heap) in self.stocked() {
+        // Memory that was set aside stays so, and helps nobody.
+        for (index, heap) in self.stocked().filter(|(_, heap)| heap.fragmentation().is_none()) {
             let Some(stock) = heap.stock() else { continue };
             let deferred = self.books().ledger.heap(index).deferred_bytes;
             let pooled = stock.counters().pooled_bytes;

@@ -100,8 +100,12 @@ impl Allocator {
         self.authorize(caller, Action::UseHeap(heap)).map_err(Outcome::Denied)?;
         let bytes = heap.accept(&request.needs).map_err(Outcome::Rejected)?;
         let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
-        self.books().check(claim, &caller.domain(heap)).map_err(Outcome::Refused)?;
-        heap.find_place(bytes, claim.count).map_err(Outcome::Failed)?;
+        let made = {
+            let (books, domain) = (self.books(), caller.domain(heap));
+            books.check(claim, &domain).map_err(Outcome::Refused)?;
+            books.reservations.made(&claim, &domain)
+        };
+        heap.find_place(bytes, claim.count - made).map_err(Outcome::Failed)?;
         Ok(bytes)
     }
 

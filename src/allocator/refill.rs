@@ -5,6 +5,7 @@
 use super::{Allocator, Stored};
 use crate::heap::Heap;
 use crate::ledger::HeapIndex;
+use crate::source::is_fragmentation;
 use crate::sys::clock::since_boot;
 use crate::units::{Access, BackedBytes};
 use std::io;
@@ -90,7 +91,10 @@ impl Allocator {
             }
             Err(error) => {
                 log::debug!("heap {}: no spare was made ahead: {error}", heap.name());
-                self.refill.hold_off(now);
+                // A piece that is too short says nothing about the machine's memory.
+                if !is_fragmentation(&error) {
+                    self.refill.hold_off(now);
+                }
                 stock.forget_demand();
                 false
             }

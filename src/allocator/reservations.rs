@@ -95,7 +95,8 @@ impl Reservations {
     pub(super) fn add(&mut self, claim: Claim, domain: TrustDomain) -> ReservationId {
         self.last += 1;
         let id = ReservationId(claim.uid, self.last);
-        let reserved = Reserved { claim, domain, aside: claim.count, lent: 0, ready: Vec::new(), retry: None };
+        let reserved =
+            Reserved { claim, domain, aside: claim.count, lent: 0, ready: Vec::new(), retry: None };
         self.by_id.insert(id, reserved);
         id
     }
@@ -122,6 +123,14 @@ impl Reservations {
         aside.min(claim.count)
     }
 
+    /// How many buffers of `claim` are made already and can be drawn.
+    pub(super) fn made(&self, claim: &Claim, domain: &TrustDomain) -> usize {
+        let own = self.by_id.range(Self::all_of(claim.uid)).map(|(_, reserved)| reserved);
+        let ready =
+            own.filter(|reserved| reserved.matches(claim, domain)).map(|reserved| reserved.ready.len());
+        ready.sum::<usize>().min(claim.count)
+    }
+
     /// Draws `count` buffers, at most as many as are available, ready ones first.
     pub(super) fn lend(&mut self, claim: &Claim, domain: &TrustDomain, count: usize) -> Vec<Lent> {
         let mut drawn = Vec::with_capacity(count);
@@ -133,7 +142,8 @@ impl Reservations {
                 if !reserved.matches(claim, domain) {
                     continue;
                 }
-                while drawn.len() < count && reserved.aside > 0 && !(only_ready && reserved.ready.is_empty()) {
+                while drawn.len() < count && reserved.aside > 0 && !(only_ready && reserved.ready.is_empty())
+                {
                     reserved.aside -= 1;
                     reserved.lent += 1;
                     drawn.push(Lent { by: *id, memory: reserved.ready.pop() });

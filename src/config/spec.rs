@@ -30,9 +30,10 @@ pub struct HeapSpec {
     /// is `unavailable`. Empty for other kinds.
     pub devices: Vec<Device>,
     /// Bytes it may hold at once (page multiple), or `None` for no limit of its own. Always set for carveout and
-    /// chunk heaps that are not `unavailable`.
+    /// chunk heaps that are not `unavailable`, which set so much aside.
     pub size: Option<u64>,
-    /// Bytes: every buffer's size is a multiple of it and its memory starts at one. A power of two, at least a page.
+    /// Bytes: every buffer's size is a multiple of it, and its place in memory that is set aside. A power of two, at
+    /// least a page.
     pub alignment: u64,
     /// Bytes of one chunk, set for chunk heaps alone (and always, unless they are `unavailable`): a power of two
     /// that divides `size`.

@@ -168,6 +168,7 @@ impl Arena {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "one piece is one range")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

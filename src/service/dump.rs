@@ -365,6 +365,27 @@ mod tests {
     }
 
     #[test]
+    fn huge_pages_that_are_off_are_reported_so() {
+        let row = |total, overcommit, policy: Option<&str>| HugePagesRow {
+            bytes: 2 << 20,
+            total,
+            free: total,
+            overcommit,
+            shared_memory: policy.map(str::to_owned),
+        };
+        let off = "huge pages: off, none of 2097152 bytes is set aside\n\
+                   transparent huge pages of shared memory: off (never)";
+        assert_eq!(row(0, 0, Some("never")).text(), off);
+        let on = row(4, 1, Some("advise")).text();
+        assert!(
+            on.contains("4 of 4 free, 1 more on demand") && on.ends_with("shared memory: advise"),
+            "{on}"
+        );
+        let unknown = HugePagesRow { bytes: 0, ..row(0, 0, None) }.text();
+        assert_eq!(unknown.matches("the kernel has none").count(), 2);
+    }
+
+    #[test]
     fn unknown_and_incomplete_arguments_are_named() {
         for words in [&["--nope"][..], &["--heap"], &["--uid", "x"], &["--uid", "-1"], &["json"]] {
             let error = parse(words).expect_err("not known");

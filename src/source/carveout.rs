@@ -15,6 +15,7 @@
 //! The arena's lock is a leaf around the pure [`Arena`]: no system call is made while it is held.
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a buffer in one piece has one range")]
 mod tests;
 
 use super::hugetlb::Populated;
@@ -23,7 +24,7 @@ use crate::pool::{Arena, FreeBytes, Layout};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::memfd::{allocate_pages, punch_pages};
-use crate::sys::memory::available_bytes;
+use crate::sys::{cgroup, memory};
 use crate::units::{Access, BackedBytes, Backing};
 use std::io;
 use std::ops::Range;
@@ -60,7 +61,8 @@ pub struct KernelPages;
 
 impl Pages for KernelPages {
     fn available(&self) -> io::Result<u64> {
-        available_bytes()
+        let machine = memory::available_bytes()?;
+        Ok(cgroup::headroom().map_or(machine, |group| group.min(machine)))
     }
 
     fn allocate(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()> {

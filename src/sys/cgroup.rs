@@ -97,6 +97,31 @@ pub fn own_directory() -> io::Result<Option<PathBuf>> {
     Ok(directory(&cgroup, &mounts))
 }
 
+/// Bytes that this process's cgroup and those around it can still take, the cache that they can drop included; `None`
+/// if none has a limit. Going beyond kills a process of the cgroup, however much memory the machine has.
+pub fn headroom() -> Option<u64> {
+    headroom_of(&own_directory().ok()??)
+}
+
+/// What lies above the cgroups has no such files.
+fn headroom_of(directory: &Path) -> Option<u64> {
+    directory.ancestors().filter_map(left_in).min()
+}
+
+/// Bytes left in one cgroup; `None` if it has no limit of its own.
+fn left_in(directory: &Path) -> Option<u64> {
+    let read = |file| fs::read_to_string(directory.join(file)).ok();
+    let number = |file| read(file)?.trim().parse::<u64>().ok();
+    // "max" is no number.
+    let limit = number("memory.max")?;
+    let used = number("memory.current")?;
+    let cache = read("memory.stat").and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("inactive_file "))?;
+        line.trim().parse::<u64>().ok()
+    });
+    Some(limit.saturating_sub(used.saturating_sub(cache.unwrap_or(0))))
+}
+
 /// The directory that proc_pid_cgroup(5) and proc_pid_mountinfo(5) amount to.
 fn directory(cgroup: &str, mounts: &str) -> Option<PathBuf> {
     let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
@@ -160,6 +185,29 @@ mod tests {
         let memory = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
         assert_eq!(found("4:memory:/a\n1:cpu:/\n", memory), None);
         assert_eq!(found("4:memory:/a\n0::/a\n", memory), None);
+    }
+
+    /// A cgroup's files: its limit, what it uses, and how much of that is cache.
+    fn cgroup(directory: &Path, limit: &str, used: u64, cache: u64) {
+        let stat = format!("anon 1\nfile 2\ninactive_file {cache}\nactive_file 7\n");
+        for (file, text) in [("max", limit.to_owned()), ("current", used.to_string()), ("stat", stat)] {
+            fs::write(directory.join(format!("memory.{file}")), text + "\n").expect("written");
+        }
+    }
+
+    #[test]
+    fn the_tightest_cgroup_decides_and_cache_counts_as_free() {
+        let root = tempfile::tempdir().expect("scratch");
+        let (outer, inner) = (root.path().join("outer"), root.path().join("outer/inner"));
+        fs::create_dir_all(&inner).expect("directories");
+        assert_eq!(headroom_of(&inner), None, "without the memory controller");
+        cgroup(&outer, "max", 900, 0);
+        cgroup(&inner, "1000", 300, 100);
+        assert_eq!(headroom_of(&inner), Some(800));
+        cgroup(&outer, "950", 900, 0);
+        assert_eq!(headroom_of(&inner), Some(50));
+        cgroup(&outer, "800", 900, 0);
+        assert_eq!(headroom_of(&inner), Some(0));
     }
 
     #[test]

@@ -182,9 +182,10 @@ impl Soak {
             ("bytes scrubbed", sum(|heap| heap.scrubbedBytes)),
         ];
         println!(
-            "{work:?}, refused for quota {}, for room {}",
+            "{work:?}, refused for quota {}, for room {}, of these by fragmentation {}",
             sum(|heap| heap.failuresQuota),
-            sum(|heap| heap.failuresNoMemory)
+            sum(|heap| heap.failuresNoMemory),
+            sum(|heap| heap.failuresFragmented)
         );
         for (what, times) in work {
             assert!(times > 0, "{context}\n{what}: none");
@@ -220,12 +221,14 @@ impl Soak {
         let held = usage.iter().filter(|usage| usage.bytes != 0 || usage.buffers != 0);
         let held = held.map(|usage| format!("uid {} holds {usage:?}", usage.uid));
         let stats = self.observer.service.getStats().expect("stats");
-        let full = stats.iter().filter(|heap| {
+        let unlike = stats.iter().filter(|heap| {
             let gone =
                 [heap.numOfBuffers, heap.numOfAllocBytes, heap.pooledBytes, heap.allocations - heap.frees];
-            gone.iter().any(|number| *number != 0)
+            // Memory that was set aside is whole again; heaps without any report 0.
+            let broken = heap.largestFreeBytes != 0 && heap.largestFreeBytes != heap.capacity;
+            broken || gone.iter().any(|number| *number != 0)
         });
-        held.chain(full.map(|heap| format!("heap {} has {heap:?}", heap.heapName))).collect()
+        held.chain(unlike.map(|heap| format!("heap {} has {heap:?}", heap.heapName))).collect()
     }
 }
 

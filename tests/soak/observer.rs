@@ -75,6 +75,8 @@ fn contradictions(now: &HeapStats, before: Option<&HeapStats>) -> Vec<String> {
         ("the pool is within its limit", now.pooledBytes <= POOL_LIMIT),
         ("what waits is bounded", now.deferredBytes <= DEFERRED_LIMIT),
         ("the heap is within its size", now.capacity == 0 || now.numOfAllocBytes <= now.capacity),
+        ("no more is free than there is", now.capacity == 0 || now.largestFreeBytes <= now.capacity),
+        ("fragmentation is a want of room", now.failuresFragmented <= now.failuresNoMemory),
         ("the kernel fails nothing", now.failuresBackend == 0),
     ];
     if let Some(before) = before {

@@ -123,6 +123,31 @@ fn the_shelf_is_emptied_for_a_long_piece_and_other_heaps_keep_theirs() {
 }
 
 #[test]
+fn buffers_that_are_reserved_and_made_need_no_place() {
+    let (allocator, _) = carveout(true);
+    let reservation = allocator.reserve(&caller(1), &from("carved", 2, 3 * MIB)).expect("room");
+    while allocator.refill_one() {}
+    assert_eq!((reservation.ready(), figures(&allocator).free_bytes), (2, 2 * MIB));
+    let asked = from("carved", 2, 3 * MIB);
+    assert_eq!(allocator.explain(&caller(1), &asked).failure(), None);
+    assert_eq!(allocator.explain(&caller(2), &asked).failure(), Some(Failure::NoMemory));
+    assert_eq!(allocator.allocate(&caller(1), &asked).expect("made beforehand").len(), 2);
+}
+
+#[test]
+fn pressure_leaves_alone_what_nobody_else_could_have() {
+    let (allocator, _) = carveout(true);
+    for heap in ["carved", "system"] {
+        let grants = allocator.allocate(&caller(1), &from(heap, 2, MIB)).expect("served");
+        grants.iter().for_each(touch);
+    }
+    settle(&allocator);
+    allocator.relieve(PressureLevel::Moderate);
+    let pooled: Vec<_> = allocator.stats().iter().map(|view| view.stock.pooled_bytes / MIB).collect();
+    assert_eq!(pooled, [2, 1]);
+}
+
+#[test]
 fn a_failure_of_any_kernel_call_leaves_a_carveout_as_before() {
     let (allocator, script) = carveout(false);
     let descriptors = || std::fs::read_dir("/proc/self/fd").expect("/proc").count();

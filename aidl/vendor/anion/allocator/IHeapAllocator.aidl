@@ -100,7 +100,8 @@ interface IHeapAllocator {
     ClientUsage[] getUsage();
 
     /**
-     * Gives memory that no client holds back to the kernel: deferred frees first, then pools.
+     * Gives memory that no client holds back to the kernel, or to what is set aside for its heap: deferred frees
+     * first, then pools.
      *
      * Who may call: privileged callers.
      *
