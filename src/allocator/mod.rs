@@ -54,6 +54,7 @@ use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record};
 use crate::source::carveout::KernelPages;
 use crate::source::hugetlb::HugetlbSource;
 use crate::source::memfd::MemfdSource;
+use crate::sys::inotify::Watch;
 use crate::source::{FileSource, Memory, is_exhaustion, is_fragmentation};
 use crate::units::{Access, BackedBytes, BufferId, Uid};
 use anyhow::Context;
@@ -248,23 +249,28 @@ impl Allocator {
         let missing = count - memory.len();
         let made = memory.into_iter().map(Ok).chain((0..missing).map(|_| self.create(heap, bytes, request.needs.access)));
         made.map(|stored| {
-            let stored = stored?;
+            let mut stored = stored?;
             let fd = stored.memory.open(request.needs.access)?;
+            if stored.watch.is_none() {
+                stored.watch = self.watch(stored.memory.as_ref())?;
+            }
             Ok(Made { stored, fd })
         })
         .collect()
     }
 
-    /// Memory that no client has held, watched.
+    /// Memory that no client has held.
     fn create(&self, heap: &Heap, bytes: BackedBytes, access: Access) -> io::Result<Stored> {
         let memory: Arc<dyn Memory> = heap.create(bytes, access)?.into();
-        let watch = match memory.watch(&self.liveness.watcher) {
-            Ok(watch) => watch,
+        Ok(Stored { memory, watch: None })
+    }
+
+    fn watch(&self, memory: &dyn Memory) -> io::Result<Option<Watch>> {
+        match memory.watch(&self.liveness.watcher) {
             // Watches are used up; asking alone will tell.
-            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => None,
-            Err(error) => return Err(error),
-        };
-        Ok(Stored { memory, watch })
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => Ok(None),
+            watched => watched,
+        }
     }
 
     /// Enters what was made into the books. From here on closing the descriptors releases the buffers.

@@ -76,14 +76,14 @@ impl Allocator {
                 return Settled::Held;
             }
         }
-        let Some((record, struck)) = self.books().strike(id) else {
+        let Some((record, mut struck)) = self.books().strike(id) else {
             return Settled::Gone;
         };
         self.liveness.settled(id);
-        if let Some(watch) = struck.stored.watch
-            && struck.stored.memory.backing().is_dma_buf()
+        if struck.stored.memory.backing().is_dma_buf()
+            && let Some(watch) = struck.stored.watch.take()
         {
-            // A memfd's watch goes with its file; that of a dma-buf would stay, and its inode with it.
+            // A memfd's watch stays with the file while it is recycled, and goes with it; that of a dma-buf would outlive it.
             self.liveness.watcher.forget(watch);
         }
         drop(live);

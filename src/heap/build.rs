@@ -9,6 +9,7 @@ use crate::source::carveout::{CarveoutSource, Pages};
 use crate::source::dma_heap::{CMA_NAMES, DmaHeapSource};
 use crate::source::ion::{self, IonSource};
 use crate::source::ordered::OrderedSources;
+use crate::source::udmabuf::UdmabufSource;
 use crate::source::{FileSource, Source};
 use crate::units::{Backing, HeapName, HeapType, PageSize, RequestedBytes};
 use std::path::PathBuf;
@@ -52,6 +53,11 @@ fn max_buffer(spec: &HeapSpec, machine: &Machine, source: &dyn Source) -> MaxBuf
         // As ION's system heap.
         None => MaxBuffer { bytes: machine.memory_bytes / 2, why: "half of the machine's memory" },
     };
+    let heap = if source.max_bytes() < heap.bytes {
+        MaxBuffer { bytes: source.max_bytes(), why: "the device's limit for one buffer" }
+    } else {
+        heap
+    };
     let piece = source.contiguous_bytes();
     if spec.kind == HeapType::SystemContig && piece < heap.bytes {
         return MaxBuffer { bytes: piece, why: "one huge page; nothing longer is surely in one piece" };
@@ -80,7 +86,7 @@ fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String>
         (HeapType::Carveout | HeapType::Chunk | HeapType::Dma, Some(size)) => {
             reserve(spec, size, files(&spec.device, spec.kind, machine)?, machine)
         }
-        _ => Ok(files(&spec.device, spec.kind, machine)?),
+        _ => one_of(&spec.device, spec, machine),
     }
 }
 
@@ -158,6 +164,10 @@ fn one_of(device: &Device, spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn
     match device {
         Device::DmaHeap(name) => dma_heap(std::slice::from_ref(name), machine),
         Device::Ion(name) => ion(ion::Wanted::Named(name), spec.cached, machine),
+        Device::Udmabuf => {
+            let source = UdmabufSource::connect(Arc::clone(&machine.memfd) as Arc<dyn FileSource>, machine.memory_bytes / 2);
+            Ok(Arc::new(source.map_err(|error| error.to_string())?))
+        }
         _ => Ok(files(device, spec.kind, machine)?),
     }
 }
@@ -174,7 +184,9 @@ fn files(device: &Device, kind: HeapType, machine: &Machine) -> Result<Arc<dyn F
         }
         (Device::Auto | Device::Memfd, _) => Ok(Arc::clone(&machine.memfd)),
         (Device::Ashmem, _) => Err("ashmem is not connected".to_owned()),
-        (Device::Udmabuf, _) => Err("udmabuf is not connected".to_owned()),
+        (Device::Udmabuf, _) => {
+            Err("dma-bufs of memory that was set aside are not made yet; device = \"memfd\" sets files aside".to_owned())
+        }
         (Device::DmaHeap(_) | Device::Ion(_), _) => Err("the kernel's heaps are brokered".to_owned()),
     }
 }

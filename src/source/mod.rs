@@ -10,6 +10,7 @@ pub mod memfd;
 pub mod ordered;
 #[cfg(test)]
 pub mod scripted;
+pub mod udmabuf;
 
 use crate::pool::{Arena, FreeBytes};
 use crate::sys::fd::Inode;
@@ -37,6 +38,11 @@ pub trait Source: Send + Sync {
     /// Largest buffer in bytes that is surely in one physical piece.
     fn contiguous_bytes(&self) -> u64 {
         self.max_alignment()
+    }
+
+    /// Most bytes of one buffer, whatever there is.
+    fn max_bytes(&self) -> u64 {
+        u64::MAX
     }
 
     /// A picture of which bytes of the memory that was set aside are in use; `None` if none was. Takes time in
@@ -114,7 +120,7 @@ pub trait Memory: Send + Sync {
     /// If the kernel does not tell; then nothing is known.
     fn is_idle(&self) -> io::Result<bool>;
 
-    /// Starts watching for the close that releases it; `None` if the kernel does not report that.
+    /// Starts watching for the close that releases it, after [`Memory::open`]; `None` if the kernel does not report that.
     ///
     /// # Errors
     /// As [`CloseWatcher::watch`].

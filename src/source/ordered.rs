@@ -47,6 +47,10 @@ impl Source for OrderedSources {
         self.least(|source| source.contiguous_bytes())
     }
 
+    fn max_bytes(&self) -> u64 {
+        self.all().map(|source| source.max_bytes()).fold(0, u64::max)
+    }
+
     fn gives(&self, access: Access) -> bool {
         self.all().any(|source| source.gives(access))
     }

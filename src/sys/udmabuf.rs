@@ -82,6 +82,15 @@ pub fn limits() -> Limits {
     limits_at(Path::new(PARAMETERS))
 }
 
+/// Lets the driver take buffers of up to `bytes` bytes, rounded up to MiB, for everyone.
+///
+/// # Errors
+/// As writing the module's parameter: only root may, and kernels before 5.15 have none.
+pub fn raise_limit(bytes: u64) -> io::Result<()> {
+    let mebibytes = bytes.div_ceil(1 << 20).min(i32::MAX.unsigned_abs().into());
+    std::fs::write(Path::new(PARAMETERS).join("size_limit_mb"), mebibytes.to_string())
+}
+
 fn limits_at(parameters: &Path) -> Limits {
     let read = |name: &str| -> Option<u64> {
         std::fs::read_to_string(parameters.join(name)).ok()?.trim().parse().ok()
