@@ -71,7 +71,11 @@ impl Allocator {
         // What is kept now would be missed by those who wait for memory.
         let is_critical = self.pressure() == PressureLevel::Critical;
         let refused = match self.heaps[index].stock() {
-            Some(stock) if Stock::keeps(bytes) && !is_critical => stock.defer(released).err(),
+            Some(stock) if Stock::keeps(bytes) && is_critical => {
+                stock.count_discarded();
+                Some(released)
+            }
+            Some(stock) if Stock::keeps(bytes) => stock.defer(released).err(),
             _ => Some(released),
         };
         match refused {

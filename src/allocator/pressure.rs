@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory pressure: what tells of it, how bad it is, and who wants to know.
+//! Memory pressure: how bad it is, what it does, and who wants to know.
 //!
 //! # Who may hold the lock
 //! `state` is a leaf: nothing else is locked, and no system call is made, while it is held.
 
+mod sources;
+
+pub(super) use sources::PressureSources;
+
 use super::Allocator;
-use crate::sys::cgroup::{self, MemoryEvents, Shortages};
 use crate::sys::clock::since_boot;
-use crate::sys::pressure::{self, PressureTrigger, Stall};
-use nix::poll::{PollFd, PollFlags};
-use std::io;
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,114 +39,6 @@ pub enum WatchedCgroup {
     None,
     /// The one of this directory.
     Directory(PathBuf),
-}
-
-/// What tells of pressure.
-#[derive(Default)]
-pub(super) struct PressureSources(Vec<Source>);
-
-enum Source {
-    Stall(PressureTrigger, PressureLevel),
-    Cgroup(MemoryEvents),
-}
-
-impl PressureSources {
-    /// All that this machine has. What it has not is logged.
-    ///
-    /// # Errors
-    /// If a cgroup was named and cannot be watched.
-    pub(super) fn open(watched: &WatchedCgroup) -> io::Result<Self> {
-        let mut sources = Self::default();
-        if let Err(error) = sources.add_stalls(Path::new(pressure::MACHINE)) {
-            log::info!("memory pressure of the machine is not reported here: {error}");
-        }
-        let directory = match watched {
-            WatchedCgroup::None => return Ok(sources),
-            WatchedCgroup::Directory(directory) => directory.clone(),
-            WatchedCgroup::Own => match cgroup::own_directory()? {
-                Some(directory) => directory,
-                None => {
-                    log::info!(
-                        "memory pressure of a cgroup is not watched: this process has none of version 2"
-                    );
-                    return Ok(sources);
-                }
-            },
-        };
-        match (sources.add_cgroup(&directory), watched) {
-            (Ok(()), _) => log::info!("memory pressure of the cgroup {} is watched", directory.display()),
-            (Err(error), WatchedCgroup::Directory(_)) => {
-                let why = format!("cgroup is {}, but its memory.events: {error}", directory.display());
-                return Err(io::Error::new(error.kind(), why));
-            }
-            (Err(error), _) => log::info!(
-                "memory pressure of a cgroup is not watched: {}: memory.events: {error}",
-                directory.display()
-            ),
-        }
-        Ok(sources)
-    }
-
-    fn add_stalls(&mut self, file: &Path) -> io::Result<()> {
-        for (stall, level) in [(Stall::Some, PressureLevel::Moderate), (Stall::Full, PressureLevel::Critical)]
-        {
-            self.0.push(Source::Stall(PressureTrigger::new(file, stall)?, level));
-        }
-        Ok(())
-    }
-
-    fn add_cgroup(&mut self, directory: &Path) -> io::Result<()> {
-        self.0.push(Source::Cgroup(MemoryEvents::open(directory)?));
-        // Only who may write to the cgroup may ask for its stalls; the limits say enough.
-        if let Err(error) = self.add_stalls(&directory.join("memory.pressure")) {
-            log::debug!("memory stalls of the cgroup {} are not reported: {error}", directory.display());
-        }
-        Ok(())
-    }
-
-    /// To be polled.
-    pub(super) fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
-        self.0.iter().map(|source| {
-            let fd = match source {
-                Source::Stall(trigger, _) => trigger.as_fd(),
-                Source::Cgroup(events) => events.as_fd(),
-            };
-            PollFd::new(fd, PollFlags::POLLPRI)
-        })
-    }
-
-    /// What poll saw of each amounts to. Sources that are gone are dropped: they would be ready for ever.
-    pub(super) fn read(&mut self, seen: &[PollFlags]) -> PressureLevel {
-        let mut worst = PressureLevel::None;
-        let mut seen = seen.iter();
-        self.0.retain_mut(|source| {
-            let flags = seen.next().copied().unwrap_or(PollFlags::empty());
-            if flags.is_empty() {
-                return true;
-            }
-            let level = match source {
-                Source::Stall(_, level) if !flags.contains(PollFlags::POLLERR) => Ok(*level),
-                Source::Stall(..) => Err(io::ErrorKind::NotFound.into()),
-                Source::Cgroup(events) => events.take().map(level_of),
-            };
-            match level {
-                Ok(level) => worst = worst.max(level),
-                Err(ref error) => log::info!("a source of memory pressure is gone: {error}"),
-            }
-            level.is_ok()
-        });
-        worst
-    }
-}
-
-fn level_of(new: Shortages) -> PressureLevel {
-    if new.max > 0 || new.oom > 0 {
-        PressureLevel::Critical
-    } else if new.high > 0 {
-        PressureLevel::Moderate
-    } else {
-        PressureLevel::None
-    }
 }
 
 /// How scarce memory is, and was.
@@ -329,49 +220,6 @@ mod tests {
         pressure.raise(PressureLevel::Critical, at(108));
         assert_eq!((pressure.settle(at(111)), pressure.level()), (Some(at(7)), PressureLevel::Critical));
         assert_eq!((pressure.settle(at(118)), pressure.level()), (None, PressureLevel::None));
-    }
-
-    #[test]
-    fn limits_of_a_cgroup_are_worse_than_its_high_mark() {
-        let new = |high, max, oom| level_of(Shortages { high, max, oom });
-        assert_eq!(new(0, 0, 0), PressureLevel::None);
-        assert_eq!(new(3, 0, 0), PressureLevel::Moderate);
-        assert_eq!((new(3, 1, 0), new(0, 0, 1)), (PressureLevel::Critical, PressureLevel::Critical));
-    }
-
-    #[test]
-    fn a_named_cgroup_must_be_there_and_the_own_one_need_not() {
-        let scratch = tempfile::tempdir().expect("scratch");
-        let named = WatchedCgroup::Directory(scratch.path().to_owned());
-        let error = PressureSources::open(&named).err().expect("no cgroup");
-        assert!(error.to_string().contains(&scratch.path().display().to_string()), "{error}");
-        PressureSources::open(&WatchedCgroup::Own).expect("logged at most");
-    }
-
-    /// Plain files stand in for those of a cgroup.
-    #[test]
-    fn sources_tell_the_worst_and_are_dropped_when_they_are_gone() {
-        let scratch = tempfile::tempdir().expect("scratch");
-        let write =
-            |name: &str, text: &str| std::fs::write(scratch.path().join(name), text).expect("written");
-        write("memory.events", "high 0\n");
-        write("memory.pressure", "");
-        let mut sources = PressureSources::default();
-        sources.add_cgroup(scratch.path()).expect("there");
-        write("memory.events", "high 1\n");
-        let (silent, ready) = (PollFlags::empty(), PollFlags::POLLPRI);
-        let gone = ready | PollFlags::POLLERR;
-        assert_eq!(sources.poll_fds().count(), 3);
-        assert_eq!(sources.read(&[silent; 3]), PressureLevel::None);
-        assert_eq!(
-            sources.read(&[gone, silent, silent]),
-            PressureLevel::Moderate,
-            "as the kernel says for a change"
-        );
-        assert_eq!(sources.read(&[silent, ready, ready]), PressureLevel::Critical);
-        assert_eq!(sources.read(&[silent, ready, gone]), PressureLevel::Moderate);
-        assert_eq!(sources.read(&[silent, gone]), PressureLevel::None);
-        assert_eq!(sources.poll_fds().count(), 1);
     }
 
     #[test]

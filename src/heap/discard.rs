@@ -8,6 +8,8 @@ use crate::source::Unfit;
 pub enum Discard {
     /// The shelf was full, or as much waited to be scrubbed as it could take.
     Full,
+    /// Memory was scarce.
+    Scarce,
     /// Somebody had opened the file again.
     Busy,
     /// A client had added a seal.
@@ -29,7 +31,7 @@ impl From<Unfit> for Discard {
 
 /// Buffers by [`Discard`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Discards([u64; 5]);
+pub struct Discards([u64; 6]);
 
 impl Discards {
     pub(super) fn count(&mut self, cause: Discard) {

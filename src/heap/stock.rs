@@ -207,6 +207,11 @@ impl<M: Stockable> Stock<M> {
         Ok(())
     }
 
+    /// A released buffer goes back at once, since memory is scarce.
+    pub fn count_discarded(&self) {
+        self.lock().counters.discarded.count(Discard::Scarce);
+    }
+
     /// Scrubs the buffer that was released last and puts it on the shelf at time `now`; `None` if none waits. The
     /// memory is scrubbed without the lock.
     pub fn scrub_one(&self, now: Duration) -> Option<Retired> {

@@ -18,8 +18,12 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     IHeapAllocator::MAX_PRESSURE_LISTENERS, IPressureListener::IPressureListener,
 };
 
-/// Most listeners in all: a thread each.
+/// Most listeners of one uid, and in all.
+const MAX_OF_UID: usize = MAX_PRESSURE_LISTENERS.unsigned_abs() as usize;
 const MAX_LISTENERS: usize = 128;
+/// Threads for each listener that may be: that of one that was unregistered may still be in a call, and a client must
+/// not pile them up by registering and unregistering.
+const THREADS_EACH: usize = 2;
 /// A listener's thread makes one small call at a time.
 const STACK_BYTES: usize = 256 << 10;
 
@@ -30,7 +34,9 @@ type Listener = Strong<dyn IPressureListener>;
 pub(super) enum Refusal {
     #[error("the listener cannot be called: {0}")]
     Unreachable(String),
-    #[error("uid {uid} has {MAX_PRESSURE_LISTENERS} listeners already, which is the most")]
+    #[error(
+        "uid {uid} has {MAX_OF_UID} listeners already, which is the most, or as many that are still in a call"
+    )]
     TooManyOfUid { uid: Uid },
     #[error("there are {MAX_LISTENERS} listeners already, which is the most")]
     TooMany,
@@ -47,7 +53,29 @@ pub(super) struct Listeners {
 }
 
 #[derive(Default)]
-struct Entries(Mutex<Vec<Entry>>);
+struct Entries(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    entries: Vec<Entry>,
+    /// Whose listeners the threads are for, those that are about to end included.
+    threads: Vec<Uid>,
+}
+
+/// A thread's place among the threads of its uid.
+struct Seat {
+    entries: Arc<Entries>,
+    uid: Uid,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut inner = self.entries.lock();
+        if let Some(index) = inner.threads.iter().position(|uid| *uid == self.uid) {
+            inner.threads.swap_remove(index);
+        }
+    }
+}
 
 struct Entry {
     key: Arc<()>,
@@ -59,12 +87,12 @@ struct Entry {
 }
 
 impl Entries {
-    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remove(&self, is_meant: impl Fn(&Entry) -> bool) -> Option<Entry> {
-        let mut entries = self.lock();
+        let entries = &mut self.lock().entries;
         let index = entries.iter().position(is_meant)?;
         Some(entries.swap_remove(index))
     }
@@ -94,30 +122,31 @@ impl Listeners {
             _subscription: subscription,
             death: None,
         };
-        if !self.enter(entry)? {
-            return Ok(());
-        }
+        let Some(seat) = self.enter(entry)? else { return Ok(()) };
         // Entered first: a death from here on finds the entry.
-        self.watch(&key, listener).and_then(|()| start(listener.clone(), feed)).inspect_err(|_| {
+        self.watch(&key, listener).and_then(|()| start(listener.clone(), feed, seat)).inspect_err(|_| {
             drop(self.entries.remove(|entry| Arc::ptr_eq(&entry.key, &key)));
         })
     }
 
-    /// Returns whether it is new.
-    fn enter(&self, entry: Entry) -> Result<bool, Refusal> {
-        let mut entries = self.entries.lock();
-        let of_uid = || entries.iter().filter(|other| other.uid == entry.uid);
+    /// Returns the seat of the thread to start; `None` if the listener is registered already.
+    fn enter(&self, entry: Entry) -> Result<Option<Seat>, Refusal> {
+        let mut inner = self.entries.lock();
+        let uid = entry.uid;
+        let of_uid = || inner.entries.iter().filter(|other| other.uid == uid);
         if of_uid().any(|other| is_same_object(&other.listener, &entry.listener)) {
-            return Ok(false);
+            return Ok(None);
         }
-        if of_uid().count() >= usize::try_from(MAX_PRESSURE_LISTENERS).unwrap_or(0) {
-            return Err(Refusal::TooManyOfUid { uid: entry.uid });
+        let threads = inner.threads.iter().filter(|other| **other == uid).count();
+        if of_uid().count() >= MAX_OF_UID || threads >= THREADS_EACH * MAX_OF_UID {
+            return Err(Refusal::TooManyOfUid { uid });
         }
-        if entries.len() >= MAX_LISTENERS {
+        if inner.entries.len() >= MAX_LISTENERS || inner.threads.len() >= THREADS_EACH * MAX_LISTENERS {
             return Err(Refusal::TooMany);
         }
-        entries.push(entry);
-        Ok(true)
+        inner.entries.push(entry);
+        inner.threads.push(uid);
+        Ok(Some(Seat { entries: Arc::clone(&self.entries), uid }))
     }
 
     fn watch(&self, key: &Arc<()>, listener: &Listener) -> Result<(), Refusal> {
@@ -128,11 +157,11 @@ impl Listeners {
         };
         let link =
             DeathLink::new(listener, on_death).map_err(|error| Refusal::Unreachable(error.to_string()))?;
-        let mut entries = self.entries.lock();
-        match entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.key, key)) {
+        let mut inner = self.entries.lock();
+        match inner.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.key, key)) {
             Some(entry) => entry.death = Some(link),
             None => {
-                drop(entries);
+                drop(inner);
                 drop(link);
             }
         }
@@ -150,8 +179,9 @@ impl Listeners {
 }
 
 /// Starts the listener's thread. It ends with the subscription.
-fn start(listener: Listener, feed: PressureFeed) -> Result<(), Refusal> {
+fn start(listener: Listener, feed: PressureFeed, seat: Seat) -> Result<(), Refusal> {
     let tell = move || {
+        let _seat = seat;
         let mut known = None;
         while let Some(level) = feed.next(known) {
             // Known even if it could not be told: a client that is gone is removed by its death, and one that is
@@ -220,7 +250,8 @@ mod tests {
         drop(leave);
         let subscriptions = [stuck, quick].map(|listener| {
             let (subscription, feed) = allocator.subscribe_to_pressure();
-            start(listener, feed).expect("a thread");
+            let seat = Seat { entries: Arc::default(), uid: Uid(1) };
+            start(listener, feed, seat).expect("a thread");
             subscription
         });
         stuck_levels.recv_timeout(PATIENCE).expect("told once");
@@ -239,14 +270,17 @@ mod tests {
             listeners.enter(entry(allocator.subscribe_to_pressure().0, uid, listener))
         };
         let (listener, ..) = slow();
-        assert!(enter(1, &listener).expect("room") && !enter(1, &listener).expect("there already"));
-        for _ in 1..MAX_PRESSURE_LISTENERS {
-            enter(1, &slow().0).expect("room");
+        let mut seats = vec![enter(1, &listener).expect("room").expect("new")];
+        assert!(enter(1, &listener).expect("there already").is_none());
+        let mut take =
+            |uid, listener: &Listener| seats.push(enter(uid, listener).expect("room").expect("new"));
+        for _ in 1..MAX_OF_UID {
+            take(1, &slow().0);
         }
         assert!(matches!(enter(1, &slow().0), Err(Refusal::TooManyOfUid { uid: Uid(1) })));
-        let per_uid = u32::try_from(MAX_PRESSURE_LISTENERS).expect("small");
+        let per_uid = u32::try_from(MAX_OF_UID).expect("small");
         for other in per_uid..u32::try_from(MAX_LISTENERS).expect("small") {
-            enter(other / per_uid + 1, &slow().0).expect("room");
+            take(other / per_uid + 1, &slow().0);
         }
         assert!(matches!(enter(999, &listener), Err(Refusal::TooMany)));
         assert!(matches!(
@@ -254,7 +288,22 @@ mod tests {
             Err(Refusal::NotRegistered { uid: Uid(2) })
         ));
         listeners.unregister(Uid(1), &listener).expect("registered");
-        assert!(enter(999, &listener).expect("room again"));
+        assert!(enter(999, &listener).expect("room again").is_some());
+    }
+
+    #[test]
+    fn threads_of_former_listeners_count_until_they_end() {
+        let (listeners, allocator) = (Listeners::default(), allocator());
+        let (listener, ..) = slow();
+        let enter = || listeners.enter(entry(allocator.subscribe_to_pressure().0, 1, &listener));
+        let mut stuck = Vec::new();
+        for _ in 0..THREADS_EACH * MAX_OF_UID {
+            stuck.extend(enter().expect("room"));
+            listeners.unregister(Uid(1), &listener).expect("registered");
+        }
+        assert!(matches!(enter(), Err(Refusal::TooManyOfUid { uid: Uid(1) })));
+        stuck.pop();
+        assert!(enter().expect("one has ended").is_some());
     }
 
     #[test]
@@ -263,6 +312,7 @@ mod tests {
         let refusal =
             listeners.register(&allocator, Uid(1), &slow().0).expect_err("no transaction is served");
         assert!(refusal.to_string().contains("incoming connection"), "{refusal}");
-        assert!(listeners.entries.lock().is_empty());
+        let inner = listeners.entries.lock();
+        assert!(inner.entries.is_empty() && inner.threads.is_empty());
     }
 }

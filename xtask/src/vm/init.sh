@@ -204,6 +204,10 @@ hog() {
     mount -o remount,size=100% /dev/shm || return
     rest=$((64 + swap + 100))
     dd if=/dev/zero of=/dev/shm/hog bs=1M count=$(($(mebibytes MemAvailable) - 64)) || return
+    if ! pooled_is_at_least "$SOCKET" 300; then
+        echo "the pool has shrunk before memory was scarce: this machine is too slow, or it expires too soon"
+        return 1
+    fi
     while [ "$rest" -gt 0 ]; do
         dd if=/dev/zero bs=1M count=4 >>/dev/shm/hog 2>/tmp/last-dd || return
         rest=$((rest - 4))

@@ -39,8 +39,8 @@ parcelable HeapStats {
     /** Bytes cleaned for reuse. */
     long scrubbedBytes;
     /**
-     * Released buffers of a pooled heap whose memory went back to the kernel instead: the pool full, the file opened
-     * again or sealed by a client, hardly touched, or not cleanable.
+     * Released buffers of a pooled heap whose memory went back to the kernel instead: the pool full, memory scarce, the
+     * file opened again or sealed by a client, hardly touched, or not cleanable.
      */
     long discarded;
     /** Requests refused for lack of memory, budget or descriptors. */

@@ -11,13 +11,14 @@ enum PressureLevel {
     /** Nothing is known to be scarce. Also what a service says that has no way to learn of pressure. */
     NONE = 0,
     /**
-     * Some task of the machine waited for memory for 150 ms within 2 s (PSI "some"), or the watched cgroup exceeded
-     * its memory.high. The service gives back all deferred frees and half of every pool.
+     * Some task of the machine or of the watched cgroup waited for memory for 150 ms within 2 s (PSI "some"), or the
+     * cgroup exceeded its memory.high. The service gives back all deferred frees and half of every pool.
      */
     MODERATE = 1,
     /**
-     * All tasks that could run waited for memory for 300 ms within 2 s (PSI "full"), or the watched cgroup met its
-     * memory.max, or ran out of memory. The service gives back all that no client holds.
+     * All tasks of the machine or of the watched cgroup that could run waited for memory for 300 ms within 2 s (PSI
+     * "full"), or the cgroup met its memory.max, or ran out of memory. The service gives back all that no client
+     * holds, and keeps nothing that is released.
      */
     CRITICAL = 2,
 }
