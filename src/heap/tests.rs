@@ -6,6 +6,7 @@ use crate::config::spec::Device;
 use crate::pool::{ShelfLimits, Spare, TrustDomain};
 use crate::source::memfd::MemfdSource;
 use crate::sys::fd::Inode;
+use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::units::{Access, HeapType};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -81,7 +82,7 @@ fn a_heap_without_its_source_is_unavailable_and_says_why() {
         let heap = heap(spec);
         assert!(heap.unavailable().expect("unavailable").contains(word), "{:?}", heap.unavailable());
         assert!(matches!(heap.accept(&needs(1)), Err(Rejection::Unavailable(_))));
-        assert!(heap.create(needs(1).bytes.round_up(1).expect("valid")).is_err());
+        assert!(heap.create(needs(1).bytes.round_up(1).expect("valid"), Access::ReadWrite).is_err());
     }
 }
 

@@ -8,7 +8,7 @@ mod types;
 use super::*;
 use crate::config::spec::{ClientPolicy, HeapSpec, Quota};
 use crate::heap::Needs;
-use crate::source::Source;
+use crate::source::{File, FileSource, Source};
 use crate::source::scripted::{Script, ScriptedSource};
 use crate::sys::map::SharedMap;
 use crate::units::{Access, Backing, Count, HeapMask, HeapType, Label, RequestedBytes};
@@ -299,11 +299,17 @@ impl Source for GatedSource {
     }
 
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+        Ok(self.create_file(bytes)?)
+    }
+}
+
+impl FileSource for GatedSource {
+    fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
         let gate = self.gate.lock().expect("not poisoned").take();
         if let Some(gate) = gate {
             gate.recv_timeout(Duration::from_secs(5)).map_err(io::Error::other)?;
         }
-        self.inner.create(bytes)
+        self.inner.create_file(bytes)
     }
 }
 
@@ -312,7 +318,7 @@ fn a_slow_source_holds_up_its_own_request_alone() {
     let page = crate::sys::memory::page_size().expect("page size");
     let source =
         Arc::new(GatedSource { inner: MemfdSource::new(page).expect("memfd"), gate: Mutex::default() });
-    let machine = Machine::plain(page, 1024 * MIB, Arc::<GatedSource>::clone(&source) as Arc<dyn Source>);
+    let machine = Machine::plain(page, 1024 * MIB, Arc::<GatedSource>::clone(&source) as Arc<dyn FileSource>);
     let allocator = Allocator::with_machine(config(), machine).expect("allocator");
     let (open, gate) = mpsc::channel();
     *source.gate.lock().expect("not poisoned") = Some(gate);
