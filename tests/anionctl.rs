@@ -254,13 +254,14 @@ fn json_has_the_keys_that_help_promises() {
     check(
         &stats["stats"][0],
         "heap_id heap num_of_buffers num_of_alloc_bytes alloc_bytes_wm live_bytes deferred_bytes pooled_bytes \
-         capacity largest_free_bytes allocations frees recycled pool_misses scrubbed_bytes discarded failures \
-         allocate_latency allocate_p50_us allocate_p99_us",
+         reserved_bytes capacity largest_free_bytes allocations frees recycled pool_misses warmed scrubbed_bytes \
+         discarded discarded_by_cause failures allocate_latency allocate_p50_us allocate_p99_us",
     );
+    check(&stats["stats"][0]["discarded_by_cause"], "full busy sealed untouched scarce scrub_failed");
     check(&stats["stats"][0]["failures"], "no_memory fragmented quota not_permitted unsupported backend");
     check(
         &json(&daemon, &["usage"])["usage"][0],
-        "uid policy bytes buffers peak_bytes quota_bytes quota_buffers",
+        "uid policy bytes buffers reserved_bytes peak_bytes quota_bytes quota_buffers",
     );
     let explanation = json(&daemon, &["explain", "--size", "4K"]);
     check(&explanation, "possible chosen_heap error summary verdicts");

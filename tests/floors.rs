@@ -76,6 +76,31 @@ fn config_and_ledger_know_only_units() {
     }
 }
 
+/// So that all of it runs under an interpreter, and against models that set the time.
+#[test]
+fn pools_ask_nothing_of_the_system() {
+    let system =
+        ["crate::sys", "std::fs", "std::os", "std::io", "std::thread", "std::sync", "Instant", "libc", "nix"];
+    let mut checked = 0;
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("src/pool")) {
+        // Tests share memory to see that it is given back.
+        let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        if path.ends_with("tests.rs") {
+            continue;
+        }
+        let code = product.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            let words: Vec<_> = line.split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').collect();
+            let named = system.iter().find(|name| {
+                words.iter().any(|word| *word == **name || word.starts_with(&format!("{name}::")))
+            });
+            assert!(named.is_none(), "{}: {line}", path.display());
+        }
+        checked += 1;
+    }
+    assert!(checked >= 5, "only {checked} files were seen");
+}
+
 #[test]
 fn every_module_of_the_library_has_a_floor() {
     let contents = fs::read_to_string(root().join("src/lib.rs")).expect("readable");

@@ -23,7 +23,9 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     HeapStats::HeapStats,
     IHeapAllocator::{BnHeapAllocator, IHeapAllocator},
     IPressureListener::{BnPressureListener, IPressureListener},
+    IReservation::IReservation,
     PressureLevel::PressureLevel,
+    ReservationRequest::ReservationRequest,
 };
 
 /// Longest wait for anything that should happen at once, on a busy machine.
@@ -48,6 +50,9 @@ impl IHeapAllocator for Service {
         Ok(Vec::new())
     }
     fn allocate(&self, _request: &AllocationRequest) -> Result<Allocation> {
+        refused()
+    }
+    fn reserve(&self, _request: &ReservationRequest) -> Result<Strong<dyn IReservation>> {
         refused()
     }
     fn explain(&self, _request: &AllocationRequest) -> Result<Explanation> {

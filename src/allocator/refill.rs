@@ -64,6 +64,8 @@ impl Allocator {
                 drop(needless);
                 true
             }
+            // The heap's own spares may lie in between; then there is room for the next try.
+            Err(error) if is_fragmentation(&error) && self.shrink(missing.heap, 0) > 0 => true,
             Err(error) => {
                 log::warn!("heap {}: a reserved buffer cannot be made: {error}", heap.name());
                 self.books().reservations.failed(missing.id, now);

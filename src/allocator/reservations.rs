@@ -213,6 +213,12 @@ impl Reservations {
         }
     }
 
+    /// Ends all pauses after failures.
+    #[cfg(test)]
+    pub(super) fn retry_now(&mut self) {
+        self.by_id.values_mut().for_each(|reserved| reserved.retry = None);
+    }
+
     /// When the next buffer is to be tried; `None` if none is missing.
     pub(super) fn next_try(&self, now: Duration) -> Option<Duration> {
         let incomplete = self.by_id.values().filter(|reserved| !reserved.is_complete());

@@ -86,6 +86,7 @@ impl Allocator {
             books.ledger.set_aside(claim)?;
             Ok(books.reservations.add(claim, caller.domain(heap)))
         };
+        heap.find_place(bytes, claim.count).map_err(Outcome::Failed)?;
         let id = self.reclaiming(caller, index, set_aside).map_err(Outcome::Refused)?;
         self.fit_shelf(index);
         Ok(id)

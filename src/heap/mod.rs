@@ -244,7 +244,7 @@ impl Heap {
         self.fragmented.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The arena as it would be with the shelf empty, which it is before anyone is refused.
+    /// The arena as it would be with shelf and deferred frees empty, which they are before anyone is refused.
     fn arena(&self) -> Option<Arena> {
         // The picture first: a spare that is dropped after it is still taken in it.
         let mut arena = self.source()?.arena()?;

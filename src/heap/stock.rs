@@ -6,7 +6,7 @@
 //! under the lock is worked on or dropped after it.
 
 use super::discard::{Discard, Discards};
-use crate::pool::{Deferred, Demand, DemandLimits, Dirty, Shelf, ShelfLimits, Spare, TrustDomain};
+use crate::pool::{Deferred, Demand, DemandLimits, Dirty, Shelf, ShelfLimits, Spare, TrustDomain, Zeroed};
 use crate::source::{Memory, Unfit};
 use crate::sys::inotify::Watch;
 use crate::units::BackedBytes;
@@ -14,9 +14,9 @@ use crate::units::BackedBytes;
 use loom::sync::{Mutex, MutexGuard};
 use std::io;
 use std::ops::Range;
+use std::sync::{Arc, PoisonError};
 #[cfg(not(feature = "loom"))]
 use std::sync::{Mutex, MutexGuard};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// Smallest buffer that is kept: below, a fresh memfd is ready about as soon as a recycled one.
@@ -225,15 +225,19 @@ impl<M: Stockable> Stock<M> {
         let bytes = released.bytes().get();
         let scrubbed = scrub(released);
         let mut inner = self.lock();
-        let kept = scrubbed.and_then(|spare| {
-            inner.counters.scrubbed_bytes += bytes;
-            inner.shelf.put(spare, now).map_err(|spare| (Discard::Full, Some(spare)))
-        });
-        let Err((cause, refused)) = kept else { return };
-        inner.counters.discarded.count(cause);
+        let mut dropped = Vec::new();
+        match scrubbed {
+            Ok(spare) => {
+                inner.counters.scrubbed_bytes += bytes;
+                dropped = inner.shelf.make_room(bytes);
+                dropped.extend(inner.shelf.put(spare, now).err());
+            }
+            Err(cause) => inner.counters.discarded.count(cause),
+        }
+        dropped.iter().for_each(|_| inner.counters.discarded.count(Discard::Full));
         drop(inner);
         // Giving pages back takes the kernel time.
-        drop(refused);
+        drop(dropped);
     }
 
     /// Works off deferred frees at once, to the shelf: at least `bytes` bytes if there are that many, all for 0
@@ -290,26 +294,24 @@ impl<M: Stockable> Stock<M> {
 }
 
 impl Stock<Stored> {
-    /// The ranges of its source's arena that spares on the shelf take.
+    /// The ranges of its source's arena that deferred frees and spares on the shelf take.
     pub fn ranges(&self) -> Vec<Range<u64>> {
         let inner = self.lock();
-        inner.shelf.memories().flat_map(|stored| stored.memory.ranges()).cloned().collect()
+        let idle = inner.deferred.memories().chain(inner.shelf.memories());
+        idle.flat_map(|stored| stored.memory.ranges()).cloned().collect()
     }
 }
 
 /// A scrubbed spare, or why there is none; the memory is dropped then.
-type Scrubbed<M> = Result<Spare<M, crate::pool::Zeroed>, (Discard, Option<Spare<M, crate::pool::Zeroed>>)>;
-
-fn scrub<M: Stockable>(released: Released<M>) -> Scrubbed<M> {
-    let lost = |cause| (cause, None);
+fn scrub<M: Stockable>(released: Released<M>) -> Result<Spare<M, Zeroed>, Discard> {
     let memory = released.memory();
-    memory.worth_keeping().map_err(|unfit| lost(unfit.into()))?;
+    memory.worth_keeping()?;
     if !memory.is_idle() {
-        return Err(lost(Discard::Busy));
+        return Err(Discard::Busy);
     }
-    let spare = released.scrub(M::scrub).map_err(|_| lost(Discard::ScrubFailed))?;
+    let spare = released.scrub(M::scrub).map_err(|_| Discard::ScrubFailed)?;
     // Asked again after the scrub: whoever opened the file meanwhile may have written to it.
-    if spare.memory().is_idle() { Ok(spare) } else { Err(lost(Discard::Busy)) }
+    if spare.memory().is_idle() { Ok(spare) } else { Err(Discard::Busy) }
 }
 
 fn sum<M>(released: &[Released<M>]) -> Retired {

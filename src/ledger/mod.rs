@@ -129,10 +129,7 @@ pub enum Refusal {
 impl Refusal {
     /// Whether the client's own quota is the reason.
     pub fn is_quota(&self) -> bool {
-        matches!(
-            self,
-            Self::QuotaBytes { .. } | Self::QuotaBuffers { .. } | Self::QuotaReservations { .. }
-        )
+        matches!(self, Self::QuotaBytes { .. } | Self::QuotaBuffers { .. } | Self::QuotaReservations { .. })
     }
 }
 
@@ -175,14 +172,7 @@ impl Ledger {
         let heaps: Vec<_> = capacities.into_iter().map(HeapAccount::new).collect();
         let accounts = Accounts::new(limits, heaps.len());
         let max_reserved_bytes = u64::MAX;
-        Self {
-            heaps,
-            accounts,
-            buffers: HashMap::new(),
-            max_buffers,
-            booked_buffers: 0,
-            max_reserved_bytes,
-        }
+        Self { heaps, accounts, buffers: HashMap::new(), max_buffers, booked_buffers: 0, max_reserved_bytes }
     }
 
     /// Lets at most `bytes` bytes of all heaps be set aside at once: that memory is made before anyone uses it.

@@ -150,11 +150,54 @@ fn idle_accounts_do_not_accumulate() {
     assert_eq!(ledger.usage(Uid(1_000_000)).buffers, kept.len() as u64);
 }
 
+#[test]
+fn what_is_set_aside_is_charged_once_and_does_not_count_as_held() {
+    let mut ledger = Ledger::new([Some(8 * PAGE)], Limits::new(Some(8 * PAGE), Some(8)), 8);
+    ledger.set_aside(claim(1, 0, 6, 1)).expect("room");
+    let usage = ledger.usage(Uid(1));
+    assert_eq!((usage.bytes, usage.buffers, usage.reserved_bytes, usage.peak_bytes), (0, 0, 6 * PAGE, 0));
+    assert_eq!((ledger.heap(0).bytes, ledger.heap(0).reserved_bytes), (0, 6 * PAGE));
+    assert!(ledger.reserve(claim(1, 0, 3, 1)).is_err() && ledger.reserve(claim(2, 0, 3, 1)).is_err());
+    let reservation = ledger.reserve_drawing(claim(1, 0, 8, 1), 6).expect("two more");
+    ledger.cancel_drawing(reservation, 6);
+    assert_eq!(ledger.heap(0).reserved_bytes, 6 * PAGE);
+    let all = claim(1, 0, 8, 1);
+    let reservation = ledger.reserve_drawing(all, 6).expect("two more");
+    ledger.commit(reservation, records(all, &mut 0));
+    let usage = ledger.usage(Uid(1));
+    assert_eq!((usage.bytes, usage.reserved_bytes, usage.peak_bytes), (8 * PAGE, 0, 8 * PAGE));
+}
+
+#[test]
+fn what_is_set_aside_of_all_heaps_together_is_limited() {
+    let mut ledger = Ledger::new([None, None], Limits::default(), u64::MAX).with_max_reserved(4 * PAGE);
+    ledger.set_aside(claim(1, 0, 3, 1)).expect("three of four");
+    let refusal = ledger.set_aside(claim(2, 1, 2, 1)).expect_err("five of four");
+    assert_eq!(refusal, Refusal::ReservedFull { asked: 2 * PAGE, held: 3 * PAGE, limit: 4 * PAGE });
+    ledger.give_up(claim(1, 0, 3, 1));
+    ledger.set_aside(claim(2, 1, 4, 1)).expect("all four");
+}
+
+#[test]
+fn a_dry_check_counts_deferred_frees_as_free() {
+    let mut ledger = Ledger::new([Some(4 * PAGE)], Limits::default(), 4);
+    let ids = allocate(&mut ledger, claim(1, 0, 4, 1), &mut 0).expect("all of it");
+    ledger.release(ids[0]).expect("live");
+    assert!(ledger.check(&claim(2, 0, 1, 1)).is_err());
+    ledger.check_drained(&claim(2, 0, 1, 1)).expect("one waits to be freed");
+    assert!(ledger.check_drained(&claim(2, 0, 2, 1)).is_err());
+    assert_eq!((ledger.free(0, Uid(2)), ledger.free_drained(0, Uid(2))), (Some(0), Some(PAGE)));
+}
+
 /// What a client may do to the ledger.
 #[derive(Debug, Clone)]
 enum Step {
     Allocate(Claim),
     ReserveAndCancel(Claim),
+    SetAside(Claim),
+    /// Of what was set aside at this place, draws so many and that many more buffers, and keeps them or not.
+    Draw(prop::sample::Index, usize, usize, bool),
+    GiveUp(prop::sample::Index),
     Release(prop::sample::Index),
 }
 
@@ -163,7 +206,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         .prop_map(|(uid, heap, n, pages)| claim(uid, heap, n, pages));
     let step = prop_oneof![
         claims.clone().prop_map(Step::Allocate),
-        claims.prop_map(Step::ReserveAndCancel),
+        claims.clone().prop_map(Step::ReserveAndCancel),
+        claims.prop_map(Step::SetAside),
+        (any::<prop::sample::Index>(), 0usize..6, 0usize..3, any::<bool>())
+            .prop_map(|(index, drawn, more, keep)| Step::Draw(index, drawn, more, keep)),
+        any::<prop::sample::Index>().prop_map(Step::GiveUp),
         any::<prop::sample::Index>().prop_map(Step::Release),
     ];
     prop::collection::vec(step, 0..200)
@@ -173,6 +220,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 #[derive(Default)]
 struct Naive {
     live: Vec<(BufferId, Claim)>,
+    /// What is set aside, one claim each; counts shrink as they are drawn.
+    aside: Vec<Claim>,
     watermark: [u64; 2],
 }
 
@@ -181,17 +230,27 @@ impl Naive {
         self.live.iter().filter(|(_, claim)| keep(claim)).map(|(_, claim)| claim.bytes.get()).sum()
     }
 
+    fn reserved(&self, keep: impl Fn(&Claim) -> bool) -> u64 {
+        let aside = self.aside.iter().filter(|claim| keep(claim));
+        aside.map(|claim| claim.bytes.get() * claim.count as u64).sum()
+    }
+
+    fn charged(&self, keep: impl Fn(&Claim) -> bool) -> u64 {
+        self.held(&keep) + self.reserved(&keep)
+    }
+
     fn admits(&self, claim: &Claim, capacity: [Option<u64>; 2], quota: u64, reserve: u64) -> bool {
         let asked = claim.bytes.get() * claim.count as u64;
         let unused = |uid: u32| match uid {
             0 if claim.uid != Uid(0) && claim.heap == 0 => {
-                reserve.saturating_sub(self.held(|held| held.uid == Uid(0) && held.heap == 0))
+                reserve.saturating_sub(self.charged(|held| held.uid == Uid(0) && held.heap == 0))
             }
             _ => 0,
         };
-        let heap_room = capacity[claim.heap]
-            .is_none_or(|capacity| self.held(|held| held.heap == claim.heap) + unused(0) + asked <= capacity);
-        heap_room && self.held(|held| held.uid == claim.uid) + asked <= quota
+        let heap_room = capacity[claim.heap].is_none_or(|capacity| {
+            self.charged(|held| held.heap == claim.heap) + unused(0) + asked <= capacity
+        });
+        heap_room && self.charged(|held| held.uid == claim.uid) + asked <= quota
     }
 }
 
@@ -219,6 +278,41 @@ proptest! {
                         ledger.cancel(reservation);
                     }
                 }
+                Step::SetAside(claim) => {
+                    let admitted = naive.admits(&claim, capacity, quota, reserve);
+                    prop_assert_eq!(ledger.set_aside(claim).is_ok(), admitted);
+                    if admitted {
+                        naive.aside.push(claim);
+                    }
+                }
+                Step::Draw(index, drawn, more, keep) => {
+                    if naive.aside.is_empty() {
+                        continue;
+                    }
+                    let index = index.index(naive.aside.len());
+                    let aside = naive.aside[index];
+                    let drawn = drawn.min(aside.count);
+                    let rest = Claim { count: more, ..aside };
+                    let asked = Claim { count: drawn + more, ..aside };
+                    let admitted = more == 0 || naive.admits(&rest, capacity, quota, reserve);
+                    let reservation = ledger.reserve_drawing(asked, drawn);
+                    prop_assert_eq!(reservation.is_ok(), admitted);
+                    match reservation {
+                        Ok(reservation) if keep => {
+                            let records = records(asked, &mut next_id);
+                            naive.live.extend(records.iter().map(|record| (record.id, asked)));
+                            ledger.commit(reservation, records);
+                            naive.aside[index].count -= drawn;
+                        }
+                        Ok(reservation) => ledger.cancel_drawing(reservation, drawn),
+                        Err(_) => {}
+                    }
+                }
+                Step::GiveUp(index) => {
+                    if !naive.aside.is_empty() {
+                        ledger.give_up(naive.aside.swap_remove(index.index(naive.aside.len())));
+                    }
+                }
                 Step::Release(index) => {
                     if !naive.live.is_empty() {
                         let (id, _) = naive.live.swap_remove(index.index(naive.live.len()));
@@ -231,12 +325,15 @@ proptest! {
                 naive.watermark[heap] = naive.watermark[heap].max(bytes);
                 let counters = ledger.heap(heap);
                 prop_assert_eq!(counters.bytes, bytes);
+                prop_assert_eq!(counters.reserved_bytes, naive.reserved(|held| held.heap == heap));
                 prop_assert_eq!(counters.bytes_watermark, naive.watermark[heap]);
                 let buffers = naive.live.iter().filter(|(_, claim)| claim.heap == heap).count();
                 prop_assert_eq!(counters.buffers, buffers as u64);
             }
             for uid in 0..4 {
-                prop_assert_eq!(ledger.usage(Uid(uid)).bytes, naive.held(|held| held.uid == Uid(uid)));
+                let usage = ledger.usage(Uid(uid));
+                prop_assert_eq!(usage.bytes, naive.held(|held| held.uid == Uid(uid)));
+                prop_assert_eq!(usage.reserved_bytes, naive.reserved(|held| held.uid == Uid(uid)));
             }
         }
     }

@@ -42,6 +42,11 @@ impl<M> Deferred<M> {
         taken
     }
 
+    /// All that wait, in no order.
+    pub fn memories(&self) -> impl Iterator<Item = &M> {
+        self.spares.iter().map(Spare::memory)
+    }
+
     /// Bytes waiting (`ion_heap_freelist_size`).
     pub fn bytes(&self) -> u64 {
         self.bytes

@@ -192,7 +192,11 @@ mod tests {
             demand.missed(bytes(size), 9, at(0));
             demand.missed(bytes(size), 9, at(0));
         }
-        assert_eq!(targets(&demand, 0), [(30, 3), (5, 2)], "40 does not fit any more, 200 never did, 5 twice");
+        assert_eq!(
+            targets(&demand, 0),
+            [(30, 3), (5, 2)],
+            "40 does not fit any more, 200 never did, 5 twice"
+        );
     }
 
     #[test]
@@ -205,7 +209,7 @@ mod tests {
             demand.missed(bytes(size), 1, at(1));
         }
         assert_eq!(demand.sizes.len(), LIMITS.sizes);
-        assert_eq!(targets(&demand, 1), [(7, 1)]);
+        assert_eq!(targets(&demand, 1), [(7, 2)]);
     }
 
     #[test]

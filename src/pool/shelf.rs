@@ -107,6 +107,42 @@ impl<M> Shelf<M> {
         Ok(())
     }
 
+    /// Takes spares until one of `bytes` bytes would be kept: the oldest of whichever domain has the most bytes here, so
+    /// that no client displaces what others have with more than its share. None if that could not make room.
+    pub fn make_room(&mut self, bytes: u64) -> Vec<Spare<M, Zeroed>> {
+        if bytes > self.limits.bytes || self.limits.spares == 0 {
+            return Vec::new();
+        }
+        let mut taken = Vec::new();
+        while !self.has_room(bytes) {
+            let Some(spare) = self.take_oldest_of_the_richest() else { break };
+            taken.push(spare);
+        }
+        taken
+    }
+
+    fn take_oldest_of_the_richest(&mut self) -> Option<Spare<M, Zeroed>> {
+        struct Holding {
+            bytes: u64,
+            /// When its oldest spare was put here, and that one's size.
+            oldest: (Duration, u64),
+        }
+        let mut holdings = HashMap::<Option<&TrustDomain>, Holding>::new();
+        for (bytes, class) in &self.classes {
+            for (domain, queue) in class.queues() {
+                let Some(front) = queue.front() else { continue };
+                let oldest = (front.since, *bytes);
+                let holding = holdings.entry(domain).or_insert(Holding { bytes: 0, oldest });
+                holding.bytes += bytes * queue.len() as u64;
+                holding.oldest = holding.oldest.min(oldest);
+            }
+        }
+        let key = |holding: &Holding| (holding.bytes, std::cmp::Reverse(holding.oldest));
+        let (domain, holding) = holdings.into_iter().max_by_key(|(_, holding)| key(holding))?;
+        let (domain, bytes) = (domain.cloned(), holding.oldest.1);
+        self.pop(bytes, domain.as_ref())
+    }
+
     /// Takes the oldest spare of exactly this size that `domain` may have: one of its own, else a fresh one.
     pub fn take(&mut self, bytes: u64, domain: &TrustDomain) -> Option<Spare<M, Zeroed>> {
         self.pop(bytes, Some(domain)).or_else(|| self.pop(bytes, None))

@@ -78,6 +78,20 @@ fn a_full_shelf_gives_the_spare_back() {
 }
 
 #[test]
+fn room_is_made_by_the_oldest_of_the_domain_that_has_most() {
+    let mut shelf = shelf();
+    for (memory, size, uid, since) in [(1, 10, 2, 1), (2, 30, 1, 2), (3, 20, 1, 3), (4, 30, 3, 4)] {
+        shelf.put(zeroed(memory, size, uid), at(since)).expect("room");
+    }
+    assert!(shelf.make_room(10).is_empty(), "there is room");
+    assert_eq!(memories(&shelf.make_room(40)), [2], "uid 1 has most");
+    assert_eq!(memories(&shelf.make_room(60)), [4], "uid 3 has most now");
+    assert!(shelf.make_room(101).is_empty(), "that could never have room");
+    assert_eq!(memories(&shelf.make_room(100)), [3, 1]);
+    assert!(shelf.is_empty());
+}
+
+#[test]
 fn a_failed_scrub_leaves_no_spare() {
     assert_eq!(dirty(1, 10, 1).scrub(|_| Err("kernel")).expect_err("failed"), "kernel");
 }

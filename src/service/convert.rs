@@ -3,7 +3,7 @@
 
 use super::status;
 use crate::allocator::{self, BufferView, Grant, HeapView, Outcome, Request, Selection};
-use crate::heap::{Heap, Needs, Rejection};
+use crate::heap::{Discard, Heap, Needs, Rejection};
 use crate::ledger::{FailureCause, Usage};
 use crate::units::{self, Count, HeapMask, Invalid, Label, MAX_HEAPS, RequestedBytes};
 use anion_ipc::ParcelFileDescriptor;
@@ -11,7 +11,8 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     Access::Access, AllocationFlags::AllocationFlags, AllocationRequest::AllocationRequest, Backing::Backing,
     Buffer::Buffer, BufferInfo::BufferInfo, ClientUsage::ClientUsage, Explanation::Explanation,
     HeapFlags::HeapFlags, HeapInfo::HeapInfo, HeapStats::HeapStats, HeapType::HeapType,
-    HeapVerdict::HeapVerdict, PressureLevel::PressureLevel, Verdict::Verdict,
+    HeapVerdict::HeapVerdict, PressureLevel::PressureLevel, ReservationRequest::ReservationRequest,
+    Verdict::Verdict,
 };
 
 /// A count of bytes or buffers as AIDL's signed number; saturates, which no real amount reaches.
@@ -48,6 +49,19 @@ pub(super) fn request(raw: &AllocationRequest) -> Result<Request, Invalid> {
         count: Count::new(raw.count)?,
         selection: selection(raw)?,
         label: Label::new(&raw.name)?,
+    })
+}
+
+/// Checks everything about a reservation that does not depend on the heaps.
+pub(super) fn reservation_request(raw: &ReservationRequest) -> Result<Request, Invalid> {
+    let bytes = RequestedBytes(raw.size);
+    bytes.round_up(1)?;
+    Ok(Request {
+        needs: Needs { bytes, alignment: 0, cached: false, dma_buf: false },
+        count: Count::new(raw.count)?,
+        selection: Selection::Names(vec![raw.heapName.clone()]),
+        label: Label::default(),
+        access: units::Access::ReadWrite,
     })
 }
 
@@ -158,6 +172,7 @@ pub(super) fn buffer_info(view: &BufferView<'_>) -> BufferInfo {
 pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
     let counters = &view.counters;
     let failed = |cause| long(counters.failed(cause));
+    let discarded = |cause| long(view.stock.discarded.of(cause));
     let fragmentation = view.heap.fragmentation();
     HeapStats {
         heapId: view.heap.id().get().into(),
@@ -168,6 +183,7 @@ pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
         liveBytes: long(counters.bytes - counters.deferred_bytes),
         deferredBytes: long(counters.deferred_bytes),
         pooledBytes: long(view.stock.pooled_bytes),
+        reservedBytes: long(counters.reserved_bytes),
         capacity: long(view.heap.capacity().unwrap_or(0)),
         largestFreeBytes: fragmentation.map_or(0, |figures| long(figures.largest_free_bytes)),
         allocations: long(counters.allocations),
@@ -175,7 +191,14 @@ pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
         recycled: long(view.stock.hits),
         poolMisses: long(view.stock.misses),
         scrubbedBytes: long(view.stock.scrubbed_bytes),
+        warmed: long(view.stock.warmed),
         discarded: long(view.stock.discarded.total()),
+        discardedFull: discarded(Discard::Full),
+        discardedBusy: discarded(Discard::Busy),
+        discardedSealed: discarded(Discard::Sealed),
+        discardedUntouched: discarded(Discard::Untouched),
+        discardedScarce: discarded(Discard::Scarce),
+        discardedScrubFailed: discarded(Discard::ScrubFailed),
         failuresNoMemory: failed(FailureCause::NoMemory),
         failuresFragmented: fragmentation.map_or(0, |figures| long(figures.failures)),
         failuresQuota: failed(FailureCause::Quota),
@@ -200,6 +223,7 @@ pub(super) fn client_usage(usage: Usage) -> ClientUsage {
         policy: usage.policy,
         bytes: long(usage.bytes),
         buffers: long(usage.buffers),
+        reservedBytes: long(usage.reserved_bytes),
         peakBytes: long(usage.peak_bytes),
         quotaBytes: long(usage.max_bytes.unwrap_or(0)),
         quotaBuffers: long(usage.max_buffers.unwrap_or(0)),

@@ -2,6 +2,7 @@
 //! The dump: what dumpsys, `dumpTo` and `anionctl dump` show.
 
 use crate::allocator::{Allocator, BufferView, Caller, HeapView, LatencyCounts, PressureLevel, UnknownHeap};
+use crate::heap::Discard;
 use crate::sys::memory::{self, HugePages};
 use crate::units::{Invalid, Uid};
 use serde::Serialize;
@@ -102,10 +103,18 @@ struct HeapRow {
     alloc_bytes_wm: u64,
     deferred_bytes: u64,
     pooled_bytes: u64,
+    reserved_bytes: u64,
     recycled: u64,
     pool_misses: u64,
+    warmed: u64,
     scrubbed_bytes: u64,
     discarded: u64,
+    discarded_full: u64,
+    discarded_busy: u64,
+    discarded_sealed: u64,
+    discarded_untouched: u64,
+    discarded_scarce: u64,
+    discarded_scrub_failed: u64,
     allocate_latency: LatencyRow,
 }
 
@@ -182,10 +191,18 @@ impl From<&HeapView<'_>> for HeapRow {
             alloc_bytes_wm: view.counters.bytes_watermark,
             deferred_bytes: view.counters.deferred_bytes,
             pooled_bytes: view.stock.pooled_bytes,
+            reserved_bytes: view.counters.reserved_bytes,
             recycled: view.stock.hits,
             pool_misses: view.stock.misses,
+            warmed: view.stock.warmed,
             scrubbed_bytes: view.stock.scrubbed_bytes,
             discarded: view.stock.discarded.total(),
+            discarded_full: view.stock.discarded.of(Discard::Full),
+            discarded_busy: view.stock.discarded.of(Discard::Busy),
+            discarded_sealed: view.stock.discarded.of(Discard::Sealed),
+            discarded_untouched: view.stock.discarded.of(Discard::Untouched),
+            discarded_scarce: view.stock.discarded.of(Discard::Scarce),
+            discarded_scrub_failed: view.stock.discarded.of(Discard::ScrubFailed),
             allocate_latency: LatencyRow::from(&view.latency),
         }
     }
@@ -312,10 +329,18 @@ fn text(report: &Report) -> String {
             ("alloc_bytes_wm", heap.alloc_bytes_wm),
             ("deferred_bytes", heap.deferred_bytes),
             ("pooled_bytes", heap.pooled_bytes),
+            ("reserved_bytes", heap.reserved_bytes),
             ("recycled", heap.recycled),
             ("pool_misses", heap.pool_misses),
+            ("warmed", heap.warmed),
             ("scrubbed_bytes", heap.scrubbed_bytes),
             ("discarded", heap.discarded),
+            ("discarded_full", heap.discarded_full),
+            ("discarded_busy", heap.discarded_busy),
+            ("discarded_sealed", heap.discarded_sealed),
+            ("discarded_untouched", heap.discarded_untouched),
+            ("discarded_scarce", heap.discarded_scarce),
+            ("discarded_scrub_failed", heap.discarded_scrub_failed),
         ];
         for (file, value) in files {
             let _ = writeln!(out, "ion/{}/{file}: {value}", heap.name);

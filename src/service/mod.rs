@@ -7,6 +7,7 @@
 mod convert;
 mod dump;
 mod listeners;
+mod reservation;
 mod sink;
 mod status;
 
@@ -15,6 +16,7 @@ use crate::units::Uid;
 use anion_ipc::{ParcelFileDescriptor, Result, Strong, calling_identity, impl_interface, new_binder};
 use dump::Arguments;
 use listeners::Listeners;
+use reservation::ReservationService;
 use sink::Sinks;
 use std::io;
 use std::sync::Arc;
@@ -28,7 +30,9 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     HeapStats::HeapStats,
     IHeapAllocator::{BnHeapAllocator, IHeapAllocator, MAX_USAGE_ROWS},
     IPressureListener::IPressureListener,
+    IReservation::IReservation,
     PressureLevel::PressureLevel,
+    ReservationRequest::ReservationRequest,
 };
 
 /// The service: an [`Allocator`] that speaks AIDL.
@@ -79,6 +83,12 @@ impl IHeapAllocator for HeapAllocatorService {
         let request = convert::request(request).map_err(status::bad_request)?;
         let grants = self.allocator.allocate(&caller()?, &request).map_err(status::allocation_failed)?;
         Ok(Allocation { buffers: grants.into_iter().map(convert::buffer).collect() })
+    }
+
+    fn reserve(&self, request: &ReservationRequest) -> Result<Strong<dyn IReservation>> {
+        let request = convert::reservation_request(request).map_err(status::bad_request)?;
+        let reserved = self.allocator.reserve(&caller()?, &request).map_err(status::allocation_failed)?;
+        Ok(ReservationService::binder(reserved))
     }
 
     fn explain(&self, request: &AllocationRequest) -> Result<Explanation> {

@@ -283,6 +283,17 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_populated_mapping_is_zero_and_has_all_its_pages() {
+        for bytes in [4096, LARGE + (64 << 10)] {
+            let fd = MemfdFactory::probe().expect("memfd").create("test", bytes as u64).expect("memfd");
+            let map = SharedMap::populated(&fd, bytes).expect("mapped");
+            assert!(crate::sys::fd::resident_bytes(&fd).expect("open") >= bytes as u64);
+            assert!(map.is_zero());
+            map.fill(1).expect("writable");
+        }
+    }
+
+    #[test]
     fn ranges_and_lengths_outside_are_refused() {
         let fd = MemfdFactory::probe().expect("memfd").create("test", 4096).expect("memfd");
         assert!(SharedMap::new(&fd, 0, Access::ReadWrite).is_err());

@@ -8,6 +8,7 @@ mod roles;
 
 pub(crate) use roles::{AGAIN, SECRET};
 
+use crate::request::aidl::ReservationRequest;
 use crate::request::aidl::interface::IHeapAllocator;
 use crate::request::{from_any, from_heap, held};
 use crate::sys::{Mapping, send_descriptor};
@@ -144,6 +145,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
             // Runs no destructor: the descriptors are still open when the process ends.
             std::process::exit(0)
         }),
+        ["reserve", endpoint, heap, count, size] => reserve(endpoint, heap, count, size),
         ["churn", endpoint, size] => churn(endpoint, size),
         ["lend", endpoint, size] => lend(endpoint, size),
         ["inherit"] => ready_and_wait(),
@@ -183,6 +185,15 @@ fn hold(endpoint: &str, count: &str, size: &str, end: fn() -> ()) -> Result<()> 
     say(READY)?;
     end();
     Ok(())
+}
+
+/// Reserves, and keeps the reservation.
+fn reserve(endpoint: &str, heap: &str, count: &str, size: &str) -> Result<()> {
+    let connection = service(endpoint)?;
+    let request =
+        ReservationRequest { size: size.parse()?, count: count.parse()?, heapName: heap.to_owned() };
+    let _reservation = connection.service.reserve(&request)?;
+    ready_and_wait()
 }
 
 /// Allocates and lets go as fast as it can: killed at any moment, it leaves a reply on its way.

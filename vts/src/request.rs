@@ -11,7 +11,8 @@ pub(crate) mod aidl {
         AllocationRequest::AllocationRequest, Backing::Backing, Buffer::Buffer, BufferInfo::BufferInfo,
         ClientUsage::ClientUsage, ErrorCode::ErrorCode, Explanation::Explanation, HeapFlags::HeapFlags,
         HeapInfo::HeapInfo, HeapStats::HeapStats, HeapType::HeapType, IHeapAllocator as interface,
-        PressureLevel::PressureLevel, Verdict::Verdict,
+        IReservation::IReservation, PressureLevel::PressureLevel, ReservationRequest::ReservationRequest,
+        Verdict::Verdict,
     };
 }
 use aidl::{Allocation, AllocationRequest, Backing, Buffer};

@@ -82,6 +82,21 @@ pub(crate) fn output_of(command: &mut Command) -> Result<String> {
 /// # Errors
 /// If it cannot be started. What the tests did is told by the status and the counts.
 pub(crate) fn count_tests(command: &mut Command) -> Result<(ExitStatus, Tally)> {
+    let mut tally = Tally::default();
+    let status = each_line(command, |text| {
+        println!("{text}");
+        if let Some(more) = Tally::from_line(text) {
+            tally += more;
+        }
+    })?;
+    Ok((status, tally))
+}
+
+/// Runs `command` and hands out each line that it writes to its standard output or error.
+///
+/// # Errors
+/// If it cannot be started or its output cannot be read.
+pub(crate) fn each_line(command: &mut Command, mut take: impl FnMut(&str)) -> Result<ExitStatus> {
     let line = line_of(command);
     let (reader, writer) = io::pipe().context("no pipe")?;
     let mut child = command
@@ -91,15 +106,10 @@ pub(crate) fn count_tests(command: &mut Command) -> Result<(ExitStatus, Tally)> 
         .with_context(|| format!("cannot start `{line}`"))?;
     // The command keeps the writing ends that were given to it: without this the pipe would never end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut tally = Tally::default();
     for text in lossy_lines(reader) {
-        let text = text.with_context(|| format!("cannot read the output of `{line}`"))?;
-        println!("{text}");
-        if let Some(more) = Tally::from_line(&text) {
-            tally += more;
-        }
+        take(&text.with_context(|| format!("cannot read the output of `{line}`"))?);
     }
-    Ok((child.wait().with_context(|| format!("cannot wait for `{line}`"))?, tally))
+    child.wait().with_context(|| format!("cannot wait for `{line}`"))
 }
 
 /// The lines of `reader` without their line ends; bytes that are not UTF-8 are replaced.

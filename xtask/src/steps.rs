@@ -38,22 +38,28 @@ struct Step {
 }
 
 /// From the quickest to the slowest.
-const STEPS: [Step; 11] = [
+const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the sources are formatted", run: fmt },
     Step { name: "clippy", about: "no warnings in any target", run: clippy },
     Step { name: "rustdoc", about: "the documentation builds, and its links lead somewhere", run: rustdoc },
     Step { name: "tests", about: "unit and integration tests", run: tests },
+    Step { name: "loom", about: "every order in which threads can meet at a heap's memory", run: loom },
     Step { name: "huge-pages", about: "heaps over huge pages, which root sets aside", run: huge_pages },
     Step { name: "boards", about: "device trees of real boards, from ../shared/dts", run: boards },
     Step { name: "doctests", about: "the examples in the documentation", run: doctests },
     Step { name: "readme", about: "the commands of README.md", run: readme::run },
     Step { name: "vts-socket", about: "the conformance suite over a Unix socket", run: vts_socket },
     Step { name: "vts-guest", about: "the conformance suite over kernel binder, in a guest", run: vts_guest },
+    Step {
+        name: "vts-kernels",
+        about: "the same on an older and a newer kernel, in short",
+        run: vts_kernels,
+    },
     Step { name: "soak", about: "millions of allocations by clients that die at random", run: soak },
 ];
 
 fn step_names() -> clap::builder::PossibleValuesParser {
-    STEPS.map(|step| step.name).into()
+    STEPS.iter().map(|step| step.name).into()
 }
 
 /// Runs the steps up to the first that fails and prints their times and counts.
@@ -62,7 +68,7 @@ fn step_names() -> clap::builder::PossibleValuesParser {
 /// If a step failed; the message says how to run it alone.
 pub(crate) fn test(args: &TestArgs) -> Result<()> {
     if args.list {
-        for step in &STEPS {
+        for step in STEPS {
             println!("{:<11} {}", step.name, step.about);
         }
         return Ok(());
@@ -140,6 +146,12 @@ fn rustdoc(_: &mut Tally) -> Result<()> {
 
 fn tests(tally: &mut Tally) -> Result<()> {
     run_tests(nextest()?.arg("--workspace"), tally)
+}
+
+/// The feature swaps a lock for the model checker's, with which no other test can run.
+fn loom(tally: &mut Tally) -> Result<()> {
+    let filter = ["--package", "anion", "--lib", "--features", "loom", "-E", "test(interleavings)"];
+    run_tests(nextest()?.args(filter), tally)
 }
 
 /// Pages that the tests need, with some to spare for the tests of a service that runs beside them.
@@ -233,7 +245,11 @@ fn vts_socket(tally: &mut Tally) -> Result<()> {
 }
 
 fn vts_guest(tally: &mut Tally) -> Result<()> {
-    vm::run(&VmArgs::default(), tally)
+    vm::run(&VmArgs::on(&["debian-6.12"]), tally)
+}
+
+fn vts_kernels(tally: &mut Tally) -> Result<()> {
+    vm::run(&VmArgs::on(&["debian-6.1", "debian-7"]), tally)
 }
 
 /// Client operations of the soak, of which each allocates about two buffers.

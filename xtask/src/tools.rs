@@ -12,6 +12,7 @@ use crate::process::{cargo, find_program, run};
 /// A program and the Debian package that has it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tool {
+    /// Looked for in `PATH`; if it is an absolute path, of any file, there alone.
     pub(crate) program: &'static str,
     pub(crate) package: &'static str,
 }

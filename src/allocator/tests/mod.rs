@@ -3,6 +3,8 @@
 
 mod attacks;
 mod pool;
+mod refill;
+mod reserve;
 mod types;
 
 use super::*;

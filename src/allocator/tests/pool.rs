@@ -20,7 +20,7 @@ pub(super) fn system(count: i32, bytes: u64) -> Request {
 }
 
 /// Fills a buffer, so that it is worth keeping, and lets go of it.
-fn use_up(grant: Grant) {
+pub(super) fn use_up(grant: Grant) {
     let len = usize::try_from(grant.bytes.get()).expect("small");
     SharedMap::new(&grant.fd, len, Access::ReadWrite).expect("mapped").fill(0x5a).expect("writable");
 }
@@ -64,9 +64,28 @@ fn no_more_waits_to_be_scrubbed_than_the_shelf_could_take() {
     }
     let HeapView { counters, stock, .. } = stats(&allocator);
     assert_eq!((counters.deferred_bytes, counters.bytes, counters.buffers), (2 * MIB, 2 * MIB, 2));
-    assert_eq!((counters.frees, stock.discarded.total()), (4, 2));
+    assert_eq!((counters.frees, stock.discarded.of(Discard::Full)), (4, 2));
     while allocator.scrub_one() {}
     assert_eq!(stats(&allocator).stock.pooled_bytes, 2 * MIB);
+}
+
+#[test]
+fn a_full_pool_makes_room_for_what_was_let_go_of_last() {
+    let mut config = pooled();
+    config.heaps.iter_mut().for_each(|heap| heap.pool_limit = Some(2 * MIB));
+    let allocator = still(config);
+    for bytes in [MIB, MIB, 2 * MIB] {
+        use_up(allocator.allocate(&caller(1), &system(1, bytes)).expect("served").remove(0));
+        settle_and_scrub(&allocator, 1);
+    }
+    let stock = stats(&allocator).stock;
+    assert_eq!(
+        (stock.pooled_bytes, stock.discarded.of(Discard::Full)),
+        (2 * MIB, 1),
+        "the first was used twice"
+    );
+    drop(allocator.allocate(&caller(1), &system(1, 2 * MIB)).expect("served"));
+    assert_eq!(stats(&allocator).stock.hits, 2);
 }
 
 #[test]
@@ -132,7 +151,7 @@ fn a_buffer_that_a_client_sealed_is_not_kept() {
     drop((grant, file));
     settle_and_scrub(&allocator, 1);
     let stock = stats(&allocator).stock;
-    assert_eq!((stock.pooled_bytes, stock.discarded.total()), (0, 1));
+    assert_eq!((stock.pooled_bytes, stock.discarded.of(Discard::Sealed)), (0, 1));
 }
 
 #[test]
@@ -152,7 +171,7 @@ fn a_buffer_that_was_opened_again_before_its_scrub_is_not_kept() {
         DescriptorDirectory::open().expect("/proc").reopen(&path_only, Access::ReadWrite).expect("own uid");
     while allocator.scrub_one() {}
     let stock = stats(&allocator).stock;
-    assert_eq!((stock.pooled_bytes, stock.discarded.total()), (0, 1));
+    assert_eq!((stock.pooled_bytes, stock.discarded.of(Discard::Busy)), (0, 1));
     drop(again);
 }
 
@@ -164,6 +183,8 @@ fn what_was_hardly_touched_or_is_small_is_not_kept() {
     settle_and_scrub(&allocator, 1);
     let view = stats(&allocator);
     assert_eq!((view.stock.pooled_bytes, view.counters.buffers), (0, 0));
+    assert_eq!(view.stock.discarded.of(Discard::Untouched), 1);
+    assert_eq!(view.stock.discarded.total(), 1, "what is small was never to be kept");
 }
 
 #[test]
@@ -202,6 +223,31 @@ fn deferred_frees_are_drained_before_anyone_is_refused() {
     assert_eq!(allocator.stats()[0].counters.deferred_bytes, 4 * MIB);
     let grants = allocator.allocate(&caller(2), &camera(1, 4 * MIB)).expect("drained");
     assert_eq!(grants[0].heap_name.as_str(), "camera");
+}
+
+#[test]
+fn a_dry_run_counts_deferred_frees_as_free_and_leaves_them_alone() {
+    let allocator = still(pooled());
+    let camera = |count, bytes| Request { selection: names(&["camera"]), ..request(0, count, bytes) };
+    allocator.allocate(&caller(1), &camera(4, MIB)).expect("the whole budget").into_iter().for_each(use_up);
+    allocator.reclaim_from(&caller(1));
+    let explained = allocator.explain(&caller(2), &camera(1, 4 * MIB));
+    assert_eq!(explained.chosen().expect("possible").fits_bytes, 4 * MIB);
+    let view = allocator.stats()[0];
+    assert_eq!((view.counters.deferred_bytes, view.stock.scrubbed_bytes), (4 * MIB, 0));
+    allocator.allocate(&caller(2), &camera(1, 4 * MIB)).expect("as explained");
+}
+
+#[test]
+fn a_heap_that_shares_across_domains_gives_spares_to_everyone() {
+    let mut config = pooled();
+    config.heaps[1].shared = Some("one client, in several domains".to_owned());
+    let allocator = still(config);
+    use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
+    settle_and_scrub(&allocator, 1);
+    let in_context = Caller { context: Some("u:r:camera:s0".to_owned()), ..caller(2) };
+    let _held = allocator.allocate(&in_context, &system(1, MIB)).expect("served");
+    assert_eq!(stats(&allocator).stock.hits, 1);
 }
 
 #[test]
@@ -288,7 +334,10 @@ fn a_scrub_that_fails_leaves_nothing_behind() {
     script.fail(0..usize::MAX, libc::ENOMEM);
     assert!(allocator.scrub_one());
     let view = stats(&allocator);
-    assert_eq!((view.stock.pooled_bytes, view.stock.discarded.total(), view.counters.buffers), (0, 1, 0));
+    assert_eq!(
+        (view.stock.pooled_bytes, view.stock.discarded.of(Discard::ScrubFailed), view.counters.buffers),
+        (0, 1, 0)
+    );
 }
 
 #[test]

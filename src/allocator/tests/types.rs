@@ -135,6 +135,22 @@ fn buffers_that_are_reserved_and_made_need_no_place() {
 }
 
 #[test]
+fn a_reservation_pushes_spares_out_of_its_way_and_is_refused_without_a_place() {
+    let (allocator, _) = carveout(true);
+    let held = fragment(&allocator);
+    settle(&allocator);
+    let asked = from("carved", 1, 2 * MIB);
+    let refused = allocator.reserve(&caller(2), &asked).map(drop).expect_err("no piece is long enough");
+    assert!(refused.to_string().contains("in one piece"), "{refused}");
+    drop(held);
+    settle(&allocator);
+    assert_eq!(figures(&allocator).free_bytes, 0, "all of it is on the shelf, of another domain");
+    let reservation = allocator.reserve(&caller(2), &asked).expect("the shelf can make room");
+    while allocator.refill_one() {}
+    assert_eq!(reservation.ready(), 1);
+}
+
+#[test]
 fn pressure_leaves_alone_what_nobody_else_could_have() {
     let (allocator, _) = carveout(true);
     for heap in ["carved", "system"] {

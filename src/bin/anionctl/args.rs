@@ -64,6 +64,9 @@ pub(crate) enum Command {
     /// Allocate buffers, check them, and keep them or pass them on
     #[command(after_long_help = help::ALLOC)]
     Alloc(AllocArgs),
+    /// Have buffers made and held ready before they are asked for
+    #[command(after_long_help = help::RESERVE)]
+    Reserve(ReserveArgs),
     /// Show the counters of every heap
     #[command(after_long_help = help::STATS)]
     Stats,
@@ -158,6 +161,26 @@ pub(crate) struct AllocArgs {
         value_hint = ValueHint::CommandName
     )]
     pub(crate) exec: Vec<OsString>,
+}
+
+/// `anionctl reserve`.
+#[derive(Debug, Args)]
+pub(crate) struct ReserveArgs {
+    /// Bytes of one buffer: 8M, 64KiB, 4096 (K, M, G count in 1024)
+    #[arg(short, long, value_parser = parse_size)]
+    pub(crate) size: i64,
+
+    /// Number of equal buffers
+    #[arg(short, long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
+    pub(crate) count: i32,
+
+    /// Heap name or alias
+    #[arg(long, value_name = "NAME")]
+    pub(crate) heap: String,
+
+    /// Keep the reservation this long (60, 0.5, 5m), or until Ctrl-C
+    #[arg(long, value_name = "SECONDS", value_parser = parse_duration)]
+    pub(crate) hold: Option<Duration>,
 }
 
 /// `anionctl describe`.

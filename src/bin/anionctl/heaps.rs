@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use crate::output::{self, Output, Report, Side};
-use crate::rows::{FailureCounts, HeapRow, StatsRow, UsageRow};
+use crate::rows::{DiscardCounts, FailureCounts, HeapRow, StatsRow, UsageRow};
 use anion_ipc::Strong;
 use serde::Serialize;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
@@ -89,6 +89,7 @@ impl Report for Stats {
             ("LIVE", Side::Right),
             ("DEFERRED", Side::Right),
             ("POOLED", Side::Right),
+            ("RESERVED", Side::Right),
             ("PEAK", Side::Right),
             ("CAPACITY", Side::Right),
             ("LARGEST FREE", Side::Right),
@@ -96,8 +97,9 @@ impl Report for Stats {
             ("FREES", Side::Right),
             ("RECYCLED", Side::Right),
             ("MISSED", Side::Right),
+            ("WARMED", Side::Right),
             ("SCRUBBED", Side::Right),
-            ("DISCARDED", Side::Right),
+            ("DISCARDED", Side::Left),
             ("P50", Side::Right),
             ("P99", Side::Right),
             ("FAILED", Side::Left),
@@ -110,6 +112,7 @@ impl Report for Stats {
                 output::size(heap.live_bytes),
                 output::size(heap.deferred_bytes),
                 output::size(heap.pooled_bytes),
+                output::size(heap.reserved_bytes),
                 output::size(heap.alloc_bytes_wm),
                 output::limit(heap.capacity, output::size),
                 if heap.largest_free_bytes > 0 {
@@ -121,11 +124,12 @@ impl Report for Stats {
                 heap.frees.to_string(),
                 heap.recycled.to_string(),
                 heap.pool_misses.to_string(),
+                heap.warmed.to_string(),
                 output::size(heap.scrubbed_bytes),
-                heap.discarded.to_string(),
+                discards(heap.discarded, &heap.discarded_by_cause),
                 heap.allocate_latency.bound(50),
                 heap.allocate_latency.bound(99),
-                causes(&heap.failures),
+                failures(&heap.failures),
             ]);
         }
         table.trim_fmt()
@@ -144,6 +148,7 @@ impl Report for Usage {
             ("POLICY", Side::Left),
             ("HELD", Side::Right),
             ("BUFFERS", Side::Right),
+            ("RESERVED", Side::Right),
             ("PEAK", Side::Right),
             ("QUOTA", Side::Right),
             ("BUFFER QUOTA", Side::Right),
@@ -154,6 +159,7 @@ impl Report for Usage {
                 client.policy.clone(),
                 output::size(client.bytes),
                 client.buffers.to_string(),
+                output::size(client.reserved_bytes),
                 output::size(client.peak_bytes),
                 output::limit(client.quota_bytes, output::size),
                 output::limit(client.quota_buffers, |buffers| buffers.to_string()),
@@ -169,20 +175,38 @@ fn list_of(words: &[String]) -> String {
 }
 
 /// Refused requests, with the causes that occurred: `3 (quota 2, no memory 1)`.
-fn causes(failures: &FailureCounts) -> String {
-    let causes: Vec<String> = [
+fn failures(failures: &FailureCounts) -> String {
+    let causes = [
         ("quota", failures.quota),
         ("fragmented", failures.fragmented),
         ("no memory", failures.no_memory.saturating_sub(failures.fragmented)),
         ("not permitted", failures.not_permitted),
         ("unsupported", failures.unsupported),
         ("backend", failures.backend),
-    ]
-    .into_iter()
-    .filter(|(_, count)| *count != 0)
-    .map(|(cause, count)| format!("{cause} {count}"))
-    .collect();
-    if causes.is_empty() { "0".to_owned() } else { format!("{} ({})", failures.total(), causes.join(", ")) }
+    ];
+    with_causes(failures.total(), &causes)
+}
+
+/// Memory that was not kept, with the causes that occurred: `3 (untouched 2, busy 1)`.
+fn discards(total: i64, causes: &DiscardCounts) -> String {
+    let causes = [
+        ("full", causes.full),
+        ("busy", causes.busy),
+        ("sealed", causes.sealed),
+        ("untouched", causes.untouched),
+        ("memory scarce", causes.scarce),
+        ("scrub failed", causes.scrub_failed),
+    ];
+    with_causes(total, &causes)
+}
+
+fn with_causes(total: i64, causes: &[(&str, i64)]) -> String {
+    let occurred: Vec<String> = causes
+        .iter()
+        .filter(|(_, count)| *count != 0)
+        .map(|(cause, count)| format!("{cause} {count}"))
+        .collect();
+    if occurred.is_empty() { total.to_string() } else { format!("{total} ({})", occurred.join(", ")) }
 }
 
 #[cfg(test)]
@@ -191,7 +215,7 @@ mod tests {
 
     #[test]
     fn only_causes_that_occurred_are_shown() {
-        let mut failures = FailureCounts {
+        let mut counts = FailureCounts {
             no_memory: 0,
             fragmented: 0,
             quota: 0,
@@ -199,12 +223,14 @@ mod tests {
             unsupported: 0,
             backend: 0,
         };
-        assert_eq!(causes(&failures), "0");
-        failures.quota = 2;
-        failures.backend = 1;
-        assert_eq!(causes(&failures), "3 (quota 2, backend 1)");
-        failures.no_memory = 5;
-        failures.fragmented = 4;
-        assert_eq!(causes(&failures), "8 (quota 2, fragmented 4, no memory 1, backend 1)");
+        assert_eq!(failures(&counts), "0");
+        counts.quota = 2;
+        counts.backend = 1;
+        assert_eq!(failures(&counts), "3 (quota 2, backend 1)");
+        counts.no_memory = 5;
+        counts.fragmented = 4;
+        assert_eq!(failures(&counts), "8 (quota 2, fragmented 4, no memory 1, backend 1)");
+        let counts = DiscardCounts { full: 0, busy: 1, sealed: 0, untouched: 4, scarce: 0, scrub_failed: 0 };
+        assert_eq!(discards(5, &counts), "5 (busy 1, untouched 4)");
     }
 }

@@ -50,6 +50,7 @@ Examples:
   anionctl alloc --size 8M --count 4
   anionctl alloc --size 3110400 --count 4 --heap camera --name preview --hold 60
   anionctl alloc --size 64K --exec anionctl describe
+  anionctl reserve --size 8M --count 4 --heap camera --hold 60 &
   anionctl explain --size 1G --heap camera || echo \"would not fit\"
   anionctl --json usage | jq '.usage[] | select(.bytes > 0)'
   anionctl watch --interval 500ms";
@@ -86,22 +87,41 @@ Examples:
   anionctl alloc --size 8M --hold 60 &                   # keep for a minute
   anionctl alloc --size 64K --count 2 --exec sh -c 'ls -lL /proc/self/fd'";
 
+/// After `reserve --help`.
+pub(crate) const RESERVE: &str = "\
+The buffers are charged to this user at once, and made in the background. Says
+how many lie ready, as soon as all do or after ten seconds. Allocations of the
+same user from this heap and of this size draw them while this command runs.
+
+JSON:
+  {\"heap\", \"size\", \"count\", \"ready\", \"ready_us\"}
+  ready_us is null if not all were ready.
+
+Examples:
+  anionctl reserve --size 8M --count 4 --heap camera --hold 60 &
+  anionctl alloc --size 8M --count 4 --heap camera";
+
 /// After `stats --help`.
 pub(crate) const STATS: &str = "\
 LIVE is held by clients, DEFERRED was released and waits to be cleaned, POOLED
 is clean and ready for reuse; PEAK is the highest sum of LIVE and DEFERRED.
-RECYCLED buffers came from the pool, MISSED ones could have; DISCARDED memory
-was released and not kept. P50 and P99 bound what half and 99 of 100 successful
+RESERVED is held ready for clients that asked for it and is not in use.
+RECYCLED buffers came from the pool, MISSED ones could have, WARMED ones were
+made for the pool before anybody asked; DISCARDED memory was released and not
+kept, for the causes in brackets.
+P50 and P99 bound what half and 99 of 100 successful
 calls took within the service, in steps of powers of two.
-was released and not kept. LARGEST FREE is the longest free piece of memory
+LARGEST FREE is the longest free piece of memory
 set aside for the heap; fragmented requests failed though all free pieces
 together would have done.
 
 JSON:
   {\"stats\": [{\"heap_id\", \"heap\", \"num_of_buffers\", \"num_of_alloc_bytes\",
     \"alloc_bytes_wm\", \"live_bytes\", \"deferred_bytes\", \"pooled_bytes\",
-    \"capacity\", \"largest_free_bytes\", \"allocations\", \"frees\", \"recycled\",
-    \"pool_misses\", \"scrubbed_bytes\", \"discarded\", \"failures\":
+    \"reserved_bytes\", \"capacity\", \"largest_free_bytes\", \"allocations\",
+    \"frees\", \"recycled\", \"pool_misses\", \"warmed\", \"scrubbed_bytes\",
+    \"discarded\", \"discarded_by_cause\": {\"full\", \"busy\", \"sealed\",
+    \"untouched\", \"scarce\", \"scrub_failed\"}, \"failures\":
     {\"no_memory\", \"fragmented\", \"quota\", \"not_permitted\",
      \"unsupported\", \"backend\"},
     \"allocate_latency\": [], \"allocate_p50_us\", \"allocate_p99_us\"}]}
@@ -111,11 +131,12 @@ JSON:
 
 /// After `usage --help`.
 pub(crate) const USAGE: &str = "\
-Privileged callers see every uid, others their own alone.
+Privileged callers see every uid, others their own alone. RESERVED counts against
+the quota as HELD does.
 
 JSON:
-  {\"usage\": [{\"uid\", \"policy\", \"bytes\", \"buffers\", \"peak_bytes\",
-    \"quota_bytes\", \"quota_buffers\"}]}";
+  {\"usage\": [{\"uid\", \"policy\", \"bytes\", \"buffers\", \"reserved_bytes\",
+    \"peak_bytes\", \"quota_bytes\", \"quota_buffers\"}]}";
 
 /// After `describe --help`.
 pub(crate) const DESCRIBE: &str = "\

@@ -23,6 +23,7 @@ mod latency;
 mod output;
 mod pressure;
 mod request;
+mod reserve;
 mod rows;
 mod watch;
 mod words;
@@ -61,6 +62,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::List => heaps::list(connect()?.interface(), &output),
         Command::Alloc(alloc) => alloc::run(&alloc, connect()?, &output),
+        Command::Reserve(reserve) => reserve::run(&reserve, connect()?.interface(), &output),
         Command::Stats => heaps::stats(connect()?.interface(), &output),
         Command::Usage => heaps::usage(connect()?.interface(), &output),
         Command::Describe(describe) => {

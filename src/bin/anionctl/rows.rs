@@ -63,19 +63,33 @@ pub(crate) struct StatsRow {
     pub(crate) live_bytes: i64,
     pub(crate) deferred_bytes: i64,
     pub(crate) pooled_bytes: i64,
+    pub(crate) reserved_bytes: i64,
     pub(crate) capacity: i64,
     pub(crate) largest_free_bytes: i64,
     pub(crate) allocations: i64,
     pub(crate) frees: i64,
     pub(crate) recycled: i64,
     pub(crate) pool_misses: i64,
+    pub(crate) warmed: i64,
     pub(crate) scrubbed_bytes: i64,
     pub(crate) discarded: i64,
+    pub(crate) discarded_by_cause: DiscardCounts,
     pub(crate) failures: FailureCounts,
     /// Calls by class of duration.
     pub(crate) allocate_latency: Latency,
     pub(crate) allocate_p50_us: Option<u64>,
     pub(crate) allocate_p99_us: Option<u64>,
+}
+
+/// Released buffers that were not kept, by cause.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct DiscardCounts {
+    pub(crate) full: i64,
+    pub(crate) busy: i64,
+    pub(crate) sealed: i64,
+    pub(crate) untouched: i64,
+    pub(crate) scarce: i64,
+    pub(crate) scrub_failed: i64,
 }
 
 /// Refused requests by cause.
@@ -111,14 +125,24 @@ impl From<HeapStats> for StatsRow {
             live_bytes: stats.liveBytes,
             deferred_bytes: stats.deferredBytes,
             pooled_bytes: stats.pooledBytes,
+            reserved_bytes: stats.reservedBytes,
             capacity: stats.capacity,
             largest_free_bytes: stats.largestFreeBytes,
             allocations: stats.allocations,
             frees: stats.frees,
             recycled: stats.recycled,
             pool_misses: stats.poolMisses,
+            warmed: stats.warmed,
             scrubbed_bytes: stats.scrubbedBytes,
             discarded: stats.discarded,
+            discarded_by_cause: DiscardCounts {
+                full: stats.discardedFull,
+                busy: stats.discardedBusy,
+                sealed: stats.discardedSealed,
+                untouched: stats.discardedUntouched,
+                scarce: stats.discardedScarce,
+                scrub_failed: stats.discardedScrubFailed,
+            },
             failures: FailureCounts {
                 no_memory: stats.failuresNoMemory,
                 fragmented: stats.failuresFragmented,
@@ -141,6 +165,7 @@ pub(crate) struct UsageRow {
     pub(crate) policy: String,
     pub(crate) bytes: i64,
     pub(crate) buffers: i64,
+    pub(crate) reserved_bytes: i64,
     pub(crate) peak_bytes: i64,
     pub(crate) quota_bytes: i64,
     pub(crate) quota_buffers: i64,
@@ -154,6 +179,7 @@ impl From<ClientUsage> for UsageRow {
             policy: usage.policy,
             bytes: usage.bytes,
             buffers: usage.buffers,
+            reserved_bytes: usage.reservedBytes,
             peak_bytes: usage.peakBytes,
             quota_bytes: usage.quotaBytes,
             quota_buffers: usage.quotaBuffers,

@@ -182,6 +182,7 @@ impl Changes {
             ("HELD", Side::Right),
             ("CHANGE/s", Side::Right),
             ("BUFFERS", Side::Right),
+            ("RESERVED", Side::Right),
             ("PEAK", Side::Right),
             ("QUOTA", Side::Right),
         ]);
@@ -192,6 +193,7 @@ impl Changes {
                 output::size(usage.bytes),
                 bytes_rate(*bytes_per_s),
                 usage.buffers.to_string(),
+                output::size(usage.reserved_bytes),
                 output::size(usage.peak_bytes),
                 output::limit(usage.quota_bytes, output::size),
             ]);

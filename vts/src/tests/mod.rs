@@ -13,6 +13,7 @@ mod identity;
 mod lifetime;
 mod pressure;
 mod quota;
+mod reservations;
 mod robustness;
 mod sizes;
 mod stats;
@@ -33,6 +34,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         identity::TESTS,
         explain::TESTS,
         quota::TESTS,
+        reservations::TESTS,
         stats::TESTS,
         dump::TESTS,
         pressure::TESTS,

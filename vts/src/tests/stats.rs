@@ -49,6 +49,8 @@ fn stats_are_consistent(fixture: &Fixture) -> Result<()> {
                 heap.liveBytes,
                 heap.deferredBytes,
                 heap.pooledBytes,
+                heap.reservedBytes,
+                heap.warmed,
                 heap.frees,
                 heap.recycled,
                 heap.poolMisses,
@@ -68,6 +70,16 @@ fn stats_are_consistent(fixture: &Fixture) -> Result<()> {
                 heap.liveBytes + heap.deferredBytes,
                 "{name}: live and deferred bytes"
             );
+            let causes = [
+                heap.discardedFull,
+                heap.discardedBusy,
+                heap.discardedSealed,
+                heap.discardedUntouched,
+                heap.discardedScarce,
+                heap.discardedScrubFailed,
+            ];
+            ensure!(causes.iter().all(|cause| *cause >= 0), "a cause is negative: {heap:?}");
+            check_eq!(heap.discarded, causes.iter().sum::<i64>(), "{name}: discarded, and its causes");
             ensure!(heap.allocBytesWm >= heap.numOfAllocBytes, "{name}: below its water mark: {heap:?}");
             ensure!(heap.allocations >= heap.frees, "{name}: more frees than allocations: {heap:?}");
             ensure!(heap.allocations >= heap.recycled, "{name}: more recycled than allocated: {heap:?}");
@@ -166,9 +178,15 @@ fn usage_shows_every_uid_to_the_privileged(fixture: &Fixture) -> Result<()> {
         fixture.uid
     );
     for row in &rows {
-        ensure!(row.bytes >= 0 && row.buffers >= 0 && row.peakBytes >= row.bytes, "impossible: {row:?}");
+        ensure!(
+            row.bytes >= 0 && row.buffers >= 0 && row.reservedBytes >= 0 && row.peakBytes >= row.bytes,
+            "impossible: {row:?}"
+        );
         ensure!(!row.policy.is_empty(), "no policy: {row:?}");
-        ensure!(row.quotaBytes == 0 || row.bytes <= row.quotaBytes, "beyond its quota: {row:?}");
+        ensure!(
+            row.quotaBytes == 0 || row.bytes + row.reservedBytes <= row.quotaBytes,
+            "beyond its quota: {row:?}"
+        );
         ensure!(row.quotaBuffers == 0 || row.buffers <= row.quotaBuffers, "beyond its quota: {row:?}");
     }
     Ok(())

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::initramfs::Initramfs;
+use super::kernel::Entry;
 use crate::tally::Tally;
 
 /// Runs in the guest as process 1.
 const INIT: &str = include_str!("init.sh");
 
 /// The heaps that are served; the built-in ones are tested outside the guest.
-const HEAPS: &str = include_str!("heaps.dts");
+pub(super) const HEAPS: &str = include_str!("heaps.dts");
 
 /// The service runs as uid 900; its clients have nothing in common but the machine.
 const PASSWD: &str = "root:x:0:0::/:/bin/sh\nanion:x:900:900::/:/bin/sh\n\
@@ -42,8 +43,9 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 19] = [
     check("devices"),
+    check("device-tree"),
     check("hub"),
     check("serve-binder"),
     Step { name: "vts-binder-alice", suites: 1 },
@@ -60,15 +62,55 @@ const STEPS: [Step; 17] = [
     check("pressure"),
     check("cgroup"),
     check("stop-socket"),
+    Step { name: "vts-vndbinder", suites: 1 },
 ];
 
-/// Adds all that the script needs but programs and kernel modules.
-pub(super) fn furnish(root: &mut Initramfs) {
+/// The steps that are run on a kernel.
+#[derive(Debug)]
+pub(crate) enum Course {
+    /// All but these.
+    AllBut(&'static [&'static str]),
+    /// These lists of steps together.
+    Only(&'static [&'static [&'static str]]),
+}
+
+impl Course {
+    fn includes(&self, step: &str) -> bool {
+        match self {
+            Self::AllBut(others) => !others.contains(&step),
+            Self::Only(lists) => lists.iter().any(|list| list.contains(&step)),
+        }
+    }
+
+    /// Its steps, in the order of running.
+    fn steps(&self) -> Vec<&'static Step> {
+        STEPS.iter().filter(|step| self.includes(step.name)).collect()
+    }
+}
+
+impl std::fmt::Display for Course {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AllBut(others) => write!(f, "all steps but {}", others.join(", ")),
+            Self::Only(_) => {
+                let names: Vec<&str> = self.steps().iter().map(|step| step.name).collect();
+                f.write_str(&names.join(", "))
+            }
+        }
+    }
+}
+
+/// Adds all that the script needs on this kernel but programs and kernel modules.
+pub(super) fn furnish(root: &mut Initramfs, kernel: &Entry) {
     for directory in ["/proc", "/sys", "/dev", "/run", "/sbin", "/usr/bin", "/usr/sbin"] {
         root.directory(directory, 0o755);
     }
     root.directory("/tmp", 0o1777);
     root.file("/init", 0o755, INIT);
+    let lines = |words: &[&str]| words.iter().map(|word| format!("{word}\n")).collect::<String>();
+    let steps: Vec<&str> = kernel.course.steps().iter().map(|step| step.name).collect();
+    root.file("/etc/guest/steps", 0o644, lines(&steps));
+    root.file("/etc/guest/devices", 0o644, lines(kernel.devices));
     root.file("/etc/passwd", 0o644, PASSWD);
     root.file("/etc/group", 0o644, GROUP);
     root.file("/etc/anion/heaps.dts", 0o644, HEAPS);
@@ -87,6 +129,8 @@ const APPLETS: [&str; 20] = [
 /// What has been seen of a guest's run so far.
 #[derive(Debug)]
 pub(super) struct Progress {
+    /// What is to be seen.
+    expected: Vec<&'static Step>,
     /// The step that runs and since when.
     running: Option<(String, Instant)>,
     /// Summaries of the suite within the running step.
@@ -105,8 +149,15 @@ struct Outcome {
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
-        Self { running: None, summaries: Vec::new(), done: Vec::new(), verdict: None, panic: None }
+    pub(super) fn of(course: &Course) -> Self {
+        Self {
+            expected: course.steps(),
+            running: None,
+            summaries: Vec::new(),
+            done: Vec::new(),
+            verdict: None,
+            panic: None,
+        }
     }
 
     /// Takes in one line of the serial log. Returns what a person should be told, if a step ended.
@@ -132,7 +183,7 @@ impl Progress {
         let (name, result) = rest.split_once(' ').unwrap_or((rest, "without result"));
         let begun = self.running.take().filter(|(running, _)| running == name);
         let took = begun.as_ref().map_or(Duration::ZERO, |(_, since)| now.duration_since(*since));
-        let suites = STEPS.iter().find(|step| step.name == name).map_or(0, |step| step.suites);
+        let suites = self.expected.iter().find(|step| step.name == name).map_or(0, |step| step.suites);
         let mut tests = Tally::default();
         for summary in &self.summaries {
             tests += *summary;
@@ -185,7 +236,7 @@ impl Progress {
             faults.push(format!("the guest's kernel died {}: {panic}", self.place()));
         }
         let mut unseen = Vec::new();
-        for step in &STEPS {
+        for step in &self.expected {
             match self.done.iter().filter(|outcome| outcome.name == step.name).collect::<Vec<_>>().as_slice()
             {
                 [] => unseen.push(step.name),
@@ -195,6 +246,13 @@ impl Progress {
                 _ => faults.push(format!("step {} ended more than once", step.name)),
             }
         }
+        let is_expected = |name: &str| self.expected.iter().any(|step| step.name == name);
+        faults.extend(
+            self.done
+                .iter()
+                .filter(|outcome| !is_expected(&outcome.name))
+                .map(|outcome| format!("step {} is not one of this kernel's", outcome.name)),
+        );
         if !unseen.is_empty() {
             faults.push(format!("steps that were not seen to end: {}", unseen.join(", ")));
         }
@@ -211,6 +269,9 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::kernel::KERNELS;
+
+    const ALL: Course = Course::AllBut(&[]);
 
     /// The log of a run in which all is well.
     fn good_log() -> Vec<String> {
@@ -225,7 +286,7 @@ mod tests {
     }
 
     fn judged(log: &[String]) -> Result<Tally> {
-        let mut progress = Progress::new();
+        let mut progress = Progress::of(&ALL);
         for line in log {
             progress.feed(line, Instant::now());
         }
@@ -278,10 +339,38 @@ mod tests {
 
     #[test]
     fn a_marker_behind_an_unfinished_line_counts() {
-        let mut progress = Progress::new();
+        let mut progress = Progress::of(&ALL);
         progress.feed("ANION-BEGIN hub", Instant::now());
         let told = progress.feed("no newline hereANION-STEP hub ok", Instant::now());
         assert_eq!(told.as_deref(), Some("hub: ok (0.0 s)"));
+    }
+
+    #[test]
+    fn a_step_of_another_kernel_is_a_fault() {
+        let mut progress = Progress::of(&Course::Only(&[&["devices"], &["hub"]]));
+        for step in ["devices", "hub", "dump"] {
+            progress.feed(&format!("ANION-BEGIN {step}"), Instant::now());
+            progress.feed(&format!("ANION-STEP {step} ok"), Instant::now());
+        }
+        progress.feed("ANION-VERDICT passed", Instant::now());
+        let fault = progress.judge().expect_err("nobody asked for a dump").to_string();
+        assert_eq!(fault, "step dump is not one of this kernel's");
+    }
+
+    #[test]
+    fn every_step_runs_on_some_kernel_and_no_kernel_names_another() {
+        for step in &STEPS {
+            assert!(KERNELS.iter().any(|kernel| kernel.course.includes(step.name)), "{}", step.name);
+        }
+        for kernel in &KERNELS {
+            let named: Vec<&str> = match kernel.course {
+                Course::AllBut(others) => others.to_vec(),
+                Course::Only(lists) => lists.concat(),
+            };
+            for name in named {
+                assert!(STEPS.iter().any(|step| step.name == name), "{name} of {}", kernel.name);
+            }
+        }
     }
 
     #[test]

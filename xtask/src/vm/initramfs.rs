@@ -140,11 +140,14 @@ fn parse_ldd(text: &str) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Unpacks a kernel module, since the guest's `insmod` takes plain ones.
+/// A kernel module as the guest's `insmod` takes it: not packed.
 ///
 /// # Errors
-/// If `xz` fails.
-pub(super) fn unpack_module(packed: &Path) -> Result<Vec<u8>> {
+/// If it cannot be read or `xz` fails.
+pub(super) fn plain_module(packed: &Path) -> Result<Vec<u8>> {
+    if packed.extension().is_none_or(|extension| extension != "xz") {
+        return read(packed);
+    }
     let output = Command::new("xz").arg("-dc").arg(packed).output().context("cannot start xz")?;
     ensure!(
         output.status.success(),

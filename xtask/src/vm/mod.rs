@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask vm`: the service and its conformance suite over kernel binder, in a guest.
+//! `cargo xtask vm`: the service and its conformance suite over kernel binder, in guests with different kernels.
 
 mod guest;
 mod initramfs;
 mod kernel;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
+use clap::builder::PossibleValue;
 
 use self::guest::Progress;
 use self::initramfs::Initramfs;
-use self::kernel::{Kernel, SERIES};
-use crate::process::{find_program, leashed, line_of, lossy_lines};
+use self::kernel::{Entry, KERNELS, Kernel};
+use crate::process::{find_program, leashed, line_of, lossy_lines, run as run_program};
 use crate::release;
 use crate::tally::{Tally, plain};
 use crate::tools::{RSBINDER_TOOLS, Tool, cache_dir, ensure_crate, ensure_tools};
@@ -26,10 +27,21 @@ use crate::tools::{RSBINDER_TOOLS, Tool, cache_dir, ensure_crate, ensure_tools};
 /// Seconds. An idle machine with two cores takes a quarter of it.
 const TIMEOUT: u64 = 900;
 
-/// Boot a guest and run the service and its conformance suite over kernel binder in it
+/// What stands for every kernel.
+const ALL: &str = "all";
+
+/// Boot guests and run the service and its conformance suite over kernel binder in them
 #[derive(Debug, Clone, Args)]
 pub(crate) struct VmArgs {
-    /// Keep the guest's serial log in this file
+    /// The kernel to boot; repeat it for more
+    #[arg(long, value_name = "NAME", default_value = KERNELS[0].name, value_parser = kernel_names())]
+    kernel: Vec<String>,
+
+    /// Say what the kernels are, what each has and what is run on it, and stop
+    #[arg(long)]
+    list: bool,
+
+    /// Keep the guest's serial log in this file; of several guests in FILE.NAME
     #[arg(long, value_name = "FILE")]
     keep_log: Option<PathBuf>,
 
@@ -38,10 +50,34 @@ pub(crate) struct VmArgs {
     timeout: u64,
 }
 
-impl Default for VmArgs {
-    fn default() -> Self {
-        Self { keep_log: None, timeout: TIMEOUT }
+impl VmArgs {
+    /// The defaults, on these kernels.
+    pub(crate) fn on(kernels: &[&str]) -> Self {
+        let kernel = kernels.iter().map(|&name| name.to_owned()).collect();
+        Self { kernel, list: false, keep_log: None, timeout: TIMEOUT }
     }
+
+    fn wants(&self, entry: &Entry) -> bool {
+        self.kernel.iter().any(|name| name == ALL || name == entry.name)
+    }
+
+    /// Where to keep the log of one guest of `count`.
+    fn log_of(&self, entry: &Entry, count: usize) -> Option<PathBuf> {
+        let file = self.keep_log.clone()?;
+        if count == 1 {
+            return Some(file);
+        }
+        let mut name = file.into_os_string();
+        name.push(".");
+        name.push(entry.name);
+        Some(name.into())
+    }
+}
+
+fn kernel_names() -> clap::builder::PossibleValuesParser {
+    let all = PossibleValue::new(ALL).help("All of them, one after the other");
+    let names = KERNELS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about()));
+    names.chain([all]).collect::<Vec<_>>().into()
 }
 
 /// What this needs beyond a Debian base system and Rust.
@@ -54,11 +90,17 @@ const TOOLS: [Tool; 6] = [
     Tool { program: "setpriv", package: "util-linux" },
 ];
 
-/// Runs the guest and adds the tests it ran to `tally`.
+/// Runs the guests and adds the tests they ran to `tally`.
 ///
 /// # Errors
-/// What is missing to run it, or everything that went wrong in it.
+/// What is missing to run them, or everything that went wrong in them.
 pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
+    if args.list {
+        for entry in &KERNELS {
+            println!("{:<12} {}\n{:<12} runs {}", entry.name, entry.about(), "", entry.course);
+        }
+        return Ok(());
+    }
     ensure!(
         cfg!(target_arch = "x86_64"),
         "guests are booted on x86-64 only: the programs are this machine's"
@@ -68,27 +110,74 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
         "guest kernels come from Debian's package manager, but apt-get and apt-cache are not in PATH"
     );
     ensure_tools(&TOOLS)?;
-    let [series] = &SERIES;
-    let kernel = series.newest(&cache_dir()?)?;
-    println!("kernel: {}", kernel.title);
+    let cache = cache_dir()?;
+    let entries: Vec<&Entry> = KERNELS.iter().filter(|entry| args.wants(entry)).collect();
+    // First, since what is missing is most likely missing here.
+    let kernels: Vec<Result<Kernel>> = entries.iter().map(|entry| entry.obtain(&cache)).collect();
+
     let hub = ensure_crate(RSBINDER_TOOLS)?;
     let mut programs = release::build()?.all();
     programs.extend(RSBINDER_TOOLS.programs.iter().map(|program| hub.join(program)));
-
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
-    let initrd = scratch.path().join("initramfs.gz");
-    write_initramfs(&initrd, &programs, &kernel)?;
-    boot(&kernel.image, &initrd, args, tally)
+    let mut failures = Vec::new();
+    for (entry, kernel) in entries.iter().zip(kernels) {
+        let log = args.log_of(entry, entries.len());
+        let timeout = Duration::from_secs(args.timeout);
+        let result =
+            kernel.and_then(|kernel| run_on(entry, &kernel, &programs, log.as_deref(), timeout, tally));
+        if let Err(error) = result {
+            let error = error.context(format!("kernel {}", entry.name));
+            println!("{error:#}");
+            failures.push(error);
+        }
+    }
+    match failures.len() {
+        0 => Ok(()),
+        1 => Err(failures.remove(0)),
+        count => {
+            let all = failures.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>();
+            bail!("{count} kernels failed:\n{}", all.join("\n"))
+        }
+    }
 }
 
-fn write_initramfs(path: &Path, programs: &[PathBuf], kernel: &Kernel) -> Result<()> {
+/// Runs one guest.
+fn run_on(
+    entry: &Entry,
+    kernel: &Kernel,
+    programs: &[PathBuf],
+    log: Option<&Path>,
+    timeout: Duration,
+    tally: &mut Tally,
+) -> Result<()> {
+    println!("kernel {}: {}", entry.name, kernel.title);
+    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let initrd = scratch.path().join("initramfs.gz");
+    write_initramfs(&initrd, programs, entry, kernel)?;
+    let mut emulator = emulator(&kernel.image, &initrd);
+    if entry.takes_device_tree {
+        emulator.arg("-dtb").arg(compile_device_tree(scratch.path())?);
+    }
+    let log = log.map(|path| File::create(path).with_context(|| format!("cannot create {}", path.display())));
+    boot(emulator, log.transpose()?, timeout, Progress::of(&entry.course), tally)
+}
+
+/// The heaps' device tree as a blob in `scratch`.
+fn compile_device_tree(scratch: &Path) -> Result<PathBuf> {
+    ensure_tools(&[Tool { program: "dtc", package: "device-tree-compiler" }])?;
+    let (text, blob) = (scratch.join("heaps.dts"), scratch.join("heaps.dtb"));
+    fs::write(&text, guest::HEAPS).context("cannot write the device tree")?;
+    run_program(Command::new("dtc").args(["-q", "-O", "dtb", "-o"]).args([&blob, &text]))?;
+    Ok(blob)
+}
+
+fn write_initramfs(path: &Path, programs: &[PathBuf], entry: &Entry, kernel: &Kernel) -> Result<()> {
     let busybox = find_program("busybox").context("busybox has gone")?;
     let mut root = Initramfs::default();
-    guest::furnish(&mut root);
+    guest::furnish(&mut root, entry);
     root.programs(programs.iter().chain([&busybox]))?;
     for (number, module) in kernel.modules.iter().enumerate() {
         // The script inserts them in the order of their names.
-        root.file(format!("/modules/{number:02}.ko"), 0o644, initramfs::unpack_module(module)?);
+        root.file(format!("/modules/{number:02}.ko"), 0o644, initramfs::plain_module(module)?);
     }
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     root.write_to(file).with_context(|| format!("cannot write {}", path.display()))
@@ -105,32 +194,36 @@ impl Drop for Guest {
     }
 }
 
-/// Boots the guest, follows its serial log to the end and judges it.
-fn boot(image: &Path, initrd: &Path, args: &VmArgs, tally: &mut Tally) -> Result<()> {
+/// The command that boots a guest.
+fn emulator(image: &Path, initrd: &Path) -> Command {
     let mut command = leashed("qemu-system-x86_64");
     // Software emulation is the same everywhere; a panic ends the emulator instead of rebooting.
     command
         .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G"])
         .args(["-nographic", "-no-reboot", "-nic", "none"])
         .args(["-append", "console=ttyS0 quiet panic=-1", "-kernel"])
-        .args([image.as_os_str(), "-initrd".as_ref(), initrd.as_os_str()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    let mut log = match &args.keep_log {
-        Some(path) => Some(File::create(path).with_context(|| format!("cannot create {}", path.display()))?),
-        None => None,
-    };
+        .args([image.as_os_str(), "-initrd".as_ref(), initrd.as_os_str()]);
+    command
+}
 
+/// Boots the guest, follows its serial log to the end and judges it.
+fn boot(
+    mut command: Command,
+    mut log: Option<File>,
+    timeout: Duration,
+    mut progress: Progress,
+    tally: &mut Tally,
+) -> Result<()> {
     let start = Instant::now();
-    let deadline = start + Duration::from_secs(args.timeout);
+    let deadline = start + timeout;
     let line = line_of(&command);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut guest = Guest(command.spawn().with_context(|| format!("cannot start `{line}`"))?);
     let serial = guest.0.stdout.take().context("the emulator has no output")?;
     let (sender, lines) = mpsc::channel();
     // Ends with the emulator's output or, if the guest was given up, with the next line after that.
     std::thread::spawn(move || lossy_lines(serial).try_for_each(|line| sender.send(line)));
 
-    let mut progress = Progress::new();
     let result = loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(text) => {
@@ -146,7 +239,7 @@ fn boot(image: &Path, initrd: &Path, args: &VmArgs, tally: &mut Tally) -> Result
             Err(RecvTimeoutError::Disconnected) => break progress.judge(),
             Err(RecvTimeoutError::Timeout) => {
                 let place = progress.place();
-                break Err(anyhow!("the guest did not end within {} s; it was {place}", args.timeout));
+                break Err(anyhow!("the guest did not end within {} s; it was {place}", timeout.as_secs()));
             }
         }
     };

@@ -11,10 +11,12 @@ parcelable ClientUsage {
     long bytes;
     /** Number of its live buffers. */
     long buffers;
+    /** Bytes held ready for it by reserve and not in use. They count against quotaBytes, too. */
+    long reservedBytes;
     /** Highest bytes since the service started. */
     long peakBytes;
-    /** Byte limit; 0 if unlimited. */
+    /** Limit of bytes and reservedBytes together; 0 if unlimited. */
     long quotaBytes;
-    /** Buffer limit; 0 if unlimited. */
+    /** Limit of buffers, reserved ones included; 0 if unlimited. */
     long quotaBuffers;
 }

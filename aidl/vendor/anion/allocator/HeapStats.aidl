@@ -19,8 +19,10 @@ parcelable HeapStats {
     long liveBytes;
     /** Bytes released by clients and waiting to be cleaned or returned. */
     long deferredBytes;
-    /** Clean bytes kept ready for reuse; reclaimable. */
+    /** Clean bytes kept ready for reuse or made ahead of demand; reclaimable. */
     long pooledBytes;
+    /** Bytes held ready for clients that reserved them and not in use, made or not; neither live nor reclaimable. */
+    long reservedBytes;
     /** Bytes the heap can hold at once; 0 if only the machine's memory limits it. */
     long capacity;
     /**
@@ -36,13 +38,24 @@ parcelable HeapStats {
     long recycled;
     /** Buffers of a pooled heap that had to be made anew, though large enough to be pooled. */
     long poolMisses;
+    /** Buffers made ahead of demand, since their size was asked for repeatedly; reservations do not count. */
+    long warmed;
     /** Bytes cleaned for reuse. */
     long scrubbedBytes;
-    /**
-     * Released buffers of a pooled heap whose memory went back to the kernel instead: the pool full, memory scarce, the
-     * file opened again or sealed by a client, hardly touched, or not cleanable.
-     */
+    /** Released buffers of a pooled heap whose memory went back to the kernel instead: the sum of the following six. */
     long discarded;
+    /** It made room for a newer one in a full pool, or as much waited to be cleaned as the pool could take. */
+    long discardedFull;
+    /** Somebody had opened the file again. */
+    long discardedBusy;
+    /** A client had added a seal, which no file gives back. */
+    long discardedSealed;
+    /** Less than half of it was ever touched: making it anew is cheaper than cleaning it. */
+    long discardedUntouched;
+    /** Memory was scarce when it was released. */
+    long discardedScarce;
+    /** The memory could not be cleaned. */
+    long discardedScrubFailed;
     /** Requests refused for lack of memory, budget or descriptors. */
     long failuresNoMemory;
     /** Of these, requests refused though the heap's free bytes together would have held them: no piece was long enough. */

@@ -8,6 +8,8 @@ import vendor.anion.allocator.ClientUsage;
 import vendor.anion.allocator.Explanation;
 import vendor.anion.allocator.HeapInfo;
 import vendor.anion.allocator.HeapStats;
+import vendor.anion.allocator.IReservation;
+import vendor.anion.allocator.ReservationRequest;
 import vendor.anion.allocator.IPressureListener;
 import vendor.anion.allocator.PressureLevel;
 
@@ -32,6 +34,8 @@ interface IHeapAllocator {
     const int MAX_HEAPS = 32;
     /** Most rows that getUsage returns. */
     const int MAX_USAGE_ROWS = 1024;
+    /** Most reservations that one uid has at once. */
+    const int MAX_RESERVATIONS = 8;
     /** Elements of HeapStats.allocateLatency. */
     const int LATENCY_CLASSES = 24;
     /** Most pressure listeners of one uid. */
@@ -64,6 +68,38 @@ interface IHeapAllocator {
      * After any failure nothing is held and nothing is charged.
      */
     Allocation allocate(in AllocationRequest request);
+
+    /**
+     * Holds request.count buffers of request.size bytes of one heap ready for the caller: made, with their pages
+     * present, and zero. They are charged to the caller's uid and take the heap's room from this call on, as if they
+     * were allocated, though getUsage and getStats show them as reserved. The call does not wait until they are made;
+     * IReservation.ready tells how far the service is.
+     *
+     * An allocate of the same uid and SELinux context from this heap, for a size that is rounded up to the same number
+     * of bytes, draws them first: what it draws is not charged again, and is not refused for want of quota or room,
+     * ready or not. A buffer that was drawn is one as any other and outlives the reservation. When it is
+     * released, the service holds the next one ready in its place, as far as the heap's room and the quota permit by
+     * then: a reservation of eight frames is one of eight frames again after they were used.
+     *
+     * Reserved memory is not given back under memory pressure, nor by trim: it was promised. It is not made while the
+     * machine is short of memory, but as soon as that has passed.
+     *
+     * The reservation lasts as long as the returned object is referenced: when the client drops it, dies, or its
+     * session ends, what was not drawn goes back.
+     *
+     * Who may call: everyone; a heap's configuration can limit it to some uids.
+     *
+     * ## Error conditions
+     * BAD_REQUEST: size <= 0; count outside 1..MAX_COUNT.
+     * UNKNOWN_HEAP: no heap has this name.
+     * NOT_PERMITTED: the heap is closed to the caller.
+     * UNSUPPORTED: the heap is unavailable here.
+     * QUOTA_EXCEEDED: the caller's uid would exceed its bytes or buffers, or has MAX_RESERVATIONS already.
+     * NO_MEMORY: the heap has no room for them, the service is out of descriptors, or more than half of the machine's
+     *   memory would be reserved by all clients together.
+     * After any failure nothing is held and nothing is charged.
+     */
+    IReservation reserve(in ReservationRequest request);
 
     /**
      * Says what allocate would do, heap by heap, without touching memory or counters.
@@ -101,7 +137,7 @@ interface IHeapAllocator {
 
     /**
      * Gives memory that no client holds back to the kernel, or to what is set aside for its heap: deferred frees
-     * first, then pools.
+     * first, then pools. Reserved memory stays.
      *
      * Who may call: privileged callers.
      *

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Memory made ahead of demand: when, how much, for whom, and that failures leave nothing behind.
+
+use super::pool::{pooled, settle_and_scrub, stats, system, use_up};
+use super::*;
+
+/// Makes everything that is wanted, as the keeper does.
+fn refill(allocator: &Allocator) -> usize {
+    std::iter::repeat_with(|| allocator.refill_one()).take_while(|made| *made).count()
+}
+
+/// Two clients ask for the same size once each, and keep what they get.
+fn ask_twice(allocator: &Allocator, count: i32) -> Vec<Grant> {
+    let ask = |uid| allocator.allocate(&caller(uid), &system(count, MIB)).expect("served");
+    ask(1).into_iter().chain(ask(2)).collect()
+}
+
+#[test]
+fn a_single_request_makes_nothing_ahead_and_the_second_does() {
+    let allocator = still(pooled());
+    let _first = allocator.allocate(&caller(1), &system(2, MIB)).expect("served");
+    assert_eq!(refill(&allocator), 0);
+    let _second = allocator.allocate(&caller(2), &system(1, MIB)).expect("served");
+    assert_eq!(refill(&allocator), 3, "as many as were missing");
+    let view = stats(&allocator);
+    assert_eq!((view.stock.warmed, view.stock.pooled_bytes), (3, 3 * MIB));
+    assert_eq!((view.counters.bytes, view.counters.buffers), (3 * MIB, 3), "pooled memory is not allocated");
+    assert_eq!(allocator.usage(&caller(1))[0].bytes, 2 * MIB, "nobody is charged for it");
+}
+
+#[test]
+fn what_was_made_ahead_serves_any_domain_and_then_belongs_to_it() {
+    let allocator = still(pooled());
+    let _held = ask_twice(&allocator, 1);
+    refill(&allocator);
+    let grant = allocator.allocate(&caller(3), &system(1, MIB)).expect("served").remove(0);
+    assert!(SharedMap::new(&grant.fd, 1 << 20, Access::ReadWrite).expect("mapped").is_zero());
+    assert_eq!(stats(&allocator).stock.hits, 1);
+    let inode = crate::sys::fd::inode(&grant.fd).expect("inode");
+    use_up(grant);
+    settle_and_scrub(&allocator, 3);
+    let stranger = allocator.allocate(&caller(4), &system(2, MIB)).expect("served");
+    let own = allocator.allocate(&caller(3), &system(1, MIB)).expect("served");
+    let inodes = |grants: &[Grant]| -> Vec<_> {
+        grants.iter().map(|grant| crate::sys::fd::inode(&grant.fd).expect("inode")).collect()
+    };
+    assert!(!inodes(&stranger).contains(&inode));
+    assert_eq!(inodes(&own), [inode]);
+}
+
+#[test]
+fn small_sizes_and_heaps_that_keep_nothing_are_not_warmed() {
+    let allocator = still(pooled());
+    let _small: Vec<_> =
+        (1..5).map(|uid| allocator.allocate(&caller(uid), &system(1, PAGE)).expect("served")).collect();
+    assert_eq!(refill(&allocator), 0);
+    let allocator = still(config());
+    let _held = ask_twice(&allocator, 1);
+    assert_eq!(refill(&allocator), 0);
+}
+
+#[test]
+fn a_budget_is_left_to_those_who_allocate() {
+    let allocator = still(pooled());
+    let camera = |count, bytes| Request { selection: names(&["camera"]), ..request(0, count, bytes) };
+    let _first = allocator.allocate(&caller(1), &camera(2, MIB)).expect("served");
+    let second = allocator.allocate(&caller(2), &camera(1, MIB)).expect("served");
+    assert_eq!(refill(&allocator), 1, "one of four is left");
+    drop(second);
+    allocator.allocate(&caller(2), &camera(2, MIB)).expect("the shelf makes room");
+    let view = allocator.stats()[0];
+    assert!(view.counters.bytes + view.stock.pooled_bytes <= 4 * MIB, "{:?}", view.stock);
+}
+
+#[test]
+fn the_pool_s_limit_holds_and_half_of_it_is_for_what_comes_back() {
+    let mut config = pooled();
+    config.heaps.iter_mut().for_each(|heap| heap.pool_limit = Some(4 * MIB));
+    let allocator = still(config);
+    let _held = ask_twice(&allocator, 3);
+    assert_eq!(refill(&allocator), 2);
+    assert_eq!(stats(&allocator).stock.pooled_bytes, 2 * MIB);
+}
+
+#[test]
+fn after_pressure_nothing_is_made_ahead() {
+    let allocator = still(pooled());
+    let _held = ask_twice(&allocator, 1);
+    allocator.relieve(PressureLevel::Moderate);
+    assert_eq!(refill(&allocator), 0);
+}
+
+#[test]
+fn what_was_trimmed_is_not_made_again_at_once() {
+    let allocator = still(pooled());
+    let _held = ask_twice(&allocator, 1);
+    assert_eq!(refill(&allocator), 2);
+    assert_eq!(allocator.trim(&caller(0), None, 0), Ok(2 * MIB));
+    assert_eq!(refill(&allocator), 0);
+}
+
+#[test]
+fn a_failure_of_any_source_call_leaves_no_trace() {
+    let descriptors = || std::fs::read_dir("/proc/self/fd").expect("/proc").count();
+    for failing in 0..2 {
+        let (allocator, script) = scripted(pooled());
+        let _held = ask_twice(&allocator, 1);
+        let (before, open) = (stats(&allocator).counters, descriptors());
+        script.fail(failing..failing + 1, libc::ENOMEM);
+        assert_eq!(refill(&allocator), 0, "create or populate failed, and it is not tried again at once");
+        assert_eq!(stats(&allocator).counters, before);
+        assert_eq!((stats(&allocator).stock.pooled_bytes, stats(&allocator).stock.warmed), (0, 0));
+        assert_eq!(descriptors(), open);
+    }
+}
+
+#[test]
+fn the_keeper_warms_in_the_background() {
+    let allocator = still(pooled());
+    allocator.start_keeper(PressureSources::default()).expect("thread");
+    let _held = ask_twice(&allocator, 1);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while stats(&allocator).stock.warmed < 2 {
+        assert!(Instant::now() < deadline, "never warmed: {:?}", stats(&allocator).stock);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

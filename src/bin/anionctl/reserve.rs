@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `anionctl reserve`: have buffers held ready, and say how far the service is.
+
+use crate::args::ReserveArgs;
+use crate::failure::Failure;
+use crate::interrupt::{Interrupt, Waited};
+use crate::output::{self, Output, Report};
+use anion_ipc::Strong;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::ReservationRequest::ReservationRequest;
+
+/// How long to wait for all buffers before the report.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What was reserved.
+#[derive(Debug, Serialize)]
+struct ReserveReport {
+    heap: String,
+    size: i64,
+    count: i32,
+    ready: i32,
+    /// From the call until all were ready; none if not all are.
+    ready_us: Option<u64>,
+}
+
+/// Reserves, reports as soon as everything is ready, and keeps the reservation as long as asked.
+pub(crate) fn run(
+    args: &ReserveArgs,
+    service: &Strong<dyn IHeapAllocator>,
+    output: &Output,
+) -> Result<(), Failure> {
+    // Signals are taken over first: the reservation ends in order.
+    let mut interrupt = Interrupt::new()?;
+    let started = Instant::now();
+    let request = ReservationRequest { size: args.size, count: args.count, heapName: args.heap.clone() };
+    let reservation = service.reserve(&request)?;
+    let patience = args.hold.unwrap_or(PATIENCE).min(PATIENCE);
+    let (mut ready, mut waited) = (reservation.ready()?, Waited::Elapsed);
+    while ready < args.count && started.elapsed() < patience && waited == Waited::Elapsed {
+        waited = interrupt.wait(LOOK)?;
+        ready = reservation.ready()?;
+    }
+    let took = started.elapsed();
+    output.show(&ReserveReport {
+        heap: args.heap.clone(),
+        size: args.size,
+        count: args.count,
+        ready,
+        ready_us: (ready >= args.count).then(|| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
+    })?;
+    if let (Some(hold), Waited::Elapsed) = (args.hold, waited) {
+        interrupt.wait(hold.saturating_sub(took))?;
+    }
+    reservation.release()?;
+    Ok(())
+}
+
+impl Report for ReserveReport {
+    fn text(&self) -> String {
+        let time =
+            self.ready_us.map_or_else(String::new, |us| format!(" in {:.1?}", Duration::from_micros(us)));
+        format!(
+            "{} of {} buffers of {} ready in heap {}{time}",
+            self.ready,
+            self.count,
+            output::size(self.size),
+            self.heap
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_is_told_once_all_are_ready() {
+        let report = ReserveReport {
+            heap: "camera".to_owned(),
+            size: 8 << 20,
+            count: 4,
+            ready: 4,
+            ready_us: Some(2_500),
+        };
+        assert_eq!(report.text(), "4 of 4 buffers of 8.0 MiB ready in heap camera in 2.5ms");
+        let report = ReserveReport { ready: 3, ready_us: None, ..report };
+        assert_eq!(report.text(), "3 of 4 buffers of 8.0 MiB ready in heap camera");
+    }
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Debian's package manager, with the system's configuration or with one of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process::{output_of, run};
+use crate::tools::{apt_update, is_root};
+
+/// A suite that the running system need not list among its sources.
+#[derive(Debug)]
+pub(super) struct Suite {
+    /// What the archive calls itself; the system must list some suite of it, whose mirror is used.
+    pub(super) archive: &'static str,
+    pub(super) name: &'static str,
+}
+
+/// What Debian signs its archives with, from the package `debian-archive-keyring`.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Package lists of a private configuration are fetched anew when they are older than this.
+const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A configuration of apt.
+#[derive(Debug)]
+pub(super) struct Apt {
+    /// The directory of a private configuration; the system's own if there is none.
+    private: Option<PathBuf>,
+}
+
+impl Apt {
+    /// The system's sources and package lists.
+    pub(super) fn system() -> Self {
+        Self { private: None }
+    }
+
+    /// One suite alone, with lists in `cache`, from the mirror that the system uses. The system's own
+    /// configuration is read, never changed.
+    ///
+    /// # Errors
+    /// If the system lists no mirror of the archive, or the lists are not there and cannot be fetched.
+    pub(super) fn of_suite(suite: &Suite, cache: &Path) -> Result<Self> {
+        let dir = cache.join("apt").join(suite.name);
+        let state = dir.join("state");
+        for directory in [state.join("lists/partial"), dir.join("cache/archives/partial")] {
+            fs::create_dir_all(&directory)
+                .with_context(|| format!("cannot create {}", directory.display()))?;
+        }
+        let apt = Self { private: Some(dir.clone()) };
+        let write = |name: &str, text: String| {
+            fs::write(dir.join(name), text)
+                .with_context(|| format!("cannot write {name} in {}", dir.display()))
+        };
+        write("apt.conf", configuration(&dir))?;
+        let had = fs::read_to_string(dir.join("sources.list")).unwrap_or_default();
+        let sources = format!("deb [signed-by={KEYRING}] {} {} main\n", mirror(suite.archive)?, suite.name);
+        let is_known = had == sources;
+        write("sources.list", sources)?;
+
+        let age = fs::metadata(dir.join("fetched"))
+            .and_then(|stamp| stamp.modified())
+            .ok()
+            .and_then(|then| SystemTime::now().duration_since(then).ok());
+        if is_known && age.is_some_and(|age| age < FRESH) {
+            return Ok(apt);
+        }
+        match apt.refresh() {
+            Err(error) if is_known && age.is_some() => {
+                println!("{error:#}; going on with older package lists")
+            }
+            other => other?,
+        }
+        Ok(apt)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        if let Some(dir) = &self.private {
+            command.env("APT_CONFIG", dir.join("apt.conf"));
+        }
+        command
+    }
+
+    /// Whether this user may fetch the package lists.
+    pub(super) fn may_refresh(&self) -> bool {
+        self.private.is_some() || is_root()
+    }
+
+    /// Fetches the package lists.
+    ///
+    /// # Errors
+    /// If the mirror does not answer, or the lists are the system's and this is not root.
+    pub(super) fn refresh(&self) -> Result<()> {
+        let Some(dir) = &self.private else { return apt_update() };
+        println!("fetching the package lists of Debian {}", dir.file_name().unwrap_or_default().display());
+        // Without the option, apt-get exits with 0 when it could fetch nothing.
+        run(self.command("apt-get").args(["-qq", "-o", "APT::Update::Error-Mode=any", "update"]))?;
+        fs::write(dir.join("fetched"), "").context("cannot note that the package lists are fresh")
+    }
+
+    /// The names of all packages that begin with `prefix`.
+    ///
+    /// # Errors
+    /// If `apt-cache` fails.
+    pub(super) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let names = output_of(self.command("apt-cache").args(["pkgnames", prefix]))?;
+        Ok(names.lines().map(str::to_owned).collect())
+    }
+
+    /// The newest version of `package`.
+    ///
+    /// # Errors
+    /// If there is no such package.
+    pub(super) fn version(&self, package: &str) -> Result<String> {
+        let record = output_of(self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
+        let version = version_field(&record).with_context(|| format!("apt shows no version of {package}"))?;
+        Ok(version.to_owned())
+    }
+
+    /// Downloads `package` and unpacks it over what is in `into`. The archive is verified by apt.
+    ///
+    /// # Errors
+    /// If the mirror has no such version (any more) or the archive is damaged.
+    pub(super) fn unpack(&self, package: &str, version: &str, into: &Path) -> Result<()> {
+        let scratch = tempfile::tempdir().context("no scratch directory")?;
+        println!("downloading {package} {version}");
+        run(self
+            .command("apt-get")
+            .args(["-qq", "-o", "APT::Sandbox::User=root", "download"])
+            .arg(format!("{package}={version}"))
+            .current_dir(scratch.path()))?;
+        run(Command::new("dpkg-deb").arg("-x").args([&only_entry(scratch.path())?, into]))
+    }
+}
+
+/// What a private configuration says, on top of the system's.
+fn configuration(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "Dir::State \"{dir}/state\";\n\
+         Dir::Cache \"{dir}/cache\";\n\
+         Dir::Etc::sourcelist \"{dir}/sources.list\";\n\
+         Dir::Etc::sourceparts \"/dev/null\";\n\
+         Acquire::Languages \"none\";\n\
+         Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
+         APT::Sandbox::User \"root\";\n"
+    )
+}
+
+/// Where the system gets the suites of `archive` from.
+fn mirror(archive: &str) -> Result<String> {
+    ensure!(
+        Path::new(KEYRING).is_file(),
+        "{KEYRING} is not there, and without it no package of Debian can be verified: install \
+         debian-archive-keyring"
+    );
+    let listed = || {
+        output_of(Command::new("apt-get").args([
+            "indextargets",
+            "--format",
+            "$(LABEL) $(REPO_URI)",
+            "Created-By: Packages",
+        ]))
+    };
+    if let Some(uri) = uri_of(&listed()?, archive) {
+        return Ok(uri);
+    }
+    // An archive's name is known once its lists are there.
+    if is_root() {
+        apt_update()?;
+        if let Some(uri) = uri_of(&listed()?, archive) {
+            return Ok(uri);
+        }
+    }
+    bail!(
+        "apt's sources name no mirror of the archive {archive}{}",
+        if is_root() { "" } else { ", or its package lists are not there (as root: apt-get update)" }
+    )
+}
+
+/// The first repository of `archive` in lines of its label and its URI.
+fn uri_of(listed: &str, archive: &str) -> Option<String> {
+    let mut pairs = listed.lines().filter_map(|line| line.rsplit_once(' '));
+    pairs.find(|(label, _)| *label == archive).map(|(_, uri)| uri.to_owned())
+}
+
+/// The version in the record that `apt-cache show` prints.
+fn version_field(record: &str) -> Option<&str> {
+    record.lines().find_map(|line| line.strip_prefix("Version: ")).map(str::trim)
+}
+
+/// The only entry of a directory.
+///
+/// # Errors
+/// If there are more or none.
+pub(super) fn only_entry(dir: &Path) -> Result<PathBuf> {
+    let list = || -> std::io::Result<Vec<PathBuf>> {
+        fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect()
+    };
+    match list().with_context(|| format!("cannot list {}", dir.display()))?.as_slice() {
+        [one] => Ok(one.clone()),
+        entries => bail!("{} has {} entries instead of one", dir.display(), entries.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_read_from_the_record() {
+        let record = "Package: linux-image\nSource: linux (1.2)\nVersion: 6.12.117-1~deb12u1\nSize: 3\n";
+        assert_eq!(version_field(record), Some("6.12.117-1~deb12u1"));
+        assert_eq!(version_field("Package: x\n"), None);
+    }
+
+    #[test]
+    fn a_mirror_is_found_by_the_archives_label() {
+        let listed = "Some Vendor http://a.example/apt/\nDebian http://b.example/debian/\n\
+            Debian-Security http://c.example/security/\nDebian http://d.example/debian/\n";
+        assert_eq!(uri_of(listed, "Debian").as_deref(), Some("http://b.example/debian/"));
+        assert_eq!(uri_of(listed, "Debian-Security").as_deref(), Some("http://c.example/security/"));
+        // What apt prints before the lists are there.
+        assert_eq!(uri_of("$(LABEL) http://b.example/debian/\n", "Debian"), None);
+    }
+
+    #[test]
+    fn a_private_configuration_keeps_to_its_directory() {
+        let text = configuration(Path::new("/c/apt/sid"));
+        for line in ["Dir::State \"/c/apt/sid/state\";", "Dir::Etc::sourceparts \"/dev/null\";"] {
+            assert!(text.contains(line), "{text}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The kernels that a guest can be booted with, and how each is had.
+
+mod apt;
+mod packages;
+mod source;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use self::apt::Suite;
+use self::packages::Series;
+use super::guest::Course;
+
+/// A kernel that a guest can be booted with.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// What it is called on the command line.
+    pub(crate) name: &'static str,
+    /// Where it comes from.
+    pub(crate) from: &'static str,
+    /// The devices it must offer, below `/dev`; of those that the guest's script knows, it may offer no others.
+    pub(crate) devices: &'static [&'static str],
+    /// Whether it takes a device tree from the emulator.
+    pub(super) takes_device_tree: bool,
+    /// What is run on it.
+    pub(super) course: Course,
+    origin: Origin,
+}
+
+/// How a kernel is had.
+#[derive(Debug)]
+enum Origin {
+    /// Packages of a suite that the running Debian has.
+    System(Series),
+    /// Packages of another suite.
+    Suite(Suite, Series),
+    /// Built from its source.
+    Built,
+}
+
+/// A kernel, ready to boot.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    /// Package and version.
+    pub(super) title: String,
+    /// The image to boot.
+    pub(super) image: PathBuf,
+    /// The modules to insert, in this order: `.ko`, or packed as `.ko.xz`.
+    pub(super) modules: Vec<PathBuf>,
+}
+
+/// Binder without binderfs. Where Debian's kernels have dma-heap and udmabuf, they are built in.
+const BINDER: &[&str] = &["kernel/drivers/android/binder_linux"];
+
+/// The same and compressed swap, as devices have it.
+const BINDER_AND_SWAP: &[&str] = &[
+    "kernel/drivers/android/binder_linux",
+    "kernel/lib/lz4/lz4_compress",
+    "kernel/lib/lz4/lz4hc_compress",
+    "kernel/drivers/block/zram/zram",
+];
+
+/// What tells kernels apart in a minute: does the service start, does the conformance suite pass, and is memory
+/// recycled safely?
+const SHORT: &[&str] = &["devices", "hub", "serve-binder", "vts-binder-alice", "domains", "stop-binder"];
+
+/// Steps for which a kernel needs what the other kernels have not.
+const OF_ION: &[&str] = &["device-tree", "vts-vndbinder"];
+
+/// The first is the default.
+pub(crate) const KERNELS: [Entry; 4] = [
+    Entry {
+        name: "debian-6.12",
+        from: "newest 6.12 of the running Debian",
+        devices: &["binder", "dma_heap/system", "udmabuf"],
+        takes_device_tree: false,
+        course: Course::AllBut(OF_ION),
+        origin: Origin::System(Series {
+            prefix: "6.12.",
+            suffix: "-amd64",
+            packages: &["linux-image-"],
+            modules: BINDER_AND_SWAP,
+        }),
+    },
+    Entry {
+        name: "debian-6.1",
+        from: "newest 6.1 of the running Debian",
+        devices: &["binder"],
+        takes_device_tree: false,
+        course: Course::Only(&[SHORT]),
+        origin: Origin::System(Series {
+            prefix: "6.1.0-",
+            suffix: "-amd64",
+            packages: &["linux-image-"],
+            modules: BINDER,
+        }),
+    },
+    Entry {
+        name: "debian-7",
+        from: "newest 7.x of Debian sid",
+        devices: &["binder", "dma_heap/system", "udmabuf"],
+        takes_device_tree: false,
+        course: Course::Only(&[SHORT]),
+        origin: Origin::Suite(
+            Suite { archive: "Debian", name: "sid" },
+            Series {
+                prefix: "7.",
+                suffix: "-amd64",
+                packages: &["linux-binary-", "linux-modules-"],
+                modules: BINDER,
+            },
+        ),
+    },
+    Entry {
+        name: "ion",
+        from: "5.10, built from the source in Debian bullseye-security",
+        devices: &[
+            "ashmem",
+            "binder",
+            "dma_heap/reserved",
+            "dma_heap/system",
+            "hwbinder",
+            "ion",
+            "udmabuf",
+            "vndbinder",
+        ],
+        takes_device_tree: true,
+        course: Course::Only(&[SHORT, OF_ION]),
+        origin: Origin::Built,
+    },
+];
+
+impl Entry {
+    /// The newest kernel of its kind, downloaded or built unless it is in the cache.
+    ///
+    /// # Errors
+    /// If it cannot be had and the cache has none of the kind.
+    pub(super) fn obtain(&self, cache: &Path) -> Result<Kernel> {
+        match &self.origin {
+            Origin::System(series) => series.newest(|| Ok(apt::Apt::system()), cache),
+            Origin::Suite(suite, series) => series.newest(|| apt::Apt::of_suite(suite, cache), cache),
+            Origin::Built => source::newest(cache),
+        }
+    }
+
+    /// A line about it for people.
+    pub(crate) fn about(&self) -> String {
+        format!("{}; has {}", self.from, self.devices.join(", "))
+    }
+}

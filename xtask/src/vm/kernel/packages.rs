@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Debian's own kernels, fetched with its package manager into the cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::Kernel;
+use super::apt::{Apt, only_entry};
+
+/// A series of kernel packages, of which the newest is taken.
+#[derive(Debug)]
+pub(super) struct Series {
+    /// What the version in the package's name starts with, up to the first number that differs within the series.
+    pub(super) prefix: &'static str,
+    /// What the package name ends with. Flavours (`-cloud-amd64`) and by-products (`-dbg`) do not fit.
+    pub(super) suffix: &'static str,
+    /// What the names of a kernel's packages start with, before the version; the first is the one with the image.
+    pub(super) packages: &'static [&'static str],
+    /// The modules that the guest inserts, in this order, below `modules/RELEASE`, without `.ko`.
+    pub(super) modules: &'static [&'static str],
+}
+
+impl Series {
+    /// The newest kernel of the series, downloaded unless it is in the cache. If it cannot be had, the newest of the
+    /// cache is taken, and the reason is printed.
+    ///
+    /// # Errors
+    /// If apt knows no such package or the download fails, and the cache has none either.
+    pub(super) fn newest(&self, apt: impl FnOnce() -> Result<Apt>, cache: &Path) -> Result<Kernel> {
+        let kernels = cache.join("kernels");
+        match apt().and_then(|apt| self.fetch_newest(&apt, &kernels)) {
+            Ok(dir) => self.open(&dir),
+            Err(error) => {
+                let Some(dir) = self.newest_cached(&kernels) else { return Err(error) };
+                println!("{error:#}; taking the newest kernel of the cache");
+                self.open(&dir)
+            }
+        }
+    }
+
+    /// The directory with the newest kernel that apt knows.
+    fn fetch_newest(&self, apt: &Apt, kernels: &Path) -> Result<PathBuf> {
+        let attempt = || self.fetch(&self.candidate(apt)?, apt, kernels);
+        match attempt() {
+            // Lists older than the mirror know no package of a new series, and name files that are gone.
+            Err(_) if apt.may_refresh() => {
+                apt.refresh()?;
+                attempt()
+            }
+            Err(error) => Err(error.context("if apt's package lists are old, run as root: apt-get update")),
+            found => found,
+        }
+    }
+
+    /// The version, as in the package's name, of the newest kernel that apt knows.
+    fn candidate(&self, apt: &Apt) -> Result<String> {
+        let start = self.image_start();
+        let names = apt.names(&start)?;
+        let Some(name) = self.choose(names.iter().map(String::as_str)) else {
+            bail!("apt knows no package {start}*{}", self.suffix)
+        };
+        Ok(name[self.packages[0].len()..].to_owned())
+    }
+
+    /// What the names of the packages with images start with.
+    fn image_start(&self) -> String {
+        format!("{}{}", self.packages[0], self.prefix)
+    }
+
+    /// The newest package of the series among `names`.
+    fn choose<'a>(&self, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+        names.filter_map(|name| Some((self.rank(name)?, name))).max().map(|(_, name)| name)
+    }
+
+    /// The numbers of a package within the series and what distinguishes rebuilds of it; `None` if the package is
+    /// of another series, a flavour or a by-product.
+    fn rank<'a>(&self, package: &'a str) -> Option<(Vec<u32>, &'a str)> {
+        let version = package.strip_prefix(&self.image_start())?.strip_suffix(self.suffix)?;
+        let (numbers, rebuild) = version.split_at(version.find('+').unwrap_or(version.len()));
+        let is_plain = rebuild.chars().all(|c| c.is_ascii_alphanumeric() || "+.~".contains(c));
+        let numbers = numbers.split('.').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+        is_plain.then_some((numbers, rebuild))
+    }
+
+    fn newest_cached(&self, kernels: &Path) -> Option<PathBuf> {
+        let names: Vec<String> = fs::read_dir(kernels)
+            .ok()?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect();
+        let newest = names.iter().filter_map(|name| Some((self.rank(name.split_once('_')?.0)?, name)));
+        newest.max().map(|(_, name)| kernels.join(name))
+    }
+
+    /// Downloads and unpacks the packages of a kernel unless that was done before.
+    fn fetch(&self, release: &str, apt: &Apt, kernels: &Path) -> Result<PathBuf> {
+        let image = format!("{}{release}", self.packages[0]);
+        let version = apt.version(&image)?;
+        let dir = kernels.join(format!("{image}_{version}"));
+        if dir.is_dir() {
+            return Ok(dir);
+        }
+        let scratch = scratch_in(kernels)?;
+        let unpacked = scratch.path().join("unpacked");
+        for start in self.packages {
+            apt.unpack(&format!("{start}{release}"), &version, &unpacked)?;
+        }
+        // A kernel that lacks what the guest needs is found out now, not taken from the cache ever after.
+        self.open(&unpacked)?;
+        move_to(&unpacked, &dir)?;
+        Ok(dir)
+    }
+
+    /// Finds image and modules in an unpacked kernel.
+    fn open(&self, dir: &Path) -> Result<Kernel> {
+        // Newer packages know no other place than /usr.
+        let all = ["lib/modules", "usr/lib/modules"].map(|place| dir.join(place));
+        let release = only_entry(all.iter().find(|place| place.is_dir()).unwrap_or(&all[0]))?;
+        let name = release.file_name().unwrap_or_default().to_string_lossy();
+        let file = |choices: [PathBuf; 2]| {
+            choices.iter().find(|file| file.is_file()).cloned().with_context(|| {
+                let [one, other] = choices.each_ref().map(|file| file.display());
+                format!(
+                    "the kernel's packages have neither {one} nor {other}; remove {} to fetch them anew",
+                    dir.display()
+                )
+            })
+        };
+        let image = file([dir.join("boot").join(format!("vmlinuz-{name}")), release.join("vmlinuz")])?;
+        let modules = self.modules.iter().map(|module| {
+            file([release.join(format!("{module}.ko")), release.join(format!("{module}.ko.xz"))])
+        });
+        let modules = modules.collect::<Result<_>>()?;
+        let title = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Kernel { title, image, modules })
+    }
+}
+
+/// What directories of unfinished kernels are called.
+const UNFINISHED: &str = ".unfinished-";
+
+/// Nothing takes as long as this to fetch or build.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A directory beside the kernels, removed when dropped: what is made in it is moved to its place when it is whole, so
+/// that neither a run that was stopped leaves half a kernel nor two runs at once meet one. What stopped runs have left
+/// behind is removed.
+///
+/// # Errors
+/// If it cannot be created.
+pub(super) fn scratch_in(kernels: &Path) -> Result<tempfile::TempDir> {
+    fs::create_dir_all(kernels).with_context(|| format!("cannot create {}", kernels.display()))?;
+    for entry in fs::read_dir(kernels).context("cannot list the cache")?.flatten() {
+        let age = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|then| then.elapsed().ok());
+        let is_unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
+        if is_unfinished && age.is_some_and(|age| age > ABANDONED) {
+            let path = entry.path();
+            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempdir_in(kernels)
+        .context("no scratch directory in the cache")
+}
+
+/// Moves what was made to its place unless another run was quicker.
+///
+/// # Errors
+/// If it cannot be moved.
+pub(super) fn move_to(made: &Path, place: &Path) -> Result<()> {
+    match fs::rename(made, place) {
+        Err(error) if !place.is_dir() => {
+            Err(error).with_context(|| format!("cannot move the kernel to {}", place.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    const OLD: Series = Series {
+        prefix: "6.12.",
+        suffix: "-amd64",
+        packages: &["linux-image-"],
+        modules: &["kernel/drivers/android/binder_linux"],
+    };
+    const SPLIT: Series = Series {
+        prefix: "7.",
+        suffix: "-amd64",
+        packages: &["linux-binary-", "linux-modules-"],
+        modules: &[],
+    };
+    const BY_ABI: Series =
+        Series { prefix: "6.1.0-", suffix: "-amd64", packages: &["linux-image-"], modules: &[] };
+
+    #[test]
+    fn the_newest_plain_image_is_chosen_by_number() {
+        let names = [
+            "linux-image-6.12.99+deb12-amd64",
+            "linux-image-6.12.107+deb12-amd64",
+            "linux-image-6.12.117+deb12-amd64-unsigned",
+            "linux-image-6.12.117+deb12-cloud-amd64",
+            "linux-image-6.12.118+deb12-rt-amd64",
+            "linux-image-6.12.119+deb12-amd64-dbg",
+            "linux-image-6.12-amd64",
+            "linux-image-6.1.0-9-amd64",
+            "linux-image-6.1.0-56-amd64",
+            "linux-image-6.1.0-57-cloud-amd64",
+            "linux-image-6.1.0-57-amd64-dbg",
+        ];
+        assert_eq!(OLD.choose(names.into_iter()), Some("linux-image-6.12.107+deb12-amd64"));
+        assert_eq!(OLD.choose(names[2..].iter().copied()), None);
+        assert_eq!(BY_ABI.choose(names.into_iter()), Some("linux-image-6.1.0-56-amd64"));
+    }
+
+    #[test]
+    fn all_numbers_of_a_version_count_and_candidates_for_release_do_not() {
+        let names = [
+            "linux-binary-7.2.13+deb14-amd64",
+            "linux-binary-7.10.2+deb14-amd64",
+            "linux-binary-7.11~rc4+deb14-amd64",
+            "linux-binary-7.11.1+deb14-cloud-amd64",
+            "linux-binary-unsigned-7.12.1+deb14-amd64",
+            "linux-modules-7.12.1+deb14-amd64",
+        ];
+        assert_eq!(SPLIT.choose(names.into_iter()), Some("linux-binary-7.10.2+deb14-amd64"));
+    }
+
+    #[test]
+    fn the_newest_cached_kernel_is_found() {
+        let cache = tempfile::tempdir().expect("temporary directory");
+        for name in
+            ["linux-image-6.12.9+deb12-amd64_6.12.9-1", "linux-image-6.12.10+deb12-amd64_6.12.10-1", ".tmp"]
+        {
+            fs::create_dir(cache.path().join(name)).expect("created");
+        }
+        let newest = OLD.newest_cached(cache.path()).expect("two kernels are there");
+        assert!(newest.ends_with("linux-image-6.12.10+deb12-amd64_6.12.10-1"), "{newest:?}");
+        assert_eq!(OLD.newest_cached(&cache.path().join("none")), None);
+    }
+
+    #[test]
+    fn image_and_modules_are_found_in_both_layouts() {
+        let layouts = [
+            ("boot/vmlinuz-6.12.1", "lib/modules/6.12.1/kernel/drivers/android/binder_linux.ko.xz"),
+            ("usr/lib/modules/7.2.1/vmlinuz", "usr/lib/modules/7.2.1/kernel/drivers/android/binder_linux.ko"),
+        ];
+        for (image, module) in layouts {
+            let dir = tempfile::tempdir().expect("temporary directory");
+            for file in [image, module].map(|file| dir.path().join(file)) {
+                fs::create_dir_all(file.parent().expect("has one")).expect("created");
+                fs::write(file, "").expect("written");
+            }
+            let kernel = OLD.open(dir.path()).expect("all is there");
+            assert_eq!(
+                (kernel.image, kernel.modules),
+                (dir.path().join(image), vec![dir.path().join(module)])
+            );
+        }
+    }
+
+    #[test]
+    fn an_incomplete_package_is_named() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        fs::create_dir_all(dir.path().join("lib/modules/6.12.1")).expect("created");
+        fs::create_dir_all(dir.path().join("boot")).expect("created");
+        fs::write(dir.path().join("boot/vmlinuz-6.12.1"), "").expect("written");
+        let error = OLD.open(dir.path()).expect_err("no module is in it").to_string();
+        assert!(error.contains("binder_linux.ko.xz"), "{error}");
+    }
+
+    #[test]
+    fn only_what_was_abandoned_is_removed() {
+        let cache = tempfile::tempdir().expect("temporary directory");
+        let names = [".unfinished-old", ".unfinished-new", "linux-image-6.12.9+deb12-amd64_6.12.9-1"];
+        let [old, new, finished] = names.map(|name| cache.path().join(name));
+        for dir in [&old, &new, &finished] {
+            fs::create_dir(dir).expect("created");
+        }
+        let long_ago = SystemTime::now() - 2 * ABANDONED;
+        for dir in [&old, &finished] {
+            fs::File::open(dir).and_then(|dir| dir.set_modified(long_ago)).expect("own directory");
+        }
+        let scratch = scratch_in(cache.path()).expect("created");
+        assert!(!old.exists() && new.exists() && finished.exists() && scratch.path().exists());
+        assert_eq!(OLD.newest_cached(cache.path()), Some(finished));
+    }
+
+    #[test]
+    fn what_is_moved_second_gives_way() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (first, second, place) =
+            (dir.path().join("first"), dir.path().join("second"), dir.path().join("place"));
+        for made in [&first, &second] {
+            fs::create_dir(made).expect("created");
+            fs::write(made.join("image"), made.as_os_str().as_encoded_bytes()).expect("written");
+        }
+        move_to(&first, &place).expect("moved");
+        move_to(&second, &place).expect("the other one is there");
+        assert_eq!(fs::read(place.join("image")).expect("there"), first.as_os_str().as_encoded_bytes());
+        move_to(&first, &dir.path().join("none/place")).expect_err("there is no such directory");
+    }
+}

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The last long-term kernel with ION, built once from Debian's source into the cache.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use flate2::Crc;
+
+use super::Kernel;
+use super::apt::{Apt, Suite};
+use super::packages::{move_to, scratch_in};
+use crate::process::{each_line, leashed, line_of, run};
+use crate::tools::{Tool, ensure_tools};
+
+/// ION left the kernel with 5.11.
+const PACKAGE: &str = "linux-source-5.10";
+const SUITE: Suite = Suite { archive: "Debian-Security", name: "bullseye-security" };
+
+/// What is configured beyond `tinyconfig`.
+const FRAGMENT: &str = include_str!("ion.fragment");
+
+/// The only change to the source: on x86, 5.10 lets no configuration but one for a set-top box take a device tree from
+/// the boot loader. It goes in after the anchor.
+const KCONFIG: &str = "arch/x86/Kconfig";
+const KCONFIG_ANCHOR: &str = "config X86\n\tdef_bool y\n";
+const KCONFIG_LINE: &str = "\tselect OF_EARLY_FLATTREE if OF\n";
+
+/// What a build takes beyond what every guest does.
+const TOOLS: [Tool; 7] = [
+    Tool { program: "make", package: "make" },
+    Tool { program: "gcc", package: "gcc" },
+    Tool { program: "flex", package: "flex" },
+    Tool { program: "bison", package: "bison" },
+    Tool { program: "bc", package: "bc" },
+    Tool { program: "perl", package: "perl" },
+    Tool { program: "/usr/include/gelf.h", package: "libelf-dev" },
+];
+
+/// Lines that `make` prints for the build, roughly: what the progress is told by.
+const LINES: usize = 1750;
+const PROGRESS: Duration = Duration::from_secs(30);
+
+/// Lines that are shown of a build that failed.
+const LAST_LINES: usize = 40;
+
+/// The newest kernel that the suite has the source of, built unless it is in the cache. If the suite does not answer,
+/// the newest of the cache is taken, and the reason is printed.
+///
+/// # Errors
+/// If a tool is missing, or the source cannot be had or built.
+pub(super) fn newest(cache: &Path) -> Result<Kernel> {
+    let kernels = cache.join("kernels");
+    let known = || -> Result<(Apt, String)> {
+        let apt = Apt::of_suite(&SUITE, cache)?;
+        let version = apt.version(PACKAGE)?;
+        Ok((apt, version))
+    };
+    match known() {
+        Ok((apt, version)) => {
+            let dir = kernels.join(key(&version));
+            if !dir.is_dir() {
+                build(&apt, &version, &kernels, &dir)?;
+            }
+            open(&dir)
+        }
+        Err(error) => {
+            let Some(dir) = newest_cached(&kernels) else { return Err(error) };
+            println!("{error:#}; taking the newest kernel of the cache");
+            open(&dir)
+        }
+    }
+}
+
+/// The name of a build in the cache: another version, configuration or change to the source makes another kernel.
+fn key(version: &str) -> String {
+    format!("{PACKAGE}_{version}_{}", recipe())
+}
+
+/// A number for how the source is made a kernel.
+fn recipe() -> String {
+    let mut sum = Crc::new();
+    for text in [FRAGMENT, KCONFIG_LINE] {
+        sum.update(text.as_bytes());
+    }
+    format!("{:08x}", sum.sum())
+}
+
+/// The newest build with the current configuration.
+fn newest_cached(kernels: &Path) -> Option<PathBuf> {
+    let (start, end) = (format!("{PACKAGE}_"), format!("_{}", recipe()));
+    let builds = fs::read_dir(kernels).ok()?.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let version = path.file_name()?.to_str()?.strip_prefix(&start)?.strip_suffix(&end)?;
+        let numbers: Vec<u32> =
+            version.split(['.', '-', '+']).filter_map(|number| number.parse().ok()).collect();
+        Some((numbers, path))
+    });
+    builds.max().map(|(_, path)| path)
+}
+
+fn open(dir: &Path) -> Result<Kernel> {
+    let image = dir.join("bzImage");
+    ensure!(image.is_file(), "{} is not there; remove {} to build it anew", image.display(), dir.display());
+    let title = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Kernel { title, image, modules: Vec::new() })
+}
+
+/// Builds the kernel into `dir`: image and configuration.
+fn build(apt: &Apt, version: &str, kernels: &Path, dir: &Path) -> Result<()> {
+    ensure_tools(&TOOLS)?;
+    let scratch = scratch_in(kernels)?;
+    let (unpacked, objects, made) =
+        (scratch.path().join("package"), scratch.path().join("objects"), scratch.path().join("made"));
+    for directory in [&objects, &made] {
+        fs::create_dir(directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    }
+    apt.unpack(PACKAGE, version, &unpacked)?;
+    println!("unpacking the source");
+    let archive = unpacked.join("usr/src").join(format!("{PACKAGE}.tar.xz"));
+    run(Command::new("tar").arg("-xJf").arg(&archive).arg("-C").arg(scratch.path()))?;
+    let source = scratch.path().join(PACKAGE);
+
+    change(&source.join(KCONFIG))?;
+    configure(&source, &objects)?;
+    println!("building {PACKAGE} {version} with ION into the cache, once: about 6 minutes on two idle cores");
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut command = make(&source, &objects);
+    follow(command.arg(format!("-j{jobs}")).arg("bzImage"))?;
+
+    for (from, to) in [("arch/x86/boot/bzImage", "bzImage"), (".config", "config")] {
+        fs::copy(objects.join(from), made.join(to)).with_context(|| format!("the build made no {from}"))?;
+    }
+    move_to(&made, dir)
+}
+
+/// `make` for a build outside the source, with the priority of background work.
+fn make(source: &Path, objects: &Path) -> Command {
+    let mut command = leashed("nice");
+    // A name and a time of the build in the image would make every build another one.
+    command.args(["-n", "10", "make", "-C"]).arg(source).arg(format!("O={}", objects.display()));
+    command.args(["KBUILD_BUILD_USER=anion", "KBUILD_BUILD_HOST=anion", "KBUILD_BUILD_TIMESTAMP=1970-01-01"]);
+    command.env_remove("MAKEFLAGS");
+    command
+}
+
+/// Makes the only change to the source.
+fn change(kconfig: &Path) -> Result<()> {
+    let text = fs::read_to_string(kconfig).with_context(|| format!("cannot read {}", kconfig.display()))?;
+    fs::write(kconfig, changed(&text)?).with_context(|| format!("cannot write {}", kconfig.display()))
+}
+
+fn changed(kconfig: &str) -> Result<String> {
+    match kconfig.split(KCONFIG_ANCHOR).collect::<Vec<_>>().as_slice() {
+        [before, after] => Ok(format!("{before}{KCONFIG_ANCHOR}{KCONFIG_LINE}{after}")),
+        parts => Err(anyhow!(
+            "{KCONFIG} has {} places that begin with {KCONFIG_ANCHOR:?} instead of one",
+            parts.len() - 1
+        )),
+    }
+}
+
+/// Configures the kernel and makes sure that it has all that the fragment says.
+fn configure(source: &Path, objects: &Path) -> Result<()> {
+    let config = objects.join(".config");
+    quietly(make(source, objects).args(["-s", "tinyconfig"]))?;
+    let tiny = fs::read_to_string(&config).context("the source made no configuration")?;
+    // The last word on an option counts.
+    fs::write(&config, format!("{tiny}{FRAGMENT}")).context("cannot write the configuration")?;
+    quietly(make(source, objects).args(["-s", "olddefconfig"]))?;
+    let finished = fs::read_to_string(&config).context("the configuration is gone")?;
+    let refused = refused(&finished);
+    ensure!(refused.is_empty(), "the kernel's configuration does not take: {}", refused.join(", "));
+    Ok(())
+}
+
+/// The lines of the fragment that do not hold in a finished configuration, where what is off is not set at all.
+fn refused(finished: &str) -> Vec<&'static str> {
+    let holds = |line: &str| match line.strip_suffix("=n") {
+        Some(option) => !finished.lines().any(|other| other.starts_with(&format!("{option}="))),
+        None => finished.lines().any(|other| other == line),
+    };
+    FRAGMENT.lines().filter(|line| line.starts_with("CONFIG_") && !holds(line)).collect()
+}
+
+/// Runs a step of the configuration, which has much to say about options that are set twice.
+fn quietly(command: &mut Command) -> Result<()> {
+    let line = line_of(command);
+    let output = command.output().with_context(|| format!("cannot start `{line}`"))?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "`{line}` failed: {}\n{}", output.status, complaint.trim());
+    Ok(())
+}
+
+/// Runs a build and tells how it goes now and then; its last lines are shown if it fails.
+fn follow(command: &mut Command) -> Result<()> {
+    let line = line_of(command);
+    let start = Instant::now();
+    let (mut told, mut count, mut last) = (start, 0, VecDeque::new());
+    let status = each_line(command, |text| {
+        count += 1;
+        if told.elapsed() >= PROGRESS {
+            told = Instant::now();
+            println!("{:4} s, {count} of about {LINES} steps: {}", start.elapsed().as_secs(), text.trim());
+        }
+        if last.len() == LAST_LINES {
+            last.pop_front();
+        }
+        last.push_back(text.to_owned());
+    })?;
+    if !status.success() {
+        println!("{}", last.make_contiguous().join("\n"));
+    }
+    ensure!(status.success(), "`{line}` failed: {status}");
+    println!("built in {} s, {count} steps", start.elapsed().as_secs());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_change_goes_into_the_only_place() {
+        let before = "config X86_64\n\tdef_bool y\nconfig X86\n\tdef_bool y\n\t#\n";
+        let after =
+            "config X86_64\n\tdef_bool y\nconfig X86\n\tdef_bool y\n\tselect OF_EARLY_FLATTREE if OF\n\t#\n";
+        assert_eq!(changed(before).expect("one place"), after);
+        changed("config ARM\n").expect_err("no place");
+        changed(&before.repeat(2)).expect_err("two places");
+    }
+
+    #[test]
+    fn every_line_of_the_fragment_must_hold() {
+        let finished = FRAGMENT
+            .lines()
+            .map(|line| match line.strip_suffix("=n") {
+                Some(option) => format!("# {option} is not set\n"),
+                None => format!("{line}\n"),
+            })
+            .collect::<String>();
+        assert!(refused(&finished).is_empty());
+        assert_eq!(refused(&finished.replace("CONFIG_ION=y\n", "")), ["CONFIG_ION=y"]);
+        assert_eq!(refused(&format!("{finished}CONFIG_VT=y\n")), ["CONFIG_VT=n"]);
+    }
+
+    #[test]
+    fn no_option_of_the_fragment_is_set_twice() {
+        for line in FRAGMENT.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let (option, value) = line.split_once('=').expect("OPTION=VALUE");
+            assert!(option.starts_with("CONFIG_") && !value.is_empty(), "{line}");
+            let lines = FRAGMENT.lines().filter(|other| other.starts_with(&format!("{option}=")));
+            assert_eq!(lines.count(), 1, "{option}");
+        }
+    }
+
+    #[test]
+    fn the_newest_build_of_this_recipe_is_found() {
+        let cache = tempfile::tempdir().expect("temporary directory");
+        for name in [key("5.10.99-1"), key("5.10.262-1"), format!("{PACKAGE}_5.10.300-1_00000000")] {
+            fs::create_dir(cache.path().join(name)).expect("created");
+        }
+        let newest = newest_cached(cache.path()).expect("two builds are there");
+        assert!(newest.ends_with(key("5.10.262-1")), "{newest:?}");
+        open(&newest).expect_err("there is no image in it");
+    }
+
+    #[test]
+    fn a_failing_build_is_an_error() {
+        follow(Command::new("sh").args(["-c", "echo CC a.o; exit 2"])).expect_err("it failed");
+        follow(Command::new("sh").args(["-c", "echo CC a.o"])).expect("it did not");
+    }
+}
