@@ -54,8 +54,8 @@ use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record};
 use crate::source::carveout::KernelPages;
 use crate::source::hugetlb::HugetlbSource;
 use crate::source::memfd::MemfdSource;
-use crate::sys::inotify::Watch;
 use crate::source::{FileSource, Memory, is_exhaustion, is_fragmentation};
+use crate::sys::inotify::Watch;
 use crate::units::{Access, BackedBytes, BufferId, Uid};
 use anyhow::Context;
 use booking::Booking;
@@ -247,7 +247,10 @@ impl Allocator {
             }
         }
         let missing = count - memory.len();
-        let made = memory.into_iter().map(Ok).chain((0..missing).map(|_| self.create(heap, bytes, request.needs.access)));
+        let made = memory
+            .into_iter()
+            .map(Ok)
+            .chain((0..missing).map(|_| self.create(heap, bytes, request.needs.access)));
         made.map(|stored| {
             let mut stored = stored?;
             let fd = stored.memory.open(request.needs.access)?;

@@ -165,7 +165,10 @@ fn one_of(device: &Device, spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn
         Device::DmaHeap(name) => dma_heap(std::slice::from_ref(name), machine),
         Device::Ion(name) => ion(ion::Wanted::Named(name), spec.cached, machine),
         Device::Udmabuf => {
-            let source = UdmabufSource::connect(Arc::clone(&machine.memfd) as Arc<dyn FileSource>, machine.memory_bytes / 2);
+            let source = UdmabufSource::connect(
+                Arc::clone(&machine.memfd) as Arc<dyn FileSource>,
+                machine.memory_bytes / 2,
+            );
             Ok(Arc::new(source.map_err(|error| error.to_string())?))
         }
         _ => Ok(files(device, spec.kind, machine)?),
@@ -185,7 +188,8 @@ fn files(device: &Device, kind: HeapType, machine: &Machine) -> Result<Arc<dyn F
         (Device::Auto | Device::Memfd, _) => Ok(Arc::clone(&machine.memfd)),
         (Device::Ashmem, _) => Err("ashmem is not connected".to_owned()),
         (Device::Udmabuf, _) => {
-            Err("dma-bufs of memory that was set aside are not made yet; device = \"memfd\" sets files aside".to_owned())
+            Err("dma-bufs of memory that was set aside are not made yet; device = \"memfd\" sets files aside"
+                .to_owned())
         }
         (Device::DmaHeap(_) | Device::Ion(_), _) => Err("the kernel's heaps are brokered".to_owned()),
     }
@@ -209,6 +213,13 @@ impl Machine {
     pub(crate) fn plain(page: PageSize, memory_bytes: u64, memfd: Arc<dyn FileSource>) -> Self {
         let hugetlb = Err("no huge pages in this test".to_owned());
         let dma_heaps = PathBuf::from("/nonexistent");
-        Self { page, memory_bytes, memfd, hugetlb, dma_heaps, pages: Arc::new(crate::source::carveout::KernelPages) }
+        Self {
+            page,
+            memory_bytes,
+            memfd,
+            hugetlb,
+            dma_heaps,
+            pages: Arc::new(crate::source::carveout::KernelPages),
+        }
     }
 }

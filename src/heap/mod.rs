@@ -151,7 +151,8 @@ impl Heap {
         }
     }
 
-    fn gives(&self, access: Access) -> bool {
+    /// Whether its buffers can be had with this access.
+    pub fn gives(&self, access: Access) -> bool {
         match &self.state {
             State::Ready { source, .. } => source.gives(access),
             State::Unavailable(_) => true,

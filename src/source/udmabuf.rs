@@ -113,7 +113,8 @@ impl Exported {
     }
 
     fn replace(&self, dma_buf: Option<Arc<DmaBuf>>) {
-        let last = std::mem::replace(&mut *self.current.lock().unwrap_or_else(PoisonError::into_inner), dma_buf);
+        let last =
+            std::mem::replace(&mut *self.current.lock().unwrap_or_else(PoisonError::into_inner), dma_buf);
         drop(last);
     }
 }
