@@ -138,8 +138,7 @@ list_devices() {
 check_device_tree() {
     aniond --check-config /proc/device-tree >/tmp/device-tree || return
     cat /tmp/device-tree
-    # The tree's, and not the built-in one's.
-    grep -q camera /tmp/device-tree
+    grep -q closed /tmp/device-tree
 }
 
 start_hub() {
