@@ -9,7 +9,7 @@ use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::units::{Access, HeapType};
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Weak, mpsc};
 use std::time::Duration;
 

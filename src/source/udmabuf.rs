@@ -48,7 +48,7 @@ impl UdmabufSource {
         let bytes = RequestedBytes(1).round_up(files.granule()).map_err(io::Error::other);
         let make = || {
             let file = files.create_file(bytes?)?;
-            device.create(file.fd(), &[0..files.granule()])
+            export(&device, file.as_ref(), files.granule())
         };
         let release = match prove(make) {
             Ok(release) => release,
@@ -97,6 +97,12 @@ impl Source for UdmabufSource {
     }
 }
 
+/// A dma-buf of all of a file.
+fn export(device: &Udmabuf, file: &dyn File, bytes: u64) -> io::Result<OwnedFd> {
+    let whole = 0..bytes;
+    device.create(file.fd(), std::slice::from_ref(&whole))
+}
+
 /// A file of the service's, and the dma-buf of its pages that a client has.
 struct Exported {
     file: Box<dyn File>,
@@ -121,7 +127,7 @@ impl Exported {
 
 impl Memory for Exported {
     fn open(&self, access: Access) -> io::Result<OwnedFd> {
-        let fd = self.device.create(self.file.fd(), &[0..self.bytes])?;
+        let fd = export(&self.device, self.file.as_ref(), self.bytes)?;
         let dma_buf = DmaBuf::new(fd, Access::ReadWrite, Backing::Udmabuf, self.release)?;
         let client = dma_buf.open(access)?;
         self.replace(Some(Arc::new(dma_buf)));
