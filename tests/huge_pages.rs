@@ -43,11 +43,10 @@ fn caller() -> Caller {
 fn request(heap: &str, bytes: u64) -> Request {
     let bytes = RequestedBytes(i64::try_from(bytes).expect("small"));
     Request {
-        needs: Needs { bytes, alignment: 0, cached: false, dma_buf: false },
+        needs: Needs { bytes, alignment: 0, cached: false, dma_buf: false, access: Access::ReadWrite },
         count: Count::new(1).expect("valid"),
         selection: Selection::Names(vec![heap.to_owned()]),
         label: Label::new("huge").expect("valid"),
-        access: Access::ReadWrite,
     }
 }
 

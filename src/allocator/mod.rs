@@ -54,8 +54,9 @@ use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record};
 use crate::source::carveout::KernelPages;
 use crate::source::hugetlb::HugetlbSource;
 use crate::source::memfd::MemfdSource;
-use crate::source::{Memory, Source, is_exhaustion, is_fragmentation};
-use crate::units::{BackedBytes, BufferId, Uid};
+use crate::source::{FileSource, Memory, is_exhaustion, is_fragmentation};
+use crate::sys::inotify::Watch;
+use crate::units::{Access, BackedBytes, BufferId, Uid};
 use anyhow::Context;
 use booking::Booking;
 use books::{Books, Live};
@@ -66,6 +67,7 @@ use pressure::{Pressure, PressureSources};
 use refill::Refill;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -112,10 +114,11 @@ impl Allocator {
         let sources = PressureSources::open(watched).context("watching for memory pressure")?;
         let memfd = Arc::new(MemfdSource::new(page).context("preparing memfds")?);
         let hugetlb = match HugetlbSource::connect() {
-            Ok(source) => Ok(Arc::new(source) as Arc<dyn Source>),
+            Ok(source) => Ok(Arc::new(source) as Arc<dyn FileSource>),
             Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
         };
-        let machine = Machine { page, memory_bytes, memfd, hugetlb, pages: Arc::new(KernelPages) };
+        let dma_heaps = PathBuf::from(crate::sys::dma_heap::DIRECTORY);
+        let machine = Machine { page, memory_bytes, memfd, hugetlb, dma_heaps, pages: Arc::new(KernelPages) };
         let allocator = Self::with_machine(config, machine)?;
         allocator.start_reaper().context("starting the reaper thread")?;
         allocator.start_keeper(sources).context("starting the keeper thread")?;
@@ -244,25 +247,33 @@ impl Allocator {
             }
         }
         let missing = count - memory.len();
-        let made = memory.into_iter().map(Ok).chain((0..missing).map(|_| self.create(heap, bytes)));
+        let made = memory
+            .into_iter()
+            .map(Ok)
+            .chain((0..missing).map(|_| self.create(heap, bytes, request.needs.access)));
         made.map(|stored| {
-            let stored = stored?;
-            let fd = stored.memory.open(request.access)?;
+            let mut stored = stored?;
+            let fd = stored.memory.open(request.needs.access)?;
+            if stored.watch.is_none() {
+                stored.watch = self.watch(stored.memory.as_ref())?;
+            }
             Ok(Made { stored, fd })
         })
         .collect()
     }
 
-    /// Memory that no client has held, watched.
-    fn create(&self, heap: &Heap, bytes: BackedBytes) -> io::Result<Stored> {
-        let memory: Arc<dyn Memory> = heap.create(bytes)?.into();
-        let watch = match self.liveness.watcher.watch(memory.fd()) {
-            Ok(watch) => Some(watch),
-            // Watches are used up; the lease alone will tell.
-            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => None,
-            Err(error) => return Err(error),
-        };
-        Ok(Stored { memory, watch })
+    /// Memory that no client has held.
+    fn create(&self, heap: &Heap, bytes: BackedBytes, access: Access) -> io::Result<Stored> {
+        let memory: Arc<dyn Memory> = heap.create(bytes, access)?.into();
+        Ok(Stored { memory, watch: None })
+    }
+
+    fn watch(&self, memory: &dyn Memory) -> io::Result<Option<Watch>> {
+        match memory.watch(&self.liveness.watcher) {
+            // Watches are used up; asking alone will tell.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => Ok(None),
+            watched => watched,
+        }
     }
 
     /// Enters what was made into the books. From here on closing the descriptors releases the buffers.
@@ -280,6 +291,7 @@ impl Allocator {
         let bytes = booking.bytes();
         for Made { stored, fd } in made {
             let id = BufferId(self.next_id.fetch_add(1, Ordering::Relaxed));
+            stored.memory.handed_out(&request.label, stored.watch.is_some());
             if stored.watch.is_none() {
                 self.liveness.unwatched(id, now);
             }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Proof, with a buffer of our own, that this kernel reports releases as the service relies on.
 
-use crate::source::{Source, is_exhaustion};
+use crate::source::{FileSource, Source, is_exhaustion};
 use crate::sys::inotify::CloseWatcher;
 use crate::units::{Access, RequestedBytes};
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use std::io;
 use std::sync::Arc;
 
@@ -17,8 +17,9 @@ pub(super) fn prove_release(source: &dyn Source, watcher: &CloseWatcher) -> anyh
     let memory = source.create(bytes).context("creating a buffer to prove releases with")?;
     let asking = "asking for a lease (is fs.leases-enable 0?)";
     ensure!(memory.is_idle().context(asking)?, "a buffer that nobody else holds is reported as held");
-    let watch = match watcher.watch(memory.fd()) {
-        Ok(watch) => watch,
+    let watch = match memory.watch(watcher) {
+        Ok(Some(watch)) => watch,
+        Ok(None) => bail!("its files are not watched"),
         Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
             return Ok("leases, polled: inotify watches are used up (fs.inotify.max_user_watches)");
         }
@@ -36,9 +37,9 @@ pub(super) fn prove_release(source: &dyn Source, watcher: &CloseWatcher) -> anyh
 /// A source that a heap may do without: kept if releases of its buffers are reported, too. One that has nothing left at
 /// the moment cannot be asked and is kept; its files are of the same kind as those that could.
 pub(super) fn proven(
-    source: Result<Arc<dyn Source>, String>,
+    source: Result<Arc<dyn FileSource>, String>,
     watcher: &CloseWatcher,
-) -> Result<Arc<dyn Source>, String> {
+) -> Result<Arc<dyn FileSource>, String> {
     let source = source?;
     match prove_release(source.as_ref(), watcher) {
         Ok(_) => Ok(source),

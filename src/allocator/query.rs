@@ -208,8 +208,8 @@ impl Allocator {
     /// # Errors
     /// If the file is not a live buffer of this service.
     pub fn describe(&self, fd: impl AsFd) -> Result<BufferView<'_>, NotOurs> {
-        // Seals first: only the kernel answers for them, while a hostile file system could block a stat.
-        if !sys::memfd::is_sealed(&fd) {
+        // The kind first: only the kernel answers for it, while a hostile file system could block a stat.
+        if !sys::memfd::is_sealed(&fd) && !sys::dma_buf::is_dma_buf(&fd) {
             return Err(NotOurs);
         }
         let inode = sys::fd::inode(&fd).map_err(|_| NotOurs)?;

@@ -7,7 +7,7 @@ use crate::heap::Heap;
 use crate::ledger::HeapIndex;
 use crate::source::is_fragmentation;
 use crate::sys::clock::since_boot;
-use crate::units::BackedBytes;
+use crate::units::{Access, BackedBytes};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -110,7 +110,7 @@ impl Allocator {
     }
 
     fn create_populated(&self, heap: &Heap, bytes: BackedBytes) -> io::Result<Stored> {
-        let stored = self.create(heap, bytes)?;
+        let stored = self.create(heap, bytes, Access::ReadWrite)?;
         stored.memory.populate()?;
         Ok(stored)
     }

@@ -3,7 +3,7 @@
 
 use crate::heap::{Heap, Needs};
 use crate::pool::TrustDomain;
-use crate::units::{Access, BackedBytes, Backing, BufferId, Count, HeapId, HeapMask, HeapName, Label, Uid};
+use crate::units::{BackedBytes, Backing, BufferId, Count, HeapId, HeapMask, HeapName, Label, Uid};
 use std::os::fd::OwnedFd;
 
 /// Who calls. Only the transport fills this in.
@@ -48,8 +48,6 @@ pub struct Request {
     pub selection: Selection,
     /// For dumps.
     pub label: Label,
-    /// What the descriptors permit.
-    pub access: Access,
 }
 
 /// One buffer on its way to the client.

@@ -5,10 +5,14 @@
 use super::{Heap, MaxBuffer, State, Stock};
 use crate::config::spec::{Device, HeapSpec};
 use crate::pool::{Layout, ShelfLimits};
-use crate::source::Source;
 use crate::source::carveout::{CarveoutSource, Pages};
+use crate::source::dma_heap::{CMA_NAMES, DmaHeapSource};
+use crate::source::ion::{self, IonSource};
 use crate::source::ordered::OrderedSources;
-use crate::units::{Backing, HeapType, PageSize, RequestedBytes};
+use crate::source::udmabuf::UdmabufSource;
+use crate::source::{FileSource, Source};
+use crate::units::{Backing, HeapName, HeapType, PageSize, RequestedBytes};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -22,9 +26,11 @@ pub struct Machine {
     /// Its memory in bytes.
     pub memory_bytes: u64,
     /// Shared memory.
-    pub memfd: Arc<dyn Source>,
+    pub memfd: Arc<dyn FileSource>,
     /// Shared memory of huge pages, or why there is none.
-    pub hugetlb: Result<Arc<dyn Source>, String>,
+    pub hugetlb: Result<Arc<dyn FileSource>, String>,
+    /// Where the kernel's dma-heaps are.
+    pub dma_heaps: PathBuf,
     /// How memory is set aside.
     pub pages: Arc<dyn Pages>,
 }
@@ -35,7 +41,8 @@ pub fn build(spec: HeapSpec, machine: &Machine) -> Heap {
         Ok(source) => State::Ready { max_buffer: max_buffer(&spec, machine, source.as_ref()), source },
         Err(why) => State::Unavailable(why),
     };
-    let keeps = spec.deferred_free && matches!(state, State::Ready { .. });
+    let recycles = matches!(&state, State::Ready { source, .. } if source.recycles());
+    let keeps = spec.deferred_free && recycles;
     let stock = keeps.then(|| Stock::new(shelf_limits(&spec, machine)));
     Heap { spec, page: machine.page, state, stock, fragmented: AtomicU64::new(0) }
 }
@@ -45,6 +52,11 @@ fn max_buffer(spec: &HeapSpec, machine: &Machine, source: &dyn Source) -> MaxBuf
         Some(bytes) => MaxBuffer { bytes, why: "the size of the heap" },
         // As ION's system heap.
         None => MaxBuffer { bytes: machine.memory_bytes / 2, why: "half of the machine's memory" },
+    };
+    let heap = if source.max_bytes() < heap.bytes {
+        MaxBuffer { bytes: source.max_bytes(), why: "the device's limit for one buffer" }
+    } else {
+        heap
     };
     let piece = source.contiguous_bytes();
     if spec.kind == HeapType::SystemContig && piece < heap.bytes {
@@ -63,23 +75,56 @@ fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String>
     if let Some(why) = &spec.unavailable {
         return Err(why.clone());
     }
-    if spec.secure {
-        return Err("secure memory comes from the kernel alone, and no kernel heap is connected".to_owned());
-    }
+    let is_brokered = matches!(
+        (&spec.device, spec.kind),
+        (Device::DmaHeap(_) | Device::Ion(_), _) | (Device::Auto, HeapType::Dma)
+    );
     match (spec.kind, spec.size) {
+        _ if is_brokered => broker(spec, machine),
+        _ if spec.secure => Err("secure memory comes from the kernel's own heaps alone".to_owned()),
         (HeapType::Custom, _) => in_order(spec, machine),
         (HeapType::Carveout | HeapType::Chunk | HeapType::Dma, Some(size)) => {
-            reserve(spec, size, connect(&spec.device, spec.kind, machine)?, machine)
+            reserve(spec, size, files(&spec.device, spec.kind, machine)?, machine)
         }
-        _ => connect(&spec.device, spec.kind, machine),
+        _ => one_of(&spec.device, spec, machine),
     }
+}
+
+/// A heap of the kernel's. Its size, where it has one, is a budget.
+fn broker(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String> {
+    let cached = spec.cached;
+    match &spec.device {
+        Device::DmaHeap(name) => dma_heap(std::slice::from_ref(name), machine),
+        Device::Ion(name) => ion(ion::Wanted::Named(name), cached, machine),
+        _ => {
+            let names: Vec<_> = CMA_NAMES.iter().filter_map(|name| HeapName::new(name).ok()).collect();
+            dma_heap(&names, machine).or_else(|no_dma_heap| {
+                ion(ion::Wanted::Contiguous, cached, machine).map_err(|no_ion| {
+                    format!(
+                        "contiguous memory comes from the kernel's CMA: {no_dma_heap}; {no_ion}; device = \"memfd\" or \
+                         \"hugetlb\" would serve it from memory set aside at the start"
+                    )
+                })
+            })
+        }
+    }
+}
+
+fn dma_heap(names: &[HeapName], machine: &Machine) -> Result<Arc<dyn Source>, String> {
+    let source = DmaHeapSource::connect(&machine.dma_heaps, names, machine.page);
+    Ok(Arc::new(source.map_err(|error| error.to_string())?))
+}
+
+fn ion(wanted: ion::Wanted<'_>, is_cached: bool, machine: &Machine) -> Result<Arc<dyn Source>, String> {
+    let source = IonSource::connect(wanted, is_cached, machine.page);
+    Ok(Arc::new(source.map_err(|error| error.to_string())?))
 }
 
 /// Sets the heap's whole size aside.
 fn reserve(
     spec: &HeapSpec,
     size: u64,
-    files: Arc<dyn Source>,
+    files: Arc<dyn FileSource>,
     machine: &Machine,
 ) -> Result<Arc<dyn Source>, String> {
     let layout = match spec.kind {
@@ -97,7 +142,7 @@ fn reserve(
 fn in_order(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String> {
     let (mut sources, mut missing) = (Vec::new(), Vec::new());
     for device in &spec.devices {
-        match connect(device, spec.kind, machine) {
+        match one_of(device, spec, machine) {
             Ok(source) => sources.push(source),
             Err(why) => missing.push(format!("{device}: {why}")),
         }
@@ -114,14 +159,25 @@ fn in_order(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, Strin
     }
 }
 
-/// The source behind one device word.
-fn connect(device: &Device, kind: HeapType, machine: &Machine) -> Result<Arc<dyn Source>, String> {
-    match (device, kind) {
-        (Device::Auto, HeapType::Dma) => {
-            Err("contiguous memory comes from the kernel's CMA, and no kernel heap is connected; \
-                 device = \"memfd\" or \"hugetlb\" would serve it from memory set aside at the start"
-                .to_owned())
+/// The source behind one word of a list.
+fn one_of(device: &Device, spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String> {
+    match device {
+        Device::DmaHeap(name) => dma_heap(std::slice::from_ref(name), machine),
+        Device::Ion(name) => ion(ion::Wanted::Named(name), spec.cached, machine),
+        Device::Udmabuf => {
+            let source = UdmabufSource::connect(
+                Arc::clone(&machine.memfd) as Arc<dyn FileSource>,
+                machine.memory_bytes / 2,
+            );
+            Ok(Arc::new(source.map_err(|error| error.to_string())?))
         }
+        _ => Ok(files(device, spec.kind, machine)?),
+    }
+}
+
+/// The source of shared memory behind one device word.
+fn files(device: &Device, kind: HeapType, machine: &Machine) -> Result<Arc<dyn FileSource>, String> {
+    match (device, kind) {
         (Device::Auto, HeapType::SystemContig) | (Device::Hugetlb, _) => {
             machine.hugetlb.as_ref().map(Arc::clone).map_err(Clone::clone)
         }
@@ -131,9 +187,11 @@ fn connect(device: &Device, kind: HeapType, machine: &Machine) -> Result<Arc<dyn
         }
         (Device::Auto | Device::Memfd, _) => Ok(Arc::clone(&machine.memfd)),
         (Device::Ashmem, _) => Err("ashmem is not connected".to_owned()),
-        (Device::Udmabuf, _) => Err("udmabuf is not connected".to_owned()),
-        (Device::DmaHeap(name), _) => Err(format!("the kernel's dma-heap {name} is not connected")),
-        (Device::Ion(name), _) => Err(format!("the kernel's ion heap {name} is not connected")),
+        (Device::Udmabuf, _) => {
+            Err("dma-bufs of memory that was set aside are not made yet; device = \"memfd\" sets files aside"
+                .to_owned())
+        }
+        (Device::DmaHeap(_) | Device::Ion(_), _) => Err("the kernel's heaps are brokered".to_owned()),
     }
 }
 
@@ -152,8 +210,16 @@ pub(super) fn intended_backing(spec: &HeapSpec) -> Backing {
 #[cfg(test)]
 impl Machine {
     /// One for tests, without huge pages and with as much available as there is.
-    pub(crate) fn plain(page: PageSize, memory_bytes: u64, memfd: Arc<dyn Source>) -> Self {
+    pub(crate) fn plain(page: PageSize, memory_bytes: u64, memfd: Arc<dyn FileSource>) -> Self {
         let hugetlb = Err("no huge pages in this test".to_owned());
-        Self { page, memory_bytes, memfd, hugetlb, pages: Arc::new(crate::source::carveout::KernelPages) }
+        let dma_heaps = PathBuf::from("/nonexistent");
+        Self {
+            page,
+            memory_bytes,
+            memfd,
+            hugetlb,
+            dma_heaps,
+            pages: Arc::new(crate::source::carveout::KernelPages),
+        }
     }
 }

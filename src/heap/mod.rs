@@ -17,7 +17,7 @@ pub use stock::{Released, Retired, Stock, StockCounters, Stockable, Stored, Take
 use crate::config::spec::HeapSpec;
 use crate::pool::Arena;
 use crate::source::{Memory, Source, arena_is_full};
-use crate::units::{BackedBytes, Backing, HeapId, HeapName, PageSize, RequestedBytes, Uid};
+use crate::units::{Access, BackedBytes, Backing, HeapId, HeapName, PageSize, RequestedBytes, Uid};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,6 +65,8 @@ pub struct Needs {
     pub cached: bool,
     /// Only dma-bufs will do.
     pub dma_buf: bool,
+    /// What descriptors permit.
+    pub access: Access,
 }
 
 /// Why a heap does not take a request, whatever its room.
@@ -149,6 +151,14 @@ impl Heap {
         }
     }
 
+    /// Whether its buffers can be had with this access.
+    pub fn gives(&self, access: Access) -> bool {
+        match &self.state {
+            State::Ready { source, .. } => source.gives(access),
+            State::Unavailable(_) => true,
+        }
+    }
+
     /// Largest alignment in bytes that a request may ask for: what the memory's physical pieces have.
     pub fn max_alignment(&self) -> u64 {
         self.source().map_or(self.page.bytes(), Source::max_alignment)
@@ -190,6 +200,9 @@ impl Heap {
         if needs.cached && !self.spec.cached {
             return unsupported("its mappings are not cached".to_owned());
         }
+        if !self.gives(needs.access) {
+            return unsupported("its buffers are writable, all of them".to_owned());
+        }
         match needs.bytes.round_up(self.granule()) {
             Ok(bytes) if bytes.get() <= max_buffer.bytes => Ok(bytes),
             _ => Err(Rejection::TooLarge {
@@ -205,13 +218,14 @@ impl Heap {
         self.stock.as_ref()
     }
 
-    /// New zeroed memory of `bytes` bytes, which [`Heap::accept`] returned and the ledger booked.
+    /// New zeroed memory of `bytes` bytes, which [`Heap::accept`] returned and the ledger booked, for clients that get
+    /// this access.
     ///
     /// # Errors
     /// The source's; `NotFound` if the heap is unavailable.
-    pub fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+    pub fn create(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>> {
         match &self.state {
-            State::Ready { source, .. } => source.create(bytes),
+            State::Ready { source, .. } => source.create_for(bytes, access),
             State::Unavailable(why) => Err(io::Error::new(io::ErrorKind::NotFound, why.clone())),
         }
     }

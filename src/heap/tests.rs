@@ -6,9 +6,10 @@ use crate::config::spec::Device;
 use crate::pool::{ShelfLimits, Spare, TrustDomain};
 use crate::source::memfd::MemfdSource;
 use crate::sys::fd::Inode;
+use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::units::{Access, HeapType};
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Weak, mpsc};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ fn heap(spec: HeapSpec) -> Heap {
 
 fn needs(bytes: u64) -> Needs {
     let bytes = RequestedBytes(i64::try_from(bytes).expect("small"));
-    Needs { bytes, alignment: 0, cached: false, dma_buf: false }
+    Needs { bytes, alignment: 0, cached: false, dma_buf: false, access: Access::ReadWrite }
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn a_heap_without_its_source_is_unavailable_and_says_why() {
         let heap = heap(spec);
         assert!(heap.unavailable().expect("unavailable").contains(word), "{:?}", heap.unavailable());
         assert!(matches!(heap.accept(&needs(1)), Err(Rejection::Unavailable(_))));
-        assert!(heap.create(needs(1).bytes.round_up(1).expect("valid")).is_err());
+        assert!(heap.create(needs(1).bytes.round_up(1).expect("valid"), Access::ReadWrite).is_err());
     }
 }
 
@@ -118,8 +119,8 @@ impl Memory for Intrusive {
         Ok(true)
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+    fn watch(&self, _: &CloseWatcher) -> io::Result<Option<Watch>> {
+        Ok(None)
     }
 
     fn worth_keeping(&self) -> Result<(), crate::source::Unfit> {

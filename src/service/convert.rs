@@ -44,11 +44,11 @@ pub(super) fn request(raw: &AllocationRequest) -> Result<Request, Invalid> {
             alignment: alignment(raw.alignment)?,
             cached: raw.flags & AllocationFlags::CACHED.0 != 0,
             dma_buf: raw.requireDmaBuf,
+            access: access(raw.access)?,
         },
         count: Count::new(raw.count)?,
         selection: selection(raw)?,
         label: Label::new(&raw.name)?,
-        access: access(raw.access)?,
     })
 }
 
@@ -57,11 +57,10 @@ pub(super) fn reservation_request(raw: &ReservationRequest) -> Result<Request, I
     let bytes = RequestedBytes(raw.size);
     bytes.round_up(1)?;
     Ok(Request {
-        needs: Needs { bytes, alignment: 0, cached: false, dma_buf: false },
+        needs: Needs { bytes, alignment: 0, cached: false, dma_buf: false, access: units::Access::ReadWrite },
         count: Count::new(raw.count)?,
         selection: Selection::Names(vec![raw.heapName.clone()]),
         label: Label::default(),
-        access: units::Access::ReadWrite,
     })
 }
 
@@ -121,6 +120,7 @@ fn flags(heap: &Heap) -> i32 {
         (heap.stock().is_some(), HeapFlags::DEFERRED_FREE),
         (!spec.secure, HeapFlags::ZEROED),
         (spec.secure, HeapFlags::SECURE),
+        (heap.gives(units::Access::ReadOnly), HeapFlags::READ_ONLY),
     ];
     bits.into_iter().filter(|(set, _)| *set).fold(0, |bits, (_, flag)| bits | flag.0)
 }

@@ -19,9 +19,10 @@
 mod tests;
 
 use super::hugetlb::Populated;
-use super::{Memory, Source, Unfit, arena_is_full};
+use super::{File, FileSource, Memory, Source, Unfit, arena_is_full};
 use crate::pool::{Arena, FreeBytes, Layout};
 use crate::sys::fd::Inode;
+use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::memfd::{allocate_pages, punch_pages};
 use crate::sys::{cgroup, memory};
 use crate::units::{Access, BackedBytes, Backing};
@@ -109,10 +110,10 @@ pub struct CarveoutSource(Arc<Store>);
 
 struct Store {
     /// Makes the buffers' files; made the arena's.
-    files: Arc<dyn Source>,
+    files: Arc<dyn FileSource>,
     pages: Arc<dyn Pages>,
     /// All pages that no buffer has.
-    file: Box<dyn Memory>,
+    file: Box<dyn File>,
     arena: Mutex<Arena>,
 }
 
@@ -124,7 +125,7 @@ impl CarveoutSource {
     pub fn reserve(
         capacity: BackedBytes,
         layout: Layout,
-        files: Arc<dyn Source>,
+        files: Arc<dyn FileSource>,
         pages: Arc<dyn Pages>,
     ) -> Result<Self, ReserveError> {
         let asked = capacity.get();
@@ -141,7 +142,7 @@ impl CarveoutSource {
                 return Err(ReserveError::TooLarge { asked, limit, available });
             }
         }
-        let file = files.create(capacity).map_err(failed)?;
+        let file = files.create_file(capacity).map_err(failed)?;
         pages.allocate(file.fd(), 0..asked).map_err(failed)?;
         let arena = Mutex::new(Arena::new(asked, layout));
         Ok(Self(Arc::new(Store { files, pages, file, arena })))
@@ -223,7 +224,7 @@ impl Source for CarveoutSource {
         for range in &lot.ranges {
             store.pages.punch(store.file.fd(), range.clone())?;
         }
-        let file = store.files.create(bytes)?;
+        let file = store.files.create_file(bytes)?;
         store.pages.allocate(file.fd(), 0..bytes.get())?;
         Ok(Box::new(Carved { memory: Populated { file, bytes: bytes.get() }, lot }))
     }
@@ -257,8 +258,8 @@ impl Memory for Carved {
         self.memory.is_idle()
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.memory.fd()
+    fn watch(&self, watcher: &CloseWatcher) -> io::Result<Option<Watch>> {
+        self.memory.watch(watcher)
     }
 
     fn worth_keeping(&self) -> Result<(), Unfit> {

@@ -7,8 +7,9 @@
 //! write(2) does not work on it.
 
 use super::memfd::MemfdSource;
-use super::{Memory, Source, Unfit};
+use super::{File, FileSource, Memory, Source, Unfit};
 use crate::sys::fd::{Inode, resident_bytes};
+use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::memfd::{MemfdFactory, allocate_pages};
 use crate::sys::memory::{HugePages, huge_pages};
 use crate::units::{Access, BackedBytes, Backing, PageSize};
@@ -66,7 +67,13 @@ impl Source for HugetlbSource {
     }
 
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
-        let file = self.files.create(bytes)?;
+        Ok(self.create_file(bytes)?)
+    }
+}
+
+impl FileSource for HugetlbSource {
+    fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
+        let file = self.files.create_file(bytes)?;
         allocate_pages(file.fd(), 0..bytes.get())?;
         Ok(Box::new(Populated { file, bytes: bytes.get() }))
     }
@@ -74,7 +81,7 @@ impl Source for HugetlbSource {
 
 /// A file all of whose pages were allocated with it.
 pub(super) struct Populated {
-    pub(super) file: Box<dyn Memory>,
+    pub(super) file: Box<dyn File>,
     pub(super) bytes: u64,
 }
 
@@ -95,8 +102,8 @@ impl Memory for Populated {
         self.file.is_idle()
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.file.fd()
+    fn watch(&self, watcher: &CloseWatcher) -> io::Result<Option<Watch>> {
+        self.file.watch(watcher)
     }
 
     /// Not if a client gave pages back: its next owner could find that there are none.
@@ -114,6 +121,12 @@ impl Memory for Populated {
 
     fn scrub(&self) -> io::Result<()> {
         self.file.scrub()
+    }
+}
+
+impl File for Populated {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.file.fd()
     }
 }
 

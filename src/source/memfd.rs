@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sealed memfds: shared memory on any Linux, without privilege.
 
-use super::{Memory, Source, Unfit};
+use super::{File, FileSource, Memory, Source, Unfit};
 use crate::sys::fd::{DescriptorDirectory, Inode, inode, resident_bytes};
+use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::lease::is_only_holder;
 use crate::sys::map::SharedMap;
 use crate::sys::memfd::{MemfdFactory, has_only_size_seals};
@@ -47,6 +48,12 @@ impl Source for MemfdSource {
     }
 
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+        Ok(self.create_file(bytes)?)
+    }
+}
+
+impl FileSource for MemfdSource {
+    fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
         let first = self.factory.create(FILE_NAME, bytes.get())?;
         // Leases count only descriptions that were opened through a path, so the first one is replaced.
         let fd = self.descriptors.reopen(&first, Access::ReadWrite)?;
@@ -94,8 +101,8 @@ impl Memory for Memfd {
         is_only_holder(&self.fd)
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+    fn watch(&self, watcher: &CloseWatcher) -> io::Result<Option<Watch>> {
+        watcher.watch(&self.fd).map(Some)
     }
 
     fn worth_keeping(&self) -> Result<(), Unfit> {
@@ -121,5 +128,11 @@ impl Memory for Memfd {
         mapping.fill(0)?;
         self.keep(mapping);
         Ok(())
+    }
+}
+
+impl File for Memfd {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }

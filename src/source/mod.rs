@@ -2,15 +2,20 @@
 //! Floor 4: where bytes come from. A source makes memory; it knows nothing of clients, heaps or limits.
 
 pub mod carveout;
+pub mod dma_buf;
+pub mod dma_heap;
 pub mod hugetlb;
+pub mod ion;
 pub mod memfd;
 pub mod ordered;
 #[cfg(test)]
 pub mod scripted;
+pub mod udmabuf;
 
 use crate::pool::{Arena, FreeBytes};
 use crate::sys::fd::Inode;
-use crate::units::{Access, BackedBytes, Backing};
+use crate::sys::inotify::{CloseWatcher, Watch};
+use crate::units::{Access, BackedBytes, Backing, Label};
 use std::io;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -35,6 +40,11 @@ pub trait Source: Send + Sync {
         self.max_alignment()
     }
 
+    /// Most bytes of one buffer, whatever there is.
+    fn max_bytes(&self) -> u64 {
+        u64::MAX
+    }
+
     /// A picture of which bytes of the memory that was set aside are in use; `None` if none was. Takes time in
     /// proportion to the number of free pieces.
     fn arena(&self) -> Option<Arena> {
@@ -46,19 +56,51 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// Whether its buffers can be had with this access.
+    fn gives(&self, access: Access) -> bool {
+        let _ = access;
+        true
+    }
+
+    /// Whether memory that clients let go of can be handed out again. What the kernel's own heaps gave goes back to
+    /// them.
+    fn recycles(&self) -> bool {
+        true
+    }
+
     /// New memory, every byte zero, that no client has ever held.
     ///
     /// # Errors
     /// As the kernel reports them; see [`is_exhaustion`].
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>>;
+
+    /// As [`Source::create`], for clients that get this access: where a buffer has one description alone, it is decided
+    /// now.
+    ///
+    /// # Errors
+    /// As [`Source::create`]; `Unsupported` if such memory cannot be made.
+    fn create_for(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>> {
+        let _ = access;
+        self.create(bytes)
+    }
+}
+
+/// A source whose memory is files of shared memory.
+pub trait FileSource: Source {
+    /// As [`Source::create`].
+    ///
+    /// # Errors
+    /// As [`Source::create`].
+    fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>>;
 }
 
 /// The memory of one buffer, as the service holds it. Dropping it gives the service's hold up.
 pub trait Memory: Send + Sync {
-    /// A new descriptor for a client, with its own open file description and `access` enforced by the kernel.
+    /// A new descriptor for a client, with `access` enforced by the kernel, and an open file description of its own
+    /// where the kernel opens such memory more than once.
     ///
     /// # Errors
-    /// When descriptors run out.
+    /// When descriptors run out; `Unsupported` if it was created for another access.
     fn open(&self, access: Access) -> io::Result<OwnedFd>;
 
     /// What its descriptors are.
@@ -78,8 +120,20 @@ pub trait Memory: Send + Sync {
     /// If the kernel does not tell; then nothing is known.
     fn is_idle(&self) -> io::Result<bool>;
 
-    /// The service's own descriptor, for watching.
-    fn fd(&self) -> BorrowedFd<'_>;
+    /// Starts watching for the close that releases it, after [`Memory::open`]; `None` if the kernel does not report that.
+    ///
+    /// # Errors
+    /// As [`CloseWatcher::watch`].
+    fn watch(&self, watcher: &CloseWatcher) -> io::Result<Option<Watch>>;
+
+    /// A client has its descriptor now, and closes are reported if `is_watched`. The label is for whoever looks at the
+    /// kernel's own lists.
+    fn handed_out(&self, label: &Label, is_watched: bool) {
+        let _ = (label, is_watched);
+    }
+
+    /// The watch has reported a close.
+    fn closed(&self) {}
 
     /// Whether keeping it pays and nothing about it was changed for good.
     ///
@@ -100,11 +154,19 @@ pub trait Memory: Send + Sync {
     fn scrub(&self) -> io::Result<()>;
 }
 
+/// Memory that is a file of its own.
+pub trait File: Memory {
+    /// The service's own descriptor.
+    fn fd(&self) -> BorrowedFd<'_>;
+}
+
 /// Why released memory is not worth keeping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfit {
     /// A client added a seal, which no file gives back.
     Sealed,
+    /// It is the kernel's own, and goes back to it.
+    Kernels,
     /// Most of it was never touched, or was given back, and is cheaper to make anew than to scrub.
     Untouched,
 }

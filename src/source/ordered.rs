@@ -2,7 +2,7 @@
 //! Several sources as one: the next is asked when the one before is exhausted.
 
 use super::{Memory, Source, is_exhaustion};
-use crate::units::{BackedBytes, Backing};
+use crate::units::{Access, BackedBytes, Backing};
 use std::io;
 use std::sync::Arc;
 
@@ -47,12 +47,32 @@ impl Source for OrderedSources {
         self.least(|source| source.contiguous_bytes())
     }
 
-    /// The last source's error counts, unless one before it failed for another reason than exhaustion.
+    fn max_bytes(&self) -> u64 {
+        self.all().map(|source| source.max_bytes()).fold(0, u64::max)
+    }
+
+    fn gives(&self, access: Access) -> bool {
+        self.all().any(|source| source.gives(access))
+    }
+
+    fn recycles(&self) -> bool {
+        self.all().any(|source| source.recycles())
+    }
+
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
-        self.others.iter().fold(self.first.create(bytes), |made, next| match made {
-            Err(error) if is_exhaustion(&error) => next.create(bytes),
-            settled => settled,
-        })
+        self.create_for(bytes, Access::ReadWrite)
+    }
+
+    /// The last source's error counts, unless one before it failed for another reason than exhaustion.
+    fn create_for(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>> {
+        let mut last = io::Error::from(io::ErrorKind::Unsupported);
+        for source in self.all().filter(|source| source.gives(access)) {
+            match source.create_for(bytes, access) {
+                Err(error) if is_exhaustion(&error) => last = error,
+                settled => return settled,
+            }
+        }
+        Err(last)
     }
 }
 

@@ -3,8 +3,9 @@
 
 use super::carveout::{KernelPages, Pages};
 use super::memfd::MemfdSource;
-use super::{Memory, Source, Unfit};
+use super::{File, FileSource, Memory, Source, Unfit};
 use crate::sys::fd::Inode;
+use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::units::{Access, BackedBytes, Backing};
 use std::io;
 use std::ops::Range;
@@ -58,8 +59,14 @@ impl Source for ScriptedSource {
     }
 
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+        Ok(self.create_file(bytes)?)
+    }
+}
+
+impl FileSource for ScriptedSource {
+    fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
         self.script.call()?;
-        let inner = self.inner.create(bytes)?;
+        let inner = self.inner.create_file(bytes)?;
         Ok(Box::new(ScriptedMemory { inner, script: Arc::clone(&self.script) }))
     }
 }
@@ -89,7 +96,7 @@ impl Pages for ScriptedPages {
 }
 
 struct ScriptedMemory {
-    inner: Box<dyn Memory>,
+    inner: Box<dyn File>,
     script: Arc<Script>,
 }
 
@@ -115,8 +122,8 @@ impl Memory for ScriptedMemory {
         self.inner.is_idle()
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
-        self.inner.fd()
+    fn watch(&self, watcher: &CloseWatcher) -> io::Result<Option<Watch>> {
+        self.inner.watch(watcher)
     }
 
     fn worth_keeping(&self) -> Result<(), Unfit> {
@@ -131,5 +138,11 @@ impl Memory for ScriptedMemory {
     fn scrub(&self) -> io::Result<()> {
         self.script.call()?;
         self.inner.scrub()
+    }
+}
+
+impl File for ScriptedMemory {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.inner.fd()
     }
 }

@@ -4,13 +4,18 @@
 
 #![allow(unsafe_code, reason = "the one floor that may; every block argues for itself")]
 
+pub mod ashmem;
 pub mod cgroup;
 pub mod clock;
+pub mod dma_buf;
+pub mod dma_heap;
 pub mod fd;
 pub mod inotify;
+pub mod ion;
 pub mod lease;
 pub mod map;
 pub mod memfd;
 pub mod memory;
 pub mod pressure;
 pub mod thread;
+pub mod udmabuf;

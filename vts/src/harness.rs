@@ -131,6 +131,16 @@ impl Fixture {
         }
     }
 
+    /// Usable heaps that give read-only buffers, which the CPU can map.
+    ///
+    /// # Errors
+    /// [`Inapplicable`](crate::outcome::Inapplicable) if there is none.
+    pub(crate) fn with_read_only(&self) -> Result<Vec<&HeapInfo>> {
+        let mut heaps = self.mappable()?;
+        heaps.retain(|heap| heap.flags & HeapFlags::READ_ONLY.0 != 0);
+        if heaps.is_empty() { inapplicable("no heap here gives read-only buffers") } else { Ok(heaps) }
+    }
+
     /// A mappable heap with small granules and room for tests with many buffers.
     ///
     /// # Errors

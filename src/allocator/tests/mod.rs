@@ -10,8 +10,8 @@ mod types;
 use super::*;
 use crate::config::spec::{ClientPolicy, HeapSpec, Quota};
 use crate::heap::Needs;
-use crate::source::Source;
 use crate::source::scripted::{Script, ScriptedSource};
+use crate::source::{File, FileSource, Source};
 use crate::sys::map::SharedMap;
 use crate::units::{Access, Backing, Count, HeapMask, HeapType, Label, RequestedBytes};
 use std::sync::mpsc;
@@ -51,11 +51,10 @@ fn caller(uid: u32) -> Caller {
 fn request(mask: u32, count: i32, bytes: u64) -> Request {
     let bytes = RequestedBytes(i64::try_from(bytes).expect("small"));
     Request {
-        needs: Needs { bytes, alignment: 0, cached: false, dma_buf: false },
+        needs: Needs { bytes, alignment: 0, cached: false, dma_buf: false, access: Access::ReadWrite },
         count: Count::new(count).expect("valid"),
         selection: Selection::Mask(HeapMask(mask)),
         label: Label::new("test").expect("valid"),
-        access: Access::ReadWrite,
     }
 }
 
@@ -302,11 +301,17 @@ impl Source for GatedSource {
     }
 
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+        Ok(self.create_file(bytes)?)
+    }
+}
+
+impl FileSource for GatedSource {
+    fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
         let gate = self.gate.lock().expect("not poisoned").take();
         if let Some(gate) = gate {
             gate.recv_timeout(Duration::from_secs(5)).map_err(io::Error::other)?;
         }
-        self.inner.create(bytes)
+        self.inner.create_file(bytes)
     }
 }
 
@@ -315,7 +320,7 @@ fn a_slow_source_holds_up_its_own_request_alone() {
     let page = crate::sys::memory::page_size().expect("page size");
     let source =
         Arc::new(GatedSource { inner: MemfdSource::new(page).expect("memfd"), gate: Mutex::default() });
-    let machine = Machine::plain(page, 1024 * MIB, Arc::<GatedSource>::clone(&source) as Arc<dyn Source>);
+    let machine = Machine::plain(page, 1024 * MIB, Arc::<GatedSource>::clone(&source) as Arc<dyn FileSource>);
     let allocator = Allocator::with_machine(config(), machine).expect("allocator");
     let (open, gate) = mpsc::channel();
     *source.gate.lock().expect("not poisoned") = Some(gate);
@@ -373,7 +378,8 @@ fn only_the_privileged_see_others_and_trim() {
 #[test]
 fn read_only_descriptors_cannot_be_mapped_writable() {
     let allocator = still(config());
-    let asked = Request { access: Access::ReadOnly, ..request(u32::MAX, 1, PAGE) };
+    let mut asked = request(u32::MAX, 1, PAGE);
+    asked.needs.access = Access::ReadOnly;
     let grants = allocator.allocate(&caller(1), &asked).expect("served");
     assert!(SharedMap::new(&grants[0].fd, 4096, Access::ReadWrite).is_err());
     assert!(SharedMap::new(&grants[0].fd, 4096, Access::ReadOnly).expect("mapped").is_zero());

@@ -11,12 +11,13 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::PressureLevel::Press
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Verdict::Verdict;
 
 /// Every heap flag and its word.
-const HEAP_FLAGS: [(HeapFlags, &str); 5] = [
+const HEAP_FLAGS: [(HeapFlags, &str); 6] = [
     (HeapFlags::CACHED, "cached"),
     (HeapFlags::CONTIGUOUS, "contiguous"),
     (HeapFlags::ZEROED, "zeroed"),
     (HeapFlags::DEFERRED_FREE, "deferred-free"),
     (HeapFlags::SECURE, "secure"),
+    (HeapFlags::READ_ONLY, "read-only"),
 ];
 
 /// The kind of descriptor, in the words of dumps and configurations.

@@ -45,18 +45,20 @@ fn pages_are_set_aside_at_the_start_move_to_buffers_and_come_back() {
     let (source, _) = scripted(ONE_PIECE);
     assert_eq!((reserved(&source), free(&source)), (CAPACITY, ALL_FREE));
     let buffer = source.create(bytes(3 * PIECE)).expect("room");
-    assert_eq!(resident_bytes(buffer.fd()).expect("fstat"), 3 * PIECE, "not merely promised");
+    let client = buffer.open(Access::ReadWrite).expect("descriptors are left");
+    assert_eq!(resident_bytes(&client).expect("fstat"), 3 * PIECE, "not merely promised");
     assert_eq!((reserved(&source), free(&source).total), (5 * PIECE, 5 * PIECE));
     assert_eq!(buffer.ranges(), [0..3 * PIECE]);
-    assert!(is_sealed(buffer.fd()) && buffer.is_idle().expect("lease"));
-    let map = SharedMap::new(buffer.fd(), 3 << 16, Access::ReadWrite).expect("mapped");
+    assert!(is_sealed(&client) && !buffer.is_idle().expect("lease"));
+    let map = SharedMap::new(client, 3 << 16, Access::ReadWrite).expect("mapped");
     assert!(map.is_zero());
     map.fill(0xa5).expect("writable");
     drop((map, buffer));
     assert_eq!((reserved(&source), free(&source)), (CAPACITY, ALL_FREE));
     let next = source.create(bytes(3 * PIECE)).expect("room");
     assert_eq!(next.ranges(), [0..3 * PIECE]);
-    assert!(SharedMap::new(next.fd(), 3 << 16, Access::ReadOnly).expect("mapped").is_zero());
+    let client = next.open(Access::ReadOnly).expect("descriptors are left");
+    assert!(SharedMap::new(client, 3 << 16, Access::ReadOnly).expect("mapped").is_zero());
 }
 
 #[test]

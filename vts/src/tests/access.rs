@@ -3,7 +3,7 @@
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};
-use crate::request::aidl::{Access, AllocationRequest, Backing};
+use crate::request::aidl::{Access, AllocationRequest, Backing, ErrorCode, HeapFlags};
 use crate::request::{Held, from_heap};
 use crate::sys::Mapping;
 use anyhow::{Context, Result, ensure};
@@ -21,11 +21,12 @@ tests![
     Shared read_only_buffer_cannot_be_reopened_for_writing_by_another_uid,
     Shared mode_cannot_be_changed_by_another_uid,
     Shared read_write_buffer_can_be_written,
+    Shared heap_without_read_only_buffers_refuses_them,
 ];
 
 fn read_only(fixture: &Fixture) -> Result<Vec<Held>> {
     let request = |id| AllocationRequest { access: Access::READ_ONLY, ..from_heap(id, 1) };
-    fixture.mappable()?.iter().map(|heap| fixture.allocate_one(&request(heap.id))).collect()
+    fixture.with_read_only()?.iter().map(|heap| fixture.allocate_one(&request(heap.id))).collect()
 }
 
 fn access_mode(fd: &OwnedFd) -> Result<OFlag> {
@@ -145,6 +146,19 @@ fn read_write_buffer_can_be_written(fixture: &Fixture) -> Result<()> {
         let mapping = Mapping::writable(&buffer.fd, buffer.size)?;
         mapping.fill(u64::MAX);
         check_eq!(mapping.first_other_than(u64::MAX), None, "first word that was not written");
+    }
+    Ok(())
+}
+
+fn heap_without_read_only_buffers_refuses_them(fixture: &Fixture) -> Result<()> {
+    let mut writable_alone =
+        fixture.usable().filter(|heap| heap.flags & HeapFlags::READ_ONLY.0 == 0).peekable();
+    if writable_alone.peek().is_none() {
+        return inapplicable("every heap here gives read-only buffers");
+    }
+    for heap in writable_alone {
+        let request = AllocationRequest { access: Access::READ_ONLY, ..from_heap(heap.id, 1) };
+        fixture.refused(&request, &[ErrorCode::UNSUPPORTED])?;
     }
     Ok(())
 }

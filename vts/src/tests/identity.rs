@@ -4,7 +4,7 @@
 use crate::child::ChildProcess;
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, expect_error, inapplicable, tests};
-use crate::request::aidl::{Access, AllocationRequest, BufferInfo, ErrorCode};
+use crate::request::aidl::{Access, AllocationRequest, BufferInfo, ErrorCode, HeapFlags};
 use crate::request::{Held, from_any, from_heap};
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -62,12 +62,21 @@ fn describe_tells_everything_about_a_buffer(fixture: &Fixture) -> Result<()> {
 }
 
 fn duplicate_and_read_only_descriptors_are_recognised(fixture: &Fixture) -> Result<()> {
-    for access in [Access::READ_WRITE, Access::READ_ONLY] {
-        let buffer = fixture.allocate_one(&AllocationRequest { access, ..from_any(1) })?;
-        let duplicate = buffer.fd.try_clone()?;
-        let id = buffer.id;
-        drop(buffer);
-        check_eq!(describe(fixture, &duplicate)?.id, id, "id by a duplicate, {access:?}");
+    for heap in fixture.usable() {
+        let accesses = [Access::READ_WRITE, Access::READ_ONLY];
+        let given = if heap.flags & HeapFlags::READ_ONLY.0 != 0 { &accesses[..] } else { &accesses[..1] };
+        for &access in given {
+            let buffer = fixture.allocate_one(&AllocationRequest { access, ..from_heap(heap.id, 1) })?;
+            let duplicate = buffer.fd.try_clone()?;
+            let id = buffer.id;
+            drop(buffer);
+            check_eq!(
+                describe(fixture, &duplicate)?.id,
+                id,
+                "id by a duplicate, {access:?}, heap {}",
+                heap.name
+            );
+        }
     }
     Ok(())
 }

@@ -141,7 +141,7 @@ fn mapping_of_another_process_holds(fixture: &Fixture) -> Result<()> {
 }
 
 fn read_only_buffer_is_held_and_released(fixture: &Fixture) -> Result<()> {
-    for heap in fixture.mappable()? {
+    for heap in fixture.with_read_only()? {
         let request = AllocationRequest { access: Access::READ_ONLY, ..from_heap(heap.id, 1) };
         let buffer = fixture.allocate_one(&request)?;
         held_by(fixture, buffer, "only a mapping of a read-only buffer is left", |held| {

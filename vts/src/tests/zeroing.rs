@@ -92,7 +92,7 @@ fn zeroed_after_reuse_of_the_same_size(fixture: &Fixture) -> Result<()> {
 }
 
 fn read_only_buffer_is_zero_after_reuse(fixture: &Fixture) -> Result<()> {
-    for heap in fixture.mappable()? {
+    for heap in fixture.with_read_only()? {
         for _ in 0..4 {
             let buffers = fixture.allocate(&batch(fixture, heap, 64 << 10)?)?;
             dirty(&buffers)?;

@@ -15,4 +15,6 @@ enum HeapFlags {
     DEFERRED_FREE = 8,
     /** The CPU can never map the buffers. */
     SECURE = 16,
+    /** Buffers can be had with Access.READ_ONLY. */
+    READ_ONLY = 32,
 }

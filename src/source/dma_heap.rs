@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Brokering one of the kernel's dma-heaps: whoever may not open its device gets its buffers from here.
+
+use super::dma_buf::{DmaBuf, Release, prove};
+use super::{Memory, Source};
+use crate::sys::dma_heap::{DmaHeap, names, path};
+use crate::units::{Access, BackedBytes, Backing, HeapName, PageSize};
+use std::io;
+use std::path::Path;
+
+/// What kernels call the heap of their contiguous memory, in the order in which they are tried: by the name of its
+/// region until Linux 6.16, by a fixed one since.
+pub const CMA_NAMES: [&str; 4] = ["default_cma_region", "linux,cma", "reserved", "default-pool"];
+
+/// Why a dma-heap cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NotConnected {
+    /// The kernel has none of these.
+    #[error("the kernel has no dma-heap {wanted}; it has {}", list(.found))]
+    Absent {
+        /// Names that were tried.
+        wanted: String,
+        /// Those that there are.
+        found: Vec<HeapName>,
+    },
+    /// It is there, and closed to the service.
+    #[error("{path} cannot be opened: {source}")]
+    Closed {
+        /// Its device.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is there, but gives nothing, or its releases go unnoticed.
+    #[error("dma-heap {name} does not work: {source}")]
+    Broken {
+        /// Its name.
+        name: HeapName,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn list(found: &[HeapName]) -> String {
+    if found.is_empty() {
+        return "none".to_owned();
+    }
+    found.iter().map(HeapName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// One of the kernel's dma-heaps.
+#[derive(Debug)]
+pub struct DmaHeapSource {
+    heap: DmaHeap,
+    page: PageSize,
+    release: Release,
+    is_contiguous: bool,
+}
+
+impl DmaHeapSource {
+    /// Opens the first of `wanted` that `directory` has, and proves with one page that it gives buffers whose releases
+    /// are noticed.
+    ///
+    /// # Errors
+    /// Why there is none that works.
+    pub fn connect(directory: &Path, wanted: &[HeapName], page: PageSize) -> Result<Self, NotConnected> {
+        for name in wanted {
+            let heap = match DmaHeap::open(directory, name) {
+                Ok(heap) => heap,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => {
+                    let path = path(directory, name).display().to_string();
+                    return Err(NotConnected::Closed { path, source });
+                }
+            };
+            let release = prove(|| heap.allocate(page.bytes(), Access::ReadWrite))
+                .map_err(|source| NotConnected::Broken { name: name.clone(), source })?;
+            let is_contiguous = CMA_NAMES.contains(&name.as_str());
+            return Ok(Self { heap, page, release, is_contiguous });
+        }
+        let wanted = list(wanted);
+        Err(NotConnected::Absent { wanted, found: names(directory).unwrap_or_default() })
+    }
+
+    /// How releases of its buffers are noticed.
+    pub fn release(&self) -> Release {
+        self.release
+    }
+}
+
+impl Source for DmaHeapSource {
+    fn backing(&self) -> Backing {
+        Backing::DmaHeap
+    }
+
+    fn max_alignment(&self) -> u64 {
+        self.page.bytes()
+    }
+
+    fn contiguous_bytes(&self) -> u64 {
+        if self.is_contiguous { u64::MAX } else { self.page.bytes() }
+    }
+
+    fn recycles(&self) -> bool {
+        false
+    }
+
+    fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+        self.create_for(bytes, Access::ReadWrite)
+    }
+
+    fn create_for(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>> {
+        let fd = self.heap.allocate(bytes.get(), access)?;
+        Ok(Box::new(DmaBuf::new(fd, access, Backing::DmaHeap, self.release)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_closed_or_no_device_is_told_apart() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let page = PageSize::new(4096).expect("valid");
+        let [system, cma] = ["system", "linux,cma"].map(|name| HeapName::new(name).expect("valid"));
+        let why = |wanted: &[HeapName]| {
+            DmaHeapSource::connect(directory.path(), wanted, page).expect_err("no heap").to_string()
+        };
+        assert_eq!(why(std::slice::from_ref(&system)), "the kernel has no dma-heap system; it has none");
+        std::fs::write(directory.path().join("system"), "").expect("a file");
+        assert_eq!(why(std::slice::from_ref(&cma)), "the kernel has no dma-heap linux,cma; it has system");
+        assert!(why(&[cma, system]).contains("cannot be opened: it is no character device"));
+    }
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Brokering a heap of the kernel's ION device (Linux up to 5.10, and vendors' kernels).
+
+use super::dma_buf::{DmaBuf, Release, prove};
+use super::{Memory, Source};
+use crate::sys::ion::{Ion, IonHeap};
+use crate::units::{Access, BackedBytes, Backing, HeapName, PageSize};
+use std::io;
+
+/// ION's number of a heap of contiguous memory (`ION_HEAP_TYPE_DMA`).
+const TYPE_DMA: u32 = 4;
+/// Bit of an allocation's flags: CPU mappings are cached.
+const FLAG_CACHED: u32 = 1;
+
+/// Which heap of the device.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted<'a> {
+    /// The one of this name.
+    Named(&'a HeapName),
+    /// The first of contiguous memory.
+    Contiguous,
+}
+
+/// Why a heap of ION's cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NotConnected {
+    /// The kernel has no ION, or it is closed to the service.
+    #[error("/dev/ion cannot be opened: {0}")]
+    Device(io::Error),
+    /// It does not say which heaps it has.
+    #[error("/dev/ion does not name its heaps: {0}")]
+    Query(io::Error),
+    /// There is no such heap.
+    #[error("ION has no heap {wanted}; it has {found}")]
+    Absent {
+        /// What was looked for.
+        wanted: String,
+        /// Names of those that there are.
+        found: String,
+    },
+    /// It gives nothing, or its releases go unnoticed.
+    #[error("ION's heap {name} does not work: {source}")]
+    Broken {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// One heap of the kernel's ION.
+#[derive(Debug)]
+pub struct IonSource {
+    device: Ion,
+    heap: IonHeap,
+    flags: u32,
+    page: PageSize,
+    release: Release,
+}
+
+impl IonSource {
+    /// Finds the heap and proves with one page that it gives buffers whose releases are noticed.
+    ///
+    /// # Errors
+    /// Why there is none that works.
+    pub fn connect(wanted: Wanted<'_>, is_cached: bool, page: PageSize) -> Result<Self, NotConnected> {
+        let device = Ion::open().map_err(NotConnected::Device)?;
+        let heaps = device.heaps().map_err(NotConnected::Query)?;
+        let is_wanted = |heap: &&IonHeap| match wanted {
+            Wanted::Named(name) => heap.name == name.as_str(),
+            Wanted::Contiguous => heap.kind == TYPE_DMA,
+        };
+        let Some(heap) = heaps.iter().find(is_wanted).cloned() else {
+            let wanted = match wanted {
+                Wanted::Named(name) => name.to_string(),
+                Wanted::Contiguous => "of contiguous memory".to_owned(),
+            };
+            let names: Vec<_> = heaps.into_iter().map(|heap| heap.name).collect();
+            return Err(NotConnected::Absent { wanted, found: names.join(", ") });
+        };
+        let flags = if is_cached { FLAG_CACHED } else { 0 };
+        let release = prove(|| device.allocate(page.bytes(), heap.id, flags))
+            .map_err(|source| NotConnected::Broken { name: heap.name.clone(), source })?;
+        Ok(Self { device, heap, flags, page, release })
+    }
+
+    /// How releases of its buffers are noticed.
+    pub fn release(&self) -> Release {
+        self.release
+    }
+}
+
+impl Source for IonSource {
+    fn backing(&self) -> Backing {
+        Backing::Ion
+    }
+
+    fn max_alignment(&self) -> u64 {
+        self.page.bytes()
+    }
+
+    fn contiguous_bytes(&self) -> u64 {
+        if self.heap.kind == TYPE_DMA { u64::MAX } else { self.page.bytes() }
+    }
+
+    fn recycles(&self) -> bool {
+        false
+    }
+
+    /// ION's descriptors are open for reading and writing, all of them.
+    fn gives(&self, access: Access) -> bool {
+        access == Access::ReadWrite
+    }
+
+    fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+        let fd = self.device.allocate(bytes.get(), self.heap.id, self.flags)?;
+        Ok(Box::new(DmaBuf::new(fd, Access::ReadWrite, Backing::Ion, self.release)?))
+    }
+}

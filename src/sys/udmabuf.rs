@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Making a dma-buf of ranges of a memfd (`drivers/dma-buf/udmabuf.c`).
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+/// The device.
+pub const DEVICE: &str = "/dev/udmabuf";
+/// Where the module's limits are shown.
+const PARAMETERS: &str = "/sys/module/udmabuf/parameters";
+
+nix::ioctl_write_ptr_bad!(
+    /// `UDMABUF_CREATE_LIST`: `struct udmabuf_create_list` is 8 bytes, followed by items of 24 bytes.
+    udmabuf_create_list,
+    nix::request_code_write!(b'u', 0x43, 8),
+    u64
+);
+
+/// Close-on-exec for the new descriptor.
+const UDMABUF_FLAGS_CLOEXEC: u32 = 1;
+
+/// How much the driver takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most ranges of one dma-buf.
+    pub ranges: u64,
+    /// Most bytes of one dma-buf.
+    pub bytes: u64,
+}
+
+/// The open device.
+#[derive(Debug)]
+pub struct Udmabuf(OwnedFd);
+
+impl Udmabuf {
+    /// # Errors
+    /// As open(2).
+    pub fn open() -> io::Result<Self> {
+        Ok(Self(open(DEVICE, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?))
+    }
+
+    /// A dma-buf of `ranges` of `memfd`, one after the other. The pages are those of the file: what is written through
+    /// one shows in the other. They stay the dma-buf's until it is gone, even if the file gives them back.
+    ///
+    /// # Errors
+    /// `EINVAL` if a range is not page-aligned or beyond the file, if there are none or more than the limits say, or
+    /// the file lacks the seal against shrinking; `ENOMEM`, `EMFILE` if memory or descriptors have run out.
+    pub fn create(&self, memfd: impl AsFd, ranges: &[Range<u64>]) -> io::Result<OwnedFd> {
+        let list = encode(memfd.as_fd().as_raw_fd().cast_unsigned(), ranges)?;
+        // SAFETY: the kernel reads the header and as many items as it counts, all inside `list`, which `encode` has laid
+        // out as the kernel's structures; it writes nothing there.
+        let fd = unsafe { udmabuf_create_list(self.0.as_raw_fd(), list.as_ptr()) }?;
+        // SAFETY: success returns a new descriptor that nothing else knows.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+}
+
+/// `struct udmabuf_create_list` with its items, in words: flags and count, then file and padding, offset, size of each.
+fn encode(memfd: u32, ranges: &[Range<u64>]) -> io::Result<Vec<u64>> {
+    let count = u32::try_from(ranges.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let mut words = Vec::with_capacity(1 + 3 * ranges.len());
+    words.push(pair(UDMABUF_FLAGS_CLOEXEC, count));
+    for range in ranges {
+        words.extend([pair(memfd, 0), range.start, range.end.saturating_sub(range.start)]);
+    }
+    Ok(words)
+}
+
+/// Two 32-bit fields in the order of memory, whatever the machine's byte order.
+fn pair(first: u32, second: u32) -> u64 {
+    let [a, b, c, d] = first.to_ne_bytes();
+    let [e, f, g, h] = second.to_ne_bytes();
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// The module's limits; those that kernels before 5.15 have built in where it shows none.
+pub fn limits() -> Limits {
+    limits_at(Path::new(PARAMETERS))
+}
+
+/// Lets the driver take buffers of up to `bytes` bytes, rounded up to MiB, for everyone.
+///
+/// # Errors
+/// As writing the module's parameter: only root may, and kernels before 5.15 have none.
+pub fn raise_limit(bytes: u64) -> io::Result<()> {
+    let mebibytes = bytes.div_ceil(1 << 20).min(i32::MAX.unsigned_abs().into());
+    std::fs::write(Path::new(PARAMETERS).join("size_limit_mb"), mebibytes.to_string())
+}
+
+fn limits_at(parameters: &Path) -> Limits {
+    let read = |name: &str| -> Option<u64> {
+        std::fs::read_to_string(parameters.join(name)).ok()?.trim().parse().ok()
+    };
+    Limits {
+        ranges: read("list_limit").unwrap_or(1024),
+        bytes: read("size_limit_mb").unwrap_or(64).saturating_mul(1 << 20),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_have_the_kernels_layout() {
+        let words = encode(7, &[4096..8192, 0..4096]).expect("small");
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        assert_eq!(bytes.len(), 8 + 2 * 24);
+        let field = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        assert_eq!([field(0), field(4), field(8), field(12)], [1, 2, 7, 0]);
+        assert_eq!(words[2..4], [4096, 4096]);
+        assert_eq!(words[5..7], [0, 4096]);
+    }
+
+    #[test]
+    fn limits_come_from_the_module_where_it_shows_them() {
+        let directory = tempfile::tempdir().expect("a directory");
+        assert_eq!(limits_at(directory.path()), Limits { ranges: 1024, bytes: 64 << 20 });
+        std::fs::write(directory.path().join("size_limit_mb"), "256\n").expect("written");
+        std::fs::write(directory.path().join("list_limit"), "16\n").expect("written");
+        assert_eq!(limits_at(directory.path()), Limits { ranges: 16, bytes: 256 << 20 });
+    }
+}
