@@ -263,7 +263,7 @@ feed_hog() {
 }
 
 squeeze_pool() {
-    start_hog && (alloc "$SOCKET" --size 20M --count 15) && eventually 20 pooled_is_at_least "$SOCKET" 300 || return
+    start_hog && (alloc "$SOCKET" --size 20M --count 15) && eventually 90 pooled_is_at_least "$SOCKET" 300 || return
     feed_hog || return
     cat /proc/pressure/memory /proc/swaps
     if pooled_is_at_least "$SOCKET" 300 || ! grep 'memory is scarce: heap system gave' "$LOGS/aniond-socket"; then
@@ -296,11 +296,11 @@ pooled_is_at_most() {
 # The pool of a service whose group may have less memory than the machine has.
 fill_group() {
     (in_group alloc "$GROUP_SOCKET" --size 10M --count 6) >/tmp/last-alloc || return
-    eventually 20 pooled_is_at_least "$GROUP_SOCKET" 60 || return
+    eventually 90 pooled_is_at_least "$GROUP_SOCKET" 60 || return
     echo 40M >"$GROUP/memory.high" || return
     # Taking more is what the kernel counts. A little alone: it is throttled until the pool gives way.
     (in_group alloc "$GROUP_SOCKET" --size 64K) >/tmp/last-alloc || return
-    eventually 20 pooled_is_at_most "$GROUP_SOCKET" 40 || return
+    eventually 90 pooled_is_at_most "$GROUP_SOCKET" 40 || return
     cat "$GROUP/memory.events"
     if [ "$(mebibytes MemAvailable)" -lt 300 ]; then
         echo "the machine has not enough memory to prove it"
