@@ -3,29 +3,11 @@
 
 mod common;
 
-use common::anionctl::{ANIONCTL, client, json, stderr, text};
+use common::anionctl::{Holder, client, json, stderr, text};
 use common::{Daemon, eventually};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use serde_json::Value;
-use std::process::{Child, Command, Stdio};
+use nix::sys::signal::Signal;
 
 const MIB: i64 = 1 << 20;
-
-/// `anionctl reserve` in the background, once it has reported.
-fn holder(daemon: &Daemon, args: &[&str]) -> (Child, Value) {
-    let mut child = Command::new(ANIONCTL)
-        .arg("--socket")
-        .arg(daemon.socket())
-        .args(["--json", "reserve", "--hold", "1h"])
-        .args(args)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("anionctl starts");
-    let output = child.stdout.take().expect("a pipe");
-    let report = serde_json::Deserializer::from_reader(output).into_iter().next();
-    (child, report.expect("a report").expect("JSON"))
-}
 
 fn reserved(daemon: &Daemon) -> i64 {
     let usage = json(daemon, &["usage"]);
@@ -37,13 +19,13 @@ fn reserved(daemon: &Daemon) -> i64 {
 fn a_reservation_lasts_until_its_client_is_interrupted_or_killed() {
     let daemon = Daemon::start(&[]);
     for signal in [Signal::SIGINT, Signal::SIGKILL] {
-        let (mut child, report) = holder(&daemon, &["--size", "1M", "--count", "4", "--heap", "system"]);
+        let (holder, report) =
+            Holder::of("reserve", &daemon, &["--size", "1M", "--count", "4", "--heap", "system"]);
         assert_eq!((&report["ready"], &report["count"]), (&4.into(), &4.into()));
         assert!(report["ready_us"].is_u64(), "{report}");
         assert_eq!(reserved(&daemon), 4 * MIB);
         text(&daemon, &["alloc", "--size", "1M", "--count", "2", "--heap", "system"]);
-        kill(Pid::from_raw(child.id().cast_signed()), signal).expect("it runs");
-        let status = child.wait().expect("a child");
+        let status = holder.end_with(signal);
         assert_eq!(status.success(), signal == Signal::SIGINT, "{status}");
         eventually("nothing is reserved", || reserved(&daemon) == 0);
     }

@@ -52,16 +52,21 @@ pub(crate) fn held(daemon: &Daemon) -> (i64, i64) {
     (sum("bytes"), sum("buffers"))
 }
 
-/// `anionctl alloc` that keeps its buffers in the background, killed when dropped.
+/// `anionctl alloc` or `reserve` that holds on in the background, killed when dropped.
 pub(crate) struct Holder(pub(crate) Child);
 
 impl Holder {
-    /// Returns once the buffers are held, with the report.
+    /// `alloc` with these arguments; returns once the buffers are held, with the report.
     pub(crate) fn start(daemon: &Daemon, args: &[&str]) -> (Self, Value) {
+        Self::of("alloc", daemon, args)
+    }
+
+    /// The same for any command that can hold.
+    pub(crate) fn of(command: &str, daemon: &Daemon, args: &[&str]) -> (Self, Value) {
         let mut child = Command::new(ANIONCTL)
             .arg("--socket")
             .arg(daemon.socket())
-            .args(["--json", "alloc", "--hold", "1h"])
+            .args(["--json", command, "--hold", "1h"])
             .args(args)
             .stdout(Stdio::piped())
             .spawn()
