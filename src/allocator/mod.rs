@@ -15,7 +15,7 @@
 //!    they are asked for (`refill.rs`).
 //!
 //! # Who may hold which lock
-//! `books` is the only lock here. Those in `liveness.rs`, in `pressure.rs` and in a heap's stock are leaves, and never
+//! `books` is the only lock here. Those in `liveness.rs`, in `pressure.rs`, in a heap's stock and in sources are leaves, and never
 //! held together with it or each other. No system call is made while any is held.
 //!
 //! # What happens when a client dies
@@ -253,7 +253,14 @@ impl Allocator {
             .chain((0..missing).map(|_| self.create(heap, bytes, request.needs.access)));
         made.map(|stored| {
             let mut stored = stored?;
-            let fd = stored.memory.open(request.needs.access)?;
+            let fd = match stored.memory.open(request.needs.access) {
+                // Made ahead, for another access.
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    stored = self.create(heap, bytes, request.needs.access)?;
+                    stored.memory.open(request.needs.access)?
+                }
+                opened => opened?,
+            };
             if stored.watch.is_none() {
                 stored.watch = self.watch(stored.memory.as_ref())?;
             }

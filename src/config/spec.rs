@@ -61,7 +61,7 @@ pub struct HeapSpec {
 /// Where a heap's memory comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Device {
-    /// The best that the machine offers.
+    /// What the kind of heap is served by where nothing else is said.
     Auto,
     /// Sealed memfds.
     Memfd,

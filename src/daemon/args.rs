@@ -60,7 +60,7 @@ pub(crate) struct Arguments {
 
     /// Control group whose memory is watched beside the machine's: a directory, own or none
     ///
-    /// When it exceeds its memory.high or meets its memory.max, pools give memory back. Version 2 alone; a directory
+    /// When it exceeds its memory.high, meets its memory.max or its tasks wait for memory, pools give memory back. Version 2 alone; a directory
     /// that cannot be watched is an error, while an own group without a memory controller is logged.
     #[arg(long, value_name = "DIR", env = "ANION_CGROUP", default_value = "own", value_parser = cgroup)]
     #[arg(value_hint = ValueHint::DirPath)]

@@ -151,6 +151,10 @@ impl Heap {
         }
     }
 
+    fn gives_dma_bufs(&self) -> bool {
+        matches!(&self.state, State::Ready { source, .. } if source.gives_dma_bufs())
+    }
+
     /// Whether its buffers can be had with this access.
     pub fn gives(&self, access: Access) -> bool {
         match &self.state {
@@ -187,8 +191,11 @@ impl Heap {
             State::Unavailable(why) => return Err(Rejection::Unavailable(why.clone())),
         };
         let unsupported = |why: String| Err(Rejection::Unsupported(why));
-        if needs.dma_buf && !self.backing().is_dma_buf() {
-            return unsupported(format!("its buffers are {}, not dma-bufs", self.backing().name()));
+        if needs.dma_buf && !self.gives_dma_bufs() {
+            return unsupported(format!(
+                "its buffers are not dma-bufs, or not all: {}",
+                self.backing().name()
+            ));
         }
         if needs.alignment > self.max_alignment() {
             return unsupported(format!(

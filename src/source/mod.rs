@@ -56,6 +56,11 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// Whether every one of its buffers is a dma-buf.
+    fn gives_dma_bufs(&self) -> bool {
+        self.backing().is_dma_buf()
+    }
+
     /// Whether its buffers can be had with this access.
     fn gives(&self, access: Access) -> bool {
         let _ = access;

@@ -51,8 +51,12 @@ impl Source for OrderedSources {
         self.all().map(|source| source.max_bytes()).fold(0, u64::max)
     }
 
+    fn gives_dma_bufs(&self) -> bool {
+        self.all().all(|source| source.gives_dma_bufs())
+    }
+
     fn gives(&self, access: Access) -> bool {
-        self.all().any(|source| source.gives(access))
+        self.all().all(|source| source.gives(access))
     }
 
     fn recycles(&self) -> bool {
@@ -66,7 +70,7 @@ impl Source for OrderedSources {
     /// The last source's error counts, unless one before it failed for another reason than exhaustion.
     fn create_for(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>> {
         let mut last = io::Error::from(io::ErrorKind::Unsupported);
-        for source in self.all().filter(|source| source.gives(access)) {
+        for source in self.all() {
             match source.create_for(bytes, access) {
                 Err(error) if is_exhaustion(&error) => last = error,
                 settled => return settled,
@@ -116,5 +120,16 @@ mod tests {
         assert_eq!(sources.granule(), (64 << 10).max(page));
         assert_eq!((sources.max_alignment(), sources.contiguous_bytes()), (page, page));
         assert!(OrderedSources::new(vec![]).is_none());
+
+        let of = |backing| {
+            let page = PageSize::new(page).expect("valid");
+            let factory = MemfdFactory::probe().expect("memfd");
+            Arc::new(MemfdSource::with(factory, page, backing).expect("memfd")) as Arc<dyn Source>
+        };
+        let gives_dma_bufs = |backings: [Backing; 2]| {
+            OrderedSources::new(backings.map(of).into()).expect("two").gives_dma_bufs()
+        };
+        assert!(gives_dma_bufs([Backing::Udmabuf, Backing::DmaHeap]));
+        assert!(!gives_dma_bufs([Backing::Udmabuf, Backing::Memfd]), "the second may serve");
     }
 }

@@ -82,7 +82,7 @@ pub(crate) enum Command {
     /// Print the service's own report, as dumpsys shows it
     #[command(after_long_help = help::DUMP)]
     Dump(DumpArgs),
-    /// Give memory that no client holds back to the kernel (privileged)
+    /// Give memory that no client holds back: to the kernel, or to what is set aside for its heap (privileged)
     #[command(after_long_help = help::TRIM)]
     Trim(TrimArgs),
     /// Show heaps and usage as they change, until Ctrl-C

@@ -90,8 +90,10 @@ Examples:
 /// After `reserve --help`.
 pub(crate) const RESERVE: &str = "\
 The buffers are charged to this user at once, and made in the background. Says
-how many lie ready, as soon as all do or after ten seconds. Allocations of the
-same user from this heap and of this size draw them while this command runs.
+how many lie ready, as soon as all do, or after ten seconds or the time of
+--hold if that is shorter. Allocations of the same user from this heap and of
+this size draw them while this command runs; without --hold it ends at once,
+and the reservation with it.
 
 JSON:
   {\"heap\", \"size\", \"count\", \"ready\", \"ready_us\"}
@@ -156,7 +158,8 @@ Examples:
 /// After `explain --help`.
 pub(crate) const EXPLAIN: &str = "\
 Exits with 0 if alloc would succeed now and with 1 if not. FITS is the largest
-buffer that the heap could give now, for the same count.
+buffer that the heap could give now, for the same count, beyond what the caller
+reserved.
 
 JSON:
   {\"possible\", \"chosen_heap\", \"error\", \"summary\",
@@ -168,7 +171,8 @@ Examples:
 
 /// After `dump --help`.
 pub(crate) const DUMP: &str = "\
-The heaps in the format of ION's debugfs, then a table of live buffers.
+How releases are noticed, memory pressure and huge pages, the heaps in the
+format of ION's debugfs, then a table of live buffers.
 The table has the caller's own buffers, for privileged callers all. With --json
 the service's own JSON document is printed as it is.";
 

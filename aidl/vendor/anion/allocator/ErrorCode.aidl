@@ -16,13 +16,13 @@ enum ErrorCode {
     /** The caller's uid may not use this heap or this call. */
     NOT_PERMITTED = 3,
     /**
-     * The heaps exist, but none of them can give this kind of buffer: alignment, dma-buf, or unavailable here. Or the
+     * The heaps exist, but none of them can give this kind of buffer: alignment, dma-buf, cached mapping, read-only access, or unavailable here. Or the
      * listener given cannot be called.
      */
     UNSUPPORTED = 4,
     /** Memory, heap budget, file descriptors or kernel objects are exhausted. May succeed later. */
     NO_MEMORY = 5,
-    /** The caller's own quota of bytes, buffers or listeners would be exceeded. Letting go of some helps. */
+    /** The caller's own quota of bytes, buffers, reservations or listeners would be exceeded. Letting go of some helps. */
     QUOTA_EXCEEDED = 6,
     /** The file descriptor does not belong to a live buffer of this service. */
     NOT_OURS = 7,

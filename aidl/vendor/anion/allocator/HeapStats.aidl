@@ -42,7 +42,10 @@ parcelable HeapStats {
     long warmed;
     /** Bytes cleaned for reuse. */
     long scrubbedBytes;
-    /** Released buffers of a pooled heap whose memory went back to the kernel instead: the sum of the following six. */
+    /**
+     * Released buffers, large enough to be pooled, that were not kept or made room for others: the sum of the following
+     * six. What went later, by trim, age or pressure, is not counted.
+     */
     long discarded;
     /** It made room for a newer one in a full pool, or as much waited to be cleaned as the pool could take. */
     long discardedFull;
@@ -50,9 +53,12 @@ parcelable HeapStats {
     long discardedBusy;
     /** A client had added a seal, which no file gives back. */
     long discardedSealed;
-    /** Less than half of it was ever touched: making it anew is cheaper than cleaning it. */
+    /**
+     * Less than half of it was ever touched: making it anew is cheaper than cleaning it. Of huge pages and memory set
+     * aside: some was given back. Or it was the kernel's own.
+     */
     long discardedUntouched;
-    /** Memory was scarce when it was released. */
+    /** Memory was critically scarce when it was released. */
     long discardedScarce;
     /** The memory could not be cleaned. */
     long discardedScrubFailed;

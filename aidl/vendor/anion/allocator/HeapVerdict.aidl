@@ -13,6 +13,9 @@ parcelable HeapVerdict {
     Verdict verdict;
     /** The verdict in words: what was asked, and the limit it met. */
     String reason;
-    /** Largest size in bytes of a buffer that this heap could give the caller now, for the requested count; 0 if none. */
+    /**
+     * Largest size in bytes of a buffer that this heap could give the caller now, for the requested count, beyond what
+     * the caller reserved; 0 if none.
+     */
     long fitsBytes;
 }

@@ -49,7 +49,7 @@ interface IHeapAllocator {
 
     /**
      * Allocates request.count buffers of request.size bytes from the first selected heap that can hold them all.
-     * Every byte of every buffer is zero. The caller owns the returned descriptors; they are close-on-exec, and
+     * Every byte of every buffer is zero (of heaps with HeapFlags.ZEROED: all but secure ones). The caller owns the returned descriptors; they are close-on-exec, and
      * their size never changes. The memory counts against the caller's uid until every copy of the descriptor and
      * every mapping is gone, in whatever process.
      *
@@ -60,7 +60,7 @@ interface IHeapAllocator {
      *   a name that is too long or not printable; both or neither of heapIdMask and heapNames.
      * UNKNOWN_HEAP: no heap matches.
      * NOT_PERMITTED: the matching heaps are closed to the caller.
-     * UNSUPPORTED: no matching heap can give this kind of buffer (unavailable here, alignment, dma-buf, cached).
+     * UNSUPPORTED: no matching heap can give this kind of buffer (unavailable here, alignment, dma-buf, cached, read-only).
      * QUOTA_EXCEEDED: the caller's uid would exceed its bytes or buffers.
      * NO_MEMORY: no matching heap has room for it (larger than a heap included, as in ION), or the service is out
      *   of descriptors. The last heap tried decides between this, QUOTA_EXCEEDED and BACKEND, as in ION.
@@ -82,7 +82,7 @@ interface IHeapAllocator {
      * then: a reservation of eight frames is one of eight frames again after they were used.
      *
      * Reserved memory is not given back under memory pressure, nor by trim: it was promised. It is not made while the
-     * machine is short of memory, but as soon as that has passed.
+     * machine is short of memory, nor for half a minute after the last sign of that.
      *
      * The reservation lasts as long as the returned object is referenced: when the client drops it, dies, or its
      * session ends, what was not drawn goes back.

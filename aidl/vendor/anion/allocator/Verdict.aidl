@@ -13,7 +13,7 @@ enum Verdict {
     UNAVAILABLE = 2,
     /** The caller's uid may not use it. */
     NOT_PERMITTED = 3,
-    /** It cannot give this kind of buffer (alignment, dma-buf, cached mapping). */
+    /** It cannot give this kind of buffer (alignment, dma-buf, cached mapping, read-only access). */
     UNSUPPORTED = 4,
     /** It could, but has no room now, or the size is beyond its capacity. */
     NO_ROOM = 5,
