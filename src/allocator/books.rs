@@ -24,6 +24,8 @@ pub(super) struct Books {
 #[derive(Clone)]
 pub(super) struct Live {
     pub(super) stored: Stored,
+    /// Of the file that the client has.
+    pub(super) inode: Inode,
     /// Who holds it, as far as reuse is concerned.
     pub(super) domain: TrustDomain,
     /// Whose reservation it was drawn from.
@@ -86,7 +88,7 @@ impl Books {
             if let Some(watch) = live.stored.watch {
                 self.by_watch.insert(watch, record.id);
             }
-            self.by_inode.insert(live.stored.memory.inode(), record.id);
+            self.by_inode.insert(live.inode, record.id);
             self.by_owner.entry(record.uid).or_default().insert(record.id);
             self.live.insert(record.id, live);
             records.push(record);
@@ -103,7 +105,7 @@ impl Books {
         if let Some(watch) = live.stored.watch {
             self.by_watch.remove(&watch);
         }
-        self.by_inode.remove(&live.stored.memory.inode());
+        self.by_inode.remove(&live.inode);
         if let Some(ids) = self.by_owner.get_mut(&record.uid) {
             ids.remove(&id);
             if ids.is_empty() {

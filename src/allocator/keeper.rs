@@ -161,11 +161,14 @@ impl Allocator {
 
     /// One step of the keeper. Returns how long there is nothing to do unless something happens; `None` for ever.
     pub(super) fn keep_step(&self) -> Option<Duration> {
-        if self.scrub_one() || self.refill_one() {
+        let calm = self.pressure.settle(since_boot());
+        let has_scrubbed = self.scrub_one();
+        // Both have their turn: clients that let go all the time keep nobody from what was promised.
+        if self.refill_one() || has_scrubbed {
             return Some(Duration::ZERO);
         }
         let look = self.expire().then_some(LOOK);
-        look.into_iter().chain(self.refill_pause()).chain(self.pressure.settle(since_boot())).min()
+        look.into_iter().chain(self.refill_pause()).chain(calm).min()
     }
 
     /// Starts the keeper thread. It ends when the allocator is dropped.

@@ -31,8 +31,10 @@ const EAGER_LOOKS: u32 = 10;
 const PATIENT: Duration = Duration::from_secs(5);
 /// Looks after which a suspect is taken to be held.
 const MAX_LOOKS: u32 = EAGER_LOOKS + 12;
-/// Pause between looks at buffers that are not watched.
+/// Pause between looks at buffers that are not watched, doubled while nothing happens to them, up to [`CALM_PAUSE`].
 const UNWATCHED_PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause between looks at buffers that are not watched.
+const CALM_PAUSE: Duration = Duration::from_millis(400);
 /// When everything is looked at again after an overflow: closes that were in progress need a moment.
 const RESCANS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(10), Duration::from_secs(1)];
 
@@ -48,6 +50,8 @@ struct Pending {
     suspects: HashMap<BufferId, Suspect>,
     unwatched: HashSet<BufferId>,
     next_unwatched: Option<Instant>,
+    /// How long to wait after that.
+    unwatched_pause: Duration,
     rescans: Vec<Instant>,
     stopped: bool,
 }
@@ -93,7 +97,7 @@ impl Liveness {
     pub(super) fn unwatched(&self, id: BufferId, now: Instant) {
         let mut pending = self.pending();
         pending.unwatched.insert(id);
-        pending.next_unwatched.get_or_insert(now + UNWATCHED_PAUSE);
+        pending.look_soon(now);
         drop(pending);
         self.wake();
     }
@@ -108,7 +112,9 @@ impl Liveness {
     pub(super) fn settled(&self, id: BufferId) {
         let mut pending = self.pending();
         pending.suspects.remove(&id);
-        pending.unwatched.remove(&id);
+        if pending.unwatched.remove(&id) {
+            pending.look_soon(Instant::now());
+        }
     }
 
     pub(super) fn stop(&self) {
@@ -143,6 +149,13 @@ impl Pending {
         suspects.chain(self.rescans.iter().copied()).chain(self.next_unwatched).min()
     }
 
+    /// Something happened to the buffers that are not watched: what one client does is often not alone.
+    fn look_soon(&mut self, now: Instant) {
+        let soon = now + UNWATCHED_PAUSE;
+        self.next_unwatched = Some(self.next_unwatched.map_or(soon, |next| next.min(soon)));
+        self.unwatched_pause = UNWATCHED_PAUSE;
+    }
+
     fn take_due(&mut self, now: Instant) -> Due {
         let mut due = Due { stopped: self.stopped, ..Due::default() };
         self.suspects.retain(|id, suspect| {
@@ -160,7 +173,8 @@ impl Pending {
         });
         if self.next_unwatched.is_some_and(|next| next <= now) {
             due.buffers.extend(&self.unwatched);
-            self.next_unwatched = (!self.unwatched.is_empty()).then(|| now + UNWATCHED_PAUSE);
+            self.next_unwatched = (!self.unwatched.is_empty()).then(|| now + self.unwatched_pause);
+            self.unwatched_pause = (self.unwatched_pause * 2).min(CALM_PAUSE);
         }
         let before = self.rescans.len();
         self.rescans.retain(|rescan| *rescan > now);

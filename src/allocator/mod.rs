@@ -54,7 +54,7 @@ use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record};
 use crate::source::carveout::KernelPages;
 use crate::source::hugetlb::HugetlbSource;
 use crate::source::memfd::MemfdSource;
-use crate::source::{FileSource, Memory, is_exhaustion, is_fragmentation};
+use crate::source::{FileSource, Memory, is_exhaustion, is_fragmentation, is_out_of_memory};
 use crate::sys::inotify::Watch;
 use crate::units::{Access, BackedBytes, BufferId, Uid};
 use anyhow::Context;
@@ -132,7 +132,8 @@ impl Allocator {
         let mut heaps: Vec<_> = config.heaps.into_iter().map(|spec| build(spec, &machine)).collect();
         heaps.sort_by_key(|heap| std::cmp::Reverse(heap.id()));
         let descriptors = crate::sys::fd::limit().context("asking for the descriptor limit")?;
-        let max_buffers = descriptors - OTHER_DESCRIPTORS.min(descriptors / 2);
+        let each = heaps.iter().map(Heap::descriptors).fold(1, u64::max);
+        let max_buffers = (descriptors - OTHER_DESCRIPTORS.min(descriptors / 2)) / each;
         let ledger =
             Ledger::new(heaps.iter().map(Heap::capacity), limits(&config.policy, &heaps), max_buffers)
                 .with_max_reserved(machine.memory_bytes / 2);
@@ -215,7 +216,7 @@ impl Allocator {
             }
             // Descriptors and memory that nobody holds may be all that is missing.
             self.reclaim_from(caller);
-            if is_fragmentation(&error) {
+            if is_fragmentation(&error) || (is_out_of_memory(&error) && !heap.is_machine_memory()) {
                 // Only what the heap itself keeps can be in the way, and nobody else is short of memory.
                 self.shrink(index, 0);
             } else {
@@ -298,10 +299,11 @@ impl Allocator {
         let bytes = booking.bytes();
         for Made { stored, fd } in made {
             let id = BufferId(self.next_id.fetch_add(1, Ordering::Relaxed));
-            stored.memory.handed_out(&request.label, stored.watch.is_some());
+            stored.memory.handed_out(&request.label);
             if stored.watch.is_none() {
                 self.liveness.unwatched(id, now);
             }
+            let inode = stored.memory.inode();
             let record = Record {
                 id,
                 heap: index,
@@ -309,12 +311,12 @@ impl Allocator {
                 uid: caller.uid,
                 pid: caller.pid,
                 label: request.label.clone(),
-                inode: stored.memory.inode().number,
+                inode: inode.number,
                 created,
             };
             let (heap_id, heap_name, backing) = (heap.id(), heap.name().clone(), stored.memory.backing());
             grants.push(Grant { fd, id, bytes, heap_id, heap_name, backing });
-            batch.push((record, Live { stored, domain: caller.domain(heap), lender: None }));
+            batch.push((record, Live { stored, inode, domain: caller.domain(heap), lender: None }));
         }
         booking.enter(batch);
         grants

@@ -93,8 +93,8 @@ impl Allocator {
             }
             Err(error) => {
                 log::debug!("heap {}: no spare was made ahead: {error}", heap.name());
-                // A piece that is too short says nothing about the machine's memory.
-                if !is_fragmentation(&error) {
+                // A piece that is too short, or huge pages that have run out, say nothing about the machine's memory.
+                if !is_fragmentation(&error) && heap.is_machine_memory() {
                     self.refill.hold_off(now);
                 }
                 stock.forget_demand();

@@ -3,7 +3,6 @@
 
 use super::{Allocator, Caller};
 use crate::pool::Spare;
-use crate::sys::inotify::Watch;
 use crate::units::BufferId;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -28,16 +27,10 @@ impl Allocator {
         }
         let named: Vec<_> = {
             let books = self.books();
-            let id = |watch: &Watch| {
-                let id = books.watched(*watch)?;
-                Some((id, Arc::clone(&books.live(id)?.stored.memory)))
-            };
-            closes.watches.iter().filter_map(id).collect()
+            closes.watches.iter().filter_map(|watch| books.watched(*watch)).collect()
         };
         let mut freed = 0;
-        for (id, memory) in named {
-            memory.closed();
-            drop(memory);
+        for id in named {
             match self.settle(id) {
                 Settled::Released(bytes) => freed += bytes,
                 Settled::Held => self.liveness.suspect(id, now),
@@ -76,16 +69,10 @@ impl Allocator {
                 return Settled::Held;
             }
         }
-        let Some((record, mut struck)) = self.books().strike(id) else {
+        let Some((record, struck)) = self.books().strike(id) else {
             return Settled::Gone;
         };
         self.liveness.settled(id);
-        if struck.stored.memory.backing().is_dma_buf()
-            && let Some(watch) = struck.stored.watch.take()
-        {
-            // A memfd's watch stays with the file while it is recycled, and goes with it; that of a dma-buf would outlive it.
-            self.liveness.watcher.forget(watch);
-        }
         drop(live);
         log::debug!("buffer {id} of uid {} released, {} bytes", record.uid, record.bytes.get());
         let is_reserved = struck.lender.is_some();

@@ -86,7 +86,13 @@ impl Allocator {
             books.ledger.set_aside(claim)?;
             Ok(books.reservations.add(claim, caller.domain(heap)))
         };
-        heap.find_place(bytes, claim.count).map_err(Outcome::Failed)?;
+        let find_place = || heap.find_place(bytes, claim.count);
+        find_place()
+            .or_else(|_| {
+                self.reclaim_from(caller);
+                find_place()
+            })
+            .map_err(Outcome::Failed)?;
         let id = self.reclaiming(caller, index, set_aside).map_err(Outcome::Refused)?;
         self.fit_shelf(index);
         Ok(id)

@@ -151,6 +151,19 @@ impl Heap {
         }
     }
 
+    /// Most descriptors of the service that one of its buffers takes.
+    pub fn descriptors(&self) -> u64 {
+        match &self.state {
+            State::Ready { source, .. } => source.descriptors(),
+            State::Unavailable(_) => 1,
+        }
+    }
+
+    /// Whether it runs short of memory only when the machine does.
+    pub fn is_machine_memory(&self) -> bool {
+        matches!(&self.state, State::Ready { source, .. } if source.is_machine_memory())
+    }
+
     fn gives_dma_bufs(&self) -> bool {
         matches!(&self.state, State::Ready { source, .. } if source.gives_dma_bufs())
     }

@@ -218,6 +218,11 @@ impl Source for CarveoutSource {
         Some(self.0.arena().free_bytes())
     }
 
+    /// A range is refused by its own error; what the kernel refuses, others took.
+    fn is_machine_memory(&self) -> bool {
+        self.0.files.is_machine_memory()
+    }
+
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
         let store = &self.0;
         let lot = store.take(bytes.get())?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Brokering one of the kernel's dma-heaps: whoever may not open its device gets its buffers from here.
 
-use super::dma_buf::{DmaBuf, Release, prove};
+use super::dma_buf::{DmaBuf, prove};
 use super::{Memory, Source};
 use crate::sys::dma_heap::{DmaHeap, names, path};
 use crate::units::{Access, BackedBytes, Backing, HeapName, PageSize};
@@ -53,7 +53,6 @@ fn list(found: &[HeapName]) -> String {
 pub struct DmaHeapSource {
     heap: DmaHeap,
     page: PageSize,
-    release: Release,
     is_contiguous: bool,
 }
 
@@ -73,18 +72,13 @@ impl DmaHeapSource {
                     return Err(NotConnected::Closed { path, source });
                 }
             };
-            let release = prove(|| heap.allocate(page.bytes(), Access::ReadWrite))
+            prove(|| heap.allocate(page.bytes(), Access::ReadWrite))
                 .map_err(|source| NotConnected::Broken { name: name.clone(), source })?;
             let is_contiguous = CMA_NAMES.contains(&name.as_str());
-            return Ok(Self { heap, page, release, is_contiguous });
+            return Ok(Self { heap, page, is_contiguous });
         }
         let wanted = list(wanted);
         Err(NotConnected::Absent { wanted, found: names(directory).unwrap_or_default() })
-    }
-
-    /// How releases of its buffers are noticed.
-    pub fn release(&self) -> Release {
-        self.release
     }
 }
 
@@ -101,6 +95,10 @@ impl Source for DmaHeapSource {
         if self.is_contiguous { u64::MAX } else { self.page.bytes() }
     }
 
+    fn is_machine_memory(&self) -> bool {
+        false
+    }
+
     fn recycles(&self) -> bool {
         false
     }
@@ -111,7 +109,7 @@ impl Source for DmaHeapSource {
 
     fn create_for(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>> {
         let fd = self.heap.allocate(bytes.get(), access)?;
-        Ok(Box::new(DmaBuf::new(fd, access, Backing::DmaHeap, self.release)?))
+        Ok(Box::new(DmaBuf::new(fd, access, Backing::DmaHeap)?))
     }
 }
 

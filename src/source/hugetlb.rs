@@ -66,6 +66,10 @@ impl Source for HugetlbSource {
         self.page.bytes()
     }
 
+    fn is_machine_memory(&self) -> bool {
+        false
+    }
+
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
         Ok(self.create_file(bytes)?)
     }

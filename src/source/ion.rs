@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Brokering a heap of the kernel's ION device (Linux up to 5.10, and vendors' kernels).
 
-use super::dma_buf::{DmaBuf, Release, prove};
+use super::dma_buf::{DmaBuf, prove};
 use super::{Memory, Source};
 use crate::sys::ion::{Ion, IonHeap};
 use crate::units::{Access, BackedBytes, Backing, HeapName, PageSize};
@@ -55,7 +55,6 @@ pub struct IonSource {
     heap: IonHeap,
     flags: u32,
     page: PageSize,
-    release: Release,
 }
 
 impl IonSource {
@@ -79,14 +78,9 @@ impl IonSource {
             return Err(NotConnected::Absent { wanted, found: names.join(", ") });
         };
         let flags = if is_cached { FLAG_CACHED } else { 0 };
-        let release = prove(|| device.allocate(page.bytes(), heap.id, flags))
+        prove(|| device.allocate(page.bytes(), heap.id, flags))
             .map_err(|source| NotConnected::Broken { name: heap.name.clone(), source })?;
-        Ok(Self { device, heap, flags, page, release })
-    }
-
-    /// How releases of its buffers are noticed.
-    pub fn release(&self) -> Release {
-        self.release
+        Ok(Self { device, heap, flags, page })
     }
 }
 
@@ -103,6 +97,10 @@ impl Source for IonSource {
         if self.heap.kind == TYPE_DMA { u64::MAX } else { self.page.bytes() }
     }
 
+    fn is_machine_memory(&self) -> bool {
+        false
+    }
+
     fn recycles(&self) -> bool {
         false
     }
@@ -114,6 +112,6 @@ impl Source for IonSource {
 
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
         let fd = self.device.allocate(bytes.get(), self.heap.id, self.flags)?;
-        Ok(Box::new(DmaBuf::new(fd, Access::ReadWrite, Backing::Ion, self.release)?))
+        Ok(Box::new(DmaBuf::new(fd, Access::ReadWrite, Backing::Ion)?))
     }
 }

@@ -67,6 +67,16 @@ pub trait Source: Send + Sync {
         true
     }
 
+    /// Most descriptors of the service that one buffer takes.
+    fn descriptors(&self) -> u64 {
+        1
+    }
+
+    /// Whether it runs short only when the machine does. Otherwise nobody else's memory can help it.
+    fn is_machine_memory(&self) -> bool {
+        true
+    }
+
     /// Whether memory that clients let go of can be handed out again. What the kernel's own heaps gave goes back to
     /// them.
     fn recycles(&self) -> bool {
@@ -131,14 +141,10 @@ pub trait Memory: Send + Sync {
     /// As [`CloseWatcher::watch`].
     fn watch(&self, watcher: &CloseWatcher) -> io::Result<Option<Watch>>;
 
-    /// A client has its descriptor now, and closes are reported if `is_watched`. The label is for whoever looks at the
-    /// kernel's own lists.
-    fn handed_out(&self, label: &Label, is_watched: bool) {
-        let _ = (label, is_watched);
+    /// A client gets its descriptor now. The label is for whoever looks at the kernel's own lists.
+    fn handed_out(&self, label: &Label) {
+        let _ = label;
     }
-
-    /// The watch has reported a close.
-    fn closed(&self) {}
 
     /// Whether keeping it pays and nothing about it was changed for good.
     ///
@@ -200,6 +206,11 @@ pub fn arena_is_full(asked: u64, free: FreeBytes) -> io::Error {
 /// Whether an error is [`Fragmented`].
 pub fn is_fragmentation(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Fragmented>())
+}
+
+/// Whether an error means that memory has run out, rather than descriptors.
+pub fn is_out_of_memory(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOSPC))
 }
 
 /// Whether an error means that memory, descriptors or kernel objects have run out, rather than that something is

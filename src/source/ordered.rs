@@ -59,6 +59,14 @@ impl Source for OrderedSources {
         self.all().all(|source| source.gives(access))
     }
 
+    fn descriptors(&self) -> u64 {
+        self.all().map(|source| source.descriptors()).fold(1, u64::max)
+    }
+
+    fn is_machine_memory(&self) -> bool {
+        self.all().any(|source| source.is_machine_memory())
+    }
+
     fn recycles(&self) -> bool {
         self.all().any(|source| source.recycles())
     }
@@ -70,7 +78,7 @@ impl Source for OrderedSources {
     /// The last source's error counts, unless one before it failed for another reason than exhaustion.
     fn create_for(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>> {
         let mut last = io::Error::from(io::ErrorKind::Unsupported);
-        for source in self.all() {
+        for source in self.all().filter(|source| bytes.get() <= source.max_bytes()) {
             match source.create_for(bytes, access) {
                 Err(error) if is_exhaustion(&error) => last = error,
                 settled => return settled,

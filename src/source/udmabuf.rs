@@ -3,7 +3,7 @@
 //! of its pages for each client that gets it. The pages stay when the client lets go, so that they are cleaned, kept
 //! and handed out again as any shared memory is; only the dma-buf is new.
 
-use super::dma_buf::{DmaBuf, Release, prove};
+use super::dma_buf::{DmaBuf, prove};
 use super::{File, FileSource, Memory, Source, Unfit, is_exhaustion};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
@@ -28,7 +28,6 @@ pub enum NotConnected {
 pub struct UdmabufSource {
     files: Arc<dyn FileSource>,
     device: Arc<Udmabuf>,
-    release: Release,
     limits: Limits,
 }
 
@@ -50,13 +49,11 @@ impl UdmabufSource {
             let file = files.create_file(bytes?)?;
             export(&device, file.as_ref(), files.granule())
         };
-        let release = match prove(make) {
-            Ok(release) => release,
+        match prove(make) {
             // Nothing is left at the moment to try with; requests fail until there is.
-            Err(error) if is_exhaustion(&error) => Release::Counted,
-            Err(error) => return Err(NotConnected::Broken(error)),
-        };
-        Ok(Self { files, device: Arc::new(device), release, limits: limits() })
+            Err(error) if !is_exhaustion(&error) => Err(NotConnected::Broken(error)),
+            _ => Ok(Self { files, device: Arc::new(device), limits: limits() }),
+        }
     }
 }
 
@@ -86,12 +83,20 @@ impl Source for UdmabufSource {
         access == Access::ReadWrite
     }
 
+    /// The file and the dma-buf.
+    fn descriptors(&self) -> u64 {
+        2
+    }
+
+    fn is_machine_memory(&self) -> bool {
+        self.files.is_machine_memory()
+    }
+
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
         Ok(Box::new(Exported {
             file: self.files.create_file(bytes)?,
             bytes: bytes.get(),
             device: Arc::clone(&self.device),
-            release: self.release,
             current: Mutex::new(None),
         }))
     }
@@ -108,7 +113,6 @@ struct Exported {
     file: Box<dyn File>,
     bytes: u64,
     device: Arc<Udmabuf>,
-    release: Release,
     current: Mutex<Option<Arc<DmaBuf>>>,
 }
 
@@ -128,7 +132,7 @@ impl Exported {
 impl Memory for Exported {
     fn open(&self, access: Access) -> io::Result<OwnedFd> {
         let fd = export(&self.device, self.file.as_ref(), self.bytes)?;
-        let dma_buf = DmaBuf::new(fd, Access::ReadWrite, Backing::Udmabuf, self.release)?;
+        let dma_buf = DmaBuf::new(fd, Access::ReadWrite, Backing::Udmabuf)?;
         let client = dma_buf.open(access)?;
         self.replace(Some(Arc::new(dma_buf)));
         Ok(client)
@@ -147,19 +151,13 @@ impl Memory for Exported {
         self.current().map_or(Ok(true), |dma_buf| dma_buf.is_idle())
     }
 
-    fn watch(&self, watcher: &CloseWatcher) -> io::Result<Option<Watch>> {
-        self.current().map_or(Ok(None), |dma_buf| dma_buf.watch(watcher))
+    fn watch(&self, _: &CloseWatcher) -> io::Result<Option<Watch>> {
+        Ok(None)
     }
 
-    fn handed_out(&self, label: &Label, is_watched: bool) {
+    fn handed_out(&self, label: &Label) {
         if let Some(dma_buf) = self.current() {
-            dma_buf.handed_out(label, is_watched);
-        }
-    }
-
-    fn closed(&self) {
-        if let Some(dma_buf) = self.current() {
-            dma_buf.closed();
+            dma_buf.handed_out(label);
         }
     }
 

@@ -10,6 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// One watched file. Numbers are not reused before 2³¹ of them have been given.
 pub type Watch = WatchDescriptor;
 
+/// Most reads of one look at the queue, some hundred events each.
+const MAX_READS: usize = 64;
+
 /// Watches files for closes, through one inotify queue.
 #[derive(Debug)]
 pub struct CloseWatcher(Inotify);
@@ -17,7 +20,7 @@ pub struct CloseWatcher(Inotify);
 /// What a [`CloseWatcher`] has seen.
 #[derive(Debug, Default)]
 pub struct Closes {
-    /// Files of which a description was closed; may repeat.
+    /// Files of which a description was closed.
     pub watches: Vec<Watch>,
     /// The kernel dropped events: any watched file may have been closed.
     pub overflowed: bool,
@@ -47,16 +50,17 @@ impl CloseWatcher {
         let _ = self.0.rm_watch(watch);
     }
 
-    /// Everything queued now; empty if nothing is. The kernel queues a close before close(2) returns.
+    /// What is queued now, each file once; empty if nothing is. Of a very long queue its head: clients that close faster than
+    /// it is read hold nobody up. The kernel queues a close before close(2) returns.
     ///
     /// # Errors
     /// As read(2) of an inotify descriptor; an empty queue is not an error.
     pub fn closes(&self) -> io::Result<Closes> {
         let mut seen = Closes::default();
-        loop {
+        for _ in 0..MAX_READS {
             let events = match self.0.read_events() {
                 Ok(events) => events,
-                Err(Errno::EAGAIN) => return Ok(seen),
+                Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => continue,
                 Err(error) => return Err(error.into()),
             };
@@ -68,6 +72,9 @@ impl CloseWatcher {
                 }
             }
         }
+        seen.watches.sort_unstable();
+        seen.watches.dedup();
+        Ok(seen)
     }
 }
 

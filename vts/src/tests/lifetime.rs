@@ -9,6 +9,9 @@ use crate::request::aidl::{Access, AllocationRequest};
 use crate::request::{Held, from_any, from_heap};
 use crate::sys::{Mapping, receive_descriptor, send_descriptor};
 use anyhow::{Context, Result, ensure};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -21,6 +24,7 @@ tests![
     Quiet inherited_descriptor_holds,
     Quiet mapping_of_another_process_holds,
     Quiet read_only_buffer_is_held_and_released,
+    Quiet closing_a_path_descriptor_releases_nothing,
     Quiet part_of_a_batch_is_released_alone,
     Quiet exit_without_close_releases,
     Quiet kill_releases,
@@ -216,5 +220,19 @@ fn descriptor_outlives_its_owner(fixture: &Fixture) -> Result<()> {
     check_eq!(info.ownerPid.cast_unsigned(), owner, "owner of a buffer whose owner is dead");
     fixture.stays_holding(info.size, 1, "another process has the buffer of a dead one")?;
     drop(lent);
+    fixture.await_holding(0, 0)
+}
+
+/// An `O_PATH` descriptor holds nothing, and its close must not pass for that of the buffer.
+fn closing_a_path_descriptor_releases_nothing(fixture: &Fixture) -> Result<()> {
+    let buffers = one_of_each(fixture)?;
+    for buffer in &buffers {
+        let path = format!("/proc/self/fd/{}", buffer.fd.as_raw_fd());
+        drop(open(path.as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?);
+    }
+    let (bytes, count) = cost(&buffers)?;
+    std::thread::sleep(Duration::from_millis(600));
+    check_eq!(fixture.holding()?, (bytes, count), "bytes and buffers after O_PATH descriptors were closed");
+    drop(buffers);
     fixture.await_holding(0, 0)
 }
