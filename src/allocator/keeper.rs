@@ -5,7 +5,7 @@
 
 use super::Allocator;
 use super::pressure::{PressureLevel, PressureSources};
-use crate::heap::{Heap, Released, Retired, Stock};
+use crate::heap::{Heap, IDLE, Released, Retired, Stock};
 use crate::ledger::HeapIndex;
 use crate::sys::clock::since_boot;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,8 +16,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// Spares that nobody asked for go back to the kernel after this long.
-const IDLE: Duration = Duration::from_secs(30);
 /// How often idle spares are looked for, while there are any.
 const LOOK: Duration = Duration::from_secs(10);
 

@@ -12,7 +12,7 @@ mod tests;
 
 pub use build::{Machine, build};
 pub use discard::{Discard, Discards};
-pub use stock::{Released, Retired, Stock, StockCounters, Stockable, Stored, Taken};
+pub use stock::{IDLE, Released, Retired, Stock, StockCounters, Stockable, Stored, Taken};
 
 use crate::config::spec::HeapSpec;
 use crate::pool::Arena;

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// Smallest buffer that is kept: below, a fresh memfd is ready about as soon as a recycled one.
 const MIN_BYTES: u64 = 32 << 10;
+/// Spares that nobody asked for go back to the kernel after this long.
+pub const IDLE: Duration = Duration::from_secs(30);
 /// Most sizes of which fresh spares are made.
 const WARM_SIZES: usize = 32;
 
@@ -225,10 +227,14 @@ impl<M: Stockable> Stock<M> {
         let bytes = released.bytes().get();
         let scrubbed = scrub(released);
         let mut inner = self.lock();
-        let mut dropped = Vec::new();
+        let (mut stale, mut dropped) = (Vec::new(), Vec::new());
         match scrubbed {
             Ok(spare) => {
                 inner.counters.scrubbed_bytes += bytes;
+                if !inner.shelf.has_room(bytes) {
+                    // What lies too long goes anyway, and must not cost a younger one its place.
+                    stale = inner.shelf.expire(now.saturating_sub(IDLE));
+                }
                 dropped = inner.shelf.make_room(bytes);
                 dropped.extend(inner.shelf.put(spare, now).err());
             }
@@ -237,7 +243,7 @@ impl<M: Stockable> Stock<M> {
         dropped.iter().for_each(|_| inner.counters.discarded.count(Discard::Full));
         drop(inner);
         // Giving pages back takes the kernel time.
-        drop(dropped);
+        drop((stale, dropped));
     }
 
     /// Works off deferred frees at once, to the shelf: at least `bytes` bytes if there are that many, all for 0

@@ -140,6 +140,24 @@ impl Memory for Intrusive {
 }
 
 #[test]
+fn what_lies_too_long_costs_a_younger_spare_nothing() {
+    let stock = Arc::new(Stock::new(ShelfLimits { bytes: 2 * MIB, spares: 8 }));
+    let bytes = needs(MIB).bytes.round_up(1).expect("valid");
+    let keep = |uid, now| {
+        let file = File::open("/dev/null").expect("/dev/null");
+        let memory = Arc::new(Intrusive { file, stock: Arc::downgrade(&stock) });
+        let released = Spare::released(Stored { memory, watch: None }, bytes, TrustDomain::Uid(Uid(uid)));
+        assert!(stock.defer(released).is_ok() && stock.scrub_one(now).is_some());
+    };
+    keep(1, Duration::ZERO);
+    keep(2, IDLE);
+    keep(2, 2 * IDLE);
+    let counters = stock.counters();
+    assert_eq!((counters.pooled_bytes, counters.discarded.total()), (2 * MIB, 0), "the first one was stale");
+    assert!(stock.take(bytes, 1, &TrustDomain::Uid(Uid(1)), 2 * IDLE).spares.is_empty());
+}
+
+#[test]
 fn the_stock_is_not_locked_while_memory_is_scrubbed() {
     let stock = Arc::new(Stock::new(ShelfLimits { bytes: MIB, spares: 1 }));
     let file = File::open("/dev/null").expect("/dev/null");
