@@ -117,18 +117,18 @@ impl Reservations {
 
     /// How many buffers of `claim` can be drawn.
     pub(super) fn available(&self, claim: &Claim, domain: &TrustDomain) -> usize {
-        let own = self.by_id.range(Self::all_of(claim.uid)).map(|(_, reserved)| reserved);
-        let aside: usize =
-            own.filter(|reserved| reserved.matches(claim, domain)).map(|reserved| reserved.aside).sum();
-        aside.min(claim.count)
+        self.drawable(claim, domain, |reserved| reserved.aside)
     }
 
     /// How many buffers of `claim` are made already and can be drawn.
     pub(super) fn made(&self, claim: &Claim, domain: &TrustDomain) -> usize {
+        self.drawable(claim, domain, |reserved| reserved.ready.len())
+    }
+
+    fn drawable(&self, claim: &Claim, domain: &TrustDomain, of: impl Fn(&Reserved) -> usize) -> usize {
         let own = self.by_id.range(Self::all_of(claim.uid)).map(|(_, reserved)| reserved);
-        let ready =
-            own.filter(|reserved| reserved.matches(claim, domain)).map(|reserved| reserved.ready.len());
-        ready.sum::<usize>().min(claim.count)
+        let matching = own.filter(|reserved| reserved.matches(claim, domain));
+        matching.map(of).sum::<usize>().min(claim.count)
     }
 
     /// Draws `count` buffers, at most as many as are available, ready ones first.

@@ -2,8 +2,6 @@
 //! What every dma-buf can do, whoever exported it (`drivers/dma-buf/dma-buf.c`).
 
 use crate::sys::fd::DescriptorDirectory;
-use nix::errno::Errno;
-use nix::unistd::{Whence, lseek};
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -11,13 +9,6 @@ use std::os::fd::{AsFd, AsRawFd};
 /// Longest name of a dma-buf in bytes, without the NUL.
 pub const MAX_NAME_BYTES: usize = 31;
 
-nix::ioctl_write_ptr!(
-    /// `DMA_BUF_IOCTL_SYNC`: `struct dma_buf_sync` is one `__u64` of flags.
-    dma_buf_ioctl_sync,
-    b'b',
-    0,
-    u64
-);
 nix::ioctl_write_ptr_bad!(
     /// `DMA_BUF_SET_NAME_B`: the argument is the string itself, whatever size the number says.
     dma_buf_set_name,
@@ -25,40 +16,10 @@ nix::ioctl_write_ptr_bad!(
     libc::c_char
 );
 
-/// What the CPU is about to do with a buffer, or has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CpuAccess {
-    /// Reading.
-    Read,
-    /// Writing.
-    Write,
-    /// Both.
-    ReadWrite,
-}
-
-/// Which end of an access.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Before the first access: what devices wrote becomes visible.
-    Start,
-    /// After the last: what the CPU wrote becomes visible to devices.
-    End,
-}
-
 /// Whether `fd` is a dma-buf. Only the kernel is asked, never a file system.
 pub fn is_dma_buf(fd: impl AsFd) -> bool {
     let link = nix::fcntl::readlink(DescriptorDirectory::path(fd).as_str());
     link.is_ok_and(|target| target.as_encoded_bytes().starts_with(b"/dmabuf:"))
-}
-
-/// Bytes of a dma-buf.
-///
-/// # Errors
-/// As lseek(2); never for a dma-buf.
-pub fn bytes(fd: impl AsFd) -> io::Result<u64> {
-    let end = lseek(&fd, 0, Whence::SeekEnd)?;
-    lseek(&fd, 0, Whence::SeekSet)?;
-    u64::try_from(end).map_err(io::Error::other)
 }
 
 /// Gives a dma-buf a name, which fdinfo and `/sys/kernel/debug/dma_buf/bufinfo` show.
@@ -70,27 +31,6 @@ pub fn set_name(fd: impl AsFd, name: &CStr) -> io::Result<()> {
     // and writes nothing; the descriptor is open for the duration of the borrow.
     unsafe { dma_buf_set_name(fd.as_fd().as_raw_fd(), name.as_ptr()) }?;
     Ok(())
-}
-
-/// Brackets CPU access to a mapping (`DMA_BUF_IOCTL_SYNC`). A shared-memory file needs none and is left alone.
-///
-/// # Errors
-/// As the exporter's; interrupted calls are repeated.
-pub fn sync(fd: impl AsFd, access: CpuAccess, phase: Phase) -> io::Result<()> {
-    let direction: u64 = match access {
-        CpuAccess::Read => 1,
-        CpuAccess::Write => 2,
-        CpuAccess::ReadWrite => 3,
-    };
-    let flags = direction | if phase == Phase::End { 4 } else { 0 };
-    loop {
-        // SAFETY: the kernel reads one u64 at the pointer, which refers to `flags` on this stack, and writes nothing.
-        match unsafe { dma_buf_ioctl_sync(fd.as_fd().as_raw_fd(), &raw const flags) } {
-            Err(Errno::EINTR | Errno::EAGAIN) => {}
-            Ok(_) | Err(Errno::ENOTTY) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 /// How many references the kernel counts: descriptors, mappings, copies in flight and importing devices, of which this
@@ -112,11 +52,9 @@ mod tests {
     use crate::sys::memfd::MemfdFactory;
 
     #[test]
-    fn shared_memory_is_told_apart_and_needs_no_sync() {
+    fn shared_memory_is_told_apart() {
         let fd = MemfdFactory::probe().expect("memfd").create("test", 8192).expect("memfd");
         assert!(!is_dma_buf(&fd));
-        assert_eq!(bytes(&fd).expect("a file"), 8192);
-        sync(&fd, CpuAccess::ReadWrite, Phase::Start).expect("left alone");
         assert_eq!(set_name(&fd, c"name").expect_err("no dma-buf").raw_os_error(), Some(libc::ENOTTY));
         assert_eq!(references(&fd).expect_err("no dma-buf").kind(), io::ErrorKind::InvalidData);
     }

@@ -108,7 +108,7 @@ pub struct IonHeap {
 
 /// Which of ION's interfaces a device speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Interface {
+enum Interface {
     /// Allocation returns a descriptor.
     Descriptors,
     /// Allocation returns a handle, of which a descriptor is made.
@@ -134,11 +134,6 @@ impl Ion {
         let interface =
             if answer == Err(Errno::ENOTTY) { Interface::Descriptors } else { Interface::Handles };
         Ok(Self { device, interface })
-    }
-
-    /// Which interface it speaks.
-    pub fn interface(&self) -> Interface {
-        self.interface
     }
 
     /// All heaps, by descending id.
