@@ -246,12 +246,12 @@ alloc() {
 start_hog() {
     echo "${SWAP}M" >/sys/block/zram0/disksize && mkswap /dev/zram0 && swapon /dev/zram0 || return
     mount -o remount,size=100% /dev/shm || return
-    dd if=/dev/zero of=/dev/shm/hog bs=1M count=$(($(mebibytes MemAvailable) - 300 - 40))
+    dd if=/dev/zero of=/dev/shm/hog bs=1M count=$(($(mebibytes MemAvailable) - 300 - 100))
 }
 
 # It goes on in small pieces, to more than there is without the pool.
 feed_hog() {
-    rest=$((40 + SWAP + 100))
+    rest=$((100 + SWAP + 100))
     while [ "$rest" -gt 0 ]; do
         dd if=/dev/zero bs=1M count=4 >>/dev/shm/hog 2>/tmp/last-dd || return
         rest=$((rest - 4))
