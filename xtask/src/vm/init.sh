@@ -136,8 +136,10 @@ list_devices() {
 }
 
 check_device_tree() {
-    aniond --check-config /proc/device-tree >/tmp/device-tree || return
+    aniond --check-config /proc/device-tree >/tmp/device-tree 2>&1
+    rc=$?
     cat /tmp/device-tree
+    [ "$rc" = 0 ] || return
     grep -q closed /tmp/device-tree
 }
 
