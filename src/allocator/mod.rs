@@ -63,7 +63,7 @@ use books::{Books, Live};
 use keeper::Keeper;
 use latency::Latency;
 use liveness::Liveness;
-use pressure::{Pressure, PressureSources};
+use pressure::{Availability, Pressure, PressureSources};
 use refill::Refill;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -121,7 +121,8 @@ impl Allocator {
         let machine = Machine { page, memory_bytes, memfd, hugetlb, dma_heaps, pages: Arc::new(KernelPages) };
         let allocator = Self::with_machine(config, machine)?;
         allocator.start_reaper().context("starting the reaper thread")?;
-        allocator.start_keeper(sources).context("starting the keeper thread")?;
+        let availability = Availability::new(memory_bytes, crate::sys::memory::available_bytes);
+        allocator.start_keeper(sources, availability).context("starting the keeper thread")?;
         Ok(allocator)
     }
 

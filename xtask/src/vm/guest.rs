@@ -43,7 +43,7 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-const STEPS: [Step; 20] = [
+const STEPS: [Step; 21] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
@@ -52,6 +52,7 @@ const STEPS: [Step; 20] = [
     Step { name: "vts-binder-bob", suites: 1 },
     Step { name: "vts-binder-both", suites: 2 },
     Step { name: "domains", suites: 1 },
+    Step { name: "contract", suites: 1 },
     check("hub-restart"),
     check("holder-killed"),
     check("dump"),
@@ -116,6 +117,7 @@ pub(super) fn furnish(root: &mut Initramfs, kernel: &Entry, course: &Course) {
     let steps: Vec<&str> = course.steps().iter().map(|step| step.name).collect();
     root.file("/etc/guest/steps", 0o644, lines(&steps));
     root.file("/etc/guest/devices", 0o644, lines(kernel.devices));
+    root.file("/etc/guest/parties", 0o644, kernel.parties.join(","));
     root.file("/etc/passwd", 0o644, PASSWD);
     root.file("/etc/group", 0o644, GROUP);
     root.file("/etc/anion/heaps.dts", 0o644, HEAPS);

@@ -169,7 +169,7 @@ fn run_on(
     let scratch = tempfile::tempdir().context("no scratch directory")?;
     let initrd = scratch.path().join("initramfs.gz");
     write_initramfs(&initrd, programs, entry, kernel, course)?;
-    let mut emulator = emulator(&kernel.image, &initrd);
+    let mut emulator = emulator(&kernel.image, &initrd, entry.append);
     if entry.takes_device_tree {
         emulator.arg("-dtb").arg(compile_device_tree(scratch.path())?);
     }
@@ -217,13 +217,15 @@ impl Drop for Guest {
 }
 
 /// The command that boots a guest.
-fn emulator(image: &Path, initrd: &Path) -> Command {
+fn emulator(image: &Path, initrd: &Path, append: &str) -> Command {
     let mut command = leashed("qemu-system-x86_64");
     // Software emulation is the same everywhere; a panic ends the emulator instead of rebooting.
     command
         .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G"])
         .args(["-nographic", "-no-reboot", "-nic", "none"])
-        .args(["-append", "console=ttyS0 quiet panic=-1", "-kernel"])
+        .arg("-append")
+        .arg(format!("console=ttyS0 quiet panic=-1 {append}"))
+        .arg("-kernel")
         .args([image.as_os_str(), "-initrd".as_ref(), initrd.as_os_str()]);
     command
 }

@@ -22,6 +22,10 @@ pub(crate) struct Entry {
     pub(crate) from: &'static str,
     /// The devices it must offer, below `/dev`; of those that the guest's script knows, it may offer no others.
     pub(crate) devices: &'static [&'static str],
+    /// Whoever must have a heap here, as the contract table names them.
+    pub(super) parties: &'static [&'static str],
+    /// Words for the kernel beside those that every guest has.
+    pub(super) append: &'static str,
     /// Whether it takes a device tree from the emulator.
     pub(super) takes_device_tree: bool,
     /// What is run on it.
@@ -64,10 +68,31 @@ const BINDER_AND_SWAP: &[&str] = &[
 
 /// What tells kernels apart in a minute: does the service start, does the conformance suite pass, and is memory
 /// recycled safely?
-const SHORT: &[&str] = &["devices", "hub", "serve-binder", "vts-binder-alice", "domains", "stop-binder"];
+const SHORT: &[&str] =
+    &["devices", "hub", "serve-binder", "vts-binder-alice", "domains", "contract", "stop-binder"];
 
 /// Steps for which a kernel needs what the other kernels have not.
 const OF_ION: &[&str] = &["device-tree", "vts-vndbinder"];
+
+/// Heaps that no kernel lacks.
+const EVERYWHERE: &[&str] = &["anion/system", "anion/camera"];
+/// Where there are the dma-heap of system memory and udmabuf.
+const WITH_DMA_BUFS: &[&str] =
+    &["dma-heap/system", "anion/system", "anion/camera", "anion/frames", "anion/kernel"];
+/// Where there is ION, and its successors beside it.
+const WITH_ION: &[&str] = &[
+    "ion/ion_system_heap",
+    "ion/ion_system_contig_heap",
+    "ion/reserved",
+    "dma-heap/reserved",
+    "dma-heap/system",
+    "anion/system",
+    "anion/camera",
+    "anion/frames",
+    "anion/kernel",
+    "anion/legacy",
+    "anion/contiguous",
+];
 
 /// The first is the default.
 pub(crate) const KERNELS: [Entry; 4] = [
@@ -75,6 +100,8 @@ pub(crate) const KERNELS: [Entry; 4] = [
         name: "debian-6.12",
         from: "newest 6.12 of the running Debian",
         devices: &["binder", "dma_heap/system", "udmabuf"],
+        parties: WITH_DMA_BUFS,
+        append: "",
         takes_device_tree: false,
         course: Course::AllBut(OF_ION),
         origin: Origin::System(Series {
@@ -88,6 +115,8 @@ pub(crate) const KERNELS: [Entry; 4] = [
         name: "debian-6.1",
         from: "newest 6.1 of the running Debian",
         devices: &["binder"],
+        parties: EVERYWHERE,
+        append: "",
         takes_device_tree: false,
         course: Course::Only(&[SHORT]),
         origin: Origin::System(Series {
@@ -101,6 +130,8 @@ pub(crate) const KERNELS: [Entry; 4] = [
         name: "debian-7",
         from: "newest 7.x of Debian sid",
         devices: &["binder", "dma_heap/system", "udmabuf"],
+        parties: WITH_DMA_BUFS,
+        append: "",
         takes_device_tree: false,
         course: Course::Only(&[SHORT]),
         origin: Origin::Suite(
@@ -126,6 +157,8 @@ pub(crate) const KERNELS: [Entry; 4] = [
             "udmabuf",
             "vndbinder",
         ],
+        parties: WITH_ION,
+        append: "",
         takes_device_tree: true,
         course: Course::Only(&[SHORT, OF_ION]),
         origin: Origin::Built,
