@@ -7,6 +7,7 @@ use crate::config::spec::{Device, HeapSpec};
 use crate::pool::{Layout, ShelfLimits};
 use crate::source::carveout::{CarveoutSource, Pages};
 use crate::source::dma_heap::{CMA_NAMES, DmaHeapSource};
+use crate::source::export::UdmabufDevice;
 use crate::source::ion::{self, IonSource};
 use crate::source::ordered::OrderedSources;
 use crate::source::udmabuf::UdmabufSource;
@@ -165,11 +166,10 @@ fn one_of(device: &Device, spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn
         Device::DmaHeap(name) => dma_heap(std::slice::from_ref(name), machine),
         Device::Ion(name) => ion(ion::Wanted::Named(name), spec.cached, machine),
         Device::Udmabuf => {
-            let source = UdmabufSource::connect(
-                Arc::clone(&machine.memfd) as Arc<dyn FileSource>,
-                machine.memory_bytes / 2,
-            );
-            Ok(Arc::new(source.map_err(|error| error.to_string())?))
+            let files = Arc::clone(&machine.memfd);
+            let device = UdmabufDevice::connect(files.as_ref(), machine.memory_bytes / 2);
+            let exporter = Arc::new(device.map_err(|error| error.to_string())?);
+            Ok(Arc::new(UdmabufSource::new(files, exporter)))
         }
         _ => Ok(files(device, spec.kind, machine)?),
     }

@@ -4,6 +4,7 @@
 pub mod carveout;
 pub mod dma_buf;
 pub mod dma_heap;
+pub mod export;
 pub mod hugetlb;
 pub mod ion;
 pub mod memfd;
@@ -78,7 +79,7 @@ pub trait Source: Send + Sync {
     }
 
     /// Whether memory that clients let go of can be handed out again. What the kernel's own heaps gave goes back to
-    /// them.
+    /// them, unless the heap's configuration says otherwise.
     fn recycles(&self) -> bool {
         true
     }
@@ -178,6 +179,8 @@ pub enum Unfit {
     Sealed,
     /// It is the kernel's own, and goes back to it.
     Kernels,
+    /// A device is not done with it.
+    AtDevice,
     /// Most of it was never touched, or was given back, and is cheaper to make anew than to scrub.
     Untouched,
 }

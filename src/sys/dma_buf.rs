@@ -2,6 +2,8 @@
 //! What every dma-buf can do, whoever exported it (`drivers/dma-buf/dma-buf.c`).
 
 use crate::sys::fd::DescriptorDirectory;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -9,12 +11,33 @@ use std::os::fd::{AsFd, AsRawFd};
 /// Longest name of a dma-buf in bytes, without the NUL.
 pub const MAX_NAME_BYTES: usize = 31;
 
+nix::ioctl_write_ptr!(
+    /// `DMA_BUF_IOCTL_SYNC`: `struct dma_buf_sync` is one `__u64` of flags.
+    dma_buf_ioctl_sync,
+    b'b',
+    0,
+    u64
+);
 nix::ioctl_write_ptr_bad!(
     /// `DMA_BUF_SET_NAME_B`: the argument is the string itself, whatever size the number says.
     dma_buf_set_name,
     nix::request_code_write!(b'b', 1, size_of::<u64>()),
     libc::c_char
 );
+
+/// `DMA_BUF_SYNC_RW`: the CPU reads and writes.
+const SYNC_RW: u64 = 3;
+/// `DMA_BUF_SYNC_END`.
+const SYNC_END: u64 = 4;
+
+/// Which end of an access by the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Before the first access: what devices wrote becomes visible.
+    Start,
+    /// After the last: what the CPU wrote becomes visible to devices.
+    End,
+}
 
 /// Whether `fd` is a dma-buf. Only the kernel is asked, never a file system.
 pub fn is_dma_buf(fd: impl AsFd) -> bool {
@@ -31,6 +54,33 @@ pub fn set_name(fd: impl AsFd, name: &CStr) -> io::Result<()> {
     // and writes nothing; the descriptor is open for the duration of the borrow.
     unsafe { dma_buf_set_name(fd.as_fd().as_raw_fd(), name.as_ptr()) }?;
     Ok(())
+}
+
+/// Brackets reading and writing by the CPU (`DMA_BUF_IOCTL_SYNC`). Shared memory needs none and is left alone.
+///
+/// # Errors
+/// As the exporter's; interrupted calls are repeated.
+pub fn sync(fd: impl AsFd, phase: Phase) -> io::Result<()> {
+    let flags = SYNC_RW | if phase == Phase::End { SYNC_END } else { 0 };
+    loop {
+        // SAFETY: the kernel reads one u64 at the pointer, which refers to `flags` on this stack, and writes nothing.
+        match unsafe { dma_buf_ioctl_sync(fd.as_fd().as_raw_fd(), &raw const flags) } {
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Ok(_) | Err(Errno::ENOTTY) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Whether every device that was to read or write it is done: each fence that it carries has signalled. Never blocks.
+///
+/// # Errors
+/// As poll(2).
+pub fn is_settled(fd: impl AsFd) -> io::Result<bool> {
+    // Ready for writing means that nobody reads it either.
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut fds, PollTimeout::ZERO)?;
+    Ok(fds[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLOUT)))
 }
 
 /// How many references the kernel counts: descriptors, mappings, copies in flight and importing devices, of which this
@@ -52,9 +102,13 @@ mod tests {
     use crate::sys::memfd::MemfdFactory;
 
     #[test]
-    fn shared_memory_is_told_apart() {
+    fn shared_memory_is_told_apart_and_needs_no_sync() {
         let fd = MemfdFactory::probe().expect("memfd").create("test", 8192).expect("memfd");
         assert!(!is_dma_buf(&fd));
+        for phase in [Phase::Start, Phase::End] {
+            sync(&fd, phase).expect("left alone");
+        }
+        assert!(is_settled(&fd).expect("no device can have it"));
         assert_eq!(set_name(&fd, c"name").expect_err("no dma-buf").raw_os_error(), Some(libc::ENOTTY));
         assert_eq!(references(&fd).expect_err("no dma-buf").kind(), io::ErrorKind::InvalidData);
     }
