@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The words for where memory comes from: `device` of most heaps, `devices` of custom ones.
+//! The words for where memory comes from: `device` of most heaps, `devices` of custom ones, and what they imply.
 
 use super::draft::Draft;
 use super::property::{NodeReader, text, texts};
@@ -15,6 +15,31 @@ pub(super) fn describe(node: &mut NodeReader<'_>, heap: &mut Draft) {
     heap.devices = devices(node, heap.kind);
     heap.secure = node.flag("secure");
     check_secure(node, heap);
+    heap.recycle = recycle(node, heap);
+}
+
+/// A switch for memory of the kernel's own heaps, and of no meaning for any other.
+fn recycle(node: &mut NodeReader<'_>, heap: &Draft) -> bool {
+    let recycle = node.flag("recycle");
+    let mut words = heap.devices.iter().chain((heap.kind != HeapType::Custom).then_some(&heap.device));
+    let is_kernels = |device: &Device| match device {
+        Device::DmaHeap(_) | Device::Ion(_) => true,
+        Device::Auto => matches!(heap.kind, HeapType::System | HeapType::Dma),
+        Device::Memfd | Device::Hugetlb | Device::Ashmem | Device::Udmabuf => false,
+    };
+    if recycle && !words.any(is_kernels) {
+        node.warn(
+            "recycle",
+            "recycle has no effect: none of the heap's memory comes from a dma-heap or from ion",
+        );
+    }
+    if recycle && heap.secure {
+        node.fail(
+            "recycle",
+            "recycle and secure exclude each other: the CPU cannot clean what it cannot map",
+        );
+    }
+    recycle
 }
 
 fn device(node: &mut NodeReader<'_>, kind: HeapType) -> Device {

@@ -48,6 +48,9 @@ pub struct HeapSpec {
     pub pool_limit: Option<u64>,
     /// The CPU must never map its buffers.
     pub secure: bool,
+    /// What the kernel's own heaps gave is cleaned and kept for its owner's next request when clients let go of it, as
+    /// memory of the service's own is, instead of going back to them. Says nothing of other sources.
+    pub recycle: bool,
     /// uids that may allocate from it; `None` for everyone.
     pub allow_uids: Option<Vec<Uid>>,
     /// Why a spare may go to another trust domain than the one that held it; `None` if it may not. Not empty.
@@ -154,6 +157,7 @@ impl HeapSpec {
             pool_orders: vec![],
             pool_limit: None,
             secure: false,
+            recycle: false,
             allow_uids: None,
             shared: None,
             unavailable: None,

@@ -132,6 +132,9 @@ fn flags(heap: &HeapSpec) -> Vec<String> {
     if heap.secure {
         flags.push("secure".to_owned());
     }
+    if heap.recycle {
+        flags.push("recycle".to_owned());
+    }
     if heap.shared.is_some() {
         flags.push("shared across domains".to_owned());
     }
@@ -203,6 +206,7 @@ fn heap_json(heap: &HeapSpec) -> Value {
         "pool_orders": heap.pool_orders,
         "pool_limit": heap.pool_limit,
         "secure": heap.secure,
+        "recycle": heap.recycle,
         "allow_uids": heap.allow_uids.as_deref().map(uids_json),
         "share_across_domains": heap.shared,
         "unavailable": heap.unavailable,
