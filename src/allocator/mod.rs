@@ -52,6 +52,7 @@ use crate::config::spec::{Config, Policy};
 use crate::heap::{Heap, Machine, Stored, build};
 use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record};
 use crate::source::carveout::KernelPages;
+use crate::source::export::UdmabufDevice;
 use crate::source::hugetlb::HugetlbSource;
 use crate::source::memfd::MemfdSource;
 use crate::source::{FileSource, Memory, is_exhaustion, is_fragmentation, is_out_of_memory};
@@ -118,7 +119,15 @@ impl Allocator {
             Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
         };
         let dma_heaps = PathBuf::from(crate::sys::dma_heap::DIRECTORY);
-        let machine = Machine { page, memory_bytes, memfd, hugetlb, dma_heaps, pages: Arc::new(KernelPages) };
+        let machine = Machine {
+            page,
+            memory_bytes,
+            memfd,
+            hugetlb,
+            dma_heaps,
+            pages: Arc::new(KernelPages),
+            udmabuf: Box::new(|files, largest| Ok(Arc::new(UdmabufDevice::connect(files, largest)?))),
+        };
         let allocator = Self::with_machine(config, machine)?;
         allocator.start_reaper().context("starting the reaper thread")?;
         allocator.start_keeper(sources).context("starting the keeper thread")?;

@@ -7,7 +7,7 @@ use crate::config::spec::{Device, HeapSpec};
 use crate::pool::{Layout, ShelfLimits};
 use crate::source::carveout::{CarveoutSource, Pages};
 use crate::source::dma_heap::{CMA_NAMES, DmaHeapSource};
-use crate::source::export::UdmabufDevice;
+use crate::source::export::{self, Exporter};
 use crate::source::ion::{self, IonSource};
 use crate::source::ordered::OrderedSources;
 use crate::source::udmabuf::UdmabufSource;
@@ -34,6 +34,8 @@ pub struct Machine {
     pub dma_heaps: PathBuf,
     /// How memory is set aside.
     pub pages: Arc<dyn Pages>,
+    /// How dma-bufs of shared memory are made.
+    pub udmabuf: Box<export::Connect>,
 }
 
 /// The heap that `spec` describes, ready or unavailable. Heaps of a fixed size take their memory now.
@@ -43,7 +45,8 @@ pub fn build(spec: HeapSpec, machine: &Machine) -> Heap {
         Err(why) => State::Unavailable(why),
     };
     let recycles = matches!(&state, State::Ready { source, .. } if source.recycles());
-    let keeps = spec.deferred_free && recycles;
+    // What was asked for by name is kept whatever the kind's default is.
+    let keeps = (spec.deferred_free || spec.recycle) && recycles;
     let stock = keeps.then(|| Stock::new(shelf_limits(&spec, machine)));
     Heap { spec, page: machine.page, state, stock, fragmented: AtomicU64::new(0) }
 }
@@ -93,14 +96,13 @@ fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String>
 
 /// A heap of the kernel's. Its size, where it has one, is a budget.
 fn broker(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String> {
-    let cached = spec.cached;
     match &spec.device {
-        Device::DmaHeap(name) => dma_heap(std::slice::from_ref(name), machine),
-        Device::Ion(name) => ion(ion::Wanted::Named(name), cached, machine),
+        Device::DmaHeap(name) => dma_heap(std::slice::from_ref(name), spec, machine),
+        Device::Ion(name) => ion(ion::Wanted::Named(name), spec, machine),
         _ => {
             let names: Vec<_> = CMA_NAMES.iter().filter_map(|name| HeapName::new(name).ok()).collect();
-            dma_heap(&names, machine).or_else(|no_dma_heap| {
-                ion(ion::Wanted::Contiguous, cached, machine).map_err(|no_ion| {
+            dma_heap(&names, spec, machine).or_else(|no_dma_heap| {
+                ion(ion::Wanted::Contiguous, spec, machine).map_err(|no_ion| {
                     format!(
                         "contiguous memory comes from the kernel's CMA: {no_dma_heap}; {no_ion}; device = \"memfd\" or \
                          \"hugetlb\" would serve it from memory set aside at the start"
@@ -111,14 +113,14 @@ fn broker(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String>
     }
 }
 
-fn dma_heap(names: &[HeapName], machine: &Machine) -> Result<Arc<dyn Source>, String> {
+fn dma_heap(names: &[HeapName], spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String> {
     let source = DmaHeapSource::connect(&machine.dma_heaps, names, machine.page);
-    Ok(Arc::new(source.map_err(|error| error.to_string())?))
+    Ok(Arc::new(source.map_err(|error| error.to_string())?.recycling(spec.recycle)))
 }
 
-fn ion(wanted: ion::Wanted<'_>, is_cached: bool, machine: &Machine) -> Result<Arc<dyn Source>, String> {
-    let source = IonSource::connect(wanted, is_cached, machine.page);
-    Ok(Arc::new(source.map_err(|error| error.to_string())?))
+fn ion(wanted: ion::Wanted<'_>, spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String> {
+    let source = IonSource::connect(wanted, spec.cached, machine.page);
+    Ok(Arc::new(source.map_err(|error| error.to_string())?.recycling(spec.recycle)))
 }
 
 /// Sets the heap's whole size aside.
@@ -135,8 +137,17 @@ fn reserve(
     };
     let capacity = i64::try_from(size).map(RequestedBytes).map_err(|_| format!("size is {size:#x}"))?;
     let capacity = capacity.round_up(machine.page.bytes()).map_err(|error| error.to_string())?;
-    let source = CarveoutSource::reserve(capacity, layout, files, Arc::clone(&machine.pages));
-    Ok(Arc::new(source.map_err(|error| error.to_string())?))
+    // Before anything is taken: a heap that cannot make its buffers keeps nothing from others.
+    let exporter = match spec.device {
+        Device::Udmabuf | Device::UdmabufHugetlb => Some(exporter(files.as_ref(), size, machine)?),
+        _ => None,
+    };
+    let source = CarveoutSource::reserve(capacity, layout, files, Arc::clone(&machine.pages))
+        .map_err(|error| error.to_string())?;
+    Ok(Arc::new(match exporter {
+        Some(exporter) => source.exporting(exporter, spec.shared.is_some()),
+        None => source,
+    }))
 }
 
 /// The configured sources that this machine has.
@@ -163,34 +174,34 @@ fn in_order(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, Strin
 /// The source behind one word of a list.
 fn one_of(device: &Device, spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String> {
     match device {
-        Device::DmaHeap(name) => dma_heap(std::slice::from_ref(name), machine),
-        Device::Ion(name) => ion(ion::Wanted::Named(name), spec.cached, machine),
-        Device::Udmabuf => {
-            let files = Arc::clone(&machine.memfd);
-            let device = UdmabufDevice::connect(files.as_ref(), machine.memory_bytes / 2);
-            let exporter = Arc::new(device.map_err(|error| error.to_string())?);
+        Device::DmaHeap(name) => dma_heap(std::slice::from_ref(name), spec, machine),
+        Device::Ion(name) => ion(ion::Wanted::Named(name), spec, machine),
+        Device::Udmabuf | Device::UdmabufHugetlb => {
+            let files = files(device, spec.kind, machine)?;
+            let exporter = exporter(files.as_ref(), machine.memory_bytes / 2, machine)?;
             Ok(Arc::new(UdmabufSource::new(files, exporter)))
         }
         _ => Ok(files(device, spec.kind, machine)?),
     }
 }
 
-/// The source of shared memory behind one device word.
+/// What makes dma-bufs of `files`, of up to `largest` bytes where that is permitted.
+fn exporter(files: &dyn FileSource, largest: u64, machine: &Machine) -> Result<Arc<dyn Exporter>, String> {
+    (machine.udmabuf)(files, largest).map_err(|error| error.to_string())
+}
+
+/// The shared memory behind one device word, be it handed out as it is or as dma-bufs.
 fn files(device: &Device, kind: HeapType, machine: &Machine) -> Result<Arc<dyn FileSource>, String> {
     match (device, kind) {
-        (Device::Auto, HeapType::SystemContig) | (Device::Hugetlb, _) => {
+        (Device::Auto, HeapType::SystemContig) | (Device::Hugetlb | Device::UdmabufHugetlb, _) => {
             machine.hugetlb.as_ref().map(Arc::clone).map_err(Clone::clone)
         }
-        (Device::Memfd, HeapType::SystemContig) => {
+        (Device::Memfd | Device::Udmabuf, HeapType::SystemContig) => {
             Err("memfds are physically contiguous page by page only; device = \"hugetlb\" reaches further"
                 .to_owned())
         }
-        (Device::Auto | Device::Memfd, _) => Ok(Arc::clone(&machine.memfd)),
+        (Device::Auto | Device::Memfd | Device::Udmabuf, _) => Ok(Arc::clone(&machine.memfd)),
         (Device::Ashmem, _) => Err("ashmem is not connected".to_owned()),
-        (Device::Udmabuf, _) => {
-            Err("dma-bufs of memory that was set aside are not made yet; device = \"memfd\" sets files aside"
-                .to_owned())
-        }
         (Device::DmaHeap(_) | Device::Ion(_), _) => Err("the kernel's heaps are brokered".to_owned()),
     }
 }
@@ -199,7 +210,7 @@ fn files(device: &Device, kind: HeapType, machine: &Machine) -> Result<Arc<dyn F
 pub(super) fn intended_backing(spec: &HeapSpec) -> Backing {
     match (spec.devices.first().unwrap_or(&spec.device), spec.kind) {
         (Device::Ashmem, _) => Backing::Ashmem,
-        (Device::Udmabuf, _) => Backing::Udmabuf,
+        (Device::Udmabuf | Device::UdmabufHugetlb, _) => Backing::Udmabuf,
         (Device::Ion(_), _) => Backing::Ion,
         (Device::DmaHeap(_), _) | (Device::Auto, HeapType::Dma) => Backing::DmaHeap,
         (Device::Hugetlb, _) | (_, HeapType::SystemContig) => Backing::Hugetlb,
@@ -220,6 +231,7 @@ impl Machine {
             hugetlb,
             dma_heaps,
             pages: Arc::new(crate::source::carveout::KernelPages),
+            udmabuf: Box::new(|_, _| Err(export::NotConnected::Device(std::io::ErrorKind::NotFound.into()))),
         }
     }
 }

@@ -19,6 +19,7 @@ use std::ffi::CStr;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 /// Name of dma-bufs that no client has, in the kernel's lists.
 pub(super) const SPARE_NAME: &CStr = c"anion spare";
@@ -62,6 +63,9 @@ pub trait Export: Send + Sync {
     /// The pages were written to through a mapping of the file: lets devices see it.
     fn written(&self);
 }
+
+/// Finds what makes dma-bufs of these files on a machine, of up to so many bytes where that is permitted.
+pub type Connect = dyn Fn(&dyn FileSource, u64) -> Result<Arc<dyn Exporter>, NotConnected> + Send + Sync;
 
 /// Why dma-bufs cannot be made.
 #[derive(Debug, thiserror::Error)]

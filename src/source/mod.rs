@@ -13,7 +13,7 @@ pub mod ordered;
 pub mod scripted;
 pub mod udmabuf;
 
-use crate::pool::{Arena, FreeBytes};
+use crate::pool::{Arena, FreeBytes, Incomplete};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::units::{Access, BackedBytes, Backing, Label};
@@ -206,9 +206,9 @@ pub fn arena_is_full(asked: u64, free: FreeBytes) -> io::Error {
     io::Error::other(Fragmented { asked, free: free.total, longest: free.largest })
 }
 
-/// Whether an error is [`Fragmented`].
+/// Whether an error is [`Fragmented`], or memory lies in more pieces than one buffer can have ([`Incomplete`]).
 pub fn is_fragmentation(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Fragmented>())
+    error.get_ref().is_some_and(|inner| inner.is::<Fragmented>() || inner.is::<Incomplete>())
 }
 
 /// Whether an error means that memory has run out, rather than descriptors.

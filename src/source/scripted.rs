@@ -157,8 +157,7 @@ impl File for ScriptedMemory {
 pub struct ScriptedExporter {
     /// What fails.
     script: Arc<Script>,
-    /// Most ranges of one.
-    pub ranges: u64,
+    ranges: u64,
     descriptors: Arc<DescriptorDirectory>,
     exports: AtomicUsize,
     settled: Arc<AtomicBool>,
@@ -174,6 +173,11 @@ impl ScriptedExporter {
             exports: AtomicUsize::new(0),
             settled: Arc::new(AtomicBool::new(true)),
         }
+    }
+
+    /// The same with at most this many ranges in one.
+    pub fn with_ranges(self, ranges: u64) -> Self {
+        Self { ranges, ..self }
     }
 
     /// How many were made.
