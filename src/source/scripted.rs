@@ -36,6 +36,11 @@ impl Script {
         *self.0.lock().expect("not poisoned") = Plan { calls: 0, failing, errno };
     }
 
+    /// Calls since [`Script::fail`], or the start.
+    pub fn calls(&self) -> usize {
+        self.0.lock().expect("not poisoned").calls
+    }
+
     fn call(&self) -> io::Result<()> {
         let mut plan = self.0.lock().expect("not poisoned");
         plan.calls += 1;
