@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! dma-bufs: through the service, beside a bare call of the kernel's own heaps. Each round times every variant once;
-//! between rounds all that was let go of is taken back and cleaned, as between two pictures of a camera.
+//! dma-bufs: through the service, beside a bare call of the kernel's own heaps. In each round every variant has its turn:
+//! a few buffers one after the other, as for the pictures in flight of a camera. Before the next turn, what was let go of
+//! is taken back and cleaned.
 
 use crate::cost::heap_stats;
 use crate::latency::touch;
@@ -18,9 +19,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// Buffers in bytes, and how often each variant is timed.
+/// Buffers in bytes, and rounds.
 const SIZES: [(u64, usize); 6] =
-    [(4 << 10, 60), (64 << 10, 60), (1 << 20, 30), (4 << 20, 20), (8 << 20, 15), (32 << 20, 9)];
+    [(4 << 10, 12), (64 << 10, 12), (1 << 20, 10), (4 << 20, 8), (8 << 20, 6), (32 << 20, 5)];
+/// Buffers of one turn.
+const TURN: usize = 4;
+/// Bytes of one turn at most, so that every pool can keep them.
+const TURN_BYTES: u64 = 96 << 20;
 /// ION's number of its heap of ordinary memory.
 const ION_TYPE_SYSTEM: u32 = 0;
 /// What all others are compared with, where it is there.
@@ -77,14 +82,22 @@ impl Variant {
         }
     }
 
-    fn time(&self, service: &dyn IHeapAllocator, bytes: u64) -> anyhow::Result<Times> {
-        let start = Instant::now();
-        let fd = self.allocate(service, bytes)?;
-        let hand_over = start.elapsed();
-        let held = touch(fd, bytes)?;
-        let ready = start.elapsed();
-        drop(held);
-        Ok(Times { hand_over, ready, free: start.elapsed() - ready })
+    /// Times one turn.
+    fn turn(&mut self, service: &dyn IHeapAllocator, bytes: u64) -> anyhow::Result<()> {
+        let mut turn = Vec::with_capacity(TURN);
+        for _ in 0..TURN.min(usize::try_from(TURN_BYTES / bytes)?) {
+            let start = Instant::now();
+            let fd = self.allocate(service, bytes)?;
+            let hand_over = start.elapsed();
+            let held = touch(fd, bytes)?;
+            turn.push((hand_over, start.elapsed(), held));
+        }
+        for (hand_over, ready, held) in turn {
+            let start = Instant::now();
+            drop(held);
+            self.times.push(Times { hand_over, ready, free: start.elapsed() });
+        }
+        self.settle(service)
     }
 
     fn median(&self, of: impl Fn(&Times) -> Duration) -> anyhow::Result<Duration> {
@@ -200,20 +213,14 @@ fn run(
     bytes: u64,
     rounds: usize,
 ) -> anyhow::Result<Vec<(i64, i64)>> {
-    // The first is made for the pool to keep.
-    for variant in variants.iter_mut() {
-        variant.times.clear();
-        variant.time(service, bytes)?;
-        variant.settle(service)?;
-    }
+    // The first turn is for the pools to keep.
+    variants.iter_mut().try_for_each(|variant| variant.turn(service, bytes))?;
+    variants.iter_mut().for_each(|variant| variant.times.clear());
     let before = variants.iter().map(|variant| variant.hits(service)).collect::<anyhow::Result<Vec<_>>>()?;
     for round in 0..rounds {
         for turn in 0..variants.len() {
-            let variant = &mut variants[(round + turn) % before.len()];
-            let times = variant.time(service, bytes)?;
-            variant.times.push(times);
+            variants[(round + turn) % before.len()].turn(service, bytes)?;
         }
-        variants.iter().try_for_each(|variant| variant.settle(service))?;
     }
     let since = |(variant, before): (&Variant, &(i64, i64))| {
         let (hits, asked) = variant.hits(service)?;
@@ -241,8 +248,10 @@ fn report(
         ];
         let sooner = bare.map(|bare| ratio(bare.median(|times| times.hand_over), hand_over)).transpose()?;
         let ready_sooner = bare.map(|bare| ratio(bare.median(|times| times.ready), ready)).transpose()?;
-        let counterpart =
-            variants.iter().find(|other| variant.name == other.name.replace("bare", "brokered"));
+        let counterpart = variants.iter().find(|other| {
+            let source = other.name.strip_prefix("bare ");
+            source.is_some() && source == variant.name.strip_prefix("brokered ")
+        });
         let trips = counterpart
             .map(|bare| {
                 let more = hand_over.as_secs_f64() - bare.median(|times| times.hand_over)?.as_secs_f64();
