@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The allocator service. Reads its configuration, opens its transports, makes the allocator, serves, and waits for
-//! the signal to stop.
+//! The allocator service. Reads its configuration, opens its transports, makes the allocator, gives up the system
+//! calls that it needs no more, serves, and waits for the signal to stop.
 
 #![deny(unsafe_code)]
 
@@ -12,6 +12,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use daemon::args::Arguments;
 use daemon::process::{self, StopSignals};
+use daemon::seccomp::Filter;
 use daemon::transport::Transports;
 use daemon::{check_config, configuration, logging};
 use sd_notify::NotifyState;
@@ -45,10 +46,12 @@ fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     process::log_panics();
     process::raise_descriptor_limit();
     let (config, origin) = configuration::load(arguments.config.as_deref())?;
+    let filter = Filter::load(&arguments.seccomp)?;
     let transports = Transports::open(&arguments.transport)?;
     let allocator = Allocator::new(config, &arguments.cgroup).context("cannot make the heaps")?;
     describe(&allocator, &origin);
-    let serving = transports.serve(&HeapAllocatorService::binder(allocator))?;
+    let confine = || filter.as_ref().map_or(Ok(()), Filter::enforce);
+    let serving = transports.serve(&HeapAllocatorService::binder(allocator), confine)?;
     let status = format!("Serving at {}", serving.places.join(" and "));
     log::info!("{status}");
     tell_systemd(&[NotifyState::Ready, NotifyState::Status(&status)]);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line.
 
+use super::seccomp::SystemCalls;
 use anion::allocator::WatchedCgroup;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, ValueEnum, ValueHint};
@@ -65,6 +66,14 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR", env = "ANION_CGROUP", default_value = "own", value_parser = cgroup)]
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) cgroup: WatchedCgroup,
+
+    /// System calls that are allowed while serving: built-in, none (no filter), or a policy file
+    ///
+    /// Any other call ends the service and is named on standard error. A file is in the form of minijail's policies;
+    /// built-in is one of Anion's own, for x86-64 and 64-bit ARM.
+    #[arg(long, value_name = "FILE", env = "ANION_SECCOMP", default_value = "none", value_parser = SystemCalls::parse)]
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) seccomp: SystemCalls,
 
     #[command(flatten)]
     pub(crate) transport: TransportArguments,

@@ -16,6 +16,9 @@ pub(crate) mod configuration;
 /// Signals, descriptor limit, panics: what holds for the whole process.
 pub(crate) mod process;
 
+/// Which system calls may be made while serving.
+pub(crate) mod seccomp;
+
 /// The listening socket: its own or systemd's.
 pub(crate) mod listener;
 

@@ -65,24 +65,38 @@ impl<'a> Transports<'a> {
         Ok(Self { arguments, kernel, listener, may_fall_back: kind == TransportKind::Auto })
     }
 
-    /// Serves `service` over all of them.
+    /// Serves `service` over all of them. Calls `confine` once, as soon as nothing has to be opened any more: before the
+    /// first client is served, except over kernel binder where the socket may yet have to take over.
     ///
     /// # Errors
-    /// If the service manager does not answer in time or refuses, unless the socket can take over.
-    pub(crate) fn serve(mut self, service: &Strong<dyn IHeapAllocator>) -> anyhow::Result<Serving> {
+    /// If the service manager does not answer in time or refuses, unless the socket can take over; if `confine` fails.
+    pub(crate) fn serve(
+        mut self,
+        service: &Strong<dyn IHeapAllocator>,
+        confine: impl Fn() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Serving> {
         let mut places = Vec::new();
+        let arguments = self.arguments;
+        let listener = self.listener.take();
+        let mut socket = listener.map(|one| PreparedSocket::new(one, arguments, service)).transpose()?;
+        let is_all_open = self.kernel.is_none() || !self.may_fall_back;
+        if is_all_open {
+            confine()?;
+        }
         if let Some(kernel) = &self.kernel {
             match kernel.publish(SERVICE_NAME, service, MANAGER_PATIENCE) {
                 Ok(()) => places.push(format!("{} as {SERVICE_NAME}", kernel.endpoint())),
                 Err(error) if self.may_fall_back => {
                     log::warn!("kernel binder is not used: {error}");
-                    self.listener = Some(listen(self.arguments, None)?);
+                    socket = Some(PreparedSocket::new(listen(arguments, None)?, arguments, service)?);
                 }
                 Err(error) => return Err(error).context("cannot serve over kernel binder"),
             }
         }
-        let socket = self.listener.map(|listener| serve_socket(listener, self.arguments, service));
-        let socket = socket.transpose()?;
+        if !is_all_open {
+            confine()?;
+        }
+        let socket = socket.map(PreparedSocket::serve).transpose()?;
         places.extend(socket.iter().map(|served| served.listener.place.clone()));
         Ok(Serving { places, socket })
     }
@@ -138,20 +152,34 @@ fn listen(arguments: &TransportArguments, passed: Option<Listener>) -> anyhow::R
     Listener::bind(&SocketSettings { path, mode: arguments.socket_mode, group: arguments.socket_group })
 }
 
-fn serve_socket(
-    listener: Listener,
-    arguments: &TransportArguments,
-    service: &Strong<dyn IHeapAllocator>,
-) -> anyhow::Result<ServedSocket> {
-    let server = Arc::new(SocketServer::new(SERVICE_NAME, service)?);
-    let stopping = Arc::new(AtomicBool::new(false));
-    let (total, per_uid) = (arguments.max_connections, arguments.max_connections_per_uid);
-    let acceptor = Acceptor::new(
-        listener.socket.try_clone()?,
-        Arc::clone(&server),
-        Budget::new(total.into(), per_uid.into()),
-        Arc::clone(&stopping),
-    );
-    thread::Builder::new().name("accept".to_owned()).spawn(|| acceptor.run())?;
-    Ok(ServedSocket { listener, server, stopping })
+/// A socket with all that serving it takes.
+struct PreparedSocket {
+    served: ServedSocket,
+    acceptor: Acceptor,
+}
+
+impl PreparedSocket {
+    fn new(
+        listener: Listener,
+        arguments: &TransportArguments,
+        service: &Strong<dyn IHeapAllocator>,
+    ) -> anyhow::Result<Self> {
+        let server = Arc::new(SocketServer::new(SERVICE_NAME, service)?);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (total, per_uid) = (arguments.max_connections, arguments.max_connections_per_uid);
+        let acceptor = Acceptor::new(
+            listener.socket.try_clone()?,
+            Arc::clone(&server),
+            Budget::new(total.into(), per_uid.into()),
+            Arc::clone(&stopping),
+        );
+        Ok(Self { served: ServedSocket { listener, server, stopping }, acceptor })
+    }
+
+    /// Lets clients in.
+    fn serve(self) -> anyhow::Result<ServedSocket> {
+        let acceptor = self.acceptor;
+        thread::Builder::new().name("accept".to_owned()).spawn(|| acceptor.run())?;
+        Ok(self.served)
+    }
 }

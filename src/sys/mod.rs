@@ -16,5 +16,6 @@ pub mod map;
 pub mod memfd;
 pub mod memory;
 pub mod pressure;
+pub mod seccomp;
 pub mod thread;
 pub mod udmabuf;

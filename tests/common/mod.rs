@@ -98,6 +98,11 @@ impl Daemon {
     /// Asks it to stop, and waits until it has.
     pub(crate) fn stop(mut self) -> ExitStatus {
         kill(self.pid(), Signal::SIGTERM).expect("the daemon runs");
+        self.wait()
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         eventually("the daemon stops", || {
             status = self.process.try_wait().expect("a child");

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reads the text form of minijail's seccomp policies, as far as the policies of Anion use it, into the form that
+//! `seccompiler` takes.
+//!
+//! A line names a system call and says when it is allowed: `read: 1` always, `socket: arg0 == AF_UNIX` for some
+//! arguments (`==`, `!=`, `&` for a bit that must be set, `in` for bits of which no other may be set, joined by `&&`
+//! and `||`), `clone3: return ENOSYS` never, but with an error instead of the end. Lines that begin with `#` are comments,
+//! and a `\` at its end continues a line. Arguments are compared in their lower 32 bits, which is all that the kernel
+//! looks at in those that the policies compare.
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Which system calls are allowed.
+#[derive(Debug, Default)]
+pub(super) struct Policy {
+    /// Allowed calls, each with the alternatives of which one must hold; none means always.
+    pub(super) allowed: BTreeMap<String, Vec<Alternative>>,
+    /// Calls that are answered with this error.
+    pub(super) refused: BTreeMap<String, i32>,
+}
+
+/// Conditions that must hold together.
+type Alternative = Vec<Condition>;
+
+/// What an argument must be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Condition {
+    argument: u8,
+    test: Test,
+    value: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Test {
+    Equal,
+    Unequal,
+    /// The bits of this mask are those of the value.
+    Masked(u32),
+}
+
+/// Why a policy was not understood.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("line {line}: {what}")]
+pub(super) struct PolicyError {
+    line: usize,
+    what: String,
+}
+
+impl Policy {
+    /// # Errors
+    /// With the line that is not understood, or that names a call again.
+    pub(super) fn parse(text: &str) -> Result<Self, PolicyError> {
+        let mut policy = Self::default();
+        for (line, rule) in logical_lines(text) {
+            policy.add(&rule).map_err(|what| PolicyError { line, what })?;
+        }
+        Ok(policy)
+    }
+
+    fn add(&mut self, rule: &str) -> Result<(), String> {
+        let (name, verdict) =
+            rule.split_once(':').ok_or_else(|| format!("{rule:?} is not of the form NAME: RULE"))?;
+        let (name, verdict) = (name.trim().to_owned(), verdict.trim());
+        if self.allowed.contains_key(&name) || self.refused.contains_key(&name) {
+            return Err(format!("{name} has a rule already"));
+        }
+        if let Some(error) = verdict.strip_prefix("return ") {
+            let number = constant(error.trim())?;
+            let number = i32::try_from(number).map_err(|_| format!("{error} is no error number"))?;
+            self.refused.insert(name, number);
+        } else if verdict == "1" {
+            self.allowed.insert(name, Vec::new());
+        } else {
+            let alternatives = verdict
+                .split("||")
+                .map(|conditions| conditions.split("&&").map(condition).collect())
+                .collect::<Result<_, String>>()?;
+            self.allowed.insert(name, alternatives);
+        }
+        Ok(())
+    }
+
+    /// In the form of `seccompiler`'s JSON: a filter for each error number, then the one of what is allowed. The kernel
+    /// asks all and takes the strictest answer, so the last one allows what the others refuse.
+    pub(super) fn to_filters(&self) -> Vec<Value> {
+        let mut by_error: BTreeMap<i32, Vec<Value>> = BTreeMap::new();
+        for (name, error) in &self.refused {
+            by_error.entry(*error).or_default().push(json!({ "syscall": name }));
+        }
+        let refusing = by_error.into_iter().map(|(error, rules)| {
+            json!({ "mismatch_action": "allow", "match_action": { "errno": error }, "filter": rules })
+        });
+        let allowed = self.allowed.iter().flat_map(|(name, alternatives)| {
+            let always = alternatives.is_empty().then(|| json!({ "syscall": name }));
+            let sometimes = alternatives.iter().map(move |conditions| {
+                let conditions: Vec<Value> = conditions.iter().map(Condition::to_json).collect();
+                json!({ "syscall": name, "args": conditions })
+            });
+            always.into_iter().chain(sometimes)
+        });
+        let refused = self.refused.keys().map(|name| json!({ "syscall": name }));
+        let rules: Vec<Value> = allowed.chain(refused).collect();
+        let allowing = json!({ "mismatch_action": "trap", "match_action": "allow", "filter": rules });
+        refusing.chain([allowing]).collect()
+    }
+}
+
+impl Condition {
+    fn to_json(&self) -> Value {
+        let test = match self.test {
+            Test::Equal => json!("eq"),
+            Test::Unequal => json!("ne"),
+            Test::Masked(mask) => json!({ "masked_eq": mask }),
+        };
+        json!({ "index": self.argument, "type": "dword", "op": test, "val": self.value })
+    }
+}
+
+/// The rules with the numbers of their first lines: without comments, continued lines joined.
+fn logical_lines(text: &str) -> Vec<(usize, String)> {
+    let mut rules: Vec<(usize, String)> = Vec::new();
+    let mut is_continued = false;
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (part, continues) = line.strip_suffix('\\').map_or((line, false), |part| (part, true));
+        match rules.last_mut().filter(|_| is_continued) {
+            Some((_, rule)) => *rule = format!("{rule} {}", part.trim()),
+            None => rules.push((index + 1, part.trim().to_owned())),
+        }
+        is_continued = continues;
+    }
+    rules
+}
+
+fn condition(text: &str) -> Result<Condition, String> {
+    let not_understood = || format!("{:?} is not of the form argN OPERATOR VALUE", text.trim());
+    let mut words = text.trim().splitn(3, ' ');
+    let (argument, operator, value) = match (words.next(), words.next(), words.next()) {
+        (Some(argument), Some(operator), Some(value)) => (argument, operator, value),
+        _ => return Err(not_understood()),
+    };
+    let argument = argument.strip_prefix("arg").and_then(|number| number.parse().ok());
+    let argument: u8 = argument.filter(|number| *number < 6).ok_or_else(not_understood)?;
+    let value = bits(value)?;
+    let (test, value) = match operator {
+        "==" => (Test::Equal, value),
+        "!=" => (Test::Unequal, value),
+        "in" => (Test::Masked(!value), 0),
+        "&" if value.is_power_of_two() => (Test::Masked(value), value),
+        "&" => return Err(format!("{:?} asks for more than one bit", text.trim())),
+        _ => return Err(not_understood()),
+    };
+    Ok(Condition { argument, test, value })
+}
+
+/// Constants and numbers joined by `|`, each of which can be inverted by `~`.
+fn bits(text: &str) -> Result<u32, String> {
+    text.split('|').try_fold(0, |all, word| {
+        let word = word.trim();
+        let value = match word.strip_prefix('~') {
+            Some(inverted) => !constant(inverted.trim())?,
+            None => constant(word)?,
+        };
+        Ok(all | value)
+    })
+}
+
+/// A number or the C library's word for one.
+fn constant(word: &str) -> Result<u32, String> {
+    let known = CONSTANTS.iter().find(|(name, _)| *name == word).map(|(_, value)| value.cast_unsigned());
+    let number = match word.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => word.parse().ok(),
+    };
+    known.or(number).ok_or_else(|| format!("{word:?} is neither a known constant nor a number of 32 bits"))
+}
+
+macro_rules! constants {
+    ($($name:ident)*) => { &[$((stringify!($name), libc::$name)),*] };
+}
+
+/// What policies call by name. The numbers of some differ by architecture.
+const CONSTANTS: &[(&str, i32)] = constants! {
+    AF_UNIX CLONE_THREAD EACCES ENOSYS EPERM
+    F_ADD_SEALS F_DUPFD_CLOEXEC F_GETFD F_GETFL F_GET_SEALS F_SETFD F_SETFL F_SETLEASE
+    O_CLOEXEC O_DIRECTORY O_LARGEFILE O_NOFOLLOW O_NONBLOCK O_PATH O_RDONLY O_RDWR
+    PROT_EXEC PROT_READ PROT_WRITE
+    PR_SET_NAME PR_SET_VMA
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        Policy::parse(text).expect_err("not a policy").to_string()
+    }
+
+    #[test]
+    fn conditions_are_alternatives_of_conjunctions() {
+        let policy = Policy::parse("fcntl: arg1 == 3 || arg1 == 4 && \\\n   arg2 in 0x800\n").expect("sound");
+        let equal = |value| Condition { argument: 1, test: Test::Equal, value };
+        let none_but = Condition { argument: 2, test: Test::Masked(!0x800), value: 0 };
+        assert_eq!(policy.allowed["fcntl"], [vec![equal(3)], vec![equal(4), none_but]]);
+    }
+
+    #[test]
+    fn bits_are_joined_and_inverted() {
+        assert_eq!(bits("PROT_READ|PROT_WRITE"), Ok(3));
+        assert_eq!(bits("~PROT_EXEC"), Ok(!4));
+        assert_eq!(condition("arg2 in ~PROT_EXEC").map(|c| c.test), Ok(Test::Masked(4)));
+        assert_eq!(condition("arg0 & 0x10000").map(|c| c.value), Ok(0x10000));
+    }
+
+    #[test]
+    fn what_is_refused_is_allowed_by_the_last_filter_and_none_before() {
+        let policy = Policy::parse("read: 1\nclone3: return ENOSYS\n").expect("sound");
+        let filters = policy.to_filters();
+        assert_eq!(filters.len(), 2);
+        assert_eq!(filters[0]["match_action"]["errno"], libc::ENOSYS);
+        assert_eq!(filters[0]["mismatch_action"], "allow");
+        assert_eq!(filters[1]["mismatch_action"], "trap");
+        assert_eq!(filters[1]["filter"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn errors_name_line_and_reason() {
+        assert_eq!(refusal("# a comment\n\nread\n"), "line 3: \"read\" is not of the form NAME: RULE");
+        assert_eq!(refusal("read: 1\nread: 1\n"), "line 2: read has a rule already");
+        assert!(refusal("read: arg7 == 1").contains("arg7"));
+        assert!(refusal("read: arg0 ~ 1").contains("OPERATOR"));
+        assert!(refusal("read: arg0 == NO_SUCH").contains("NO_SUCH"));
+        assert!(refusal("read: arg0 == 0x100000000").contains("32 bits"));
+        assert!(refusal("read: arg0 & 3").contains("more than one bit"));
+        assert!(refusal("read: return SOMETHING").contains("SOMETHING"));
+    }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the built-in policy stops. Each attempt is made by a process of its own, this program again, since a filter is for
+//! ever.
+
+use super::*;
+use std::fs::File;
+use std::net::TcpStream;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output};
+use std::{env, thread};
+
+/// Carries the name of the attempt. A process that finds it makes it.
+const ATTEMPT: &str = "ANION_TEST_ATTEMPT";
+
+/// Something to do under the filter. Whether it succeeds does not matter: a call that is stopped ends the process.
+type Attempt = (&'static str, fn());
+
+const FORBIDDEN: [Attempt; 6] = [
+    ("a network socket", || drop(TcpStream::connect(("127.0.0.1", 9)))),
+    ("a new file", || drop(File::create(env::temp_dir().join("anion-forbidden")))),
+    ("a cut file", || drop(File::options().write(true).truncate(true).open("/dev/null"))),
+    ("a new directory", || drop(fs::create_dir("/no/such/directory"))),
+    ("another socket to listen at", || drop(UnixListener::bind("/no/such/socket"))),
+    ("another program", || drop(nix::unistd::execv(c"/bin/true", &[c"true"]))),
+];
+
+const ALLOWED: [Attempt; 3] = [
+    ("a socket to systemd", || drop(UnixDatagram::unbound())),
+    ("a file of the kernel", || drop(File::open("/proc/meminfo"))),
+    ("a thread", || drop(thread::spawn(|| {}).join())),
+];
+
+/// Does what the environment asks for, under the filter.
+fn make_attempt(name: &str) {
+    let all = FORBIDDEN.iter().chain(&ALLOWED);
+    let (_, attempt) = all.clone().find(|(known, _)| *known == name).expect("an attempt of ours");
+    let filter = Filter::load(&SystemCalls::BuiltIn).expect("sound").expect("a filter");
+    filter.enforce().expect("the kernel filters");
+    attempt();
+    // The rest of the test program is not the service, and may need what the service does not.
+    std::process::exit(0);
+}
+
+fn outcome_of(name: &str, test: &str) -> Output {
+    Command::new(env::current_exe().expect("this program"))
+        .args(["--exact", &format!("daemon::seccomp::tests::{test}"), "--nocapture"])
+        .env(ATTEMPT, name)
+        .output()
+        .expect("it starts")
+}
+
+#[test]
+fn whatever_the_service_needs_not_ends_it_and_is_named() {
+    if let Ok(name) = env::var(ATTEMPT) {
+        return make_attempt(&name);
+    }
+    for (name, _) in FORBIDDEN {
+        let outcome = outcome_of(name, "whatever_the_service_needs_not_ends_it_and_is_named");
+        let said = String::from_utf8_lossy(&outcome.stderr);
+        assert_eq!(outcome.status.signal(), Some(libc::SIGSYS), "{name}: {} {said}", outcome.status);
+        assert!(said.contains(" is not in the seccomp policy; the service ends"), "{name}: {said}");
+    }
+}
+
+#[test]
+fn what_the_service_needs_is_allowed() {
+    if let Ok(name) = env::var(ATTEMPT) {
+        return make_attempt(&name);
+    }
+    for (name, _) in ALLOWED {
+        let outcome = outcome_of(name, "what_the_service_needs_is_allowed");
+        let said = String::from_utf8_lossy(&outcome.stderr);
+        assert!(outcome.status.success(), "{name}: {} {said}", outcome.status);
+    }
+}
+
+#[test]
+fn the_policies_of_all_architectures_are_understood() {
+    for (architecture, text) in [
+        ("x86_64", include_str!("../../../seccomp/aniond-x86_64.policy")),
+        ("aarch64", include_str!("../../../seccomp/aniond-arm64.policy")),
+    ] {
+        let policy = Policy::parse(text).expect("sound");
+        assert!(policy.allowed.len() > 50, "{}", policy.allowed.len());
+        assert_eq!(policy.refused.get("clone3"), Some(&libc::ENOSYS));
+        for never in ["bind", "execve", "fork", "listen", "mkdir", "mount", "open", "ptrace", "vfork"] {
+            assert!(!policy.allowed.contains_key(never), "{never}");
+        }
+        kernel::compile_for(&policy, architecture).expect("the architecture has all of these calls");
+    }
+}
+
+#[test]
+fn the_option_is_two_words_or_a_file() {
+    assert_eq!(SystemCalls::parse("none"), Ok(SystemCalls::Any));
+    assert_eq!(SystemCalls::parse("built-in"), Ok(SystemCalls::BuiltIn));
+    assert_eq!(SystemCalls::parse("./none"), Ok(SystemCalls::File("./none".into())));
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_understood_stops_the_start() {
+    let absent = Filter::load(&SystemCalls::File("/no/such.policy".into())).expect_err("absent");
+    assert!(format!("{absent:#}").contains("/no/such.policy"), "{absent:#}");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), "read: 1\nmake_coffee: 1\n").expect("written");
+    let unknown = Filter::load(&SystemCalls::File(file.path().into())).expect_err("no such call");
+    assert!(format!("{unknown:#}").contains("make_coffee"), "{unknown:#}");
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * One allocation by a binder stack that shares nothing with the service's: libgbinder. The parcels are written and read
+ * field by field, as AllocationRequest.aidl and Allocation.aidl have them.
+ *
+ * allocate DEVICE SERVICE HEAP BYTES: allocates one buffer of HEAP, maps it, looks for zeroes, writes and reads it back.
+ */
+#include <gbinder.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define INTERFACE "vendor.anion.allocator.IHeapAllocator"
+/* Its second method. */
+#define ALLOCATE (GBINDER_FIRST_CALL_TRANSACTION + 1)
+
+static void fail(const char *what)
+{
+    fprintf(stderr, "allocate: %s\n", what);
+    exit(1);
+}
+
+static void append_request(GBinderWriter *out, const char *heap, gint64 bytes)
+{
+    gsize start;
+
+    gbinder_writer_append_int32(out, 1); /* it is not null */
+    start = gbinder_writer_bytes_written(out);
+    gbinder_writer_append_int32(out, 0); /* its size, filled in below */
+    gbinder_writer_append_int64(out, bytes);
+    gbinder_writer_append_int32(out, 1); /* count */
+    gbinder_writer_append_int32(out, 0); /* heapIdMask */
+    gbinder_writer_append_int32(out, 1); /* heapNames */
+    gbinder_writer_append_string16(out, heap);
+    gbinder_writer_append_int32(out, 0); /* flags */
+    gbinder_writer_append_int64(out, 0); /* alignment */
+    gbinder_writer_append_string16(out, "foreign");
+    gbinder_writer_append_bool(out, FALSE); /* requireDmaBuf */
+    gbinder_writer_append_int32(out, 0); /* access: READ_WRITE */
+    gbinder_writer_overwrite_int32(out, start, (gint32)(gbinder_writer_bytes_written(out) - start));
+}
+
+static gint32 read_int32(GBinderReader *in, const char *what)
+{
+    gint32 value;
+
+    if (!gbinder_reader_read_int32(in, &value))
+        fail(what);
+    return value;
+}
+
+static gint64 read_int64(GBinderReader *in, const char *what)
+{
+    gint64 value;
+
+    if (!gbinder_reader_read_int64(in, &value))
+        fail(what);
+    return value;
+}
+
+static void check_memory(int fd, gint64 bytes)
+{
+    unsigned char *memory = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    if (memory == MAP_FAILED)
+        fail("the descriptor does not map");
+    for (gint64 at = 0; at < bytes; at++)
+        if (memory[at] != 0)
+            fail("the memory is not zero");
+    memset(memory, 0xa5, (size_t)bytes);
+    for (gint64 at = 0; at < bytes; at++)
+        if (memory[at] != 0xa5)
+            fail("the memory does not keep what was written");
+    munmap(memory, (size_t)bytes);
+}
+
+int main(int argc, char **argv)
+{
+    GBinderServiceManager *manager;
+    GBinderRemoteObject *object;
+    GBinderClient *client;
+    GBinderLocalRequest *request;
+    GBinderRemoteReply *reply;
+    GBinderWriter out;
+    GBinderReader in;
+    int status = 0, fd;
+    gint64 asked, id, bytes;
+    gint32 heap_id, backing;
+    char *heap;
+
+    if (argc != 5)
+        fail("usage: allocate DEVICE SERVICE HEAP BYTES");
+    asked = atoll(argv[4]);
+    manager = gbinder_servicemanager_new(argv[1]);
+    if (!manager)
+        fail("no service manager");
+    object = gbinder_servicemanager_get_service_sync(manager, argv[2], &status);
+    if (!object)
+        fail("no such service");
+    client = gbinder_client_new(object, INTERFACE);
+    request = gbinder_client_new_request2(client, ALLOCATE);
+    gbinder_local_request_init_writer(request, &out);
+    append_request(&out, argv[3], asked);
+    reply = gbinder_client_transact_sync_reply(client, ALLOCATE, request, &status);
+    if (!reply || status != GBINDER_STATUS_OK)
+        fail("the transaction failed");
+
+    gbinder_remote_reply_init_reader(reply, &in);
+    if (read_int32(&in, "no status") != 0)
+        fail("the service refuses");
+    if (read_int32(&in, "no allocation") != 1)
+        fail("the allocation is null");
+    read_int32(&in, "no size of the allocation");
+    if (read_int32(&in, "no buffers") != 1)
+        fail("not exactly one buffer");
+    if (read_int32(&in, "no buffer") != 1)
+        fail("the buffer is null");
+    read_int32(&in, "no size of the buffer");
+    if (read_int32(&in, "no descriptor") != 1)
+        fail("the descriptor is null");
+    if (read_int32(&in, "no word on a second descriptor") != 0)
+        fail("there is a second descriptor");
+    fd = gbinder_reader_read_dup_fd(&in);
+    if (fd < 0)
+        fail("no descriptor came");
+    id = read_int64(&in, "no id");
+    bytes = read_int64(&in, "no size");
+    heap_id = read_int32(&in, "no heap id");
+    heap = gbinder_reader_read_string16(&in);
+    backing = read_int32(&in, "no backing");
+    if (bytes < asked || !heap || strcmp(heap, argv[3]) != 0)
+        fail("not what was asked for");
+    check_memory(fd, bytes);
+    printf("buffer %lld of heap %s (id %d): %lld bytes, backing %d\n", (long long)id, heap, (int)heap_id, (long long)bytes,
+           (int)backing);
+
+    close(fd);
+    g_free(heap);
+    gbinder_remote_reply_unref(reply);
+    gbinder_local_request_unref(request);
+    gbinder_client_unref(client);
+    gbinder_servicemanager_unref(manager);
+    return 0;
+}
