@@ -42,6 +42,7 @@ use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Access::Access as AidlAccess;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationRequest::AllocationRequest;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IBufferToken::IBufferToken;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
 /// Buffers in the ring: one being written, one being read, two for the jitter between them.
@@ -92,7 +93,7 @@ fn produce(arguments: &Arguments) -> Result<()> {
     let before = held_bytes(service)?;
     println!("service {}, {before} bytes held before", connection.endpoint);
 
-    let (ring, heap) = allocate_ring(service)?;
+    let (ring, heap, token) = allocate_ring(service)?;
     println!("allocated {SLOTS} NV12 buffers of {FRAME_BYTES} bytes from heap {heap}");
     let (ours, theirs) = UnixStream::pair()?;
     let mut consumer = start_consumer(theirs)?;
@@ -104,13 +105,16 @@ fn produce(arguments: &Arguments) -> Result<()> {
     flowed?;
 
     print_accounts("both processes done, buffers still held by the producer", service, &heap)?;
-    drop(ring);
+    drop((ring, token));
     let took = wait_for_release(service, before)?;
     print_accounts(&format!("buffers released, noticed within {took:.1?}"), service, &heap)
 }
 
-/// Takes one batch of buffers: all of them from one heap, or none.
-fn allocate_ring(service: &Strong<dyn IHeapAllocator>) -> Result<(Vec<OwnedFd>, String)> {
+/// Holds buffers whose release the kernel does not tell; `None` if it tells.
+type Token = Option<Strong<dyn IBufferToken>>;
+
+/// Takes one batch of buffers: all of them from one heap, or none. The token, if there is one, keeps them ours.
+fn allocate_ring(service: &Strong<dyn IHeapAllocator>) -> Result<(Vec<OwnedFd>, String, Token)> {
     let allocation = service.allocate(&AllocationRequest {
         size: i64::try_from(FRAME_BYTES)?,
         count: i32::try_from(SLOTS)?,
@@ -127,7 +131,7 @@ fn allocate_ring(service: &Strong<dyn IHeapAllocator>) -> Result<(Vec<OwnedFd>, 
         allocation.buffers.into_iter().map(|buffer| buffer.fd.map(OwnedFd::from)).collect();
     let ring = ring.context("a buffer came without descriptor")?;
     ensure!(ring.len() == SLOTS, "asked for {SLOTS} buffers, got {}", ring.len());
-    Ok((ring, heap))
+    Ok((ring, heap, allocation.token))
 }
 
 /// Starts this program again as the consumer: another process, which inherits nothing but the socket.

@@ -155,13 +155,16 @@ fn connect(candidate: &Candidate<'_>, spec: &HeapSpec, machine: &Machine) -> Con
         Candidate::Udmabuf => {
             return machine.devices.udmabuf(Arc::clone(&machine.memfd), machine.memory_bytes / 2);
         }
-        Candidate::Ashmem => return Err("ashmem is not connected".to_owned()),
-        Candidate::Hugetlb => machine.hugetlb.clone()?,
-        Candidate::Memfd if spec.kind == HeapType::SystemContig => {
+        Candidate::Memfd | Candidate::Ashmem if spec.kind == HeapType::SystemContig => {
             return Err(
-                "memfds are physically contiguous page by page only; hugetlb reaches further".to_owned()
+                "its memory is physically contiguous page by page only; hugetlb reaches further".to_owned()
             );
         }
+        Candidate::Ashmem if size.is_some() => {
+            return Err("a region of ashmem cannot be set aside; memfd sets files aside".to_owned());
+        }
+        Candidate::Ashmem => return machine.devices.ashmem(),
+        Candidate::Hugetlb => machine.hugetlb.clone()?,
         Candidate::Memfd => Arc::clone(&machine.memfd),
     };
     match size {
@@ -223,6 +226,7 @@ mod tests {
             dma_heap: here(Backing::DmaHeap),
             ion: here(Backing::Ion),
             udmabuf: here(Backing::Udmabuf),
+            ..none()
         };
         let (no_dma_heap, no_ion) = ("dma-heap:system: no dma-heap in this test", "ion: no ion in this test");
         let no_udmabuf = "udmabuf: no udmabuf in this test";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The devices that a machine may have for memory, as far as heaps are built from them.
 
+use crate::source::ashmem::AshmemSource;
 use crate::source::dma_heap::DmaHeapSource;
 use crate::source::ion::{IonSource, Wanted};
 use crate::source::udmabuf::UdmabufSource;
@@ -31,6 +32,12 @@ pub trait Devices: Send + Sync {
     /// # Errors
     /// Why they cannot be made.
     fn udmabuf(&self, files: Arc<dyn FileSource>, largest: u64) -> Connected;
+
+    /// Regions of Android's shared memory.
+    ///
+    /// # Errors
+    /// Why there are none.
+    fn ashmem(&self) -> Connected;
 }
 
 /// Those of the kernel that runs.
@@ -58,6 +65,10 @@ impl Devices for KernelDevices {
     fn udmabuf(&self, files: Arc<dyn FileSource>, largest: u64) -> Connected {
         connected(UdmabufSource::connect(files, largest))
     }
+
+    fn ashmem(&self) -> Connected {
+        connected(AshmemSource::connect(self.page))
+    }
 }
 
 #[cfg(test)]
@@ -69,13 +80,19 @@ pub(crate) mod scripted {
         pub(crate) dma_heap: Connected,
         pub(crate) ion: Connected,
         pub(crate) udmabuf: Connected,
+        pub(crate) ashmem: Connected,
     }
 
     impl ScriptedDevices {
         /// A machine without any.
         pub(crate) fn none() -> Self {
             let absent = |name: &str| Err(format!("no {name} in this test"));
-            Self { dma_heap: absent("dma-heap"), ion: absent("ion"), udmabuf: absent("udmabuf") }
+            Self {
+                dma_heap: absent("dma-heap"),
+                ion: absent("ion"),
+                udmabuf: absent("udmabuf"),
+                ashmem: absent("ashmem"),
+            }
         }
     }
 
@@ -90,6 +107,10 @@ pub(crate) mod scripted {
 
         fn udmabuf(&self, _: Arc<dyn FileSource>, _: u64) -> Connected {
             self.udmabuf.clone()
+        }
+
+        fn ashmem(&self) -> Connected {
+            self.ashmem.clone()
         }
     }
 }

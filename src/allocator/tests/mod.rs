@@ -5,6 +5,7 @@ mod attacks;
 mod pool;
 mod refill;
 mod reserve;
+mod token;
 mod types;
 
 use super::*;
