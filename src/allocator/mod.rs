@@ -19,8 +19,8 @@
 //! held together with it or each other. No system call is made while any is held.
 //!
 //! # What happens when a client dies
-//! The kernel closes its descriptors, and step 4 follows. The transport drops its reservations. Nothing else is kept
-//! for a client.
+//! The kernel closes its descriptors, and step 4 follows. The transport drops its reservations, and the tokens of buffers
+//! whose release the kernel does not tell (`token.rs`). Nothing else is kept for a client.
 
 mod authorize;
 mod booking;
@@ -38,6 +38,7 @@ mod reservations;
 mod reserve;
 #[cfg(test)]
 mod tests;
+mod token;
 mod verdict;
 
 pub use authorize::{Action, Denied};
@@ -46,6 +47,7 @@ pub use pressure::{PressureFeed, PressureLevel, PressureSubscription, WatchedCgr
 pub use query::{BufferView, HeapView, NotOurs, TrimError, UnknownHeap};
 pub use request::{Caller, Grant, Request, Selection};
 pub use reserve::{MAX_RESERVATIONS, ReservedBuffers};
+pub use token::BufferToken;
 pub use verdict::{Explanation, Failure, Outcome, Verdict};
 
 use crate::config::spec::{Config, Policy};
@@ -177,7 +179,8 @@ impl Allocator {
     }
 
     /// Allocates `request.count` zeroed buffers from the first selected heap that can hold them all, and charges
-    /// them to the caller. All or none.
+    /// them to the caller. All or none. Those whose releases the kernel does not tell are the caller's for ever, unless
+    /// [`Allocator::token`] holds them.
     ///
     /// # Errors
     /// Every selected heap's answer. Nothing is held or charged then.
@@ -311,7 +314,8 @@ impl Allocator {
         for Made { stored, fd } in made {
             let id = BufferId(self.next_id.fetch_add(1, Ordering::Relaxed));
             stored.memory.handed_out(&request.label);
-            if stored.watch.is_none() {
+            let mechanism = ReleaseMechanism::of(stored.memory.backing());
+            if stored.watch.is_none() && mechanism != ReleaseMechanism::Token {
                 self.liveness.unwatched(id, now);
             }
             let inode = stored.memory.inode();

@@ -152,13 +152,16 @@ fn connect(candidate: &Candidate<'_>, spec: &HeapSpec, machine: &Machine) -> Con
         Candidate::DmaHeap(names) => return machine.devices.dma_heap(names, spec.recycle),
         Candidate::Ion(wanted) => return machine.devices.ion(*wanted, spec.cached, spec.recycle),
         _ if spec.secure => return Err("secure memory comes from the kernel's own heaps alone".to_owned()),
-        Candidate::Ashmem => return Err("ashmem is not connected".to_owned()),
-        Candidate::Hugetlb | Candidate::UdmabufHugetlb => machine.hugetlb.clone()?,
-        Candidate::Memfd | Candidate::Udmabuf if spec.kind == HeapType::SystemContig => {
+        Candidate::Memfd | Candidate::Udmabuf | Candidate::Ashmem if spec.kind == HeapType::SystemContig => {
             return Err(
-                "memfds are physically contiguous page by page only; hugetlb reaches further".to_owned()
+                "its memory is physically contiguous page by page only; hugetlb reaches further".to_owned()
             );
         }
+        Candidate::Ashmem if size.is_some() => {
+            return Err("a region of ashmem cannot be set aside; memfd sets files aside".to_owned());
+        }
+        Candidate::Ashmem => return machine.devices.ashmem(),
+        Candidate::Hugetlb | Candidate::UdmabufHugetlb => machine.hugetlb.clone()?,
         Candidate::Memfd | Candidate::Udmabuf => Arc::clone(&machine.memfd),
     };
     // Before anything is taken: a heap that cannot make its buffers keeps nothing from others.
@@ -244,6 +247,7 @@ mod tests {
             dma_heap: here(Backing::DmaHeap),
             ion: here(Backing::Ion),
             udmabuf: exporter(),
+            ..none()
         };
         let (no_dma_heap, no_ion) = ("dma-heap:system: no dma-heap in this test", "ion: no ion in this test");
         let no_udmabuf = "udmabuf: no udmabuf in this test";

@@ -22,8 +22,10 @@ pub use stock::{IDLE, Released, Retired, Stock, StockCounters, Stockable, Stored
 use crate::config::spec::HeapSpec;
 use crate::pool::Arena;
 use crate::source::{Memory, ReleaseMechanism, Source, arena_is_full};
+use crate::sys::fd::Inode;
 use crate::units::{Access, BackedBytes, Backing, HeapId, HeapName, PageSize, RequestedBytes, Uid};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -267,6 +269,11 @@ impl Heap {
                 why: max_buffer.why,
             }),
         }
+    }
+
+    /// As [`Source::identify`].
+    pub fn identify(&self, fd: BorrowedFd<'_>) -> Option<Inode> {
+        self.source()?.identify(fd)
     }
 
     /// What clients let go of and the heap keeps; `None` if everything goes back to the kernel at once.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Floor 4: where bytes come from. A source makes memory; it knows nothing of clients, heaps or limits.
 
+pub mod ashmem;
 pub mod carveout;
 pub mod dma_buf;
 pub mod dma_heap;
@@ -91,6 +92,12 @@ pub trait Source: Send + Sync {
         true
     }
 
+    /// The file behind `fd` if it is one of this source's kind that fstat(2) does not tell apart; `None` for any other.
+    fn identify(&self, fd: BorrowedFd<'_>) -> Option<Inode> {
+        let _ = fd;
+        None
+    }
+
     /// New memory, every byte zero, that no client has ever held.
     ///
     /// # Errors
@@ -134,7 +141,7 @@ pub trait Memory: Send + Sync {
         &[]
     }
 
-    /// The file's identity, the same through every descriptor.
+    /// The file's identity, the same through every descriptor: what fstat(2) tells, else [`Source::identify`].
     fn inode(&self) -> Inode;
 
     /// Whether nobody but the service has it open, mapped or in flight. Never blocks.

@@ -79,6 +79,7 @@ command ends, or when the command that --exec names has closed its descriptors.
 inherits the buffers as descriptors 3, 4, … in order, and the environment
 variables ANION_FDS=\"3 4 …\", ANION_IDS and ANION_SIZES in the same order. The
 table goes to standard error, since standard output belongs to the command.
+Buffers of ashmem belong to this process and cannot be passed on that way.
 
 JSON:
   {\"buffers\": [{\"index\", \"id\", \"heap_id\", \"heap\", \"size\", \"backing\", \"inode\",
