@@ -49,14 +49,16 @@ pub use reserve::{MAX_RESERVATIONS, ReservedBuffers};
 pub use verdict::{Explanation, Failure, Outcome, Verdict};
 
 use crate::config::spec::{Config, Policy};
-use crate::heap::{Heap, Machine, Stored, build};
+use crate::heap::{Heap, KernelDevices, Machine, Stored, build};
 use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record};
 use crate::source::carveout::KernelPages;
 use crate::source::hugetlb::HugetlbSource;
 use crate::source::memfd::MemfdSource;
-use crate::source::{FileSource, Memory, is_exhaustion, is_fragmentation, is_out_of_memory};
+use crate::source::{
+    FileSource, Memory, ReleaseMechanism, is_exhaustion, is_fragmentation, is_out_of_memory,
+};
 use crate::sys::inotify::Watch;
-use crate::units::{Access, BackedBytes, BufferId, Uid};
+use crate::units::{Access, BackedBytes, Backing, BufferId, Uid};
 use anyhow::Context;
 use booking::Booking;
 use books::{Books, Live};
@@ -91,7 +93,6 @@ pub struct Allocator {
     /// above every id that was ever given.
     next_id: AtomicU64,
     own_uid: Uid,
-    mechanism: &'static str,
 }
 
 /// Memory made for a client, before it is in the books.
@@ -117,8 +118,10 @@ impl Allocator {
             Ok(source) => Ok(Arc::new(source) as Arc<dyn FileSource>),
             Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
         };
-        let dma_heaps = PathBuf::from(crate::sys::dma_heap::DIRECTORY);
-        let machine = Machine { page, memory_bytes, memfd, hugetlb, dma_heaps, pages: Arc::new(KernelPages) };
+        let devices =
+            Arc::new(KernelDevices { page, dma_heaps: PathBuf::from(crate::sys::dma_heap::DIRECTORY) });
+        let (file_releases, pages) = (ReleaseMechanism::CloseEvents, Arc::new(KernelPages));
+        let machine = Machine { page, memory_bytes, memfd, file_releases, hugetlb, devices, pages };
         let allocator = Self::with_machine(config, machine)?;
         allocator.start_reaper().context("starting the reaper thread")?;
         let availability = Availability::new(memory_bytes, crate::sys::memory::available_bytes);
@@ -128,7 +131,7 @@ impl Allocator {
 
     fn with_machine(config: Config, mut machine: Machine) -> anyhow::Result<Arc<Self>> {
         let liveness = Arc::new(Liveness::new().context("creating an inotify queue")?);
-        let mechanism = probe::prove_release(machine.memfd.as_ref(), &liveness.watcher)?;
+        machine.file_releases = probe::prove_release(machine.memfd.as_ref(), &liveness.watcher)?;
         machine.hugetlb = probe::proven(machine.hugetlb, &liveness.watcher);
         let mut heaps: Vec<_> = config.heaps.into_iter().map(|spec| build(spec, &machine)).collect();
         heaps.sort_by_key(|heap| std::cmp::Reverse(heap.id()));
@@ -150,7 +153,6 @@ impl Allocator {
             refill: Refill::default(),
             next_id: AtomicU64::new(boot_nanoseconds),
             own_uid: Uid(nix::unistd::geteuid().as_raw()),
-            mechanism,
         }))
     }
 
@@ -159,9 +161,15 @@ impl Allocator {
         &self.heaps
     }
 
-    /// How releases are noticed on this machine, as proved at the start.
-    pub fn release_mechanism(&self) -> &'static str {
-        self.mechanism
+    /// How releases are noticed on this machine, as proved at the start: for every kind of buffer that its heaps give.
+    pub fn release_mechanisms(&self) -> Vec<(Backing, ReleaseMechanism)> {
+        let mut mechanisms = Vec::new();
+        for found in self.heaps.iter().flat_map(Heap::release_mechanisms) {
+            if !mechanisms.contains(&found) {
+                mechanisms.push(found);
+            }
+        }
+        mechanisms
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {

@@ -39,6 +39,7 @@ const KEYS: &[&str] = &[
     "device",
     "devices",
     "secure",
+    "recycle",
     "allow-uids",
     "share-across-domains",
 ];

@@ -26,6 +26,9 @@ pub struct HeapSpec {
     pub kind: HeapType,
     /// Where its memory comes from. Custom heaps have `devices` instead.
     pub device: Device,
+    /// What serves it if `device` cannot: the first that works when the service starts. None twice, and not `device`;
+    /// empty for custom heaps.
+    pub fallbacks: Vec<Device>,
     /// Sources of a custom heap, in the order in which they are tried: no `Auto`, none twice, at least one unless it
     /// is `unavailable`. Empty for other kinds.
     pub devices: Vec<Device>,
@@ -48,6 +51,9 @@ pub struct HeapSpec {
     pub pool_limit: Option<u64>,
     /// The CPU must never map its buffers.
     pub secure: bool,
+    /// What the kernel's own heaps gave is cleaned and kept for its owner's next request when clients let go of it, as
+    /// memory of the service's own is, instead of going back to them. Says nothing of other sources.
+    pub recycle: bool,
     /// uids that may allocate from it; `None` for everyone.
     pub allow_uids: Option<Vec<Uid>>,
     /// Why a spare may go to another trust domain than the one that held it; `None` if it may not. Not empty.
@@ -61,7 +67,8 @@ pub struct HeapSpec {
 /// Where a heap's memory comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Device {
-    /// What the kind of heap is served by where nothing else is said.
+    /// What the kind of heap is served by where nothing else is said: for system heaps the first that works of the
+    /// kernel's dma-heap, ION, udmabuf and memfds.
     Auto,
     /// Sealed memfds.
     Memfd,
@@ -145,6 +152,7 @@ impl HeapSpec {
             aliases: vec![],
             kind,
             device: Device::Auto,
+            fallbacks: vec![],
             devices: vec![],
             size,
             alignment: 1,
@@ -154,6 +162,7 @@ impl HeapSpec {
             pool_orders: vec![],
             pool_limit: None,
             secure: false,
+            recycle: false,
             allow_uids: None,
             shared: None,
             unavailable: None,

@@ -132,6 +132,9 @@ fn flags(heap: &HeapSpec) -> Vec<String> {
     if heap.secure {
         flags.push("secure".to_owned());
     }
+    if heap.recycle {
+        flags.push("recycle".to_owned());
+    }
     if heap.shared.is_some() {
         flags.push("shared across domains".to_owned());
     }
@@ -182,9 +185,13 @@ fn bytes(bytes: u64) -> String {
     unit.map_or_else(|| format!("{bytes} B"), |(shift, name)| format!("{} {name}", bytes >> shift))
 }
 
-/// One device, or those of a custom heap in the order in which they are tried.
+/// In the order in which they are tried: at the start, for a custom heap at every request.
 fn devices(heap: &HeapSpec) -> String {
-    if heap.devices.is_empty() { heap.device.to_string() } else { joined(&heap.devices) }
+    if heap.devices.is_empty() {
+        joined(&std::iter::once(&heap.device).chain(&heap.fallbacks).collect::<Vec<_>>())
+    } else {
+        joined(&heap.devices)
+    }
 }
 
 fn heap_json(heap: &HeapSpec) -> Value {
@@ -194,6 +201,7 @@ fn heap_json(heap: &HeapSpec) -> Value {
         "aliases": heap.aliases.iter().map(|alias| alias.as_str()).collect::<Vec<_>>(),
         "type": heap.kind.name(),
         "device": if heap.devices.is_empty() { Some(heap.device.to_string()) } else { None },
+        "fallbacks": heap.fallbacks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "devices": heap.devices.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "size": heap.size,
         "alignment": heap.alignment,
@@ -203,6 +211,7 @@ fn heap_json(heap: &HeapSpec) -> Value {
         "pool_orders": heap.pool_orders,
         "pool_limit": heap.pool_limit,
         "secure": heap.secure,
+        "recycle": heap.recycle,
         "allow_uids": heap.allow_uids.as_deref().map(uids_json),
         "share_across_domains": heap.shared,
         "unavailable": heap.unavailable,

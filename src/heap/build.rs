@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which source serves which configured heap on this machine. Nothing falls back silently: a heap whose source is
-//! missing is unavailable, with the reason.
+//! Configured heaps on this machine. Nothing falls back silently: what serves a heap instead of what stands before it in
+//! its list is logged and shown with the reason, and a heap whose sources are all missing is unavailable.
 
+use super::choice::{Chosen, choose, listed};
+use super::devices::Devices;
 use super::{Heap, MaxBuffer, State, Stock};
 use crate::config::spec::{Device, HeapSpec};
-use crate::pool::{Layout, ShelfLimits};
-use crate::source::carveout::{CarveoutSource, Pages};
-use crate::source::dma_heap::{CMA_NAMES, DmaHeapSource};
-use crate::source::ion::{self, IonSource};
-use crate::source::ordered::OrderedSources;
-use crate::source::udmabuf::UdmabufSource;
-use crate::source::{FileSource, Source};
-use crate::units::{Backing, HeapName, HeapType, PageSize, RequestedBytes};
-use std::path::PathBuf;
+use crate::pool::ShelfLimits;
+use crate::source::carveout::Pages;
+use crate::source::{FileSource, ReleaseMechanism, Source};
+use crate::units::{Backing, HeapType, PageSize};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -27,10 +24,12 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// Shared memory.
     pub memfd: Arc<dyn FileSource>,
+    /// How releases of shared memory are noticed.
+    pub file_releases: ReleaseMechanism,
     /// Shared memory of huge pages, or why there is none.
     pub hugetlb: Result<Arc<dyn FileSource>, String>,
-    /// Where the kernel's dma-heaps are.
-    pub dma_heaps: PathBuf,
+    /// The kernel's devices for memory.
+    pub devices: Arc<dyn Devices>,
     /// How memory is set aside.
     pub pages: Arc<dyn Pages>,
 }
@@ -38,13 +37,24 @@ pub struct Machine {
 /// The heap that `spec` describes, ready or unavailable. Heaps of a fixed size take their memory now.
 pub fn build(spec: HeapSpec, machine: &Machine) -> Heap {
     let state = match choose(&spec, machine) {
-        Ok(source) => State::Ready { max_buffer: max_buffer(&spec, machine, source.as_ref()), source },
+        Ok(Chosen { source, passed_over }) => {
+            let passed_over = listed(&passed_over);
+            if !passed_over.is_empty() {
+                log::info!(
+                    "heap {} is served by {}, without {passed_over}",
+                    spec.name,
+                    source.backing().name()
+                );
+            }
+            State::Ready { max_buffer: max_buffer(&spec, machine, source.as_ref()), source, passed_over }
+        }
         Err(why) => State::Unavailable(why),
     };
     let recycles = matches!(&state, State::Ready { source, .. } if source.recycles());
     let keeps = spec.deferred_free && recycles;
     let stock = keeps.then(|| Stock::new(shelf_limits(&spec, machine)));
-    Heap { spec, page: machine.page, state, stock, fragmented: AtomicU64::new(0) }
+    let file_releases = machine.file_releases;
+    Heap { spec, page: machine.page, file_releases, state, stock, fragmented: AtomicU64::new(0) }
 }
 
 fn max_buffer(spec: &HeapSpec, machine: &Machine, source: &dyn Source) -> MaxBuffer {
@@ -71,130 +81,6 @@ fn shelf_limits(spec: &HeapSpec, machine: &Machine) -> ShelfLimits {
     ShelfLimits { bytes, spares: MAX_SPARES }
 }
 
-fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String> {
-    if let Some(why) = &spec.unavailable {
-        return Err(why.clone());
-    }
-    let is_brokered = matches!(
-        (&spec.device, spec.kind),
-        (Device::DmaHeap(_) | Device::Ion(_), _) | (Device::Auto, HeapType::Dma)
-    );
-    match (spec.kind, spec.size) {
-        _ if is_brokered => broker(spec, machine),
-        _ if spec.secure => Err("secure memory comes from the kernel's own heaps alone".to_owned()),
-        (HeapType::Custom, _) => in_order(spec, machine),
-        (HeapType::Carveout | HeapType::Chunk | HeapType::Dma, Some(size)) => {
-            reserve(spec, size, files(&spec.device, spec.kind, machine)?, machine)
-        }
-        _ => one_of(&spec.device, spec, machine),
-    }
-}
-
-/// A heap of the kernel's. Its size, where it has one, is a budget.
-fn broker(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String> {
-    let cached = spec.cached;
-    match &spec.device {
-        Device::DmaHeap(name) => dma_heap(std::slice::from_ref(name), machine),
-        Device::Ion(name) => ion(ion::Wanted::Named(name), cached, machine),
-        _ => {
-            let names: Vec<_> = CMA_NAMES.iter().filter_map(|name| HeapName::new(name).ok()).collect();
-            dma_heap(&names, machine).or_else(|no_dma_heap| {
-                ion(ion::Wanted::Contiguous, cached, machine).map_err(|no_ion| {
-                    format!(
-                        "contiguous memory comes from the kernel's CMA: {no_dma_heap}; {no_ion}; device = \"memfd\" or \
-                         \"hugetlb\" would serve it from memory set aside at the start"
-                    )
-                })
-            })
-        }
-    }
-}
-
-fn dma_heap(names: &[HeapName], machine: &Machine) -> Result<Arc<dyn Source>, String> {
-    let source = DmaHeapSource::connect(&machine.dma_heaps, names, machine.page);
-    Ok(Arc::new(source.map_err(|error| error.to_string())?))
-}
-
-fn ion(wanted: ion::Wanted<'_>, is_cached: bool, machine: &Machine) -> Result<Arc<dyn Source>, String> {
-    let source = IonSource::connect(wanted, is_cached, machine.page);
-    Ok(Arc::new(source.map_err(|error| error.to_string())?))
-}
-
-/// Sets the heap's whole size aside.
-fn reserve(
-    spec: &HeapSpec,
-    size: u64,
-    files: Arc<dyn FileSource>,
-    machine: &Machine,
-) -> Result<Arc<dyn Source>, String> {
-    let layout = match spec.kind {
-        // Chunks need not be neighbours.
-        HeapType::Chunk => Layout::Scattered,
-        _ => Layout::OnePiece { alignment: spec.alignment },
-    };
-    let capacity = i64::try_from(size).map(RequestedBytes).map_err(|_| format!("size is {size:#x}"))?;
-    let capacity = capacity.round_up(machine.page.bytes()).map_err(|error| error.to_string())?;
-    let source = CarveoutSource::reserve(capacity, layout, files, Arc::clone(&machine.pages));
-    Ok(Arc::new(source.map_err(|error| error.to_string())?))
-}
-
-/// The configured sources that this machine has.
-fn in_order(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String> {
-    let (mut sources, mut missing) = (Vec::new(), Vec::new());
-    for device in &spec.devices {
-        match one_of(device, spec, machine) {
-            Ok(source) => sources.push(source),
-            Err(why) => missing.push(format!("{device}: {why}")),
-        }
-    }
-    match OrderedSources::new(sources) {
-        Some(sources) => {
-            for why in missing {
-                log::warn!("heap {} does without a source: {why}", spec.name);
-            }
-            Ok(Arc::new(sources))
-        }
-        None if missing.is_empty() => Err("it has no list of sources".to_owned()),
-        None => Err(format!("none of its sources is here: {}", missing.join("; "))),
-    }
-}
-
-/// The source behind one word of a list.
-fn one_of(device: &Device, spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String> {
-    match device {
-        Device::DmaHeap(name) => dma_heap(std::slice::from_ref(name), machine),
-        Device::Ion(name) => ion(ion::Wanted::Named(name), spec.cached, machine),
-        Device::Udmabuf => {
-            let source = UdmabufSource::connect(
-                Arc::clone(&machine.memfd) as Arc<dyn FileSource>,
-                machine.memory_bytes / 2,
-            );
-            Ok(Arc::new(source.map_err(|error| error.to_string())?))
-        }
-        _ => Ok(files(device, spec.kind, machine)?),
-    }
-}
-
-/// The source of shared memory behind one device word.
-fn files(device: &Device, kind: HeapType, machine: &Machine) -> Result<Arc<dyn FileSource>, String> {
-    match (device, kind) {
-        (Device::Auto, HeapType::SystemContig) | (Device::Hugetlb, _) => {
-            machine.hugetlb.as_ref().map(Arc::clone).map_err(Clone::clone)
-        }
-        (Device::Memfd, HeapType::SystemContig) => {
-            Err("memfds are physically contiguous page by page only; device = \"hugetlb\" reaches further"
-                .to_owned())
-        }
-        (Device::Auto | Device::Memfd, _) => Ok(Arc::clone(&machine.memfd)),
-        (Device::Ashmem, _) => Err("ashmem is not connected".to_owned()),
-        (Device::Udmabuf, _) => {
-            Err("dma-bufs of memory that was set aside are not made yet; device = \"memfd\" sets files aside"
-                .to_owned())
-        }
-        (Device::DmaHeap(_) | Device::Ion(_), _) => Err("the kernel's heaps are brokered".to_owned()),
-    }
-}
-
 /// What an unavailable heap's buffers would be.
 pub(super) fn intended_backing(spec: &HeapSpec) -> Backing {
     match (spec.devices.first().unwrap_or(&spec.device), spec.kind) {
@@ -209,16 +95,15 @@ pub(super) fn intended_backing(spec: &HeapSpec) -> Backing {
 
 #[cfg(test)]
 impl Machine {
-    /// One for tests, without huge pages and with as much available as there is.
+    /// One for tests, without devices and huge pages and with as much available as there is.
     pub(crate) fn plain(page: PageSize, memory_bytes: u64, memfd: Arc<dyn FileSource>) -> Self {
-        let hugetlb = Err("no huge pages in this test".to_owned());
-        let dma_heaps = PathBuf::from("/nonexistent");
         Self {
             page,
             memory_bytes,
             memfd,
-            hugetlb,
-            dma_heaps,
+            file_releases: ReleaseMechanism::CloseEvents,
+            hugetlb: Err("no huge pages in this test".to_owned()),
+            devices: Arc::new(super::devices::scripted::ScriptedDevices::none()),
             pages: Arc::new(crate::source::carveout::KernelPages),
         }
     }

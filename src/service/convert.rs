@@ -5,14 +5,15 @@ use super::status;
 use crate::allocator::{self, BufferView, Grant, HeapView, Outcome, Request, Selection};
 use crate::heap::{Discard, Heap, Needs, Rejection};
 use crate::ledger::{FailureCause, Usage};
+use crate::source;
 use crate::units::{self, Count, HeapMask, Invalid, Label, MAX_HEAPS, RequestedBytes};
 use anion_ipc::ParcelFileDescriptor;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     Access::Access, AllocationFlags::AllocationFlags, AllocationRequest::AllocationRequest, Backing::Backing,
     Buffer::Buffer, BufferInfo::BufferInfo, ClientUsage::ClientUsage, Explanation::Explanation,
     HeapFlags::HeapFlags, HeapInfo::HeapInfo, HeapStats::HeapStats, HeapType::HeapType,
-    HeapVerdict::HeapVerdict, PressureLevel::PressureLevel, ReservationRequest::ReservationRequest,
-    Verdict::Verdict,
+    HeapVerdict::HeapVerdict, PressureLevel::PressureLevel, ReleaseMechanism::ReleaseMechanism,
+    ReservationRequest::ReservationRequest, Verdict::Verdict,
 };
 
 /// A count of bytes or buffers as AIDL's signed number; saturates, which no real amount reaches.
@@ -112,6 +113,15 @@ fn backing(backing: units::Backing) -> Backing {
     }
 }
 
+fn release_mechanism(mechanism: source::ReleaseMechanism) -> ReleaseMechanism {
+    match mechanism {
+        source::ReleaseMechanism::CloseEvents => ReleaseMechanism::CLOSE_EVENTS,
+        source::ReleaseMechanism::Leases => ReleaseMechanism::LEASES,
+        source::ReleaseMechanism::ReferenceCounts => ReleaseMechanism::REFERENCE_COUNTS,
+        source::ReleaseMechanism::Token => ReleaseMechanism::TOKEN,
+    }
+}
+
 fn flags(heap: &Heap) -> i32 {
     let spec = heap.spec();
     let bits = [
@@ -134,6 +144,8 @@ pub(super) fn heap_info((priority, heap): (usize, &Heap)) -> HeapInfo {
         backing: backing(heap.backing()),
         available: heap.unavailable().is_none(),
         unavailableReason: heap.unavailable().unwrap_or_default().to_owned(),
+        passedOver: heap.passed_over().to_owned(),
+        releaseMechanism: release_mechanism(heap.release_mechanism()),
         capacity: long(heap.capacity().unwrap_or(0)),
         granule: long(heap.granule()),
         maxAlignment: long(heap.max_alignment()),

@@ -8,10 +8,12 @@ pub mod hugetlb;
 pub mod ion;
 pub mod memfd;
 pub mod ordered;
+pub mod release;
 #[cfg(test)]
 pub mod scripted;
 pub mod udmabuf;
 
+pub use self::release::ReleaseMechanism;
 use crate::pool::{Arena, FreeBytes};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
@@ -24,6 +26,11 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 pub trait Source: Send + Sync {
     /// What its descriptors are; of one that mixes them, what it gives first.
     fn backing(&self) -> Backing;
+
+    /// What its descriptors can be.
+    fn backings(&self) -> Vec<Backing> {
+        vec![self.backing()]
+    }
 
     /// Largest alignment in bytes that it can promise: a buffer's memory consists of physical pieces of at least this
     /// size that start at a multiple of it, and the kernel maps it at one unless the client insists on another

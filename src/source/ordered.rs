@@ -35,6 +35,10 @@ impl Source for OrderedSources {
         self.first.backing()
     }
 
+    fn backings(&self) -> Vec<Backing> {
+        self.all().flat_map(|source| source.backings()).collect()
+    }
+
     fn max_alignment(&self) -> u64 {
         self.least(|source| source.max_alignment())
     }

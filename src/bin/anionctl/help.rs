@@ -61,8 +61,13 @@ Examples:
 pub(crate) const LIST: &str = "\
 JSON:
   {\"heaps\": [{\"id\", \"name\", \"aliases\": [], \"type\", \"backing\", \"available\",
-    \"unavailable_reason\", \"capacity\", \"granule\", \"max_alignment\",
-    \"flags\": [], \"priority\"}]}";
+    \"unavailable_reason\", \"passed_over\", \"release_mechanism\", \"capacity\",
+    \"granule\", \"max_alignment\", \"flags\": [], \"priority\"}]}
+
+Below the table: the sources that a heap's configuration would rather have, and
+why each cannot be used on this machine (passed_over). release_mechanism is
+close-events, leases, reference-counts or token: how the service learns that
+nobody holds a buffer any more.";
 
 /// After `alloc --help`.
 pub(crate) const ALLOC: &str = "\
