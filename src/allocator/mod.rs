@@ -255,6 +255,8 @@ impl Allocator {
             if taken.refill {
                 self.keeper.wake();
             }
+            // What was booked has the shelf's room, and what served the request is no longer there.
+            self.fit_shelf(booking.heap());
         }
         let missing = count - memory.len();
         let made = memory

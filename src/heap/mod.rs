@@ -13,6 +13,8 @@ mod stock;
 mod tests;
 
 pub use build::{Machine, build};
+#[cfg(test)]
+pub(crate) use devices::scripted;
 pub use devices::{Connected, Devices, KernelDevices};
 pub use discard::{Discard, Discards};
 pub use stock::{IDLE, Released, Retired, Stock, StockCounters, Stockable, Stored, Taken};
