@@ -123,7 +123,16 @@ fn a_heap_that_this_machine_cannot_serve_has_its_own_exit_code() {
     assert_eq!(heaps.len(), 2);
     assert_eq!(
         keys(&heaps[0]),
-        BTreeSet::from(["id", "name", "type", "device", "backing", "available", "unavailable_reason"])
+        BTreeSet::from([
+            "id",
+            "name",
+            "type",
+            "device",
+            "backing",
+            "passed_over",
+            "available",
+            "unavailable_reason"
+        ])
     );
     assert_eq!((&heaps[0]["name"], &heaps[0]["available"]), (&"absent".into(), &false.into()));
     assert!(heaps[0]["unavailable_reason"].as_str().expect("text").contains("no-such-heap"));

@@ -233,7 +233,7 @@ Exit status:
 JSON:
   {\"ok\", \"findings\": [{\"what\", \"state\", \"found\", \"means\", \"change\", \"required\"}],
    \"config\": {\"origin\", \"heaps\": [{\"id\", \"name\", \"type\", \"device\", \"backing\",
-     \"available\", \"unavailable_reason\"}], \"errors\": []},
+     \"passed_over\", \"available\", \"unavailable_reason\"}], \"errors\": []},
    \"service\": {\"endpoint\", \"version\", \"heaps\", \"unavailable\":
      [{\"heap\", \"reason\"}]}}
   change is null where there is nothing to change, service where none answers.

@@ -4,11 +4,11 @@
 use crate::failure::Failure;
 use anion::config::spec::{Config, HeapSpec};
 use anion::config::{self, DEFAULT_FILE, Loaded, Severity};
-use anion::heap::{Heap, Machine, build};
-use anion::source::FileSource;
+use anion::heap::{Heap, KernelDevices, Machine, build};
 use anion::source::carveout::{KernelPages, Pages};
 use anion::source::hugetlb::HugetlbSource;
 use anion::source::memfd::MemfdSource;
+use anion::source::{FileSource, ReleaseMechanism};
 use anion::sys::memory::{huge_pages, total_bytes};
 use anion::sys::{dma_heap, fd};
 use anion::units::PageSize;
@@ -39,10 +39,12 @@ pub(crate) struct WantedHeap {
     pub(crate) name: String,
     #[serde(rename = "type")]
     pub(crate) kind: &'static str,
-    /// As configured; the sources of a custom heap in their order.
+    /// As configured; of several, in their order.
     pub(crate) device: String,
     /// What its buffers would be.
     pub(crate) backing: &'static str,
+    /// What the configuration would rather have, and why it cannot be used; empty if there is nothing.
+    pub(crate) passed_over: String,
     pub(crate) available: bool,
     /// Why not; empty if available.
     pub(crate) unavailable_reason: String,
@@ -89,16 +91,16 @@ fn wanted(heap: &Heap) -> WantedHeap {
         kind: heap.spec().kind.name(),
         device: device(heap.spec()),
         backing: heap.backing().name(),
+        passed_over: heap.passed_over().to_owned(),
         available: heap.unavailable().is_none(),
         unavailable_reason: heap.unavailable().unwrap_or_default().to_owned(),
     }
 }
 
 fn device(spec: &HeapSpec) -> String {
-    if spec.devices.is_empty() {
-        return spec.device.to_string();
-    }
-    spec.devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    let first = spec.devices.is_empty().then_some(&spec.device);
+    let words = first.into_iter().chain(&spec.fallbacks).chain(&spec.devices);
+    words.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// This machine, of which nothing is taken.
@@ -112,7 +114,13 @@ fn machine(page: PageSize) -> io::Result<Machine> {
             let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
             format!("{error}{cause}")
         }),
-        dma_heaps: PathBuf::from(dma_heap::DIRECTORY),
+        devices: Arc::new(KernelDevices {
+            page,
+            dma_heaps: PathBuf::from(dma_heap::DIRECTORY),
+            raises_limits: false,
+        }),
+        // Proved on its own; it decides nothing here.
+        file_releases: ReleaseMechanism::CloseEvents,
         pages: Arc::new(Tally::default()),
     })
 }

@@ -88,7 +88,9 @@ impl Diagnosis {
             let id = heap.id.to_string();
             table.add_row([&id, &heap.name, heap.kind, &heap.device, heap.backing, &state]);
         }
-        table.trim_fmt()
+        let with_notes = self.config.heaps.iter().filter(|heap| !heap.passed_over.is_empty());
+        let notes = with_notes.map(|heap| format!("\n{} passes over {}", heap.name, heap.passed_over));
+        table.trim_fmt() + &notes.collect::<String>()
     }
 }
 
@@ -117,6 +119,7 @@ mod tests {
             kind: "system",
             device: "udmabuf".to_owned(),
             backing: "udmabuf",
+            passed_over: "ion: no /dev/ion".to_owned(),
             available,
             unavailable_reason: if available { String::new() } else { "no /dev/udmabuf".to_owned() },
         };
@@ -135,7 +138,7 @@ mod tests {
         assert_eq!((diagnosis.ok, code(&diagnosis)), (true, 0));
         let text = diagnosis.text();
         assert!(text.contains("ion   missing  no /dev/ion  nothing  -\n"), "{text}");
-        assert!(text.ends_with("All of it is here."), "{text}");
+        assert!(text.ends_with("\nsystem passes over ion: no /dev/ion\n\nAll of it is here."), "{text}");
     }
 
     #[test]
