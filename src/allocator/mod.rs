@@ -120,8 +120,8 @@ impl Allocator {
             Ok(source) => Ok(Arc::new(source) as Arc<dyn FileSource>),
             Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
         };
-        let devices =
-            Arc::new(KernelDevices { page, dma_heaps: PathBuf::from(crate::sys::dma_heap::DIRECTORY) });
+        let dma_heaps = PathBuf::from(crate::sys::dma_heap::DIRECTORY);
+        let devices = Arc::new(KernelDevices { page, dma_heaps, raises_limits: true });
         let (file_releases, pages) = (ReleaseMechanism::CloseEvents, Arc::new(KernelPages));
         let machine = Machine { page, memory_bytes, memfd, file_releases, hugetlb, devices, pages };
         let allocator = Self::with_machine(config, machine)?;

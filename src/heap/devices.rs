@@ -47,6 +47,8 @@ pub struct KernelDevices {
     pub page: PageSize,
     /// Where its dma-heaps are.
     pub dma_heaps: PathBuf,
+    /// Whether limits of the kernel's that stand against the configuration are raised, where that is permitted.
+    pub raises_limits: bool,
 }
 
 fn connected<S: Source + 'static, E: std::fmt::Display>(source: Result<S, E>) -> Connected {
@@ -65,6 +67,7 @@ impl Devices for KernelDevices {
     }
 
     fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, String> {
+        let largest = if self.raises_limits { largest } else { 0 };
         let device = UdmabufDevice::connect(files, largest).map_err(|error| error.to_string())?;
         Ok(Arc::new(device))
     }
