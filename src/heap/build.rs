@@ -4,8 +4,10 @@
 
 use super::{Heap, MaxBuffer, State, Stock};
 use crate::config::spec::{Device, HeapSpec};
-use crate::pool::{Layout, ShelfLimits};
-use crate::source::carveout::{CarveoutSource, Pages};
+use crate::pool::{BlockSizes, Layout, ShelfLimits};
+use crate::source::arena::Pages;
+use crate::source::blocks::BlockSource;
+use crate::source::carveout::CarveoutSource;
 use crate::source::dma_heap::{CMA_NAMES, DmaHeapSource};
 use crate::source::export::{self, Exporter};
 use crate::source::ion::{self, IonSource};
@@ -17,8 +19,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// Most spares of one heap: each takes one of the service's descriptors.
+/// Most spares of one heap: each takes one of the service's descriptors, or two.
 const MAX_SPARES: usize = 256;
+/// The same of a heap that keeps blocks, too, which take none.
+const MAX_BLOCKS: usize = 2048;
+/// How many times the machine's memory the sparse file of a heap's blocks has room for: more than it can ever fill, so
+/// that no piece is ever too short.
+const BLOCK_ROOM: i64 = 4;
 
 /// What heaps are built from.
 pub struct Machine {
@@ -47,7 +54,8 @@ pub fn build(spec: HeapSpec, machine: &Machine) -> Heap {
     let recycles = matches!(&state, State::Ready { source, .. } if source.recycles());
     // What was asked for by name is kept whatever the kind's default is.
     let keeps = (spec.deferred_free || spec.recycle) && recycles;
-    let stock = keeps.then(|| Stock::new(shelf_limits(&spec, machine)));
+    let has_blocks = matches!(&state, State::Ready { source, .. } if source.blocks().is_some());
+    let stock = keeps.then(|| Stock::new(shelf_limits(&spec, machine, has_blocks)));
     Heap { spec, page: machine.page, state, stock, fragmented: AtomicU64::new(0) }
 }
 
@@ -70,9 +78,9 @@ fn max_buffer(spec: &HeapSpec, machine: &Machine, source: &dyn Source) -> MaxBuf
 }
 
 /// As configured, else an eighth of the memory; never more than the heap can hold.
-fn shelf_limits(spec: &HeapSpec, machine: &Machine) -> ShelfLimits {
+fn shelf_limits(spec: &HeapSpec, machine: &Machine, has_blocks: bool) -> ShelfLimits {
     let bytes = spec.pool_limit.unwrap_or(machine.memory_bytes / 8).min(spec.size.unwrap_or(u64::MAX));
-    ShelfLimits { bytes, spares: MAX_SPARES }
+    ShelfLimits { bytes, spares: if has_blocks { MAX_BLOCKS } else { MAX_SPARES } }
 }
 
 fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn Source>, String> {
@@ -179,10 +187,27 @@ fn one_of(device: &Device, spec: &HeapSpec, machine: &Machine) -> Result<Arc<dyn
         Device::Udmabuf | Device::UdmabufHugetlb => {
             let files = files(device, spec.kind, machine)?;
             let exporter = exporter(files.as_ref(), machine.memory_bytes / 2, machine)?;
-            Ok(Arc::new(UdmabufSource::new(files, exporter)))
+            dma_bufs(spec, files, exporter, machine)
         }
         _ => Ok(files(device, spec.kind, machine)?),
     }
+}
+
+/// dma-bufs of blocks where the heap has orders, else of one file each.
+fn dma_bufs(
+    spec: &HeapSpec,
+    files: Arc<dyn FileSource>,
+    exporter: Arc<dyn Exporter>,
+    machine: &Machine,
+) -> Result<Arc<dyn Source>, String> {
+    // Orders count ordinary pages, whatever the blocks consist of.
+    let is_ordinary = files.granule() == machine.page.bytes();
+    let sizes = BlockSizes::new(&spec.pool_orders, machine.page).filter(|_| is_ordinary);
+    let Some(sizes) = sizes else { return Ok(Arc::new(UdmabufSource::new(files, exporter))) };
+    let room = i64::try_from(machine.memory_bytes).unwrap_or(i64::MAX).saturating_mul(BLOCK_ROOM);
+    let room = RequestedBytes(room).round_up(sizes.granule()).map_err(|error| error.to_string())?;
+    let source = BlockSource::new(files, exporter, Arc::clone(&machine.pages), sizes, room);
+    Ok(Arc::new(source.map_err(|error| error.to_string())?))
 }
 
 /// What makes dma-bufs of `files`, of up to `largest` bytes where that is permitted.
@@ -230,7 +255,7 @@ impl Machine {
             memfd,
             hugetlb,
             dma_heaps,
-            pages: Arc::new(crate::source::carveout::KernelPages),
+            pages: Arc::new(crate::source::arena::KernelPages),
             udmabuf: Box::new(|_, _| Err(export::NotConnected::Device(std::io::ErrorKind::NotFound.into()))),
         }
     }
