@@ -76,7 +76,9 @@ fn describe(allocator: &Allocator, origin: &str) {
             );
         }
     }
-    log::info!("released buffers are noticed by {}", allocator.release_mechanism());
+    for (backing, mechanism) in allocator.release_mechanisms() {
+        log::info!("released buffers of kind {} are noticed by {}", backing.name(), mechanism.describe());
+    }
 }
 
 /// Reports to systemd, if it started this process.

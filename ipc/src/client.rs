@@ -3,7 +3,7 @@
 
 use crate::Endpoint;
 use rsbinder::rpc::FileDescriptorTransportMode;
-use rsbinder::{Client, FromIBinder, ProcessState, StatusCode, Strong, Uri};
+use rsbinder::{Client, FromIBinder, ProcessState, SIBinder, StatusCode, Strong, Uri};
 use std::io;
 use std::time::Duration;
 
@@ -17,6 +17,13 @@ pub struct Connection<I: FromIBinder + ?Sized> {
     pub service: Strong<I>,
     client: Client,
     takes_calls: bool,
+}
+
+impl<I: FromIBinder + ?Sized> Connection<I> {
+    /// Whether the service answers now: one round trip.
+    pub fn answers(&self) -> bool {
+        SIBinder::from(&self.service).ping_binder().is_ok()
+    }
 }
 
 impl<I: FromIBinder + ?Sized> Drop for Connection<I> {

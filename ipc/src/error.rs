@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Service-specific errors: the one kind of failure that Anion's interface defines.
 
-use rsbinder::{ExceptionCode, Status};
+use rsbinder::{ExceptionCode, Status, StatusCode};
 use std::fmt;
 
 /// A failure that the service reported, as opposed to one of the transport.
@@ -29,6 +29,13 @@ impl ServiceError {
             message: status.message().unwrap_or_default().to_owned(),
         })
     }
+}
+
+/// Whether the call failed because the service's process, or the connection to it, was gone. It was then not answered,
+/// though it may have been carried out.
+pub fn is_lost(status: &Status) -> bool {
+    status.exception_code() == ExceptionCode::TransactionFailed
+        && status.transaction_error() == StatusCode::DeadObject
 }
 
 /// A status that carries `code` and `message` to the client. `code` must not be 0: careless clients read that as

@@ -12,6 +12,7 @@ mod caller;
 mod client;
 mod endpoint;
 mod error;
+mod find;
 #[doc(hidden)]
 pub mod server;
 
@@ -19,7 +20,8 @@ pub use callback::{DeathLink, caller_takes_calls, is_same_object};
 pub use caller::{CallerIdentity, calling_identity};
 pub use client::{Connection, connect, connect_for_callbacks};
 pub use endpoint::{Endpoint, EndpointError, default_socket};
-pub use error::{ServiceError, service_error};
+pub use error::{ServiceError, is_lost, service_error};
+pub use find::{Found, SOCKET_VARIABLE, find};
 pub use server::{KernelServer, SocketServer};
 
 pub use rsbinder::{BinderResult as Result, Interface, ParcelFileDescriptor, Status, Strong};

@@ -4,7 +4,7 @@
 //! short. It sleeps while there is nothing to do.
 
 use super::Allocator;
-use super::pressure::{PressureLevel, PressureSources};
+use super::pressure::{Availability, PressureLevel, PressureSources};
 use crate::heap::{Heap, IDLE, Released, Retired, Stock};
 use crate::ledger::HeapIndex;
 use crate::sys::clock::since_boot;
@@ -85,7 +85,7 @@ impl Allocator {
         }
     }
 
-    fn retire(&self, index: HeapIndex, retired: Retired) {
+    pub(super) fn retire(&self, index: HeapIndex, retired: Retired) {
         self.books().ledger.retire(index, retired.buffers, retired.bytes);
     }
 
@@ -130,6 +130,11 @@ impl Allocator {
         self.heaps.iter().enumerate().filter(|(_, heap)| heap.stock().is_some())
     }
 
+    /// Stocked heaps whose memory helps others when it is given back; what was set aside stays so, and helps nobody.
+    pub(super) fn giving(&self) -> impl Iterator<Item = (HeapIndex, &Heap)> {
+        self.stocked().filter(|(_, heap)| heap.fragmentation().is_none())
+    }
+
     /// Scrubs one released buffer, of another heap than the last if others wait; false if none waits.
     pub(super) fn scrub_one(&self) -> bool {
         let heaps = self.heaps.len();
@@ -169,29 +174,47 @@ impl Allocator {
         look.into_iter().chain(self.refill_pause()).chain(calm).min()
     }
 
+    /// Whether there is anything that could be given back when memory is scarce.
+    fn holds_spares(&self) -> bool {
+        let mut stocks = self.giving().filter_map(|(_, heap)| heap.stock());
+        stocks.any(|stock| stock.counters().pooled_bytes > 0)
+    }
+
     /// Starts the keeper thread. It ends when the allocator is dropped.
-    pub(super) fn start_keeper(self: &Arc<Self>, sources: PressureSources) -> io::Result<()> {
+    pub(super) fn start_keeper(
+        self: &Arc<Self>,
+        sources: PressureSources,
+        availability: Availability,
+    ) -> io::Result<()> {
         let (keeper, allocator) = (Arc::clone(&self.keeper), Arc::downgrade(self));
         std::thread::Builder::new().name("anion-keeper".to_owned()).spawn(move || {
             if let Err(error) = crate::sys::thread::lower_priority() {
                 log::warn!("the keeper thread keeps its priority: {error}");
             }
-            keep(&keeper, &allocator, sources);
+            keep(&keeper, &allocator, sources, availability);
         })?;
         Ok(())
     }
 }
 
-fn keep(keeper: &Keeper, allocator: &Weak<Allocator>, mut sources: PressureSources) {
+fn keep(
+    keeper: &Keeper,
+    allocator: &Weak<Allocator>,
+    mut sources: PressureSources,
+    mut availability: Availability,
+) {
     while !keeper.stopped.load(Ordering::Relaxed) {
         // Held for one step alone, so that the allocator can go in between.
         let Some(strong) = allocator.upgrade() else { return };
-        let pause = strong.keep_step();
+        let mut pause = strong.keep_step();
+        if strong.holds_spares() {
+            let (level, look) = availability.look(since_boot());
+            strong.press(level);
+            pause = Some(pause.map_or(look, |pause| pause.min(look)));
+        }
         drop(strong);
         let level = keeper.wait(&mut sources, pause);
-        if level != PressureLevel::None
-            && let Some(strong) = allocator.upgrade()
-        {
+        if let Some(strong) = allocator.upgrade() {
             strong.press(level);
         }
     }

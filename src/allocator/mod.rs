@@ -19,8 +19,8 @@
 //! held together with it or each other. No system call is made while any is held.
 //!
 //! # What happens when a client dies
-//! The kernel closes its descriptors, and step 4 follows. The transport drops its reservations. Nothing else is kept
-//! for a client.
+//! The kernel closes its descriptors, and step 4 follows. The transport drops its reservations, and the tokens of buffers
+//! whose release the kernel does not tell (`token.rs`). Nothing else is kept for a client.
 
 mod authorize;
 mod booking;
@@ -38,6 +38,7 @@ mod reservations;
 mod reserve;
 #[cfg(test)]
 mod tests;
+mod token;
 mod verdict;
 
 pub use authorize::{Action, Denied};
@@ -46,25 +47,27 @@ pub use pressure::{PressureFeed, PressureLevel, PressureSubscription, WatchedCgr
 pub use query::{BufferView, HeapView, NotOurs, TrimError, UnknownHeap};
 pub use request::{Caller, Grant, Request, Selection};
 pub use reserve::{MAX_RESERVATIONS, ReservedBuffers};
+pub use token::BufferToken;
 pub use verdict::{Explanation, Failure, Outcome, Verdict};
 
 use crate::config::spec::{Config, Policy};
-use crate::heap::{Heap, Machine, Stored, build};
+use crate::heap::{Heap, KernelDevices, Machine, Stored, build};
 use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record};
 use crate::source::arena::KernelPages;
-use crate::source::export::UdmabufDevice;
 use crate::source::hugetlb::HugetlbSource;
 use crate::source::memfd::MemfdSource;
-use crate::source::{FileSource, Memory, is_exhaustion, is_fragmentation, is_out_of_memory};
+use crate::source::{
+    FileSource, Memory, ReleaseMechanism, is_exhaustion, is_fragmentation, is_out_of_memory,
+};
 use crate::sys::inotify::Watch;
-use crate::units::{Access, BackedBytes, BufferId, Uid};
+use crate::units::{Access, BackedBytes, Backing, BufferId, Uid};
 use anyhow::Context;
 use booking::Booking;
 use books::{Books, Live};
 use keeper::Keeper;
 use latency::Latency;
 use liveness::Liveness;
-use pressure::{Pressure, PressureSources};
+use pressure::{Availability, Pressure, PressureSources};
 use refill::Refill;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -92,7 +95,6 @@ pub struct Allocator {
     /// above every id that was ever given.
     next_id: AtomicU64,
     own_uid: Uid,
-    mechanism: &'static str,
 }
 
 /// Memory made for a client, before it is in the books.
@@ -119,24 +121,19 @@ impl Allocator {
             Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
         };
         let dma_heaps = PathBuf::from(crate::sys::dma_heap::DIRECTORY);
-        let machine = Machine {
-            page,
-            memory_bytes,
-            memfd,
-            hugetlb,
-            dma_heaps,
-            pages: Arc::new(KernelPages),
-            udmabuf: Box::new(|files, largest| Ok(Arc::new(UdmabufDevice::connect(files, largest)?))),
-        };
+        let devices = Arc::new(KernelDevices { page, dma_heaps, raises_limits: true });
+        let (file_releases, pages) = (ReleaseMechanism::CloseEvents, Arc::new(KernelPages));
+        let machine = Machine { page, memory_bytes, memfd, file_releases, hugetlb, devices, pages };
         let allocator = Self::with_machine(config, machine)?;
         allocator.start_reaper().context("starting the reaper thread")?;
-        allocator.start_keeper(sources).context("starting the keeper thread")?;
+        let availability = Availability::new(memory_bytes, crate::sys::memory::available_bytes);
+        allocator.start_keeper(sources, availability).context("starting the keeper thread")?;
         Ok(allocator)
     }
 
     fn with_machine(config: Config, mut machine: Machine) -> anyhow::Result<Arc<Self>> {
         let liveness = Arc::new(Liveness::new().context("creating an inotify queue")?);
-        let mechanism = probe::prove_release(machine.memfd.as_ref(), &liveness.watcher)?;
+        machine.file_releases = probe::prove_release(machine.memfd.as_ref(), &liveness.watcher)?;
         machine.hugetlb = probe::proven(machine.hugetlb, &liveness.watcher);
         let mut heaps: Vec<_> = config.heaps.into_iter().map(|spec| build(spec, &machine)).collect();
         heaps.sort_by_key(|heap| std::cmp::Reverse(heap.id()));
@@ -158,7 +155,6 @@ impl Allocator {
             refill: Refill::default(),
             next_id: AtomicU64::new(boot_nanoseconds),
             own_uid: Uid(nix::unistd::geteuid().as_raw()),
-            mechanism,
         }))
     }
 
@@ -167,9 +163,15 @@ impl Allocator {
         &self.heaps
     }
 
-    /// How releases are noticed on this machine, as proved at the start.
-    pub fn release_mechanism(&self) -> &'static str {
-        self.mechanism
+    /// How releases are noticed on this machine, as proved at the start: for every kind of buffer that its heaps give.
+    pub fn release_mechanisms(&self) -> Vec<(Backing, ReleaseMechanism)> {
+        let mut mechanisms = Vec::new();
+        for found in self.heaps.iter().flat_map(Heap::release_mechanisms) {
+            if !mechanisms.contains(&found) {
+                mechanisms.push(found);
+            }
+        }
+        mechanisms
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -177,7 +179,8 @@ impl Allocator {
     }
 
     /// Allocates `request.count` zeroed buffers from the first selected heap that can hold them all, and charges
-    /// them to the caller. All or none.
+    /// them to the caller. All or none. Those whose releases the kernel does not tell are the caller's for ever, unless
+    /// [`Allocator::token`] holds them.
     ///
     /// # Errors
     /// Every selected heap's answer. Nothing is held or charged then.
@@ -316,7 +319,8 @@ impl Allocator {
         for Made { stored, fd } in made {
             let id = BufferId(self.next_id.fetch_add(1, Ordering::Relaxed));
             stored.memory.handed_out(&request.label);
-            if stored.watch.is_none() {
+            let mechanism = ReleaseMechanism::of(stored.memory.backing());
+            if stored.watch.is_none() && mechanism != ReleaseMechanism::Token {
                 self.liveness.unwatched(id, now);
             }
             let inode = stored.memory.inode();

@@ -4,8 +4,10 @@
 //! # Who may hold the lock
 //! `state` is a leaf: nothing else is locked, and no system call is made, while it is held.
 
+mod available;
 mod sources;
 
+pub(super) use available::Availability;
 pub(super) use sources::PressureSources;
 
 use super::Allocator;
@@ -23,9 +25,9 @@ pub enum PressureLevel {
     /// Nothing is known to be scarce.
     #[default]
     None,
-    /// Some task waited for memory, or the cgroup exceeded its `memory.high`.
+    /// Some task waited for memory, less than a 32nd of it is available, or the cgroup exceeded its `memory.high`.
     Moderate,
-    /// All tasks waited for memory, or the cgroup met its `memory.max`.
+    /// All tasks waited for memory, less than a 64th of it is available, or the cgroup met its `memory.max`.
     Critical,
 }
 
@@ -168,8 +170,7 @@ impl Allocator {
     /// under critical pressure everything.
     pub(super) fn relieve(&self, level: PressureLevel) {
         self.refill.hold_off(since_boot());
-        // Memory that was set aside stays so, and helps nobody.
-        for (index, heap) in self.stocked().filter(|(_, heap)| heap.fragmentation().is_none()) {
+        for (index, heap) in self.giving() {
             let Some(stock) = heap.stock() else { continue };
             let deferred = self.books().ledger.heap(index).deferred_bytes;
             let pooled = stock.counters().pooled_bytes;

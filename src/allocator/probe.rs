@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Proof, with a buffer of our own, that this kernel reports releases as the service relies on.
+//! Proof, with a buffer of our own, that this kernel reports releases of files as the service relies on. Sources of dma-bufs
+//! prove their own, one page each, when they are connected (`source/dma_buf.rs`).
 
-use crate::source::{FileSource, Source, is_exhaustion};
+use crate::source::{FileSource, ReleaseMechanism, Source, is_exhaustion};
 use crate::sys::inotify::CloseWatcher;
 use crate::units::{Access, RequestedBytes};
 use anyhow::{Context, bail, ensure};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// If one does not. The service could not keep its books then.
-pub(super) fn prove_release(source: &dyn Source, watcher: &CloseWatcher) -> anyhow::Result<&'static str> {
+pub(super) fn prove_release(source: &dyn Source, watcher: &CloseWatcher) -> anyhow::Result<ReleaseMechanism> {
     let bytes = RequestedBytes(1).round_up(source.granule())?;
     let memory = source.create(bytes).context("creating a buffer to prove releases with")?;
     let asking = "asking for a lease (is fs.leases-enable 0?)";
@@ -21,7 +22,7 @@ pub(super) fn prove_release(source: &dyn Source, watcher: &CloseWatcher) -> anyh
         Ok(Some(watch)) => watch,
         Ok(None) => bail!("its files are not watched"),
         Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-            return Ok("leases, polled: inotify watches are used up (fs.inotify.max_user_watches)");
+            return Ok(ReleaseMechanism::Leases);
         }
         Err(error) => return Err(error).context("watching a buffer"),
     };
@@ -31,7 +32,7 @@ pub(super) fn prove_release(source: &dyn Source, watcher: &CloseWatcher) -> anyh
     let closes = watcher.closes().context("reading close events")?;
     ensure!(closes.watches.contains(&watch), "the kernel does not report the last close of a buffer");
     ensure!(memory.is_idle().context(asking)?, "a buffer that was closed is reported as held");
-    Ok("inotify close events, confirmed by lease")
+    Ok(ReleaseMechanism::CloseEvents)
 }
 
 /// A source that a heap may do without: kept if releases of its buffers are reported, too. One that has nothing left at

@@ -2,16 +2,17 @@
 //! The words for where memory comes from: `device` of most heaps, `devices` of custom ones, and what they imply.
 
 use super::draft::Draft;
-use super::property::{NodeReader, text, texts};
+use super::property::{NodeReader, texts};
 use super::spec::Device;
 use crate::units::{HeapName, HeapType};
 
-/// Most entries of `devices`: more than there are kinds, and each is tried on the allocate path.
+/// Most entries of `device` or `devices`: more than there are kinds, and those of the latter are tried on the allocate
+/// path.
 const MAX_DEVICES: usize = 8;
 
 /// Fills in where the heap's memory comes from, and whether the CPU must be kept from it.
 pub(super) fn describe(node: &mut NodeReader<'_>, heap: &mut Draft) {
-    heap.device = device(node, heap.kind);
+    (heap.device, heap.fallbacks) = device(node, heap.kind);
     heap.devices = devices(node, heap.kind);
     heap.secure = node.flag("secure");
     check_secure(node, heap);
@@ -21,13 +22,12 @@ pub(super) fn describe(node: &mut NodeReader<'_>, heap: &mut Draft) {
 /// A switch for memory of the kernel's own heaps, and of no meaning for any other.
 fn recycle(node: &mut NodeReader<'_>, heap: &Draft) -> bool {
     let recycle = node.flag("recycle");
-    let mut words = heap.devices.iter().chain((heap.kind != HeapType::Custom).then_some(&heap.device));
     let is_kernels = |device: &Device| match device {
         Device::DmaHeap(_) | Device::Ion(_) => true,
         Device::Auto => matches!(heap.kind, HeapType::System | HeapType::Dma),
         Device::Memfd | Device::Hugetlb | Device::Ashmem | Device::Udmabuf | Device::UdmabufHugetlb => false,
     };
-    if recycle && !words.any(is_kernels) {
+    if recycle && !named(heap).any(is_kernels) {
         node.warn(
             "recycle",
             "recycle has no effect: none of the heap's memory comes from a dma-heap or from ion",
@@ -42,15 +42,29 @@ fn recycle(node: &mut NodeReader<'_>, heap: &Draft) -> bool {
     recycle
 }
 
-fn device(node: &mut NodeReader<'_>, kind: HeapType) -> Device {
+/// Every word that the heap has, in order.
+fn named(heap: &Draft) -> impl Iterator<Item = &Device> {
+    let own = (heap.kind != HeapType::Custom).then_some(&heap.device);
+    heap.devices.iter().chain(own).chain(&heap.fallbacks)
+}
+
+/// What serves the heap, and what does if that is not there.
+fn device(node: &mut NodeReader<'_>, kind: HeapType) -> (Device, Vec<Device>) {
     if kind == HeapType::Custom && node.has("device") {
         node.fail("device", "a custom heap takes no device: devices lists them in order");
     }
-    let Some(word) = node.get("device", text) else { return Device::Auto };
-    parse("device", &word, "auto, ").unwrap_or_else(|fault| {
-        node.fail("device", fault);
-        Device::Auto
-    })
+    let words = node.get("device", texts).unwrap_or_default();
+    let mut devices = list(node, "device", &words, "auto, ").into_iter();
+    let first = devices.next().unwrap_or(Device::Auto);
+    let fallbacks: Vec<_> = devices.collect();
+    let is_choice = |(at, device): (usize, &Device)| {
+        // The kernel's contiguous memory goes by many names; what else auto stands for ends in what is always there.
+        *device == Device::Auto && (at > 0 || kind != HeapType::Dma)
+    };
+    if !fallbacks.is_empty() && std::iter::once(&first).chain(&fallbacks).enumerate().any(is_choice) {
+        node.fail("device", "device has auto in a list, but only a cma heap's list can, as its first word");
+    }
+    (first, fallbacks)
 }
 
 /// The ordered list of a custom heap, which must have one; no other heap has.
@@ -62,23 +76,26 @@ fn devices(node: &mut NodeReader<'_>, kind: HeapType) -> Vec<Device> {
         }
         (HeapType::Custom, true) | (_, false) => {}
         (_, true) => {
-            node.fail("devices", format!("a {} heap takes no devices: device names one", kind.name()));
+            node.fail("devices", format!("a {} heap takes no devices: device names them", kind.name()));
             return Vec::new();
         }
     }
     let words = node.get("devices", texts).unwrap_or_default();
+    list(node, "devices", &words, "")
+}
+
+/// The words of one property; `first` as in [`parse`].
+fn list(node: &mut NodeReader<'_>, key: &str, words: &[String], first: &str) -> Vec<Device> {
     if words.len() > MAX_DEVICES {
-        node.fail("devices", format!("devices has {} entries, but at most {MAX_DEVICES}", words.len()));
+        node.fail(key, format!("{key} has {} entries, but at most {MAX_DEVICES}", words.len()));
         return Vec::new();
     }
     let mut devices = Vec::with_capacity(words.len());
     for word in words {
-        match parse("devices", &word, "") {
-            Ok(device) if devices.contains(&device) => {
-                node.fail("devices", format!("devices has {word:?} twice"));
-            }
+        match parse(key, word, first) {
+            Ok(device) if devices.contains(&device) => node.fail(key, format!("{key} has {word:?} twice")),
             Ok(device) => devices.push(device),
-            Err(fault) => node.fail("devices", fault),
+            Err(fault) => node.fail(key, fault),
         }
     }
     devices
@@ -106,11 +123,10 @@ fn parse(key: &str, word: &str, first: &str) -> Result<Device, String> {
 /// Only the kernel can keep memory from the CPU, so a secure heap must say which kernel heap does.
 fn check_secure(node: &mut NodeReader<'_>, heap: &mut Draft) {
     let is_kernel_heap = |device: &Device| matches!(device, Device::DmaHeap(_) | Device::Ion(_));
-    let mut named = heap.devices.iter().chain((heap.kind != HeapType::Custom).then_some(&heap.device));
-    if !heap.secure || named.clone().all(is_kernel_heap) {
+    if !heap.secure || named(heap).all(is_kernel_heap) {
         return;
     }
-    if named.any(|device| *device == Device::Auto) {
+    if named(heap).any(|device| *device == Device::Auto) {
         heap.unavailable = Some(
             "secure memory comes from the kernel alone: name its heap with device = \"dma-heap:NAME\" or \
              \"ion:NAME\""

@@ -26,6 +26,9 @@ pub struct HeapSpec {
     pub kind: HeapType,
     /// Where its memory comes from. Custom heaps have `devices` instead.
     pub device: Device,
+    /// What serves it if `device` cannot: the first that works when the service starts. None twice, and not `device`;
+    /// empty for custom heaps.
+    pub fallbacks: Vec<Device>,
     /// Sources of a custom heap, in the order in which they are tried: no `Auto`, none twice, at least one unless it
     /// is `unavailable`. Empty for other kinds.
     pub devices: Vec<Device>,
@@ -64,7 +67,8 @@ pub struct HeapSpec {
 /// Where a heap's memory comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Device {
-    /// What the kind of heap is served by where nothing else is said.
+    /// What the kind of heap is served by where nothing else is said: for system heaps the first that works of the
+    /// kernel's dma-heap, ION, udmabuf and memfds.
     Auto,
     /// Sealed memfds.
     Memfd,
@@ -151,6 +155,7 @@ impl HeapSpec {
             aliases: vec![],
             kind,
             device: Device::Auto,
+            fallbacks: vec![],
             devices: vec![],
             size,
             alignment: 1,

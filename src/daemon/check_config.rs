@@ -185,9 +185,13 @@ fn bytes(bytes: u64) -> String {
     unit.map_or_else(|| format!("{bytes} B"), |(shift, name)| format!("{} {name}", bytes >> shift))
 }
 
-/// One device, or those of a custom heap in the order in which they are tried.
+/// In the order in which they are tried: at the start, for a custom heap at every request.
 fn devices(heap: &HeapSpec) -> String {
-    if heap.devices.is_empty() { heap.device.to_string() } else { joined(&heap.devices) }
+    if heap.devices.is_empty() {
+        joined(&std::iter::once(&heap.device).chain(&heap.fallbacks).collect::<Vec<_>>())
+    } else {
+        joined(&heap.devices)
+    }
 }
 
 fn heap_json(heap: &HeapSpec) -> Value {
@@ -197,6 +201,7 @@ fn heap_json(heap: &HeapSpec) -> Value {
         "aliases": heap.aliases.iter().map(|alias| alias.as_str()).collect::<Vec<_>>(),
         "type": heap.kind.name(),
         "device": if heap.devices.is_empty() { Some(heap.device.to_string()) } else { None },
+        "fallbacks": heap.fallbacks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "devices": heap.devices.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "size": heap.size,
         "alignment": heap.alignment,

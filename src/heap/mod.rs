@@ -3,6 +3,8 @@
 //! What is still free in it is the ledger's business.
 
 mod build;
+mod choice;
+mod devices;
 mod discard;
 #[cfg(all(test, feature = "loom"))]
 mod interleavings;
@@ -12,15 +14,20 @@ mod stock;
 mod tests;
 
 pub use build::{Machine, build};
+#[cfg(test)]
+pub(crate) use devices::scripted;
+pub use devices::{Connected, Devices, KernelDevices};
 pub use discard::{Discard, Discards};
 pub use stock::{IDLE, Released, Retired, Stock, StockCounters, Stockable, Stored, Taken};
 
 use crate::config::spec::HeapSpec;
 use crate::pool::{Arena, TrustDomain};
-use crate::source::{Memory, Source, arena_is_full};
+use crate::source::{Memory, ReleaseMechanism, Source, arena_is_full};
+use crate::sys::fd::Inode;
 use crate::units::{Access, BackedBytes, Backing, HeapId, HeapName, PageSize, RequestedBytes, Uid};
 use join::Joiner;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,6 +36,7 @@ use std::time::Duration;
 pub struct Heap {
     spec: HeapSpec,
     page: PageSize,
+    file_releases: ReleaseMechanism,
     state: State,
     stock: Option<Stock>,
     /// Requests that failed by fragmentation.
@@ -36,7 +44,12 @@ pub struct Heap {
 }
 
 enum State {
-    Ready { source: Arc<dyn Source>, max_buffer: MaxBuffer },
+    Ready {
+        source: Arc<dyn Source>,
+        max_buffer: MaxBuffer,
+        /// In one line.
+        passed_over: String,
+    },
     Unavailable(String),
 }
 
@@ -127,6 +140,15 @@ impl Heap {
         }
     }
 
+    /// The sources that its configuration would rather have, or have beside those that serve it, and why each cannot be
+    /// used here, in one line; empty if there is none, and for an unavailable heap.
+    pub fn passed_over(&self) -> &str {
+        match &self.state {
+            State::Ready { passed_over, .. } => passed_over,
+            State::Unavailable(_) => "",
+        }
+    }
+
     /// What its buffers are, or the first of them if its sources differ; for an unavailable heap what they would be, as
     /// far as the configuration tells.
     pub fn backing(&self) -> Backing {
@@ -134,6 +156,22 @@ impl Heap {
             State::Ready { source, .. } => source.backing(),
             State::Unavailable(_) => build::intended_backing(&self.spec),
         }
+    }
+
+    /// How releases are noticed of each kind of buffer that it gives; none if it is unavailable.
+    pub fn release_mechanisms(&self) -> Vec<(Backing, ReleaseMechanism)> {
+        let here = |mechanism| match mechanism {
+            ReleaseMechanism::CloseEvents => self.file_releases,
+            other => other,
+        };
+        let backings = self.source().map(Source::backings).unwrap_or_default();
+        backings.into_iter().map(|backing| (backing, here(ReleaseMechanism::of(backing)))).collect()
+    }
+
+    /// The least of [`Heap::release_mechanisms`]; of an unavailable heap what it would be.
+    pub fn release_mechanism(&self) -> ReleaseMechanism {
+        let mechanisms = self.release_mechanisms().into_iter().map(|(_, mechanism)| mechanism);
+        mechanisms.max().unwrap_or_else(|| ReleaseMechanism::of(self.backing()))
     }
 
     /// Bytes that it can hold at once; `None` if only the machine's memory limits it.
@@ -234,6 +272,11 @@ impl Heap {
                 why: max_buffer.why,
             }),
         }
+    }
+
+    /// As [`Source::identify`].
+    pub fn identify(&self, fd: BorrowedFd<'_>) -> Option<Inode> {
+        self.source()?.identify(fd)
     }
 
     /// What clients let go of and the heap keeps; `None` if everything goes back to the kernel at once.

@@ -5,14 +5,15 @@ use super::status;
 use crate::allocator::{self, BufferView, Grant, HeapView, Outcome, Request, Selection};
 use crate::heap::{Discard, Heap, Needs, Rejection};
 use crate::ledger::{FailureCause, Usage};
-use crate::units::{self, Count, HeapMask, Invalid, Label, MAX_HEAPS, RequestedBytes};
+use crate::source;
+use crate::units::{self, BufferId, Count, HeapMask, Invalid, Label, MAX_HEAPS, RequestedBytes};
 use anion_ipc::ParcelFileDescriptor;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     Access::Access, AllocationFlags::AllocationFlags, AllocationRequest::AllocationRequest, Backing::Backing,
     Buffer::Buffer, BufferInfo::BufferInfo, ClientUsage::ClientUsage, Explanation::Explanation,
     HeapFlags::HeapFlags, HeapInfo::HeapInfo, HeapStats::HeapStats, HeapType::HeapType,
-    HeapVerdict::HeapVerdict, PressureLevel::PressureLevel, ReservationRequest::ReservationRequest,
-    Verdict::Verdict,
+    HeapVerdict::HeapVerdict, PressureLevel::PressureLevel, ReleaseMechanism::ReleaseMechanism,
+    ReservationRequest::ReservationRequest, Verdict::Verdict,
 };
 
 /// A count of bytes or buffers as AIDL's signed number; saturates, which no real amount reaches.
@@ -101,6 +102,14 @@ pub(super) fn trim_bytes(raw: i64) -> Result<u64, Invalid> {
     u64::try_from(raw).map_err(|_| Invalid::new("bytes", raw, "it must not be negative"))
 }
 
+/// Checks ids of buffers that the service gave.
+pub(super) fn buffer_ids(raw: &[i64]) -> Result<Vec<BufferId>, Invalid> {
+    let id = |raw: &i64| {
+        u64::try_from(*raw).map(BufferId).map_err(|_| Invalid::new("ids", raw, "no buffer has a negative id"))
+    };
+    raw.iter().map(id).collect()
+}
+
 fn backing(backing: units::Backing) -> Backing {
     match backing {
         units::Backing::Memfd => Backing::MEMFD,
@@ -109,6 +118,15 @@ fn backing(backing: units::Backing) -> Backing {
         units::Backing::DmaHeap => Backing::DMA_HEAP,
         units::Backing::Ion => Backing::ION,
         units::Backing::Hugetlb => Backing::HUGETLB,
+    }
+}
+
+fn release_mechanism(mechanism: source::ReleaseMechanism) -> ReleaseMechanism {
+    match mechanism {
+        source::ReleaseMechanism::CloseEvents => ReleaseMechanism::CLOSE_EVENTS,
+        source::ReleaseMechanism::Leases => ReleaseMechanism::LEASES,
+        source::ReleaseMechanism::ReferenceCounts => ReleaseMechanism::REFERENCE_COUNTS,
+        source::ReleaseMechanism::Token => ReleaseMechanism::TOKEN,
     }
 }
 
@@ -134,6 +152,8 @@ pub(super) fn heap_info((priority, heap): (usize, &Heap)) -> HeapInfo {
         backing: backing(heap.backing()),
         available: heap.unavailable().is_none(),
         unavailableReason: heap.unavailable().unwrap_or_default().to_owned(),
+        passedOver: heap.passed_over().to_owned(),
+        releaseMechanism: release_mechanism(heap.release_mechanism()),
         capacity: long(heap.capacity().unwrap_or(0)),
         granule: long(heap.granule()),
         maxAlignment: long(heap.max_alignment()),

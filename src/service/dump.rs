@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The dump: what dumpsys, `dumpTo` and `anionctl dump` show.
 
-use crate::allocator::{Allocator, BufferView, Caller, HeapView, LatencyCounts, PressureLevel, UnknownHeap};
-use crate::heap::Discard;
-use crate::sys::memory::{self, HugePages};
+mod rows;
+
+use self::rows::{BufferRow, HeapRow, HugePagesRow, ReleaseRow, Report};
+use crate::allocator::{Allocator, Caller, PressureLevel, UnknownHeap};
 use crate::units::{Invalid, Uid};
-use serde::Serialize;
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::time::Duration;
 
 const HELP: &str = "\
@@ -67,193 +67,6 @@ impl Arguments {
     }
 }
 
-/// What is shown, for tools.
-#[derive(Serialize)]
-struct Report {
-    release_mechanism: &'static str,
-    pressure: &'static str,
-    huge_pages: HugePagesRow,
-    heaps: Vec<HeapRow>,
-    buffers: Vec<BufferRow>,
-}
-
-/// Huge pages of the machine, in its default size, and when shared memory gets large pages by itself.
-#[derive(Serialize)]
-struct HugePagesRow {
-    bytes: u64,
-    total: u64,
-    free: u64,
-    overcommit: u64,
-    shared_memory: Option<String>,
-}
-
-#[derive(Serialize)]
-struct HeapRow {
-    id: u8,
-    name: String,
-    r#type: &'static str,
-    backing: &'static str,
-    unavailable: Option<String>,
-    capacity: Option<u64>,
-    free_bytes: Option<u64>,
-    largest_free_bytes: Option<u64>,
-    failures_fragmented: Option<u64>,
-    num_of_buffers: u64,
-    num_of_alloc_bytes: u64,
-    alloc_bytes_wm: u64,
-    deferred_bytes: u64,
-    pooled_bytes: u64,
-    reserved_bytes: u64,
-    recycled: u64,
-    pool_misses: u64,
-    warmed: u64,
-    scrubbed_bytes: u64,
-    discarded: u64,
-    discarded_full: u64,
-    discarded_busy: u64,
-    discarded_sealed: u64,
-    discarded_untouched: u64,
-    discarded_scarce: u64,
-    discarded_scrub_failed: u64,
-    allocate_latency: LatencyRow,
-}
-
-/// Microseconds that calls stayed below; null without calls, or where they are in the class that has no end.
-#[derive(Serialize)]
-struct LatencyRow {
-    calls: u64,
-    p50_us: Option<u64>,
-    p90_us: Option<u64>,
-    p99_us: Option<u64>,
-    max_us: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct BufferRow {
-    inode: u64,
-    id: u64,
-    size: u64,
-    heap: String,
-    backing: &'static str,
-    uid: u32,
-    pid: i32,
-    name: String,
-    age_ms: u128,
-}
-
-impl HugePagesRow {
-    /// All zero where the kernel has none or does not tell.
-    fn of_machine() -> Self {
-        let huge = memory::huge_pages().ok().flatten();
-        let huge = huge.unwrap_or(HugePages { bytes: 0, total: 0, free: 0, overcommit: 0 });
-        let shared_memory = memory::shared_huge_policy().ok();
-        Self {
-            bytes: huge.bytes,
-            total: huge.total,
-            free: huge.free,
-            overcommit: huge.overcommit,
-            shared_memory,
-        }
-    }
-
-    fn text(&self) -> String {
-        let pages = match self {
-            Self { bytes: 0, .. } => "the kernel has none".to_owned(),
-            Self { total: 0, overcommit: 0, bytes, .. } => format!("off, none of {bytes} bytes is set aside"),
-            Self { bytes, total, free, overcommit, .. } => {
-                format!("{free} of {total} free, {overcommit} more on demand, {bytes} bytes each")
-            }
-        };
-        let shared = match self.shared_memory.as_deref() {
-            Some(off @ ("never" | "deny")) => format!("off ({off})"),
-            Some(policy) => policy.to_owned(),
-            None => "the kernel has none".to_owned(),
-        };
-        format!("huge pages: {pages}\ntransparent huge pages of shared memory: {shared}")
-    }
-}
-
-impl From<&HeapView<'_>> for HeapRow {
-    fn from(view: &HeapView<'_>) -> Self {
-        let fragmentation = view.heap.fragmentation();
-        Self {
-            id: view.heap.id().get(),
-            name: view.heap.name().to_string(),
-            r#type: view.heap.spec().kind.name(),
-            backing: view.heap.backing().name(),
-            unavailable: view.heap.unavailable().map(str::to_owned),
-            capacity: view.heap.capacity(),
-            free_bytes: fragmentation.map(|figures| figures.free_bytes),
-            largest_free_bytes: fragmentation.map(|figures| figures.largest_free_bytes),
-            failures_fragmented: fragmentation.map(|figures| figures.failures),
-            num_of_buffers: view.counters.buffers,
-            num_of_alloc_bytes: view.counters.bytes,
-            alloc_bytes_wm: view.counters.bytes_watermark,
-            deferred_bytes: view.counters.deferred_bytes,
-            pooled_bytes: view.stock.pooled_bytes,
-            reserved_bytes: view.counters.reserved_bytes,
-            recycled: view.stock.hits,
-            pool_misses: view.stock.misses,
-            warmed: view.stock.warmed,
-            scrubbed_bytes: view.stock.scrubbed_bytes,
-            discarded: view.stock.discarded.total(),
-            discarded_full: view.stock.discarded.of(Discard::Full),
-            discarded_busy: view.stock.discarded.of(Discard::Busy),
-            discarded_sealed: view.stock.discarded.of(Discard::Sealed),
-            discarded_untouched: view.stock.discarded.of(Discard::Untouched),
-            discarded_scarce: view.stock.discarded.of(Discard::Scarce),
-            discarded_scrub_failed: view.stock.discarded.of(Discard::ScrubFailed),
-            allocate_latency: LatencyRow::from(&view.latency),
-        }
-    }
-}
-
-impl From<&LatencyCounts> for LatencyRow {
-    fn from(counts: &LatencyCounts) -> Self {
-        let below = |percent| counts.percentile(percent).filter(|micros| *micros != u64::MAX);
-        Self {
-            calls: counts.total(),
-            p50_us: below(50),
-            p90_us: below(90),
-            p99_us: below(99),
-            max_us: below(100),
-        }
-    }
-}
-
-/// `p50 <16 us, p90 <32 us, p99 <64 us, max <64 us of 12 calls`.
-impl fmt::Display for LatencyRow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, bound) in
-            [("p50", self.p50_us), ("p90", self.p90_us), ("p99", self.p99_us), ("max", self.max_us)]
-        {
-            match bound {
-                Some(micros) => write!(f, "{name} <{micros} us, ")?,
-                None if self.calls == 0 => write!(f, "{name} -, ")?,
-                None => write!(f, "{name} beyond, ")?,
-            }
-        }
-        write!(f, "{} calls", self.calls)
-    }
-}
-
-impl From<&BufferView<'_>> for BufferRow {
-    fn from(view: &BufferView<'_>) -> Self {
-        let record = &view.record;
-        Self {
-            inode: record.inode,
-            id: record.id.0,
-            size: record.bytes.get(),
-            heap: view.heap.name().to_string(),
-            backing: view.backing.name(),
-            uid: record.uid.0,
-            pid: record.pid,
-            name: record.label.to_string(),
-            age_ms: view.age.as_millis(),
-        }
-    }
-}
-
 /// The dump as text or JSON. Shows `caller` the buffers it may see.
 ///
 /// # Errors
@@ -277,7 +90,14 @@ pub(super) fn render(
     let shows = |id| wanted.is_none_or(|wanted| wanted == id);
     let buffers = allocator.buffers(caller);
     let report = Report {
-        release_mechanism: allocator.release_mechanism(),
+        release_mechanisms: allocator
+            .release_mechanisms()
+            .into_iter()
+            .map(|(backing, mechanism)| ReleaseRow {
+                backing: backing.name(),
+                mechanism: mechanism.describe(),
+            })
+            .collect(),
         pressure: pressure(allocator.pressure()),
         huge_pages: HugePagesRow::of_machine(),
         heaps: stats.iter().filter(|view| shows(view.heap.id())).map(HeapRow::from).collect(),
@@ -302,10 +122,12 @@ fn pressure(level: PressureLevel) -> &'static str {
 /// fail, so results of `writeln!` are dropped.
 fn text(report: &Report) -> String {
     let mut out = String::new();
+    for row in &report.release_mechanisms {
+        let _ = writeln!(out, "release mechanism of {}: {}", row.backing, row.mechanism);
+    }
     let _ = writeln!(
         out,
-        "release mechanism: {}\nmemory pressure: {}\n{}\n\nheaps, in the order they are tried:",
-        report.release_mechanism,
+        "memory pressure: {}\n{}\n\nheaps, in the order they are tried:",
         report.pressure,
         report.huge_pages.text()
     );
@@ -314,6 +136,9 @@ fn text(report: &Report) -> String {
             heap.unavailable.as_deref().map_or("available".to_owned(), |why| format!("unavailable: {why}"));
         let _ =
             writeln!(out, "ion/{}: id {}, {}, {}, {state}", heap.name, heap.id, heap.r#type, heap.backing);
+        if let Some(list) = &heap.passed_over {
+            let _ = writeln!(out, "ion/{}: passed over: {list}", heap.name);
+        }
         let fixed = [
             ("capacity", heap.capacity),
             ("free_bytes", heap.free_bytes),
@@ -387,27 +212,6 @@ mod tests {
         let expected =
             Arguments { json: true, help: false, heap: Some("camera".into()), uid: Some(Uid(1000)) };
         assert_eq!(arguments, expected);
-    }
-
-    #[test]
-    fn huge_pages_that_are_off_are_reported_so() {
-        let row = |total, overcommit, policy: Option<&str>| HugePagesRow {
-            bytes: 2 << 20,
-            total,
-            free: total,
-            overcommit,
-            shared_memory: policy.map(str::to_owned),
-        };
-        let off = "huge pages: off, none of 2097152 bytes is set aside\n\
-                   transparent huge pages of shared memory: off (never)";
-        assert_eq!(row(0, 0, Some("never")).text(), off);
-        let on = row(4, 1, Some("advise")).text();
-        assert!(
-            on.contains("4 of 4 free, 1 more on demand") && on.ends_with("shared memory: advise"),
-            "{on}"
-        );
-        let unknown = HugePagesRow { bytes: 0, ..row(0, 0, None) }.text();
-        assert_eq!(unknown.matches("the kernel has none").count(), 2);
     }
 
     #[test]

@@ -11,7 +11,7 @@
 
 use super::export::{Export, SPARE_NAME};
 use super::{Memory, Unfit};
-use crate::sys::dma_buf::{Phase, references, sync};
+use crate::sys::dma_buf::{CpuAccess, Phase, references, sync};
 use crate::sys::fd::{Inode, inode};
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::map::SharedMap;
@@ -126,9 +126,9 @@ impl Memory for DmaBuf {
         let bytes = self.recycled.ok_or(io::ErrorKind::Unsupported)?.get();
         let mapping =
             SharedMap::new(&self.fd, usize::try_from(bytes).map_err(io::Error::other)?, Access::ReadWrite)?;
-        sync(&self.fd, Phase::Start)?;
+        sync(&self.fd, CpuAccess::ReadWrite, Phase::Start)?;
         let filled = mapping.fill(0);
-        sync(&self.fd, Phase::End)?;
+        sync(&self.fd, CpuAccess::ReadWrite, Phase::End)?;
         filled?;
         self.set_name(SPARE_NAME);
         Ok(())

@@ -11,7 +11,7 @@
 
 use super::dma_buf::{DmaBuf, prove};
 use super::{File, FileSource, Memory, is_exhaustion};
-use crate::sys::dma_buf::{Phase, is_settled, set_name, sync};
+use crate::sys::dma_buf::{CpuAccess, Phase, is_settled, set_name, sync};
 use crate::sys::fd::Inode;
 use crate::sys::udmabuf::{DEVICE, Limits, Udmabuf, limits, raise_limit};
 use crate::units::{Access, Backing, RequestedBytes};
@@ -19,7 +19,6 @@ use std::ffi::CStr;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Arc;
 
 /// Name of dma-bufs that no client has, in the kernel's lists.
 pub(super) const SPARE_NAME: &CStr = c"anion spare";
@@ -63,9 +62,6 @@ pub trait Export: Send + Sync {
     /// The pages were written to through a mapping of the file: lets devices see it.
     fn written(&self);
 }
-
-/// Finds what makes dma-bufs of these files on a machine, of up to so many bytes where that is permitted.
-pub type Connect = dyn Fn(&dyn FileSource, u64) -> Result<Arc<dyn Exporter>, NotConnected> + Send + Sync;
 
 /// Why dma-bufs cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +152,6 @@ impl Export for DmaBuf {
         // Writes back what lies in the caches, for the device mapping that a client's own bracket has left behind: later
         // ones are made clean by being made. Without such a mapping the driver answers EINVAL, and there is nothing to
         // do. No access is begun, since that would make the mapping.
-        let _ = sync(self.fd(), Phase::End);
+        let _ = sync(self.fd(), CpuAccess::ReadWrite, Phase::End);
     }
 }

@@ -7,6 +7,8 @@ use crate::sys::ion::{Ion, IonHeap};
 use crate::units::{Access, BackedBytes, Backing, HeapName, PageSize};
 use std::io;
 
+/// ION's number of a heap of pages (`ION_HEAP_TYPE_SYSTEM`).
+const TYPE_SYSTEM: u32 = 0;
 /// ION's number of a heap of contiguous memory (`ION_HEAP_TYPE_DMA`).
 const TYPE_DMA: u32 = 4;
 /// Bit of an allocation's flags: CPU mappings are cached.
@@ -17,6 +19,8 @@ const FLAG_CACHED: u32 = 1;
 pub enum Wanted<'a> {
     /// The one of this name.
     Named(&'a HeapName),
+    /// The first of pages.
+    System,
     /// The first of contiguous memory.
     Contiguous,
 }
@@ -68,11 +72,13 @@ impl IonSource {
         let heaps = device.heaps().map_err(NotConnected::Query)?;
         let is_wanted = |heap: &&IonHeap| match wanted {
             Wanted::Named(name) => heap.name == name.as_str(),
+            Wanted::System => heap.kind == TYPE_SYSTEM,
             Wanted::Contiguous => heap.kind == TYPE_DMA,
         };
         let Some(heap) = heaps.iter().find(is_wanted).cloned() else {
             let wanted = match wanted {
                 Wanted::Named(name) => name.to_string(),
+                Wanted::System => "of pages".to_owned(),
                 Wanted::Contiguous => "of contiguous memory".to_owned(),
             };
             let names: Vec<_> = heaps.into_iter().map(|heap| heap.name).collect();

@@ -2,6 +2,7 @@
 //! Floor 4: where bytes come from. A source makes memory; it knows nothing of clients, heaps or limits.
 
 pub mod arena;
+pub mod ashmem;
 pub mod blocks;
 pub mod carveout;
 pub mod dma_buf;
@@ -11,10 +12,12 @@ pub mod hugetlb;
 pub mod ion;
 pub mod memfd;
 pub mod ordered;
+pub mod release;
 #[cfg(test)]
 pub mod scripted;
 pub mod udmabuf;
 
+pub use self::release::ReleaseMechanism;
 use crate::pool::{Arena, FreeBytes, Incomplete};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
@@ -27,6 +30,11 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 pub trait Source: Send + Sync {
     /// What its descriptors are; of one that mixes them, what it gives first.
     fn backing(&self) -> Backing;
+
+    /// What its descriptors can be.
+    fn backings(&self) -> Vec<Backing> {
+        vec![self.backing()]
+    }
 
     /// Largest alignment in bytes that it can promise: a buffer's memory consists of physical pieces of at least this
     /// size that start at a multiple of it, and the kernel maps it at one unless the client insists on another
@@ -91,6 +99,12 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// The file behind `fd` if it is one of this source's kind that fstat(2) does not tell apart; `None` for any other.
+    fn identify(&self, fd: BorrowedFd<'_>) -> Option<Inode> {
+        let _ = fd;
+        None
+    }
+
     /// New memory, every byte zero, that no client has ever held.
     ///
     /// # Errors
@@ -134,7 +148,7 @@ pub trait Memory: Send + Sync {
         &[]
     }
 
-    /// The file's identity, the same through every descriptor.
+    /// The file's identity, the same through every descriptor: what fstat(2) tells, else [`Source::identify`].
     fn inode(&self) -> Inode;
 
     /// Whether nobody but the service has it open, mapped or in flight. Never blocks.

@@ -25,18 +25,26 @@ nix::ioctl_write_ptr_bad!(
     libc::c_char
 );
 
-/// `DMA_BUF_SYNC_RW`: the CPU reads and writes.
-const SYNC_RW: u64 = 3;
-/// `DMA_BUF_SYNC_END`.
-const SYNC_END: u64 = 4;
-
-/// Which end of an access by the CPU.
+/// What the CPU is about to do with a buffer, or has done: `DMA_BUF_SYNC_READ` and `DMA_BUF_SYNC_WRITE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum CpuAccess {
+    /// Reading.
+    Read = 1,
+    /// Writing.
+    Write = 2,
+    /// Both.
+    ReadWrite = 3,
+}
+
+/// Which end of an access: `DMA_BUF_SYNC_START` or `DMA_BUF_SYNC_END`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
 pub enum Phase {
     /// Before the first access: what devices wrote becomes visible.
-    Start,
+    Start = 0,
     /// After the last: what the CPU wrote becomes visible to devices.
-    End,
+    End = 4,
 }
 
 /// Whether `fd` is a dma-buf. Only the kernel is asked, never a file system.
@@ -56,14 +64,16 @@ pub fn set_name(fd: impl AsFd, name: &CStr) -> io::Result<()> {
     Ok(())
 }
 
-/// Brackets reading and writing by the CPU (`DMA_BUF_IOCTL_SYNC`). Shared memory needs none and is left alone.
+/// Brackets CPU access to a mapping of a dma-buf (`DMA_BUF_IOCTL_SYNC`). Memory that no device can see behind the CPU's
+/// back, a memfd or ashmem, knows no such call; there it does nothing.
 ///
 /// # Errors
-/// As the exporter's; interrupted calls are repeated.
-pub fn sync(fd: impl AsFd, phase: Phase) -> io::Result<()> {
-    let flags = SYNC_RW | if phase == Phase::End { SYNC_END } else { 0 };
+/// As the exporter's; calls that were interrupted are repeated.
+pub fn sync(fd: impl AsFd, access: CpuAccess, phase: Phase) -> io::Result<()> {
+    let flags = access as u64 | phase as u64;
     loop {
-        // SAFETY: the kernel reads one u64 at the pointer, which refers to `flags` on this stack, and writes nothing.
+        // SAFETY: the kernel reads one u64 at the pointer, which refers to `flags` on this stack, and writes nothing;
+        // the descriptor is open for the duration of the borrow.
         match unsafe { dma_buf_ioctl_sync(fd.as_fd().as_raw_fd(), &raw const flags) } {
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             Ok(_) | Err(Errno::ENOTTY) => return Ok(()),
@@ -101,12 +111,23 @@ mod tests {
     use super::*;
     use crate::sys::memfd::MemfdFactory;
 
+    /// The numbers of `linux/dma-buf.h`.
+    #[test]
+    fn access_and_phase_are_the_kernels_bits() {
+        let bits = |access: CpuAccess, phase: Phase| access as u64 | phase as u64;
+        assert_eq!(bits(CpuAccess::Read, Phase::Start), 1);
+        assert_eq!(bits(CpuAccess::Write, Phase::End), 2 | 4);
+        assert_eq!(bits(CpuAccess::ReadWrite, Phase::End), 3 | 4);
+        assert_eq!(nix::request_code_write!(b'b', 0, size_of::<u64>()), 0x4008_6200);
+    }
+
     #[test]
     fn shared_memory_is_told_apart_and_needs_no_sync() {
         let fd = MemfdFactory::probe().expect("memfd").create("test", 8192).expect("memfd");
         assert!(!is_dma_buf(&fd));
-        for phase in [Phase::Start, Phase::End] {
-            sync(&fd, phase).expect("left alone");
+        for access in [CpuAccess::Read, CpuAccess::Write, CpuAccess::ReadWrite] {
+            sync(&fd, access, Phase::Start).expect("left alone");
+            sync(&fd, access, Phase::End).expect("left alone");
         }
         assert!(is_settled(&fd).expect("no device can have it"));
         assert_eq!(set_name(&fd, c"name").expect_err("no dma-buf").raw_os_error(), Some(libc::ENOTTY));

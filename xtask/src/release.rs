@@ -18,15 +18,16 @@ pub(crate) struct Programs {
     pub(crate) aniond: PathBuf,
     pub(crate) anionctl: PathBuf,
     pub(crate) vts: PathBuf,
+    pub(crate) contract: PathBuf,
 }
 
 impl Programs {
     pub(crate) fn all(self) -> Vec<PathBuf> {
-        vec![self.aniond, self.anionctl, self.vts]
+        vec![self.aniond, self.anionctl, self.vts, self.contract]
     }
 }
 
-/// Builds the service, its command line and the conformance suite; what is up to date is not built again.
+/// Builds the service, its command line, the conformance suite and the contract table; what is up to date is not built again.
 ///
 /// # Errors
 /// If the build fails, or does not make one of the programs.
@@ -35,6 +36,7 @@ pub(crate) fn build() -> Result<Programs> {
     let mut command = cargo();
     command
         .args(["build", "--release", "--bins", "--package", "anion", "--package", "anion-vts"])
+        .args(["--package", "anion-contract"])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit());
     let messages = output_of(&mut command)?;
@@ -42,7 +44,12 @@ pub(crate) fn build() -> Result<Programs> {
         executable(&messages, name)
             .with_context(|| format!("cargo made no program {name} in the release build"))
     };
-    Ok(Programs { aniond: find("aniond")?, anionctl: find("anionctl")?, vts: find("anion-vts")? })
+    Ok(Programs {
+        aniond: find("aniond")?,
+        anionctl: find("anionctl")?,
+        vts: find("anion-vts")?,
+        contract: find("anion-contract")?,
+    })
 }
 
 /// Builds the benchmark; what is up to date is not built again.

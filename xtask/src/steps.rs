@@ -249,7 +249,7 @@ fn vts_guest(tally: &mut Tally) -> Result<()> {
 }
 
 fn vts_kernels(tally: &mut Tally) -> Result<()> {
-    vm::run(&VmArgs::on(&["debian-6.1", "debian-7"]), tally)
+    vm::run(&VmArgs::on(&["debian-6.1", "debian-7", "ion", "ion-no-cma", "ion-broken-cma"]), tally)
 }
 
 /// Client operations of the soak, of which each allocates about two buffers.

@@ -5,6 +5,7 @@
 use super::pool::settle_and_scrub;
 use super::*;
 use crate::config::spec::Device;
+use crate::heap::scripted::ScriptedDevices;
 use crate::heap::{Discard, StockCounters};
 use crate::source::arena::{KernelPages, Pages};
 use crate::source::export::{Export, Exporter};
@@ -142,10 +143,10 @@ fn bench() -> Bench {
         device: ScriptedExporter::new(Arc::clone(&script)).with_ranges(RANGES),
         seen: Arc::default(),
     });
-    let connected = Arc::clone(&witness);
+    let connected: Arc<dyn Exporter> = Arc::clone(&witness) as Arc<dyn Exporter>;
     let machine = Machine {
         pages: Arc::clone(&witness) as Arc<dyn Pages>,
-        udmabuf: Box::new(move |_, _| Ok(Arc::clone(&connected) as Arc<dyn Exporter>)),
+        devices: Arc::new(ScriptedDevices { udmabuf: Ok(connected), ..ScriptedDevices::none() }),
         ..Machine::plain(page, 64 * MIB, Arc::new(MemfdSource::new(page).expect("memfd")))
     };
     let heap = HeapSpec {

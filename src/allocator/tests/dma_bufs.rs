@@ -5,6 +5,7 @@ use super::pool::{settle_and_scrub, use_up};
 use super::*;
 use crate::config::spec::Device;
 use crate::heap::StockCounters;
+use crate::heap::scripted::ScriptedDevices;
 use crate::source::export::Exporter;
 use crate::source::scripted::{ScriptedExporter, ScriptedPages};
 use std::fs::File;
@@ -24,10 +25,10 @@ fn with(heap: HeapSpec) -> Bench {
     let files = ScriptedSource { inner: MemfdSource::new(page).expect("memfd"), script: Arc::clone(&script) };
     let pages = ScriptedPages { script: Arc::clone(&script), available: 64 * MIB };
     let exporter = Arc::new(ScriptedExporter::new(Arc::clone(&script)));
-    let connected = Arc::clone(&exporter);
+    let connected = Arc::clone(&exporter) as Arc<dyn Exporter>;
     let machine = Machine {
         pages: Arc::new(pages),
-        udmabuf: Box::new(move |_, _| Ok(Arc::clone(&connected) as Arc<dyn Exporter>)),
+        devices: Arc::new(ScriptedDevices { udmabuf: Ok(connected), ..ScriptedDevices::none() }),
         ..Machine::plain(page, 1024 * MIB, Arc::new(files))
     };
     let heap = HeapSpec { device: Device::Udmabuf, deferred_free: true, ..heap };

@@ -7,6 +7,7 @@ mod dma_bufs;
 mod pool;
 mod refill;
 mod reserve;
+mod token;
 mod types;
 
 use super::*;

@@ -344,7 +344,7 @@ fn a_scrub_that_fails_leaves_nothing_behind() {
 fn the_keeper_cleans_in_the_background() {
     let allocator = still(pooled());
     allocator.start_reaper().expect("thread");
-    allocator.start_keeper(PressureSources::default()).expect("thread");
+    allocator.start_keeper(PressureSources::default(), Availability::plentiful()).expect("thread");
     for _ in 0..20 {
         let grant = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
         assert!(SharedMap::new(grant.fd.as_fd(), 1 << 20, Access::ReadOnly).expect("mapped").is_zero());
@@ -357,4 +357,20 @@ fn the_keeper_cleans_in_the_background() {
         }
     }
     assert_eq!(stats(&allocator).stock.hits, 19);
+}
+
+#[test]
+fn the_keeper_gives_back_when_little_is_left_though_nobody_waits_yet() {
+    let allocator = still(pooled());
+    use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
+    settle_and_scrub(&allocator, 1);
+    assert_eq!(stats(&allocator).stock.pooled_bytes, 1 << 20);
+    let none_left = Availability::new(1 << 30, || Ok(0));
+    allocator.start_keeper(PressureSources::default(), none_left).expect("thread");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while stats(&allocator).stock.pooled_bytes > 0 {
+        assert!(Instant::now() < deadline, "never given back");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(allocator.pressure(), PressureLevel::Critical);
 }

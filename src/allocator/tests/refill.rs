@@ -117,7 +117,7 @@ fn a_failure_of_any_source_call_leaves_no_trace() {
 #[test]
 fn the_keeper_warms_in_the_background() {
     let allocator = still(pooled());
-    allocator.start_keeper(PressureSources::default()).expect("thread");
+    allocator.start_keeper(PressureSources::default(), Availability::plentiful()).expect("thread");
     let _held = ask_twice(&allocator, 1);
     let deadline = Instant::now() + Duration::from_secs(5);
     while stats(&allocator).stock.warmed < 2 {

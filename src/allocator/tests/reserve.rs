@@ -195,7 +195,7 @@ fn an_allocation_that_fails_gives_back_what_it_drew() {
 #[test]
 fn the_keeper_makes_reservations_ready_in_the_background() {
     let allocator = still(config());
-    allocator.start_keeper(PressureSources::default()).expect("thread");
+    allocator.start_keeper(PressureSources::default(), Availability::plentiful()).expect("thread");
     let reserved = allocator.reserve(&caller(1), &camera(4, MIB)).expect("room");
     let deadline = Instant::now() + Duration::from_secs(5);
     while reserved.ready() < 4 {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `anionctl alloc`: take buffers, check what the interface promises of them, then keep them or pass them on.
 
+use crate::Service;
 use crate::args::AllocArgs;
 use crate::check::Probe;
-use crate::endpoint::Service;
 use crate::exec;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -63,6 +63,14 @@ pub(crate) fn run(args: &AllocArgs, service: Service, output: &Output) -> Result
     check_reply(&allocation, request.count, request.size)?;
     let access = if args.request.read_only { Access::ReadOnly } else { Access::ReadWrite };
     let mappable = !is_secure(service.interface(), &allocation)?;
+    // Held to the end: without it, buffers whose release the kernel does not report would be given up.
+    let token = allocation.token;
+    if token.is_some() && !args.exec.is_empty() {
+        return Err(Failure::Usage(
+            "--exec passes no buffers of this heap on: they are this process's until it ends, and then given up"
+                .to_owned(),
+        ));
+    }
     let (mut rows, held) = accept(allocation.buffers)?;
     let started = Instant::now();
     if mappable {
@@ -90,6 +98,7 @@ pub(crate) fn run(args: &AllocArgs, service: Service, output: &Output) -> Result
     if let (Some(time), Some(mut interrupt)) = (args.hold, interrupt) {
         interrupt.wait(time)?;
     }
+    drop(token);
     Ok(())
 }
 
@@ -148,13 +157,13 @@ fn check_contents(rows: &mut [CheckedRow], held: &[Held], access: Access) -> Res
         .iter()
         .map(|buffer| Probe::new(buffer.file.as_fd(), buffer.size, buffer.id, access))
         .collect::<Result<Vec<_>, _>>()?;
+    let mapped = |error| Failure::local("cannot access a mapped buffer", &error);
     for (row, probe) in rows.iter_mut().zip(&probes) {
-        row.zeroed = Some(probe.is_zero());
+        row.zeroed = Some(probe.is_zero().map_err(mapped)?);
     }
     if access == Access::ReadOnly {
         return Ok(());
     }
-    let mapped = |error| Failure::local("cannot access a mapped buffer", &error);
     for probe in &probes {
         probe.write_pattern().map_err(mapped)?;
     }
@@ -289,7 +298,7 @@ mod tests {
 
     #[test]
     fn fewer_buffers_than_asked_for_break_the_contract() {
-        let failure = check_reply(&Allocation { buffers: Vec::new() }, 1, 1).expect_err("none came");
+        let failure = check_reply(&Allocation::default(), 1, 1).expect_err("none came");
         assert_eq!(failure.exit_code(), 4);
     }
 }

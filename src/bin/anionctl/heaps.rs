@@ -50,6 +50,7 @@ impl Report for Heaps {
             ("GRANULE", Side::Right),
             ("ALIGN", Side::Right),
             ("FLAGS", Side::Left),
+            ("RELEASE", Side::Left),
             ("STATE", Side::Left),
         ]);
         for heap in &self.heaps {
@@ -68,10 +69,13 @@ impl Report for Heaps {
                 output::size(heap.granule),
                 output::size(heap.max_alignment),
                 list_of(&heap.flags),
+                heap.release_mechanism.clone(),
                 state,
             ]);
         }
-        table.trim_fmt()
+        let with_notes = self.heaps.iter().filter(|heap| !heap.passed_over.is_empty());
+        let notes = with_notes.map(|heap| format!("\n{} passed over {}", heap.name, heap.passed_over));
+        table.trim_fmt() + &notes.collect::<String>()
     }
 }
 

@@ -8,6 +8,7 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::ErrorCode::ErrorCode
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapFlags::HeapFlags;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapType::HeapType;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::PressureLevel::PressureLevel;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::ReleaseMechanism::ReleaseMechanism;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Verdict::Verdict;
 
 /// Every heap flag and its word.
@@ -53,6 +54,18 @@ pub(crate) fn heap_flags(bits: i32) -> Vec<String> {
     let known = HEAP_FLAGS.iter().filter(|(flag, _)| bits & flag.0 != 0).map(|(_, word)| (*word).to_owned());
     let rest = bits & !HEAP_FLAGS.iter().fold(0, |all, (flag, _)| all | flag.0);
     known.chain((rest != 0).then(|| format!("unknown({rest:#x})"))).collect()
+}
+
+/// How releases of a heap's buffers are noticed.
+pub(crate) fn release_mechanism(mechanism: ReleaseMechanism) -> String {
+    match mechanism {
+        ReleaseMechanism::CLOSE_EVENTS => "close-events",
+        ReleaseMechanism::LEASES => "leases",
+        ReleaseMechanism::REFERENCE_COUNTS => "reference-counts",
+        ReleaseMechanism::TOKEN => "token",
+        ReleaseMechanism(other) => return unknown(other),
+    }
+    .to_owned()
 }
 
 /// How scarce memory is, in the words of dumps.
@@ -110,6 +123,7 @@ mod tests {
     fn every_value_of_the_interface_has_a_word() {
         let words = (Backing::enum_values().map(backing).into_iter())
             .chain(HeapType::enum_values().map(heap_type))
+            .chain(ReleaseMechanism::enum_values().map(release_mechanism))
             .chain(Verdict::enum_values().map(verdict))
             .chain(ErrorCode::enum_values().map(|code| error_code(code.0)))
             .chain(HeapFlags::enum_values().into_iter().flat_map(|flag| heap_flags(flag.0)));

@@ -20,6 +20,24 @@ fn a_custom_heap_has_its_sources_in_order() {
 }
 
 #[test]
+fn a_list_of_devices_is_tried_in_order_at_the_start() {
+    let loaded = own("s { type = \"system\"; device = \"dma-heap:system\", \"udmabuf\", \"memfd\"; };
+                      c { type = \"cma\"; size = <0x1000>; device = \"auto\", \"memfd\"; };
+                      d { type = \"carveout\"; size = <0x200000>; device = \"hugetlb\", \"memfd\"; };
+                      e { type = \"system\"; device = \"udmabuf\"; };");
+    assert_eq!(findings(&loaded), [""; 0]);
+    let words = |name| {
+        let heap = loaded.config.heaps.iter().find(|heap| heap.name.as_str() == name).expect("there");
+        let all: Vec<String> =
+            std::iter::once(&heap.device).chain(&heap.fallbacks).map(Device::to_string).collect();
+        all.join(" ")
+    };
+    assert_eq!(words("s"), "dma-heap:system udmabuf memfd");
+    assert_eq!((words("c"), words("d")), ("auto memfd".to_owned(), "hugetlb memfd".to_owned()));
+    assert_eq!(words("e"), "udmabuf");
+}
+
+#[test]
 fn huge_pages_are_a_device_of_any_heap() {
     let loaded = own("s { type = \"system\"; device = \"hugetlb\"; };
                       c { type = \"carveout\"; size = <0x200000>; device = \"hugetlb\"; };
@@ -105,9 +123,31 @@ fn every_mistake_about_sources_is_named_and_costs_one_heap() {
             "type = \"system\"; recycle = <1>;",
             "recycle is a switch: it is on when it is there and takes no value".to_owned(),
         ),
+        ("type = \"system\"; device = \"udmabuf\", \"udmabuf\";", "device has \"udmabuf\" twice".to_owned()),
+        (
+            "type = \"system\"; device = \"udmabuf\", \"disk\";",
+            format!("device is \"disk\", but it must be auto, {words}"),
+        ),
+        (
+            "type = \"system\"; device = \"auto\", \"memfd\";",
+            "device has auto in a list, but only a cma heap's list can, as its first word".to_owned(),
+        ),
+        (
+            "type = \"cma\"; size = <0x1000>; device = \"memfd\", \"auto\";",
+            "device has auto in a list, but only a cma heap's list can, as its first word".to_owned(),
+        ),
+        (
+            "type = \"system\"; device = \"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\", \"i\";",
+            "device has 9 entries, but at most 8".to_owned(),
+        ),
+        (
+            "type = \"system\"; device = \"dma-heap:secure\", \"memfd\"; secure;",
+            "secure memory cannot come from memfd, hugetlb, ashmem or udmabuf, which the CPU can map"
+                .to_owned(),
+        ),
         (
             "type = \"system\"; devices = \"memfd\";",
-            "a system heap takes no devices: device names one".to_owned(),
+            "a system heap takes no devices: device names them".to_owned(),
         ),
         (
             "type = \"system\"; deferred-free; immediate-free;",

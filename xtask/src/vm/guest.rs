@@ -12,9 +12,15 @@ use crate::tally::Tally;
 
 /// Runs in the guest as process 1.
 const INIT: &str = include_str!("init.sh");
+/// What it reads in.
+const SCRIPTS: [(&str, &str); 2] =
+    [("pressure.sh", include_str!("pressure.sh")), ("fallback.sh", include_str!("fallback.sh"))];
 
 /// The heaps that are served; the built-in ones are tested outside the guest.
 pub(super) const HEAPS: &str = include_str!("heaps.dts");
+
+/// Heaps that are to be served by whatever there is, and what serves them on a kernel.
+const FALLBACK: &str = include_str!("fallback.dts");
 
 /// The service runs as uid 900; its clients have nothing in common but the machine.
 const PASSWD: &str = "root:x:0:0::/:/bin/sh\nanion:x:900:900::/:/bin/sh\n\
@@ -43,7 +49,7 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-const STEPS: [Step; 20] = [
+const STEPS: [Step; 24] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
@@ -52,6 +58,7 @@ const STEPS: [Step; 20] = [
     Step { name: "vts-binder-bob", suites: 1 },
     Step { name: "vts-binder-both", suites: 2 },
     Step { name: "domains", suites: 1 },
+    Step { name: "contract", suites: 1 },
     check("hub-restart"),
     check("holder-killed"),
     check("dump"),
@@ -63,6 +70,9 @@ const STEPS: [Step; 20] = [
     check("cgroup"),
     check("stop-socket"),
     Step { name: "vts-vndbinder", suites: 1 },
+    check("fallback"),
+    check("closed-devices"),
+    check("vanished-devices"),
     check("bench"),
 ];
 
@@ -118,6 +128,12 @@ pub(super) fn furnish(root: &mut Initramfs, kernel: &Entry, course: &Course) {
     let steps: Vec<&str> = course.steps().iter().map(|step| step.name).collect();
     root.file("/etc/guest/steps", 0o644, lines(&steps));
     root.file("/etc/guest/devices", 0o644, lines(kernel.devices));
+    for (name, script) in SCRIPTS {
+        root.file(Path::new("/etc/guest").join(name), 0o644, script);
+    }
+    root.file("/etc/guest/backings", 0o644, lines(kernel.backings));
+    root.file("/etc/anion/fallback.dts", 0o644, FALLBACK);
+    root.file("/etc/guest/parties", 0o644, kernel.parties.join(","));
     root.file("/etc/passwd", 0o644, PASSWD);
     root.file("/etc/group", 0o644, GROUP);
     root.file("/etc/anion/heaps.dts", 0o644, HEAPS);

@@ -6,6 +6,7 @@
 SERVICE=vendor.anion.allocator.IHeapAllocator/default
 HEAPS=/etc/anion/heaps.dts
 SOCKET=/run/anion/allocator.sock
+FALLBACK_SOCKET=/run/anion/fallback.sock
 GROUP=/sys/fs/cgroup/anion
 GROUP_SOCKET=/run/anion/group.sock
 LOGS=/tmp/logs
@@ -136,8 +137,10 @@ list_devices() {
 }
 
 check_device_tree() {
-    aniond --check-config /proc/device-tree >/tmp/device-tree || return
+    aniond --check-config /proc/device-tree >/tmp/device-tree 2>&1
+    rc=$?
     cat /tmp/device-tree
+    [ "$rc" = 0 ] || return
     grep -q closed /tmp/device-tree
 }
 
@@ -174,6 +177,11 @@ vts_both() {
 # alice pins pages that bob must not get; both are the suite's children.
 attack_domains() {
     anion-vts --endpoint binder --uids 1000,2000 --color never pages_pinned
+}
+
+# Everybody's heaps are asked the same, and answer as the table says.
+compare_answers() {
+    run_as alice anion-contract --endpoint binder --require "$(cat /etc/guest/parties)" --color never
 }
 
 restart_hub() {
@@ -215,118 +223,6 @@ serve_socket() {
     eventually 30 run_as alice anionctl list --socket "$SOCKET"
 }
 
-# MiB of a line of /proc/meminfo.
-mebibytes() {
-    while read -r field kib _; do
-        if [ "$field" = "$1:" ]; then
-            echo $((kib / 1024))
-        fi
-    done </proc/meminfo
-}
-
-# MiB in the system heap's pool of the service at a socket.
-pooled() {
-    run_as alice anionctl dump --heap system --socket "$1" >/tmp/heap || return
-    line=$(grep '^ion/system/pooled_bytes: ' /tmp/heap) || return
-    echo $((${line##* } >> 20))
-}
-
-pooled_is_at_least() {
-    [ "$(pooled "$1")" -ge "$2" ]
-}
-
-# alloc SOCKET ARGUMENTS…: alice has and uses buffers of the system heap.
-alloc() {
-    socket=$1
-    shift
-    as alice anionctl alloc --heap system --socket "$socket" "$@"
-}
-
-# A hog takes all memory but what the pool will have, and a little.
-start_hog() {
-    echo "${SWAP}M" >/sys/block/zram0/disksize && mkswap /dev/zram0 && swapon /dev/zram0 || return
-    mount -o remount,size=100% /dev/shm || return
-    dd if=/dev/zero of=/dev/shm/hog bs=1M count=$(($(mebibytes MemAvailable) - 300 - 40))
-}
-
-# It goes on in small pieces, to more than there is without the pool.
-feed_hog() {
-    rest=$((40 + SWAP + 100))
-    while [ "$rest" -gt 0 ]; do
-        dd if=/dev/zero bs=1M count=4 >>/dev/shm/hog 2>/tmp/last-dd || return
-        rest=$((rest - 4))
-        if [ $((rest % 40)) -eq 0 ]; then
-            (alloc "$SOCKET" --size 1M) >/tmp/last-alloc || return
-        fi
-        usleep 50000
-    done
-}
-
-squeeze_pool() {
-    # What the suite left in the pool would take the room of what is put there now, and then expire.
-    run_as alice anionctl trim --socket "$SOCKET" || return
-    start_hog && (alloc "$SOCKET" --size 20M --count 15) && eventually 90 pooled_is_at_least "$SOCKET" 300 || return
-    feed_hog || return
-    cat /proc/pressure/memory /proc/swaps
-    if pooled_is_at_least "$SOCKET" 300 || ! grep 'memory is scarce: heap system gave' "$LOGS/aniond-socket"; then
-        echo "the pool was not given back"
-        return 1
-    fi
-}
-
-# A hog takes what the pool has, and everybody lives.
-squeeze() {
-    rc=0
-    squeeze_pool || rc=$?
-    rm /dev/shm/hog && swapoff /dev/zram0 && (alloc "$SOCKET" --size 20M) && return "$rc"
-}
-
-# The service at a socket knows of no pressure; under the worst it would keep nothing.
-is_calm() {
-    run_as alice anionctl dump --socket "$1" >/tmp/calm && grep -q '^memory pressure: none' /tmp/calm
-}
-
-# in_group COMMAND…: the command, in the limited group.
-in_group() {
-    echo 0 >"$GROUP/cgroup.procs" && "$@"
-}
-
-pooled_is_at_most() {
-    [ "$(pooled "$1")" -le "$2" ]
-}
-
-# The pool of a service whose group may have less memory than the machine has.
-fill_group() {
-    (in_group alloc "$GROUP_SOCKET" --size 10M --count 6) >/tmp/last-alloc || return
-    eventually 90 pooled_is_at_least "$GROUP_SOCKET" 60 || return
-    echo 40M >"$GROUP/memory.high" || return
-    # Taking more is what the kernel counts. A little alone: it is throttled until the pool gives way.
-    (in_group alloc "$GROUP_SOCKET" --size 64K) >/tmp/last-alloc || return
-    eventually 90 pooled_is_at_most "$GROUP_SOCKET" 40 || return
-    cat "$GROUP/memory.events"
-    if [ "$(mebibytes MemAvailable)" -lt 300 ]; then
-        echo "the machine has not enough memory to prove it"
-        return 1
-    fi
-    # bob was told, also if it has passed.
-    grep 'memory is scarce: heap system gave' "$LOGS/aniond-group" &&
-        eventually 10 grep -qE '"pressure_peak":"(moderate|critical)"' /tmp/watch
-}
-
-limit_group() {
-    mount -t cgroup2 cgroup2 /sys/fs/cgroup && echo +memory >/sys/fs/cgroup/cgroup.subtree_control || return
-    mkdir "$GROUP" || return
-    in_group as anion aniond --config "$HEAPS" --socket "$GROUP_SOCKET" --socket-mode 0666 >>"$LOGS/aniond-group" 2>&1 &
-    grouped=$!
-    eventually 30 run_as alice anionctl list --socket "$GROUP_SOCKET" || return
-    eventually 60 is_calm "$GROUP_SOCKET" || return
-    as bob anionctl watch --json --interval 500ms --socket "$GROUP_SOCKET" >/tmp/watch 2>>"$LOGS/watch" &
-    watch=$!
-    rc=0
-    fill_group || rc=$?
-    kill "$watch" "$grouped" && wait "$watch" && wait "$grouped" && return "$rc"
-}
-
 stop_daemon() {
     kill "$daemon" && wait "$daemon"
 }
@@ -363,6 +259,9 @@ run_bench() {
     done
 }
 
+. /etc/guest/pressure.sh
+. /etc/guest/fallback.sh
+
 # Without one of those that end with `finish`, the steps after it could tell nothing.
 step devices prepare_devices || finish
 step device-tree check_device_tree
@@ -372,6 +271,7 @@ step vts-binder-alice vts alice binder
 step vts-binder-bob vts bob binder
 step vts-binder-both vts_both
 step domains attack_domains
+step contract compare_answers
 step hub-restart restart_hub || finish
 step holder-killed kill_holder
 step dump dump_service
@@ -383,5 +283,9 @@ step pressure squeeze
 step cgroup limit_group
 step stop-socket stop_socket
 step vts-vndbinder vts_vndbinder
+step fallback fall_back
+step closed-devices close_devices
+# The last: nothing brings them back.
+step vanished-devices lose_devices
 step bench run_bench
 finish

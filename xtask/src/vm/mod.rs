@@ -177,7 +177,7 @@ fn run_on(
     guest::furnish(&mut root, entry, course);
     guest::furnish_benchmark(&mut root, &args.part);
     write_initramfs(&initrd, root, programs, kernel)?;
-    let mut emulator = emulator(&kernel.image, &initrd);
+    let mut emulator = emulator(&kernel.image, &initrd, entry.append);
     if entry.takes_device_tree {
         emulator.arg("-dtb").arg(compile_device_tree(scratch.path())?);
     }
@@ -218,13 +218,15 @@ impl Drop for Guest {
 }
 
 /// The command that boots a guest.
-fn emulator(image: &Path, initrd: &Path) -> Command {
+fn emulator(image: &Path, initrd: &Path, append: &str) -> Command {
     let mut command = leashed("qemu-system-x86_64");
     // Software emulation is the same everywhere; a panic ends the emulator instead of rebooting.
     command
         .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G"])
         .args(["-nographic", "-no-reboot", "-nic", "none"])
-        .args(["-append", "console=ttyS0 quiet panic=-1", "-kernel"])
+        .arg("-append")
+        .arg(format!("console=ttyS0 quiet panic=-1 {append}"))
+        .arg("-kernel")
         .args([image.as_os_str(), "-initrd".as_ref(), initrd.as_os_str()]);
     command
 }

@@ -3,6 +3,7 @@ package vendor.anion.allocator;
 
 import vendor.anion.allocator.Backing;
 import vendor.anion.allocator.HeapType;
+import vendor.anion.allocator.ReleaseMechanism;
 
 /** A configured heap. */
 @VintfStability
@@ -20,6 +21,13 @@ parcelable HeapInfo {
     boolean available;
     /** Why not; empty if available. */
     String unavailableReason;
+    /**
+     * Sources that the configuration would rather have, or have beside those that serve the heap, and why each cannot
+     * be used on this machine: "dma-heap:system: ...; ion: ...". Empty if there is none, and of an unavailable heap.
+     */
+    String passedOver;
+    /** How releases of its buffers are noticed; of a heap with several sources, the least of theirs. */
+    ReleaseMechanism releaseMechanism;
     /** Bytes the heap can hold at once; 0 if only the machine's memory limits it. */
     long capacity;
     /** Sizes are rounded up to a multiple of this many bytes. */

@@ -22,6 +22,12 @@ pub(crate) struct Entry {
     pub(crate) from: &'static str,
     /// The devices it must offer, below `/dev`; of those that the guest's script knows, it may offer no others.
     pub(crate) devices: &'static [&'static str],
+    /// Whoever must have a heap here, as the contract table names them.
+    pub(super) parties: &'static [&'static str],
+    /// What serves each heap of `fallback.dts`: lines of a name and a kind of buffer, or `none`.
+    pub(super) backings: &'static [&'static str],
+    /// Words for the kernel beside those that every guest has.
+    pub(super) append: &'static str,
     /// Whether it takes a device tree from the emulator.
     pub(super) takes_device_tree: bool,
     /// What is run on it.
@@ -64,17 +70,65 @@ const BINDER_AND_SWAP: &[&str] = &[
 
 /// What tells kernels apart in a minute: does the service start, does the conformance suite pass, and is memory
 /// recycled safely?
-const SHORT: &[&str] = &["devices", "hub", "serve-binder", "vts-binder-alice", "domains", "stop-binder"];
+const SHORT: &[&str] =
+    &["devices", "hub", "serve-binder", "vts-binder-alice", "domains", "contract", "stop-binder"];
 
 /// Steps for which a kernel needs what the other kernels have not.
 const OF_ION: &[&str] = &["device-tree", "vts-vndbinder"];
 
+/// Does everybody answer as the table says?
+const ANSWERS: &[&str] = &["devices", "hub", "serve-binder", "contract", "stop-binder"];
+
+/// What serves a heap, and what happens when that goes?
+const FALLBACK: &[&str] = &["fallback", "closed-devices", "vanished-devices"];
+
+/// Heaps that no kernel lacks.
+const EVERYWHERE: &[&str] = &["anion/system", "anion/camera"];
+/// Where there are the dma-heap of system memory and udmabuf.
+const WITH_DMA_BUFS: &[&str] =
+    &["dma-heap/system", "anion/system", "anion/camera", "anion/frames", "anion/kernel"];
+/// Where there is ION, and its successors beside it.
+const WITH_ION: &[&str] = &[
+    "ion/ion_system_heap",
+    "ion/ion_system_contig_heap",
+    "ion/reserved",
+    "dma-heap/reserved",
+    "dma-heap/system",
+    "anion/system",
+    "anion/camera",
+    "anion/frames",
+    "anion/kernel",
+    "anion/legacy",
+    "anion/contiguous",
+];
+
+/// Where there is ION, but no contiguous memory.
+const WITHOUT_CMA: &[&str] = &[
+    "ion/ion_system_heap",
+    "ion/ion_system_contig_heap",
+    "dma-heap/system",
+    "anion/system",
+    "anion/camera",
+    "anion/frames",
+    "anion/kernel",
+    "anion/legacy",
+];
+
 /// The first is the default.
-pub(crate) const KERNELS: [Entry; 4] = [
+pub(crate) const KERNELS: [Entry; 6] = [
     Entry {
         name: "debian-6.12",
         from: "newest 6.12 of the running Debian",
         devices: &["binder", "dma_heap/system", "udmabuf"],
+        parties: WITH_DMA_BUFS,
+        backings: &[
+            "whatever dma-heap",
+            "ordered udmabuf",
+            "strict dma-heap",
+            "contiguous none",
+            "anyhow memfd",
+        ],
+        append: "",
         takes_device_tree: false,
         course: Course::AllBut(OF_ION),
         origin: Origin::System(Series {
@@ -88,8 +142,11 @@ pub(crate) const KERNELS: [Entry; 4] = [
         name: "debian-6.1",
         from: "newest 6.1 of the running Debian",
         devices: &["binder"],
+        parties: EVERYWHERE,
+        backings: &["whatever memfd", "ordered memfd", "strict none", "contiguous none", "anyhow memfd"],
+        append: "",
         takes_device_tree: false,
-        course: Course::Only(&[SHORT]),
+        course: Course::Only(&[SHORT, &["fallback"]]),
         origin: Origin::System(Series {
             prefix: "6.1.0-",
             suffix: "-amd64",
@@ -101,8 +158,17 @@ pub(crate) const KERNELS: [Entry; 4] = [
         name: "debian-7",
         from: "newest 7.x of Debian sid",
         devices: &["binder", "dma_heap/system", "udmabuf"],
+        parties: WITH_DMA_BUFS,
+        backings: &[
+            "whatever dma-heap",
+            "ordered udmabuf",
+            "strict dma-heap",
+            "contiguous none",
+            "anyhow memfd",
+        ],
+        append: "",
         takes_device_tree: false,
-        course: Course::Only(&[SHORT]),
+        course: Course::Only(&[SHORT, FALLBACK]),
         origin: Origin::Suite(
             Suite { archive: "Debian", name: "sid" },
             Series {
@@ -126,8 +192,60 @@ pub(crate) const KERNELS: [Entry; 4] = [
             "udmabuf",
             "vndbinder",
         ],
+        parties: WITH_ION,
+        backings: &[
+            "whatever dma-heap",
+            "ordered dma-heap",
+            "strict dma-heap",
+            "contiguous dma-heap",
+            "anyhow dma-heap",
+        ],
+        append: "",
         takes_device_tree: true,
-        course: Course::Only(&[SHORT, OF_ION]),
+        course: Course::Only(&[SHORT, OF_ION, FALLBACK]),
+        origin: Origin::Built,
+    },
+    Entry {
+        name: "ion-no-cma",
+        from: "the same, without contiguous memory",
+        devices: &["ashmem", "binder", "dma_heap/system", "hwbinder", "ion", "udmabuf", "vndbinder"],
+        parties: WITHOUT_CMA,
+        backings: &[
+            "whatever dma-heap",
+            "ordered udmabuf",
+            "strict dma-heap",
+            "contiguous none",
+            "anyhow memfd",
+        ],
+        append: "cma=0",
+        takes_device_tree: false,
+        course: Course::Only(&[ANSWERS, FALLBACK]),
+        origin: Origin::Built,
+    },
+    Entry {
+        name: "ion-broken-cma",
+        from: "the same, with contiguous memory of which nothing can be had",
+        devices: &[
+            "ashmem",
+            "binder",
+            "dma_heap/reserved",
+            "dma_heap/system",
+            "hwbinder",
+            "ion",
+            "udmabuf",
+            "vndbinder",
+        ],
+        parties: WITHOUT_CMA,
+        backings: &[
+            "whatever dma-heap",
+            "ordered udmabuf",
+            "strict dma-heap",
+            "contiguous none",
+            "anyhow memfd",
+        ],
+        append: "cma=256M movablecore=64M",
+        takes_device_tree: false,
+        course: Course::Only(&[&["devices"], FALLBACK]),
         origin: Origin::Built,
     },
 ];

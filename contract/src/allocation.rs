@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can be asked of an allocator, and what it answers.
+
+/// Whom a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heap {
+    /// The heap in question.
+    This,
+    /// One that nobody has.
+    Absent,
+    /// None at all.
+    Unnamed,
+    /// Whichever comes first.
+    Any,
+}
+
+/// How much is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    Bytes(u64),
+    /// More than half of the machine's memory, and more than the heap has.
+    TooMuch,
+}
+
+/// A request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) heap: Heap,
+    pub(crate) size: Size,
+    /// Bits that the interface gives no meaning.
+    pub(crate) unknown_flags: bool,
+}
+
+/// What comes of it: an error by its name, as errno.h and `ErrorCode` have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// A buffer of the least size that the heap gives.
+    Least,
+    Fails(&'static str),
+}
+use Answer::{Fails, Least};
+
+/// A request and everybody's answer; `None` where it cannot be put, or must not.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) request: Request,
+    pub(crate) ion: Option<Answer>,
+    pub(crate) dma_heap: Option<Answer>,
+    pub(crate) anion: Option<Answer>,
+    /// Where Anion's answer is another one, or somebody has none: why.
+    pub(crate) why: &'static str,
+}
+
+impl Request {
+    /// For the smallest buffer of the heap in question.
+    pub(crate) const fn least() -> Self {
+        Self { heap: Heap::This, size: Size::Bytes(1), unknown_flags: false }
+    }
+}
+
+/// The table.
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        name: "one_byte_is_rounded_up",
+        request: Request::least(),
+        ion: Some(Least),
+        dma_heap: Some(Least),
+        anion: Some(Least),
+        why: "",
+    },
+    Row {
+        name: "no_bytes",
+        request: Request { size: Size::Bytes(0), ..Request::least() },
+        ion: Some(Fails("EINVAL")),
+        dma_heap: Some(Fails("EINVAL")),
+        anion: Some(Fails("BAD_REQUEST")),
+        why: "",
+    },
+    Row {
+        name: "a_size_that_rounding_wraps",
+        request: Request { size: Size::Bytes(u64::MAX), ..Request::least() },
+        ion: Some(Fails("EINVAL")),
+        dma_heap: Some(Fails("EINVAL")),
+        anion: Some(Fails("BAD_REQUEST")),
+        why: "",
+    },
+    Row {
+        name: "more_than_there_can_be",
+        request: Request { size: Size::TooMuch, ..Request::least() },
+        ion: Some(Fails("ENOMEM")),
+        dma_heap: None,
+        anion: Some(Fails("NO_MEMORY")),
+        why: "the dma-heap of system memory knows no limit: it would take all there is before it failed",
+    },
+    Row {
+        name: "an_absent_heap",
+        request: Request { heap: Heap::Absent, ..Request::least() },
+        ion: Some(Fails("ENODEV")),
+        dma_heap: Some(Fails("ENOENT")),
+        anion: Some(Fails("UNKNOWN_HEAP")),
+        why: "",
+    },
+    Row {
+        name: "no_heap",
+        request: Request { heap: Heap::Unnamed, ..Request::least() },
+        ion: Some(Fails("ENODEV")),
+        dma_heap: None,
+        anion: Some(Fails("BAD_REQUEST")),
+        why: "an empty mask means that names are given; with neither, the request is at fault, not the machine",
+    },
+    Row {
+        name: "any_heap",
+        request: Request { heap: Heap::Any, ..Request::least() },
+        ion: Some(Least),
+        dma_heap: None,
+        anion: Some(Least),
+        why: "a dma-heap is chosen by opening it",
+    },
+    Row {
+        name: "unknown_flags",
+        request: Request { unknown_flags: true, ..Request::least() },
+        ion: Some(Least),
+        dma_heap: Some(Fails("EINVAL")),
+        anion: Some(Fails("BAD_REQUEST")),
+        why: "as dma-heaps: a flag that is ignored is a promise that is not kept",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_difference_has_its_reason() {
+        let names = [("EINVAL", "BAD_REQUEST"), ("ENOMEM", "NO_MEMORY"), ("ENODEV", "UNKNOWN_HEAP")];
+        let is_same = |ion: Answer, anion: Answer| match (ion, anion) {
+            (Fails(ion), Fails(anion)) => names.contains(&(ion, anion)),
+            (ion, anion) => ion == anion,
+        };
+        for row in ROWS {
+            let agrees = row.ion.zip(row.anion).is_some_and(|(ion, anion)| is_same(ion, anion));
+            let is_whole = row.dma_heap.is_some();
+            assert_eq!(agrees && is_whole, row.why.is_empty(), "{}", row.name);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can be done with a buffer, and what comes of it.
+
+use crate::sys::{ARGUMENT, ioctl, ioctl_nowhere, map};
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, FcntlArg, fallocate, fcntl};
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::mman::{MapFlags, ProtFlags};
+use nix::unistd::{Whence, fsync, ftruncate, lseek, read, write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A buffer that may be read and written.
+pub(crate) struct Buffer {
+    pub(crate) fd: OwnedFd,
+    pub(crate) bytes: usize,
+    pub(crate) page: usize,
+}
+
+/// What a buffer's descriptor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    DmaBuf,
+    /// A sealed file of shared memory.
+    Memfd,
+    Ashmem,
+}
+
+/// What comes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It succeeds and returns this.
+    Gives(i64),
+    /// It succeeds and returns the bytes of the buffer.
+    GivesSize,
+    Fails(Errno),
+}
+use Answer::{Fails, Gives, GivesSize};
+
+/// One thing to do with a buffer, and what each kind must answer.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&Buffer) -> Result<i64, Errno>,
+    /// Of ION, of dma-heaps and of Anion alike.
+    pub(crate) dma_buf: Answer,
+    pub(crate) memfd: Answer,
+    pub(crate) ashmem: Answer,
+    /// Why the kinds differ, if they do.
+    pub(crate) why: &'static str,
+}
+
+impl Row {
+    pub(crate) fn expected(&self, kind: Kind) -> Answer {
+        match kind {
+            Kind::DmaBuf => self.dma_buf,
+            Kind::Memfd => self.memfd,
+            Kind::Ashmem => self.ashmem,
+        }
+    }
+}
+
+const OK: Answer = Gives(0);
+const RW: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
+
+const SYNC: libc::Ioctl = 0x4008_6200;
+const SYNC_READ: u64 = 1;
+const SYNC_RW: u64 = 3;
+const SYNC_END: u64 = 4;
+const SET_NAME_A: libc::Ioctl = 0x4004_6201;
+const SET_NAME_B: libc::Ioctl = 0x4008_6201;
+const NO_SUCH: libc::Ioctl = 0x4008_6209;
+
+const FILE: &str =
+    "shared memory is a file: it can be read and written, and its size, which is sealed, be asked";
+const NO_CACHES: &str =
+    "the processor's caches need no care where there is no device: clients take ENOTTY as success";
+
+fn shared(buffer: &Buffer, bytes: usize, offset: usize, protection: ProtFlags) -> Result<i64, Errno> {
+    let offset = i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
+    map(&buffer.fd, bytes, offset, protection, MapFlags::MAP_SHARED)
+}
+
+fn private(buffer: &Buffer, protection: ProtFlags) -> Result<i64, Errno> {
+    map(&buffer.fd, buffer.bytes, 0, protection, MapFlags::MAP_PRIVATE)
+}
+
+fn sync(buffer: &Buffer, flags: u64) -> Result<i64, Errno> {
+    let mut argument = [0; ARGUMENT];
+    argument[..8].copy_from_slice(&flags.to_ne_bytes());
+    ioctl(&buffer.fd, SYNC, &mut argument).map(i64::from)
+}
+
+fn set_name(buffer: &Buffer, request: libc::Ioctl, length: usize) -> Result<i64, Errno> {
+    let mut argument = [0; ARGUMENT];
+    argument[..length].fill(b'n');
+    ioctl(&buffer.fd, request, &mut argument).map(i64::from)
+}
+
+fn seek(buffer: &Buffer, offset: i64, whence: Whence) -> Result<i64, Errno> {
+    lseek(&buffer.fd, offset, whence)
+}
+
+fn ready(fd: BorrowedFd<'_>) -> Result<i64, Errno> {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN | PollFlags::POLLOUT)];
+    poll(&mut fds, PollTimeout::ZERO)?;
+    Ok(i64::from(fds[0].revents().unwrap_or(PollFlags::empty()).bits()))
+}
+
+fn count(bytes: usize) -> Result<i64, Errno> {
+    i64::try_from(bytes).map_err(|_| Errno::EOVERFLOW)
+}
+
+/// Builds a row: the same answer of all kinds, or one of each with the reason.
+macro_rules! row {
+    ($name:literal, $run:expr, $all:expr) => {
+        Row { name: $name, run: $run, dma_buf: $all, memfd: $all, ashmem: $all, why: "" }
+    };
+    ($name:literal, $run:expr, $dma_buf:expr, memfd $memfd:expr, ashmem $ashmem:expr, $why:expr) => {
+        Row { name: $name, run: $run, dma_buf: $dma_buf, memfd: $memfd, ashmem: $ashmem, why: $why }
+    };
+}
+
+/// The table. Each call gets a fresh buffer.
+pub(crate) const ROWS: &[Row] = &[
+    row!("seek_end_tells_the_size", |buffer| seek(buffer, 0, Whence::SeekEnd), GivesSize),
+    row!("seek_set_0", |buffer| seek(buffer, 0, Whence::SeekSet), OK),
+    row!("seek_cur", |buffer| seek(buffer, 0, Whence::SeekCur), Fails(Errno::EINVAL),
+        memfd OK, ashmem OK, FILE),
+    row!("seek_set_1", |buffer| seek(buffer, 1, Whence::SeekSet), Fails(Errno::EINVAL),
+        memfd Gives(1), ashmem Gives(1), FILE),
+    row!("read", |buffer| count(read(&buffer.fd, &mut [0])?), Fails(Errno::EINVAL),
+        memfd Gives(1), ashmem Gives(1), FILE),
+    row!("write", |buffer| count(write(&buffer.fd, &[0])?), Fails(Errno::EINVAL),
+        memfd Gives(1), ashmem Fails(Errno::EINVAL), FILE),
+    row!("truncate_to_0", |buffer| ftruncate(&buffer.fd, 0).map(|()| 0), Fails(Errno::EINVAL),
+        memfd Fails(Errno::EPERM), ashmem Fails(Errno::EINVAL), FILE),
+    row!("grow", |buffer| ftruncate(&buffer.fd, count(buffer.bytes * 2)?).map(|()| 0), Fails(Errno::EINVAL),
+        memfd Fails(Errno::EPERM), ashmem Fails(Errno::EINVAL), FILE),
+    row!("punch_a_hole", |buffer| {
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        fallocate(&buffer.fd, flags, 0, count(buffer.page)?).map(|()| 0)
+    }, Fails(Errno::ENODEV), memfd OK, ashmem Fails(Errno::ENODEV), "a client may give its own pages back"),
+    row!("get_seals", |buffer| {
+        // Newer kernels also seal what may be executed.
+        fcntl(&buffer.fd, FcntlArg::F_GET_SEALS).map(|seals| i64::from(seals & 0xf))
+    }, Fails(Errno::EINVAL),
+        memfd Gives(SEALS), ashmem Fails(Errno::EINVAL), "seals keep the size as a dma-buf's is kept"),
+    row!("fsync", |buffer| fsync(&buffer.fd).map(|()| 0), Fails(Errno::EINVAL),
+        memfd OK, ashmem Fails(Errno::EINVAL), FILE),
+    row!("map_all", |buffer| shared(buffer, buffer.bytes, 0, RW), OK),
+    row!("map_second_page", |buffer| shared(buffer, buffer.page, buffer.page, RW), OK),
+    row!("map_beyond_the_end", |buffer| shared(buffer, buffer.bytes + buffer.page, 0, RW), Fails(Errno::EINVAL),
+        memfd OK, ashmem Fails(Errno::EINVAL), "a file may be mapped beyond its end; touching that is SIGBUS"),
+    row!("map_at_the_end", |buffer| shared(buffer, buffer.page, buffer.bytes, RW), Fails(Errno::EINVAL),
+        memfd OK, ashmem Fails(Errno::EINVAL), "a file may be mapped beyond its end; touching that is SIGBUS"),
+    row!("map_private", |buffer| private(buffer, RW), Fails(Errno::EINVAL),
+        memfd OK, ashmem OK, "a copy on write of a file is no harm"),
+    row!("map_private_to_read", |buffer| private(buffer, ProtFlags::PROT_READ), Fails(Errno::EINVAL),
+        memfd OK, ashmem OK, "a copy on write of a file is no harm"),
+    row!("sync_without_direction", |buffer| sync(buffer, 0), Fails(Errno::EINVAL),
+        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), NO_CACHES),
+    row!("sync_start", |buffer| sync(buffer, SYNC_RW), OK,
+        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), NO_CACHES),
+    row!("sync_end_twice", |buffer| {
+        // Of a dma-buf that was never begun with, udmabuf refuses to end it, and the others do not.
+        [SYNC_RW, SYNC_RW | SYNC_END, SYNC_RW | SYNC_END].iter().try_fold(0, |_, flags| sync(buffer, *flags))
+    }, OK, memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), NO_CACHES),
+    row!("sync_to_read", |buffer| sync(buffer, SYNC_READ).and_then(|_| sync(buffer, SYNC_READ | SYNC_END)), OK,
+        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), NO_CACHES),
+    row!("sync_unknown_flag", |buffer| sync(buffer, 8), Fails(Errno::EINVAL),
+        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), NO_CACHES),
+    row!("sync_nowhere", |buffer| ioctl_nowhere(&buffer.fd, SYNC).map(i64::from), Fails(Errno::EFAULT),
+        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), NO_CACHES),
+    row!("name_of_4", |buffer| set_name(buffer, SET_NAME_B, 4), OK,
+        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), "files are named when they are made"),
+    row!("name_of_4_by_the_older_number", |buffer| set_name(buffer, SET_NAME_A, 4), OK,
+        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), "files are named when they are made"),
+    row!("name_of_31", |buffer| set_name(buffer, SET_NAME_B, 31), OK,
+        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), "files are named when they are made"),
+    row!("name_of_32", |buffer| set_name(buffer, SET_NAME_B, 32), Fails(Errno::EINVAL),
+        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), "files are named when they are made"),
+    row!(
+        "no_such_request",
+        |buffer| ioctl(&buffer.fd, NO_SUCH, &mut [0; ARGUMENT]).map(i64::from),
+        Fails(Errno::ENOTTY)
+    ),
+    row!("poll", |buffer| ready(buffer.fd.as_fd()), Gives(READY)),
+];
+
+/// `F_SEAL_SHRINK | F_SEAL_GROW`.
+const SEALS: i64 = 6;
+/// `POLLIN | POLLOUT`.
+const READY: i64 = 5;

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One table of calls and answers, asked of the kernel's ION, of its dma-heaps and of Anion's heaps.
+//!
+//! The tables are in `allocation.rs` and `buffers.rs`. Where Anion answers otherwise than the kernel does, the row says
+//! why. Everything that is here is asked: each heap of `/dev/ion`, each of `/dev/dma_heap`, and each of the service's.
+//!
+//! Exit code: 0 all answers were as the table says, 101 some were not, 2 somebody could not be asked.
+
+#![deny(unsafe_code)]
+
+mod allocation;
+mod buffers;
+mod party;
+#[expect(unsafe_code, reason = "raw system calls; the only folder with unsafe code")]
+mod sys;
+
+use anion_ipc::Endpoint;
+use anyhow::{Result, bail};
+use clap::Parser;
+use libtest_mimic::{Arguments, Failed, Trial};
+use party::Party;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Somebody could not be asked.
+const NOT_ASKED: u8 = 2;
+
+/// Asks every allocator of this machine the same, and compares the answers with the table.
+#[derive(Parser)]
+#[command(name = "anion-contract", version)]
+struct Options {
+    /// Anion's service: unix:PATH, binder, or binder:DEVICE
+    #[arg(long, value_name = "ENDPOINT")]
+    endpoint: Option<Endpoint>,
+    /// Fail unless this heap is here, as the names of the tests begin: ion/NAME, dma-heap/NAME or anion/NAME
+    #[arg(long = "require", value_name = "PARTY", value_delimiter = ',')]
+    required: Vec<String>,
+    #[command(flatten)]
+    harness: Arguments,
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where the program reports why it asked nobody")]
+fn main() -> ExitCode {
+    run(&Options::parse()).unwrap_or_else(|error| {
+        eprintln!("anion-contract: {error:#}");
+        ExitCode::from(NOT_ASKED)
+    })
+}
+
+fn run(options: &Options) -> Result<ExitCode> {
+    let parties = party::all(options.endpoint.as_ref())?;
+    let names: Vec<String> = parties.iter().map(Party::name).collect();
+    if let Some(missing) = options.required.iter().find(|required| !names.contains(required)) {
+        bail!("{missing} is not here; those here: {}", names.join(", "));
+    }
+    if parties.is_empty() {
+        bail!("nobody is here: no {}, and no service was named", "/dev/ion and no /dev/dma_heap");
+    }
+    let trials = parties.into_iter().map(Arc::new).flat_map(|party| trials(&party)).collect();
+    Ok(libtest_mimic::run(&options.harness, trials).exit_code())
+}
+
+fn trials(party: &Arc<Party>) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for row in allocation::ROWS {
+        let expected = match party.as_ref() {
+            Party::Ion { .. } => row.ion,
+            Party::DmaHeap { .. } => row.dma_heap,
+            Party::Anion { .. } => row.anion,
+        };
+        let Some(expected) = expected else { continue };
+        let (name, party) = (format!("{}::allocate::{}", party.name(), row.name), Arc::clone(party));
+        trials.push(Trial::test(name, move || ask(&party, row, expected)));
+    }
+    for row in buffers::ROWS {
+        let (name, party) = (format!("{}::buffer::{}", party.name(), row.name), Arc::clone(party));
+        trials.push(Trial::test(name, move || use_buffer(&party, row)));
+    }
+    trials
+}
+
+fn ask(party: &Party, row: &allocation::Row, expected: allocation::Answer) -> Result<(), Failed> {
+    let found = party.allocate(&row.request).map(|fd| party::size_of(fd).map_err(|errno| errno.to_string()));
+    let is_expected = match (&expected, &found) {
+        // Of any heap, the least is the least of whichever it is.
+        (allocation::Answer::Least, Ok(size)) if row.request.heap == allocation::Heap::Any => size.is_ok(),
+        (allocation::Answer::Least, Ok(size)) => *size == Ok(party.least()) || is_silent(party),
+        (allocation::Answer::Fails(name), Err(refusal)) => name == refusal,
+        _ => false,
+    };
+    judge(is_expected, &format!("{expected:?}"), &format!("{found:?}"), row.why)
+}
+
+/// ashmem's fstat(2) tells no size.
+fn is_silent(party: &Party) -> bool {
+    party.kind() == buffers::Kind::Ashmem
+}
+
+fn use_buffer(party: &Party, row: &buffers::Row) -> Result<(), Failed> {
+    let buffer = party.buffer()?;
+    let expected = row.expected(party.kind());
+    let found = (row.run)(&buffer);
+    let is_expected = match (expected, found) {
+        (buffers::Answer::Gives(value), Ok(found)) => value == found,
+        (buffers::Answer::GivesSize, Ok(found)) => usize::try_from(found) == Ok(buffer.bytes),
+        (buffers::Answer::Fails(errno), Err(found)) => errno == found,
+        _ => false,
+    };
+    judge(is_expected, &format!("{expected:?}"), &format!("{found:?}"), row.why)
+}
+
+fn judge(is_expected: bool, expected: &str, found: &str, why: &str) -> Result<(), Failed> {
+    if is_expected {
+        return Ok(());
+    }
+    let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+    Err(Failed::from(format!("expected {expected}{why}, found {found}")))
+}

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who answers: a heap of the kernel's ION, a dma-heap, or a heap of Anion's.
+
+use crate::allocation::{Heap, Request, Size};
+use crate::buffers::{Buffer, Kind};
+use crate::sys::{ARGUMENT, Allocate, HEAP_ENTRY, ioctl_for_descriptor, query_heaps};
+use anion_ipc::{Connection, Endpoint, SERVICE_NAME, ServiceError, connect};
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::stat::fstat;
+use nix::unistd::{SysconfVar, sysconf};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::{
+    AllocationRequest::AllocationRequest, Backing::Backing, ErrorCode::ErrorCode, HeapFlags::HeapFlags,
+    HeapInfo::HeapInfo, IHeapAllocator::IHeapAllocator,
+};
+
+const ION: &str = "/dev/ion";
+const DMA_HEAPS: &str = "/dev/dma_heap";
+/// Pages of the buffers with which things are done.
+const PAGES: usize = 16;
+/// `CPU mappings are cached`, the only flag of ION's.
+const ION_FLAG_CACHED: u32 = 1;
+
+/// Whoever has a heap.
+pub(crate) enum Party {
+    Ion { device: Arc<File>, heap: String, id: u32 },
+    DmaHeap { heap: String },
+    Anion { service: Arc<Connection<dyn IHeapAllocator>>, heap: HeapInfo },
+}
+
+/// Everybody who is here, by name; what is missing is printed.
+///
+/// # Errors
+/// If something is here that does not answer as it must to be asked at all.
+pub(crate) fn all(endpoint: Option<&Endpoint>) -> Result<Vec<Party>> {
+    let mut parties = ion()?;
+    parties.extend(dma_heaps()?);
+    if let Some(endpoint) = endpoint {
+        parties.extend(anion(endpoint)?);
+    }
+    Ok(parties)
+}
+
+fn ion() -> Result<Vec<Party>> {
+    let device = match File::open(ION) {
+        Ok(device) => Arc::new(device),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).context(ION),
+    };
+    let count = query_heaps(&device, &mut []).context("asking how many heaps ION has")?;
+    let mut heaps = vec![[0; HEAP_ENTRY]; usize::try_from(count)?];
+    query_heaps(&device, &mut heaps).context("asking for ION's heaps")?;
+    let party = |entry: &[u8; HEAP_ENTRY]| {
+        let name = entry[..32].split(|byte| *byte == 0).next().unwrap_or_default();
+        let mut id = [0; 4];
+        id.copy_from_slice(&entry[36..40]);
+        let heap = String::from_utf8_lossy(name).into_owned();
+        Party::Ion { device: Arc::clone(&device), heap, id: u32::from_ne_bytes(id) }
+    };
+    Ok(heaps.iter().map(party).collect())
+}
+
+fn dma_heaps() -> Result<Vec<Party>> {
+    let entries = match fs::read_dir(DMA_HEAPS) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).context(DMA_HEAPS),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names.into_iter().map(|heap| Party::DmaHeap { heap }).collect())
+}
+
+/// The heaps that the service opens to this uid and the processor may map.
+fn anion(endpoint: &Endpoint) -> Result<Vec<Party>> {
+    let service = connect::<dyn IHeapAllocator>(endpoint, SERVICE_NAME, 1).context("connecting")?;
+    let service = Arc::new(service);
+    let mut parties = Vec::new();
+    for heap in service.service.listHeaps().context("listHeaps")? {
+        let party = Party::Anion { service: Arc::clone(&service), heap };
+        let Party::Anion { heap, .. } = &party else { continue };
+        if !heap.available || heap.flags & HeapFlags::SECURE.0 != 0 {
+            continue;
+        }
+        match party.allocate(&Request::least()) {
+            Err(refusal) if refusal == "NOT_PERMITTED" => {}
+            _ => parties.push(party),
+        }
+    }
+    Ok(parties)
+}
+
+fn page() -> usize {
+    sysconf(SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .unwrap_or(4096)
+}
+
+impl Party {
+    /// What it is called in the names of tests.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Ion { heap, .. } => format!("ion/{heap}"),
+            Self::DmaHeap { heap } => format!("dma-heap/{heap}"),
+            Self::Anion { heap, .. } => format!("anion/{}", heap.name),
+        }
+    }
+
+    /// What its buffers' descriptors are.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Ion { .. } | Self::DmaHeap { .. } => Kind::DmaBuf,
+            Self::Anion { heap, .. } => match heap.backing {
+                Backing::MEMFD | Backing::HUGETLB => Kind::Memfd,
+                Backing::ASHMEM => Kind::Ashmem,
+                _ => Kind::DmaBuf,
+            },
+        }
+    }
+
+    /// Bytes of the smallest buffer.
+    pub(crate) fn least(&self) -> u64 {
+        match self {
+            Self::Ion { .. } | Self::DmaHeap { .. } => page() as u64,
+            Self::Anion { heap, .. } => heap.granule.unsigned_abs(),
+        }
+    }
+
+    /// A buffer to do things with.
+    ///
+    /// # Errors
+    /// What the party says.
+    pub(crate) fn buffer(&self) -> Result<Buffer, String> {
+        let least = usize::try_from(self.least()).map_err(|error| error.to_string())?;
+        let bytes = (PAGES * page()).max(least);
+        let request = Request { size: Size::Bytes(bytes as u64), ..Request::least() };
+        Ok(Buffer { fd: self.allocate(&request)?, bytes, page: page() })
+    }
+
+    /// Asks for a buffer.
+    ///
+    /// # Errors
+    /// The name of the error.
+    pub(crate) fn allocate(&self, request: &Request) -> Result<OwnedFd, String> {
+        let named = |errno: Errno| format!("{errno:?}");
+        match self {
+            Self::Ion { device, id, .. } => ask_ion(device, *id, request).map_err(named),
+            Self::DmaHeap { heap } => ask_dma_heap(heap, request).map_err(named),
+            Self::Anion { service, heap } => ask_anion(service, heap, request),
+        }
+    }
+}
+
+/// Bytes of a buffer, as its descriptor tells.
+///
+/// # Errors
+/// What the kernel reports.
+pub(crate) fn size_of(fd: impl AsFd) -> Result<u64, Errno> {
+    u64::try_from(fstat(fd)?.st_size).map_err(|_| Errno::EOVERFLOW)
+}
+
+fn put(argument: &mut [u8; ARGUMENT], place: usize, bytes: &[u8]) {
+    argument[place..place + bytes.len()].copy_from_slice(bytes);
+}
+
+/// `struct ion_new_allocation_data`.
+fn ask_ion(device: &File, id: u32, request: &Request) -> Result<OwnedFd, Errno> {
+    let mask: u32 = match request.heap {
+        Heap::This => 1 << id,
+        Heap::Absent => 1 << 30,
+        Heap::Unnamed => 0,
+        Heap::Any => u32::MAX,
+    };
+    let bytes = match request.size {
+        Size::Bytes(bytes) => bytes,
+        // Not rounded beyond the last page, which is another error.
+        Size::TooMuch => u64::MAX - 2 * page() as u64 + 1,
+    };
+    let flags = if request.unknown_flags { u32::MAX } else { ION_FLAG_CACHED };
+    let mut argument = [0; ARGUMENT];
+    put(&mut argument, 0, &bytes.to_ne_bytes());
+    put(&mut argument, 8, &mask.to_ne_bytes());
+    put(&mut argument, 12, &flags.to_ne_bytes());
+    ioctl_for_descriptor(device, Allocate::Ion, &mut argument)
+}
+
+/// `struct dma_heap_allocation_data`.
+fn ask_dma_heap(heap: &str, request: &Request) -> Result<OwnedFd, Errno> {
+    let Size::Bytes(bytes) = request.size else { return Err(Errno::ENOSYS) };
+    let name = match request.heap {
+        Heap::This => heap,
+        Heap::Absent => "absent",
+        Heap::Unnamed | Heap::Any => return Err(Errno::ENOSYS),
+    };
+    let errno = |error: io::Error| error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw);
+    let device = File::open(Path::new(DMA_HEAPS).join(name)).map_err(errno)?;
+    let fd_flags = (libc::O_RDWR | libc::O_CLOEXEC).cast_unsigned();
+    let heap_flags = u64::from(request.unknown_flags);
+    let mut argument = [0; ARGUMENT];
+    put(&mut argument, 0, &bytes.to_ne_bytes());
+    put(&mut argument, 12, &fd_flags.to_ne_bytes());
+    put(&mut argument, 16, &heap_flags.to_ne_bytes());
+    ioctl_for_descriptor(device, Allocate::DmaHeap, &mut argument)
+}
+
+fn ask_anion(
+    service: &Connection<dyn IHeapAllocator>,
+    heap: &HeapInfo,
+    request: &Request,
+) -> Result<OwnedFd, String> {
+    let names = match request.heap {
+        Heap::This => vec![heap.name.clone()],
+        Heap::Absent => vec!["no-such-heap".to_owned()],
+        Heap::Unnamed | Heap::Any => Vec::new(),
+    };
+    let request = AllocationRequest {
+        size: match request.size {
+            Size::Bytes(bytes) => bytes.cast_signed(),
+            Size::TooMuch => i64::MAX - i64::try_from(2 * page()).unwrap_or(i64::MAX),
+        },
+        heapIdMask: if request.heap == Heap::Any { -1 } else { 0 },
+        heapNames: names,
+        flags: if request.unknown_flags { 1 << 30 } else { 0 },
+        name: "contract".to_owned(),
+        ..Default::default()
+    };
+    match service.service.allocate(&request) {
+        Ok(mut allocation) => {
+            let fd = allocation.buffers.pop().and_then(|buffer| buffer.fd);
+            fd.map(OwnedFd::from).ok_or_else(|| "a reply without a descriptor".to_owned())
+        }
+        Err(status) => Err(match ServiceError::of(&status) {
+            Some(error) => code_name(error.code),
+            None => format!("transport: {status}"),
+        }),
+    }
+}
+
+fn code_name(code: i32) -> String {
+    match ErrorCode(code) {
+        ErrorCode::BAD_REQUEST => "BAD_REQUEST".to_owned(),
+        ErrorCode::UNKNOWN_HEAP => "UNKNOWN_HEAP".to_owned(),
+        ErrorCode::NOT_PERMITTED => "NOT_PERMITTED".to_owned(),
+        ErrorCode::UNSUPPORTED => "UNSUPPORTED".to_owned(),
+        ErrorCode::NO_MEMORY => "NO_MEMORY".to_owned(),
+        _ => format!("code {code}"),
+    }
+}

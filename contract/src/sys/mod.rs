@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Raw calls, so that they can be asked wrongly.
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// Bytes that any request of the table may read or write.
+pub(crate) const ARGUMENT: usize = 64;
+
+/// A request with an argument of its own.
+///
+/// # Errors
+/// What the kernel reports.
+///
+/// # Panics
+/// If the request says that its argument is longer than [`ARGUMENT`].
+pub(crate) fn ioctl(
+    fd: impl AsFd,
+    request: libc::Ioctl,
+    argument: &mut [u8; ARGUMENT],
+) -> Result<i32, Errno> {
+    assert!(usize::try_from((request >> 16) & 0x3fff).is_ok_and(|bytes| bytes <= ARGUMENT), "{request:#x}");
+    // SAFETY: the kernel reads and writes at most as many bytes as the request says, which the argument has (checked
+    // above); names, whose request says less, end within the argument or after 32 bytes. It is borrowed for the call,
+    // and so is the descriptor.
+    let result = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request, argument.as_mut_ptr()) };
+    Errno::result(result)
+}
+
+/// A request whose argument is nowhere.
+///
+/// # Errors
+/// What the kernel reports: it must be some error.
+pub(crate) fn ioctl_nowhere(fd: impl AsFd, request: libc::Ioctl) -> Result<i32, Errno> {
+    // SAFETY: no process has anything mapped at address 1, so the kernel refuses to read or write there.
+    let result =
+        unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request, std::ptr::without_provenance::<u8>(1)) };
+    Errno::result(result)
+}
+
+/// ION's ION_IOC_HEAP_QUERY into `heaps`. Returns the number of heaps that the device has.
+///
+/// # Errors
+/// What the kernel reports.
+pub(crate) fn query_heaps(fd: impl AsFd, heaps: &mut [[u8; HEAP_ENTRY]]) -> Result<u32, Errno> {
+    const REQUEST: libc::Ioctl = 0xc018_4908_u32 as libc::Ioctl;
+    #[repr(C)]
+    struct Query {
+        count: u32,
+        reserved0: u32,
+        heaps: u64,
+        reserved1: u32,
+        reserved2: u32,
+    }
+    let count = u32::try_from(heaps.len()).map_err(|_| Errno::EINVAL)?;
+    let address = if heaps.is_empty() { 0 } else { heaps.as_mut_ptr().expose_provenance() };
+    let mut query = Query { count, reserved0: 0, heaps: address as u64, reserved1: 0, reserved2: 0 };
+    // SAFETY: the request's argument is a `Query`; the kernel writes at most `count` entries of `HEAP_ENTRY` bytes to
+    // the address in it, which is that of as many, borrowed for the call; 0 asks for the number alone.
+    let result = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), REQUEST, &raw mut query) };
+    Errno::result(result)?;
+    Ok(query.count)
+}
+
+/// Bytes of what ION says of one heap: a name of 32 bytes, its type, its id, and nothing.
+pub(crate) const HEAP_ENTRY: usize = 52;
+
+/// Maps and unmaps.
+///
+/// # Errors
+/// What the kernel reports.
+pub(crate) fn map(
+    fd: impl AsFd,
+    bytes: usize,
+    offset: i64,
+    protection: ProtFlags,
+    flags: MapFlags,
+) -> Result<i64, Errno> {
+    let bytes = NonZeroUsize::new(bytes).ok_or(Errno::EINVAL)?;
+    // SAFETY: the address is the kernel's choice (the table never has MAP_FIXED), so no mapping can be replaced.
+    let base = unsafe { mmap(None, bytes, protection, flags, fd, offset) }?;
+    // SAFETY: exactly the mapping made above, into which nothing points.
+    unsafe { munmap(base, bytes.get()) }?;
+    Ok(0)
+}
+
+/// A buffer of the kernel's, as the argument describes it.
+///
+/// # Errors
+/// What the kernel reports.
+///
+/// # Panics
+/// Never: the argument has room for both.
+pub(crate) fn ioctl_for_descriptor(
+    fd: impl AsFd,
+    request: Allocate,
+    argument: &mut [u8; ARGUMENT],
+) -> Result<OwnedFd, Errno> {
+    let (number, place) = match request {
+        Allocate::Ion => (0xc018_4900_u32 as libc::Ioctl, 16),
+        Allocate::DmaHeap => (0xc018_4800_u32 as libc::Ioctl, 8),
+    };
+    ioctl(fd, number, argument)?;
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&argument[place..place + 4]);
+    // SAFETY: after success these requests have installed a new descriptor for this call and left its number there.
+    Ok(unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(bytes)) })
+}
+
+/// Requests that give a buffer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Allocate {
+    /// ION_IOC_ALLOC.
+    Ion,
+    /// DMA_HEAP_IOCTL_ALLOC.
+    DmaHeap,
+}

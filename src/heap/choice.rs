@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which source serves a heap: the first that works of those that its configuration names. Each is proven, and what was
+//! passed over is kept with the reason.
+
+use super::build::Machine;
+use super::devices::Connected;
+use crate::config::spec::{Device, HeapSpec};
+use crate::pool::{BlockSizes, Layout};
+use crate::source::blocks::BlockSource;
+use crate::source::carveout::CarveoutSource;
+use crate::source::dma_heap::CMA_NAMES;
+use crate::source::export::Exporter;
+use crate::source::ion::Wanted;
+use crate::source::ordered::OrderedSources;
+use crate::source::udmabuf::UdmabufSource;
+use crate::source::{FileSource, Source};
+use crate::units::{HeapName, HeapType, RequestedBytes};
+use std::fmt;
+use std::sync::Arc;
+
+/// How many times the machine's memory the sparse file of a heap's blocks has room for: more than it can ever fill, so
+/// that no piece is ever too short.
+const BLOCK_ROOM: i64 = 4;
+
+/// What serves a heap.
+pub(super) struct Chosen {
+    /// The source.
+    pub(super) source: Arc<dyn Source>,
+    /// Those that were to be tried before it, or beside it.
+    pub(super) passed_over: Vec<PassedOver>,
+}
+
+/// A source that cannot be used: its word in the configuration, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PassedOver(pub(super) String, pub(super) String);
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0, self.1)
+    }
+}
+
+/// In one line.
+pub(super) fn listed(passed_over: &[PassedOver]) -> String {
+    passed_over.iter().map(PassedOver::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// One source that may serve a heap.
+enum Candidate<'a> {
+    /// The first of these that the kernel has.
+    DmaHeap(Vec<HeapName>),
+    Ion(Wanted<'a>),
+    Udmabuf,
+    UdmabufHugetlb,
+    Hugetlb,
+    Memfd,
+    Ashmem,
+}
+
+/// As in the configuration, as far as it is named there.
+impl fmt::Display for Candidate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DmaHeap(names) => match names.as_slice() {
+                [name] => write!(f, "dma-heap:{name}"),
+                _ => f.write_str("dma-heap"),
+            },
+            Self::Ion(Wanted::Named(name)) => write!(f, "ion:{name}"),
+            Self::Ion(Wanted::System | Wanted::Contiguous) => f.write_str("ion"),
+            Self::Udmabuf => f.write_str("udmabuf"),
+            Self::UdmabufHugetlb => f.write_str("udmabuf-hugetlb"),
+            Self::Hugetlb => f.write_str("hugetlb"),
+            Self::Memfd => f.write_str("memfd"),
+            Self::Ashmem => f.write_str("ashmem"),
+        }
+    }
+}
+
+/// The source of `spec` on this machine.
+///
+/// # Errors
+/// Why there is none, with every source that was tried.
+pub(super) fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, String> {
+    if let Some(why) = &spec.unavailable {
+        return Err(why.clone());
+    }
+    if spec.kind == HeapType::Custom {
+        return in_order(spec, machine);
+    }
+    let words = std::iter::once(&spec.device).chain(&spec.fallbacks);
+    let mut passed_over = Vec::new();
+    for candidate in words.flat_map(|word| candidates(word, spec)) {
+        match connect(&candidate, spec, machine) {
+            Ok(source) => return Ok(Chosen { source, passed_over }),
+            Err(why) => passed_over.push(PassedOver(candidate.to_string(), why)),
+        }
+    }
+    Err(none_works(spec, &passed_over))
+}
+
+/// What one word of the configuration stands for.
+fn candidates<'a>(word: &'a Device, spec: &HeapSpec) -> Vec<Candidate<'a>> {
+    let named = |names: &[&str]| {
+        Candidate::DmaHeap(names.iter().filter_map(|name| HeapName::new(name).ok()).collect())
+    };
+    match (word, spec.kind) {
+        (Device::Auto, HeapType::System) => {
+            let system = if spec.cached { "system" } else { "system-uncached" };
+            vec![named(&[system]), Candidate::Ion(Wanted::System), Candidate::Udmabuf, Candidate::Memfd]
+        }
+        (Device::Auto, HeapType::Dma) => vec![named(&CMA_NAMES), Candidate::Ion(Wanted::Contiguous)],
+        (Device::Auto, HeapType::SystemContig) | (Device::Hugetlb, _) => vec![Candidate::Hugetlb],
+        (Device::Auto | Device::Memfd, _) => vec![Candidate::Memfd],
+        (Device::Ashmem, _) => vec![Candidate::Ashmem],
+        (Device::Udmabuf, _) => vec![Candidate::Udmabuf],
+        (Device::UdmabufHugetlb, _) => vec![Candidate::UdmabufHugetlb],
+        (Device::DmaHeap(name), _) => vec![Candidate::DmaHeap(vec![name.clone()])],
+        (Device::Ion(name), _) => vec![Candidate::Ion(Wanted::Named(name))],
+    }
+}
+
+fn none_works(spec: &HeapSpec, passed_over: &[PassedOver]) -> String {
+    let reasons = match passed_over {
+        [PassedOver(_, why)] => why.clone(),
+        several => format!("none of its devices works: {}", listed(several)),
+    };
+    if spec.kind == HeapType::Dma && spec.device == Device::Auto && spec.fallbacks.is_empty() {
+        return format!(
+            "contiguous memory comes from the kernel's CMA; {reasons}; device = \"auto\", \"memfd\" would set memory \
+             aside at the start where the kernel has none"
+        );
+    }
+    reasons
+}
+
+/// The sources of a custom heap's list that this machine has: each request goes through them.
+fn in_order(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, String> {
+    let (mut sources, mut passed_over) = (Vec::new(), Vec::new());
+    for candidate in spec.devices.iter().flat_map(|word| candidates(word, spec)) {
+        match connect(&candidate, spec, machine) {
+            Ok(source) => sources.push(source),
+            Err(why) => passed_over.push(PassedOver(candidate.to_string(), why)),
+        }
+    }
+    match OrderedSources::new(sources) {
+        Some(source) => Ok(Chosen { source: Arc::new(source), passed_over }),
+        None if passed_over.is_empty() => Err("it has no list of sources".to_owned()),
+        None => Err(format!("none of its sources is here: {}", listed(&passed_over))),
+    }
+}
+
+/// Connects to one source. Where a heap's whole size is set aside, that is part of it.
+fn connect(candidate: &Candidate<'_>, spec: &HeapSpec, machine: &Machine) -> Connected {
+    let sets_aside = matches!(spec.kind, HeapType::Carveout | HeapType::Chunk | HeapType::Dma);
+    let size = spec.size.filter(|_| sets_aside);
+    let files = match candidate {
+        Candidate::DmaHeap(names) => return machine.devices.dma_heap(names, spec.recycle),
+        Candidate::Ion(wanted) => return machine.devices.ion(*wanted, spec.cached, spec.recycle),
+        _ if spec.secure => return Err("secure memory comes from the kernel's own heaps alone".to_owned()),
+        Candidate::Memfd | Candidate::Udmabuf | Candidate::Ashmem if spec.kind == HeapType::SystemContig => {
+            return Err(
+                "its memory is physically contiguous page by page only; hugetlb reaches further".to_owned()
+            );
+        }
+        Candidate::Ashmem if size.is_some() => {
+            return Err("a region of ashmem cannot be set aside; memfd sets files aside".to_owned());
+        }
+        Candidate::Ashmem => return machine.devices.ashmem(),
+        Candidate::Hugetlb | Candidate::UdmabufHugetlb => machine.hugetlb.clone()?,
+        Candidate::Memfd | Candidate::Udmabuf => Arc::clone(&machine.memfd),
+    };
+    // Before anything is taken: a heap that cannot make its buffers keeps nothing from others.
+    let exporter = match candidate {
+        Candidate::Udmabuf | Candidate::UdmabufHugetlb => {
+            let largest = size.unwrap_or(machine.memory_bytes / 2);
+            Some(machine.devices.udmabuf(files.as_ref(), largest)?)
+        }
+        _ => None,
+    };
+    match (size, exporter) {
+        (Some(size), exporter) => reserve(spec, size, files, exporter, machine),
+        (None, Some(exporter)) => dma_bufs(spec, files, exporter, machine),
+        (None, None) => Ok(files),
+    }
+}
+
+/// dma-bufs of blocks where the heap has orders, else of one file each.
+fn dma_bufs(
+    spec: &HeapSpec,
+    files: Arc<dyn FileSource>,
+    exporter: Arc<dyn Exporter>,
+    machine: &Machine,
+) -> Connected {
+    // Orders count ordinary pages.
+    let is_ordinary = files.granule() == machine.page.bytes();
+    let sizes = BlockSizes::new(&spec.pool_orders, machine.page).filter(|_| is_ordinary);
+    let Some(sizes) = sizes else { return Ok(Arc::new(UdmabufSource::new(files, exporter))) };
+    let room = i64::try_from(machine.memory_bytes).unwrap_or(i64::MAX).saturating_mul(BLOCK_ROOM);
+    let room = RequestedBytes(room).round_up(sizes.granule()).map_err(|error| error.to_string())?;
+    let source = BlockSource::new(files, exporter, Arc::clone(&machine.pages), sizes, room);
+    Ok(Arc::new(source.map_err(|error| error.to_string())?))
+}
+
+/// Sets the heap's whole size aside.
+fn reserve(
+    spec: &HeapSpec,
+    size: u64,
+    files: Arc<dyn FileSource>,
+    exporter: Option<Arc<dyn Exporter>>,
+    machine: &Machine,
+) -> Connected {
+    let layout = match spec.kind {
+        // Chunks need not be neighbours.
+        HeapType::Chunk => Layout::Scattered,
+        _ => Layout::OnePiece { alignment: spec.alignment },
+    };
+    let capacity = i64::try_from(size).map(RequestedBytes).map_err(|_| format!("size is {size:#x}"))?;
+    let capacity = capacity.round_up(machine.page.bytes()).map_err(|error| error.to_string())?;
+    let source = CarveoutSource::reserve(capacity, layout, files, Arc::clone(&machine.pages))
+        .map_err(|error| error.to_string())?;
+    Ok(Arc::new(match exporter {
+        Some(exporter) => source.exporting(exporter, spec.shared.is_some()),
+        None => source,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heap::devices::scripted::ScriptedDevices;
+    use crate::source::memfd::MemfdSource;
+    use crate::source::scripted::{Script, ScriptedExporter};
+    use crate::units::{Backing, PageSize};
+
+    fn source(backing: Backing) -> Arc<MemfdSource> {
+        let page = crate::sys::memory::page_size().expect("page size");
+        let factory = crate::sys::memfd::MemfdFactory::probe().expect("memfd");
+        Arc::new(MemfdSource::with(factory, page, backing).expect("memfd"))
+    }
+
+    fn exporter() -> Result<Arc<dyn Exporter>, String> {
+        Ok(Arc::new(ScriptedExporter::new(Arc::new(Script::default()))))
+    }
+
+    fn here(backing: Backing) -> Connected {
+        Ok(source(backing))
+    }
+
+    fn machine(devices: ScriptedDevices) -> Machine {
+        let page: PageSize = crate::sys::memory::page_size().expect("page size");
+        Machine { devices: Arc::new(devices), ..Machine::plain(page, 1 << 30, source(Backing::Memfd)) }
+    }
+
+    fn dma_heap(name: &str) -> Device {
+        Device::DmaHeap(HeapName::new(name).expect("valid"))
+    }
+
+    /// What serves `spec`, and what was passed over.
+    fn chosen(spec: &HeapSpec, devices: ScriptedDevices) -> Result<(Backing, String), String> {
+        let chosen = choose(spec, &machine(devices))?;
+        Ok((chosen.source.backing(), listed(&chosen.passed_over)))
+    }
+
+    #[test]
+    fn auto_takes_the_first_that_works_of_dma_heap_ion_udmabuf_and_memfd() {
+        let none = ScriptedDevices::none;
+        let auto = HeapSpec::plain(0, "system", HeapType::System, None);
+        let all = || ScriptedDevices {
+            dma_heap: here(Backing::DmaHeap),
+            ion: here(Backing::Ion),
+            udmabuf: exporter(),
+            ..none()
+        };
+        let (no_dma_heap, no_ion) = ("dma-heap:system: no dma-heap in this test", "ion: no ion in this test");
+        let no_udmabuf = "udmabuf: no udmabuf in this test";
+        assert_eq!(chosen(&auto, all()), Ok((Backing::DmaHeap, String::new())));
+        let without = ScriptedDevices { dma_heap: none().dma_heap, ..all() };
+        assert_eq!(chosen(&auto, without), Ok((Backing::Ion, no_dma_heap.to_owned())));
+        let without = ScriptedDevices { udmabuf: exporter(), ..none() };
+        assert_eq!(chosen(&auto, without), Ok((Backing::Udmabuf, format!("{no_dma_heap}; {no_ion}"))));
+        let expected = (Backing::Memfd, format!("{no_dma_heap}; {no_ion}; {no_udmabuf}"));
+        assert_eq!(chosen(&auto, none()), Ok(expected));
+        let uncached = HeapSpec { cached: false, ..auto };
+        let (_, passed_over) = chosen(&uncached, none()).expect("memfd");
+        assert!(passed_over.starts_with("dma-heap:system-uncached: "), "{passed_over}");
+    }
+
+    #[test]
+    fn auto_of_other_kinds_stays_within_its_kind() {
+        let devices = || ScriptedDevices { dma_heap: here(Backing::DmaHeap), ..ScriptedDevices::none() };
+        let page = crate::sys::memory::page_size().expect("page size").bytes();
+        let carveout = HeapSpec::plain(0, "camera", HeapType::Carveout, Some(page));
+        assert_eq!(chosen(&carveout, devices()), Ok((Backing::Memfd, String::new())));
+        let contig = HeapSpec::plain(0, "contig", HeapType::SystemContig, None);
+        assert_eq!(chosen(&contig, devices()), Err("no huge pages in this test".to_owned()));
+        let cma = HeapSpec::plain(0, "cma", HeapType::Dma, Some(page));
+        assert_eq!(chosen(&cma, devices()), Ok((Backing::DmaHeap, String::new())));
+        let why = chosen(&cma, ScriptedDevices::none()).expect_err("no contiguous memory");
+        for part in ["dma-heap: no dma-heap", "ion: no ion", "device = \"auto\", \"memfd\""] {
+            assert!(why.contains(part), "{part} is missing: {why}");
+        }
+    }
+
+    #[test]
+    fn a_list_falls_back_as_it_says_and_tells() {
+        let page = crate::sys::memory::page_size().expect("page size").bytes();
+        let spec = |kind, device, fallbacks| HeapSpec {
+            device,
+            fallbacks,
+            ..HeapSpec::plain(0, "listed", kind, Some(page))
+        };
+        let list = spec(HeapType::System, dma_heap("system"), vec![Device::Udmabuf, Device::Memfd]);
+        let devices = ScriptedDevices { udmabuf: exporter(), ..ScriptedDevices::none() };
+        let passed_over = "dma-heap:system: no dma-heap in this test".to_owned();
+        assert_eq!(chosen(&list, devices), Ok((Backing::Udmabuf, passed_over)));
+
+        let own_cma = spec(HeapType::Dma, Device::Auto, vec![Device::Memfd]);
+        let (backing, passed_over) = chosen(&own_cma, ScriptedDevices::none()).expect("set aside");
+        assert_eq!(backing, Backing::Memfd);
+        assert_eq!(passed_over, "dma-heap: no dma-heap in this test; ion: no ion in this test");
+    }
+
+    #[test]
+    fn without_any_that_works_every_reason_is_told() {
+        let spec = |device, fallbacks| HeapSpec {
+            device,
+            fallbacks,
+            ..HeapSpec::plain(0, "listed", HeapType::System, None)
+        };
+        let single = spec(dma_heap("camera"), vec![]);
+        assert_eq!(chosen(&single, ScriptedDevices::none()), Err("no dma-heap in this test".to_owned()));
+        let list = spec(dma_heap("camera"), vec![Device::Hugetlb]);
+        let expected = "none of its devices works: dma-heap:camera: no dma-heap in this test; \
+                        hugetlb: no huge pages in this test";
+        assert_eq!(chosen(&list, ScriptedDevices::none()), Err(expected.to_owned()));
+    }
+
+    #[test]
+    fn what_a_custom_heap_does_without_is_told_too() {
+        let heap = HeapSpec {
+            devices: vec![Device::Udmabuf, Device::Memfd, Device::Hugetlb],
+            ..HeapSpec::plain(0, "mixed", HeapType::Custom, None)
+        };
+        let expected = "udmabuf: no udmabuf in this test; hugetlb: no huge pages in this test".to_owned();
+        assert_eq!(chosen(&heap, ScriptedDevices::none()), Ok((Backing::Memfd, expected)));
+    }
+}

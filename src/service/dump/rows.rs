@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a dump has, as tools get it. The keys are a promise to scripts: they may be added to, but not renamed.
+
+use crate::allocator::{BufferView, HeapView, LatencyCounts};
+use crate::heap::Discard;
+use crate::sys::memory::{self, HugePages};
+use serde::Serialize;
+use std::fmt;
+
+/// What is shown, for tools.
+#[derive(Serialize)]
+pub(super) struct Report {
+    pub(super) release_mechanisms: Vec<ReleaseRow>,
+    pub(super) pressure: &'static str,
+    pub(super) huge_pages: HugePagesRow,
+    pub(super) heaps: Vec<HeapRow>,
+    pub(super) buffers: Vec<BufferRow>,
+}
+
+/// How releases of one kind of buffer are noticed.
+#[derive(Serialize)]
+pub(super) struct ReleaseRow {
+    pub(super) backing: &'static str,
+    pub(super) mechanism: &'static str,
+}
+
+/// Huge pages of the machine, in its default size, and when shared memory gets large pages by itself.
+#[derive(Serialize)]
+pub(super) struct HugePagesRow {
+    pub(super) bytes: u64,
+    pub(super) total: u64,
+    pub(super) free: u64,
+    pub(super) overcommit: u64,
+    pub(super) shared_memory: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct HeapRow {
+    pub(super) id: u8,
+    pub(super) name: String,
+    pub(super) r#type: &'static str,
+    pub(super) backing: &'static str,
+    pub(super) unavailable: Option<String>,
+    pub(super) passed_over: Option<String>,
+    pub(super) release_mechanism: &'static str,
+    pub(super) capacity: Option<u64>,
+    pub(super) free_bytes: Option<u64>,
+    pub(super) largest_free_bytes: Option<u64>,
+    pub(super) failures_fragmented: Option<u64>,
+    pub(super) num_of_buffers: u64,
+    pub(super) num_of_alloc_bytes: u64,
+    pub(super) alloc_bytes_wm: u64,
+    pub(super) deferred_bytes: u64,
+    pub(super) pooled_bytes: u64,
+    pub(super) reserved_bytes: u64,
+    pub(super) recycled: u64,
+    pub(super) pool_misses: u64,
+    pub(super) warmed: u64,
+    pub(super) scrubbed_bytes: u64,
+    pub(super) discarded: u64,
+    pub(super) discarded_full: u64,
+    pub(super) discarded_busy: u64,
+    pub(super) discarded_sealed: u64,
+    pub(super) discarded_untouched: u64,
+    pub(super) discarded_scarce: u64,
+    pub(super) discarded_scrub_failed: u64,
+    pub(super) allocate_latency: LatencyRow,
+}
+
+/// Microseconds that calls stayed below; null without calls, or where they are in the class that has no end.
+#[derive(Serialize)]
+pub(super) struct LatencyRow {
+    pub(super) calls: u64,
+    p50_us: Option<u64>,
+    p90_us: Option<u64>,
+    p99_us: Option<u64>,
+    pub(super) max_us: Option<u64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct BufferRow {
+    pub(super) inode: u64,
+    pub(super) id: u64,
+    pub(super) size: u64,
+    pub(super) heap: String,
+    pub(super) backing: &'static str,
+    pub(super) uid: u32,
+    pub(super) pid: i32,
+    pub(super) name: String,
+    pub(super) age_ms: u128,
+}
+
+impl HugePagesRow {
+    /// All zero where the kernel has none or does not tell.
+    pub(super) fn of_machine() -> Self {
+        let huge = memory::huge_pages().ok().flatten();
+        let huge = huge.unwrap_or(HugePages { bytes: 0, total: 0, free: 0, overcommit: 0 });
+        let shared_memory = memory::shared_huge_policy().ok();
+        Self {
+            bytes: huge.bytes,
+            total: huge.total,
+            free: huge.free,
+            overcommit: huge.overcommit,
+            shared_memory,
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let pages = match self {
+            Self { bytes: 0, .. } => "the kernel has none".to_owned(),
+            Self { total: 0, overcommit: 0, bytes, .. } => format!("off, none of {bytes} bytes is set aside"),
+            Self { bytes, total, free, overcommit, .. } => {
+                format!("{free} of {total} free, {overcommit} more on demand, {bytes} bytes each")
+            }
+        };
+        let shared = match self.shared_memory.as_deref() {
+            Some(off @ ("never" | "deny")) => format!("off ({off})"),
+            Some(policy) => policy.to_owned(),
+            None => "the kernel has none".to_owned(),
+        };
+        format!("huge pages: {pages}\ntransparent huge pages of shared memory: {shared}")
+    }
+}
+
+impl From<&HeapView<'_>> for HeapRow {
+    fn from(view: &HeapView<'_>) -> Self {
+        let fragmentation = view.heap.fragmentation();
+        Self {
+            id: view.heap.id().get(),
+            name: view.heap.name().to_string(),
+            r#type: view.heap.spec().kind.name(),
+            backing: view.heap.backing().name(),
+            unavailable: view.heap.unavailable().map(str::to_owned),
+            passed_over: Some(view.heap.passed_over()).filter(|list| !list.is_empty()).map(str::to_owned),
+            release_mechanism: view.heap.release_mechanism().describe(),
+            capacity: view.heap.capacity(),
+            free_bytes: fragmentation.map(|figures| figures.free_bytes),
+            largest_free_bytes: fragmentation.map(|figures| figures.largest_free_bytes),
+            failures_fragmented: fragmentation.map(|figures| figures.failures),
+            num_of_buffers: view.counters.buffers,
+            num_of_alloc_bytes: view.counters.bytes,
+            alloc_bytes_wm: view.counters.bytes_watermark,
+            deferred_bytes: view.counters.deferred_bytes,
+            pooled_bytes: view.stock.pooled_bytes,
+            reserved_bytes: view.counters.reserved_bytes,
+            recycled: view.stock.hits,
+            pool_misses: view.stock.misses,
+            warmed: view.stock.warmed,
+            scrubbed_bytes: view.stock.scrubbed_bytes,
+            discarded: view.stock.discarded.total(),
+            discarded_full: view.stock.discarded.of(Discard::Full),
+            discarded_busy: view.stock.discarded.of(Discard::Busy),
+            discarded_sealed: view.stock.discarded.of(Discard::Sealed),
+            discarded_untouched: view.stock.discarded.of(Discard::Untouched),
+            discarded_scarce: view.stock.discarded.of(Discard::Scarce),
+            discarded_scrub_failed: view.stock.discarded.of(Discard::ScrubFailed),
+            allocate_latency: LatencyRow::from(&view.latency),
+        }
+    }
+}
+
+impl From<&LatencyCounts> for LatencyRow {
+    fn from(counts: &LatencyCounts) -> Self {
+        let below = |percent| counts.percentile(percent).filter(|micros| *micros != u64::MAX);
+        Self {
+            calls: counts.total(),
+            p50_us: below(50),
+            p90_us: below(90),
+            p99_us: below(99),
+            max_us: below(100),
+        }
+    }
+}
+
+/// `p50 <16 us, p90 <32 us, p99 <64 us, max <64 us of 12 calls`.
+impl fmt::Display for LatencyRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, bound) in
+            [("p50", self.p50_us), ("p90", self.p90_us), ("p99", self.p99_us), ("max", self.max_us)]
+        {
+            match bound {
+                Some(micros) => write!(f, "{name} <{micros} us, ")?,
+                None if self.calls == 0 => write!(f, "{name} -, ")?,
+                None => write!(f, "{name} beyond, ")?,
+            }
+        }
+        write!(f, "{} calls", self.calls)
+    }
+}
+
+impl From<&BufferView<'_>> for BufferRow {
+    fn from(view: &BufferView<'_>) -> Self {
+        let record = &view.record;
+        Self {
+            inode: record.inode,
+            id: record.id.0,
+            size: record.bytes.get(),
+            heap: view.heap.name().to_string(),
+            backing: view.backing.name(),
+            uid: record.uid.0,
+            pid: record.pid,
+            name: record.label.to_string(),
+            age_ms: view.age.as_millis(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_pages_that_are_off_are_reported_so() {
+        let row = |total, overcommit, policy: Option<&str>| HugePagesRow {
+            bytes: 2 << 20,
+            total,
+            free: total,
+            overcommit,
+            shared_memory: policy.map(str::to_owned),
+        };
+        let off = "huge pages: off, none of 2097152 bytes is set aside\n\
+                   transparent huge pages of shared memory: off (never)";
+        assert_eq!(row(0, 0, Some("never")).text(), off);
+        let on = row(4, 1, Some("advise")).text();
+        assert!(
+            on.contains("4 of 4 free, 1 more on demand") && on.ends_with("shared memory: advise"),
+            "{on}"
+        );
+        let unknown = HugePagesRow { bytes: 0, ..row(0, 0, None) }.text();
+        assert_eq!(unknown.matches("the kernel has none").count(), 2);
+    }
+}

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+# Steps of init.sh: devices that are missing, closed, or go.
+
+# serve_fallback: every heap by the first device that works.
+serve_fallback() {
+    mkdir -p "${FALLBACK_SOCKET%/*}" && chown anion:anion "${FALLBACK_SOCKET%/*}" || return
+    as anion aniond --config /etc/anion/fallback.dts --socket "$FALLBACK_SOCKET" --socket-mode 0666 \
+        >>"$LOGS/aniond-fallback" 2>&1 &
+    daemon=$!
+    eventually 30 run_as alice anionctl list --socket "$FALLBACK_SOCKET"
+}
+
+# Each `HEAP BACKING` of standard input: that heap gives such a buffer, or, if the backing is `none`, says why not.
+check_backings() {
+    run_as alice anionctl list --socket "$FALLBACK_SOCKET" || return
+    while read -r heap backing; do
+        run_as alice anionctl alloc --heap "$heap" --size 1M --socket "$FALLBACK_SOCKET" >/tmp/got 2>&1
+        rc=$?
+        cat /tmp/got
+        case $backing in
+            none) [ "$rc" != 0 ] && grep -q "$heap" /tmp/got ;;
+            *) [ "$rc" = 0 ] && grep -qw "$backing" /tmp/got ;;
+        esac || {
+            echo "heap $heap was to be served by: $backing"
+            return 1
+        }
+    done
+}
+
+# What was passed over is told: in the log, and to whoever asks.
+check_reasons() {
+    run_as alice anionctl dump --socket "$FALLBACK_SOCKET" >/tmp/reasons || return
+    for reason; do
+        grep "$reason" /tmp/reasons && grep -q "$reason" "$LOGS/aniond-fallback" || {
+            echo "neither dump nor log tells: $reason"
+            return 1
+        }
+    done
+}
+
+fall_back() {
+    serve_fallback && check_backings </etc/guest/backings && stop_daemon
+}
+
+# There, but not for the service's uid.
+close_devices() {
+    (cd /dev && chmod 0600 $(grep -v binder /etc/guest/devices)) || return
+    : >"$LOGS/aniond-fallback"
+    rc=0
+    serve_fallback && check_backings <<END && check_reasons "Permission denied" || rc=$?
+whatever memfd
+ordered memfd
+strict none
+contiguous none
+anyhow memfd
+END
+    (cd /dev && chmod 0666 $(grep -v binder /etc/guest/devices)) && stop_daemon && return "$rc"
+}
+
+fallback_usage_is() {
+    run_as alice anionctl usage --json --socket "$FALLBACK_SOCKET" >/tmp/usage || return
+    case $1 in
+        0) ! grep -q '"bytes": *[1-9]' /tmp/usage ;;
+        *) grep -q "\"bytes\": *$1\\b" /tmp/usage ;;
+    esac
+}
+
+# The nodes go while buffers live: those stay, more can be had, and the release is noticed. The next service does without.
+lose_devices() {
+    serve_fallback || return
+    as alice anionctl alloc --heap strict --size 8M --hold 60 --socket "$FALLBACK_SOCKET" >>"$LOGS/holder" 2>&1 &
+    holder=$!
+    eventually 20 fallback_usage_is 8388608 || return
+    (cd /dev && rm $(grep -v binder /etc/guest/devices)) || return
+    check_backings </etc/guest/backings || return
+    kill "$holder"
+    wait "$holder"
+    eventually 5 fallback_usage_is 0 && stop_daemon || return
+    : >"$LOGS/aniond-fallback"
+    serve_fallback && check_backings <<END && check_reasons "No such file" && stop_daemon
+whatever memfd
+ordered memfd
+strict none
+contiguous none
+anyhow memfd
+END
+}
