@@ -56,6 +56,13 @@ pub fn build(spec: HeapSpec, machine: &Machine) -> Heap {
     // What was asked for by name is kept whatever the kind's default is.
     let keeps = (spec.deferred_free || spec.recycle) && recycles;
     let has_blocks = matches!(&state, State::Ready { source, .. } if source.blocks().is_some());
+    if keeps && !has_blocks && !spec.pool_orders.is_empty() {
+        // Orders are there by default, too.
+        log::debug!(
+            "heap {} keeps whole buffers: pool-orders takes effect for udmabuf of ordinary pages alone",
+            spec.name
+        );
+    }
     let stock = keeps.then(|| Stock::new(shelf_limits(&spec, machine, has_blocks)));
     let file_releases = machine.file_releases;
     Heap { spec, page: machine.page, file_releases, state, stock, fragmented: AtomicU64::new(0) }

@@ -191,7 +191,7 @@ fn dma_bufs(
     exporter: Arc<dyn Exporter>,
     machine: &Machine,
 ) -> Connected {
-    // Orders count ordinary pages, whatever the blocks consist of.
+    // Orders count ordinary pages.
     let is_ordinary = files.granule() == machine.page.bytes();
     let sizes = BlockSizes::new(&spec.pool_orders, machine.page).filter(|_| is_ordinary);
     let Some(sizes) = sizes else { return Ok(Arc::new(UdmabufSource::new(files, exporter))) };

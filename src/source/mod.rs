@@ -94,14 +94,14 @@ pub trait Source: Send + Sync {
         true
     }
 
-    /// The file behind `fd` if it is one of this source's kind that fstat(2) does not tell apart; `None` for any other.
-    fn identify(&self, fd: BorrowedFd<'_>) -> Option<Inode> {
-        let _ = fd;
+    /// Itself, if it can make a buffer of blocks that others had; `None` if buffers are made whole alone.
+    fn blocks(&self) -> Option<&blocks::BlockSource> {
         None
     }
 
-    /// Itself, if it can make a buffer of blocks that others had; `None` if buffers are made whole alone.
-    fn blocks(&self) -> Option<&blocks::BlockSource> {
+    /// The file behind `fd` if it is one of this source's kind that fstat(2) does not tell apart; `None` for any other.
+    fn identify(&self, fd: BorrowedFd<'_>) -> Option<Inode> {
+        let _ = fd;
         None
     }
 

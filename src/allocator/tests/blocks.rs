@@ -143,7 +143,7 @@ fn bench() -> Bench {
         device: ScriptedExporter::new(Arc::clone(&script)).with_ranges(RANGES),
         seen: Arc::default(),
     });
-    let connected = Arc::clone(&witness) as Arc<dyn Exporter>;
+    let connected: Arc<dyn Exporter> = Arc::clone(&witness) as Arc<dyn Exporter>;
     let machine = Machine {
         pages: Arc::clone(&witness) as Arc<dyn Pages>,
         devices: Arc::new(ScriptedDevices { udmabuf: Ok(connected), ..ScriptedDevices::none() }),
