@@ -120,8 +120,8 @@ impl Allocator {
             Ok(source) => Ok(Arc::new(source) as Arc<dyn FileSource>),
             Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
         };
-        let devices =
-            Arc::new(KernelDevices { page, dma_heaps: PathBuf::from(crate::sys::dma_heap::DIRECTORY) });
+        let dma_heaps = PathBuf::from(crate::sys::dma_heap::DIRECTORY);
+        let devices = Arc::new(KernelDevices { page, dma_heaps, raises_limits: true });
         let (file_releases, pages) = (ReleaseMechanism::CloseEvents, Arc::new(KernelPages));
         let machine = Machine { page, memory_bytes, memfd, file_releases, hugetlb, devices, pages };
         let allocator = Self::with_machine(config, machine)?;
@@ -258,6 +258,8 @@ impl Allocator {
             if taken.refill {
                 self.keeper.wake();
             }
+            // What was booked has the shelf's room, and what served the request is no longer there.
+            self.fit_shelf(booking.heap());
         }
         let missing = count - memory.len();
         let made = memory

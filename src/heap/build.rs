@@ -51,7 +51,8 @@ pub fn build(spec: HeapSpec, machine: &Machine) -> Heap {
         Err(why) => State::Unavailable(why),
     };
     let recycles = matches!(&state, State::Ready { source, .. } if source.recycles());
-    let keeps = spec.deferred_free && recycles;
+    // What was asked for by name is kept whatever the kind's default is.
+    let keeps = (spec.deferred_free || spec.recycle) && recycles;
     let stock = keeps.then(|| Stock::new(shelf_limits(&spec, machine)));
     let file_releases = machine.file_releases;
     Heap { spec, page: machine.page, file_releases, state, stock, fragmented: AtomicU64::new(0) }
@@ -85,7 +86,7 @@ fn shelf_limits(spec: &HeapSpec, machine: &Machine) -> ShelfLimits {
 pub(super) fn intended_backing(spec: &HeapSpec) -> Backing {
     match (spec.devices.first().unwrap_or(&spec.device), spec.kind) {
         (Device::Ashmem, _) => Backing::Ashmem,
-        (Device::Udmabuf, _) => Backing::Udmabuf,
+        (Device::Udmabuf | Device::UdmabufHugetlb, _) => Backing::Udmabuf,
         (Device::Ion(_), _) => Backing::Ion,
         (Device::DmaHeap(_), _) | (Device::Auto, HeapType::Dma) => Backing::DmaHeap,
         (Device::Hugetlb, _) | (_, HeapType::SystemContig) => Backing::Hugetlb,

@@ -3,8 +3,8 @@
 
 use crate::source::ashmem::AshmemSource;
 use crate::source::dma_heap::DmaHeapSource;
+use crate::source::export::{Exporter, UdmabufDevice};
 use crate::source::ion::{IonSource, Wanted};
-use crate::source::udmabuf::UdmabufSource;
 use crate::source::{FileSource, Source};
 use crate::units::{HeapName, PageSize};
 use std::path::PathBuf;
@@ -27,11 +27,11 @@ pub trait Devices: Send + Sync {
     /// Why it does not work.
     fn ion(&self, wanted: Wanted<'_>, is_cached: bool, recycle: bool) -> Connected;
 
-    /// dma-bufs of files, of up to `largest` bytes where that is permitted.
+    /// What makes dma-bufs of these files, of up to `largest` bytes where that is permitted.
     ///
     /// # Errors
     /// Why they cannot be made.
-    fn udmabuf(&self, files: Arc<dyn FileSource>, largest: u64) -> Connected;
+    fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, String>;
 
     /// Regions of Android's shared memory.
     ///
@@ -47,6 +47,8 @@ pub struct KernelDevices {
     pub page: PageSize,
     /// Where its dma-heaps are.
     pub dma_heaps: PathBuf,
+    /// Whether limits of the kernel's that stand against the configuration are raised, where that is permitted.
+    pub raises_limits: bool,
 }
 
 fn connected<S: Source + 'static, E: std::fmt::Display>(source: Result<S, E>) -> Connected {
@@ -54,16 +56,20 @@ fn connected<S: Source + 'static, E: std::fmt::Display>(source: Result<S, E>) ->
 }
 
 impl Devices for KernelDevices {
-    fn dma_heap(&self, names: &[HeapName], _recycle: bool) -> Connected {
-        connected(DmaHeapSource::connect(&self.dma_heaps, names, self.page))
+    fn dma_heap(&self, names: &[HeapName], recycle: bool) -> Connected {
+        let source = DmaHeapSource::connect(&self.dma_heaps, names, self.page);
+        connected(source.map(|source| source.recycling(recycle)))
     }
 
-    fn ion(&self, wanted: Wanted<'_>, is_cached: bool, _recycle: bool) -> Connected {
-        connected(IonSource::connect(wanted, is_cached, self.page))
+    fn ion(&self, wanted: Wanted<'_>, is_cached: bool, recycle: bool) -> Connected {
+        let source = IonSource::connect(wanted, is_cached, self.page);
+        connected(source.map(|source| source.recycling(recycle)))
     }
 
-    fn udmabuf(&self, files: Arc<dyn FileSource>, largest: u64) -> Connected {
-        connected(UdmabufSource::connect(files, largest))
+    fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, String> {
+        let largest = if self.raises_limits { largest } else { 0 };
+        let device = UdmabufDevice::connect(files, largest).map_err(|error| error.to_string())?;
+        Ok(Arc::new(device))
     }
 
     fn ashmem(&self) -> Connected {
@@ -79,19 +85,19 @@ pub(crate) mod scripted {
     pub(crate) struct ScriptedDevices {
         pub(crate) dma_heap: Connected,
         pub(crate) ion: Connected,
-        pub(crate) udmabuf: Connected,
+        pub(crate) udmabuf: Result<Arc<dyn Exporter>, String>,
         pub(crate) ashmem: Connected,
     }
 
     impl ScriptedDevices {
         /// A machine without any.
         pub(crate) fn none() -> Self {
-            let absent = |name: &str| Err(format!("no {name} in this test"));
+            let absent = |name: &str| format!("no {name} in this test");
             Self {
-                dma_heap: absent("dma-heap"),
-                ion: absent("ion"),
-                udmabuf: absent("udmabuf"),
-                ashmem: absent("ashmem"),
+                dma_heap: Err(absent("dma-heap")),
+                ion: Err(absent("ion")),
+                udmabuf: Err(absent("udmabuf")),
+                ashmem: Err(absent("ashmem")),
             }
         }
     }
@@ -105,7 +111,7 @@ pub(crate) mod scripted {
             self.ion.clone()
         }
 
-        fn udmabuf(&self, _: Arc<dyn FileSource>, _: u64) -> Connected {
+        fn udmabuf(&self, _: &dyn FileSource, _: u64) -> Result<Arc<dyn Exporter>, String> {
             self.udmabuf.clone()
         }
 

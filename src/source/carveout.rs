@@ -3,33 +3,40 @@
 //! lack of it.
 //!
 //! # Life of a reserved page
-//! At the start one file, the arena, gets all its pages. For a buffer a range of the arena is taken; its pages go back
-//! to the kernel and the buffer's own file gets as many at once. When the buffer's file is gone, the arena gets the
-//! range's pages again, and only then can the range be taken anew. In between the two steps another process can be
-//! quicker: the buffer then fails as if memory had run out, and the range waits for pages of its own.
+//! At the start one file, the arena, gets all its pages. For a buffer a range of the arena is taken. Where buffers are
+//! dma-bufs, the range's own pages are exported and never leave the arena (`carveout/exported.rs`). Where they are files,
+//! its pages go back to the kernel and the buffer's own file gets as many at once, since a memfd's pages cannot move to
+//! another. When the buffer's file is gone, the arena gets the range's pages again, and only then can the range be taken
+//! anew. In between the two steps another process can be quicker: the buffer then fails as if memory had run out, and
+//! the range waits for pages of its own.
 //!
-//! A memfd's pages cannot move to another, which is why they go by way of the kernel; a dma-buf over the arena itself
-//! needs no such exchange. The kernel may swap reserved pages out where there is swap, as all shared memory.
+//! The pages behind a free range are such as no client has ever held, so that it fits every trust domain. The kernel may
+//! swap reserved pages out where there is swap, as all shared memory.
 //!
 //! # Who may hold the lock
 //! The arena's lock is a leaf around the pure [`Arena`]: no system call is made while it is held.
 
+mod exported;
 #[cfg(test)]
 #[expect(clippy::single_range_in_vec_init, reason = "a buffer in one piece has one range")]
 mod tests;
 
+use super::export::Exporter;
 use super::hugetlb::Populated;
 use super::{File, FileSource, Memory, Source, Unfit, arena_is_full};
 use crate::pool::{Arena, FreeBytes, Layout};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
+use crate::sys::map::SharedMap;
 use crate::sys::memfd::{allocate_pages, punch_pages};
 use crate::sys::{cgroup, memory};
 use crate::units::{Access, BackedBytes, Backing};
+use exported::Exporting;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// What is left to everyone else: a sixteenth of what is available at the start.
 const LEFT_TO_OTHERS: u64 = 16;
@@ -106,7 +113,11 @@ pub enum ReserveError {
 }
 
 /// A source over memory that was set aside.
-pub struct CarveoutSource(Arc<Store>);
+pub struct CarveoutSource {
+    store: Arc<Store>,
+    /// Where buffers are dma-bufs of the arena's own pages.
+    exporting: Option<Exporting>,
+}
 
 struct Store {
     /// Makes the buffers' files; made the arena's.
@@ -114,6 +125,9 @@ struct Store {
     pages: Arc<dyn Pages>,
     /// All pages that no buffer has.
     file: Box<dyn File>,
+    capacity: u64,
+    /// Of the whole file, made when a range is first cleaned, and kept.
+    mapping: OnceLock<SharedMap>,
     arena: Mutex<Arena>,
 }
 
@@ -144,8 +158,16 @@ impl CarveoutSource {
         }
         let file = files.create_file(capacity).map_err(failed)?;
         pages.allocate(file.fd(), 0..asked).map_err(failed)?;
-        let arena = Mutex::new(Arena::new(asked, layout));
-        Ok(Self(Arc::new(Store { files, pages, file, arena })))
+        let (mapping, arena) = (OnceLock::new(), Mutex::new(Arena::new(asked, layout)));
+        let store = Arc::new(Store { files, pages, file, capacity: asked, mapping, arena });
+        Ok(Self { store, exporting: None })
+    }
+
+    /// The same, with buffers that are dma-bufs of the arena's own pages. If these `may_be_shared`, what one trust domain
+    /// held goes to another when it is clean; else its pages are exchanged for others before.
+    #[must_use]
+    pub fn exporting(self, exporter: Arc<dyn Exporter>, may_be_shared: bool) -> Self {
+        Self { exporting: Some(Exporting { exporter, may_be_shared }), ..self }
     }
 }
 
@@ -157,24 +179,36 @@ impl Store {
     fn take(self: &Arc<Self>, bytes: u64) -> io::Result<Lot> {
         let mut arena = self.arena();
         match arena.allocate(bytes) {
-            Some(ranges) => Ok(Lot { ranges, store: Arc::downgrade(self) }),
+            Some(ranges) => {
+                Ok(Lot { ranges, store: Arc::downgrade(self), away: false, held: AtomicBool::new(false) })
+            }
             None => Err(arena_is_full(bytes, arena.free_bytes())),
         }
     }
 
-    fn give_back(&self, ranges: &[Range<u64>]) {
-        for range in ranges {
-            if let Err(error) = self.pages.allocate(self.file.fd(), range.clone()) {
-                let bytes = range.end - range.start;
-                log::warn!("{bytes} reserved bytes went to others and did not come back: {error}");
-            }
+    /// Sets a range of the arena to zero. Its pages must be present.
+    fn zero(&self, range: &Range<u64>) -> io::Result<()> {
+        let bytes = |count| usize::try_from(count).map_err(io::Error::other);
+        if self.mapping.get().is_none() {
+            let mapping = SharedMap::sparse(self.file.fd(), bytes(self.capacity)?)?;
+            // Of two that are made at once, one goes again.
+            let _ = self.mapping.set(mapping);
         }
-        // The pages first: whoever takes the range next gives them to its buffer.
-        let mut arena = self.arena();
-        for range in ranges {
-            let was_taken = arena.free(range.clone());
-            debug_assert!(was_taken, "{range:?} is given back once");
+        let Some(mapping) = self.mapping.get() else { return Err(io::ErrorKind::NotFound.into()) };
+        mapping.fill_at(bytes(range.start)?, bytes(range.end - range.start)?, 0)
+    }
+
+    /// Gets new pages for a range whose pages went elsewhere.
+    fn refill(&self, range: Range<u64>) {
+        let bytes = range.end - range.start;
+        if let Err(error) = self.pages.allocate(self.file.fd(), range) {
+            log::warn!("{bytes} reserved bytes went to others and did not come back: {error}");
         }
+    }
+
+    fn free(&self, range: Range<u64>) {
+        let was_taken = self.arena().free(range);
+        debug_assert!(was_taken, "a range is given back once");
     }
 }
 
@@ -183,49 +217,78 @@ struct Lot {
     ranges: Vec<Range<u64>>,
     /// A heap that is gone takes nothing back.
     store: Weak<Store>,
+    /// The pages went to a file.
+    away: bool,
+    /// A client has held the arena's own pages, and may have kept some by ways that nobody sees.
+    held: AtomicBool,
 }
 
 impl Drop for Lot {
     fn drop(&mut self) {
-        if let Some(store) = self.store.upgrade() {
-            store.give_back(&self.ranges);
+        let Some(store) = self.store.upgrade() else { return };
+        let is_held = *self.held.get_mut();
+        for range in self.ranges.drain(..) {
+            if is_held && let Err(error) = store.pages.punch(store.file.fd(), range.clone()) {
+                log::error!(
+                    "reserved bytes {range:?} stay out of use, since they cannot be exchanged: {error}"
+                );
+                continue;
+            }
+            // The pages first: whoever takes the range next hands them out.
+            if is_held || self.away {
+                store.refill(range.clone());
+            }
+            store.free(range);
         }
     }
 }
 
 impl Source for CarveoutSource {
     fn backing(&self) -> Backing {
-        self.0.files.backing()
+        if self.exporting.is_some() { Backing::Udmabuf } else { self.store.files.backing() }
     }
 
     fn max_alignment(&self) -> u64 {
-        self.0.files.max_alignment()
+        self.store.files.max_alignment()
     }
 
     fn granule(&self) -> u64 {
-        self.0.files.granule()
+        self.store.files.granule()
     }
 
     fn contiguous_bytes(&self) -> u64 {
-        self.0.files.contiguous_bytes()
+        self.store.files.contiguous_bytes()
+    }
+
+    fn max_bytes(&self) -> u64 {
+        self.exporting.as_ref().map_or(u64::MAX, Exporting::max_bytes)
     }
 
     fn arena(&self) -> Option<Arena> {
-        Some(self.0.arena().clone())
+        Some(self.store.arena().clone())
     }
 
     fn free_bytes(&self) -> Option<FreeBytes> {
-        Some(self.0.arena().free_bytes())
+        Some(self.store.arena().free_bytes())
+    }
+
+    /// dma-bufs are open for reading and writing, all of them.
+    fn gives(&self, access: Access) -> bool {
+        self.exporting.is_none() || access == Access::ReadWrite
     }
 
     /// A range is refused by its own error; what the kernel refuses, others took.
     fn is_machine_memory(&self) -> bool {
-        self.0.files.is_machine_memory()
+        self.store.files.is_machine_memory()
     }
 
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
-        let store = &self.0;
-        let lot = store.take(bytes.get())?;
+        let store = &self.store;
+        let mut lot = store.take(bytes.get())?;
+        if let Some(exporting) = &self.exporting {
+            return exporting.create(store, lot);
+        }
+        lot.away = true;
         for range in &lot.ranges {
             store.pages.punch(store.file.fd(), range.clone())?;
         }

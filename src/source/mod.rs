@@ -5,6 +5,7 @@ pub mod ashmem;
 pub mod carveout;
 pub mod dma_buf;
 pub mod dma_heap;
+pub mod export;
 pub mod hugetlb;
 pub mod ion;
 pub mod memfd;
@@ -15,7 +16,7 @@ pub mod scripted;
 pub mod udmabuf;
 
 pub use self::release::ReleaseMechanism;
-use crate::pool::{Arena, FreeBytes};
+use crate::pool::{Arena, FreeBytes, Incomplete};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::units::{Access, BackedBytes, Backing, Label};
@@ -86,7 +87,7 @@ pub trait Source: Send + Sync {
     }
 
     /// Whether memory that clients let go of can be handed out again. What the kernel's own heaps gave goes back to
-    /// them.
+    /// them, unless the heap's configuration says otherwise.
     fn recycles(&self) -> bool {
         true
     }
@@ -192,6 +193,8 @@ pub enum Unfit {
     Sealed,
     /// It is the kernel's own, and goes back to it.
     Kernels,
+    /// A device is not done with it.
+    AtDevice,
     /// Most of it was never touched, or was given back, and is cheaper to make anew than to scrub.
     Untouched,
 }
@@ -217,9 +220,9 @@ pub fn arena_is_full(asked: u64, free: FreeBytes) -> io::Error {
     io::Error::other(Fragmented { asked, free: free.total, longest: free.largest })
 }
 
-/// Whether an error is [`Fragmented`].
+/// Whether an error is [`Fragmented`], or memory lies in more pieces than one buffer can have ([`Incomplete`]).
 pub fn is_fragmentation(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Fragmented>())
+    error.get_ref().is_some_and(|inner| inner.is::<Fragmented>() || inner.is::<Incomplete>())
 }
 
 /// Whether an error means that memory has run out, rather than descriptors.

@@ -86,8 +86,10 @@ pub(crate) enum Course {
 }
 
 /// The benchmark alone, on any kernel. No other course has it.
-pub(super) const BENCH: Course = Course::Only(&[&["devices", BENCH_STEP]]);
+pub(super) const BENCH: Course = Course::Only(&[&["devices", "hub", BENCH_STEP]]);
 const BENCH_STEP: &str = "bench";
+/// Its parts that tell something of a guest: those that depend on the kernel.
+pub(super) const BENCH_PARTS: [&str; 3] = ["latency", "scale", "devices"];
 
 impl Course {
     fn includes(&self, step: &str) -> bool {
@@ -139,6 +141,11 @@ pub(super) fn furnish(root: &mut Initramfs, kernel: &Entry, course: &Course) {
     for applet in APPLETS {
         root.link(Path::new("/bin").join(applet), "busybox");
     }
+}
+
+/// Adds what the benchmark is to measure.
+pub(super) fn furnish_benchmark(root: &mut Initramfs, parts: &[String]) {
+    root.file("/etc/guest/bench", 0o644, parts.join("\n") + "\n");
 }
 
 /// What the script calls by name.
