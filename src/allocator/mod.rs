@@ -53,7 +53,7 @@ pub use verdict::{Explanation, Failure, Outcome, Verdict};
 use crate::config::spec::{Config, Policy};
 use crate::heap::{Heap, KernelDevices, Machine, Stored, build};
 use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record};
-use crate::source::carveout::KernelPages;
+use crate::source::arena::KernelPages;
 use crate::source::hugetlb::HugetlbSource;
 use crate::source::memfd::MemfdSource;
 use crate::source::{
@@ -252,11 +252,16 @@ impl Allocator {
         let (bytes, count) = (booking.bytes(), request.count.get());
         let mut memory: Vec<_> = booking.ready().collect();
         if let Some(stock) = heap.stock() {
-            let now = crate::sys::clock::since_boot();
-            let taken = stock.take(bytes, count - memory.len(), &caller.domain(heap), now);
+            let (now, domain) = (crate::sys::clock::since_boot(), caller.domain(heap));
+            let taken = stock.take(bytes, count - memory.len(), &domain, now);
             memory.extend(taken.spares);
             if taken.refill {
                 self.keeper.wake();
+            }
+            while memory.len() < count
+                && let Some(joined) = heap.join(bytes, &domain, now)
+            {
+                memory.push(Stored { memory: joined?.into(), watch: None });
             }
             // What was booked has the shelf's room, and what served the request is no longer there.
             self.fit_shelf(booking.heap());

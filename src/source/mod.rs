@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Floor 4: where bytes come from. A source makes memory; it knows nothing of clients, heaps or limits.
 
+pub mod arena;
 pub mod ashmem;
+pub mod blocks;
 pub mod carveout;
 pub mod dma_buf;
 pub mod dma_heap;
@@ -92,6 +94,11 @@ pub trait Source: Send + Sync {
         true
     }
 
+    /// Itself, if it can make a buffer of blocks that others had; `None` if buffers are made whole alone.
+    fn blocks(&self) -> Option<&blocks::BlockSource> {
+        None
+    }
+
     /// The file behind `fd` if it is one of this source's kind that fstat(2) does not tell apart; `None` for any other.
     fn identify(&self, fd: BorrowedFd<'_>) -> Option<Inode> {
         let _ = fd;
@@ -178,6 +185,18 @@ pub trait Memory: Send + Sync {
     /// # Errors
     /// If it cannot be mapped; what is in it is not known then.
     fn scrub(&self) -> io::Result<()>;
+
+    /// Whether it has a block of this size that [`Memory::take_apart`] would give.
+    fn has_block(&self, bytes: u64) -> bool {
+        let _ = bytes;
+        false
+    }
+
+    /// Its blocks, in their order; none if it is in one piece, or was taken apart before. Only for memory that nobody
+    /// will have again.
+    fn take_apart(&self) -> Vec<blocks::Block> {
+        Vec::new()
+    }
 }
 
 /// Memory that is a file of its own.

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use anion::config::spec::{Config, HeapSpec};
 use anion::config::{self, DEFAULT_FILE, Loaded, Severity};
 use anion::heap::{Heap, KernelDevices, Machine, build};
-use anion::source::carveout::{KernelPages, Pages};
+use anion::source::arena::{KernelPages, Pages};
 use anion::source::hugetlb::HugetlbSource;
 use anion::source::memfd::MemfdSource;
 use anion::source::{FileSource, ReleaseMechanism};
