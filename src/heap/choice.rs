@@ -5,7 +5,8 @@
 use super::build::Machine;
 use super::devices::Connected;
 use crate::config::spec::{Device, HeapSpec};
-use crate::pool::Layout;
+use crate::pool::{BlockSizes, Layout};
+use crate::source::blocks::BlockSource;
 use crate::source::carveout::CarveoutSource;
 use crate::source::dma_heap::CMA_NAMES;
 use crate::source::export::Exporter;
@@ -16,6 +17,10 @@ use crate::source::{FileSource, Source};
 use crate::units::{HeapName, HeapType, RequestedBytes};
 use std::fmt;
 use std::sync::Arc;
+
+/// How many times the machine's memory the sparse file of a heap's blocks has room for: more than it can ever fill, so
+/// that no piece is ever too short.
+const BLOCK_ROOM: i64 = 4;
 
 /// What serves a heap.
 pub(super) struct Chosen {
@@ -152,13 +157,16 @@ fn connect(candidate: &Candidate<'_>, spec: &HeapSpec, machine: &Machine) -> Con
         Candidate::DmaHeap(names) => return machine.devices.dma_heap(names, spec.recycle),
         Candidate::Ion(wanted) => return machine.devices.ion(*wanted, spec.cached, spec.recycle),
         _ if spec.secure => return Err("secure memory comes from the kernel's own heaps alone".to_owned()),
-        Candidate::Ashmem => return Err("ashmem is not connected".to_owned()),
-        Candidate::Hugetlb | Candidate::UdmabufHugetlb => machine.hugetlb.clone()?,
-        Candidate::Memfd | Candidate::Udmabuf if spec.kind == HeapType::SystemContig => {
+        Candidate::Memfd | Candidate::Udmabuf | Candidate::Ashmem if spec.kind == HeapType::SystemContig => {
             return Err(
-                "memfds are physically contiguous page by page only; hugetlb reaches further".to_owned()
+                "its memory is physically contiguous page by page only; hugetlb reaches further".to_owned()
             );
         }
+        Candidate::Ashmem if size.is_some() => {
+            return Err("a region of ashmem cannot be set aside; memfd sets files aside".to_owned());
+        }
+        Candidate::Ashmem => return machine.devices.ashmem(),
+        Candidate::Hugetlb | Candidate::UdmabufHugetlb => machine.hugetlb.clone()?,
         Candidate::Memfd | Candidate::Udmabuf => Arc::clone(&machine.memfd),
     };
     // Before anything is taken: a heap that cannot make its buffers keeps nothing from others.
@@ -171,9 +179,26 @@ fn connect(candidate: &Candidate<'_>, spec: &HeapSpec, machine: &Machine) -> Con
     };
     match (size, exporter) {
         (Some(size), exporter) => reserve(spec, size, files, exporter, machine),
-        (None, Some(exporter)) => Ok(Arc::new(UdmabufSource::new(files, exporter))),
+        (None, Some(exporter)) => dma_bufs(spec, files, exporter, machine),
         (None, None) => Ok(files),
     }
+}
+
+/// dma-bufs of blocks where the heap has orders, else of one file each.
+fn dma_bufs(
+    spec: &HeapSpec,
+    files: Arc<dyn FileSource>,
+    exporter: Arc<dyn Exporter>,
+    machine: &Machine,
+) -> Connected {
+    // Orders count ordinary pages.
+    let is_ordinary = files.granule() == machine.page.bytes();
+    let sizes = BlockSizes::new(&spec.pool_orders, machine.page).filter(|_| is_ordinary);
+    let Some(sizes) = sizes else { return Ok(Arc::new(UdmabufSource::new(files, exporter))) };
+    let room = i64::try_from(machine.memory_bytes).unwrap_or(i64::MAX).saturating_mul(BLOCK_ROOM);
+    let room = RequestedBytes(room).round_up(sizes.granule()).map_err(|error| error.to_string())?;
+    let source = BlockSource::new(files, exporter, Arc::clone(&machine.pages), sizes, room);
+    Ok(Arc::new(source.map_err(|error| error.to_string())?))
 }
 
 /// Sets the heap's whole size aside.
@@ -244,6 +269,7 @@ mod tests {
             dma_heap: here(Backing::DmaHeap),
             ion: here(Backing::Ion),
             udmabuf: exporter(),
+            ..none()
         };
         let (no_dma_heap, no_ion) = ("dma-heap:system: no dma-heap in this test", "ion: no ion in this test");
         let no_udmabuf = "udmabuf: no udmabuf in this test";

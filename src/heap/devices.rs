@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The devices that a machine may have for memory, as far as heaps are built from them.
 
+use crate::source::ashmem::AshmemSource;
 use crate::source::dma_heap::DmaHeapSource;
 use crate::source::export::{Exporter, UdmabufDevice};
 use crate::source::ion::{IonSource, Wanted};
@@ -31,6 +32,12 @@ pub trait Devices: Send + Sync {
     /// # Errors
     /// Why they cannot be made.
     fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, String>;
+
+    /// Regions of Android's shared memory.
+    ///
+    /// # Errors
+    /// Why there are none.
+    fn ashmem(&self) -> Connected;
 }
 
 /// Those of the kernel that runs.
@@ -40,6 +47,8 @@ pub struct KernelDevices {
     pub page: PageSize,
     /// Where its dma-heaps are.
     pub dma_heaps: PathBuf,
+    /// Whether limits of the kernel's that stand against the configuration are raised, where that is permitted.
+    pub raises_limits: bool,
 }
 
 fn connected<S: Source + 'static, E: std::fmt::Display>(source: Result<S, E>) -> Connected {
@@ -58,8 +67,13 @@ impl Devices for KernelDevices {
     }
 
     fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, String> {
+        let largest = if self.raises_limits { largest } else { 0 };
         let device = UdmabufDevice::connect(files, largest).map_err(|error| error.to_string())?;
         Ok(Arc::new(device))
+    }
+
+    fn ashmem(&self) -> Connected {
+        connected(AshmemSource::connect(self.page))
     }
 }
 
@@ -72,6 +86,7 @@ pub(crate) mod scripted {
         pub(crate) dma_heap: Connected,
         pub(crate) ion: Connected,
         pub(crate) udmabuf: Result<Arc<dyn Exporter>, String>,
+        pub(crate) ashmem: Connected,
     }
 
     impl ScriptedDevices {
@@ -82,6 +97,7 @@ pub(crate) mod scripted {
                 dma_heap: Err(absent("dma-heap")),
                 ion: Err(absent("ion")),
                 udmabuf: Err(absent("udmabuf")),
+                ashmem: Err(absent("ashmem")),
             }
         }
     }
@@ -97,6 +113,10 @@ pub(crate) mod scripted {
 
         fn udmabuf(&self, _: &dyn FileSource, _: u64) -> Result<Arc<dyn Exporter>, String> {
             self.udmabuf.clone()
+        }
+
+        fn ashmem(&self) -> Connected {
+            self.ashmem.clone()
         }
     }
 }

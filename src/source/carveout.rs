@@ -13,73 +13,28 @@
 //! The pages behind a free range are such as no client has ever held, so that it fits every trust domain. The kernel may
 //! swap reserved pages out where there is swap, as all shared memory.
 //!
-//! # Who may hold the lock
-//! The arena's lock is a leaf around the pure [`Arena`]: no system call is made while it is held.
-
 mod exported;
 #[cfg(test)]
 #[expect(clippy::single_range_in_vec_init, reason = "a buffer in one piece has one range")]
 mod tests;
 
+use super::arena::{ArenaFile, Pages};
 use super::export::Exporter;
 use super::hugetlb::Populated;
-use super::{File, FileSource, Memory, Source, Unfit, arena_is_full};
+use super::{FileSource, Memory, Source, Unfit};
 use crate::pool::{Arena, FreeBytes, Layout};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
-use crate::sys::map::SharedMap;
-use crate::sys::memfd::{allocate_pages, punch_pages};
-use crate::sys::{cgroup, memory};
 use crate::units::{Access, BackedBytes, Backing};
 use exported::Exporting;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 /// What is left to everyone else: a sixteenth of what is available at the start.
 const LEFT_TO_OTHERS: u64 = 16;
-
-/// What a carveout asks of the kernel, apart from files. All of it may block.
-pub trait Pages: Send + Sync {
-    /// Bytes that could be set aside without pushing others out.
-    ///
-    /// # Errors
-    /// If the kernel does not tell.
-    fn available(&self) -> io::Result<u64>;
-
-    /// Puts pages behind a range of a file.
-    ///
-    /// # Errors
-    /// `ENOMEM` or `ENOSPC` if there are not enough.
-    fn allocate(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()>;
-
-    /// Gives the pages behind a range back.
-    ///
-    /// # Errors
-    /// As fallocate(2).
-    fn punch(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()>;
-}
-
-/// The running kernel's pages.
-#[derive(Debug, Clone, Copy)]
-pub struct KernelPages;
-
-impl Pages for KernelPages {
-    fn available(&self) -> io::Result<u64> {
-        let machine = memory::available_bytes()?;
-        Ok(cgroup::headroom().map_or(machine, |group| group.min(machine)))
-    }
-
-    fn allocate(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()> {
-        allocate_pages(file, range)
-    }
-
-    fn punch(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()> {
-        punch_pages(file, range)
-    }
-}
 
 /// Why memory could not be set aside.
 #[derive(Debug, thiserror::Error)]
@@ -122,13 +77,8 @@ pub struct CarveoutSource {
 struct Store {
     /// Makes the buffers' files; made the arena's.
     files: Arc<dyn FileSource>,
-    pages: Arc<dyn Pages>,
     /// All pages that no buffer has.
-    file: Box<dyn File>,
-    capacity: u64,
-    /// Of the whole file, made when a range is first cleaned, and kept.
-    mapping: OnceLock<SharedMap>,
-    arena: Mutex<Arena>,
+    arena: ArenaFile,
 }
 
 impl CarveoutSource {
@@ -158,9 +108,8 @@ impl CarveoutSource {
         }
         let file = files.create_file(capacity).map_err(failed)?;
         pages.allocate(file.fd(), 0..asked).map_err(failed)?;
-        let (mapping, arena) = (OnceLock::new(), Mutex::new(Arena::new(asked, layout)));
-        let store = Arc::new(Store { files, pages, file, capacity: asked, mapping, arena });
-        Ok(Self { store, exporting: None })
+        let arena = ArenaFile::new(file, asked, layout, pages);
+        Ok(Self { store: Arc::new(Store { files, arena }), exporting: None })
     }
 
     /// The same, with buffers that are dma-bufs of the arena's own pages. If these `may_be_shared`, what one trust domain
@@ -172,43 +121,17 @@ impl CarveoutSource {
 }
 
 impl Store {
-    fn arena(&self) -> MutexGuard<'_, Arena> {
-        self.arena.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn take(self: &Arc<Self>, bytes: u64) -> io::Result<Lot> {
-        let mut arena = self.arena();
-        match arena.allocate(bytes) {
-            Some(ranges) => {
-                Ok(Lot { ranges, store: Arc::downgrade(self), away: false, held: AtomicBool::new(false) })
-            }
-            None => Err(arena_is_full(bytes, arena.free_bytes())),
-        }
-    }
-
-    /// Sets a range of the arena to zero. Its pages must be present.
-    fn zero(&self, range: &Range<u64>) -> io::Result<()> {
-        let bytes = |count| usize::try_from(count).map_err(io::Error::other);
-        if self.mapping.get().is_none() {
-            let mapping = SharedMap::sparse(self.file.fd(), bytes(self.capacity)?)?;
-            // Of two that are made at once, one goes again.
-            let _ = self.mapping.set(mapping);
-        }
-        let Some(mapping) = self.mapping.get() else { return Err(io::ErrorKind::NotFound.into()) };
-        mapping.fill_at(bytes(range.start)?, bytes(range.end - range.start)?, 0)
+        let ranges = self.arena.take(bytes)?;
+        Ok(Lot { ranges, store: Arc::downgrade(self), away: false, held: AtomicBool::new(false) })
     }
 
     /// Gets new pages for a range whose pages went elsewhere.
     fn refill(&self, range: Range<u64>) {
         let bytes = range.end - range.start;
-        if let Err(error) = self.pages.allocate(self.file.fd(), range) {
+        if let Err(error) = self.arena.allocate_pages(range) {
             log::warn!("{bytes} reserved bytes went to others and did not come back: {error}");
         }
-    }
-
-    fn free(&self, range: Range<u64>) {
-        let was_taken = self.arena().free(range);
-        debug_assert!(was_taken, "a range is given back once");
     }
 }
 
@@ -228,7 +151,7 @@ impl Drop for Lot {
         let Some(store) = self.store.upgrade() else { return };
         let is_held = *self.held.get_mut();
         for range in self.ranges.drain(..) {
-            if is_held && let Err(error) = store.pages.punch(store.file.fd(), range.clone()) {
+            if is_held && let Err(error) = store.arena.punch_pages(range.clone()) {
                 log::error!(
                     "reserved bytes {range:?} stay out of use, since they cannot be exchanged: {error}"
                 );
@@ -238,7 +161,7 @@ impl Drop for Lot {
             if is_held || self.away {
                 store.refill(range.clone());
             }
-            store.free(range);
+            store.arena.free(range);
         }
     }
 }
@@ -265,11 +188,11 @@ impl Source for CarveoutSource {
     }
 
     fn arena(&self) -> Option<Arena> {
-        Some(self.store.arena().clone())
+        Some(self.store.arena.picture())
     }
 
     fn free_bytes(&self) -> Option<FreeBytes> {
-        Some(self.store.arena().free_bytes())
+        Some(self.store.arena.free_bytes())
     }
 
     /// dma-bufs are open for reading and writing, all of them.
@@ -290,10 +213,10 @@ impl Source for CarveoutSource {
         }
         lot.away = true;
         for range in &lot.ranges {
-            store.pages.punch(store.file.fd(), range.clone())?;
+            store.arena.punch_pages(range.clone())?;
         }
         let file = store.files.create_file(bytes)?;
-        store.pages.allocate(file.fd(), 0..bytes.get())?;
+        store.arena.pages().allocate(file.fd(), 0..bytes.get())?;
         Ok(Box::new(Carved { memory: Populated { file, bytes: bytes.get() }, lot }))
     }
 }

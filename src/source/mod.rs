@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Floor 4: where bytes come from. A source makes memory; it knows nothing of clients, heaps or limits.
 
+pub mod arena;
+pub mod ashmem;
+pub mod blocks;
 pub mod carveout;
 pub mod dma_buf;
 pub mod dma_heap;
@@ -91,6 +94,17 @@ pub trait Source: Send + Sync {
         true
     }
 
+    /// Itself, if it can make a buffer of blocks that others had; `None` if buffers are made whole alone.
+    fn blocks(&self) -> Option<&blocks::BlockSource> {
+        None
+    }
+
+    /// The file behind `fd` if it is one of this source's kind that fstat(2) does not tell apart; `None` for any other.
+    fn identify(&self, fd: BorrowedFd<'_>) -> Option<Inode> {
+        let _ = fd;
+        None
+    }
+
     /// New memory, every byte zero, that no client has ever held.
     ///
     /// # Errors
@@ -134,7 +148,7 @@ pub trait Memory: Send + Sync {
         &[]
     }
 
-    /// The file's identity, the same through every descriptor.
+    /// The file's identity, the same through every descriptor: what fstat(2) tells, else [`Source::identify`].
     fn inode(&self) -> Inode;
 
     /// Whether nobody but the service has it open, mapped or in flight. Never blocks.
@@ -171,6 +185,18 @@ pub trait Memory: Send + Sync {
     /// # Errors
     /// If it cannot be mapped; what is in it is not known then.
     fn scrub(&self) -> io::Result<()>;
+
+    /// Whether it has a block of this size that [`Memory::take_apart`] would give.
+    fn has_block(&self, bytes: u64) -> bool {
+        let _ = bytes;
+        false
+    }
+
+    /// Its blocks, in their order; none if it is in one piece, or was taken apart before. Only for memory that nobody
+    /// will have again.
+    fn take_apart(&self) -> Vec<blocks::Block> {
+        Vec::new()
+    }
 }
 
 /// Memory that is a file of its own.

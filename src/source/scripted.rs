@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A source that fails when told to: a real memfd source behind a countdown. For forcing error paths in tests.
 
-use super::carveout::{KernelPages, Pages};
+use super::arena::{KernelPages, Pages};
 use super::export::{Export, Exporter};
 use super::memfd::MemfdSource;
 use super::{File, FileSource, Memory, Source, Unfit};

@@ -2,10 +2,12 @@
 //! The use cases over real memfds, leases and inotify, and over a source that fails on command.
 
 mod attacks;
+mod blocks;
 mod dma_bufs;
 mod pool;
 mod refill;
 mod reserve;
+pub(crate) mod token;
 mod types;
 
 use super::*;

@@ -42,7 +42,7 @@ impl Exporting {
             return Err(io::Error::other(Incomplete::TooScattered { needed, limit }));
         }
         // Pages that did not come back to the arena come with this, or it fails.
-        let dma_buf = self.exporter.export(store.file.fd(), &lot.ranges)?;
+        let dma_buf = self.exporter.export(store.arena.fd(), &lot.ranges)?;
         dma_buf.set_name(SPARE_NAME);
         let (store, clean) = (Arc::clone(store), AtomicBool::new(false));
         Ok(Box::new(Exported { dma_buf, lot, store, may_be_shared: self.may_be_shared, clean }))
@@ -105,7 +105,7 @@ impl Memory for Exported {
     }
 
     fn scrub(&self) -> io::Result<()> {
-        self.lot.ranges.iter().try_for_each(|range| self.store.zero(range))?;
+        self.lot.ranges.iter().try_for_each(|range| self.store.arena.zero(range))?;
         self.dma_buf.written();
         self.dma_buf.set_name(SPARE_NAME);
         self.clean.store(true, Ordering::Relaxed);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     fn reserved(source: &CarveoutSource) -> u64 {
-        resident_bytes(source.store.file.fd()).expect("fstat")
+        resident_bytes(source.store.arena.fd()).expect("fstat")
     }
 
     /// A client of the double has the whole arena; its part lies where the range says.

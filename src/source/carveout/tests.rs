@@ -2,12 +2,13 @@
 //! That what is set aside is really there, goes to buffers, comes back, and survives every failure of the kernel.
 
 use super::*;
+use crate::source::arena::KernelPages;
 use crate::source::memfd::MemfdSource;
 use crate::source::scripted::{Script, ScriptedPages, ScriptedSource};
 use crate::source::{is_exhaustion, is_fragmentation};
 use crate::sys::fd::resident_bytes;
 use crate::sys::map::SharedMap;
-use crate::sys::memfd::is_sealed;
+use crate::sys::memfd::{is_sealed, punch_pages};
 use crate::units::{PageSize, RequestedBytes};
 
 pub(super) const PIECE: u64 = 64 << 10;
@@ -31,7 +32,7 @@ pub(super) fn scripted(layout: Layout) -> (CarveoutSource, Arc<Script>) {
 }
 
 fn reserved(source: &CarveoutSource) -> u64 {
-    resident_bytes(source.store.file.fd()).expect("fstat")
+    resident_bytes(source.store.arena.fd()).expect("fstat")
 }
 
 pub(super) fn free(source: &CarveoutSource) -> FreeBytes {
