@@ -62,8 +62,11 @@ static gint64 read_int64(GBinderReader *in, const char *what)
 
 static void check_memory(int fd, gint64 bytes)
 {
-    unsigned char *memory = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    unsigned char *memory;
 
+    if (bytes <= 0 || bytes > G_MAXINT32)
+        fail("a size that nobody asked for");
+    memory = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED)
         fail("the descriptor does not map");
     for (gint64 at = 0; at < bytes; at++)

@@ -3,49 +3,124 @@
 //! a client of a page that is compiled against them. They come with the loader and the C library of their suite, since the
 //! programs of the guest are the running Debian's.
 
-use std::fs;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::initramfs::Initramfs;
+use super::initramfs::{Initramfs, read};
 use super::kernel::apt::{Apt, Suite};
+use super::kernel::packages::{move_to, scratch_in};
 use crate::process::{run, workspace_root};
+use crate::tools::{Tool, ensure_tools};
 
 const SUITE: Suite = Suite { archive: "Debian", name: "sid" };
 
-/// What the tools and the client load.
-const LIBRARIES: [&str; 16] = [
+/// The programs, the headers, and packages with the libraries below.
+const PACKAGES: [&str; 12] = [
     "libatomic1",
-    "libblkid1",
     "libc6",
     "libffi8",
-    "libgbinder1",
-    "libgcc-s1",
-    "libglib2.0-0t64",
-    "libglibutil1",
-    "libmount1",
-    "libpcre2-8-0",
-    "libselinux1",
-    "libsystemd0",
-    "libcap2",
-    "zlib1g",
+    "libgbinder-dev",
     "libgbinder-tools",
-    "gcc-16-base",
+    "libgbinder1",
+    "libgio-2.0-dev",
+    "libglib2.0-0t64",
+    "libglib2.0-dev",
+    "libglibutil-dev",
+    "libglibutil1",
+    "libpcre2-8-0",
 ];
 
-/// What the client includes.
-const HEADERS: [&str; 3] = ["libgbinder-dev", "libglib2.0-dev", "libglibutil-dev"];
+/// What the programs load.
+const LIBRARIES: [&str; 10] = [
+    LOADER,
+    "libatomic.so.1",
+    "libc.so.6",
+    "libffi.so.8",
+    "libgbinder.so.1",
+    "libglib-2.0.so.0",
+    "libglibutil.so.1",
+    "libgobject-2.0.so.0",
+    "libm.so.6",
+    "libpcre2-8.so.0",
+];
+const LOADER: &str = "ld-linux-x86-64.so.2";
 
 /// The tools that the guest's script runs.
 const TOOLS: [&str; 2] = ["binder-list", "binder-ping"];
 
 /// Where Debian has libraries of the only architecture that guests have.
 const LIBRARY_DIRECTORY: &str = "usr/lib/x86_64-linux-gnu";
-const LOADER: &str = "ld-linux-x86-64.so.2";
-/// Where the guest has them.
-const PLACE: &str = "/foreign";
 
 /// The version of Android whose service manager `rsb_hub` behaves like.
 const CONFIGURATION: &str = "[General]\nApiLevel = 36\n";
+
+/// Adds the programs to `/foreign/bin`, what they load to `/foreign/lib`, and their configuration.
+///
+/// # Errors
+/// If a package cannot be had, or the client cannot be compiled.
+pub(super) fn furnish(root: &mut Initramfs, cache: &Path) -> Result<()> {
+    let unpacked = unpacked(cache)?;
+    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let client = scratch.path().join("allocate");
+    compile(&unpacked, &client)?;
+    root.file("/etc/gbinder.conf", 0o644, CONFIGURATION);
+    root.file("/foreign/bin/allocate", 0o755, read(&client)?);
+    for tool in TOOLS {
+        let program = unpacked.join("usr/bin").join(tool);
+        root.file(Path::new("/foreign/bin").join(tool), 0o755, read(&program)?);
+    }
+    for library in LIBRARIES {
+        let file = unpacked.join(LIBRARY_DIRECTORY).join(library);
+        root.file(Path::new("/foreign/lib").join(library), 0o755, read(&file)?);
+    }
+    Ok(())
+}
+
+/// The packages, unpacked into one directory of the cache.
+fn unpacked(cache: &Path) -> Result<PathBuf> {
+    let apt = Apt::of_suite(&SUITE, cache)?;
+    let versions = PACKAGES.map(|package| apt.version(package));
+    let versions = versions.into_iter().collect::<Result<Vec<_>>>()?;
+    // The stack under test and what it is linked with; both make a new directory.
+    let named = ["libgbinder1", "libc6"].map(|name| PACKAGES.iter().position(|package| *package == name));
+    let named: Vec<&str> = named.into_iter().flatten().map(|index| versions[index].as_str()).collect();
+    let place = cache.join("foreign").join(format!("gbinder-{}", named.join("-c-")));
+    if place.is_dir() {
+        return Ok(place);
+    }
+    let all = cache.join("foreign");
+    let scratch = scratch_in(&all)?;
+    let made = scratch.path().join("unpacked");
+    for (package, version) in PACKAGES.iter().zip(&versions) {
+        apt.unpack(package, version, &made)?;
+    }
+    move_to(&made, &place)?;
+    Ok(place)
+}
+
+/// Compiles the client with this machine's compiler. What the libraries need themselves is found in the guest alone.
+fn compile(unpacked: &Path, program: &Path) -> Result<()> {
+    ensure_tools(&[Tool { program: "cc", package: "gcc" }])?;
+    let libraries = unpacked.join(LIBRARY_DIRECTORY);
+    let include = |directory: PathBuf| {
+        let mut option = OsString::from("-I");
+        option.push(directory);
+        option
+    };
+    let headers =
+        ["gbinder", "gutil", "glib-2.0"].map(|name| include(unpacked.join("usr/include").join(name)));
+    run(Command::new("cc")
+        .args(["-O1", "-Wall", "-Wextra", "-Werror"])
+        .args(headers)
+        .arg(include(libraries.join("glib-2.0/include")))
+        .arg("-o")
+        .arg(program)
+        .arg(workspace_root().join("xtask/foreign/allocate.c"))
+        .arg("-L")
+        .arg(libraries)
+        .args(["-l:libgbinder.so.1", "-l:libglib-2.0.so.0"])
+        .arg("-Wl,--unresolved-symbols=ignore-in-shared-libs"))
+}

@@ -13,8 +13,11 @@ use crate::tally::Tally;
 /// Runs in the guest as process 1.
 const INIT: &str = include_str!("init.sh");
 /// What it reads in.
-const SCRIPTS: [(&str, &str); 2] =
-    [("pressure.sh", include_str!("pressure.sh")), ("fallback.sh", include_str!("fallback.sh"))];
+const SCRIPTS: [(&str, &str); 3] = [
+    ("pressure.sh", include_str!("pressure.sh")),
+    ("fallback.sh", include_str!("fallback.sh")),
+    ("foreign.sh", include_str!("foreign.sh")),
+];
 
 /// The heaps that are served; the built-in ones are tested outside the guest.
 pub(super) const HEAPS: &str = include_str!("heaps.dts");
@@ -49,7 +52,7 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-const STEPS: [Step; 22] = [
+const STEPS: [Step; 23] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
@@ -61,6 +64,7 @@ const STEPS: [Step; 22] = [
     check("hub-restart"),
     check("holder-killed"),
     check("dump"),
+    check("foreign"),
     check("stop-binder"),
     check("serve-socket"),
     Step { name: "vts-socket-bob", suites: 1 },
@@ -90,7 +94,7 @@ const BENCH_STEP: &str = "bench";
 pub(super) const BENCH_PARTS: [&str; 3] = ["latency", "scale", "devices"];
 
 impl Course {
-    fn includes(&self, step: &str) -> bool {
+    pub(super) fn includes(&self, step: &str) -> bool {
         match self {
             Self::AllBut(others) => !others.contains(&step) && step != BENCH_STEP,
             Self::Only(lists) => lists.iter().any(|list| list.contains(&step)),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `cargo xtask vm`: the service and its conformance suite over kernel binder, in guests with different kernels.
 
+mod foreign;
 mod guest;
 mod initramfs;
 mod kernel;
@@ -176,6 +177,9 @@ fn run_on(
     let mut root = Initramfs::default();
     guest::furnish(&mut root, entry, course);
     guest::furnish_benchmark(&mut root, &args.part);
+    if course.includes("foreign") {
+        foreign::furnish(&mut root, &cache_dir()?)?;
+    }
     write_initramfs(&initrd, root, programs, kernel)?;
     let mut emulator = emulator(&kernel.image, &initrd, entry.append);
     if entry.takes_device_tree {

@@ -2,7 +2,7 @@
 //! The kernels that a guest can be booted with, and how each is had.
 
 pub(crate) mod apt;
-mod packages;
+pub(crate) mod packages;
 mod source;
 
 use std::path::{Path, PathBuf};

@@ -150,7 +150,7 @@ const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// # Errors
 /// If it cannot be created.
-pub(super) fn scratch_in(kernels: &Path) -> Result<tempfile::TempDir> {
+pub(crate) fn scratch_in(kernels: &Path) -> Result<tempfile::TempDir> {
     fs::create_dir_all(kernels).with_context(|| format!("cannot create {}", kernels.display()))?;
     for entry in fs::read_dir(kernels).context("cannot list the cache")?.flatten() {
         let age = entry
@@ -174,10 +174,10 @@ pub(super) fn scratch_in(kernels: &Path) -> Result<tempfile::TempDir> {
 ///
 /// # Errors
 /// If it cannot be moved.
-pub(super) fn move_to(made: &Path, place: &Path) -> Result<()> {
+pub(crate) fn move_to(made: &Path, place: &Path) -> Result<()> {
     match fs::rename(made, place) {
         Err(error) if !place.is_dir() => {
-            Err(error).with_context(|| format!("cannot move the kernel to {}", place.display()))
+            Err(error).with_context(|| format!("cannot move what was unpacked to {}", place.display()))
         }
         _ => Ok(()),
     }
