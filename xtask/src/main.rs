@@ -5,6 +5,7 @@ mod huge;
 mod process;
 mod readme;
 mod release;
+mod sepolicy;
 mod server;
 mod steps;
 mod tally;

@@ -15,7 +15,7 @@ use crate::server::Server;
 use crate::tally::Tally;
 use crate::tools::{NEXTEST, ensure_crate, is_root};
 use crate::vm::{self, VmArgs};
-use crate::{readme, release};
+use crate::{readme, release, sepolicy};
 
 /// Run every check and every test, one step after the other
 #[derive(Debug, Args)]
@@ -45,6 +45,16 @@ const STEPS: &[Step] = &[
     Step { name: "tests", about: "unit and integration tests", run: tests },
     Step { name: "loom", about: "every order in which threads can meet at a heap's memory", run: loom },
     Step { name: "huge-pages", about: "heaps over huge pages, which root sets aside", run: huge_pages },
+    Step {
+        name: "seccomp",
+        about: "the daemon's tests again, with the system calls of its policy alone",
+        run: seccomp,
+    },
+    Step {
+        name: "sepolicy",
+        about: "the SELinux policy over a platform in miniature: what it allows and what not",
+        run: sepolicy::run,
+    },
     Step { name: "boards", about: "device trees of real boards, from ../shared/dts", run: boards },
     Step { name: "doctests", about: "the examples in the documentation", run: doctests },
     Step { name: "readme", about: "the commands of README.md", run: readme::run },
@@ -169,6 +179,16 @@ fn huge_pages(tally: &mut Tally) -> Result<()> {
     run_tests(nextest()?.args(["--workspace", "--run-ignored", "only", "-E", "binary(huge_pages)"]), tally)
 }
 
+/// The tests that start the service. Those of the other steps that do (the conformance suite, the soak) are confined anyway.
+const WITH_A_DAEMON: &str = "binary(daemon) + binary(anionctl) + binary(reserve) + binary(exhaustion) + binary(doctor) + \
+    binary(camera_pipeline) + binary(client) + binary(seccomp)";
+
+fn seccomp(tally: &mut Tally) -> Result<()> {
+    let mut tests = nextest()?;
+    tests.args(["--package", "anion", "-E", WITH_A_DAEMON]).env("ANION_SECCOMP", "built-in");
+    run_tests(&mut tests, tally)
+}
+
 fn boards(tally: &mut Tally) -> Result<()> {
     let trees = workspace_root().join("../shared/dts");
     if !trees.is_dir() {
@@ -223,7 +243,9 @@ fn vts_socket(tally: &mut Tally) -> Result<()> {
     fs::copy(&programs.vts, &vts).with_context(|| format!("cannot copy {}", programs.vts.display()))?;
 
     let mut daemon = leashed(&programs.aniond);
-    daemon.args(["--transport", "socket", "--socket-mode", "0666", "--socket"]).arg(&socket);
+    daemon
+        .args(["--transport", "socket", "--socket-mode", "0666", "--seccomp", "built-in", "--socket"])
+        .arg(&socket);
     let server = Server::start(&mut daemon, &socket, Duration::from_secs(30))?;
     let endpoint = format!("unix:{}", socket.display());
     println!("as this user:");
@@ -258,7 +280,8 @@ const SOAK_OPERATIONS: &str = "1000000";
 fn soak(tally: &mut Tally) -> Result<()> {
     let mut soak = cargo();
     soak.args(["test", "--release", "--test", "soak", "--", "--nocapture"]);
-    run_tests(soak.env("ANION_SOAK_OPERATIONS", SOAK_OPERATIONS), tally)
+    soak.env("ANION_SOAK_OPERATIONS", SOAK_OPERATIONS).env("ANION_SECCOMP", "built-in");
+    run_tests(&mut soak, tally)
 }
 
 #[cfg(test)]

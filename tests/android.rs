@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a device is told about the service (init, VINTF, SELinux) is true of the service.
+
+mod common;
+
+use anion_ipc::SERVICE_NAME;
+use roxmltree::{Document, Node};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator;
+
+const INIT: &str = "init/vendor.anion.allocator-service.rc";
+
+/// What init takes in a service's section, of that which is used here.
+const INIT_OPTIONS: [&str; 9] = [
+    "capabilities",
+    "class",
+    "group",
+    "interface",
+    "priority",
+    "rlimit",
+    "task_profiles",
+    "user",
+    "disabled",
+];
+
+fn read(file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a file of this repository")
+}
+
+/// Lines that say something.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// Package, interface and instance of the service's name.
+fn name_parts() -> (&'static str, &'static str, &'static str) {
+    let (descriptor, instance) = SERVICE_NAME.split_once('/').expect("an instance");
+    let (package, interface) = descriptor.rsplit_once('.').expect("a package");
+    (package, interface, instance)
+}
+
+/// The text of the only child that is called `name`.
+fn text_of<'a>(node: Node<'a, '_>, name: &str) -> &'a str {
+    let mut found = node.children().filter(|child| child.has_tag_name(name));
+    let one = found.next().unwrap_or_else(|| panic!("<{}> has no <{name}>", node.tag_name().name()));
+    assert!(found.next().is_none(), "<{}> has more than one <{name}>", node.tag_name().name());
+    one.text().expect("text").trim()
+}
+
+/// An element: its name, those that it may be in, its attributes.
+type Element<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)]);
+
+/// Every element of the document is one of these.
+fn assert_schema(document: &Document<'_>, elements: &[Element<'_>]) {
+    for node in document.descendants().filter(Node::is_element) {
+        let name = node.tag_name().name();
+        let (_, parents, attributes) = elements
+            .iter()
+            .find(|(known, _, _)| *known == name)
+            .unwrap_or_else(|| panic!("what is <{name}>?"));
+        let above = node.parent_element().map_or("", |above| above.tag_name().name());
+        assert!(parents.contains(&above), "<{name}> in <{above}>");
+        let found: Vec<_> = node.attributes().map(|one| (one.name(), one.value())).collect();
+        assert_eq!(found, *attributes, "<{name}>");
+    }
+}
+
+#[test]
+fn the_manifest_declares_the_service_that_is_served() {
+    let text = read("vintf/vendor.anion.allocator-service.xml");
+    let document = Document::parse(&text).expect("well-formed");
+    assert_schema(
+        &document,
+        &[
+            ("manifest", &[""], &[("version", "1.0"), ("type", "device")]),
+            ("hal", &["manifest"], &[("format", "aidl")]),
+            ("name", &["hal"], &[]),
+            ("version", &["hal"], &[]),
+            ("fqname", &["hal"], &[]),
+        ],
+    );
+    let (package, interface, instance) = name_parts();
+    let hal = document.root_element().first_element_child().expect("a hal");
+    assert_eq!(text_of(hal, "name"), package);
+    assert_eq!(text_of(hal, "version"), IHeapAllocator::VERSION.to_string());
+    assert_eq!(text_of(hal, "fqname"), format!("{interface}/{instance}"));
+}
+
+#[test]
+fn the_matrix_takes_what_the_manifest_declares() {
+    let text = read("vintf/framework_compatibility_matrix.xml");
+    let document = Document::parse(&text).expect("well-formed");
+    assert_schema(
+        &document,
+        &[
+            ("compatibility-matrix", &[""], &[("version", "1.0"), ("type", "framework")]),
+            ("hal", &["compatibility-matrix"], &[("format", "aidl"), ("optional", "true")]),
+            ("name", &["hal", "interface"], &[]),
+            ("version", &["hal"], &[]),
+            ("interface", &["hal"], &[]),
+            ("instance", &["interface"], &[]),
+        ],
+    );
+    let (package, interface, instance) = name_parts();
+    let hal = document.root_element().first_element_child().expect("a hal");
+    assert_eq!(text_of(hal, "name"), package);
+    assert_eq!(text_of(hal, "version"), IHeapAllocator::VERSION.to_string());
+    let declared = hal.children().find(|child| child.has_tag_name("interface")).expect("an interface");
+    assert_eq!((text_of(declared, "name"), text_of(declared, "instance")), (interface, instance));
+}
+
+/// The sections of an init file: the first line's words, then the options.
+fn sections(text: &str) -> Vec<(Vec<&str>, Vec<Vec<&str>>)> {
+    let mut found: Vec<(Vec<&str>, Vec<Vec<&str>>)> = Vec::new();
+    for line in lines(text) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if ["service", "on"].contains(&words[0]) {
+            found.push((words, Vec::new()));
+        } else {
+            found.last_mut().expect("a section first").1.push(words);
+        }
+    }
+    found
+}
+
+fn service_section(text: &str) -> (Vec<&str>, Vec<Vec<&str>>) {
+    let mut services = sections(text).into_iter().filter(|(first, _)| first[0] == "service");
+    let only = services.next().expect("a service");
+    assert!(services.next().is_none(), "one service alone");
+    only
+}
+
+#[test]
+fn init_starts_the_service_with_a_command_line_that_it_understands() {
+    let text = read(INIT);
+    let (first, _) = service_section(&text);
+    let arguments = &first[3..];
+    // Reads the whole command line, and then does something else than serving.
+    let check = |arguments: &[&str]| {
+        let mut aniond = assert_cmd::Command::new(env!("CARGO_BIN_EXE_aniond"));
+        aniond.args(arguments).args(["--check-config", "etc/anion/heaps.dts"]).timeout(common::DEADLINE);
+        aniond.current_dir(env!("CARGO_MANIFEST_DIR")).assert()
+    };
+    check(arguments).success();
+    check(&[arguments, &["--no-such-option"]].concat()).failure().code(2);
+    let value = |option: &str| arguments.iter().skip_while(|word| **word != option).nth(1).copied();
+    assert_eq!(value("--transport"), Some("binder"));
+    assert_eq!(value("--config"), Some("/vendor/etc/anion/heaps.dtb"));
+}
+
+#[test]
+fn init_gives_the_service_a_user_of_its_own_and_no_privileges() {
+    let text = read(INIT);
+    let (first, options) = service_section(&text);
+    assert_eq!(first[2], "/vendor/bin/hw/vendor.anion.allocator-service");
+    for option in &options {
+        assert!(INIT_OPTIONS.contains(&option[0]), "{option:?}");
+    }
+    let of = |name: &str| -> Vec<&[&str]> {
+        options.iter().filter(|option| option[0] == name).map(|option| &option[1..]).collect()
+    };
+    assert_eq!(of("interface"), [["aidl", SERVICE_NAME]]);
+    assert_eq!(of("class"), [["hal"]]);
+    assert_eq!(of("capabilities"), [[] as [&str; 0]], "an empty list drops them all");
+    let user = of("user")[0][0];
+    let declared = read("init/config.fs");
+    assert!(declared.contains(&format!("[AID_{}]", user.to_uppercase())), "{user} is declared in config.fs");
+    let number = lines(&declared).find_map(|line| line.strip_prefix("value:")).expect("a number");
+    assert!((2900..3000).contains(&number.trim().parse::<u32>().expect("a number")), "{number}");
+    let files = of("rlimit").into_iter().find(|limit| limit[0] == "nofile").expect("a limit of open files");
+    assert_eq!(files[1], files[2], "soft and hard");
+}
+
+#[test]
+fn init_writes_parameters_that_the_service_reads() {
+    let text = read(INIT);
+    let source = read("src/sys/udmabuf.rs");
+    let all = sections(&text);
+    let actions: Vec<_> =
+        all.iter().filter(|(first, _)| first[0] == "on").flat_map(|(_, lines)| lines).collect();
+    assert_eq!(actions.len(), 2);
+    for action in actions {
+        let (directory, name) = action[1].rsplit_once('/').expect("a path");
+        assert_eq!(action[0], "write");
+        assert!(
+            source.contains(&format!("{directory:?}")) && source.contains(&format!("{name:?}")),
+            "{action:?}"
+        );
+        action[2].parse::<u32>().expect("a number");
+    }
+}
+
+#[test]
+fn labels_are_those_of_the_names_that_the_service_uses() {
+    let services = read("sepolicy/service_contexts");
+    let labelled: BTreeSet<&str> =
+        lines(&services).filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(labelled, BTreeSet::from([SERVICE_NAME]));
+
+    let properties = read("sepolicy/property_contexts");
+    let known: BTreeMap<&str, &str> =
+        lines(&properties).filter_map(|line| line.split_once(char::is_whitespace)).collect();
+    assert!(!known.is_empty());
+    let logging = read("src/daemon/logging.rs");
+    for (name, rest) in known {
+        assert!(logging.contains(&format!("{name:?}")), "{name} is read by nobody");
+        assert!(rest.ends_with("exact enum off error warn info debug trace"), "{rest}");
+    }
+}
