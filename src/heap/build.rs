@@ -57,7 +57,8 @@ pub fn build(spec: HeapSpec, machine: &Machine) -> Heap {
     let keeps = (spec.deferred_free || spec.recycle) && recycles;
     let has_blocks = matches!(&state, State::Ready { source, .. } if source.blocks().is_some());
     if keeps && !has_blocks && !spec.pool_orders.is_empty() {
-        log::info!(
+        // Orders are there by default, too.
+        log::debug!(
             "heap {} keeps whole buffers: pool-orders takes effect for udmabuf of ordinary pages alone",
             spec.name
         );

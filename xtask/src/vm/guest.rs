@@ -49,13 +49,12 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-const STEPS: [Step; 24] = [
+const STEPS: [Step; 22] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
     check("serve-binder"),
     Step { name: "vts-binder-alice", suites: 1 },
-    Step { name: "vts-binder-bob", suites: 1 },
     Step { name: "vts-binder-both", suites: 2 },
     Step { name: "domains", suites: 1 },
     Step { name: "contract", suites: 1 },
@@ -64,7 +63,6 @@ const STEPS: [Step; 24] = [
     check("dump"),
     check("stop-binder"),
     check("serve-socket"),
-    Step { name: "vts-socket-alice", suites: 1 },
     Step { name: "vts-socket-bob", suites: 1 },
     check("pressure"),
     check("cgroup"),

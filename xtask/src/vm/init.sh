@@ -268,7 +268,6 @@ step device-tree check_device_tree
 step hub start_hub || finish
 step serve-binder serve_binder || finish
 step vts-binder-alice vts alice binder
-step vts-binder-bob vts bob binder
 step vts-binder-both vts_both
 step domains attack_domains
 step contract compare_answers
@@ -277,7 +276,6 @@ step holder-killed kill_holder
 step dump dump_service
 step stop-binder stop_daemon
 step serve-socket serve_socket || finish
-step vts-socket-alice vts alice "unix:$SOCKET"
 step vts-socket-bob vts bob "unix:$SOCKET"
 step pressure squeeze
 step cgroup limit_group
