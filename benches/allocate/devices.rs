@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! dma-bufs: through the service, beside a bare call of the kernel's own heaps. In each round every variant has its turn:
-//! a few buffers one after the other, as for the pictures in flight of a camera. Before the next turn, what was let go of
-//! is taken back and cleaned.
+//! a few buffers one after the other, and as many at once, as for the pictures in flight of a camera. Before the next turn,
+//! what was let go of is taken back and cleaned.
 
 use crate::cost::heap_stats;
 use crate::latency::touch;
@@ -21,7 +21,7 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHea
 
 /// Buffers in bytes, and rounds.
 const SIZES: [(u64, usize); 6] =
-    [(4 << 10, 12), (64 << 10, 12), (1 << 20, 10), (4 << 20, 8), (8 << 20, 6), (32 << 20, 5)];
+    [(4 << 10, 9), (64 << 10, 9), (1 << 20, 9), (4 << 20, 7), (8 << 20, 5), (32 << 20, 5)];
 /// Buffers of one turn.
 const TURN: usize = 4;
 /// Bytes of one turn at most, so that every pool can keep them.
@@ -56,6 +56,8 @@ struct Variant {
     name: &'static str,
     from: From,
     times: Vec<Times>,
+    /// Each of several at once, until their descriptors are here.
+    at_once: Vec<Duration>,
 }
 
 /// What one buffer took.
@@ -71,23 +73,33 @@ struct Times {
 
 impl Variant {
     fn new(name: &'static str, from: From) -> Self {
-        Self { name, from, times: Vec::new() }
+        Self { name, from, times: Vec::new(), at_once: Vec::new() }
     }
 
-    fn allocate(&self, service: &dyn IHeapAllocator, bytes: u64) -> anyhow::Result<OwnedFd> {
+    /// As many as `count`: in one call of the service, or as many of the kernel.
+    fn allocate(
+        &self,
+        service: &dyn IHeapAllocator,
+        bytes: u64,
+        count: usize,
+    ) -> anyhow::Result<Vec<OwnedFd>> {
+        let bare = |one: &dyn Fn() -> std::io::Result<OwnedFd>| {
+            (0..count).map(|_| Ok(one()?)).collect::<anyhow::Result<Vec<_>>>()
+        };
         match &self.from {
-            From::DmaHeap(heap) => Ok(heap.allocate(bytes, Access::ReadWrite)?),
-            From::Ion(device, heap) => Ok(device.allocate(bytes, *heap, 0)?),
-            From::Heap(heap) => allocate(service, heap, bytes, 1)?.pop().context("a buffer"),
+            From::DmaHeap(heap) => bare(&|| heap.allocate(bytes, Access::ReadWrite)),
+            From::Ion(device, heap) => bare(&|| device.allocate(bytes, *heap, 0)),
+            From::Heap(heap) => allocate(service, heap, bytes, i32::try_from(count)?),
         }
     }
 
     /// Times one turn.
     fn turn(&mut self, service: &dyn IHeapAllocator, bytes: u64) -> anyhow::Result<()> {
-        let mut turn = Vec::with_capacity(TURN);
-        for _ in 0..TURN.min(usize::try_from(TURN_BYTES / bytes)?) {
+        let count = TURN.min(usize::try_from(TURN_BYTES / bytes)?);
+        let mut turn = Vec::with_capacity(count);
+        for _ in 0..count {
             let start = Instant::now();
-            let fd = self.allocate(service, bytes)?;
+            let fd = self.allocate(service, bytes, 1)?.pop().context("a buffer")?;
             let hand_over = start.elapsed();
             let held = touch(fd, bytes)?;
             turn.push((hand_over, start.elapsed(), held));
@@ -97,6 +109,12 @@ impl Variant {
             drop(held);
             self.times.push(Times { hand_over, ready, free: start.elapsed() });
         }
+        self.settle(service)?;
+        let start = Instant::now();
+        let fds = self.allocate(service, bytes, count)?;
+        self.at_once.push(start.elapsed() / u32::try_from(count)?);
+        // A pool keeps files that were used alone.
+        fds.into_iter().try_for_each(|fd| touch(fd, bytes).map(drop))?;
         self.settle(service)
     }
 
@@ -134,17 +152,29 @@ pub(crate) fn measure(_: &Servers) -> anyhow::Result<Section> {
     let (mut variants, missing) = variants(connection.service.as_ref(), ion)?;
     let trip = round_trip(connection.service.as_ref())?;
     let mut about = format!(
-        "dma-bufs in µs, p50, over {}: until the descriptor is here; until it is mapped and every page is touched, too; \
-         unmapping and closing. How many times sooner than the bare dma-heap (its p50 by this one's). A round trip takes \
-         {} µs; the last column is how many a brokered buffer takes more than the bare one.",
+        "dma-bufs in µs, p50, over {}: until the descriptor is here; each of {TURN} asked for at once (of large ones \
+         fewer); until it is mapped and every page is touched, too; unmapping and closing. How many times sooner than \
+         the bare dma-heap, p50 by p50. A round trip takes {} µs; the last column is how many a brokered buffer takes \
+         more than the bare one.",
         service.transport(),
         micros(trip)
     );
     for (name, why) in missing {
         write!(about, "\nNot run: {name}: {why}.")?;
     }
-    let header =
-        ["size", "variant", "hand-over", "ready", "free", "x sooner", "x ready", "pool hits", "trips more"];
+    let header = [
+        "size",
+        "variant",
+        "one",
+        "at once",
+        "ready",
+        "free",
+        "x one",
+        "x at once",
+        "x ready",
+        "hits",
+        "trips",
+    ];
     let mut section = Section::new("devices", about, &header);
     for (bytes, rounds) in SIZES {
         let hits = run(&mut variants, connection.service.as_ref(), bytes, rounds)?;
@@ -215,7 +245,10 @@ fn run(
 ) -> anyhow::Result<Vec<(i64, i64)>> {
     // The first turn is for the pools to keep.
     variants.iter_mut().try_for_each(|variant| variant.turn(service, bytes))?;
-    variants.iter_mut().for_each(|variant| variant.times.clear());
+    for variant in variants.iter_mut() {
+        variant.times.clear();
+        variant.at_once.clear();
+    }
     let before = variants.iter().map(|variant| variant.hits(service)).collect::<anyhow::Result<Vec<_>>>()?;
     for round in 0..rounds {
         for turn in 0..variants.len() {
@@ -232,6 +265,31 @@ fn run(
     hits
 }
 
+/// Medians of one variant at one size.
+struct Figures {
+    one: Duration,
+    at_once: Duration,
+    ready: Duration,
+    free: Duration,
+}
+
+impl Variant {
+    fn figures(&self) -> anyhow::Result<Figures> {
+        Ok(Figures {
+            one: self.median(|times| times.hand_over)?,
+            at_once: median(&self.at_once)?,
+            ready: self.median(|times| times.ready)?,
+            free: self.median(|times| times.free)?,
+        })
+    }
+
+    /// The bare variant of which this one is brokered.
+    fn is_brokered_from(&self, other: &Self) -> bool {
+        let source = other.name.strip_prefix("bare ");
+        source.is_some() && source == self.name.strip_prefix("brokered ")
+    }
+}
+
 fn report(
     section: &mut Section,
     variants: &[Variant],
@@ -239,42 +297,31 @@ fn report(
     bytes: u64,
     trip: Duration,
 ) -> anyhow::Result<()> {
-    let bare = variants.iter().find(|variant| variant.name == BARE);
+    let bare = variants.iter().find(|variant| variant.name == BARE).map(Variant::figures).transpose()?;
     for (variant, (hits, asked)) in variants.iter().zip(hits) {
-        let [hand_over, ready, free] = [
-            variant.median(|times| times.hand_over)?,
-            variant.median(|times| times.ready)?,
-            variant.median(|times| times.free)?,
-        ];
-        let sooner = bare.map(|bare| ratio(bare.median(|times| times.hand_over), hand_over)).transpose()?;
-        let ready_sooner = bare.map(|bare| ratio(bare.median(|times| times.ready), ready)).transpose()?;
-        let counterpart = variants.iter().find(|other| {
-            let source = other.name.strip_prefix("bare ");
-            source.is_some() && source == variant.name.strip_prefix("brokered ")
-        });
-        let trips = counterpart
-            .map(|bare| {
-                let more = hand_over.as_secs_f64() - bare.median(|times| times.hand_over)?.as_secs_f64();
-                anyhow::Ok(more / trip.as_secs_f64())
-            })
-            .transpose()?;
+        let own = variant.figures()?;
+        let sooner = |of: fn(&Figures) -> Duration| {
+            bare.as_ref().map(|bare| of(bare).as_secs_f64() / of(&own).as_secs_f64())
+        };
+        let ratios = [sooner(|all| all.one), sooner(|all| all.at_once), sooner(|all| all.ready)];
+        let from = variants.iter().find(|other| variant.is_brokered_from(other));
+        let from = from.map(Variant::figures).transpose()?;
+        let trips = from.map(|from| (own.one.as_secs_f64() - from.one.as_secs_f64()) / trip.as_secs_f64());
         let text = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.1}"));
         let pool = if *asked > 0 { format!("{hits} of {asked}") } else { String::new() };
         let mut cells = vec![name_of(bytes), variant.name.to_owned()];
-        cells.extend([hand_over, ready, free].map(micros));
-        cells.extend([text(sooner), text(ready_sooner), pool, text(trips)]);
+        cells.extend([own.one, own.at_once, own.ready, own.free].map(micros));
+        cells.extend(ratios.map(text));
+        cells.extend([pool, text(trips)]);
         section.row(
             cells,
             json!({
-                "bytes": bytes, "variant": variant.name, "hand_over_ns": hand_over.as_nanos(),
-                "ready_ns": ready.as_nanos(), "free_ns": free.as_nanos(), "times_sooner": sooner,
-                "times_sooner_ready": ready_sooner, "hits": hits, "asked": asked, "trips_more": trips,
+                "bytes": bytes, "variant": variant.name, "one_ns": own.one.as_nanos(),
+                "at_once_ns": own.at_once.as_nanos(), "ready_ns": own.ready.as_nanos(),
+                "free_ns": own.free.as_nanos(), "times_sooner_one": ratios[0], "times_sooner_at_once": ratios[1],
+                "times_sooner_ready": ratios[2], "hits": hits, "asked": asked, "trips_more": trips,
             }),
         );
     }
     Ok(())
-}
-
-fn ratio(bare: anyhow::Result<Duration>, own: Duration) -> anyhow::Result<f64> {
-    Ok(bare?.as_secs_f64() / own.as_secs_f64())
 }

@@ -13,7 +13,8 @@ use crate::tally::Tally;
 /// Runs in the guest as process 1.
 const INIT: &str = include_str!("init.sh");
 /// What it reads in.
-const SCRIPTS: [(&str, &str); 3] = [
+const SCRIPTS: [(&str, &str); 4] = [
+    ("doctor.sh", include_str!("doctor.sh")),
     ("pressure.sh", include_str!("pressure.sh")),
     ("fallback.sh", include_str!("fallback.sh")),
     ("foreign.sh", include_str!("foreign.sh")),
@@ -52,11 +53,12 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-const STEPS: [Step; 23] = [
+const STEPS: [Step; 24] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
     check("serve-binder"),
+    check("doctor"),
     Step { name: "vts-binder-alice", suites: 1 },
     Step { name: "vts-binder-both", suites: 2 },
     Step { name: "domains", suites: 1 },
