@@ -60,6 +60,15 @@ static gint64 read_int64(GBinderReader *in, const char *what)
     return value;
 }
 
+/* Tells why the service refused, which its reply says after the kind of refusal. */
+static void fail_as_told(GBinderReader *in, gint32 kind)
+{
+    char *message = gbinder_reader_read_string16(in);
+
+    fprintf(stderr, "allocate: refused (%d): %s\n", (int)kind, message ? message : "without a word");
+    exit(1);
+}
+
 static void check_memory(int fd, gint64 bytes)
 {
     unsigned char *memory;
@@ -90,7 +99,7 @@ int main(int argc, char **argv)
     GBinderReader in;
     int status = 0, fd;
     gint64 asked, id, bytes;
-    gint32 heap_id, backing;
+    gint32 heap_id, backing, refusal;
     char *heap;
 
     if (argc != 5)
@@ -111,8 +120,9 @@ int main(int argc, char **argv)
         fail("the transaction failed");
 
     gbinder_remote_reply_init_reader(reply, &in);
-    if (read_int32(&in, "no status") != 0)
-        fail("the service refuses");
+    refusal = read_int32(&in, "no status");
+    if (refusal != 0)
+        fail_as_told(&in, refusal);
     if (read_int32(&in, "no allocation") != 1)
         fail("the allocation is null");
     read_int32(&in, "no size of the allocation");
