@@ -37,7 +37,7 @@ mod request;
 mod reservations;
 mod reserve;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token;
 mod verdict;
 

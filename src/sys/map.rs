@@ -6,6 +6,7 @@
 
 use crate::units::Access;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::stat::SFlag;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
@@ -79,10 +80,13 @@ impl SharedMap {
     fn with_flags(fd: impl AsFd, bytes: usize, access: Access, flags: MapFlags) -> io::Result<Self> {
         let stat = nix::sys::stat::fstat(&fd)?;
         let size = stat.st_size;
+        // Others than plain files, an ashmem region or an old kernel's dma-buf, do not tell their size here; their drivers
+        // refuse to map more than that.
+        let tells_size = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
         // A file of huge pages has them as its block size.
         let block = usize::try_from(stat.st_blksize).unwrap_or(1).max(1);
         let length = NonZeroUsize::new(bytes)
-            .filter(|bytes| usize::try_from(size).is_ok_and(|size| bytes.get() <= size))
+            .filter(|bytes| !tells_size || usize::try_from(size).is_ok_and(|size| bytes.get() <= size))
             .and_then(|bytes| bytes.get().checked_next_multiple_of(block))
             .and_then(NonZeroUsize::new)
             .ok_or_else(|| {
@@ -328,6 +332,15 @@ pub(crate) mod tests {
         assert!(found[1000..6000].iter().all(|byte| *byte == 0));
         assert!(found[..1000].iter().chain(&found[6000..]).all(|byte| *byte == 7));
         assert!(map.fill_at(8192, 1, 0).is_err() && map.fill_at(1, usize::MAX, 0).is_err());
+    }
+
+    #[test]
+    fn what_tells_no_size_is_mapped_as_far_as_its_driver_allows() {
+        let device = |path: &str| std::fs::File::options().read(true).write(true).open(path).expect("open");
+        let map = SharedMap::new(device("/dev/zero"), 8192, Access::ReadWrite).expect("mapped");
+        assert!(map.is_zero());
+        map.fill(1).expect("writable");
+        assert!(SharedMap::new(device("/dev/null"), 8192, Access::ReadWrite).is_err());
     }
 
     #[test]

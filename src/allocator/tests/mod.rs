@@ -7,7 +7,7 @@ mod dma_bufs;
 mod pool;
 mod refill;
 mod reserve;
-mod token;
+pub(crate) mod token;
 mod types;
 
 use super::*;

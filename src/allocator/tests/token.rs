@@ -7,7 +7,7 @@ use crate::heap::scripted::ScriptedDevices;
 use std::os::fd::AsFd;
 
 /// A heap of 8 MiB whose buffers pass for regions of ashmem, and one of memfds beside it, both with pools.
-fn with_regions() -> Arc<Allocator> {
+pub(crate) fn with_regions() -> Arc<Allocator> {
     let page = crate::sys::memory::page_size().expect("page size");
     let regions = Arc::new(crate::source::ashmem::tests::stand_in());
     let devices = ScriptedDevices { ashmem: Ok(regions), ..ScriptedDevices::none() };

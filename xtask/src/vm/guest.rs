@@ -13,8 +13,11 @@ use crate::tally::Tally;
 /// Runs in the guest as process 1.
 const INIT: &str = include_str!("init.sh");
 /// What it reads in.
-const SCRIPTS: [(&str, &str); 2] =
-    [("pressure.sh", include_str!("pressure.sh")), ("fallback.sh", include_str!("fallback.sh"))];
+const SCRIPTS: [(&str, &str); 3] = [
+    ("doctor.sh", include_str!("doctor.sh")),
+    ("pressure.sh", include_str!("pressure.sh")),
+    ("fallback.sh", include_str!("fallback.sh")),
+];
 
 /// The heaps that are served; the built-in ones are tested outside the guest.
 pub(super) const HEAPS: &str = include_str!("heaps.dts");
@@ -49,11 +52,12 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-const STEPS: [Step; 22] = [
+const STEPS: [Step; 23] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
     check("serve-binder"),
+    check("doctor"),
     Step { name: "vts-binder-alice", suites: 1 },
     Step { name: "vts-binder-both", suites: 2 },
     Step { name: "domains", suites: 1 },

@@ -259,6 +259,7 @@ run_bench() {
     done
 }
 
+. /etc/guest/doctor.sh
 . /etc/guest/pressure.sh
 . /etc/guest/fallback.sh
 
@@ -267,6 +268,7 @@ step devices prepare_devices || finish
 step device-tree check_device_tree
 step hub start_hub || finish
 step serve-binder serve_binder || finish
+step doctor examine
 step vts-binder-alice vts alice binder
 step vts-binder-both vts_both
 step domains attack_domains

@@ -1,25 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a configuration wants, and what of it this machine can serve.
 
+use super::rehearsal;
 use crate::failure::Failure;
 use anion::config::spec::{Config, HeapSpec};
 use anion::config::{self, DEFAULT_FILE, Loaded, Severity};
-use anion::heap::{Heap, KernelDevices, Machine, build};
-use anion::source::arena::{KernelPages, Pages};
-use anion::source::hugetlb::HugetlbSource;
-use anion::source::memfd::MemfdSource;
-use anion::source::{FileSource, ReleaseMechanism};
-use anion::sys::memory::{huge_pages, total_bytes};
-use anion::sys::{dma_heap, fd};
+use anion::heap::{Heap, build};
 use anion::units::PageSize;
 use serde::Serialize;
 use std::error::Error;
-use std::io;
-use std::ops::Range;
-use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
 /// A configuration held against the machine.
 #[derive(Debug, Serialize)]
@@ -67,7 +57,8 @@ pub(crate) fn survey(file: Option<&Path>, page: PageSize) -> Result<Survey, Fail
         Some(file) => (load(file, page)?, file.display().to_string()),
         None => (config::embedded(page), "built in".to_owned()),
     };
-    let machine = machine(page).map_err(|error| Failure::local("cannot prepare memory", &error))?;
+    let machine =
+        rehearsal::machine(page).map_err(|error| Failure::local("cannot prepare memory", &error))?;
     let Loaded { config: Config { heaps, .. }, diagnostics } = loaded;
     let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
     Ok(Survey {
@@ -101,58 +92,6 @@ fn device(spec: &HeapSpec) -> String {
     let first = spec.devices.is_empty().then_some(&spec.device);
     let words = first.into_iter().chain(&spec.fallbacks).chain(&spec.devices);
     words.map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// This machine, of which nothing is taken.
-fn machine(page: PageSize) -> io::Result<Machine> {
-    let hugetlb = HugetlbSource::connect().map(|source| Arc::new(source) as Arc<dyn FileSource>);
-    Ok(Machine {
-        page,
-        memory_bytes: total_bytes()?,
-        memfd: Arc::new(MemfdSource::new(page)?),
-        hugetlb: hugetlb.map_err(|error| {
-            let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-            format!("{error}{cause}")
-        }),
-        devices: Arc::new(KernelDevices {
-            page,
-            dma_heaps: PathBuf::from(dma_heap::DIRECTORY),
-            raises_limits: false,
-        }),
-        // Proved on its own; it decides nothing here.
-        file_releases: ReleaseMechanism::CloseEvents,
-        pages: Arc::new(Tally::default()),
-    })
-}
-
-/// Counts what would be set aside, so that the heaps of a configuration do not all count on the same memory.
-#[derive(Debug, Default)]
-struct Tally {
-    ordinary: AtomicU64,
-    huge: AtomicU64,
-}
-
-impl Pages for Tally {
-    fn available(&self) -> io::Result<u64> {
-        Ok(KernelPages.available()?.saturating_sub(self.ordinary.load(Ordering::Relaxed)))
-    }
-
-    fn allocate(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()> {
-        let bytes = range.end.saturating_sub(range.start);
-        let Some(pages) =
-            huge_pages()?.filter(|pages| fd::block_bytes(file).is_ok_and(|block| block == pages.bytes))
-        else {
-            self.ordinary.fetch_add(bytes, Ordering::Relaxed);
-            return Ok(());
-        };
-        let wanted = self.huge.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        let free = pages.free.saturating_add(pages.overcommit).saturating_mul(pages.bytes);
-        if wanted > free { Err(io::Error::from_raw_os_error(nix::libc::ENOSPC)) } else { Ok(()) }
-    }
-
-    fn punch(&self, _file: BorrowedFd<'_>, _range: Range<u64>) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //!
 //! It looks at the machine itself and needs no service. Each module finds its part and returns lines ([`finding`]);
 //! whatever can be read from files is read below a [`root`], so that tests can make up machines. What can be proved with
-//! a buffer of our own alone is in [`proofs`]. [`config`] builds the heaps as the service does, and takes nothing.
+//! a buffer of our own alone is in [`proofs`]. [`config`] builds the heaps as the service does, on a machine of
+//! which nothing is taken ([`rehearsal`]).
 
 mod config;
 mod devices;
@@ -11,6 +12,7 @@ mod finding;
 mod kernel;
 mod limits;
 mod proofs;
+mod rehearsal;
 mod report;
 mod root;
 mod service;
