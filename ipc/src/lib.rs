@@ -7,22 +7,30 @@
 
 #![deny(unsafe_code)]
 
-mod callback;
-mod caller;
-mod client;
 mod endpoint;
 mod error;
-#[doc(hidden)]
-pub mod server;
+mod identity;
 
-pub use callback::{DeathLink, caller_takes_calls, is_same_object};
-pub use caller::{CallerIdentity, calling_identity};
-pub use client::{Connection, connect, connect_for_callbacks};
+#[cfg(soong)]
+mod aosp;
+#[cfg(soong)]
+use aosp as library;
+#[cfg(not(soong))]
+mod linux;
+#[cfg(not(soong))]
+use linux as library;
+
 pub use endpoint::{Endpoint, EndpointError, default_socket};
-pub use error::{ServiceError, service_error};
-pub use server::{KernelServer, SocketServer};
-
-pub use rsbinder::{BinderResult as Result, Interface, ParcelFileDescriptor, Status, Strong};
+pub use error::ServiceError;
+pub use identity::CallerIdentity;
+#[doc(hidden)]
+pub use library::server;
+pub use library::server::KernelServer;
+#[cfg(not(soong))]
+pub use library::server::SocketServer;
+pub use library::{Connection, connect, connect_for_callbacks};
+pub use library::{DeathLink, caller_takes_calls, calling_identity, is_same_object};
+pub use library::{Interface, ParcelFileDescriptor, Result, Status, Strong, service_error};
 
 /// Name that the service is registered under, on every transport.
 pub const SERVICE_NAME: &str = "vendor.anion.allocator.IHeapAllocator/default";
