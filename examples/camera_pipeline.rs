@@ -19,13 +19,8 @@
 
 #![forbid(unsafe_code)]
 
-/// The service is looked for where `anionctl` looks for it.
-#[path = "../src/bin/anionctl/endpoint.rs"]
-mod endpoint;
-
-use anion::sys::map::SharedMap;
+use anion::client::{Buffer, Client, CpuAccess, Endpoint, Mapping, Request, Settings};
 use anion::units::Access;
-use anion_ipc::{Endpoint, Strong};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use rustix::net::{
@@ -40,9 +35,6 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
-use vendor_anion_allocator::aidl::vendor::anion::allocator::Access::Access as AidlAccess;
-use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationRequest::AllocationRequest;
-use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
 /// Buffers in the ring: one being written, one being read, two for the jitter between them.
 const SLOTS: usize = 4;
@@ -87,12 +79,15 @@ fn main() -> ExitCode {
 
 /// Allocates the ring, starts the consumer, lets the frames flow, and sees that the memory comes back.
 fn produce(arguments: &Arguments) -> Result<()> {
-    let connection = endpoint::connect(arguments.socket.clone().map(Endpoint::Socket))?;
-    let service = connection.interface();
-    let before = held_bytes(service)?;
-    println!("service {}, {before} bytes held before", connection.endpoint);
+    let endpoint = arguments.socket.clone().map(Endpoint::Socket);
+    let client = Client::with(Settings { endpoint, ..Settings::default() })?;
+    let before = held_bytes(&client)?;
+    println!("service {}, {before} bytes held before", client.endpoint());
 
-    let (ring, heap) = allocate_ring(service)?;
+    // One batch: all of them from one heap, or none.
+    let request = Request::new(FRAME_BYTES as u64).count(u32::try_from(SLOTS)?).name("camera_pipeline");
+    let ring = client.allocate(&request)?;
+    let heap = ring.first().map(Buffer::heap).unwrap_or_default().to_owned();
     println!("allocated {SLOTS} NV12 buffers of {FRAME_BYTES} bytes from heap {heap}");
     let (ours, theirs) = UnixStream::pair()?;
     let mut consumer = start_consumer(theirs)?;
@@ -103,31 +98,10 @@ fn produce(arguments: &Arguments) -> Result<()> {
     ensure!(status.success(), "the consumer found a wrong frame, or failed: {status}");
     flowed?;
 
-    print_accounts("both processes done, buffers still held by the producer", service, &heap)?;
+    print_accounts("both processes done, buffers still held by the producer", &client, &heap)?;
     drop(ring);
-    let took = wait_for_release(service, before)?;
-    print_accounts(&format!("buffers released, noticed within {took:.1?}"), service, &heap)
-}
-
-/// Takes one batch of buffers: all of them from one heap, or none.
-fn allocate_ring(service: &Strong<dyn IHeapAllocator>) -> Result<(Vec<OwnedFd>, String)> {
-    let allocation = service.allocate(&AllocationRequest {
-        size: i64::try_from(FRAME_BYTES)?,
-        count: i32::try_from(SLOTS)?,
-        heapIdMask: -1,
-        heapNames: Vec::new(),
-        flags: 0,
-        alignment: 0,
-        name: "camera_pipeline".to_owned(),
-        requireDmaBuf: false,
-        access: AidlAccess::READ_WRITE,
-    })?;
-    let heap = allocation.buffers.first().map(|buffer| buffer.heapName.clone()).unwrap_or_default();
-    let ring: Option<Vec<OwnedFd>> =
-        allocation.buffers.into_iter().map(|buffer| buffer.fd.map(OwnedFd::from)).collect();
-    let ring = ring.context("a buffer came without descriptor")?;
-    ensure!(ring.len() == SLOTS, "asked for {SLOTS} buffers, got {}", ring.len());
-    Ok((ring, heap))
+    let took = wait_for_release(&client, before)?;
+    print_accounts(&format!("buffers released, noticed within {took:.1?}"), &client, &heap)
 }
 
 /// Starts this program again as the consumer: another process, which inherits nothing but the socket.
@@ -140,7 +114,7 @@ fn start_consumer(socket: UnixStream) -> Result<Child> {
 }
 
 /// Draws every frame into a free slot and announces it; waits for a free slot when the consumer lags behind.
-fn stream_frames(mut socket: UnixStream, ring: &[OwnedFd], frames: u32) -> Result<()> {
+fn stream_frames(mut socket: UnixStream, ring: &[Buffer], frames: u32) -> Result<()> {
     let maps = map_ring(ring, Access::ReadWrite)?;
     let picture = Picture::new();
     let mut free: VecDeque<u8> = (0..u8::try_from(maps.len())?).collect();
@@ -170,17 +144,17 @@ fn read_freed(socket: &mut UnixStream) -> Result<u8> {
 }
 
 /// Bytes that this user holds, as the service accounts for them.
-fn held_bytes(service: &Strong<dyn IHeapAllocator>) -> Result<i64> {
+fn held_bytes(client: &Client) -> Result<i64> {
     let uid = nix::unistd::Uid::effective().as_raw();
-    let usage = service.getUsage()?;
+    let usage = client.call(|service| service.getUsage())?;
     Ok(usage.iter().find(|row| row.uid.cast_unsigned() == uid).map_or(0, |row| row.bytes))
 }
 
 /// Waits until this user holds no more than `before`, without telling the service anything. Returns how long it took.
-fn wait_for_release(service: &Strong<dyn IHeapAllocator>, before: i64) -> Result<Duration> {
+fn wait_for_release(client: &Client, before: i64) -> Result<Duration> {
     let released = Instant::now();
     loop {
-        let held = held_bytes(service)?;
+        let held = held_bytes(client)?;
         if held <= before {
             return Ok(released.elapsed());
         }
@@ -193,15 +167,15 @@ fn wait_for_release(service: &Strong<dyn IHeapAllocator>, before: i64) -> Result
 }
 
 /// Prints the heap's counters and this user's account.
-fn print_accounts(when: &str, service: &Strong<dyn IHeapAllocator>, heap: &str) -> Result<()> {
+fn print_accounts(when: &str, client: &Client, heap: &str) -> Result<()> {
     println!("{when}:");
-    for stats in service.getStats()?.iter().filter(|stats| stats.heapName == heap) {
+    for stats in client.call(|service| service.getStats())?.iter().filter(|stats| stats.heapName == heap) {
         println!(
             "  heap {heap}: {} bytes live, {} bytes at most, {} buffers handed out, {} released",
             stats.liveBytes, stats.allocBytesWm, stats.allocations, stats.frees
         );
     }
-    println!("  this user: {} bytes held", held_bytes(service)?);
+    println!("  this user: {} bytes held", held_bytes(client)?);
     Ok(())
 }
 
@@ -282,7 +256,7 @@ impl Announcement {
 }
 
 /// Sends the buffers themselves: the kernel gives the receiver descriptors of its own.
-fn send_ring(socket: &UnixStream, ring: &[OwnedFd]) -> Result<()> {
+fn send_ring(socket: &UnixStream, ring: &[Buffer]) -> Result<()> {
     let descriptors: Vec<_> = ring.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SLOTS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -310,8 +284,8 @@ fn receive_ring(socket: &UnixStream) -> Result<Vec<OwnedFd>> {
 }
 
 /// Maps every buffer of the ring.
-fn map_ring(ring: &[OwnedFd], access: Access) -> Result<Vec<SharedMap>> {
-    ring.iter().map(|fd| SharedMap::new(fd, FRAME_BYTES, access).context("cannot map a buffer")).collect()
+fn map_ring(ring: &[impl AsFd], access: Access) -> Result<Vec<Mapping>> {
+    ring.iter().map(|fd| Mapping::new(fd, FRAME_BYTES, access).context("cannot map a buffer")).collect()
 }
 
 /// The picture: a slanted ramp of brightness that moves with every frame. Each row also carries the frame's number in
@@ -327,18 +301,20 @@ impl Picture {
     }
 
     /// Draws a frame: what a camera would do by DMA.
-    fn draw(&self, map: &SharedMap, frame: u32) -> Result<()> {
+    fn draw(&self, mapping: &Mapping, frame: u32) -> Result<()> {
+        let view = mapping.begin(CpuAccess::Write)?;
         for number in 0..ROWS {
-            map.write_at(number * STRIDE, &self.row(frame, number))?;
+            view.write_at(number * STRIDE, &self.row(frame, number))?;
         }
-        Ok(())
+        Ok(view.end()?)
     }
 
     /// Compares every byte of a frame with what was drawn.
-    fn verify(&self, map: &SharedMap, frame: u32) -> Result<()> {
+    fn verify(&self, mapping: &Mapping, frame: u32) -> Result<()> {
+        let view = mapping.begin(CpuAccess::Read)?;
         let mut found = [0; STRIDE];
         for number in 0..ROWS {
-            map.read_at(number * STRIDE, &mut found)?;
+            view.read_at(number * STRIDE, &mut found)?;
             let expected = self.row(frame, number);
             if found != expected {
                 let at =
@@ -346,7 +322,7 @@ impl Picture {
                 bail!("frame {frame}, row {number}, byte {at} is {}, expected {}", found[at], expected[at]);
             }
         }
-        Ok(())
+        Ok(view.end()?)
     }
 
     fn row(&self, frame: u32, number: usize) -> [u8; STRIDE] {

@@ -36,3 +36,6 @@ pub mod allocator;
 
 // The AIDL interface over the use cases.
 pub mod service;
+
+// The other side of the interface, for programs that need buffers; of the floors it knows `units` and `sys` alone.
+pub mod client;

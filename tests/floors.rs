@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&str; 9] =
     ["units", "sys", "config", "ledger", "pool", "source", "heap", "allocator", "service"];
 
+/// The other side of the interface, beside the floors: it sees these and nothing in between.
+const CLIENT: &str = "client";
+const SEEN_BY_CLIENTS: [&str; 3] = ["units", "sys", CLIENT];
+
 /// Lines of a source file before it has to be split.
 const MAX_LINES: usize = 420;
 
@@ -76,6 +80,22 @@ fn config_and_ledger_know_only_units() {
     }
 }
 
+/// A client library that knew the service's inside would not be one.
+#[test]
+fn the_client_library_knows_only_units_and_sys() {
+    let mut checked = 0;
+    for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("src/client")) {
+        for import in imports(&text) {
+            assert!(SEEN_BY_CLIENTS.contains(&import), "{} uses {import}", path.display());
+            checked += 1;
+        }
+    }
+    for (path, text) in sources().into_iter().filter(|(path, _)| floor_of(path).is_some()) {
+        assert!(!imports(&text).any(|import| import == CLIENT), "{} uses the client library", path.display());
+    }
+    assert!(checked > 5, "only {checked} imports were seen");
+}
+
 /// So that all of it runs under an interpreter, and against models that set the time.
 #[test]
 fn pools_ask_nothing_of_the_system() {
@@ -106,7 +126,8 @@ fn every_module_of_the_library_has_a_floor() {
     let contents = fs::read_to_string(root().join("src/lib.rs")).expect("readable");
     let modules: Vec<_> =
         contents.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
-    assert_eq!(modules, FLOORS, "src/lib.rs lists the floors, lowest first");
+    let expected: Vec<_> = FLOORS.into_iter().chain([CLIENT]).collect();
+    assert_eq!(modules, expected, "src/lib.rs lists the floors, lowest first, and the client library");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod endpoint;
 mod error;
+mod find;
 mod identity;
 
 #[cfg(soong)]
@@ -22,15 +23,20 @@ use linux as library;
 
 pub use endpoint::{Endpoint, EndpointError, default_socket};
 pub use error::ServiceError;
+pub use find::{Found, SOCKET_VARIABLE, find};
 pub use identity::CallerIdentity;
 #[doc(hidden)]
 pub use library::server;
 pub use library::server::KernelServer;
 #[cfg(not(soong))]
 pub use library::server::SocketServer;
-pub use library::{Connection, connect, connect_for_callbacks};
+pub use library::{Connection, connect, connect_for_callbacks, declared_instances};
 pub use library::{DeathLink, caller_takes_calls, calling_identity, is_same_object};
-pub use library::{Interface, ParcelFileDescriptor, Result, Status, Strong, service_error};
+pub use library::{FromIBinder, Interface, ParcelFileDescriptor, Status, Strong};
+pub use library::{Result, is_lost, service_error};
+
+/// Name of the interface that the service implements.
+pub const INTERFACE_NAME: &str = "vendor.anion.allocator.IHeapAllocator";
 
 /// Name that the service is registered under, on every transport.
 pub const SERVICE_NAME: &str = "vendor.anion.allocator.IHeapAllocator/default";

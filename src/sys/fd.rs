@@ -4,6 +4,7 @@
 use crate::units::Access;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
+use nix::sys::statfs::{HUGETLBFS_MAGIC, TMPFS_MAGIC, fstatfs};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -34,6 +35,16 @@ pub fn inode(fd: impl AsFd) -> io::Result<Inode> {
 pub fn resident_bytes(fd: impl AsFd) -> io::Result<u64> {
     // st_blocks counts units of 512 bytes, whatever the file system's own block is.
     Ok(u64::try_from(fstat(fd)?.st_blocks).unwrap_or(0) * 512)
+}
+
+/// Whether the file behind `fd` is memory that no device can change behind the CPU's back: it lies on a tmpfs or a
+/// file system of huge pages, as memfds do. A dma-buf never does.
+///
+/// # Errors
+/// As fstatfs(2).
+pub fn is_plain_memory(fd: impl AsFd) -> io::Result<bool> {
+    let kind = fstatfs(fd)?.filesystem_type();
+    Ok([TMPFS_MAGIC, HUGETLBFS_MAGIC].contains(&kind))
 }
 
 /// This process's `/proc/self/fd`, through which a file that has no path can be opened again.
@@ -110,6 +121,14 @@ mod tests {
         let error = nix::unistd::write(&reader, b"x").expect_err("read-only");
         assert_eq!(error, nix::errno::Errno::EBADF);
         assert_eq!(inode(&memfd).expect("inode"), inode(&reader).expect("inode"));
+    }
+
+    #[test]
+    fn memory_is_told_from_what_a_driver_is_behind() {
+        let memfd = MemfdFactory::probe().expect("memfd").create("test", 4096).expect("memfd");
+        assert!(is_plain_memory(&memfd).expect("fstatfs"));
+        let status = std::fs::File::open("/proc/self/status").expect("open");
+        assert!(!is_plain_memory(&status).expect("fstatfs"));
     }
 
     #[test]

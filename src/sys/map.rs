@@ -107,6 +107,11 @@ impl SharedMap {
         self.len
     }
 
+    /// Where the mapping is. The address is page-aligned, and valid for [`SharedMap::len`] bytes while this value lives.
+    pub fn as_ptr(&self) -> NonNull<u8> {
+        self.base
+    }
+
     /// Whether every byte is zero.
     pub fn is_zero(&self) -> bool {
         let words = (0..self.len / WORD).all(|index| self.load_word(index * WORD) == 0);

@@ -7,6 +7,7 @@ pub(crate) mod anionctl;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ const INHERITED_SETTINGS: [&str; 5] =
 pub(crate) struct Daemon {
     process: Child,
     directory: TempDir,
+    /// The command and its arguments, for another start.
+    words: Vec<OsString>,
 }
 
 impl Daemon {
@@ -38,26 +41,38 @@ impl Daemon {
 
     /// The same as the last arguments of another command, which prepares its surroundings and executes it.
     pub(crate) fn start_under(wrapper: &[&str], extra_args: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().expect("a temporary directory"), wrapper, extra_args)
+    }
+
+    /// The same with the heaps of this device tree.
+    pub(crate) fn with_heaps(text: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let log = File::create(directory.path().join("log")).expect("a log file");
-        let mut words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_aniond")]);
-        let mut command = Command::new(words.next().expect("at least the daemon itself"));
-        command.args(words);
-        for name in INHERITED_SETTINGS {
-            command.env_remove(name);
-        }
-        let process = command
-            .args(["--transport", "socket", "--socket"])
-            .arg(directory.path().join("socket"))
-            .args(extra_args)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log file"))
-            .stderr(log)
-            .spawn()
-            .expect("aniond starts");
-        let mut daemon = Self { process, directory };
+        let file = directory.path().join("heaps.dts");
+        fs::write(&file, text).expect("written");
+        Self::start_in(directory, &[], &["--config", file.to_str().expect("text")])
+    }
+
+    fn start_in(directory: TempDir, wrapper: &[&str], extra_args: &[&str]) -> Self {
+        let start = [env!("CARGO_BIN_EXE_aniond"), "--transport", "socket", "--socket"];
+        let words: Vec<OsString> = (wrapper.iter().chain(&start).map(OsString::from))
+            .chain([directory.path().join("socket").into_os_string()])
+            .chain(extra_args.iter().map(OsString::from))
+            .collect();
+        let process = spawn(&words, directory.path());
+        let mut daemon = Self { process, directory, words };
         daemon.await_readiness();
         daemon
+    }
+
+    /// Kills it, so that it can do nothing about its end.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("a child");
+    }
+
+    /// Starts another one in the place of one that was killed. It may not serve yet.
+    pub(crate) fn start_again(&mut self) {
+        self.process = spawn(&self.words, self.directory.path());
     }
 
     /// Where it serves.
@@ -103,6 +118,23 @@ impl Daemon {
             panic!("the daemon ended at once: {status}");
         }
     }
+}
+
+/// Starts a command that serves in `directory`, with its log there.
+fn spawn(words: &[OsString], directory: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(directory.join("log")).expect("a log file");
+    let (program, arguments) = words.split_first().expect("at least the daemon itself");
+    let mut command = Command::new(program);
+    for name in INHERITED_SETTINGS {
+        command.env_remove(name);
+    }
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a log file"))
+        .stderr(log)
+        .spawn()
+        .expect("aniond starts")
 }
 
 impl Drop for Daemon {

@@ -48,3 +48,12 @@ pub fn connect_for_callbacks<I: FromIBinder + ?Sized>(
     ProcessState::start_thread_pool();
     Ok(connection)
 }
+
+/// The instances of `interface` that the device's VINTF manifest declares.
+///
+/// # Errors
+/// If the service manager does not say.
+pub fn declared_instances(interface: &str) -> io::Result<Vec<String>> {
+    binder::get_declared_instances(interface)
+        .map_err(|code| io::Error::other(format!("asking for the instances of {interface}: {code:?}")))
+}

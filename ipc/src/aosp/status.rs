@@ -3,7 +3,7 @@
 
 use crate::ServiceError;
 use crate::error::message_in;
-use binder::{ExceptionCode, Status};
+use binder::{ExceptionCode, Status, StatusCode};
 
 impl ServiceError {
     /// What `status` says if it is a service-specific error; `None` if the transport failed instead.
@@ -13,6 +13,13 @@ impl ServiceError {
             Self { code, message: message_in(&status.get_description(), code).to_owned() }
         })
     }
+}
+
+/// Whether the call failed because the service's process was gone. It was then not answered, though it may have been
+/// carried out.
+pub fn is_lost(status: &Status) -> bool {
+    status.exception_code() == ExceptionCode::TRANSACTION_FAILED
+        && status.transaction_error() == StatusCode::DEAD_OBJECT
 }
 
 /// A status that carries `code` and `message` to the client. `code` must not be 0: careless clients read that as

@@ -3,7 +3,7 @@
 
 use crate::Endpoint;
 use rsbinder::rpc::FileDescriptorTransportMode;
-use rsbinder::{Client, FromIBinder, ProcessState, StatusCode, Strong, Uri};
+use rsbinder::{Client, FromIBinder, ProcessState, SIBinder, StatusCode, Strong, Uri};
 use std::io;
 use std::time::Duration;
 
@@ -17,6 +17,13 @@ pub struct Connection<I: FromIBinder + ?Sized> {
     pub service: Strong<I>,
     client: Client,
     takes_calls: bool,
+}
+
+impl<I: FromIBinder + ?Sized> Connection<I> {
+    /// Whether the service answers now: one round trip.
+    pub fn answers(&self) -> bool {
+        SIBinder::from(&self.service).ping_binder().is_ok()
+    }
 }
 
 impl<I: FromIBinder + ?Sized> Drop for Connection<I> {
@@ -101,4 +108,13 @@ fn open_error(endpoint: &Endpoint) -> Option<io::Error> {
         Endpoint::Socket(path) => std::os::unix::net::UnixStream::connect(path).err(),
         Endpoint::Binder(device) => std::fs::OpenOptions::new().read(true).write(true).open(device).err(),
     }
+}
+
+/// The instances of `interface` that are declared: this machine has no VINTF manifest, so there are none.
+///
+/// # Errors
+/// Never; where there is a manifest, asking for it can fail.
+#[expect(clippy::unnecessary_wraps, reason = "as on Android, where asking can fail")]
+pub fn declared_instances(_interface: &str) -> io::Result<Vec<String>> {
+    Ok(Vec::new())
 }

@@ -9,7 +9,7 @@ mod status;
 
 pub use callback::{DeathLink, caller_takes_calls, is_same_object};
 pub use caller::calling_identity;
-pub use client::{Connection, connect, connect_for_callbacks};
-pub use status::service_error;
+pub use client::{Connection, connect, connect_for_callbacks, declared_instances};
+pub use status::{is_lost, service_error};
 
-pub use rsbinder::{BinderResult as Result, Interface, ParcelFileDescriptor, Status, Strong};
+pub use rsbinder::{BinderResult as Result, FromIBinder, Interface, ParcelFileDescriptor, Status, Strong};

@@ -2,7 +2,7 @@
 //! Service-specific errors in the library's form.
 
 use crate::ServiceError;
-use rsbinder::{ExceptionCode, Status};
+use rsbinder::{ExceptionCode, Status, StatusCode};
 
 impl ServiceError {
     /// What `status` says if it is a service-specific error; `None` if the transport failed instead.
@@ -12,6 +12,13 @@ impl ServiceError {
             message: status.message().unwrap_or_default().to_owned(),
         })
     }
+}
+
+/// Whether the call failed because the service's process, or the connection to it, was gone. It was then not answered,
+/// though it may have been carried out.
+pub fn is_lost(status: &Status) -> bool {
+    status.exception_code() == ExceptionCode::TransactionFailed
+        && status.transaction_error() == StatusCode::DeadObject
 }
 
 /// A status that carries `code` and `message` to the client. `code` must not be 0: careless clients read that as

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `anionctl alloc`: take buffers, check what the interface promises of them, then keep them or pass them on.
 
+use crate::Service;
 use crate::args::AllocArgs;
 use crate::check::Probe;
-use crate::endpoint::Service;
 use crate::exec;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -148,13 +148,13 @@ fn check_contents(rows: &mut [CheckedRow], held: &[Held], access: Access) -> Res
         .iter()
         .map(|buffer| Probe::new(buffer.file.as_fd(), buffer.size, buffer.id, access))
         .collect::<Result<Vec<_>, _>>()?;
+    let mapped = |error| Failure::local("cannot access a mapped buffer", &error);
     for (row, probe) in rows.iter_mut().zip(&probes) {
-        row.zeroed = Some(probe.is_zero());
+        row.zeroed = Some(probe.is_zero().map_err(mapped)?);
     }
     if access == Access::ReadOnly {
         return Ok(());
     }
-    let mapped = |error| Failure::local("cannot access a mapped buffer", &error);
     for probe in &probes {
         probe.write_pattern().map_err(mapped)?;
     }

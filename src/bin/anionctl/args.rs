@@ -89,12 +89,14 @@ pub(crate) enum Command {
     #[command(after_long_help = help::WATCH)]
     Watch(WatchArgs),
     /// Print a completion script for a shell
+    #[cfg(not(soong))]
     #[command(after_long_help = help::COMPLETIONS)]
     Completions {
         /// The shell to complete in
         shell: clap_complete::Shell,
     },
     /// Print a manual page as troff
+    #[cfg(not(soong))]
     #[command(after_long_help = help::MAN)]
     Man {
         /// The command to describe

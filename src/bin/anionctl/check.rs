@@ -2,7 +2,7 @@
 //! Is a fresh buffer what the interface promises: mapped, zero, and memory of its own?
 
 use crate::failure::Failure;
-use anion::sys::map::SharedMap;
+use anion::client::{CpuAccess, Mapping};
 use anion::units::Access;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -18,7 +18,7 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A mapped buffer under test.
 pub(crate) struct Probe {
-    map: SharedMap,
+    mapping: Mapping,
     /// The pattern of the first chunk. No other buffer has the same.
     template: Vec<u8>,
 }
@@ -31,59 +31,68 @@ impl Probe {
     pub(crate) fn new(fd: BorrowedFd<'_>, bytes: i64, id: i64, access: Access) -> Result<Self, Failure> {
         let mapped = usize::try_from(bytes)
             .map_err(|_| io::Error::other(format!("its size is {bytes}")))
-            .and_then(|bytes| SharedMap::new(fd, bytes, access));
+            .and_then(|bytes| Mapping::new(fd, bytes, access));
         match mapped {
-            Ok(map) => Ok(Self { map, template: template(id.cast_unsigned()) }),
+            Ok(mapping) => Ok(Self { mapping, template: template(id.cast_unsigned()) }),
             Err(error) => Err(Failure::Check(format!("buffer {id} cannot be mapped: {error}"))),
         }
     }
 
     /// Whether every byte is zero.
-    pub(crate) fn is_zero(&self) -> bool {
-        self.map.is_zero()
+    ///
+    /// # Errors
+    /// If the buffer's exporter refuses the access.
+    pub(crate) fn is_zero(&self) -> io::Result<bool> {
+        let view = self.mapping.begin(CpuAccess::Read)?;
+        let is_zero = view.is_zero()?;
+        view.end().map(|()| is_zero)
     }
 
     /// Writes the buffer's pattern over all of it.
     ///
     /// # Errors
-    /// If the mapping is read-only.
+    /// If the mapping is read-only, or the buffer's exporter refuses the access.
     pub(crate) fn write_pattern(&self) -> io::Result<()> {
+        let view = self.mapping.begin(CpuAccess::Write)?;
         let mut chunk = self.template.clone();
-        for offset in (0..self.map.len()).step_by(CHUNK) {
+        for offset in (0..self.mapping.len()).step_by(CHUNK) {
             stamp(&mut chunk, offset);
-            self.map.write_at(offset, &chunk[..self.chunk_len(offset)])?;
+            view.write_at(offset, &chunk[..self.chunk_len(offset)])?;
         }
-        Ok(())
+        view.end()
     }
 
     /// Whether the buffer holds exactly its pattern: swapped or repeated pages are noticed like any wrong byte.
     ///
     /// # Errors
-    /// None that a mapping of this length can meet.
+    /// If the buffer's exporter refuses the access.
     pub(crate) fn holds_pattern(&self) -> io::Result<bool> {
+        let view = self.mapping.begin(CpuAccess::Read)?;
         let (mut expected, mut found) = (self.template.clone(), vec![0; CHUNK]);
-        for offset in (0..self.map.len()).step_by(CHUNK) {
+        for offset in (0..self.mapping.len()).step_by(CHUNK) {
             stamp(&mut expected, offset);
             let len = self.chunk_len(offset);
-            self.map.read_at(offset, &mut found[..len])?;
+            view.read_at(offset, &mut found[..len])?;
             if found[..len] != expected[..len] {
                 return Ok(false);
             }
         }
-        Ok(true)
+        view.end().map(|()| true)
     }
 
     /// Makes the buffer zero again.
     ///
     /// # Errors
-    /// If the mapping is read-only.
+    /// If the mapping is read-only, or the buffer's exporter refuses the access.
     pub(crate) fn clear(&self) -> io::Result<()> {
-        self.map.fill(0)
+        let view = self.mapping.begin(CpuAccess::Write)?;
+        view.fill(0)?;
+        view.end()
     }
 
     /// Bytes of the chunk at `offset`: fewer at the end of the buffer.
     fn chunk_len(&self, offset: usize) -> usize {
-        CHUNK.min(self.map.len() - offset)
+        CHUNK.min(self.mapping.len() - offset)
     }
 }
 
@@ -124,16 +133,17 @@ mod tests {
     fn a_pattern_is_found_where_it_was_written_and_a_flipped_last_byte_is_noticed() {
         let fd = MemfdFactory::probe().expect("memfd").create("test", 2 * CHUNK as u64).expect("memfd");
         let probe = probe_of(&fd, 7);
-        assert!(probe.is_zero());
+        assert!(probe.is_zero().expect("readable"));
         assert!(!probe.holds_pattern().expect("readable"));
         probe.write_pattern().expect("writable");
         assert!(probe.holds_pattern().expect("readable"));
-        let mut last = [0];
-        probe.map.read_at(BYTES - 1, &mut last).expect("inside");
-        probe.map.write_at(BYTES - 1, &[!last[0]]).expect("inside");
+        let (mut last, view) = ([0], probe.mapping.begin(CpuAccess::ReadWrite).expect("begun"));
+        view.read_at(BYTES - 1, &mut last).expect("inside");
+        view.write_at(BYTES - 1, &[!last[0]]).expect("inside");
+        drop(view);
         assert!(!probe.holds_pattern().expect("readable"));
         probe.clear().expect("writable");
-        assert!(probe.is_zero());
+        assert!(probe.is_zero().expect("readable"));
     }
 
     #[test]

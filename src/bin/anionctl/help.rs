@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The long texts of `--help`, and manual pages made of them.
 
+#[cfg(not(soong))]
 use crate::args::Arguments;
+#[cfg(not(soong))]
 use crate::failure::Failure;
+#[cfg(not(soong))]
 use clap::CommandFactory;
 
 /// After `-h`.
@@ -207,6 +210,7 @@ JSON, one line per look:
   The rates are null in the first look.";
 
 /// After `completions --help`.
+#[cfg(not(soong))]
 pub(crate) const COMPLETIONS: &str = "\
 Examples:
   anionctl completions bash > ~/.local/share/bash-completion/completions/anionctl
@@ -214,6 +218,7 @@ Examples:
   anionctl completions fish > ~/.config/fish/completions/anionctl.fish";
 
 /// After `man --help`.
+#[cfg(not(soong))]
 pub(crate) const MAN: &str = "\
 Examples:
   anionctl man | man -l -
@@ -223,6 +228,7 @@ Examples:
 ///
 /// # Errors
 /// [`Failure::Usage`] if there is no such command.
+#[cfg(not(soong))]
 pub(crate) fn man_page(command: Option<&str>) -> Result<Vec<u8>, Failure> {
     let mut all = Arguments::command();
     all.build();

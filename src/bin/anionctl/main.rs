@@ -3,16 +3,15 @@
 //!
 //! A plain client of the AIDL interface: it can do what any client of its uid can, and nothing else.
 //!
-//! Where to read: [`args`] is what a user can say, [`endpoint`] finds the service, [`alloc`] is the one command with
-//! consequences. Every other command fetches rows ([`rows`]) and shows them ([`output`]) as a table or as JSON.
-//! [`failure`] is the one place that knows exit codes.
+//! Where to read: [`args`] is what a user can say, [`alloc`] is the one command with consequences. Every other command
+//! fetches rows ([`rows`]) and shows them ([`output`]) as a table or as JSON. [`failure`] is the one place that knows
+//! exit codes.
 
 #![forbid(unsafe_code)]
 
 mod alloc;
 mod args;
 mod check;
-mod endpoint;
 mod exec;
 mod failure;
 mod heaps;
@@ -28,13 +27,19 @@ mod rows;
 mod watch;
 mod words;
 
+use anion_ipc::{Connection, Endpoint, Found, SERVICE_NAME};
 use args::{Arguments, Command};
+#[cfg(not(soong))]
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use failure::Failure;
 use output::Output;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+
+/// A service that answered.
+type Service = Found<dyn IHeapAllocator>;
 
 fn main() -> ExitCode {
     let arguments = match args::parse() {
@@ -58,7 +63,10 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let output = Output::new(arguments.global.json);
     let named = || arguments.global.endpoint().map_err(Failure::unreachable);
-    let connect = || endpoint::connect(named()?).map_err(Failure::unreachable);
+    let by = |opener: fn(&Endpoint) -> io::Result<Connection<_>>| {
+        anion_ipc::find(named()?, opener).map_err(Failure::unreachable)
+    };
+    let connect = || by(|endpoint| anion_ipc::connect(endpoint, SERVICE_NAME, 1));
     match arguments.command {
         Command::List => heaps::list(connect()?.interface(), &output),
         Command::Alloc(alloc) => alloc::run(&alloc, connect()?, &output),
@@ -75,15 +83,17 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Trim(trim) => inspect::trim(&trim, connect()?.interface(), &output),
         Command::Watch(watch) => {
             // Without the connection for callbacks it asks instead.
-            let service = endpoint::connect_by(named()?, anion_ipc::connect_for_callbacks);
+            let service = by(|endpoint| anion_ipc::connect_for_callbacks(endpoint, SERVICE_NAME));
             let service = service.or_else(|_| connect())?;
             watch::run(&watch, &service, &output)
         }
+        #[cfg(not(soong))]
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "anionctl", &mut script);
             output.raw(&script)
         }
+        #[cfg(not(soong))]
         Command::Man { command } => output.raw(&help::man_page(command.as_deref())?),
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How scarce the service's memory is: told by the service where it can call this process, else asked.
 
-use crate::endpoint::Service;
+use crate::Service;
 use crate::failure::Failure;
 use anion_ipc::{ServiceError, Strong, impl_interface, new_binder};
 use std::sync::Arc;

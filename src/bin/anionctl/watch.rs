@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `anionctl watch`: heaps and usage as they change.
 
+use crate::Service;
 use crate::args::WatchArgs;
-use crate::endpoint::Service;
 use crate::failure::Failure;
 use crate::heaps::{discards, fetch_stats, fetch_usage};
 use crate::interrupt::{Interrupt, Waited};

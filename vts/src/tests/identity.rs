@@ -83,7 +83,7 @@ fn duplicate_and_read_only_descriptors_are_recognised(fixture: &Fixture) -> Resu
 
 fn child_that_inherited_a_buffer_learns_its_owner(fixture: &Fixture) -> Result<()> {
     let buffer = fixture.allocate_one(&from_any(1))?;
-    let endpoint = fixture.endpoint.to_string();
+    let endpoint = fixture.target.to_string();
     let mut child = ChildProcess::start("describe", &[&endpoint], Some(buffer.fd.try_clone()?))?;
     let owner = format!("{} {} {}", buffer.id, fixture.uid, std::process::id());
     check_eq!(child.line()?, owner, "id, uid and pid that the child was told");

@@ -167,7 +167,7 @@ fn part_of_a_batch_is_released_alone(fixture: &Fixture) -> Result<()> {
 }
 
 fn exit_without_close_releases(fixture: &Fixture) -> Result<()> {
-    let child = ChildProcess::start("exit", &[&fixture.endpoint.to_string(), "4", "65536"], None)?;
+    let child = ChildProcess::start("exit", &[&fixture.target.to_string(), "4", "65536"], None)?;
     child.finish()?;
     fixture.await_holding(0, 0)
 }
@@ -175,7 +175,7 @@ fn exit_without_close_releases(fixture: &Fixture) -> Result<()> {
 fn kill_releases(fixture: &Fixture) -> Result<()> {
     let own = fixture.allocate(&AllocationRequest { count: 2, ..from_any(1) })?;
     let (bytes, count) = cost(&own)?;
-    let child = ChildProcess::start("hold", &[&fixture.endpoint.to_string(), "4", "65536"], None)?;
+    let child = ChildProcess::start("hold", &[&fixture.target.to_string(), "4", "65536"], None)?;
     let (with_child, buffers) = fixture.holding()?;
     check_eq!(buffers, count + 4, "buffers held with the child's");
     ensure!(with_child >= bytes + 4 * 65536, "{with_child} bytes are held with the child's, {bytes} without");
@@ -187,7 +187,7 @@ fn kill_releases(fixture: &Fixture) -> Result<()> {
 fn kill_in_the_middle_of_calls_releases(fixture: &Fixture) -> Result<()> {
     fixture.require_quota(16, 16 * 65536)?;
     for milliseconds in [0, 3, 7, 20, 50] {
-        let child = ChildProcess::start("churn", &[&fixture.endpoint.to_string(), "65536"], None)?;
+        let child = ChildProcess::start("churn", &[&fixture.target.to_string(), "65536"], None)?;
         std::thread::sleep(Duration::from_millis(milliseconds));
         child.kill()?;
         fixture.await_holding(0, 0).with_context(|| format!("killed after {milliseconds} ms"))?;
@@ -212,7 +212,7 @@ fn disconnecting_does_not_release(fixture: &Fixture) -> Result<()> {
 /// A killed process's buffer lives on in whoever was given it.
 fn descriptor_outlives_its_owner(fixture: &Fixture) -> Result<()> {
     let (here, there) = UnixStream::pair()?;
-    let child = ChildProcess::start("lend", &[&fixture.endpoint.to_string(), "65536"], Some(there.into()))?;
+    let child = ChildProcess::start("lend", &[&fixture.target.to_string(), "65536"], Some(there.into()))?;
     let lent = receive_descriptor(&here)?;
     let owner = child.pid();
     child.kill()?;

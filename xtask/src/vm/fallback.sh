@@ -3,6 +3,7 @@
 
 # serve_fallback: every heap by the first device that works.
 serve_fallback() {
+    mkdir -p "${FALLBACK_SOCKET%/*}" && chown anion:anion "${FALLBACK_SOCKET%/*}" || return
     as anion aniond --config /etc/anion/fallback.dts --socket "$FALLBACK_SOCKET" --socket-mode 0666 \
         >>"$LOGS/aniond-fallback" 2>&1 &
     daemon=$!

@@ -3,7 +3,7 @@
 
 mod guest;
 mod initramfs;
-mod kernel;
+pub(crate) mod kernel;
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -13,10 +13,10 @@ use crate::tools::{apt_update, is_root};
 
 /// A suite that the running system need not list among its sources.
 #[derive(Debug)]
-pub(super) struct Suite {
+pub(crate) struct Suite {
     /// What the archive calls itself; the system must list some suite of it, whose mirror is used.
-    pub(super) archive: &'static str,
-    pub(super) name: &'static str,
+    pub(crate) archive: &'static str,
+    pub(crate) name: &'static str,
 }
 
 /// What Debian signs its archives with, from the package `debian-archive-keyring`.
@@ -27,14 +27,14 @@ const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A configuration of apt.
 #[derive(Debug)]
-pub(super) struct Apt {
+pub(crate) struct Apt {
     /// The directory of a private configuration; the system's own if there is none.
     private: Option<PathBuf>,
 }
 
 impl Apt {
     /// The system's sources and package lists.
-    pub(super) fn system() -> Self {
+    pub(crate) fn system() -> Self {
         Self { private: None }
     }
 
@@ -43,7 +43,7 @@ impl Apt {
     ///
     /// # Errors
     /// If the system lists no mirror of the archive, or the lists are not there and cannot be fetched.
-    pub(super) fn of_suite(suite: &Suite, cache: &Path) -> Result<Self> {
+    pub(crate) fn of_suite(suite: &Suite, cache: &Path) -> Result<Self> {
         let dir = cache.join("apt").join(suite.name);
         let state = dir.join("state");
         for directory in [state.join("lists/partial"), dir.join("cache/archives/partial")] {
@@ -86,7 +86,7 @@ impl Apt {
     }
 
     /// Whether this user may fetch the package lists.
-    pub(super) fn may_refresh(&self) -> bool {
+    pub(crate) fn may_refresh(&self) -> bool {
         self.private.is_some() || is_root()
     }
 
@@ -94,7 +94,7 @@ impl Apt {
     ///
     /// # Errors
     /// If the mirror does not answer, or the lists are the system's and this is not root.
-    pub(super) fn refresh(&self) -> Result<()> {
+    pub(crate) fn refresh(&self) -> Result<()> {
         let Some(dir) = &self.private else { return apt_update() };
         println!("fetching the package lists of Debian {}", dir.file_name().unwrap_or_default().display());
         // Without the option, apt-get exits with 0 when it could fetch nothing.
@@ -106,7 +106,7 @@ impl Apt {
     ///
     /// # Errors
     /// If `apt-cache` fails.
-    pub(super) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+    pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
         let names = output_of(self.command("apt-cache").args(["pkgnames", prefix]))?;
         Ok(names.lines().map(str::to_owned).collect())
     }
@@ -115,7 +115,7 @@ impl Apt {
     ///
     /// # Errors
     /// If there is no such package.
-    pub(super) fn version(&self, package: &str) -> Result<String> {
+    pub(crate) fn version(&self, package: &str) -> Result<String> {
         let record = output_of(self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
         let version = version_field(&record).with_context(|| format!("apt shows no version of {package}"))?;
         Ok(version.to_owned())
@@ -125,7 +125,7 @@ impl Apt {
     ///
     /// # Errors
     /// If the mirror has no such version (any more) or the archive is damaged.
-    pub(super) fn unpack(&self, package: &str, version: &str, into: &Path) -> Result<()> {
+    pub(crate) fn unpack(&self, package: &str, version: &str, into: &Path) -> Result<()> {
         let scratch = tempfile::tempdir().context("no scratch directory")?;
         println!("downloading {package} {version}");
         run(self
@@ -197,7 +197,7 @@ fn version_field(record: &str) -> Option<&str> {
 ///
 /// # Errors
 /// If there are more or none.
-pub(super) fn only_entry(dir: &Path) -> Result<PathBuf> {
+pub(crate) fn only_entry(dir: &Path) -> Result<PathBuf> {
     let list = || -> std::io::Result<Vec<PathBuf>> {
         fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect()
     };

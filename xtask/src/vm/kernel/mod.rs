@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The kernels that a guest can be booted with, and how each is had.
 
-mod apt;
+pub(crate) mod apt;
 mod packages;
 mod source;
 

@@ -1,49 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which service to talk to.
-//!
-//! 1. the endpoint that a flag names;
-//! 2. the socket that `ANION_SOCKET` names;
-//! 3. kernel binder, if this machine has a binder device and the service is registered there;
-//! 4. the default socket of this user.
+//! Which service to talk to, where nobody or only a person says so.
 
-use anion_ipc::{Connection, Endpoint, SERVICE_NAME, Strong, default_socket};
+use crate::{Connection, Endpoint, FromIBinder, Strong, default_socket};
 use std::path::PathBuf;
 use std::{env, io};
-use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
 /// Environment variable that names the service's socket.
-const SOCKET_VARIABLE: &str = "ANION_SOCKET";
+pub const SOCKET_VARIABLE: &str = "ANION_SOCKET";
 
 /// A service that answered.
-pub(crate) struct Service {
-    /// Where it was found.
-    pub(crate) endpoint: Endpoint,
-    connection: Connection<dyn IHeapAllocator>,
+pub struct Found<I: FromIBinder + ?Sized> {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// The connection to it.
+    pub connection: Connection<I>,
 }
 
-impl Service {
-    /// Its interface.
-    pub(crate) fn interface(&self) -> &Strong<dyn IHeapAllocator> {
+impl<I: FromIBinder + ?Sized> Found<I> {
+    /// The service's interface.
+    pub fn interface(&self) -> &Strong<I> {
         &self.connection.service
     }
 }
 
-/// Connects to the service at `named`, else to the first place of the list above where one answers.
+/// Connects, by means of `connect`, to the service at
+///
+/// 1. the endpoint `named`;
+/// 2. else the socket that [`SOCKET_VARIABLE`] names;
+/// 3. else kernel binder, if this machine has a binder device and the service is registered there;
+/// 4. else the default socket of this user.
 ///
 /// # Errors
-/// If none answers; the message has the reason for every place that was tried.
-pub(crate) fn connect(named: Option<Endpoint>) -> io::Result<Service> {
-    connect_by(named, |endpoint, name| anion_ipc::connect(endpoint, name, 1))
-}
-
-/// As [`connect`], with a connection of the caller's kind.
-///
-/// # Errors
-/// As [`connect`].
-pub(crate) fn connect_by(
+/// If no service answers; the message has the reason for every place that was tried.
+pub fn find<I: FromIBinder + ?Sized>(
     named: Option<Endpoint>,
-    connect: impl Fn(&Endpoint, &str) -> io::Result<Connection<dyn IHeapAllocator>>,
-) -> io::Result<Service> {
+    connect: impl Fn(&Endpoint) -> io::Result<Connection<I>>,
+) -> io::Result<Found<I>> {
     let mut refusals = Vec::new();
     let candidates = match named.or_else(|| socket_of_environment().map(Endpoint::Socket)) {
         Some(endpoint) => vec![endpoint],
@@ -51,10 +43,10 @@ pub(crate) fn connect_by(
     };
     for endpoint in candidates {
         let endpoint = absolute(endpoint)?;
-        match connect(&endpoint, SERVICE_NAME) {
+        match connect(&endpoint) {
             Ok(connection) => {
                 log::debug!("connected to {endpoint}");
-                return Ok(Service { endpoint, connection });
+                return Ok(Found { endpoint, connection });
             }
             Err(error) => refusals.push(error),
         }

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The connection to the service, and what to do when it is lost.
+
+use super::buffer::{Buffer, Heap};
+use super::error::Error;
+use super::request::Request;
+use anion_ipc::{Endpoint, Found, SERVICE_NAME, Strong, find, is_lost};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+
+/// First pause between two attempts to reach a service that is gone; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// Longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// How a [`Client`] behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the service is. `None` looks for it as `anionctl` does: the socket that `ANION_SOCKET` names, else kernel
+    /// binder if the service is registered there, else the default socket of this user.
+    pub endpoint: Option<Endpoint>,
+    /// How long a call waits for a service that was there and is gone; zero for a single attempt. A first connection does
+    /// not wait.
+    pub patience: Duration,
+    /// How many calls are answered at once over a socket, at least 1. Kernel binder ignores it.
+    pub connections: u32,
+}
+
+/// Anywhere, five seconds, one connection.
+impl Default for Settings {
+    fn default() -> Self {
+        Self { endpoint: None, patience: Duration::from_secs(5), connections: 1 }
+    }
+}
+
+type Service = Found<dyn IHeapAllocator>;
+
+/// A client of the allocator service. It can be shared by threads.
+pub struct Client {
+    settings: Settings,
+    /// Where the service was found first.
+    endpoint: Endpoint,
+    /// The last connection, which may be lost by now. The lock is held while it is replaced, never during a call.
+    current: Mutex<Arc<Service>>,
+    generation: AtomicU64,
+}
+
+impl Client {
+    /// Connects with the default [`Settings`].
+    ///
+    /// # Errors
+    /// As [`Client::with`].
+    pub fn connect() -> Result<Self, Error> {
+        Self::with(Settings::default())
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] if no service answers; the message has the reason for every place that was tried.
+    pub fn with(settings: Settings) -> Result<Self, Error> {
+        let service = open(settings.endpoint.clone(), settings.connections).map_err(Error::Unreachable)?;
+        let endpoint = service.endpoint.clone();
+        Ok(Self { settings, endpoint, current: Mutex::new(Arc::new(service)), generation: AtomicU64::new(1) })
+    }
+
+    /// Where the service is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// How many services this client was connected to so far, one after the other. While it stays the same, what was
+    /// made inside the service by [`Client::call`] is still there.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Allocates the buffers of `request`: all of them from one heap, and zero unless the heap is secure.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the service's reason; nothing is held then. Others as [`Client::call`].
+    pub fn allocate(&self, request: &Request) -> Result<Vec<Buffer>, Error> {
+        let wanted = request.to_aidl();
+        let buffers = self.call(|service| service.allocate(&wanted))?.buffers;
+        if usize::try_from(wanted.count).ok() != Some(buffers.len()) {
+            let (asked, got) = (wanted.count, buffers.len());
+            return Err(Error::Contract(format!("asked for {asked} buffers, but got {got}")));
+        }
+        buffers.into_iter().map(|buffer| Buffer::accept(buffer, request.bytes())).collect()
+    }
+
+    /// Allocates one buffer, whatever the request's count is.
+    ///
+    /// # Errors
+    /// As [`Client::allocate`].
+    pub fn allocate_one(&self, request: &Request) -> Result<Buffer, Error> {
+        let buffers = self.allocate(&request.clone().count(1))?;
+        buffers.into_iter().next().ok_or_else(|| Error::Contract("no buffer came".to_owned()))
+    }
+
+    /// All configured heaps in the order in which they are tried, unavailable ones included.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn heaps(&self) -> Result<Vec<Heap>, Error> {
+        Ok(self.call(|service| service.listHeaps())?.into_iter().map(Heap::from).collect())
+    }
+
+    /// Makes any call of the interface (`IHeapAllocator.aidl`).
+    ///
+    /// If the service turns out to be gone, the client connects anew and `ask` is called once more: what the first
+    /// attempt made, if it made anything, is gone with the service or released by the kernel.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the service says no, [`Error::Unreachable`] if it is gone and does not come back within the
+    /// patience, or goes twice; [`Error::NoAnswer`] if it is there and does not answer.
+    pub fn call<T>(
+        &self,
+        ask: impl Fn(&Strong<dyn IHeapAllocator>) -> anion_ipc::Result<T>,
+    ) -> Result<T, Error> {
+        let deadline = Instant::now() + self.settings.patience;
+        let service = Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner));
+        match ask(service.interface()) {
+            Err(status) if is_lost(&status) => {
+                let service = self.replace(&service, deadline).map_err(Error::Unreachable)?;
+                Ok(ask(service.interface())?)
+            }
+            answer => Ok(answer?),
+        }
+    }
+
+    /// A connection in place of `lost`: made now, or by another thread in the meantime.
+    fn replace(&self, lost: &Arc<Service>, deadline: Instant) -> io::Result<Arc<Service>> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&current, lost) {
+            return Ok(Arc::clone(&current));
+        }
+        log::info!("the service at {} is gone; connecting anew", self.endpoint);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.reopen() {
+                Ok(service) => {
+                    *current = Arc::new(service);
+                    self.generation.fetch_add(1, Ordering::Release);
+                    return Ok(Arc::clone(&current));
+                }
+                // Whoever waited for the lock has had this attempt even if its time is over.
+                Err(error) if Instant::now() + pause >= deadline => return Err(error),
+                Err(_) => thread::sleep(pause),
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// A service manager may give out the service that died until it has noticed, so the new one must answer.
+    fn reopen(&self) -> io::Result<Service> {
+        let service = open(Some(self.endpoint.clone()), self.settings.connections)?;
+        if service.connection.answers() {
+            return Ok(service);
+        }
+        let why = format!("{}: it is registered, but does not answer", self.endpoint);
+        Err(io::Error::new(io::ErrorKind::ConnectionRefused, why))
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
+fn open(endpoint: Option<Endpoint>, connections: u32) -> io::Result<Service> {
+    find(endpoint, |endpoint| anion_ipc::connect(endpoint, SERVICE_NAME, connections))
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How a call can fail.
+
+use anion_ipc::{ServiceError, Status};
+use std::{fmt, io};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::ErrorCode::ErrorCode;
+
+/// Why a call to the service did not succeed. The text is complete: no cause is left to a source.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The service answered no.
+    #[error("{refusal}: {message}")]
+    Refused {
+        /// The cause.
+        refusal: Refusal,
+        /// The service's explanation: field, value and limit, and for an allocation the answer of every heap.
+        message: String,
+    },
+    /// There is no service, or it did not come back within the client's patience.
+    #[error("cannot reach the service: {0}")]
+    Unreachable(io::Error),
+    /// The call was not answered, though the service is there: it took too long, or a reply was damaged. Whether it was
+    /// carried out is not known; what it may have allocated is released again.
+    #[error("the service did not answer: {0}")]
+    NoAnswer(String),
+    /// The answer is not what the interface promises.
+    #[error("the service broke its contract: {0}")]
+    Contract(String),
+    /// The service may be fine; this process could not do its own part.
+    #[error("{what}: {cause}")]
+    Local {
+        /// What failed.
+        what: &'static str,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+impl Error {
+    /// The service's reason, if it gave one.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Refused { refusal, .. } => Some(*refusal),
+            _ => None,
+        }
+    }
+}
+
+/// Why the service says no: one for each code of the interface (`ErrorCode.aidl`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The request is malformed; repeating it is useless.
+    BadRequest,
+    /// No heap has this name, or is in this mask.
+    UnknownHeap,
+    /// This uid may not.
+    NotPermitted,
+    /// The heaps exist, but cannot give this kind of buffer on this machine.
+    Unsupported,
+    /// Memory, room or descriptors are exhausted. May pass.
+    NoMemory,
+    /// The uid's own quota would be exceeded. Letting go of buffers helps.
+    QuotaExceeded,
+    /// The descriptor is no live buffer of this service.
+    NotOurs,
+    /// The kernel refused the service something that should work.
+    Backend,
+    /// A code that is newer than this library.
+    Other(i32),
+}
+
+impl From<i32> for Refusal {
+    fn from(code: i32) -> Self {
+        match ErrorCode(code) {
+            ErrorCode::BAD_REQUEST => Self::BadRequest,
+            ErrorCode::UNKNOWN_HEAP => Self::UnknownHeap,
+            ErrorCode::NOT_PERMITTED => Self::NotPermitted,
+            ErrorCode::UNSUPPORTED => Self::Unsupported,
+            ErrorCode::NO_MEMORY => Self::NoMemory,
+            ErrorCode::QUOTA_EXCEEDED => Self::QuotaExceeded,
+            ErrorCode::NOT_OURS => Self::NotOurs,
+            ErrorCode::BACKEND => Self::Backend,
+            ErrorCode(other) => Self::Other(other),
+        }
+    }
+}
+
+/// The interface's own name of the code.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BadRequest => "BAD_REQUEST",
+            Self::UnknownHeap => "UNKNOWN_HEAP",
+            Self::NotPermitted => "NOT_PERMITTED",
+            Self::Unsupported => "UNSUPPORTED",
+            Self::NoMemory => "NO_MEMORY",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
+            Self::NotOurs => "NOT_OURS",
+            Self::Backend => "BACKEND",
+            Self::Other(code) => return write!(f, "unknown({code})"),
+        })
+    }
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        match ServiceError::of(&status) {
+            Some(ServiceError { code, message }) => Self::Refused { refusal: Refusal::from(code), message },
+            None if anion_ipc::is_lost(&status) => {
+                Self::Unreachable(io::Error::new(io::ErrorKind::ConnectionReset, "it is gone again"))
+            }
+            None => Self::NoAnswer(status.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_of_the_interface_has_a_refusal() {
+        for code in ErrorCode::enum_values() {
+            let refusal = Refusal::from(code.0);
+            assert!(!matches!(refusal, Refusal::Other(_)), "{}", code.0);
+        }
+        assert_eq!(Refusal::from(99).to_string(), "unknown(99)");
+    }
+
+    #[test]
+    fn a_refusal_says_what_the_service_said() {
+        let status = anion_ipc::service_error(ErrorCode::QUOTA_EXCEEDED.0, "2 bytes asked, 1 of 1 free");
+        let error = Error::from(status);
+        assert_eq!(error.refusal(), Some(Refusal::QuotaExceeded));
+        assert_eq!(error.to_string(), "QUOTA_EXCEEDED: 2 bytes asked, 1 of 1 free");
+    }
+}

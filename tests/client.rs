@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The client library against the real service, over a socket, also when that dies.
+
+mod common;
+
+use anion::client::{
+    Buffer, BufferAllocator, Client, CpuAccess, Endpoint, Error, Mapping, Refusal, Request, Settings,
+    SyncType,
+};
+use anion::units::{Access, Backing, HeapMask, HeapType};
+use common::anionctl::held;
+use common::{Daemon, eventually};
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::Duration;
+
+const MIB: u64 = 1 << 20;
+
+/// The same on every machine, whatever devices it has.
+const HEAPS: &str = r#"/dts-v1/;
+/ { anion { compatible = "anion,heaps-v1";
+    system { type = "system"; heap-id = <25>; aliases = "ion_system_heap"; device = "memfd"; cached; };
+    camera { type = "carveout"; heap-id = <20>; size = <0x4000000>; device = "memfd"; cached; };
+    clients { max-bytes = <0x40000000>; };
+}; };"#;
+
+fn start() -> Daemon {
+    Daemon::with_heaps(HEAPS)
+}
+
+fn settings(daemon: &Daemon) -> Settings {
+    Settings {
+        endpoint: Some(Endpoint::Socket(daemon.socket())),
+        patience: common::DEADLINE,
+        ..Settings::default()
+    }
+}
+
+fn connect(daemon: &Daemon) -> Client {
+    Client::with(settings(daemon)).expect("the daemon serves")
+}
+
+fn write(mapping: &Mapping, text: &[u8]) {
+    let view = mapping.begin(CpuAccess::Write).expect("begun");
+    view.write_at(0, text).expect("inside");
+    view.end().expect("ended");
+}
+
+fn starts_with(mapping: &Mapping, text: &[u8]) -> bool {
+    let mut found = vec![0; text.len()];
+    mapping.begin(CpuAccess::Read).expect("begun").read_at(0, &mut found).expect("inside");
+    found == text
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, Error>) -> (Refusal, String) {
+    match result.expect_err("refused") {
+        Error::Refused { refusal, message } => (refusal, message),
+        other => panic!("no refusal: {other}"),
+    }
+}
+
+#[test]
+fn a_batch_is_of_one_heap_zero_and_shared_by_its_mappings() {
+    let daemon = start();
+    let client = connect(&daemon);
+    let buffers =
+        client.allocate(&Request::new(MIB - 1).count(3).heap("system").name("frames")).expect("room");
+    assert_eq!(buffers.len(), 3);
+    for buffer in &buffers {
+        assert_eq!((buffer.bytes(), buffer.heap(), buffer.heap_id()), (MIB, "system", 25));
+        assert_eq!(buffer.backing(), Some(Backing::Memfd));
+        let writer = buffer.map(Access::ReadWrite).expect("mapped");
+        assert!(writer.begin(CpuAccess::Read).expect("begun").is_zero().expect("readable"));
+        write(&writer, b"pixels");
+        assert!(starts_with(&buffer.map(Access::ReadOnly).expect("mapped"), b"pixels"));
+    }
+    assert_eq!(held(&daemon), (3 << 20, 3));
+    drop(buffers);
+    eventually("nothing is held", || held(&daemon) == (0, 0));
+}
+
+#[test]
+fn heaps_are_chosen_by_name_in_order_and_by_mask() {
+    let daemon = start();
+    let client = connect(&daemon);
+    let heaps = client.heaps().expect("heaps");
+    let camera = heaps.iter().find(|heap| heap.name == "camera").expect("a built-in heap");
+    assert_eq!((camera.kind, camera.capacity), (Some(HeapType::Carveout), Some(64 * MIB)));
+    assert!(camera.unavailable.is_none() && camera.is_zeroed && camera.is_cached && !camera.is_secure);
+    assert!(heaps.iter().any(|heap| heap.answers_to("ion_system_heap") && heap.name == "system"));
+
+    let heap_of = |request: Request| client.allocate_one(&request).map(|buffer| buffer.heap().to_owned());
+    assert_eq!(heap_of(Request::new(1).heap("ion_system_heap")).expect("an alias"), "system");
+    assert_eq!(heap_of(Request::new(1).heap_mask(HeapMask(1 << camera.id))).expect("in the mask"), "camera");
+    assert_eq!(heap_of(Request::new(128 * MIB).heap("camera").heap("system")).expect("the next"), "system");
+    assert_eq!(heap_of(Request::new(1)).expect("any"), heaps[0].name);
+}
+
+#[test]
+fn a_read_only_buffer_cannot_be_mapped_for_writing() {
+    let daemon = start();
+    let buffer = connect(&daemon).allocate_one(&Request::new(4096).access(Access::ReadOnly)).expect("room");
+    assert!(buffer.map(Access::ReadOnly).is_ok());
+    let error = buffer.map(Access::ReadWrite).expect_err("the kernel enforces it");
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+}
+
+#[test]
+fn refusals_say_what_the_service_said() {
+    let daemon = start();
+    let client = connect(&daemon);
+    let cases = [
+        (Request::new(1).heap("nowhere"), Refusal::UnknownHeap, "nowhere"),
+        (Request::new(0), Refusal::BadRequest, "size is 0"),
+        (Request::new(u64::MAX), Refusal::NoMemory, "9223372036854775807"),
+        (Request::new(1).count(65), Refusal::BadRequest, "count is 65"),
+        (Request::new(1).name("a\nb"), Refusal::BadRequest, "name"),
+        (Request::new(1).heap("system").dma_buf(), Refusal::Unsupported, "dma-buf"),
+        (Request::new(300 * MIB).count(4).heap("system"), Refusal::QuotaExceeded, "1073741824"),
+    ];
+    for (request, refusal, text) in cases {
+        let (found, message) = refused(client.allocate(&request));
+        assert_eq!(found, refusal, "{message}");
+        assert!(message.contains(text), "{message}");
+    }
+    assert_eq!(held(&daemon), (0, 0));
+    assert_eq!(client.generation(), 1, "a refusal is no loss");
+}
+
+#[test]
+fn the_next_call_finds_the_service_that_took_the_place_of_a_killed_one() {
+    let mut daemon = start();
+    let client = connect(&daemon);
+    let kept = client.allocate_one(&Request::new(MIB).name("kept")).expect("room");
+    let mapping = kept.map(Access::ReadWrite).expect("mapped");
+    write(&mapping, b"before");
+
+    daemon.kill();
+    daemon.start_again();
+    // It need not serve yet: the call waits.
+    let fresh = client.allocate_one(&Request::new(MIB).name("fresh")).expect("served by the new one");
+    assert_eq!(client.generation(), 2);
+    assert_ne!(fresh.id(), kept.id(), "ids do not repeat");
+
+    // What the old one gave is as it was, and can be mapped anew.
+    assert!(starts_with(&mapping, b"before"));
+    assert!(starts_with(&kept.map(Access::ReadOnly).expect("mapped"), b"before"));
+    write(&kept.map(Access::ReadWrite).expect("mapped"), b"after!");
+    assert!(starts_with(&mapping, b"after!"));
+    // The new one does not know it.
+    let fd = |buffer: &Buffer| buffer.as_fd().try_clone_to_owned().expect("a copy");
+    let describe = |buffer: &Buffer| client.call(|service| service.describe(&fd(buffer).into()));
+    assert_eq!(refused(describe(&kept)).0, Refusal::NotOurs);
+    assert_eq!(describe(&fresh).expect("known").name, "fresh");
+    assert_eq!(held(&daemon), (1 << 20, 1));
+}
+
+#[test]
+fn a_service_that_stays_away_is_named_and_found_when_it_is_back() {
+    let mut daemon = start();
+    let patience = Duration::from_millis(150);
+    let client = Client::with(Settings { patience, ..settings(&daemon) }).expect("the daemon serves");
+    daemon.kill();
+    let error = client.heaps().expect_err("nobody serves");
+    assert!(matches!(error, Error::Unreachable(_)), "{error}");
+    let place = daemon.socket();
+    assert!(error.to_string().contains(place.to_str().expect("text")), "{error}");
+    // Later calls try again, and are served as soon as there is somebody.
+    daemon.start_again();
+    let served = |client: &Client| client.heaps().is_ok();
+    eventually("it is served", || served(&client));
+    assert_eq!(client.generation(), 2);
+}
+
+#[test]
+fn threads_that_share_a_client_all_find_the_new_service() {
+    let mut daemon = start();
+    let client = Client::with(Settings { connections: 4, ..settings(&daemon) }).expect("the daemon serves");
+    let allocate = || client.allocate_one(&Request::new(4096)).map(|buffer| buffer.id());
+    allocate().expect("room");
+    daemon.kill();
+    let ids: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(allocate)).collect();
+        daemon.start_again();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    assert!(ids.iter().all(Result::is_ok), "{ids:?}");
+    assert_eq!(client.generation(), 2, "one of them connected, for all");
+}
+
+#[test]
+fn nobody_is_waited_for_who_was_never_there() {
+    let endpoint = Some(Endpoint::Socket("/nowhere/socket".into()));
+    let patience = Duration::from_secs(3600);
+    let error = Client::with(Settings { endpoint, patience, connections: 1 }).expect_err("nobody serves");
+    assert!(error.to_string().contains("unix:/nowhere/socket"), "{error}");
+}
+
+#[test]
+fn code_for_libdmabufheap_works_line_by_line() {
+    let daemon = start();
+    let mut allocator = BufferAllocator::from(connect(&daemon));
+    let names = allocator.get_dmabuf_heap_list().expect("heaps");
+    assert!(["system", "ion_system_heap", "camera"].iter().all(|name| names.contains(*name)), "{names:?}");
+    assert!(!allocator.check_ion_support().expect("heaps"));
+
+    let buffers = [
+        allocator.alloc("system", 100, 0).expect("room"),
+        allocator.alloc_system(true, 100, 0).expect("room"),
+        // No heap is uncached here; any will do.
+        allocator.alloc_system(false, 100, 0).expect("room"),
+    ];
+    for fd in &buffers {
+        for access in [SyncType::Read, SyncType::Write, SyncType::ReadWrite] {
+            allocator.cpu_sync_start(fd, access).expect("a memfd needs none");
+            allocator.cpu_sync_end(fd, access).expect("a memfd needs none");
+        }
+        let error = allocator.dmabuf_set_name(fd, "name").expect_err("no dma-buf");
+        assert_eq!(error.raw_os_error(), Some(nix::libc::ENOTTY));
+        assert!(Mapping::new(fd, 4096, Access::ReadWrite).is_ok());
+    }
+    assert_eq!(held(&daemon).1, 3);
+
+    assert_eq!(refused(allocator.alloc("vendor,preview", 100, 0)).0, Refusal::UnknownHeap);
+    allocator.map_name_to_ion_heap("vendor,preview", "camera");
+    allocator.alloc("vendor,preview", 100, 0).expect("mapped to the camera heap");
+    assert_eq!(refused(allocator.alloc("system", 100, 1 << 30)).0, Refusal::Unsupported);
+    allocator.dma_bufs_only();
+    assert_eq!(refused(allocator.alloc("system", 100, 0)).0, Refusal::Unsupported);
+    assert!(allocator.get_dmabuf_heap_list().expect("heaps").is_empty());
+}
