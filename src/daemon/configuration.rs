@@ -8,9 +8,9 @@ use anyhow::{Context, ensure};
 use std::path::Path;
 
 /// Where a device has its configuration. Elsewhere the one that is built in is the default.
-#[cfg(target_os = "android")]
+#[cfg(any(soong, target_os = "android"))]
 const DEFAULT_FILE: Option<&str> = Some("/vendor/etc/anion/heaps.dtb");
-#[cfg(not(target_os = "android"))]
+#[cfg(not(any(soong, target_os = "android")))]
 const DEFAULT_FILE: Option<&str> = None;
 
 /// The configuration in `file`, else the default one; and where it came from. What is wrong in it is logged: a heap

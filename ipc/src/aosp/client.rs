@@ -2,13 +2,20 @@
 //! Finding the service.
 
 use crate::Endpoint;
-use binder::{FromIBinder, ProcessState, Strong};
+use binder::{FromIBinder, IBinder, ProcessState, Strong};
 use std::io;
 
 /// A connected service.
 pub struct Connection<I: FromIBinder + ?Sized> {
     /// The service's interface.
     pub service: Strong<I>,
+}
+
+impl<I: FromIBinder + ?Sized> Connection<I> {
+    /// Whether the service answers now: one round trip.
+    pub fn answers(&self) -> bool {
+        self.service.as_binder().ping_binder().is_ok()
+    }
 }
 
 /// Finds the service registered as `name`, and waits for it: init starts what the device declares. Kernel binder

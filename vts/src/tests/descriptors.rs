@@ -7,6 +7,7 @@ use crate::outcome::{check_eq, inapplicable, tests};
 use crate::request::aidl::{AllocationRequest, Backing};
 use crate::request::{Held, from_any, from_heap};
 use crate::sys::{Mapping, receive_descriptor, send_descriptor};
+use anion_ipc::ParcelFileDescriptor;
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
 use nix::unistd::{Whence, ftruncate, lseek};
@@ -134,7 +135,10 @@ fn descriptor_works_when_passed_over_a_socket(fixture: &Fixture) -> Result<()> {
     let passed = receive_descriptor(&there)?;
     let mapping = Mapping::read_only(&passed, size)?;
     check_eq!(mapping.first_other_than(7), None, "first word that was lost on the way");
-    let info = fixture.service.describe(&passed.into()).context("describe of a passed descriptor")?;
+    let info = fixture
+        .service
+        .describe(&ParcelFileDescriptor::new(passed))
+        .context("describe of a passed descriptor")?;
     check_eq!(info.id, id, "id of a passed descriptor");
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::outcome::{check_eq, tests};
 use crate::request::aidl::{Access, AllocationRequest};
 use crate::request::{Held, from_any, from_heap};
 use crate::sys::{Mapping, receive_descriptor, send_descriptor};
+use anion_ipc::ParcelFileDescriptor;
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -202,7 +203,7 @@ fn disconnecting_does_not_release(fixture: &Fixture) -> Result<()> {
     let (bytes, count) = cost(&buffers)?;
     fixture.stays_holding(bytes, count, "the connection that allocated the buffer is closed")?;
     for buffer in &buffers {
-        let info = fixture.service.describe(&buffer.fd.try_clone()?.into())?;
+        let info = fixture.service.describe(&ParcelFileDescriptor::new(buffer.fd.try_clone()?))?;
         check_eq!(info.id, buffer.id, "id after the connection was closed");
     }
     drop(buffers);
@@ -216,7 +217,7 @@ fn descriptor_outlives_its_owner(fixture: &Fixture) -> Result<()> {
     let lent = receive_descriptor(&here)?;
     let owner = child.pid();
     child.kill()?;
-    let info = fixture.service.describe(&lent.try_clone()?.into())?;
+    let info = fixture.service.describe(&ParcelFileDescriptor::new(lent.try_clone()?))?;
     check_eq!(info.ownerPid.cast_unsigned(), owner, "owner of a buffer whose owner is dead");
     fixture.stays_holding(info.size, 1, "another process has the buffer of a dead one")?;
     drop(lent);

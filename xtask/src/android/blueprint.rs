@@ -49,11 +49,6 @@ impl Module {
         }
     }
 
-    /// A property that is true or false; false if there is none.
-    pub(crate) fn is(&self, property: &str) -> bool {
-        self.properties.get(property) == Some(&Value::Bool(true))
-    }
-
     /// This module with what its `defaults` say put in front: lists are joined, own values win.
     ///
     /// # Errors
@@ -223,7 +218,7 @@ mod tests {
         let module = modules[1].resolved(&modules).expect("its defaults are there");
         assert_eq!((module.kind.as_str(), module.name()), ("m", "m"));
         assert_eq!(module.list("cfgs"), ["a", "b"]);
-        assert!(!module.is("on") && modules[0].is("on"));
+        assert_eq!(module.properties["on"], Value::Bool(false));
         let Some(Value::Map(inner)) = module.properties.get("t") else { panic!("{module:?}") };
         assert_eq!(inner["n"], Value::List(vec!["1".into(), "2".into()]));
         assert!(modules[1].resolved(&modules[1..]).is_err());

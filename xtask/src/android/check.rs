@@ -18,7 +18,8 @@ use crate::tools::{Tool, ensure_tools};
 /// AOSP's binder library as published in the registry: of Android 13.
 const BINDER: (&str, &str) = ("binder_ndk", "0.2.0");
 
-/// What makes it the library that today's stubs are written for: since Android 14 a dump gets a writer.
+/// What makes it the library that today's stubs are written for, file by file: since Android 14 a dump gets a writer,
+/// and a `ParcelFileDescriptor` holds a plain descriptor instead of a file.
 const SINCE: &[(&str, &str, &str)] = &[
     ("binder.rs", "fn dump(&self, _file: &File,", "fn dump(&self, _writer: &mut dyn std::io::Write,"),
     ("binder.rs", "fn on_dump(&self, file: &File,", "fn on_dump(&self, file: &mut dyn std::io::Write,"),
@@ -30,7 +31,51 @@ const SINCE: &[(&str, &str, &str)] = &[
     ("native.rs", "fn on_dump(&self, _file: &File,", "fn on_dump(&self, _writer: &mut dyn std::io::Write,"),
     ("native.rs", "let file = ManuallyDrop::new(File", "let mut file = ManuallyDrop::new(File"),
     ("native.rs", "binder.on_dump(&file, &args)", "binder.on_dump(&mut *file, &args)"),
+    (DESCRIPTOR, "use std::fs::File;", "use std::os::fd::{AsFd, BorrowedFd, OwnedFd};"),
+    (DESCRIPTOR, "pub struct ParcelFileDescriptor(File);", "pub struct ParcelFileDescriptor(OwnedFd);"),
+    (DESCRIPTOR, "new(file: File) -> Self {", "new<F: Into<OwnedFd>>(file: F) -> Self {"),
+    (DESCRIPTOR, "        Self(file)\n    }\n", DUPLICATE),
+    (
+        DESCRIPTOR,
+        "impl AsRef<File> for ParcelFileDescriptor {",
+        "impl AsRef<OwnedFd> for ParcelFileDescriptor {",
+    ),
+    (DESCRIPTOR, "fn as_ref(&self) -> &File {", "fn as_ref(&self) -> &OwnedFd {"),
+    (
+        DESCRIPTOR,
+        "impl From<ParcelFileDescriptor> for File {",
+        "impl From<ParcelFileDescriptor> for OwnedFd {",
+    ),
+    (
+        DESCRIPTOR,
+        "fn from(file: ParcelFileDescriptor) -> File {",
+        "fn from(file: ParcelFileDescriptor) -> OwnedFd {",
+    ),
+    (DESCRIPTOR, "                File::from_raw_fd(fd)", "                OwnedFd::from_raw_fd(fd)"),
+    (DESCRIPTOR, "impl Eq for ParcelFileDescriptor {}\n", BORROW),
 ];
+
+/// Where the type of descriptors is.
+const DESCRIPTOR: &str = "parcel/file_descriptor.rs";
+
+/// Descriptors can be duplicated since then.
+const DUPLICATE: &str = "        Self(file.into())
+    }
+
+    pub fn try_clone(&self) -> std::io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+";
+
+/// And borrowed.
+const BORROW: &str = "impl Eq for ParcelFileDescriptor {}
+
+impl AsFd for ParcelFileDescriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+";
 
 /// What the binder library's bindings are made with.
 const TOOLS: &[Tool] = &[
@@ -84,10 +129,16 @@ pub(crate) fn run_check(tally: &mut Tally) -> Result<()> {
             members.push(module.name().to_owned());
         }
         write_workspace(&here, &members, variant)?;
-        for extra in [&["--workspace"][..], &["--workspace", "--tests"]] {
+        let check = |arguments: &[&str]| {
             let mut check = cargo();
             check.current_dir(&here).env("CARGO_TARGET_DIR", place.join("target"));
-            run(check.args(["check", "--quiet", "-j2"]).args(extra))?;
+            run(check.args(["check", "--quiet", "-j2"]).args(arguments))
+        };
+        check(&["--workspace"])?;
+        for module in modules.iter().filter(|module| module.kind == "rust_test_host") {
+            if is_checked(module, variant) {
+                check(&["--lib", "--profile", "test", "--package", module.name()])?;
+            }
         }
         for member in &members[2..] {
             println!("{}: {member} type-checks", variant.name);

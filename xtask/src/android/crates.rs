@@ -62,9 +62,9 @@ pub(crate) const LIBRARIES: &[Library] = &[
     aosp("libstrsim", "strsim", "0.11.1", &[]),
     aosp("libtempfile", "tempfile", "3.23.0", &["default", "getrandom"]),
     aosp("libthiserror", "thiserror", "2.0.11", &["std"]),
-    imported("libanion_bytesize", "bytesize", "2.4.0", &["std"]),
-    imported("libanion_comfy_table", "comfy-table", "8.0.0", &["tty"]),
-    imported("libanion_libtest_mimic", "libtest-mimic", "0.8.0", &[]),
+    imported("libanion_bytesize", "bytesize", "2.7.0", &["std"]),
+    imported("libanion_comfy_table", "comfy-table", "8.0.1", &["tty"]),
+    imported("libanion_libtest_mimic", "libtest-mimic", "0.8.2", &[]),
     imported(
         "libanion_nix",
         "nix",
