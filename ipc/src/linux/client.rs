@@ -114,7 +114,6 @@ fn open_error(endpoint: &Endpoint) -> Option<io::Error> {
 ///
 /// # Errors
 /// Never; where there is a manifest, asking for it can fail.
-#[expect(clippy::unnecessary_wraps, reason = "as on Android, where asking can fail")]
 pub fn declared_instances(_interface: &str) -> io::Result<Vec<String>> {
     Ok(Vec::new())
 }

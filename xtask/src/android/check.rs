@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::aidl::Aidl;
 use super::blueprint::{self, Module};
-use super::crates::library;
+use super::crates::{LIBRARIES, Origin, library};
 use crate::process::{cargo, output_of, run, workspace_root};
 use crate::tally::Tally;
 use crate::tools::{Tool, ensure_tools};
@@ -115,6 +115,11 @@ pub(crate) fn run_check(tally: &mut Tally) -> Result<()> {
     let text = fs::read_to_string(root.join("Android.bp")).context("Android.bp")?;
     let modules = blueprint::parse(&text).map_err(|error| anyhow!("Android.bp: {error}"))?;
     let place = root.join("target/android-check");
+    let imported = LIBRARIES.iter().filter(|library| library.origin == Origin::Imported).count();
+    println!(
+        "{} crates as AOSP has them, {imported} as docs/android.md imports them",
+        LIBRARIES.len() - imported
+    );
     let binder = fetch_binder(&place)?;
     for variant in VARIANTS {
         let here = place.join(variant.name);
