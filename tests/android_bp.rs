@@ -281,9 +281,6 @@ fn the_service_is_installed_where_its_configuration_is_sought() {
     let heaps = named(&modules, "anion_heaps.dtb");
     let parts = ["sub_dir", "filename"].map(|property| heaps.text(property).expect("given"));
     let path: PathBuf = ["/vendor/etc"].into_iter().chain(parts).collect();
-    assert!(
-        read("src/daemon/configuration.rs").contains(&format!("{:?}", path.display().to_string())),
-        "{path:?}"
-    );
+    assert!(read("src/config/mod.rs").contains(&format!("{:?}", path.display().to_string())), "{path:?}");
     assert_eq!(heaps.properties["vendor"], Value::Bool(true));
 }

@@ -19,9 +19,14 @@ const ROUNDS: usize = 7;
 /// Bytes that one round of a variant goes through.
 const ROUND_BYTES: u64 = 256 << 20;
 
-fn stats(service: &dyn IHeapAllocator) -> anyhow::Result<HeapStats> {
+/// A heap's counters.
+pub(crate) fn heap_stats(service: &dyn IHeapAllocator, name: &str) -> anyhow::Result<HeapStats> {
     let stats = service.getStats().map_err(|status| anyhow::anyhow!("{status}"))?;
-    stats.into_iter().find(|heap| heap.heapName == "pooled").context("the pooled heap")
+    stats.into_iter().find(|heap| heap.heapName == name).with_context(|| format!("the heap {name}"))
+}
+
+fn stats(service: &dyn IHeapAllocator) -> anyhow::Result<HeapStats> {
+    heap_stats(service, "pooled")
 }
 
 /// Waits until everything that was let go of is clean.

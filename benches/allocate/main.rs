@@ -7,6 +7,7 @@
 //! is pinned to a processor.
 
 mod cost;
+mod devices;
 mod latency;
 mod report;
 mod scale;
@@ -28,13 +29,14 @@ fn name_of(bytes: u64) -> String {
 
 type Part = fn(&Servers) -> anyhow::Result<Section>;
 
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("latency", latency::measure),
     ("cpu", cost::cycles),
     ("scrub", cost::scrub),
     ("trim", cost::trim),
     ("threads", threads::measure),
     ("scale", scale::measure),
+    ("devices", devices::measure),
 ];
 
 fn main() -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -50,10 +51,8 @@ impl Servers {
         let [service_path, raw_path, heaps] =
             ["anion", "raw", "heaps.dts"].map(|name| directory.path().join(name));
         std::fs::write(&heaps, HEAPS)?;
-        let built = || OsString::from(env!("CARGO_BIN_EXE_aniond"));
-        let mut service = Command::new(std::env::var_os(SERVICE).unwrap_or_else(built));
-        service.args(["--log-level", "error", "--transport", "socket", "--config"]).arg(heaps);
-        let service = serve(service.arg("--socket").arg(&service_path), &service_path)?;
+        let mut service = aniond("socket", &heaps, &service_path);
+        let service = serve(&mut service, &service_path)?;
         let mut raw = Command::new(std::env::current_exe()?);
         let raw = serve(raw.arg(RAW_SERVER).arg(&raw_path), &raw_path)?;
         Ok(Self { service, _raw: raw, service_path, raw_path, _directory: directory })
@@ -78,6 +77,55 @@ impl Servers {
     pub(crate) fn raw(&self) -> &Process {
         &self._raw
     }
+}
+
+/// A service of its own heaps, over kernel binder if a service manager answers and nobody else serves there.
+pub(crate) struct Service {
+    endpoint: Endpoint,
+    _process: Process,
+    _directory: tempfile::TempDir,
+}
+
+impl Service {
+    /// Starts it with the heaps of this device tree and waits until it answers.
+    pub(crate) fn start(heaps: &str) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let [socket, file] = ["anion", "heaps.dts"].map(|name| directory.path().join(name));
+        std::fs::write(&file, heaps)?;
+        let is_free = |endpoint: &Endpoint| {
+            let found = connect::<dyn IHeapAllocator>(endpoint, SERVICE_NAME, 1);
+            found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
+        let binder = Endpoint::default_binder().filter(is_free);
+        let mut command = aniond(if binder.is_some() { "both" } else { "socket" }, &file, &socket);
+        let process = serve(&mut command, &socket)?;
+        let endpoint = binder.unwrap_or(Endpoint::Socket(socket));
+        // The socket answers first.
+        eventually(&endpoint, || !is_free(&endpoint))?;
+        Ok(Self { endpoint, _process: process, _directory: directory })
+    }
+
+    /// A connection to it.
+    pub(crate) fn connect(&self) -> anyhow::Result<Connection<dyn IHeapAllocator>> {
+        Ok(connect(&self.endpoint, SERVICE_NAME, 1)?)
+    }
+
+    /// What it is asked over, in words.
+    pub(crate) fn transport(&self) -> &'static str {
+        match self.endpoint {
+            Endpoint::Binder(_) => "kernel binder",
+            Endpoint::Socket(_) => "a socket",
+        }
+    }
+}
+
+/// The service's program, with what it is to serve and where.
+fn aniond(transport: &str, heaps: &Path, socket: &Path) -> Command {
+    let built = || OsString::from(env!("CARGO_BIN_EXE_aniond"));
+    let mut command = Command::new(std::env::var_os(SERVICE).unwrap_or_else(built));
+    command.args(["--log-level", "error", "--transport", transport, "--config"]).arg(heaps);
+    command.arg("--socket").arg(socket);
+    command
 }
 
 /// A process of ours, ended with the benchmark.
@@ -112,12 +160,18 @@ impl Drop for Process {
 
 fn serve(command: &mut Command, socket: &Path) -> anyhow::Result<Process> {
     let server = Process(command.spawn().with_context(|| format!("starting {command:?}"))?);
+    eventually(&socket.display(), || UnixStream::connect(socket).is_ok())?;
+    Ok(server)
+}
+
+/// Waits until `place` answers.
+fn eventually(place: &dyn Display, answers: impl Fn() -> bool) -> anyhow::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
-    while UnixStream::connect(socket).is_err() {
-        ensure!(Instant::now() < deadline, "{} does not answer", socket.display());
+    while !answers() {
+        ensure!(Instant::now() < deadline, "{place} does not answer");
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(server)
+    Ok(())
 }
 
 /// Answers every eight bytes of a connection, a size and how many, with as many fresh sealed memfds of that size.

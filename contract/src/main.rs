@@ -103,7 +103,10 @@ fn use_buffer(party: &Party, row: &buffers::Row) -> Result<(), Failed> {
     let is_expected = match (expected, found) {
         (buffers::Answer::Gives(value), Ok(found)) => value == found,
         (buffers::Answer::GivesSize, Ok(found)) => usize::try_from(found) == Ok(buffer.bytes),
-        (buffers::Answer::Fails(errno), Err(found)) => errno == found,
+        (buffers::Answer::Fails(errno) | buffers::Answer::FailsBySomeKernels(errno), Err(found)) => {
+            errno == found
+        }
+        (buffers::Answer::FailsBySomeKernels(_), Ok(found)) => found == 0,
         _ => false,
     };
     judge(is_expected, &format!("{expected:?}"), &format!("{found:?}"), row.why)

@@ -22,9 +22,7 @@ impl Allocator {
     pub(super) fn book(&self, caller: &Caller, claim: Claim) -> Result<Booking<'_>, Refusal> {
         let domain = caller.domain(&self.heaps[claim.heap]);
         let booked = self.reclaiming(caller, claim.heap, || self.books().book(claim, &domain))?;
-        let booking = Booking { allocator: self, claim, booked: Some(booked) };
-        self.fit_shelf(claim.heap);
-        Ok(booking)
+        Ok(Booking { allocator: self, claim, booked: Some(booked) })
     }
 
     /// Tries, and before `caller` is refused takes back what was let go of and tries once more.
@@ -46,6 +44,10 @@ impl Allocator {
 impl Booking<'_> {
     pub(super) fn bytes(&self) -> BackedBytes {
         self.claim.bytes
+    }
+
+    pub(super) fn heap(&self) -> HeapIndex {
+        self.claim.heap
     }
 
     /// Memory that the caller's reservations hold ready for this request.

@@ -85,7 +85,7 @@ impl Allocator {
         }
     }
 
-    fn retire(&self, index: HeapIndex, retired: Retired) {
+    pub(super) fn retire(&self, index: HeapIndex, retired: Retired) {
         self.books().ledger.retire(index, retired.buffers, retired.bytes);
     }
 

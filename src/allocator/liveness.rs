@@ -97,9 +97,12 @@ impl Liveness {
     pub(super) fn unwatched(&self, id: BufferId, now: Instant) {
         let mut pending = self.pending();
         pending.unwatched.insert(id);
-        pending.look_soon(now);
+        let is_sooner = pending.look_soon(now);
         drop(pending);
-        self.wake();
+        // Whoever allocates does not pay for waking a thread that wakes up in time by itself.
+        if is_sooner {
+            self.wake();
+        }
     }
 
     /// The kernel dropped events.
@@ -149,11 +152,16 @@ impl Pending {
         suspects.chain(self.rescans.iter().copied()).chain(self.next_unwatched).min()
     }
 
-    /// Something happened to the buffers that are not watched: what one client does is often not alone.
-    fn look_soon(&mut self, now: Instant) {
+    /// Something happened to the buffers that are not watched: what one client does is often not alone. Returns whether
+    /// the next look is sooner than it was.
+    fn look_soon(&mut self, now: Instant) -> bool {
         let soon = now + UNWATCHED_PAUSE;
-        self.next_unwatched = Some(self.next_unwatched.map_or(soon, |next| next.min(soon)));
+        let is_sooner = self.next_unwatched.is_none_or(|next| soon < next);
+        if is_sooner {
+            self.next_unwatched = Some(soon);
+        }
         self.unwatched_pause = UNWATCHED_PAUSE;
+        is_sooner
     }
 
     fn take_due(&mut self, now: Instant) -> Due {
@@ -223,6 +231,20 @@ mod tests {
         liveness.settled(ID);
         assert_eq!(liveness.due(later + UNWATCHED_PAUSE), Due::default());
         assert_eq!(liveness.pending().next_due(), None, "no wake-ups without unwatched buffers");
+    }
+
+    #[test]
+    fn only_a_look_that_comes_sooner_is_news() {
+        let (mut pending, start) = (Pending::default(), Instant::now());
+        assert!(pending.look_soon(start));
+        assert!(!pending.look_soon(start) && !pending.look_soon(start + UNWATCHED_PAUSE));
+        pending.unwatched.insert(ID);
+        while pending.unwatched_pause < CALM_PAUSE {
+            pending.take_due(pending.next_unwatched.expect("planned"));
+        }
+        let last = pending.next_unwatched.expect("planned");
+        pending.take_due(last);
+        assert!(pending.look_soon(last), "it was planned for later");
     }
 
     #[test]

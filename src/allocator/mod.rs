@@ -19,8 +19,8 @@
 //! held together with it or each other. No system call is made while any is held.
 //!
 //! # What happens when a client dies
-//! The kernel closes its descriptors, and step 4 follows. The transport drops its reservations. Nothing else is kept
-//! for a client.
+//! The kernel closes its descriptors, and step 4 follows. The transport drops its reservations, and the tokens of buffers
+//! whose release the kernel does not tell (`token.rs`). Nothing else is kept for a client.
 
 mod authorize;
 mod booking;
@@ -37,7 +37,8 @@ mod request;
 mod reservations;
 mod reserve;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod token;
 mod verdict;
 
 pub use authorize::{Action, Denied};
@@ -46,12 +47,13 @@ pub use pressure::{PressureFeed, PressureLevel, PressureSubscription, WatchedCgr
 pub use query::{BufferView, HeapView, NotOurs, TrimError, UnknownHeap};
 pub use request::{Caller, Grant, Request, Selection};
 pub use reserve::{MAX_RESERVATIONS, ReservedBuffers};
+pub use token::BufferToken;
 pub use verdict::{Explanation, Failure, Outcome, Verdict};
 
 use crate::config::spec::{Config, Policy};
 use crate::heap::{Heap, KernelDevices, Machine, Stored, build};
 use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record};
-use crate::source::carveout::KernelPages;
+use crate::source::arena::KernelPages;
 use crate::source::hugetlb::HugetlbSource;
 use crate::source::memfd::MemfdSource;
 use crate::source::{
@@ -118,8 +120,8 @@ impl Allocator {
             Ok(source) => Ok(Arc::new(source) as Arc<dyn FileSource>),
             Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
         };
-        let devices =
-            Arc::new(KernelDevices { page, dma_heaps: PathBuf::from(crate::sys::dma_heap::DIRECTORY) });
+        let dma_heaps = PathBuf::from(crate::sys::dma_heap::DIRECTORY);
+        let devices = Arc::new(KernelDevices { page, dma_heaps, raises_limits: true });
         let (file_releases, pages) = (ReleaseMechanism::CloseEvents, Arc::new(KernelPages));
         let machine = Machine { page, memory_bytes, memfd, file_releases, hugetlb, devices, pages };
         let allocator = Self::with_machine(config, machine)?;
@@ -177,7 +179,8 @@ impl Allocator {
     }
 
     /// Allocates `request.count` zeroed buffers from the first selected heap that can hold them all, and charges
-    /// them to the caller. All or none.
+    /// them to the caller. All or none. Those whose releases the kernel does not tell are the caller's for ever, unless
+    /// [`Allocator::token`] holds them.
     ///
     /// # Errors
     /// Every selected heap's answer. Nothing is held or charged then.
@@ -249,12 +252,19 @@ impl Allocator {
         let (bytes, count) = (booking.bytes(), request.count.get());
         let mut memory: Vec<_> = booking.ready().collect();
         if let Some(stock) = heap.stock() {
-            let now = crate::sys::clock::since_boot();
-            let taken = stock.take(bytes, count - memory.len(), &caller.domain(heap), now);
+            let (now, domain) = (crate::sys::clock::since_boot(), caller.domain(heap));
+            let taken = stock.take(bytes, count - memory.len(), &domain, now);
             memory.extend(taken.spares);
             if taken.refill {
                 self.keeper.wake();
             }
+            while memory.len() < count
+                && let Some(joined) = heap.join(bytes, &domain, now)
+            {
+                memory.push(Stored { memory: joined?.into(), watch: None });
+            }
+            // What was booked has the shelf's room, and what served the request is no longer there.
+            self.fit_shelf(booking.heap());
         }
         let missing = count - memory.len();
         let made = memory
@@ -309,7 +319,8 @@ impl Allocator {
         for Made { stored, fd } in made {
             let id = BufferId(self.next_id.fetch_add(1, Ordering::Relaxed));
             stored.memory.handed_out(&request.label);
-            if stored.watch.is_none() {
+            let mechanism = ReleaseMechanism::of(stored.memory.backing());
+            if stored.watch.is_none() && mechanism != ReleaseMechanism::Token {
                 self.liveness.unwatched(id, now);
             }
             let inode = stored.memory.inode();

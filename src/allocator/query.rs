@@ -209,10 +209,11 @@ impl Allocator {
     /// If the file is not a live buffer of this service.
     pub fn describe(&self, fd: impl AsFd) -> Result<BufferView<'_>, NotOurs> {
         // The kind first: only the kernel answers for it, while a hostile file system could block a stat.
-        if !sys::memfd::is_sealed(&fd) && !sys::dma_buf::is_dma_buf(&fd) {
-            return Err(NotOurs);
-        }
-        let inode = sys::fd::inode(&fd).map_err(|_| NotOurs)?;
+        let inode = if sys::memfd::is_sealed(&fd) || sys::dma_buf::is_dma_buf(&fd) {
+            sys::fd::inode(&fd).map_err(|_| NotOurs)?
+        } else {
+            self.heaps.iter().find_map(|heap| heap.identify(fd.as_fd())).ok_or(NotOurs)?
+        };
         let (record, backing, expected) = {
             let books = self.books();
             let id = books.with_inode(inode).ok_or(NotOurs)?;

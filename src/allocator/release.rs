@@ -3,6 +3,7 @@
 
 use super::{Allocator, Caller};
 use crate::pool::Spare;
+use crate::source::ReleaseMechanism;
 use crate::units::BufferId;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -61,6 +62,9 @@ impl Allocator {
         let Some(live) = self.books().live(id).cloned() else {
             return Settled::Gone;
         };
+        if ReleaseMechanism::of(live.stored.memory.backing()) == ReleaseMechanism::Token {
+            return Settled::Held;
+        }
         match live.stored.memory.is_idle() {
             Ok(true) => {}
             Ok(false) => return Settled::Held,

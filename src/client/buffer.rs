@@ -4,6 +4,7 @@
 use super::error::Error;
 use super::mapping::Mapping;
 use crate::units::{Access, Backing, BufferId, HeapType};
+use anion_ipc::Strong;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Backing::Backing as AidlBacking;
@@ -11,8 +12,11 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::Buffer::Buffer as Ai
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapFlags::HeapFlags;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapInfo::HeapInfo;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapType::HeapType as AidlHeapType;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IBufferToken::IBufferToken;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::ReleaseMechanism::ReleaseMechanism;
 
-/// A buffer that this process holds. Dropping it closes the descriptor, no more: copies and mappings keep the memory.
+/// A buffer that this process holds. Dropping it closes the descriptor, no more: copies and mappings keep the memory. One
+/// whose release the kernel does not tell ([`Heap::is_held_by_token`]) is given up then, whoever else has it.
 #[derive(Debug)]
 pub struct Buffer {
     fd: OwnedFd,
@@ -21,6 +25,21 @@ pub struct Buffer {
     heap: String,
     heap_id: u32,
     backing: Option<Backing>,
+    _claim: Option<Claim>,
+}
+
+/// What makes this process the owner of a buffer whose release the kernel does not tell.
+#[derive(Debug)]
+struct Claim {
+    token: Strong<dyn IBufferToken>,
+    id: i64,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Refused for buffers of the allocation that need no token, and a service that is gone has no claims left.
+        let _ = self.token.release(&[self.id]);
+    }
 }
 
 impl Buffer {
@@ -58,13 +77,18 @@ impl Buffer {
         Mapping::new(&self.fd, bytes, access)
     }
 
-    /// The bare descriptor, to be passed on.
+    /// The bare descriptor, to be passed on. A buffer that is held by a token is given up: it stays usable, and is charged to
+    /// nobody.
     pub fn into_fd(self) -> OwnedFd {
         self.fd
     }
 
-    /// Takes over what the service sent for a request of `asked` bytes.
-    pub(super) fn accept(buffer: AidlBuffer, asked: u64) -> Result<Self, Error> {
+    /// Takes over what the service sent for a request of `asked` bytes, with the token of the whole reply.
+    pub(super) fn accept(
+        buffer: AidlBuffer,
+        token: Option<&Strong<dyn IBufferToken>>,
+        asked: u64,
+    ) -> Result<Self, Error> {
         let id = buffer.id;
         let fd =
             buffer.fd.ok_or_else(|| Error::Contract(format!("buffer {id} came without descriptor")))?.into();
@@ -78,6 +102,7 @@ impl Buffer {
             heap: buffer.heapName,
             heap_id: buffer.heapId.cast_unsigned(),
             backing: backing(buffer.backing),
+            _claim: token.map(|token| Claim { token: token.clone(), id }),
         })
     }
 }
@@ -123,6 +148,9 @@ pub struct Heap {
     pub is_secure: bool,
     /// Its buffers can be had read-only.
     pub gives_read_only: bool,
+    /// The kernel does not tell when its buffers are released: they belong to the process that allocated them as long as
+    /// it keeps the [`Buffer`].
+    pub is_held_by_token: bool,
 }
 
 impl Heap {
@@ -148,6 +176,7 @@ impl From<HeapInfo> for Heap {
             is_zeroed: has(HeapFlags::ZEROED),
             is_secure: has(HeapFlags::SECURE),
             gives_read_only: has(HeapFlags::READ_ONLY),
+            is_held_by_token: heap.releaseMechanism == ReleaseMechanism::TOKEN,
             name: heap.name,
             aliases: heap.aliases,
         }
@@ -192,13 +221,13 @@ mod tests {
 
     #[test]
     fn a_buffer_that_is_too_small_or_has_no_descriptor_breaks_the_contract() {
-        let none =
-            Buffer::accept(AidlBuffer { size: 4096, ..Default::default() }, 4096).expect_err("no descriptor");
+        let none = Buffer::accept(AidlBuffer { size: 4096, ..Default::default() }, None, 4096)
+            .expect_err("no descriptor");
         assert!(none.to_string().contains("without descriptor"), "{none}");
         let fd = || Some(ParcelFileDescriptor::new(std::fs::File::open("/dev/null").expect("open")));
         let small = AidlBuffer { size: 4095, fd: fd(), ..Default::default() };
-        let small = Buffer::accept(small, 4096).expect_err("too small");
+        let small = Buffer::accept(small, None, 4096).expect_err("too small");
         assert!(small.to_string().contains("has 4095 bytes, but 4096 were asked for"), "{small}");
-        assert!(Buffer::accept(AidlBuffer { size: -1, fd: fd(), ..Default::default() }, 1).is_err());
+        assert!(Buffer::accept(AidlBuffer { size: -1, fd: fd(), ..Default::default() }, None, 1).is_err());
     }
 }

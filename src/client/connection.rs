@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::Allocation::Allocation;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
 /// First pause between two attempts to reach a service that is gone; it doubles up to [`LONGEST_PAUSE`].
@@ -85,12 +86,13 @@ impl Client {
     /// [`Error::Refused`] with the service's reason; nothing is held then. Others as [`Client::call`].
     pub fn allocate(&self, request: &Request) -> Result<Vec<Buffer>, Error> {
         let wanted = request.to_aidl();
-        let buffers = self.call(|service| service.allocate(&wanted))?.buffers;
+        let Allocation { buffers, token } = self.call(|service| service.allocate(&wanted))?;
         if usize::try_from(wanted.count).ok() != Some(buffers.len()) {
             let (asked, got) = (wanted.count, buffers.len());
             return Err(Error::Contract(format!("asked for {asked} buffers, but got {got}")));
         }
-        buffers.into_iter().map(|buffer| Buffer::accept(buffer, request.bytes())).collect()
+        let accept = |buffer| Buffer::accept(buffer, token.as_ref(), request.bytes());
+        buffers.into_iter().map(accept).collect()
     }
 
     /// Allocates one buffer, whatever the request's count is.

@@ -16,7 +16,8 @@
 //! # What lives how long
 //!
 //! A [`Buffer`] is a file descriptor. Nobody frees it: when its last copy and the last [`Mapping`] of it are gone, in
-//! whatever process, the service learns that from the kernel.
+//! whatever process, the service learns that from the kernel. Where the kernel does not tell
+//! ([`Heap::is_held_by_token`], ashmem), the buffer counts as this process's until the [`Buffer`] is dropped.
 //!
 //! # When the service restarts
 //!

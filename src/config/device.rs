@@ -25,7 +25,7 @@ fn recycle(node: &mut NodeReader<'_>, heap: &Draft) -> bool {
     let is_kernels = |device: &Device| match device {
         Device::DmaHeap(_) | Device::Ion(_) => true,
         Device::Auto => matches!(heap.kind, HeapType::System | HeapType::Dma),
-        Device::Memfd | Device::Hugetlb | Device::Ashmem | Device::Udmabuf => false,
+        Device::Memfd | Device::Hugetlb | Device::Ashmem | Device::Udmabuf | Device::UdmabufHugetlb => false,
     };
     if recycle && !named(heap).any(is_kernels) {
         node.warn(
@@ -111,10 +111,11 @@ fn parse(key: &str, word: &str, first: &str) -> Result<Device, String> {
         ("hugetlb", _) => Ok(Device::Hugetlb),
         ("ashmem", _) => Ok(Device::Ashmem),
         ("udmabuf", _) => Ok(Device::Udmabuf),
+        ("udmabuf-hugetlb", _) => Ok(Device::UdmabufHugetlb),
         (_, Some(("dma-heap", name))) => kernel_heap(name).map(Device::DmaHeap),
         (_, Some(("ion", name))) => kernel_heap(name).map(Device::Ion),
         _ => Err(fault(format!(
-            "it must be {first}memfd, hugetlb, ashmem, udmabuf, dma-heap:NAME or ion:NAME"
+            "it must be {first}memfd, hugetlb, ashmem, udmabuf, udmabuf-hugetlb, dma-heap:NAME or ion:NAME"
         ))),
     }
 }

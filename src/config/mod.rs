@@ -37,6 +37,13 @@ pub use self::tree::TreeLimit;
 use self::tree::{MAX_BYTES, Tree};
 use crate::units::PageSize;
 
+/// Where a device has its configuration. Elsewhere the one that is built in is the default.
+#[cfg(any(soong, target_os = "android"))]
+pub const DEFAULT_FILE: Option<&str> = Some("/vendor/etc/anion/heaps.dtb");
+/// Where a device has its configuration. Elsewhere the one that is built in is the default.
+#[cfg(not(any(soong, target_os = "android")))]
+pub const DEFAULT_FILE: Option<&str> = None;
+
 /// A configuration and what is to be said about it.
 #[derive(Debug, Clone)]
 pub struct Loaded {

@@ -78,6 +78,8 @@ pub enum Device {
     Ashmem,
     /// dma-bufs over own memory.
     Udmabuf,
+    /// The same over huge pages.
+    UdmabufHugetlb,
     /// The kernel dma-heap of this name.
     DmaHeap(HeapName),
     /// The kernel ION heap of this name.
@@ -93,6 +95,7 @@ impl fmt::Display for Device {
             Self::Hugetlb => f.write_str("hugetlb"),
             Self::Ashmem => f.write_str("ashmem"),
             Self::Udmabuf => f.write_str("udmabuf"),
+            Self::UdmabufHugetlb => f.write_str("udmabuf-hugetlb"),
             Self::DmaHeap(name) => write!(f, "dma-heap:{name}"),
             Self::Ion(name) => write!(f, "ion:{name}"),
         }

@@ -2,16 +2,10 @@
 //! Which configuration is served.
 
 use anion::config::spec::Config;
-use anion::config::{self, Loaded, Severity};
+use anion::config::{self, DEFAULT_FILE, Loaded, Severity};
 use anion::sys::memory::page_size;
 use anyhow::{Context, ensure};
 use std::path::Path;
-
-/// Where a device has its configuration. Elsewhere the one that is built in is the default.
-#[cfg(any(soong, target_os = "android"))]
-const DEFAULT_FILE: Option<&str> = Some("/vendor/etc/anion/heaps.dtb");
-#[cfg(not(any(soong, target_os = "android")))]
-const DEFAULT_FILE: Option<&str> = None;
 
 /// The configuration in `file`, else the default one; and where it came from. What is wrong in it is logged: a heap
 /// that cannot be understood is left out, and the others are served.

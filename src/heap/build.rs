@@ -7,14 +7,16 @@ use super::devices::Devices;
 use super::{Heap, MaxBuffer, State, Stock};
 use crate::config::spec::{Device, HeapSpec};
 use crate::pool::ShelfLimits;
-use crate::source::carveout::Pages;
+use crate::source::arena::Pages;
 use crate::source::{FileSource, ReleaseMechanism, Source};
 use crate::units::{Backing, HeapType, PageSize};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// Most spares of one heap: each takes one of the service's descriptors.
+/// Most spares of one heap: each takes one of the service's descriptors, or two.
 const MAX_SPARES: usize = 256;
+/// The same of a heap that keeps blocks, too, which take none.
+const MAX_BLOCKS: usize = 2048;
 
 /// What heaps are built from.
 pub struct Machine {
@@ -51,8 +53,17 @@ pub fn build(spec: HeapSpec, machine: &Machine) -> Heap {
         Err(why) => State::Unavailable(why),
     };
     let recycles = matches!(&state, State::Ready { source, .. } if source.recycles());
-    let keeps = spec.deferred_free && recycles;
-    let stock = keeps.then(|| Stock::new(shelf_limits(&spec, machine)));
+    // What was asked for by name is kept whatever the kind's default is.
+    let keeps = (spec.deferred_free || spec.recycle) && recycles;
+    let has_blocks = matches!(&state, State::Ready { source, .. } if source.blocks().is_some());
+    if keeps && !has_blocks && !spec.pool_orders.is_empty() {
+        // Orders are there by default, too.
+        log::debug!(
+            "heap {} keeps whole buffers: pool-orders takes effect for udmabuf of ordinary pages alone",
+            spec.name
+        );
+    }
+    let stock = keeps.then(|| Stock::new(shelf_limits(&spec, machine, has_blocks)));
     let file_releases = machine.file_releases;
     Heap { spec, page: machine.page, file_releases, state, stock, fragmented: AtomicU64::new(0) }
 }
@@ -76,16 +87,16 @@ fn max_buffer(spec: &HeapSpec, machine: &Machine, source: &dyn Source) -> MaxBuf
 }
 
 /// As configured, else an eighth of the memory; never more than the heap can hold.
-fn shelf_limits(spec: &HeapSpec, machine: &Machine) -> ShelfLimits {
+fn shelf_limits(spec: &HeapSpec, machine: &Machine, has_blocks: bool) -> ShelfLimits {
     let bytes = spec.pool_limit.unwrap_or(machine.memory_bytes / 8).min(spec.size.unwrap_or(u64::MAX));
-    ShelfLimits { bytes, spares: MAX_SPARES }
+    ShelfLimits { bytes, spares: if has_blocks { MAX_BLOCKS } else { MAX_SPARES } }
 }
 
 /// What an unavailable heap's buffers would be.
 pub(super) fn intended_backing(spec: &HeapSpec) -> Backing {
     match (spec.devices.first().unwrap_or(&spec.device), spec.kind) {
         (Device::Ashmem, _) => Backing::Ashmem,
-        (Device::Udmabuf, _) => Backing::Udmabuf,
+        (Device::Udmabuf | Device::UdmabufHugetlb, _) => Backing::Udmabuf,
         (Device::Ion(_), _) => Backing::Ion,
         (Device::DmaHeap(_), _) | (Device::Auto, HeapType::Dma) => Backing::DmaHeap,
         (Device::Hugetlb, _) | (_, HeapType::SystemContig) => Backing::Hugetlb,
@@ -104,7 +115,7 @@ impl Machine {
             file_releases: ReleaseMechanism::CloseEvents,
             hugetlb: Err("no huge pages in this test".to_owned()),
             devices: Arc::new(super::devices::scripted::ScriptedDevices::none()),
-            pages: Arc::new(crate::source::carveout::KernelPages),
+            pages: Arc::new(crate::source::arena::KernelPages),
         }
     }
 }

@@ -5,15 +5,22 @@
 use super::build::Machine;
 use super::devices::Connected;
 use crate::config::spec::{Device, HeapSpec};
-use crate::pool::Layout;
+use crate::pool::{BlockSizes, Layout};
+use crate::source::blocks::BlockSource;
 use crate::source::carveout::CarveoutSource;
 use crate::source::dma_heap::CMA_NAMES;
+use crate::source::export::Exporter;
 use crate::source::ion::Wanted;
 use crate::source::ordered::OrderedSources;
+use crate::source::udmabuf::UdmabufSource;
 use crate::source::{FileSource, Source};
 use crate::units::{HeapName, HeapType, RequestedBytes};
 use std::fmt;
 use std::sync::Arc;
+
+/// How many times the machine's memory the sparse file of a heap's blocks has room for: more than it can ever fill, so
+/// that no piece is ever too short.
+const BLOCK_ROOM: i64 = 4;
 
 /// What serves a heap.
 pub(super) struct Chosen {
@@ -44,6 +51,7 @@ enum Candidate<'a> {
     DmaHeap(Vec<HeapName>),
     Ion(Wanted<'a>),
     Udmabuf,
+    UdmabufHugetlb,
     Hugetlb,
     Memfd,
     Ashmem,
@@ -60,6 +68,7 @@ impl fmt::Display for Candidate<'_> {
             Self::Ion(Wanted::Named(name)) => write!(f, "ion:{name}"),
             Self::Ion(Wanted::System | Wanted::Contiguous) => f.write_str("ion"),
             Self::Udmabuf => f.write_str("udmabuf"),
+            Self::UdmabufHugetlb => f.write_str("udmabuf-hugetlb"),
             Self::Hugetlb => f.write_str("hugetlb"),
             Self::Memfd => f.write_str("memfd"),
             Self::Ashmem => f.write_str("ashmem"),
@@ -104,6 +113,7 @@ fn candidates<'a>(word: &'a Device, spec: &HeapSpec) -> Vec<Candidate<'a>> {
         (Device::Auto | Device::Memfd, _) => vec![Candidate::Memfd],
         (Device::Ashmem, _) => vec![Candidate::Ashmem],
         (Device::Udmabuf, _) => vec![Candidate::Udmabuf],
+        (Device::UdmabufHugetlb, _) => vec![Candidate::UdmabufHugetlb],
         (Device::DmaHeap(name), _) => vec![Candidate::DmaHeap(vec![name.clone()])],
         (Device::Ion(name), _) => vec![Candidate::Ion(Wanted::Named(name))],
     }
@@ -147,31 +157,58 @@ fn connect(candidate: &Candidate<'_>, spec: &HeapSpec, machine: &Machine) -> Con
         Candidate::DmaHeap(names) => return machine.devices.dma_heap(names, spec.recycle),
         Candidate::Ion(wanted) => return machine.devices.ion(*wanted, spec.cached, spec.recycle),
         _ if spec.secure => return Err("secure memory comes from the kernel's own heaps alone".to_owned()),
-        Candidate::Udmabuf if size.is_some() => {
+        Candidate::Memfd | Candidate::Udmabuf | Candidate::Ashmem if spec.kind == HeapType::SystemContig => {
             return Err(
-                "dma-bufs of memory that was set aside are not made yet; memfd sets files aside".to_owned()
+                "its memory is physically contiguous page by page only; hugetlb reaches further".to_owned()
             );
         }
-        Candidate::Udmabuf => {
-            return machine.devices.udmabuf(Arc::clone(&machine.memfd), machine.memory_bytes / 2);
+        Candidate::Ashmem if size.is_some() => {
+            return Err("a region of ashmem cannot be set aside; memfd sets files aside".to_owned());
         }
-        Candidate::Ashmem => return Err("ashmem is not connected".to_owned()),
-        Candidate::Hugetlb => machine.hugetlb.clone()?,
-        Candidate::Memfd if spec.kind == HeapType::SystemContig => {
-            return Err(
-                "memfds are physically contiguous page by page only; hugetlb reaches further".to_owned()
-            );
-        }
-        Candidate::Memfd => Arc::clone(&machine.memfd),
+        Candidate::Ashmem => return machine.devices.ashmem(),
+        Candidate::Hugetlb | Candidate::UdmabufHugetlb => machine.hugetlb.clone()?,
+        Candidate::Memfd | Candidate::Udmabuf => Arc::clone(&machine.memfd),
     };
-    match size {
-        Some(size) => reserve(spec, size, files, machine),
-        None => Ok(files),
+    // Before anything is taken: a heap that cannot make its buffers keeps nothing from others.
+    let exporter = match candidate {
+        Candidate::Udmabuf | Candidate::UdmabufHugetlb => {
+            let largest = size.unwrap_or(machine.memory_bytes / 2);
+            Some(machine.devices.udmabuf(files.as_ref(), largest)?)
+        }
+        _ => None,
+    };
+    match (size, exporter) {
+        (Some(size), exporter) => reserve(spec, size, files, exporter, machine),
+        (None, Some(exporter)) => dma_bufs(spec, files, exporter, machine),
+        (None, None) => Ok(files),
     }
 }
 
+/// dma-bufs of blocks where the heap has orders, else of one file each.
+fn dma_bufs(
+    spec: &HeapSpec,
+    files: Arc<dyn FileSource>,
+    exporter: Arc<dyn Exporter>,
+    machine: &Machine,
+) -> Connected {
+    // Orders count ordinary pages.
+    let is_ordinary = files.granule() == machine.page.bytes();
+    let sizes = BlockSizes::new(&spec.pool_orders, machine.page).filter(|_| is_ordinary);
+    let Some(sizes) = sizes else { return Ok(Arc::new(UdmabufSource::new(files, exporter))) };
+    let room = i64::try_from(machine.memory_bytes).unwrap_or(i64::MAX).saturating_mul(BLOCK_ROOM);
+    let room = RequestedBytes(room).round_up(sizes.granule()).map_err(|error| error.to_string())?;
+    let source = BlockSource::new(files, exporter, Arc::clone(&machine.pages), sizes, room);
+    Ok(Arc::new(source.map_err(|error| error.to_string())?))
+}
+
 /// Sets the heap's whole size aside.
-fn reserve(spec: &HeapSpec, size: u64, files: Arc<dyn FileSource>, machine: &Machine) -> Connected {
+fn reserve(
+    spec: &HeapSpec,
+    size: u64,
+    files: Arc<dyn FileSource>,
+    exporter: Option<Arc<dyn Exporter>>,
+    machine: &Machine,
+) -> Connected {
     let layout = match spec.kind {
         // Chunks need not be neighbours.
         HeapType::Chunk => Layout::Scattered,
@@ -179,8 +216,12 @@ fn reserve(spec: &HeapSpec, size: u64, files: Arc<dyn FileSource>, machine: &Mac
     };
     let capacity = i64::try_from(size).map(RequestedBytes).map_err(|_| format!("size is {size:#x}"))?;
     let capacity = capacity.round_up(machine.page.bytes()).map_err(|error| error.to_string())?;
-    let source = CarveoutSource::reserve(capacity, layout, files, Arc::clone(&machine.pages));
-    Ok(Arc::new(source.map_err(|error| error.to_string())?))
+    let source = CarveoutSource::reserve(capacity, layout, files, Arc::clone(&machine.pages))
+        .map_err(|error| error.to_string())?;
+    Ok(Arc::new(match exporter {
+        Some(exporter) => source.exporting(exporter, spec.shared.is_some()),
+        None => source,
+    }))
 }
 
 #[cfg(test)]
@@ -188,12 +229,17 @@ mod tests {
     use super::*;
     use crate::heap::devices::scripted::ScriptedDevices;
     use crate::source::memfd::MemfdSource;
+    use crate::source::scripted::{Script, ScriptedExporter};
     use crate::units::{Backing, PageSize};
 
     fn source(backing: Backing) -> Arc<MemfdSource> {
         let page = crate::sys::memory::page_size().expect("page size");
         let factory = crate::sys::memfd::MemfdFactory::probe().expect("memfd");
         Arc::new(MemfdSource::with(factory, page, backing).expect("memfd"))
+    }
+
+    fn exporter() -> Result<Arc<dyn Exporter>, String> {
+        Ok(Arc::new(ScriptedExporter::new(Arc::new(Script::default()))))
     }
 
     fn here(backing: Backing) -> Connected {
@@ -222,14 +268,15 @@ mod tests {
         let all = || ScriptedDevices {
             dma_heap: here(Backing::DmaHeap),
             ion: here(Backing::Ion),
-            udmabuf: here(Backing::Udmabuf),
+            udmabuf: exporter(),
+            ..none()
         };
         let (no_dma_heap, no_ion) = ("dma-heap:system: no dma-heap in this test", "ion: no ion in this test");
         let no_udmabuf = "udmabuf: no udmabuf in this test";
         assert_eq!(chosen(&auto, all()), Ok((Backing::DmaHeap, String::new())));
         let without = ScriptedDevices { dma_heap: none().dma_heap, ..all() };
         assert_eq!(chosen(&auto, without), Ok((Backing::Ion, no_dma_heap.to_owned())));
-        let without = ScriptedDevices { udmabuf: here(Backing::Udmabuf), ..none() };
+        let without = ScriptedDevices { udmabuf: exporter(), ..none() };
         assert_eq!(chosen(&auto, without), Ok((Backing::Udmabuf, format!("{no_dma_heap}; {no_ion}"))));
         let expected = (Backing::Memfd, format!("{no_dma_heap}; {no_ion}; {no_udmabuf}"));
         assert_eq!(chosen(&auto, none()), Ok(expected));
@@ -263,7 +310,7 @@ mod tests {
             ..HeapSpec::plain(0, "listed", kind, Some(page))
         };
         let list = spec(HeapType::System, dma_heap("system"), vec![Device::Udmabuf, Device::Memfd]);
-        let devices = ScriptedDevices { udmabuf: here(Backing::Udmabuf), ..ScriptedDevices::none() };
+        let devices = ScriptedDevices { udmabuf: exporter(), ..ScriptedDevices::none() };
         let passed_over = "dma-heap:system: no dma-heap in this test".to_owned();
         assert_eq!(chosen(&list, devices), Ok((Backing::Udmabuf, passed_over)));
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The devices that a machine may have for memory, as far as heaps are built from them.
 
+use crate::source::ashmem::AshmemSource;
 use crate::source::dma_heap::DmaHeapSource;
+use crate::source::export::{Exporter, UdmabufDevice};
 use crate::source::ion::{IonSource, Wanted};
-use crate::source::udmabuf::UdmabufSource;
 use crate::source::{FileSource, Source};
 use crate::units::{HeapName, PageSize};
 use std::path::PathBuf;
@@ -26,11 +27,17 @@ pub trait Devices: Send + Sync {
     /// Why it does not work.
     fn ion(&self, wanted: Wanted<'_>, is_cached: bool, recycle: bool) -> Connected;
 
-    /// dma-bufs of files, of up to `largest` bytes where that is permitted.
+    /// What makes dma-bufs of these files, of up to `largest` bytes where that is permitted.
     ///
     /// # Errors
     /// Why they cannot be made.
-    fn udmabuf(&self, files: Arc<dyn FileSource>, largest: u64) -> Connected;
+    fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, String>;
+
+    /// Regions of Android's shared memory.
+    ///
+    /// # Errors
+    /// Why there are none.
+    fn ashmem(&self) -> Connected;
 }
 
 /// Those of the kernel that runs.
@@ -40,6 +47,8 @@ pub struct KernelDevices {
     pub page: PageSize,
     /// Where its dma-heaps are.
     pub dma_heaps: PathBuf,
+    /// Whether limits of the kernel's that stand against the configuration are raised, where that is permitted.
+    pub raises_limits: bool,
 }
 
 fn connected<S: Source + 'static, E: std::fmt::Display>(source: Result<S, E>) -> Connected {
@@ -47,16 +56,24 @@ fn connected<S: Source + 'static, E: std::fmt::Display>(source: Result<S, E>) ->
 }
 
 impl Devices for KernelDevices {
-    fn dma_heap(&self, names: &[HeapName], _recycle: bool) -> Connected {
-        connected(DmaHeapSource::connect(&self.dma_heaps, names, self.page))
+    fn dma_heap(&self, names: &[HeapName], recycle: bool) -> Connected {
+        let source = DmaHeapSource::connect(&self.dma_heaps, names, self.page);
+        connected(source.map(|source| source.recycling(recycle)))
     }
 
-    fn ion(&self, wanted: Wanted<'_>, is_cached: bool, _recycle: bool) -> Connected {
-        connected(IonSource::connect(wanted, is_cached, self.page))
+    fn ion(&self, wanted: Wanted<'_>, is_cached: bool, recycle: bool) -> Connected {
+        let source = IonSource::connect(wanted, is_cached, self.page);
+        connected(source.map(|source| source.recycling(recycle)))
     }
 
-    fn udmabuf(&self, files: Arc<dyn FileSource>, largest: u64) -> Connected {
-        connected(UdmabufSource::connect(files, largest))
+    fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, String> {
+        let largest = if self.raises_limits { largest } else { 0 };
+        let device = UdmabufDevice::connect(files, largest).map_err(|error| error.to_string())?;
+        Ok(Arc::new(device))
+    }
+
+    fn ashmem(&self) -> Connected {
+        connected(AshmemSource::connect(self.page))
     }
 }
 
@@ -68,14 +85,20 @@ pub(crate) mod scripted {
     pub(crate) struct ScriptedDevices {
         pub(crate) dma_heap: Connected,
         pub(crate) ion: Connected,
-        pub(crate) udmabuf: Connected,
+        pub(crate) udmabuf: Result<Arc<dyn Exporter>, String>,
+        pub(crate) ashmem: Connected,
     }
 
     impl ScriptedDevices {
         /// A machine without any.
         pub(crate) fn none() -> Self {
-            let absent = |name: &str| Err(format!("no {name} in this test"));
-            Self { dma_heap: absent("dma-heap"), ion: absent("ion"), udmabuf: absent("udmabuf") }
+            let absent = |name: &str| format!("no {name} in this test");
+            Self {
+                dma_heap: Err(absent("dma-heap")),
+                ion: Err(absent("ion")),
+                udmabuf: Err(absent("udmabuf")),
+                ashmem: Err(absent("ashmem")),
+            }
         }
     }
 
@@ -88,8 +111,12 @@ pub(crate) mod scripted {
             self.ion.clone()
         }
 
-        fn udmabuf(&self, _: Arc<dyn FileSource>, _: u64) -> Connected {
+        fn udmabuf(&self, _: &dyn FileSource, _: u64) -> Result<Arc<dyn Exporter>, String> {
             self.udmabuf.clone()
+        }
+
+        fn ashmem(&self) -> Connected {
+            self.ashmem.clone()
         }
     }
 }

@@ -10,7 +10,7 @@ pub enum Discard {
     Full,
     /// Memory was scarce.
     Scarce,
-    /// Somebody had opened the file again.
+    /// Somebody had opened the file again, or a device was not done with it.
     Busy,
     /// A client had added a seal.
     Sealed,
@@ -24,6 +24,7 @@ impl From<Unfit> for Discard {
     fn from(unfit: Unfit) -> Self {
         match unfit {
             Unfit::Sealed => Self::Sealed,
+            Unfit::AtDevice => Self::Busy,
             Unfit::Untouched | Unfit::Kernels => Self::Untouched,
         }
     }

@@ -8,22 +8,29 @@ mod devices;
 mod discard;
 #[cfg(all(test, feature = "loom"))]
 mod interleavings;
+mod join;
 mod stock;
 #[cfg(test)]
 mod tests;
 
 pub use build::{Machine, build};
+#[cfg(test)]
+pub(crate) use devices::scripted;
 pub use devices::{Connected, Devices, KernelDevices};
 pub use discard::{Discard, Discards};
 pub use stock::{IDLE, Released, Retired, Stock, StockCounters, Stockable, Stored, Taken};
 
 use crate::config::spec::HeapSpec;
-use crate::pool::Arena;
+use crate::pool::{Arena, TrustDomain};
 use crate::source::{Memory, ReleaseMechanism, Source, arena_is_full};
+use crate::sys::fd::Inode;
 use crate::units::{Access, BackedBytes, Backing, HeapId, HeapName, PageSize, RequestedBytes, Uid};
+use join::Joiner;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A configured heap on this machine.
 pub struct Heap {
@@ -267,6 +274,11 @@ impl Heap {
         }
     }
 
+    /// As [`Source::identify`].
+    pub fn identify(&self, fd: BorrowedFd<'_>) -> Option<Inode> {
+        self.source()?.identify(fd)
+    }
+
     /// What clients let go of and the heap keeps; `None` if everything goes back to the kernel at once.
     pub fn stock(&self) -> Option<&Stock> {
         self.stock.as_ref()
@@ -282,6 +294,18 @@ impl Heap {
             State::Ready { source, .. } => source.create_for(bytes, access),
             State::Unavailable(why) => Err(io::Error::new(io::ErrorKind::NotFound, why.clone())),
         }
+    }
+
+    /// As [`Heap::create`] at time `now`, for a client of `domain`: joined from what its shelf has in other sizes, as far
+    /// as that goes; `None` if it makes every buffer whole.
+    pub fn join(
+        &self,
+        bytes: BackedBytes,
+        domain: &TrustDomain,
+        now: Duration,
+    ) -> Option<io::Result<Box<dyn Memory>>> {
+        let (source, stock) = (self.source()?.blocks()?, self.stock.as_ref()?);
+        Some(Joiner { source, stock, domain, now }.join(bytes))
     }
 
     /// Figures of the memory that was set aside for it; `None` if none was.

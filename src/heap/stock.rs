@@ -51,6 +51,12 @@ pub trait Stockable {
     /// # Errors
     /// If what is in it is not known.
     fn scrub(&self) -> io::Result<()>;
+
+    /// As [`Memory::has_block`].
+    fn has_block(&self, bytes: u64) -> bool {
+        let _ = bytes;
+        false
+    }
 }
 
 impl Stockable for Stored {
@@ -64,6 +70,10 @@ impl Stockable for Stored {
 
     fn scrub(&self) -> io::Result<()> {
         self.memory.scrub()
+    }
+
+    fn has_block(&self, bytes: u64) -> bool {
+        self.memory.has_block(bytes)
     }
 }
 
@@ -171,6 +181,32 @@ impl<M: Stockable> Stock<M> {
     /// neither as a hit nor as demand.
     pub fn take_ahead(&self, bytes: BackedBytes, domain: &TrustDomain) -> Option<M> {
         self.lock().shelf.take(bytes.get(), domain).map(Spare::into_memory)
+    }
+
+    /// A clean block of exactly this size that `domain` may have, for a buffer that is being joined.
+    pub(super) fn take_block(&self, bytes: u64, domain: &TrustDomain) -> Option<Spare<M, Zeroed>> {
+        self.lock().shelf.take(bytes, domain)
+    }
+
+    /// A clean buffer of `domain`'s that has a block of this size among others, to be taken apart: the smallest.
+    pub(super) fn take_with_block(&self, bytes: u64, domain: &TrustDomain) -> Option<Spare<M, Zeroed>> {
+        self.lock().shelf.take_where(domain, |size, memory| size > bytes && memory.has_block(bytes))
+    }
+
+    /// Puts clean parts of what was taken apart on the shelf at time `now`, as far as there is room.
+    pub(super) fn put_back(&self, parts: impl IntoIterator<Item = Spare<M, Zeroed>>, now: Duration) {
+        let parts: Vec<_> = parts.into_iter().collect();
+        let mut inner = self.lock();
+        let refused: Vec<_> = parts.into_iter().filter_map(|part| inner.shelf.put(part, now).err()).collect();
+        drop(inner);
+        drop(refused);
+    }
+
+    /// A buffer that no spare could serve as it was has been joined from the shelf's memory alone.
+    pub(super) fn count_joined(&self) {
+        let mut inner = self.lock();
+        inner.counters.hits += 1;
+        inner.counters.misses = inner.counters.misses.saturating_sub(1);
     }
 
     /// The size of a fresh spare that should be made at time `now`; `None` if enough lie ready.

@@ -6,7 +6,7 @@
 //! one, without any lock held in between.
 
 use super::spare::{Spare, Zeroed};
-use crate::units::{BackedBytes, PageSize};
+use crate::units::{BackedBytes, PageSize, RequestedBytes};
 
 /// How hard a source may look for a new block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,28 +19,36 @@ pub enum Effort {
 
 /// The sizes of a heap's blocks in bytes, largest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BlockSizes(Vec<u64>);
+pub struct BlockSizes(Vec<BackedBytes>);
 
 impl BlockSizes {
     /// Blocks of `orders`, each a power of two of pages, given largest first as a configuration has them (`order` of
     /// `ion_page_pool`). `None` if there is no order, or a block would not fit into 64 bits.
     pub fn new(orders: &[u32], page: PageSize) -> Option<Self> {
-        let bytes = |order: &u32| 1u64.checked_shl(*order)?.checked_mul(page.bytes());
+        let bytes = |order: &u32| {
+            let bytes = 1u64.checked_shl(*order)?.checked_mul(page.bytes())?;
+            RequestedBytes(i64::try_from(bytes).ok()?).round_up(1).ok()
+        };
         let sizes: Vec<_> = orders.iter().map(bytes).collect::<Option<_>>()?;
         (!sizes.is_empty()).then_some(Self(sizes))
     }
 
+    /// The largest block of at most `bytes` bytes; `None` if none is so small.
+    pub fn largest_within(&self, bytes: u64) -> Option<BackedBytes> {
+        self.0.iter().copied().find(|size| size.get() <= bytes)
+    }
+
     /// Bytes of the smallest block: every buffer is a multiple of it.
     pub fn granule(&self) -> u64 {
-        self.0.last().copied().unwrap_or(1)
+        self.0.last().map_or(1, |size| size.get())
     }
 }
 
 /// The block that an [`Assembly`] needs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted {
-    /// Its size in bytes.
-    pub bytes: u64,
+    /// Its size.
+    pub bytes: BackedBytes,
     /// How hard to look for one that is not on the shelf.
     pub effort: Effort,
 }
@@ -68,7 +76,7 @@ pub enum Incomplete {
 /// run out, only smaller ones are asked for.
 #[derive(Debug)]
 pub struct Assembly<'a, B> {
-    sizes: &'a [u64],
+    sizes: &'a [BackedBytes],
     remaining: u64,
     blocks: Vec<B>,
     limit: u64,
@@ -90,7 +98,7 @@ impl<'a, B> Assembly<'a, B> {
             return Ok(None);
         }
         while let Some((&bytes, smaller)) = self.sizes.split_first() {
-            if bytes > self.remaining {
+            if bytes.get() > self.remaining {
                 self.sizes = smaller;
                 continue;
             }
@@ -105,9 +113,9 @@ impl<'a, B> Assembly<'a, B> {
     }
 
     /// Fewest blocks of `largest` bytes and below that the rest can consist of.
-    fn fewest(&self, largest: u64) -> u64 {
+    fn fewest(&self, largest: BackedBytes) -> u64 {
         let (mut blocks, mut rest) = (0, self.remaining);
-        for bytes in self.sizes.iter().filter(|bytes| **bytes <= largest) {
+        for bytes in self.sizes.iter().filter(|bytes| **bytes <= largest).map(|bytes| bytes.get()) {
             blocks += rest / bytes;
             rest %= bytes;
         }
@@ -116,7 +124,7 @@ impl<'a, B> Assembly<'a, B> {
 
     /// Adds a block of the size that was wanted.
     pub fn add(&mut self, block: B) {
-        let wanted = self.sizes.first().copied().unwrap_or(0);
+        let wanted = self.sizes.first().map_or(0, |bytes| bytes.get());
         debug_assert!(wanted <= self.remaining, "a block is added after it was wanted");
         self.remaining -= wanted;
         self.blocks.push(block);
@@ -148,7 +156,7 @@ impl<B> Spare<Vec<B>, Zeroed> {
 mod tests {
     use super::super::{Shelf, ShelfLimits, TrustDomain};
     use super::*;
-    use crate::units::{RequestedBytes, Uid};
+    use crate::units::Uid;
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -196,13 +204,14 @@ mod tests {
                 Ok(None) => return Ok(assembly.into_blocks()),
                 Err(why) => return Err((why, assembly.into_blocks())),
             };
-            assert_eq!(wanted.effort == Effort::Patient, wanted.bytes == sizes.granule());
-            let left = new.iter_mut().find(|(size, left)| *size == wanted.bytes && *left > 0);
-            match shelf.take(wanted.bytes, &TrustDomain::Uid(Uid(uid))).map(Spare::into_memory) {
+            let (effort, wanted) = (wanted.effort, wanted.bytes.get());
+            assert_eq!(effort == Effort::Patient, wanted == sizes.granule());
+            let left = new.iter_mut().find(|(size, left)| *size == wanted && *left > 0);
+            match shelf.take(wanted, &TrustDomain::Uid(Uid(uid))).map(Spare::into_memory) {
                 Some(block) => assembly.add(block),
                 None if left.is_some() => {
                     left.expect("just seen").1 -= 1;
-                    assembly.add(Block::New(wanted.bytes));
+                    assembly.add(Block::New(wanted));
                 }
                 None => assembly.go_smaller(),
             }

@@ -148,15 +148,41 @@ impl<M> Shelf<M> {
         self.pop(bytes, Some(domain)).or_else(|| self.pop(bytes, None))
     }
 
+    /// Takes the oldest spare of the smallest size that `domain` has held and that `is_wanted`.
+    pub fn take_where(
+        &mut self,
+        domain: &TrustDomain,
+        is_wanted: impl Fn(u64, &M) -> bool,
+    ) -> Option<Spare<M, Zeroed>> {
+        let (bytes, at) = self.classes.iter().find_map(|(bytes, class)| {
+            let queue = class.held.get(domain)?;
+            let at = queue.iter().position(|shelved| is_wanted(*bytes, shelved.spare.memory()))?;
+            Some((*bytes, at))
+        })?;
+        let class = self.classes.get_mut(&bytes)?;
+        let queue = class.held.get_mut(domain)?;
+        let taken = queue.remove(at)?.spare;
+        if queue.is_empty() {
+            class.held.remove(domain);
+        }
+        self.taken(bytes);
+        Some(taken)
+    }
+
     fn pop(&mut self, bytes: u64, domain: Option<&TrustDomain>) -> Option<Spare<M, Zeroed>> {
         let class = self.classes.get_mut(&bytes)?;
         let taken = class.pop(domain)?;
-        if class.is_empty() {
+        self.taken(bytes);
+        Some(taken)
+    }
+
+    /// One of this size is gone.
+    fn taken(&mut self, bytes: u64) {
+        if self.classes.get(&bytes).is_some_and(Class::is_empty) {
             self.classes.remove(&bytes);
         }
         self.bytes -= bytes;
         self.spares -= 1;
-        Some(taken)
     }
 
     /// Takes spares for the kernel until they have at least `bytes` bytes, or all of them for 0: the largest first,

@@ -75,6 +75,11 @@ impl<M> Spare<M, Zeroed> {
         Self { memory, bytes, domain: None, state: PhantomData }
     }
 
+    /// The same memory in another form.
+    pub fn map<N>(self, form: impl FnOnce(M) -> N) -> Spare<N, Zeroed> {
+        Spare { memory: form(self.memory), bytes: self.bytes, domain: self.domain, state: PhantomData }
+    }
+
     /// A part of a zeroed spare.
     pub(super) fn part(memory: M, bytes: BackedBytes, domain: Option<TrustDomain>) -> Self {
         Self { memory, bytes, domain, state: PhantomData }

@@ -6,7 +6,7 @@ use crate::allocator::{self, BufferView, Grant, HeapView, Outcome, Request, Sele
 use crate::heap::{Discard, Heap, Needs, Rejection};
 use crate::ledger::{FailureCause, Usage};
 use crate::source;
-use crate::units::{self, Count, HeapMask, Invalid, Label, MAX_HEAPS, RequestedBytes};
+use crate::units::{self, BufferId, Count, HeapMask, Invalid, Label, MAX_HEAPS, RequestedBytes};
 use anion_ipc::ParcelFileDescriptor;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     Access::Access, AllocationFlags::AllocationFlags, AllocationRequest::AllocationRequest, Backing::Backing,
@@ -100,6 +100,14 @@ fn selection(raw: &AllocationRequest) -> Result<Selection, Invalid> {
 /// Checks the amount given to trim.
 pub(super) fn trim_bytes(raw: i64) -> Result<u64, Invalid> {
     u64::try_from(raw).map_err(|_| Invalid::new("bytes", raw, "it must not be negative"))
+}
+
+/// Checks ids of buffers that the service gave.
+pub(super) fn buffer_ids(raw: &[i64]) -> Result<Vec<BufferId>, Invalid> {
+    let id = |raw: &i64| {
+        u64::try_from(*raw).map(BufferId).map_err(|_| Invalid::new("ids", raw, "no buffer has a negative id"))
+    };
+    raw.iter().map(id).collect()
 }
 
 fn backing(backing: units::Backing) -> Backing {

@@ -10,6 +10,7 @@ mod listeners;
 mod reservation;
 mod sink;
 mod status;
+mod token;
 
 use crate::allocator::{Allocator, Caller};
 use crate::units::Uid;
@@ -20,6 +21,7 @@ use reservation::ReservationService;
 use sink::Sinks;
 use std::io;
 use std::sync::Arc;
+use token::TokenService;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     Allocation::Allocation,
     AllocationRequest::AllocationRequest,
@@ -82,7 +84,8 @@ impl IHeapAllocator for HeapAllocatorService {
     fn allocate(&self, request: &AllocationRequest) -> Result<Allocation> {
         let request = convert::request(request).map_err(status::bad_request)?;
         let grants = self.allocator.allocate(&caller()?, &request).map_err(status::allocation_failed)?;
-        Ok(Allocation { buffers: grants.into_iter().map(convert::buffer).collect() })
+        let token = self.allocator.token(&grants).map(TokenService::binder);
+        Ok(Allocation { buffers: grants.into_iter().map(convert::buffer).collect(), token })
     }
 
     fn reserve(&self, request: &ReservationRequest) -> Result<Strong<dyn IReservation>> {

@@ -3,76 +3,38 @@
 //! lack of it.
 //!
 //! # Life of a reserved page
-//! At the start one file, the arena, gets all its pages. For a buffer a range of the arena is taken; its pages go back
-//! to the kernel and the buffer's own file gets as many at once. When the buffer's file is gone, the arena gets the
-//! range's pages again, and only then can the range be taken anew. In between the two steps another process can be
-//! quicker: the buffer then fails as if memory had run out, and the range waits for pages of its own.
+//! At the start one file, the arena, gets all its pages. For a buffer a range of the arena is taken. Where buffers are
+//! dma-bufs, the range's own pages are exported and never leave the arena (`carveout/exported.rs`). Where they are files,
+//! its pages go back to the kernel and the buffer's own file gets as many at once, since a memfd's pages cannot move to
+//! another. When the buffer's file is gone, the arena gets the range's pages again, and only then can the range be taken
+//! anew. In between the two steps another process can be quicker: the buffer then fails as if memory had run out, and
+//! the range waits for pages of its own.
 //!
-//! A memfd's pages cannot move to another, which is why they go by way of the kernel; a dma-buf over the arena itself
-//! needs no such exchange. The kernel may swap reserved pages out where there is swap, as all shared memory.
+//! The pages behind a free range are such as no client has ever held, so that it fits every trust domain. The kernel may
+//! swap reserved pages out where there is swap, as all shared memory.
 //!
-//! # Who may hold the lock
-//! The arena's lock is a leaf around the pure [`Arena`]: no system call is made while it is held.
-
+mod exported;
 #[cfg(test)]
 #[expect(clippy::single_range_in_vec_init, reason = "a buffer in one piece has one range")]
 mod tests;
 
+use super::arena::{ArenaFile, Pages};
+use super::export::Exporter;
 use super::hugetlb::Populated;
-use super::{File, FileSource, Memory, Source, Unfit, arena_is_full};
+use super::{FileSource, Memory, Source, Unfit};
 use crate::pool::{Arena, FreeBytes, Layout};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
-use crate::sys::memfd::{allocate_pages, punch_pages};
-use crate::sys::{cgroup, memory};
 use crate::units::{Access, BackedBytes, Backing};
+use exported::Exporting;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
 /// What is left to everyone else: a sixteenth of what is available at the start.
 const LEFT_TO_OTHERS: u64 = 16;
-
-/// What a carveout asks of the kernel, apart from files. All of it may block.
-pub trait Pages: Send + Sync {
-    /// Bytes that could be set aside without pushing others out.
-    ///
-    /// # Errors
-    /// If the kernel does not tell.
-    fn available(&self) -> io::Result<u64>;
-
-    /// Puts pages behind a range of a file.
-    ///
-    /// # Errors
-    /// `ENOMEM` or `ENOSPC` if there are not enough.
-    fn allocate(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()>;
-
-    /// Gives the pages behind a range back.
-    ///
-    /// # Errors
-    /// As fallocate(2).
-    fn punch(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()>;
-}
-
-/// The running kernel's pages.
-#[derive(Debug, Clone, Copy)]
-pub struct KernelPages;
-
-impl Pages for KernelPages {
-    fn available(&self) -> io::Result<u64> {
-        let machine = memory::available_bytes()?;
-        Ok(cgroup::headroom().map_or(machine, |group| group.min(machine)))
-    }
-
-    fn allocate(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()> {
-        allocate_pages(file, range)
-    }
-
-    fn punch(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()> {
-        punch_pages(file, range)
-    }
-}
 
 /// Why memory could not be set aside.
 #[derive(Debug, thiserror::Error)]
@@ -106,15 +68,17 @@ pub enum ReserveError {
 }
 
 /// A source over memory that was set aside.
-pub struct CarveoutSource(Arc<Store>);
+pub struct CarveoutSource {
+    store: Arc<Store>,
+    /// Where buffers are dma-bufs of the arena's own pages.
+    exporting: Option<Exporting>,
+}
 
 struct Store {
     /// Makes the buffers' files; made the arena's.
     files: Arc<dyn FileSource>,
-    pages: Arc<dyn Pages>,
     /// All pages that no buffer has.
-    file: Box<dyn File>,
-    arena: Mutex<Arena>,
+    arena: ArenaFile,
 }
 
 impl CarveoutSource {
@@ -144,36 +108,29 @@ impl CarveoutSource {
         }
         let file = files.create_file(capacity).map_err(failed)?;
         pages.allocate(file.fd(), 0..asked).map_err(failed)?;
-        let arena = Mutex::new(Arena::new(asked, layout));
-        Ok(Self(Arc::new(Store { files, pages, file, arena })))
+        let arena = ArenaFile::new(file, asked, layout, pages);
+        Ok(Self { store: Arc::new(Store { files, arena }), exporting: None })
+    }
+
+    /// The same, with buffers that are dma-bufs of the arena's own pages. If these `may_be_shared`, what one trust domain
+    /// held goes to another when it is clean; else its pages are exchanged for others before.
+    #[must_use]
+    pub fn exporting(self, exporter: Arc<dyn Exporter>, may_be_shared: bool) -> Self {
+        Self { exporting: Some(Exporting { exporter, may_be_shared }), ..self }
     }
 }
 
 impl Store {
-    fn arena(&self) -> MutexGuard<'_, Arena> {
-        self.arena.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn take(self: &Arc<Self>, bytes: u64) -> io::Result<Lot> {
-        let mut arena = self.arena();
-        match arena.allocate(bytes) {
-            Some(ranges) => Ok(Lot { ranges, store: Arc::downgrade(self) }),
-            None => Err(arena_is_full(bytes, arena.free_bytes())),
-        }
+        let ranges = self.arena.take(bytes)?;
+        Ok(Lot { ranges, store: Arc::downgrade(self), away: false, held: AtomicBool::new(false) })
     }
 
-    fn give_back(&self, ranges: &[Range<u64>]) {
-        for range in ranges {
-            if let Err(error) = self.pages.allocate(self.file.fd(), range.clone()) {
-                let bytes = range.end - range.start;
-                log::warn!("{bytes} reserved bytes went to others and did not come back: {error}");
-            }
-        }
-        // The pages first: whoever takes the range next gives them to its buffer.
-        let mut arena = self.arena();
-        for range in ranges {
-            let was_taken = arena.free(range.clone());
-            debug_assert!(was_taken, "{range:?} is given back once");
+    /// Gets new pages for a range whose pages went elsewhere.
+    fn refill(&self, range: Range<u64>) {
+        let bytes = range.end - range.start;
+        if let Err(error) = self.arena.allocate_pages(range) {
+            log::warn!("{bytes} reserved bytes went to others and did not come back: {error}");
         }
     }
 }
@@ -183,54 +140,83 @@ struct Lot {
     ranges: Vec<Range<u64>>,
     /// A heap that is gone takes nothing back.
     store: Weak<Store>,
+    /// The pages went to a file.
+    away: bool,
+    /// A client has held the arena's own pages, and may have kept some by ways that nobody sees.
+    held: AtomicBool,
 }
 
 impl Drop for Lot {
     fn drop(&mut self) {
-        if let Some(store) = self.store.upgrade() {
-            store.give_back(&self.ranges);
+        let Some(store) = self.store.upgrade() else { return };
+        let is_held = *self.held.get_mut();
+        for range in self.ranges.drain(..) {
+            if is_held && let Err(error) = store.arena.punch_pages(range.clone()) {
+                log::error!(
+                    "reserved bytes {range:?} stay out of use, since they cannot be exchanged: {error}"
+                );
+                continue;
+            }
+            // The pages first: whoever takes the range next hands them out.
+            if is_held || self.away {
+                store.refill(range.clone());
+            }
+            store.arena.free(range);
         }
     }
 }
 
 impl Source for CarveoutSource {
     fn backing(&self) -> Backing {
-        self.0.files.backing()
+        if self.exporting.is_some() { Backing::Udmabuf } else { self.store.files.backing() }
     }
 
     fn max_alignment(&self) -> u64 {
-        self.0.files.max_alignment()
+        self.store.files.max_alignment()
     }
 
     fn granule(&self) -> u64 {
-        self.0.files.granule()
+        self.store.files.granule()
     }
 
     fn contiguous_bytes(&self) -> u64 {
-        self.0.files.contiguous_bytes()
+        self.store.files.contiguous_bytes()
+    }
+
+    fn max_bytes(&self) -> u64 {
+        self.exporting.as_ref().map_or(u64::MAX, Exporting::max_bytes)
     }
 
     fn arena(&self) -> Option<Arena> {
-        Some(self.0.arena().clone())
+        Some(self.store.arena.picture())
     }
 
     fn free_bytes(&self) -> Option<FreeBytes> {
-        Some(self.0.arena().free_bytes())
+        Some(self.store.arena.free_bytes())
+    }
+
+    /// dma-bufs are open for reading and writing, all of them.
+    fn gives(&self, access: Access) -> bool {
+        self.exporting.is_none() || access == Access::ReadWrite
     }
 
     /// A range is refused by its own error; what the kernel refuses, others took.
     fn is_machine_memory(&self) -> bool {
-        self.0.files.is_machine_memory()
+        self.store.files.is_machine_memory()
     }
 
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
-        let store = &self.0;
-        let lot = store.take(bytes.get())?;
+        let store = &self.store;
+        let mut lot = store.take(bytes.get())?;
+        if let Some(exporting) = &self.exporting {
+            return exporting.create(store, lot);
+        }
+        lot.away = true;
         for range in &lot.ranges {
-            store.pages.punch(store.file.fd(), range.clone())?;
+            store.arena.punch_pages(range.clone())?;
         }
         let file = store.files.create_file(bytes)?;
-        store.pages.allocate(file.fd(), 0..bytes.get())?;
+        store.arena.pages().allocate(file.fd(), 0..bytes.get())?;
         Ok(Box::new(Carved { memory: Populated { file, bytes: bytes.get() }, lot }))
     }
 }

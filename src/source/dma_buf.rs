@@ -9,14 +9,16 @@
 //! too, so that a client could forge its release; a queue that overflowed would lose it for good; and newer kernels report
 //! nothing of pseudo files.
 
+use super::export::{Export, SPARE_NAME};
 use super::{Memory, Unfit};
-use crate::sys::dma_buf::{references, set_name};
+use crate::sys::dma_buf::{CpuAccess, Phase, references, sync};
 use crate::sys::fd::{Inode, inode};
 use crate::sys::inotify::{CloseWatcher, Watch};
-use crate::units::{Access, Backing, Label};
+use crate::sys::map::SharedMap;
+use crate::units::{Access, BackedBytes, Backing, Label};
 use std::ffi::CString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Proves, with a dma-buf that `make` makes, that the kernel tells how many references one has.
 ///
@@ -41,6 +43,8 @@ pub struct DmaBuf {
     inode: Inode,
     access: Access,
     backing: Backing,
+    /// Its size if it is to be cleaned and used again.
+    recycled: Option<BackedBytes>,
 }
 
 impl DmaBuf {
@@ -50,7 +54,27 @@ impl DmaBuf {
     /// As fstat(2).
     pub fn new(fd: OwnedFd, access: Access, backing: Backing) -> io::Result<Self> {
         let inode = inode(&fd)?;
-        Ok(Self { fd, inode, access, backing })
+        Ok(Self { fd, inode, access, backing, recycled: None })
+    }
+
+    /// As [`DmaBuf::new`], for one of `bytes` bytes that is worth keeping when clients have let go of it, if `recycles`.
+    ///
+    /// # Errors
+    /// As fstat(2).
+    pub fn of_kernel(
+        fd: OwnedFd,
+        access: Access,
+        backing: Backing,
+        bytes: BackedBytes,
+        recycles: bool,
+    ) -> io::Result<Self> {
+        // One that cannot be mapped for writing cannot be cleaned.
+        let recycled = (recycles && access == Access::ReadWrite).then_some(bytes);
+        Ok(Self { recycled, ..Self::new(fd, access, backing)? })
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 
@@ -79,14 +103,17 @@ impl Memory for DmaBuf {
     }
 
     fn handed_out(&self, label: &Label) {
-        if let Ok(name) = CString::new(label.to_string()) {
-            // The name is for people alone; old kernels refuse one while a device is attached.
-            let _ = set_name(&self.fd, &name);
+        if let Ok(name) = CString::new(label.as_str()) {
+            self.set_name(&name);
         }
     }
 
     fn worth_keeping(&self) -> Result<(), Unfit> {
-        Err(Unfit::Kernels)
+        match self.recycled {
+            None => Err(Unfit::Kernels),
+            Some(_) if !self.is_settled() => Err(Unfit::AtDevice),
+            Some(_) => Ok(()),
+        }
     }
 
     /// The kernel's heaps put pages behind a buffer when they make it.
@@ -94,8 +121,17 @@ impl Memory for DmaBuf {
         Ok(())
     }
 
+    /// Through a mapping that does not outlast it: one that stays would count as a holder.
     fn scrub(&self) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+        let bytes = self.recycled.ok_or(io::ErrorKind::Unsupported)?.get();
+        let mapping =
+            SharedMap::new(&self.fd, usize::try_from(bytes).map_err(io::Error::other)?, Access::ReadWrite)?;
+        sync(&self.fd, CpuAccess::ReadWrite, Phase::Start)?;
+        let filled = mapping.fill(0);
+        sync(&self.fd, CpuAccess::ReadWrite, Phase::End)?;
+        filled?;
+        self.set_name(SPARE_NAME);
+        Ok(())
     }
 }
 
@@ -103,6 +139,7 @@ impl Memory for DmaBuf {
 mod tests {
     use super::*;
     use crate::sys::memfd::MemfdFactory;
+    use crate::units::RequestedBytes;
 
     #[test]
     fn what_is_no_dma_buf_tells_of_no_release() {
@@ -113,11 +150,30 @@ mod tests {
     }
 
     #[test]
+    fn the_kernels_own_is_kept_and_cleaned_only_if_it_is_to_be_recycled() {
+        let bytes = RequestedBytes(8192).round_up(1).expect("valid");
+        let of = |recycles, access| {
+            let fd = MemfdFactory::probe().expect("memfd").create("test", 8192).expect("memfd");
+            DmaBuf::of_kernel(fd, access, Backing::DmaHeap, bytes, recycles).expect("a file")
+        };
+        for memory in [of(false, Access::ReadWrite), of(true, Access::ReadOnly)] {
+            assert_eq!(memory.worth_keeping(), Err(Unfit::Kernels));
+            assert!(memory.scrub().is_err());
+        }
+        let memory = of(true, Access::ReadWrite);
+        let client = Memory::open(&memory, Access::ReadWrite).expect("opened");
+        SharedMap::new(&client, 8192, Access::ReadWrite).expect("mapped").fill(7).expect("writable");
+        assert_eq!(memory.worth_keeping(), Ok(()));
+        memory.scrub().expect("mapped");
+        assert!(SharedMap::new(&client, 8192, Access::ReadOnly).expect("mapped").is_zero());
+    }
+
+    #[test]
     fn a_dma_buf_has_the_access_it_was_made_with() {
         let fd = MemfdFactory::probe().expect("memfd").create("test", 4096).expect("memfd");
         let memory = DmaBuf::new(fd, Access::ReadWrite, Backing::DmaHeap).expect("a file");
-        let refused = memory.open(Access::ReadOnly).expect_err("made for writing");
+        let refused = Memory::open(&memory, Access::ReadOnly).expect_err("made for writing");
         assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
-        assert!(memory.open(Access::ReadWrite).is_ok());
+        assert!(Memory::open(&memory, Access::ReadWrite).is_ok());
     }
 }

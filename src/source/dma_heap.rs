@@ -54,6 +54,7 @@ pub struct DmaHeapSource {
     heap: DmaHeap,
     page: PageSize,
     is_contiguous: bool,
+    recycles: bool,
 }
 
 impl DmaHeapSource {
@@ -75,10 +76,16 @@ impl DmaHeapSource {
             prove(|| heap.allocate(page.bytes(), Access::ReadWrite))
                 .map_err(|source| NotConnected::Broken { name: name.clone(), source })?;
             let is_contiguous = CMA_NAMES.contains(&name.as_str());
-            return Ok(Self { heap, page, is_contiguous });
+            return Ok(Self { heap, page, is_contiguous, recycles: false });
         }
         let wanted = list(wanted);
         Err(NotConnected::Absent { wanted, found: names(directory).unwrap_or_default() })
+    }
+
+    /// Whether buffers that clients have let go of are to be cleaned and handed out again, rather than given back.
+    #[must_use]
+    pub fn recycling(self, recycles: bool) -> Self {
+        Self { recycles, ..self }
     }
 }
 
@@ -96,11 +103,11 @@ impl Source for DmaHeapSource {
     }
 
     fn is_machine_memory(&self) -> bool {
-        false
+        !self.is_contiguous
     }
 
     fn recycles(&self) -> bool {
-        false
+        self.recycles
     }
 
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
@@ -109,7 +116,7 @@ impl Source for DmaHeapSource {
 
     fn create_for(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>> {
         let fd = self.heap.allocate(bytes.get(), access)?;
-        Ok(Box::new(DmaBuf::new(fd, access, Backing::DmaHeap)?))
+        Ok(Box::new(DmaBuf::of_kernel(fd, access, Backing::DmaHeap, bytes, self.recycles)?))
     }
 }
 

@@ -59,6 +59,7 @@ pub struct IonSource {
     heap: IonHeap,
     flags: u32,
     page: PageSize,
+    recycles: bool,
 }
 
 impl IonSource {
@@ -86,7 +87,17 @@ impl IonSource {
         let flags = if is_cached { FLAG_CACHED } else { 0 };
         prove(|| device.allocate(page.bytes(), heap.id, flags))
             .map_err(|source| NotConnected::Broken { name: heap.name.clone(), source })?;
-        Ok(Self { device, heap, flags, page })
+        Ok(Self { device, heap, flags, page, recycles: false })
+    }
+
+    /// Whether buffers that clients have let go of are to be cleaned and handed out again, rather than given back.
+    #[must_use]
+    pub fn recycling(self, recycles: bool) -> Self {
+        Self { recycles, ..self }
+    }
+
+    fn is_contiguous(&self) -> bool {
+        self.heap.kind == TYPE_DMA
     }
 }
 
@@ -100,15 +111,15 @@ impl Source for IonSource {
     }
 
     fn contiguous_bytes(&self) -> u64 {
-        if self.heap.kind == TYPE_DMA { u64::MAX } else { self.page.bytes() }
+        if self.is_contiguous() { u64::MAX } else { self.page.bytes() }
     }
 
     fn is_machine_memory(&self) -> bool {
-        false
+        !self.is_contiguous()
     }
 
     fn recycles(&self) -> bool {
-        false
+        self.recycles
     }
 
     /// ION's descriptors are open for reading and writing, all of them.
@@ -118,6 +129,6 @@ impl Source for IonSource {
 
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
         let fd = self.device.allocate(bytes.get(), self.heap.id, self.flags)?;
-        Ok(Box::new(DmaBuf::new(fd, Access::ReadWrite, Backing::Ion)?))
+        Ok(Box::new(DmaBuf::of_kernel(fd, Access::ReadWrite, Backing::Ion, bytes, self.recycles)?))
     }
 }

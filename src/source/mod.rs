@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Floor 4: where bytes come from. A source makes memory; it knows nothing of clients, heaps or limits.
 
+pub mod arena;
+pub mod ashmem;
+pub mod blocks;
 pub mod carveout;
 pub mod dma_buf;
 pub mod dma_heap;
+pub mod export;
 pub mod hugetlb;
 pub mod ion;
 pub mod memfd;
@@ -14,7 +18,7 @@ pub mod scripted;
 pub mod udmabuf;
 
 pub use self::release::ReleaseMechanism;
-use crate::pool::{Arena, FreeBytes};
+use crate::pool::{Arena, FreeBytes, Incomplete};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::units::{Access, BackedBytes, Backing, Label};
@@ -85,9 +89,20 @@ pub trait Source: Send + Sync {
     }
 
     /// Whether memory that clients let go of can be handed out again. What the kernel's own heaps gave goes back to
-    /// them.
+    /// them, unless the heap's configuration says otherwise.
     fn recycles(&self) -> bool {
         true
+    }
+
+    /// Itself, if it can make a buffer of blocks that others had; `None` if buffers are made whole alone.
+    fn blocks(&self) -> Option<&blocks::BlockSource> {
+        None
+    }
+
+    /// The file behind `fd` if it is one of this source's kind that fstat(2) does not tell apart; `None` for any other.
+    fn identify(&self, fd: BorrowedFd<'_>) -> Option<Inode> {
+        let _ = fd;
+        None
     }
 
     /// New memory, every byte zero, that no client has ever held.
@@ -133,7 +148,7 @@ pub trait Memory: Send + Sync {
         &[]
     }
 
-    /// The file's identity, the same through every descriptor.
+    /// The file's identity, the same through every descriptor: what fstat(2) tells, else [`Source::identify`].
     fn inode(&self) -> Inode;
 
     /// Whether nobody but the service has it open, mapped or in flight. Never blocks.
@@ -170,6 +185,18 @@ pub trait Memory: Send + Sync {
     /// # Errors
     /// If it cannot be mapped; what is in it is not known then.
     fn scrub(&self) -> io::Result<()>;
+
+    /// Whether it has a block of this size that [`Memory::take_apart`] would give.
+    fn has_block(&self, bytes: u64) -> bool {
+        let _ = bytes;
+        false
+    }
+
+    /// Its blocks, in their order; none if it is in one piece, or was taken apart before. Only for memory that nobody
+    /// will have again.
+    fn take_apart(&self) -> Vec<blocks::Block> {
+        Vec::new()
+    }
 }
 
 /// Memory that is a file of its own.
@@ -185,6 +212,8 @@ pub enum Unfit {
     Sealed,
     /// It is the kernel's own, and goes back to it.
     Kernels,
+    /// A device is not done with it.
+    AtDevice,
     /// Most of it was never touched, or was given back, and is cheaper to make anew than to scrub.
     Untouched,
 }
@@ -210,9 +239,9 @@ pub fn arena_is_full(asked: u64, free: FreeBytes) -> io::Error {
     io::Error::other(Fragmented { asked, free: free.total, longest: free.largest })
 }
 
-/// Whether an error is [`Fragmented`].
+/// Whether an error is [`Fragmented`], or memory lies in more pieces than one buffer can have ([`Incomplete`]).
 pub fn is_fragmentation(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Fragmented>())
+    error.get_ref().is_some_and(|inner| inner.is::<Fragmented>() || inner.is::<Incomplete>())
 }
 
 /// Whether an error means that memory has run out, rather than descriptors.

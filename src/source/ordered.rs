@@ -2,8 +2,10 @@
 //! Several sources as one: the next is asked when the one before is exhausted.
 
 use super::{Memory, Source, is_exhaustion};
+use crate::sys::fd::Inode;
 use crate::units::{Access, BackedBytes, Backing};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 /// Sources in the order in which they are asked.
@@ -77,6 +79,10 @@ impl Source for OrderedSources {
 
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
         self.create_for(bytes, Access::ReadWrite)
+    }
+
+    fn identify(&self, fd: BorrowedFd<'_>) -> Option<Inode> {
+        self.all().find_map(|source| source.identify(fd))
     }
 
     /// The last source's error counts, unless one before it failed for another reason than exhaustion.

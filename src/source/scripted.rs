@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A source that fails when told to: a real memfd source behind a countdown. For forcing error paths in tests.
 
-use super::carveout::{KernelPages, Pages};
+use super::arena::{KernelPages, Pages};
+use super::export::{Export, Exporter};
 use super::memfd::MemfdSource;
 use super::{File, FileSource, Memory, Source, Unfit};
-use crate::sys::fd::Inode;
+use crate::sys::fd::{DescriptorDirectory, Inode, inode};
 use crate::sys::inotify::{CloseWatcher, Watch};
+use crate::sys::udmabuf::Limits;
 use crate::units::{Access, BackedBytes, Backing};
+use nix::fcntl::{FcntlArg, fcntl};
+use std::ffi::CStr;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Counts calls into the source and its memory, and fails those it is told to.
@@ -29,6 +34,11 @@ impl Script {
     /// Makes the calls in `failing`, counted from now on, fail with `errno`.
     pub fn fail(&self, failing: Range<usize>, errno: i32) {
         *self.0.lock().expect("not poisoned") = Plan { calls: 0, failing, errno };
+    }
+
+    /// Calls since [`Script::fail`], or the start.
+    pub fn calls(&self) -> usize {
+        self.0.lock().expect("not poisoned").calls
     }
 
     fn call(&self) -> io::Result<()> {
@@ -145,4 +155,114 @@ impl File for ScriptedMemory {
     fn fd(&self) -> BorrowedFd<'_> {
         self.inner.fd()
     }
+}
+
+/// Makes "dma-bufs" of shared memory: what a client gets is the file itself, opened again, with the pages at their places
+/// in it. A lock on a byte of its own, which lasts as long as the client's description, tells whether somebody has it.
+pub struct ScriptedExporter {
+    /// What fails.
+    script: Arc<Script>,
+    ranges: u64,
+    descriptors: Arc<DescriptorDirectory>,
+    exports: AtomicUsize,
+    settled: Arc<AtomicBool>,
+}
+
+impl ScriptedExporter {
+    /// One that takes as much as kernels do.
+    pub fn new(script: Arc<Script>) -> Self {
+        Self {
+            script,
+            ranges: 1024,
+            descriptors: Arc::new(DescriptorDirectory::open().expect("/proc")),
+            exports: AtomicUsize::new(0),
+            settled: Arc::new(AtomicBool::new(true)),
+        }
+    }
+
+    /// The same with at most this many ranges in one.
+    pub fn with_ranges(self, ranges: u64) -> Self {
+        Self { ranges, ..self }
+    }
+
+    /// How many were made.
+    pub fn exports(&self) -> usize {
+        self.exports.load(Ordering::Relaxed)
+    }
+
+    /// Whether devices are done with all of them.
+    pub fn set_settled(&self, settled: bool) {
+        self.settled.store(settled, Ordering::Relaxed);
+    }
+}
+
+/// Numbers the locked bytes.
+static NEXT_BYTE: AtomicU64 = AtomicU64::new(0);
+
+impl Exporter for ScriptedExporter {
+    fn limits(&self) -> Limits {
+        Limits { ranges: self.ranges, bytes: 1 << 30 }
+    }
+
+    fn export(&self, file: BorrowedFd<'_>, ranges: &[Range<u64>]) -> io::Result<Box<dyn Export>> {
+        self.script.call()?;
+        if ranges.is_empty() || ranges.len() as u64 > self.ranges {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        self.exports.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(ScriptedExport {
+            file: self.descriptors.reopen(file, Access::ReadWrite)?,
+            inode: inode(file)?,
+            byte: NEXT_BYTE.fetch_add(1, Ordering::Relaxed),
+            descriptors: Arc::clone(&self.descriptors),
+            settled: Arc::clone(&self.settled),
+        }))
+    }
+}
+
+struct ScriptedExport {
+    file: OwnedFd,
+    inode: Inode,
+    byte: u64,
+    descriptors: Arc<DescriptorDirectory>,
+    settled: Arc<AtomicBool>,
+}
+
+impl ScriptedExport {
+    fn lock(&self, kind: libc::c_int) -> libc::flock {
+        libc::flock {
+            l_type: kind.try_into().expect("small"),
+            l_whence: libc::SEEK_SET.try_into().expect("small"),
+            l_start: self.byte.try_into().expect("small"),
+            l_len: 1,
+            l_pid: 0,
+        }
+    }
+}
+
+impl Export for ScriptedExport {
+    fn open(&self) -> io::Result<OwnedFd> {
+        let client = self.descriptors.reopen(&self.file, Access::ReadWrite)?;
+        fcntl(&client, FcntlArg::F_OFD_SETLK(&self.lock(libc::F_RDLCK)))?;
+        Ok(client)
+    }
+
+    /// Of the file: dma-bufs of one file are not told apart here.
+    fn inode(&self) -> Inode {
+        self.inode
+    }
+
+    fn is_idle(&self) -> io::Result<bool> {
+        let mut lock = self.lock(libc::F_WRLCK);
+        fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock))?;
+        Ok(i32::from(lock.l_type) == libc::F_UNLCK)
+    }
+
+    fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed)
+    }
+
+    fn set_name(&self, _: &CStr) {}
+
+    fn written(&self) {}
 }

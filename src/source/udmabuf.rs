@@ -1,59 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Real dma-bufs over memory of the service's own: every buffer is a file that only the service has, and a dma-buf made
-//! of its pages for each client that gets it. The pages stay when the client lets go, so that they are cleaned, kept
-//! and handed out again as any shared memory is; only the dma-buf is new.
+//! Real dma-bufs over memory of the service's own: every buffer is a file that only the service has, and the dma-buf of
+//! all its pages. When the client lets go, the pages are cleaned through the file, and file and dma-buf are kept and
+//! handed out again together, as any shared memory is (`export.rs`).
 
-use super::dma_buf::{DmaBuf, prove};
-use super::{File, FileSource, Memory, Source, Unfit, is_exhaustion};
+use super::export::{Export, Exporter, SPARE_NAME};
+use super::{File, FileSource, Memory, Source, Unfit};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
-use crate::sys::udmabuf::{DEVICE, Limits, Udmabuf, limits, raise_limit};
-use crate::units::{Access, BackedBytes, Backing, Label, RequestedBytes};
+use crate::units::{Access, BackedBytes, Backing, Label};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-/// Why dma-bufs cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum NotConnected {
-    /// There is no device, or it is closed to the service.
-    #[error("{DEVICE} cannot be opened: {0}")]
-    Device(io::Error),
-    /// It makes none of these files, or releases go unnoticed.
-    #[error("{DEVICE} does not work: {0}")]
-    Broken(io::Error),
-}
-
-/// Makes dma-bufs of files.
+/// Makes files, and dma-bufs of them.
 pub struct UdmabufSource {
     files: Arc<dyn FileSource>,
-    device: Arc<Udmabuf>,
-    limits: Limits,
+    exporter: Arc<dyn Exporter>,
 }
 
 impl UdmabufSource {
-    /// Opens the device, lets it take buffers of up to `largest` bytes where that is permitted, and proves with one
-    /// buffer that it works with `files` and that releases are noticed.
-    ///
-    /// # Errors
-    /// Why it does not.
-    pub fn connect(files: Arc<dyn FileSource>, largest: u64) -> Result<Self, NotConnected> {
-        let device = Udmabuf::open().map_err(NotConnected::Device)?;
-        if limits().bytes < largest
-            && let Err(error) = raise_limit(largest)
-        {
-            log::info!("udmabuf keeps its limit of {} bytes a buffer: {error}", limits().bytes);
-        }
-        let bytes = RequestedBytes(1).round_up(files.granule()).map_err(io::Error::other);
-        let make = || {
-            let file = files.create_file(bytes?)?;
-            export(&device, file.as_ref(), files.granule())
-        };
-        match prove(make) {
-            // Nothing is left at the moment to try with; requests fail until there is.
-            Err(error) if !is_exhaustion(&error) => Err(NotConnected::Broken(error)),
-            _ => Ok(Self { files, device: Arc::new(device), limits: limits() }),
-        }
+    /// dma-bufs that `exporter`, which takes them, makes of `files`.
+    pub fn new(files: Arc<dyn FileSource>, exporter: Arc<dyn Exporter>) -> Self {
+        Self { files, exporter }
     }
 }
 
@@ -75,7 +44,7 @@ impl Source for UdmabufSource {
     }
 
     fn max_bytes(&self) -> u64 {
-        self.limits.bytes
+        self.exporter.limits().bytes
     }
 
     /// The driver makes descriptors for reading and writing, no others.
@@ -94,48 +63,41 @@ impl Source for UdmabufSource {
 
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
         Ok(Box::new(Exported {
+            dma_buf: OnceLock::new(),
             file: self.files.create_file(bytes)?,
             bytes: bytes.get(),
-            device: Arc::clone(&self.device),
-            current: Mutex::new(None),
+            exporter: Arc::clone(&self.exporter),
         }))
     }
 }
 
-/// A dma-buf of all of a file.
-fn export(device: &Udmabuf, file: &dyn File, bytes: u64) -> io::Result<OwnedFd> {
-    let whole = 0..bytes;
-    device.create(file.fd(), std::slice::from_ref(&whole))
-}
-
-/// A file of the service's, and the dma-buf of its pages that a client has.
+/// A file of the service's, and the dma-buf of its pages.
 struct Exported {
+    /// Made when the pages are present or a client gets it, whichever comes first, and kept. Dropped before the file.
+    dma_buf: OnceLock<Box<dyn Export>>,
     file: Box<dyn File>,
     bytes: u64,
-    device: Arc<Udmabuf>,
-    current: Mutex<Option<Arc<DmaBuf>>>,
+    exporter: Arc<dyn Exporter>,
 }
 
 impl Exported {
-    /// The lock is gone when it is used.
-    fn current(&self) -> Option<Arc<DmaBuf>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn replace(&self, dma_buf: Option<Arc<DmaBuf>>) {
-        let last =
-            std::mem::replace(&mut *self.current.lock().unwrap_or_else(PoisonError::into_inner), dma_buf);
-        drop(last);
+    fn dma_buf(&self) -> io::Result<&dyn Export> {
+        if let Some(dma_buf) = self.dma_buf.get() {
+            return Ok(dma_buf.as_ref());
+        }
+        let whole = 0..self.bytes;
+        let made = self.exporter.export(self.file.fd(), std::slice::from_ref(&whole))?;
+        // Of two that are made at once, one goes again.
+        Ok(self.dma_buf.get_or_init(|| made).as_ref())
     }
 }
 
 impl Memory for Exported {
     fn open(&self, access: Access) -> io::Result<OwnedFd> {
-        let fd = export(&self.device, self.file.as_ref(), self.bytes)?;
-        let dma_buf = DmaBuf::new(fd, Access::ReadWrite, Backing::Udmabuf)?;
-        let client = dma_buf.open(access)?;
-        self.replace(Some(Arc::new(dma_buf)));
-        Ok(client)
+        match access {
+            Access::ReadWrite => self.dma_buf()?.open(),
+            Access::ReadOnly => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     fn backing(&self) -> Backing {
@@ -144,11 +106,11 @@ impl Memory for Exported {
 
     /// That of the dma-buf, once there is one.
     fn inode(&self) -> Inode {
-        self.current().map_or_else(|| self.file.inode(), |dma_buf| dma_buf.inode())
+        self.dma_buf.get().map_or_else(|| self.file.inode(), |dma_buf| dma_buf.inode())
     }
 
     fn is_idle(&self) -> io::Result<bool> {
-        self.current().map_or(Ok(true), |dma_buf| dma_buf.is_idle())
+        self.dma_buf.get().map_or(Ok(true), |dma_buf| dma_buf.is_idle())
     }
 
     fn watch(&self, _: &CloseWatcher) -> io::Result<Option<Watch>> {
@@ -156,22 +118,110 @@ impl Memory for Exported {
     }
 
     fn handed_out(&self, label: &Label) {
-        if let Some(dma_buf) = self.current() {
-            dma_buf.handed_out(label);
+        if let (Some(dma_buf), Ok(name)) = (self.dma_buf.get(), CString::new(label.as_str())) {
+            dma_buf.set_name(&name);
         }
     }
 
     fn worth_keeping(&self) -> Result<(), Unfit> {
+        if self.dma_buf.get().is_some_and(|dma_buf| !dma_buf.is_settled()) {
+            return Err(Unfit::AtDevice);
+        }
         self.file.worth_keeping()
     }
 
+    /// The dma-buf is made here as well, so that handing it out asks nothing more of the kernel.
     fn populate(&self) -> io::Result<()> {
-        self.file.populate()
+        self.file.populate()?;
+        self.dma_buf()?.set_name(SPARE_NAME);
+        Ok(())
     }
 
     fn scrub(&self) -> io::Result<()> {
-        // The one that the last client had is of no more use.
-        self.replace(None);
-        self.file.scrub()
+        self.file.scrub()?;
+        if let Some(dma_buf) = self.dma_buf.get() {
+            dma_buf.written();
+            dma_buf.set_name(SPARE_NAME);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::memfd::MemfdSource;
+    use crate::source::scripted::{Script, ScriptedExporter, ScriptedSource};
+    use crate::sys::map::SharedMap;
+    use crate::units::RequestedBytes;
+
+    const BYTES: u64 = 1 << 20;
+
+    fn memory() -> (Box<dyn Memory>, Arc<Script>, Arc<ScriptedExporter>) {
+        let script = Arc::new(Script::default());
+        let page = crate::sys::memory::page_size().expect("page size");
+        let inner = MemfdSource::new(page).expect("memfd");
+        let exporter = Arc::new(ScriptedExporter::new(Arc::clone(&script)));
+        let files = Arc::new(ScriptedSource { inner, script: Arc::clone(&script) });
+        let source = UdmabufSource::new(files, Arc::clone(&exporter) as Arc<dyn Exporter>);
+        let bytes = RequestedBytes(i64::try_from(BYTES).expect("small")).round_up(1).expect("valid");
+        (source.create(bytes).expect("memfd"), script, exporter)
+    }
+
+    fn map(fd: &OwnedFd) -> SharedMap {
+        SharedMap::new(fd, usize::try_from(BYTES).expect("small"), Access::ReadWrite).expect("mapped")
+    }
+
+    #[test]
+    fn one_dma_buf_serves_client_after_client() {
+        let (memory, _, exporter) = memory();
+        let mut inodes = Vec::new();
+        for _ in 0..3 {
+            let client = memory.open(Access::ReadWrite).expect("opened");
+            inodes.push(memory.inode());
+            let mapping = map(&client);
+            assert!(mapping.is_zero());
+            mapping.fill(7).expect("writable");
+            drop(client);
+            assert!(!memory.is_idle().expect("told"), "mapped");
+            drop(mapping);
+            assert!(memory.is_idle().expect("told"));
+            assert_eq!(memory.worth_keeping(), Ok(()));
+            memory.scrub().expect("scrubbed");
+        }
+        assert_eq!((exporter.exports(), inodes[1], inodes[2]), (1, inodes[0], inodes[0]));
+    }
+
+    #[test]
+    fn what_is_made_ahead_has_its_dma_buf() {
+        let (memory, script, exporter) = memory();
+        memory.populate().expect("made");
+        assert_eq!(exporter.exports(), 1);
+        script.fail(0..usize::MAX, libc::EIO);
+        assert!(memory.open(Access::ReadWrite).is_ok(), "the device is not asked");
+        let refused = memory.open(Access::ReadOnly).expect_err("the driver makes no such");
+        assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn a_dma_buf_that_a_device_is_not_done_with_is_not_kept() {
+        let (memory, _, exporter) = memory();
+        let client = memory.open(Access::ReadWrite).expect("opened");
+        map(&client).fill(1).expect("writable");
+        drop(client);
+        exporter.set_settled(false);
+        assert_eq!(memory.worth_keeping(), Err(Unfit::AtDevice));
+        exporter.set_settled(true);
+        assert_eq!(memory.worth_keeping(), Ok(()));
+    }
+
+    #[test]
+    fn a_refusal_by_the_device_leaves_memory_that_serves_later() {
+        let (memory, script, _) = memory();
+        script.fail(0..1, libc::ENOMEM);
+        let refused = memory.open(Access::ReadWrite).expect_err("refused");
+        assert_eq!(refused.raw_os_error(), Some(libc::ENOMEM));
+        assert!(memory.is_idle().expect("nobody has it"));
+        assert!(memory.open(Access::ReadWrite).is_ok());
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::sys::fd::DescriptorDirectory;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -81,6 +82,17 @@ pub fn sync(fd: impl AsFd, access: CpuAccess, phase: Phase) -> io::Result<()> {
     }
 }
 
+/// Whether every device that was to read or write it is done: each fence that it carries has signalled. Never blocks.
+///
+/// # Errors
+/// As poll(2).
+pub fn is_settled(fd: impl AsFd) -> io::Result<bool> {
+    // Ready for writing means that nobody reads it either.
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut fds, PollTimeout::ZERO)?;
+    Ok(fds[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLOUT)))
+}
+
 /// How many references the kernel counts: descriptors, mappings, copies in flight and importing devices, of which this
 /// descriptor is one. From `count:` in fdinfo.
 ///
@@ -117,6 +129,7 @@ mod tests {
             sync(&fd, access, Phase::Start).expect("left alone");
             sync(&fd, access, Phase::End).expect("left alone");
         }
+        assert!(is_settled(&fd).expect("no device can have it"));
         assert_eq!(set_name(&fd, c"name").expect_err("no dma-buf").raw_os_error(), Some(libc::ENOTTY));
         assert_eq!(references(&fd).expect_err("no dma-buf").kind(), io::ErrorKind::InvalidData);
     }

@@ -37,6 +37,14 @@ pub fn resident_bytes(fd: impl AsFd) -> io::Result<u64> {
     Ok(u64::try_from(fstat(fd)?.st_blocks).unwrap_or(0) * 512)
 }
 
+/// The block size of the file behind `fd`: of a memfd, the size of its pages.
+///
+/// # Errors
+/// As fstat(2).
+pub fn block_bytes(fd: impl AsFd) -> io::Result<u64> {
+    Ok(u64::try_from(fstat(fd)?.st_blksize).unwrap_or(0))
+}
+
 /// Whether the file behind `fd` is memory that no device can change behind the CPU's back: it lies on a tmpfs or a
 /// file system of huge pages, as memfds do. A dma-buf never does.
 ///

@@ -108,7 +108,7 @@ pub struct IonHeap {
 
 /// Which of ION's interfaces a device speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Interface {
+pub enum Interface {
     /// Allocation returns a descriptor.
     Descriptors,
     /// Allocation returns a handle, of which a descriptor is made.
@@ -134,6 +134,11 @@ impl Ion {
         let interface =
             if answer == Err(Errno::ENOTTY) { Interface::Descriptors } else { Interface::Handles };
         Ok(Self { device, interface })
+    }
+
+    /// How the device is spoken to.
+    pub fn interface(&self) -> Interface {
+        self.interface
     }
 
     /// All heaps, by descending id.

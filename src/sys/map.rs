@@ -6,6 +6,7 @@
 
 use crate::units::Access;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::stat::SFlag;
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
@@ -18,8 +19,8 @@ const LARGE: usize = 2 << 20;
 
 /// A shared mapping of the start of a file.
 ///
-/// Invariant: `base..base + mapped` is one live mapping, page-aligned, made by [`SharedMap::new`] and unmapped by
-/// `drop` alone; it is readable, and writable if `writable`. `len` is at most `mapped` and within the file.
+/// Invariant: `base..base + mapped` is one live mapping, page-aligned, made by [`SharedMap::new`] and its like and
+/// unmapped by `drop` alone; it is readable, and writable if `writable`. `len` is at most `mapped` and within the file.
 #[derive(Debug)]
 pub struct SharedMap {
     base: NonNull<u8>,
@@ -67,13 +68,25 @@ impl SharedMap {
         Ok(map)
     }
 
+    /// Maps the first `bytes` bytes of `fd`, shared and writable, and leaves it to the first access to make each page
+    /// present: for files that have holes.
+    ///
+    /// # Errors
+    /// As [`SharedMap::new`].
+    pub fn sparse(fd: impl AsFd, bytes: usize) -> io::Result<Self> {
+        Self::with_flags(fd, bytes, Access::ReadWrite, MapFlags::empty())
+    }
+
     fn with_flags(fd: impl AsFd, bytes: usize, access: Access, flags: MapFlags) -> io::Result<Self> {
         let stat = nix::sys::stat::fstat(&fd)?;
         let size = stat.st_size;
+        // Others than plain files, an ashmem region or an old kernel's dma-buf, do not tell their size here; their drivers
+        // refuse to map more than that.
+        let tells_size = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
         // A file of huge pages has them as its block size.
         let block = usize::try_from(stat.st_blksize).unwrap_or(1).max(1);
         let length = NonZeroUsize::new(bytes)
-            .filter(|bytes| usize::try_from(size).is_ok_and(|size| bytes.get() <= size))
+            .filter(|bytes| !tells_size || usize::try_from(size).is_ok_and(|size| bytes.get() <= size))
             .and_then(|bytes| bytes.get().checked_next_multiple_of(block))
             .and_then(NonZeroUsize::new)
             .ok_or_else(|| {
@@ -123,10 +136,20 @@ impl SharedMap {
     /// # Errors
     /// `PermissionDenied` if the mapping is read-only.
     pub fn fill(&self, byte: u8) -> io::Result<()> {
-        self.check(0, self.len, true)?;
-        // SAFETY: `base..base + len` is a live writable mapping (invariant; writability checked above); memset takes
-        // raw memory, so no reference to shared bytes is made.
-        unsafe { libc::memset(self.base.as_ptr().cast(), i32::from(byte), self.len) };
+        self.fill_at(0, self.len, byte)
+    }
+
+    /// Sets `len` bytes to `byte`, from `offset` on.
+    ///
+    /// # Errors
+    /// As [`SharedMap::write_at`].
+    pub fn fill_at(&self, offset: usize, len: usize, byte: u8) -> io::Result<()> {
+        self.check(offset, len, true)?;
+        // SAFETY: `check` has made sure that `offset` is at most `len`, so that the sum stays inside the mapping.
+        let start = unsafe { self.base.add(offset) };
+        // SAFETY: `offset..offset + len` is inside a live writable mapping (invariant; range and writability are checked
+        // above); memset takes raw memory, so no reference to shared bytes is made.
+        unsafe { libc::memset(start.as_ptr().cast(), i32::from(byte), len) };
         Ok(())
     }
 
@@ -296,6 +319,28 @@ pub(crate) mod tests {
             assert!(map.is_zero());
             map.fill(1).expect("writable");
         }
+    }
+
+    #[test]
+    fn a_range_is_filled_and_nothing_else() {
+        let fd = MemfdFactory::probe().expect("memfd").create("test", 8192).expect("memfd");
+        let map = SharedMap::sparse(&fd, 8192).expect("mapped");
+        map.fill(7).expect("writable");
+        map.fill_at(1000, 5000, 0).expect("inside");
+        let mut found = [0; 8192];
+        map.read_at(0, &mut found).expect("inside");
+        assert!(found[1000..6000].iter().all(|byte| *byte == 0));
+        assert!(found[..1000].iter().chain(&found[6000..]).all(|byte| *byte == 7));
+        assert!(map.fill_at(8192, 1, 0).is_err() && map.fill_at(1, usize::MAX, 0).is_err());
+    }
+
+    #[test]
+    fn what_tells_no_size_is_mapped_as_far_as_its_driver_allows() {
+        let device = |path: &str| std::fs::File::options().read(true).write(true).open(path).expect("open");
+        let map = SharedMap::new(device("/dev/zero"), 8192, Access::ReadWrite).expect("mapped");
+        assert!(map.is_zero());
+        map.fill(1).expect("writable");
+        assert!(SharedMap::new(device("/dev/null"), 8192, Access::ReadWrite).is_err());
     }
 
     #[test]

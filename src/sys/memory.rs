@@ -51,6 +51,16 @@ pub struct HugePages {
 }
 
 impl HugePages {
+    /// What the texts of `/proc/meminfo` and `/proc/sys/vm/nr_overcommit_hugepages` say; `None` if the kernel knows none.
+    pub fn parse(meminfo: &str, overcommit: &str) -> Option<Self> {
+        Some(Self {
+            bytes: field(meminfo, "Hugepagesize")?.saturating_mul(1024),
+            total: field(meminfo, "HugePages_Total").unwrap_or(0),
+            free: field(meminfo, "HugePages_Free").unwrap_or(0),
+            overcommit: overcommit.trim().parse().unwrap_or(0),
+        })
+    }
+
     /// Whether there can ever be one, as the machine is set up now.
     pub fn are_on(&self) -> bool {
         self.total > 0 || self.overcommit > 0
@@ -63,14 +73,8 @@ impl HugePages {
 /// If /proc is not mounted.
 pub fn huge_pages() -> io::Result<Option<HugePages>> {
     let text = fs::read_to_string("/proc/meminfo")?;
-    let Some(kibibytes) = field(&text, "Hugepagesize") else { return Ok(None) };
     let overcommit = fs::read_to_string("/proc/sys/vm/nr_overcommit_hugepages").unwrap_or_default();
-    Ok(Some(HugePages {
-        bytes: kibibytes.saturating_mul(1024),
-        total: field(&text, "HugePages_Total").unwrap_or(0),
-        free: field(&text, "HugePages_Free").unwrap_or(0),
-        overcommit: overcommit.trim().parse().unwrap_or(0),
-    }))
+    Ok(HugePages::parse(&text, &overcommit))
 }
 
 /// When the kernel backs shared memory with large pages of its own accord: `never`, `advise`, `always` and the like.

@@ -19,7 +19,7 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHea
 
 pub(crate) const DAEMON: &str = env!("CARGO_BIN_EXE_aniond");
 /// Longest wait for anything that should happen at once, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory of its own, with room for a socket, a log and news of readiness.
 pub(crate) struct Place {

@@ -3,7 +3,7 @@
 
 use crate::outcome::{Lock, Test, check_eq, code_name, expect_error, inapplicable};
 use crate::request::aidl::{
-    AllocationRequest, Backing, ClientUsage, ErrorCode, HeapFlags, HeapInfo, interface,
+    AllocationRequest, Backing, ClientUsage, ErrorCode, HeapFlags, HeapInfo, ReleaseMechanism, interface,
 };
 use crate::request::{Held, from_heap, held};
 use crate::target::Target;
@@ -130,6 +130,11 @@ impl Fixture {
         } else {
             Ok(heaps)
         }
+    }
+
+    /// Usable heaps whose releases the kernel reports: what their buffers are held by is not their owner's word alone.
+    pub(crate) fn reported(&self) -> impl Iterator<Item = &HeapInfo> {
+        self.usable().filter(|heap| is_reported(heap))
     }
 
     /// Usable heaps that give read-only buffers, which the CPU can map.
@@ -321,6 +326,11 @@ impl Fixture {
         )?;
         (test.run)(self)
     }
+}
+
+/// Whether the kernel reports releases of the heap's buffers.
+pub(crate) fn is_reported(heap: &HeapInfo) -> bool {
+    heap.releaseMechanism != ReleaseMechanism::TOKEN
 }
 
 /// uid of the process that listens at a socket endpoint.

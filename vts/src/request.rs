@@ -10,12 +10,13 @@ pub(crate) mod aidl {
         Access::Access, Allocation::Allocation, AllocationFlags::AllocationFlags,
         AllocationRequest::AllocationRequest, Backing::Backing, Buffer::Buffer, BufferInfo::BufferInfo,
         ClientUsage::ClientUsage, ErrorCode::ErrorCode, Explanation::Explanation, HeapFlags::HeapFlags,
-        HeapInfo::HeapInfo, HeapStats::HeapStats, HeapType::HeapType, IHeapAllocator as interface,
-        IReservation::IReservation, PressureLevel::PressureLevel, ReservationRequest::ReservationRequest,
-        Verdict::Verdict,
+        HeapInfo::HeapInfo, HeapStats::HeapStats, HeapType::HeapType, IBufferToken::IBufferToken,
+        IHeapAllocator as interface, IReservation::IReservation, PressureLevel::PressureLevel,
+        ReleaseMechanism::ReleaseMechanism, ReservationRequest::ReservationRequest, Verdict::Verdict,
     };
 }
-use aidl::{Allocation, AllocationRequest, Backing, Buffer};
+use aidl::{Allocation, AllocationRequest, Backing, Buffer, IBufferToken};
+use anion_ipc::Strong;
 
 /// A buffer that this process holds; dropping it lets go.
 #[derive(Debug)]
@@ -26,6 +27,21 @@ pub(crate) struct Held {
     pub(crate) heap_id: i32,
     pub(crate) heap_name: String,
     pub(crate) backing: Backing,
+    _claim: Option<Claim>,
+}
+
+/// What makes this process the owner of a buffer whose release the kernel does not report.
+#[derive(Debug)]
+struct Claim {
+    token: Strong<dyn IBufferToken>,
+    id: i64,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Refused for buffers of the allocation that need no token, and without a service there are no claims.
+        let _ = self.token.release(&[self.id]);
+    }
 }
 
 /// The buffers of a reply.
@@ -33,8 +49,10 @@ pub(crate) struct Held {
 /// # Errors
 /// If one has no descriptor or a negative size.
 pub(crate) fn held(allocation: Allocation) -> Result<Vec<Held>> {
+    let token = allocation.token;
     let own = |buffer: Buffer| {
         Ok(Held {
+            _claim: token.clone().map(|token| Claim { token, id: buffer.id }),
             fd: buffer.fd.context("a buffer without a descriptor")?.into(),
             id: buffer.id,
             size: u64::try_from(buffer.size).context("a negative size")?,

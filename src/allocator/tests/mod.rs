@@ -4,9 +4,12 @@
 // They need rustix with its sockets, which Android trees do not have; VTS has the same attacks.
 #[cfg(not(soong))]
 mod attacks;
+mod blocks;
+mod dma_bufs;
 mod pool;
 mod refill;
 mod reserve;
+pub(crate) mod token;
 mod types;
 
 use super::*;

@@ -63,6 +63,14 @@ pub(crate) fn run(args: &AllocArgs, service: Service, output: &Output) -> Result
     check_reply(&allocation, request.count, request.size)?;
     let access = if args.request.read_only { Access::ReadOnly } else { Access::ReadWrite };
     let mappable = !is_secure(service.interface(), &allocation)?;
+    // Held to the end: without it, buffers whose release the kernel does not report would be given up.
+    let token = allocation.token;
+    if token.is_some() && !args.exec.is_empty() {
+        return Err(Failure::Usage(
+            "--exec passes no buffers of this heap on: they are this process's until it ends, and then given up"
+                .to_owned(),
+        ));
+    }
     let (mut rows, held) = accept(allocation.buffers)?;
     let started = Instant::now();
     if mappable {
@@ -90,6 +98,7 @@ pub(crate) fn run(args: &AllocArgs, service: Service, output: &Output) -> Result
     if let (Some(time), Some(mut interrupt)) = (args.hold, interrupt) {
         interrupt.wait(time)?;
     }
+    drop(token);
     Ok(())
 }
 
@@ -289,7 +298,7 @@ mod tests {
 
     #[test]
     fn fewer_buffers_than_asked_for_break_the_contract() {
-        let failure = check_reply(&Allocation { buffers: Vec::new() }, 1, 1).expect_err("none came");
+        let failure = check_reply(&Allocation::default(), 1, 1).expect_err("none came");
         assert_eq!(failure.exit_code(), 4);
     }
 }

@@ -88,6 +88,9 @@ pub(crate) enum Command {
     /// Show heaps and usage as they change, until Ctrl-C
     #[command(after_long_help = help::WATCH)]
     Watch(WatchArgs),
+    /// Show what this machine offers, what the configuration wants, and what to change
+    #[command(after_long_help = help::DOCTOR)]
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     #[cfg(not(soong))]
     #[command(after_long_help = help::COMPLETIONS)]
@@ -227,6 +230,14 @@ pub(crate) struct WatchArgs {
     /// Stop after this many looks [default: at Ctrl-C]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
+}
+
+/// `anionctl doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Device tree that describes the heaps, as aniond takes it [default: that of aniond]
+    #[arg(long, value_name = "FILE", env = "ANION_CONFIG", value_hint = ValueHint::AnyPath)]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// Reads the command line.

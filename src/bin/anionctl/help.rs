@@ -42,7 +42,8 @@ Exit status:
   2  the command line is wrong
   3  the service cannot be reached, or stopped answering
   4  a check failed: a buffer was not zero, did not hold what was written to
-     it, could not be mapped, or the reply was not what was asked for
+     it, could not be mapped, or the reply was not what was asked for; or
+     doctor misses something that the configuration wants
   5  this process could not do its own part, such as writing its output
   `alloc --exec` exits as its command does; with 126 if the command cannot be
   run and 127 if there is none. A reader that closes standard output early is
@@ -56,7 +57,8 @@ Examples:
   anionctl reserve --size 8M --count 4 --heap camera --hold 60 &
   anionctl explain --size 1G --heap camera || echo \"would not fit\"
   anionctl --json usage | jq '.usage[] | select(.bytes > 0)'
-  anionctl watch --interval 500ms";
+  anionctl watch --interval 500ms
+  anionctl doctor";
 
 /// After `list --help`.
 pub(crate) const LIST: &str = "\
@@ -82,6 +84,7 @@ command ends, or when the command that --exec names has closed its descriptors.
 inherits the buffers as descriptors 3, 4, … in order, and the environment
 variables ANION_FDS=\"3 4 …\", ANION_IDS and ANION_SIZES in the same order. The
 table goes to standard error, since standard output belongs to the command.
+Buffers of ashmem belong to this process and cannot be passed on that way.
 
 JSON:
   {\"buffers\": [{\"index\", \"id\", \"heap_id\", \"heap\", \"size\", \"backing\", \"inode\",
@@ -208,6 +211,42 @@ JSON, one line per look:
     stats, and \"live_bytes_per_s\", \"allocations_per_s\", \"frees_per_s\",
     \"interval_p99_us\"], \"usage\": [the keys of usage, and \"bytes_per_s\"]}
   The rates are null in the first look.";
+
+/// After `doctor --help`.
+pub(crate) const DOCTOR: &str = "\
+Looks at the machine itself, as the user that it runs as: run it as the user of
+the service. It needs no service; one that answers is asked for its version and
+the heaps that it cannot serve.
+
+Each line says what was looked for, whether it is there (ok), could do more
+(limited) or is not there for this user (missing), what that means for Anion, and
+the command that changes it; most need root. A device that setfacl opens is
+closed again after the next boot; a rule for udev lasts:
+  SUBSYSTEM==\"dma_heap\", GROUP=\"video\", MODE=\"0660\"
+  KERNEL==\"udmabuf\", GROUP=\"video\", MODE=\"0660\"
+
+Then every heap of the configuration is built as the service would, with a page of
+each source, and without setting memory aside.
+
+Exit status:
+  0  all that the configuration wants is here, whatever else is missing
+  4  a heap would not be available, the configuration has errors, or the service
+     would not start (leases, inotify)
+  5  the configuration cannot be read
+
+JSON:
+  {\"ok\", \"findings\": [{\"what\", \"state\", \"found\", \"means\", \"change\", \"required\"}],
+   \"config\": {\"origin\", \"heaps\": [{\"id\", \"name\", \"type\", \"device\", \"backing\",
+     \"passed_over\", \"available\", \"unavailable_reason\"}], \"errors\": []},
+   \"service\": {\"endpoint\", \"version\", \"heaps\", \"unavailable\":
+     [{\"heap\", \"reason\"}]}}
+  change is null where there is nothing to change, service where none answers.
+  Without the things that are required the service does not start.
+
+Examples:
+  anionctl doctor
+  anionctl doctor --config board.dts
+  anionctl --json doctor | jq -r '.findings[] | select(.state != \"ok\") | .change'";
 
 /// After `completions --help`.
 #[cfg(not(soong))]

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `anionctl`: asks the allocator service what it has, takes buffers from it and checks them.
 //!
-//! A plain client of the AIDL interface: it can do what any client of its uid can, and nothing else.
+//! A plain client of the AIDL interface: it can do what any client of its uid can, and nothing else. [`doctor`] alone looks
+//! at the machine itself, whether there is a service or not.
 //!
 //! Where to read: [`args`] is what a user can say, [`alloc`] is the one command with consequences. Every other command
 //! fetches rows ([`rows`]) and shows them ([`output`]) as a table or as JSON. [`failure`] is the one place that knows
@@ -12,6 +13,7 @@
 mod alloc;
 mod args;
 mod check;
+mod doctor;
 mod exec;
 mod failure;
 mod heaps;
@@ -86,6 +88,14 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             let service = by(|endpoint| anion_ipc::connect_for_callbacks(endpoint, SERVICE_NAME));
             let service = service.or_else(|_| connect())?;
             watch::run(&watch, &service, &output)
+        }
+        Command::Doctor(doctor) => {
+            let endpoint = arguments.global.endpoint();
+            let connect = || {
+                let endpoint = endpoint.map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
+                anion_ipc::find(endpoint, |endpoint| anion_ipc::connect(endpoint, SERVICE_NAME, 1))
+            };
+            doctor::run(&doctor, connect, &output)
         }
         #[cfg(not(soong))]
         Command::Completions { shell } => {

@@ -116,10 +116,15 @@ pub(crate) fn table(columns: &[(&str, Side)]) -> Table {
     table
 }
 
-/// A number of bytes for people: `8.0 MiB`. What cannot be a size is shown as the number that it is.
+/// A number of bytes for people: `8.0 MiB`.
+pub(crate) fn size_of(bytes: u64) -> String {
+    ByteSize::b(bytes).display().iec().to_string()
+}
+
+/// The same of a number of the interface. What cannot be a size is shown as the number that it is.
 pub(crate) fn size(bytes: i64) -> String {
     match u64::try_from(bytes) {
-        Ok(bytes) => ByteSize::b(bytes).display().iec().to_string(),
+        Ok(bytes) => size_of(bytes),
         Err(_) => format!("{bytes} B"),
     }
 }

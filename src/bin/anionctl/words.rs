@@ -2,9 +2,9 @@
 //! Words for the interface's enumerations. A newer service may send values that this build does not know: they
 //! appear as `unknown(N)`.
 
+use anion::client::Refusal;
 use anion::units;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Backing::Backing;
-use vendor_anion_allocator::aidl::vendor::anion::allocator::ErrorCode::ErrorCode;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapFlags::HeapFlags;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapType::HeapType;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::PressureLevel::PressureLevel;
@@ -96,18 +96,7 @@ pub(crate) fn verdict(verdict: Verdict) -> String {
 
 /// The name that the interface gives to an error code.
 pub(crate) fn error_code(code: i32) -> String {
-    match ErrorCode(code) {
-        ErrorCode::BAD_REQUEST => "BAD_REQUEST",
-        ErrorCode::UNKNOWN_HEAP => "UNKNOWN_HEAP",
-        ErrorCode::NOT_PERMITTED => "NOT_PERMITTED",
-        ErrorCode::UNSUPPORTED => "UNSUPPORTED",
-        ErrorCode::NO_MEMORY => "NO_MEMORY",
-        ErrorCode::QUOTA_EXCEEDED => "QUOTA_EXCEEDED",
-        ErrorCode::NOT_OURS => "NOT_OURS",
-        ErrorCode::BACKEND => "BACKEND",
-        ErrorCode(other) => return unknown(other),
-    }
-    .to_owned()
+    Refusal::from(code).to_string()
 }
 
 /// A value that this build has no word for.
@@ -118,6 +107,7 @@ fn unknown(value: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vendor_anion_allocator::aidl::vendor::anion::allocator::ErrorCode::ErrorCode;
 
     #[test]
     fn every_value_of_the_interface_has_a_word() {

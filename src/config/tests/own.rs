@@ -164,7 +164,7 @@ fn every_mistake_is_named_and_costs_one_heap() {
         ),
         (
             "size = <0x1000>; device = \"disk\";",
-            "4:43: error: /anion/bad: device is \"disk\", but it must be auto, memfd, hugetlb, ashmem, udmabuf, dma-heap:NAME or ion:NAME",
+            "4:43: error: /anion/bad: device is \"disk\", but it must be auto, memfd, hugetlb, ashmem, udmabuf, udmabuf-hugetlb, dma-heap:NAME or ion:NAME",
         ),
         (
             "size = <0x1000>; device = \"ion:\";",

@@ -92,7 +92,7 @@ fn sharing_across_domains_takes_a_reason() {
 
 #[test]
 fn every_mistake_about_sources_is_named_and_costs_one_heap() {
-    let words = "memfd, hugetlb, ashmem, udmabuf, dma-heap:NAME or ion:NAME";
+    let words = "memfd, hugetlb, ashmem, udmabuf, udmabuf-hugetlb, dma-heap:NAME or ion:NAME";
     for (heap, expected) in [
         ("type = \"custom\";", "a custom heap needs devices, the sources to try in order".to_owned()),
         (

@@ -2,19 +2,20 @@
 //! That what is set aside is really there, goes to buffers, comes back, and survives every failure of the kernel.
 
 use super::*;
+use crate::source::arena::KernelPages;
 use crate::source::memfd::MemfdSource;
 use crate::source::scripted::{Script, ScriptedPages, ScriptedSource};
 use crate::source::{is_exhaustion, is_fragmentation};
 use crate::sys::fd::resident_bytes;
 use crate::sys::map::SharedMap;
-use crate::sys::memfd::is_sealed;
+use crate::sys::memfd::{is_sealed, punch_pages};
 use crate::units::{PageSize, RequestedBytes};
 
-const PIECE: u64 = 64 << 10;
-const CAPACITY: u64 = 8 * PIECE;
-const ONE_PIECE: Layout = Layout::OnePiece { alignment: PIECE };
+pub(super) const PIECE: u64 = 64 << 10;
+pub(super) const CAPACITY: u64 = 8 * PIECE;
+pub(super) const ONE_PIECE: Layout = Layout::OnePiece { alignment: PIECE };
 
-fn bytes(amount: u64) -> BackedBytes {
+pub(super) fn bytes(amount: u64) -> BackedBytes {
     RequestedBytes(i64::try_from(amount).expect("small")).round_up(1).expect("valid")
 }
 
@@ -22,7 +23,7 @@ fn memfd() -> MemfdSource {
     MemfdSource::new(crate::sys::memory::page_size().expect("page size")).expect("memfd")
 }
 
-fn scripted(layout: Layout) -> (CarveoutSource, Arc<Script>) {
+pub(super) fn scripted(layout: Layout) -> (CarveoutSource, Arc<Script>) {
     let script = Arc::new(Script::default());
     let files = ScriptedSource { inner: memfd(), script: Arc::clone(&script) };
     let pages = ScriptedPages { script: Arc::clone(&script), available: 2 * CAPACITY };
@@ -31,10 +32,10 @@ fn scripted(layout: Layout) -> (CarveoutSource, Arc<Script>) {
 }
 
 fn reserved(source: &CarveoutSource) -> u64 {
-    resident_bytes(source.0.file.fd()).expect("fstat")
+    resident_bytes(source.store.arena.fd()).expect("fstat")
 }
 
-fn free(source: &CarveoutSource) -> FreeBytes {
+pub(super) fn free(source: &CarveoutSource) -> FreeBytes {
     source.free_bytes().expect("an arena")
 }
 

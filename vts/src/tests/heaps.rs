@@ -4,7 +4,8 @@
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};
 use crate::request::aidl::{
-    AllocationFlags, AllocationRequest, Backing, ErrorCode, HeapFlags, HeapInfo, HeapType, interface,
+    AllocationFlags, AllocationRequest, Backing, ErrorCode, HeapFlags, HeapInfo, HeapType, ReleaseMechanism,
+    interface,
 };
 use crate::request::{from_any, from_heap, from_names};
 use anyhow::{Result, ensure};
@@ -70,6 +71,15 @@ fn heap_properties_make_sense(fixture: &Fixture) -> Result<()> {
             heap.available,
             heap.unavailableReason.is_empty(),
             "{name}: available without a reason why not"
+        );
+        ensure!(
+            ReleaseMechanism::enum_values().contains(&heap.releaseMechanism),
+            "{name}: release mechanism {:?}",
+            heap.releaseMechanism
+        );
+        ensure!(
+            heap.available || heap.passedOver.is_empty(),
+            "{name}: passed over, though nothing serves it"
         );
         ensure!(heap.capacity >= 0, "{name}: capacity {}", heap.capacity);
         if !heap.available {

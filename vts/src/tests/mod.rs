@@ -17,6 +17,7 @@ mod reservations;
 mod robustness;
 mod sizes;
 mod stats;
+mod tokens;
 mod zeroing;
 
 use crate::outcome::Test;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         descriptors::TESTS,
         zeroing::TESTS,
         lifetime::TESTS,
+        tokens::TESTS,
         access::TESTS,
         identity::TESTS,
         explain::TESTS,

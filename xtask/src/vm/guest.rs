@@ -13,8 +13,11 @@ use crate::tally::Tally;
 /// Runs in the guest as process 1.
 const INIT: &str = include_str!("init.sh");
 /// What it reads in.
-const SCRIPTS: [(&str, &str); 2] =
-    [("pressure.sh", include_str!("pressure.sh")), ("fallback.sh", include_str!("fallback.sh"))];
+const SCRIPTS: [(&str, &str); 3] = [
+    ("doctor.sh", include_str!("doctor.sh")),
+    ("pressure.sh", include_str!("pressure.sh")),
+    ("fallback.sh", include_str!("fallback.sh")),
+];
 
 /// The heaps that are served; the built-in ones are tested outside the guest.
 pub(super) const HEAPS: &str = include_str!("heaps.dts");
@@ -49,13 +52,13 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-const STEPS: [Step; 24] = [
+const STEPS: [Step; 23] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
     check("serve-binder"),
+    check("doctor"),
     Step { name: "vts-binder-alice", suites: 1 },
-    Step { name: "vts-binder-bob", suites: 1 },
     Step { name: "vts-binder-both", suites: 2 },
     Step { name: "domains", suites: 1 },
     Step { name: "contract", suites: 1 },
@@ -64,7 +67,6 @@ const STEPS: [Step; 24] = [
     check("dump"),
     check("stop-binder"),
     check("serve-socket"),
-    Step { name: "vts-socket-alice", suites: 1 },
     Step { name: "vts-socket-bob", suites: 1 },
     check("pressure"),
     check("cgroup"),
@@ -86,8 +88,10 @@ pub(crate) enum Course {
 }
 
 /// The benchmark alone, on any kernel. No other course has it.
-pub(super) const BENCH: Course = Course::Only(&[&["devices", BENCH_STEP]]);
+pub(super) const BENCH: Course = Course::Only(&[&["devices", "hub", BENCH_STEP]]);
 const BENCH_STEP: &str = "bench";
+/// Its parts that tell something of a guest: those that depend on the kernel.
+pub(super) const BENCH_PARTS: [&str; 3] = ["latency", "scale", "devices"];
 
 impl Course {
     fn includes(&self, step: &str) -> bool {
@@ -139,6 +143,11 @@ pub(super) fn furnish(root: &mut Initramfs, kernel: &Entry, course: &Course) {
     for applet in APPLETS {
         root.link(Path::new("/bin").join(applet), "busybox");
     }
+}
+
+/// Adds what the benchmark is to measure.
+pub(super) fn furnish_benchmark(root: &mut Initramfs, parts: &[String]) {
+    root.file("/etc/guest/bench", 0o644, parts.join("\n") + "\n");
 }
 
 /// What the script calls by name.

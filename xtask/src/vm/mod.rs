@@ -45,6 +45,10 @@ pub(crate) struct VmArgs {
     #[arg(long)]
     bench: bool,
 
+    /// Of the benchmark, this part alone; repeat it for more
+    #[arg(long, value_name = "PART", default_values = guest::BENCH_PARTS, requires = "bench")]
+    part: Vec<String>,
+
     /// Keep the guest's serial log in this file; of several guests in FILE.NAME
     #[arg(long, value_name = "FILE")]
     keep_log: Option<PathBuf>,
@@ -58,7 +62,8 @@ impl VmArgs {
     /// The defaults, on these kernels.
     pub(crate) fn on(kernels: &[&str]) -> Self {
         let kernel = kernels.iter().map(|&name| name.to_owned()).collect();
-        Self { kernel, list: false, bench: false, keep_log: None, timeout: TIMEOUT }
+        let part = guest::BENCH_PARTS.map(str::to_owned).into();
+        Self { kernel, list: false, bench: false, part, keep_log: None, timeout: TIMEOUT }
     }
 
     fn wants(&self, entry: &Entry) -> bool {
@@ -136,9 +141,8 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
     for (entry, kernel) in entries.iter().zip(kernels) {
         let log = args.log_of(entry, entries.len());
         let timeout = Duration::from_secs(args.timeout);
-        let result = kernel.and_then(|kernel| {
-            run_on(entry, &kernel, args.course(entry), &programs, log.as_deref(), timeout, tally)
-        });
+        let result =
+            kernel.and_then(|kernel| run_on(entry, &kernel, args, &programs, log.as_deref(), timeout, tally));
         if let Err(error) = result {
             let error = error.context(format!("kernel {}", entry.name));
             println!("{error:#}");
@@ -159,16 +163,20 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
 fn run_on(
     entry: &Entry,
     kernel: &Kernel,
-    course: &Course,
+    args: &VmArgs,
     programs: &[PathBuf],
     log: Option<&Path>,
     timeout: Duration,
     tally: &mut Tally,
 ) -> Result<()> {
+    let course = args.course(entry);
     println!("kernel {}: {}", entry.name, kernel.title);
     let scratch = tempfile::tempdir().context("no scratch directory")?;
     let initrd = scratch.path().join("initramfs.gz");
-    write_initramfs(&initrd, programs, entry, kernel, course)?;
+    let mut root = Initramfs::default();
+    guest::furnish(&mut root, entry, course);
+    guest::furnish_benchmark(&mut root, &args.part);
+    write_initramfs(&initrd, root, programs, kernel)?;
     let mut emulator = emulator(&kernel.image, &initrd, entry.append);
     if entry.takes_device_tree {
         emulator.arg("-dtb").arg(compile_device_tree(scratch.path())?);
@@ -186,16 +194,9 @@ fn compile_device_tree(scratch: &Path) -> Result<PathBuf> {
     Ok(blob)
 }
 
-fn write_initramfs(
-    path: &Path,
-    programs: &[PathBuf],
-    entry: &Entry,
-    kernel: &Kernel,
-    course: &Course,
-) -> Result<()> {
+/// Adds programs and modules to `root` and writes it.
+fn write_initramfs(path: &Path, mut root: Initramfs, programs: &[PathBuf], kernel: &Kernel) -> Result<()> {
     let busybox = find_program("busybox").context("busybox has gone")?;
-    let mut root = Initramfs::default();
-    guest::furnish(&mut root, entry, course);
     root.programs(programs.iter().chain([&busybox]))?;
     for (number, module) in kernel.modules.iter().enumerate() {
         // The script inserts them in the order of their names.

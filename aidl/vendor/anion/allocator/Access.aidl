@@ -6,6 +6,10 @@ package vendor.anion.allocator;
 @Backing(type="int")
 enum Access {
     READ_WRITE = 0,
-    /** The descriptor is open for reading only: it cannot be written, mapped writable, or re-opened for writing by another uid. */
+    /**
+     * Nobody who gets the descriptor can write to the buffer: it cannot be written, mapped writable, or re-opened for
+     * writing by another uid. It is open for reading only, except that of an ashmem region, whose protection mask does the
+     * same.
+     */
     READ_ONLY = 1,
 }

@@ -7,7 +7,10 @@ package vendor.anion.allocator;
 enum Backing {
     /** A sealed memfd: shared memory. */
     MEMFD = 0,
-    /** An ashmem region (kernels before 5.18). */
+    /**
+     * An ashmem region (kernels before 5.18). All its holders share one descriptor's state: what Access permits is
+     * decided for all of them, and fstat tells of the device. Its release is not reported: see Allocation.token.
+     */
     ASHMEM = 1,
     /** A dma-buf made from pool memory by /dev/udmabuf. */
     UDMABUF = 2,

@@ -6,7 +6,10 @@ import vendor.anion.allocator.Backing;
 /** One allocated buffer. */
 @VintfStability
 parcelable Buffer {
-    /** The buffer. The caller owns this descriptor; closing every copy and mapping releases the memory. Close-on-exec. */
+    /**
+     * The buffer. The caller owns this descriptor; closing every copy and mapping releases the memory
+     * (of a buffer that Allocation.token holds, giving that up does). Close-on-exec.
+     */
     ParcelFileDescriptor fd;
     /** Identity that no other buffer has had or will have until the machine reboots, across service restarts too. */
     long id;

@@ -18,7 +18,7 @@ parcelable BufferInfo {
     int ownerPid;
     /** The label given to allocate. */
     String name;
-    /** Inode number: the key that /proc and other tools show for the buffer. */
+    /** Inode number: the key that /proc and other tools show for the buffer; of an ashmem region, for mappings of it. */
     long inode;
     /** Milliseconds since it was allocated. */
     long ageMs;

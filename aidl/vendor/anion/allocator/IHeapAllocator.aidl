@@ -15,7 +15,8 @@ import vendor.anion.allocator.PressureLevel;
 
 /**
  * ION's heaps as a service: buffers as file descriptors, zeroed, accounted to the caller's uid, and released
- * when the last descriptor, in-flight copy and mapping is gone. No call is needed to free.
+ * when the last descriptor, in-flight copy and mapping is gone. No call is needed to free. The one exception are buffers
+ * whose release the kernel does not report (ReleaseMechanism.TOKEN): those are released with Allocation.token.
  *
  * The caller's identity is what the transport vouches for (binder's uid and pid, or the socket's peer
  * credentials at connect time); nothing in a request can change it. "Privileged" below means uid 0, the
@@ -51,7 +52,7 @@ interface IHeapAllocator {
      * Allocates request.count buffers of request.size bytes from the first selected heap that can hold them all.
      * Every byte of every buffer is zero (of heaps with HeapFlags.ZEROED: all but secure ones). The caller owns the returned descriptors; they are close-on-exec, and
      * their size never changes. The memory counts against the caller's uid until every copy of the descriptor and
-     * every mapping is gone, in whatever process.
+     * every mapping is gone, in whatever process; that of buffers which Allocation.token holds until it is given up.
      *
      * Who may call: everyone; a heap's configuration can limit it to some uids.
      *

@@ -71,7 +71,7 @@ const BINDER_AND_SWAP: &[&str] = &[
 /// What tells kernels apart in a minute: does the service start, does the conformance suite pass, and is memory
 /// recycled safely?
 const SHORT: &[&str] =
-    &["devices", "hub", "serve-binder", "vts-binder-alice", "domains", "contract", "stop-binder"];
+    &["devices", "hub", "serve-binder", "doctor", "vts-binder-alice", "domains", "contract", "stop-binder"];
 
 /// Steps for which a kernel needs what the other kernels have not.
 const OF_ION: &[&str] = &["device-tree", "vts-vndbinder"];

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Buffers whose release the kernel tells nobody: they are held by a token, which their owner gives up or dies with.
+//!
+//! Giving up says that the owner is done, not that nobody has the memory any more. So the books forget the buffer, and the
+//! memory is dropped without being kept: the kernel frees it after its last holder.
+
+use super::{Allocator, Grant};
+use crate::heap::Retired;
+use crate::source::ReleaseMechanism;
+use crate::units::{BufferId, Invalid};
+use std::sync::Arc;
+
+/// Holds some buffers of one allocation. They are given up when this is dropped.
+pub struct BufferToken {
+    allocator: Arc<Allocator>,
+    ids: Vec<BufferId>,
+}
+
+impl BufferToken {
+    /// Gives up these buffers, all for an empty list. Those that were given up before are passed over.
+    ///
+    /// # Errors
+    /// If one is not this token's; nothing is given up then.
+    pub fn release(&self, ids: &[BufferId]) -> Result<(), Invalid> {
+        if let Some(foreign) = ids.iter().find(|id| !self.ids.contains(id)) {
+            return Err(Invalid::new("ids", foreign, "it must have buffers that this token holds"));
+        }
+        for id in if ids.is_empty() { &self.ids } else { ids } {
+            self.allocator.give_up(*id);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for BufferToken {
+    fn drop(&mut self) {
+        self.ids.iter().for_each(|id| self.allocator.give_up(*id));
+    }
+}
+
+impl Allocator {
+    /// Puts those of one allocation's buffers into its caller's hands whose releases the kernel does not tell: they are
+    /// held as long as the token is. `None` if it tells of all.
+    pub fn token(self: &Arc<Self>, grants: &[Grant]) -> Option<BufferToken> {
+        let silent = |grant: &&Grant| ReleaseMechanism::of(grant.backing) == ReleaseMechanism::Token;
+        let ids: Vec<_> = grants.iter().filter(silent).map(|grant| grant.id).collect();
+        (!ids.is_empty()).then(|| BufferToken { allocator: Arc::clone(self), ids })
+    }
+
+    /// Strikes a buffer out of the books though others may still have it.
+    fn give_up(&self, id: BufferId) {
+        // A statement of its own, so that the lock is gone when the memory is dropped.
+        let struck = self.books().strike(id);
+        let Some((record, live)) = struck else { return };
+        let is_reserved = live.lender.is_some();
+        drop(live);
+        log::debug!("buffer {id} of uid {} given up, {} bytes", record.uid, record.bytes.get());
+        self.retire(record.heap, Retired { buffers: 1, bytes: record.bytes.get() });
+        if is_reserved {
+            self.keeper.wake();
+        }
+    }
+}

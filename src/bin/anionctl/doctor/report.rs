@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The report: a line for each finding, then a line for each heap that is wanted.
+
+use super::config::Survey;
+use super::finding::{Finding, State};
+use super::service::Running;
+use crate::failure::Failure;
+use crate::output::{self, Report, Side};
+use serde::Serialize;
+
+/// All that was found.
+#[derive(Debug, Serialize)]
+pub(crate) struct Diagnosis {
+    /// Whether all that the configuration wants is here.
+    ok: bool,
+    findings: Vec<Finding>,
+    config: Survey,
+    /// None if no service was reached.
+    service: Option<Running>,
+}
+
+impl Diagnosis {
+    pub(crate) fn new(findings: Vec<Finding>, config: Survey, service: Option<Running>) -> Self {
+        let mut diagnosis = Self { ok: false, findings, config, service };
+        diagnosis.ok = diagnosis.wanting().is_empty();
+        diagnosis
+    }
+
+    /// What the configuration wants and is not here.
+    fn wanting(&self) -> Vec<String> {
+        let is_wanting = |finding: &&Finding| finding.required && finding.state == State::Missing;
+        let mut wanting: Vec<_> =
+            self.findings.iter().filter(is_wanting).map(|finding| finding.what.clone()).collect();
+        let unavailable = self.config.heaps.iter().filter(|heap| !heap.available);
+        wanting.extend(unavailable.map(|heap| format!("heap {}", heap.name)));
+        if !self.config.is_served() && wanting.is_empty() {
+            wanting.push(format!("a sound configuration ({})", self.config.origin));
+        }
+        wanting
+    }
+
+    /// # Errors
+    /// [`Failure::Check`] that names what is wanted and not here.
+    pub(crate) fn verdict(&self) -> Result<(), Failure> {
+        let wanting = self.wanting();
+        if wanting.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::Check(format!("missing: {}", wanting.join(", "))))
+        }
+    }
+
+    fn findings_table(&self) -> String {
+        let mut table = output::table(&[
+            ("WHAT", Side::Left),
+            ("STATE", Side::Left),
+            ("FOUND", Side::Left),
+            ("MEANS", Side::Left),
+            ("TO CHANGE IT", Side::Left),
+        ]);
+        for finding in &self.findings {
+            table.add_row([
+                finding.what.as_str(),
+                finding.state.word(),
+                &finding.found,
+                &finding.means,
+                finding.change.as_deref().unwrap_or("-"),
+            ]);
+        }
+        table.trim_fmt()
+    }
+
+    fn heaps_table(&self) -> String {
+        let mut table = output::table(&[
+            ("ID", Side::Right),
+            ("HEAP", Side::Left),
+            ("TYPE", Side::Left),
+            ("DEVICE", Side::Left),
+            ("BACKING", Side::Left),
+            ("STATE", Side::Left),
+        ]);
+        for heap in &self.config.heaps {
+            let state = if heap.available {
+                "available".to_owned()
+            } else {
+                format!("unavailable: {}", heap.unavailable_reason)
+            };
+            let id = heap.id.to_string();
+            table.add_row([&id, &heap.name, heap.kind, &heap.device, heap.backing, &state]);
+        }
+        let with_notes = self.config.heaps.iter().filter(|heap| !heap.passed_over.is_empty());
+        let notes = with_notes.map(|heap| format!("\n{} passes over {}", heap.name, heap.passed_over));
+        table.trim_fmt() + &notes.collect::<String>()
+    }
+}
+
+impl Report for Diagnosis {
+    fn text(&self) -> String {
+        let mut text = self.findings_table();
+        text += &format!("\n\nThe configuration ({}) wants:\n", self.config.origin);
+        for error in &self.config.errors {
+            text += &format!("{error}\n");
+        }
+        text += &self.heaps_table();
+        text += if self.ok { "\n\nAll of it is here." } else { "\n\nNot all of it is here." };
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::WantedHeap;
+    use super::*;
+
+    fn survey(available: bool, errors: &[&str]) -> Survey {
+        let heap = WantedHeap {
+            id: 25,
+            name: "system".to_owned(),
+            kind: "system",
+            device: "udmabuf".to_owned(),
+            backing: "udmabuf",
+            passed_over: "ion: no /dev/ion".to_owned(),
+            available,
+            unavailable_reason: if available { String::new() } else { "no /dev/udmabuf".to_owned() },
+        };
+        let errors = errors.iter().map(ToString::to_string).collect();
+        Survey { origin: "board.dts".to_owned(), heaps: vec![heap], errors }
+    }
+
+    fn code(diagnosis: &Diagnosis) -> u8 {
+        diagnosis.verdict().err().map_or(0, |failure| failure.exit_code())
+    }
+
+    #[test]
+    fn what_nobody_wants_may_be_missing() {
+        let findings = vec![Finding::missing("ion", "no /dev/ion", "nothing")];
+        let diagnosis = Diagnosis::new(findings, survey(true, &[]), None);
+        assert_eq!((diagnosis.ok, code(&diagnosis)), (true, 0));
+        let text = diagnosis.text();
+        assert!(text.contains("ion   missing  no /dev/ion  nothing  -\n"), "{text}");
+        assert!(text.ends_with("\nsystem passes over ion: no /dev/ion\n\nAll of it is here."), "{text}");
+    }
+
+    #[test]
+    fn a_heap_an_error_or_a_required_thing_that_is_wanting_fails() {
+        let unavailable = Diagnosis::new(Vec::new(), survey(false, &[]), None);
+        assert_eq!((unavailable.ok, code(&unavailable)), (false, 4));
+        assert!(unavailable.text().contains("unavailable: no /dev/udmabuf"));
+        let faulty = Diagnosis::new(Vec::new(), survey(true, &["3:1: error: odd"]), None);
+        assert_eq!(code(&faulty), 4);
+        assert!(faulty.text().contains("wants:\n3:1: error: odd\n"));
+        let leases = Finding::missing("leases", "off", "no start").required();
+        let diagnosis = Diagnosis::new(vec![leases], survey(true, &[]), None);
+        let failure = diagnosis.verdict().expect_err("leases are missing");
+        assert_eq!(failure.message().as_deref(), Some("missing: leases"));
+        // Limited is enough.
+        let few = Finding::limited("inotify", "few", "slower").required();
+        assert_eq!(code(&Diagnosis::new(vec![few], survey(true, &[]), None)), 0);
+    }
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where the machine's files are looked for.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+/// The directory that stands for `/`.
+#[derive(Debug)]
+pub(crate) struct Root(PathBuf);
+
+/// What is at a device's path.
+#[derive(Debug)]
+pub(crate) enum Device {
+    /// Nothing.
+    Absent,
+    /// Something that this process cannot use, and why.
+    Closed(io::Error),
+    /// A character device that could be opened.
+    Open,
+}
+
+/// How a device is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Read,
+    ReadWrite,
+}
+
+impl Mode {
+    /// As setfacl wants it.
+    pub(crate) fn letters(self) -> &'static str {
+        match self {
+            Self::Read => "r",
+            Self::ReadWrite => "rw",
+        }
+    }
+}
+
+impl Root {
+    /// The running machine's.
+    pub(crate) fn machine() -> Self {
+        Self::at("/")
+    }
+
+    /// Another directory.
+    pub(crate) fn at(directory: impl Into<PathBuf>) -> Self {
+        Self(directory.into())
+    }
+
+    /// Where the file of this absolute path is.
+    pub(crate) fn path(&self, absolute: &str) -> PathBuf {
+        self.0.join(absolute.trim_start_matches('/'))
+    }
+
+    /// The file's text, trimmed; none if it cannot be read.
+    pub(crate) fn text(&self, absolute: &str) -> Option<String> {
+        let text = fs::read_to_string(self.path(absolute)).ok()?;
+        Some(text.trim().to_owned())
+    }
+
+    /// The number that the file consists of.
+    pub(crate) fn number(&self, absolute: &str) -> Option<u64> {
+        self.text(absolute)?.parse().ok()
+    }
+
+    /// Names in a directory, sorted; none if there is no such directory.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read.
+    pub(crate) fn names(&self, absolute: &str) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(self.path(absolute)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Opens a device, and closes it again. Nothing is asked of its driver: a number that one knows another may know,
+    /// too.
+    pub(crate) fn device(&self, absolute: &str, mode: Mode) -> Device {
+        let path = self.path(absolute);
+        // Before opening: a file of another kind may do something when it is opened.
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Device::Absent,
+            Err(error) => return Device::Closed(error),
+            Ok(meta) if !meta.file_type().is_char_device() => {
+                return Device::Closed(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "it is no character device",
+                ));
+            }
+            Ok(_) => {}
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(mode == Mode::ReadWrite).custom_flags(nix::libc::O_NONBLOCK);
+        match options.open(path) {
+            Ok(_) => Device::Open,
+            Err(error) => Device::Closed(error),
+        }
+    }
+}
+
+/// A directory that tests fill with what a machine could have.
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) struct Fake {
+        directory: tempfile::TempDir,
+        pub(crate) root: Root,
+    }
+
+    impl Fake {
+        /// With these files and their texts.
+        pub(crate) fn new(files: &[(&str, &str)]) -> Self {
+            let directory = tempfile::tempdir().expect("a directory");
+            let root = Root::at(directory.path());
+            let fake = Self { directory, root };
+            for (path, text) in files {
+                let path = fake.make_parent(path);
+                fs::write(path, text).expect("written");
+            }
+            fake
+        }
+
+        /// And with a character device that can be opened.
+        pub(crate) fn with_device(self, path: &str) -> Self {
+            std::os::unix::fs::symlink("/dev/null", self.make_parent(path)).expect("linked");
+            self
+        }
+
+        fn make_parent(&self, path: &str) -> PathBuf {
+            let path = self.root.path(path);
+            assert!(path.starts_with(self.directory.path()));
+            fs::create_dir_all(path.parent().expect("below the root")).expect("made");
+            path
+        }
+    }
+
+    #[test]
+    fn what_is_absent_no_device_or_open_is_told_apart() {
+        let fake = Fake::new(&[("/dev/file", "1\n")]).with_device("/dev/device");
+        assert!(matches!(fake.root.device("/dev/absent", Mode::Read), Device::Absent));
+        assert!(matches!(fake.root.device("/dev/device", Mode::ReadWrite), Device::Open));
+        let Device::Closed(error) = fake.root.device("/dev/file", Mode::Read) else { panic!("no device") };
+        assert_eq!(error.to_string(), "it is no character device");
+        assert_eq!((fake.root.number("/dev/file"), fake.root.number("/dev/absent")), (Some(1), None));
+        assert_eq!(fake.root.names("/dev").expect("readable"), ["device", "file"]);
+        assert!(fake.root.names("/sys").expect("none").is_empty());
+    }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One file whose ranges are handed out: which of them are free, and the pages behind them.
+//!
+//! # Who may hold the lock
+//! It is a leaf around the pure [`Arena`]: no system call is made while it is held.
+
+use super::{File, arena_is_full};
+use crate::pool::{Arena, FreeBytes, Layout};
+use crate::sys::map::SharedMap;
+use crate::sys::memfd::{allocate_pages, punch_pages};
+use crate::sys::{cgroup, memory};
+use std::io;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// What an arena asks of the kernel, apart from files. All of it may block.
+pub trait Pages: Send + Sync {
+    /// Bytes that could be set aside without pushing others out.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    fn available(&self) -> io::Result<u64>;
+
+    /// Puts pages behind a range of a file.
+    ///
+    /// # Errors
+    /// `ENOMEM` or `ENOSPC` if there are not enough.
+    fn allocate(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()>;
+
+    /// Gives the pages behind a range back.
+    ///
+    /// # Errors
+    /// As fallocate(2).
+    fn punch(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()>;
+}
+
+/// The running kernel's pages.
+#[derive(Debug, Clone, Copy)]
+pub struct KernelPages;
+
+impl Pages for KernelPages {
+    fn available(&self) -> io::Result<u64> {
+        let machine = memory::available_bytes()?;
+        Ok(cgroup::headroom().map_or(machine, |group| group.min(machine)))
+    }
+
+    fn allocate(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()> {
+        allocate_pages(file, range)
+    }
+
+    fn punch(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()> {
+        punch_pages(file, range)
+    }
+}
+
+/// A file and what of it is free.
+pub(super) struct ArenaFile {
+    file: Box<dyn File>,
+    bytes: u64,
+    pages: Arc<dyn Pages>,
+    /// Of the whole file, made when a range is first cleaned, and kept.
+    mapping: OnceLock<SharedMap>,
+    arena: Mutex<Arena>,
+}
+
+impl ArenaFile {
+    /// All `bytes` bytes of `file` are free.
+    pub(super) fn new(file: Box<dyn File>, bytes: u64, layout: Layout, pages: Arc<dyn Pages>) -> Self {
+        let arena = Mutex::new(Arena::new(bytes, layout));
+        Self { file, bytes, pages, mapping: OnceLock::new(), arena }
+    }
+
+    fn arena(&self) -> MutexGuard<'_, Arena> {
+        self.arena.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.fd()
+    }
+
+    pub(super) fn pages(&self) -> &dyn Pages {
+        self.pages.as_ref()
+    }
+
+    /// What is free now.
+    pub(super) fn picture(&self) -> Arena {
+        self.arena().clone()
+    }
+
+    pub(super) fn free_bytes(&self) -> FreeBytes {
+        self.arena().free_bytes()
+    }
+
+    /// Takes free ranges, as the layout has it.
+    ///
+    /// # Errors
+    /// As [`arena_is_full`].
+    pub(super) fn take(&self, bytes: u64) -> io::Result<Vec<Range<u64>>> {
+        let mut arena = self.arena();
+        arena.allocate(bytes).ok_or_else(|| arena_is_full(bytes, arena.free_bytes()))
+    }
+
+    /// Gives a range back that was taken, or a part of one.
+    pub(super) fn free(&self, range: Range<u64>) {
+        let was_taken = self.arena().free(range);
+        debug_assert!(was_taken, "a range is given back once");
+    }
+
+    /// Puts pages behind a range.
+    ///
+    /// # Errors
+    /// `ENOMEM` or `ENOSPC` if there are not enough.
+    pub(super) fn allocate_pages(&self, range: Range<u64>) -> io::Result<()> {
+        self.pages.allocate(self.fd(), range)
+    }
+
+    /// Gives the pages behind a range back.
+    ///
+    /// # Errors
+    /// As fallocate(2).
+    pub(super) fn punch_pages(&self, range: Range<u64>) -> io::Result<()> {
+        self.pages.punch(self.fd(), range)
+    }
+
+    /// Sets a range to zero. Its pages must be present: to find that there is none would end the process.
+    ///
+    /// # Errors
+    /// If the file cannot be mapped.
+    pub(super) fn zero(&self, range: &Range<u64>) -> io::Result<()> {
+        let bytes = |count| usize::try_from(count).map_err(io::Error::other);
+        if self.mapping.get().is_none() {
+            let mapping = SharedMap::sparse(self.fd(), bytes(self.bytes)?)?;
+            // Of two that are made at once, one goes again.
+            let _ = self.mapping.set(mapping);
+        }
+        let Some(mapping) = self.mapping.get() else { return Err(io::ErrorKind::NotFound.into()) };
+        mapping.fill_at(bytes(range.start)?, bytes(range.end - range.start)?, 0)
+    }
+}

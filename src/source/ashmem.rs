@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Regions of Android's shared memory device.
+//!
+//! # Who holds a region
+//! The kernel tells nobody: a region has one open file description that all holders share, without a count that could be
+//! asked for and without events. So a region belongs to its owner until that gives up the token that stands for it, and is
+//! then forgotten: whoever else has it keeps it, the kernel frees it after the last of them, and its memory is never
+//! handed out again.
+//!
+//! # What its owner cannot change
+//! A region's name and size are fixed once somebody maps it, so the service does that first. Who may write is decided for
+//! all holders at once: a region that is to be read only is made so before it is handed out, and for good.
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use super::{Memory, ReleaseMechanism, Source, Unfit};
+use crate::sys::ashmem::{self, Ashmem};
+use crate::sys::fd::Inode;
+use crate::sys::inotify::{CloseWatcher, Watch};
+use crate::units::{Access, BackedBytes, Backing, PageSize};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Name that maps of processes show for every buffer: `/dev/ashmem/anion`.
+const NAME: &std::ffi::CStr = c"anion";
+
+/// Why there is no ashmem.
+#[derive(Debug, thiserror::Error)]
+pub enum NotConnected {
+    /// The kernel has none, or it is closed to the service.
+    #[error("/dev/ashmem cannot be opened: {0}")]
+    Device(io::Error),
+    /// It does not do what it should.
+    #[error("/dev/ashmem does not work: {0}")]
+    Broken(io::Error),
+}
+
+/// What is needed of the device; a script in tests.
+trait Regions: Send + Sync {
+    /// As [`Ashmem::create`].
+    fn create(&self, bytes: u64) -> io::Result<OwnedFd>;
+
+    /// As [`ashmem::mapped_inode`], which fixes name and size.
+    fn identify(&self, region: BorrowedFd<'_>) -> io::Result<Inode>;
+
+    /// As [`ashmem::populate`].
+    fn populate(&self, region: BorrowedFd<'_>, bytes: u64) -> io::Result<()>;
+
+    /// As [`ashmem::make_read_only`].
+    fn make_read_only(&self, region: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// As [`Ashmem::is_region`].
+    fn is_region(&self, fd: BorrowedFd<'_>) -> bool;
+}
+
+impl Regions for Ashmem {
+    fn create(&self, bytes: u64) -> io::Result<OwnedFd> {
+        Ashmem::create(self, NAME, bytes)
+    }
+
+    fn identify(&self, region: BorrowedFd<'_>) -> io::Result<Inode> {
+        ashmem::mapped_inode(region)
+    }
+
+    fn populate(&self, region: BorrowedFd<'_>, bytes: u64) -> io::Result<()> {
+        ashmem::populate(region, bytes)
+    }
+
+    fn make_read_only(&self, region: BorrowedFd<'_>) -> io::Result<()> {
+        ashmem::make_read_only(region)
+    }
+
+    fn is_region(&self, fd: BorrowedFd<'_>) -> bool {
+        Ashmem::is_region(self, fd)
+    }
+}
+
+/// Makes one region for each buffer.
+pub struct AshmemSource {
+    regions: Arc<dyn Regions>,
+    page: PageSize,
+}
+
+impl AshmemSource {
+    /// Finds the device, and proves with one page that regions can be made and kept from being written.
+    ///
+    /// # Errors
+    /// Why there is none that works.
+    pub fn connect(page: PageSize) -> Result<Self, NotConnected> {
+        let regions = Arc::new(Ashmem::find().map_err(NotConnected::Device)?);
+        Self::with(regions, page)
+    }
+
+    fn with(regions: Arc<dyn Regions>, page: PageSize) -> Result<Self, NotConnected> {
+        prove(regions.as_ref(), page.bytes()).map_err(NotConnected::Broken)?;
+        Ok(Self { regions, page })
+    }
+}
+
+fn prove(regions: &dyn Regions, bytes: u64) -> io::Result<()> {
+    let region = regions.create(bytes)?;
+    regions.identify(region.as_fd())?;
+    regions.populate(region.as_fd(), bytes)?;
+    regions.make_read_only(region.as_fd())?;
+    match regions.populate(region.as_fd(), bytes) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => Err(io::Error::other("a region that is read-only can be mapped writable")),
+    }
+}
+
+impl Source for AshmemSource {
+    fn backing(&self) -> Backing {
+        Backing::Ashmem
+    }
+
+    fn max_alignment(&self) -> u64 {
+        self.page.bytes()
+    }
+
+    fn recycles(&self) -> bool {
+        false
+    }
+
+    fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+        let region = self.regions.create(bytes.get())?;
+        let inode = self.regions.identify(region.as_fd())?;
+        Ok(Box::new(Region {
+            fd: region,
+            bytes: bytes.get(),
+            inode,
+            is_read_only: AtomicBool::new(false),
+            regions: Arc::clone(&self.regions),
+        }))
+    }
+
+    fn identify(&self, fd: BorrowedFd<'_>) -> Option<Inode> {
+        if self.regions.is_region(fd) { self.regions.identify(fd).ok() } else { None }
+    }
+}
+
+struct Region {
+    fd: OwnedFd,
+    bytes: u64,
+    inode: Inode,
+    /// For good.
+    is_read_only: AtomicBool,
+    regions: Arc<dyn Regions>,
+}
+
+impl Memory for Region {
+    /// A region is handed out once. One that was prepared for reading and then not handed out serves readers alone.
+    fn open(&self, access: Access) -> io::Result<OwnedFd> {
+        match access {
+            Access::ReadOnly => {
+                self.regions.make_read_only(self.fd.as_fd())?;
+                self.is_read_only.store(true, Ordering::Relaxed);
+            }
+            Access::ReadWrite if self.is_read_only.load(Ordering::Relaxed) => {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+            Access::ReadWrite => {}
+        }
+        self.fd.try_clone()
+    }
+
+    fn backing(&self) -> Backing {
+        Backing::Ashmem
+    }
+
+    fn inode(&self) -> Inode {
+        self.inode
+    }
+
+    fn is_idle(&self) -> io::Result<bool> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, ReleaseMechanism::Token.describe()))
+    }
+
+    fn watch(&self, _: &CloseWatcher) -> io::Result<Option<Watch>> {
+        Ok(None)
+    }
+
+    fn worth_keeping(&self) -> Result<(), Unfit> {
+        Err(Unfit::Kernels)
+    }
+
+    fn populate(&self) -> io::Result<()> {
+        self.regions.populate(self.fd.as_fd(), self.bytes)
+    }
+
+    fn scrub(&self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Buffers that are dma-bufs over the arena's own pages, each with a descriptor of its own.
+//!
+//! What a client let go of is cleaned where it lies, and kept with its dma-buf for the same trust domain. A range that
+//! is given up instead, to be free for everyone, has its pages exchanged: they go back to the kernel and new ones take
+//! their place, so that pages which a client has pinned in secret leave the arena. That is not needed for ranges that
+//! no client ever got, nor for clean ones of a heap whose memory may be shared.
+
+use super::{Lot, Store};
+use crate::pool::Incomplete;
+use crate::source::export::{Export, Exporter, SPARE_NAME};
+use crate::source::{Memory, Unfit};
+use crate::sys::fd::Inode;
+use crate::sys::inotify::{CloseWatcher, Watch};
+use crate::units::{Access, Backing, Label};
+use std::ffi::CString;
+use std::io;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How ranges become dma-bufs.
+pub(super) struct Exporting {
+    pub(super) exporter: Arc<dyn Exporter>,
+    /// Clean pages may go to any trust domain.
+    pub(super) may_be_shared: bool,
+}
+
+impl Exporting {
+    pub(super) fn max_bytes(&self) -> u64 {
+        self.exporter.limits().bytes
+    }
+
+    /// A dma-buf of the lot, in the order of its ranges.
+    ///
+    /// # Errors
+    /// The exporter's; [`Incomplete`] if it takes fewer ranges.
+    pub(super) fn create(&self, store: &Arc<Store>, lot: Lot) -> io::Result<Box<dyn Memory>> {
+        let (needed, limit) = (lot.ranges.len() as u64, self.exporter.limits().ranges);
+        if needed > limit {
+            return Err(io::Error::other(Incomplete::TooScattered { needed, limit }));
+        }
+        // Pages that did not come back to the arena come with this, or it fails.
+        let dma_buf = self.exporter.export(store.arena.fd(), &lot.ranges)?;
+        dma_buf.set_name(SPARE_NAME);
+        let (store, clean) = (Arc::clone(store), AtomicBool::new(false));
+        Ok(Box::new(Exported { dma_buf, lot, store, may_be_shared: self.may_be_shared, clean }))
+    }
+}
+
+/// A dma-buf and the ranges whose pages it has. It is closed before they are returned: fields are dropped in this order.
+struct Exported {
+    dma_buf: Box<dyn Export>,
+    lot: Lot,
+    store: Arc<Store>,
+    may_be_shared: bool,
+    /// All its bytes are zero again.
+    clean: AtomicBool,
+}
+
+impl Memory for Exported {
+    fn open(&self, access: Access) -> io::Result<OwnedFd> {
+        if access != Access::ReadWrite {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.clean.store(false, Ordering::Relaxed);
+        self.lot.held.store(true, Ordering::Relaxed);
+        self.dma_buf.open()
+    }
+
+    fn backing(&self) -> Backing {
+        Backing::Udmabuf
+    }
+
+    fn ranges(&self) -> &[Range<u64>] {
+        &self.lot.ranges
+    }
+
+    fn inode(&self) -> Inode {
+        self.dma_buf.inode()
+    }
+
+    fn is_idle(&self) -> io::Result<bool> {
+        self.dma_buf.is_idle()
+    }
+
+    fn watch(&self, _: &CloseWatcher) -> io::Result<Option<Watch>> {
+        Ok(None)
+    }
+
+    fn handed_out(&self, label: &Label) {
+        if let Ok(name) = CString::new(label.as_str()) {
+            self.dma_buf.set_name(&name);
+        }
+    }
+
+    fn worth_keeping(&self) -> Result<(), Unfit> {
+        if self.dma_buf.is_settled() { Ok(()) } else { Err(Unfit::AtDevice) }
+    }
+
+    /// The arena has its pages.
+    fn populate(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn scrub(&self) -> io::Result<()> {
+        self.lot.ranges.iter().try_for_each(|range| self.store.arena.zero(range))?;
+        self.dma_buf.written();
+        self.dma_buf.set_name(SPARE_NAME);
+        self.clean.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Exported {
+    fn drop(&mut self) {
+        // Asked once more: whoever has it now would see what the next one writes.
+        if self.may_be_shared && *self.clean.get_mut() && self.dma_buf.is_idle().unwrap_or(false) {
+            self.lot.held.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a buffer in one piece has one range")]
+mod tests {
+    use super::super::tests::{CAPACITY, ONE_PIECE, PIECE, bytes, free, scripted};
+    use super::super::{CarveoutSource, Source};
+    use super::*;
+    use crate::pool::Layout;
+    use crate::source::scripted::{Script, ScriptedExporter};
+    use crate::source::{is_exhaustion, is_fragmentation};
+    use crate::sys::fd::resident_bytes;
+    use crate::sys::map::SharedMap;
+    use crate::sys::map::tests::splice_pages;
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::unix::fs::FileExt;
+
+    fn exporting(
+        layout: Layout,
+        may_be_shared: bool,
+    ) -> (CarveoutSource, Arc<Script>, Arc<ScriptedExporter>) {
+        let (source, script) = scripted(layout);
+        let exporter = Arc::new(ScriptedExporter::new(Arc::clone(&script)).with_ranges(3));
+        let source = source.exporting(Arc::clone(&exporter) as Arc<dyn Exporter>, may_be_shared);
+        (source, script, exporter)
+    }
+
+    fn reserved(source: &CarveoutSource) -> u64 {
+        resident_bytes(source.store.arena.fd()).expect("fstat")
+    }
+
+    /// A client of the double has the whole arena; its part lies where the range says.
+    fn write(memory: &dyn Memory, client: &File, byte: u8) {
+        for range in memory.ranges() {
+            let data = vec![byte; usize::try_from(range.end - range.start).expect("small")];
+            client.write_all_at(&data, range.start).expect("writable");
+        }
+    }
+
+    fn is_zero(memory: &dyn Memory, client: &File) -> bool {
+        memory.ranges().iter().all(|range| {
+            let mut data = vec![1; usize::try_from(range.end - range.start).expect("small")];
+            client.read_exact_at(&mut data, range.start).expect("readable");
+            data.iter().all(|byte| *byte == 0)
+        })
+    }
+
+    fn client(memory: &dyn Memory) -> File {
+        memory.open(Access::ReadWrite).expect("opened").into()
+    }
+
+    #[test]
+    fn a_buffer_is_its_range_and_takes_no_page_away() {
+        let (source, _, _) = exporting(ONE_PIECE, false);
+        assert_eq!((source.backing(), source.gives(Access::ReadOnly)), (Backing::Udmabuf, false));
+        let (first, second) = (source.create(bytes(PIECE)).expect("room"), source.create(bytes(PIECE)));
+        let second = second.expect("room");
+        assert_eq!((first.ranges(), second.ranges()), (&[0..PIECE][..], &[PIECE..2 * PIECE][..]));
+        write(first.as_ref(), &client(first.as_ref()), 7);
+        assert!(is_zero(second.as_ref(), &client(second.as_ref())));
+        assert_eq!((reserved(&source), free(&source).total), (CAPACITY, CAPACITY - 2 * PIECE));
+    }
+
+    #[test]
+    fn a_range_is_cleaned_where_it_lies_and_its_dma_buf_serves_again() {
+        let (source, script, exporter) = exporting(ONE_PIECE, false);
+        let other = source.create(bytes(PIECE)).expect("room");
+        write(other.as_ref(), &client(other.as_ref()), 9);
+        let memory = source.create(bytes(2 * PIECE)).expect("room");
+        let held = client(memory.as_ref());
+        write(memory.as_ref(), &held, 7);
+        assert!(!memory.is_idle().expect("told"));
+        drop(held);
+        assert!(memory.is_idle().expect("told") && memory.worth_keeping().is_ok());
+        script.fail(0..usize::MAX, libc::EIO);
+        memory.scrub().expect("no page is asked for");
+        assert!(is_zero(memory.as_ref(), &client(memory.as_ref())));
+        assert!(!is_zero(other.as_ref(), &client(other.as_ref())), "nobody else's");
+        assert_eq!(exporter.exports(), 2);
+    }
+
+    #[test]
+    fn pages_that_a_client_pinned_leave_the_arena_with_it() {
+        let (source, _, _) = exporting(ONE_PIECE, false);
+        let memory = source.create(bytes(CAPACITY)).expect("room");
+        let attacker = client(memory.as_ref());
+        let (mut reader, writer) = std::io::pipe().expect("pipe");
+        let capacity = usize::try_from(CAPACITY).expect("small");
+        let mapping = SharedMap::new(&attacker, capacity, Access::ReadWrite).expect("mapped");
+        splice_pages(&mapping, &writer).expect("pinned");
+        drop((mapping, attacker, writer));
+        memory.scrub().expect("clean");
+        drop(memory);
+        assert_eq!((reserved(&source), free(&source).total), (CAPACITY, CAPACITY));
+
+        let victim = source.create(bytes(CAPACITY)).expect("room");
+        write(victim.as_ref(), &client(victim.as_ref()), 0x5a);
+        let mut seen = Vec::new();
+        reader.read_to_end(&mut seen).expect("pinned pages");
+        assert!(!seen.is_empty() && seen.iter().all(|byte| *byte == 0), "the attacker reads the victim's");
+    }
+
+    #[test]
+    fn only_clean_pages_of_a_shared_heap_stay_without_an_exchange() {
+        let punched = |may_be_shared: bool, scrub: bool, open: bool| {
+            let (source, script, _) = exporting(ONE_PIECE, may_be_shared);
+            let memory = source.create(bytes(PIECE)).expect("room");
+            if open {
+                drop(client(memory.as_ref()));
+            }
+            if scrub {
+                memory.scrub().expect("clean");
+            }
+            // A range that cannot be exchanged is lost; one that need not be is free again.
+            script.fail(0..usize::MAX, libc::EIO);
+            drop(memory);
+            free(&source).total < CAPACITY
+        };
+        for may_be_shared in [false, true] {
+            assert!(!punched(may_be_shared, false, false), "no client had it");
+            assert!(punched(may_be_shared, false, true), "dirty");
+        }
+        assert!(punched(false, true, true), "clean, but perhaps pinned");
+        assert!(!punched(true, true, true), "clean, and its clients trust each other");
+    }
+
+    #[test]
+    fn more_ranges_than_the_device_takes_are_refused_and_come_back() {
+        let (source, _, exporter) = exporting(Layout::Scattered, false);
+        let mut buffers: Vec<_> = (0..8).map(|_| Some(source.create(bytes(PIECE)).expect("room"))).collect();
+        for index in [0, 2, 4, 6] {
+            buffers[index] = None;
+        }
+        let joined = source.create(bytes(3 * PIECE)).expect("three chunks");
+        assert_eq!(joined.ranges(), [0..PIECE, 2 * PIECE..3 * PIECE, 4 * PIECE..5 * PIECE]);
+        drop(joined);
+        let before = (free(&source), exporter.exports());
+        let refused = source.create(bytes(4 * PIECE)).map(drop).expect_err("one too many");
+        assert_eq!(refused.to_string(), "the buffer would need 4 blocks, but at most 3 can be joined");
+        assert!(is_exhaustion(&refused) && is_fragmentation(&refused));
+        assert_eq!((free(&source), exporter.exports()), before);
+    }
+
+    #[test]
+    fn a_refusal_by_the_device_loses_nothing() {
+        let (source, script, _) = exporting(ONE_PIECE, false);
+        script.fail(0..1, libc::ENOMEM);
+        let refused = source.create(bytes(PIECE)).map(drop).expect_err("refused");
+        assert_eq!(refused.raw_os_error(), Some(libc::ENOMEM));
+        assert_eq!((reserved(&source), free(&source).total), (CAPACITY, CAPACITY));
+    }
+
+    #[test]
+    fn a_range_that_cannot_be_exchanged_serves_nobody_again() {
+        let (source, script, _) = exporting(ONE_PIECE, false);
+        let memory = source.create(bytes(PIECE)).expect("room");
+        drop(client(memory.as_ref()));
+        script.fail(0..1, libc::EIO);
+        drop(memory);
+        script.fail(0..0, 0);
+        let next = source.create(bytes(PIECE)).expect("room");
+        assert_eq!((next.ranges(), free(&source).total), (&[PIECE..2 * PIECE][..], CAPACITY - 2 * PIECE));
+    }
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `anionctl doctor` on the machine that runs the tests, with and without a service.
+
+mod common;
+
+use common::Daemon;
+use common::anionctl::{anionctl, client, json, stderr, stdout};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// Exit codes, as `anionctl doctor --help` promises them.
+const WANTING: i32 = 4;
+const UNREADABLE: i32 = 5;
+
+/// One heap that every machine can serve, and one that none can.
+const HEAPS: &str = r#"/dts-v1/;
+/ { anion { compatible = "anion,heaps-v1";
+    plain { type = "system"; heap-id = <1>; device = "memfd"; };
+    absent { type = "system"; heap-id = <2>; device = "dma-heap:no-such-heap"; };
+}; };"#;
+
+/// A file with [`HEAPS`], and the directory that it is in.
+fn wanting() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("wanting.dts");
+    std::fs::write(&file, HEAPS).expect("written");
+    (directory, file)
+}
+
+/// `anionctl doctor` with nothing but these arguments, where no service is.
+fn doctor() -> assert_cmd::Command {
+    let mut command = anionctl();
+    command.env_remove("ANION_CONFIG").args(["--socket", "/nowhere/socket"]);
+    command
+}
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).expect("one JSON document")
+}
+
+fn keys(value: &Value) -> BTreeSet<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+#[test]
+fn every_line_says_what_it_found_what_it_means_and_what_changes_it() {
+    let report = parsed(&stdout(doctor().args(["--json", "doctor"]).assert().success()));
+    assert_eq!(report["ok"], true);
+    assert_eq!(keys(&report), BTreeSet::from(["ok", "findings", "config", "service"]));
+    let findings = report["findings"].as_array().expect("lines");
+    for finding in findings {
+        assert_eq!(keys(finding), BTreeSet::from(["what", "state", "found", "means", "change", "required"]));
+        for key in ["what", "found", "means"] {
+            assert!(finding[key].as_str().is_some_and(|text| !text.is_empty()), "{key}: {finding}");
+        }
+        assert!(
+            ["ok", "limited", "missing"].contains(&finding["state"].as_str().expect("a word")),
+            "{finding}"
+        );
+        assert!(finding["required"] != true || finding["state"] != "missing", "it was ok: {finding}");
+        assert!(finding["state"] != "limited" || finding["change"].is_string(), "{finding}");
+    }
+    let of = |what: &str| findings.iter().find(|finding| finding["what"] == what);
+    for what in [
+        "kernel",
+        "binder device",
+        "hwbinder device",
+        "vndbinder device",
+        "service manager",
+        "ion",
+        "udmabuf",
+        "ashmem",
+        "memory",
+        "huge pages",
+        "shmem huge pages",
+        "memory pressure",
+        "leases",
+        "inotify",
+        "descriptors",
+        "release of memfds",
+        "release of dma-bufs",
+        "service",
+    ] {
+        assert!(of(what).is_some(), "no line about {what}");
+    }
+    assert!(
+        findings
+            .iter()
+            .any(|finding| finding["what"].as_str().is_some_and(|what| what.starts_with("dma-heap")))
+    );
+    // The tests run where the service can.
+    assert_ne!(of("release of memfds").expect("a line")["state"], "missing");
+    assert_eq!(of("service").expect("a line")["state"], "missing");
+    assert_eq!(report["service"], Value::Null);
+    assert_eq!(report["config"]["origin"], "built in");
+    let heaps = report["config"]["heaps"].as_array().expect("heaps");
+    assert!(heaps.iter().all(|heap| heap["available"] == true), "{heaps:?}");
+}
+
+#[test]
+fn the_table_ends_with_the_heaps_and_the_verdict() {
+    let text = stdout(doctor().arg("doctor").assert().success());
+    let header = text.lines().next().expect("a header");
+    assert!(header.starts_with("WHAT") && header.ends_with("TO CHANGE IT"), "{text}");
+    assert!(text.contains("\nleases "), "{text}");
+    let heaps = text.split_once("\nThe configuration (built in) wants:\n").expect("heaps").1;
+    assert!(heaps.starts_with("ID  HEAP") && heaps.contains("camera"), "{text}");
+    assert!(text.ends_with("\n\nAll of it is here.\n"), "{text}");
+}
+
+#[test]
+fn a_heap_that_this_machine_cannot_serve_has_its_own_exit_code() {
+    let (_directory, file) = wanting();
+    let assert = doctor().args(["--json", "doctor", "--config"]).arg(&file).assert().code(WANTING);
+    assert_eq!(
+        stderr(doctor().arg("doctor").arg("--config").arg(&file).assert()),
+        "anionctl: missing: heap absent\n"
+    );
+    let report = parsed(&stdout(assert));
+    assert_eq!(report["ok"], false);
+    let heaps = report["config"]["heaps"].as_array().expect("heaps");
+    assert_eq!(heaps.len(), 2);
+    assert_eq!(
+        keys(&heaps[0]),
+        BTreeSet::from([
+            "id",
+            "name",
+            "type",
+            "device",
+            "backing",
+            "passed_over",
+            "available",
+            "unavailable_reason"
+        ])
+    );
+    assert_eq!((&heaps[0]["name"], &heaps[0]["available"]), (&"absent".into(), &false.into()));
+    assert!(heaps[0]["unavailable_reason"].as_str().expect("text").contains("no-such-heap"));
+    assert_eq!((&heaps[1]["name"], &heaps[1]["available"]), (&"plain".into(), &true.into()));
+}
+
+/// What it foretells is what the service then says.
+#[test]
+fn a_running_service_is_asked_and_agrees() {
+    let daemon = Daemon::with_heaps(HEAPS);
+    let (_directory, file) = wanting();
+    let assert = client(&daemon).args(["--json", "doctor", "--config"]).arg(file).assert().code(WANTING);
+    let report = parsed(&stdout(assert));
+    let service = &report["service"];
+    assert_eq!(keys(service), BTreeSet::from(["endpoint", "version", "heaps", "unavailable"]));
+    assert_eq!((&service["version"], &service["heaps"]), (&1.into(), &2.into()));
+    let [absent] = service["unavailable"].as_array().expect("rows").as_slice() else { panic!("{service}") };
+    assert_eq!(keys(absent), BTreeSet::from(["heap", "reason"]));
+    assert_eq!(absent["heap"], "absent");
+    assert_eq!(absent["reason"], report["config"]["heaps"][0]["unavailable_reason"]);
+    // Nothing was taken from it.
+    let list = json(&daemon, &["usage"]);
+    assert!(list["usage"].as_array().expect("rows").iter().all(|row| row["bytes"] == 0), "{list}");
+}
+
+#[test]
+fn the_environment_names_the_configuration_as_it_does_for_the_service() {
+    let (_directory, file) = wanting();
+    let assert = doctor().env("ANION_CONFIG", &file).args(["--json", "doctor"]).assert().code(WANTING);
+    assert_eq!(parsed(&stdout(assert))["config"]["origin"], file.to_str().expect("text"));
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_no_finding() {
+    let message = stderr(doctor().args(["doctor", "--config", "/nowhere.dts"]).assert().code(UNREADABLE));
+    assert!(message.starts_with("anionctl: cannot read /nowhere.dts: "), "{message}");
+}
+
+#[test]
+fn completions_and_help_know_it() {
+    let script = stdout(anionctl().args(["completions", "bash"]).assert().success());
+    assert!(script.contains("doctor"));
+    let help = stdout(anionctl().args(["doctor", "--help"]).assert().success());
+    assert!(help.contains("Exit status:") && help.contains("--config"), "{help}");
+    assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+}

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+# Does `anionctl doctor` find what this kernel has, and foretell which heaps the service can serve?
+
+# unavailable FILE: names of the heaps that a table calls unavailable.
+unavailable() {
+    sed -n 's/^ *[0-9][0-9]*  *\([^ ]*\) .* unavailable: .*/\1/p' "$1"
+}
+
+# As the service's user, while the service runs: it says that one heap at least is wanting, which no kernel has.
+examine() {
+    rc=0
+    run_as anion anionctl doctor --binder --config "$HEAPS" >/tmp/doctor || rc=$?
+    cat /tmp/doctor
+    if [ "$rc" != 4 ]; then
+        echo "it ended with $rc"
+        return 1
+    fi
+    while read -r device; do
+        case $device in
+            dma_heap/*) what="dma-heap ${device#*/}" ;;
+            *binder) what="$device device" ;;
+            *) what=$device ;;
+        esac
+        if ! grep -qE "^$what +(ok|limited) " /tmp/doctor; then
+            echo "$device was not found"
+            return 1
+        fi
+    done </etc/guest/devices
+    grep -qE '^service manager +ok ' /tmp/doctor && grep -qE '^release of memfds +ok ' /tmp/doctor || return
+    run_as alice anionctl list --binder >/tmp/list || return
+    if [ "$(unavailable /tmp/doctor)" != "$(unavailable /tmp/list)" ]; then
+        echo "the service says otherwise:"
+        cat /tmp/list
+        return 1
+    fi
+}
