@@ -236,7 +236,8 @@ pub(crate) struct WatchArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     /// Device tree that describes the heaps, as aniond takes it [default: that of aniond]
-    #[arg(long, value_name = "FILE", env = "ANION_CONFIG", value_hint = ValueHint::AnyPath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    #[cfg_attr(not(soong), arg(env = "ANION_CONFIG"))]
     pub(crate) config: Option<PathBuf>,
 }
 
