@@ -22,7 +22,8 @@ fn root() -> &'static Path {
 /// Every Rust file of the repository with its path from the root, except what cargo builds.
 fn sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    let tops = ["src", "aidl", "ipc", "vts", "xtask", "rustutils", "tests", "benches", "examples"];
+    let tops =
+        ["src", "aidl", "ipc", "vts", "contract", "xtask", "rustutils", "tests", "benches", "examples"];
     let mut folders: Vec<_> = tops.into_iter().map(|top| root().join(top)).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {

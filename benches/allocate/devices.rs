@@ -152,7 +152,7 @@ pub(crate) fn measure(_: &Servers) -> anyhow::Result<Section> {
     let (mut variants, missing) = variants(connection.service.as_ref(), ion)?;
     let trip = round_trip(connection.service.as_ref())?;
     let mut about = format!(
-        "dma-bufs in µs, p50, over {}: until the descriptor is here; each of {TURN} asked for at once (of large ones \
+        "dma-bufs in µs, p50, over {}: until the descriptor is here, and the least of that; each of {TURN} asked for at once (of large ones \
          fewer); until it is mapped and every page is touched, too; unmapping and closing. How many times sooner than \
          the bare dma-heap, p50 by p50. A round trip takes {} µs; the last column is how many a brokered buffer takes \
          more than the bare one.",
@@ -265,9 +265,11 @@ fn run(
     hits
 }
 
-/// Medians of one variant at one size.
+/// One variant at one size, in medians.
 struct Figures {
     one: Duration,
+    /// The least of what `one` is the median of: what it takes when nothing else runs.
+    least: Duration,
     at_once: Duration,
     ready: Duration,
     free: Duration,
@@ -277,6 +279,7 @@ impl Variant {
     fn figures(&self) -> anyhow::Result<Figures> {
         Ok(Figures {
             one: self.median(|times| times.hand_over)?,
+            least: self.times.iter().map(|times| times.hand_over).min().context("a turn")?,
             at_once: median(&self.at_once)?,
             ready: self.median(|times| times.ready)?,
             free: self.median(|times| times.free)?,
@@ -303,23 +306,28 @@ fn report(
         let sooner = |of: fn(&Figures) -> Duration| {
             bare.as_ref().map(|bare| of(bare).as_secs_f64() / of(&own).as_secs_f64())
         };
-        let ratios = [sooner(|all| all.one), sooner(|all| all.at_once), sooner(|all| all.ready)];
+        let ratios = [
+            sooner(|all| all.one),
+            sooner(|all| all.least),
+            sooner(|all| all.at_once),
+            sooner(|all| all.ready),
+        ];
         let from = variants.iter().find(|other| variant.is_brokered_from(other));
         let from = from.map(Variant::figures).transpose()?;
         let trips = from.map(|from| (own.one.as_secs_f64() - from.one.as_secs_f64()) / trip.as_secs_f64());
         let text = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.1}"));
         let pool = if *asked > 0 { format!("{hits} of {asked}") } else { String::new() };
         let mut cells = vec![name_of(bytes), variant.name.to_owned()];
-        cells.extend([own.one, own.at_once, own.ready, own.free].map(micros));
+        cells.extend([own.one, own.least, own.at_once, own.ready, own.free].map(micros));
         cells.extend(ratios.map(text));
         cells.extend([pool, text(trips)]);
         section.row(
             cells,
             json!({
-                "bytes": bytes, "variant": variant.name, "one_ns": own.one.as_nanos(),
+                "bytes": bytes, "variant": variant.name, "one_ns": own.one.as_nanos(), "least_ns": own.least.as_nanos(),
                 "at_once_ns": own.at_once.as_nanos(), "ready_ns": own.ready.as_nanos(),
-                "free_ns": own.free.as_nanos(), "times_sooner_one": ratios[0], "times_sooner_at_once": ratios[1],
-                "times_sooner_ready": ratios[2], "hits": hits, "asked": asked, "trips_more": trips,
+                "free_ns": own.free.as_nanos(), "times_sooner_one": ratios[0], "times_sooner_least": ratios[1],
+                "times_sooner_at_once": ratios[2], "times_sooner_ready": ratios[3], "hits": hits, "asked": asked, "trips_more": trips,
             }),
         );
     }

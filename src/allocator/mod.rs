@@ -29,7 +29,6 @@ mod keeper;
 mod latency;
 mod liveness;
 mod pressure;
-mod probe;
 mod query;
 mod refill;
 mod release;
@@ -56,6 +55,7 @@ use crate::ledger::{Claim, HeapIndex, Ledger, Limits, Record};
 use crate::source::arena::KernelPages;
 use crate::source::hugetlb::HugetlbSource;
 use crate::source::memfd::MemfdSource;
+use crate::source::release::{prove_optional, prove_release};
 use crate::source::{
     FileSource, Memory, ReleaseMechanism, is_exhaustion, is_fragmentation, is_out_of_memory,
 };
@@ -123,7 +123,9 @@ impl Allocator {
         let dma_heaps = PathBuf::from(crate::sys::dma_heap::DIRECTORY);
         let devices = Arc::new(KernelDevices { page, dma_heaps, raises_limits: true });
         let (file_releases, pages) = (ReleaseMechanism::CloseEvents, Arc::new(KernelPages));
-        let machine = Machine { page, memory_bytes, memfd, file_releases, hugetlb, devices, pages };
+        let huge_releases = Ok(());
+        let machine =
+            Machine { page, memory_bytes, memfd, file_releases, hugetlb, huge_releases, devices, pages };
         let allocator = Self::with_machine(config, machine)?;
         allocator.start_reaper().context("starting the reaper thread")?;
         let availability = Availability::new(memory_bytes, crate::sys::memory::available_bytes);
@@ -133,8 +135,10 @@ impl Allocator {
 
     fn with_machine(config: Config, mut machine: Machine) -> anyhow::Result<Arc<Self>> {
         let liveness = Arc::new(Liveness::new().context("creating an inotify queue")?);
-        machine.file_releases = probe::prove_release(machine.memfd.as_ref(), &liveness.watcher)?;
-        machine.hugetlb = probe::proven(machine.hugetlb, &liveness.watcher);
+        machine.file_releases = prove_release(machine.memfd.as_ref(), &liveness.watcher)?;
+        if let Ok(hugetlb) = &machine.hugetlb {
+            machine.huge_releases = prove_optional(hugetlb.as_ref(), &liveness.watcher);
+        }
         let mut heaps: Vec<_> = config.heaps.into_iter().map(|spec| build(spec, &machine)).collect();
         heaps.sort_by_key(|heap| std::cmp::Reverse(heap.id()));
         let descriptors = crate::sys::fd::limit().context("asking for the descriptor limit")?;

@@ -23,7 +23,7 @@ pub type SyncType = CpuAccess;
 /// served by [`Client`].
 ///
 /// What differs: the heaps are those of the service, so that no device has to be open to the caller, and what was
-/// allocated counts against its quota. Descriptors are whatever the heap's configuration says; where only dma-bufs will
+/// allocated counts against its quota (not of heaps of ashmem, whose token a bare descriptor cannot keep). Descriptors are whatever the heap's configuration says; where only dma-bufs will
 /// do, say so with [`BufferAllocator::dma_bufs_only`]. Errors are values that tell the reason, not numbers.
 #[derive(Debug)]
 pub struct BufferAllocator {

@@ -33,6 +33,9 @@ fn recycle(node: &mut NodeReader<'_>, heap: &Draft) -> bool {
             "recycle has no effect: none of the heap's memory comes from a dma-heap or from ion",
         );
     }
+    if recycle && node.flag("immediate-free") {
+        node.fail("recycle", "recycle and immediate-free exclude each other");
+    }
     if recycle && heap.secure {
         node.fail(
             "recycle",

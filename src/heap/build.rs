@@ -30,6 +30,8 @@ pub struct Machine {
     pub file_releases: ReleaseMechanism,
     /// Shared memory of huge pages, or why there is none.
     pub hugetlb: Result<Arc<dyn FileSource>, String>,
+    /// Whether releases of it are noticed where clients have the files themselves, or why not. dma-bufs of it need none.
+    pub huge_releases: Result<(), String>,
     /// The kernel's devices for memory.
     pub devices: Arc<dyn Devices>,
     /// How memory is set aside.
@@ -54,7 +56,11 @@ pub fn build(spec: HeapSpec, machine: &Machine) -> Heap {
     };
     let recycles = matches!(&state, State::Ready { source, .. } if source.recycles());
     // What was asked for by name is kept whatever the kind's default is.
-    let keeps = (spec.deferred_free || spec.recycle) && recycles;
+    let is_kernels = |source: &dyn Source| matches!(source.backing(), Backing::DmaHeap | Backing::Ion);
+    let asked = spec.recycle
+        // A list of sources may have the kernel's anywhere.
+        && matches!(&state, State::Ready { source, .. } if spec.kind == HeapType::Custom || is_kernels(source.as_ref()));
+    let keeps = (spec.deferred_free || asked) && recycles;
     let has_blocks = matches!(&state, State::Ready { source, .. } if source.blocks().is_some());
     if keeps && !has_blocks && !spec.pool_orders.is_empty() {
         // Orders are there by default, too.
@@ -114,6 +120,7 @@ impl Machine {
             memfd,
             file_releases: ReleaseMechanism::CloseEvents,
             hugetlb: Err("no huge pages in this test".to_owned()),
+            huge_releases: Ok(()),
             devices: Arc::new(super::devices::scripted::ScriptedDevices::none()),
             pages: Arc::new(crate::source::arena::KernelPages),
         }

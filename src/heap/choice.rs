@@ -166,7 +166,12 @@ fn connect(candidate: &Candidate<'_>, spec: &HeapSpec, machine: &Machine) -> Con
             return Err("a region of ashmem cannot be set aside; memfd sets files aside".to_owned());
         }
         Candidate::Ashmem => return machine.devices.ashmem(),
-        Candidate::Hugetlb | Candidate::UdmabufHugetlb => machine.hugetlb.clone()?,
+        Candidate::UdmabufHugetlb => machine.hugetlb.clone()?,
+        Candidate::Hugetlb => {
+            let files = machine.hugetlb.clone()?;
+            machine.huge_releases.clone()?;
+            files
+        }
         Candidate::Memfd | Candidate::Udmabuf => Arc::clone(&machine.memfd),
     };
     // Before anything is taken: a heap that cannot make its buffers keeps nothing from others.

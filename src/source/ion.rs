@@ -9,7 +9,8 @@ use std::io;
 
 /// ION's number of a heap of pages (`ION_HEAP_TYPE_SYSTEM`).
 const TYPE_SYSTEM: u32 = 0;
-/// ION's number of a heap of contiguous memory (`ION_HEAP_TYPE_DMA`).
+/// ION's numbers of heaps of contiguous memory: `ION_HEAP_TYPE_SYSTEM_CONTIG` and `ION_HEAP_TYPE_DMA`.
+const TYPE_SYSTEM_CONTIG: u32 = 1;
 const TYPE_DMA: u32 = 4;
 /// Bit of an allocation's flags: CPU mappings are cached.
 const FLAG_CACHED: u32 = 1;
@@ -97,7 +98,7 @@ impl IonSource {
     }
 
     fn is_contiguous(&self) -> bool {
-        self.heap.kind == TYPE_DMA
+        matches!(self.heap.kind, TYPE_SYSTEM_CONTIG | TYPE_DMA)
     }
 }
 

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How releases are noticed.
+//! How releases are noticed, and proof, with a buffer of the service's own, that this kernel reports those of files as the
+//! service relies on. Sources of dma-bufs prove their own, one page each, when they are connected (`dma_buf.rs`).
 
-use crate::units::Backing;
+use super::{Source, is_exhaustion};
+use crate::sys::inotify::CloseWatcher;
+use crate::units::{Access, Backing, RequestedBytes};
+use anyhow::{Context, bail, ensure};
+use std::io;
 
 /// How the service learns that nobody holds a buffer any more. From the best to the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,5 +39,45 @@ impl ReleaseMechanism {
             Self::ReferenceCounts => "reference counts in fdinfo, polled",
             Self::Token => "the owner's token",
         }
+    }
+}
+
+/// Allocates, hands out to ourselves, lets go, and looks whether both signs appear.
+///
+/// # Errors
+/// If one does not. The service could not keep its books then.
+pub fn prove_release(source: &dyn Source, watcher: &CloseWatcher) -> anyhow::Result<ReleaseMechanism> {
+    let bytes = RequestedBytes(1).round_up(source.granule())?;
+    let memory = source.create(bytes).context("creating a buffer to prove releases with")?;
+    let asking = "asking for a lease (there is none if fs.leases-enable is 0, nor, from Linux 7, on files of huge pages)";
+    ensure!(memory.is_idle().context(asking)?, "a buffer that nobody else holds is reported as held");
+    let watch = match memory.watch(watcher) {
+        Ok(Some(watch)) => watch,
+        Ok(None) => bail!("its files are not watched"),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+            return Ok(ReleaseMechanism::Leases);
+        }
+        Err(error) => return Err(error).context("watching a buffer"),
+    };
+    let client = memory.open(Access::ReadOnly).context("opening a buffer again")?;
+    ensure!(!memory.is_idle().context(asking)?, "a buffer that a client holds is reported as idle");
+    drop(client);
+    let closes = watcher.closes().context("reading close events")?;
+    ensure!(closes.watches.contains(&watch), "the kernel does not report the last close of a buffer");
+    ensure!(memory.is_idle().context(asking)?, "a buffer that was closed is reported as held");
+    Ok(ReleaseMechanism::CloseEvents)
+}
+
+/// As [`prove_release`], of a source that heaps may do without. One that has nothing left at the moment cannot be asked, and
+/// passes: its files are of the same kind as those that could.
+///
+/// # Errors
+/// Why its releases cannot be relied on.
+pub fn prove_optional(source: &dyn Source, watcher: &CloseWatcher) -> Result<(), String> {
+    match prove_release(source, watcher) {
+        Err(error) if !error.downcast_ref::<io::Error>().is_some_and(is_exhaustion) => {
+            Err(format!("its releases cannot be relied on: {error:#}"))
+        }
+        _ => Ok(()),
     }
 }

@@ -144,7 +144,7 @@ impl Ion {
     /// All heaps, by descending id.
     ///
     /// # Errors
-    /// `ENOTTY` on kernels before 4.12, which do not tell.
+    /// `ENOTTY` on kernels that do not tell, the older of those with handles.
     pub fn heaps(&self) -> io::Result<Vec<IonHeap>> {
         let empty = HeapData { name: [0; 32], kind: 0, heap_id: 0, reserved: [0; 3] };
         let mut heaps = vec![empty; MAX_HEAPS];

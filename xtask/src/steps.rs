@@ -67,7 +67,7 @@ const STEPS: &[Step] = &[
     Step { name: "vts-guest", about: "the conformance suite over kernel binder, in a guest", run: vts_guest },
     Step {
         name: "vts-kernels",
-        about: "the same on an older and a newer kernel, in short",
+        about: "the same in short on other kernels, with ION, without contiguous memory and with a broken one",
         run: vts_kernels,
     },
     Step { name: "soak", about: "millions of allocations by clients that die at random", run: soak },

@@ -63,6 +63,12 @@ fn recycling_is_for_memory_of_the_kernels_heaps() {
     assert_eq!(findings(&loaded), [""; 0]);
     assert!(loaded.config.heaps.iter().all(|heap| heap.recycle));
     assert!(!own("s { type = \"system\"; };").config.heaps[0].recycle, "only where it is asked for");
+    let both = own("a { type = \"system\"; recycle; immediate-free; };");
+    assert!(
+        findings(&both)[0].contains("recycle and immediate-free exclude each other"),
+        "{:?}",
+        findings(&both)
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ enum Backing {
      * decided for all of them, and fstat tells of the device. Its release is not reported: see Allocation.token.
      */
     ASHMEM = 1,
-    /** A dma-buf made from pool memory by /dev/udmabuf. */
+    /** A dma-buf made by /dev/udmabuf of the service's own memory, pooled or set aside. */
     UDMABUF = 2,
     /** A dma-buf of one of the kernel's dma-heaps. */
     DMA_HEAP = 3,

@@ -49,7 +49,7 @@ parcelable HeapStats {
     long discarded;
     /** It made room for a newer one in a full pool, or as much waited to be cleaned as the pool could take. */
     long discardedFull;
-    /** Somebody had opened the file again. */
+    /** Somebody had opened the file again, or a device was not done with it. */
     long discardedBusy;
     /** A client had added a seal, which no file gives back. */
     long discardedSealed;

@@ -13,7 +13,10 @@ enum HeapType {
     CARVEOUT = 2,
     /** Memory set aside when the service starts, handed out in chunks of one size. */
     CHUNK = 3,
-    /** The kernel's contiguous memory allocator (ION_HEAP_TYPE_DMA). */
+    /**
+     * The kernel's contiguous memory allocator (ION_HEAP_TYPE_DMA), or memory set aside in its place where the configuration
+     * says so.
+     */
     DMA = 4,
     /** An ordered list of other sources, tried in turn, or a heap only its vendor knows. */
     CUSTOM = 5,

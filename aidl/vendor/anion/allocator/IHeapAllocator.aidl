@@ -188,8 +188,8 @@ interface IHeapAllocator {
     void unregisterPressureListener(in IPressureListener listener);
 
     /**
-     * Writes the text that dumpsys shows into a descriptor: the heaps in the format of ION's debugfs, then a
-     * table of live buffers. The service writes at most a few seconds, then gives up; it closes its copy.
+     * Writes the text that dumpsys shows into a descriptor: how releases are noticed, memory pressure and huge
+     * pages, the heaps in the format of ION's debugfs, then a table of live buffers. The service writes at most a few seconds, then gives up; it closes its copy.
      *
      * Who may call: everyone. The buffer table lists the caller's own buffers, for privileged callers all.
      *

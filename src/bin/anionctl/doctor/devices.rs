@@ -122,7 +122,8 @@ pub(crate) fn ion(root: &Root, ask: impl FnOnce() -> io::Result<IonAnswer>) -> F
         }
         Err(error) => {
             let found = format!("{PATH}, {interface}; it does not name its heaps: {error}");
-            Finding::missing(WHAT, found, WITHOUT).change("a kernel from 4.12 to 5.10")
+            Finding::missing(WHAT, found, WITHOUT)
+                .change("a kernel whose ION answers ION_IOC_HEAP_QUERY (4.12 to 5.10, and some older)")
         }
     }
 }

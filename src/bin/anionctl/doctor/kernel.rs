@@ -38,7 +38,8 @@ pub(crate) fn available(root: &Root) -> Finding {
 pub(crate) fn huge_pages(root: &Root) -> Finding {
     const WHAT: &str = "huge pages";
     const CHANGE: &str = "echo 64 > /proc/sys/vm/nr_hugepages";
-    const WITHOUT: &str = "heaps with device = \"hugetlb\" and of type system-contig are unavailable";
+    const WITHOUT: &str =
+        "heaps with device = \"hugetlb\" or \"udmabuf-hugetlb\" and of type system-contig are unavailable";
     let meminfo = root.text("/proc/meminfo").unwrap_or_default();
     let overcommit = root.text("/proc/sys/vm/nr_overcommit_hugepages").unwrap_or_default();
     let Some(pages) = HugePages::parse(&meminfo, &overcommit) else {
@@ -54,7 +55,7 @@ pub(crate) fn huge_pages(root: &Root) -> Finding {
         let means = "what needs them fails until somebody lets go of some";
         return Finding::limited(WHAT, found, means).change(CHANGE);
     }
-    Finding::ok(WHAT, found, "device = \"hugetlb\" and system-contig heaps can be served")
+    Finding::ok(WHAT, found, "device = \"hugetlb\", \"udmabuf-hugetlb\" and system-contig have memory")
 }
 
 /// Whether the kernel backs shared memory with large pages of its own accord.

@@ -6,7 +6,9 @@ use anion::heap::{KernelDevices, Machine};
 use anion::source::arena::{KernelPages, Pages};
 use anion::source::hugetlb::HugetlbSource;
 use anion::source::memfd::MemfdSource;
+use anion::source::release::prove_optional;
 use anion::source::{File, FileSource, Memory, ReleaseMechanism, Source};
+use anion::sys::inotify::CloseWatcher;
 use anion::sys::memory::{HugePages, huge_pages, total_bytes};
 use anion::sys::{dma_heap, fd};
 use anion::units::{BackedBytes, Backing, PageSize, RequestedBytes};
@@ -28,6 +30,7 @@ pub(crate) fn machine(page: PageSize) -> io::Result<Machine> {
         memory_bytes: total_bytes()?,
         memfd: Arc::new(MemfdSource::new(page)?),
         hugetlb: hugetlb(),
+        huge_releases: huge_releases()?,
         devices: Arc::new(KernelDevices {
             page,
             dma_heaps: PathBuf::from(dma_heap::DIRECTORY),
@@ -46,6 +49,12 @@ fn hugetlb() -> Result<Arc<dyn FileSource>, String> {
     })?;
     let pages = huge_pages().ok().flatten().ok_or_else(|| "/proc/meminfo tells of none".to_owned())?;
     Ok(Arc::new(HugeFiles { source: Arc::new(source), pages, counted: AtomicU64::new(0) }))
+}
+
+/// Whether clients could have such files themselves.
+fn huge_releases() -> io::Result<Result<(), String>> {
+    let watcher = CloseWatcher::new()?;
+    Ok(HugetlbSource::connect().map_or(Ok(()), |source| prove_optional(&source, &watcher)))
 }
 
 /// Ordinary pages, counted.

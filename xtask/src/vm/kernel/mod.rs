@@ -85,8 +85,16 @@ const FALLBACK: &[&str] = &["fallback", "closed-devices", "vanished-devices"];
 /// Heaps that no kernel lacks.
 const EVERYWHERE: &[&str] = &["anion/system", "anion/camera"];
 /// Where there are the dma-heap of system memory and udmabuf.
-const WITH_DMA_BUFS: &[&str] =
-    &["dma-heap/system", "anion/system", "anion/camera", "anion/frames", "anion/kernel"];
+const WITH_DMA_BUFS: &[&str] = &[
+    "dma-heap/system",
+    "anion/system",
+    "anion/camera",
+    "anion/frames",
+    "anion/kernel",
+    "anion/recycled",
+    "anion/lens",
+    "anion/tiles",
+];
 /// Where there is ION, and its successors beside it.
 const WITH_ION: &[&str] = &[
     "ion/ion_system_heap",
@@ -98,7 +106,11 @@ const WITH_ION: &[&str] = &[
     "anion/camera",
     "anion/frames",
     "anion/kernel",
+    "anion/recycled",
+    "anion/lens",
+    "anion/tiles",
     "anion/legacy",
+    "anion/region",
     "anion/contiguous",
 ];
 
@@ -111,7 +123,11 @@ const WITHOUT_CMA: &[&str] = &[
     "anion/camera",
     "anion/frames",
     "anion/kernel",
+    "anion/recycled",
+    "anion/lens",
+    "anion/tiles",
     "anion/legacy",
+    "anion/region",
 ];
 
 /// The first is the default.
@@ -235,7 +251,8 @@ pub(crate) const KERNELS: [Entry; 6] = [
             "udmabuf",
             "vndbinder",
         ],
-        parties: WITHOUT_CMA,
+        // Of the broken one nothing can be had, whatever is asked: the table is not run.
+        parties: &[],
         backings: &[
             "whatever dma-heap",
             "ordered udmabuf",
