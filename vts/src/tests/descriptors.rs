@@ -10,6 +10,7 @@ use crate::sys::{Mapping, receive_descriptor, send_descriptor};
 use anion_ipc::ParcelFileDescriptor;
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
+use nix::libc::off_t;
 use nix::unistd::{Whence, ftruncate, lseek};
 use std::fs::File;
 use std::os::unix::net::UnixStream;
@@ -73,7 +74,7 @@ fn memfd_is_sealed_against_resizing(fixture: &Fixture) -> Result<()> {
 
 fn size_cannot_be_changed(fixture: &Fixture) -> Result<()> {
     for buffer in samples(fixture)? {
-        let size = i64::try_from(buffer.size)?;
+        let size = off_t::try_from(buffer.size)?;
         for length in [0, size - 1, size + 1, size * 2] {
             ensure!(
                 ftruncate(&buffer.fd, length).is_err(),
