@@ -9,20 +9,25 @@ mod daemon;
 use anion::allocator::Allocator;
 use anion::service::HeapAllocatorService;
 use anyhow::Context;
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use daemon::args::Arguments;
 use daemon::process::{self, StopSignals};
 use daemon::seccomp::Filter;
 use daemon::transport::Transports;
-use daemon::{check_config, configuration, logging};
-use sd_notify::NotifyState;
+use daemon::{check_config, configuration, logging, supervisor};
 use std::io;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    #[cfg(not(soong))]
     if let Some(shell) = arguments.completions {
-        clap_complete::generate(shell, &mut Arguments::command(), "aniond", &mut io::stdout());
+        clap_complete::generate(
+            shell,
+            &mut <Arguments as clap::CommandFactory>::command(),
+            "aniond",
+            &mut io::stdout(),
+        );
         return ExitCode::SUCCESS;
     }
     logging::init(arguments.log_level);
@@ -54,10 +59,10 @@ fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let serving = transports.serve(&HeapAllocatorService::binder(allocator), confine)?;
     let status = format!("Serving at {}", serving.places.join(" and "));
     log::info!("{status}");
-    tell_systemd(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    supervisor::ready(&status);
     let signal = signals.wait()?;
     log::info!("{signal}: stopping");
-    tell_systemd(&[NotifyState::Stopping, NotifyState::Status("Stopping")]);
+    supervisor::stopping();
     serving.stop();
     Ok(())
 }
@@ -81,12 +86,5 @@ fn describe(allocator: &Allocator, origin: &str) {
     }
     for (backing, mechanism) in allocator.release_mechanisms() {
         log::info!("released buffers of kind {} are noticed by {}", backing.name(), mechanism.describe());
-    }
-}
-
-/// Reports to systemd, if it started this process.
-fn tell_systemd(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        log::warn!("cannot report to systemd: {error}");
     }
 }

@@ -35,6 +35,21 @@ impl Endpoint {
     pub fn default_binder() -> Option<Self> {
         BINDER_DEVICES.iter().map(Path::new).find(|path| path.exists()).map(|path| Self::Binder(path.into()))
     }
+
+    /// Refuses all but the device that AOSP's library opens by itself.
+    ///
+    /// # Errors
+    /// `Unsupported`, with the endpoint's name.
+    #[cfg(soong)]
+    pub(crate) fn require_own_device(&self) -> std::io::Result<()> {
+        match self {
+            Self::Binder(device) if BINDER_DEVICES.iter().any(|own| device == Path::new(own)) => Ok(()),
+            _ => Err(std::io::Error::new(
+                std::io::ErrorKind::Unsupported,
+                format!("{self}: on Android clients and services meet at {}", BINDER_DEVICES.join(" or ")),
+            )),
+        }
+    }
 }
 
 /// Reads `unix:PATH`, a path that starts with `/` or `.`, `binder` or `binder:DEVICE`.

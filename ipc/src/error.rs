@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Service-specific errors: the one kind of failure that Anion's interface defines.
 
-use rsbinder::{ExceptionCode, Status, StatusCode};
 use std::fmt;
 
 /// A failure that the service reported, as opposed to one of the transport.
@@ -21,26 +20,25 @@ impl fmt::Display for ServiceError {
 
 impl std::error::Error for ServiceError {}
 
-impl ServiceError {
-    /// What `status` says if it is a service-specific error; `None` if the transport failed instead.
-    pub fn of(status: &Status) -> Option<Self> {
-        (status.exception_code() == ExceptionCode::ServiceSpecific).then(|| Self {
-            code: status.service_specific_error(),
-            message: status.message().unwrap_or_default().to_owned(),
-        })
+/// The message in libbinder's description of a service-specific error, `Status(-8, EX_SERVICE_SPECIFIC): '5: message'`:
+/// AOSP's crate gives no other access to it. A description of another form is a message as a whole.
+#[cfg(any(soong, test))]
+pub(crate) fn message_in(description: &str, code: i32) -> &str {
+    let quoted = description.split_once(": '").and_then(|(_, rest)| rest.strip_suffix('\''));
+    let message = quoted.and_then(|rest| rest.strip_prefix(&format!("{code}: ")));
+    message.unwrap_or(description)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_is_found_in_libbinders_description() {
+        let description = "Status(-8, EX_SERVICE_SPECIFIC): '5: heap 'camera': no room: 4 KiB'";
+        assert_eq!(message_in(description, 5), "heap 'camera': no room: 4 KiB");
+        for other in ["", "Status(-8, EX_SERVICE_SPECIFIC): '5: x'", "'6: x'", "5: x"] {
+            assert_eq!(message_in(other, 6), other);
+        }
     }
-}
-
-/// Whether the call failed because the service's process, or the connection to it, was gone. It was then not answered,
-/// though it may have been carried out.
-pub fn is_lost(status: &Status) -> bool {
-    status.exception_code() == ExceptionCode::TransactionFailed
-        && status.transaction_error() == StatusCode::DeadObject
-}
-
-/// A status that carries `code` and `message` to the client. `code` must not be 0: careless clients read that as
-/// success.
-pub fn service_error(code: i32, message: &str) -> Status {
-    debug_assert_ne!(code, 0, "a service-specific error is never 0");
-    Status::new_service_specific_error(code, Some(message.to_owned()))
 }

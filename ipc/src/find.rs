@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which service to talk to, where nobody or only a person says so.
 
-use crate::{Connection, Endpoint, default_socket};
-use rsbinder::{FromIBinder, Strong};
+use crate::{Connection, Endpoint, FromIBinder, Strong, default_socket};
 use std::path::PathBuf;
 use std::{env, io};
 

@@ -7,24 +7,36 @@
 
 #![deny(unsafe_code)]
 
-mod callback;
-mod caller;
-mod client;
 mod endpoint;
 mod error;
 mod find;
-#[doc(hidden)]
-pub mod server;
+mod identity;
 
-pub use callback::{DeathLink, caller_takes_calls, is_same_object};
-pub use caller::{CallerIdentity, calling_identity};
-pub use client::{Connection, connect, connect_for_callbacks};
+#[cfg(soong)]
+mod aosp;
+#[cfg(soong)]
+use aosp as library;
+#[cfg(not(soong))]
+mod linux;
+#[cfg(not(soong))]
+use linux as library;
+
 pub use endpoint::{Endpoint, EndpointError, default_socket};
-pub use error::{ServiceError, is_lost, service_error};
+pub use error::ServiceError;
 pub use find::{Found, SOCKET_VARIABLE, find};
-pub use server::{KernelServer, SocketServer};
+pub use identity::CallerIdentity;
+#[doc(hidden)]
+pub use library::server;
+pub use library::server::KernelServer;
+#[cfg(not(soong))]
+pub use library::server::SocketServer;
+pub use library::{Connection, connect, connect_for_callbacks, declared_instances};
+pub use library::{DeathLink, caller_takes_calls, calling_identity, is_same_object};
+pub use library::{FromIBinder, Interface, ParcelFileDescriptor, Status, Strong};
+pub use library::{Result, is_lost, service_error};
 
-pub use rsbinder::{BinderResult as Result, Interface, ParcelFileDescriptor, Status, Strong};
+/// Name of the interface that the service implements.
+pub const INTERFACE_NAME: &str = "vendor.anion.allocator.IHeapAllocator";
 
 /// Name that the service is registered under, on every transport.
 pub const SERVICE_NAME: &str = "vendor.anion.allocator.IHeapAllocator/default";

@@ -210,6 +210,7 @@ fn kind(kind: AidlHeapType) -> Option<HeapType> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anion_ipc::ParcelFileDescriptor;
 
     #[test]
     fn every_value_of_the_interface_is_known_and_newer_ones_are_none() {
@@ -223,7 +224,7 @@ mod tests {
         let none = Buffer::accept(AidlBuffer { size: 4096, ..Default::default() }, None, 4096)
             .expect_err("no descriptor");
         assert!(none.to_string().contains("without descriptor"), "{none}");
-        let fd = || Some(OwnedFd::from(std::fs::File::open("/dev/null").expect("open")).into());
+        let fd = || Some(ParcelFileDescriptor::new(std::fs::File::open("/dev/null").expect("open")));
         let small = AidlBuffer { size: 4095, fd: fd(), ..Default::default() };
         let small = Buffer::accept(small, None, 4096).expect_err("too small");
         assert!(small.to_string().contains("has 4095 bytes, but 4096 were asked for"), "{small}");

@@ -38,10 +38,10 @@ use self::tree::{MAX_BYTES, Tree};
 use crate::units::PageSize;
 
 /// Where a device has its configuration. Elsewhere the one that is built in is the default.
-#[cfg(target_os = "android")]
+#[cfg(any(soong, target_os = "android"))]
 pub const DEFAULT_FILE: Option<&str> = Some("/vendor/etc/anion/heaps.dtb");
 /// Where a device has its configuration. Elsewhere the one that is built in is the default.
-#[cfg(not(target_os = "android"))]
+#[cfg(not(any(soong, target_os = "android")))]
 pub const DEFAULT_FILE: Option<&str> = None;
 
 /// A configuration and what is to be said about it.
@@ -110,18 +110,26 @@ pub enum LoadError {
 /// If nothing could be read: the file is not there, too large, neither text nor blob, or damaged. What is wrong
 /// inside is in the diagnostics.
 pub fn load(path: &Path, page: PageSize) -> Result<Loaded, LoadError> {
+    if !path.is_dir() {
+        return parse(path, &read_file(path)?, page);
+    }
     let mut report = Report::default();
-    let tree = if path.is_dir() {
-        let read = directory::read(path, &mut report);
-        Some(read.map_err(|source| LoadError::Directory { path: path.to_owned(), source })?)
+    let read = directory::read(path, &mut report);
+    let tree = read.map_err(|source| LoadError::Directory { path: path.to_owned(), source })?;
+    Ok(translated(Some(&tree), page, report))
+}
+
+/// As [`load`], of the content of a file, source text or a blob; `path` is what errors call it.
+///
+/// # Errors
+/// If it is neither text nor blob, or damaged.
+pub fn parse(path: &Path, bytes: &[u8], page: PageSize) -> Result<Loaded, LoadError> {
+    let mut report = Report::default();
+    let tree = if bytes.starts_with(&dtb::MAGIC) {
+        let read = dtb::read(bytes);
+        Some(read.map_err(|source| LoadError::Blob { path: path.to_owned(), source })?)
     } else {
-        let bytes = read_file(path)?;
-        if bytes.starts_with(&dtb::MAGIC) {
-            let read = dtb::read(&bytes);
-            Some(read.map_err(|source| LoadError::Blob { path: path.to_owned(), source })?)
-        } else {
-            read_text(path, &bytes, &mut report)?
-        }
+        read_text(path, bytes, &mut report)?
     };
     Ok(translated(tree.as_ref(), page, report))
 }

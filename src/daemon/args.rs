@@ -5,6 +5,7 @@ use super::seccomp::SystemCalls;
 use anion::allocator::WatchedCgroup;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, ValueEnum, ValueHint};
+#[cfg(not(soong))]
 use clap_complete::Shell;
 use log::LevelFilter;
 use nix::unistd::{Gid, Group};
@@ -50,20 +51,23 @@ pub(crate) struct Arguments {
     ///
     /// A .dts text, a .dtb blob, or a directory like /proc/device-tree. Default: on Android
     /// /vendor/etc/anion/heaps.dtb, elsewhere the configuration that is compiled in.
-    #[arg(long, value_name = "FILE", env = "ANION_CONFIG", value_hint = ValueHint::AnyPath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    #[cfg_attr(not(soong), arg(env = "ANION_CONFIG"))]
     pub(crate) config: Option<PathBuf>,
 
     /// Least severe messages to log
     ///
     /// Default: on Android what the property persist.vendor.anion.log_level says, else info.
-    #[arg(long, value_name = "LEVEL", env = "ANION_LOG", ignore_case = true, value_parser = log_level())]
+    #[arg(long, value_name = "LEVEL", ignore_case = true, value_parser = log_level())]
+    #[cfg_attr(not(soong), arg(env = "ANION_LOG"))]
     pub(crate) log_level: Option<LevelFilter>,
 
     /// Control group whose memory is watched beside the machine's: a directory, own or none
     ///
     /// When it exceeds its memory.high, meets its memory.max or its tasks wait for memory, pools give memory back. Version 2 alone; a directory
     /// that cannot be watched is an error, while an own group without a memory controller is logged.
-    #[arg(long, value_name = "DIR", env = "ANION_CGROUP", default_value = "own", value_parser = cgroup)]
+    #[arg(long, value_name = "DIR", default_value = "own", value_parser = cgroup)]
+    #[cfg_attr(not(soong), arg(env = "ANION_CGROUP"))]
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) cgroup: WatchedCgroup,
 
@@ -88,6 +92,7 @@ pub(crate) struct Arguments {
     pub(crate) json: bool,
 
     /// Print a completion script for this shell, then exit
+    #[cfg(not(soong))]
     #[arg(long, value_name = "SHELL", exclusive = true, help_heading = "Instead of serving")]
     pub(crate) completions: Option<Shell>,
 }
@@ -99,14 +104,16 @@ pub(crate) struct TransportArguments {
     /// What to serve over
     ///
     /// Default: the socket if --socket or a socket from systemd is given, else auto.
-    #[arg(long, value_name = "KIND", env = "ANION_TRANSPORT")]
+    #[arg(long, value_name = "KIND")]
+    #[cfg_attr(not(soong), arg(env = "ANION_TRANSPORT"))]
     pub(crate) transport: Option<TransportKind>,
 
     /// Path of the Unix socket
     ///
     /// A missing directory is made. A stale socket is replaced, a live one never. Default: for root
     /// /run/anion/allocator.sock, else anion/allocator.sock in $XDG_RUNTIME_DIR.
-    #[arg(long, value_name = "PATH", env = "ANION_SOCKET", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    #[cfg_attr(not(soong), arg(env = "ANION_SOCKET"))]
     pub(crate) socket: Option<PathBuf>,
 
     /// Permissions of the socket: who may write to it can connect

@@ -30,7 +30,7 @@ fn library_levels(level: LevelFilter) -> [(&'static str, LevelFilter); 2] {
     [("rsbinder", level.min(LevelFilter::Warn)), ("rsbinder::rpc", LevelFilter::Off)]
 }
 
-#[cfg(target_os = "android")]
+#[cfg(any(soong, target_os = "android"))]
 mod backend {
     use android_logger::{Config, FilterBuilder};
     use log::LevelFilter;
@@ -46,7 +46,7 @@ mod backend {
     }
 }
 
-#[cfg(not(target_os = "android"))]
+#[cfg(not(any(soong, target_os = "android")))]
 mod backend {
     use env_logger::{Builder, WriteStyle};
     use log::{Level, LevelFilter};

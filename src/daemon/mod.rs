@@ -20,19 +20,28 @@ pub(crate) mod process;
 pub(crate) mod seccomp;
 
 /// The listening socket: its own or systemd's.
+#[cfg(not(soong))]
 pub(crate) mod listener;
 
 /// Who owns the socket's path.
+#[cfg(not(soong))]
 mod lock;
 
 /// How many connections a client may have.
+#[cfg(not(soong))]
 mod budget;
 
 /// Log lines that a client can provoke, one a second.
+#[cfg(not(soong))]
 mod throttle;
 
 /// The thread that accepts connections.
+#[cfg(not(soong))]
 mod accept;
 
 /// Which transports, and serving over them.
+#[cfg_attr(soong, path = "transport_on_device.rs")]
 pub(crate) mod transport;
+
+/// Reports to who started the process.
+pub(crate) mod supervisor;

@@ -24,7 +24,8 @@ impl IBufferToken for TokenService {
     }
 }
 
-#[cfg(test)]
+// Over a socket, which Android's builds do not serve.
+#[cfg(all(test, not(soong)))]
 mod tests {
     use crate::allocator::Allocator;
     use crate::allocator::tests::token::with_regions;

@@ -113,9 +113,13 @@ impl DescriptorDirectory {
 ///
 /// # Errors
 /// As getrlimit(2); never on a supported kernel.
+#[cfg_attr(
+    target_pointer_width = "64",
+    expect(clippy::useless_conversion, reason = "a limit is a machine word, of 32 bits elsewhere")
+)]
 pub fn limit() -> io::Result<u64> {
     let (soft, _hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?;
-    Ok(soft)
+    Ok(soft.into())
 }
 
 /// Duplicates a descriptor that is known by number alone, such as one inherited from a parent process. The copy

@@ -58,7 +58,7 @@ impl MemfdFactory {
     /// `EMFILE`, `ENFILE` or `ENOMEM` when descriptors or kernel memory run out; `EFBIG` beyond a file's size.
     pub fn create(&self, name: &str, bytes: u64) -> io::Result<OwnedFd> {
         let fd = memfd_create(name, self.flags)?;
-        ftruncate(&fd, i64::try_from(bytes).map_err(|_| Errno::EFBIG)?)?;
+        ftruncate(&fd, libc::off_t::try_from(bytes).map_err(|_| Errno::EFBIG)?)?;
         fcntl(&fd, FcntlArg::F_ADD_SEALS(SEALS))?;
         fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
         Ok(fd)
@@ -99,7 +99,7 @@ fn has_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<bool> {
 }
 
 fn change_pages(fd: impl AsFd, how: FallocateFlags, range: Range<u64>) -> io::Result<()> {
-    let offset = |bytes: u64| i64::try_from(bytes).map_err(|_| Errno::EFBIG);
+    let offset = |bytes: u64| libc::off_t::try_from(bytes).map_err(|_| Errno::EFBIG);
     let (start, length) = (offset(range.start)?, offset(range.end.saturating_sub(range.start))?);
     loop {
         match fallocate(&fd, how, start, length) {

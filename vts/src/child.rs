@@ -12,7 +12,8 @@ use crate::request::aidl::ReservationRequest;
 use crate::request::aidl::interface::IHeapAllocator;
 use crate::request::{from_any, from_heap, held};
 use crate::sys::{Mapping, send_descriptor};
-use anion_ipc::{Connection, Endpoint, ParcelFileDescriptor, SERVICE_NAME, connect};
+use crate::target::Target;
+use anion_ipc::{Connection, ParcelFileDescriptor};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, alarm, dup2_stdin, pause};
@@ -136,25 +137,25 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
     alarm::set(LIFETIME_SECONDS);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["hold", endpoint, count, size] => hold(endpoint, count, size, || {
+        ["hold", target, count, size] => hold(target, count, size, || {
             loop {
                 pause();
             }
         }),
-        ["exit", endpoint, count, size] => hold(endpoint, count, size, || {
+        ["exit", target, count, size] => hold(target, count, size, || {
             // Runs no destructor: the descriptors are still open when the process ends.
             std::process::exit(0)
         }),
-        ["reserve", endpoint, heap, count, size] => reserve(endpoint, heap, count, size),
-        ["churn", endpoint, size] => churn(endpoint, size),
-        ["lend", endpoint, size] => lend(endpoint, size),
+        ["reserve", target, heap, count, size] => reserve(target, heap, count, size),
+        ["churn", target, size] => churn(target, size),
+        ["lend", target, size] => lend(target, size),
         ["inherit"] => ready_and_wait(),
         ["map", size] => map(size),
         ["exchange", size, found, reply] => exchange(size, found, reply),
-        ["describe", endpoint] => describe(endpoint),
-        ["spread", endpoint, heap, size, count, word] => spread(endpoint, heap, size, count, word),
-        ["pin", endpoint, heap, size] => roles::pin(endpoint, heap, size),
-        ["listen", endpoint, count] => roles::listen(endpoint, count),
+        ["describe", target] => describe(target),
+        ["spread", target, heap, size, count, word] => spread(target, heap, size, count, word),
+        ["pin", target, heap, size] => roles::pin(target, heap, size),
+        ["listen", target, count] => roles::listen(target, count),
         _ => bail!("no role {arguments:?}"),
     }
 }
@@ -172,13 +173,13 @@ fn ready_and_wait() -> Result<()> {
     }
 }
 
-fn service(endpoint: &str) -> Result<Connection<dyn IHeapAllocator>> {
-    Ok(connect(&endpoint.parse::<Endpoint>()?, SERVICE_NAME, 1)?)
+fn service(target: &str) -> Result<Connection<dyn IHeapAllocator>> {
+    Ok(target.parse::<Target>()?.connect(1)?)
 }
 
 /// Allocates, and ends by `end` while it holds the buffers.
-fn hold(endpoint: &str, count: &str, size: &str, end: fn() -> ()) -> Result<()> {
-    let connection = service(endpoint)?;
+fn hold(target: &str, count: &str, size: &str, end: fn() -> ()) -> Result<()> {
+    let connection = service(target)?;
     let mut request = from_any(size.parse()?);
     request.count = count.parse()?;
     let _buffers = held(connection.service.allocate(&request)?)?;
@@ -188,8 +189,8 @@ fn hold(endpoint: &str, count: &str, size: &str, end: fn() -> ()) -> Result<()> 
 }
 
 /// Reserves, and keeps the reservation.
-fn reserve(endpoint: &str, heap: &str, count: &str, size: &str) -> Result<()> {
-    let connection = service(endpoint)?;
+fn reserve(target: &str, heap: &str, count: &str, size: &str) -> Result<()> {
+    let connection = service(target)?;
     let request =
         ReservationRequest { size: size.parse()?, count: count.parse()?, heapName: heap.to_owned() };
     let _reservation = connection.service.reserve(&request)?;
@@ -197,8 +198,8 @@ fn reserve(endpoint: &str, heap: &str, count: &str, size: &str) -> Result<()> {
 }
 
 /// Allocates and lets go as fast as it can: killed at any moment, it leaves a reply on its way.
-fn churn(endpoint: &str, size: &str) -> Result<()> {
-    let connection = service(endpoint)?;
+fn churn(target: &str, size: &str) -> Result<()> {
+    let connection = service(target)?;
     let mut request = from_any(size.parse()?);
     request.count = 8;
     say(READY)?;
@@ -208,8 +209,8 @@ fn churn(endpoint: &str, size: &str) -> Result<()> {
 }
 
 /// Allocates, and passes the buffer on over the inherited socket.
-fn lend(endpoint: &str, size: &str) -> Result<()> {
-    let connection = service(endpoint)?;
+fn lend(target: &str, size: &str) -> Result<()> {
+    let connection = service(target)?;
     let buffers = held(connection.service.allocate(&from_any(size.parse()?))?)?;
     let socket = UnixStream::from(stdin().as_fd().try_clone_to_owned()?);
     for buffer in &buffers {
@@ -240,8 +241,8 @@ fn exchange(size: &str, found: &str, reply: &str) -> Result<()> {
 }
 
 /// Fills buffers of a heap with one word, and keeps them.
-fn spread(endpoint: &str, heap: &str, size: &str, count: &str, word: &str) -> Result<()> {
-    let connection = service(endpoint)?;
+fn spread(target: &str, heap: &str, size: &str, count: &str, word: &str) -> Result<()> {
+    let connection = service(target)?;
     let (request, word) = (from_heap(heap.parse()?, size.parse()?), word.parse()?);
     let mut buffers = Vec::new();
     for _ in 0..count.parse::<usize>()? {
@@ -254,8 +255,8 @@ fn spread(endpoint: &str, heap: &str, size: &str, count: &str, word: &str) -> Re
 }
 
 /// Asks the service about the inherited buffer.
-fn describe(endpoint: &str) -> Result<()> {
-    let connection = service(endpoint)?;
+fn describe(target: &str) -> Result<()> {
+    let connection = service(target)?;
     let buffer = ParcelFileDescriptor::new(stdin().as_fd().try_clone_to_owned()?);
     let info = connection.service.describe(&buffer)?;
     say(READY)?;

@@ -6,7 +6,8 @@ use crate::request::aidl::{
     AllocationRequest, Backing, ClientUsage, ErrorCode, HeapFlags, HeapInfo, ReleaseMechanism, interface,
 };
 use crate::request::{Held, from_heap, held};
-use anion_ipc::{Connection, Endpoint, SERVICE_NAME, ServiceError, Strong, connect, connect_for_callbacks};
+use crate::target::Target;
+use anion_ipc::{Connection, Endpoint, ServiceError, Strong};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::geteuid;
@@ -29,9 +30,9 @@ const AMPLE_BYTES: i64 = 512 << 20;
 /// As [`AMPLE_BYTES`], for the number of buffers.
 const AMPLE_BUFFERS: i64 = 4096;
 
-/// One endpoint, connected, with what it offers to this uid.
+/// One target, connected, with what it offers to this uid.
 pub(crate) struct Fixture {
-    pub(crate) endpoint: Endpoint,
+    pub(crate) target: Target,
     pub(crate) service: Service,
     /// Of this process: what the transport vouches for.
     pub(crate) uid: u32,
@@ -55,15 +56,15 @@ impl Fixture {
     ///
     /// # Errors
     /// If nothing serves there, or the service does not answer the questions that every test builds on.
-    pub(crate) fn new(endpoint: &Endpoint, uids: Option<[u32; 2]>) -> Result<Self> {
-        let connection = connect::<dyn interface::IHeapAllocator>(endpoint, SERVICE_NAME, CONNECTIONS)?;
+    pub(crate) fn new(target: &Target, uids: Option<[u32; 2]>) -> Result<Self> {
+        let connection = target.connect::<dyn interface::IHeapAllocator>(CONNECTIONS)?;
         let service = connection.service.clone();
         let heaps = service.listHeaps().context("listHeaps")?;
         let mut fixture = Self {
-            endpoint: endpoint.clone(),
+            target: target.clone(),
             service,
             uid: geteuid().as_raw(),
-            service_uid: peer_uid(endpoint),
+            service_uid: peer_uid(&target.endpoint),
             heaps,
             is_tight: false,
             uids,
@@ -100,17 +101,17 @@ impl Fixture {
     /// Another connection to the same endpoint, of one socket.
     ///
     /// # Errors
-    /// As [`connect`].
+    /// As [`Target::connect`].
     pub(crate) fn connect(&self) -> Result<Connection<dyn interface::IHeapAllocator>> {
-        Ok(connect(&self.endpoint, SERVICE_NAME, 1)?)
+        Ok(self.target.connect(1)?)
     }
 
     /// Another connection, over which the service can call this process.
     ///
     /// # Errors
-    /// As [`connect_for_callbacks`].
+    /// As [`Target::connect_for_callbacks`].
     pub(crate) fn connect_for_callbacks(&self) -> Result<Connection<dyn interface::IHeapAllocator>> {
-        Ok(connect_for_callbacks(&self.endpoint, SERVICE_NAME)?)
+        Ok(self.target.connect_for_callbacks()?)
     }
 
     /// Heaps that served this uid, by descending id.

@@ -18,9 +18,10 @@ mod outcome;
 mod request;
 #[expect(unsafe_code, reason = "mappings and received descriptors; the only folder with unsafe code")]
 mod sys;
+mod target;
 mod tests;
 
-use anion_ipc::Endpoint;
+use anion_ipc::{Endpoint, INTERFACE_NAME, SERVICE_NAME, declared_instances};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use harness::Fixture;
@@ -29,6 +30,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use outcome::{Inapplicable, Test};
 use std::process::ExitCode;
 use std::sync::Arc;
+use target::Target;
 
 /// Nothing was tested: bad arguments, no service, or filters that leave nothing.
 const NOTHING_TESTED: u8 = 2;
@@ -38,10 +40,14 @@ const NOTHING_TESTED: u8 = 2;
 #[command(name = "anion-vts", version)]
 struct Options {
     /// Service to test: unix:PATH, binder, or binder:DEVICE; repeat it for more
-    #[arg(long = "endpoint", value_name = "ENDPOINT", env = "ANION_VTS_ENDPOINTS", value_delimiter = ',')]
+    ///
+    /// Without it every instance that the device's VINTF manifest declares is tested.
+    #[arg(long = "endpoint", value_name = "ENDPOINT", value_delimiter = ',')]
+    #[cfg_attr(not(soong), arg(env = "ANION_VTS_ENDPOINTS"))]
     endpoints: Vec<Endpoint>,
     /// Two uids that tests may take to attack one another; needs root
-    #[arg(long, value_name = "UID,UID", env = "ANION_VTS_UIDS", value_parser = two_uids)]
+    #[arg(long, value_name = "UID,UID", value_parser = two_uids)]
+    #[cfg_attr(not(soong), arg(env = "ANION_VTS_UIDS"))]
     uids: Option<[u32; 2]>,
     #[command(flatten)]
     harness: Arguments,
@@ -65,21 +71,16 @@ fn exit_code(result: Result<ExitCode>) -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<ExitCode> {
-    if options.endpoints.is_empty() {
-        bail!(
-            "no endpoint to test: give --endpoint unix:PATH or --endpoint binder, or set ANION_VTS_ENDPOINTS"
-        );
-    }
+    let targets = targets(&options.endpoints)?;
     if options.uids.is_some() && !nix::unistd::geteuid().is_root() {
         bail!("--uids is given, but only root can take other uids");
     }
     raise_descriptor_limit()?;
     let mut trials = Vec::new();
-    for (index, endpoint) in options.endpoints.iter().enumerate() {
-        let fixture = Arc::new(
-            Fixture::new(endpoint, options.uids).with_context(|| format!("cannot test {endpoint}"))?,
-        );
-        let prefix = prefix(endpoint, &options.endpoints[..index]);
+    for (index, target) in targets.iter().enumerate() {
+        let fixture =
+            Arc::new(Fixture::new(target, options.uids).with_context(|| format!("cannot test {target}"))?);
+        let prefix = prefix(target, &targets[..index]);
         trials.extend(tests::all().map(|test| trial(&prefix, test, &fixture)));
     }
     let conclusion = libtest_mimic::run(&options.harness, trials);
@@ -99,15 +100,33 @@ fn has_tested(conclusion: &Conclusion) -> bool {
     conclusion.num_passed + conclusion.num_failed > 0
 }
 
+/// The default instance at every endpoint; without endpoints, every instance that the device declares.
+fn targets(endpoints: &[Endpoint]) -> Result<Vec<Target>> {
+    let at = |endpoint: &Endpoint| Target { endpoint: endpoint.clone(), name: SERVICE_NAME.to_owned() };
+    if !endpoints.is_empty() {
+        return Ok(endpoints.iter().map(at).collect());
+    }
+    let instances = declared_instances(INTERFACE_NAME)?;
+    let Some(endpoint) = Endpoint::default_binder().filter(|_| !instances.is_empty()) else {
+        bail!(
+            "nothing to test: this device declares no instance of {INTERFACE_NAME}; give --endpoint unix:PATH or \
+             --endpoint binder"
+        );
+    };
+    let named =
+        |instance| Target { endpoint: endpoint.clone(), name: format!("{INTERFACE_NAME}/{instance}") };
+    Ok(instances.into_iter().map(named).collect())
+}
+
 /// `socket` or `binder`, numbered from the second of a kind on.
-fn prefix(endpoint: &Endpoint, earlier: &[Endpoint]) -> String {
-    let kind = |endpoint: &Endpoint| match endpoint {
+fn prefix(target: &Target, earlier: &[Target]) -> String {
+    let kind = |target: &Target| match target.endpoint {
         Endpoint::Socket(_) => "socket",
         Endpoint::Binder(_) => "binder",
     };
-    match earlier.iter().filter(|other| kind(other) == kind(endpoint)).count() {
-        0 => kind(endpoint).to_owned(),
-        others => format!("{}{}", kind(endpoint), others + 1),
+    match earlier.iter().filter(|other| kind(other) == kind(target)).count() {
+        0 => kind(target).to_owned(),
+        others => format!("{}{}", kind(target), others + 1),
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel binder in a guest.
 
+mod android;
 mod huge;
 mod process;
 mod readme;
@@ -24,12 +25,18 @@ use self::tally::Tally;
 enum Task {
     Test(steps::TestArgs),
     Vm(vm::VmArgs),
+    /// Write the interface as its AIDL files have it now to aidl_api's `current`
+    UpdateApi,
+    /// Freeze the interface as its AIDL files have it now as the next version, for ever
+    FreezeApi,
 }
 
 fn main() -> ExitCode {
     let result = match Task::parse() {
         Task::Test(args) => steps::test(&args),
         Task::Vm(args) => vm::run(&args, &mut Tally::default()),
+        Task::UpdateApi => android::update_api(),
+        Task::FreezeApi => android::freeze_api(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

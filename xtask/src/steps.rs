@@ -15,7 +15,7 @@ use crate::server::Server;
 use crate::tally::Tally;
 use crate::tools::{NEXTEST, ensure_crate, is_root};
 use crate::vm::{self, VmArgs};
-use crate::{readme, release, sepolicy};
+use crate::{android, readme, release, sepolicy};
 
 /// Run every check and every test, one step after the other
 #[derive(Debug, Args)]
@@ -58,6 +58,21 @@ const STEPS: &[Step] = &[
     Step { name: "boards", about: "device trees of real boards, from ../shared/dts", run: boards },
     Step { name: "doctests", about: "the examples in the documentation", run: doctests },
     Step { name: "readme", about: "the commands of README.md", run: readme::run },
+    Step {
+        name: "android-bp",
+        about: "Android.bp is read and formatted by Android's own tool",
+        run: android::format,
+    },
+    Step {
+        name: "aidl",
+        about: "Android's compiler takes the interface, and frozen stays frozen",
+        run: android::interface,
+    },
+    Step {
+        name: "android-check",
+        about: "the crates of Android.bp type-check against Android's binder library",
+        run: android::check,
+    },
     Step { name: "vts-socket", about: "the conformance suite over a Unix socket", run: vts_socket },
     Step { name: "vts-guest", about: "the conformance suite over kernel binder, in a guest", run: vts_guest },
     Step {

@@ -92,12 +92,14 @@ pub(crate) enum Command {
     #[command(after_long_help = help::DOCTOR)]
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
+    #[cfg(not(soong))]
     #[command(after_long_help = help::COMPLETIONS)]
     Completions {
         /// The shell to complete in
         shell: clap_complete::Shell,
     },
     /// Print a manual page as troff
+    #[cfg(not(soong))]
     #[command(after_long_help = help::MAN)]
     Man {
         /// The command to describe
@@ -234,7 +236,8 @@ pub(crate) struct WatchArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     /// Device tree that describes the heaps, as aniond takes it [default: that of aniond]
-    #[arg(long, value_name = "FILE", env = "ANION_CONFIG", value_hint = ValueHint::AnyPath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    #[cfg_attr(not(soong), arg(env = "ANION_CONFIG"))]
     pub(crate) config: Option<PathBuf>,
 }
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The long texts of `--help`, and manual pages made of them.
 
+#[cfg(not(soong))]
 use crate::args::Arguments;
+#[cfg(not(soong))]
 use crate::failure::Failure;
+#[cfg(not(soong))]
 use clap::CommandFactory;
 
 /// After `-h`.
@@ -246,6 +249,7 @@ Examples:
   anionctl --json doctor | jq -r '.findings[] | select(.state != \"ok\") | .change'";
 
 /// After `completions --help`.
+#[cfg(not(soong))]
 pub(crate) const COMPLETIONS: &str = "\
 Examples:
   anionctl completions bash > ~/.local/share/bash-completion/completions/anionctl
@@ -253,6 +257,7 @@ Examples:
   anionctl completions fish > ~/.config/fish/completions/anionctl.fish";
 
 /// After `man --help`.
+#[cfg(not(soong))]
 pub(crate) const MAN: &str = "\
 Examples:
   anionctl man | man -l -
@@ -262,6 +267,7 @@ Examples:
 ///
 /// # Errors
 /// [`Failure::Usage`] if there is no such command.
+#[cfg(not(soong))]
 pub(crate) fn man_page(command: Option<&str>) -> Result<Vec<u8>, Failure> {
     let mut all = Arguments::command();
     all.build();

@@ -31,6 +31,7 @@ mod words;
 
 use anion_ipc::{Connection, Endpoint, Found, SERVICE_NAME};
 use args::{Arguments, Command};
+#[cfg(not(soong))]
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use failure::Failure;
@@ -96,11 +97,13 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             };
             doctor::run(&doctor, connect, &output)
         }
+        #[cfg(not(soong))]
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "anionctl", &mut script);
             output.raw(&script)
         }
+        #[cfg(not(soong))]
         Command::Man { command } => output.raw(&help::man_page(command.as_deref())?),
     }
 }

@@ -6,7 +6,8 @@ use crate::listener::Listener;
 use crate::request::aidl::interface::IHeapAllocator;
 use crate::request::{from_heap, held};
 use crate::sys::Mapping;
-use anion_ipc::{Connection, Endpoint, SERVICE_NAME, connect_for_callbacks};
+use crate::target::Target;
+use anion_ipc::Connection;
 use anyhow::{Context, Result, ensure};
 use nix::unistd::{SysconfVar, sysconf};
 use std::collections::BTreeSet;
@@ -23,8 +24,8 @@ const PINNED_PAGES: usize = 8;
 /// Fills a buffer, pins its pages in two pipes and lets go of it. Then, when told to by a byte of its standard input
 /// each time: says what the pages in the first pipe hold; allocates as before, fills that, and says what the pages in
 /// the second pipe hold.
-pub(super) fn pin(endpoint: &str, heap: &str, size: &str) -> Result<()> {
-    let connection = service(endpoint)?;
+pub(super) fn pin(target: &str, heap: &str, size: &str) -> Result<()> {
+    let connection = service(target)?;
     let request = from_heap(heap.parse()?, size.parse()?);
     let page = sysconf(SysconfVar::PAGE_SIZE)?.context("no page size")?;
     let words = PINNED_PAGES * usize::try_from(page)? / size_of::<u64>();
@@ -59,9 +60,8 @@ fn words_of(pipe: OwnedFd, expected: usize) -> Result<String> {
 }
 
 /// Registers pressure listeners, and keeps them.
-pub(super) fn listen(endpoint: &str, count: &str) -> Result<()> {
-    let connection: Connection<dyn IHeapAllocator> =
-        connect_for_callbacks(&endpoint.parse::<Endpoint>()?, SERVICE_NAME)?;
+pub(super) fn listen(target: &str, count: &str) -> Result<()> {
+    let connection: Connection<dyn IHeapAllocator> = target.parse::<Target>()?.connect_for_callbacks()?;
     let listeners: Vec<_> = (0..count.parse::<usize>()?).map(|_| Listener::pair()).collect();
     for (listener, _) in &listeners {
         connection.service.registerPressureListener(listener)?;

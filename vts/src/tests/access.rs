@@ -9,6 +9,7 @@ use crate::sys::Mapping;
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl, open};
+use nix::libc::off_t;
 use nix::sys::stat::{Mode, fchmod};
 use nix::sys::uio::pwrite;
 use nix::unistd::{ftruncate, write};
@@ -48,7 +49,7 @@ fn read_only_buffer_can_be_read(fixture: &Fixture) -> Result<()> {
 
 fn read_only_buffer_cannot_be_written(fixture: &Fixture) -> Result<()> {
     for buffer in read_only(fixture)? {
-        let (fd, size) = (&buffer.fd, i64::try_from(buffer.size)?);
+        let (fd, size) = (&buffer.fd, off_t::try_from(buffer.size)?);
         let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         let attempts = [
             ("write", write(fd, b"x").err()),

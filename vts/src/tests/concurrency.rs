@@ -6,6 +6,7 @@ use crate::outcome::{check_eq, tests};
 use crate::request::aidl::AllocationRequest;
 use crate::request::{from_heap, held};
 use crate::sys::Mapping;
+use anion_ipc::ParcelFileDescriptor;
 use anyhow::{Context, Result, anyhow, ensure};
 use std::collections::HashSet;
 use std::thread;
@@ -71,7 +72,7 @@ fn every_method_can_be_called_at_once(fixture: &Fixture) -> Result<()> {
     in_threads(8, |thread| {
         for _ in 0..10 {
             let buffer = fixture.allocate_one(&request)?;
-            let info = fixture.service.describe(&buffer.fd.try_clone()?.into())?;
+            let info = fixture.service.describe(&ParcelFileDescriptor::new(buffer.fd.try_clone()?))?;
             check_eq!(info.id, buffer.id, "id");
             ensure!(fixture.service.explain(&request)?.possible, "the dry run says it is impossible");
             check_eq!(fixture.service.getStats()?.len(), fixture.heaps.len(), "heaps in getStats");
@@ -79,7 +80,10 @@ fn every_method_can_be_called_at_once(fixture: &Fixture) -> Result<()> {
             // In one alone: the service need not write many dumps for one uid at once.
             if thread == 0 {
                 let (_reader, writer) = std::io::pipe()?;
-                fixture.service.dumpTo(&std::os::fd::OwnedFd::from(writer).into(), &["--help".to_owned()])?;
+                fixture.service.dumpTo(
+                    &ParcelFileDescriptor::new(std::os::fd::OwnedFd::from(writer)),
+                    &["--help".to_owned()],
+                )?;
             }
         }
         Ok(())
@@ -91,7 +95,7 @@ fn connections_see_the_same_service(fixture: &Fixture) -> Result<()> {
     let other = fixture.connect()?;
     let heap = fixture.roomy()?;
     let buffer = fixture.allocate_one(&from_heap(heap.id, 1))?;
-    let info = other.service.describe(&buffer.fd.try_clone()?.into())?;
+    let info = other.service.describe(&ParcelFileDescriptor::new(buffer.fd.try_clone()?))?;
     check_eq!(info.id, buffer.id, "id by another connection");
     Ok(())
 }

@@ -7,8 +7,10 @@ use crate::outcome::{check_eq, inapplicable, tests};
 use crate::request::aidl::{AllocationRequest, Backing};
 use crate::request::{Held, from_any, from_heap};
 use crate::sys::{Mapping, receive_descriptor, send_descriptor};
+use anion_ipc::ParcelFileDescriptor;
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, SealFlag, fcntl};
+use nix::libc::off_t;
 use nix::unistd::{Whence, ftruncate, lseek};
 use std::fs::File;
 use std::os::unix::net::UnixStream;
@@ -72,7 +74,7 @@ fn memfd_is_sealed_against_resizing(fixture: &Fixture) -> Result<()> {
 
 fn size_cannot_be_changed(fixture: &Fixture) -> Result<()> {
     for buffer in samples(fixture)? {
-        let size = i64::try_from(buffer.size)?;
+        let size = off_t::try_from(buffer.size)?;
         for length in [0, size - 1, size + 1, size * 2] {
             ensure!(
                 ftruncate(&buffer.fd, length).is_err(),
@@ -134,7 +136,10 @@ fn descriptor_works_when_passed_over_a_socket(fixture: &Fixture) -> Result<()> {
     let passed = receive_descriptor(&there)?;
     let mapping = Mapping::read_only(&passed, size)?;
     check_eq!(mapping.first_other_than(7), None, "first word that was lost on the way");
-    let info = fixture.service.describe(&passed.into()).context("describe of a passed descriptor")?;
+    let info = fixture
+        .service
+        .describe(&ParcelFileDescriptor::new(passed))
+        .context("describe of a passed descriptor")?;
     check_eq!(info.id, id, "id of a passed descriptor");
     Ok(())
 }

@@ -44,7 +44,7 @@ fn pages_pinned_by_one_uid_never_show_what_another_writes(fixture: &Fixture) -> 
     let Some(heap) = fixture.mappable()?.into_iter().find(|heap| heap.flags & pooled == pooled) else {
         return inapplicable("no heap here keeps what is released");
     };
-    let words = [fixture.endpoint.to_string(), heap.id.to_string(), BYTES.to_string()];
+    let words = [fixture.target.to_string(), heap.id.to_string(), BYTES.to_string()];
     let [endpoint, id, bytes] = words.each_ref().map(String::as_str);
     fixture.service.trim(&heap.name, 0)?;
     let (mut orders, theirs) = UnixStream::pair()?;

@@ -6,6 +6,7 @@ use crate::harness::Fixture;
 use crate::outcome::{check_eq, expect_error, inapplicable, tests};
 use crate::request::aidl::{Access, AllocationRequest, Backing, BufferInfo, ErrorCode, HeapFlags};
 use crate::request::{Held, from_any, from_heap};
+use anion_ipc::ParcelFileDescriptor;
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -32,7 +33,7 @@ tests![
 ];
 
 fn describe(fixture: &Fixture, fd: &OwnedFd) -> Result<BufferInfo> {
-    Ok(fixture.service.describe(&fd.try_clone()?.into())?)
+    Ok(fixture.service.describe(&ParcelFileDescriptor::new(fd.try_clone()?))?)
 }
 
 fn inode(buffer: &Held) -> Result<u64> {
@@ -86,7 +87,7 @@ fn duplicate_and_read_only_descriptors_are_recognised(fixture: &Fixture) -> Resu
 
 fn child_that_inherited_a_buffer_learns_its_owner(fixture: &Fixture) -> Result<()> {
     let buffer = fixture.allocate_one(&from_any(1))?;
-    let endpoint = fixture.endpoint.to_string();
+    let endpoint = fixture.target.to_string();
     let mut child = ChildProcess::start("describe", &[&endpoint], Some(buffer.fd.try_clone()?))?;
     let owner = format!("{} {} {}", buffer.id, fixture.uid, std::process::id());
     check_eq!(child.line()?, owner, "id, uid and pid that the child was told");
@@ -124,7 +125,7 @@ fn strangers_files_are_not_ours(fixture: &Fixture) -> Result<()> {
         ("a device", File::open("/dev/null")?.into()),
     ];
     for (what, fd) in strangers {
-        expect_error(fixture.service.describe(&fd.into()), &[ErrorCode::NOT_OURS])
+        expect_error(fixture.service.describe(&ParcelFileDescriptor::new(fd)), &[ErrorCode::NOT_OURS])
             .with_context(|| format!("describe of {what}"))?;
     }
     Ok(())
@@ -138,7 +139,7 @@ fn file_with_a_buffers_inode_number_is_not_ours(fixture: &Fixture) -> Result<()>
     let Some(file) = directories.iter().find_map(|directory| file_with_inode(directory, &inodes)) else {
         return inapplicable("no file system here lets this uid reach the inode number of a buffer");
     };
-    expect_error(fixture.service.describe(&file.into()), &[ErrorCode::NOT_OURS])
+    expect_error(fixture.service.describe(&ParcelFileDescriptor::new(file)), &[ErrorCode::NOT_OURS])
         .context("describe of another file system's file, whose inode number a buffer has too")?;
     Ok(())
 }
@@ -183,7 +184,10 @@ fn reused_memory_has_a_new_identity(fixture: &Fixture) -> Result<()> {
 fn describe_closes_its_copy(fixture: &Fixture) -> Result<()> {
     for _ in 0..16 {
         let (reader, writer) = std::io::pipe()?;
-        expect_error(fixture.service.describe(&OwnedFd::from(writer).into()), &[ErrorCode::NOT_OURS])?;
+        expect_error(
+            fixture.service.describe(&ParcelFileDescriptor::new(OwnedFd::from(writer))),
+            &[ErrorCode::NOT_OURS],
+        )?;
         let mut events = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
         poll(&mut events, PollTimeout::ZERO)?;
         ensure!(

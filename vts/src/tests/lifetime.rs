@@ -9,6 +9,7 @@ use crate::outcome::{check_eq, tests};
 use crate::request::aidl::{Access, AllocationRequest};
 use crate::request::{Held, from_any, from_heap};
 use crate::sys::{Mapping, receive_descriptor, send_descriptor};
+use anion_ipc::ParcelFileDescriptor;
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -168,7 +169,7 @@ fn part_of_a_batch_is_released_alone(fixture: &Fixture) -> Result<()> {
 }
 
 fn exit_without_close_releases(fixture: &Fixture) -> Result<()> {
-    let child = ChildProcess::start("exit", &[&fixture.endpoint.to_string(), "4", "65536"], None)?;
+    let child = ChildProcess::start("exit", &[&fixture.target.to_string(), "4", "65536"], None)?;
     child.finish()?;
     fixture.await_holding(0, 0)
 }
@@ -176,7 +177,7 @@ fn exit_without_close_releases(fixture: &Fixture) -> Result<()> {
 fn kill_releases(fixture: &Fixture) -> Result<()> {
     let own = fixture.allocate(&AllocationRequest { count: 2, ..from_any(1) })?;
     let (bytes, count) = cost(&own)?;
-    let child = ChildProcess::start("hold", &[&fixture.endpoint.to_string(), "4", "65536"], None)?;
+    let child = ChildProcess::start("hold", &[&fixture.target.to_string(), "4", "65536"], None)?;
     let (with_child, buffers) = fixture.holding()?;
     check_eq!(buffers, count + 4, "buffers held with the child's");
     ensure!(with_child >= bytes + 4 * 65536, "{with_child} bytes are held with the child's, {bytes} without");
@@ -188,7 +189,7 @@ fn kill_releases(fixture: &Fixture) -> Result<()> {
 fn kill_in_the_middle_of_calls_releases(fixture: &Fixture) -> Result<()> {
     fixture.require_quota(16, 16 * 65536)?;
     for milliseconds in [0, 3, 7, 20, 50] {
-        let child = ChildProcess::start("churn", &[&fixture.endpoint.to_string(), "65536"], None)?;
+        let child = ChildProcess::start("churn", &[&fixture.target.to_string(), "65536"], None)?;
         std::thread::sleep(Duration::from_millis(milliseconds));
         child.kill()?;
         fixture.await_holding(0, 0).with_context(|| format!("killed after {milliseconds} ms"))?;
@@ -203,7 +204,7 @@ fn disconnecting_does_not_release(fixture: &Fixture) -> Result<()> {
     let (bytes, count) = cost(&buffers)?;
     fixture.stays_holding(bytes, count, "the connection that allocated the buffer is closed")?;
     for buffer in &buffers {
-        let info = fixture.service.describe(&buffer.fd.try_clone()?.into())?;
+        let info = fixture.service.describe(&ParcelFileDescriptor::new(buffer.fd.try_clone()?))?;
         check_eq!(info.id, buffer.id, "id after the connection was closed");
     }
     drop(buffers);
@@ -213,11 +214,11 @@ fn disconnecting_does_not_release(fixture: &Fixture) -> Result<()> {
 /// A killed process's buffer lives on in whoever was given it.
 fn descriptor_outlives_its_owner(fixture: &Fixture) -> Result<()> {
     let (here, there) = UnixStream::pair()?;
-    let child = ChildProcess::start("lend", &[&fixture.endpoint.to_string(), "65536"], Some(there.into()))?;
+    let child = ChildProcess::start("lend", &[&fixture.target.to_string(), "65536"], Some(there.into()))?;
     let lent = receive_descriptor(&here)?;
     let owner = child.pid();
     child.kill()?;
-    let info = fixture.service.describe(&lent.try_clone()?.into())?;
+    let info = fixture.service.describe(&ParcelFileDescriptor::new(lent.try_clone()?))?;
     check_eq!(info.ownerPid.cast_unsigned(), owner, "owner of a buffer whose owner is dead");
     fixture.stays_holding(info.size, 1, "another process has the buffer of a dead one")?;
     drop(lent);

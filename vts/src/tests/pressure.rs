@@ -93,7 +93,7 @@ fn listeners_of_a_uid_are_bounded(fixture: &Fixture) -> Result<()> {
 
 /// A child that has registered as many listeners as its uid may have.
 fn crowd(fixture: &Fixture) -> Result<ChildProcess> {
-    ChildProcess::start("listen", &[&fixture.endpoint.to_string(), &MOST.to_string()], None)
+    ChildProcess::start("listen", &[&fixture.target.to_string(), &MOST.to_string()], None)
 }
 
 fn listeners_of_a_killed_client_go_with_it(fixture: &Fixture) -> Result<()> {
@@ -113,7 +113,7 @@ fn listeners_of_a_killed_client_go_with_it(fixture: &Fixture) -> Result<()> {
 }
 
 fn a_client_that_cannot_be_called_is_told_so(fixture: &Fixture) -> Result<()> {
-    if matches!(fixture.endpoint, Endpoint::Binder(_)) {
+    if matches!(fixture.target.endpoint, Endpoint::Binder(_)) {
         return inapplicable("kernel binder can call every client");
     }
     let (listener, _levels) = Listener::pair();
@@ -126,8 +126,7 @@ fn a_client_that_cannot_be_called_is_told_so(fixture: &Fixture) -> Result<()> {
 fn a_client_that_takes_no_calls_holds_up_no_other(fixture: &Fixture) -> Result<()> {
     let connection = fixture.connect_for_callbacks()?;
     let (listener, levels) = Listener::pair();
-    let child =
-        ChildProcess::start("listen", &[&fixture.endpoint.to_string(), &(MOST - 1).to_string()], None)?;
+    let child = ChildProcess::start("listen", &[&fixture.target.to_string(), &(MOST - 1).to_string()], None)?;
     child.suspend()?;
     connection.service.registerPressureListener(&listener)?;
     expect_told(&levels)?;

@@ -132,7 +132,7 @@ fn disconnecting_gives_the_reservation_back(fixture: &Fixture) -> Result<()> {
 
 fn killing_the_client_gives_its_reservation_back(fixture: &Fixture) -> Result<()> {
     let heap = fixture.roomy()?;
-    let endpoint = fixture.endpoint.to_string();
+    let endpoint = fixture.target.to_string();
     let child = ChildProcess::start("reserve", &[&endpoint, &heap.name, "3", &SIZE.to_string()], None)?;
     check_eq!(fixture.usage()?.reservedBytes, 3 * rounded(heap), "bytes reserved by the child");
     child.kill()?;

@@ -25,7 +25,7 @@ tests![
 ];
 
 fn socket(fixture: &Fixture) -> Result<&Path> {
-    match &fixture.endpoint {
+    match &fixture.target.endpoint {
         Endpoint::Socket(path) => Ok(path),
         Endpoint::Binder(_) => {
             inapplicable("the kernel reads the stream of a binder device, not the service")

@@ -5,6 +5,7 @@ use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};
 use crate::request::aidl::{Access, AllocationFlags, AllocationRequest, ErrorCode, interface};
 use crate::request::{from_any, from_heap};
+use anion_ipc::ParcelFileDescriptor;
 use anyhow::{Context, Result, ensure};
 
 tests![
@@ -146,7 +147,7 @@ fn label_of_31_printable_bytes_is_kept(fixture: &Fixture) -> Result<()> {
     check_eq!(interface::MAX_NAME_BYTES, 31, "MAX_NAME_BYTES");
     for name in ["", " ", "preview stream #0 (\"a\\b\") ~!@$%", &"x".repeat(31)] {
         let buffer = fixture.allocate_one(&AllocationRequest { name: name.into(), ..from_any(1) })?;
-        let info = fixture.service.describe(&buffer.fd.try_clone()?.into())?;
+        let info = fixture.service.describe(&ParcelFileDescriptor::new(buffer.fd.try_clone()?))?;
         check_eq!(info.name, name, "label");
     }
     Ok(())

@@ -7,6 +7,7 @@ use crate::outcome::{check_eq, expect_error, inapplicable, tests};
 use crate::request::aidl::{AllocationRequest, ErrorCode, HeapStats, interface};
 use crate::request::{from_heap, from_names};
 use crate::sys::Mapping;
+use anion_ipc::ParcelFileDescriptor;
 use anyhow::{Context, Result, ensure};
 use std::collections::HashSet;
 use std::time::Instant;
@@ -264,7 +265,11 @@ fn trim_leaves_held_memory_alone(fixture: &Fixture) -> Result<()> {
             "first word that trim changed in heap {}",
             heap.name
         );
-        check_eq!(fixture.service.describe(&buffer.fd.try_clone()?.into())?.id, buffer.id, "id after trim");
+        check_eq!(
+            fixture.service.describe(&ParcelFileDescriptor::new(buffer.fd.try_clone()?))?.id,
+            buffer.id,
+            "id after trim"
+        );
     }
     Ok(())
 }

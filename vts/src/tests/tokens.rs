@@ -98,9 +98,9 @@ fn dropping_the_token_releases(fixture: &Fixture) -> Result<()> {
 
 fn death_of_the_owner_releases_what_a_token_holds(fixture: &Fixture) -> Result<()> {
     let heap = silent(fixture)?;
-    let endpoint = fixture.endpoint.to_string();
+    let target = fixture.target.to_string();
     let (id, size, word) = (heap.id.to_string(), heap.granule.to_string(), "1");
-    let child = ChildProcess::start("spread", &[&endpoint, &id, &size, "3", word], None)?;
+    let child = ChildProcess::start("spread", &[&target, &id, &size, "3", word], None)?;
     fixture.stays_holding(3 * heap.granule, 3, "the owner lives")?;
     child.kill()?;
     fixture.await_holding(0, 0)

@@ -7,6 +7,7 @@ use crate::request::aidl::{Access, AllocationRequest, HeapInfo};
 use crate::request::{Held, from_heap};
 use crate::sys::Mapping;
 use anyhow::Result;
+use nix::libc::off_t;
 use nix::sys::uio::pwrite;
 
 tests![
@@ -111,7 +112,7 @@ fn zeroed_after_writes_without_a_mapping(fixture: &Fixture) -> Result<()> {
         let buffers = fixture.allocate(&batch(fixture, heap, 64 << 10)?)?;
         expect_zero(&buffers)?;
         for buffer in &buffers {
-            let last = i64::try_from(buffer.size)? - 16;
+            let last = off_t::try_from(buffer.size)? - 16;
             for offset in [0, last / 2, last] {
                 if pwrite(&buffer.fd, &[0xdd; 16], offset) != Ok(16) {
                     return inapplicable(format!(

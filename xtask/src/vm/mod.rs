@@ -4,7 +4,7 @@
 mod foreign;
 mod guest;
 mod initramfs;
-mod kernel;
+pub(crate) mod kernel;
 
 use std::fs::{self, File};
 use std::io::Write;

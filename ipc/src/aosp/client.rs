@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Finding the service.
+
+use crate::Endpoint;
+use binder::{FromIBinder, IBinder, ProcessState, Strong};
+use std::io;
+
+/// A connected service.
+pub struct Connection<I: FromIBinder + ?Sized> {
+    /// The service's interface.
+    pub service: Strong<I>,
+}
+
+impl<I: FromIBinder + ?Sized> Connection<I> {
+    /// Whether the service answers now: one round trip.
+    pub fn answers(&self) -> bool {
+        self.service.as_binder().ping_binder().is_ok()
+    }
+}
+
+/// Finds the service registered as `name`, and waits for it: init starts what the device declares. Kernel binder
+/// needs one connection, whatever `connections` says.
+///
+/// # Errors
+/// `Unsupported` for a socket, or a device other than the process's own; `NotFound` if the device's VINTF manifest
+/// does not declare `name`, or the caller may not find it. The message names the endpoint.
+pub fn connect<I: FromIBinder + ?Sized>(
+    endpoint: &Endpoint,
+    name: &str,
+    _connections: u32,
+) -> io::Result<Connection<I>> {
+    let fail = |kind, why: String| io::Error::new(kind, format!("{endpoint}: {why}"));
+    endpoint.require_own_device()?;
+    match binder::is_declared(name) {
+        Ok(true) => {}
+        Ok(false) => {
+            return Err(fail(io::ErrorKind::NotFound, format!("{name} is not declared on this device")));
+        }
+        Err(code) => return Err(fail(io::ErrorKind::Other, format!("asking for {name}: {code:?}"))),
+    }
+    let service = binder::wait_for_interface(name)
+        .map_err(|code| fail(io::ErrorKind::NotFound, format!("{name} cannot be had: {code:?}")))?;
+    Ok(Connection { service })
+}
+
+/// As [`connect`], for a process whose objects the service calls. Calls arrive on threads of their own.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_for_callbacks<I: FromIBinder + ?Sized>(
+    endpoint: &Endpoint,
+    name: &str,
+) -> io::Result<Connection<I>> {
+    let connection = connect(endpoint, name, 1)?;
+    ProcessState::start_thread_pool();
+    Ok(connection)
+}
+
+/// The instances of `interface` that the device's VINTF manifest declares.
+///
+/// # Errors
+/// If the service manager does not say.
+pub fn declared_instances(interface: &str) -> io::Result<Vec<String>> {
+    binder::get_declared_instances(interface)
+        .map_err(|code| io::Error::other(format!("asking for the instances of {interface}: {code:?}")))
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The seam's side towards AOSP's `binder`: kernel binder alone, through the device and the service manager that
+//! `libbinder_ndk` chooses for the partition of the process.
+
+mod callback;
+mod caller;
+mod client;
+pub mod server;
+mod status;
+
+pub use callback::{DeathLink, caller_takes_calls, is_same_object};
+pub use caller::calling_identity;
+pub use client::{Connection, connect, connect_for_callbacks, declared_instances};
+pub use status::{is_lost, service_error};
+
+pub use binder::{FromIBinder, Interface, ParcelFileDescriptor, Result, Status, Strong};

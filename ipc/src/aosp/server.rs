@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Serving over kernel binder.
+
+use crate::Endpoint;
+use binder::{BinderFeatures, FromIBinder, ProcessState, StatusCode, Strong};
+use std::ffi::CStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What a binder object asks of its transport.
+pub type Features = BinderFeatures;
+
+/// What the binder library wants back from a dump.
+pub type DumpOutcome = std::result::Result<(), StatusCode>;
+
+/// An argument of a dump, as the binder library hands it over.
+pub type DumpArgument<'a> = &'a CStr;
+
+/// The caller's SELinux context with every call.
+#[cfg(not(any(android_vndk, android_ndk)))]
+pub fn features() -> Features {
+    Features { set_requesting_sid: true, ..Features::default() }
+}
+
+/// Nothing: the library of the vendor partition has no way to ask for contexts.
+#[cfg(any(android_vndk, android_ndk))]
+pub fn features() -> Features {
+    Features::default()
+}
+
+/// The library's form of a dump's result.
+pub fn dump_outcome(written: io::Result<()>) -> DumpOutcome {
+    // A reader that went away is the one failure to expect, and the library has no code for it.
+    written.map_err(|_error| StatusCode::FAILED_TRANSACTION)
+}
+
+/// The arguments of a dump as text.
+pub fn dump_arguments(arguments: &[DumpArgument<'_>]) -> Vec<String> {
+    arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect()
+}
+
+/// A process that serves through its binder device. There is one in a process: the library holds the device.
+pub struct KernelServer {
+    device: PathBuf,
+}
+
+impl KernelServer {
+    /// Prepares the process for up to `threads` calls at once. Nothing is served before [`Self::publish`].
+    ///
+    /// # Errors
+    /// `Unsupported` if `device` is not the one that the library uses.
+    pub fn open(device: &Path, threads: u32) -> io::Result<Self> {
+        Endpoint::Binder(device.to_owned()).require_own_device()?;
+        ProcessState::set_thread_pool_max_thread_count(threads);
+        Ok(Self { device: device.to_owned() })
+    }
+
+    /// Where clients find what is published here.
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::Binder(self.device.clone())
+    }
+
+    /// Serves `service` on the device's threads and registers it as `name`. The library waits for the service
+    /// manager itself, whatever `patience` says, and on a device no service manager has a successor.
+    ///
+    /// # Errors
+    /// `PermissionDenied` if the service manager refuses: the name is not declared in the VINTF manifest, or the
+    /// policy does not allow it.
+    pub fn publish<I: FromIBinder + ?Sized>(
+        &self,
+        name: &str,
+        service: &Strong<I>,
+        _patience: Duration,
+    ) -> io::Result<()> {
+        ProcessState::start_thread_pool();
+        binder::add_service(name, service.as_binder()).map_err(|code| {
+            let why = format!("{}: the service manager refuses {name}: {code:?}", self.device.display());
+            io::Error::new(io::ErrorKind::PermissionDenied, why)
+        })
+    }
+}
+
+/// Makes a binder object: `new_binder!(BnFoo, service)` is a `Strong<dyn IFoo>` that a server can publish.
+#[macro_export]
+macro_rules! new_binder {
+    ($native:ty, $service:expr) => {
+        <$native>::new_binder($service, $crate::server::features())
+    };
+}
+
+/// Implements `Interface` for a service type, with the text that binder's own dump writes:
+/// `impl_interface!(Service, |service, writer, args: &[String]| service.dump(writer, args))`. `service` is
+/// `&Service`, `writer` is `&mut dyn std::io::Write`, and the body is a `std::io::Result<()>`.
+/// `impl_interface!(Service)` is for an object that has nothing to dump.
+#[macro_export]
+macro_rules! impl_interface {
+    ($type:ty) => {
+        impl $crate::Interface for $type {}
+    };
+    ($type:ty, |$service:ident, $writer:ident, $args:ident: &[String]| $body:expr) => {
+        impl $crate::Interface for $type {
+            fn dump(
+                &self,
+                $writer: &mut dyn ::std::io::Write,
+                arguments: &[$crate::server::DumpArgument<'_>],
+            ) -> $crate::server::DumpOutcome {
+                let $service = self;
+                let $args = &$crate::server::dump_arguments(arguments)[..];
+                $crate::server::dump_outcome($body)
+            }
+        }
+    };
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The seam's side towards `rsbinder`: kernel binder with a device of one's choice, and RPC binder over Unix sockets.
+
+mod callback;
+mod caller;
+mod client;
+pub mod server;
+mod status;
+
+pub use callback::{DeathLink, caller_takes_calls, is_same_object};
+pub use caller::calling_identity;
+pub use client::{Connection, connect, connect_for_callbacks, declared_instances};
+pub use status::{is_lost, service_error};
+
+pub use rsbinder::{BinderResult as Result, FromIBinder, Interface, ParcelFileDescriptor, Status, Strong};

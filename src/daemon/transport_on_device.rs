@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Serving on a device: kernel binder alone, with the same names as `transport.rs`. The sockets of other machines have
+//! no place beside a service manager and a policy.
+
+use super::args::{TransportArguments, TransportKind};
+use anion_ipc::{Endpoint, KernelServer, SERVICE_NAME, Strong};
+use anyhow::{Context, bail, ensure};
+use std::path::PathBuf;
+use std::time::Duration;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+
+/// The process's binder device, before anybody is served.
+pub(crate) struct Transports(KernelServer);
+
+/// What is served.
+pub(crate) struct Serving {
+    /// Where clients find the service.
+    pub(crate) places: Vec<String>,
+}
+
+impl Transports {
+    /// Opens the binder device.
+    ///
+    /// # Errors
+    /// If the arguments ask for a socket, or for a device other than the one that the process can have.
+    pub(crate) fn open(arguments: &TransportArguments) -> anyhow::Result<Self> {
+        ensure!(
+            arguments.socket.is_none() && arguments.socket_mode.is_none() && arguments.socket_group.is_none(),
+            "a socket is asked for, but this build serves kernel binder alone"
+        );
+        match arguments.transport {
+            None | Some(TransportKind::Auto | TransportKind::Binder) => {}
+            Some(kind @ (TransportKind::Socket | TransportKind::Both)) => {
+                bail!("--transport is {kind:?}, but this build serves kernel binder alone")
+            }
+        }
+        let device = match (&arguments.binder_device, Endpoint::default_binder()) {
+            (Some(device), _) => device.clone(),
+            (None, Some(Endpoint::Binder(device))) => device,
+            (None, _) => PathBuf::from("/dev/binder"),
+        };
+        Ok(Self(KernelServer::open(&device, arguments.threads).context("cannot open kernel binder")?))
+    }
+
+    /// Registers `service` and serves it.
+    ///
+    /// # Errors
+    /// If the service manager refuses.
+    pub(crate) fn serve(self, service: &Strong<dyn IHeapAllocator>) -> anyhow::Result<Serving> {
+        self.0.publish(SERVICE_NAME, service, Duration::ZERO).context("cannot serve over kernel binder")?;
+        Ok(Serving { places: vec![format!("{} as {SERVICE_NAME}", self.0.endpoint())] })
+    }
+}
+
+impl Serving {
+    /// Nothing is left to do: the service manager notices the end of the process.
+    pub(crate) fn stop(self) {}
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The interface's frozen versions in `aidl_api/`, kept as the platform's build keeps them.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::aidl::Aidl;
+use crate::process::{output_of, run};
+
+/// The module whose API it is.
+pub(crate) const MODULE: &str = "vendor.anion.allocator";
+
+/// What Android.bp says while the sources may differ from the last frozen version.
+const UNFROZEN: &str = "frozen: false";
+
+/// A checkout, or a copy of the parts of one that freezing reads and writes.
+#[derive(Debug)]
+pub(crate) struct Api<'a> {
+    pub(crate) root: &'a Path,
+    pub(crate) aidl: &'a Aidl,
+}
+
+impl Api<'_> {
+    fn sources(&self) -> PathBuf {
+        self.root.join("aidl")
+    }
+
+    /// The directory of a frozen version, or of `current`.
+    pub(crate) fn folder(&self, version: &str) -> PathBuf {
+        self.root.join("aidl_api").join(MODULE).join(version)
+    }
+
+    /// The number of the last frozen version; 0 if there is none.
+    ///
+    /// # Errors
+    /// If versions are missing before it.
+    pub(crate) fn latest(&self) -> Result<u32> {
+        let mut numbers: Vec<u32> = match fs::read_dir(self.folder("")) {
+            Ok(entries) => {
+                entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+            }
+            Err(_) => Vec::new(),
+        };
+        numbers.sort_unstable();
+        let expected: Vec<u32> = (1..).take(numbers.len()).collect();
+        ensure!(numbers == expected, "frozen versions are {numbers:?}: some are missing");
+        Ok(numbers.last().copied().unwrap_or(0))
+    }
+
+    /// Writes `current`: what the sources say now.
+    ///
+    /// # Errors
+    /// As the compiler says.
+    pub(crate) fn update(&self) -> Result<()> {
+        self.dump_to(&self.folder("current"))
+    }
+
+    /// Freezes what the sources say as the next version, and tells Android.bp.
+    ///
+    /// # Errors
+    /// If it is not compatible with the last version, or is that version.
+    pub(crate) fn freeze(&self) -> Result<u32> {
+        let latest = self.latest()?;
+        self.update()?;
+        let current = self.folder("current");
+        if latest > 0 {
+            let last = self.folder(&latest.to_string());
+            self.aidl
+                .check("compatible", &last, &current)
+                .context("the sources break the frozen interface")?;
+            ensure!(
+                self.aidl.check("equal", &last, &current).is_err(),
+                "nothing has changed since version {latest} was frozen"
+            );
+        }
+        let version = latest + 1;
+        let folder = self.folder(&version.to_string());
+        self.dump_to(&folder)?;
+        let hash = hash_of(&folder, latest)?;
+        fs::write(folder.join(".hash"), format!("{hash}\n")).context("cannot write the hash")?;
+        self.tell_blueprint(version)?;
+        println!("version {version} is frozen, with the hash {hash}");
+        Ok(version)
+    }
+
+    fn dump_to(&self, folder: &Path) -> Result<()> {
+        // Files of types that are gone must go too.
+        let _ = fs::remove_dir_all(folder);
+        self.aidl.dump(&self.sources(), folder)
+    }
+
+    /// Lists the versions in Android.bp and says that the sources are the last of them.
+    fn tell_blueprint(&self, version: u32) -> Result<()> {
+        let path = self.root.join("Android.bp");
+        let text = fs::read_to_string(&path).context("Android.bp")?;
+        let versions: String =
+            (1..=version).map(|number| format!("{{ version: \"{number}\", imports: [] }},")).collect();
+        let told = match text.split_once("versions_with_info: [") {
+            None => text.replacen(UNFROZEN, &format!("versions_with_info: [{versions}],\nfrozen: true"), 1),
+            Some((before, after)) => {
+                let (_, rest) =
+                    after.split_once("],\n    frozen").context("Android.bp: no end of the versions")?;
+                format!(
+                    "{before}versions_with_info: [{versions}],\n    frozen{}",
+                    rest.replacen("false", "true", 1)
+                )
+            }
+        };
+        fs::write(&path, told).context("Android.bp")?;
+        run(Command::new("bpfmt").arg("-w").arg(&path))
+    }
+
+    /// Whether every frozen version is as it was frozen, each is compatible with the one before, and the sources with
+    /// the last; where Android.bp says that they are frozen, they must be the last.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub(crate) fn verify(&self) -> Result<u32> {
+        let latest = self.latest()?;
+        let scratch = tempfile::tempdir().context("no scratch directory")?;
+        let now = scratch.path().join("now");
+        self.aidl.dump(&self.sources(), &now)?;
+        for version in 1..=latest {
+            let folder = self.folder(&version.to_string());
+            let written = fs::read_to_string(folder.join(".hash"))
+                .with_context(|| format!("version {version} has no hash"))?;
+            let hash = hash_of(&folder, version - 1)?;
+            ensure!(
+                written.trim() == hash,
+                "version {version} is frozen, but was changed: its hash is {hash}, not {}",
+                written.trim()
+            );
+            if version > 1 {
+                self.aidl.check("compatible", &self.folder(&(version - 1).to_string()), &folder)?;
+            }
+        }
+        let blueprint = fs::read_to_string(self.root.join("Android.bp")).context("Android.bp")?;
+        let is_frozen = !blueprint.contains(UNFROZEN);
+        ensure!(!is_frozen || latest > 0, "Android.bp says frozen, but there is no frozen version");
+        if latest > 0 {
+            let last = self.folder(&latest.to_string());
+            self.aidl.check("compatible", &last, &now).context("the sources break the frozen interface")?;
+            self.aidl
+                .check("equal", &self.folder("current"), &now)
+                .context("aidl_api's `current` is not what the sources say: cargo xtask update-api")?;
+            if is_frozen {
+                self.aidl.check("equal", &last, &now).with_context(|| {
+                    format!(
+                        "Android.bp says frozen, but the sources are not version {latest}: set `{UNFROZEN}` to develop \
+                         the next one"
+                    )
+                })?;
+            }
+        }
+        Ok(latest)
+    }
+}
+
+/// The platform's hash of a version: of its files' hashes in the order of their names, and of the version before it.
+///
+/// # Errors
+/// If the files cannot be read.
+pub(crate) fn hash_of(folder: &Path, previous: u32) -> Result<String> {
+    let word = if previous == 0 { "latest-version".to_owned() } else { previous.to_string() };
+    let listed = output_of(
+        Command::new("sh")
+            .current_dir(folder)
+            .args(["-c", "find ./ -name '*.aidl' -print0 | LC_ALL=C sort -z | xargs -0 sha1sum"]),
+    )?;
+    let mut sum = Command::new("sha1sum");
+    let mut child =
+        sum.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start sha1sum")?;
+    let mut input = child.stdin.take().context("sha1sum has no input")?;
+    input.write_all(format!("{listed}{word}\n").as_bytes()).context("cannot write to sha1sum")?;
+    drop(input);
+    let output = child.wait_with_output().context("cannot wait for sha1sum")?;
+    ensure!(output.status.success(), "sha1sum failed: {}", output.status);
+    let text = String::from_utf8(output.stdout).context("sha1sum wrote no text")?;
+    Ok(text.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_covers_names_contents_and_the_version_before() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let hash = |previous| hash_of(dir.path(), previous).expect("hashed");
+        fs::create_dir(dir.path().join("a")).expect("created");
+        fs::write(dir.path().join("a/B.aidl"), "b\n").expect("written");
+        fs::write(dir.path().join("a/A.aidl"), "a\n").expect("written");
+        fs::write(dir.path().join(".hash"), "not counted").expect("written");
+        let first = hash(0);
+        assert_eq!(first, "f7ff294a75c49cf277046863666f2ee25856368f");
+        assert_ne!(first, hash(1));
+        fs::rename(dir.path().join("a/B.aidl"), dir.path().join("a/C.aidl")).expect("renamed");
+        assert_ne!(first, hash(0));
+    }
+}

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Type-checks the crates of Android.bp as Soong would build them: each with the `rustlibs`, features, edition and
+//! cfgs that its module names, against AOSP's own binder library and the stubs of AOSP's own AIDL compiler.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::Value;
+
+use super::aidl::Aidl;
+use super::blueprint::{self, Module};
+use super::crates::{LIBRARIES, Origin, library};
+use crate::process::{cargo, output_of, run, workspace_root};
+use crate::tally::Tally;
+use crate::tools::{Tool, ensure_tools};
+
+/// AOSP's binder library as published in the registry: of Android 13.
+const BINDER: (&str, &str) = ("binder_ndk", "0.2.0");
+
+/// What makes it the library that today's stubs are written for, file by file: since Android 14 a dump gets a writer,
+/// and a `ParcelFileDescriptor` holds a plain descriptor instead of a file.
+const SINCE: &[(&str, &str, &str)] = &[
+    ("binder.rs", "fn dump(&self, _file: &File,", "fn dump(&self, _writer: &mut dyn std::io::Write,"),
+    ("binder.rs", "fn on_dump(&self, file: &File,", "fn on_dump(&self, file: &mut dyn std::io::Write,"),
+    (
+        "binder.rs",
+        "fn on_dump(&self, file: &std::fs::File,",
+        "fn on_dump(&self, file: &mut dyn std::io::Write,",
+    ),
+    ("native.rs", "fn on_dump(&self, _file: &File,", "fn on_dump(&self, _writer: &mut dyn std::io::Write,"),
+    ("native.rs", "let file = ManuallyDrop::new(File", "let mut file = ManuallyDrop::new(File"),
+    ("native.rs", "binder.on_dump(&file, &args)", "binder.on_dump(&mut *file, &args)"),
+    (DESCRIPTOR, "use std::fs::File;", "use std::os::fd::{AsFd, BorrowedFd, OwnedFd};"),
+    (DESCRIPTOR, "pub struct ParcelFileDescriptor(File);", "pub struct ParcelFileDescriptor(OwnedFd);"),
+    (DESCRIPTOR, "new(file: File) -> Self {", "new<F: Into<OwnedFd>>(file: F) -> Self {"),
+    (DESCRIPTOR, "        Self(file)\n    }\n", DUPLICATE),
+    (
+        DESCRIPTOR,
+        "impl AsRef<File> for ParcelFileDescriptor {",
+        "impl AsRef<OwnedFd> for ParcelFileDescriptor {",
+    ),
+    (DESCRIPTOR, "fn as_ref(&self) -> &File {", "fn as_ref(&self) -> &OwnedFd {"),
+    (
+        DESCRIPTOR,
+        "impl From<ParcelFileDescriptor> for File {",
+        "impl From<ParcelFileDescriptor> for OwnedFd {",
+    ),
+    (
+        DESCRIPTOR,
+        "fn from(file: ParcelFileDescriptor) -> File {",
+        "fn from(file: ParcelFileDescriptor) -> OwnedFd {",
+    ),
+    (DESCRIPTOR, "                File::from_raw_fd(fd)", "                OwnedFd::from_raw_fd(fd)"),
+    (DESCRIPTOR, "impl Eq for ParcelFileDescriptor {}\n", BORROW),
+];
+
+/// Where the type of descriptors is.
+const DESCRIPTOR: &str = "parcel/file_descriptor.rs";
+
+/// Descriptors can be duplicated since then.
+const DUPLICATE: &str = "        Self(file.into())
+    }
+
+    pub fn try_clone(&self) -> std::io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+";
+
+/// And borrowed.
+const BORROW: &str = "impl Eq for ParcelFileDescriptor {}
+
+impl AsFd for ParcelFileDescriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+";
+
+/// What the binder library's bindings are made with.
+const TOOLS: &[Tool] = &[
+    Tool { program: "g++", package: "g++" },
+    Tool { program: "/usr/lib/llvm-14/lib/libclang.so.1", package: "libclang1-14" },
+    Tool { program: "/usr/lib/llvm-14/lib/clang/14.0.6/include/stddef.h", package: "libclang-common-14-dev" },
+];
+
+/// The module of the interface's stubs, and the crate that it makes.
+const STUBS: (&str, &str) = ("vendor.anion.allocator-V1-rust", "vendor_anion_allocator");
+
+/// An image that modules are built for.
+struct Variant {
+    name: &'static str,
+    /// What Soong passes to the compiler for it.
+    cfgs: &'static [&'static str],
+    /// The same for C.
+    defines: &'static str,
+}
+
+const VARIANTS: &[Variant] = &[
+    Variant {
+        name: "vendor",
+        cfgs: &["android_vndk", "android_vendor"],
+        defines: "-D__ANDROID_VNDK__ -D__ANDROID_VENDOR__",
+    },
+    Variant { name: "host", cfgs: &[], defines: "" },
+];
+
+/// Checks every Rust module for the images that have it.
+///
+/// # Errors
+/// If one does not type-check, or something that is needed cannot be had.
+pub(crate) fn run_check(tally: &mut Tally) -> Result<()> {
+    ensure_tools(TOOLS)?;
+    let root = workspace_root();
+    let text = fs::read_to_string(root.join("Android.bp")).context("Android.bp")?;
+    let modules = blueprint::parse(&text).map_err(|error| anyhow!("Android.bp: {error}"))?;
+    let place = root.join("target/android-check");
+    let imported = LIBRARIES.iter().filter(|library| library.origin == Origin::Imported).count();
+    println!(
+        "{} crates as AOSP has them, {imported} as docs/android.md imports them",
+        LIBRARIES.len() - imported
+    );
+    let binder = fetch_binder(&place)?;
+    for variant in VARIANTS {
+        let here = place.join(variant.name);
+        let _ = fs::remove_dir_all(&here);
+        write_binder(&binder, &here.join("binder"), variant)?;
+        write_stubs(&here.join("stubs"), variant)?;
+        let mut members = vec!["binder".to_owned(), "stubs".to_owned()];
+        for module in modules.iter().filter(|module| is_checked(module, variant)) {
+            let resolved = module.resolved(&modules).map_err(|error| anyhow!("Android.bp: {error}"))?;
+            write_package(&resolved, &modules, &here.join(module.name()), variant)
+                .with_context(|| format!("module {}", module.name()))?;
+            members.push(module.name().to_owned());
+        }
+        write_workspace(&here, &members, variant)?;
+        let check = |arguments: &[&str]| {
+            let mut check = cargo();
+            check.current_dir(&here).env("CARGO_TARGET_DIR", place.join("target"));
+            run(check.args(["check", "--quiet", "-j2"]).args(arguments))
+        };
+        check(&["--workspace"])?;
+        for module in modules.iter().filter(|module| module.kind == "rust_test_host") {
+            if is_checked(module, variant) {
+                check(&["--lib", "--profile", "test", "--package", module.name()])?;
+            }
+        }
+        for member in &members[2..] {
+            println!("{}: {member} type-checks", variant.name);
+            *tally += Tally::one(true);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the module is a crate that is built for the image.
+fn is_checked(module: &Module, variant: &Variant) -> bool {
+    let for_host = matches!(module.kind.as_str(), "rust_library" | "rust_test_host" | "rust_fuzz");
+    let is_rust = for_host || matches!(module.kind.as_str(), "rust_binary" | "rust_test");
+    is_rust && if variant.name == "host" { for_host } else { module.kind != "rust_test_host" }
+}
+
+/// Downloads the binder library; the directory of its sources.
+fn fetch_binder(place: &Path) -> Result<PathBuf> {
+    let probe = place.join("fetch");
+    let (name, version) = BINDER;
+    let manifest = format!(
+        "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\n[lib]\npath = \"lib.rs\"\n[workspace]\n\
+         [dependencies]\n{name} = \"={version}\"\n"
+    );
+    write(&probe.join("Cargo.toml"), &manifest)?;
+    write(&probe.join("lib.rs"), "")?;
+    let metadata =
+        output_of(cargo().current_dir(&probe).args(["metadata", "--format-version", "1", "--quiet"]))?;
+    let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata")?;
+    let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
+    let found = packages.iter().find(|package| package["name"] == name);
+    let path = found.and_then(|package| package["manifest_path"].as_str());
+    let path = path.with_context(|| format!("cargo metadata does not say where {name} is"))?;
+    Ok(Path::new(path).with_file_name("src"))
+}
+
+/// A copy of the binder library with the changes of [`SINCE`].
+fn write_binder(sources: &Path, to: &Path, variant: &Variant) -> Result<()> {
+    copy_sources(sources, &to.join("src"))?;
+    for (file, old, new) in SINCE {
+        let path = to.join("src").join(file);
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        ensure!(text.matches(old).count() == 1, "{} of {} has no single {old:?}", file, BINDER.0);
+        write(&path, &text.replace(old, new))?;
+    }
+    let dependencies = "binder_ndk_sys = \"=0.2.0\"\ndowncast-rs = \"1.2\"\nlibc = \"0.2\"\n";
+    write_manifest(to, "binder", "2021", "[lib]\nname = \"binder\"\n", dependencies, false)?;
+    write_build_script(to, variant.cfgs.iter().copied())
+}
+
+fn copy_sources(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_sources(&entry.path(), &target)?;
+        } else {
+            write(&target, &fs::read_to_string(entry.path())?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The interface's stubs by AOSP's compiler, put together as Soong does.
+fn write_stubs(to: &Path, variant: &Variant) -> Result<()> {
+    let generated = to.join("generated");
+    let aidl = Aidl::find()?;
+    aidl.compile("rust", &workspace_root().join("aidl"), &generated)?;
+    let package = generated.join("vendor/anion/allocator");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&package).with_context(|| package.display().to_string())? {
+        let name = entry?.file_name().into_string().map_err(|name| anyhow!("{name:?} is no file name"))?;
+        names.extend(name.strip_suffix(".rs").map(str::to_owned));
+    }
+    ensure!(!names.is_empty(), "the AIDL compiler made no Rust file");
+    let modules: String = names
+        .iter()
+        .map(|name| {
+            format!("#[path = \"{}\"] pub mod {name};\n", package.join(format!("{name}.rs")).display())
+        })
+        .collect();
+    let mangled: String = names
+        .iter()
+        .map(|name| format!("pub use super::aidl::vendor::anion::allocator::{name}::mangled::*;\n"))
+        .collect();
+    let glue = format!(
+        "pub mod aidl {{ pub mod vendor {{ pub mod anion {{ pub mod allocator {{\n{modules}}} }} }} }}\n\
+         pub mod mangled {{\n{mangled}}}\n"
+    );
+    write(&to.join("src/lib.rs"), &glue)?;
+    let dependencies = "binder = { path = \"../binder\" }\nasync-trait = \"0.1\"\n";
+    // The published library's macros are of the older edition.
+    write_manifest(to, STUBS.1, "2018", "", dependencies, false)?;
+    write_build_script(to, variant.cfgs.iter().copied())
+}
+
+/// A cargo package with what a module says.
+fn write_package(module: &Module, modules: &[Module], to: &Path, variant: &Variant) -> Result<()> {
+    let crate_name = module.text("crate_name").unwrap_or(module.name());
+    let [source] = module.list("srcs") else { bail!("srcs must be one crate root") };
+    let source = workspace_root().join(source);
+    let kind = match module.kind.as_str() {
+        "rust_library" | "rust_test_host" => "[lib]",
+        _ => "[[bin]]",
+    };
+    let target = format!("{kind}\nname = \"{crate_name}\"\npath = \"{}\"\n", source.display());
+    let mut dependencies = String::new();
+    for name in module.list("rustlibs") {
+        dependencies += &dependency(name, modules)?;
+    }
+    if module.kind == "rust_fuzz" {
+        // Soong links it into every fuzzer. Without the runtime, which is C++: nothing is linked here.
+        dependencies += "libfuzzer-sys = { version = \"0.4\", default-features = false }\n";
+    }
+    let edition = module.text("edition").context("it has no edition")?;
+    // Soong has no package names with dots either; cargo's must have none.
+    write_manifest(to, &module.name().replace('.', "-"), edition, &target, &dependencies, true)?;
+    let cfgs = module.list("cfgs").iter().map(String::as_str);
+    write_build_script(to, cfgs.chain(variant.cfgs.iter().copied()))
+}
+
+/// The line of Cargo.toml for a library that `rustlibs` names.
+fn dependency(name: &str, modules: &[Module]) -> Result<String> {
+    if let Some(own) = modules.iter().find(|module| module.name() == name) {
+        let crate_name = own.resolved(modules).map_err(|error| anyhow!(error))?;
+        let crate_name = crate_name.text("crate_name").context("an own library needs a crate_name")?;
+        return Ok(format!("{crate_name} = {{ package = \"{name}\", path = \"../{name}\" }}\n"));
+    }
+    Ok(match name {
+        "libbinder_rs" => "binder = { path = \"../binder\" }\n".to_owned(),
+        "librustutils" => {
+            format!("rustutils = {{ path = \"{}\" }}\n", workspace_root().join("rustutils").display())
+        }
+        _ if name == STUBS.0 => format!("{} = {{ path = \"../stubs\" }}\n", STUBS.1),
+        _ => {
+            let library = library(name).with_context(|| format!("no crate is known for {name}"))?;
+            format!(
+                "{} = {{ version = \"={}\", default-features = false, features = {:?} }}\n",
+                library.package, library.version, library.features
+            )
+        }
+    })
+}
+
+fn write_manifest(
+    to: &Path,
+    name: &str,
+    edition: &str,
+    target: &str,
+    dependencies: &str,
+    is_own: bool,
+) -> Result<()> {
+    let lints =
+        if is_own { "warnings = \"deny\"\nunexpected_cfgs = \"allow\"" } else { "warnings = \"allow\"" };
+    let text = format!(
+        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"{edition}\"\nbuild = \"build.rs\"\n\
+         {target}[dependencies]\n{dependencies}[lints.rust]\n{lints}\n"
+    );
+    write(&to.join("Cargo.toml"), &text)
+}
+
+fn write_build_script<'c>(to: &Path, cfgs: impl Iterator<Item = &'c str>) -> Result<()> {
+    let lines: String = cfgs.map(|cfg| format!("    println!(\"cargo:rustc-cfg={cfg}\");\n")).collect();
+    write(&to.join("build.rs"), &format!("fn main() {{\n{lines}}}\n"))
+}
+
+fn write_workspace(to: &Path, members: &[String], variant: &Variant) -> Result<()> {
+    write(&to.join("Cargo.toml"), &format!("[workspace]\nmembers = {members:?}\nresolver = \"2\"\n"))?;
+    let defines = variant.defines;
+    write(&to.join(".cargo/config.toml"), &format!("[env]\nBINDGEN_EXTRA_CLANG_ARGS = \"{defines}\"\n"))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let attempt = || {
+        fs::create_dir_all(path.parent().unwrap_or(path))?;
+        fs::write(path, text)
+    };
+    attempt().with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The crates behind the `rustlibs` of Android.bp that are not this project's own.
+//!
+//! `tests/android_bp.rs` uses it too.
+
+/// Who gives an Android tree a crate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It is in AOSP's external/rust/android-crates-io, with this version and these features.
+    Aosp,
+    /// AOSP lacks it, or has one too old or with too few features: docs/android.md says how to import it.
+    Imported,
+}
+
+/// A module of a Rust library and the crate that it is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Library {
+    /// What `rustlibs` calls it.
+    pub(crate) module: &'static str,
+    /// What the registry and Cargo.toml call it.
+    pub(crate) package: &'static str,
+    /// The version that the tree has.
+    pub(crate) version: &'static str,
+    /// The features that the tree builds it with. The default ones are named where they are wanted.
+    pub(crate) features: &'static [&'static str],
+    pub(crate) origin: Origin,
+}
+
+const fn aosp(
+    module: &'static str,
+    package: &'static str,
+    version: &'static str,
+    features: &'static [&'static str],
+) -> Library {
+    Library { module, package, version, features, origin: Origin::Aosp }
+}
+
+const fn imported(
+    module: &'static str,
+    package: &'static str,
+    version: &'static str,
+    features: &'static [&'static str],
+) -> Library {
+    Library { module, package, version, features, origin: Origin::Imported }
+}
+
+/// Every module that Android.bp may name. Versions and features of AOSP's are those of its tree in early 2026.
+pub(crate) const LIBRARIES: &[Library] = &[
+    aosp("libandroid_logger", "android_logger", "0.15.0", &["default"]),
+    aosp("libanyhow", "anyhow", "1.0.97", &["std"]),
+    aosp("libclap", "clap", "4.5.53", &["derive", "error-context", "help", "std", "string", "usage"]),
+    aosp("libcommand_fds", "command-fds", "0.3.0", &[]),
+    aosp("libenv_logger", "env_logger", "0.11.6", &[]),
+    aosp("libhumantime", "humantime", "2.3.0", &[]),
+    // nix as imported needs a newer one than the 0.2.168 of that tree.
+    imported("liblibc", "libc", "0.2.180", &["std", "extra_traits"]),
+    aosp("liblog_rust", "log", "0.4.26", &["std"]),
+    aosp("libproptest", "proptest", "1.5.0", &["default"]),
+    aosp("libserde", "serde", "1.0.219", &["derive", "rc", "std"]),
+    aosp("libserde_json", "serde_json", "1.0.142", &["std"]),
+    aosp("libsignal_hook", "signal-hook", "0.3.17", &["channel", "iterator"]),
+    aosp("libstrsim", "strsim", "0.11.1", &[]),
+    aosp("libtempfile", "tempfile", "3.23.0", &["default", "getrandom"]),
+    aosp("libthiserror", "thiserror", "2.0.11", &["std"]),
+    imported("libanion_bytesize", "bytesize", "2.7.0", &["std"]),
+    imported("libanion_comfy_table", "comfy-table", "8.0.1", &["tty"]),
+    imported("libanion_libtest_mimic", "libtest-mimic", "0.8.2", &[]),
+    imported(
+        "libanion_nix",
+        "nix",
+        "0.31.0",
+        &[
+            "dir", "event", "feature", "fs", "inotify", "ioctl", "mman", "poll", "process", "resource",
+            "signal", "socket", "time", "uio", "user",
+        ],
+    ),
+    imported("libanion_parse_size", "parse-size", "1.1.0", &["std"]),
+];
+
+/// The library that `rustlibs` calls `module`.
+pub(crate) fn library(module: &str) -> Option<&'static Library> {
+    LIBRARIES.iter().find(|library| library.module == module)
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can be checked of the Android build without an Android tree, and the commands that keep the frozen API.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use self::aidl::Aidl;
+use self::api::Api;
+use crate::process::{run, workspace_root};
+use crate::tally::Tally;
+use crate::tools::{Tool, ensure_tools};
+
+mod aidl;
+mod api;
+mod blueprint;
+mod check;
+mod crates;
+
+pub(crate) use check::run_check as check;
+
+/// What formats Android.bp.
+const BPFMT: &[Tool] = &[Tool { program: "bpfmt", package: "blueprint-tools" }];
+
+/// The languages that aidl_interface enables.
+const BACKENDS: [&str; 4] = ["rust", "ndk", "cpp", "java"];
+
+/// Android.bp is understood by Android's own parser, and formatted and sorted as its formatter would.
+///
+/// # Errors
+/// If it is not.
+pub(crate) fn format(tally: &mut Tally) -> Result<()> {
+    ensure_tools(BPFMT)?;
+    let mut command = Command::new("bpfmt");
+    command.args(["-l", "-s", "Android.bp"]).current_dir(workspace_root());
+    let output = command.output().context("cannot start bpfmt")?;
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && complaints.is_empty(), "bpfmt: {}", complaints.trim());
+    ensure!(output.stdout.is_empty(), "Android.bp is not formatted: bpfmt -w -s Android.bp");
+    *tally += Tally::one(true);
+    Ok(())
+}
+
+/// AOSP's own compiler takes the interface, for every backend, and what is frozen stays so.
+///
+/// # Errors
+/// If not.
+pub(crate) fn interface(tally: &mut Tally) -> Result<()> {
+    ensure_tools(BPFMT)?;
+    let root = workspace_root();
+    let aidl = Aidl::find()?;
+    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    for backend in BACKENDS {
+        aidl.compile(backend, &root.join("aidl"), &scratch.path().join(backend))?;
+        println!("{backend}: compiled");
+        *tally += Tally::one(true);
+    }
+    match (Api { root, aidl: &aidl }).verify()? {
+        0 => println!("no version is frozen yet"),
+        latest => println!("versions up to {latest} are as they were frozen"),
+    }
+    *tally += Tally::one(true);
+    life_of_an_api(root, &aidl, tally)
+}
+
+/// Freezes, changes and breaks a copy of the interface: what must be noticed is.
+fn life_of_an_api(root: &Path, aidl: &Aidl, tally: &mut Tally) -> Result<()> {
+    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let copy = scratch.path();
+    run(Command::new("cp").arg("-r").args(["aidl", "Android.bp"]).arg(copy).current_dir(root))?;
+    let blueprint = fs::read_to_string(copy.join("Android.bp"))?;
+    // As before the first freeze, whatever was frozen since.
+    let unfrozen = without_versions(&blueprint);
+    fs::write(copy.join("Android.bp"), unfrozen)?;
+    let api = Api { root: copy, aidl };
+    let reason = copy.join("aidl/vendor/anion/allocator/Verdict.aidl");
+    let original = fs::read_to_string(&reason)?;
+    let mut expect = |what: &str, holds: bool| {
+        println!("{what}: {}", if holds { "yes" } else { "NO" });
+        *tally += Tally::one(holds);
+        ensure!(holds, "not so: {what}");
+        Ok(())
+    };
+
+    expect("the first version can be frozen", api.freeze()? == 1 && api.verify()? == 1)?;
+    expect("it is not frozen twice", api.freeze().is_err())?;
+    let frozen = api.folder("1").join("vendor/anion/allocator/Verdict.aidl");
+    let text = fs::read_to_string(&frozen)?;
+    fs::write(&frozen, format!("{text}\n"))?;
+    expect("a frozen file that changes is noticed", api.verify().is_err())?;
+    fs::write(&frozen, text)?;
+
+    let added = original.trim_end().trim_end_matches('}').to_owned() + "    ADDED_LATER = 1000,\n}\n";
+    fs::write(&reason, &added)?;
+    expect("sources that are not what is frozen are noticed", api.verify().is_err())?;
+    expect("a compatible change is the next version", api.freeze()? == 2 && api.verify()? == 2)?;
+    fs::write(&reason, &original)?;
+    expect("an incompatible change is noticed", api.verify().is_err() && api.freeze().is_err())
+}
+
+/// Android.bp as it is before anything is frozen.
+fn without_versions(blueprint: &str) -> String {
+    let Some((before, after)) = blueprint.split_once("    versions_with_info: [") else {
+        return blueprint.to_owned();
+    };
+    let rest = after.split_once("\n    ],\n").map_or(after, |(_, rest)| rest);
+    format!("{before}{}", rest.replacen("frozen: true", "frozen: false", 1))
+}
+
+/// `cargo xtask update-api`.
+///
+/// # Errors
+/// As the compiler says.
+pub(crate) fn update_api() -> Result<()> {
+    Api { root: workspace_root(), aidl: &Aidl::find()? }.update()
+}
+
+/// `cargo xtask freeze-api`.
+///
+/// # Errors
+/// If the sources are not compatible with the last version, or are that version.
+pub(crate) fn freeze_api() -> Result<()> {
+    ensure_tools(BPFMT)?;
+    Api { root: workspace_root(), aidl: &Aidl::find()? }.freeze().map(drop)
+}
