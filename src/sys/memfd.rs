@@ -2,13 +2,13 @@
 //! Sealed memfds.
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::ftruncate;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Seals of every buffer: its size never changes again, so no holder can make another's mapping fault.
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
@@ -70,7 +70,7 @@ impl MemfdFactory {
 /// # Errors
 /// `ENOMEM` or `ENOSPC` if there are not enough pages; those added so far are taken back.
 pub fn allocate_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
-    change_pages(fd, FallocateFlags::empty(), range)
+    change_pages(fd, 0, range)
 }
 
 /// Gives the pages of a range back to the kernel; it reads as zero from now on. The file's size stays.
@@ -78,17 +78,20 @@ pub fn allocate_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
 /// # Errors
 /// As fallocate(2), and `EPERM` if the file is sealed against writing.
 pub fn punch_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
-    change_pages(fd, FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE, range)
+    change_pages(fd, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, range)
 }
 
-fn change_pages(fd: impl AsFd, how: FallocateFlags, range: Range<u64>) -> io::Result<()> {
+fn change_pages(fd: impl AsFd, how: libc::c_int, range: Range<u64>) -> io::Result<()> {
     let offset = |bytes: u64| libc::off_t::try_from(bytes).map_err(|_| Errno::EFBIG);
     let (start, length) = (offset(range.start)?, offset(range.end.saturating_sub(range.start))?);
     loop {
-        match fallocate(&fd, how, start, length) {
+        // nix has this call not for Android.
+        // SAFETY: no pointer is passed; the descriptor is open while it is borrowed.
+        let code = unsafe { libc::fallocate(fd.as_fd().as_raw_fd(), how, start, length) };
+        match Errno::result(code) {
             // A signal came; what was done so far is kept or undone by the kernel, and asking again is harmless.
             Err(Errno::EINTR) => {}
-            result => return Ok(result?),
+            result => return Ok(result.map(drop)?),
         }
     }
 }
