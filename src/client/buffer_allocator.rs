@@ -104,7 +104,7 @@ impl BufferAllocator {
     }
 
     /// Names and aliases of the heaps that can be allocated from here: of those that give dma-bufs alone if
-    /// [`BufferAllocator::dma_bufs_only`] was called.
+    /// [`BufferAllocator::dma_bufs_only`] was called, as far as the first of a heap's sources tells.
     ///
     /// # Errors
     /// As [`Client::call`].

@@ -124,7 +124,7 @@ impl Client {
         &self,
         ask: impl Fn(&Strong<dyn IHeapAllocator>) -> anion_ipc::Result<T>,
     ) -> Result<T, Error> {
-        let deadline = Instant::now() + self.settings.patience;
+        let deadline = Instant::now().checked_add(self.settings.patience);
         let service = Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner));
         match ask(service.interface()) {
             Err(status) if is_lost(&status) => {
@@ -135,8 +135,8 @@ impl Client {
         }
     }
 
-    /// A connection in place of `lost`: made now, or by another thread in the meantime.
-    fn replace(&self, lost: &Arc<Service>, deadline: Instant) -> io::Result<Arc<Service>> {
+    /// A connection in place of `lost`: made now, or by another thread in the meantime. Without a deadline it waits for ever.
+    fn replace(&self, lost: &Arc<Service>, deadline: Option<Instant>) -> io::Result<Arc<Service>> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&current, lost) {
             return Ok(Arc::clone(&current));
@@ -151,7 +151,9 @@ impl Client {
                     return Ok(Arc::clone(&current));
                 }
                 // Whoever waited for the lock has had this attempt even if its time is over.
-                Err(error) if Instant::now() + pause >= deadline => return Err(error),
+                Err(error) if deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) => {
+                    return Err(error);
+                }
                 Err(_) => thread::sleep(pause),
             }
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -88,14 +88,21 @@ pub(super) fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, Strin
         return in_order(spec, machine);
     }
     let words = std::iter::once(&spec.device).chain(&spec.fallbacks);
-    let mut passed_over = Vec::new();
+    let (mut passed_over, mut dry) = (Vec::new(), None);
     for candidate in words.flat_map(|word| candidates(word, spec)) {
         match connect(&candidate, spec, machine) {
+            Ok(source) if source.is_dry() => {
+                dry.get_or_insert((source, passed_over.len()));
+                passed_over.push(PassedOver(candidate.to_string(), "it has nothing left".to_owned()));
+            }
             Ok(source) => return Ok(Chosen { source, passed_over }),
             Err(why) => passed_over.push(PassedOver(candidate.to_string(), why)),
         }
     }
-    Err(none_works(spec, &passed_over))
+    let Some((source, place)) = dry else { return Err(none_works(spec, &passed_over)) };
+    // Nothing in its place is better: others may let go of what it gave them.
+    passed_over.truncate(place);
+    Ok(Chosen { source, passed_over })
 }
 
 /// What one word of the configuration stands for.
@@ -201,6 +208,8 @@ fn dma_bufs(
     let sizes = BlockSizes::new(&spec.pool_orders, machine.page).filter(|_| is_ordinary);
     let Some(sizes) = sizes else { return Ok(Arc::new(UdmabufSource::new(files, exporter))) };
     let room = i64::try_from(machine.memory_bytes).unwrap_or(i64::MAX).saturating_mul(BLOCK_ROOM);
+    // All of it is mapped to be cleaned, which takes addresses.
+    let room = room.min(i64::try_from(usize::MAX / 8).unwrap_or(i64::MAX));
     let room = RequestedBytes(room).round_up(sizes.granule()).map_err(|error| error.to_string())?;
     let source = BlockSource::new(files, exporter, Arc::clone(&machine.pages), sizes, room);
     Ok(Arc::new(source.map_err(|error| error.to_string())?))

@@ -34,13 +34,14 @@ impl Joiner<'_> {
         let Some((blocks, new)) = self.gather(bytes) else { return self.source.create(bytes) };
         match self.source.export(blocks.iter().map(Spare::memory)) {
             Ok(dma_buf) => {
-                if new == 0 {
+                if new == 0 && Stock::keeps(bytes) {
                     self.stock.count_joined();
                 }
                 Ok(self.source.memory(blocks.into_iter().map(Spare::into_memory).collect(), Some(dma_buf)))
             }
             Err(error) => {
-                self.give_back(blocks);
+                // New ones may have no pages, which the shelf would count.
+                self.give_back(blocks.into_iter().filter(|block| block.domain().is_some()));
                 Err(error)
             }
         }

@@ -130,7 +130,6 @@ impl Source for AshmemSource {
         let inode = self.regions.identify(region.as_fd())?;
         Ok(Box::new(Region {
             fd: region,
-            bytes: bytes.get(),
             inode,
             is_read_only: AtomicBool::new(false),
             regions: Arc::clone(&self.regions),
@@ -144,7 +143,6 @@ impl Source for AshmemSource {
 
 struct Region {
     fd: OwnedFd,
-    bytes: u64,
     inode: Inode,
     /// For good.
     is_read_only: AtomicBool,
@@ -187,8 +185,10 @@ impl Memory for Region {
         Err(Unfit::Kernels)
     }
 
+    /// Whoever touches a page first is charged for it. That must be a client: of those that gave up their token, and keep
+    /// the region, the service could fill its own group without end.
     fn populate(&self) -> io::Result<()> {
-        self.regions.populate(self.fd.as_fd(), self.bytes)
+        Ok(())
     }
 
     fn scrub(&self) -> io::Result<()> {

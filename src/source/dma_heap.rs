@@ -2,7 +2,7 @@
 //! Brokering one of the kernel's dma-heaps: whoever may not open its device gets its buffers from here.
 
 use super::dma_buf::{DmaBuf, prove};
-use super::{Memory, Source};
+use super::{Memory, Source, is_exhaustion};
 use crate::sys::dma_heap::{DmaHeap, names, path};
 use crate::units::{Access, BackedBytes, Backing, HeapName, PageSize};
 use std::io;
@@ -54,6 +54,7 @@ pub struct DmaHeapSource {
     heap: DmaHeap,
     page: PageSize,
     is_contiguous: bool,
+    is_dry: bool,
     recycles: bool,
 }
 
@@ -73,10 +74,13 @@ impl DmaHeapSource {
                     return Err(NotConnected::Closed { path, source });
                 }
             };
-            prove(|| heap.allocate(page.bytes(), Access::ReadWrite))
-                .map_err(|source| NotConnected::Broken { name: name.clone(), source })?;
+            let is_dry = match prove(|| heap.allocate(page.bytes(), Access::ReadWrite)) {
+                Ok(()) => false,
+                Err(error) if is_exhaustion(&error) => true,
+                Err(source) => return Err(NotConnected::Broken { name: name.clone(), source }),
+            };
             let is_contiguous = CMA_NAMES.contains(&name.as_str());
-            return Ok(Self { heap, page, is_contiguous, recycles: false });
+            return Ok(Self { heap, page, is_contiguous, is_dry, recycles: false });
         }
         let wanted = list(wanted);
         Err(NotConnected::Absent { wanted, found: names(directory).unwrap_or_default() })
@@ -104,6 +108,10 @@ impl Source for DmaHeapSource {
 
     fn is_machine_memory(&self) -> bool {
         !self.is_contiguous
+    }
+
+    fn is_dry(&self) -> bool {
+        self.is_dry
     }
 
     fn recycles(&self) -> bool {

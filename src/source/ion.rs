@@ -2,7 +2,7 @@
 //! Brokering a heap of the kernel's ION device (Linux up to 5.10, and vendors' kernels).
 
 use super::dma_buf::{DmaBuf, prove};
-use super::{Memory, Source};
+use super::{Memory, Source, is_exhaustion};
 use crate::sys::ion::{Ion, IonHeap};
 use crate::units::{Access, BackedBytes, Backing, HeapName, PageSize};
 use std::io;
@@ -60,6 +60,7 @@ pub struct IonSource {
     heap: IonHeap,
     flags: u32,
     page: PageSize,
+    is_dry: bool,
     recycles: bool,
 }
 
@@ -86,9 +87,12 @@ impl IonSource {
             return Err(NotConnected::Absent { wanted, found: names.join(", ") });
         };
         let flags = if is_cached { FLAG_CACHED } else { 0 };
-        prove(|| device.allocate(page.bytes(), heap.id, flags))
-            .map_err(|source| NotConnected::Broken { name: heap.name.clone(), source })?;
-        Ok(Self { device, heap, flags, page, recycles: false })
+        let is_dry = match prove(|| device.allocate(page.bytes(), heap.id, flags)) {
+            Ok(()) => false,
+            Err(error) if is_exhaustion(&error) => true,
+            Err(source) => return Err(NotConnected::Broken { name: heap.name, source }),
+        };
+        Ok(Self { device, heap, flags, page, is_dry, recycles: false })
     }
 
     /// Whether buffers that clients have let go of are to be cleaned and handed out again, rather than given back.
@@ -117,6 +121,10 @@ impl Source for IonSource {
 
     fn is_machine_memory(&self) -> bool {
         !self.is_contiguous()
+    }
+
+    fn is_dry(&self) -> bool {
+        self.is_dry
     }
 
     fn recycles(&self) -> bool {

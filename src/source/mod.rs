@@ -88,6 +88,11 @@ pub trait Source: Send + Sync {
         true
     }
 
+    /// Whether it had nothing left when it was to prove that it works: others may have taken all, or it may be broken.
+    fn is_dry(&self) -> bool {
+        false
+    }
+
     /// Whether memory that clients let go of can be handed out again. What the kernel's own heaps gave goes back to
     /// them, unless the heap's configuration says otherwise.
     fn recycles(&self) -> bool {

@@ -127,7 +127,9 @@ pub fn populate(region: impl AsFd, bytes: u64) -> io::Result<()> {
 pub fn mapped_inode(fd: impl AsFd) -> io::Result<Inode> {
     let page = usize::try_from(crate::sys::memory::page_size()?.bytes()).map_err(|_| Errno::EINVAL)?;
     let mapping = Transient::new(fd, page, Access::ReadOnly, MapFlags::empty())?;
-    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    // Names of regions are their makers' and may be any bytes.
+    let maps = std::fs::read("/proc/self/maps")?;
+    let maps = String::from_utf8_lossy(&maps);
     let address = mapping.base.as_ptr().addr();
     let inode = maps.lines().find_map(|line| inode_at(line, address));
     inode.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/maps lacks a mapping"))
@@ -178,14 +180,7 @@ impl Drop for Transient {
 /// The driver behind a character device; `None` for any other file. Never asks whoever serves a file system, who might
 /// not answer.
 fn device_of(fd: impl AsFd) -> io::Result<Option<libc::dev_t>> {
-    // SAFETY: `statx` is a plain structure of numbers, for which all bytes zero are a value.
-    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
-    // SAFETY: the path is a NUL-terminated string that lives for ever, and the kernel writes one `statx` at the pointer,
-    // which refers to `stat` on this stack.
-    Errno::result(unsafe {
-        libc::statx(fd.as_fd().as_raw_fd(), c"".as_ptr(), flags, libc::STATX_TYPE, &raw mut stat)
-    })?;
+    let stat = super::fd::known(fd, libc::STATX_TYPE)?;
     let is_device = u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFCHR;
     Ok(is_device.then(|| libc::makedev(stat.stx_rdev_major, stat.stx_rdev_minor)))
 }

@@ -99,11 +99,15 @@ pub fn is_settled(fd: impl AsFd) -> io::Result<bool> {
 /// # Errors
 /// `InvalidData` if the kernel does not tell; as reading /proc otherwise.
 pub fn references(fd: impl AsFd) -> io::Result<u64> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
-    let count = info.lines().find_map(|line| line.strip_prefix("count:"));
-    count
-        .and_then(|text| text.trim().parse().ok())
+    let info = std::fs::read(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
+    count_in(&info)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "fdinfo has no count: it is no dma-buf"))
+}
+
+/// The number of the first line `count:`. Whoever holds the buffer may have given it any name, which comes after that.
+fn count_in(info: &[u8]) -> Option<u64> {
+    let count = info.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"count:"))?;
+    std::str::from_utf8(count).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -119,6 +123,14 @@ mod tests {
         assert_eq!(bits(CpuAccess::Write, Phase::End), 2 | 4);
         assert_eq!(bits(CpuAccess::ReadWrite, Phase::End), 3 | 4);
         assert_eq!(nix::request_code_write!(b'b', 0, size_of::<u64>()), 0x4008_6200);
+    }
+
+    #[test]
+    fn a_name_can_neither_hide_nor_forge_the_count() {
+        let info = b"pos:\t0\nsize:\t4096\ncount:\t2\nexp_name:\tsystem\nname:\t\xff\xfe\ncount:\t1\n";
+        assert_eq!(count_in(info), Some(2));
+        assert_eq!(count_in(b"pos:\t0\nname:\tcount:\t1\n"), None);
+        assert_eq!(count_in(b"count:\t\xff\n"), None);
     }
 
     #[test]

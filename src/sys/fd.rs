@@ -2,6 +2,7 @@
 //! Descriptors and open file descriptions.
 
 use crate::units::Access;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{HUGETLBFS_MAGIC, TMPFS_MAGIC, fstatfs};
@@ -17,15 +18,32 @@ pub struct Inode {
     pub number: u64,
 }
 
-/// The file behind `fd`. May block if a user-space file system serves it; check what it is first.
+/// The file behind `fd`. Never blocks.
 ///
 /// # Errors
 /// As fstat(2).
 pub fn inode(fd: impl AsFd) -> io::Result<Inode> {
-    let stat = fstat(fd)?;
-    #[expect(clippy::allow_attributes, reason = "the fields' types differ by architecture")]
+    let stat = known(fd, libc::STATX_INO)?;
+    let device = libc::makedev(stat.stx_dev_major, stat.stx_dev_minor);
+    #[expect(clippy::allow_attributes, reason = "the type differs by platform")]
     #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
-    Ok(Inode { device: stat.st_dev as u64, number: stat.st_ino as u64 })
+    Ok(Inode { device: device as u64, number: stat.stx_ino })
+}
+
+/// What the kernel knows of the file behind `fd`. Never blocks: a file system is not asked, which may be hostile and keep
+/// whoever asks waiting.
+///
+/// # Errors
+/// As statx(2).
+pub(super) fn known(fd: impl AsFd, mask: libc::c_uint) -> io::Result<libc::statx> {
+    // SAFETY: `statx` is a plain structure of numbers, for which all bytes zero are a value.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    // SAFETY: the path is a NUL-terminated string that lives for ever, and the kernel writes one `statx` at the pointer,
+    // which refers to `stat` on this stack.
+    let asked = unsafe { libc::statx(fd.as_fd().as_raw_fd(), c"".as_ptr(), flags, mask, &raw mut stat) };
+    Errno::result(asked)?;
+    Ok(stat)
 }
 
 /// Bytes of the file behind `fd` that have memory or disk behind them.

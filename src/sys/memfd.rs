@@ -5,6 +5,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fchmod};
+use nix::sys::statfs::{HUGETLBFS_MAGIC, fstatfs};
 use nix::unistd::ftruncate;
 use std::io;
 use std::ops::Range;
@@ -76,9 +77,26 @@ pub fn allocate_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
 /// Gives the pages of a range back to the kernel; it reads as zero from now on. The file's size stays.
 ///
 /// # Errors
-/// As fallocate(2), and `EPERM` if the file is sealed against writing.
+/// As fallocate(2), and `EPERM` if the file is sealed against writing; `EBUSY` if the kernel cleared a page that stays where
+/// it is: a part of a large one that somebody has pinned cannot be taken out of it (mm/shmem.c, `shmem_undo_range`).
 pub fn punch_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
-    change_pages(fd, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, range)
+    change_pages(&fd, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, range.clone())?;
+    if has_pages(&fd, range)? { Err(Errno::EBUSY.into()) } else { Ok(()) }
+}
+
+/// Whether any byte of a range has a page. Of huge pages, which are taken out whole, the kernel does not tell.
+fn has_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<bool> {
+    if fstatfs(&fd)?.filesystem_type() == HUGETLBFS_MAGIC || range.is_empty() {
+        return Ok(false);
+    }
+    let start = libc::off_t::try_from(range.start).map_err(|_| Errno::EFBIG)?;
+    // nix has this way of seeking not for Android.
+    // SAFETY: no pointer is passed; the descriptor is open while it is borrowed.
+    match Errno::result(unsafe { libc::lseek(fd.as_fd().as_raw_fd(), start, libc::SEEK_DATA) }) {
+        Ok(data) => Ok(u64::try_from(data).is_ok_and(|data| data < range.end)),
+        Err(Errno::ENXIO) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn change_pages(fd: impl AsFd, how: libc::c_int, range: Range<u64>) -> io::Result<()> {

@@ -82,12 +82,15 @@ pub fn limits() -> Limits {
     limits_at(Path::new(PARAMETERS))
 }
 
-/// Lets the driver take buffers of up to `bytes` bytes, rounded up to MiB, for everyone.
+/// The driver counts the limit's bytes in an `int` before Linux 6.15: one more, and it would take no buffer of anybody's.
+const MOST_MEBIBYTES: u64 = 2047;
+
+/// Lets the driver take buffers of up to `bytes` bytes, rounded up to MiB, for everyone; at most of 2047 MiB.
 ///
 /// # Errors
 /// As writing the module's parameter: only root may, and kernels before 5.15 have none.
 pub fn raise_limit(bytes: u64) -> io::Result<()> {
-    let mebibytes = bytes.div_ceil(1 << 20).min(i32::MAX.unsigned_abs().into());
+    let mebibytes = bytes.div_ceil(1 << 20).min(MOST_MEBIBYTES);
     std::fs::write(Path::new(PARAMETERS).join("size_limit_mb"), mebibytes.to_string())
 }
 

@@ -95,9 +95,9 @@ fn name_and_size_are_fixed_before_anyone_has_the_region() {
 fn a_region_to_be_read_is_made_so_before_its_descriptor_exists() {
     let (source, recorder) = connected();
     let memory = region(&source);
-    memory.populate().expect("writable for the service until then");
+    memory.populate().expect("left to whoever is charged for the pages");
     memory.open(Access::ReadOnly).expect("a descriptor");
-    assert_eq!(recorder.calls(), ["create", "identify", "populate", "make_read_only"]);
+    assert_eq!(recorder.calls(), ["create", "identify", "make_read_only"]);
     let refused = memory.open(Access::ReadWrite).expect_err("for good");
     assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
 
