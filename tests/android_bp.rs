@@ -284,3 +284,25 @@ fn the_service_is_installed_where_its_configuration_is_sought() {
     assert!(read("src/config/mod.rs").contains(&format!("{:?}", path.display().to_string())), "{path:?}");
     assert_eq!(heaps.properties["vendor"], Value::Bool(true));
 }
+
+/// The type-check runs on Linux, where nix has these: for Android it has not.
+#[test]
+fn what_nix_has_for_linux_alone_is_not_used() {
+    let linux_only = ["FallocateFlags", "fcntl::fallocate", " fallocate}", "SeekData", "SeekHole"];
+    let mut folders: Vec<PathBuf> =
+        ["src", "ipc/src/aosp", "vts/src"].map(|folder| root().join(folder)).into();
+    let mut checked = 0;
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(&folder).expect("readable").flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("readable");
+            let named = linux_only.iter().find(|name| text.contains(**name));
+            assert!(named.is_none(), "{} uses {named:?}, which nix lacks for Android", path.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 100, "only {checked} files were seen");
+}

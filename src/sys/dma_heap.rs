@@ -95,11 +95,12 @@ pub fn names(directory: &Path) -> io::Result<Vec<HeapName>> {
     Ok(names)
 }
 
+// The kernel's own layout, the same for every pointer size.
+const _: () = assert!(size_of::<AllocationData>() == 24);
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const _: () = assert!(size_of::<AllocationData>() == 24);
 
     #[test]
     fn only_character_devices_are_heaps_and_only_nodes_are_listed() {

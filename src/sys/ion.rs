@@ -207,15 +207,16 @@ impl From<&HeapData> for IonHeap {
     }
 }
 
+// The kernel's own layouts; the legacy one has words of the machine.
+const _: () = assert!(size_of::<AllocationData>() == 24);
+const _: () = assert!(size_of::<HeapQuery>() == 24);
+const _: () = assert!(size_of::<HeapData>() == 52);
+const _: () =
+    assert!(size_of::<LegacyAllocationData>() == if cfg!(target_pointer_width = "64") { 32 } else { 20 });
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const _: () = assert!(size_of::<AllocationData>() == 24);
-    const _: () = assert!(size_of::<HeapQuery>() == 24);
-    const _: () = assert!(size_of::<HeapData>() == 52);
-    const _: () =
-        assert!(size_of::<LegacyAllocationData>() == if cfg!(target_pointer_width = "64") { 32 } else { 20 });
 
     #[test]
     fn names_end_at_the_first_nul() {

@@ -2,14 +2,14 @@
 //! Sealed memfds.
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fchmod};
 use nix::sys::statfs::{HUGETLBFS_MAGIC, fstatfs};
-use nix::unistd::{Whence, ftruncate, lseek};
+use nix::unistd::ftruncate;
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Seals of every buffer: its size never changes again, so no holder can make another's mapping fault.
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
@@ -71,7 +71,7 @@ impl MemfdFactory {
 /// # Errors
 /// `ENOMEM` or `ENOSPC` if there are not enough pages; those added so far are taken back.
 pub fn allocate_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
-    change_pages(fd, FallocateFlags::empty(), range)
+    change_pages(fd, 0, range)
 }
 
 /// Gives the pages of a range back to the kernel; it reads as zero from now on. The file's size stays.
@@ -80,8 +80,7 @@ pub fn allocate_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
 /// As fallocate(2), and `EPERM` if the file is sealed against writing; `EBUSY` if the kernel cleared a page that stays where
 /// it is: a part of a large one that somebody has pinned cannot be taken out of it (mm/shmem.c, `shmem_undo_range`).
 pub fn punch_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
-    let how = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-    change_pages(&fd, how, range.clone())?;
+    change_pages(&fd, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, range.clone())?;
     if has_pages(&fd, range)? { Err(Errno::EBUSY.into()) } else { Ok(()) }
 }
 
@@ -90,22 +89,27 @@ fn has_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<bool> {
     if fstatfs(&fd)?.filesystem_type() == HUGETLBFS_MAGIC || range.is_empty() {
         return Ok(false);
     }
-    let start = i64::try_from(range.start).map_err(|_| Errno::EFBIG)?;
-    match lseek(&fd, start, Whence::SeekData) {
+    let start = libc::off_t::try_from(range.start).map_err(|_| Errno::EFBIG)?;
+    // nix has this way of seeking not for Android.
+    // SAFETY: no pointer is passed; the descriptor is open while it is borrowed.
+    match Errno::result(unsafe { libc::lseek(fd.as_fd().as_raw_fd(), start, libc::SEEK_DATA) }) {
         Ok(data) => Ok(u64::try_from(data).is_ok_and(|data| data < range.end)),
         Err(Errno::ENXIO) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-fn change_pages(fd: impl AsFd, how: FallocateFlags, range: Range<u64>) -> io::Result<()> {
+fn change_pages(fd: impl AsFd, how: libc::c_int, range: Range<u64>) -> io::Result<()> {
     let offset = |bytes: u64| libc::off_t::try_from(bytes).map_err(|_| Errno::EFBIG);
     let (start, length) = (offset(range.start)?, offset(range.end.saturating_sub(range.start))?);
     loop {
-        match fallocate(&fd, how, start, length) {
+        // nix has this call not for Android.
+        // SAFETY: no pointer is passed; the descriptor is open while it is borrowed.
+        let code = unsafe { libc::fallocate(fd.as_fd().as_raw_fd(), how, start, length) };
+        match Errno::result(code) {
             // A signal came; what was done so far is kept or undone by the kernel, and asking again is harmless.
             Err(Errno::EINTR) => {}
-            result => return Ok(result?),
+            result => return Ok(result.map(drop)?),
         }
     }
 }

@@ -5,10 +5,10 @@ use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};
 use crate::request::aidl::{Access, AllocationRequest, Backing, ErrorCode, HeapFlags};
 use crate::request::{Held, from_heap};
-use crate::sys::Mapping;
+use crate::sys::{Mapping, punch_hole};
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::libc::off_t;
 use nix::sys::stat::{Mode, fchmod};
 use nix::sys::uio::pwrite;
@@ -50,13 +50,12 @@ fn read_only_buffer_can_be_read(fixture: &Fixture) -> Result<()> {
 fn read_only_buffer_cannot_be_written(fixture: &Fixture) -> Result<()> {
     for buffer in read_only(fixture)? {
         let (fd, size) = (&buffer.fd, off_t::try_from(buffer.size)?);
-        let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         let attempts = [
             ("write", write(fd, b"x").err()),
             ("pwrite", pwrite(fd, b"x", 0).err()),
             ("ftruncate", ftruncate(fd, 0).err()),
             ("ftruncate to the same size", ftruncate(fd, size).err()),
-            ("fallocate", fallocate(fd, punch, 0, size).err()),
+            ("fallocate", punch_hole(fd, 0, size).err()),
         ];
         for (call, error) in attempts {
             ensure!(

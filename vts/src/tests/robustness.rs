@@ -5,7 +5,7 @@ use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};
 use crate::request::aidl::{AllocationRequest, ErrorCode};
 use crate::request::{from_any, from_heap, from_names};
-use crate::sys::{Mapping, send_descriptor};
+use crate::sys::{Mapping, punch_hole, send_descriptor};
 use anion_ipc::Endpoint;
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -144,17 +144,15 @@ fn seals_of_a_client_do_not_spoil_reuse(fixture: &Fixture) -> Result<()> {
 
 /// Holes and a moved file position belong to a client and go with it.
 fn marks_of_a_client_do_not_spoil_reuse(fixture: &Fixture) -> Result<()> {
-    use nix::fcntl::{FallocateFlags, fallocate};
     use nix::unistd::{Whence, lseek};
     let heap = fixture.roomy()?;
     let request = AllocationRequest { count: 4, ..from_heap(heap.id, 64 << 10) };
-    let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
     for _ in 0..3 {
         for buffer in fixture.allocate(&request)? {
             check_eq!(lseek(&buffer.fd, 0, Whence::SeekCur).unwrap_or(0), 0, "position of a new descriptor");
             Mapping::writable(&buffer.fd, buffer.size)?.fill(1);
             // dma-bufs know neither; for them there is nothing that could spoil.
-            let _ = fallocate(&buffer.fd, punch, 4096, 4096);
+            let _ = punch_hole(&buffer.fd, 4096, 4096);
             let _ = lseek(&buffer.fd, 4096, Whence::SeekSet);
         }
         fixture.await_holding(0, 0)?;
