@@ -24,6 +24,7 @@ const CARGO_ONLY: &[(&str, &str)] = &[
     ("listenfd", "init passes no sockets in systemd's way"),
     ("loom", "runs under the model checker alone"),
     ("rsbinder", "AOSP's binder takes its place"),
+    ("seccompiler", "the service confines itself on Linux alone"),
     ("sd-notify", "init asks for no reports"),
     ("winnow", "reads device-tree text; devices have blobs"),
 ];
