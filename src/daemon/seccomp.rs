@@ -83,7 +83,7 @@ impl Filter {
 }
 
 /// With a compiler for the kernel's filters.
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(not(soong), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod kernel {
     use super::policy::Policy;
     use anyhow::Context;
@@ -118,7 +118,7 @@ mod kernel {
     }
 }
 
-#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[cfg(not(all(not(soong), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod kernel {
     use super::policy::Policy;
     use anyhow::bail;
@@ -136,5 +136,5 @@ mod kernel {
     }
 }
 
-#[cfg(all(test, target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(test, not(soong), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests;

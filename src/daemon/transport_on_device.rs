@@ -42,12 +42,17 @@ impl Transports {
         Ok(Self(KernelServer::open(&device, arguments.threads).context("cannot open kernel binder")?))
     }
 
-    /// Registers `service` and serves it.
+    /// Registers `service`, confines the process and serves.
     ///
     /// # Errors
-    /// If the service manager refuses.
-    pub(crate) fn serve(self, service: &Strong<dyn IHeapAllocator>) -> anyhow::Result<Serving> {
+    /// If the service manager refuses, or `confine`'s.
+    pub(crate) fn serve(
+        self,
+        service: &Strong<dyn IHeapAllocator>,
+        confine: impl Fn() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Serving> {
         self.0.publish(SERVICE_NAME, service, Duration::ZERO).context("cannot serve over kernel binder")?;
+        confine()?;
         Ok(Serving { places: vec![format!("{} as {SERVICE_NAME}", self.0.endpoint())] })
     }
 }
