@@ -75,7 +75,8 @@ pub(crate) struct Arguments {
     ///
     /// Any other call ends the service and is named on standard error. A file is in the form of minijail's policies;
     /// built-in is one of Anion's own, for x86-64 and 64-bit ARM.
-    #[arg(long, value_name = "FILE", env = "ANION_SECCOMP", default_value = "none", value_parser = SystemCalls::parse)]
+    #[arg(long, value_name = "FILE", default_value = "none", value_parser = SystemCalls::parse)]
+    #[cfg_attr(not(soong), arg(env = "ANION_SECCOMP"))]
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) seccomp: SystemCalls,
 
