@@ -5,6 +5,10 @@
 //! its own any more, or whose libraries take paths that nobody tried; what clients hold survives its end, and whoever started
 //! it starts it again. The call's number is written to standard error (`anion::sys::seccomp`).
 
+#[cfg_attr(
+    not(all(not(soong), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
+    expect(dead_code, reason = "policies are read everywhere, and compiled where there is a compiler")
+)]
 mod policy;
 
 use anyhow::{Context, bail};
