@@ -7,7 +7,7 @@
 use super::{File, arena_is_full};
 use crate::pool::{Arena, FreeBytes, Layout};
 use crate::sys::map::SharedMap;
-use crate::sys::memfd::{allocate_pages, punch_pages};
+use crate::sys::memfd::{allocate_pages, has_pages, punch_pages};
 use crate::sys::{cgroup, memory};
 use std::io;
 use std::ops::Range;
@@ -121,6 +121,15 @@ impl ArenaFile {
     /// As fallocate(2).
     pub(super) fn punch_pages(&self, range: Range<u64>) -> io::Result<()> {
         self.pages.punch(self.fd(), range)
+    }
+
+    /// The same for pages that a client has held, and may have pinned: whoever has the range next gets others.
+    ///
+    /// # Errors
+    /// As [`ArenaFile::punch_pages`]; `EBUSY` if one of them stays where it is.
+    pub(super) fn expel_pages(&self, range: Range<u64>) -> io::Result<()> {
+        self.punch_pages(range.clone())?;
+        if has_pages(self.fd(), range)? { Err(io::Error::from_raw_os_error(libc::EBUSY)) } else { Ok(()) }
     }
 
     /// Sets a range to zero. Its pages must be present: to find that there is none would end the process.

@@ -41,7 +41,7 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        match self.file.punch_pages(self.range()) {
+        match self.file.expel_pages(self.range()) {
             Ok(()) => self.file.free(self.range()),
             Err(error) => {
                 log::error!("block {:?} stays out of use, since its pages stay: {error}", self.range())

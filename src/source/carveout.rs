@@ -151,7 +151,7 @@ impl Drop for Lot {
         let Some(store) = self.store.upgrade() else { return };
         let is_held = *self.held.get_mut();
         for range in self.ranges.drain(..) {
-            if is_held && let Err(error) = store.arena.punch_pages(range.clone()) {
+            if is_held && let Err(error) = store.arena.expel_pages(range.clone()) {
                 log::error!(
                     "reserved bytes {range:?} stay out of use, since they cannot be exchanged: {error}"
                 );

@@ -77,15 +77,18 @@ pub fn allocate_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
 /// Gives the pages of a range back to the kernel; it reads as zero from now on. The file's size stays.
 ///
 /// # Errors
-/// As fallocate(2), and `EPERM` if the file is sealed against writing; `EBUSY` if the kernel cleared a page that stays where
-/// it is: a part of a large one that somebody has pinned cannot be taken out of it (mm/shmem.c, `shmem_undo_range`).
+/// As fallocate(2), and `EPERM` if the file is sealed against writing.
 pub fn punch_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
-    change_pages(&fd, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, range.clone())?;
-    if has_pages(&fd, range)? { Err(Errno::EBUSY.into()) } else { Ok(()) }
+    change_pages(fd, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, range)
 }
 
-/// Whether any byte of a range has a page. Of huge pages, which are taken out whole, the kernel does not tell.
-fn has_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<bool> {
+/// Whether any byte of a range has a page that was ever written or read. Punching leaves one where it is, cleared, if it is a
+/// part of a large one that somebody has pinned (mm/shmem.c, `shmem_undo_range`). Of huge pages, which are taken out whole,
+/// the kernel does not tell. Takes time in proportion to the pages behind the range that nobody touched.
+///
+/// # Errors
+/// As lseek(2).
+pub fn has_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<bool> {
     if fstatfs(&fd)?.filesystem_type() == HUGETLBFS_MAGIC || range.is_empty() {
         return Ok(false);
     }

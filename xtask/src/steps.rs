@@ -300,7 +300,7 @@ fn vts_kernels(tally: &mut Tally) -> Result<()> {
 }
 
 /// Client operations of the soak, of which each allocates about two buffers.
-const SOAK_OPERATIONS: &str = "600000";
+const SOAK_OPERATIONS: &str = "400000";
 
 fn soak(tally: &mut Tally) -> Result<()> {
     let mut soak = cargo();
