@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Pause after an error that accepting again at once would repeat.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Pauses after an error that accepting again at once would repeat: the first, and the longest of those that follow
+/// while it lasts, each twice its forerunner.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Accepts connections and hands those within the budget to the server.
 pub(super) struct Acceptor {
@@ -50,15 +51,31 @@ impl Acceptor {
 
     /// Accepts until the process ends. Once `stopping` is set, whoever still comes is turned away.
     pub(super) fn run(mut self) {
+        let (first, longest) = PAUSES;
+        let mut pause = first;
         loop {
             match self.accept() {
-                Ok(stream) if self.stopping.load(Ordering::Relaxed) => drop(stream),
-                Ok(stream) => self.admit(stream),
+                Ok(stream) => {
+                    pause = first;
+                    if !self.stopping.load(Ordering::Relaxed) {
+                        self.admit(stream);
+                    }
+                }
                 Err(error) => {
-                    self.complaints.failure.warn(format_args!("cannot accept a connection: {error}"));
-                    thread::sleep(PAUSE);
+                    self.complain(&error);
+                    thread::sleep(pause);
+                    pause = (2 * pause).min(longest);
                 }
             }
+        }
+    }
+
+    fn complain(&mut self, error: &io::Error) {
+        if is_out_of_descriptors(error) {
+            // Another thread was quicker to take the place of the spare.
+            self.complaints.descriptors.warn("out of file descriptors: connections wait");
+        } else {
+            self.complaints.failure.warn(format_args!("cannot accept a connection: {error}"));
         }
     }
 
@@ -70,7 +87,7 @@ impl Acceptor {
             };
             match error.raw_os_error() {
                 Some(libc::EINTR | libc::ECONNABORTED) => {}
-                Some(libc::EMFILE | libc::ENFILE) if self.spare.take().is_some() => {
+                _ if is_out_of_descriptors(&error) && self.spare.take().is_some() => {
                     // The place of the spare lets this wait, and take the next client off the queue.
                     let (stream, _) = self.listener.accept()?;
                     self.spare = spare();
@@ -112,6 +129,10 @@ impl Acceptor {
             self.complaints.failure.warn(format_args!("cannot serve a connection: {error}"));
         }
     }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 fn spare() -> Option<File> {
