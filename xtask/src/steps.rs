@@ -74,11 +74,10 @@ const STEPS: &[Step] = &[
         run: android::check,
     },
     Step { name: "vts-socket", about: "the conformance suite over a Unix socket", run: vts_socket },
-    Step { name: "vts-guest", about: "the conformance suite over kernel binder, in a guest", run: vts_guest },
     Step {
-        name: "vts-kernels",
-        about: "the same in short on other kernels, with ION, without contiguous memory and with a broken one",
-        run: vts_kernels,
+        name: "vts-guests",
+        about: "the same over kernel binder, in guests with different kernels, with ION, without contiguous memory and with a broken one",
+        run: vts_guests,
     },
     Step { name: "soak", about: "millions of allocations by clients that die at random", run: soak },
 ];
@@ -291,12 +290,8 @@ fn vts_socket(tally: &mut Tally) -> Result<()> {
     server.stop()
 }
 
-fn vts_guest(tally: &mut Tally) -> Result<()> {
-    vm::run(&VmArgs::on(&["debian-6.12"]), tally)
-}
-
-fn vts_kernels(tally: &mut Tally) -> Result<()> {
-    vm::run(&VmArgs::on(&["debian-6.1", "debian-7", "ion", "ion-no-cma", "ion-broken-cma"]), tally)
+fn vts_guests(tally: &mut Tally) -> Result<()> {
+    vm::run(&VmArgs::in_pairs(), tally)
 }
 
 /// Client operations of the soak, of which each allocates about two buffers.

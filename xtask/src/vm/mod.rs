@@ -10,7 +10,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -43,12 +45,16 @@ pub(crate) struct VmArgs {
     list: bool,
 
     /// Run the benchmark in the guest instead of the tests
-    #[arg(long)]
+    #[arg(long, conflicts_with = "at_once")]
     bench: bool,
 
     /// Of the benchmark, this part alone; repeat it for more
     #[arg(long, value_name = "PART", default_values = guest::BENCH_PARTS, requires = "bench")]
     part: Vec<String>,
+
+    /// Run this many guests at the same time; one takes about one processor and 1 GiB
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    at_once: u8,
 
     /// Keep the guest's serial log in this file; of several guests in FILE.NAME
     #[arg(long, value_name = "FILE")]
@@ -60,11 +66,11 @@ pub(crate) struct VmArgs {
 }
 
 impl VmArgs {
-    /// The defaults, on these kernels.
-    pub(crate) fn on(kernels: &[&str]) -> Self {
-        let kernel = kernels.iter().map(|&name| name.to_owned()).collect();
+    /// Every kernel, two at a time.
+    pub(crate) fn in_pairs() -> Self {
         let part = guest::BENCH_PARTS.map(str::to_owned).into();
-        Self { kernel, list: false, bench: false, part, keep_log: None, timeout: TIMEOUT }
+        let kernel = vec![ALL.to_owned()];
+        Self { kernel, list: false, bench: false, part, at_once: 2, keep_log: None, timeout: TIMEOUT }
     }
 
     fn wants(&self, entry: &Entry) -> bool {
@@ -89,7 +95,7 @@ impl VmArgs {
 }
 
 fn kernel_names() -> clap::builder::PossibleValuesParser {
-    let all = PossibleValue::new(ALL).help("All of them, one after the other");
+    let all = PossibleValue::new(ALL).help("All of them");
     let names = KERNELS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about()));
     names.chain([all]).collect::<Vec<_>>().into()
 }
@@ -138,16 +144,12 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
         programs.push(benchmark);
     }
     programs.extend(RSBINDER_TOOLS.programs.iter().map(|program| hub.join(program)));
+    let guests = Guests { args, programs: &programs, of: entries.len(), preparing: Mutex::default() };
     let mut failures = Vec::new();
-    for (entry, kernel) in entries.iter().zip(kernels) {
-        let log = args.log_of(entry, entries.len());
-        let timeout = Duration::from_secs(args.timeout);
-        let result =
-            kernel.and_then(|kernel| run_on(entry, &kernel, args, &programs, log.as_deref(), timeout, tally));
+    for (entry, (ran, result)) in entries.iter().zip(guests.run_all(&entries, &kernels)) {
+        *tally += ran;
         if let Err(error) = result {
-            let error = error.context(format!("kernel {}", entry.name));
-            println!("{error:#}");
-            failures.push(error);
+            failures.push(error.context(format!("kernel {}", entry.name)));
         }
     }
     match failures.len() {
@@ -160,33 +162,82 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
     }
 }
 
-/// Runs one guest.
-fn run_on(
-    entry: &Entry,
-    kernel: &Kernel,
-    args: &VmArgs,
-    programs: &[PathBuf],
-    log: Option<&Path>,
-    timeout: Duration,
-    tally: &mut Tally,
-) -> Result<()> {
-    let course = args.course(entry);
-    println!("kernel {}: {}", entry.name, kernel.title);
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
-    let initrd = scratch.path().join("initramfs.gz");
-    let mut root = Initramfs::default();
-    guest::furnish(&mut root, entry, course);
-    guest::furnish_benchmark(&mut root, &args.part);
-    if course.includes("foreign") {
-        foreign::furnish(&mut root, &cache_dir()?)?;
+/// What one guest ran, and whether all of it is well.
+type Outcome = (Tally, Result<()>);
+
+/// What all guests of a run have in common.
+struct Guests<'a> {
+    args: &'a VmArgs,
+    programs: &'a [PathBuf],
+    /// How many they are.
+    of: usize,
+    /// Held while a guest's files are made: they come from one cache.
+    preparing: Mutex<()>,
+}
+
+impl Guests<'_> {
+    /// Runs as many at a time as wanted. The outcomes are in the order of the entries.
+    fn run_all(&self, entries: &[&Entry], kernels: &[Result<Kernel>]) -> Vec<Outcome> {
+        let next = AtomicUsize::new(0);
+        let (sender, outcomes) = mpsc::channel();
+        let work = || {
+            while let index = next.fetch_add(1, Ordering::Relaxed)
+                && let Some(entry) = entries.get(index)
+            {
+                let mut tally = Tally::default();
+                let result = match &kernels[index] {
+                    Ok(kernel) => self.run(entry, kernel, &mut tally),
+                    Err(error) => Err(anyhow!("{error:#}")),
+                };
+                if let Err(error) = &result {
+                    println!("{}: {error:#}", entry.name);
+                }
+                // Whoever receives outlives those who send.
+                let _ = sender.send((index, (tally, result)));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..self.args.at_once {
+                scope.spawn(work);
+            }
+        });
+        drop(sender);
+        let mut outcomes: Vec<_> = outcomes.iter().collect();
+        outcomes.sort_by_key(|(index, _)| *index);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
-    write_initramfs(&initrd, root, programs, kernel)?;
-    let mut emulator = emulator(&kernel.image, &initrd, entry.append);
-    if entry.takes_device_tree {
-        emulator.arg("-dtb").arg(compile_device_tree(scratch.path())?);
+
+    /// Runs one.
+    fn run(&self, entry: &Entry, kernel: &Kernel, tally: &mut Tally) -> Result<()> {
+        let course = self.args.course(entry);
+        println!("{}: {}", entry.name, kernel.title);
+        let scratch = tempfile::tempdir().context("no scratch directory")?;
+        let emulator = self.prepare(entry, kernel, scratch.path())?;
+        let create =
+            |path: PathBuf| File::create(&path).with_context(|| format!("cannot create {}", path.display()));
+        let log = self.args.log_of(entry, self.of).map(create).transpose()?;
+        let timeout = Duration::from_secs(self.args.timeout);
+        boot(entry.name, emulator, log, timeout, Progress::of(course), tally)
     }
-    let log = log.map(|path| File::create(path).with_context(|| format!("cannot create {}", path.display())));
-    boot(emulator, log.transpose()?, timeout, Progress::of(course), tally)
+
+    /// Makes the guest's files in `scratch`. Returns the command that boots it.
+    fn prepare(&self, entry: &Entry, kernel: &Kernel, scratch: &Path) -> Result<Command> {
+        let _alone = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
+        let course = self.args.course(entry);
+        let initrd = scratch.join("initramfs.gz");
+        let mut root = Initramfs::default();
+        guest::furnish(&mut root, entry, course);
+        guest::furnish_benchmark(&mut root, &self.args.part);
+        if course.includes("foreign") {
+            foreign::furnish(&mut root, &cache_dir()?)?;
+        }
+        write_initramfs(&initrd, root, self.programs, kernel)?;
+        let mut emulator = emulator(&kernel.image, &initrd, entry.append);
+        if entry.takes_device_tree {
+            emulator.arg("-dtb").arg(compile_device_tree(scratch)?);
+        }
+        Ok(emulator)
+    }
 }
 
 /// The heaps' device tree as a blob in `scratch`.
@@ -237,6 +288,7 @@ fn emulator(image: &Path, initrd: &Path, append: &str) -> Command {
 
 /// Boots the guest, follows its serial log to the end and judges it.
 fn boot(
+    name: &str,
     mut command: Command,
     mut log: Option<File>,
     timeout: Duration,
@@ -260,9 +312,9 @@ fn boot(
                 if let Some(log) = &mut log {
                     writeln!(log, "{text}").context("cannot write the guest's log")?;
                 }
-                println!("guest| {text}");
+                println!("{name}| {text}");
                 if let Some(told) = progress.feed(&text, Instant::now()) {
-                    println!("guest: {told}");
+                    println!("{name}: {told}");
                 }
             }
             Err(RecvTimeoutError::Disconnected) => break progress.judge(),
@@ -273,6 +325,6 @@ fn boot(
         }
     };
     *tally += progress.tally();
-    println!("guest: {} in {:.1} s", progress.tally(), start.elapsed().as_secs_f64());
+    println!("{name}: {} in {:.1} s", progress.tally(), start.elapsed().as_secs_f64());
     result
 }
