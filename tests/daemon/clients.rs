@@ -29,7 +29,9 @@ fn running_out_of_descriptors_refuses_clients_without_spinning() {
     limited.args(["-c", "ulimit -n 40 && exec \"$0\" \"$@\"", DAEMON, "--socket"]).arg(place.socket());
     let daemon = place.start_command(limited.arg("--max-connections-per-uid=256"));
     let crowd: Vec<UnixStream> = (0..60).map(|_| place.stream()).collect();
-    eventually("someone is refused or has to wait", || place.logged().contains("out of file descriptors").then_some(()));
+    eventually("someone is refused or has to wait", || {
+        place.logged().contains("out of file descriptors").then_some(())
+    });
     // On a busy machine the crowd takes its time; a loop that spins never has a quiet second.
     eventually("a second passes in which nobody comes or leaves, and nothing wakes up or is logged", || {
         let before = (daemon.switches(), place.logged());
