@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! dma-bufs: through the service, beside a bare call of the kernel's own heaps. In each round every variant has its turn:
-//! a few buffers one after the other, and as many at once, as for the pictures in flight of a camera. Before the next turn,
-//! what was let go of is taken back and cleaned.
+//! dma-bufs: of Anion's heaps, beside a bare call of the kernel's own. In each round every variant has its turn: a few
+//! buffers one after the other, and as many at once, as for the pictures in flight of a camera. Before the next turn, what
+//! was let go of is taken back and cleaned.
 
-use crate::cost::heap_stats;
 use crate::latency::touch;
 use crate::name_of;
 use crate::report::{Section, median, micros, progress};
-use crate::servers::{Servers, Service, allocate};
+use crate::servers::Servers;
+use crate::ways::{InProcess, Served, Way};
 use anion::sys::dma_heap::{DIRECTORY, DmaHeap};
 use anion::sys::ion::Ion;
+use anion::sys::memfd::MemfdFactory;
 use anion::units::{Access, HeapName};
 use anyhow::Context;
 use serde_json::json;
@@ -17,7 +18,6 @@ use std::fmt::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
 /// Buffers in bytes, and rounds.
 const SIZES: [(u64, usize); 6] =
@@ -30,11 +30,12 @@ const TURN_BYTES: u64 = 96 << 20;
 const ION_TYPE_SYSTEM: u32 = 0;
 /// What all others are compared with, where it is there.
 const BARE: &str = "bare dma-heap";
-/// Calls whose median is a round trip.
-const TRIPS: usize = 200;
+/// What they are compared with besides, on kernels that have it.
+const BARE_ION: &str = "bare ion";
 
-/// Heaps of the service: name, source, and what else the configuration says.
-const HEAPS: [(&str, &str, &str); 7] = [
+/// Anion's heaps: name, source, and what else the configuration says.
+const HEAPS: [(&str, &str, &str); 8] = [
+    ("auto", "auto", "recycle;"),
     ("brokered dma-heap", "dma-heap:system", "immediate-free;"),
     ("recycled dma-heap", "dma-heap:system", "recycle;"),
     ("brokered ion", "ion:", "immediate-free;"),
@@ -76,30 +77,25 @@ impl Variant {
         Self { name, from, times: Vec::new(), at_once: Vec::new() }
     }
 
-    /// As many as `count`: in one call of the service, or as many of the kernel.
-    fn allocate(
-        &self,
-        service: &dyn IHeapAllocator,
-        bytes: u64,
-        count: usize,
-    ) -> anyhow::Result<Vec<OwnedFd>> {
+    /// As many as `count`: in one call of Anion, or as many of the kernel.
+    fn allocate(&self, way: &dyn Way, bytes: u64, count: usize) -> anyhow::Result<Vec<OwnedFd>> {
         let bare = |one: &dyn Fn() -> std::io::Result<OwnedFd>| {
             (0..count).map(|_| Ok(one()?)).collect::<anyhow::Result<Vec<_>>>()
         };
         match &self.from {
             From::DmaHeap(heap) => bare(&|| heap.allocate(bytes, Access::ReadWrite)),
             From::Ion(device, heap) => bare(&|| device.allocate(bytes, *heap, 0)),
-            From::Heap(heap) => allocate(service, heap, bytes, i32::try_from(count)?),
+            From::Heap(heap) => way.allocate(heap, bytes, count),
         }
     }
 
     /// Times one turn.
-    fn turn(&mut self, service: &dyn IHeapAllocator, bytes: u64) -> anyhow::Result<()> {
-        let count = TURN.min(usize::try_from(TURN_BYTES / bytes)?);
+    fn turn(&mut self, way: &dyn Way, bytes: u64) -> anyhow::Result<()> {
+        let count = turn_of(bytes)?;
         let mut turn = Vec::with_capacity(count);
         for _ in 0..count {
             let start = Instant::now();
-            let fd = self.allocate(service, bytes, 1)?.pop().context("a buffer")?;
+            let fd = self.allocate(way, bytes, 1)?.pop().context("a buffer")?;
             let hand_over = start.elapsed();
             let held = touch(fd, bytes)?;
             turn.push((hand_over, start.elapsed(), held));
@@ -109,13 +105,13 @@ impl Variant {
             drop(held);
             self.times.push(Times { hand_over, ready, free: start.elapsed() });
         }
-        self.settle(service)?;
+        self.settle(way)?;
         let start = Instant::now();
-        let fds = self.allocate(service, bytes, count)?;
+        let fds = self.allocate(way, bytes, count)?;
         self.at_once.push(start.elapsed() / u32::try_from(count)?);
         // A pool keeps files that were used alone.
         fds.into_iter().try_for_each(|fd| touch(fd, bytes).map(drop))?;
-        self.settle(service)
+        self.settle(way)
     }
 
     fn median(&self, of: impl Fn(&Times) -> Duration) -> anyhow::Result<Duration> {
@@ -123,41 +119,78 @@ impl Variant {
     }
 
     /// Buffers from the pool so far, and buffers that could have been.
-    fn hits(&self, service: &dyn IHeapAllocator) -> anyhow::Result<(i64, i64)> {
+    fn hits(&self, way: &dyn Way) -> anyhow::Result<Hits> {
         let From::Heap(heap) = &self.from else { return Ok((0, 0)) };
-        let stats = heap_stats(service, heap)?;
-        Ok((stats.recycled, stats.recycled + stats.poolMisses))
+        let counts = way.counts(heap)?;
+        Ok((counts.hits, counts.hits + counts.misses))
     }
 
     /// Waits until everything that was let go of is clean.
-    fn settle(&self, service: &dyn IHeapAllocator) -> anyhow::Result<()> {
+    fn settle(&self, way: &dyn Way) -> anyhow::Result<()> {
         let From::Heap(heap) = &self.from else { return Ok(()) };
-        while heap_stats(service, heap)?.numOfBuffers > 0 {
+        while way.counts(heap)?.buffers > 0 {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
 }
 
-/// Measures what this machine has and names the rest.
+/// Buffers of this size in one turn.
+fn turn_of(bytes: u64) -> anyhow::Result<usize> {
+    Ok(TURN.min(usize::try_from(TURN_BYTES / bytes)?))
+}
+
+/// The least that a call takes, asked as everything else is: with memory touched in between.
+struct Trips(Vec<Duration>);
+
+impl Trips {
+    fn turn(&mut self, way: &dyn Way, bytes: u64) -> anyhow::Result<()> {
+        let memfds = MemfdFactory::probe()?;
+        for _ in 0..turn_of(bytes)? {
+            let start = Instant::now();
+            if way.ask()? {
+                self.0.push(start.elapsed());
+            }
+            touch(memfds.create("touched", bytes)?, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// `None` without a transport.
+    fn median(&self) -> anyhow::Result<Option<Duration>> {
+        if self.0.is_empty() { Ok(None) } else { median(&self.0).map(Some) }
+    }
+}
+
+/// Measures what this machine has and names the rest: as clients have it.
 pub(crate) fn measure(_: &Servers) -> anyhow::Result<Section> {
     progress("dma-bufs");
+    compare("devices", |heaps| Ok(Box::new(Served::start(heaps)?)))
+}
+
+/// The same without a transport: what of it is the allocator's.
+pub(crate) fn measure_in_process(_: &Servers) -> anyhow::Result<Section> {
+    progress("dma-bufs within one process");
+    compare("in-process", |heaps| Ok(Box::new(InProcess::new(heaps)?)))
+}
+
+fn compare(
+    name: &'static str,
+    start: impl FnOnce(&str) -> anyhow::Result<Box<dyn Way>>,
+) -> anyhow::Result<Section> {
     let ion = Ion::open().ok().and_then(|device| {
         let heap = device.heaps().ok()?.into_iter().find(|heap| heap.kind == ION_TYPE_SYSTEM)?;
         Some((device, heap))
     });
     let ion_name = ion.as_ref().map_or("absent", |(_, heap)| heap.name.as_str()).to_owned();
-    let service = Service::start(&configuration(&ion_name)?)?;
-    let connection = service.connect()?;
-    let (mut variants, missing) = variants(connection.service.as_ref(), ion)?;
-    let trip = round_trip(connection.service.as_ref())?;
+    let way = start(&configuration(&ion_name)?)?;
+    let (mut variants, missing) = variants(way.as_ref(), ion)?;
     let mut about = format!(
-        "dma-bufs in µs, p50, over {}: until the descriptor is here, and the least of that; each of {TURN} asked for at once (of large ones \
+        "dma-bufs in µs, p50, {}: until the descriptor is here, and the least of that; each of {TURN} asked for at once (of large ones \
          fewer); until it is mapped and every page is touched, too; unmapping and closing. How many times sooner than \
-         the bare dma-heap, p50 by p50. A round trip takes {} µs; the last column is how many a brokered buffer takes \
-         more than the bare one.",
-        service.transport(),
-        micros(trip)
+         the bare dma-heap, p50 by p50 (\"x ion\": than bare ION, one and ready). The last column is how many round trips a \
+         brokered buffer takes more than the bare one.",
+        way.words(),
     );
     for (name, why) in missing {
         write!(about, "\nNot run: {name}: {why}.")?;
@@ -166,18 +199,22 @@ pub(crate) fn measure(_: &Servers) -> anyhow::Result<Section> {
         "size",
         "variant",
         "one",
+        "least",
         "at once",
         "ready",
         "free",
         "x one",
+        "x least",
         "x at once",
         "x ready",
+        "x ion",
+        "x ion ready",
         "hits",
         "trips",
     ];
-    let mut section = Section::new("devices", about, &header);
+    let mut section = Section::new(name, about, &header);
     for (bytes, rounds) in SIZES {
-        let hits = run(&mut variants, connection.service.as_ref(), bytes, rounds)?;
+        let (hits, trip) = run(&mut variants, way.as_ref(), bytes, rounds)?;
         report(&mut section, &variants, &hits, bytes, trip)?;
     }
     Ok(section)
@@ -198,11 +235,14 @@ fn node_name(name: &str) -> String {
     name.replace(' ', "-")
 }
 
+/// Buffers from the pool, of how many that could have been.
+type Hits = (u64, u64);
+
 type Missing = Vec<(&'static str, String)>;
 
 /// What there is, the bare calls first, and why the rest is not.
 fn variants(
-    service: &dyn IHeapAllocator,
+    way: &dyn Way,
     ion: Option<(Ion, anion::sys::ion::IonHeap)>,
 ) -> anyhow::Result<(Vec<Variant>, Missing)> {
     let (mut variants, mut missing) = (Vec::new(), Missing::new());
@@ -211,58 +251,50 @@ fn variants(
         Err(error) => missing.push((BARE, error.to_string())),
     }
     match ion {
-        Some((device, heap)) => variants.push(Variant::new("bare ion", From::Ion(device, heap.id))),
-        None => missing.push(("bare ion", "there is no such device, or no such heap".to_owned())),
+        Some((device, heap)) => variants.push(Variant::new(BARE_ION, From::Ion(device, heap.id))),
+        None => missing.push((BARE_ION, "there is no such device, or no such heap".to_owned())),
     }
-    let heaps = service.listHeaps().map_err(|status| anyhow::anyhow!("{status}"))?;
+    let heaps = way.heaps()?;
     for (name, ..) in HEAPS {
-        let heap = heaps.iter().find(|heap| heap.name == node_name(name)).context("a configured heap")?;
-        if heap.available {
-            variants.push(Variant::new(name, From::Heap(node_name(name))));
-        } else {
-            missing.push((name, heap.unavailableReason.clone()));
+        let (heap, unavailable) =
+            heaps.iter().find(|(heap, _)| *heap == node_name(name)).context("a configured heap")?;
+        match unavailable {
+            None => variants.push(Variant::new(name, From::Heap(heap.clone()))),
+            Some(why) => missing.push((name, why.clone())),
         }
     }
     Ok((variants, missing))
 }
 
-/// The least that a call of the service takes.
-fn round_trip(service: &dyn IHeapAllocator) -> anyhow::Result<Duration> {
-    let trip = |_| {
-        let start = Instant::now();
-        service.getPressure().map_err(|status| anyhow::anyhow!("{status}"))?;
-        Ok(start.elapsed())
-    };
-    median(&(0..TRIPS).map(trip).collect::<anyhow::Result<Vec<_>>>()?)
-}
-
-/// Times every variant in turn, another one first each round. Returns the hits of each.
+/// Times every variant in turn, another one first each round. Returns the hits of each, and a round trip.
 fn run(
     variants: &mut [Variant],
-    service: &dyn IHeapAllocator,
+    way: &dyn Way,
     bytes: u64,
     rounds: usize,
-) -> anyhow::Result<Vec<(i64, i64)>> {
+) -> anyhow::Result<(Vec<Hits>, Option<Duration>)> {
     // The first turn is for the pools to keep.
-    variants.iter_mut().try_for_each(|variant| variant.turn(service, bytes))?;
+    variants.iter_mut().try_for_each(|variant| variant.turn(way, bytes))?;
     for variant in variants.iter_mut() {
         variant.times.clear();
         variant.at_once.clear();
     }
-    let before = variants.iter().map(|variant| variant.hits(service)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut trips = Trips(Vec::new());
+    let before = variants.iter().map(|variant| variant.hits(way)).collect::<anyhow::Result<Vec<_>>>()?;
     for round in 0..rounds {
         for turn in 0..variants.len() {
-            variants[(round + turn) % before.len()].turn(service, bytes)?;
+            variants[(round + turn) % before.len()].turn(way, bytes)?;
         }
+        trips.turn(way, bytes)?;
     }
-    let since = |(variant, before): (&Variant, &(i64, i64))| {
-        let (hits, asked) = variant.hits(service)?;
+    let since = |(variant, before): (&Variant, &Hits)| {
+        let (hits, asked) = variant.hits(way)?;
         anyhow::Ok((hits - before.0, asked - before.1))
     };
-    let hits = variants.iter().zip(&before).map(since).collect();
+    let hits = variants.iter().zip(&before).map(since).collect::<anyhow::Result<Vec<_>>>()?;
     // Huge ones would take the room of the next.
-    service.trim("", 0).map_err(|status| anyhow::anyhow!("{status}"))?;
-    hits
+    way.trim()?;
+    Ok((hits, trips.median()?))
 }
 
 /// One variant at one size, in medians.
@@ -296,25 +328,35 @@ impl Variant {
 fn report(
     section: &mut Section,
     variants: &[Variant],
-    hits: &[(i64, i64)],
+    hits: &[Hits],
     bytes: u64,
-    trip: Duration,
+    trip: Option<Duration>,
 ) -> anyhow::Result<()> {
-    let bare = variants.iter().find(|variant| variant.name == BARE).map(Variant::figures).transpose()?;
+    let named =
+        |name: &str| variants.iter().find(|variant| variant.name == name).map(Variant::figures).transpose();
+    let (bare, ion) = (named(BARE)?, named(BARE_ION)?);
+    if let Some(trip) = trip {
+        let cells = [name_of(bytes), "a round trip, no buffer".to_owned(), micros(trip)];
+        section.row(cells, json!({ "bytes": bytes, "variant": "trip", "one_ns": trip.as_nanos() }));
+    }
     for (variant, (hits, asked)) in variants.iter().zip(hits) {
         let own = variant.figures()?;
-        let sooner = |of: fn(&Figures) -> Duration| {
-            bare.as_ref().map(|bare| of(bare).as_secs_f64() / of(&own).as_secs_f64())
+        let sooner = |than: &Option<Figures>, of: fn(&Figures) -> Duration| {
+            than.as_ref().map(|other| of(other).as_secs_f64() / of(&own).as_secs_f64())
         };
         let ratios = [
-            sooner(|all| all.one),
-            sooner(|all| all.least),
-            sooner(|all| all.at_once),
-            sooner(|all| all.ready),
+            sooner(&bare, |all| all.one),
+            sooner(&bare, |all| all.least),
+            sooner(&bare, |all| all.at_once),
+            sooner(&bare, |all| all.ready),
+            sooner(&ion, |all| all.one),
+            sooner(&ion, |all| all.ready),
         ];
         let from = variants.iter().find(|other| variant.is_brokered_from(other));
         let from = from.map(Variant::figures).transpose()?;
-        let trips = from.map(|from| (own.one.as_secs_f64() - from.one.as_secs_f64()) / trip.as_secs_f64());
+        let trips = from
+            .zip(trip)
+            .map(|(from, trip)| (own.one.as_secs_f64() - from.one.as_secs_f64()) / trip.as_secs_f64());
         let text = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.1}"));
         let pool = if *asked > 0 { format!("{hits} of {asked}") } else { String::new() };
         let mut cells = vec![name_of(bytes), variant.name.to_owned()];
@@ -327,7 +369,8 @@ fn report(
                 "bytes": bytes, "variant": variant.name, "one_ns": own.one.as_nanos(), "least_ns": own.least.as_nanos(),
                 "at_once_ns": own.at_once.as_nanos(), "ready_ns": own.ready.as_nanos(),
                 "free_ns": own.free.as_nanos(), "times_sooner_one": ratios[0], "times_sooner_least": ratios[1],
-                "times_sooner_at_once": ratios[2], "times_sooner_ready": ratios[3], "hits": hits, "asked": asked, "trips_more": trips,
+                "times_sooner_at_once": ratios[2], "times_sooner_ready": ratios[3], "times_sooner_than_ion_one": ratios[4],
+                "times_sooner_than_ion_ready": ratios[5], "hits": hits, "asked": asked, "trips_more": trips,
             }),
         );
     }

@@ -13,6 +13,7 @@ mod report;
 mod scale;
 mod servers;
 mod threads;
+mod ways;
 
 use anyhow::{Context, ensure};
 use report::Section;
@@ -29,7 +30,7 @@ fn name_of(bytes: u64) -> String {
 
 type Part = fn(&Servers) -> anyhow::Result<Section>;
 
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 8] = [
     ("latency", latency::measure),
     ("cpu", cost::cycles),
     ("scrub", cost::scrub),
@@ -37,6 +38,7 @@ const PARTS: [(&str, Part); 7] = [
     ("threads", threads::measure),
     ("scale", scale::measure),
     ("devices", devices::measure),
+    ("in-process", devices::measure_in_process),
 ];
 
 fn main() -> anyhow::Result<()> {

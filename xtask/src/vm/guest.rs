@@ -93,7 +93,7 @@ pub(crate) enum Course {
 pub(super) const BENCH: Course = Course::Only(&[&["devices", "hub", BENCH_STEP]]);
 const BENCH_STEP: &str = "bench";
 /// Its parts that tell something of a guest: those that depend on the kernel.
-pub(super) const BENCH_PARTS: [&str; 3] = ["latency", "scale", "devices"];
+pub(super) const BENCH_PARTS: [&str; 4] = ["latency", "scale", "devices", "in-process"];
 
 impl Course {
     pub(super) fn includes(&self, step: &str) -> bool {

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Ways to reach the same heaps: through a service, and within this process, without a transport.
+
+use crate::cost::heap_stats;
+use crate::servers::{Service, allocate};
+use anion::allocator::{Allocator, Caller, Request, Selection, WatchedCgroup};
+use anion::config;
+use anion::heap::Needs;
+use anion::sys::memory::page_size;
+use anion::units::{Access, Count, Label, RequestedBytes, Uid};
+use anion_ipc::Connection;
+use anyhow::{Context, ensure};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+
+/// Heaps, and how they are asked.
+pub(crate) trait Way {
+    /// What lies between who asks and who answers.
+    fn words(&self) -> String;
+
+    /// Every heap, and why it is unavailable if it is.
+    fn heaps(&self) -> anyhow::Result<Vec<(String, Option<String>)>>;
+
+    /// `count` buffers of one heap, in one call.
+    fn allocate(&self, heap: &str, bytes: u64, count: usize) -> anyhow::Result<Vec<OwnedFd>>;
+
+    /// What there is to count of a heap.
+    fn counts(&self, heap: &str) -> anyhow::Result<Counts>;
+
+    /// Gives everything that is kept back to the kernel.
+    fn trim(&self) -> anyhow::Result<()>;
+
+    /// The least that can be asked over a transport; `false` if there is none.
+    fn ask(&self) -> anyhow::Result<bool>;
+}
+
+/// How a heap stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    /// Not free and clean yet.
+    pub(crate) buffers: u64,
+    /// From the pool so far.
+    pub(crate) hits: u64,
+    /// Made anew so far, though a pool could have had them.
+    pub(crate) misses: u64,
+}
+
+/// A service of its own, over the transport that it has.
+pub(crate) struct Served {
+    connection: Connection<dyn IHeapAllocator>,
+    service: Service,
+}
+
+impl Served {
+    /// Starts it with the heaps of this device tree.
+    pub(crate) fn start(heaps: &str) -> anyhow::Result<Self> {
+        let service = Service::start(heaps)?;
+        Ok(Self { connection: service.connect()?, service })
+    }
+}
+
+impl Way for Served {
+    fn words(&self) -> String {
+        format!("over {}", self.service.transport())
+    }
+
+    fn heaps(&self) -> anyhow::Result<Vec<(String, Option<String>)>> {
+        let heaps = self.connection.service.listHeaps().map_err(|status| anyhow::anyhow!("{status}"))?;
+        Ok(heaps
+            .into_iter()
+            .map(|heap| (heap.name, (!heap.available).then_some(heap.unavailableReason)))
+            .collect())
+    }
+
+    fn allocate(&self, heap: &str, bytes: u64, count: usize) -> anyhow::Result<Vec<OwnedFd>> {
+        allocate(self.connection.service.as_ref(), heap, bytes, i32::try_from(count)?)
+    }
+
+    fn counts(&self, heap: &str) -> anyhow::Result<Counts> {
+        let stats = heap_stats(self.connection.service.as_ref(), heap)?;
+        let [buffers, hits, misses] =
+            [stats.numOfBuffers, stats.recycled, stats.poolMisses].map(u64::try_from);
+        Ok(Counts { buffers: buffers?, hits: hits?, misses: misses? })
+    }
+
+    fn trim(&self) -> anyhow::Result<()> {
+        self.connection.service.trim("", 0).map_err(|status| anyhow::anyhow!("{status}"))?;
+        Ok(())
+    }
+
+    fn ask(&self) -> anyhow::Result<bool> {
+        self.connection.service.getPressure().map_err(|status| anyhow::anyhow!("{status}"))?;
+        Ok(true)
+    }
+}
+
+/// The service's allocator in this process.
+pub(crate) struct InProcess {
+    allocator: Arc<Allocator>,
+    caller: Caller,
+}
+
+impl InProcess {
+    /// Makes the heaps of this device tree.
+    pub(crate) fn new(heaps: &str) -> anyhow::Result<Self> {
+        let file = tempfile::NamedTempFile::with_suffix(".dts")?;
+        std::fs::write(file.path(), heaps)?;
+        let loaded = config::load(file.path(), page_size()?)?;
+        ensure!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
+        let uid = Uid(nix::unistd::geteuid().as_raw());
+        Ok(Self {
+            allocator: Allocator::new(loaded.config, &WatchedCgroup::None)?,
+            caller: Caller { uid, pid: nix::unistd::getpid().as_raw(), context: None },
+        })
+    }
+}
+
+impl Way for InProcess {
+    fn words(&self) -> String {
+        "within one process, without a transport".to_owned()
+    }
+
+    fn heaps(&self) -> anyhow::Result<Vec<(String, Option<String>)>> {
+        let heaps = self.allocator.heaps().iter();
+        Ok(heaps.map(|heap| (heap.name().to_string(), heap.unavailable().map(str::to_owned))).collect())
+    }
+
+    fn allocate(&self, heap: &str, bytes: u64, count: usize) -> anyhow::Result<Vec<OwnedFd>> {
+        let bytes = RequestedBytes(i64::try_from(bytes)?);
+        let request = Request {
+            needs: Needs { bytes, alignment: 0, cached: false, dma_buf: false, access: Access::ReadWrite },
+            count: Count::new(i32::try_from(count)?)?,
+            selection: Selection::Names(vec![heap.to_owned()]),
+            label: Label::default(),
+        };
+        let grants = self.allocator.allocate(&self.caller, &request);
+        let grants = grants.map_err(|refused| anyhow::anyhow!("{refused:?}"))?;
+        Ok(grants.into_iter().map(|grant| grant.fd).collect())
+    }
+
+    fn counts(&self, heap: &str) -> anyhow::Result<Counts> {
+        let views = self.allocator.stats();
+        let view = views.iter().find(|view| view.heap.name().as_str() == heap);
+        let view = view.with_context(|| format!("the heap {heap}"))?;
+        Ok(Counts { buffers: view.counters.buffers, hits: view.stock.hits, misses: view.stock.misses })
+    }
+
+    fn trim(&self) -> anyhow::Result<()> {
+        self.allocator.trim(&self.caller, None, 0)?;
+        Ok(())
+    }
+
+    fn ask(&self) -> anyhow::Result<bool> {
+        Ok(false)
+    }
+}
