@@ -13,7 +13,7 @@ use super::dma_buf::{DmaBuf, prove};
 use super::{File, FileSource, Memory, is_exhaustion};
 use crate::sys::dma_buf::{CpuAccess, Phase, is_settled, set_name, sync};
 use crate::sys::fd::Inode;
-use crate::sys::udmabuf::{DEVICE, Limits, Udmabuf, limits, raise_limit};
+use crate::sys::udmabuf::{DEVICE, Limits, Udmabuf, limits, raise_limits};
 use crate::units::{Access, Backing, RequestedBytes};
 use std::ffi::CStr;
 use std::io;
@@ -85,17 +85,17 @@ pub struct UdmabufDevice {
 }
 
 impl UdmabufDevice {
-    /// Opens the device, lets it take buffers of up to `largest` bytes where that is permitted, and proves with one
-    /// buffer that it works with `files` and that releases are noticed.
+    /// Opens the device, lets it take buffers of up to `largest` bytes, also in the smallest pieces, where that is permitted,
+    /// and proves with one buffer that it works with `files` and that releases are noticed.
     ///
     /// # Errors
     /// Why it does not.
     pub fn connect(files: &dyn FileSource, largest: u64) -> Result<Self, NotConnected> {
         let device = Udmabuf::open().map_err(NotConnected::Device)?;
-        if limits().bytes < largest
-            && let Err(error) = raise_limit(largest)
-        {
-            log::info!("udmabuf keeps its limit of {} bytes a buffer: {error}", limits().bytes);
+        let wanted = Limits { ranges: largest / files.granule(), bytes: largest };
+        if let Err(error) = raise_limits(wanted) {
+            let Limits { ranges, bytes } = limits();
+            log::info!("udmabuf keeps its limits of {bytes} bytes and {ranges} ranges a buffer: {error}");
         }
         let bytes = RequestedBytes(1).round_up(files.granule()).map_err(io::Error::other);
         let make = || {

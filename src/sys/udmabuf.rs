@@ -85,13 +85,25 @@ pub fn limits() -> Limits {
 /// The driver counts the limit's bytes in an `int` before Linux 6.15: one more, and it would take no buffer of anybody's.
 const MOST_MEBIBYTES: u64 = 2047;
 
-/// Lets the driver take buffers of up to `bytes` bytes, rounded up to MiB, for everyone; at most of 2047 MiB.
+/// The driver copies a list into one piece of memory, at most 4 MiB of it; this many items take 1.5 MiB.
+const MOST_RANGES: u64 = 1 << 16;
+
+/// Lets the driver take buffers of up to `wanted.bytes` bytes, rounded up to MiB and at most 2047 MiB, of up to
+/// `wanted.ranges` ranges, at most 65,536, for everyone. A limit that is as high already stays as it is.
 ///
 /// # Errors
-/// As writing the module's parameter: only root may, and kernels before 5.15 have none.
-pub fn raise_limit(bytes: u64) -> io::Result<()> {
-    let mebibytes = bytes.div_ceil(1 << 20).min(MOST_MEBIBYTES);
-    std::fs::write(Path::new(PARAMETERS).join("size_limit_mb"), mebibytes.to_string())
+/// As writing the module's parameters: only root may, and kernels before 5.15 have none.
+pub fn raise_limits(wanted: Limits) -> io::Result<()> {
+    raise_limits_at(Path::new(PARAMETERS), wanted)
+}
+
+fn raise_limits_at(parameters: &Path, wanted: Limits) -> io::Result<()> {
+    let (now, mebibytes) = (limits_at(parameters), wanted.bytes.div_ceil(1 << 20).min(MOST_MEBIBYTES));
+    let raise = |name: &str, now: u64, to: u64| {
+        if to > now { std::fs::write(parameters.join(name), to.to_string()) } else { Ok(()) }
+    };
+    raise("size_limit_mb", now.bytes >> 20, mebibytes)?;
+    raise("list_limit", now.ranges, wanted.ranges.min(MOST_RANGES))
 }
 
 fn limits_at(parameters: &Path) -> Limits {
@@ -126,5 +138,19 @@ mod tests {
         std::fs::write(directory.path().join("size_limit_mb"), "256\n").expect("written");
         std::fs::write(directory.path().join("list_limit"), "16\n").expect("written");
         assert_eq!(limits_at(directory.path()), Limits { ranges: 16, bytes: 256 << 20 });
+    }
+
+    #[test]
+    fn limits_are_raised_as_far_as_the_driver_can_bear_and_never_lowered() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let raised = |ranges, bytes| {
+            raise_limits_at(directory.path(), Limits { ranges, bytes }).expect("written");
+            let Limits { ranges, bytes } = limits_at(directory.path());
+            (ranges, bytes >> 20)
+        };
+        assert_eq!(raised(4096, (100 << 20) + 1), (4096, 101));
+        assert_eq!(raised(16, 1 << 20), (4096, 101));
+        assert_eq!(raised(u64::MAX, u64::MAX), (1 << 16, 2047));
+        assert_eq!(raised(1, 1), (1 << 16, 2047));
     }
 }
