@@ -242,7 +242,7 @@ fn what_is_frozen_stays_as_it_was() {
 #[test]
 fn both_builds_answer_the_same_version_and_hash() {
     use vendor_anion_allocator::aidl::vendor::anion::allocator::{
-        IHeapAllocator, IPressureListener, IReservation,
+        IBufferToken, IHeapAllocator, IPressureListener, IReservation,
     };
     let versions = frozen_versions();
     let last = versions.last().copied().unwrap_or(0);
@@ -257,6 +257,7 @@ fn both_builds_answer_the_same_version_and_hash() {
         (IHeapAllocator::VERSION, IHeapAllocator::HASH),
         (IPressureListener::VERSION, IPressureListener::HASH),
         (IReservation::VERSION, IReservation::HASH),
+        (IBufferToken::VERSION, IBufferToken::HASH),
     ] {
         assert_eq!((u32::try_from(answered), answer), (Ok(version), hash.as_str()));
     }
