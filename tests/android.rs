@@ -181,6 +181,10 @@ fn init_writes_parameters_that_the_service_reads() {
     let actions: Vec<_> =
         all.iter().filter(|(first, _)| first[0] == "on").flat_map(|(_, lines)| lines).collect();
     assert_eq!(actions.len(), 2);
+    // At `boot` the platform's own action comes first, and starts the service.
+    for (first, _) in all.iter().filter(|(first, _)| first[0] == "on") {
+        assert_eq!(*first, ["on", "early-boot"]);
+    }
     for action in actions {
         let (directory, name) = action[1].rsplit_once('/').expect("a path");
         assert_eq!(action[0], "write");
