@@ -193,7 +193,11 @@ fn the_interface_is_whole_and_stable() {
         assert!(read(&source).contains("@VintfStability"), "{source} is not stable");
     }
     let Some(Value::Map(backends)) = interface.properties.get("backend") else { panic!("no backends") };
-    let enabled: Vec<_> = backends.keys().map(String::as_str).collect();
+    let is_enabled = |backend: &&String| match &backends[*backend] {
+        Value::Map(properties) => properties.get("enabled") == Some(&Value::Bool(true)),
+        _ => false,
+    };
+    let enabled: Vec<_> = backends.keys().filter(is_enabled).map(String::as_str).collect();
     assert_eq!(enabled, ["cpp", "java", "ndk", "rust"]);
     let name = anion_ipc::INTERFACE_NAME;
     assert_eq!(name, format!("{INTERFACE}.IHeapAllocator"));
@@ -219,6 +223,8 @@ fn what_is_frozen_stays_as_it_was() {
     };
     let expected: Vec<_> = frozen_versions().iter().map(|number| Value::Text(number.to_string())).collect();
     assert_eq!(listed, expected, "versions_with_info of Android.bp and the folders of aidl_api");
+    let is_frozen = interface.properties["frozen"] == Value::Bool(true);
+    assert!(!is_frozen || !expected.is_empty(), "Android.bp says frozen, but aidl_api has no version");
     for version in frozen_versions() {
         let folder = root().join("aidl_api").join(INTERFACE).join(version.to_string());
         let word = if version == 1 { "latest-version".to_owned() } else { (version - 1).to_string() };
@@ -253,6 +259,14 @@ fn both_builds_answer_the_same_version_and_hash() {
         (IReservation::VERSION, IReservation::HASH),
     ] {
         assert_eq!((u32::try_from(answered), answer), (Ok(version), hash.as_str()));
+    }
+}
+
+#[test]
+fn no_module_is_of_the_vendor_partition_and_available_to_it() {
+    for module in resolved() {
+        let says = |property: &str| module.properties.get(property) == Some(&Value::Bool(true));
+        assert!(!(says("vendor") && says("vendor_available")), "{}: Soong takes one alone", module.name());
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{android, readme, release, sepolicy};
 /// Run every check and every test, one step after the other
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {
-    /// Run only this step; repeat it for more. Those for Android are run in no other way yet
+    /// Run only this step; repeat it for more
     #[arg(long, value_name = "STEP", value_parser = step_names())]
     only: Vec<String>,
 
@@ -86,9 +86,6 @@ fn step_names() -> clap::builder::PossibleValuesParser {
     STEPS.iter().map(|step| step.name).into()
 }
 
-/// Steps that are run by name alone: what they check is not finished, and they take minutes.
-const BY_NAME: &[&str] = &["sepolicy", "aidl", "android-check"];
-
 /// Runs the steps up to the first that fails and prints their times and counts.
 ///
 /// # Errors
@@ -96,17 +93,13 @@ const BY_NAME: &[&str] = &["sepolicy", "aidl", "android-check"];
 pub(crate) fn test(args: &TestArgs) -> Result<()> {
     if args.list {
         for step in STEPS {
-            let when = if BY_NAME.contains(&step.name) { " (by name alone)" } else { "" };
-            println!("{:<13} {}{when}", step.name, step.about);
+            println!("{:<13} {}", step.name, step.about);
         }
         return Ok(());
     }
     let mut rows = Vec::new();
     let mut failure = None;
-    let is_wanted = |step: &&Step| match args.only.as_slice() {
-        [] => !BY_NAME.contains(&step.name),
-        only => only.iter().any(|name| name == step.name),
-    };
+    let is_wanted = |step: &&Step| args.only.is_empty() || args.only.iter().any(|name| name == step.name);
     for step in STEPS.iter().filter(is_wanted) {
         println!("\n==> {}: {}", step.name, step.about);
         let start = Instant::now();
@@ -128,9 +121,6 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
         }
     }
     print_summary(&rows);
-    if args.only.is_empty() {
-        println!("\nnot run, but by name with --only: {}", BY_NAME.join(", "));
-    }
     failure.map_or(Ok(()), Err)
 }
 

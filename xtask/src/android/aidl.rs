@@ -30,6 +30,13 @@ const PACKAGES: [&str; 8] = [
 /// The interface's package, as a path.
 const PACKAGE: &str = "vendor/anion/allocator";
 
+/// What the interface says of itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) version: u32,
+    pub(crate) hash: String,
+}
+
 /// The compiler.
 #[derive(Debug)]
 pub(crate) struct Aidl {
@@ -75,15 +82,16 @@ impl Aidl {
         Ok(command)
     }
 
-    /// Compiles the interface below `sources` for one language into `to`.
+    /// Compiles the interface below `sources` for one language into `to`; it will give this answer.
     ///
     /// # Errors
     /// As the compiler says.
-    pub(crate) fn compile(&self, language: &str, sources: &Path, to: &Path) -> Result<()> {
+    pub(crate) fn compile(&self, language: &str, answer: &Answer, sources: &Path, to: &Path) -> Result<()> {
         fs::create_dir_all(to).with_context(|| to.display().to_string())?;
         let mut command = self.command()?;
         command.arg(format!("--lang={language}")).args(["--structured", "--stability=vintf", "-Werror"]);
-        command.args(["--omit_invocation", "--version=1", "--hash=notfrozen", "-I", "."]).arg("-o").arg(to);
+        command.arg(format!("--version={}", answer.version)).arg(format!("--hash={}", answer.hash));
+        command.args(["--omit_invocation", "-I", ".", "-o"]).arg(to);
         if matches!(language, "cpp" | "ndk") {
             command.arg("-h").arg(to.join("include"));
         }

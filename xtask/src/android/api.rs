@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::aidl::Aidl;
+use super::aidl::{Aidl, Answer};
 use crate::process::{output_of, run};
 
 /// The module whose API it is.
@@ -49,6 +49,22 @@ impl Api<'_> {
         let expected: Vec<u32> = (1..).take(numbers.len()).collect();
         ensure!(numbers == expected, "frozen versions are {numbers:?}: some are missing");
         Ok(numbers.last().copied().unwrap_or(0))
+    }
+
+    /// What the interface says of itself: the last frozen version if Android.bp says that the sources are it; else the
+    /// next one, which has no hash yet.
+    ///
+    /// # Errors
+    /// If versions are missing, or the last one has no hash.
+    pub(crate) fn answer(&self) -> Result<Answer> {
+        let latest = self.latest()?;
+        let blueprint = fs::read_to_string(self.root.join("Android.bp")).context("Android.bp")?;
+        if blueprint.contains(UNFROZEN) {
+            return Ok(Answer { version: latest + 1, hash: "notfrozen".to_owned() });
+        }
+        let file = self.folder(&latest.to_string()).join(".hash");
+        let hash = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        Ok(Answer { version: latest, hash: hash.trim().to_owned() })
     }
 
     /// Writes `current`: what the sources say now.

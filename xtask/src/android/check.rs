@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 
 use super::aidl::Aidl;
+use super::api::Api;
 use super::blueprint::{self, Module};
 use super::crates::{LIBRARIES, Origin, library};
 use crate::process::{cargo, output_of, run, workspace_root};
@@ -211,7 +212,8 @@ fn copy_sources(from: &Path, to: &Path) -> Result<()> {
 fn write_stubs(to: &Path, variant: &Variant) -> Result<()> {
     let generated = to.join("generated");
     let aidl = Aidl::find()?;
-    aidl.compile("rust", &workspace_root().join("aidl"), &generated)?;
+    let api = Api { root: workspace_root(), aidl: &aidl };
+    aidl.compile("rust", &api.answer()?, &workspace_root().join("aidl"), &generated)?;
     let package = generated.join("vendor/anion/allocator");
     let mut names = Vec::new();
     for entry in fs::read_dir(&package).with_context(|| package.display().to_string())? {

@@ -52,12 +52,14 @@ pub(crate) fn interface(tally: &mut Tally) -> Result<()> {
     let root = workspace_root();
     let aidl = Aidl::find()?;
     let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let api = Api { root, aidl: &aidl };
+    let answer = api.answer()?;
     for backend in BACKENDS {
-        aidl.compile(backend, &root.join("aidl"), &scratch.path().join(backend))?;
+        aidl.compile(backend, &answer, &root.join("aidl"), &scratch.path().join(backend))?;
         println!("{backend}: compiled");
         *tally += Tally::one(true);
     }
-    match (Api { root, aidl: &aidl }).verify()? {
+    match api.verify()? {
         0 => println!("no version is frozen yet"),
         latest => println!("versions up to {latest} are as they were frozen"),
     }
@@ -85,6 +87,8 @@ fn life_of_an_api(root: &Path, aidl: &Aidl, tally: &mut Tally) -> Result<()> {
     };
 
     expect("the first version can be frozen", api.freeze()? == 1 && api.verify()? == 1)?;
+    let answer = api.answer()?;
+    expect("the interface answers it", answer.version == 1 && answer.hash.len() == 40)?;
     expect("it is not frozen twice", api.freeze().is_err())?;
     let frozen = api.folder("1").join("vendor/anion/allocator/Verdict.aidl");
     let text = fs::read_to_string(&frozen)?;
