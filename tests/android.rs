@@ -12,17 +12,37 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator;
 
 const INIT: &str = "init/vendor.anion.allocator-service.rc";
 
-/// What init takes in a service's section, of that which is used here.
-const INIT_OPTIONS: [&str; 9] = [
-    "capabilities",
-    "class",
-    "group",
-    "interface",
-    "priority",
-    "rlimit",
-    "task_profiles",
-    "user",
-    "disabled",
+/// The limits that a process has, as init names them.
+const LIMITS: [&str; 16] = [
+    "as",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+
+/// Task profiles of Android that services take.
+const PROFILES: [&str; 9] = [
+    "HighEnergySaving",
+    "HighPerformance",
+    "MaxPerformance",
+    "ProcessCapacityHigh",
+    "ProcessCapacityLow",
+    "ProcessCapacityMax",
+    "ServiceCapacityLow",
+    "ServiceCapacityRestricted",
+    "ServicePerformance",
 ];
 
 fn read(file: &str) -> String {
@@ -125,6 +145,58 @@ fn sections(text: &str) -> Vec<(Vec<&str>, Vec<Vec<&str>>)> {
     found
 }
 
+/// Whether init takes this line in a service's section; of its options, those that are used here.
+fn is_option(line: &[&str]) -> bool {
+    let is_name = |word: &str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        word.starts_with(|c: char| c.is_ascii_lowercase()) && word.chars().all(plain)
+    };
+    let limit = |word: &str| if word == "unlimited" { Some(u64::MAX) } else { word.parse().ok() };
+    match *line {
+        ["capabilities"] => true,
+        ["class" | "group", ref names @ ..] => !names.is_empty() && names.iter().all(|name| is_name(name)),
+        ["interface", "aidl", name] => name.split_once('/').is_some_and(|(_, instance)| is_name(instance)),
+        ["rlimit", name, soft, hard] => {
+            LIMITS.contains(&name) && limit(soft).zip(limit(hard)).is_some_and(|(soft, hard)| soft <= hard)
+        }
+        ["task_profiles", ref names @ ..] => {
+            !names.is_empty() && names.iter().all(|name| PROFILES.contains(name))
+        }
+        ["user", name] => is_name(name),
+        _ => false,
+    }
+}
+
+#[test]
+fn lines_that_init_would_refuse_are_found() {
+    let is = |line: &str| is_option(&line.split_whitespace().collect::<Vec<_>>());
+    for good in
+        ["capabilities", "class hal early_hal", "rlimit nofile 1 unlimited", "rlimit nice 40 40", "user a_1"]
+    {
+        assert!(is(good), "{good}");
+    }
+    for bad in [
+        "capabilities SYS_NISE",
+        "class",
+        "group",
+        "group vendor_anion,system",
+        "interface aidl a.b.IC",
+        "interface hidl a.b.IC/default",
+        "rlimit nofil 1 1",
+        "rlimit nofile x 1",
+        "rlimit nofile 1",
+        "rlimit nofile 2 1",
+        "task_profiles Nonsense",
+        "task_profiles",
+        "user",
+        "user 0abc",
+        "user a b",
+        "nonsense",
+    ] {
+        assert!(!is(bad), "{bad}");
+    }
+}
+
 fn service_section(text: &str) -> (Vec<&str>, Vec<Vec<&str>>) {
     let mut services = sections(text).into_iter().filter(|(first, _)| first[0] == "service");
     let only = services.next().expect("a service");
@@ -156,13 +228,14 @@ fn init_gives_the_service_a_user_of_its_own_and_no_privileges() {
     let (first, options) = service_section(&text);
     assert_eq!(first[2], "/vendor/bin/hw/vendor.anion.allocator-service");
     for option in &options {
-        assert!(INIT_OPTIONS.contains(&option[0]), "{option:?}");
+        assert!(is_option(option), "{option:?}");
     }
     let of = |name: &str| -> Vec<&[&str]> {
         options.iter().filter(|option| option[0] == name).map(|option| &option[1..]).collect()
     };
     assert_eq!(of("interface"), [["aidl", SERVICE_NAME]]);
     assert_eq!(of("class"), [["hal"]]);
+    assert_eq!(of("task_profiles"), [["ServiceCapacityLow"]]);
     assert_eq!(of("capabilities"), [[] as [&str; 0]], "an empty list drops them all");
     let user = of("user")[0][0];
     let declared = read("init/config.fs");
@@ -181,6 +254,10 @@ fn init_writes_parameters_that_the_service_reads() {
     let actions: Vec<_> =
         all.iter().filter(|(first, _)| first[0] == "on").flat_map(|(_, lines)| lines).collect();
     assert_eq!(actions.len(), 2);
+    // At `boot` the platform's own action comes first, and starts the service.
+    for (first, _) in all.iter().filter(|(first, _)| first[0] == "on") {
+        assert_eq!(*first, ["on", "early-boot"]);
+    }
     for action in actions {
         let (directory, name) = action[1].rsplit_once('/').expect("a path");
         assert_eq!(action[0], "write");

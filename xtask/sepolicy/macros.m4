@@ -3,7 +3,11 @@
 define(`r_file_perms', `{ getattr ioctl lock map open read watch watch_reads }')
 define(`w_file_perms', `{ append lock map open write }')
 define(`rw_file_perms', `{ append getattr ioctl lock map open read watch watch_reads write }')
+define(`rx_file_perms', `{ execute execute_no_trans getattr ioctl lock map open read watch watch_reads }')
 define(`r_dir_perms', `{ getattr ioctl lock open read search watch watch_reads }')
+
+# What debuggable builds have besides; the caller says which build it is.
+define(`userdebug_or_eng', `ifelse(target_build_variant, `userdebug', `$1')')
 
 define(`hal_attribute', `
 attribute hal_$1;
@@ -28,18 +32,23 @@ allow $1 $2:binder { call transfer };
 allow $2 $1:binder transfer;
 allow $1 $2:fd use;
 ')
+define(`add_service', `
+allow $1 $2:service_manager { add find };
+neverallow { domain -$1 } $2:service_manager add;
+userdebug_or_eng(`allow $1 su:tcp_socket { accept getopt read write };')
+')
 define(`hal_attribute_service', `
 allow $1_client $2:service_manager find;
-allow $1_server $2:service_manager { add find };
-neverallow { domain -$1_server } $2:service_manager add;
-neverallow { domain -$1_client -$1_server } $2:service_manager find;
+add_service($1_server, $2)
+neverallow { domain -$1_client -$1_server -atrace -shell -system_app -traceur_app } $2:service_manager find;
 ')
-define(`init_daemon_domain', `
-allow init $1_exec:file { execute getattr map open read };
-allow init $1:process { noatsecure rlimitinh siginh transition };
-allow $1 $1_exec:file { entrypoint execute getattr map open read };
-type_transition init $1_exec:process $1;
+define(`domain_auto_trans', `
+allow $1 $2:file { execute getattr map open read };
+allow $1 $3:process { noatsecure rlimitinh siginh transition };
+allow $3 $2:file { entrypoint execute getattr map open read };
+type_transition $1 $2:process $3;
 ')
+define(`init_daemon_domain', `domain_auto_trans(init, $1_exec, $1)')
 define(`tmpfs_domain', `
 type_transition $1 tmpfs:file $1_tmpfs;
 allow $1 $1_tmpfs:file { getattr map read write };

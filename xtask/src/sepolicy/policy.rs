@@ -1,15 +1,66 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The policy's sources, and what they compile to.
+//! The policy's sources, and the compilers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use super::compiled::Compiled;
 use super::read;
 use crate::process::{line_of, output_of};
+
+/// What a tree or a product decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Variant {
+    /// It is a userdebug build, where the platform has rules for root's shell.
+    pub(super) debuggable: bool,
+    /// The platform does not label /dev/udmabuf, and the product adds `sepolicy/udmabuf`.
+    pub(super) own_udmabuf: bool,
+    /// memfds are of class `memfd_file`.
+    pub(super) memfd_class: bool,
+}
+
+impl Variant {
+    /// The one with all of Anion's rules.
+    pub(super) const LARGEST: Self = Self { debuggable: true, own_udmabuf: true, memfd_class: true };
+
+    /// The one with the fewest.
+    pub(super) const SMALLEST: Self = Self { debuggable: false, own_udmabuf: false, memfd_class: false };
+
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        (0..8_u8).map(|bits| Self {
+            debuggable: bits & 1 != 0,
+            own_udmabuf: bits & 2 != 0,
+            memfd_class: bits & 4 != 0,
+        })
+    }
+
+    /// What m4 is told, as by `BOARD_SEPOLICY_M4DEFS`.
+    fn definitions(self) -> [String; 3] {
+        let build = if self.debuggable { "userdebug" } else { "user" };
+        [
+            format!("-Dtarget_build_variant={build}"),
+            format!("-Dplatform_udmabuf={}", !self.own_udmabuf),
+            format!("-Danion_memfd_class={}", self.memfd_class),
+        ]
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let choose = |is: bool, yes, no| if is { yes } else { no };
+        write!(
+            f,
+            "a {} build where {} labels udmabuf and memfds are of class {}",
+            choose(self.debuggable, "userdebug", "user"),
+            choose(self.own_udmabuf, "Anion", "the platform"),
+            choose(self.memfd_class, "memfd_file", "file"),
+        )
+    }
+}
 
 /// The sources, with which checks can do what they like.
 #[derive(Debug, Clone)]
@@ -23,38 +74,14 @@ pub(super) struct Sources {
     types: String,
     /// Anion's types and rules.
     rules: String,
+    /// Those of `sepolicy/udmabuf`.
+    udmabuf: String,
     /// What comes last.
     contexts: String,
 }
 
-/// What the compiled policy says.
-#[derive(Debug)]
-pub(super) struct Compiled {
-    pub(super) types: BTreeSet<String>,
-    /// Members of each attribute.
-    pub(super) attributes: BTreeMap<String, BTreeSet<String>>,
-    /// `allow` rules.
-    pub(super) allowed: Vec<Rule>,
-    /// `allowxperm` rules.
-    pub(super) ioctls: Vec<Rule>,
-}
-
-/// One rule: source, target, class, and the permissions or numbers.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Rule {
-    pub(super) source: String,
-    pub(super) target: String,
-    pub(super) class: String,
-    pub(super) what: BTreeSet<String>,
-}
-
 impl Sources {
     pub(super) fn read(policy: &Path, platform: &Path) -> Result<Self> {
-        let entries = fs::read_dir(policy).with_context(|| format!("cannot list {}", policy.display()))?;
-        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        files.retain(|path| path.extension().is_some_and(|extension| extension == "te"));
-        files.sort();
-        let rules = files.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?.join("\n");
         let joined =
             |paths: [PathBuf; 2]| Ok::<_, anyhow::Error>([read(&paths[0])?, read(&paths[1])?].join("\n"));
         Ok(Self {
@@ -62,33 +89,44 @@ impl Sources {
             macros: read(&policy.join("te_macros"))?,
             attributes: read(&policy.join("attributes"))?,
             types: read(&platform.join("types.te"))?,
-            rules,
+            rules: rules_in(policy)?,
+            udmabuf: rules_in(&policy.join("udmabuf"))?,
             contexts: joined([platform.join("contexts.conf"), policy.join("genfs_contexts")])?,
         })
     }
 
-    /// The lines that give something to somebody.
+    /// Anion's texts that have rules.
+    fn texts(&self) -> [&str; 3] {
+        [&self.macros, &self.rules, &self.udmabuf]
+    }
+
+    /// The lines that give something to somebody, or a label to something.
     pub(super) fn rules(&self) -> Vec<String> {
-        let all = self.macros.lines().chain(self.rules.lines()).map(str::trim);
+        let all = self.texts().into_iter().flat_map(str::lines).map(str::trim);
         let gives = |line: &&str| {
             let word = line.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
-            let is_call = line[word.len()..].starts_with('(') && word != "define";
-            !word.is_empty() && (is_call || word.starts_with("allow"))
+            // A call's line that ends with a quote goes on.
+            let is_call = line[word.len()..].starts_with('(') && word != "define" && line.ends_with(')');
+            !word.is_empty() && (is_call || word.starts_with("allow") || word == "type_transition")
         };
         all.filter(gives).map(str::to_owned).collect()
     }
 
     /// The `neverallow` statements, some of several lines.
     pub(super) fn bans(&self) -> Vec<String> {
-        let starts = self.rules.match_indices("\nneverallow ").map(|(at, _)| at + 1);
-        starts.filter_map(|at| Some(self.rules[at..].split_inclusive(';').next()?.to_owned())).collect()
+        let of = |text: &str| -> Vec<String> {
+            let starts = text.match_indices("\nneverallow ").map(|(at, _)| at + 1);
+            starts.filter_map(|at| Some(text[at..].split_inclusive(';').next()?.to_owned())).collect()
+        };
+        self.texts().into_iter().flat_map(of).collect()
     }
 
     /// The same without this text, wherever it is.
     pub(super) fn without(&self, text: &str) -> Self {
         let mut changed = self.clone();
-        changed.macros = changed.macros.replace(text, "");
-        changed.rules = changed.rules.replace(text, "");
+        for part in [&mut changed.macros, &mut changed.rules, &mut changed.udmabuf] {
+            *part = part.replace(text, "");
+        }
         changed
     }
 
@@ -99,22 +137,35 @@ impl Sources {
         changed
     }
 
-    /// Compiles it as a whole, which checks the neverallows, and reads what came of it.
+    /// The same with the rules of `sepolicy/udmabuf` always, also where they do not belong.
+    pub(super) fn with_udmabuf(&self) -> Self {
+        self.with(&self.udmabuf)
+    }
+
+    /// Compiles it as a whole, which checks the neverallows, to a file in `scratch`.
     ///
     /// # Errors
     /// What the compiler says.
-    pub(super) fn compile(&self, scratch: &Path) -> Result<Compiled> {
-        let (text, binary) = (self.expand(scratch)?, scratch.join("policy.bin"));
+    pub(super) fn compile(&self, variant: Variant, scratch: &Path) -> Result<PathBuf> {
+        let (text, binary) = (self.expand(variant, scratch)?, scratch.join("policy.bin"));
         quietly(Command::new("checkpolicy").args(["-M", "-o"]).args([&binary, &text]))?;
-        Compiled::read(&binary)
+        Ok(binary)
+    }
+
+    /// Compiles it, and reads what came of it.
+    ///
+    /// # Errors
+    /// What the compiler says.
+    pub(super) fn compiled(&self, variant: Variant, scratch: &Path) -> Result<Compiled> {
+        Compiled::read(&self.compile(variant, scratch)?)
     }
 
     /// Compiles it the way that Android's build goes, which checks the neverallows once more.
     ///
     /// # Errors
     /// What the compilers say.
-    pub(super) fn compile_by_cil(&self, scratch: &Path) -> Result<()> {
-        let (text, cil) = (self.expand(scratch)?, scratch.join("policy.cil"));
+    pub(super) fn compile_by_cil(&self, variant: Variant, scratch: &Path) -> Result<()> {
+        let (text, cil) = (self.expand(variant, scratch)?, scratch.join("policy.cil"));
         quietly(Command::new("checkpolicy").args(["-M", "-C", "-o"]).args([&cil, &text]))?;
         let (binary, contexts) = (scratch.join("cil.bin"), scratch.join("file_contexts"));
         quietly(
@@ -123,103 +174,35 @@ impl Sources {
     }
 
     /// Writes the policy as one text with its macros expanded.
-    fn expand(&self, scratch: &Path) -> Result<PathBuf> {
+    fn expand(&self, variant: Variant, scratch: &Path) -> Result<PathBuf> {
         let input = scratch.join("policy.m4");
-        let parts =
-            [&self.platform, &self.macros, &self.attributes, &self.types, &self.rules, &self.contexts];
-        let whole = parts.map(String::as_str).join("\n");
+        let udmabuf = if variant.own_udmabuf { self.udmabuf.as_str() } else { "" };
+        let (before, after) =
+            ([&self.platform, &self.macros, &self.attributes, &self.types, &self.rules], &self.contexts);
+        let whole = [&before.map(String::as_str).join("\n"), udmabuf, after].join("\n");
         fs::write(&input, whole).context("cannot write the policy")?;
         let text = scratch.join("policy.conf");
-        let expanded = output_of(Command::new("m4").arg(&input))?;
+        let expanded = output_of(Command::new("m4").args(variant.definitions()).arg(&input))?;
         fs::write(&text, expanded).context("cannot write the policy")?;
         Ok(text)
     }
 }
 
+/// The `.te` files of a directory, not of those in it, as Android's build takes them.
+fn rules_in(directory: &Path) -> Result<String> {
+    let entries = fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "te"));
+    files.sort();
+    ensure!(!files.is_empty(), "{} has no policy", directory.display());
+    Ok(files.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?.join("\n"))
+}
+
 /// Runs a compiler; what it says is told only if it fails.
-fn quietly(command: &mut Command) -> Result<()> {
+pub(super) fn quietly(command: &mut Command) -> Result<()> {
     let line = line_of(command);
     let output = command.output().with_context(|| format!("cannot start `{line}`"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "`{line}` failed: {}\n{said}", output.status);
     Ok(())
-}
-
-impl Compiled {
-    fn read(binary: &Path) -> Result<Self> {
-        let types = output_of(Command::new("seinfo").arg(binary).arg("-t"))?;
-        let types = types.lines().filter(|line| line.starts_with("   ")).map(|line| line.trim().to_owned());
-        let types = types.collect();
-        let members = output_of(Command::new("seinfo").arg(binary).args(["-a", "-x"]))?;
-        let search = |kind: &str| -> Result<Vec<Rule>> {
-            let found = output_of(Command::new("sesearch").arg(kind).arg(binary))?;
-            found.lines().filter(|line| !line.is_empty()).map(rule).collect()
-        };
-        Ok(Self {
-            types,
-            attributes: attributes(&members),
-            allowed: search("--allow")?,
-            ioctls: search("--allowxperm")?,
-        })
-    }
-
-    /// Whether `name` is `subject` or an attribute that it has.
-    pub(super) fn covers(&self, name: &str, subject: &str) -> bool {
-        name == subject || self.attributes.get(name).is_some_and(|members| members.contains(subject))
-    }
-}
-
-/// What `seinfo -a -x` prints: attributes, their members below them, deeper indented.
-fn attributes(text: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut current = String::new();
-    for line in text.lines() {
-        if let Some(name) = line.trim().strip_prefix("attribute ") {
-            name.trim_end_matches(';').clone_into(&mut current);
-            found.entry(current.clone()).or_default();
-        } else if line.starts_with('\t') {
-            found.entry(current.clone()).or_default().insert(line.trim().to_owned());
-        }
-    }
-    found
-}
-
-/// What `sesearch` prints: `allow SOURCE TARGET:CLASS { WHAT … };` or with one word instead of the braces.
-fn rule(line: &str) -> Result<Rule> {
-    let not_understood = || format!("sesearch printed: {line}");
-    let mut words = line.trim_end_matches(';').split_whitespace().skip(1);
-    let source = words.next().with_context(not_understood)?.to_owned();
-    let (target, class) = words.next().and_then(|word| word.split_once(':')).with_context(not_understood)?;
-    // What follows it in an allowxperm rule are its numbers.
-    let is_noise =
-        |word: &&str| ["{", "}"].contains(word) || (line.starts_with("allowxperm") && *word == "ioctl");
-    let what = words.filter(|word| !is_noise(word)).map(str::to_owned).collect();
-    Ok(Rule { source, target: target.to_owned(), class: class.to_owned(), what })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(words: &[&str]) -> BTreeSet<String> {
-        words.iter().map(|&word| word.to_owned()).collect()
-    }
-
-    #[test]
-    fn rules_are_read_with_and_without_braces() {
-        let read = rule("allow a b:file { open read };").expect("a rule");
-        assert_eq!((read.source.as_str(), read.target.as_str(), read.class.as_str()), ("a", "b", "file"));
-        assert_eq!(read.what, set(&["open", "read"]));
-        assert_eq!(rule("allow a b:chr_file ioctl;").expect("a rule").what, set(&["ioctl"]));
-        let numbers = rule("allowxperm a b:chr_file ioctl { 0x4900-0x4901 0x4904 };").expect("a rule");
-        assert_eq!(numbers.what, set(&["0x4900-0x4901", "0x4904"]));
-        assert!(rule("allow").is_err());
-    }
-
-    #[test]
-    fn members_belong_to_the_attribute_above_them() {
-        let found = attributes("Type Attributes: 2\n   attribute a;\n\tx\n\ty\n   attribute b;\n");
-        assert_eq!(found["a"], set(&["x", "y"]));
-        assert!(found["b"].is_empty());
-    }
 }

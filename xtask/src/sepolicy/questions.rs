@@ -7,9 +7,9 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::policy::{Compiled, Rule};
+use super::compiled::{Compiled, Rule};
 
-/// One line of `expected.txt`.
+/// One line of `expected.txt` or `expected-memfd.txt`.
 #[derive(Debug)]
 pub(super) struct Question {
     answer: Answer,
@@ -27,6 +27,8 @@ enum Answer {
     Deny,
     /// These ioctls and no others.
     Ioctls,
+    /// This type for what is made.
+    Labels,
 }
 
 impl FromStr for Question {
@@ -38,12 +40,13 @@ impl FromStr for Question {
             Some("allow") => Answer::Allow,
             Some("deny") => Answer::Deny,
             Some("ioctls") => Answer::Ioctls,
-            _ => bail!("expected.txt has a line that begins with neither allow, deny nor ioctls: {line}"),
+            Some("labels") => Answer::Labels,
+            _ => bail!("it begins with neither allow, deny, ioctls nor labels: {line}"),
         };
         let mut word = || words.next().map(str::to_owned).with_context(|| format!("too short: {line}"));
         let (source, target, class) = (word()?, word()?, word()?);
         let what: BTreeSet<String> = words.map(str::to_owned).collect();
-        ensure!(!what.is_empty(), "expected.txt asks for nothing: {line}");
+        ensure!(!what.is_empty(), "it asks for nothing: {line}");
         Ok(Self { answer, source, target, class, what })
     }
 }
@@ -62,24 +65,27 @@ impl Question {
         for kind in [&self.source, &self.target] {
             ensure!(policy.types.contains(kind), "there is no type {kind}");
         }
-        let rules = if self.answer == Answer::Ioctls { &policy.ioctls } else { &policy.allowed };
+        let rules = match self.answer {
+            Answer::Allow | Answer::Deny => &policy.allowed,
+            Answer::Ioctls => &policy.ioctls,
+            Answer::Labels => &policy.labels,
+        };
         let granted: BTreeSet<&String> =
             rules.iter().filter(|rule| self.is_met_by(rule, policy)).flat_map(|rule| &rule.what).collect();
         let asked: BTreeSet<&String> = self.what.iter().collect();
         let is_right = match self.answer {
             Answer::Allow => asked.is_subset(&granted),
             Answer::Deny => asked.is_disjoint(&granted),
-            Answer::Ioctls => asked == granted,
+            Answer::Ioctls | Answer::Labels => asked == granted,
         };
-        ensure!(is_right, "the policy allows {granted:?}");
+        ensure!(is_right, "the policy has {granted:?}");
         Ok(())
     }
 
     fn is_met_by(&self, rule: &Rule, policy: &Compiled) -> bool {
         rule.class == self.class
             && policy.covers(&rule.source, &self.source)
-            && (policy.covers(&rule.target, &self.target)
-                || (rule.target == "self" && self.source == self.target))
+            && policy.covers(&rule.target, &self.target)
     }
 }
 
@@ -98,8 +104,9 @@ mod tests {
         Compiled {
             types: set(&["camera", "light", "memory"]),
             attributes: [("clients".to_owned(), set(&["camera"]))].into(),
-            allowed: vec![rule("clients", &["map", "read"]), rule("camera", &["write"])],
-            ioctls: vec![rule("camera", &["0x1"])],
+            allowed: [rule("clients", &["map", "read"]), rule("camera", &["write"])].into(),
+            ioctls: [rule("camera", &["0x1"])].into(),
+            labels: [rule("camera", &["picture"])].into(),
         }
     }
 
@@ -117,6 +124,8 @@ mod tests {
         assert!(!is_right("allow camera memory chr_file read"));
         assert!(is_right("ioctls camera memory file 0x1"));
         assert!(!is_right("ioctls camera memory file 0x1 0x2"));
+        assert!(is_right("labels camera memory file picture"));
+        assert!(!is_right("labels light memory file picture"));
     }
 
     #[test]
