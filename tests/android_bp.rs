@@ -6,6 +6,8 @@
 mod blueprint;
 #[path = "../xtask/src/android/crates.rs"]
 mod crates;
+#[path = "android_bp/properties.rs"]
+mod properties;
 
 use blueprint::{Module, Value};
 use crates::{LIBRARIES, Origin, library};
@@ -83,6 +85,21 @@ fn every_name_is_there_and_there_once() {
         }
     }
     assert!(referred >= 10, "only {referred} references were seen");
+}
+
+/// Soong takes no library whose file's name does not begin with that of its crate.
+#[test]
+fn libraries_are_named_after_their_crates() {
+    let own = resolved().into_iter().filter(|module| module.kind == "rust_library");
+    let own = own.map(|module| {
+        let crate_name = module.text("crate_name").expect("a library has one").to_owned();
+        (module.name().to_owned(), crate_name)
+    });
+    let others =
+        LIBRARIES.iter().map(|library| (library.module.to_owned(), library.package.replace('-', "_")));
+    for (module, crate_name) in own.chain(others) {
+        assert!(module.starts_with(&format!("lib{crate_name}")), "{module} has the crate {crate_name}");
+    }
 }
 
 #[test]
@@ -282,6 +299,7 @@ fn the_conformance_suite_is_run_by_its_own_name() {
         format!("name=\"module-name\" value=\"{name}\""),
         format!("name=\"push\" value=\"{name}->/data/local/tmp/{name}\""),
         "com.android.tradefed.testtype.rust.RustBinaryTest".to_owned(),
+        "name=\"test-options\" value=\"--uids 2900,2901\"".to_owned(),
     ] {
         assert!(configuration.contains(&wanted), "vts/AndroidTest.xml lacks {wanted}");
     }

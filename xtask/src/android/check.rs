@@ -103,7 +103,8 @@ const VARIANTS: &[Variant] = &[
         cfgs: &["android_vndk", "android_vendor"],
         defines: "-D__ANDROID_VNDK__ -D__ANDROID_VENDOR__",
     },
-    Variant { name: "host", cfgs: &[], defines: "" },
+    // And the build machine's: neither gets any.
+    Variant { name: "core", cfgs: &[], defines: "" },
 ];
 
 /// Checks every Rust module for the images that have it.
@@ -115,6 +116,8 @@ pub(crate) fn run_check(tally: &mut Tally) -> Result<()> {
     let root = workspace_root();
     let text = fs::read_to_string(root.join("Android.bp")).context("Android.bp")?;
     let modules = blueprint::parse(&text).map_err(|error| anyhow!("Android.bp: {error}"))?;
+    let resolved: Result<Vec<_>, _> = modules.iter().map(|module| module.resolved(&modules)).collect();
+    let resolved = resolved.map_err(|error| anyhow!("Android.bp: {error}"))?;
     let place = root.join("target/android-check");
     let imported = LIBRARIES.iter().filter(|library| library.origin == Origin::Imported).count();
     println!(
@@ -128,9 +131,8 @@ pub(crate) fn run_check(tally: &mut Tally) -> Result<()> {
         write_binder(&binder, &here.join("binder"), variant)?;
         write_stubs(&here.join("stubs"), variant)?;
         let mut members = vec!["binder".to_owned(), "stubs".to_owned()];
-        for module in modules.iter().filter(|module| is_checked(module, variant)) {
-            let resolved = module.resolved(&modules).map_err(|error| anyhow!("Android.bp: {error}"))?;
-            write_package(&resolved, &modules, &here.join(module.name()), variant)
+        for module in resolved.iter().filter(|module| is_checked(module, variant)) {
+            write_package(module, &modules, &here.join(module.name()), variant)
                 .with_context(|| format!("module {}", module.name()))?;
             members.push(module.name().to_owned());
         }
@@ -141,7 +143,7 @@ pub(crate) fn run_check(tally: &mut Tally) -> Result<()> {
             run(check.args(["check", "--quiet", "-j2"]).args(arguments))
         };
         check(&["--workspace"])?;
-        for module in modules.iter().filter(|module| module.kind == "rust_test_host") {
+        for module in resolved.iter().filter(|module| module.kind == "rust_test_host") {
             if is_checked(module, variant) {
                 check(&["--lib", "--profile", "test", "--package", module.name()])?;
             }
@@ -154,11 +156,15 @@ pub(crate) fn run_check(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Whether the module is a crate that is built for the image.
+/// Whether the module, with its defaults, is a crate that is built for the image.
 fn is_checked(module: &Module, variant: &Variant) -> bool {
-    let for_host = matches!(module.kind.as_str(), "rust_library" | "rust_test_host" | "rust_fuzz");
-    let is_rust = for_host || matches!(module.kind.as_str(), "rust_binary" | "rust_test");
-    is_rust && if variant.name == "host" { for_host } else { module.kind != "rust_test_host" }
+    let says = |property: &str| module.properties.get(property) == Some(&blueprint::Value::Bool(true));
+    let is_rust = matches!(
+        module.kind.as_str(),
+        "rust_binary" | "rust_fuzz" | "rust_library" | "rust_test" | "rust_test_host"
+    );
+    is_rust
+        && if variant.name == "vendor" { says("vendor") || says("vendor_available") } else { !says("vendor") }
 }
 
 /// Downloads the binder library; the directory of its sources.

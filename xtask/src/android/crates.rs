@@ -52,8 +52,8 @@ pub(crate) const LIBRARIES: &[Library] = &[
     aosp("libcommand_fds", "command-fds", "0.3.0", &[]),
     aosp("libenv_logger", "env_logger", "0.11.6", &[]),
     aosp("libhumantime", "humantime", "2.3.0", &[]),
-    // nix as imported needs a newer one than the 0.2.168 of that tree.
-    imported("liblibc", "libc", "0.2.180", &["std", "extra_traits"]),
+    // nix as imported needs a newer one than the 0.2.168 of that tree, which stays beside it for everybody else.
+    imported("liblibc_anion", "libc", "0.2.180", &["std", "extra_traits"]),
     aosp("liblog_rust", "log", "0.4.26", &["std"]),
     aosp("libproptest", "proptest", "1.5.0", &["default"]),
     aosp("libserde", "serde", "1.0.219", &["derive", "rc", "std"]),
@@ -62,11 +62,11 @@ pub(crate) const LIBRARIES: &[Library] = &[
     aosp("libstrsim", "strsim", "0.11.1", &[]),
     aosp("libtempfile", "tempfile", "3.23.0", &["default", "getrandom"]),
     aosp("libthiserror", "thiserror", "2.0.11", &["std"]),
-    imported("libanion_bytesize", "bytesize", "2.7.0", &["std"]),
-    imported("libanion_comfy_table", "comfy-table", "8.0.1", &["tty"]),
-    imported("libanion_libtest_mimic", "libtest-mimic", "0.8.2", &[]),
+    imported("libbytesize_anion", "bytesize", "2.7.0", &["std"]),
+    imported("libcomfy_table_anion", "comfy-table", "8.0.1", &["tty"]),
+    imported("liblibtest_mimic_anion", "libtest-mimic", "0.8.2", &[]),
     imported(
-        "libanion_nix",
+        "libnix_anion",
         "nix",
         "0.31.0",
         &[
@@ -74,7 +74,7 @@ pub(crate) const LIBRARIES: &[Library] = &[
             "signal", "socket", "time", "uio", "user",
         ],
     ),
-    imported("libanion_parse_size", "parse-size", "1.1.0", &["std"]),
+    imported("libparse_size_anion", "parse-size", "1.1.0", &["std"]),
 ];
 
 /// The library that `rustlibs` calls `module`.
