@@ -113,8 +113,10 @@ impl Api<'_> {
     fn tell_blueprint(&self, version: u32) -> Result<()> {
         let path = self.root.join("Android.bp");
         let text = fs::read_to_string(&path).context("Android.bp")?;
-        let versions: String =
-            (1..=version).map(|number| format!("{{ version: \"{number}\", imports: [] }},")).collect();
+        // Each brace on a line of its own: the formatter joins no lines, and takes two passes to part them.
+        let versions: String = (1..=version)
+            .map(|number| format!("\n{{\nversion: \"{number}\",\nimports: [],\n}},\n"))
+            .collect();
         let told = match text.split_once("versions_with_info: [") {
             None => text.replacen(UNFROZEN, &format!("versions_with_info: [{versions}],\nfrozen: true"), 1),
             Some((before, after)) => {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use self::aidl::Aidl;
 use self::api::Api;
-use crate::process::{run, workspace_root};
+use crate::process::{output_of, run, workspace_root};
 use crate::tally::Tally;
 use crate::tools::{Tool, ensure_tools};
 
@@ -88,6 +88,8 @@ fn life_of_an_api(root: &Path, aidl: &Aidl, tally: &mut Tally) -> Result<()> {
 
     expect("the first version can be frozen", api.freeze()? == 1 && api.verify()? == 1)?;
     let answer = api.answer()?;
+    let listed = output_of(Command::new("bpfmt").args(["-l", "-s", "Android.bp"]).current_dir(copy))?;
+    expect("Android.bp stays formatted", listed.is_empty())?;
     expect("the interface answers it", answer.version == 1 && answer.hash.len() == 40)?;
     expect("it is not frozen twice", api.freeze().is_err())?;
     let frozen = api.folder("1").join("vendor/anion/allocator/Verdict.aidl");
