@@ -35,6 +35,10 @@ const MAX_LOOKS: u32 = EAGER_LOOKS + 12;
 const UNWATCHED_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause between looks at buffers that are not watched.
 const CALM_PAUSE: Duration = Duration::from_millis(400);
+/// How many times as long as the last look took, at least, until the next: looking may take a fifth of a processor.
+const REST: u32 = 4;
+/// Longest such pause.
+const LONGEST_REST: Duration = PATIENT;
 /// When everything is looked at again after an overflow: closes that were in progress need a moment.
 const RESCANS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(10), Duration::from_secs(1)];
 
@@ -52,6 +56,8 @@ struct Pending {
     next_unwatched: Option<Instant>,
     /// How long to wait after that.
     unwatched_pause: Duration,
+    /// How long the next look waits at least, since the last one took long.
+    rest: Duration,
     rescans: Vec<Instant>,
     stopped: bool,
 }
@@ -140,6 +146,11 @@ impl Liveness {
         let _ = self.wake.read();
     }
 
+    /// A look at what was due began and ended: one that took long is not followed by another at once.
+    pub(super) fn looked(&self, began: Instant, ended: Instant) {
+        self.pending().looked(began, ended);
+    }
+
     /// Takes what is due at `now`, and plans the next look.
     pub(super) fn due(&self, now: Instant) -> Due {
         self.pending().take_due(now)
@@ -155,13 +166,19 @@ impl Pending {
     /// Something happened to the buffers that are not watched: what one client does is often not alone. Returns whether
     /// the next look is sooner than it was.
     fn look_soon(&mut self, now: Instant) -> bool {
-        let soon = now + UNWATCHED_PAUSE;
+        let soon = now + UNWATCHED_PAUSE.max(self.rest);
         let is_sooner = self.next_unwatched.is_none_or(|next| soon < next);
         if is_sooner {
             self.next_unwatched = Some(soon);
         }
         self.unwatched_pause = UNWATCHED_PAUSE;
         is_sooner
+    }
+
+    fn looked(&mut self, began: Instant, ended: Instant) {
+        self.rest = (REST * ended.saturating_duration_since(began)).min(LONGEST_REST);
+        let earliest = ended + self.rest;
+        self.next_unwatched = self.next_unwatched.map(|next| next.max(earliest));
     }
 
     fn take_due(&mut self, now: Instant) -> Due {
@@ -231,6 +248,28 @@ mod tests {
         liveness.settled(ID);
         assert_eq!(liveness.due(later + UNWATCHED_PAUSE), Due::default());
         assert_eq!(liveness.pending().next_due(), None, "no wake-ups without unwatched buffers");
+    }
+
+    #[test]
+    fn a_look_that_takes_long_is_followed_by_a_long_rest() {
+        let (mut pending, start) = (Pending::default(), Instant::now());
+        pending.unwatched.insert(ID);
+        pending.look_soon(start);
+        let began = start + UNWATCHED_PAUSE;
+        assert_eq!(pending.take_due(began).buffers, [ID]);
+        let ended = began + Duration::from_millis(600);
+        pending.looked(began, ended);
+        assert_eq!(pending.take_due(ended).buffers, []);
+        assert!(!pending.look_soon(ended), "what happens meanwhile does not shorten it");
+        let rested = ended + Duration::from_millis(2400);
+        assert_eq!(pending.next_due(), Some(rested));
+        assert_eq!(pending.take_due(rested).buffers, [ID]);
+        pending.looked(rested, rested + Duration::from_millis(1));
+        assert_eq!(
+            pending.next_due(),
+            Some(rested + UNWATCHED_PAUSE),
+            "a short one is followed as soon as ever"
+        );
     }
 
     #[test]

@@ -99,8 +99,9 @@ pub struct Allocator {
 
 /// Memory made for a client, before it is in the books.
 struct Made {
-    stored: Stored,
+    // The order of the fields is that of their drops: memory that goes back has no descriptor in the way.
     fd: OwnedFd,
+    stored: Stored,
 }
 
 impl Allocator {
@@ -288,7 +289,7 @@ impl Allocator {
             if stored.watch.is_none() {
                 stored.watch = self.watch(stored.memory.as_ref())?;
             }
-            Ok(Made { stored, fd })
+            Ok(Made { fd, stored })
         })
         .collect()
     }
@@ -320,7 +321,7 @@ impl Allocator {
         let mut grants = Vec::with_capacity(made.len());
         let mut batch = Vec::with_capacity(made.len());
         let bytes = booking.bytes();
-        for Made { stored, fd } in made {
+        for Made { fd, stored } in made {
             let id = BufferId(self.next_id.fetch_add(1, Ordering::Relaxed));
             stored.memory.handed_out(&request.label);
             let mechanism = ReleaseMechanism::of(stored.memory.backing());

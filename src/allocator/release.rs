@@ -69,7 +69,7 @@ impl Allocator {
             Ok(true) => {}
             Ok(false) => return Settled::Held,
             Err(error) => {
-                log::error!("asking the lease of buffer {id}: {error}");
+                log::error!("asking whether buffer {id} is held: {error}");
                 return Settled::Held;
             }
         }
@@ -90,13 +90,15 @@ impl Allocator {
     /// Looks at everything that is due. Returns whether the service goes on.
     fn reap(&self) -> bool {
         self.work_off_events();
-        let due = self.liveness.due(Instant::now());
+        let began = Instant::now();
+        let due = self.liveness.due(began);
         let everything: Vec<_> = if due.everything {
             self.books().ledger.buffers().map(|record| record.id).collect()
         } else {
             Vec::new()
         };
         self.settle_all(due.buffers.into_iter().chain(everything));
+        self.liveness.looked(began, Instant::now());
         !due.stopped
     }
 

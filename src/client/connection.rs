@@ -124,10 +124,11 @@ impl Client {
         &self,
         ask: impl Fn(&Strong<dyn IHeapAllocator>) -> anion_ipc::Result<T>,
     ) -> Result<T, Error> {
-        let deadline = Instant::now().checked_add(self.settings.patience);
         let service = Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner));
         match ask(service.interface()) {
             Err(status) if is_lost(&status) => {
+                // From here on: the call itself may have taken longer before the service went.
+                let deadline = Instant::now().checked_add(self.settings.patience);
                 let service = self.replace(&service, deadline).map_err(Error::Unreachable)?;
                 Ok(ask(service.interface())?)
             }

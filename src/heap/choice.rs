@@ -101,6 +101,12 @@ pub(super) fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, Strin
     }
     let Some((source, place)) = dry else { return Err(none_works(spec, &passed_over)) };
     // Nothing in its place is better: others may let go of what it gave them.
+    if let Some(PassedOver(device, _)) = passed_over.get(place) {
+        log::warn!(
+            "heap {}: {device} had nothing left when it was tried; requests fail until it has",
+            spec.name
+        );
+    }
     passed_over.truncate(place);
     Ok(Chosen { source, passed_over })
 }

@@ -7,7 +7,8 @@
 //! nobody else has it, no descriptor, mapping, message or device refers to it any more, nor can any come about, since
 //! a dma-buf cannot be opened by path. The pages are cleaned, and the same dma-buf goes to the next client of the same
 //! trust domain. What survives in it is nothing that client may not see: its name is set anew, its fences have all
-//! signalled ([`Export::is_settled`]), and its inode number stays, under which the books know its new owner.
+//! signalled ([`Export::is_settled`]), and its inode number stays, under which the books know its new owner. Flags of the
+//! description and whoever polls it through an epoll of theirs stay, too: what they tell is within the trust domain.
 
 use super::dma_buf::{DmaBuf, prove};
 use super::{File, FileSource, Memory, is_exhaustion};

@@ -71,6 +71,9 @@ impl IonSource {
     /// Why there is none that works.
     pub fn connect(wanted: Wanted<'_>, is_cached: bool, page: PageSize) -> Result<Self, NotConnected> {
         let device = Ion::open().map_err(NotConnected::Device)?;
+        if let Some(version) = device.abi_version() {
+            log::info!("ION has heaps as modules, interface version {version}");
+        }
         let heaps = device.heaps().map_err(NotConnected::Query)?;
         let is_wanted = |heap: &&IonHeap| match wanted {
             Wanted::Named(name) => heap.name == name.as_str(),

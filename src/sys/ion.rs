@@ -73,6 +73,13 @@ nix::ioctl_readwrite!(
     8,
     HeapQuery
 );
+nix::ioctl_read!(
+    /// `ION_IOC_ABI_VERSION`
+    ion_ioc_abi_version,
+    b'I',
+    9,
+    u32
+);
 nix::ioctl_readwrite!(
     /// `ION_IOC_ALLOC` with a handle
     ion_ioc_alloc_legacy,
@@ -139,6 +146,14 @@ impl Ion {
     /// How the device is spoken to.
     pub fn interface(&self) -> Interface {
         self.interface
+    }
+
+    /// The number of Android's interface with heaps as modules (GKI 5.4 and 5.10); `None` on all other kernels, which do not
+    /// know the request. Buffers are asked for in the same way with it.
+    pub fn abi_version(&self) -> Option<u32> {
+        let mut version = 0;
+        // SAFETY: the kernel writes one `u32` at the pointer, which refers to this stack.
+        unsafe { ion_ioc_abi_version(self.device.as_raw_fd(), &raw mut version) }.ok().map(|_| version)
     }
 
     /// All heaps, by descending id.

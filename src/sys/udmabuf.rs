@@ -102,8 +102,8 @@ fn raise_limits_at(parameters: &Path, wanted: Limits) -> io::Result<()> {
     let raise = |name: &str, now: u64, to: u64| {
         if to > now { std::fs::write(parameters.join(name), to.to_string()) } else { Ok(()) }
     };
-    raise("size_limit_mb", now.bytes >> 20, mebibytes)?;
-    raise("list_limit", now.ranges, wanted.ranges.min(MOST_RANGES))
+    let bytes = raise("size_limit_mb", now.bytes >> 20, mebibytes);
+    bytes.and(raise("list_limit", now.ranges, wanted.ranges.min(MOST_RANGES)))
 }
 
 fn limits_at(parameters: &Path) -> Limits {

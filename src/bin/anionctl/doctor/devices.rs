@@ -170,6 +170,7 @@ pub(crate) fn udmabuf(root: &Root) -> Finding {
     const PATH: &str = "/dev/udmabuf";
     const WITHOUT: &str = "heaps cannot hand out dma-bufs of memory of their own (device = \"udmabuf\")";
     const SIZE_LIMIT: &str = "/sys/module/udmabuf/parameters/size_limit_mb";
+    const LIST_LIMIT: &str = "/sys/module/udmabuf/parameters/list_limit";
     match root.device(PATH, Mode::ReadWrite) {
         Device::Absent => {
             return Finding::missing(WHAT, format!("no {PATH}"), WITHOUT)
@@ -182,10 +183,14 @@ pub(crate) fn udmabuf(root: &Root) -> Finding {
         Device::Open => {}
     }
     let mebibytes = root.number(SIZE_LIMIT);
-    let ranges = root.number("/sys/module/udmabuf/parameters/list_limit").unwrap_or(USUAL_RANGES);
+    let ranges = root.number(LIST_LIMIT).unwrap_or(USUAL_RANGES);
     let limit = mebibytes.unwrap_or(USUAL_MEBIBYTES);
     let found = format!("{PATH}, buffers of up to {limit} MiB in {ranges} ranges");
     match mebibytes {
+        Some(_) if ranges < USUAL_RANGES => {
+            Finding::limited(WHAT, found, "buffers of more pieces are refused")
+                .change(format!("echo 65536 > {LIST_LIMIT}"))
+        }
         Some(mebibytes) if mebibytes > USUAL_MEBIBYTES => {
             Finding::ok(WHAT, found, "heaps can hand out dma-bufs of memory of their own")
         }
@@ -317,17 +322,20 @@ mod tests {
 
     #[test]
     fn udmabuf_s_limits_are_the_module_s_or_the_old_kernels() {
-        let limit = |mebibytes: &str| {
+        let limits = |mebibytes: &str, ranges: &str| {
             Fake::new(&[
                 ("/sys/module/udmabuf/parameters/size_limit_mb", mebibytes),
-                ("/sys/module/udmabuf/parameters/list_limit", "16\n"),
+                ("/sys/module/udmabuf/parameters/list_limit", ranges),
             ])
             .with_device("/dev/udmabuf")
         };
-        let raised = udmabuf(&limit("1024\n").root);
+        let raised = udmabuf(&limits("1024\n", "1024\n").root);
         assert_eq!(raised.state, State::Ok);
-        assert_eq!(raised.found, "/dev/udmabuf, buffers of up to 1024 MiB in 16 ranges");
-        let usual = udmabuf(&limit("64\n").root);
+        assert_eq!(raised.found, "/dev/udmabuf, buffers of up to 1024 MiB in 1024 ranges");
+        let few = udmabuf(&limits("1024\n", "16\n").root);
+        assert_eq!(few.state, State::Limited);
+        assert!(few.change.expect("a command").ends_with("/list_limit"));
+        let usual = udmabuf(&limits("64\n", "1024\n").root);
         assert_eq!(usual.state, State::Limited);
         assert!(usual.change.expect("a command").starts_with("echo 1024 > /sys/module/udmabuf"));
         let old = udmabuf(&Fake::new(&[]).with_device("/dev/udmabuf").root);

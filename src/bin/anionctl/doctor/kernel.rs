@@ -55,7 +55,11 @@ pub(crate) fn huge_pages(root: &Root) -> Finding {
         let means = "what needs them fails until somebody lets go of some";
         return Finding::limited(WHAT, found, means).change(CHANGE);
     }
-    Finding::ok(WHAT, found, "device = \"hugetlb\", \"udmabuf-hugetlb\" and system-contig have memory")
+    Finding::ok(
+        WHAT,
+        found,
+        "device = \"hugetlb\", \"udmabuf-hugetlb\" and system-contig have memory (the first and the last need leases of it: not on Linux 7)",
+    )
 }
 
 /// Whether the kernel backs shared memory with large pages of its own accord.

@@ -87,7 +87,7 @@ pub(crate) fn dma_buf_release(page: PageSize) -> Finding {
             let why =
                 counted.err().map_or_else(|| "the count is wrong".to_owned(), |error| error.to_string());
             let found = format!("{why} (tried with {name})");
-            Finding::missing(WHAT, found, "no heap can hand out dma-bufs").change("a kernel from 4.19 on")
+            Finding::missing(WHAT, found, "no heap can hand out dma-bufs").change("a kernel from 5.3 on")
         }
     }
 }
