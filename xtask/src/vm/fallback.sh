@@ -48,6 +48,23 @@ fall_back() {
     serve_fallback && check_backings </etc/guest/backings && check_dry && stop_daemon
 }
 
+# As root the service lets udmabuf take what its heaps want: buffers beyond the module's own 64 MiB.
+raise_limits() {
+    parameters=/sys/module/udmabuf/parameters
+    socket=/run/raised.sock
+    echo "before: $(cat $parameters/size_limit_mb) MiB in $(cat $parameters/list_limit) ranges"
+    [ "$(cat $parameters/size_limit_mb)" = 64 ] || return
+    aniond --config /etc/anion/fallback.dts --socket $socket --socket-mode 0666 >>"$LOGS/aniond-raised" 2>&1 &
+    daemon=$!
+    eventually 30 run_as alice anionctl list --socket $socket || return
+    echo "now: $(cat $parameters/size_limit_mb) MiB in $(cat $parameters/list_limit) ranges"
+    [ "$(cat $parameters/size_limit_mb)" -gt 64 ] && [ "$(cat $parameters/list_limit)" = 65536 ] || return
+    run_as alice anionctl alloc --heap ordered --size 80M --socket $socket >/tmp/got 2>&1
+    rc=$?
+    cat /tmp/got
+    [ "$rc" = 0 ] && grep -qw udmabuf /tmp/got && stop_daemon
+}
+
 # There, but not for the service's uid.
 close_devices() {
     (cd /dev && chmod 0600 $(grep -v binder /etc/guest/devices)) || return

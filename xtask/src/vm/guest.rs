@@ -53,7 +53,7 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-const STEPS: [Step; 24] = [
+const STEPS: [Step; 25] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
@@ -75,6 +75,7 @@ const STEPS: [Step; 24] = [
     check("stop-socket"),
     Step { name: "vts-vndbinder", suites: 1 },
     check("fallback"),
+    check("limits"),
     check("closed-devices"),
     check("vanished-devices"),
     check("bench"),

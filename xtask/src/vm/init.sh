@@ -291,6 +291,7 @@ step cgroup limit_group
 step stop-socket stop_socket
 step vts-vndbinder vts_vndbinder
 step fallback fall_back
+step limits raise_limits
 step closed-devices close_devices
 # The last: nothing brings them back.
 step vanished-devices lose_devices

@@ -79,6 +79,9 @@ const OF_ION: &[&str] = &["device-tree", "vts-vndbinder"];
 /// Does everybody answer as the table says?
 const ANSWERS: &[&str] = &["devices", "hub", "serve-binder", "contract", "stop-binder"];
 
+/// Does root's service raise the limits of a udmabuf that has them as parameters?
+const LIMITS: &[&str] = &["limits"];
+
 /// What serves a heap, and what happens when that goes?
 const FALLBACK: &[&str] = &["fallback", "closed-devices", "vanished-devices"];
 
@@ -184,7 +187,7 @@ pub(crate) const KERNELS: [Entry; 6] = [
         ],
         append: "",
         takes_device_tree: false,
-        course: Course::Only(&[SHORT, FALLBACK]),
+        course: Course::Only(&[SHORT, FALLBACK, LIMITS]),
         origin: Origin::Suite(
             Suite { archive: "Debian", name: "sid" },
             Series {
