@@ -155,7 +155,8 @@ impl Allocator {
         bytes - bytes % heap.granule()
     }
 
-    /// Every heap with its counters, by descending id. What was let go of before the call is not counted.
+    /// Every heap with its counters, by descending id. What was let go of before the call is not counted; dma-bufs are noticed
+    /// by the reaper, later.
     pub fn stats(&self) -> Vec<HeapView<'_>> {
         self.work_off_events();
         let counters: Vec<_> = {
