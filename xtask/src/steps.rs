@@ -285,7 +285,7 @@ fn vts_guests(tally: &mut Tally) -> Result<()> {
 }
 
 /// Client operations of the soak, of which each allocates about two buffers.
-const SOAK_OPERATIONS: &str = "400000";
+const SOAK_OPERATIONS: &str = "300000";
 
 fn soak(tally: &mut Tally) -> Result<()> {
     let mut soak = cargo();
