@@ -99,7 +99,8 @@ pub(crate) fn ion(root: &Root, ask: impl FnOnce() -> io::Result<IonAnswer>) -> F
     const WITHOUT: &str = "heaps with device = \"ion:NAME\" are unavailable";
     let answer = match root.device(PATH, Mode::Read) {
         Device::Absent => {
-            return Finding::missing(WHAT, format!("no {PATH}; kernels up to 5.10 have it"), WITHOUT);
+            return Finding::missing(WHAT, format!("no {PATH}"), WITHOUT)
+                .change("a kernel up to 5.10 with CONFIG_ION=y, or device = \"auto\"");
         }
         Device::Closed(error) => Err(error),
         Device::Open => ask(),
@@ -226,8 +227,10 @@ pub(crate) fn ashmem(root: &Root) -> Finding {
             Device::Absent => {}
         }
     }
-    closed
-        .unwrap_or_else(|| Finding::missing(WHAT, format!("no {PLAIN}; kernels up to 5.17 have it"), WITHOUT))
+    closed.unwrap_or_else(|| {
+        Finding::missing(WHAT, format!("no {PLAIN}"), WITHOUT)
+            .change("a kernel up to 5.17 with CONFIG_ASHMEM=y, or device = \"memfd\"")
+    })
 }
 
 /// What opens a device to this user, until the machine reboots.

@@ -67,7 +67,8 @@ pub(crate) fn descriptors(root: &Root) -> Finding {
             WHAT,
             "/proc/self/limits does not tell",
             "nothing, as long as there are enough",
-        );
+        )
+        .change("mount -t proc proc /proc");
     };
     let found = match hard {
         u64::MAX => "as many as there are".to_owned(),

@@ -38,7 +38,7 @@ pub(crate) fn memfd_release(page: PageSize) -> Finding {
         Ok(true) => Finding::ok(WHAT, "close events and leases work", "noticed at once, exactly"),
         Ok(false) => {
             Finding::limited(WHAT, "leases work, close events do not", "noticed within 50 to 400 ms")
-                .change("sysctl fs.inotify.max_user_watches=65536")
+                .change("sysctl fs.inotify.max_user_watches=65536 fs.inotify.max_user_instances=128")
         }
         Err(error) => Finding::missing(WHAT, error.to_string(), "the service does not start")
             .change("sysctl fs.leases-enable=1; and mount -t proc proc /proc"),
@@ -76,7 +76,8 @@ pub(crate) fn dma_buf_release(page: PageSize) -> Finding {
             WHAT,
             "no device here gives a dma-buf to this user",
             "no heap can hand out dma-bufs",
-        );
+        )
+        .change("modprobe udmabuf, or what the lines of the devices say");
     };
     match counts(&fd) {
         Ok(true) => {
