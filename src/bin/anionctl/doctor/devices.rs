@@ -265,7 +265,7 @@ mod tests {
             |what: &str| findings.iter().find(|finding| finding.what == what).and_then(|f| f.change.clone());
         assert!(change("binder device").expect("a command").starts_with("modprobe binder_linux"));
         assert_eq!(change("udmabuf").as_deref(), Some("modprobe udmabuf size_limit_mb=1024"));
-        assert_eq!(change("ion"), None, "no command brings it back");
+        assert!(findings.iter().all(|finding| finding.change.is_some()), "{findings:?}");
         assert!(!has_binder(root));
     }
 
