@@ -11,6 +11,7 @@ mod endpoint;
 mod error;
 mod find;
 mod identity;
+mod interface;
 
 #[cfg(soong)]
 mod aosp;

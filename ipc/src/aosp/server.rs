@@ -88,27 +88,3 @@ macro_rules! new_binder {
         <$native>::new_binder($service, $crate::server::features())
     };
 }
-
-/// Implements `Interface` for a service type, with the text that binder's own dump writes:
-/// `impl_interface!(Service, |service, writer, args: &[String]| service.dump(writer, args))`. `service` is
-/// `&Service`, `writer` is `&mut dyn std::io::Write`, and the body is a `std::io::Result<()>`.
-/// `impl_interface!(Service)` is for an object that has nothing to dump.
-#[macro_export]
-macro_rules! impl_interface {
-    ($type:ty) => {
-        impl $crate::Interface for $type {}
-    };
-    ($type:ty, |$service:ident, $writer:ident, $args:ident: &[String]| $body:expr) => {
-        impl $crate::Interface for $type {
-            fn dump(
-                &self,
-                $writer: &mut dyn ::std::io::Write,
-                arguments: &[$crate::server::DumpArgument<'_>],
-            ) -> $crate::server::DumpOutcome {
-                let $service = self;
-                let $args = &$crate::server::dump_arguments(arguments)[..];
-                $crate::server::dump_outcome($body)
-            }
-        }
-    };
-}

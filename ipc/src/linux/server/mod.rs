@@ -7,5 +7,5 @@ mod publish;
 mod socket;
 
 pub use kernel::KernelServer;
-pub use publish::{DumpOutcome, Features, dump_outcome, features};
+pub use publish::{DumpArgument, DumpOutcome, Features, dump_arguments, dump_outcome, features};
 pub use socket::SocketServer;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Turning a service value into a binder object: the two places where binder libraries want different code.
+//! Turning a service value into a binder object: what binder libraries want different code for.
 
 use rsbinder::BinderFeatures;
 use std::io;
@@ -11,6 +11,10 @@ pub type Features = BinderFeatures;
 /// What the binder library wants back from a dump.
 #[doc(hidden)]
 pub type DumpOutcome = rsbinder::Result<()>;
+
+/// An argument of a dump, as the binder library hands it over.
+#[doc(hidden)]
+pub type DumpArgument<'a> = String;
 
 /// The caller's SELinux context with every call, where the kernel has one.
 #[doc(hidden)]
@@ -26,34 +30,17 @@ pub fn dump_outcome(written: io::Result<()>) -> DumpOutcome {
     written.map_err(rsbinder::StatusCode::from)
 }
 
+/// The arguments of a dump as text.
+#[doc(hidden)]
+pub fn dump_arguments<'a>(arguments: &'a [DumpArgument<'_>]) -> &'a [String] {
+    arguments
+}
+
 /// Makes a binder object: `new_binder!(BnFoo, service)` is a `Strong<dyn IFoo>` that any server can publish.
 /// Calls carry the caller's SELinux context where the transport has one.
 #[macro_export]
 macro_rules! new_binder {
     ($native:ty, $service:expr) => {
         <$native>::new_binder_with_features($service, $crate::server::features())
-    };
-}
-
-/// Implements `Interface` for a service type, with the text that binder's own dump writes:
-/// `impl_interface!(Service, |service, writer, args: &[String]| service.dump(writer, args))`. `service` is
-/// `&Service`, `writer` is `&mut dyn std::io::Write`, and the body is a `std::io::Result<()>`.
-/// `impl_interface!(Service)` is for an object that has nothing to dump.
-#[macro_export]
-macro_rules! impl_interface {
-    ($type:ty) => {
-        impl $crate::Interface for $type {}
-    };
-    ($type:ty, |$service:ident, $writer:ident, $args:ident: &[String]| $body:expr) => {
-        impl $crate::Interface for $type {
-            fn dump(
-                &self,
-                $writer: &mut dyn ::std::io::Write,
-                $args: &[::std::string::String],
-            ) -> $crate::server::DumpOutcome {
-                let $service = self;
-                $crate::server::dump_outcome($body)
-            }
-        }
     };
 }
