@@ -7,6 +7,7 @@ pub(crate) mod anionctl;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
@@ -24,6 +25,11 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// What the environment of the tests must not tell the service.
 const INHERITED_SETTINGS: [&str; 5] =
     ["ANION_CGROUP", "ANION_CONFIG", "ANION_LOG", "ANION_SOCKET", "ANION_TRANSPORT"];
+
+/// The service under test: the one built with the tests, or what `ANION_TEST_SERVICE` names to be started in its place.
+fn program() -> OsString {
+    env::var_os("ANION_TEST_SERVICE").unwrap_or_else(|| env!("CARGO_BIN_EXE_aniond").into())
+}
 
 /// A running `aniond`. Dropping it kills the process; if the test failed, its log is printed.
 pub(crate) struct Daemon {
@@ -53,8 +59,9 @@ impl Daemon {
     }
 
     fn start_in(directory: TempDir, wrapper: &[&str], extra_args: &[&str]) -> Self {
-        let start = [env!("CARGO_BIN_EXE_aniond"), "--transport", "socket", "--socket"];
-        let words: Vec<OsString> = (wrapper.iter().chain(&start).map(OsString::from))
+        let words: Vec<OsString> = (wrapper.iter().map(OsString::from))
+            .chain([program()])
+            .chain(["--transport", "socket", "--socket"].map(OsString::from))
             .chain([directory.path().join("socket").into_os_string()])
             .chain(extra_args.iter().map(OsString::from))
             .collect();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What clients can and cannot make it do.
 
-use crate::place::{DAEMON, Place, eventually, is_kept, is_refused};
+use crate::place::{Place, eventually, is_kept, is_refused, program};
 use nix::unistd::geteuid;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -26,7 +26,11 @@ fn connections_over_a_users_budget_are_closed_at_once() {
 fn running_out_of_descriptors_refuses_clients_without_spinning() {
     let place = Place::new();
     let mut limited = place.command("sh");
-    limited.args(["-c", "ulimit -n 40 && exec \"$0\" \"$@\"", DAEMON, "--socket"]).arg(place.socket());
+    limited
+        .args(["-c", "ulimit -n 40 && exec \"$0\" \"$@\""])
+        .arg(program())
+        .arg("--socket")
+        .arg(place.socket());
     let daemon = place.start_command(limited.arg("--max-connections-per-uid=256"));
     let crowd: Vec<UnixStream> = (0..60).map(|_| place.stream()).collect();
     eventually("someone is refused or has to wait", || {

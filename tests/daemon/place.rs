@@ -6,6 +6,8 @@ use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -17,9 +19,13 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-pub(crate) const DAEMON: &str = env!("CARGO_BIN_EXE_aniond");
 /// Longest wait for anything that should happen at once, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The service under test: the one built with the tests, or what `ANION_TEST_SERVICE` names to be started in its place.
+pub(crate) fn program() -> OsString {
+    env::var_os("ANION_TEST_SERVICE").unwrap_or_else(|| env!("CARGO_BIN_EXE_aniond").into())
+}
 
 /// A directory of its own, with room for a socket, a log and news of readiness.
 pub(crate) struct Place {
@@ -53,7 +59,7 @@ impl Place {
     }
 
     /// `program`, with this place's notifications and nothing else of the tests' environment that the daemon reads.
-    pub(crate) fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         let settings = ["ANION_CONFIG", "ANION_SOCKET", "ANION_TRANSPORT", "ANION_LOG", "ANION_CGROUP"];
         for name in settings.into_iter().chain(["JOURNAL_STREAM"]) {
@@ -70,7 +76,7 @@ impl Place {
     }
 
     pub(crate) fn daemon(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command(DAEMON);
+        let mut command = self.command(program());
         command.arg("--socket").arg(self.socket()).args(arguments);
         command
     }
@@ -79,7 +85,7 @@ impl Place {
     pub(crate) fn activated(&self, socket: OwnedFd) -> Command {
         let mut command = self.command("sh");
         // LISTEN_PID is the daemon's own pid, which nobody else knows before it runs.
-        command.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\"", DAEMON]);
+        command.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\""]).arg(program());
         let passed = FdMapping { parent_fd: socket, child_fd: 3 };
         command.fd_mappings(vec![passed]).expect("one descriptor");
         command

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel binder in a guest.
+//! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel binder in a guest,
+//! `cargo xtask observe` watches which system calls the service makes.
 
 mod android;
 mod huge;
+mod observe;
 mod process;
 mod readme;
 mod release;
@@ -25,6 +27,9 @@ use self::tally::Tally;
 enum Task {
     Test(steps::TestArgs),
     Vm(vm::VmArgs),
+    Observe(observe::ObserveArgs),
+    #[command(hide = true)]
+    Fold(observe::FoldArgs),
     /// Write the interface as its AIDL files have it now to aidl_api's `current`
     UpdateApi,
     /// Freeze the interface as its AIDL files have it now as the next version, for ever
@@ -35,6 +40,8 @@ fn main() -> ExitCode {
     let result = match Task::parse() {
         Task::Test(args) => steps::test(&args),
         Task::Vm(args) => vm::run(&args, &mut Tally::default()),
+        Task::Observe(args) => observe::run(&args),
+        Task::Fold(args) => observe::fold(&args),
         Task::UpdateApi => android::update_api(),
         Task::FreezeApi => android::freeze_api(),
     };

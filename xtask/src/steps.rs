@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -249,6 +250,11 @@ const STRANGER: &str = "65534";
 const TWO_STRANGERS: &str = "65532,65533";
 
 fn vts_socket(tally: &mut Tally) -> Result<()> {
+    conform_over_socket(&release::build()?.aniond, tally)
+}
+
+/// Runs the conformance suite against this service.
+fn conform_over_socket(service: &Path, tally: &mut Tally) -> Result<()> {
     let programs = release::build()?;
     let scratch = tempfile::tempdir().context("no scratch directory")?;
     // Other uids come here, also when the checkout is in a home they cannot enter.
@@ -256,7 +262,7 @@ fn vts_socket(tally: &mut Tally) -> Result<()> {
     let (socket, vts) = (scratch.path().join("allocator.sock"), scratch.path().join("anion-vts"));
     fs::copy(&programs.vts, &vts).with_context(|| format!("cannot copy {}", programs.vts.display()))?;
 
-    let mut daemon = leashed(&programs.aniond);
+    let mut daemon = leashed(service);
     daemon
         .args(["--transport", "socket", "--socket-mode", "0666", "--seccomp", "built-in", "--socket"])
         .arg(&socket);
@@ -292,6 +298,23 @@ fn soak(tally: &mut Tally) -> Result<()> {
     soak.args(["test", "--release", "--test", "soak", "--", "--nocapture"]);
     soak.env("ANION_SOAK_OPERATIONS", SOAK_OPERATIONS).env("ANION_SECCOMP", "built-in");
     run_tests(&mut soak, tally)
+}
+
+/// Client operations that show a service every call that the soak has for it.
+const SHORT_SOAK: &str = "6000";
+
+/// Has this service, under its filter, do all that services do on this machine: the daemon's tests, the conformance suite over a
+/// socket, a short soak. The tests of the filter itself have policies of their own, and are left out.
+///
+/// # Errors
+/// If a test fails.
+pub(crate) fn exercise(service: &Path, tally: &mut Tally) -> Result<()> {
+    let mut tests = nextest()?;
+    let all_but_the_filters = format!("({WITH_A_DAEMON}) - binary(seccomp) + binary(soak)");
+    tests.args(["--package", "anion", "-E", &all_but_the_filters]);
+    tests.env("ANION_SECCOMP", "built-in").env("ANION_TEST_SERVICE", service);
+    run_tests(tests.env("ANION_SOAK_OPERATIONS", SHORT_SOAK), tally)?;
+    conform_over_socket(service, tally)
 }
 
 #[cfg(test)]

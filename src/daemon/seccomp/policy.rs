@@ -21,18 +21,19 @@ pub(super) struct Policy {
 }
 
 /// Conditions that must hold together.
-type Alternative = Vec<Condition>;
+pub(super) type Alternative = Vec<Condition>;
 
 /// What an argument must be.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Condition {
-    argument: u8,
-    test: Test,
-    value: u32,
+    /// From 0.
+    pub(super) argument: u8,
+    pub(super) test: Test,
+    pub(super) value: u32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Test {
+pub(super) enum Test {
     Equal,
     Unequal,
     /// The bits of this mask are those of the value.
@@ -118,7 +119,7 @@ impl Condition {
 }
 
 /// The rules with the numbers of their first lines: without comments, continued lines joined.
-fn logical_lines(text: &str) -> Vec<(usize, String)> {
+pub(super) fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut rules: Vec<(usize, String)> = Vec::new();
     let mut is_continued = false;
     for (index, line) in text.lines().enumerate() {
@@ -170,7 +171,7 @@ fn bits(text: &str) -> Result<u32, String> {
 }
 
 /// A number or the C library's word for one.
-fn constant(word: &str) -> Result<u32, String> {
+pub(super) fn constant(word: &str) -> Result<u32, String> {
     let known = CONSTANTS.iter().find(|(name, _)| *name == word).map(|(_, value)| value.cast_unsigned());
     let number = match word.strip_prefix("0x") {
         Some(digits) => u32::from_str_radix(digits, 16).ok(),

@@ -3,12 +3,19 @@
 //! ever.
 
 use super::*;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::getpid;
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::IoSliceMut;
 use std::net::TcpStream;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 use std::{env, thread};
+
+const ON_X86_64: &str = include_str!("../../../seccomp/aniond-x86_64.policy");
+const ON_ARM64: &str = include_str!("../../../seccomp/aniond-arm64.policy");
 
 /// Carries the name of the attempt. A process that finds it makes it.
 const ATTEMPT: &str = "ANION_TEST_ATTEMPT";
@@ -25,9 +32,15 @@ const FORBIDDEN: [Attempt; 6] = [
     ("another program", || assert!(nix::unistd::execv(c"/bin/true", &[c"true"]).is_err())),
 ];
 
-const ALLOWED: [Attempt; 3] = [
+const ALLOWED: [Attempt; 4] = [
     ("a socket to systemd", || drop(UnixDatagram::unbound())),
     ("a file of the kernel", || drop(File::open("/proc/meminfo"))),
+    ("a caller's context, as the binder library copies it", || {
+        let (mut copy, text) = ([0; 4], *b"abc\0");
+        let remote = RemoteIoVec { base: text.as_ptr().addr(), len: text.len() };
+        let copied = process_vm_readv(getpid(), &mut [IoSliceMut::new(&mut copy)], &[remote]);
+        assert_eq!((copied, copy), (Ok(4), text));
+    }),
     ("a thread", || drop(thread::spawn(|| {}).join())),
 ];
 
@@ -77,10 +90,7 @@ fn what_the_service_needs_is_allowed() {
 
 #[test]
 fn the_policies_of_all_architectures_are_understood() {
-    for (architecture, text) in [
-        ("x86_64", include_str!("../../../seccomp/aniond-x86_64.policy")),
-        ("aarch64", include_str!("../../../seccomp/aniond-arm64.policy")),
-    ] {
+    for (architecture, text) in [("x86_64", ON_X86_64), ("aarch64", ON_ARM64)] {
         let policy = Policy::parse(text).expect("sound");
         assert!(policy.allowed.len() > 50, "{}", policy.allowed.len());
         assert_eq!(policy.refused.get("clone3"), Some(&libc::ENOSYS));
@@ -89,6 +99,31 @@ fn the_policies_of_all_architectures_are_understood() {
         }
         kernel::compile_for(&policy, architecture).expect("the architecture has all of these calls");
     }
+}
+
+/// The rules of a policy by the names of their calls.
+fn rules_of(text: &str) -> BTreeMap<String, String> {
+    let rules = policy::logical_lines(text).into_iter();
+    rules.filter_map(|(_, rule)| Some((rule.split_once(':')?.0.to_owned(), rule))).collect()
+}
+
+/// The compiler has the kernel's tables of all system calls of the architectures, and refuses a call that is in none.
+fn is_on_arm64(call: &str) -> bool {
+    let policy = Policy::parse(&format!("{call}: 1")).expect("sound");
+    kernel::compile_for(&policy, "aarch64").is_ok()
+}
+
+/// Words such as `O_DIRECTORY` are each architecture's own; of what is written as a number, `O_LARGEFILE` alone differs
+/// (`arch/arm64/include/uapi/asm/fcntl.h`), for the ioctls are of the generic encoding on both.
+#[test]
+fn the_policy_of_arm64_is_that_of_x86_64_without_the_calls_that_it_never_had() {
+    let mut expected = rules_of(ON_X86_64);
+    expected.retain(|call, _| is_on_arm64(call));
+    let openat = expected.get_mut("openat").expect("files are opened");
+    assert!(openat.ends_with("|0x8000"), "{openat}");
+    *openat = openat.replace("|0x8000", "|0x20000");
+    assert_eq!(rules_of(ON_ARM64), expected);
+    assert!(!is_on_arm64("poll") && is_on_arm64("ppoll"), "the table is that of arm64");
 }
 
 #[test]

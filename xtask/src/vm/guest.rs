@@ -43,8 +43,8 @@ find = { user = ["root", "anion", "alice", "bob"] }
 
 /// A step of the script in the order of running.
 #[derive(Debug)]
-struct Step {
-    name: &'static str,
+pub(super) struct Step {
+    pub(super) name: &'static str,
     /// How many summaries of the conformance suite the step must show.
     suites: usize,
 }
@@ -163,7 +163,7 @@ const APPLETS: [&str; 20] = [
 #[derive(Debug)]
 pub(super) struct Progress {
     /// What is to be seen.
-    expected: Vec<&'static Step>,
+    pub(super) expected: Vec<&'static Step>,
     /// The step that runs and since when.
     running: Option<(String, Instant)>,
     /// Summaries of the suite within the running step.

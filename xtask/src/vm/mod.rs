@@ -5,6 +5,7 @@ mod foreign;
 mod guest;
 mod initramfs;
 pub(crate) mod kernel;
+mod observe;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -63,6 +64,10 @@ pub(crate) struct VmArgs {
     /// Stop a guest that has not come to an end after this many seconds
     #[arg(long, value_name = "SECS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
+
+    /// Whether every service is started by the observer, and what was observed is written to the log.
+    #[arg(skip)]
+    observe: bool,
 }
 
 impl VmArgs {
@@ -70,7 +75,29 @@ impl VmArgs {
     pub(crate) fn in_pairs() -> Self {
         let part = guest::BENCH_PARTS.map(str::to_owned).into();
         let kernel = vec![ALL.to_owned()];
-        Self { kernel, list: false, bench: false, part, at_once: 2, keep_log: None, timeout: TIMEOUT }
+        Self {
+            kernel,
+            list: false,
+            bench: false,
+            part,
+            at_once: 2,
+            keep_log: None,
+            timeout: TIMEOUT,
+            observe: false,
+        }
+    }
+
+    /// One kernel, with every service observed. What was observed is in `log` afterwards.
+    pub(crate) fn observed(kernel: &str, log: PathBuf) -> Self {
+        let kernel = vec![kernel.to_owned()];
+        Self {
+            kernel,
+            at_once: 1,
+            keep_log: Some(log),
+            timeout: 3 * TIMEOUT,
+            observe: true,
+            ..Self::in_pairs()
+        }
     }
 
     fn wants(&self, entry: &Entry) -> bool {
@@ -144,6 +171,9 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
         programs.push(benchmark);
     }
     programs.extend(RSBINDER_TOOLS.programs.iter().map(|program| hub.join(program)));
+    if args.observe {
+        programs.extend(observe::programs()?);
+    }
     let guests = Guests { args, programs: &programs, of: entries.len(), preparing: Mutex::default() };
     let mut failures = Vec::new();
     for (entry, (ran, result)) in entries.iter().zip(guests.run_all(&entries, &kernels)) {
@@ -217,7 +247,11 @@ impl Guests<'_> {
             |path: PathBuf| File::create(&path).with_context(|| format!("cannot create {}", path.display()));
         let log = self.args.log_of(entry, self.of).map(create).transpose()?;
         let timeout = Duration::from_secs(self.args.timeout);
-        boot(entry.name, emulator, log, timeout, Progress::of(course), tally)
+        let mut progress = Progress::of(course);
+        if self.args.observe {
+            observe::spare(&mut progress);
+        }
+        boot(entry.name, emulator, log, timeout, progress, tally)
     }
 
     /// Makes the guest's files in `scratch`. Returns the command that boots it.
@@ -230,6 +264,9 @@ impl Guests<'_> {
         guest::furnish_benchmark(&mut root, &self.args.part);
         if course.includes("foreign") {
             foreign::furnish(&mut root, &cache_dir()?)?;
+        }
+        if self.args.observe {
+            observe::furnish(&mut root, Progress::of(course));
         }
         write_initramfs(&initrd, root, self.programs, kernel)?;
         let mut emulator = emulator(&kernel.image, &initrd, entry.append);

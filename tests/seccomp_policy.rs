@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The seccomp policy and what the service was observed to call agree: everything observed is allowed, and whatever else is
+//! allowed has its reason. `cargo xtask observe` makes the observation.
+
+// The policy's words are this machine's numbers, and those of the observation are of x86-64.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+#[path = "../src/daemon/seccomp/policy.rs"]
+mod policy;
+#[path = "../xtask/src/observe/review.rs"]
+mod review;
+
+use review::{Review, parse_observed};
+
+const POLICY: &str = include_str!("../seccomp/aniond-x86_64.policy");
+const OBSERVED: &str = include_str!("../seccomp/observed-x86_64.txt");
+
+#[test]
+fn what_was_observed_is_allowed_and_all_else_has_its_reason() {
+    let observed = parse_observed(OBSERVED).expect("what xtask writes");
+    assert!(observed.len() > 60, "only {} forms of calls were observed", observed.len());
+    let faults = Review::new(POLICY, &observed).expect("sound").faults(&observed);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_host_and_guests_with_either_kind_of_devices_were_observed() {
+    let observed = parse_observed(OBSERVED).expect("what xtask writes");
+    for place in ["host", "debian-6.12", "ion"] {
+        let count = observed.values().filter(|places| places.contains(place)).count();
+        assert!(count > 40, "{count} forms of calls were observed in {place}");
+    }
+}

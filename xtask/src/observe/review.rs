@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Compares a policy of system calls with what the service was observed to call: nothing that was observed may be missing,
+//! and for whatever was not observed the policy must say why it is there.
+//!
+//! Such reasons are comments in the policy:
+//!
+//! ```text
+//! # not observed: brk, fcntl F_SETFD: what the C library does when memory is short
+//! # not always observed: sched_yield: only where two threads meet
+//! ```
+//!
+//! A call stands for itself and all its values, a call and a value for this value alone. A reason of the first kind for
+//! what was observed is as wrong as none; the second kind is for what depends on timing or on the machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::policy::{Alternative, Condition, Policy, Test, constant};
+
+/// A system call with the values of the arguments that the policy restricts, in their lower 32 bits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Form {
+    pub(crate) call: String,
+    /// By the arguments' numbers, from 0.
+    pub(crate) arguments: BTreeMap<u8, u32>,
+}
+
+/// Every form that was observed, and where.
+pub(crate) type Observed = BTreeMap<Form, BTreeSet<String>>;
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.call)?;
+        self.arguments.iter().try_for_each(|(number, value)| write!(f, " arg{number}={value:#x}"))
+    }
+}
+
+impl std::str::FromStr for Form {
+    type Err = String;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut words = text.split_whitespace();
+        let call = words.next().ok_or("no system call")?.to_owned();
+        let argument = |word: &str| {
+            let (number, value) = word.strip_prefix("arg")?.split_once("=0x")?;
+            Some((number.parse().ok()?, u32::from_str_radix(value, 16).ok()?))
+        };
+        let arguments = words
+            .map(|word| argument(word).ok_or_else(|| format!("{word:?} is not of the form argN=0xVALUE")))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { call, arguments })
+    }
+}
+
+/// Reads lines of the form `CALL argN=0xVALUE: PLACE PLACE`; those that begin with `#` are comments.
+///
+/// # Errors
+/// With the number of the line that is of another form.
+pub(crate) fn parse_observed(text: &str) -> Result<Observed, String> {
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let read = |line: &str| {
+        let (form, places) = line.split_once(": ").ok_or("not of the form CALL: PLACE")?;
+        let places: BTreeSet<String> = places.split_whitespace().map(str::to_owned).collect();
+        Ok::<_, String>((form.parse()?, places))
+    };
+    lines.map(|(number, line)| read(line).map_err(|what| format!("line {number}: {what}"))).collect()
+}
+
+/// Something that the policy allows: a call, or a call with a value that a condition names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Element {
+    call: String,
+    value: Option<u32>,
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.call)?;
+        self.value.map_or(Ok(()), |value| write!(f, " {value:#x}"))
+    }
+}
+
+/// What is wrong between a policy and an observation.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Review {
+    /// Observed, but not allowed.
+    pub(crate) lacking: Vec<Form>,
+    /// Allowed and not observed, with a reason.
+    pub(crate) explained: Vec<Element>,
+    /// Allowed, but neither observed nor explained.
+    pub(crate) unexplained: Vec<Element>,
+    /// Explained as not observed, but observed, or not in the policy at all.
+    pub(crate) outdated: Vec<Element>,
+}
+
+impl Review {
+    /// Compares the policy of this text with what was observed.
+    ///
+    /// # Errors
+    /// If the policy or a reason in it is not understood.
+    pub(crate) fn new(text: &str, observed: &Observed) -> Result<Self, String> {
+        let policy = Policy::parse(text).map_err(|error| error.to_string())?;
+        let reasons = reasons(text)?;
+        let elements = elements(&policy);
+        let was_seen = |element: &&Element| observed.keys().any(|form| is_seen_in(element, &policy, form));
+        let is_explained = |element: &&Element| {
+            let call = Element { value: None, ..(*element).clone() };
+            reasons.contains_key(*element) || reasons.contains_key(&call)
+        };
+        let lacking = observed.keys().filter(|form| !allows(&policy, form)).cloned().collect();
+        let unseen = elements.iter().filter(|element| !was_seen(element)).cloned();
+        let (explained, unexplained) = unseen.partition(|element| is_explained(&element));
+        let is_outdated = |(element, is_firm): &(&Element, &bool)| {
+            !elements.contains(element) || **is_firm && was_seen(element)
+        };
+        let outdated = reasons.iter().filter(is_outdated).map(|(element, _)| element.clone()).collect();
+        Ok(Self { lacking, explained, unexplained, outdated })
+    }
+
+    /// A line for each fault; none if all is well.
+    pub(crate) fn faults(&self, observed: &Observed) -> Vec<String> {
+        let places = |form: &Form| {
+            let places = observed.get(form).into_iter().flatten().map(String::as_str);
+            places.collect::<Vec<_>>().join(" ")
+        };
+        let lacking = self.lacking.iter().map(|form| format!("not allowed: {form} (seen: {})", places(form)));
+        let unexplained =
+            self.unexplained.iter().map(|element| format!("not observed, and no reason is given: {element}"));
+        let outdated = self.outdated.iter().map(|element| {
+            format!("a reason is given, but it was observed or is not in the policy: {element}")
+        });
+        lacking.chain(unexplained).chain(outdated).collect()
+    }
+}
+
+/// The arguments of `call` that the policy restricts.
+pub(crate) fn restricted(policy: &Policy, call: &str) -> BTreeSet<u8> {
+    let alternatives = policy.allowed.get(call).into_iter().flatten();
+    alternatives.flatten().map(|condition| condition.argument).collect()
+}
+
+/// Whether the policy has an answer to it that does not end the service.
+fn allows(policy: &Policy, form: &Form) -> bool {
+    let holds = |condition: &Condition| {
+        form.arguments.get(&condition.argument).is_some_and(|actual| match condition.test {
+            Test::Equal => *actual == condition.value,
+            Test::Unequal => *actual != condition.value,
+            Test::Masked(mask) => actual & mask == condition.value,
+        })
+    };
+    let is_allowed = |alternatives: &Vec<Alternative>| {
+        alternatives.is_empty() || alternatives.iter().any(|conditions| conditions.iter().all(holds))
+    };
+    policy.refused.contains_key(&form.call) || policy.allowed.get(&form.call).is_some_and(is_allowed)
+}
+
+/// All that the policy allows, and what it answers with an error: calls, and the values that their conditions name.
+fn elements(policy: &Policy) -> BTreeSet<Element> {
+    let refused = policy.refused.keys().map(|call| Element { call: call.clone(), value: None });
+    let allowed = policy.allowed.iter().flat_map(|(call, alternatives)| {
+        let values = alternatives.iter().flatten().flat_map(named_values).map(Some);
+        values.chain([None]).map(|value| Element { call: call.clone(), value })
+    });
+    refused.chain(allowed).collect()
+}
+
+/// The values that a condition allows by name: numbers and single bits. What excludes values names none.
+fn named_values(condition: &Condition) -> Vec<u32> {
+    match condition.test {
+        Test::Equal => vec![condition.value],
+        Test::Unequal => Vec::new(),
+        Test::Masked(mask) if condition.value != 0 => vec![mask],
+        // `in ~BITS` leaves the highest bit alone; a list of bits does not have it.
+        Test::Masked(mask) if mask.leading_ones() == 0 => Vec::new(),
+        Test::Masked(mask) => (0..u32::BITS).map(|bit| 1 << bit).filter(|bit| mask & bit == 0).collect(),
+    }
+}
+
+/// Whether this form is one of the element.
+fn is_seen_in(element: &Element, policy: &Policy, form: &Form) -> bool {
+    let Some(value) = element.value else { return form.call == element.call };
+    let conditions = policy.allowed.get(&element.call).into_iter().flatten().flatten();
+    let mut naming = conditions.filter(|condition| named_values(condition).contains(&value));
+    form.call == element.call
+        && naming.any(|condition| {
+            form.arguments.get(&condition.argument).is_some_and(|actual| match condition.test {
+                Test::Masked(_) => actual & value != 0,
+                Test::Equal | Test::Unequal => *actual == value,
+            })
+        })
+}
+
+/// What the comments of a policy explain, and whether it must not have been observed.
+fn reasons(text: &str) -> Result<BTreeMap<Element, bool>, String> {
+    let mut reasons = BTreeMap::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let firm = line.strip_prefix("# not observed: ").map(|rest| (rest, true));
+        let Some((rest, is_firm)) =
+            firm.or_else(|| line.strip_prefix("# not always observed: ").map(|rest| (rest, false)))
+        else {
+            continue;
+        };
+        let of_line = |what: String| format!("line {number}: {what}");
+        let (subjects, _) = rest
+            .split_once(": ")
+            .filter(|(_, why)| !why.trim().is_empty())
+            .ok_or_else(|| of_line("no reason is given".to_owned()))?;
+        for subject in subjects.split(',') {
+            reasons.insert(element(subject.trim()).map_err(of_line)?, is_firm);
+        }
+    }
+    Ok(reasons)
+}
+
+/// Reads a call, or a call and a value.
+fn element(text: &str) -> Result<Element, String> {
+    let (call, value) = text.split_once(' ').map_or((text, None), |(call, value)| (call, Some(value)));
+    Ok(Element { call: call.to_owned(), value: value.map(constant).transpose()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: &str = "\
+        # not observed: brk, ioctl 0x20: for another day\n\
+        # not always observed: yield: by chance\n\
+        brk: 1\n\
+        yield: 1\n\
+        ioctl: arg1 == 0x10 || arg1 == 0x20\n\
+        openat: arg2 in O_RDWR|O_NONBLOCK\n\
+        mmap: arg2 in ~PROT_EXEC\n\
+        clone: arg0 & CLONE_THREAD\n\
+        clone3: return ENOSYS\n";
+
+    const ALL_SEEN: &str = "\
+        # a comment\n\
+        clone arg0=0x3d0f00: host\n\
+        clone3: host\n\
+        ioctl arg1=0x10: host guest\n\
+        mmap arg2=0x3: host\n\
+        openat arg2=0x802: guest\n";
+
+    fn faults(policy: &str, observed: &str) -> Vec<String> {
+        let observed = parse_observed(observed).expect("sound");
+        Review::new(policy, &observed).expect("sound").faults(&observed)
+    }
+
+    #[test]
+    fn what_was_observed_or_is_explained_is_well() {
+        assert_eq!(faults(POLICY, ALL_SEEN), [""; 0]);
+        assert_eq!(faults(POLICY, &format!("{ALL_SEEN}yield: host\n")), [""; 0], "it may be observed or not");
+    }
+
+    #[test]
+    fn what_was_observed_must_be_allowed() {
+        let more = "ioctl arg1=0x30: host guest\nmmap arg2=0x5: host\nopen: guest\nclone arg0=0x11: host\n";
+        let faults = faults(POLICY, &format!("{ALL_SEEN}{more}"));
+        assert_eq!(
+            faults,
+            [
+                "not allowed: clone arg0=0x11 (seen: host)",
+                "not allowed: ioctl arg1=0x30 (seen: guest host)",
+                "not allowed: mmap arg2=0x5 (seen: host)",
+                "not allowed: open (seen: guest)",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_not_observed_needs_a_reason() {
+        let unseen = |less: &str, instead: &str| faults(POLICY, &ALL_SEEN.replace(less, instead));
+        let fault = |element: &str| [format!("not observed, and no reason is given: {element}")];
+        assert_eq!(unseen("arg1=0x10", "arg1=0x20").len(), 2, "one is unseen, one is seen after all");
+        assert_eq!(unseen("arg2=0x802", "arg2=0x2"), fault("openat 0x800"));
+        assert_eq!(unseen("mmap arg2=0x3: host\n", ""), fault("mmap"));
+        assert_eq!(unseen("clone3: host\n", ""), fault("clone3"));
+    }
+
+    #[test]
+    fn a_reason_for_what_was_observed_or_is_not_there_is_outdated() {
+        let fault = "a reason is given, but it was observed or is not in the policy: ";
+        assert_eq!(faults(POLICY, &format!("{ALL_SEEN}brk: host\n")), [format!("{fault}brk")]);
+        let policy = format!("# not observed: execve: never\n{POLICY}");
+        assert_eq!(faults(&policy, ALL_SEEN), [format!("{fault}execve")]);
+    }
+
+    #[test]
+    fn a_reason_says_something() {
+        let refusal = |policy: &str| Review::new(policy, &Observed::new()).expect_err("no reason");
+        assert!(refusal("# not observed: brk\nbrk: 1\n").contains("line 1: no reason"));
+        assert!(refusal("brk: 1\n# not observed: brk F_WHAT: why\n").contains("line 2: \"F_WHAT\""));
+    }
+
+    #[test]
+    fn forms_are_read_as_they_are_written() {
+        let form: Form = "fcntl arg1=0x409 arg2=0x10".parse().expect("sound");
+        assert_eq!((form.call.as_str(), form.arguments[&1], form.arguments[&2]), ("fcntl", 0x409, 16));
+        assert_eq!(form.to_string(), "fcntl arg1=0x409 arg2=0x10");
+        assert!("fcntl arg1=7".parse::<Form>().is_err());
+        assert!(parse_observed("# comment\nread\n").expect_err("no place").starts_with("line 2"));
+    }
+
+    #[test]
+    fn the_arguments_that_matter_are_those_of_the_policy() {
+        let policy = Policy::parse(POLICY).expect("sound");
+        assert_eq!(restricted(&policy, "openat"), BTreeSet::from([2]));
+        assert_eq!(restricted(&policy, "brk"), BTreeSet::new());
+        assert_eq!(restricted(&policy, "execve"), BTreeSet::new());
+    }
+}
