@@ -56,16 +56,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Watch which system calls the service makes, and compare them with its seccomp policy
 ///
 /// The service runs under strace: on this machine in the daemon's tests, the conformance suite over a socket and a short
-/// soak; in guests in what `cargo xtask vm` runs with that kernel, less what takes long and asks the same again. What it calls from the moment at which it asks for its filter
-/// is written to seccomp/observed-x86_64.txt, with the arguments that the policy restricts. The filter itself is not
-/// enforced meanwhile, so that what the policy lacks is seen and stops nothing.
+/// soak; in guests in what `cargo xtask vm` runs with that kernel, less what takes long and asks the same again. What it
+/// calls from the moment at which it asks for its filter is written to seccomp/observed-x86_64.txt, with the arguments
+/// that the policy restricts. The filter itself is not enforced meanwhile, so that what the policy lacks is seen and
+/// stops nothing.
 ///
 /// Then the policy, seccomp/aniond-x86_64.policy, is compared with the file, as the tests do each time: it must allow all
 /// that was observed, and have a reason (a comment `# not observed: CALL VALUE, CALL: WHY`) for whatever else it allows. What it
 /// lacks, and what it has without a reason, is printed, and the exit status is 1.
 ///
-/// Without options, the host, debian-6.12 and ion are observed, which takes about half an hour. Where only some places
-/// are observed, the file keeps what it has of the others.
+/// Without options, the host, debian-6.12 and ion are observed, which takes about a quarter of an hour. Where only some
+/// places are observed, the file keeps what it has of the others.
 #[derive(Debug, Args)]
 pub(crate) struct ObserveArgs {
     /// Observe on this machine
