@@ -155,7 +155,7 @@ pub(super) fn furnish_benchmark(root: &mut Initramfs, parts: &[String]) {
 
 /// What the script calls by name.
 const APPLETS: [&str; 20] = [
-    "cat", "chmod", "chown", "dd", "dmesg", "grep", "insmod", "ln", "mkdir", "mkswap", "mount", "poweroff",
+    "cat", "chmod", "chown", "dd", "dmesg", "grep", "insmod", "ln", "mkdir", "mkswap", "mount", "reboot",
     "rm", "sh", "stty", "su", "swapoff", "swapon", "tail", "usleep",
 ];
 

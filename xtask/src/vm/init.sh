@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # The guest's first and only script: it runs the steps that guest.rs expects on this kernel, says how each went, and
-# powers off.
+# ends the machine.
 
 SERVICE=vendor.anion.allocator.IHeapAllocator/default
 HEAPS=/etc/anion/heaps.dts
@@ -67,7 +67,7 @@ eventually() {
 
 finish() {
     echo "ANION-VERDICT $verdict"
-    poweroff -f
+    reboot -f
 }
 
 # step NAME COMMAND…: says how it went, if this kernel's list has it.
