@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The kernels that a guest can be booted with, and how each is had.
 
-pub(crate) mod apt;
-pub(crate) mod packages;
+mod packages;
 mod source;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use self::apt::Suite;
 use self::packages::Series;
 use super::guest::Course;
+use super::machine::{self, Machine};
+use crate::debian::{Apt, SID, Suite};
 
 /// A kernel that a guest can be booted with.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// Where it comes from.
     pub(crate) from: &'static str,
+    /// The machine that it is booted on.
+    pub(super) machine: &'static Machine,
     /// The devices it must offer, below `/dev`; of those that the guest's script knows, it may offer no others.
     pub(crate) devices: &'static [&'static str],
     /// Whoever must have a heap here, as the contract table names them.
@@ -134,10 +136,11 @@ const WITHOUT_CMA: &[&str] = &[
 ];
 
 /// The first is the default.
-pub(crate) const KERNELS: [Entry; 6] = [
+pub(crate) const KERNELS: [Entry; 7] = [
     Entry {
         name: "debian-6.12",
         from: "newest 6.12 of the running Debian",
+        machine: &machine::PC,
         devices: &["binder", "dma_heap/system", "udmabuf"],
         parties: WITH_DMA_BUFS,
         backings: &[
@@ -160,6 +163,7 @@ pub(crate) const KERNELS: [Entry; 6] = [
     Entry {
         name: "debian-6.1",
         from: "newest 6.1 of the running Debian",
+        machine: &machine::PC,
         devices: &["binder"],
         parties: EVERYWHERE,
         backings: &["whatever memfd", "ordered memfd", "strict none", "contiguous none", "anyhow memfd"],
@@ -176,6 +180,7 @@ pub(crate) const KERNELS: [Entry; 6] = [
     Entry {
         name: "debian-7",
         from: "newest 7.x of Debian sid",
+        machine: &machine::PC,
         devices: &["binder", "dma_heap/system", "udmabuf"],
         parties: WITH_DMA_BUFS,
         backings: &[
@@ -189,7 +194,7 @@ pub(crate) const KERNELS: [Entry; 6] = [
         takes_device_tree: false,
         course: Course::Only(&[SHORT, FALLBACK, LIMITS]),
         origin: Origin::Suite(
-            Suite { archive: "Debian", name: "sid" },
+            SID,
             Series {
                 prefix: "7.",
                 suffix: "-amd64",
@@ -199,8 +204,35 @@ pub(crate) const KERNELS: [Entry; 6] = [
         ),
     },
     Entry {
+        name: "arm64-16k",
+        from: "newest 7.x of Debian sid, for 64-bit ARM with pages of 16 KiB",
+        machine: &machine::ARM64,
+        devices: &["binder", "dma_heap/system", "udmabuf"],
+        parties: WITH_DMA_BUFS,
+        backings: &[
+            "whatever dma-heap",
+            "ordered udmabuf",
+            "strict dma-heap",
+            "contiguous none",
+            "anyhow memfd",
+        ],
+        append: "",
+        takes_device_tree: false,
+        course: Course::Only(&[SHORT, FALLBACK]),
+        origin: Origin::Suite(
+            SID,
+            Series {
+                prefix: "7.",
+                suffix: "-arm64-16k",
+                packages: &["linux-binary-", "linux-modules-"],
+                modules: BINDER,
+            },
+        ),
+    },
+    Entry {
         name: "ion",
         from: "5.10, built from the source in Debian bullseye-security",
+        machine: &machine::PC,
         devices: &[
             "ashmem",
             "binder",
@@ -227,6 +259,7 @@ pub(crate) const KERNELS: [Entry; 6] = [
     Entry {
         name: "ion-no-cma",
         from: "the same, without contiguous memory",
+        machine: &machine::PC,
         devices: &["ashmem", "binder", "dma_heap/system", "hwbinder", "ion", "udmabuf", "vndbinder"],
         parties: WITHOUT_CMA,
         backings: &[
@@ -244,6 +277,7 @@ pub(crate) const KERNELS: [Entry; 6] = [
     Entry {
         name: "ion-broken-cma",
         from: "the same, with contiguous memory of which nothing can be had",
+        machine: &machine::PC,
         devices: &[
             "ashmem",
             "binder",
@@ -277,8 +311,8 @@ impl Entry {
     /// If it cannot be had and the cache has none of the kind.
     pub(super) fn obtain(&self, cache: &Path) -> Result<Kernel> {
         match &self.origin {
-            Origin::System(series) => series.newest(|| Ok(apt::Apt::system()), cache),
-            Origin::Suite(suite, series) => series.newest(|| apt::Apt::of_suite(suite, cache), cache),
+            Origin::System(series) => series.newest(|| Ok(Apt::system()), cache),
+            Origin::Suite(suite, series) => series.newest(|| Apt::of_suite(suite, cache), cache),
             Origin::Built => source::newest(cache),
         }
     }

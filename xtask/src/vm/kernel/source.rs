@@ -11,14 +11,13 @@ use anyhow::{Context, Result, anyhow, ensure};
 use flate2::Crc;
 
 use super::Kernel;
-use super::apt::{Apt, Suite};
-use super::packages::{move_to, scratch_in};
+use crate::debian::{Apt, Suite, move_to, scratch_in};
 use crate::process::{each_line, leashed, line_of, run};
 use crate::tools::{Tool, ensure_tools};
 
 /// ION left the kernel with 5.11.
 const PACKAGE: &str = "linux-source-5.10";
-const SUITE: Suite = Suite { archive: "Debian-Security", name: "bullseye-security" };
+const SUITE: Suite = Suite { archive: "Debian-Security", name: "bullseye-security", foreign: &[] };
 
 /// What is configured beyond `tinyconfig`.
 const FRAGMENT: &str = include_str!("ion.fragment");
@@ -118,7 +117,7 @@ fn build(apt: &Apt, version: &str, kernels: &Path, dir: &Path) -> Result<()> {
     for directory in [&objects, &made] {
         fs::create_dir(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     }
-    apt.unpack(PACKAGE, version, &unpacked)?;
+    apt.unpack(&[(PACKAGE.to_owned(), version.to_owned())], &unpacked)?;
     println!("unpacking the source");
     let archive = unpacked.join("usr/src").join(format!("{PACKAGE}.tar.xz"));
     run(Command::new("tar").arg("-xJf").arg(&archive).arg("-C").arg(scratch.path()))?;
