@@ -152,7 +152,8 @@ fn ensure_built(
     println!("building {} {} into {}, once", tool.name, tool.version, root.display());
     let mut install = cargo();
     install.args(["install", tool.name, "--version", tool.version, "--locked", "--force", "-j2", "--root"]);
-    equip(install.arg(&root))?;
+    install.arg(&root).args(tool.programs.iter().flat_map(|program| ["--bin", program]));
+    equip(&mut install)?;
     run(&mut install)?;
     Ok(bin)
 }

@@ -107,7 +107,13 @@ prepare_devices() {
         # rsb_hub looks nowhere else.
         ln -s ../binder /dev/binderfs/binder || return
     fi
-    list_devices
+    check_page && list_devices
+}
+
+# The page size is the one that this kernel is known for.
+check_page() {
+    grep -m 1 KernelPageSize /proc/self/smaps >/tmp/page && cat /tmp/page || return
+    grep -qw "$(cat /etc/guest/page) kB" /tmp/page
 }
 
 # One line for each device that may be there; those that are must be the ones that this kernel is known for.

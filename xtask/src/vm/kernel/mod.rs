@@ -28,6 +28,8 @@ pub(crate) struct Entry {
     pub(super) parties: &'static [&'static str],
     /// What serves each heap of `fallback.dts`: lines of a name and a kind of buffer, or `none`.
     pub(super) backings: &'static [&'static str],
+    /// KiB of its pages.
+    pub(super) page: u32,
     /// Words for the kernel beside those that every guest has.
     pub(super) append: &'static str,
     /// Whether it takes a device tree from the emulator.
@@ -100,6 +102,8 @@ const WITH_DMA_BUFS: &[&str] = &[
     "anion/lens",
     "anion/tiles",
 ];
+/// Where there is udmabuf alone.
+const WITH_UDMABUF: &[&str] = &["anion/system", "anion/camera", "anion/frames", "anion/lens", "anion/tiles"];
 /// Where there is ION, and its successors beside it.
 const WITH_ION: &[&str] = &[
     "ion/ion_system_heap",
@@ -150,6 +154,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
             "contiguous none",
             "anyhow memfd",
         ],
+        page: 4,
         append: "",
         takes_device_tree: false,
         course: Course::AllBut(OF_ION),
@@ -167,6 +172,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
         devices: &["binder"],
         parties: EVERYWHERE,
         backings: &["whatever memfd", "ordered memfd", "strict none", "contiguous none", "anyhow memfd"],
+        page: 4,
         append: "",
         takes_device_tree: false,
         course: Course::Only(&[SHORT, &["fallback"]]),
@@ -190,6 +196,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
             "contiguous none",
             "anyhow memfd",
         ],
+        page: 4,
         append: "",
         takes_device_tree: false,
         course: Course::Only(&[SHORT, FALLBACK, LIMITS]),
@@ -207,15 +214,10 @@ pub(crate) const KERNELS: [Entry; 7] = [
         name: "arm64-16k",
         from: "newest 7.x of Debian sid, for 64-bit ARM with pages of 16 KiB",
         machine: &machine::ARM64,
-        devices: &["binder", "dma_heap/system", "udmabuf"],
-        parties: WITH_DMA_BUFS,
-        backings: &[
-            "whatever dma-heap",
-            "ordered udmabuf",
-            "strict dma-heap",
-            "contiguous none",
-            "anyhow memfd",
-        ],
+        devices: &["binder", "udmabuf"],
+        parties: WITH_UDMABUF,
+        backings: &["whatever udmabuf", "ordered udmabuf", "strict none", "contiguous none", "anyhow memfd"],
+        page: 16,
         append: "",
         takes_device_tree: false,
         course: Course::Only(&[SHORT, FALLBACK]),
@@ -251,6 +253,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
             "contiguous dma-heap",
             "anyhow dma-heap",
         ],
+        page: 4,
         append: "",
         takes_device_tree: true,
         course: Course::Only(&[SHORT, OF_ION, FALLBACK]),
@@ -269,6 +272,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
             "contiguous none",
             "anyhow memfd",
         ],
+        page: 4,
         append: "cma=0",
         takes_device_tree: false,
         course: Course::Only(&[ANSWERS, FALLBACK]),
@@ -297,6 +301,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
             "contiguous none",
             "anyhow memfd",
         ],
+        page: 4,
         append: "cma=256M movablecore=64M",
         takes_device_tree: false,
         course: Course::Only(&[&["devices"], FALLBACK]),
