@@ -54,9 +54,10 @@ impl Bundle {
             let name = entry.file_name().into_string().ok()?;
             let is_ours = name.strip_prefix(self.name)?.strip_prefix('-')?.len() == SUM_DIGITS;
             // A rename changes it, and what the packages say of their directory does not.
-            is_ours.then_some((entry.metadata().ok()?.ctime(), entry.path()))
+            let made = entry.metadata().ok()?;
+            is_ours.then(|| (made.ctime(), made.ctime_nsec(), entry.path()))
         });
-        made.max().map(|(_, path)| path)
+        made.max().map(|(_, _, path)| path)
     }
 }
 
