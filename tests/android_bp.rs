@@ -23,11 +23,10 @@ const INTERFACE: &str = "vendor.anion.allocator";
 const CARGO_ONLY: &[(&str, &str)] = &[
     ("clap_complete", "completions are for a machine's own shell"),
     ("clap_mangen", "manual pages are not installed on devices"),
-    ("listenfd", "init passes no sockets in systemd's way"),
     ("loom", "runs under the model checker alone"),
     ("rsbinder", "AOSP's binder takes its place"),
     ("seccompiler", "the service confines itself on Linux alone"),
-    ("sd-notify", "init asks for no reports"),
+    ("sd-notify", "init asks for no reports and passes no sockets"),
     ("winnow", "reads device-tree text; devices have blobs"),
 ];
 

@@ -19,6 +19,9 @@ pub(crate) mod process;
 /// Which system calls may be made while serving.
 pub(crate) mod seccomp;
 
+/// What has to be done before anything else.
+pub(crate) mod sys;
+
 /// The listening socket: its own or systemd's.
 #[cfg(not(soong))]
 pub(crate) mod listener;
