@@ -321,7 +321,8 @@ fn the_service_is_installed_where_its_configuration_is_sought() {
 /// The type-check runs on Linux, where nix has these: for Android it has not.
 #[test]
 fn what_nix_has_for_linux_alone_is_not_used() {
-    let linux_only = ["FallocateFlags", "fcntl::fallocate", " fallocate}", "SeekData", "SeekHole"];
+    let linux_only =
+        ["FallocateFlags", "fcntl::fallocate", " fallocate}", "SeekData", "SeekHole", "unistd::dup3"];
     let mut folders: Vec<PathBuf> =
         ["src", "ipc/src/aosp", "vts/src"].map(|folder| root().join(folder)).into();
     let mut checked = 0;

@@ -34,10 +34,6 @@ mod lock;
 #[cfg(not(soong))]
 mod budget;
 
-/// Log lines that a client can provoke, one a second.
-#[cfg(not(soong))]
-mod throttle;
-
 /// The thread that accepts connections.
 #[cfg(not(soong))]
 mod accept;
