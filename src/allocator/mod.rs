@@ -37,6 +37,7 @@ mod reservations;
 mod reserve;
 #[cfg(test)]
 pub(crate) mod tests;
+mod throttle;
 mod token;
 mod verdict;
 
@@ -46,6 +47,7 @@ pub use pressure::{PressureFeed, PressureLevel, PressureSubscription, WatchedCgr
 pub use query::{BufferView, HeapView, NotOurs, TrimError, UnknownHeap};
 pub use request::{Caller, Grant, Request, Selection};
 pub use reserve::{MAX_RESERVATIONS, ReservedBuffers};
+pub use throttle::Throttle;
 pub use token::BufferToken;
 pub use verdict::{Explanation, Failure, Outcome, Verdict};
 
@@ -60,6 +62,7 @@ use crate::source::{
     FileSource, Memory, ReleaseMechanism, is_exhaustion, is_fragmentation, is_out_of_memory,
 };
 use crate::sys::inotify::Watch;
+use crate::sys::references::ReferenceCounts;
 use crate::units::{Access, BackedBytes, Backing, BufferId, Uid};
 use anyhow::Context;
 use booking::Booking;
@@ -122,7 +125,8 @@ impl Allocator {
             Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
         };
         let dma_heaps = PathBuf::from(crate::sys::dma_heap::DIRECTORY);
-        let devices = Arc::new(KernelDevices { page, dma_heaps, raises_limits: true });
+        let counts = Arc::new(ReferenceCounts::open().context("reading /proc/self/fdinfo")?);
+        let devices = Arc::new(KernelDevices { page, dma_heaps, raises_limits: true, counts });
         let (file_releases, pages) = (ReleaseMechanism::CloseEvents, Arc::new(KernelPages));
         let huge_releases = Ok(());
         let machine =

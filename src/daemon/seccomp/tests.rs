@@ -3,7 +3,9 @@
 //! ever.
 
 use super::*;
+use anion::sys::references::ReferenceCounts;
 use std::fs::File;
+use std::io;
 use std::net::TcpStream;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::ExitStatusExt;
@@ -25,9 +27,13 @@ const FORBIDDEN: [Attempt; 6] = [
     ("another program", || assert!(nix::unistd::execv(c"/bin/true", &[c"true"]).is_err())),
 ];
 
-const ALLOWED: [Attempt; 3] = [
+const ALLOWED: [Attempt; 4] = [
     ("a socket to systemd", || drop(UnixDatagram::unbound())),
     ("a file of the kernel", || drop(File::open("/proc/meminfo"))),
+    ("a count of references without a free descriptor", || {
+        let counts = ReferenceCounts::open().expect("/proc");
+        assert!(counts.of_by_slot(io::stdin()).is_err(), "it is no dma-buf");
+    }),
     ("a thread", || drop(thread::spawn(|| {}).join())),
 ];
 
