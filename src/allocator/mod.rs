@@ -32,6 +32,7 @@ mod pressure;
 mod query;
 mod refill;
 mod release;
+mod replies;
 mod request;
 mod reservations;
 mod reserve;
@@ -72,6 +73,7 @@ use latency::Latency;
 use liveness::Liveness;
 use pressure::{Availability, Pressure, PressureSources};
 use refill::Refill;
+use replies::Replies;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -94,6 +96,7 @@ pub struct Allocator {
     /// Of calls that were served, by heap.
     latencies: Vec<Latency>,
     refill: Refill,
+    replies: Replies,
     /// Starts at the nanoseconds since boot and grows by one a buffer, slower than the clock: a later service starts
     /// above every id that was ever given.
     next_id: AtomicU64,
@@ -162,6 +165,7 @@ impl Allocator {
             pressure: Arc::default(),
             latencies,
             refill: Refill::default(),
+            replies: Replies::default(),
             next_id: AtomicU64::new(boot_nanoseconds),
             own_uid: Uid(nix::unistd::geteuid().as_raw()),
         }))
@@ -200,7 +204,9 @@ impl Allocator {
             let outcome = match candidate {
                 Ok(index) => match self.serve(caller, request, index) {
                     Ok(grants) => {
-                        self.latencies[index].record(start.elapsed());
+                        let now = Instant::now();
+                        self.latencies[index].record(now.duration_since(start));
+                        self.replies.sending(caller, now);
                         return Ok(grants);
                     }
                     Err(outcome) => {

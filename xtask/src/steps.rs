@@ -42,14 +42,13 @@ const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the sources are formatted", run: fmt },
     Step { name: "clippy", about: "no warnings in any target", run: clippy },
     Step { name: "rustdoc", about: "the documentation builds, and its links lead somewhere", run: rustdoc },
-    Step { name: "tests", about: "unit and integration tests", run: tests },
+    Step {
+        name: "tests",
+        about: "unit and integration tests, with services confined to their system calls",
+        run: tests,
+    },
     Step { name: "loom", about: "every order in which threads can meet at a heap's memory", run: loom },
     Step { name: "huge-pages", about: "heaps over huge pages, which root sets aside", run: huge_pages },
-    Step {
-        name: "seccomp",
-        about: "the daemon's tests again, with the system calls of its policy alone",
-        run: seccomp,
-    },
     Step {
         name: "sepolicy",
         about: "the SELinux policy over a platform in miniature: what it allows and what not",
@@ -173,8 +172,10 @@ fn rustdoc(_: &mut Tally) -> Result<()> {
     run(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
+/// Services are confined to the system calls of their policy, here, in all later steps that have one, and in the guests; those
+/// of README.md's commands and of plain `cargo test` are not.
 fn tests(tally: &mut Tally) -> Result<()> {
-    run_tests(nextest()?.arg("--workspace"), tally)
+    run_tests(nextest()?.arg("--workspace").env("ANION_SECCOMP", "built-in"), tally)
 }
 
 /// The feature swaps a lock for the model checker's, with which no other test can run.
@@ -196,16 +197,6 @@ fn huge_pages(tally: &mut Tally) -> Result<()> {
         return Ok(());
     };
     run_tests(nextest()?.args(["--workspace", "--run-ignored", "only", "-E", "binary(huge_pages)"]), tally)
-}
-
-/// The tests that start the service. Those of the other steps that do (the conformance suite, the soak) are confined anyway.
-const WITH_A_DAEMON: &str = "binary(daemon) + binary(anionctl) + binary(reserve) + binary(exhaustion) + binary(doctor) + \
-    binary(camera_pipeline) + binary(client) + binary(seccomp)";
-
-fn seccomp(tally: &mut Tally) -> Result<()> {
-    let mut tests = nextest()?;
-    tests.args(["--package", "anion", "-E", WITH_A_DAEMON]).env("ANION_SECCOMP", "built-in");
-    run_tests(&mut tests, tally)
 }
 
 fn boards(tally: &mut Tally) -> Result<()> {
