@@ -119,7 +119,7 @@ fn count(bytes: usize) -> Result<i64, Errno> {
 }
 
 /// A place in a file, of whose type there are two where a pointer has 32 bits.
-fn place(bytes: usize) -> Result<libc::off_t, Errno> {
+pub(crate) fn place(bytes: usize) -> Result<libc::off_t, Errno> {
     libc::off_t::try_from(bytes).map_err(|_| Errno::EOVERFLOW)
 }
 
