@@ -7,7 +7,7 @@ use nix::fcntl::{FallocateFlags, FcntlArg, fallocate, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::mman::{MapFlags, ProtFlags};
-use nix::unistd::{Whence, fsync, ftruncate, lseek, read, write};
+use nix::unistd::{Whence, fsync, ftruncate, lseek64, read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A buffer to do things with.
@@ -85,8 +85,7 @@ pub(crate) fn shared(
     offset: usize,
     protection: ProtFlags,
 ) -> Result<i64, Errno> {
-    let offset = i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
-    map(&buffer.fd, bytes, offset, protection, MapFlags::MAP_SHARED)
+    map(&buffer.fd, bytes, place(offset)?, protection, MapFlags::MAP_SHARED)
 }
 
 pub(crate) fn private(buffer: &Buffer, protection: ProtFlags) -> Result<i64, Errno> {
@@ -106,7 +105,7 @@ fn set_name(buffer: &Buffer, request: libc::Ioctl, length: usize) -> Result<i64,
 }
 
 fn seek(buffer: &Buffer, offset: i64, whence: Whence) -> Result<i64, Errno> {
-    lseek(&buffer.fd, offset, whence)
+    lseek64(&buffer.fd, offset, whence)
 }
 
 fn ready(fd: BorrowedFd<'_>) -> Result<i64, Errno> {
@@ -117,6 +116,11 @@ fn ready(fd: BorrowedFd<'_>) -> Result<i64, Errno> {
 
 fn count(bytes: usize) -> Result<i64, Errno> {
     i64::try_from(bytes).map_err(|_| Errno::EOVERFLOW)
+}
+
+/// A place in a file, of whose type there are two where a pointer has 32 bits.
+pub(crate) fn place(bytes: usize) -> Result<libc::off_t, Errno> {
+    libc::off_t::try_from(bytes).map_err(|_| Errno::EOVERFLOW)
 }
 
 /// Builds a row: the same answer of all kinds, or one of each with the reason.
@@ -152,11 +156,11 @@ pub(crate) const ROWS: &[Row] = &[
         memfd Gives(1), ashmem Fails(Errno::EINVAL), FILE),
     row!("truncate_to_0", |buffer| ftruncate(&buffer.fd, 0).map(|()| 0), Fails(Errno::EINVAL),
         memfd Fails(Errno::EPERM), ashmem Fails(Errno::EINVAL), FILE),
-    row!("grow", |buffer| ftruncate(&buffer.fd, count(buffer.bytes * 2)?).map(|()| 0), Fails(Errno::EINVAL),
+    row!("grow", |buffer| ftruncate(&buffer.fd, place(buffer.bytes * 2)?).map(|()| 0), Fails(Errno::EINVAL),
         memfd Fails(Errno::EPERM), ashmem Fails(Errno::EINVAL), FILE),
     row!("punch_a_hole", |buffer| {
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        fallocate(&buffer.fd, flags, 0, count(buffer.page)?).map(|()| 0)
+        fallocate(&buffer.fd, flags, 0, place(buffer.page)?).map(|()| 0)
     }, Fails(Errno::ENODEV), memfd OK, ashmem Fails(Errno::ENODEV), "a client may give its own pages back"),
     row!("get_seals", |buffer| {
         // Newer kernels also seal what may be executed.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What can be done with a buffer that was given for reading alone.
 
-use crate::buffers::{Answer, OK, RW, Row, SYNC_END, SYNC_READ, private, row, shared, sync};
+use crate::buffers::{Answer, OK, RW, Row, SYNC_END, SYNC_READ, place, private, row, shared, sync};
 use crate::sys::map_and_protect;
 use Answer::{Fails, FailsBySomeKernels, Gives};
 use nix::errno::Errno;
@@ -29,8 +29,7 @@ pub(crate) const ROWS: &[Row] = &[
         memfd Fails(Errno::EBADF), ashmem Fails(Errno::EINVAL), BY_REGION),
     row!("punch_a_hole", |buffer| {
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        let page = i64::try_from(buffer.page).map_err(|_| Errno::EOVERFLOW)?;
-        fallocate(&buffer.fd, flags, 0, page).map(|()| 0)
+        fallocate(&buffer.fd, flags, 0, place(buffer.page)?).map(|()| 0)
     }, Fails(Errno::EBADF), memfd Fails(Errno::EBADF), ashmem Fails(Errno::ENODEV), BY_REGION),
     row!("access_mode", |buffer| {
         fcntl(&buffer.fd, FcntlArg::F_GETFL).map(|flags| i64::from(flags & OFlag::O_ACCMODE.bits()))

@@ -2,6 +2,8 @@
 //! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel binder in a guest.
 
 mod android;
+mod cross;
+mod debian;
 mod huge;
 mod process;
 mod readme;

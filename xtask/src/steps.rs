@@ -15,7 +15,7 @@ use crate::server::Server;
 use crate::tally::Tally;
 use crate::tools::{NEXTEST, ensure_crate, is_root};
 use crate::vm::{self, VmArgs};
-use crate::{android, readme, release, sepolicy};
+use crate::{android, cross, readme, release, sepolicy};
 
 /// Run every check and every test, one step after the other
 #[derive(Debug, Args)]
@@ -72,6 +72,11 @@ const STEPS: &[Step] = &[
         name: "android-check",
         about: "the crates of Android.bp type-check against Android's binder library",
         run: android::check,
+    },
+    Step {
+        name: "targets",
+        about: "the programs type-check for 32-bit ARM and x86, with Debian's Rust",
+        run: cross::check,
     },
     Step { name: "vts-socket", about: "the conformance suite over a Unix socket", run: vts_socket },
     Step {

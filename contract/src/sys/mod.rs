@@ -75,7 +75,7 @@ pub(crate) const HEAP_ENTRY: usize = 52;
 pub(crate) fn map(
     fd: impl AsFd,
     bytes: usize,
-    offset: i64,
+    offset: libc::off_t,
     protection: ProtFlags,
     flags: MapFlags,
 ) -> Result<i64, Errno> {
