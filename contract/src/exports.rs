@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::unistd::{Whence, ftruncate, lseek64};
+use nix::unistd::{Whence, lseek64};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -51,9 +51,11 @@ impl Device {
     /// A sparse memfd with these seals.
     fn memfd(&self, pages: u64, seals: SealFlag) -> Result<OwnedFd, Errno> {
         let file = memfd_create(c"contract", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
-        ftruncate(&file, libc::off_t::try_from(pages * self.page).map_err(|_| Errno::EFBIG)?)?;
+        let file = File::from(file);
+        file.set_len(pages * self.page)
+            .map_err(|error| error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw))?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
-        Ok(file)
+        Ok(file.into())
     }
 
     /// Pages `first` to `first + pages` of a file.
