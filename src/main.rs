@@ -14,11 +14,12 @@ use daemon::args::Arguments;
 use daemon::process::{self, StopSignals};
 use daemon::seccomp::Filter;
 use daemon::transport::Transports;
-use daemon::{check_config, configuration, logging, supervisor};
+use daemon::{check_config, configuration, logging, supervisor, sys};
 use std::io;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let inherited = sys::own_inherited_descriptors();
     let arguments = Arguments::parse();
     #[cfg(not(soong))]
     if let Some(shell) = arguments.completions {
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     }
     logging::init(arguments.log_level);
     let outcome = if arguments.check_config.is_empty() {
-        serve(&arguments).map(|()| true)
+        serve(&arguments, inherited).map(|()| true)
     } else {
         check_config::run(&arguments.check_config, arguments.json, &mut io::stdout().lock())
     };
@@ -46,7 +47,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(arguments: &Arguments) -> anyhow::Result<()> {
+fn serve(arguments: &Arguments, inherited: io::Result<()>) -> anyhow::Result<()> {
+    inherited.context("cannot take over what the parent left open")?;
     let signals = StopSignals::block()?;
     process::log_panics();
     process::raise_descriptor_limit();

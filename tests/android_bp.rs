@@ -23,11 +23,10 @@ const INTERFACE: &str = "vendor.anion.allocator";
 const CARGO_ONLY: &[(&str, &str)] = &[
     ("clap_complete", "completions are for a machine's own shell"),
     ("clap_mangen", "manual pages are not installed on devices"),
-    ("listenfd", "init passes no sockets in systemd's way"),
     ("loom", "runs under the model checker alone"),
     ("rsbinder", "AOSP's binder takes its place"),
     ("seccompiler", "the service confines itself on Linux alone"),
-    ("sd-notify", "init asks for no reports"),
+    ("sd-notify", "init asks for no reports and passes no sockets"),
     ("winnow", "reads device-tree text; devices have blobs"),
 ];
 
@@ -322,7 +321,8 @@ fn the_service_is_installed_where_its_configuration_is_sought() {
 /// The type-check runs on Linux, where nix has these: for Android it has not.
 #[test]
 fn what_nix_has_for_linux_alone_is_not_used() {
-    let linux_only = ["FallocateFlags", "fcntl::fallocate", " fallocate}", "SeekData", "SeekHole"];
+    let linux_only =
+        ["FallocateFlags", "fcntl::fallocate", " fallocate}", "SeekData", "SeekHole", "unistd::dup3"];
     let mut folders: Vec<PathBuf> =
         ["src", "ipc/src/aosp", "vts/src"].map(|folder| root().join(folder)).into();
     let mut checked = 0;

@@ -145,6 +145,21 @@ fn unsafe_code_is_in_sys_alone() {
     }
 }
 
+/// What makes it sound to own what was inherited; the compiler cannot see it.
+#[test]
+fn inherited_descriptors_are_owned_before_anything_is_opened() {
+    let call = "sys::own_inherited_descriptors()";
+    let main = fs::read_to_string(root().join("src/main.rs")).expect("readable");
+    let first = main.split("fn main() -> ExitCode {\n").nth(1).and_then(|body| body.lines().next());
+    assert!(first.is_some_and(|line| line.ends_with(&format!("= {call};"))), "main begins with {first:?}");
+    let calls: usize = sources()
+        .iter()
+        .filter(|(path, _)| !path.ends_with("tests/floors.rs"))
+        .map(|(_, text)| text.matches(call).count())
+        .sum();
+    assert_eq!(calls, 1, "nobody else calls it, whichever way it is spelled");
+}
+
 #[test]
 fn generated_types_stop_at_the_service() {
     for (path, text) in sources() {

@@ -29,6 +29,8 @@ pub(crate) struct Request {
     pub(crate) size: Size,
     /// Bits that the interface gives no meaning.
     pub(crate) unknown_flags: bool,
+    /// For a buffer that cannot be written.
+    pub(crate) read_only: bool,
 }
 
 /// What comes of it: an error by its name, as errno.h and `ErrorCode` have them.
@@ -54,7 +56,7 @@ pub(crate) struct Row {
 impl Request {
     /// For the smallest buffer of the heap in question.
     pub(crate) const fn least() -> Self {
-        Self { heap: Heap::This, size: Size::Bytes(1), unknown_flags: false }
+        Self { heap: Heap::This, size: Size::Bytes(1), unknown_flags: false, read_only: false }
     }
 }
 

@@ -7,10 +7,10 @@ use nix::fcntl::{FallocateFlags, FcntlArg, fallocate, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::mman::{MapFlags, ProtFlags};
-use nix::unistd::{Whence, fsync, ftruncate, lseek, read, write};
+use nix::unistd::{Whence, fsync, ftruncate, lseek64, read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// A buffer that may be read and written.
+/// A buffer to do things with.
 pub(crate) struct Buffer {
     pub(crate) fd: OwnedFd,
     pub(crate) bytes: usize,
@@ -61,13 +61,13 @@ impl Row {
     }
 }
 
-const OK: Answer = Gives(0);
-const RW: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
+pub(crate) const OK: Answer = Gives(0);
+pub(crate) const RW: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
 
 const SYNC: libc::Ioctl = 0x4008_6200;
-const SYNC_READ: u64 = 1;
+pub(crate) const SYNC_READ: u64 = 1;
 const SYNC_RW: u64 = 3;
-const SYNC_END: u64 = 4;
+pub(crate) const SYNC_END: u64 = 4;
 const SET_NAME_A: libc::Ioctl = 0x4004_6201;
 const SET_NAME_B: libc::Ioctl = 0x4008_6201;
 const NO_SUCH: libc::Ioctl = 0x4008_6209;
@@ -79,16 +79,20 @@ const NO_CACHES: &str =
 
 const COPIES: &str = "a copy on write is no harm; dma-heaps permit it in Linux 7, too";
 
-fn shared(buffer: &Buffer, bytes: usize, offset: usize, protection: ProtFlags) -> Result<i64, Errno> {
-    let offset = i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
-    map(&buffer.fd, bytes, offset, protection, MapFlags::MAP_SHARED)
+pub(crate) fn shared(
+    buffer: &Buffer,
+    bytes: usize,
+    offset: usize,
+    protection: ProtFlags,
+) -> Result<i64, Errno> {
+    map(&buffer.fd, bytes, place(offset)?, protection, MapFlags::MAP_SHARED)
 }
 
-fn private(buffer: &Buffer, protection: ProtFlags) -> Result<i64, Errno> {
+pub(crate) fn private(buffer: &Buffer, protection: ProtFlags) -> Result<i64, Errno> {
     map(&buffer.fd, buffer.bytes, 0, protection, MapFlags::MAP_PRIVATE)
 }
 
-fn sync(buffer: &Buffer, flags: u64) -> Result<i64, Errno> {
+pub(crate) fn sync(buffer: &Buffer, flags: u64) -> Result<i64, Errno> {
     let mut argument = [0; ARGUMENT];
     argument[..8].copy_from_slice(&flags.to_ne_bytes());
     ioctl(&buffer.fd, SYNC, &mut argument).map(i64::from)
@@ -101,7 +105,7 @@ fn set_name(buffer: &Buffer, request: libc::Ioctl, length: usize) -> Result<i64,
 }
 
 fn seek(buffer: &Buffer, offset: i64, whence: Whence) -> Result<i64, Errno> {
-    lseek(&buffer.fd, offset, whence)
+    lseek64(&buffer.fd, offset, whence)
 }
 
 fn ready(fd: BorrowedFd<'_>) -> Result<i64, Errno> {
@@ -114,15 +118,29 @@ fn count(bytes: usize) -> Result<i64, Errno> {
     i64::try_from(bytes).map_err(|_| Errno::EOVERFLOW)
 }
 
+/// A place in a file, of whose type there are two where a pointer has 32 bits.
+pub(crate) fn place(bytes: usize) -> Result<libc::off_t, Errno> {
+    libc::off_t::try_from(bytes).map_err(|_| Errno::EOVERFLOW)
+}
+
 /// Builds a row: the same answer of all kinds, or one of each with the reason.
 macro_rules! row {
     ($name:literal, $run:expr, $all:expr) => {
-        Row { name: $name, run: $run, dma_buf: $all, memfd: $all, ashmem: $all, why: "" }
+        $crate::buffers::Row { name: $name, run: $run, dma_buf: $all, memfd: $all, ashmem: $all, why: "" }
     };
     ($name:literal, $run:expr, $dma_buf:expr, memfd $memfd:expr, ashmem $ashmem:expr, $why:expr) => {
-        Row { name: $name, run: $run, dma_buf: $dma_buf, memfd: $memfd, ashmem: $ashmem, why: $why }
+        $crate::buffers::Row {
+            name: $name,
+            run: $run,
+            dma_buf: $dma_buf,
+            memfd: $memfd,
+            ashmem: $ashmem,
+            why: $why,
+        }
     };
 }
+
+pub(crate) use row;
 
 /// The table. Each call gets a fresh buffer.
 pub(crate) const ROWS: &[Row] = &[
@@ -138,11 +156,11 @@ pub(crate) const ROWS: &[Row] = &[
         memfd Gives(1), ashmem Fails(Errno::EINVAL), FILE),
     row!("truncate_to_0", |buffer| ftruncate(&buffer.fd, 0).map(|()| 0), Fails(Errno::EINVAL),
         memfd Fails(Errno::EPERM), ashmem Fails(Errno::EINVAL), FILE),
-    row!("grow", |buffer| ftruncate(&buffer.fd, count(buffer.bytes * 2)?).map(|()| 0), Fails(Errno::EINVAL),
+    row!("grow", |buffer| ftruncate(&buffer.fd, place(buffer.bytes * 2)?).map(|()| 0), Fails(Errno::EINVAL),
         memfd Fails(Errno::EPERM), ashmem Fails(Errno::EINVAL), FILE),
     row!("punch_a_hole", |buffer| {
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        fallocate(&buffer.fd, flags, 0, count(buffer.page)?).map(|()| 0)
+        fallocate(&buffer.fd, flags, 0, place(buffer.page)?).map(|()| 0)
     }, Fails(Errno::ENODEV), memfd OK, ashmem Fails(Errno::ENODEV), "a client may give its own pages back"),
     row!("get_seals", |buffer| {
         // Newer kernels also seal what may be executed.

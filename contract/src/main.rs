@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One table of calls and answers, asked of the kernel's ION, of its dma-heaps and of Anion's heaps.
 //!
-//! The tables are in `allocation.rs` and `buffers.rs`. Where Anion answers otherwise than the kernel does, the row says
-//! why. Everything that is here is asked: each heap of `/dev/ion`, each of `/dev/dma_heap`, and each of the service's.
+//! The tables are in `allocation.rs`, `buffers.rs` and `read_only.rs`. Where Anion answers otherwise than the kernel does,
+//! the row says why. Everything that is here is asked: each heap of `/dev/ion`, each of `/dev/dma_heap`, and each of the
+//! service's. `exports.rs` has what `/dev/udmabuf` must answer for Anion's heaps to work, asked of the device alone.
 //!
 //! Exit code: 0 all answers were as the table says, 101 some were not, 2 somebody could not be asked.
 
@@ -10,14 +11,18 @@
 
 mod allocation;
 mod buffers;
+mod exports;
 mod party;
+mod read_only;
 #[expect(unsafe_code, reason = "raw system calls; the only folder with unsafe code")]
 mod sys;
 
 use anion_ipc::Endpoint;
 use anyhow::{Result, bail};
 use clap::Parser;
+use exports::Device;
 use libtest_mimic::{Arguments, Failed, Trial};
+use nix::errno::Errno;
 use party::Party;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,7 +37,7 @@ struct Options {
     /// Anion's service: unix:PATH, binder, or binder:DEVICE
     #[arg(long, value_name = "ENDPOINT")]
     endpoint: Option<Endpoint>,
-    /// Fail unless this heap is here, as the names of the tests begin: ion/NAME, dma-heap/NAME or anion/NAME
+    /// Fail unless this heap is here, as the names of the tests begin: ion/NAME, dma-heap/NAME, anion/NAME, or udmabuf
     #[arg(long = "require", value_name = "PARTY", value_delimiter = ',')]
     required: Vec<String>,
     #[command(flatten)]
@@ -49,15 +54,25 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<ExitCode> {
     let parties = party::all(options.endpoint.as_ref())?;
-    let names: Vec<String> = parties.iter().map(Party::name).collect();
+    let device = Device::open(party::page())?;
+    let named = device.iter().map(|_| Device::NAME.to_owned());
+    let names: Vec<String> = parties.iter().map(Party::name).chain(named).collect();
     if let Some(missing) = options.required.iter().find(|required| !names.contains(required)) {
         bail!("{missing} is not here; those here: {}", names.join(", "));
     }
-    if parties.is_empty() {
-        bail!("nobody is here: no {}, and no service was named", "/dev/ion and no /dev/dma_heap");
+    if names.is_empty() {
+        bail!("nobody is here: no /dev/ion, no /dev/dma_heap, no /dev/udmabuf, and no service was named");
     }
-    let trials = parties.into_iter().map(Arc::new).flat_map(|party| trials(&party)).collect();
+    let mut trials: Vec<_> = parties.into_iter().map(Arc::new).flat_map(|party| trials(&party)).collect();
+    trials.extend(device.map(Arc::new).iter().flat_map(export_trials));
     Ok(libtest_mimic::run(&options.harness, trials).exit_code())
+}
+
+fn export_trials(device: &Arc<Device>) -> impl Iterator<Item = Trial> {
+    exports::ROWS.iter().map(|row| {
+        let (name, device) = (format!("{}::export::{}", Device::NAME, row.name), Arc::clone(device));
+        Trial::test(name, move || compare(row.expected, (row.run)(&device), None, row.why))
+    })
 }
 
 fn trials(party: &Arc<Party>) -> Vec<Trial> {
@@ -74,7 +89,11 @@ fn trials(party: &Arc<Party>) -> Vec<Trial> {
     }
     for row in buffers::ROWS {
         let (name, party) = (format!("{}::buffer::{}", party.name(), row.name), Arc::clone(party));
-        trials.push(Trial::test(name, move || use_buffer(&party, row)));
+        trials.push(Trial::test(name, move || use_buffer(&party, false, row)));
+    }
+    for row in read_only::ROWS.iter().filter(|_| party.gives_read_only()) {
+        let (name, party) = (format!("{}::read_only::{}", party.name(), row.name), Arc::clone(party));
+        trials.push(Trial::test(name, move || use_buffer(&party, true, row)));
     }
     trials
 }
@@ -96,20 +115,28 @@ fn is_silent(party: &Party) -> bool {
     party.kind() == buffers::Kind::Ashmem
 }
 
-fn use_buffer(party: &Party, row: &buffers::Row) -> Result<(), Failed> {
-    let buffer = party.buffer()?;
-    let expected = row.expected(party.kind());
-    let found = (row.run)(&buffer);
+fn use_buffer(party: &Party, read_only: bool, row: &buffers::Row) -> Result<(), Failed> {
+    let buffer = party.buffer(read_only)?;
+    compare(row.expected(party.kind()), (row.run)(&buffer), Some(buffer.bytes), row.why)
+}
+
+/// `bytes` are those of the buffer in question.
+fn compare(
+    expected: buffers::Answer,
+    found: Result<i64, Errno>,
+    bytes: Option<usize>,
+    why: &str,
+) -> Result<(), Failed> {
     let is_expected = match (expected, found) {
         (buffers::Answer::Gives(value), Ok(found)) => value == found,
-        (buffers::Answer::GivesSize, Ok(found)) => usize::try_from(found) == Ok(buffer.bytes),
+        (buffers::Answer::GivesSize, Ok(found)) => bytes.is_some() && usize::try_from(found).ok() == bytes,
         (buffers::Answer::Fails(errno) | buffers::Answer::FailsBySomeKernels(errno), Err(found)) => {
             errno == found
         }
         (buffers::Answer::FailsBySomeKernels(_), Ok(found)) => found == 0,
         _ => false,
     };
-    judge(is_expected, &format!("{expected:?}"), &format!("{found:?}"), row.why)
+    judge(is_expected, &format!("{expected:?}"), &format!("{found:?}"), why)
 }
 
 fn judge(is_expected: bool, expected: &str, found: &str, why: &str) -> Result<(), Failed> {

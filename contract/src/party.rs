@@ -16,8 +16,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::{
-    AllocationRequest::AllocationRequest, Backing::Backing, ErrorCode::ErrorCode, HeapFlags::HeapFlags,
-    HeapInfo::HeapInfo, IHeapAllocator::IHeapAllocator,
+    Access::Access, AllocationRequest::AllocationRequest, Backing::Backing, ErrorCode::ErrorCode,
+    HeapFlags::HeapFlags, HeapInfo::HeapInfo, IHeapAllocator::IHeapAllocator,
 };
 
 const ION: &str = "/dev/ion";
@@ -99,7 +99,8 @@ fn anion(endpoint: &Endpoint) -> Result<Vec<Party>> {
     Ok(parties)
 }
 
-fn page() -> usize {
+/// The page size.
+pub(crate) fn page() -> usize {
     sysconf(SysconfVar::PAGE_SIZE)
         .ok()
         .flatten()
@@ -137,14 +138,23 @@ impl Party {
         }
     }
 
+    /// Whether it gives buffers that cannot be written. All that ION gives can be.
+    pub(crate) fn gives_read_only(&self) -> bool {
+        match self {
+            Self::Ion { .. } => false,
+            Self::DmaHeap { .. } => true,
+            Self::Anion { heap, .. } => heap.flags & HeapFlags::READ_ONLY.0 != 0,
+        }
+    }
+
     /// A buffer to do things with.
     ///
     /// # Errors
     /// What the party says.
-    pub(crate) fn buffer(&self) -> Result<Buffer, String> {
+    pub(crate) fn buffer(&self, read_only: bool) -> Result<Buffer, String> {
         let least = usize::try_from(self.least()).map_err(|error| error.to_string())?;
         let bytes = (PAGES * page()).max(least);
-        let request = Request { size: Size::Bytes(bytes as u64), ..Request::least() };
+        let request = Request { size: Size::Bytes(bytes as u64), read_only, ..Request::least() };
         Ok(Buffer { fd: self.allocate(&request)?, bytes, page: page() })
     }
 
@@ -176,6 +186,9 @@ fn put(argument: &mut [u8; ARGUMENT], place: usize, bytes: &[u8]) {
 
 /// `struct ion_new_allocation_data`.
 fn ask_ion(device: &File, id: u32, request: &Request) -> Result<OwnedFd, Errno> {
+    if request.read_only {
+        return Err(Errno::ENOSYS);
+    }
     let mask: u32 = match request.heap {
         Heap::This => 1 << id,
         Heap::Absent => 1 << 30,
@@ -205,7 +218,8 @@ fn ask_dma_heap(heap: &str, request: &Request) -> Result<OwnedFd, Errno> {
     };
     let errno = |error: io::Error| error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw);
     let device = File::open(Path::new(DMA_HEAPS).join(name)).map_err(errno)?;
-    let fd_flags = (libc::O_RDWR | libc::O_CLOEXEC).cast_unsigned();
+    let access = if request.read_only { libc::O_RDONLY } else { libc::O_RDWR };
+    let fd_flags = (access | libc::O_CLOEXEC).cast_unsigned();
     let heap_flags = u64::from(request.unknown_flags);
     let mut argument = [0; ARGUMENT];
     put(&mut argument, 0, &bytes.to_ne_bytes());
@@ -231,6 +245,7 @@ fn ask_anion(
         },
         heapIdMask: if request.heap == Heap::Any { -1 } else { 0 },
         heapNames: names,
+        access: if request.read_only { Access::READ_ONLY } else { Access::READ_WRITE },
         flags: if request.unknown_flags { 1 << 30 } else { 0 },
         name: "contract".to_owned(),
         ..Default::default()

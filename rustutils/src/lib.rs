@@ -6,4 +6,10 @@
 
 #![deny(unsafe_code)]
 
+#[cfg(feature = "inherited-fd")]
+pub mod inherited_fd;
 pub mod system_properties;
+
+/// What needs `unsafe`; it is found at the paths that AOSP has for it.
+#[cfg(feature = "inherited-fd")]
+mod sys;

@@ -32,12 +32,18 @@ impl Allocator {
         heap: HeapIndex,
         attempt: impl Fn() -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
-        attempt().or_else(|_| {
+        let once_more = || {
             // Tried again even if nothing came back now: the reaper may have taken it back in between.
             self.reclaim_from(caller);
             self.drain(heap);
             attempt()
-        })
+        };
+        let refused = match attempt().or_else(|_| once_more()) {
+            Err(refusal) => refusal,
+            booked => return booked,
+        };
+        // What the caller let go of a moment ago may still be open here.
+        if self.replies.await_sent(caller) { once_more() } else { Err(refused) }
     }
 }
 

@@ -13,6 +13,7 @@
 //! # Who may hold which lock
 //! `pending` is a leaf: nothing else is locked, and no system call is made, while it is held.
 
+use super::throttle::Throttle;
 use crate::sys::inotify::CloseWatcher;
 use crate::units::BufferId;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -59,6 +60,7 @@ struct Pending {
     /// How long the next look waits at least, since the last one took long.
     rest: Duration,
     rescans: Vec<Instant>,
+    unanswered: Throttle,
     stopped: bool,
 }
 
@@ -115,6 +117,12 @@ impl Liveness {
     pub(super) fn overflowed(&self, now: Instant) {
         self.pending().rescans.extend(RESCANS.map(|pause| now + pause));
         self.wake();
+    }
+
+    /// The kernel did not answer whether a buffer is held: what it will not, for every buffer and at every look, must not
+    /// fill the log. Whether a line is due, and how many were left out before it.
+    pub(super) fn unanswered(&self, now: Instant) -> Option<u64> {
+        self.pending().unanswered.admit(now)
     }
 
     /// A buffer was released: nothing about it is pending any more.
@@ -228,6 +236,14 @@ mod tests {
         assert_eq!(looks, MAX_LOOKS);
         assert!(pauses.is_sorted(), "{pauses:?}");
         assert!(now - start > Duration::from_secs(30) && now - start < Duration::from_secs(120));
+    }
+
+    #[test]
+    fn what_stays_unanswered_fills_no_log() {
+        let (liveness, start) = (Liveness::new().expect("inotify"), Instant::now());
+        let lines: Vec<_> =
+            (0..100).filter_map(|look| liveness.unanswered(start + UNWATCHED_PAUSE * look)).collect();
+        assert_eq!(lines, [0, 19, 19, 19, 19], "one a second, and the others are counted");
     }
 
     #[test]

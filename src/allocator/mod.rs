@@ -32,11 +32,13 @@ mod pressure;
 mod query;
 mod refill;
 mod release;
+mod replies;
 mod request;
 mod reservations;
 mod reserve;
 #[cfg(test)]
 pub(crate) mod tests;
+mod throttle;
 mod token;
 mod verdict;
 
@@ -46,6 +48,7 @@ pub use pressure::{PressureFeed, PressureLevel, PressureSubscription, WatchedCgr
 pub use query::{BufferView, HeapView, NotOurs, TrimError, UnknownHeap};
 pub use request::{Caller, Grant, Request, Selection};
 pub use reserve::{MAX_RESERVATIONS, ReservedBuffers};
+pub use throttle::Throttle;
 pub use token::BufferToken;
 pub use verdict::{Explanation, Failure, Outcome, Verdict};
 
@@ -60,6 +63,7 @@ use crate::source::{
     FileSource, Memory, ReleaseMechanism, is_exhaustion, is_fragmentation, is_out_of_memory,
 };
 use crate::sys::inotify::Watch;
+use crate::sys::references::ReferenceCounts;
 use crate::units::{Access, BackedBytes, Backing, BufferId, Uid};
 use anyhow::Context;
 use booking::Booking;
@@ -69,6 +73,7 @@ use latency::Latency;
 use liveness::Liveness;
 use pressure::{Availability, Pressure, PressureSources};
 use refill::Refill;
+use replies::Replies;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -91,6 +96,7 @@ pub struct Allocator {
     /// Of calls that were served, by heap.
     latencies: Vec<Latency>,
     refill: Refill,
+    replies: Replies,
     /// Starts at the nanoseconds since boot and grows by one a buffer, slower than the clock: a later service starts
     /// above every id that was ever given.
     next_id: AtomicU64,
@@ -122,7 +128,8 @@ impl Allocator {
             Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
         };
         let dma_heaps = PathBuf::from(crate::sys::dma_heap::DIRECTORY);
-        let devices = Arc::new(KernelDevices { page, dma_heaps, raises_limits: true });
+        let counts = Arc::new(ReferenceCounts::open().context("reading /proc/self/fdinfo")?);
+        let devices = Arc::new(KernelDevices { page, dma_heaps, raises_limits: true, counts });
         let (file_releases, pages) = (ReleaseMechanism::CloseEvents, Arc::new(KernelPages));
         let huge_releases = Ok(());
         let machine =
@@ -158,6 +165,7 @@ impl Allocator {
             pressure: Arc::default(),
             latencies,
             refill: Refill::default(),
+            replies: Replies::default(),
             next_id: AtomicU64::new(boot_nanoseconds),
             own_uid: Uid(nix::unistd::geteuid().as_raw()),
         }))
@@ -196,7 +204,9 @@ impl Allocator {
             let outcome = match candidate {
                 Ok(index) => match self.serve(caller, request, index) {
                     Ok(grants) => {
-                        self.latencies[index].record(start.elapsed());
+                        let now = Instant::now();
+                        self.latencies[index].record(now.duration_since(start));
+                        self.replies.sending(caller, now);
                         return Ok(grants);
                     }
                     Err(outcome) => {

@@ -57,7 +57,7 @@ impl Allocator {
         ids.into_iter().map(released).sum()
     }
 
-    /// Releases a buffer if nobody holds it. The lease is asked without any lock held.
+    /// Releases a buffer if nobody holds it. The kernel is asked without any lock held.
     fn settle(&self, id: BufferId) -> Settled {
         let Some(live) = self.books().live(id).cloned() else {
             return Settled::Gone;
@@ -69,7 +69,9 @@ impl Allocator {
             Ok(true) => {}
             Ok(false) => return Settled::Held,
             Err(error) => {
-                log::error!("asking whether buffer {id} is held: {error}");
+                if let Some(before) = self.liveness.unanswered(Instant::now()) {
+                    log::error!("asking whether buffer {id} is held: {error} ({before} more like it before)");
+                }
                 return Settled::Held;
             }
         }

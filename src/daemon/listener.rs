@@ -3,16 +3,17 @@
 
 use super::lock::{LockFile, OwnedPath};
 use anyhow::{Context, bail, ensure};
-use listenfd::ListenFd;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, getsockopt, listen, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, connect,
+    getsockname, getsockopt, listen, socket, sockopt,
 };
 use nix::unistd::{Gid, geteuid};
+use rustutils::inherited_fd::take_fd_ownership;
 use std::fmt;
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -40,18 +41,18 @@ pub(crate) struct SocketSettings {
 }
 
 impl Listener {
-    /// The socket that systemd made and passed to this process; `None` if it passed none. Call it once, before any
-    /// thread starts: it takes the variables out of the environment.
+    /// The socket that systemd made and passed to this process; `None` if it passed none. It can be had once, and only
+    /// if inherited descriptors were taken over when the process began. The variables stay in the environment: they
+    /// name the process that they are for, and the service starts no other.
     ///
     /// # Errors
-    /// If there are several, or it is not a listening Unix stream socket.
+    /// If there are several, one is announced that is not open, or it is not a listening Unix stream socket.
     pub(crate) fn from_systemd() -> anyhow::Result<Option<Self>> {
-        let mut passed = ListenFd::from_env();
-        ensure!(passed.len() <= 1, "systemd passed {} sockets, but one is wanted", passed.len());
-        let Some(socket) = passed.take_unix_listener(0).context("the socket from systemd is of no use")?
-        else {
-            return Ok(None);
-        };
+        let announced = sd_notify::listen_fds();
+        let mut numbers = announced.context("a descriptor that LISTEN_FDS announces cannot be had")?;
+        ensure!(numbers.len() <= 1, "systemd passed {} sockets, but one is wanted", numbers.len());
+        let Some(number) = numbers.next() else { return Ok(None) };
+        let socket = take_stream_socket(number).context("the socket from systemd is of no use")?;
         ensure!(getsockopt(&socket, sockopt::AcceptConn)?, "the socket from systemd does not listen");
         // Shared with systemd, which may have left it non-blocking; accepting would spin.
         socket.set_nonblocking(false)?;
@@ -98,6 +99,21 @@ impl Listener {
             _lock: Some(lock),
         })
     }
+}
+
+/// The inherited descriptor with this number, if it is a Unix stream socket.
+fn take_stream_socket(number: RawFd) -> anyhow::Result<UnixListener> {
+    let descriptor = take_fd_ownership(number)?;
+    let kind = match getsockopt(&descriptor, sockopt::SockType) {
+        Err(Errno::ENOTSOCK) => bail!("descriptor {number} is not a socket"),
+        kind => kind?,
+    };
+    let address: SockaddrStorage = getsockname(number)?;
+    ensure!(
+        (address.family(), kind) == (Some(AddressFamily::Unix), SockType::Stream),
+        "descriptor {number} is not a Unix stream socket"
+    );
+    Ok(descriptor.into())
 }
 
 /// Makes the socket's directory if it is missing: for its user alone, or readable by all if root's.

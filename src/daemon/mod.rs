@@ -19,6 +19,9 @@ pub(crate) mod process;
 /// Which system calls may be made while serving.
 pub(crate) mod seccomp;
 
+/// What has to be done before anything else.
+pub(crate) mod sys;
+
 /// The listening socket: its own or systemd's.
 #[cfg(not(soong))]
 pub(crate) mod listener;
@@ -30,10 +33,6 @@ mod lock;
 /// How many connections a client may have.
 #[cfg(not(soong))]
 mod budget;
-
-/// Log lines that a client can provoke, one a second.
-#[cfg(not(soong))]
-mod throttle;
 
 /// The thread that accepts connections.
 #[cfg(not(soong))]

@@ -6,6 +6,7 @@ use crate::source::dma_heap::DmaHeapSource;
 use crate::source::export::{Exporter, UdmabufDevice};
 use crate::source::ion::{IonSource, Wanted};
 use crate::source::{FileSource, Source};
+use crate::sys::references::ReferenceCounts;
 use crate::units::{HeapName, PageSize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub struct KernelDevices {
     pub dma_heaps: PathBuf,
     /// Whether limits of the kernel's that stand against the configuration are raised, where that is permitted.
     pub raises_limits: bool,
+    /// What is asked for releases of dma-bufs: one for all sources, since it takes descriptors.
+    pub counts: Arc<ReferenceCounts>,
 }
 
 fn connected<S: Source + 'static, E: std::fmt::Display>(source: Result<S, E>) -> Connected {
@@ -57,19 +60,19 @@ fn connected<S: Source + 'static, E: std::fmt::Display>(source: Result<S, E>) ->
 
 impl Devices for KernelDevices {
     fn dma_heap(&self, names: &[HeapName], recycle: bool) -> Connected {
-        let source = DmaHeapSource::connect(&self.dma_heaps, names, self.page);
+        let source = DmaHeapSource::connect(&self.dma_heaps, names, self.page, &self.counts);
         connected(source.map(|source| source.recycling(recycle)))
     }
 
     fn ion(&self, wanted: Wanted<'_>, is_cached: bool, recycle: bool) -> Connected {
-        let source = IonSource::connect(wanted, is_cached, self.page);
+        let source = IonSource::connect(wanted, is_cached, self.page, &self.counts);
         connected(source.map(|source| source.recycling(recycle)))
     }
 
     fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, String> {
         let largest = if self.raises_limits { largest } else { 0 };
-        let device = UdmabufDevice::connect(files, largest).map_err(|error| error.to_string())?;
-        Ok(Arc::new(device))
+        let device = UdmabufDevice::connect(files, largest, &self.counts);
+        Ok(Arc::new(device.map_err(|error| error.to_string())?))
     }
 
     fn ashmem(&self) -> Connected {

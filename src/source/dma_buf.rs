@@ -11,26 +11,29 @@
 
 use super::export::{Export, SPARE_NAME};
 use super::{Memory, Unfit};
-use crate::sys::dma_buf::{CpuAccess, Phase, references, sync};
+use crate::sys::dma_buf::{CpuAccess, Phase, sync};
 use crate::sys::fd::{Inode, inode};
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::map::SharedMap;
+use crate::sys::references::ReferenceCounts;
 use crate::units::{Access, BackedBytes, Backing, Label};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-/// Proves, with a dma-buf that `make` makes, that the kernel tells how many references one has.
+/// Proves, with a dma-buf that `make` makes, that the kernel tells how many references one has, also without a free
+/// descriptor.
 ///
 /// # Errors
 /// `make`'s; `Unsupported` if the kernel does not tell.
-pub fn prove(make: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<()> {
+pub fn prove(counts: &ReferenceCounts, make: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<()> {
     let own = make()?;
     let client = own.try_clone()?;
-    let counts = |expected| references(&own).is_ok_and(|count| count == expected);
-    let counts_two = counts(2);
+    let counted = || counts.of(&own).ok().zip(counts.of_by_slot(&own).ok());
+    let with_client = counted();
     drop(client);
-    if counts_two && counts(1) {
+    if (with_client, counted()) == (Some((2, 2)), Some((1, 1))) {
         Ok(())
     } else {
         Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel does not tell when a dma-buf is released"))
@@ -43,6 +46,7 @@ pub struct DmaBuf {
     inode: Inode,
     access: Access,
     backing: Backing,
+    counts: Arc<ReferenceCounts>,
     /// Its size if it is to be cleaned and used again.
     recycled: Option<BackedBytes>,
 }
@@ -52,9 +56,14 @@ impl DmaBuf {
     ///
     /// # Errors
     /// As fstat(2).
-    pub fn new(fd: OwnedFd, access: Access, backing: Backing) -> io::Result<Self> {
+    pub fn new(
+        fd: OwnedFd,
+        access: Access,
+        backing: Backing,
+        counts: &Arc<ReferenceCounts>,
+    ) -> io::Result<Self> {
         let inode = inode(&fd)?;
-        Ok(Self { fd, inode, access, backing, recycled: None })
+        Ok(Self { fd, inode, access, backing, counts: Arc::clone(counts), recycled: None })
     }
 
     /// As [`DmaBuf::new`], for one of `bytes` bytes that is worth keeping when clients have let go of it, if `recycles`.
@@ -65,12 +74,13 @@ impl DmaBuf {
         fd: OwnedFd,
         access: Access,
         backing: Backing,
+        counts: &Arc<ReferenceCounts>,
         bytes: BackedBytes,
         recycles: bool,
     ) -> io::Result<Self> {
         // One that cannot be mapped for writing cannot be cleaned.
         let recycled = (recycles && access == Access::ReadWrite).then_some(bytes);
-        Ok(Self { recycled, ..Self::new(fd, access, backing)? })
+        Ok(Self { recycled, ..Self::new(fd, access, backing, counts)? })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -95,7 +105,7 @@ impl Memory for DmaBuf {
     }
 
     fn is_idle(&self) -> io::Result<bool> {
-        Ok(references(&self.fd)? == 1)
+        Ok(self.counts.of(&self.fd)? == 1)
     }
 
     fn watch(&self, _: &CloseWatcher) -> io::Result<Option<Watch>> {
@@ -143,18 +153,22 @@ mod tests {
 
     #[test]
     fn what_is_no_dma_buf_tells_of_no_release() {
-        let error = prove(|| MemfdFactory::probe()?.create("test", 4096)).expect_err("a memfd has no count");
+        let counts = ReferenceCounts::open().expect("/proc");
+        let error =
+            prove(&counts, || MemfdFactory::probe()?.create("test", 4096)).expect_err("a memfd has no count");
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
-        let error = prove(|| Err(io::Error::from_raw_os_error(libc::ENOMEM))).expect_err("nothing made");
+        let error =
+            prove(&counts, || Err(io::Error::from_raw_os_error(libc::ENOMEM))).expect_err("nothing made");
         assert_eq!(error.raw_os_error(), Some(libc::ENOMEM));
     }
 
     #[test]
     fn the_kernels_own_is_kept_and_cleaned_only_if_it_is_to_be_recycled() {
         let bytes = RequestedBytes(8192).round_up(1).expect("valid");
+        let counts = Arc::new(ReferenceCounts::open().expect("/proc"));
         let of = |recycles, access| {
             let fd = MemfdFactory::probe().expect("memfd").create("test", 8192).expect("memfd");
-            DmaBuf::of_kernel(fd, access, Backing::DmaHeap, bytes, recycles).expect("a file")
+            DmaBuf::of_kernel(fd, access, Backing::DmaHeap, &counts, bytes, recycles).expect("a file")
         };
         for memory in [of(false, Access::ReadWrite), of(true, Access::ReadOnly)] {
             assert_eq!(memory.worth_keeping(), Err(Unfit::Kernels));
@@ -171,7 +185,8 @@ mod tests {
     #[test]
     fn a_dma_buf_has_the_access_it_was_made_with() {
         let fd = MemfdFactory::probe().expect("memfd").create("test", 4096).expect("memfd");
-        let memory = DmaBuf::new(fd, Access::ReadWrite, Backing::DmaHeap).expect("a file");
+        let counts = Arc::new(ReferenceCounts::open().expect("/proc"));
+        let memory = DmaBuf::new(fd, Access::ReadWrite, Backing::DmaHeap, &counts).expect("a file");
         let refused = Memory::open(&memory, Access::ReadOnly).expect_err("made for writing");
         assert_eq!(refused.kind(), io::ErrorKind::Unsupported);
         assert!(Memory::open(&memory, Access::ReadWrite).is_ok());

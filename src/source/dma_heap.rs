@@ -4,9 +4,11 @@
 use super::dma_buf::{DmaBuf, prove};
 use super::{Memory, Source, is_exhaustion};
 use crate::sys::dma_heap::{DmaHeap, names, path};
+use crate::sys::references::ReferenceCounts;
 use crate::units::{Access, BackedBytes, Backing, HeapName, PageSize};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What kernels call the heap of their contiguous memory, in the order in which they are tried: by the name of its
 /// region until Linux 6.16, by a fixed one since.
@@ -56,6 +58,7 @@ pub struct DmaHeapSource {
     is_contiguous: bool,
     is_dry: bool,
     recycles: bool,
+    counts: Arc<ReferenceCounts>,
 }
 
 impl DmaHeapSource {
@@ -64,7 +67,12 @@ impl DmaHeapSource {
     ///
     /// # Errors
     /// Why there is none that works.
-    pub fn connect(directory: &Path, wanted: &[HeapName], page: PageSize) -> Result<Self, NotConnected> {
+    pub fn connect(
+        directory: &Path,
+        wanted: &[HeapName],
+        page: PageSize,
+        counts: &Arc<ReferenceCounts>,
+    ) -> Result<Self, NotConnected> {
         for name in wanted {
             let heap = match DmaHeap::open(directory, name) {
                 Ok(heap) => heap,
@@ -74,13 +82,14 @@ impl DmaHeapSource {
                     return Err(NotConnected::Closed { path, source });
                 }
             };
-            let is_dry = match prove(|| heap.allocate(page.bytes(), Access::ReadWrite)) {
+            let is_dry = match prove(counts, || heap.allocate(page.bytes(), Access::ReadWrite)) {
                 Ok(()) => false,
                 Err(error) if is_exhaustion(&error) => true,
                 Err(source) => return Err(NotConnected::Broken { name: name.clone(), source }),
             };
             let is_contiguous = CMA_NAMES.contains(&name.as_str());
-            return Ok(Self { heap, page, is_contiguous, is_dry, recycles: false });
+            let counts = Arc::clone(counts);
+            return Ok(Self { heap, page, is_contiguous, is_dry, recycles: false, counts });
         }
         let wanted = list(wanted);
         Err(NotConnected::Absent { wanted, found: names(directory).unwrap_or_default() })
@@ -124,7 +133,7 @@ impl Source for DmaHeapSource {
 
     fn create_for(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>> {
         let fd = self.heap.allocate(bytes.get(), access)?;
-        Ok(Box::new(DmaBuf::of_kernel(fd, access, Backing::DmaHeap, bytes, self.recycles)?))
+        Ok(Box::new(DmaBuf::of_kernel(fd, access, Backing::DmaHeap, &self.counts, bytes, self.recycles)?))
     }
 }
 
@@ -137,8 +146,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let page = PageSize::new(4096).expect("valid");
         let [system, cma] = ["system", "linux,cma"].map(|name| HeapName::new(name).expect("valid"));
+        let counts = Arc::new(ReferenceCounts::open().expect("/proc"));
         let why = |wanted: &[HeapName]| {
-            DmaHeapSource::connect(directory.path(), wanted, page).expect_err("no heap").to_string()
+            DmaHeapSource::connect(directory.path(), wanted, page, &counts).expect_err("no heap").to_string()
         };
         assert_eq!(why(std::slice::from_ref(&system)), "the kernel has no dma-heap system; it has none");
         std::fs::write(directory.path().join("system"), "").expect("a file");

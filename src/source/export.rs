@@ -14,12 +14,14 @@ use super::dma_buf::{DmaBuf, prove};
 use super::{File, FileSource, Memory, is_exhaustion};
 use crate::sys::dma_buf::{CpuAccess, Phase, is_settled, set_name, sync};
 use crate::sys::fd::Inode;
+use crate::sys::references::ReferenceCounts;
 use crate::sys::udmabuf::{DEVICE, Limits, Udmabuf, limits, raise_limits};
 use crate::units::{Access, Backing, RequestedBytes};
 use std::ffi::CStr;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 /// Name of dma-bufs that no client has, in the kernel's lists.
 pub(super) const SPARE_NAME: &CStr = c"anion spare";
@@ -83,6 +85,7 @@ pub enum NotConnected {
 pub struct UdmabufDevice {
     device: Udmabuf,
     limits: Limits,
+    counts: Arc<ReferenceCounts>,
 }
 
 impl UdmabufDevice {
@@ -91,7 +94,11 @@ impl UdmabufDevice {
     ///
     /// # Errors
     /// Why it does not.
-    pub fn connect(files: &dyn FileSource, largest: u64) -> Result<Self, NotConnected> {
+    pub fn connect(
+        files: &dyn FileSource,
+        largest: u64,
+        counts: &Arc<ReferenceCounts>,
+    ) -> Result<Self, NotConnected> {
         let device = Udmabuf::open().map_err(NotConnected::Device)?;
         let wanted = Limits { ranges: largest / files.granule(), bytes: largest };
         if let Err(error) = raise_limits(wanted) {
@@ -105,13 +112,13 @@ impl UdmabufDevice {
             let whole = 0..bytes.get();
             device.create(file.fd(), std::slice::from_ref(&whole))
         };
-        match prove(make) {
+        match prove(counts, make) {
             // Nothing is left at the moment to try with; requests fail until there is.
             Err(error) if !is_exhaustion(&error) => Err(match files.backing() {
                 Backing::Hugetlb => NotConnected::NoHugePages(error),
                 _ => NotConnected::Broken(error),
             }),
-            _ => Ok(Self { device, limits: limits() }),
+            _ => Ok(Self { device, limits: limits(), counts: Arc::clone(counts) }),
         }
     }
 }
@@ -123,7 +130,7 @@ impl Exporter for UdmabufDevice {
 
     fn export(&self, file: BorrowedFd<'_>, ranges: &[Range<u64>]) -> io::Result<Box<dyn Export>> {
         let fd = self.device.create(file, ranges)?;
-        Ok(Box::new(DmaBuf::new(fd, Access::ReadWrite, Backing::Udmabuf)?))
+        Ok(Box::new(DmaBuf::new(fd, Access::ReadWrite, Backing::Udmabuf, &self.counts)?))
     }
 }
 

@@ -4,8 +4,10 @@
 use super::dma_buf::{DmaBuf, prove};
 use super::{Memory, Source, is_exhaustion};
 use crate::sys::ion::{Ion, IonHeap};
+use crate::sys::references::ReferenceCounts;
 use crate::units::{Access, BackedBytes, Backing, HeapName, PageSize};
 use std::io;
+use std::sync::Arc;
 
 /// ION's number of a heap of pages (`ION_HEAP_TYPE_SYSTEM`).
 const TYPE_SYSTEM: u32 = 0;
@@ -62,6 +64,7 @@ pub struct IonSource {
     page: PageSize,
     is_dry: bool,
     recycles: bool,
+    counts: Arc<ReferenceCounts>,
 }
 
 impl IonSource {
@@ -69,7 +72,12 @@ impl IonSource {
     ///
     /// # Errors
     /// Why there is none that works.
-    pub fn connect(wanted: Wanted<'_>, is_cached: bool, page: PageSize) -> Result<Self, NotConnected> {
+    pub fn connect(
+        wanted: Wanted<'_>,
+        is_cached: bool,
+        page: PageSize,
+        counts: &Arc<ReferenceCounts>,
+    ) -> Result<Self, NotConnected> {
         let device = Ion::open().map_err(NotConnected::Device)?;
         if let Some(version) = device.abi_version() {
             log::info!("ION has heaps as modules, interface version {version}");
@@ -90,12 +98,12 @@ impl IonSource {
             return Err(NotConnected::Absent { wanted, found: names.join(", ") });
         };
         let flags = if is_cached { FLAG_CACHED } else { 0 };
-        let is_dry = match prove(|| device.allocate(page.bytes(), heap.id, flags)) {
+        let is_dry = match prove(counts, || device.allocate(page.bytes(), heap.id, flags)) {
             Ok(()) => false,
             Err(error) if is_exhaustion(&error) => true,
             Err(source) => return Err(NotConnected::Broken { name: heap.name, source }),
         };
-        Ok(Self { device, heap, flags, page, is_dry, recycles: false })
+        Ok(Self { device, heap, flags, page, is_dry, recycles: false, counts: Arc::clone(counts) })
     }
 
     /// Whether buffers that clients have let go of are to be cleaned and handed out again, rather than given back.
@@ -141,6 +149,13 @@ impl Source for IonSource {
 
     fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
         let fd = self.device.allocate(bytes.get(), self.heap.id, self.flags)?;
-        Ok(Box::new(DmaBuf::of_kernel(fd, Access::ReadWrite, Backing::Ion, bytes, self.recycles)?))
+        Ok(Box::new(DmaBuf::of_kernel(
+            fd,
+            Access::ReadWrite,
+            Backing::Ion,
+            &self.counts,
+            bytes,
+            self.recycles,
+        )?))
     }
 }

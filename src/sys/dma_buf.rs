@@ -93,23 +93,6 @@ pub fn is_settled(fd: impl AsFd) -> io::Result<bool> {
     Ok(fds[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLOUT)))
 }
 
-/// How many references the kernel counts: descriptors, mappings, copies in flight and importing devices, of which this
-/// descriptor is one. From `count:` in fdinfo.
-///
-/// # Errors
-/// `InvalidData` if the kernel does not tell; as reading /proc otherwise.
-pub fn references(fd: impl AsFd) -> io::Result<u64> {
-    let info = std::fs::read(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()))?;
-    count_in(&info)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "fdinfo has no count: it is no dma-buf"))
-}
-
-/// The number of the first line `count:`. Whoever holds the buffer may have given it any name, which comes after that.
-fn count_in(info: &[u8]) -> Option<u64> {
-    let count = info.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"count:"))?;
-    std::str::from_utf8(count).ok()?.trim().parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,14 +109,6 @@ mod tests {
     }
 
     #[test]
-    fn a_name_can_neither_hide_nor_forge_the_count() {
-        let info = b"pos:\t0\nsize:\t4096\ncount:\t2\nexp_name:\tsystem\nname:\t\xff\xfe\ncount:\t1\n";
-        assert_eq!(count_in(info), Some(2));
-        assert_eq!(count_in(b"pos:\t0\nname:\tcount:\t1\n"), None);
-        assert_eq!(count_in(b"count:\t\xff\n"), None);
-    }
-
-    #[test]
     fn shared_memory_is_told_apart_and_needs_no_sync() {
         let fd = MemfdFactory::probe().expect("memfd").create("test", 8192).expect("memfd");
         assert!(!is_dma_buf(&fd));
@@ -143,6 +118,5 @@ mod tests {
         }
         assert!(is_settled(&fd).expect("no device can have it"));
         assert_eq!(set_name(&fd, c"name").expect_err("no dma-buf").raw_os_error(), Some(libc::ENOTTY));
-        assert_eq!(references(&fd).expect_err("no dma-buf").kind(), io::ErrorKind::InvalidData);
     }
 }

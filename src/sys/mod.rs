@@ -17,6 +17,7 @@ pub mod map;
 pub mod memfd;
 pub mod memory;
 pub mod pressure;
+pub mod references;
 pub mod seccomp;
 pub mod thread;
 pub mod udmabuf;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The calling thread.
+//! The calling thread, and the others of this process.
 
+use nix::unistd::{Pid, gettid};
+use std::fs;
 use std::io;
 
 /// Lowest priority of ordinary threads.
@@ -16,9 +18,58 @@ pub fn lower_priority() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// A thread of this process; once it has ended, another may get its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ThreadId(Pid);
+
+/// The calling thread.
+pub fn id() -> ThreadId {
+    ThreadId(gettid())
+}
+
+/// Whether a thread runs or waits for a processor; it does not while it sleeps in a system call, or once it has ended, or
+/// if that cannot be told.
+pub fn is_running(thread: ThreadId) -> bool {
+    // The state is the field after the name, which may have blanks and parentheses (proc_pid_stat(5)).
+    let stat = fs::read_to_string(format!("/proc/self/task/{}/stat", thread.0)).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['R', 'D']))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+
+    #[test]
+    fn a_thread_runs_until_it_sleeps_or_ends() {
+        assert!(is_running(id()));
+        let go_on = Arc::new(AtomicBool::new(true));
+        let (tell, told) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let is_wanted = Arc::clone(&go_on);
+        let thread = std::thread::spawn(move || {
+            tell.send(id()).expect("received");
+            while is_wanted.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            // Until the other end is dropped.
+            let _ = ended.recv();
+        });
+        let other = told.recv().expect("it began");
+        assert!(is_running(other));
+        go_on.store(false, Ordering::Relaxed);
+        while is_running(other) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(end);
+        thread.join().expect("no panic");
+        // It tells that it has ended a moment before it has.
+        while is_running(other) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 
     /// The nice value is field 19 of proc_pid_stat(5); the thread's name before it may have blanks.
     #[test]

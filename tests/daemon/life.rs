@@ -2,12 +2,15 @@
 //! Starting, stopping, and systemd.
 
 use crate::place::{Place, eventually, failure, is_kept, is_refused};
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 #[test]
@@ -60,14 +63,53 @@ fn a_socket_from_systemd_is_served_and_outlives_the_daemon() {
 #[test]
 fn what_systemd_passes_must_be_a_listening_stream_socket() {
     let place = Place::new();
-    let wrong: [(OwnedFd, &str); 3] = [
+    let inet = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+    let wrong: [(OwnedFd, &str); 4] = [
         (UnixStream::pair().expect("a pair").0.into(), "does not listen"),
-        (UnixDatagram::unbound().expect("a socket").into(), "not a valid unix stream socket"),
-        (fs::File::open("/dev/null").expect("opened").into(), "not a socket"),
+        (inet.expect("a socket"), "descriptor 3 is not a Unix stream socket"),
+        (UnixDatagram::unbound().expect("a socket").into(), "descriptor 3 is not a Unix stream socket"),
+        (fs::File::open("/dev/null").expect("opened").into(), "descriptor 3 is not a socket"),
     ];
     for (descriptor, complaint) in wrong {
         let message = failure(&mut place.activated(descriptor));
         assert!(message.contains(complaint), "{message}");
+    }
+}
+
+#[test]
+fn what_systemd_announces_must_be_one_socket_that_is_there() {
+    let place = Place::new();
+    let null = || OwnedFd::from(fs::File::open("/dev/null").expect("opened"));
+    let message = failure(&mut place.passed("LISTEN_FDS=2 LISTEN_PID=$$", vec![null(), null()]));
+    assert!(message.contains("systemd passed 2 sockets, but one is wanted"), "{message}");
+    for (announced, why) in [("1", "Bad file descriptor"), ("4294967295", "overflow"), ("x", "LISTEN_FDS")] {
+        let variables = format!("exec 3>&-; LISTEN_FDS={announced} LISTEN_PID=$$");
+        let message = failure(&mut place.passed(&variables, Vec::new()));
+        assert!(
+            message.contains("LISTEN_FDS announces cannot be had") && message.contains(why),
+            "{announced}: {message}"
+        );
+    }
+    assert!(!place.socket().exists());
+}
+
+#[test]
+fn what_is_inherited_by_the_way_goes_to_nobody_and_stays() {
+    // Announced to another process, to nobody, and not at all.
+    for variables in ["LISTEN_FDS=1 LISTEN_PID=1", "LISTEN_FDS=1", ""] {
+        let place = Place::new();
+        let listener = UnixListener::bind(place.directory.path().join("passed-on.sock")).expect("bound");
+        let inode = fs::metadata(format!("/proc/self/fd/{}", listener.as_raw_fd())).expect("open").ino();
+        let mut command = place.passed(variables, vec![listener.into()]);
+        let daemon = place.start_command(command.arg("--socket").arg(place.socket()));
+        place.connect().expect("connected").service.listHeaps().expect("answered");
+        let proc = PathBuf::from(format!("/proc/{}", daemon.pid()));
+        assert_eq!(fs::metadata(proc.join("fd/3")).expect("still open").ino(), inode, "{variables}");
+        let info = fs::read_to_string(proc.join("fdinfo/3")).expect("still open");
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).expect("flags");
+        let flags = i32::from_str_radix(flags.trim(), 8).expect("octal");
+        assert_ne!(flags & libc::O_CLOEXEC, 0, "{variables}: {flags:o}");
+        assert_eq!(daemon.stop(Signal::SIGTERM).0.code(), Some(0));
     }
 }
 

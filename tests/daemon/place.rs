@@ -83,11 +83,17 @@ impl Place {
 
     /// A daemon whose socket is passed the way systemd passes it.
     pub(crate) fn activated(&self, socket: OwnedFd) -> Command {
+        self.passed("LISTEN_FDS=1 LISTEN_PID=$$", vec![socket])
+    }
+
+    /// A daemon with descriptors from 3 on, and variables that `sh` sets: LISTEN_PID is the daemon's own pid, which
+    /// nobody else knows before it runs.
+    pub(crate) fn passed(&self, variables: &str, descriptors: Vec<OwnedFd>) -> Command {
         let mut command = self.command("sh");
-        // LISTEN_PID is the daemon's own pid, which nobody else knows before it runs.
-        command.args(["-c", "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\""]).arg(program());
-        let passed = FdMapping { parent_fd: socket, child_fd: 3 };
-        command.fd_mappings(vec![passed]).expect("one descriptor");
+        command.args(["-c", &format!("{variables} exec \"$0\" \"$@\"")]).arg(program());
+        let numbered = (3..).zip(descriptors);
+        let mappings = numbered.map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd }).collect();
+        command.fd_mappings(mappings).expect("no number twice");
         command
     }
 

@@ -3,6 +3,8 @@
 //! `cargo xtask observe` watches which system calls the service makes.
 
 mod android;
+mod cross;
+mod debian;
 mod huge;
 mod observe;
 mod process;

@@ -2,12 +2,17 @@
 //! The release programs that the black-box tests run.
 
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use crate::cross::{Rust, Target};
 use crate::process::{cargo, output_of};
+
+/// The packages whose programs they are, for cargo.
+pub(crate) const PROGRAMS: [&str; 6] =
+    ["--package", "anion", "--package", "anion-vts", "--package", "anion-contract"];
 
 /// The benchmark's target.
 const BENCHMARK: &str = "allocate";
@@ -21,12 +26,6 @@ pub(crate) struct Programs {
     pub(crate) contract: PathBuf,
 }
 
-impl Programs {
-    pub(crate) fn all(self) -> Vec<PathBuf> {
-        vec![self.aniond, self.anionctl, self.vts, self.contract]
-    }
-}
-
 /// Builds the service, its command line, the conformance suite and the contract table; what is up to date is not built again.
 ///
 /// # Errors
@@ -34,12 +33,24 @@ impl Programs {
 pub(crate) fn build() -> Result<Programs> {
     println!("building the release programs");
     let mut command = cargo();
-    command
-        .args(["build", "--release", "--bins", "--package", "anion", "--package", "anion-vts"])
-        .args(["--package", "anion-contract"])
-        .arg("--message-format=json-render-diagnostics")
-        .stderr(Stdio::inherit());
-    let messages = output_of(&mut command)?;
+    build_by(command.args(["build", "--release", "--bins"]).args(PROGRAMS))
+}
+
+/// The same for another architecture, built for an emulated machine.
+///
+/// # Errors
+/// The same, and if the compiler cannot be had.
+pub(crate) fn build_for(target: &Target, rust: &Rust) -> Result<Programs> {
+    println!("building the programs for {}", target.triple);
+    let mut command = rust.cargo("build");
+    target.equip(&mut command)?;
+    build_by(&mut command)
+}
+
+/// Runs a build of the programs.
+fn build_by(command: &mut Command) -> Result<Programs> {
+    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    let messages = output_of(command)?;
     let find = |name: &str| {
         executable(&messages, name)
             .with_context(|| format!("cargo made no program {name} in the release build"))

@@ -16,7 +16,7 @@ use crate::server::Server;
 use crate::tally::Tally;
 use crate::tools::{NEXTEST, ensure_crate, is_root};
 use crate::vm::{self, VmArgs};
-use crate::{android, readme, release, sepolicy};
+use crate::{android, cross, readme, release, sepolicy};
 
 /// Run every check and every test, one step after the other
 #[derive(Debug, Args)]
@@ -43,14 +43,13 @@ const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the sources are formatted", run: fmt },
     Step { name: "clippy", about: "no warnings in any target", run: clippy },
     Step { name: "rustdoc", about: "the documentation builds, and its links lead somewhere", run: rustdoc },
-    Step { name: "tests", about: "unit and integration tests", run: tests },
+    Step {
+        name: "tests",
+        about: "unit and integration tests, with services confined to their system calls",
+        run: tests,
+    },
     Step { name: "loom", about: "every order in which threads can meet at a heap's memory", run: loom },
     Step { name: "huge-pages", about: "heaps over huge pages, which root sets aside", run: huge_pages },
-    Step {
-        name: "seccomp",
-        about: "the daemon's tests again, with the system calls of its policy alone",
-        run: seccomp,
-    },
     Step {
         name: "sepolicy",
         about: "the SELinux policy over a platform in miniature: what it allows and what not",
@@ -73,6 +72,11 @@ const STEPS: &[Step] = &[
         name: "android-check",
         about: "the crates of Android.bp type-check against Android's binder library",
         run: android::check,
+    },
+    Step {
+        name: "targets",
+        about: "the programs type-check for 32-bit ARM and x86, with Debian's Rust",
+        run: cross::check,
     },
     Step { name: "vts-socket", about: "the conformance suite over a Unix socket", run: vts_socket },
     Step {
@@ -169,8 +173,10 @@ fn rustdoc(_: &mut Tally) -> Result<()> {
     run(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
+/// Services are confined to the system calls of their policy, here, in all later steps that have one, and in the guests; those
+/// of README.md's commands and of plain `cargo test` are not.
 fn tests(tally: &mut Tally) -> Result<()> {
-    run_tests(nextest()?.arg("--workspace"), tally)
+    run_tests(nextest()?.arg("--workspace").env("ANION_SECCOMP", "built-in"), tally)
 }
 
 /// The feature swaps a lock for the model checker's, with which no other test can run.
@@ -192,16 +198,6 @@ fn huge_pages(tally: &mut Tally) -> Result<()> {
         return Ok(());
     };
     run_tests(nextest()?.args(["--workspace", "--run-ignored", "only", "-E", "binary(huge_pages)"]), tally)
-}
-
-/// The tests that start the service. Those of the other steps that do (the conformance suite, the soak) are confined anyway.
-const WITH_A_DAEMON: &str = "binary(daemon) + binary(anionctl) + binary(reserve) + binary(exhaustion) + binary(doctor) + \
-    binary(camera_pipeline) + binary(client) + binary(seccomp)";
-
-fn seccomp(tally: &mut Tally) -> Result<()> {
-    let mut tests = nextest()?;
-    tests.args(["--package", "anion", "-E", WITH_A_DAEMON]).env("ANION_SECCOMP", "built-in");
-    run_tests(&mut tests, tally)
 }
 
 fn boards(tally: &mut Tally) -> Result<()> {
@@ -304,14 +300,14 @@ fn soak(tally: &mut Tally) -> Result<()> {
 const SHORT_SOAK: &str = "6000";
 
 /// Has this service, under its filter, do all that services do on this machine: the daemon's tests, the conformance suite over a
-/// socket, a short soak. The tests of the filter itself have policies of their own, and are left out.
+/// socket, a short soak.
 ///
 /// # Errors
 /// If a test fails.
 pub(crate) fn exercise(service: &Path, tally: &mut Tally) -> Result<()> {
     let mut tests = nextest()?;
-    let all_but_the_filters = format!("({WITH_A_DAEMON}) - binary(seccomp) + binary(soak)");
-    tests.args(["--package", "anion", "-E", &all_but_the_filters]);
+    // Those of the filter itself have policies of their own, and one is about what is observed here.
+    tests.args(["--package", "anion", "-E", "kind(test) - binary(/^seccomp/)"]);
     tests.env("ANION_SECCOMP", "built-in").env("ANION_TEST_SERVICE", service);
     run_tests(tests.env("ANION_SOAK_OPERATIONS", SHORT_SOAK), tally)?;
     conform_over_socket(service, tally)

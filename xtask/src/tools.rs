@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
 
+use crate::cross::{Rust, Target};
 use crate::process::{cargo, find_program, run};
 
 /// A program and the Debian package that has it.
@@ -119,16 +120,41 @@ pub(crate) fn apt_update() -> Result<()> {
 /// # Errors
 /// If the build fails.
 pub(crate) fn ensure_crate(tool: CrateTool) -> Result<PathBuf> {
-    let cache = cache_dir()?;
+    ensure_built(tool, "", |install| {
+        install.args(tool.options).env("CARGO_TARGET_DIR", cache_dir()?.join("target"));
+        Ok(())
+    })
+}
+
+/// The same for another architecture, without optimisation.
+///
+/// # Errors
+/// If the build fails.
+pub(crate) fn ensure_crate_for(tool: CrateTool, target: &Target, rust: &Rust) -> Result<PathBuf> {
+    ensure_built(tool, &format!("-{}", target.triple), |install| {
+        rust.equip(install);
+        install.arg("--debug").env("CARGO_PROFILE_DEV_DEBUG", "false");
+        target.equip(install)
+    })
+}
+
+fn ensure_built(
+    tool: CrateTool,
+    suffix: &str,
+    equip: impl FnOnce(&mut Command) -> Result<()>,
+) -> Result<PathBuf> {
     // The version is in the path, so a program that is there is the right one.
-    let root = cache.join("tools").join(format!("{}-{}", tool.name, tool.version));
+    let root = cache_dir()?.join("tools").join(format!("{}-{}{suffix}", tool.name, tool.version));
     let bin = root.join("bin");
     if tool.programs.iter().all(|program| bin.join(program).is_file()) {
         return Ok(bin);
     }
     println!("building {} {} into {}, once", tool.name, tool.version, root.display());
-    let install = ["install", tool.name, "--version", tool.version, "--locked", "--force", "-j2", "--root"];
-    run(cargo().args(install).arg(&root).args(tool.options).env("CARGO_TARGET_DIR", cache.join("target")))?;
+    let mut install = cargo();
+    install.args(["install", tool.name, "--version", tool.version, "--locked", "--force", "-j2", "--root"]);
+    install.arg(&root).args(tool.programs.iter().flat_map(|program| ["--bin", program]));
+    equip(&mut install)?;
+    run(&mut install)?;
     Ok(bin)
 }
 

@@ -3,7 +3,7 @@
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mprotect, munmap};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -75,7 +75,7 @@ pub(crate) const HEAP_ENTRY: usize = 52;
 pub(crate) fn map(
     fd: impl AsFd,
     bytes: usize,
-    offset: i64,
+    offset: libc::off_t,
     protection: ProtFlags,
     flags: MapFlags,
 ) -> Result<i64, Errno> {
@@ -117,4 +117,52 @@ pub(crate) enum Allocate {
     Ion,
     /// DMA_HEAP_IOCTL_ALLOC.
     DmaHeap,
+}
+
+/// Maps with one protection, asks for another, and unmaps.
+///
+/// # Errors
+/// What the kernel reports of the first and the second step.
+pub(crate) fn map_and_protect(
+    fd: impl AsFd,
+    bytes: usize,
+    first: ProtFlags,
+    then: ProtFlags,
+) -> Result<i64, Errno> {
+    let length = NonZeroUsize::new(bytes).ok_or(Errno::EINVAL)?;
+    // SAFETY: the address is the kernel's choice, so no mapping can be replaced.
+    let base = unsafe { mmap(None, length, first, MapFlags::MAP_SHARED, fd, 0) }?;
+    // SAFETY: exactly the mapping made above, into which nothing points.
+    let protected = unsafe { mprotect(base, bytes, then) };
+    // SAFETY: exactly the mapping made above, into which nothing points.
+    unsafe { munmap(base, bytes) }?;
+    protected.map(|()| 0)
+}
+
+/// Some pages of a file: `struct udmabuf_create_item`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Range {
+    pub(crate) memfd: u32,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+}
+
+/// UDMABUF_CREATE_LIST, the new descriptor close-on-exec.
+///
+/// # Errors
+/// What the kernel reports.
+pub(crate) fn create_udmabuf(device: impl AsFd, ranges: &[Range]) -> Result<OwnedFd, Errno> {
+    const REQUEST: libc::Ioctl = 0x4008_7543;
+    const CLOEXEC: u32 = 1;
+    let count = u32::try_from(ranges.len()).map_err(|_| Errno::EINVAL)?;
+    let mut list: Vec<u8> = [CLOEXEC, count].into_iter().flat_map(u32::to_ne_bytes).collect();
+    for range in ranges {
+        list.extend([range.memfd, 0].into_iter().flat_map(u32::to_ne_bytes));
+        list.extend([range.offset, range.bytes].into_iter().flat_map(u64::to_ne_bytes));
+    }
+    // SAFETY: the kernel reads a header of 8 bytes and as many items of 24 as it counts, all of which are in `list`, and
+    // writes nothing there.
+    let fd = Errno::result(unsafe { libc::ioctl(device.as_fd().as_raw_fd(), REQUEST, list.as_ptr()) })?;
+    // SAFETY: success returns a new descriptor that nothing else knows.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

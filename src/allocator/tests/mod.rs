@@ -8,6 +8,7 @@ mod blocks;
 mod dma_bufs;
 mod pool;
 mod refill;
+mod replies;
 mod reserve;
 pub(crate) mod token;
 mod types;

@@ -3,11 +3,12 @@
 //! ever.
 
 use super::*;
+use anion::sys::references::ReferenceCounts;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::getpid;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::IoSliceMut;
+use std::io::{self, IoSliceMut};
 use std::net::TcpStream;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::ExitStatusExt;
@@ -32,9 +33,13 @@ const FORBIDDEN: [Attempt; 6] = [
     ("another program", || assert!(nix::unistd::execv(c"/bin/true", &[c"true"]).is_err())),
 ];
 
-const ALLOWED: [Attempt; 4] = [
+const ALLOWED: [Attempt; 5] = [
     ("a socket to systemd", || drop(UnixDatagram::unbound())),
     ("a file of the kernel", || drop(File::open("/proc/meminfo"))),
+    ("a count of references without a free descriptor", || {
+        let counts = ReferenceCounts::open().expect("/proc");
+        assert!(counts.of_by_slot(io::stdin()).is_err(), "it is no dma-buf");
+    }),
     ("a caller's context, as the binder library copies it", || {
         let (mut copy, text) = ([0; 4], *b"abc\0");
         let remote = RemoteIoVec { base: text.as_ptr().addr(), len: text.len() };

@@ -283,7 +283,9 @@ fn dependency(name: &str, modules: &[Module]) -> Result<String> {
     Ok(match name {
         "libbinder_rs" => "binder = { path = \"../binder\" }\n".to_owned(),
         "librustutils" => {
-            format!("rustutils = {{ path = \"{}\" }}\n", workspace_root().join("rustutils").display())
+            // Without what needs a newer command-fds than AOSP's; no module of the device uses it.
+            let path = workspace_root().join("rustutils");
+            format!("rustutils = {{ path = \"{}\", default-features = false }}\n", path.display())
         }
         _ if name == STUBS.0 => format!("{} = {{ path = \"../stubs\" }}\n", STUBS.1),
         _ => {

@@ -26,7 +26,7 @@ pub(crate) use self::trace::Tracer;
 use crate::process::{lossy_lines, workspace_root};
 use crate::tally::Tally;
 use crate::tools::{Tool, ensure_tools};
-use crate::vm::kernel::KERNELS;
+use crate::vm::observe::kernels as observed_kernels;
 use crate::vm::{self, VmArgs};
 use crate::{release, steps};
 
@@ -83,7 +83,10 @@ pub(crate) struct ObserveArgs {
 }
 
 fn kernel_names() -> PossibleValuesParser {
-    KERNELS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about())).collect::<Vec<_>>().into()
+    observed_kernels()
+        .map(|entry| PossibleValue::new(entry.name).help(entry.about()))
+        .collect::<Vec<_>>()
+        .into()
 }
 
 impl ObserveArgs {

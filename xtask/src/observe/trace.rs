@@ -72,10 +72,10 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// Lines are `PID NAME(ARGUMENTS) = RESULT`, or end in `<unfinished ...>`. `None` for those that tell of the rest of an
-    /// unfinished call, of a signal, or of an end.
+    /// unfinished call, of a signal, or of an end, and for `???`: who was killed before the tracer could ask what was called.
     fn of_line(line: &'a str) -> Result<Option<Self>> {
         let text = line.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
-        if ["<... ", "--- ", "+++ "].iter().any(|other| text.starts_with(other)) {
+        if ["<... ", "--- ", "+++ ", "???("].iter().any(|other| text.starts_with(other)) {
             return Ok(None);
         }
         let (name, rest) = text.split_once('(').context("no system call")?;
@@ -148,6 +148,8 @@ mod tests {
             18 restart_syscall(<... resuming interrupted futex ...>) = 0\n\
             18 --- SIGTERM {si_signo=SIGTERM} ---\n\
             18 exit_group(0) = ?\n\
+            19 ???( <unfinished ...>\n\
+            19 +++ killed by SIGKILL +++\n\
             18 +++ exited with 0 +++\n";
         let expected = ["exit_group", "fcntl arg1=0x409", "mmap arg2=0x3", "restart_syscall"];
         assert_eq!(folded(trace).expect("sound"), Some(expected.map(str::to_owned).into()));

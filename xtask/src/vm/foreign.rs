@@ -10,28 +10,31 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::initramfs::{Initramfs, read};
-use super::kernel::apt::{Apt, Suite};
-use super::kernel::packages::{move_to, scratch_in};
+use crate::debian::{Bundle, SID, Tree};
 use crate::process::{run, workspace_root};
 use crate::tools::{Tool, ensure_tools};
 
-const SUITE: Suite = Suite { archive: "Debian", name: "sid" };
-
 /// The programs, the headers, and packages with the libraries below.
-const PACKAGES: [&str; 12] = [
-    "libatomic1",
-    "libc6",
-    "libffi8",
-    "libgbinder-dev",
-    "libgbinder-tools",
-    "libgbinder1",
-    "libgio-2.0-dev",
-    "libglib2.0-0t64",
-    "libglib2.0-dev",
-    "libglibutil-dev",
-    "libglibutil1",
-    "libpcre2-8-0",
-];
+const STACK: Bundle = Bundle {
+    name: "libgbinder",
+    suite: &SID,
+    // Not with what they depend on: the headers' packages want half a desktop.
+    with_dependencies: &[],
+    alone: &[
+        "libatomic1",
+        "libc6",
+        "libffi8",
+        "libgbinder-dev",
+        "libgbinder-tools",
+        "libgbinder1",
+        "libgio-2.0-dev",
+        "libglib2.0-0t64",
+        "libglib2.0-dev",
+        "libglibutil-dev",
+        "libglibutil1",
+        "libpcre2-8-0",
+    ],
+};
 
 /// What the programs load.
 const LIBRARIES: [&str; 10] = [
@@ -62,56 +65,33 @@ const CONFIGURATION: &str = "[General]\nApiLevel = 36\n";
 /// # Errors
 /// If a package cannot be had, or the client cannot be compiled.
 pub(super) fn furnish(root: &mut Initramfs, cache: &Path) -> Result<()> {
-    let unpacked = unpacked(cache)?;
+    let stack = STACK.obtain(cache)?;
     let scratch = tempfile::tempdir().context("no scratch directory")?;
     let client = scratch.path().join("allocate");
-    compile(&unpacked, &client)?;
+    compile(&stack, &client)?;
     root.file("/etc/gbinder.conf", 0o644, CONFIGURATION);
     root.file("/foreign/bin/allocate", 0o755, read(&client)?);
     for tool in TOOLS {
-        let program = unpacked.join("usr/bin").join(tool);
+        let program = stack.path("usr/bin").join(tool);
         root.file(Path::new("/foreign/bin").join(tool), 0o755, read(&program)?);
     }
     for library in LIBRARIES {
-        let file = unpacked.join(LIBRARY_DIRECTORY).join(library);
+        let file = stack.path(LIBRARY_DIRECTORY).join(library);
         root.file(Path::new("/foreign/lib").join(library), 0o755, read(&file)?);
     }
     Ok(())
 }
 
-/// The packages, unpacked into one directory of the cache.
-fn unpacked(cache: &Path) -> Result<PathBuf> {
-    let apt = Apt::of_suite(&SUITE, cache)?;
-    let versions = PACKAGES.map(|package| apt.version(package));
-    let versions = versions.into_iter().collect::<Result<Vec<_>>>()?;
-    // The stack under test and what it is linked with; both make a new directory.
-    let named = ["libgbinder1", "libc6"].map(|name| PACKAGES.iter().position(|package| *package == name));
-    let named: Vec<&str> = named.into_iter().flatten().map(|index| versions[index].as_str()).collect();
-    let place = cache.join("foreign").join(format!("gbinder-{}", named.join("-c-")));
-    if place.is_dir() {
-        return Ok(place);
-    }
-    let all = cache.join("foreign");
-    let scratch = scratch_in(&all)?;
-    let made = scratch.path().join("unpacked");
-    for (package, version) in PACKAGES.iter().zip(&versions) {
-        apt.unpack(package, version, &made)?;
-    }
-    move_to(&made, &place)?;
-    Ok(place)
-}
-
 /// Compiles the client with this machine's compiler. What the libraries need themselves is found in the guest alone.
-fn compile(unpacked: &Path, program: &Path) -> Result<()> {
+fn compile(stack: &Tree, program: &Path) -> Result<()> {
     ensure_tools(&[Tool { program: "cc", package: "gcc" }])?;
-    let libraries = unpacked.join(LIBRARY_DIRECTORY);
+    let libraries = stack.path(LIBRARY_DIRECTORY);
     let include = |directory: PathBuf| {
         let mut option = OsString::from("-I");
         option.push(directory);
         option
     };
-    let headers =
-        ["gbinder", "gutil", "glib-2.0"].map(|name| include(unpacked.join("usr/include").join(name)));
+    let headers = ["gbinder", "gutil", "glib-2.0"].map(|name| include(stack.path("usr/include").join(name)));
     run(Command::new("cc")
         .args(["-O1", "-Wall", "-Wextra", "-Werror"])
         .args(headers)

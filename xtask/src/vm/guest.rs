@@ -138,6 +138,7 @@ pub(super) fn furnish(root: &mut Initramfs, kernel: &Entry, course: &Course) {
     }
     root.file("/etc/guest/backings", 0o644, lines(kernel.backings));
     root.file("/etc/anion/fallback.dts", 0o644, FALLBACK);
+    root.file("/etc/guest/page", 0o644, kernel.page.to_string());
     root.file("/etc/guest/parties", 0o644, kernel.parties.join(","));
     root.file("/etc/passwd", 0o644, PASSWD);
     root.file("/etc/group", 0o644, GROUP);
@@ -155,7 +156,7 @@ pub(super) fn furnish_benchmark(root: &mut Initramfs, parts: &[String]) {
 
 /// What the script calls by name.
 const APPLETS: [&str; 20] = [
-    "cat", "chmod", "chown", "dd", "dmesg", "grep", "insmod", "ln", "mkdir", "mkswap", "mount", "poweroff",
+    "cat", "chmod", "chown", "dd", "dmesg", "grep", "insmod", "ln", "mkdir", "mkswap", "mount", "reboot",
     "rm", "sh", "stty", "su", "swapoff", "swapon", "tail", "usleep",
 ];
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # The guest's first and only script: it runs the steps that guest.rs expects on this kernel, says how each went, and
-# powers off.
+# ends the machine.
 
 SERVICE=vendor.anion.allocator.IHeapAllocator/default
 HEAPS=/etc/anion/heaps.dts
@@ -69,7 +69,7 @@ finish() {
     # Only where the service is observed.
     [ ! -e /etc/guest/observe.sh ] || . /etc/guest/observe.sh || verdict=FAILED
     echo "ANION-VERDICT $verdict"
-    poweroff -f
+    reboot -f
 }
 
 # step NAME COMMAND…: says how it went, if this kernel's list has it.
@@ -109,7 +109,13 @@ prepare_devices() {
         # rsb_hub looks nowhere else.
         ln -s ../binder /dev/binderfs/binder || return
     fi
-    list_devices
+    check_page && list_devices
+}
+
+# The page size is the one that this kernel is known for.
+check_page() {
+    grep -m 1 KernelPageSize /proc/self/smaps >/tmp/page && cat /tmp/page || return
+    grep -qw "$(cat /etc/guest/page) kB" /tmp/page
 }
 
 # One line for each device that may be there; those that are must be the ones that this kernel is known for.

@@ -45,17 +45,16 @@ impl Initramfs {
         self.insert(path.as_ref(), Node::Link { target: target.to_owned() });
     }
 
-    /// Adds programs into `/bin`, stripped, with the dynamic loader and the shared libraries they need.
+    /// Adds programs under these names into `/bin`, stripped by a program, with the dynamic loader and the shared libraries they need.
     ///
     /// # Errors
     /// If a program cannot be read or one of its libraries is not on this machine.
-    pub(super) fn programs<'a>(&mut self, programs: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
+    pub(super) fn programs(&mut self, programs: &BTreeMap<&'static str, PathBuf>, strip: &str) -> Result<()> {
         let scratch = tempfile::tempdir().context("no scratch directory")?;
         let mut libraries = BTreeSet::new();
-        for program in programs {
-            let name = program.file_name().with_context(|| format!("{} has no name", program.display()))?;
+        for (name, program) in programs {
             let stripped = scratch.path().join(name);
-            run(Command::new("strip").arg("-o").args([&stripped, program]))?;
+            run(Command::new(strip).arg("-o").args([&stripped, program]))?;
             libraries.extend(libraries_of(program)?);
             self.file(Path::new("/bin").join(name), 0o755, read(&stripped)?);
         }

@@ -5,8 +5,10 @@ mod foreign;
 mod guest;
 mod initramfs;
 pub(crate) mod kernel;
-mod observe;
+mod machine;
+pub(crate) mod observe;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,10 +25,10 @@ use clap::builder::PossibleValue;
 use self::guest::{Course, Progress};
 use self::initramfs::Initramfs;
 use self::kernel::{Entry, KERNELS, Kernel};
-use crate::process::{find_program, leashed, line_of, lossy_lines, run as run_program};
-use crate::release;
+use self::machine::Programs;
+use crate::process::{find_program, line_of, lossy_lines, run as run_program};
 use crate::tally::{Tally, plain};
-use crate::tools::{RSBINDER_TOOLS, Tool, cache_dir, ensure_crate, ensure_tools};
+use crate::tools::{Tool, cache_dir, ensure_tools};
 
 /// Seconds. An idle machine with two cores takes a quarter of it.
 const TIMEOUT: u64 = 900;
@@ -128,8 +130,7 @@ fn kernel_names() -> clap::builder::PossibleValuesParser {
 }
 
 /// What this needs beyond a Debian base system and Rust.
-const TOOLS: [Tool; 6] = [
-    Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+const TOOLS: [Tool; 5] = [
     Tool { program: "busybox", package: "busybox-static" },
     Tool { program: "xz", package: "xz-utils" },
     Tool { program: "strip", package: "binutils" },
@@ -162,17 +163,15 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
     // First, since what is missing is most likely missing here.
     let kernels: Vec<Result<Kernel>> = entries.iter().map(|entry| entry.obtain(&cache)).collect();
 
-    let hub = ensure_crate(RSBINDER_TOOLS)?;
-    let mut programs = release::build()?.all();
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
-    if args.bench {
-        let benchmark = scratch.path().join("anion-bench");
-        fs::copy(release::build_benchmark()?, &benchmark).context("cannot copy the benchmark")?;
-        programs.push(benchmark);
-    }
-    programs.extend(RSBINDER_TOOLS.programs.iter().map(|program| hub.join(program)));
-    if args.observe {
-        programs.extend(observe::programs()?);
+    let mut programs = BTreeMap::new();
+    for machine in entries.iter().map(|entry| entry.machine) {
+        if !programs.contains_key(machine.name) {
+            let mut those = machine.programs(args.bench)?;
+            if args.observe {
+                those.files.extend(observe::programs()?);
+            }
+            programs.insert(machine.name, those);
+        }
     }
     let guests = Guests { args, programs: &programs, of: entries.len(), preparing: Mutex::default() };
     let mut failures = Vec::new();
@@ -198,7 +197,8 @@ type Outcome = (Tally, Result<()>);
 /// What all guests of a run have in common.
 struct Guests<'a> {
     args: &'a VmArgs,
-    programs: &'a [PathBuf],
+    /// By the name of the machine that they run on.
+    programs: &'a BTreeMap<&'static str, Programs>,
     /// How many they are.
     of: usize,
     /// Held while a guest's files are made: they come from one cache.
@@ -268,8 +268,8 @@ impl Guests<'_> {
         if self.args.observe {
             observe::furnish(&mut root, Progress::of(course));
         }
-        write_initramfs(&initrd, root, self.programs, kernel)?;
-        let mut emulator = emulator(&kernel.image, &initrd, entry.append);
+        write_initramfs(&initrd, root, &self.programs[entry.machine.name], kernel)?;
+        let mut emulator = entry.machine.boot(&kernel.image, &initrd, entry.append);
         if entry.takes_device_tree {
             emulator.arg("-dtb").arg(compile_device_tree(scratch)?);
         }
@@ -287,9 +287,8 @@ fn compile_device_tree(scratch: &Path) -> Result<PathBuf> {
 }
 
 /// Adds programs and modules to `root` and writes it.
-fn write_initramfs(path: &Path, mut root: Initramfs, programs: &[PathBuf], kernel: &Kernel) -> Result<()> {
-    let busybox = find_program("busybox").context("busybox has gone")?;
-    root.programs(programs.iter().chain([&busybox]))?;
+fn write_initramfs(path: &Path, mut root: Initramfs, programs: &Programs, kernel: &Kernel) -> Result<()> {
+    root.programs(&programs.files, programs.strip)?;
     for (number, module) in kernel.modules.iter().enumerate() {
         // The script inserts them in the order of their names.
         root.file(format!("/modules/{number:02}.ko"), 0o644, initramfs::plain_module(module)?);
@@ -307,20 +306,6 @@ impl Drop for Guest {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// The command that boots a guest.
-fn emulator(image: &Path, initrd: &Path, append: &str) -> Command {
-    let mut command = leashed("qemu-system-x86_64");
-    // Software emulation is the same everywhere; a panic ends the emulator instead of rebooting.
-    command
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G"])
-        .args(["-nographic", "-no-reboot", "-nic", "none"])
-        .arg("-append")
-        .arg(format!("console=ttyS0 quiet panic=-1 {append}"))
-        .arg("-kernel")
-        .args([image.as_os_str(), "-initrd".as_ref(), initrd.as_os_str()]);
-    command
 }
 
 /// Boots the guest, follows its serial log to the end and judges it.

@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 
 use super::guest::Progress;
 use super::initramfs::Initramfs;
+use super::kernel::{Entry, KERNELS};
+use super::machine::PC;
 use crate::observe::Tracer;
 use crate::process::find_program;
 
@@ -14,9 +16,14 @@ use crate::process::find_program;
 const REPORT: &str = include_str!("observe.sh");
 
 /// What runs in the guest beside the service: the tracer, and this very program, which folds the traces.
-pub(super) fn programs() -> Result<[PathBuf; 2]> {
+pub(super) fn programs() -> Result<[(&'static str, PathBuf); 2]> {
     let tracer = find_program("strace").context("strace has gone")?;
-    Ok([tracer, std::env::current_exe().context("this program is nowhere")?])
+    Ok([("strace", tracer), ("xtask", std::env::current_exe().context("this program is nowhere")?)])
+}
+
+/// The kernels with which it can be observed: those of this program's own architecture.
+pub(crate) fn kernels() -> impl Iterator<Item = &'static Entry> {
+    KERNELS.iter().filter(|entry| entry.machine.name == PC.name)
 }
 
 /// Steps that ask what another step has asked in another way, and would take most of the time of a guest that is emulated and traced.

@@ -3,7 +3,6 @@
 
 use super::devices::IonAnswer;
 use super::finding::Finding;
-use anion::sys::dma_buf::references;
 use anion::sys::dma_heap::{self, DmaHeap};
 use anion::sys::fd::DescriptorDirectory;
 use anion::sys::inotify::CloseWatcher;
@@ -11,6 +10,7 @@ use anion::sys::ion::Ion;
 use anion::sys::lease::is_only_holder;
 use anion::sys::memfd::MemfdFactory;
 use anion::sys::pressure::{MACHINE, PressureTrigger, Stall};
+use anion::sys::references::ReferenceCounts;
 use anion::sys::udmabuf::Udmabuf;
 use anion::units::{Access, PageSize};
 use std::io;
@@ -94,10 +94,11 @@ pub(crate) fn dma_buf_release(page: PageSize) -> Finding {
 }
 
 fn counts(own: &OwnedFd) -> io::Result<bool> {
+    let counts = ReferenceCounts::open()?;
     let client = own.try_clone()?;
-    let both = references(own)?;
+    let both = counts.of(own)?;
     drop(client);
-    Ok((both, references(own)?) == (2, 1))
+    Ok((both, counts.of(own)?) == (2, 1))
 }
 
 fn of_udmabuf(page: PageSize) -> io::Result<OwnedFd> {

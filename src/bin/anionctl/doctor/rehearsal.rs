@@ -10,6 +10,7 @@ use anion::source::release::prove_optional;
 use anion::source::{File, FileSource, Memory, ReleaseMechanism, Source};
 use anion::sys::inotify::CloseWatcher;
 use anion::sys::memory::{HugePages, huge_pages, total_bytes};
+use anion::sys::references::ReferenceCounts;
 use anion::sys::{dma_heap, fd};
 use anion::units::{BackedBytes, Backing, PageSize, RequestedBytes};
 use std::error::Error;
@@ -35,6 +36,7 @@ pub(crate) fn machine(page: PageSize) -> io::Result<Machine> {
             page,
             dma_heaps: PathBuf::from(dma_heap::DIRECTORY),
             raises_limits: false,
+            counts: Arc::new(ReferenceCounts::open()?),
         }),
         pages: Arc::new(OrdinaryPages { page, counted: AtomicU64::new(0) }),
         // Proved on its own; it decides nothing here.

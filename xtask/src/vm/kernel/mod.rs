@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The kernels that a guest can be booted with, and how each is had.
 
-pub(crate) mod apt;
-pub(crate) mod packages;
+mod packages;
 mod source;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use self::apt::Suite;
 use self::packages::Series;
 use super::guest::Course;
+use super::machine::{self, Machine};
+use crate::debian::{Apt, SID, Suite};
 
 /// A kernel that a guest can be booted with.
 #[derive(Debug)]
@@ -20,12 +20,16 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// Where it comes from.
     pub(crate) from: &'static str,
+    /// The machine that it is booted on.
+    pub(super) machine: &'static Machine,
     /// The devices it must offer, below `/dev`; of those that the guest's script knows, it may offer no others.
     pub(crate) devices: &'static [&'static str],
     /// Whoever must have a heap here, as the contract table names them.
     pub(super) parties: &'static [&'static str],
     /// What serves each heap of `fallback.dts`: lines of a name and a kind of buffer, or `none`.
     pub(super) backings: &'static [&'static str],
+    /// KiB of its pages.
+    pub(super) page: u32,
     /// Words for the kernel beside those that every guest has.
     pub(super) append: &'static str,
     /// Whether it takes a device tree from the emulator.
@@ -98,6 +102,8 @@ const WITH_DMA_BUFS: &[&str] = &[
     "anion/lens",
     "anion/tiles",
 ];
+/// Where there is udmabuf alone.
+const WITH_UDMABUF: &[&str] = &["anion/system", "anion/camera", "anion/frames", "anion/lens", "anion/tiles"];
 /// Where there is ION, and its successors beside it.
 const WITH_ION: &[&str] = &[
     "ion/ion_system_heap",
@@ -134,10 +140,11 @@ const WITHOUT_CMA: &[&str] = &[
 ];
 
 /// The first is the default.
-pub(crate) const KERNELS: [Entry; 6] = [
+pub(crate) const KERNELS: [Entry; 7] = [
     Entry {
         name: "debian-6.12",
         from: "newest 6.12 of the running Debian",
+        machine: &machine::PC,
         devices: &["binder", "dma_heap/system", "udmabuf"],
         parties: WITH_DMA_BUFS,
         backings: &[
@@ -147,6 +154,7 @@ pub(crate) const KERNELS: [Entry; 6] = [
             "contiguous none",
             "anyhow memfd",
         ],
+        page: 4,
         append: "",
         takes_device_tree: false,
         course: Course::AllBut(OF_ION),
@@ -160,9 +168,11 @@ pub(crate) const KERNELS: [Entry; 6] = [
     Entry {
         name: "debian-6.1",
         from: "newest 6.1 of the running Debian",
+        machine: &machine::PC,
         devices: &["binder"],
         parties: EVERYWHERE,
         backings: &["whatever memfd", "ordered memfd", "strict none", "contiguous none", "anyhow memfd"],
+        page: 4,
         append: "",
         takes_device_tree: false,
         course: Course::Only(&[SHORT, &["fallback"]]),
@@ -176,6 +186,7 @@ pub(crate) const KERNELS: [Entry; 6] = [
     Entry {
         name: "debian-7",
         from: "newest 7.x of Debian sid",
+        machine: &machine::PC,
         devices: &["binder", "dma_heap/system", "udmabuf"],
         parties: WITH_DMA_BUFS,
         backings: &[
@@ -185,11 +196,12 @@ pub(crate) const KERNELS: [Entry; 6] = [
             "contiguous none",
             "anyhow memfd",
         ],
+        page: 4,
         append: "",
         takes_device_tree: false,
         course: Course::Only(&[SHORT, FALLBACK, LIMITS]),
         origin: Origin::Suite(
-            Suite { archive: "Debian", name: "sid" },
+            SID,
             Series {
                 prefix: "7.",
                 suffix: "-amd64",
@@ -199,8 +211,30 @@ pub(crate) const KERNELS: [Entry; 6] = [
         ),
     },
     Entry {
+        name: "arm64-16k",
+        from: "newest 7.x of Debian sid, for 64-bit ARM with pages of 16 KiB",
+        machine: &machine::ARM64,
+        devices: &["binder", "udmabuf"],
+        parties: WITH_UDMABUF,
+        backings: &["whatever udmabuf", "ordered udmabuf", "strict none", "contiguous none", "anyhow memfd"],
+        page: 16,
+        append: "",
+        takes_device_tree: false,
+        course: Course::Only(&[SHORT, FALLBACK]),
+        origin: Origin::Suite(
+            SID,
+            Series {
+                prefix: "7.",
+                suffix: "-arm64-16k",
+                packages: &["linux-binary-", "linux-modules-"],
+                modules: BINDER,
+            },
+        ),
+    },
+    Entry {
         name: "ion",
         from: "5.10, built from the source in Debian bullseye-security",
+        machine: &machine::PC,
         devices: &[
             "ashmem",
             "binder",
@@ -219,6 +253,7 @@ pub(crate) const KERNELS: [Entry; 6] = [
             "contiguous dma-heap",
             "anyhow dma-heap",
         ],
+        page: 4,
         append: "",
         takes_device_tree: true,
         course: Course::Only(&[SHORT, OF_ION, FALLBACK]),
@@ -227,6 +262,7 @@ pub(crate) const KERNELS: [Entry; 6] = [
     Entry {
         name: "ion-no-cma",
         from: "the same, without contiguous memory",
+        machine: &machine::PC,
         devices: &["ashmem", "binder", "dma_heap/system", "hwbinder", "ion", "udmabuf", "vndbinder"],
         parties: WITHOUT_CMA,
         backings: &[
@@ -236,6 +272,7 @@ pub(crate) const KERNELS: [Entry; 6] = [
             "contiguous none",
             "anyhow memfd",
         ],
+        page: 4,
         append: "cma=0",
         takes_device_tree: false,
         course: Course::Only(&[ANSWERS, FALLBACK]),
@@ -244,6 +281,7 @@ pub(crate) const KERNELS: [Entry; 6] = [
     Entry {
         name: "ion-broken-cma",
         from: "the same, with contiguous memory of which nothing can be had",
+        machine: &machine::PC,
         devices: &[
             "ashmem",
             "binder",
@@ -263,6 +301,7 @@ pub(crate) const KERNELS: [Entry; 6] = [
             "contiguous none",
             "anyhow memfd",
         ],
+        page: 4,
         append: "cma=256M movablecore=64M",
         takes_device_tree: false,
         course: Course::Only(&[&["devices"], FALLBACK]),
@@ -277,8 +316,8 @@ impl Entry {
     /// If it cannot be had and the cache has none of the kind.
     pub(super) fn obtain(&self, cache: &Path) -> Result<Kernel> {
         match &self.origin {
-            Origin::System(series) => series.newest(|| Ok(apt::Apt::system()), cache),
-            Origin::Suite(suite, series) => series.newest(|| apt::Apt::of_suite(suite, cache), cache),
+            Origin::System(series) => series.newest(|| Ok(Apt::system()), cache),
+            Origin::Suite(suite, series) => series.newest(|| Apt::of_suite(suite, cache), cache),
             Origin::Built => source::newest(cache),
         }
     }

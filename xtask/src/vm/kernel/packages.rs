@@ -3,12 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::Kernel;
-use super::apt::{Apt, only_entry};
+use crate::debian::{Apt, newest, only_entry, unpack_once};
 
 /// A series of kernel packages, of which the newest is taken.
 #[derive(Debug)]
@@ -31,28 +30,9 @@ impl Series {
     /// If apt knows no such package or the download fails, and the cache has none either.
     pub(super) fn newest(&self, apt: impl FnOnce() -> Result<Apt>, cache: &Path) -> Result<Kernel> {
         let kernels = cache.join("kernels");
-        match apt().and_then(|apt| self.fetch_newest(&apt, &kernels)) {
-            Ok(dir) => self.open(&dir),
-            Err(error) => {
-                let Some(dir) = self.newest_cached(&kernels) else { return Err(error) };
-                println!("{error:#}; taking the newest kernel of the cache");
-                self.open(&dir)
-            }
-        }
-    }
-
-    /// The directory with the newest kernel that apt knows.
-    fn fetch_newest(&self, apt: &Apt, kernels: &Path) -> Result<PathBuf> {
-        let attempt = || self.fetch(&self.candidate(apt)?, apt, kernels);
-        match attempt() {
-            // Lists older than the mirror know no package of a new series, and name files that are gone.
-            Err(_) if apt.may_refresh() => {
-                apt.refresh()?;
-                attempt()
-            }
-            Err(error) => Err(error.context("if apt's package lists are old, run as root: apt-get update")),
-            found => found,
-        }
+        let fetch = |apt: &Apt| self.fetch(&self.candidate(apt)?, apt, &kernels);
+        let dir = newest(apt, "kernel", fetch, || self.newest_cached(&kernels))?;
+        self.open(&dir)
     }
 
     /// The version, as in the package's name, of the newest kernel that apt knows.
@@ -98,19 +78,10 @@ impl Series {
     fn fetch(&self, release: &str, apt: &Apt, kernels: &Path) -> Result<PathBuf> {
         let image = format!("{}{release}", self.packages[0]);
         let version = apt.version(&image)?;
-        let dir = kernels.join(format!("{image}_{version}"));
-        if dir.is_dir() {
-            return Ok(dir);
-        }
-        let scratch = scratch_in(kernels)?;
-        let unpacked = scratch.path().join("unpacked");
-        for start in self.packages {
-            apt.unpack(&format!("{start}{release}"), &version, &unpacked)?;
-        }
-        // A kernel that lacks what the guest needs is found out now, not taken from the cache ever after.
-        self.open(&unpacked)?;
-        move_to(&unpacked, &dir)?;
-        Ok(dir)
+        let place = kernels.join(format!("{image}_{version}"));
+        let packages: Vec<_> =
+            self.packages.iter().map(|start| (format!("{start}{release}"), version.clone())).collect();
+        unpack_once(apt, &packages, &place, |unpacked| self.open(unpacked).map(drop))
     }
 
     /// Finds image and modules in an unpacked kernel.
@@ -138,55 +109,9 @@ impl Series {
     }
 }
 
-/// What directories of unfinished kernels are called.
-const UNFINISHED: &str = ".unfinished-";
-
-/// Nothing takes as long as this to fetch or build.
-const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// A directory beside the kernels, removed when dropped: what is made in it is moved to its place when it is whole, so
-/// that neither a run that was stopped leaves half a kernel nor two runs at once meet one. What stopped runs have left
-/// behind is removed.
-///
-/// # Errors
-/// If it cannot be created.
-pub(crate) fn scratch_in(kernels: &Path) -> Result<tempfile::TempDir> {
-    fs::create_dir_all(kernels).with_context(|| format!("cannot create {}", kernels.display()))?;
-    for entry in fs::read_dir(kernels).context("cannot list the cache")?.flatten() {
-        let age = entry
-            .metadata()
-            .and_then(|metadata| metadata.modified())
-            .ok()
-            .and_then(|then| then.elapsed().ok());
-        let is_unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
-        if is_unfinished && age.is_some_and(|age| age > ABANDONED) {
-            let path = entry.path();
-            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-        }
-    }
-    tempfile::Builder::new()
-        .prefix(UNFINISHED)
-        .tempdir_in(kernels)
-        .context("no scratch directory in the cache")
-}
-
-/// Moves what was made to its place unless another run was quicker.
-///
-/// # Errors
-/// If it cannot be moved.
-pub(crate) fn move_to(made: &Path, place: &Path) -> Result<()> {
-    match fs::rename(made, place) {
-        Err(error) if !place.is_dir() => {
-            Err(error).with_context(|| format!("cannot move what was unpacked to {}", place.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::SystemTime;
 
     const OLD: Series = Series {
         prefix: "6.12.",
@@ -277,37 +202,5 @@ mod tests {
         fs::write(dir.path().join("boot/vmlinuz-6.12.1"), "").expect("written");
         let error = OLD.open(dir.path()).expect_err("no module is in it").to_string();
         assert!(error.contains("binder_linux.ko.xz"), "{error}");
-    }
-
-    #[test]
-    fn only_what_was_abandoned_is_removed() {
-        let cache = tempfile::tempdir().expect("temporary directory");
-        let names = [".unfinished-old", ".unfinished-new", "linux-image-6.12.9+deb12-amd64_6.12.9-1"];
-        let [old, new, finished] = names.map(|name| cache.path().join(name));
-        for dir in [&old, &new, &finished] {
-            fs::create_dir(dir).expect("created");
-        }
-        let long_ago = SystemTime::now() - 2 * ABANDONED;
-        for dir in [&old, &finished] {
-            fs::File::open(dir).and_then(|dir| dir.set_modified(long_ago)).expect("own directory");
-        }
-        let scratch = scratch_in(cache.path()).expect("created");
-        assert!(!old.exists() && new.exists() && finished.exists() && scratch.path().exists());
-        assert_eq!(OLD.newest_cached(cache.path()), Some(finished));
-    }
-
-    #[test]
-    fn what_is_moved_second_gives_way() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let (first, second, place) =
-            (dir.path().join("first"), dir.path().join("second"), dir.path().join("place"));
-        for made in [&first, &second] {
-            fs::create_dir(made).expect("created");
-            fs::write(made.join("image"), made.as_os_str().as_encoded_bytes()).expect("written");
-        }
-        move_to(&first, &place).expect("moved");
-        move_to(&second, &place).expect("the other one is there");
-        assert_eq!(fs::read(place.join("image")).expect("there"), first.as_os_str().as_encoded_bytes());
-        move_to(&first, &dir.path().join("none/place")).expect_err("there is no such directory");
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Log lines that a client can provoke: at most one a second for each cause.
+//! Log lines that a client can provoke, or that a lasting failure would repeat: at most one a second for each cause.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Counts what it does not log, and says so with the next line.
 #[derive(Debug, Default)]
-pub(super) struct Throttle {
+pub struct Throttle {
     last: Option<Instant>,
     suppressed: u64,
 }
 
 impl Throttle {
     /// Logs `message` as a warning, unless one was logged less than a second ago.
-    pub(super) fn warn(&mut self, message: impl Display) {
+    pub fn warn(&mut self, message: impl Display) {
         match self.admit(Instant::now()) {
             Some(0) => log::warn!("{message}"),
             Some(suppressed) => log::warn!("{message} ({suppressed} more like it since the last line)"),
@@ -25,7 +25,7 @@ impl Throttle {
     }
 
     /// Whether a line is due at `now`, and how many were left out before it.
-    fn admit(&mut self, now: Instant) -> Option<u64> {
+    pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.duration_since(last) < INTERVAL) {
             self.suppressed += 1;
             return None;

@@ -2,6 +2,7 @@
 //! Debian's package manager, with the system's configuration or with one of its own.
 
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -17,6 +18,8 @@ pub(crate) struct Suite {
     /// What the archive calls itself; the system must list some suite of it, whose mirror is used.
     pub(crate) archive: &'static str,
     pub(crate) name: &'static str,
+    /// Architectures whose packages are wanted beside this machine's own.
+    pub(crate) foreign: &'static [&'static str],
 }
 
 /// What Debian signs its archives with, from the package `debian-archive-keyring`.
@@ -55,10 +58,12 @@ impl Apt {
             fs::write(dir.join(name), text)
                 .with_context(|| format!("cannot write {name} in {}", dir.display()))
         };
-        write("apt.conf", configuration(&dir))?;
-        let had = fs::read_to_string(dir.join("sources.list")).unwrap_or_default();
+        let had =
+            ["apt.conf", "sources.list"].map(|name| fs::read_to_string(dir.join(name)).unwrap_or_default());
+        let options = configuration(&dir, suite.foreign)?;
         let sources = format!("deb [signed-by={KEYRING}] {} {} main\n", mirror(suite.archive)?, suite.name);
-        let is_known = had == sources;
+        let is_known = had == [options.as_str(), sources.as_str()];
+        write("apt.conf", options)?;
         write("sources.list", sources)?;
 
         let age = fs::metadata(dir.join("fetched"))
@@ -111,44 +116,87 @@ impl Apt {
         Ok(names.lines().map(str::to_owned).collect())
     }
 
+    /// These packages and all that they depend on, sorted; none if there are none. Of alternatives all are there, of packages
+    /// that do not exist but are provided none.
+    ///
+    /// # Errors
+    /// If there is no such package.
+    pub(crate) fn with_dependencies(&self, packages: &[&str]) -> Result<Vec<String>> {
+        if packages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = self.command("apt-cache");
+        command.args(["depends", "--recurse"]);
+        command.args(
+            ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"]
+                .map(|kind| format!("--no-{kind}")),
+        );
+        let listed = output_of(command.args(packages))?;
+        Ok(named(&listed))
+    }
+
     /// The newest version of `package`.
     ///
     /// # Errors
     /// If there is no such package.
     pub(crate) fn version(&self, package: &str) -> Result<String> {
-        let record = output_of(self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
-        let version = version_field(&record).with_context(|| format!("apt shows no version of {package}"))?;
-        Ok(version.to_owned())
+        Ok(self.versions(&[package.to_owned()])?.remove(0))
     }
 
-    /// Downloads `package` and unpacks it over what is in `into`. The archive is verified by apt.
+    /// The newest versions of `packages`.
     ///
     /// # Errors
-    /// If the mirror has no such version (any more) or the archive is damaged.
-    pub(crate) fn unpack(&self, package: &str, version: &str, into: &Path) -> Result<()> {
+    /// If there is no such package.
+    pub(crate) fn versions(&self, packages: &[String]) -> Result<Vec<String>> {
+        let mut command = self.command("apt-cache");
+        let records = output_of(command.args(["show", "--no-all-versions"]).args(packages))?;
+        let shown = shown(&records);
+        // One that others provide would be shown under their names.
+        let is_each =
+            packages.iter().map(|name| name.split(':').next()).eq(shown.iter().map(|(name, _)| Some(*name)));
+        ensure!(is_each, "apt does not show these packages one by one: {}", packages.join(", "));
+        Ok(shown.into_iter().map(|(_, version)| version.to_owned()).collect())
+    }
+
+    /// Downloads packages, each a name and a version, and unpacks them over what is in `into`. The archives are verified by
+    /// apt.
+    ///
+    /// # Errors
+    /// If the mirror has no such version (any more) or an archive is damaged.
+    pub(crate) fn unpack(&self, packages: &[(String, String)], into: &Path) -> Result<()> {
         let scratch = tempfile::tempdir().context("no scratch directory")?;
-        println!("downloading {package} {version}");
+        let wanted: Vec<String> =
+            packages.iter().map(|(name, version)| format!("{name}={version}")).collect();
+        println!("downloading {}", wanted.join(", "));
         run(self
             .command("apt-get")
             .args(["-qq", "-o", "APT::Sandbox::User=root", "download"])
-            .arg(format!("{package}={version}"))
+            .args(&wanted)
             .current_dir(scratch.path()))?;
-        run(Command::new("dpkg-deb").arg("-x").args([&only_entry(scratch.path())?, into]))
+        let archives = entries(scratch.path())?;
+        ensure!(archives.len() == wanted.len(), "{} packages came of {}", archives.len(), wanted.len());
+        archives.iter().try_for_each(|archive| run(Command::new("dpkg-deb").arg("-x").args([archive, into])))
     }
 }
 
 /// What a private configuration says, on top of the system's.
-fn configuration(dir: &Path) -> String {
+fn configuration(dir: &Path, foreign: &[&str]) -> Result<String> {
+    let own = output_of(Command::new("dpkg").arg("--print-architecture"))?;
+    let all = iter::once(own.trim()).chain(foreign.iter().copied().filter(|name| *name != own.trim()));
+    let all: String = all.map(|name| format!(" \"{name}\";")).collect();
     let dir = dir.display();
-    format!(
+    Ok(format!(
         "Dir::State \"{dir}/state\";\n\
          Dir::Cache \"{dir}/cache\";\n\
+         Dir::Cache::pkgcache \"pkgcache.bin\";\n\
+         Dir::Cache::srcpkgcache \"srcpkgcache.bin\";\n\
          Dir::Etc::sourcelist \"{dir}/sources.list\";\n\
          Dir::Etc::sourceparts \"/dev/null\";\n\
          Acquire::Languages \"none\";\n\
          Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
+         APT::Architectures {{{all} }};\n\
          APT::Sandbox::User \"root\";\n"
-    )
+    ))
 }
 
 /// Where the system gets the suites of `archive` from.
@@ -188,9 +236,30 @@ fn uri_of(listed: &str, archive: &str) -> Option<String> {
     pairs.find(|(label, _)| *label == archive).map(|(_, uri)| uri.to_owned())
 }
 
-/// The version in the record that `apt-cache show` prints.
-fn version_field(record: &str) -> Option<&str> {
-    record.lines().find_map(|line| line.strip_prefix("Version: ")).map(str::trim)
+/// The packages of what `apt-cache depends` prints: lines that are not indented. Those in angle brackets do not exist.
+fn named(listed: &str) -> Vec<String> {
+    let mut names: Vec<_> =
+        listed.lines().filter(|line| !line.starts_with([' ', '|', '<'])).map(str::to_owned).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The names and versions in the records that `apt-cache show` prints.
+fn shown(records: &str) -> Vec<(&str, &str)> {
+    let field =
+        |name: &'static str| records.lines().filter_map(move |line| line.strip_prefix(name)).map(str::trim);
+    field("Package: ").zip(field("Version: ")).collect()
+}
+
+/// What is in a directory, sorted.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let list = || -> std::io::Result<Vec<PathBuf>> {
+        fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect()
+    };
+    let mut entries = list().with_context(|| format!("cannot list {}", dir.display()))?;
+    entries.sort();
+    Ok(entries)
 }
 
 /// The only entry of a directory.
@@ -198,12 +267,10 @@ fn version_field(record: &str) -> Option<&str> {
 /// # Errors
 /// If there are more or none.
 pub(crate) fn only_entry(dir: &Path) -> Result<PathBuf> {
-    let list = || -> std::io::Result<Vec<PathBuf>> {
-        fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect()
-    };
-    match list().with_context(|| format!("cannot list {}", dir.display()))?.as_slice() {
-        [one] => Ok(one.clone()),
-        entries => bail!("{} has {} entries instead of one", dir.display(), entries.len()),
+    let mut entries = entries(dir)?;
+    match entries.len() {
+        1 => Ok(entries.remove(0)),
+        count => bail!("{} has {count} entries instead of one", dir.display()),
     }
 }
 
@@ -212,10 +279,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_version_is_read_from_the_record() {
-        let record = "Package: linux-image\nSource: linux (1.2)\nVersion: 6.12.117-1~deb12u1\nSize: 3\n";
-        assert_eq!(version_field(record), Some("6.12.117-1~deb12u1"));
-        assert_eq!(version_field("Package: x\n"), None);
+    fn names_and_versions_are_read_from_the_records() {
+        let records = "Package: linux-image\nSource: linux (1.2)\nVersion: 6.12.117-1~deb12u1\nSize: 3\n\n\
+            Package: xz-utils\nVersion: 5.4.1\n";
+        assert_eq!(shown(records), [("linux-image", "6.12.117-1~deb12u1"), ("xz-utils", "5.4.1")]);
+        assert_eq!(shown(""), []);
+    }
+
+    #[test]
+    fn packages_are_told_from_their_dependencies() {
+        let listed = "rustc\n  Depends: libc6\n |Depends: gcc\n  Depends: <c-compiler>\n    gcc\nlibc6\n<c-compiler>\ngcc\nlibc6\n";
+        assert_eq!(named(listed), ["gcc", "libc6", "rustc"]);
     }
 
     #[test]
@@ -230,8 +304,12 @@ mod tests {
 
     #[test]
     fn a_private_configuration_keeps_to_its_directory() {
-        let text = configuration(Path::new("/c/apt/sid"));
-        for line in ["Dir::State \"/c/apt/sid/state\";", "Dir::Etc::sourceparts \"/dev/null\";"] {
+        let text = configuration(Path::new("/c/apt/sid"), &["riscv64", "s390x"]).expect("this is a Debian");
+        for line in [
+            "Dir::State \"/c/apt/sid/state\";",
+            "Dir::Etc::sourceparts \"/dev/null\";",
+            "\"riscv64\"; \"s390x\"; };",
+        ] {
             assert!(text.contains(line), "{text}");
         }
     }

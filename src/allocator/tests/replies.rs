@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What was let go of makes room at once, also while a thread of the service has not closed its copy yet.
+
+use super::*;
+use std::sync::Barrier;
+use std::sync::atomic::AtomicBool;
+
+/// An allocator that waits for as long as it takes.
+fn patient() -> Arc<Allocator> {
+    let mut allocator = still(config());
+    Arc::get_mut(&mut allocator).expect("nobody else has it").replies.patience = Duration::from_secs(60);
+    allocator
+}
+
+/// All that the quota has.
+fn everything() -> Request {
+    request(1, 1, 8 * MIB)
+}
+
+#[test]
+fn a_copy_that_is_about_to_be_closed_is_waited_for() {
+    let allocator = patient();
+    let (is_asked, has_reply) = (AtomicBool::new(false), Barrier::new(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let sent = allocator.allocate(&caller(1), &everything()).expect("room");
+            // The client has it, and lets go of it; this thread has still to close what it sent.
+            has_reply.wait();
+            while !is_asked.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            for _ in 0..1_000_000 {
+                std::hint::spin_loop();
+            }
+            drop(sent);
+        });
+        has_reply.wait();
+        is_asked.store(true, Ordering::Relaxed);
+        allocator.allocate(&caller(1), &everything()).expect("nobody holds what was let go of");
+    });
+}
+
+#[test]
+fn who_holds_what_was_sent_is_not_waited_for() {
+    let allocator = patient();
+    let held = allocator.allocate(&caller(1), &everything()).expect("room");
+    assert!(!allocator.replies.await_sent(&caller(1)), "sent by this very thread");
+    // The thread that sent it sleeps by now, in wait of the other: it has closed what it will close.
+    let waiting = Arc::clone(&allocator);
+    let elsewhere = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        waiting.replies.await_sent(&caller(1))
+    });
+    elsewhere.join().expect("no panic");
+    allocator.allocate(&caller(1), &everything()).expect_err("it is held");
+    drop(held);
+    allocator.allocate(&caller(1), &everything()).expect("let go of");
+}
+
+#[test]
+fn what_goes_to_others_is_not_waited_for() {
+    let allocator = patient();
+    let go_on = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        let (allocator, go_on) = (&allocator, &go_on);
+        scope.spawn(move || {
+            let sent = allocator.allocate(&caller(2), &everything()).expect("room");
+            tell.send(()).expect("received");
+            while go_on.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            drop(sent);
+        });
+        told.recv().expect("sent");
+        let waited = allocator.replies.await_sent(&caller(1));
+        go_on.store(false, Ordering::Relaxed);
+        assert!(!waited);
+    });
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Other architectures than this machine's: built and checked with Debian's Rust, whose standard libraries of all of them
+//! are packages.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::debian::{Bundle, SID};
+use crate::process::{cargo, run, workspace_root};
+use crate::release::PROGRAMS;
+use crate::tally::Tally;
+use crate::tools::{Tool, cache_dir, ensure_tools};
+
+/// The compiler, its libraries, and the standard library of this machine and of the others.
+const RUST: Bundle = Bundle {
+    name: "rust",
+    suite: &SID,
+    with_dependencies: &["libstd-rust-dev"],
+    // Debian's compiler would have a C compiler of its release as well.
+    alone: &["rustc", "libstd-rust-dev:arm64", "libstd-rust-dev:armhf", "libstd-rust-dev:i386"],
+};
+
+/// An architecture that programs are built for.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// As Rust calls it.
+    pub(crate) triple: &'static str,
+    /// What links its programs.
+    linker: Tool,
+    pub(crate) strip: &'static str,
+}
+
+/// 64-bit ARM.
+pub(crate) const ARM64: Target = Target {
+    triple: "aarch64-unknown-linux-gnu",
+    linker: Tool { program: "aarch64-linux-gnu-gcc", package: "gcc-aarch64-linux-gnu" },
+    strip: "aarch64-linux-gnu-strip",
+};
+
+/// Targets with pointers of 32 bits, which are type-checked.
+const NARROW: [&str; 2] = ["armv7-unknown-linux-gnueabihf", "i686-unknown-linux-gnu"];
+
+/// Between a build for debugging, which is too slow under emulation, and one for use, which takes too long to build.
+const PROFILE: &str = "guest";
+
+/// Debian's Rust.
+#[derive(Debug)]
+pub(crate) struct Rust {
+    /// A program that runs the compiler.
+    rustc: PathBuf,
+    /// Where cargo puts what it builds.
+    target_dir: PathBuf,
+}
+
+impl Rust {
+    /// The newest that Debian has, downloaded unless it is in the cache.
+    ///
+    /// # Errors
+    /// If it can neither be downloaded nor found.
+    pub(crate) fn find() -> Result<Self> {
+        let tree = RUST.obtain(&cache_dir()?)?;
+        let command = tree.program("usr/bin/rustc")?;
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words: Option<Vec<&str>> = words.map(|word| word.to_str()).collect();
+        let words = words.context("the cache's path is not UTF-8")?.join("' '");
+        let rustc = tree.path("rustc");
+        let sysroot = tree.path("usr");
+        // Cargo wants the compiler as one word. Its own idea of the sysroot is where it is not installed.
+        let script = format!("#!/bin/sh\nexec '{words}' --sysroot '{}' \"$@\"\n", sysroot.display());
+        if fs::read_to_string(&rustc).ok().as_ref() != Some(&script) {
+            fs::write(&rustc, script).with_context(|| format!("cannot write {}", rustc.display()))?;
+            fs::set_permissions(&rustc, Permissions::from_mode(0o755)).context("cannot make it a program")?;
+        }
+        Ok(Self { rustc, target_dir: workspace_root().join("target/cross") })
+    }
+
+    /// Cargo with this compiler, for the programs of a device.
+    pub(crate) fn cargo(&self, verb: &str) -> Command {
+        let mut command = cargo();
+        command.args([verb, "--bins", "--profile", PROFILE]).args(PROGRAMS);
+        self.equip(&mut command);
+        command
+    }
+
+    /// Lets a cargo build with this compiler.
+    pub(crate) fn equip(&self, command: &mut Command) {
+        command.env("RUSTC", &self.rustc).env("CARGO_TARGET_DIR", &self.target_dir);
+    }
+}
+
+impl Target {
+    /// Lets a cargo build for this target: programs that need no library of the machine they run on.
+    ///
+    /// # Errors
+    /// If there is no linker for it.
+    pub(crate) fn equip(&self, command: &mut Command) -> Result<()> {
+        ensure_tools(&[self.linker])?;
+        let name = self.triple.to_uppercase().replace('-', "_");
+        command
+            .args(["--target", self.triple])
+            .env(format!("CARGO_TARGET_{name}_LINKER"), self.linker.program)
+            .env(format!("CARGO_TARGET_{name}_RUSTFLAGS"), "-Ctarget-feature=+crt-static");
+        Ok(())
+    }
+}
+
+/// The programs type-check where a pointer has 32 bits, the layouts that `sys` asserts among them.
+///
+/// # Errors
+/// If one does not, or Debian's Rust cannot be had.
+pub(crate) fn check(tally: &mut Tally) -> Result<()> {
+    let mut command = Rust::find()?.cargo("check");
+    command.args(NARROW.iter().flat_map(|triple| ["--target", triple]));
+    run(&mut command)?;
+    for triple in NARROW {
+        println!("{triple}: type-checked");
+        *tally += Tally::one(true);
+    }
+    Ok(())
+}

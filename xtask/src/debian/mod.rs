@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Packages of Debian that are used without being installed: kernels, what only a newer release has, other architectures'.
+
+mod apt;
+mod packages;
+
+pub(crate) use apt::{Apt, Suite, only_entry};
+pub(crate) use packages::{Bundle, Tree, move_to, newest, scratch_in, unpack_once};
+
+/// The newest Debian, with the architectures that the project is checked for.
+pub(crate) const SID: Suite = Suite { archive: "Debian", name: "sid", foreign: &["arm64", "armhf", "i386"] };

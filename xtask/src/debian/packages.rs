@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Packages unpacked into the cache, once.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use flate2::Crc;
+
+use super::apt::{Apt, Suite};
+
+/// Where bundles are, in the cache.
+const PLACE: &str = "packages";
+
+/// Packages of one suite that are used together: unpacked over one another into a directory of the cache.
+#[derive(Debug)]
+pub(crate) struct Bundle {
+    /// What the directory's name starts with.
+    pub(crate) name: &'static str,
+    pub(crate) suite: &'static Suite,
+    /// Packages that are unpacked with all that they depend on.
+    pub(crate) with_dependencies: &'static [&'static str],
+    /// Packages that are unpacked alone. Those of another architecture than this machine's end with `:ARCHITECTURE`.
+    pub(crate) alone: &'static [&'static str],
+}
+
+impl Bundle {
+    /// The newest packages, downloaded unless they are in the cache. If they cannot be had, those of the cache are taken
+    /// that came last, and the reason is printed.
+    ///
+    /// # Errors
+    /// If the suite has not all of them or the download fails, and the cache has none either.
+    pub(crate) fn obtain(&self, cache: &Path) -> Result<Tree> {
+        let all = cache.join(PLACE);
+        let fetch = |apt: &Apt| {
+            let mut names = apt.with_dependencies(self.with_dependencies)?;
+            names.extend(self.alone.iter().map(|&name| name.to_owned()));
+            let versions = apt.versions(&names)?;
+            let packages: Vec<_> = names.into_iter().zip(versions).collect();
+            let place = all.join(format!("{}-{:08x}", self.name, sum(&packages)));
+            unpack_once(apt, &packages, &place, |_| Ok(()))
+        };
+        let root = newest(|| Apt::of_suite(self.suite, cache), self.name, fetch, || self.last_made(&all))?;
+        Ok(Tree { root })
+    }
+
+    /// The directory that was moved to its place last.
+    fn last_made(&self, all: &Path) -> Option<PathBuf> {
+        let made = fs::read_dir(all).ok()?.filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            let is_ours = name.strip_prefix(self.name)?.strip_prefix('-')?.len() == SUM_DIGITS;
+            // A rename changes it, and what the packages say of their directory does not.
+            let made = entry.metadata().ok()?;
+            is_ours.then(|| (made.ctime(), made.ctime_nsec(), entry.path()))
+        });
+        made.max().map(|(_, _, path)| path)
+    }
+}
+
+/// How long the number is that tells bundles of a name apart.
+const SUM_DIGITS: usize = 8;
+
+/// A number for packages in these versions.
+fn sum(packages: &[(String, String)]) -> u32 {
+    let mut sum = Crc::new();
+    for (name, version) in packages {
+        sum.update(format!("{name}={version}\n").as_bytes());
+    }
+    sum.sum()
+}
+
+/// What packages were unpacked to.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    root: PathBuf,
+}
+
+impl Tree {
+    /// A file or directory of it; `path` is relative.
+    pub(crate) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// A program of it, run by the loader and with the libraries that are in the tree, too: this machine's may be older.
+    ///
+    /// # Errors
+    /// If this machine is neither x86-64 nor arm64.
+    pub(crate) fn program(&self, path: &str) -> Result<Command> {
+        let (triple, loader) = match std::env::consts::ARCH {
+            "x86_64" => ("x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
+            "aarch64" => ("aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
+            other => bail!("how programs of another Debian are started on {other} is not known"),
+        };
+        let libraries = self.path("usr/lib").join(triple);
+        let mut command = Command::new(libraries.join(loader));
+        // Android's libraries have a directory of their own there.
+        let places = std::env::join_paths([libraries.clone(), libraries.join("android")]);
+        command.arg("--library-path").arg(places.context("the cache's path has a colon")?);
+        command.arg(self.path(path));
+        Ok(command)
+    }
+}
+
+/// What `fetch` makes of the packages that apt knows, with package lists that are refreshed if it fails; what `cached` finds if
+/// that fails, too, for which the reason is printed. `what` names it.
+///
+/// # Errors
+/// If there is neither.
+pub(crate) fn newest(
+    apt: impl FnOnce() -> Result<Apt>,
+    what: &str,
+    fetch: impl Fn(&Apt) -> Result<PathBuf>,
+    cached: impl FnOnce() -> Option<PathBuf>,
+) -> Result<PathBuf> {
+    let fetched = apt().and_then(|apt| match fetch(&apt) {
+        // Lists older than the mirror do not know new packages, and name files that are gone.
+        Err(_) if apt.may_refresh() => apt.refresh().and_then(|()| fetch(&apt)),
+        Err(error) => Err(error.context("if apt's package lists are old, run as root: apt-get update")),
+        found => found,
+    });
+    fetched.or_else(|error| match cached() {
+        Some(dir) => {
+            println!("{error:#}; taking the newest {what} of the cache");
+            Ok(dir)
+        }
+        None => Err(error),
+    })
+}
+
+/// Unpacks packages, each a name and a version, over one another to `place` unless that was done before.
+///
+/// # Errors
+/// If one cannot be had, or `check` does not find what it needs: that is found out now, and not taken from the cache ever
+/// after.
+pub(crate) fn unpack_once(
+    apt: &Apt,
+    packages: &[(String, String)],
+    place: &Path,
+    check: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    if !place.is_dir() {
+        let scratch = scratch_in(place.parent().context("a place in the cache")?)?;
+        let unpacked = scratch.path().join("unpacked");
+        apt.unpack(packages, &unpacked)?;
+        check(&unpacked)?;
+        move_to(&unpacked, place)?;
+    }
+    Ok(place.to_owned())
+}
+
+/// What directories with unfinished work are called.
+const UNFINISHED: &str = ".unfinished-";
+
+/// Nothing takes as long as this to fetch or build.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A directory in a directory of the cache, removed when dropped: what is made in it is moved to its place when it is whole,
+/// so that neither a run that was stopped leaves half of it nor two runs at once meet one. What stopped runs have left behind
+/// is removed.
+///
+/// # Errors
+/// If it cannot be created.
+pub(crate) fn scratch_in(place: &Path) -> Result<tempfile::TempDir> {
+    fs::create_dir_all(place).with_context(|| format!("cannot create {}", place.display()))?;
+    for entry in fs::read_dir(place).context("cannot list the cache")?.flatten() {
+        let age = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|then| then.elapsed().ok());
+        let is_unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
+        if is_unfinished && age.is_some_and(|age| age > ABANDONED) {
+            let path = entry.path();
+            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(place).context("no scratch directory in the cache")
+}
+
+/// Moves what was made to its place unless another run was quicker.
+///
+/// # Errors
+/// If it cannot be moved.
+pub(crate) fn move_to(made: &Path, place: &Path) -> Result<()> {
+    match fs::rename(made, place) {
+        Err(error) if !place.is_dir() => {
+            Err(error).with_context(|| format!("cannot move what was unpacked to {}", place.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn only_what_was_abandoned_is_removed() {
+        let cache = tempfile::tempdir().expect("temporary directory");
+        let names = [".unfinished-old", ".unfinished-new", "linux-image-6.12.9+deb12-amd64_6.12.9-1"];
+        let [old, new, finished] = names.map(|name| cache.path().join(name));
+        for dir in [&old, &new, &finished] {
+            fs::create_dir(dir).expect("created");
+        }
+        let long_ago = SystemTime::now() - 2 * ABANDONED;
+        for dir in [&old, &finished] {
+            fs::File::open(dir).and_then(|dir| dir.set_modified(long_ago)).expect("own directory");
+        }
+        let scratch = scratch_in(cache.path()).expect("created");
+        assert!(!old.exists() && new.exists() && finished.exists() && scratch.path().exists());
+    }
+
+    #[test]
+    fn what_is_moved_second_gives_way() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (first, second, place) =
+            (dir.path().join("first"), dir.path().join("second"), dir.path().join("place"));
+        for made in [&first, &second] {
+            fs::create_dir(made).expect("created");
+            fs::write(made.join("image"), made.as_os_str().as_encoded_bytes()).expect("written");
+        }
+        move_to(&first, &place).expect("moved");
+        move_to(&second, &place).expect("the other one is there");
+        assert_eq!(fs::read(place.join("image")).expect("there"), first.as_os_str().as_encoded_bytes());
+        move_to(&first, &dir.path().join("none/place")).expect_err("there is no such directory");
+    }
+
+    #[test]
+    fn the_bundle_that_came_last_is_found() {
+        const SUITE: Suite = Suite { archive: "Debian", name: "sid", foreign: &[] };
+        const BUNDLE: Bundle = Bundle { name: "aidl", suite: &SUITE, with_dependencies: &[], alone: &[] };
+        let all = tempfile::tempdir().expect("temporary directory");
+        assert_eq!(BUNDLE.last_made(&all.path().join("none")), None);
+        for name in ["aidl-00000002", "aidl-00000001", "aidl-00000002-c-3", "aidls-00000003"] {
+            // The clock of a file system may be coarse.
+            std::thread::sleep(Duration::from_millis(20));
+            fs::create_dir(all.path().join(name)).expect("created");
+        }
+        assert_eq!(BUNDLE.last_made(all.path()), Some(all.path().join("aidl-00000001")));
+    }
+
+    #[test]
+    fn another_version_is_another_bundle() {
+        let of = |version: &str| sum(&[("libc6".to_owned(), version.to_owned())]);
+        assert_eq!(of("2.36-9"), of("2.36-9"));
+        assert_ne!(of("2.36-9"), of("2.36-10"));
+    }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The machines that guests are: an emulator, and where the programs for it come from.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::cross::{self, Rust, Target};
+use crate::debian::{Bundle, SID};
+use crate::process::{find_program, leashed};
+use crate::release;
+use crate::tools::{RSBINDER_TOOLS, Tool, cache_dir, ensure_crate, ensure_crate_for, ensure_tools};
+
+/// A kind of machine.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    /// Of the architecture, for people.
+    pub(super) name: &'static str,
+    emulator: Tool,
+    /// Board and processor, for the emulator.
+    board: &'static [&'static str],
+    /// The serial line that the emulator shows, as the guest's kernel calls it.
+    console: &'static str,
+    /// What its programs are built for; this machine's own are taken if there is none.
+    target: Option<&'static Target>,
+}
+
+/// A PC.
+pub(super) const PC: Machine = Machine {
+    name: "x86-64",
+    emulator: Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+    board: &["-cpu", "max"],
+    console: "ttyS0",
+    target: None,
+};
+
+/// QEMU's board for 64-bit ARM. Signing pointers as a real processor does would take most of the time.
+pub(super) const ARM64: Machine = Machine {
+    name: "arm64",
+    emulator: Tool { program: "qemu-system-aarch64", package: "qemu-system-arm" },
+    board: &["-machine", "virt", "-cpu", "max,pauth-impdef=on"],
+    console: "ttyAMA0",
+    target: Some(&cross::ARM64),
+};
+
+/// The shell and its commands, for guests of another architecture.
+const BUSYBOX: Bundle =
+    Bundle { name: "busybox-arm64", suite: &SID, with_dependencies: &[], alone: &["busybox-static:arm64"] };
+
+/// What is run in the guests of one kind of machine.
+#[derive(Debug)]
+pub(super) struct Programs {
+    /// By their names in `/bin`.
+    pub(super) files: BTreeMap<&'static str, PathBuf>,
+    /// What takes out of them what is there for debuggers.
+    pub(super) strip: &'static str,
+}
+
+impl Machine {
+    /// The service, its suite and the rest, with the benchmark if wanted, built where they are not up to date.
+    ///
+    /// # Errors
+    /// If something cannot be built or had, or the benchmark is wanted where nothing can be measured.
+    pub(super) fn programs(&self, with_benchmark: bool) -> Result<Programs> {
+        ensure_tools(&[self.emulator])?;
+        let (programs, hub, busybox, strip) = match self.target {
+            None => {
+                let busybox = find_program("busybox").context("busybox has gone")?;
+                (release::build()?, ensure_crate(RSBINDER_TOOLS)?, busybox, "strip")
+            }
+            Some(target) => {
+                let rust = Rust::find()?;
+                let busybox = BUSYBOX.obtain(&cache_dir()?)?.path("usr/bin/busybox");
+                let programs = release::build_for(target, &rust)?;
+                (programs, ensure_crate_for(RSBINDER_TOOLS, target, &rust)?, busybox, target.strip)
+            }
+        };
+        let mut files = BTreeMap::from([
+            ("aniond", programs.aniond),
+            ("anionctl", programs.anionctl),
+            ("anion-vts", programs.vts),
+            ("anion-contract", programs.contract),
+            ("busybox", busybox),
+        ]);
+        files.extend(RSBINDER_TOOLS.programs.iter().map(|program| (*program, hub.join(program))));
+        if with_benchmark {
+            ensure!(self.target.is_none(), "the benchmark is for guests of this machine's own architecture");
+            files.insert("anion-bench", release::build_benchmark()?);
+        }
+        Ok(Programs { files, strip })
+    }
+
+    /// The command that boots a guest.
+    pub(super) fn boot(&self, image: &Path, initrd: &Path, append: &str) -> Command {
+        let mut command = leashed(self.emulator.program);
+        // Software emulation is the same everywhere; a panic ends the emulator instead of rebooting.
+        command
+            .args(self.board)
+            .args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "1G"])
+            .args(["-nographic", "-no-reboot", "-nic", "none"])
+            .arg("-append")
+            .arg(format!("console={} quiet panic=-1 {append}", self.console))
+            .arg("-kernel")
+            .args([image.as_os_str(), "-initrd".as_ref(), initrd.as_os_str()]);
+        command
+    }
+}
