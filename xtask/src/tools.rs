@@ -33,7 +33,8 @@ pub(crate) const RSBINDER_TOOLS: CrateTool = CrateTool {
     name: "rsbinder-tools",
     version: "0.12.0",
     programs: &["rsb_hub", "rsb_service"],
-    options: &[],
+    // It is asked for a service's name now and then: building it takes longer than all that it does.
+    options: &["--debug"],
 };
 
 /// The test runner. Any version that is installed already does as well.
@@ -126,15 +127,14 @@ pub(crate) fn ensure_crate(tool: CrateTool) -> Result<PathBuf> {
     })
 }
 
-/// The same for another architecture, without optimisation.
+/// The same for another architecture.
 ///
 /// # Errors
 /// If the build fails.
 pub(crate) fn ensure_crate_for(tool: CrateTool, target: &Target, rust: &Rust) -> Result<PathBuf> {
     ensure_built(tool, &format!("-{}", target.triple), |install| {
         rust.equip(install);
-        install.arg("--debug").env("CARGO_PROFILE_DEV_DEBUG", "false");
-        target.equip(install)
+        target.equip(install.args(tool.options))
     })
 }
 
@@ -152,6 +152,7 @@ fn ensure_built(
     println!("building {} {} into {}, once", tool.name, tool.version, root.display());
     let mut install = cargo();
     install.args(["install", tool.name, "--version", tool.version, "--locked", "--force", "-j2", "--root"]);
+    install.env("CARGO_PROFILE_DEV_DEBUG", "false");
     install.arg(&root).args(tool.programs.iter().flat_map(|program| ["--bin", program]));
     equip(&mut install)?;
     run(&mut install)?;
