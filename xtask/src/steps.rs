@@ -84,7 +84,7 @@ const STEPS: &[Step] = &[
         about: "the same over kernel binder, in guests with different kernels, with ION, without contiguous memory and with a broken one",
         run: vts_guests,
     },
-    Step { name: "soak", about: "millions of allocations by clients that die at random", run: soak },
+    Step { name: "soak", about: "half a million allocations by clients that die at random", run: soak },
 ];
 
 fn step_names() -> clap::builder::PossibleValuesParser {
