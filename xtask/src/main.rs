@@ -5,6 +5,7 @@
 mod android;
 mod cross;
 mod debian;
+mod deny;
 mod huge;
 mod observe;
 mod process;

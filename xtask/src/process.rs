@@ -119,6 +119,12 @@ pub(crate) fn lossy_lines(reader: impl io::Read) -> impl Iterator<Item = io::Res
         .map(|line| line.map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches('\r').to_owned()))
 }
 
+/// Where cargo keeps what it downloads, and its configuration.
+pub(crate) fn cargo_home() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("CARGO_HOME").or_else(|| set("HOME").map(|home| home.join(".cargo")))
+}
+
 /// The path of `program` in `PATH`.
 pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

@@ -16,7 +16,7 @@ use crate::server::Server;
 use crate::tally::Tally;
 use crate::tools::{NEXTEST, ensure_crate, is_root};
 use crate::vm::{self, VmArgs};
-use crate::{android, cross, readme, release, sepolicy};
+use crate::{android, cross, deny, readme, release, sepolicy};
 
 /// Run every check and every test, one step after the other
 #[derive(Debug, Args)]
@@ -43,6 +43,7 @@ const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the sources are formatted", run: fmt },
     Step { name: "clippy", about: "no warnings in any target", run: clippy },
     Step { name: "rustdoc", about: "the documentation builds, and its links lead somewhere", run: rustdoc },
+    Step { name: "deny", about: "licences and sources of the crates, by deny.toml", run: deny::run },
     Step {
         name: "tests",
         about: "unit and integration tests, with services confined to their system calls",

@@ -46,6 +46,15 @@ pub(crate) const NEXTEST: CrateTool = CrateTool {
     options: &["--debug", "--no-default-features", "--features", "default-no-update"],
 };
 
+/// What checks the crates that are linked against `deny.toml`. Any version that is installed already does as well.
+pub(crate) const DENY: CrateTool = CrateTool {
+    name: "cargo-deny",
+    version: "0.20.2",
+    programs: &["cargo-deny"],
+    // It takes three seconds as it is, and building it 75 on two cores.
+    options: &["--debug"],
+};
+
 /// The directory for what is downloaded or built once, outside the tree: `$ANION_CACHE`, else
 /// `$XDG_CACHE_HOME/anion`, else `~/.cache/anion`. It is created.
 ///

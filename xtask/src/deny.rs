@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The crates that the project links, checked by cargo-deny against `deny.toml`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::process::{cargo, cargo_home, find_program, path_with, run as run_command};
+use crate::tally::Tally;
+use crate::tools::{DENY, ensure_crate};
+
+/// Where cargo-deny keeps copies of advisory databases, in cargo's home.
+const DATABASES: &str = "advisory-dbs";
+
+/// Checks bans, licences and sources; advisories, too, if this machine has a copy of their database. It is not fetched: the
+/// result would change with the day, and not with the project.
+///
+/// # Errors
+/// If cargo-deny cannot be built or a crate breaks a rule.
+pub(crate) fn run(tally: &mut Tally) -> Result<()> {
+    let checks = ["bans", "licenses", "sources"];
+    check(&[], &checks, tally)?;
+    match cargo_home().and_then(|home| database(&home)) {
+        Some(copy) => {
+            println!("advisories are those of {}", copy.display());
+            check(&["--offline"], &["advisories"], tally)
+        }
+        None => {
+            println!(
+                "advisories not checked: {DATABASES} in cargo's home has no copy of their database; to get one: \
+                 cargo deny fetch db"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Runs these checks, each of which counts.
+fn check(options: &[&str], checks: &[&str], tally: &mut Tally) -> Result<()> {
+    let mut deny = cargo_deny()?;
+    deny.args(["deny", "--all-features"]).args(options).args(["check", "--hide-inclusion-graph"]);
+    run_command(deny.args(checks))?;
+    checks.iter().for_each(|_| *tally += Tally::one(true));
+    Ok(())
+}
+
+/// `cargo`, with cargo-deny in its path: built into the cache where it is not installed.
+fn cargo_deny() -> Result<Command> {
+    let mut command = cargo();
+    if find_program("cargo-deny").is_none() {
+        command.env("PATH", path_with(&ensure_crate(DENY)?));
+    }
+    Ok(command)
+}
+
+/// The directory with a copy of an advisory database in this home of cargo.
+fn database(home: &Path) -> Option<PathBuf> {
+    let dir = home.join(DATABASES);
+    let has_one = fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());
+    has_one.then_some(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_directory_is_no_database() {
+        let home = tempfile::tempdir().expect("temporary directory");
+        assert_eq!(database(home.path()), None);
+        let dir = home.path().join(DATABASES);
+        fs::create_dir(&dir).expect("created");
+        assert_eq!(database(home.path()), None);
+        fs::create_dir(dir.join("advisory-db-3157b0e258782691")).expect("created");
+        assert_eq!(database(home.path()), Some(dir));
+    }
+}
