@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel binder in a guest,
-//! `cargo xtask observe` watches which system calls the service makes.
+//! `cargo xtask observe` watches which system calls the service makes, `cargo xtask fresh` runs README.md's commands on a
+//! machine with nothing but Debian 12 and Rust.
 
 mod android;
 mod cross;
 mod debian;
 mod deny;
+mod fresh;
 mod huge;
 mod observe;
 mod process;
@@ -31,6 +33,7 @@ enum Task {
     Test(steps::TestArgs),
     Vm(vm::VmArgs),
     Observe(observe::ObserveArgs),
+    Fresh(fresh::FreshArgs),
     #[command(hide = true)]
     Fold(observe::FoldArgs),
     /// Write the interface as its AIDL files have it now to aidl_api's `current`
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Test(args) => steps::test(&args),
         Task::Vm(args) => vm::run(&args, &mut Tally::default()),
         Task::Observe(args) => observe::run(&args),
+        Task::Fresh(args) => fresh::run(&args),
         Task::Fold(args) => observe::fold(&args),
         Task::UpdateApi => android::update_api(),
         Task::FreezeApi => android::freeze_api(),

@@ -14,7 +14,7 @@ use crate::tally::Tally;
 
 /// What is done with a block of commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub(crate) enum Role {
     /// Serves until stopped: kept for the blocks that follow.
     Serve,
     /// Every command must exit with 0.
@@ -25,28 +25,37 @@ enum Role {
 
 /// A fenced block of shell commands.
 #[derive(Debug, PartialEq, Eq)]
-struct Block {
-    role: Role,
+pub(crate) struct Block {
+    pub(crate) role: Role,
     /// Line number of the fence, from 1.
     line: usize,
     /// One command each, continued lines joined, without comments.
-    commands: Vec<String>,
+    pub(crate) commands: Vec<String>,
 }
 
 /// A command may have to build first.
-const PATIENCE: Duration = Duration::from_secs(20 * 60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20 * 60);
+
+/// The blocks of commands in README.md.
+///
+/// # Errors
+/// If it cannot be read, or has a block that is not marked or has no command.
+pub(crate) fn blocks() -> Result<Vec<Block>> {
+    parse(&read("README.md")?)
+}
+
+/// A file of the checkout.
+fn read(name: &str) -> Result<String> {
+    let path = workspace_root().join(name);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
 
 /// Runs the README's commands in the checkout's root, with a socket of their own.
 ///
 /// # Errors
 /// If the README has a block that is not marked or no commands at all, or a command does not do what its mark says.
 pub(crate) fn run(tally: &mut Tally) -> Result<()> {
-    let root = workspace_root();
-    let read = |name: &str| {
-        fs::read_to_string(root.join(name))
-            .with_context(|| format!("cannot read {}", root.join(name).display()))
-    };
-    let blocks = parse(&read("README.md")?)?;
+    let blocks = blocks()?;
     ensure!(blocks.iter().any(|block| block.role == Role::Serve), "README.md has no command that serves");
     ensure!(blocks.iter().any(|block| block.role == Role::Test), "README.md has no test command");
     let scratch = tempfile::tempdir().context("no scratch directory")?;

@@ -51,12 +51,24 @@ impl Server {
     ///
     /// # Errors
     /// If it had ended before, does not end within ten seconds or ends with anything but 0.
-    pub(crate) fn stop(mut self) -> Result<()> {
+    pub(crate) fn stop(self) -> Result<()> {
+        let pid = self.child.id();
+        self.stop_with(|| {
+            signal_group(pid, Signal::SIGTERM);
+            Ok(())
+        })
+    }
+
+    /// The same for a server that `ask` asks, because a program that takes no signals for it is between.
+    ///
+    /// # Errors
+    /// As [`Server::stop`], and if `ask` fails.
+    pub(crate) fn stop_with(mut self, ask: impl FnOnce() -> Result<()>) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             self.stopped = true;
             bail!("`{}` ended by itself: {status}", self.line);
         }
-        self.signal(Signal::SIGTERM);
+        ask()?;
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
@@ -68,19 +80,19 @@ impl Server {
         }
         Err(anyhow!("`{}` did not end within 10 s of SIGTERM", self.line))
     }
+}
 
-    /// Signals the whole group. That the group is gone already is as good.
-    fn signal(&self, signal: Signal) {
-        if let Ok(pid) = i32::try_from(self.child.id()) {
-            let _ = killpg(Pid::from_raw(pid), signal);
-        }
+/// Signals the whole group of the process `leader`. That the group is gone already is as good.
+fn signal_group(leader: u32, signal: Signal) {
+    if let Ok(pid) = i32::try_from(leader) {
+        let _ = killpg(Pid::from_raw(pid), signal);
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         if !self.stopped {
-            self.signal(Signal::SIGKILL);
+            signal_group(self.child.id(), Signal::SIGKILL);
             let _ = self.child.wait();
         }
     }

@@ -23,7 +23,7 @@ pub(crate) struct Suite {
 }
 
 /// What Debian signs its archives with, from the package `debian-archive-keyring`.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Package lists of a private configuration are fetched anew when they are older than this.
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
@@ -200,7 +200,10 @@ fn configuration(dir: &Path, foreign: &[&str]) -> Result<String> {
 }
 
 /// Where the system gets the suites of `archive` from.
-fn mirror(archive: &str) -> Result<String> {
+///
+/// # Errors
+/// If its sources name no mirror of it, or Debian's keys are not there.
+pub(crate) fn mirror(archive: &str) -> Result<String> {
     ensure!(
         Path::new(KEYRING).is_file(),
         "{KEYRING} is not there, and without it no package of Debian can be verified: install \
