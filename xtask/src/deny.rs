@@ -14,8 +14,8 @@ use crate::tools::{DENY, ensure_crate};
 /// Where cargo-deny keeps copies of advisory databases, in cargo's home.
 const DATABASES: &str = "advisory-dbs";
 
-/// Checks bans, licences and sources; advisories, too, if this machine has a copy of their database. It is not fetched: the
-/// result would change with the day, and not with the project.
+/// Checks bans, licences and sources; advisories, too, if this machine has a copy of their
+/// database. It is not fetched: the result would change with the day, and not with the project.
 ///
 /// # Errors
 /// If cargo-deny cannot be built or a crate breaks a rule.

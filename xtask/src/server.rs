@@ -59,7 +59,7 @@ impl Server {
         })
     }
 
-    /// The same for a server that `ask` asks, because a program that takes no signals for it is between.
+    /// Has `ask` ask the server to stop: one that runs below a program that passes no signals on.
     ///
     /// # Errors
     /// As [`Server::stop`], and if `ask` fails.

@@ -46,7 +46,8 @@ pub(crate) const NEXTEST: CrateTool = CrateTool {
     options: &["--debug", "--no-default-features", "--features", "default-no-update"],
 };
 
-/// What checks the crates that are linked against `deny.toml`. Any version that is installed already does as well.
+/// What checks the crates that are linked against `deny.toml`. Any version that is installed already
+/// does as well.
 pub(crate) const DENY: CrateTool = CrateTool {
     name: "cargo-deny",
     version: "0.20.2",

@@ -19,7 +19,8 @@ use crate::readme::{self, Role};
 use crate::server::Server;
 use crate::tools::{cache_dir, is_root};
 
-/// Run README.md's commands in a minimal Debian 12 with Rust, made for it, as a new user would (root only; an hour)
+/// Run README.md's commands in a minimal Debian 12 with Rust, made for it, as a new user would
+/// (root only; an hour)
 #[derive(Debug, Args)]
 pub(crate) struct FreshArgs {
     /// Run only this one: `serve` and allocate, or `test`
@@ -30,7 +31,8 @@ pub(crate) struct FreshArgs {
     #[arg(long)]
     keep: bool,
 
-    /// Make the root in this directory, which is created, instead of the cache; a root of an earlier run there is removed
+    /// Make the root in this directory, which is created, instead of the cache; a root of an
+    /// earlier run there is removed
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
 
@@ -51,8 +53,8 @@ const SOCKET: &str = "/run/anion/allocator.sock";
 /// The pid of the service, in its machine.
 const PID_FILE: &str = "/run/fresh.pid";
 
-/// Makes the root, runs the commands in it and prints how that went. Interrupted, it leaves the root's directory, but neither
-/// mounts nor processes.
+/// Makes the root, runs the commands in it and prints how that went. Interrupted, it leaves the
+/// root's directory, but neither mounts nor processes.
 ///
 /// # Errors
 /// If this is not root, the root cannot be made or a command fails.

@@ -17,7 +17,8 @@ use crate::tools::{Tool, ensure_tools};
 /// What README.md calls Debian 12.
 const SUITE: &str = "bookworm";
 
-/// What README.md calls Rust, beside the toolchain: rustc needs a linker and the C library's files for it.
+/// What README.md calls Rust, beside the toolchain: rustc needs a linker and the C library's files
+/// for it.
 const LINKER: &str = "gcc,libc6-dev";
 
 /// What makes and enters a root, on this machine.
@@ -46,12 +47,12 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// Makes the root in `place` from packages that are downloaded now, with a clone of the checkout's last commit. What an
-    /// earlier run has left there is removed.
+    /// Makes the root in `place` from packages that are downloaded now, with a clone of the
+    /// checkout's last commit. What an earlier run has left there is removed.
     ///
     /// # Errors
-    /// If `place` has something else in it or is in use, a package cannot be had, or this machine's toolchain has no
-    /// directory of its own.
+    /// If `place` has something else in it or is in use, a package cannot be had, or this machine's
+    /// toolchain has no directory of its own.
     pub(crate) fn make(place: &Path) -> Result<Self> {
         ensure_tools(TOOLS)?;
         let root = Self::claim(place)?;
@@ -110,7 +111,8 @@ impl Root {
             }
         }
         if let Some(home) = cargo_home() {
-            // Of all that is in cargo's home, this alone may name a registry. Its credentials stay here.
+            // Of all that is in cargo's home, this alone may name a registry. Its credentials stay
+            // here.
             for name in ["config.toml", "config"].map(|name| home.join(name)) {
                 if name.is_file() {
                     copy(&name, &self.inside("/root/.cargo/config.toml"))?;
@@ -184,8 +186,8 @@ impl Root {
     }
 }
 
-/// A namespace in which a [`Root`] is the root. All processes in it are killed when this is dropped, and when this program ends
-/// in whatever way; its mounts go with the last of them.
+/// A namespace in which a [`Root`] is the root. All processes in it are killed when this is
+/// dropped, and when this program ends in whatever way; its mounts go with the last of them.
 #[derive(Debug)]
 pub(crate) struct Machine {
     /// `unshare`, which waits for the namespace's first process.
@@ -234,16 +236,16 @@ impl Drop for Machine {
 
 const NAMESPACE: [&str; 5] = ["--mount", "--pid", "--fork", "--kill-child", "--"];
 
-/// A program in namespaces of its own, killed with all that it starts when this program ends. `unshare` holds back SIGTERM, so
-/// it has to be SIGKILL.
+/// A program in namespaces of its own, killed with all that it starts when this program ends.
+/// `unshare` holds back SIGTERM, so it has to be SIGKILL.
 fn contained(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "unshare"]).args(NAMESPACE).arg(program);
     command
 }
 
-/// The words of `env` for a user who has just logged in: no variable of this machine but those that say how registries are
-/// reached.
+/// The words of `env` for a user who has just logged in: no variable of this machine but those that
+/// say how registries are reached.
 fn environment(machine: impl Iterator<Item = (String, String)>) -> Vec<String> {
     let is_needed = |name: &str| {
         let cargo = ["CARGO_HTTP_", "CARGO_NET_", "CARGO_SOURCE_", "CARGO_REGISTRIES_"];
@@ -271,8 +273,8 @@ fn sources(debian: &str, security: &str) -> [String; 3] {
     ]
 }
 
-/// Of what `apt-config dump` prints, how archives are reached and how old they may be, as options for mmdebstrap, which
-/// leaves them in the root.
+/// Of what `apt-config dump` prints, how archives are reached and how old they may be, as options
+/// for mmdebstrap, which leaves them in the root.
 fn acquire_options(dump: &str) -> Vec<String> {
     let wanted = ["http::", "https::", "Check-", "Retries ", "ForceIPv"];
     let is_wanted = |line: &&str| {
