@@ -13,10 +13,10 @@ use crate::debian::{Bundle, SID};
 use crate::process::{cargo, run, workspace_root};
 use crate::release::PROGRAMS;
 use crate::tally::Tally;
-use crate::tools::{Tool, cache_dir, ensure_tools};
+use crate::tools::cache_dir;
 
 /// The compiler, its libraries, and the standard library of this machine and of the others.
-const RUST: Bundle = Bundle {
+pub(crate) const RUST: Bundle = Bundle {
     name: "rust",
     suite: &SID,
     with_dependencies: &["libstd-rust-dev"],
@@ -30,14 +30,14 @@ pub(crate) struct Target {
     /// As Rust calls it.
     pub(crate) triple: &'static str,
     /// What links its programs.
-    linker: Tool,
+    linker: &'static str,
     pub(crate) strip: &'static str,
 }
 
 /// 64-bit ARM.
 pub(crate) const ARM64: Target = Target {
     triple: "aarch64-unknown-linux-gnu",
-    linker: Tool { program: "aarch64-linux-gnu-gcc", package: "gcc-aarch64-linux-gnu" },
+    linker: "aarch64-linux-gnu-gcc",
     strip: "aarch64-linux-gnu-strip",
 };
 
@@ -93,18 +93,18 @@ impl Rust {
 }
 
 impl Target {
+    /// What tells its builds in the cache from those for this machine.
+    pub(crate) fn suffix(&self) -> String {
+        format!("-{}", self.triple)
+    }
+
     /// Lets a cargo build for this target: programs that need no library of the machine they run on.
-    ///
-    /// # Errors
-    /// If there is no linker for it.
-    pub(crate) fn equip(&self, command: &mut Command) -> Result<()> {
-        ensure_tools(&[self.linker])?;
+    pub(crate) fn equip(&self, command: &mut Command) {
         let name = self.triple.to_uppercase().replace('-', "_");
         command
             .args(["--target", self.triple])
-            .env(format!("CARGO_TARGET_{name}_LINKER"), self.linker.program)
+            .env(format!("CARGO_TARGET_{name}_LINKER"), self.linker)
             .env(format!("CARGO_TARGET_{name}_RUSTFLAGS"), "-Ctarget-feature=+crt-static");
-        Ok(())
     }
 }
 

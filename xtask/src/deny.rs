@@ -37,6 +37,11 @@ pub(crate) fn run(tally: &mut Tally) -> Result<()> {
     }
 }
 
+/// Returns what the step would build into the cache.
+pub(crate) fn unfetched(cache: &Path) -> Vec<String> {
+    DENY.unbuilt(cache, None).filter(|_| find_program("cargo-deny").is_none()).into_iter().collect()
+}
+
 /// Runs these checks, each of which counts.
 fn check(options: &[&str], checks: &[&str], tally: &mut Tally) -> Result<()> {
     let mut deny = cargo_deny()?;

@@ -1,8 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Huge pages of this machine, set aside for the length of a test run.
 
-use anyhow::{Context, Result, ensure};
 use std::fs;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::steps::{nextest, run_tests};
+use crate::tally::Tally;
+use crate::tools::is_root;
+
+/// Pages that the tests need, with some to spare for the tests of a service that runs beside them.
+const HUGE_PAGES: u64 = 16;
+
+/// Runs the tests of huge pages, as root alone.
+///
+/// # Errors
+/// If one fails, or the kernel does not find enough memory.
+pub(crate) fn test(tally: &mut Tally) -> Result<()> {
+    if !is_root() {
+        println!("not run: only root can set huge pages aside");
+        return Ok(());
+    }
+    let Some(_aside) = SetAside::new(HUGE_PAGES)? else {
+        println!("not run: this kernel has no huge pages");
+        return Ok(());
+    };
+    run_tests(nextest()?.args(["--workspace", "--run-ignored", "only", "-E", "binary(huge_pages)"]), tally)
+}
 
 /// Where the kernel is told how many to set aside.
 const FILE: &str = "/proc/sys/vm/nr_hugepages";

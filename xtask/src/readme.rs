@@ -165,6 +165,12 @@ fn commands(body: &[&str]) -> Vec<String> {
     commands
 }
 
+/// All commands that are run.
+#[cfg(test)]
+pub(crate) fn commands_of(text: &str) -> Result<Vec<String>> {
+    Ok(parse(text)?.into_iter().flat_map(|block| block.commands).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,18 +5,19 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::huge::SetAside;
+use crate::needs::{self, ARCHIVE, BINDINGS, BPFMT, EVERYTHING, LINKER, SEPOLICY};
 use crate::process::{cargo, count_tests, find_program, leashed, line_of, path_with, run, workspace_root};
+use crate::report::{run_step, summary};
 use crate::server::Server;
 use crate::tally::Tally;
-use crate::tools::{NEXTEST, ensure_crate, is_root};
+use crate::tools::{NEXTEST, Tool, cache_dir, ensure_crate, ensure_tools, is_root};
 use crate::vm::{self, VmArgs};
-use crate::{android, cross, deny, readme, release, sepolicy};
+use crate::{android, cross, deny, huge, readme, release, sepolicy};
 
 /// Run every check and every test, one step after the other
 #[derive(Debug, Args)]
@@ -35,64 +36,158 @@ pub(crate) struct TestArgs {
 struct Step {
     name: &'static str,
     about: &'static str,
+    /// What it takes of Debian's packages, beyond what is on every Debian.
+    tools: &'static [&'static [Tool]],
+    /// Says what it will build or download into the cache, less what is there.
+    unfetched: fn(&Path) -> Vec<String>,
     run: fn(&mut Tally) -> Result<()>,
 }
 
 /// From the quickest to the slowest.
 const STEPS: &[Step] = &[
-    Step { name: "fmt", about: "the sources are formatted", run: fmt },
-    Step { name: "clippy", about: "no warnings in any target", run: clippy },
-    Step { name: "rustdoc", about: "the documentation builds, and its links lead somewhere", run: rustdoc },
-    Step { name: "deny", about: "licences and sources of the crates, by deny.toml", run: deny::run },
+    Step { name: "fmt", about: "the sources are formatted", tools: &[], unfetched: nothing, run: fmt },
+    Step {
+        name: "packages",
+        about: "the programs and libraries that are used are in the Debian packages that are asked for",
+        tools: EVERYTHING,
+        unfetched: nothing,
+        run: needs::check,
+    },
+    Step {
+        name: "clippy",
+        about: "no warnings in any target",
+        tools: &[LINKER],
+        unfetched: nothing,
+        run: clippy,
+    },
+    Step {
+        name: "rustdoc",
+        about: "the documentation builds, and its links lead somewhere",
+        tools: &[LINKER],
+        unfetched: nothing,
+        run: rustdoc,
+    },
+    Step {
+        name: "deny",
+        about: "licences and sources of the crates, by deny.toml",
+        tools: &[LINKER],
+        unfetched: deny::unfetched,
+        run: deny::run,
+    },
     Step {
         name: "tests",
         about: "unit and integration tests, with services confined to their system calls",
+        tools: &[LINKER],
+        unfetched: test_runner,
         run: tests,
     },
-    Step { name: "loom", about: "every order in which threads can meet at a heap's memory", run: loom },
-    Step { name: "huge-pages", about: "heaps over huge pages, which root sets aside", run: huge_pages },
+    Step {
+        name: "loom",
+        about: "every order in which threads can meet at a heap's memory",
+        tools: &[LINKER],
+        unfetched: test_runner,
+        run: loom,
+    },
+    Step {
+        name: "huge-pages",
+        about: "heaps over huge pages, which root sets aside",
+        tools: &[LINKER],
+        unfetched: test_runner,
+        run: huge::test,
+    },
     Step {
         name: "sepolicy",
         about: "the SELinux policy over a platform in miniature: what it allows and what not",
+        tools: &[SEPOLICY],
+        unfetched: nothing,
         run: sepolicy::run,
     },
-    Step { name: "boards", about: "device trees of real boards, from ../shared/dts", run: boards },
-    Step { name: "doctests", about: "the examples in the documentation", run: doctests },
-    Step { name: "readme", about: "the commands of README.md", run: readme::run },
+    Step {
+        name: "boards",
+        about: "device trees of real boards, from ../shared/dts",
+        tools: &[LINKER],
+        unfetched: test_runner,
+        run: boards,
+    },
+    Step {
+        name: "doctests",
+        about: "the examples in the documentation",
+        tools: &[LINKER],
+        unfetched: nothing,
+        run: doctests,
+    },
+    Step {
+        name: "readme",
+        about: "the commands of README.md",
+        tools: &[LINKER],
+        unfetched: nothing,
+        run: readme::run,
+    },
     Step {
         name: "android-bp",
         about: "Android.bp is read and formatted by Android's own tool",
+        tools: &[BPFMT],
+        unfetched: nothing,
         run: android::format,
     },
     Step {
         name: "aidl",
         about: "Android's compiler takes the interface, and frozen stays frozen",
+        tools: &[ARCHIVE, BPFMT],
+        unfetched: |cache| android::COMPILER.unfetched(cache).into_iter().collect(),
         run: android::interface,
     },
     Step {
         name: "android-check",
         about: "the crates of Android.bp type-check against Android's binder library",
+        tools: &[LINKER, ARCHIVE, BINDINGS],
+        unfetched: |cache| android::COMPILER.unfetched(cache).into_iter().collect(),
         run: android::check,
     },
     Step {
         name: "targets",
         about: "the programs type-check for 32-bit ARM and x86, with Debian's Rust",
+        tools: &[LINKER, ARCHIVE],
+        unfetched: |cache| cross::RUST.unfetched(cache).into_iter().collect(),
         run: cross::check,
     },
-    Step { name: "vts-socket", about: "the conformance suite over a Unix socket", run: vts_socket },
+    Step {
+        name: "vts-socket",
+        about: "the conformance suite over a Unix socket",
+        tools: &[LINKER],
+        unfetched: nothing,
+        run: vts_socket,
+    },
     Step {
         name: "vts-guests",
         about: "the same over kernel binder, in guests with different kernels, with ION, without contiguous memory and with a broken one",
+        tools: vm::TOOLS,
+        unfetched: vm::unfetched,
         run: vts_guests,
     },
-    Step { name: "soak", about: "half a million allocations by clients that die at random", run: soak },
+    Step {
+        name: "soak",
+        about: "half a million allocations by clients that die at random",
+        tools: &[LINKER],
+        unfetched: nothing,
+        run: soak,
+    },
 ];
+
+fn nothing(_: &Path) -> Vec<String> {
+    Vec::new()
+}
+
+fn test_runner(cache: &Path) -> Vec<String> {
+    NEXTEST.unbuilt(cache, None).filter(|_| find_program("cargo-nextest").is_none()).into_iter().collect()
+}
 
 fn step_names() -> clap::builder::PossibleValuesParser {
     STEPS.iter().map(|step| step.name).into()
 }
 
-/// Runs the steps up to the first that fails and prints their times and counts.
+/// Installs what the steps take, runs them up to the first that fails, and prints their times and
+/// counts.
 ///
 /// # Errors
 /// If a step failed; the message says how to run it alone.
@@ -103,63 +198,34 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
         }
         return Ok(());
     }
-    let mut rows = Vec::new();
-    let mut failure = None;
     let is_wanted = |step: &&Step| args.only.is_empty() || args.only.iter().any(|name| name == step.name);
-    for step in STEPS.iter().filter(is_wanted) {
-        println!("\n==> {}: {}", step.name, step.about);
-        let start = Instant::now();
-        let mut tally = Tally::default();
-        let result = (step.run)(&mut tally);
-        if result.is_err() && tally.failed == 0 {
-            // What failed was no single test, and must not look like success in the sum.
-            tally += Tally::one(false);
-        }
-        let row = Row { name: step.name, took: start.elapsed(), tally, is_ok: result.is_ok() };
-        println!("==> {row}");
-        rows.push(row);
-        if let Err(error) = result {
-            failure = Some(error.context(format!(
-                "step `{0}` failed; to run it alone: cargo xtask test --only {0}",
-                step.name
-            )));
-            break;
-        }
-    }
-    print_summary(&rows);
-    failure.map_or(Ok(()), Err)
+    let steps: Vec<&Step> = STEPS.iter().filter(is_wanted).collect();
+    let mut rows = Vec::new();
+    let result = run_step(&mut rows, "install", |_| prepare(&steps)).and_then(|()| {
+        steps.iter().try_for_each(|step| {
+            println!("\n==> {}: {}", step.name, step.about);
+            run_step(&mut rows, step.name, step.run).with_context(|| {
+                format!("step `{0}` failed; to run it alone: cargo xtask test --only {0}", step.name)
+            })
+        })
+    });
+    println!("\n{}", summary(rows));
+    result
 }
 
-/// How a step went.
-struct Row {
-    name: &'static str,
-    took: Duration,
-    tally: Tally,
-    is_ok: bool,
-}
-
-impl std::fmt::Display for Row {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let word = if self.is_ok { "ok" } else { "FAILED" };
-        write!(f, "{:<11} {word:<7}{:>8.1} s", self.name, self.took.as_secs_f64())?;
-        if self.tally != Tally::default() {
-            write!(f, "   {}", self.tally)?;
-        }
-        Ok(())
+/// Says what the steps will build and download, and installs the packages that they take.
+fn prepare(steps: &[&Step]) -> Result<()> {
+    let cache = cache_dir()?;
+    let mut lines: Vec<String> = steps.iter().flat_map(|step| (step.unfetched)(&cache)).collect();
+    lines.sort();
+    lines.dedup();
+    if !lines.is_empty() {
+        println!("the steps will, once, into {}:", cache.display());
     }
-}
-
-/// A table of the steps, and the sum of their tests alone on the last line.
-fn print_summary(rows: &[Row]) {
-    let mut sum = Tally::default();
-    let mut took = Duration::ZERO;
-    println!("\n{:<11} {:<7}{:>10}   tests", "step", "result", "time");
-    for row in rows {
-        println!("{row}");
-        sum += row.tally;
-        took += row.took;
+    for line in lines {
+        println!("  {line}");
     }
-    println!("{:<19}{:>8.1} s\n\n{sum}", "all", took.as_secs_f64());
+    ensure_tools(&steps.iter().flat_map(|step| step.tools.concat()).collect::<Vec<_>>())
 }
 
 fn fmt(_: &mut Tally) -> Result<()> {
@@ -186,21 +252,6 @@ fn loom(tally: &mut Tally) -> Result<()> {
     run_tests(nextest()?.args(filter), tally)
 }
 
-/// Pages that the tests need, with some to spare for the tests of a service that runs beside them.
-const HUGE_PAGES: u64 = 16;
-
-fn huge_pages(tally: &mut Tally) -> Result<()> {
-    if !is_root() {
-        println!("not run: only root can set huge pages aside");
-        return Ok(());
-    }
-    let Some(_aside) = SetAside::new(HUGE_PAGES)? else {
-        println!("not run: this kernel has no huge pages");
-        return Ok(());
-    };
-    run_tests(nextest()?.args(["--workspace", "--run-ignored", "only", "-E", "binary(huge_pages)"]), tally)
-}
-
 fn boards(tally: &mut Tally) -> Result<()> {
     let trees = workspace_root().join("../shared/dts");
     if !trees.is_dir() {
@@ -222,7 +273,7 @@ fn doctests(tally: &mut Tally) -> Result<()> {
 }
 
 /// `cargo nextest run`, built into the cache where it is not installed.
-fn nextest() -> Result<Command> {
+pub(crate) fn nextest() -> Result<Command> {
     let mut command = cargo();
     if find_program("cargo-nextest").is_none() {
         command.env("PATH", path_with(&ensure_crate(NEXTEST)?));
@@ -232,7 +283,7 @@ fn nextest() -> Result<Command> {
 }
 
 /// Runs a test runner that must run at least one test.
-fn run_tests(command: &mut Command, tally: &mut Tally) -> Result<()> {
+pub(crate) fn run_tests(command: &mut Command, tally: &mut Tally) -> Result<()> {
     let (status, counted) = count_tests(command)?;
     *tally += counted;
     let line = line_of(command);
@@ -317,6 +368,7 @@ pub(crate) fn exercise(service: &Path, tally: &mut Tally) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::needs::TRACER;
 
     #[test]
     fn a_runner_that_ran_nothing_fails() {
@@ -330,12 +382,10 @@ mod tests {
     }
 
     #[test]
-    fn rows_show_result_time_and_counts() {
-        let mut row =
-            Row { name: "fmt", took: Duration::from_millis(1250), tally: Tally::default(), is_ok: true };
-        assert_eq!(row.to_string(), "fmt         ok          1.2 s");
-        row.tally = Tally { passed: 3, failed: 1 };
-        row.is_ok = false;
-        assert_eq!(row.to_string(), "fmt         FAILED      1.2 s   3 passed, 1 failed");
+    fn every_list_of_tools_is_taken_by_a_step() {
+        for list in EVERYTHING.iter().copied().filter(|list| *list != TRACER) {
+            let mut others = STEPS.iter().filter(|step| step.name != "packages");
+            assert!(others.any(|step| step.tools.contains(&list)), "{list:?}");
+        }
     }
 }

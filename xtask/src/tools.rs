@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The programs that the tasks need, and where they come from: Debian's packages or crates built into a cache.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,10 +9,10 @@ use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
 
 use crate::cross::{Rust, Target};
-use crate::process::{cargo, find_program, run};
+use crate::process::{cargo, find_program, output_of, run};
 
 /// A program and the Debian package that has it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tool {
     /// Looked for in `PATH`; if it is an absolute path, of any file, there alone.
     pub(crate) program: &'static str,
@@ -26,6 +27,25 @@ pub(crate) struct CrateTool {
     pub(crate) programs: &'static [&'static str],
     /// How it is built, for `cargo install`.
     options: &'static [&'static str],
+}
+
+impl CrateTool {
+    /// Where it is in the cache; the suffix tells of another architecture. The version is in the
+    /// path, so a program that is there is the right one.
+    fn place(&self, cache: &Path, suffix: &str) -> PathBuf {
+        cache.join("tools").join(format!("{}-{}{suffix}", self.name, self.version))
+    }
+
+    fn is_in(&self, root: &Path) -> bool {
+        self.programs.iter().all(|program| root.join("bin").join(program).is_file())
+    }
+
+    /// Says that it will be built, for this machine or another, unless it is in the cache.
+    pub(crate) fn unbuilt(&self, cache: &Path, target: Option<&Target>) -> Option<String> {
+        let suffix = target.map_or(String::new(), Target::suffix);
+        let is_built = self.is_in(&self.place(cache, &suffix));
+        (!is_built).then(|| format!("build {} {}{suffix}", self.name, self.version))
+    }
 }
 
 /// The service manager for kernel binder outside Android, and its command line.
@@ -85,17 +105,17 @@ pub(crate) fn is_root() -> bool {
 pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
     let missing = missing(tools, |program| find_program(program).is_some());
     if missing.is_empty() {
+        println!("all Debian packages that are needed are installed");
         return Ok(());
     }
     let install = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
     if !is_root() {
         bail!("missing Debian packages: {}; install them as root with: {install}", missing.join(", "));
     }
-    println!("installing {}", missing.join(", "));
-    if apt_install(&missing).is_err() {
-        // The package lists are empty on a fresh machine and outdated on an old one.
+    // The package lists are empty on a fresh machine and outdated on an old one.
+    if install_packages(&missing).is_err() {
         apt_update()?;
-        apt_install(&missing).with_context(|| format!("missing Debian packages; tried: {install}"))?;
+        install_packages(&missing).with_context(|| format!("missing Debian packages; tried: {install}"))?;
     }
     match self::missing(tools, |program| find_program(program).is_some()).as_slice() {
         [] => Ok(()),
@@ -103,19 +123,34 @@ pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
     }
 }
 
-/// The packages of the tools that are not there, each once.
+/// The packages of the tools that are not there, each once, sorted.
 fn missing(tools: &[Tool], is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
-    let mut packages: Vec<_> =
+    let packages: BTreeSet<_> =
         tools.iter().filter(|tool| !is_there(tool.program)).map(|tool| tool.package).collect();
-    packages.dedup();
-    packages
+    packages.into_iter().collect()
 }
 
-fn apt_install(packages: &[&str]) -> Result<()> {
-    run(Command::new("apt-get")
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["-qq", "install", "-y", "--no-install-recommends"])
-        .args(packages))
+/// Says what will be installed, with all that comes along, and installs it.
+fn install_packages(packages: &[&str]) -> Result<()> {
+    let planned = output_of(apt_install(packages).arg("--simulate"))?;
+    let others: Vec<&str> = installed(&planned).filter(|name| !packages.contains(name)).collect();
+    println!("installing {}", packages.join(" "));
+    if !others.is_empty() {
+        println!("and {} packages that these depend on: {}", others.len(), others.join(" "));
+    }
+    run(apt_install(packages).arg("-qq"))
+}
+
+fn apt_install(packages: &[&str]) -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command.args(["install", "-y", "--no-install-recommends"]).args(packages);
+    command
+}
+
+/// The packages that a simulation of apt-get would install.
+fn installed(planned: &str) -> impl Iterator<Item = &str> {
+    planned.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next())
 }
 
 /// Fetches the package lists.
@@ -142,9 +177,10 @@ pub(crate) fn ensure_crate(tool: CrateTool) -> Result<PathBuf> {
 /// # Errors
 /// If the build fails.
 pub(crate) fn ensure_crate_for(tool: CrateTool, target: &Target, rust: &Rust) -> Result<PathBuf> {
-    ensure_built(tool, &format!("-{}", target.triple), |install| {
+    ensure_built(tool, &target.suffix(), |install| {
         rust.equip(install);
-        target.equip(install.args(tool.options))
+        target.equip(install.args(tool.options));
+        Ok(())
     })
 }
 
@@ -153,10 +189,9 @@ fn ensure_built(
     suffix: &str,
     equip: impl FnOnce(&mut Command) -> Result<()>,
 ) -> Result<PathBuf> {
-    // The version is in the path, so a program that is there is the right one.
-    let root = cache_dir()?.join("tools").join(format!("{}-{}{suffix}", tool.name, tool.version));
+    let root = tool.place(&cache_dir()?, suffix);
     let bin = root.join("bin");
-    if tool.programs.iter().all(|program| bin.join(program).is_file()) {
+    if tool.is_in(&root) {
         return Ok(bin);
     }
     println!("building {} {} into {}, once", tool.name, tool.version, root.display());
@@ -183,5 +218,12 @@ mod tests {
         assert_eq!(missing(&tools, |program| program == "a"), ["pb"]);
         assert_eq!(missing(&tools, |_| false), ["pa", "pb"]);
         assert!(missing(&tools, |_| true).is_empty());
+    }
+
+    #[test]
+    fn what_comes_along_is_read_from_the_plan() {
+        let planned = "Reading package lists...\nInst libelf1 [0.187-1] (0.188-2.1 Debian:12 [amd64])\n\
+            Inst libelf-dev (0.188-2.1 Debian:12 [amd64])\nConf libelf-dev (0.188-2.1 Debian:12 [amd64])\n";
+        assert_eq!(installed(planned).collect::<Vec<_>>(), ["libelf1", "libelf-dev"]);
     }
 }

@@ -13,7 +13,8 @@ use crate::tools::cache_dir;
 
 /// The compiler and what it needs to run. Older releases of Debian have a compiler without `@VintfStability` for Rust, so
 /// it comes from the newest one, with that one's C library.
-const COMPILER: Bundle = Bundle { name: "aidl", suite: &SID, with_dependencies: &["aidl"], alone: &[] };
+pub(crate) const COMPILER: Bundle =
+    Bundle { name: "aidl", suite: &SID, with_dependencies: &["aidl"], alone: &[] };
 
 /// The interface's package, as a path.
 const PACKAGE: &str = "vendor/anion/allocator";

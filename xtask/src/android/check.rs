@@ -14,7 +14,6 @@ use super::blueprint::{self, Module};
 use super::crates::{LIBRARIES, Origin, library};
 use crate::process::{cargo, output_of, run, workspace_root};
 use crate::tally::Tally;
-use crate::tools::{Tool, ensure_tools};
 
 /// AOSP's binder library as published in the registry: of Android 13.
 const BINDER: (&str, &str) = ("binder_ndk", "0.2.0");
@@ -78,13 +77,6 @@ impl AsFd for ParcelFileDescriptor {
 }
 ";
 
-/// What the binder library's bindings are made with.
-const TOOLS: &[Tool] = &[
-    Tool { program: "g++", package: "g++" },
-    Tool { program: "/usr/lib/llvm-14/lib/libclang.so.1", package: "libclang1-14" },
-    Tool { program: "/usr/lib/llvm-14/lib/clang/14.0.6/include/stddef.h", package: "libclang-common-14-dev" },
-];
-
 /// The module of the interface's stubs, and the crate that it makes.
 const STUBS: (&str, &str) = ("vendor.anion.allocator-V1-rust", "vendor_anion_allocator");
 
@@ -112,7 +104,6 @@ const VARIANTS: &[Variant] = &[
 /// # Errors
 /// If one does not type-check, or something that is needed cannot be had.
 pub(crate) fn run_check(tally: &mut Tally) -> Result<()> {
-    ensure_tools(TOOLS)?;
     let root = workspace_root();
     let text = fs::read_to_string(root.join("Android.bp")).context("Android.bp")?;
     let modules = blueprint::parse(&text).map_err(|error| anyhow!("Android.bp: {error}"))?;

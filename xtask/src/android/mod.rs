@@ -9,9 +9,10 @@ use anyhow::{Context, Result, ensure};
 
 use self::aidl::Aidl;
 use self::api::Api;
+use crate::needs::{ARCHIVE, BPFMT};
 use crate::process::{output_of, run, workspace_root};
 use crate::tally::Tally;
-use crate::tools::{Tool, ensure_tools};
+use crate::tools::ensure_tools;
 
 mod aidl;
 mod api;
@@ -19,10 +20,8 @@ mod blueprint;
 mod check;
 mod crates;
 
+pub(crate) use aidl::COMPILER;
 pub(crate) use check::run_check as check;
-
-/// What formats Android.bp.
-const BPFMT: &[Tool] = &[Tool { program: "bpfmt", package: "blueprint-tools" }];
 
 /// The languages that aidl_interface enables.
 const BACKENDS: [&str; 4] = ["rust", "ndk", "cpp", "java"];
@@ -32,7 +31,6 @@ const BACKENDS: [&str; 4] = ["rust", "ndk", "cpp", "java"];
 /// # Errors
 /// If it is not.
 pub(crate) fn format(tally: &mut Tally) -> Result<()> {
-    ensure_tools(BPFMT)?;
     let mut command = Command::new("bpfmt");
     command.args(["-l", "-s", "Android.bp"]).current_dir(workspace_root());
     let output = command.output().context("cannot start bpfmt")?;
@@ -48,7 +46,6 @@ pub(crate) fn format(tally: &mut Tally) -> Result<()> {
 /// # Errors
 /// If not.
 pub(crate) fn interface(tally: &mut Tally) -> Result<()> {
-    ensure_tools(BPFMT)?;
     let root = workspace_root();
     let aidl = Aidl::find()?;
     let scratch = tempfile::tempdir().context("no scratch directory")?;
@@ -120,6 +117,7 @@ fn without_versions(blueprint: &str) -> String {
 /// # Errors
 /// As the compiler says.
 pub(crate) fn update_api() -> Result<()> {
+    ensure_tools(ARCHIVE)?;
     Api { root: workspace_root(), aidl: &Aidl::find()? }.update()
 }
 
@@ -128,6 +126,6 @@ pub(crate) fn update_api() -> Result<()> {
 /// # Errors
 /// If the sources are not compatible with the last version, or are that version.
 pub(crate) fn freeze_api() -> Result<()> {
-    ensure_tools(BPFMT)?;
+    ensure_tools(&[ARCHIVE, BPFMT].concat())?;
     Api { root: workspace_root(), aidl: &Aidl::find()? }.freeze().map(drop)
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::needs::KEYRING;
 use crate::process::{output_of, run};
 use crate::tools::{apt_update, is_root};
 
@@ -21,9 +22,6 @@ pub(crate) struct Suite {
     /// Architectures whose packages are wanted beside this machine's own.
     pub(crate) foreign: &'static [&'static str],
 }
-
-/// What Debian signs its archives with, from the package `debian-archive-keyring`.
-pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Package lists of a private configuration are fetched anew when they are older than this.
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
@@ -61,7 +59,8 @@ impl Apt {
         let had =
             ["apt.conf", "sources.list"].map(|name| fs::read_to_string(dir.join(name)).unwrap_or_default());
         let options = configuration(&dir, suite.foreign)?;
-        let sources = format!("deb [signed-by={KEYRING}] {} {} main\n", mirror(suite.archive)?, suite.name);
+        let sources =
+            format!("deb [signed-by={}] {} {} main\n", KEYRING.program, mirror(suite.archive)?, suite.name);
         let is_known = had == [options.as_str(), sources.as_str()];
         write("apt.conf", options)?;
         write("sources.list", sources)?;
@@ -205,9 +204,10 @@ fn configuration(dir: &Path, foreign: &[&str]) -> Result<String> {
 /// If its sources name no mirror of it, or Debian's keys are not there.
 pub(crate) fn mirror(archive: &str) -> Result<String> {
     ensure!(
-        Path::new(KEYRING).is_file(),
-        "{KEYRING} is not there, and without it no package of Debian can be verified: install \
-         debian-archive-keyring"
+        Path::new(KEYRING.program).is_file(),
+        "{} is not there, and without it no package of Debian can be verified: install {}",
+        KEYRING.program,
+        KEYRING.package
     );
     let listed = || {
         output_of(Command::new("apt-get").args([

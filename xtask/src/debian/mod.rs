@@ -4,7 +4,7 @@
 mod apt;
 mod packages;
 
-pub(crate) use apt::{Apt, KEYRING, Suite, mirror, only_entry};
+pub(crate) use apt::{Apt, Suite, mirror, only_entry};
 pub(crate) use packages::{Bundle, Tree, move_to, newest, scratch_in, unpack_once};
 
 /// The newest Debian, with the architectures that the project is checked for.

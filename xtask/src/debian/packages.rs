@@ -47,6 +47,13 @@ impl Bundle {
         Ok(Tree { root })
     }
 
+    /// Says that it will be downloaded unless it is in the cache.
+    pub(crate) fn unfetched(&self, cache: &Path) -> Option<String> {
+        let names = [self.with_dependencies, self.alone].concat().join(" ");
+        let is_there = self.last_made(&cache.join(PLACE)).is_some();
+        (!is_there).then(|| format!("download {} of Debian {}: {names}", self.name, self.suite.name))
+    }
+
     /// The directory that was moved to its place last.
     fn last_made(&self, all: &Path) -> Option<PathBuf> {
         let made = fs::read_dir(all).ok()?.filter_map(|entry| {

@@ -10,9 +10,11 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::debian::{KEYRING, mirror};
+use crate::debian::mirror;
+use crate::needs::FRESH;
+use crate::needs::KEYRING;
 use crate::process::{cargo_home, line_of, output_of, run, workspace_root};
-use crate::tools::{Tool, ensure_tools};
+use crate::tools::ensure_tools;
 
 /// What README.md calls Debian 12.
 const SUITE: &str = "bookworm";
@@ -20,15 +22,6 @@ const SUITE: &str = "bookworm";
 /// What README.md calls Rust, beside the toolchain: rustc needs a linker and the C library's files
 /// for it.
 const LINKER: &str = "gcc,libc6-dev";
-
-/// What makes and enters a root, on this machine.
-const TOOLS: &[Tool] = &[
-    Tool { program: "mmdebstrap", package: "mmdebstrap" },
-    Tool { program: "git", package: "git" },
-    Tool { program: "unshare", package: "util-linux" },
-    Tool { program: "nsenter", package: "util-linux" },
-    Tool { program: "setpriv", package: "util-linux" },
-];
 
 /// Certificates that this machine trusts, and those of them that its owner has added.
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -54,7 +47,7 @@ impl Root {
     /// If `place` has something else in it or is in use, a package cannot be had, or this machine's
     /// toolchain has no directory of its own.
     pub(crate) fn make(place: &Path) -> Result<Self> {
-        ensure_tools(TOOLS)?;
+        ensure_tools(FRESH)?;
         let root = Self::claim(place)?;
         let target = root.path();
         if target.exists() {
@@ -266,10 +259,11 @@ fn environment(machine: impl Iterator<Item = (String, String)>) -> Vec<String> {
 
 /// What a Debian's sources list, from these mirrors.
 fn sources(debian: &str, security: &str) -> [String; 3] {
+    let keyring = KEYRING.program;
     [
-        format!("deb [signed-by={KEYRING}] {debian} {SUITE} main"),
-        format!("deb [signed-by={KEYRING}] {debian} {SUITE}-updates main"),
-        format!("deb [signed-by={KEYRING}] {security} {SUITE}-security main"),
+        format!("deb [signed-by={keyring}] {debian} {SUITE} main"),
+        format!("deb [signed-by={keyring}] {debian} {SUITE}-updates main"),
+        format!("deb [signed-by={keyring}] {security} {SUITE}-security main"),
     ]
 }
 

@@ -23,9 +23,10 @@ use tempfile::TempDir;
 use self::policy::Policy;
 use self::review::{Form, Observed, Review};
 pub(crate) use self::trace::Tracer;
+use crate::needs::{LINKER, TRACER};
 use crate::process::{lossy_lines, workspace_root};
 use crate::tally::Tally;
-use crate::tools::{Tool, ensure_tools};
+use crate::tools::ensure_tools;
 use crate::vm::observe::kernels as observed_kernels;
 use crate::vm::{self, VmArgs};
 use crate::{release, steps};
@@ -169,7 +170,7 @@ fn text_of(observed: &Observed) -> String {
 
 fn observe(place: &str) -> Result<BTreeSet<Form>> {
     ensure!(cfg!(target_arch = "x86_64"), "the observed system calls are those of x86-64");
-    ensure_tools(&[Tool { program: "strace", package: "strace" }])?;
+    ensure_tools(&[TRACER, LINKER].concat())?;
     let scratch = tempfile::tempdir().context("no scratch directory")?;
     let forms = if place == HOST { on_host(&scratch)? } else { in_guest(place, &scratch)? };
     ensure!(!forms.is_empty(), "no service asked for its filter");

@@ -17,23 +17,12 @@ use self::policy::{Sources, Variant};
 use self::questions::Question;
 use crate::process::workspace_root;
 use crate::tally::Tally;
-use crate::tools::{Tool, ensure_tools};
-
-const TOOLS: [Tool; 6] = [
-    Tool { program: "m4", package: "m4" },
-    Tool { program: "checkpolicy", package: "checkpolicy" },
-    Tool { program: "secilc", package: "secilc" },
-    Tool { program: "sesearch", package: "setools" },
-    Tool { program: "seinfo", package: "setools" },
-    Tool { program: "selabel_lookup", package: "selinux-utils" },
-];
 
 /// Runs all checks.
 ///
 /// # Errors
 /// With the first answer that is not the expected one.
 pub(crate) fn run(tally: &mut Tally) -> Result<()> {
-    ensure_tools(&TOOLS)?;
     let scratch = tempfile::tempdir().context("no scratch directory")?;
     let sources = Sources::read(&workspace_root().join("sepolicy"), &own(""))?;
     for variant in Variant::all() {

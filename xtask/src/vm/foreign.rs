@@ -12,10 +12,9 @@ use anyhow::{Context, Result};
 use super::initramfs::{Initramfs, read};
 use crate::debian::{Bundle, SID, Tree};
 use crate::process::{run, workspace_root};
-use crate::tools::{Tool, ensure_tools};
 
 /// The programs, the headers, and packages with the libraries below.
-const STACK: Bundle = Bundle {
+pub(super) const STACK: Bundle = Bundle {
     name: "libgbinder",
     suite: &SID,
     // Not with what they depend on: the headers' packages want half a desktop.
@@ -84,7 +83,6 @@ pub(super) fn furnish(root: &mut Initramfs, cache: &Path) -> Result<()> {
 
 /// Compiles the client with this machine's compiler. What the libraries need themselves is found in the guest alone.
 fn compile(stack: &Tree, program: &Path) -> Result<()> {
-    ensure_tools(&[Tool { program: "cc", package: "gcc" }])?;
     let libraries = stack.path(LIBRARY_DIRECTORY);
     let include = |directory: PathBuf| {
         let mut option = OsString::from("-I");

@@ -9,16 +9,19 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cross::{self, Rust, Target};
 use crate::debian::{Bundle, SID};
+use crate::needs;
 use crate::process::{find_program, leashed};
 use crate::release;
-use crate::tools::{RSBINDER_TOOLS, Tool, cache_dir, ensure_crate, ensure_crate_for, ensure_tools};
+use crate::tools::{RSBINDER_TOOLS, Tool, cache_dir, ensure_crate, ensure_crate_for};
 
 /// A kind of machine.
 #[derive(Debug)]
 pub(crate) struct Machine {
     /// Of the architecture, for people.
     pub(super) name: &'static str,
-    emulator: Tool,
+    emulator: &'static str,
+    /// What guests of the kind take beyond those of every kind.
+    pub(super) tools: &'static [Tool],
     /// Board and processor, for the emulator.
     board: &'static [&'static str],
     /// The serial line that the emulator shows, as the guest's kernel calls it.
@@ -30,7 +33,8 @@ pub(crate) struct Machine {
 /// A PC.
 pub(super) const PC: Machine = Machine {
     name: "x86-64",
-    emulator: Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+    emulator: "qemu-system-x86_64",
+    tools: needs::PC,
     board: &["-cpu", "max"],
     console: "ttyS0",
     target: None,
@@ -39,7 +43,8 @@ pub(super) const PC: Machine = Machine {
 /// QEMU's board for 64-bit ARM. Signing pointers as a real processor does would take most of the time.
 pub(super) const ARM64: Machine = Machine {
     name: "arm64",
-    emulator: Tool { program: "qemu-system-aarch64", package: "qemu-system-arm" },
+    emulator: "qemu-system-aarch64",
+    tools: needs::ARM64,
     board: &["-machine", "virt", "-cpu", "max,pauth-impdef=on"],
     console: "ttyAMA0",
     target: Some(&cross::ARM64),
@@ -64,7 +69,6 @@ impl Machine {
     /// # Errors
     /// If something cannot be built or had, or the benchmark is wanted where nothing can be measured.
     pub(super) fn programs(&self, with_benchmark: bool) -> Result<Programs> {
-        ensure_tools(&[self.emulator])?;
         let (programs, hub, busybox, strip) = match self.target {
             None => {
                 let busybox = find_program("busybox").context("busybox has gone")?;
@@ -92,9 +96,16 @@ impl Machine {
         Ok(Programs { files, strip })
     }
 
+    /// Says what will be downloaded and built for its guests, less what is in the cache.
+    pub(super) fn unfetched(&self, cache: &Path) -> Vec<String> {
+        let bundles = if self.target.is_some() { &[&cross::RUST, &BUSYBOX][..] } else { &[] };
+        let downloads = bundles.iter().filter_map(|bundle| bundle.unfetched(cache));
+        downloads.chain(RSBINDER_TOOLS.unbuilt(cache, self.target)).collect()
+    }
+
     /// The command that boots a guest.
     pub(super) fn boot(&self, image: &Path, initrd: &Path, append: &str) -> Command {
-        let mut command = leashed(self.emulator.program);
+        let mut command = leashed(self.emulator);
         // Software emulation is the same everywhere; a panic ends the emulator instead of rebooting.
         command
             .args(self.board)

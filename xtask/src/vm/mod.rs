@@ -26,6 +26,7 @@ use self::guest::{Course, Progress};
 use self::initramfs::Initramfs;
 use self::kernel::{Entry, KERNELS, Kernel};
 use self::machine::Programs;
+use crate::needs::{self, ARCHIVE, GUEST, LINKER};
 use crate::process::{find_program, line_of, lossy_lines, run as run_program};
 use crate::tally::{Tally, plain};
 use crate::tools::{Tool, cache_dir, ensure_tools};
@@ -129,14 +130,19 @@ fn kernel_names() -> clap::builder::PossibleValuesParser {
     names.chain([all]).collect::<Vec<_>>().into()
 }
 
-/// What this needs beyond a Debian base system and Rust.
-const TOOLS: [Tool; 5] = [
-    Tool { program: "busybox", package: "busybox-static" },
-    Tool { program: "xz", package: "xz-utils" },
-    Tool { program: "strip", package: "binutils" },
-    Tool { program: "dpkg-deb", package: "dpkg" },
-    Tool { program: "setpriv", package: "util-linux" },
-];
+/// What all guests together take of Debian's packages.
+pub(crate) const TOOLS: &[&[Tool]] =
+    &[LINKER, ARCHIVE, GUEST, needs::PC, needs::ARM64, needs::KERNEL, needs::DEVICE_TREE];
+
+/// What each guest takes.
+const EVERY_GUEST: [&[Tool]; 3] = [LINKER, ARCHIVE, GUEST];
+
+/// Says what will be downloaded and built for all guests, less what is in the cache.
+pub(crate) fn unfetched(cache: &Path) -> Vec<String> {
+    let kernels = KERNELS.iter().filter_map(|entry| entry.unfetched(cache));
+    let machines = KERNELS.iter().flat_map(|entry| entry.machine.unfetched(cache));
+    kernels.chain(machines).chain(foreign::STACK.unfetched(cache)).collect()
+}
 
 /// Runs the guests and adds the tests they ran to `tally`.
 ///
@@ -157,9 +163,10 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
         find_program("apt-get").is_some() && find_program("apt-cache").is_some(),
         "guest kernels come from Debian's package manager, but apt-get and apt-cache are not in PATH"
     );
-    ensure_tools(&TOOLS)?;
-    let cache = cache_dir()?;
     let entries: Vec<&Entry> = KERNELS.iter().filter(|entry| args.wants(entry)).collect();
+    let own = entries.iter().flat_map(|entry| entry.tools());
+    ensure_tools(&EVERY_GUEST.concat().into_iter().chain(own).collect::<Vec<_>>())?;
+    let cache = cache_dir()?;
     // First, since what is missing is most likely missing here.
     let kernels: Vec<Result<Kernel>> = entries.iter().map(|entry| entry.obtain(&cache)).collect();
 
@@ -279,7 +286,6 @@ impl Guests<'_> {
 
 /// The heaps' device tree as a blob in `scratch`.
 fn compile_device_tree(scratch: &Path) -> Result<PathBuf> {
-    ensure_tools(&[Tool { program: "dtc", package: "device-tree-compiler" }])?;
     let (text, blob) = (scratch.join("heaps.dts"), scratch.join("heaps.dtb"));
     fs::write(&text, guest::HEAPS).context("cannot write the device tree")?;
     run_program(Command::new("dtc").args(["-q", "-O", "dtb", "-o"]).args([&blob, &text]))?;
@@ -349,4 +355,18 @@ fn boot(
     *tally += progress.tally();
     println!("{name}: {} in {:.1} s", progress.tally(), start.elapsed().as_secs_f64());
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_guest_takes_is_asked_for_with_all_guests() {
+        for entry in &KERNELS {
+            for tool in entry.tools().iter().chain(&EVERY_GUEST.concat()) {
+                assert!(TOOLS.concat().contains(tool), "{tool:?} of {}", entry.name);
+            }
+        }
+    }
 }

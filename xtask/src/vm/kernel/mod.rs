@@ -12,6 +12,8 @@ use self::packages::Series;
 use super::guest::Course;
 use super::machine::{self, Machine};
 use crate::debian::{Apt, SID, Suite};
+use crate::needs;
+use crate::tools::Tool;
 
 /// A kernel that a guest can be booted with.
 #[derive(Debug)]
@@ -319,6 +321,25 @@ impl Entry {
             Origin::System(series) => series.newest(|| Ok(Apt::system()), cache),
             Origin::Suite(suite, series) => series.newest(|| Apt::of_suite(suite, cache), cache),
             Origin::Built => source::newest(cache),
+        }
+    }
+
+    /// What it takes to boot it.
+    pub(super) fn tools(&self) -> Vec<Tool> {
+        let built = if matches!(self.origin, Origin::Built) { needs::KERNEL } else { &[] };
+        let tree = if self.takes_device_tree { needs::DEVICE_TREE } else { &[] };
+        [self.machine.tools, built, tree].concat()
+    }
+
+    /// Says that it will be downloaded or built unless the cache has one of its kind.
+    pub(super) fn unfetched(&self, cache: &Path) -> Option<String> {
+        let kernels = cache.join("kernels");
+        match &self.origin {
+            Origin::System(series) | Origin::Suite(_, series) => series
+                .newest_cached(&kernels)
+                .is_none()
+                .then(|| format!("download the kernel {}: {}", self.name, self.from)),
+            Origin::Built => source::newest_cached(&kernels).is_none().then(|| source::WORK.to_owned()),
         }
     }
 

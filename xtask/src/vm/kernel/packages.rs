@@ -65,7 +65,7 @@ impl Series {
         is_plain.then_some((numbers, rebuild))
     }
 
-    fn newest_cached(&self, kernels: &Path) -> Option<PathBuf> {
+    pub(super) fn newest_cached(&self, kernels: &Path) -> Option<PathBuf> {
         let names: Vec<String> = fs::read_dir(kernels)
             .ok()?
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())

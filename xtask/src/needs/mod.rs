@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the steps need of Debian's packages: every program that is started, every library and
+//! header that is linked or compiled against. `scan.rs` compares the lists with the sources, the
+//! step `packages` with Debian's package manager.
+
+#[cfg(test)]
+mod scan;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process::{find_program, output_of};
+use crate::tally::Tally;
+use crate::tools::Tool;
+
+const fn tool(program: &'static str, package: &'static str) -> Tool {
+    Tool { program, package }
+}
+
+/// What Rust links programs with on this machine, those of build scripts among them.
+pub(crate) const LINKER: &[Tool] = &[tool("cc", "gcc"), tool("/usr/include/stdlib.h", "libc6-dev")];
+
+/// What Debian signs its archives with: packages of other suites are verified with it.
+pub(crate) const KEYRING: Tool =
+    tool("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring");
+
+/// For packages that are downloaded and unpacked, not installed.
+pub(crate) const ARCHIVE: &[Tool] = &[KEYRING, tool("xz", "xz-utils")];
+
+/// The policy's macro processor, compilers and what asks the result.
+pub(crate) const SEPOLICY: &[Tool] = &[
+    tool("m4", "m4"),
+    tool("checkpolicy", "checkpolicy"),
+    tool("secilc", "secilc"),
+    tool("sesearch", "setools"),
+    tool("seinfo", "setools"),
+    tool("selabel_lookup", "selinux-utils"),
+];
+
+/// What formats Android.bp.
+pub(crate) const BPFMT: &[Tool] = &[tool("bpfmt", "blueprint-tools")];
+
+/// What the bindings of Android's binder library are made with.
+pub(crate) const BINDINGS: &[Tool] = &[
+    tool("g++", "g++"),
+    tool("/usr/lib/llvm-14/lib/libclang.so.1", "libclang1-14"),
+    tool("/usr/lib/llvm-14/lib/clang/14.0.6/include/stddef.h", "libclang-common-14-dev"),
+];
+
+/// What every guest is made with.
+pub(crate) const GUEST: &[Tool] = &[tool("busybox", "busybox-static"), tool("strip", "binutils")];
+
+/// The emulator of a PC.
+pub(crate) const PC: &[Tool] = &[tool("qemu-system-x86_64", "qemu-system-x86")];
+
+/// The emulator of a 64-bit ARM machine, and what links static programs for it: the compiler only
+/// recommends the C library.
+pub(crate) const ARM64: &[Tool] = &[
+    tool("qemu-system-aarch64", "qemu-system-arm"),
+    tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+    tool("aarch64-linux-gnu-strip", "binutils-aarch64-linux-gnu"),
+    tool("/usr/aarch64-linux-gnu/lib/crt1.o", "libc6-dev-arm64-cross"),
+    tool("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
+];
+
+/// What a kernel is built with, beside awk, which the Essential base-files depends on.
+pub(crate) const KERNEL: &[Tool] = &[
+    tool("make", "make"),
+    tool("gcc", "gcc"),
+    tool("ld", "binutils"),
+    tool("flex", "flex"),
+    tool("bison", "bison"),
+    tool("bc", "bc"),
+    tool("/usr/include/gelf.h", "libelf-dev"),
+    tool("/usr/include/stdlib.h", "libc6-dev"),
+];
+
+/// What compiles a device tree.
+pub(crate) const DEVICE_TREE: &[Tool] = &[tool("dtc", "device-tree-compiler")];
+
+/// What observes system calls.
+pub(crate) const TRACER: &[Tool] = &[tool("strace", "strace")];
+
+/// What makes a Debian and enters it, for `cargo xtask fresh` alone: the test command does not ask for it.
+pub(crate) const FRESH: &[Tool] = &[tool("mmdebstrap", "mmdebstrap"), tool("git", "git")];
+
+/// All of the lists of the test command.
+pub(crate) const EVERYTHING: &[&[Tool]] =
+    &[LINKER, ARCHIVE, SEPOLICY, BPFMT, BINDINGS, GUEST, PC, ARM64, KERNEL, DEVICE_TREE, TRACER];
+
+/// What is on every Debian, and so is not asked for: from packages that are Essential, and from apt
+/// itself.
+const BASE: &[Tool] = &[
+    tool("apt-cache", "apt"),
+    tool("apt-config", "apt"),
+    tool("apt-get", "apt"),
+    tool("bash", "bash"),
+    tool("cat", "coreutils"),
+    tool("cmp", "diffutils"),
+    tool("cp", "coreutils"),
+    tool("dpkg", "dpkg"),
+    tool("dpkg-deb", "dpkg"),
+    tool("dpkg-query", "dpkg"),
+    tool("false", "coreutils"),
+    tool("find", "findutils"),
+    tool("ldd", "libc-bin"),
+    tool("nice", "coreutils"),
+    tool("nsenter", "util-linux"),
+    // Of the kernel's build.
+    tool("perl", "perl-base"),
+    tool("setpriv", "util-linux"),
+    tool("sh", "dash"),
+    tool("sha1sum", "coreutils"),
+    tool("sleep", "coreutils"),
+    tool("sort", "coreutils"),
+    tool("tar", "tar"),
+    tool("true", "coreutils"),
+    tool("unshare", "util-linux"),
+    tool("wc", "coreutils"),
+    tool("xargs", "findutils"),
+];
+
+/// Every program, library and header is in the package that is named for it, and what is not asked
+/// for is on every Debian.
+///
+/// # Errors
+/// What is not so, or if dpkg cannot be asked.
+pub(crate) fn check(tally: &mut Tally) -> Result<()> {
+    let asked = EVERYTHING.iter().copied().flatten();
+    let mut faults = Vec::new();
+    let mut judge = |fault: Option<String>| {
+        *tally += Tally::one(fault.is_none());
+        faults.extend(fault);
+    };
+    let places: Vec<(&Tool, Vec<PathBuf>)> = asked
+        .chain(BASE)
+        .map(|tool| (tool, find_program(tool.program).map_or(Vec::new(), names_of)))
+        .collect();
+    let owners = owners(places.iter().flat_map(|(_, paths)| paths))?;
+    for (tool, paths) in &places {
+        let packages: Vec<&String> = paths.iter().filter_map(|path| owners.get(path)).flatten().collect();
+        let is_right = packages.iter().any(|package| *package == tool.package);
+        judge((!is_right).then(|| {
+            let Tool { program, package } = tool;
+            format!("{program} is not of the package {package}: of {paths:?}, dpkg has {packages:?}")
+        }));
+    }
+    for tool in BASE {
+        let essential =
+            output_of(Command::new("dpkg-query").args(["-W", "-f", "${Essential}", tool.package]))?;
+        let is_everywhere = essential == "yes" || tool.package == "apt";
+        judge((!is_everywhere).then(|| format!("{} is neither Essential nor apt", tool.package)));
+    }
+    ensure!(faults.is_empty(), "{}", faults.join("\n"));
+    println!("{} files are in the packages named for them", places.len());
+    Ok(())
+}
+
+/// The names under which a package may have the file: links on the way to it count, such as those
+/// of alternatives, and so does its place before /bin, /sbin and /lib were moved to /usr.
+fn names_of(file: PathBuf) -> Vec<PathBuf> {
+    let mut names = Vec::new();
+    let mut next = Some(file);
+    while let Some(path) = next.filter(|path| !names.contains(path)) {
+        if let Ok(below) = path.strip_prefix("/usr") {
+            names.push(Path::new("/").join(below));
+        }
+        next = path.read_link().ok().and_then(|target| Some(path.parent()?.join(target)));
+        names.push(path);
+    }
+    names
+}
+
+/// The packages of each file that is in one.
+fn owners<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<BTreeMap<PathBuf, Vec<String>>> {
+    let output = Command::new("dpkg").arg("-S").args(files).output().context("cannot start dpkg")?;
+    // It exits with 1 if some file is in no package.
+    let text = String::from_utf8(output.stdout).context("dpkg wrote no text")?;
+    if text.is_empty() {
+        bail!("dpkg -S: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(parse_owners(&text))
+}
+
+/// Reads lines of the form `PACKAGE[:ARCHITECTURE], …: FILE`; those on diversions name none.
+fn parse_owners(text: &str) -> BTreeMap<PathBuf, Vec<String>> {
+    let lines = text.lines().filter(|line| !line.starts_with("diversion by "));
+    let owners = lines.filter_map(|line| {
+        let (packages, file) = line.split_once(": ")?;
+        let names = packages.split(", ").filter_map(|name| Some(name.split(':').next()?.to_owned()));
+        Some((file.into(), names.collect()))
+    });
+    owners.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_read_without_their_architecture() {
+        let text = "diversion by dash from: /bin/sh\ndiversion by dash to: /bin/sh.distrib\ndash: /bin/sh\n\
+            libelf-dev:amd64, other: /usr/include/gelf.h\n";
+        let owners = parse_owners(text);
+        assert_eq!(owners[Path::new("/bin/sh")], ["dash"]);
+        assert_eq!(owners[Path::new("/usr/include/gelf.h")], ["libelf-dev", "other"]);
+        assert_eq!(owners.len(), 2);
+    }
+
+    #[test]
+    fn a_file_has_the_names_of_its_links_and_its_old_place() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let [link, file] = ["cc", "gcc-12"].map(|name| dir.path().join(name));
+        std::os::unix::fs::symlink("gcc-12", &link).expect("created");
+        assert_eq!(names_of(link.clone()), [link.clone(), file]);
+        assert_eq!(names_of("/usr/none/sh".into()), ["/none/sh", "/usr/none/sh"].map(PathBuf::from));
+        let ring = dir.path().join("ring");
+        std::os::unix::fs::symlink("ring", &ring).expect("created");
+        assert_eq!(names_of(ring.clone()), [ring]);
+    }
+
+    #[test]
+    fn no_program_is_both_asked_for_and_taken_for_granted() {
+        for tool in EVERYTHING.iter().copied().flatten() {
+            assert!(BASE.iter().all(|other| other.program != tool.program), "{}", tool.program);
+        }
+    }
+}

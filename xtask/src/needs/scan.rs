@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The programs that the sources start, compared with the packages that are asked for.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::{BASE, EVERYTHING, FRESH};
+use crate::process::workspace_root;
+
+/// Where the sources are that start programs.
+const FOLDERS: [&str; 10] =
+    ["src", "aidl", "ipc", "vts", "contract", "xtask", "rustutils", "tests", "benches", "examples"];
+
+/// What a program's name comes after.
+const STARTERS: [&str; 8] = [
+    "Command::new(",
+    "leashed(",
+    ".command(",
+    ".program(",
+    "find_program(",
+    "start_under(&[",
+    "LEASH: [&str; 4] = [",
+    // What `nice` starts.
+    ".args([\"-n\", \"10\", ",
+];
+
+/// What a shell's script comes after, as an argument and as a file.
+const SCRIPT: &str = "\"-c\", ";
+const SHEBANG: &str = "#!/bin/sh\\n";
+
+/// What a script starts that is no program.
+const BUILTINS: [&str; 11] =
+    [":", "cd", "echo", "exit", "fi", "kill", "set", "test", "trap", "ulimit", "wait"];
+
+/// What comes before a program in a script.
+const PREFIXES: [&str; 6] = ["exec", "if", "then", "while", "until", "{{"];
+
+/// What an expression that gives a program of this workspace, or cargo itself, has in it.
+const OWN: [&str; 4] = ["current_exe()", "env!(\"CARGO", "var_os(\"CARGO\")", "ANIONCTL"];
+
+/// What else is started and is on no list: the file, the name or expression, and what it is.
+const OTHERS: &[(&str, &str, &str)] = &[
+    ("benches/allocate/servers.rs", "std::env::var_os(SERVICE).unwrap_or_else(built)", "the service"),
+    ("src/bin/anionctl/exec.rs", "program", "what a user asks for; the tests ask for sh"),
+    ("tests/camera_pipeline.rs", "example", "the example"),
+    ("tests/common/mod.rs", "program", "the service, or the wrapper of start_under"),
+    ("tests/daemon/place.rs", "&format!(\"{variables} exec \\\"$0\\\" \\\"$@\\\"\")", "the service"),
+    ("tests/daemon/place.rs", "program", "the service or sh, from command("),
+    ("tests/daemon/place.rs", "program()", "the service"),
+    ("xtask/src/android/aidl.rs", "usr/lib/android-sdk/build-tools/debian/aidl", "of a bundle"),
+    ("xtask/src/cross.rs", "usr/bin/rustc", "of a bundle"),
+    ("xtask/src/debian/apt.rs", "program", "apt-get or apt-cache, from command("),
+    ("xtask/src/debian/packages.rs", "libraries.join(loader)", "the loader of a bundle"),
+    ("xtask/src/deny.rs", "cargo-deny", "built into the cache if it is not there"),
+    ("xtask/src/fresh/root.rs", "line", "a line of README.md, all of which start cargo"),
+    ("xtask/src/fresh/root.rs", "rustc", "of the toolchain that this was built with"),
+    ("xtask/src/needs/mod.rs", "tool.program", "looked for, not started"),
+    ("xtask/src/process.rs", "/opt/toolchain/bin/cargo", "shown, not started"),
+    ("xtask/src/process.rs", "LEASH[0]", "setpriv, from LEASH"),
+    ("xtask/src/readme.rs", "command", "a line of README.md, all of which start cargo"),
+    ("xtask/src/steps.rs", "&vts", "the conformance suite"),
+    ("xtask/src/steps.rs", "cargo-nextest", "built into the cache if it is not there"),
+    ("xtask/src/steps.rs", "service", "the service"),
+    ("xtask/src/tools.rs", "program", "looked for, not started"),
+    (
+        "xtask/src/vm/initramfs.rs",
+        "strip",
+        "of this machine or for 64-bit ARM, from the programs of a machine",
+    ),
+    ("xtask/src/vm/machine.rs", "self.emulator", "of PC or ARM64"),
+];
+
+/// What a source text starts: names of programs, and the expressions that give them where there is
+/// no name to see.
+fn started(text: &str) -> BTreeSet<String> {
+    let is_code = |line: &&str| !line.trim_start().starts_with("//");
+    let code: String = text.split_inclusive('\n').filter(is_code).collect();
+    let mut found = BTreeSet::new();
+    for starter in STARTERS {
+        for (at, _) in code.match_indices(starter).filter(|(at, _)| !code[..*at].ends_with("fn ")) {
+            let rest = code[at + starter.len()..].trim_start();
+            found.extend(literal(rest).or_else(|| argument(rest)));
+        }
+    }
+    for (at, marker) in code.match_indices(SCRIPT) {
+        let rest = code[at + marker.len()..].trim_start();
+        let Some(expression) = argument(rest) else { continue };
+        let scripts = match literal(rest) {
+            Some(script) => vec![script],
+            None => assigned(&code, expression.trim_start_matches('&')),
+        };
+        match scripts.as_slice() {
+            [] => found.extend([expression]),
+            scripts => found.extend(scripts.iter().flat_map(|script| programs_of(script))),
+        }
+    }
+    for (at, marker) in code.match_indices(SHEBANG) {
+        found.extend(
+            literal(&format!("\"{}", &code[at + marker.len()..]))
+                .iter()
+                .flat_map(|script| programs_of(script)),
+        );
+    }
+    found
+}
+
+/// The strings that variables of this name are in a text.
+fn assigned(code: &str, name: &str) -> Vec<String> {
+    let places = code.match_indices("let ").filter_map(|(at, _)| {
+        let value =
+            code[at..].strip_prefix("let ")?.strip_prefix(name)?.trim_start().strip_prefix('=')?.trim_start();
+        literal(value.strip_prefix("format!(").unwrap_or(value).trim_start())
+    });
+    places.collect()
+}
+
+/// The string at the start of a text, if there is one.
+fn literal(text: &str) -> Option<String> {
+    let text = text.strip_prefix('"')?;
+    let mut string = String::new();
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '"' => return Some(string),
+            '\\' => match rest.next()? {
+                'n' => string.push('\n'),
+                // The string goes on in the next line.
+                '\n' => {}
+                other => string.push(other),
+            },
+            other => string.push(other),
+        }
+    }
+    None
+}
+
+/// The expression at the start of a text, up to the end of the argument; `None` if there is none.
+fn argument(text: &str) -> Option<String> {
+    let mut depth = 0;
+    let end = text.find(|c| {
+        let is_end = depth == 0 && matches!(c, ',' | ')' | ']');
+        depth += i32::from(matches!(c, '(' | '[')) - i32::from(matches!(c, ')' | ']'));
+        is_end
+    })?;
+    Some(text[..end].trim().to_owned()).filter(|argument| !argument.is_empty())
+}
+
+/// The programs that a script starts by name.
+fn programs_of(script: &str) -> Vec<String> {
+    let is_name = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    let mut programs = Vec::new();
+    // What is in single quotes is a word of its own.
+    let bare: String = script.split('\'').step_by(2).collect::<Vec<_>>().join("''").replace(">&", ">");
+    for command in bare.split([';', '|', '&', '\n']) {
+        let mut words =
+            command.split_whitespace().skip_while(|word| PREFIXES.contains(word) || is_assignment(word));
+        let Some(program) = words.next() else { continue };
+        if program == "xargs" {
+            programs.extend(words.find(|word| !word.starts_with('-')).map(str::to_owned));
+        }
+        if is_name(program) && !BUILTINS.contains(&program) {
+            programs.push(program.to_owned());
+        }
+    }
+    programs
+}
+
+fn is_assignment(word: &str) -> bool {
+    word.split_once('=').is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+}
+
+/// Calls `take` with every Rust source but this one.
+fn each_source(folder: &Path, take: &mut impl FnMut(&Path, &str)) {
+    for entry in fs::read_dir(folder).expect("a folder of the sources") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            each_source(&path, take);
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with(file!()) {
+            take(&path, &fs::read_to_string(&path).expect("readable"));
+        }
+    }
+}
+
+/// Whether a package is asked for that has it, every Debian has it, or it is explained.
+fn is_known(file: &str, started: &str) -> bool {
+    let mut tools = EVERYTHING.iter().copied().flatten().chain(FRESH).chain(BASE);
+    tools.any(|tool| tool.program == started)
+        || OWN.iter().any(|own| started.contains(own))
+        || OTHERS.iter().any(|(of, name, _)| (*of, *name) == (file, started))
+}
+
+#[test]
+fn every_program_that_is_started_comes_from_a_package_that_is_asked_for() {
+    let mut all = BTreeSet::new();
+    for folder in FOLDERS {
+        each_source(&workspace_root().join(folder), &mut |path, text| {
+            let file = path.strip_prefix(workspace_root()).expect("below the root").display().to_string();
+            all.extend(started(text).into_iter().map(|name| (file.clone(), name)));
+        });
+    }
+    let unknown: Vec<_> = all.iter().filter(|(file, name)| !is_known(file, name)).collect();
+    assert!(unknown.is_empty(), "these are on no list of needs/mod.rs: {unknown:#?}");
+    for (file, name, why) in OTHERS {
+        assert!(
+            all.contains(&((*file).to_owned(), (*name).to_owned())),
+            "{file} does not start {name}: {why}"
+        );
+    }
+    for name in ["cmp", "m4", "make", "setpriv", "sha1sum", "strace", "unshare", "wc"] {
+        assert!(all.iter().any(|(_, started)| started == name), "{name} was not seen in {all:#?}");
+    }
+}
+
+#[test]
+fn each_line_of_the_readme_that_is_run_starts_cargo() {
+    let readme = fs::read_to_string(workspace_root().join("README.md")).expect("readable");
+    let blocks = crate::readme::commands_of(&readme).expect("well-formed");
+    assert!(blocks.iter().all(|command| command.starts_with("cargo ")), "{blocks:#?}");
+}
+
+#[test]
+fn names_are_seen_wherever_a_program_is_started() {
+    let sample = r##"
+        // Command::new("in-a-comment")
+        pub fn leashed(program: &str) {}
+        run(Command::new("one").arg("-c"));
+        assert_cmd::Command::new(
+            "two",
+        );
+        tree.program("usr/bin/three"); self.command("four"); self.command(); leashed("five");
+        Daemon::start_under(&["six", "--user"], &[]); Daemon::start_under(&[], &[]);
+        Command::new(variable.join("x", 1)); leashed("sh").args(["-c", &unseen]);
+        shell.args(["-c", "LC_ALL=C seven -0 | xargs -0 eight && echo \"ok\"; exit 3"]);
+        let ten = "if test 1; then ten 'a; b' && \"$X\"; fi"; other.args(["-c", ten]);
+        let script = "#!/bin/sh\nexec nine -o \"|trap '' TERM; exec {fold}\"\n";
+    "##;
+    let expected = [
+        "&unseen",
+        "eight",
+        "five",
+        "four",
+        "nine",
+        "one",
+        "seven",
+        "sh",
+        "six",
+        "ten",
+        "two",
+        "usr/bin/three",
+        "variable.join(\"x\", 1)",
+        "xargs",
+    ];
+    assert_eq!(started(sample).into_iter().collect::<Vec<_>>(), expected);
+    assert!(!is_known("xtask/src/readme.rs", "seven") && !is_known("xtask/src/steps.rs", "command"));
+    for known in ["xargs", "m4", "command"] {
+        assert!(is_known("xtask/src/readme.rs", known), "{known}");
+    }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How the steps of the test command went.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::tally::Tally;
+
+/// How a step went.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) took: Duration,
+    pub(crate) tally: Tally,
+    pub(crate) is_ok: bool,
+}
+
+impl Row {
+    /// Its line in a table of steps that took `all` together.
+    fn line(&self, all: Duration) -> String {
+        let share = 100.0 * self.took.as_secs_f64() / all.as_secs_f64().max(f64::MIN_POSITIVE);
+        let word = if self.is_ok { "ok" } else { "FAILED" };
+        let tests = if self.tally == Tally::default() { String::new() } else { self.tally.to_string() };
+        let line =
+            format!("{:<13} {word:<7}{:>8.1} s{share:>5.0} %   {tests}", self.name, self.took.as_secs_f64());
+        line.trim_end().to_owned()
+    }
+}
+
+/// Runs a step, says how it went and adds that to the rows.
+///
+/// # Errors
+/// Those of the step.
+pub(crate) fn run_step(
+    rows: &mut Vec<Row>,
+    name: &'static str,
+    run: impl FnOnce(&mut Tally) -> Result<()>,
+) -> Result<()> {
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    let result = run(&mut tally);
+    if result.is_err() && tally.failed == 0 {
+        // What failed was no single test, and must not look like success in the sum.
+        tally += Tally::one(false);
+    }
+    let row = Row { name, took: start.elapsed(), tally, is_ok: result.is_ok() };
+    println!("==> {row}");
+    rows.push(row);
+    result
+}
+
+/// As it is told when the step has ended.
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.is_ok { "ok" } else { "FAILED" };
+        write!(f, "{} {word} in {:.1} s", self.name, self.took.as_secs_f64())?;
+        if self.tally != Tally::default() {
+            write!(f, ": {}", self.tally)?;
+        }
+        Ok(())
+    }
+}
+
+/// A table of the steps, those that took longest first, and the sum of their tests alone on the
+/// last line.
+pub(crate) fn summary(mut rows: Vec<Row>) -> String {
+    let mut sum = Tally::default();
+    let all: Duration = rows.iter().map(|row| row.took).sum();
+    rows.sort_by_key(|row| Reverse(row.took));
+    let mut text = format!("{:<13} {:<7}{:>10}{:>7}   tests\n", "step", "result", "time", "share");
+    for row in rows {
+        text += &format!("{}\n", row.line(all));
+        sum += row.tally;
+    }
+    text + &format!("{:<21}{:>8.1} s\n\n{sum}", "all", all.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &'static str, millis: u64, tally: Tally, is_ok: bool) -> Row {
+        Row { name, took: Duration::from_millis(millis), tally, is_ok }
+    }
+
+    #[test]
+    fn a_row_tells_result_time_and_counts() {
+        assert_eq!(row("fmt", 1250, Tally::default(), true).to_string(), "fmt ok in 1.2 s");
+        let counted = row("tests", 90_000, Tally { passed: 3, failed: 1 }, false);
+        assert_eq!(counted.to_string(), "tests FAILED in 90.0 s: 3 passed, 1 failed");
+    }
+
+    #[test]
+    fn the_slowest_step_comes_first_and_the_sum_is_alone_on_the_last_line() {
+        let rows = vec![
+            row("fmt", 10_000, Tally::default(), true),
+            row("android-check", 30_000, Tally { passed: 3, failed: 0 }, true),
+            row("soak", 0, Tally { passed: 0, failed: 1 }, false),
+        ];
+        assert_eq!(
+            summary(rows),
+            "step          result       time  share   tests\n\
+             android-check ok         30.0 s   75 %   3 passed, 0 failed\n\
+             fmt           ok         10.0 s   25 %\n\
+             soak          FAILED      0.0 s    0 %   0 passed, 1 failed\n\
+             all                      40.0 s\n\n\
+             3 passed, 1 failed"
+        );
+    }
+
+    #[test]
+    fn a_step_that_fails_without_a_test_counts_as_one() {
+        let mut rows = Vec::new();
+        run_step(&mut rows, "fmt", |_| anyhow::bail!("not formatted")).expect_err("it failed");
+        run_step(&mut rows, "tests", |tally| {
+            *tally += Tally { passed: 2, failed: 1 };
+            anyhow::bail!("one failed")
+        })
+        .expect_err("it failed");
+        assert!(summary(rows).ends_with("\n\n2 passed, 2 failed"));
+    }
+
+    #[test]
+    fn steps_that_took_no_time_have_no_share() {
+        assert!(summary(vec![row("fmt", 0, Tally::default(), true)]).contains("    0 %\n"));
+    }
+}
