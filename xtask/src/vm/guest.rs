@@ -53,7 +53,7 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-const STEPS: [Step; 25] = [
+pub(super) const STEPS: [Step; 25] = [
     check("devices"),
     check("device-tree"),
     check("hub"),

@@ -82,6 +82,9 @@ const SHORT: &[&str] =
 /// Steps for which a kernel needs what the other kernels have not.
 const OF_ION: &[&str] = &["device-tree", "vts-vndbinder"];
 
+/// The same two, and the conformance suite as one user, where two run it at once.
+const NOT_OF_TWO: &[&str] = &["device-tree", "vts-vndbinder", "vts-binder-alice"];
+
 /// Does everybody answer as the table says?
 const ANSWERS: &[&str] = &["devices", "hub", "serve-binder", "contract", "stop-binder"];
 
@@ -159,7 +162,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
         page: 4,
         append: "",
         takes_device_tree: false,
-        course: Course::AllBut(OF_ION),
+        course: Course::AllBut(NOT_OF_TWO),
         origin: Origin::System(Series {
             prefix: "6.12.",
             suffix: "-amd64",
