@@ -14,9 +14,6 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A reply that was on its way for longer is not waited for.
-const YOUNG: Duration = Duration::from_millis(100);
-
 /// Between two looks at the threads.
 const LOOK: Duration = Duration::from_micros(200);
 
@@ -26,11 +23,17 @@ pub(super) struct Replies {
     served: Mutex<BTreeMap<ThreadId, (Uid, Instant)>>,
     /// How long threads may need to close what they sent: they may have to wait for a processor.
     pub(super) patience: Duration,
+    /// A reply that was on its way for longer is not waited for.
+    pub(super) young: Duration,
 }
 
 impl Default for Replies {
     fn default() -> Self {
-        Self { served: Mutex::default(), patience: Duration::from_millis(20) }
+        Self {
+            served: Mutex::default(),
+            patience: Duration::from_millis(20),
+            young: Duration::from_millis(100),
+        }
     }
 }
 
@@ -39,7 +42,7 @@ impl Replies {
     pub(super) fn sending(&self, caller: &Caller, now: Instant) {
         let mut served = self.served();
         // Threads that are gone, or have not served for long.
-        served.retain(|_, (_, since)| now.duration_since(*since) < YOUNG);
+        served.retain(|_, (_, since)| now.duration_since(*since) < self.young);
         served.insert(thread::id(), (caller.uid, now));
     }
 
@@ -51,7 +54,7 @@ impl Replies {
             .served()
             .iter()
             .filter(|(id, (uid, since))| {
-                **id != own && *uid == caller.uid && start.duration_since(*since) < YOUNG
+                **id != own && *uid == caller.uid && start.duration_since(*since) < self.young
             })
             .map(|(id, _)| *id)
             .collect();

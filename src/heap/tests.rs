@@ -135,7 +135,7 @@ impl Memory for Intrusive {
         let (sender, answer) = mpsc::channel();
         let stock = self.stock.clone();
         std::thread::spawn(move || sender.send(stock.upgrade().map(|stock| stock.counters())));
-        answer.recv_timeout(Duration::from_secs(5)).map(drop).map_err(io::Error::other)
+        answer.recv_timeout(Duration::from_secs(120)).map(drop).map_err(io::Error::other)
     }
 }
 

@@ -41,7 +41,7 @@ mod tests {
         IHeapAllocator::IHeapAllocator, ReleaseMechanism::ReleaseMechanism,
     };
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const PATIENCE: Duration = Duration::from_secs(120);
 
     /// A service of regions and of files at a socket.
     struct Served {

@@ -9,17 +9,22 @@ use crate::sys::fd::{DescriptorDirectory, Inode, inode};
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::udmabuf::Limits;
 use crate::units::{Access, BackedBytes, Backing};
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::ffi::CStr;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Counts calls into the source and its memory, and fails those it is told to.
 #[derive(Debug, Default)]
-pub struct Script(Mutex<Plan>);
+pub struct Script {
+    plan: Mutex<Plan>,
+    files: OnceLock<Files>,
+}
 
 #[derive(Debug, Default)]
 struct Plan {
@@ -33,21 +38,62 @@ struct Plan {
 impl Script {
     /// Makes the calls in `failing`, counted from now on, fail with `errno`.
     pub fn fail(&self, failing: Range<usize>, errno: i32) {
-        *self.0.lock().expect("not poisoned") = Plan { calls: 0, failing, errno };
+        *self.plan.lock().expect("not poisoned") = Plan { calls: 0, failing, errno };
     }
 
     /// Calls since [`Script::fail`], or the start.
     pub fn calls(&self) -> usize {
-        self.0.lock().expect("not poisoned").calls
+        self.plan.lock().expect("not poisoned").calls
+    }
+
+    /// Files that exist of those that the source made since the first call of this: of which a descriptor is open, or a
+    /// mapping there, anywhere. Other tests of the process have theirs, so its descriptors tell nothing.
+    pub fn files(&self) -> usize {
+        self.files.get_or_init(Files::default).left()
     }
 
     fn call(&self) -> io::Result<()> {
-        let mut plan = self.0.lock().expect("not poisoned");
+        let mut plan = self.plan.lock().expect("not poisoned");
         plan.calls += 1;
         if plan.failing.contains(&(plan.calls - 1)) {
             return Err(io::Error::from_raw_os_error(plan.errno));
         }
         Ok(())
+    }
+}
+
+/// Files, and news of their end.
+#[derive(Debug)]
+struct Files {
+    inotify: Inotify,
+    left: AtomicUsize,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).expect("inotify");
+        Self { inotify, left: AtomicUsize::new(0) }
+    }
+}
+
+impl Files {
+    fn watch(&self, file: BorrowedFd<'_>) {
+        let path = DescriptorDirectory::path(file);
+        self.inotify.add_watch(path.as_str(), AddWatchFlags::IN_DELETE_SELF).expect("watches are left");
+        self.left.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn left(&self) -> usize {
+        let gone = match self.inotify.read_events() {
+            Ok(events) => {
+                events.iter().filter(|event| event.mask.contains(AddWatchFlags::IN_DELETE_SELF)).count()
+            }
+            Err(Errno::EAGAIN) => return self.left.load(Ordering::Relaxed),
+            Err(error) => panic!("inotify: {error}"),
+        };
+        self.left.fetch_sub(gone, Ordering::Relaxed);
+        // There may be more than one read takes.
+        self.left()
     }
 }
 
@@ -77,6 +123,9 @@ impl FileSource for ScriptedSource {
     fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
         self.script.call()?;
         let inner = self.inner.create_file(bytes)?;
+        if let Some(files) = self.script.files.get() {
+            files.watch(inner.fd());
+        }
         Ok(Box::new(ScriptedMemory { inner, script: Arc::clone(&self.script) }))
     }
 }
@@ -165,6 +214,8 @@ pub struct ScriptedExporter {
     ranges: u64,
     descriptors: Arc<DescriptorDirectory>,
     exports: AtomicUsize,
+    /// Shared with every one that was made and is there.
+    alive: Arc<()>,
     settled: Arc<AtomicBool>,
 }
 
@@ -176,6 +227,7 @@ impl ScriptedExporter {
             ranges: 1024,
             descriptors: Arc::new(DescriptorDirectory::open().expect("/proc")),
             exports: AtomicUsize::new(0),
+            alive: Arc::new(()),
             settled: Arc::new(AtomicBool::new(true)),
         }
     }
@@ -188,6 +240,11 @@ impl ScriptedExporter {
     /// How many were made.
     pub fn exports(&self) -> usize {
         self.exports.load(Ordering::Relaxed)
+    }
+
+    /// How many of them the service still has.
+    pub fn alive(&self) -> usize {
+        Arc::strong_count(&self.alive) - 1
     }
 
     /// Whether devices are done with all of them.
@@ -216,6 +273,7 @@ impl Exporter for ScriptedExporter {
             byte: NEXT_BYTE.fetch_add(1, Ordering::Relaxed),
             descriptors: Arc::clone(&self.descriptors),
             settled: Arc::clone(&self.settled),
+            _alive: Arc::clone(&self.alive),
         }))
     }
 }
@@ -226,6 +284,7 @@ struct ScriptedExport {
     byte: u64,
     descriptors: Arc<DescriptorDirectory>,
     settled: Arc<AtomicBool>,
+    _alive: Arc<()>,
 }
 
 impl ScriptedExport {

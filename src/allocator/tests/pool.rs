@@ -349,12 +349,8 @@ fn the_keeper_cleans_in_the_background() {
         let grant = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
         assert!(SharedMap::new(grant.fd.as_fd(), 1 << 20, Access::ReadOnly).expect("mapped").is_zero());
         use_up(grant);
-        await_zero(&allocator, 1);
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while stats(&allocator).counters.buffers > 0 {
-            assert!(Instant::now() < deadline, "never scrubbed");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        await_held(&allocator, 1, 0);
+        eventually("it is scrubbed", || stats(&allocator).counters.buffers == 0);
     }
     assert_eq!(stats(&allocator).stock.hits, 19);
 }
@@ -367,10 +363,6 @@ fn the_keeper_gives_back_when_little_is_left_though_nobody_waits_yet() {
     assert_eq!(stats(&allocator).stock.pooled_bytes, 1 << 20);
     let none_left = Availability::new(1 << 30, || Ok(0));
     allocator.start_keeper(PressureSources::default(), none_left).expect("thread");
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while stats(&allocator).stock.pooled_bytes > 0 {
-        assert!(Instant::now() < deadline, "never given back");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    eventually("it is given back", || stats(&allocator).stock.pooled_bytes == 0);
     assert_eq!(allocator.pressure(), PressureLevel::Critical);
 }

@@ -5,10 +5,11 @@ use super::*;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
 
-/// An allocator that waits for as long as it takes.
+/// An allocator that waits for as long as it takes, and for every reply: the test may have to wait for a processor.
 fn patient() -> Arc<Allocator> {
     let mut allocator = still(config());
-    Arc::get_mut(&mut allocator).expect("nobody else has it").replies.patience = Duration::from_secs(60);
+    let replies = &mut Arc::get_mut(&mut allocator).expect("nobody else has it").replies;
+    (replies.patience, replies.young) = (PATIENCE, PATIENCE);
     allocator
 }
 

@@ -166,12 +166,11 @@ fn pressure_leaves_alone_what_nobody_else_could_have() {
 #[test]
 fn a_failure_of_any_kernel_call_leaves_a_carveout_as_before() {
     let (allocator, script) = carveout(false);
-    let descriptors = || std::fs::read_dir("/proc/self/fd").expect("/proc").count();
     let asked = from("carved", 2, MIB);
     for (errno, failure) in [(libc::ENOSPC, Failure::NoMemory), (libc::EIO, Failure::Backend)] {
         let mut calls = 0;
         loop {
-            let (before, open) = (allocator.stats()[0].counters, descriptors());
+            let (before, files) = (allocator.stats()[0].counters, script.files());
             script.fail(calls..usize::MAX, errno);
             let made = allocator.allocate(&caller(1), &asked);
             script.fail(0..0, 0);
@@ -183,7 +182,7 @@ fn a_failure_of_any_kernel_call_leaves_a_carveout_as_before() {
                 (figures(&allocator).free_bytes, figures(&allocator).largest_free_bytes),
                 (8 * MIB, 8 * MIB)
             );
-            assert_eq!(descriptors(), open, "call {calls} of errno {errno}");
+            assert_eq!(script.files(), files, "call {calls} of errno {errno}");
             // Whatever the kernel took in between, the next request finds pages again.
             drop(allocator.allocate(&caller(1), &from("carved", 1, 8 * MIB)).expect("nothing is lost"));
             settle(&allocator);

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A child that inherited a buffer keeps it from being handed out again. One test for all: a process that starts others
+//! holds what all its tests hold until they run.
+
+use anion::allocator::{Allocator, Caller, Failure, Grant, Request, Selection, WatchedCgroup};
+use anion::config;
+use anion::heap::Needs;
+use anion::sys::fd::inode;
+use anion::sys::map::SharedMap;
+use anion::sys::memory::page_size;
+use anion::units::{Access, Count, Label, RequestedBytes, Uid};
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const MIB: usize = 1 << 20;
+/// How long a thread of lowest priority may take to do its part on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// A client may have one buffer, so that nothing is served while that is held.
+const HEAPS: &str = r#"/dts-v1/; / { anion { compatible = "anion,heaps-v1";
+    system { type = "system"; heap-id = <1>; device = "memfd"; deferred-free; };
+    clients { max-buffers = <1>; }; }; };"#;
+
+fn request() -> Request {
+    let bytes = RequestedBytes(i64::try_from(MIB).expect("small"));
+    Request {
+        needs: Needs { bytes, alignment: 0, cached: false, dma_buf: false, access: Access::ReadWrite },
+        count: Count::new(1).expect("valid"),
+        selection: Selection::Names(vec!["system".to_owned()]),
+        label: Label::new("heir").expect("valid"),
+    }
+}
+
+fn map(grant: &Grant) -> SharedMap {
+    SharedMap::new(&grant.fd, MIB, Access::ReadWrite).expect("mapped")
+}
+
+#[test]
+fn what_a_child_inherited_is_not_handed_out_again_before_it_ends() {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(HEAPS.as_bytes()).expect("written");
+    let loaded = config::load(file.path(), page_size().expect("page size")).expect("readable");
+    assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
+    let allocator = Allocator::new(loaded.config, &WatchedCgroup::None).expect("an allocator");
+    let caller = Caller { uid: Uid(1000), pid: 1, context: None };
+
+    let grant = allocator.allocate(&caller, &request()).expect("room").remove(0);
+    let file = inode(&grant.fd).expect("inode");
+    map(&grant).fill(0x11).expect("writable");
+    let mut heir = Command::new("cat").stdin(Stdio::piped()).stdout(grant.fd).spawn().expect("cat");
+    let refused = allocator.allocate(&caller, &request()).expect_err("the child has it");
+    assert_eq!(refused.failure(), Some(Failure::QuotaExceeded));
+    assert_eq!(allocator.stats()[0].counters.frees, 0);
+
+    drop(heir.stdin.take());
+    assert!(heir.wait().expect("a child").success());
+    let pooled = || allocator.stats()[0].stock.pooled_bytes;
+    let start = Instant::now();
+    while pooled() < 1 << 20 {
+        assert!(start.elapsed() < PATIENCE, "not recycled: {:?}", allocator.stats()[0].stock);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let again = allocator.allocate(&caller, &request()).expect("room").remove(0);
+    assert_eq!(inode(&again.fd).expect("inode"), file);
+    assert!(map(&again).is_zero());
+}
