@@ -6,10 +6,14 @@ mod common;
 
 use anion_ipc::{Connection, Endpoint, SERVICE_NAME, ServiceError, connect};
 use common::{Daemon, eventually};
+use std::sync::{Mutex, PoisonError};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     Allocation::Allocation, AllocationRequest::AllocationRequest, ErrorCode::ErrorCode,
     IHeapAllocator::IHeapAllocator,
 };
+
+/// One test at a time: a program that another test starts has copies of this one's descriptors until it runs.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Connects to a daemon.
 fn client(daemon: &Daemon) -> Connection<dyn IHeapAllocator> {
@@ -26,6 +30,7 @@ fn buffers_held(service: &dyn IHeapAllocator) -> i64 {
 
 #[test]
 fn running_out_of_descriptors_is_no_memory_and_passes() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let daemon = Daemon::start_under(&["sh", "-c", "ulimit -n 100; exec \"$@\"", "sh"], &[]);
     let connection = client(&daemon);
     let service = connection.service.as_ref();
@@ -53,6 +58,7 @@ fn running_out_of_descriptors_is_no_memory_and_passes() {
 
 #[test]
 fn running_out_of_inotify_watches_is_survived_by_asking_leases() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     // Watches are limited for each user namespace, so the test has one of its own, with a limit of ten.
     let limited = "echo 10 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
     let daemon =

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What clients can and cannot make it do.
 
-use crate::place::{Place, eventually, is_kept, is_refused, program};
+use crate::place::{PATIENCE, Place, eventually, is_kept, program};
 use nix::unistd::geteuid;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -12,9 +12,12 @@ use std::time::Duration;
 fn connections_over_a_users_budget_are_closed_at_once() {
     let place = Place::new();
     let _daemon = place.start(&["--max-connections-per-uid", "3"]);
-    let mut held: Vec<UnixStream> = (0..3).map(|_| place.stream()).collect();
-    assert!((0..5).all(|_| is_refused(&place.stream())));
-    assert!(held.iter().all(is_kept));
+    // Silent ones are closed after ten seconds. On a machine that is so busy, more have to come.
+    let mut held = eventually("three silent connections keep all others out", || {
+        let held: Vec<UnixStream> = (0..3).map(|_| place.stream()).collect();
+        let keep_out = (0..5).all(|_| place.connect().is_err()) && held.iter().all(is_kept);
+        keep_out.then_some(held)
+    });
     held.pop();
     let client = eventually("a place is free again", || place.connect().ok());
     client.service.listHeaps().expect("answered");
@@ -53,18 +56,19 @@ fn a_long_message_ends_its_connection_before_it_is_read() {
     let place = Place::new();
     let _daemon = place.start(&[]);
     // One session each: RPC binder's connection header, the client's greeting, and a message's header.
-    let connection_after = |body_bytes: u32| {
+    let connection_after = |body_bytes: u32, patience: Duration| {
         let mut stream = place.stream();
         let mut message = [0; 16];
         message[4..8].copy_from_slice(&body_bytes.to_le_bytes());
         for part in [&CLIENT_HEADER[..], b"cci\0\0\0\0\0", &message] {
             stream.write_all(part).expect("sent");
         }
-        stream.set_read_timeout(Some(Duration::from_millis(500))).expect("set");
+        stream.set_read_timeout(Some(patience)).expect("set");
         stream.read_to_end(&mut Vec::new()).map_err(|error| error.kind())
     };
-    assert_eq!(connection_after(600 * 1024), Err(io::ErrorKind::WouldBlock), "it waits for the message");
-    assert!(connection_after(600 * 1024 + 1).is_ok(), "it hangs up");
+    let waits = connection_after(600 * 1024, Duration::from_millis(500));
+    assert_eq!(waits, Err(io::ErrorKind::WouldBlock), "it waits for the message");
+    assert!(connection_after(600 * 1024 + 1, PATIENCE).is_ok(), "it hangs up");
     place.connect().expect("connected").service.listHeaps().expect("others are served");
 }
 

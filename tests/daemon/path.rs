@@ -6,13 +6,15 @@ use nix::sys::signal::Signal;
 use nix::unistd::{getegid, geteuid};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 /// A socket that a server left behind when it was killed.
 fn leave_stale_socket(path: &Path) {
     fs::create_dir_all(path.parent().expect("has one")).expect("made");
     drop(UnixListener::bind(path).expect("bound"));
+    // Another test of this process may just be starting a program, which has a copy until it runs.
+    eventually("nothing listens there", || UnixStream::connect(path).is_err().then_some(()));
 }
 
 #[test]
