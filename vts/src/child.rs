@@ -29,7 +29,7 @@ pub(crate) const ARGUMENT: &str = "--as-child";
 /// What a child says when it has done what it was started for.
 const READY: &str = "ready";
 /// A child never outlives this, whatever happens to the test run.
-const LIFETIME_SECONDS: u32 = 120;
+const LIFETIME_SECONDS: u32 = 1200;
 
 /// A running child; dropping it kills it.
 pub(crate) struct ChildProcess {

@@ -98,7 +98,7 @@ fn descriptors_in_garbage_are_closed(fixture: &Fixture) -> Result<()> {
     let (done, finished) = std::sync::mpsc::channel();
     std::thread::spawn(move || done.send(reader.read_to_end(&mut Vec::new()).is_ok()));
     // Longer than a service may wait for a handshake to be completed.
-    let is_closed = finished.recv_timeout(Duration::from_secs(15));
+    let is_closed = finished.recv_timeout(Duration::from_secs(120));
     check_eq!(is_closed, Ok(true), "whether a descriptor sent with garbage was closed");
     expect_service_works(fixture)
 }
