@@ -7,7 +7,7 @@ serve_fallback() {
     as anion aniond --config /etc/anion/fallback.dts --socket "$FALLBACK_SOCKET" --socket-mode 0666 \
         >>"$LOGS/aniond-fallback" 2>&1 &
     daemon=$!
-    eventually 30 run_as alice anionctl list --socket "$FALLBACK_SOCKET"
+    eventually 180 run_as alice anionctl list --socket "$FALLBACK_SOCKET"
 }
 
 # Each `HEAP BACKING` of standard input: that heap gives such a buffer, or, if the backing is `none`, says why not.
@@ -56,7 +56,7 @@ raise_limits() {
     [ "$(cat $parameters/size_limit_mb)" = 64 ] || return
     aniond --config /etc/anion/fallback.dts --socket $socket --socket-mode 0666 >>"$LOGS/aniond-raised" 2>&1 &
     daemon=$!
-    eventually 30 run_as alice anionctl list --socket $socket || return
+    eventually 180 run_as alice anionctl list --socket $socket || return
     echo "now: $(cat $parameters/size_limit_mb) MiB in $(cat $parameters/list_limit) ranges"
     [ "$(cat $parameters/size_limit_mb)" -gt 64 ] && [ "$(cat $parameters/list_limit)" = 65536 ] || return
     run_as alice anionctl alloc --heap ordered --size 80M --socket $socket >/tmp/got 2>&1
@@ -91,14 +91,14 @@ fallback_usage_is() {
 # The nodes go while buffers live: those stay, more can be had, and the release is noticed. The next service does without.
 lose_devices() {
     serve_fallback || return
-    as alice anionctl alloc --heap whatever --size 8M --hold 60 --socket "$FALLBACK_SOCKET" >>"$LOGS/holder" 2>&1 &
+    as alice anionctl alloc --heap whatever --size 8M --hold 1h --socket "$FALLBACK_SOCKET" >>"$LOGS/holder" 2>&1 &
     holder=$!
-    eventually 20 fallback_usage_is 8388608 || return
+    eventually 180 fallback_usage_is 8388608 || return
     (cd /dev && rm $(grep -v binder /etc/guest/devices)) || return
     check_backings </etc/guest/backings || return
     kill "$holder"
     wait "$holder"
-    eventually 5 fallback_usage_is 0 && stop_daemon || return
+    eventually 180 fallback_usage_is 0 && stop_daemon || return
     : >"$LOGS/aniond-fallback"
     serve_fallback && check_backings <<END && check_reasons "No such file" && stop_daemon
 whatever memfd

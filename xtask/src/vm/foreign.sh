@@ -17,5 +17,5 @@ ask_as_foreigner() {
     foreign binder-ping -d /dev/binder "$SERVICE" || return
     foreign allocate /dev/binder "$SERVICE" system 1000000 || return
     foreign allocate /dev/binder "$SERVICE" frames 1000000 || return
-    eventually 5 usage_is 0
+    eventually 180 usage_is 0
 }

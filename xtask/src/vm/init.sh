@@ -157,14 +157,14 @@ check_device_tree() {
 start_hub() {
     rsb_hub >>"$LOGS/hub" 2>&1 &
     hub=$!
-    eventually 20 rsb_service list
+    eventually 180 rsb_service list
 }
 
 serve_binder() {
     aniond --check-config "$HEAPS" || return
     as anion aniond --config "$HEAPS" --transport binder >>"$LOGS/aniond-binder" 2>&1 &
     daemon=$!
-    eventually 30 rsb_service check "$SERVICE" && run_as alice anionctl list --binder || return
+    eventually 180 rsb_service check "$SERVICE" && run_as alice anionctl list --binder || return
     grep "system calls are allowed" "$LOGS/aniond-binder"
 }
 
@@ -201,7 +201,7 @@ restart_hub() {
         echo "the hub was stopped, but something still answers"
         return 1
     fi
-    start_hub && eventually 30 run_as alice anionctl list --binder
+    start_hub && eventually 180 run_as alice anionctl list --binder
 }
 
 usage_is() {
@@ -213,12 +213,12 @@ usage_is() {
 }
 
 kill_holder() {
-    as alice anionctl alloc --size 8M --hold 60 --binder >>"$LOGS/holder" 2>&1 &
+    as alice anionctl alloc --size 8M --hold 1h --binder >>"$LOGS/holder" 2>&1 &
     holder=$!
-    eventually 20 usage_is 8388608 || return
+    eventually 180 usage_is 8388608 || return
     kill -9 "$holder"
     wait "$holder"
-    eventually 5 usage_is 0
+    eventually 180 usage_is 0
 }
 
 dump_service() {
@@ -231,7 +231,7 @@ serve_socket() {
     mkdir -p "${SOCKET%/*}" && chown anion:anion "${SOCKET%/*}" || return
     as anion aniond --config "$HEAPS" --socket "$SOCKET" --socket-mode 0666 >>"$LOGS/aniond-socket" 2>&1 &
     daemon=$!
-    eventually 30 run_as alice anionctl list --socket "$SOCKET"
+    eventually 180 run_as alice anionctl list --socket "$SOCKET"
 }
 
 stop_daemon() {
@@ -250,11 +250,11 @@ stop_socket() {
 vts_vndbinder() {
     rsb_hub --device vndbinder >>"$LOGS/hub-vndbinder" 2>&1 &
     hub=$!
-    eventually 20 rsb_service --device vndbinder list || return
+    eventually 180 rsb_service --device vndbinder list || return
     as anion aniond --config "$HEAPS" --transport binder --binder-device /dev/vndbinder \
         >>"$LOGS/aniond-vndbinder" 2>&1 &
     daemon=$!
-    eventually 30 rsb_service --device vndbinder check "$SERVICE" || return
+    eventually 180 rsb_service --device vndbinder check "$SERVICE" || return
     vts alice binder:/dev/vndbinder && stop_daemon && kill "$hub" && wait "$hub"
 }
 

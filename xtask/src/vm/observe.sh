@@ -8,7 +8,7 @@ no_trace_runs() {
 }
 
 report_observed() {
-    eventually 60 no_trace_runs || return
+    eventually 180 no_trace_runs || return
     for trace in "$OBSERVED"/*; do
         while read -r line; do
             echo "ANION-OBSERVED $line"

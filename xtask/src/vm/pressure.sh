@@ -48,16 +48,18 @@ feed_hog() {
     done
 }
 
+gave_way() {
+    grep 'memory is scarce: heap system gave' "$LOGS/aniond-socket" && pooled_is_at_most "$SOCKET" 299
+}
+
 squeeze_pool() {
     # What the suite left in the pool would take the room of what is put there now, and then expire.
     run_as alice anionctl trim --socket "$SOCKET" || return
-    start_hog && (alloc "$SOCKET" --size 20M --count 15) && eventually 90 pooled_is_at_least "$SOCKET" 300 || return
+    start_hog && (alloc "$SOCKET" --size 20M --count 15) && eventually 180 pooled_is_at_least "$SOCKET" 300 || return
     feed_hog || return
     cat /proc/pressure/memory /proc/swaps
-    if pooled_is_at_least "$SOCKET" 300 || ! grep 'memory is scarce: heap system gave' "$LOGS/aniond-socket"; then
-        echo "the pool was not given back"
-        return 1
-    fi
+    # The keeper may have to wait for a processor.
+    eventually 180 gave_way
 }
 
 # A hog takes what the pool has, and everybody lives.
@@ -84,11 +86,11 @@ pooled_is_at_most() {
 # The pool of a service whose group may have less memory than the machine has.
 fill_group() {
     (in_group alloc "$GROUP_SOCKET" --size 10M --count 6) >/tmp/last-alloc || return
-    eventually 90 pooled_is_at_least "$GROUP_SOCKET" 60 || return
+    eventually 180 pooled_is_at_least "$GROUP_SOCKET" 60 || return
     echo 40M >"$GROUP/memory.high" || return
     # Taking more is what the kernel counts. A little alone: it is throttled until the pool gives way.
     (in_group alloc "$GROUP_SOCKET" --size 64K) >/tmp/last-alloc || return
-    eventually 90 pooled_is_at_most "$GROUP_SOCKET" 40 || return
+    eventually 180 pooled_is_at_most "$GROUP_SOCKET" 40 || return
     cat "$GROUP/memory.events"
     if [ "$(mebibytes MemAvailable)" -lt 300 ]; then
         echo "the machine has not enough memory to prove it"
@@ -96,7 +98,7 @@ fill_group() {
     fi
     # bob was told, also if it has passed.
     grep 'memory is scarce: heap system gave' "$LOGS/aniond-group" &&
-        eventually 10 grep -qE '"pressure_peak":"(moderate|critical)"' /tmp/watch
+        eventually 180 grep -qE '"pressure_peak":"(moderate|critical)"' /tmp/watch
 }
 
 limit_group() {
@@ -104,8 +106,8 @@ limit_group() {
     mkdir "$GROUP" || return
     in_group as anion aniond --config "$HEAPS" --socket "$GROUP_SOCKET" --socket-mode 0666 >>"$LOGS/aniond-group" 2>&1 &
     grouped=$!
-    eventually 30 run_as alice anionctl list --socket "$GROUP_SOCKET" || return
-    eventually 60 is_calm "$GROUP_SOCKET" || return
+    eventually 180 run_as alice anionctl list --socket "$GROUP_SOCKET" || return
+    eventually 180 is_calm "$GROUP_SOCKET" || return
     as bob anionctl watch --json --interval 500ms --socket "$GROUP_SOCKET" >/tmp/watch 2>>"$LOGS/watch" &
     watch=$!
     rc=0
