@@ -166,7 +166,7 @@ fn serve(command: &mut Command, socket: &Path) -> anyhow::Result<Process> {
 
 /// Waits until `place` answers.
 fn eventually(place: &dyn Display, answers: impl Fn() -> bool) -> anyhow::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !answers() {
         ensure!(Instant::now() < deadline, "{place} does not answer");
         std::thread::sleep(Duration::from_millis(5));

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long anything may take that takes milliseconds on an idle machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 /// Pause between two looks at something that another process changes.
 const PAUSE: Duration = Duration::from_millis(1);
 

@@ -22,7 +22,7 @@ use std::process::exit;
 use std::time::Duration;
 
 /// A client that has not ended by then hangs. SIGALRM ends it, which nobody takes for a random death.
-const LIFETIME_SECONDS: u32 = 60;
+const LIFETIME_SECONDS: u32 = 600;
 /// Buffers that a client holds before it lets go of some.
 const MAX_HELD: usize = 32;
 /// Sizes asked for over and over.
