@@ -101,7 +101,7 @@ Examples:
 /// After `reserve --help`.
 pub(crate) const RESERVE: &str = "\
 The buffers are charged to this user at once, and made in the background. Says
-how many lie ready, as soon as all do, or after ten seconds or the time of
+how many lie ready, as soon as all do, or after a minute or the time of
 --hold if that is shorter. Allocations of the same user from this heap and of
 this size draw them while this command runs; without --hold it ends at once,
 and the reservation with it.

@@ -12,7 +12,7 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHea
 use vendor_anion_allocator::aidl::vendor::anion::allocator::ReservationRequest::ReservationRequest;
 
 /// How long to wait for all buffers before the report.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(5);
 
