@@ -29,11 +29,7 @@ pub(super) struct Replies {
 
 impl Default for Replies {
     fn default() -> Self {
-        Self {
-            served: Mutex::default(),
-            patience: Duration::from_millis(20),
-            young: Duration::from_millis(100),
-        }
+        Self { served: Mutex::default(), patience: Duration::from_millis(500), young: Duration::from_secs(1) }
     }
 }
 
