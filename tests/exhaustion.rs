@@ -12,7 +12,8 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     IHeapAllocator::IHeapAllocator,
 };
 
-/// One test at a time: a program that another test starts has copies of this one's descriptors until it runs.
+/// One test at a time: a program that another test starts has copies of this one's descriptors
+/// until it runs.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// Connects to a daemon.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A child that inherited a buffer keeps it from being handed out again. One test for all: a process that starts others
-//! holds what all its tests hold until they run.
+//! A child that inherited a buffer keeps it from being handed out again. One test for all: a
+//! process that starts others holds what all its tests hold until they run.
 
 use anion::allocator::{Allocator, Caller, Failure, Grant, Request, Selection, WatchedCgroup};
 use anion::config;
@@ -49,7 +49,8 @@ fn what_a_child_inherited_is_not_handed_out_again_before_it_ends() {
     }
 }
 
-/// Whether the buffer that a child inherited was handed out again after the child's end. It must not be before.
+/// Whether the buffer that a child inherited was handed out again after the child's end. It must
+/// not be before.
 fn is_recycled_after_its_heir(allocator: &Allocator) -> bool {
     let caller = Caller { uid: Uid(1000), pid: 1, context: None };
     let grant = allocator.allocate(&caller, &request()).expect("room").remove(0);

@@ -17,8 +17,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The pages are the machine's, and what this process has of them is counted: one test at a time does. (nextest: a group in
-/// its configuration.)
+/// The pages are the machine's, and what this process has of them is counted: one test at a time
+/// does. (nextest: a group in its configuration.)
 static PAGES: Mutex<()> = Mutex::new(());
 
 /// How long a thread of lowest priority may take to do its part on a busy machine.
@@ -50,7 +50,7 @@ fn machine() -> HugePages {
     pages()
 }
 
-/// Huge pages of this process, whoever uses the others: those behind its descriptors.
+/// Huge pages of this process: those behind its descriptors. Other programs may use others.
 fn own() -> u64 {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir("/proc/self/fd").expect("/proc") {
@@ -68,7 +68,8 @@ fn is_memfd(target: &Path) -> bool {
     target.to_string_lossy().starts_with("/memfd:")
 }
 
-/// Waits until the process has this many huge pages: the allocator's threads hold it a moment longer than its user.
+/// Waits until the process has this many huge pages: the allocator's threads hold it a moment
+/// longer than its user.
 fn await_own(count: u64) {
     eventually("the process has the huge pages that it should", || own() == count);
 }
@@ -169,7 +170,8 @@ fn running_out_is_an_error_and_never_a_fault() {
     let beyond = allocator.allocate(&caller(), &request("huge", all + 1)).expect_err("one page too many");
     assert_eq!(beyond.failure(), Some(Failure::NoMemory));
     assert_eq!(own(), 0, "nothing is kept of what failed");
-    // Other programs may take and give some meanwhile, so this is done until it finds that there is none.
+    // Other programs may take and give some meanwhile, so this is done until it finds that there is
+    // none.
     let (mut held, mut fallback) = (Vec::new(), None);
     eventually("no huge page is left", || {
         let free = pages().free * huge.bytes;

@@ -224,7 +224,8 @@ mod tests {
         let pid = i32::try_from(std::process::id()).ok();
         assert_eq!(found("server"), Occupant::Server { pid });
         drop(server);
-        // Another test of this process may just be starting a program, which has a copy until it runs.
+        // Another test of this process may just be starting a program, which has a copy until it
+        // runs.
         while found("server") != Occupant::Stale {
             std::thread::yield_now();
         }

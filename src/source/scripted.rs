@@ -46,8 +46,9 @@ impl Script {
         self.plan.lock().expect("not poisoned").calls
     }
 
-    /// Files that exist of those that the source made since the first call of this: of which a descriptor is open, or a
-    /// mapping there, anywhere. Other tests of the process have theirs, so its descriptors tell nothing.
+    /// Files that exist of those that the source made since the first call of this: of which a
+    /// descriptor is open, or a mapping there, anywhere. Other tests of the process have theirs, so
+    /// its descriptors tell nothing.
     pub fn files(&self) -> usize {
         self.files.get_or_init(Files::default).left()
     }

@@ -33,7 +33,8 @@ fn a_signal_stops_it_cleanly_with_clients_connected() {
 
 #[test]
 fn a_second_signal_ends_a_stop_that_waits() {
-    // A client in its handshake holds the stop up for half a second. On a busy machine the second signal may come later.
+    // A client in its handshake holds the stop up for half a second. On a busy machine the second
+    // signal may come later.
     eventually("a second signal comes in time and ends it", || {
         let place = Place::new();
         let daemon = place.start(&[]);

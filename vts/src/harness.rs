@@ -21,8 +21,8 @@ pub(crate) type Service = Strong<dyn interface::IHeapAllocator>;
 
 /// Calls of one socket connection answer one after another, so a fixture opens some.
 const CONNECTIONS: u32 = 4;
-/// How long the service may take to notice that a buffer is gone, or to make one in the background. Generous: guests can be
-/// a hundred times slower, and their machine busy.
+/// How long the service may take to notice that a buffer is gone, or to make one in the background.
+/// Generous: guests can be a hundred times slower, and their machine busy.
 pub(crate) const RELEASE_DEADLINE: Duration = Duration::from_secs(120);
 /// How long a buffer is watched that must stay accounted.
 const STAYS_HELD: Duration = Duration::from_millis(200);

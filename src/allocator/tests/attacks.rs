@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Clients that pretend to let go: whatever still reaches a buffer's memory keeps it from being handed out again. A child
-//! that inherited one is in `tests/heirs.rs`: a process that starts others holds what all its tests hold until they run.
+//! Clients that pretend to let go: whatever still reaches a buffer's memory keeps it from being
+//! handed out again. A child that inherited one is in `tests/heirs.rs`: a process that starts
+//! others holds what all its tests hold until they run.
 
 use super::pool::{pooled, settle_and_scrub, stats, system};
 use super::*;

@@ -5,10 +5,11 @@ use super::*;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
 
-/// An allocator that waits for as long as it takes, and for every reply: the test may have to wait for a processor.
+/// An allocator that waits for as long as it takes, and for every reply: the test may have to wait
+/// for a processor.
 fn patient() -> Arc<Allocator> {
     let mut allocator = still(config());
-    let replies = &mut Arc::get_mut(&mut allocator).expect("nobody else has it").replies;
+    let replies = &mut Arc::get_mut(&mut allocator).expect("the only one").replies;
     (replies.patience, replies.young) = (PATIENCE, PATIENCE);
     allocator
 }

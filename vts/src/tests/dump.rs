@@ -36,7 +36,8 @@ tests![
 
 /// "At most a few seconds", told generously.
 const GIVES_UP: Duration = Duration::from_secs(120);
-/// Calls that must be answered while a dump is stuck. One that it held up would be answered when it ends.
+/// Calls that must be answered while a dump is stuck. One that it held up would be answered when it
+/// ends.
 const OTHERS_ANSWERED: usize = 2;
 
 fn dump_to(fixture: &Fixture, output: impl AsFd, arguments: &[&str]) -> Result<anion_ipc::Result<()>> {
