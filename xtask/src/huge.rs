@@ -2,6 +2,8 @@
 //! Huge pages of this machine, set aside for the length of a test run.
 
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -31,34 +33,49 @@ pub(crate) fn test(tally: &mut Tally) -> Result<()> {
 /// Where the kernel is told how many to set aside.
 const FILE: &str = "/proc/sys/vm/nr_hugepages";
 
-/// Huge pages that go back when this is dropped.
+/// How long the kernel is asked for them: it may have to bring free memory together.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Huge pages that go back when this is dropped, and no others: another run may have set some aside
+/// meanwhile.
 #[derive(Debug)]
 pub(crate) struct SetAside {
-    before: u64,
+    pages: u64,
 }
 
 impl SetAside {
     /// Sets `pages` aside beyond those that are already; `None` if the kernel has no huge pages.
     ///
     /// # Errors
-    /// If the kernel does not find as many: its memory may be too fragmented. Only root may ask.
+    /// If the kernel does not find as many within a minute: its memory may be too fragmented. Only
+    /// root may ask.
     pub(crate) fn new(pages: u64) -> Result<Option<Self>> {
         if !fs::exists(FILE).with_context(|| format!("cannot look for {FILE}"))? {
             return Ok(None);
         }
-        let before = read()?;
-        let aside = Self { before };
-        write(before + pages)?;
-        let got = read()?.saturating_sub(before);
-        ensure!(got >= pages, "{pages} huge pages are needed, but the kernel found memory for {got}");
+        let (before, start) = (read()?, Instant::now());
+        let wanted = before + pages;
+        let mut aside = Self { pages: 0 };
+        while aside.pages < pages {
+            write(wanted)?;
+            aside.pages = read()?.saturating_sub(before);
+            let got = aside.pages;
+            ensure!(
+                got >= pages || start.elapsed() < PATIENCE,
+                "{pages} huge pages are needed, but the kernel found memory for {got}"
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+        aside.pages = pages;
         Ok(Some(aside))
     }
 }
 
 impl Drop for SetAside {
     fn drop(&mut self) {
-        if let Err(error) = write(self.before) {
-            println!("{FILE} stays changed; it was {}: {error:#}", self.before);
+        let back = read().and_then(|now| write(now.saturating_sub(self.pages)));
+        if let Err(error) = back {
+            println!("{FILE} keeps {} pages that were set aside: {error:#}", self.pages);
         }
     }
 }
