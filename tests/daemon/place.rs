@@ -136,11 +136,18 @@ impl Daemon {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"))
     }
 
+    /// Sends a signal and waits for the end. Returns also how long the main thread took: the thread of
+    /// lowest priority may have to wait for a processor to end.
     pub(crate) fn stop(mut self, signal: Signal) -> (ExitStatus, Duration) {
         let start = Instant::now();
         kill(self.pid(), signal).expect("sent");
-        let status = eventually("the daemon exits", || self.child.try_wait().expect("our child"));
-        (status, start.elapsed())
+        let stat = format!("/proc/{}/stat", self.pid());
+        eventually("the main thread ends", || {
+            let stat = fs::read_to_string(&stat).expect("not waited for");
+            stat.contains(") Z ").then_some(())
+        });
+        let took = start.elapsed();
+        (eventually("the daemon exits", || self.child.try_wait().expect("our child")), took)
     }
 
     /// Context switches of each thread, voluntary and not.
