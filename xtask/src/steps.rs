@@ -314,7 +314,7 @@ fn conform_over_socket(service: &Path, tally: &mut Tally) -> Result<()> {
     daemon
         .args(["--transport", "socket", "--socket-mode", "0666", "--seccomp", "built-in", "--socket"])
         .arg(&socket);
-    let server = Server::start(&mut daemon, &socket, Duration::from_secs(30))?;
+    let server = Server::start(&mut daemon, &socket, Duration::from_secs(300))?;
     let endpoint = format!("unix:{}", socket.display());
     println!("as this user:");
     let mut own = Command::new(&vts);
