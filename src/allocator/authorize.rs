@@ -45,6 +45,6 @@ impl Allocator {
     }
 
     fn is_privileged(&self, uid: Uid) -> bool {
-        uid == Uid(0) || uid == self.own_uid || self.books().ledger.is_privileged(uid)
+        uid == Uid(0) || uid == self.own_uid || self.registry().ledger.is_privileged(uid)
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which buffers may have been let go of, and when to look again.
+//! Which buffers may have been released, and when to look again.
 //!
 //! # How a release is noticed
 //! A close event names the buffer; the lease then tells whether anybody still holds it. The kernel queues the event
@@ -15,10 +15,10 @@
 
 use super::throttle::Throttle;
 use crate::sys::inotify::CloseWatcher;
-use crate::units::BufferId;
+use crate::units::{BufferId, Uid};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -36,10 +36,16 @@ const MAX_LOOKS: u32 = EAGER_LOOKS + 12;
 const UNWATCHED_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause between looks at buffers that are not watched.
 const CALM_PAUSE: Duration = Duration::from_millis(400);
-/// How many times as long as the last look took, at least, until the next: looking may take a fifth of a processor.
+/// How many times as long as asking took in the last look, at least, until the next: asking may take a fifth of a
+/// processor. Giving memory back does not count.
 const REST: u32 = 4;
 /// Longest such pause.
 const LONGEST_REST: Duration = PATIENT;
+/// Bytes of unwatched buffers that a uid allocates before its calls look at all of its buffers. After half of that they
+/// look at the newest and the oldest. Asking about one takes some µs.
+const LOOK_BYTES: u64 = 8 << 20;
+/// Half of [`LOOK_BYTES`].
+const HALF_LOOK_BYTES: u64 = LOOK_BYTES / 2;
 /// When everything is looked at again after an overflow: closes that were in progress need a moment.
 const RESCANS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(10), Duration::from_secs(1)];
 
@@ -53,7 +59,7 @@ pub(super) struct Liveness {
 #[derive(Default)]
 struct Pending {
     suspects: HashMap<BufferId, Suspect>,
-    unwatched: HashSet<BufferId>,
+    unwatched: HashMap<Uid, Unwatched>,
     next_unwatched: Option<Instant>,
     /// How long to wait after that.
     unwatched_pause: Duration,
@@ -64,9 +70,26 @@ struct Pending {
     stopped: bool,
 }
 
+/// Buffers of one uid that the kernel reports nothing about.
+#[derive(Default)]
+struct Unwatched {
+    /// The oldest first.
+    ids: BTreeSet<BufferId>,
+    /// Bytes allocated since all were looked at, less what was found to be released.
+    allocated: u64,
+}
+
 struct Suspect {
     looks: u32,
     next: Instant,
+}
+
+/// What a call is to look at before it allocates.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Look {
+    pub(super) ids: Vec<BufferId>,
+    /// They are all unwatched buffers of the caller.
+    pub(super) is_all: bool,
 }
 
 /// What is due now.
@@ -101,16 +124,58 @@ impl Liveness {
         self.wake();
     }
 
-    /// A buffer was allocated that the kernel will not report on.
-    pub(super) fn unwatched(&self, id: BufferId, now: Instant) {
+    /// Notes buffers of `bytes` bytes each that were allocated and that the kernel will not report on.
+    pub(super) fn unwatched(&self, uid: Uid, ids: &[BufferId], bytes: u64, now: Instant) {
+        if ids.is_empty() {
+            return;
+        }
         let mut pending = self.pending();
-        pending.unwatched.insert(id);
+        let unwatched = pending.unwatched.entry(uid).or_default();
+        unwatched.ids.extend(ids);
+        unwatched.allocated = unwatched.allocated.saturating_add(bytes * ids.len() as u64);
         let is_sooner = pending.look_soon(now);
         drop(pending);
-        // Whoever allocates does not pay for waking a thread that wakes up in time by itself.
+        // The caller does not pay for waking a thread that wakes up in time by itself.
         if is_sooner {
             self.wake();
         }
+    }
+
+    /// Returns the unwatched buffers that a call of `uid` is to look at before it allocates `bytes` bytes more: those
+    /// that were most likely released first, the newest and the oldest in turn.
+    pub(super) fn due_before(&self, uid: Uid, bytes: u64) -> Look {
+        let mut pending = self.pending();
+        let Some(unwatched) = pending.unwatched.get_mut(&uid) else { return Look::default() };
+        let allocated = unwatched.allocated.saturating_add(bytes);
+        let all = unwatched.ids.len();
+        let count = match allocated {
+            0..=HALF_LOOK_BYTES => 0,
+            ..=LOOK_BYTES => 2.min(all),
+            _ => all,
+        };
+        // Up to the middle, where newest and oldest meet.
+        let pairs = unwatched.ids.iter().rev().zip(&unwatched.ids);
+        let ids = pairs.flat_map(|(newest, oldest)| [*newest, *oldest]).take(count).collect();
+        Look { ids, is_all: count == all }
+    }
+
+    /// Notes that a call of `uid` has looked at what was due, and found `released` bytes.
+    pub(super) fn found(&self, uid: Uid, looked_at_all: bool, released: u64) {
+        if let Some(unwatched) = self.pending().unwatched.get_mut(&uid) {
+            let left = unwatched.allocated.saturating_sub(released);
+            unwatched.allocated = if looked_at_all { 0 } else { left };
+        }
+    }
+
+    /// Has the reaper look at all unwatched buffers at once: memory is scarce.
+    pub(super) fn look_now(&self, now: Instant) {
+        let mut pending = self.pending();
+        if pending.unwatched.is_empty() {
+            return;
+        }
+        pending.next_unwatched = Some(now);
+        drop(pending);
+        self.wake();
     }
 
     /// The kernel dropped events.
@@ -125,13 +190,18 @@ impl Liveness {
         self.pending().unanswered.admit(now)
     }
 
-    /// A buffer was released: nothing about it is pending any more.
-    pub(super) fn settled(&self, id: BufferId) {
+    /// A buffer of `uid` was released: nothing about it is pending any more.
+    pub(super) fn released(&self, id: BufferId, uid: Uid) {
         let mut pending = self.pending();
         pending.suspects.remove(&id);
-        if pending.unwatched.remove(&id) {
-            pending.look_soon(Instant::now());
+        let Some(unwatched) = pending.unwatched.get_mut(&uid) else { return };
+        if !unwatched.ids.remove(&id) {
+            return;
         }
+        if unwatched.ids.is_empty() {
+            pending.unwatched.remove(&uid);
+        }
+        pending.look_soon(Instant::now());
     }
 
     pub(super) fn stop(&self) {
@@ -143,7 +213,7 @@ impl Liveness {
     /// ever: an idle service does not wake up.
     pub(super) fn wait(&self) {
         let timeout = self.pending().next_due().map(|due| due.saturating_duration_since(Instant::now()));
-        // Rounded up, lest it wake just too early and spin.
+        // Rounded up: a wait that ends too early would be followed by another.
         let timeout = timeout.map_or(PollTimeout::NONE, |pause| {
             PollTimeout::try_from(pause + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
         });
@@ -154,9 +224,9 @@ impl Liveness {
         let _ = self.wake.read();
     }
 
-    /// A look at what was due began and ended: one that took long is not followed by another at once.
-    pub(super) fn looked(&self, began: Instant, ended: Instant) {
-        self.pending().looked(began, ended);
+    /// A look at what was due ended, in which asking took `took`: one that took long is not followed by another at once.
+    pub(super) fn looked(&self, took: Duration, ended: Instant) {
+        self.pending().looked(took, ended);
     }
 
     /// Takes what is due at `now`, and plans the next look.
@@ -183,8 +253,8 @@ impl Pending {
         is_sooner
     }
 
-    fn looked(&mut self, began: Instant, ended: Instant) {
-        self.rest = (REST * ended.saturating_duration_since(began)).min(LONGEST_REST);
+    fn looked(&mut self, took: Duration, ended: Instant) {
+        self.rest = (REST * took).min(LONGEST_REST);
         let earliest = ended + self.rest;
         self.next_unwatched = self.next_unwatched.map(|next| next.max(earliest));
     }
@@ -205,7 +275,7 @@ impl Pending {
             suspect.looks <= MAX_LOOKS
         });
         if self.next_unwatched.is_some_and(|next| next <= now) {
-            due.buffers.extend(&self.unwatched);
+            due.buffers.extend(self.unwatched.values().flat_map(|unwatched| &unwatched.ids));
             self.next_unwatched = (!self.unwatched.is_empty()).then(|| now + self.unwatched_pause);
             self.unwatched_pause = (self.unwatched_pause * 2).min(CALM_PAUSE);
         }
@@ -221,6 +291,7 @@ mod tests {
     use super::*;
 
     const ID: BufferId = BufferId(7);
+    const UID: Uid = Uid(1000);
 
     #[test]
     fn a_suspect_is_looked_at_ever_more_rarely_and_then_no_more() {
@@ -247,21 +318,21 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_buffer_wakes_nobody() {
+    fn a_released_buffer_wakes_no_thread() {
         let liveness = Liveness::new().expect("inotify");
         liveness.suspect(ID, Instant::now());
-        liveness.settled(ID);
+        liveness.released(ID, UID);
         assert_eq!(liveness.pending().next_due(), None);
     }
 
     #[test]
     fn unwatched_buffers_are_looked_at_until_they_are_gone() {
         let (liveness, start) = (Liveness::new().expect("inotify"), Instant::now());
-        liveness.unwatched(ID, start);
+        liveness.unwatched(UID, &[ID], 4096, start);
         let later = start + UNWATCHED_PAUSE;
         assert_eq!(liveness.due(start), Due::default());
         assert_eq!(liveness.due(later).buffers, [ID]);
-        liveness.settled(ID);
+        liveness.released(ID, UID);
         assert_eq!(liveness.due(later + UNWATCHED_PAUSE), Due::default());
         assert_eq!(liveness.pending().next_due(), None, "no wake-ups without unwatched buffers");
     }
@@ -269,18 +340,18 @@ mod tests {
     #[test]
     fn a_look_that_takes_long_is_followed_by_a_long_rest() {
         let (mut pending, start) = (Pending::default(), Instant::now());
-        pending.unwatched.insert(ID);
+        pending.unwatched.entry(UID).or_default().ids.insert(ID);
         pending.look_soon(start);
         let began = start + UNWATCHED_PAUSE;
         assert_eq!(pending.take_due(began).buffers, [ID]);
         let ended = began + Duration::from_millis(600);
-        pending.looked(began, ended);
+        pending.looked(ended - began, ended);
         assert_eq!(pending.take_due(ended).buffers, []);
         assert!(!pending.look_soon(ended), "what happens meanwhile does not shorten it");
         let rested = ended + Duration::from_millis(2400);
         assert_eq!(pending.next_due(), Some(rested));
         assert_eq!(pending.take_due(rested).buffers, [ID]);
-        pending.looked(rested, rested + Duration::from_millis(1));
+        pending.looked(Duration::from_millis(1), rested + Duration::from_millis(1));
         assert_eq!(
             pending.next_due(),
             Some(rested + UNWATCHED_PAUSE),
@@ -289,11 +360,31 @@ mod tests {
     }
 
     #[test]
+    fn calls_look_at_more_the_more_they_allocate() {
+        let (liveness, now) = (Liveness::new().expect("inotify"), Instant::now());
+        assert_eq!(liveness.due_before(UID, LOOK_BYTES + 1), Look::default(), "there is none");
+        let ids: Vec<_> = (1..=5).map(BufferId).collect();
+        liveness.unwatched(UID, &ids, 1, now);
+        let look = |ids: &[u64], is_all| Look { ids: ids.iter().copied().map(BufferId).collect(), is_all };
+        assert_eq!(liveness.due_before(UID, 1), look(&[], false));
+        assert_eq!(liveness.due_before(UID, HALF_LOOK_BYTES), look(&[5, 1], false));
+        assert_eq!(liveness.due_before(UID, LOOK_BYTES), look(&[5, 1, 4, 2, 3], true));
+        assert_eq!(liveness.due_before(Uid(1), LOOK_BYTES), Look::default(), "another uid's");
+        liveness.unwatched(UID, &[BufferId(6)], LOOK_BYTES, now);
+        assert!(liveness.due_before(UID, 1).is_all);
+        liveness.found(UID, false, LOOK_BYTES);
+        assert_eq!(liveness.due_before(UID, 1), look(&[], false), "what was released counts no more");
+        liveness.unwatched(UID, &[BufferId(7)], LOOK_BYTES, now);
+        liveness.found(UID, true, 0);
+        assert_eq!(liveness.due_before(UID, 1), look(&[], false), "all were looked at");
+    }
+
+    #[test]
     fn only_a_look_that_comes_sooner_is_news() {
         let (mut pending, start) = (Pending::default(), Instant::now());
         assert!(pending.look_soon(start));
         assert!(!pending.look_soon(start) && !pending.look_soon(start + UNWATCHED_PAUSE));
-        pending.unwatched.insert(ID);
+        pending.unwatched.entry(UID).or_default().ids.insert(ID);
         while pending.unwatched_pause < CALM_PAUSE {
             pending.take_due(pending.next_unwatched.expect("planned"));
         }

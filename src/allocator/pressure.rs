@@ -14,7 +14,7 @@ use super::Allocator;
 use crate::sys::clock::since_boot;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a level lasts without what raised it. The kernel repeats itself every two seconds at most.
 const CALM: Duration = Duration::from_secs(10);
@@ -166,21 +166,20 @@ impl Allocator {
         (PressureSubscription { pressure: Arc::clone(&self.pressure), alive: Some(alive) }, feed)
     }
 
-    /// Gives memory back that no client holds: under moderate pressure all deferred frees and half of every shelf,
-    /// under critical pressure everything.
+    /// Gives pooled memory back: under moderate pressure all released memory and half of the clean memory, under critical
+    /// pressure all of it.
     pub(super) fn relieve(&self, level: PressureLevel) {
         self.refill.hold_off(since_boot());
-        for (index, heap) in self.giving() {
-            let Some(stock) = heap.stock() else { continue };
-            let deferred = self.books().ledger.heap(index).deferred_bytes;
-            let pooled = stock.counters().pooled_bytes;
+        for heap in self.giving() {
+            let (counters, pool) = heap.pool().counters();
+            let (released, clean) = (counters.deferred_bytes, pool.pooled_bytes);
             let wanted = match level {
                 PressureLevel::None => 0,
-                PressureLevel::Moderate => deferred + pooled / 2,
-                PressureLevel::Critical => deferred + pooled,
+                PressureLevel::Moderate => released + clean / 2,
+                PressureLevel::Critical => released + clean,
             };
             if wanted > 0 {
-                let freed = self.shrink(index, wanted);
+                let freed = heap.pool().shrink(wanted);
                 log::info!("memory is scarce: heap {} gave {freed} bytes back", heap.name());
             }
         }
@@ -190,6 +189,8 @@ impl Allocator {
     pub(crate) fn press(&self, level: PressureLevel) {
         if level != PressureLevel::None {
             self.pressure.raise(level, since_boot());
+            // What clients have released, and nobody has noticed yet, helps as well.
+            self.liveness.look_now(Instant::now());
             self.relieve(level);
         }
     }

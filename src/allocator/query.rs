@@ -5,8 +5,9 @@ use super::latency::Latency;
 use super::{
     Action, Allocator, Caller, Denied, Explanation, LatencyCounts, Outcome, Request, Selection, Verdict,
 };
-use crate::heap::{Heap, Stock, StockCounters};
-use crate::ledger::{Claim, HeapCounters, HeapIndex, Record, Usage};
+use super::Record;
+use crate::heap::{Heap, PoolCounters};
+use crate::ledger::{Claim, HeapCounters, HeapIndex, Usage};
 use crate::sys;
 use crate::units::{BackedBytes, Backing, HeapMask};
 use std::os::fd::AsFd;
@@ -17,17 +18,17 @@ use std::time::Duration;
 pub struct HeapView<'a> {
     /// The heap.
     pub heap: &'a Heap,
-    /// All from one instant.
+    /// All from one instant, with those of the pool.
     pub counters: HeapCounters,
-    /// All from one instant.
-    pub stock: StockCounters,
+    /// Of its pool.
+    pub pool: PoolCounters,
     /// How long its allocations took.
     pub latency: LatencyCounts,
 }
 
 /// A live buffer, for people and tools.
 pub struct BufferView<'a> {
-    /// Its entry in the ledger.
+    /// Its entry in the registry.
     pub record: Record,
     /// Where it came from.
     pub heap: &'a Heap,
@@ -76,9 +77,9 @@ impl Allocator {
         self.heaps.iter().position(|heap| heap.answers_to(name))
     }
 
-    /// What [`Allocator::allocate`] would do now. Counts and touches nothing.
+    /// Returns what [`Allocator::allocate`] would do now. Nothing is allocated or counted; releases that it notices are
+    /// booked, as the real call would.
     pub fn explain(&self, caller: &Caller, request: &Request) -> Explanation {
-        // What was let go of does not stand in the way of the real call either. Deferred frees are only counted.
         self.reclaim_from(caller);
         let verdicts = self.candidates(&request.selection).into_iter().map(|candidate| {
             let outcome = match candidate {
@@ -101,9 +102,9 @@ impl Allocator {
         let bytes = heap.accept(&request.needs).map_err(Outcome::Rejected)?;
         let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
         let made = {
-            let (books, domain) = (self.books(), caller.domain(heap));
-            books.check(claim, &domain).map_err(Outcome::Refused)?;
-            books.reservations.made(&claim, &domain)
+            let (registry, domain) = (self.registry(), caller.domain(heap));
+            registry.check(heap, claim, &domain).map_err(Outcome::Refused)?;
+            registry.reservations().made(&claim, &domain)
         };
         heap.find_place(bytes, claim.count - made).map_err(Outcome::Failed)?;
         Ok(bytes)
@@ -142,10 +143,8 @@ impl Allocator {
     /// reserved is in use.
     fn fits(&self, caller: &Caller, index: HeapIndex, count: u64) -> u64 {
         let heap = &self.heaps[index];
-        let ((quota_bytes, quota_buffers), free) = {
-            let ledger = &self.books().ledger;
-            (ledger.quota_left(caller.uid), ledger.free_drained(index, caller.uid))
-        };
+        let (quota_bytes, quota_buffers) = self.registry().ledger.quota_left(caller.uid);
+        let free = heap.pool().free(caller.uid);
         if quota_buffers.is_some_and(|left| left < count) {
             return 0;
         }
@@ -155,28 +154,24 @@ impl Allocator {
         bytes - bytes % heap.granule()
     }
 
-    /// Every heap with its counters, by descending id. What was let go of before the call is not counted; dma-bufs are noticed
-    /// by the reaper, later.
+    /// Returns every heap with its counters, by descending id. Files that were released before the call are not counted as
+    /// held; releases of dma-bufs are noticed by the reaper, later.
     pub fn stats(&self) -> Vec<HeapView<'_>> {
         self.work_off_events();
-        let counters: Vec<_> = {
-            let books = self.books();
-            (0..self.heaps.len()).map(|index| books.ledger.heap(index)).collect()
+        let view = |(heap, latency): (_, &Latency)| {
+            let (counters, pool) = Heap::pool(heap).counters();
+            HeapView { heap, counters, pool, latency: latency.counts() }
         };
-        let view = |((heap, counters), latency): ((_, _), &Latency)| {
-            let stock = Heap::stock(heap).map(Stock::counters).unwrap_or_default();
-            HeapView { heap, counters, stock, latency: latency.counts() }
-        };
-        self.heaps.iter().zip(counters).zip(&self.latencies).map(view).collect()
+        self.heaps.iter().zip(&self.latencies).map(view).collect()
     }
 
     /// What clients hold, most bytes first: everyone for a privileged caller, else the caller alone.
     pub fn usage(&self, caller: &Caller) -> Vec<Usage> {
         self.work_off_events();
         if self.authorize(caller, Action::SeeOthers).is_err() {
-            return vec![self.books().ledger.usage(caller.uid)];
+            return vec![self.registry().ledger.usage(caller.uid)];
         }
-        let mut usages: Vec<_> = self.books().ledger.usages().collect();
+        let mut usages: Vec<_> = self.registry().ledger.usages().collect();
         usages.sort_by_key(|usage| (std::cmp::Reverse(usage.bytes), usage.uid));
         usages
     }
@@ -186,13 +181,9 @@ impl Allocator {
         self.work_off_events();
         let everyone = self.authorize(caller, Action::SeeOthers).is_ok();
         let mut records: Vec<_> = {
-            let books = self.books();
-            let shown = books.ledger.buffers().filter(|record| everyone || record.uid == caller.uid);
-            let with_backing = |record: &Record| {
-                let backing = books.live(record.id)?.stored.memory.backing();
-                Some((record.clone(), backing))
-            };
-            shown.filter_map(with_backing).collect()
+            let registry = self.registry();
+            let shown = registry.all().filter(|live| everyone || live.record.uid == caller.uid);
+            shown.map(|live| (live.record.clone(), live.stored.memory.backing())).collect()
         };
         records.sort_by_key(|(record, _)| record.id);
         records.into_iter().map(|(record, backing)| self.view(record, backing)).collect()
@@ -216,11 +207,10 @@ impl Allocator {
             self.heaps.iter().find_map(|heap| heap.identify(fd.as_fd())).ok_or(NotOurs)?
         };
         let (record, backing, expected) = {
-            let books = self.books();
-            let id = books.with_inode(inode).ok_or(NotOurs)?;
-            let live = books.live(id).ok_or(NotOurs)?;
-            let record = books.ledger.buffer(id).cloned().ok_or(NotOurs)?;
-            (record, live.stored.memory.backing(), live.stored.watch)
+            let registry = self.registry();
+            let id = registry.with_inode(inode).ok_or(NotOurs)?;
+            let live = registry.live(id).ok_or(NotOurs)?;
+            (live.record.clone(), live.stored.memory.backing(), live.stored.watch)
         };
         if let Some(expected) = expected {
             let watcher = &self.liveness.watcher;
@@ -233,8 +223,8 @@ impl Allocator {
         Ok(self.view(record, backing))
     }
 
-    /// Gives memory that no client holds back to the kernel: deferred frees first, then shelves; at least `bytes`
-    /// bytes if there are that many, all for 0. Returns the bytes given back.
+    /// Gives pooled memory back to the kernel, released memory first; at least `bytes` bytes if there are that many, all
+    /// for 0. Returns the bytes given back.
     ///
     /// # Errors
     /// If the caller may not, or no heap has the name.
@@ -253,7 +243,7 @@ impl Allocator {
             if bytes > 0 && freed >= bytes {
                 break;
             }
-            freed += self.shrink(index, bytes.saturating_sub(freed));
+            freed += self.heaps[index].pool().shrink(bytes.saturating_sub(freed));
         }
         Ok(freed)
     }

@@ -1,17 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Taking back what clients have let go of: from close events, from leases, and before anyone is refused.
+//! Noticing that buffers were released: from close events, from leases and reference counts, and before anyone is
+//! refused. A released buffer moves from the registry to its heap's pool.
 
-use super::{Allocator, Caller};
-use crate::pool::Spare;
+use super::registry::Removed;
+use super::{Allocator, Caller, PressureLevel, Record};
+use crate::heap::{Discard, Heap, Leftover, Released, Stored, discard};
+use crate::pool::TrustDomain;
 use crate::source::ReleaseMechanism;
-use crate::units::BufferId;
+use crate::units::{BackedBytes, BufferId};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Whether a buffer was found to be released.
+enum Release {
+    /// Nobody holds it.
+    Noticed(Freed),
+    /// Somebody holds it, or the kernel did not tell.
+    Held,
+    /// It was noticed before.
+    Gone,
+}
+
+/// What a release brought.
+#[derive(Default, Clone, Copy)]
+struct Freed {
+    bytes: u64,
+    /// Time that giving memory back to the kernel took.
+    took: Duration,
+}
+
+/// Memory that is to be dropped without any lock: displaced from a pool, or not kept.
+struct ToDrop(Leftover, Option<Stored>);
 
 impl Allocator {
-    /// Works off queued close events. Any thread may; they share the queue. Returns the bytes taken back.
+    /// Works off queued close events. Any thread may; they share the queue. Returns the bytes released.
     pub(super) fn work_off_events(&self) -> u64 {
-        let now = Instant::now();
         let closes = match self.liveness.watcher.closes() {
             Ok(closes) => closes,
             Err(error) => {
@@ -19,6 +42,7 @@ impl Allocator {
                 return 0;
             }
         };
+        let now = Instant::now();
         if closes.overflowed {
             log::warn!("the inotify queue overflowed; asking every buffer's lease instead");
             self.liveness.overflowed(now);
@@ -27,66 +51,136 @@ impl Allocator {
             return 0;
         }
         let named: Vec<_> = {
-            let books = self.books();
-            closes.watches.iter().filter_map(|watch| books.watched(*watch)).collect()
+            let registry = self.registry();
+            closes.watches.iter().filter_map(|watch| registry.watched(*watch)).collect()
         };
-        let mut freed = 0;
+        let mut released = 0;
         for id in named {
-            match self.settle(id) {
-                Settled::Released(bytes) => freed += bytes,
-                Settled::Held => self.liveness.suspect(id, now),
-                Settled::Gone => {}
+            match self.look_at(id) {
+                Release::Noticed(freed) => released += freed.bytes,
+                Release::Held => self.liveness.suspect(id, now),
+                Release::Gone => {}
             }
         }
-        freed
+        released
     }
 
-    /// Takes back whatever `caller` has already let go of. A client that closes a buffer and asks again at once must
-    /// not be refused: the close event may still be on its way through another thread, the lease is not.
+    /// Notices what `caller` has already released. A client that closes a buffer and asks again at once must not be
+    /// refused: the close event may still be on its way through another thread, the lease is not. Returns the bytes
+    /// released.
     pub(super) fn reclaim_from(&self, caller: &Caller) -> u64 {
-        let freed = self.work_off_events();
-        let own: Vec<_> = self.books().owned_by(caller.uid).collect();
-        freed + self.settle_all(own)
+        let released = self.work_off_events();
+        let own: Vec<_> = self.registry().owned_by(caller.uid).collect();
+        released + self.look_at_all(own).bytes
     }
 
-    fn settle_all(&self, ids: impl IntoIterator<Item = BufferId>) -> u64 {
-        let released = |id| match self.settle(id) {
-            Settled::Released(bytes) => bytes,
-            Settled::Held | Settled::Gone => 0,
-        };
-        ids.into_iter().map(released).sum()
-    }
-
-    /// Releases a buffer if nobody holds it. The kernel is asked without any lock held.
-    fn settle(&self, id: BufferId) -> Settled {
-        let Some(live) = self.books().live(id).cloned() else {
-            return Settled::Gone;
-        };
-        if ReleaseMechanism::of(live.stored.memory.backing()) == ReleaseMechanism::Token {
-            return Settled::Held;
+    /// Looks, before `caller` gets `bytes` bytes of a heap whose releases the kernel does not report, for buffers that it
+    /// has released: as fast as it allocates, at its own expense. So what is accounted and not held stays bounded,
+    /// whatever the caller does.
+    pub(super) fn look_for_releases(&self, caller: &Caller, heap: &Heap, bytes: u64) {
+        if heap.release_mechanism() == ReleaseMechanism::CloseEvents {
+            return;
         }
-        match live.stored.memory.is_idle() {
+        let due = self.liveness.due_before(caller.uid, bytes);
+        if due.ids.is_empty() {
+            return;
+        }
+        // As much as is about to be allocated, and as much again to catch up.
+        let enough = bytes.saturating_mul(2);
+        let mut released = 0;
+        for id in due.ids {
+            if let Release::Noticed(freed) = self.look_at(id) {
+                released += freed.bytes;
+            }
+            if released >= enough {
+                break;
+            }
+        }
+        self.liveness.found(caller.uid, due.is_all && released < enough, released);
+    }
+
+    fn look_at_all(&self, ids: impl IntoIterator<Item = BufferId>) -> Freed {
+        ids.into_iter().fold(Freed::default(), |sum, id| match self.look_at(id) {
+            Release::Noticed(freed) => Freed { bytes: sum.bytes + freed.bytes, took: sum.took + freed.took },
+            Release::Held | Release::Gone => sum,
+        })
+    }
+
+    /// Moves a buffer to its heap's pool if nobody holds it. The kernel is asked without any lock held.
+    fn look_at(&self, id: BufferId) -> Release {
+        let found = self.registry().live(id).map(|live| {
+            (live.stored.clone(), live.domain.clone(), live.record.heap, live.record.bytes)
+        });
+        let Some((stored, domain, index, bytes)) = found else { return Release::Gone };
+        if ReleaseMechanism::of(stored.memory.backing()) == ReleaseMechanism::Token {
+            return Release::Held;
+        }
+        match stored.memory.is_idle() {
             Ok(true) => {}
-            Ok(false) => return Settled::Held,
+            Ok(false) => return Release::Held,
             Err(error) => {
                 if let Some(before) = self.liveness.unanswered(Instant::now()) {
                     log::error!("asking whether buffer {id} is held: {error} ({before} more like it before)");
                 }
-                return Settled::Held;
+                return Release::Held;
             }
         }
-        let Some((record, struck)) = self.books().strike(id) else {
-            return Settled::Gone;
+        let mut prepared = Some(self.prepare(&self.heaps[index], stored, bytes, domain));
+        // Statements of their own, so that the lock is gone when memory is dropped.
+        let removed = self.registry().remove(&self.heaps, id, |record, own| {
+            self.retire(record, own, prepared.take().unwrap_or(Err(None)))
+        });
+        drop(prepared);
+        let Some(Removed { record, leftover: ToDrop(evicted, rest), is_reserved }) = removed else {
+            return Release::Gone;
         };
-        self.liveness.settled(id);
-        drop(live);
+        let start = Instant::now();
+        discard(evicted);
+        drop(rest);
+        let took = start.elapsed();
+        self.liveness.released(id, record.uid);
         log::debug!("buffer {id} of uid {} released, {} bytes", record.uid, record.bytes.get());
-        let is_reserved = struck.lender.is_some();
-        self.let_go(record.heap, Spare::released(struck.stored, record.bytes, struck.domain));
-        if is_reserved {
-            self.keeper.wake();
+        if self.heaps[index].pool().keeps(record.bytes) {
+            self.worker.wake();
         }
-        Settled::Released(record.bytes.get())
+        if is_reserved {
+            self.maker.wake();
+        }
+        Release::Noticed(Freed { bytes: record.bytes.get(), took })
+    }
+
+    /// Prepares a released buffer for its pool. What is kept while memory is critically scarce would be missing to those
+    /// who wait for memory.
+    fn prepare(
+        &self,
+        heap: &Heap,
+        stored: Stored,
+        bytes: BackedBytes,
+        domain: TrustDomain,
+    ) -> Result<Released, Option<Discard>> {
+        if self.pressure() == PressureLevel::Critical && heap.pool().keeps(bytes) {
+            return Err(Some(Discard::Scarce));
+        }
+        heap.pool().prepare(stored, bytes, domain).map_err(|(_, cause)| cause)
+    }
+
+    /// Puts a buffer that left the registry into its heap's pool, or takes it off the heap's account. The registry is
+    /// locked.
+    fn retire(
+        &self,
+        record: &Record,
+        own: Stored,
+        prepared: Result<Released, Option<Discard>>,
+    ) -> ToDrop {
+        let pool = self.heaps[record.heap].pool();
+        match prepared {
+            // Not the last hold of the memory, which the pool has from now on.
+            Ok(released) => ToDrop(pool.release(record.uid, released), None),
+            Err(cause) => {
+                pool.forget(record.uid, record.bytes, cause);
+                ToDrop(Leftover::default(), Some(own))
+            }
+        }
     }
 
     /// Looks at everything that is due. Returns whether the service goes on.
@@ -95,16 +189,18 @@ impl Allocator {
         let began = Instant::now();
         let due = self.liveness.due(began);
         let everything: Vec<_> = if due.everything {
-            self.books().ledger.buffers().map(|record| record.id).collect()
+            self.registry().all().map(|live| live.record.id).collect()
         } else {
             Vec::new()
         };
-        self.settle_all(due.buffers.into_iter().chain(everything));
-        self.liveness.looked(began, Instant::now());
+        let freed = self.look_at_all(due.buffers.into_iter().chain(everything));
+        let now = Instant::now();
+        // Giving memory back is no reason to look more rarely.
+        self.liveness.looked((now - began).saturating_sub(freed.took), now);
         !due.stopped
     }
 
-    /// Starts the thread that takes buffers back. It ends when the allocator is dropped.
+    /// Starts the thread that notices releases. It ends when the allocator is dropped.
     pub(super) fn start_reaper(self: &Arc<Self>) -> std::io::Result<()> {
         let (liveness, allocator) = (Arc::clone(&self.liveness), Arc::downgrade(self));
         let step = move || Weak::upgrade(&allocator).is_some_and(|allocator| allocator.reap());
@@ -115,13 +211,4 @@ impl Allocator {
         })?;
         Ok(())
     }
-}
-
-enum Settled {
-    /// Nobody held it; its bytes are free.
-    Released(u64),
-    /// Somebody holds it.
-    Held,
-    /// It was released before.
-    Gone,
 }

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What clients reserved: how many buffers of which size each wants to find ready, and those that are. Part of the
-//! books, under their lock.
+//! registry, under its lock.
 //!
 //! # Life of a reserved buffer
-//! It is *set aside* in the ledger: charged, but not yet made. The keeper makes its memory, and it is *ready*. A request
-//! draws it: it is *lent*, a buffer as any other. When the client lets go of it, the next one is set aside in its
-//! place, as room and quota permit, and the keeper makes that one ready, too. So a reservation of eight frames is one
-//! of eight frames again after they were used.
+//! It is *booked*: charged, and not yet made. The maker thread makes its memory, and it is *ready*. A request draws it:
+//! it is *lent*, a live buffer as any other. When the client releases it, the next one is booked in its place, as room
+//! and quota permit, and made ready, too. So a reservation of eight frames is one of eight frames again after use.
 
 use crate::heap::Stored;
-use crate::ledger::{Claim, HeapIndex, Ledger};
+use crate::ledger::{Claim, HeapIndex};
 use crate::pool::TrustDomain;
 use crate::units::{BackedBytes, Uid};
 use std::collections::BTreeMap;
@@ -34,11 +33,11 @@ struct Reserved {
     /// As asked for: `claim.count` buffers, charged to `claim.uid`.
     claim: Claim,
     domain: TrustDomain,
-    /// Set aside in the ledger: ready, or to be made.
-    aside: usize,
-    /// Drawn, and not yet let go of. With `aside` never more than `claim.count`.
+    /// Booked and not drawn: ready, or to be made.
+    booked: usize,
+    /// Drawn, and not yet released. With `booked` never more than `claim.count`.
     lent: usize,
-    /// Those of `aside` whose memory is there.
+    /// Those of `booked` whose memory is there.
     ready: Vec<Stored>,
     /// Not before this time after a failure.
     retry: Option<Duration>,
@@ -65,24 +64,13 @@ impl Reserved {
         (self.claim.heap, self.claim.bytes) == (claim.heap, claim.bytes) && self.domain == *domain
     }
 
-    fn part(&self, count: usize) -> Claim {
-        Claim { count, ..self.claim }
-    }
-
-    /// Sets one more aside if some came back for which there was no room then.
-    fn top_up(&mut self, ledger: &mut Ledger) {
-        if self.aside + self.lent < self.claim.count && ledger.set_aside(self.part(1)).is_ok() {
-            self.aside += 1;
-        }
-    }
-
     fn is_complete(&self) -> bool {
         self.ready.len() + self.lent == self.claim.count
     }
 }
 
 impl Reservations {
-    /// How many `uid` has.
+    /// Returns how many `uid` has.
     pub(super) fn count(&self, uid: Uid) -> usize {
         self.by_id.range(Self::all_of(uid)).count()
     }
@@ -91,36 +79,35 @@ impl Reservations {
         ReservationId(uid, 0)..=ReservationId(uid, u64::MAX)
     }
 
-    /// Enters a reservation of what was set aside in the ledger.
+    /// Adds a reservation whose buffers were booked.
     pub(super) fn add(&mut self, claim: Claim, domain: TrustDomain) -> ReservationId {
         self.last += 1;
         let id = ReservationId(claim.uid, self.last);
         let reserved =
-            Reserved { claim, domain, aside: claim.count, lent: 0, ready: Vec::new(), retry: None };
+            Reserved { claim, domain, booked: claim.count, lent: 0, ready: Vec::new(), retry: None };
         self.by_id.insert(id, reserved);
         id
     }
 
-    /// Ends a reservation and gives up what is set aside for it. What it lent stays as it is. The memory is returned,
-    /// to be dropped after the lock.
+    /// Ends a reservation. Returns the claim of what was not drawn, to be unbooked, and its memory; `None` if it ended
+    /// before. What it lent stays as it is.
     #[must_use = "the memory is to be dropped outside of the lock"]
-    pub(super) fn end(&mut self, id: ReservationId, ledger: &mut Ledger) -> Vec<Stored> {
-        let Some(reserved) = self.by_id.remove(&id) else { return Vec::new() };
-        ledger.give_up(reserved.part(reserved.aside));
-        reserved.ready
+    pub(super) fn end(&mut self, id: ReservationId) -> Option<(Claim, Vec<Stored>)> {
+        let reserved = self.by_id.remove(&id)?;
+        Some((reserved.claim.of(reserved.booked), reserved.ready))
     }
 
-    /// How many of its buffers lie ready; 0 after its end.
+    /// Returns how many of its buffers are ready; 0 after its end.
     pub(super) fn ready(&self, id: ReservationId) -> usize {
         self.by_id.get(&id).map_or(0, |reserved| reserved.ready.len())
     }
 
-    /// How many buffers of `claim` can be drawn.
+    /// Returns how many buffers of `claim` can be drawn.
     pub(super) fn available(&self, claim: &Claim, domain: &TrustDomain) -> usize {
-        self.drawable(claim, domain, |reserved| reserved.aside)
+        self.drawable(claim, domain, |reserved| reserved.booked)
     }
 
-    /// How many buffers of `claim` are made already and can be drawn.
+    /// Returns how many buffers of `claim` are ready and can be drawn.
     pub(super) fn made(&self, claim: &Claim, domain: &TrustDomain) -> usize {
         self.drawable(claim, domain, |reserved| reserved.ready.len())
     }
@@ -142,9 +129,9 @@ impl Reservations {
                 if !reserved.matches(claim, domain) {
                     continue;
                 }
-                while drawn.len() < count && reserved.aside > 0 && !(only_ready && reserved.ready.is_empty())
+                while drawn.len() < count && reserved.booked > 0 && !(only_ready && reserved.ready.is_empty())
                 {
-                    reserved.aside -= 1;
+                    reserved.booked -= 1;
                     reserved.lent += 1;
                     drawn.push(Lent { by: *id, memory: reserved.ready.pop() });
                 }
@@ -163,41 +150,55 @@ impl Reservations {
                 continue;
             };
             reserved.lent -= 1;
-            reserved.aside += 1;
+            reserved.booked += 1;
             reserved.ready.extend(buffer.memory);
         }
         homeless
     }
 
-    /// A client let go of a buffer that was drawn from this reservation.
-    pub(super) fn came_back(&mut self, id: ReservationId, ledger: &mut Ledger) {
+    /// Counts a buffer that was drawn from this reservation as released.
+    pub(super) fn came_back(&mut self, id: ReservationId) {
         if let Some(reserved) = self.by_id.get_mut(&id) {
             reserved.lent -= 1;
-            reserved.top_up(ledger);
         }
     }
 
-    /// The next buffer to be made at time `now`, the oldest reservation's first.
-    pub(super) fn missing(&mut self, ledger: &mut Ledger, now: Duration) -> Option<Missing> {
-        self.by_id.iter_mut().find_map(|(id, reserved)| {
-            if reserved.is_complete() || reserved.retry.is_some_and(|retry| retry > now) {
-                return None;
-            }
-            reserved.top_up(ledger);
-            if reserved.ready.len() == reserved.aside {
-                // No room for what came back.
-                reserved.retry = Some(now + RETRY);
-                return None;
-            }
-            let Claim { heap, bytes, .. } = reserved.claim;
-            Some(Missing { id: *id, heap, bytes, domain: reserved.domain.clone() })
-        })
+    /// Returns the claim for one more buffer if the reservation has fewer than it asked for.
+    pub(super) fn lacking(&self, id: ReservationId) -> Option<Claim> {
+        let reserved = self.by_id.get(&id)?;
+        (reserved.booked + reserved.lent < reserved.claim.count).then(|| reserved.claim.of(1))
+    }
+
+    /// One more buffer was booked for a reservation that lacked one.
+    pub(super) fn booked_one(&mut self, id: ReservationId) {
+        if let Some(reserved) = self.by_id.get_mut(&id) {
+            reserved.booked += 1;
+        }
+    }
+
+    /// Returns the reservations that wait for buffers and are to be tried at time `now`, the oldest of each uid first.
+    pub(super) fn incomplete(&self, now: Duration) -> Vec<ReservationId> {
+        let is_due = |reserved: &Reserved| {
+            !reserved.is_complete() && reserved.retry.is_none_or(|retry| retry <= now)
+        };
+        self.by_id.iter().filter(|(_, reserved)| is_due(reserved)).map(|(id, _)| *id).collect()
+    }
+
+    /// Returns the next buffer to be made of a reservation; `None`, until later, if there is no room for what came back.
+    pub(super) fn missing(&mut self, id: ReservationId, now: Duration) -> Option<Missing> {
+        let reserved = self.by_id.get_mut(&id)?;
+        if reserved.ready.len() == reserved.booked {
+            reserved.retry = Some(now + RETRY);
+            return None;
+        }
+        let Claim { heap, bytes, .. } = reserved.claim;
+        Some(Missing { id, heap, bytes, domain: reserved.domain.clone() })
     }
 
     /// Adds what was made for a reservation; returned if it is not missing any more.
     pub(super) fn add_ready(&mut self, id: ReservationId, memory: Stored) -> Option<Stored> {
         match self.by_id.get_mut(&id) {
-            Some(reserved) if reserved.ready.len() < reserved.aside => {
+            Some(reserved) if reserved.ready.len() < reserved.booked => {
                 reserved.ready.push(memory);
                 reserved.retry = None;
                 None
@@ -219,7 +220,7 @@ impl Reservations {
         self.by_id.values_mut().for_each(|reserved| reserved.retry = None);
     }
 
-    /// When the next buffer is to be tried; `None` if none is missing.
+    /// Returns when the next buffer is to be tried (since boot); `None` if none is missing.
     pub(super) fn next_try(&self, now: Duration) -> Option<Duration> {
         let incomplete = self.by_id.values().filter(|reserved| !reserved.is_complete());
         incomplete.map(|reserved| reserved.retry.unwrap_or(now)).min()

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reserving: buffers that are made before their owner asks for them, and are charged to it from then on.
+//! Reserving: buffers that are made before their owner asks for them, and are charged to it from the call on.
 
 use super::reservations::ReservationId;
 use super::{Action, Allocator, Caller, Explanation, Outcome, Request};
+use crate::heap::discard;
 use crate::ledger::{Claim, HeapIndex, Refusal};
 use std::sync::Arc;
 
@@ -16,18 +17,15 @@ pub struct ReservedBuffers {
 }
 
 impl ReservedBuffers {
-    /// How many of its buffers lie ready; 0 after [`ReservedBuffers::release`].
+    /// Returns how many of its buffers are ready; 0 after [`ReservedBuffers::release`].
     pub fn ready(&self) -> usize {
-        self.allocator.books().reservations.ready(self.id)
+        self.allocator.registry().reservations().ready(self.id)
     }
 
     /// Gives back what was not drawn. Buffers that were drawn are not touched. Does nothing the second time.
     pub fn release(&self) {
-        let memory = {
-            let mut books = self.allocator.books();
-            let books = &mut *books;
-            books.reservations.end(self.id, &mut books.ledger)
-        };
+        // A statement of its own, so that the lock is gone when the memory is dropped.
+        let memory = self.allocator.registry().end_reservation(&self.allocator.heaps, self.id);
         drop(memory);
     }
 }
@@ -39,8 +37,9 @@ impl Drop for ReservedBuffers {
 }
 
 impl Allocator {
-    /// Holds `request.count` buffers of the one heap that the request names ready for the caller: charged from now on,
-    /// and made by the keeper soon. Requests of the same uid and trust domain for this heap and size draw them first.
+    /// Reserves `request.count` buffers of the one heap that the request names for the caller: charged from now on, and
+    /// made soon by a thread of ordinary priority. Requests of the same uid and trust domain for this heap and size draw
+    /// them first.
     ///
     /// # Errors
     /// The heap's answer, as in [`Allocator::allocate`]. Nothing is charged then.
@@ -54,7 +53,7 @@ impl Allocator {
             let outcome = match candidate {
                 Ok(index) => match self.reserve_from(caller, request, index) {
                     Ok(id) => {
-                        self.keeper.wake();
+                        self.maker.wake();
                         return Ok(ReservedBuffers { allocator: Arc::clone(self), id });
                     }
                     Err(outcome) => outcome,
@@ -76,15 +75,14 @@ impl Allocator {
         self.authorize(caller, Action::Reserve(heap)).map_err(Outcome::Denied)?;
         let bytes = heap.accept(&request.needs).map_err(Outcome::Rejected)?;
         let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
-        let set_aside = || {
-            let mut books = self.books();
-            let held = books.reservations.count(caller.uid);
+        let reserve = || {
+            let mut registry = self.registry();
+            let held = registry.reservations().count(caller.uid);
             if held >= MAX_RESERVATIONS {
                 let limit = MAX_RESERVATIONS;
                 return Err(Refusal::QuotaReservations { uid: caller.uid, held, limit });
             }
-            books.ledger.set_aside(claim)?;
-            Ok(books.reservations.add(claim, caller.domain(heap)))
+            registry.reserve(heap, claim, caller.domain(heap))
         };
         let find_place = || heap.find_place(bytes, claim.count);
         find_place()
@@ -93,8 +91,8 @@ impl Allocator {
                 find_place()
             })
             .map_err(Outcome::Failed)?;
-        let id = self.reclaiming(caller, index, set_aside).map_err(Outcome::Refused)?;
-        self.fit_shelf(index);
+        let id = self.reclaiming(caller, reserve).map_err(Outcome::Refused)?;
+        discard(heap.pool().fit());
         Ok(id)
     }
 }

@@ -4,8 +4,8 @@
 //! Giving up says that the owner is done, not that nobody has the memory any more. So the books forget the buffer, and the
 //! memory is dropped without being kept: the kernel frees it after its last holder.
 
+use super::registry::Removed;
 use super::{Allocator, Grant};
-use crate::heap::Retired;
 use crate::source::ReleaseMechanism;
 use crate::units::{BufferId, Invalid};
 use std::sync::Arc;
@@ -47,17 +47,17 @@ impl Allocator {
         (!ids.is_empty()).then(|| BufferToken { allocator: Arc::clone(self), ids })
     }
 
-    /// Strikes a buffer out of the books though others may still have it.
+    /// Removes a buffer from the registry though others may still have it: its memory is never pooled.
     fn give_up(&self, id: BufferId) {
-        // A statement of its own, so that the lock is gone when the memory is dropped.
-        let struck = self.books().strike(id);
-        let Some((record, live)) = struck else { return };
-        let is_reserved = live.lender.is_some();
-        drop(live);
+        let removed = self.registry().remove(&self.heaps, id, |record, stored| {
+            self.heaps[record.heap].pool().forget(record.uid, record.bytes, None);
+            stored
+        });
+        let Some(Removed { record, leftover, is_reserved }) = removed else { return };
+        drop(leftover);
         log::debug!("buffer {id} of uid {} given up, {} bytes", record.uid, record.bytes.get());
-        self.retire(record.heap, Retired { buffers: 1, bytes: record.bytes.get() });
         if is_reserved {
-            self.keeper.wake();
+            self.maker.wake();
         }
     }
 }

@@ -4,18 +4,19 @@
 
 use super::choice::{Chosen, choose, listed};
 use super::devices::Devices;
-use super::{Heap, MaxBuffer, State, Stock};
+use super::{Heap, MaxBuffer, Pool, State};
 use crate::config::spec::{Device, HeapSpec};
-use crate::pool::ShelfLimits;
+use crate::ledger::{HeapAccount, HeapReserve};
+use crate::pool::PoolLimits;
 use crate::source::arena::Pages;
 use crate::source::{FileSource, ReleaseMechanism, Source};
 use crate::units::{Backing, HeapType, PageSize};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-/// Most spares of one heap: each takes one of the service's descriptors, or two.
-const MAX_SPARES: usize = 256;
-/// The same of a heap that keeps blocks, too, which take none.
+/// Most pooled buffers of one heap: each takes one of the service's descriptors, or two.
+const MAX_POOLED: usize = 256;
+/// The same of a heap that pools blocks, too, which take none.
 const MAX_BLOCKS: usize = 2048;
 
 /// What heaps are built from.
@@ -38,8 +39,9 @@ pub struct Machine {
     pub pages: Arc<dyn Pages>,
 }
 
-/// The heap that `spec` describes, ready or unavailable. Heaps of a fixed size take their memory now.
-pub fn build(spec: HeapSpec, machine: &Machine) -> Heap {
+/// Returns the heap that `spec` describes, ready or unavailable, with the `reserves` of some uids in it. Heaps of a fixed
+/// size take their memory now.
+pub fn build(spec: HeapSpec, reserves: Vec<HeapReserve>, machine: &Machine) -> Heap {
     let state = match choose(&spec, machine) {
         Ok(Chosen { source, passed_over }) => {
             let passed_over = listed(&passed_over);
@@ -69,9 +71,10 @@ pub fn build(spec: HeapSpec, machine: &Machine) -> Heap {
             spec.name
         );
     }
-    let stock = keeps.then(|| Stock::new(shelf_limits(&spec, machine, has_blocks)));
+    let limits = keeps.then(|| pool_limits(&spec, machine, has_blocks));
+    let pool = Pool::new(HeapAccount::new(spec.size, reserves), limits);
     let file_releases = machine.file_releases;
-    Heap { spec, page: machine.page, file_releases, state, stock, fragmented: AtomicU64::new(0) }
+    Heap { spec, page: machine.page, file_releases, state, pool, fragmented: AtomicU64::new(0) }
 }
 
 fn max_buffer(spec: &HeapSpec, machine: &Machine, source: &dyn Source) -> MaxBuffer {
@@ -92,10 +95,10 @@ fn max_buffer(spec: &HeapSpec, machine: &Machine, source: &dyn Source) -> MaxBuf
     heap
 }
 
-/// As configured, else an eighth of the memory; never more than the heap can hold.
-fn shelf_limits(spec: &HeapSpec, machine: &Machine, has_blocks: bool) -> ShelfLimits {
+/// Returns the limits as configured, else an eighth of the memory; never more than the heap can hold.
+fn pool_limits(spec: &HeapSpec, machine: &Machine, has_blocks: bool) -> PoolLimits {
     let bytes = spec.pool_limit.unwrap_or(machine.memory_bytes / 8).min(spec.size.unwrap_or(u64::MAX));
-    ShelfLimits { bytes, spares: if has_blocks { MAX_BLOCKS } else { MAX_SPARES } }
+    PoolLimits { bytes, entries: if has_blocks { MAX_BLOCKS } else { MAX_POOLED } }
 }
 
 /// What an unavailable heap's buffers would be.

@@ -24,7 +24,7 @@ impl From<Unfit> for Discard {
     fn from(unfit: Unfit) -> Self {
         match unfit {
             Unfit::Sealed => Self::Sealed,
-            Unfit::AtDevice => Self::Busy,
+            Unfit::FencesPending => Self::Busy,
             Unfit::Untouched | Unfit::Kernels => Self::Untouched,
         }
     }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The stock under a model checker: every order in which releases, the keeper's scrub, and whoever takes memory back
-//! can meet at its lock. `cargo xtask test --only loom` runs these; they need the feature `loom`.
+//! The pool under a model checker: every order in which releases, the worker, callers and the shrinker can meet at its
+//! lock. `cargo xtask test --only loom` runs these; they need the feature `loom`.
 
-use super::stock::{Released, Retired, Stock, Stockable};
-use crate::pool::{ShelfLimits, Spare, TrustDomain};
+use super::pool::{Cleaning, Pool, Poolable, Released, Wanted, discard};
+use crate::ledger::HeapAccount;
+use crate::pool::{PoolLimits, Pooled, TrustDomain};
 use crate::source::Unfit;
 use crate::units::{BackedBytes, RequestedBytes, Uid};
 use loom::sync::Arc;
@@ -13,24 +14,47 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const BYTES: u64 = 64 << 10;
-const OWNER: TrustDomain = TrustDomain::Uid(Uid(1));
+const UID: Uid = Uid(1);
+const OWNER: TrustDomain = TrustDomain::Uid(UID);
 
-/// Memory that is dirty until it is scrubbed. Its references tell who has it.
+/// Memory that is dirty until it is cleaned. Its references tell who has it.
 #[derive(Debug, Clone)]
 struct Cell(Memory<AtomicBool>);
 
-impl Stockable for Cell {
+/// What the worker has of it. Once it is detached, it leads nowhere.
+struct CellWipe {
+    dirty: Memory<AtomicBool>,
+    is_detached: AtomicBool,
+}
+
+impl Cleaning for CellWipe {
+    fn work(&self) -> io::Result<bool> {
+        if !self.is_detached.load(Ordering::Relaxed) {
+            self.dirty.store(false, Ordering::Relaxed);
+        }
+        Ok(!self.is_detached.load(Ordering::Relaxed))
+    }
+}
+
+impl Poolable for Cell {
+    type Wipe = CellWipe;
+
     fn worth_keeping(&self) -> Result<(), Unfit> {
         Ok(())
     }
 
-    fn is_idle(&self) -> bool {
-        true
+    fn wipe(&self) -> io::Result<Memory<CellWipe>> {
+        let dirty = Memory::clone(&self.0);
+        Ok(Memory::new(CellWipe { dirty, is_detached: AtomicBool::new(false) }))
     }
 
-    fn scrub(&self) -> io::Result<()> {
+    fn finish(&self, _: &CellWipe) -> io::Result<()> {
         self.0.store(false, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn stop(&self, wipe: &CellWipe) {
+        wipe.is_detached.store(true, Ordering::Relaxed);
     }
 }
 
@@ -38,50 +62,61 @@ fn size() -> BackedBytes {
     RequestedBytes(i64::try_from(BYTES).expect("small")).round_up(1).expect("valid")
 }
 
-fn released(cell: &Cell) -> Released<Cell> {
-    Spare::released(cell.clone(), size(), OWNER)
-}
-
-fn stock(spares: u64) -> Arc<Stock<Cell>> {
-    let limits = ShelfLimits { bytes: spares * BYTES, spares: usize::try_from(spares).expect("small") };
-    Arc::new(Stock::new(limits))
+fn pool(entries: u64) -> Arc<Pool<Cell>> {
+    let limits = PoolLimits { bytes: entries * BYTES, entries: usize::try_from(entries).expect("small") };
+    Arc::new(Pool::new(HeapAccount::new(None, Vec::new()), Some(limits)))
 }
 
 fn cells<const N: usize>() -> [Cell; N] {
     std::array::from_fn(|_| Cell(Memory::new(AtomicBool::new(true))))
 }
 
-/// What one thread took off the books: what the stock retired, and what it did not take at all.
-fn release(stock: &Stock<Cell>, cell: &Cell) -> Retired {
-    match stock.defer(released(cell)) {
-        Ok(()) => Retired::default(),
-        Err(refused) => Retired { buffers: 1, bytes: refused.bytes().get() },
+/// Hands a cell out and has it released, as far as the registry is concerned.
+fn released(pool: &Pool<Cell>, cell: &Cell) -> Released<Cell> {
+    pool.book(UID, BYTES).expect("no limit");
+    pool.allocated(1, size());
+    let Ok(released) = pool.prepare(cell.clone(), size(), OWNER) else { panic!("worth keeping") };
+    released
+}
+
+fn release(pool: &Pool<Cell>, cell: &Cell) {
+    let released = released(pool, cell);
+    discard(pool.release(UID, released));
+}
+
+/// Does what the worker does in one step.
+fn work(pool: &Pool<Cell>) {
+    if let Some(work) = pool.next_work() {
+        pool.worked(&work, &work.wipe.work(), Duration::ZERO);
     }
 }
 
-fn sum(parts: impl IntoIterator<Item = Retired>) -> Retired {
-    parts.into_iter().fold(Retired::default(), |sum, part| Retired {
-        buffers: sum.buffers + part.buffers,
-        bytes: sum.bytes + part.bytes,
-    })
+/// Takes one buffer as a request does, cleaned.
+fn take(pool: &Pool<Cell>) -> Option<Cell> {
+    let taken = pool.take(&Wanted { bytes: size(), count: 1, domain: &OWNER });
+    let cleaned = taken.released.into_iter().map(|released| pool.clean(released).expect("cleaned"));
+    taken.clean.into_iter().chain(cleaned).next().map(Pooled::into_memory)
 }
 
-/// Whatever the order was: each cell was retired once, what lies on the shelf is clean, and nothing else is kept.
-fn settle(stock: &Stock<Cell>, cells: &[Cell], retired: Retired) {
-    let rest = stock.drain(0, Duration::ZERO);
-    let all = sum([retired, rest]);
-    assert_eq!(all, Retired { buffers: cells.len() as u64, bytes: cells.len() as u64 * BYTES });
-    let kept: Vec<_> = cells.iter().filter(|cell| Memory::strong_count(&cell.0) > 1).collect();
-    assert!(kept.iter().all(|cell| Memory::strong_count(&cell.0) == 2), "memory is in two places");
-    let counters = stock.counters();
-    assert_eq!(counters.pooled_bytes, kept.len() as u64 * BYTES);
-    let taken = stock.take(size(), cells.len() + 1, &OWNER, Duration::ZERO).spares;
-    assert_eq!(taken.len(), kept.len());
-    assert!(taken.iter().all(|cell| !cell.0.load(Ordering::Relaxed)), "dirty memory was handed out");
+/// Whatever the order was: what the pool has is in it once and can be taken, clean, and the counters agree.
+fn settle(pool: &Pool<Cell>, cells: &[Cell], outside: usize) {
+    let mut found = Vec::new();
+    while let Some(cell) = take(pool) {
+        assert!(!cell.0.load(Ordering::Relaxed), "dirty memory was handed out");
+        assert!(!found.iter().any(|other: &Cell| Memory::ptr_eq(&other.0, &cell.0)), "it was there twice");
+        found.push(cell);
+    }
+    assert!(found.len() + outside <= cells.len());
+    let (counters, pooled) = pool.counters();
+    assert_eq!((counters.buffers, counters.bytes, counters.deferred_bytes), (0, 0, 0));
+    assert_eq!(pooled.pooled_bytes, 0);
+    drop(found);
+    let held = cells.iter().filter(|cell| Memory::strong_count(&cell.0) > 1).count();
+    assert_eq!(held, outside, "memory was lost");
 }
 
-/// Every order with at most three preemptions, which is where practically all mistakes are; all orders of four threads
-/// would take hours.
+/// Checks every order with at most three preemptions, which is where practically all mistakes are; all orders of four
+/// threads would take hours.
 fn model(scenario: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
@@ -89,70 +124,89 @@ fn model(scenario: impl Fn() + Send + Sync + 'static) {
 }
 
 #[test]
-fn two_releases_a_scrub_and_a_shrink_lose_nothing() {
+fn two_releases_the_worker_and_a_shrink_lose_nothing() {
     model(|| {
-        let (stock, cells) = (stock(4), cells::<2>());
+        let (pool, cells) = (pool(4), cells::<2>());
         let releases = cells.clone().map(|cell| {
-            let stock = Arc::clone(&stock);
-            loom::thread::spawn(move || release(&stock, &cell))
+            let pool = Arc::clone(&pool);
+            loom::thread::spawn(move || release(&pool, &cell))
         });
-        let keeper = {
-            let stock = Arc::clone(&stock);
-            loom::thread::spawn(move || stock.scrub_one(Duration::ZERO).unwrap_or_default())
+        let worker = {
+            let pool = Arc::clone(&pool);
+            loom::thread::spawn(move || work(&pool))
         };
-        let (shrunk, _) = stock.shrink(BYTES);
-        let refused = releases.map(|thread| thread.join().expect("no panic"));
-        assert_eq!(sum(refused), Retired::default(), "there is room for both");
-        settle(&stock, &cells, sum([keeper.join().expect("no panic"), shrunk]));
+        pool.shrink(BYTES);
+        releases.map(|thread| thread.join().expect("no panic"));
+        worker.join().expect("no panic");
+        settle(&pool, &cells, 0);
     });
 }
 
 #[test]
-fn a_scrub_a_drain_and_a_taker_never_share_memory() {
+fn the_worker_and_two_callers_never_share_memory() {
     model(|| {
-        let (stock, cells) = (stock(4), cells::<2>());
+        let (pool, cells) = (pool(4), cells::<2>());
         for cell in &cells {
-            assert_eq!(release(&stock, cell), Retired::default());
+            release(&pool, cell);
         }
-        let keeper = {
-            let stock = Arc::clone(&stock);
-            loom::thread::spawn(move || stock.scrub_one(Duration::ZERO).unwrap_or_default())
+        let worker = {
+            let pool = Arc::clone(&pool);
+            loom::thread::spawn(move || work(&pool))
         };
-        let taker = {
-            let stock = Arc::clone(&stock);
-            loom::thread::spawn(move || stock.take(size(), 1, &OWNER, Duration::ZERO).spares)
+        let caller = {
+            let pool = Arc::clone(&pool);
+            loom::thread::spawn(move || take(&pool))
         };
-        let drained = stock.drain(BYTES, Duration::ZERO);
-        let retired = keeper.join().expect("no panic");
-        let taken = taker.join().expect("no panic");
-        assert!(taken.iter().all(|cell| !cell.0.load(Ordering::Relaxed)), "dirty memory was handed out");
-        // It goes back as if its client had let go of it, so that the same sums hold.
-        drop(taken);
-        let rest = stock.drain(0, Duration::ZERO);
-        let all = sum([retired, drained, rest]);
-        assert_eq!(all, Retired { buffers: 2, bytes: 2 * BYTES });
-        let kept = cells.iter().filter(|cell| Memory::strong_count(&cell.0) == 2).count() as u64;
-        assert_eq!(stock.counters().pooled_bytes, kept * BYTES);
-        assert_eq!(stock.counters().hits + kept, 2, "what was not handed out is kept");
+        let own = take(&pool);
+        let other = caller.join().expect("no panic");
+        worker.join().expect("no panic");
+        // Whatever the worker has in hand, callers find all memory that is there.
+        let (own, other) = (own.expect("there are two"), other.expect("there are two"));
+        assert!(!Memory::ptr_eq(&own.0, &other.0), "one buffer for two");
+        assert!(![&own, &other].iter().any(|cell| cell.0.load(Ordering::Relaxed)), "dirty memory was handed out");
+        settle(&pool, &cells, 2);
     });
 }
 
 #[test]
-fn a_backlog_that_is_full_is_refused_and_not_lost() {
+fn what_is_dropped_is_not_written_to_by_the_worker_any_more() {
     model(|| {
-        let (stock, cells) = (stock(1), cells::<2>());
-        let [first, second] = cells.clone();
-        let other = {
-            let stock = Arc::clone(&stock);
+        let (pool, cells) = (pool(1), cells::<1>());
+        release(&pool, &cells[0]);
+        let worker = {
+            let pool = Arc::clone(&pool);
             loom::thread::spawn(move || {
-                let refused = release(&stock, &second);
-                drop(second);
-                sum([refused, stock.scrub_one(Duration::ZERO).unwrap_or_default()])
+                let work = pool.next_work();
+                loom::thread::yield_now();
+                if let Some(work) = work {
+                    pool.worked(&work, &work.wipe.work(), Duration::ZERO);
+                }
             })
         };
-        let refused = release(&stock, &first);
+        assert_eq!(pool.shrink(0), BYTES);
+        // It serves something else from now on.
+        cells[0].0.store(true, Ordering::Relaxed);
+        worker.join().expect("no panic");
+        assert!(cells[0].0.load(Ordering::Relaxed), "written to after it was dropped");
+        settle(&pool, &cells, 0);
+    });
+}
+
+#[test]
+fn a_full_pool_evicts_and_loses_nothing() {
+    model(|| {
+        let (pool, cells) = (pool(1), cells::<2>());
+        let [first, second] = cells.clone();
+        let other = {
+            let pool = Arc::clone(&pool);
+            loom::thread::spawn(move || {
+                release(&pool, &second);
+                work(&pool);
+            })
+        };
+        release(&pool, &first);
         drop(first);
-        let retired = other.join().expect("no panic");
-        settle(&stock, &cells, sum([refused, retired]));
+        other.join().expect("no panic");
+        settle(&pool, &cells, 0);
     });
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 5: heaps. A heap is a named policy over a source: what it accepts, how sizes are rounded, who may use it.
-//! What is still free in it is the ledger's business.
+//! Floor 5: heaps. A heap is a named policy over a source: what it accepts, how sizes are rounded, who may use it. Its
+//! [`Pool`] owns its room and its memory between two clients.
 
 mod build;
 mod choice;
@@ -9,7 +9,7 @@ mod discard;
 #[cfg(all(test, feature = "loom"))]
 mod interleavings;
 mod join;
-mod stock;
+mod pool;
 #[cfg(test)]
 mod tests;
 
@@ -18,14 +18,14 @@ pub use build::{Machine, build};
 pub(crate) use devices::scripted;
 pub use devices::{Connected, Devices, KernelDevices};
 pub use discard::{Discard, Discards};
-pub use stock::{IDLE, Released, Retired, Stock, StockCounters, Stockable, Stored, Taken};
+pub use pool::{IDLE, Leftover, Pool, PoolCounters, Released, Served, Stored, Taken, Wanted, discard};
 
 use crate::config::spec::HeapSpec;
 use crate::pool::{Arena, TrustDomain};
 use crate::source::{Memory, ReleaseMechanism, Source, arena_is_full};
 use crate::sys::fd::Inode;
 use crate::units::{Access, BackedBytes, Backing, HeapId, HeapName, PageSize, RequestedBytes, Uid};
-use join::Joiner;
+use join::{Joined, Joiner};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub struct Heap {
     page: PageSize,
     file_releases: ReleaseMechanism,
     state: State,
-    stock: Option<Stock>,
+    pool: Pool,
     /// Requests that failed by fragmentation.
     fragmented: AtomicU64,
 }
@@ -279,9 +279,9 @@ impl Heap {
         self.source()?.identify(fd)
     }
 
-    /// What clients let go of and the heap keeps; `None` if everything goes back to the kernel at once.
-    pub fn stock(&self) -> Option<&Stock> {
-        self.stock.as_ref()
+    /// Returns its room and its memory between two clients.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// New zeroed memory of `bytes` bytes, which [`Heap::accept`] returned and the ledger booked, for clients that get
@@ -296,16 +296,19 @@ impl Heap {
         }
     }
 
-    /// As [`Heap::create`] at time `now`, for a client of `domain`: joined from what its shelf has in other sizes, as far
-    /// as that goes; `None` if it makes every buffer whole.
+    /// As [`Heap::create`] at time `now` (since boot), for a client of `domain`: joined from pooled memory of other sizes,
+    /// as far as that goes; `None` if the heap makes every buffer whole.
+    ///
+    /// # Errors
+    /// The source's.
     pub fn join(
         &self,
         bytes: BackedBytes,
         domain: &TrustDomain,
         now: Duration,
-    ) -> Option<io::Result<Box<dyn Memory>>> {
-        let (source, stock) = (self.source()?.blocks()?, self.stock.as_ref()?);
-        Some(Joiner { source, stock, domain, now }.join(bytes))
+    ) -> Option<io::Result<Joined>> {
+        let source = self.source()?.blocks().filter(|_| self.pool.is_kept())?;
+        Some(Joiner { source, pool: &self.pool, domain, now }.join(bytes))
     }
 
     /// Figures of the memory that was set aside for it; `None` if none was.
@@ -318,16 +321,30 @@ impl Heap {
         })
     }
 
+    /// Returns whether its memory was set aside at the start.
+    pub fn is_set_aside(&self) -> bool {
+        self.source().is_some_and(|source| source.free_bytes().is_some())
+    }
+
+    /// Returns whether some of the memory that was set aside is neither free nor pooled nor booked, apart from `own` bytes
+    /// that are booked and not made yet: a thread is about to give it back.
+    pub fn has_memory_in_transit(&self, own: u64) -> bool {
+        let Some((free, capacity)) = self.source().and_then(Source::free_bytes).zip(self.capacity()) else {
+            return false;
+        };
+        capacity - free.total.min(capacity) > self.pool.accounted().saturating_sub(own)
+    }
+
     /// A request failed though all free bytes together would have held it.
     pub fn count_fragmented(&self) {
         self.fragmented.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The arena as it would be with shelf and deferred frees empty, which they are before anyone is refused.
+    /// Returns the arena as it would be with an empty pool, as it is before anyone is refused.
     fn arena(&self) -> Option<Arena> {
-        // The picture first: a spare that is dropped after it is still taken in it.
+        // The picture first: memory that is dropped after it is still taken in it.
         let mut arena = self.source()?.arena()?;
-        for range in self.stock.iter().flat_map(Stock::ranges) {
+        for range in self.pool.ranges() {
             arena.free(range);
         }
         Some(arena)

@@ -3,10 +3,12 @@
 
 use super::*;
 use crate::config::spec::Device;
-use crate::pool::{ShelfLimits, Spare, TrustDomain};
+use crate::ledger::HeapAccount;
+use crate::pool::{PoolLimits, TrustDomain};
 use crate::source::memfd::MemfdSource;
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
+use crate::sys::wipe::Wipe;
 use crate::units::{Access, HeapType};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -23,7 +25,7 @@ fn spec(kind: HeapType, size: Option<u64>) -> HeapSpec {
 fn heap(spec: HeapSpec) -> Heap {
     let page = crate::sys::memory::page_size().expect("page size");
     let memfd = Arc::new(MemfdSource::new(page).expect("memfd"));
-    build(spec, &Machine::plain(page, 64 * MIB, memfd))
+    build(spec, Vec::new(), &Machine::plain(page, 64 * MIB, memfd))
 }
 
 fn needs(bytes: u64) -> Needs {
@@ -96,10 +98,19 @@ fn a_configured_memfd_budget_stands_in_for_cma_when_asked_for() {
     assert!(heap.answers_to("qcom,camera") && heap.answers_to("camera") && !heap.answers_to("cam"));
 }
 
-/// Memory whose scrub needs its stock's lock, taken by another thread.
+/// Memory that needs its pool's lock, taken by another thread, whenever the pool asks something of it.
 struct Intrusive {
     file: File,
-    stock: Weak<Stock>,
+    pool: Weak<Pool>,
+}
+
+impl Intrusive {
+    fn intrude(&self) {
+        let (sender, answer) = mpsc::channel();
+        let pool = self.pool.clone();
+        std::thread::spawn(move || sender.send(pool.upgrade().map(|pool| pool.counters())));
+        answer.recv_timeout(Duration::from_secs(60)).expect("the pool is locked");
+    }
 }
 
 impl Memory for Intrusive {
@@ -124,6 +135,7 @@ impl Memory for Intrusive {
     }
 
     fn worth_keeping(&self) -> Result<(), crate::source::Unfit> {
+        self.intrude();
         Ok(())
     }
 
@@ -131,40 +143,88 @@ impl Memory for Intrusive {
         Ok(())
     }
 
-    fn scrub(&self) -> io::Result<()> {
-        let (sender, answer) = mpsc::channel();
-        let stock = self.stock.clone();
-        std::thread::spawn(move || sender.send(stock.upgrade().map(|stock| stock.counters())));
-        answer.recv_timeout(Duration::from_secs(120)).map(drop).map_err(io::Error::other)
+    fn wipe(&self) -> io::Result<Wipe> {
+        self.intrude();
+        Ok(Wipe::new(Vec::new()))
+    }
+
+    fn cleaned(&self) {
+        self.intrude();
     }
 }
 
-#[test]
-fn what_lies_too_long_costs_a_younger_spare_nothing() {
-    let stock = Arc::new(Stock::new(ShelfLimits { bytes: 2 * MIB, spares: 8 }));
-    let bytes = needs(MIB).bytes.round_up(1).expect("valid");
-    let keep = |uid, now| {
-        let file = File::open("/dev/null").expect("/dev/null");
-        let memory = Arc::new(Intrusive { file, stock: Arc::downgrade(&stock) });
-        let released = Spare::released(Stored { memory, watch: None }, bytes, TrustDomain::Uid(Uid(uid)));
-        assert!(stock.defer(released).is_ok() && stock.scrub_one(now).is_some());
-    };
-    keep(1, Duration::ZERO);
-    keep(2, IDLE);
-    keep(2, 2 * IDLE);
-    let counters = stock.counters();
-    assert_eq!((counters.pooled_bytes, counters.discarded.total()), (2 * MIB, 0), "the first one was stale");
-    assert!(stock.take(bytes, 1, &TrustDomain::Uid(Uid(1)), 2 * IDLE).spares.is_empty());
+impl Drop for Intrusive {
+    fn drop(&mut self) {
+        self.intrude();
+    }
+}
+
+const OWNER: Uid = Uid(1);
+
+fn mib() -> BackedBytes {
+    needs(MIB).bytes.round_up(1).expect("valid")
+}
+
+fn pool(limit: u64) -> Arc<Pool> {
+    let limits = PoolLimits { bytes: limit, entries: 8 };
+    Arc::new(Pool::new(HeapAccount::new(Some(16 * MIB), Vec::new()), Some(limits)))
+}
+
+/// Has a client of `uid` allocate and release 1 MiB.
+fn release(pool: &Arc<Pool>, uid: u32) {
+    pool.book(OWNER, MIB).expect("room");
+    pool.allocated(1, mib());
+    let file = File::open("/dev/null").expect("/dev/null");
+    let stored = Stored { memory: Arc::new(Intrusive { file, pool: Arc::downgrade(pool) }), watch: None };
+    let Ok(released) = pool.prepare(stored, mib(), TrustDomain::Uid(Uid(uid))) else { panic!("worth keeping") };
+    discard(pool.release(OWNER, released));
+}
+
+fn work(pool: &Pool, now: Duration) {
+    let work = pool.next_work().expect("something was released");
+    pool.worked(&work, &work.wipe.work(), now);
 }
 
 #[test]
-fn the_stock_is_not_locked_while_memory_is_scrubbed() {
-    let stock = Arc::new(Stock::new(ShelfLimits { bytes: MIB, spares: 1 }));
-    let file = File::open("/dev/null").expect("/dev/null");
-    let memory = Arc::new(Intrusive { file, stock: Arc::downgrade(&stock) });
-    let bytes = needs(MIB).bytes.round_up(1).expect("valid");
-    let released = Spare::released(Stored { memory, watch: None }, bytes, TrustDomain::Uid(Uid(1)));
-    assert!(stock.defer(released).is_ok());
-    assert_eq!(stock.scrub_one(Duration::ZERO), Some(Retired { buffers: 1, bytes: MIB }));
-    assert_eq!((stock.counters().pooled_bytes, stock.counters().discarded.total()), (MIB, 0));
+fn the_pool_is_not_locked_while_memory_is_asked_cleaned_or_dropped() {
+    let pool = pool(2 * MIB);
+    release(&pool, 1);
+    work(&pool, Duration::ZERO);
+    assert_eq!((pool.counters().1.pooled_bytes, pool.counters().1.discarded.total()), (MIB, 0));
+    release(&pool, 1);
+    release(&pool, 1);
+    let (counters, counted) = pool.counters();
+    assert_eq!((counted.pooled_bytes, counted.discarded.of(Discard::Full)), (0, 1), "the oldest gave way");
+    assert_eq!((counters.deferred_bytes, counters.buffers), (2 * MIB, 2));
+    let domain = TrustDomain::Uid(Uid(1));
+    let taken = pool.take(&Wanted { bytes: mib(), count: 1, domain: &domain });
+    assert_eq!((taken.clean.len(), taken.released.len()), (0, 1));
+    taken.released.into_iter().for_each(|released| drop(pool.clean(released).expect("cleaned")));
+    assert_eq!(pool.shrink(0), MIB);
+    assert_eq!(pool.counters().0.buffers, 0);
+}
+
+#[test]
+fn booked_bytes_make_pooled_memory_give_way() {
+    let pool = pool(8 * MIB);
+    (0..4).for_each(|_| release(&pool, 1));
+    work(&pool, Duration::ZERO);
+    assert_eq!(pool.free(OWNER), Some(16 * MIB), "pooled memory takes no room");
+    pool.book(OWNER, 13 * MIB).expect("room");
+    discard(pool.fit());
+    let (counters, counted) = pool.counters();
+    assert_eq!((counters.deferred_bytes + counted.pooled_bytes, counters.buffers), (3 * MIB, 2));
+    pool.unbook(OWNER, 13 * MIB);
+}
+
+#[test]
+fn idle_memory_expires() {
+    let pool = pool(2 * MIB);
+    release(&pool, 1);
+    work(&pool, Duration::ZERO);
+    release(&pool, 2);
+    work(&pool, IDLE);
+    assert!(pool.expire(IDLE), "the second one stays");
+    assert_eq!(pool.counters().1.pooled_bytes, MIB);
+    assert!(!pool.expire(2 * IDLE));
 }

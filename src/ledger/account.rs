@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Clients' books: usage, quotas and reserves, by uid.
+//! Accounts of clients: usage and quotas, by uid.
 
-use super::{HeapIndex, Refusal};
+use super::{HeapIndex, HeapReserve, Refusal};
 use crate::units::Uid;
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ const DEFAULT_POLICY: &str = "default";
 pub struct Limits {
     default: Quota,
     named: HashMap<Uid, Named>,
-    reserves: Vec<Reserve>,
+    reserves: Vec<(HeapIndex, HeapReserve)>,
 }
 
 /// Most that a uid may hold at once; `None` for no limit.
@@ -31,13 +31,6 @@ struct Named {
     policy: String,
     quota: Quota,
     privileged: bool,
-}
-
-#[derive(Debug)]
-struct Reserve {
-    uid: Uid,
-    heap: HeapIndex,
-    bytes: u64,
 }
 
 impl Limits {
@@ -64,8 +57,13 @@ impl Limits {
     /// Keeps `bytes` of `heap` for `uid`: nobody else can take them.
     #[must_use]
     pub fn with_reserve(mut self, uid: Uid, heap: HeapIndex, bytes: u64) -> Self {
-        self.reserves.push(Reserve { uid, heap, bytes });
+        self.reserves.push((heap, HeapReserve { uid, bytes }));
         self
+    }
+
+    /// Returns the reserves of one heap.
+    pub fn reserves_of(&self, heap: HeapIndex) -> Vec<HeapReserve> {
+        self.reserves.iter().filter(|(of, _)| *of == heap).map(|(_, reserve)| *reserve).collect()
     }
 
     fn quota(&self, uid: Uid) -> Quota {
@@ -84,7 +82,7 @@ pub struct Usage {
     pub bytes: u64,
     /// Number of its buffers, those being allocated included.
     pub buffers: u64,
-    /// Bytes set aside for it, which count against its limits, too.
+    /// Bytes that it has reserved and not drawn, which count against its limits, too.
     pub reserved_bytes: u64,
     /// Highest `bytes` after an allocation succeeded.
     pub peak_bytes: u64,
@@ -96,15 +94,13 @@ pub struct Usage {
 
 #[derive(Debug, Default)]
 struct Account {
-    /// What counts against the limits: held, being allocated, and set aside.
+    /// What counts against the limits: held, being allocated, and reserved.
     bytes: u64,
     buffers: u64,
-    /// The part of it that is set aside.
+    /// The part of it that is reserved and not drawn.
     reserved_bytes: u64,
     reserved_buffers: u64,
     peak_bytes: u64,
-    /// Bytes by heap, kept for uids that have a reserve; else empty.
-    by_heap: Vec<u64>,
 }
 
 impl Account {
@@ -117,13 +113,12 @@ impl Account {
 #[derive(Debug)]
 pub(super) struct Accounts {
     limits: Limits,
-    heaps: usize,
     by_uid: HashMap<Uid, Account>,
 }
 
 impl Accounts {
-    pub(super) fn new(limits: Limits, heaps: usize) -> Self {
-        Self { limits, heaps, by_uid: HashMap::new() }
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, by_uid: HashMap::new() }
     }
 
     pub(super) fn check(&self, uid: Uid, bytes: u64, buffers: u64) -> Result<(), Refusal> {
@@ -153,42 +148,33 @@ impl Accounts {
         )
     }
 
-    pub(super) fn book(&mut self, uid: Uid, heap: HeapIndex, bytes: u64, buffers: u64) {
+    pub(super) fn book(&mut self, uid: Uid, bytes: u64, buffers: u64) {
         if self.by_uid.len() >= MAX_IDLE_ACCOUNTS && !self.by_uid.contains_key(&uid) {
             self.by_uid.retain(|_, account| account.buffers > 0);
         }
-        let heaps =
-            if self.limits.reserves.iter().any(|reserve| reserve.uid == uid) { self.heaps } else { 0 };
         let account = self.by_uid.entry(uid).or_default();
-        account.by_heap.resize(heaps, 0);
         account.bytes += bytes;
         account.buffers += buffers;
-        if let Some(in_heap) = account.by_heap.get_mut(heap) {
-            *in_heap += bytes;
-        }
     }
 
-    pub(super) fn unbook(&mut self, uid: Uid, heap: HeapIndex, bytes: u64, buffers: u64) {
+    pub(super) fn unbook(&mut self, uid: Uid, bytes: u64, buffers: u64) {
         let Some(account) = self.by_uid.get_mut(&uid) else {
             debug_assert!(false, "uid {uid} was never booked");
             return;
         };
         account.bytes -= bytes;
         account.buffers -= buffers;
-        if let Some(in_heap) = account.by_heap.get_mut(heap) {
-            *in_heap -= bytes;
-        }
     }
 
-    /// Marks what is booked as set aside.
-    pub(super) fn set_aside(&mut self, uid: Uid, bytes: u64, buffers: u64) {
+    /// Marks booked buffers as reserved.
+    pub(super) fn mark_reserved(&mut self, uid: Uid, bytes: u64, buffers: u64) {
         if let Some(account) = self.by_uid.get_mut(&uid) {
             account.reserved_bytes += bytes;
             account.reserved_buffers += buffers;
         }
     }
 
-    /// Takes the mark off again; what is booked stays so.
+    /// Removes the mark; the buffers stay booked.
     pub(super) fn draw(&mut self, uid: Uid, bytes: u64, buffers: u64) {
         if let Some(account) = self.by_uid.get_mut(&uid) {
             account.reserved_bytes -= bytes;
@@ -200,16 +186,6 @@ impl Accounts {
         if let Some(account) = self.by_uid.get_mut(&uid) {
             account.peak_bytes = account.peak_bytes.max(account.held_bytes());
         }
-    }
-
-    /// Bytes of `heap` that are kept for others than `uid` and not in use by them.
-    pub(super) fn reserved_for_others(&self, heap: HeapIndex, uid: Uid) -> u64 {
-        let unused = |reserve: &Reserve| {
-            let used = self.by_uid.get(&reserve.uid).and_then(|account| account.by_heap.get(heap)).copied();
-            reserve.bytes.saturating_sub(used.unwrap_or(0))
-        };
-        let others = self.limits.reserves.iter().filter(|reserve| reserve.heap == heap && reserve.uid != uid);
-        others.map(unused).fold(0, u64::saturating_add)
     }
 
     pub(super) fn usage(&self, uid: Uid) -> Usage {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One heap's books: room and ION's counters.
+//! The account of one heap: room, reserves and ION's counters.
+
+use super::Refusal;
+use crate::units::Uid;
 
 /// Counters of one heap, all from the same instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,53 +46,137 @@ impl FailureCause {
 }
 
 impl HeapCounters {
-    /// Buffers that were released and are not yet truly freed.
-    pub fn deferred_buffers(&self) -> u64 {
-        self.buffers - (self.allocations - self.frees)
-    }
-
-    /// Requests that failed for `cause`.
+    /// Returns the number of requests that failed for `cause`.
     pub fn failed(&self, cause: FailureCause) -> u64 {
         self.failures[cause as usize]
     }
 }
 
-/// Room and counters.
+/// Bytes of a heap that are reserved for one uid by the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeapReserve {
+    /// Who may use them.
+    pub uid: Uid,
+    /// How many.
+    pub bytes: u64,
+}
+
+/// Room and counters of one heap.
 #[derive(Debug)]
-pub(super) struct HeapAccount {
+pub struct HeapAccount {
     /// Bytes it may hold; `None` for no limit of its own.
-    pub(super) capacity: Option<u64>,
-    /// Bytes of live buffers, of reservations, and set aside.
-    pub(super) booked: u64,
-    pub(super) counters: HeapCounters,
+    capacity: Option<u64>,
+    /// Bytes of live buffers, of requests being served, and of reservations.
+    booked: u64,
+    /// Each with the bytes that its uid has booked.
+    reserves: Vec<(HeapReserve, u64)>,
+    counters: HeapCounters,
 }
 
 impl HeapAccount {
-    pub(super) fn new(capacity: Option<u64>) -> Self {
-        Self { capacity, booked: 0, counters: HeapCounters::default() }
+    /// Returns the account of an empty heap that may hold `capacity` bytes, of which `reserves` are kept for some uids.
+    pub fn new(capacity: Option<u64>, reserves: Vec<HeapReserve>) -> Self {
+        let reserves = reserves.into_iter().map(|reserve| (reserve, 0)).collect();
+        Self { capacity, booked: 0, reserves, counters: HeapCounters::default() }
     }
 
-    pub(super) fn allocated(&mut self, buffers: u64, bytes: u64) {
+    /// Returns its counters.
+    pub fn counters(&self) -> HeapCounters {
+        self.counters
+    }
+
+    /// Returns the bytes of live buffers, of requests being served, and of reservations.
+    pub fn booked(&self) -> u64 {
+        self.booked
+    }
+
+    /// Returns the bytes that nobody has booked; `None` if the heap has no limit of its own.
+    pub fn unbooked(&self) -> Option<u64> {
+        Some(self.capacity?.saturating_sub(self.booked))
+    }
+
+    /// Returns the bytes that `uid` could still book, others' unused reserves left alone; `None` if the heap has no
+    /// limit of its own.
+    pub fn free(&self, uid: Uid) -> Option<u64> {
+        let others = self.reserves.iter().filter(|(reserve, _)| reserve.uid != uid);
+        let unused = others.map(|(reserve, used)| reserve.bytes.saturating_sub(*used));
+        Some(self.unbooked()?.saturating_sub(unused.fold(0, u64::saturating_add)))
+    }
+
+    /// Returns whether `bytes` bytes could be booked for `uid` now.
+    ///
+    /// # Errors
+    /// [`Refusal::HeapFull`].
+    pub fn check(&self, uid: Uid, bytes: u64) -> Result<(), Refusal> {
+        match (self.free(uid), self.capacity) {
+            (Some(free), Some(capacity)) if bytes > free => {
+                Err(Refusal::HeapFull { uid, asked: bytes, free, capacity })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Books `bytes` bytes for `uid`.
+    ///
+    /// # Errors
+    /// As [`HeapAccount::check`]; nothing is booked then.
+    pub fn book(&mut self, uid: Uid, bytes: u64) -> Result<(), Refusal> {
+        self.check(uid, bytes)?;
+        self.booked += bytes;
+        if let Some((_, used)) = self.reserve_of(uid) {
+            *used += bytes;
+        }
+        Ok(())
+    }
+
+    /// Undoes [`HeapAccount::book`].
+    pub fn unbook(&mut self, uid: Uid, bytes: u64) {
+        self.booked -= bytes;
+        if let Some((_, used)) = self.reserve_of(uid) {
+            *used -= bytes;
+        }
+    }
+
+    fn reserve_of(&mut self, uid: Uid) -> Option<&mut (HeapReserve, u64)> {
+        self.reserves.iter_mut().find(|(reserve, _)| reserve.uid == uid)
+    }
+
+    /// Counts booked bytes as reserved by a client.
+    pub fn mark_reserved(&mut self, bytes: u64) {
+        self.counters.reserved_bytes += bytes;
+    }
+
+    /// Counts reserved bytes as drawn.
+    pub fn draw(&mut self, bytes: u64) {
+        self.counters.reserved_bytes -= bytes;
+    }
+
+    /// Counts booked buffers as handed out: `count` of them with `bytes` bytes together.
+    pub fn allocated(&mut self, count: u64, bytes: u64) {
         let counters = &mut self.counters;
-        counters.allocations += buffers;
-        counters.buffers += buffers;
+        counters.allocations += count;
+        counters.buffers += count;
         counters.bytes += bytes;
         counters.bytes_watermark = counters.bytes_watermark.max(counters.bytes);
     }
 
-    pub(super) fn released(&mut self, bytes: u64) {
+    /// Counts a buffer of `uid` as released: it is not booked any more, and counts as a deferred free until it is
+    /// retired.
+    pub fn released(&mut self, uid: Uid, bytes: u64) {
+        self.unbook(uid, bytes);
         self.counters.frees += 1;
         self.counters.deferred_bytes += bytes;
     }
 
-    pub(super) fn retired(&mut self, buffers: u64, bytes: u64) {
-        self.booked -= bytes;
-        self.counters.buffers -= buffers;
+    /// Counts deferred frees as truly free: `count` of them with `bytes` bytes together.
+    pub fn retired(&mut self, count: u64, bytes: u64) {
+        self.counters.buffers -= count;
         self.counters.bytes -= bytes;
         self.counters.deferred_bytes -= bytes;
     }
 
-    pub(super) fn count_failure(&mut self, cause: FailureCause) {
+    /// Counts a request that failed.
+    pub fn count_failure(&mut self, cause: FailureCause) {
         self.counters.failures[cause as usize] += 1;
     }
 }

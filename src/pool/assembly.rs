@@ -5,17 +5,8 @@
 //! An [`Assembly`] says which block is wanted next; its user takes that block from the shelf, or asks the source for
 //! one, without any lock held in between.
 
-use super::spare::{Spare, Zeroed};
+use super::pooled::{Clean, Pooled};
 use crate::units::{BackedBytes, PageSize, RequestedBytes};
-
-/// How hard a source may look for a new block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effort {
-    /// Only if it is to be had at once: a smaller block does as well, so no caller waits for a large one.
-    Opportunistic,
-    /// Whatever it takes: there is no smaller block.
-    Patient,
-}
 
 /// The sizes of a heap's blocks in bytes, largest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,15 +33,6 @@ impl BlockSizes {
     pub fn granule(&self) -> u64 {
         self.0.last().map_or(1, |size| size.get())
     }
-}
-
-/// The block that an [`Assembly`] needs next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
-    /// Its size.
-    pub bytes: BackedBytes,
-    /// How hard to look for one that is not on the shelf.
-    pub effort: Effort,
 }
 
 /// No block of the smallest size is to be had, or the buffer would need more blocks than can be joined.
@@ -89,11 +71,11 @@ impl<'a, B> Assembly<'a, B> {
         Self { sizes: &sizes.0, remaining: bytes.get(), blocks: Vec::new(), limit }
     }
 
-    /// What comes next; `None` if the buffer is complete.
+    /// Returns the size of the block that comes next; `None` if the buffer is complete.
     ///
     /// # Errors
     /// If it cannot be completed. The blocks that it has stay in it, for [`Assembly::into_blocks`].
-    pub fn wanted(&mut self) -> Result<Option<Wanted>, Incomplete> {
+    pub fn wanted(&mut self) -> Result<Option<BackedBytes>, Incomplete> {
         if self.remaining == 0 {
             return Ok(None);
         }
@@ -106,8 +88,7 @@ impl<'a, B> Assembly<'a, B> {
             if needed > self.limit {
                 return Err(Incomplete::TooScattered { needed, limit: self.limit });
             }
-            let effort = if smaller.is_empty() { Effort::Patient } else { Effort::Opportunistic };
-            return Ok(Some(Wanted { bytes, effort }));
+            return Ok(Some(bytes));
         }
         Err(Incomplete::OutOfBlocks { missing: self.remaining })
     }
@@ -141,20 +122,20 @@ impl<'a, B> Assembly<'a, B> {
     }
 }
 
-impl<B> Spare<Vec<B>, Zeroed> {
+impl<B> Pooled<Vec<B>, Clean> {
     /// The blocks of a clean buffer, each as a spare of the same domain, for the shelf.
-    pub fn split(self, bytes: impl Fn(&B) -> BackedBytes) -> impl Iterator<Item = Spare<B, Zeroed>> {
+    pub fn split(self, bytes: impl Fn(&B) -> BackedBytes) -> impl Iterator<Item = Pooled<B, Clean>> {
         let domain = self.domain().cloned();
         self.into_memory().into_iter().map(move |block| {
             let bytes = bytes(&block);
-            Spare::part(block, bytes, domain.clone())
+            Pooled::part(block, bytes, domain.clone())
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Shelf, ShelfLimits, TrustDomain};
+    use super::super::{FreeLists, TrustDomain};
     use super::*;
     use crate::units::Uid;
     use proptest::prelude::*;
@@ -184,15 +165,15 @@ mod tests {
         }
     }
 
-    fn pooled(size: u64, uid: u32) -> Spare<Block, Zeroed> {
-        Spare::part(Block::Pooled(size), bytes(size), Some(TrustDomain::Uid(Uid(uid))))
+    fn pooled(size: u64, uid: u32) -> Pooled<Block, Clean> {
+        Pooled::part(Block::Pooled(size), bytes(size), Some(TrustDomain::Uid(Uid(uid))))
     }
 
-    /// Joins a buffer from the shelf, and from a source that has so many new blocks of each size left.
+    /// Joins a buffer from the lists, and from a source that has so many new blocks of each size left.
     fn assemble(
         total: u64,
         limit: u64,
-        shelf: &mut Shelf<Block>,
+        lists: &mut FreeLists<Block>,
         uid: u32,
         new: &mut [(u64, u32)],
     ) -> Result<Vec<Block>, (Incomplete, Vec<Block>)> {
@@ -204,10 +185,9 @@ mod tests {
                 Ok(None) => return Ok(assembly.into_blocks()),
                 Err(why) => return Err((why, assembly.into_blocks())),
             };
-            let (effort, wanted) = (wanted.effort, wanted.bytes.get());
-            assert_eq!(effort == Effort::Patient, wanted == sizes.granule());
+            let wanted = wanted.get();
             let left = new.iter_mut().find(|(size, left)| *size == wanted && *left > 0);
-            match shelf.take(wanted, &TrustDomain::Uid(Uid(uid))).map(Spare::into_memory) {
+            match lists.take(wanted, &TrustDomain::Uid(Uid(uid))).map(Pooled::into_memory) {
                 Some(block) => assembly.add(block),
                 None if left.is_some() => {
                     left.expect("just seen").1 -= 1;
@@ -218,19 +198,19 @@ mod tests {
         }
     }
 
-    fn shelf(blocks: &[(u64, u32)]) -> Shelf<Block> {
-        let mut shelf = Shelf::new(ShelfLimits { bytes: 64 << 20, spares: 4096 });
+    fn lists(blocks: &[(u64, u32)]) -> FreeLists<Block> {
+        let mut lists = FreeLists::default();
         for (size, uid) in blocks {
-            shelf.put(pooled(*size, *uid), Duration::ZERO).expect("room");
+            lists.put(pooled(*size, *uid), Duration::ZERO);
         }
-        shelf
+        lists
     }
 
     #[test]
     fn large_blocks_come_first_and_the_pool_before_new_ones() {
-        let mut shelf = shelf(&[(1024 * KIB, 1), (4 * KIB, 1), (4 * KIB, 1), (64 * KIB, 2)]);
+        let mut lists = lists(&[(1024 * KIB, 1), (4 * KIB, 1), (4 * KIB, 1), (64 * KIB, 2)]);
         let mut new = [(1024 * KIB, 1), (64 * KIB, 1), (4 * KIB, 1)];
-        let blocks = assemble(2 * 1024 * KIB + 64 * KIB + 12 * KIB, 1024, &mut shelf, 1, &mut new);
+        let blocks = assemble(2 * 1024 * KIB + 64 * KIB + 12 * KIB, 1024, &mut lists, 1, &mut new);
         let (megabyte, pages) = (1024 * KIB, 4 * KIB);
         let expected = [
             Block::Pooled(megabyte),
@@ -241,12 +221,12 @@ mod tests {
             Block::New(pages),
         ];
         assert_eq!(blocks.expect("complete"), expected);
-        assert_eq!(shelf.bytes(), 64 * KIB, "another domain's block stays");
+        assert_eq!(lists.bytes(), 64 * KIB, "another domain's block stays");
     }
 
     #[test]
     fn a_size_that_ran_out_is_replaced_by_smaller_blocks() {
-        let blocks = assemble(1024 * KIB, 1024, &mut shelf(&[]), 1, &mut [(64 * KIB, 15), (4 * KIB, 16)]);
+        let blocks = assemble(1024 * KIB, 1024, &mut lists(&[]), 1, &mut [(64 * KIB, 15), (4 * KIB, 16)]);
         let blocks = blocks.expect("complete");
         assert_eq!(blocks.iter().filter(|block| block.bytes() == 64 * KIB).count(), 15);
         assert_eq!(blocks.len(), 31);
@@ -254,7 +234,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_completed_gives_its_blocks_back() {
-        let (why, blocks) = assemble(72 * KIB, 1024, &mut shelf(&[]), 1, &mut [(64 * KIB, 1), (4 * KIB, 1)])
+        let (why, blocks) = assemble(72 * KIB, 1024, &mut lists(&[]), 1, &mut [(64 * KIB, 1), (4 * KIB, 1)])
             .expect_err("4 KiB short");
         assert_eq!(why, Incomplete::OutOfBlocks { missing: 4 * KIB });
         assert_eq!(blocks, [Block::New(64 * KIB), Block::New(4 * KIB)]);
@@ -263,7 +243,7 @@ mod tests {
     #[test]
     fn more_blocks_than_can_be_joined_are_refused_before_they_are_made() {
         let mut new = [(64 * KIB, 0), (4 * KIB, 1000)];
-        let (why, _) = assemble(1024 * KIB, 255, &mut shelf(&[]), 1, &mut new).expect_err("256 pages");
+        let (why, _) = assemble(1024 * KIB, 255, &mut lists(&[]), 1, &mut new).expect_err("256 pages");
         assert_eq!(why, Incomplete::TooScattered { needed: 256, limit: 255 });
         assert_eq!(new[1].1, 1000);
     }
@@ -272,14 +252,14 @@ mod tests {
     fn a_clean_buffer_goes_back_as_its_blocks() {
         let domain = TrustDomain::Uid(Uid(7));
         let buffer =
-            Spare::released(vec![Block::New(64 * KIB), Block::New(4 * KIB)], bytes(68 * KIB), domain.clone());
-        let clean = buffer.scrub(|_| Ok::<_, ()>(())).expect("scrubbed");
-        let mut shelf = shelf(&[]);
+            Pooled::released(vec![Block::New(64 * KIB), Block::New(4 * KIB)], bytes(68 * KIB), domain.clone());
+        let clean = buffer.clean(Ok::<_, ()>).expect("cleaned");
+        let mut lists = lists(&[]);
         for block in clean.split(|block| bytes(block.bytes())) {
-            shelf.put(block, Duration::ZERO).expect("room");
+            lists.put(block, Duration::ZERO);
         }
-        assert_eq!(shelf.bytes(), 68 * KIB);
-        assert!(shelf.take(64 * KIB, &domain).is_some() && shelf.take(4 * KIB, &domain).is_some());
+        assert_eq!(lists.bytes(), 68 * KIB);
+        assert!(lists.take(64 * KIB, &domain).is_some() && lists.take(4 * KIB, &domain).is_some());
     }
 
     #[test]
@@ -301,9 +281,9 @@ mod tests {
         ) {
             let by_size = [1024 * KIB, 64 * KIB, 4 * KIB];
             let pool: Vec<_> = pool.into_iter().map(|(size, uid)| (by_size[size], uid)).collect();
-            let mut shelf = shelf(&pool);
+            let mut lists = lists(&pool);
             let mut left = [(by_size[0], new[0]), (by_size[1], new[1]), (by_size[2], new[2])];
-            let outcome = assemble(pages * 4 * KIB, limit, &mut shelf, 0, &mut left);
+            let outcome = assemble(pages * 4 * KIB, limit, &mut lists, 0, &mut left);
 
             let (mut model, mut rest) = (Vec::new(), pages * 4 * KIB);
             for (size, new) in by_size.into_iter().zip(new) {
@@ -332,7 +312,7 @@ mod tests {
             };
             let from_pool: u64 =
                 taken.iter().filter(|block| matches!(block, Block::Pooled(_))).map(|block| block.bytes()).sum();
-            prop_assert_eq!(shelf.bytes() + from_pool, pool.iter().map(|(size, _)| size).sum::<u64>());
+            prop_assert_eq!(lists.bytes() + from_pool, pool.iter().map(|(size, _)| size).sum::<u64>());
         }
     }
 }

@@ -22,17 +22,17 @@ pub struct DemandLimits {
     pub sizes: usize,
     /// Most bytes of all targets.
     pub bytes: u64,
-    /// Most spares of all targets.
-    pub spares: usize,
+    /// Most buffers of all targets.
+    pub buffers: usize,
 }
 
-/// How many fresh spares of one size should lie ready.
+/// How many preallocated buffers of one size should be in the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// The size.
     pub bytes: BackedBytes,
     /// How many.
-    pub spares: usize,
+    pub buffers: usize,
 }
 
 /// What was missing, by size. Its own size is bounded, whatever is asked for.
@@ -121,14 +121,14 @@ impl Demand {
         let mut repeated: Vec<_> =
             self.sizes.iter().filter(|size| size.requests(period) >= REPEATED).collect();
         repeated.sort_by_key(|size| (Reverse(size.requests(period)), size.bytes));
-        let (mut bytes, mut spares) = (self.limits.bytes, self.limits.spares as u64);
+        let (mut bytes, mut left) = (self.limits.bytes, self.limits.buffers as u64);
         let within = |size: &Followed| {
-            let fitting = size.buffers(period).min(spares).min(bytes / size.bytes.get());
-            spares -= fitting;
+            let fitting = size.buffers(period).min(left).min(bytes / size.bytes.get());
+            left -= fitting;
             bytes -= fitting * size.bytes.get();
-            Target { bytes: size.bytes, spares: usize::try_from(fitting).unwrap_or(usize::MAX) }
+            Target { bytes: size.bytes, buffers: usize::try_from(fitting).unwrap_or(usize::MAX) }
         };
-        repeated.into_iter().map(within).filter(|target| target.spares > 0).collect()
+        repeated.into_iter().map(within).filter(|target| target.buffers > 0).collect()
     }
 
     /// Forgets all that was asked for: the memory is wanted elsewhere.
@@ -147,7 +147,7 @@ mod tests {
     use crate::units::RequestedBytes;
     use proptest::prelude::*;
 
-    const LIMITS: DemandLimits = DemandLimits { sizes: 4, bytes: 100, spares: 6 };
+    const LIMITS: DemandLimits = DemandLimits { sizes: 4, bytes: 100, buffers: 6 };
 
     fn bytes(amount: u64) -> BackedBytes {
         RequestedBytes(i64::try_from(amount).expect("small")).round_up(1).expect("valid")
@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn targets(demand: &Demand, seconds: u64) -> Vec<(u64, usize)> {
-        demand.targets(at(seconds)).iter().map(|target| (target.bytes.get(), target.spares)).collect()
+        demand.targets(at(seconds)).iter().map(|target| (target.bytes.get(), target.buffers)).collect()
     }
 
     #[test]

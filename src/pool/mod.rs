@@ -1,29 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 3: memory between two clients, and which of it is free. Generic over what memory is: nothing here makes a
-//! system call, takes a lock or reads a clock, so that all of it runs under an interpreter and against a model.
+//! Floor 3: the arithmetic of memory between two clients. Generic over what memory is: nothing here makes a system
+//! call, takes a lock or reads a clock, so that all of it runs under an interpreter and against a model. The pool that
+//! each heap has, with its lock, is `heap/pool.rs`.
 //!
-//! # Life of a spare
-//! A buffer that its last holder let go of is a *dirty* spare in [`Deferred`]. The worker takes it out, scrubs it
-//! ([`Spare::scrub`]), and puts the *zeroed* spare on a [`Shelf`]; types admit no dirty one there. A spare on a shelf
-//! is handed out again, or given back to the kernel when the shelf is full, idle, or memory is scarce.
+//! # Life of pooled memory
+//! Memory that its last holder released is *dirty*, in the [`ReleasedList`]. It is cleaned ([`Pooled::clean`]) by the
+//! worker or by a caller that needs it, and then lies on the [`FreeLists`]; types admit no dirty memory there. Clean
+//! memory is handed out again, or given back to the kernel when the pool is full, idle, or memory is scarce.
 //!
-//! A *fresh* spare ([`Spare::fresh`]) comes from the source and has never been held: [`Demand`] tells how many of which
-//! sizes are worth making ahead of the next request. It fits every domain until it is handed out.
+//! *Fresh* memory ([`Pooled::fresh`]) comes from the source and has never been held: [`Demand`] tells how many buffers of
+//! which sizes are worth preallocating. It fits every domain until it is handed out.
 //!
 //! An [`Arena`] tells which bytes of memory that was set aside for one heap are in use.
 
 mod arena;
 mod assembly;
-mod deferred;
+mod contents;
 mod demand;
-mod shelf;
-mod spare;
+mod free_list;
+mod pooled;
+mod released;
 #[cfg(test)]
 mod tests;
 
 pub use arena::{Arena, FreeBytes, Layout};
-pub use assembly::{Assembly, BlockSizes, Effort, Incomplete, Wanted};
-pub use deferred::Deferred;
+pub use assembly::{Assembly, BlockSizes, Incomplete};
+pub use contents::{Contents, Evicted, PoolLimits};
 pub use demand::{Demand, DemandLimits, Target};
-pub use shelf::{Shelf, ShelfLimits};
-pub use spare::{Dirty, Spare, TrustDomain, Zeroed};
+pub use free_list::FreeLists;
+pub use pooled::{Clean, Dirty, Pooled, TrustDomain};
+pub use released::{ReleasedId, ReleasedList};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Shelves and the deferred-free list against limits, and against a slow and obvious model.
+//! Free lists, the released list and both together against limits, and against a slow and obvious model.
 
 use super::*;
 use crate::units::{BackedBytes, RequestedBytes, Uid};
@@ -14,203 +14,282 @@ fn bytes(amount: u64) -> BackedBytes {
     RequestedBytes(i64::try_from(amount).expect("small")).round_up(1).expect("valid")
 }
 
-fn dirty(memory: Fake, size: u64, uid: u32) -> Spare<Fake, Dirty> {
-    Spare::released(memory, bytes(size), TrustDomain::Uid(Uid(uid)))
+fn dirty(memory: Fake, size: u64, uid: u32) -> Pooled<Fake, Dirty> {
+    Pooled::released(memory, bytes(size), owner(uid))
 }
 
-fn zeroed(memory: Fake, size: u64, uid: u32) -> Spare<Fake, Zeroed> {
-    dirty(memory, size, uid).scrub(|_| Ok::<_, ()>(())).expect("scrubbed")
+fn clean(memory: Fake, size: u64, uid: u32) -> Pooled<Fake, Clean> {
+    dirty(memory, size, uid).clean(Ok::<_, ()>).expect("cleaned")
 }
 
-fn fresh(memory: Fake, size: u64) -> Spare<Fake, Zeroed> {
-    Spare::fresh(memory, bytes(size))
+fn fresh(memory: Fake, size: u64) -> Pooled<Fake, Clean> {
+    Pooled::fresh(memory, bytes(size))
 }
 
-fn shelf() -> Shelf<Fake> {
-    Shelf::new(ShelfLimits { bytes: 100, spares: 5 })
+fn owner(uid: u32) -> TrustDomain {
+    TrustDomain::Uid(Uid(uid))
+}
+
+fn contents() -> Contents<Fake, Fake> {
+    Contents::new(PoolLimits { bytes: 100, entries: 5 })
 }
 
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn memories<S>(spares: &[Spare<Fake, S>]) -> Vec<Fake> {
-    spares.iter().map(|spare| *spare.memory()).collect()
+fn memories<S>(pooled: &[Pooled<Fake, S>]) -> Vec<Fake> {
+    pooled.iter().map(|pooled| *pooled.memory()).collect()
 }
 
 #[test]
-fn a_spare_goes_only_to_its_own_domain_and_size() {
-    let mut shelf = shelf();
-    shelf.put(zeroed(1, 10, 1000), at(0)).expect("room");
+fn clean_memory_goes_only_to_its_own_domain_and_size() {
+    let mut lists = FreeLists::default();
+    lists.put(clean(1, 10, 1000), at(0));
     let context = TrustDomain::Context("u:r:camera:s0".to_owned());
-    assert!(shelf.take(10, &TrustDomain::Uid(Uid(1001))).is_none());
-    assert!(shelf.take(10, &context).is_none());
-    assert!(shelf.take(9, &TrustDomain::Uid(Uid(1000))).is_none());
-    assert_eq!(shelf.take(10, &TrustDomain::Uid(Uid(1000))).expect("its own").into_memory(), 1);
-    assert!(shelf.is_empty());
+    assert!(lists.take(10, &owner(1001)).is_none());
+    assert!(lists.take(10, &context).is_none());
+    assert!(lists.take(9, &owner(1000)).is_none());
+    assert_eq!(lists.take(10, &owner(1000)).expect("its own").into_memory(), 1);
+    assert!(lists.is_empty());
 }
 
 #[test]
-fn a_fresh_spare_goes_to_anyone_whose_own_have_run_out() {
-    let mut shelf = shelf();
-    for (since, spare) in [(0, fresh(1, 10)), (1, fresh(2, 10)), (2, zeroed(3, 10, 1000))] {
-        shelf.put(spare, at(since)).expect("room");
+fn fresh_memory_goes_to_any_domain_whose_own_has_run_out() {
+    let mut lists = FreeLists::default();
+    for (since, memory) in [(0, fresh(1, 10)), (1, fresh(2, 10)), (2, clean(3, 10, 1000))] {
+        lists.put(memory, at(since));
     }
-    let take = |shelf: &mut Shelf<Fake>, uid| {
-        shelf.take(10, &TrustDomain::Uid(Uid(uid))).map(|spare| (*spare.memory(), spare.domain().is_none()))
+    let take = |lists: &mut FreeLists<Fake>, uid| {
+        lists.take(10, &owner(uid)).map(|taken| (*taken.memory(), taken.domain().is_none()))
     };
-    assert_eq!(take(&mut shelf, 1000), Some((3, false)), "its own first, though younger");
-    assert_eq!((shelf.fresh(10), shelf.fresh(11)), (2, 0));
-    assert_eq!(take(&mut shelf, 1000), Some((1, true)));
-    assert_eq!(take(&mut shelf, 1001), Some((2, true)));
-    assert_eq!(take(&mut shelf, 1001), None);
+    assert_eq!(take(&mut lists, 1000), Some((3, false)), "its own first, though younger");
+    assert_eq!((lists.fresh(10), lists.fresh(11)), (2, 0));
+    assert_eq!(take(&mut lists, 1000), Some((1, true)));
+    assert_eq!(take(&mut lists, 1001), Some((2, true)));
+    assert_eq!(take(&mut lists, 1001), None);
 }
 
 #[test]
-fn a_full_shelf_gives_the_spare_back() {
-    let mut shelf = shelf();
-    shelf.put(zeroed(1, 60, 1), at(0)).expect("room");
-    assert_eq!(*shelf.put(zeroed(2, 41, 1), at(0)).expect_err("101 of 100 bytes").memory(), 2);
+fn released_memory_is_taken_newest_first_by_its_own_domain_alone() {
+    let mut released = ReleasedList::default();
+    for (memory, size, uid) in [(1, 10, 1), (2, 10, 1), (3, 20, 1), (4, 10, 2)] {
+        released.push(dirty(memory, size, uid));
+    }
+    assert_eq!((released.bytes(), released.len()), (50, 4));
+    let mut take = |size, uid| released.take(size, &owner(uid)).map(|taken| *taken.memory());
+    assert_eq!((take(10, 3), take(30, 1)), (None, None));
+    assert_eq!((take(10, 1), take(10, 1), take(10, 1)), (Some(2), Some(1), None));
+    assert_eq!((released.bytes(), released.len()), (30, 2));
+}
+
+#[test]
+fn an_entry_is_removed_once() {
+    let mut released = ReleasedList::default();
+    released.push(dirty(1, 10, 1));
+    let (id, _) = released.newest(|_| true).expect("there");
+    assert_eq!(released.remove(id).map(|taken| *taken.memory()), Some(1));
+    assert!(released.remove(id).is_none() && released.is_empty());
+    released.push(dirty(2, 10, 1));
+    assert!(released.remove(id).is_none(), "another entry");
+}
+
+#[test]
+fn what_could_never_have_room_evicts_nothing() {
+    let mut contents = contents();
+    contents.free.put(clean(1, 60, 1), at(0));
+    assert!(contents.make_room(101).is_none());
+    assert!(!contents.has_room(41) && contents.has_room(40));
     for memory in 3..7 {
-        shelf.put(zeroed(memory, 1, 1), at(0)).expect("room");
+        contents.released.push(dirty(memory, 1, 1));
     }
-    assert_eq!(*shelf.put(zeroed(7, 1, 1), at(0)).expect_err("six of five").memory(), 7);
+    assert!(!contents.has_room(1), "six of five");
 }
 
 #[test]
-fn room_is_made_by_the_oldest_of_the_domain_that_has_most() {
-    let mut shelf = shelf();
+fn room_is_made_by_the_domain_with_the_most_its_oldest_clean_memory_first() {
+    let mut contents = contents();
     for (memory, size, uid, since) in [(1, 10, 2, 1), (2, 30, 1, 2), (3, 20, 1, 3), (4, 30, 3, 4)] {
-        shelf.put(zeroed(memory, size, uid), at(since)).expect("room");
+        contents.free.put(clean(memory, size, uid), at(since));
     }
-    assert!(shelf.make_room(10).is_empty(), "there is room");
-    assert_eq!(memories(&shelf.make_room(40)), [2], "uid 1 has most");
-    assert_eq!(memories(&shelf.make_room(60)), [4], "uid 3 has most now");
-    assert!(shelf.make_room(101).is_empty(), "that could never have room");
-    assert_eq!(memories(&shelf.make_room(100)), [3, 1]);
-    assert!(shelf.is_empty());
+    let mut room = |size| {
+        let evicted = contents.make_room(size).expect("possible");
+        (memories(&evicted.free), memories(&evicted.released))
+    };
+    assert_eq!(room(10), (vec![], vec![]), "there is room");
+    assert_eq!(room(40), (vec![2], vec![]), "uid 1 has most");
+    assert_eq!(room(60), (vec![4], vec![]), "uid 3 has most now");
+    assert_eq!(room(100), (vec![3, 1], vec![]));
 }
 
 #[test]
-fn a_failed_scrub_leaves_no_spare() {
-    assert_eq!(dirty(1, 10, 1).scrub(|_| Err("kernel")).expect_err("failed"), "kernel");
-}
-
-#[test]
-fn the_oldest_of_the_largest_shrinks_first_and_overshoots() {
-    let mut shelf = shelf();
-    for (memory, size, uid, since) in [(1, 10, 1, 5), (2, 30, 1, 4), (3, 30, 2, 3), (4, 20, 1, 1)] {
-        shelf.put(zeroed(memory, size, uid), at(since)).expect("room");
+fn a_domain_that_releases_a_lot_displaces_its_own_memory() {
+    let mut contents = contents();
+    contents.free.put(clean(1, 20, 1), at(0));
+    for memory in 2..5 {
+        contents.released.push(dirty(memory, 25, 2));
     }
-    assert_eq!(memories(&shelf.shrink(31)), [3, 2]);
-    assert_eq!(shelf.bytes(), 30);
-    assert_eq!(memories(&shelf.shrink(0)), [4, 1]);
-    assert!(shelf.shrink(1).is_empty());
+    let evicted = contents.make_room(25).expect("possible");
+    assert_eq!((memories(&evicted.free), memories(&evicted.released)), (vec![], vec![2]));
 }
 
 #[test]
-fn a_shelf_that_goes_away_gives_its_memory_back() {
+fn a_failure_to_clean_leaves_nothing_clean() {
+    let failed = dirty(1, 10, 1).clean(|_| Err::<Fake, _>("kernel"));
+    assert_eq!(failed.expect_err("failed"), "kernel");
+}
+
+#[test]
+fn released_memory_shrinks_first_and_then_the_oldest_of_the_largest() {
+    let mut contents = contents();
+    for (memory, size, uid, since) in [(1, 10, 1, 5), (2, 30, 1, 4), (3, 30, 2, 3)] {
+        contents.free.put(clean(memory, size, uid), at(since));
+    }
+    contents.released.push(dirty(4, 10, 1));
+    contents.released.push(dirty(5, 5, 1));
+    let shrink = |contents: &mut Contents<Fake, Fake>, size| {
+        let evicted = contents.shrink(size);
+        assert_eq!(evicted.len(), evicted.free.len() + evicted.released.len());
+        (memories(&evicted.free), memories(&evicted.released), evicted.bytes())
+    };
+    assert_eq!(shrink(&mut contents, 1), (vec![], vec![5], 5), "the newest");
+    assert_eq!(shrink(&mut contents, 41), (vec![3, 2], vec![4], 70), "it overshoots");
+    assert_eq!(shrink(&mut contents, 0), (vec![1], vec![], 10));
+    assert!(contents.shrink(0).is_empty());
+}
+
+#[test]
+fn lists_that_go_away_give_their_memory_back() {
     let memory = Arc::new(());
-    let spare = Spare::released(Arc::clone(&memory), bytes(10), TrustDomain::Uid(Uid(1)));
-    let mut shelf = Shelf::new(ShelfLimits { bytes: 100, spares: 5 });
-    shelf.put(spare.scrub(|_| Ok::<_, ()>(())).expect("scrubbed"), at(0)).expect("room");
+    let released = Pooled::released(Arc::clone(&memory), bytes(10), owner(1));
+    let mut lists = FreeLists::default();
+    lists.put(released.clean(Ok::<_, ()>).expect("cleaned"), at(0));
     assert_eq!(Arc::strong_count(&memory), 2);
-    drop(shelf);
+    drop(lists);
     assert_eq!(Arc::strong_count(&memory), 1);
-}
-
-#[test]
-fn what_lies_too_long_expires() {
-    let mut shelf = shelf();
-    for (memory, since) in [(1, 1), (2, 5), (3, 9)] {
-        shelf.put(zeroed(memory, 10, 1), at(since)).expect("room");
-    }
-    assert_eq!(memories(&shelf.expire(at(6))), [1, 2]);
-    assert_eq!(shelf.bytes(), 10);
-}
-
-#[test]
-fn draining_takes_the_last_first_and_whole_spares() {
-    let mut deferred = Deferred::default();
-    for (memory, size) in [(1, 10), (2, 20), (3, 30)] {
-        deferred.push(dirty(memory, size, 1));
-    }
-    assert_eq!(memories(&deferred.take(31)), [3, 2]);
-    assert_eq!(deferred.bytes(), 10);
-    assert_eq!(memories(&deferred.take(0)), [1], "0 takes everything");
-    assert!(deferred.is_empty() && deferred.take(1).is_empty());
 }
 
 #[derive(Debug, Clone)]
 enum Step {
-    Put { size: u64, uid: u32 },
-    PutFresh { size: u64 },
-    Take { size: u64, uid: u32 },
+    Release(u64, u32),
+    Preallocate(u64),
+    CleanNewest,
+    Take(u64, u32),
+    TakeReleased(u64, u32),
     Shrink(u64),
     Expire(u64),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let (size, uid) = (1u64..6, 0u32..3);
     let step = prop_oneof![
-        3 => (1u64..5, 0u32..3).prop_map(|(size, uid)| Step::Put { size: size * 10, uid }),
-        1 => (1u64..5).prop_map(|size| Step::PutFresh { size: size * 10 }),
-        2 => (1u64..5, 0u32..3).prop_map(|(size, uid)| Step::Take { size: size * 10, uid }),
+        4 => (size.clone(), uid.clone()).prop_map(|(size, uid)| Step::Release(10 * size, uid)),
+        1 => size.clone().prop_map(|size| Step::Preallocate(10 * size)),
+        3 => Just(Step::CleanNewest),
+        2 => (size.clone(), uid.clone()).prop_map(|(size, uid)| Step::Take(10 * size, uid)),
+        2 => (size, uid).prop_map(|(size, uid)| Step::TakeReleased(10 * size, uid)),
         1 => (0u64..60).prop_map(Step::Shrink),
-        1 => (0u64..50).prop_map(Step::Expire),
+        1 => (0u64..60).prop_map(Step::Expire),
     ];
-    prop::collection::vec(step, 0..120)
+    prop::collection::vec(step, 0..150)
 }
 
+/// One entry of the model: number, size, uid, and when it became clean.
+type Entry = (Fake, u64, u32, Option<u64>);
+
+/// The uid of fresh memory in the model.
+const NONE: u32 = 3;
+
 proptest! {
-    /// The model is a list of (memory, size, uid if not fresh, since) in the order of arrival.
     #[test]
-    fn every_sequence_agrees_with_a_plain_list(steps in steps()) {
-        let (mut shelf, mut model) = (shelf(), Vec::<(Fake, u64, Option<u32>, u64)>::new());
-        for (now, step) in (1u32..).zip(steps) {
+    fn every_sequence_agrees_with_the_naive_model(steps in steps()) {
+        let mut contents = contents();
+        let mut naive: Vec<Entry> = Vec::new();
+        let mut next = 0;
+        for (step, now) in steps.into_iter().zip(0..) {
             match step {
-                Step::Put { .. } | Step::PutFresh { .. } => {
-                    let (spare, size, holder) = match step {
-                        Step::Put { size, uid } => (zeroed(now, size, uid), size, Some(uid)),
-                        Step::PutFresh { size } => (fresh(now, size), size, None),
-                        _ => unreachable!("matched above"),
+                Step::Release(size, uid) => {
+                    let evicted = contents.make_room(size).expect("smaller than the pool");
+                    let before = naive.clone();
+                    let gone: Vec<_> =
+                        memories(&evicted.free).into_iter().chain(memories(&evicted.released)).collect();
+                    naive.retain(|entry| !gone.contains(&entry.0));
+                    let held = |entries: &[Entry], uid: u32| -> u64 {
+                        entries.iter().filter(|entry| entry.2 == uid).map(|entry| entry.1).sum()
                     };
-                    let held: u64 = model.iter().map(|entry| entry.1).sum();
-                    let fits = held + size <= 100 && model.len() < 5;
-                    prop_assert_eq!(shelf.has_room(size), fits);
-                    prop_assert_eq!(shelf.put(spare, at(now.into())).is_ok(), fits);
-                    if fits {
-                        model.push((now, size, holder, now.into()));
+                    for lost in before.iter().filter(|entry| gone.contains(&entry.0)).map(|entry| entry.2) {
+                        let most = (0..=NONE).map(|uid| held(&naive, uid)).max().expect("four");
+                        prop_assert!(held(&before, lost) >= most, "it did not have the most");
+                    }
+                    prop_assert!(contents.has_room(size));
+                    contents.released.push(dirty(next, size, uid));
+                    naive.push((next, size, uid, None));
+                    next += 1;
+                }
+                Step::Preallocate(size) => {
+                    if contents.has_room(size) {
+                        contents.free.put(fresh(next, size), at(now));
+                        naive.push((next, size, NONE, Some(now)));
+                        next += 1;
                     }
                 }
-                Step::Take { size, uid } => {
-                    let oldest = |holder| model.iter().position(|entry| entry.1 == size && entry.2 == holder);
-                    let expected = oldest(Some(uid)).or_else(|| oldest(None));
-                    let taken = shelf.take(size, &TrustDomain::Uid(Uid(uid))).map(Spare::into_memory);
-                    prop_assert_eq!(taken, expected.map(|index| model.remove(index).0));
-                }
-                Step::Shrink(amount) => {
-                    let (mut expected, mut total) = (Vec::new(), 0);
-                    while amount == 0 || total < amount {
-                        let Some(largest) = model.iter().map(|entry| entry.1).max() else { break };
-                        let index = model.iter().position(|entry| entry.1 == largest).expect("the largest");
-                        total += largest;
-                        expected.push(model.remove(index).0);
+                Step::CleanNewest => {
+                    let newest = naive.iter_mut().rev().find(|entry| entry.3.is_none());
+                    let found = contents.released.newest(|_| true).map(|(id, memory)| (id, *memory));
+                    prop_assert_eq!(found.map(|(_, memory)| memory), newest.as_ref().map(|entry| entry.0));
+                    if let (Some((id, _)), Some(entry)) = (found, newest) {
+                        let released = contents.released.remove(id).expect("there");
+                        contents.free.put(released.clean(Ok::<_, ()>).expect("cleaned"), at(now));
+                        entry.3 = Some(now);
                     }
-                    prop_assert_eq!(memories(&shelf.shrink(amount)), expected);
+                }
+                Step::Take(size, uid) => {
+                    let oldest = |uid| {
+                        let fits = |entry: &&Entry| entry.1 == size && entry.2 == uid && entry.3.is_some();
+                        naive.iter().filter(fits).min_by_key(|entry| entry.3).map(|entry| entry.0)
+                    };
+                    let oldest = oldest(uid).or_else(|| oldest(NONE));
+                    let taken = contents.free.take(size, &owner(uid)).map(Pooled::into_memory);
+                    prop_assert_eq!(taken, oldest);
+                    naive.retain(|entry| Some(entry.0) != oldest);
+                }
+                Step::TakeReleased(size, uid) => {
+                    let newest = naive
+                        .iter()
+                        .rfind(|entry| entry.1 == size && entry.2 == uid && entry.3.is_none())
+                        .map(|entry| entry.0);
+                    let taken = contents.released.take(size, &owner(uid)).map(|taken| *taken.memory());
+                    prop_assert_eq!(taken, newest);
+                    naive.retain(|entry| Some(entry.0) != newest);
+                }
+                Step::Shrink(size) => {
+                    let all: u64 = naive.iter().map(|entry| entry.1).sum();
+                    let evicted = contents.shrink(size);
+                    prop_assert!(evicted.bytes() >= size.min(all));
+                    let is_left = naive.iter().any(|entry| {
+                        entry.3.is_none() && !memories(&evicted.released).contains(&entry.0)
+                    });
+                    prop_assert!(evicted.free.is_empty() || !is_left, "released memory goes first");
+                    let gone: Vec<_> =
+                        memories(&evicted.free).into_iter().chain(memories(&evicted.released)).collect();
+                    naive.retain(|entry| !gone.contains(&entry.0));
                 }
                 Step::Expire(deadline) => {
-                    let mut expired = memories(&shelf.expire(at(deadline)));
-                    expired.sort_unstable();
-                    let old: Vec<_> = model.iter().filter(|entry| entry.3 < deadline).map(|entry| entry.0).collect();
-                    model.retain(|entry| entry.3 >= deadline);
-                    prop_assert_eq!(expired, old);
+                    let mut gone = memories(&contents.free.expire(at(deadline)));
+                    gone.sort_unstable();
+                    let is_old = |entry: &Entry| entry.3.is_some_and(|since| since < deadline);
+                    let mut expected: Vec<_> =
+                        naive.iter().filter(|entry| is_old(entry)).map(|entry| entry.0).collect();
+                    expected.sort_unstable();
+                    prop_assert_eq!(gone, expected);
+                    naive.retain(|entry| !is_old(entry));
                 }
             }
-            prop_assert_eq!(shelf.bytes(), model.iter().map(|entry| entry.1).sum::<u64>());
-            prop_assert_eq!(shelf.is_empty(), model.is_empty());
-            for size in [10, 20, 30, 40] {
-                let fresh = model.iter().filter(|entry| entry.1 == size && entry.2.is_none()).count();
-                prop_assert_eq!(shelf.fresh(size), fresh);
+            prop_assert_eq!(contents.bytes(), naive.iter().map(|entry| entry.1).sum::<u64>());
+            prop_assert!(contents.bytes() <= 100 && naive.len() <= 5);
+            for size in [10, 20, 30, 40, 50] {
+                let fresh = naive.iter().filter(|entry| entry.1 == size && entry.2 == NONE).count();
+                prop_assert_eq!(contents.free.fresh(size), fresh);
             }
         }
     }

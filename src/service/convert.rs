@@ -135,7 +135,7 @@ fn flags(heap: &Heap) -> i32 {
     let bits = [
         (spec.cached, HeapFlags::CACHED),
         (heap.is_contiguous(), HeapFlags::CONTIGUOUS),
-        (heap.stock().is_some(), HeapFlags::DEFERRED_FREE),
+        (heap.pool().is_kept(), HeapFlags::DEFERRED_FREE),
         (!spec.secure, HeapFlags::ZEROED),
         (spec.secure, HeapFlags::SECURE),
         (heap.gives(units::Access::ReadOnly), HeapFlags::READ_ONLY),
@@ -192,7 +192,7 @@ pub(super) fn buffer_info(view: &BufferView<'_>) -> BufferInfo {
 pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
     let counters = &view.counters;
     let failed = |cause| long(counters.failed(cause));
-    let discarded = |cause| long(view.stock.discarded.of(cause));
+    let discarded = |cause| long(view.pool.discarded.of(cause));
     let fragmentation = view.heap.fragmentation();
     HeapStats {
         heapId: view.heap.id().get().into(),
@@ -202,17 +202,17 @@ pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
         allocBytesWm: long(counters.bytes_watermark),
         liveBytes: long(counters.bytes - counters.deferred_bytes),
         deferredBytes: long(counters.deferred_bytes),
-        pooledBytes: long(view.stock.pooled_bytes),
+        pooledBytes: long(view.pool.pooled_bytes),
         reservedBytes: long(counters.reserved_bytes),
         capacity: long(view.heap.capacity().unwrap_or(0)),
         largestFreeBytes: fragmentation.map_or(0, |figures| long(figures.largest_free_bytes)),
         allocations: long(counters.allocations),
         frees: long(counters.frees),
-        recycled: long(view.stock.hits),
-        poolMisses: long(view.stock.misses),
-        scrubbedBytes: long(view.stock.scrubbed_bytes),
-        warmed: long(view.stock.warmed),
-        discarded: long(view.stock.discarded.total()),
+        recycled: long(view.pool.hits),
+        poolMisses: long(view.pool.misses),
+        scrubbedBytes: long(view.pool.scrubbed_bytes),
+        warmed: long(view.pool.preallocated),
+        discarded: long(view.pool.discarded.total()),
         discardedFull: discarded(Discard::Full),
         discardedBusy: discarded(Discard::Busy),
         discardedSealed: discarded(Discard::Sealed),

@@ -8,11 +8,12 @@ use super::{File, arena_is_full};
 use crate::pool::{Arena, FreeBytes, Layout};
 use crate::sys::map::SharedMap;
 use crate::sys::memfd::{allocate_pages, has_pages, punch_pages};
+use crate::sys::wipe::Wipe;
 use crate::sys::{cgroup, memory};
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What an arena asks of the kernel, apart from files. All of it may block.
 pub trait Pages: Send + Sync {
@@ -59,8 +60,9 @@ pub(super) struct ArenaFile {
     file: Box<dyn File>,
     bytes: u64,
     pages: Arc<dyn Pages>,
-    /// Of the whole file, made when a range is first cleaned, and kept.
-    mapping: OnceLock<SharedMap>,
+    /// Of the whole file, made when a range is first cleaned, and kept. The lock is a leaf, and no system call is made
+    /// while it is held.
+    mapping: Mutex<Option<Arc<SharedMap>>>,
     arena: Mutex<Arena>,
 }
 
@@ -68,7 +70,7 @@ impl ArenaFile {
     /// All `bytes` bytes of `file` are free.
     pub(super) fn new(file: Box<dyn File>, bytes: u64, layout: Layout, pages: Arc<dyn Pages>) -> Self {
         let arena = Mutex::new(Arena::new(bytes, layout));
-        Self { file, bytes, pages, mapping: OnceLock::new(), arena }
+        Self { file, bytes, pages, mapping: Mutex::default(), arena }
     }
 
     fn arena(&self) -> MutexGuard<'_, Arena> {
@@ -132,18 +134,32 @@ impl ArenaFile {
         if has_pages(self.fd(), range)? { Err(io::Error::from_raw_os_error(libc::EBUSY)) } else { Ok(()) }
     }
 
-    /// Sets a range to zero. Its pages must be present: to find that there is none would end the process.
+    fn mapping(&self) -> MutexGuard<'_, Option<Arc<SharedMap>>> {
+        self.mapping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Prepares setting ranges to zero. Their pages must be present: to find that there is none would end the process.
     ///
     /// # Errors
     /// If the file cannot be mapped.
-    pub(super) fn zero(&self, range: &Range<u64>) -> io::Result<()> {
+    pub(super) fn wipe(&self, ranges: &[Range<u64>]) -> io::Result<Wipe> {
         let bytes = |count| usize::try_from(count).map_err(io::Error::other);
-        if self.mapping.get().is_none() {
-            let mapping = SharedMap::sparse(self.fd(), bytes(self.bytes)?)?;
-            // Of two that are made at once, one goes again.
-            let _ = self.mapping.set(mapping);
-        }
-        let Some(mapping) = self.mapping.get() else { return Err(io::ErrorKind::NotFound.into()) };
-        mapping.fill_at(bytes(range.start)?, bytes(range.end - range.start)?, 0)
+        let kept = self.mapping().clone();
+        let mapping = match kept {
+            Some(mapping) => mapping,
+            None => {
+                let made = Arc::new(SharedMap::sparse(self.fd(), bytes(self.bytes)?)?);
+                // Of two that are made at once, one serves this call alone.
+                Arc::clone(self.mapping().get_or_insert(made))
+            }
+        };
+        let part = |range: &Range<u64>| Ok((Arc::clone(&mapping), bytes(range.start)?..bytes(range.end)?));
+        Ok(Wipe::new(ranges.iter().map(part).collect::<io::Result<_>>()?))
+    }
+
+    /// Has the file mapped again for the next [`ArenaFile::wipe`]. Those that are being done keep the mapping they have.
+    pub(super) fn forget_mapping(&self) {
+        let before = self.mapping().take();
+        drop(before);
     }
 }

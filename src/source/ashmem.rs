@@ -18,6 +18,7 @@ use super::{Memory, ReleaseMechanism, Source, Unfit};
 use crate::sys::ashmem::{self, Ashmem};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
+use crate::sys::wipe::Wipe;
 use crate::units::{Access, BackedBytes, Backing, PageSize};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -191,7 +192,7 @@ impl Memory for Region {
         Ok(())
     }
 
-    fn scrub(&self) -> io::Result<()> {
+    fn wipe(&self) -> io::Result<Wipe> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

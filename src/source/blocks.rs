@@ -9,11 +9,12 @@
 //! have pinned. In between, whoever keeps the block sees to it that it is clean and stays in its trust domain.
 
 use super::arena::{ArenaFile, Pages};
-use super::export::{Export, Exporter, SPARE_NAME};
+use super::export::{Export, Exporter, POOLED_NAME};
 use super::{FileSource, Memory, Source, Unfit};
 use crate::pool::{BlockSizes, Layout};
 use crate::sys::fd::{Inode, inode};
 use crate::sys::inotify::{CloseWatcher, Watch};
+use crate::sys::wipe::Wipe;
 use crate::units::{Access, BackedBytes, Backing, Label};
 use std::ffi::CString;
 use std::io;
@@ -252,23 +253,31 @@ impl Memory for Joined {
     fn worth_keeping(&self) -> Result<(), Unfit> {
         match self.dma_buf.get() {
             None => Err(Unfit::Untouched),
-            Some(dma_buf) if !dma_buf.is_settled() => Err(Unfit::AtDevice),
+            Some(dma_buf) if !dma_buf.is_settled() => Err(Unfit::FencesPending),
             Some(_) => Ok(()),
         }
     }
 
     fn populate(&self) -> io::Result<()> {
-        self.dma_buf()?.set_name(SPARE_NAME);
+        self.dma_buf()?.set_name(POOLED_NAME);
         Ok(())
     }
 
-    fn scrub(&self) -> io::Result<()> {
-        // Without it there may be no pages, and nobody can have written to them.
-        let Some(dma_buf) = self.dma_buf.get() else { return Ok(()) };
-        self.ranges().iter().try_for_each(|range| self.file.zero(range))?;
-        dma_buf.written();
-        dma_buf.set_name(SPARE_NAME);
-        Ok(())
+    fn wipe(&self) -> io::Result<Wipe> {
+        // Without a dma-buf there may be no pages, and nobody can have written to them.
+        let Some(dma_buf) = self.dma_buf.get() else { return Ok(Wipe::new(Vec::new())) };
+        dma_buf.set_name(POOLED_NAME);
+        self.file.wipe(&self.ranges())
+    }
+
+    fn forget_mapping(&self) {
+        self.file.forget_mapping();
+    }
+
+    fn cleaned(&self) {
+        if let Some(dma_buf) = self.dma_buf.get() {
+            dma_buf.written();
+        }
     }
 
     fn has_block(&self, bytes: u64) -> bool {

@@ -25,6 +25,7 @@ use super::{FileSource, Memory, Source, Unfit};
 use crate::pool::{Arena, FreeBytes, Layout};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
+use crate::sys::wipe::Wipe;
 use crate::units::{Access, BackedBytes, Backing};
 use exported::Exporting;
 use std::io;
@@ -261,7 +262,15 @@ impl Memory for Carved {
         self.memory.populate()
     }
 
-    fn scrub(&self) -> io::Result<()> {
-        self.memory.scrub()
+    fn wipe(&self) -> io::Result<Wipe> {
+        self.memory.wipe()
+    }
+
+    fn forget_mapping(&self) {
+        self.memory.forget_mapping();
+    }
+
+    fn cleaned(&self) {
+        self.memory.cleaned();
     }
 }

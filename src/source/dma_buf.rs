@@ -9,13 +9,14 @@
 //! too, so that a client could forge its release; a queue that overflowed would lose it for good; and newer kernels report
 //! nothing of pseudo files.
 
-use super::export::{Export, SPARE_NAME};
+use super::export::{Export, POOLED_NAME};
 use super::{Memory, Unfit};
 use crate::sys::dma_buf::{CpuAccess, Phase, sync};
 use crate::sys::fd::{Inode, inode};
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::map::SharedMap;
 use crate::sys::references::ReferenceCounts;
+use crate::sys::wipe::Wipe;
 use crate::units::{Access, BackedBytes, Backing, Label};
 use std::ffi::CString;
 use std::io;
@@ -121,7 +122,7 @@ impl Memory for DmaBuf {
     fn worth_keeping(&self) -> Result<(), Unfit> {
         match self.recycled {
             None => Err(Unfit::Kernels),
-            Some(_) if !self.is_settled() => Err(Unfit::AtDevice),
+            Some(_) if !self.is_settled() => Err(Unfit::FencesPending),
             Some(_) => Ok(()),
         }
     }
@@ -132,16 +133,18 @@ impl Memory for DmaBuf {
     }
 
     /// Through a mapping that does not outlast it: one that stays would count as a holder.
-    fn scrub(&self) -> io::Result<()> {
+    fn wipe(&self) -> io::Result<Wipe> {
         let bytes = self.recycled.ok_or(io::ErrorKind::Unsupported)?.get();
-        let mapping =
-            SharedMap::new(&self.fd, usize::try_from(bytes).map_err(io::Error::other)?, Access::ReadWrite)?;
+        let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
+        let mapping = SharedMap::new(&self.fd, bytes, Access::ReadWrite)?;
         sync(&self.fd, CpuAccess::ReadWrite, Phase::Start)?;
-        let filled = mapping.fill(0);
-        sync(&self.fd, CpuAccess::ReadWrite, Phase::End)?;
-        filled?;
-        self.set_name(SPARE_NAME);
-        Ok(())
+        self.set_name(POOLED_NAME);
+        Ok(Wipe::new(vec![(Arc::new(mapping), 0..bytes)]).with_temporary_mappings())
+    }
+
+    fn cleaned(&self) {
+        // Fails for memory that was never mapped for a device, where there is nothing to write back.
+        let _ = sync(&self.fd, CpuAccess::ReadWrite, Phase::End);
     }
 }
 

@@ -24,7 +24,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// Name of dma-bufs that no client has, in the kernel's lists.
-pub(super) const SPARE_NAME: &CStr = c"anion spare";
+pub(super) const POOLED_NAME: &CStr = c"anion pool";
 
 /// Makes dma-bufs of ranges of files.
 pub trait Exporter: Send + Sync {

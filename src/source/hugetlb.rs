@@ -10,6 +10,7 @@ use super::memfd::MemfdSource;
 use super::{File, FileSource, Memory, Source, Unfit};
 use crate::sys::fd::{Inode, resident_bytes};
 use crate::sys::inotify::{CloseWatcher, Watch};
+use crate::sys::wipe::Wipe;
 use crate::sys::memfd::{MemfdFactory, allocate_pages};
 use crate::sys::memory::{HugePages, huge_pages};
 use crate::units::{Access, BackedBytes, Backing, PageSize};
@@ -123,8 +124,16 @@ impl Memory for Populated {
         self.file.populate()
     }
 
-    fn scrub(&self) -> io::Result<()> {
-        self.file.scrub()
+    fn wipe(&self) -> io::Result<Wipe> {
+        self.file.wipe()
+    }
+
+    fn forget_mapping(&self) {
+        self.file.forget_mapping();
+    }
+
+    fn cleaned(&self) {
+        self.file.cleaned();
     }
 }
 

@@ -7,10 +7,11 @@ use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::lease::is_only_holder;
 use crate::sys::map::SharedMap;
 use crate::sys::memfd::{MemfdFactory, has_only_size_seals};
+use crate::sys::wipe::Wipe;
 use crate::units::{Access, BackedBytes, Backing, PageSize};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Name that maps of processes show for every buffer: `/memfd:anion`.
 const FILE_NAME: &str = "anion";
@@ -59,7 +60,7 @@ impl FileSource for MemfdSource {
         let fd = self.descriptors.reopen(&first, Access::ReadWrite)?;
         let inode = inode(&fd)?;
         let (descriptors, backing) = (Arc::clone(&self.descriptors), self.backing);
-        Ok(Box::new(Memfd { fd, bytes: bytes.get(), backing, inode, descriptors, mapping: OnceLock::new() }))
+        Ok(Box::new(Memfd { fd, bytes: bytes.get(), backing, inode, descriptors, mapping: Mutex::default() }))
     }
 }
 
@@ -69,14 +70,20 @@ struct Memfd {
     backing: Backing,
     inode: Inode,
     descriptors: Arc<DescriptorDirectory>,
-    /// Made at the first scrub or when populated, and kept: mapping again costs more than scrubbing.
-    mapping: OnceLock<SharedMap>,
+    /// Made when it is first cleaned or populated, and kept: mapping again costs more than cleaning. The lock is a leaf,
+    /// and no system call is made while it is held.
+    mapping: Mutex<Option<Arc<SharedMap>>>,
 }
 
 impl Memfd {
-    fn keep(&self, mapping: SharedMap) {
-        // Lost only to a concurrent scrub, which does not happen to idle memory.
-        let _ = self.mapping.set(mapping);
+    fn mapping(&self) -> Option<Arc<SharedMap>> {
+        self.mapping.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keep(&self, mapping: Option<Arc<SharedMap>>) {
+        let before =
+            std::mem::replace(&mut *self.mapping.lock().unwrap_or_else(PoisonError::into_inner), mapping);
+        drop(before);
     }
 
     fn len(&self) -> io::Result<usize> {
@@ -114,20 +121,28 @@ impl Memory for Memfd {
     }
 
     fn populate(&self) -> io::Result<()> {
-        if self.mapping.get().is_none() {
-            self.keep(SharedMap::populated(&self.fd, self.len()?)?);
+        if self.mapping().is_none() {
+            self.keep(Some(Arc::new(SharedMap::populated(&self.fd, self.len()?)?)));
         }
         Ok(())
     }
 
-    fn scrub(&self) -> io::Result<()> {
-        if let Some(mapping) = self.mapping.get() {
-            return mapping.fill(0);
+    fn wipe(&self) -> io::Result<Wipe> {
+        let len = self.len()?;
+        let kept = self.mapping();
+        let is_new = kept.is_none();
+        let mapping = match kept {
+            Some(mapping) => mapping,
+            None => Arc::new(SharedMap::sparse(&self.fd, len)?),
+        };
+        if is_new {
+            self.keep(Some(Arc::clone(&mapping)));
         }
-        let mapping = SharedMap::new(&self.fd, self.len()?, Access::ReadWrite)?;
-        mapping.fill(0)?;
-        self.keep(mapping);
-        Ok(())
+        Ok(Wipe::new(vec![(mapping, 0..len)]).with_new_mappings(is_new))
+    }
+
+    fn forget_mapping(&self) {
+        self.keep(None);
     }
 }
 

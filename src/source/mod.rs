@@ -21,6 +21,7 @@ pub use self::release::ReleaseMechanism;
 use crate::pool::{Arena, FreeBytes, Incomplete};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
+use crate::sys::wipe::{Wipe, Wiped};
 use crate::units::{Access, BackedBytes, Backing, Label};
 use std::io;
 use std::ops::Range;
@@ -185,11 +186,32 @@ pub trait Memory: Send + Sync {
     /// When memory runs out; some pages may be present then.
     fn populate(&self) -> io::Result<()>;
 
-    /// Sets every byte to zero. Only for memory that [`Memory::is_idle`].
+    /// Sets every byte to zero on the calling thread, as [`Memory::wipe`] and [`Memory::cleaned`] do together. Only for
+    /// memory that [`Memory::is_idle`].
     ///
     /// # Errors
-    /// If it cannot be mapped; what is in it is not known then.
-    fn scrub(&self) -> io::Result<()>;
+    /// If it cannot be mapped; its contents are not known then.
+    fn scrub(&self) -> io::Result<()> {
+        let wipe = self.wipe()?;
+        if wipe.finish()? == Wiped::Detached {
+            self.forget_mapping();
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        self.cleaned();
+        Ok(())
+    }
+
+    /// Prepares setting every byte to zero, by any threads. Only for memory that [`Memory::is_idle`].
+    ///
+    /// # Errors
+    /// If it cannot be mapped.
+    fn wipe(&self) -> io::Result<Wipe>;
+
+    /// Makes the next [`Memory::wipe`] map it again: the mapping of the last one was detached.
+    fn forget_mapping(&self) {}
+
+    /// Every byte has been set to zero: lets devices see it.
+    fn cleaned(&self) {}
 
     /// Whether it has a block of this size that [`Memory::take_apart`] would give.
     fn has_block(&self, bytes: u64) -> bool {
@@ -218,7 +240,7 @@ pub enum Unfit {
     /// It is the kernel's own, and goes back to it.
     Kernels,
     /// A device is not done with it.
-    AtDevice,
+    FencesPending,
     /// Most of it was never touched, or was given back, and is cheaper to make anew than to scrub.
     Untouched,
 }

@@ -7,6 +7,7 @@ use super::memfd::MemfdSource;
 use super::{File, FileSource, Memory, Source, Unfit};
 use crate::sys::fd::{DescriptorDirectory, Inode, inode};
 use crate::sys::inotify::{CloseWatcher, Watch};
+use crate::sys::wipe::Wipe;
 use crate::sys::udmabuf::Limits;
 use crate::units::{Access, BackedBytes, Backing};
 use nix::errno::Errno;
@@ -195,9 +196,17 @@ impl Memory for ScriptedMemory {
         self.inner.populate()
     }
 
-    fn scrub(&self) -> io::Result<()> {
+    fn wipe(&self) -> io::Result<Wipe> {
         self.script.call()?;
-        self.inner.scrub()
+        self.inner.wipe()
+    }
+
+    fn forget_mapping(&self) {
+        self.inner.forget_mapping();
+    }
+
+    fn cleaned(&self) {
+        self.inner.cleaned();
     }
 }
 

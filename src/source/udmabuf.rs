@@ -3,10 +3,11 @@
 //! all its pages. When the client lets go, the pages are cleaned through the file, and file and dma-buf are kept and
 //! handed out again together, as any shared memory is (`export.rs`).
 
-use super::export::{Export, Exporter, SPARE_NAME};
+use super::export::{Export, Exporter, POOLED_NAME};
 use super::{File, FileSource, Memory, Source, Unfit};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
+use crate::sys::wipe::Wipe;
 use crate::units::{Access, BackedBytes, Backing, Label};
 use std::ffi::CString;
 use std::io;
@@ -125,7 +126,7 @@ impl Memory for Exported {
 
     fn worth_keeping(&self) -> Result<(), Unfit> {
         if self.dma_buf.get().is_some_and(|dma_buf| !dma_buf.is_settled()) {
-            return Err(Unfit::AtDevice);
+            return Err(Unfit::FencesPending);
         }
         self.file.worth_keeping()
     }
@@ -133,17 +134,25 @@ impl Memory for Exported {
     /// The dma-buf is made here as well, so that handing it out asks nothing more of the kernel.
     fn populate(&self) -> io::Result<()> {
         self.file.populate()?;
-        self.dma_buf()?.set_name(SPARE_NAME);
+        self.dma_buf()?.set_name(POOLED_NAME);
         Ok(())
     }
 
-    fn scrub(&self) -> io::Result<()> {
-        self.file.scrub()?;
+    fn wipe(&self) -> io::Result<Wipe> {
+        if let Some(dma_buf) = self.dma_buf.get() {
+            dma_buf.set_name(POOLED_NAME);
+        }
+        self.file.wipe()
+    }
+
+    fn forget_mapping(&self) {
+        self.file.forget_mapping();
+    }
+
+    fn cleaned(&self) {
         if let Some(dma_buf) = self.dma_buf.get() {
             dma_buf.written();
-            dma_buf.set_name(SPARE_NAME);
         }
-        Ok(())
     }
 }
 
@@ -210,7 +219,7 @@ mod tests {
         map(&client).fill(1).expect("writable");
         drop(client);
         exporter.set_settled(false);
-        assert_eq!(memory.worth_keeping(), Err(Unfit::AtDevice));
+        assert_eq!(memory.worth_keeping(), Err(Unfit::FencesPending));
         exporter.set_settled(true);
         assert_eq!(memory.worth_keeping(), Ok(()));
     }

@@ -5,10 +5,11 @@
 //! is a volatile load or store of a plain integer through a raw pointer, and data is copied in and out.
 
 use crate::units::Access;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use nix::sys::stat::SFlag;
 use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
@@ -57,9 +58,9 @@ impl SharedMap {
         let map = Self::with_flags(fd, bytes, Access::ReadWrite, MapFlags::empty())?;
         if bytes >= LARGE {
             // Only a wish: a kernel without huge pages for shared memory refuses or ignores it.
-            let _ = map.advise(libc::MADV_HUGEPAGE);
+            let _ = map.advise(0, bytes, libc::MADV_HUGEPAGE);
         }
-        match map.advise(libc::MADV_POPULATE_WRITE) {
+        match map.prefault(0, bytes) {
             Ok(()) => {}
             // Older kernels; what is zero stays zero.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => map.fill(0)?,
@@ -75,6 +76,26 @@ impl SharedMap {
     /// As [`SharedMap::new`].
     pub fn sparse(fd: impl AsFd, bytes: usize) -> io::Result<Self> {
         Self::with_flags(fd, bytes, Access::ReadWrite, MapFlags::empty())
+    }
+
+    /// Maps `range` of a file, shared and writable, and leaves it to the first access to make each page present.
+    ///
+    /// # Errors
+    /// As [`SharedMap::new`]; `InvalidInput` if the range is empty, leaves the file or does not start at one of its
+    /// pages.
+    pub fn of_range(fd: impl AsFd, range: &Range<u64>) -> io::Result<Self> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let bytes = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
+        let start = i64::try_from(range.start).map_err(io::Error::other)?;
+        let size = nix::sys::stat::fstat(&fd)?.st_size;
+        let length = NonZeroUsize::new(bytes)
+            .filter(|_| u64::try_from(size).is_ok_and(|size| range.end <= size))
+            .ok_or_else(|| invalid(format!("mapping is {range:?}, but the file has {size} bytes")))?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: as in `with_flags`: no address is asked for, so no existing mapping can be replaced; the result is used
+        // only if the call succeeded.
+        let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd, start) }?;
+        Ok(Self { base: base.cast(), len: bytes, mapped: bytes, writable: true })
     }
 
     fn with_flags(fd: impl AsFd, bytes: usize, access: Access, flags: MapFlags) -> io::Result<Self> {
@@ -104,14 +125,30 @@ impl SharedMap {
         Ok(Self { base: base.cast(), len: bytes, mapped: length.get(), writable })
     }
 
-    /// madvise(2) over the whole mapping, with advice that changes no content.
-    fn advise(&self, advice: libc::c_int) -> io::Result<()> {
+    /// Calls madvise(2) for a range, with advice that changes no content.
+    fn advise(&self, offset: usize, len: usize, advice: libc::c_int) -> io::Result<()> {
         debug_assert!([libc::MADV_HUGEPAGE, libc::MADV_POPULATE_WRITE].contains(&advice));
-        // SAFETY: the range is one live mapping (invariant). Neither advice that is given here (asserted) unmaps or
-        // changes a byte; populating faults pages in as writing would, which needs a writable mapping and fails with
-        // an error in any other.
-        let result = unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, advice) };
+        self.check(offset, len, true)?;
+        // SAFETY: `check` has made sure that `offset` is inside the mapping.
+        let start = unsafe { self.base.add(offset) };
+        // SAFETY: the range is inside one live mapping (invariant; checked above). Neither advice that is given here
+        // (asserted) unmaps or changes a byte; populating faults pages in as writing would, which needs a writable mapping
+        // and fails with an error in any other.
+        let result = unsafe { libc::madvise(start.as_ptr().cast(), len, advice) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Makes the pages of a range present, as writing to each would.
+    ///
+    /// # Errors
+    /// As [`SharedMap::write_at`]; `InvalidInput` before Linux 5.14; when memory runs out.
+    pub fn prefault(&self, offset: usize, len: usize) -> io::Result<()> {
+        self.advise(offset, len, libc::MADV_POPULATE_WRITE)
+    }
+
+    /// Returns the bytes mapped in whole pages of the file.
+    pub fn mapped(&self) -> usize {
+        self.mapped
     }
 
     /// Bytes mapped.
@@ -150,6 +187,32 @@ impl SharedMap {
         // SAFETY: `offset..offset + len` is inside a live writable mapping (invariant; range and writability are checked
         // above); memset takes raw memory, so no reference to shared bytes is made.
         unsafe { libc::memset(start.as_ptr().cast(), i32::from(byte), len) };
+        Ok(())
+    }
+
+    /// Detaches a range from the file: what any thread writes to it from then on goes to private memory that nobody
+    /// reads. Other ranges stay as they are. `offset` and `len` must be multiples of the file's page.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the range leaves the mapping; as mmap(2). Nothing is detached then.
+    pub fn detach(&self, offset: usize, len: usize) -> io::Result<()> {
+        let out = || {
+            let text = format!("range is {len} bytes at {offset}, but the mapping has {}", self.mapped);
+            io::Error::new(io::ErrorKind::InvalidInput, text)
+        };
+        let len = NonZeroUsize::new(len).ok_or_else(out)?;
+        if offset.checked_add(len.get()).is_none_or(|end| end > self.mapped) {
+            return Err(out());
+        }
+        // SAFETY: the check above keeps `offset` inside the mapping.
+        let start = unsafe { self.base.add(offset) };
+        let flags = MapFlags::MAP_FIXED | MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let address = NonZeroUsize::new(start.as_ptr() as usize);
+        // SAFETY: MAP_FIXED replaces pages of this value's own mapping alone (the range is inside it, checked above), by
+        // pages that can be read and written, so that the invariant holds: all of `base..base + mapped` stays one live
+        // range that `drop` unmaps, and a thread that accesses it meanwhile meets valid memory before and after.
+        unsafe { mmap_anonymous(address, len, protection, flags) }?;
         Ok(())
     }
 
@@ -332,6 +395,22 @@ pub(crate) mod tests {
         assert!(found[1000..6000].iter().all(|byte| *byte == 0));
         assert!(found[..1000].iter().chain(&found[6000..]).all(|byte| *byte == 7));
         assert!(map.fill_at(8192, 1, 0).is_err() && map.fill_at(1, usize::MAX, 0).is_err());
+    }
+
+    #[test]
+    fn a_detached_range_leaves_the_file_alone_and_the_rest_does_not() {
+        let fd = MemfdFactory::probe().expect("memfd").create("test", 3 * 4096).expect("memfd");
+        let map = SharedMap::sparse(&fd, 3 * 4096).expect("mapped");
+        map.fill(7).expect("writable");
+        map.detach(4096, 4096).expect("inside");
+        map.fill(9).expect("still writable");
+        let other = SharedMap::of_range(&fd, &(4096..3 * 4096)).expect("mapped");
+        let mut found = [0; 2 * 4096];
+        other.read_at(0, &mut found).expect("inside");
+        assert!(found[..4096].iter().all(|byte| *byte == 7), "written to the file after it was detached");
+        assert!(found[4096..].iter().all(|byte| *byte == 9));
+        assert!(map.detach(8192, 8192).is_err() && map.detach(0, 0).is_err());
+        assert!(SharedMap::of_range(&fd, &(4096..4 * 4096)).is_err());
     }
 
     #[test]

@@ -21,3 +21,4 @@ pub mod references;
 pub mod seccomp;
 pub mod thread;
 pub mod udmabuf;
+pub mod wipe;

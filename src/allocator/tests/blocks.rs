@@ -6,7 +6,7 @@ use super::pool::settle_and_scrub;
 use super::*;
 use crate::config::spec::Device;
 use crate::heap::scripted::ScriptedDevices;
-use crate::heap::{Discard, StockCounters};
+use crate::heap::{Discard, PoolCounters};
 use crate::source::arena::{KernelPages, Pages};
 use crate::source::export::{Export, Exporter};
 use crate::source::scripted::ScriptedExporter;
@@ -182,12 +182,12 @@ impl Bench {
         self.settle();
     }
 
-    fn stock(&self) -> StockCounters {
-        self.allocator.stats()[0].stock
+    fn counters(&self) -> PoolCounters {
+        self.allocator.stats()[0].pool
     }
 
     fn pooled_pages(&self) -> u64 {
-        self.stock().pooled_bytes / self.page
+        self.counters().pooled_bytes / self.page
     }
 }
 
@@ -196,14 +196,14 @@ fn another_size_is_joined_from_what_is_there() {
     let bench = bench();
     bench.pool(1, 64);
     let held = bench.ask(1, 32);
-    assert_eq!((bench.stock().hits, bench.stock().misses, bench.pooled_pages()), (1, 1, 32));
+    assert_eq!((bench.counters().hits, bench.counters().misses, bench.pooled_pages()), (1, 1, 32));
     let more = bench.ask(1, 32);
-    assert_eq!((bench.stock().hits, bench.pooled_pages()), (2, 0));
+    assert_eq!((bench.counters().hits, bench.pooled_pages()), (2, 0));
     drop((held, more));
     bench.settle();
     // Two buffers that are no neighbours' make one.
     let whole = bench.ask(1, 64);
-    assert_eq!((bench.stock().hits, bench.stock().misses, bench.pooled_pages()), (3, 1, 0));
+    assert_eq!((bench.counters().hits, bench.counters().misses, bench.pooled_pages()), (3, 1, 0));
     assert_eq!(whole.bytes.get(), 64 * bench.page);
 }
 
@@ -214,7 +214,7 @@ fn the_same_size_gets_the_same_dma_buf() {
     bench.settle();
     let made = bench.witness.device.exports();
     drop((bench.ask(1, 64), bench.ask(1, 48)));
-    assert_eq!((bench.witness.device.exports(), bench.stock().hits), (made, 2));
+    assert_eq!((bench.witness.device.exports(), bench.counters().hits), (made, 2));
 }
 
 #[test]
@@ -224,8 +224,8 @@ fn what_is_missing_is_made_and_a_small_rest_takes_nothing_apart() {
     bench.pool(1, 20);
     // Three blocks of 16 pages and one of 4: the first two from the buffer of 20 pages and that of 32.
     let grant = bench.ask(1, 52);
-    assert_eq!((bench.stock().hits, bench.stock().misses), (0, 3));
-    assert_eq!(bench.pooled_pages(), 0, "{:?}", bench.stock());
+    assert_eq!((bench.counters().hits, bench.counters().misses), (0, 3));
+    assert_eq!(bench.pooled_pages(), 0, "{:?}", bench.counters());
     drop(grant);
     bench.pool(1, 36);
     let before = bench.pooled_pages();
@@ -238,7 +238,7 @@ fn no_domain_gets_anothers_blocks() {
     let bench = bench();
     bench.pool(1, 64);
     let theirs = bench.ask(2, 32);
-    assert_eq!((bench.stock().hits, bench.pooled_pages()), (0, 64));
+    assert_eq!((bench.counters().hits, bench.pooled_pages()), (0, 64));
     drop(theirs);
 }
 
@@ -254,7 +254,7 @@ fn a_refusal_by_the_device_gives_blocks_and_descriptors_back() {
     assert_eq!(bench.witness.device.alive(), 0, "the buffer was taken apart, and its dma-buf is gone");
     bench.script.fail(0..0, 0);
     drop(bench.ask(1, 64));
-    assert_eq!(bench.stock().hits, 1);
+    assert_eq!(bench.counters().hits, 1);
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn blocks_that_lie_too_scattered_are_left_alone() {
     let pooled = bench.pooled_pages();
     assert_eq!(pooled, (RANGES + 2) * 16);
     let grant = bench.ask(1, (RANGES + 1) * 16);
-    assert_eq!((bench.pooled_pages(), bench.stock().hits), (pooled, 0), "made anew, in one piece");
+    assert_eq!((bench.pooled_pages(), bench.counters().hits), (pooled, 0), "made anew, in one piece");
     drop((grant, held));
 }
 
@@ -282,7 +282,7 @@ fn trimming_gives_the_pages_back() {
     bench.pool(1, 20);
     let asked = bench.ask(1, 32);
     let privileged = Caller { uid: Uid(nix::unistd::geteuid().as_raw()), pid: 1, context: None };
-    let pooled = bench.stock().pooled_bytes;
+    let pooled = bench.counters().pooled_bytes;
     assert!(pooled > 0);
     assert_eq!(bench.allocator.trim(&privileged, None, 0).expect("own uid"), pooled);
     let held = bench.witness.seen().held.len() as u64;
@@ -324,13 +324,13 @@ proptest! {
                 Step::Release(_) => {}
                 Step::Settle => bench.settle(),
                 Step::Trim(bytes) => {
-                    bench.allocator.shrink(0, bytes);
+                    bench.allocator.heaps()[0].pool().shrink(bytes);
                 }
                 Step::Warm => {
-                    bench.allocator.refill_one();
+                    bench.allocator.preallocate_one();
                 }
             }
-            prop_assert!(bench.stock().pooled_bytes <= MIB);
+            prop_assert!(bench.counters().pooled_bytes <= MIB);
         }
         bench.settle();
         let live: u64 = held.iter().map(|grant| grant.bytes.get()).sum();
@@ -338,12 +338,12 @@ proptest! {
         prop_assert_eq!(counters.bytes, live);
         // Fresh spares have pages that nobody held; the others are all known.
         let known = bench.witness.seen().held.len() as u64 * bench.page;
-        prop_assert!(known <= live + bench.stock().pooled_bytes);
+        prop_assert!(known <= live + bench.counters().pooled_bytes);
         prop_assert!(known >= live);
-        prop_assert_eq!(bench.stock().discarded.of(Discard::ScrubFailed), 0);
+        prop_assert_eq!(bench.counters().discarded.of(Discard::ScrubFailed), 0);
         drop(held);
         bench.settle();
-        bench.allocator.shrink(0, 0);
+        bench.allocator.heaps()[0].pool().shrink(0);
         prop_assert!(bench.witness.seen().held.is_empty(), "a page was not given back");
     }
 }

@@ -4,7 +4,7 @@
 use super::pool::{settle_and_scrub, use_up};
 use super::*;
 use crate::config::spec::Device;
-use crate::heap::StockCounters;
+use crate::heap::PoolCounters;
 use crate::heap::scripted::ScriptedDevices;
 use crate::source::export::Exporter;
 use crate::source::scripted::{ScriptedExporter, ScriptedPages};
@@ -54,8 +54,8 @@ impl Bench {
         self.allocator.allocate(&caller(uid), &request(u32::MAX, count, MIB)).expect("served")
     }
 
-    fn stock(&self) -> StockCounters {
-        self.allocator.stats()[0].stock
+    fn counters(&self) -> PoolCounters {
+        self.allocator.stats()[0].pool
     }
 
     fn free_bytes(&self) -> u64 {
@@ -73,7 +73,7 @@ fn a_pool_hit_asks_nothing_of_the_device() {
         let mapping = SharedMap::new(&grant.fd, 1 << 20, Access::ReadWrite).expect("mapped");
         assert!(mapping.is_zero());
         drop(mapping);
-        assert_eq!((bench.stock().hits, bench.exporter.exports()), (round, 1));
+        assert_eq!((bench.counters().hits, bench.exporter.exports()), (round, 1));
         use_up(grant);
         settle_and_scrub(&bench.allocator, 1);
     }
@@ -85,9 +85,9 @@ fn another_domain_gets_another_dma_buf() {
     use_up(bench.ask(1, 1).remove(0));
     settle_and_scrub(&bench.allocator, 1);
     drop(bench.ask(2, 1));
-    assert_eq!((bench.exporter.exports(), bench.stock().hits), (2, 0));
+    assert_eq!((bench.exporter.exports(), bench.counters().hits), (2, 0));
     drop(bench.ask(1, 1));
-    assert_eq!((bench.exporter.exports(), bench.stock().hits), (2, 1));
+    assert_eq!((bench.exporter.exports(), bench.counters().hits), (2, 1));
 }
 
 #[test]
@@ -99,13 +99,13 @@ fn whoever_still_has_a_dma_buf_keeps_it_from_the_next() {
     mapping.fill(7).expect("writable");
     drop(grant);
     settle_and_scrub(&bench.allocator, 1);
-    assert_eq!(bench.stock(), StockCounters { misses: 1, ..StockCounters::default() }, "copied and mapped");
+    assert_eq!(bench.counters(), PoolCounters { misses: 1, ..PoolCounters::default() }, "copied and mapped");
     drop(copy);
     settle_and_scrub(&bench.allocator, 1);
-    assert_eq!(bench.stock().pooled_bytes, 0, "mapped");
+    assert_eq!(bench.counters().pooled_bytes, 0, "mapped");
     drop(mapping);
     settle_and_scrub(&bench.allocator, 1);
-    assert_eq!(bench.stock().pooled_bytes, MIB);
+    assert_eq!(bench.counters().pooled_bytes, MIB);
 }
 
 #[test]
@@ -114,17 +114,17 @@ fn what_a_device_is_not_done_with_is_not_kept() {
     use_up(bench.ask(1, 1).remove(0));
     bench.exporter.set_settled(false);
     settle_and_scrub(&bench.allocator, 1);
-    let stock = bench.stock();
-    assert_eq!((stock.pooled_bytes, stock.discarded.of(crate::heap::Discard::Busy)), (0, 1));
+    let counters = bench.counters();
+    assert_eq!((counters.pooled_bytes, counters.discarded.of(crate::heap::Discard::Busy)), (0, 1));
 }
 
 #[test]
 fn sizes_asked_for_again_and_again_are_made_with_their_dma_buf() {
     let bench = frames();
     let held = [bench.ask(1, 1), bench.ask(1, 1)];
-    while bench.allocator.refill_one() {}
+    while bench.allocator.preallocate_one() {}
     let made = bench.exporter.exports();
-    assert_eq!((bench.stock().warmed, made), (2, 4));
+    assert_eq!((bench.counters().preallocated, made), (2, 4));
     bench.script.fail(0..usize::MAX, libc::EIO);
     drop(bench.ask(2, 2));
     assert_eq!(bench.exporter.exports(), made);
@@ -139,9 +139,9 @@ fn a_carveout_hands_out_ranges_of_its_own_and_takes_them_back() {
     assert_eq!((bench.exporter.exports(), bench.free_bytes()), (8, 0));
     drop(grants);
     settle_and_scrub(&bench.allocator, 1);
-    assert_eq!((bench.stock().pooled_bytes, bench.free_bytes()), (8 * MIB, 0));
+    assert_eq!((bench.counters().pooled_bytes, bench.free_bytes()), (8 * MIB, 0));
     drop(bench.ask(1, 8));
-    assert_eq!((bench.exporter.exports(), bench.stock().hits), (8, 8), "the same ones");
+    assert_eq!((bench.exporter.exports(), bench.counters().hits), (8, 8), "the same ones");
 }
 
 /// Writes all over the arena, which the double gives to every client.
@@ -169,7 +169,7 @@ fn ranges_of_one_domain_reach_another_by_way_of_the_kernel() {
     assert!(is_clean(&theirs));
     // Eight times: punched, filled, exported; and what was tried in vain before.
     assert!(bench.script.calls() - before >= 24, "{}", bench.script.calls() - before);
-    assert_eq!(bench.stock().hits, 0);
+    assert_eq!(bench.counters().hits, 0);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_shared_carveout_passes_clean_ranges_on_as_they_are() {
     let before = bench.script.calls();
     let theirs = bench.ask(2, 8);
     assert!(is_clean(&theirs));
-    assert_eq!((bench.stock().hits, bench.script.calls() - before), (8, 0));
+    assert_eq!((bench.counters().hits, bench.script.calls() - before), (8, 0));
 }
 
 #[test]

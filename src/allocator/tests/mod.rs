@@ -17,9 +17,12 @@ use super::*;
 use crate::config::spec::{ClientPolicy, HeapSpec, Quota};
 use crate::heap::Needs;
 use crate::source::scripted::{Script, ScriptedSource};
-use crate::source::{File, FileSource, Source};
+use crate::source::{File, FileSource, Memory, Source};
 use crate::sys::map::SharedMap;
-use crate::units::{Access, Backing, Count, HeapMask, HeapType, Label, RequestedBytes};
+use crate::units::{Access, BackedBytes, Backing, Count, HeapMask, HeapType, Label, RequestedBytes};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 

@@ -28,7 +28,7 @@ pub(super) fn use_up(grant: Grant) {
 /// Takes released buffers back and scrubs them, as the two threads do.
 pub(super) fn settle_and_scrub(allocator: &Allocator, uid: u32) {
     allocator.reclaim_from(&caller(uid));
-    while allocator.scrub_one() {}
+    while allocator.clean_one() {}
 }
 
 /// The system heap's view; it is tried last.
@@ -43,34 +43,32 @@ fn a_recycled_buffer_is_the_same_file_zero_and_has_a_new_id() {
     let (inode, id) = (crate::sys::fd::inode(&first.fd).expect("inode"), first.id);
     use_up(first);
     settle_and_scrub(&allocator, 1);
-    assert_eq!(stats(&allocator).stock.pooled_bytes, MIB);
+    assert_eq!(stats(&allocator).pool.pooled_bytes, MIB);
     let second = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
     assert_eq!(crate::sys::fd::inode(&second.fd).expect("inode"), inode);
     assert_ne!(second.id, id);
     assert!(SharedMap::new(&second.fd, 1 << 20, Access::ReadWrite).expect("mapped").is_zero());
     assert_eq!(allocator.describe(&second.fd).expect("ours").record.id, second.id);
-    let stock = stats(&allocator).stock;
+    let stock = stats(&allocator).pool;
     assert_eq!((stock.hits, stock.misses, stock.scrubbed_bytes, stock.pooled_bytes), (1, 1, MIB, 0));
 }
 
 #[test]
-fn no_more_waits_to_be_scrubbed_than_the_shelf_could_take() {
+fn no_more_waits_to_be_cleaned_than_the_pool_could_take() {
     let mut config = pooled();
     config.heaps.iter_mut().for_each(|heap| heap.pool_limit = Some(2 * MIB));
     let allocator = still(config);
-    for _ in 0..4 {
-        use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
-        allocator.reclaim_from(&caller(1));
-    }
-    let HeapView { counters, stock, .. } = stats(&allocator);
+    allocator.allocate(&caller(1), &system(4, MIB)).expect("served").into_iter().for_each(use_up);
+    allocator.reclaim_from(&caller(1));
+    let HeapView { counters, pool: stock, .. } = stats(&allocator);
     assert_eq!((counters.deferred_bytes, counters.bytes, counters.buffers), (2 * MIB, 2 * MIB, 2));
     assert_eq!((counters.frees, stock.discarded.of(Discard::Full)), (4, 2));
-    while allocator.scrub_one() {}
-    assert_eq!(stats(&allocator).stock.pooled_bytes, 2 * MIB);
+    while allocator.clean_one() {}
+    assert_eq!(stats(&allocator).pool.pooled_bytes, 2 * MIB);
 }
 
 #[test]
-fn a_full_pool_makes_room_for_what_was_let_go_of_last() {
+fn a_full_pool_makes_room_for_what_was_released_last() {
     let mut config = pooled();
     config.heaps.iter_mut().for_each(|heap| heap.pool_limit = Some(2 * MIB));
     let allocator = still(config);
@@ -78,14 +76,14 @@ fn a_full_pool_makes_room_for_what_was_let_go_of_last() {
         use_up(allocator.allocate(&caller(1), &system(1, bytes)).expect("served").remove(0));
         settle_and_scrub(&allocator, 1);
     }
-    let stock = stats(&allocator).stock;
+    let stock = stats(&allocator).pool;
     assert_eq!(
         (stock.pooled_bytes, stock.discarded.of(Discard::Full)),
         (2 * MIB, 1),
         "the first was used twice"
     );
     drop(allocator.allocate(&caller(1), &system(1, 2 * MIB)).expect("served"));
-    assert_eq!(stats(&allocator).stock.hits, 2);
+    assert_eq!(stats(&allocator).pool.hits, 2);
 }
 
 #[test]
@@ -96,7 +94,7 @@ fn counters_include_deferred_frees_until_they_are_scrubbed() {
     let counters = stats(&allocator).counters;
     assert_eq!((counters.buffers, counters.bytes, counters.deferred_bytes), (1, MIB, MIB));
     assert_eq!(allocator.usage(&caller(1))[0].bytes, 0, "its owner is not charged any more");
-    assert!(allocator.scrub_one() && !allocator.scrub_one());
+    assert!(allocator.clean_one() && !allocator.clean_one());
     let counters = stats(&allocator).counters;
     assert_eq!((counters.buffers, counters.bytes, counters.deferred_bytes, counters.frees), (0, 0, 0, 1));
 }
@@ -110,8 +108,8 @@ fn another_domain_never_gets_it() {
     for other in [caller(2), in_context] {
         let _held = allocator.allocate(&other, &system(1, MIB)).expect("served");
     }
-    assert_eq!(stats(&allocator).stock.hits, 0);
-    assert_eq!(stats(&allocator).stock.pooled_bytes, MIB);
+    assert_eq!(stats(&allocator).pool.hits, 0);
+    assert_eq!(stats(&allocator).pool.pooled_bytes, MIB);
 }
 
 /// The attack that trust domains are for: pages pinned in a pipe outlive every descriptor and mapping, where no lease
@@ -126,7 +124,7 @@ fn pages_pinned_in_a_pipe_never_show_what_another_domain_writes() {
     drop(mapping);
     drop(grant);
     settle_and_scrub(&allocator, 1);
-    assert_eq!(stats(&allocator).stock.pooled_bytes, MIB, "the lease does not see the pin");
+    assert_eq!(stats(&allocator).pool.pooled_bytes, MIB, "the lease does not see the pin");
     let victim = allocator.allocate(&caller(2), &system(1, MIB)).expect("served").remove(0);
     memmap(&victim).fill(0xee).expect("writable");
     drop(writer);
@@ -150,14 +148,15 @@ fn a_buffer_that_a_client_sealed_is_not_kept() {
     fcntl(&grant.fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).expect("clients can add seals");
     drop((grant, file));
     settle_and_scrub(&allocator, 1);
-    let stock = stats(&allocator).stock;
+    let stock = stats(&allocator).pool;
     assert_eq!((stock.pooled_bytes, stock.discarded.of(Discard::Sealed)), (0, 1));
 }
 
 #[test]
-fn a_buffer_that_was_opened_again_before_its_scrub_is_not_kept() {
+fn a_buffer_that_was_opened_again_after_its_release_is_not_handed_out() {
     let allocator = still(pooled());
     let grant = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
+    let first = crate::sys::fd::inode(&grant.fd).expect("inode");
     let path_only = nix::fcntl::open(
         DescriptorDirectory::path(&grant.fd).as_str(),
         nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC,
@@ -169,9 +168,11 @@ fn a_buffer_that_was_opened_again_before_its_scrub_is_not_kept() {
     assert_eq!(allocator.usage(&caller(1))[0].buffers, 0, "an O_PATH descriptor holds nothing");
     let again =
         DescriptorDirectory::open().expect("/proc").reopen(&path_only, Access::ReadWrite).expect("own uid");
-    while allocator.scrub_one() {}
-    let stock = stats(&allocator).stock;
-    assert_eq!((stock.pooled_bytes, stock.discarded.of(Discard::Busy)), (0, 1));
+    while allocator.clean_one() {}
+    let next = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
+    assert_ne!(crate::sys::fd::inode(&next.fd).expect("inode"), first, "somebody else has it open");
+    let pool = stats(&allocator).pool;
+    assert_eq!((pool.hits, pool.pooled_bytes, pool.discarded.of(Discard::Busy)), (0, 0, 1));
     drop(again);
 }
 
@@ -182,9 +183,9 @@ fn what_was_hardly_touched_or_is_small_is_not_kept() {
     use_up(allocator.allocate(&caller(1), &system(1, PAGE)).expect("served").remove(0));
     settle_and_scrub(&allocator, 1);
     let view = stats(&allocator);
-    assert_eq!((view.stock.pooled_bytes, view.counters.buffers), (0, 0));
-    assert_eq!(view.stock.discarded.of(Discard::Untouched), 1);
-    assert_eq!(view.stock.discarded.total(), 1, "what is small was never to be kept");
+    assert_eq!((view.pool.pooled_bytes, view.counters.buffers), (0, 0));
+    assert_eq!(view.pool.discarded.of(Discard::Untouched), 1);
+    assert_eq!(view.pool.discarded.total(), 1, "what is small was never to be kept");
 }
 
 #[test]
@@ -195,12 +196,12 @@ fn heaps_take_turns_at_being_scrubbed() {
         allocator.allocate(&caller(1), &asked).expect("served").into_iter().for_each(use_up);
     }
     allocator.reclaim_from(&caller(1));
-    let pooled = || allocator.stats().iter().map(|view| view.stock.pooled_bytes / MIB).collect::<Vec<_>>();
+    let pooled = || allocator.stats().iter().map(|view| view.pool.pooled_bytes / MIB).collect::<Vec<_>>();
     for expected in [[1, 0], [1, 1], [2, 1], [2, 2]] {
-        assert!(allocator.scrub_one());
+        assert!(allocator.clean_one());
         assert_eq!(pooled(), expected);
     }
-    assert!(!allocator.scrub_one());
+    assert!(!allocator.clean_one());
 }
 
 #[test]
@@ -209,9 +210,9 @@ fn a_budget_is_not_exceeded_by_its_shelf() {
     let camera = |count, bytes| Request { selection: names(&["camera"]), ..request(0, count, bytes) };
     allocator.allocate(&caller(1), &camera(4, MIB)).expect("the whole budget").into_iter().for_each(use_up);
     settle_and_scrub(&allocator, 1);
-    assert_eq!(allocator.stats()[0].stock.pooled_bytes, 4 * MIB);
+    assert_eq!(allocator.stats()[0].pool.pooled_bytes, 4 * MIB);
     let _held = allocator.allocate(&caller(2), &camera(1, 3 * MIB)).expect("the shelf makes room");
-    assert_eq!(allocator.stats()[0].stock.pooled_bytes, MIB);
+    assert_eq!(allocator.stats()[0].pool.pooled_bytes, MIB);
 }
 
 #[test]
@@ -234,7 +235,7 @@ fn a_dry_run_counts_deferred_frees_as_free_and_leaves_them_alone() {
     let explained = allocator.explain(&caller(2), &camera(1, 4 * MIB));
     assert_eq!(explained.chosen().expect("possible").fits_bytes, 4 * MIB);
     let view = allocator.stats()[0];
-    assert_eq!((view.counters.deferred_bytes, view.stock.scrubbed_bytes), (4 * MIB, 0));
+    assert_eq!((view.counters.deferred_bytes, view.pool.scrubbed_bytes), (4 * MIB, 0));
     allocator.allocate(&caller(2), &camera(1, 4 * MIB)).expect("as explained");
 }
 
@@ -247,7 +248,7 @@ fn a_heap_that_shares_across_domains_gives_spares_to_everyone() {
     settle_and_scrub(&allocator, 1);
     let in_context = Caller { context: Some("u:r:camera:s0".to_owned()), ..caller(2) };
     let _held = allocator.allocate(&in_context, &system(1, MIB)).expect("served");
-    assert_eq!(stats(&allocator).stock.hits, 1);
+    assert_eq!(stats(&allocator).pool.hits, 1);
 }
 
 #[test]
@@ -260,7 +261,7 @@ fn trim_takes_deferred_frees_first_and_then_the_shelf() {
     assert_eq!(allocator.trim(&caller(0), Some("system"), 1), Ok(MIB));
     let view = stats(&allocator);
     assert_eq!(
-        (view.counters.deferred_bytes, view.stock.pooled_bytes, view.stock.scrubbed_bytes),
+        (view.counters.deferred_bytes, view.pool.pooled_bytes, view.pool.scrubbed_bytes),
         (0, 2 * MIB, 2 * MIB)
     );
     assert_eq!(allocator.trim(&caller(0), None, 0), Ok(2 * MIB));
@@ -272,11 +273,11 @@ fn exhaustion_gives_the_spares_of_every_heap_back() {
     let (allocator, script) = scripted(pooled());
     use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
     settle_and_scrub(&allocator, 1);
-    assert_eq!(stats(&allocator).stock.pooled_bytes, MIB);
+    assert_eq!(stats(&allocator).pool.pooled_bytes, MIB);
     script.fail(0..1, libc::ENOMEM);
     let camera = Request { selection: names(&["camera"]), ..request(0, 1, PAGE) };
     allocator.allocate(&caller(2), &camera).expect("the second attempt");
-    assert_eq!(stats(&allocator).stock.pooled_bytes, 0);
+    assert_eq!(stats(&allocator).pool.pooled_bytes, 0);
 }
 
 #[test]
@@ -287,7 +288,7 @@ fn pressure_takes_deferred_frees_unscrubbed_and_half_of_the_shelf() {
     use_up(allocator.allocate(&caller(2), &system(1, MIB)).expect("served").remove(0));
     allocator.reclaim_from(&caller(2));
     allocator.relieve(PressureLevel::Moderate);
-    let HeapView { counters, stock, .. } = stats(&allocator);
+    let HeapView { counters, pool: stock, .. } = stats(&allocator);
     assert_eq!((counters.buffers, counters.deferred_bytes), (0, 0));
     assert_eq!((stock.pooled_bytes, stock.scrubbed_bytes), (2 * MIB, 4 * MIB));
     assert_eq!(allocator.pressure(), PressureLevel::None);
@@ -300,12 +301,12 @@ fn critical_pressure_takes_everything_and_is_remembered() {
     allocator.allocate(&caller(1), &system(4, MIB)).expect("served").into_iter().for_each(use_up);
     settle_and_scrub(&allocator, 1);
     allocator.press(PressureLevel::None);
-    assert_eq!(stats(&allocator).stock.pooled_bytes, 4 * MIB);
+    assert_eq!(stats(&allocator).pool.pooled_bytes, 4 * MIB);
     allocator.press(PressureLevel::Critical);
-    assert_eq!(stats(&allocator).stock.pooled_bytes, 0);
+    assert_eq!(stats(&allocator).pool.pooled_bytes, 0);
     use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
     allocator.reclaim_from(&caller(1));
-    let HeapView { counters, stock, .. } = stats(&allocator);
+    let HeapView { counters, pool: stock, .. } = stats(&allocator);
     assert_eq!(
         (counters.buffers, stock.pooled_bytes, stock.discarded.of(Discard::Scarce)),
         (0, 0, 1),
@@ -330,21 +331,21 @@ fn only_calls_that_were_served_are_timed() {
 fn a_scrub_that_fails_leaves_nothing_behind() {
     let (allocator, script) = scripted(pooled());
     use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
-    allocator.reclaim_from(&caller(1));
     script.fail(0..usize::MAX, libc::ENOMEM);
-    assert!(allocator.scrub_one());
+    allocator.reclaim_from(&caller(1));
+    assert!(!allocator.clean_one());
     let view = stats(&allocator);
     assert_eq!(
-        (view.stock.pooled_bytes, view.stock.discarded.of(Discard::ScrubFailed), view.counters.buffers),
+        (view.pool.pooled_bytes, view.pool.discarded.of(Discard::ScrubFailed), view.counters.buffers),
         (0, 1, 0)
     );
 }
 
 #[test]
-fn the_keeper_cleans_in_the_background() {
+fn the_worker_cleans_in_the_background() {
     let allocator = still(pooled());
     allocator.start_reaper().expect("thread");
-    allocator.start_keeper(PressureSources::default(), Availability::plentiful()).expect("thread");
+    allocator.start_worker().expect("thread");
     for _ in 0..20 {
         let grant = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
         assert!(SharedMap::new(grant.fd.as_fd(), 1 << 20, Access::ReadOnly).expect("mapped").is_zero());
@@ -352,17 +353,17 @@ fn the_keeper_cleans_in_the_background() {
         await_held(&allocator, 1, 0);
         eventually("it is scrubbed", || stats(&allocator).counters.buffers == 0);
     }
-    assert_eq!(stats(&allocator).stock.hits, 19);
+    assert_eq!(stats(&allocator).pool.hits, 19);
 }
 
 #[test]
-fn the_keeper_gives_back_when_little_is_left_though_nobody_waits_yet() {
+fn the_shrinker_gives_back_when_little_is_left_though_nobody_waits_yet() {
     let allocator = still(pooled());
     use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
     settle_and_scrub(&allocator, 1);
-    assert_eq!(stats(&allocator).stock.pooled_bytes, 1 << 20);
+    assert_eq!(stats(&allocator).pool.pooled_bytes, 1 << 20);
     let none_left = Availability::new(1 << 30, || Ok(0));
-    allocator.start_keeper(PressureSources::default(), none_left).expect("thread");
-    eventually("it is given back", || stats(&allocator).stock.pooled_bytes == 0);
+    allocator.start_shrinker(PressureSources::default(), none_left).expect("thread");
+    eventually("it is given back", || stats(&allocator).pool.pooled_bytes == 0);
     assert_eq!(allocator.pressure(), PressureLevel::Critical);
 }

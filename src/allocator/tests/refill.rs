@@ -6,7 +6,7 @@ use super::*;
 
 /// Makes everything that is wanted, as the keeper does.
 fn refill(allocator: &Allocator) -> usize {
-    std::iter::repeat_with(|| allocator.refill_one()).take_while(|made| *made).count()
+    std::iter::repeat_with(|| allocator.preallocate_one()).take_while(|made| *made).count()
 }
 
 /// Two clients ask for the same size once each, and keep what they get.
@@ -23,7 +23,7 @@ fn a_single_request_makes_nothing_ahead_and_the_second_does() {
     let _second = allocator.allocate(&caller(2), &system(1, MIB)).expect("served");
     assert_eq!(refill(&allocator), 3, "as many as were missing");
     let view = stats(&allocator);
-    assert_eq!((view.stock.warmed, view.stock.pooled_bytes), (3, 3 * MIB));
+    assert_eq!((view.pool.preallocated, view.pool.pooled_bytes), (3, 3 * MIB));
     assert_eq!((view.counters.bytes, view.counters.buffers), (3 * MIB, 3), "pooled memory is not allocated");
     assert_eq!(allocator.usage(&caller(1))[0].bytes, 2 * MIB, "nobody is charged for it");
 }
@@ -35,7 +35,7 @@ fn what_was_made_ahead_serves_any_domain_and_then_belongs_to_it() {
     refill(&allocator);
     let grant = allocator.allocate(&caller(3), &system(1, MIB)).expect("served").remove(0);
     assert!(SharedMap::new(&grant.fd, 1 << 20, Access::ReadWrite).expect("mapped").is_zero());
-    assert_eq!(stats(&allocator).stock.hits, 1);
+    assert_eq!(stats(&allocator).pool.hits, 1);
     let inode = crate::sys::fd::inode(&grant.fd).expect("inode");
     use_up(grant);
     settle_and_scrub(&allocator, 3);
@@ -61,15 +61,25 @@ fn small_sizes_and_heaps_that_keep_nothing_are_not_warmed() {
 
 #[test]
 fn a_budget_is_left_to_those_who_allocate() {
-    let allocator = still(pooled());
+    let mut config = pooled();
+    config.heaps[0].kind = HeapType::System;
+    let allocator = still(config);
     let camera = |count, bytes| Request { selection: names(&["camera"]), ..request(0, count, bytes) };
     let _first = allocator.allocate(&caller(1), &camera(2, MIB)).expect("served");
     let second = allocator.allocate(&caller(2), &camera(1, MIB)).expect("served");
     assert_eq!(refill(&allocator), 1, "one of four is left");
     drop(second);
-    allocator.allocate(&caller(2), &camera(2, MIB)).expect("the shelf makes room");
+    allocator.allocate(&caller(2), &camera(2, MIB)).expect("the pool makes room");
     let view = allocator.stats()[0];
-    assert!(view.counters.bytes + view.stock.pooled_bytes <= 4 * MIB, "{:?}", view.stock);
+    assert!(view.counters.bytes + view.pool.pooled_bytes <= 4 * MIB, "{:?}", view.pool);
+}
+
+#[test]
+fn memory_that_is_set_aside_has_its_pages_and_stays_within_callers_reach() {
+    let allocator = still(pooled());
+    let camera = Request { selection: names(&["camera"]), ..request(0, 1, MIB) };
+    let _held = [1, 2].map(|uid| allocator.allocate(&caller(uid), &camera).expect("served"));
+    assert_eq!(refill(&allocator), 0);
 }
 
 #[test]
@@ -79,7 +89,7 @@ fn the_pool_s_limit_holds_and_half_of_it_is_for_what_comes_back() {
     let allocator = still(config);
     let _held = ask_twice(&allocator, 3);
     assert_eq!(refill(&allocator), 2);
-    assert_eq!(stats(&allocator).stock.pooled_bytes, 2 * MIB);
+    assert_eq!(stats(&allocator).pool.pooled_bytes, 2 * MIB);
 }
 
 #[test]
@@ -108,15 +118,15 @@ fn a_failure_of_any_source_call_leaves_no_trace() {
         script.fail(failing..failing + 1, libc::ENOMEM);
         assert_eq!(refill(&allocator), 0, "create or populate failed, and it is not tried again at once");
         assert_eq!(stats(&allocator).counters, before);
-        assert_eq!((stats(&allocator).stock.pooled_bytes, stats(&allocator).stock.warmed), (0, 0));
+        assert_eq!((stats(&allocator).pool.pooled_bytes, stats(&allocator).pool.preallocated), (0, 0));
         assert_eq!(script.files(), files);
     }
 }
 
 #[test]
-fn the_keeper_warms_in_the_background() {
+fn the_worker_preallocates_in_the_background() {
     let allocator = still(pooled());
-    allocator.start_keeper(PressureSources::default(), Availability::plentiful()).expect("thread");
+    allocator.start_worker().expect("thread");
     let _held = ask_twice(&allocator, 1);
-    eventually("two are warmed", || stats(&allocator).stock.warmed >= 2);
+    eventually("two are preallocated", || stats(&allocator).pool.preallocated >= 2);
 }

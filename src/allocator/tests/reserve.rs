@@ -10,7 +10,7 @@ fn camera(count: i32, bytes: u64) -> Request {
 
 /// Makes everything that is reserved, as the keeper does.
 fn make_ready(allocator: &Allocator) {
-    while allocator.refill_one() {}
+    while allocator.make_reserved() {}
 }
 
 /// Bytes held, bytes reserved, buffers held.
@@ -57,7 +57,7 @@ fn an_allocation_draws_them_without_being_charged_twice() {
 fn what_is_not_made_yet_is_drawn_as_well() {
     let allocator = still(config());
     let reserved = allocator.reserve(&caller(1), &camera(4, MIB)).expect("the whole heap");
-    assert!(allocator.refill_one());
+    assert!(allocator.make_reserved());
     assert_eq!(reserved.ready(), 1);
     let _grants = allocator.allocate(&caller(1), &camera(4, MIB)).expect("one ready, three made now");
     assert_eq!(charged(&allocator, 1), (4 * MIB, 0, 4));
@@ -90,11 +90,11 @@ fn a_returned_buffer_is_held_ready_again() {
         grants.into_iter().for_each(use_up);
         settle_and_scrub(&allocator, 1);
         // The heap was full of what waited to be scrubbed when the buffers came back.
-        allocator.books().reservations.retry_now();
+        allocator.registry().reservations_mut().retry_now();
     }
     make_ready(&allocator);
     assert_eq!((reserved.ready(), charged(&allocator, 1)), (4, (0, 4 * MIB, 0)));
-    assert_eq!(allocator.stats()[0].stock.pooled_bytes, 0, "they come from the shelf");
+    assert_eq!(allocator.stats()[0].pool.pooled_bytes, 0, "they come from the shelf");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_released_reservation_is_over() {
     reserved.release();
     reserved.release();
     assert_eq!((reserved.ready(), charged(&allocator, 1)), (0, (0, 0, 0)));
-    assert!(!allocator.refill_one());
+    assert!(!allocator.make_reserved());
 }
 
 #[test]
@@ -162,10 +162,10 @@ fn a_failure_of_any_source_call_while_making_leaves_the_reservation_as_it_was() 
         let reserved = allocator.reserve(&caller(1), &camera(2, MIB)).expect("room");
         let (before, files) = (allocator.stats()[0].counters, script.files());
         script.fail(failing..failing + 1, libc::ENOMEM);
-        assert!(!allocator.refill_one());
+        assert!(!allocator.make_reserved());
         assert_eq!((allocator.stats()[0].counters, script.files(), reserved.ready()), (before, files, 0));
         assert!(allocator.refill_pause().expect("tried again later") > Duration::ZERO);
-        allocator.books().reservations.retry_now();
+        allocator.registry().reservations_mut().retry_now();
         make_ready(&allocator);
         assert_eq!((reserved.ready(), script.files()), (2, files + 2));
         drop(reserved);
@@ -194,7 +194,7 @@ fn an_allocation_that_fails_gives_back_what_it_drew() {
 #[test]
 fn the_keeper_makes_reservations_ready_in_the_background() {
     let allocator = still(config());
-    allocator.start_keeper(PressureSources::default(), Availability::plentiful()).expect("thread");
+    allocator.start_maker().expect("thread");
     let reserved = allocator.reserve(&caller(1), &camera(4, MIB)).expect("room");
     eventually("all four are ready", || reserved.ready() == 4);
     assert_eq!(allocator.refill_pause(), None, "the keeper sleeps");

@@ -82,12 +82,12 @@ fn what_is_given_up_is_never_handed_out_again() {
     let map = SharedMap::new(&grants[0].fd, 1 << 20, Access::ReadWrite).expect("mapped");
     map.fill(0xa5).expect("writable");
     drop(allocator.token(&grants).expect("a token"));
-    assert!(!allocator.scrub_one(), "nothing is cleaned for another");
+    assert!(!allocator.clean_one(), "nothing is cleaned for another");
     let next = allocator.allocate(&caller(1), &regions(1)).expect("served");
     let other = SharedMap::new(&next[0].fd, 1 << 20, Access::ReadWrite).expect("mapped");
     assert!(other.is_zero());
     other.fill(1).expect("writable");
-    assert_eq!(allocator.stats()[0].stock.hits, 0);
+    assert_eq!(allocator.stats()[0].pool.hits, 0);
     let mut byte = [0];
     map.read_at(0, &mut byte).expect("within");
     assert_eq!(byte, [0xa5], "whoever still has it keeps it");
@@ -98,11 +98,11 @@ fn a_reservation_is_ready_again_after_its_buffer_was_given_up() {
     let allocator = with_regions();
     let request = Request { selection: names(&["regions"]), ..regions(1) };
     let reserved = allocator.reserve(&caller(1), &request).expect("room");
-    while allocator.refill_one() {}
+    while allocator.make_reserved() {}
     let grants = allocator.allocate(&caller(1), &regions(1)).expect("drawn");
     assert_eq!(reserved.ready(), 0);
     drop(allocator.token(&grants).expect("a token"));
-    while allocator.refill_one() {}
+    while allocator.make_reserved() {}
     assert_eq!((reserved.ready(), books(&allocator)), (1, (0, 0, 0)));
 }
 

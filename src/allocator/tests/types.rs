@@ -51,7 +51,7 @@ fn figures(allocator: &Allocator) -> Fragmentation {
 /// Takes back what was let go of and cleans it.
 fn settle(allocator: &Allocator) {
     allocator.reclaim_from(&caller(1));
-    while allocator.scrub_one() {}
+    while allocator.clean_one() {}
 }
 
 fn touch(grant: &Grant) {
@@ -110,7 +110,7 @@ fn the_shelf_is_emptied_for_a_long_piece_and_other_heaps_keep_theirs() {
     grants.iter().for_each(touch);
     drop(grants);
     settle(&allocator);
-    let pooled = || allocator.stats().iter().map(|view| view.stock.pooled_bytes / MIB).collect::<Vec<_>>();
+    let pooled = || allocator.stats().iter().map(|view| view.pool.pooled_bytes / MIB).collect::<Vec<_>>();
     assert_eq!(pooled(), [8, 1]);
     assert_eq!(figures(&allocator).free_bytes, 0, "spares keep their ranges");
     let asked = from("carved", 1, 6 * MIB);
@@ -126,7 +126,7 @@ fn the_shelf_is_emptied_for_a_long_piece_and_other_heaps_keep_theirs() {
 fn buffers_that_are_reserved_and_made_need_no_place() {
     let (allocator, _) = carveout(true);
     let reservation = allocator.reserve(&caller(1), &from("carved", 2, 3 * MIB)).expect("room");
-    while allocator.refill_one() {}
+    while allocator.make_reserved() {}
     assert_eq!((reservation.ready(), figures(&allocator).free_bytes), (2, 2 * MIB));
     let asked = from("carved", 2, 3 * MIB);
     assert_eq!(allocator.explain(&caller(1), &asked).failure(), None);
@@ -146,7 +146,7 @@ fn a_reservation_pushes_spares_out_of_its_way_and_is_refused_without_a_place() {
     settle(&allocator);
     assert_eq!(figures(&allocator).free_bytes, 0, "all of it is on the shelf, of another domain");
     let reservation = allocator.reserve(&caller(2), &asked).expect("the shelf can make room");
-    while allocator.refill_one() {}
+    while allocator.make_reserved() {}
     assert_eq!(reservation.ready(), 1);
 }
 
@@ -159,7 +159,7 @@ fn pressure_leaves_alone_what_nobody_else_could_have() {
     }
     settle(&allocator);
     allocator.relieve(PressureLevel::Moderate);
-    let pooled: Vec<_> = allocator.stats().iter().map(|view| view.stock.pooled_bytes / MIB).collect();
+    let pooled: Vec<_> = allocator.stats().iter().map(|view| view.pool.pooled_bytes / MIB).collect();
     assert_eq!(pooled, [2, 1]);
 }
 

@@ -8,10 +8,11 @@
 
 use super::{Lot, Store};
 use crate::pool::Incomplete;
-use crate::source::export::{Export, Exporter, SPARE_NAME};
+use crate::source::export::{Export, Exporter, POOLED_NAME};
 use crate::source::{Memory, Unfit};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
+use crate::sys::wipe::Wipe;
 use crate::units::{Access, Backing, Label};
 use std::ffi::CString;
 use std::io;
@@ -43,7 +44,7 @@ impl Exporting {
         }
         // Pages that did not come back to the arena come with this, or it fails.
         let dma_buf = self.exporter.export(store.arena.fd(), &lot.ranges)?;
-        dma_buf.set_name(SPARE_NAME);
+        dma_buf.set_name(POOLED_NAME);
         let (store, clean) = (Arc::clone(store), AtomicBool::new(false));
         Ok(Box::new(Exported { dma_buf, lot, store, may_be_shared: self.may_be_shared, clean }))
     }
@@ -96,7 +97,7 @@ impl Memory for Exported {
     }
 
     fn worth_keeping(&self) -> Result<(), Unfit> {
-        if self.dma_buf.is_settled() { Ok(()) } else { Err(Unfit::AtDevice) }
+        if self.dma_buf.is_settled() { Ok(()) } else { Err(Unfit::FencesPending) }
     }
 
     /// The arena has its pages.
@@ -104,12 +105,18 @@ impl Memory for Exported {
         Ok(())
     }
 
-    fn scrub(&self) -> io::Result<()> {
-        self.lot.ranges.iter().try_for_each(|range| self.store.arena.zero(range))?;
+    fn wipe(&self) -> io::Result<Wipe> {
+        self.dma_buf.set_name(POOLED_NAME);
+        self.store.arena.wipe(&self.lot.ranges)
+    }
+
+    fn forget_mapping(&self) {
+        self.store.arena.forget_mapping();
+    }
+
+    fn cleaned(&self) {
         self.dma_buf.written();
-        self.dma_buf.set_name(SPARE_NAME);
         self.clean.store(true, Ordering::Relaxed);
-        Ok(())
     }
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn survey(file: Option<&Path>, page: PageSize) -> Result<Survey, Fail
     Ok(Survey {
         origin,
         errors: errors.map(ToString::to_string).collect(),
-        heaps: heaps.into_iter().map(|spec| wanted(&build(spec, &machine))).collect(),
+        heaps: heaps.into_iter().map(|spec| wanted(&build(spec, Vec::new(), &machine))).collect(),
     })
 }
 

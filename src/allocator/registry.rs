@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The registry of live buffers, with all that must change together when a buffer comes or goes, under one lock.
+//!
+//! A heap's pool may be locked while the registry is, never the other way round: room and quota are booked together, and
+//! a released buffer moves from here to its pool without a moment in which it is in neither.
+
+use super::reservations::{Lent, Missing, ReservationId, Reservations};
+use crate::heap::{Heap, Stored};
+use crate::ledger::{Claim, HeapIndex, Ledger, Refusal};
+use crate::pool::TrustDomain;
+use crate::sys::fd::Inode;
+use crate::sys::inotify::Watch;
+use crate::units::{BackedBytes, BufferId, Label, Uid};
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+/// What is known of a live buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its identity.
+    pub id: BufferId,
+    /// Where it came from.
+    pub heap: HeapIndex,
+    /// Its size.
+    pub bytes: BackedBytes,
+    /// Who is charged.
+    pub uid: Uid,
+    /// The process that allocated it; for people.
+    pub pid: i32,
+    /// Its label.
+    pub label: Label,
+    /// Inode number of its file.
+    pub inode: u64,
+    /// Time since boot when it was allocated.
+    pub created: Duration,
+}
+
+impl Record {
+    /// Returns what was booked for it.
+    fn claim(&self) -> Claim {
+        Claim { uid: self.uid, heap: self.heap, count: 1, bytes: self.bytes }
+    }
+}
+
+/// A live buffer.
+pub(super) struct Live {
+    pub(super) record: Record,
+    pub(super) stored: Stored,
+    /// Of the file that the client has.
+    pub(super) inode: Inode,
+    /// The domain of the client that holds it.
+    pub(super) domain: TrustDomain,
+    /// The reservation that it was drawn from.
+    pub(super) lender: Option<ReservationId>,
+}
+
+/// Room and quota for a request, and what the caller's reservations lend to it.
+pub(super) struct Booked {
+    pub(super) claim: Claim,
+    /// At most as many as the request has buffers.
+    pub(super) lent: Vec<Lent>,
+}
+
+/// Live buffers, who holds how much, and reservations.
+pub(super) struct Registry {
+    pub(super) ledger: Ledger,
+    reservations: Reservations,
+    live: HashMap<BufferId, Live>,
+    by_watch: HashMap<Watch, BufferId>,
+    by_inode: HashMap<Inode, BufferId>,
+    /// Ids grow with time: the oldest buffer of a uid comes first.
+    by_owner: HashMap<Uid, BTreeSet<BufferId>>,
+}
+
+impl Registry {
+    pub(super) fn new(ledger: Ledger) -> Self {
+        Self {
+            ledger,
+            reservations: Reservations::default(),
+            live: HashMap::new(),
+            by_watch: HashMap::new(),
+            by_inode: HashMap::new(),
+            by_owner: HashMap::new(),
+        }
+    }
+
+    /// Books room and quota for `claim`, from what is reserved for this uid and domain first: that is booked already.
+    ///
+    /// # Errors
+    /// The first limit that the rest would exceed, the heap's before the client's. Nothing is booked then.
+    pub(super) fn book(
+        &mut self,
+        heap: &Heap,
+        claim: Claim,
+        domain: &TrustDomain,
+    ) -> Result<Booked, Refusal> {
+        let drawn = self.reservations.available(&claim, domain);
+        let rest = claim.of(claim.count - drawn);
+        if rest.count > 0 {
+            heap.pool().book(rest.uid, rest.total())?;
+            if let Err(refusal) = self.ledger.book(&rest) {
+                heap.pool().unbook(rest.uid, rest.total());
+                return Err(refusal);
+            }
+        }
+        if drawn > 0 {
+            heap.pool().draw(claim.of(drawn).total());
+            self.ledger.draw(&claim.of(drawn));
+        }
+        Ok(Booked { claim, lent: self.reservations.lend(&claim, domain, drawn) })
+    }
+
+    /// Returns whether `claim` could be booked now.
+    ///
+    /// # Errors
+    /// As [`Registry::book`].
+    pub(super) fn check(&self, heap: &Heap, claim: Claim, domain: &TrustDomain) -> Result<(), Refusal> {
+        match claim.count - self.reservations.available(&claim, domain) {
+            0 => Ok(()),
+            rest => {
+                heap.pool().check(claim.uid, claim.of(rest).total())?;
+                self.ledger.check(&claim.of(rest))
+            }
+        }
+    }
+
+    /// Undoes [`Registry::book`]. Memory whose reservation has ended meanwhile is returned, to be dropped after the lock.
+    #[must_use = "the memory is to be dropped outside of the lock"]
+    pub(super) fn cancel(&mut self, heap: &Heap, booked: Booked) -> Vec<Lent> {
+        let (claim, lent) = (booked.claim, booked.lent.len());
+        let homeless = self.reservations.take_back(booked.lent);
+        let again = claim.of(lent - homeless.len());
+        let rest = claim.of(claim.count - again.count);
+        heap.pool().mark_reserved(again.total());
+        self.ledger.mark_reserved(&again);
+        heap.pool().unbook(rest.uid, rest.total());
+        self.ledger.unbook(&rest);
+        homeless
+    }
+
+    /// Inserts a whole batch that was booked.
+    pub(super) fn insert(&mut self, heap: &Heap, booked: Booked, batch: Vec<Live>) {
+        heap.pool().allocated(batch.len(), booked.claim.bytes);
+        self.ledger.allocated(booked.claim.uid);
+        let lenders = booked.lent.into_iter().map(|lent| Some(lent.by)).chain(std::iter::repeat(None));
+        for (mut live, lender) in batch.into_iter().zip(lenders) {
+            live.lender = lender;
+            let id = live.record.id;
+            if let Some(watch) = live.stored.watch {
+                self.by_watch.insert(watch, id);
+            }
+            self.by_inode.insert(live.inode, id);
+            self.by_owner.entry(live.record.uid).or_default().insert(id);
+            self.live.insert(id, live);
+        }
+    }
+
+    /// Removes a buffer and takes it off its owner's account; `None` if it was removed before. `retire` puts it into its
+    /// pool, or takes it off the heap's account, while the registry is locked, and returns what is to be dropped.
+    pub(super) fn remove<T>(
+        &mut self,
+        heaps: &[Heap],
+        id: BufferId,
+        retire: impl FnOnce(&Record, Stored) -> T,
+    ) -> Option<Removed<T>> {
+        let Live { record, stored, inode, lender, .. } = self.live.remove(&id)?;
+        if let Some(watch) = stored.watch {
+            self.by_watch.remove(&watch);
+        }
+        self.by_inode.remove(&inode);
+        if let Some(ids) = self.by_owner.get_mut(&record.uid) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_owner.remove(&record.uid);
+            }
+        }
+        self.ledger.unbook(&record.claim());
+        let leftover = retire(&record, stored);
+        if let Some(lender) = lender {
+            // Its reservation gets the next one, in the room and quota that just came free.
+            self.reservations.came_back(lender);
+            self.top_up(heaps, lender);
+        }
+        Some(Removed { record, leftover, is_reserved: lender.is_some() })
+    }
+
+    /// Reserves `claim` for a client.
+    ///
+    /// # Errors
+    /// The first limit that it would exceed, the heap's before the client's. Nothing is booked then.
+    pub(super) fn reserve(
+        &mut self,
+        heap: &Heap,
+        claim: Claim,
+        domain: TrustDomain,
+    ) -> Result<ReservationId, Refusal> {
+        self.book_reserved(heap, &claim)?;
+        Ok(self.reservations.add(claim, domain))
+    }
+
+    fn book_reserved(&mut self, heap: &Heap, claim: &Claim) -> Result<(), Refusal> {
+        heap.pool().book(claim.uid, claim.total())?;
+        if let Err(refusal) = self.ledger.reserve(claim) {
+            heap.pool().unbook(claim.uid, claim.total());
+            return Err(refusal);
+        }
+        heap.pool().mark_reserved(claim.total());
+        Ok(())
+    }
+
+    /// Books one more buffer for a reservation that lacks one, if there is room now.
+    fn top_up(&mut self, heaps: &[Heap], id: ReservationId) {
+        let Some(lacking) = self.reservations.lacking(id) else { return };
+        if self.book_reserved(&heaps[lacking.heap], &lacking).is_ok() {
+            self.reservations.booked_one(id);
+        }
+    }
+
+    /// Returns the next reserved buffer to be made at time `now` (since boot), the oldest reservation's first.
+    pub(super) fn missing(&mut self, heaps: &[Heap], now: Duration) -> Option<Missing> {
+        for id in self.reservations.incomplete(now) {
+            self.top_up(heaps, id);
+            if let Some(missing) = self.reservations.missing(id, now) {
+                return Some(missing);
+            }
+        }
+        None
+    }
+
+    /// Ends a reservation and unbooks what was not drawn. The memory is returned, to be dropped after the lock.
+    #[must_use = "the memory is to be dropped outside of the lock"]
+    pub(super) fn end_reservation(&mut self, heaps: &[Heap], id: ReservationId) -> Vec<Stored> {
+        let Some((rest, ready)) = self.reservations.end(id) else { return Vec::new() };
+        let pool = heaps[rest.heap].pool();
+        pool.draw(rest.total());
+        pool.unbook(rest.uid, rest.total());
+        self.ledger.unreserve(&rest);
+        ready
+    }
+
+    pub(super) fn reservations(&self) -> &Reservations {
+        &self.reservations
+    }
+
+    pub(super) fn reservations_mut(&mut self) -> &mut Reservations {
+        &mut self.reservations
+    }
+
+    pub(super) fn live(&self, id: BufferId) -> Option<&Live> {
+        self.live.get(&id)
+    }
+
+    /// Returns all live buffers, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Live> {
+        self.live.values()
+    }
+
+    /// Returns the buffers of `uid`, the oldest first.
+    pub(super) fn owned_by(&self, uid: Uid) -> impl DoubleEndedIterator<Item = BufferId> {
+        self.by_owner.get(&uid).into_iter().flatten().copied()
+    }
+
+    pub(super) fn watched(&self, watch: Watch) -> Option<BufferId> {
+        self.by_watch.get(&watch).copied()
+    }
+
+    pub(super) fn with_inode(&self, inode: Inode) -> Option<BufferId> {
+        self.by_inode.get(&inode).copied()
+    }
+}
+
+/// A buffer that was removed.
+#[must_use = "what is left over is to be dropped outside of the lock"]
+pub(super) struct Removed<T> {
+    pub(super) record: Record,
+    /// Memory to be dropped.
+    pub(super) leftover: T,
+    /// Whether a reservation wants another in its place.
+    pub(super) is_reserved: bool,
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Serving a request from one heap: from what the caller reserved, from the heap's pool, or with new memory.
+
+use super::booking::Booking;
+use super::registry::{Live, Record};
+use super::{Action, Allocator, Caller, Grant, Outcome, Request};
+use crate::heap::{Discard, Heap, Served, Stored, Taken, Wanted, discard};
+use crate::ledger::{Claim, HeapIndex};
+use crate::pool::{Clean, Pooled, TrustDomain};
+use crate::source::{Memory, ReleaseMechanism, is_exhaustion, is_fragmentation, is_out_of_memory};
+use crate::sys::clock::since_boot;
+use crate::sys::inotify::Watch;
+use crate::units::{Access, BackedBytes, BufferId};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long memory that is set aside for a heap, and in nobody's account, is waited for: threads of the same priority
+/// have it for a moment, on its way from one place to another.
+const IN_TRANSIT: Duration = Duration::from_millis(100);
+/// Pause between two looks for it.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Memory for a client, before it is in the registry.
+struct Made {
+    // The order of the fields is that of their drops: memory that goes back has no descriptor in the way.
+    fd: OwnedFd,
+    stored: Stored,
+}
+
+impl Allocator {
+    /// Serves a request from one heap.
+    pub(super) fn serve(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        index: HeapIndex,
+    ) -> Result<Vec<Grant>, Outcome> {
+        let heap = &self.heaps[index];
+        self.authorize(caller, Action::UseHeap(heap)).map_err(Outcome::Denied)?;
+        let bytes = heap.accept(&request.needs).map_err(Outcome::Rejected)?;
+        self.look_for_releases(caller, heap, bytes.get() * request.count.get() as u64);
+        let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
+        let booking = self.book(caller, claim).map_err(Outcome::Refused)?;
+        let make = || self.make(caller, request, heap, &booking);
+        let made = make().or_else(|error| {
+            if !is_exhaustion(&error) {
+                return Err(error);
+            }
+            // Descriptors and memory that nobody holds may be all that is missing.
+            self.reclaim_from(caller);
+            if is_fragmentation(&error) || (is_out_of_memory(&error) && !heap.is_machine_memory()) {
+                // Only what the heap itself pools can be in the way, and nobody else is short of memory.
+                heap.pool().shrink(0);
+            } else {
+                self.refill.hold_off(since_boot());
+                self.shrink_all();
+            }
+            make()
+        });
+        let made = made.or_else(|error| self.await_transit(heap, &booking, error, make));
+        Ok(self.hand_out(caller, request, index, booking, made.map_err(Outcome::Failed)?))
+    }
+
+    /// Tries again for a moment where memory that is set aside for the heap is in neither the pool nor a buffer: a thread
+    /// of the same priority is about to give it back.
+    fn await_transit(
+        &self,
+        heap: &Heap,
+        booking: &Booking<'_>,
+        first: io::Error,
+        make: impl Fn() -> io::Result<Vec<Made>>,
+    ) -> io::Result<Vec<Made>> {
+        let (start, own) = (Instant::now(), booking.bytes_to_make());
+        let mut error = first;
+        while is_exhaustion(&error) && start.elapsed() < IN_TRANSIT && heap.has_memory_in_transit(own) {
+            std::thread::sleep(LOOK);
+            heap.pool().shrink(0);
+            match make() {
+                Err(again) => error = again,
+                made => return made,
+            }
+        }
+        Err(error)
+    }
+
+    /// Makes all buffers of a request. On failure those made so far are dropped again.
+    fn make(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        heap: &Heap,
+        booking: &Booking<'_>,
+    ) -> io::Result<Vec<Made>> {
+        let (bytes, count) = (booking.bytes(), request.count.get());
+        let mut memory: Vec<_> = booking.ready().collect();
+        let missing = count - memory.len();
+        let served = self.take_pooled(caller, heap, bytes, missing, &mut memory)?;
+        let new = (memory.len()..count).map(|_| self.create(heap, bytes, request.needs.access));
+        let made: io::Result<Vec<_>> =
+            memory.into_iter().map(Ok).chain(new).map(|stored| self.open(request, heap, bytes, stored?)).collect();
+        let made = made?;
+        if heap.pool().served(bytes, served, since_boot()) {
+            self.worker.wake();
+        }
+        Ok(made)
+    }
+
+    /// Takes up to `count` buffers from a heap's pool, cleaned, or joined from its blocks, and adds them to `memory`.
+    fn take_pooled(
+        &self,
+        caller: &Caller,
+        heap: &Heap,
+        bytes: BackedBytes,
+        count: usize,
+        memory: &mut Vec<Stored>,
+    ) -> io::Result<Served> {
+        let pool = heap.pool();
+        let mut served = Served { hits: 0, fresh: 0, misses: count };
+        let domain = caller.domain(heap);
+        self.take_whole(heap, &Wanted { bytes, count, domain: &domain }, memory, &mut served);
+        if served.misses > 0 && pool.keeps(bytes) && self.work_off_events() > 0 {
+            // A buffer that was released a moment ago may be all that it takes.
+            let wanted = Wanted { bytes, count: served.misses, domain: &domain };
+            self.take_whole(heap, &wanted, memory, &mut served);
+        }
+        let mut left = served.misses;
+        while left > 0
+            && let Some(joined) = heap.join(bytes, &domain, since_boot())
+        {
+            let joined = joined?;
+            memory.push(Stored { memory: joined.memory.into(), watch: None });
+            left -= 1;
+            if joined.is_pooled {
+                served.hits += 1;
+                served.misses -= 1;
+            }
+        }
+        // What was booked has the pool's room, and what served the request is no longer in it.
+        discard(pool.fit());
+        Ok(served)
+    }
+
+    /// Takes whole buffers of the wanted size.
+    fn take_whole(
+        &self,
+        heap: &Heap,
+        wanted: &Wanted<'_>,
+        memory: &mut Vec<Stored>,
+        served: &mut Served,
+    ) {
+        let Taken { clean, released } = heap.pool().take(wanted);
+        let cleaned = released.into_iter().filter_map(|released| heap.pool().clean(released).ok());
+        for clean in clean.into_iter().chain(cleaned) {
+            let is_fresh = clean.domain().is_none();
+            if let Some(stored) = self.handed_over(heap, clean) {
+                memory.push(stored);
+                served.hits += 1;
+                served.fresh += usize::from(is_fresh);
+                served.misses -= 1;
+            }
+        }
+    }
+
+    /// Returns clean memory for its next client; `None` if somebody has opened it since it was released.
+    pub(super) fn handed_over(&self, heap: &Heap, clean: Pooled<Stored, Clean>) -> Option<Stored> {
+        let is_fresh = clean.domain().is_none();
+        let stored = clean.into_memory();
+        if is_fresh {
+            return Some(stored);
+        }
+        stored.memory.cleaned();
+        // Asked now: whoever opened it may have written to it.
+        if stored.memory.is_idle().unwrap_or(false) {
+            return Some(stored);
+        }
+        heap.pool().count_discarded(Discard::Busy);
+        None
+    }
+
+    /// Gives the client a descriptor of a buffer, and has its release watched for.
+    fn open(
+        &self,
+        request: &Request,
+        heap: &Heap,
+        bytes: BackedBytes,
+        mut stored: Stored,
+    ) -> io::Result<Made> {
+        let access = request.needs.access;
+        let fd = match stored.memory.open(access) {
+            // Preallocated, for another access.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                stored = self.create(heap, bytes, access)?;
+                stored.memory.open(access)?
+            }
+            opened => opened?,
+        };
+        if stored.watch.is_none() {
+            stored.watch = self.watch(stored.memory.as_ref())?;
+        }
+        Ok(Made { fd, stored })
+    }
+
+    /// Creates memory that no client has held.
+    pub(super) fn create(&self, heap: &Heap, bytes: BackedBytes, access: Access) -> io::Result<Stored> {
+        let memory: Arc<dyn Memory> = heap.create(bytes, access)?.into();
+        Ok(Stored { memory, watch: None })
+    }
+
+    fn watch(&self, memory: &dyn Memory) -> io::Result<Option<Watch>> {
+        match memory.watch(&self.liveness.watcher) {
+            // Watches are used up; asking alone will tell.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => Ok(None),
+            watched => watched,
+        }
+    }
+
+    /// Inserts what was made into the registry. From here on closing the descriptors releases the buffers.
+    fn hand_out(
+        &self,
+        caller: &Caller,
+        request: &Request,
+        index: HeapIndex,
+        booking: Booking<'_>,
+        made: Vec<Made>,
+    ) -> Vec<Grant> {
+        let (heap, created, now) = (&self.heaps[index], since_boot(), Instant::now());
+        let domain: TrustDomain = caller.domain(heap);
+        let mut grants = Vec::with_capacity(made.len());
+        let mut batch = Vec::with_capacity(made.len());
+        let mut unwatched = Vec::new();
+        let bytes = booking.bytes();
+        for Made { fd, stored } in made {
+            let id = BufferId(self.next_id.fetch_add(1, Ordering::Relaxed));
+            stored.memory.handed_out(&request.label);
+            let backing = stored.memory.backing();
+            if stored.watch.is_none() && ReleaseMechanism::of(backing) != ReleaseMechanism::Token {
+                unwatched.push(id);
+            }
+            let inode = stored.memory.inode();
+            let record = Record {
+                id,
+                heap: index,
+                bytes,
+                uid: caller.uid,
+                pid: caller.pid,
+                label: request.label.clone(),
+                inode: inode.number,
+                created,
+            };
+            grants.push(Grant { fd, id, bytes, heap_id: heap.id(), heap_name: heap.name().clone(), backing });
+            batch.push(Live { record, stored, inode, domain: domain.clone(), lender: None });
+        }
+        booking.insert(batch);
+        self.liveness.unwatched(caller.uid, &unwatched, bytes.get(), now);
+        grants
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The shrinker: one thread that gives pooled memory back to the kernel when it lies idle, or when the machine or the
+//! service's cgroup runs short. It sleeps while there is nothing to watch for. Its priority is the ordinary one: a busy
+//! machine can run short of memory, too.
+
+use super::Allocator;
+use super::pressure::{Availability, PressureSources};
+use super::wake::Wake;
+use crate::heap::{Heap, IDLE};
+use crate::sys::clock::since_boot;
+use std::io;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How often idle memory is looked for, while there is any.
+const LOOK: Duration = Duration::from_secs(10);
+
+impl Allocator {
+    /// Gives all pooled memory back to the kernel.
+    pub(super) fn shrink_all(&self) {
+        for heap in &self.heaps {
+            heap.pool().shrink(0);
+        }
+    }
+
+    /// Returns the heaps whose pooled memory helps others when it is given back: not those whose memory is set aside.
+    pub(super) fn giving(&self) -> impl Iterator<Item = &Heap> {
+        self.heaps.iter().filter(|heap| heap.pool().is_kept() && !heap.is_set_aside())
+    }
+
+    /// Gives idle memory back. Returns whether any is left that will go later.
+    fn expire(&self) -> bool {
+        let deadline = since_boot().saturating_sub(IDLE);
+        self.giving().fold(false, |is_left, heap| heap.pool().expire(deadline) || is_left)
+    }
+
+    /// Does one look. Returns how long there is nothing to do unless memory becomes scarce; `None` for ever.
+    fn shrink_step(&self, availability: &mut Availability) -> Option<Duration> {
+        let calm = self.pressure.settle(since_boot());
+        if !self.expire() {
+            return calm;
+        }
+        let (level, look) = availability.look(since_boot());
+        self.press(level);
+        [Some(LOOK), Some(look), calm].into_iter().flatten().min()
+    }
+
+    /// Starts the shrinker thread. It ends when the allocator is dropped.
+    pub(super) fn start_shrinker(
+        self: &Arc<Self>,
+        sources: PressureSources,
+        availability: Availability,
+    ) -> io::Result<()> {
+        let (wake, allocator) = (Arc::clone(&self.shrinker), Arc::downgrade(self));
+        std::thread::Builder::new()
+            .name("anion-shrinker".to_owned())
+            .spawn(move || run(&wake, &allocator, sources, availability))?;
+        Ok(())
+    }
+}
+
+fn run(
+    wake: &Wake,
+    allocator: &Weak<Allocator>,
+    mut sources: PressureSources,
+    mut availability: Availability,
+) {
+    while !wake.is_stopped() {
+        wake.looking();
+        // Held for one step alone, so that the allocator can go in between.
+        let Some(strong) = allocator.upgrade() else { return };
+        let pause = strong.shrink_step(&mut availability);
+        drop(strong);
+        let seen = wake.wait(sources.poll_fds(), pause);
+        let level = sources.read(&seen);
+        if let Some(strong) = allocator.upgrade() {
+            strong.press(level);
+        }
+    }
+}

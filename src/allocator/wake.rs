@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Background threads that sleep until something wakes them.
+
+use super::Allocator;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How a background thread is reached.
+pub(super) struct Wake {
+    event: EventFd,
+    /// The thread was woken and has not begun to sleep since: waking it again would be a system call for nothing.
+    is_awake: AtomicBool,
+    is_stopped: AtomicBool,
+}
+
+impl Wake {
+    pub(super) fn new() -> io::Result<Self> {
+        let event = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+        Ok(Self { event, is_awake: AtomicBool::new(false), is_stopped: AtomicBool::new(false) })
+    }
+
+    /// Has the thread look for work. What it is to find must be there before.
+    pub(super) fn wake(&self) {
+        if !self.is_awake.swap(true, Ordering::SeqCst) {
+            // A full counter is readable already.
+            let _ = self.event.write(1);
+        }
+    }
+
+    /// Ends the thread.
+    pub(super) fn stop(&self) {
+        self.is_stopped.store(true, Ordering::SeqCst);
+        let _ = self.event.write(1);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+
+    /// Forgets wake-ups so far: the thread is about to look for work.
+    pub(super) fn looking(&self) {
+        // In this order: whoever wakes it in between has put the work there already, and need not write again.
+        let _ = self.event.read();
+        self.is_awake.store(false, Ordering::SeqCst);
+    }
+
+    /// Sleeps until it is woken, one of `others` is ready, or `pause` is over; for ever without one. Returns what the
+    /// others are ready for.
+    pub(super) fn wait<'a>(
+        &'a self,
+        others: impl Iterator<Item = PollFd<'a>>,
+        pause: Option<Duration>,
+    ) -> Vec<PollFlags> {
+        // Rounded up: a pause that ends too early would be followed by another.
+        let milliseconds = pause.map(|pause| pause.as_millis() + u128::from(!pause.is_zero()));
+        let timeout = milliseconds.map_or(PollTimeout::NONE, |milliseconds| {
+            PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
+        });
+        let mut fds = vec![PollFd::new(self.event.as_fd(), PollFlags::POLLIN)];
+        fds.extend(others);
+        // An interrupted wait is followed by another.
+        let _ = poll(&mut fds, timeout);
+        fds[1..].iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect()
+    }
+
+    /// Starts a thread that does `begin` once and `step` after `step`, each of which returns how long there is nothing to do unless the
+    /// thread is woken; `None` for ever. The thread ends when the allocator is dropped.
+    pub(super) fn start(
+        name: &str,
+        wake: &Arc<Self>,
+        allocator: &Arc<Allocator>,
+        begin: impl FnOnce() + Send + 'static,
+        step: impl Fn(&Allocator) -> Option<Duration> + Send + 'static,
+    ) -> io::Result<()> {
+        let (wake, allocator) = (Arc::clone(wake), Arc::downgrade(allocator));
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            begin();
+            while !wake.is_stopped() {
+                wake.looking();
+                // Held for one step alone, so that the allocator can go in between.
+                let Some(strong) = Weak::upgrade(&allocator) else { return };
+                let pause = step(&strong);
+                drop(strong);
+                wake.wait(std::iter::empty(), pause);
+            }
+        })?;
+        Ok(())
+    }
+}
