@@ -45,7 +45,7 @@ fn what_a_child_inherited_is_not_handed_out_again_before_it_ends() {
     // A machine that is short of memory has spares given back at once; then it shows nothing.
     let start = Instant::now();
     while !is_recycled_after_its_heir(&allocator) {
-        assert!(start.elapsed() < PATIENCE, "never recycled: {:?}", allocator.stats()[0].stock);
+        assert!(start.elapsed() < PATIENCE, "never recycled: {:?}", allocator.stats()[0].pool);
     }
 }
 

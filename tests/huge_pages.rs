@@ -123,7 +123,7 @@ fn releases_are_noticed_and_recycled_pages_are_zero() {
     // A machine that is short of memory has spares given back at once; then it shows nothing.
     eventually("a page is recycled", || {
         show_one_release(&allocator, &huge);
-        allocator.stats()[0].stock.hits > 0
+        allocator.stats()[0].pool.hits > 0
     });
     drop(allocator);
     await_own(0);

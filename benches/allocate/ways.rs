@@ -143,7 +143,7 @@ impl Way for InProcess {
         let views = self.allocator.stats();
         let view = views.iter().find(|view| view.heap.name().as_str() == heap);
         let view = view.with_context(|| format!("the heap {heap}"))?;
-        Ok(Counts { buffers: view.counters.buffers, hits: view.stock.hits, misses: view.stock.misses })
+        Ok(Counts { buffers: view.counters.buffers, hits: view.pool.hits, misses: view.pool.misses })
     }
 
     fn trim(&self) -> anyhow::Result<()> {

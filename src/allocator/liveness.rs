@@ -44,8 +44,6 @@ const LONGEST_REST: Duration = PATIENT;
 /// Bytes of unwatched buffers that a uid allocates before its calls look at all of its buffers. After half of that they
 /// look at the newest and the oldest. Asking about one takes some µs.
 const LOOK_BYTES: u64 = 8 << 20;
-/// Half of [`LOOK_BYTES`].
-const HALF_LOOK_BYTES: u64 = LOOK_BYTES / 2;
 /// When everything is looked at again after an overflow: closes that were in progress need a moment.
 const RESCANS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(10), Duration::from_secs(1)];
 
@@ -148,10 +146,12 @@ impl Liveness {
         let Some(unwatched) = pending.unwatched.get_mut(&uid) else { return Look::default() };
         let allocated = unwatched.allocated.saturating_add(bytes);
         let all = unwatched.ids.len();
-        let count = match allocated {
-            0..=HALF_LOOK_BYTES => 0,
-            ..=LOOK_BYTES => 2.min(all),
-            _ => all,
+        let count = if allocated > LOOK_BYTES {
+            all
+        } else if allocated > LOOK_BYTES / 2 {
+            2.min(all)
+        } else {
+            0
         };
         // Up to the middle, where newest and oldest meet.
         let pairs = unwatched.ids.iter().rev().zip(&unwatched.ids);
@@ -367,7 +367,7 @@ mod tests {
         liveness.unwatched(UID, &ids, 1, now);
         let look = |ids: &[u64], is_all| Look { ids: ids.iter().copied().map(BufferId).collect(), is_all };
         assert_eq!(liveness.due_before(UID, 1), look(&[], false));
-        assert_eq!(liveness.due_before(UID, HALF_LOOK_BYTES), look(&[5, 1], false));
+        assert_eq!(liveness.due_before(UID, LOOK_BYTES / 2), look(&[5, 1], false));
         assert_eq!(liveness.due_before(UID, LOOK_BYTES), look(&[5, 1, 4, 2, 3], true));
         assert_eq!(liveness.due_before(Uid(1), LOOK_BYTES), Look::default(), "another uid's");
         liveness.unwatched(UID, &[BufferId(6)], LOOK_BYTES, now);

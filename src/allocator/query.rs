@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Questions that change nothing: what would happen, what is there, who holds it.
 
+use super::Record;
 use super::latency::Latency;
 use super::{
     Action, Allocator, Caller, Denied, Explanation, LatencyCounts, Outcome, Request, Selection, Verdict,
 };
-use super::Record;
 use crate::heap::{Heap, PoolCounters};
 use crate::ledger::{Claim, HeapCounters, HeapIndex, Usage};
 use crate::sys;

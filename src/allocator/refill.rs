@@ -79,9 +79,15 @@ impl Allocator {
 
     /// Starts the thread that makes what clients reserved. It ends when the allocator is dropped.
     pub(super) fn start_maker(self: &Arc<Self>) -> io::Result<()> {
-        Wake::start("anion-maker", &self.maker, self, || {}, |allocator| {
-            if allocator.make_reserved() { Some(Duration::ZERO) } else { allocator.refill_pause() }
-        })
+        Wake::start(
+            "anion-maker",
+            &self.maker,
+            self,
+            || {},
+            |allocator| {
+                if allocator.make_reserved() { Some(Duration::ZERO) } else { allocator.refill_pause() }
+            },
+        )
     }
 
     /// Preallocates one buffer of a size that is asked for again and again, if memory is not short; false if none was.

@@ -108,9 +108,10 @@ impl Allocator {
 
     /// Moves a buffer to its heap's pool if nobody holds it. The kernel is asked without any lock held.
     fn look_at(&self, id: BufferId) -> Release {
-        let found = self.registry().live(id).map(|live| {
-            (live.stored.clone(), live.domain.clone(), live.record.heap, live.record.bytes)
-        });
+        let found = self
+            .registry()
+            .live(id)
+            .map(|live| (live.stored.clone(), live.domain.clone(), live.record.heap, live.record.bytes));
         let Some((stored, domain, index, bytes)) = found else { return Release::Gone };
         if ReleaseMechanism::of(stored.memory.backing()) == ReleaseMechanism::Token {
             return Release::Held;
@@ -166,12 +167,7 @@ impl Allocator {
 
     /// Puts a buffer that left the registry into its heap's pool, or takes it off the heap's account. The registry is
     /// locked.
-    fn retire(
-        &self,
-        record: &Record,
-        own: Stored,
-        prepared: Result<Released, Option<Discard>>,
-    ) -> ToDrop {
+    fn retire(&self, record: &Record, own: Stored, prepared: Result<Released, Option<Discard>>) -> ToDrop {
         let pool = self.heaps[record.heap].pool();
         match prepared {
             // Not the last hold of the memory, which the pool has from now on.

@@ -178,9 +178,8 @@ impl Reservations {
 
     /// Returns the reservations that wait for buffers and are to be tried at time `now`, the oldest of each uid first.
     pub(super) fn incomplete(&self, now: Duration) -> Vec<ReservationId> {
-        let is_due = |reserved: &Reserved| {
-            !reserved.is_complete() && reserved.retry.is_none_or(|retry| retry <= now)
-        };
+        let is_due =
+            |reserved: &Reserved| !reserved.is_complete() && reserved.retry.is_none_or(|retry| retry <= now);
         self.by_id.iter().filter(|(_, reserved)| is_due(reserved)).map(|(id, _)| *id).collect()
     }
 

@@ -99,8 +99,12 @@ impl Allocator {
         let missing = count - memory.len();
         let served = self.take_pooled(caller, heap, bytes, missing, &mut memory)?;
         let new = (memory.len()..count).map(|_| self.create(heap, bytes, request.needs.access));
-        let made: io::Result<Vec<_>> =
-            memory.into_iter().map(Ok).chain(new).map(|stored| self.open(request, heap, bytes, stored?)).collect();
+        let made: io::Result<Vec<_>> = memory
+            .into_iter()
+            .map(Ok)
+            .chain(new)
+            .map(|stored| self.open(request, heap, bytes, stored?))
+            .collect();
         let made = made?;
         if heap.pool().served(bytes, served, since_boot()) {
             self.worker.wake();
@@ -144,13 +148,7 @@ impl Allocator {
     }
 
     /// Takes whole buffers of the wanted size.
-    fn take_whole(
-        &self,
-        heap: &Heap,
-        wanted: &Wanted<'_>,
-        memory: &mut Vec<Stored>,
-        served: &mut Served,
-    ) {
+    fn take_whole(&self, heap: &Heap, wanted: &Wanted<'_>, memory: &mut Vec<Stored>, served: &mut Served) {
         let Taken { clean, released } = heap.pool().take(wanted);
         let cleaned = released.into_iter().filter_map(|released| heap.pool().clean(released).ok());
         for clean in clean.into_iter().chain(cleaned) {

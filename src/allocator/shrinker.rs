@@ -31,7 +31,7 @@ impl Allocator {
     /// Gives idle memory back. Returns whether any is left that will go later.
     fn expire(&self) -> bool {
         let deadline = since_boot().saturating_sub(IDLE);
-        self.giving().fold(false, |is_left, heap| heap.pool().expire(deadline) || is_left)
+        self.giving().filter(|heap| heap.pool().expire(deadline)).count() > 0
     }
 
     /// Does one look. Returns how long there is nothing to do unless memory becomes scarce; `None` for ever.

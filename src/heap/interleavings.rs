@@ -163,7 +163,10 @@ fn the_worker_and_two_callers_never_share_memory() {
         // Whatever the worker has in hand, callers find all memory that is there.
         let (own, other) = (own.expect("there are two"), other.expect("there are two"));
         assert!(!Memory::ptr_eq(&own.0, &other.0), "one buffer for two");
-        assert!(![&own, &other].iter().any(|cell| cell.0.load(Ordering::Relaxed)), "dirty memory was handed out");
+        assert!(
+            ![&own, &other].iter().any(|cell| cell.0.load(Ordering::Relaxed)),
+            "dirty memory was handed out"
+        );
         settle(&pool, &cells, 2);
     });
 }

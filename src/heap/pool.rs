@@ -284,11 +284,8 @@ impl<M: Poolable> Pool<M> {
     pub fn new(account: HeapAccount, limits: Option<PoolLimits>) -> Self {
         let keeps = limits.is_some();
         let limits = limits.unwrap_or(PoolLimits { bytes: 0, entries: 0 });
-        let demand = DemandLimits {
-            sizes: PREALLOCATED_SIZES,
-            bytes: limits.bytes / 2,
-            buffers: limits.entries / 2,
-        };
+        let demand =
+            DemandLimits { sizes: PREALLOCATED_SIZES, bytes: limits.bytes / 2, buffers: limits.entries / 2 };
         let inner = Inner {
             account,
             contents: Contents::new(limits),

@@ -108,7 +108,7 @@ impl Intrusive {
     fn intrude(&self) {
         let (sender, answer) = mpsc::channel();
         let pool = self.pool.clone();
-        std::thread::spawn(move || sender.send(pool.upgrade().map(|pool| pool.counters())));
+        std::thread::spawn(move || sender.send(pool.upgrade().map(|pool| pool.free(OWNER))));
         answer.recv_timeout(Duration::from_secs(60)).expect("the pool is locked");
     }
 }
@@ -176,7 +176,9 @@ fn release(pool: &Arc<Pool>, uid: u32) {
     pool.allocated(1, mib());
     let file = File::open("/dev/null").expect("/dev/null");
     let stored = Stored { memory: Arc::new(Intrusive { file, pool: Arc::downgrade(pool) }), watch: None };
-    let Ok(released) = pool.prepare(stored, mib(), TrustDomain::Uid(Uid(uid))) else { panic!("worth keeping") };
+    let Ok(released) = pool.prepare(stored, mib(), TrustDomain::Uid(Uid(uid))) else {
+        panic!("worth keeping")
+    };
     discard(pool.release(OWNER, released));
 }
 

@@ -23,7 +23,8 @@ struct Books {
 
 impl Books {
     fn new(capacities: &[Option<u64>], limits: Limits, max_buffers: u64) -> Self {
-        let account = |(heap, capacity): (_, &Option<u64>)| HeapAccount::new(*capacity, limits.reserves_of(heap));
+        let account =
+            |(heap, capacity): (_, &Option<u64>)| HeapAccount::new(*capacity, limits.reserves_of(heap));
         let heaps = capacities.iter().enumerate().map(account).collect();
         Self { ledger: Ledger::new(limits, max_buffers), heaps }
     }

@@ -251,8 +251,11 @@ mod tests {
     #[test]
     fn a_clean_buffer_goes_back_as_its_blocks() {
         let domain = TrustDomain::Uid(Uid(7));
-        let buffer =
-            Pooled::released(vec![Block::New(64 * KIB), Block::New(4 * KIB)], bytes(68 * KIB), domain.clone());
+        let buffer = Pooled::released(
+            vec![Block::New(64 * KIB), Block::New(4 * KIB)],
+            bytes(68 * KIB),
+            domain.clone(),
+        );
         let clean = buffer.clean(Ok::<_, ()>).expect("cleaned");
         let mut lists = lists(&[]);
         for block in clean.split(|block| bytes(block.bytes())) {

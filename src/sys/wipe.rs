@@ -253,6 +253,9 @@ mod tests {
         let wipe = Wipe::new(vec![(Arc::clone(&map), 0..BYTES)]).with_temporary_mappings();
         assert!(wipe.work().expect("writable") && wipe.is_finished());
         map.fill(3).expect("valid memory");
-        assert!(SharedMap::sparse(&fd, BYTES).expect("mapped").is_zero(), "the mapping still leads to the file");
+        assert!(
+            SharedMap::sparse(&fd, BYTES).expect("mapped").is_zero(),
+            "the mapping still leads to the file"
+        );
     }
 }

@@ -29,13 +29,6 @@ impl Availability {
     pub(in crate::allocator) fn new(total_bytes: u64, read: fn() -> io::Result<u64>) -> Self {
         Self { total_bytes, read, next: Duration::ZERO }
     }
-
-    /// Of a machine that never runs short.
-    #[cfg(test)]
-    pub(in crate::allocator) fn plentiful() -> Self {
-        Self::new(1, || Ok(1))
-    }
-
     /// How scarce memory is, if it is time for a look, and how long until the next.
     pub(in crate::allocator) fn look(&mut self, now: Duration) -> (PressureLevel, Duration) {
         if now < self.next {
