@@ -229,7 +229,7 @@ impl Allocator {
             self.heaps[index].count_fragmented();
         }
         if let Some(cause) = outcome.cause() {
-            self.heaps[index].pool().count_failure(cause);
+            self.heaps[index].pool().account().count_failure(cause);
         }
     }
 }

@@ -144,7 +144,7 @@ impl Allocator {
     fn fits(&self, caller: &Caller, index: HeapIndex, count: u64) -> u64 {
         let heap = &self.heaps[index];
         let (quota_bytes, quota_buffers) = self.registry().ledger.quota_left(caller.uid);
-        let free = heap.pool().free(caller.uid);
+        let free = heap.pool().account().free(caller.uid);
         if quota_buffers.is_some_and(|left| left < count) {
             return 0;
         }

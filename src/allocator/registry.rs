@@ -97,14 +97,14 @@ impl Registry {
         let drawn = self.reservations.available(&claim, domain);
         let rest = claim.of(claim.count - drawn);
         if rest.count > 0 {
-            heap.pool().book(rest.uid, rest.total())?;
+            heap.pool().account().book(rest.uid, rest.total())?;
             if let Err(refusal) = self.ledger.book(&rest) {
-                heap.pool().unbook(rest.uid, rest.total());
+                heap.pool().account().unbook(rest.uid, rest.total());
                 return Err(refusal);
             }
         }
         if drawn > 0 {
-            heap.pool().draw(claim.of(drawn).total());
+            heap.pool().account().draw(claim.of(drawn).total());
             self.ledger.draw(&claim.of(drawn));
         }
         Ok(Booked { claim, lent: self.reservations.lend(&claim, domain, drawn) })
@@ -118,7 +118,7 @@ impl Registry {
         match claim.count - self.reservations.available(&claim, domain) {
             0 => Ok(()),
             rest => {
-                heap.pool().check(claim.uid, claim.of(rest).total())?;
+                heap.pool().account().check(claim.uid, claim.of(rest).total())?;
                 self.ledger.check(&claim.of(rest))
             }
         }
@@ -131,16 +131,16 @@ impl Registry {
         let homeless = self.reservations.take_back(booked.lent);
         let again = claim.of(lent - homeless.len());
         let rest = claim.of(claim.count - again.count);
-        heap.pool().mark_reserved(again.total());
+        heap.pool().account().mark_reserved(again.total());
         self.ledger.mark_reserved(&again);
-        heap.pool().unbook(rest.uid, rest.total());
+        heap.pool().account().unbook(rest.uid, rest.total());
         self.ledger.unbook(&rest);
         homeless
     }
 
     /// Inserts a whole batch that was booked.
     pub(super) fn insert(&mut self, heap: &Heap, booked: Booked, batch: Vec<Live>) {
-        heap.pool().allocated(batch.len(), booked.claim.bytes);
+        heap.pool().account().allocated(batch.len() as u64, booked.claim.total());
         self.ledger.allocated(booked.claim.uid);
         let lenders = booked.lent.into_iter().map(|lent| Some(lent.by)).chain(std::iter::repeat(None));
         for (mut live, lender) in batch.into_iter().zip(lenders) {
@@ -199,12 +199,12 @@ impl Registry {
     }
 
     fn book_reserved(&mut self, heap: &Heap, claim: &Claim) -> Result<(), Refusal> {
-        heap.pool().book(claim.uid, claim.total())?;
+        heap.pool().account().book(claim.uid, claim.total())?;
         if let Err(refusal) = self.ledger.reserve(claim) {
-            heap.pool().unbook(claim.uid, claim.total());
+            heap.pool().account().unbook(claim.uid, claim.total());
             return Err(refusal);
         }
-        heap.pool().mark_reserved(claim.total());
+        heap.pool().account().mark_reserved(claim.total());
         Ok(())
     }
 
@@ -232,8 +232,8 @@ impl Registry {
     pub(super) fn end_reservation(&mut self, heaps: &[Heap], id: ReservationId) -> Vec<Stored> {
         let Some((rest, ready)) = self.reservations.end(id) else { return Vec::new() };
         let pool = heaps[rest.heap].pool();
-        pool.draw(rest.total());
-        pool.unbook(rest.uid, rest.total());
+        pool.account().draw(rest.total());
+        pool.account().unbook(rest.uid, rest.total());
         self.ledger.unreserve(&rest);
         ready
     }

@@ -73,8 +73,8 @@ fn cells<const N: usize>() -> [Cell; N] {
 
 /// Hands a cell out and has it released, as far as the registry is concerned.
 fn released(pool: &Pool<Cell>, cell: &Cell) -> Released<Cell> {
-    pool.book(UID, BYTES).expect("no limit");
-    pool.allocated(1, size());
+    pool.account().book(UID, BYTES).expect("no limit");
+    pool.account().allocated(1, BYTES);
     let Ok(released) = pool.prepare(cell.clone(), size(), OWNER) else { panic!("worth keeping") };
     released
 }

@@ -3,26 +3,31 @@
 //!
 //! The heap's account, the released list, the free lists and the preallocated buffers are here, under one lock, and every
 //! way in and out is a method of [`Pool`]. Whatever memory lies in a pool can be taken by a caller at any moment, also
-//! what the worker is cleaning ([`Wipe`]): no caller waits for, or is refused because of, a thread of lower priority.
+//! what the worker is cleaning ([`Wipe`](crate::sys::wipe::Wipe)): no caller waits for, or is refused because of, a thread of lower priority.
 //!
 //! # Lock rules
 //! The lock is held for short book-keeping alone: nothing is cleaned, dropped or asked of the kernel meanwhile. Memory
-//! that is taken out under the lock is dropped after it ([`Evicted`]). It may be taken while the registry of live
+//! that is taken out under the lock is dropped after it ([`Leftover`]). It may be taken while the registry of live
 //! buffers is locked, never the other way round.
 
+mod exchange;
+mod memory;
+
+use exchange::Work;
+pub use exchange::{PoolCounters, Served, Taken, Wanted};
+#[cfg(all(test, feature = "loom"))]
+pub(super) use memory::Cleaning;
+pub use memory::{Leftover, Released, Stored, discard};
+pub(super) use memory::{Poolable, Unclean};
+
 use super::discard::{Discard, Discards};
-use crate::ledger::{FailureCause, HeapAccount, HeapCounters, Refusal};
-use crate::pool::{
-    Clean, Contents, Demand, DemandLimits, Dirty, Evicted, PoolLimits, Pooled, ReleasedId, TrustDomain,
-};
-use crate::source::{Memory, Unfit};
-use crate::sys::inotify::Watch;
-use crate::sys::wipe::{Wipe, Wiped};
+use crate::ledger::{HeapAccount, HeapCounters};
+use crate::pool::{Clean, Contents, Demand, DemandLimits, Dirty, PoolLimits, Pooled, TrustDomain};
 use crate::units::{BackedBytes, Uid};
 #[cfg(feature = "loom")]
 use loom::sync::{Mutex, MutexGuard};
 use std::io;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, PoisonError};
 #[cfg(not(feature = "loom"))]
 use std::sync::{Mutex, MutexGuard};
@@ -37,198 +42,6 @@ const MIN_CLEANED_IN_CALL: u64 = 64 << 10;
 pub const IDLE: Duration = Duration::from_secs(30);
 /// Most sizes of which buffers are preallocated.
 const PREALLOCATED_SIZES: usize = 32;
-
-/// A buffer's memory with its watch, which stays with the file.
-#[derive(Clone)]
-pub struct Stored {
-    /// The memory.
-    pub memory: Arc<dyn Memory>,
-    /// `None` if the kernel's watches were used up.
-    pub watch: Option<Watch>,
-}
-
-/// What a pool does with memory, always without its lock. The seam for a model checker.
-pub trait Poolable {
-    /// Cleans memory, on any number of threads.
-    type Wipe: Cleaning;
-
-    /// As [`Memory::worth_keeping`].
-    ///
-    /// # Errors
-    /// Why not.
-    fn worth_keeping(&self) -> Result<(), Unfit>;
-
-    /// As [`Memory::wipe`].
-    ///
-    /// # Errors
-    /// If it cannot be mapped.
-    fn wipe(&self) -> io::Result<Arc<Self::Wipe>>;
-
-    /// Finishes cleaning on the calling thread, whatever other threads do.
-    ///
-    /// # Errors
-    /// If its contents are not known.
-    fn finish(&self, wipe: &Self::Wipe) -> io::Result<()>;
-
-    /// Has nothing write to it any more.
-    fn stop(&self, wipe: &Self::Wipe);
-
-    /// As [`Memory::cleaned`].
-    fn cleaned(&self) {}
-
-    /// As [`Memory::has_block`].
-    fn has_block(&self, bytes: u64) -> bool {
-        let _ = bytes;
-        false
-    }
-}
-
-/// Zeroing that the worker can do without holding the memory.
-pub trait Cleaning {
-    /// As [`Wipe::work`].
-    ///
-    /// # Errors
-    /// If it cannot be zeroed.
-    fn work(&self) -> io::Result<bool>;
-}
-
-impl Cleaning for Wipe {
-    fn work(&self) -> io::Result<bool> {
-        Self::work(self)
-    }
-}
-
-impl Poolable for Stored {
-    type Wipe = Wipe;
-
-    fn worth_keeping(&self) -> Result<(), Unfit> {
-        self.memory.worth_keeping()
-    }
-
-    fn wipe(&self) -> io::Result<Arc<Wipe>> {
-        self.memory.wipe().map(Arc::new)
-    }
-
-    fn finish(&self, wipe: &Wipe) -> io::Result<()> {
-        if wipe.finish()? == Wiped::Detached {
-            self.memory.forget_mapping();
-            self.memory.scrub()?;
-        }
-        Ok(())
-    }
-
-    fn stop(&self, wipe: &Wipe) {
-        if !wipe.stop() {
-            self.memory.forget_mapping();
-        }
-    }
-
-    fn cleaned(&self) {
-        self.memory.cleaned();
-    }
-
-    fn has_block(&self, bytes: u64) -> bool {
-        self.memory.has_block(bytes)
-    }
-}
-
-/// Memory on the released list. Dropping it stops whoever cleans it first.
-pub struct Unclean<M: Poolable> {
-    /// `None` once it was taken out, just before the drop.
-    memory: Option<M>,
-    wipe: Arc<M::Wipe>,
-}
-
-impl<M: Poolable> Unclean<M> {
-    /// Zeroes it on the calling thread.
-    fn finish(mut self) -> io::Result<M> {
-        let memory = self.memory.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        memory.finish(&self.wipe)?;
-        self.memory.take().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-}
-
-impl<M: Poolable> Drop for Unclean<M> {
-    fn drop(&mut self) {
-        if let Some(memory) = &self.memory {
-            memory.stop(&self.wipe);
-        }
-    }
-}
-
-/// A released buffer that is worth keeping, before it is in the pool.
-pub type Released<M = Stored> = Pooled<Unclean<M>, Dirty>;
-
-/// Memory that left a pool to be dropped.
-pub type Leftover<M = Stored> = Evicted<M, Unclean<M>>;
-
-/// What a pool has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PoolCounters {
-    /// Clean bytes in it.
-    pub pooled_bytes: u64,
-    /// Buffers served from it.
-    pub hits: u64,
-    /// Buffers that it could have served and did not.
-    pub misses: u64,
-    /// Buffers preallocated for repeated demand.
-    pub preallocated: u64,
-    /// Bytes cleaned, by the worker and in calls.
-    pub scrubbed_bytes: u64,
-    /// The part of it that callers cleaned.
-    pub scrubbed_in_call_bytes: u64,
-    /// Buffers that were released and not kept, or made room for others.
-    pub discarded: Discards,
-}
-
-/// What a request gets from a pool.
-pub struct Taken<M: Poolable = Stored> {
-    /// Clean memory.
-    pub clean: Vec<Pooled<M, Clean>>,
-    /// Released memory of its own domain, to be cleaned with [`Pool::clean`].
-    pub released: Vec<Released<M>>,
-}
-
-/// How a request's buffers were served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Served {
-    /// From the pool.
-    pub hits: usize,
-    /// The part of them that no client had held before.
-    pub fresh: usize,
-    /// By new memory.
-    pub misses: usize,
-}
-
-impl<M: Poolable> Taken<M> {
-    /// Returns the number of buffers.
-    pub fn len(&self) -> usize {
-        self.clean.len() + self.released.len()
-    }
-
-    /// Returns whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// A request's size and domain.
-#[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
-    /// Bytes of each buffer.
-    pub bytes: BackedBytes,
-    /// How many.
-    pub count: usize,
-    /// Who asks.
-    pub domain: &'a TrustDomain,
-}
-
-/// Memory for the worker to clean.
-pub struct Work<M: Poolable = Stored> {
-    id: ReleasedId,
-    /// What is to be done, without any lock.
-    pub wipe: Arc<M::Wipe>,
-}
 
 /// The account and the memory between two clients of one heap.
 pub struct Pool<M: Poolable = Stored> {
@@ -309,42 +122,9 @@ impl<M: Poolable> Pool<M> {
         self.keeps && bytes.get() >= MIN_BYTES
     }
 
-    // The heap's account.
-
-    /// Books room, whatever lies in the pool: that gives way ([`Pool::fit`]).
-    ///
-    /// # Errors
-    /// [`Refusal::HeapFull`].
-    pub fn book(&self, uid: Uid, bytes: u64) -> Result<(), Refusal> {
-        self.lock().account.book(uid, bytes)
-    }
-
-    /// Returns whether room could be booked now.
-    ///
-    /// # Errors
-    /// As [`Pool::book`].
-    pub fn check(&self, uid: Uid, bytes: u64) -> Result<(), Refusal> {
-        self.lock().account.check(uid, bytes)
-    }
-
-    /// Gives booked room back.
-    pub fn unbook(&self, uid: Uid, bytes: u64) {
-        self.lock().account.unbook(uid, bytes);
-    }
-
-    /// Counts booked bytes as reserved by a client.
-    pub fn mark_reserved(&self, bytes: u64) {
-        self.lock().account.mark_reserved(bytes);
-    }
-
-    /// Counts reserved bytes as drawn.
-    pub fn draw(&self, bytes: u64) {
-        self.lock().account.draw(bytes);
-    }
-
-    /// Returns the bytes that `uid` could still book; `None` if the heap has no limit of its own.
-    pub fn free(&self, uid: Uid) -> Option<u64> {
-        self.lock().account.free(uid)
+    /// Returns the heap's account, locked: for short book-keeping alone.
+    pub fn account(&self) -> AccountGuard<'_, M> {
+        AccountGuard(self.lock())
     }
 
     /// Returns the bytes that are booked or in the pool.
@@ -352,18 +132,6 @@ impl<M: Poolable> Pool<M> {
         let inner = self.lock();
         inner.account.booked() + inner.contents.bytes()
     }
-
-    /// Counts buffers as handed out.
-    pub fn allocated(&self, count: usize, bytes: BackedBytes) {
-        self.lock().account.allocated(count as u64, bytes.get() * count as u64);
-    }
-
-    /// Counts a failed request.
-    pub fn count_failure(&self, cause: FailureCause) {
-        self.lock().account.count_failure(cause);
-    }
-
-    // Released memory comes in.
 
     /// Prepares a buffer that its last holder released. No lock is held: this asks the kernel.
     ///
@@ -419,8 +187,6 @@ impl<M: Poolable> Pool<M> {
             inner.counters.discarded.count(cause);
         }
     }
-
-    // Memory goes out to callers.
 
     /// Takes memory of exactly this size for a request: clean memory first, then released memory of the same domain, which
     /// the caller cleans.
@@ -531,8 +297,6 @@ impl<M: Poolable> Pool<M> {
         drop(refused);
     }
 
-    // The worker.
-
     /// Returns the released buffer to be cleaned next: the newest. It stays on the list, where callers can take it.
     pub fn next_work(&self) -> Option<Work<M>> {
         let inner = self.lock();
@@ -589,8 +353,6 @@ impl<M: Poolable> Pool<M> {
         self.lock().demand.forget();
     }
 
-    // The shrinker.
-
     /// Gives memory back to the kernel, released memory first and uncleaned (`ion_heap_freelist_shrink`): at least
     /// `bytes` bytes if there are that many, all for 0. Returns the bytes given back. They are not preallocated again at
     /// once: demand starts from zero.
@@ -624,10 +386,21 @@ impl<M: Poolable> Pool<M> {
     }
 }
 
-/// Drops memory that left a pool. Giving pages back takes the kernel time, so no lock may be held.
-pub fn discard<M: Poolable>(leftover: Leftover<M>) {
-    leftover.free.iter().for_each(|memory| memory.memory().cleaned());
-    drop(leftover);
+/// A heap's account while its pool is locked.
+pub struct AccountGuard<'a, M: Poolable>(MutexGuard<'a, Inner<M>>);
+
+impl<M: Poolable> Deref for AccountGuard<'_, M> {
+    type Target = HeapAccount;
+
+    fn deref(&self) -> &HeapAccount {
+        &self.0.account
+    }
+}
+
+impl<M: Poolable> DerefMut for AccountGuard<'_, M> {
+    fn deref_mut(&mut self) -> &mut HeapAccount {
+        &mut self.0.account
+    }
 }
 
 impl Pool<Stored> {

@@ -108,7 +108,7 @@ impl Intrusive {
     fn intrude(&self) {
         let (sender, answer) = mpsc::channel();
         let pool = self.pool.clone();
-        std::thread::spawn(move || sender.send(pool.upgrade().map(|pool| pool.free(OWNER))));
+        std::thread::spawn(move || sender.send(pool.upgrade().map(|pool| pool.account().free(OWNER))));
         answer.recv_timeout(Duration::from_secs(60)).expect("the pool is locked");
     }
 }
@@ -172,8 +172,8 @@ fn pool(limit: u64) -> Arc<Pool> {
 
 /// Has a client of `uid` allocate and release 1 MiB.
 fn release(pool: &Arc<Pool>, uid: u32) {
-    pool.book(OWNER, MIB).expect("room");
-    pool.allocated(1, mib());
+    pool.account().book(OWNER, MIB).expect("room");
+    pool.account().allocated(1, MIB);
     let file = File::open("/dev/null").expect("/dev/null");
     let stored = Stored { memory: Arc::new(Intrusive { file, pool: Arc::downgrade(pool) }), watch: None };
     let Ok(released) = pool.prepare(stored, mib(), TrustDomain::Uid(Uid(uid))) else {
@@ -211,12 +211,12 @@ fn booked_bytes_make_pooled_memory_give_way() {
     let pool = pool(8 * MIB);
     (0..4).for_each(|_| release(&pool, 1));
     work(&pool, Duration::ZERO);
-    assert_eq!(pool.free(OWNER), Some(16 * MIB), "pooled memory takes no room");
-    pool.book(OWNER, 13 * MIB).expect("room");
+    assert_eq!(pool.account().free(OWNER), Some(16 * MIB), "pooled memory takes no room");
+    pool.account().book(OWNER, 13 * MIB).expect("room");
     discard(pool.fit());
     let (counters, counted) = pool.counters();
     assert_eq!((counters.deferred_bytes + counted.pooled_bytes, counters.buffers), (3 * MIB, 2));
-    pool.unbook(OWNER, 13 * MIB);
+    pool.account().unbook(OWNER, 13 * MIB);
 }
 
 #[test]

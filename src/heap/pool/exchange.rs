@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What goes into a pool and comes out, and what it counts.
+
+use super::memory::{Poolable, Stored};
+use super::{Discards, Released};
+use crate::pool::{Clean, Pooled, ReleasedId, TrustDomain};
+use crate::units::BackedBytes;
+use std::sync::Arc;
+
+/// What a pool has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolCounters {
+    /// Clean bytes in it.
+    pub pooled_bytes: u64,
+    /// Buffers served from it.
+    pub hits: u64,
+    /// Buffers that it could have served and did not.
+    pub misses: u64,
+    /// Buffers preallocated for repeated demand.
+    pub preallocated: u64,
+    /// Bytes cleaned, by the worker and in calls.
+    pub scrubbed_bytes: u64,
+    /// The part of it that callers cleaned.
+    pub scrubbed_in_call_bytes: u64,
+    /// Buffers that were released and not kept, or made room for others.
+    pub discarded: Discards,
+}
+
+/// What a request gets from a pool.
+pub struct Taken<M: Poolable = Stored> {
+    /// Clean memory.
+    pub clean: Vec<Pooled<M, Clean>>,
+    /// Released memory of its own domain, to be cleaned with [`Pool::clean`].
+    pub released: Vec<Released<M>>,
+}
+
+/// How a request's buffers were served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Served {
+    /// From the pool.
+    pub hits: usize,
+    /// The part of them that no client had held before.
+    pub fresh: usize,
+    /// By new memory.
+    pub misses: usize,
+}
+
+impl<M: Poolable> Taken<M> {
+    /// Returns the number of buffers.
+    pub fn len(&self) -> usize {
+        self.clean.len() + self.released.len()
+    }
+
+    /// Returns whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A request's size and domain.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Bytes of each buffer.
+    pub bytes: BackedBytes,
+    /// How many.
+    pub count: usize,
+    /// Who asks.
+    pub domain: &'a TrustDomain,
+}
+
+/// Memory for the worker to clean.
+pub struct Work<M: Poolable = Stored> {
+    pub(super) id: ReleasedId,
+    /// What is to be done, without any lock.
+    pub wipe: Arc<M::Wipe>,
+}

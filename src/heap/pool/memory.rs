@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a pool holds, and what it does with it.
+
+use crate::pool::{Dirty, Evicted, Pooled};
+use crate::source::{Memory, Unfit};
+use crate::sys::inotify::Watch;
+use crate::sys::wipe::{Wipe, Wiped};
+use std::io;
+use std::sync::Arc;
+
+/// A buffer's memory with its watch, which stays with the file.
+#[derive(Clone)]
+pub struct Stored {
+    /// The memory.
+    pub memory: Arc<dyn Memory>,
+    /// `None` if the kernel's watches were used up.
+    pub watch: Option<Watch>,
+}
+
+/// What a pool does with memory, always without its lock. The seam for a model checker.
+pub trait Poolable {
+    /// Cleans memory, on any number of threads.
+    type Wipe: Cleaning;
+
+    /// As [`Memory::worth_keeping`].
+    ///
+    /// # Errors
+    /// Why not.
+    fn worth_keeping(&self) -> Result<(), Unfit>;
+
+    /// As [`Memory::wipe`].
+    ///
+    /// # Errors
+    /// If it cannot be mapped.
+    fn wipe(&self) -> io::Result<Arc<Self::Wipe>>;
+
+    /// Finishes cleaning on the calling thread, whatever other threads do.
+    ///
+    /// # Errors
+    /// If its contents are not known.
+    fn finish(&self, wipe: &Self::Wipe) -> io::Result<()>;
+
+    /// Has nothing write to it any more.
+    fn stop(&self, wipe: &Self::Wipe);
+
+    /// As [`Memory::cleaned`].
+    fn cleaned(&self) {}
+
+    /// As [`Memory::has_block`].
+    fn has_block(&self, bytes: u64) -> bool {
+        let _ = bytes;
+        false
+    }
+}
+
+/// Zeroing that the worker can do without holding the memory.
+pub trait Cleaning {
+    /// As [`Wipe::work`].
+    ///
+    /// # Errors
+    /// If it cannot be zeroed.
+    fn work(&self) -> io::Result<bool>;
+}
+
+impl Cleaning for Wipe {
+    fn work(&self) -> io::Result<bool> {
+        Self::work(self)
+    }
+}
+
+impl Poolable for Stored {
+    type Wipe = Wipe;
+
+    fn worth_keeping(&self) -> Result<(), Unfit> {
+        self.memory.worth_keeping()
+    }
+
+    fn wipe(&self) -> io::Result<Arc<Wipe>> {
+        self.memory.wipe().map(Arc::new)
+    }
+
+    fn finish(&self, wipe: &Wipe) -> io::Result<()> {
+        if wipe.finish()? == Wiped::Detached {
+            self.memory.forget_mapping();
+            self.memory.scrub()?;
+        }
+        Ok(())
+    }
+
+    fn stop(&self, wipe: &Wipe) {
+        if !wipe.stop() {
+            self.memory.forget_mapping();
+        }
+    }
+
+    fn cleaned(&self) {
+        self.memory.cleaned();
+    }
+
+    fn has_block(&self, bytes: u64) -> bool {
+        self.memory.has_block(bytes)
+    }
+}
+
+/// Memory on the released list. Dropping it stops whoever cleans it first.
+pub struct Unclean<M: Poolable> {
+    /// `None` once it was taken out, just before the drop.
+    pub(super) memory: Option<M>,
+    pub(super) wipe: Arc<M::Wipe>,
+}
+
+impl<M: Poolable> Unclean<M> {
+    /// Zeroes it on the calling thread.
+    pub(super) fn finish(mut self) -> io::Result<M> {
+        let memory = self.memory.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        memory.finish(&self.wipe)?;
+        self.memory.take().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl<M: Poolable> Drop for Unclean<M> {
+    fn drop(&mut self) {
+        if let Some(memory) = &self.memory {
+            memory.stop(&self.wipe);
+        }
+    }
+}
+
+/// A released buffer that is worth keeping, before it is in the pool.
+pub type Released<M = Stored> = Pooled<Unclean<M>, Dirty>;
+
+/// Memory that left a pool to be dropped.
+pub type Leftover<M = Stored> = Evicted<M, Unclean<M>>;
+
+/// Drops memory that left a pool. Giving pages back takes the kernel time, so no lock may be held.
+pub fn discard<M: Poolable>(leftover: Leftover<M>) {
+    leftover.free.iter().for_each(|memory| memory.memory().cleaned());
+    drop(leftover);
+}
