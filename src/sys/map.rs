@@ -4,6 +4,9 @@
 //! Other processes may write to a shared mapping at any moment, so no reference into it is ever made: every access
 //! is a volatile load or store of a plain integer through a raw pointer, and data is copied in and out.
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use crate::units::Access;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use nix::sys::stat::SFlag;
@@ -321,115 +324,5 @@ impl Drop for SharedMap {
         // SAFETY: the range is exactly the mapping that `new` made (invariant), nothing refers into it once `self` is
         // gone, and drop runs once.
         let _ = unsafe { munmap(self.base.cast(), self.mapped) };
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use crate::sys::memfd::MemfdFactory;
-
-    /// Puts the first pages of a mapping into a pipe without copying them, as a hostile client can: the pipe pins them.
-    pub(crate) fn splice_pages(map: &SharedMap, pipe: impl AsFd) -> io::Result<()> {
-        use std::os::fd::AsRawFd;
-        let pages = libc::iovec { iov_base: map.base.as_ptr().cast(), iov_len: map.len.min(8192) };
-        // SAFETY: `pages` is inside a live mapping (invariant) and the kernel only reads it; the descriptor is open for
-        // the duration of the borrow.
-        let spliced = unsafe { libc::vmsplice(pipe.as_fd().as_raw_fd(), &raw const pages, 1, 0) };
-        if spliced > 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-
-    #[test]
-    fn what_is_written_is_read_and_a_single_byte_breaks_zero() {
-        let fd = MemfdFactory::probe().expect("memfd").create("test", 8192).expect("memfd");
-        let map = SharedMap::new(&fd, 8191, Access::ReadWrite).expect("mapped");
-        assert!(map.is_zero());
-        map.write_at(8190, &[7]).expect("inside");
-        assert!(!map.is_zero());
-        let mut byte = [0];
-        map.read_at(8190, &mut byte).expect("inside");
-        assert_eq!(byte, [7]);
-        map.fill(0).expect("writable");
-        assert!(map.is_zero());
-    }
-
-    #[test]
-    fn every_alignment_and_length_round_trips_and_touches_nothing_else() {
-        let fd = MemfdFactory::probe().expect("memfd").create("test", 4096).expect("memfd");
-        let map = SharedMap::new(&fd, 61, Access::ReadWrite).expect("mapped");
-        let data: Vec<u8> = (1..=61).collect();
-        for offset in 0..=map.len() {
-            for len in 0..=map.len() - offset {
-                map.fill(0).expect("writable");
-                map.write_at(offset, &data[..len]).expect("inside");
-                let mut found = [0; 61];
-                map.read_at(0, &mut found).expect("inside");
-                assert!(found[..offset].iter().chain(&found[offset + len..]).all(|byte| *byte == 0));
-                let mut part = vec![0; len];
-                map.read_at(offset, &mut part).expect("inside");
-                assert_eq!(part, data[..len]);
-                assert_eq!(found[offset..offset + len], data[..len]);
-            }
-        }
-    }
-
-    #[test]
-    fn a_populated_mapping_is_zero_and_has_all_its_pages() {
-        for bytes in [4096, LARGE + (64 << 10)] {
-            let fd = MemfdFactory::probe().expect("memfd").create("test", bytes as u64).expect("memfd");
-            let map = SharedMap::populated(&fd, bytes).expect("mapped");
-            assert!(crate::sys::fd::resident_bytes(&fd).expect("open") >= bytes as u64);
-            assert!(map.is_zero());
-            map.fill(1).expect("writable");
-        }
-    }
-
-    #[test]
-    fn a_range_is_filled_and_nothing_else() {
-        let fd = MemfdFactory::probe().expect("memfd").create("test", 8192).expect("memfd");
-        let map = SharedMap::sparse(&fd, 8192).expect("mapped");
-        map.fill(7).expect("writable");
-        map.fill_at(1000, 5000, 0).expect("inside");
-        let mut found = [0; 8192];
-        map.read_at(0, &mut found).expect("inside");
-        assert!(found[1000..6000].iter().all(|byte| *byte == 0));
-        assert!(found[..1000].iter().chain(&found[6000..]).all(|byte| *byte == 7));
-        assert!(map.fill_at(8192, 1, 0).is_err() && map.fill_at(1, usize::MAX, 0).is_err());
-    }
-
-    #[test]
-    fn a_detached_range_leaves_the_file_alone_and_the_rest_does_not() {
-        let fd = MemfdFactory::probe().expect("memfd").create("test", 3 * 4096).expect("memfd");
-        let map = SharedMap::sparse(&fd, 3 * 4096).expect("mapped");
-        map.fill(7).expect("writable");
-        map.detach(4096, 4096).expect("inside");
-        map.fill(9).expect("still writable");
-        let other = SharedMap::of_range(&fd, &(4096..3 * 4096)).expect("mapped");
-        let mut found = [0; 2 * 4096];
-        other.read_at(0, &mut found).expect("inside");
-        assert!(found[..4096].iter().all(|byte| *byte == 7), "written to the file after it was detached");
-        assert!(found[4096..].iter().all(|byte| *byte == 9));
-        assert!(map.detach(8192, 8192).is_err() && map.detach(0, 0).is_err());
-        assert!(SharedMap::of_range(&fd, &(4096..4 * 4096)).is_err());
-    }
-
-    #[test]
-    fn what_tells_no_size_is_mapped_as_far_as_its_driver_allows() {
-        let device = |path: &str| std::fs::File::options().read(true).write(true).open(path).expect("open");
-        let map = SharedMap::new(device("/dev/zero"), 8192, Access::ReadWrite).expect("mapped");
-        assert!(map.is_zero());
-        map.fill(1).expect("writable");
-        assert!(SharedMap::new(device("/dev/null"), 8192, Access::ReadWrite).is_err());
-    }
-
-    #[test]
-    fn ranges_and_lengths_outside_are_refused() {
-        let fd = MemfdFactory::probe().expect("memfd").create("test", 4096).expect("memfd");
-        assert!(SharedMap::new(&fd, 0, Access::ReadWrite).is_err());
-        assert!(SharedMap::new(&fd, 4097, Access::ReadWrite).is_err());
-        let map = SharedMap::new(&fd, 4096, Access::ReadOnly).expect("mapped");
-        assert!(map.read_at(4096, &mut [0]).is_err());
-        assert!(map.read_at(usize::MAX, &mut [0]).is_err());
-        assert_eq!(map.write_at(0, &[1]).expect_err("read-only").kind(), io::ErrorKind::PermissionDenied);
     }
 }
