@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Finding the service.
 
+use super::WIRE_VERSION;
+use super::transport::Transport;
 use crate::Endpoint;
-use rsbinder::rpc::FileDescriptorTransportMode;
+use rsbinder::rpc::{FileDescriptorTransportMode, RpcClientConfig, RpcSession, RpcTransport};
 use rsbinder::{Client, FromIBinder, ProcessState, SIBinder, StatusCode, Strong, Uri};
 use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// A service that does not answer for this long is taken for broken.
@@ -15,7 +19,8 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Connection<I: FromIBinder + ?Sized> {
     /// The service's interface.
     pub service: Strong<I>,
-    client: Client,
+    /// None over kernel binder.
+    session: Option<RpcSession>,
     takes_calls: bool,
 }
 
@@ -29,7 +34,7 @@ impl<I: FromIBinder + ?Sized> Connection<I> {
 impl<I: FromIBinder + ?Sized> Drop for Connection<I> {
     fn drop(&mut self) {
         // The threads that take calls would keep the session for ever.
-        if let Some(session) = self.client.session().filter(|_| self.takes_calls) {
+        if let Some(session) = self.session.as_ref().filter(|_| self.takes_calls) {
             session.close_session();
         }
     }
@@ -69,32 +74,26 @@ fn open<I: FromIBinder + ?Sized>(
     outgoing: u32,
     incoming: u32,
 ) -> io::Result<Connection<I>> {
-    let fail = |kind, why: String| io::Error::new(kind, format!("{endpoint}: {why}"));
-    let uri = match endpoint {
-        Endpoint::Socket(path) => Uri::parse(&format!("unix://{}?profile=android13plus", path.display())),
-        Endpoint::Binder(device) => Uri::parse(&format!("binder://?driver={}", device.display())),
-    }
-    .map_err(|error| fail(io::ErrorKind::InvalidInput, error.to_string()))?;
-    let client = Client::open_with(uri, |options, endpoint| {
-        if !endpoint.is_kernel() {
-            options.fd_mode = Some(FileDescriptorTransportMode::Unix);
-            options.outgoing_connections = Some(outgoing.max(1));
-            options.incoming_connections = Some(incoming);
-            options.timeout = Some(REPLY_TIMEOUT);
-        }
-    })
-    .map_err(|code| {
-        let error =
-            open_error(endpoint).unwrap_or_else(|| io::Error::other(format!("cannot connect: {code:?}")));
-        fail(error.kind(), error.to_string())
-    })?;
     let takes_calls = incoming > 0;
-    if takes_calls && matches!(endpoint, Endpoint::Binder(_)) {
-        ProcessState::start_thread_pool();
-    }
-    match client.try_get(name) {
-        Ok(Some(service)) => Ok(Connection { service, client, takes_calls }),
-        Ok(None) => Err(fail(io::ErrorKind::NotFound, format!("{name} is not registered"))),
+    let (found, session) = match endpoint {
+        Endpoint::Socket(path) => {
+            let session = open_session(path, outgoing, incoming).map_err(|error| at(endpoint, &error))?;
+            (session.get_interface(name).map(Some), Some(session))
+        }
+        Endpoint::Binder(device) => {
+            let client = open_device(device).map_err(|error| at(endpoint, &error))?;
+            if takes_calls {
+                ProcessState::start_thread_pool();
+            }
+            (client.try_get(name), None)
+        }
+    };
+    let fail = |kind, why: String| at(endpoint, &io::Error::new(kind, why));
+    match found {
+        Ok(Some(service)) => Ok(Connection { service, session, takes_calls }),
+        Ok(None) | Err(StatusCode::NameNotFound) => {
+            Err(fail(io::ErrorKind::NotFound, format!("{name} is not registered")))
+        }
         Err(StatusCode::DeadObject) => {
             Err(fail(io::ErrorKind::ConnectionRefused, "no service manager answers".to_owned()))
         }
@@ -102,12 +101,38 @@ fn open<I: FromIBinder + ?Sized>(
     }
 }
 
-/// Why the endpoint cannot be opened, in the system's own words: the library reports a bare status code.
-fn open_error(endpoint: &Endpoint) -> Option<io::Error> {
-    match endpoint {
-        Endpoint::Socket(path) => std::os::unix::net::UnixStream::connect(path).err(),
-        Endpoint::Binder(device) => std::fs::OpenOptions::new().read(true).write(true).open(device).err(),
-    }
+/// The same error with the endpoint's name.
+fn at(endpoint: &Endpoint, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{endpoint}: {error}"))
+}
+
+fn open_session(path: &Path, outgoing: u32, incoming: u32) -> io::Result<RpcSession> {
+    // The library passes on a bare status code; the system's own error says more.
+    let mut refused = None;
+    let config = RpcClientConfig::new(WIRE_VERSION, || {
+        let stream = UnixStream::connect(path).map_err(|error| {
+            refused = Some(error);
+            StatusCode::DeadObject
+        })?;
+        Ok(Box::new(Transport::connecting(stream).map_err(StatusCode::from)?) as Box<dyn RpcTransport>)
+    })
+    .fd_mode(FileDescriptorTransportMode::Unix)
+    .outgoing_connections(outgoing.max(1))
+    .incoming_connections(incoming)
+    .timeout(REPLY_TIMEOUT);
+    RpcSession::setup_client_android13plus_with_config(config).map_err(|code| {
+        refused.take().unwrap_or_else(|| io::Error::other(format!("cannot connect: {code:?}")))
+    })
+}
+
+fn open_device(device: &Path) -> io::Result<Client> {
+    let uri = Uri::parse(&format!("binder://?driver={}", device.display()))
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+    Client::open(uri).map_err(|code| {
+        // As above.
+        let opened = std::fs::OpenOptions::new().read(true).write(true).open(device);
+        opened.err().unwrap_or_else(|| io::Error::other(format!("cannot connect: {code:?}")))
+    })
 }
 
 /// The instances of `interface` that are declared: this machine has no VINTF manifest, so there are none.

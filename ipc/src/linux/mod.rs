@@ -6,6 +6,8 @@ mod caller;
 mod client;
 pub mod server;
 mod status;
+mod sys;
+mod transport;
 
 pub use callback::{DeathLink, caller_takes_calls, is_same_object};
 pub use caller::calling_identity;
@@ -13,3 +15,6 @@ pub use client::{Connection, connect, connect_for_callbacks, declared_instances}
 pub use status::{is_lost, service_error};
 
 pub use rsbinder::{BinderResult as Result, FromIBinder, Interface, ParcelFileDescriptor, Status, Strong};
+
+/// Newest wire version of the android13plus profile that is spoken (Android 16); older peers negotiate down.
+const WIRE_VERSION: u32 = 2;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Serving: over a Unix socket, connection by connection, and over kernel binder through its service manager.
 
-mod bounded;
 mod kernel;
 mod publish;
 mod socket;

@@ -4,8 +4,8 @@
 //! The library's own accept loop polls; here the daemon accepts, counts and identifies connections, and hands each
 //! one over. A connection is served on its own thread. Nothing wakes up while no client talks.
 
-use super::bounded::BoundedTransport;
-use rsbinder::rpc::transport::UnixTransport;
+use crate::linux::WIRE_VERSION;
+use crate::linux::transport::Transport;
 use rsbinder::rpc::{FileDescriptorTransportMode, PeerIdentity, RpcServer};
 use rsbinder::{FromIBinder, StatusCode, Strong};
 use std::fs::{self, DirBuilder};
@@ -19,8 +19,6 @@ use std::time::Duration;
 
 /// Connections that one client's session may have, hence calls of it that can run at once.
 const MAX_SESSION_THREADS: u32 = 8;
-/// Newest wire version of the android13plus profile that is spoken (Android 16); older clients negotiate down.
-const WIRE_VERSION: u32 = 2;
 /// How long a client may take to read a reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -53,8 +51,8 @@ impl SocketServer {
     /// If the socket is already dead.
     pub fn serve<P: Send + Sync + 'static>(&self, stream: UnixStream, permit: P) -> io::Result<()> {
         let transport =
-            UnixTransport::from_stream(stream).map_err(|error| io::Error::other(error.to_string()))?;
-        self.rpc.serve_connection(Box::new(BoundedTransport::new(transport, permit)));
+            Transport::accepting(stream, permit).map_err(|error| io::Error::other(error.to_string()))?;
+        self.rpc.serve_connection(Box::new(transport));
         Ok(())
     }
 

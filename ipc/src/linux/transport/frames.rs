@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The binder RPC wire as far as this crate reads it: where messages begin, and which of them pay for a call's
+//! target. Layouts are those of AOSP's `RpcWireFormat.h`, wire versions 0 to 2.
+
+/// Length of a message's header, in bytes: command, length of the body, 8 reserved bytes.
+pub(super) const HEADER: usize = 16;
+/// Length of the connection header that a client sends first, without the session id that may follow.
+pub(super) const CONNECTION_HEADER: usize = 16;
+/// Length of the `cci` message that ends a client's side of the handshake.
+const CONNECTION_INIT: usize = 8;
+/// Bit of the connection header's options: the client will take calls on this connection.
+const OPTION_INCOMING: u8 = 1;
+
+const TRANSACT: u32 = 0;
+const DEC_STRONG: u32 = 2;
+const FLAG_ONEWAY: u32 = 1;
+/// Length of the body of a `DEC_STRONG`: address, amount, reserved.
+const DEC_STRONG_BODY: usize = 16;
+
+/// An object's address in a session.
+pub(super) type Address = [u8; 8];
+
+fn word_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(offset..)?.first_chunk()?))
+}
+
+fn address_at(bytes: &[u8], offset: usize) -> Option<Address> {
+    bytes.get(offset..)?.first_chunk().copied()
+}
+
+/// Returns how many bytes a client sends before its first message, from the connection header that it begins with.
+pub(super) fn handshake_length(header: &[u8; CONNECTION_HEADER]) -> usize {
+    let session_id = usize::from(u16::from_le_bytes([header[14], header[15]]));
+    let init = if header[4] & OPTION_INCOMING == 0 { CONNECTION_INIT } else { 0 };
+    CONNECTION_HEADER + session_id + init
+}
+
+/// Returns the address that a whole message pays for, if it is a `DEC_STRONG`.
+pub(super) fn paid_address(message: &[u8]) -> Option<Address> {
+    let is_one = word_at(message, 0) == Some(DEC_STRONG) && message.len() == HEADER + DEC_STRONG_BODY;
+    is_one.then(|| address_at(message, HEADER)).flatten()
+}
+
+/// A position in a stream of messages.
+#[derive(Clone)]
+pub(super) struct Position {
+    header: [u8; HEADER],
+    /// Bytes of the header that have passed; all of them while the body passes.
+    passed: usize,
+    /// Bytes of the body that have yet to pass.
+    left: usize,
+}
+
+impl Position {
+    /// Returns the position before a first message.
+    pub(super) fn new() -> Self {
+        Self { header: [0; HEADER], passed: 0, left: 0 }
+    }
+
+    /// Moves on by `bytes`. Returns where in them the last message begins, if one does.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut last = None;
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.passed < HEADER {
+                if self.passed == 0 {
+                    last = Some(at);
+                }
+                let count = (HEADER - self.passed).min(bytes.len() - at);
+                self.header[self.passed..self.passed + count].copy_from_slice(&bytes[at..at + count]);
+                self.passed += count;
+                at += count;
+                self.left = self.announced();
+            } else {
+                let count = self.left.min(bytes.len() - at);
+                self.left -= count;
+                at += count;
+            }
+            if self.passed == HEADER && self.left == 0 {
+                self.passed = 0;
+            }
+        }
+        last
+    }
+
+    /// Returns the length of the body that the header announces; only meaningful once the header has passed.
+    fn announced(&self) -> usize {
+        let length = u32::from_le_bytes([self.header[4], self.header[5], self.header[6], self.header[7]]);
+        usize::try_from(length).unwrap_or(usize::MAX)
+    }
+
+    /// Returns how long the body is that comes next, if this is between a header and its body.
+    pub(super) fn body_ahead(&self) -> Option<usize> {
+        (self.passed == HEADER && self.left == self.announced()).then_some(self.left)
+    }
+
+    /// Returns the object that a call is for which waits for a reply, if this is between the header of a call and its
+    /// body, and `body` is how that begins.
+    pub(super) fn target(&self, body: &[u8]) -> Option<Address> {
+        let is_call = self.body_ahead().is_some() && word_at(&self.header, 0) == Some(TRANSACT);
+        let is_twoway = word_at(body, 12).is_some_and(|flags| flags & FLAG_ONEWAY == 0);
+        (is_call && is_twoway).then(|| address_at(body, 0)).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_message_that_begins_is_found_wherever_the_bytes_end() {
+        // Bodies of 3, 0 and 20 bytes begin at 0, 19 and 35.
+        let mut stream = Vec::new();
+        for body in [3, 0, 20] {
+            let header = [[0; 4], u32::to_le_bytes(body), [0; 4], [0; 4]].concat();
+            stream.extend(header);
+            stream.resize(stream.len() + usize::try_from(body).expect("small"), 0xff);
+        }
+        let begins = [0, 19, 35];
+        for cut in 0..=stream.len() {
+            let mut position = Position::new();
+            let expected = begins.iter().rfind(|begin| **begin < cut).copied();
+            assert_eq!(position.advance(&stream[..cut]), expected, "the first {cut} bytes");
+            let expected = begins.iter().rfind(|begin| **begin >= cut).map(|begin| begin - cut);
+            assert_eq!(position.advance(&stream[cut..]), expected, "what follows the first {cut} bytes");
+            assert_eq!(position.passed, 0, "it ends between messages");
+        }
+    }
+
+    #[test]
+    fn handshakes_are_as_long_as_their_header_says() {
+        let mut header = [0; CONNECTION_HEADER];
+        assert_eq!(handshake_length(&header), 24, "a new session");
+        header[14] = 32;
+        assert_eq!(handshake_length(&header), 56, "one more connection for calls");
+        header[4] = OPTION_INCOMING;
+        assert_eq!(handshake_length(&header), 48, "one more that takes calls");
+    }
+}

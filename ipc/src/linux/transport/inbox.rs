@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What has come in over a connection and was not asked for yet.
+//!
+//! A message with its header and body, and what came before it, is read with one `recvmsg`. Descriptors lie on the
+//! first byte of what was sent at once, and that is where a message begins: neither this crate nor libbinder nor the
+//! library puts another message before one with descriptors into the same send. The kernel ends a read with the piece
+//! that has descriptors, and joins pieces without any that came before. So the descriptors that a read brings belong
+//! to the last message that begins in it; if none does, to the one that goes on.
+
+use super::frames::{self, Address, CONNECTION_HEADER, Position};
+use rsbinder::rpc::{RpcError, RpcResult};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
+use std::io::{self, IoSliceMut};
+use std::mem::{MaybeUninit, take};
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// Bytes that one read can take beyond what is asked for. Calls and replies of the interface are a few hundred.
+const READ_AHEAD: usize = 4096;
+/// Descriptors of one message; the library's own limit.
+const MAX_FDS: usize = 64;
+
+/// What reads are for.
+enum Phase {
+    /// The handshake of a connection that this process opened. The library says when it is over.
+    Connecting,
+    /// The handshake of a connection that was accepted: what has passed of it, up to the end of its header, and how
+    /// many bytes those were in all.
+    Accepting([u8; CONNECTION_HEADER], usize),
+    Messages,
+}
+
+/// What one read returned.
+pub(super) struct Taken {
+    /// Bytes that were written to the buffer; 0 at the end of the stream.
+    pub(super) bytes: usize,
+    pub(super) fds: Vec<OwnedFd>,
+    /// Object that is called, if these bytes are how the body of a call begins that waits for a reply.
+    pub(super) target: Option<Address>,
+}
+
+/// The receiving side of one connection.
+pub(super) struct Inbox {
+    phase: Phase,
+    /// Largest body of a message, in bytes.
+    limit: usize,
+    /// Where the reader is, not the socket.
+    position: Position,
+    buffer: Box<[u8; READ_AHEAD]>,
+    /// What is unread in the buffer.
+    start: usize,
+    end: usize,
+    /// Descriptors that came with what is unread, and where in the buffer their message begins, or goes on.
+    fds: Vec<OwnedFd>,
+    fds_at: usize,
+}
+
+impl Inbox {
+    fn new(phase: Phase, limit: usize) -> Self {
+        let buffer = Box::new([0; READ_AHEAD]);
+        Self { phase, limit, position: Position::new(), buffer, start: 0, end: 0, fds: Vec::new(), fds_at: 0 }
+    }
+
+    /// Returns the inbox of a connection that this process opened. The library limits the messages that it takes.
+    pub(super) fn connecting() -> Self {
+        Self::new(Phase::Connecting, usize::MAX)
+    }
+
+    /// Returns the inbox of a connection that was accepted, with the largest message body that it takes, in bytes.
+    pub(super) fn accepting(limit: usize) -> Self {
+        Self::new(Phase::Accepting([0; CONNECTION_HEADER], 0), limit)
+    }
+
+    /// Whether the next read is answered from the socket, hence can block.
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Reads some of what the handshake consists of, or of a message of a session without descriptors.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(super) fn read_plain(&mut self, socket: BorrowedFd<'_>, out: &mut [u8]) -> RpcResult<Taken> {
+        match &mut self.phase {
+            Phase::Connecting => receive(socket, out, &mut Vec::new()).map(Taken::plain),
+            Phase::Accepting(header, passed) => {
+                let length = if *passed < CONNECTION_HEADER {
+                    CONNECTION_HEADER
+                } else {
+                    frames::handshake_length(header)
+                };
+                let wanted = out.len().min(length - *passed);
+                let count = receive(socket, &mut out[..wanted], &mut Vec::new())?;
+                let of_header = count.min(CONNECTION_HEADER.saturating_sub(*passed));
+                header[CONNECTION_HEADER.min(*passed)..][..of_header].copy_from_slice(&out[..of_header]);
+                *passed += count;
+                if *passed >= CONNECTION_HEADER && *passed == frames::handshake_length(header) {
+                    self.phase = Phase::Messages;
+                }
+                Ok(Taken::plain(count))
+            }
+            Phase::Messages => self.read(socket, out),
+        }
+    }
+
+    /// Reads some of a message. `out` must not be longer than the rest of its header, or of its body.
+    ///
+    /// # Errors
+    /// `FrameTooLarge` in place of the end of a header that announces more than the limit, `Protocol` for more
+    /// descriptors than a message can have, `Timeout` if the socket's deadline passed, others as the system reports.
+    pub(super) fn read(&mut self, socket: BorrowedFd<'_>, out: &mut [u8]) -> RpcResult<Taken> {
+        self.phase = Phase::Messages;
+        let mut fds = Vec::new();
+        let bytes = if self.is_empty() && out.len() >= READ_AHEAD {
+            // A long body goes to where it is wanted, and no further.
+            receive(socket, out, &mut fds)?
+        } else {
+            if self.is_empty() {
+                self.fill(socket)?;
+            }
+            let count = out.len().min(self.end - self.start);
+            out[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
+            self.start += count;
+            if self.fds_at < self.start {
+                fds = take(&mut self.fds);
+            }
+            count
+        };
+        let target = self.position.target(&out[..bytes]);
+        self.position.advance(&out[..bytes]);
+        match self.position.body_ahead() {
+            Some(declared) if declared > self.limit => {
+                Err(RpcError::FrameTooLarge { declared, max: self.limit })
+            }
+            _ => Ok(Taken { bytes, fds, target }),
+        }
+    }
+
+    /// Fills the empty buffer with what the socket has, at least one byte unless the stream has ended.
+    fn fill(&mut self, socket: BorrowedFd<'_>) -> RpcResult<()> {
+        let count = receive(socket, &mut self.buffer[..], &mut self.fds)?;
+        (self.start, self.end) = (0, count);
+        // None begins: they are of the message that the reader is in.
+        self.fds_at = self.position.clone().advance(&self.buffer[..count]).unwrap_or(0);
+        Ok(())
+    }
+}
+
+impl Taken {
+    fn plain(bytes: usize) -> Self {
+        Self { bytes, fds: Vec::new(), target: None }
+    }
+}
+
+/// Receives once, and adds descriptors that come with it to `fds`.
+fn receive(socket: BorrowedFd<'_>, out: &mut [u8], fds: &mut Vec<OwnedFd>) -> RpcResult<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        match recvmsg(socket, &mut [IoSliceMut::new(out)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(received) => break received,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => return Err(RpcError::Timeout),
+            Err(error) => return Err(io::Error::from(error).into()),
+        }
+    };
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            fds.extend(received);
+        }
+    }
+    // The space for them is rounded up.
+    if received.flags.contains(ReturnFlags::CTRUNC) || fds.len() > MAX_FDS {
+        return Err(RpcError::Protocol("more descriptors than a message can have"));
+    }
+    Ok(received.bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One connection: the library's Unix transport with fewer system calls, a bound on what a peer can make the service
+//! buffer, and a permit that lives as long as the connection does.
+//!
+//! What the library sends in two pieces goes out in one ([`outbox`]), what it reads in two comes in with one
+//! ([`inbox`]), and a deadline that it sets and clears around every reply reaches the socket when a read is about to
+//! wait under another one than the socket has. Reads leave it at that deadline: where the library's own transport
+//! asks before each whether the peer still takes what was sent, and waits longer, this one does not.
+
+mod frames;
+mod inbox;
+mod outbox;
+
+use super::sys::Socket;
+use inbox::{Inbox, Taken};
+use outbox::Outbox;
+use rsbinder::rpc::{PeerIdentity, RpcError, RpcResult, RpcTransport};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Largest message body that a client can send, in bytes. libbinder refuses messages beyond the same size; Anion's
+/// requests are a few KiB. The library's own bound is 64 MiB, which some hundred connections of one client would
+/// turn into the machine's memory.
+const MAX_MESSAGE_BYTES: usize = 600 * 1024;
+
+/// Longest message that is copied behind what was held back, in bytes. Copying a longer one costs more than a send.
+const MAX_JOINED_BYTES: usize = 16 * 1024;
+
+/// A connection that holds `P` until the library is done with it.
+pub(super) struct Transport<P> {
+    socket: Socket,
+    inbox: Mutex<Inbox>,
+    outbox: Mutex<Outbox>,
+    deadline: Mutex<ReadDeadline>,
+    _permit: P,
+}
+
+/// The read deadline that the library wants, and the one that the socket has.
+#[derive(Default)]
+struct ReadDeadline {
+    wanted: Option<Duration>,
+    set: Option<Duration>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic in between leaves no half-done change that another would not leave, too.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Transport<()> {
+    /// Wraps a connection that this process opened.
+    ///
+    /// # Errors
+    /// If the socket is already dead.
+    pub(super) fn connecting(stream: UnixStream) -> RpcResult<Self> {
+        Self::new(stream, Inbox::connecting(), ())
+    }
+}
+
+impl<P> Transport<P> {
+    /// Wraps a connection that was accepted.
+    ///
+    /// # Errors
+    /// If the socket is already dead.
+    pub(super) fn accepting(stream: UnixStream, permit: P) -> RpcResult<Self> {
+        Self::new(stream, Inbox::accepting(MAX_MESSAGE_BYTES), permit)
+    }
+
+    fn new(stream: UnixStream, inbox: Inbox, permit: P) -> RpcResult<Self> {
+        // `ReadDeadline` starts with none, whatever the socket was used for before.
+        stream.set_read_timeout(None)?;
+        let (socket, inbox) = (Socket::new(stream)?, Mutex::new(inbox));
+        Ok(Self { socket, inbox, outbox: Mutex::default(), deadline: Mutex::default(), _permit: permit })
+    }
+
+    fn receive(
+        &self,
+        read: impl FnOnce(&mut Inbox, BorrowedFd<'_>) -> RpcResult<Taken>,
+    ) -> RpcResult<(usize, Vec<OwnedFd>)> {
+        let mut inbox = lock(&self.inbox);
+        if inbox.is_empty() {
+            self.send_held()?;
+            self.set_deadline()?;
+        }
+        let taken = read(&mut inbox, self.socket.as_fd())?;
+        if let Some(target) = taken.target {
+            lock(&self.outbox).call_came(target);
+        }
+        Ok((taken.bytes, taken.fds))
+    }
+
+    /// Sends what was held back for a message that did not come.
+    fn send_held(&self) -> RpcResult<()> {
+        let held = lock(&self.outbox).take();
+        if held.is_empty() {
+            return Ok(());
+        }
+        // Of a read, `Timeout` would say that nothing is lost.
+        let lost = |error: RpcError| RpcError::Io(io::Error::other(error.to_string()));
+        self.socket.transport().send_raw(&held).map_err(lost)
+    }
+
+    fn set_deadline(&self) -> RpcResult<()> {
+        let mut deadline = lock(&self.deadline);
+        if deadline.set != deadline.wanted {
+            set_socket_timeout(&self.socket, Timeout::Recv, deadline.wanted).map_err(io::Error::from)?;
+            deadline.set = deadline.wanted;
+        }
+        Ok(())
+    }
+}
+
+/// Every method that `UnixTransport` implements is forwarded or replaced. A default of the trait in its place would
+/// compile and quietly lose descriptors, deadlines or the end of the connection.
+impl<P: Send + Sync> RpcTransport for Transport<P> {
+    fn send_frame(&self, buf: &[u8]) -> RpcResult<()> {
+        self.socket.transport().send_frame(buf)
+    }
+
+    fn recv_frame(&self) -> RpcResult<Vec<u8>> {
+        self.socket.transport().recv_frame()
+    }
+
+    fn peer_identity(&self) -> PeerIdentity {
+        self.socket.transport().peer_identity()
+    }
+
+    fn describe(&self) -> &str {
+        self.socket.transport().describe()
+    }
+
+    fn set_read_timeout(&self, timeout: Option<Duration>) -> RpcResult<()> {
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a read deadline of 0 s").into());
+        }
+        lock(&self.deadline).wanted = timeout;
+        Ok(())
+    }
+
+    fn set_write_timeout(&self, timeout: Option<Duration>) -> RpcResult<()> {
+        self.socket.transport().set_write_timeout(timeout)
+    }
+
+    fn set_liveness(&self, timeout: Option<Duration>) -> RpcResult<()> {
+        self.socket.transport().set_liveness(timeout)
+    }
+
+    fn peer_closed(&self) -> Option<bool> {
+        self.socket.transport().peer_closed()
+    }
+
+    fn shutdown_handle(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        self.socket.transport().shutdown_handle()
+    }
+
+    fn shutdown(&self) -> RpcResult<()> {
+        self.socket.transport().shutdown()
+    }
+
+    fn supports_fd_passing(&self) -> bool {
+        self.socket.transport().supports_fd_passing()
+    }
+
+    fn send_frame_with_fds(&self, buf: &[u8], fds: &[BorrowedFd<'_>]) -> RpcResult<()> {
+        self.socket.transport().send_frame_with_fds(buf, fds)
+    }
+
+    fn recv_frame_with_fds(&self) -> RpcResult<(Vec<u8>, Vec<OwnedFd>)> {
+        self.socket.transport().recv_frame_with_fds()
+    }
+
+    fn send_raw(&self, buf: &[u8]) -> RpcResult<()> {
+        self.send_raw_with_fds(buf, &[])
+    }
+
+    fn recv_raw(&self, buf: &mut [u8]) -> RpcResult<usize> {
+        self.receive(|inbox, socket| inbox.read_plain(socket, buf)).map(|(bytes, _fds)| bytes)
+    }
+
+    fn send_raw_with_fds(&self, buf: &[u8], fds: &[BorrowedFd<'_>]) -> RpcResult<()> {
+        let mut outbox = lock(&self.outbox);
+        if fds.is_empty() && outbox.hold(buf) {
+            return Ok(());
+        }
+        let held = outbox.take();
+        // A send can wait for the peer, and a read must not wait for that.
+        drop(outbox);
+        let transport = self.socket.transport();
+        if held.is_empty() {
+            return transport.send_raw_with_fds(buf, fds);
+        }
+        // Descriptors lie on the first byte of a send. Clients that read no further than they ask, libbinder's and
+        // the library's own, would get them with what goes first, and close them.
+        if !fds.is_empty() || buf.len() > MAX_JOINED_BYTES {
+            transport.send_raw(&held)?;
+            return transport.send_raw_with_fds(buf, fds);
+        }
+        transport.send_raw(&[&held, buf].concat())
+    }
+
+    fn recv_raw_with_fds(&self, buf: &mut [u8]) -> RpcResult<(usize, Vec<OwnedFd>)> {
+        self.receive(|inbox, socket| inbox.read(socket, buf))
+    }
+
+    fn send_raw_draining(
+        &self,
+        buf: &[u8],
+        fds: &[BorrowedFd<'_>],
+        drain: &mut dyn FnMut() -> RpcResult<()>,
+    ) -> RpcResult<()> {
+        self.send_held()?;
+        self.socket.transport().send_raw_draining(buf, fds, drain)
+    }
+}
+
+#[cfg(test)]
+mod tests;
