@@ -1,13 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The binder RPC wire as far as this crate reads it: where messages begin, and which of them pay for a call's
-//! target. Layouts are those of AOSP's `RpcWireFormat.h`, wire versions 0 to 2.
+//! The binder RPC wire as far as this crate reads it: where messages begin, and which of them pay
+//! for a call's target. Layouts are those of AOSP's `RpcWireFormat.h`, wire versions 0 to 2.
+
+use crate::linux::WIRE_VERSION;
 
 /// Length of a message's header, in bytes: command, length of the body, 8 reserved bytes.
 pub(super) const HEADER: usize = 16;
-/// Length of the connection header that a client sends first, without the session id that may follow.
+/// Length of the connection header that a client sends first, without the session id that may
+/// follow.
 pub(super) const CONNECTION_HEADER: usize = 16;
 /// Length of the `cci` message that ends a client's side of the handshake.
 const CONNECTION_INIT: usize = 8;
+/// What this crate's clients put into the reserved bytes of their connection header: they read
+/// ahead, and know that descriptors on the first byte of a send are not those of a `DEC_STRONG` at
+/// its begin. Other servers skip these bytes: what a later version of the wire may have there holds
+/// for clients that offer that version.
+const READS_AHEAD: [u8; 8] = *b"anion-ra";
+/// Where the reserved bytes of the connection header begin.
+const RESERVED: usize = 6;
 /// Bit of the connection header's options: the client will take calls on this connection.
 const OPTION_INCOMING: u8 = 1;
 
@@ -28,11 +38,25 @@ fn address_at(bytes: &[u8], offset: usize) -> Option<Address> {
     bytes.get(offset..)?.first_chunk().copied()
 }
 
-/// Returns how many bytes a client sends before its first message, from the connection header that it begins with.
+/// Returns how many bytes a client sends before its first message, from the connection header that
+/// it begins with.
 pub(super) fn handshake_length(header: &[u8; CONNECTION_HEADER]) -> usize {
     let session_id = usize::from(u16::from_le_bytes([header[14], header[15]]));
     let init = if header[4] & OPTION_INCOMING == 0 { CONNECTION_INIT } else { 0 };
     CONNECTION_HEADER + session_id + init
+}
+
+/// Marks the connection header that a client's handshake begins with.
+pub(super) fn mark_reading_ahead(handshake: &mut [u8]) {
+    if let Some(reserved) = handshake.get_mut(RESERVED..RESERVED + READS_AHEAD.len()) {
+        reserved.copy_from_slice(&READS_AHEAD);
+    }
+}
+
+/// Whether the client with this connection header reads ahead.
+pub(super) fn reads_ahead(header: &[u8; CONNECTION_HEADER]) -> bool {
+    let offers_known_version = word_at(header, 0).is_some_and(|version| version <= WIRE_VERSION);
+    offers_known_version && header[RESERVED..].starts_with(&READS_AHEAD)
 }
 
 /// Returns the address that a whole message pays for, if it is a `DEC_STRONG`.
@@ -83,10 +107,17 @@ impl Position {
         last
     }
 
-    /// Returns the length of the body that the header announces; only meaningful once the header has passed.
+    /// Returns the length of the body that the header announces; only meaningful once the header
+    /// has passed.
     fn announced(&self) -> usize {
         let length = u32::from_le_bytes([self.header[4], self.header[5], self.header[6], self.header[7]]);
         usize::try_from(length).unwrap_or(usize::MAX)
+    }
+
+    /// Whether the message that this is in, or right behind, can have descriptors. Not known within
+    /// a header.
+    pub(super) fn can_have_descriptors(&self) -> bool {
+        matches!(self.passed, 0 | HEADER) && word_at(&self.header, 0) != Some(DEC_STRONG)
     }
 
     /// Returns how long the body is that comes next, if this is between a header and its body.
@@ -94,8 +125,8 @@ impl Position {
         (self.passed == HEADER && self.left == self.announced()).then_some(self.left)
     }
 
-    /// Returns the object that a call is for which waits for a reply, if this is between the header of a call and its
-    /// body, and `body` is how that begins.
+    /// Returns the object that a call is for which waits for a reply, if this is between the header
+    /// of a call and its body, and `body` is how that begins.
     pub(super) fn target(&self, body: &[u8]) -> Option<Address> {
         let is_call = self.body_ahead().is_some() && word_at(&self.header, 0) == Some(TRANSACT);
         let is_twoway = word_at(body, 12).is_some_and(|flags| flags & FLAG_ONEWAY == 0);
@@ -125,6 +156,18 @@ mod tests {
             assert_eq!(position.advance(&stream[cut..]), expected, "what follows the first {cut} bytes");
             assert_eq!(position.passed, 0, "it ends between messages");
         }
+    }
+
+    #[test]
+    fn a_client_that_reads_ahead_is_known_unless_its_wire_is_newer() {
+        let mut header = [0; CONNECTION_HEADER];
+        header[0] = 2;
+        assert!(!reads_ahead(&header));
+        mark_reading_ahead(&mut header);
+        assert!(reads_ahead(&header));
+        assert_eq!((header[4], header[5], header[14], header[15]), (0, 0, 0, 0), "no other field is touched");
+        header[0] = 3;
+        assert!(!reads_ahead(&header));
     }
 
     #[test]

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What has come in over a connection and was not asked for yet.
 //!
-//! A message with its header and body, and what came before it, is read with one `recvmsg`. Descriptors lie on the
-//! first byte of what was sent at once, and that is where a message begins: neither this crate nor libbinder nor the
-//! library puts another message before one with descriptors into the same send. The kernel ends a read with the piece
-//! that has descriptors, and joins pieces without any that came before. So the descriptors that a read brings belong
-//! to the last message that begins in it; if none does, to the one that goes on.
+//! A message with its header and body, and what came before it, is read with one `recvmsg`.
+//! Descriptors lie on the first byte of what was sent at once, and that is where their message
+//! begins, or one that pays for a call (a `DEC_STRONG`, which never has any) and that this crate
+//! sent with it. The kernel ends a read with the piece that has descriptors, and joins pieces
+//! without any that came before. So the descriptors that a read brings belong to the last message
+//! that begins in it, or to the first behind that which can have some; if none begins, to the one
+//! that goes on.
 
 use super::frames::{self, Address, CONNECTION_HEADER, Position};
 use rsbinder::rpc::{RpcError, RpcResult};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use std::io::{self, IoSliceMut};
-use std::mem::{MaybeUninit, take};
+use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// Bytes that one read can take beyond what is asked for. Calls and replies of the interface are a few hundred.
+/// Bytes that one read can take beyond what is asked for. Calls and replies of the interface are a
+/// few hundred.
 const READ_AHEAD: usize = 4096;
 /// Descriptors of one message; the library's own limit.
 const MAX_FDS: usize = 64;
@@ -23,8 +26,8 @@ const MAX_FDS: usize = 64;
 enum Phase {
     /// The handshake of a connection that this process opened. The library says when it is over.
     Connecting,
-    /// The handshake of a connection that was accepted: what has passed of it, up to the end of its header, and how
-    /// many bytes those were in all.
+    /// The handshake of a connection that was accepted: what has passed of it, up to the end of its
+    /// header, and how many bytes those were in all.
     Accepting([u8; CONNECTION_HEADER], usize),
     Messages,
 }
@@ -34,7 +37,8 @@ pub(super) struct Taken {
     /// Bytes that were written to the buffer; 0 at the end of the stream.
     pub(super) bytes: usize,
     pub(super) fds: Vec<OwnedFd>,
-    /// Object that is called, if these bytes are how the body of a call begins that waits for a reply.
+    /// Object that is called, if these bytes are how the body of a call begins that waits for a
+    /// reply.
     pub(super) target: Option<Address>,
 }
 
@@ -49,25 +53,47 @@ pub(super) struct Inbox {
     /// What is unread in the buffer.
     start: usize,
     end: usize,
-    /// Descriptors that came with what is unread, and where in the buffer their message begins, or goes on.
+    /// Descriptors that came with what is unread, and where in the buffer their message begins, or
+    /// goes on.
     fds: Vec<OwnedFd>,
     fds_at: usize,
+    /// Descriptors that came with an earlier read of the socket and whose message has yet to begin.
+    earlier_fds: Vec<OwnedFd>,
+    peer_reads_ahead: bool,
 }
 
 impl Inbox {
     fn new(phase: Phase, limit: usize) -> Self {
         let buffer = Box::new([0; READ_AHEAD]);
-        Self { phase, limit, position: Position::new(), buffer, start: 0, end: 0, fds: Vec::new(), fds_at: 0 }
+        Self {
+            phase,
+            limit,
+            position: Position::new(),
+            buffer,
+            start: 0,
+            end: 0,
+            fds: Vec::new(),
+            fds_at: 0,
+            earlier_fds: Vec::new(),
+            peer_reads_ahead: false,
+        }
     }
 
-    /// Returns the inbox of a connection that this process opened. The library limits the messages that it takes.
+    /// Returns the inbox of a connection that this process opened. The library limits the messages
+    /// that it takes.
     pub(super) fn connecting() -> Self {
         Self::new(Phase::Connecting, usize::MAX)
     }
 
-    /// Returns the inbox of a connection that was accepted, with the largest message body that it takes, in bytes.
+    /// Returns the inbox of a connection that was accepted, with the largest message body that it
+    /// takes, in bytes.
     pub(super) fn accepting(limit: usize) -> Self {
         Self::new(Phase::Accepting([0; CONNECTION_HEADER], 0), limit)
+    }
+
+    /// Whether the peer is a client that said so in its handshake.
+    pub(super) fn peer_reads_ahead(&self) -> bool {
+        self.peer_reads_ahead
     }
 
     /// Whether the next read is answered from the socket, hence can block.
@@ -75,7 +101,8 @@ impl Inbox {
         self.start == self.end
     }
 
-    /// Reads some of what the handshake consists of, or of a message of a session without descriptors.
+    /// Reads some of what the handshake consists of, or of a message of a session without
+    /// descriptors.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -94,6 +121,7 @@ impl Inbox {
                 header[CONNECTION_HEADER.min(*passed)..][..of_header].copy_from_slice(&out[..of_header]);
                 *passed += count;
                 if *passed >= CONNECTION_HEADER && *passed == frames::handshake_length(header) {
+                    self.peer_reads_ahead = frames::reads_ahead(header);
                     self.phase = Phase::Messages;
                 }
                 Ok(Taken::plain(count))
@@ -102,11 +130,13 @@ impl Inbox {
         }
     }
 
-    /// Reads some of a message. `out` must not be longer than the rest of its header, or of its body.
+    /// Reads some of a message. `out` must not be longer than the rest of its header, or of its
+    /// body.
     ///
     /// # Errors
-    /// `FrameTooLarge` in place of the end of a header that announces more than the limit, `Protocol` for more
-    /// descriptors than a message can have, `Timeout` if the socket's deadline passed, others as the system reports.
+    /// `FrameTooLarge` in place of the end of a header that announces more than the limit,
+    /// `Protocol` for more descriptors than a message can have, `Timeout` if the socket's deadline
+    /// passed, others as the system reports.
     pub(super) fn read(&mut self, socket: BorrowedFd<'_>, out: &mut [u8]) -> RpcResult<Taken> {
         self.phase = Phase::Messages;
         let mut fds = Vec::new();
@@ -120,13 +150,16 @@ impl Inbox {
             let count = out.len().min(self.end - self.start);
             out[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
             self.start += count;
-            if self.fds_at < self.start {
-                fds = take(&mut self.fds);
-            }
             count
         };
         let target = self.position.target(&out[..bytes]);
         self.position.advance(&out[..bytes]);
+        if self.position.can_have_descriptors() {
+            fds.append(&mut self.earlier_fds);
+            if self.fds_at < self.start {
+                fds.append(&mut self.fds);
+            }
+        }
         match self.position.body_ahead() {
             Some(declared) if declared > self.limit => {
                 Err(RpcError::FrameTooLarge { declared, max: self.limit })
@@ -135,8 +168,13 @@ impl Inbox {
         }
     }
 
-    /// Fills the empty buffer with what the socket has, at least one byte unless the stream has ended.
+    /// Fills the empty buffer with what the socket has, at least one byte unless the stream has
+    /// ended.
     fn fill(&mut self, socket: BorrowedFd<'_>) -> RpcResult<()> {
+        self.earlier_fds.append(&mut self.fds);
+        if self.earlier_fds.len() > MAX_FDS {
+            return Err(RpcError::Protocol("descriptors without a message"));
+        }
         let count = receive(socket, &mut self.buffer[..], &mut self.fds)?;
         (self.start, self.end) = (0, count);
         // None begins: they are of the message that the reader is in.

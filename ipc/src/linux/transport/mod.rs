@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One connection: the library's Unix transport with fewer system calls, a bound on what a peer can make the service
-//! buffer, and a permit that lives as long as the connection does.
+//! One connection: the library's Unix transport with fewer system calls, a bound on what a peer can
+//! make the service buffer, and a permit that lives as long as the connection does.
 //!
-//! What the library sends in two pieces goes out in one ([`outbox`]), what it reads in two comes in with one
-//! ([`inbox`]), and a deadline that it sets and clears around every reply reaches the socket when a read is about to
-//! wait under another one than the socket has. Reads leave it at that deadline: where the library's own transport
-//! asks before each whether the peer still takes what was sent, and waits longer, this one does not.
+//! What the library sends in two pieces goes out in one ([`outbox`]), what it reads in two comes in
+//! with one ([`inbox`]), and a deadline that it sets and clears around every reply reaches the
+//! socket when a read is about to wait under another one than the socket has. Reads leave it at
+//! that deadline: where the library's own transport asks before each whether the peer still takes
+//! what was sent, and waits longer, this one does not.
 
 mod frames;
 mod inbox;
@@ -19,15 +20,17 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Largest message body that a client can send, in bytes. libbinder refuses messages beyond the same size; Anion's
-/// requests are a few KiB. The library's own bound is 64 MiB, which some hundred connections of one client would
-/// turn into the machine's memory.
+/// Largest message body that a client can send, in bytes. libbinder refuses messages beyond the
+/// same size; Anion's requests are a few KiB. The library's own bound is 64 MiB, which some hundred
+/// connections of one client would turn into the machine's memory.
 const MAX_MESSAGE_BYTES: usize = 600 * 1024;
 
-/// Longest message that is copied behind what was held back, in bytes. Copying a longer one costs more than a send.
+/// Longest message that is copied behind what was held back, in bytes. Copying a longer one costs
+/// more than a send.
 const MAX_JOINED_BYTES: usize = 16 * 1024;
 
 /// A connection that holds `P` until the library is done with it.
@@ -36,6 +39,8 @@ pub(super) struct Transport<P> {
     inbox: Mutex<Inbox>,
     outbox: Mutex<Outbox>,
     deadline: Mutex<ReadDeadline>,
+    /// A copy of what the inbox knows, since a read that waits has that.
+    peer_reads_ahead: AtomicBool,
     _permit: P,
 }
 
@@ -57,7 +62,7 @@ impl Transport<()> {
     /// # Errors
     /// If the socket is already dead.
     pub(super) fn connecting(stream: UnixStream) -> RpcResult<Self> {
-        Self::new(stream, Inbox::connecting(), ())
+        Self::new(stream, Inbox::connecting(), Outbox::connecting(), ())
     }
 }
 
@@ -67,14 +72,21 @@ impl<P> Transport<P> {
     /// # Errors
     /// If the socket is already dead.
     pub(super) fn accepting(stream: UnixStream, permit: P) -> RpcResult<Self> {
-        Self::new(stream, Inbox::accepting(MAX_MESSAGE_BYTES), permit)
+        Self::new(stream, Inbox::accepting(MAX_MESSAGE_BYTES), Outbox::default(), permit)
     }
 
-    fn new(stream: UnixStream, inbox: Inbox, permit: P) -> RpcResult<Self> {
+    fn new(stream: UnixStream, inbox: Inbox, outbox: Outbox, permit: P) -> RpcResult<Self> {
         // `ReadDeadline` starts with none, whatever the socket was used for before.
         stream.set_read_timeout(None)?;
-        let (socket, inbox) = (Socket::new(stream)?, Mutex::new(inbox));
-        Ok(Self { socket, inbox, outbox: Mutex::default(), deadline: Mutex::default(), _permit: permit })
+        let (socket, inbox, outbox) = (Socket::new(stream)?, Mutex::new(inbox), Mutex::new(outbox));
+        Ok(Self {
+            socket,
+            inbox,
+            outbox,
+            deadline: Mutex::default(),
+            peer_reads_ahead: AtomicBool::new(false),
+            _permit: permit,
+        })
     }
 
     fn receive(
@@ -87,6 +99,7 @@ impl<P> Transport<P> {
             self.set_deadline()?;
         }
         let taken = read(&mut inbox, self.socket.as_fd())?;
+        self.peer_reads_ahead.store(inbox.peer_reads_ahead(), Ordering::Relaxed);
         if let Some(target) = taken.target {
             lock(&self.outbox).call_came(target);
         }
@@ -114,8 +127,8 @@ impl<P> Transport<P> {
     }
 }
 
-/// Every method that `UnixTransport` implements is forwarded or replaced. A default of the trait in its place would
-/// compile and quietly lose descriptors, deadlines or the end of the connection.
+/// Every method that `UnixTransport` implements is forwarded or replaced. A default of the trait in
+/// its place would compile and quietly lose descriptors, deadlines or the end of the connection.
 impl<P: Send + Sync> RpcTransport for Transport<P> {
     fn send_frame(&self, buf: &[u8]) -> RpcResult<()> {
         self.socket.transport().send_frame(buf)
@@ -186,6 +199,8 @@ impl<P: Send + Sync> RpcTransport for Transport<P> {
         if fds.is_empty() && outbox.hold(buf) {
             return Ok(());
         }
+        let marked = outbox.mark(buf);
+        let buf = marked.as_deref().unwrap_or(buf);
         let held = outbox.take();
         // A send can wait for the peer, and a read must not wait for that.
         drop(outbox);
@@ -193,13 +208,19 @@ impl<P: Send + Sync> RpcTransport for Transport<P> {
         if held.is_empty() {
             return transport.send_raw_with_fds(buf, fds);
         }
-        // Descriptors lie on the first byte of a send. Clients that read no further than they ask, libbinder's and
-        // the library's own, would get them with what goes first, and close them.
-        if !fds.is_empty() || buf.len() > MAX_JOINED_BYTES {
+        // Descriptors lie on the first byte of a send. Clients that read no further than they ask,
+        // libbinder's and the library's own, would get them with what goes first, and close them.
+        let can_join = fds.is_empty() || self.peer_reads_ahead.load(Ordering::Relaxed);
+        if !can_join || buf.len() > MAX_JOINED_BYTES {
             transport.send_raw(&held)?;
             return transport.send_raw_with_fds(buf, fds);
         }
-        transport.send_raw(&[&held, buf].concat())
+        let sent = transport.send_raw_with_fds(&[&held, buf].concat(), fds);
+        if let Err(RpcError::Protocol(_) | RpcError::FrameTooLarge { .. }) = sent {
+            // It was refused before anything went out, and the session goes on.
+            lock(&self.outbox).put_back(held);
+        }
+        sent
     }
 
     fn recv_raw_with_fds(&self, buf: &mut [u8]) -> RpcResult<(usize, Vec<OwnedFd>)> {

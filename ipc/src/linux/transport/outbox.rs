@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is held back to go out with the reply that follows it.
 //!
-//! The library pays for the object that a call was for with a message of its own, a `DEC_STRONG`, right before the
-//! reply. Nothing else is held back: a release that a call causes goes out at once, however long the call takes. Where
-//! no reply follows, what is held back goes out before the connection is read again.
+//! The library pays for the object that a call was for with a message of its own, a `DEC_STRONG`,
+//! right before the reply. Nothing else is held back: a release that a call causes goes out at
+//! once, however long the call takes. Where no reply follows, what is held back goes out before the
+//! connection is read again.
 
 use super::frames::{self, Address};
 use std::mem::take;
@@ -14,9 +15,26 @@ pub(super) struct Outbox {
     /// Object of the call that is being answered, until it is paid for.
     called: Option<Address>,
     held: Vec<u8>,
+    /// Whether a connection header comes next, to which this crate's mark is to be added.
+    marks_next: bool,
 }
 
 impl Outbox {
+    /// Returns the outbox of a connection that this process opened.
+    pub(super) fn connecting() -> Self {
+        Self { marks_next: true, ..Self::default() }
+    }
+
+    /// Returns the handshake's first message with this crate's mark, and `None` for all that
+    /// follow.
+    pub(super) fn mark(&mut self, message: &[u8]) -> Option<Vec<u8>> {
+        take(&mut self.marks_next).then(|| {
+            let mut marked = message.to_vec();
+            frames::mark_reading_ahead(&mut marked);
+            marked
+        })
+    }
+
     /// Notes that a call of this object waits for a reply.
     pub(super) fn call_came(&mut self, target: Address) {
         self.called = Some(target);
@@ -35,5 +53,10 @@ impl Outbox {
     /// Returns what is held back, for the caller to send.
     pub(super) fn take(&mut self) -> Vec<u8> {
         take(&mut self.held)
+    }
+
+    /// Takes back what could not be sent.
+    pub(super) fn put_back(&mut self, held: Vec<u8>) {
+        self.held = held;
     }
 }

@@ -24,12 +24,16 @@ fn reply() -> Vec<u8> {
     reply
 }
 
-/// An accepted connection after its handshake, and its client's socket.
+/// An accepted connection after the handshake of a client that reads no further than it asks, and
+/// its socket.
 fn accepted() -> (Transport<()>, UnixStream) {
+    after_handshake(&[0; 24])
+}
+
+fn after_handshake(handshake: &[u8; 24]) -> (Transport<()>, UnixStream) {
     let (ours, mut theirs) = UnixStream::pair().expect("a pair");
     let transport = Transport::accepting(ours, ()).expect("a connection");
-    let handshake = [0; 24];
-    io::Write::write_all(&mut theirs, &handshake).expect("sent");
+    io::Write::write_all(&mut theirs, handshake).expect("sent");
     for length in [16, 8] {
         assert_eq!(transport.recv_raw(&mut vec![0; length]).expect("received"), length);
     }
@@ -106,6 +110,36 @@ fn descriptors_go_with_the_reply_and_not_with_what_pays_for_the_call() {
     assert_eq!((count, &bytes[..32], fds.len()), (32, &payment(7)[..], 0));
     let (count, fds) = client.recv_raw_with_fds(&mut bytes[32..]).expect("received");
     assert_eq!((count, &bytes[32..], fds.len()), (16, &reply()[..16], 1));
+}
+
+#[test]
+fn one_send_has_the_reply_of_a_client_that_reads_ahead_and_its_descriptors() {
+    let mut handshake = [0; 24];
+    frames::mark_reading_ahead(&mut handshake);
+    let (transport, mut client) = after_handshake(&handshake);
+    receive_call(&transport, &mut client, 7);
+    transport.send_raw_with_fds(&payment(7), &[]).expect("held back");
+    let fds = [client.as_fd(); 65];
+    assert!(matches!(transport.send_raw_with_fds(&reply(), &fds), Err(RpcError::Protocol(_))));
+    assert_eq!(received(&mut client), [], "a refused reply takes nothing with it");
+    transport.send_raw_with_fds(&reply(), &[transport.socket.as_fd()]).expect("sent");
+    let plain = UnixTransport::from_stream(client.try_clone().expect("copied")).expect("a connection");
+    assert_eq!(plain.recv_raw_with_fds(&mut [0]).expect("received").1.len(), 1, "they lie on the first byte");
+    assert_eq!(received(&mut client), [&payment(7)[1..], &reply()].concat());
+}
+
+#[test]
+fn a_client_says_in_its_first_bytes_that_it_reads_ahead() {
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    let (client, service) = (Transport::connecting(ours), Transport::accepting(theirs, ()));
+    let (client, service) = (client.expect("a connection"), service.expect("a connection"));
+    client.send_raw(&[0; 16]).expect("sent");
+    client.send_raw(&[0; 8]).expect("sent");
+    assert_eq!(service.recv_raw(&mut [0; 16]).expect("received"), 16);
+    let mut init = [1; 8];
+    assert_eq!(service.recv_raw(&mut init).expect("received"), 8);
+    assert_eq!(init, [0; 8], "and in no others");
+    assert!(service.peer_reads_ahead.load(Ordering::Relaxed));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Messages with their descriptors through a real socket: what was sent is what is read, however it was cut.
+//! Messages with their descriptors through a real socket: what was sent is what is read, however it
+//! was cut.
 
 use super::*;
 use crate::linux::transport::frames::HEADER;
@@ -27,6 +28,13 @@ fn message(body: usize, files: &[usize]) -> Message {
     bytes[4..8].copy_from_slice(&u32::try_from(body).expect("small").to_le_bytes());
     bytes.extend((0..body).map(|at| u8::try_from(at % 251).expect("less than 251")));
     Message { bytes, files: files.to_vec() }
+}
+
+/// A message that pays for a call, and has no descriptors.
+fn payment() -> Message {
+    let mut payment = message(16, &[]);
+    payment.bytes[0] = 2;
+    payment
 }
 
 /// Files that can be told apart.
@@ -59,7 +67,8 @@ impl Files {
     }
 }
 
-/// Reads one message as the library does: the header, then the body, each in as many reads as it takes.
+/// Reads one message as the library does: the header, then the body, each in as many reads as it
+/// takes.
 fn read_message(inbox: &mut Inbox, socket: &UnixStream) -> RpcResult<(Vec<u8>, Vec<OwnedFd>)> {
     let (mut bytes, mut fds) = (vec![0; HEADER], Vec::new());
     let mut filled = 0;
@@ -120,6 +129,37 @@ fn await_read(socket: &UnixStream) {
     while rustix::net::recv(socket, &mut [0], peek) != Err(rustix::io::Errno::AGAIN) {
         thread::yield_now();
     }
+}
+
+/// The buffer ends anywhere in what was sent at once, and another message with descriptors follows.
+#[test]
+fn descriptors_that_came_with_what_pays_for_a_call_are_the_replys() {
+    let files = Files::new(3);
+    for before in READ_AHEAD - 100..=READ_AHEAD {
+        let first = message(before - HEADER, &[]);
+        let (reply, next) = (message(100, &[0, 1]), message(0, &[2]));
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        files.send(&theirs, &first.bytes, &[]);
+        files.send(&theirs, &[payment().bytes, reply.bytes.clone()].concat(), &[0, 1]);
+        files.send(&theirs, &next.bytes, &[2]);
+        let (mut inbox, mut header) = (Inbox::connecting(), [0; HEADER]);
+        assert_eq!(inbox.read(ours.as_fd(), &mut header).expect("a header").bytes, HEADER);
+        let mut body = vec![0; before - HEADER];
+        assert_eq!(inbox.read(ours.as_fd(), &mut body).expect("a body").bytes, body.len());
+        expect(&mut inbox, &ours, &files, &[payment(), reply, next]);
+    }
+}
+
+#[test]
+fn descriptors_of_messages_that_can_have_none_do_not_heap_up() {
+    let files = Files::new(1);
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    let mut inbox = Inbox::accepting(1000);
+    let refused = (0..10).find_map(|_| {
+        files.send(&theirs, &payment().bytes, &[0; 30]);
+        read_message(&mut inbox, &ours).map(|(_, fds)| assert_eq!(fds.len(), 0)).err()
+    });
+    assert!(matches!(refused, Some(RpcError::Protocol(_))), "{refused:?}");
 }
 
 #[test]
@@ -197,8 +237,8 @@ fn an_accepted_connection_reads_its_handshake_to_the_byte() {
     }
 }
 
-/// How one message is sent: its body's length, how many descriptors it has, whether it goes in one send with those
-/// before it if none has any, and where it is cut in two sends.
+/// How one message is sent: its body's length, how many descriptors it has, whether it goes in one
+/// send with those before it if none has any, and where it is cut in two sends.
 fn sends() -> impl Strategy<Value = Vec<(usize, usize, bool, Option<usize>)>> {
     let body =
         prop_oneof![Just(0), 1..200usize, Just(READ_AHEAD - HEADER), READ_AHEAD - 40..READ_AHEAD, Just(LONG)];
