@@ -25,6 +25,7 @@ const CARGO_ONLY: &[(&str, &str)] = &[
     ("clap_mangen", "manual pages are not installed on devices"),
     ("loom", "runs under the model checker alone"),
     ("rsbinder", "AOSP's binder takes its place"),
+    ("rustix", "the socket's transport is for Linux alone"),
     ("seccompiler", "the service confines itself on Linux alone"),
     ("sd-notify", "init asks for no reports and passes no sockets"),
     ("winnow", "reads device-tree text; devices have blobs"),

@@ -28,6 +28,7 @@ fn request() -> Request {
         count: Count::new(1).expect("valid"),
         selection: Selection::Names(vec!["system".to_owned()]),
         label: Label::new("heir").expect("valid"),
+        unzeroed: false,
     }
 }
 

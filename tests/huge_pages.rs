@@ -94,6 +94,7 @@ fn request(heap: &str, bytes: u64) -> Request {
         count: Count::new(1).expect("valid"),
         selection: Selection::Names(vec![heap.to_owned()]),
         label: Label::new("huge").expect("valid"),
+        unzeroed: false,
     }
 }
 

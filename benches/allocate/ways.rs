@@ -133,6 +133,7 @@ impl Way for InProcess {
             count: Count::new(i32::try_from(count)?)?,
             selection: Selection::Names(vec![heap.to_owned()]),
             label: Label::default(),
+            unzeroed: false,
         };
         let grants = self.allocator.allocate(&self.caller, &request);
         let grants = grants.map_err(|refused| anyhow::anyhow!("{refused:?}"))?;

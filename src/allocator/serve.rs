@@ -97,7 +97,7 @@ impl Allocator {
         let (bytes, count) = (booking.bytes(), request.count.get());
         let mut memory: Vec<_> = booking.ready().collect();
         let missing = count - memory.len();
-        let served = self.take_pooled(caller, heap, bytes, missing, &mut memory)?;
+        let served = self.take_pooled(caller, request, heap, (bytes, missing), &mut memory)?;
         let new = (memory.len()..count).map(|_| self.create(heap, bytes, request.needs.access));
         let made: io::Result<Vec<_>> = memory
             .into_iter()
@@ -116,18 +116,19 @@ impl Allocator {
     fn take_pooled(
         &self,
         caller: &Caller,
+        request: &Request,
         heap: &Heap,
-        bytes: BackedBytes,
-        count: usize,
+        (bytes, count): (BackedBytes, usize),
         memory: &mut Vec<Stored>,
     ) -> io::Result<Served> {
         let pool = heap.pool();
         let mut served = Served { hits: 0, fresh: 0, misses: count };
         let domain = caller.domain(heap);
-        self.take_whole(heap, &Wanted { bytes, count, domain: &domain }, memory, &mut served);
+        let mut wanted = Wanted { bytes, count, domain: &domain, unzeroed: request.unzeroed };
+        self.take_whole(heap, &wanted, memory, &mut served);
         if served.misses > 0 && pool.keeps(bytes) && self.work_off_events() > 0 {
             // A buffer that was released a moment ago may be all that it takes.
-            let wanted = Wanted { bytes, count: served.misses, domain: &domain };
+            wanted.count = served.misses;
             self.take_whole(heap, &wanted, memory, &mut served);
         }
         let mut left = served.misses;
@@ -149,16 +150,26 @@ impl Allocator {
 
     /// Takes whole buffers of the wanted size.
     fn take_whole(&self, heap: &Heap, wanted: &Wanted<'_>, memory: &mut Vec<Stored>, served: &mut Served) {
-        let Taken { clean, released } = heap.pool().take(wanted);
-        let cleaned = released.into_iter().filter_map(|released| heap.pool().clean(released).ok());
-        for clean in clean.into_iter().chain(cleaned) {
-            let is_fresh = clean.domain().is_none();
-            if let Some(stored) = self.handed_over(heap, clean) {
+        let pool = heap.pool();
+        let Taken { clean, released, as_is } = pool.take(wanted);
+        let mut hand_over = |stored: Option<Stored>, is_fresh: bool| {
+            if let Some(stored) = stored {
                 memory.push(stored);
                 served.hits += 1;
                 served.fresh += usize::from(is_fresh);
                 served.misses -= 1;
             }
+        };
+        for released in as_is {
+            hand_over(pool.reuse(released).and_then(|stored| self.unless_held(heap, stored)), false);
+        }
+        for released in released {
+            let clean = pool.clean(released).ok();
+            hand_over(clean.and_then(|clean| self.handed_over(heap, clean)), false);
+        }
+        for clean in clean {
+            let is_fresh = clean.domain().is_none();
+            hand_over(self.handed_over(heap, clean), is_fresh);
         }
     }
 
@@ -166,11 +177,12 @@ impl Allocator {
     pub(super) fn handed_over(&self, heap: &Heap, clean: Pooled<Stored, Clean>) -> Option<Stored> {
         let is_fresh = clean.domain().is_none();
         let stored = clean.into_memory();
-        if is_fresh {
-            return Some(stored);
-        }
+        if is_fresh { Some(stored) } else { self.unless_held(heap, stored) }
+    }
+
+    /// Returns pooled memory; `None` if somebody has opened it since it was released, and may have written to it.
+    fn unless_held(&self, heap: &Heap, stored: Stored) -> Option<Stored> {
         stored.memory.cleaned();
-        // Asked now: whoever opened it may have written to it.
         if stored.memory.is_idle().unwrap_or(false) {
             return Some(stored);
         }

@@ -85,8 +85,12 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`] with the service's reason; nothing is held then. Others as [`Client::call`].
     pub fn allocate(&self, request: &Request) -> Result<Vec<Buffer>, Error> {
-        let wanted = request.to_aidl();
-        let Allocation { buffers, token } = self.call(|service| service.allocate(&wanted))?;
+        let Allocation { buffers, token } = self.call(|service| {
+            // Asked only where it matters; the binder library keeps the answer.
+            let version = if request.version() > 1 { service.getInterfaceVersion()? } else { 1 };
+            service.allocate(&request.to_aidl(version))
+        })?;
+        let wanted = request.to_aidl(1);
         if usize::try_from(wanted.count).ok() != Some(buffers.len()) {
             let (asked, got) = (wanted.count, buffers.len());
             return Err(Error::Contract(format!("asked for {asked} buffers, but got {got}")));

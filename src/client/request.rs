@@ -19,6 +19,7 @@ pub struct Request {
     name: String,
     cached: bool,
     dma_buf: bool,
+    unzeroed: bool,
     access: Access,
 }
 
@@ -34,6 +35,7 @@ impl Request {
             name: String::new(),
             cached: false,
             dma_buf: false,
+            unzeroed: false,
             access: Access::ReadWrite,
         }
     }
@@ -87,6 +89,14 @@ impl Request {
         self
     }
 
+    /// Accepts buffers that have what clients of the caller's own trust domain left in them: for callers that overwrite
+    /// every byte. A service of interface version 1 gives zeroed buffers.
+    #[must_use]
+    pub fn unzeroed(mut self) -> Self {
+        self.unzeroed = true;
+        self
+    }
+
     /// With descriptors that permit `access` and no more.
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
@@ -94,15 +104,18 @@ impl Request {
         self
     }
 
-    /// The same as a parcelable. A number beyond AIDL's becomes its largest, which the service refuses.
-    pub(super) fn to_aidl(&self) -> AllocationRequest {
+    /// Returns the same as a parcelable, for a service of interface `version`. A number beyond AIDL's becomes its largest,
+    /// which the service refuses.
+    pub(super) fn to_aidl(&self, version: i32) -> AllocationRequest {
+        let cached = if self.cached { AllocationFlags::CACHED.0 } else { 0 };
+        let unzeroed = if self.unzeroed && version >= 2 { AllocationFlags::UNZEROED.0 } else { 0 };
         AllocationRequest {
             size: i64::try_from(self.bytes).unwrap_or(i64::MAX),
             count: i32::try_from(self.count).unwrap_or(i32::MAX),
             // Names and a mask exclude each other.
             heapIdMask: if self.heaps.is_empty() { self.mask.0.cast_signed() } else { 0 },
             heapNames: self.heaps.clone(),
-            flags: if self.cached { AllocationFlags::CACHED.0 } else { 0 },
+            flags: cached | unzeroed,
             alignment: i64::try_from(self.alignment).unwrap_or(i64::MAX),
             name: self.name.clone(),
             requireDmaBuf: self.dma_buf,
@@ -111,6 +124,11 @@ impl Request {
                 Access::ReadOnly => AidlAccess::READ_ONLY,
             },
         }
+    }
+
+    /// Returns the least interface version that knows all of the request.
+    pub(super) fn version(&self) -> i32 {
+        if self.unzeroed { 2 } else { 1 }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -124,19 +142,26 @@ mod tests {
 
     #[test]
     fn names_replace_the_mask() {
-        let any = Request::new(1).to_aidl();
+        let any = Request::new(1).to_aidl(1);
         assert_eq!((any.heapIdMask, any.heapNames.len()), (-1, 0));
-        let named = Request::new(1).heap_mask(HeapMask(6)).heap("camera").heap("system").to_aidl();
+        let named = Request::new(1).heap_mask(HeapMask(6)).heap("camera").heap("system").to_aidl(1);
         assert_eq!(
             (named.heapIdMask, named.heapNames.as_slice()),
             (0, &["camera".into(), "system".into()][..])
         );
-        assert_eq!(Request::new(1).heap_mask(HeapMask(6)).to_aidl().heapIdMask, 6);
+        assert_eq!(Request::new(1).heap_mask(HeapMask(6)).to_aidl(1).heapIdMask, 6);
+    }
+
+    #[test]
+    fn a_service_of_version_1_is_not_asked_for_what_it_does_not_know() {
+        let request = Request::new(1).cached().unzeroed();
+        assert_eq!((request.to_aidl(1).flags, request.to_aidl(2).flags, request.to_aidl(3).flags), (1, 3, 3));
+        assert_eq!((request.version(), Request::new(1).version()), (2, 1));
     }
 
     #[test]
     fn numbers_beyond_the_interface_do_not_wrap() {
-        let request = Request::new(u64::MAX).count(u32::MAX).alignment(u64::MAX).to_aidl();
+        let request = Request::new(u64::MAX).count(u32::MAX).alignment(u64::MAX).to_aidl(1);
         assert_eq!((request.size, request.count, request.alignment), (i64::MAX, i32::MAX, i64::MAX));
     }
 }

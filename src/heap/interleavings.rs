@@ -93,7 +93,7 @@ fn work(pool: &Pool<Cell>) {
 
 /// Takes one buffer as a request does, cleaned.
 fn take(pool: &Pool<Cell>) -> Option<Cell> {
-    let taken = pool.take(&Wanted { bytes: size(), count: 1, domain: &OWNER });
+    let taken = pool.take(&Wanted { bytes: size(), count: 1, domain: &OWNER, unzeroed: false });
     let cleaned = taken.released.into_iter().map(|released| pool.clean(released).expect("cleaned"));
     taken.clean.into_iter().chain(cleaned).next().map(Pooled::into_memory)
 }

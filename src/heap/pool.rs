@@ -189,15 +189,23 @@ impl<M: Poolable> Pool<M> {
     }
 
     /// Takes memory of exactly this size for a request: clean memory first, then released memory of the same domain, which
-    /// the caller cleans.
+    /// the caller cleans; for a request that does not need zeroed memory, released memory first, as it is.
     pub fn take(&self, wanted: &Wanted<'_>) -> Taken<M> {
-        let Wanted { bytes, count, domain } = *wanted;
-        let mut taken = Taken { clean: Vec::new(), released: Vec::new() };
+        let Wanted { bytes, count, domain, unzeroed } = *wanted;
+        let mut taken = Taken { clean: Vec::new(), released: Vec::new(), as_is: Vec::new() };
         if !self.keeps(bytes) || count == 0 {
             return taken;
         }
         let mut inner = self.lock();
-        while taken.clean.len() < count
+        // What several domains share may be another client's.
+        let takes_as_is = unzeroed && *domain != TrustDomain::Shared;
+        while takes_as_is
+            && taken.len() < count
+            && let Some(memory) = inner.contents.released.take(bytes.get(), domain)
+        {
+            taken.as_is.push(memory);
+        }
+        while taken.len() < count
             && let Some(memory) = inner.contents.free.take(bytes.get(), domain)
         {
             taken.clean.push(memory);
@@ -209,6 +217,7 @@ impl<M: Poolable> Pool<M> {
             taken.released.push(memory);
         }
         inner.retire(&taken.released);
+        inner.retire(&taken.as_is);
         taken
     }
 
@@ -228,6 +237,13 @@ impl<M: Poolable> Pool<M> {
             Err(_) => counters.discarded.count(Discard::ScrubFailed),
         }
         cleaned
+    }
+
+    /// Returns released memory as it is, with what a client of its own domain left in it; `None` if somebody else took it.
+    pub fn reuse(&self, released: Released<M>) -> Option<M> {
+        let memory = released.into_dirty_memory().take_as_is()?;
+        self.lock().counters.unzeroed += 1;
+        Some(memory)
     }
 
     /// Counts memory that was taken and cannot be handed out.

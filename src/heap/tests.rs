@@ -199,7 +199,7 @@ fn the_pool_is_not_locked_while_memory_is_asked_cleaned_or_dropped() {
     assert_eq!((counted.pooled_bytes, counted.discarded.of(Discard::Full)), (0, 1), "the oldest gave way");
     assert_eq!((counters.deferred_bytes, counters.buffers), (2 * MIB, 2));
     let domain = TrustDomain::Uid(Uid(1));
-    let taken = pool.take(&Wanted { bytes: mib(), count: 1, domain: &domain });
+    let taken = pool.take(&Wanted { bytes: mib(), count: 1, domain: &domain, unzeroed: false });
     assert_eq!((taken.clean.len(), taken.released.len()), (0, 1));
     taken.released.into_iter().for_each(|released| drop(pool.clean(released).expect("cleaned")));
     assert_eq!(pool.shrink(0), MIB);

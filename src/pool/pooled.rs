@@ -70,6 +70,13 @@ impl<M> Pooled<M, Dirty> {
     }
 }
 
+impl<M> Pooled<M, Dirty> {
+    /// Returns the memory with what its last client wrote, for a client of the same domain that accepts that.
+    pub fn into_dirty_memory(self) -> M {
+        self.memory
+    }
+}
+
 impl<M> Pooled<M, Clean> {
     /// Wraps memory as its source made it: zero, and never held by a client, so that it fits every domain.
     pub fn fresh(memory: M, bytes: BackedBytes) -> Self {

@@ -31,7 +31,7 @@ pub(super) fn request(raw: &AllocationRequest) -> Result<Request, Invalid> {
     let bytes = RequestedBytes(raw.size);
     // A size that cannot be rounded to any granule is malformed, as in ION; one that is merely huge is not.
     bytes.round_up(1)?;
-    let known = AllocationFlags::CACHED.0;
+    let known = AllocationFlags::CACHED.0 | AllocationFlags::UNZEROED.0;
     if raw.flags & !known != 0 {
         return Err(Invalid::new(
             "flags",
@@ -50,6 +50,7 @@ pub(super) fn request(raw: &AllocationRequest) -> Result<Request, Invalid> {
         count: Count::new(raw.count)?,
         selection: selection(raw)?,
         label: Label::new(&raw.name)?,
+        unzeroed: raw.flags & AllocationFlags::UNZEROED.0 != 0,
     })
 }
 
@@ -62,6 +63,7 @@ pub(super) fn reservation_request(raw: &ReservationRequest) -> Result<Request, I
         count: Count::new(raw.count)?,
         selection: Selection::Names(vec![raw.heapName.clone()]),
         label: Label::default(),
+        unzeroed: false,
     })
 }
 
@@ -211,6 +213,8 @@ pub(super) fn heap_stats(view: &HeapView<'_>) -> HeapStats {
         recycled: long(view.pool.hits),
         poolMisses: long(view.pool.misses),
         scrubbedBytes: long(view.pool.scrubbed_bytes),
+        scrubbedInCallBytes: long(view.pool.scrubbed_in_call_bytes),
+        unzeroed: long(view.pool.unzeroed),
         warmed: long(view.pool.preallocated),
         discarded: long(view.pool.discarded.total()),
         discardedFull: discarded(Discard::Full),
@@ -307,7 +311,7 @@ mod tests {
             ("size", AllocationRequest { size: 0, ..raw() }),
             ("size", AllocationRequest { size: i64::MIN, ..raw() }),
             ("count", AllocationRequest { count: 65, ..raw() }),
-            ("flags", AllocationRequest { flags: 2, ..raw() }),
+            ("flags", AllocationRequest { flags: 4, ..raw() }),
             ("flags", AllocationRequest { flags: i32::MIN, ..raw() }),
             ("alignment", AllocationRequest { alignment: 3, ..raw() }),
             ("alignment", AllocationRequest { alignment: -4096, ..raw() }),

@@ -159,6 +159,8 @@ fn text(report: &Report) -> String {
             ("pool_misses", heap.pool_misses),
             ("warmed", heap.warmed),
             ("scrubbed_bytes", heap.scrubbed_bytes),
+            ("scrubbed_in_call_bytes", heap.scrubbed_in_call_bytes),
+            ("unzeroed", heap.unzeroed),
             ("discarded", heap.discarded),
             ("discarded_full", heap.discarded_full),
             ("discarded_busy", heap.discarded_busy),

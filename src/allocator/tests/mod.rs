@@ -6,6 +6,7 @@
 mod attacks;
 mod blocks;
 mod dma_bufs;
+mod in_call;
 mod pool;
 mod refill;
 mod replies;
@@ -67,6 +68,7 @@ fn request(mask: u32, count: i32, bytes: u64) -> Request {
         count: Count::new(count).expect("valid"),
         selection: Selection::Mask(HeapMask(mask)),
         label: Label::new("test").expect("valid"),
+        unzeroed: false,
     }
 }
 

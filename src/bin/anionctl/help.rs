@@ -132,7 +132,7 @@ JSON:
   {\"stats\": [{\"heap_id\", \"heap\", \"num_of_buffers\", \"num_of_alloc_bytes\",
     \"alloc_bytes_wm\", \"live_bytes\", \"deferred_bytes\", \"pooled_bytes\",
     \"reserved_bytes\", \"capacity\", \"largest_free_bytes\", \"allocations\",
-    \"frees\", \"recycled\", \"pool_misses\", \"warmed\", \"scrubbed_bytes\",
+    \"frees\", \"recycled\", \"pool_misses\", \"warmed\", \"scrubbed_bytes\", \"scrubbed_in_call_bytes\", \"unzeroed\",
     \"discarded\", \"discarded_by_cause\": {\"full\", \"busy\", \"sealed\",
     \"untouched\", \"scarce\", \"scrub_failed\"}, \"failures\":
     {\"no_memory\", \"fragmented\", \"quota\", \"not_permitted\",

@@ -76,6 +76,8 @@ pub(crate) struct StatsRow {
     pub(crate) pool_misses: i64,
     pub(crate) warmed: i64,
     pub(crate) scrubbed_bytes: i64,
+    pub(crate) scrubbed_in_call_bytes: i64,
+    pub(crate) unzeroed: i64,
     pub(crate) discarded: i64,
     pub(crate) discarded_by_cause: DiscardCounts,
     pub(crate) failures: FailureCounts,
@@ -138,6 +140,8 @@ impl From<HeapStats> for StatsRow {
             pool_misses: stats.poolMisses,
             warmed: stats.warmed,
             scrubbed_bytes: stats.scrubbedBytes,
+            scrubbed_in_call_bytes: stats.scrubbedInCallBytes,
+            unzeroed: stats.unzeroed,
             discarded: stats.discarded,
             discarded_by_cause: DiscardCounts {
                 full: stats.discardedFull,

@@ -22,6 +22,8 @@ pub struct PoolCounters {
     pub scrubbed_bytes: u64,
     /// The part of it that callers cleaned.
     pub scrubbed_in_call_bytes: u64,
+    /// Buffers handed out with what their own domain's clients left in them, as the request permitted.
+    pub unzeroed: u64,
     /// Buffers that were released and not kept, or made room for others.
     pub discarded: Discards,
 }
@@ -30,8 +32,10 @@ pub struct PoolCounters {
 pub struct Taken<M: Poolable = Stored> {
     /// Clean memory.
     pub clean: Vec<Pooled<M, Clean>>,
-    /// Released memory of its own domain, to be cleaned with [`Pool::clean`].
+    /// Released memory of its own domain, to be cleaned with [`Pool::clean`](super::Pool::clean).
     pub released: Vec<Released<M>>,
+    /// Released memory of its own domain that may be handed out as it is, with [`Pool::reuse`](super::Pool::reuse).
+    pub as_is: Vec<Released<M>>,
 }
 
 /// How a request's buffers were served.
@@ -48,7 +52,7 @@ pub struct Served {
 impl<M: Poolable> Taken<M> {
     /// Returns the number of buffers.
     pub fn len(&self) -> usize {
-        self.clean.len() + self.released.len()
+        self.clean.len() + self.released.len() + self.as_is.len()
     }
 
     /// Returns whether there are none.
@@ -66,6 +70,8 @@ pub struct Wanted<'a> {
     pub count: usize,
     /// Who asks.
     pub domain: &'a TrustDomain,
+    /// Whether what the domain's own clients left in it may be handed out.
+    pub unzeroed: bool,
 }
 
 /// Memory for the worker to clean.

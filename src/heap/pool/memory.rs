@@ -110,6 +110,13 @@ pub struct Unclean<M: Poolable> {
 }
 
 impl<M: Poolable> Unclean<M> {
+    /// Returns the memory as it is, once nothing writes to it any more; `None` if it was taken out before.
+    pub(super) fn take_as_is(mut self) -> Option<M> {
+        let memory = self.memory.take()?;
+        memory.stop(&self.wipe);
+        Some(memory)
+    }
+
     /// Zeroes it on the calling thread.
     pub(super) fn finish(mut self) -> io::Result<M> {
         let memory = self.memory.as_ref().ok_or(io::ErrorKind::NotFound)?;

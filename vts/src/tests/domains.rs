@@ -4,13 +4,18 @@
 use crate::child::{AGAIN, ChildProcess, SECRET};
 use crate::harness::{Fixture, RELEASE_DEADLINE};
 use crate::outcome::{check_eq, inapplicable, tests};
-use crate::request::aidl::{HeapFlags, HeapInfo, HeapStats};
+use crate::request::aidl::{AllocationFlags, AllocationRequest, HeapFlags, HeapInfo, HeapStats};
+use crate::request::{Held, from_heap};
+use crate::sys::Mapping;
 use anyhow::{Context, Result, ensure};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-tests![Quiet pages_pinned_by_one_uid_never_show_what_another_writes];
+tests![
+    Quiet pages_pinned_by_one_uid_never_show_what_another_writes,
+    Quiet unzeroed_buffers_have_nothing_but_what_their_own_uid_wrote,
+];
 
 /// Large enough to be kept by every implementation that keeps anything.
 const BYTES: i64 = 1 << 20;
@@ -18,6 +23,11 @@ const BYTES: i64 = 1 << 20;
 const VICTIMS: usize = 8;
 /// What the victim writes.
 const PRIVATE: u64 = 0xb0b0_b0b0_b0b0_b0b0;
+
+/// What the suite itself writes.
+const OWN: u64 = 0x0e0e_0e0e_0e0e_0e0e;
+/// First version of the interface with `AllocationFlags.UNZEROED`.
+const UNZEROED_SINCE: i32 = 2;
 
 fn stats(fixture: &Fixture, heap: &HeapInfo) -> Result<HeapStats> {
     let stats = fixture.service.getStats()?;
@@ -68,4 +78,52 @@ fn pages_pinned_by_one_uid_never_show_what_another_writes(fixture: &Fixture) -> 
     ensure!(stats(fixture, heap)?.recycled > recycled, "its own memory was not recycled for uid {attacker}");
     pinner.finish()?;
     others.kill()
+}
+
+/// Returns the first word of a buffer that is neither zero nor written by this process.
+fn foreign_word(buffer: &Held) -> Result<Option<u64>> {
+    let mapping = Mapping::read_only(&buffer.fd, buffer.size)?;
+    let words = usize::try_from(buffer.size)? / size_of::<u64>();
+    Ok((0..words).map(|index| mapping.load(index)).find(|word| ![0, OWN].contains(word)))
+}
+
+/// A buffer that need not be zeroed may have what its own uid wrote; never what another did, nor what a third left.
+fn unzeroed_buffers_have_nothing_but_what_their_own_uid_wrote(fixture: &Fixture) -> Result<()> {
+    let version = fixture.service.getInterfaceVersion()?;
+    if version < UNZEROED_SINCE {
+        return inapplicable(format!("the interface has version {version}"));
+    }
+    let Some(heap) =
+        fixture.mappable()?.into_iter().find(|heap| heap.flags & HeapFlags::DEFERRED_FREE.0 != 0)
+    else {
+        return inapplicable("no heap here keeps what is released");
+    };
+    fixture.service.trim(&heap.name, 0)?;
+    if let Some([_, other]) = fixture.uids {
+        let words = [fixture.target.to_string(), heap.id.to_string(), BYTES.to_string()];
+        let [endpoint, id, bytes] = words.each_ref().map(String::as_str);
+        let (count, word) = (VICTIMS.to_string(), PRIVATE.to_string());
+        ChildProcess::start_as(other, "spread", &[endpoint, id, bytes, &count, &word], None)?.kill()?;
+        await_pooled(fixture, heap)?;
+    }
+    let flags = AllocationFlags::UNZEROED.0;
+    for _ in 0..VICTIMS {
+        let unzeroed = AllocationRequest { flags, count: 2, ..from_heap(heap.id, BYTES) };
+        let buffers = fixture.allocate(&unzeroed)?;
+        for buffer in &buffers {
+            check_eq!(
+                foreign_word(buffer)?,
+                None,
+                "a word of buffer {} that this uid never wrote",
+                buffer.id
+            );
+            Mapping::writable(&buffer.fd, buffer.size)?.fill(OWN);
+        }
+    }
+    // Whoever does not ask for it gets zeroed memory, as ever.
+    for buffer in &fixture.allocate(&AllocationRequest { count: 2, ..from_heap(heap.id, BYTES) })? {
+        let dirty = Mapping::read_only(&buffer.fd, buffer.size)?.first_other_than(0);
+        check_eq!(dirty, None, "the first word that is not zero in buffer {}", buffer.id);
+    }
+    Ok(())
 }

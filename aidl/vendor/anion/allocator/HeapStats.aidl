@@ -80,4 +80,8 @@ parcelable HeapStats {
      * those of at least 2^(n-1) us and less than 2^n us, and the last one all that took longer than the one before.
      */
     long[] allocateLatency;
+    /** The part of scrubbedBytes that calls of allocate cleaned, since no clean buffer was in the pool. */
+    long scrubbedInCallBytes;
+    /** Buffers that were handed out with their own domain's former contents, as AllocationFlags.UNZEROED permits. */
+    long unzeroed;
 }

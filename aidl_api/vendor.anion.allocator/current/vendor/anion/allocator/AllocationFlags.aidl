@@ -21,4 +21,5 @@ package vendor.anion.allocator;
 @Backing(type="int") @VintfStability
 enum AllocationFlags {
   CACHED = 1,
+  UNZEROED = 2,
 }

@@ -51,4 +51,6 @@ parcelable HeapStats {
   long failuresUnsupported;
   long failuresBackend;
   long[] allocateLatency;
+  long scrubbedInCallBytes;
+  long unzeroed;
 }
