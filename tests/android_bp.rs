@@ -79,7 +79,7 @@ fn every_name_is_there_and_there_once() {
             referred += 1;
         }
         for name in module.list("rustlibs") {
-            let is_ours = names.contains(&name.as_str()) || name == &format!("{INTERFACE}-V1-rust");
+            let is_ours = names.contains(&name.as_str()) || name == &format!("{INTERFACE}-V2-rust");
             let is_platforms = ["libbinder_rs", "librustutils"].contains(&name.as_str());
             assert!(is_ours || is_platforms || library(name).is_some(), "{} wants {name}", module.name());
         }

@@ -10,9 +10,11 @@
 //! that is taken out under the lock is dropped after it ([`Leftover`]). It may be taken while the registry of live
 //! buffers is locked, never the other way round.
 
+mod account;
 mod exchange;
 mod memory;
 
+use account::AccountGuard;
 use exchange::Work;
 pub use exchange::{PoolCounters, Served, Taken, Wanted};
 #[cfg(all(test, feature = "loom"))]
@@ -27,7 +29,7 @@ use crate::units::{BackedBytes, Uid};
 #[cfg(feature = "loom")]
 use loom::sync::{Mutex, MutexGuard};
 use std::io;
-use std::ops::{Deref, DerefMut, Range};
+use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 #[cfg(not(feature = "loom"))]
 use std::sync::{Mutex, MutexGuard};
@@ -399,23 +401,6 @@ impl<M: Poolable> Pool<M> {
         let inner = self.lock();
         let pooled_bytes = inner.contents.free.bytes();
         (inner.account.counters(), PoolCounters { pooled_bytes, ..inner.counters })
-    }
-}
-
-/// A heap's account while its pool is locked.
-pub struct AccountGuard<'a, M: Poolable>(MutexGuard<'a, Inner<M>>);
-
-impl<M: Poolable> Deref for AccountGuard<'_, M> {
-    type Target = HeapAccount;
-
-    fn deref(&self) -> &HeapAccount {
-        &self.0.account
-    }
-}
-
-impl<M: Poolable> DerefMut for AccountGuard<'_, M> {
-    fn deref_mut(&mut self) -> &mut HeapAccount {
-        &mut self.0.account
     }
 }
 

@@ -78,7 +78,7 @@ impl AsFd for ParcelFileDescriptor {
 ";
 
 /// The module of the interface's stubs, and the crate that it makes.
-const STUBS: (&str, &str) = ("vendor.anion.allocator-V1-rust", "vendor_anion_allocator");
+const STUBS: (&str, &str) = ("vendor.anion.allocator-V2-rust", "vendor_anion_allocator");
 
 /// An image that modules are built for.
 struct Variant {
