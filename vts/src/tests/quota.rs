@@ -14,12 +14,20 @@ tests![
     Quiet byte_quota_can_be_used_up,
     Quiet byte_quota_of_a_batch_is_all_or_none,
     Quiet buffer_quota_can_be_used_up,
+    Quiet what_is_accounted_and_not_held_stays_bounded,
 ];
 
 /// Above this a quota is not used up for a test.
 const LARGEST_BYTES: i64 = 4 << 30;
 /// As [`LARGEST_BYTES`], for the number of buffers: each costs both sides a descriptor.
 const LARGEST_BUFFERS: i64 = 4096;
+
+/// A client that allocates and closes: bytes of each buffer, rounds, rounds between two looks, and what may be accounted
+/// to it at any time.
+const CHURNED_BYTES: i64 = 2 << 20;
+const CHURNS: usize = 400;
+const CHURNS_A_LOOK: usize = 10;
+const MOST_ACCOUNTED: i64 = 64 << 20;
 
 /// A heap that can hold more than `bytes`.
 fn heap_for(fixture: &Fixture, bytes: i64) -> Result<&HeapInfo> {
@@ -157,4 +165,29 @@ fn buffer_quota_can_be_used_up(fixture: &Fixture) -> Result<()> {
     buffers.extend(take(fixture, &from_heap(heap.id, 1))?);
     drop(buffers);
     fixture.await_holding(0, 0)
+}
+
+/// A client that holds one buffer at a time is never accounted for many, however fast it allocates: releases are noticed
+/// as fast as that.
+fn what_is_accounted_and_not_held_stays_bounded(fixture: &Fixture) -> Result<()> {
+    let has_room = |heap: &&HeapInfo| heap.capacity == 0 || heap.capacity >= MOST_ACCOUNTED;
+    let heaps: Vec<_> = fixture.reported().filter(has_room).collect();
+    if heaps.is_empty() {
+        return inapplicable("no usable heap has room for 64 MiB and releases that the kernel reports");
+    }
+    for heap in heaps {
+        for round in 0..CHURNS {
+            drop(fixture.allocate_one(&from_heap(heap.id, CHURNED_BYTES))?);
+            if round % CHURNS_A_LOOK == 0 {
+                let (bytes, buffers) = fixture.holding()?;
+                ensure!(
+                    bytes <= MOST_ACCOUNTED,
+                    "heap {}: {bytes} bytes in {buffers} buffers are accounted after {round} rounds; none is held",
+                    heap.name
+                );
+            }
+        }
+        fixture.await_holding(0, 0)?;
+    }
+    Ok(())
 }
