@@ -254,7 +254,7 @@ fn json_has_the_keys_that_help_promises() {
     check(
         &stats["stats"][0],
         "heap_id heap num_of_buffers num_of_alloc_bytes alloc_bytes_wm live_bytes deferred_bytes pooled_bytes \
-         reserved_bytes capacity largest_free_bytes allocations frees recycled pool_misses warmed scrubbed_bytes \
+         reserved_bytes capacity largest_free_bytes allocations frees recycled pool_misses warmed scrubbed_bytes scrubbed_in_call_bytes unzeroed \
          discarded discarded_by_cause failures allocate_latency allocate_p50_us allocate_p99_us",
     );
     check(&stats["stats"][0]["discarded_by_cause"], "full busy sealed untouched scarce scrub_failed");
