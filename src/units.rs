@@ -62,7 +62,7 @@ impl PageSize {
 #[derive(Debug, Clone, Copy)]
 pub struct RequestedBytes(pub i64);
 
-/// Bytes of a buffer: more than 0 and a multiple of the granule it was rounded to.
+/// Bytes of a buffer: more than 0 and a multiple of the granularity it was rounded to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BackedBytes(u64);
 
@@ -78,17 +78,17 @@ impl RequestedBytes {
             .ok_or_else(|| Invalid::new("size", self.0, "it must be greater than 0"))
     }
 
-    /// Rounds up to `granule` bytes. The only way to make a [`BackedBytes`].
+    /// Rounds up to a multiple of `granularity` bytes. The only way to make a [`BackedBytes`].
     ///
     /// # Errors
     /// If it is 0, negative, or leaves the range of a file size (`i64::MAX`) when rounded.
-    pub fn round_up(self, granule: u64) -> Result<BackedBytes, Invalid> {
+    pub fn round_up(self, granularity: u64) -> Result<BackedBytes, Invalid> {
         self.positive()?
-            .checked_next_multiple_of(granule)
+            .checked_next_multiple_of(granularity)
             .filter(|bytes| i64::try_from(*bytes).is_ok())
             .map(BackedBytes)
             .ok_or_else(|| {
-                Invalid::new("size", self.0, format!("rounded up to {granule} it exceeds {}", i64::MAX))
+                Invalid::new("size", self.0, format!("rounded up to {granularity} it exceeds {}", i64::MAX))
             })
     }
 }

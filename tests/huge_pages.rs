@@ -120,7 +120,7 @@ fn releases_are_noticed_and_recycled_pages_are_zero() {
     let allocator = allocator("huge { type = \"system\"; device = \"hugetlb\"; };");
     let heap = &allocator.heaps()[0];
     assert_eq!(heap.unavailable(), None);
-    assert_eq!((heap.granule(), heap.max_alignment()), (huge.bytes, huge.bytes));
+    assert_eq!((heap.granularity(), heap.max_alignment()), (huge.bytes, huge.bytes));
     // A machine that is short of memory has spares given back at once; then it shows nothing.
     eventually("a page is recycled", || {
         show_one_release(&allocator, &huge);

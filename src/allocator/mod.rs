@@ -61,7 +61,7 @@ use crate::config::spec::{Config, HeapSpec, Policy};
 use crate::heap::{Heap, KernelDevices, Machine, Stored, build};
 use crate::ledger::{HeapIndex, Ledger, Limits};
 use crate::source::arena::KernelPages;
-use crate::source::hugetlb::HugetlbSource;
+use crate::source::hugetlb;
 use crate::source::memfd::MemfdSource;
 use crate::source::release::{prove_optional, prove_release};
 use crate::source::{FileSource, ReleaseMechanism, is_fragmentation};
@@ -119,7 +119,7 @@ impl Allocator {
         let memory_bytes = crate::sys::memory::total_bytes().context("asking for the size of the memory")?;
         let sources = PressureSources::open(watched).context("watching for memory pressure")?;
         let memfd = Arc::new(MemfdSource::new(page).context("preparing memfds")?);
-        let hugetlb = match HugetlbSource::connect() {
+        let hugetlb = match hugetlb::connect() {
             Ok(source) => Ok(Arc::new(source) as Arc<dyn FileSource>),
             Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
         };

@@ -151,7 +151,7 @@ impl Allocator {
         let each = [free, quota_bytes].into_iter().flatten().map(|bytes| bytes / count).min();
         let place = heap.largest_place(count);
         let bytes = [each, place].into_iter().flatten().fold(heap.max_buffer_bytes(), u64::min);
-        bytes - bytes % heap.granule()
+        bytes - bytes % heap.granularity()
     }
 
     /// Returns every heap with its counters, by descending id. Files that were released before the call are not counted as

@@ -147,7 +147,7 @@ pub struct Reserve {
 #[cfg(test)]
 impl HeapSpec {
     /// A plain heap for tests, with the rest as a configuration that says nothing else: cached, open to everyone, no
-    /// granule of its own.
+    /// granularity of its own.
     pub(crate) fn plain(id: u32, name: &str, kind: HeapType, size: Option<u64>) -> Self {
         Self {
             id: HeapId::new(id).expect("valid"),

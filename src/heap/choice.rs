@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which source serves a heap: the first that works of those that its configuration names. Each is proven, and what was
-//! passed over is kept with the reason.
+//! Which source serves a heap: the first that works of those that its configuration names. Each is
+//! proven, and what was passed over is kept with the reason.
 
 use super::build::Machine;
 use super::devices::Connected;
@@ -13,19 +13,19 @@ use crate::source::export::Exporter;
 use crate::source::ion::Wanted;
 use crate::source::ordered::OrderedSources;
 use crate::source::udmabuf::UdmabufSource;
-use crate::source::{FileSource, Source};
+use crate::source::{FileSource, Opened};
 use crate::units::{HeapName, HeapType, RequestedBytes};
 use std::fmt;
 use std::sync::Arc;
 
-/// How many times the machine's memory the sparse file of a heap's blocks has room for: more than it can ever fill, so
-/// that no piece is ever too short.
+/// How many times the machine's memory the sparse file of a heap's blocks has room for: more than
+/// it can ever fill, so that no piece is ever too short.
 const BLOCK_ROOM: i64 = 4;
 
 /// What serves a heap.
 pub(super) struct Chosen {
-    /// The source.
-    pub(super) source: Arc<dyn Source>,
+    /// The source, opened.
+    pub(super) opened: Opened,
     /// Those that were to be tried before it, or beside it.
     pub(super) passed_over: Vec<PassedOver>,
 }
@@ -40,7 +40,7 @@ impl fmt::Display for PassedOver {
     }
 }
 
-/// In one line.
+/// Returns them in one line.
 pub(super) fn listed(passed_over: &[PassedOver]) -> String {
     passed_over.iter().map(PassedOver::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -57,7 +57,7 @@ enum Candidate<'a> {
     Ashmem,
 }
 
-/// As in the configuration, as far as it is named there.
+/// Writes it as in the configuration, as far as it is named there.
 impl fmt::Display for Candidate<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -76,7 +76,7 @@ impl fmt::Display for Candidate<'_> {
     }
 }
 
-/// The source of `spec` on this machine.
+/// Opens the source of `spec` on this machine.
 ///
 /// # Errors
 /// Why there is none, with every source that was tried.
@@ -91,16 +91,16 @@ pub(super) fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, Strin
     let (mut passed_over, mut dry) = (Vec::new(), None);
     for candidate in words.flat_map(|word| candidates(word, spec)) {
         match connect(&candidate, spec, machine) {
-            Ok(source) if source.is_dry() => {
-                dry.get_or_insert((source, passed_over.len()));
+            Ok(opened) if opened.is_dry => {
+                dry.get_or_insert((opened, passed_over.len()));
                 passed_over.push(PassedOver(candidate.to_string(), "it has nothing left".to_owned()));
             }
-            Ok(source) => return Ok(Chosen { source, passed_over }),
+            Ok(opened) => return Ok(Chosen { opened, passed_over }),
             Err(why) => passed_over.push(PassedOver(candidate.to_string(), why)),
         }
     }
-    let Some((source, place)) = dry else { return Err(none_works(spec, &passed_over)) };
-    // Nothing in its place is better: others may let go of what it gave them.
+    let Some((opened, place)) = dry else { return Err(none_works(spec, &passed_over)) };
+    // Nothing in its place is better: others may release what it gave them.
     if let Some(PassedOver(device, _)) = passed_over.get(place) {
         log::warn!(
             "heap {}: {device} had nothing left when it was tried; requests fail until it has",
@@ -108,10 +108,10 @@ pub(super) fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, Strin
         );
     }
     passed_over.truncate(place);
-    Ok(Chosen { source, passed_over })
+    Ok(Chosen { opened, passed_over })
 }
 
-/// What one word of the configuration stands for.
+/// Returns what one word of the configuration stands for.
 fn candidates<'a>(word: &'a Device, spec: &HeapSpec) -> Vec<Candidate<'a>> {
     let named = |names: &[&str]| {
         Candidate::DmaHeap(names.iter().filter_map(|name| HeapName::new(name).ok()).collect())
@@ -146,17 +146,17 @@ fn none_works(spec: &HeapSpec, passed_over: &[PassedOver]) -> String {
     reasons
 }
 
-/// The sources of a custom heap's list that this machine has: each request goes through them.
+/// Opens the sources of a custom heap's list that this machine has: each request goes through them.
 fn in_order(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, String> {
     let (mut sources, mut passed_over) = (Vec::new(), Vec::new());
     for candidate in spec.devices.iter().flat_map(|word| candidates(word, spec)) {
         match connect(&candidate, spec, machine) {
-            Ok(source) => sources.push(source),
+            Ok(opened) => sources.push(opened),
             Err(why) => passed_over.push(PassedOver(candidate.to_string(), why)),
         }
     }
-    match OrderedSources::new(sources) {
-        Some(source) => Ok(Chosen { source: Arc::new(source), passed_over }),
+    match OrderedSources::open(sources) {
+        Some(opened) => Ok(Chosen { opened, passed_over }),
         None if passed_over.is_empty() => Err("it has no list of sources".to_owned()),
         None => Err(format!("none of its sources is here: {}", listed(&passed_over))),
     }
@@ -198,11 +198,11 @@ fn connect(candidate: &Candidate<'_>, spec: &HeapSpec, machine: &Machine) -> Con
     match (size, exporter) {
         (Some(size), exporter) => reserve(spec, size, files, exporter, machine),
         (None, Some(exporter)) => dma_bufs(spec, files, exporter, machine),
-        (None, None) => Ok(files),
+        (None, None) => Ok(files.into()),
     }
 }
 
-/// dma-bufs of blocks where the heap has orders, else of one file each.
+/// Opens a source of dma-bufs: of blocks where the heap has orders, else of one file each.
 fn dma_bufs(
     spec: &HeapSpec,
     files: Arc<dyn FileSource>,
@@ -210,15 +210,15 @@ fn dma_bufs(
     machine: &Machine,
 ) -> Connected {
     // Orders count ordinary pages.
-    let is_ordinary = files.granule() == machine.page.bytes();
+    let is_ordinary = files.capabilities().granularity == machine.page.bytes();
     let sizes = BlockSizes::new(&spec.pool_orders, machine.page).filter(|_| is_ordinary);
-    let Some(sizes) = sizes else { return Ok(Arc::new(UdmabufSource::new(files, exporter))) };
+    let Some(sizes) = sizes else { return Ok(UdmabufSource::open(files, exporter)) };
     let room = i64::try_from(machine.memory_bytes).unwrap_or(i64::MAX).saturating_mul(BLOCK_ROOM);
     // All of it is mapped to be cleaned, which takes addresses.
     let room = room.min(i64::try_from(usize::MAX / 8).unwrap_or(i64::MAX));
     let room = RequestedBytes(room).round_up(sizes.granule()).map_err(|error| error.to_string())?;
-    let source = BlockSource::new(files, exporter, Arc::clone(&machine.pages), sizes, room);
-    Ok(Arc::new(source.map_err(|error| error.to_string())?))
+    BlockSource::open(files.as_ref(), exporter, Arc::clone(&machine.pages), sizes, room)
+        .map_err(|error| error.to_string())
 }
 
 /// Sets the heap's whole size aside.
@@ -238,10 +238,11 @@ fn reserve(
     let capacity = capacity.round_up(machine.page.bytes()).map_err(|error| error.to_string())?;
     let source = CarveoutSource::reserve(capacity, layout, files, Arc::clone(&machine.pages))
         .map_err(|error| error.to_string())?;
-    Ok(Arc::new(match exporter {
+    let source = match exporter {
         Some(exporter) => source.exporting(exporter, spec.shared.is_some()),
         None => source,
-    }))
+    };
+    Ok(source.opened())
 }
 
 #[cfg(test)]
@@ -263,7 +264,7 @@ mod tests {
     }
 
     fn here(backing: Backing) -> Connected {
-        Ok(source(backing))
+        Ok(Opened::from(source(backing) as Arc<dyn FileSource>))
     }
 
     fn machine(devices: ScriptedDevices) -> Machine {
@@ -275,10 +276,10 @@ mod tests {
         Device::DmaHeap(HeapName::new(name).expect("valid"))
     }
 
-    /// What serves `spec`, and what was passed over.
+    /// Returns what serves `spec`, and what was passed over.
     fn chosen(spec: &HeapSpec, devices: ScriptedDevices) -> Result<(Backing, String), String> {
         let chosen = choose(spec, &machine(devices))?;
-        Ok((chosen.source.backing(), listed(&chosen.passed_over)))
+        Ok((chosen.opened.capabilities.backings[0], listed(&chosen.passed_over)))
     }
 
     #[test]

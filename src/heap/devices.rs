@@ -5,36 +5,37 @@ use crate::source::ashmem::AshmemSource;
 use crate::source::dma_heap::DmaHeapSource;
 use crate::source::export::{Exporter, UdmabufDevice};
 use crate::source::ion::{IonSource, Wanted};
-use crate::source::{FileSource, Source};
+use crate::source::{FileSource, Opened};
 use crate::sys::references::ReferenceCounts;
 use crate::units::{HeapName, PageSize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A source, or why there is none, in words.
-pub type Connected = Result<Arc<dyn Source>, String>;
+/// A source that was opened, or why there is none, in words.
+pub type Connected = Result<Opened, String>;
 
 /// Connects to devices. What it returns was proven with a buffer of the service's own.
 pub trait Devices: Send + Sync {
-    /// The first of these dma-heaps that there is. With `recycle`, what clients let go of can be handed out again.
+    /// Opens the first of these dma-heaps that there is. With `recycle`, released buffers can be
+    /// handed out again.
     ///
     /// # Errors
     /// Why none works.
     fn dma_heap(&self, names: &[HeapName], recycle: bool) -> Connected;
 
-    /// A heap of ION's, for cached mappings if `is_cached`. `recycle` as for dma-heaps.
+    /// Opens a heap of ION's, for cached mappings if `is_cached`. `recycle` as for dma-heaps.
     ///
     /// # Errors
     /// Why it does not work.
     fn ion(&self, wanted: Wanted<'_>, is_cached: bool, recycle: bool) -> Connected;
 
-    /// What makes dma-bufs of these files, of up to `largest` bytes where that is permitted.
+    /// Opens what makes dma-bufs of these files, of up to `largest` bytes where that is permitted.
     ///
     /// # Errors
     /// Why they cannot be made.
     fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, String>;
 
-    /// Regions of Android's shared memory.
+    /// Opens Android's shared memory device.
     ///
     /// # Errors
     /// Why there are none.
@@ -48,25 +49,22 @@ pub struct KernelDevices {
     pub page: PageSize,
     /// Where its dma-heaps are.
     pub dma_heaps: PathBuf,
-    /// Whether limits of the kernel's that stand against the configuration are raised, where that is permitted.
+    /// Whether limits of the kernel's that stand against the configuration are raised, where that
+    /// is permitted.
     pub raises_limits: bool,
     /// What is asked for releases of dma-bufs: one for all sources, since it takes descriptors.
     pub counts: Arc<ReferenceCounts>,
 }
 
-fn connected<S: Source + 'static, E: std::fmt::Display>(source: Result<S, E>) -> Connected {
-    source.map(|source| Arc::new(source) as Arc<dyn Source>).map_err(|error| error.to_string())
-}
-
 impl Devices for KernelDevices {
     fn dma_heap(&self, names: &[HeapName], recycle: bool) -> Connected {
-        let source = DmaHeapSource::connect(&self.dma_heaps, names, self.page, &self.counts);
-        connected(source.map(|source| source.recycling(recycle)))
+        DmaHeapSource::connect(&self.dma_heaps, names, self.page, recycle, &self.counts)
+            .map_err(|error| error.to_string())
     }
 
     fn ion(&self, wanted: Wanted<'_>, is_cached: bool, recycle: bool) -> Connected {
-        let source = IonSource::connect(wanted, is_cached, self.page, &self.counts);
-        connected(source.map(|source| source.recycling(recycle)))
+        IonSource::connect(wanted, is_cached, self.page, recycle, &self.counts)
+            .map_err(|error| error.to_string())
     }
 
     fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, String> {
@@ -76,7 +74,7 @@ impl Devices for KernelDevices {
     }
 
     fn ashmem(&self) -> Connected {
-        connected(AshmemSource::connect(self.page))
+        AshmemSource::connect(self.page).map_err(|error| error.to_string())
     }
 }
 
@@ -93,7 +91,7 @@ pub(crate) mod scripted {
     }
 
     impl ScriptedDevices {
-        /// A machine without any.
+        /// Returns those of a machine without any.
         pub(crate) fn none() -> Self {
             let absent = |name: &str| format!("no {name} in this test");
             Self {

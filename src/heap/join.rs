@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Buffers joined from pooled blocks and from new ones: the order pools of ION's system heap.
 //!
-//! A buffer stays whole in the pool, with its dma-buf, for a request of exactly its size. A request of another size takes
-//! the domain's own single blocks, the largest first, takes a buffer apart for more of the size that makes up most of it,
-//! and new blocks for the rest. What is left of a buffer that was taken apart is pooled by block size.
+//! A buffer stays whole in the pool, with its dma-buf, for a request of exactly its size. A request
+//! of another size takes the domain's own single blocks, the largest first, takes a buffer apart
+//! for more of the size that makes up most of it, and new blocks for the rest. What is left of a
+//! buffer that was taken apart is pooled by block size.
 
 use super::pool::{Pool, Stored};
 use crate::pool::{Assembly, Clean, Pooled, TrustDomain};
 use crate::source::blocks::{Block, BlockSource};
 use crate::source::{Memory, Source};
-use crate::units::BackedBytes;
+use crate::units::{Access, BackedBytes};
 use std::io;
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ impl Joiner<'_> {
     pub(super) fn join(&self, bytes: BackedBytes) -> io::Result<Joined> {
         let Some((blocks, new)) = self.gather(bytes) else {
             // New ones are neighbours, and so few ranges that the device takes them.
-            return Ok(Joined { memory: self.source.create(bytes)?, is_pooled: false });
+            return Ok(Joined { memory: self.source.create(bytes, Access::ReadWrite)?, is_pooled: false });
         };
         match self.source.export(blocks.iter().map(Pooled::memory)) {
             Ok(dma_buf) => {
@@ -55,7 +56,8 @@ impl Joiner<'_> {
         }
     }
 
-    /// Returns the blocks of a buffer, and how many of them are new; `None` if they lie too scattered to be joined.
+    /// Returns the blocks of a buffer, and how many of them are new; `None` if they lie too
+    /// scattered to be joined.
     fn gather(&self, bytes: BackedBytes) -> Option<(Vec<CleanBlock>, usize)> {
         let sizes = self.source.sizes();
         let bulk = sizes.largest_within(bytes.get());

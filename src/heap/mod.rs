@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 5: heaps. A heap is a named policy over a source: what it accepts, how sizes are rounded, who may use it. Its
-//! [`Pool`] owns its room and its memory between two clients.
+//! Floor 5: heaps. A heap is a named policy over a source: what it accepts, how sizes are rounded,
+//! who may use it. Its [`Pool`] owns its room and its memory between two clients.
 
 mod build;
 mod choice;
@@ -22,13 +22,13 @@ pub use pool::{IDLE, Leftover, Pool, PoolCounters, Released, Served, Stored, Tak
 
 use crate::config::spec::HeapSpec;
 use crate::pool::{Arena, TrustDomain};
-use crate::source::{Memory, ReleaseMechanism, Source, arena_is_full};
+use crate::source::arena::ArenaFile;
+use crate::source::{Capabilities, Memory, Opened, ReleaseMechanism, arena_is_full};
 use crate::sys::fd::Inode;
 use crate::units::{Access, BackedBytes, Backing, HeapId, HeapName, PageSize, RequestedBytes, Uid};
 use join::{Joined, Joiner};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub struct Heap {
 
 enum State {
     Ready {
-        source: Arc<dyn Source>,
+        opened: Opened,
         max_buffer: MaxBuffer,
         /// In one line.
         passed_over: String,
@@ -107,32 +107,32 @@ pub enum Rejection {
 }
 
 impl Heap {
-    /// What the configuration says of it.
+    /// Returns what the configuration says of it.
     pub fn spec(&self) -> &HeapSpec {
         &self.spec
     }
 
-    /// Its id: the bit in masks, and its priority.
+    /// Returns its id: the bit in masks, and its priority.
     pub fn id(&self) -> HeapId {
         self.spec.id
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &HeapName {
         &self.spec.name
     }
 
-    /// Whether `name` is its name or one of its aliases.
+    /// Returns whether `name` is its name or one of its aliases.
     pub fn answers_to(&self, name: &str) -> bool {
         std::iter::once(&self.spec.name).chain(&self.spec.aliases).any(|own| own.as_str() == name)
     }
 
-    /// Whether the configuration lets `uid` allocate from it.
+    /// Returns whether the configuration lets `uid` allocate from it.
     pub fn admits(&self, uid: Uid) -> bool {
         self.spec.allow_uids.as_ref().is_none_or(|uids| uids.contains(&uid))
     }
 
-    /// Why nothing can be allocated from it on this machine; `None` if it can.
+    /// Returns why nothing can be allocated from it on this machine; `None` if it can.
     pub fn unavailable(&self) -> Option<&str> {
         match &self.state {
             State::Ready { .. } => None,
@@ -140,8 +140,9 @@ impl Heap {
         }
     }
 
-    /// The sources that its configuration would rather have, or have beside those that serve it, and why each cannot be
-    /// used here, in one line; empty if there is none, and for an unavailable heap.
+    /// Returns the sources that its configuration would rather have, or have beside those that
+    /// serve it, and why each cannot be used here, in one line; empty if there is none, and for an
+    /// unavailable heap.
     pub fn passed_over(&self) -> &str {
         match &self.state {
             State::Ready { passed_over, .. } => passed_over,
@@ -149,85 +150,80 @@ impl Heap {
         }
     }
 
-    /// What its buffers are, or the first of them if its sources differ; for an unavailable heap what they would be, as
-    /// far as the configuration tells.
+    /// Returns what its buffers are, or the first of them if its sources differ; for an unavailable
+    /// heap what they would be, as far as the configuration tells.
     pub fn backing(&self) -> Backing {
-        match &self.state {
-            State::Ready { source, .. } => source.backing(),
-            State::Unavailable(_) => build::intended_backing(&self.spec),
-        }
+        let first = self.capabilities().and_then(|capabilities| capabilities.backings.first().copied());
+        first.unwrap_or_else(|| build::intended_backing(&self.spec))
     }
 
-    /// How releases are noticed of each kind of buffer that it gives; none if it is unavailable.
+    /// Returns how releases are noticed of each kind of buffer that it gives; none if it is
+    /// unavailable.
     pub fn release_mechanisms(&self) -> Vec<(Backing, ReleaseMechanism)> {
         let here = |mechanism| match mechanism {
             ReleaseMechanism::CloseEvents => self.file_releases,
             other => other,
         };
-        let backings = self.source().map(Source::backings).unwrap_or_default();
-        backings.into_iter().map(|backing| (backing, here(ReleaseMechanism::of(backing)))).collect()
+        let backings = self.capabilities().into_iter().flat_map(|capabilities| &capabilities.backings);
+        backings.map(|backing| (*backing, here(ReleaseMechanism::of(*backing)))).collect()
     }
 
-    /// The least of [`Heap::release_mechanisms`]; of an unavailable heap what it would be.
+    /// Returns the least of [`Heap::release_mechanisms`]; of an unavailable heap what it would be.
     pub fn release_mechanism(&self) -> ReleaseMechanism {
         let mechanisms = self.release_mechanisms().into_iter().map(|(_, mechanism)| mechanism);
         mechanisms.max().unwrap_or_else(|| ReleaseMechanism::of(self.backing()))
     }
 
-    /// Bytes that it can hold at once; `None` if only the machine's memory limits it.
+    /// Returns how many bytes it can hold at once; `None` if only the machine's memory limits it.
     pub fn capacity(&self) -> Option<u64> {
         self.spec.size
     }
 
-    /// Sizes are rounded up to a multiple of this many bytes.
-    pub fn granule(&self) -> u64 {
-        let source = self.source().map_or(0, Source::granule);
+    /// Returns the allocation granularity: sizes are rounded up to a multiple of this many bytes.
+    pub fn granularity(&self) -> u64 {
+        let source = self.capabilities().map_or(0, |capabilities| capabilities.granularity);
         self.spec.chunk_size.unwrap_or(0).max(self.spec.alignment).max(self.page.bytes()).max(source)
     }
 
-    fn source(&self) -> Option<&dyn Source> {
+    fn opened(&self) -> Option<&Opened> {
         match &self.state {
-            State::Ready { source, .. } => Some(source.as_ref()),
+            State::Ready { opened, .. } => Some(opened),
             State::Unavailable(_) => None,
         }
     }
 
-    /// Most descriptors of the service that one of its buffers takes.
+    fn capabilities(&self) -> Option<&Capabilities> {
+        self.opened().map(|opened| &opened.capabilities)
+    }
+
+    /// Returns the most descriptors of the service that one of its buffers takes.
     pub fn descriptors(&self) -> u64 {
-        match &self.state {
-            State::Ready { source, .. } => source.descriptors(),
-            State::Unavailable(_) => 1,
-        }
+        self.capabilities().map_or(1, |capabilities| capabilities.descriptors)
     }
 
-    /// Whether it runs short of memory only when the machine does.
+    /// Returns whether it runs short of memory only when the machine does.
     pub fn is_machine_memory(&self) -> bool {
-        matches!(&self.state, State::Ready { source, .. } if source.is_machine_memory())
+        self.capabilities().is_some_and(|capabilities| capabilities.is_machine_memory)
     }
 
-    fn gives_dma_bufs(&self) -> bool {
-        matches!(&self.state, State::Ready { source, .. } if source.gives_dma_bufs())
-    }
-
-    /// Whether its buffers can be had with this access.
+    /// Returns whether its buffers can be had with this access.
     pub fn gives(&self, access: Access) -> bool {
-        match &self.state {
-            State::Ready { source, .. } => source.gives(access),
-            State::Unavailable(_) => true,
-        }
+        access == Access::ReadWrite || self.capabilities().is_none_or(|capabilities| capabilities.read_only)
     }
 
-    /// Largest alignment in bytes that a request may ask for: what the memory's physical pieces have.
+    /// Returns the largest alignment in bytes that a request may ask for: what the memory's
+    /// physical pieces have.
     pub fn max_alignment(&self) -> u64 {
-        self.source().map_or(self.page.bytes(), Source::max_alignment)
+        self.capabilities().map_or(self.page.bytes(), |capabilities| capabilities.max_alignment)
     }
 
-    /// Whether every buffer is in one physical piece.
+    /// Returns whether every buffer is in one physical piece.
     pub fn is_contiguous(&self) -> bool {
-        self.source().is_some_and(|source| self.max_buffer_bytes() <= source.contiguous_bytes())
+        let contiguous = self.capabilities().map(|capabilities| capabilities.contiguous_bytes);
+        contiguous.is_some_and(|bytes| self.max_buffer_bytes() <= bytes)
     }
 
-    /// Most bytes of one buffer.
+    /// Returns the most bytes of one buffer.
     pub fn max_buffer_bytes(&self) -> u64 {
         match &self.state {
             State::Ready { max_buffer, .. } => max_buffer.bytes,
@@ -235,27 +231,27 @@ impl Heap {
         }
     }
 
-    /// The size that a buffer for this request has, if the heap takes it. Room is not looked at.
+    /// Returns the size that a buffer for this request has, if the heap takes it. Room is not
+    /// looked at.
     ///
     /// # Errors
     /// The first reason against it.
     pub fn accept(&self, needs: &Needs) -> Result<BackedBytes, Rejection> {
-        let max_buffer = match &self.state {
-            State::Ready { max_buffer, .. } => max_buffer,
+        let (capabilities, max_buffer) = match &self.state {
+            State::Ready { opened, max_buffer, .. } => (&opened.capabilities, max_buffer),
             State::Unavailable(why) => return Err(Rejection::Unavailable(why.clone())),
         };
         let unsupported = |why: String| Err(Rejection::Unsupported(why));
-        if needs.dma_buf && !self.gives_dma_bufs() {
+        if needs.dma_buf && !capabilities.gives_dma_bufs() {
             return unsupported(format!(
                 "its buffers are not dma-bufs, or not all: {}",
                 self.backing().name()
             ));
         }
-        if needs.alignment > self.max_alignment() {
+        if needs.alignment > capabilities.max_alignment {
             return unsupported(format!(
                 "alignment is {}, but at most {} can be promised",
-                needs.alignment,
-                self.max_alignment()
+                needs.alignment, capabilities.max_alignment
             ));
         }
         if needs.cached && !self.spec.cached {
@@ -264,7 +260,7 @@ impl Heap {
         if !self.gives(needs.access) {
             return unsupported("its buffers are writable, all of them".to_owned());
         }
-        match needs.bytes.round_up(self.granule()) {
+        match needs.bytes.round_up(self.granularity()) {
             Ok(bytes) if bytes.get() <= max_buffer.bytes => Ok(bytes),
             _ => Err(Rejection::TooLarge {
                 asked: needs.bytes.0,
@@ -274,9 +270,10 @@ impl Heap {
         }
     }
 
-    /// As [`Source::identify`].
+    /// Returns the identity of the file behind `fd`, as
+    /// [`Source::identify`](crate::source::Source::identify).
     pub fn identify(&self, fd: BorrowedFd<'_>) -> Option<Inode> {
-        self.source()?.identify(fd)
+        self.opened()?.source.identify(fd)
     }
 
     /// Returns its room and its memory between two clients.
@@ -284,20 +281,21 @@ impl Heap {
         &self.pool
     }
 
-    /// New zeroed memory of `bytes` bytes, which [`Heap::accept`] returned and the ledger booked, for clients that get
-    /// this access.
+    /// Makes zeroed memory of `bytes` bytes, which [`Heap::accept`] returned and the ledger booked,
+    /// for clients that get this access.
     ///
     /// # Errors
     /// The source's; `NotFound` if the heap is unavailable.
     pub fn create(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>> {
         match &self.state {
-            State::Ready { source, .. } => source.create_for(bytes, access),
+            State::Ready { opened, .. } => opened.source.create(bytes, access),
             State::Unavailable(why) => Err(io::Error::new(io::ErrorKind::NotFound, why.clone())),
         }
     }
 
-    /// As [`Heap::create`] at time `now` (since boot), for a client of `domain`: joined from pooled memory of other sizes,
-    /// as far as that goes; `None` if the heap makes every buffer whole.
+    /// Makes memory as [`Heap::create`] does, at time `now` (since boot), for a client of `domain`:
+    /// joined from pooled memory of other sizes, as far as that goes; `None` if the heap makes
+    /// every buffer whole.
     ///
     /// # Errors
     /// The source's.
@@ -307,13 +305,18 @@ impl Heap {
         domain: &TrustDomain,
         now: Duration,
     ) -> Option<io::Result<Joined>> {
-        let source = self.source()?.blocks().filter(|_| self.pool.is_kept())?;
+        let source = self.opened()?.blocks.as_deref().filter(|_| self.pool.is_kept())?;
         Some(Joiner { source, pool: &self.pool, domain, now }.join(bytes))
     }
 
-    /// Figures of the memory that was set aside for it; `None` if none was.
+    /// Returns the memory that was set aside for it; `None` if none was.
+    fn set_aside(&self) -> Option<&ArenaFile> {
+        self.opened()?.arena.as_deref()
+    }
+
+    /// Returns figures of the memory that was set aside for it; `None` if none was.
     pub fn fragmentation(&self) -> Option<Fragmentation> {
-        let free = self.source()?.free_bytes()?;
+        let free = self.set_aside()?.free_bytes();
         Some(Fragmentation {
             free_bytes: free.total,
             largest_free_bytes: free.largest,
@@ -323,19 +326,18 @@ impl Heap {
 
     /// Returns whether its memory was set aside at the start.
     pub fn is_set_aside(&self) -> bool {
-        self.source().is_some_and(|source| source.free_bytes().is_some())
+        self.set_aside().is_some()
     }
 
-    /// Returns whether some of the memory that was set aside is neither free nor pooled nor booked, apart from `own` bytes
-    /// that are booked and not made yet: a thread is about to give it back.
+    /// Returns whether some of the memory that was set aside is neither free nor pooled nor booked,
+    /// apart from `own` bytes that are booked and not made yet: a thread is about to give it back.
     pub fn has_memory_in_transit(&self, own: u64) -> bool {
-        let Some((free, capacity)) = self.source().and_then(Source::free_bytes).zip(self.capacity()) else {
-            return false;
-        };
+        let free = self.set_aside().map(ArenaFile::free_bytes);
+        let Some((free, capacity)) = free.zip(self.capacity()) else { return false };
         capacity - free.total.min(capacity) > self.pool.accounted().saturating_sub(own)
     }
 
-    /// A request failed though all free bytes together would have held it.
+    /// Counts a request that failed though all free bytes together would have held it.
     pub fn count_fragmented(&self) {
         self.fragmented.fetch_add(1, Ordering::Relaxed);
     }
@@ -343,15 +345,15 @@ impl Heap {
     /// Returns the arena as it would be with an empty pool, as it is before anyone is refused.
     fn arena(&self) -> Option<Arena> {
         // The picture first: memory that is dropped after it is still taken in it.
-        let mut arena = self.source()?.arena()?;
+        let mut arena = self.set_aside()?.picture();
         for range in self.pool.ranges() {
             arena.free(range);
         }
         Some(arena)
     }
 
-    /// Whether memory that was set aside could give `count` buffers of `bytes` bytes now, its shelf emptied if need
-    /// be. Room is not looked at.
+    /// Checks whether memory that was set aside could give `count` buffers of `bytes` bytes now,
+    /// its pool emptied if need be. Room is not looked at.
     ///
     /// # Errors
     /// As [`Heap::create`] would fail.
@@ -365,9 +367,9 @@ impl Heap {
         Ok(())
     }
 
-    /// The largest buffer in bytes of which memory that was set aside could give `count` now, its shelf emptied if
-    /// need be; `None` if none was set aside.
+    /// Returns the largest buffer in bytes of which memory that was set aside could give `count`
+    /// now, its pool emptied if need be; `None` if none was set aside.
     pub fn largest_place(&self, count: u64) -> Option<u64> {
-        Some(self.arena()?.largest_fit(count, self.granule()))
+        Some(self.arena()?.largest_fit(count, self.granularity()))
     }
 }

@@ -7,12 +7,11 @@ use crate::ledger::HeapAccount;
 use crate::pool::{PoolLimits, TrustDomain};
 use crate::source::memfd::MemfdSource;
 use crate::sys::fd::Inode;
-use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::wipe::Wipe;
 use crate::units::{Access, HeapType};
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::{Weak, mpsc};
+use std::sync::{Arc, Weak, mpsc};
 use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
@@ -128,10 +127,6 @@ impl Memory for Intrusive {
 
     fn is_idle(&self) -> io::Result<bool> {
         Ok(true)
-    }
-
-    fn watch(&self, _: &CloseWatcher) -> io::Result<Option<Watch>> {
-        Ok(None)
     }
 
     fn worth_keeping(&self) -> Result<(), crate::source::Unfit> {

@@ -157,7 +157,7 @@ pub(super) fn heap_info((priority, heap): (usize, &Heap)) -> HeapInfo {
         passedOver: heap.passed_over().to_owned(),
         releaseMechanism: release_mechanism(heap.release_mechanism()),
         capacity: long(heap.capacity().unwrap_or(0)),
-        granule: long(heap.granule()),
+        granule: long(heap.granularity()),
         maxAlignment: long(heap.max_alignment()),
         flags: flags(heap),
         priority: i32::try_from(priority).unwrap_or(i32::MAX),

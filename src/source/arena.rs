@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What an arena asks of the kernel, apart from files. All of it may block.
 pub trait Pages: Send + Sync {
-    /// Bytes that could be set aside without pushing others out.
+    /// Returns how many bytes could be set aside without pushing others out.
     ///
     /// # Errors
     /// If the kernel does not tell.
@@ -56,18 +56,18 @@ impl Pages for KernelPages {
 }
 
 /// A file and what of it is free.
-pub(super) struct ArenaFile {
+pub struct ArenaFile {
     file: Box<dyn File>,
     bytes: u64,
     pages: Arc<dyn Pages>,
-    /// Of the whole file, made when a range is first cleaned, and kept. The lock is a leaf, and no system call is made
-    /// while it is held.
+    /// Of the whole file, made when a range is first cleaned, and kept. The lock is a leaf, and no
+    /// system call is made while it is held.
     mapping: Mutex<Option<Arc<SharedMap>>>,
     arena: Mutex<Arena>,
 }
 
 impl ArenaFile {
-    /// All `bytes` bytes of `file` are free.
+    /// Takes a file, all `bytes` bytes of which are free.
     pub(super) fn new(file: Box<dyn File>, bytes: u64, layout: Layout, pages: Arc<dyn Pages>) -> Self {
         let arena = Mutex::new(Arena::new(bytes, layout));
         Self { file, bytes, pages, mapping: Mutex::default(), arena }
@@ -85,12 +85,14 @@ impl ArenaFile {
         self.pages.as_ref()
     }
 
-    /// What is free now.
-    pub(super) fn picture(&self) -> Arena {
+    /// Returns a picture of what is free now. Takes time in proportion to the number of free
+    /// pieces.
+    pub fn picture(&self) -> Arena {
         self.arena().clone()
     }
 
-    pub(super) fn free_bytes(&self) -> FreeBytes {
+    /// Returns how many bytes are free now.
+    pub fn free_bytes(&self) -> FreeBytes {
         self.arena().free_bytes()
     }
 
@@ -125,7 +127,8 @@ impl ArenaFile {
         self.pages.punch(self.fd(), range)
     }
 
-    /// The same for pages that a client has held, and may have pinned: whoever has the range next gets others.
+    /// Gives back pages that a client has held, and may have pinned: the range's next user gets
+    /// others.
     ///
     /// # Errors
     /// As [`ArenaFile::punch_pages`]; `EBUSY` if one of them stays where it is.
@@ -138,7 +141,8 @@ impl ArenaFile {
         self.mapping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Prepares setting ranges to zero. Their pages must be present: to find that there is none would end the process.
+    /// Prepares setting ranges to zero. Their pages must be present: to find that there is none
+    /// would end the process.
     ///
     /// # Errors
     /// If the file cannot be mapped.
@@ -157,7 +161,8 @@ impl ArenaFile {
         Ok(Wipe::new(ranges.iter().map(part).collect::<io::Result<_>>()?))
     }
 
-    /// Has the file mapped again for the next [`ArenaFile::wipe`]. Those that are being done keep the mapping they have.
+    /// Makes the next [`ArenaFile::wipe`] map the file again. Those that are being done keep the
+    /// mapping that they have.
     pub(super) fn forget_mapping(&self) {
         let before = self.mapping().take();
         drop(before);

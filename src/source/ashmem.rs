@@ -2,22 +2,22 @@
 //! Regions of Android's shared memory device.
 //!
 //! # Who holds a region
-//! The kernel tells nobody: a region has one open file description that all holders share, without a count that could be
-//! asked for and without events. So a region belongs to its owner until that gives up the token that stands for it, and is
-//! then forgotten: whoever else has it keeps it, the kernel frees it after the last of them, and its memory is never
-//! handed out again.
+//! The kernel does not tell: a region has one open file description that all holders share, without
+//! a count that could be asked for and without events. So a region belongs to its owner until that
+//! gives up the token that stands for it, and is then forgotten: other holders keep it, the kernel
+//! frees it after the last of them, and its memory is never handed out again.
 //!
 //! # What its owner cannot change
-//! A region's name and size are fixed once somebody maps it, so the service does that first. Who may write is decided for
-//! all holders at once: a region that is to be read only is made so before it is handed out, and for good.
+//! A region's name and size are fixed once somebody maps it, so the service does that first. Who
+//! may write is decided for all holders at once: a region that is to be read only is made so before
+//! it is handed out, and for good.
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-use super::{Memory, ReleaseMechanism, Source, Unfit};
+use super::{Capabilities, Memory, Opened, ReleaseMechanism, Source, Unfit};
 use crate::sys::ashmem::{self, Ashmem};
 use crate::sys::fd::Inode;
-use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::wipe::Wipe;
 use crate::units::{Access, BackedBytes, Backing, PageSize};
 use std::io;
@@ -41,19 +41,19 @@ pub enum NotConnected {
 
 /// What is needed of the device; a script in tests.
 trait Regions: Send + Sync {
-    /// As [`Ashmem::create`].
+    /// Makes a region, as [`Ashmem::create`].
     fn create(&self, bytes: u64) -> io::Result<OwnedFd>;
 
-    /// As [`ashmem::mapped_inode`], which fixes name and size.
+    /// Returns its identity, as [`ashmem::mapped_inode`], which fixes name and size.
     fn identify(&self, region: BorrowedFd<'_>) -> io::Result<Inode>;
 
-    /// As [`ashmem::populate`].
+    /// Makes its pages present, as [`ashmem::populate`].
     fn populate(&self, region: BorrowedFd<'_>, bytes: u64) -> io::Result<()>;
 
-    /// As [`ashmem::make_read_only`].
+    /// Refuses writing from now on, as [`ashmem::make_read_only`].
     fn make_read_only(&self, region: BorrowedFd<'_>) -> io::Result<()>;
 
-    /// As [`Ashmem::is_region`].
+    /// Returns whether `fd` is a region, as [`Ashmem::is_region`].
     fn is_region(&self, fd: BorrowedFd<'_>) -> bool;
 }
 
@@ -82,22 +82,24 @@ impl Regions for Ashmem {
 /// Makes one region for each buffer.
 pub struct AshmemSource {
     regions: Arc<dyn Regions>,
-    page: PageSize,
 }
 
 impl AshmemSource {
-    /// Finds the device, and proves with one page that regions can be made and kept from being written.
+    /// Finds the device, and proves with one page that regions can be made and kept from being
+    /// written.
     ///
     /// # Errors
     /// Why there is none that works.
-    pub fn connect(page: PageSize) -> Result<Self, NotConnected> {
+    pub fn connect(page: PageSize) -> Result<Opened, NotConnected> {
         let regions = Arc::new(Ashmem::find().map_err(NotConnected::Device)?);
         Self::with(regions, page)
     }
 
-    fn with(regions: Arc<dyn Regions>, page: PageSize) -> Result<Self, NotConnected> {
+    fn with(regions: Arc<dyn Regions>, page: PageSize) -> Result<Opened, NotConnected> {
         prove(regions.as_ref(), page.bytes()).map_err(NotConnected::Broken)?;
-        Ok(Self { regions, page })
+        let of_pages = Capabilities::of_pieces(Backing::Ashmem, page.bytes());
+        let capabilities = Capabilities { recycles: false, ..of_pages };
+        Ok(Opened::new(Arc::new(Self { regions }), capabilities))
     }
 }
 
@@ -114,19 +116,7 @@ fn prove(regions: &dyn Regions, bytes: u64) -> io::Result<()> {
 }
 
 impl Source for AshmemSource {
-    fn backing(&self) -> Backing {
-        Backing::Ashmem
-    }
-
-    fn max_alignment(&self) -> u64 {
-        self.page.bytes()
-    }
-
-    fn recycles(&self) -> bool {
-        false
-    }
-
-    fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
         let region = self.regions.create(bytes.get())?;
         let inode = self.regions.identify(region.as_fd())?;
         Ok(Box::new(Region {
@@ -151,7 +141,8 @@ struct Region {
 }
 
 impl Memory for Region {
-    /// A region is handed out once. One that was prepared for reading and then not handed out serves readers alone.
+    /// Hands the region out, once. One that was prepared for reading and then not handed out serves
+    /// readers alone.
     fn open(&self, access: Access) -> io::Result<OwnedFd> {
         match access {
             Access::ReadOnly => {
@@ -178,16 +169,13 @@ impl Memory for Region {
         Err(io::Error::new(io::ErrorKind::Unsupported, ReleaseMechanism::Token.describe()))
     }
 
-    fn watch(&self, _: &CloseWatcher) -> io::Result<Option<Watch>> {
-        Ok(None)
-    }
-
     fn worth_keeping(&self) -> Result<(), Unfit> {
         Err(Unfit::Kernels)
     }
 
-    /// Whoever touches a page first is charged for it. That must be a client: of those that gave up their token, and keep
-    /// the region, the service could fill its own group without end.
+    /// Does nothing: the process that touches a page first is charged for it. That must be a
+    /// client: with regions of clients that gave up their token, and keep the region, the service
+    /// could fill its own group without end.
     fn populate(&self) -> io::Result<()> {
         Ok(())
     }

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory that is set aside for one heap at the start: nobody else gets it, and the heap's buffers cannot fail for
-//! lack of it.
+//! Memory that is set aside for one heap at the start: others do not get it, and the heap's buffers
+//! cannot fail for lack of it.
 //!
 //! # Life of a reserved page
-//! At the start one file, the arena, gets all its pages. For a buffer a range of the arena is taken. Where buffers are
-//! dma-bufs, the range's own pages are exported and never leave the arena (`carveout/exported.rs`). Where they are files,
-//! its pages go back to the kernel and the buffer's own file gets as many at once, since a memfd's pages cannot move to
-//! another. When the buffer's file is gone, the arena gets the range's pages again, and only then can the range be taken
-//! anew. In between the two steps another process can be quicker: the buffer then fails as if memory had run out, and
-//! the range waits for pages of its own.
+//! At the start one file, the arena, gets all its pages. For a buffer a range of the arena is
+//! taken. Where buffers are dma-bufs, the range's own pages are exported and never leave the arena
+//! (`carveout/exported.rs`). Where they are files, its pages go back to the kernel and the buffer's
+//! own file gets as many at once, since a memfd's pages cannot move to another. When the buffer's
+//! file is gone, the arena gets the range's pages again, and only then can the range be taken
+//! again. In between the two steps another process can be quicker: the buffer then fails as if
+//! memory had run out, and the range waits for pages of its own.
 //!
-//! The pages behind a free range are such as no client has ever held, so that it fits every trust domain. The kernel may
-//! swap reserved pages out where there is swap, as all shared memory.
-//!
+//! The pages behind a free range are such as no client has ever held, so that it fits every trust
+//! domain. The kernel may swap reserved pages out where there is swap, as all shared memory.
+
 mod exported;
 #[cfg(test)]
 #[expect(clippy::single_range_in_vec_init, reason = "a buffer in one piece has one range")]
@@ -20,17 +21,12 @@ mod tests;
 
 use super::arena::{ArenaFile, Pages};
 use super::export::Exporter;
-use super::hugetlb::Populated;
-use super::{FileSource, Memory, Source, Unfit};
-use crate::pool::{Arena, FreeBytes, Layout};
-use crate::sys::fd::Inode;
-use crate::sys::inotify::{CloseWatcher, Watch};
-use crate::sys::wipe::Wipe;
+use super::{Capabilities, FileSource, Memory, Opened, Source};
+use crate::pool::Layout;
 use crate::units::{Access, BackedBytes, Backing};
 use exported::Exporting;
 use std::io;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
@@ -41,12 +37,14 @@ const LEFT_TO_OTHERS: u64 = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum ReserveError {
     /// Huge pages come whole.
-    #[error("size is {asked:#x}, but it must be a multiple of the huge page {granule:#x} of this machine")]
-    Granule {
+    #[error(
+        "size is {asked:#x}, but it must be a multiple of the huge page {granularity:#x} of this machine"
+    )]
+    Granularity {
         /// Bytes to set aside.
         asked: u64,
         /// Bytes of a huge page.
-        granule: u64,
+        granularity: u64,
     },
     /// The machine would be left without.
     #[error("size is {asked} bytes, but only {limit} of {available} available bytes can be set aside")]
@@ -79,14 +77,15 @@ struct Store {
     /// Makes the buffers' files; made the arena's.
     files: Arc<dyn FileSource>,
     /// All pages that no buffer has.
-    arena: ArenaFile,
+    arena: Arc<ArenaFile>,
 }
 
 impl CarveoutSource {
     /// Sets `capacity` bytes aside, zeroed, for buffers whose files come from `files`.
     ///
     /// # Errors
-    /// If there is not so much memory, or `capacity` is not in whole pages of `files`. Nothing is set aside then.
+    /// If there is not so much memory, or `capacity` is not in whole pages of `files`. Nothing is
+    /// set aside then.
     pub fn reserve(
         capacity: BackedBytes,
         layout: Layout,
@@ -94,13 +93,14 @@ impl CarveoutSource {
         pages: Arc<dyn Pages>,
     ) -> Result<Self, ReserveError> {
         let asked = capacity.get();
-        let granule = files.granule();
-        if !asked.is_multiple_of(granule) {
-            return Err(ReserveError::Granule { asked, granule });
+        let Capabilities { granularity, backings, .. } = files.capabilities();
+        if !asked.is_multiple_of(granularity) {
+            return Err(ReserveError::Granularity { asked, granularity });
         }
         let failed = |source| ReserveError::Kernel { asked, source };
-        // The kernel refuses huge pages that it does not have; ordinary ones it would take from others, by force.
-        if files.backing() != Backing::Hugetlb {
+        // The kernel refuses huge pages that it does not have; ordinary ones it would take from
+        // others, by force.
+        if !backings.contains(&Backing::Hugetlb) {
             let available = pages.available().map_err(failed)?;
             let limit = available - available / LEFT_TO_OTHERS;
             if asked > limit {
@@ -109,15 +109,31 @@ impl CarveoutSource {
         }
         let file = files.create_file(capacity).map_err(failed)?;
         pages.allocate(file.fd(), 0..asked).map_err(failed)?;
-        let arena = ArenaFile::new(file, asked, layout, pages);
+        let arena = Arc::new(ArenaFile::new(file, asked, layout, pages));
         Ok(Self { store: Arc::new(Store { files, arena }), exporting: None })
     }
 
-    /// The same, with buffers that are dma-bufs of the arena's own pages. If these `may_be_shared`, what one trust domain
-    /// held goes to another when it is clean; else its pages are exchanged for others before.
+    /// Has buffers be dma-bufs of the arena's own pages. If these `may_be_shared`, what one trust
+    /// domain held goes to another when it is clean; else its pages are exchanged for others
+    /// before.
     #[must_use]
     pub fn exporting(self, exporter: Arc<dyn Exporter>, may_be_shared: bool) -> Self {
         Self { exporting: Some(Exporting { exporter, may_be_shared }), ..self }
+    }
+
+    /// Returns the source with what it gives. A range is refused by its own error, so what the
+    /// kernel refuses, others took, as with the files.
+    pub fn opened(self) -> Opened {
+        let (capabilities, arena) = (self.capabilities(), Some(Arc::clone(&self.store.arena)));
+        Opened { arena, ..Opened::new(Arc::new(self), capabilities) }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let of_files = self.store.files.capabilities();
+        match &self.exporting {
+            Some(exporting) => of_files.exported(exporting.exporter.limits().bytes),
+            None => of_files,
+        }
     }
 }
 
@@ -127,7 +143,7 @@ impl Store {
         Ok(Lot { ranges, store: Arc::downgrade(self), away: false, held: AtomicBool::new(false) })
     }
 
-    /// Gets new pages for a range whose pages went elsewhere.
+    /// Allocates new pages for a range whose pages went elsewhere.
     fn refill(&self, range: Range<u64>) {
         let bytes = range.end - range.start;
         if let Err(error) = self.arena.allocate_pages(range) {
@@ -137,14 +153,21 @@ impl Store {
 }
 
 /// Ranges of the arena that one buffer has. Dropping it returns them.
-struct Lot {
+pub struct Lot {
     ranges: Vec<Range<u64>>,
     /// A heap that is gone takes nothing back.
     store: Weak<Store>,
     /// The pages went to a file.
     away: bool,
-    /// A client has held the arena's own pages, and may have kept some by ways that nobody sees.
+    /// A client has held the arena's own pages, and may have kept some in ways that do not show.
     held: AtomicBool,
+}
+
+impl Lot {
+    /// Returns the ranges, by address.
+    pub(super) fn ranges(&self) -> &[Range<u64>] {
+        &self.ranges
+    }
 }
 
 impl Drop for Lot {
@@ -158,7 +181,7 @@ impl Drop for Lot {
                 );
                 continue;
             }
-            // The pages first: whoever takes the range next hands them out.
+            // The pages first: the next buffer that takes the range has them.
             if is_held || self.away {
                 store.refill(range.clone());
             }
@@ -168,45 +191,7 @@ impl Drop for Lot {
 }
 
 impl Source for CarveoutSource {
-    fn backing(&self) -> Backing {
-        if self.exporting.is_some() { Backing::Udmabuf } else { self.store.files.backing() }
-    }
-
-    fn max_alignment(&self) -> u64 {
-        self.store.files.max_alignment()
-    }
-
-    fn granule(&self) -> u64 {
-        self.store.files.granule()
-    }
-
-    fn contiguous_bytes(&self) -> u64 {
-        self.store.files.contiguous_bytes()
-    }
-
-    fn max_bytes(&self) -> u64 {
-        self.exporting.as_ref().map_or(u64::MAX, Exporting::max_bytes)
-    }
-
-    fn arena(&self) -> Option<Arena> {
-        Some(self.store.arena.picture())
-    }
-
-    fn free_bytes(&self) -> Option<FreeBytes> {
-        Some(self.store.arena.free_bytes())
-    }
-
-    /// dma-bufs are open for reading and writing, all of them.
-    fn gives(&self, access: Access) -> bool {
-        self.exporting.is_none() || access == Access::ReadWrite
-    }
-
-    /// A range is refused by its own error; what the kernel refuses, others took.
-    fn is_machine_memory(&self) -> bool {
-        self.store.files.is_machine_memory()
-    }
-
-    fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
         let store = &self.store;
         let mut lot = store.take(bytes.get())?;
         if let Some(exporting) = &self.exporting {
@@ -216,61 +201,9 @@ impl Source for CarveoutSource {
         for range in &lot.ranges {
             store.arena.punch_pages(range.clone())?;
         }
-        let file = store.files.create_file(bytes)?;
+        let mut file = store.files.create_file(bytes)?;
         store.arena.pages().allocate(file.fd(), 0..bytes.get())?;
-        Ok(Box::new(Carved { memory: Populated { file, bytes: bytes.get() }, lot }))
-    }
-}
-
-/// A buffer with the ranges that its pages stand for. Its file is closed before they are returned: fields are dropped
-/// in this order.
-struct Carved {
-    memory: Populated,
-    lot: Lot,
-}
-
-impl Memory for Carved {
-    fn open(&self, access: Access) -> io::Result<OwnedFd> {
-        self.memory.open(access)
-    }
-
-    fn backing(&self) -> Backing {
-        self.memory.backing()
-    }
-
-    fn ranges(&self) -> &[Range<u64>] {
-        &self.lot.ranges
-    }
-
-    fn inode(&self) -> Inode {
-        self.memory.inode()
-    }
-
-    fn is_idle(&self) -> io::Result<bool> {
-        self.memory.is_idle()
-    }
-
-    fn watch(&self, watcher: &CloseWatcher) -> io::Result<Option<Watch>> {
-        self.memory.watch(watcher)
-    }
-
-    fn worth_keeping(&self) -> Result<(), Unfit> {
-        self.memory.worth_keeping()
-    }
-
-    fn populate(&self) -> io::Result<()> {
-        self.memory.populate()
-    }
-
-    fn wipe(&self) -> io::Result<Wipe> {
-        self.memory.wipe()
-    }
-
-    fn forget_mapping(&self) {
-        self.memory.forget_mapping();
-    }
-
-    fn cleaned(&self) {
-        self.memory.cleaned();
+        file.hold(lot);
+        Ok(file)
     }
 }

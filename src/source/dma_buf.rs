@@ -2,29 +2,28 @@
 //! A dma-buf of the kernel's as a buffer's memory.
 //!
 //! # How its release is noticed
-//! A dma-buf has one open file description, which all who hold it share, so a lease cannot tell them apart. The service
-//! keeps a descriptor of its own and asks now and then whether that is the only reference left: descriptors, mappings,
-//! copies in flight and importing devices all count. Close events would spare the asking, but only if the service gave its
-//! descriptor up, and then nothing could confirm them: kernels up to about 6.11 report the close of an `O_PATH` descriptor,
-//! too, so that a client could forge its release; a queue that overflowed would lose it for good; and newer kernels report
-//! nothing of pseudo files.
+//! A dma-buf has one open file description, which all who hold it share, so a lease cannot tell
+//! them apart. The service keeps a descriptor of its own and asks now and then whether that is the
+//! only reference left: descriptors, mappings, copies in flight and importing devices all count.
+//! Close events would spare the asking, but only if the service gave its descriptor up, and then
+//! nothing could confirm them: kernels up to about 6.11 report the close of an `O_PATH` descriptor,
+//! too, so that a client could forge its release; a queue that overflowed would lose it for good;
+//! and newer kernels report nothing of pseudo files.
 
 use super::export::{Export, POOLED_NAME};
 use super::{Memory, Unfit};
 use crate::sys::dma_buf::{CpuAccess, Phase, sync};
 use crate::sys::fd::{Inode, inode};
-use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::map::SharedMap;
 use crate::sys::references::ReferenceCounts;
 use crate::sys::wipe::Wipe;
 use crate::units::{Access, BackedBytes, Backing, Label};
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// Proves, with a dma-buf that `make` makes, that the kernel tells how many references one has, also without a free
-/// descriptor.
+/// Proves, with a dma-buf that `make` makes, that the kernel tells how many references one has,
+/// also without a free descriptor.
 ///
 /// # Errors
 /// `make`'s; `Unsupported` if the kernel does not tell.
@@ -53,7 +52,7 @@ pub struct DmaBuf {
 }
 
 impl DmaBuf {
-    /// The dma-buf behind `fd`, of which there is no other descriptor.
+    /// Takes the dma-buf behind `fd`, of which there is no other descriptor.
     ///
     /// # Errors
     /// As fstat(2).
@@ -67,7 +66,8 @@ impl DmaBuf {
         Ok(Self { fd, inode, access, backing, counts: Arc::clone(counts), recycled: None })
     }
 
-    /// As [`DmaBuf::new`], for one of `bytes` bytes that is worth keeping when clients have let go of it, if `recycles`.
+    /// Does the same as [`DmaBuf::new`], for one of `bytes` bytes that is worth keeping when it is
+    /// released, if `recycles`.
     ///
     /// # Errors
     /// As fstat(2).
@@ -109,14 +109,8 @@ impl Memory for DmaBuf {
         Ok(self.counts.of(&self.fd)? == 1)
     }
 
-    fn watch(&self, _: &CloseWatcher) -> io::Result<Option<Watch>> {
-        Ok(None)
-    }
-
     fn handed_out(&self, label: &Label) {
-        if let Ok(name) = CString::new(label.as_str()) {
-            self.set_name(&name);
-        }
+        self.set_label(label);
     }
 
     fn worth_keeping(&self) -> Result<(), Unfit> {
@@ -127,12 +121,12 @@ impl Memory for DmaBuf {
         }
     }
 
-    /// The kernel's heaps put pages behind a buffer when they make it.
+    /// Does nothing: the kernel's heaps put pages behind a buffer when they make it.
     fn populate(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Through a mapping that does not outlast it: one that stays would count as a holder.
+    /// Maps it only for as long as it takes: a mapping that stays would count as a holder.
     fn wipe(&self) -> io::Result<Wipe> {
         let bytes = self.recycled.ok_or(io::ErrorKind::Unsupported)?.get();
         let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
@@ -143,7 +137,8 @@ impl Memory for DmaBuf {
     }
 
     fn cleaned(&self) {
-        // Fails for memory that was never mapped for a device, where there is nothing to write back.
+        // Fails for memory that was never mapped for a device, where there is nothing to write
+        // back.
         let _ = sync(&self.fd, CpuAccess::ReadWrite, Phase::End);
     }
 }

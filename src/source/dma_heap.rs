@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Brokering one of the kernel's dma-heaps: whoever may not open its device gets its buffers from here.
+//! Brokering one of the kernel's dma-heaps: clients that may not open its device get its buffers
+//! from here.
 
 use super::dma_buf::{DmaBuf, prove};
-use super::{Memory, Source, is_exhaustion};
+use super::{Capabilities, Memory, Opened, Source, is_exhaustion};
 use crate::sys::dma_heap::{DmaHeap, names, path};
 use crate::sys::references::ReferenceCounts;
 use crate::units::{Access, BackedBytes, Backing, HeapName, PageSize};
@@ -10,8 +11,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What kernels call the heap of their contiguous memory, in the order in which they are tried: by the name of its
-/// region until Linux 6.16, by a fixed one since.
+/// What kernels call the heap of their contiguous memory, in the order in which they are tried: by
+/// the name of its region until Linux 6.16, by a fixed one since.
 pub const CMA_NAMES: [&str; 4] = ["default_cma_region", "linux,cma", "reserved", "default-pool"];
 
 /// Why a dma-heap cannot be used.
@@ -54,16 +55,14 @@ fn list(found: &[HeapName]) -> String {
 #[derive(Debug)]
 pub struct DmaHeapSource {
     heap: DmaHeap,
-    page: PageSize,
-    is_contiguous: bool,
-    is_dry: bool,
     recycles: bool,
     counts: Arc<ReferenceCounts>,
 }
 
 impl DmaHeapSource {
-    /// Opens the first of `wanted` that `directory` has, and proves with one page that it gives buffers whose releases
-    /// are noticed.
+    /// Opens the first of `wanted` that `directory` has, and proves with one page that it gives
+    /// buffers whose releases are noticed. If it `recycles`, released buffers are to be cleaned and
+    /// handed out again, rather than given back.
     ///
     /// # Errors
     /// Why there is none that works.
@@ -71,8 +70,9 @@ impl DmaHeapSource {
         directory: &Path,
         wanted: &[HeapName],
         page: PageSize,
+        recycles: bool,
         counts: &Arc<ReferenceCounts>,
-    ) -> Result<Self, NotConnected> {
+    ) -> Result<Opened, NotConnected> {
         for name in wanted {
             let heap = match DmaHeap::open(directory, name) {
                 Ok(heap) => heap,
@@ -88,50 +88,22 @@ impl DmaHeapSource {
                 Err(source) => return Err(NotConnected::Broken { name: name.clone(), source }),
             };
             let is_contiguous = CMA_NAMES.contains(&name.as_str());
-            let counts = Arc::clone(counts);
-            return Ok(Self { heap, page, is_contiguous, is_dry, recycles: false, counts });
+            let capabilities = Capabilities {
+                contiguous_bytes: if is_contiguous { u64::MAX } else { page.bytes() },
+                is_machine_memory: !is_contiguous,
+                recycles,
+                ..Capabilities::of_pieces(Backing::DmaHeap, page.bytes())
+            };
+            let source = Arc::new(Self { heap, recycles, counts: Arc::clone(counts) });
+            return Ok(Opened { is_dry, ..Opened::new(source, capabilities) });
         }
         let wanted = list(wanted);
         Err(NotConnected::Absent { wanted, found: names(directory).unwrap_or_default() })
     }
-
-    /// Whether buffers that clients have let go of are to be cleaned and handed out again, rather than given back.
-    #[must_use]
-    pub fn recycling(self, recycles: bool) -> Self {
-        Self { recycles, ..self }
-    }
 }
 
 impl Source for DmaHeapSource {
-    fn backing(&self) -> Backing {
-        Backing::DmaHeap
-    }
-
-    fn max_alignment(&self) -> u64 {
-        self.page.bytes()
-    }
-
-    fn contiguous_bytes(&self) -> u64 {
-        if self.is_contiguous { u64::MAX } else { self.page.bytes() }
-    }
-
-    fn is_machine_memory(&self) -> bool {
-        !self.is_contiguous
-    }
-
-    fn is_dry(&self) -> bool {
-        self.is_dry
-    }
-
-    fn recycles(&self) -> bool {
-        self.recycles
-    }
-
-    fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
-        self.create_for(bytes, Access::ReadWrite)
-    }
-
-    fn create_for(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>> {
         let fd = self.heap.allocate(bytes.get(), access)?;
         Ok(Box::new(DmaBuf::of_kernel(fd, access, Backing::DmaHeap, &self.counts, bytes, self.recycles)?))
     }
@@ -148,7 +120,8 @@ mod tests {
         let [system, cma] = ["system", "linux,cma"].map(|name| HeapName::new(name).expect("valid"));
         let counts = Arc::new(ReferenceCounts::open().expect("/proc"));
         let why = |wanted: &[HeapName]| {
-            DmaHeapSource::connect(directory.path(), wanted, page, &counts).expect_err("no heap").to_string()
+            let opened = DmaHeapSource::connect(directory.path(), wanted, page, false, &counts);
+            opened.map(drop).expect_err("no heap").to_string()
         };
         assert_eq!(why(std::slice::from_ref(&system)), "the kernel has no dma-heap system; it has none");
         std::fs::write(directory.path().join("system"), "").expect("a file");

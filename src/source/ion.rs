@@ -2,7 +2,7 @@
 //! Brokering a heap of the kernel's ION device (Linux up to 5.10, and vendors' kernels).
 
 use super::dma_buf::{DmaBuf, prove};
-use super::{Memory, Source, is_exhaustion};
+use super::{Capabilities, Memory, Opened, Source, is_exhaustion};
 use crate::sys::ion::{Ion, IonHeap};
 use crate::sys::references::ReferenceCounts;
 use crate::units::{Access, BackedBytes, Backing, HeapName, PageSize};
@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 /// ION's number of a heap of pages (`ION_HEAP_TYPE_SYSTEM`).
 const TYPE_SYSTEM: u32 = 0;
-/// ION's numbers of heaps of contiguous memory: `ION_HEAP_TYPE_SYSTEM_CONTIG` and `ION_HEAP_TYPE_DMA`.
+/// ION's numbers of heaps of contiguous memory: `ION_HEAP_TYPE_SYSTEM_CONTIG` and
+/// `ION_HEAP_TYPE_DMA`.
 const TYPE_SYSTEM_CONTIG: u32 = 1;
 const TYPE_DMA: u32 = 4;
 /// Bit of an allocation's flags: CPU mappings are cached.
@@ -61,14 +62,14 @@ pub struct IonSource {
     device: Ion,
     heap: IonHeap,
     flags: u32,
-    page: PageSize,
-    is_dry: bool,
     recycles: bool,
     counts: Arc<ReferenceCounts>,
 }
 
 impl IonSource {
-    /// Finds the heap and proves with one page that it gives buffers whose releases are noticed.
+    /// Finds the heap and proves with one page that it gives buffers whose releases are noticed. If
+    /// it `recycles`, released buffers are to be cleaned and handed out again, rather than given
+    /// back.
     ///
     /// # Errors
     /// Why there is none that works.
@@ -76,8 +77,9 @@ impl IonSource {
         wanted: Wanted<'_>,
         is_cached: bool,
         page: PageSize,
+        recycles: bool,
         counts: &Arc<ReferenceCounts>,
-    ) -> Result<Self, NotConnected> {
+    ) -> Result<Opened, NotConnected> {
         let device = Ion::open().map_err(NotConnected::Device)?;
         if let Some(version) = device.abi_version() {
             log::info!("ION has heaps as modules, interface version {version}");
@@ -103,51 +105,22 @@ impl IonSource {
             Err(error) if is_exhaustion(&error) => true,
             Err(source) => return Err(NotConnected::Broken { name: heap.name, source }),
         };
-        Ok(Self { device, heap, flags, page, is_dry, recycles: false, counts: Arc::clone(counts) })
-    }
-
-    /// Whether buffers that clients have let go of are to be cleaned and handed out again, rather than given back.
-    #[must_use]
-    pub fn recycling(self, recycles: bool) -> Self {
-        Self { recycles, ..self }
-    }
-
-    fn is_contiguous(&self) -> bool {
-        matches!(self.heap.kind, TYPE_SYSTEM_CONTIG | TYPE_DMA)
+        let is_contiguous = matches!(heap.kind, TYPE_SYSTEM_CONTIG | TYPE_DMA);
+        let capabilities = Capabilities {
+            contiguous_bytes: if is_contiguous { u64::MAX } else { page.bytes() },
+            // ION's descriptors are open for reading and writing, all of them.
+            read_only: false,
+            is_machine_memory: !is_contiguous,
+            recycles,
+            ..Capabilities::of_pieces(Backing::Ion, page.bytes())
+        };
+        let source = Arc::new(Self { device, heap, flags, recycles, counts: Arc::clone(counts) });
+        Ok(Opened { is_dry, ..Opened::new(source, capabilities) })
     }
 }
 
 impl Source for IonSource {
-    fn backing(&self) -> Backing {
-        Backing::Ion
-    }
-
-    fn max_alignment(&self) -> u64 {
-        self.page.bytes()
-    }
-
-    fn contiguous_bytes(&self) -> u64 {
-        if self.is_contiguous() { u64::MAX } else { self.page.bytes() }
-    }
-
-    fn is_machine_memory(&self) -> bool {
-        !self.is_contiguous()
-    }
-
-    fn is_dry(&self) -> bool {
-        self.is_dry
-    }
-
-    fn recycles(&self) -> bool {
-        self.recycles
-    }
-
-    /// ION's descriptors are open for reading and writing, all of them.
-    fn gives(&self, access: Access) -> bool {
-        access == Access::ReadWrite
-    }
-
-    fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
         let fd = self.device.allocate(bytes.get(), self.heap.id, self.flags)?;
         Ok(Box::new(DmaBuf::of_kernel(
             fd,

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sealed memfds: shared memory on any Linux, without privilege.
 
-use super::{File, FileSource, Memory, Source, Unfit};
+use super::carveout::Lot;
+use super::{Capabilities, File, FileSource, Memory, Source, Unfit};
 use crate::sys::fd::{DescriptorDirectory, Inode, inode, resident_bytes};
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::lease::is_only_holder;
 use crate::sys::map::SharedMap;
-use crate::sys::memfd::{MemfdFactory, has_only_size_seals};
+use crate::sys::memfd::{MemfdFactory, allocate_pages, has_only_size_seals};
 use crate::sys::wipe::Wipe;
 use crate::units::{Access, BackedBytes, Backing, PageSize};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,56 +25,80 @@ pub struct MemfdSource {
     descriptors: Arc<DescriptorDirectory>,
     page: PageSize,
     backing: Backing,
+    /// Each file gets all its pages when it is made.
+    populates: bool,
 }
 
 impl MemfdSource {
+    /// Probes for memfds of ordinary pages.
+    ///
     /// # Errors
     /// If the kernel has no memfds, or /proc is not mounted.
     pub fn new(page: PageSize) -> io::Result<Self> {
         Self::with(MemfdFactory::probe()?, page, Backing::Memfd)
     }
 
-    /// Files of `page`s, which are what `factory` makes.
+    /// Takes what makes files of `page`s.
+    ///
+    /// # Errors
+    /// If /proc is not mounted.
     pub(crate) fn with(factory: MemfdFactory, page: PageSize, backing: Backing) -> io::Result<Self> {
         let descriptors = Arc::new(DescriptorDirectory::open()?);
-        Ok(Self { factory, descriptors, page, backing })
+        Ok(Self { factory, descriptors, page, backing, populates: false })
+    }
+
+    /// Has each file get all its pages when it is made, since they come from those that the
+    /// administrator set aside: a client that touches one never finds that there is none.
+    pub(super) fn populating(self) -> Self {
+        Self { populates: true, ..self }
     }
 }
 
 impl Source for MemfdSource {
-    fn backing(&self) -> Backing {
-        self.backing
-    }
-
-    fn max_alignment(&self) -> u64 {
-        self.page.bytes()
-    }
-
-    fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
         Ok(self.create_file(bytes)?)
     }
 }
 
 impl FileSource for MemfdSource {
+    fn capabilities(&self) -> Capabilities {
+        let of_pages = Capabilities::of_pieces(self.backing, self.page.bytes());
+        Capabilities { is_machine_memory: !self.populates, ..of_pages }
+    }
+
     fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
         let first = self.factory.create(FILE_NAME, bytes.get())?;
-        // Leases count only descriptions that were opened through a path, so the first one is replaced.
+        // Leases count only descriptions that were opened through a path, so the first one is
+        // replaced.
         let fd = self.descriptors.reopen(&first, Access::ReadWrite)?;
         let inode = inode(&fd)?;
-        let (descriptors, backing) = (Arc::clone(&self.descriptors), self.backing);
-        Ok(Box::new(Memfd { fd, bytes: bytes.get(), backing, inode, descriptors, mapping: Mutex::default() }))
+        let (bytes, backing) = (bytes.get(), self.backing);
+        let (descriptors, mapping) = (Arc::clone(&self.descriptors), Mutex::default());
+        let least_resident = if self.populates {
+            allocate_pages(&fd, 0..bytes)?;
+            bytes
+        } else {
+            bytes / 2
+        };
+        Ok(Box::new(Memfd { fd, bytes, backing, inode, descriptors, least_resident, mapping, lot: None }))
     }
 }
 
+/// One file. It is closed before ranges that it holds are returned: fields are dropped in this
+/// order.
 struct Memfd {
     fd: OwnedFd,
     bytes: u64,
     backing: Backing,
     inode: Inode,
     descriptors: Arc<DescriptorDirectory>,
-    /// Made when it is first cleaned or populated, and kept: mapping again costs more than cleaning. The lock is a leaf,
-    /// and no system call is made while it is held.
+    /// Bytes that must have pages for it to be worth keeping. If all had some when it was made, and
+    /// a client gave pages back, its next owner could find that there are none.
+    least_resident: u64,
+    /// Made when it is first cleaned or populated, and kept: mapping again costs more than
+    /// cleaning. The lock is a leaf, and no system call is made while it is held.
     mapping: Mutex<Option<Arc<SharedMap>>>,
+    lot: Option<Lot>,
 }
 
 impl Memfd {
@@ -100,6 +126,10 @@ impl Memory for Memfd {
         self.backing
     }
 
+    fn ranges(&self) -> &[Range<u64>] {
+        self.lot.as_ref().map_or(&[], Lot::ranges)
+    }
+
     fn inode(&self) -> Inode {
         self.inode
     }
@@ -116,8 +146,8 @@ impl Memory for Memfd {
         if !has_only_size_seals(&self.fd) {
             return Err(Unfit::Sealed);
         }
-        let populated = resident_bytes(&self.fd).is_ok_and(|resident| resident >= self.bytes / 2);
-        if populated { Ok(()) } else { Err(Unfit::Untouched) }
+        let is_populated = resident_bytes(&self.fd).is_ok_and(|resident| resident >= self.least_resident);
+        if is_populated { Ok(()) } else { Err(Unfit::Untouched) }
     }
 
     fn populate(&self) -> io::Result<()> {
@@ -149,5 +179,10 @@ impl Memory for Memfd {
 impl File for Memfd {
     fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    fn hold(&mut self, lot: Lot) {
+        self.least_resident = self.bytes;
+        self.lot = Some(lot);
     }
 }

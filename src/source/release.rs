@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How releases are noticed, and proof, with a buffer of the service's own, that this kernel reports those of files as the
-//! service relies on. Sources of dma-bufs prove their own, one page each, when they are connected (`dma_buf.rs`).
+//! How releases are noticed, and proof, with a buffer of the service's own, that this kernel
+//! reports those of files as the service relies on. Sources of dma-bufs prove their own, one page
+//! each, when they are connected (`dma_buf.rs`).
 
-use super::{Source, is_exhaustion};
+use super::{FileSource, is_exhaustion};
 use crate::sys::inotify::CloseWatcher;
 use crate::units::{Access, Backing, RequestedBytes};
 use anyhow::{Context, bail, ensure};
 use std::io;
 
-/// How the service learns that nobody holds a buffer any more. From the best to the least.
+/// How the service learns that a buffer has no holder any more. From the best to the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReleaseMechanism {
     /// The kernel reports the last close, and a lease confirms it.
@@ -22,7 +23,7 @@ pub enum ReleaseMechanism {
 }
 
 impl ReleaseMechanism {
-    /// That of a kind of buffer, where the kernel's watches are not used up.
+    /// Returns that of a kind of buffer, where the kernel's watches are not used up.
     pub fn of(backing: Backing) -> Self {
         match backing {
             Backing::Memfd | Backing::Hugetlb => Self::CloseEvents,
@@ -31,7 +32,7 @@ impl ReleaseMechanism {
         }
     }
 
-    /// In words, for logs and dumps.
+    /// Returns it in words, for logs and dumps.
     pub fn describe(self) -> &'static str {
         match self {
             Self::CloseEvents => "inotify close events, confirmed by lease",
@@ -42,13 +43,14 @@ impl ReleaseMechanism {
     }
 }
 
-/// Allocates, hands out to ourselves, lets go, and looks whether both signs appear.
+/// Makes a file, opens it again as a client would, closes that, and checks whether both signs
+/// appear.
 ///
 /// # Errors
 /// If one does not. The service could not keep its books then.
-pub fn prove_release(source: &dyn Source, watcher: &CloseWatcher) -> anyhow::Result<ReleaseMechanism> {
-    let bytes = RequestedBytes(1).round_up(source.granule())?;
-    let memory = source.create(bytes).context("creating a buffer to prove releases with")?;
+pub fn prove_release(files: &dyn FileSource, watcher: &CloseWatcher) -> anyhow::Result<ReleaseMechanism> {
+    let bytes = RequestedBytes(1).round_up(files.capabilities().granularity)?;
+    let memory = files.create_file(bytes).context("creating a buffer to prove releases with")?;
     let asking = "asking for a lease (there is none if fs.leases-enable is 0, nor, from Linux 7, on files of huge pages)";
     ensure!(memory.is_idle().context(asking)?, "a buffer that nobody else holds is reported as held");
     let watch = match memory.watch(watcher) {
@@ -68,13 +70,13 @@ pub fn prove_release(source: &dyn Source, watcher: &CloseWatcher) -> anyhow::Res
     Ok(ReleaseMechanism::CloseEvents)
 }
 
-/// As [`prove_release`], of a source that heaps may do without. One that has nothing left at the moment cannot be asked, and
-/// passes: its files are of the same kind as those that could.
+/// Does the same as [`prove_release`], for a source that heaps may do without. One that has nothing
+/// left at the moment cannot be asked, and passes: its files are of the same kind as others.
 ///
 /// # Errors
 /// Why its releases cannot be relied on.
-pub fn prove_optional(source: &dyn Source, watcher: &CloseWatcher) -> Result<(), String> {
-    match prove_release(source, watcher) {
+pub fn prove_optional(files: &dyn FileSource, watcher: &CloseWatcher) -> Result<(), String> {
+    match prove_release(files, watcher) {
         Err(error) if !error.downcast_ref::<io::Error>().is_some_and(is_exhaustion) => {
             Err(format!("its releases cannot be relied on: {error:#}"))
         }

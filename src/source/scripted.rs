@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A source that fails when told to: a real memfd source behind a countdown. For forcing error paths in tests.
+//! A source that fails when told to: a real memfd source behind a countdown. For forcing error
+//! paths in tests.
 
 use super::arena::{KernelPages, Pages};
+use super::carveout::Lot;
 use super::export::{Export, Exporter};
 use super::memfd::MemfdSource;
-use super::{File, FileSource, Memory, Source, Unfit};
+use super::{Capabilities, File, FileSource, Memory, Source, Unfit};
 use crate::sys::fd::{DescriptorDirectory, Inode, inode};
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::udmabuf::Limits;
@@ -108,20 +110,16 @@ pub struct ScriptedSource {
 }
 
 impl Source for ScriptedSource {
-    fn backing(&self) -> Backing {
-        self.inner.backing()
-    }
-
-    fn max_alignment(&self) -> u64 {
-        self.inner.max_alignment()
-    }
-
-    fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
         Ok(self.create_file(bytes)?)
     }
 }
 
 impl FileSource for ScriptedSource {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
     fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
         self.script.call()?;
         let inner = self.inner.create_file(bytes)?;
@@ -214,10 +212,15 @@ impl File for ScriptedMemory {
     fn fd(&self) -> BorrowedFd<'_> {
         self.inner.fd()
     }
+
+    fn hold(&mut self, lot: Lot) {
+        self.inner.hold(lot);
+    }
 }
 
-/// Makes "dma-bufs" of shared memory: what a client gets is the file itself, opened again, with the pages at their places
-/// in it. A lock on a byte of its own, which lasts as long as the client's description, tells whether somebody has it.
+/// Makes "dma-bufs" of shared memory: what a client gets is the file itself, opened again, with the
+/// pages at their places in it. A lock on a byte of its own, which lasts as long as the client's
+/// description, tells whether somebody has it.
 pub struct ScriptedExporter {
     /// What fails.
     script: Arc<Script>,
@@ -230,7 +233,7 @@ pub struct ScriptedExporter {
 }
 
 impl ScriptedExporter {
-    /// One that takes as much as kernels do.
+    /// Returns one that takes as much as kernels do.
     pub fn new(script: Arc<Script>) -> Self {
         Self {
             script,
@@ -242,22 +245,22 @@ impl ScriptedExporter {
         }
     }
 
-    /// The same with at most this many ranges in one.
+    /// Limits the ranges of one.
     pub fn with_ranges(self, ranges: u64) -> Self {
         Self { ranges, ..self }
     }
 
-    /// How many were made.
+    /// Returns how many were made.
     pub fn exports(&self) -> usize {
         self.exports.load(Ordering::Relaxed)
     }
 
-    /// How many of them the service still has.
+    /// Returns how many of them the service still has.
     pub fn alive(&self) -> usize {
         Arc::strong_count(&self.alive) - 1
     }
 
-    /// Whether devices are done with all of them.
+    /// Sets whether devices are done with all of them.
     pub fn set_settled(&self, settled: bool) {
         self.settled.store(settled, Ordering::Relaxed);
     }
@@ -316,7 +319,7 @@ impl Export for ScriptedExport {
         Ok(client)
     }
 
-    /// Of the file: dma-bufs of one file are not told apart here.
+    /// Returns that of the file: dma-bufs of one file are not told apart here.
     fn inode(&self) -> Inode {
         self.inode
     }

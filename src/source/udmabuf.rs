@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Real dma-bufs over memory of the service's own: every buffer is a file that only the service has, and the dma-buf of
-//! all its pages. When the client lets go, the pages are cleaned through the file, and file and dma-buf are kept and
-//! handed out again together, as any shared memory is (`export.rs`).
+//! Real dma-bufs over memory of the service's own: every buffer is a file that only the service
+//! has, and the dma-buf of all its pages. When it is released, the pages are cleaned through the
+//! file, and file and dma-buf are kept and handed out again together, as any shared memory is
+//! (`export.rs`).
 
-use super::export::{Export, Exporter, POOLED_NAME};
-use super::{File, FileSource, Memory, Source, Unfit};
+use super::export::{Export, Exporter, LateExport, POOLED_NAME, require_writable};
+use super::{Capabilities, File, FileSource, Memory, Opened, Source, Unfit};
 use crate::sys::fd::Inode;
-use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::wipe::Wipe;
 use crate::units::{Access, BackedBytes, Backing, Label};
-use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// Makes files, and dma-bufs of them.
 pub struct UdmabufSource {
@@ -21,117 +20,70 @@ pub struct UdmabufSource {
 }
 
 impl UdmabufSource {
-    /// dma-bufs that `exporter`, which takes them, makes of `files`.
-    pub fn new(files: Arc<dyn FileSource>, exporter: Arc<dyn Exporter>) -> Self {
-        Self { files, exporter }
+    /// Takes what makes the files, and what makes dma-bufs of them.
+    pub fn open(files: Arc<dyn FileSource>, exporter: Arc<dyn Exporter>) -> Opened {
+        let of_files = files.capabilities().exported(exporter.limits().bytes);
+        // The file and the dma-buf.
+        let capabilities = Capabilities { descriptors: 2, ..of_files };
+        Opened::new(Arc::new(Self { files, exporter }), capabilities)
     }
 }
 
 impl Source for UdmabufSource {
-    fn backing(&self) -> Backing {
-        Backing::Udmabuf
-    }
-
-    fn max_alignment(&self) -> u64 {
-        self.files.max_alignment()
-    }
-
-    fn granule(&self) -> u64 {
-        self.files.granule()
-    }
-
-    fn contiguous_bytes(&self) -> u64 {
-        self.files.contiguous_bytes()
-    }
-
-    fn max_bytes(&self) -> u64 {
-        self.exporter.limits().bytes
-    }
-
-    /// The driver makes descriptors for reading and writing, no others.
-    fn gives(&self, access: Access) -> bool {
-        access == Access::ReadWrite
-    }
-
-    /// The file and the dma-buf.
-    fn descriptors(&self) -> u64 {
-        2
-    }
-
-    fn is_machine_memory(&self) -> bool {
-        self.files.is_machine_memory()
-    }
-
-    fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
         Ok(Box::new(Exported {
-            dma_buf: OnceLock::new(),
+            dma_buf: LateExport::new(&self.exporter, None),
             file: self.files.create_file(bytes)?,
             bytes: bytes.get(),
-            exporter: Arc::clone(&self.exporter),
         }))
     }
 }
 
-/// A file of the service's, and the dma-buf of its pages.
+/// A file of the service's, and the dma-buf of its pages, which is closed before it: fields are
+/// dropped in this order.
 struct Exported {
-    /// Made when the pages are present or a client gets it, whichever comes first, and kept. Dropped before the file.
-    dma_buf: OnceLock<Box<dyn Export>>,
+    dma_buf: LateExport,
     file: Box<dyn File>,
     bytes: u64,
-    exporter: Arc<dyn Exporter>,
 }
 
 impl Exported {
     fn dma_buf(&self) -> io::Result<&dyn Export> {
-        if let Some(dma_buf) = self.dma_buf.get() {
-            return Ok(dma_buf.as_ref());
-        }
-        let whole = 0..self.bytes;
-        let made = self.exporter.export(self.file.fd(), std::slice::from_ref(&whole))?;
-        // Of two that are made at once, one goes again.
-        Ok(self.dma_buf.get_or_init(|| made).as_ref())
+        self.dma_buf.make(self.file.fd(), || std::iter::once(0..self.bytes).collect())
     }
 }
 
 impl Memory for Exported {
     fn open(&self, access: Access) -> io::Result<OwnedFd> {
-        match access {
-            Access::ReadWrite => self.dma_buf()?.open(),
-            Access::ReadOnly => Err(io::ErrorKind::Unsupported.into()),
-        }
+        require_writable(access)?;
+        self.dma_buf()?.open()
     }
 
     fn backing(&self) -> Backing {
         Backing::Udmabuf
     }
 
-    /// That of the dma-buf, once there is one.
+    /// Returns that of the dma-buf, once there is one.
     fn inode(&self) -> Inode {
-        self.dma_buf.get().map_or_else(|| self.file.inode(), |dma_buf| dma_buf.inode())
+        self.dma_buf.get().map_or_else(|| self.file.inode(), Export::inode)
     }
 
     fn is_idle(&self) -> io::Result<bool> {
-        self.dma_buf.get().map_or(Ok(true), |dma_buf| dma_buf.is_idle())
-    }
-
-    fn watch(&self, _: &CloseWatcher) -> io::Result<Option<Watch>> {
-        Ok(None)
+        self.dma_buf.is_idle()
     }
 
     fn handed_out(&self, label: &Label) {
-        if let (Some(dma_buf), Ok(name)) = (self.dma_buf.get(), CString::new(label.as_str())) {
-            dma_buf.set_name(&name);
-        }
+        self.dma_buf.set_label(label);
     }
 
     fn worth_keeping(&self) -> Result<(), Unfit> {
-        if self.dma_buf.get().is_some_and(|dma_buf| !dma_buf.is_settled()) {
+        if !self.dma_buf.is_settled() {
             return Err(Unfit::FencesPending);
         }
         self.file.worth_keeping()
     }
 
-    /// The dma-buf is made here as well, so that handing it out asks nothing more of the kernel.
+    /// Makes the dma-buf as well, so that handing it out asks nothing more of the kernel.
     fn populate(&self) -> io::Result<()> {
         self.file.populate()?;
         self.dma_buf()?.set_name(POOLED_NAME);
@@ -139,9 +91,7 @@ impl Memory for Exported {
     }
 
     fn wipe(&self) -> io::Result<Wipe> {
-        if let Some(dma_buf) = self.dma_buf.get() {
-            dma_buf.set_name(POOLED_NAME);
-        }
+        self.dma_buf.set_pooled();
         self.file.wipe()
     }
 
@@ -150,9 +100,7 @@ impl Memory for Exported {
     }
 
     fn cleaned(&self) {
-        if let Some(dma_buf) = self.dma_buf.get() {
-            dma_buf.written();
-        }
+        self.dma_buf.written();
     }
 }
 
@@ -172,9 +120,9 @@ mod tests {
         let inner = MemfdSource::new(page).expect("memfd");
         let exporter = Arc::new(ScriptedExporter::new(Arc::clone(&script)));
         let files = Arc::new(ScriptedSource { inner, script: Arc::clone(&script) });
-        let source = UdmabufSource::new(files, Arc::clone(&exporter) as Arc<dyn Exporter>);
+        let opened = UdmabufSource::open(files, Arc::clone(&exporter) as Arc<dyn Exporter>);
         let bytes = RequestedBytes(i64::try_from(BYTES).expect("small")).round_up(1).expect("valid");
-        (source.create(bytes).expect("memfd"), script, exporter)
+        (opened.source.create(bytes, Access::ReadWrite).expect("memfd"), script, exporter)
     }
 
     fn map(fd: &OwnedFd) -> SharedMap {

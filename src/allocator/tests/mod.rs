@@ -18,7 +18,7 @@ use super::*;
 use crate::config::spec::{ClientPolicy, HeapSpec, Quota};
 use crate::heap::Needs;
 use crate::source::scripted::{Script, ScriptedSource};
-use crate::source::{File, FileSource, Memory, Source};
+use crate::source::{Capabilities, File, FileSource, Memory, Source};
 use crate::sys::map::SharedMap;
 use crate::units::{Access, BackedBytes, Backing, Count, HeapMask, HeapType, Label, RequestedBytes};
 use std::io;
@@ -304,20 +304,16 @@ struct GatedSource {
 }
 
 impl Source for GatedSource {
-    fn backing(&self) -> Backing {
-        self.inner.backing()
-    }
-
-    fn max_alignment(&self) -> u64 {
-        self.inner.max_alignment()
-    }
-
-    fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
         Ok(self.create_file(bytes)?)
     }
 }
 
 impl FileSource for GatedSource {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
     fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
         let gate = self.gate.lock().expect("not poisoned").take();
         if let Some(gate) = gate {

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 /// A heap of 8 MiB whose buffers pass for regions of ashmem, and one of memfds beside it, both with pools.
 pub(crate) fn with_regions() -> Arc<Allocator> {
     let page = crate::sys::memory::page_size().expect("page size");
-    let regions = Arc::new(crate::source::ashmem::tests::stand_in());
+    let regions = crate::source::ashmem::tests::stand_in();
     let devices = ScriptedDevices { ashmem: Ok(regions), ..ScriptedDevices::none() };
     let memfd = Arc::new(MemfdSource::new(page).expect("memfd"));
     let machine = Machine { devices: Arc::new(devices), ..Machine::plain(page, 1024 * MIB, memfd) };

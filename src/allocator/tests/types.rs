@@ -215,7 +215,7 @@ fn one_huge_page_is_contiguous_and_more_is_refused_by_name() {
     let (allocator, _) = with_huge_pages(HeapSpec::plain(1, "contig", HeapType::SystemContig, None));
     let heap = &allocator.heaps()[0];
     assert!(heap.is_contiguous() && heap.unavailable().is_none());
-    assert_eq!((heap.granule(), heap.max_alignment(), heap.max_buffer_bytes()), (HUGE, HUGE, HUGE));
+    assert_eq!((heap.granularity(), heap.max_alignment(), heap.max_buffer_bytes()), (HUGE, HUGE, HUGE));
     let grant = allocator.allocate(&caller(1), &from("contig", 1, 1)).expect("served").remove(0);
     assert_eq!((grant.bytes.get(), grant.backing), (HUGE, Backing::Hugetlb));
     let refused = allocator.allocate(&caller(1), &from("contig", 1, HUGE + 1)).expect_err("two pages");
@@ -232,7 +232,7 @@ fn a_custom_heap_goes_on_to_its_next_source_and_each_buffer_tells_its_own() {
     };
     let (allocator, script) = with_huge_pages(heap);
     assert_eq!(allocator.heaps()[0].backing(), Backing::Hugetlb, "what is missing is left out");
-    assert_eq!(allocator.heaps()[0].granule(), HUGE);
+    assert_eq!(allocator.heaps()[0].granularity(), HUGE);
     let asked = from("mixed", 1, 1);
     let first = allocator.allocate(&caller(1), &asked).expect("huge").remove(0);
     script.fail(0..1, libc::ENOSPC);

@@ -62,8 +62,8 @@ impl Regions for Recorder {
     }
 }
 
-/// A source of regions that are memfds underneath.
-pub(crate) fn stand_in() -> AshmemSource {
+/// Opens a source of regions that are memfds underneath.
+pub(crate) fn stand_in() -> Opened {
     connected().0
 }
 
@@ -71,21 +71,23 @@ fn page() -> PageSize {
     crate::sys::memory::page_size().expect("page size")
 }
 
-fn connected() -> (AshmemSource, Arc<Recorder>) {
+fn connected() -> (Opened, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
-    let source = AshmemSource::with(Arc::clone(&recorder) as Arc<dyn Regions>, page()).expect("it works");
+    let opened = AshmemSource::with(Arc::clone(&recorder) as Arc<dyn Regions>, page());
+    let opened = opened.map_err(|error| error.to_string()).expect("it works");
     assert_eq!(recorder.calls(), ["create", "identify", "populate", "make_read_only", "populate"]);
-    (source, recorder)
+    (opened, recorder)
 }
 
-fn region(source: &AshmemSource) -> Box<dyn Memory> {
-    source.create(RequestedBytes(1).round_up(source.granule()).expect("valid")).expect("a region")
+fn region(source: &dyn Source) -> Box<dyn Memory> {
+    let bytes = RequestedBytes(1).round_up(page().bytes()).expect("valid");
+    source.create(bytes, Access::ReadWrite).expect("a region")
 }
 
 #[test]
 fn name_and_size_are_fixed_before_anyone_has_the_region() {
-    let (source, recorder) = connected();
-    let memory = region(&source);
+    let (opened, recorder) = connected();
+    let memory = region(opened.source.as_ref());
     assert_eq!(recorder.calls(), ["create", "identify"]);
     memory.open(Access::ReadWrite).expect("a descriptor");
     assert_eq!(recorder.calls(), [""; 0]);
@@ -93,8 +95,8 @@ fn name_and_size_are_fixed_before_anyone_has_the_region() {
 
 #[test]
 fn a_region_to_be_read_is_made_so_before_its_descriptor_exists() {
-    let (source, recorder) = connected();
-    let memory = region(&source);
+    let (opened, recorder) = connected();
+    let memory = region(opened.source.as_ref());
     memory.populate().expect("left to whoever is charged for the pages");
     memory.open(Access::ReadOnly).expect("a descriptor");
     assert_eq!(recorder.calls(), ["create", "identify", "make_read_only"]);
@@ -103,7 +105,6 @@ fn a_region_to_be_read_is_made_so_before_its_descriptor_exists() {
 
     let broken = AshmemSource {
         regions: Arc::new(Recorder { fault: Some(("make_read_only", libc::EINVAL)), ..Recorder::default() }),
-        page: page(),
     };
     let refused = region(&broken).open(Access::ReadOnly).expect_err("it would be writable");
     assert_eq!(refused.raw_os_error(), Some(libc::EINVAL));
@@ -123,18 +124,18 @@ fn a_device_that_does_not_what_it_should_is_not_used() {
 
 #[test]
 fn a_region_tells_nothing_of_its_holders_and_is_never_kept() {
-    let (source, _) = connected();
-    let memory = region(&source);
+    let (opened, _) = connected();
+    let memory = region(opened.source.as_ref());
     assert_eq!(memory.is_idle().expect_err("not known").kind(), io::ErrorKind::Unsupported);
     assert_eq!(memory.worth_keeping(), Err(Unfit::Kernels));
-    assert!(memory.scrub().is_err() && !source.recycles());
+    assert!(memory.scrub().is_err() && !opened.capabilities.recycles);
     assert_eq!(ReleaseMechanism::of(memory.backing()), ReleaseMechanism::Token);
 }
 
 #[test]
 fn a_region_is_identified_through_any_descriptor() {
-    let (source, _) = connected();
-    let (memory, other) = (region(&source), region(&source));
+    let source = connected().0.source;
+    let (memory, other) = (region(source.as_ref()), region(source.as_ref()));
     let client = memory.open(Access::ReadWrite).expect("a descriptor");
     assert_eq!(source.identify(client.as_fd()), Some(memory.inode()));
     assert_ne!(source.identify(client.as_fd()), Some(other.inode()));

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Buffers that are dma-bufs over the arena's own pages, each with a descriptor of its own.
 //!
-//! What a client let go of is cleaned where it lies, and kept with its dma-buf for the same trust domain. A range that
-//! is given up instead, to be free for everyone, has its pages exchanged: they go back to the kernel and new ones take
-//! their place, so that pages which a client has pinned in secret leave the arena. That is not needed for ranges that
-//! no client ever got, nor for clean ones of a heap whose memory may be shared.
+//! A released buffer is cleaned where it lies, and kept with its dma-buf for the same trust domain.
+//! A range that is given up instead, to be free for everyone, has its pages exchanged: they go back
+//! to the kernel and new ones take their place, so that pages which a client has pinned in secret
+//! leave the arena. That is not needed for ranges that no client ever got, nor for clean ones of a
+//! heap whose memory may be shared.
 
 use super::{Lot, Store};
 use crate::pool::Incomplete;
-use crate::source::export::{Export, Exporter, POOLED_NAME};
+use crate::source::export::{Export, Exporter, POOLED_NAME, require_writable};
 use crate::source::{Memory, Unfit};
 use crate::sys::fd::Inode;
-use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::wipe::Wipe;
 use crate::units::{Access, Backing, Label};
-use std::ffi::CString;
 use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
@@ -29,11 +28,7 @@ pub(super) struct Exporting {
 }
 
 impl Exporting {
-    pub(super) fn max_bytes(&self) -> u64 {
-        self.exporter.limits().bytes
-    }
-
-    /// A dma-buf of the lot, in the order of its ranges.
+    /// Makes a dma-buf of the lot, in the order of its ranges.
     ///
     /// # Errors
     /// The exporter's; [`Incomplete`] if it takes fewer ranges.
@@ -50,7 +45,8 @@ impl Exporting {
     }
 }
 
-/// A dma-buf and the ranges whose pages it has. It is closed before they are returned: fields are dropped in this order.
+/// A dma-buf and the ranges whose pages it has. It is closed before they are returned: fields are
+/// dropped in this order.
 struct Exported {
     dma_buf: Box<dyn Export>,
     lot: Lot,
@@ -62,9 +58,7 @@ struct Exported {
 
 impl Memory for Exported {
     fn open(&self, access: Access) -> io::Result<OwnedFd> {
-        if access != Access::ReadWrite {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
+        require_writable(access)?;
         self.clean.store(false, Ordering::Relaxed);
         self.lot.held.store(true, Ordering::Relaxed);
         self.dma_buf.open()
@@ -86,21 +80,15 @@ impl Memory for Exported {
         self.dma_buf.is_idle()
     }
 
-    fn watch(&self, _: &CloseWatcher) -> io::Result<Option<Watch>> {
-        Ok(None)
-    }
-
     fn handed_out(&self, label: &Label) {
-        if let Ok(name) = CString::new(label.as_str()) {
-            self.dma_buf.set_name(&name);
-        }
+        self.dma_buf.set_label(label);
     }
 
     fn worth_keeping(&self) -> Result<(), Unfit> {
         if self.dma_buf.is_settled() { Ok(()) } else { Err(Unfit::FencesPending) }
     }
 
-    /// The arena has its pages.
+    /// Does nothing: the arena has its pages.
     fn populate(&self) -> io::Result<()> {
         Ok(())
     }
@@ -122,7 +110,7 @@ impl Memory for Exported {
 
 impl Drop for Exported {
     fn drop(&mut self) {
-        // Asked once more: whoever has it now would see what the next one writes.
+        // Asked once more: a holder would see what the next one writes.
         if self.may_be_shared && *self.clean.get_mut() && self.dma_buf.is_idle().unwrap_or(false) {
             self.lot.held.store(false, Ordering::Relaxed);
         }
@@ -132,8 +120,8 @@ impl Drop for Exported {
 #[cfg(test)]
 #[expect(clippy::single_range_in_vec_init, reason = "a buffer in one piece has one range")]
 mod tests {
-    use super::super::tests::{CAPACITY, ONE_PIECE, PIECE, bytes, free, scripted};
-    use super::super::{CarveoutSource, Source};
+    use super::super::tests::{CAPACITY, ONE_PIECE, PIECE, free, make, scripted};
+    use super::super::{Capabilities, CarveoutSource};
     use super::*;
     use crate::pool::Layout;
     use crate::source::scripted::{Script, ScriptedExporter};
@@ -182,8 +170,9 @@ mod tests {
     #[test]
     fn a_buffer_is_its_range_and_takes_no_page_away() {
         let (source, _, _) = exporting(ONE_PIECE, false);
-        assert_eq!((source.backing(), source.gives(Access::ReadOnly)), (Backing::Udmabuf, false));
-        let (first, second) = (source.create(bytes(PIECE)).expect("room"), source.create(bytes(PIECE)));
+        let Capabilities { backings, read_only, .. } = source.capabilities();
+        assert_eq!((backings, read_only), (vec![Backing::Udmabuf], false));
+        let (first, second) = (make(&source, PIECE).expect("room"), make(&source, PIECE));
         let second = second.expect("room");
         assert_eq!((first.ranges(), second.ranges()), (&[0..PIECE][..], &[PIECE..2 * PIECE][..]));
         write(first.as_ref(), &client(first.as_ref()), 7);
@@ -194,9 +183,9 @@ mod tests {
     #[test]
     fn a_range_is_cleaned_where_it_lies_and_its_dma_buf_serves_again() {
         let (source, script, exporter) = exporting(ONE_PIECE, false);
-        let other = source.create(bytes(PIECE)).expect("room");
+        let other = make(&source, PIECE).expect("room");
         write(other.as_ref(), &client(other.as_ref()), 9);
-        let memory = source.create(bytes(2 * PIECE)).expect("room");
+        let memory = make(&source, 2 * PIECE).expect("room");
         let held = client(memory.as_ref());
         write(memory.as_ref(), &held, 7);
         assert!(!memory.is_idle().expect("told"));
@@ -212,7 +201,7 @@ mod tests {
     #[test]
     fn pages_that_a_client_pinned_leave_the_arena_with_it() {
         let (source, _, _) = exporting(ONE_PIECE, false);
-        let memory = source.create(bytes(CAPACITY)).expect("room");
+        let memory = make(&source, CAPACITY).expect("room");
         let attacker = client(memory.as_ref());
         let (mut reader, writer) = std::io::pipe().expect("pipe");
         let capacity = usize::try_from(CAPACITY).expect("small");
@@ -223,7 +212,7 @@ mod tests {
         drop(memory);
         assert_eq!((reserved(&source), free(&source).total), (CAPACITY, CAPACITY));
 
-        let victim = source.create(bytes(CAPACITY)).expect("room");
+        let victim = make(&source, CAPACITY).expect("room");
         write(victim.as_ref(), &client(victim.as_ref()), 0x5a);
         let mut seen = Vec::new();
         reader.read_to_end(&mut seen).expect("pinned pages");
@@ -234,7 +223,7 @@ mod tests {
     fn only_clean_pages_of_a_shared_heap_stay_without_an_exchange() {
         let punched = |may_be_shared: bool, scrub: bool, open: bool| {
             let (source, script, _) = exporting(ONE_PIECE, may_be_shared);
-            let memory = source.create(bytes(PIECE)).expect("room");
+            let memory = make(&source, PIECE).expect("room");
             if open {
                 drop(client(memory.as_ref()));
             }
@@ -257,15 +246,15 @@ mod tests {
     #[test]
     fn more_ranges_than_the_device_takes_are_refused_and_come_back() {
         let (source, _, exporter) = exporting(Layout::Scattered, false);
-        let mut buffers: Vec<_> = (0..8).map(|_| Some(source.create(bytes(PIECE)).expect("room"))).collect();
+        let mut buffers: Vec<_> = (0..8).map(|_| Some(make(&source, PIECE).expect("room"))).collect();
         for index in [0, 2, 4, 6] {
             buffers[index] = None;
         }
-        let joined = source.create(bytes(3 * PIECE)).expect("three chunks");
+        let joined = make(&source, 3 * PIECE).expect("three chunks");
         assert_eq!(joined.ranges(), [0..PIECE, 2 * PIECE..3 * PIECE, 4 * PIECE..5 * PIECE]);
         drop(joined);
         let before = (free(&source), exporter.exports());
-        let refused = source.create(bytes(4 * PIECE)).map(drop).expect_err("one too many");
+        let refused = make(&source, 4 * PIECE).map(drop).expect_err("one too many");
         assert_eq!(refused.to_string(), "the buffer would need 4 blocks, but at most 3 can be joined");
         assert!(is_exhaustion(&refused) && is_fragmentation(&refused));
         assert_eq!((free(&source), exporter.exports()), before);
@@ -275,7 +264,7 @@ mod tests {
     fn a_refusal_by_the_device_loses_nothing() {
         let (source, script, _) = exporting(ONE_PIECE, false);
         script.fail(0..1, libc::ENOMEM);
-        let refused = source.create(bytes(PIECE)).map(drop).expect_err("refused");
+        let refused = make(&source, PIECE).map(drop).expect_err("refused");
         assert_eq!(refused.raw_os_error(), Some(libc::ENOMEM));
         assert_eq!((reserved(&source), free(&source).total), (CAPACITY, CAPACITY));
     }
@@ -283,12 +272,12 @@ mod tests {
     #[test]
     fn a_range_that_cannot_be_exchanged_serves_nobody_again() {
         let (source, script, _) = exporting(ONE_PIECE, false);
-        let memory = source.create(bytes(PIECE)).expect("room");
+        let memory = make(&source, PIECE).expect("room");
         drop(client(memory.as_ref()));
         script.fail(0..1, libc::EIO);
         drop(memory);
         script.fail(0..0, 0);
-        let next = source.create(bytes(PIECE)).expect("room");
+        let next = make(&source, PIECE).expect("room");
         assert_eq!((next.ranges(), free(&source).total), (&[PIECE..2 * PIECE][..], CAPACITY - 2 * PIECE));
     }
 }

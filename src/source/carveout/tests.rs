@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! That what is set aside is really there, goes to buffers, comes back, and survives every failure of the kernel.
+//! That what is set aside is really there, goes to buffers, comes back, and survives every failure
+//! of the kernel.
 
 use super::*;
+use crate::pool::FreeBytes;
+use crate::source::Unfit;
 use crate::source::arena::KernelPages;
 use crate::source::memfd::MemfdSource;
 use crate::source::scripted::{Script, ScriptedPages, ScriptedSource};
@@ -15,8 +18,12 @@ pub(super) const PIECE: u64 = 64 << 10;
 pub(super) const CAPACITY: u64 = 8 * PIECE;
 pub(super) const ONE_PIECE: Layout = Layout::OnePiece { alignment: PIECE };
 
-pub(super) fn bytes(amount: u64) -> BackedBytes {
+fn bytes(amount: u64) -> BackedBytes {
     RequestedBytes(i64::try_from(amount).expect("small")).round_up(1).expect("valid")
+}
+
+pub(super) fn make(source: &CarveoutSource, amount: u64) -> io::Result<Box<dyn Memory>> {
+    source.create(bytes(amount), Access::ReadWrite)
 }
 
 fn memfd() -> MemfdSource {
@@ -36,7 +43,7 @@ fn reserved(source: &CarveoutSource) -> u64 {
 }
 
 pub(super) fn free(source: &CarveoutSource) -> FreeBytes {
-    source.free_bytes().expect("an arena")
+    source.store.arena.free_bytes()
 }
 
 const ALL_FREE: FreeBytes = FreeBytes { total: CAPACITY, largest: CAPACITY };
@@ -45,7 +52,7 @@ const ALL_FREE: FreeBytes = FreeBytes { total: CAPACITY, largest: CAPACITY };
 fn pages_are_set_aside_at_the_start_move_to_buffers_and_come_back() {
     let (source, _) = scripted(ONE_PIECE);
     assert_eq!((reserved(&source), free(&source)), (CAPACITY, ALL_FREE));
-    let buffer = source.create(bytes(3 * PIECE)).expect("room");
+    let buffer = make(&source, 3 * PIECE).expect("room");
     let client = buffer.open(Access::ReadWrite).expect("descriptors are left");
     assert_eq!(resident_bytes(&client).expect("fstat"), 3 * PIECE, "not merely promised");
     assert_eq!((reserved(&source), free(&source).total), (5 * PIECE, 5 * PIECE));
@@ -56,7 +63,7 @@ fn pages_are_set_aside_at_the_start_move_to_buffers_and_come_back() {
     map.fill(0xa5).expect("writable");
     drop((map, buffer));
     assert_eq!((reserved(&source), free(&source)), (CAPACITY, ALL_FREE));
-    let next = source.create(bytes(3 * PIECE)).expect("room");
+    let next = make(&source, 3 * PIECE).expect("room");
     assert_eq!(next.ranges(), [0..3 * PIECE]);
     let client = next.open(Access::ReadOnly).expect("descriptors are left");
     assert!(SharedMap::new(client, 3 << 16, Access::ReadOnly).expect("mapped").is_zero());
@@ -65,26 +72,26 @@ fn pages_are_set_aside_at_the_start_move_to_buffers_and_come_back() {
 #[test]
 fn fragmentation_is_told_from_want() {
     let (source, _) = scripted(ONE_PIECE);
-    let mut buffers: Vec<_> = (0..8).map(|_| Some(source.create(bytes(PIECE)).expect("room"))).collect();
-    let want = source.create(bytes(PIECE)).map(drop).expect_err("nothing is free");
+    let mut buffers: Vec<_> = (0..8).map(|_| Some(make(&source, PIECE).expect("room"))).collect();
+    let want = make(&source, PIECE).map(drop).expect_err("nothing is free");
     assert!(is_exhaustion(&want) && !is_fragmentation(&want), "{want}");
     buffers[1] = None;
     buffers[3] = None;
-    let scattered = source.create(bytes(2 * PIECE)).map(drop).expect_err("two pieces are free");
+    let scattered = make(&source, 2 * PIECE).map(drop).expect_err("two pieces are free");
     assert!(is_exhaustion(&scattered) && is_fragmentation(&scattered));
     let text = "131072 bytes asked in one piece, but the longest of 131072 free bytes has 65536";
     assert_eq!(scattered.to_string(), text);
     buffers[2] = None;
-    assert_eq!(source.create(bytes(3 * PIECE)).expect("they joined").ranges(), [PIECE..4 * PIECE]);
+    assert_eq!(make(&source, 3 * PIECE).expect("they joined").ranges(), [PIECE..4 * PIECE]);
 }
 
 #[test]
 fn chunks_need_not_be_neighbours() {
     let (source, _) = scripted(Layout::Scattered);
-    let mut buffers: Vec<_> = (0..8).map(|_| Some(source.create(bytes(PIECE)).expect("room"))).collect();
+    let mut buffers: Vec<_> = (0..8).map(|_| Some(make(&source, PIECE).expect("room"))).collect();
     buffers[1] = None;
     buffers[3] = None;
-    let joined = source.create(bytes(2 * PIECE)).expect("two chunks");
+    let joined = make(&source, 2 * PIECE).expect("two chunks");
     assert_eq!(joined.ranges(), [PIECE..2 * PIECE, 3 * PIECE..4 * PIECE]);
     assert_eq!(reserved(&source), 0);
     drop(joined);
@@ -95,14 +102,14 @@ fn chunks_need_not_be_neighbours() {
 fn a_failure_of_any_kernel_call_loses_neither_pages_nor_ranges() {
     let (source, script) = scripted(Layout::Scattered);
     // Two holes, so that a buffer punches twice.
-    let mut buffers: Vec<_> = (0..4).map(|_| source.create(bytes(PIECE)).expect("room")).collect();
+    let mut buffers: Vec<_> = (0..4).map(|_| make(&source, PIECE).expect("room")).collect();
     drop(buffers.remove(2));
     drop(buffers.remove(0));
     let before = (free(&source), reserved(&source));
     let mut calls = 0;
     loop {
         script.fail(calls..calls + 1, libc::ENOMEM);
-        let Err(error) = source.create(bytes(2 * PIECE)).map(drop) else { break };
+        let Err(error) = make(&source, 2 * PIECE).map(drop) else { break };
         assert_eq!(error.raw_os_error(), Some(libc::ENOMEM), "call {calls}");
         assert_eq!((free(&source), reserved(&source)), before, "call {calls}");
         calls += 1;
@@ -113,11 +120,11 @@ fn a_failure_of_any_kernel_call_loses_neither_pages_nor_ranges() {
 #[test]
 fn a_range_whose_pages_did_not_come_back_serves_again() {
     let (source, script) = scripted(ONE_PIECE);
-    let buffer = source.create(bytes(CAPACITY)).expect("room");
+    let buffer = make(&source, CAPACITY).expect("room");
     script.fail(0..1, libc::ENOMEM);
     drop(buffer);
     assert_eq!((reserved(&source), free(&source)), (0, ALL_FREE));
-    let again = source.create(bytes(CAPACITY)).expect("the machine has pages");
+    let again = make(&source, CAPACITY).expect("the machine has pages");
     drop(again);
     assert_eq!((reserved(&source), free(&source)), (CAPACITY, ALL_FREE), "and now it is whole");
 }
@@ -158,7 +165,7 @@ fn huge_pages_are_set_aside_whole() {
 #[test]
 fn a_buffer_that_gave_pages_back_is_not_kept() {
     let (source, _) = scripted(ONE_PIECE);
-    let buffer = source.create(bytes(PIECE)).expect("room");
+    let buffer = make(&source, PIECE).expect("room");
     assert_eq!(buffer.worth_keeping(), Ok(()));
     let client = buffer.open(Access::ReadWrite).expect("opened");
     punch_pages(&client, 0..PIECE / 2).expect("clients can");
@@ -168,7 +175,7 @@ fn a_buffer_that_gave_pages_back_is_not_kept() {
 #[test]
 fn a_buffer_outlives_its_heap() {
     let (source, _) = scripted(ONE_PIECE);
-    let buffer = source.create(bytes(PIECE)).expect("room");
+    let buffer = make(&source, PIECE).expect("room");
     drop(source);
     assert!(buffer.scrub().is_ok());
 }

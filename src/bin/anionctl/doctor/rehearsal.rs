@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The machine as heaps are built from it, of which nothing is taken: what would be set aside is counted instead, over
-//! all heaps, so that they do not all count on the same memory.
+//! The machine as heaps are built from it, of which nothing is taken: what would be set aside is
+//! counted instead, over all heaps, so that they do not all count on the same memory.
 
 use anion::heap::{KernelDevices, Machine};
 use anion::source::arena::{KernelPages, Pages};
-use anion::source::hugetlb::HugetlbSource;
 use anion::source::memfd::MemfdSource;
 use anion::source::release::prove_optional;
-use anion::source::{File, FileSource, Memory, ReleaseMechanism, Source};
+use anion::source::{Capabilities, File, FileSource, Memory, ReleaseMechanism, Source, hugetlb};
 use anion::sys::inotify::CloseWatcher;
 use anion::sys::memory::{HugePages, huge_pages, total_bytes};
 use anion::sys::references::ReferenceCounts;
 use anion::sys::{dma_heap, fd};
-use anion::units::{BackedBytes, Backing, PageSize, RequestedBytes};
+use anion::units::{Access, BackedBytes, PageSize, RequestedBytes};
 use std::error::Error;
 use std::io;
 use std::ops::Range;
@@ -21,7 +20,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// This machine. Devices and files are real, for a page each; limits of the kernel's stay as they are.
+/// Returns this machine. Devices and files are real, for a page each; limits of the kernel's stay
+/// as they are.
 ///
 /// # Errors
 /// If the kernel has no memfds, or does not tell how much memory there is.
@@ -45,7 +45,7 @@ pub(crate) fn machine(page: PageSize) -> io::Result<Machine> {
 }
 
 fn hugetlb() -> Result<Arc<dyn FileSource>, String> {
-    let source = HugetlbSource::connect().map_err(|error| {
+    let source = hugetlb::connect().map_err(|error| {
         let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
         format!("{error}{cause}")
     })?;
@@ -53,10 +53,10 @@ fn hugetlb() -> Result<Arc<dyn FileSource>, String> {
     Ok(Arc::new(HugeFiles { source: Arc::new(source), pages, counted: AtomicU64::new(0) }))
 }
 
-/// Whether clients could have such files themselves.
+/// Checks whether clients could have such files themselves.
 fn huge_releases() -> io::Result<Result<(), String>> {
     let watcher = CloseWatcher::new()?;
-    Ok(HugetlbSource::connect().map_or(Ok(()), |source| prove_optional(&source, &watcher)))
+    Ok(hugetlb::connect().map_or(Ok(()), |source| prove_optional(&source, &watcher)))
 }
 
 /// Ordinary pages, counted.
@@ -70,7 +70,8 @@ impl Pages for OrdinaryPages {
         Ok(KernelPages.available()?.saturating_sub(self.counted.load(Ordering::Relaxed)))
     }
 
-    /// Those of files of huge pages are counted where the files are made.
+    /// Counts them, except those of files of huge pages, which are counted where the files are
+    /// made.
     fn allocate(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()> {
         if fd::block_bytes(file)? <= self.page.bytes() {
             self.counted.fetch_add(range.end.saturating_sub(range.start), Ordering::Relaxed);
@@ -91,7 +92,10 @@ struct HugeFiles {
 }
 
 impl HugeFiles {
-    /// Whether so many bytes more could be had. A single page is but tried.
+    /// Counts `bytes` bytes more if they could be had. A single page is only tried.
+    ///
+    /// # Errors
+    /// `ENOSPC` if there are not so many.
     fn count(&self, bytes: u64) -> io::Result<()> {
         if bytes <= self.pages.bytes {
             return Ok(());
@@ -103,27 +107,19 @@ impl HugeFiles {
 }
 
 impl Source for HugeFiles {
-    fn backing(&self) -> Backing {
-        self.source.backing()
-    }
-
-    fn max_alignment(&self) -> u64 {
-        self.source.max_alignment()
-    }
-
-    fn is_machine_memory(&self) -> bool {
-        self.source.is_machine_memory()
-    }
-
-    fn create(&self, bytes: BackedBytes) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
         Ok(self.create_file(bytes)?)
     }
 }
 
 impl FileSource for HugeFiles {
+    fn capabilities(&self) -> Capabilities {
+        self.source.capabilities()
+    }
+
     fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
         self.count(bytes.get())?;
-        let one = RequestedBytes(1).round_up(self.source.granule()).map_err(io::Error::other)?;
+        let one = RequestedBytes(1).round_up(self.capabilities().granularity).map_err(io::Error::other)?;
         self.source.create_file(one)
     }
 }

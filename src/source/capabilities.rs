@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can be had from a source, as data: filled when the source is opened, read from then on.
+
+use super::arena::ArenaFile;
+use super::blocks::BlockSource;
+use super::{FileSource, Source};
+use crate::units::Backing;
+use std::sync::Arc;
+
+/// What a source gives, as long as it is open. Bytes are those of one buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// What its descriptors are, in the order in which its memory is tried; at least one.
+    pub backings: Vec<Backing>,
+    /// Largest alignment in bytes that it can promise, a power of two: a buffer's memory consists
+    /// of physical pieces of at least this size that start at a multiple of it, and the kernel
+    /// maps it at one unless the client insists on another address.
+    pub max_alignment: u64,
+    /// Allocation granularity: sizes must be a multiple of this many bytes, a power of two.
+    pub granularity: u64,
+    /// Largest buffer in bytes that is surely in one physical piece; `u64::MAX` if all are.
+    pub contiguous_bytes: u64,
+    /// Most bytes of one buffer, whatever is free; `u64::MAX` if only the free memory limits it.
+    pub max_bytes: u64,
+    /// Whether descriptors can be had that only permit reading. All can be had for both.
+    pub read_only: bool,
+    /// Most descriptors of the service that one buffer takes, at least 1.
+    pub descriptors: u64,
+    /// Whether it runs short only when the machine does. Otherwise memory of others does not help.
+    pub is_machine_memory: bool,
+    /// Whether released memory can be handed out again. What the kernel's own heaps gave goes back
+    /// to them, unless the heap's configuration says otherwise.
+    pub recycles: bool,
+}
+
+impl Capabilities {
+    /// Returns those of machine memory in pieces of `piece` bytes, of which buffers have any number
+    /// and each takes one descriptor.
+    pub fn of_pieces(backing: Backing, piece: u64) -> Self {
+        Self {
+            backings: vec![backing],
+            max_alignment: piece,
+            granularity: piece,
+            contiguous_bytes: piece,
+            max_bytes: u64::MAX,
+            read_only: true,
+            descriptors: 1,
+            is_machine_memory: true,
+            recycles: true,
+        }
+    }
+
+    /// Returns those of dma-bufs of up to `max_bytes` bytes that udmabuf makes of these files. The
+    /// driver makes descriptors for reading and writing, no others.
+    pub(super) fn exported(self, max_bytes: u64) -> Self {
+        Self { backings: vec![Backing::Udmabuf], max_bytes, read_only: false, ..self }
+    }
+
+    /// Returns those of two sources as one, of which `next` is tried after `self`: what is promised
+    /// of a buffer, both keep; sizes are accepted and memory is kept as far as one of them allows.
+    pub(super) fn merge(mut self, next: Self) -> Self {
+        self.backings.extend(next.backings);
+        Self {
+            backings: self.backings,
+            max_alignment: self.max_alignment.min(next.max_alignment),
+            granularity: self.granularity.max(next.granularity),
+            contiguous_bytes: self.contiguous_bytes.min(next.contiguous_bytes),
+            max_bytes: self.max_bytes.max(next.max_bytes),
+            read_only: self.read_only && next.read_only,
+            descriptors: self.descriptors.max(next.descriptors),
+            is_machine_memory: self.is_machine_memory || next.is_machine_memory,
+            recycles: self.recycles || next.recycles,
+        }
+    }
+
+    /// Returns whether every buffer is a dma-buf.
+    pub fn gives_dma_bufs(&self) -> bool {
+        self.backings.iter().all(|backing| backing.is_dma_buf())
+    }
+}
+
+/// A source that was opened, and what is known of it since.
+#[derive(Clone)]
+pub struct Opened {
+    /// Makes the memory.
+    pub source: Arc<dyn Source>,
+    /// What it gives.
+    pub capabilities: Capabilities,
+    /// The memory that was set aside, if it makes buffers of such.
+    pub arena: Option<Arc<ArenaFile>>,
+    /// The same source, if it can also make a buffer of blocks that others had.
+    pub blocks: Option<Arc<BlockSource>>,
+    /// Whether it had nothing left when it was to prove that it works: others may have taken all,
+    /// or it may be broken.
+    pub is_dry: bool,
+}
+
+impl Opened {
+    /// Takes a source that proved to work, and has neither memory set aside nor blocks.
+    pub fn new(source: Arc<dyn Source>, capabilities: Capabilities) -> Self {
+        Self { source, capabilities, arena: None, blocks: None, is_dry: false }
+    }
+}
+
+impl From<Arc<dyn FileSource>> for Opened {
+    fn from(files: Arc<dyn FileSource>) -> Self {
+        let capabilities = files.capabilities();
+        Self::new(files, capabilities)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_sources_as_one_promise_what_both_keep_and_accept_what_one_does() {
+        let large = Capabilities {
+            max_bytes: 8 << 20,
+            read_only: false,
+            descriptors: 2,
+            is_machine_memory: false,
+            recycles: false,
+            ..Capabilities::of_pieces(Backing::Udmabuf, 2 << 20)
+        };
+        let small = Capabilities {
+            contiguous_bytes: u64::MAX,
+            max_bytes: 4 << 20,
+            ..Capabilities::of_pieces(Backing::DmaHeap, 4096)
+        };
+        let expected = |backings| Capabilities {
+            backings,
+            max_alignment: 4096,
+            granularity: 2 << 20,
+            contiguous_bytes: 2 << 20,
+            max_bytes: 8 << 20,
+            read_only: false,
+            descriptors: 2,
+            is_machine_memory: true,
+            recycles: true,
+        };
+        let merged = large.clone().merge(small.clone());
+        assert_eq!(merged, expected(vec![Backing::Udmabuf, Backing::DmaHeap]));
+        assert_eq!(small.merge(large), expected(vec![Backing::DmaHeap, Backing::Udmabuf]));
+    }
+}
