@@ -183,7 +183,9 @@ impl Allocator {
     /// Returns pooled memory; `None` if somebody has opened it since it was released, and may have written to it.
     fn unless_held(&self, heap: &Heap, stored: Stored) -> Option<Stored> {
         stored.memory.cleaned();
-        if stored.memory.is_idle().unwrap_or(false) {
+        // A dma-buf has no path: once only the service has it, that stays so.
+        let can_be_opened = ReleaseMechanism::of(stored.memory.backing()) == ReleaseMechanism::CloseEvents;
+        if !can_be_opened || stored.memory.is_idle().unwrap_or(false) {
             return Some(stored);
         }
         heap.pool().count_discarded(Discard::Busy);
