@@ -19,8 +19,7 @@
 
 #![forbid(unsafe_code)]
 
-use anion::client::{Buffer, Client, CpuAccess, Endpoint, Mapping, Request, Settings};
-use anion::units::Access;
+use anion_client::{Access, Buffer, Client, CpuAccess, Endpoint, Mapping, Request, Settings};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use rustix::net::{

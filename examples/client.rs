@@ -5,8 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use anion::client::{BufferAllocator, Client, CpuAccess, Error, Refusal, Request, SyncType};
-use anion::units::Access;
+use anion_client::{Access, BufferAllocator, Client, CpuAccess, Error, Refusal, Request, SyncType};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::connect()?;

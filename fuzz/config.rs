@@ -3,14 +3,6 @@
 
 #![no_main]
 
-use anion::config;
-use anion::units::PageSize;
 use libfuzzer_sys::fuzz_target;
-use std::path::Path;
 
-fuzz_target!(|bytes: &[u8]| {
-    for page in [4096, 16384].into_iter().flat_map(PageSize::new) {
-        // An error is an answer as good as heaps are.
-        let _ = config::parse(Path::new("fuzzed"), bytes, page);
-    }
-});
+fuzz_target!(|bytes: &[u8]| anion::read_device_tree(bytes));

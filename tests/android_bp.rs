@@ -19,16 +19,18 @@ use std::process::{Command, Stdio};
 /// The module of the interface.
 const INTERFACE: &str = "vendor.anion.allocator";
 
-/// Crates that only cargo's builds use, and why Android's do not.
-const CARGO_ONLY: &[(&str, &str)] = &[
-    ("clap_complete", "completions are for a machine's own shell"),
-    ("clap_mangen", "manual pages are not installed on devices"),
-    ("loom", "runs under the model checker alone"),
-    ("rsbinder", "AOSP's binder takes its place"),
-    ("rustix", "the socket's transport is for Linux alone"),
-    ("seccompiler", "the service confines itself on Linux alone"),
-    ("sd-notify", "init asks for no reports and passes no sockets"),
-    ("winnow", "reads device-tree text; devices have blobs"),
+/// Crates that only cargo's builds of a package use, and why Android's do not.
+const CARGO_ONLY: &[(&str, &str, &str)] = &[
+    ("anion", "clap_complete", "completions are for a machine's own shell"),
+    ("anion", "env_logger", "the service logs to Android's log"),
+    ("anion", "loom", "runs under the model checker alone"),
+    ("anion", "sd-notify", "init asks for no reports and passes no sockets"),
+    ("anion", "seccompiler", "the service confines itself on Linux alone"),
+    ("anion", "winnow", "reads device-tree text; devices have blobs"),
+    ("anion-ipc", "rsbinder", "AOSP's binder takes its place"),
+    ("anion-ipc", "rustix", "the socket's transport is for Linux alone"),
+    ("anionctl", "clap_complete", "completions are for a machine's own shell"),
+    ("anionctl", "clap_mangen", "manual pages are not installed on devices"),
 ];
 
 fn root() -> &'static Path {
@@ -158,6 +160,9 @@ fn crates_agree_with_cargo() {
     for (package, names) in [
         ("anion-ipc", &["libanion_ipc"][..]),
         ("anion-vts", &["VtsAnionAllocatorTargetTest"]),
+        ("anion-memory", &["libanion_memory"]),
+        ("anion-client", &["libanion_client"]),
+        ("anionctl", &["libanionctl"]),
         ("anion", &["libanion", "vendor.anion.allocator-service", "anionctl", "anion_unit_test"]),
     ] {
         let dependencies = &cargo[package];
@@ -171,15 +176,16 @@ fn crates_agree_with_cargo() {
         }
         for (dependency, _) in dependencies.iter().filter(|(dependency, is_dev)| !is_dev && !own(dependency))
         {
-            let reason = CARGO_ONLY.iter().find(|(name, _)| name == dependency);
+            let reason = CARGO_ONLY.iter().find(|(user, name, _)| user == &package && name == dependency);
             assert!(
                 used.contains(dependency.as_str()) != reason.is_some(),
                 "{package} depends on {dependency}: it must be in Android.bp or have a reason not to, not both"
             );
         }
     }
-    for (name, _) in CARGO_ONLY {
-        assert!(cargo.values().flatten().any(|(dependency, _)| dependency == name), "nobody uses {name}");
+    for (package, name, _) in CARGO_ONLY {
+        let uses = cargo[*package].iter().any(|(dependency, _)| dependency == name);
+        assert!(uses, "{package} does not use {name}");
     }
     let used: BTreeSet<_> = modules.iter().flat_map(|module| module.list("rustlibs")).collect();
     for library in LIBRARIES {
@@ -325,7 +331,9 @@ fn what_nix_has_for_linux_alone_is_not_used() {
     let linux_only =
         ["FallocateFlags", "fcntl::fallocate", " fallocate}", "SeekData", "SeekHole", "unistd::dup3"];
     let mut folders: Vec<PathBuf> =
-        ["src", "ipc/src/aosp", "vts/src"].map(|folder| root().join(folder)).into();
+        ["anionctl/src", "client/src", "ipc/src/aosp", "memory/src", "src", "vts/src"]
+            .map(|folder| root().join(folder))
+            .into();
     let mut checked = 0;
     while let Some(folder) = folders.pop() {
         for path in fs::read_dir(&folder).expect("readable").flatten().map(|entry| entry.path()) {

@@ -3,11 +3,10 @@
 
 mod common;
 
-use anion::client::{
-    Buffer, BufferAllocator, Client, CpuAccess, Endpoint, Error, Mapping, Refusal, Request, Settings,
-    SyncType,
+use anion_client::{
+    Access, Backing, Buffer, BufferAllocator, Client, CpuAccess, Endpoint, Error, HeapType, Mapping, Refusal,
+    Request, Settings, SyncType,
 };
-use anion::units::{Access, Backing, HeapMask, HeapType};
 use common::anionctl::held;
 use common::{Daemon, eventually};
 use std::os::fd::AsFd;
@@ -91,7 +90,7 @@ fn heaps_are_chosen_by_name_in_order_and_by_mask() {
 
     let heap_of = |request: Request| client.allocate_one(&request).map(|buffer| buffer.heap().to_owned());
     assert_eq!(heap_of(Request::new(1).heap("ion_system_heap")).expect("an alias"), "system");
-    assert_eq!(heap_of(Request::new(1).heap_mask(HeapMask(1 << camera.id))).expect("in the mask"), "camera");
+    assert_eq!(heap_of(Request::new(1).heap_mask(1 << camera.id)).expect("in the mask"), "camera");
     assert_eq!(heap_of(Request::new(128 * MIB).heap("camera").heap("system")).expect("the next"), "system");
     assert_eq!(heap_of(Request::new(1)).expect("any"), heaps[0].name);
 }

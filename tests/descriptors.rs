@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What must work in a process without a free descriptor. One test for all: descriptors are the process's own.
 
-use anion::sys::references::ReferenceCounts;
+use anion::testing::ReferenceCounts;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs::File;
 use std::io::ErrorKind;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl doctor` on the machine that runs the tests, with and without a service.
+//! `anionctl doctor`, which is `aniond --doctor`, on the machine that runs the tests, with and without a service.
 
 mod common;
 
@@ -115,7 +115,7 @@ fn a_heap_that_this_machine_cannot_serve_has_its_own_exit_code() {
     let assert = doctor().args(["--json", "doctor", "--config"]).arg(&file).assert().code(WANTING);
     assert_eq!(
         stderr(doctor().arg("doctor").arg("--config").arg(&file).assert()),
-        "anionctl: missing: heap absent\n"
+        "aniond: missing: heap absent\n"
     );
     let report = parsed(&stdout(assert));
     assert_eq!(report["ok"], false);
@@ -168,7 +168,47 @@ fn the_environment_names_the_configuration_as_it_does_for_the_service() {
 #[test]
 fn a_configuration_that_cannot_be_read_is_no_finding() {
     let message = stderr(doctor().args(["doctor", "--config", "/nowhere.dts"]).assert().code(UNREADABLE));
-    assert!(message.starts_with("anionctl: cannot read /nowhere.dts: "), "{message}");
+    assert!(message.starts_with("aniond: cannot read /nowhere.dts: "), "{message}");
+}
+
+#[test]
+fn it_is_the_services_own_program() {
+    let (_directory, file) = wanting();
+    let aniond = || {
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_aniond"));
+        command.env_remove("ANION_SOCKET").args(["--doctor", "--socket", "/nowhere/socket", "--config"]);
+        command.arg(&file).timeout(common::DEADLINE);
+        command
+    };
+    let heaps = |text: String| text.split_once("\nThe configuration (").expect("heaps").1.to_owned();
+    let own = aniond().assert().code(WANTING);
+    let by_client = doctor().args(["doctor", "--config"]).arg(&file).assert().code(WANTING);
+    assert_eq!(heaps(stdout(own)), heaps(stdout(by_client)));
+    assert_eq!(parsed(&stdout(aniond().arg("--json").assert().code(WANTING)))["ok"], false);
+    let both = aniond().arg("--check-config").arg(&file).assert().code(2);
+    assert!(stderr(both).contains("cannot be used with"));
+}
+
+#[test]
+fn without_the_services_program_it_says_where_it_looked() {
+    let alone = tempfile::tempdir().expect("a directory");
+    let program = alone.path().join("anionctl");
+    std::fs::copy(common::anionctl::ANIONCTL, &program).expect("copied");
+    let doctor = |path: &std::path::Path| {
+        let mut command = assert_cmd::Command::new(&program);
+        command.env_remove("ANION_SOCKET").env_remove("ANION_CONFIG").env("PATH", path);
+        command.args(["--socket", "/nowhere/socket", "doctor"]).timeout(common::DEADLINE);
+        command
+    };
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let message = stderr(doctor(elsewhere.path()).assert().code(UNREADABLE));
+    assert!(message.starts_with("anionctl: doctor is the service's own program, aniond,"), "{message}");
+    for folder in [&alone, &elsewhere] {
+        assert!(message.contains(&folder.path().display().to_string()), "{message}");
+    }
+    let programs = std::path::Path::new(env!("CARGO_BIN_EXE_aniond")).parent().expect("a directory");
+    let text = stdout(doctor(programs).assert().success());
+    assert!(text.ends_with("\n\nAll of it is here.\n"), "{text}");
 }
 
 #[test]

@@ -2,13 +2,12 @@
 //! A child that inherited a buffer keeps it from being handed out again. One test for all: a
 //! process that starts others holds what all its tests hold until they run.
 
-use anion::allocator::{Allocator, Caller, Failure, Grant, Request, Selection, WatchedCgroup};
-use anion::config;
-use anion::heap::Needs;
-use anion::sys::fd::inode;
-use anion::sys::map::SharedMap;
-use anion::sys::memory::page_size;
-use anion::units::{Access, Count, Label, RequestedBytes, Uid};
+use anion::testing::{
+    Allocator, Caller, Count, Failure, Grant, Label, Needs, Request, RequestedBytes, Selection, Uid,
+    WatchedCgroup, inode, load, page_size,
+};
+use anion_memory::Access;
+use anion_memory::map::SharedMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -40,7 +39,7 @@ fn map(grant: &Grant) -> SharedMap {
 fn what_a_child_inherited_is_not_handed_out_again_before_it_ends() {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(HEAPS.as_bytes()).expect("written");
-    let loaded = config::load(file.path(), page_size().expect("page size")).expect("readable");
+    let loaded = load(file.path(), page_size().expect("page size")).expect("readable");
     assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
     let allocator = Allocator::new(loaded.config, &WatchedCgroup::None).expect("an allocator");
     // A machine that is short of memory has spares given back at once; then it shows nothing.

@@ -2,13 +2,12 @@
 //! Heaps over real huge pages. They need at least eight that are free; `cargo xtask test --only huge-pages` sets them
 //! aside for the run.
 
-use anion::allocator::{Allocator, Caller, Failure, Grant, Request, Selection, WatchedCgroup};
-use anion::config;
-use anion::heap::Needs;
-use anion::sys::fd::{inode, resident_bytes};
-use anion::sys::map::SharedMap;
-use anion::sys::memory::{HugePages, huge_pages, page_size};
-use anion::units::{Access, Backing, Count, Label, RequestedBytes, Uid};
+use anion::testing::{
+    Allocator, Caller, Count, Failure, Grant, HugePages, Label, Needs, Request, RequestedBytes, Selection,
+    Uid, WatchedCgroup, huge_pages, inode, load, page_size, resident_bytes,
+};
+use anion_memory::map::SharedMap;
+use anion_memory::{Access, Backing};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -78,7 +77,7 @@ fn allocator(heaps: &str) -> Arc<Allocator> {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     write!(file, "/dts-v1/; / {{ anion {{ compatible = \"anion,heaps-v1\"; {heaps} }}; }};")
         .expect("written");
-    let loaded = config::load(file.path(), page_size().expect("page size")).expect("readable");
+    let loaded = load(file.path(), page_size().expect("page size")).expect("readable");
     assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
     Allocator::new(loaded.config, &WatchedCgroup::None).expect("an allocator")
 }

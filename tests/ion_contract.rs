@@ -77,7 +77,10 @@ fn item([subject, ..]: &[Cell; 5]) -> Option<&str> {
 /// Names of all test functions of the repository: those marked as tests, and those that a file of vts lists.
 fn tests() -> HashSet<String> {
     let mut names = HashSet::new();
-    let mut folders: Vec<PathBuf> = ["src", "tests", "ipc", "vts/src"].map(|top| root().join(top)).into();
+    let mut folders: Vec<PathBuf> =
+        ["src", "anionctl/src", "client/src", "ipc", "memory/src", "tests", "vts/src"]
+            .map(|top| root().join(top))
+            .into();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("readable").map(|entry| entry.expect("readable").path()) {
             if entry.is_dir() {

@@ -4,8 +4,8 @@
 use crate::report::{Section, median, micros, progress};
 use crate::servers::{Servers, allocate, raw_one};
 use crate::{SIZES, name_of};
-use anion::sys::map::SharedMap;
-use anion::units::Access;
+use anion_memory::Access;
+use anion_memory::map::SharedMap;
 use anyhow::Context;
 use nix::time::ClockId;
 use std::os::fd::OwnedFd;

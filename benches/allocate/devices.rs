@@ -8,10 +8,8 @@ use crate::name_of;
 use crate::report::{Section, median, micros, progress};
 use crate::servers::Servers;
 use crate::ways::{InProcess, Served, Way};
-use anion::sys::dma_heap::{DIRECTORY, DmaHeap};
-use anion::sys::ion::Ion;
-use anion::sys::memfd::MemfdFactory;
-use anion::units::{Access, HeapName};
+use anion::testing::{DMA_HEAPS, DmaHeap, HeapName, Ion, IonHeap, MemfdFactory};
+use anion_memory::Access;
 use anyhow::Context;
 use serde_json::json;
 use std::fmt::Write;
@@ -241,12 +239,9 @@ type Hits = (u64, u64);
 type Missing = Vec<(&'static str, String)>;
 
 /// What there is, the bare calls first, and why the rest is not.
-fn variants(
-    way: &dyn Way,
-    ion: Option<(Ion, anion::sys::ion::IonHeap)>,
-) -> anyhow::Result<(Vec<Variant>, Missing)> {
+fn variants(way: &dyn Way, ion: Option<(Ion, IonHeap)>) -> anyhow::Result<(Vec<Variant>, Missing)> {
     let (mut variants, mut missing) = (Vec::new(), Missing::new());
-    match DmaHeap::open(Path::new(DIRECTORY), &HeapName::new("system")?) {
+    match DmaHeap::open(Path::new(DMA_HEAPS), &HeapName::new("system")?) {
         Ok(heap) => variants.push(Variant::new(BARE, From::DmaHeap(heap))),
         Err(error) => missing.push((BARE, error.to_string())),
     }

@@ -5,8 +5,8 @@ use crate::cost::settle;
 use crate::report::{Section, progress};
 use crate::servers::{Servers, allocate, raw_allocate, raw_one};
 use crate::{SIZES, name_of};
-use anion::sys::map::SharedMap;
-use anion::units::Access;
+use anion_memory::Access;
+use anion_memory::map::SharedMap;
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use std::os::fd::OwnedFd;
@@ -30,7 +30,7 @@ type Held = Option<(OwnedFd, SharedMap)>;
 
 /// Maps and touches every page, as a client does before its first use.
 pub(crate) fn touch(fd: OwnedFd, bytes: u64) -> anyhow::Result<Held> {
-    let page = usize::try_from(anion::sys::memory::page_size()?.bytes())?;
+    let page = usize::try_from(anion::testing::page_size()?.bytes())?;
     let map = SharedMap::new(&fd, usize::try_from(bytes)?, Access::ReadWrite)?;
     for offset in (0..map.len()).step_by(page) {
         map.write_at(offset, &[1])?;

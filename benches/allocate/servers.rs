@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The service under test, and the bare server beside it, as processes of their own.
 
-use anion::sys::memfd::MemfdFactory;
+use anion::testing::MemfdFactory;
 use anion_ipc::{Connection, Endpoint, SERVICE_NAME, connect};
 use anyhow::{Context, ensure};
 use nix::time::clock_getcpuclockid;

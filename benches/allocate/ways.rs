@@ -3,12 +3,12 @@
 
 use crate::cost::heap_stats;
 use crate::servers::{Service, allocate};
-use anion::allocator::{Allocator, Caller, Request, Selection, WatchedCgroup};
-use anion::config;
-use anion::heap::Needs;
-use anion::sys::memory::page_size;
-use anion::units::{Access, Count, Label, RequestedBytes, Uid};
+use anion::testing::{
+    Allocator, Caller, Count, Label, Needs, Request, RequestedBytes, Selection, Uid, WatchedCgroup, load,
+    page_size,
+};
 use anion_ipc::Connection;
+use anion_memory::Access;
 use anyhow::{Context, ensure};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -106,7 +106,7 @@ impl InProcess {
     pub(crate) fn new(heaps: &str) -> anyhow::Result<Self> {
         let file = tempfile::NamedTempFile::with_suffix(".dts")?;
         std::fs::write(file.path(), heaps)?;
-        let loaded = config::load(file.path(), page_size()?)?;
+        let loaded = load(file.path(), page_size()?)?;
         ensure!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
         let uid = Uid(nix::unistd::geteuid().as_raw());
         Ok(Self {

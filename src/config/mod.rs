@@ -29,11 +29,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use self::diagnostic::Report;
-pub use self::diagnostic::{Diagnostic, Position, Severity};
+pub use self::diagnostic::{Diagnostic, Severity};
 pub use self::directory::DirectoryError;
 pub use self::dtb::BlobError;
 use self::spec::Config;
-pub use self::tree::TreeLimit;
 use self::tree::{MAX_BYTES, Tree};
 use crate::units::PageSize;
 
@@ -83,6 +82,7 @@ pub enum LoadError {
         offset: usize,
     },
     /// This build was made without the `dts` feature.
+    #[cfg(not(feature = "dts"))]
     #[error("{} is device-tree source, which this build does not read: compile it with dtc and give the .dtb", .0.display())]
     TextNotSupported(PathBuf),
     /// A damaged blob.

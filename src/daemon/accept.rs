@@ -3,7 +3,7 @@
 //! process: running out of descriptors must not turn it into a busy loop.
 
 use super::budget::{Budget, OverBudget};
-use anion::allocator::Throttle;
+use crate::allocator::Throttle;
 use anion_ipc::SocketServer;
 use nix::sys::socket::{getsockopt, sockopt};
 use std::fs::File;

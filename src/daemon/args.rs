@@ -2,7 +2,8 @@
 //! The command line.
 
 use super::seccomp::SystemCalls;
-use anion::allocator::WatchedCgroup;
+use crate::allocator::WatchedCgroup;
+use anion_ipc::{Endpoint, EndpointError};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, ValueEnum, ValueHint};
 #[cfg(not(soong))]
@@ -23,6 +24,8 @@ Examples:
       Kernel binder for services, the socket for members of the video group.
   aniond --check-config board.dts
       Show the heaps that it would serve, and every complaint.
+  aniond --doctor --config board.dts
+      Show what this machine lacks to serve them, and what changes it.
   aniond --completions bash > /etc/bash_completion.d/aniond
       Install completions.
 
@@ -37,7 +40,9 @@ Signals:
 Exit status:
   0  after a clean stop, or if every checked configuration is sound
   1  if it cannot serve, or a checked configuration is not sound
-  2  if the command line is wrong";
+  2  if the command line is wrong
+  4  if --doctor misses something that the configuration wants
+  5  if --doctor cannot read the configuration, or not write its report";
 
 /// Allocates memory buffers for other processes from ION-like heaps
 ///
@@ -84,12 +89,19 @@ pub(crate) struct Arguments {
     pub(crate) transport: TransportArguments,
 
     /// Print the heaps that these device trees describe and what is wrong with them, then exit
-    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Instead of serving")]
+    #[arg(long, value_name = "FILE", num_args = 1.., group = "report", help_heading = "Instead of serving")]
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) check_config: Vec<PathBuf>,
 
-    /// With --check-config: print one JSON document
-    #[arg(long, requires = "check_config", help_heading = "Instead of serving")]
+    /// Print what this machine offers, what the configuration wants, and what to change, then exit
+    ///
+    /// `anionctl doctor --help` has more. A service that answers where this one would serve, else where clients look
+    /// for it, is asked for the heaps that it cannot serve. Nothing is logged unless --log-level is given.
+    #[arg(long, group = "report", help_heading = "Instead of serving")]
+    pub(crate) doctor: bool,
+
+    /// With --check-config or --doctor: print one JSON document
+    #[arg(long, requires = "report", help_heading = "Instead of serving")]
     pub(crate) json: bool,
 
     /// Print a completion script for this shell, then exit
@@ -161,6 +173,21 @@ pub(crate) enum TransportKind {
     Both,
 }
 
+impl TransportArguments {
+    /// Returns where these arguments would have the service; `None` if they say nothing of it.
+    ///
+    /// # Errors
+    /// If it is binder alone, no device is named, and the machine has none.
+    pub(crate) fn endpoint(&self) -> Result<Option<Endpoint>, EndpointError> {
+        let device = self.binder_device.clone().map(Endpoint::Binder);
+        match (self.transport, device) {
+            (Some(TransportKind::Binder), Some(device)) => Ok(Some(device)),
+            (Some(TransportKind::Binder), None) => "binder".parse().map(Some),
+            (_, device) => Ok(self.socket.clone().map(Endpoint::Socket).or(device)),
+        }
+    }
+}
+
 fn log_level() -> impl TypedValueParser<Value = LevelFilter> {
     PossibleValuesParser::new(["off", "error", "warn", "info", "debug", "trace"])
         .try_map(|word| word.parse::<LevelFilter>())
@@ -221,6 +248,18 @@ mod tests {
     }
 
     #[test]
+    fn the_service_is_where_the_transport_is() {
+        let endpoint = |words: &[&str]| {
+            let arguments = Arguments::try_parse_from([&["aniond"], words].concat()).expect("valid");
+            arguments.transport.endpoint().expect("named").map(|endpoint| endpoint.to_string())
+        };
+        assert_eq!(endpoint(&["--socket", "/s"]).as_deref(), Some("unix:/s"));
+        let both = ["--transport", "binder", "--socket", "/s", "--binder-device", "/b"];
+        assert_eq!(endpoint(&both).as_deref(), Some("binder:/b"));
+        assert_eq!(endpoint(&both[2..]).as_deref(), Some("unix:/s"));
+    }
+
+    #[test]
     fn groups_are_numbers_or_names() {
         assert_eq!(group("44"), Ok(Gid::from_raw(44)));
         assert_eq!(group("root"), Ok(Gid::from_raw(0)));
@@ -235,9 +274,11 @@ mod tests {
     }
 
     #[test]
-    fn json_needs_something_to_check() {
+    fn json_needs_something_to_report() {
         assert!(Arguments::try_parse_from(["aniond", "--json"]).is_err());
         let parsed = Arguments::try_parse_from(["aniond", "--check-config", "a.dts", "b.dtb", "--json"]);
         assert_eq!(parsed.expect("valid").check_config.len(), 2);
+        assert!(Arguments::try_parse_from(["aniond", "--doctor", "--json"]).expect("valid").doctor);
+        assert!(Arguments::try_parse_from(["aniond", "--doctor", "--check-config", "a.dts"]).is_err());
     }
 }

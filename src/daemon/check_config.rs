@@ -7,9 +7,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anion::config::spec::{ClientPolicy, Config, HeapSpec, Policy, Quota};
-use anion::config::{self, Diagnostic, Loaded, Severity};
-use anion::units::{PageSize, Uid};
+use crate::config::spec::{ClientPolicy, Config, HeapSpec, Policy, Quota};
+use crate::config::{self, Diagnostic, Loaded, Severity};
+use crate::units::{PageSize, Uid};
 use anyhow::Context as _;
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 /// If `out` cannot be written or the page size is not known. A file that cannot be read is a finding, not an
 /// error of this function.
 pub(crate) fn run(files: &[PathBuf], json: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
-    let page = anion::sys::memory::page_size().context("asking for the page size")?;
+    let page = crate::sys::memory::page_size().context("asking for the page size")?;
     let checked: Vec<Checked<'_>> = files.iter().map(|file| Checked::new(file, page)).collect();
     let good = checked.iter().all(Checked::is_good);
     if json {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which configuration is served.
 
-use anion::config::spec::Config;
-use anion::config::{self, DEFAULT_FILE, Loaded, Severity};
-use anion::sys::memory::page_size;
+use crate::config::spec::Config;
+use crate::config::{self, DEFAULT_FILE, Loaded, Severity};
+use crate::sys::memory::page_size;
 use anyhow::{Context, ensure};
 use std::path::Path;
 

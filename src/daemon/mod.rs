@@ -1,30 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The process around the service: arguments, logging, signals, sockets and connections. Nothing here knows a heap.
+//! The process around the service: arguments, logging, signals, sockets and connections.
+//!
+//! [`main`] reads the configuration, opens the transports, makes the allocator, gives up the system
+//! calls that it needs no more, serves, and waits for the signal to stop.
 
 /// The command line.
-pub(crate) mod args;
+mod args;
 
 /// Where messages go.
-pub(crate) mod logging;
+mod logging;
 
 /// What a configuration file means.
-pub(crate) mod check_config;
+mod check_config;
 
 /// Which heaps are served.
-pub(crate) mod configuration;
+mod configuration;
+
+// What this machine offers, and what it lacks.
+mod doctor;
 
 /// Signals, descriptor limit, panics: what holds for the whole process.
-pub(crate) mod process;
+mod process;
 
 /// Which system calls may be made while serving.
-pub(crate) mod seccomp;
+mod seccomp;
 
 /// What has to be done before anything else.
-pub(crate) mod sys;
+mod sys;
 
 /// The listening socket: its own or systemd's.
 #[cfg(not(soong))]
-pub(crate) mod listener;
+mod listener;
 
 /// Who owns the socket's path.
 #[cfg(not(soong))]
@@ -40,7 +46,99 @@ mod accept;
 
 /// Which transports, and serving over them.
 #[cfg_attr(soong, path = "transport_on_device.rs")]
-pub(crate) mod transport;
+mod transport;
 
 /// Reports to who started the process.
-pub(crate) mod supervisor;
+mod supervisor;
+
+use crate::allocator::Allocator;
+use crate::service::HeapAllocatorService;
+use anyhow::Context;
+use args::Arguments;
+use clap::Parser;
+use log::LevelFilter;
+use process::StopSignals;
+use seccomp::Filter;
+use std::io;
+use std::process::ExitCode;
+use transport::Transports;
+
+/// Runs the program to its end. It owns the descriptors that the process inherited, so it must be
+/// all that `main` does, once: `tests/floors.rs` checks that.
+pub fn main() -> ExitCode {
+    let inherited = sys::own_inherited_descriptors();
+    let arguments = Arguments::parse();
+    #[cfg(not(soong))]
+    if let Some(shell) = arguments.completions {
+        clap_complete::generate(
+            shell,
+            &mut <Arguments as clap::CommandFactory>::command(),
+            "aniond",
+            &mut io::stdout(),
+        );
+        return ExitCode::SUCCESS;
+    }
+    if arguments.doctor {
+        // Its report is all that is asked for.
+        logging::init(arguments.log_level.or(Some(LevelFilter::Off)));
+        return doctor::run(&arguments);
+    }
+    logging::init(arguments.log_level);
+    let outcome = if arguments.check_config.is_empty() {
+        serve(&arguments, inherited).map(|()| true)
+    } else {
+        check_config::run(&arguments.check_config, arguments.json, &mut io::stdout().lock())
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            log::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(arguments: &Arguments, inherited: io::Result<()>) -> anyhow::Result<()> {
+    inherited.context("cannot take over what the parent left open")?;
+    let signals = StopSignals::block()?;
+    process::log_panics();
+    process::raise_descriptor_limit();
+    let (config, origin) = configuration::load(arguments.config.as_deref())?;
+    let filter = Filter::load(&arguments.seccomp)?;
+    let transports = Transports::open(&arguments.transport)?;
+    let allocator = Allocator::new(config, &arguments.cgroup).context("cannot make the heaps")?;
+    describe(&allocator, &origin);
+    let confine = || filter.as_ref().map_or(Ok(()), Filter::enforce);
+    let serving = transports.serve(&HeapAllocatorService::binder(allocator), confine)?;
+    let status = format!("Serving at {}", serving.places.join(" and "));
+    log::info!("{status}");
+    supervisor::ready(&status);
+    let signal = signals.wait()?;
+    log::info!("{signal}: stopping");
+    supervisor::stopping();
+    serving.stop();
+    Ok(())
+}
+
+/// Logs what there is to serve, and what there is not.
+fn describe(allocator: &Allocator, origin: &str) {
+    let heaps = allocator.heaps();
+    let available = heaps.iter().filter(|heap| heap.unavailable().is_none()).count();
+    log::info!("configuration ({origin}): {available} of {} heaps are available", heaps.len());
+    for heap in heaps {
+        if let Some(why) = heap.unavailable() {
+            log::warn!("heap {} (id {}) is not available: {why}", heap.name(), heap.id());
+        }
+        if let Some(reason) = &heap.spec().shared {
+            log::warn!(
+                "heap {} (id {}) shares spares across trust domains: {reason}",
+                heap.name(),
+                heap.id()
+            );
+        }
+    }
+    for (backing, mechanism) in allocator.release_mechanisms() {
+        log::info!("released buffers of kind {} are noticed by {}", backing.name(), mechanism.describe());
+    }
+}

@@ -3,10 +3,13 @@
 //!
 //! A call that is not in the policy ends the service. Refusing it with an error would keep a service going whose code is not
 //! its own any more, or whose libraries take paths that nobody tried; what clients hold survives its end, and whoever started
-//! it starts it again. The call's number is written to standard error (`anion::sys::seccomp`).
+//! it starts it again. The call's number is written to standard error (`crate::sys::seccomp`).
 
 #[cfg_attr(
-    not(all(not(soong), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
+    not(any(
+        test,
+        all(not(soong), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))
+    )),
     expect(dead_code, reason = "policies are read everywhere, and compiled where there is a compiler")
 )]
 mod policy;
@@ -79,7 +82,7 @@ impl Filter {
     /// # Errors
     /// If the kernel has no filters.
     pub(crate) fn enforce(&self) -> anyhow::Result<()> {
-        anion::sys::seccomp::report_forbidden_calls().context("cannot report forbidden system calls")?;
+        crate::sys::seccomp::report_forbidden_calls().context("cannot report forbidden system calls")?;
         kernel::enforce(&self.programs).context("cannot filter system calls")?;
         log::info!("{} system calls are allowed ({}); any other ends the service", self.allowed, self.origin);
         Ok(())

@@ -2,84 +2,16 @@
 //! What every dma-buf can do, whoever exported it (`drivers/dma-buf/dma-buf.c`).
 
 use crate::sys::fd::DescriptorDirectory;
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 
-/// Longest name of a dma-buf in bytes, without the NUL.
-pub const MAX_NAME_BYTES: usize = 31;
-
-nix::ioctl_write_ptr!(
-    /// `DMA_BUF_IOCTL_SYNC`: `struct dma_buf_sync` is one `__u64` of flags.
-    dma_buf_ioctl_sync,
-    b'b',
-    0,
-    u64
-);
-nix::ioctl_write_ptr_bad!(
-    /// `DMA_BUF_SET_NAME_B`: the argument is the string itself, whatever size the number says.
-    dma_buf_set_name,
-    nix::request_code_write!(b'b', 1, size_of::<u64>()),
-    libc::c_char
-);
-
-/// What the CPU is about to do with a buffer, or has done: `DMA_BUF_SYNC_READ` and `DMA_BUF_SYNC_WRITE`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u64)]
-pub enum CpuAccess {
-    /// Reading.
-    Read = 1,
-    /// Writing.
-    Write = 2,
-    /// Both.
-    ReadWrite = 3,
-}
-
-/// Which end of an access: `DMA_BUF_SYNC_START` or `DMA_BUF_SYNC_END`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u64)]
-pub enum Phase {
-    /// Before the first access: what devices wrote becomes visible.
-    Start = 0,
-    /// After the last: what the CPU wrote becomes visible to devices.
-    End = 4,
-}
+pub use anion_memory::dma_buf::{CpuAccess, Phase, set_name, sync};
 
 /// Whether `fd` is a dma-buf. Only the kernel is asked, never a file system.
 pub fn is_dma_buf(fd: impl AsFd) -> bool {
     let link = nix::fcntl::readlink(DescriptorDirectory::path(fd).as_str());
     link.is_ok_and(|target| target.as_encoded_bytes().starts_with(b"/dmabuf:"))
-}
-
-/// Gives a dma-buf a name, which fdinfo and `/sys/kernel/debug/dma_buf/bufinfo` show.
-///
-/// # Errors
-/// `EINVAL` beyond [`MAX_NAME_BYTES`]; `EBUSY` on old kernels while a device is attached; `ENOTTY` if it is no dma-buf.
-pub fn set_name(fd: impl AsFd, name: &CStr) -> io::Result<()> {
-    // SAFETY: `name` is a NUL-terminated string that lives during the call, the kernel reads no further than its NUL
-    // and writes nothing; the descriptor is open for the duration of the borrow.
-    unsafe { dma_buf_set_name(fd.as_fd().as_raw_fd(), name.as_ptr()) }?;
-    Ok(())
-}
-
-/// Brackets CPU access to a mapping of a dma-buf (`DMA_BUF_IOCTL_SYNC`). Memory that no device can see behind the CPU's
-/// back, a memfd or ashmem, knows no such call; there it does nothing.
-///
-/// # Errors
-/// As the exporter's; calls that were interrupted are repeated.
-pub fn sync(fd: impl AsFd, access: CpuAccess, phase: Phase) -> io::Result<()> {
-    let flags = access as u64 | phase as u64;
-    loop {
-        // SAFETY: the kernel reads one u64 at the pointer, which refers to `flags` on this stack, and writes nothing;
-        // the descriptor is open for the duration of the borrow.
-        match unsafe { dma_buf_ioctl_sync(fd.as_fd().as_raw_fd(), &raw const flags) } {
-            Err(Errno::EINTR | Errno::EAGAIN) => {}
-            Ok(_) | Err(Errno::ENOTTY) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 /// Whether every device that was to read or write it is done: each fence that it carries has signalled. Never blocks.
@@ -98,25 +30,10 @@ mod tests {
     use super::*;
     use crate::sys::memfd::MemfdFactory;
 
-    /// The numbers of `linux/dma-buf.h`.
     #[test]
-    fn access_and_phase_are_the_kernels_bits() {
-        let bits = |access: CpuAccess, phase: Phase| access as u64 | phase as u64;
-        assert_eq!(bits(CpuAccess::Read, Phase::Start), 1);
-        assert_eq!(bits(CpuAccess::Write, Phase::End), 2 | 4);
-        assert_eq!(bits(CpuAccess::ReadWrite, Phase::End), 3 | 4);
-        assert_eq!(nix::request_code_write!(b'b', 0, size_of::<u64>()), 0x4008_6200);
-    }
-
-    #[test]
-    fn shared_memory_is_told_apart_and_needs_no_sync() {
+    fn shared_memory_is_told_apart_and_no_device_has_it() {
         let fd = MemfdFactory::probe().expect("memfd").create("test", 8192).expect("memfd");
         assert!(!is_dma_buf(&fd));
-        for access in [CpuAccess::Read, CpuAccess::Write, CpuAccess::ReadWrite] {
-            sync(&fd, access, Phase::Start).expect("left alone");
-            sync(&fd, access, Phase::End).expect("left alone");
-        }
         assert!(is_settled(&fd).expect("no device can have it"));
-        assert_eq!(set_name(&fd, c"name").expect_err("no dma-buf").raw_os_error(), Some(libc::ENOTTY));
     }
 }

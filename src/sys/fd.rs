@@ -5,9 +5,8 @@ use crate::units::Access;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
-use nix::sys::statfs::{HUGETLBFS_MAGIC, TMPFS_MAGIC, fstatfs};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// What tells two files of one machine apart while both exist: device and inode number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,16 +62,6 @@ pub fn block_bytes(fd: impl AsFd) -> io::Result<u64> {
     Ok(u64::try_from(fstat(fd)?.st_blksize).unwrap_or(0))
 }
 
-/// Whether the file behind `fd` is memory that no device can change behind the CPU's back: it lies on a tmpfs or a
-/// file system of huge pages, as memfds do. A dma-buf never does.
-///
-/// # Errors
-/// As fstatfs(2).
-pub fn is_plain_memory(fd: impl AsFd) -> io::Result<bool> {
-    let kind = fstatfs(fd)?.filesystem_type();
-    Ok([TMPFS_MAGIC, HUGETLBFS_MAGIC].contains(&kind))
-}
-
 /// This process's `/proc/self/fd`, through which a file that has no path can be opened again.
 #[derive(Debug)]
 pub struct DescriptorDirectory(OwnedFd);
@@ -122,22 +111,6 @@ pub fn limit() -> io::Result<u64> {
     Ok(soft.into())
 }
 
-/// Duplicates a descriptor that is known by number alone, such as one inherited from a parent process. The copy
-/// is close-on-exec and at least 3; the original stays as it is.
-///
-/// # Errors
-/// `EBADF` if no descriptor has this number; `EMFILE` if none is free.
-pub fn duplicate(raw: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: F_DUPFD_CLOEXEC takes two integers and touches no memory of this process; a number that is not an open
-    // descriptor is answered with EBADF.
-    let copy = unsafe { libc::fcntl(raw, libc::F_DUPFD_CLOEXEC, 3) };
-    if copy < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: `copy` was just created by the kernel for this call, is not negative, and nothing else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,19 +124,5 @@ mod tests {
         let error = nix::unistd::write(&reader, b"x").expect_err("read-only");
         assert_eq!(error, nix::errno::Errno::EBADF);
         assert_eq!(inode(&memfd).expect("inode"), inode(&reader).expect("inode"));
-    }
-
-    #[test]
-    fn memory_is_told_from_what_a_driver_is_behind() {
-        let memfd = MemfdFactory::probe().expect("memfd").create("test", 4096).expect("memfd");
-        assert!(is_plain_memory(&memfd).expect("fstatfs"));
-        let status = std::fs::File::open("/proc/self/status").expect("open");
-        assert!(!is_plain_memory(&status).expect("fstatfs"));
-    }
-
-    #[test]
-    fn duplicating_a_number_that_is_not_open_is_an_error() {
-        assert_eq!(duplicate(1_000_000).expect_err("not open").raw_os_error(), Some(libc::EBADF));
-        assert!(duplicate(0).is_ok());
     }
 }

@@ -2,9 +2,9 @@
 //! A buffer in a client's hands. It is zero when it comes, carries a stamp once it is dirty, and still carries that
 //! stamp when it is let go of, whoever holds it by then.
 
-use anion::sys::map::SharedMap;
-use anion::sys::memory::page_size;
-use anion::units::Access;
+use anion::testing::page_size;
+use anion_memory::Access;
+use anion_memory::map::SharedMap;
 use nix::errno::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,

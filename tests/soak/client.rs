@@ -8,8 +8,8 @@ use aidl::{
     Access::Access as AidlAccess, AllocationRequest::AllocationRequest, ErrorCode::ErrorCode,
     IHeapAllocator::IHeapAllocator,
 };
-use anion::units::Access;
 use anion_ipc::{Connection, Endpoint, ParcelFileDescriptor, SERVICE_NAME, ServiceError, connect};
+use anion_memory::Access;
 use fastrand::Rng;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::signal::{Signal, kill};

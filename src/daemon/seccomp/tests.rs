@@ -3,7 +3,7 @@
 //! ever.
 
 use super::*;
-use anion::sys::references::ReferenceCounts;
+use crate::sys::references::ReferenceCounts;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::getpid;
 use std::collections::BTreeMap;

@@ -9,8 +9,21 @@ use super::{BASE, EVERYTHING, FRESH};
 use crate::process::workspace_root;
 
 /// Where the sources are that start programs.
-const FOLDERS: [&str; 10] =
-    ["src", "aidl", "ipc", "vts", "contract", "xtask", "rustutils", "tests", "benches", "examples"];
+const FOLDERS: [&str; 13] = [
+    "src",
+    "aidl",
+    "anionctl",
+    "benches",
+    "client",
+    "contract",
+    "examples",
+    "ipc",
+    "memory",
+    "rustutils",
+    "tests",
+    "vts",
+    "xtask",
+];
 
 /// What a program's name comes after.
 const STARTERS: [&str; 8] = [
@@ -42,12 +55,14 @@ const OWN: [&str; 4] = ["current_exe()", "env!(\"CARGO", "var_os(\"CARGO\")", "A
 /// What else is started and is on no list: the file, the name or expression, and what it is.
 const OTHERS: &[(&str, &str, &str)] = &[
     ("benches/allocate/servers.rs", "std::env::var_os(SERVICE).unwrap_or_else(built)", "the service"),
-    ("src/bin/anionctl/exec.rs", "program", "what a user asks for; the tests ask for sh"),
+    ("anionctl/src/doctor.rs", "&program", "the service"),
+    ("anionctl/src/exec.rs", "program", "what a user asks for; the tests ask for sh"),
     ("tests/camera_pipeline.rs", "example", "the example"),
     ("tests/common/mod.rs", "program", "the service, or the wrapper of start_under"),
     ("tests/daemon/place.rs", "&format!(\"{variables} exec \\\"$0\\\" \\\"$@\\\"\")", "the service"),
     ("tests/daemon/place.rs", "program", "the service or sh, from command("),
     ("tests/daemon/place.rs", "program()", "the service"),
+    ("tests/doctor.rs", "&program", "a copy of anionctl"),
     ("xtask/src/android/aidl.rs", "usr/lib/android-sdk/build-tools/debian/aidl", "of a bundle"),
     ("xtask/src/cross.rs", "usr/bin/rustc", "of a bundle"),
     ("xtask/src/debian/apt.rs", "program", "apt-get or apt-cache, from command("),

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line: every command, flag and default.
+
+use crate::help;
+use anion_ipc::{Endpoint, EndpointError};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Allocate, inspect and account for buffers of the Anion allocator service
+#[derive(Debug, Parser)]
+#[command(
+    name = "anionctl",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = help::SHORT,
+    after_long_help = help::LONG
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Reach the service over this Unix socket
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = "Global options")]
+    socket: Option<PathBuf>,
+
+    /// Reach the service over kernel binder [default device: the machine's]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DEVICE",
+        num_args = 0..=1,
+        require_equals = true,
+        value_hint = ValueHint::FilePath,
+        help_heading = "Global options"
+    )]
+    binder: Option<Option<PathBuf>>,
+
+    /// Print JSON instead of a table: sizes in bytes, stable keys
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+
+    /// Log to standard error; -vv logs everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub(crate) verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the heaps in the order they are tried
+    #[command(visible_alias = "heaps", after_long_help = help::LIST)]
+    List,
+    /// Allocate buffers, check them, and keep them or pass them on
+    #[command(after_long_help = help::ALLOC)]
+    Alloc(AllocArgs),
+    /// Have buffers made and held ready before they are asked for
+    #[command(after_long_help = help::RESERVE)]
+    Reserve(ReserveArgs),
+    /// Show the counters of every heap
+    #[command(after_long_help = help::STATS)]
+    Stats,
+    /// Show what clients hold, as far as the caller may know
+    #[command(after_long_help = help::USAGE)]
+    Usage,
+    /// Identify buffers by inherited file descriptors
+    #[command(after_long_help = help::DESCRIBE)]
+    Describe(DescribeArgs),
+    /// Say what alloc would do, heap by heap, without doing it
+    #[command(after_long_help = help::EXPLAIN)]
+    Explain(RequestArgs),
+    /// Print the service's own report, as dumpsys shows it
+    #[command(after_long_help = help::DUMP)]
+    Dump(DumpArgs),
+    /// Give memory that no client holds back: to the kernel, or to what is set aside for its heap (privileged)
+    #[command(after_long_help = help::TRIM)]
+    Trim(TrimArgs),
+    /// Show heaps and usage as they change, until Ctrl-C
+    #[command(after_long_help = help::WATCH)]
+    Watch(WatchArgs),
+    /// Show what this machine offers, what the configuration wants, and what to change
+    #[command(after_long_help = help::DOCTOR)]
+    Doctor(DoctorArgs),
+    /// Print a completion script for a shell
+    #[cfg(not(soong))]
+    #[command(after_long_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell to complete in
+        shell: clap_complete::Shell,
+    },
+    /// Print a manual page as troff
+    #[cfg(not(soong))]
+    #[command(after_long_help = help::MAN)]
+    Man {
+        /// The command to describe
+        command: Option<String>,
+    },
+}
+
+/// What to ask for. The service judges the values, so that its answer can be seen.
+#[derive(Debug, Args)]
+pub(crate) struct RequestArgs {
+    /// Bytes of one buffer: 8M, 64KiB, 4096 (K, M, G count in 1024)
+    #[arg(short, long, value_parser = parse_size)]
+    pub(crate) size: i64,
+
+    /// Number of equal buffers: all of them from one heap, or none
+    #[arg(short, long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
+    pub(crate) count: i32,
+
+    /// Heap name or alias; repeat to give more, tried in this order [default: all heaps by descending id]
+    #[arg(long, value_name = "NAME", conflicts_with = "heap_mask")]
+    pub(crate) heap: Vec<String>,
+
+    /// Heap ids as a bit mask, such as 0x6 for the heaps 1 and 2; tried by descending id
+    #[arg(long, value_name = "MASK", value_parser = parse_mask)]
+    pub(crate) heap_mask: Option<u32>,
+
+    /// Label shown in dumps: at most 31 printable ASCII characters
+    #[arg(long, value_name = "LABEL", default_value = "anionctl")]
+    pub(crate) name: String,
+
+    /// Alignment of the memory in bytes: a power of two; 0 leaves it to the heap
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
+    pub(crate) alignment: i64,
+
+    /// Pass over heaps that the CPU maps uncached
+    #[arg(long)]
+    pub(crate) cached: bool,
+
+    /// Take only a heap whose buffers are dma-bufs
+    #[arg(long)]
+    pub(crate) dma_buf: bool,
+
+    /// Ask for descriptors that can be read and never written
+    #[arg(long)]
+    pub(crate) read_only: bool,
+}
+
+/// `anionctl alloc`.
+#[derive(Debug, Args)]
+pub(crate) struct AllocArgs {
+    #[command(flatten)]
+    pub(crate) request: RequestArgs,
+
+    /// Keep the buffers this long (60, 0.5, 5m), or until Ctrl-C
+    #[arg(long, value_name = "SECONDS", value_parser = parse_duration, conflicts_with = "exec")]
+    pub(crate) hold: Option<Duration>,
+
+    /// Become COMMAND, which inherits the buffers as descriptors 3, 4, …; takes the rest of the line
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        num_args = 1..,
+        allow_hyphen_values = true,
+        value_hint = ValueHint::CommandName
+    )]
+    pub(crate) exec: Vec<OsString>,
+}
+
+/// `anionctl reserve`.
+#[derive(Debug, Args)]
+pub(crate) struct ReserveArgs {
+    /// Bytes of one buffer: 8M, 64KiB, 4096 (K, M, G count in 1024)
+    #[arg(short, long, value_parser = parse_size)]
+    pub(crate) size: i64,
+
+    /// Number of equal buffers
+    #[arg(short, long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
+    pub(crate) count: i32,
+
+    /// Heap name or alias
+    #[arg(long, value_name = "NAME")]
+    pub(crate) heap: String,
+
+    /// Keep the reservation this long (60, 0.5, 5m), or until Ctrl-C
+    #[arg(long, value_name = "SECONDS", value_parser = parse_duration)]
+    pub(crate) hold: Option<Duration>,
+}
+
+/// `anionctl describe`.
+#[derive(Debug, Args)]
+pub(crate) struct DescribeArgs {
+    /// Number of a descriptor that this process inherited; repeatable [default: all of ANION_FDS]
+    #[arg(long, value_name = "N", num_args = 1.., value_parser = clap::value_parser!(RawFd).range(0..))]
+    pub(crate) fd: Vec<RawFd>,
+}
+
+/// `anionctl dump`.
+#[derive(Debug, Args)]
+pub(crate) struct DumpArgs {
+    /// Only this heap, by name or alias
+    #[arg(long, value_name = "NAME")]
+    pub(crate) heap: Option<String>,
+
+    /// Only the buffers of this uid
+    #[arg(long, value_name = "N")]
+    pub(crate) uid: Option<u32>,
+}
+
+/// `anionctl trim`.
+#[derive(Debug, Args)]
+pub(crate) struct TrimArgs {
+    /// Only this heap, by name or alias [default: all heaps]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) heap: Option<String>,
+
+    /// How much at least [default: everything]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) bytes: Option<i64>,
+}
+
+/// `anionctl watch`.
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Time between two looks: 1s, 0.5, 200ms
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
+    pub(crate) interval: Duration,
+
+    /// Stop after this many looks [default: at Ctrl-C]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+}
+
+/// `anionctl doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Device tree that describes the heaps, as aniond takes it [default: that of aniond]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    #[cfg_attr(not(soong), arg(env = "ANION_CONFIG"))]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Reads the command line.
+pub(crate) fn parse() -> Result<Arguments, clap::Error> {
+    let arguments = Arguments::try_parse()?;
+    // clap forgets this rule for global flags given on both sides of the command.
+    if arguments.global.socket.is_some() && arguments.global.binder.is_some() {
+        return Err(Arguments::command()
+            .error(ErrorKind::ArgumentConflict, "--socket and --binder cannot be used together"));
+    }
+    Ok(arguments)
+}
+
+impl Global {
+    /// The endpoint that the flags name; `None` if they name none.
+    ///
+    /// # Errors
+    /// If `--binder` names no device and the machine has none.
+    pub(crate) fn endpoint(&self) -> Result<Option<Endpoint>, EndpointError> {
+        match (&self.socket, &self.binder) {
+            (Some(path), _) => Ok(Some(Endpoint::Socket(path.clone()))),
+            (None, Some(Some(device))) => Ok(Some(Endpoint::Binder(device.clone()))),
+            (None, Some(None)) => "binder".parse().map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The same flags as the service's own program has them.
+    pub(crate) fn for_service(&self) -> Vec<OsString> {
+        match (&self.socket, &self.binder) {
+            (Some(path), _) => vec!["--transport".into(), "socket".into(), "--socket".into(), path.into()],
+            (None, Some(Some(device))) => {
+                vec!["--transport".into(), "binder".into(), "--binder-device".into(), device.into()]
+            }
+            (None, Some(None)) => vec!["--transport".into(), "binder".into()],
+            (None, None) => Vec::new(),
+        }
+    }
+}
+
+/// A size in bytes with an optional suffix; suffixes count in 1024.
+fn parse_size(text: &str) -> Result<i64, String> {
+    let bytes = parse_size::Config::new()
+        .with_binary()
+        .parse_size(text)
+        .map_err(|error| format!("{error}; a size is a number with an optional K, M or G"))?;
+    i64::try_from(bytes).map_err(|_| format!("a size is at most {} bytes", i64::MAX))
+}
+
+/// A heap id mask, hexadecimal with 0x or decimal.
+fn parse_mask(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|error| format!("{error}; a mask has 32 bits and is written 0x… or as a decimal number"))
+}
+
+/// A duration: a bare number counts seconds, else units as in `1m 30s` or `200ms`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string()),
+        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string()),
+    }
+}
+
+/// Shortest time between two looks of `watch`: shorter ones would measure the looking.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
+/// A duration that is long enough to wait between two looks.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text)?;
+    if interval < SHORTEST_INTERVAL {
+        return Err(format!("the shortest interval is {} ms", SHORTEST_INTERVAL.as_millis()));
+    }
+    Ok(interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn suffixes_count_in_1024() {
+        for (text, bytes) in
+            [("4096", 4096), ("8M", 8 << 20), ("64KiB", 64 << 10), ("64k", 64 << 10), ("1.5G", 3 << 29)]
+        {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "M", "-1", "8X", "16E"] {
+            assert!(parse_size(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn masks_are_hexadecimal_or_decimal() {
+        assert_eq!(parse_mask("0x6"), Ok(6));
+        assert_eq!(parse_mask("0xFFFFFFFF"), Ok(u32::MAX));
+        assert_eq!(parse_mask("10"), Ok(10));
+        for bad in ["", "0x", "0x1ffffffff", "-1", "six"] {
+            assert!(parse_mask(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn bare_durations_are_seconds() {
+        assert_eq!(parse_duration("60"), Ok(Duration::from_secs(60)));
+        assert_eq!(parse_duration("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("200ms"), Ok(Duration::from_millis(200)));
+        for bad in ["", "-1", "inf", "NaN", "1e99", "soon"] {
+            assert!(parse_duration(bad).is_err(), "{bad:?}");
+        }
+        assert!(parse_interval("0").is_err());
+    }
+
+    #[test]
+    fn exec_takes_the_rest_of_the_line() {
+        let line =
+            ["anionctl", "alloc", "--size", "8M", "--exec", "sh", "-c", "exit 7", "--json", "--", "-v"];
+        let Command::Alloc(alloc) = Arguments::try_parse_from(line).expect("valid").command else {
+            panic!("alloc is the command");
+        };
+        assert_eq!(alloc.exec, line[5..].iter().map(OsString::from).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The long texts of `--help`, and manual pages made of them.
+
+#[cfg(not(soong))]
+use crate::args::Arguments;
+#[cfg(not(soong))]
+use crate::failure::Failure;
+#[cfg(not(soong))]
+use clap::CommandFactory;
+
+/// After `-h`.
+pub(crate) const SHORT: &str = "\
+Exit status: 0 done, 1 refused by the service, 2 usage, 3 not reachable,
+4 a check failed, 5 local failure. --help tells how the service is found, and
+more; anionctl COMMAND --help has JSON keys and examples.";
+
+/// After `--help`.
+pub(crate) const LONG: &str = "\
+Finding the service:
+  1. the flag --socket PATH or --binder[=DEVICE];
+  2. the socket that the environment variable ANION_SOCKET names;
+  3. kernel binder, if the machine has a binder device and the service is
+     registered with its service manager;
+  4. $XDG_RUNTIME_DIR/anion/allocator.sock, for root /run/anion/allocator.sock.
+
+Environment:
+  ANION_SOCKET  path of the service's socket
+  ANION_FDS     descriptor numbers that `describe` looks at, and that
+                `alloc --exec` gives to its command
+
+JSON:
+  --json prints one document per answer: an object whose keys are listed in
+  each command's --help. Keys are never renamed; new ones may appear. Sizes
+  are bytes, ids are 64-bit integers. Capacities and quotas of 0 mean
+  unlimited. Words such as
+  \"memfd\" are those of the tables; a value that this version does not know
+  is \"unknown(N)\". Errors go to standard error as text, in every mode.
+
+Exit status:
+  0  done
+  1  the service refused; its error code and explanation are on standard error
+  2  the command line is wrong
+  3  the service cannot be reached, or stopped answering
+  4  a check failed: a buffer was not zero, did not hold what was written to
+     it, could not be mapped, or the reply was not what was asked for; or
+     doctor misses something that the configuration wants
+  5  this process could not do its own part, such as writing its output
+  `alloc --exec` exits as its command does; with 126 if the command cannot be
+  run and 127 if there is none. A reader that closes standard output early is
+  no error.
+
+Examples:
+  anionctl list
+  anionctl alloc --size 8M --count 4
+  anionctl alloc --size 3110400 --count 4 --heap camera --name preview --hold 60
+  anionctl alloc --size 64K --exec anionctl describe
+  anionctl reserve --size 8M --count 4 --heap camera --hold 60 &
+  anionctl explain --size 1G --heap camera || echo \"would not fit\"
+  anionctl --json usage | jq '.usage[] | select(.bytes > 0)'
+  anionctl watch --interval 500ms
+  anionctl doctor";
+
+/// After `list --help`.
+pub(crate) const LIST: &str = "\
+JSON:
+  {\"heaps\": [{\"id\", \"name\", \"aliases\": [], \"type\", \"backing\", \"available\",
+    \"unavailable_reason\", \"passed_over\", \"release_mechanism\", \"capacity\",
+    \"granule\", \"max_alignment\", \"flags\": [], \"priority\"}]}
+
+Below the table: the sources that a heap's configuration would rather have, and
+why each cannot be used on this machine (passed_over). release_mechanism is
+close-events, leases, reference-counts or token: how the service learns that
+nobody holds a buffer any more.";
+
+/// After `alloc --help`.
+pub(crate) const ALLOC: &str = "\
+Every buffer is mapped and checked to be zero. Unless --read-only is given, a
+pattern of its own is then written to each, all are read back and compared, and
+all are made zero again. Buffers of a secure heap cannot be mapped; their checks
+show a dash. The memory is released when the last holder is gone: when this
+command ends, or when the command that --exec names has closed its descriptors.
+
+--exec COMMAND ARGS… must come last. The command replaces this process. It
+inherits the buffers as descriptors 3, 4, … in order, and the environment
+variables ANION_FDS=\"3 4 …\", ANION_IDS and ANION_SIZES in the same order. The
+table goes to standard error, since standard output belongs to the command.
+Buffers of ashmem belong to this process and cannot be passed on that way.
+
+JSON:
+  {\"buffers\": [{\"index\", \"id\", \"heap_id\", \"heap\", \"size\", \"backing\", \"inode\",
+    \"zeroed\", \"verified\"}], \"total_bytes\", \"allocate_us\", \"check_us\"}
+  zeroed and verified are null where the check could not be made.
+
+Examples:
+  anionctl alloc --size 8M --count 4
+  anionctl alloc --size 1M --heap camera --heap system   # in this order
+  anionctl alloc --size 1M --heap-mask 0x6 --dma-buf
+  anionctl alloc --size 8M --hold 60 &                   # keep for a minute
+  anionctl alloc --size 64K --count 2 --exec sh -c 'ls -lL /proc/self/fd'";
+
+/// After `reserve --help`.
+pub(crate) const RESERVE: &str = "\
+The buffers are charged to this user at once, and made in the background. Says
+how many lie ready, as soon as all do, or after a minute or the time of
+--hold if that is shorter. Allocations of the same user from this heap and of
+this size draw them while this command runs; without --hold it ends at once,
+and the reservation with it.
+
+JSON:
+  {\"heap\", \"size\", \"count\", \"ready\", \"ready_us\"}
+  ready_us is null if not all were ready.
+
+Examples:
+  anionctl reserve --size 8M --count 4 --heap camera --hold 60 &
+  anionctl alloc --size 8M --count 4 --heap camera";
+
+/// After `stats --help`.
+pub(crate) const STATS: &str = "\
+LIVE is held by clients, DEFERRED was released and waits to be cleaned, POOLED
+is clean and ready for reuse; PEAK is the highest sum of LIVE and DEFERRED.
+RESERVED is held ready for clients that asked for it and is not in use.
+RECYCLED buffers came from the pool, MISSED ones could have, WARMED ones were
+made for the pool before anybody asked; DISCARDED memory was released and not
+kept, for the causes in brackets.
+P50 and P99 bound what half and 99 of 100 successful
+calls took within the service, in steps of powers of two.
+LARGEST FREE is the longest free piece of memory
+set aside for the heap; fragmented requests failed though all free pieces
+together would have done.
+
+JSON:
+  {\"stats\": [{\"heap_id\", \"heap\", \"num_of_buffers\", \"num_of_alloc_bytes\",
+    \"alloc_bytes_wm\", \"live_bytes\", \"deferred_bytes\", \"pooled_bytes\",
+    \"reserved_bytes\", \"capacity\", \"largest_free_bytes\", \"allocations\",
+    \"frees\", \"recycled\", \"pool_misses\", \"warmed\", \"scrubbed_bytes\", \"scrubbed_in_call_bytes\", \"unzeroed\",
+    \"discarded\", \"discarded_by_cause\": {\"full\", \"busy\", \"sealed\",
+    \"untouched\", \"scarce\", \"scrub_failed\"}, \"failures\":
+    {\"no_memory\", \"fragmented\", \"quota\", \"not_permitted\",
+     \"unsupported\", \"backend\"},
+    \"allocate_latency\": [], \"allocate_p50_us\", \"allocate_p99_us\"}]}
+  fragmented is part of no_memory. allocate_latency counts calls: element 0
+  those below 1 us, element n those below 2^n us, the last one all longer ones.
+  The bounds are null without calls, or in the class that has no end.";
+
+/// After `usage --help`.
+pub(crate) const USAGE: &str = "\
+Privileged callers see every uid, others their own alone. RESERVED counts against
+the quota as HELD does.
+
+JSON:
+  {\"usage\": [{\"uid\", \"policy\", \"bytes\", \"buffers\", \"reserved_bytes\",
+    \"peak_bytes\", \"quota_bytes\", \"quota_buffers\"}]}";
+
+/// After `describe --help`.
+pub(crate) const DESCRIBE: &str = "\
+The identity comes from the file behind the descriptor, so it is known wherever
+the descriptor came from. Exits with 1 if any of them is not a live buffer of
+the service; the others are shown all the same.
+
+JSON:
+  {\"buffers\": [{\"fd\", \"id\", \"size\", \"heap_id\", \"heap\", \"backing\", \"owner_uid\",
+    \"owner_pid\", \"name\", \"inode\", \"age_ms\"}],
+   \"refused\": [{\"fd\", \"error\", \"message\"}]}
+
+Examples:
+  anionctl alloc --size 64K --exec anionctl describe
+  anionctl describe --fd 7 7<&3";
+
+/// After `explain --help`.
+pub(crate) const EXPLAIN: &str = "\
+Exits with 0 if alloc would succeed now and with 1 if not. FITS is the largest
+buffer that the heap could give now, for the same count, beyond what the caller
+reserved.
+
+JSON:
+  {\"possible\", \"chosen_heap\", \"error\", \"summary\",
+   \"verdicts\": [{\"heap_id\", \"heap\", \"verdict\", \"reason\", \"fits_bytes\"}]}
+  chosen_heap and error are null where there is none.
+
+Examples:
+  anionctl explain --size 1G --count 4 --heap camera";
+
+/// After `dump --help`.
+pub(crate) const DUMP: &str = "\
+How releases are noticed, memory pressure and huge pages, the heaps in the
+format of ION's debugfs, then a table of live buffers.
+The table has the caller's own buffers, for privileged callers all. With --json
+the service's own JSON document is printed as it is.";
+
+/// After `trim --help`.
+pub(crate) const TRIM: &str = "\
+Deferred frees go first, then pools. Buffers that clients hold are never touched.
+
+JSON:
+  {\"trimmed_bytes\"}
+
+Examples:
+  anionctl trim
+  anionctl trim --heap system --bytes 64M";
+
+/// After `watch --help`.
+pub(crate) const WATCH: &str = "\
+On a terminal the tables are redrawn in place; elsewhere they follow each other.
+P99 bounds what 99 of 100 calls took since the look before. The memory pressure
+is none, moderate or critical; a higher level since the look before is shown,
+too, however short it was. The second table counts since the service started:
+what became of released memory, and why some was not kept.
+
+JSON, one line per look:
+  {\"look\", \"elapsed_ms\", \"pressure\", \"pressure_peak\", \"heaps\": [the keys of
+    stats, and \"live_bytes_per_s\", \"allocations_per_s\", \"frees_per_s\",
+    \"interval_p99_us\"], \"usage\": [the keys of usage, and \"bytes_per_s\"]}
+  The rates are null in the first look.";
+
+/// After `doctor --help`.
+pub(crate) const DOCTOR: &str = "\
+Starts `aniond --doctor`, of the folder of anionctl or else of PATH. That looks at
+the machine itself, as the user that it runs as: run it as the user of the
+service. It needs no running service; one that answers is asked for its version
+and the heaps that it cannot serve.
+
+Each line says what was looked for, whether it is there (ok), could do more
+(limited) or is not there for this user (missing), what that means for Anion, and
+the command that changes it; most need root. A device that setfacl opens is
+closed again after the next boot; a rule for udev lasts:
+  SUBSYSTEM==\"dma_heap\", GROUP=\"video\", MODE=\"0660\"
+  KERNEL==\"udmabuf\", GROUP=\"video\", MODE=\"0660\"
+
+Then every heap of the configuration is built as the service would, with a page of
+each source, and without setting memory aside.
+
+Exit status:
+  0  all that the configuration wants is here, whatever else is missing
+  4  a heap would not be available, the configuration has errors, or the service
+     would not start (leases, inotify)
+  5  the configuration cannot be read, or there is no aniond
+
+JSON:
+  {\"ok\", \"findings\": [{\"what\", \"state\", \"found\", \"means\", \"change\", \"required\"}],
+   \"config\": {\"origin\", \"heaps\": [{\"id\", \"name\", \"type\", \"device\", \"backing\",
+     \"passed_over\", \"available\", \"unavailable_reason\"}], \"errors\": []},
+   \"service\": {\"endpoint\", \"version\", \"heaps\", \"unavailable\":
+     [{\"heap\", \"reason\"}]}}
+  change is null where there is nothing to change, service where none answers.
+  Without the things that are required the service does not start.
+
+Examples:
+  anionctl doctor
+  anionctl doctor --config board.dts
+  anionctl --json doctor | jq -r '.findings[] | select(.state != \"ok\") | .change'";
+
+/// After `completions --help`.
+#[cfg(not(soong))]
+pub(crate) const COMPLETIONS: &str = "\
+Examples:
+  anionctl completions bash > ~/.local/share/bash-completion/completions/anionctl
+  anionctl completions zsh > ~/.zfunc/_anionctl
+  anionctl completions fish > ~/.config/fish/completions/anionctl.fish";
+
+/// After `man --help`.
+#[cfg(not(soong))]
+pub(crate) const MAN: &str = "\
+Examples:
+  anionctl man | man -l -
+  anionctl man alloc > anionctl-alloc.1";
+
+/// The manual page of `anionctl`, or of one of its commands.
+///
+/// # Errors
+/// [`Failure::Usage`] if there is no such command.
+#[cfg(not(soong))]
+pub(crate) fn man_page(command: Option<&str>) -> Result<Vec<u8>, Failure> {
+    let mut all = Arguments::command();
+    all.build();
+    let subject = match command {
+        None => &all,
+        Some(name) => all
+            .find_subcommand(name)
+            .ok_or_else(|| Failure::Usage(format!("there is no command {name:?}")))?,
+    };
+    let mut page = Vec::new();
+    clap_mangen::Man::new(subject.clone())
+        .render(&mut page)
+        .map_err(|error| Failure::local("cannot make the manual page", &error))?;
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_manual_page() {
+        for command in Arguments::command().get_subcommands().map(clap::Command::get_name) {
+            let page = String::from_utf8(man_page(Some(command)).expect("a page")).expect("text");
+            assert!(page.contains("SYNOPSIS"), "{command}");
+        }
+        assert_eq!(man_page(Some("nonsense")).expect_err("no command").exit_code(), 2);
+    }
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `anionctl describe`, `explain`, `dump` and `trim`.
+
+use crate::args::{DescribeArgs, DumpArgs, RequestArgs, TrimArgs};
+use crate::exec::FDS_VARIABLE;
+use crate::failure::{Failure, refusal};
+use crate::output::{self, Output, Report, Side};
+use crate::rows::{BufferRow, ExplanationRow};
+use crate::sys::duplicate;
+use crate::words;
+use anion_ipc::{ParcelFileDescriptor, ServiceError, Strong};
+use serde::Serialize;
+use std::io::{self, Read};
+use std::os::fd::{OwnedFd, RawFd};
+use std::time::Duration;
+use std::{env, thread};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+
+/// A descriptor that this process inherited: its number, and a copy of it.
+pub(crate) type Inherited = (RawFd, OwnedFd);
+
+/// Duplicates the descriptors that the flags or the environment name.
+///
+/// # Errors
+/// [`Failure::Usage`] if neither names any, or one is not open.
+pub(crate) fn inherited(args: &DescribeArgs) -> Result<Vec<Inherited>, Failure> {
+    let numbers = if args.fd.is_empty() { numbers_of_environment()? } else { args.fd.clone() };
+    numbers
+        .into_iter()
+        .map(|fd| {
+            duplicate(fd)
+                .map(|copy| (fd, copy))
+                .map_err(|error| Failure::Usage(format!("descriptor {fd}: {error}")))
+        })
+        .collect()
+}
+
+/// The descriptor numbers in `ANION_FDS`.
+fn numbers_of_environment() -> Result<Vec<RawFd>, Failure> {
+    let text = env::var(FDS_VARIABLE).map_err(|_| {
+        Failure::Usage(format!("no descriptor to describe: give --fd N, or set {FDS_VARIABLE} to numbers"))
+    })?;
+    text.split_ascii_whitespace()
+        .map(|word| {
+            word.parse()
+                .map_err(|_| Failure::Usage(format!("{FDS_VARIABLE} has {word:?}, which is not a number")))
+        })
+        .collect()
+}
+
+/// Shows what the service knows of each descriptor. All are asked for before the first refusal counts.
+pub(crate) fn describe(
+    inherited: Vec<Inherited>,
+    service: &Strong<dyn IHeapAllocator>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let mut report = Described { buffers: Vec::new(), refused: Vec::new() };
+    for (fd, copy) in inherited {
+        match service.describe(&ParcelFileDescriptor::new(copy)) {
+            Ok(info) => report.buffers.push(BufferRow::new(fd, info)),
+            Err(status) => match ServiceError::of(&status) {
+                Some(error) => report.refused.push(RefusedRow {
+                    fd,
+                    error: words::error_code(error.code),
+                    text: refusal(&error),
+                    message: error.message,
+                }),
+                None => return Err(status.into()),
+            },
+        }
+    }
+    output.show(&report)?;
+    if report.refused.is_empty() { Ok(()) } else { Err(Failure::RefusedAsShown) }
+}
+
+#[derive(Debug, Serialize)]
+struct Described {
+    buffers: Vec<BufferRow>,
+    refused: Vec<RefusedRow>,
+}
+
+/// A descriptor that the service does not know.
+#[derive(Debug, Serialize)]
+struct RefusedRow {
+    fd: RawFd,
+    error: String,
+    message: String,
+    #[serde(skip)]
+    text: String,
+}
+
+impl Report for Described {
+    fn text(&self) -> String {
+        let mut table = output::table(&[
+            ("FD", Side::Right),
+            ("ID", Side::Right),
+            ("HEAP", Side::Left),
+            ("SIZE", Side::Right),
+            ("BACKING", Side::Left),
+            ("UID", Side::Right),
+            ("PID", Side::Right),
+            ("NAME", Side::Left),
+            ("INODE", Side::Right),
+            ("AGE", Side::Right),
+        ]);
+        for buffer in &self.buffers {
+            table.add_row([
+                buffer.fd.to_string(),
+                buffer.id.to_string(),
+                buffer.heap.clone(),
+                output::size(buffer.size),
+                buffer.backing.clone(),
+                buffer.owner_uid.to_string(),
+                buffer.owner_pid.to_string(),
+                buffer.name.clone(),
+                buffer.inode.to_string(),
+                age(buffer.age_ms),
+            ]);
+        }
+        let mut lines = Vec::new();
+        if !self.buffers.is_empty() {
+            lines.push(table.trim_fmt());
+        }
+        lines.extend(
+            self.refused.iter().map(|refused| format!("descriptor {}: {}", refused.fd, refused.text)),
+        );
+        lines.join("\n")
+    }
+}
+
+/// A buffer's age for people: whole seconds once there are some.
+fn age(milliseconds: i64) -> String {
+    let age = Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0));
+    let shown = if age.as_secs() == 0 { age } else { Duration::from_secs(age.as_secs()) };
+    humantime::format_duration(shown).to_string()
+}
+
+/// Shows what `alloc` would do; fails as it would.
+pub(crate) fn explain(
+    args: &RequestArgs,
+    service: &Strong<dyn IHeapAllocator>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let explanation = ExplanationRow::from(service.explain(&args.request())?);
+    output.show(&explanation)?;
+    if explanation.possible { Ok(()) } else { Err(Failure::RefusedAsShown) }
+}
+
+impl Report for ExplanationRow {
+    fn text(&self) -> String {
+        let headline = match (&self.chosen_heap, &self.error) {
+            (Some(heap), _) => format!("possible: {heap} would serve it"),
+            (None, Some(error)) => format!("impossible: {error}"),
+            (None, None) => self.summary.clone(),
+        };
+        let mut table = output::table(&[
+            ("ID", Side::Right),
+            ("HEAP", Side::Left),
+            ("VERDICT", Side::Left),
+            ("FITS", Side::Right),
+            ("REASON", Side::Left),
+        ]);
+        for verdict in &self.verdicts {
+            table.add_row([
+                output::absent_if(verdict.heap_id, -1),
+                verdict.heap.clone(),
+                verdict.verdict.clone(),
+                output::size(verdict.fits_bytes),
+                verdict.reason.clone(),
+            ]);
+        }
+        format!("{headline}\n{}", table.trim_fmt())
+    }
+}
+
+/// Prints the service's report. It goes through a pipe that is read at once: the service gives up on a slow reader,
+/// and a pager is one.
+pub(crate) fn dump(
+    args: &DumpArgs,
+    service: &Strong<dyn IHeapAllocator>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let (mut reader, writer) =
+        io::pipe().map_err(|error| Failure::local("cannot make a pipe for the report", &error))?;
+    let collected = thread::spawn(move || {
+        let mut report = Vec::new();
+        reader.read_to_end(&mut report).map(|_| report)
+    });
+    let writer = ParcelFileDescriptor::new(OwnedFd::from(writer));
+    let answer = service.dumpTo(&writer, &dump_arguments(args, output.is_json()));
+    // The reader ends when no writer is left.
+    drop(writer);
+    let report = match collected.join() {
+        Ok(report) => report.map_err(|error| Failure::local("cannot read the report", &error))?,
+        Err(panic) => std::panic::resume_unwind(panic),
+    };
+    output.raw(&report)?;
+    Ok(answer?)
+}
+
+/// The arguments that the service understands.
+fn dump_arguments(args: &DumpArgs, json: bool) -> Vec<String> {
+    let mut arguments = Vec::new();
+    if json {
+        arguments.push("--json".to_owned());
+    }
+    if let Some(heap) = &args.heap {
+        arguments.extend(["--heap".to_owned(), heap.clone()]);
+    }
+    if let Some(uid) = args.uid {
+        arguments.extend(["--uid".to_owned(), uid.to_string()]);
+    }
+    arguments
+}
+
+/// Gives memory back, and says how much.
+pub(crate) fn trim(
+    args: &TrimArgs,
+    service: &Strong<dyn IHeapAllocator>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let trimmed_bytes =
+        service.trim(args.heap.as_deref().unwrap_or_default(), args.bytes.unwrap_or_default())?;
+    output.show(&Trimmed { trimmed_bytes })
+}
+
+#[derive(Debug, Serialize)]
+struct Trimmed {
+    trimmed_bytes: i64,
+}
+
+impl Report for Trimmed {
+    fn text(&self) -> String {
+        format!("{} given back to the kernel", output::size(self.trimmed_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_exact_below_a_second_and_rounded_above() {
+        assert_eq!(age(250), "250ms");
+        assert_eq!(age(61_999), "1m 1s");
+        assert_eq!(age(-1), "0s");
+    }
+
+    #[test]
+    fn dump_filters_become_the_service_s_arguments() {
+        let args = DumpArgs { heap: Some("camera".to_owned()), uid: Some(1000) };
+        assert_eq!(dump_arguments(&args, true), ["--json", "--heap", "camera", "--uid", "1000"]);
+        assert!(dump_arguments(&DumpArgs { heap: None, uid: None }, false).is_empty());
+    }
+
+    #[test]
+    fn a_number_that_is_not_open_is_a_usage_error() {
+        let failure = inherited(&DescribeArgs { fd: vec![999_999] }).expect_err("not open");
+        assert_eq!(failure.exit_code(), 2);
+    }
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `anionctl`: asks the allocator service what it has, takes buffers from it and checks them.
+//!
+//! A plain client of the AIDL interface: it can do what any client of its uid can, and nothing
+//! else. `doctor` starts the service's program, which looks at the machine itself, whether there is
+//! a service or not.
+//!
+//! Where to read: `args` is what a user can say, `alloc` is the one command with consequences.
+//! Every other command fetches rows (`rows`) and shows them (`output`) as a table or as JSON.
+//! `failure` is the one place that knows exit codes.
+
+#![deny(unsafe_code)]
+
+mod alloc;
+mod args;
+mod check;
+mod doctor;
+mod exec;
+mod failure;
+mod heaps;
+mod help;
+mod inspect;
+mod interrupt;
+mod latency;
+mod output;
+mod pressure;
+mod request;
+mod reserve;
+mod rows;
+mod sys;
+mod watch;
+mod words;
+
+use anion_ipc::{Connection, Endpoint, Found, SERVICE_NAME};
+use args::{Arguments, Command};
+#[cfg(not(soong))]
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use failure::Failure;
+use output::Output;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+
+/// A service that answered.
+type Service = Found<dyn IHeapAllocator>;
+
+/// Runs the program to its end.
+pub fn main() -> ExitCode {
+    let arguments = match args::parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return report_usage(&error),
+    };
+    start_log(arguments.global.verbose);
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                // Nobody is left to tell if standard error is gone.
+                let _ = writeln!(io::stderr(), "anionctl: {message}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Carries out one command.
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    let output = Output::new(arguments.global.json);
+    let named = || arguments.global.endpoint().map_err(Failure::unreachable);
+    let by = |opener: fn(&Endpoint) -> io::Result<Connection<_>>| {
+        anion_ipc::find(named()?, opener).map_err(Failure::unreachable)
+    };
+    let connect = || by(|endpoint| anion_ipc::connect(endpoint, SERVICE_NAME, 1));
+    match arguments.command {
+        Command::List => heaps::list(connect()?.interface(), &output),
+        Command::Alloc(alloc) => alloc::run(&alloc, connect()?, &output),
+        Command::Reserve(reserve) => reserve::run(&reserve, connect()?.interface(), &output),
+        Command::Stats => heaps::stats(connect()?.interface(), &output),
+        Command::Usage => heaps::usage(connect()?.interface(), &output),
+        Command::Describe(describe) => {
+            // Before connecting: a connection's descriptor would take the first free number.
+            let inherited = inspect::inherited(&describe)?;
+            inspect::describe(inherited, connect()?.interface(), &output)
+        }
+        Command::Explain(request) => inspect::explain(&request, connect()?.interface(), &output),
+        Command::Dump(dump) => inspect::dump(&dump, connect()?.interface(), &output),
+        Command::Trim(trim) => inspect::trim(&trim, connect()?.interface(), &output),
+        Command::Watch(watch) => {
+            // Without the connection for callbacks it asks instead.
+            let service = by(|endpoint| anion_ipc::connect_for_callbacks(endpoint, SERVICE_NAME));
+            let service = service.or_else(|_| connect())?;
+            watch::run(&watch, &service, &output)
+        }
+        Command::Doctor(doctor) => Err(doctor::become_it(&doctor, &arguments.global)),
+        #[cfg(not(soong))]
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "anionctl", &mut script);
+            output.raw(&script)
+        }
+        #[cfg(not(soong))]
+        Command::Man { command } => output.raw(&help::man_page(command.as_deref())?),
+    }
+}
+
+/// Prints what clap has to say: help and version on standard output, anything else as our own
+/// error.
+fn report_usage(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // A reader that went away has seen enough.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let text = match text.strip_prefix("error: ") {
+        Some(message) => format!("anionctl: {message}"),
+        None => text,
+    };
+    let _ = writeln!(io::stderr(), "{}", text.trim_end());
+    ExitCode::from(failure::USAGE)
+}
+
+/// Sends log records to standard error: none by default, the client's own with -v, all with -vv.
+fn start_log(verbose: u8) {
+    let mut log = env_logger::Builder::new();
+    match verbose {
+        0 => log.filter_level(log::LevelFilter::Off),
+        1 => log.filter_level(log::LevelFilter::Warn).filter_module("anionctl", log::LevelFilter::Debug),
+        _ => log.filter_level(log::LevelFilter::Trace),
+    };
+    log.init();
+}

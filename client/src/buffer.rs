@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Buffers and heaps, as the service describes them.
+
+use super::error::Error;
+use super::mapping::Mapping;
+use anion_ipc::Strong;
+use anion_memory::{Access, Backing, BufferId, HeapType};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::Backing::Backing as AidlBacking;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::Buffer::Buffer as AidlBuffer;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapFlags::HeapFlags;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapInfo::HeapInfo;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapType::HeapType as AidlHeapType;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IBufferToken::IBufferToken;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::ReleaseMechanism::ReleaseMechanism;
+
+/// A buffer that this process holds. Dropping it closes the descriptor, no more: copies and mappings keep the memory. One
+/// whose release the kernel does not tell ([`Heap::is_held_by_token`]) is given up then, whoever else has it.
+#[derive(Debug)]
+pub struct Buffer {
+    fd: OwnedFd,
+    id: BufferId,
+    bytes: u64,
+    heap: String,
+    heap_id: u32,
+    backing: Option<Backing>,
+    _claim: Option<Claim>,
+}
+
+/// What makes this process the owner of a buffer whose release the kernel does not tell.
+#[derive(Debug)]
+struct Claim {
+    token: Strong<dyn IBufferToken>,
+    id: i64,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Refused for buffers of the allocation that need no token, and a service that is gone has no claims left.
+        let _ = self.token.release(&[self.id]);
+    }
+}
+
+impl Buffer {
+    /// What no other buffer has had or will have until the machine reboots.
+    pub fn id(&self) -> BufferId {
+        self.id
+    }
+
+    /// Usable bytes: what was asked for, rounded up to the heap's granule.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The name of the heap that it came from.
+    pub fn heap(&self) -> &str {
+        &self.heap
+    }
+
+    /// The id of that heap.
+    pub fn heap_id(&self) -> u32 {
+        self.heap_id
+    }
+
+    /// The kind of descriptor; `None` if it is newer than this library.
+    pub fn backing(&self) -> Option<Backing> {
+        self.backing
+    }
+
+    /// Maps all of it, with its pages present.
+    ///
+    /// # Errors
+    /// As [`Mapping::new`].
+    pub fn map(&self, access: Access) -> io::Result<Mapping> {
+        let bytes = usize::try_from(self.bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        Mapping::new(&self.fd, bytes, access)
+    }
+
+    /// The bare descriptor, to be passed on. A buffer that is held by a token is given up: it stays usable, and is charged to
+    /// nobody.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
+    /// Takes over what the service sent for a request of `asked` bytes, with the token of the whole reply.
+    pub(super) fn accept(
+        buffer: AidlBuffer,
+        token: Option<&Strong<dyn IBufferToken>>,
+        asked: u64,
+    ) -> Result<Self, Error> {
+        let id = buffer.id;
+        let fd =
+            buffer.fd.ok_or_else(|| Error::Contract(format!("buffer {id} came without descriptor")))?.into();
+        let bytes = u64::try_from(buffer.size).ok().filter(|bytes| *bytes >= asked).ok_or_else(|| {
+            Error::Contract(format!("buffer {id} has {} bytes, but {asked} were asked for", buffer.size))
+        })?;
+        Ok(Self {
+            fd,
+            id: BufferId(id.cast_unsigned()),
+            bytes,
+            heap: buffer.heapName,
+            heap_id: buffer.heapId.cast_unsigned(),
+            backing: backing(buffer.backing),
+            _claim: token.map(|token| Claim { token: token.clone(), id }),
+        })
+    }
+}
+
+impl AsFd for Buffer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl From<Buffer> for OwnedFd {
+    fn from(buffer: Buffer) -> Self {
+        buffer.fd
+    }
+}
+
+/// A heap that the service is configured to have.
+#[derive(Debug, Clone)]
+pub struct Heap {
+    /// Its bit in masks, and its rank: higher ids are tried first.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// Other names that it answers to.
+    pub aliases: Vec<String>,
+    /// Its kind; `None` if it is newer than this library.
+    pub kind: Option<HeapType>,
+    /// The kind of its buffers, of a list of sources those of the first; `None` if it is newer than this library.
+    pub backing: Option<Backing>,
+    /// Why nothing can come from it on this machine; `None` if something can.
+    pub unavailable: Option<String>,
+    /// Most bytes that it holds at once; `None` if only the machine's memory limits it.
+    pub capacity: Option<u64>,
+    /// Bytes: sizes are rounded up to a multiple of it.
+    pub granule: u64,
+    /// Largest alignment in bytes that a request may ask for.
+    pub max_alignment: u64,
+    /// The CPU maps its buffers cached.
+    pub is_cached: bool,
+    /// Its buffers are zero when they are handed out.
+    pub is_zeroed: bool,
+    /// The CPU can never map its buffers.
+    pub is_secure: bool,
+    /// Its buffers can be had read-only.
+    pub gives_read_only: bool,
+    /// The kernel does not tell when its buffers are released: they belong to the process that allocated them as long as
+    /// it keeps the [`Buffer`].
+    pub is_held_by_token: bool,
+}
+
+impl Heap {
+    /// Whether it answers to `name`.
+    pub fn answers_to(&self, name: &str) -> bool {
+        self.name == name || self.aliases.iter().any(|alias| alias == name)
+    }
+}
+
+impl From<HeapInfo> for Heap {
+    fn from(heap: HeapInfo) -> Self {
+        let number = |value: i64| u64::try_from(value).unwrap_or(0);
+        let has = |flag: HeapFlags| heap.flags & flag.0 != 0;
+        Self {
+            id: heap.id.cast_unsigned(),
+            kind: kind(heap.r#type),
+            backing: backing(heap.backing),
+            unavailable: (!heap.available).then_some(heap.unavailableReason),
+            capacity: Some(number(heap.capacity)).filter(|bytes| *bytes > 0),
+            granule: number(heap.granule),
+            max_alignment: number(heap.maxAlignment),
+            is_cached: has(HeapFlags::CACHED),
+            is_zeroed: has(HeapFlags::ZEROED),
+            is_secure: has(HeapFlags::SECURE),
+            gives_read_only: has(HeapFlags::READ_ONLY),
+            is_held_by_token: heap.releaseMechanism == ReleaseMechanism::TOKEN,
+            name: heap.name,
+            aliases: heap.aliases,
+        }
+    }
+}
+
+fn backing(backing: AidlBacking) -> Option<Backing> {
+    Some(match backing {
+        AidlBacking::MEMFD => Backing::Memfd,
+        AidlBacking::ASHMEM => Backing::Ashmem,
+        AidlBacking::UDMABUF => Backing::Udmabuf,
+        AidlBacking::DMA_HEAP => Backing::DmaHeap,
+        AidlBacking::ION => Backing::Ion,
+        AidlBacking::HUGETLB => Backing::Hugetlb,
+        _ => return None,
+    })
+}
+
+fn kind(kind: AidlHeapType) -> Option<HeapType> {
+    Some(match kind {
+        AidlHeapType::SYSTEM => HeapType::System,
+        AidlHeapType::SYSTEM_CONTIG => HeapType::SystemContig,
+        AidlHeapType::CARVEOUT => HeapType::Carveout,
+        AidlHeapType::CHUNK => HeapType::Chunk,
+        AidlHeapType::DMA => HeapType::Dma,
+        AidlHeapType::CUSTOM => HeapType::Custom,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anion_ipc::ParcelFileDescriptor;
+
+    #[test]
+    fn every_value_of_the_interface_is_known_and_newer_ones_are_none() {
+        assert!(AidlBacking::enum_values().map(backing).iter().all(Option::is_some));
+        assert!(AidlHeapType::enum_values().map(kind).iter().all(Option::is_some));
+        assert_eq!((backing(AidlBacking(99)), kind(AidlHeapType(-1))), (None, None));
+    }
+
+    #[test]
+    fn a_buffer_that_is_too_small_or_has_no_descriptor_breaks_the_contract() {
+        let none = Buffer::accept(AidlBuffer { size: 4096, ..Default::default() }, None, 4096)
+            .expect_err("no descriptor");
+        assert!(none.to_string().contains("without descriptor"), "{none}");
+        let fd = || Some(ParcelFileDescriptor::new(std::fs::File::open("/dev/null").expect("open")));
+        let small = AidlBuffer { size: 4095, fd: fd(), ..Default::default() };
+        let small = Buffer::accept(small, None, 4096).expect_err("too small");
+        assert!(small.to_string().contains("has 4095 bytes, but 4096 were asked for"), "{small}");
+        assert!(Buffer::accept(AidlBuffer { size: -1, fd: fd(), ..Default::default() }, None, 1).is_err());
+    }
+}

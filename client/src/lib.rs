@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The client library: connect to the allocator service, allocate, map.
+//!
+//! ```no_run
+//! use anion_client::{Access, Client, CpuAccess, Request};
+//!
+//! let client = Client::connect()?;
+//! let frame = client.allocate_one(&Request::new(1920 * 1080 * 3 / 2).heap("camera").name("preview"))?;
+//! let mapping = frame.map(Access::ReadWrite)?;
+//! mapping.begin(CpuAccess::Write)?.write_at(0, b"first pixels")?;
+//! println!("buffer {} of heap {}: {} bytes", frame.id(), frame.heap(), frame.bytes());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What lives how long
+//!
+//! A [`Buffer`] is a file descriptor. Nobody frees it: when its last copy and the last [`Mapping`]
+//! of it are gone, in whatever process, the service learns that from the kernel. Where the kernel
+//! does not tell ([`Heap::is_held_by_token`], ashmem), the buffer counts as this process's until
+//! the [`Buffer`] is dropped.
+//!
+//! # When the service restarts
+//!
+//! A call that finds the service gone connects anew, to the place where the service was found
+//! first, waits for it up to the client's *patience*, and is made once more ([`Client::call`]).
+//! Buffers and mappings that the process holds stay valid, with their content; the new service
+//! neither counts them nor describes them. What stood for something inside the service is lost with
+//! it: reservations and pressure listeners, which [`Client::call`] can make, must be made again
+//! when [`Client::generation`] has changed.
+//!
+//! # How it is built
+//!
+//! It is a plain client of the interface: of the service it knows nothing else. What both do alike
+//! with the memory of a buffer is in `anion-memory`.
+//!
+//! # Old code
+//!
+//! [`BufferAllocator`] has the shape of libdmabufheap's class of that name.
+
+#![forbid(unsafe_code)]
+
+mod buffer;
+mod buffer_allocator;
+mod connection;
+mod error;
+mod mapping;
+mod request;
+
+pub use anion_ipc::Endpoint;
+pub use anion_memory::dma_buf::CpuAccess;
+pub use anion_memory::{Access, Backing, BufferId, HeapType};
+pub use buffer::{Buffer, Heap};
+pub use buffer_allocator::{BufferAllocator, SyncType};
+pub use connection::{Client, Settings};
+pub use error::{Error, Refusal};
+pub use mapping::{Mapping, View};
+pub use request::Request;

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Memory of a buffer, mapped into this process.
+
+use anion_memory::Access;
+use anion_memory::dma_buf::{CpuAccess, Phase, sync};
+use anion_memory::map::SharedMap;
+use nix::sys::statfs::{HUGETLBFS_MAGIC, TMPFS_MAGIC, fstatfs};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::NonNull;
+
+/// The start of a buffer, mapped shared with its pages present. It keeps the buffer's memory,
+/// whatever becomes of the descriptor.
+///
+/// Nothing is read or written except through a [`View`], so that every access is bracketed as the
+/// kernel wants it for dma-bufs. Shared memory, a memfd or ashmem, needs no brackets; there they
+/// cost nothing.
+///
+/// ```
+/// use anion_client::{Access, CpuAccess, Mapping};
+///
+/// let file = tempfile::tempfile()?;
+/// file.set_len(4096)?;
+/// let mapping = Mapping::new(&file, 4096, Access::ReadWrite)?;
+///
+/// let view = mapping.begin(CpuAccess::ReadWrite)?;
+/// view.write_at(100, b"pixels")?;
+/// let mut found = [0; 6];
+/// view.read_at(100, &mut found)?;
+/// view.end()?;
+/// assert_eq!(&found, b"pixels");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Mapping {
+    map: SharedMap,
+    /// The dma-buf, to be told of accesses; none where there is nobody to be told.
+    told: Option<OwnedFd>,
+    access: Access,
+}
+
+impl Mapping {
+    /// Maps the first `bytes` bytes of a buffer. For a dma-buf it keeps a copy of the descriptor.
+    ///
+    /// # Errors
+    /// `InvalidInput` if `bytes` is 0 or beyond the end of the buffer; `EACCES` if the descriptor
+    /// does not permit `access`, or the heap is secure; `ENOMEM` if the address space is full;
+    /// `EMFILE` if descriptors have run out.
+    pub fn new(fd: impl AsFd, bytes: usize, access: Access) -> io::Result<Self> {
+        let map = SharedMap::new(&fd, bytes, access)?;
+        let told = if is_plain_memory(&fd)? { None } else { Some(fd.as_fd().try_clone_to_owned()?) };
+        Ok(Self { map, told, access })
+    }
+
+    /// Bytes mapped.
+    #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// What the mapping permits.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Begins an access of the CPU: what devices wrote becomes visible to it, and what it writes to
+    /// them when the view is ended or dropped. Views may overlap.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for writing through a read-only mapping; as the buffer's exporter
+    /// otherwise.
+    pub fn begin(&self, access: CpuAccess) -> io::Result<View<'_>> {
+        if self.access == Access::ReadOnly && access != CpuAccess::Read {
+            return Err(denied("the mapping is read-only"));
+        }
+        self.tell(access, Phase::Start)?;
+        Ok(View { mapping: self, access, is_open: true })
+    }
+
+    fn tell(&self, access: CpuAccess, phase: Phase) -> io::Result<()> {
+        self.told.as_ref().map_or(Ok(()), |fd| sync(fd, access, phase))
+    }
+}
+
+/// An access of the CPU to a [`Mapping`], from [`Mapping::begin`] until it is ended or dropped.
+///
+/// Other processes and devices may write at any moment, so bytes are copied in and out and no
+/// reference to them is given.
+#[derive(Debug)]
+pub struct View<'m> {
+    mapping: &'m Mapping,
+    access: CpuAccess,
+    is_open: bool,
+}
+
+impl View<'_> {
+    /// Copies `into.len()` bytes out, from `offset` on.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the range leaves the mapping; `PermissionDenied` if the view is for
+    /// writing alone.
+    pub fn read_at(&self, offset: usize, into: &mut [u8]) -> io::Result<()> {
+        self.readable()?.read_at(offset, into)
+    }
+
+    /// Copies `from` in, at `offset`.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the range leaves the mapping; `PermissionDenied` if the view is for
+    /// reading alone.
+    pub fn write_at(&self, offset: usize, from: &[u8]) -> io::Result<()> {
+        self.writable()?.write_at(offset, from)
+    }
+
+    /// Sets every byte to `byte`.
+    ///
+    /// # Errors
+    /// `PermissionDenied` if the view is for reading alone.
+    pub fn fill(&self, byte: u8) -> io::Result<()> {
+        self.writable()?.fill(byte)
+    }
+
+    /// Whether every byte is zero.
+    ///
+    /// # Errors
+    /// `PermissionDenied` if the view is for writing alone.
+    pub fn is_zero(&self) -> io::Result<bool> {
+        Ok(self.readable()?.is_zero())
+    }
+
+    /// Where the mapping is, for code that takes addresses: valid for its length as long as the
+    /// [`Mapping`] lives. Reading and writing through it is bracketed only while this view is. No
+    /// Rust reference may be made of it, since the memory changes under it.
+    pub fn as_ptr(&self) -> NonNull<u8> {
+        self.mapping.map.as_ptr()
+    }
+
+    /// Ends the access. Dropping does the same, and logs what fails.
+    ///
+    /// # Errors
+    /// As the buffer's exporter: devices may then not see what was written.
+    pub fn end(mut self) -> io::Result<()> {
+        self.is_open = false;
+        self.mapping.tell(self.access, Phase::End)
+    }
+
+    fn readable(&self) -> io::Result<&SharedMap> {
+        match self.access {
+            CpuAccess::Write => Err(denied("the view is for writing alone")),
+            CpuAccess::Read | CpuAccess::ReadWrite => Ok(&self.mapping.map),
+        }
+    }
+
+    fn writable(&self) -> io::Result<&SharedMap> {
+        match self.access {
+            CpuAccess::Read => Err(denied("the view is for reading alone")),
+            CpuAccess::Write | CpuAccess::ReadWrite => Ok(&self.mapping.map),
+        }
+    }
+}
+
+impl Drop for View<'_> {
+    fn drop(&mut self) {
+        if self.is_open
+            && let Err(error) = self.mapping.tell(self.access, Phase::End)
+        {
+            log::warn!("cannot end an access to a dma-buf: {error}");
+        }
+    }
+}
+
+/// Whether the file behind `fd` is memory that no device can change behind the CPU's back: it lies
+/// on a tmpfs or a file system of huge pages, as memfds do. A dma-buf never does.
+///
+/// # Errors
+/// As fstatfs(2).
+fn is_plain_memory(fd: impl AsFd) -> io::Result<bool> {
+    let kind = fstatfs(fd)?.filesystem_type();
+    Ok([TMPFS_MAGIC, HUGETLBFS_MAGIC].contains(&kind))
+}
+
+fn denied(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    use std::fs::File;
+
+    fn memfd() -> OwnedFd {
+        let file = File::from(memfd_create(c"test", MFdFlags::MFD_CLOEXEC).expect("memfd"));
+        file.set_len(8192).expect("memfd");
+        file.into()
+    }
+
+    #[test]
+    fn memory_is_told_from_what_a_driver_is_behind() {
+        assert!(is_plain_memory(memfd()).expect("fstatfs"));
+        let status = std::fs::File::open("/proc/self/status").expect("open");
+        assert!(!is_plain_memory(&status).expect("fstatfs"));
+    }
+
+    #[test]
+    fn a_view_permits_what_it_was_begun_for() {
+        let mapping = Mapping::new(memfd(), 8000, Access::ReadWrite).expect("mapped");
+        assert_eq!((mapping.len(), mapping.access()), (8000, Access::ReadWrite));
+        let kind = |result: io::Result<()>| result.map_err(|error| error.kind());
+        let denied = Err(io::ErrorKind::PermissionDenied);
+        let writing = mapping.begin(CpuAccess::Write).expect("begun");
+        assert_eq!(kind(writing.read_at(0, &mut [0])), denied);
+        assert_eq!(kind(writing.is_zero().map(drop)), denied);
+        writing.fill(7).expect("writable");
+        writing.end().expect("ended");
+        let reading = mapping.begin(CpuAccess::Read).expect("begun");
+        assert_eq!(kind(reading.write_at(0, &[1])), denied);
+        assert_eq!(kind(reading.fill(1)), denied);
+        let mut last = [0];
+        reading.read_at(7999, &mut last).expect("inside");
+        assert_eq!(last, [7]);
+        assert_eq!(kind(reading.read_at(8000, &mut last)), Err(io::ErrorKind::InvalidInput));
+    }
+
+    #[test]
+    fn a_read_only_mapping_is_not_written() {
+        let mapping = Mapping::new(memfd(), 8192, Access::ReadOnly).expect("mapped");
+        for access in [CpuAccess::Write, CpuAccess::ReadWrite] {
+            let error = mapping.begin(access).expect_err("read-only");
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        }
+        assert!(mapping.begin(CpuAccess::Read).expect("begun").is_zero().expect("readable"));
+    }
+
+    #[test]
+    fn shared_memory_is_not_told_and_costs_no_descriptor() {
+        let mut mapping = Mapping::new(memfd(), 4096, Access::ReadWrite).expect("mapped");
+        assert!(mapping.told.is_none());
+        // What cannot be told apart is told, and ENOTTY is taken for "no need".
+        mapping.told = Some(memfd());
+        mapping.begin(CpuAccess::ReadWrite).expect("begun").end().expect("ended");
+    }
+
+    #[test]
+    fn the_address_is_that_of_the_memory() {
+        let mapping = Mapping::new(memfd(), 8192, Access::ReadWrite).expect("mapped");
+        let view = mapping.begin(CpuAccess::ReadWrite).expect("begun");
+        // No machine has smaller pages.
+        assert!(view.as_ptr().addr().get().is_multiple_of(4096));
+    }
+}

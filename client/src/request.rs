@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What to ask for.
+
+use anion_memory::Access;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::Access::Access as AidlAccess;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationFlags::AllocationFlags;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationRequest::AllocationRequest;
+
+/// A request for equal buffers, all of one heap. Without a heap it goes to all of them, by descending id.
+///
+/// Nothing is checked here: the service's refusal names field, value and limit.
+#[derive(Debug, Clone)]
+pub struct Request {
+    bytes: u64,
+    count: u32,
+    heaps: Vec<String>,
+    mask: u32,
+    alignment: u64,
+    name: String,
+    cached: bool,
+    dma_buf: bool,
+    unzeroed: bool,
+    access: Access,
+}
+
+impl Request {
+    /// One buffer of at least `bytes` bytes, readable and writable, of any heap.
+    pub fn new(bytes: u64) -> Self {
+        Self {
+            bytes,
+            count: 1,
+            heaps: Vec::new(),
+            mask: u32::MAX,
+            alignment: 0,
+            name: String::new(),
+            cached: false,
+            dma_buf: false,
+            unzeroed: false,
+            access: Access::ReadWrite,
+        }
+    }
+
+    /// From the heap with this name or alias; if called again, from the next one where those before cannot.
+    #[must_use]
+    pub fn heap(mut self, name: &str) -> Self {
+        self.heaps.push(name.to_owned());
+        self
+    }
+
+    /// From the heaps whose ids are bits of `mask`, by descending id. Names, if there are any, win.
+    #[must_use]
+    pub fn heap_mask(mut self, mask: u32) -> Self {
+        self.mask = mask;
+        self
+    }
+
+    /// This many buffers, at most 64: all of them, or none.
+    #[must_use]
+    pub fn count(mut self, count: u32) -> Self {
+        self.count = count;
+        self
+    }
+
+    /// A label for dumps: at most 31 bytes of printable ASCII.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Physical pieces of at least so many bytes, at multiples of it: a power of two, or 0 for the heap's own.
+    #[must_use]
+    pub fn alignment(mut self, bytes: u64) -> Self {
+        self.alignment = bytes;
+        self
+    }
+
+    /// Only of heaps that the CPU maps cached.
+    #[must_use]
+    pub fn cached(mut self) -> Self {
+        self.cached = true;
+        self
+    }
+
+    /// Only of heaps whose buffers are dma-bufs.
+    #[must_use]
+    pub fn dma_buf(mut self) -> Self {
+        self.dma_buf = true;
+        self
+    }
+
+    /// Accepts buffers that have what clients of the caller's own trust domain left in them: for callers that overwrite
+    /// every byte. A service of interface version 1 gives zeroed buffers.
+    #[must_use]
+    pub fn unzeroed(mut self) -> Self {
+        self.unzeroed = true;
+        self
+    }
+
+    /// With descriptors that permit `access` and no more.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Returns the same as a parcelable, for a service of interface `version`. A number beyond AIDL's becomes its largest,
+    /// which the service refuses.
+    pub(super) fn to_aidl(&self, version: i32) -> AllocationRequest {
+        let cached = if self.cached { AllocationFlags::CACHED.0 } else { 0 };
+        let unzeroed = if self.unzeroed && version >= 2 { AllocationFlags::UNZEROED.0 } else { 0 };
+        AllocationRequest {
+            size: i64::try_from(self.bytes).unwrap_or(i64::MAX),
+            count: i32::try_from(self.count).unwrap_or(i32::MAX),
+            // Names and a mask exclude each other.
+            heapIdMask: if self.heaps.is_empty() { self.mask.cast_signed() } else { 0 },
+            heapNames: self.heaps.clone(),
+            flags: cached | unzeroed,
+            alignment: i64::try_from(self.alignment).unwrap_or(i64::MAX),
+            name: self.name.clone(),
+            requireDmaBuf: self.dma_buf,
+            access: match self.access {
+                Access::ReadWrite => AidlAccess::READ_WRITE,
+                Access::ReadOnly => AidlAccess::READ_ONLY,
+            },
+        }
+    }
+
+    /// Returns the least interface version that knows all of the request.
+    pub(super) fn version(&self) -> i32 {
+        if self.unzeroed { 2 } else { 1 }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_replace_the_mask() {
+        let any = Request::new(1).to_aidl(1);
+        assert_eq!((any.heapIdMask, any.heapNames.len()), (-1, 0));
+        let named = Request::new(1).heap_mask(6).heap("camera").heap("system").to_aidl(1);
+        assert_eq!(
+            (named.heapIdMask, named.heapNames.as_slice()),
+            (0, &["camera".into(), "system".into()][..])
+        );
+        assert_eq!(Request::new(1).heap_mask(6).to_aidl(1).heapIdMask, 6);
+    }
+
+    #[test]
+    fn a_service_of_version_1_is_not_asked_for_what_it_does_not_know() {
+        let request = Request::new(1).cached().unzeroed();
+        assert_eq!((request.to_aidl(1).flags, request.to_aidl(2).flags, request.to_aidl(3).flags), (1, 3, 3));
+        assert_eq!((request.version(), Request::new(1).version()), (2, 1));
+    }
+
+    #[test]
+    fn numbers_beyond_the_interface_do_not_wrap() {
+        let request = Request::new(u64::MAX).count(u32::MAX).alignment(u64::MAX).to_aidl(1);
+        assert_eq!((request.size, request.count, request.alignment), (i64::MAX, i32::MAX, i64::MAX));
+    }
+}

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Mapped shared memory.
+//!
+//! Other processes may write to a shared mapping at any moment, so no reference into it is ever
+//! made: every access is a volatile load or store of a plain integer through a raw pointer, and
+//! data is copied in and out.
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use crate::Access;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use nix::sys::stat::SFlag;
+use std::io;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::ptr::NonNull;
+
+/// Bytes moved by one access where alignment permits.
+const WORD: usize = size_of::<u64>();
+/// Mappings from here on can profit from huge pages: smaller ones are not as large as one on any
+/// machine.
+const LARGE: usize = 2 << 20;
+
+/// A shared mapping of the start of a file.
+///
+/// Invariant: `base..base + mapped` is one live mapping, page-aligned, made by [`SharedMap::new`]
+/// and its like and unmapped by `drop` alone; it is readable, and writable if `writable`. `len` is
+/// at most `mapped` and within the file.
+#[derive(Debug)]
+pub struct SharedMap {
+    base: NonNull<u8>,
+    len: usize,
+    /// `len` in whole pages of the file: huge ones can only be unmapped whole.
+    mapped: usize,
+    writable: bool,
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread, and all access goes through volatile
+// operations on integers, for which concurrent use means stale or torn data, as with other
+// processes.
+unsafe impl Send for SharedMap {}
+// SAFETY: as above.
+unsafe impl Sync for SharedMap {}
+
+impl SharedMap {
+    /// Maps the first `bytes` bytes of `fd`, shared, with its pages made present at once.
+    ///
+    /// Touching a page beyond the end of a file raises `SIGBUS`; Anion's buffers are sealed against
+    /// shrinking.
+    ///
+    /// # Errors
+    /// `InvalidInput` if `bytes` is 0 or beyond the end of the file; `EACCES` if the descriptor
+    /// does not permit `access`; `ENOMEM` if the address space is full.
+    pub fn new(fd: impl AsFd, bytes: usize, access: Access) -> io::Result<Self> {
+        Self::with_flags(fd, bytes, access, MapFlags::MAP_POPULATE)
+    }
+
+    /// Maps all `bytes` bytes of a file that is zero, writable, and makes its pages present: huge
+    /// ones for a large file, where the machine allows that for shared memory.
+    ///
+    /// # Errors
+    /// As [`SharedMap::new`]; when memory runs out, where the kernel says so rather than kill
+    /// (Linux 5.14).
+    pub fn populated(fd: impl AsFd, bytes: usize) -> io::Result<Self> {
+        let map = Self::with_flags(fd, bytes, Access::ReadWrite, MapFlags::empty())?;
+        if bytes >= LARGE {
+            // Only a wish: a kernel without huge pages for shared memory refuses or ignores it.
+            let _ = map.advise(0, bytes, libc::MADV_HUGEPAGE);
+        }
+        match map.prefault(0, bytes) {
+            Ok(()) => {}
+            // Older kernels; what is zero stays zero.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => map.fill(0)?,
+            Err(error) => return Err(error),
+        }
+        Ok(map)
+    }
+
+    /// Maps the first `bytes` bytes of `fd`, shared and writable, and leaves it to the first access
+    /// to make each page present: for files that have holes.
+    ///
+    /// # Errors
+    /// As [`SharedMap::new`].
+    pub fn sparse(fd: impl AsFd, bytes: usize) -> io::Result<Self> {
+        Self::with_flags(fd, bytes, Access::ReadWrite, MapFlags::empty())
+    }
+
+    /// Maps `range` of a file, shared and writable, and leaves it to the first access to make each
+    /// page present.
+    ///
+    /// # Errors
+    /// As [`SharedMap::new`]; `InvalidInput` if the range is empty, leaves the file or does not
+    /// start at one of its pages.
+    pub fn of_range(fd: impl AsFd, range: &Range<u64>) -> io::Result<Self> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let bytes = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
+        let start = i64::try_from(range.start).map_err(io::Error::other)?;
+        let size = nix::sys::stat::fstat(&fd)?.st_size;
+        let length = NonZeroUsize::new(bytes)
+            .filter(|_| u64::try_from(size).is_ok_and(|size| range.end <= size))
+            .ok_or_else(|| invalid(format!("mapping is {range:?}, but the file has {size} bytes")))?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: as in `with_flags`: no address is asked for, so no existing mapping can be
+        // replaced; the result is used only if the call succeeded.
+        let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd, start) }?;
+        Ok(Self { base: base.cast(), len: bytes, mapped: bytes, writable: true })
+    }
+
+    fn with_flags(fd: impl AsFd, bytes: usize, access: Access, flags: MapFlags) -> io::Result<Self> {
+        let stat = nix::sys::stat::fstat(&fd)?;
+        let size = stat.st_size;
+        // Others than plain files, an ashmem region or an old kernel's dma-buf, do not tell their
+        // size here; their drivers refuse to map more than that.
+        let tells_size = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+        // A file of huge pages has them as its block size.
+        let block = usize::try_from(stat.st_blksize).unwrap_or(1).max(1);
+        let length = NonZeroUsize::new(bytes)
+            .filter(|bytes| !tells_size || usize::try_from(size).is_ok_and(|size| bytes.get() <= size))
+            .and_then(|bytes| bytes.get().checked_next_multiple_of(block))
+            .and_then(NonZeroUsize::new)
+            .ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("mapping length is {bytes}, but the file has {size} bytes"),
+                )
+            })?;
+        let writable = access == Access::ReadWrite;
+        let protection =
+            if writable { ProtFlags::PROT_READ | ProtFlags::PROT_WRITE } else { ProtFlags::PROT_READ };
+        // SAFETY: no address is asked for and MAP_FIXED is absent, so no existing mapping can be
+        // replaced; the result is used only if the call succeeded.
+        let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED | flags, fd, 0) }?;
+        Ok(Self { base: base.cast(), len: bytes, mapped: length.get(), writable })
+    }
+
+    /// Calls madvise(2) for a range, with advice that changes no content.
+    fn advise(&self, offset: usize, len: usize, advice: libc::c_int) -> io::Result<()> {
+        debug_assert!([libc::MADV_HUGEPAGE, libc::MADV_POPULATE_WRITE].contains(&advice));
+        self.check(offset, len, true)?;
+        // SAFETY: `check` has made sure that `offset` is inside the mapping.
+        let start = unsafe { self.base.add(offset) };
+        // SAFETY: the range is inside one live mapping (invariant; checked above). Neither advice
+        // that is given here (asserted) unmaps or changes a byte; populating faults pages in as
+        // writing would, which needs a writable mapping and fails with an error in any other.
+        let result = unsafe { libc::madvise(start.as_ptr().cast(), len, advice) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Makes the pages of a range present, as writing to each would.
+    ///
+    /// # Errors
+    /// As [`SharedMap::write_at`]; `InvalidInput` before Linux 5.14; when memory runs out.
+    pub fn prefault(&self, offset: usize, len: usize) -> io::Result<()> {
+        self.advise(offset, len, libc::MADV_POPULATE_WRITE)
+    }
+
+    /// Returns the bytes mapped in whole pages of the file.
+    pub fn mapped(&self) -> usize {
+        self.mapped
+    }
+
+    /// Bytes mapped.
+    #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Where the mapping is. The address is page-aligned, and valid for [`SharedMap::len`] bytes
+    /// while this value lives.
+    pub fn as_ptr(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// Whether every byte is zero.
+    pub fn is_zero(&self) -> bool {
+        let words = (0..self.len / WORD).all(|index| self.load_word(index * WORD) == 0);
+        words && (self.len / WORD * WORD..self.len).all(|offset| self.load_byte(offset) == 0)
+    }
+
+    /// Sets every byte to `byte`.
+    ///
+    /// # Errors
+    /// `PermissionDenied` if the mapping is read-only.
+    pub fn fill(&self, byte: u8) -> io::Result<()> {
+        self.fill_at(0, self.len, byte)
+    }
+
+    /// Sets `len` bytes to `byte`, from `offset` on.
+    ///
+    /// # Errors
+    /// As [`SharedMap::write_at`].
+    pub fn fill_at(&self, offset: usize, len: usize, byte: u8) -> io::Result<()> {
+        self.check(offset, len, true)?;
+        // SAFETY: `check` has made sure that `offset` is at most `len`, so that the sum stays
+        // inside the mapping.
+        let start = unsafe { self.base.add(offset) };
+        // SAFETY: `offset..offset + len` is inside a live writable mapping (invariant; range and
+        // writability are checked above); memset takes raw memory, so no reference to shared bytes
+        // is made.
+        unsafe { libc::memset(start.as_ptr().cast(), i32::from(byte), len) };
+        Ok(())
+    }
+
+    /// Detaches a range from the file: what any thread writes to it from then on goes to private
+    /// memory that nobody reads. Other ranges stay as they are. `offset` and `len` must be
+    /// multiples of the file's page.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the range leaves the mapping; as mmap(2). Nothing is detached then.
+    pub fn detach(&self, offset: usize, len: usize) -> io::Result<()> {
+        let out = || {
+            let text = format!("range is {len} bytes at {offset}, but the mapping has {}", self.mapped);
+            io::Error::new(io::ErrorKind::InvalidInput, text)
+        };
+        let len = NonZeroUsize::new(len).ok_or_else(out)?;
+        if offset.checked_add(len.get()).is_none_or(|end| end > self.mapped) {
+            return Err(out());
+        }
+        // SAFETY: the check above keeps `offset` inside the mapping.
+        let start = unsafe { self.base.add(offset) };
+        let flags = MapFlags::MAP_FIXED | MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let address = NonZeroUsize::new(start.as_ptr() as usize);
+        // SAFETY: MAP_FIXED replaces pages of this value's own mapping alone (the range is inside
+        // it, checked above), by pages that can be read and written, so that the invariant holds:
+        // all of `base..base + mapped` stays one live range that `drop` unmaps, and a thread that
+        // accesses it meanwhile meets valid memory before and after.
+        unsafe { mmap_anonymous(address, len, protection, flags) }?;
+        Ok(())
+    }
+
+    /// Copies `into.len()` bytes out, from `offset` on.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the range leaves the mapping.
+    pub fn read_at(&self, offset: usize, into: &mut [u8]) -> io::Result<()> {
+        self.check(offset, into.len(), false)?;
+        let head_len = bytes_to_word(offset).min(into.len());
+        let (head, body) = into.split_at_mut(head_len);
+        for (at, byte) in (offset..).zip(head.iter_mut()) {
+            *byte = self.load_byte(at);
+        }
+        let mut at = offset + head.len();
+        let mut words = body.chunks_exact_mut(WORD);
+        for word in words.by_ref() {
+            word.copy_from_slice(&self.load_word(at).to_ne_bytes());
+            at += WORD;
+        }
+        for (at, byte) in (at..).zip(words.into_remainder()) {
+            *byte = self.load_byte(at);
+        }
+        Ok(())
+    }
+
+    /// Copies `from` in, at `offset`.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the range leaves the mapping; `PermissionDenied` if it is read-only.
+    pub fn write_at(&self, offset: usize, from: &[u8]) -> io::Result<()> {
+        self.check(offset, from.len(), true)?;
+        let (head, body) = from.split_at(bytes_to_word(offset).min(from.len()));
+        for (at, byte) in (offset..).zip(head) {
+            self.store_byte(at, *byte);
+        }
+        let (words, tail) = body.as_chunks::<WORD>();
+        let mut at = offset + head.len();
+        for word in words {
+            self.store_word(at, u64::from_ne_bytes(*word));
+            at += WORD;
+        }
+        for (at, byte) in (at..).zip(tail) {
+            self.store_byte(at, *byte);
+        }
+        Ok(())
+    }
+
+    fn check(&self, offset: usize, len: usize, write: bool) -> io::Result<()> {
+        if write && !self.writable {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the mapping is read-only"));
+        }
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len => Ok(()),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("range is {len} bytes at {offset}, but the mapping has {}", self.len),
+            )),
+        }
+    }
+
+    /// `offset` must be a multiple of [`WORD`] with a whole word before the end.
+    fn load_word(&self, offset: usize) -> u64 {
+        assert!(offset.is_multiple_of(WORD) && offset + WORD <= self.len);
+        // SAFETY: the assertion keeps the word inside the mapping.
+        let word = unsafe { self.base.add(offset) }.cast::<u64>();
+        // SAFETY: the word is inside a live readable mapping (invariant), aligned because `base` is
+        // page-aligned and `offset` a multiple of 8, and every bit pattern is a u64.
+        unsafe { word.read_volatile() }
+    }
+
+    /// `offset` must be a multiple of [`WORD`] with a whole word before the end, in a writable
+    /// mapping.
+    fn store_word(&self, offset: usize, value: u64) {
+        assert!(offset.is_multiple_of(WORD) && offset + WORD <= self.len && self.writable);
+        // SAFETY: the assertion keeps the word inside the mapping.
+        let word = unsafe { self.base.add(offset) }.cast::<u64>();
+        // SAFETY: the word is inside a live mapping that is writable (invariant, asserted), aligned
+        // because `base` is page-aligned and `offset` a multiple of 8.
+        unsafe { word.write_volatile(value) };
+    }
+
+    fn load_byte(&self, offset: usize) -> u8 {
+        assert!(offset < self.len);
+        // SAFETY: the assertion keeps the byte inside the mapping.
+        let byte = unsafe { self.base.add(offset) };
+        // SAFETY: the byte is inside a live readable mapping (invariant).
+        unsafe { byte.read_volatile() }
+    }
+
+    fn store_byte(&self, offset: usize, value: u8) {
+        assert!(offset < self.len && self.writable);
+        // SAFETY: the assertion keeps the byte inside the mapping.
+        let byte = unsafe { self.base.add(offset) };
+        // SAFETY: the byte is inside a live mapping that is writable (invariant, asserted).
+        unsafe { byte.write_volatile(value) };
+    }
+}
+
+/// Bytes from `offset` to the next word.
+fn bytes_to_word(offset: usize) -> usize {
+    offset.next_multiple_of(WORD) - offset
+}
+
+impl Drop for SharedMap {
+    fn drop(&mut self) {
+        // SAFETY: the range is exactly the mapping that `new` made (invariant), nothing refers into
+        // it once `self` is gone, and drop runs once.
+        let _ = unsafe { munmap(self.base.cast(), self.mapped) };
+    }
+}

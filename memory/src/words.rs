@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What heaps and buffers are called, by the service and by its clients.
+
+use std::fmt;
+
+/// A buffer's identity: never repeated until the machine reboots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BufferId(pub u64);
+
+impl fmt::Display for BufferId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Kind of heap, with ION's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum HeapType {
+    /// Ordinary memory, page by page.
+    System = 0,
+    /// Ordinary memory in one physical piece.
+    SystemContig = 1,
+    /// A fixed budget set aside for the heap.
+    Carveout = 2,
+    /// A fixed budget handed out in chunks of one size.
+    Chunk = 3,
+    /// The kernel's contiguous memory allocator.
+    Dma = 4,
+    /// An ordered list of other sources, or a vendor's own.
+    Custom = 5,
+}
+
+impl HeapType {
+    /// ION's number.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The word used in configurations and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::SystemContig => "system-contig",
+            Self::Carveout => "carveout",
+            Self::Chunk => "chunk",
+            Self::Dma => "cma",
+            Self::Custom => "custom",
+        }
+    }
+}
+
+/// What kind of descriptor a buffer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backing {
+    /// A sealed memfd.
+    Memfd,
+    /// An ashmem region.
+    Ashmem,
+    /// A dma-buf made by /dev/udmabuf.
+    Udmabuf,
+    /// A dma-buf of a kernel dma-heap.
+    DmaHeap,
+    /// A dma-buf of the kernel's ion device.
+    Ion,
+    /// A memfd of huge pages.
+    Hugetlb,
+}
+
+impl Backing {
+    /// The word used in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memfd => "memfd",
+            Self::Ashmem => "ashmem",
+            Self::Udmabuf => "udmabuf",
+            Self::DmaHeap => "dma-heap",
+            Self::Ion => "ion",
+            Self::Hugetlb => "hugetlb",
+        }
+    }
+
+    /// Whether the descriptor is a dma-buf.
+    pub fn is_dma_buf(self) -> bool {
+        matches!(self, Self::Udmabuf | Self::DmaHeap | Self::Ion)
+    }
+}
+
+/// What the receiver of a descriptor can do with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read, write and map both ways.
+    ReadWrite,
+    /// Read and map read-only; enforced by the kernel.
+    ReadOnly,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heap_types_have_ions_numbers() {
+        use HeapType::{Carveout, Chunk, Custom, Dma, System, SystemContig};
+        let numbers = [System, SystemContig, Carveout, Chunk, Dma, Custom].map(HeapType::number);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+    }
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a configuration wants, and what of it this machine can serve.
+
+use super::rehearsal;
+use crate::config::spec::{Config, HeapSpec};
+use crate::config::{self, DEFAULT_FILE, Loaded, Severity};
+use crate::heap::{Heap, build};
+use crate::units::PageSize;
+use anyhow::Context;
+use serde::Serialize;
+use std::path::Path;
+
+/// A configuration held against the machine.
+#[derive(Debug, Serialize)]
+pub(crate) struct Survey {
+    /// The file, or `built in`.
+    pub(crate) origin: String,
+    /// By descending id.
+    pub(crate) heaps: Vec<WantedHeap>,
+    /// What is wrong with the configuration itself.
+    pub(crate) errors: Vec<String>,
+}
+
+/// A heap that the configuration wants.
+#[derive(Debug, Serialize)]
+pub(crate) struct WantedHeap {
+    pub(crate) id: u8,
+    pub(crate) name: String,
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    /// As configured; of several, in their order.
+    pub(crate) device: String,
+    /// What its buffers would be.
+    pub(crate) backing: &'static str,
+    /// What the configuration would rather have, and why it cannot be used; empty if there is nothing.
+    pub(crate) passed_over: String,
+    pub(crate) available: bool,
+    /// Why not; empty if available.
+    pub(crate) unavailable_reason: String,
+}
+
+impl Survey {
+    /// Whether the service would start and serve all of it.
+    pub(crate) fn is_served(&self) -> bool {
+        self.errors.is_empty() && !self.heaps.is_empty() && self.heaps.iter().all(|heap| heap.available)
+    }
+}
+
+/// Holds the configuration in `file`, else the service's default one, against this machine. Sources are tried with a
+/// page each, and nothing is set aside.
+///
+/// # Errors
+/// If the configuration cannot be read, or this machine lacks what every heap needs.
+pub(crate) fn survey(file: Option<&Path>, page: PageSize) -> anyhow::Result<Survey> {
+    let (loaded, origin) = match file.or(DEFAULT_FILE.map(Path::new)) {
+        Some(file) => (config::load(file, page)?, file.display().to_string()),
+        None => (config::embedded(page), "built in".to_owned()),
+    };
+    let machine = rehearsal::machine(page).context("cannot prepare memory")?;
+    let Loaded { config: Config { heaps, .. }, diagnostics } = loaded;
+    let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    Ok(Survey {
+        origin,
+        errors: errors.map(ToString::to_string).collect(),
+        heaps: heaps.into_iter().map(|spec| wanted(&build(spec, Vec::new(), &machine))).collect(),
+    })
+}
+
+fn wanted(heap: &Heap) -> WantedHeap {
+    WantedHeap {
+        id: heap.id().get(),
+        name: heap.name().to_string(),
+        kind: heap.spec().kind.name(),
+        device: device(heap.spec()),
+        backing: heap.backing().name(),
+        passed_over: heap.passed_over().to_owned(),
+        available: heap.unavailable().is_none(),
+        unavailable_reason: heap.unavailable().unwrap_or_default().to_owned(),
+    }
+}
+
+fn device(spec: &HeapSpec) -> String {
+    let first = spec.devices.is_empty().then_some(&spec.device);
+    let words = first.into_iter().chain(&spec.fallbacks).chain(&spec.devices);
+    words.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::memory::{available_bytes, page_size};
+    use std::io::Write;
+
+    fn survey_of(heaps: &str) -> Survey {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        let text = format!("/dts-v1/; / {{ anion {{ compatible = \"anion,heaps-v1\"; {heaps} }}; }};");
+        file.write_all(text.as_bytes()).expect("written");
+        survey(Some(file.path()), page_size().expect("sysconf")).expect("surveyed")
+    }
+
+    #[test]
+    fn every_heap_is_tried_and_says_what_it_lacks() {
+        let survey = survey_of(
+            "plain { type = \"system\"; heap-id = <1>; device = \"memfd\"; };
+             none { type = \"system\"; heap-id = <2>; device = \"dma-heap:no-such-heap\"; };",
+        );
+        let [none, plain] = survey.heaps.as_slice() else { panic!("two heaps: {survey:?}") };
+        assert_eq!((plain.name.as_str(), plain.available, plain.backing), ("plain", true, "memfd"));
+        assert_eq!((none.name.as_str(), none.available), ("none", false));
+        assert!(none.unavailable_reason.contains("no-such-heap"), "{none:?}");
+        assert!(!survey.is_served() && survey.errors.is_empty());
+    }
+
+    #[test]
+    fn what_would_be_set_aside_is_counted_over_all_heaps_and_not_taken() {
+        let survey = loop {
+            let before = available_bytes().expect("/proc");
+            let survey = survey_of_two_carveouts(before * 6 / 10);
+            // Others take and give memory meanwhile; that much would tell nothing.
+            if available_bytes().expect("/proc").abs_diff(before) < before / 10 {
+                break survey;
+            }
+        };
+        let available: Vec<_> = survey.heaps.iter().map(|heap| heap.available).collect();
+        assert_eq!(available, [true, false], "{survey:?}");
+        assert!(survey.heaps[1].unavailable_reason.contains("can be set aside"), "{survey:?}");
+    }
+
+    /// Each of about this size.
+    fn survey_of_two_carveouts(bytes: u64) -> Survey {
+        let size = bytes / (1 << 20) * (1 << 20);
+        let cells = format!("<{:#x} {:#x}>", size >> 32, size & 0xffff_ffff);
+        let heap = |name: &str, id: u8| {
+            format!(
+                "{name} {{ type = \"carveout\"; heap-id = <{id}>; size = {cells}; device = \"memfd\"; }};"
+            )
+        };
+        survey_of(&(heap("one", 1) + &heap("two", 2)))
+    }
+
+    #[test]
+    fn a_configuration_with_errors_is_not_served_and_one_that_is_not_there_fails() {
+        let survey = survey_of("odd { type = \"no such type\"; heap-id = <1>; };");
+        assert!(!survey.is_served(), "{survey:?}");
+        assert!(survey.errors.iter().any(|error| error.contains("no such type")), "{survey:?}");
+        let failure = super::survey(Some(Path::new("/nowhere")), page_size().expect("sysconf"));
+        let message = format!("{:#}", failure.expect_err("nothing there"));
+        assert!(message.starts_with("cannot read /nowhere: No such file"), "{message}");
+    }
+
+    #[test]
+    fn the_default_configuration_is_served_here() {
+        let survey = super::survey(None, page_size().expect("sysconf")).expect("surveyed");
+        assert!(survey.is_served(), "{survey:?}");
+        assert_eq!(survey.origin, "built in");
+    }
+}

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The kernel's devices: binder, ION, dma-heaps, udmabuf, ashmem.
+
+use super::finding::Finding;
+use super::root::{Device, Mode, Root};
+use crate::sys::ion::{Interface, IonHeap};
+use nix::unistd::geteuid;
+use std::io;
+
+/// The context that the service uses.
+const BINDER: &str = "binder";
+/// Contexts that the service uses only if it is told to.
+const OTHER_CONTEXTS: [&str; 2] = ["hwbinder", "vndbinder"];
+/// udmabuf's limit of one buffer where nobody set another.
+const USUAL_MEBIBYTES: u64 = 64;
+/// udmabuf's limit of ranges where the module shows none.
+const USUAL_RANGES: u64 = 1024;
+
+/// What ION says of itself.
+pub(crate) struct IonAnswer {
+    /// How it is spoken to.
+    pub(crate) interface: Interface,
+    /// Its heaps, or why it does not name them.
+    pub(crate) heaps: io::Result<Vec<IonHeap>>,
+}
+
+/// The binder device of each context.
+pub(crate) fn binder(root: &Root) -> Vec<Finding> {
+    let mut findings = vec![binder_context(root, BINDER, true)];
+    findings.extend(OTHER_CONTEXTS.iter().map(|context| binder_context(root, context, false)));
+    findings
+}
+
+/// Where the context's device is: in binderfs, else where old kernels have it.
+fn binder_paths(context: &str) -> [String; 2] {
+    [format!("/dev/binderfs/{context}"), format!("/dev/{context}")]
+}
+
+/// Whether the default context's device can be opened.
+pub(crate) fn has_binder(root: &Root) -> bool {
+    binder_paths(BINDER).iter().any(|path| matches!(root.device(path, Mode::ReadWrite), Device::Open))
+}
+
+fn binder_context(root: &Root, context: &str, is_default: bool) -> Finding {
+    let what = format!("{context} device");
+    let paths = binder_paths(context);
+    let mut closed: Option<Finding> = None;
+    for path in &paths {
+        match root.device(path, Mode::ReadWrite) {
+            Device::Open => {
+                let means = if is_default {
+                    "kernel binder can be used, if a service manager answers"
+                } else {
+                    "used with aniond --binder-device alone"
+                };
+                return Finding::ok(&what, path, means);
+            }
+            Device::Closed(error) => {
+                closed.get_or_insert_with(|| {
+                    Finding::missing(&what, format!("{path}: {error}"), without_binder(is_default))
+                        .change(acl(path, Mode::ReadWrite))
+                });
+            }
+            Device::Absent => {}
+        }
+    }
+    closed.unwrap_or_else(|| {
+        let found = format!("neither {} nor {}", paths[0], paths[1]);
+        Finding::missing(&what, found, without_binder(is_default)).change(make_binder(root, is_default))
+    })
+}
+
+fn without_binder(is_default: bool) -> &'static str {
+    if is_default {
+        "clients reach the service over its Unix socket alone"
+    } else {
+        "nothing, unless aniond --binder-device is to name it"
+    }
+}
+
+/// What brings binder's devices: all contexts are made when the driver starts, and appear where binderfs is mounted.
+fn make_binder(root: &Root, is_default: bool) -> &'static str {
+    let known = root.text("/proc/filesystems").unwrap_or_default();
+    let is_known = known.lines().any(|line| line.split_whitespace().next_back() == Some("binder"));
+    match (is_known, is_default) {
+        (true, true) => "mkdir -p /dev/binderfs && mount -t binder binder /dev/binderfs",
+        (true, false) => "the kernel's command line with binder.devices=binder,hwbinder,vndbinder",
+        (false, true) => {
+            "modprobe binder_linux && mkdir -p /dev/binderfs && mount -t binder binder /dev/binderfs"
+        }
+        (false, false) => "modprobe binder_linux devices=binder,hwbinder,vndbinder, and mount binderfs",
+    }
+}
+
+/// ION's device. `ask` opens it and asks what it is; it is called for `/dev/ion` alone, and only if that can be opened.
+pub(crate) fn ion(root: &Root, ask: impl FnOnce() -> io::Result<IonAnswer>) -> Finding {
+    const WHAT: &str = "ion";
+    const PATH: &str = "/dev/ion";
+    const WITHOUT: &str = "heaps with device = \"ion:NAME\" are unavailable";
+    let answer = match root.device(PATH, Mode::Read) {
+        Device::Absent => {
+            return Finding::missing(WHAT, format!("no {PATH}"), WITHOUT)
+                .change("a kernel up to 5.10 with CONFIG_ION=y, or device = \"auto\"");
+        }
+        Device::Closed(error) => Err(error),
+        Device::Open => ask(),
+    };
+    let IonAnswer { interface, heaps } = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            return Finding::missing(WHAT, format!("{PATH}: {error}"), WITHOUT).change(acl(PATH, Mode::Read));
+        }
+    };
+    let interface = match interface {
+        Interface::Descriptors => "modern interface (descriptors)",
+        Interface::Handles => "legacy interface (handles)",
+    };
+    match heaps {
+        Ok(heaps) => {
+            let names: Vec<_> = heaps.iter().map(|heap| format!("{} ({})", heap.name, heap.id)).collect();
+            let found = format!("{PATH}, {interface}, heaps {}", list(&names));
+            Finding::ok(WHAT, found, "its heaps can be brokered with device = \"ion:NAME\"")
+        }
+        Err(error) => {
+            let found = format!("{PATH}, {interface}; it does not name its heaps: {error}");
+            Finding::missing(WHAT, found, WITHOUT)
+                .change("a kernel whose ION answers ION_IOC_HEAP_QUERY (4.12 to 5.10, and some older)")
+        }
+    }
+}
+
+/// Every dma-heap, or that there is none.
+pub(crate) fn dma_heaps(root: &Root) -> Vec<Finding> {
+    const DIRECTORY: &str = "/dev/dma_heap";
+    const WITHOUT: &str = "heaps with device = \"dma-heap:NAME\" are unavailable";
+    const KERNEL: &str =
+        "a kernel with CONFIG_DMABUF_HEAPS_SYSTEM=y and CONFIG_DMABUF_HEAPS_CMA=y, from 5.6 on";
+    let names = match root.names(DIRECTORY) {
+        Ok(names) => names,
+        Err(error) => {
+            return vec![
+                Finding::missing("dma-heaps", format!("{DIRECTORY}: {error}"), WITHOUT)
+                    .change(format!("chmod a+rx {DIRECTORY}")),
+            ];
+        }
+    };
+    if names.is_empty() {
+        return vec![Finding::missing("dma-heaps", format!("none in {DIRECTORY}"), WITHOUT).change(KERNEL)];
+    }
+    let heap = |name: &String| {
+        let (what, path) = (format!("dma-heap {name}"), format!("{DIRECTORY}/{name}"));
+        match root.device(&path, Mode::Read) {
+            Device::Open => {
+                Finding::ok(&what, &path, format!("can be brokered with device = \"dma-heap:{name}\""))
+            }
+            Device::Closed(error) => {
+                let means = format!("device = \"dma-heap:{name}\" is unavailable");
+                Finding::missing(&what, format!("{path}: {error}"), means).change(acl(&path, Mode::Read))
+            }
+            Device::Absent => {
+                Finding::missing(&what, format!("{path} is gone"), "it vanished while it was looked at")
+            }
+        }
+    };
+    names.iter().map(heap).collect()
+}
+
+/// udmabuf and its limits.
+pub(crate) fn udmabuf(root: &Root) -> Finding {
+    const WHAT: &str = "udmabuf";
+    const PATH: &str = "/dev/udmabuf";
+    const WITHOUT: &str = "heaps cannot hand out dma-bufs of memory of their own (device = \"udmabuf\")";
+    const SIZE_LIMIT: &str = "/sys/module/udmabuf/parameters/size_limit_mb";
+    const LIST_LIMIT: &str = "/sys/module/udmabuf/parameters/list_limit";
+    match root.device(PATH, Mode::ReadWrite) {
+        Device::Absent => {
+            return Finding::missing(WHAT, format!("no {PATH}"), WITHOUT)
+                .change("modprobe udmabuf size_limit_mb=1024");
+        }
+        Device::Closed(error) => {
+            let change = acl(PATH, Mode::ReadWrite);
+            return Finding::missing(WHAT, format!("{PATH}: {error}"), WITHOUT).change(change);
+        }
+        Device::Open => {}
+    }
+    let mebibytes = root.number(SIZE_LIMIT);
+    let ranges = root.number(LIST_LIMIT).unwrap_or(USUAL_RANGES);
+    let limit = mebibytes.unwrap_or(USUAL_MEBIBYTES);
+    let found = format!("{PATH}, buffers of up to {limit} MiB in {ranges} ranges");
+    match mebibytes {
+        Some(_) if ranges < USUAL_RANGES => {
+            Finding::limited(WHAT, found, "buffers of more pieces are refused")
+                .change(format!("echo 65536 > {LIST_LIMIT}"))
+        }
+        Some(mebibytes) if mebibytes > USUAL_MEBIBYTES => {
+            Finding::ok(WHAT, found, "heaps can hand out dma-bufs of memory of their own")
+        }
+        Some(_) => Finding::limited(
+            WHAT,
+            found,
+            "larger buffers are refused, unless the service runs as root and raises it",
+        )
+        .change(format!("echo 1024 > {SIZE_LIMIT}")),
+        None => {
+            Finding::limited(WHAT, found, "larger buffers are refused; this kernel has the limit built in")
+                .change("a kernel from 5.15 on")
+        }
+    }
+}
+
+/// ashmem, also under the name that it has on Android since 10.
+pub(crate) fn ashmem(root: &Root) -> Finding {
+    const WHAT: &str = "ashmem";
+    const PLAIN: &str = "/dev/ashmem";
+    const WITHOUT: &str = "heaps with device = \"ashmem\" are unavailable; memfd does the same";
+    let boot = root.text("/proc/sys/kernel/random/boot_id").map(|id| format!("{PLAIN}{id}"));
+    let mut closed: Option<Finding> = None;
+    for path in boot.as_deref().into_iter().chain([PLAIN]) {
+        match root.device(path, Mode::ReadWrite) {
+            Device::Open => return Finding::ok(WHAT, path, "heaps can be served with device = \"ashmem\""),
+            Device::Closed(error) => {
+                closed.get_or_insert_with(|| {
+                    Finding::missing(WHAT, format!("{path}: {error}"), WITHOUT)
+                        .change(acl(path, Mode::ReadWrite))
+                });
+            }
+            Device::Absent => {}
+        }
+    }
+    closed.unwrap_or_else(|| {
+        Finding::missing(WHAT, format!("no {PLAIN}"), WITHOUT)
+            .change("a kernel up to 5.17 with CONFIG_ASHMEM=y, or device = \"memfd\"")
+    })
+}
+
+/// What opens a device to this user, until the machine reboots.
+fn acl(path: &str, mode: Mode) -> String {
+    format!("setfacl -m u:{}:{} {path}", geteuid(), mode.letters())
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::State;
+    use super::super::root::tests::Fake;
+    use super::*;
+
+    fn no_ion() -> io::Result<IonAnswer> {
+        panic!("there is none to ask")
+    }
+
+    #[test]
+    fn a_bare_machine_lacks_every_device_and_says_what_brings_it() {
+        let fake = Fake::new(&[]);
+        let root = &fake.root;
+        let mut findings = binder(root);
+        findings.extend(dma_heaps(root));
+        findings.extend([ion(root, no_ion), udmabuf(root), ashmem(root)]);
+        assert!(findings.iter().all(|finding| finding.state == State::Missing), "{findings:?}");
+        assert_eq!(findings.len(), 7);
+        let change =
+            |what: &str| findings.iter().find(|finding| finding.what == what).and_then(|f| f.change.clone());
+        assert!(change("binder device").expect("a command").starts_with("modprobe binder_linux"));
+        assert_eq!(change("udmabuf").as_deref(), Some("modprobe udmabuf size_limit_mb=1024"));
+        assert!(findings.iter().all(|finding| finding.change.is_some()), "{findings:?}");
+        assert!(!has_binder(root));
+    }
+
+    #[test]
+    fn a_kernel_that_knows_binderfs_needs_no_module() {
+        let fake = Fake::new(&[("/proc/filesystems", "nodev\tsysfs\nnodev\tbinder\n\text4\n")]);
+        let [default, other, _] = binder(&fake.root).try_into().expect("three contexts");
+        assert_eq!(
+            default.change.as_deref(),
+            Some("mkdir -p /dev/binderfs && mount -t binder binder /dev/binderfs")
+        );
+        assert!(other.change.expect("what brings it").contains("binder.devices="));
+    }
+
+    #[test]
+    fn binder_is_found_in_both_places_and_a_file_is_no_device() {
+        let fake = Fake::new(&[("/dev/binderfs/vndbinder", "")])
+            .with_device("/dev/binder")
+            .with_device("/dev/binderfs/hwbinder");
+        let [binder, hwbinder, vndbinder] = binder(&fake.root).try_into().expect("three contexts");
+        assert_eq!((binder.state, binder.found.as_str()), (State::Ok, "/dev/binder"));
+        assert_eq!((hwbinder.state, hwbinder.found.as_str()), (State::Ok, "/dev/binderfs/hwbinder"));
+        assert_eq!(vndbinder.state, State::Missing);
+        assert_eq!(vndbinder.found, "/dev/binderfs/vndbinder: it is no character device");
+        let command = format!("setfacl -m u:{}:rw /dev/binderfs/vndbinder", geteuid());
+        assert_eq!(vndbinder.change, Some(command));
+        assert!(has_binder(&fake.root));
+    }
+
+    #[test]
+    fn ion_is_asked_for_its_interface_and_heaps() {
+        let fake = Fake::new(&[]).with_device("/dev/ion");
+        let heaps = || vec![IonHeap { name: "reserved".to_owned(), kind: 4, id: 2 }];
+        let answer = |interface, heaps| move || Ok(IonAnswer { interface, heaps });
+        let modern = ion(&fake.root, answer(Interface::Descriptors, Ok(heaps())));
+        assert_eq!(modern.state, State::Ok);
+        assert_eq!(modern.found, "/dev/ion, modern interface (descriptors), heaps reserved (2)");
+        let old = Err(io::Error::from_raw_os_error(nix::libc::ENOTTY));
+        let legacy = ion(&fake.root, answer(Interface::Handles, old));
+        assert_eq!(legacy.state, State::Missing);
+        assert!(
+            legacy.found.contains("legacy interface (handles); it does not name its heaps"),
+            "{legacy:?}"
+        );
+        let refused = ion(&fake.root, || Err(io::ErrorKind::PermissionDenied.into()));
+        assert!(refused.change.expect("a command").contains(":r /dev/ion"));
+    }
+
+    #[test]
+    fn every_dma_heap_has_a_line() {
+        let fake = Fake::new(&[("/dev/dma_heap/broken", "")]).with_device("/dev/dma_heap/system");
+        let [broken, system] = dma_heaps(&fake.root).try_into().expect("two heaps");
+        assert_eq!((broken.what.as_str(), broken.state), ("dma-heap broken", State::Missing));
+        assert_eq!((system.what.as_str(), system.state), ("dma-heap system", State::Ok));
+        assert!(system.means.contains("dma-heap:system"), "{system:?}");
+    }
+
+    #[test]
+    fn udmabuf_s_limits_are_the_module_s_or_the_old_kernels() {
+        let limits = |mebibytes: &str, ranges: &str| {
+            Fake::new(&[
+                ("/sys/module/udmabuf/parameters/size_limit_mb", mebibytes),
+                ("/sys/module/udmabuf/parameters/list_limit", ranges),
+            ])
+            .with_device("/dev/udmabuf")
+        };
+        let raised = udmabuf(&limits("1024\n", "1024\n").root);
+        assert_eq!(raised.state, State::Ok);
+        assert_eq!(raised.found, "/dev/udmabuf, buffers of up to 1024 MiB in 1024 ranges");
+        let few = udmabuf(&limits("1024\n", "16\n").root);
+        assert_eq!(few.state, State::Limited);
+        assert!(few.change.expect("a command").ends_with("/list_limit"));
+        let usual = udmabuf(&limits("64\n", "1024\n").root);
+        assert_eq!(usual.state, State::Limited);
+        assert!(usual.change.expect("a command").starts_with("echo 1024 > /sys/module/udmabuf"));
+        let old = udmabuf(&Fake::new(&[]).with_device("/dev/udmabuf").root);
+        assert_eq!((old.state, old.change.as_deref()), (State::Limited, Some("a kernel from 5.15 on")));
+        assert!(old.found.contains("64 MiB in 1024 ranges"), "{old:?}");
+    }
+
+    #[test]
+    fn ashmem_is_found_under_its_name_of_this_boot() {
+        let id = "0b7f8f4e-1111-2222-3333-444455556666";
+        let fake = Fake::new(&[("/proc/sys/kernel/random/boot_id", &format!("{id}\n"))])
+            .with_device(&format!("/dev/ashmem{id}"));
+        let found = ashmem(&fake.root);
+        assert_eq!((found.state, found.found), (State::Ok, format!("/dev/ashmem{id}")));
+        assert_eq!(ashmem(&Fake::new(&[]).with_device("/dev/ashmem").root).state, State::Ok);
+    }
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How the release of a buffer is noticed on this machine, proved with buffers of our own.
+
+use super::devices::IonAnswer;
+use super::finding::Finding;
+use crate::sys::dma_heap::{self, DmaHeap};
+use crate::sys::fd::DescriptorDirectory;
+use crate::sys::inotify::CloseWatcher;
+use crate::sys::ion::Ion;
+use crate::sys::lease::is_only_holder;
+use crate::sys::memfd::MemfdFactory;
+use crate::sys::pressure::{MACHINE, PressureTrigger, Stall};
+use crate::sys::references::ReferenceCounts;
+use crate::sys::udmabuf::Udmabuf;
+use crate::units::{Access, PageSize};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Makes a dma-buf of one page.
+type Maker = fn(PageSize) -> io::Result<OwnedFd>;
+
+/// Asks `/dev/ion` what it is.
+pub(crate) fn ask_ion() -> io::Result<IonAnswer> {
+    let ion = Ion::open()?;
+    Ok(IonAnswer { interface: ion.interface(), heaps: ion.heaps() })
+}
+
+/// Asks to be told when tasks wait for memory, for a moment.
+pub(crate) fn watch_stalls() -> io::Result<()> {
+    PressureTrigger::new(Path::new(MACHINE), Stall::Some).map(drop)
+}
+
+/// Whether a memfd's last close is reported, and a lease tells who holds one.
+pub(crate) fn memfd_release(page: PageSize) -> Finding {
+    const WHAT: &str = "release of memfds";
+    match prove_memfd(page) {
+        Ok(true) => Finding::ok(WHAT, "close events and leases work", "noticed at once, exactly"),
+        Ok(false) => {
+            Finding::limited(WHAT, "leases work, close events do not", "noticed within 50 to 400 ms")
+                .change("sysctl fs.inotify.max_user_watches=65536 fs.inotify.max_user_instances=128")
+        }
+        Err(error) => Finding::missing(WHAT, error.to_string(), "the service does not start")
+            .change("sysctl fs.leases-enable=1; and mount -t proc proc /proc"),
+    }
+    .required()
+}
+
+/// Whether both signs appear; `false` if it is leases alone.
+fn prove_memfd(page: PageSize) -> io::Result<bool> {
+    let directory = DescriptorDirectory::open()?;
+    let first = MemfdFactory::probe()?.create("anion-doctor", page.bytes())?;
+    // The kernel does not count the description that memfd_create returns.
+    let own = directory.reopen(&first, Access::ReadWrite)?;
+    drop(first);
+    let watched = CloseWatcher::new().and_then(|watcher| watcher.watch(&own).map(|watch| (watcher, watch)));
+    let client = directory.reopen(&own, Access::ReadOnly)?;
+    let is_seen = !is_only_holder(&own)?;
+    drop(client);
+    if !is_seen || !is_only_holder(&own)? {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "a lease does not tell who holds a memfd"));
+    }
+    Ok(match watched {
+        Ok((watcher, watch)) => watcher.closes()?.watches.contains(&watch),
+        Err(_) => false,
+    })
+}
+
+/// Whether the kernel counts the references of a dma-buf, tried with the first device that gives one.
+pub(crate) fn dma_buf_release(page: PageSize) -> Finding {
+    const WHAT: &str = "release of dma-bufs";
+    let makers: [(&str, Maker); 3] = [("udmabuf", of_udmabuf), ("dma-heap", of_dma_heap), ("ion", of_ion)];
+    let made = makers.into_iter().find_map(|(name, make)| make(page).ok().map(|fd| (name, fd)));
+    let Some((name, fd)) = made else {
+        return Finding::missing(
+            WHAT,
+            "no device here gives a dma-buf to this user",
+            "no heap can hand out dma-bufs",
+        )
+        .change("modprobe udmabuf, or what the lines of the devices say");
+    };
+    match counts(&fd) {
+        Ok(true) => {
+            let found = format!("references are counted (tried with {name})");
+            Finding::ok(WHAT, found, "noticed within 50 to 400 ms")
+        }
+        counted => {
+            let why =
+                counted.err().map_or_else(|| "the count is wrong".to_owned(), |error| error.to_string());
+            let found = format!("{why} (tried with {name})");
+            Finding::missing(WHAT, found, "no heap can hand out dma-bufs").change("a kernel from 5.3 on")
+        }
+    }
+}
+
+fn counts(own: &OwnedFd) -> io::Result<bool> {
+    let counts = ReferenceCounts::open()?;
+    let client = own.try_clone()?;
+    let both = counts.of(own)?;
+    drop(client);
+    Ok((both, counts.of(own)?) == (2, 1))
+}
+
+fn of_udmabuf(page: PageSize) -> io::Result<OwnedFd> {
+    let memfd = MemfdFactory::probe()?.create("anion-doctor", page.bytes())?;
+    let whole = 0..page.bytes();
+    Udmabuf::open()?.create(&memfd, std::slice::from_ref(&whole))
+}
+
+fn of_dma_heap(page: PageSize) -> io::Result<OwnedFd> {
+    let directory = Path::new(dma_heap::DIRECTORY);
+    let mut outcome = Err(io::ErrorKind::NotFound.into());
+    for name in dma_heap::names(directory)? {
+        outcome =
+            DmaHeap::open(directory, &name).and_then(|heap| heap.allocate(page.bytes(), Access::ReadWrite));
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
+fn of_ion(page: PageSize) -> io::Result<OwnedFd> {
+    let ion = Ion::open()?;
+    let mut outcome = Err(io::ErrorKind::NotFound.into());
+    for heap in ion.heaps()? {
+        outcome = ion.allocate(page.bytes(), heap.id, 0);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::State;
+    use super::*;
+    use crate::sys::memory::page_size;
+
+    #[test]
+    fn this_machine_proves_its_releases_as_the_service_needs_them() {
+        let page = page_size().expect("sysconf");
+        let finding = memfd_release(page);
+        assert!(finding.required && finding.state != State::Missing, "{finding:?}");
+    }
+
+    #[test]
+    fn what_is_no_dma_buf_has_no_count() {
+        let fd = MemfdFactory::probe().expect("memfd").create("test", 4096).expect("memfd");
+        assert_eq!(counts(&fd).expect_err("no dma-buf").kind(), io::ErrorKind::InvalidData);
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who answers: the service manager of kernel binder, and the service itself, if it runs.
+
+use super::devices::has_binder;
+use super::finding::Finding;
+use super::root::Root;
+use anion_client::{Client, Error, Settings};
+use anion_ipc::{Endpoint, EndpointError, SERVICE_NAME};
+use serde::Serialize;
+use std::io;
+use std::time::Duration;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+
+/// What a running service says of itself.
+#[derive(Debug, Serialize)]
+pub(crate) struct Running {
+    pub(crate) endpoint: String,
+    /// Of the interface; none if it does not tell.
+    pub(crate) version: Option<i32>,
+    pub(crate) heaps: usize,
+    pub(crate) unavailable: Vec<UnavailableHeap>,
+}
+
+/// A heap that the running service cannot serve.
+#[derive(Debug, Serialize)]
+pub(crate) struct UnavailableHeap {
+    pub(crate) heap: String,
+    pub(crate) reason: String,
+}
+
+/// Whether a service manager answers on the default binder device.
+pub(crate) fn manager(root: &Root) -> Finding {
+    const WHAT: &str = "service manager";
+    const WITHOUT: &str = "clients reach the service over its Unix socket alone";
+    let device = if has_binder(root) { Endpoint::default_binder() } else { None };
+    let Some(device) = device else {
+        return Finding::missing(WHAT, "no binder device to ask through", WITHOUT);
+    };
+    let answer = anion_ipc::connect::<dyn IHeapAllocator>(&device, SERVICE_NAME, 1);
+    manager_finding(&device, answer.map(drop))
+}
+
+/// What came of looking the service up.
+fn manager_finding(device: &Endpoint, answer: io::Result<()>) -> Finding {
+    const WHAT: &str = "service manager";
+    let means = "the service is found by its name; aniond serves kernel binder by default";
+    match answer {
+        Ok(()) => Finding::ok(WHAT, format!("answers at {device}; Anion is registered"), means),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Finding::ok(WHAT, format!("answers at {device}; Anion is not registered"), means)
+        }
+        Err(error) => {
+            let means = "clients reach the service over its Unix socket alone";
+            Finding::missing(WHAT, error.to_string(), means)
+                .change("rsb_hub & (of rsbinder-tools; Android has servicemanager)")
+        }
+    }
+}
+
+/// Connects to the service, if one answers now.
+///
+/// # Errors
+/// Why none does.
+pub(crate) fn connect(endpoint: Result<Option<Endpoint>, EndpointError>) -> Result<Client, String> {
+    let endpoint = endpoint.map_err(|error| error.to_string())?;
+    let settings = Settings { endpoint, patience: Duration::ZERO, ..Settings::default() };
+    Client::with(settings).map_err(|error| match error {
+        Error::Unreachable(why) => why.to_string(),
+        other => other.to_string(),
+    })
+}
+
+/// Asks the service what it has.
+///
+/// # Errors
+/// As [`Client::call`].
+fn ask(service: &Client) -> Result<Running, Error> {
+    let heaps = service.heaps()?;
+    let total = heaps.len();
+    let unavailable = heaps
+        .into_iter()
+        .filter_map(|heap| Some(UnavailableHeap { heap: heap.name, reason: heap.unavailable? }));
+    Ok(Running {
+        endpoint: service.endpoint().to_string(),
+        // An older service may not know the question.
+        version: service.call(|service| service.getInterfaceVersion()).ok(),
+        heaps: total,
+        unavailable: unavailable.collect(),
+    })
+}
+
+/// What the service says, if there is one; and the line for it.
+pub(crate) fn running(service: Result<Client, String>) -> (Finding, Option<Running>) {
+    const WHAT: &str = "service";
+    let answer =
+        service.and_then(|service| ask(&service).map_err(|error| format!("{}: {error}", service.endpoint())));
+    let running = match answer {
+        Ok(running) => running,
+        Err(why) => {
+            let finding = Finding::missing(WHAT, why, "nothing here needs it, but clients do");
+            return (finding.change("aniond"), None);
+        }
+    };
+    let version =
+        running.version.map_or_else(|| "an unknown version".to_owned(), |number| format!("version {number}"));
+    let found = format!("{} serves {version} of the interface", running.endpoint);
+    let finding = if running.unavailable.is_empty() {
+        Finding::ok(WHAT, found, format!("all of its {} heaps are available", running.heaps))
+    } else {
+        let reasons: Vec<_> =
+            running.unavailable.iter().map(|heap| format!("{}: {}", heap.heap, heap.reason)).collect();
+        let means = format!(
+            "{} of its {} heaps are not available: {}",
+            reasons.len(),
+            running.heaps,
+            reasons.join("; ")
+        );
+        Finding::limited(WHAT, found, means).change("what the lines above say, then start it again")
+    };
+    (finding, Some(running))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::State;
+    use super::super::root::tests::Fake;
+    use super::*;
+
+    #[test]
+    fn without_a_device_nobody_is_asked() {
+        let finding = manager(&Fake::new(&[]).root);
+        assert_eq!(
+            (finding.state, finding.found.as_str()),
+            (State::Missing, "no binder device to ask through")
+        );
+    }
+
+    #[test]
+    fn a_manager_that_does_not_know_the_service_answers_all_the_same() {
+        let device = Endpoint::Binder("/dev/binder".into());
+        assert_eq!(manager_finding(&device, Ok(())).state, State::Ok);
+        let unknown = manager_finding(&device, Err(io::ErrorKind::NotFound.into()));
+        assert_eq!(unknown.state, State::Ok);
+        assert!(unknown.found.contains("not registered"), "{unknown:?}");
+        let silent = manager_finding(&device, Err(io::ErrorKind::ConnectionRefused.into()));
+        assert!(silent.state == State::Missing && silent.change.is_some(), "{silent:?}");
+    }
+
+    #[test]
+    fn a_service_that_is_not_there_is_missing_with_the_reason() {
+        let (finding, running) = running(Err("unix:/nowhere: no such file".to_owned()));
+        assert!(running.is_none());
+        assert_eq!((finding.state, finding.found.as_str()), (State::Missing, "unix:/nowhere: no such file"));
+    }
+}
