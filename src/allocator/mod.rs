@@ -47,12 +47,13 @@ mod wake;
 mod worker;
 
 pub use authorize::{Action, Denied};
-pub use latency::{LATENCY_CLASSES, LatencyCounts};
+pub use latency::LatencyCounts;
 pub use pressure::{PressureFeed, PressureLevel, PressureSubscription, WatchedCgroup};
 pub use query::{BufferView, HeapView, NotOurs, TrimError, UnknownHeap};
 pub use registry::Record;
 pub use request::{Caller, Grant, Request, Selection};
-pub use reserve::{MAX_RESERVATIONS, ReservedBuffers};
+pub use reserve::ReservedBuffers;
+#[cfg(not(soong))]
 pub use throttle::Throttle;
 pub use token::BufferToken;
 pub use verdict::{Explanation, Failure, Outcome, Verdict};

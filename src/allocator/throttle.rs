@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Log lines that a client can provoke, or that a lasting failure would repeat: at most one a second for each cause.
 
+#[cfg(not(soong))]
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,9 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// Logs `message` as a warning, unless one was logged less than a second ago.
+    /// Logs `message` as a warning, unless one was logged less than a second ago. For the
+    /// threads that accept connections, of which a device has none.
+    #[cfg(not(soong))]
     pub fn warn(&mut self, message: impl Display) {
         match self.admit(Instant::now()) {
             Some(0) => log::warn!("{message}"),

@@ -2,7 +2,7 @@
 //! The pool under a model checker: every order in which releases, the worker, callers and the shrinker can meet at its
 //! lock. `cargo xtask test --only loom` runs these; they need the feature `loom`.
 
-use super::pool::{Cleaning, Pool, Poolable, Released, Wanted, discard};
+use super::pool::{Pool, Poolable, Released, Wanted, discard};
 use crate::ledger::HeapAccount;
 use crate::pool::{PoolLimits, Pooled, TrustDomain};
 use crate::source::Unfit;
@@ -27,7 +27,7 @@ struct CellWipe {
     is_detached: AtomicBool,
 }
 
-impl Cleaning for CellWipe {
+impl CellWipe {
     fn work(&self) -> io::Result<bool> {
         if !self.is_detached.load(Ordering::Relaxed) {
             self.dirty.store(false, Ordering::Relaxed);

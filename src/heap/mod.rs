@@ -14,10 +14,10 @@ mod pool;
 mod tests;
 
 pub use build::{Machine, build};
+pub use devices::KernelDevices;
 #[cfg(test)]
 pub(crate) use devices::scripted;
-pub use devices::{Connected, Devices, KernelDevices};
-pub use discard::{Discard, Discards};
+pub use discard::Discard;
 pub use pool::{IDLE, Leftover, Pool, PoolCounters, Released, Served, Stored, Taken, Wanted, discard};
 
 use crate::config::spec::HeapSpec;

@@ -17,8 +17,6 @@ mod memory;
 use account::AccountGuard;
 use exchange::Work;
 pub use exchange::{PoolCounters, Served, Taken, Wanted};
-#[cfg(all(test, feature = "loom"))]
-pub(super) use memory::Cleaning;
 pub use memory::{Leftover, Released, Stored, discard};
 pub(super) use memory::{Poolable, Unclean};
 

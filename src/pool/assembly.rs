@@ -135,7 +135,8 @@ impl<B> Pooled<Vec<B>, Clean> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FreeLists, TrustDomain};
+    use super::super::TrustDomain;
+    use super::super::free_list::FreeLists;
     use super::*;
     use crate::units::Uid;
     use proptest::prelude::*;

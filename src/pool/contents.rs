@@ -47,11 +47,6 @@ impl<M, D> Evicted<M, D> {
         self.released.len() + self.free.len()
     }
 
-    /// Returns whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Returns their bytes.
     pub fn bytes(&self) -> u64 {
         let released: u64 = self.released.iter().map(|memory| memory.bytes().get()).sum();

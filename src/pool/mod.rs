@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 3: the arithmetic of memory between two clients. Generic over what memory is: nothing here makes a system
-//! call, takes a lock or reads a clock, so that all of it runs under an interpreter and against a model. The pool that
-//! each heap has, with its lock, is `heap/pool.rs`.
+//! Floor 3: the arithmetic of memory between two clients. Generic over what memory is: nothing here
+//! makes a system call, takes a lock or reads a clock, so that all of it runs under an interpreter
+//! and against a model. The pool that each heap has, with its lock, is `heap/pool.rs`.
 //!
 //! # Life of pooled memory
-//! Memory that its last holder released is *dirty*, in the [`ReleasedList`]. It is cleaned ([`Pooled::clean`]) by the
-//! worker or by a caller that needs it, and then lies on the [`FreeLists`]; types admit no dirty memory there. Clean
-//! memory is handed out again, or given back to the kernel when the pool is full, idle, or memory is scarce.
+//! Memory that its last holder released is *dirty*, in the
+//! [`ReleasedList`](released::ReleasedList). It is cleaned ([`Pooled::clean`]) by the worker or by
+//! a caller that needs it, and then lies on the [`FreeLists`](free_list::FreeLists); types admit no
+//! dirty memory there. Clean memory is handed out again, or given back to the kernel when the pool
+//! is full, idle, or memory is scarce.
 //!
 //! *Fresh* memory ([`Pooled::fresh`]) comes from the source and has never been held: [`Demand`] tells how many buffers of
 //! which sizes are worth preallocating. It fits every domain until it is handed out.
@@ -26,7 +28,6 @@ mod tests;
 pub use arena::{Arena, FreeBytes, Layout};
 pub use assembly::{Assembly, BlockSizes, Incomplete};
 pub use contents::{Contents, Evicted, PoolLimits};
-pub use demand::{Demand, DemandLimits, Target};
-pub use free_list::FreeLists;
+pub use demand::{Demand, DemandLimits};
 pub use pooled::{Clean, Dirty, Pooled, TrustDomain};
-pub use released::{ReleasedId, ReleasedList};
+pub use released::ReleasedId;

@@ -92,9 +92,4 @@ impl<M> ReleasedList<M> {
     pub fn len(&self) -> usize {
         self.entries.len()
     }
-
-    /// Returns whether the list is empty.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
 }

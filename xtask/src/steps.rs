@@ -232,12 +232,17 @@ fn fmt(_: &mut Tally) -> Result<()> {
     run(cargo().args(["fmt", "--all", "--check"]))
 }
 
+/// The programs alone, too: tests use, and see, more of the service than these.
 fn clippy(_: &mut Tally) -> Result<()> {
-    run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    run(cargo().args(["clippy", "--workspace", "--", "-D", "warnings"]))
 }
 
+/// As programs of others see it, and as those who work on it do.
 fn rustdoc(_: &mut Tally) -> Result<()> {
-    run(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-Dwarnings"))
+    let document = ["doc", "--workspace", "--no-deps"];
+    run(cargo().args(document).env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    run(cargo().args(document).arg("--document-private-items").env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
 /// Services are confined to the system calls of their policy, here, in all later steps that have one, and in the guests; those

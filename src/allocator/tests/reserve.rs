@@ -137,7 +137,7 @@ fn refusals_are_those_of_allocate_and_charge_nothing() {
     assert_eq!(fails(1, &camera(1, 5 * MIB)), Failure::NoMemory);
     assert_eq!(fails(1, &system(9, MIB)), Failure::QuotaExceeded);
     assert_eq!(charged(&allocator, 1), (0, 0, 0));
-    let kept: Vec<_> = (0..MAX_RESERVATIONS)
+    let kept: Vec<_> = (0..crate::allocator::reserve::MAX_RESERVATIONS)
         .map(|_| allocator.reserve(&caller(1), &camera(1, PAGE)).expect("room"))
         .collect();
     assert_eq!(fails(1, &camera(1, PAGE)), Failure::QuotaExceeded);

@@ -54,11 +54,6 @@ impl<M: Poolable> Taken<M> {
     pub fn len(&self) -> usize {
         self.clean.len() + self.released.len() + self.as_is.len()
     }
-
-    /// Returns whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// A request's size and domain.

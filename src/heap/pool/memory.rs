@@ -20,7 +20,7 @@ pub struct Stored {
 /// What a pool does with memory, always without its lock. The seam for a model checker.
 pub trait Poolable {
     /// Cleans memory, on any number of threads.
-    type Wipe: Cleaning;
+    type Wipe;
 
     /// As [`Memory::worth_keeping`].
     ///
@@ -50,21 +50,6 @@ pub trait Poolable {
     fn has_block(&self, bytes: u64) -> bool {
         let _ = bytes;
         false
-    }
-}
-
-/// Zeroing that the worker can do without holding the memory.
-pub trait Cleaning {
-    /// As [`Wipe::work`].
-    ///
-    /// # Errors
-    /// If it cannot be zeroed.
-    fn work(&self) -> io::Result<bool>;
-}
-
-impl Cleaning for Wipe {
-    fn work(&self) -> io::Result<bool> {
-        Self::work(self)
     }
 }
 
