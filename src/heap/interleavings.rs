@@ -136,7 +136,7 @@ fn two_releases_the_worker_and_a_shrink_lose_nothing() {
             loom::thread::spawn(move || work(&pool))
         };
         pool.shrink(BYTES);
-        releases.map(|thread| thread.join().expect("no panic"));
+        releases.into_iter().for_each(|thread| thread.join().expect("no panic"));
         worker.join().expect("no panic");
         settle(&pool, &cells, 0);
     });
