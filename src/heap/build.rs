@@ -4,42 +4,19 @@
 //! are all missing is unavailable.
 
 use super::choice::{Chosen, choose, listed};
-use super::devices::Devices;
+use super::machine::Machine;
 use super::{Heap, MaxBuffer, Pool, State};
 use crate::config::spec::{Device, HeapSpec};
 use crate::ledger::{HeapAccount, HeapReserve};
 use crate::pool::PoolLimits;
-use crate::source::arena::Pages;
-use crate::source::{Capabilities, FileSource, Opened, ReleaseMechanism};
-use crate::units::{Backing, HeapType, PageSize};
-use std::sync::Arc;
+use crate::source::{Capabilities, Opened};
+use crate::units::{Backing, HeapType};
 use std::sync::atomic::AtomicU64;
 
 /// Most pooled buffers of one heap: each takes one of the service's descriptors, or two.
 const MAX_POOLED: usize = 256;
 /// The same of a heap that pools blocks, too, which take none.
 const MAX_BLOCKS: usize = 2048;
-
-/// What heaps are built from.
-pub struct Machine {
-    /// Its page size.
-    pub page: PageSize,
-    /// Its memory in bytes.
-    pub memory_bytes: u64,
-    /// Shared memory.
-    pub memfd: Arc<dyn FileSource>,
-    /// How releases of shared memory are noticed.
-    pub file_releases: ReleaseMechanism,
-    /// Shared memory of huge pages, or why there is none.
-    pub hugetlb: Result<Arc<dyn FileSource>, String>,
-    /// Whether releases of it are noticed where clients have the files themselves, or why not.
-    /// dma-bufs of it need none.
-    pub huge_releases: Result<(), String>,
-    /// The kernel's devices for memory.
-    pub devices: Arc<dyn Devices>,
-    /// How memory is set aside.
-    pub pages: Arc<dyn Pages>,
-}
 
 /// Returns the heap that `spec` describes, ready or unavailable, with the `reserves` of some uids
 /// in it. Heaps of a fixed size take their memory now.
@@ -113,23 +90,5 @@ pub(super) fn intended_backing(spec: &HeapSpec) -> Backing {
         (Device::DmaHeap(_), _) | (Device::Auto, HeapType::Dma) => Backing::DmaHeap,
         (Device::Hugetlb, _) | (_, HeapType::SystemContig) => Backing::Hugetlb,
         _ => Backing::Memfd,
-    }
-}
-
-#[cfg(test)]
-impl Machine {
-    /// Returns one for tests, without devices and huge pages and with as much available as there
-    /// is.
-    pub(crate) fn plain(page: PageSize, memory_bytes: u64, memfd: Arc<dyn FileSource>) -> Self {
-        Self {
-            page,
-            memory_bytes,
-            memfd,
-            file_releases: ReleaseMechanism::CloseEvents,
-            hugetlb: Err("no huge pages in this test".to_owned()),
-            huge_releases: Ok(()),
-            devices: Arc::new(super::devices::scripted::ScriptedDevices::none()),
-            pages: Arc::new(crate::source::arena::KernelPages),
-        }
     }
 }

@@ -2,8 +2,8 @@
 //! Which source serves a heap: the first that works of those that its configuration names. Each is
 //! proven, and what was passed over is kept with the reason.
 
-use super::build::Machine;
 use super::devices::Connected;
+use super::machine::Machine;
 use crate::config::spec::{Device, HeapSpec};
 use crate::pool::{BlockSizes, Layout};
 use crate::source::blocks::BlockSource;

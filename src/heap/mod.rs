@@ -9,15 +9,17 @@ mod discard;
 #[cfg(all(test, feature = "loom"))]
 mod interleavings;
 mod join;
+mod machine;
 mod pool;
 #[cfg(test)]
 mod tests;
 
-pub use build::{Machine, build};
+pub use build::build;
 pub use devices::KernelDevices;
 #[cfg(test)]
 pub(crate) use devices::scripted;
 pub use discard::Discard;
+pub use machine::Machine;
 pub use pool::{IDLE, Leftover, Pool, PoolCounters, Released, Served, Stored, Taken, Wanted, discard};
 
 use crate::config::spec::HeapSpec;

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a machine offers to heaps.
+
+use super::devices::Devices;
+use crate::source::arena::Pages;
+use crate::source::{FileSource, ReleaseMechanism};
+use crate::units::PageSize;
+use std::sync::Arc;
+
+/// What heaps are built from.
+pub struct Machine {
+    /// Its page size.
+    pub page: PageSize,
+    /// Its memory in bytes.
+    pub memory_bytes: u64,
+    /// Shared memory.
+    pub memfd: Arc<dyn FileSource>,
+    /// How releases of shared memory are noticed.
+    pub file_releases: ReleaseMechanism,
+    /// Shared memory of huge pages, or why there is none.
+    pub hugetlb: Result<Arc<dyn FileSource>, String>,
+    /// Whether releases of it are noticed where clients have the files themselves, or why not.
+    /// dma-bufs of it need none.
+    pub huge_releases: Result<(), String>,
+    /// The kernel's devices for memory.
+    pub devices: Arc<dyn Devices>,
+    /// How memory is set aside.
+    pub pages: Arc<dyn Pages>,
+}
+
+#[cfg(test)]
+impl Machine {
+    /// Returns one for tests, without devices and huge pages and with as much available as there
+    /// is.
+    pub(crate) fn plain(page: PageSize, memory_bytes: u64, memfd: Arc<dyn FileSource>) -> Self {
+        Self {
+            page,
+            memory_bytes,
+            memfd,
+            file_releases: ReleaseMechanism::CloseEvents,
+            hugetlb: Err("no huge pages in this test".to_owned()),
+            huge_releases: Ok(()),
+            devices: Arc::new(super::devices::scripted::ScriptedDevices::none()),
+            pages: Arc::new(crate::source::arena::KernelPages),
+        }
+    }
+}
