@@ -43,7 +43,8 @@ const STRIDE: usize = 1920;
 const ROWS: usize = 1080 + 1080 / 2;
 /// Bytes of a frame.
 const FRAME_BYTES: usize = STRIDE * ROWS;
-/// How long the service may take to learn that all buffers are released; it takes well under a millisecond.
+/// How long the service may take to learn that all buffers are released; it takes well under a
+/// millisecond.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Passes camera frames from one process to another in shared buffers, and checks every byte
@@ -74,9 +75,11 @@ fn main() -> ExitCode {
     }
 }
 
-// ---- The producer -------------------------------------------------------------------------------------------
+// ---- The producer
+// -------------------------------------------------------------------------------------------
 
-/// Allocates the ring, starts the consumer, lets the frames flow, and sees that the memory comes back.
+/// Allocates the ring, starts the consumer, lets the frames flow, and sees that the memory comes
+/// back.
 fn produce(arguments: &Arguments) -> Result<()> {
     let endpoint = arguments.socket.clone().map(Endpoint::Socket);
     let client = Client::with(Settings { endpoint, ..Settings::default() })?;
@@ -103,7 +106,8 @@ fn produce(arguments: &Arguments) -> Result<()> {
     print_accounts(&format!("buffers released, noticed within {took:.1?}"), &client, &heap)
 }
 
-/// Starts this program again as the consumer: another process, which inherits nothing but the socket.
+/// Starts this program again as the consumer: another process, which inherits nothing but the
+/// socket.
 fn start_consumer(socket: UnixStream) -> Result<Child> {
     Command::new(std::env::current_exe()?)
         .arg("--consume")
@@ -112,7 +116,8 @@ fn start_consumer(socket: UnixStream) -> Result<Child> {
         .context("cannot start the consumer")
 }
 
-/// Draws every frame into a free slot and announces it; waits for a free slot when the consumer lags behind.
+/// Draws every frame into a free slot and announces it; waits for a free slot when the consumer
+/// lags behind.
 fn stream_frames(mut socket: UnixStream, ring: &[Buffer], frames: u32) -> Result<()> {
     let maps = map_ring(ring, Access::ReadWrite)?;
     let picture = Picture::new();
@@ -149,7 +154,8 @@ fn held_bytes(client: &Client) -> Result<i64> {
     Ok(usage.iter().find(|row| row.uid.cast_unsigned() == uid).map_or(0, |row| row.bytes))
 }
 
-/// Waits until this user holds no more than `before`, without telling the service anything. Returns how long it took.
+/// Waits until this user holds no more than `before`, without telling the service anything. Returns
+/// how long it took.
 fn wait_for_release(client: &Client, before: i64) -> Result<Duration> {
     let released = Instant::now();
     loop {
@@ -178,7 +184,8 @@ fn print_accounts(when: &str, client: &Client, heap: &str) -> Result<()> {
     Ok(())
 }
 
-/// Says how far the frames are: on a terminal in one line that is rewritten, elsewhere now and then in a line.
+/// Says how far the frames are: on a terminal in one line that is rewritten, elsewhere now and then
+/// in a line.
 struct Progress {
     frames: u32,
     started: Instant,
@@ -205,7 +212,8 @@ impl Progress {
     }
 }
 
-// ---- The consumer -------------------------------------------------------------------------------------------
+// ---- The consumer
+// -------------------------------------------------------------------------------------------
 
 /// Receives the ring, then checks frame after frame until the producer closes the socket.
 fn consume() -> Result<()> {
@@ -226,7 +234,8 @@ fn consume() -> Result<()> {
     Ok(())
 }
 
-// ---- What both know -----------------------------------------------------------------------------------------
+// ---- What both know
+// -----------------------------------------------------------------------------------------
 
 /// "Frame so-and-so is in slot so-and-so": five bytes instead of three million.
 struct Announcement {
@@ -287,9 +296,9 @@ fn map_ring(ring: &[impl AsFd], access: Access) -> Result<Vec<Mapping>> {
     ring.iter().map(|fd| Mapping::new(fd, FRAME_BYTES, access).context("cannot map a buffer")).collect()
 }
 
-/// The picture: a slanted ramp of brightness that moves with every frame. Each row also carries the frame's number in
-/// its first bytes and its own in its last, so that no two rows of a run are equal: a stale frame, a shifted row or a
-/// shared page cannot go unnoticed.
+/// The picture: a slanted ramp of brightness that moves with every frame. Each row also carries the
+/// frame's number in its first bytes and its own in its last, so that no two rows of a run are
+/// equal: a stale frame, a shifted row or a shared page cannot go unnoticed.
 struct Picture {
     ramp: Vec<u8>,
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The client library in one page: what a program does that needs shared buffers.
 //!
-//! Run it with a service at hand: `cargo run --release --example client`. It looks for the service as `anionctl` does.
+//! Run it with a service at hand: `cargo run --release --example client`. It looks for the service
+//! as `anionctl` does.
 
 #![forbid(unsafe_code)]
 

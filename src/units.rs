@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 0: checked numbers and names. Nothing here allocates buffers, locks or makes a system call.
+//! Floor 0: checked numbers and names. Nothing here allocates buffers, locks or makes a system
+//! call.
 //!
-//! A number from a client or a file is an allegation until one of these types holds it. Each type has one
-//! constructor that checks, and its error names the field, the value and the limit.
+//! A number from a client or a file is an allegation until one of these types holds it. Each type
+//! has one constructor that checks, and its error names the field, the value and the limit.
 
 // What the client library says with the same words.
 pub use anion_memory::{Access, Backing, BufferId, HeapType};
@@ -124,7 +125,8 @@ impl Count {
     }
 }
 
-/// A heap's id: 0 to 31. It is its bit in a [`HeapMask`] and its priority; higher ids are tried first.
+/// A heap's id: 0 to 31. It is its bit in a [`HeapMask`] and its priority; higher ids are tried
+/// first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HeapId(u8);
 
@@ -162,8 +164,8 @@ impl HeapMask {
     }
 }
 
-/// A heap's name: 1 to 31 bytes of ASCII letters, digits and `,._+-@`, never only dots, so that it is a device
-/// tree node name and a safe file name.
+/// A heap's name: 1 to 31 bytes of ASCII letters, digits and `,._+-@`, never only dots, so that it
+/// is a device tree node name and a safe file name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HeapName(String);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Android.bp agrees with the tree, with Cargo.toml and with the documentation: what Soong would complain about, and what
-//! it could not know.
+//! Android.bp agrees with the tree, with Cargo.toml and with the documentation: what Soong would
+//! complain about, and what it could not know.
 
 #[path = "../xtask/src/android/blueprint.rs"]
 mod blueprint;

@@ -125,7 +125,8 @@ fn a_command_that_cannot_be_executed_ends_as_in_a_shell() {
 #[test]
 fn describe_names_the_original_owner_of_an_inherited_buffer() {
     let daemon = Daemon::start(&[]);
-    // The shell is the process that allocated; anionctl is its child and knows the descriptors alone.
+    // The shell is the process that allocated; anionctl is its child and knows the descriptors
+    // alone.
     let script =
         format!("echo $$ $ANION_IDS; '{ANIONCTL}' --socket '{}' --json describe", daemon.socket().display());
     let output = text(
@@ -149,8 +150,8 @@ fn describe_names_the_original_owner_of_an_inherited_buffer() {
 #[test]
 fn a_buffer_that_was_passed_on_outlives_its_owner_and_still_names_it() {
     let daemon = Daemon::start(&[]);
-    // The shell that allocated ends at once. Its child waits until it has another parent, then describes what it
-    // was left with.
+    // The shell that allocated ends at once. Its child waits until it has another parent, then
+    // describes what it was left with.
     let heir = format!(
         "while [ \"$(cut -d' ' -f4 /proc/$$/stat)\" = $0 ]; do :; done; '{ANIONCTL}' --socket '{0}' --json describe; \
          '{ANIONCTL}' --socket '{0}' --json usage",

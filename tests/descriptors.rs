@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What must work in a process without a free descriptor. One test for all: descriptors are the process's own.
+//! What must work in a process without a free descriptor. One test for all: descriptors are the
+//! process's own.
 
 use anion::testing::ReferenceCounts;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};

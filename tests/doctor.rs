@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl doctor`, which is `aniond --doctor`, on the machine that runs the tests, with and without a service.
+//! `anionctl doctor`, which is `aniond --doctor`, on the machine that runs the tests, with and
+//! without a service.
 
 mod common;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The service when what it lives on runs out: descriptors, inotify watches. It refuses cleanly or falls back, its
-//! books stay exact, and it works again when there is room.
+//! The service when what it lives on runs out: descriptors, inotify watches. It refuses cleanly or
+//! falls back, its books stay exact, and it works again when there is room.
 
 mod common;
 
@@ -60,7 +60,8 @@ fn running_out_of_descriptors_is_no_memory_and_passes() {
 #[test]
 fn running_out_of_inotify_watches_is_survived_by_asking_leases() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    // Watches are limited for each user namespace, so the test has one of its own, with a limit of ten.
+    // Watches are limited for each user namespace, so the test has one of its own, with a limit of
+    // ten.
     let limited = "echo 10 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
     let daemon =
         Daemon::start_under(&["unshare", "--user", "--map-root-user", "sh", "-c", limited, "sh"], &[]);

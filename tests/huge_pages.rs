@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Heaps over real huge pages. They need at least eight that are free; `cargo xtask test --only huge-pages` sets them
-//! aside for the run.
+//! Heaps over real huge pages. They need at least eight that are free; `cargo xtask test --only
+//! huge-pages` sets them aside for the run.
 
 use anion::testing::{
     Allocator, Caller, Count, Failure, Grant, HugePages, Label, Needs, Request, RequestedBytes, Selection,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! docs/ion.md as a test: every item of ION's header has a row, and a row that claims something names code and tests
-//! that exist.
+//! docs/ion.md as a test: every item of ION's header has a row, and a row that claims something
+//! names code and tests that exist.
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use std::collections::HashSet;
@@ -46,7 +46,8 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The rows of all tables of docs/ion.md, without their heads: item or quirk, ION, Anion, modules, tests.
+/// The rows of all tables of docs/ion.md, without their heads: item or quirk, ION, Anion, modules,
+/// tests.
 fn rows() -> Vec<[Cell; 5]> {
     let (mut rows, mut row, mut cell) = (Vec::new(), Vec::new(), None::<Cell>);
     for event in Parser::new_ext(&read("docs/ion.md"), Options::ENABLE_TABLES) {
@@ -74,7 +75,8 @@ fn item([subject, ..]: &[Cell; 5]) -> Option<&str> {
     subject.code.first().filter(|code| **code == subject.text).map(String::as_str)
 }
 
-/// Names of all test functions of the repository: those marked as tests, and those that a file of vts lists.
+/// Names of all test functions of the repository: those marked as tests, and those that a file of
+/// vts lists.
 fn tests() -> HashSet<String> {
     let mut names = HashSet::new();
     let mut folders: Vec<PathBuf> =

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl alloc`: take buffers, check what the interface promises of them, then keep them or pass them on.
+//! `anionctl alloc`: take buffers, check what the interface promises of them, then keep them or
+//! pass them on.
 
 use crate::Service;
 use crate::args::AllocArgs;
@@ -63,7 +64,8 @@ pub(crate) fn run(args: &AllocArgs, service: Service, output: &Output) -> Result
     check_reply(&allocation, request.count, request.size)?;
     let access = if args.request.read_only { Access::ReadOnly } else { Access::ReadWrite };
     let mappable = !is_secure(service.interface(), &allocation)?;
-    // Held to the end: without it, buffers whose release the kernel does not report would be given up.
+    // Held to the end: without it, buffers whose release the kernel does not report would be given
+    // up.
     let token = allocation.token;
     if token.is_some() && !args.exec.is_empty() {
         return Err(Failure::Usage(
@@ -150,8 +152,8 @@ fn accept(buffers: Vec<Buffer>) -> Result<(Vec<CheckedRow>, Vec<Held>), Failure>
     Ok((rows, held))
 }
 
-/// Maps all buffers at once, checks that they are zero, and that each keeps its own pattern when all are written.
-/// Leaves the buffers zero.
+/// Maps all buffers at once, checks that they are zero, and that each keeps its own pattern when
+/// all are written. Leaves the buffers zero.
 fn check_contents(rows: &mut [CheckedRow], held: &[Held], access: Access) -> Result<(), Failure> {
     let probes = held
         .iter()

@@ -82,7 +82,8 @@ pub(crate) enum Command {
     /// Print the service's own report, as dumpsys shows it
     #[command(after_long_help = help::DUMP)]
     Dump(DumpArgs),
-    /// Give memory that no client holds back: to the kernel, or to what is set aside for its heap (privileged)
+    /// Give memory that no client holds back: to the kernel, or to what is set aside for its heap
+    /// (privileged)
     #[command(after_long_help = help::TRIM)]
     Trim(TrimArgs),
     /// Show heaps and usage as they change, until Ctrl-C
@@ -118,7 +119,8 @@ pub(crate) struct RequestArgs {
     #[arg(short, long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     pub(crate) count: i32,
 
-    /// Heap name or alias; repeat to give more, tried in this order [default: all heaps by descending id]
+    /// Heap name or alias; repeat to give more, tried in this order [default: all heaps by
+    /// descending id]
     #[arg(long, value_name = "NAME", conflicts_with = "heap_mask")]
     pub(crate) heap: Vec<String>,
 
@@ -157,7 +159,8 @@ pub(crate) struct AllocArgs {
     #[arg(long, value_name = "SECONDS", value_parser = parse_duration, conflicts_with = "exec")]
     pub(crate) hold: Option<Duration>,
 
-    /// Become COMMAND, which inherits the buffers as descriptors 3, 4, …; takes the rest of the line
+    /// Become COMMAND, which inherits the buffers as descriptors 3, 4, …; takes the rest of the
+    /// line
     #[arg(
         long,
         value_name = "COMMAND",

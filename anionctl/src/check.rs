@@ -26,7 +26,8 @@ impl Probe {
     /// Maps `bytes` bytes of a buffer. `id` sets its pattern apart from those of other buffers.
     ///
     /// # Errors
-    /// [`Failure::Check`] if the buffer cannot be mapped with `access`: the interface promises that it can.
+    /// [`Failure::Check`] if the buffer cannot be mapped with `access`: the interface promises that
+    /// it can.
     pub(crate) fn new(fd: BorrowedFd<'_>, bytes: i64, id: i64, access: Access) -> Result<Self, Failure> {
         let mapped = usize::try_from(bytes)
             .map_err(|_| io::Error::other(format!("its size is {bytes}")))
@@ -61,7 +62,8 @@ impl Probe {
         view.end()
     }
 
-    /// Whether the buffer holds exactly its pattern: swapped or repeated pages are noticed like any wrong byte.
+    /// Whether the buffer holds exactly its pattern: swapped or repeated pages are noticed like any
+    /// wrong byte.
     ///
     /// # Errors
     /// If the buffer's exporter refuses the access.

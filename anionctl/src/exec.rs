@@ -24,8 +24,8 @@ const CANNOT_RUN: u8 = 126;
 /// Exit code of shells for a command that does not exist.
 const NOT_FOUND: u8 = 127;
 
-/// Becomes `command`, with the buffers as descriptors 3, 4, … Its exit code, signals and process id are then those
-/// of this process. Returns only if that is impossible.
+/// Becomes `command`, with the buffers as descriptors 3, 4, … Its exit code, signals and process id
+/// are then those of this process. Returns only if that is impossible.
 pub(crate) fn replace_process(command: &[OsString], held: Vec<Held>) -> Failure {
     let Some((program, arguments)) = command.split_first() else {
         return Failure::Usage("--exec needs a command".to_owned());

@@ -48,7 +48,8 @@ fn numbers_of_environment() -> Result<Vec<RawFd>, Failure> {
         .collect()
 }
 
-/// Shows what the service knows of each descriptor. All are asked for before the first refusal counts.
+/// Shows what the service knows of each descriptor. All are asked for before the first refusal
+/// counts.
 pub(crate) fn describe(
     inherited: Vec<Inherited>,
     service: &Strong<dyn IHeapAllocator>,
@@ -173,8 +174,8 @@ impl Report for ExplanationRow {
     }
 }
 
-/// Prints the service's report. It goes through a pipe that is read at once: the service gives up on a slow reader,
-/// and a pager is one.
+/// Prints the service's report. It goes through a pipe that is read at once: the service gives up
+/// on a slow reader, and a pager is one.
 pub(crate) fn dump(
     args: &DumpArgs,
     service: &Strong<dyn IHeapAllocator>,

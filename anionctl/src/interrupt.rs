@@ -8,7 +8,8 @@ use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// From its creation on, SIGINT and SIGTERM no longer end the process: they end the current or next wait.
+/// From its creation on, SIGINT and SIGTERM no longer end the process: they end the current or next
+/// wait.
 pub(crate) struct Interrupt {
     signals: UnixStream,
 }
@@ -61,7 +62,8 @@ impl Interrupt {
     }
 }
 
-/// Whether a read ended without a signal to report: the timeout, or the signal's own interruption of the call.
+/// Whether a read ended without a signal to report: the timeout, or the signal's own interruption
+/// of the call.
 fn is_early(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }

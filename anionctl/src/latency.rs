@@ -4,7 +4,8 @@
 use serde::Serialize;
 use std::time::Duration;
 
-/// Counts of calls by class: class 0 is below a microsecond, class n below 2^n, and the last one has no end.
+/// Counts of calls by class: class 0 is below a microsecond, class n below 2^n, and the last one
+/// has no end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Latency(pub(crate) Vec<i64>);
@@ -27,7 +28,8 @@ impl Latency {
         })
     }
 
-    /// Microseconds that `percent` of the calls stayed below; `None` without calls, or if there is no such bound.
+    /// Microseconds that `percent` of the calls stayed below; `None` without calls, or if there is
+    /// no such bound.
     pub(crate) fn below_us(&self, percent: u8) -> Option<u64> {
         let class = self.class(percent.into()).filter(|class| class + 1 < self.0.len())?;
         1_u64.checked_shl(u32::try_from(class).ok()?)

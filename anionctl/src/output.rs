@@ -67,7 +67,8 @@ impl Output {
     /// Writes bytes, and makes sure that they left this process.
     ///
     /// # Errors
-    /// [`Failure::BrokenPipe`] if the reader is gone, [`Failure::Local`] if writing fails otherwise.
+    /// [`Failure::BrokenPipe`] if the reader is gone, [`Failure::Local`] if writing fails
+    /// otherwise.
     pub(crate) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
         let write = |out: &mut dyn Write| out.write_all(bytes).and_then(|()| out.flush());
         let written = if self.to_stderr { write(&mut io::stderr()) } else { write(&mut io::stdout()) };
@@ -99,8 +100,8 @@ pub(crate) enum Side {
     Right,
 }
 
-/// An empty table with these columns. A row is a line however wide the terminal is: a number broken in two would be
-/// misread, and what `grep` finds must be a whole row.
+/// An empty table with these columns. A row is a line however wide the terminal is: a number broken
+/// in two would be misread, and what `grep` finds must be a whole row.
 pub(crate) fn table(columns: &[(&str, Side)]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How scarce the service's memory is: told by the service where it can call this process, else asked.
+//! How scarce the service's memory is: told by the service where it can call this process, else
+//! asked.
 
 use crate::Service;
 use crate::failure::Failure;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The interface's parcelables as rows of JSON documents.
 //!
-//! The keys are a promise to scripts: they may be added to, but not renamed. Sizes are bytes, limits of 0 mean
-//! unlimited.
+//! The keys are a promise to scripts: they may be added to, but not renamed. Sizes are bytes,
+//! limits of 0 mean unlimited.
 
 use crate::latency::Latency;
 use crate::words;

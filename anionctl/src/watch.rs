@@ -146,7 +146,8 @@ impl Changes {
         }
     }
 
-    /// Narrow enough for 80 columns: what does not change is in `list` and `stats`. P99 is that of the last interval.
+    /// Narrow enough for 80 columns: what does not change is in `list` and `stats`. P99 is that of
+    /// the last interval.
     fn heap_table(&self) -> String {
         let mut table = output::table(&[
             ("HEAP", Side::Left),

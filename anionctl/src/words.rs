@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Words for the interface's enumerations. A newer service may send values that this build does not know: they
-//! appear as `unknown(N)`.
+//! Words for the interface's enumerations. A newer service may send values that this build does not
+//! know: they appear as `unknown(N)`.
 
 use anion_client::Refusal;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Backing::Backing;

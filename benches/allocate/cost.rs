@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What buffers cost the machine: processor time of whole cycles, of scrubbing, and how soon memory is given back.
+//! What buffers cost the machine: processor time of whole cycles, of scrubbing, and how soon memory
+//! is given back.
 
 use crate::report::{Section, median, micros, progress};
 use crate::servers::{Servers, allocate, raw_one};

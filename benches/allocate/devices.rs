@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! dma-bufs: of Anion's heaps, beside a bare call of the kernel's own. In each round every variant has its turn: a few
-//! buffers one after the other, and as many at once, as for the pictures in flight of a camera. Before the next turn, what
-//! was let go of is taken back and cleaned.
+//! dma-bufs: of Anion's heaps, beside a bare call of the kernel's own. In each round every variant
+//! has its turn: a few buffers one after the other, and as many at once, as for the pictures in
+//! flight of a camera. Before the next turn, what was let go of is taken back and cleaned.
 
 use crate::latency::touch;
 use crate::name_of;
@@ -261,7 +261,8 @@ fn variants(way: &dyn Way, ion: Option<(Ion, IonHeap)>) -> anyhow::Result<(Vec<V
     Ok((variants, missing))
 }
 
-/// Times every variant in turn, another one first each round. Returns the hits of each, and a round trip.
+/// Times every variant in turn, another one first each round. Returns the hits of each, and a round
+/// trip.
 fn run(
     variants: &mut [Variant],
     way: &dyn Way,

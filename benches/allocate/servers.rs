@@ -32,7 +32,8 @@ const HEAPS: &str = r#"/dts-v1/;
 /// First argument that turns this program into the bare server.
 pub(crate) const RAW_SERVER: &str = "--raw-server";
 
-/// Variable that names another program than the one built beside this, for machines that were given both.
+/// Variable that names another program than the one built beside this, for machines that were given
+/// both.
 const SERVICE: &str = "ANION_BENCH_SERVICE";
 
 /// Both servers. They end with this value.
@@ -79,7 +80,8 @@ impl Servers {
     }
 }
 
-/// A service of its own heaps, over kernel binder if a service manager answers and nobody else serves there.
+/// A service of its own heaps, over kernel binder if a service manager answers and nobody else
+/// serves there.
 pub(crate) struct Service {
     endpoint: Endpoint,
     _process: Process,
@@ -174,7 +176,8 @@ fn eventually(place: &dyn Display, answers: impl Fn() -> bool) -> anyhow::Result
     Ok(())
 }
 
-/// Answers every eight bytes of a connection, a size and how many, with as many fresh sealed memfds of that size.
+/// Answers every eight bytes of a connection, a size and how many, with as many fresh sealed memfds
+/// of that size.
 pub(crate) fn raw_server(path: &Path) -> anyhow::Result<()> {
     let factory = MemfdFactory::probe()?;
     for stream in UnixListener::bind(path)?.incoming() {

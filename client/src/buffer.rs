@@ -15,8 +15,9 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapType::HeapType a
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IBufferToken::IBufferToken;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::ReleaseMechanism::ReleaseMechanism;
 
-/// A buffer that this process holds. Dropping it closes the descriptor, no more: copies and mappings keep the memory. One
-/// whose release the kernel does not tell ([`Heap::is_held_by_token`]) is given up then, whoever else has it.
+/// A buffer that this process holds. Dropping it closes the descriptor, no more: copies and
+/// mappings keep the memory. One whose release the kernel does not tell
+/// ([`Heap::is_held_by_token`]) is given up then, whoever else has it.
 #[derive(Debug)]
 pub struct Buffer {
     fd: OwnedFd,
@@ -37,7 +38,8 @@ struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Refused for buffers of the allocation that need no token, and a service that is gone has no claims left.
+        // Refused for buffers of the allocation that need no token, and a service that is gone has
+        // no claims left.
         let _ = self.token.release(&[self.id]);
     }
 }
@@ -77,13 +79,14 @@ impl Buffer {
         Mapping::new(&self.fd, bytes, access)
     }
 
-    /// The bare descriptor, to be passed on. A buffer that is held by a token is given up: it stays usable, and is charged to
-    /// nobody.
+    /// The bare descriptor, to be passed on. A buffer that is held by a token is given up: it stays
+    /// usable, and is charged to nobody.
     pub fn into_fd(self) -> OwnedFd {
         self.fd
     }
 
-    /// Takes over what the service sent for a request of `asked` bytes, with the token of the whole reply.
+    /// Takes over what the service sent for a request of `asked` bytes, with the token of the whole
+    /// reply.
     pub(super) fn accept(
         buffer: AidlBuffer,
         token: Option<&Strong<dyn IBufferToken>>,
@@ -130,7 +133,8 @@ pub struct Heap {
     pub aliases: Vec<String>,
     /// Its kind; `None` if it is newer than this library.
     pub kind: Option<HeapType>,
-    /// The kind of its buffers, of a list of sources those of the first; `None` if it is newer than this library.
+    /// The kind of its buffers, of a list of sources those of the first; `None` if it is newer than
+    /// this library.
     pub backing: Option<Backing>,
     /// Why nothing can come from it on this machine; `None` if something can.
     pub unavailable: Option<String>,
@@ -148,8 +152,8 @@ pub struct Heap {
     pub is_secure: bool,
     /// Its buffers can be had read-only.
     pub gives_read_only: bool,
-    /// The kernel does not tell when its buffers are released: they belong to the process that allocated them as long as
-    /// it keeps the [`Buffer`].
+    /// The kernel does not tell when its buffers are released: they belong to the process that
+    /// allocated them as long as it keeps the [`Buffer`].
     pub is_held_by_token: bool,
 }
 

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Allocation::Allocation;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// First pause between two attempts to reach a service that is gone; it doubles up to [`LONGEST_PAUSE`].
+/// First pause between two attempts to reach a service that is gone; it doubles up to
+/// [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
@@ -21,11 +22,12 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// How a [`Client`] behaves.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where the service is. `None` looks for it as `anionctl` does: the socket that `ANION_SOCKET` names, else kernel
-    /// binder if the service is registered there, else the default socket of this user.
+    /// Where the service is. `None` looks for it as `anionctl` does: the socket that `ANION_SOCKET`
+    /// names, else kernel binder if the service is registered there, else the default socket of
+    /// this user.
     pub endpoint: Option<Endpoint>,
-    /// How long a call waits for a service that was there and is gone; zero for a single attempt. A first connection does
-    /// not wait.
+    /// How long a call waits for a service that was there and is gone; zero for a single attempt. A
+    /// first connection does not wait.
     pub patience: Duration,
     /// How many calls are answered at once over a socket, at least 1. Kernel binder ignores it.
     pub connections: u32,
@@ -45,7 +47,8 @@ pub struct Client {
     settings: Settings,
     /// Where the service was found first.
     endpoint: Endpoint,
-    /// The last connection, which may be lost by now. The lock is held while it is replaced, never during a call.
+    /// The last connection, which may be lost by now. The lock is held while it is replaced, never
+    /// during a call.
     current: Mutex<Arc<Service>>,
     generation: AtomicU64,
 }
@@ -62,7 +65,8 @@ impl Client {
     /// Connects.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if no service answers; the message has the reason for every place that was tried.
+    /// [`Error::Unreachable`] if no service answers; the message has the reason for every place
+    /// that was tried.
     pub fn with(settings: Settings) -> Result<Self, Error> {
         let service = open(settings.endpoint.clone(), settings.connections).map_err(Error::Unreachable)?;
         let endpoint = service.endpoint.clone();
@@ -74,16 +78,18 @@ impl Client {
         &self.endpoint
     }
 
-    /// How many services this client was connected to so far, one after the other. While it stays the same, what was
-    /// made inside the service by [`Client::call`] is still there.
+    /// How many services this client was connected to so far, one after the other. While it stays
+    /// the same, what was made inside the service by [`Client::call`] is still there.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Allocates the buffers of `request`: all of them from one heap, and zero unless the heap is secure.
+    /// Allocates the buffers of `request`: all of them from one heap, and zero unless the heap is
+    /// secure.
     ///
     /// # Errors
-    /// [`Error::Refused`] with the service's reason; nothing is held then. Others as [`Client::call`].
+    /// [`Error::Refused`] with the service's reason; nothing is held then. Others as
+    /// [`Client::call`].
     pub fn allocate(&self, request: &Request) -> Result<Vec<Buffer>, Error> {
         let Allocation { buffers, token } = self.call(|service| {
             // Asked only where it matters; the binder library keeps the answer.
@@ -118,12 +124,14 @@ impl Client {
 
     /// Makes any call of the interface (`IHeapAllocator.aidl`).
     ///
-    /// If the service turns out to be gone, the client connects anew and `ask` is called once more: what the first
-    /// attempt made, if it made anything, is gone with the service or released by the kernel.
+    /// If the service turns out to be gone, the client connects anew and `ask` is called once more:
+    /// what the first attempt made, if it made anything, is gone with the service or released by
+    /// the kernel.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the service says no, [`Error::Unreachable`] if it is gone and does not come back within the
-    /// patience, or goes twice; [`Error::NoAnswer`] if it is there and does not answer.
+    /// [`Error::Refused`] if the service says no, [`Error::Unreachable`] if it is gone and does not
+    /// come back within the patience, or goes twice; [`Error::NoAnswer`] if it is there and does
+    /// not answer.
     pub fn call<T>(
         &self,
         ask: impl Fn(&Strong<dyn IHeapAllocator>) -> anion_ipc::Result<T>,
@@ -140,7 +148,8 @@ impl Client {
         }
     }
 
-    /// A connection in place of `lost`: made now, or by another thread in the meantime. Without a deadline it waits for ever.
+    /// A connection in place of `lost`: made now, or by another thread in the meantime. Without a
+    /// deadline it waits for ever.
     fn replace(&self, lost: &Arc<Service>, deadline: Option<Instant>) -> io::Result<Arc<Service>> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&current, lost) {
@@ -165,7 +174,8 @@ impl Client {
         }
     }
 
-    /// A service manager may give out the service that died until it has noticed, so the new one must answer.
+    /// A service manager may give out the service that died until it has noticed, so the new one
+    /// must answer.
     fn reopen(&self) -> io::Result<Service> {
         let service = open(Some(self.endpoint.clone()), self.settings.connections)?;
         if service.connection.answers() {

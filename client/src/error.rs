@@ -13,14 +13,16 @@ pub enum Error {
     Refused {
         /// The cause.
         refusal: Refusal,
-        /// The service's explanation: field, value and limit, and for an allocation the answer of every heap.
+        /// The service's explanation: field, value and limit, and for an allocation the answer of
+        /// every heap.
         message: String,
     },
     /// There is no service, or it did not come back within the client's patience.
     #[error("cannot reach the service: {0}")]
     Unreachable(io::Error),
-    /// The call was not answered, though the service is there: it took too long, or a reply was damaged. Whether it was
-    /// carried out is not known; what it may have allocated is released again.
+    /// The call was not answered, though the service is there: it took too long, or a reply was
+    /// damaged. Whether it was carried out is not known; what it may have allocated is released
+    /// again.
     #[error("the service did not answer: {0}")]
     NoAnswer(String),
     /// The answer is not what the interface promises.

@@ -14,14 +14,14 @@
 //!
 //! # What lives how long
 //!
-//! A [`Buffer`] is a file descriptor. Nobody frees it: when its last copy and the last [`Mapping`]
+//! A [`Buffer`] is a file descriptor. No call frees it: when its last copy and the last [`Mapping`]
 //! of it are gone, in whatever process, the service learns that from the kernel. Where the kernel
 //! does not tell ([`Heap::is_held_by_token`], ashmem), the buffer counts as this process's until
 //! the [`Buffer`] is dropped.
 //!
 //! # When the service restarts
 //!
-//! A call that finds the service gone connects anew, to the place where the service was found
+//! A call that finds the service gone connects again, to the place where the service was found
 //! first, waits for it up to the client's *patience*, and is made once more ([`Client::call`]).
 //! Buffers and mappings that the process holds stay valid, with their content; the new service
 //! neither counts them nor describes them. What stood for something inside the service is lost with

@@ -6,7 +6,8 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::Access::Access as Ai
 use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationFlags::AllocationFlags;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationRequest::AllocationRequest;
 
-/// A request for equal buffers, all of one heap. Without a heap it goes to all of them, by descending id.
+/// A request for equal buffers, all of one heap. Without a heap it goes to all of them, by
+/// descending id.
 ///
 /// Nothing is checked here: the service's refusal names field, value and limit.
 #[derive(Debug, Clone)]
@@ -40,7 +41,8 @@ impl Request {
         }
     }
 
-    /// From the heap with this name or alias; if called again, from the next one where those before cannot.
+    /// From the heap with this name or alias; if called again, from the next one where those before
+    /// cannot.
     #[must_use]
     pub fn heap(mut self, name: &str) -> Self {
         self.heaps.push(name.to_owned());
@@ -68,7 +70,8 @@ impl Request {
         self
     }
 
-    /// Physical pieces of at least so many bytes, at multiples of it: a power of two, or 0 for the heap's own.
+    /// Physical pieces of at least so many bytes, at multiples of it: a power of two, or 0 for the
+    /// heap's own.
     #[must_use]
     pub fn alignment(mut self, bytes: u64) -> Self {
         self.alignment = bytes;
@@ -89,8 +92,8 @@ impl Request {
         self
     }
 
-    /// Accepts buffers that have what clients of the caller's own trust domain left in them: for callers that overwrite
-    /// every byte. A service of interface version 1 gives zeroed buffers.
+    /// Accepts buffers that have what clients of the caller's own trust domain left in them: for
+    /// callers that overwrite every byte. A service of interface version 1 gives zeroed buffers.
     #[must_use]
     pub fn unzeroed(mut self) -> Self {
         self.unzeroed = true;
@@ -104,8 +107,8 @@ impl Request {
         self
     }
 
-    /// Returns the same as a parcelable, for a service of interface `version`. A number beyond AIDL's becomes its largest,
-    /// which the service refuses.
+    /// Returns the same as a parcelable, for a service of interface `version`. A number beyond
+    /// AIDL's becomes its largest, which the service refuses.
     pub(super) fn to_aidl(&self, version: i32) -> AllocationRequest {
         let cached = if self.cached { AllocationFlags::CACHED.0 } else { 0 };
         let unzeroed = if self.unzeroed && version >= 2 { AllocationFlags::UNZEROED.0 } else { 0 };

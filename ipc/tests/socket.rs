@@ -31,8 +31,8 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
 /// Longest wait for anything that should happen at once, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Answers `getUsage` with who calls, blocks in `trim` until two calls are there, and panics in `getStats`. Keeps one
-/// listener, and calls it when it comes, comes again, or dies.
+/// Answers `getUsage` with who calls, blocks in `trim` until two calls are there, and panics in
+/// `getStats`. Keeps one listener, and calls it when it comes, comes again, or dies.
 struct Service {
     meeting: Barrier,
     trims: Sender<()>,

@@ -29,8 +29,8 @@ pub struct Denied {
 }
 
 impl Allocator {
-    /// Decides whether `caller` may do `action`. Privileged are root, the service's own uid, and uids whose policy
-    /// says so.
+    /// Decides whether `caller` may do `action`. Privileged are root, the service's own uid, and
+    /// uids whose policy says so.
     ///
     /// # Errors
     /// If not.

@@ -2,13 +2,14 @@
 //! Which buffers may have been released, and when to look again.
 //!
 //! # How a release is noticed
-//! A close event names the buffer; the lease then tells whether anybody still holds it. The kernel queues the event
-//! *before* it gives up the closing description's hold (fs/file_table.c, `__fput`), so a lease asked at once can
-//! still say "held": such a *suspect* is looked at again, soon at first, then ever more rarely. If it is really held
-//! (through another description), its own last close brings a new event.
+//! A close event names the buffer; the lease then tells whether anybody still holds it. The kernel
+//! queues the event *before* it gives up the closing description's hold (fs/file_table.c,
+//! `__fput`), so a lease asked at once can still say "held": such a *suspect* is looked at again,
+//! soon at first, then ever more rarely. If it is really held (through another description), its
+//! own last close brings a new event.
 //!
-//! Buffers that could not be watched, and all buffers after the event queue overflowed, are found by asking leases
-//! alone.
+//! Buffers that could not be watched, and all buffers after the event queue overflowed, are found
+//! by asking leases alone.
 //!
 //! # Who may hold which lock
 //! `pending` is a leaf: nothing else is locked, and no system call is made, while it is held.
@@ -24,7 +25,8 @@ use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Pauses between looks at a suspect: 1 ms, doubled each time up to a second, then as long as [`PATIENT`].
+/// Pauses between looks at a suspect: 1 ms, doubled each time up to a second, then as long as
+/// [`PATIENT`].
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 /// Looks that double the pause.
 const EAGER_LOOKS: u32 = 10;
@@ -32,19 +34,21 @@ const EAGER_LOOKS: u32 = 10;
 const PATIENT: Duration = Duration::from_secs(5);
 /// Looks after which a suspect is taken to be held.
 const MAX_LOOKS: u32 = EAGER_LOOKS + 12;
-/// Pause between looks at buffers that are not watched, doubled while nothing happens to them, up to [`CALM_PAUSE`].
+/// Pause between looks at buffers that are not watched, doubled while nothing happens to them, up
+/// to [`CALM_PAUSE`].
 const UNWATCHED_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause between looks at buffers that are not watched.
 const CALM_PAUSE: Duration = Duration::from_millis(400);
-/// How many times as long as asking took in the last look, at least, until the next: asking may take a fifth of a
-/// processor. Giving memory back does not count.
+/// How many times as long as asking took in the last look, at least, until the next: asking may
+/// take a fifth of a processor. Giving memory back does not count.
 const REST: u32 = 4;
 /// Longest such pause.
 const LONGEST_REST: Duration = PATIENT;
-/// Bytes of unwatched buffers that a uid allocates before its calls look at all of its buffers. After half of that they
-/// look at the newest and the oldest. Asking about one takes some µs.
+/// Bytes of unwatched buffers that a uid allocates before its calls look at all of its buffers.
+/// After half of that they look at the newest and the oldest. Asking about one takes some µs.
 const LOOK_BYTES: u64 = 8 << 20;
-/// When everything is looked at again after an overflow: closes that were in progress need a moment.
+/// When everything is looked at again after an overflow: closes that were in progress need a
+/// moment.
 const RESCANS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(10), Duration::from_secs(1)];
 
 /// What is waiting to be looked at.
@@ -122,7 +126,8 @@ impl Liveness {
         self.wake();
     }
 
-    /// Notes buffers of `bytes` bytes each that were allocated and that the kernel will not report on.
+    /// Notes buffers of `bytes` bytes each that were allocated and that the kernel will not report
+    /// on.
     pub(super) fn unwatched(&self, uid: Uid, ids: &[BufferId], bytes: u64, now: Instant) {
         if ids.is_empty() {
             return;
@@ -139,8 +144,8 @@ impl Liveness {
         }
     }
 
-    /// Returns the unwatched buffers that a call of `uid` is to look at before it allocates `bytes` bytes more: those
-    /// that were most likely released first, the newest and the oldest in turn.
+    /// Returns the unwatched buffers that a call of `uid` is to look at before it allocates `bytes`
+    /// bytes more: those that were most likely released first, the newest and the oldest in turn.
     pub(super) fn due_before(&self, uid: Uid, bytes: u64) -> Look {
         let mut pending = self.pending();
         let Some(unwatched) = pending.unwatched.get_mut(&uid) else { return Look::default() };
@@ -184,8 +189,9 @@ impl Liveness {
         self.wake();
     }
 
-    /// The kernel did not answer whether a buffer is held: what it will not, for every buffer and at every look, must not
-    /// fill the log. Whether a line is due, and how many were left out before it.
+    /// The kernel did not answer whether a buffer is held: what it will not, for every buffer and
+    /// at every look, must not fill the log. Whether a line is due, and how many were left out
+    /// before it.
     pub(super) fn unanswered(&self, now: Instant) -> Option<u64> {
         self.pending().unanswered.admit(now)
     }
@@ -209,8 +215,8 @@ impl Liveness {
         self.wake();
     }
 
-    /// Blocks until a close is queued, something is due, or another thread has news. Without either it blocks for
-    /// ever: an idle service does not wake up.
+    /// Blocks until a close is queued, something is due, or another thread has news. Without either
+    /// it blocks for ever: an idle service does not wake up.
     pub(super) fn wait(&self) {
         let timeout = self.pending().next_due().map(|due| due.saturating_duration_since(Instant::now()));
         // Rounded up: a wait that ends too early would be followed by another.
@@ -224,7 +230,8 @@ impl Liveness {
         let _ = self.wake.read();
     }
 
-    /// A look at what was due ended, in which asking took `took`: one that took long is not followed by another at once.
+    /// A look at what was due ended, in which asking took `took`: one that took long is not
+    /// followed by another at once.
     pub(super) fn looked(&self, took: Duration, ended: Instant) {
         self.pending().looked(took, ended);
     }
@@ -241,8 +248,8 @@ impl Pending {
         suspects.chain(self.rescans.iter().copied()).chain(self.next_unwatched).min()
     }
 
-    /// Something happened to the buffers that are not watched: what one client does is often not alone. Returns whether
-    /// the next look is sooner than it was.
+    /// Something happened to the buffers that are not watched: what one client does is often not
+    /// alone. Returns whether the next look is sooner than it was.
     fn look_soon(&mut self, now: Instant) -> bool {
         let soon = now + UNWATCHED_PAUSE.max(self.rest);
         let is_sooner = self.next_unwatched.is_none_or(|next| soon < next);

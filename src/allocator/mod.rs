@@ -2,26 +2,31 @@
 //! Floor 6: the use cases. Read this to understand Anion.
 //!
 //! # Life of a buffer
-//! 1. [`Allocator::allocate`] walks the selected heaps; the first that accepts the request, has room and whose
-//!    source delivers, serves all of it.
-//! 2. Room and quota are booked before memory is touched (`booking.rs`). Before a caller is refused, the service looks for
-//!    what clients have released meanwhile.
-//! 3. The memory comes from the heap's pool, clean or cleaned by the calling thread, or is made new (`serve.rs`).
-//! 4. The client gets a descriptor with a description of its own; the service keeps another and watches the file.
-//! 5. When the last description, mapping and in-flight copy is gone, the kernel says so; the lease confirms it, and
-//!    the buffer moves from the registry to its heap's pool (`release.rs`). Clients never call free.
-//! 6. The worker cleans pooled memory while there is a processor for it (`worker.rs`); the shrinker gives it back to the
-//!    kernel when it lies idle or memory is scarce (`shrinker.rs`).
-//! 7. Sizes that are asked for again and again are preallocated, and so is what clients reserved ([`Allocator::reserve`],
-//!    `refill.rs`).
+//! 1. [`Allocator::allocate`] walks the selected heaps; the first that accepts the request, has
+//!    room and whose source delivers, serves all of it.
+//! 2. Room and quota are booked before memory is touched (`booking.rs`). Before a caller is
+//!    refused, the service looks for what clients have released meanwhile.
+//! 3. The memory comes from the heap's pool, clean or cleaned by the calling thread, or is made new
+//!    (`serve.rs`).
+//! 4. The client gets a descriptor with a description of its own; the service keeps another and
+//!    watches the file.
+//! 5. When the last description, mapping and in-flight copy is gone, the kernel says so; the lease
+//!    confirms it, and the buffer moves from the registry to its heap's pool (`release.rs`).
+//!    Clients never call free.
+//! 6. The worker cleans pooled memory while there is a processor for it (`worker.rs`); the shrinker
+//!    gives it back to the kernel when it lies idle or memory is scarce (`shrinker.rs`).
+//! 7. Sizes that are asked for again and again are preallocated, and so is what clients reserved
+//!    ([`Allocator::reserve`], `refill.rs`).
 //!
 //! # Lock rules
-//! `registry` is the only lock of this module; a heap's pool may be locked while it is held. The others are leaves, each
-//! held alone: in `liveness.rs`, `pressure.rs`, `replies.rs`, and in sources. No system call is made while any is held.
+//! `registry` is the only lock of this module; a heap's pool may be locked while it is held. The
+//! others are leaves, each held alone: in `liveness.rs`, `pressure.rs`, `replies.rs`, and in
+//! sources. No system call is made while any is held.
 //!
 //! # When a client dies
-//! The kernel closes its descriptors, and step 5 follows. The transport drops its reservations, and the tokens of buffers
-//! whose release the kernel does not report (`token.rs`). Nothing else is kept for a client.
+//! The kernel closes its descriptors, and step 5 follows. The transport drops its reservations, and
+//! the tokens of buffers whose release the kernel does not report (`token.rs`). Nothing else is
+//! kept for a client.
 
 mod authorize;
 mod booking;
@@ -81,8 +86,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use wake::Wake;
 
-/// Descriptors kept for connections, and for replies in flight, which carry two more for each buffer; but at most
-/// half of what the process may have.
+/// Descriptors kept for connections, and for replies in flight, which carry two more for each
+/// buffer; but at most half of what the process may have.
 const OTHER_DESCRIPTORS: u64 = 4096;
 
 /// The heaps of one service and all that they have handed out.
@@ -101,20 +106,21 @@ pub struct Allocator {
     latencies: Vec<Latency>,
     refill: Refill,
     replies: Replies,
-    /// Starts at the nanoseconds since boot and grows by one a buffer, slower than the clock: a later service starts
-    /// above every id that was ever given.
+    /// Starts at the nanoseconds since boot and grows by one a buffer, slower than the clock: a
+    /// later service starts above every id that was ever given.
     next_id: AtomicU64,
     own_uid: Uid,
 }
 
 impl Allocator {
-    /// Returns heaps and limits as configured, and starts the threads that notice releases, clean memory and make it. The process's descriptor
-    /// limit decides how many buffers can live at once; raise it before. Memory is given back when the machine or the
-    /// `watched` cgroup runs short.
+    /// Returns heaps and limits as configured, and starts the threads that notice releases, clean
+    /// memory and make it. The process's descriptor limit decides how many buffers can live at
+    /// once; raise it before. Memory is given back when the machine or the `watched` cgroup runs
+    /// short.
     ///
     /// # Errors
-    /// If the kernel lacks memfds, leases or inotify, or does not report releases as it must; if a cgroup was named
-    /// that cannot be watched.
+    /// If the kernel lacks memfds, leases or inotify, or does not report releases as it must; if a
+    /// cgroup was named that cannot be watched.
     pub fn new(config: Config, watched: &WatchedCgroup) -> anyhow::Result<Arc<Self>> {
         let page = crate::sys::memory::page_size().context("asking for the page size")?;
         let memory_bytes = crate::sys::memory::total_bytes().context("asking for the size of the memory")?;
@@ -180,7 +186,8 @@ impl Allocator {
         &self.heaps
     }
 
-    /// How releases are noticed on this machine, as proved at the start: for every kind of buffer that its heaps give.
+    /// How releases are noticed on this machine, as proved at the start: for every kind of buffer
+    /// that its heaps give.
     pub fn release_mechanisms(&self) -> Vec<(Backing, ReleaseMechanism)> {
         let mut mechanisms = Vec::new();
         for found in self.heaps.iter().flat_map(Heap::release_mechanisms) {
@@ -195,9 +202,9 @@ impl Allocator {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Allocates `request.count` zeroed buffers from the first selected heap that can hold them all, and charges
-    /// them to the caller. All or none. Buffers whose release the kernel does not report stay charged for ever, unless
-    /// [`Allocator::token`] holds them.
+    /// Allocates `request.count` zeroed buffers from the first selected heap that can hold them
+    /// all, and charges them to the caller. All or none. Buffers whose release the kernel does not
+    /// report stay charged for ever, unless [`Allocator::token`] holds them.
     ///
     /// # Errors
     /// Every selected heap's answer. Nothing is held or charged then.

@@ -16,7 +16,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a level lasts without what raised it. The kernel repeats itself every two seconds at most.
+/// How long a level lasts without what raised it. The kernel repeats itself every two seconds at
+/// most.
 const CALM: Duration = Duration::from_secs(10);
 
 /// How scarce memory is.
@@ -25,9 +26,11 @@ pub enum PressureLevel {
     /// Nothing is known to be scarce.
     #[default]
     None,
-    /// Some task waited for memory, less than a 32nd of it is available, or the cgroup exceeded its `memory.high`.
+    /// Some task waited for memory, less than a 32nd of it is available, or the cgroup exceeded its
+    /// `memory.high`.
     Moderate,
-    /// All tasks waited for memory, less than a 64th of it is available, or the cgroup met its `memory.max`.
+    /// All tasks waited for memory, less than a 64th of it is available, or the cgroup met its
+    /// `memory.max`.
     Critical,
 }
 
@@ -92,7 +95,8 @@ impl Pressure {
         self.settle(now);
     }
 
-    /// Lets the level fall that has passed. Returns when to look again, from now; `None` while there is no pressure.
+    /// Lets the level fall that has passed. Returns when to look again, from now; `None` while
+    /// there is no pressure.
     pub(super) fn settle(&self, now: Duration) -> Option<Duration> {
         let mut state = self.state();
         let left = |level| state.left(level, now).map(|left| (level, left));
@@ -129,8 +133,8 @@ pub struct PressureSubscription {
 }
 
 impl PressureFeed {
-    /// Waits until the level is another than `known` and returns it; levels in between may be missed. `None` when
-    /// the subscription or the allocator is gone.
+    /// Waits until the level is another than `known` and returns it; levels in between may be
+    /// missed. `None` when the subscription or the allocator is gone.
     pub fn next(&self, known: Option<PressureLevel>) -> Option<PressureLevel> {
         let ended = |state: &State| state.ended || self.subscription.strong_count() == 0;
         let state = self
@@ -158,7 +162,8 @@ impl Allocator {
         self.pressure.level()
     }
 
-    /// Has a thread told of the level. The feed outlives neither the subscription nor the allocator.
+    /// Has a thread told of the level. The feed outlives neither the subscription nor the
+    /// allocator.
     pub fn subscribe_to_pressure(&self) -> (PressureSubscription, PressureFeed) {
         let alive = Arc::new(());
         let feed =
@@ -166,8 +171,8 @@ impl Allocator {
         (PressureSubscription { pressure: Arc::clone(&self.pressure), alive: Some(alive) }, feed)
     }
 
-    /// Gives pooled memory back: under moderate pressure all released memory and half of the clean memory, under critical
-    /// pressure all of it.
+    /// Gives pooled memory back: under moderate pressure all released memory and half of the clean
+    /// memory, under critical pressure all of it.
     pub(super) fn relieve(&self, level: PressureLevel) {
         self.refill.hold_off(since_boot());
         for heap in self.giving() {
@@ -189,7 +194,7 @@ impl Allocator {
     pub(crate) fn press(&self, level: PressureLevel) {
         if level != PressureLevel::None {
             self.pressure.raise(level, since_boot());
-            // What clients have released, and nobody has noticed yet, helps as well.
+            // Releases that are not noticed yet help as well.
             self.liveness.look_now(Instant::now());
             self.relieve(level);
         }

@@ -77,8 +77,8 @@ impl Allocator {
         self.heaps.iter().position(|heap| heap.answers_to(name))
     }
 
-    /// Returns what [`Allocator::allocate`] would do now. Nothing is allocated or counted; releases that it notices are
-    /// booked, as the real call would.
+    /// Returns what [`Allocator::allocate`] would do now. Nothing is allocated or counted; releases
+    /// that it notices are booked, as the real call would.
     pub fn explain(&self, caller: &Caller, request: &Request) -> Explanation {
         self.reclaim_from(caller);
         let verdicts = self.candidates(&request.selection).into_iter().map(|candidate| {
@@ -139,8 +139,8 @@ impl Allocator {
         }
     }
 
-    /// Largest buffer of which `count` would fit into a heap and the caller's quota now, in bytes. What the caller
-    /// reserved is in use.
+    /// Largest buffer of which `count` would fit into a heap and the caller's quota now, in bytes.
+    /// What the caller reserved is in use.
     fn fits(&self, caller: &Caller, index: HeapIndex, count: u64) -> u64 {
         let heap = &self.heaps[index];
         let (quota_bytes, quota_buffers) = self.registry().ledger.quota_left(caller.uid);
@@ -154,8 +154,8 @@ impl Allocator {
         bytes - bytes % heap.granularity()
     }
 
-    /// Returns every heap with its counters, by descending id. Files that were released before the call are not counted as
-    /// held; releases of dma-bufs are noticed by the reaper, later.
+    /// Returns every heap with its counters, by descending id. Files that were released before the
+    /// call are not counted as held; releases of dma-bufs are noticed by the reaper, later.
     pub fn stats(&self) -> Vec<HeapView<'_>> {
         self.work_off_events();
         let view = |(heap, latency): (_, &Latency)| {
@@ -165,7 +165,8 @@ impl Allocator {
         self.heaps.iter().zip(&self.latencies).map(view).collect()
     }
 
-    /// What clients hold, most bytes first: everyone for a privileged caller, else the caller alone.
+    /// What clients hold, most bytes first: everyone for a privileged caller, else the caller
+    /// alone.
     pub fn usage(&self, caller: &Caller) -> Vec<Usage> {
         self.work_off_events();
         if self.authorize(caller, Action::SeeOthers).is_err() {
@@ -194,13 +195,14 @@ impl Allocator {
         BufferView { heap: &self.heaps[record.heap], backing, age, record }
     }
 
-    /// Identifies a buffer by its file. The inode number finds it; that the kernel gives the same watch for both
-    /// descriptors proves it, since inode numbers of memfds can repeat.
+    /// Identifies a buffer by its file. The inode number finds it; that the kernel gives the same
+    /// watch for both descriptors proves it, since inode numbers of memfds can repeat.
     ///
     /// # Errors
     /// If the file is not a live buffer of this service.
     pub fn describe(&self, fd: impl AsFd) -> Result<BufferView<'_>, NotOurs> {
-        // The kind first: only the kernel answers for it, while a hostile file system could block a stat.
+        // The kind first: only the kernel answers for it, while a hostile file system could block a
+        // stat.
         let inode = if sys::memfd::is_sealed(&fd) || sys::dma_buf::is_dma_buf(&fd) {
             sys::fd::inode(&fd).map_err(|_| NotOurs)?
         } else {
@@ -223,8 +225,8 @@ impl Allocator {
         Ok(self.view(record, backing))
     }
 
-    /// Gives pooled memory back to the kernel, released memory first; at least `bytes` bytes if there are that many, all
-    /// for 0. Returns the bytes given back.
+    /// Gives pooled memory back to the kernel, released memory first; at least `bytes` bytes if
+    /// there are that many, all for 0. Returns the bytes given back.
     ///
     /// # Errors
     /// If the caller may not, or no heap has the name.

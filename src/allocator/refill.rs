@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Making memory before it is asked for: what clients reserved, on a thread of ordinary priority, since they wait for it;
-//! and, on the worker, buffers of the sizes that are asked for again and again.
+//! Making memory before it is asked for: what clients reserved, on a thread of ordinary priority,
+//! since they wait for it; and, on the worker, buffers of the sizes that are asked for again and
+//! again.
 
 use super::wake::Wake;
 use super::{Allocator, Stored};
@@ -36,8 +37,8 @@ impl Refill {
 }
 
 impl Allocator {
-    /// Makes the next missing buffer of a reservation, from pooled memory of its domain or anew; false if none is missing
-    /// or memory is short.
+    /// Makes the next missing buffer of a reservation, from pooled memory of its domain or new;
+    /// false if none is missing or memory is short.
     pub(super) fn make_reserved(&self) -> bool {
         let now = since_boot();
         if self.refill.resume() > now {
@@ -90,14 +91,16 @@ impl Allocator {
         )
     }
 
-    /// Preallocates one buffer of a size that is asked for again and again, if memory is not short; false if none was.
+    /// Preallocates one buffer of a size that is asked for again and again, if memory is not short;
+    /// false if none was.
     pub(super) fn preallocate_one(&self) -> bool {
         let now = since_boot();
         self.refill.resume() <= now && self.heaps.iter().any(|heap| self.preallocate(heap, now))
     }
 
     fn preallocate(&self, heap: &Heap, now: Duration) -> bool {
-        // What is set aside has its pages, and must not be away from callers in the hands of the worker.
+        // What is set aside has its pages, and must not be away from callers in the hands of the
+        // worker.
         if heap.is_set_aside() {
             return false;
         }
@@ -109,7 +112,8 @@ impl Allocator {
             }
             Err(error) => {
                 log::debug!("heap {}: no buffer was preallocated: {error}", heap.name());
-                // A piece that is too short, or huge pages that have run out, say nothing about the machine's memory.
+                // A piece that is too short, or huge pages that have run out, say nothing about the
+                // machine's memory.
                 if !is_fragmentation(&error) && heap.is_machine_memory() {
                     self.refill.hold_off(now);
                 }

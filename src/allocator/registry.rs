@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The registry of live buffers, with all that must change together when a buffer comes or goes, under one lock.
+//! The registry of live buffers, with all that must change together when a buffer comes or goes,
+//! under one lock.
 //!
-//! A heap's pool may be locked while the registry is, never the other way round: room and quota are booked together, and
-//! a released buffer moves from here to its pool without a moment in which it is in neither.
+//! A heap's pool may be locked while the registry is, never the other way round: room and quota are
+//! booked together, and a released buffer moves from here to its pool without a moment in which it
+//! is in neither.
 
 use super::reservations::{Lent, Missing, ReservationId, Reservations};
 use crate::heap::{Heap, Stored};
@@ -84,10 +86,12 @@ impl Registry {
         }
     }
 
-    /// Books room and quota for `claim`, from what is reserved for this uid and domain first: that is booked already.
+    /// Books room and quota for `claim`, from what is reserved for this uid and domain first: that
+    /// is booked already.
     ///
     /// # Errors
-    /// The first limit that the rest would exceed, the heap's before the client's. Nothing is booked then.
+    /// The first limit that the rest would exceed, the heap's before the client's. Nothing is
+    /// booked then.
     pub(super) fn book(
         &mut self,
         heap: &Heap,
@@ -124,7 +128,8 @@ impl Registry {
         }
     }
 
-    /// Undoes [`Registry::book`]. Memory whose reservation has ended meanwhile is returned, to be dropped after the lock.
+    /// Undoes [`Registry::book`]. Memory whose reservation has ended meanwhile is returned, to be
+    /// dropped after the lock.
     #[must_use = "the memory is to be dropped outside of the lock"]
     pub(super) fn cancel(&mut self, heap: &Heap, booked: Booked) -> Vec<Lent> {
         let (claim, lent) = (booked.claim, booked.lent.len());
@@ -155,8 +160,9 @@ impl Registry {
         }
     }
 
-    /// Removes a buffer and takes it off its owner's account; `None` if it was removed before. `retire` puts it into its
-    /// pool, or takes it off the heap's account, while the registry is locked, and returns what is to be dropped.
+    /// Removes a buffer and takes it off its owner's account; `None` if it was removed before.
+    /// `retire` puts it into its pool, or takes it off the heap's account, while the registry is
+    /// locked, and returns what is to be dropped.
     pub(super) fn remove<T>(
         &mut self,
         heaps: &[Heap],
@@ -187,7 +193,8 @@ impl Registry {
     /// Reserves `claim` for a client.
     ///
     /// # Errors
-    /// The first limit that it would exceed, the heap's before the client's. Nothing is booked then.
+    /// The first limit that it would exceed, the heap's before the client's. Nothing is booked
+    /// then.
     pub(super) fn reserve(
         &mut self,
         heap: &Heap,
@@ -216,7 +223,8 @@ impl Registry {
         }
     }
 
-    /// Returns the next reserved buffer to be made at time `now` (since boot), the oldest reservation's first.
+    /// Returns the next reserved buffer to be made at time `now` (since boot), the oldest
+    /// reservation's first.
     pub(super) fn missing(&mut self, heaps: &[Heap], now: Duration) -> Option<Missing> {
         for id in self.reservations.incomplete(now) {
             self.top_up(heaps, id);
@@ -227,7 +235,8 @@ impl Registry {
         None
     }
 
-    /// Ends a reservation and unbooks what was not drawn. The memory is returned, to be dropped after the lock.
+    /// Ends a reservation and unbooks what was not drawn. The memory is returned, to be dropped
+    /// after the lock.
     #[must_use = "the memory is to be dropped outside of the lock"]
     pub(super) fn end_reservation(&mut self, heaps: &[Heap], id: ReservationId) -> Vec<Stored> {
         let Some((rest, ready)) = self.reservations.end(id) else { return Vec::new() };

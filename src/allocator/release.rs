@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Noticing that buffers were released: from close events, from leases and reference counts, and before anyone is
-//! refused. A released buffer moves from the registry to its heap's pool.
+//! Noticing that buffers were released: from close events, from leases and reference counts, and
+//! before anyone is refused. A released buffer moves from the registry to its heap's pool.
 
 use super::registry::Removed;
 use super::{Allocator, Caller, PressureLevel, Record};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// Whether a buffer was found to be released.
 enum Release {
-    /// Nobody holds it.
+    /// It has no holder.
     Noticed(Freed),
     /// Somebody holds it, or the kernel did not tell.
     Held,
@@ -33,7 +33,8 @@ struct Freed {
 struct ToDrop(Leftover, Option<Stored>);
 
 impl Allocator {
-    /// Works off queued close events. Any thread may; they share the queue. Returns the bytes released.
+    /// Works off queued close events. Any thread may; they share the queue. Returns the bytes
+    /// released.
     pub(super) fn work_off_events(&self) -> u64 {
         let closes = match self.liveness.watcher.closes() {
             Ok(closes) => closes,
@@ -65,18 +66,18 @@ impl Allocator {
         released
     }
 
-    /// Notices what `caller` has already released. A client that closes a buffer and asks again at once must not be
-    /// refused: the close event may still be on its way through another thread, the lease is not. Returns the bytes
-    /// released.
+    /// Notices what `caller` has already released. A client that closes a buffer and asks again at
+    /// once must not be refused: the close event may still be on its way through another thread,
+    /// the lease is not. Returns the bytes released.
     pub(super) fn reclaim_from(&self, caller: &Caller) -> u64 {
         let released = self.work_off_events();
         let own: Vec<_> = self.registry().owned_by(caller.uid).collect();
         released + self.look_at_all(own).bytes
     }
 
-    /// Looks, before `caller` gets `bytes` bytes of a heap whose releases the kernel does not report, for buffers that it
-    /// has released: as fast as it allocates, at its own expense. So what is accounted and not held stays bounded,
-    /// whatever the caller does.
+    /// Looks, before `caller` gets `bytes` bytes of a heap whose releases the kernel does not
+    /// report, for buffers that it has released: as fast as it allocates, at its own expense. So
+    /// what is accounted and not held stays bounded, whatever the caller does.
     pub(super) fn look_for_releases(&self, caller: &Caller, heap: &Heap, bytes: u64) {
         if heap.release_mechanism() == ReleaseMechanism::CloseEvents {
             return;
@@ -106,7 +107,8 @@ impl Allocator {
         })
     }
 
-    /// Moves a buffer to its heap's pool if nobody holds it. The kernel is asked without any lock held.
+    /// Moves a buffer without holders to its heap's pool. The kernel is asked without any lock
+    /// held.
     fn look_at(&self, id: BufferId) -> Release {
         let found = self
             .registry()
@@ -150,8 +152,8 @@ impl Allocator {
         Release::Noticed(Freed { bytes: record.bytes.get(), took })
     }
 
-    /// Prepares a released buffer for its pool. What is kept while memory is critically scarce would be missing to those
-    /// who wait for memory.
+    /// Prepares a released buffer for its pool. What is kept while memory is critically scarce
+    /// would be missing to those who wait for memory.
     fn prepare(
         &self,
         heap: &Heap,
@@ -165,8 +167,8 @@ impl Allocator {
         heap.pool().prepare(stored, bytes, domain).map_err(|(_, cause)| cause)
     }
 
-    /// Puts a buffer that left the registry into its heap's pool, or takes it off the heap's account. The registry is
-    /// locked.
+    /// Puts a buffer that left the registry into its heap's pool, or takes it off the heap's
+    /// account. The registry is locked.
     fn retire(&self, record: &Record, own: Stored, prepared: Result<Released, Option<Discard>>) -> ToDrop {
         let pool = self.heaps[record.heap].pool();
         match prepared {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Replies on their way.
 //!
-//! The binder library closes its copies of the descriptors that a reply carried after the kernel has taken the reply. A client
-//! may have them, close them and ask again, served by another thread, before that: for this moment a buffer that no
-//! client has looks held. Before a call is refused that would be served without it, the moment is waited for.
+//! The binder library closes its copies of the descriptors that a reply carried after the kernel
+//! has taken the reply. A client may have them, close them and ask again, served by another thread,
+//! before that: for this moment a buffer that no client has looks held. Before a call is refused
+//! that would be served without it, the moment is waited for.
 //!
 //! No lock but `served` is taken here, a leaf that is held during no system call.
 
@@ -42,8 +43,8 @@ impl Replies {
         served.insert(thread::id(), (caller.uid, now));
     }
 
-    /// Waits until the threads that just served `caller` have closed what they sent: until they wait for something else.
-    /// Returns at once, and false, if there are none.
+    /// Waits until the threads that just served `caller` have closed what they sent: until they
+    /// wait for something else. Returns at once, and false, if there are none.
     pub(super) fn await_sent(&self, caller: &Caller) -> bool {
         let (own, start) = (thread::id(), Instant::now());
         let mut sending: Vec<ThreadId> = self

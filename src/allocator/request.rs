@@ -48,7 +48,8 @@ pub struct Request {
     pub selection: Selection,
     /// For dumps.
     pub label: Label,
-    /// Whether the caller overwrites every byte, so that what its own trust domain left in a buffer may stay in it.
+    /// Whether the caller overwrites every byte, so that what its own trust domain left in a buffer
+    /// may stay in it.
     pub unzeroed: bool,
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What clients reserved: how many buffers of which size each wants to find ready, and those that are. Part of the
-//! registry, under its lock.
+//! What clients reserved: how many buffers of which size each wants to find ready, and those that
+//! are. Part of the registry, under its lock.
 //!
 //! # Life of a reserved buffer
-//! It is *booked*: charged, and not yet made. The maker thread makes its memory, and it is *ready*. A request draws it:
-//! it is *lent*, a live buffer as any other. When the client releases it, the next one is booked in its place, as room
-//! and quota permit, and made ready, too. So a reservation of eight frames is one of eight frames again after use.
+//! It is *booked*: charged, and not yet made. The maker thread makes its memory, and it is *ready*.
+//! A request draws it: it is *lent*, a live buffer as any other. When the client releases it, the
+//! next one is booked in its place, as room and quota permit, and made ready, too. So a reservation
+//! of eight frames is one of eight frames again after use.
 
 use crate::heap::Stored;
 use crate::ledger::{Claim, HeapIndex};
@@ -89,8 +90,8 @@ impl Reservations {
         id
     }
 
-    /// Ends a reservation. Returns the claim of what was not drawn, to be unbooked, and its memory; `None` if it ended
-    /// before. What it lent stays as it is.
+    /// Ends a reservation. Returns the claim of what was not drawn, to be unbooked, and its memory;
+    /// `None` if it ended before. What it lent stays as it is.
     #[must_use = "the memory is to be dropped outside of the lock"]
     pub(super) fn end(&mut self, id: ReservationId) -> Option<(Claim, Vec<Stored>)> {
         let reserved = self.by_id.remove(&id)?;
@@ -176,14 +177,16 @@ impl Reservations {
         }
     }
 
-    /// Returns the reservations that wait for buffers and are to be tried at time `now`, the oldest of each uid first.
+    /// Returns the reservations that wait for buffers and are to be tried at time `now`, the oldest
+    /// of each uid first.
     pub(super) fn incomplete(&self, now: Duration) -> Vec<ReservationId> {
         let is_due =
             |reserved: &Reserved| !reserved.is_complete() && reserved.retry.is_none_or(|retry| retry <= now);
         self.by_id.iter().filter(|(_, reserved)| is_due(reserved)).map(|(id, _)| *id).collect()
     }
 
-    /// Returns the next buffer to be made of a reservation; `None`, until later, if there is no room for what came back.
+    /// Returns the next buffer to be made of a reservation; `None`, until later, if there is no
+    /// room for what came back.
     pub(super) fn missing(&mut self, id: ReservationId, now: Duration) -> Option<Missing> {
         let reserved = self.by_id.get_mut(&id)?;
         if reserved.ready.len() == reserved.booked {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reserving: buffers that are made before their owner asks for them, and are charged to it from the call on.
+//! Reserving: buffers that are made before their owner asks for them, and are charged to it from
+//! the call on.
 
 use super::reservations::ReservationId;
 use super::{Action, Allocator, Caller, Explanation, Outcome, Request};
@@ -22,7 +23,8 @@ impl ReservedBuffers {
         self.allocator.registry().reservations().ready(self.id)
     }
 
-    /// Gives back what was not drawn. Buffers that were drawn are not touched. Does nothing the second time.
+    /// Gives back what was not drawn. Buffers that were drawn are not touched. Does nothing the
+    /// second time.
     pub fn release(&self) {
         // A statement of its own, so that the lock is gone when the memory is dropped.
         let memory = self.allocator.registry().end_reservation(&self.allocator.heaps, self.id);
@@ -37,9 +39,9 @@ impl Drop for ReservedBuffers {
 }
 
 impl Allocator {
-    /// Reserves `request.count` buffers of the one heap that the request names for the caller: charged from now on, and
-    /// made soon by a thread of ordinary priority. Requests of the same uid and trust domain for this heap and size draw
-    /// them first.
+    /// Reserves `request.count` buffers of the one heap that the request names for the caller:
+    /// charged from now on, and made soon by a thread of ordinary priority. Requests of the same
+    /// uid and trust domain for this heap and size draw them first.
     ///
     /// # Errors
     /// The heap's answer, as in [`Allocator::allocate`]. Nothing is charged then.

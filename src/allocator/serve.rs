@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Serving a request from one heap: from what the caller reserved, from the heap's pool, or with new memory.
+//! Serving a request from one heap: from what the caller reserved, from the heap's pool, or with
+//! new memory.
 
 use super::booking::Booking;
 use super::registry::{Live, Record};
@@ -17,15 +18,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How long memory that is set aside for a heap, and in nobody's account, is waited for: threads of the same priority
-/// have it for a moment, on its way from one place to another.
+/// How long memory that is set aside for a heap, and in no account, is waited for: threads of the
+/// same priority have it for a moment, on its way from one place to another.
 const IN_TRANSIT: Duration = Duration::from_millis(100);
 /// Pause between two looks for it.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Memory for a client, before it is in the registry.
 struct Made {
-    // The order of the fields is that of their drops: memory that goes back has no descriptor in the way.
+    // The order of the fields is that of their drops: memory that goes back has no descriptor in
+    // the way.
     fd: OwnedFd,
     stored: Stored,
 }
@@ -49,10 +51,11 @@ impl Allocator {
             if !is_exhaustion(&error) {
                 return Err(error);
             }
-            // Descriptors and memory that nobody holds may be all that is missing.
+            // Pooled memory and its descriptors may be all that is missing.
             self.reclaim_from(caller);
             if is_fragmentation(&error) || (is_out_of_memory(&error) && !heap.is_machine_memory()) {
-                // Only what the heap itself pools can be in the way, and nobody else is short of memory.
+                // Only what the heap itself pools can be in the way, and no other process is short
+                // of memory.
                 heap.pool().shrink(0);
             } else {
                 self.refill.hold_off(since_boot());
@@ -64,8 +67,8 @@ impl Allocator {
         Ok(self.hand_out(caller, request, index, booking, made.map_err(Outcome::Failed)?))
     }
 
-    /// Tries again for a moment where memory that is set aside for the heap is in neither the pool nor a buffer: a thread
-    /// of the same priority is about to give it back.
+    /// Tries again for a moment where memory that is set aside for the heap is in neither the pool
+    /// nor a buffer: a thread of the same priority is about to give it back.
     fn await_transit(
         &self,
         heap: &Heap,
@@ -112,7 +115,8 @@ impl Allocator {
         Ok(made)
     }
 
-    /// Takes up to `count` buffers from a heap's pool, cleaned, or joined from its blocks, and adds them to `memory`.
+    /// Takes up to `count` buffers from a heap's pool, cleaned, or joined from its blocks, and adds
+    /// them to `memory`.
     fn take_pooled(
         &self,
         caller: &Caller,
@@ -173,14 +177,16 @@ impl Allocator {
         }
     }
 
-    /// Returns clean memory for its next client; `None` if somebody has opened it since it was released.
+    /// Returns clean memory for its next client; `None` if somebody has opened it since it was
+    /// released.
     pub(super) fn handed_over(&self, heap: &Heap, clean: Pooled<Stored, Clean>) -> Option<Stored> {
         let is_fresh = clean.domain().is_none();
         let stored = clean.into_memory();
         if is_fresh { Some(stored) } else { self.unless_held(heap, stored) }
     }
 
-    /// Returns pooled memory; `None` if somebody has opened it since it was released, and may have written to it.
+    /// Returns pooled memory; `None` if somebody has opened it since it was released, and may have
+    /// written to it.
     fn unless_held(&self, heap: &Heap, stored: Stored) -> Option<Stored> {
         stored.memory.cleaned();
         // A dma-buf has no path: once only the service has it, that stays so.
@@ -229,7 +235,8 @@ impl Allocator {
         }
     }
 
-    /// Inserts what was made into the registry. From here on closing the descriptors releases the buffers.
+    /// Inserts what was made into the registry. From here on closing the descriptors releases the
+    /// buffers.
     fn hand_out(
         &self,
         caller: &Caller,

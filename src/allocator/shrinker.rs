@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The shrinker: one thread that gives pooled memory back to the kernel when it lies idle, or when the machine or the
-//! service's cgroup runs short. It sleeps while there is nothing to watch for. Its priority is the ordinary one: a busy
-//! machine can run short of memory, too.
+//! The shrinker: one thread that gives pooled memory back to the kernel when it lies idle, or when
+//! the machine or the service's cgroup runs short. It sleeps while there is nothing to watch for.
+//! Its priority is the ordinary one: a busy machine can run short of memory, too.
 
 use super::Allocator;
 use super::pressure::{Availability, PressureSources};
@@ -23,7 +23,8 @@ impl Allocator {
         }
     }
 
-    /// Returns the heaps whose pooled memory helps others when it is given back: not those whose memory is set aside.
+    /// Returns the heaps whose pooled memory helps others when it is given back: not those whose
+    /// memory is set aside.
     pub(super) fn giving(&self) -> impl Iterator<Item = &Heap> {
         self.heaps.iter().filter(|heap| heap.pool().is_kept() && !heap.is_set_aside())
     }
@@ -34,7 +35,8 @@ impl Allocator {
         self.giving().filter(|heap| heap.pool().expire(deadline)).count() > 0
     }
 
-    /// Does one look. Returns how long there is nothing to do unless memory becomes scarce; `None` for ever.
+    /// Does one look. Returns how long there is nothing to do unless memory becomes scarce; `None`
+    /// for ever.
     fn shrink_step(&self, availability: &mut Availability) -> Option<Duration> {
         let calm = self.pressure.settle(since_boot());
         if !self.expire() {

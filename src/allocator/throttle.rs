@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Log lines that a client can provoke, or that a lasting failure would repeat: at most one a second for each cause.
+//! Log lines that a client can provoke, or that a lasting failure would repeat: at most one a
+//! second for each cause.
 
 #[cfg(not(soong))]
 use std::fmt::Display;

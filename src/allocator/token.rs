@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Buffers whose release the kernel tells nobody: they are held by a token, which their owner gives up or dies with.
+//! Buffers whose release the kernel tells nobody: they are held by a token, which their owner gives
+//! up or dies with.
 //!
-//! Giving up says that the owner is done, not that nobody has the memory any more. So the books forget the buffer, and the
-//! memory is dropped without being kept: the kernel frees it after its last holder.
+//! Giving up says that the owner is done, not that nobody has the memory any more. So the books
+//! forget the buffer, and the memory is dropped without being kept: the kernel frees it after its
+//! last holder.
 
 use super::registry::Removed;
 use super::{Allocator, Grant};
@@ -17,7 +19,8 @@ pub struct BufferToken {
 }
 
 impl BufferToken {
-    /// Gives up these buffers, all for an empty list. Those that were given up before are passed over.
+    /// Gives up these buffers, all for an empty list. Those that were given up before are passed
+    /// over.
     ///
     /// # Errors
     /// If one is not this token's; nothing is given up then.
@@ -39,15 +42,16 @@ impl Drop for BufferToken {
 }
 
 impl Allocator {
-    /// Puts those of one allocation's buffers into its caller's hands whose releases the kernel does not tell: they are
-    /// held as long as the token is. `None` if it tells of all.
+    /// Puts those of one allocation's buffers into its caller's hands whose releases the kernel
+    /// does not tell: they are held as long as the token is. `None` if it tells of all.
     pub fn token(self: &Arc<Self>, grants: &[Grant]) -> Option<BufferToken> {
         let silent = |grant: &&Grant| ReleaseMechanism::of(grant.backing) == ReleaseMechanism::Token;
         let ids: Vec<_> = grants.iter().filter(silent).map(|grant| grant.id).collect();
         (!ids.is_empty()).then(|| BufferToken { allocator: Arc::clone(self), ids })
     }
 
-    /// Removes a buffer from the registry though others may still have it: its memory is never pooled.
+    /// Removes a buffer from the registry though others may still have it: its memory is never
+    /// pooled.
     fn give_up(&self, id: BufferId) {
         let removed = self.registry().remove(&self.heaps, id, |record, stored| {
             self.heaps[record.heap].pool().forget(record.uid, record.bytes, None);

@@ -13,7 +13,8 @@ use std::time::Duration;
 /// How a background thread is reached.
 pub(super) struct Wake {
     event: EventFd,
-    /// The thread was woken and has not begun to sleep since: waking it again would be a system call for nothing.
+    /// The thread was woken and has not begun to sleep since: waking it again would be a system
+    /// call for nothing.
     is_awake: AtomicBool,
     is_stopped: AtomicBool,
 }
@@ -44,13 +45,14 @@ impl Wake {
 
     /// Forgets wake-ups so far: the thread is about to look for work.
     pub(super) fn looking(&self) {
-        // In this order: whoever wakes it in between has put the work there already, and need not write again.
+        // In this order: a thread that wakes it in between has put the work there already, and need
+        // not write again.
         let _ = self.event.read();
         self.is_awake.store(false, Ordering::SeqCst);
     }
 
-    /// Sleeps until it is woken, one of `others` is ready, or `pause` is over; for ever without one. Returns what the
-    /// others are ready for.
+    /// Sleeps until it is woken, one of `others` is ready, or `pause` is over; for ever without
+    /// one. Returns what the others are ready for.
     pub(super) fn wait<'a>(
         &'a self,
         others: impl Iterator<Item = PollFd<'a>>,
@@ -68,8 +70,9 @@ impl Wake {
         fds[1..].iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect()
     }
 
-    /// Starts a thread that does `begin` once and `step` after `step`, each of which returns how long there is nothing to do unless the
-    /// thread is woken; `None` for ever. The thread ends when the allocator is dropped.
+    /// Starts a thread that does `begin` once and `step` after `step`, each of which returns how
+    /// long there is nothing to do unless the thread is woken; `None` for ever. The thread ends
+    /// when the allocator is dropped.
     pub(super) fn start(
         name: &str,
         wake: &Arc<Self>,

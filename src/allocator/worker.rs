@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The worker: one thread of lowest priority that cleans pooled memory and preallocates (`refill.rs`). It sleeps while
-//! there is nothing to do. No call waits for it: what it is cleaning stays in the pool, where callers take it
-//! (`heap/pool.rs`).
+//! The worker: one thread of lowest priority that cleans pooled memory and preallocates
+//! (`refill.rs`). It sleeps while there is nothing to do. No call waits for it: what it is cleaning
+//! stays in the pool, where callers take it (`heap/pool.rs`).
 
 use super::Allocator;
 use super::wake::Wake;
@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Allocator {
-    /// Cleans one released buffer, of another heap than the last if others wait; false if none waits.
+    /// Cleans one released buffer, of another heap than the last if others wait; false if none
+    /// waits.
     pub(super) fn clean_one(&self) -> bool {
         let heaps = self.heaps.len();
         let first: HeapIndex = self.turn.load(Ordering::Relaxed);
@@ -35,7 +36,8 @@ impl Allocator {
             }
         };
         Wake::start("anion-worker", &self.worker, self, begin, |allocator| {
-            // Both have their turn: clients that release all the time keep preallocation from no other client.
+            // Both have their turn: clients that release all the time keep preallocation from no
+            // other client.
             let has_cleaned = allocator.clean_one();
             (allocator.preallocate_one() || has_cleaned).then_some(Duration::ZERO)
         })

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 2: the configuration. Device trees in, checked heap descriptions and client policy out; nothing is
-//! allocated or opened for use.
+//! Floor 2: the configuration. Device trees in, checked heap descriptions and client policy out;
+//! nothing is allocated or opened for use.
 //!
-//! Three readers (`dts`, `dtb`, `directory`) fill one `tree`. `heaps` and `policy` translate Anion's own nodes,
-//! `import` the heap bindings of vendor kernels, `draft` gives out ids. One bad heap is reported and left out;
-//! the others live. A text with a syntax error yields no heaps at all: half-read limits are no limits.
+//! Three readers (`dts`, `dtb`, `directory`) fill one `tree`. `heaps` and `policy` translate
+//! Anion's own nodes, `import` the heap bindings of vendor kernels, `draft` gives out ids. One bad
+//! heap is reported and left out; the others live. A text with a syntax error yields no heaps at
+//! all: half-read limits are no limits.
 
 mod device;
 mod diagnostic;
@@ -103,12 +104,12 @@ pub enum LoadError {
     },
 }
 
-/// Loads a device tree: source text, a blob, or a directory such as `/proc/device-tree`. The content tells which
-/// it is, not the name.
+/// Loads a device tree: source text, a blob, or a directory such as `/proc/device-tree`. The
+/// content tells which it is, not the name.
 ///
 /// # Errors
-/// If nothing could be read: the file is not there, too large, neither text nor blob, or damaged. What is wrong
-/// inside is in the diagnostics.
+/// If nothing could be read: the file is not there, too large, neither text nor blob, or damaged.
+/// What is wrong inside is in the diagnostics.
 pub fn load(path: &Path, page: PageSize) -> Result<Loaded, LoadError> {
     if !path.is_dir() {
         return parse(path, &read_file(path)?, page);
@@ -136,8 +137,8 @@ pub fn parse(path: &Path, bytes: &[u8], page: PageSize) -> Result<Loaded, LoadEr
 
 /// The configuration that is built in, `etc/anion/heaps.dts`.
 ///
-/// It is text. A build without the `dts` feature, as for devices, has no default: the result is then empty with
-/// an error that says so, and a file must be given.
+/// It is text. A build without the `dts` feature, as for devices, has no default: the result is
+/// then empty with an error that says so, and a file must be given.
 pub fn embedded(page: PageSize) -> Loaded {
     let mut report = Report::default();
     let tree = embedded_tree(&mut report);

@@ -26,20 +26,20 @@ pub struct HeapSpec {
     pub kind: HeapType,
     /// Where its memory comes from. Custom heaps have `devices` instead.
     pub device: Device,
-    /// What serves it if `device` cannot: the first that works when the service starts. None twice, and not `device`;
-    /// empty for custom heaps.
+    /// What serves it if `device` cannot: the first that works when the service starts. None twice,
+    /// and not `device`; empty for custom heaps.
     pub fallbacks: Vec<Device>,
-    /// Sources of a custom heap, in the order in which they are tried: no `Auto`, none twice, at least one unless it
-    /// is `unavailable`. Empty for other kinds.
+    /// Sources of a custom heap, in the order in which they are tried: no `Auto`, none twice, at
+    /// least one unless it is `unavailable`. Empty for other kinds.
     pub devices: Vec<Device>,
-    /// Bytes it may hold at once (page multiple), or `None` for no limit of its own. Always set for carveout and
-    /// chunk heaps that are not `unavailable`, which set so much aside.
+    /// Bytes it may hold at once (page multiple), or `None` for no limit of its own. Always set for
+    /// carveout and chunk heaps that are not `unavailable`, which set so much aside.
     pub size: Option<u64>,
-    /// Bytes: every buffer's size is a multiple of it, and its place in memory that is set aside. A power of two, at
-    /// least a page.
+    /// Bytes: every buffer's size is a multiple of it, and its place in memory that is set aside. A
+    /// power of two, at least a page.
     pub alignment: u64,
-    /// Bytes of one chunk, set for chunk heaps alone (and always, unless they are `unavailable`): a power of two
-    /// that divides `size`.
+    /// Bytes of one chunk, set for chunk heaps alone (and always, unless they are `unavailable`): a
+    /// power of two that divides `size`.
     pub chunk_size: Option<u64>,
     /// Whether CPU mappings are cached.
     pub cached: bool,
@@ -51,12 +51,14 @@ pub struct HeapSpec {
     pub pool_limit: Option<u64>,
     /// The CPU must never map its buffers.
     pub secure: bool,
-    /// What the kernel's own heaps gave is cleaned and kept for its owner's next request when clients let go of it, as
-    /// memory of the service's own is, instead of going back to them. Says nothing of other sources.
+    /// What the kernel's own heaps gave is cleaned and kept for its owner's next request when
+    /// clients let go of it, as memory of the service's own is, instead of going back to them. Says
+    /// nothing of other sources.
     pub recycle: bool,
     /// uids that may allocate from it; `None` for everyone.
     pub allow_uids: Option<Vec<Uid>>,
-    /// Why a spare may go to another trust domain than the one that held it; `None` if it may not. Not empty.
+    /// Why a spare may go to another trust domain than the one that held it; `None` if it may not.
+    /// Not empty.
     pub shared: Option<String>,
     /// Set when the configuration alone already rules the heap out on any machine, with the reason.
     pub unavailable: Option<String>,
@@ -67,8 +69,8 @@ pub struct HeapSpec {
 /// Where a heap's memory comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Device {
-    /// What the kind of heap is served by where nothing else is said: for system heaps the first that works of the
-    /// kernel's dma-heap, ION, udmabuf and memfds.
+    /// What the kind of heap is served by where nothing else is said: for system heaps the first
+    /// that works of the kernel's dma-heap, ION, udmabuf and memfds.
     Auto,
     /// Sealed memfds.
     Memfd,
@@ -146,8 +148,8 @@ pub struct Reserve {
 
 #[cfg(test)]
 impl HeapSpec {
-    /// A plain heap for tests, with the rest as a configuration that says nothing else: cached, open to everyone, no
-    /// granularity of its own.
+    /// A plain heap for tests, with the rest as a configuration that says nothing else: cached,
+    /// open to everyone, no granularity of its own.
     pub(crate) fn plain(id: u32, name: &str, kind: HeapType, size: Option<u64>) -> Self {
         Self {
             id: HeapId::new(id).expect("valid"),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The thread that accepts connections. It sleeps in the kernel until a client comes, whatever the state of the
-//! process: running out of descriptors must not turn it into a busy loop.
+//! The thread that accepts connections. It sleeps in the kernel until a client comes, whatever the
+//! state of the process: running out of descriptors must not turn it into a busy loop.
 
 use super::budget::{Budget, OverBudget};
 use crate::allocator::Throttle;
@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Pauses after an error that accepting again at once would repeat: the first, and the longest of those that follow
-/// while it lasts, each twice its forerunner.
+/// Pauses after an error that accepting again at once would repeat: the first, and the longest of
+/// those that follow while it lasts, each twice its forerunner.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 /// Accepts connections and hands those within the budget to the server.
@@ -24,8 +24,8 @@ pub(super) struct Acceptor {
     server: Arc<SocketServer>,
     budget: Arc<Budget>,
     stopping: Arc<AtomicBool>,
-    /// A descriptor to give up when there is no other: accepting fails at once without a free one, even while no
-    /// client is waiting.
+    /// A descriptor to give up when there is no other: accepting fails at once without a free one,
+    /// even while no client is waiting.
     spare: Option<File>,
     complaints: Complaints,
 }
@@ -88,7 +88,8 @@ impl Acceptor {
             match error.raw_os_error() {
                 Some(libc::EINTR | libc::ECONNABORTED) => {}
                 _ if is_out_of_descriptors(&error) && self.spare.take().is_some() => {
-                    // The place of the spare lets this wait, and take the next client off the queue.
+                    // The place of the spare lets this wait, and take the next client off the
+                    // queue.
                     let (stream, _) = self.listener.accept()?;
                     self.spare = spare();
                     if self.spare.is_some() {

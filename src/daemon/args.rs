@@ -12,7 +12,8 @@ use log::LevelFilter;
 use nix::unistd::{Gid, Group};
 use std::path::PathBuf;
 
-// Lines of at most 80 columns: they are not wrapped on narrower terminals without losing their shape.
+// Lines of at most 80 columns: they are not wrapped on narrower terminals without losing their
+// shape.
 const EXAMPLES: &str = "\
 Examples:
   aniond
@@ -46,9 +47,9 @@ Exit status:
 
 /// Allocates memory buffers for other processes from ION-like heaps
 ///
-/// The heaps come from a device tree. A client asks over binder, through the kernel's driver or a Unix socket, and
-/// gets zeroed buffers as file descriptors. What it holds counts against its user until the last descriptor and
-/// mapping is gone.
+/// The heaps come from a device tree. A client asks over binder, through the kernel's driver or a
+/// Unix socket, and gets zeroed buffers as file descriptors. What it holds counts against its user
+/// until the last descriptor and mapping is gone.
 #[derive(Debug, Parser)]
 #[command(name = "aniond", version, after_long_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -69,8 +70,9 @@ pub(crate) struct Arguments {
 
     /// Control group whose memory is watched beside the machine's: a directory, own or none
     ///
-    /// When it exceeds its memory.high, meets its memory.max or its tasks wait for memory, pools give memory back. Version 2 alone; a directory
-    /// that cannot be watched is an error, while an own group without a memory controller is logged.
+    /// When it exceeds its memory.high, meets its memory.max or its tasks wait for memory, pools
+    /// give memory back. Version 2 alone; a directory that cannot be watched is an error, while an
+    /// own group without a memory controller is logged.
     #[arg(long, value_name = "DIR", default_value = "own", value_parser = cgroup)]
     #[cfg_attr(not(soong), arg(env = "ANION_CGROUP"))]
     #[arg(value_hint = ValueHint::DirPath)]
@@ -78,8 +80,8 @@ pub(crate) struct Arguments {
 
     /// System calls that are allowed while serving: built-in, none (no filter), or a policy file
     ///
-    /// Any other call ends the service and is named on standard error. A file is in the form of minijail's policies;
-    /// built-in is one of Anion's own, for x86-64 and 64-bit ARM.
+    /// Any other call ends the service and is named on standard error. A file is in the form of
+    /// minijail's policies; built-in is one of Anion's own, for x86-64 and 64-bit ARM.
     #[arg(long, value_name = "FILE", default_value = "none", value_parser = SystemCalls::parse)]
     #[cfg_attr(not(soong), arg(env = "ANION_SECCOMP"))]
     #[arg(value_hint = ValueHint::FilePath)]
@@ -95,8 +97,9 @@ pub(crate) struct Arguments {
 
     /// Print what this machine offers, what the configuration wants, and what to change, then exit
     ///
-    /// `anionctl doctor --help` has more. A service that answers where this one would serve, else where clients look
-    /// for it, is asked for the heaps that it cannot serve. Nothing is logged unless --log-level is given.
+    /// `anionctl doctor --help` has more. A service that answers where this one would serve, else
+    /// where clients look for it, is asked for the heaps that it cannot serve. Nothing is logged
+    /// unless --log-level is given.
     #[arg(long, group = "report", help_heading = "Instead of serving")]
     pub(crate) doctor: bool,
 

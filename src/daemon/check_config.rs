@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `--check-config`: what a configuration means and what is wrong with it, for people or as JSON.
 //!
-//! Positions are in the diagnostics alone, so that the same tree gives the same tables from text, from a blob
-//! and from a directory.
+//! Positions are in the diagnostics alone, so that the same tree gives the same tables from text,
+//! from a blob and from a directory.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 /// Prints what each of `files` means. Returns whether all of them are free of errors.
 ///
 /// # Errors
-/// If `out` cannot be written or the page size is not known. A file that cannot be read is a finding, not an
-/// error of this function.
+/// If `out` cannot be written or the page size is not known. A file that cannot be read is a
+/// finding, not an error of this function.
 pub(crate) fn run(files: &[PathBuf], json: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
     let page = crate::sys::memory::page_size().context("asking for the page size")?;
     let checked: Vec<Checked<'_>> = files.iter().map(|file| Checked::new(file, page)).collect();

@@ -41,12 +41,14 @@ pub(crate) struct SocketSettings {
 }
 
 impl Listener {
-    /// The socket that systemd made and passed to this process; `None` if it passed none. It can be had once, and only
-    /// if inherited descriptors were taken over when the process began. The variables stay in the environment: they
-    /// name the process that they are for, and the service starts no other.
+    /// The socket that systemd made and passed to this process; `None` if it passed none. It can be
+    /// had once, and only if inherited descriptors were taken over when the process began. The
+    /// variables stay in the environment: they name the process that they are for, and the service
+    /// starts no other.
     ///
     /// # Errors
-    /// If there are several, one is announced that is not open, or it is not a listening Unix stream socket.
+    /// If there are several, one is announced that is not open, or it is not a listening Unix
+    /// stream socket.
     pub(crate) fn from_systemd() -> anyhow::Result<Option<Self>> {
         let announced = sd_notify::listen_fds();
         let mut numbers = announced.context("a descriptor that LISTEN_FDS announces cannot be had")?;
@@ -62,12 +64,12 @@ impl Listener {
         Ok(Some(Self { socket, place, _path: None, _lock: None }))
     }
 
-    /// Makes a socket. A stale one at the path is replaced. Owner and permissions are in force before the first
-    /// client can connect: until it listens, the kernel refuses everyone.
+    /// Makes a socket. A stale one at the path is replaced. Owner and permissions are in force
+    /// before the first client can connect: until it listens, the kernel refuses everyone.
     ///
     /// # Errors
-    /// If another process serves there (its pid is named) or starts to, if something that is not a socket is there,
-    /// or as the system reports it.
+    /// If another process serves there (its pid is named) or starts to, if something that is not a
+    /// socket is there, or as the system reports it.
     pub(crate) fn bind(settings: &SocketSettings) -> anyhow::Result<Self> {
         let path = &settings.path;
         let address = UnixAddr::new(path.as_path())

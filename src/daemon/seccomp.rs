@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which system calls the service may make once it serves.
 //!
-//! A call that is not in the policy ends the service. Refusing it with an error would keep a service going whose code is not
-//! its own any more, or whose libraries take paths that nobody tried; what clients hold survives its end, and whoever started
-//! it starts it again. The call's number is written to standard error (`crate::sys::seccomp`).
+//! A call that is not in the policy ends the service. Refusing it with an error would keep a
+//! service going whose code is not its own any more, or whose libraries take paths that nobody
+//! tried; what clients hold survives its end, and whoever started it starts it again. The call's
+//! number is written to standard error (`crate::sys::seccomp`).
 
 #[cfg_attr(
     not(any(
@@ -53,11 +54,12 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// Reads and compiles the policy; `None` if every call is allowed. Early, so that a policy that is not understood
-    /// stops the start and not the service.
+    /// Reads and compiles the policy; `None` if every call is allowed. Early, so that a policy that
+    /// is not understood stops the start and not the service.
     ///
     /// # Errors
-    /// If the file cannot be read, names what this architecture does not have, or this build has no filters.
+    /// If the file cannot be read, names what this architecture does not have, or this build has no
+    /// filters.
     pub(crate) fn load(calls: &SystemCalls) -> anyhow::Result<Option<Self>> {
         let (origin, text) = match calls {
             SystemCalls::Any => return Ok(None),

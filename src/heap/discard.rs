@@ -6,7 +6,8 @@ use crate::source::Unfit;
 /// A cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Discard {
-    /// It made room for a newer one on a full shelf, or as much waited to be scrubbed as the shelf could take.
+    /// It made room for a newer one on a full shelf, or as much waited to be scrubbed as the shelf
+    /// could take.
     Full,
     /// Memory was scarce.
     Scarce,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The pool under a model checker: every order in which releases, the worker, callers and the shrinker can meet at its
-//! lock. `cargo xtask test --only loom` runs these; they need the feature `loom`.
+//! The pool under a model checker: every order in which releases, the worker, callers and the
+//! shrinker can meet at its lock. `cargo xtask test --only loom` runs these; they need the feature
+//! `loom`.
 
 use super::pool::{Pool, Poolable, Released, Wanted, discard};
 use crate::ledger::HeapAccount;
@@ -98,7 +99,8 @@ fn take(pool: &Pool<Cell>) -> Option<Cell> {
     taken.clean.into_iter().chain(cleaned).next().map(Pooled::into_memory)
 }
 
-/// Whatever the order was: what the pool has is in it once and can be taken, clean, and the counters agree.
+/// Whatever the order was: what the pool has is in it once and can be taken, clean, and the
+/// counters agree.
 fn settle(pool: &Pool<Cell>, cells: &[Cell], outside: usize) {
     let mut found = Vec::new();
     while let Some(cell) = take(pool) {
@@ -115,8 +117,8 @@ fn settle(pool: &Pool<Cell>, cells: &[Cell], outside: usize) {
     assert_eq!(held, outside, "memory was lost");
 }
 
-/// Checks every order with at most three preemptions, which is where practically all mistakes are; all orders of four
-/// threads would take hours.
+/// Checks every order with at most three preemptions, which is where practically all mistakes are;
+/// all orders of four threads would take hours.
 fn model(scenario: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);

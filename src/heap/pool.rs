@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A heap's pool: the one owner of its room, and of its memory between two clients.
 //!
-//! The heap's account, the released list, the free lists and the preallocated buffers are here, under one lock, and every
-//! way in and out is a method of [`Pool`]. Whatever memory lies in a pool can be taken by a caller at any moment, also
-//! what the worker is cleaning ([`Wipe`](crate::sys::wipe::Wipe)): no caller waits for, or is refused because of, a thread of lower priority.
+//! The heap's account, the released list, the free lists and the preallocated buffers are here,
+//! under one lock, and every way in and out is a method of [`Pool`]. Whatever memory lies in a pool
+//! can be taken by a caller at any moment, also what the worker is cleaning
+//! ([`Wipe`](crate::sys::wipe::Wipe)): no caller waits for, or is refused because of, a thread of
+//! lower priority.
 //!
 //! # Lock rules
-//! The lock is held for short book-keeping alone: nothing is cleaned, dropped or asked of the kernel meanwhile. Memory
-//! that is taken out under the lock is dropped after it ([`Leftover`]). It may be taken while the registry of live
-//! buffers is locked, never the other way round.
+//! The lock is held for short book-keeping alone: nothing is cleaned, dropped or asked of the
+//! kernel meanwhile. Memory that is taken out under the lock is dropped after it ([`Leftover`]). It
+//! may be taken while the registry of live buffers is locked, never the other way round.
 
 mod account;
 mod exchange;
@@ -27,7 +29,6 @@ use crate::units::{BackedBytes, Uid};
 #[cfg(feature = "loom")]
 use loom::sync::{Mutex, MutexGuard};
 use std::io;
-use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 #[cfg(not(feature = "loom"))]
 use std::sync::{Mutex, MutexGuard};
@@ -35,10 +36,11 @@ use std::time::Duration;
 
 /// Smallest buffer that is pooled: below, a new memfd is ready about as soon as a recycled one.
 const MIN_BYTES: u64 = 32 << 10;
-/// Smallest released buffer that a caller cleans for itself rather than have a new one made. Measured against new
-/// memory that the client makes present itself: 0.84 of its time at 64 KiB, 0.30 at 1 MiB, 0.23 at 8 MiB.
+/// Smallest released buffer that a caller cleans for itself rather than have a new one made.
+/// Measured against new memory that the client makes present itself: 0.84 of its time at 64 KiB,
+/// 0.30 at 1 MiB, 0.23 at 8 MiB.
 const MIN_CLEANED_IN_CALL: u64 = 64 << 10;
-/// Pooled memory that nobody asked for goes back to the kernel after this long.
+/// Pooled memory that is not used goes back to the kernel after this long.
 pub const IDLE: Duration = Duration::from_secs(30);
 /// Most sizes of which buffers are preallocated.
 const PREALLOCATED_SIZES: usize = 32;
@@ -92,8 +94,8 @@ impl<M: Poolable> Inner<M> {
 }
 
 impl<M: Poolable> Pool<M> {
-    /// Returns an empty pool for `account`; one that keeps nothing without `limits`. Preallocated buffers take at most
-    /// half of it: the rest is for what clients release.
+    /// Returns an empty pool for `account`; one that keeps nothing without `limits`. Preallocated
+    /// buffers take at most half of it: the rest is for what clients release.
     pub fn new(account: HeapAccount, limits: Option<PoolLimits>) -> Self {
         let keeps = limits.is_some();
         let limits = limits.unwrap_or(PoolLimits { bytes: 0, entries: 0 });
@@ -156,7 +158,8 @@ impl<M: Poolable> Pool<M> {
         }
     }
 
-    /// Takes a buffer off its owner `uid`'s account and puts it on the released list. What it displaces is returned.
+    /// Takes a buffer off its owner `uid`'s account and puts it on the released list. What it
+    /// displaces is returned.
     pub fn release(&self, uid: Uid, released: Released<M>) -> Leftover<M> {
         let bytes = released.bytes().get();
         let mut inner = self.lock();
@@ -188,8 +191,9 @@ impl<M: Poolable> Pool<M> {
         }
     }
 
-    /// Takes memory of exactly this size for a request: clean memory first, then released memory of the same domain, which
-    /// the caller cleans; for a request that does not need zeroed memory, released memory first, as it is.
+    /// Takes memory of exactly this size for a request: clean memory first, then released memory of
+    /// the same domain, which the caller cleans; for a request that does not need zeroed memory,
+    /// released memory first, as it is.
     pub fn take(&self, wanted: &Wanted<'_>) -> Taken<M> {
         let Wanted { bytes, count, domain, unzeroed } = *wanted;
         let mut taken = Taken { clean: Vec::new(), released: Vec::new(), as_is: Vec::new() };
@@ -239,7 +243,8 @@ impl<M: Poolable> Pool<M> {
         cleaned
     }
 
-    /// Returns released memory as it is, with what a client of its own domain left in it; `None` if somebody else took it.
+    /// Returns released memory as it is, with what a client of its own domain left in it; `None` if
+    /// somebody else took it.
     pub fn reuse(&self, released: Released<M>) -> Option<M> {
         let memory = released.into_dirty_memory().take_as_is()?;
         self.lock().counters.unzeroed += 1;
@@ -251,7 +256,8 @@ impl<M: Poolable> Pool<M> {
         self.lock().counters.discarded.count(cause);
     }
 
-    /// Counts how a request was served at time `now`. Returns whether buffers of some size should be preallocated.
+    /// Counts how a request was served at time `now`. Returns whether buffers of some size should
+    /// be preallocated.
     pub fn served(&self, bytes: BackedBytes, served: Served, now: Duration) -> bool {
         let Served { hits, misses, fresh } = served;
         if !self.keeps(bytes) || hits + misses == 0 {
@@ -272,13 +278,14 @@ impl<M: Poolable> Pool<M> {
         self.lock().fit()
     }
 
-    /// Takes clean memory of exactly this size for a buffer that nobody asked for yet: it counts neither as a hit nor as
-    /// demand.
+    /// Takes clean memory of exactly this size for a buffer that no client asked for yet: it counts
+    /// neither as a hit nor as demand.
     pub fn take_ahead(&self, bytes: BackedBytes, domain: &TrustDomain) -> Option<Pooled<M, Clean>> {
         self.lock().contents.free.take(bytes.get(), domain)
     }
 
-    /// Takes released memory of exactly this size of a domain, for a buffer that nobody asked for yet.
+    /// Takes released memory of exactly this size of a domain, for a buffer that no client asked
+    /// for yet.
     pub fn take_ahead_released(&self, bytes: BackedBytes, domain: &TrustDomain) -> Option<Released<M>> {
         let mut inner = self.lock();
         let taken = inner.contents.released.take(bytes.get(), domain)?;
@@ -286,18 +293,21 @@ impl<M: Poolable> Pool<M> {
         Some(taken)
     }
 
-    /// Takes a clean block of exactly this size that `domain` may have, for a buffer that is being joined.
+    /// Takes a clean block of exactly this size that `domain` may have, for a buffer that is being
+    /// joined.
     pub(super) fn take_block(&self, bytes: u64, domain: &TrustDomain) -> Option<Pooled<M, Clean>> {
         self.lock().contents.free.take(bytes, domain)
     }
 
-    /// Takes the smallest clean buffer of `domain` that has a block of this size among others, to be taken apart.
+    /// Takes the smallest clean buffer of `domain` that has a block of this size among others, to
+    /// be taken apart.
     pub(super) fn take_with_block(&self, bytes: u64, domain: &TrustDomain) -> Option<Pooled<M, Clean>> {
         let has_block = |size: u64, memory: &M| size > bytes && memory.has_block(bytes);
         self.lock().contents.free.take_where(domain, has_block)
     }
 
-    /// Puts clean parts of what was taken apart on the free lists at time `now`, as far as there is room.
+    /// Puts clean parts of what was taken apart on the free lists at time `now`, as far as there is
+    /// room.
     pub(super) fn put_back(&self, parts: impl IntoIterator<Item = Pooled<M, Clean>>, now: Duration) {
         let parts: Vec<_> = parts.into_iter().collect();
         let mut inner = self.lock();
@@ -313,15 +323,17 @@ impl<M: Poolable> Pool<M> {
         drop(refused);
     }
 
-    /// Returns the released buffer to be cleaned next: the newest. It stays on the list, where callers can take it.
+    /// Returns the released buffer to be cleaned next: the newest. It stays on the list, where
+    /// callers can take it.
     pub fn next_work(&self) -> Option<Work<M>> {
         let inner = self.lock();
         let (id, unclean) = inner.contents.released.newest(|_| true)?;
         Some(Work { id, wipe: Arc::clone(&unclean.wipe) })
     }
 
-    /// Moves a buffer that the worker has cleaned to the free lists at time `now`; one that could not be cleaned is
-    /// dropped. Does nothing if a caller took it meanwhile, or still cleans a part of it.
+    /// Moves a buffer that the worker has cleaned to the free lists at time `now`; one that could
+    /// not be cleaned is dropped. Does nothing if a caller took it meanwhile, or still cleans a
+    /// part of it.
     pub fn worked(&self, work: &Work<M>, result: &io::Result<bool>, now: Duration) {
         if matches!(result, Ok(false)) {
             return;
@@ -336,19 +348,21 @@ impl<M: Poolable> Pool<M> {
             drop(released);
             return;
         }
-        // All of it is zero: this writes nothing and waits for nobody.
+        // All of it is zero: this writes nothing and does not wait.
         if let Ok(clean) = released.clean(Unclean::finish) {
             inner.counters.scrubbed_bytes += bytes;
             inner.contents.free.put(clean, now);
         }
     }
 
-    /// Returns the size of the buffer that should be preallocated at time `now`; `None` if enough are there.
+    /// Returns the size of the buffer that should be preallocated at time `now`; `None` if enough
+    /// are there.
     pub fn wanted(&self, now: Duration) -> Option<BackedBytes> {
         self.lock().wanted(now)
     }
 
-    /// Puts memory that no client has held on the free lists at time `now`; drops it if there is no room any more.
+    /// Puts memory that no client has held on the free lists at time `now`; drops it if there is no
+    /// room any more.
     pub fn preallocated(&self, memory: M, bytes: BackedBytes, now: Duration) {
         let mut inner = self.lock();
         let fresh = Pooled::fresh(memory, bytes);
@@ -369,9 +383,10 @@ impl<M: Poolable> Pool<M> {
         self.lock().demand.forget();
     }
 
-    /// Gives memory back to the kernel, released memory first and uncleaned (`ion_heap_freelist_shrink`): at least
-    /// `bytes` bytes if there are that many, all for 0. Returns the bytes given back. They are not preallocated again at
-    /// once: demand starts from zero.
+    /// Gives memory back to the kernel, released memory first and uncleaned
+    /// (`ion_heap_freelist_shrink`): at least `bytes` bytes if there are that many, all for 0.
+    /// Returns the bytes given back. They are not preallocated again at once: demand starts from
+    /// zero.
     pub fn shrink(&self, bytes: u64) -> u64 {
         let mut inner = self.lock();
         inner.demand.forget();
@@ -383,8 +398,8 @@ impl<M: Poolable> Pool<M> {
         freed
     }
 
-    /// Gives back what has been on the free lists since before `deadline` (since boot). Returns whether anything is left
-    /// there.
+    /// Gives back what has been on the free lists since before `deadline` (since boot). Returns
+    /// whether anything is left there.
     pub fn expire(&self, deadline: Duration) -> bool {
         let mut inner = self.lock();
         let free = inner.contents.free.expire(deadline);
@@ -399,15 +414,5 @@ impl<M: Poolable> Pool<M> {
         let inner = self.lock();
         let pooled_bytes = inner.contents.free.bytes();
         (inner.account.counters(), PoolCounters { pooled_bytes, ..inner.counters })
-    }
-}
-
-impl Pool<Stored> {
-    /// Returns the ranges of its source's arena that the memory in it takes.
-    pub fn ranges(&self) -> Vec<Range<u64>> {
-        let inner = self.lock();
-        let released = inner.contents.released.memories().filter_map(|unclean| unclean.memory.as_ref());
-        let idle = released.chain(inner.contents.free.memories());
-        idle.flat_map(|stored| stored.memory.ranges()).cloned().collect()
     }
 }

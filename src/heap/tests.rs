@@ -97,7 +97,8 @@ fn a_configured_memfd_budget_stands_in_for_cma_when_asked_for() {
     assert!(heap.answers_to("qcom,camera") && heap.answers_to("camera") && !heap.answers_to("cam"));
 }
 
-/// Memory that needs its pool's lock, taken by another thread, whenever the pool asks something of it.
+/// Memory that needs its pool's lock, taken by another thread, whenever the pool asks something of
+/// it.
 struct Intrusive {
     file: File,
     pool: Weak<Pool>,

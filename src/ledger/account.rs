@@ -5,7 +5,8 @@ use super::{HeapIndex, HeapReserve, Refusal};
 use crate::units::Uid;
 use std::collections::HashMap;
 
-/// Accounts kept before those that hold nothing are dropped, so that a host with many uids cannot fill the memory.
+/// Accounts kept before those that hold nothing are dropped, so that a host with many uids cannot
+/// fill the memory.
 const MAX_IDLE_ACCOUNTS: usize = 4096;
 
 /// Name of the policy of uids that none names.

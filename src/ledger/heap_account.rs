@@ -74,7 +74,8 @@ pub struct HeapAccount {
 }
 
 impl HeapAccount {
-    /// Returns the account of an empty heap that may hold `capacity` bytes, of which `reserves` are kept for some uids.
+    /// Returns the account of an empty heap that may hold `capacity` bytes, of which `reserves` are
+    /// kept for some uids.
     pub fn new(capacity: Option<u64>, reserves: Vec<HeapReserve>) -> Self {
         let reserves = reserves.into_iter().map(|reserve| (reserve, 0)).collect();
         Self { capacity, booked: 0, reserves, counters: HeapCounters::default() }
@@ -90,13 +91,13 @@ impl HeapAccount {
         self.booked
     }
 
-    /// Returns the bytes that nobody has booked; `None` if the heap has no limit of its own.
+    /// Returns the bytes that are not booked; `None` if the heap has no limit of its own.
     pub fn unbooked(&self) -> Option<u64> {
         Some(self.capacity?.saturating_sub(self.booked))
     }
 
-    /// Returns the bytes that `uid` could still book, others' unused reserves left alone; `None` if the heap has no
-    /// limit of its own.
+    /// Returns the bytes that `uid` could still book, others' unused reserves left alone; `None` if
+    /// the heap has no limit of its own.
     pub fn free(&self, uid: Uid) -> Option<u64> {
         let others = self.reserves.iter().filter(|(reserve, _)| reserve.uid != uid);
         let unused = others.map(|(reserve, used)| reserve.bytes.saturating_sub(*used));
@@ -160,8 +161,8 @@ impl HeapAccount {
         counters.bytes_watermark = counters.bytes_watermark.max(counters.bytes);
     }
 
-    /// Counts a buffer of `uid` as released: it is not booked any more, and counts as a deferred free until it is
-    /// retired.
+    /// Counts a buffer of `uid` as released: it is not booked any more, and counts as a deferred
+    /// free until it is retired.
     pub fn released(&mut self, uid: Uid, bytes: u64) {
         self.unbook(uid, bytes);
         self.counters.frees += 1;

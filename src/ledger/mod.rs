@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 2: the ledger: how much each client holds and may hold, and the account of one heap. Pure: no system calls,
-//! no locks, no memory of buffers. Every operation is O(1) in the number of buffers.
+//! Floor 2: the ledger: how much each client holds and may hold, and the account of one heap. Pure:
+//! no system calls, no locks, no memory of buffers. Every operation is O(1) in the number of
+//! buffers.
 //!
-//! [`Ledger`] has the accounts of all uids, whatever the heap; [`HeapAccount`] has the room of one heap, with what of it
-//! is reserved for which uid, and ION's counters. A request is booked in both before any memory is touched. Both book
-//! bytes until a client releases them; what is released and not yet free is in the heap's counters, as in ION, and in
-//! nobody's account.
+//! [`Ledger`] has the accounts of all uids, whatever the heap; [`HeapAccount`] has the room of one
+//! heap, with what of it is reserved for which uid, and ION's counters. A request is booked in both
+//! before any memory is touched. Both book bytes until a client releases them; what is released and
+//! not yet free is in the heap's counters, as in ION, and in no account.
 //!
 //! The owner of each serialises access; all values that it reads together are from one instant.
 
@@ -145,7 +146,8 @@ impl Ledger {
         Self { accounts, max_buffers, booked_buffers: 0, max_reserved_bytes: u64::MAX, reserved_bytes: 0 }
     }
 
-    /// Lets at most `bytes` bytes of all heaps be reserved by clients at once: that memory is preallocated.
+    /// Lets at most `bytes` bytes of all heaps be reserved by clients at once: that memory is
+    /// preallocated.
     #[must_use]
     pub fn with_max_reserved(self, bytes: u64) -> Self {
         Self { max_reserved_bytes: bytes, ..self }

@@ -225,7 +225,8 @@ enum Step {
     Allocate(Claim),
     BookAndUnbook(Claim),
     Reserve(Claim),
-    /// Of what was reserved at this place, draws so many and books that many more buffers, and keeps them or not.
+    /// Of what was reserved at this place, draws so many and books that many more buffers, and
+    /// keeps them or not.
     Draw(prop::sample::Index, usize, usize, bool),
     Unreserve(prop::sample::Index),
     Release(prop::sample::Index),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Joining blocks of a few sizes into one buffer, as ION's system heap does with its page orders.
 //!
-//! A heap that can join keeps single blocks on its shelf, by block size and trust domain, in place of whole buffers.
-//! An [`Assembly`] says which block is wanted next; its user takes that block from the shelf, or asks the source for
-//! one, without any lock held in between.
+//! A heap that can join keeps single blocks on its shelf, by block size and trust domain, in place
+//! of whole buffers. An [`Assembly`] says which block is wanted next; its user takes that block
+//! from the shelf, or asks the source for one, without any lock held in between.
 
 use super::pooled::{Clean, Pooled};
 use crate::units::{BackedBytes, PageSize, RequestedBytes};
@@ -13,8 +13,9 @@ use crate::units::{BackedBytes, PageSize, RequestedBytes};
 pub struct BlockSizes(Vec<BackedBytes>);
 
 impl BlockSizes {
-    /// Blocks of `orders`, each a power of two of pages, given largest first as a configuration has them (`order` of
-    /// `ion_page_pool`). `None` if there is no order, or a block would not fit into 64 bits.
+    /// Blocks of `orders`, each a power of two of pages, given largest first as a configuration has
+    /// them (`order` of `ion_page_pool`). `None` if there is no order, or a block would not fit
+    /// into 64 bits.
     pub fn new(orders: &[u32], page: PageSize) -> Option<Self> {
         let bytes = |order: &u32| {
             let bytes = 1u64.checked_shl(*order)?.checked_mul(page.bytes())?;
@@ -35,7 +36,8 @@ impl BlockSizes {
     }
 }
 
-/// No block of the smallest size is to be had, or the buffer would need more blocks than can be joined.
+/// No block of the smallest size is to be had, or the buffer would need more blocks than can be
+/// joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Incomplete {
     /// Even the smallest blocks have run out.
@@ -54,8 +56,8 @@ pub enum Incomplete {
     },
 }
 
-/// A buffer that is being joined from blocks, the largest first. Sizes never go up again, as in ION: once a size has
-/// run out, only smaller ones are asked for.
+/// A buffer that is being joined from blocks, the largest first. Sizes never go up again, as in
+/// ION: once a size has run out, only smaller ones are asked for.
 #[derive(Debug)]
 pub struct Assembly<'a, B> {
     sizes: &'a [BackedBytes],
@@ -116,7 +118,8 @@ impl<'a, B> Assembly<'a, B> {
         self.sizes = self.sizes.get(1..).unwrap_or_default();
     }
 
-    /// The blocks in the order in which they make up the buffer; those so far if it is not complete.
+    /// The blocks in the order in which they make up the buffer; those so far if it is not
+    /// complete.
     pub fn into_blocks(self) -> Vec<B> {
         self.blocks
     }
@@ -170,7 +173,8 @@ mod tests {
         Pooled::part(Block::Pooled(size), bytes(size), Some(TrustDomain::Uid(Uid(uid))))
     }
 
-    /// Joins a buffer from the lists, and from a source that has so many new blocks of each size left.
+    /// Joins a buffer from the lists, and from a source that has so many new blocks of each size
+    /// left.
     fn assemble(
         total: u64,
         limit: u64,
@@ -275,7 +279,8 @@ mod tests {
     }
 
     proptest! {
-        /// The model: for each size from the largest, as many as fit and exist, the domain's own from the pool first.
+        /// The model: for each size from the largest, as many as fit and exist, the domain's own
+        /// from the pool first.
         #[test]
         fn every_buffer_agrees_with_the_greedy_model(
             pages in 1u64..900,

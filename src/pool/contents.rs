@@ -71,9 +71,9 @@ impl<M, D> Contents<M, D> {
             && bytes <= self.limits.bytes.saturating_sub(self.bytes())
     }
 
-    /// Evicts memory until `bytes` more bytes fit in, from the domain with the most pooled bytes each time: a client
-    /// displaces other clients' memory only while it has no more than they have. Returns `None`, and evicts nothing, if
-    /// the limit is smaller than `bytes`.
+    /// Evicts memory until `bytes` more bytes fit in, from the domain with the most pooled bytes
+    /// each time: a client displaces other clients' memory only while it has no more than they
+    /// have. Returns `None`, and evicts nothing, if the limit is smaller than `bytes`.
     pub fn make_room(&mut self, bytes: u64) -> Option<Evicted<M, D>> {
         if bytes > self.limits.bytes || self.limits.entries == 0 {
             return None;
@@ -83,8 +83,8 @@ impl<M, D> Contents<M, D> {
         Some(evicted)
     }
 
-    /// Evicts one entry of the domain with the most bytes: what it released last is its most useful memory, so the oldest
-    /// of its clean memory goes first.
+    /// Evicts one entry of the domain with the most bytes: what it released last is its most useful
+    /// memory, so the oldest of its clean memory goes first.
     fn evict_from_largest(&mut self, evicted: &mut Evicted<M, D>) -> bool {
         let mut holdings = HashMap::new();
         self.free.add_holdings(&mut holdings);
@@ -109,8 +109,8 @@ impl<M, D> Contents<M, D> {
         true
     }
 
-    /// Takes memory to be given back to the kernel until it has at least `bytes` bytes, all for 0: released memory first
-    /// (`ion_heap_freelist_shrink`), then clean memory, the largest first.
+    /// Takes memory to be given back to the kernel until it has at least `bytes` bytes, all for 0:
+    /// released memory first (`ion_heap_freelist_shrink`), then clean memory, the largest first.
     pub fn shrink(&mut self, bytes: u64) -> Evicted<M, D> {
         let released = self.released.shrink(bytes);
         let taken: u64 = released.iter().map(|memory| memory.bytes().get()).sum();

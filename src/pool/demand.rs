@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which sizes are asked for repeatedly, and how many fresh spares of them are worth having.
 //!
-//! Time is divided into periods. The target of a size is the most buffers that were missing in this period or the one
-//! before, once two requests missed some: a size that is asked for once is not kept, and one that nobody asks for any
-//! more is forgotten after two periods. What was missing means what the domain's own spares did not serve, whether
-//! or not a fresh one did: else a target would vanish as soon as it is met.
+//! Time is divided into periods. The target of a size is the most buffers that were missing in this
+//! period or the one before, once two requests missed some: a size that is asked for once is not
+//! kept, and one that nobody asks for any more is forgotten after two periods. What was missing
+//! means what the domain's own spares did not serve, whether or not a fresh one did: else a target
+//! would vanish as soon as it is met.
 
 use crate::units::BackedBytes;
 use std::cmp::Reverse;
 use std::time::Duration;
 
-/// Seconds in one period. Two of them are shorter than an idle spare lies, so that none is made again for nobody.
+/// Seconds in one period. Two of them are shorter than an idle spare lies, so that none is made
+/// again for nobody.
 const PERIOD_SECONDS: u64 = 10;
 /// Requests in two periods from which on a size counts as asked for repeatedly.
 const REPEATED: u64 = 2;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Free lists: clean memory, ready to be handed out. ION's `ion_page_pool`, for buffers of any exact size.
+//! Free lists: clean memory, ready to be handed out. ION's `ion_page_pool`, for buffers of any
+//! exact size.
 
 use super::pooled::{Clean, Pooled, TrustDomain};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-/// Clean memory by size and trust domain; fresh memory apart. A file's size is sealed, so only a request for exactly
-/// that size can use it; camera and graphics stacks ask for the same few sizes again and again.
+/// Clean memory by size and trust domain; fresh memory apart. A file's size is sealed, so only a
+/// request for exactly that size can use it; camera and graphics stacks ask for the same few sizes
+/// again and again.
 #[derive(Debug)]
 pub struct FreeLists<M> {
     classes: BTreeMap<u64, Class<M>>,
@@ -96,7 +98,8 @@ impl<M> FreeLists<M> {
         self.pop(bytes, domain)
     }
 
-    /// Returns when the oldest memory of a domain was put there (since boot); of fresh memory for `None`.
+    /// Returns when the oldest memory of a domain was put there (since boot); of fresh memory for
+    /// `None`.
     pub fn oldest_since(&self, domain: Option<&TrustDomain>) -> Option<Duration> {
         Some(self.oldest(domain)?.0)
     }
@@ -113,7 +116,8 @@ impl<M> FreeLists<M> {
         fronts.min()
     }
 
-    /// Takes the oldest memory of exactly `bytes` bytes that `domain` may have: its own, else fresh memory.
+    /// Takes the oldest memory of exactly `bytes` bytes that `domain` may have: its own, else fresh
+    /// memory.
     pub fn take(&mut self, bytes: u64, domain: &TrustDomain) -> Option<Pooled<M, Clean>> {
         self.pop(bytes, Some(domain)).or_else(|| self.pop(bytes, None))
     }
@@ -155,8 +159,8 @@ impl<M> FreeLists<M> {
         self.len -= 1;
     }
 
-    /// Takes memory to be given back to the kernel until it has at least `bytes` bytes, all for 0: the largest first, of
-    /// those the oldest (`ion_page_pool_shrink`).
+    /// Takes memory to be given back to the kernel until it has at least `bytes` bytes, all for 0:
+    /// the largest first, of those the oldest (`ion_page_pool_shrink`).
     pub fn shrink(&mut self, bytes: u64) -> Vec<Pooled<M, Clean>> {
         let (mut taken, mut total) = (Vec::new(), 0);
         while bytes == 0 || total < bytes {

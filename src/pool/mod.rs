@@ -10,8 +10,9 @@
 //! dirty memory there. Clean memory is handed out again, or given back to the kernel when the pool
 //! is full, idle, or memory is scarce.
 //!
-//! *Fresh* memory ([`Pooled::fresh`]) comes from the source and has never been held: [`Demand`] tells how many buffers of
-//! which sizes are worth preallocating. It fits every domain until it is handed out.
+//! *Fresh* memory ([`Pooled::fresh`]) comes from the source and has never been held: [`Demand`]
+//! tells how many buffers of which sizes are worth preallocating. It fits every domain until it is
+//! handed out.
 //!
 //! An [`Arena`] tells which bytes of memory that was set aside for one heap are in use.
 

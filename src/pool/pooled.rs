@@ -4,11 +4,11 @@
 use crate::units::{BackedBytes, Uid};
 use std::marker::PhantomData;
 
-/// A set of clients that may receive each other's recycled memory: one SELinux context, or one uid where the
-/// transport tells no context.
+/// A set of clients that may receive each other's recycled memory: one SELinux context, or one uid
+/// where the transport tells no context.
 ///
-/// Cleaning is not enough across this line: a client can keep pages of a file pinned (vmsplice, io_uring) where no
-/// lease sees it, and would read what the next holder writes.
+/// Cleaning is not enough across this line: a client can keep pages of a file pinned (vmsplice,
+/// io_uring) where no lease sees it, and would read what the next holder writes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TrustDomain {
     /// Processes of one SELinux context.
@@ -43,7 +43,8 @@ impl<M, S> Pooled<M, S> {
         self.bytes
     }
 
-    /// Returns the domain that held it last; `None` for fresh memory, which no client has ever held.
+    /// Returns the domain that held it last; `None` for fresh memory, which no client has ever
+    /// held.
     pub fn domain(&self) -> Option<&TrustDomain> {
         self.domain.as_ref()
     }
@@ -71,14 +72,16 @@ impl<M> Pooled<M, Dirty> {
 }
 
 impl<M> Pooled<M, Dirty> {
-    /// Returns the memory with what its last client wrote, for a client of the same domain that accepts that.
+    /// Returns the memory with what its last client wrote, for a client of the same domain that
+    /// accepts that.
     pub fn into_dirty_memory(self) -> M {
         self.memory
     }
 }
 
 impl<M> Pooled<M, Clean> {
-    /// Wraps memory as its source made it: zero, and never held by a client, so that it fits every domain.
+    /// Wraps memory as its source made it: zero, and never held by a client, so that it fits every
+    /// domain.
     pub fn fresh(memory: M, bytes: BackedBytes) -> Self {
         Self { memory, bytes, domain: None, state: PhantomData }
     }

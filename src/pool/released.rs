@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReleasedId(u64);
 
-/// Released memory by age. Every entry stays in the list, where a caller can take it, until it is clean.
+/// Released memory by age. Every entry stays in the list, where a caller can take it, until it is
+/// clean.
 #[derive(Debug)]
 pub struct ReleasedList<M> {
     entries: BTreeMap<ReleasedId, Pooled<M, Dirty>>,

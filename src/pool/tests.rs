@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Free lists, the released list and both together against limits, and against a slow and obvious model.
+//! Free lists, the released list and both together against limits, and against a slow and obvious
+//! model.
 
 use super::free_list::FreeLists;
 use super::released::ReleasedList;

@@ -29,7 +29,8 @@ fn int(value: u32) -> i32 {
 /// Checks everything about a request that does not depend on the heaps.
 pub(super) fn request(raw: &AllocationRequest) -> Result<Request, Invalid> {
     let bytes = RequestedBytes(raw.size);
-    // A size that cannot be rounded to any granule is malformed, as in ION; one that is merely huge is not.
+    // A size that cannot be rounded to any granule is malformed, as in ION; one that is merely huge
+    // is not.
     bytes.round_up(1)?;
     let known = AllocationFlags::CACHED.0 | AllocationFlags::UNZEROED.0;
     if raw.flags & !known != 0 {

@@ -118,8 +118,8 @@ fn pressure(level: PressureLevel) -> &'static str {
     }
 }
 
-/// Heaps as ION's debugfs directory would show them, one file a line, then the buffers. Writing to a `String` cannot
-/// fail, so results of `writeln!` are dropped.
+/// Heaps as ION's debugfs directory would show them, one file a line, then the buffers. Writing to
+/// a `String` cannot fail, so results of `writeln!` are dropped.
 fn text(report: &Report) -> String {
     let mut out = String::new();
     for row in &report.release_mechanisms {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Clients that want to know of memory pressure.
 //!
-//! Each listener has a thread of its own that waits for the next level and tells it: a client that does not take calls
-//! holds up that thread alone. The threads are made when a listener is registered, since memory pressure is no time to
-//! make any. A listener goes when it is unregistered or its process dies, and its thread with it.
+//! Each listener has a thread of its own that waits for the next level and tells it: a client that
+//! does not take calls holds up that thread alone. The threads are made when a listener is
+//! registered, since memory pressure is no time to make any. A listener goes when it is
+//! unregistered or its process dies, and its thread with it.
 //!
 //! # Who may hold the lock
-//! `entries` is a leaf: what is taken out is dropped after it, since dropping a link or an object talks to the client.
+//! `entries` is a leaf: what is taken out is dropped after it, since dropping a link or an object
+//! talks to the client.
 
 use super::convert;
 use crate::allocator::{Allocator, PressureFeed, PressureSubscription};
@@ -21,8 +23,8 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
 /// Most listeners of one uid, and in all.
 const MAX_OF_UID: usize = MAX_PRESSURE_LISTENERS.unsigned_abs() as usize;
 const MAX_LISTENERS: usize = 128;
-/// Threads for each listener that may be: that of one that was unregistered may still be in a call, and a client must
-/// not pile them up by registering and unregistering.
+/// Threads for each listener that may be: that of one that was unregistered may still be in a call,
+/// and a client must not pile them up by registering and unregistering.
 const THREADS_EACH: usize = 2;
 /// A listener's thread makes one small call at a time.
 const STACK_BYTES: usize = 256 << 10;
@@ -184,8 +186,8 @@ fn start(listener: Listener, feed: PressureFeed, seat: Seat) -> Result<(), Refus
         let _seat = seat;
         let mut known = None;
         while let Some(level) = feed.next(known) {
-            // Known even if it could not be told: a client that is gone is removed by its death, and one that is
-            // merely full hears of the next change.
+            // Known even if it could not be told: a client that is gone is removed by its death,
+            // and one that is merely full hears of the next change.
             known = Some(level);
             if let Err(error) = listener.onPressure(convert::pressure_level(level)) {
                 log::debug!("a pressure listener was not told of {level:?}: {error}");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Writing into a descriptor that a client chose. It may be a pipe that nobody reads or a file of a hostile file
-//! system, so the write happens on a thread of its own, and the call waits for it a limited time.
+//! Writing into a descriptor that a client chose. It may be a pipe that nobody reads or a file of a
+//! hostile file system, so the write happens on a thread of its own, and the call waits for it a
+//! limited time.
 
 use crate::units::Uid;
 use nix::errno::Errno;
@@ -18,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Writes that may be stuck at once, in all and for one uid: a thread each.
 const MAX_WRITES: usize = 16;
 const MAX_WRITES_OF_UID: usize = 2;
-/// Calls of one uid that may wait for its earlier dumps to be taken, and how long. Each holds a thread of the
-/// transport, of which kernel binder has few.
+/// Calls of one uid that may wait for its earlier dumps to be taken, and how long. Each holds a
+/// thread of the transport, of which kernel binder has few.
 const MAX_WAITING_OF_UID: usize = 4;
 const TURN_PATIENCE: Duration = Duration::from_secs(1);
 /// POSIX's PIPE_BUF on Linux. Where poll has seen room, a pipe takes this much without blocking.
@@ -47,8 +48,8 @@ impl Sinks {
     /// Writes all of `text` and closes `fd`.
     ///
     /// # Errors
-    /// `WouldBlock` if too many of the client's dumps are still being written, `TimedOut` if nobody takes this one,
-    /// else as write(2).
+    /// `WouldBlock` if too many of the client's dumps are still being written, `TimedOut` if nobody
+    /// takes this one, else as write(2).
     pub(super) fn write(&self, uid: Uid, fd: OwnedFd, text: String) -> io::Result<()> {
         let turn = self.take_turn(uid, TURN_PATIENCE)?;
         let deadline = Instant::now() + PATIENCE;
@@ -59,7 +60,8 @@ impl Sinks {
             // Nobody waits any more if it took too long.
             let _ = done.send(outcome);
         })?;
-        // The thread keeps the deadline itself, unless a file system blocks it: hence the moment more.
+        // The thread keeps the deadline itself, unless a file system blocks it: hence the moment
+        // more.
         let patience = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(100);
         written.recv_timeout(patience).unwrap_or_else(|_| Err(not_taken()))
     }
@@ -106,8 +108,8 @@ fn not_taken() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("nobody read it for {PATIENCE:?}"))
 }
 
-/// Writes piece by piece where there is room, so that neither a pipe that nobody reads holds the thread, nor the
-/// client's choice of non-blocking writes is an error.
+/// Writes piece by piece where there is room, so that neither a pipe that nobody reads holds the
+/// thread, nor the client's choice of non-blocking writes is an error.
 fn write_all(fd: OwnedFd, text: &[u8], deadline: Instant) -> io::Result<()> {
     let mut file = File::from(fd);
     let mut rest = text;

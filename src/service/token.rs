@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The object that stands for buffers whose release the kernel does not tell: the transport drops it with the client's
-//! last reference, and the buffers are given up.
+//! The object that stands for buffers whose release the kernel does not tell: the transport drops
+//! it with the client's last reference, and the buffers are given up.
 
 use super::{convert, status};
 use crate::allocator::BufferToken;

@@ -14,7 +14,8 @@ pub fn is_dma_buf(fd: impl AsFd) -> bool {
     link.is_ok_and(|target| target.as_encoded_bytes().starts_with(b"/dmabuf:"))
 }
 
-/// Whether every device that was to read or write it is done: each fence that it carries has signalled. Never blocks.
+/// Whether every device that was to read or write it is done: each fence that it carries has
+/// signalled. Never blocks.
 ///
 /// # Errors
 /// As poll(2).

@@ -29,8 +29,8 @@ pub fn inode(fd: impl AsFd) -> io::Result<Inode> {
     Ok(Inode { device: device as u64, number: stat.stx_ino })
 }
 
-/// What the kernel knows of the file behind `fd`. Never blocks: a file system is not asked, which may be hostile and keep
-/// whoever asks waiting.
+/// What the kernel knows of the file behind `fd`. Never blocks: a file system is not asked, which
+/// may be hostile and keep whoever asks waiting.
 ///
 /// # Errors
 /// As statx(2).
@@ -38,8 +38,8 @@ pub(super) fn known(fd: impl AsFd, mask: libc::c_uint) -> io::Result<libc::statx
     // SAFETY: `statx` is a plain structure of numbers, for which all bytes zero are a value.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
-    // SAFETY: the path is a NUL-terminated string that lives for ever, and the kernel writes one `statx` at the pointer,
-    // which refers to `stat` on this stack.
+    // SAFETY: the path is a NUL-terminated string that lives for ever, and the kernel writes one
+    // `statx` at the pointer, which refers to `stat` on this stack.
     let asked = unsafe { libc::statx(fd.as_fd().as_raw_fd(), c"".as_ptr(), flags, mask, &raw mut stat) };
     Errno::result(asked)?;
     Ok(stat)
@@ -78,8 +78,8 @@ impl DescriptorDirectory {
         Ok(Self(directory))
     }
 
-    /// Opens the file behind `fd` anew: a description of its own, close-on-exec, with `access` enforced by the
-    /// kernel. Leases and inotify tell descriptions apart; a dup would share one.
+    /// Opens the file behind `fd` anew: a description of its own, close-on-exec, with `access`
+    /// enforced by the kernel. Leases and inotify tell descriptions apart; a dup would share one.
     ///
     /// # Errors
     /// As open(2): the file's mode must permit it, and a descriptor must be free.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Zeroing memory piece by piece, on several threads at once, such that none of them ever waits for one that does not
-//! run.
+//! Zeroing memory piece by piece, on several threads at once, such that none of them ever waits for
+//! one that does not run.
 //!
-//! A thread claims a piece, zeroes it and notes that it is done. A thread of low priority can be preempted in the middle
-//! of a piece, for as long as others keep the processors busy. A thread that needs the memory then takes the piece away:
-//! it *detaches* the mapping from the file, so that whatever the other one still writes goes to memory that nobody
-//! reads. [`Wipe`] is the only thing that the thread of low priority holds; the memory itself stays with its owner.
+//! A thread claims a piece, zeroes it and notes that it is done. A thread of low priority can be
+//! preempted in the middle of a piece, for as long as others keep the processors busy. A thread
+//! that needs the memory then takes the piece away: it *detaches* the mapping from the file, so
+//! that whatever the other one still writes goes to memory that is never read. [`Wipe`] is the only
+//! thing that the thread of low priority holds; the memory itself stays with its owner.
 
 use super::map::SharedMap;
 use std::io;
@@ -16,8 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes of one piece: a thread on a processor zeroes it in about 10 µs.
 const PIECE: usize = 64 << 10;
-/// How long a thread that needs the memory watches a piece on which nothing happens. Longer than a piece takes, shorter
-/// than zeroing it anew.
+/// How long a thread that needs the memory watches a piece on which nothing happens. Longer than a
+/// piece takes, shorter than zeroing it again.
 const PATIENCE: Duration = Duration::from_micros(50);
 
 /// A part of a mapping.
@@ -37,9 +38,11 @@ pub struct Wipe {
     next: AtomicUsize,
     /// Pieces that are zero.
     done: AtomicUsize,
-    /// The mappings were made for this and are to go when it is finished: others would count as holders.
+    /// The mappings were made for this and are to go when it is finished: others would count as
+    /// holders.
     is_temporary: bool,
-    /// The mappings are new: their pages are made present piece by piece, which is quicker than page by page.
+    /// The mappings are new: their pages are made present piece by piece, which is quicker than
+    /// page by page.
     prefaults: bool,
     is_detached: AtomicBool,
 }
@@ -75,7 +78,8 @@ impl Wipe {
         Self { prefaults: new, ..self }
     }
 
-    /// Zeroes pieces until none is left to be claimed. Returns whether all are zero then; others may still be at work.
+    /// Zeroes pieces until none is left to be claimed. Returns whether all are zero then; others
+    /// may still be at work.
     ///
     /// # Errors
     /// If a mapping is read-only; nothing is zeroed then.
@@ -88,7 +92,7 @@ impl Wipe {
                 break;
             }
             self.zero(piece)?;
-            // The writes come before the count, for whoever sees it.
+            // The writes come before the count, for each thread that sees it.
             self.done.fetch_add(1, Ordering::Release);
         }
         let is_finished = self.is_finished();
@@ -98,7 +102,8 @@ impl Wipe {
         Ok(is_finished)
     }
 
-    /// Zeroes what is left, and takes away what another thread has claimed and does not get on with.
+    /// Zeroes what is left, and takes away what another thread has claimed and does not get on
+    /// with.
     ///
     /// # Errors
     /// As [`Wipe::work`].
@@ -113,8 +118,8 @@ impl Wipe {
         Ok(Wiped::Detached)
     }
 
-    /// Sees to it that nothing writes to the memory any more: it is about to serve something else. Returns whether the
-    /// mappings still lead to it.
+    /// Sees to it that nothing writes to the memory any more: it is about to serve something else.
+    /// Returns whether the mappings still lead to it.
     pub fn stop(&self) -> bool {
         let claimed = self.next.swap(self.pieces, Ordering::Relaxed).min(self.pieces);
         if claimed == 0 || self.await_claimed(claimed) {
@@ -132,7 +137,8 @@ impl Wipe {
         self.done.load(Ordering::Acquire) == self.pieces
     }
 
-    /// Waits for `claimed` pieces as long as threads get on with them. Returns whether they are done.
+    /// Waits for `claimed` pieces as long as threads get on with them. Returns whether they are
+    /// done.
     fn await_claimed(&self, claimed: usize) -> bool {
         let (mut seen, mut since) = (self.done.load(Ordering::Acquire), Instant::now());
         while seen < claimed {
@@ -171,7 +177,8 @@ impl Wipe {
                 let start = part.range.start + index * PIECE;
                 let len = PIECE.min(part.range.end - start);
                 if self.prefaults {
-                    // Only a wish: kernels before 5.14 make each page present when it is written to.
+                    // Only a wish: kernels before 5.14 make each page present when it is written
+                    // to.
                     let _ = part.map.prefault(start, len);
                 }
                 return part.map.fill_at(start, len, 0);
@@ -240,7 +247,7 @@ mod tests {
     fn what_was_stopped_is_not_written_to_any_more() {
         let (fd, map) = soiled();
         let wipe = Wipe::new(vec![(Arc::clone(&map), 0..BYTES)]);
-        assert!(wipe.stop(), "nobody had begun");
+        assert!(wipe.stop(), "no thread had begun");
         assert!(!wipe.work().expect("nothing to do"));
         let mut bytes = vec![0; BYTES];
         SharedMap::sparse(&fd, BYTES).expect("mapped").read_at(0, &mut bytes).expect("inside");

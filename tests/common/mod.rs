@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A service of its own for every test: on a socket in a temporary directory, so that tests run side by side.
+//! A service of its own for every test: on a socket in a temporary directory, so that tests run
+//! side by side.
 
 #![allow(dead_code, reason = "every test program uses another part")]
 
@@ -26,7 +27,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 const INHERITED_SETTINGS: [&str; 5] =
     ["ANION_CGROUP", "ANION_CONFIG", "ANION_LOG", "ANION_SOCKET", "ANION_TRANSPORT"];
 
-/// The service under test: the one built with the tests, or what `ANION_TEST_SERVICE` names to be started in its place.
+/// The service under test: the one built with the tests, or what `ANION_TEST_SERVICE` names to be
+/// started in its place.
 fn program() -> OsString {
     env::var_os("ANION_TEST_SERVICE").unwrap_or_else(|| env!("CARGO_BIN_EXE_aniond").into())
 }
@@ -40,12 +42,14 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts the service with the embedded heaps and `extra_args`, and waits until it accepts connections.
+    /// Starts the service with the embedded heaps and `extra_args`, and waits until it accepts
+    /// connections.
     pub(crate) fn start(extra_args: &[&str]) -> Self {
         Self::start_under(&[], extra_args)
     }
 
-    /// The same as the last arguments of another command, which prepares its surroundings and executes it.
+    /// The same as the last arguments of another command, which prepares its surroundings and
+    /// executes it.
     pub(crate) fn start_under(wrapper: &[&str], extra_args: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().expect("a temporary directory"), wrapper, extra_args)
     }
@@ -118,7 +122,8 @@ impl Daemon {
         status.expect("it stopped")
     }
 
-    /// Connects until it is accepted. A connection is the proof; a socket file alone may be too early.
+    /// Connects until it is accepted. A connection is the proof; a socket file alone may be too
+    /// early.
     fn await_readiness(&mut self) {
         let socket = self.socket();
         let mut exited = None;

@@ -55,7 +55,8 @@ fn a_long_message_ends_its_connection_before_it_is_read() {
     const CLIENT_HEADER: [u8; 16] = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let place = Place::new();
     let _daemon = place.start(&[]);
-    // One session each: RPC binder's connection header, the client's greeting, and a message's header.
+    // One session each: RPC binder's connection header, the client's greeting, and a message's
+    // header.
     let connection_after = |body_bytes: u32, patience: Duration| {
         let mut stream = place.stream();
         let mut message = [0; 16];
@@ -79,7 +80,8 @@ fn nothing_wakes_up_while_nobody_talks() {
     let threads = daemon.switches().len();
     place.connect().expect("connected").service.listHeaps().expect("answered");
     eventually("the client is gone", || (daemon.switches().len() == threads).then_some(()));
-    // Threads may take their time to end what they are doing; whatever polls has no two quiet seconds.
+    // Threads may take their time to end what they are doing; whatever polls has no two quiet
+    // seconds.
     let idle = |state: &str| {
         eventually(state, || {
             let before = daemon.switches();

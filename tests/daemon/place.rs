@@ -22,7 +22,8 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHea
 /// Longest wait for anything that should happen at once, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The service under test: the one built with the tests, or what `ANION_TEST_SERVICE` names to be started in its place.
+/// The service under test: the one built with the tests, or what `ANION_TEST_SERVICE` names to be
+/// started in its place.
 pub(crate) fn program() -> OsString {
     env::var_os("ANION_TEST_SERVICE").unwrap_or_else(|| env!("CARGO_BIN_EXE_aniond").into())
 }
@@ -58,7 +59,8 @@ impl Place {
         self.run_directory().join("allocator.sock.lock")
     }
 
-    /// `program`, with this place's notifications and nothing else of the tests' environment that the daemon reads.
+    /// `program`, with this place's notifications and nothing else of the tests' environment that
+    /// the daemon reads.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         let settings = ["ANION_CONFIG", "ANION_SOCKET", "ANION_TRANSPORT", "ANION_LOG", "ANION_CGROUP"];
@@ -86,8 +88,8 @@ impl Place {
         self.passed("LISTEN_FDS=1 LISTEN_PID=$$", vec![socket])
     }
 
-    /// A daemon with descriptors from 3 on, and variables that `sh` sets: LISTEN_PID is the daemon's own pid, which
-    /// nobody else knows before it runs.
+    /// A daemon with descriptors from 3 on, and variables that `sh` sets: LISTEN_PID is the
+    /// daemon's own pid, which nobody else knows before it runs.
     pub(crate) fn passed(&self, variables: &str, descriptors: Vec<OwnedFd>) -> Command {
         let mut command = self.command("sh");
         command.args(["-c", &format!("{variables} exec \"$0\" \"$@\"")]).arg(program());
@@ -136,8 +138,8 @@ impl Daemon {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"))
     }
 
-    /// Sends a signal and waits for the end. Returns also how long the main thread took: the thread of
-    /// lowest priority may have to wait for a processor to end.
+    /// Sends a signal and waits for the end. Returns also how long the main thread took: the thread
+    /// of lowest priority may have to wait for a processor to end.
     pub(crate) fn stop(mut self, signal: Signal) -> (ExitStatus, Duration) {
         let start = Instant::now();
         kill(self.pid(), signal).expect("sent");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A buffer in a client's hands. It is zero when it comes, carries a stamp once it is dirty, and still carries that
-//! stamp when it is let go of, whoever holds it by then.
+//! A buffer in a client's hands. It is zero when it comes, carries a stamp once it is dirty, and
+//! still carries that stamp when it is let go of, whoever holds it by then.
 
 use anion::testing::page_size;
 use anion_memory::Access;
@@ -24,7 +24,8 @@ const PIECE: usize = 64 << 10;
 /// What travels with a descriptor: size, stamp, stamped pages.
 const MESSAGE_BYTES: usize = 3 * WORD;
 
-/// What a client wrote into a buffer: `word` as the first and the last word of its first `pages` pages.
+/// What a client wrote into a buffer: `word` as the first and the last word of its first `pages`
+/// pages.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Stamp {
     pub(crate) word: u64,
@@ -71,7 +72,8 @@ impl Held {
         }
     }
 
-    /// Maps it, which makes all its pages present, and looks at the ends of every page through the mapping.
+    /// Maps it, which makes all its pages present, and looks at the ends of every page through the
+    /// mapping.
     pub(crate) fn map(&mut self, access: Access) -> io::Result<()> {
         if self.map.is_none() {
             let file = self.files.first().expect("without a mapping there is a descriptor");
@@ -150,7 +152,8 @@ impl Held {
         }
     }
 
-    /// Sends it to whoever reads next at the other end. False if it is held by a mapping alone, or if the queue is full.
+    /// Sends it to whoever reads next at the other end. False if it is held by a mapping alone, or
+    /// if the queue is full.
     pub(crate) fn pass_on(&self, exchange: &UnixDatagram) -> io::Result<bool> {
         let Some(file) = self.file() else { return Ok(false) };
         let words = [self.bytes as u64, self.stamp.word, self.stamp.pages as u64];

@@ -21,7 +21,8 @@ use std::os::unix::net::UnixDatagram;
 use std::process::exit;
 use std::time::Duration;
 
-/// A client that has not ended by then hangs. SIGALRM ends it, which nobody takes for a random death.
+/// A client that has not ended by then hangs. SIGALRM ends it, which nobody takes for a random
+/// death.
 const LIFETIME_SECONDS: u32 = 600;
 /// Buffers that a client holds before it lets go of some.
 const MAX_HELD: usize = 32;
@@ -62,7 +63,8 @@ impl Orders {
     }
 }
 
-/// Lives and ends as ordered. Standard input is the socket over which clients pass buffers to each other.
+/// Lives and ends as ordered. Standard input is the socket over which clients pass buffers to each
+/// other.
 pub(crate) fn live(orders: &str) {
     alarm::set(LIFETIME_SECONDS);
     let orders = Orders::from_text(orders);

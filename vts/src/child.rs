@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Other processes: the suite starts itself again to have holders that exit, are killed, or inherit a descriptor.
+//! Other processes: the suite starts itself again to have holders that exit, are killed, or inherit
+//! a descriptor.
 //!
-//! A child gets the buffer to work on as its standard input, says [`READY`] on its standard output once it is in the
-//! state that the test waits for, and is killed when the test drops it.
+//! A child gets the buffer to work on as its standard input, says [`READY`] on its standard output
+//! once it is in the state that the test waits for, and is killed when the test drops it.
 
 mod roles;
 
@@ -38,7 +39,8 @@ pub(crate) struct ChildProcess {
 }
 
 impl ChildProcess {
-    /// Starts this program again to do `role`, with `input` as its standard input, and waits until it is ready.
+    /// Starts this program again to do `role`, with `input` as its standard input, and waits until
+    /// it is ready.
     ///
     /// # Errors
     /// If it cannot be started or reports a failure.

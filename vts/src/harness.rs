@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What every test starts from: a connected service, what it offers to this uid, and the ways to ask and to expect.
+//! What every test starts from: a connected service, what it offers to this uid, and the ways to
+//! ask and to expect.
 
 use crate::outcome::{Lock, Test, check_eq, code_name, expect_error, inapplicable};
 use crate::request::aidl::{
@@ -49,14 +50,16 @@ pub(crate) struct Fixture {
     _connection: Connection<dyn interface::IHeapAllocator>,
 }
 
-/// Held for writing by tests that need the uid to be quiet. One for all endpoints: they may lead to one service.
+/// Held for writing by tests that need the uid to be quiet. One for all endpoints: they may lead to
+/// one service.
 static UID_IN_USE: RwLock<()> = RwLock::new(());
 
 impl Fixture {
     /// Connects, and finds out what this uid can use.
     ///
     /// # Errors
-    /// If nothing serves there, or the service does not answer the questions that every test builds on.
+    /// If nothing serves there, or the service does not answer the questions that every test builds
+    /// on.
     pub(crate) fn new(target: &Target, uids: Option<[u32; 2]>) -> Result<Self> {
         let connection = target.connect::<dyn interface::IHeapAllocator>(CONNECTIONS)?;
         let service = connection.service.clone();
@@ -79,7 +82,8 @@ impl Fixture {
         Ok(fixture)
     }
 
-    /// Tries one small buffer of every available heap: a heap's configuration may be closed to this uid.
+    /// Tries one small buffer of every available heap: a heap's configuration may be closed to this
+    /// uid.
     fn find_usable_heaps(&mut self) -> Result<()> {
         for heap in self.heaps.iter().filter(|heap| heap.available) {
             match self.service.allocate(&from_heap(heap.id, 1)) {
@@ -133,7 +137,8 @@ impl Fixture {
         }
     }
 
-    /// Usable heaps whose releases the kernel reports: what their buffers are held by is not their owner's word alone.
+    /// Usable heaps whose releases the kernel reports: what their buffers are held by is not their
+    /// owner's word alone.
     pub(crate) fn reported(&self) -> impl Iterator<Item = &HeapInfo> {
         self.usable().filter(|heap| is_reported(heap))
     }
@@ -192,7 +197,8 @@ impl Fixture {
     /// Allocates, and checks that the reply has what was asked for.
     ///
     /// # Errors
-    /// What the service or the transport reports; [`Inapplicable`](crate::outcome::Inapplicable) if the request alone exceeds the uid's quota.
+    /// What the service or the transport reports; [`Inapplicable`](crate::outcome::Inapplicable) if
+    /// the request alone exceeds the uid's quota.
     pub(crate) fn allocate(&self, request: &AllocationRequest) -> Result<Vec<Held>> {
         let start = Instant::now();
         let allocation = loop {
@@ -204,7 +210,8 @@ impl Fixture {
                 let count = i64::from(request.count);
                 self.require_quota(count, request.size.saturating_mul(count))?;
             }
-            // A budgeted heap may be full of other tests' buffers, and of other uids', for a moment.
+            // A budgeted heap may be full of other tests' buffers, and of other uids', for a
+            // moment.
             let is_full =
                 error.code == ErrorCode::NO_MEMORY.0 && self.heaps.iter().any(|heap| heap.capacity > 0);
             if !is_full || start.elapsed() > RELEASE_DEADLINE {
@@ -295,8 +302,8 @@ impl Fixture {
         Ok(())
     }
 
-    /// Whether this caller is privileged. Where the interface leaves it to the service's configuration, which only
-    /// the service knows, this is what trim says.
+    /// Whether this caller is privileged. Where the interface leaves it to the service's
+    /// configuration, which only the service knows, this is what trim says.
     ///
     /// # Errors
     /// What the calls report.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Other architectures than this machine's: built and checked with Debian's Rust, whose standard libraries of all of them
-//! are packages.
+//! Other architectures than this machine's: built and checked with Debian's Rust, whose standard
+//! libraries of all of them are packages.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -44,7 +44,8 @@ pub(crate) const ARM64: Target = Target {
 /// Targets with pointers of 32 bits, which are type-checked.
 const NARROW: [&str; 2] = ["armv7-unknown-linux-gnueabihf", "i686-unknown-linux-gnu"];
 
-/// Between a build for debugging, which is too slow under emulation, and one for use, which takes too long to build.
+/// Between a build for debugging, which is too slow under emulation, and one for use, which takes
+/// too long to build.
 const PROFILE: &str = "guest";
 
 /// Debian's Rust.
@@ -69,7 +70,8 @@ impl Rust {
         let words = words.context("the cache's path is not UTF-8")?.join("' '");
         let rustc = tree.path("rustc");
         let sysroot = tree.path("usr");
-        // Cargo wants the compiler as one word. Its own idea of the sysroot is where it is not installed.
+        // Cargo wants the compiler as one word. Its own idea of the sysroot is where it is not
+        // installed.
         let script = format!("#!/bin/sh\nexec '{words}' --sysroot '{}' \"$@\"\n", sysroot.display());
         if fs::read_to_string(&rustc).ok().as_ref() != Some(&script) {
             fs::write(&rustc, script).with_context(|| format!("cannot write {}", rustc.display()))?;
@@ -98,7 +100,8 @@ impl Target {
         format!("-{}", self.triple)
     }
 
-    /// Lets a cargo build for this target: programs that need no library of the machine they run on.
+    /// Lets a cargo build for this target: programs that need no library of the machine they run
+    /// on.
     pub(crate) fn equip(&self, command: &mut Command) {
         let name = self.triple.to_uppercase().replace('-', "_");
         command

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel binder in a guest,
-//! `cargo xtask observe` watches which system calls the service makes, `cargo xtask fresh` runs
-//! README.md's commands on a machine with nothing but Debian 12 and Rust.
+//! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel
+//! binder in a guest, `cargo xtask observe` watches which system calls the service makes, `cargo
+//! xtask fresh` runs README.md's commands on a machine with nothing but Debian 12 and Rust.
 
 mod android;
 mod cross;

@@ -17,8 +17,8 @@ pub(crate) fn workspace_root() -> &'static Path {
 
 /// The cargo that started this program, in the checkout's root.
 ///
-/// What `cargo run` tells a program about its own package is taken out of the environment, so that no build
-/// script sees the task runner's values.
+/// What `cargo run` tells a program about its own package is taken out of the environment, so that
+/// no build script sees the task runner's values.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace_root()).stdin(Stdio::null());
@@ -104,7 +104,8 @@ pub(crate) fn each_line(command: &mut Command, mut take: impl FnMut(&str)) -> Re
         .stderr(writer)
         .spawn()
         .with_context(|| format!("cannot start `{line}`"))?;
-    // The command keeps the writing ends that were given to it: without this the pipe would never end.
+    // The command keeps the writing ends that were given to it: without this the pipe would never
+    // end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     for text in lossy_lines(reader) {
         take(&text.with_context(|| format!("cannot read the output of `{line}`"))?);
@@ -142,7 +143,8 @@ pub(crate) fn leashed(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Keeps the settings of whoever started this program (`ANION_CONFIG` and its like) away from `command`.
+/// Keeps the settings of whoever started this program (`ANION_CONFIG` and its like) away from
+/// `command`.
 pub(crate) fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("ANION_")) {

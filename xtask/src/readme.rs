@@ -53,7 +53,8 @@ fn read(name: &str) -> Result<String> {
 /// Runs the README's commands in the checkout's root, with a socket of their own.
 ///
 /// # Errors
-/// If the README has a block that is not marked or no commands at all, or a command does not do what its mark says.
+/// If the README has a block that is not marked or no commands at all, or a command does not do
+/// what its mark says.
 pub(crate) fn run(tally: &mut Tally) -> Result<()> {
     let blocks = blocks()?;
     ensure!(blocks.iter().any(|block| block.role == Role::Serve), "README.md has no command that serves");
@@ -106,8 +107,8 @@ fn same_as_ci(command: &str, ci: &str) -> Result<()> {
     Ok(())
 }
 
-/// Finds the fenced `sh` blocks and what is to be done with them: `<!-- readme: serve -->` (or `run`, or `test`)
-/// must stand before each, with nothing but blank lines between.
+/// Finds the fenced `sh` blocks and what is to be done with them: `<!-- readme: serve -->` (or
+/// `run`, or `test`) must stand before each, with nothing but blank lines between.
 fn parse(text: &str) -> Result<Vec<Block>> {
     let mut blocks = Vec::new();
     let mut mark = None;
@@ -145,7 +146,8 @@ fn parse(text: &str) -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// The commands in the lines of a block: a backslash at the end continues one, comments and blank lines are none.
+/// The commands in the lines of a block: a backslash at the end continues one, comments and blank
+/// lines are none.
 fn commands(body: &[&str]) -> Vec<String> {
     let mut commands = Vec::new();
     let mut open = String::new();

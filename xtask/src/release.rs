@@ -26,7 +26,8 @@ pub(crate) struct Programs {
     pub(crate) contract: PathBuf,
 }
 
-/// Builds the service, its command line, the conformance suite and the contract table; what is up to date is not built again.
+/// Builds the service, its command line, the conformance suite and the contract table; what is up
+/// to date is not built again.
 ///
 /// # Errors
 /// If the build fails, or does not make one of the programs.

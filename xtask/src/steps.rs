@@ -245,8 +245,8 @@ fn rustdoc(_: &mut Tally) -> Result<()> {
     run(cargo().args(document).arg("--document-private-items").env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
-/// Services are confined to the system calls of their policy, here, in all later steps that have one, and in the guests; those
-/// of README.md's commands and of plain `cargo test` are not.
+/// Services are confined to the system calls of their policy, here, in all later steps that have
+/// one, and in the guests; those of README.md's commands and of plain `cargo test` are not.
 fn tests(tally: &mut Tally) -> Result<()> {
     run_tests(nextest()?.arg("--workspace").env("ANION_SECCOMP", "built-in"), tally)
 }
@@ -356,14 +356,15 @@ fn soak(tally: &mut Tally) -> Result<()> {
 /// Client operations that show a service every call that the soak has for it.
 const SHORT_SOAK: &str = "6000";
 
-/// Has this service, under its filter, do all that services do on this machine: the daemon's tests, the conformance suite over a
-/// socket, a short soak.
+/// Has this service, under its filter, do all that services do on this machine: the daemon's tests,
+/// the conformance suite over a socket, a short soak.
 ///
 /// # Errors
 /// If a test fails.
 pub(crate) fn exercise(service: &Path, tally: &mut Tally) -> Result<()> {
     let mut tests = nextest()?;
-    // Those of the filter itself have policies of their own, and one is about what is observed here.
+    // Those of the filter itself have policies of their own, and one is about what is observed
+    // here.
     tests.args(["--package", "anion", "-E", "kind(test) - binary(/^seccomp/)"]);
     tests.env("ANION_SECCOMP", "built-in").env("ANION_TEST_SERVICE", service);
     run_tests(tests.env("ANION_SOAK_OPERATIONS", SHORT_SOAK), tally)?;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The programs that the tasks need, and where they come from: Debian's packages or crates built into a cache.
+//! The programs that the tasks need, and where they come from: Debian's packages or crates built
+//! into a cache.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,8 @@ pub(crate) const RSBINDER_TOOLS: CrateTool = CrateTool {
     name: "rsbinder-tools",
     version: "0.12.0",
     programs: &["rsb_hub", "rsb_service"],
-    // It is asked for a service's name now and then: building it takes longer than all that it does.
+    // It is asked for a service's name now and then: building it takes longer than all that it
+    // does.
     options: &["--debug"],
 };
 
@@ -66,8 +68,8 @@ pub(crate) const NEXTEST: CrateTool = CrateTool {
     options: &["--debug", "--no-default-features", "--features", "default-no-update"],
 };
 
-/// What checks the crates that are linked against `deny.toml`. Any version that is installed already
-/// does as well.
+/// What checks the crates that are linked against `deny.toml`. Any version that is installed
+/// already does as well.
 pub(crate) const DENY: CrateTool = CrateTool {
     name: "cargo-deny",
     version: "0.20.2",
@@ -101,7 +103,8 @@ pub(crate) fn is_root() -> bool {
 /// Sees to it that every tool is there: root installs the missing ones.
 ///
 /// # Errors
-/// If some are missing and cannot be installed; the message names all of their packages and the command.
+/// If some are missing and cannot be installed; the message names all of their packages and the
+/// command.
 pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
     let missing = missing(tools, |program| find_program(program).is_some());
     if missing.is_empty() {

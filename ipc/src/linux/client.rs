@@ -14,8 +14,8 @@ use std::time::Duration;
 /// A service that does not answer for this long is taken for broken.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connected service. Dropping it, and every clone of the interface, closes the connection; where callbacks are
-/// taken, dropping it alone does.
+/// A connected service. Dropping it, and every clone of the interface, closes the connection; where
+/// callbacks are taken, dropping it alone does.
 pub struct Connection<I: FromIBinder + ?Sized> {
     /// The service's interface.
     pub service: Strong<I>,
@@ -42,12 +42,13 @@ impl<I: FromIBinder + ?Sized> Drop for Connection<I> {
 
 /// Connects to the service registered as `name`.
 ///
-/// Calls made over one socket connection answer one after another; `connections` (at least 1) is how many a client
-/// with several threads opens. Kernel binder ignores it. All kernel connections of a process use one device.
+/// Calls made over one socket connection answer one after another; `connections` (at least 1) is
+/// how many a client with several threads opens. Kernel binder ignores it. All kernel connections
+/// of a process use one device.
 ///
 /// # Errors
-/// `NotFound` or `ConnectionRefused` if nothing serves there, others as the system reports them. The message names
-/// the endpoint.
+/// `NotFound` or `ConnectionRefused` if nothing serves there, others as the system reports them.
+/// The message names the endpoint.
 pub fn connect<I: FromIBinder + ?Sized>(
     endpoint: &Endpoint,
     name: &str,
@@ -56,8 +57,8 @@ pub fn connect<I: FromIBinder + ?Sized>(
     open(endpoint, name, connections, 0)
 }
 
-/// As [`connect`] with one connection, and one more over which the service can call this process's objects. Calls
-/// arrive on threads of their own.
+/// As [`connect`] with one connection, and one more over which the service can call this process's
+/// objects. Calls arrive on threads of their own.
 ///
 /// # Errors
 /// As [`connect`].
@@ -135,7 +136,8 @@ fn open_device(device: &Path) -> io::Result<Client> {
     })
 }
 
-/// The instances of `interface` that are declared: this machine has no VINTF manifest, so there are none.
+/// The instances of `interface` that are declared: this machine has no VINTF manifest, so there are
+/// none.
 ///
 /// # Errors
 /// Never; where there is a manifest, asking for it can fail.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The seam's side towards `rsbinder`: kernel binder with a device of one's choice, and RPC binder over Unix sockets.
+//! The seam's side towards `rsbinder`: kernel binder with a device of one's choice, and RPC binder
+//! over Unix sockets.
 
 mod callback;
 mod caller;
@@ -16,5 +17,6 @@ pub use status::{is_lost, service_error};
 
 pub use rsbinder::{BinderResult as Result, FromIBinder, Interface, ParcelFileDescriptor, Status, Strong};
 
-/// Newest wire version of the android13plus profile that is spoken (Android 16); older peers negotiate down.
+/// Newest wire version of the android13plus profile that is spoken (Android 16); older peers
+/// negotiate down.
 const WIRE_VERSION: u32 = 2;

@@ -204,7 +204,7 @@ impl SharedMap {
     }
 
     /// Detaches a range from the file: what any thread writes to it from then on goes to private
-    /// memory that nobody reads. Other ranges stay as they are. `offset` and `len` must be
+    /// memory that is never read. Other ranges stay as they are. `offset` and `len` must be
     /// multiples of the file's page.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether the machine has little memory left. The kernel's stall triggers speak when tasks wait already; where a hog is
-//! quick or there is no swap that is too late, so while spares are held the service looks itself.
+//! Whether the machine has little memory left. The kernel's stall triggers speak when tasks wait
+//! already; where a hog is quick or there is no swap that is too late, so while spares are held the
+//! service looks itself.
 
 use super::PressureLevel;
 use std::io;

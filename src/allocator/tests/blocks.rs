@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Order pools through the whole allocator, over a double of the device that sees to it that no page reaches a client
-//! dirty, twice, or from another trust domain.
+//! Order pools through the whole allocator, over a double of the device that sees to it that no
+//! page reaches a client dirty, twice, or from another trust domain.
 
 use super::pool::settle_and_scrub;
 use super::*;
@@ -222,7 +222,8 @@ fn what_is_missing_is_made_and_a_small_rest_takes_nothing_apart() {
     let bench = bench();
     bench.pool(1, 32);
     bench.pool(1, 20);
-    // Three blocks of 16 pages and one of 4: the first two from the buffer of 20 pages and that of 32.
+    // Three blocks of 16 pages and one of 4: the first two from the buffer of 20 pages and that of
+    // 32.
     let grant = bench.ask(1, 52);
     assert_eq!((bench.counters().hits, bench.counters().misses), (0, 3));
     assert_eq!(bench.pooled_pages(), 0, "{:?}", bench.counters());
@@ -312,7 +313,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
-    /// The witness asserts that every page is clean and of the asking domain; here, that no page is lost or counted twice.
+    /// The witness asserts that every page is clean and of the asking domain; here, that no page is
+    /// lost or counted twice.
     #[test]
     fn every_page_is_held_pooled_or_given_back(steps in steps()) {
         let bench = bench();

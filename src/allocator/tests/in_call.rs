@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the calling thread does with memory that nobody has cleaned: it cleans it, or hands it out as it is.
+//! What the calling thread does with memory that is not clean: it cleans it, or hands it out as it
+//! is.
 
 use super::pool::{pooled, stats, system, use_up};
 use super::*;

@@ -234,7 +234,8 @@ fn an_overflowed_event_queue_is_survived() {
     let allocator = still(config());
     let mut grants = allocator.allocate(&caller(1), &request(u32::MAX, 40, PAGE)).expect("served");
     let kept = grants.split_off(38);
-    // Equal neighbours are merged by the kernel, so two files take turns; nobody reads the queue meanwhile.
+    // Equal neighbours are merged by the kernel, so two files take turns; nobody reads the queue
+    // meanwhile.
     let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("readable");
     let limit: usize = limit.trim().parse().expect("a number");
     let directory = crate::sys::fd::DescriptorDirectory::open().expect("/proc");
@@ -253,7 +254,8 @@ fn a_failure_of_any_source_call_leaves_everything_as_before() {
     for (errno, failure) in
         [(libc::ENOMEM, Failure::NoMemory), (libc::EMFILE, Failure::NoMemory), (libc::EIO, Failure::Backend)]
     {
-        // Each heap is tried, so the failure must strike in the last one to be seen: ask the system heap alone.
+        // Each heap is tried, so the failure must strike in the last one to be seen: ask the system
+        // heap alone.
         let asked = Request { selection: names(&["system"]), ..asked.clone() };
         let mut calls = 0;
         loop {

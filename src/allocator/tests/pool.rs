@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory between two clients: that it comes back clean, to its own domain, and that no client can spoil it.
+//! Memory between two clients: that it comes back clean, to its own domain, and that no client can
+//! spoil it.
 
 use super::*;
 use crate::heap::Discard;
@@ -112,8 +113,8 @@ fn another_domain_never_gets_it() {
     assert_eq!(stats(&allocator).pool.pooled_bytes, MIB);
 }
 
-/// The attack that trust domains are for: pages pinned in a pipe outlive every descriptor and mapping, where no lease
-/// sees them, and their holder reads what the file's next owner writes.
+/// The attack that trust domains are for: pages pinned in a pipe outlive every descriptor and
+/// mapping, where no lease sees them, and their holder reads what the file's next owner writes.
 #[test]
 fn pages_pinned_in_a_pipe_never_show_what_another_domain_writes() {
     let allocator = still(pooled());

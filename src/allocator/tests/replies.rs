@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What was let go of makes room at once, also while a thread of the service has not closed its copy yet.
+//! What was let go of makes room at once, also while a thread of the service has not closed its
+//! copy yet.
 
 use super::*;
 use std::sync::Barrier;
@@ -47,7 +48,8 @@ fn who_holds_what_was_sent_is_not_waited_for() {
     let allocator = patient();
     let held = allocator.allocate(&caller(1), &everything()).expect("room");
     assert!(!allocator.replies.await_sent(&caller(1)), "sent by this very thread");
-    // The thread that sent it sleeps by now, in wait of the other: it has closed what it will close.
+    // The thread that sent it sleeps by now, in wait of the other: it has closed what it will
+    // close.
     let waiting = Arc::clone(&allocator);
     let elsewhere = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(20));

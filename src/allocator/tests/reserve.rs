@@ -178,7 +178,8 @@ fn an_allocation_that_fails_gives_back_what_it_drew() {
     let (allocator, script) = scripted(config());
     let reserved = allocator.reserve(&caller(1), &camera(2, MIB)).expect("room");
     make_ready(&allocator);
-    // Two buffers are opened, the third is made and opened; exhaustion is tried twice, so the failure stays.
+    // Two buffers are opened, the third is made and opened; exhaustion is tried twice, so the
+    // failure stays.
     for failing in 0..4 {
         script.fail(failing..usize::MAX, libc::EMFILE);
         allocator.allocate(&caller(1), &camera(3, MIB)).expect_err("no descriptors");

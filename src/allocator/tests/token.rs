@@ -6,7 +6,8 @@ use crate::config::spec::Device;
 use crate::heap::scripted::ScriptedDevices;
 use std::os::fd::AsFd;
 
-/// A heap of 8 MiB whose buffers pass for regions of ashmem, and one of memfds beside it, both with pools.
+/// A heap of 8 MiB whose buffers pass for regions of ashmem, and one of memfds beside it, both with
+/// pools.
 pub(crate) fn with_regions() -> Arc<Allocator> {
     let page = crate::sys::memory::page_size().expect("page size");
     let regions = crate::source::ashmem::tests::stand_in();

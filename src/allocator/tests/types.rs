@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Heap types through the whole allocator: memory set aside, fragmentation, ordered sources, one huge page.
+//! Heap types through the whole allocator: memory set aside, fragmentation, ordered sources, one
+//! huge page.
 
 use super::*;
 use crate::config::spec::Device;
@@ -9,10 +10,12 @@ use crate::source::scripted::ScriptedPages;
 use crate::sys::memfd::MemfdFactory;
 use crate::units::PageSize;
 
-/// What stands for a huge page: files of it are ordinary ones, so that these tests run on any machine.
+/// What stands for a huge page: files of it are ordinary ones, so that these tests run on any
+/// machine.
 const HUGE: u64 = 64 << 10;
 
-/// A carveout of 8 MiB that keeps what is released, and a machine whose files and pages follow a script.
+/// A carveout of 8 MiB that keeps what is released, and a machine whose files and pages follow a
+/// script.
 fn carveout(deferred_free: bool) -> (Arc<Allocator>, Arc<Script>) {
     let carved =
         HeapSpec { deferred_free, ..HeapSpec::plain(2, "carved", HeapType::Carveout, Some(8 * MIB)) };
@@ -117,7 +120,8 @@ fn the_shelf_is_emptied_for_a_long_piece_and_other_heaps_keep_theirs() {
     let explained = allocator.explain(&caller(1), &asked);
     assert_eq!((explained.failure(), explained.verdicts[0].fits_bytes), (None, 8 * MIB));
     assert_eq!(pooled(), [8, 1], "asking changes nothing");
-    // Budget alone makes room for six; which six go is up to the shelf, so the rest may be in the way.
+    // Budget alone makes room for six; which six go is up to the shelf, so the rest may be in the
+    // way.
     allocator.allocate(&caller(2), &asked).expect("the shelf made room");
     assert_eq!((pooled()[1], figures(&allocator).failures), (1, 0));
 }

@@ -32,7 +32,8 @@ pub(crate) struct WantedHeap {
     pub(crate) device: String,
     /// What its buffers would be.
     pub(crate) backing: &'static str,
-    /// What the configuration would rather have, and why it cannot be used; empty if there is nothing.
+    /// What the configuration would rather have, and why it cannot be used; empty if there is
+    /// nothing.
     pub(crate) passed_over: String,
     pub(crate) available: bool,
     /// Why not; empty if available.
@@ -46,8 +47,8 @@ impl Survey {
     }
 }
 
-/// Holds the configuration in `file`, else the service's default one, against this machine. Sources are tried with a
-/// page each, and nothing is set aside.
+/// Holds the configuration in `file`, else the service's default one, against this machine. Sources
+/// are tried with a page each, and nothing is set aside.
 ///
 /// # Errors
 /// If the configuration cannot be read, or this machine lacks what every heap needs.

@@ -78,7 +78,8 @@ fn without_binder(is_default: bool) -> &'static str {
     }
 }
 
-/// What brings binder's devices: all contexts are made when the driver starts, and appear where binderfs is mounted.
+/// What brings binder's devices: all contexts are made when the driver starts, and appear where
+/// binderfs is mounted.
 fn make_binder(root: &Root, is_default: bool) -> &'static str {
     let known = root.text("/proc/filesystems").unwrap_or_default();
     let is_known = known.lines().any(|line| line.split_whitespace().next_back() == Some("binder"));
@@ -92,7 +93,8 @@ fn make_binder(root: &Root, is_default: bool) -> &'static str {
     }
 }
 
-/// ION's device. `ask` opens it and asks what it is; it is called for `/dev/ion` alone, and only if that can be opened.
+/// ION's device. `ask` opens it and asks what it is; it is called for `/dev/ion` alone, and only if
+/// that can be opened.
 pub(crate) fn ion(root: &Root, ask: impl FnOnce() -> io::Result<IonAnswer>) -> Finding {
     const WHAT: &str = "ion";
     const PATH: &str = "/dev/ion";

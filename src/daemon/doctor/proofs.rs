@@ -66,7 +66,8 @@ fn prove_memfd(page: PageSize) -> io::Result<bool> {
     })
 }
 
-/// Whether the kernel counts the references of a dma-buf, tried with the first device that gives one.
+/// Whether the kernel counts the references of a dma-buf, tried with the first device that gives
+/// one.
 pub(crate) fn dma_buf_release(page: PageSize) -> Finding {
     const WHAT: &str = "release of dma-bufs";
     let makers: [(&str, Maker); 3] = [("udmabuf", of_udmabuf), ("dma-heap", of_dma_heap), ("ion", of_ion)];

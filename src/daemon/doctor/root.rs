@@ -82,8 +82,8 @@ impl Root {
         Ok(names)
     }
 
-    /// Opens a device, and closes it again. Nothing is asked of its driver: a number that one knows another may know,
-    /// too.
+    /// Opens a device, and closes it again. Nothing is asked of its driver: a number that one knows
+    /// another may know, too.
     pub(crate) fn device(&self, absolute: &str, mode: Mode) -> Device {
         let path = self.path(absolute);
         // Before opening: a file of another kind may do something when it is opened.

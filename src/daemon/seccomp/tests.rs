@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the built-in policy stops. Each attempt is made by a process of its own, this program again, since a filter is for
-//! ever.
+//! What the built-in policy stops. Each attempt is made by a process of its own, this program
+//! again, since a filter is for ever.
 
 use super::*;
 use crate::sys::references::ReferenceCounts;
@@ -21,7 +21,8 @@ const ON_ARM64: &str = include_str!("../../../seccomp/aniond-arm64.policy");
 /// Carries the name of the attempt. A process that finds it makes it.
 const ATTEMPT: &str = "ANION_TEST_ATTEMPT";
 
-/// Something to do under the filter. Whether it succeeds does not matter: a call that is stopped ends the process.
+/// Something to do under the filter. Whether it succeeds does not matter: a call that is stopped
+/// ends the process.
 type Attempt = (&'static str, fn());
 
 const FORBIDDEN: [Attempt; 6] = [
@@ -112,14 +113,16 @@ fn rules_of(text: &str) -> BTreeMap<String, String> {
     rules.filter_map(|(_, rule)| Some((rule.split_once(':')?.0.to_owned(), rule))).collect()
 }
 
-/// The compiler has the kernel's tables of all system calls of the architectures, and refuses a call that is in none.
+/// The compiler has the kernel's tables of all system calls of the architectures, and refuses a
+/// call that is in none.
 fn is_on_arm64(call: &str) -> bool {
     let policy = Policy::parse(&format!("{call}: 1")).expect("sound");
     kernel::compile_for(&policy, "aarch64").is_ok()
 }
 
-/// Words such as `O_DIRECTORY` are each architecture's own; of what is written as a number, `O_LARGEFILE` alone differs
-/// (`arch/arm64/include/uapi/asm/fcntl.h`), for the ioctls are of the generic encoding on both.
+/// Words such as `O_DIRECTORY` are each architecture's own; of what is written as a number,
+/// `O_LARGEFILE` alone differs (`arch/arm64/include/uapi/asm/fcntl.h`), for the ioctls are of the
+/// generic encoding on both.
 #[test]
 fn the_policy_of_arm64_is_that_of_x86_64_without_the_calls_that_it_never_had() {
     let mut expected = rules_of(ON_X86_64);

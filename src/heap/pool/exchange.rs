@@ -22,7 +22,8 @@ pub struct PoolCounters {
     pub scrubbed_bytes: u64,
     /// The part of it that callers cleaned.
     pub scrubbed_in_call_bytes: u64,
-    /// Buffers handed out with what their own domain's clients left in them, as the request permitted.
+    /// Buffers handed out with what their own domain's clients left in them, as the request
+    /// permitted.
     pub unzeroed: u64,
     /// Buffers that were released and not kept, or made room for others.
     pub discarded: Discards,
@@ -34,7 +35,8 @@ pub struct Taken<M: Poolable = Stored> {
     pub clean: Vec<Pooled<M, Clean>>,
     /// Released memory of its own domain, to be cleaned with [`Pool::clean`](super::Pool::clean).
     pub released: Vec<Released<M>>,
-    /// Released memory of its own domain that may be handed out as it is, with [`Pool::reuse`](super::Pool::reuse).
+    /// Released memory of its own domain that may be handed out as it is, with
+    /// [`Pool::reuse`](super::Pool::reuse).
     pub as_is: Vec<Released<M>>,
 }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a pool holds, and what it does with it.
 
+use super::Pool;
 use crate::pool::{Dirty, Evicted, Pooled};
 use crate::source::{Memory, Unfit};
 use crate::sys::inotify::Watch;
 use crate::sys::wipe::{Wipe, Wiped};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A buffer's memory with its watch, which stays with the file.
@@ -87,7 +89,7 @@ impl Poolable for Stored {
     }
 }
 
-/// Memory on the released list. Dropping it stops whoever cleans it first.
+/// Memory on the released list. Dropping it first stops the thread that cleans it.
 pub struct Unclean<M: Poolable> {
     /// `None` once it was taken out, just before the drop.
     pub(super) memory: Option<M>,
@@ -95,7 +97,8 @@ pub struct Unclean<M: Poolable> {
 }
 
 impl<M: Poolable> Unclean<M> {
-    /// Returns the memory as it is, once nothing writes to it any more; `None` if it was taken out before.
+    /// Returns the memory as it is, once nothing writes to it any more; `None` if it was taken out
+    /// before.
     pub(super) fn take_as_is(mut self) -> Option<M> {
         let memory = self.memory.take()?;
         memory.stop(&self.wipe);
@@ -128,4 +131,14 @@ pub type Leftover<M = Stored> = Evicted<M, Unclean<M>>;
 pub fn discard<M: Poolable>(leftover: Leftover<M>) {
     leftover.free.iter().for_each(|memory| memory.memory().cleaned());
     drop(leftover);
+}
+
+impl Pool<Stored> {
+    /// Returns the ranges of its source's arena that the memory in it takes.
+    pub fn ranges(&self) -> Vec<Range<u64>> {
+        let inner = self.lock();
+        let released = inner.contents.released.memories().filter_map(|unclean| unclean.memory.as_ref());
+        let idle = released.chain(inner.contents.free.memories());
+        idle.flat_map(|stored| stored.memory.ranges()).cloned().collect()
+    }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a dump has, as tools get it. The keys are a promise to scripts: they may be added to, but not renamed.
+//! What a dump has, as tools get it. The keys are a promise to scripts: they may be added to, but
+//! not renamed.
 
 use crate::allocator::{BufferView, HeapView, LatencyCounts};
 use crate::heap::Discard;
@@ -24,7 +25,8 @@ pub(super) struct ReleaseRow {
     pub(super) mechanism: &'static str,
 }
 
-/// Huge pages of the machine, in its default size, and when shared memory gets large pages by itself.
+/// Huge pages of the machine, in its default size, and when shared memory gets large pages by
+/// itself.
 #[derive(Serialize)]
 pub(super) struct HugePagesRow {
     pub(super) bytes: u64,
@@ -69,7 +71,8 @@ pub(super) struct HeapRow {
     pub(super) allocate_latency: LatencyRow,
 }
 
-/// Microseconds that calls stayed below; null without calls, or where they are in the class that has no end.
+/// Microseconds that calls stayed below; null without calls, or where they are in the class that
+/// has no end.
 #[derive(Serialize)]
 pub(super) struct LatencyRow {
     pub(super) calls: u64,

@@ -43,9 +43,9 @@ fn await_pooled(fixture: &Fixture, heap: &HeapInfo) -> Result<()> {
     Ok(())
 }
 
-/// Pages pinned in a pipe outlive every descriptor and mapping, where no lease sees them, and their holder reads what
-/// the next owner of the memory writes. So the next owner must be of the same uid; that it is, and that the pin would
-/// show it, is checked, too.
+/// Pages pinned in a pipe outlive every descriptor and mapping, where no lease sees them, and their
+/// holder reads what the next owner of the memory writes. So the next owner must be of the same
+/// uid; that it is, and that the pin would show it, is checked, too.
 fn pages_pinned_by_one_uid_never_show_what_another_writes(fixture: &Fixture) -> Result<()> {
     let Some([attacker, victim]) = fixture.uids else {
         return inapplicable("needs root and --uids");
@@ -87,7 +87,8 @@ fn foreign_word(buffer: &Held) -> Result<Option<u64>> {
     Ok((0..words).map(|index| mapping.load(index)).find(|word| ![0, OWN].contains(word)))
 }
 
-/// A buffer that need not be zeroed may have what its own uid wrote; never what another did, nor what a third left.
+/// A buffer that need not be zeroed may have what its own uid wrote; never what another did, nor
+/// what a third left.
 fn unzeroed_buffers_have_nothing_but_what_their_own_uid_wrote(fixture: &Fixture) -> Result<()> {
     let version = fixture.service.getInterfaceVersion()?;
     if version < UNZEROED_SINCE {
@@ -120,7 +121,7 @@ fn unzeroed_buffers_have_nothing_but_what_their_own_uid_wrote(fixture: &Fixture)
             Mapping::writable(&buffer.fd, buffer.size)?.fill(OWN);
         }
     }
-    // Whoever does not ask for it gets zeroed memory, as ever.
+    // Without the flag memory is zeroed.
     for buffer in &fixture.allocate(&AllocationRequest { count: 2, ..from_heap(heap.id, BYTES) })? {
         let dirty = Mapping::read_only(&buffer.fd, buffer.size)?.first_other_than(0);
         check_eq!(dirty, None, "the first word that is not zero in buffer {}", buffer.id);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `dumpTo`: the text of dumpsys into any descriptor, for everyone, without the service ever being held up.
+//! `dumpTo`: the text of dumpsys into any descriptor, for everyone, without the service ever being
+//! held up.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, expect_error, inapplicable, tests};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The caller's own limits. Memory is asked for but never touched, so that a large quota can be used up cheaply.
+//! The caller's own limits. Memory is asked for but never touched, so that a large quota can be
+//! used up cheaply.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};
@@ -22,8 +23,8 @@ const LARGEST_BYTES: i64 = 4 << 30;
 /// As [`LARGEST_BYTES`], for the number of buffers: each costs both sides a descriptor.
 const LARGEST_BUFFERS: i64 = 4096;
 
-/// A client that allocates and closes: bytes of each buffer, rounds, rounds between two looks, and what may be accounted
-/// to it at any time.
+/// A client that allocates and closes: bytes of each buffer, rounds, rounds between two looks, and
+/// what may be accounted to it at any time.
 const CHURNED_BYTES: i64 = 2 << 20;
 const CHURNS: usize = 400;
 const CHURNS_A_LOOK: usize = 10;
@@ -49,7 +50,8 @@ fn byte_quota(fixture: &Fixture) -> Result<(i64, &HeapInfo)> {
     }
 }
 
-/// Allocates without the harness's leniency towards small quotas; the machine may still be too small.
+/// Allocates without the harness's leniency towards small quotas; the machine may still be too
+/// small.
 fn take(fixture: &Fixture, request: &AllocationRequest) -> Result<Vec<Held>> {
     match fixture.service.allocate(request) {
         Ok(allocation) => crate::request::held(allocation),
@@ -65,7 +67,8 @@ fn take(fixture: &Fixture, request: &AllocationRequest) -> Result<Vec<Held>> {
 
 fn request_beyond_the_byte_quota_is_refused(fixture: &Fixture) -> Result<()> {
     let (quota, heap) = byte_quota(fixture)?;
-    // Of a uid that holds nothing, all of the quota fits, unless the machine allows one buffer less.
+    // Of a uid that holds nothing, all of the quota fits, unless the machine allows one buffer
+    // less.
     let fits = fixture.fits(heap)?;
     if fits < quota / heap.granule * heap.granule {
         return inapplicable(format!("one buffer can have at most {fits} bytes here; the quota is {quota}"));
@@ -167,8 +170,8 @@ fn buffer_quota_can_be_used_up(fixture: &Fixture) -> Result<()> {
     fixture.await_holding(0, 0)
 }
 
-/// A client that holds one buffer at a time is never accounted for many, however fast it allocates: releases are noticed
-/// as fast as that.
+/// A client that holds one buffer at a time is never accounted for many, however fast it allocates:
+/// releases are noticed as fast as that.
 fn what_is_accounted_and_not_held_stays_bounded(fixture: &Fixture) -> Result<()> {
     let has_room = |heap: &&HeapInfo| heap.capacity == 0 || heap.capacity >= MOST_ACCOUNTED;
     let heaps: Vec<_> = fixture.reported().filter(has_room).collect();

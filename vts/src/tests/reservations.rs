@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Buffers held ready: that they are charged, drawn without being charged again, made again when they come back, and
-//! gone with the object, however its client ends.
+//! Buffers held ready: that they are charged, drawn without being charged again, made again when
+//! they come back, and gone with the object, however its client ends.
 
 use crate::child::ChildProcess;
 use crate::harness::{Fixture, RELEASE_DEADLINE};
@@ -116,7 +116,8 @@ fn dropping_the_reservation_gives_it_back(fixture: &Fixture) -> Result<()> {
     await_reserved(fixture, 0)
 }
 
-/// Over kernel binder a connection is nothing of its own: there the reference is dropped with it all the same.
+/// Over kernel binder a connection is nothing of its own: there the reference is dropped with it
+/// all the same.
 fn disconnecting_gives_the_reservation_back(fixture: &Fixture) -> Result<()> {
     let heap = fixture.roomy()?;
     let connection = fixture.connect()?;

@@ -65,10 +65,12 @@ fn garbage_on_the_socket_disturbs_nobody(fixture: &Fixture) -> Result<()> {
         // The service may hang up in the middle; that is its good right.
         let _ = stream.write_all(&bytes);
         let _ = stream.shutdown(Shutdown::Write);
-        // Gives it time to notice, so that dead connections do not add up to more than a uid may have.
+        // Gives it time to notice, so that dead connections do not add up to more than a uid may
+        // have.
         let _ = stream.read_to_end(&mut Vec::new());
     }
-    // The same after something that looks like the start of a session: whatever it answers is enough.
+    // The same after something that looks like the start of a session: whatever it answers is
+    // enough.
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(Duration::from_millis(100)))?;
     let _ = stream.write_all(&[0; 32]);
@@ -125,7 +127,8 @@ fn expect_fresh(fixture: &Fixture, request: &AllocationRequest) -> Result<()> {
     Ok(())
 }
 
-/// A seal that a client adds stays with the file for ever: such a file must not be handed out again.
+/// A seal that a client adds stays with the file for ever: such a file must not be handed out
+/// again.
 fn seals_of_a_client_do_not_spoil_reuse(fixture: &Fixture) -> Result<()> {
     let heap = fixture.roomy()?;
     let request = AllocationRequest { count: 4, ..from_heap(heap.id, 64 << 10) };

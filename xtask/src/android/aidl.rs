@@ -11,8 +11,8 @@ use crate::debian::{Bundle, SID, Tree};
 use crate::process::run;
 use crate::tools::cache_dir;
 
-/// The compiler and what it needs to run. Older releases of Debian have a compiler without `@VintfStability` for Rust, so
-/// it comes from the newest one, with that one's C library.
+/// The compiler and what it needs to run. Older releases of Debian have a compiler without
+/// `@VintfStability` for Rust, so it comes from the newest one, with that one's C library.
 pub(crate) const COMPILER: Bundle =
     Bundle { name: "aidl", suite: &SID, with_dependencies: &["aidl"], alone: &[] };
 

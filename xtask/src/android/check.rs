@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Type-checks the crates of Android.bp as Soong would build them: each with the `rustlibs`, features, edition and
-//! cfgs that its module names, against AOSP's own binder library and the stubs of AOSP's own AIDL compiler.
+//! Type-checks the crates of Android.bp as Soong would build them: each with the `rustlibs`,
+//! features, edition and cfgs that its module names, against AOSP's own binder library and the
+//! stubs of AOSP's own AIDL compiler.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,8 @@ use crate::tally::Tally;
 /// AOSP's binder library as published in the registry: of Android 13.
 const BINDER: (&str, &str) = ("binder_ndk", "0.2.0");
 
-/// What makes it the library that today's stubs are written for, file by file: since Android 14 a dump gets a writer,
-/// and a `ParcelFileDescriptor` holds a plain descriptor instead of a file.
+/// What makes it the library that today's stubs are written for, file by file: since Android 14 a
+/// dump gets a writer, and a `ParcelFileDescriptor` holds a plain descriptor instead of a file.
 const SINCE: &[(&str, &str, &str)] = &[
     ("binder.rs", "fn dump(&self, _file: &File,", "fn dump(&self, _writer: &mut dyn std::io::Write,"),
     ("binder.rs", "fn on_dump(&self, file: &File,", "fn on_dump(&self, file: &mut dyn std::io::Write,"),
@@ -254,7 +255,8 @@ fn write_package(module: &Module, modules: &[Module], to: &Path, variant: &Varia
         dependencies += &dependency(name, modules)?;
     }
     if module.kind == "rust_fuzz" {
-        // Soong links it into every fuzzer. Without the runtime, which is C++: nothing is linked here.
+        // Soong links it into every fuzzer. Without the runtime, which is C++: nothing is linked
+        // here.
         dependencies += "libfuzzer-sys = { version = \"0.4\", default-features = false }\n";
     }
     let edition = module.text("edition").context("it has no edition")?;

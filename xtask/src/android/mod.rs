@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What can be checked of the Android build without an Android tree, and the commands that keep the frozen API.
+//! What can be checked of the Android build without an Android tree, and the commands that keep the
+//! frozen API.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +27,8 @@ pub(crate) use check::run_check as check;
 /// The languages that aidl_interface enables.
 const BACKENDS: [&str; 4] = ["rust", "ndk", "cpp", "java"];
 
-/// Android.bp is understood by Android's own parser, and formatted and sorted as its formatter would.
+/// Android.bp is understood by Android's own parser, and formatted and sorted as its formatter
+/// would.
 ///
 /// # Errors
 /// If it is not.

@@ -39,11 +39,12 @@ impl Apt {
         Self { private: None }
     }
 
-    /// One suite alone, with lists in `cache`, from the mirror that the system uses. The system's own
-    /// configuration is read, never changed.
+    /// One suite alone, with lists in `cache`, from the mirror that the system uses. The system's
+    /// own configuration is read, never changed.
     ///
     /// # Errors
-    /// If the system lists no mirror of the archive, or the lists are not there and cannot be fetched.
+    /// If the system lists no mirror of the archive, or the lists are not there and cannot be
+    /// fetched.
     pub(crate) fn of_suite(suite: &Suite, cache: &Path) -> Result<Self> {
         let dir = cache.join("apt").join(suite.name);
         let state = dir.join("state");
@@ -115,8 +116,8 @@ impl Apt {
         Ok(names.lines().map(str::to_owned).collect())
     }
 
-    /// These packages and all that they depend on, sorted; none if there are none. Of alternatives all are there, of packages
-    /// that do not exist but are provided none.
+    /// These packages and all that they depend on, sorted; none if there are none. Of alternatives
+    /// all are there, of packages that do not exist but are provided none.
     ///
     /// # Errors
     /// If there is no such package.
@@ -157,8 +158,8 @@ impl Apt {
         Ok(shown.into_iter().map(|(_, version)| version.to_owned()).collect())
     }
 
-    /// Downloads packages, each a name and a version, and unpacks them over what is in `into`. The archives are verified by
-    /// apt.
+    /// Downloads packages, each a name and a version, and unpacks them over what is in `into`. The
+    /// archives are verified by apt.
     ///
     /// # Errors
     /// If the mirror has no such version (any more) or an archive is damaged.
@@ -239,7 +240,8 @@ fn uri_of(listed: &str, archive: &str) -> Option<String> {
     pairs.find(|(label, _)| *label == archive).map(|(_, uri)| uri.to_owned())
 }
 
-/// The packages of what `apt-cache depends` prints: lines that are not indented. Those in angle brackets do not exist.
+/// The packages of what `apt-cache depends` prints: lines that are not indented. Those in angle
+/// brackets do not exist.
 fn named(listed: &str) -> Vec<String> {
     let mut names: Vec<_> =
         listed.lines().filter(|line| !line.starts_with([' ', '|', '<'])).map(str::to_owned).collect();

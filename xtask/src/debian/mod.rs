@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Packages of Debian that are used without being installed: kernels, what only a newer release has, other architectures'.
+//! Packages of Debian that are used without being installed: kernels, what only a newer release
+//! has, other architectures'.
 
 mod apt;
 mod packages;

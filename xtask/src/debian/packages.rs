@@ -15,7 +15,8 @@ use super::apt::{Apt, Suite};
 /// Where bundles are, in the cache.
 const PLACE: &str = "packages";
 
-/// Packages of one suite that are used together: unpacked over one another into a directory of the cache.
+/// Packages of one suite that are used together: unpacked over one another into a directory of the
+/// cache.
 #[derive(Debug)]
 pub(crate) struct Bundle {
     /// What the directory's name starts with.
@@ -23,13 +24,14 @@ pub(crate) struct Bundle {
     pub(crate) suite: &'static Suite,
     /// Packages that are unpacked with all that they depend on.
     pub(crate) with_dependencies: &'static [&'static str],
-    /// Packages that are unpacked alone. Those of another architecture than this machine's end with `:ARCHITECTURE`.
+    /// Packages that are unpacked alone. Those of another architecture than this machine's end with
+    /// `:ARCHITECTURE`.
     pub(crate) alone: &'static [&'static str],
 }
 
 impl Bundle {
-    /// The newest packages, downloaded unless they are in the cache. If they cannot be had, those of the cache are taken
-    /// that came last, and the reason is printed.
+    /// The newest packages, downloaded unless they are in the cache. If they cannot be had, those
+    /// of the cache are taken that came last, and the reason is printed.
     ///
     /// # Errors
     /// If the suite has not all of them or the download fails, and the cache has none either.
@@ -92,7 +94,8 @@ impl Tree {
         self.root.join(path)
     }
 
-    /// A program of it, run by the loader and with the libraries that are in the tree, too: this machine's may be older.
+    /// A program of it, run by the loader and with the libraries that are in the tree, too: this
+    /// machine's may be older.
     ///
     /// # Errors
     /// If this machine is neither x86-64 nor arm64.
@@ -112,8 +115,8 @@ impl Tree {
     }
 }
 
-/// What `fetch` makes of the packages that apt knows, with package lists that are refreshed if it fails; what `cached` finds if
-/// that fails, too, for which the reason is printed. `what` names it.
+/// What `fetch` makes of the packages that apt knows, with package lists that are refreshed if it
+/// fails; what `cached` finds if that fails, too, for which the reason is printed. `what` names it.
 ///
 /// # Errors
 /// If there is neither.
@@ -138,11 +141,12 @@ pub(crate) fn newest(
     })
 }
 
-/// Unpacks packages, each a name and a version, over one another to `place` unless that was done before.
+/// Unpacks packages, each a name and a version, over one another to `place` unless that was done
+/// before.
 ///
 /// # Errors
-/// If one cannot be had, or `check` does not find what it needs: that is found out now, and not taken from the cache ever
-/// after.
+/// If one cannot be had, or `check` does not find what it needs: that is found out now, and not
+/// taken from the cache ever after.
 pub(crate) fn unpack_once(
     apt: &Apt,
     packages: &[(String, String)],
@@ -165,9 +169,9 @@ const UNFINISHED: &str = ".unfinished-";
 /// Nothing takes as long as this to fetch or build.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A directory in a directory of the cache, removed when dropped: what is made in it is moved to its place when it is whole,
-/// so that neither a run that was stopped leaves half of it nor two runs at once meet one. What stopped runs have left behind
-/// is removed.
+/// A directory in a directory of the cache, removed when dropped: what is made in it is moved to
+/// its place when it is whole, so that neither a run that was stopped leaves half of it nor two
+/// runs at once meet one. What stopped runs have left behind is removed.
 ///
 /// # Errors
 /// If it cannot be created.

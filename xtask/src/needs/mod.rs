@@ -84,7 +84,8 @@ pub(crate) const DEVICE_TREE: &[Tool] = &[tool("dtc", "device-tree-compiler")];
 /// What observes system calls.
 pub(crate) const TRACER: &[Tool] = &[tool("strace", "strace")];
 
-/// What makes a Debian and enters it, for `cargo xtask fresh` alone: the test command does not ask for it.
+/// What makes a Debian and enters it, for `cargo xtask fresh` alone: the test command does not ask
+/// for it.
 pub(crate) const FRESH: &[Tool] = &[tool("mmdebstrap", "mmdebstrap"), tool("git", "git")];
 
 /// All of the lists of the test command.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask observe`: which system calls the service makes once its filter is in force, and whether its policy has
-//! these and a reason for every other.
+//! `cargo xtask observe`: which system calls the service makes once its filter is in force, and
+//! whether its policy has these and a reason for every other.
 
 #[cfg_attr(not(test), expect(dead_code, reason = "it is read here, and compiled by the service"))]
 #[path = "../../../src/daemon/seccomp/policy.rs"]
@@ -43,7 +43,8 @@ const HEADER: &str = "\
 
 /// What the machine itself is called among the places.
 const HOST: &str = "host";
-/// Of the kernels, those that differ most for the service: dma-heaps and udmabuf, and ION and ashmem.
+/// Of the kernels, those that differ most for the service: dma-heaps and udmabuf, and ION and
+/// ashmem.
 const DEFAULT_KERNELS: [&str; 2] = ["debian-6.12", "ion"];
 
 /// How a guest reports a form; the rest of the line is the form.
@@ -56,18 +57,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Watch which system calls the service makes, and compare them with its seccomp policy
 ///
-/// The service runs under strace: on this machine in the daemon's tests, the conformance suite over a socket and a short
-/// soak; in guests in what `cargo xtask vm` runs with that kernel, less what takes long and asks the same again. What it
-/// calls from the moment at which it asks for its filter is written to seccomp/observed-x86_64.txt, with the arguments
-/// that the policy restricts. The filter itself is not enforced meanwhile, so that what the policy lacks is seen and
-/// stops nothing.
+/// The service runs under strace: on this machine in the daemon's tests, the conformance suite over
+/// a socket and a short soak; in guests in what `cargo xtask vm` runs with that kernel, less what
+/// takes long and asks the same again. What it calls from the moment at which it asks for its
+/// filter is written to seccomp/observed-x86_64.txt, with the arguments that the policy restricts.
+/// The filter itself is not enforced meanwhile, so that what the policy lacks is seen and stops
+/// nothing.
 ///
-/// Then the policy, seccomp/aniond-x86_64.policy, is compared with the file, as the tests do each time: it must allow all
-/// that was observed, and have a reason (a comment `# not observed: CALL VALUE, CALL: WHY`) for whatever else it allows. What it
-/// lacks, and what it has without a reason, is printed, and the exit status is 1.
+/// Then the policy, seccomp/aniond-x86_64.policy, is compared with the file, as the tests do each
+/// time: it must allow all that was observed, and have a reason (a comment `# not observed: CALL
+/// VALUE, CALL: WHY`) for whatever else it allows. What it lacks, and what it has without a reason,
+/// is printed, and the exit status is 1.
 ///
-/// Without options, the host, debian-6.12 and ion are observed, which takes about a quarter of an hour. Where only some
-/// places are observed, the file keeps what it has of the others.
+/// Without options, the host, debian-6.12 and ion are observed, which takes about a quarter of an
+/// hour. Where only some places are observed, the file keeps what it has of the others.
 #[derive(Debug, Args)]
 pub(crate) struct ObserveArgs {
     /// Observe on this machine
@@ -107,14 +110,16 @@ impl ObserveArgs {
 /// Fold a trace that comes from strace on the standard input; the tracer runs this
 #[derive(Debug, Args)]
 pub(crate) struct FoldArgs {
-    /// Where to write the system calls, or why they are not known; there is a FILE.running until that is done
+    /// Where to write the system calls, or why they are not known; there is a FILE.running until
+    /// that is done
     file: PathBuf,
 }
 
 /// Observes and compares.
 ///
 /// # Errors
-/// What is missing to observe, what failed while observing, and everything that is wrong with the policy.
+/// What is missing to observe, what failed while observing, and everything that is wrong with the
+/// policy.
 pub(crate) fn run(args: &ObserveArgs) -> Result<()> {
     let file = workspace_root().join(OBSERVED);
     let mut observed = match fs::read_to_string(&file) {
@@ -230,7 +235,8 @@ fn in_guest(kernel: &str, scratch: &TempDir) -> Result<BTreeSet<Form>> {
     }
     match outcome {
         Ok(()) => ensure!(is_all, "the guest did not report all that was observed"),
-        // An emulated guest in which every call is traced is too slow for some deadlines; what it called counts all the same.
+        // An emulated guest in which every call is traced is too slow for some deadlines; what it
+        // called counts all the same.
         Err(error) if is_all => println!("{kernel}: all was observed, but not all went well: {error:#}"),
         Err(error) => return Err(error),
     }
@@ -241,7 +247,8 @@ fn form(line: &str) -> Result<Form> {
     line.parse().map_err(|error| anyhow!("what a trace was folded to: {line:?}: {error}"))
 }
 
-/// Folds the standard input into a file: a line for each form, or one that is none and tells what went wrong.
+/// Folds the standard input into a file: a line for each form, or one that is none and tells what
+/// went wrong.
 ///
 /// # Errors
 /// If the file cannot be written.

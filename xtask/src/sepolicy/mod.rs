@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The SELinux policy of `sepolicy/`, checked without Android: compiled over a platform in miniature
-//! (`xtask/sepolicy/`), asked what it allows, and shown to need each of its rules.
+//! The SELinux policy of `sepolicy/`, checked without Android: compiled over a platform in
+//! miniature (`xtask/sepolicy/`), asked what it allows, and shown to need each of its rules.
 
 mod compiled;
 mod labels;
@@ -79,7 +79,8 @@ fn answers(sources: &Sources, variant: Variant, scratch: &Path, tally: &mut Tall
     labels::check(&compiled, variant, scratch, tally)
 }
 
-/// Whoever adds `sepolicy/udmabuf` to a platform that labels the device itself is told so by the compiler.
+/// Whoever adds `sepolicy/udmabuf` to a platform that labels the device itself is told so by the
+/// compiler.
 fn two_labels_do_not_compile(sources: &Sources, scratch: &Path, tally: &mut Tally) -> Result<()> {
     let variant = Variant { own_udmabuf: false, ..Variant::LARGEST };
     let Err(error) = sources.with_udmabuf().compile(variant, scratch) else {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A binder stack that shares nothing with the service's: libgbinder and its tools, from a Debian suite that has them, and
-//! a client of a page that is compiled against them. They come with the loader and the C library of their suite, since the
-//! programs of the guest are the running Debian's.
+//! A binder stack that shares nothing with the service's: libgbinder and its tools, from a Debian
+//! suite that has them, and a client of a page that is compiled against them. They come with the
+//! loader and the C library of their suite, since the programs of the guest are the running
+//! Debian's.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -81,7 +82,8 @@ pub(super) fn furnish(root: &mut Initramfs, cache: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compiles the client with this machine's compiler. What the libraries need themselves is found in the guest alone.
+/// Compiles the client with this machine's compiler. What the libraries need themselves is found in
+/// the guest alone.
 fn compile(stack: &Tree, program: &Path) -> Result<()> {
     let libraries = stack.path(LIBRARY_DIRECTORY);
     let include = |directory: PathBuf| {

@@ -196,7 +196,8 @@ impl Progress {
 
     /// Takes in one line of the serial log. Returns what a person should be told, if a step ended.
     pub(super) fn feed(&mut self, line: &str, now: Instant) -> Option<String> {
-        // A program may have left its last line unfinished, so markers are looked for anywhere in a line.
+        // A program may have left its last line unfinished, so markers are looked for anywhere in a
+        // line.
         let after = |marker: &str| line.find(marker).map(|at| line[at + marker.len()..].trim());
         if let Some(name) = after("ANION-BEGIN ") {
             self.running = Some((name.to_owned(), now));
@@ -263,7 +264,8 @@ impl Progress {
     /// Judges a guest that has ended.
     ///
     /// # Errors
-    /// Everything that is wrong, one per line: a panic, no verdict, steps that failed or were never seen.
+    /// Everything that is wrong, one per line: a panic, no verdict, steps that failed or were never
+    /// seen.
     pub(super) fn judge(&self) -> Result<()> {
         let mut faults = Vec::new();
         if let Some(panic) = &self.panic {

@@ -40,7 +40,8 @@ pub(super) const PC: Machine = Machine {
     target: None,
 };
 
-/// QEMU's board for 64-bit ARM. Signing pointers as a real processor does would take most of the time.
+/// QEMU's board for 64-bit ARM. Signing pointers as a real processor does would take most of the
+/// time.
 pub(super) const ARM64: Machine = Machine {
     name: "arm64",
     emulator: "qemu-system-aarch64",
@@ -64,10 +65,12 @@ pub(super) struct Programs {
 }
 
 impl Machine {
-    /// The service, its suite and the rest, with the benchmark if wanted, built where they are not up to date.
+    /// The service, its suite and the rest, with the benchmark if wanted, built where they are not
+    /// up to date.
     ///
     /// # Errors
-    /// If something cannot be built or had, or the benchmark is wanted where nothing can be measured.
+    /// If something cannot be built or had, or the benchmark is wanted where nothing can be
+    /// measured.
     pub(super) fn programs(&self, with_benchmark: bool) -> Result<Programs> {
         let (programs, hub, busybox, strip) = match self.target {
             None => {
@@ -106,7 +109,8 @@ impl Machine {
     /// The command that boots a guest.
     pub(super) fn boot(&self, image: &Path, initrd: &Path, append: &str) -> Command {
         let mut command = leashed(self.emulator);
-        // Software emulation is the same everywhere; a panic ends the emulator instead of rebooting.
+        // Software emulation is the same everywhere; a panic ends the emulator instead of
+        // rebooting.
         command
             .args(self.board)
             .args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "1G"])

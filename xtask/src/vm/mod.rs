@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask vm`: the service and its conformance suite over kernel binder, in guests with different kernels.
+//! `cargo xtask vm`: the service and its conformance suite over kernel binder, in guests with
+//! different kernels.
 
 mod foreign;
 mod guest;
@@ -31,7 +32,8 @@ use crate::process::{find_program, line_of, lossy_lines, run as run_program};
 use crate::tally::{Tally, plain};
 use crate::tools::{Tool, cache_dir, ensure_tools};
 
-/// Seconds. A guest takes 200 of them on an idle machine with two cores, and several times that on a busy one.
+/// Seconds. A guest takes 200 of them on an idle machine with two cores, and several times that on
+/// a busy one.
 const TIMEOUT: u64 = 2700;
 
 /// What stands for every kernel.
@@ -68,7 +70,8 @@ pub(crate) struct VmArgs {
     #[arg(long, value_name = "SECS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 
-    /// Whether every service is started by the observer, and what was observed is written to the log.
+    /// Whether every service is started by the observer, and what was observed is written to the
+    /// log.
     #[arg(skip)]
     observe: bool,
 }

@@ -15,7 +15,8 @@ use crate::process::find_program;
 /// Tells the console what was observed.
 const REPORT: &str = include_str!("observe.sh");
 
-/// What runs in the guest beside the service: the tracer, and this very program, which folds the traces.
+/// What runs in the guest beside the service: the tracer, and this very program, which folds the
+/// traces.
 pub(super) fn programs() -> Result<[(&'static str, PathBuf); 2]> {
     let tracer = find_program("strace").context("strace has gone")?;
     Ok([("strace", tracer), ("xtask", std::env::current_exe().context("this program is nowhere")?)])
@@ -26,7 +27,8 @@ pub(crate) fn kernels() -> impl Iterator<Item = &'static Entry> {
     KERNELS.iter().filter(|entry| entry.machine.name == PC.name)
 }
 
-/// Steps that ask what another step has asked in another way, and would take most of the time of a guest that is emulated and traced.
+/// Steps that ask what another step has asked in another way, and would take most of the time of a
+/// guest that is emulated and traced.
 const SPARED: [&str; 3] = ["contract", "vts-socket-bob", "vts-vndbinder"];
 
 /// The conformance suite over binder as two users at once, and as one.
@@ -42,7 +44,8 @@ pub(super) fn spare(progress: &mut Progress) {
     progress.expected.retain(|step| !SPARED.contains(&step.name));
 }
 
-/// Has every service started by the tracer, which the shell finds before the service, and runs what is left of the steps.
+/// Has every service started by the tracer, which the shell finds before the service, and runs what
+/// is left of the steps.
 pub(super) fn furnish(root: &mut Initramfs, mut progress: Progress) {
     spare(&mut progress);
     let steps: String = progress.expected.iter().map(|step| format!("{}\n", step.name)).collect();

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! RPC binder over Unix sockets that somebody else accepts.
 //!
-//! The library's own accept loop polls; here the daemon accepts, counts and identifies connections, and hands each
-//! one over. A connection is served on its own thread. Nothing wakes up while no client talks.
+//! The library's own accept loop polls; here the daemon accepts, counts and identifies connections,
+//! and hands each one over. A connection is served on its own thread. Nothing wakes up while no
+//! client talks.
 
 use crate::linux::WIRE_VERSION;
 use crate::linux::transport::Transport;
@@ -44,8 +45,9 @@ impl SocketServer {
         Ok(Self { rpc })
     }
 
-    /// Serves `stream` on a thread of its own until the client leaves. `permit` is dropped when the connection is
-    /// gone, also if it never becomes a session: a client has ten seconds for its handshake.
+    /// Serves `stream` on a thread of its own until the client leaves. `permit` is dropped when the
+    /// connection is gone, also if it never becomes a session: a client has ten seconds for its
+    /// handshake.
     ///
     /// # Errors
     /// If the socket is already dead.
@@ -56,8 +58,8 @@ impl SocketServer {
         Ok(())
     }
 
-    /// Ends every session and refuses new ones. Waits at most `patience` for calls that are being answered and for
-    /// clients in their handshake; says whether all of them ended.
+    /// Ends every session and refuses new ones. Waits at most `patience` for calls that are being
+    /// answered and for clients in their handshake; says whether all of them ended.
     pub fn stop(&self, patience: Duration) -> bool {
         let rpc = Arc::clone(&self.rpc);
         let (done, ended) = mpsc::channel();
@@ -70,8 +72,8 @@ impl SocketServer {
     }
 }
 
-/// The library's server always owns a listening socket. This one's is never accepted from, so it is put where nobody
-/// can connect: bound in a private directory and unlinked at once.
+/// The library's server always owns a listening socket. This one's is never accepted from, so it is
+/// put where nobody can connect: bound in a private directory and unlinked at once.
 fn unreachable_server() -> io::Result<Arc<RpcServer>> {
     // One fresh random name from the kernel, without another dependency.
     let token = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
@@ -82,8 +84,8 @@ fn unreachable_server() -> io::Result<Arc<RpcServer>> {
         remove(&directory);
         return server.map_err(library_failure);
     }
-    // No temporary directory, as in a minimal root: an abstract name that nobody is told serves as well. A process
-    // that finds it can fill its backlog, and nothing else.
+    // No temporary directory, as in a minimal root: an abstract name that nobody is told serves as
+    // well. A process that finds it can fill its backlog, and nothing else.
     RpcServer::setup_unix_server_abstract(token.as_bytes()).map_err(library_failure)
 }
 

@@ -24,7 +24,8 @@ pub(crate) struct Entry {
     pub(crate) from: &'static str,
     /// The machine that it is booted on.
     pub(super) machine: &'static Machine,
-    /// The devices it must offer, below `/dev`; of those that the guest's script knows, it may offer no others.
+    /// The devices it must offer, below `/dev`; of those that the guest's script knows, it may
+    /// offer no others.
     pub(crate) devices: &'static [&'static str],
     /// Whoever must have a heap here, as the contract table names them.
     pub(super) parties: &'static [&'static str],
@@ -74,8 +75,8 @@ const BINDER_AND_SWAP: &[&str] = &[
     "kernel/drivers/block/zram/zram",
 ];
 
-/// What tells kernels apart in a minute: does the service start, does the conformance suite pass, and is memory
-/// recycled safely?
+/// What tells kernels apart in a minute: does the service start, does the conformance suite pass,
+/// and is memory recycled safely?
 const SHORT: &[&str] =
     &["devices", "hub", "serve-binder", "doctor", "vts-binder-alice", "domains", "contract", "stop-binder"];
 

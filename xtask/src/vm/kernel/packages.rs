@@ -12,19 +12,22 @@ use crate::debian::{Apt, newest, only_entry, unpack_once};
 /// A series of kernel packages, of which the newest is taken.
 #[derive(Debug)]
 pub(super) struct Series {
-    /// What the version in the package's name starts with, up to the first number that differs within the series.
+    /// What the version in the package's name starts with, up to the first number that differs
+    /// within the series.
     pub(super) prefix: &'static str,
-    /// What the package name ends with. Flavours (`-cloud-amd64`) and by-products (`-dbg`) do not fit.
+    /// What the package name ends with. Flavours (`-cloud-amd64`) and by-products (`-dbg`) do not
+    /// fit.
     pub(super) suffix: &'static str,
-    /// What the names of a kernel's packages start with, before the version; the first is the one with the image.
+    /// What the names of a kernel's packages start with, before the version; the first is the one
+    /// with the image.
     pub(super) packages: &'static [&'static str],
     /// The modules that the guest inserts, in this order, below `modules/RELEASE`, without `.ko`.
     pub(super) modules: &'static [&'static str],
 }
 
 impl Series {
-    /// The newest kernel of the series, downloaded unless it is in the cache. If it cannot be had, the newest of the
-    /// cache is taken, and the reason is printed.
+    /// The newest kernel of the series, downloaded unless it is in the cache. If it cannot be had,
+    /// the newest of the cache is taken, and the reason is printed.
     ///
     /// # Errors
     /// If apt knows no such package or the download fails, and the cache has none either.
@@ -55,8 +58,8 @@ impl Series {
         names.filter_map(|name| Some((self.rank(name)?, name))).max().map(|(_, name)| name)
     }
 
-    /// The numbers of a package within the series and what distinguishes rebuilds of it; `None` if the package is
-    /// of another series, a flavour or a by-product.
+    /// The numbers of a package within the series and what distinguishes rebuilds of it; `None` if
+    /// the package is of another series, a flavour or a by-product.
     fn rank<'a>(&self, package: &'a str) -> Option<(Vec<u32>, &'a str)> {
         let version = package.strip_prefix(&self.image_start())?.strip_suffix(self.suffix)?;
         let (numbers, rebuild) = version.split_at(version.find('+').unwrap_or(version.len()));

@@ -21,8 +21,8 @@ const SUITE: Suite = Suite { archive: "Debian-Security", name: "bullseye-securit
 /// What is configured beyond `tinyconfig`.
 const FRAGMENT: &str = include_str!("ion.fragment");
 
-/// The only change to the source: on x86, 5.10 lets no configuration but one for a set-top box take a device tree from
-/// the boot loader. It goes in after the anchor.
+/// The only change to the source: on x86, 5.10 lets no configuration but one for a set-top box take
+/// a device tree from the boot loader. It goes in after the anchor.
 const KCONFIG: &str = "arch/x86/Kconfig";
 const KCONFIG_ANCHOR: &str = "config X86\n\tdef_bool y\n";
 const KCONFIG_LINE: &str = "\tselect OF_EARLY_FLATTREE if OF\n";
@@ -38,8 +38,8 @@ const PROGRESS: Duration = Duration::from_secs(30);
 /// Lines that are shown of a build that failed.
 const LAST_LINES: usize = 40;
 
-/// The newest kernel that the suite has the source of, built unless it is in the cache. If the suite does not answer,
-/// the newest of the cache is taken, and the reason is printed.
+/// The newest kernel that the suite has the source of, built unless it is in the cache. If the
+/// suite does not answer, the newest of the cache is taken, and the reason is printed.
 ///
 /// # Errors
 /// If the source cannot be had or built.
@@ -66,7 +66,8 @@ pub(super) fn newest(cache: &Path) -> Result<Kernel> {
     }
 }
 
-/// The name of a build in the cache: another version, configuration or change to the source makes another kernel.
+/// The name of a build in the cache: another version, configuration or change to the source makes
+/// another kernel.
 fn key(version: &str) -> String {
     format!("{PACKAGE}_{version}_{}", recipe())
 }
@@ -167,7 +168,8 @@ fn configure(source: &Path, objects: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The lines of the fragment that do not hold in a finished configuration, where what is off is not set at all.
+/// The lines of the fragment that do not hold in a finished configuration, where what is off is not
+/// set at all.
 fn refused(finished: &str) -> Vec<&'static str> {
     let holds = |line: &str| match line.strip_suffix("=n") {
         Some(option) => !finished.lines().any(|other| other.starts_with(&format!("{option}="))),
