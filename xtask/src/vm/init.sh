@@ -185,9 +185,9 @@ vts_both() {
     return "$rc"
 }
 
-# alice pins pages that bob must not get; both are the suite's children.
+# alice pins and leaves pages that bob must not get; both are the suite's children.
 attack_domains() {
-    anion-vts --endpoint binder --uids 1000,2000 --color never pages_pinned
+    anion-vts --endpoint binder --uids 1000,2000 --color never _by_one_uid_never
 }
 
 # Everybody's heaps are asked the same, and answer as the table says.
