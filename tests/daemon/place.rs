@@ -113,7 +113,13 @@ impl Place {
 
     pub(crate) fn notification(&self) -> String {
         let mut buffer = [0; 4096];
-        let received = self.notifications.recv(&mut buffer);
+        // A socket with a time limit is interrupted by signals that restart other calls.
+        let received = loop {
+            match self.notifications.recv(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                received => break received,
+            }
+        };
         let bytes = received.unwrap_or_else(|error| panic!("no notification: {error}\n{}", self.logged()));
         String::from_utf8_lossy(&buffer[..bytes]).into_owned()
     }
