@@ -113,6 +113,12 @@ impl Pressure {
         self.state().level
     }
 
+    /// Forgets all pressure so far.
+    #[cfg(test)]
+    pub(super) fn calm(&self) {
+        *self.state() = State::default();
+    }
+
     /// The allocator is going: subscribers hear no more.
     pub(super) fn end(&self) {
         self.state().ended = true;

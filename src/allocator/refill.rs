@@ -108,6 +108,7 @@ impl Allocator {
         match self.create_populated(heap, bytes) {
             Ok(stored) => {
                 heap.pool().preallocated(stored, bytes, now);
+                self.shrinker.wake();
                 true
             }
             Err(error) => {

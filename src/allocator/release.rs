@@ -145,6 +145,7 @@ impl Allocator {
         log::debug!("buffer {id} of uid {} released, {} bytes", record.uid, record.bytes.get());
         if self.heaps[index].pool().keeps(record.bytes) {
             self.worker.wake();
+            self.shrinker.wake();
         }
         if is_reserved {
             self.maker.wake();

@@ -29,19 +29,21 @@ impl Allocator {
         self.heaps.iter().filter(|heap| heap.pool().is_kept() && !heap.is_set_aside())
     }
 
-    /// Gives idle memory back. Returns whether any is left that will go later.
+    /// Gives idle memory back. Returns whether memory is pooled that will go later.
     fn expire(&self) -> bool {
         let deadline = since_boot().saturating_sub(IDLE);
         self.giving().filter(|heap| heap.pool().expire(deadline)).count() > 0
     }
 
     /// Does one look. Returns how long there is nothing to do unless memory becomes scarce; `None`
-    /// for ever.
+    /// until memory is pooled.
     fn shrink_step(&self, availability: &mut Availability) -> Option<Duration> {
         let calm = self.pressure.settle(since_boot());
         if !self.expire() {
             return calm;
         }
+        // From here on it looks by itself.
+        self.shrinker.needs_no_wake();
         let (level, look) = availability.look(since_boot());
         self.press(level);
         [Some(LOOK), Some(look), calm].into_iter().flatten().min()

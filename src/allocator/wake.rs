@@ -33,6 +33,12 @@ impl Wake {
         }
     }
 
+    /// Has [`Wake::wake`] do nothing until the thread looks for work again: it does so by itself,
+    /// after a pause.
+    pub(super) fn needs_no_wake(&self) {
+        self.is_awake.store(true, Ordering::SeqCst);
+    }
+
     /// Ends the thread.
     pub(super) fn stop(&self) {
         self.is_stopped.store(true, Ordering::SeqCst);

@@ -399,11 +399,11 @@ impl<M: Poolable> Pool<M> {
     }
 
     /// Gives back what has been on the free lists since before `deadline` (since boot). Returns
-    /// whether anything is left there.
+    /// whether anything is left in the pool.
     pub fn expire(&self, deadline: Duration) -> bool {
         let mut inner = self.lock();
         let free = inner.contents.free.expire(deadline);
-        let is_left = !inner.contents.free.is_empty();
+        let is_left = inner.contents.bytes() > 0;
         drop(inner);
         discard(Leftover { released: Vec::new(), free });
         is_left

@@ -212,9 +212,4 @@ impl<M> FreeLists<M> {
     pub fn len(&self) -> usize {
         self.len
     }
-
-    /// Returns whether the lists are empty.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
 }

@@ -358,6 +358,24 @@ fn the_worker_cleans_in_the_background() {
 }
 
 #[test]
+fn the_shrinker_watches_as_soon_as_memory_is_pooled() {
+    let allocator = still(pooled());
+    let none_left = Availability::new(1 << 30, || Ok(0));
+    allocator.start_shrinker(PressureSources::default(), none_left).expect("thread");
+    for _ in 0..3 {
+        let grant = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
+        // What is released while memory is known to be scarce is not kept.
+        allocator.pressure.calm();
+        use_up(grant);
+        allocator.reclaim_from(&caller(1));
+        eventually("it is given back", || {
+            let HeapView { counters, pool, .. } = stats(&allocator);
+            counters.deferred_bytes + pool.pooled_bytes == 0
+        });
+    }
+}
+
+#[test]
 fn the_shrinker_gives_back_when_little_is_left_though_nobody_waits_yet() {
     let allocator = still(pooled());
     use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
