@@ -13,7 +13,6 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use nix::sys::stat::SFlag;
 use std::io;
 use std::num::NonZeroUsize;
-use std::ops::Range;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
@@ -87,27 +86,6 @@ impl SharedMap {
         Self::with_flags(fd, bytes, Access::ReadWrite, MapFlags::empty())
     }
 
-    /// Maps `range` of a file, shared and writable, and leaves it to the first access to make each
-    /// page present.
-    ///
-    /// # Errors
-    /// As [`SharedMap::new`]; `InvalidInput` if the range is empty, leaves the file or does not
-    /// start at one of its pages.
-    pub fn of_range(fd: impl AsFd, range: &Range<u64>) -> io::Result<Self> {
-        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-        let bytes = usize::try_from(range.end.saturating_sub(range.start)).map_err(io::Error::other)?;
-        let start = i64::try_from(range.start).map_err(io::Error::other)?;
-        let size = nix::sys::stat::fstat(&fd)?.st_size;
-        let length = NonZeroUsize::new(bytes)
-            .filter(|_| u64::try_from(size).is_ok_and(|size| range.end <= size))
-            .ok_or_else(|| invalid(format!("mapping is {range:?}, but the file has {size} bytes")))?;
-        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: as in `with_flags`: no address is asked for, so no existing mapping can be
-        // replaced; the result is used only if the call succeeded.
-        let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd, start) }?;
-        Ok(Self { base: base.cast(), len: bytes, mapped: bytes, writable: true })
-    }
-
     fn with_flags(fd: impl AsFd, bytes: usize, access: Access, flags: MapFlags) -> io::Result<Self> {
         let stat = nix::sys::stat::fstat(&fd)?;
         let size = stat.st_size;
@@ -154,11 +132,6 @@ impl SharedMap {
     /// As [`SharedMap::write_at`]; `InvalidInput` before Linux 5.14; when memory runs out.
     pub fn prefault(&self, offset: usize, len: usize) -> io::Result<()> {
         self.advise(offset, len, libc::MADV_POPULATE_WRITE)
-    }
-
-    /// Returns the bytes mapped in whole pages of the file.
-    pub fn mapped(&self) -> usize {
-        self.mapped
     }
 
     /// Bytes mapped.
