@@ -25,7 +25,9 @@ const VICTIMS: usize = 8;
 const PRIVATE: u64 = 0xb0b0_b0b0_b0b0_b0b0;
 
 /// What the suite itself writes.
-const OWN: u64 = 0x0e0e_0e0e_0e0e_0e0e;
+const OWN: u64 = u64::from_ne_bytes([OWN_BYTE; 8]);
+/// Every byte of that.
+const OWN_BYTE: u8 = 0x0e;
 /// First version of the interface with `AllocationFlags.UNZEROED`.
 const UNZEROED_SINCE: i32 = 2;
 
@@ -84,7 +86,9 @@ fn pages_pinned_by_one_uid_never_show_what_another_writes(fixture: &Fixture) -> 
 fn foreign_word(buffer: &Held) -> Result<Option<u64>> {
     let mapping = Mapping::read_only(&buffer.fd, buffer.size)?;
     let words = usize::try_from(buffer.size)? / size_of::<u64>();
-    Ok((0..words).map(|index| mapping.load(index)).find(|word| ![0, OWN].contains(word)))
+    // Cleaning that was stopped may have ended within a word.
+    let is_own = |word: &u64| word.to_ne_bytes().iter().all(|byte| [0, OWN_BYTE].contains(byte));
+    Ok((0..words).map(|index| mapping.load(index)).find(|word| !is_own(word)))
 }
 
 /// A buffer that need not be zeroed may have what its own uid wrote; never what another did, nor
