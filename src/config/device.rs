@@ -4,11 +4,22 @@
 use super::draft::Draft;
 use super::property::{NodeReader, texts};
 use super::spec::Device;
-use crate::units::{HeapName, HeapType};
+use crate::units::{HeapName, HeapType, Invalid};
 
 /// Most entries of `device` or `devices`: more than there are kinds, and those of the latter are tried on the allocate
 /// path.
 const MAX_DEVICES: usize = 8;
+
+/// Why a word is no device; worded to follow `KEY is "WORD", but`.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum WordError {
+    /// The name behind the colon is none.
+    #[error(transparent)]
+    Name(#[from] Invalid),
+    /// No word of these; the text is the beginning of the list.
+    #[error("it must be {0}memfd, hugetlb, ashmem, udmabuf, udmabuf-hugetlb, dma-heap:NAME or ion:NAME")]
+    Unknown(&'static str),
+}
 
 /// Fills in where the heap's memory comes from, and whether the CPU must be kept from it.
 pub(super) fn describe(node: &mut NodeReader<'_>, heap: &mut Draft) {
@@ -19,7 +30,7 @@ pub(super) fn describe(node: &mut NodeReader<'_>, heap: &mut Draft) {
     heap.recycle = recycle(node, heap);
 }
 
-/// A switch for memory of the kernel's own heaps, and of no meaning for any other.
+/// Reads `recycle`, a switch for memory of the kernel's own heaps, without effect on any other.
 fn recycle(node: &mut NodeReader<'_>, heap: &Draft) -> bool {
     let recycle = node.flag("recycle");
     let is_kernels = |device: &Device| match device {
@@ -45,13 +56,13 @@ fn recycle(node: &mut NodeReader<'_>, heap: &Draft) -> bool {
     recycle
 }
 
-/// Every word that the heap has, in order.
+/// Returns every device that the heap names, in order.
 fn named(heap: &Draft) -> impl Iterator<Item = &Device> {
     let own = (heap.kind != HeapType::Custom).then_some(&heap.device);
     heap.devices.iter().chain(own).chain(&heap.fallbacks)
 }
 
-/// What serves the heap, and what does if that is not there.
+/// Reads what serves the heap, and what does if that is not there.
 fn device(node: &mut NodeReader<'_>, kind: HeapType) -> (Device, Vec<Device>) {
     if kind == HeapType::Custom && node.has("device") {
         node.fail("device", "a custom heap takes no device: devices lists them in order");
@@ -70,7 +81,7 @@ fn device(node: &mut NodeReader<'_>, kind: HeapType) -> (Device, Vec<Device>) {
     (first, fallbacks)
 }
 
-/// The ordered list of a custom heap, which must have one; no other heap has.
+/// Reads the ordered list of a custom heap, which must have one; no other heap has.
 fn devices(node: &mut NodeReader<'_>, kind: HeapType) -> Vec<Device> {
     match (kind, node.has("devices")) {
         (HeapType::Custom, false) => {
@@ -87,27 +98,26 @@ fn devices(node: &mut NodeReader<'_>, kind: HeapType) -> Vec<Device> {
     list(node, "devices", &words, "")
 }
 
-/// The words of one property; `first` as in [`parse`].
-fn list(node: &mut NodeReader<'_>, key: &str, words: &[String], first: &str) -> Vec<Device> {
+/// Reads the words of one property; `first` as in [`parse`].
+fn list(node: &mut NodeReader<'_>, key: &str, words: &[String], first: &'static str) -> Vec<Device> {
     if words.len() > MAX_DEVICES {
         node.fail(key, format!("{key} has {} entries, but at most {MAX_DEVICES}", words.len()));
         return Vec::new();
     }
     let mut devices = Vec::with_capacity(words.len());
     for word in words {
-        match parse(key, word, first) {
+        match parse(word, first) {
             Ok(device) if devices.contains(&device) => node.fail(key, format!("{key} has {word:?} twice")),
             Ok(device) => devices.push(device),
-            Err(fault) => node.fail(key, fault),
+            Err(fault) => node.fail(key, format!("{key} is {word:?}, but {fault}")),
         }
     }
     devices
 }
 
-/// `auto` is what `first`, the beginning of the list of words in the error, says.
-fn parse(key: &str, word: &str, first: &str) -> Result<Device, String> {
-    let fault = |rule: String| format!("{key} is {word:?}, but {rule}");
-    let kernel_heap = |name: &str| HeapName::new(name).map_err(|error| fault(error.to_string()));
+/// Reads a word. `auto` is one if `first`, the beginning of the list of words in the error, is not
+/// empty.
+fn parse(word: &str, first: &'static str) -> Result<Device, WordError> {
     match (word, word.split_once(':')) {
         ("auto", _) if !first.is_empty() => Ok(Device::Auto),
         ("memfd", _) => Ok(Device::Memfd),
@@ -115,15 +125,14 @@ fn parse(key: &str, word: &str, first: &str) -> Result<Device, String> {
         ("ashmem", _) => Ok(Device::Ashmem),
         ("udmabuf", _) => Ok(Device::Udmabuf),
         ("udmabuf-hugetlb", _) => Ok(Device::UdmabufHugetlb),
-        (_, Some(("dma-heap", name))) => kernel_heap(name).map(Device::DmaHeap),
-        (_, Some(("ion", name))) => kernel_heap(name).map(Device::Ion),
-        _ => Err(fault(format!(
-            "it must be {first}memfd, hugetlb, ashmem, udmabuf, udmabuf-hugetlb, dma-heap:NAME or ion:NAME"
-        ))),
+        (_, Some(("dma-heap", name))) => Ok(Device::DmaHeap(HeapName::new(name)?)),
+        (_, Some(("ion", name))) => Ok(Device::Ion(HeapName::new(name)?)),
+        _ => Err(WordError::Unknown(first)),
     }
 }
 
-/// Only the kernel can keep memory from the CPU, so a secure heap must say which kernel heap does.
+/// Checks that a secure heap says which kernel heap serves it: only the kernel can keep memory from
+/// the CPU.
 fn check_secure(node: &mut NodeReader<'_>, heap: &mut Draft) {
     let is_kernel_heap = |device: &Device| matches!(device, Device::DmaHeap(_) | Device::Ion(_));
     if !heap.secure || named(heap).all(is_kernel_heap) {

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::{Report, Severity};
-use super::tree::{MAX_BYTES, NodeId, Property, Tree, TreeLimit, Value};
+use super::tree::{MAX_BYTES, NodeId, Property, Tree, TreeLimit, Unusable, Value};
 
 /// A directory that cannot be read as a device tree.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +73,7 @@ fn property(path: &Path, budget: &mut usize) -> Result<Value, DirectoryError> {
     let file = match File::open(path) {
         // The kernel hides some properties from all but root; they are no reason to refuse the tree.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            return Ok(Value::Unusable(format!("cannot be read: {error}")));
+            return Ok(Value::Unusable(Unusable::NotPermitted));
         }
         opened => opened.map_err(failed)?,
     };

@@ -37,7 +37,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// A heap with the defaults of its kind.
+    /// Returns a heap with the defaults of its kind.
     pub(super) fn new(node: NodeId, name: HeapName, kind: HeapType, page: PageSize) -> Self {
         Self {
             node,
@@ -89,8 +89,8 @@ impl Draft {
     }
 }
 
-/// The final list by descending id. Heaps without an id get the lowest free ones, by node name. A heap whose
-/// id, name or alias is taken is an error and left out.
+/// Returns the final list by descending id. Heaps without an id get the lowest free ones, by node
+/// name. A heap whose id, name or alias is taken is an error and left out.
 pub(super) fn number(drafts: Vec<Draft>, tree: &Tree, report: &mut Report) -> Vec<HeapSpec> {
     let (with_id, without_id): (Vec<_>, Vec<_>) = drafts.into_iter().partition(|draft| draft.id.is_some());
     let wanted: BTreeSet<HeapId> = with_id.iter().filter_map(|draft| draft.id).collect();
@@ -100,19 +100,35 @@ pub(super) fn number(drafts: Vec<Draft>, tree: &Tree, report: &mut Report) -> Ve
     for draft in with_id.into_iter().chain(without_id) {
         let accepted = match draft.id {
             Some(id) => taken.claim(&draft, id, tree).map(|()| id),
-            None => taken.claim_names(&draft, tree).and_then(|()| {
-                free.next().ok_or_else(|| format!("there is no heap id left: {MAX_HEAPS} heaps is the most"))
-            }),
+            None => taken.claim_names(&draft, tree).and_then(|()| free.next().ok_or(TakenError::NoId)),
         };
         match accepted {
             Ok(id) => heaps.push(draft.into_spec(id, tree)),
             Err(reason) => {
-                report.add(Severity::Error, tree.path(draft.node), tree.position(draft.node), reason);
+                let (path, position) = (tree.path(draft.node), tree.position(draft.node));
+                report.add(Severity::Error, path, position, reason.to_string());
             }
         }
     }
     heaps.sort_by_key(|heap| std::cmp::Reverse(heap.id));
     heaps
+}
+
+/// Why a heap cannot have its id or a name.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum TakenError {
+    /// Another heap has the id.
+    #[error("heap-id is {id}, but {owner} has it already")]
+    Id { id: HeapId, owner: String },
+    /// Another heap has the name or alias.
+    #[error("name {name} is taken: {owner} has it already")]
+    Name { name: HeapName, owner: String },
+    /// The heap itself has the name more than once.
+    #[error("name {0} is given twice")]
+    Twice(HeapName),
+    /// Every id is in use.
+    #[error("there is no heap id left: {MAX_HEAPS} heaps is the most")]
+    NoId,
 }
 
 /// Who has which id and name, as node paths.
@@ -123,23 +139,23 @@ struct Taken {
 }
 
 impl Taken {
-    fn claim(&mut self, draft: &Draft, id: HeapId, tree: &Tree) -> Result<(), String> {
+    fn claim(&mut self, draft: &Draft, id: HeapId, tree: &Tree) -> Result<(), TakenError> {
         if let Some(owner) = self.ids.get(&id) {
-            return Err(format!("heap-id is {id}, but {owner} has it already"));
+            return Err(TakenError::Id { id, owner: owner.clone() });
         }
         self.claim_names(draft, tree)?;
         self.ids.insert(id, tree.path(draft.node));
         Ok(())
     }
 
-    fn claim_names(&mut self, draft: &Draft, tree: &Tree) -> Result<(), String> {
+    fn claim_names(&mut self, draft: &Draft, tree: &Tree) -> Result<(), TakenError> {
         let mut own = BTreeSet::new();
         for name in [&draft.name].into_iter().chain(&draft.aliases) {
             if let Some(owner) = self.names.get(name) {
-                return Err(format!("name {name} is taken: {owner} has it already"));
+                return Err(TakenError::Name { name: name.clone(), owner: owner.clone() });
             }
             if !own.insert(name.clone()) {
-                return Err(format!("name {name} is given twice"));
+                return Err(TakenError::Twice(name.clone()));
             }
         }
         self.names.extend(own.into_iter().map(|name| (name, tree.path(draft.node))));

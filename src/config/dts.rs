@@ -25,7 +25,7 @@ use self::lexical::{
 use self::places::Places;
 use self::value::{Piece, list};
 use super::diagnostic::{Report, Severity};
-use super::tree::{NodeId, Property, Tree, TreeLimit, Value};
+use super::tree::{ADD_THE_BASE, NodeId, Property, Tree, TreeLimit, Unusable, Value};
 
 /// Words after `#` that belong to the C preprocessor.
 const DIRECTIVES: &[&str] = &[
@@ -243,7 +243,7 @@ impl<'t> Source<'t, '_> {
         let twice = self.open.last_mut().is_some_and(|open| !open.seen.insert(name));
         self.waiting.remove(&(node, name));
         let value = match pieces.as_mut_slice() {
-            _ if twice => Value::Unusable("is given twice in this node".to_owned()),
+            _ if twice => Value::Unusable(Unusable::Twice),
             [] => Value::Bytes(Vec::new()),
             [Piece::Bytes(bytes)] => Value::Bytes(std::mem::take(bytes)),
             _ => {
@@ -325,9 +325,6 @@ impl<'t> Source<'t, '_> {
         self.report.add(severity, node, Some(position), message);
     }
 }
-
-const ADD_THE_BASE: &str =
-    "add the file that defines it, or compile the whole tree with dtc and give the .dtb";
 
 /// Makes a tree's limit an error of the text.
 fn fit<T>(place: &Input<'_>, result: Result<T, TreeLimit>) -> Parsed<T> {

@@ -44,7 +44,7 @@ const KEYS: &[&str] = &[
     "share-across-domains",
 ];
 
-/// The heaps of `container`.
+/// Reads the heaps of `container`.
 pub(super) fn read(tree: &Tree, container: NodeId, page: PageSize, report: &mut Report) -> Vec<Draft> {
     let mut node = NodeReader::new(tree, container);
     refuse_unknown(&mut node, &[]);
@@ -69,7 +69,7 @@ pub(super) fn refuse_unknown(node: &mut NodeReader<'_>, known: &[&str]) {
     }
 }
 
-/// Whether the node is switched on. `disabled` and its like are noted; a word that means nothing is an error.
+/// Returns whether the node is switched on. `disabled` and its like are noted; a word that means nothing is an error.
 pub(super) fn is_on(node: &mut NodeReader<'_>, report: &mut Report) -> bool {
     let Some(status) = node.get("status", text) else { return true };
     match status.as_str() {
@@ -135,7 +135,7 @@ fn describe(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     Some(heap)
 }
 
-/// As the kind has it by `default`, unless the node says otherwise.
+/// Reads whether frees are deferred: as the kind has it by `default`, unless the node says otherwise.
 fn deferred_free(node: &mut NodeReader<'_>, default: bool) -> bool {
     match (node.flag("deferred-free"), node.flag("immediate-free")) {
         (true, true) => {
@@ -148,8 +148,8 @@ fn deferred_free(node: &mut NodeReader<'_>, default: bool) -> bool {
     }
 }
 
-/// Why the heap's spares may go from one trust domain to another. The reason is for whoever reads the log, so it has
-/// to be one.
+/// Reads why the heap's pooled memory may go from one trust domain to another. The reason goes to the
+/// log, so it must not be empty.
 fn shared(node: &mut NodeReader<'_>) -> Option<String> {
     let reason = node.get("share-across-domains", text)?;
     if reason.trim().is_empty() {
@@ -208,7 +208,7 @@ fn aliases(node: &mut NodeReader<'_>) -> Vec<HeapName> {
     checked.filter_map(|name| name.map_err(|error| node.fail("aliases", error.to_string())).ok()).collect()
 }
 
-/// The heap's own size, or its region's.
+/// Reads the heap's own size, or its region's.
 fn size(node: &mut NodeReader<'_>, kind: HeapType, page: PageSize) -> Option<u64> {
     let has_region = matches!(kind, HeapType::Carveout | HeapType::Chunk | HeapType::Dma);
     let (key, bytes) = match (node.has("size"), node.has("memory-region")) {
@@ -229,7 +229,7 @@ fn size(node: &mut NodeReader<'_>, kind: HeapType, page: PageSize) -> Option<u64
         (false, true) => ("memory-region", region_bytes(node)?),
     };
     if let Err(reason) = check_size(bytes, page) {
-        node.fail(key, reason);
+        node.fail(key, reason.to_string());
         return None;
     }
     Some(bytes)
@@ -246,19 +246,30 @@ fn region_bytes(node: &mut NodeReader<'_>) -> Option<u64> {
         node.fail("memory-region", format!("memory-region cannot be used, {why}"));
         return None;
     }
-    region::bytes(node.tree, target).map_err(|reason| node.fail("memory-region", reason)).ok()
+    region::bytes(node.tree, target).map_err(|reason| node.fail("memory-region", reason.to_string())).ok()
 }
 
-/// What every heap's size must be.
-pub(super) fn check_size(bytes: u64, page: PageSize) -> Result<(), String> {
+/// A size that no heap can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum HeapSizeError {
+    /// No bytes, or more than the interface can tell.
+    #[error("size is {0:#x}, but it must be 1 to {max:#x}", max = i64::MAX)]
+    Range(u64),
+    /// Not whole pages.
+    #[error("size is {bytes:#x}, but it must be a multiple of the page size {page}")]
+    NotPages { bytes: u64, page: u64 },
+}
+
+/// Checks what every heap's size must be.
+///
+/// # Errors
+/// If it is 0, more than `i64::MAX`, or no multiple of the page size.
+pub(super) fn check_size(bytes: u64, page: PageSize) -> Result<(), HeapSizeError> {
     if bytes == 0 || i64::try_from(bytes).is_err() {
-        return Err(format!("size is {bytes:#x}, but it must be 1 to {:#x}", i64::MAX));
+        return Err(HeapSizeError::Range(bytes));
     }
     if !page.divides(bytes) {
-        return Err(format!(
-            "size is {bytes:#x}, but it must be a multiple of the page size {}",
-            page.bytes()
-        ));
+        return Err(HeapSizeError::NotPages { bytes, page: page.bytes() });
     }
     Ok(())
 }
@@ -296,7 +307,8 @@ fn pool_orders(node: &mut NodeReader<'_>, kind: HeapType) -> Option<Vec<u32>> {
     Some(orders)
 }
 
-/// An empty list would shut everyone out, which `status` says more clearly.
+/// Reads who may allocate. An empty list, which would refuse every client, is an error: `status` says
+/// that more clearly.
 fn allow_uids(node: &mut NodeReader<'_>) -> Option<Vec<Uid>> {
     let mut uids: Vec<Uid> = node.get("allow-uids", cells)?.into_iter().map(Uid).collect();
     if uids.is_empty() {

@@ -40,7 +40,7 @@ const BINDINGS: &[Binding] = &[
     Binding { claims: reserved_memory::is_heap, import: reserved_memory::import_heap },
 ];
 
-/// The nodes that vendor bindings describe heaps with.
+/// Returns the nodes that vendor bindings describe heaps with.
 pub(super) fn containers(tree: &Tree) -> Vec<NodeId> {
     tree.walk()
         .into_iter()
@@ -114,7 +114,7 @@ impl<'t> Import<'t> {
         self.report.add(severity, self.tree.path(node), self.tree.position(node), message);
     }
 
-    /// Settles why a heap is there but cannot be served: every reason that holds, the most lasting first.
+    /// Records why a heap is there but cannot be served: every reason that holds, the most lasting first.
     fn checked(&self, mut draft: Draft) -> Draft {
         let mut reasons = Vec::new();
         if draft.secure {
@@ -138,11 +138,12 @@ impl<'t> Import<'t> {
     }
 }
 
-/// The region's bytes; a size that no heap can have is an error at `key`, a missing one makes it unavailable.
+/// Sets the size to the region's. One that no heap can have is an error at `key`, a missing one makes
+/// the heap unavailable.
 fn take_region(node: &mut NodeReader<'_>, draft: &mut Draft, region: NodeId, key: &str, page: PageSize) {
     match region::bytes(node.tree, region) {
         Ok(bytes) => take_size(node, draft, bytes, key, page),
-        Err(reason) => draft.unavailable = Some(reason),
+        Err(reason) => draft.unavailable = Some(reason.to_string()),
     }
     if let Some(why) = region::switched_off_region(node.tree, region) {
         draft.unavailable = Some(why);
@@ -153,7 +154,7 @@ fn take_region(node: &mut NodeReader<'_>, draft: &mut Draft, region: NodeId, key
 fn take_size(node: &mut NodeReader<'_>, draft: &mut Draft, bytes: u64, key: &str, page: PageSize) {
     match check_size(bytes, page) {
         Ok(()) => draft.size = Some(bytes),
-        Err(reason) => node.fail(key, reason),
+        Err(reason) => node.fail(key, reason.to_string()),
     }
 }
 
@@ -165,13 +166,13 @@ fn take_alignment(node: &mut NodeReader<'_>, draft: &mut Draft, bytes: u64, key:
     }
 }
 
-/// A heap of a name that may be no name at all, which is recorded at `key`.
+/// Returns a heap of this name. A name that no heap can have is recorded at `key`.
 fn named(node: &mut NodeReader<'_>, name: &str, kind: HeapType, key: &str, page: PageSize) -> Option<Draft> {
     let name = HeapName::new(name).map_err(|error| node.fail(key, error.to_string())).ok()?;
     Some(Draft::new(node.node, name, kind, page))
 }
 
-/// A required string.
+/// Reads a required string.
 fn required_text(node: &mut NodeReader<'_>, key: &str) -> Option<String> {
     if !node.has(key) {
         node.fail(key, format!("{key} is missing"));

@@ -41,6 +41,34 @@ fn quota(node: &mut NodeReader<'_>) -> Quota {
     Quota { max_bytes: node.get("max-bytes", number), max_buffers: node.get("max-buffers", number) }
 }
 
+/// Why a reserve cannot be kept.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum ReserveError {
+    #[error("reserve-heaps names {0:?}, which is no heap")]
+    NoHeap(String),
+    #[error("reserve-heaps names {0}, but a heap without a size has no reserves")]
+    NoSize(String),
+    #[error("reserve-heaps names {0} twice")]
+    Twice(String),
+    #[error("reserve-bytes for {heap} is {bytes:#x}, but it must be a multiple of the page size {page}")]
+    NotPages { heap: String, bytes: u64, page: u64 },
+    #[error("reserve-bytes for {heap} is {bytes:#x}, but max-bytes {quota:#x} is less")]
+    AboveQuota { heap: String, bytes: u64, quota: u64 },
+    /// All uids of all clients, each of which has its reserve to itself.
+    #[error("all reserves of {heap} together are {total:#x}, but its size is {size:#x}")]
+    AboveSize { heap: String, total: u128, size: u64 },
+}
+
+impl ReserveError {
+    /// Returns the property that it is about.
+    fn key(&self) -> &'static str {
+        match self {
+            Self::NoHeap(_) | Self::NoSize(_) | Self::Twice(_) => "reserve-heaps",
+            Self::NotPages { .. } | Self::AboveQuota { .. } | Self::AboveSize { .. } => "reserve-bytes",
+        }
+    }
+}
+
 /// What the clients read so far have taken.
 struct SoFar<'h> {
     heaps: &'h [HeapSpec],
@@ -72,7 +100,7 @@ impl SoFar<'_> {
         for (heap, bytes) in wanted {
             match self.reserve(&client, &heap, bytes) {
                 Ok(reserve) => client.reserves.push(reserve),
-                Err((key, reason)) => node.fail(key, reason),
+                Err(error) => node.fail(error.key(), error.to_string()),
             }
         }
         node.finish(report);
@@ -97,52 +125,35 @@ impl SoFar<'_> {
         uids
     }
 
-    /// Checks one reserve; the error names the property that it is about.
-    fn reserve(
-        &mut self,
-        client: &ClientPolicy,
-        heap: &str,
-        bytes: u64,
-    ) -> Result<Reserve, (&'static str, String)> {
-        let spec = self.heaps.iter().find(|spec| {
+    /// Checks one reserve.
+    fn reserve(&mut self, client: &ClientPolicy, heap: &str, bytes: u64) -> Result<Reserve, ReserveError> {
+        let name = || heap.to_owned();
+        let is_named = |spec: &&HeapSpec| {
             spec.name.as_str() == heap || spec.aliases.iter().any(|alias| alias.as_str() == heap)
-        });
-        let spec =
-            spec.ok_or_else(|| ("reserve-heaps", format!("reserve-heaps names {heap:?}, which is no heap")))?;
-        let size = spec.size.ok_or_else(|| {
-            (
-                "reserve-heaps",
-                format!("reserve-heaps names {heap}, but a heap without a size has no reserves"),
-            )
-        })?;
+        };
+        let spec = self.heaps.iter().find(is_named).ok_or_else(|| ReserveError::NoHeap(name()))?;
+        let size = spec.size.ok_or_else(|| ReserveError::NoSize(name()))?;
         if bytes == 0 || !self.page.divides(bytes) {
-            let rule = format!("a multiple of the page size {}", self.page.bytes());
-            return Err((
-                "reserve-bytes",
-                format!("reserve-bytes for {heap} is {bytes:#x}, but it must be {rule}"),
-            ));
+            return Err(ReserveError::NotPages { heap: name(), bytes, page: self.page.bytes() });
         }
         if let Some(quota) = client.quota.max_bytes.filter(|quota| bytes > *quota) {
-            let message = format!("reserve-bytes for {heap} is {bytes:#x}, but max-bytes {quota:#x} is less");
-            return Err(("reserve-bytes", message));
+            return Err(ReserveError::AboveQuota { heap: name(), bytes, quota });
         }
         if client.reserves.iter().any(|reserve| reserve.heap == spec.name) {
-            return Err(("reserve-heaps", format!("reserve-heaps names {heap} twice")));
+            return Err(ReserveError::Twice(name()));
         }
         // Every uid of the client has the reserve to itself.
         let reserved = self.reserved.entry(spec.name.to_string()).or_default();
         let total = *reserved + u128::from(bytes) * client.uids.len() as u128;
         if total > u128::from(size) {
-            let message =
-                format!("all reserves of {heap} together are {total:#x}, but its size is {size:#x}");
-            return Err(("reserve-bytes", message));
+            return Err(ReserveError::AboveSize { heap: name(), total, size });
         }
         *reserved = total;
         Ok(Reserve { heap: spec.name.clone(), bytes })
     }
 }
 
-/// Heap names with their bytes; a list of one-cell or of two-cell numbers.
+/// Reads heap names with their bytes, which are one-cell or two-cell numbers.
 fn wanted_reserves(node: &mut NodeReader<'_>) -> Vec<(String, u64)> {
     let (heaps, bytes) = (node.get("reserve-heaps", texts), node.get("reserve-bytes", cells));
     let (heaps, cells) = match (heaps, bytes) {

@@ -2,7 +2,7 @@
 //! Typed reading of a node's properties; what has the wrong shape is collected, not fatal.
 
 use super::diagnostic::{Position, Report, Severity};
-use super::tree::{NodeId, Property, Tree, Value};
+use super::tree::{NodeId, Property, Tree, Unusable, Value};
 
 /// Properties that every node may have and that say nothing about a heap.
 pub(super) const UNIVERSAL: &[&str] = &[
@@ -17,8 +17,37 @@ pub(super) const UNIVERSAL: &[&str] = &[
     "ranges",
 ];
 
-/// A shape: bytes to a value, or what they should have been.
-pub(super) type Shape<T> = fn(&[u8]) -> Result<T, String>;
+/// Reads bytes as a value.
+pub(super) type Shape<T> = fn(&[u8]) -> Result<T, ShapeError>;
+
+/// Why a property has not the wanted shape; worded to follow the property's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ShapeError {
+    /// A switch has a value.
+    #[error("is a switch: it is on when it is there and takes no value")]
+    Switch,
+    /// Not text that ends with NUL, or text with control characters.
+    #[error("must be a string in double quotes")]
+    Text,
+    /// So many strings, where one is wanted.
+    #[error("must be one string, but it has {0}")]
+    OneText(usize),
+    /// So many bytes, where one cell is wanted.
+    #[error("must be one 32-bit cell, but it has {0} bytes")]
+    OneCell(usize),
+    /// So many bytes, which are no whole cells.
+    #[error("must be 32-bit cells, but it has {0} bytes")]
+    Cells(usize),
+    /// A reference is empty.
+    #[error("must be a reference such as <&region>, but it is empty")]
+    NoReference,
+    /// So many cells, where a number is wanted.
+    #[error("must be a number of one or two cells, but it has {0}")]
+    Number(usize),
+    /// Its bytes are not known.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+}
 
 /// A finding about one node, kept until the node is done.
 #[derive(Debug)]
@@ -41,12 +70,13 @@ impl<'t> NodeReader<'t> {
         Self { tree, node, findings: Vec::new() }
     }
 
-    /// Whether the node has the property, whatever its value.
+    /// Returns whether the node has the property, whatever its value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.tree.property(self.node, key).is_some()
     }
 
-    /// The property in the wanted shape. `None` if it is not there, or if it is wrong, which is then recorded.
+    /// Returns the property in the wanted shape; `None` if it is not there, or if it is wrong, which
+    /// is then recorded.
     pub(super) fn get<T>(&mut self, key: &str, shape: Shape<T>) -> Option<T> {
         match read(self.tree.property(self.node, key)?, shape) {
             Ok(value) => Some(value),
@@ -57,12 +87,12 @@ impl<'t> NodeReader<'t> {
         }
     }
 
-    /// A boolean: true if the property is there, which then must have no value.
+    /// Reads a switch: returns whether the property is there, which then must have no value.
     pub(super) fn flag(&mut self, key: &str) -> bool {
         self.get(key, flag).is_some()
     }
 
-    /// The node that the property's phandle means; a missing target is recorded.
+    /// Returns the node that the property's phandle means; a missing target is recorded.
     pub(super) fn target(&mut self, key: &str) -> Option<NodeId> {
         let phandle = self.get(key, first_cell)?;
         let target = self.tree.by_phandle(phandle);
@@ -88,13 +118,13 @@ impl<'t> NodeReader<'t> {
         self.findings.push(Finding { severity, position, message });
     }
 
-    /// The keys that are neither in `known` nor [`UNIVERSAL`].
+    /// Returns the keys that are neither in `known` nor [`UNIVERSAL`].
     pub(super) fn unknown(&self, known: &[&str]) -> Vec<&'t str> {
         let keys = self.tree.properties(self.node).map(|(key, _)| key);
         keys.filter(|key| !known.contains(key) && !UNIVERSAL.contains(key)).collect()
     }
 
-    /// Reports what was found. Whether the node had no error.
+    /// Reports what was found. Returns whether the node had no error.
     pub(super) fn finish(self, report: &mut Report) -> bool {
         let path = self.tree.path(self.node);
         let good = self.findings.iter().all(|finding| finding.severity != Severity::Error);
@@ -105,18 +135,18 @@ impl<'t> NodeReader<'t> {
     }
 }
 
-/// The property in the wanted shape.
+/// Reads the property in the wanted shape.
 ///
 /// # Errors
-/// What is wrong, to be put after the property's name.
-pub(super) fn read<T>(property: &Property, shape: Shape<T>) -> Result<T, String> {
+/// If it has another shape, or its bytes are not known.
+pub(super) fn read<T>(property: &Property, shape: Shape<T>) -> Result<T, ShapeError> {
     match &property.value {
         Value::Bytes(bytes) => shape(bytes),
-        Value::Unusable(reason) => Err(reason.clone()),
+        Value::Unusable(reason) => Err(reason.clone().into()),
     }
 }
 
-/// Why a node is switched off, as its `status` says; `None` if it is on.
+/// Returns why a node is switched off, as its `status` says; `None` if it is on.
 pub(super) fn switched_off(tree: &Tree, node: NodeId) -> Option<String> {
     let property = tree.property(node, "status")?;
     match read(property, text) {
@@ -126,70 +156,61 @@ pub(super) fn switched_off(tree: &Tree, node: NodeId) -> Option<String> {
     }
 }
 
-/// The node's `compatible` strings; empty if it has none or they are malformed.
+/// Returns the node's `compatible` strings; empty if it has none or they are malformed.
 pub(super) fn compatibles(tree: &Tree, node: NodeId) -> Vec<String> {
     tree.property(node, "compatible").and_then(|property| read(property, texts).ok()).unwrap_or_default()
 }
 
-/// Whether one of the node's `compatible` strings is `wanted`.
+/// Returns whether one of the node's `compatible` strings is `wanted`.
 pub(super) fn is_compatible(tree: &Tree, node: NodeId, wanted: &str) -> bool {
     compatibles(tree, node).iter().any(|compatible| compatible == wanted)
 }
 
-/// No value at all.
-pub(super) fn flag(bytes: &[u8]) -> Result<(), String> {
-    if bytes.is_empty() {
-        Ok(())
-    } else {
-        Err("is a switch: it is on when it is there and takes no value".to_owned())
-    }
+/// Reads no value at all.
+pub(super) fn flag(bytes: &[u8]) -> Result<(), ShapeError> {
+    if bytes.is_empty() { Ok(()) } else { Err(ShapeError::Switch) }
 }
 
-/// One string.
-pub(super) fn text(bytes: &[u8]) -> Result<String, String> {
+/// Reads one string.
+pub(super) fn text(bytes: &[u8]) -> Result<String, ShapeError> {
     match texts(bytes)?.as_slice() {
         [one] => Ok(one.clone()),
-        several => Err(format!("must be one string, but it has {}", several.len())),
+        several => Err(ShapeError::OneText(several.len())),
     }
 }
 
-/// One or more strings.
-pub(super) fn texts(bytes: &[u8]) -> Result<Vec<String>, String> {
-    let fault = || "must be a string in double quotes".to_owned();
-    let body = bytes.strip_suffix(&[0]).filter(|body| !body.is_empty()).ok_or_else(fault)?;
+/// Reads one or more strings.
+pub(super) fn texts(bytes: &[u8]) -> Result<Vec<String>, ShapeError> {
+    let body = bytes.strip_suffix(&[0]).filter(|body| !body.is_empty()).ok_or(ShapeError::Text)?;
     let text = str::from_utf8(body).ok().filter(|text| !text.chars().any(|c| c.is_control() && c != '\0'));
-    Ok(text.ok_or_else(fault)?.split('\0').map(ToOwned::to_owned).collect())
+    Ok(text.ok_or(ShapeError::Text)?.split('\0').map(ToOwned::to_owned).collect())
 }
 
-/// One 32-bit cell.
-pub(super) fn cell(bytes: &[u8]) -> Result<u32, String> {
-    bytes
-        .try_into()
-        .map(u32::from_be_bytes)
-        .map_err(|_| format!("must be one 32-bit cell, but it has {} bytes", bytes.len()))
+/// Reads one 32-bit cell.
+pub(super) fn cell(bytes: &[u8]) -> Result<u32, ShapeError> {
+    bytes.try_into().map(u32::from_be_bytes).map_err(|_| ShapeError::OneCell(bytes.len()))
 }
 
-/// The first of one or more cells, as in a phandle with arguments.
-pub(super) fn first_cell(bytes: &[u8]) -> Result<u32, String> {
-    let cells = cells(bytes)?;
-    cells.first().copied().ok_or_else(|| "must be a reference such as <&region>, but it is empty".to_owned())
+/// Reads the first of one or more cells, as in a phandle with arguments.
+pub(super) fn first_cell(bytes: &[u8]) -> Result<u32, ShapeError> {
+    cells(bytes)?.first().copied().ok_or(ShapeError::NoReference)
 }
 
-/// Any number of 32-bit cells.
-pub(super) fn cells(bytes: &[u8]) -> Result<Vec<u32>, String> {
+/// Reads any number of 32-bit cells.
+pub(super) fn cells(bytes: &[u8]) -> Result<Vec<u32>, ShapeError> {
     let (cells, rest) = bytes.as_chunks::<4>();
     if !rest.is_empty() {
-        return Err(format!("must be 32-bit cells, but it has {} bytes", bytes.len()));
+        return Err(ShapeError::Cells(bytes.len()));
     }
     Ok(cells.iter().map(|cell| u32::from_be_bytes(*cell)).collect())
 }
 
-/// A number of one or two cells, high cell first.
-pub(super) fn number(bytes: &[u8]) -> Result<u64, String> {
+/// Reads a number of one or two cells, high cell first.
+pub(super) fn number(bytes: &[u8]) -> Result<u64, ShapeError> {
     match cells(bytes)?.as_slice() {
         [low] => Ok(u64::from(*low)),
         [high, low] => Ok(u64::from(*high) << 32 | u64::from(*low)),
-        other => Err(format!("must be a number of one or two cells, but it has {}", other.len())),
+        other => Err(ShapeError::Number(other.len())),
     }
 }
 
@@ -210,13 +231,16 @@ mod tests {
 
     #[test]
     fn shapes_refuse_the_rest_and_say_what_they_want() {
-        assert!(flag(b"true\0").expect_err("a value").contains("takes no value"));
+        assert_eq!(flag(b"true\0"), Err(ShapeError::Switch));
         for bad in [&b""[..], b"\0", b"no end", b"bell\x07\0", b"\xff\0"] {
-            assert!(texts(bad).expect_err("no string").contains("string in double quotes"), "{bad:?}");
+            assert_eq!(texts(bad), Err(ShapeError::Text), "{bad:?}");
         }
-        assert_eq!(text(b"a\0b\0"), Err("must be one string, but it has 2".to_owned()));
-        assert_eq!(cell(&[1]), Err("must be one 32-bit cell, but it has 1 bytes".to_owned()));
-        assert_eq!(number(&[0; 12]), Err("must be a number of one or two cells, but it has 3".to_owned()));
-        assert!(first_cell(&[]).is_err());
+        assert_eq!(text(b"a\0b\0"), Err(ShapeError::OneText(2)));
+        assert_eq!(cell(&[1]), Err(ShapeError::OneCell(1)));
+        assert_eq!(cells(&[1; 5]), Err(ShapeError::Cells(5)));
+        assert_eq!(number(&[0; 12]), Err(ShapeError::Number(3)));
+        assert_eq!(first_cell(&[]), Err(ShapeError::NoReference));
+        let wanted = ShapeError::Number(3).to_string();
+        assert_eq!(wanted, "must be a number of one or two cells, but it has 3");
     }
 }

@@ -21,7 +21,7 @@ pub(super) const MAX_ITEMS: usize = 1 << 18;
 pub(super) struct NodeId(usize);
 
 /// A source is bigger than any real device tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum TreeLimit {
     /// Nodes inside nodes.
     #[error("nodes are nested more than {MAX_DEPTH} deep")]
@@ -36,9 +36,40 @@ pub enum TreeLimit {
 pub(super) enum Value {
     /// As in a blob: big-endian cells, NUL-terminated strings.
     Bytes(Vec<u8>),
-    /// The text says something that only another file could resolve.
-    Unusable(String),
+    /// They are not known.
+    Unusable(Unusable),
 }
+
+/// Why a property's bytes are not known; worded to follow the property's name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[cfg_attr(not(feature = "dts"), expect(dead_code, reason = "most of these are said of text alone"))]
+pub(super) enum Unusable {
+    /// The kernel hides the property from this user.
+    #[error("cannot be read: permission denied")]
+    NotPermitted,
+    /// One body of the node has it twice.
+    #[error("is given twice in this node")]
+    Twice,
+    /// A macro's value is not known.
+    #[error("has the macro {0}: run the file through the C preprocessor (cpp) first")]
+    Macro(String),
+    /// `/incbin/` is not read.
+    #[error("is the content of another file: compile the tree with dtc")]
+    Incbin,
+    /// A reference, as it is written, to a node of another file.
+    #[error("refers to {0}, which this file does not define: {ADD_THE_BASE}")]
+    Undefined(String),
+    /// Every phandle is in use.
+    #[error("needs a phandle, but none is left")]
+    NoPhandle,
+    /// The node that it refers to has no room for a phandle.
+    #[error("needs a phandle, but {0}")]
+    NoRoom(TreeLimit),
+}
+
+/// What makes a text complete that refers to nodes of another.
+pub(super) const ADD_THE_BASE: &str =
+    "add the file that defines it, or compile the whole tree with dtc and give the .dtb";
 
 /// One property.
 #[derive(Debug, Clone, PartialEq, Eq)]

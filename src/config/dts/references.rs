@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use super::Source;
 use super::lexical::Reference;
 use super::value::Piece;
-use super::{ADD_THE_BASE, Source};
 use crate::config::diagnostic::Severity;
-use crate::config::tree::{NodeId, Property, Value};
+use crate::config::tree::{NodeId, Property, Unusable, Value};
 
 impl<'t> Source<'t, '_> {
     /// Gives every waiting value its bytes.
@@ -36,19 +36,13 @@ impl<'t> Source<'t, '_> {
         }
     }
 
-    fn bytes(&mut self, pieces: &[Piece<'t>], next: &mut u32) -> Result<Vec<u8>, String> {
+    fn bytes(&mut self, pieces: &[Piece<'t>], next: &mut u32) -> Result<Vec<u8>, Unusable> {
         let mut bytes = Vec::new();
         for piece in pieces {
             match piece {
                 Piece::Bytes(more) => bytes.extend_from_slice(more),
-                Piece::Macro(name) => {
-                    return Err(format!(
-                        "has the macro {name}: run the file through the C preprocessor (cpp) first"
-                    ));
-                }
-                Piece::Incbin => {
-                    return Err("is the content of another file: compile the tree with dtc".to_owned());
-                }
+                Piece::Macro(name) => return Err(Unusable::Macro((*name).to_owned())),
+                Piece::Incbin => return Err(Unusable::Incbin),
                 Piece::Phandle(reference) => {
                     let node = self.target(reference).ok_or_else(|| undefined(reference))?;
                     bytes.extend_from_slice(&self.phandle(node, next)?.to_be_bytes());
@@ -64,20 +58,19 @@ impl<'t> Source<'t, '_> {
     }
 
     /// The node's phandle; a new one if it has none yet.
-    fn phandle(&mut self, node: NodeId, next: &mut u32) -> Result<u32, String> {
+    fn phandle(&mut self, node: NodeId, next: &mut u32) -> Result<u32, Unusable> {
         if let Some(phandle) = self.tree.phandle(node) {
             return Ok(phandle);
         }
         // The two highest numbers are not phandles.
-        *next =
-            next.checked_add(1).filter(|n| *n < u32::MAX - 1).ok_or("needs a phandle, but none is left")?;
+        *next = next.checked_add(1).filter(|n| *n < u32::MAX - 1).ok_or(Unusable::NoPhandle)?;
         let value = Value::Bytes(next.to_be_bytes().to_vec());
         let set = self.tree.set(node, "phandle", Property { value, position: None });
-        set.map_err(|limit| format!("needs a phandle, but {limit}"))?;
+        set.map_err(Unusable::NoRoom)?;
         Ok(*next)
     }
 }
 
-fn undefined(reference: &Reference<'_>) -> String {
-    format!("refers to {reference}, which this file does not define: {ADD_THE_BASE}")
+fn undefined(reference: &Reference<'_>) -> Unusable {
+    Unusable::Undefined(reference.to_string())
 }

@@ -160,14 +160,15 @@ fn incbin(input: &mut Input<'_>) -> Parsed<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lexical::Syntax;
     use super::*;
 
-    fn value(text: &str) -> Result<Vec<Piece<'_>>, String> {
+    fn value(text: &str) -> Result<Vec<Piece<'_>>, Syntax> {
         let mut input = Input::new(text);
-        list(&mut input).map_err(|error| error.into_inner().expect("complete input").message)
+        list(&mut input).map_err(|error| error.into_inner().expect("complete input"))
     }
 
-    fn plain(bytes: &[u8]) -> Result<Vec<Piece<'static>>, String> {
+    fn plain(bytes: &[u8]) -> Result<Vec<Piece<'static>>, Syntax> {
         Ok(vec![Piece::Bytes(bytes.to_vec())])
     }
 
@@ -208,7 +209,7 @@ mod tests {
             ("/* open", "expected a value: <cells>, \"text\", [bytes] or a &reference, found `/`"),
             ("12", "expected a value: <cells>, \"text\", [bytes] or a &reference, found `12`"),
         ] {
-            assert_eq!(value(text), Err(expected.to_owned()), "{text}");
+            assert_eq!(value(text).expect_err(text).message, expected);
         }
     }
 }
