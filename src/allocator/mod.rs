@@ -128,7 +128,7 @@ impl Allocator {
         let memfd = Arc::new(MemfdSource::new(page).context("preparing memfds")?);
         let hugetlb = match hugetlb::connect() {
             Ok(source) => Ok(Arc::new(source) as Arc<dyn FileSource>),
-            Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
+            Err(error) => Err(Arc::new(error)),
         };
         let dma_heaps = PathBuf::from(crate::sys::dma_heap::DIRECTORY);
         let counts = Arc::new(ReferenceCounts::open().context("reading /proc/self/fdinfo")?);
@@ -150,7 +150,7 @@ impl Allocator {
         let liveness = Arc::new(Liveness::new().context("creating an inotify queue")?);
         machine.file_releases = prove_release(machine.memfd.as_ref(), &liveness.watcher)?;
         if let Ok(hugetlb) = &machine.hugetlb {
-            machine.huge_releases = prove_optional(hugetlb.as_ref(), &liveness.watcher);
+            machine.huge_releases = prove_optional(hugetlb.as_ref(), &liveness.watcher).map_err(Arc::new);
         }
         let mut specs = config.heaps;
         specs.sort_by_key(|spec| std::cmp::Reverse(spec.id));

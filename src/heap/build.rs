@@ -3,8 +3,9 @@
 //! what stands before it in its list is logged and shown with the reason, and a heap whose sources
 //! are all missing is unavailable.
 
-use super::choice::{Chosen, choose, listed};
+use super::choice::{Chosen, choose};
 use super::machine::Machine;
+use super::unavailable::listed;
 use super::{Heap, MaxBuffer, Pool, State};
 use crate::config::spec::{Device, HeapSpec};
 use crate::ledger::{HeapAccount, HeapReserve};
@@ -27,7 +28,7 @@ pub fn build(spec: HeapSpec, reserves: Vec<HeapReserve>, machine: &Machine) -> H
             let limits = pool_limits(&spec, machine, &opened);
             (State::Ready { opened, max_buffer, passed_over: listed(&passed_over) }, limits)
         }
-        Err(why) => (State::Unavailable(why), None),
+        Err(why) => (State::Unavailable(why.to_string()), None),
     };
     let pool = Pool::new(HeapAccount::new(spec.size, reserves), limits);
     let (page, file_releases) = (machine.page, machine.file_releases);

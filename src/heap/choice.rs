@@ -4,6 +4,7 @@
 
 use super::devices::Connected;
 use super::machine::Machine;
+use super::unavailable::{NoSource, PassedOver, Unavailable};
 use crate::config::spec::{Device, HeapSpec};
 use crate::pool::{BlockSizes, Layout};
 use crate::source::blocks::BlockSource;
@@ -14,7 +15,7 @@ use crate::source::ion::Wanted;
 use crate::source::ordered::OrderedSources;
 use crate::source::udmabuf::UdmabufSource;
 use crate::source::{FileSource, Opened};
-use crate::units::{HeapName, HeapType, RequestedBytes};
+use crate::units::{HeapName, HeapType, Invalid, RequestedBytes};
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,21 +29,6 @@ pub(super) struct Chosen {
     pub(super) opened: Opened,
     /// Those that were to be tried before it, or beside it.
     pub(super) passed_over: Vec<PassedOver>,
-}
-
-/// A source that cannot be used: its word in the configuration, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PassedOver(pub(super) String, pub(super) String);
-
-impl fmt::Display for PassedOver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0, self.1)
-    }
-}
-
-/// Returns them in one line.
-pub(super) fn listed(passed_over: &[PassedOver]) -> String {
-    passed_over.iter().map(PassedOver::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// One source that may serve a heap.
@@ -80,9 +66,9 @@ impl fmt::Display for Candidate<'_> {
 ///
 /// # Errors
 /// Why there is none, with every source that was tried.
-pub(super) fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, String> {
+pub(super) fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, Unavailable> {
     if let Some(why) = &spec.unavailable {
-        return Err(why.clone());
+        return Err(Unavailable::Configured(why.clone()));
     }
     if spec.kind == HeapType::Custom {
         return in_order(spec, machine);
@@ -93,15 +79,15 @@ pub(super) fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, Strin
         match connect(&candidate, spec, machine) {
             Ok(opened) if opened.is_dry => {
                 dry.get_or_insert((opened, passed_over.len()));
-                passed_over.push(PassedOver(candidate.to_string(), "it has nothing left".to_owned()));
+                passed_over.push(PassedOver { device: candidate.to_string(), why: NoSource::Exhausted });
             }
             Ok(opened) => return Ok(Chosen { opened, passed_over }),
-            Err(why) => passed_over.push(PassedOver(candidate.to_string(), why)),
+            Err(why) => passed_over.push(PassedOver { device: candidate.to_string(), why }),
         }
     }
-    let Some((opened, place)) = dry else { return Err(none_works(spec, &passed_over)) };
+    let Some((opened, place)) = dry else { return Err(none_works(spec, passed_over)) };
     // Nothing in its place is better: others may release what it gave them.
-    if let Some(PassedOver(device, _)) = passed_over.get(place) {
+    if let Some(PassedOver { device, .. }) = passed_over.get(place) {
         log::warn!(
             "heap {}: {device} had nothing left when it was tried; requests fail until it has",
             spec.name
@@ -132,33 +118,27 @@ fn candidates<'a>(word: &'a Device, spec: &HeapSpec) -> Vec<Candidate<'a>> {
     }
 }
 
-fn none_works(spec: &HeapSpec, passed_over: &[PassedOver]) -> String {
-    let reasons = match passed_over {
-        [PassedOver(_, why)] => why.clone(),
-        several => format!("none of its devices works: {}", listed(several)),
-    };
+fn none_works(spec: &HeapSpec, passed_over: Vec<PassedOver>) -> Unavailable {
     if spec.kind == HeapType::Dma && spec.device == Device::Auto && spec.fallbacks.is_empty() {
-        return format!(
-            "contiguous memory comes from the kernel's CMA; {reasons}; device = \"auto\", \"memfd\" would set memory \
-             aside at the start where the kernel has none"
-        );
+        Unavailable::NoContiguous(passed_over)
+    } else {
+        Unavailable::NoneWorks(passed_over)
     }
-    reasons
 }
 
 /// Opens the sources of a custom heap's list that this machine has: each request goes through them.
-fn in_order(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, String> {
+fn in_order(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, Unavailable> {
     let (mut sources, mut passed_over) = (Vec::new(), Vec::new());
     for candidate in spec.devices.iter().flat_map(|word| candidates(word, spec)) {
         match connect(&candidate, spec, machine) {
             Ok(opened) => sources.push(opened),
-            Err(why) => passed_over.push(PassedOver(candidate.to_string(), why)),
+            Err(why) => passed_over.push(PassedOver { device: candidate.to_string(), why }),
         }
     }
     match OrderedSources::open(sources) {
         Some(opened) => Ok(Chosen { opened, passed_over }),
-        None if passed_over.is_empty() => Err("it has no list of sources".to_owned()),
-        None => Err(format!("none of its sources is here: {}", listed(&passed_over))),
+        None if passed_over.is_empty() => Err(Unavailable::NoList),
+        None => Err(Unavailable::NoneOfList(passed_over)),
     }
 }
 
@@ -166,23 +146,20 @@ fn in_order(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, String> {
 fn connect(candidate: &Candidate<'_>, spec: &HeapSpec, machine: &Machine) -> Connected {
     let sets_aside = matches!(spec.kind, HeapType::Carveout | HeapType::Chunk | HeapType::Dma);
     let size = spec.size.filter(|_| sets_aside);
+    let huge_pages = || machine.hugetlb.clone().map_err(NoSource::HugePages);
     let files = match candidate {
         Candidate::DmaHeap(names) => return machine.devices.dma_heap(names, spec.recycle),
         Candidate::Ion(wanted) => return machine.devices.ion(*wanted, spec.cached, spec.recycle),
-        _ if spec.secure => return Err("secure memory comes from the kernel's own heaps alone".to_owned()),
+        _ if spec.secure => return Err(NoSource::NotSecure),
         Candidate::Memfd | Candidate::Udmabuf | Candidate::Ashmem if spec.kind == HeapType::SystemContig => {
-            return Err(
-                "its memory is physically contiguous page by page only; hugetlb reaches further".to_owned()
-            );
+            return Err(NoSource::NotContiguous);
         }
-        Candidate::Ashmem if size.is_some() => {
-            return Err("a region of ashmem cannot be set aside; memfd sets files aside".to_owned());
-        }
+        Candidate::Ashmem if size.is_some() => return Err(NoSource::NotSetAside),
         Candidate::Ashmem => return machine.devices.ashmem(),
-        Candidate::UdmabufHugetlb => machine.hugetlb.clone()?,
+        Candidate::UdmabufHugetlb => huge_pages()?,
         Candidate::Hugetlb => {
-            let files = machine.hugetlb.clone()?;
-            machine.huge_releases.clone()?;
+            let files = huge_pages()?;
+            machine.huge_releases.clone().map_err(NoSource::Releases)?;
             files
         }
         Candidate::Memfd | Candidate::Udmabuf => Arc::clone(&machine.memfd),
@@ -216,9 +193,8 @@ fn dma_bufs(
     let room = i64::try_from(machine.memory_bytes).unwrap_or(i64::MAX).saturating_mul(BLOCK_ROOM);
     // All of it is mapped to be cleaned, which takes addresses.
     let room = room.min(i64::try_from(usize::MAX / 8).unwrap_or(i64::MAX));
-    let room = RequestedBytes(room).round_up(sizes.granule()).map_err(|error| error.to_string())?;
-    BlockSource::open(files.as_ref(), exporter, Arc::clone(&machine.pages), sizes, room)
-        .map_err(|error| error.to_string())
+    let room = RequestedBytes(room).round_up(sizes.granule())?;
+    Ok(BlockSource::open(files.as_ref(), exporter, Arc::clone(&machine.pages), sizes, room)?)
 }
 
 /// Sets the heap's whole size aside.
@@ -234,10 +210,9 @@ fn reserve(
         HeapType::Chunk => Layout::Scattered,
         _ => Layout::OnePiece { alignment: spec.alignment },
     };
-    let capacity = i64::try_from(size).map(RequestedBytes).map_err(|_| format!("size is {size:#x}"))?;
-    let capacity = capacity.round_up(machine.page.bytes()).map_err(|error| error.to_string())?;
-    let source = CarveoutSource::reserve(capacity, layout, files, Arc::clone(&machine.pages))
-        .map_err(|error| error.to_string())?;
+    let too_large = |_| Invalid::new("size", size, format!("it must be at most {}", i64::MAX));
+    let capacity = RequestedBytes(i64::try_from(size).map_err(too_large)?).round_up(machine.page.bytes())?;
+    let source = CarveoutSource::reserve(capacity, layout, files, Arc::clone(&machine.pages))?;
     let source = match exporter {
         Some(exporter) => source.exporting(exporter, spec.shared.is_some()),
         None => source,
@@ -249,6 +224,7 @@ fn reserve(
 mod tests {
     use super::*;
     use crate::heap::devices::scripted::ScriptedDevices;
+    use crate::heap::unavailable::listed;
     use crate::source::memfd::MemfdSource;
     use crate::source::scripted::{Script, ScriptedExporter};
     use crate::units::{Backing, PageSize};
@@ -259,12 +235,12 @@ mod tests {
         Arc::new(MemfdSource::with(factory, page, backing).expect("memfd"))
     }
 
-    fn exporter() -> Result<Arc<dyn Exporter>, String> {
-        Ok(Arc::new(ScriptedExporter::new(Arc::new(Script::default()))))
+    fn exporter() -> Option<Arc<dyn Exporter>> {
+        Some(Arc::new(ScriptedExporter::new(Arc::new(Script::default()))))
     }
 
-    fn here(backing: Backing) -> Connected {
-        Ok(Opened::from(source(backing) as Arc<dyn FileSource>))
+    fn here(backing: Backing) -> Option<Opened> {
+        Some(Opened::from(source(backing) as Arc<dyn FileSource>))
     }
 
     fn machine(devices: ScriptedDevices) -> Machine {
@@ -277,9 +253,14 @@ mod tests {
     }
 
     /// Returns what serves `spec`, and what was passed over.
-    fn chosen(spec: &HeapSpec, devices: ScriptedDevices) -> Result<(Backing, String), String> {
-        let chosen = choose(spec, &machine(devices))?;
-        Ok((chosen.opened.capabilities.backings[0], listed(&chosen.passed_over)))
+    fn chosen(spec: &HeapSpec, devices: ScriptedDevices) -> (Backing, String) {
+        let chosen = choose(spec, &machine(devices)).unwrap_or_else(|why| panic!("{why}"));
+        (chosen.opened.capabilities.backings[0], listed(&chosen.passed_over))
+    }
+
+    /// Returns why nothing serves `spec`.
+    fn refused(spec: &HeapSpec, devices: ScriptedDevices) -> String {
+        choose(spec, &machine(devices)).err().expect("nothing serves it").to_string()
     }
 
     #[test]
@@ -294,15 +275,15 @@ mod tests {
         };
         let (no_dma_heap, no_ion) = ("dma-heap:system: no dma-heap in this test", "ion: no ion in this test");
         let no_udmabuf = "udmabuf: no udmabuf in this test";
-        assert_eq!(chosen(&auto, all()), Ok((Backing::DmaHeap, String::new())));
-        let without = ScriptedDevices { dma_heap: none().dma_heap, ..all() };
-        assert_eq!(chosen(&auto, without), Ok((Backing::Ion, no_dma_heap.to_owned())));
+        assert_eq!(chosen(&auto, all()), (Backing::DmaHeap, String::new()));
+        let without = ScriptedDevices { dma_heap: None, ..all() };
+        assert_eq!(chosen(&auto, without), (Backing::Ion, no_dma_heap.to_owned()));
         let without = ScriptedDevices { udmabuf: exporter(), ..none() };
-        assert_eq!(chosen(&auto, without), Ok((Backing::Udmabuf, format!("{no_dma_heap}; {no_ion}"))));
+        assert_eq!(chosen(&auto, without), (Backing::Udmabuf, format!("{no_dma_heap}; {no_ion}")));
         let expected = (Backing::Memfd, format!("{no_dma_heap}; {no_ion}; {no_udmabuf}"));
-        assert_eq!(chosen(&auto, none()), Ok(expected));
+        assert_eq!(chosen(&auto, none()), expected);
         let uncached = HeapSpec { cached: false, ..auto };
-        let (_, passed_over) = chosen(&uncached, none()).expect("memfd");
+        let (_, passed_over) = chosen(&uncached, none());
         assert!(passed_over.starts_with("dma-heap:system-uncached: "), "{passed_over}");
     }
 
@@ -311,12 +292,12 @@ mod tests {
         let devices = || ScriptedDevices { dma_heap: here(Backing::DmaHeap), ..ScriptedDevices::none() };
         let page = crate::sys::memory::page_size().expect("page size").bytes();
         let carveout = HeapSpec::plain(0, "camera", HeapType::Carveout, Some(page));
-        assert_eq!(chosen(&carveout, devices()), Ok((Backing::Memfd, String::new())));
+        assert_eq!(chosen(&carveout, devices()), (Backing::Memfd, String::new()));
         let contig = HeapSpec::plain(0, "contig", HeapType::SystemContig, None);
-        assert_eq!(chosen(&contig, devices()), Err("no huge pages in this test".to_owned()));
+        assert_eq!(refused(&contig, devices()), "the kernel has no huge pages");
         let cma = HeapSpec::plain(0, "cma", HeapType::Dma, Some(page));
-        assert_eq!(chosen(&cma, devices()), Ok((Backing::DmaHeap, String::new())));
-        let why = chosen(&cma, ScriptedDevices::none()).expect_err("no contiguous memory");
+        assert_eq!(chosen(&cma, devices()), (Backing::DmaHeap, String::new()));
+        let why = refused(&cma, ScriptedDevices::none());
         for part in ["dma-heap: no dma-heap", "ion: no ion", "device = \"auto\", \"memfd\""] {
             assert!(why.contains(part), "{part} is missing: {why}");
         }
@@ -333,10 +314,10 @@ mod tests {
         let list = spec(HeapType::System, dma_heap("system"), vec![Device::Udmabuf, Device::Memfd]);
         let devices = ScriptedDevices { udmabuf: exporter(), ..ScriptedDevices::none() };
         let passed_over = "dma-heap:system: no dma-heap in this test".to_owned();
-        assert_eq!(chosen(&list, devices), Ok((Backing::Udmabuf, passed_over)));
+        assert_eq!(chosen(&list, devices), (Backing::Udmabuf, passed_over));
 
         let own_cma = spec(HeapType::Dma, Device::Auto, vec![Device::Memfd]);
-        let (backing, passed_over) = chosen(&own_cma, ScriptedDevices::none()).expect("set aside");
+        let (backing, passed_over) = chosen(&own_cma, ScriptedDevices::none());
         assert_eq!(backing, Backing::Memfd);
         assert_eq!(passed_over, "dma-heap: no dma-heap in this test; ion: no ion in this test");
     }
@@ -349,11 +330,11 @@ mod tests {
             ..HeapSpec::plain(0, "listed", HeapType::System, None)
         };
         let single = spec(dma_heap("camera"), vec![]);
-        assert_eq!(chosen(&single, ScriptedDevices::none()), Err("no dma-heap in this test".to_owned()));
+        assert_eq!(refused(&single, ScriptedDevices::none()), "no dma-heap in this test");
         let list = spec(dma_heap("camera"), vec![Device::Hugetlb]);
         let expected = "none of its devices works: dma-heap:camera: no dma-heap in this test; \
-                        hugetlb: no huge pages in this test";
-        assert_eq!(chosen(&list, ScriptedDevices::none()), Err(expected.to_owned()));
+                        hugetlb: the kernel has no huge pages";
+        assert_eq!(refused(&list, ScriptedDevices::none()), expected);
     }
 
     #[test]
@@ -362,7 +343,7 @@ mod tests {
             devices: vec![Device::Udmabuf, Device::Memfd, Device::Hugetlb],
             ..HeapSpec::plain(0, "mixed", HeapType::Custom, None)
         };
-        let expected = "udmabuf: no udmabuf in this test; hugetlb: no huge pages in this test".to_owned();
-        assert_eq!(chosen(&heap, ScriptedDevices::none()), Ok((Backing::Memfd, expected)));
+        let expected = "udmabuf: no udmabuf in this test; hugetlb: the kernel has no huge pages".to_owned();
+        assert_eq!(chosen(&heap, ScriptedDevices::none()), (Backing::Memfd, expected));
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The devices that a machine may have for memory, as far as heaps are built from them.
 
+use super::unavailable::NoSource;
 use crate::source::ashmem::AshmemSource;
 use crate::source::dma_heap::DmaHeapSource;
 use crate::source::export::{Exporter, UdmabufDevice};
@@ -11,8 +12,8 @@ use crate::units::{HeapName, PageSize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A source that was opened, or why there is none, in words.
-pub type Connected = Result<Opened, String>;
+/// A source that was opened, or why there is none.
+pub type Connected = Result<Opened, NoSource>;
 
 /// Connects to devices. What it returns was proven with a buffer of the service's own.
 pub trait Devices: Send + Sync {
@@ -33,7 +34,7 @@ pub trait Devices: Send + Sync {
     ///
     /// # Errors
     /// Why they cannot be made.
-    fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, String>;
+    fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, NoSource>;
 
     /// Opens Android's shared memory device.
     ///
@@ -58,66 +59,62 @@ pub struct KernelDevices {
 
 impl Devices for KernelDevices {
     fn dma_heap(&self, names: &[HeapName], recycle: bool) -> Connected {
-        DmaHeapSource::connect(&self.dma_heaps, names, self.page, recycle, &self.counts)
-            .map_err(|error| error.to_string())
+        Ok(DmaHeapSource::connect(&self.dma_heaps, names, self.page, recycle, &self.counts)?)
     }
 
     fn ion(&self, wanted: Wanted<'_>, is_cached: bool, recycle: bool) -> Connected {
-        IonSource::connect(wanted, is_cached, self.page, recycle, &self.counts)
-            .map_err(|error| error.to_string())
+        Ok(IonSource::connect(wanted, is_cached, self.page, recycle, &self.counts)?)
     }
 
-    fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, String> {
+    fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, NoSource> {
         let largest = if self.raises_limits { largest } else { 0 };
-        let device = UdmabufDevice::connect(files, largest, &self.counts);
-        Ok(Arc::new(device.map_err(|error| error.to_string())?))
+        Ok(Arc::new(UdmabufDevice::connect(files, largest, &self.counts)?))
     }
 
     fn ashmem(&self) -> Connected {
-        AshmemSource::connect(self.page).map_err(|error| error.to_string())
+        Ok(AshmemSource::connect(self.page)?)
     }
 }
 
 #[cfg(test)]
 pub(crate) mod scripted {
     use super::*;
+    use std::io;
 
-    /// Devices of which each answers as it is told to.
+    /// Devices of which some are there.
     pub(crate) struct ScriptedDevices {
-        pub(crate) dma_heap: Connected,
-        pub(crate) ion: Connected,
-        pub(crate) udmabuf: Result<Arc<dyn Exporter>, String>,
-        pub(crate) ashmem: Connected,
+        pub(crate) dma_heap: Option<Opened>,
+        pub(crate) ion: Option<Opened>,
+        pub(crate) udmabuf: Option<Arc<dyn Exporter>>,
+        pub(crate) ashmem: Option<Opened>,
     }
 
     impl ScriptedDevices {
         /// Returns those of a machine without any.
         pub(crate) fn none() -> Self {
-            let absent = |name: &str| format!("no {name} in this test");
-            Self {
-                dma_heap: Err(absent("dma-heap")),
-                ion: Err(absent("ion")),
-                udmabuf: Err(absent("udmabuf")),
-                ashmem: Err(absent("ashmem")),
-            }
+            Self { dma_heap: None, ion: None, udmabuf: None, ashmem: None }
         }
+    }
+
+    fn absent(name: &str) -> NoSource {
+        NoSource::Blocks(io::Error::other(format!("no {name} in this test")))
     }
 
     impl Devices for ScriptedDevices {
         fn dma_heap(&self, _: &[HeapName], _: bool) -> Connected {
-            self.dma_heap.clone()
+            self.dma_heap.clone().ok_or_else(|| absent("dma-heap"))
         }
 
         fn ion(&self, _: Wanted<'_>, _: bool, _: bool) -> Connected {
-            self.ion.clone()
+            self.ion.clone().ok_or_else(|| absent("ion"))
         }
 
-        fn udmabuf(&self, _: &dyn FileSource, _: u64) -> Result<Arc<dyn Exporter>, String> {
-            self.udmabuf.clone()
+        fn udmabuf(&self, _: &dyn FileSource, _: u64) -> Result<Arc<dyn Exporter>, NoSource> {
+            self.udmabuf.clone().ok_or_else(|| absent("udmabuf"))
         }
 
         fn ashmem(&self) -> Connected {
-            self.ashmem.clone()
+            self.ashmem.clone().ok_or_else(|| absent("ashmem"))
         }
     }
 }

@@ -3,6 +3,8 @@
 
 use super::devices::Devices;
 use crate::source::arena::Pages;
+use crate::source::hugetlb::NoHugePages;
+use crate::source::release::ReleaseError;
 use crate::source::{FileSource, ReleaseMechanism};
 use crate::units::PageSize;
 use std::sync::Arc;
@@ -18,10 +20,10 @@ pub struct Machine {
     /// How releases of shared memory are noticed.
     pub file_releases: ReleaseMechanism,
     /// Shared memory of huge pages, or why there is none.
-    pub hugetlb: Result<Arc<dyn FileSource>, String>,
+    pub hugetlb: Result<Arc<dyn FileSource>, Arc<NoHugePages>>,
     /// Whether releases of it are noticed where clients have the files themselves, or why not.
     /// dma-bufs of it need none.
-    pub huge_releases: Result<(), String>,
+    pub huge_releases: Result<(), Arc<ReleaseError>>,
     /// The kernel's devices for memory.
     pub devices: Arc<dyn Devices>,
     /// How memory is set aside.
@@ -38,7 +40,7 @@ impl Machine {
             memory_bytes,
             memfd,
             file_releases: ReleaseMechanism::CloseEvents,
-            hugetlb: Err("no huge pages in this test".to_owned()),
+            hugetlb: Err(Arc::new(NoHugePages::Unknown)),
             huge_releases: Ok(()),
             devices: Arc::new(super::devices::scripted::ScriptedDevices::none()),
             pages: Arc::new(crate::source::arena::KernelPages),

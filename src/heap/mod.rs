@@ -13,6 +13,7 @@ mod machine;
 mod pool;
 #[cfg(test)]
 mod tests;
+mod unavailable;
 
 pub use build::build;
 pub use devices::KernelDevices;

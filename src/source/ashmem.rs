@@ -30,7 +30,7 @@ const NAME: &std::ffi::CStr = c"anion";
 
 /// Why there is no ashmem.
 #[derive(Debug, thiserror::Error)]
-pub enum NotConnected {
+pub enum NoAshmem {
     /// The kernel has none, or it is closed to the service.
     #[error("/dev/ashmem cannot be opened: {0}")]
     Device(io::Error),
@@ -90,13 +90,13 @@ impl AshmemSource {
     ///
     /// # Errors
     /// Why there is none that works.
-    pub fn connect(page: PageSize) -> Result<Opened, NotConnected> {
-        let regions = Arc::new(Ashmem::find().map_err(NotConnected::Device)?);
+    pub fn connect(page: PageSize) -> Result<Opened, NoAshmem> {
+        let regions = Arc::new(Ashmem::find().map_err(NoAshmem::Device)?);
         Self::with(regions, page)
     }
 
-    fn with(regions: Arc<dyn Regions>, page: PageSize) -> Result<Opened, NotConnected> {
-        prove(regions.as_ref(), page.bytes()).map_err(NotConnected::Broken)?;
+    fn with(regions: Arc<dyn Regions>, page: PageSize) -> Result<Opened, NoAshmem> {
+        prove(regions.as_ref(), page.bytes()).map_err(NoAshmem::Broken)?;
         let of_pages = Capabilities::of_pieces(Backing::Ashmem, page.bytes());
         let capabilities = Capabilities { recycles: false, ..of_pages };
         Ok(Opened::new(Arc::new(Self { regions }), capabilities))

@@ -17,7 +17,7 @@ pub const CMA_NAMES: [&str; 4] = ["default_cma_region", "linux,cma", "reserved",
 
 /// Why a dma-heap cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum NotConnected {
+pub enum NoDmaHeap {
     /// The kernel has none of these.
     #[error("the kernel has no dma-heap {wanted}; it has {}", list(.found))]
     Absent {
@@ -72,20 +72,20 @@ impl DmaHeapSource {
         page: PageSize,
         recycles: bool,
         counts: &Arc<ReferenceCounts>,
-    ) -> Result<Opened, NotConnected> {
+    ) -> Result<Opened, NoDmaHeap> {
         for name in wanted {
             let heap = match DmaHeap::open(directory, name) {
                 Ok(heap) => heap,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(source) => {
                     let path = path(directory, name).display().to_string();
-                    return Err(NotConnected::Closed { path, source });
+                    return Err(NoDmaHeap::Closed { path, source });
                 }
             };
             let is_dry = match prove(counts, || heap.allocate(page.bytes(), Access::ReadWrite)) {
                 Ok(()) => false,
                 Err(error) if is_exhaustion(&error) => true,
-                Err(source) => return Err(NotConnected::Broken { name: name.clone(), source }),
+                Err(source) => return Err(NoDmaHeap::Broken { name: name.clone(), source }),
             };
             let is_contiguous = CMA_NAMES.contains(&name.as_str());
             let capabilities = Capabilities {
@@ -98,7 +98,7 @@ impl DmaHeapSource {
             return Ok(Opened { is_dry, ..Opened::new(source, capabilities) });
         }
         let wanted = list(wanted);
-        Err(NotConnected::Absent { wanted, found: names(directory).unwrap_or_default() })
+        Err(NoDmaHeap::Absent { wanted, found: names(directory).unwrap_or_default() })
     }
 }
 

@@ -159,7 +159,7 @@ pub(super) fn require_writable(access: Access) -> io::Result<()> {
 
 /// Why dma-bufs cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub enum NotConnected {
+pub enum NoUdmabuf {
     /// There is no device, or it is closed to the service.
     #[error("{DEVICE} cannot be opened: {0}")]
     Device(io::Error),
@@ -190,8 +190,8 @@ impl UdmabufDevice {
         files: &dyn FileSource,
         largest: u64,
         counts: &Arc<ReferenceCounts>,
-    ) -> Result<Self, NotConnected> {
-        let device = Udmabuf::open().map_err(NotConnected::Device)?;
+    ) -> Result<Self, NoUdmabuf> {
+        let device = Udmabuf::open().map_err(NoUdmabuf::Device)?;
         let Capabilities { granularity, backings, .. } = files.capabilities();
         let wanted = Limits { ranges: largest / granularity, bytes: largest };
         if let Err(error) = raise_limits(wanted) {
@@ -208,9 +208,9 @@ impl UdmabufDevice {
         match prove(counts, make) {
             // Nothing is left at the moment to try with; requests fail until there is.
             Err(error) if !is_exhaustion(&error) => Err(if backings.contains(&Backing::Hugetlb) {
-                NotConnected::NoHugePages(error)
+                NoUdmabuf::NoHugePages(error)
             } else {
-                NotConnected::Broken(error)
+                NoUdmabuf::Broken(error)
             }),
             _ => Ok(Self { device, limits: limits(), counts: Arc::clone(counts) }),
         }

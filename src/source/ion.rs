@@ -31,7 +31,7 @@ pub enum Wanted<'a> {
 
 /// Why a heap of ION's cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum NotConnected {
+pub enum NoIon {
     /// The kernel has no ION, or it is closed to the service.
     #[error("/dev/ion cannot be opened: {0}")]
     Device(io::Error),
@@ -79,12 +79,12 @@ impl IonSource {
         page: PageSize,
         recycles: bool,
         counts: &Arc<ReferenceCounts>,
-    ) -> Result<Opened, NotConnected> {
-        let device = Ion::open().map_err(NotConnected::Device)?;
+    ) -> Result<Opened, NoIon> {
+        let device = Ion::open().map_err(NoIon::Device)?;
         if let Some(version) = device.abi_version() {
             log::info!("ION has heaps as modules, interface version {version}");
         }
-        let heaps = device.heaps().map_err(NotConnected::Query)?;
+        let heaps = device.heaps().map_err(NoIon::Query)?;
         let is_wanted = |heap: &&IonHeap| match wanted {
             Wanted::Named(name) => heap.name == name.as_str(),
             Wanted::System => heap.kind == TYPE_SYSTEM,
@@ -97,13 +97,13 @@ impl IonSource {
                 Wanted::Contiguous => "of contiguous memory".to_owned(),
             };
             let names: Vec<_> = heaps.into_iter().map(|heap| heap.name).collect();
-            return Err(NotConnected::Absent { wanted, found: names.join(", ") });
+            return Err(NoIon::Absent { wanted, found: names.join(", ") });
         };
         let flags = if is_cached { FLAG_CACHED } else { 0 };
         let is_dry = match prove(counts, || device.allocate(page.bytes(), heap.id, flags)) {
             Ok(()) => false,
             Err(error) if is_exhaustion(&error) => true,
-            Err(source) => return Err(NotConnected::Broken { name: heap.name, source }),
+            Err(source) => return Err(NoIon::Broken { name: heap.name, source }),
         };
         let is_contiguous = matches!(heap.kind, TYPE_SYSTEM_CONTIG | TYPE_DMA);
         let capabilities = Capabilities {

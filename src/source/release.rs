@@ -5,8 +5,7 @@
 
 use super::{FileSource, is_exhaustion};
 use crate::sys::inotify::CloseWatcher;
-use crate::units::{Access, Backing, RequestedBytes};
-use anyhow::{Context, bail, ensure};
+use crate::units::{Access, Backing, Invalid, RequestedBytes};
 use std::io;
 
 /// How the service learns that a buffer has no holder any more. From the best to the least.
@@ -43,43 +42,86 @@ impl ReleaseMechanism {
     }
 }
 
+/// Why the releases of a kind of file cannot be relied on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// Files of this granularity have no smallest size.
+    #[error(transparent)]
+    Size(#[from] Invalid),
+    /// The proof could not be made.
+    #[error("{doing}")]
+    Kernel {
+        /// What failed.
+        doing: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// Such files have no close events.
+    #[error("its files are not watched")]
+    NotWatched,
+    /// The lease is not granted though there is no other holder.
+    #[error("a buffer that no other process holds is reported as held")]
+    HeldByNone,
+    /// The lease is granted though there is another holder.
+    #[error("a buffer that a client holds is reported as idle")]
+    IdleThoughHeld,
+    /// inotify says nothing.
+    #[error("the kernel does not report the last close of a buffer")]
+    NoCloseEvent,
+    /// The lease is not granted after the last close.
+    #[error("a buffer that was closed is reported as held")]
+    HeldThoughClosed,
+}
+
 /// Makes a file, opens it again as a client would, closes that, and checks whether both signs
 /// appear.
 ///
 /// # Errors
 /// If one does not. The service could not keep its books then.
-pub fn prove_release(files: &dyn FileSource, watcher: &CloseWatcher) -> anyhow::Result<ReleaseMechanism> {
+pub fn prove_release(
+    files: &dyn FileSource,
+    watcher: &CloseWatcher,
+) -> Result<ReleaseMechanism, ReleaseError> {
+    let doing = |doing| move |source| ReleaseError::Kernel { doing, source };
     let bytes = RequestedBytes(1).round_up(files.capabilities().granularity)?;
-    let memory = files.create_file(bytes).context("creating a buffer to prove releases with")?;
-    let asking = "asking for a lease (there is none if fs.leases-enable is 0, nor, from Linux 7, on files of huge pages)";
-    ensure!(memory.is_idle().context(asking)?, "a buffer that nobody else holds is reported as held");
+    let memory = files.create_file(bytes).map_err(doing("creating a buffer to prove releases with"))?;
+    let is_idle = || memory.is_idle().map_err(doing(ASKING));
+    if !is_idle()? {
+        return Err(ReleaseError::HeldByNone);
+    }
     let watch = match memory.watch(watcher) {
-        Ok(Some(watch)) => watch,
-        Ok(None) => bail!("its files are not watched"),
+        Ok(watch) => watch.ok_or(ReleaseError::NotWatched)?,
         Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
             return Ok(ReleaseMechanism::Leases);
         }
-        Err(error) => return Err(error).context("watching a buffer"),
+        Err(error) => return Err(doing("watching a buffer")(error)),
     };
-    let client = memory.open(Access::ReadOnly).context("opening a buffer again")?;
-    ensure!(!memory.is_idle().context(asking)?, "a buffer that a client holds is reported as idle");
+    let client = memory.open(Access::ReadOnly).map_err(doing("opening a buffer again"))?;
+    if is_idle()? {
+        return Err(ReleaseError::IdleThoughHeld);
+    }
     drop(client);
-    let closes = watcher.closes().context("reading close events")?;
-    ensure!(closes.watches.contains(&watch), "the kernel does not report the last close of a buffer");
-    ensure!(memory.is_idle().context(asking)?, "a buffer that was closed is reported as held");
+    let closes = watcher.closes().map_err(doing("reading close events"))?;
+    if !closes.watches.contains(&watch) {
+        return Err(ReleaseError::NoCloseEvent);
+    }
+    if !is_idle()? {
+        return Err(ReleaseError::HeldThoughClosed);
+    }
     Ok(ReleaseMechanism::CloseEvents)
 }
+
+const ASKING: &str = "asking for a lease (there is none if fs.leases-enable is 0, nor, from Linux 7, on files \
+                      of huge pages)";
 
 /// Does the same as [`prove_release`], for a source that heaps may do without. One that has nothing
 /// left at the moment cannot be asked, and passes: its files are of the same kind as others.
 ///
 /// # Errors
 /// Why its releases cannot be relied on.
-pub fn prove_optional(files: &dyn FileSource, watcher: &CloseWatcher) -> Result<(), String> {
+pub fn prove_optional(files: &dyn FileSource, watcher: &CloseWatcher) -> Result<(), ReleaseError> {
     match prove_release(files, watcher) {
-        Err(error) if !error.downcast_ref::<io::Error>().is_some_and(is_exhaustion) => {
-            Err(format!("its releases cannot be relied on: {error:#}"))
-        }
-        _ => Ok(()),
+        Err(ReleaseError::Kernel { source, .. }) if is_exhaustion(&source) => Ok(()),
+        proved => proved.map(drop),
     }
 }

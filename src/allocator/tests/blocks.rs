@@ -146,7 +146,7 @@ fn bench() -> Bench {
     let connected: Arc<dyn Exporter> = Arc::clone(&witness) as Arc<dyn Exporter>;
     let machine = Machine {
         pages: Arc::clone(&witness) as Arc<dyn Pages>,
-        devices: Arc::new(ScriptedDevices { udmabuf: Ok(connected), ..ScriptedDevices::none() }),
+        devices: Arc::new(ScriptedDevices { udmabuf: Some(connected), ..ScriptedDevices::none() }),
         ..Machine::plain(page, 64 * MIB, Arc::new(MemfdSource::new(page).expect("memfd")))
     };
     let heap = HeapSpec {

@@ -29,7 +29,7 @@ fn with(heap: HeapSpec) -> Bench {
     let connected = Arc::clone(&exporter) as Arc<dyn Exporter>;
     let machine = Machine {
         pages: Arc::new(pages),
-        devices: Arc::new(ScriptedDevices { udmabuf: Ok(connected), ..ScriptedDevices::none() }),
+        devices: Arc::new(ScriptedDevices { udmabuf: Some(connected), ..ScriptedDevices::none() }),
         ..Machine::plain(page, 1024 * MIB, Arc::new(files))
     };
     let heap = HeapSpec { device: Device::Udmabuf, deferred_free: true, ..heap };

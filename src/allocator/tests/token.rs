@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 pub(crate) fn with_regions() -> Arc<Allocator> {
     let page = crate::sys::memory::page_size().expect("page size");
     let regions = crate::source::ashmem::tests::stand_in();
-    let devices = ScriptedDevices { ashmem: Ok(regions), ..ScriptedDevices::none() };
+    let devices = ScriptedDevices { ashmem: Some(regions), ..ScriptedDevices::none() };
     let memfd = Arc::new(MemfdSource::new(page).expect("memfd"));
     let machine = Machine { devices: Arc::new(devices), ..Machine::plain(page, 1024 * MIB, memfd) };
     let heap = |id, name, device| HeapSpec {

@@ -4,15 +4,15 @@
 
 use crate::heap::{KernelDevices, Machine};
 use crate::source::arena::{KernelPages, Pages};
+use crate::source::hugetlb::NoHugePages;
 use crate::source::memfd::MemfdSource;
-use crate::source::release::prove_optional;
+use crate::source::release::{ReleaseError, prove_optional};
 use crate::source::{Capabilities, File, FileSource, Memory, ReleaseMechanism, Source, hugetlb};
 use crate::sys::inotify::CloseWatcher;
 use crate::sys::memory::{HugePages, huge_pages, total_bytes};
 use crate::sys::references::ReferenceCounts;
 use crate::sys::{dma_heap, fd};
 use crate::units::{Access, BackedBytes, PageSize, RequestedBytes};
-use std::error::Error;
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
@@ -30,8 +30,8 @@ pub(crate) fn machine(page: PageSize) -> io::Result<Machine> {
         page,
         memory_bytes: total_bytes()?,
         memfd: Arc::new(MemfdSource::new(page)?),
-        hugetlb: hugetlb(),
-        huge_releases: huge_releases()?,
+        hugetlb: hugetlb().map_err(Arc::new),
+        huge_releases: huge_releases()?.map_err(Arc::new),
         devices: Arc::new(KernelDevices {
             page,
             dma_heaps: PathBuf::from(dma_heap::DIRECTORY),
@@ -44,17 +44,14 @@ pub(crate) fn machine(page: PageSize) -> io::Result<Machine> {
     })
 }
 
-fn hugetlb() -> Result<Arc<dyn FileSource>, String> {
-    let source = hugetlb::connect().map_err(|error| {
-        let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-        format!("{error}{cause}")
-    })?;
-    let pages = huge_pages().ok().flatten().ok_or_else(|| "/proc/meminfo tells of none".to_owned())?;
+fn hugetlb() -> Result<Arc<dyn FileSource>, NoHugePages> {
+    let source = hugetlb::connect()?;
+    let pages = huge_pages()?.ok_or(NoHugePages::Unknown)?;
     Ok(Arc::new(HugeFiles { source: Arc::new(source), pages, counted: AtomicU64::new(0) }))
 }
 
 /// Checks whether clients could have such files themselves.
-fn huge_releases() -> io::Result<Result<(), String>> {
+fn huge_releases() -> io::Result<Result<(), ReleaseError>> {
     let watcher = CloseWatcher::new()?;
     Ok(hugetlb::connect().map_or(Ok(()), |source| prove_optional(&source, &watcher)))
 }

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Why a source cannot serve a heap, and why no source can.
+
+use crate::source::ashmem::NoAshmem;
+use crate::source::carveout::ReserveError;
+use crate::source::dma_heap::NoDmaHeap;
+use crate::source::export::NoUdmabuf;
+use crate::source::hugetlb::NoHugePages;
+use crate::source::ion::NoIon;
+use crate::source::release::ReleaseError;
+use crate::units::Invalid;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// Why a source cannot serve a heap on this machine.
+#[derive(Debug, thiserror::Error)]
+pub enum NoSource {
+    /// The dma-heap cannot be used.
+    #[error(transparent)]
+    DmaHeap(#[from] NoDmaHeap),
+    /// ION cannot be used.
+    #[error(transparent)]
+    Ion(#[from] NoIon),
+    /// dma-bufs of the service's own memory cannot be made.
+    #[error(transparent)]
+    Udmabuf(#[from] NoUdmabuf),
+    /// ashmem cannot be used.
+    #[error(transparent)]
+    Ashmem(#[from] NoAshmem),
+    /// There are no huge pages. All heaps that want some share the reason.
+    #[error("{}", with_causes(.0.as_ref()))]
+    HugePages(Arc<NoHugePages>),
+    /// Clients would have its files themselves, and the kernel does not report their release. All
+    /// heaps that want such files share the reason.
+    #[error("its releases cannot be relied on: {}", with_causes(.0.as_ref()))]
+    Releases(Arc<ReleaseError>),
+    /// The heap's size cannot be set aside.
+    #[error(transparent)]
+    Reserve(#[from] ReserveError),
+    /// A size that the configuration leads to is none.
+    #[error(transparent)]
+    Size(#[from] Invalid),
+    /// The kernel does not give the memory that buffers are joined of.
+    #[error(transparent)]
+    Blocks(#[from] io::Error),
+    /// The heap is secure, and this memory can be mapped.
+    #[error("secure memory comes from the kernel's own heaps alone")]
+    NotSecure,
+    /// The heap's buffers are physically contiguous, and this memory is not.
+    #[error("its memory is physically contiguous page by page only; hugetlb reaches further")]
+    NotContiguous,
+    /// The heap has a fixed size.
+    #[error("a region of ashmem cannot be set aside; memfd sets files aside")]
+    NotSetAside,
+    /// It works, but had no memory when it was tried.
+    #[error("it has nothing left")]
+    Exhausted,
+}
+
+/// A source that cannot be used.
+#[derive(Debug)]
+pub(super) struct PassedOver {
+    /// Its word in the configuration.
+    pub(super) device: String,
+    pub(super) why: NoSource,
+}
+
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.device, self.why)
+    }
+}
+
+/// Returns them in one line.
+pub(super) fn listed(passed_over: &[PassedOver]) -> String {
+    passed_over.iter().map(PassedOver::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Why no source serves a heap.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unavailable {
+    /// The configuration rules it out on any machine, for this reason.
+    #[error("{0}")]
+    Configured(String),
+    /// None of the sources that it names works.
+    #[error("{}", reasons(.0))]
+    NoneWorks(Vec<PassedOver>),
+    /// The same of a heap that is to have the kernel's contiguous memory and nothing else.
+    #[error(
+        "contiguous memory comes from the kernel's CMA; {}; device = \"auto\", \"memfd\" would set memory aside at \
+         the start where the kernel has none", reasons(.0)
+    )]
+    NoContiguous(Vec<PassedOver>),
+    /// A custom heap names no sources.
+    #[error("it has no list of sources")]
+    NoList,
+    /// None of a custom heap's sources works.
+    #[error("none of its sources is here: {}", listed(.0))]
+    NoneOfList(Vec<PassedOver>),
+}
+
+fn reasons(passed_over: &[PassedOver]) -> String {
+    match passed_over {
+        [one] => one.why.to_string(),
+        several => format!("none of its devices works: {}", listed(several)),
+    }
+}
+
+/// Returns an error's text followed by its causes.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    anyhow::Chain::new(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
