@@ -42,33 +42,54 @@ pub(super) enum Test {
 
 /// Why a policy was not understood.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("line {line}: {what}")]
+#[error("line {line}: {fault}")]
 pub(super) struct PolicyError {
     line: usize,
-    what: String,
+    fault: RuleError,
+}
+
+/// Why a rule, or a word of it, was not understood.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub(super) enum RuleError {
+    #[error("{0:?} is not of the form NAME: RULE")]
+    NoRule(String),
+    /// The call has one above.
+    #[error("{0} has a rule already")]
+    SecondRule(String),
+    /// Beyond what an `i32` has.
+    #[error("{0} is no error number")]
+    ErrorNumber(String),
+    #[error("{0:?} is not of the form argN OPERATOR VALUE")]
+    Condition(String),
+    /// A condition with `&`.
+    #[error("{0:?} asks for more than one bit")]
+    SeveralBits(String),
+    #[error("{0:?} is neither a known constant nor a number of 32 bits")]
+    Constant(String),
 }
 
 impl Policy {
+    /// Reads the rules of a policy.
+    ///
     /// # Errors
     /// With the line that is not understood, or that names a call again.
     pub(super) fn parse(text: &str) -> Result<Self, PolicyError> {
         let mut policy = Self::default();
         for (line, rule) in logical_lines(text) {
-            policy.add(&rule).map_err(|what| PolicyError { line, what })?;
+            policy.add(&rule).map_err(|fault| PolicyError { line, fault })?;
         }
         Ok(policy)
     }
 
-    fn add(&mut self, rule: &str) -> Result<(), String> {
-        let (name, verdict) =
-            rule.split_once(':').ok_or_else(|| format!("{rule:?} is not of the form NAME: RULE"))?;
+    fn add(&mut self, rule: &str) -> Result<(), RuleError> {
+        let (name, verdict) = rule.split_once(':').ok_or_else(|| RuleError::NoRule(rule.to_owned()))?;
         let (name, verdict) = (name.trim().to_owned(), verdict.trim());
         if self.allowed.contains_key(&name) || self.refused.contains_key(&name) {
-            return Err(format!("{name} has a rule already"));
+            return Err(RuleError::SecondRule(name));
         }
         if let Some(error) = verdict.strip_prefix("return ") {
             let number = constant(error.trim())?;
-            let number = i32::try_from(number).map_err(|_| format!("{error} is no error number"))?;
+            let number = i32::try_from(number).map_err(|_| RuleError::ErrorNumber(error.to_owned()))?;
             self.refused.insert(name, number);
         } else if verdict == "1" {
             self.allowed.insert(name, Vec::new());
@@ -76,13 +97,13 @@ impl Policy {
             let alternatives = verdict
                 .split("||")
                 .map(|conditions| conditions.split("&&").map(condition).collect())
-                .collect::<Result<_, String>>()?;
+                .collect::<Result<_, _>>()?;
             self.allowed.insert(name, alternatives);
         }
         Ok(())
     }
 
-    /// In the form of `seccompiler`'s JSON: a filter for each error number, then the one of what is allowed. The kernel
+    /// Returns it in the form of `seccompiler`'s JSON: a filter for each error number, then the one of what is allowed. The kernel
     /// asks all and takes the strictest answer, so the last one allows what the others refuse.
     pub(super) fn to_filters(&self) -> Vec<Value> {
         let mut by_error: BTreeMap<i32, Vec<Value>> = BTreeMap::new();
@@ -118,7 +139,7 @@ impl Condition {
     }
 }
 
-/// The rules with the numbers of their first lines: without comments, continued lines joined.
+/// Returns the rules with the numbers of their first lines: without comments, continued lines joined.
 pub(super) fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut rules: Vec<(usize, String)> = Vec::new();
     let mut is_continued = false;
@@ -137,9 +158,10 @@ pub(super) fn logical_lines(text: &str) -> Vec<(usize, String)> {
     rules
 }
 
-fn condition(text: &str) -> Result<Condition, String> {
-    let not_understood = || format!("{:?} is not of the form argN OPERATOR VALUE", text.trim());
-    let mut words = text.trim().splitn(3, ' ');
+fn condition(text: &str) -> Result<Condition, RuleError> {
+    let text = text.trim();
+    let not_understood = || RuleError::Condition(text.to_owned());
+    let mut words = text.splitn(3, ' ');
     let (argument, operator, value) = match (words.next(), words.next(), words.next()) {
         (Some(argument), Some(operator), Some(value)) => (argument, operator, value),
         _ => return Err(not_understood()),
@@ -152,14 +174,14 @@ fn condition(text: &str) -> Result<Condition, String> {
         "!=" => (Test::Unequal, value),
         "in" => (Test::Masked(!value), 0),
         "&" if value.is_power_of_two() => (Test::Masked(value), value),
-        "&" => return Err(format!("{:?} asks for more than one bit", text.trim())),
+        "&" => return Err(RuleError::SeveralBits(text.to_owned())),
         _ => return Err(not_understood()),
     };
     Ok(Condition { argument, test, value })
 }
 
-/// Constants and numbers joined by `|`, each of which can be inverted by `~`.
-fn bits(text: &str) -> Result<u32, String> {
+/// Reads constants and numbers joined by `|`, each of which can be inverted by `~`.
+fn bits(text: &str) -> Result<u32, RuleError> {
     text.split('|').try_fold(0, |all, word| {
         let word = word.trim();
         let value = match word.strip_prefix('~') {
@@ -170,14 +192,17 @@ fn bits(text: &str) -> Result<u32, String> {
     })
 }
 
-/// A number or the C library's word for one.
-pub(super) fn constant(word: &str) -> Result<u32, String> {
+/// Reads a number or the C library's word for one.
+///
+/// # Errors
+/// [`RuleError::Constant`] if it is neither, or has more than 32 bits.
+pub(super) fn constant(word: &str) -> Result<u32, RuleError> {
     let known = CONSTANTS.iter().find(|(name, _)| *name == word).map(|(_, value)| value.cast_unsigned());
     let number = match word.strip_prefix("0x") {
         Some(digits) => u32::from_str_radix(digits, 16).ok(),
         None => word.parse().ok(),
     };
-    known.or(number).ok_or_else(|| format!("{word:?} is neither a known constant nor a number of 32 bits"))
+    known.or(number).ok_or_else(|| RuleError::Constant(word.to_owned()))
 }
 
 macro_rules! constants {

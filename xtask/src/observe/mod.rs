@@ -123,7 +123,7 @@ pub(crate) struct FoldArgs {
 pub(crate) fn run(args: &ObserveArgs) -> Result<()> {
     let file = workspace_root().join(OBSERVED);
     let mut observed = match fs::read_to_string(&file) {
-        Ok(text) => review::parse_observed(&text).map_err(|error| anyhow!("{OBSERVED}: {error}"))?,
+        Ok(text) => review::parse_observed(&text).context(OBSERVED)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Observed::new(),
         Err(error) => return Err(error).with_context(|| format!("cannot read {OBSERVED}")),
     };
@@ -142,7 +142,7 @@ pub(crate) fn run(args: &ObserveArgs) -> Result<()> {
 /// # Errors
 /// Everything that is wrong with the policy.
 fn compare(observed: &Observed) -> Result<()> {
-    let review = Review::new(POLICY, observed).map_err(|error| anyhow!("the policy: {error}"))?;
+    let review = Review::new(POLICY, observed).context("the policy")?;
     for element in &review.explained {
         println!("not observed, but there is a reason: {element}");
     }

@@ -15,7 +15,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::policy::{Alternative, Condition, Policy, Test, constant};
+use super::policy::{Alternative, Condition, Policy, PolicyError, RuleError, Test, constant};
+
+/// Why an observation, a policy, or a reason in a policy was not understood.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReviewError {
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error("line {line}: {fault}")]
+    Line { line: usize, fault: LineError },
+}
+
+/// What is wrong in a line of an observation, or with a reason.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LineError {
+    #[error("not of the form CALL: PLACE")]
+    NoPlace,
+    #[error("no system call")]
+    NoCall,
+    #[error("{0:?} is not of the form argN=0xVALUE")]
+    Argument(String),
+    #[error("no reason is given")]
+    NoReason,
+    /// The value behind a call in a reason.
+    #[error(transparent)]
+    Value(#[from] RuleError),
+}
 
 /// A system call with the values of the arguments that the policy restricts, in their lower 32 bits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,18 +61,18 @@ impl fmt::Display for Form {
 }
 
 impl std::str::FromStr for Form {
-    type Err = String;
+    type Err = LineError;
 
     /// Reads what `Display` writes.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, LineError> {
         let mut words = text.split_whitespace();
-        let call = words.next().ok_or("no system call")?.to_owned();
+        let call = words.next().ok_or(LineError::NoCall)?.to_owned();
         let argument = |word: &str| {
             let (number, value) = word.strip_prefix("arg")?.split_once("=0x")?;
             Some((number.parse().ok()?, u32::from_str_radix(value, 16).ok()?))
         };
         let arguments = words
-            .map(|word| argument(word).ok_or_else(|| format!("{word:?} is not of the form argN=0xVALUE")))
+            .map(|word| argument(word).ok_or_else(|| LineError::Argument(word.to_owned())))
             .collect::<Result<_, _>>()?;
         Ok(Self { call, arguments })
     }
@@ -57,14 +82,14 @@ impl std::str::FromStr for Form {
 ///
 /// # Errors
 /// With the number of the line that is of another form.
-pub(crate) fn parse_observed(text: &str) -> Result<Observed, String> {
+pub(crate) fn parse_observed(text: &str) -> Result<Observed, ReviewError> {
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let read = |line: &str| {
-        let (form, places) = line.split_once(": ").ok_or("not of the form CALL: PLACE")?;
+        let (form, places) = line.split_once(": ").ok_or(LineError::NoPlace)?;
         let places: BTreeSet<String> = places.split_whitespace().map(str::to_owned).collect();
-        Ok::<_, String>((form.parse()?, places))
+        Ok((form.parse()?, places))
     };
-    lines.map(|(number, line)| read(line).map_err(|what| format!("line {number}: {what}"))).collect()
+    lines.map(|(line, text)| read(text).map_err(|fault| ReviewError::Line { line, fault })).collect()
 }
 
 /// Something that the policy allows: a call, or a call with a value that a condition names.
@@ -99,8 +124,8 @@ impl Review {
     ///
     /// # Errors
     /// If the policy or a reason in it is not understood.
-    pub(crate) fn new(text: &str, observed: &Observed) -> Result<Self, String> {
-        let policy = Policy::parse(text).map_err(|error| error.to_string())?;
+    pub(crate) fn new(text: &str, observed: &Observed) -> Result<Self, ReviewError> {
+        let policy = Policy::parse(text)?;
         let reasons = reasons(text)?;
         let elements = elements(&policy);
         let was_seen = |element: &&Element| observed.keys().any(|form| is_seen_in(element, &policy, form));
@@ -118,7 +143,7 @@ impl Review {
         Ok(Self { lacking, explained, unexplained, outdated })
     }
 
-    /// A line for each fault; none if all is well.
+    /// Returns a line for each fault; none if all is well.
     pub(crate) fn faults(&self, observed: &Observed) -> Vec<String> {
         let places = |form: &Form| {
             let places = observed.get(form).into_iter().flatten().map(String::as_str);
@@ -134,13 +159,13 @@ impl Review {
     }
 }
 
-/// The arguments of `call` that the policy restricts.
+/// Returns the arguments of `call` that the policy restricts.
 pub(crate) fn restricted(policy: &Policy, call: &str) -> BTreeSet<u8> {
     let alternatives = policy.allowed.get(call).into_iter().flatten();
     alternatives.flatten().map(|condition| condition.argument).collect()
 }
 
-/// Whether the policy has an answer to it that does not end the service.
+/// Returns whether the policy has an answer to it that does not end the service.
 fn allows(policy: &Policy, form: &Form) -> bool {
     let holds = |condition: &Condition| {
         form.arguments.get(&condition.argument).is_some_and(|actual| match condition.test {
@@ -155,7 +180,7 @@ fn allows(policy: &Policy, form: &Form) -> bool {
     policy.refused.contains_key(&form.call) || policy.allowed.get(&form.call).is_some_and(is_allowed)
 }
 
-/// All that the policy allows, and what it answers with an error: calls, and the values that their conditions name.
+/// Returns all that the policy allows, and what it answers with an error: calls, and the values that their conditions name.
 fn elements(policy: &Policy) -> BTreeSet<Element> {
     let refused = policy.refused.keys().map(|call| Element { call: call.clone(), value: None });
     let allowed = policy.allowed.iter().flat_map(|(call, alternatives)| {
@@ -165,7 +190,8 @@ fn elements(policy: &Policy) -> BTreeSet<Element> {
     refused.chain(allowed).collect()
 }
 
-/// The values that a condition allows by name: numbers and single bits. What excludes values names none.
+/// Returns the values that a condition allows by name: numbers and single bits. What excludes values
+/// names none.
 fn named_values(condition: &Condition) -> Vec<u32> {
     match condition.test {
         Test::Equal => vec![condition.value],
@@ -177,7 +203,7 @@ fn named_values(condition: &Condition) -> Vec<u32> {
     }
 }
 
-/// Whether this form is one of the element.
+/// Returns whether this form is one of the element.
 fn is_seen_in(element: &Element, policy: &Policy, form: &Form) -> bool {
     let Some(value) = element.value else { return form.call == element.call };
     let conditions = policy.allowed.get(&element.call).into_iter().flatten().flatten();
@@ -191,21 +217,21 @@ fn is_seen_in(element: &Element, policy: &Policy, form: &Form) -> bool {
         })
 }
 
-/// What the comments of a policy explain, and whether it must not have been observed.
-fn reasons(text: &str) -> Result<BTreeMap<Element, bool>, String> {
+/// Returns what the comments of a policy explain, and whether it must not have been observed.
+fn reasons(text: &str) -> Result<BTreeMap<Element, bool>, ReviewError> {
     let mut reasons = BTreeMap::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        let firm = line.strip_prefix("# not observed: ").map(|rest| (rest, true));
+    for (line, text) in (1..).zip(text.lines()) {
+        let firm = text.strip_prefix("# not observed: ").map(|rest| (rest, true));
         let Some((rest, is_firm)) =
-            firm.or_else(|| line.strip_prefix("# not always observed: ").map(|rest| (rest, false)))
+            firm.or_else(|| text.strip_prefix("# not always observed: ").map(|rest| (rest, false)))
         else {
             continue;
         };
-        let of_line = |what: String| format!("line {number}: {what}");
+        let of_line = |fault| ReviewError::Line { line, fault };
         let (subjects, _) = rest
             .split_once(": ")
             .filter(|(_, why)| !why.trim().is_empty())
-            .ok_or_else(|| of_line("no reason is given".to_owned()))?;
+            .ok_or_else(|| of_line(LineError::NoReason))?;
         for subject in subjects.split(',') {
             reasons.insert(element(subject.trim()).map_err(of_line)?, is_firm);
         }
@@ -214,7 +240,7 @@ fn reasons(text: &str) -> Result<BTreeMap<Element, bool>, String> {
 }
 
 /// Reads a call, or a call and a value.
-fn element(text: &str) -> Result<Element, String> {
+fn element(text: &str) -> Result<Element, LineError> {
     let (call, value) = text.split_once(' ').map_or((text, None), |(call, value)| (call, Some(value)));
     Ok(Element { call: call.to_owned(), value: value.map(constant).transpose()? })
 }
@@ -288,7 +314,8 @@ mod tests {
 
     #[test]
     fn a_reason_says_something() {
-        let refusal = |policy: &str| Review::new(policy, &Observed::new()).expect_err("no reason");
+        let refusal =
+            |policy: &str| Review::new(policy, &Observed::new()).expect_err("no reason").to_string();
         assert!(refusal("# not observed: brk\nbrk: 1\n").contains("line 1: no reason"));
         assert!(refusal("brk: 1\n# not observed: brk F_WHAT: why\n").contains("line 2: \"F_WHAT\""));
     }
@@ -299,7 +326,8 @@ mod tests {
         assert_eq!((form.call.as_str(), form.arguments[&1], form.arguments[&2]), ("fcntl", 0x409, 16));
         assert_eq!(form.to_string(), "fcntl arg1=0x409 arg2=0x10");
         assert!("fcntl arg1=7".parse::<Form>().is_err());
-        assert!(parse_observed("# comment\nread\n").expect_err("no place").starts_with("line 2"));
+        let no_place = ReviewError::Line { line: 2, fault: LineError::NoPlace };
+        assert_eq!(parse_observed("# comment\nread\n"), Err(no_place));
     }
 
     #[test]
