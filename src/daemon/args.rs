@@ -9,6 +9,7 @@ use clap::{Args, Parser, ValueEnum, ValueHint};
 #[cfg(not(soong))]
 use clap_complete::Shell;
 use log::LevelFilter;
+use nix::errno::Errno;
 use nix::unistd::{Gid, Group};
 use std::path::PathBuf;
 
@@ -205,21 +206,31 @@ fn cgroup(text: &str) -> Result<WatchedCgroup, std::convert::Infallible> {
     })
 }
 
-fn socket_mode(text: &str) -> Result<u32, String> {
-    u32::from_str_radix(text, 8)
-        .ok()
-        .filter(|mode| *mode <= 0o777)
-        .ok_or_else(|| format!("the mode is {text:?}, but it must be octal, 0 to 0777"))
+/// Why a word of the command line is not what its option takes.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum WordError {
+    #[error("the mode is {0:?}, but it must be octal, 0 to 0777")]
+    Mode(String),
+    #[error("there is no group {0:?}")]
+    NoGroup(String),
+    /// The account database could not be read.
+    #[error("cannot look up group {name:?}: {errno}")]
+    Groups { name: String, errno: Errno },
 }
 
-fn group(text: &str) -> Result<Gid, String> {
+fn socket_mode(text: &str) -> Result<u32, WordError> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    mode.ok_or_else(|| WordError::Mode(text.to_owned()))
+}
+
+fn group(text: &str) -> Result<Gid, WordError> {
     if let Ok(number) = text.parse() {
         return Ok(Gid::from_raw(number));
     }
     match Group::from_name(text) {
         Ok(Some(group)) => Ok(group.gid),
-        Ok(None) => Err(format!("there is no group {text:?}")),
-        Err(error) => Err(format!("cannot look up group {text:?}: {error}")),
+        Ok(None) => Err(WordError::NoGroup(text.to_owned())),
+        Err(errno) => Err(WordError::Groups { name: text.to_owned(), errno }),
     }
 }
 
@@ -266,7 +277,7 @@ mod tests {
     fn groups_are_numbers_or_names() {
         assert_eq!(group("44"), Ok(Gid::from_raw(44)));
         assert_eq!(group("root"), Ok(Gid::from_raw(0)));
-        assert!(group("no-such-group").expect_err("absent").contains("no-such-group"));
+        assert_eq!(group("no-such-group"), Err(WordError::NoGroup("no-such-group".to_owned())));
     }
 
     #[test]

@@ -38,14 +38,12 @@ pub(crate) fn run(files: &[PathBuf], json: bool, out: &mut dyn Write) -> anyhow:
 /// One file with what came of it.
 struct Checked<'f> {
     file: &'f Path,
-    /// The error text has all causes.
-    loaded: Result<Loaded, String>,
+    loaded: anyhow::Result<Loaded>,
 }
 
 impl<'f> Checked<'f> {
     fn new(file: &'f Path, page: PageSize) -> Self {
-        let loaded = config::load(file, page).map_err(|error| format!("{:#}", anyhow::Error::from(error)));
-        Self { file, loaded }
+        Self { file, loaded: config::load(file, page).map_err(anyhow::Error::from) }
     }
 
     fn is_good(&self) -> bool {
@@ -57,7 +55,7 @@ impl<'f> Checked<'f> {
         let loaded = match &self.loaded {
             Ok(loaded) => loaded,
             // It names the file.
-            Err(error) => return writeln!(out, "error: {error}"),
+            Err(error) => return writeln!(out, "error: {error:#}"),
         };
         let Config { heaps, policy } = &loaded.config;
         writeln!(out, "{file}: {}", counted(heaps.len(), "heap"))?;
@@ -80,7 +78,7 @@ impl<'f> Checked<'f> {
     fn to_json(&self) -> Value {
         let file = self.file.display().to_string();
         match &self.loaded {
-            Err(error) => json!({ "file": file, "error": error }),
+            Err(error) => json!({ "file": file, "error": format!("{error:#}") }),
             Ok(Loaded { config, diagnostics }) => json!({
                 "file": file,
                 "heaps": config.heaps.iter().map(heap_json).collect::<Vec<_>>(),

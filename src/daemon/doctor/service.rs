@@ -28,7 +28,7 @@ pub(crate) struct UnavailableHeap {
     pub(crate) reason: String,
 }
 
-/// Whether a service manager answers on the default binder device.
+/// Returns whether a service manager answers on the default binder device.
 pub(crate) fn manager(root: &Root) -> Finding {
     const WHAT: &str = "service manager";
     const WITHOUT: &str = "clients reach the service over its Unix socket alone";
@@ -40,7 +40,7 @@ pub(crate) fn manager(root: &Root) -> Finding {
     manager_finding(&device, answer.map(drop))
 }
 
-/// What came of looking the service up.
+/// Returns the line for what looking the service up gave.
 fn manager_finding(device: &Endpoint, answer: io::Result<()>) -> Finding {
     const WHAT: &str = "service manager";
     let means = "the service is found by its name; aniond serves kernel binder by default";
@@ -57,16 +57,32 @@ fn manager_finding(device: &Endpoint, answer: io::Result<()>) -> Finding {
     }
 }
 
+/// Why no service tells of itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoService {
+    /// There is no place to look for one.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// None answers.
+    #[error("{0}")]
+    Unreachable(io::Error),
+    /// It cannot be connected to for another reason.
+    #[error(transparent)]
+    Client(Error),
+    /// It does not answer a question.
+    #[error("{endpoint}: {error}")]
+    Silent { endpoint: Endpoint, error: Error },
+}
+
 /// Connects to the service, if one answers now.
 ///
 /// # Errors
 /// Why none does.
-pub(crate) fn connect(endpoint: Result<Option<Endpoint>, EndpointError>) -> Result<Client, String> {
-    let endpoint = endpoint.map_err(|error| error.to_string())?;
-    let settings = Settings { endpoint, patience: Duration::ZERO, ..Settings::default() };
+pub(crate) fn connect(endpoint: Result<Option<Endpoint>, EndpointError>) -> Result<Client, NoService> {
+    let settings = Settings { endpoint: endpoint?, patience: Duration::ZERO, ..Settings::default() };
     Client::with(settings).map_err(|error| match error {
-        Error::Unreachable(why) => why.to_string(),
-        other => other.to_string(),
+        Error::Unreachable(why) => NoService::Unreachable(why),
+        other => NoService::Client(other),
     })
 }
 
@@ -89,15 +105,16 @@ fn ask(service: &Client) -> Result<Running, Error> {
     })
 }
 
-/// What the service says, if there is one; and the line for it.
-pub(crate) fn running(service: Result<Client, String>) -> (Finding, Option<Running>) {
+/// Returns what the service says, if there is one, and the line for it.
+pub(crate) fn running(service: Result<Client, NoService>) -> (Finding, Option<Running>) {
     const WHAT: &str = "service";
-    let answer =
-        service.and_then(|service| ask(&service).map_err(|error| format!("{}: {error}", service.endpoint())));
+    let answer = service.and_then(|service| {
+        ask(&service).map_err(|error| NoService::Silent { endpoint: service.endpoint().clone(), error })
+    });
     let running = match answer {
         Ok(running) => running,
         Err(why) => {
-            let finding = Finding::missing(WHAT, why, "nothing here needs it, but clients do");
+            let finding = Finding::missing(WHAT, why.to_string(), "nothing here needs it, but clients do");
             return (finding.change("aniond"), None);
         }
     };
@@ -127,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_a_device_nobody_is_asked() {
+    fn without_a_device_no_manager_is_asked() {
         let finding = manager(&Fake::new(&[]).root);
         assert_eq!(
             (finding.state, finding.found.as_str()),
@@ -148,8 +165,10 @@ mod tests {
 
     #[test]
     fn a_service_that_is_not_there_is_missing_with_the_reason() {
-        let (finding, running) = running(Err("unix:/nowhere: no such file".to_owned()));
+        let nowhere = connect(Ok(Some(Endpoint::Socket("/no/such/socket".into()))));
+        let (finding, running) = running(nowhere);
         assert!(running.is_none());
-        assert_eq!((finding.state, finding.found.as_str()), (State::Missing, "unix:/nowhere: no such file"));
+        assert_eq!(finding.state, State::Missing);
+        assert!(finding.found.contains("/no/such/socket"), "{finding:?}");
     }
 }
