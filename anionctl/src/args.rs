@@ -6,9 +6,10 @@ use anion_ipc::{Endpoint, EndpointError};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
+use std::num::ParseIntError;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, TryFromFloatSecsError};
 
 /// Allocate, inspect and account for buffers of the Anion allocator service
 #[derive(Debug, Parser)]
@@ -256,7 +257,7 @@ pub(crate) fn parse() -> Result<Arguments, clap::Error> {
 }
 
 impl Global {
-    /// The endpoint that the flags name; `None` if they name none.
+    /// Returns the endpoint that the flags name; `None` if they name none.
     ///
     /// # Errors
     /// If `--binder` names no device and the machine has none.
@@ -269,7 +270,7 @@ impl Global {
         }
     }
 
-    /// The same flags as the service's own program has them.
+    /// Returns the same flags as the service's own program has them.
     pub(crate) fn for_service(&self) -> Vec<OsString> {
         match (&self.socket, &self.binder) {
             (Some(path), _) => vec!["--transport".into(), "socket".into(), "--socket".into(), path.into()],
@@ -282,42 +283,55 @@ impl Global {
     }
 }
 
-/// A size in bytes with an optional suffix; suffixes count in 1024.
-fn parse_size(text: &str) -> Result<i64, String> {
-    let bytes = parse_size::Config::new()
-        .with_binary()
-        .parse_size(text)
-        .map_err(|error| format!("{error}; a size is a number with an optional K, M or G"))?;
-    i64::try_from(bytes).map_err(|_| format!("a size is at most {} bytes", i64::MAX))
+/// Why a word of the command line is not what its flag takes.
+#[derive(Debug, thiserror::Error)]
+enum WordError {
+    #[error("{0}; a size is a number with an optional K, M or G")]
+    Size(parse_size::Error),
+    /// Beyond the interface's numbers.
+    #[error("a size is at most {max} bytes", max = i64::MAX)]
+    LargeSize,
+    #[error("{0}; a mask has 32 bits and is written 0x… or as a decimal number")]
+    Mask(ParseIntError),
+    /// A number of seconds that no duration has.
+    #[error(transparent)]
+    Seconds(#[from] TryFromFloatSecsError),
+    #[error(transparent)]
+    Duration(#[from] humantime::DurationError),
+    #[error("the shortest interval is {} ms", SHORTEST_INTERVAL.as_millis())]
+    ShortInterval,
 }
 
-/// A heap id mask, hexadecimal with 0x or decimal.
-fn parse_mask(text: &str) -> Result<u32, String> {
+/// Reads a size in bytes with an optional suffix; suffixes count in 1024.
+fn parse_size(text: &str) -> Result<i64, WordError> {
+    let bytes = parse_size::Config::new().with_binary().parse_size(text).map_err(WordError::Size)?;
+    i64::try_from(bytes).map_err(|_| WordError::LargeSize)
+}
+
+/// Reads a heap id mask, hexadecimal with 0x or decimal.
+fn parse_mask(text: &str) -> Result<u32, WordError> {
     let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => u32::from_str_radix(digits, 16),
         None => text.parse(),
     };
-    parsed.map_err(|error| format!("{error}; a mask has 32 bits and is written 0x… or as a decimal number"))
+    parsed.map_err(WordError::Mask)
 }
 
-/// A duration: a bare number counts seconds, else units as in `1m 30s` or `200ms`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string()),
-        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string()),
-    }
+/// Reads a duration: a bare number counts seconds, else units as in `1m 30s` or `200ms`.
+fn parse_duration(text: &str) -> Result<Duration, WordError> {
+    Ok(match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds)?,
+        Err(_) => humantime::parse_duration(text)?,
+    })
 }
 
 /// Shortest time between two looks of `watch`: shorter ones would measure the looking.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A duration that is long enough to wait between two looks.
-fn parse_interval(text: &str) -> Result<Duration, String> {
+/// Reads a duration that is long enough to wait between two looks.
+fn parse_interval(text: &str) -> Result<Duration, WordError> {
     let interval = parse_duration(text)?;
-    if interval < SHORTEST_INTERVAL {
-        return Err(format!("the shortest interval is {} ms", SHORTEST_INTERVAL.as_millis()));
-    }
-    Ok(interval)
+    if interval < SHORTEST_INTERVAL { Err(WordError::ShortInterval) } else { Ok(interval) }
 }
 
 #[cfg(test)]
@@ -334,7 +348,7 @@ mod tests {
         for (text, bytes) in
             [("4096", 4096), ("8M", 8 << 20), ("64KiB", 64 << 10), ("64k", 64 << 10), ("1.5G", 3 << 29)]
         {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+            assert_eq!(parse_size(text).expect(text), bytes);
         }
         for bad in ["", "M", "-1", "8X", "16E"] {
             assert!(parse_size(bad).is_err(), "{bad:?}");
@@ -343,9 +357,9 @@ mod tests {
 
     #[test]
     fn masks_are_hexadecimal_or_decimal() {
-        assert_eq!(parse_mask("0x6"), Ok(6));
-        assert_eq!(parse_mask("0xFFFFFFFF"), Ok(u32::MAX));
-        assert_eq!(parse_mask("10"), Ok(10));
+        for (text, mask) in [("0x6", 6), ("0xFFFFFFFF", u32::MAX), ("10", 10)] {
+            assert_eq!(parse_mask(text).expect(text), mask);
+        }
         for bad in ["", "0x", "0x1ffffffff", "-1", "six"] {
             assert!(parse_mask(bad).is_err(), "{bad:?}");
         }
@@ -353,13 +367,15 @@ mod tests {
 
     #[test]
     fn bare_durations_are_seconds() {
-        assert_eq!(parse_duration("60"), Ok(Duration::from_secs(60)));
-        assert_eq!(parse_duration("0.5"), Ok(Duration::from_millis(500)));
-        assert_eq!(parse_duration("200ms"), Ok(Duration::from_millis(200)));
+        for (text, milliseconds) in [("60", 60_000), ("0.5", 500), ("200ms", 200)] {
+            assert_eq!(parse_duration(text).expect(text), Duration::from_millis(milliseconds));
+        }
         for bad in ["", "-1", "inf", "NaN", "1e99", "soon"] {
             assert!(parse_duration(bad).is_err(), "{bad:?}");
         }
         assert!(parse_interval("0").is_err());
+        let short = parse_interval("9ms").expect_err("too short").to_string();
+        assert_eq!(short, "the shortest interval is 10 ms");
     }
 
     #[test]
