@@ -99,12 +99,12 @@ fn trials(party: &Arc<Party>) -> Vec<Trial> {
 }
 
 fn ask(party: &Party, row: &allocation::Row, expected: allocation::Answer) -> Result<(), Failed> {
-    let found = party.allocate(&row.request).map(|fd| party::size_of(fd).map_err(|errno| errno.to_string()));
+    let found = party.allocate(&row.request).map(party::size_of);
     let is_expected = match (&expected, &found) {
         // Of any heap, the least is the least of whichever it is.
         (allocation::Answer::Least, Ok(size)) if row.request.heap == allocation::Heap::Any => size.is_ok(),
         (allocation::Answer::Least, Ok(size)) => *size == Ok(party.least()) || is_silent(party),
-        (allocation::Answer::Fails(name), Err(refusal)) => name == refusal,
+        (allocation::Answer::Fails(name), Err(refusal)) => refusal.to_string() == *name,
         _ => false,
     };
     judge(is_expected, &format!("{expected:?}"), &format!("{found:?}"), row.why)
@@ -116,7 +116,7 @@ fn is_silent(party: &Party) -> bool {
 }
 
 fn use_buffer(party: &Party, read_only: bool, row: &buffers::Row) -> Result<(), Failed> {
-    let buffer = party.buffer(read_only)?;
+    let buffer = party.buffer(read_only).map_err(|refusal| Failed::from(refusal.to_string()))?;
     compare(row.expected(party.kind()), (row.run)(&buffer), Some(buffer.bytes), row.why)
 }
 

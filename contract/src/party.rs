@@ -4,12 +4,13 @@
 use crate::allocation::{Heap, Request, Size};
 use crate::buffers::{Buffer, Kind};
 use crate::sys::{ARGUMENT, Allocate, HEAP_ENTRY, ioctl_for_descriptor, query_heaps};
-use anion_ipc::{Connection, Endpoint, SERVICE_NAME, ServiceError, connect};
+use anion_ipc::{Connection, Endpoint, SERVICE_NAME, ServiceError, Status, connect};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::stat::fstat;
 use nix::unistd::{SysconfVar, sysconf};
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,14 +28,44 @@ const PAGES: usize = 16;
 /// `CPU mappings are cached`, the only flag of ION's.
 const ION_FLAG_CACHED: u32 = 1;
 
-/// Whoever has a heap.
+/// Why a party gives no buffer.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// What the kernel says.
+    Errno(Errno),
+    /// What the service says.
+    Code(ErrorCode),
+    /// The service did not answer.
+    Transport(Status),
+    /// The service answered with no buffer.
+    NoDescriptor,
+}
+
+/// Writes errors by their names, as errno.h and `ErrorCode` have them.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Errno(errno) => write!(f, "{errno:?}"),
+            Self::Code(ErrorCode::BAD_REQUEST) => f.write_str("BAD_REQUEST"),
+            Self::Code(ErrorCode::UNKNOWN_HEAP) => f.write_str("UNKNOWN_HEAP"),
+            Self::Code(ErrorCode::NOT_PERMITTED) => f.write_str("NOT_PERMITTED"),
+            Self::Code(ErrorCode::UNSUPPORTED) => f.write_str("UNSUPPORTED"),
+            Self::Code(ErrorCode::NO_MEMORY) => f.write_str("NO_MEMORY"),
+            Self::Code(ErrorCode(code)) => write!(f, "code {code}"),
+            Self::Transport(status) => write!(f, "transport: {status}"),
+            Self::NoDescriptor => f.write_str("a reply without a descriptor"),
+        }
+    }
+}
+
+/// A heap that can be asked, and how.
 pub(crate) enum Party {
     Ion { device: Arc<File>, heap: String, id: u32 },
     DmaHeap { heap: String },
     Anion { service: Arc<Connection<dyn IHeapAllocator>>, heap: HeapInfo },
 }
 
-/// Everybody who is here, by name; what is missing is printed.
+/// Returns every heap that is here.
 ///
 /// # Errors
 /// If something is here that does not answer as it must to be asked at all.
@@ -80,7 +111,7 @@ fn dma_heaps() -> Result<Vec<Party>> {
     Ok(names.into_iter().map(|heap| Party::DmaHeap { heap }).collect())
 }
 
-/// The heaps that the service opens to this uid and the processor may map.
+/// Returns the heaps that the service opens to this uid and the processor may map.
 fn anion(endpoint: &Endpoint) -> Result<Vec<Party>> {
     let service = connect::<dyn IHeapAllocator>(endpoint, SERVICE_NAME, 1).context("connecting")?;
     let service = Arc::new(service);
@@ -92,14 +123,14 @@ fn anion(endpoint: &Endpoint) -> Result<Vec<Party>> {
             continue;
         }
         match party.allocate(&Request::least()) {
-            Err(refusal) if refusal == "NOT_PERMITTED" => {}
+            Err(Refusal::Code(ErrorCode::NOT_PERMITTED)) => {}
             _ => parties.push(party),
         }
     }
     Ok(parties)
 }
 
-/// The page size.
+/// Returns the page size.
 pub(crate) fn page() -> usize {
     sysconf(SysconfVar::PAGE_SIZE)
         .ok()
@@ -109,7 +140,7 @@ pub(crate) fn page() -> usize {
 }
 
 impl Party {
-    /// What it is called in the names of tests.
+    /// Returns what it is called in the names of tests.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Ion { heap, .. } => format!("ion/{heap}"),
@@ -118,7 +149,7 @@ impl Party {
         }
     }
 
-    /// What its buffers' descriptors are.
+    /// Returns what its buffers' descriptors are.
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Ion { .. } | Self::DmaHeap { .. } => Kind::DmaBuf,
@@ -130,7 +161,7 @@ impl Party {
         }
     }
 
-    /// Bytes of the smallest buffer.
+    /// Returns the bytes of the smallest buffer.
     pub(crate) fn least(&self) -> u64 {
         match self {
             Self::Ion { .. } | Self::DmaHeap { .. } => page() as u64,
@@ -138,7 +169,7 @@ impl Party {
         }
     }
 
-    /// Whether it gives buffers that cannot be written. All that ION gives can be.
+    /// Returns whether it gives buffers that cannot be written. All that ION gives can be.
     pub(crate) fn gives_read_only(&self) -> bool {
         match self {
             Self::Ion { .. } => false,
@@ -147,12 +178,12 @@ impl Party {
         }
     }
 
-    /// A buffer to do things with.
+    /// Asks for a buffer to do things with.
     ///
     /// # Errors
     /// What the party says.
-    pub(crate) fn buffer(&self, read_only: bool) -> Result<Buffer, String> {
-        let least = usize::try_from(self.least()).map_err(|error| error.to_string())?;
+    pub(crate) fn buffer(&self, read_only: bool) -> Result<Buffer, Refusal> {
+        let least = usize::try_from(self.least()).map_err(|_| Refusal::Errno(Errno::EOVERFLOW))?;
         let bytes = (PAGES * page()).max(least);
         let request = Request { size: Size::Bytes(bytes as u64), read_only, ..Request::least() };
         Ok(Buffer { fd: self.allocate(&request)?, bytes, page: page() })
@@ -161,18 +192,17 @@ impl Party {
     /// Asks for a buffer.
     ///
     /// # Errors
-    /// The name of the error.
-    pub(crate) fn allocate(&self, request: &Request) -> Result<OwnedFd, String> {
-        let named = |errno: Errno| format!("{errno:?}");
+    /// What the party says.
+    pub(crate) fn allocate(&self, request: &Request) -> Result<OwnedFd, Refusal> {
         match self {
-            Self::Ion { device, id, .. } => ask_ion(device, *id, request).map_err(named),
-            Self::DmaHeap { heap } => ask_dma_heap(heap, request).map_err(named),
+            Self::Ion { device, id, .. } => ask_ion(device, *id, request).map_err(Refusal::Errno),
+            Self::DmaHeap { heap } => ask_dma_heap(heap, request).map_err(Refusal::Errno),
             Self::Anion { service, heap } => ask_anion(service, heap, request),
         }
     }
 }
 
-/// Bytes of a buffer, as its descriptor tells.
+/// Returns the bytes of a buffer, as its descriptor tells.
 ///
 /// # Errors
 /// What the kernel reports.
@@ -232,7 +262,7 @@ fn ask_anion(
     service: &Connection<dyn IHeapAllocator>,
     heap: &HeapInfo,
     request: &Request,
-) -> Result<OwnedFd, String> {
+) -> Result<OwnedFd, Refusal> {
     let names = match request.heap {
         Heap::This => vec![heap.name.clone()],
         Heap::Absent => vec!["no-such-heap".to_owned()],
@@ -253,22 +283,11 @@ fn ask_anion(
     match service.service.allocate(&request) {
         Ok(mut allocation) => {
             let fd = allocation.buffers.pop().and_then(|buffer| buffer.fd);
-            fd.map(OwnedFd::from).ok_or_else(|| "a reply without a descriptor".to_owned())
+            fd.map(OwnedFd::from).ok_or(Refusal::NoDescriptor)
         }
         Err(status) => Err(match ServiceError::of(&status) {
-            Some(error) => code_name(error.code),
-            None => format!("transport: {status}"),
+            Some(error) => Refusal::Code(ErrorCode(error.code)),
+            None => Refusal::Transport(status),
         }),
-    }
-}
-
-fn code_name(code: i32) -> String {
-    match ErrorCode(code) {
-        ErrorCode::BAD_REQUEST => "BAD_REQUEST".to_owned(),
-        ErrorCode::UNKNOWN_HEAP => "UNKNOWN_HEAP".to_owned(),
-        ErrorCode::NOT_PERMITTED => "NOT_PERMITTED".to_owned(),
-        ErrorCode::UNSUPPORTED => "UNSUPPORTED".to_owned(),
-        ErrorCode::NO_MEMORY => "NO_MEMORY".to_owned(),
-        _ => format!("code {code}"),
     }
 }
