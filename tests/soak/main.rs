@@ -16,6 +16,7 @@ mod vitals;
 
 use aidl::IHeapAllocator::IHeapAllocator;
 use anion_ipc::{Connection, Endpoint, SERVICE_NAME, connect};
+use anyhow::bail;
 use client::Orders;
 use common::{DEADLINE, Daemon};
 use fastrand::Rng;
@@ -81,7 +82,7 @@ fn nothing_is_left_of_clients_that_came_and_died() {
     let before = Vitals::of(soak.daemon.pid());
     let started = Instant::now();
     let outcome = soak.run(seed, operations);
-    let seen = outcome.unwrap_or_else(|failure| panic!("{context}\n{failure}"));
+    let seen = outcome.unwrap_or_else(|failures| panic!("{context}\n{failures:#?}"));
     println!("{:.1?}, {seen:?}", started.elapsed());
     soak.assert_all_kinds_of_work_done(&context);
     soak.assert_nothing_left(&before, &context);
@@ -113,7 +114,10 @@ impl Soak {
     }
 
     /// Lets clients live and die, and looks at the books meanwhile.
-    fn run(&self, seed: u64, operations: u64) -> Result<Seen, String> {
+    ///
+    /// # Errors
+    /// Everything that went wrong, of clients and in the books.
+    fn run(&self, seed: u64, operations: u64) -> Result<Seen, Vec<anyhow::Error>> {
         let (failed, done) = (AtomicBool::new(false), AtomicBool::new(false));
         // What one half of the clients sends, the other half receives; what nobody receives stays in the queue.
         let (left, right) = UnixDatagram::pair().expect("sockets");
@@ -135,9 +139,13 @@ impl Soak {
             let ends: Vec<_> = lives.into_iter().map(|life| life.join().expect("no panic")).collect();
             done.store(true, Ordering::Relaxed);
             let seen = observer.join().expect("no panic");
-            let failures: Vec<String> =
-                ends.into_iter().filter_map(Result::err).chain(seen.clone().err()).collect();
-            if failures.is_empty() { seen } else { Err(failures.join("\n")) }
+            let mut failures: Vec<_> = ends.into_iter().filter_map(Result::err).collect();
+            match seen {
+                Ok(seen) if failures.is_empty() => return Ok(seen),
+                Ok(_) => {}
+                Err(failure) => failures.push(failure),
+            }
+            Err(failures)
         })
     }
 
@@ -148,7 +156,7 @@ impl Soak {
         share: u64,
         exchange: &UnixDatagram,
         failed: &AtomicBool,
-    ) -> Result<(), String> {
+    ) -> anyhow::Result<()> {
         let own = Uid::effective();
         let mut left = share;
         while left > 0 && !failed.load(Ordering::Relaxed) {
@@ -164,7 +172,7 @@ impl Soak {
             let status = live_once(&orders, exchange, killed_after);
             if !status.success() && status.signal() != Some(Signal::SIGKILL as i32) {
                 failed.store(true, Ordering::Relaxed);
-                return Err(format!("a client with {orders:?} ended with {status}; it said why above"));
+                bail!("a client with {orders:?} ended with {status}; it said why above");
             }
         }
         Ok(())
@@ -177,7 +185,7 @@ impl Soak {
         let work = [
             ("allocations", sum(|heap| heap.allocations)),
             ("recycled", sum(|heap| heap.recycled)),
-            ("made anew", sum(|heap| heap.poolMisses)),
+            ("newly made", sum(|heap| heap.poolMisses)),
             ("not kept", sum(|heap| heap.discarded)),
             ("bytes scrubbed", sum(|heap| heap.scrubbedBytes)),
         ];

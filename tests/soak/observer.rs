@@ -4,6 +4,7 @@
 use crate::{POOL_LIMIT, aidl};
 use aidl::{ClientUsage::ClientUsage, HeapStats::HeapStats, IHeapAllocator::IHeapAllocator};
 use anion_ipc::Strong;
+use anyhow::{Context, Result, ensure};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -31,16 +32,16 @@ pub(crate) struct Seen {
 ///
 /// # Errors
 /// The first moment's violations.
-pub(crate) fn observe(service: &Strong<dyn IHeapAllocator>, done: &AtomicBool) -> Result<Seen, String> {
+pub(crate) fn observe(service: &Strong<dyn IHeapAllocator>, done: &AtomicBool) -> Result<Seen> {
     let (mut seen, mut before) = (Seen::default(), HashMap::new());
     let mut reported = Instant::now();
     while !done.load(Ordering::Relaxed) {
-        let stats = service.getStats().map_err(|status| format!("getStats: {status}"))?;
-        let usage = service.getUsage().map_err(|status| format!("getUsage: {status}"))?;
+        let stats = service.getStats().context("getStats")?;
+        let usage = service.getUsage().context("getUsage")?;
         let mut violations: Vec<String> = usage.iter().filter_map(beyond_quota).collect();
         if reported.elapsed() >= REPORT {
             let sum = |field: fn(&HeapStats) -> i64| stats.iter().map(field).sum::<i64>();
-            println!("{} allocated, {} let go", sum(|heap| heap.allocations), sum(|heap| heap.frees));
+            println!("{} allocated, {} released", sum(|heap| heap.allocations), sum(|heap| heap.frees));
             reported = Instant::now();
         }
         for heap in stats {
@@ -48,9 +49,7 @@ pub(crate) fn observe(service: &Strong<dyn IHeapAllocator>, done: &AtomicBool) -
             seen.most_deferred = seen.most_deferred.max(heap.deferredBytes);
             before.insert(heap.heapId, heap);
         }
-        if !violations.is_empty() {
-            return Err(violations.join("\n"));
-        }
+        ensure!(violations.is_empty(), "{}", violations.join("\n"));
         seen.looks += 1;
         thread::sleep(PAUSE);
     }
