@@ -90,10 +90,10 @@ fn run(options: &Options) -> Result<ExitCode> {
     Ok(conclusion.exit_code())
 }
 
-fn two_uids(text: &str) -> Result<[u32; 2], String> {
+fn two_uids(text: &str) -> Result<[u32; 2]> {
     let uids = text.split_once(',').and_then(|(one, other)| Some([one.parse().ok()?, other.parse().ok()?]));
     uids.filter(|[one, other]| one != other && *one != 0 && *other != 0)
-        .ok_or_else(|| format!("uids are {text:?}, but they must be two different numbers other than 0"))
+        .with_context(|| format!("uids are {text:?}, but they must be two different numbers other than 0"))
 }
 
 fn has_tested(conclusion: &Conclusion) -> bool {

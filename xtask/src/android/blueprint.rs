@@ -5,6 +5,15 @@
 
 use std::collections::BTreeMap;
 
+/// Why a file was not understood.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BlueprintError {
+    #[error("line {line}: wanted {wanted}, found {found:?}")]
+    Syntax { line: usize, wanted: String, found: String },
+    #[error("{module} wants {defaults}, which is not here")]
+    NoDefaults { module: String, defaults: String },
+}
+
 /// One module of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Module {
@@ -28,12 +37,12 @@ pub(crate) enum Value {
 }
 
 impl Module {
-    /// Its name; empty for a module that has none, as `package`.
+    /// Returns its name; empty for a module that has none, as `package`.
     pub(crate) fn name(&self) -> &str {
         self.text("name").unwrap_or_default()
     }
 
-    /// A property that is a string.
+    /// Returns a property that is a string.
     pub(crate) fn text(&self, property: &str) -> Option<&str> {
         match self.properties.get(property) {
             Some(Value::Text(text)) => Some(text),
@@ -41,7 +50,7 @@ impl Module {
         }
     }
 
-    /// A property that is a list of strings; empty if there is none.
+    /// Returns a property that is a list of strings; empty if there is none.
     pub(crate) fn list(&self, property: &str) -> &[String] {
         match self.properties.get(property) {
             Some(Value::List(list)) => list,
@@ -49,16 +58,18 @@ impl Module {
         }
     }
 
-    /// This module with what its `defaults` say put in front: lists are joined, own values win.
+    /// Returns this module with what its `defaults` say put in front: lists are joined, own values win.
     ///
     /// # Errors
     /// If `modules` lacks one of them.
-    pub(crate) fn resolved(&self, modules: &[Self]) -> Result<Self, String> {
+    pub(crate) fn resolved(&self, modules: &[Self]) -> Result<Self, BlueprintError> {
         let mut properties = Properties::new();
         for name in self.list("defaults") {
             let defaults = modules.iter().find(|module| module.name() == name);
-            let defaults =
-                defaults.ok_or_else(|| format!("{} wants {name}, which is not here", self.name()))?;
+            let defaults = defaults.ok_or_else(|| BlueprintError::NoDefaults {
+                module: self.name().to_owned(),
+                defaults: name.clone(),
+            })?;
             merge(&mut properties, &defaults.resolved(modules)?.properties);
         }
         merge(&mut properties, &self.properties);
@@ -80,7 +91,7 @@ fn merge(into: &mut Properties, from: &Properties) {
 ///
 /// # Errors
 /// What is wrong, and in which line.
-pub(crate) fn parse(text: &str) -> Result<Vec<Module>, String> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Module>, BlueprintError> {
     let mut reader = Reader { text, at: 0 };
     let mut modules = Vec::new();
     while reader.peek().is_some() {
@@ -97,13 +108,13 @@ struct Reader<'t> {
 }
 
 impl Reader<'_> {
-    fn complaint(&self, wanted: &str) -> String {
+    fn complaint(&self, wanted: &str) -> BlueprintError {
         let line = self.text[..self.at].lines().count().max(1);
-        let found = self.text[self.at..].lines().next().unwrap_or("the end");
-        format!("line {line}: wanted {wanted}, found {found:?}")
+        let found = self.text[self.at..].lines().next().unwrap_or("the end").to_owned();
+        BlueprintError::Syntax { line, wanted: wanted.to_owned(), found }
     }
 
-    /// The next character that is neither space nor comment.
+    /// Returns the next character that is neither space nor comment.
     fn peek(&mut self) -> Option<char> {
         loop {
             let rest = self.text[self.at..].trim_start();
@@ -121,11 +132,11 @@ impl Reader<'_> {
         found
     }
 
-    fn demand(&mut self, wanted: char) -> Result<(), String> {
+    fn demand(&mut self, wanted: char) -> Result<(), BlueprintError> {
         if self.take(wanted) { Ok(()) } else { Err(self.complaint(&format!("{wanted:?}"))) }
     }
 
-    fn word(&mut self) -> Result<String, String> {
+    fn word(&mut self) -> Result<String, BlueprintError> {
         self.peek();
         let rest = &self.text[self.at..];
         let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
@@ -136,7 +147,7 @@ impl Reader<'_> {
         Ok(rest[..end].to_owned())
     }
 
-    fn string(&mut self) -> Result<String, String> {
+    fn string(&mut self) -> Result<String, BlueprintError> {
         self.demand('"')?;
         let mut text = String::new();
         let mut characters = self.text[self.at..].char_indices();
@@ -154,7 +165,7 @@ impl Reader<'_> {
         Err(self.complaint("the end of a string"))
     }
 
-    fn value(&mut self) -> Result<Value, String> {
+    fn value(&mut self) -> Result<Value, BlueprintError> {
         match self.peek() {
             Some('"') => self.string().map(Value::Text),
             Some('[') => self.list(),
@@ -167,7 +178,7 @@ impl Reader<'_> {
         }
     }
 
-    fn list(&mut self) -> Result<Value, String> {
+    fn list(&mut self) -> Result<Value, BlueprintError> {
         self.demand('[')?;
         let (mut texts, mut maps) = (Vec::new(), Vec::new());
         while !self.take(']') {
@@ -187,7 +198,7 @@ impl Reader<'_> {
         }
     }
 
-    fn map(&mut self) -> Result<Value, String> {
+    fn map(&mut self) -> Result<Value, BlueprintError> {
         self.demand('{')?;
         let mut map = Properties::new();
         while !self.take('}') {
@@ -235,7 +246,7 @@ mod tests {
             ("m { a: true", "line 1"),
             ("x = 1", "line 1"),
         ] {
-            let complaint = parse(text).expect_err(text);
+            let complaint = parse(text).expect_err(text).to_string();
             assert!(complaint.starts_with(line), "{text:?}: {complaint}");
         }
     }

@@ -107,9 +107,9 @@ const VARIANTS: &[Variant] = &[
 pub(crate) fn run_check(tally: &mut Tally) -> Result<()> {
     let root = workspace_root();
     let text = fs::read_to_string(root.join("Android.bp")).context("Android.bp")?;
-    let modules = blueprint::parse(&text).map_err(|error| anyhow!("Android.bp: {error}"))?;
+    let modules = blueprint::parse(&text).context("Android.bp")?;
     let resolved: Result<Vec<_>, _> = modules.iter().map(|module| module.resolved(&modules)).collect();
-    let resolved = resolved.map_err(|error| anyhow!("Android.bp: {error}"))?;
+    let resolved = resolved.context("Android.bp")?;
     let place = root.join("target/android-check");
     let imported = LIBRARIES.iter().filter(|library| library.origin == Origin::Imported).count();
     println!(
@@ -269,7 +269,7 @@ fn write_package(module: &Module, modules: &[Module], to: &Path, variant: &Varia
 /// The line of Cargo.toml for a library that `rustlibs` names.
 fn dependency(name: &str, modules: &[Module]) -> Result<String> {
     if let Some(own) = modules.iter().find(|module| module.name() == name) {
-        let crate_name = own.resolved(modules).map_err(|error| anyhow!(error))?;
+        let crate_name = own.resolved(modules)?;
         let crate_name = crate_name.text("crate_name").context("an own library needs a crate_name")?;
         return Ok(format!("{crate_name} = {{ package = \"{name}\", path = \"../{name}\" }}\n"));
     }
