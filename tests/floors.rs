@@ -237,6 +237,46 @@ fn inherited_descriptors_are_owned_before_anything_is_opened() {
     }
 }
 
+/// Returns the second argument of each `Result` that the code names with two.
+fn error_types(code: &str) -> Vec<String> {
+    let second = |(at, name): (usize, &str)| {
+        let (mut depth, mut error, mut before) = (0, None, ' ');
+        for c in code[at + name.len()..].chars() {
+            match c {
+                ',' if depth == 0 => drop(error.get_or_insert_with(String::new)),
+                '>' if depth == 0 && before != '-' => break,
+                c if !c.is_whitespace() => error.iter_mut().for_each(|text| text.push(c)),
+                _ => {}
+            }
+            depth += i32::from("<([".contains(c)) - i32::from(">)]".contains(c) && before != '-');
+            before = c;
+        }
+        error
+    };
+    code.match_indices("Result<").filter_map(second).collect()
+}
+
+#[test]
+fn errors_are_types_and_not_strings() {
+    let code = "fn f(g: fn(u8) -> io::Result<String>) -> Result<Vec<(u8, String)>,\n    String,\n> {}\n\
+                type R = Result<fn(u8) -> u8, Box<E>>;";
+    assert_eq!(error_types(code), ["String", "Box<E>"]);
+    let mut checked = 0;
+    for (path, text) in sources() {
+        if !["src", "client", "anionctl", "memory", "ipc"].iter().any(|folder| path.starts_with(folder)) {
+            continue;
+        }
+        let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let errors = error_types(&code.join("\n"));
+        assert!(!errors.contains(&"String".to_owned()), "{} has Result<_, String>", path.display());
+        for error in ["type Err = String;", "type Error = String;"] {
+            assert!(!text.contains(error), "{} has {error}", path.display());
+        }
+        checked += errors.len();
+    }
+    assert!(checked > 100, "only {checked} errors were seen");
+}
+
 #[test]
 fn generated_types_stop_at_the_service() {
     for (path, text) in sources() {
