@@ -93,7 +93,7 @@ pub(crate) fn run(args: &AllocArgs, service: Service, output: &Output) -> Result
         drop(service);
         return Err(exec::replace_process(&args.exec, held));
     }
-    // Signals are taken over before the report, so that whoever reads it may send one at once.
+    // Signals are taken over before the report, so that its reader may send one at once.
     let interrupt = args.hold.map(|_| Interrupt::new()).transpose()?;
     output.show(&report)?;
     report.verdict()?;
@@ -119,7 +119,7 @@ fn check_reply(allocation: &Allocation, count: i32, size: i64) -> Result<(), Fai
     }
 }
 
-/// Whether the buffers come from a heap that the CPU can never map.
+/// Returns whether the buffers come from a heap that the CPU can never map.
 fn is_secure(service: &Strong<dyn IHeapAllocator>, allocation: &Allocation) -> Result<bool, Failure> {
     let Some(first) = allocation.buffers.first() else { return Ok(false) };
     let heaps = service.listHeaps()?;
@@ -178,7 +178,7 @@ fn check_contents(rows: &mut [CheckedRow], held: &[Held], access: Access) -> Res
     Ok(())
 }
 
-/// Whole microseconds.
+/// Returns a time in whole microseconds.
 fn microseconds(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
@@ -235,7 +235,7 @@ impl Report for AllocReport {
     }
 }
 
-/// The outcome of a check; a dash if it could not be made.
+/// Returns the outcome of a check; a dash if it could not be made.
 fn outcome(passed: Option<bool>) -> String {
     match passed {
         Some(true) => "yes",
@@ -245,12 +245,12 @@ fn outcome(passed: Option<bool>) -> String {
     .to_owned()
 }
 
-/// A number of buffers.
+/// Returns a number of buffers.
 fn plural(count: usize) -> String {
     if count == 1 { "1 buffer".to_owned() } else { format!("{count} buffers") }
 }
 
-/// A short time in the unit that suits it.
+/// Returns a short time in the unit that suits it.
 fn time(microseconds: u64) -> String {
     format!("{:.1?}", Duration::from_micros(microseconds))
 }

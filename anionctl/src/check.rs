@@ -38,7 +38,7 @@ impl Probe {
         }
     }
 
-    /// Whether every byte is zero.
+    /// Returns whether every byte is zero.
     ///
     /// # Errors
     /// If the buffer's exporter refuses the access.
@@ -62,8 +62,8 @@ impl Probe {
         view.end()
     }
 
-    /// Whether the buffer holds exactly its pattern: swapped or repeated pages are noticed like any
-    /// wrong byte.
+    /// Returns whether the buffer holds exactly its pattern: swapped or repeated pages are noticed
+    /// like any wrong byte.
     ///
     /// # Errors
     /// If the buffer's exporter refuses the access.
@@ -91,13 +91,13 @@ impl Probe {
         view.end()
     }
 
-    /// Bytes of the chunk at `offset`: fewer at the end of the buffer.
+    /// Returns the bytes of the chunk at `offset`: fewer at the end of the buffer.
     fn chunk_len(&self, offset: usize) -> usize {
         CHUNK.min(self.mapping.len() - offset)
     }
 }
 
-/// The pattern of a buffer's first chunk: words that depend on the buffer's id, and stamps.
+/// Returns the pattern of a buffer's first chunk: words that depend on the buffer's id, and stamps.
 fn template(id: u64) -> Vec<u8> {
     let seed = id.wrapping_mul(SPREAD) | 1;
     let mut chunk: Vec<u8> = (1..)

@@ -39,7 +39,7 @@ pub(crate) fn become_it(args: &DoctorArgs, global: &Global) -> Failure {
     Failure::Local(format!("cannot run {}: {error}", program.display()))
 }
 
-/// The service's program: in the folder `beside`, else in one of `others`.
+/// Returns the service's program: in the folder `beside`, else in one of `others`.
 ///
 /// # Errors
 /// [`Failure::Local`] that names every folder if it is in none.

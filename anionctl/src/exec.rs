@@ -51,7 +51,7 @@ pub(crate) fn replace_process(command: &[OsString], held: Vec<Held>) -> Failure 
     Failure::Exec(format!("cannot run {}: {error}", program.display()), code)
 }
 
-/// Numbers separated by spaces.
+/// Returns the numbers separated by spaces.
 fn words(numbers: impl Iterator<Item = impl ToString>) -> String {
     numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(" ")
 }

@@ -38,17 +38,17 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// The service could not be found or connected to.
+    /// Returns the failure of finding the service or connecting to it.
     pub(crate) fn unreachable(error: impl std::fmt::Display) -> Self {
         Self::Unreachable(format!("cannot reach the service: {error}"))
     }
 
-    /// An operation of this process failed; `what` says which.
+    /// Returns the failure of an operation of this process; `what` says which.
     pub(crate) fn local(what: &str, error: &io::Error) -> Self {
         Self::Local(format!("{what}: {error}"))
     }
 
-    /// Writing to standard output failed.
+    /// Returns the failure of writing to standard output.
     pub(crate) fn output(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::BrokenPipe,
@@ -56,7 +56,7 @@ impl Failure {
         }
     }
 
-    /// The process's exit code.
+    /// Returns the process's exit code.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) | Self::RefusedAsShown => REFUSED,
@@ -69,7 +69,7 @@ impl Failure {
         }
     }
 
-    /// What to tell the user; `None` if there is nothing to add.
+    /// Returns what to tell the user; `None` if there is nothing to add.
     pub(crate) fn message(&self) -> Option<String> {
         match self {
             Self::Refused(error) => Some(refusal(error)),
@@ -83,7 +83,7 @@ impl Failure {
     }
 }
 
-/// The code's name and the service's explanation.
+/// Returns the code's name and the service's explanation.
 pub(crate) fn refusal(error: &ServiceError) -> String {
     format!("{}: {}", words::error_code(error.code), error.message)
 }

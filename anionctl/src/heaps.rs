@@ -23,12 +23,12 @@ pub(crate) fn usage(service: &Strong<dyn IHeapAllocator>, output: &Output) -> Re
     output.show(&Usage { usage: fetch_usage(service)? })
 }
 
-/// Every heap's counters.
+/// Returns every heap's counters.
 pub(crate) fn fetch_stats(service: &Strong<dyn IHeapAllocator>) -> Result<Vec<StatsRow>, Failure> {
     Ok(service.getStats()?.into_iter().map(StatsRow::from).collect())
 }
 
-/// What clients hold, as far as the caller may know.
+/// Returns what clients hold, as far as the caller may know.
 pub(crate) fn fetch_usage(service: &Strong<dyn IHeapAllocator>) -> Result<Vec<UsageRow>, Failure> {
     Ok(service.getUsage()?.into_iter().map(UsageRow::from).collect())
 }
@@ -173,12 +173,12 @@ impl Report for Usage {
     }
 }
 
-/// Words separated by commas; a dash if there are none.
+/// Returns the words separated by commas; a dash if there are none.
 fn list_of(words: &[String]) -> String {
     if words.is_empty() { "-".to_owned() } else { words.join(", ") }
 }
 
-/// Refused requests, with the causes that occurred: `3 (quota 2, no memory 1)`.
+/// Returns the refused requests with the causes that occurred: `3 (quota 2, no memory 1)`.
 fn failures(failures: &FailureCounts) -> String {
     let causes = [
         ("quota", failures.quota),
@@ -191,7 +191,7 @@ fn failures(failures: &FailureCounts) -> String {
     with_causes(failures.total(), &causes)
 }
 
-/// Memory that was not kept, with the causes that occurred: `3 (untouched 2, busy 1)`.
+/// Returns how much memory was not kept, with the causes that occurred: `3 (untouched 2, busy 1)`.
 pub(crate) fn discards(total: i64, causes: &DiscardCounts) -> String {
     let causes = [
         ("full", causes.full),

@@ -70,7 +70,7 @@ JSON:
 Below the table: the sources that a heap's configuration would rather have, and
 why each cannot be used on this machine (passed_over). release_mechanism is
 close-events, leases, reference-counts or token: how the service learns that
-nobody holds a buffer any more.";
+a buffer has no holder any more.";
 
 /// After `alloc --help`.
 pub(crate) const ALLOC: &str = "\
@@ -264,7 +264,7 @@ Examples:
   anionctl man | man -l -
   anionctl man alloc > anionctl-alloc.1";
 
-/// The manual page of `anionctl`, or of one of its commands.
+/// Returns the manual page of `anionctl`, or of one of its commands.
 ///
 /// # Errors
 /// [`Failure::Usage`] if there is no such command.

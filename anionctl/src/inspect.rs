@@ -35,7 +35,7 @@ pub(crate) fn inherited(args: &DescribeArgs) -> Result<Vec<Inherited>, Failure> 
         .collect()
 }
 
-/// The descriptor numbers in `ANION_FDS`.
+/// Returns the descriptor numbers in `ANION_FDS`.
 fn numbers_of_environment() -> Result<Vec<RawFd>, Failure> {
     let text = env::var(FDS_VARIABLE).map_err(|_| {
         Failure::Usage(format!("no descriptor to describe: give --fd N, or set {FDS_VARIABLE} to numbers"))
@@ -129,7 +129,7 @@ impl Report for Described {
     }
 }
 
-/// A buffer's age for people: whole seconds once there are some.
+/// Returns a buffer's age for people: whole seconds once there are some.
 fn age(milliseconds: i64) -> String {
     let age = Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0));
     let shown = if age.as_secs() == 0 { age } else { Duration::from_secs(age.as_secs()) };
@@ -199,7 +199,7 @@ pub(crate) fn dump(
     Ok(answer?)
 }
 
-/// The arguments that the service understands.
+/// Returns the arguments that the service understands.
 fn dump_arguments(args: &DumpArgs, json: bool) -> Vec<String> {
     let mut arguments = Vec::new();
     if json {

@@ -62,8 +62,8 @@ impl Interrupt {
     }
 }
 
-/// Whether a read ended without a signal to report: the timeout, or the signal's own interruption
-/// of the call.
+/// Returns whether a read ended without a signal to report: the timeout, or the signal's own
+/// interruption of the call.
 fn is_early(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }

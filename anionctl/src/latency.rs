@@ -17,7 +17,7 @@ impl Latency {
         Self(self.0.iter().zip(before).map(|(now, before)| now.saturating_sub(*before)).collect())
     }
 
-    /// The class within which `percent` of the calls ended; `None` without calls.
+    /// Returns the class within which `percent` of the calls ended; `None` without calls.
     fn class(&self, percent: i128) -> Option<usize> {
         let total: i128 = self.0.iter().copied().map(i128::from).sum();
         let rank = (total * percent).div_euclid(100) + i128::from((total * percent).rem_euclid(100) > 0);
@@ -35,7 +35,8 @@ impl Latency {
         1_u64.checked_shl(u32::try_from(class).ok()?)
     }
 
-    /// The same for people: `<16µs`, and `≥4s` where only the class that has no end holds so many.
+    /// Returns the same for people: `<16µs`, and `≥4s` where only the class that has no end holds
+    /// so many.
     pub(crate) fn bound(&self, percent: u8) -> String {
         let show = |micros| format!("{:.0?}", Duration::from_micros(micros));
         match (self.class(percent.into()), self.below_us(percent)) {

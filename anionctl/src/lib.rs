@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(message) = failure.message() {
-                // Nobody is left to tell if standard error is gone.
+                // If standard error is closed, there is no other place to report to.
                 let _ = writeln!(io::stderr(), "anionctl: {message}");
             }
             ExitCode::from(failure.exit_code())

@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Write};
 
 /// Something that can be shown in both forms.
 pub(crate) trait Report: Serialize {
-    /// The form for people: lines of text, the last one without its line feed.
+    /// Returns the form for people: lines of text, the last one without its line feed.
     fn text(&self) -> String;
 }
 
@@ -21,22 +21,22 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Standard output, as JSON or as text.
+    /// Returns standard output, as JSON or as text.
     pub(crate) fn new(json: bool) -> Self {
         Self { json, to_stderr: false }
     }
 
-    /// The same on standard error, where standard output belongs to somebody else.
+    /// Returns the same on standard error, where standard output is for another program.
     pub(crate) fn on_stderr(self) -> Self {
         Self { to_stderr: true, ..self }
     }
 
-    /// Whether programs read it.
+    /// Returns whether programs read it.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Whether a person sees it at once.
+    /// Returns whether a person sees it at once.
     pub(crate) fn is_terminal(&self) -> bool {
         if self.to_stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() }
     }
@@ -82,7 +82,7 @@ enum Layout {
     OneLine,
 }
 
-/// A report as JSON.
+/// Returns a report as JSON.
 fn json(report: &impl Serialize, layout: Layout) -> Result<String, Failure> {
     match layout {
         Layout::Indented => serde_json::to_string_pretty(report),
@@ -100,8 +100,8 @@ pub(crate) enum Side {
     Right,
 }
 
-/// An empty table with these columns. A row is a line however wide the terminal is: a number broken
-/// in two would be misread, and what `grep` finds must be a whole row.
+/// Returns an empty table with these columns. A row is a line however wide the terminal is: a
+/// number broken in two would be misread, and what `grep` finds must be a whole row.
 pub(crate) fn table(columns: &[(&str, Side)]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -117,12 +117,13 @@ pub(crate) fn table(columns: &[(&str, Side)]) -> Table {
     table
 }
 
-/// A number of bytes for people: `8.0 MiB`.
+/// Returns a number of bytes for people: `8.0 MiB`.
 pub(crate) fn size_of(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
 
-/// The same of a number of the interface. What cannot be a size is shown as the number that it is.
+/// Returns the same of a number of the interface. What cannot be a size is shown as the number that
+/// it is.
 pub(crate) fn size(bytes: i64) -> String {
     match u64::try_from(bytes) {
         Ok(bytes) => size_of(bytes),
@@ -130,12 +131,12 @@ pub(crate) fn size(bytes: i64) -> String {
     }
 }
 
-/// A limit for people; 0 means that there is none.
+/// Returns a limit for people; 0 means that there is none.
 pub(crate) fn limit(value: i64, show: impl Fn(i64) -> String) -> String {
     if value == 0 { "-".to_owned() } else { show(value) }
 }
 
-/// A number for people; a dash if it is the one that stands for none.
+/// Returns a number for people; a dash if it is the one that stands for none.
 pub(crate) fn absent_if(value: i32, none: i32) -> String {
     if value == none { "-".to_owned() } else { value.to_string() }
 }

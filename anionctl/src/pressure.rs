@@ -58,7 +58,7 @@ impl Pressure {
         }
     }
 
-    /// The level now, and the highest one since the last look.
+    /// Returns the level now, and the highest one since the last look.
     ///
     /// # Errors
     /// If the service does not answer.

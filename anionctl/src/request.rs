@@ -10,8 +10,8 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationRequest::A
 const ALL_HEAPS: u32 = u32::MAX;
 
 impl RequestArgs {
-    /// The request as the service reads it. Nothing is checked here: the service's own answer is
-    /// what a user of this tool wants to see.
+    /// Returns the request as the service reads it. Nothing is checked here: the service's own
+    /// answer is what a user of this tool wants to see.
     pub(crate) fn request(&self) -> AllocationRequest {
         // Names and a mask exclude each other; neither means all heaps.
         let heaps = if self.heap.is_empty() { self.heap_mask.unwrap_or(ALL_HEAPS) } else { 0 };

@@ -111,7 +111,7 @@ pub(crate) struct FailureCounts {
 }
 
 impl FailureCounts {
-    /// All of them together.
+    /// Returns all of them together.
     pub(crate) fn total(&self) -> i64 {
         [self.no_memory, self.quota, self.not_permitted, self.unsupported, self.backend]
             .into_iter()
@@ -212,7 +212,7 @@ pub(crate) struct BufferRow {
 }
 
 impl BufferRow {
-    /// The row of the buffer behind this process's descriptor `fd`.
+    /// Returns the row of the buffer behind this process's descriptor `fd`.
     pub(crate) fn new(fd: RawFd, info: BufferInfo) -> Self {
         Self {
             fd,

@@ -146,8 +146,8 @@ impl Changes {
         }
     }
 
-    /// Narrow enough for 80 columns: what does not change is in `list` and `stats`. P99 is that of
-    /// the last interval.
+    /// Returns a table for 80 columns: what does not change is in `list` and `stats`. P99 is that
+    /// of the last interval.
     fn heap_table(&self) -> String {
         let mut table = output::table(&[
             ("HEAP", Side::Left),
@@ -176,7 +176,8 @@ impl Changes {
         table.trim_fmt()
     }
 
-    /// What became of released memory since the service started; a refusal to keep it has a cause.
+    /// Returns what became of released memory since the service started; a refusal to keep it has a
+    /// cause.
     fn pool_table(&self) -> String {
         let mut table = output::table(&[
             ("HEAP", Side::Left),
@@ -245,13 +246,13 @@ impl Report for Changes {
     }
 }
 
-/// Change per second; none if no time passed.
+/// Returns the change per second; none if no time passed.
 fn rate(old: i64, new: i64, interval: Duration) -> Option<f64> {
     let seconds = interval.as_secs_f64();
     (seconds > 0.0).then(|| new.saturating_sub(old) as f64 / seconds)
 }
 
-/// A rate of bytes for people, with its sign.
+/// Returns a rate of bytes for people, with its sign.
 fn bytes_rate(rate: Option<f64>) -> String {
     let Some(rate) = rate else { return "-".to_owned() };
     #[expect(clippy::cast_possible_truncation, reason = "rounded for display; the cast saturates")]
@@ -266,12 +267,12 @@ fn bytes_rate(rate: Option<f64>) -> String {
     format!("{sign}{}", output::size(bytes))
 }
 
-/// A rate of events for people.
+/// Returns a rate of events for people.
 fn count_rate(rate: Option<f64>) -> String {
     rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"))
 }
 
-/// The text as a terminal's whole screen.
+/// Returns the text as a terminal's whole screen.
 fn frame(text: &str, first: bool) -> String {
     let start = if first { CLEAR } else { HOME };
     let lines: String = text.lines().map(|line| format!("{line}{CLEAR_LINE}\n")).collect();

@@ -20,7 +20,7 @@ const HEAP_FLAGS: [(HeapFlags, &str); 6] = [
     (HeapFlags::READ_ONLY, "read-only"),
 ];
 
-/// The kind of descriptor, in the words of dumps and configurations.
+/// Returns the kind of descriptor, in the words of dumps and configurations.
 pub(crate) fn backing(backing: Backing) -> String {
     let known = match backing {
         Backing::MEMFD => anion_client::Backing::Memfd,
@@ -34,7 +34,7 @@ pub(crate) fn backing(backing: Backing) -> String {
     known.name().to_owned()
 }
 
-/// The kind of heap, in the words of dumps and configurations.
+/// Returns the kind of heap, in the words of dumps and configurations.
 pub(crate) fn heap_type(heap_type: HeapType) -> String {
     let known = match heap_type {
         HeapType::SYSTEM => anion_client::HeapType::System,
@@ -48,14 +48,14 @@ pub(crate) fn heap_type(heap_type: HeapType) -> String {
     known.name().to_owned()
 }
 
-/// The set flags of a heap, lowest bit first.
+/// Returns the set flags of a heap, lowest bit first.
 pub(crate) fn heap_flags(bits: i32) -> Vec<String> {
     let known = HEAP_FLAGS.iter().filter(|(flag, _)| bits & flag.0 != 0).map(|(_, word)| (*word).to_owned());
     let rest = bits & !HEAP_FLAGS.iter().fold(0, |all, (flag, _)| all | flag.0);
     known.chain((rest != 0).then(|| format!("unknown({rest:#x})"))).collect()
 }
 
-/// How releases of a heap's buffers are noticed.
+/// Returns how releases of a heap's buffers are noticed.
 pub(crate) fn release_mechanism(mechanism: ReleaseMechanism) -> String {
     match mechanism {
         ReleaseMechanism::CLOSE_EVENTS => "close-events",
@@ -67,7 +67,7 @@ pub(crate) fn release_mechanism(mechanism: ReleaseMechanism) -> String {
     .to_owned()
 }
 
-/// How scarce memory is, in the words of dumps.
+/// Returns how scarce memory is, in the words of dumps.
 pub(crate) fn pressure(level: PressureLevel) -> String {
     match level {
         PressureLevel::NONE => "none",
@@ -78,7 +78,7 @@ pub(crate) fn pressure(level: PressureLevel) -> String {
     .to_owned()
 }
 
-/// What a heap would do with a request.
+/// Returns what a heap would do with a request.
 pub(crate) fn verdict(verdict: Verdict) -> String {
     match verdict {
         Verdict::WOULD_SERVE => "would serve",
@@ -93,12 +93,12 @@ pub(crate) fn verdict(verdict: Verdict) -> String {
     .to_owned()
 }
 
-/// The name that the interface gives to an error code.
+/// Returns the name that the interface gives to an error code.
 pub(crate) fn error_code(code: i32) -> String {
     Refusal::from(code).to_string()
 }
 
-/// A value that this build has no word for.
+/// Returns a value that this build has no word for.
 fn unknown(value: i32) -> String {
     format!("unknown({value})")
 }
