@@ -14,7 +14,7 @@ const BINDER_DEVICES: [&str; 2] = ["/dev/binderfs/binder", "/dev/binder"];
 pub enum Endpoint {
     /// RPC binder over the Unix socket at this path.
     Socket(PathBuf),
-    /// Kernel binder through this device and its service manager.
+    /// Returns kernel binder through this device and its service manager.
     Binder(PathBuf),
 }
 
@@ -85,8 +85,8 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The socket that a service started by this user serves: `/run/anion/allocator.sock` for root, else
-/// `anion/allocator.sock` in `$XDG_RUNTIME_DIR`.
+/// Returns the socket that a service started by this user serves: `/run/anion/allocator.sock` for
+/// root, else `anion/allocator.sock` in `$XDG_RUNTIME_DIR`.
 ///
 /// # Errors
 /// If the user is not root and `XDG_RUNTIME_DIR` is not set.

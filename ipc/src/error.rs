@@ -20,8 +20,9 @@ impl fmt::Display for ServiceError {
 
 impl std::error::Error for ServiceError {}
 
-/// The message in libbinder's description of a service-specific error, `Status(-8, EX_SERVICE_SPECIFIC): '5: message'`:
-/// AOSP's crate gives no other access to it. A description of another form is a message as a whole.
+/// Returns the message in libbinder's description of a service-specific error, `Status(-8,
+/// EX_SERVICE_SPECIFIC): '5: message'`: AOSP's crate gives no other access to it. A description of
+/// another form is a message as a whole.
 #[cfg(any(soong, test))]
 pub(crate) fn message_in(description: &str, code: i32) -> &str {
     let quoted = description.split_once(": '").and_then(|(_, rest)| rest.strip_suffix('\''));

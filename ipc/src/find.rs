@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which service to talk to, where nobody or only a person says so.
+//! Which service to talk to: the one that a user names, else the one that this machine has.
 
 use crate::{Connection, Endpoint, FromIBinder, Strong, default_socket};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub struct Found<I: FromIBinder + ?Sized> {
 }
 
 impl<I: FromIBinder + ?Sized> Found<I> {
-    /// The service's interface.
+    /// Returns the service's interface.
     pub fn interface(&self) -> &Strong<I> {
         &self.connection.service
     }
@@ -56,12 +56,12 @@ pub fn find<I: FromIBinder + ?Sized>(
     Err(io::Error::new(kind, reasons.join("; ")))
 }
 
-/// The socket that the environment names, if it names one.
+/// Returns the socket that the environment names, if it names one.
 fn socket_of_environment() -> Option<PathBuf> {
     env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// Where a service may be if nothing names it; adds to `refusals` why a place is none.
+/// Returns where a service may be if nothing names it; adds to `refusals` why a place is none.
 fn default_places(refusals: &mut Vec<io::Error>) -> Vec<Endpoint> {
     let mut places: Vec<Endpoint> = Endpoint::default_binder().into_iter().collect();
     match default_socket() {
@@ -71,7 +71,7 @@ fn default_places(refusals: &mut Vec<io::Error>) -> Vec<Endpoint> {
     places
 }
 
-/// The same endpoint with an absolute path: a socket's address has no working directory.
+/// Returns the same endpoint with an absolute path: a socket's address has no working directory.
 fn absolute(endpoint: Endpoint) -> io::Result<Endpoint> {
     match endpoint {
         Endpoint::Socket(path) => std::path::absolute(path).map(Endpoint::Socket),

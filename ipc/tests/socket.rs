@@ -142,7 +142,7 @@ impl Server {
         connect(&self.endpoint(), SERVICE_NAME, connections).expect("connected")
     }
 
-    /// A client that takes calls, with an object for them and what arrives there.
+    /// Returns a client that takes calls, with an object for them and what arrives there.
     fn listener(&self) -> (Connection<dyn IHeapAllocator>, Strong<dyn IPressureListener>, Receiver<i32>) {
         let (told, levels) = channel();
         let listener = new_binder!(BnPressureListener, Listener(told));

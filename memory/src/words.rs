@@ -32,12 +32,12 @@ pub enum HeapType {
 }
 
 impl HeapType {
-    /// ION's number.
+    /// Returns ION's number.
     pub fn number(self) -> u8 {
         self as u8
     }
 
-    /// The word used in configurations and tables.
+    /// Returns the word used in configurations and tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::System => "system",
@@ -68,7 +68,7 @@ pub enum Backing {
 }
 
 impl Backing {
-    /// The word used in tables.
+    /// Returns the word used in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Memfd => "memfd",
@@ -80,7 +80,7 @@ impl Backing {
         }
     }
 
-    /// Whether the descriptor is a dma-buf.
+    /// Returns whether the descriptor is a dma-buf.
     pub fn is_dma_buf(self) -> bool {
         matches!(self, Self::Udmabuf | Self::DmaHeap | Self::Ion)
     }

@@ -21,7 +21,7 @@ pub enum Error {
     FileDescriptorNotInherited(RawFd),
 }
 
-/// The descriptor with this number, close-on-exec. Nobody else gets it any more.
+/// Returns the descriptor with this number, close-on-exec. Further calls do not get it.
 ///
 /// # Errors
 /// As each of [`Error`] says.

@@ -14,7 +14,7 @@ pub struct PropertyWatcherError {
 /// Result of reading a property.
 pub type Result<T> = std::result::Result<T, PropertyWatcherError>;
 
-/// The value of property `name`; `None` if it was never set.
+/// Returns the value of property `name`; `None` if it was never set.
 ///
 /// # Errors
 /// If the property area exists but is not readable, or the value is not UTF-8.
@@ -29,8 +29,8 @@ pub fn read(name: &str) -> Result<Option<String>> {
     }
 }
 
-/// Whether property `name` says yes (`1`, `y`, `yes`, `on`, `true`) or no (`0`, `n`, `no`, `off`, `false`);
-/// `default` if it is not set or says neither.
+/// Returns whether property `name` says yes (`1`, `y`, `yes`, `on`, `true`) or no (`0`, `n`, `no`,
+/// `off`, `false`); `default` if it is not set or says neither.
 ///
 /// # Errors
 /// As [`read`].

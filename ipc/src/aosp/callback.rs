@@ -4,12 +4,13 @@
 use binder::{DeathRecipient, FromIBinder, IBinder, SpIBinder, Strong};
 use std::io;
 
-/// Whether the caller of the transaction that this thread is serving can be called back: always over kernel binder.
+/// Returns whether the caller of the transaction that this thread is serving can be called back:
+/// always over kernel binder.
 pub fn caller_takes_calls() -> bool {
     true
 }
 
-/// Whether both are the same object of the same process.
+/// Returns whether both are the same object of the same process.
 pub fn is_same_object<I: FromIBinder + ?Sized>(one: &Strong<I>, other: &Strong<I>) -> bool {
     one.as_binder() == other.as_binder()
 }

@@ -4,7 +4,7 @@
 use crate::CallerIdentity;
 use binder::ThreadState;
 
-/// The caller of the transaction that this thread is serving; `None` outside a transaction.
+/// Returns the caller of the transaction that this thread is serving; `None` outside a transaction.
 pub fn calling_identity() -> Option<CallerIdentity> {
     ThreadState::is_handling_transaction().then(|| CallerIdentity {
         uid: ThreadState::get_calling_uid(),
@@ -13,13 +13,14 @@ pub fn calling_identity() -> Option<CallerIdentity> {
     })
 }
 
-/// The caller's SELinux context, which [`features`](super::features) asks for.
+/// Returns the caller's SELinux context, which [`features`](super::features) asks for.
 #[cfg(not(any(android_vndk, android_ndk)))]
 fn context() -> Option<String> {
     ThreadState::with_calling_sid(|context| context.map(|text| text.to_string_lossy().into_owned()))
 }
 
-/// A vendor's process cannot ask for contexts: the library of its partition has no such call.
+/// Returns `None`: a vendor's process cannot ask for contexts, since the library of its partition
+/// has no such call.
 #[cfg(any(android_vndk, android_ndk))]
 fn context() -> Option<String> {
     None

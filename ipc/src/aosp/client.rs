@@ -12,7 +12,7 @@ pub struct Connection<I: FromIBinder + ?Sized> {
 }
 
 impl<I: FromIBinder + ?Sized> Connection<I> {
-    /// Whether the service answers now: one round trip.
+    /// Returns whether the service answers now: one round trip.
     pub fn answers(&self) -> bool {
         self.service.as_binder().ping_binder().is_ok()
     }
@@ -43,7 +43,8 @@ pub fn connect<I: FromIBinder + ?Sized>(
     Ok(Connection { service })
 }
 
-/// As [`connect`], for a process whose objects the service calls. Calls arrive on threads of their own.
+/// Connects as [`connect`], for a process whose objects the service calls. Calls arrive on threads
+/// of their own.
 ///
 /// # Errors
 /// As [`connect`].
@@ -56,7 +57,7 @@ pub fn connect_for_callbacks<I: FromIBinder + ?Sized>(
     Ok(connection)
 }
 
-/// The instances of `interface` that the device's VINTF manifest declares.
+/// Returns the instances of `interface` that the device's VINTF manifest declares.
 ///
 /// # Errors
 /// If the service manager does not say.

@@ -17,25 +17,25 @@ pub type DumpOutcome = std::result::Result<(), StatusCode>;
 /// An argument of a dump, as the binder library hands it over.
 pub type DumpArgument<'a> = &'a CStr;
 
-/// The caller's SELinux context with every call.
+/// Returns the caller's SELinux context with every call.
 #[cfg(not(any(android_vndk, android_ndk)))]
 pub fn features() -> Features {
     Features { set_requesting_sid: true, ..Features::default() }
 }
 
-/// Nothing: the library of the vendor partition has no way to ask for contexts.
+/// Returns no features: the library of the vendor partition has no way to ask for contexts.
 #[cfg(any(android_vndk, android_ndk))]
 pub fn features() -> Features {
     Features::default()
 }
 
-/// The library's form of a dump's result.
+/// Returns the library's form of a dump's result.
 pub fn dump_outcome(written: io::Result<()>) -> DumpOutcome {
     // A reader that went away is the one failure to expect, and the library has no code for it.
     written.map_err(|_error| StatusCode::FAILED_TRANSACTION)
 }
 
-/// The arguments of a dump as text.
+/// Returns the arguments of a dump as text.
 pub fn dump_arguments(arguments: &[DumpArgument<'_>]) -> Vec<String> {
     arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect()
 }
@@ -56,7 +56,7 @@ impl KernelServer {
         Ok(Self { device: device.to_owned() })
     }
 
-    /// Where clients find what is published here.
+    /// Returns where clients find what is published here.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint::Binder(self.device.clone())
     }

@@ -6,7 +6,8 @@ use crate::error::message_in;
 use binder::{ExceptionCode, Status, StatusCode};
 
 impl ServiceError {
-    /// What `status` says if it is a service-specific error; `None` if the transport failed instead.
+    /// Returns what `status` says if it is a service-specific error; `None` if the transport failed
+    /// instead.
     pub fn of(status: &Status) -> Option<Self> {
         (status.exception_code() == ExceptionCode::SERVICE_SPECIFIC).then(|| {
             let code = status.service_specific_error();
@@ -15,15 +16,15 @@ impl ServiceError {
     }
 }
 
-/// Whether the call failed because the service's process was gone. It was then not answered, though it may have been
-/// carried out.
+/// Returns whether the call failed because the service's process was gone. It was then not
+/// answered, though it may have been carried out.
 pub fn is_lost(status: &Status) -> bool {
     status.exception_code() == ExceptionCode::TRANSACTION_FAILED
         && status.transaction_error() == StatusCode::DEAD_OBJECT
 }
 
-/// A status that carries `code` and `message` to the client. `code` must not be 0: careless clients read that as
-/// success.
+/// Returns a status that carries `code` and `message` to the client. `code` must not be 0: careless
+/// clients read that as success.
 pub fn service_error(code: i32, message: &str) -> Status {
     debug_assert_ne!(code, 0, "a service-specific error is never 0");
     Status::new_service_specific_error_str(code, Some(message))

@@ -5,13 +5,13 @@ use rsbinder::{DeathRecipient, FromIBinder, SIBinder, Strong, TransportCaps, WIB
 use std::io;
 use std::sync::Arc;
 
-/// Whether the caller of the transaction that this thread is serving can be called back: always over kernel binder,
-/// over a socket if the client opened a connection for it.
+/// Returns whether the caller of the transaction that this thread is serving can be called back:
+/// always over kernel binder, over a socket if the client opened a connection for it.
 pub fn caller_takes_calls() -> bool {
     calling_caps().is_some_and(|caps| caps.contains(TransportCaps::CALLBACKS))
 }
 
-/// Whether both are the same object of the same process.
+/// Returns whether both are the same object of the same process.
 pub fn is_same_object<I: FromIBinder + ?Sized>(one: &Strong<I>, other: &Strong<I>) -> bool {
     SIBinder::from(one) == SIBinder::from(other)
 }

@@ -5,8 +5,8 @@ use crate::CallerIdentity;
 use rsbinder::rpc::PeerIdentity;
 use rsbinder::{Caller, calling_caller};
 
-/// The caller of the transaction that this thread is serving; `None` if the transport cannot vouch for a uid, and
-/// outside a transaction.
+/// Returns the caller of the transaction that this thread is serving; `None` if the transport
+/// cannot vouch for a uid, and outside a transaction.
 pub fn calling_identity() -> Option<CallerIdentity> {
     match calling_caller()? {
         Caller::Kernel { uid, pid, sid } => {

@@ -25,7 +25,7 @@ pub struct Connection<I: FromIBinder + ?Sized> {
 }
 
 impl<I: FromIBinder + ?Sized> Connection<I> {
-    /// Whether the service answers now: one round trip.
+    /// Returns whether the service answers now: one round trip.
     pub fn answers(&self) -> bool {
         SIBinder::from(&self.service).ping_binder().is_ok()
     }
@@ -57,8 +57,8 @@ pub fn connect<I: FromIBinder + ?Sized>(
     open(endpoint, name, connections, 0)
 }
 
-/// As [`connect`] with one connection, and one more over which the service can call this process's
-/// objects. Calls arrive on threads of their own.
+/// Connects as [`connect`] with one connection, and one more over which the service can call this
+/// process's objects. Calls arrive on threads of their own.
 ///
 /// # Errors
 /// As [`connect`].
@@ -102,7 +102,7 @@ fn open<I: FromIBinder + ?Sized>(
     }
 }
 
-/// The same error with the endpoint's name.
+/// Returns the same error with the endpoint's name.
 fn at(endpoint: &Endpoint, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{endpoint}: {error}"))
 }
@@ -136,8 +136,8 @@ fn open_device(device: &Path) -> io::Result<Client> {
     })
 }
 
-/// The instances of `interface` that are declared: this machine has no VINTF manifest, so there are
-/// none.
+/// Returns the instances of `interface` that are declared: this machine has no VINTF manifest, so
+/// there are none.
 ///
 /// # Errors
 /// Never; where there is a manifest, asking for it can fail.

@@ -5,7 +5,8 @@ use crate::ServiceError;
 use rsbinder::{ExceptionCode, Status, StatusCode};
 
 impl ServiceError {
-    /// What `status` says if it is a service-specific error; `None` if the transport failed instead.
+    /// Returns what `status` says if it is a service-specific error; `None` if the transport failed
+    /// instead.
     pub fn of(status: &Status) -> Option<Self> {
         (status.exception_code() == ExceptionCode::ServiceSpecific).then(|| Self {
             code: status.service_specific_error(),
@@ -14,15 +15,15 @@ impl ServiceError {
     }
 }
 
-/// Whether the call failed because the service's process, or the connection to it, was gone. It was then not answered,
-/// though it may have been carried out.
+/// Returns whether the call failed because the service's process, or the connection to it, was
+/// gone. It was then not answered, though it may have been carried out.
 pub fn is_lost(status: &Status) -> bool {
     status.exception_code() == ExceptionCode::TransactionFailed
         && status.transaction_error() == StatusCode::DeadObject
 }
 
-/// A status that carries `code` and `message` to the client. `code` must not be 0: careless clients read that as
-/// success.
+/// Returns a status that carries `code` and `message` to the client. `code` must not be 0: careless
+/// clients read that as success.
 pub fn service_error(code: i32, message: &str) -> Status {
     debug_assert_ne!(code, 0, "a service-specific error is never 0");
     Status::new_service_specific_error(code, Some(message.to_owned()))

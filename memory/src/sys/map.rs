@@ -134,19 +134,19 @@ impl SharedMap {
         self.advise(offset, len, libc::MADV_POPULATE_WRITE)
     }
 
-    /// Bytes mapped.
+    /// Returns the bytes mapped.
     #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Where the mapping is. The address is page-aligned, and valid for [`SharedMap::len`] bytes
-    /// while this value lives.
+    /// Returns where the mapping is. The address is page-aligned, and valid for [`SharedMap::len`]
+    /// bytes while this value lives.
     pub fn as_ptr(&self) -> NonNull<u8> {
         self.base
     }
 
-    /// Whether every byte is zero.
+    /// Returns whether every byte is zero.
     pub fn is_zero(&self) -> bool {
         let words = (0..self.len / WORD).all(|index| self.load_word(index * WORD) == 0);
         words && (self.len / WORD * WORD..self.len).all(|offset| self.load_byte(offset) == 0)
@@ -262,7 +262,7 @@ impl SharedMap {
         }
     }
 
-    /// `offset` must be a multiple of [`WORD`] with a whole word before the end.
+    /// Reads a word. `offset` must be a multiple of [`WORD`] with a whole word before the end.
     fn load_word(&self, offset: usize) -> u64 {
         assert!(offset.is_multiple_of(WORD) && offset + WORD <= self.len);
         // SAFETY: the assertion keeps the word inside the mapping.
@@ -272,8 +272,8 @@ impl SharedMap {
         unsafe { word.read_volatile() }
     }
 
-    /// `offset` must be a multiple of [`WORD`] with a whole word before the end, in a writable
-    /// mapping.
+    /// Writes a word. `offset` must be a multiple of [`WORD`] with a whole word before the end, in
+    /// a writable mapping.
     fn store_word(&self, offset: usize, value: u64) {
         assert!(offset.is_multiple_of(WORD) && offset + WORD <= self.len && self.writable);
         // SAFETY: the assertion keeps the word inside the mapping.
@@ -300,7 +300,7 @@ impl SharedMap {
     }
 }
 
-/// Bytes from `offset` to the next word.
+/// Returns the bytes from `offset` to the next word.
 fn bytes_to_word(offset: usize) -> usize {
     offset.next_multiple_of(WORD) - offset
 }

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static IS_CALLED: AtomicBool = AtomicBool::new(false);
 
-/// Takes every descriptor above standard error that is open now into this module's keeping, marked close-on-exec.
-/// [`take_fd_ownership`](crate::inherited_fd::take_fd_ownership) hands them out. What nobody takes stays open as long as
-/// the process lives: it is never closed.
+/// Takes every descriptor above standard error that is open now into this module's keeping, marked
+/// close-on-exec. [`take_fd_ownership`](crate::inherited_fd::take_fd_ownership) hands them out.
+/// What is not taken stays open as long as the process lives: it is never closed.
 ///
 /// # Errors
 /// If `/proc/self/fd` cannot be read, a descriptor cannot be marked, or it was called before, with success or without.

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
-/// A file with this text that nobody owns and that programs would inherit.
+/// Opens a file with this text that has no owner here and that programs would inherit.
 fn inheritable(text: &str) -> RawFd {
     let mut file = tempfile::tempfile().expect("made");
     file.write_all(text.as_bytes()).expect("written");
@@ -48,5 +48,5 @@ fn a_descriptor_that_was_inherited_is_owned_once() {
     }
     // The file that was read is closed, so its number may be the new one's: which is not handed out.
     take_fd_ownership(later.as_raw_fd()).expect_err("opened later");
-    assert!(closes_on_exec(left), "what nobody took is still open");
+    assert!(closes_on_exec(left), "what was not taken is still open");
 }

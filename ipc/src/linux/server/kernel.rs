@@ -50,12 +50,12 @@ impl KernelServer {
         Ok(Self { device: device.to_owned() })
     }
 
-    /// Where clients find what is published here.
+    /// Returns where clients find what is published here.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint::Binder(self.device.clone())
     }
 
-    /// Whether a service manager answers on the device now.
+    /// Checks that a service manager answers on the device now.
     ///
     /// # Errors
     /// `NotConnected`, with the device's name, if none does.
@@ -128,7 +128,7 @@ struct DeathLink {
 
 impl DeathRecipient for DeathLink {
     fn binder_died(&self, _who: &WIBinder) {
-        // Nobody listens any more only when registering could not be completed.
+        // The receiver is gone only if registering could not be completed.
         let _ = self.deaths.send(self.generation);
     }
 }

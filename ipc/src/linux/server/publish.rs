@@ -16,7 +16,7 @@ pub type DumpOutcome = rsbinder::Result<()>;
 #[doc(hidden)]
 pub type DumpArgument<'a> = String;
 
-/// The caller's SELinux context with every call, where the kernel has one.
+/// Returns the caller's SELinux context with every call, where the kernel has one.
 #[doc(hidden)]
 pub fn features() -> Features {
     let mut features = BinderFeatures::default();
@@ -24,13 +24,13 @@ pub fn features() -> Features {
     features
 }
 
-/// The library's form of a dump's result.
+/// Returns the library's form of a dump's result.
 #[doc(hidden)]
 pub fn dump_outcome(written: io::Result<()>) -> DumpOutcome {
     written.map_err(rsbinder::StatusCode::from)
 }
 
-/// The arguments of a dump as text.
+/// Returns the arguments of a dump as text.
 #[doc(hidden)]
 pub fn dump_arguments<'a>(arguments: &'a [DumpArgument<'_>]) -> &'a [String] {
     arguments

@@ -29,7 +29,7 @@ pub struct SocketServer {
 }
 
 impl SocketServer {
-    /// A server that knows `service` as `name`.
+    /// Returns a server that knows `service` as `name`.
     ///
     /// # Errors
     /// If the library cannot be set up: no temporary directory and no abstract sockets.
@@ -72,8 +72,9 @@ impl SocketServer {
     }
 }
 
-/// The library's server always owns a listening socket. This one's is never accepted from, so it is
-/// put where nobody can connect: bound in a private directory and unlinked at once.
+/// Returns a server that cannot be reached. The library's server always owns a listening socket;
+/// this one's is never accepted from, so it is put where no client can connect: bound in a private
+/// directory and unlinked at once.
 fn unreachable_server() -> io::Result<Arc<RpcServer>> {
     // One fresh random name from the kernel, without another dependency.
     let token = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
@@ -84,8 +85,8 @@ fn unreachable_server() -> io::Result<Arc<RpcServer>> {
         remove(&directory);
         return server.map_err(library_failure);
     }
-    // No temporary directory, as in a minimal root: an abstract name that nobody is told serves as
-    // well. A process that finds it can fill its backlog, and nothing else.
+    // No temporary directory, as in a minimal root: an abstract name that is told to no client
+    // serves as well. A process that finds it can fill its backlog, and nothing else.
     RpcServer::setup_unix_server_abstract(token.as_bytes()).map_err(library_failure)
 }
 

@@ -53,7 +53,7 @@ pub(super) fn mark_reading_ahead(handshake: &mut [u8]) {
     }
 }
 
-/// Whether the client with this connection header reads ahead.
+/// Returns whether the client with this connection header reads ahead.
 pub(super) fn reads_ahead(header: &[u8; CONNECTION_HEADER]) -> bool {
     let offers_known_version = word_at(header, 0).is_some_and(|version| version <= WIRE_VERSION);
     offers_known_version && header[RESERVED..].starts_with(&READS_AHEAD)
@@ -114,8 +114,8 @@ impl Position {
         usize::try_from(length).unwrap_or(usize::MAX)
     }
 
-    /// Whether the message that this is in, or right behind, can have descriptors. Not known within
-    /// a header.
+    /// Returns whether the message that this is in, or right behind, can have descriptors. Not
+    /// known within a header.
     pub(super) fn can_have_descriptors(&self) -> bool {
         matches!(self.passed, 0 | HEADER) && word_at(&self.header, 0) != Some(DEC_STRONG)
     }

@@ -91,12 +91,12 @@ impl Inbox {
         Self::new(Phase::Accepting([0; CONNECTION_HEADER], 0), limit)
     }
 
-    /// Whether the peer is a client that said so in its handshake.
+    /// Returns whether the peer is a client that said so in its handshake.
     pub(super) fn peer_reads_ahead(&self) -> bool {
         self.peer_reads_ahead
     }
 
-    /// Whether the next read is answered from the socket, hence can block.
+    /// Returns whether the next read is answered from the socket, hence can block.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }

@@ -4,7 +4,7 @@ use super::*;
 use rsbinder::rpc::transport::UnixTransport;
 use std::io::Read;
 
-/// A call of the object `address`, which waits for a reply.
+/// Returns a call of the object `address`, which waits for a reply.
 fn call(address: u8) -> Vec<u8> {
     let mut call = vec![0; 16 + 40];
     (call[4], call[16]) = (40, address);
@@ -24,8 +24,8 @@ fn reply() -> Vec<u8> {
     reply
 }
 
-/// An accepted connection after the handshake of a client that reads no further than it asks, and
-/// its socket.
+/// Returns an accepted connection after the handshake of a client that reads no further than it
+/// asks, and its socket.
 fn accepted() -> (Transport<()>, UnixStream) {
     after_handshake(&[0; 24])
 }
@@ -46,7 +46,7 @@ fn receive_call(transport: &Transport<()>, client: &mut UnixStream, address: u8)
     assert_eq!(transport.recv_raw_with_fds(&mut [0; 40]).expect("a body").0, 40);
 }
 
-/// All that is there for the client now.
+/// Returns all that is there for the client now.
 fn received(client: &mut UnixStream) -> Vec<u8> {
     client.set_nonblocking(true).expect("set");
     let mut bytes = [0; 1000];

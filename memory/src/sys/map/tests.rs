@@ -6,7 +6,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
-/// A file of zeroes that is memory and nothing else.
+/// Returns a file of zeroes that is memory and nothing else.
 pub(crate) fn memfd(bytes: u64) -> File {
     let file = File::from(memfd_create(c"test", MFdFlags::MFD_CLOEXEC).expect("memfd"));
     file.set_len(bytes).expect("memfd");

@@ -30,7 +30,7 @@ fn message(body: usize, files: &[usize]) -> Message {
     Message { bytes, files: files.to_vec() }
 }
 
-/// A message that pays for a call, and has no descriptors.
+/// Returns a message that pays for a call, and has no descriptors.
 fn payment() -> Message {
     let mut payment = message(16, &[]);
     payment.bytes[0] = 2;
@@ -49,7 +49,7 @@ impl Files {
         file.metadata().expect("it is open").ino()
     }
 
-    /// Which of these each descriptor is.
+    /// Returns which of these each descriptor is.
     fn indices(&self, fds: Vec<OwnedFd>) -> Vec<usize> {
         let known: Vec<_> = self.0.iter().map(Self::inode).collect();
         let inodes = fds.into_iter().map(|fd| Self::inode(&fd.into()));
@@ -237,8 +237,8 @@ fn an_accepted_connection_reads_its_handshake_to_the_byte() {
     }
 }
 
-/// How one message is sent: its body's length, how many descriptors it has, whether it goes in one
-/// send with those before it if none has any, and where it is cut in two sends.
+/// Returns how one message is sent: its body's length, how many descriptors it has, whether it goes
+/// in one send with those before it if none has any, and where it is cut in two sends.
 fn sends() -> impl Strategy<Value = Vec<(usize, usize, bool, Option<usize>)>> {
     let body =
         prop_oneof![Just(0), 1..200usize, Just(READ_AHEAD - HEADER), READ_AHEAD - 40..READ_AHEAD, Just(LONG)];
