@@ -11,8 +11,9 @@
 //!                                       |---- "frame 1 is in slot 1" ---->|  …
 //! ```
 //!
-//! Only six bytes per frame cross the socket: the pixels stay where they are. Neither process frees anything. When
-//! both have let go of the buffers, the kernel tells the service, and the account of this user returns to what it was.
+//! Only six bytes per frame cross the socket: the pixels stay where they are. Neither process frees
+//! anything. When both have closed the buffers, the kernel tells the service, and the account of
+//! this user returns to what it was.
 //!
 //! Run it with a service at hand: `cargo run --release --example camera_pipeline -- --socket /run/anion/allocator.sock`.
 //! It exits with 1 if a single byte is wrong, or if the memory does not come back.
@@ -68,7 +69,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell if standard error is gone.
+            // If standard error is closed, there is no other place to report to.
             let _ = writeln!(io::stderr(), "camera_pipeline: {role}: {error:#}");
             ExitCode::FAILURE
         }
@@ -139,7 +140,7 @@ fn stream_frames(mut socket: UnixStream, ring: &[Buffer], frames: u32) -> Result
     Ok(())
 }
 
-/// The next slot that the consumer is done with.
+/// Returns the next slot that the consumer is done with.
 fn read_freed(socket: &mut UnixStream) -> Result<u8> {
     let mut slot = [0];
     socket.read_exact(&mut slot).context("the consumer is gone")?;
@@ -147,7 +148,7 @@ fn read_freed(socket: &mut UnixStream) -> Result<u8> {
     Ok(slot[0])
 }
 
-/// Bytes that this user holds, as the service accounts for them.
+/// Returns the bytes that this user holds, as the service accounts for them.
 fn held_bytes(client: &Client) -> Result<i64> {
     let uid = nix::unistd::Uid::effective().as_raw();
     let usage = client.call(|service| service.getUsage())?;
@@ -249,7 +250,7 @@ impl Announcement {
         socket.write_all(&[self.slot, a, b, c, d]).context("the consumer is gone")
     }
 
-    /// The next one; `None` when the producer has closed the socket.
+    /// Returns the next one; `None` when the producer has closed the socket.
     fn receive(socket: &mut UnixStream) -> Result<Option<Self>> {
         let mut message = [0; 5];
         match socket.read_exact(&mut message) {

@@ -6,7 +6,7 @@
 pub(crate) enum Heap {
     /// The heap in question.
     This,
-    /// One that nobody has.
+    /// One that does not exist.
     Absent,
     /// None at all.
     Unnamed,

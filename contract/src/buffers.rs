@@ -118,7 +118,7 @@ fn count(bytes: usize) -> Result<i64, Errno> {
     i64::try_from(bytes).map_err(|_| Errno::EOVERFLOW)
 }
 
-/// A place in a file, of whose type there are two where a pointer has 32 bits.
+/// Returns a place in a file, of whose type there are two where a pointer has 32 bits.
 pub(crate) fn place(bytes: usize) -> Result<libc::off_t, Errno> {
     libc::off_t::try_from(bytes).map_err(|_| Errno::EOVERFLOW)
 }

@@ -36,7 +36,7 @@ impl Device {
     /// What it is called in the names of tests.
     pub(crate) const NAME: &str = "udmabuf";
 
-    /// The device, if there is one.
+    /// Returns the device, if there is one.
     ///
     /// # Errors
     /// If it is there and closed.
@@ -48,7 +48,7 @@ impl Device {
         }
     }
 
-    /// A sparse memfd with these seals.
+    /// Returns a sparse memfd with these seals.
     fn memfd(&self, pages: u64, seals: SealFlag) -> Result<OwnedFd, Errno> {
         let file = memfd_create(c"contract", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
         let file = File::from(file);
@@ -58,7 +58,7 @@ impl Device {
         Ok(file.into())
     }
 
-    /// Pages `first` to `first + pages` of a file.
+    /// Returns the pages `first` to `first + pages` of a file.
     fn range(&self, file: impl AsFd, first: u64, pages: u64) -> Range {
         let memfd = file.as_fd().as_raw_fd().cast_unsigned();
         Range { memfd, offset: first * self.page, bytes: pages * self.page }
@@ -68,19 +68,19 @@ impl Device {
         create_udmabuf(&self.file, ranges)
     }
 
-    /// Pages of the dma-buf of `ranges`.
+    /// Returns pages of the dma-buf of `ranges`.
     fn pages(&self, ranges: &[Range]) -> Result<i64, Errno> {
         let bytes = lseek64(self.export(ranges)?, 0, Whence::SeekEnd)?;
         Ok(bytes / i64::try_from(self.page).map_err(|_| Errno::EOVERFLOW)?)
     }
 
-    /// Pages of the dma-buf of a file of one page with these seals.
+    /// Returns pages of the dma-buf of a file of one page with these seals.
     fn sealed(&self, seals: SealFlag) -> Result<i64, Errno> {
         let file = self.memfd(1, seals)?;
         self.pages(&[self.range(&file, 0, 1)])
     }
 
-    /// The same of a range that `change` spoils.
+    /// Returns the same of a range that `change` spoils.
     fn spoiled(&self, change: fn(&mut Range)) -> Result<i64, Errno> {
         let file = self.memfd(1, SHRINK)?;
         let mut range = self.range(&file, 0, 1);
@@ -89,7 +89,7 @@ impl Device {
     }
 }
 
-/// A limit as the driver's module shows it; kernels that show none have `built_in`.
+/// Returns a limit as the driver's module shows it; kernels that show none have `built_in`.
 fn limit(name: &str, built_in: u64) -> u64 {
     let shown = fs::read_to_string(format!("{PARAMETERS}/{name}"));
     shown.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(built_in)

@@ -44,7 +44,7 @@ struct Options {
     harness: Arguments,
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where the program reports why it asked nobody")]
+#[expect(clippy::print_stderr, reason = "the one place where the program reports why it asked no party")]
 fn main() -> ExitCode {
     run(&Options::parse()).unwrap_or_else(|error| {
         eprintln!("anion-contract: {error:#}");
@@ -61,7 +61,9 @@ fn run(options: &Options) -> Result<ExitCode> {
         bail!("{missing} is not here; those here: {}", names.join(", "));
     }
     if names.is_empty() {
-        bail!("nobody is here: no /dev/ion, no /dev/dma_heap, no /dev/udmabuf, and no service was named");
+        bail!(
+            "there is no party to ask: no /dev/ion, no /dev/dma_heap, no /dev/udmabuf, and no service was named"
+        );
     }
     let mut trials: Vec<_> = parties.into_iter().map(Arc::new).flat_map(|party| trials(&party)).collect();
     trials.extend(device.map(Arc::new).iter().flat_map(export_trials));

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 /// Bytes that any request of the table may read or write.
 pub(crate) const ARGUMENT: usize = 64;
 
-/// A request with an argument of its own.
+/// Returns a request with an argument of its own.
 ///
 /// # Errors
 /// What the kernel reports.
@@ -30,7 +30,7 @@ pub(crate) fn ioctl(
     Errno::result(result)
 }
 
-/// A request whose argument is nowhere.
+/// Returns a request whose argument is nowhere.
 ///
 /// # Errors
 /// What the kernel reports: it must be some error.
@@ -87,7 +87,7 @@ pub(crate) fn map(
     Ok(0)
 }
 
-/// A buffer of the kernel's, as the argument describes it.
+/// Returns a buffer of the kernel's, as the argument describes it.
 ///
 /// # Errors
 /// What the kernel reports.
