@@ -27,7 +27,7 @@ mod config;
 // Who holds what, and what is still free.
 mod ledger;
 
-// Memory between two clients: deferred frees, and zeroed spares; which reserved bytes are free.
+// Memory between two clients: released list and free lists; which bytes of an arena are free.
 mod pool;
 
 // Where bytes come from.

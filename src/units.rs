@@ -30,7 +30,7 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    /// An error about `field`.
+    /// Returns an error about `field`.
     pub fn new(field: &'static str, value: impl fmt::Display, rule: impl Into<String>) -> Self {
         Self { field, value: value.to_string(), rule: rule.into() }
     }
@@ -51,12 +51,12 @@ impl PageSize {
         }
     }
 
-    /// Bytes of one page.
+    /// Returns the bytes of one page.
     pub fn bytes(self) -> u64 {
         self.0
     }
 
-    /// Whether `bytes` is a whole number of pages.
+    /// Returns whether `bytes` is a whole number of pages.
     pub fn divides(self, bytes: u64) -> bool {
         bytes.is_multiple_of(self.0)
     }
@@ -71,7 +71,7 @@ pub struct RequestedBytes(pub i64);
 pub struct BackedBytes(u64);
 
 impl RequestedBytes {
-    /// The request as a positive number.
+    /// Returns the request as a positive number.
     ///
     /// # Errors
     /// If it is 0 or negative.
@@ -98,7 +98,7 @@ impl RequestedBytes {
 }
 
 impl BackedBytes {
-    /// The number of bytes.
+    /// Returns the number of bytes.
     pub fn get(self) -> u64 {
         self.0
     }
@@ -119,7 +119,7 @@ impl Count {
             .ok_or_else(|| Invalid::new("count", count, format!("it must be 1 to {MAX_COUNT}")))
     }
 
-    /// The number of buffers.
+    /// Returns the number of buffers.
     pub fn get(self) -> usize {
         self.0
     }
@@ -141,7 +141,7 @@ impl HeapId {
             .ok_or_else(|| Invalid::new("heap-id", id, "it must be 0 to 31"))
     }
 
-    /// The id as a number.
+    /// Returns the id as a number.
     pub fn get(self) -> u8 {
         self.0
     }
@@ -158,7 +158,7 @@ impl fmt::Display for HeapId {
 pub struct HeapMask(pub u32);
 
 impl HeapMask {
-    /// Whether the mask admits `id`.
+    /// Returns whether the mask admits `id`.
     pub fn contains(self, id: HeapId) -> bool {
         self.0 & (1 << id.get()) != 0
     }
@@ -192,7 +192,7 @@ impl HeapName {
         Ok(Self(name.to_owned()))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -226,7 +226,7 @@ impl Label {
         Ok(Self(label.to_owned()))
     }
 
-    /// The label as text.
+    /// Returns the label as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_round_up_to_the_granule() {
+    fn sizes_round_up_to_the_granularity() {
         assert_eq!(RequestedBytes(1).round_up(PAGE).expect("fits").get(), PAGE);
         assert_eq!(RequestedBytes(4096).round_up(PAGE).expect("fits").get(), PAGE);
         assert_eq!(RequestedBytes(4097).round_up(65536).expect("fits").get(), 65536);

@@ -49,7 +49,7 @@ fn read(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a file of this repository")
 }
 
-/// Lines that say something.
+/// Returns the lines that say something.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
@@ -61,7 +61,7 @@ fn name_parts() -> (&'static str, &'static str, &'static str) {
     (package, interface, instance)
 }
 
-/// The text of the only child that is called `name`.
+/// Returns the text of the only child that is called `name`.
 fn text_of<'a>(node: Node<'a, '_>, name: &str) -> &'a str {
     let mut found = node.children().filter(|child| child.has_tag_name(name));
     let one = found.next().unwrap_or_else(|| panic!("<{}> has no <{name}>", node.tag_name().name()));
@@ -132,7 +132,7 @@ fn the_matrix_takes_what_the_manifest_declares() {
     assert_eq!((text_of(declared, "name"), text_of(declared, "instance")), (interface, instance));
 }
 
-/// The sections of an init file: the first line's words, then the options.
+/// Returns the sections of an init file: the first line's words, then the options.
 fn sections(text: &str) -> Vec<(Vec<&str>, Vec<Vec<&str>>)> {
     let mut found: Vec<(Vec<&str>, Vec<Vec<&str>>)> = Vec::new();
     for line in lines(text) {
@@ -146,7 +146,8 @@ fn sections(text: &str) -> Vec<(Vec<&str>, Vec<Vec<&str>>)> {
     found
 }
 
-/// Whether init takes this line in a service's section; of its options, those that are used here.
+/// Returns whether init takes this line in a service's section; of its options, those that are used
+/// here.
 fn is_option(line: &[&str]) -> bool {
     let is_name = |word: &str| {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
@@ -283,7 +284,7 @@ fn labels_are_those_of_the_names_that_the_service_uses() {
     assert!(!known.is_empty());
     let logging = read("src/daemon/logging.rs");
     for (name, rest) in known {
-        assert!(logging.contains(&format!("{name:?}")), "{name} is read by nobody");
+        assert!(logging.contains(&format!("{name:?}")), "no code reads {name}");
         assert!(rest.ends_with("exact enum off error warn info debug trace"), "{rest}");
     }
 }

@@ -45,7 +45,7 @@ fn modules() -> Vec<Module> {
     blueprint::parse(&read("Android.bp")).expect("Android.bp is sound")
 }
 
-/// Every module with its defaults, except those that are defaults.
+/// Returns every module with its defaults, except those that are defaults.
 fn resolved() -> Vec<Module> {
     let all = modules();
     let built = all.iter().filter(|module| !module.kind.ends_with("_defaults"));
@@ -56,7 +56,7 @@ fn named<'m>(modules: &'m [Module], name: &str) -> &'m Module {
     modules.iter().find(|module| module.name() == name).unwrap_or_else(|| panic!("no module {name}"))
 }
 
-/// Names of files in a folder that end so.
+/// Returns the names of files in a folder that end so.
 fn files(folder: &str, end: &str) -> Vec<String> {
     let entries = fs::read_dir(root().join(folder)).into_iter().flatten();
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -127,7 +127,7 @@ fn every_file_is_there_and_none_is_forgotten() {
     }
 }
 
-/// The packages of this workspace with the dependencies that cargo knows, by name.
+/// Returns the packages of this workspace with the dependencies that cargo knows, by name.
 fn cargo_dependencies() -> BTreeMap<String, Vec<(String, bool)>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
@@ -227,7 +227,7 @@ fn the_interface_is_whole_and_stable() {
     assert_eq!(anion_ipc::SERVICE_NAME, format!("{name}/default"));
 }
 
-/// The frozen versions in `aidl_api/`.
+/// Returns the frozen versions in `aidl_api/`.
 fn frozen_versions() -> Vec<u32> {
     let folder = root().join("aidl_api").join(INTERFACE);
     let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());

@@ -230,7 +230,7 @@ fn the_service_s_refusals_name_their_code() {
     }
 }
 
-/// The keys of an object.
+/// Returns the keys of an object.
 fn keys(value: &Value) -> BTreeSet<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()
 }
@@ -314,7 +314,7 @@ fn watch_prints_rates_from_the_second_look_on() {
     for level in ["pressure", "pressure_peak"] {
         assert!(["none", "moderate", "critical"].map(Value::from).contains(&looks[0][level]), "{}", looks[0]);
     }
-    assert_eq!(looks[1]["heaps"][0]["interval_p99_us"], Value::Null, "nobody allocates");
+    assert_eq!(looks[1]["heaps"][0]["interval_p99_us"], Value::Null, "no client allocates");
     let table = text(&daemon, &["watch", "--count", "1"]);
     assert!(table.contains("ALLOCS/s") && !table.contains('\x1b'), "{table:?}");
 }

@@ -6,7 +6,7 @@ mod common;
 use common::Daemon;
 use std::path::Path;
 
-/// The example beside the programs under test, where cargo puts it.
+/// Returns the example beside the programs under test, where cargo puts it.
 fn camera_pipeline() -> assert_cmd::Command {
     let programs = Path::new(env!("CARGO_BIN_EXE_anionctl")).parent().expect("a directory");
     let example = programs.join("examples/camera_pipeline");

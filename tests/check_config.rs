@@ -97,7 +97,7 @@ fn json_has_the_same_content() {
     assert_eq!(files[1]["diagnostics"][0]["line"], 2);
 }
 
-/// The boards that the project keeps beside its checkout.
+/// Returns the boards that the project keeps beside its checkout.
 fn board(name: &str) -> PathBuf {
     let path = here("../shared/dts").join(name);
     assert!(

@@ -141,7 +141,7 @@ fn the_next_call_finds_the_service_that_took_the_place_of_a_killed_one() {
     assert_eq!(client.generation(), 2);
     assert_ne!(fresh.id(), kept.id(), "ids do not repeat");
 
-    // What the old one gave is as it was, and can be mapped anew.
+    // Buffers of the old one are as they were, and can be mapped again.
     assert!(starts_with(&mapping, b"before"));
     assert!(starts_with(&kept.map(Access::ReadOnly).expect("mapped"), b"before"));
     write(&kept.map(Access::ReadWrite).expect("mapped"), b"after!");
@@ -160,7 +160,7 @@ fn a_service_that_stays_away_is_named_and_found_when_it_is_back() {
     let patience = Duration::from_millis(150);
     let client = Client::with(Settings { patience, ..settings(&daemon) }).expect("the daemon serves");
     daemon.kill();
-    let error = client.heaps().expect_err("nobody serves");
+    let error = client.heaps().expect_err("no service is there");
     assert!(matches!(error, Error::Unreachable(_)), "{error}");
     let place = daemon.socket();
     assert!(error.to_string().contains(place.to_str().expect("text")), "{error}");
@@ -188,10 +188,11 @@ fn threads_that_share_a_client_all_find_the_new_service() {
 }
 
 #[test]
-fn nobody_is_waited_for_who_was_never_there() {
+fn a_service_that_was_never_there_is_not_waited_for() {
     let endpoint = Some(Endpoint::Socket("/nowhere/socket".into()));
     let patience = Duration::from_secs(3600);
-    let error = Client::with(Settings { endpoint, patience, connections: 1 }).expect_err("nobody serves");
+    let error =
+        Client::with(Settings { endpoint, patience, connections: 1 }).expect_err("no service is there");
     assert!(error.to_string().contains("unix:/nowhere/socket"), "{error}");
 }
 

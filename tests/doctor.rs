@@ -21,7 +21,7 @@ const HEAPS: &str = r#"/dts-v1/;
     absent { type = "system"; heap-id = <2>; device = "dma-heap:no-such-heap"; };
 }; };"#;
 
-/// A file with [`HEAPS`], and the directory that it is in.
+/// Returns a file with [`HEAPS`], and the directory that it is in.
 fn wanting() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("wanting.dts");

@@ -52,7 +52,7 @@ fn running_out_of_descriptors_is_no_memory_and_passes() {
         "nothing leaks into the books"
     );
     held.pop();
-    assert!(allocate(service, 4).is_ok(), "what was let go of is used again at once");
+    assert!(allocate(service, 4).is_ok(), "released memory is used again at once");
     drop(held);
     eventually("all buffers are released", || buffers_held(service) == 0);
 }

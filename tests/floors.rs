@@ -48,7 +48,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every Rust file of the repository with its path from the root, except what cargo builds.
+/// Returns every Rust file of the repository with its path from the root, except what cargo builds.
 fn sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let tops = [
@@ -92,7 +92,7 @@ struct File {
     imports: Imports,
 }
 
-/// The module of a file, from the root of its crate.
+/// Returns the module of a file, from the root of its crate.
 fn module_of(below: &Path) -> Vec<&str> {
     let words = below.components().filter_map(|part| part.as_os_str().to_str());
     let mut words: Vec<_> = words.map(|word| word.trim_end_matches(".rs")).collect();
@@ -102,7 +102,7 @@ fn module_of(below: &Path) -> Vec<&str> {
     words
 }
 
-/// The file's floors and its place among them.
+/// Returns the file's floors and its place among them.
 fn floor_of(path: &Path) -> Option<(&'static [&'static str], usize)> {
     FLOORS.iter().find_map(|(folder, floors)| {
         let module = module_of(path.strip_prefix(folder).ok()?);
@@ -110,7 +110,7 @@ fn floor_of(path: &Path) -> Option<(&'static [&'static str], usize)> {
     })
 }
 
-/// The files that are on a floor.
+/// Returns the files that are on a floor.
 fn files_on_floors() -> Vec<File> {
     let on_floor = |(path, text): (PathBuf, String)| {
         let (floors, floor) = floor_of(&path)?;
@@ -121,7 +121,7 @@ fn files_on_floors() -> Vec<File> {
     sources().into_iter().filter_map(on_floor).collect()
 }
 
-/// The floors that a file names.
+/// Returns the floors that a file names.
 fn named(file: &File) -> impl Iterator<Item = (usize, &str)> {
     file.imports.roots().into_iter().filter_map(|root| {
         assert_ne!(root, "*", "{} takes all of its crate's root", file.path.display());
@@ -233,7 +233,7 @@ fn inherited_descriptors_are_owned_before_anything_is_opened() {
     let others = || sources().into_iter().filter(|(path, _)| !path.ends_with("tests/floors.rs"));
     for name in [main, call] {
         let calls: usize = others().map(|(_, text)| text.matches(name).count()).sum();
-        assert_eq!(calls, 1, "nobody else calls {name}, whichever way it is spelled");
+        assert_eq!(calls, 1, "no other code calls {name}, whichever way it is spelled");
     }
 }
 

@@ -42,15 +42,16 @@ fn what_a_child_inherited_is_not_handed_out_again_before_it_ends() {
     let loaded = load(file.path(), page_size().expect("page size")).expect("readable");
     assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
     let allocator = Allocator::new(loaded.config, &WatchedCgroup::None).expect("an allocator");
-    // A machine that is short of memory has spares given back at once; then it shows nothing.
+    // A machine that is short of memory gets pooled memory back at once; then the test shows
+    // nothing.
     let start = Instant::now();
     while !is_recycled_after_its_heir(&allocator) {
         assert!(start.elapsed() < PATIENCE, "never recycled: {:?}", allocator.stats()[0].pool);
     }
 }
 
-/// Whether the buffer that a child inherited was handed out again after the child's end. It must
-/// not be before.
+/// Returns whether the buffer that a child inherited was handed out again after the child's end. It
+/// must not be before.
 fn is_recycled_after_its_heir(allocator: &Allocator) -> bool {
     let caller = Caller { uid: Uid(1000), pid: 1, context: None };
     let grant = allocator.allocate(&caller, &request()).expect("room").remove(0);

@@ -42,7 +42,7 @@ fn pages() -> HugePages {
     huge_pages().expect("/proc/meminfo").expect("a kernel with huge pages")
 }
 
-/// The machine, as soon as it has enough that is free: other programs may use some.
+/// Returns the machine, as soon as it has enough that is free: other programs may use some.
 fn machine() -> HugePages {
     assert!(pages().total >= 8, "{} huge pages are set aside, but the test needs 8", pages().total);
     eventually("8 huge pages are free", || pages().free >= 8);
@@ -120,7 +120,8 @@ fn releases_are_noticed_and_recycled_pages_are_zero() {
     let heap = &allocator.heaps()[0];
     assert_eq!(heap.unavailable(), None);
     assert_eq!((heap.granularity(), heap.max_alignment()), (huge.bytes, huge.bytes));
-    // A machine that is short of memory has spares given back at once; then it shows nothing.
+    // A machine that is short of memory gets pooled memory back at once; then the test shows
+    // nothing.
     eventually("a page is recycled", || {
         show_one_release(&allocator, &huge);
         allocator.stats()[0].pool.hits > 0

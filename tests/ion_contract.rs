@@ -46,8 +46,8 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The rows of all tables of docs/ion.md, without their heads: item or quirk, ION, Anion, modules,
-/// tests.
+/// Returns the rows of all tables of docs/ion.md, without their heads: item or quirk, ION, Anion,
+/// modules, tests.
 fn rows() -> Vec<[Cell; 5]> {
     let (mut rows, mut row, mut cell) = (Vec::new(), Vec::new(), None::<Cell>);
     for event in Parser::new_ext(&read("docs/ion.md"), Options::ENABLE_TABLES) {
@@ -70,13 +70,13 @@ fn rows() -> Vec<[Cell; 5]> {
     rows
 }
 
-/// The item that a row is about; `None` for a quirk.
+/// Returns the item that a row is about; `None` for a quirk.
 fn item([subject, ..]: &[Cell; 5]) -> Option<&str> {
     subject.code.first().filter(|code| **code == subject.text).map(String::as_str)
 }
 
-/// Names of all test functions of the repository: those marked as tests, and those that a file of
-/// vts lists.
+/// Returns the names of all test functions of the repository: those marked as tests, and those that
+/// a file of vts lists.
 fn tests() -> HashSet<String> {
     let mut names = HashSet::new();
     let mut folders: Vec<PathBuf> =

@@ -33,7 +33,7 @@ fn class(took: Duration) -> usize {
 pub struct LatencyCounts(pub [u64; LATENCY_CLASSES]);
 
 impl LatencyCounts {
-    /// All calls.
+    /// Returns all calls.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }

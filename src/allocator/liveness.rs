@@ -120,7 +120,7 @@ impl Liveness {
         let _ = self.wake.write(1);
     }
 
-    /// A buffer that an event named is still held.
+    /// Notes that a buffer which an event named is still held.
     pub(super) fn suspect(&self, id: BufferId, now: Instant) {
         self.pending().suspects.insert(id, Suspect { looks: 1, next: now + FIRST_LOOK });
         self.wake();
@@ -183,20 +183,20 @@ impl Liveness {
         self.wake();
     }
 
-    /// The kernel dropped events.
+    /// Notes that the kernel dropped events.
     pub(super) fn overflowed(&self, now: Instant) {
         self.pending().rescans.extend(RESCANS.map(|pause| now + pause));
         self.wake();
     }
 
-    /// The kernel did not answer whether a buffer is held: what it will not, for every buffer and
-    /// at every look, must not fill the log. Whether a line is due, and how many were left out
-    /// before it.
+    /// Notes that the kernel did not answer whether a buffer is held. Returns how many lines were
+    /// left out of the log before the one that is due now, if one is: what fails for every buffer
+    /// and at every look must not fill the log.
     pub(super) fn unanswered(&self, now: Instant) -> Option<u64> {
         self.pending().unanswered.admit(now)
     }
 
-    /// A buffer of `uid` was released: nothing about it is pending any more.
+    /// Notes that a buffer of `uid` was released: nothing about it is pending any more.
     pub(super) fn released(&self, id: BufferId, uid: Uid) {
         let mut pending = self.pending();
         pending.suspects.remove(&id);
@@ -230,8 +230,8 @@ impl Liveness {
         let _ = self.wake.read();
     }
 
-    /// A look at what was due ended, in which asking took `took`: one that took long is not
-    /// followed by another at once.
+    /// Notes the end of a look at what was due, in which asking took `took`: one that took long is
+    /// not followed by another at once.
     pub(super) fn looked(&self, took: Duration, ended: Instant) {
         self.pending().looked(took, ended);
     }
@@ -248,8 +248,8 @@ impl Pending {
         suspects.chain(self.rescans.iter().copied()).chain(self.next_unwatched).min()
     }
 
-    /// Something happened to the buffers that are not watched: what one client does is often not
-    /// alone. Returns whether the next look is sooner than it was.
+    /// Notes that something happened to the buffers that are not watched: what one client does is
+    /// often not alone. Returns whether the next look is sooner than it was.
     fn look_soon(&mut self, now: Instant) -> bool {
         let soon = now + UNWATCHED_PAUSE.max(self.rest);
         let is_sooner = self.next_unwatched.is_none_or(|next| soon < next);

@@ -92,7 +92,7 @@ const OTHER_DESCRIPTORS: u64 = 4096;
 
 /// The heaps of one service and all that they have handed out.
 pub struct Allocator {
-    /// By descending id, the order in which they are tried.
+    /// Returns the heaps by descending id, the order in which they are tried.
     heaps: Vec<Heap>,
     registry: Mutex<Registry>,
     liveness: Arc<Liveness>,
@@ -186,8 +186,8 @@ impl Allocator {
         &self.heaps
     }
 
-    /// How releases are noticed on this machine, as proved at the start: for every kind of buffer
-    /// that its heaps give.
+    /// Returns how releases are noticed on this machine, as proved at the start: for every kind of
+    /// buffer that its heaps give.
     pub fn release_mechanisms(&self) -> Vec<(Backing, ReleaseMechanism)> {
         let mut mechanisms = Vec::new();
         for found in self.heaps.iter().flat_map(Heap::release_mechanisms) {

@@ -62,7 +62,7 @@ struct State {
 }
 
 impl State {
-    /// Time of the last pressure of this level or a higher one.
+    /// Returns the time of the last pressure of this level or a higher one.
     fn last(&self, level: PressureLevel) -> Option<Duration> {
         match level {
             PressureLevel::None => None,
@@ -71,7 +71,7 @@ impl State {
         }
     }
 
-    /// Time until `level` has passed; `None` if it has.
+    /// Returns the time until `level` has passed; `None` if it has.
     fn left(&self, level: PressureLevel, now: Duration) -> Option<Duration> {
         let left = (self.last(level)? + CALM).saturating_sub(now);
         (!left.is_zero()).then_some(left)
@@ -83,7 +83,7 @@ impl Pressure {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Memory is scarce now.
+    /// Notes that memory is scarce now.
     pub(super) fn raise(&self, level: PressureLevel, now: Duration) {
         let mut state = self.state();
         match level {
@@ -119,7 +119,7 @@ impl Pressure {
         *self.state() = State::default();
     }
 
-    /// The allocator is going: subscribers hear no more.
+    /// Ends all subscriptions: the allocator is going.
     pub(super) fn end(&self) {
         self.state().ended = true;
         self.changed.notify_all();
@@ -163,7 +163,7 @@ impl Drop for PressureSubscription {
 }
 
 impl Allocator {
-    /// How scarce memory is.
+    /// Returns how scarce memory is.
     pub fn pressure(&self) -> PressureLevel {
         self.pressure.level()
     }
@@ -196,7 +196,7 @@ impl Allocator {
         }
     }
 
-    /// Memory is scarce: remembers it, tells subscribers, and gives memory back.
+    /// Notes that memory is scarce, tells subscribers, and gives memory back.
     pub(crate) fn press(&self, level: PressureLevel) {
         if level != PressureLevel::None {
             self.pressure.raise(level, since_boot());

@@ -52,7 +52,7 @@ pub struct UnknownHeap(pub String);
 pub(super) type Candidate<'a> = Result<HeapIndex, &'a str>;
 
 impl Allocator {
-    /// The selected heaps in the order in which they are tried, each once.
+    /// Returns the selected heaps in the order in which they are tried, each once.
     pub(super) fn candidates<'a>(&self, selection: &'a Selection) -> Vec<Candidate<'a>> {
         let in_mask = |mask: HeapMask| {
             let heaps = self.heaps.iter().enumerate();
@@ -139,8 +139,8 @@ impl Allocator {
         }
     }
 
-    /// Largest buffer of which `count` would fit into a heap and the caller's quota now, in bytes.
-    /// What the caller reserved is in use.
+    /// Returns the largest buffer of which `count` would fit into a heap and the caller's quota
+    /// now, in bytes. What the caller reserved is in use.
     fn fits(&self, caller: &Caller, index: HeapIndex, count: u64) -> u64 {
         let heap = &self.heaps[index];
         let (quota_bytes, quota_buffers) = self.registry().ledger.quota_left(caller.uid);
@@ -165,8 +165,8 @@ impl Allocator {
         self.heaps.iter().zip(&self.latencies).map(view).collect()
     }
 
-    /// What clients hold, most bytes first: everyone for a privileged caller, else the caller
-    /// alone.
+    /// Returns what clients hold, most bytes first: everyone for a privileged caller, else the
+    /// caller alone.
     pub fn usage(&self, caller: &Caller) -> Vec<Usage> {
         self.work_off_events();
         if self.authorize(caller, Action::SeeOthers).is_err() {
@@ -177,7 +177,8 @@ impl Allocator {
         usages
     }
 
-    /// Live buffers, oldest first: everyone's for a privileged caller, else the caller's own.
+    /// Returns the live buffers, oldest first: everyone's for a privileged caller, else the
+    /// caller's own.
     pub fn buffers(&self, caller: &Caller) -> Vec<BufferView<'_>> {
         self.work_off_events();
         let everyone = self.authorize(caller, Action::SeeOthers).is_ok();

@@ -25,7 +25,7 @@ pub(super) struct Refill {
 }
 
 impl Refill {
-    /// Memory is short at time `now` (since boot).
+    /// Notes that memory is short at time `now` (since boot).
     pub(super) fn hold_off(&self, now: Duration) {
         let resume = u64::try_from((now + HOLD_OFF).as_millis()).unwrap_or(u64::MAX);
         self.resume.fetch_max(resume, Ordering::Relaxed);

@@ -35,7 +35,7 @@ impl Default for Replies {
 }
 
 impl Replies {
-    /// The calling thread is about to reply to `caller` with descriptors.
+    /// Notes that the calling thread is about to reply to `caller` with descriptors.
     pub(super) fn sending(&self, caller: &Caller, now: Instant) {
         let mut served = self.served();
         // Threads that are gone, or have not served for long.

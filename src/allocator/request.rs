@@ -18,7 +18,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whose scrubbed memory of `heap` it may get.
+    /// Returns the domain whose scrubbed memory of `heap` it may get.
     pub fn domain(&self, heap: &Heap) -> TrustDomain {
         match &self.context {
             _ if heap.spec().shared.is_some() => TrustDomain::Shared,

@@ -170,7 +170,7 @@ impl Reservations {
         (reserved.booked + reserved.lent < reserved.claim.count).then(|| reserved.claim.of(1))
     }
 
-    /// One more buffer was booked for a reservation that lacked one.
+    /// Notes that one more buffer was booked for a reservation that lacked one.
     pub(super) fn booked_one(&mut self, id: ReservationId) {
         if let Some(reserved) = self.by_id.get_mut(&id) {
             reserved.booked += 1;
@@ -209,7 +209,7 @@ impl Reservations {
         }
     }
 
-    /// Making a buffer failed at time `now`: not at once again.
+    /// Notes that making a buffer failed at time `now`: it is not tried again at once.
     pub(super) fn failed(&mut self, id: ReservationId, now: Duration) {
         if let Some(reserved) = self.by_id.get_mut(&id) {
             reserved.retry = Some(now + RETRY);

@@ -28,7 +28,7 @@ impl Throttle {
         }
     }
 
-    /// Whether a line is due at `now`, and how many were left out before it.
+    /// Returns whether a line is due at `now`, and how many were left out before it.
     pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.duration_since(last) < INTERVAL) {
             self.suppressed += 1;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Buffers whose release the kernel tells nobody: they are held by a token, which their owner gives
-//! up or dies with.
+//! Buffers whose release the kernel does not report: they are held by a token, until their owner
+//! gives it up or dies.
 //!
-//! Giving up says that the owner is done, not that nobody has the memory any more. So the books
-//! forget the buffer, and the memory is dropped without being kept: the kernel frees it after its
-//! last holder.
+//! That the token is gone says that the owner is done, not that no other process has the memory. So
+//! the books forget the buffer, and the memory is dropped without being kept: the kernel frees it
+//! after its last holder.
 
 use super::registry::Removed;
 use super::{Allocator, Grant};

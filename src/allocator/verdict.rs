@@ -57,7 +57,7 @@ pub enum Failure {
 }
 
 impl Outcome {
-    /// What a request fails with if this heap decides; `None` if it would serve.
+    /// Returns what a request fails with if this heap decides; `None` if it would serve.
     pub fn failure(&self) -> Option<Failure> {
         Some(match self {
             Self::WouldServe => return None,
@@ -72,7 +72,8 @@ impl Outcome {
         })
     }
 
-    /// Which of the heap's failure counters this belongs to; `None` if the heap did not fail.
+    /// Returns which of the heap's failure counters this belongs to; `None` if the heap did not
+    /// fail.
     pub fn cause(&self) -> Option<FailureCause> {
         Some(match self.failure()? {
             Failure::UnknownHeap => return None,
@@ -99,8 +100,8 @@ impl fmt::Display for Outcome {
 }
 
 impl Failure {
-    /// How far a heap got with a request: as in ION, heaps that were tried outweigh those passed over, and among
-    /// equals the last one decides.
+    /// Returns how far a heap got with a request: as in ION, heaps that were tried outweigh those
+    /// passed over, and among equals the last one decides.
     fn rank(self) -> u8 {
         match self {
             Self::UnknownHeap => 0,
@@ -123,12 +124,12 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// The heap that would serve the request.
+    /// Returns the heap that would serve the request.
     pub fn chosen(&self) -> Option<&Verdict> {
         self.verdicts.iter().find(|verdict| matches!(verdict.outcome, Outcome::WouldServe))
     }
 
-    /// What the request fails with; `None` if a heap would serve it.
+    /// Returns what the request fails with; `None` if a heap would serve it.
     pub fn failure(&self) -> Option<Failure> {
         if self.chosen().is_some() {
             return None;

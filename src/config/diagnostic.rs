@@ -89,7 +89,7 @@ impl Report {
         self.found.push(Diagnostic { severity: Severity::Error, node, position: Some(position), message });
     }
 
-    /// Everything found, in the order of the text; what has no place in it comes last.
+    /// Returns everything found, in the order of the text; what has no place in it comes last.
     /// What a reader warned of and the translation then stumbled over is said once, as the error.
     pub(super) fn finish(mut self) -> Vec<Diagnostic> {
         let place = |d: &Diagnostic| d.position.map_or((u32::MAX, u32::MAX), |p| (p.line, p.column));

@@ -66,7 +66,8 @@ fn name(entry: &DirEntry) -> Result<String, DirectoryError> {
     plain.ok_or_else(|| DirectoryError::Name(entry.path()))
 }
 
-/// Reads one file against what is left of the byte budget, which the sizes that `stat` tells cannot fool.
+/// Reads one file and takes its bytes off the budget. They are counted as they are read: the sizes
+/// that `stat` tells need not be right.
 fn property(path: &Path, budget: &mut usize) -> Result<Value, DirectoryError> {
     let failed = |source| DirectoryError::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();

@@ -98,7 +98,7 @@ pub(super) fn read(blob: &[u8]) -> Result<Tree, BlobError> {
     Ok(tree)
 }
 
-/// The structure block and the strings block.
+/// Returns the structure block and the strings block.
 fn blocks(blob: &[u8]) -> Result<(&[u8], &[u8]), BlobError> {
     let field = |at: usize, name| {
         let bytes = blob.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
@@ -138,7 +138,7 @@ struct Tokens<'b> {
 }
 
 impl<'b> Tokens<'b> {
-    /// Where the first token stands that is not a NOP.
+    /// Returns where the first token stands that is not a NOP.
     fn start(&self) -> usize {
         let words = self.block.chunks_exact(4).take_while(|word| *word == NOP.to_be_bytes());
         4 * words.count()
@@ -150,7 +150,7 @@ impl<'b> Tokens<'b> {
         bytes.try_into().map(u32::from_be_bytes).map_err(|_| BlobError::Truncated(at))
     }
 
-    /// The next `len` bytes; moves on to the next multiple of 4.
+    /// Returns the next `len` bytes; moves on to the next multiple of 4.
     fn bytes(&mut self, len: usize) -> Result<&'b [u8], BlobError> {
         let bytes = self.block.get(self.at..).and_then(|rest| rest.get(..len));
         let bytes = bytes.ok_or(BlobError::Truncated(self.block.len()))?;
@@ -165,7 +165,8 @@ impl<'b> Tokens<'b> {
     }
 }
 
-/// The NUL-terminated ASCII string at the front; nothing that could confuse a path or a terminal.
+/// Returns the NUL-terminated ASCII string at the front; nothing that could confuse a path or a
+/// terminal.
 fn text(bytes: Option<&[u8]>) -> Option<&str> {
     // Bounded, so that a block without NULs is not searched to its end for every property.
     let bytes = bytes.map(|bytes| &bytes[..bytes.len().min(MAX_NAME)])?;

@@ -155,7 +155,7 @@ impl<'t> Source<'t, '_> {
         self.property(input, &start, parent, name)
     }
 
-    /// What may stand at the top and in nodes alike. Whether there was something.
+    /// Reads what may stand at the top and in nodes alike. Returns whether there was something.
     fn anywhere(&mut self, input: &mut Input<'t>) -> Parsed<bool> {
         let start = *input;
         if skip(input, "/omit-if-no-ref/")? {
@@ -186,7 +186,8 @@ impl<'t> Source<'t, '_> {
         Ok(true)
     }
 
-    /// A line for the C preprocessor. Whether a part between `#if` and `#endif` counts is not guessed.
+    /// Reads a line for the C preprocessor. Whether a part between `#if` and `#endif` counts is
+    /// not guessed.
     fn directive(&mut self, input: &mut Input<'t>, word: &str) -> Parsed<()> {
         let start = *input;
         let line: &str = winnow::token::take_till(0.., '\n').parse_next(input)?;
@@ -299,7 +300,7 @@ impl<'t> Source<'t, '_> {
         Ok(())
     }
 
-    /// The node that a reference means, if it is in the tree.
+    /// Returns the node that a reference means, if it is in the tree.
     fn target(&self, reference: &Reference<'t>) -> Option<NodeId> {
         match reference {
             Reference::Label(label) => {
@@ -309,7 +310,8 @@ impl<'t> Source<'t, '_> {
         }
     }
 
-    /// A place to read an extension into whose base is elsewhere, so that the rest of the text still counts.
+    /// Makes a node to read an extension into whose base is elsewhere, so that the rest of the
+    /// text still counts.
     fn unknown_target(&mut self, start: &Input<'t>, target: &Reference<'t>) -> Parsed<NodeId> {
         if self.unknown.insert(target.clone()) {
             let message =

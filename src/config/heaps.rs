@@ -69,7 +69,8 @@ pub(super) fn refuse_unknown(node: &mut NodeReader<'_>, known: &[&str]) {
     }
 }
 
-/// Returns whether the node is switched on. `disabled` and its like are noted; a word that means nothing is an error.
+/// Returns whether the node is switched on. `disabled` and its like are noted; a word that means
+/// nothing is an error.
 pub(super) fn is_on(node: &mut NodeReader<'_>, report: &mut Report) -> bool {
     let Some(status) = node.get("status", text) else { return true };
     match status.as_str() {
@@ -135,7 +136,8 @@ fn describe(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     Some(heap)
 }
 
-/// Reads whether frees are deferred: as the kind has it by `default`, unless the node says otherwise.
+/// Reads whether frees are deferred: as the kind has it by `default`, unless the node says
+/// otherwise.
 fn deferred_free(node: &mut NodeReader<'_>, default: bool) -> bool {
     match (node.flag("deferred-free"), node.flag("immediate-free")) {
         (true, true) => {
@@ -148,8 +150,8 @@ fn deferred_free(node: &mut NodeReader<'_>, default: bool) -> bool {
     }
 }
 
-/// Reads why the heap's pooled memory may go from one trust domain to another. The reason goes to the
-/// log, so it must not be empty.
+/// Reads why the heap's pooled memory may go from one trust domain to another. The reason goes to
+/// the log, so it must not be empty.
 fn shared(node: &mut NodeReader<'_>) -> Option<String> {
     let reason = node.get("share-across-domains", text)?;
     if reason.trim().is_empty() {
@@ -307,8 +309,8 @@ fn pool_orders(node: &mut NodeReader<'_>, kind: HeapType) -> Option<Vec<u32>> {
     Some(orders)
 }
 
-/// Reads who may allocate. An empty list, which would refuse every client, is an error: `status` says
-/// that more clearly.
+/// Reads who may allocate. An empty list, which would refuse every client, is an error: `status`
+/// says that more clearly.
 fn allow_uids(node: &mut NodeReader<'_>) -> Option<Vec<Uid>> {
     let mut uids: Vec<Uid> = node.get("allow-uids", cells)?.into_iter().map(Uid).collect();
     if uids.is_empty() {

@@ -114,7 +114,8 @@ impl<'t> Import<'t> {
         self.report.add(severity, self.tree.path(node), self.tree.position(node), message);
     }
 
-    /// Records why a heap is there but cannot be served: every reason that holds, the most lasting first.
+    /// Records why a heap is there but cannot be served: every reason that holds, the most lasting
+    /// first.
     fn checked(&self, mut draft: Draft) -> Draft {
         let mut reasons = Vec::new();
         if draft.secure {
@@ -138,8 +139,8 @@ impl<'t> Import<'t> {
     }
 }
 
-/// Sets the size to the region's. One that no heap can have is an error at `key`, a missing one makes
-/// the heap unavailable.
+/// Sets the size to the region's. One that no heap can have is an error at `key`, a missing one
+/// makes the heap unavailable.
 fn take_region(node: &mut NodeReader<'_>, draft: &mut Draft, region: NodeId, key: &str, page: PageSize) {
     match region::bytes(node.tree, region) {
         Ok(bytes) => take_size(node, draft, bytes, key, page),

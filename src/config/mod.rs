@@ -54,7 +54,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Whether something that was asked for is missing.
+    /// Returns whether something that was asked for is missing.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
@@ -120,7 +120,7 @@ pub fn load(path: &Path, page: PageSize) -> Result<Loaded, LoadError> {
     Ok(translated(Some(&tree), page, report))
 }
 
-/// As [`load`], of the content of a file, source text or a blob; `path` is what errors call it.
+/// Loads, as [`load`], the content of a file, source text or a blob; `path` is what errors call it.
 ///
 /// # Errors
 /// If it is neither text nor blob, or damaged.
@@ -135,7 +135,7 @@ pub fn parse(path: &Path, bytes: &[u8], page: PageSize) -> Result<Loaded, LoadEr
     Ok(translated(tree.as_ref(), page, report))
 }
 
-/// The configuration that is built in, `etc/anion/heaps.dts`.
+/// Returns the configuration that is built in, `etc/anion/heaps.dts`.
 ///
 /// It is text. A build without the `dts` feature, as for devices, has no default: the result is
 /// then empty with an error that says so, and a file must be given.
@@ -157,7 +157,7 @@ fn embedded_tree(report: &mut Report) -> Option<Tree> {
     None
 }
 
-/// At most [`MAX_BYTES`], whatever the file's size says it is.
+/// Reads at most [`MAX_BYTES`], whatever the file's size says it is.
 fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
     let failed = |source| LoadError::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();

@@ -75,8 +75,8 @@ impl<'t> NodeReader<'t> {
         self.tree.property(self.node, key).is_some()
     }
 
-    /// Returns the property in the wanted shape; `None` if it is not there, or if it is wrong, which
-    /// is then recorded.
+    /// Returns the property in the wanted shape; `None` if it is not there, or if it is wrong,
+    /// which is then recorded.
     pub(super) fn get<T>(&mut self, key: &str, shape: Shape<T>) -> Option<T> {
         match read(self.tree.property(self.node, key)?, shape) {
             Ok(value) => Some(value),

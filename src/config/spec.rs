@@ -51,14 +51,14 @@ pub struct HeapSpec {
     pub pool_limit: Option<u64>,
     /// The CPU must never map its buffers.
     pub secure: bool,
-    /// What the kernel's own heaps gave is cleaned and kept for its owner's next request when
-    /// clients let go of it, as memory of the service's own is, instead of going back to them. Says
-    /// nothing of other sources.
+    /// Released memory of the kernel's own heaps is cleaned and kept for its owner's next request,
+    /// as the service's own memory is, instead of going back to the kernel. Has no effect on other
+    /// sources.
     pub recycle: bool,
     /// uids that may allocate from it; `None` for everyone.
     pub allow_uids: Option<Vec<Uid>>,
-    /// Why a spare may go to another trust domain than the one that held it; `None` if it may not.
-    /// Not empty.
+    /// Why pooled memory may go to another trust domain than the one that held it; `None` if it may
+    /// not. Not empty.
     pub shared: Option<String>,
     /// Set when the configuration alone already rules the heap out on any machine, with the reason.
     pub unavailable: Option<String>,
@@ -148,8 +148,8 @@ pub struct Reserve {
 
 #[cfg(test)]
 impl HeapSpec {
-    /// A plain heap for tests, with the rest as a configuration that says nothing else: cached,
-    /// open to everyone, no granularity of its own.
+    /// Returns a plain heap for tests, with the rest as a configuration that says nothing else:
+    /// cached, open to everyone, no granularity of its own.
     pub(crate) fn plain(id: u32, name: &str, kind: HeapType, size: Option<u64>) -> Self {
         Self {
             id: HeapId::new(id).expect("valid"),

@@ -10,7 +10,7 @@ use super::tree::{NodeId, Tree};
 use super::{import, policy};
 use crate::units::PageSize;
 
-/// Heaps and policy of `tree`.
+/// Returns the heaps and the policy of `tree`.
 pub(super) fn config(tree: &Tree, page: PageSize, report: &mut Report) -> Config {
     let own = own_node(tree, report);
     let drafts = match own {
@@ -33,7 +33,7 @@ pub(super) fn config(tree: &Tree, page: PageSize, report: &mut Report) -> Config
     Config { heaps, policy }
 }
 
-/// The node that counts: the first that is switched on, in the order of the text.
+/// Returns the node that counts: the first that is switched on, in the order of the text.
 fn own_node(tree: &Tree, report: &mut Report) -> Option<NodeId> {
     let mut own: Vec<NodeId> =
         tree.walk().into_iter().filter(|node| is_compatible(tree, *node, COMPATIBLE)).collect();

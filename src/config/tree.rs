@@ -71,7 +71,7 @@ pub(super) enum Unusable {
 pub(super) const ADD_THE_BASE: &str =
     "add the file that defines it, or compile the whole tree with dtc and give the .dtb";
 
-/// One property.
+/// Returns one property.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Property {
     pub(super) value: Value,
@@ -104,18 +104,18 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// A tree with an empty root.
+    /// Returns a tree with an empty root.
     pub(super) fn new() -> Self {
         let root = Node::new(String::new(), None, 0, None);
         Self { nodes: vec![root], items: 1, phandles: HashMap::new() }
     }
 
-    /// The node `/`.
+    /// Returns the node `/`.
     pub(super) fn root(&self) -> NodeId {
         NodeId(0)
     }
 
-    /// A node outside the tree, to read into and forget.
+    /// Makes a node outside the tree, for what is read and not kept.
     ///
     /// # Errors
     /// If the tree would leave its limits.
@@ -131,7 +131,7 @@ impl Tree {
         Ok(NodeId(self.nodes.len() - 1))
     }
 
-    /// The child of that name, made if it is not there.
+    /// Returns the child of that name, made if it is not there.
     ///
     /// # Errors
     /// If the tree would leave its limits.
@@ -195,7 +195,7 @@ impl Tree {
         }
     }
 
-    /// The node's own phandle.
+    /// Returns the node's own phandle.
     pub(super) fn phandle(&self, node: NodeId) -> Option<u32> {
         ["phandle", "linux,phandle"].iter().find_map(|name| match &self.property(node, name)?.value {
             Value::Bytes(bytes) => bytes.as_slice().try_into().ok().map(u32::from_be_bytes),
@@ -203,12 +203,13 @@ impl Tree {
         })
     }
 
-    /// The node that `phandle` means.
+    /// Returns the node that `phandle` means.
     pub(super) fn by_phandle(&self, phandle: u32) -> Option<NodeId> {
         self.phandles.get(&phandle).copied()
     }
 
-    /// The node at an absolute path; unit addresses may be left out where that is clear, as in Linux.
+    /// Returns the node at an absolute path; unit addresses may be left out where that is clear, as
+    /// in Linux.
     pub(super) fn find(&self, path: &str) -> Option<NodeId> {
         let steps = path.strip_prefix('/')?.split('/').filter(|step| !step.is_empty());
         let mut node = self.root();
@@ -221,7 +222,7 @@ impl Tree {
         Some(node)
     }
 
-    /// Every node below and including the root, parents before children, siblings by name.
+    /// Returns every node below and including the root, parents before children, siblings by name.
     pub(super) fn walk(&self) -> Vec<NodeId> {
         let mut order = Vec::with_capacity(self.nodes.len());
         let mut ahead = vec![self.root()];
@@ -232,12 +233,12 @@ impl Tree {
         order
     }
 
-    /// The node's children by name.
+    /// Returns the node's children by name.
     pub(super) fn children(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
         self.nodes[node.0].children.values().copied()
     }
 
-    /// The node's properties by name.
+    /// Returns the node's properties by name.
     pub(super) fn properties(&self, node: NodeId) -> impl Iterator<Item = (&str, &Property)> {
         self.nodes[node.0].properties.iter().map(|(name, property)| (name.as_str(), property))
     }
@@ -247,18 +248,18 @@ impl Tree {
         self.nodes[node.0].properties.get(name)
     }
 
-    /// One property, to change its value.
+    /// Returns one property, to change its value.
     #[cfg(feature = "dts")]
     pub(super) fn property_mut(&mut self, node: NodeId, name: &str) -> Option<&mut Property> {
         self.nodes[node.0].properties.get_mut(name)
     }
 
-    /// The node it is in; `None` for the root and for what was cut off.
+    /// Returns the node it is in; `None` for the root and for what was cut off.
     pub(super) fn parent(&self, node: NodeId) -> Option<NodeId> {
         self.nodes[node.0].parent
     }
 
-    /// Whether it is still part of the tree.
+    /// Returns whether it is still part of the tree.
     #[cfg(feature = "dts")]
     pub(super) fn is_attached(&self, node: NodeId) -> bool {
         let mut top = node;
@@ -268,22 +269,22 @@ impl Tree {
         top == self.root()
     }
 
-    /// Name with unit address.
+    /// Returns the name with unit address.
     pub(super) fn name(&self, node: NodeId) -> &str {
         &self.nodes[node.0].name
     }
 
-    /// Name without unit address.
+    /// Returns the name without unit address.
     pub(super) fn base_name(&self, node: NodeId) -> &str {
         without_unit(self.name(node))
     }
 
-    /// Where the text names it.
+    /// Returns where the text names it.
     pub(super) fn position(&self, node: NodeId) -> Option<Position> {
         self.nodes[node.0].position
     }
 
-    /// Absolute path.
+    /// Returns the absolute path.
     pub(super) fn path(&self, node: NodeId) -> String {
         let mut names = Vec::new();
         let mut here = node;

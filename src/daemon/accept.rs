@@ -49,7 +49,7 @@ impl Acceptor {
         Self { listener, server, budget, stopping, spare: spare(), complaints: Complaints::default() }
     }
 
-    /// Accepts until the process ends. Once `stopping` is set, whoever still comes is turned away.
+    /// Accepts until the process ends. Once `stopping` is set, new connections are closed at once.
     pub(super) fn run(mut self) {
         let (first, longest) = PAUSES;
         let mut pause = first;

@@ -66,7 +66,8 @@ impl Budget {
         Ok(Permit { budget: Arc::clone(self), uid })
     }
 
-    /// Every update completes before the guard is dropped, so a poisoned count is still right.
+    /// Locks the count. Every update completes before the guard is dropped, so a poisoned one is
+    /// still right.
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -176,14 +176,15 @@ fn joined<T: ToString>(items: &[T]) -> String {
     if items.is_empty() { none() } else { items.iter().map(T::to_string).collect::<Vec<_>>().join(", ") }
 }
 
-/// Exact, in the largest unit that divides it.
+/// Returns an exact size, in the largest unit that divides it.
 fn bytes(bytes: u64) -> String {
     const UNITS: [(u32, &str); 4] = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = UNITS.iter().find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift);
     unit.map_or_else(|| format!("{bytes} B"), |(shift, name)| format!("{} {name}", bytes >> shift))
 }
 
-/// In the order in which they are tried: at the start, for a custom heap at every request.
+/// Returns the devices in the order in which they are tried: at the start, for a custom heap at
+/// every request.
 fn devices(heap: &HeapSpec) -> String {
     if heap.devices.is_empty() {
         joined(&std::iter::once(&heap.device).chain(&heap.fallbacks).collect::<Vec<_>>())

@@ -7,8 +7,8 @@ use crate::sys::memory::page_size;
 use anyhow::{Context, ensure};
 use std::path::Path;
 
-/// The configuration in `file`, else the default one; and where it came from. What is wrong in it
-/// is logged: a heap that cannot be understood is left out, and the others are served.
+/// Returns the configuration in `file`, else the default one; and where it came from. What is wrong
+/// in it is logged: a heap that cannot be understood is left out, and the others are served.
 ///
 /// # Errors
 /// If nothing can be read, or no heap is left.

@@ -41,10 +41,10 @@ pub(crate) struct SocketSettings {
 }
 
 impl Listener {
-    /// The socket that systemd made and passed to this process; `None` if it passed none. It can be
-    /// had once, and only if inherited descriptors were taken over when the process began. The
-    /// variables stay in the environment: they name the process that they are for, and the service
-    /// starts no other.
+    /// Returns the socket that systemd made and passed to this process; `None` if it passed none.
+    /// It can be had once, and only if inherited descriptors were taken over when the process
+    /// began. The variables stay in the environment: they name the process that they are for, and
+    /// the service starts no other.
     ///
     /// # Errors
     /// If there are several, one is announced that is not open, or it is not a listening Unix
@@ -81,7 +81,7 @@ impl Listener {
             Occupant::Stale => {
                 fs::remove_file(path)
                     .with_context(|| format!("cannot remove the stale {}", path.display()))?;
-                log::info!("{}: nobody served there any more; replaced", path.display());
+                log::info!("{}: no server listened there any more; replaced", path.display());
             }
             taken => bail!("{}: {taken}", path.display()),
         }
@@ -103,7 +103,7 @@ impl Listener {
     }
 }
 
-/// The inherited descriptor with this number, if it is a Unix stream socket.
+/// Returns the inherited descriptor with this number, if it is a Unix stream socket.
 fn take_stream_socket(number: RawFd) -> anyhow::Result<UnixListener> {
     let descriptor = take_fd_ownership(number)?;
     let kind = match getsockopt(&descriptor, sockopt::SockType) {
@@ -156,7 +156,7 @@ fn take_lock(socket: &Path) -> anyhow::Result<LockFile> {
 #[derive(Debug, PartialEq, Eq)]
 enum Occupant {
     None,
-    /// A socket that nobody listens on.
+    /// A socket without a server.
     Stale,
     /// A socket with a server; its pid, unless that hides it or is too busy to tell.
     Server {

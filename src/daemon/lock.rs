@@ -42,7 +42,7 @@ impl Drop for OwnedPath {
     }
 }
 
-/// A lock file that this process holds. The file is removed before the lock is let go.
+/// A lock file that this process holds. The file is removed before the lock is released.
 #[derive(Debug)]
 pub(super) struct LockFile {
     // The order of the fields is that of their drops.
@@ -67,8 +67,8 @@ impl LockFile {
                 Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
                 Err((_, error)) => return Err(error.into()),
             };
-            // The holder before may have removed the file between opening and locking; then the lock is on a file
-            // that nobody else will find.
+            // The holder before may have removed the file between opening and locking; then the
+            // lock is on a file that no other process can find.
             let path = OwnedPath::new(path, &lock.metadata()?);
             if path.is_in_place() {
                 return Ok(Some(Self { _path: path, _lock: lock }));

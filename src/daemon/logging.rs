@@ -21,8 +21,9 @@ pub(crate) fn init(requested: Option<LevelFilter>) {
     }
 }
 
-/// Least severe messages of the binder library. Its RPC half complains several times about every malformed byte
-/// that any client sends, so these lines are for debugging alone.
+/// Returns the least severe messages of the binder library that are logged. Its RPC half complains
+/// several times about every malformed byte that any client sends, so these lines are for debugging
+/// alone.
 fn library_levels(level: LevelFilter) -> [(&'static str, LevelFilter); 2] {
     if level >= LevelFilter::Debug {
         return [("rsbinder", level), ("rsbinder::rpc", level)];
@@ -71,13 +72,13 @@ mod backend {
         builder.init();
     }
 
-    /// Whether systemd connected standard error to its journal, and nobody redirected it since.
+    /// Returns whether standard error is still connected to systemd's journal.
     fn stderr_is_the_journal() -> bool {
         let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
         fstat(std::io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
     }
 
-    /// The syslog priority of a level.
+    /// Returns the syslog priority of a level.
     fn priority(level: Level) -> u8 {
         match level {
             Level::Error => 3,

@@ -132,7 +132,7 @@ fn describe(allocator: &Allocator, origin: &str) {
         }
         if let Some(reason) = &heap.spec().shared {
             log::warn!(
-                "heap {} (id {}) shares spares across trust domains: {reason}",
+                "heap {} (id {}) shares pooled memory across trust domains: {reason}",
                 heap.name(),
                 heap.id()
             );

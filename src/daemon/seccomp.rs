@@ -2,8 +2,8 @@
 //! Which system calls the service may make once it serves.
 //!
 //! A call that is not in the policy ends the service. Refusing it with an error would keep a
-//! service going whose code is not its own any more, or whose libraries take paths that nobody
-//! tried; what clients hold survives its end, and whoever started it starts it again. The call's
+//! service going whose code is not its own any more, or whose libraries take paths that no test
+//! covers; what clients hold survives its end, and systemd or init starts it again. The call's
 //! number is written to standard error (`crate::sys::seccomp`).
 
 #[cfg_attr(
@@ -79,7 +79,8 @@ impl Filter {
         Ok(Some(Self { origin, allowed: policy.allowed.len(), programs }))
     }
 
-    /// From now on no thread of this process can make another call; there is no way back.
+    /// Makes the kernel refuse all other calls of all threads of this process from now on; there is
+    /// no way back.
     ///
     /// # Errors
     /// If the kernel has no filters.
@@ -106,12 +107,12 @@ mod kernel {
     #[cfg(target_arch = "aarch64")]
     pub(super) const BUILT_IN: Option<&str> = Some(include_str!("../../seccomp/aniond-arm64.policy"));
 
-    /// The programs, in the order in which they are to be enforced.
+    /// Returns the programs, in the order in which they are to be enforced.
     pub(super) fn compile(policy: &Policy) -> anyhow::Result<Vec<Program>> {
         compile_for(policy, ARCH)
     }
 
-    /// The same for an architecture by name, which need not be this machine's.
+    /// Returns the same for an architecture by name, which need not be this machine's.
     pub(super) fn compile_for(policy: &Policy, architecture: &str) -> anyhow::Result<Vec<Program>> {
         let architecture = architecture.try_into().context("no system calls are known")?;
         let filters = policy.to_filters().into_iter().map(|filter| {

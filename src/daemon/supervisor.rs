@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Telling whoever started this process how it is doing: systemd, where it asks. Android's init watches the process
-//! itself and asks nothing.
+//! Reports to the process that started this one: to systemd, where it asks for that. Android's init
+//! watches the process itself and asks for nothing.
 
-/// Clients are served from now on.
+/// Reports that clients are served from now on.
 pub(crate) fn ready(status: &str) {
     backend::tell_ready(status);
 }
 
-/// No client is served any more.
+/// Reports that no client is served any more.
 pub(crate) fn stopping() {
     backend::tell_stopping();
 }

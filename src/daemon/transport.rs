@@ -19,7 +19,7 @@ const MANAGER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a stop waits for calls that are being answered.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Transports that are open: clients can already queue, nobody is served yet.
+/// Transports that are open: clients can connect and wait, but are not served yet.
 pub(crate) struct Transports<'a> {
     arguments: &'a TransportArguments,
     kernel: Option<KernelServer>,

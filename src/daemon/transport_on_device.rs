@@ -58,6 +58,6 @@ impl Transports {
 }
 
 impl Serving {
-    /// Nothing is left to do: the service manager notices the end of the process.
+    /// Does nothing: the service manager notices the end of the process.
     pub(crate) fn stop(self) {}
 }

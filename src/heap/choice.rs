@@ -193,7 +193,7 @@ fn dma_bufs(
     let room = i64::try_from(machine.memory_bytes).unwrap_or(i64::MAX).saturating_mul(BLOCK_ROOM);
     // All of it is mapped to be cleaned, which takes addresses.
     let room = room.min(i64::try_from(usize::MAX / 8).unwrap_or(i64::MAX));
-    let room = RequestedBytes(room).round_up(sizes.granule())?;
+    let room = RequestedBytes(room).round_up(sizes.granularity())?;
     Ok(BlockSource::open(files.as_ref(), exporter, Arc::clone(&machine.pages), sizes, room)?)
 }
 

@@ -6,7 +6,7 @@ use crate::source::Unfit;
 /// A cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Discard {
-    /// It made room for a newer one on a full shelf, or as much waited to be scrubbed as the shelf
+    /// It made room for a newer one in a full pool, or as much waited to be scrubbed as the pool
     /// could take.
     Full,
     /// Memory was scarce.
@@ -40,12 +40,12 @@ impl Discards {
         self.0[cause as usize] += 1;
     }
 
-    /// Those of one cause.
+    /// Returns those of one cause.
     pub fn of(&self, cause: Discard) -> u64 {
         self.0[cause as usize]
     }
 
-    /// All of them.
+    /// Returns all of them.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }

@@ -99,8 +99,8 @@ fn take(pool: &Pool<Cell>) -> Option<Cell> {
     taken.clean.into_iter().chain(cleaned).next().map(Pooled::into_memory)
 }
 
-/// Whatever the order was: what the pool has is in it once and can be taken, clean, and the
-/// counters agree.
+/// Checks what must hold after any order: what the pool has is in it once and can be taken, clean,
+/// and the counters agree.
 fn settle(pool: &Pool<Cell>, cells: &[Cell], outside: usize) {
     let mut found = Vec::new();
     while let Some(cell) = take(pool) {

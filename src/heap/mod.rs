@@ -65,7 +65,7 @@ struct MaxBuffer {
 /// How broken up the memory is that was set aside for a heap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fragmentation {
-    /// Bytes that no buffer and no spare has.
+    /// Bytes that neither a buffer nor the pool has.
     pub free_bytes: u64,
     /// Of these, the most that one buffer can have.
     pub largest_free_bytes: u64,

@@ -55,7 +55,7 @@ impl Limits {
         self
     }
 
-    /// Keeps `bytes` of `heap` for `uid`: nobody else can take them.
+    /// Keeps `bytes` of `heap` for `uid`: no other uid can take them.
     #[must_use]
     pub fn with_reserve(mut self, uid: Uid, heap: HeapIndex, bytes: u64) -> Self {
         self.reserves.push((heap, HeapReserve { uid, bytes }));

@@ -19,7 +19,7 @@ pub struct HeapCounters {
     pub bytes_watermark: u64,
     /// Buffers handed out since the start.
     pub allocations: u64,
-    /// Buffers whose last holder let go.
+    /// Buffers that were released.
     pub frees: u64,
     /// Failed requests, by [`FailureCause`].
     pub failures: [u64; FailureCause::COUNT],

@@ -123,7 +123,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the client's own quota is the reason.
+    /// Returns whether the client's own quota is the reason.
     pub fn is_quota(&self) -> bool {
         matches!(self, Self::QuotaBytes { .. } | Self::QuotaBuffers { .. } | Self::QuotaReservations { .. })
     }

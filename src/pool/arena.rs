@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which bytes of memory that was set aside are in use: ION's `gen_pool` of its carveout and chunk heaps. Numbers
-//! alone; whoever owns the memory acts on them.
+//! alone; the owner of the memory acts on them.
 //!
 //! First fit by address keeps long pieces at the end. Free pieces are indexed by address and by length, so that the
 //! cost of a step is logarithmic in their number, times the number of different lengths, which stays small: `n`
-//! different lengths need `n²/2` granules.
+//! different lengths, each a multiple of the allocation granularity, need `n²/2` of these.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -143,9 +143,10 @@ impl Arena {
         FreeBytes { total: self.free, largest }
     }
 
-    /// The largest request, a multiple of `granule`, of which `count` could be allocated one after the other, as long
-    /// as all that is and was allocated are multiples of `granule` and the layout's alignment divides it.
-    pub fn largest_fit(&self, count: u64, granule: u64) -> u64 {
+    /// Returns the largest request in bytes, a multiple of `granularity`, of which `count` could be
+    /// allocated one after the other. All that is and was allocated must be multiples of
+    /// `granularity`, and the layout's alignment must divide it.
+    pub fn largest_fit(&self, count: u64, granularity: u64) -> u64 {
         let holds = |bytes: u64| match self.layout {
             Layout::Scattered => u128::from(bytes) * u128::from(count) <= u128::from(self.free),
             Layout::OnePiece { .. } => {
@@ -153,17 +154,17 @@ impl Arena {
                 self.by_length.range(bytes..).map(pieces).fold(0, u64::saturating_add) >= count
             }
         };
-        // Granules that surely fit, and one more than can.
-        let (mut fits, mut beyond) = (0, self.free_bytes().largest / granule + 1);
+        // So many times the granularity surely fits, and so many surely do not.
+        let (mut fits, mut beyond) = (0, self.free_bytes().largest / granularity + 1);
         while beyond - fits > 1 {
             let middle = fits + (beyond - fits) / 2;
-            if holds(middle * granule) {
+            if holds(middle * granularity) {
                 fits = middle;
             } else {
                 beyond = middle;
             }
         }
-        fits * granule
+        fits * granularity
     }
 }
 
@@ -303,7 +304,7 @@ mod tests {
             }
         }
 
-        /// What `largest_fit` promises can be had, and a granule more cannot.
+        /// What `largest_fit` promises can be had, and one multiple of the granularity more cannot.
         #[test]
         fn the_largest_fit_fits_and_no_more(layout in layouts(), steps in steps(), count in 1u64..5) {
             const GRANULE: u64 = 8;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Joining blocks of a few sizes into one buffer, as ION's system heap does with its page orders.
 //!
-//! A heap that can join keeps single blocks on its shelf, by block size and trust domain, in place
+//! A heap that can join keeps single blocks in its pool, by block size and trust domain, in place
 //! of whole buffers. An [`Assembly`] says which block is wanted next; its user takes that block
-//! from the shelf, or asks the source for one, without any lock held in between.
+//! from the pool, or asks the source for one, without any lock held in between.
 
 use super::pooled::{Clean, Pooled};
 use crate::units::{BackedBytes, PageSize, RequestedBytes};
@@ -31,7 +31,7 @@ impl BlockSizes {
     }
 
     /// Bytes of the smallest block: every buffer is a multiple of it.
-    pub fn granule(&self) -> u64 {
+    pub fn granularity(&self) -> u64 {
         self.0.last().map_or(1, |size| size.get())
     }
 }
@@ -67,9 +67,12 @@ pub struct Assembly<'a, B> {
 }
 
 impl<'a, B> Assembly<'a, B> {
-    /// A buffer of `bytes` bytes, a multiple of the granule, of at most `limit` blocks.
+    /// A buffer of `bytes` bytes, a multiple of the granularity, of at most `limit` blocks.
     pub fn new(sizes: &'a BlockSizes, bytes: BackedBytes, limit: u64) -> Self {
-        debug_assert!(bytes.get().is_multiple_of(sizes.granule()), "heaps round sizes up to their granule");
+        debug_assert!(
+            bytes.get().is_multiple_of(sizes.granularity()),
+            "heaps round sizes up to their granularity"
+        );
         Self { sizes: &sizes.0, remaining: bytes.get(), blocks: Vec::new(), limit }
     }
 
@@ -126,7 +129,7 @@ impl<'a, B> Assembly<'a, B> {
 }
 
 impl<B> Pooled<Vec<B>, Clean> {
-    /// The blocks of a clean buffer, each as a spare of the same domain, for the shelf.
+    /// Returns the blocks of a clean buffer, each clean memory of the same domain, for the pool.
     pub fn split(self, bytes: impl Fn(&B) -> BackedBytes) -> impl Iterator<Item = Pooled<B, Clean>> {
         let domain = self.domain().cloned();
         self.into_memory().into_iter().map(move |block| {
@@ -273,7 +276,7 @@ mod tests {
     #[test]
     fn orders_are_counted_in_pages_of_the_machine() {
         let page = PageSize::new(16 * KIB).expect("a power of two");
-        assert_eq!(BlockSizes::new(&[4, 1], page).expect("orders").granule(), 32 * KIB);
+        assert_eq!(BlockSizes::new(&[4, 1], page).expect("orders").granularity(), 32 * KIB);
         assert_eq!(BlockSizes::new(&[], page), None);
         assert_eq!(BlockSizes::new(&[63], page), None);
     }

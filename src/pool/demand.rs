@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which sizes are asked for repeatedly, and how many fresh spares of them are worth having.
+//! Which sizes are asked for repeatedly, and how many buffers of them are worth preallocating.
 //!
 //! Time is divided into periods. The target of a size is the most buffers that were missing in this
 //! period or the one before, once two requests missed some: a size that is asked for once is not
-//! kept, and one that nobody asks for any more is forgotten after two periods. What was missing
-//! means what the domain's own spares did not serve, whether or not a fresh one did: else a target
-//! would vanish as soon as it is met.
+//! kept, and one that is not asked for any more is forgotten after two periods. A buffer was
+//! missing if the domain's own pooled memory did not serve it, whether or not a preallocated one
+//! did: otherwise a target would vanish as soon as it is met.
 
 use crate::units::BackedBytes;
 use std::cmp::Reverse;
 use std::time::Duration;
 
-/// Seconds in one period. Two of them are shorter than an idle spare lies, so that none is made
-/// again for nobody.
+/// Seconds in one period. Two of them are shorter than the time after which idle memory goes, so
+/// that a size that is not asked for any more is not preallocated again.
 const PERIOD_SECONDS: u64 = 10;
 /// Requests in two periods from which on a size counts as asked for repeatedly.
 const REPEATED: u64 = 2;
@@ -248,16 +248,16 @@ mod tests {
                     }
                 }
                 wanted.sort_by_key(|(requests, size, _)| (Reverse(*requests), *size));
-                let (mut expected, mut free_bytes, mut free_spares) = (Vec::new(), 100, 6);
+                let (mut expected, mut free_bytes, mut free_entries) = (Vec::new(), 100, 6);
                 for (_, size, buffers) in wanted {
-                    let mut spares = 0;
-                    while spares < buffers && free_spares > 0 && size <= free_bytes {
-                        spares += 1;
-                        free_spares -= 1;
+                    let mut buffers_made = 0;
+                    while buffers_made < buffers && free_entries > 0 && size <= free_bytes {
+                        buffers_made += 1;
+                        free_entries -= 1;
                         free_bytes -= size;
                     }
-                    if spares > 0 {
-                        expected.push((size, usize::try_from(spares).expect("small")));
+                    if buffers_made > 0 {
+                        expected.push((size, usize::try_from(buffers_made).expect("small")));
                     }
                 }
                 prop_assert_eq!(targets(&demand, now), expected);

@@ -16,12 +16,13 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     ReservationRequest::ReservationRequest, Verdict::Verdict,
 };
 
-/// A count of bytes or buffers as AIDL's signed number; saturates, which no real amount reaches.
+/// Returns a count of bytes or buffers as AIDL's signed number; saturates, which no real amount
+/// reaches.
 pub(super) fn long(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// uids and pids are unsigned here and signed in AIDL; the bits are kept.
+/// Converts a uid or pid, which are unsigned here and signed in AIDL; the bits are kept.
 fn int(value: u32) -> i32 {
     value.cast_signed()
 }
@@ -29,8 +30,8 @@ fn int(value: u32) -> i32 {
 /// Checks everything about a request that does not depend on the heaps.
 pub(super) fn request(raw: &AllocationRequest) -> Result<Request, Invalid> {
     let bytes = RequestedBytes(raw.size);
-    // A size that cannot be rounded to any granule is malformed, as in ION; one that is merely huge
-    // is not.
+    // A size that cannot be rounded to any granularity is malformed, as in ION; one that is merely
+    // huge is not.
     bytes.round_up(1)?;
     let known = AllocationFlags::CACHED.0 | AllocationFlags::UNZEROED.0;
     if raw.flags & !known != 0 {

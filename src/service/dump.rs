@@ -36,6 +36,8 @@ pub(super) enum DumpError {
 }
 
 impl Arguments {
+    /// Reads the arguments of a dump.
+    ///
     /// # Errors
     /// On a word that [`HELP`] does not list.
     pub(super) fn parse(args: &[String]) -> Result<Self, Invalid> {
@@ -67,7 +69,7 @@ impl Arguments {
     }
 }
 
-/// The dump as text or JSON. Shows `caller` the buffers it may see.
+/// Returns the dump as text or JSON. Shows `caller` the buffers it may see.
 ///
 /// # Errors
 /// If `--heap` names no heap.
@@ -118,8 +120,8 @@ fn pressure(level: PressureLevel) -> &'static str {
     }
 }
 
-/// Heaps as ION's debugfs directory would show them, one file a line, then the buffers. Writing to
-/// a `String` cannot fail, so results of `writeln!` are dropped.
+/// Returns heaps as ION's debugfs directory would show them, one file a line, then the buffers.
+/// Writing to a `String` cannot fail, so results of `writeln!` are dropped.
 fn text(report: &Report) -> String {
     let mut out = String::new();
     for row in &report.release_mechanisms {

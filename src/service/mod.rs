@@ -45,7 +45,7 @@ pub struct HeapAllocatorService {
 }
 
 impl HeapAllocatorService {
-    /// A binder object that any transport can publish.
+    /// Returns a binder object that any transport can publish.
     pub fn binder(allocator: Arc<Allocator>) -> Strong<dyn IHeapAllocator> {
         new_binder!(
             BnHeapAllocator,
@@ -53,8 +53,8 @@ impl HeapAllocatorService {
         )
     }
 
-    /// Binder's own dump, for dumpsys. Only the service manager's policy limits who gets here; what is shown is
-    /// limited as for [`IHeapAllocator::dumpTo`].
+    /// Writes binder's own dump, for dumpsys. Only the service manager's policy limits who gets
+    /// here; what is shown is limited as for [`IHeapAllocator::dumpTo`].
     fn dump(&self, writer: &mut dyn io::Write, args: &[String]) -> io::Result<()> {
         let text = caller().map_err(|status| io::Error::other(status.to_string())).and_then(|caller| {
             let arguments = Arguments::parse(args).map_err(io::Error::other)?;
@@ -70,9 +70,9 @@ impl HeapAllocatorService {
 
 impl_interface!(HeapAllocatorService, |service, writer, args: &[String]| service.dump(writer, args));
 
-/// Who calls, as the transport vouches for it.
+/// Returns who calls, as the transport vouches for it.
 fn caller() -> Result<Caller> {
-    let identity = calling_identity().ok_or_else(status::nobody)?;
+    let identity = calling_identity().ok_or_else(status::unknown_caller)?;
     Ok(Caller { uid: Uid(identity.uid), pid: identity.pid, context: identity.context })
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Writing into a descriptor that a client chose. It may be a pipe that nobody reads or a file of a
+//! Writing into a descriptor that a client chose. It may be a pipe without a reader or a file of a
 //! hostile file system, so the write happens on a thread of its own, and the call waits for it a
 //! limited time.
 
@@ -48,8 +48,8 @@ impl Sinks {
     /// Writes all of `text` and closes `fd`.
     ///
     /// # Errors
-    /// `WouldBlock` if too many of the client's dumps are still being written, `TimedOut` if nobody
-    /// takes this one, else as write(2).
+    /// `WouldBlock` if too many of the client's dumps are still being written, `TimedOut` if this
+    /// one is not read in time, else as write(2).
     pub(super) fn write(&self, uid: Uid, fd: OwnedFd, text: String) -> io::Result<()> {
         let turn = self.take_turn(uid, TURN_PATIENCE)?;
         let deadline = Instant::now() + PATIENCE;
@@ -57,7 +57,7 @@ impl Sinks {
         thread::Builder::new().name("anion-dump".to_owned()).spawn(move || {
             let outcome = write_all(fd, text.as_bytes(), deadline);
             drop(turn);
-            // Nobody waits any more if it took too long.
+            // The caller waits no longer if it took too long.
             let _ = done.send(outcome);
         })?;
         // The thread keeps the deadline itself, unless a file system blocks it: hence the moment
@@ -105,11 +105,11 @@ fn too_many(uid: Uid, turns: Turns) -> io::Error {
 }
 
 fn not_taken() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, format!("nobody read it for {PATIENCE:?}"))
+    io::Error::new(io::ErrorKind::TimedOut, format!("it was not read for {PATIENCE:?}"))
 }
 
-/// Writes piece by piece where there is room, so that neither a pipe that nobody reads holds the
-/// thread, nor the client's choice of non-blocking writes is an error.
+/// Writes piece by piece where there is room, so that a pipe that is not read does not hold the
+/// thread and a client's choice of non-blocking writes is no error.
 fn write_all(fd: OwnedFd, text: &[u8], deadline: Instant) -> io::Result<()> {
     let mut file = File::from(fd);
     let mut rest = text;
@@ -165,10 +165,10 @@ mod tests {
     use std::io::Read;
 
     #[test]
-    fn a_pipe_that_nobody_reads_is_given_up_and_closed() {
+    fn a_pipe_that_is_not_read_is_given_up_and_closed() {
         let sinks = Sinks::default();
         let (reader, writer) = nix::unistd::pipe().expect("pipe");
-        let error = sinks.write(Uid(1), writer, "x".repeat(1 << 20)).expect_err("nobody reads");
+        let error = sinks.write(Uid(1), writer, "x".repeat(1 << 20)).expect_err("it is not read");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let mut text = String::new();
         File::from(reader).read_to_string(&mut text).expect("ends, since the writer is closed");

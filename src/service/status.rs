@@ -13,7 +13,7 @@ fn status(code: ErrorCode, message: &impl ToString) -> Status {
     service_error(code.0, &message.to_string())
 }
 
-/// The code that a failed request has.
+/// Returns the code that a failed request has.
 pub(super) fn code(failure: Failure) -> ErrorCode {
     match failure {
         Failure::UnknownHeap => ErrorCode::UNKNOWN_HEAP,
@@ -25,7 +25,7 @@ pub(super) fn code(failure: Failure) -> ErrorCode {
     }
 }
 
-pub(super) fn nobody() -> Status {
+pub(super) fn unknown_caller() -> Status {
     status(ErrorCode::NOT_PERMITTED, &"the transport does not vouch for a caller")
 }
 

@@ -71,7 +71,7 @@ mod tests {
             connect(&endpoint, SERVICE_NAME, 1).expect("connected")
         }
 
-        /// Buffers of the heap of regions.
+        /// Returns buffers of the heap of regions.
         fn held(&self) -> u64 {
             self.allocator.stats()[0].counters.buffers
         }

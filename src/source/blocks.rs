@@ -73,10 +73,10 @@ impl BlockSource {
     ) -> io::Result<Opened> {
         let file = files.create_file(room)?;
         let inode = inode(file.fd())?;
-        let layout = Layout::OnePiece { alignment: sizes.granule() };
+        let layout = Layout::OnePiece { alignment: sizes.granularity() };
         let file = Arc::new(ArenaFile::new(file, room.get(), layout, pages));
         let of_files = files.capabilities().exported(exporter.limits().bytes);
-        let capabilities = Capabilities { granularity: sizes.granule(), ..of_files };
+        let capabilities = Capabilities { granularity: sizes.granularity(), ..of_files };
         let source = Arc::new(Self { file, inode, exporter, sizes });
         Ok(Opened { blocks: Some(Arc::clone(&source)), ..Opened::new(source, capabilities) })
     }

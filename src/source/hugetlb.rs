@@ -18,7 +18,7 @@ pub enum NoHugePages {
     /// The kernel was built without them.
     #[error("the kernel has no huge pages")]
     Unknown,
-    /// Nobody set any aside.
+    /// None are set aside.
     #[error(
         "no huge pages are set aside; as root, echo 64 > /proc/sys/vm/nr_hugepages sets 64 of {0} bytes aside"
     )]

@@ -54,7 +54,7 @@ mod tests {
     use crate::sys::memfd::MemfdFactory;
     use crate::units::{Backing, PageSize, RequestedBytes};
 
-    /// Pages of 64 KiB that fail on command, then ordinary ones.
+    /// Returns pages of 64 KiB that fail on command, then ordinary ones.
     fn two() -> (Opened, Arc<Script>) {
         let script = Arc::new(Script::default());
         let of = |page, backing| {

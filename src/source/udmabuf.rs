@@ -178,7 +178,7 @@ mod tests {
         script.fail(0..1, libc::ENOMEM);
         let refused = memory.open(Access::ReadWrite).expect_err("refused");
         assert_eq!(refused.raw_os_error(), Some(libc::ENOMEM));
-        assert!(memory.is_idle().expect("nobody has it"));
+        assert!(memory.is_idle().expect("no client has it"));
         assert!(memory.open(Access::ReadWrite).is_ok());
     }
 }

@@ -14,7 +14,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
-/// What the node's name begins with. Some systems append the boot's id, lest anybody open it by its plain name.
+/// What the node's name begins with. Some systems append the boot's id, so that it cannot be opened
+/// by its plain name.
 const NODE: &str = "/dev/ashmem";
 /// What tells one boot from another.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -58,8 +59,9 @@ impl Ashmem {
         Ok(Self { node: node.to_owned(), device: stat.st_rdev })
     }
 
-    /// A zeroed region of `bytes` bytes, a multiple of the page. It is shared by copies of its descriptor alone; opening
-    /// the node again makes another. Name and size can be changed until somebody maps it.
+    /// Returns a zeroed region of `bytes` bytes, a multiple of the page. It is shared by copies of
+    /// its descriptor alone; opening the node again makes another. Name and size can be changed
+    /// until somebody maps it.
     ///
     /// # Errors
     /// As open(2); `EINVAL` if the kernel takes no such size.
@@ -82,18 +84,19 @@ impl Ashmem {
         Ok(fd)
     }
 
-    /// Whether `fd` is one of this device's regions. Never blocks, whatever it is.
+    /// Returns whether `fd` is one of this device's regions. Never blocks, whatever it is.
     pub fn is_region(&self, fd: impl AsFd) -> bool {
         device_of(fd).is_ok_and(|device| device == Some(self.device))
     }
 }
 
-/// Where the device may be, in the order of trying.
+/// Returns where the device may be, in the order of trying.
 fn nodes(boot_id: &str) -> [PathBuf; 2] {
     [PathBuf::from(format!("{NODE}{}", boot_id.trim())), PathBuf::from(NODE)]
 }
 
-/// From now on nobody can map the region writable; mappings that exist stay as they are. Cannot be undone.
+/// Makes the region read-only: no process can map it writable any more; mappings that exist stay as
+/// they are. Cannot be undone.
 ///
 /// # Errors
 /// `ENOTTY` if it is no region.
@@ -113,14 +116,15 @@ pub fn make_read_only(region: impl AsFd) -> io::Result<()> {
 /// Puts a page behind every byte of the region, as far as there are pages: the kernel does not say.
 ///
 /// # Errors
-/// `EPERM` if nobody can map it writable any more; `EINVAL` beyond its size.
+/// `EPERM` if it is read-only; `EINVAL` beyond its size.
 pub fn populate(region: impl AsFd, bytes: u64) -> io::Result<()> {
     let bytes = usize::try_from(bytes).map_err(|_| Errno::EINVAL)?;
     Transient::new(region, bytes, Access::ReadWrite, MapFlags::MAP_POPULATE).map(drop)
 }
 
-/// The file behind a region or other shared memory, as mappings of it show it. A region's own inode is its device's node,
-/// which all regions share. Takes time in proportion to the number of mappings of this process.
+/// Returns the file behind a region or other shared memory, as mappings of it show it. A region's
+/// own inode is its device's node, which all regions share. Takes time in proportion to the number
+/// of mappings of this process.
 ///
 /// # Errors
 /// `EPERM` if it cannot be mapped for reading; `EINVAL` if it has no size.
@@ -135,7 +139,8 @@ pub fn mapped_inode(fd: impl AsFd) -> io::Result<Inode> {
     inode.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/maps lacks a mapping"))
 }
 
-/// What a line of /proc/self/maps (`start-end permissions offset major:minor inode path`) maps, if it has the address.
+/// Returns what a line of /proc/self/maps (`start-end permissions offset major:minor inode path`)
+/// maps, if it has the address.
 fn inode_at(line: &str, address: usize) -> Option<Inode> {
     let mut fields = line.split_ascii_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;
@@ -152,8 +157,8 @@ fn inode_at(line: &str, address: usize) -> Option<Inode> {
     Some(Inode { device: device as u64, number })
 }
 
-/// A shared mapping that nobody reads or writes. Invariant: `base` is the start of a live mapping of `bytes` bytes that
-/// [`Transient::new`] made and `drop` alone unmaps.
+/// A shared mapping that is neither read nor written. Invariant: `base` is the start of a live
+/// mapping of `bytes` bytes that [`Transient::new`] made and `drop` alone unmaps.
 struct Transient {
     base: NonNull<libc::c_void>,
     bytes: usize,
@@ -177,8 +182,8 @@ impl Drop for Transient {
     }
 }
 
-/// The driver behind a character device; `None` for any other file. Never asks whoever serves a file system, who might
-/// not answer.
+/// Returns the driver behind a character device; `None` for any other file. Never asks a file
+/// system, which might not answer.
 fn device_of(fd: impl AsFd) -> io::Result<Option<libc::dev_t>> {
     let stat = super::fd::known(fd, libc::STATX_TYPE)?;
     let is_device = u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFCHR;

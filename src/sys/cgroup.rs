@@ -23,7 +23,7 @@ pub struct Shortages {
 }
 
 impl Shortages {
-    /// What came since `earlier`.
+    /// Returns what came since `earlier`.
     fn since(self, earlier: Self) -> Self {
         Self {
             high: self.high.saturating_sub(earlier.high),
@@ -67,7 +67,7 @@ impl MemoryEvents {
         Ok(events)
     }
 
-    /// What came since the last call. Without it, the file stays ready.
+    /// Returns what came since the last call. Without it, the file stays ready.
     ///
     /// # Errors
     /// `ENODEV` when the cgroup is gone.
@@ -87,7 +87,8 @@ impl AsFd for MemoryEvents {
     }
 }
 
-/// Directory of this process's cgroup; `None` if this process cannot see one of version 2.
+/// Returns the directory of this process's cgroup; `None` if this process cannot see one of version
+/// 2.
 ///
 /// # Errors
 /// If `/proc` cannot be read.
@@ -97,18 +98,20 @@ pub fn own_directory() -> io::Result<Option<PathBuf>> {
     Ok(directory(&cgroup, &mounts))
 }
 
-/// Bytes that this process's cgroup and those around it can still take, the cache that they can drop included; `None`
-/// if none has a limit. Going beyond kills a process of the cgroup, however much memory the machine has.
+/// Returns the bytes that this process's cgroup and those around it can still take, the cache that
+/// they can drop included; `None` if none has a limit. Going beyond kills a process of the cgroup,
+/// however much memory the machine has.
 pub fn headroom() -> Option<u64> {
     headroom_of(&own_directory().ok()??)
 }
 
-/// What lies above the cgroups has no such files.
+/// Returns the least that is left in a cgroup and those around it. Directories above the cgroups
+/// have no such files.
 fn headroom_of(directory: &Path) -> Option<u64> {
     directory.ancestors().filter_map(left_in).min()
 }
 
-/// Bytes left in one cgroup; `None` if it has no limit of its own.
+/// Returns the bytes left in one cgroup; `None` if it has no limit of its own.
 fn left_in(directory: &Path) -> Option<u64> {
     let read = |file| fs::read_to_string(directory.join(file)).ok();
     let number = |file| read(file)?.trim().parse::<u64>().ok();
@@ -122,7 +125,7 @@ fn left_in(directory: &Path) -> Option<u64> {
     Some(limit.saturating_sub(used.saturating_sub(cache.unwrap_or(0))))
 }
 
-/// The directory that proc_pid_cgroup(5) and proc_pid_mountinfo(5) amount to.
+/// Returns the directory that proc_pid_cgroup(5) and proc_pid_mountinfo(5) amount to.
 fn directory(cgroup: &str, mounts: &str) -> Option<PathBuf> {
     let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
     mounts.lines().find_map(|line| {
@@ -187,7 +190,7 @@ mod tests {
         assert_eq!(found("4:memory:/a\n0::/a\n", memory), None);
     }
 
-    /// A cgroup's files: its limit, what it uses, and how much of that is cache.
+    /// Writes a cgroup's files: its limit, what it uses, and how much of that is cache.
     fn cgroup(directory: &Path, limit: &str, used: u64, cache: u64) {
         let stat = format!("anon 1\nfile 2\ninactive_file {cache}\nactive_file 7\n");
         for (file, text) in [("max", limit.to_owned()), ("current", used.to_string()), ("stat", stat)] {

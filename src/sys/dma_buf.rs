@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What every dma-buf can do, whoever exported it (`drivers/dma-buf/dma-buf.c`).
+//! What every dma-buf can do, whatever exported it (`drivers/dma-buf/dma-buf.c`).
 
 use crate::sys::fd::DescriptorDirectory;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -8,19 +8,19 @@ use std::os::fd::AsFd;
 
 pub use anion_memory::dma_buf::{CpuAccess, Phase, set_name, sync};
 
-/// Whether `fd` is a dma-buf. Only the kernel is asked, never a file system.
+/// Returns whether `fd` is a dma-buf. Only the kernel is asked, never a file system.
 pub fn is_dma_buf(fd: impl AsFd) -> bool {
     let link = nix::fcntl::readlink(DescriptorDirectory::path(fd).as_str());
     link.is_ok_and(|target| target.as_encoded_bytes().starts_with(b"/dmabuf:"))
 }
 
-/// Whether every device that was to read or write it is done: each fence that it carries has
-/// signalled. Never blocks.
+/// Returns whether every device that was to read or write it is done: each fence that it carries
+/// has signalled. Never blocks.
 ///
 /// # Errors
 /// As poll(2).
 pub fn is_settled(fd: impl AsFd) -> io::Result<bool> {
-    // Ready for writing means that nobody reads it either.
+    // Ready for writing means that no device reads it either.
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLOUT)];
     poll(&mut fds, PollTimeout::ZERO)?;
     Ok(fds[0].revents().is_some_and(|seen| seen.contains(PollFlags::POLLOUT)))

@@ -36,8 +36,9 @@ impl DmaHeap {
     /// Opens the heap `name` in `directory`. A [`HeapName`] cannot leave it.
     ///
     /// # Errors
-    /// As open(2); `InvalidInput` if the node is no character device. Which driver is behind it is for whoever names
-    /// the directory to know: an ioctl cannot tell, since a dma-heap answers ION's number, too.
+    /// As open(2); `InvalidInput` if the node is no character device. The caller must know which
+    /// driver is behind the directory: an ioctl cannot tell, since a dma-heap answers ION's number,
+    /// too.
     pub fn open(directory: &Path, name: &HeapName) -> io::Result<Self> {
         let fd = open(
             &path(directory, name),
@@ -51,7 +52,8 @@ impl DmaHeap {
         Ok(Self(fd))
     }
 
-    /// A zeroed dma-buf of `bytes` bytes, rounded up to pages, close-on-exec. The kernel enforces `access` on mappings.
+    /// Returns a zeroed dma-buf of `bytes` bytes, rounded up to pages, close-on-exec. The kernel
+    /// enforces `access` on mappings.
     ///
     /// # Errors
     /// `ENOMEM` if there is not so much; `EINVAL` for 0 bytes; `EMFILE` if descriptors have run out.
@@ -72,12 +74,12 @@ impl DmaHeap {
     }
 }
 
-/// Where the heap's node is.
+/// Returns where the heap's node is.
 pub fn path(directory: &Path, name: &HeapName) -> PathBuf {
     directory.join(name.as_str())
 }
 
-/// Names of the heaps in `directory`, sorted; none if it does not exist.
+/// Returns the names of the heaps in `directory`, sorted; none if it does not exist.
 ///
 /// # Errors
 /// If it cannot be read.

@@ -17,7 +17,7 @@ pub struct Inode {
     pub number: u64,
 }
 
-/// The file behind `fd`. Never blocks.
+/// Returns the file behind `fd`. Never blocks.
 ///
 /// # Errors
 /// As fstat(2).
@@ -29,8 +29,8 @@ pub fn inode(fd: impl AsFd) -> io::Result<Inode> {
     Ok(Inode { device: device as u64, number: stat.stx_ino })
 }
 
-/// What the kernel knows of the file behind `fd`. Never blocks: a file system is not asked, which
-/// may be hostile and keep whoever asks waiting.
+/// Returns what the kernel knows of the file behind `fd`. Never blocks: a file system, which may be
+/// hostile and not answer, is not asked.
 ///
 /// # Errors
 /// As statx(2).
@@ -45,7 +45,7 @@ pub(super) fn known(fd: impl AsFd, mask: libc::c_uint) -> io::Result<libc::statx
     Ok(stat)
 }
 
-/// Bytes of the file behind `fd` that have memory or disk behind them.
+/// Returns the bytes of the file behind `fd` that have memory or disk behind them.
 ///
 /// # Errors
 /// As fstat(2).
@@ -54,7 +54,7 @@ pub fn resident_bytes(fd: impl AsFd) -> io::Result<u64> {
     Ok(u64::try_from(fstat(fd)?.st_blocks).unwrap_or(0) * 512)
 }
 
-/// The block size of the file behind `fd`: of a memfd, the size of its pages.
+/// Returns the block size of the file behind `fd`: of a memfd, the size of its pages.
 ///
 /// # Errors
 /// As fstat(2).
@@ -78,7 +78,7 @@ impl DescriptorDirectory {
         Ok(Self(directory))
     }
 
-    /// Opens the file behind `fd` anew: a description of its own, close-on-exec, with `access`
+    /// Opens the file behind `fd` again: a description of its own, close-on-exec, with `access`
     /// enforced by the kernel. Leases and inotify tell descriptions apart; a dup would share one.
     ///
     /// # Errors
@@ -92,13 +92,13 @@ impl DescriptorDirectory {
         Ok(openat(&self.0, name.as_str(), mode | OFlag::O_CLOEXEC, Mode::empty())?)
     }
 
-    /// A path by which the kernel finds the file behind `fd`, valid while `fd` is open.
+    /// Returns a path by which the kernel finds the file behind `fd`, valid while `fd` is open.
     pub fn path(fd: impl AsFd) -> String {
         format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
     }
 }
 
-/// Most descriptors that this process can have open now.
+/// Returns how many descriptors this process can have open now.
 ///
 /// # Errors
 /// As getrlimit(2); never on a supported kernel.

@@ -50,8 +50,9 @@ impl CloseWatcher {
         let _ = self.0.rm_watch(watch);
     }
 
-    /// What is queued now, each file once; empty if nothing is. Of a very long queue its head: clients that close faster than
-    /// it is read hold nobody up. The kernel queues a close before close(2) returns.
+    /// Returns what is queued now, each file once; empty if nothing is. Of a very long queue it
+    /// returns the head, so that clients that close faster than it is read do not delay others. The
+    /// kernel queues a close before close(2) returns.
     ///
     /// # Errors
     /// As read(2) of an inotify descriptor; an empty queue is not an error.
@@ -79,7 +80,7 @@ impl CloseWatcher {
 }
 
 impl AsFd for CloseWatcher {
-    /// Readable when [`CloseWatcher::closes`] has something to return.
+    /// Returns a descriptor that is readable when [`CloseWatcher::closes`] has something to return.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

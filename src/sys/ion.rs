@@ -143,20 +143,21 @@ impl Ion {
         Ok(Self { device, interface })
     }
 
-    /// How the device is spoken to.
+    /// Returns how the device is spoken to.
     pub fn interface(&self) -> Interface {
         self.interface
     }
 
-    /// The number of Android's interface with heaps as modules (GKI 5.4 and 5.10); `None` on all other kernels, which do not
-    /// know the request. Buffers are asked for in the same way with it.
+    /// Returns the number of Android's interface with heaps as modules (GKI 5.4 and 5.10); `None`
+    /// on all other kernels, which do not know the request. Buffers are asked for in the same way
+    /// with it.
     pub fn abi_version(&self) -> Option<u32> {
         let mut version = 0;
         // SAFETY: the kernel writes one `u32` at the pointer, which refers to this stack.
         unsafe { ion_ioc_abi_version(self.device.as_raw_fd(), &raw mut version) }.ok().map(|_| version)
     }
 
-    /// All heaps, by descending id.
+    /// Returns all heaps, by descending id.
     ///
     /// # Errors
     /// `ENOTTY` on kernels that do not tell, the older of those with handles.
@@ -173,7 +174,7 @@ impl Ion {
         Ok(heaps.iter().map(IonHeap::from).collect())
     }
 
-    /// A zeroed dma-buf of `bytes` bytes, rounded up to pages, from the heap with this id.
+    /// Returns a zeroed dma-buf of `bytes` bytes, rounded up to pages, from the heap with this id.
     ///
     /// # Errors
     /// `ENODEV` if there is no such heap; `ENOMEM` if it has not so much; `EINVAL` for 0 bytes.

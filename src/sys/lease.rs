@@ -22,7 +22,8 @@ fn set(fd: impl AsFd, kind: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Whether `fd`'s description is the only one of its file. Takes under a microsecond and never blocks.
+/// Returns whether `fd`'s description is the only one of its file. Takes under a microsecond and
+/// never blocks.
 ///
 /// # Errors
 /// `EINVAL` if the file system has no leases, `EACCES` if the file belongs to another uid.

@@ -29,7 +29,8 @@ impl MemfdFactory {
         Self::probe_with(MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
     }
 
-    /// The same for files of huge pages, of the size that is the machine's default. Sizes must be multiples of it.
+    /// Returns the same for files of huge pages, of the size that is the machine's default. Sizes
+    /// must be multiples of it.
     ///
     /// # Errors
     /// `ENOSYS` or `EINVAL` if the kernel has no huge pages, else as [`MemfdFactory::probe`]. That it has them does
@@ -51,8 +52,9 @@ impl MemfdFactory {
         Ok(Self { flags })
     }
 
-    /// A zeroed file of `bytes` bytes whose size is sealed and whose mode is 0600, so that a process of another uid
-    /// cannot open it again through a descriptor it holds. No memory is used until it is touched.
+    /// Returns a zeroed file of `bytes` bytes whose size is sealed and whose mode is 0600, so that
+    /// a process of another uid cannot open it again through a descriptor it holds. No memory is
+    /// used until it is touched.
     ///
     /// # Errors
     /// `EMFILE`, `ENFILE` or `ENOMEM` when descriptors or kernel memory run out; `EFBIG` beyond a file's size.
@@ -82,9 +84,10 @@ pub fn punch_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
     change_pages(fd, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, range)
 }
 
-/// Whether any byte of a range has a page that was ever written or read. Punching leaves one where it is, cleared, if it is a
-/// part of a large one that somebody has pinned (mm/shmem.c, `shmem_undo_range`). Of huge pages, which are taken out whole,
-/// the kernel does not tell. Takes time in proportion to the pages behind the range that nobody touched.
+/// Returns whether any byte of a range has a page that was ever written or read. Punching leaves
+/// one where it is, cleared, if it is a part of a large one that somebody has pinned (mm/shmem.c,
+/// `shmem_undo_range`). Of huge pages, which are taken out whole, the kernel does not tell. Takes
+/// time in proportion to the pages behind the range that were never touched.
 ///
 /// # Errors
 /// As lseek(2).
@@ -117,13 +120,14 @@ fn change_pages(fd: impl AsFd, how: libc::c_int, range: Range<u64>) -> io::Resul
     }
 }
 
-/// Whether `fd` is a file with a buffer's seals. Answered by the kernel alone: no file system is asked, so a
-/// hostile file cannot block the caller.
+/// Returns whether `fd` is a file with a buffer's seals. Answered by the kernel alone: no file
+/// system is asked, so a hostile file cannot block the caller.
 pub fn is_sealed(fd: impl AsFd) -> bool {
     fcntl(fd, FcntlArg::F_GET_SEALS).is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(SEALS))
 }
 
-/// Whether nobody has added a seal that makes the file useless to its next holder: no seal can be taken back.
+/// Returns whether the file has no seal that would make it useless to its next holder: no seal can
+/// be removed.
 pub fn has_only_size_seals(fd: impl AsFd) -> bool {
     let harmful = SealFlag::F_SEAL_SEAL
         | SealFlag::F_SEAL_WRITE

@@ -10,7 +10,7 @@ fn configured(name: SysconfVar) -> io::Result<u64> {
     u64::try_from(value).map_err(io::Error::other)
 }
 
-/// The running kernel's page size.
+/// Returns the running kernel's page size.
 ///
 /// # Errors
 /// If the kernel does not tell, which no supported kernel does.
@@ -18,7 +18,7 @@ pub fn page_size() -> io::Result<PageSize> {
     PageSize::new(configured(SysconfVar::PAGE_SIZE)?).map_err(io::Error::other)
 }
 
-/// Bytes of memory that the kernel manages.
+/// Returns the bytes of memory that the kernel manages.
 ///
 /// # Errors
 /// If the kernel does not tell, which no supported kernel does.
@@ -27,7 +27,8 @@ pub fn total_bytes() -> io::Result<u64> {
     Ok(pages.saturating_mul(page_size()?.bytes()))
 }
 
-/// Bytes that can be used without pushing others out, as the kernel estimates it (`MemAvailable`).
+/// Returns the bytes that can be used without pushing others out, as the kernel estimates it
+/// (`MemAvailable`).
 ///
 /// # Errors
 /// If /proc is not mounted.
@@ -44,14 +45,15 @@ pub struct HugePages {
     pub bytes: u64,
     /// How many the administrator set aside (`nr_hugepages`), those made beyond that included.
     pub total: u64,
-    /// How many of them nobody uses.
+    /// How many of them are not in use.
     pub free: u64,
     /// How many more the kernel may make when asked (`nr_overcommit_hugepages`).
     pub overcommit: u64,
 }
 
 impl HugePages {
-    /// What the texts of `/proc/meminfo` and `/proc/sys/vm/nr_overcommit_hugepages` say; `None` if the kernel knows none.
+    /// Returns what the texts of `/proc/meminfo` and `/proc/sys/vm/nr_overcommit_hugepages` say;
+    /// `None` if the kernel knows none.
     pub fn parse(meminfo: &str, overcommit: &str) -> Option<Self> {
         Some(Self {
             bytes: field(meminfo, "Hugepagesize")?.saturating_mul(1024),
@@ -61,13 +63,13 @@ impl HugePages {
         })
     }
 
-    /// Whether there can ever be one, as the machine is set up now.
+    /// Returns whether there can ever be one, as the machine is set up now.
     pub fn are_on(&self) -> bool {
         self.total > 0 || self.overcommit > 0
     }
 }
 
-/// The machine's huge pages; `None` if its kernel knows none.
+/// Returns the machine's huge pages; `None` if its kernel knows none.
 ///
 /// # Errors
 /// If /proc is not mounted.
@@ -77,7 +79,8 @@ pub fn huge_pages() -> io::Result<Option<HugePages>> {
     Ok(HugePages::parse(&text, &overcommit))
 }
 
-/// When the kernel backs shared memory with large pages of its own accord: `never`, `advise`, `always` and the like.
+/// Returns when the kernel backs shared memory with large pages of its own accord: `never`,
+/// `advise`, `always` and the like.
 ///
 /// # Errors
 /// `NotFound` if the kernel has no such pages.
@@ -87,7 +90,7 @@ pub fn shared_huge_policy() -> io::Result<String> {
     Ok(chosen.ok_or(io::ErrorKind::InvalidData)?.0.to_owned())
 }
 
-/// The number of a line `name: number unit` of /proc/meminfo.
+/// Returns the number of a line `name: number unit` of /proc/meminfo.
 fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse().ok()

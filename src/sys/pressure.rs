@@ -19,7 +19,8 @@ pub enum Stall {
 }
 
 impl Stall {
-    /// As the kernel wants it written. Unprivileged processes may ask for multiples of 2 s alone.
+    /// Returns it as the kernel wants it written. Unprivileged processes may ask for multiples of 2
+    /// s alone.
     fn trigger(self) -> &'static [u8] {
         match self {
             Self::Some => b"some 150000 2000000\0",

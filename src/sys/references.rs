@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How many references the kernel counts of a dma-buf. fdinfo has to be opened to be read, and whoever is out of
-//! descriptors must learn of releases before anything else: they are what brings descriptors back. So two are kept: a
-//! *slot*, and its fdinfo, open. Whatever replaces the file in the slot is what that tells of, which takes no descriptor.
+//! How many references the kernel counts of a dma-buf. fdinfo has to be opened to be read, and a
+//! process that is out of descriptors must learn of releases first, since they bring descriptors
+//! back. So two are kept: a *slot*, and the fdinfo of the slot, open. To ask about a file, it is
+//! put into the slot with dup3(2), which takes no further descriptor.
 
 use nix::errno::Errno;
 use std::fs::{self, File};
@@ -17,7 +18,7 @@ pub struct ReferenceCounts(Mutex<Spare>);
 struct Spare {
     /// Refers to `info` while nothing is asked.
     slot: OwnedFd,
-    /// What /proc says of the slot, anew whenever it is read from the start.
+    /// The fdinfo of the slot; the kernel writes it again whenever it is read from the start.
     info: File,
 }
 
@@ -33,8 +34,9 @@ impl ReferenceCounts {
         Ok(Self(Mutex::new(Spare { slot, info })))
     }
 
-    /// How many references there are: descriptors, mappings, copies in flight and importing devices, of which this
-    /// descriptor is one. Who asks at the same time makes it higher for a moment, never lower.
+    /// Returns how many references there are: descriptors, mappings, copies in flight and importing
+    /// devices, of which this descriptor is one. Who asks at the same time makes it higher for a
+    /// moment, never lower.
     ///
     /// # Errors
     /// `InvalidData` if the kernel does not tell; as reading /proc otherwise. It needs no free descriptor.
@@ -47,7 +49,8 @@ impl ReferenceCounts {
         }
     }
 
-    /// As [`ReferenceCounts::of`], always by the way that needs no free descriptor, one caller after the other.
+    /// Returns the same as [`ReferenceCounts::of`], always by the way that needs no free
+    /// descriptor, one caller after the other.
     ///
     /// # Errors
     /// As there.
@@ -65,7 +68,7 @@ impl ReferenceCounts {
         replace(slot, fd)?;
         let mut text = Vec::new();
         let read = info.rewind().and_then(|()| info.read_to_end(&mut text));
-        // Lest it count as a holder until the next one is asked about.
+        // Otherwise it would count as a holder until the next question.
         replace(slot, &*info)?;
         read.map(|_| text)
     }
@@ -80,8 +83,9 @@ fn replace(slot: &mut OwnedFd, fd: impl AsFd) -> io::Result<()> {
     let (from, to) = (fd.as_fd().as_raw_fd(), slot.as_raw_fd());
     loop {
         // By number: neither nix nor libc has a function for it on Android.
-        // SAFETY: dup3 takes three integers and touches no memory of this process. Both descriptors are open for the
-        // duration of their borrows, and nobody else uses the one that is replaced, since its owner is borrowed mutably.
+        // SAFETY: dup3 takes three integers and touches no memory of this process. Both descriptors
+        // are open for the duration of their borrows, and no other code uses the one that is
+        // replaced, since its owner is borrowed mutably.
         match Errno::result(unsafe { libc::syscall(libc::SYS_dup3, from, to, libc::O_CLOEXEC) }) {
             Err(Errno::EINTR) => {}
             replaced => return Ok(replaced.map(drop)?),
@@ -89,7 +93,8 @@ fn replace(slot: &mut OwnedFd, fd: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// The number of the first line `count:`. Whoever holds the buffer may have given it any name, which comes after that.
+/// Returns the number of the first line `count:`. The name of the buffer, which any holder can set,
+/// comes after it.
 fn count_in(info: &[u8]) -> io::Result<u64> {
     let line = info.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"count:"));
     let count = line.and_then(|count| std::str::from_utf8(count).ok()?.trim().parse().ok());

@@ -21,8 +21,8 @@ struct ForbiddenCall {
 const _: () = assert!(size_of::<ForbiddenCall>() <= size_of::<libc::siginfo_t>());
 const _: () = assert!(align_of::<ForbiddenCall>() <= align_of::<libc::siginfo_t>());
 
-/// From now on a call that a filter traps is written to standard error with its number; then the process dies of
-/// `SIGSYS`, as it would have without this.
+/// Makes a call that a filter traps be written to standard error with its number; then the process
+/// dies of `SIGSYS`, as it would have without this.
 ///
 /// # Errors
 /// As sigaction(2).

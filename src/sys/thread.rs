@@ -22,13 +22,13 @@ pub fn lower_priority() -> io::Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ThreadId(Pid);
 
-/// The calling thread.
+/// Returns the calling thread.
 pub fn id() -> ThreadId {
     ThreadId(gettid())
 }
 
-/// Whether a thread runs or waits for a processor; it does not while it sleeps in a system call, or once it has ended, or
-/// if that cannot be told.
+/// Returns whether a thread runs or waits for a processor; it does not while it sleeps in a system
+/// call, or once it has ended, or if that cannot be told.
 pub fn is_running(thread: ThreadId) -> bool {
     // The state is the field after the name, which may have blanks and parentheses (proc_pid_stat(5)).
     let stat = fs::read_to_string(format!("/proc/self/task/{}/stat", thread.0)).unwrap_or_default();

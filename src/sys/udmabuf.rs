@@ -43,8 +43,9 @@ impl Udmabuf {
         Ok(Self(open(DEVICE, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?))
     }
 
-    /// A dma-buf of `ranges` of `memfd`, one after the other. The pages are those of the file: what is written through
-    /// one shows in the other. They stay the dma-buf's until it is gone, even if the file gives them back.
+    /// Returns a dma-buf of `ranges` of `memfd`, one after the other. The pages are those of the
+    /// file: what is written through one shows in the other. They stay the dma-buf's until it is
+    /// gone, even if the file gives them back.
     ///
     /// # Errors
     /// `EINVAL` if a range is not page-aligned or beyond the file, if there are none or more than the limits say, or
@@ -59,7 +60,8 @@ impl Udmabuf {
     }
 }
 
-/// `struct udmabuf_create_list` with its items, in words: flags and count, then file and padding, offset, size of each.
+/// Returns `struct udmabuf_create_list` with its items, in words: flags and count, then file and
+/// padding, offset, size of each.
 fn encode(memfd: u32, ranges: &[Range<u64>]) -> io::Result<Vec<u64>> {
     let count = u32::try_from(ranges.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
     let mut words = Vec::with_capacity(1 + 3 * ranges.len());
@@ -70,14 +72,14 @@ fn encode(memfd: u32, ranges: &[Range<u64>]) -> io::Result<Vec<u64>> {
     Ok(words)
 }
 
-/// Two 32-bit fields in the order of memory, whatever the machine's byte order.
+/// Returns two 32-bit fields in the order of memory, whatever the machine's byte order.
 fn pair(first: u32, second: u32) -> u64 {
     let [a, b, c, d] = first.to_ne_bytes();
     let [e, f, g, h] = second.to_ne_bytes();
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// The module's limits; those that kernels before 5.15 have built in where it shows none.
+/// Returns the module's limits; those that kernels before 5.15 have built in where it shows none.
 pub fn limits() -> Limits {
     limits_at(Path::new(PARAMETERS))
 }

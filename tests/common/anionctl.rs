@@ -24,27 +24,27 @@ pub(crate) fn client(daemon: &Daemon) -> assert_cmd::Command {
     command
 }
 
-/// What a command that succeeds prints.
+/// Returns what a command that succeeds prints.
 pub(crate) fn text(daemon: &Daemon, args: &[&str]) -> String {
     stdout(client(daemon).args(args).assert().success())
 }
 
-/// The JSON document that a command which succeeds prints.
+/// Returns the JSON document that a command which succeeds prints.
 pub(crate) fn json(daemon: &Daemon, args: &[&str]) -> Value {
     serde_json::from_str(&text(daemon, &[&["--json"], args].concat())).expect("one JSON document")
 }
 
-/// What a command wrote to standard output.
+/// Returns what a command wrote to standard output.
 pub(crate) fn stdout(assert: assert_cmd::assert::Assert) -> String {
     String::from_utf8(assert.get_output().stdout.clone()).expect("text")
 }
 
-/// What a command wrote to standard error.
+/// Returns what a command wrote to standard error.
 pub(crate) fn stderr(assert: assert_cmd::assert::Assert) -> String {
     String::from_utf8(assert.get_output().stderr.clone()).expect("text")
 }
 
-/// Bytes and buffers that all clients hold together.
+/// Returns the bytes and buffers that all clients hold together.
 pub(crate) fn held(daemon: &Daemon) -> (i64, i64) {
     let usage = json(daemon, &["usage"]);
     let rows = usage["usage"].as_array().expect("rows").iter();
@@ -61,7 +61,7 @@ impl Holder {
         Self::of("alloc", daemon, args)
     }
 
-    /// The same for any command that can hold.
+    /// Returns the same for any command that can hold.
     pub(crate) fn of(command: &str, daemon: &Daemon, args: &[&str]) -> (Self, Value) {
         let mut child = Command::new(ANIONCTL)
             .arg("--socket")

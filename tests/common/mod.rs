@@ -27,8 +27,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 const INHERITED_SETTINGS: [&str; 5] =
     ["ANION_CGROUP", "ANION_CONFIG", "ANION_LOG", "ANION_SOCKET", "ANION_TRANSPORT"];
 
-/// The service under test: the one built with the tests, or what `ANION_TEST_SERVICE` names to be
-/// started in its place.
+/// Returns the service under test: the one built with the tests, or what `ANION_TEST_SERVICE` names
+/// to be started in its place.
 fn program() -> OsString {
     env::var_os("ANION_TEST_SERVICE").unwrap_or_else(|| env!("CARGO_BIN_EXE_aniond").into())
 }
@@ -48,13 +48,13 @@ impl Daemon {
         Self::start_under(&[], extra_args)
     }
 
-    /// The same as the last arguments of another command, which prepares its surroundings and
-    /// executes it.
+    /// Returns the same as the last arguments of another command, which prepares its surroundings
+    /// and executes it.
     pub(crate) fn start_under(wrapper: &[&str], extra_args: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().expect("a temporary directory"), wrapper, extra_args)
     }
 
-    /// The same with the heaps of this device tree.
+    /// Returns the same with the heaps of this device tree.
     pub(crate) fn with_heaps(text: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("heaps.dts");
@@ -86,22 +86,22 @@ impl Daemon {
         self.process = spawn(&self.words, self.directory.path());
     }
 
-    /// Where it serves.
+    /// Returns where it serves.
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("socket")
     }
 
-    /// A directory of this test's own, removed with the daemon.
+    /// Returns a directory of this test's own, removed with the daemon.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(self.process.id().cast_signed())
     }
 
-    /// What it logged so far.
+    /// Returns what it logged so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).expect("the log file")
     }

@@ -40,11 +40,14 @@ fn running_out_of_descriptors_refuses_clients_without_spinning() {
         place.logged().contains("out of file descriptors").then_some(())
     });
     // On a busy machine the crowd takes its time; a loop that spins never has a quiet second.
-    eventually("a second passes in which nobody comes or leaves, and nothing wakes up or is logged", || {
-        let before = (daemon.switches(), place.logged());
-        thread::sleep(Duration::from_secs(1));
-        (before == (daemon.switches(), place.logged())).then_some(())
-    });
+    eventually(
+        "a second passes in which no client comes or leaves, and nothing wakes up or is logged",
+        || {
+            let before = (daemon.switches(), place.logged());
+            thread::sleep(Duration::from_secs(1));
+            (before == (daemon.switches(), place.logged())).then_some(())
+        },
+    );
     drop(crowd);
     let client = eventually("the crowd is gone", || place.connect().ok());
     client.service.listHeaps().expect("answered");
@@ -74,7 +77,7 @@ fn a_long_message_ends_its_connection_before_it_is_read() {
 }
 
 #[test]
-fn nothing_wakes_up_while_nobody_talks() {
+fn nothing_wakes_up_while_no_client_talks() {
     let place = Place::new();
     let daemon = place.start(&[]);
     let threads = daemon.switches().len();

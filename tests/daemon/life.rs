@@ -98,8 +98,8 @@ fn what_systemd_announces_must_be_one_socket_that_is_there() {
 }
 
 #[test]
-fn what_is_inherited_by_the_way_goes_to_nobody_and_stays() {
-    // Announced to another process, to nobody, and not at all.
+fn what_is_inherited_by_the_way_is_not_taken_and_stays() {
+    // Announced to another process, to no process, and not at all.
     for variables in ["LISTEN_FDS=1 LISTEN_PID=1", "LISTEN_FDS=1", ""] {
         let place = Place::new();
         let listener = UnixListener::bind(place.directory.path().join("passed-on.sock")).expect("bound");

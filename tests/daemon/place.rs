@@ -22,8 +22,8 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHea
 /// Longest wait for anything that should happen at once, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
-/// The service under test: the one built with the tests, or what `ANION_TEST_SERVICE` names to be
-/// started in its place.
+/// Returns the service under test: the one built with the tests, or what `ANION_TEST_SERVICE` names
+/// to be started in its place.
 pub(crate) fn program() -> OsString {
     env::var_os("ANION_TEST_SERVICE").unwrap_or_else(|| env!("CARGO_BIN_EXE_aniond").into())
 }
@@ -83,13 +83,13 @@ impl Place {
         command
     }
 
-    /// A daemon whose socket is passed the way systemd passes it.
+    /// Returns a daemon whose socket is passed the way systemd passes it.
     pub(crate) fn activated(&self, socket: OwnedFd) -> Command {
         self.passed("LISTEN_FDS=1 LISTEN_PID=$$", vec![socket])
     }
 
-    /// A daemon with descriptors from 3 on, and variables that `sh` sets: LISTEN_PID is the
-    /// daemon's own pid, which nobody else knows before it runs.
+    /// Returns a daemon with descriptors from 3 on, and variables that `sh` sets: LISTEN_PID is the
+    /// daemon's own pid, which no other process knows before it runs.
     pub(crate) fn passed(&self, variables: &str, descriptors: Vec<OwnedFd>) -> Command {
         let mut command = self.command("sh");
         command.args(["-c", &format!("{variables} exec \"$0\" \"$@\"")]).arg(program());
@@ -133,7 +133,7 @@ impl Place {
         connect(&Endpoint::Socket(self.socket()), SERVICE_NAME, 1)
     }
 
-    /// A silent connection.
+    /// Returns a silent connection.
     pub(crate) fn stream(&self) -> UnixStream {
         UnixStream::connect(self.socket()).expect("connected")
     }
@@ -197,12 +197,12 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
     }
 }
 
-/// Whether the server closes this silent connection.
+/// Returns whether the server closes this silent connection.
 pub(crate) fn is_closed(stream: &UnixStream) -> bool {
     closes(stream, PATIENCE)
 }
 
-/// Whether the server waits for what this silent connection will say.
+/// Returns whether the server waits for what this silent connection will say.
 pub(crate) fn is_kept(stream: &UnixStream) -> bool {
     !closes(stream, Duration::from_millis(300))
 }

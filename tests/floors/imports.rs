@@ -53,7 +53,7 @@ impl Imports {
         found
     }
 
-    /// The modules at the crate's root that are named; `*` stands for all of them.
+    /// Returns the modules at the crate's root that are named; `*` stands for all of them.
     pub(crate) fn roots(&self) -> BTreeSet<&str> {
         self.own.iter().map(|path| path.first().map_or("*", String::as_str)).collect()
     }
@@ -132,7 +132,7 @@ fn is_word(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// Words, `::` and single characters, without comments, strings and characters in quotes.
+/// Returns words, `::` and single characters, without comments, strings and characters in quotes.
 fn tokens(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -162,7 +162,7 @@ fn tokens(text: &str) -> Vec<String> {
     found
 }
 
-/// The length of the string or character in quotes that a text begins with.
+/// Returns the length of the string or character in quotes that a text begins with.
 fn quoted(text: &str) -> Option<usize> {
     let prefix = text.len() - text.trim_start_matches(['b', 'c']).len();
     let unprefixed = &text[prefix..];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A buffer in a client's hands. It is zero when it comes, carries a stamp once it is dirty, and
-//! still carries that stamp when it is let go of, whoever holds it by then.
+//! still carries that stamp when its last holder closes it.
 
 use anion::testing::page_size;
 use anion_memory::Access;
@@ -47,7 +47,7 @@ impl Held {
         Self { id, bytes, files, map: None, stamp: Stamp::default() }
     }
 
-    /// The first descriptor, if it is not held by a mapping alone.
+    /// Returns the first descriptor, if it is not held by a mapping alone.
     pub(crate) fn file(&self) -> Option<&File> {
         self.files.first()
     }
@@ -103,7 +103,7 @@ impl Held {
         self.stamp = stamp;
     }
 
-    /// Checks that nobody else has written to it, the service included.
+    /// Checks that no other process has written to it, the service included.
     pub(crate) fn check_stamp(&self) {
         for offset in page_ends(self.bytes, self.stamp.pages) {
             let (found, expected) = (self.word_at(offset), self.stamp.word);
@@ -152,7 +152,7 @@ impl Held {
         }
     }
 
-    /// Sends it to whoever reads next at the other end. False if it is held by a mapping alone, or
+    /// Sends it to the next reader at the other end. False if it is held by a mapping alone, or
     /// if the queue is full.
     pub(crate) fn pass_on(&self, exchange: &UnixDatagram) -> io::Result<bool> {
         let Some(file) = self.file() else { return Ok(false) };

@@ -21,10 +21,10 @@ use std::os::unix::net::UnixDatagram;
 use std::process::exit;
 use std::time::Duration;
 
-/// A client that has not ended by then hangs. SIGALRM ends it, which nobody takes for a random
+/// A client that has not ended by then hangs. SIGALRM ends it, which is not taken for a random
 /// death.
 const LIFETIME_SECONDS: u32 = 600;
-/// Buffers that a client holds before it lets go of some.
+/// Buffers that a client holds before it releases some.
 const MAX_HELD: usize = 32;
 /// Sizes asked for over and over.
 const FAVOURITES: [i64; 4] = [32 << 10, 48 << 10, 96 << 10, 256 << 10];
@@ -101,7 +101,7 @@ impl Client {
     fn step(&mut self) {
         match self.rng.u8(0..100) {
             0..50 => self.allocate(),
-            50..70 => self.let_go(4),
+            50..70 => self.release(4),
             70..78 => self.pass_on(),
             78..86 => self.receive(),
             86..91 => self.with_one(|_, held| held.duplicate().expect("descriptors are left")),
@@ -110,7 +110,7 @@ impl Client {
             _ => self.fork(),
         }
         while self.held.len() > MAX_HELD {
-            self.let_go(MAX_HELD);
+            self.release(MAX_HELD);
         }
     }
 
@@ -131,7 +131,7 @@ impl Client {
                 Some(error)
                     if [ErrorCode::QUOTA_EXCEEDED.0, ErrorCode::NO_MEMORY.0].contains(&error.code) =>
                 {
-                    self.let_go(MAX_HELD);
+                    self.release(MAX_HELD);
                 }
                 _ => panic!("{request:?}: {status}"),
             },
@@ -192,8 +192,8 @@ impl Client {
         self.held.push(held);
     }
 
-    /// Lets go of up to `most` buffers.
-    fn let_go(&mut self, most: usize) {
+    /// Releases up to `most` buffers.
+    fn release(&mut self, most: usize) {
         for _ in 0..self.rng.usize(1..=most) {
             let Some(held) = self.pick() else { return };
             held.check_stamp();
@@ -218,7 +218,7 @@ impl Client {
         }
     }
 
-    /// Sends a buffer to whoever reads next, and keeps it or not.
+    /// Sends a buffer to the next reader, and keeps it or not.
     fn pass_on(&mut self) {
         if let Some(held) = self.pick() {
             let is_gone = held.pass_on(&self.exchange).expect("the socket is open");

@@ -50,7 +50,8 @@ const TEST: &str = "nothing_is_left_of_clients_that_came_and_died";
 /// Carries a client's orders. A process that finds it is a client.
 const ORDERS: &str = "ANION_SOAK_CLIENT";
 
-/// Heaps with pools, with and without a size, one without a pool, and a quota that clients do meet.
+/// Returns heaps with pools, with and without a size, one without a pool, and a quota that clients
+/// do meet.
 fn heaps() -> String {
     format!(
         r#"/dts-v1/; / {{ anion {{ compatible = "anion,heaps-v1";
@@ -119,7 +120,8 @@ impl Soak {
     /// Everything that went wrong, of clients and in the books.
     fn run(&self, seed: u64, operations: u64) -> Result<Seen, Vec<anyhow::Error>> {
         let (failed, done) = (AtomicBool::new(false), AtomicBool::new(false));
-        // What one half of the clients sends, the other half receives; what nobody receives stays in the queue.
+        // What one half of the clients sends, the other half receives; what is not received stays
+        // in the queue.
         let (left, right) = UnixDatagram::pair().expect("sockets");
         let mut rng = Rng::with_seed(seed);
         thread::scope(|scope| {

@@ -62,7 +62,7 @@ fn beyond_quota(usage: &ClientUsage) -> Option<String> {
     is_beyond.then(|| format!("a uid is beyond its quota: {usage:?}"))
 }
 
-/// What cannot be true of one heap at one moment, or after an earlier one.
+/// Returns what cannot be true of one heap at one moment, or after an earlier one.
 fn contradictions(now: &HeapStats, before: Option<&HeapStats>) -> Vec<String> {
     let mut claims = vec![
         ("live and deferred are all bytes", now.liveBytes + now.deferredBytes == now.numOfAllocBytes),

@@ -23,7 +23,7 @@ pub(crate) struct Vitals {
 }
 
 impl Vitals {
-    /// Those of `pid` now.
+    /// Returns the figures of `pid` now.
     pub(crate) fn of(pid: Pid) -> Self {
         let process = PathBuf::from(format!("/proc/{pid}"));
         let status = fs::read_to_string(process.join("status")).expect("the process runs");
@@ -47,7 +47,7 @@ impl Vitals {
         }
     }
 
-    /// What has not come back to where it was.
+    /// Returns what has not come back to where it was.
     pub(crate) fn differences(&self, before: &Self) -> Vec<String> {
         let kinds = [
             ("open descriptors", before.descriptors, self.descriptors, 0),

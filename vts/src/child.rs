@@ -79,7 +79,7 @@ impl ChildProcess {
         Ok(process)
     }
 
-    /// The next line that it prints; empty at the end.
+    /// Returns the next line that it prints; empty at the end.
     ///
     /// # Errors
     /// If reading fails.
@@ -199,7 +199,7 @@ fn reserve(target: &str, heap: &str, count: &str, size: &str) -> Result<()> {
     ready_and_wait()
 }
 
-/// Allocates and lets go as fast as it can: killed at any moment, it leaves a reply on its way.
+/// Allocates and releases as fast as it can: killed at any moment, it leaves a reply on its way.
 fn churn(target: &str, size: &str) -> Result<()> {
     let connection = service(target)?;
     let mut request = from_any(size.parse()?);

@@ -119,12 +119,12 @@ impl Fixture {
         Ok(self.target.connect_for_callbacks()?)
     }
 
-    /// Heaps that served this uid, by descending id.
+    /// Returns the heaps that served this uid, by descending id.
     pub(crate) fn usable(&self) -> impl Iterator<Item = &HeapInfo> {
         self.heaps.iter().filter(|heap| self.usable.contains(&heap.id))
     }
 
-    /// Usable heaps whose buffers the CPU can map.
+    /// Returns the usable heaps whose buffers the CPU can map.
     ///
     /// # Errors
     /// [`Inapplicable`](crate::outcome::Inapplicable) if there is none.
@@ -137,13 +137,13 @@ impl Fixture {
         }
     }
 
-    /// Usable heaps whose releases the kernel reports: what their buffers are held by is not their
-    /// owner's word alone.
+    /// Returns the usable heaps whose releases the kernel reports: what their buffers are held by
+    /// is not their owner's word alone.
     pub(crate) fn reported(&self) -> impl Iterator<Item = &HeapInfo> {
         self.usable().filter(|heap| is_reported(heap))
     }
 
-    /// Usable heaps that give read-only buffers, which the CPU can map.
+    /// Returns the usable heaps that give read-only buffers, which the CPU can map.
     ///
     /// # Errors
     /// [`Inapplicable`](crate::outcome::Inapplicable) if there is none.
@@ -153,7 +153,8 @@ impl Fixture {
         if heaps.is_empty() { inapplicable("no heap here gives read-only buffers") } else { Ok(heaps) }
     }
 
-    /// A mappable heap with small granules and room for tests with many buffers.
+    /// Returns a mappable heap with a small allocation granularity and room for tests with many
+    /// buffers.
     ///
     /// # Errors
     /// [`Inapplicable`](crate::outcome::Inapplicable) if there is none.
@@ -163,11 +164,14 @@ impl Fixture {
         // One without a limit of its own if there is: others may be filling a budgeted one.
         let mappable = self.mappable()?;
         let best = mappable.iter().filter(fits).min_by_key(|heap| heap.capacity);
-        best.copied()
-            .map_or_else(|| inapplicable("no usable heap has granules up to 64 KiB and room for 64 MiB"), Ok)
+        best.copied().map_or_else(
+            || inapplicable("no usable heap has a granularity up to 64 KiB and room for 64 MiB"),
+            Ok,
+        )
     }
 
-    /// Bytes of the largest buffer that `heap` could give this uid now, as explain tells.
+    /// Returns the bytes of the largest buffer that `heap` could give this uid now, as explain
+    /// tells.
     ///
     /// # Errors
     /// What the call reports.
@@ -257,7 +261,7 @@ impl Fixture {
         Ok(rows.into_iter().find(|row| u32::try_from(row.uid) == Ok(self.uid)).unwrap_or_default())
     }
 
-    /// Bytes and buffers that this uid holds.
+    /// Returns the bytes and buffers that this uid holds.
     ///
     /// # Errors
     /// What the call reports.
@@ -302,7 +306,7 @@ impl Fixture {
         Ok(())
     }
 
-    /// Whether this caller is privileged. Where the interface leaves it to the service's
+    /// Returns whether this caller is privileged. Where the interface leaves it to the service's
     /// configuration, which only the service knows, this is what trim says.
     ///
     /// # Errors
@@ -336,7 +340,7 @@ impl Fixture {
     }
 }
 
-/// Whether the kernel reports releases of the heap's buffers.
+/// Returns whether the kernel reports releases of the heap's buffers.
 pub(crate) fn is_reported(heap: &HeapInfo) -> bool {
     heap.releaseMechanism != ReleaseMechanism::TOKEN
 }

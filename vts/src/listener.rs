@@ -12,7 +12,7 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::IPressureListener::{
 pub(crate) struct Listener(Sender<PressureLevel>);
 
 impl Listener {
-    /// A listener, and where what it is told arrives.
+    /// Returns a listener, and where what it is told arrives.
     pub(crate) fn pair() -> (Strong<dyn IPressureListener>, Receiver<PressureLevel>) {
         let (sender, levels) = channel();
         (new_binder!(BnPressureListener, Self(sender)), levels)

@@ -100,7 +100,8 @@ fn has_tested(conclusion: &Conclusion) -> bool {
     conclusion.num_passed + conclusion.num_failed > 0
 }
 
-/// The default instance at every endpoint; without endpoints, every instance that the device declares.
+/// Returns the default instance at every endpoint; without endpoints, every instance that the
+/// device declares.
 fn targets(endpoints: &[Endpoint]) -> Result<Vec<Target>> {
     let at = |endpoint: &Endpoint| Target { endpoint: endpoint.clone(), name: SERVICE_NAME.to_owned() };
     if !endpoints.is_empty() {

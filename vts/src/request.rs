@@ -18,7 +18,7 @@ pub(crate) mod aidl {
 use aidl::{Allocation, AllocationRequest, Backing, Buffer, IBufferToken};
 use anion_ipc::Strong;
 
-/// A buffer that this process holds; dropping it lets go.
+/// A buffer that this process holds; dropping it releases it.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) fd: OwnedFd,
@@ -44,7 +44,7 @@ impl Drop for Claim {
     }
 }
 
-/// The buffers of a reply.
+/// Returns the buffers of a reply.
 ///
 /// # Errors
 /// If one has no descriptor or a negative size.
@@ -64,17 +64,17 @@ pub(crate) fn held(allocation: Allocation) -> Result<Vec<Held>> {
     allocation.buffers.into_iter().map(own).collect()
 }
 
-/// A request for one buffer from any heap.
+/// Returns a request for one buffer from any heap.
 pub(crate) fn from_any(size: i64) -> AllocationRequest {
     AllocationRequest { size, heapIdMask: -1, name: "vts".into(), ..Default::default() }
 }
 
-/// A request for one buffer from the heap with this id.
+/// Returns a request for one buffer from the heap with this id.
 pub(crate) fn from_heap(id: i32, size: i64) -> AllocationRequest {
     AllocationRequest { heapIdMask: 1_i32.wrapping_shl(id.cast_unsigned()), ..from_any(size) }
 }
 
-/// A request for one buffer from the heaps with these names, in this order.
+/// Returns a request for one buffer from the heaps with these names, in this order.
 pub(crate) fn from_names(names: &[&str], size: i64) -> AllocationRequest {
     let heapNames = names.iter().map(|name| (*name).to_owned()).collect();
     AllocationRequest { heapIdMask: 0, heapNames, ..from_any(size) }

@@ -58,7 +58,7 @@ pub(crate) struct Rust {
 }
 
 impl Rust {
-    /// The newest that Debian has, downloaded unless it is in the cache.
+    /// Returns the newest that Debian has, downloaded unless it is in the cache.
     ///
     /// # Errors
     /// If it can neither be downloaded nor found.
@@ -95,7 +95,7 @@ impl Rust {
 }
 
 impl Target {
-    /// What tells its builds in the cache from those for this machine.
+    /// Returns what tells its builds in the cache from those for this machine.
     pub(crate) fn suffix(&self) -> String {
         format!("-{}", self.triple)
     }

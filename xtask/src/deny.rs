@@ -60,7 +60,7 @@ fn cargo_deny() -> Result<Command> {
     Ok(command)
 }
 
-/// The directory with a copy of an advisory database in this home of cargo.
+/// Returns the directory with a copy of an advisory database in this home of cargo.
 fn database(home: &Path) -> Option<PathBuf> {
     let dir = home.join(DATABASES);
     let has_one = fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());

@@ -10,12 +10,12 @@ use anyhow::{Context, Result, ensure};
 
 use crate::tally::Tally;
 
-/// The checkout this task runner was built from.
+/// Returns the checkout this task runner was built from.
 pub(crate) fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// The cargo that started this program, in the checkout's root.
+/// Returns the cargo that started this program, in the checkout's root.
 ///
 /// What `cargo run` tells a program about its own package is taken out of the environment, so that
 /// no build script sees the task runner's values.
@@ -33,7 +33,7 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// How a person would type `command`.
+/// Returns how a person would type `command`.
 pub(crate) fn line_of(command: &Command) -> String {
     let quoted = |word: &OsStr| {
         let word = word.to_string_lossy();
@@ -113,20 +113,20 @@ pub(crate) fn each_line(command: &mut Command, mut take: impl FnMut(&str)) -> Re
     child.wait().with_context(|| format!("cannot wait for `{line}`"))
 }
 
-/// The lines of `reader` without their line ends; bytes that are not UTF-8 are replaced.
+/// Returns the lines of `reader` without their line ends; bytes that are not UTF-8 are replaced.
 pub(crate) fn lossy_lines(reader: impl io::Read) -> impl Iterator<Item = io::Result<String>> {
     BufReader::new(reader)
         .split(b'\n')
         .map(|line| line.map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches('\r').to_owned()))
 }
 
-/// Where cargo keeps what it downloads, and its configuration.
+/// Returns where cargo keeps what it downloads, and its configuration.
 pub(crate) fn cargo_home() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("CARGO_HOME").or_else(|| set("HOME").map(|home| home.join(".cargo")))
 }
 
-/// The path of `program` in `PATH`.
+/// Returns the path of `program` in `PATH`.
 pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
@@ -135,7 +135,7 @@ pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
 /// What makes a program die with the one that started it.
 const LEASH: [&str; 4] = ["setpriv", "--pdeathsig", "TERM", "--"];
 
-/// A command that is asked to stop when this program dies, in whatever way.
+/// Returns a command that is asked to stop when this program dies, in whatever way.
 pub(crate) fn leashed(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(LEASH[0]);
     command.args(&LEASH[1..]).arg(program);
@@ -143,7 +143,7 @@ pub(crate) fn leashed(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Keeps the settings of whoever started this program (`ANION_CONFIG` and its like) away from
+/// Keeps the settings of the user who started this program (`ANION_CONFIG` and its like) away from
 /// `command`.
 pub(crate) fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {

@@ -36,7 +36,7 @@ pub(crate) struct Block {
 /// A command may have to build first.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20 * 60);
 
-/// The blocks of commands in README.md.
+/// Returns the blocks of commands in README.md.
 ///
 /// # Errors
 /// If it cannot be read, or has a block that is not marked or has no command.
@@ -44,7 +44,7 @@ pub(crate) fn blocks() -> Result<Vec<Block>> {
     parse(&read("README.md")?)
 }
 
-/// A file of the checkout.
+/// Returns a file of the checkout.
 fn read(name: &str) -> Result<String> {
     let path = workspace_root().join(name);
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
@@ -80,7 +80,7 @@ pub(crate) fn run(tally: &mut Tally) -> Result<()> {
     servers.into_iter().try_for_each(Server::stop)
 }
 
-/// A command line as a person would type it, in the checkout's root.
+/// Returns a command line as a person would type it, in the checkout's root.
 fn shell(command: &str, socket: &Path) -> Command {
     // Bash becomes a single command instead of waiting for it, so a server gets its signals itself.
     let mut shell = leashed("bash");
@@ -146,8 +146,8 @@ fn parse(text: &str) -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// The commands in the lines of a block: a backslash at the end continues one, comments and blank
-/// lines are none.
+/// Returns the commands in the lines of a block: a backslash at the end continues one, comments and
+/// blank lines are none.
 fn commands(body: &[&str]) -> Vec<String> {
     let mut commands = Vec::new();
     let mut open = String::new();
@@ -167,7 +167,7 @@ fn commands(body: &[&str]) -> Vec<String> {
     commands
 }
 
-/// All commands that are run.
+/// Returns all commands that are run.
 #[cfg(test)]
 pub(crate) fn commands_of(text: &str) -> Result<Vec<String>> {
     Ok(parse(text)?.into_iter().flat_map(|block| block.commands).collect())

@@ -37,7 +37,7 @@ pub(crate) fn build() -> Result<Programs> {
     build_by(command.args(["build", "--release", "--bins"]).args(PROGRAMS))
 }
 
-/// The same for another architecture, built for an emulated machine.
+/// Returns the same for another architecture, built for an emulated machine.
 ///
 /// # Errors
 /// The same, and if the compiler cannot be had.
@@ -75,7 +75,7 @@ pub(crate) fn build_benchmark() -> Result<PathBuf> {
     executable(&messages, BENCHMARK).context("cargo made no benchmark")
 }
 
-/// The path of a program in what cargo says with `--message-format=json`.
+/// Returns the path of a program in what cargo says with `--message-format=json`.
 fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     messages.lines().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;

@@ -19,7 +19,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Its line in a table of steps that took `all` together.
+    /// Returns its line in a table of steps that took `all` together.
     fn line(&self, all: Duration) -> String {
         let share = 100.0 * self.took.as_secs_f64() / all.as_secs_f64().max(f64::MIN_POSITIVE);
         let word = if self.is_ok { "ok" } else { "FAILED" };
@@ -64,8 +64,8 @@ impl fmt::Display for Row {
     }
 }
 
-/// A table of the steps, those that took longest first, and the sum of their tests alone on the
-/// last line.
+/// Returns a table of the steps, those that took longest first, and the sum of their tests alone on
+/// the last line.
 pub(crate) fn summary(mut rows: Vec<Row>) -> String {
     let mut sum = Tally::default();
     let all: Duration = rows.iter().map(|row| row.took).sum();

@@ -12,12 +12,12 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// The count of one check that passed or failed.
+    /// Returns the count of one check that passed or failed.
     pub(crate) fn one(passed: bool) -> Self {
         Self { passed: passed.into(), failed: (!passed).into() }
     }
 
-    /// Whether tests ran and none failed.
+    /// Returns whether tests ran and none failed.
     pub(crate) fn is_success(self) -> bool {
         self.passed > 0 && self.failed == 0
     }

@@ -31,8 +31,8 @@ pub(crate) struct CrateTool {
 }
 
 impl CrateTool {
-    /// Where it is in the cache; the suffix tells of another architecture. The version is in the
-    /// path, so a program that is there is the right one.
+    /// Returns where it is in the cache; the suffix tells of another architecture. The version is
+    /// in the path, so a program that is there is the right one.
     fn place(&self, cache: &Path, suffix: &str) -> PathBuf {
         cache.join("tools").join(format!("{}-{}{suffix}", self.name, self.version))
     }
@@ -78,8 +78,8 @@ pub(crate) const DENY: CrateTool = CrateTool {
     options: &["--debug"],
 };
 
-/// The directory for what is downloaded or built once, outside the tree: `$ANION_CACHE`, else
-/// `$XDG_CACHE_HOME/anion`, else `~/.cache/anion`. It is created.
+/// Returns the directory for what is downloaded or built once, outside the tree: `$ANION_CACHE`,
+/// else `$XDG_CACHE_HOME/anion`, else `~/.cache/anion`. It is created.
 ///
 /// # Errors
 /// If none of the variables is set or the directory cannot be created.
@@ -95,7 +95,7 @@ pub(crate) fn cache_dir() -> Result<PathBuf> {
     dir.canonicalize().with_context(|| format!("cannot use the cache {}", dir.display()))
 }
 
-/// Whether packages may be installed.
+/// Returns whether packages may be installed.
 pub(crate) fn is_root() -> bool {
     geteuid().is_root()
 }
@@ -126,7 +126,7 @@ pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
     }
 }
 
-/// The packages of the tools that are not there, each once, sorted.
+/// Returns the packages of the tools that are not there, each once, sorted.
 fn missing(tools: &[Tool], is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
     let packages: BTreeSet<_> =
         tools.iter().filter(|tool| !is_there(tool.program)).map(|tool| tool.package).collect();
@@ -151,7 +151,7 @@ fn apt_install(packages: &[&str]) -> Command {
     command
 }
 
-/// The packages that a simulation of apt-get would install.
+/// Returns the packages that a simulation of apt-get would install.
 fn installed(planned: &str) -> impl Iterator<Item = &str> {
     planned.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next())
 }
@@ -164,7 +164,7 @@ pub(crate) fn apt_update() -> Result<()> {
     run(Command::new("apt-get").args(["-qq", "update"]))
 }
 
-/// The directory with the programs of `tool`, built on first use.
+/// Returns the directory with the programs of `tool`, built on first use.
 ///
 /// # Errors
 /// If the build fails.
@@ -175,7 +175,7 @@ pub(crate) fn ensure_crate(tool: CrateTool) -> Result<PathBuf> {
     })
 }
 
-/// The same for another architecture.
+/// Returns the same for another architecture.
 ///
 /// # Errors
 /// If the build fails.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether the machine has little memory left. The kernel's stall triggers speak when tasks wait
-//! already; where a hog is quick or there is no swap that is too late, so while spares are held the
-//! service looks itself.
+//! Whether the machine has little memory left. The kernel's stall triggers fire when tasks wait
+//! already. Where a process allocates quickly or there is no swap, that is too late, so while
+//! memory is pooled the service looks itself.
 
 use super::PressureLevel;
 use std::io;
@@ -26,11 +26,11 @@ pub(in crate::allocator) struct Availability {
 }
 
 impl Availability {
-    /// Of a machine with so much memory; `read` tells how many bytes are available.
+    /// Watches a machine with so much memory; `read` tells how many bytes are available.
     pub(in crate::allocator) fn new(total_bytes: u64, read: fn() -> io::Result<u64>) -> Self {
         Self { total_bytes, read, next: Duration::ZERO }
     }
-    /// How scarce memory is, if it is time for a look, and how long until the next.
+    /// Returns how scarce memory is, if it is time for a look, and how long until the next.
     pub(in crate::allocator) fn look(&mut self, now: Duration) -> (PressureLevel, Duration) {
         if now < self.next {
             return (PressureLevel::None, self.next - now);

@@ -19,7 +19,7 @@ enum Source {
 }
 
 impl PressureSources {
-    /// All that this machine has. What it has not is logged.
+    /// Returns all that this machine has. What it lacks is logged.
     ///
     /// # Errors
     /// If a cgroup was named and cannot be watched.
@@ -72,7 +72,7 @@ impl PressureSources {
         Ok(())
     }
 
-    /// To be polled.
+    /// Returns what to poll.
     pub(in crate::allocator) fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
         self.0.iter().map(|source| {
             let fd = match source {
@@ -83,7 +83,8 @@ impl PressureSources {
         })
     }
 
-    /// What poll saw of each amounts to. Sources that are gone are dropped: they would be ready for ever.
+    /// Returns the level that the sources tell, of what poll saw of each. Sources that are gone are
+    /// dropped: they would be ready for ever.
     pub(in crate::allocator) fn read(&mut self, seen: &[PollFlags]) -> PressureLevel {
         let mut worst = PressureLevel::None;
         let mut seen = seen.iter();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Clients that pretend to let go: whatever still reaches a buffer's memory keeps it from being
-//! handed out again. A child that inherited one is in `tests/heirs.rs`: a process that starts
-//! others holds what all its tests hold until they run.
+//! Clients that pretend to release a buffer: a reference of any kind that still reaches its memory
+//! keeps it from being handed out again. A child that inherited one is in `tests/heirs.rs`: a
+//! process that starts others holds what all its tests hold until they run.
 
 use super::pool::{pooled, settle_and_scrub, stats, system};
 use super::*;
@@ -18,7 +18,7 @@ type Kept = Box<dyn Any>;
 /// How it does that.
 type Way = fn(OwnedFd) -> Kept;
 
-/// The descriptor waits in the queue of a socket that nobody reads.
+/// Leaves the descriptor in the queue of a socket that is not read.
 fn in_a_socket_queue(fd: OwnedFd) -> Kept {
     let (left, right) = UnixStream::pair().expect("sockets");
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

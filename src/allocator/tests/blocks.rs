@@ -134,7 +134,7 @@ struct Bench {
     page: u64,
 }
 
-/// One heap of these blocks that keeps up to 1 MiB.
+/// Returns one heap of these blocks that keeps up to 1 MiB.
 fn bench() -> Bench {
     let page = crate::sys::memory::page_size().expect("page size");
     let script = Arc::new(Script::default());
@@ -176,7 +176,7 @@ impl Bench {
         (0..3).for_each(|uid| settle_and_scrub(&self.allocator, uid));
     }
 
-    /// A buffer that was used and lies on the shelf.
+    /// Pools a buffer that a client used.
     fn pool(&self, uid: u32, pages: u64) {
         drop(self.ask(uid, pages));
         self.settle();
@@ -272,7 +272,7 @@ fn blocks_that_lie_too_scattered_are_left_alone() {
     let pooled = bench.pooled_pages();
     assert_eq!(pooled, (RANGES + 2) * 16);
     let grant = bench.ask(1, (RANGES + 1) * 16);
-    assert_eq!((bench.pooled_pages(), bench.counters().hits), (pooled, 0), "made anew, in one piece");
+    assert_eq!((bench.pooled_pages(), bench.counters().hits), (pooled, 0), "newly made, in one piece");
     drop((grant, held));
 }
 
@@ -338,7 +338,7 @@ proptest! {
         let live: u64 = held.iter().map(|grant| grant.bytes.get()).sum();
         let counters = bench.allocator.stats()[0].counters;
         prop_assert_eq!(counters.bytes, live);
-        // Fresh spares have pages that nobody held; the others are all known.
+        // Preallocated buffers have pages that no client held; the others are all known.
         let known = bench.witness.seen().held.len() as u64 * bench.page;
         prop_assert!(known <= live + bench.counters().pooled_bytes);
         prop_assert!(known >= live);

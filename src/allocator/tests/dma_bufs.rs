@@ -18,7 +18,7 @@ struct Bench {
     exporter: Arc<ScriptedExporter>,
 }
 
-/// A machine with udmabuf and this one heap, which keeps what is released.
+/// Returns a machine with udmabuf and this one heap, which keeps what is released.
 fn with(heap: HeapSpec) -> Bench {
     let page = crate::sys::memory::page_size().expect("page size");
     let script = Arc::new(Script::default());
@@ -41,7 +41,7 @@ fn frames() -> Bench {
     with(HeapSpec::plain(0, "frames", HeapType::System, None))
 }
 
-/// Memory set aside for eight buffers of 1 MiB.
+/// Returns memory set aside for eight buffers of 1 MiB.
 fn camera(shared: Option<&str>) -> Bench {
     with(HeapSpec {
         shared: shared.map(str::to_owned),
@@ -91,7 +91,7 @@ fn another_domain_gets_another_dma_buf() {
 }
 
 #[test]
-fn whoever_still_has_a_dma_buf_keeps_it_from_the_next() {
+fn a_holder_of_a_dma_buf_keeps_it_from_the_next_client() {
     let bench = frames();
     let grant = bench.ask(1, 1).remove(0);
     let copy = grant.fd.try_clone().expect("dup");

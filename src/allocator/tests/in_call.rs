@@ -5,7 +5,7 @@
 use super::pool::{pooled, stats, system, use_up};
 use super::*;
 
-/// A request of a client that overwrites every byte.
+/// Returns a request of a client that overwrites every byte.
 fn unzeroed(count: i32) -> Request {
     Request { unzeroed: true, ..system(count, MIB) }
 }

@@ -33,7 +33,8 @@ const MIB: u64 = 1 << 20;
 /// How long a thread of lowest priority may take to do its part on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A camera carveout of 4 MiB above an unlimited system heap; uids may hold 8 MiB and 100 buffers.
+/// Returns a camera carveout of 4 MiB above an unlimited system heap; uids may hold 8 MiB and 100
+/// buffers.
 fn config() -> Config {
     let heaps = vec![
         HeapSpec::plain(2, "camera", HeapType::Carveout, Some(4 * MIB)),
@@ -43,7 +44,7 @@ fn config() -> Config {
     Config { heaps, policy: Policy { default, clients: vec![] } }
 }
 
-/// An allocator without a reaper thread, so that a test sees what each step does.
+/// Returns an allocator without a reaper thread, so that a test sees what each step does.
 fn still(config: Config) -> Arc<Allocator> {
     scripted(config).0
 }
@@ -234,8 +235,8 @@ fn an_overflowed_event_queue_is_survived() {
     let allocator = still(config());
     let mut grants = allocator.allocate(&caller(1), &request(u32::MAX, 40, PAGE)).expect("served");
     let kept = grants.split_off(38);
-    // Equal neighbours are merged by the kernel, so two files take turns; nobody reads the queue
-    // meanwhile.
+    // Equal neighbours are merged by the kernel, so two files take turns; the queue is not
+    // read meanwhile.
     let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("readable");
     let limit: usize = limit.trim().parse().expect("a number");
     let directory = crate::sys::fd::DescriptorDirectory::open().expect("/proc");
@@ -283,7 +284,7 @@ fn a_failure_of_any_source_call_leaves_everything_as_before() {
 }
 
 #[test]
-fn exhaustion_is_tried_once_more_after_looking_for_what_was_let_go_of() {
+fn exhaustion_is_tried_once_more_after_looking_for_releases() {
     let (allocator, script) = scripted(config());
     script.fail(0..1, libc::EMFILE);
     let grants = allocator.allocate(&caller(1), &request(u32::MAX, 1, PAGE)).expect("the second attempt");

@@ -9,7 +9,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 
-/// As [`config`], but both heaps keep what is released.
+/// Returns [`config`], but both heaps keep what is released.
 pub(super) fn pooled() -> Config {
     let mut config = config();
     config.heaps.iter_mut().for_each(|heap| heap.deferred_free = true);
@@ -20,7 +20,7 @@ pub(super) fn system(count: i32, bytes: u64) -> Request {
     Request { selection: names(&["system"]), ..request(0, count, bytes) }
 }
 
-/// Fills a buffer, so that it is worth keeping, and lets go of it.
+/// Fills a buffer, so that it is worth keeping, and releases it.
 pub(super) fn use_up(grant: Grant) {
     let len = usize::try_from(grant.bytes.get()).expect("small");
     SharedMap::new(&grant.fd, len, Access::ReadWrite).expect("mapped").fill(0x5a).expect("writable");
@@ -32,7 +32,7 @@ pub(super) fn settle_and_scrub(allocator: &Allocator, uid: u32) {
     while allocator.clean_one() {}
 }
 
-/// The system heap's view; it is tried last.
+/// Returns the system heap's view; it is tried last.
 pub(super) fn stats(allocator: &Allocator) -> HeapView<'_> {
     allocator.stats()[1]
 }
@@ -206,13 +206,13 @@ fn heaps_take_turns_at_being_scrubbed() {
 }
 
 #[test]
-fn a_budget_is_not_exceeded_by_its_shelf() {
+fn a_budget_is_not_exceeded_by_its_pool() {
     let allocator = still(pooled());
     let camera = |count, bytes| Request { selection: names(&["camera"]), ..request(0, count, bytes) };
     allocator.allocate(&caller(1), &camera(4, MIB)).expect("the whole budget").into_iter().for_each(use_up);
     settle_and_scrub(&allocator, 1);
     assert_eq!(allocator.stats()[0].pool.pooled_bytes, 4 * MIB);
-    let _held = allocator.allocate(&caller(2), &camera(1, 3 * MIB)).expect("the shelf makes room");
+    let _held = allocator.allocate(&caller(2), &camera(1, 3 * MIB)).expect("the pool makes room");
     assert_eq!(allocator.stats()[0].pool.pooled_bytes, MIB);
 }
 
@@ -241,7 +241,7 @@ fn a_dry_run_counts_deferred_frees_as_free_and_leaves_them_alone() {
 }
 
 #[test]
-fn a_heap_that_shares_across_domains_gives_spares_to_everyone() {
+fn a_heap_that_shares_across_domains_gives_pooled_memory_to_every_client() {
     let mut config = pooled();
     config.heaps[1].shared = Some("one client, in several domains".to_owned());
     let allocator = still(config);
@@ -253,7 +253,7 @@ fn a_heap_that_shares_across_domains_gives_spares_to_everyone() {
 }
 
 #[test]
-fn trim_takes_deferred_frees_first_and_then_the_shelf() {
+fn trim_takes_deferred_frees_first_and_then_clean_memory() {
     let allocator = still(pooled());
     allocator.allocate(&caller(1), &system(2, MIB)).expect("served").into_iter().for_each(use_up);
     settle_and_scrub(&allocator, 1);
@@ -270,7 +270,7 @@ fn trim_takes_deferred_frees_first_and_then_the_shelf() {
 }
 
 #[test]
-fn exhaustion_gives_the_spares_of_every_heap_back() {
+fn exhaustion_gives_back_the_pooled_memory_of_every_heap() {
     let (allocator, script) = scripted(pooled());
     use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
     settle_and_scrub(&allocator, 1);
@@ -282,7 +282,7 @@ fn exhaustion_gives_the_spares_of_every_heap_back() {
 }
 
 #[test]
-fn pressure_takes_deferred_frees_unscrubbed_and_half_of_the_shelf() {
+fn pressure_takes_deferred_frees_unscrubbed_and_half_of_the_clean_memory() {
     let allocator = still(pooled());
     allocator.allocate(&caller(1), &system(4, MIB)).expect("served").into_iter().for_each(use_up);
     settle_and_scrub(&allocator, 1);
@@ -315,7 +315,7 @@ fn critical_pressure_takes_everything_and_is_remembered() {
     );
     assert_eq!(feed.next(Some(PressureLevel::None)), Some(PressureLevel::Critical));
     drop(allocator);
-    assert_eq!(feed.next(Some(PressureLevel::Critical)), None, "nobody is left to tell");
+    assert_eq!(feed.next(Some(PressureLevel::Critical)), None, "the allocator is gone");
 }
 
 #[test]
@@ -376,7 +376,7 @@ fn the_shrinker_watches_as_soon_as_memory_is_pooled() {
 }
 
 #[test]
-fn the_shrinker_gives_back_when_little_is_left_though_nobody_waits_yet() {
+fn the_shrinker_gives_back_when_little_is_left_though_no_task_waits_yet() {
     let allocator = still(pooled());
     use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
     settle_and_scrub(&allocator, 1);

@@ -9,7 +9,7 @@ fn refill(allocator: &Allocator) -> usize {
     std::iter::repeat_with(|| allocator.preallocate_one()).take_while(|made| *made).count()
 }
 
-/// Two clients ask for the same size once each, and keep what they get.
+/// Asks for the same size as two clients, once each; returns what they got.
 fn ask_twice(allocator: &Allocator, count: i32) -> Vec<Grant> {
     let ask = |uid| allocator.allocate(&caller(uid), &system(count, MIB)).expect("served");
     ask(1).into_iter().chain(ask(2)).collect()
@@ -25,7 +25,7 @@ fn a_single_request_makes_nothing_ahead_and_the_second_does() {
     let view = stats(&allocator);
     assert_eq!((view.pool.preallocated, view.pool.pooled_bytes), (3, 3 * MIB));
     assert_eq!((view.counters.bytes, view.counters.buffers), (3 * MIB, 3), "pooled memory is not allocated");
-    assert_eq!(allocator.usage(&caller(1))[0].bytes, 2 * MIB, "nobody is charged for it");
+    assert_eq!(allocator.usage(&caller(1))[0].bytes, 2 * MIB, "preallocated memory is charged to no uid");
 }
 
 #[test]

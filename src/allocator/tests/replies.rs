@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What was let go of makes room at once, also while a thread of the service has not closed its
-//! copy yet.
+//! A released buffer makes room at once, also while a thread of the service has not closed its copy
+//! yet.
 
 use super::*;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
 
-/// An allocator that waits for as long as it takes, and for every reply: the test may have to wait
-/// for a processor.
+/// Returns an allocator that waits for as long as it takes, and for every reply: the test may have
+/// to wait for a processor.
 fn patient() -> Arc<Allocator> {
     let mut allocator = still(config());
     let replies = &mut Arc::get_mut(&mut allocator).expect("the only one").replies;
@@ -15,7 +15,7 @@ fn patient() -> Arc<Allocator> {
     allocator
 }
 
-/// All that the quota has.
+/// Returns all that the quota has.
 fn everything() -> Request {
     request(1, 1, 8 * MIB)
 }
@@ -27,7 +27,7 @@ fn a_copy_that_is_about_to_be_closed_is_waited_for() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let sent = allocator.allocate(&caller(1), &everything()).expect("room");
-            // The client has it, and lets go of it; this thread has still to close what it sent.
+            // The client has it and releases it; this thread has not closed its copy yet.
             has_reply.wait();
             while !is_asked.load(Ordering::Relaxed) {
                 std::hint::spin_loop();
@@ -39,7 +39,7 @@ fn a_copy_that_is_about_to_be_closed_is_waited_for() {
         });
         has_reply.wait();
         is_asked.store(true, Ordering::Relaxed);
-        allocator.allocate(&caller(1), &everything()).expect("nobody holds what was let go of");
+        allocator.allocate(&caller(1), &everything()).expect("the client has released them");
     });
 }
 
@@ -58,7 +58,7 @@ fn who_holds_what_was_sent_is_not_waited_for() {
     elsewhere.join().expect("no panic");
     allocator.allocate(&caller(1), &everything()).expect_err("it is held");
     drop(held);
-    allocator.allocate(&caller(1), &everything()).expect("let go of");
+    allocator.allocate(&caller(1), &everything()).expect("it is released");
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn make_ready(allocator: &Allocator) {
     while allocator.make_reserved() {}
 }
 
-/// Bytes held, bytes reserved, buffers held.
+/// Returns the bytes held, bytes reserved, buffers held.
 fn charged(allocator: &Allocator, uid: u32) -> (u64, u64, u64) {
     let usage = &allocator.usage(&caller(uid))[0];
     (usage.bytes, usage.reserved_bytes, usage.buffers)
@@ -94,7 +94,7 @@ fn a_returned_buffer_is_held_ready_again() {
     }
     make_ready(&allocator);
     assert_eq!((reserved.ready(), charged(&allocator, 1)), (4, (0, 4 * MIB, 0)));
-    assert_eq!(allocator.stats()[0].pool.pooled_bytes, 0, "they come from the shelf");
+    assert_eq!(allocator.stats()[0].pool.pooled_bytes, 0, "they come from the pool");
 }
 
 #[test]

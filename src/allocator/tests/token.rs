@@ -6,8 +6,8 @@ use crate::config::spec::Device;
 use crate::heap::scripted::ScriptedDevices;
 use std::os::fd::AsFd;
 
-/// A heap of 8 MiB whose buffers pass for regions of ashmem, and one of memfds beside it, both with
-/// pools.
+/// Returns a heap of 8 MiB whose buffers pass for regions of ashmem, and one of memfds beside it,
+/// both with pools.
 pub(crate) fn with_regions() -> Arc<Allocator> {
     let page = crate::sys::memory::page_size().expect("page size");
     let regions = crate::source::ashmem::tests::stand_in();
@@ -28,14 +28,14 @@ fn regions(count: i32) -> Request {
     request(2, count, MIB)
 }
 
-/// Bytes and buffers that uid 1 holds, and buffers that exist in the heap.
+/// Returns the bytes and buffers that uid 1 holds, and buffers that exist in the heap.
 fn books(allocator: &Allocator) -> (u64, u64, u64) {
     let usage = &allocator.usage(&caller(1))[0];
     (usage.bytes, usage.buffers, allocator.stats()[0].counters.buffers)
 }
 
 #[test]
-fn a_token_holds_what_all_descriptors_have_let_go_of() {
+fn a_token_holds_a_buffer_without_descriptors() {
     let allocator = with_regions();
     let grants = allocator.allocate(&caller(1), &regions(2)).expect("served");
     let token = allocator.token(&grants).expect("the kernel does not tell");
@@ -91,7 +91,7 @@ fn what_is_given_up_is_never_handed_out_again() {
     assert_eq!(allocator.stats()[0].pool.hits, 0);
     let mut byte = [0];
     map.read_at(0, &mut byte).expect("within");
-    assert_eq!(byte, [0xa5], "whoever still has it keeps it");
+    assert_eq!(byte, [0xa5], "another holder keeps it");
 }
 
 #[test]

@@ -14,8 +14,8 @@ use crate::units::PageSize;
 /// machine.
 const HUGE: u64 = 64 << 10;
 
-/// A carveout of 8 MiB that keeps what is released, and a machine whose files and pages follow a
-/// script.
+/// Returns a carveout of 8 MiB that keeps what is released, and a machine whose files and pages
+/// follow a script.
 fn carveout(deferred_free: bool) -> (Arc<Allocator>, Arc<Script>) {
     let carved =
         HeapSpec { deferred_free, ..HeapSpec::plain(2, "carved", HeapType::Carveout, Some(8 * MIB)) };
@@ -29,7 +29,7 @@ fn carveout(deferred_free: bool) -> (Arc<Allocator>, Arc<Script>) {
     (Allocator::with_machine(config, machine).expect("allocator"), script)
 }
 
-/// A machine with huge pages, whose source of them fails as the script says.
+/// Returns a machine with huge pages, whose source of them fails as the script says.
 fn with_huge_pages(heap: HeapSpec) -> (Arc<Allocator>, Arc<Script>) {
     let page = crate::sys::memory::page_size().expect("page size");
     let script = Arc::new(Script::default());
@@ -51,7 +51,7 @@ fn figures(allocator: &Allocator) -> Fragmentation {
     allocator.heaps()[0].fragmentation().expect("memory set aside")
 }
 
-/// Takes back what was let go of and cleans it.
+/// Takes back what was released and cleans it.
 fn settle(allocator: &Allocator) {
     allocator.reclaim_from(&caller(1));
     while allocator.clean_one() {}
@@ -62,7 +62,7 @@ fn touch(grant: &Grant) {
     SharedMap::new(&grant.fd, len, Access::ReadWrite).expect("mapped").fill(0x5a).expect("writable");
 }
 
-/// Buffers of 1 MiB that fill the carveout, of which every second is then let go of.
+/// Fills the carveout with buffers of 1 MiB and releases every second one; returns the others.
 fn fragment(allocator: &Allocator) -> Vec<Grant> {
     let mut grants = allocator.allocate(&caller(1), &from("carved", 8, MIB)).expect("the whole heap");
     grants.iter().for_each(touch);
@@ -104,7 +104,7 @@ fn a_request_that_no_free_piece_holds_is_counted_and_foretold() {
 }
 
 #[test]
-fn the_shelf_is_emptied_for_a_long_piece_and_other_heaps_keep_theirs() {
+fn the_pool_is_emptied_for_a_long_piece_and_other_heaps_keep_theirs() {
     let (allocator, _) = carveout(true);
     let other = allocator.allocate(&caller(1), &from("system", 1, MIB)).expect("served").remove(0);
     touch(&other);
@@ -115,14 +115,14 @@ fn the_shelf_is_emptied_for_a_long_piece_and_other_heaps_keep_theirs() {
     settle(&allocator);
     let pooled = || allocator.stats().iter().map(|view| view.pool.pooled_bytes / MIB).collect::<Vec<_>>();
     assert_eq!(pooled(), [8, 1]);
-    assert_eq!(figures(&allocator).free_bytes, 0, "spares keep their ranges");
+    assert_eq!(figures(&allocator).free_bytes, 0, "pooled buffers keep their ranges");
     let asked = from("carved", 1, 6 * MIB);
     let explained = allocator.explain(&caller(1), &asked);
     assert_eq!((explained.failure(), explained.verdicts[0].fits_bytes), (None, 8 * MIB));
     assert_eq!(pooled(), [8, 1], "asking changes nothing");
-    // Budget alone makes room for six; which six go is up to the shelf, so the rest may be in the
+    // The account alone has room for six; the pool decides which six go, so the rest may be in the
     // way.
-    allocator.allocate(&caller(2), &asked).expect("the shelf made room");
+    allocator.allocate(&caller(2), &asked).expect("the pool made room");
     assert_eq!((pooled()[1], figures(&allocator).failures), (1, 0));
 }
 
@@ -139,7 +139,7 @@ fn buffers_that_are_reserved_and_made_need_no_place() {
 }
 
 #[test]
-fn a_reservation_pushes_spares_out_of_its_way_and_is_refused_without_a_place() {
+fn a_reservation_displaces_pooled_memory_and_is_refused_without_a_place() {
     let (allocator, _) = carveout(true);
     let held = fragment(&allocator);
     settle(&allocator);
@@ -148,14 +148,14 @@ fn a_reservation_pushes_spares_out_of_its_way_and_is_refused_without_a_place() {
     assert!(refused.to_string().contains("in one piece"), "{refused}");
     drop(held);
     settle(&allocator);
-    assert_eq!(figures(&allocator).free_bytes, 0, "all of it is on the shelf, of another domain");
-    let reservation = allocator.reserve(&caller(2), &asked).expect("the shelf can make room");
+    assert_eq!(figures(&allocator).free_bytes, 0, "all of it is pooled, for another domain");
+    let reservation = allocator.reserve(&caller(2), &asked).expect("the pool can make room");
     while allocator.make_reserved() {}
     assert_eq!(reservation.ready(), 1);
 }
 
 #[test]
-fn pressure_leaves_alone_what_nobody_else_could_have() {
+fn pressure_leaves_alone_what_no_other_process_could_have() {
     let (allocator, _) = carveout(true);
     for heap in ["carved", "system"] {
         let grants = allocator.allocate(&caller(1), &from(heap, 2, MIB)).expect("served");
@@ -242,7 +242,7 @@ fn a_custom_heap_goes_on_to_its_next_source_and_each_buffer_tells_its_own() {
     script.fail(0..1, libc::ENOSPC);
     let second = allocator.allocate(&caller(1), &asked).expect("ordinary").remove(0);
     assert_eq!((first.backing, second.backing), (Backing::Hugetlb, Backing::Memfd));
-    assert_eq!(second.bytes.get(), HUGE, "one granule for all");
+    assert_eq!(second.bytes.get(), HUGE, "one granularity for all");
     let described = |grant: &Grant| allocator.describe(&grant.fd).expect("ours").backing;
     assert_eq!((described(&first), described(&second)), (Backing::Hugetlb, Backing::Memfd));
     let listed: Vec<_> = allocator.buffers(&caller(1)).iter().map(|view| view.backing).collect();

@@ -36,7 +36,8 @@ const OPERATORS: &[(&str, u8, Operation)] = &[
 /// A value, or the macro that would have to be expanded to know it.
 pub(super) type Outcome<'t> = Result<u64, &'t str>;
 
-/// A value where C's operators need parentheses: a number, a character, `( expression )` or a macro.
+/// Reads a value where C's operators need parentheses: a number, a character, `( expression )` or
+/// a macro.
 pub(super) fn element<'t>(input: &mut Input<'t>) -> Parsed<Outcome<'t>> {
     operand(input, 0)
 }
@@ -114,7 +115,7 @@ fn operand<'t>(input: &mut Input<'t>, depth: usize) -> Parsed<Outcome<'t>> {
     Ok(value)
 }
 
-/// A macro that the C preprocessor should have replaced, with its arguments.
+/// Reads a macro that the C preprocessor should have replaced, with its arguments.
 fn unexpanded<'t>(input: &mut Input<'t>, depth: usize) -> Parsed<&'t str> {
     let Some(name) = opt(identifier).parse_next(input)? else { return expected(input, "a number") };
     blanks(input)?;

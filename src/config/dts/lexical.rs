@@ -32,17 +32,17 @@ impl ParserError<Input<'_>> for Syntax {
     }
 }
 
-/// A definite error at the front of `input`.
+/// Fails for good at the front of `input`.
 pub(super) fn malformed<T>(input: &Input<'_>, message: impl Into<String>) -> Parsed<T> {
     Err(ErrMode::Cut(Syntax { offset: input.current_token_start(), message: message.into() }))
 }
 
-/// A definite error: `what` should stand here.
+/// Fails for good: `what` should stand here.
 pub(super) fn expected<T>(input: &Input<'_>, what: &str) -> Parsed<T> {
     malformed(input, format!("expected {what}, found {}", next_word(input)))
 }
 
-/// What stands at the front, short enough for a message.
+/// Returns what stands at the front, short enough for a message.
 fn next_word(input: &Input<'_>) -> String {
     let rest: &str = input.as_ref();
     let Some(first) = rest.chars().next() else { return "the end of the file".to_owned() };
@@ -51,7 +51,7 @@ fn next_word(input: &Input<'_>) -> String {
     if word.is_empty() { format!("`{}`", first.escape_default()) } else { format!("`{word}`") }
 }
 
-/// The text at the front.
+/// Returns the text at the front.
 pub(super) fn rest<'t>(input: &Input<'t>) -> &'t str {
     input.peek_finish()
 }
@@ -73,7 +73,8 @@ pub(super) fn blanks(input: &mut Input<'_>) -> Parsed<()> {
     }
 }
 
-/// `# 12 "file"` or `#line 12`; a property such as `#size-cells` has no blank or digit there.
+/// Returns whether a line marker is next: `# 12 "file"` or `#line 12`. A property such as
+/// `#size-cells` has no blank or digit there.
 fn is_line_marker(rest: &str) -> bool {
     rest.strip_prefix('#').is_some_and(|after| {
         let after =
@@ -92,13 +93,13 @@ pub(super) fn require(input: &mut Input<'_>, symbol: &str, context: &str) -> Par
     if skip(input, symbol)? { Ok(()) } else { expected(input, &format!("`{symbol}` {context}")) }
 }
 
-/// A node or property name, with unit address.
+/// Reads a node or property name, with unit address.
 pub(super) fn name<'t>(input: &mut Input<'t>) -> Parsed<&'t str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ",._+*#?@-".contains(c);
     terminated(take_while(1.., allowed), blanks).parse_next(input)
 }
 
-/// A label or a macro's name.
+/// Reads a label or a macro's name.
 pub(super) fn identifier<'t>(input: &mut Input<'t>) -> Parsed<&'t str> {
     (one_of(|c: char| c.is_ascii_alphabetic() || c == '_'), word_rest).take().parse_next(input)
 }
@@ -107,7 +108,7 @@ fn word_rest<'t>(input: &mut Input<'t>) -> Parsed<&'t str> {
     take_while(0.., |c: char| c.is_ascii_alphanumeric() || c == '_').parse_next(input)
 }
 
-/// All labels that stand here: `a: b:`.
+/// Reads all labels that stand here: `a: b:`.
 pub(super) fn labels<'t>(input: &mut Input<'t>) -> Parsed<Vec<&'t str>> {
     let mut found = Vec::new();
     while let Some(label) = opt(terminated(identifier, (literal(":"), blanks))).parse_next(input)? {
@@ -132,7 +133,7 @@ impl std::fmt::Display for Reference<'_> {
     }
 }
 
-/// A reference, with the blanks behind it.
+/// Reads a reference, with the blanks behind it.
 pub(super) fn reference<'t>(input: &mut Input<'t>) -> Parsed<Reference<'t>> {
     literal("&").parse_next(input)?;
     let path = (literal("{"), take_till(0.., |c: char| c == '}' || c.is_whitespace()), literal("}"));
@@ -143,7 +144,7 @@ pub(super) fn reference<'t>(input: &mut Input<'t>) -> Parsed<Reference<'t>> {
     }
 }
 
-/// A string in double quotes with C's escapes, as bytes without the NUL.
+/// Reads a string in double quotes with C's escapes, as bytes without the NUL.
 pub(super) fn string(input: &mut Input<'_>) -> Parsed<Vec<u8>> {
     let start = *input;
     literal("\"").parse_next(input)?;
@@ -162,7 +163,7 @@ pub(super) fn string(input: &mut Input<'_>) -> Parsed<Vec<u8>> {
     }
 }
 
-/// A character in single quotes, as its byte.
+/// Reads a character in single quotes, as its byte.
 pub(super) fn character(input: &mut Input<'_>) -> Parsed<u64> {
     let start = *input;
     literal("'").parse_next(input)?;
@@ -177,7 +178,7 @@ pub(super) fn character(input: &mut Input<'_>) -> Parsed<u64> {
     }
 }
 
-/// What follows a backslash.
+/// Reads what follows a backslash.
 fn escape(input: &mut Input<'_>) -> Parsed<Vec<u8>> {
     let octal = take_while(1..=3, '0'..='7').map(|digits: &str| u16::from_str_radix(digits, 8));
     let hex = preceded(literal("x"), take_while(1..=2, |c: char| c.is_ascii_hexdigit()))
@@ -201,7 +202,8 @@ fn escape(input: &mut Input<'_>) -> Parsed<Vec<u8>> {
     })
 }
 
-/// An integer as in C: decimal, 0x hexadecimal or 0 octal, with or without U, L, UL, LL, ULL.
+/// Reads an integer as in C: decimal, 0x hexadecimal or 0 octal, with or without U, L, UL, LL,
+/// ULL.
 pub(super) fn number(input: &mut Input<'_>) -> Parsed<u64> {
     let start = *input;
     let word = (one_of('0'..='9'), word_rest).take().parse_next(input)?;
@@ -221,7 +223,7 @@ pub(super) fn number(input: &mut Input<'_>) -> Parsed<u64> {
     }
 }
 
-/// Two hexadecimal digits.
+/// Reads two hexadecimal digits.
 pub(super) fn byte(input: &mut Input<'_>) -> Parsed<u8> {
     let digits = take(2_usize).verify_map(|two: &str| {
         two.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u8::from_str_radix(two, 16).ok()).flatten()

@@ -57,7 +57,7 @@ impl<'t> Source<'t, '_> {
         Ok(bytes)
     }
 
-    /// The node's phandle; a new one if it has none yet.
+    /// Returns the node's phandle; a new one if it has none yet.
     fn phandle(&mut self, node: NodeId, next: &mut u32) -> Result<u32, Unusable> {
         if let Some(phandle) = self.tree.phandle(node) {
             return Ok(phandle);

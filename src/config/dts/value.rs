@@ -30,7 +30,8 @@ pub(super) enum Piece<'t> {
 struct Bits(u32);
 
 impl Bits {
-    /// `value` in big-endian bytes; as `dtc`, takes what fits unsigned or as a negative number.
+    /// Returns `value` in big-endian bytes; as `dtc`, takes what fits unsigned or as a negative
+    /// number.
     fn encode(self, value: u64) -> Option<Vec<u8>> {
         let beyond = u64::MAX.checked_shl(self.0).unwrap_or(0);
         let fits = value & beyond == 0 || value & beyond == beyond;
@@ -39,7 +40,7 @@ impl Bits {
     }
 }
 
-/// All of what stands between `=` and `;`.
+/// Reads all of what stands between `=` and `;`.
 pub(super) fn list<'t>(input: &mut Input<'t>) -> Parsed<Vec<Piece<'t>>> {
     let mut pieces = Vec::new();
     loop {
@@ -147,7 +148,7 @@ fn width(input: &mut Input<'_>) -> Parsed<Bits> {
     }
 }
 
-/// `("file")` or `("file", offset, size)`.
+/// Reads `("file")` or `("file", offset, size)`.
 fn incbin(input: &mut Input<'_>) -> Parsed<()> {
     require(input, "(", "after /incbin/")?;
     string(input)?;

@@ -73,7 +73,8 @@ const KIRIN_TYPES: &[(&str, HeapType, bool)] = &[
     ("ion_sec_sg", HeapType::Custom, true),
 ];
 
-/// The vendor has had several names for the container; they have the maker and the ending in common.
+/// Returns whether it is a container of Kirin's heaps. The vendor has had several names for it;
+/// they have the maker and the ending in common.
 pub(super) fn is_kirin(tree: &Tree, node: NodeId) -> bool {
     compatibles(tree, node).iter().any(|word| word.starts_with("hisilicon,") && word.ends_with("ion"))
         && tree.children(node).any(|child| tree.property(child, "heap-type").is_some())
@@ -112,7 +113,7 @@ fn kirin_heap(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     Some(draft)
 }
 
-/// `heap-name` is a string, or refers to the region that has the name.
+/// Reads the heap's name: `heap-name` is a string, or refers to the region that has the name.
 fn kirin_name(node: &mut NodeReader<'_>) -> Option<(String, Option<NodeId>)> {
     if !node.has("heap-name") {
         node.fail("heap-name", "heap-name is missing");
@@ -146,7 +147,8 @@ fn kirin_name(node: &mut NodeReader<'_>) -> Option<(String, Option<NodeId>)> {
     Some((name, region))
 }
 
-/// A size of 0 or all ones stands for "see the region". Pools of contiguous memory have theirs at the container.
+/// Reads the heap's size. 0 or all ones stands for the region's. Pools of contiguous memory have
+/// theirs at the container.
 fn kirin_size(node: &mut NodeReader<'_>, draft: &mut Draft, region: Option<NodeId>, page: PageSize) {
     let given = node.get("heap-size", number).unwrap_or(0);
     let is_placeholder = given == 0 || given == u64::from(u32::MAX) || given == u64::MAX;

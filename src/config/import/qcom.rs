@@ -97,7 +97,7 @@ fn ion_heap(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     Some(draft)
 }
 
-/// The size of the region; a heap of contiguous memory without one shares the default pool.
+/// Reads the size of the region; a heap of contiguous memory without one shares the default pool.
 fn ion_size(node: &mut NodeReader<'_>, draft: &mut Draft, page: PageSize) {
     for key in ["memory-region", "linux,contiguous-region"] {
         if node.has(key) {
@@ -175,8 +175,9 @@ fn dma_heap(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     Some(draft)
 }
 
-/// Type 1 is a carveout in most kernels, but contiguous memory in early ones. The region tells which: only
-/// contiguous memory is reusable, and only memory set aside is not mapped. If it says neither, nothing is guessed.
+/// Returns what type 1 is: a carveout in most kernels, but contiguous memory in early ones. The
+/// region tells which: only contiguous memory is reusable, and only memory set aside is not mapped.
+/// If it says neither, nothing is guessed.
 fn number_one(tree: &Tree, region: Option<NodeId>) -> (HeapType, bool, Option<String>) {
     let has = |key| region.is_some_and(|region| tree.property(region, key).is_some());
     if has("reusable") {

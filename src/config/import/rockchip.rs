@@ -64,7 +64,7 @@ fn heap(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     Some(draft)
 }
 
-/// The system heaps have a reg of zeros.
+/// Reads the size behind the heap's address. The system heaps have a reg of zeros.
 fn placed(node: &mut NodeReader<'_>, draft: &mut Draft, size: u32, page: PageSize) {
     if size != 0 {
         take_size(node, draft, u64::from(size), "reg", page);

@@ -71,7 +71,7 @@ fn load_tree(tree: &Tree) -> Loaded {
     translated(Some(tree), page(), Report::default())
 }
 
-/// What the floors above build on.
+/// Checks what the floors above build on.
 fn keeps_its_promises(loaded: &Loaded) -> Result<(), TestCaseError> {
     let heaps = &loaded.config.heaps;
     prop_assert!(heaps.is_sorted_by(|a, b| a.id > b.id));
@@ -127,7 +127,7 @@ proptest! {
         }
     }
 
-    /// A blob is fragile: most changes break the header. These leave the layout and change words in place.
+    /// Returns blobs of which words are changed in place: most other changes break the header.
     #[test]
     fn blobs_with_other_words(
         which in 0..TEXTS.len(),

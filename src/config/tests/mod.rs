@@ -38,7 +38,7 @@ fn names(loaded: &Loaded) -> Vec<&str> {
     loaded.config.heaps.iter().map(|heap| heap.name.as_str()).collect()
 }
 
-/// One line for each heap: id, name, kind, size, availability.
+/// Returns one line for each heap: id, name, kind, size, availability.
 fn summary(loaded: &Loaded) -> Vec<String> {
     let line = |heap: &super::spec::HeapSpec| {
         let size = heap.size.map_or("-".to_owned(), |size| format!("{size:#x}"));

@@ -29,7 +29,7 @@ fn content(tree: &Tree) -> Content {
     tree.walk().into_iter().map(|node| (tree.path(node), properties(node))).collect()
 }
 
-/// The same tree in the independent library.
+/// Returns the same tree in the independent library.
 fn model(tree: &Tree) -> DeviceTree {
     fn copy(tree: &Tree, from: NodeId, to: &mut DeviceTreeNode) {
         for (name, property) in tree.properties(from) {
@@ -48,12 +48,12 @@ fn model(tree: &Tree) -> DeviceTree {
     model
 }
 
-/// The tree as a blob that the independent library wrote.
+/// Returns the tree as a blob that the independent library wrote.
 pub(super) fn blob(tree: &Tree) -> Vec<u8> {
     model(tree).to_dtb()
 }
 
-/// What the independent library sees in a blob.
+/// Returns what the independent library sees in a blob.
 fn library_content(blob: &[u8]) -> Content {
     let mut content = Content::new();
     let fdt = Fdt::new(blob).expect("a good blob");

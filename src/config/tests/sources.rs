@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Keys that say where memory comes from and what becomes of it when it is let go of.
+//! Keys that say where memory comes from and what happens to it after its release.
 
 use super::super::Severity;
 use super::super::spec::Device;

@@ -41,7 +41,7 @@ pub(crate) struct WantedHeap {
 }
 
 impl Survey {
-    /// Whether the service would start and serve all of it.
+    /// Returns whether the service would start and serve all of it.
     pub(crate) fn is_served(&self) -> bool {
         self.errors.is_empty() && !self.heaps.is_empty() && self.heaps.iter().all(|heap| heap.available)
     }
@@ -127,7 +127,7 @@ mod tests {
         assert!(survey.heaps[1].unavailable_reason.contains("can be set aside"), "{survey:?}");
     }
 
-    /// Each of about this size.
+    /// Returns a survey of two carveouts, each of about this size.
     fn survey_of_two_carveouts(bytes: u64) -> Survey {
         let size = bytes / (1 << 20) * (1 << 20);
         let cells = format!("<{:#x} {:#x}>", size >> 32, size & 0xffff_ffff);

@@ -11,7 +11,7 @@ use std::io;
 const BINDER: &str = "binder";
 /// Contexts that the service uses only if it is told to.
 const OTHER_CONTEXTS: [&str; 2] = ["hwbinder", "vndbinder"];
-/// udmabuf's limit of one buffer where nobody set another.
+/// udmabuf's limit of one buffer unless the administrator sets another.
 const USUAL_MEBIBYTES: u64 = 64;
 /// udmabuf's limit of ranges where the module shows none.
 const USUAL_RANGES: u64 = 1024;
@@ -24,19 +24,19 @@ pub(crate) struct IonAnswer {
     pub(crate) heaps: io::Result<Vec<IonHeap>>,
 }
 
-/// The binder device of each context.
+/// Returns a line for the binder device of each context.
 pub(crate) fn binder(root: &Root) -> Vec<Finding> {
     let mut findings = vec![binder_context(root, BINDER, true)];
     findings.extend(OTHER_CONTEXTS.iter().map(|context| binder_context(root, context, false)));
     findings
 }
 
-/// Where the context's device is: in binderfs, else where old kernels have it.
+/// Returns where the context's device is: in binderfs, else where old kernels have it.
 fn binder_paths(context: &str) -> [String; 2] {
     [format!("/dev/binderfs/{context}"), format!("/dev/{context}")]
 }
 
-/// Whether the default context's device can be opened.
+/// Returns whether the default context's device can be opened.
 pub(crate) fn has_binder(root: &Root) -> bool {
     binder_paths(BINDER).iter().any(|path| matches!(root.device(path, Mode::ReadWrite), Device::Open))
 }
@@ -78,8 +78,8 @@ fn without_binder(is_default: bool) -> &'static str {
     }
 }
 
-/// What brings binder's devices: all contexts are made when the driver starts, and appear where
-/// binderfs is mounted.
+/// Returns the command that makes binder's devices: all contexts are made when the driver starts,
+/// and appear where binderfs is mounted.
 fn make_binder(root: &Root, is_default: bool) -> &'static str {
     let known = root.text("/proc/filesystems").unwrap_or_default();
     let is_known = known.lines().any(|line| line.split_whitespace().next_back() == Some("binder"));
@@ -93,8 +93,8 @@ fn make_binder(root: &Root, is_default: bool) -> &'static str {
     }
 }
 
-/// ION's device. `ask` opens it and asks what it is; it is called for `/dev/ion` alone, and only if
-/// that can be opened.
+/// Returns the line for ION's device. `ask` opens it and asks what it is; it is called for
+/// `/dev/ion` alone, and only if that can be opened.
 pub(crate) fn ion(root: &Root, ask: impl FnOnce() -> io::Result<IonAnswer>) -> Finding {
     const WHAT: &str = "ion";
     const PATH: &str = "/dev/ion";
@@ -131,7 +131,7 @@ pub(crate) fn ion(root: &Root, ask: impl FnOnce() -> io::Result<IonAnswer>) -> F
     }
 }
 
-/// Every dma-heap, or that there is none.
+/// Returns a line for every dma-heap, or one that says that there is none.
 pub(crate) fn dma_heaps(root: &Root) -> Vec<Finding> {
     const DIRECTORY: &str = "/dev/dma_heap";
     const WITHOUT: &str = "heaps with device = \"dma-heap:NAME\" are unavailable";
@@ -167,7 +167,7 @@ pub(crate) fn dma_heaps(root: &Root) -> Vec<Finding> {
     names.iter().map(heap).collect()
 }
 
-/// udmabuf and its limits.
+/// Returns the line for udmabuf and its limits.
 pub(crate) fn udmabuf(root: &Root) -> Finding {
     const WHAT: &str = "udmabuf";
     const PATH: &str = "/dev/udmabuf";
@@ -210,7 +210,7 @@ pub(crate) fn udmabuf(root: &Root) -> Finding {
     }
 }
 
-/// ashmem, also under the name that it has on Android since 10.
+/// Returns the line for ashmem, also under the name that it has on Android since 10.
 pub(crate) fn ashmem(root: &Root) -> Finding {
     const WHAT: &str = "ashmem";
     const PLAIN: &str = "/dev/ashmem";
@@ -235,7 +235,7 @@ pub(crate) fn ashmem(root: &Root) -> Finding {
     })
 }
 
-/// What opens a device to this user, until the machine reboots.
+/// Returns the command that opens a device to this user, until the machine reboots.
 fn acl(path: &str, mode: Mode) -> String {
     format!("setfacl -m u:{}:{} {path}", geteuid(), mode.letters())
 }

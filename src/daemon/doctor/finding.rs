@@ -58,13 +58,13 @@ impl Finding {
         Self::new(what, State::Missing, found, means)
     }
 
-    /// With what changes it.
+    /// Adds what changes it.
     pub(crate) fn change(mut self, command: impl Into<String>) -> Self {
         self.change = Some(command.into());
         self
     }
 
-    /// As something that the service does not start without.
+    /// Marks it as something that the service does not start without.
     pub(crate) fn required(mut self) -> Self {
         self.required = true;
         self

@@ -10,14 +10,14 @@ use std::io;
 /// Below this part of the memory, little is left for pools.
 const SCARCE: u64 = 10;
 
-/// Which kernel.
+/// Returns the line for the kernel that runs.
 pub(crate) fn version(root: &Root, page_bytes: u64) -> Finding {
     let release = root.text("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned());
     let found = format!("{release}, pages of {}", size_of(page_bytes));
     Finding::ok("kernel", found, "sizes are rounded up to pages, unless a heap says more")
 }
 
-/// How much memory can be had.
+/// Returns the line for how much memory is available.
 pub(crate) fn available(root: &Root) -> Finding {
     const WHAT: &str = "memory";
     let text = root.text("/proc/meminfo").unwrap_or_default();
@@ -34,7 +34,7 @@ pub(crate) fn available(root: &Root) -> Finding {
     Finding::ok(WHAT, found, "carveout and chunk heaps take up to fifteen sixteenths of it at the start")
 }
 
-/// Huge pages that the administrator set aside.
+/// Returns the line for huge pages that the administrator set aside.
 pub(crate) fn huge_pages(root: &Root) -> Finding {
     const WHAT: &str = "huge pages";
     const CHANGE: &str = "echo 64 > /proc/sys/vm/nr_hugepages";
@@ -52,7 +52,7 @@ pub(crate) fn huge_pages(root: &Root) -> Finding {
         return Finding::missing(WHAT, found, WITHOUT).change(CHANGE);
     }
     if free == 0 {
-        let means = "what needs them fails until somebody lets go of some";
+        let means = "what needs them fails until some are released";
         return Finding::limited(WHAT, found, means).change(CHANGE);
     }
     Finding::ok(
@@ -62,7 +62,7 @@ pub(crate) fn huge_pages(root: &Root) -> Finding {
     )
 }
 
-/// Whether the kernel backs shared memory with large pages of its own accord.
+/// Returns whether the kernel backs shared memory with large pages of its own accord.
 pub(crate) fn shared_huge_policy(root: &Root) -> Finding {
     const WHAT: &str = "shmem huge pages";
     const FILE: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
@@ -83,11 +83,12 @@ pub(crate) fn shared_huge_policy(root: &Root) -> Finding {
             "memfds have ordinary pages: large ones take longer to make and to map",
         )
         .change(format!("echo advise > {FILE}")),
-        _ => Finding::ok(WHAT, found, "what is made ahead has huge pages where the kernel has some"),
+        _ => Finding::ok(WHAT, found, "preallocated memory has huge pages where the kernel has some"),
     }
 }
 
-/// Whether the kernel tells when tasks wait for memory. `watch` asks it to, as the service does.
+/// Returns whether the kernel tells when tasks wait for memory. `watch` asks it to, as the service
+/// does.
 pub(crate) fn stalls(root: &Root, watch: impl FnOnce() -> io::Result<()>) -> Finding {
     const WHAT: &str = "memory pressure";
     const FILE: &str = "/proc/pressure/memory";
@@ -106,7 +107,7 @@ pub(crate) fn stalls(root: &Root, watch: impl FnOnce() -> io::Result<()>) -> Fin
     }
 }
 
-/// A line of /proc/meminfo, in bytes.
+/// Returns a line of /proc/meminfo, in bytes.
 fn kibibytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)

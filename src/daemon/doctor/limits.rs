@@ -9,7 +9,7 @@ const AMPLE_WATCHES: u64 = 65_536;
 /// Fewer descriptors than this, and a busy service can run out of them.
 const AMPLE_DESCRIPTORS: u64 = 65_536;
 
-/// Whether files can be leased at all.
+/// Returns whether files can be leased at all.
 pub(crate) fn leases(root: &Root) -> Finding {
     const WHAT: &str = "leases";
     const FILE: &str = "/proc/sys/fs/leases-enable";
@@ -19,7 +19,7 @@ pub(crate) fn leases(root: &Root) -> Finding {
                 .change("sysctl fs.leases-enable=1")
         }
         Some(_) => {
-            Finding::ok(WHAT, "fs.leases-enable is 1", "a lease proves that nobody else holds a buffer")
+            Finding::ok(WHAT, "fs.leases-enable is 1", "a lease proves that no other process holds a buffer")
         }
         None => Finding::missing(WHAT, format!("no {FILE}"), "the service cannot tell who holds a buffer")
             .change("a kernel with CONFIG_FILE_LOCKING=y, and /proc"),
@@ -27,7 +27,7 @@ pub(crate) fn leases(root: &Root) -> Finding {
     .required()
 }
 
-/// How many files this user can watch.
+/// Returns how many files this user can watch.
 pub(crate) fn inotify(root: &Root) -> Finding {
     const WHAT: &str = "inotify";
     const DIRECTORY: &str = "/proc/sys/fs/inotify";
@@ -58,7 +58,7 @@ pub(crate) fn inotify(root: &Root) -> Finding {
     Finding::ok(WHAT, found, "every buffer's last close is reported at once").required()
 }
 
-/// How many descriptors a process of this user can have, raised as far as it may.
+/// Returns how many descriptors a process of this user can have, raised as far as it may.
 pub(crate) fn descriptors(root: &Root) -> Finding {
     const WHAT: &str = "descriptors";
     let limits = root.text("/proc/self/limits").unwrap_or_default();
@@ -83,7 +83,7 @@ pub(crate) fn descriptors(root: &Root) -> Finding {
     Finding::ok(WHAT, found, means)
 }
 
-/// The second number of a line of /proc/self/limits; the largest there is for `unlimited`.
+/// Returns the second number of a line of /proc/self/limits; the largest there is for `unlimited`.
 fn hard_limit(limits: &str, name: &str) -> Option<u64> {
     let numbers = limits.lines().find_map(|line| line.strip_prefix(name))?;
     match numbers.split_whitespace().nth(1)? {

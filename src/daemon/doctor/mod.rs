@@ -68,11 +68,11 @@ fn show(diagnosis: &Diagnosis, json: bool) -> anyhow::Result<Vec<String>> {
 }
 
 fn complain(message: &str) {
-    // Nobody is left to tell if standard error is gone.
+    // If standard error is closed, there is no other place to report to.
     let _ = writeln!(io::stderr(), "aniond: {message}");
 }
 
-/// What the machine offers.
+/// Returns what the machine offers.
 fn examine(root: &Root, page: PageSize) -> Vec<Finding> {
     let mut findings = vec![kernel::version(root, page.bytes())];
     findings.extend(devices::binder(root));

@@ -31,7 +31,7 @@ pub(crate) fn watch_stalls() -> io::Result<()> {
     PressureTrigger::new(Path::new(MACHINE), Stall::Some).map(drop)
 }
 
-/// Whether a memfd's last close is reported, and a lease tells who holds one.
+/// Returns whether a memfd's last close is reported, and a lease tells who holds one.
 pub(crate) fn memfd_release(page: PageSize) -> Finding {
     const WHAT: &str = "release of memfds";
     match prove_memfd(page) {
@@ -46,7 +46,7 @@ pub(crate) fn memfd_release(page: PageSize) -> Finding {
     .required()
 }
 
-/// Whether both signs appear; `false` if it is leases alone.
+/// Returns whether both signs appear; `false` if it is leases alone.
 fn prove_memfd(page: PageSize) -> io::Result<bool> {
     let directory = DescriptorDirectory::open()?;
     let first = MemfdFactory::probe()?.create("anion-doctor", page.bytes())?;
@@ -66,8 +66,8 @@ fn prove_memfd(page: PageSize) -> io::Result<bool> {
     })
 }
 
-/// Whether the kernel counts the references of a dma-buf, tried with the first device that gives
-/// one.
+/// Returns whether the kernel counts the references of a dma-buf, tried with the first device that
+/// gives one.
 pub(crate) fn dma_buf_release(page: PageSize) -> Finding {
     const WHAT: &str = "release of dma-bufs";
     let makers: [(&str, Maker); 3] = [("udmabuf", of_udmabuf), ("dma-heap", of_dma_heap), ("ion", of_ion)];

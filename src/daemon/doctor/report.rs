@@ -99,8 +99,8 @@ impl Diagnosis {
     }
 }
 
-/// An empty table with these columns of words. A row is a line however wide the terminal is: what
-/// `grep` finds must be a whole row.
+/// Returns an empty table with these columns of words. A row is a line however wide the terminal
+/// is: what `grep` finds must be a whole row.
 fn table<const N: usize>(columns: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -114,7 +114,7 @@ fn table<const N: usize>(columns: [&str; N]) -> Table {
     table
 }
 
-/// A number of bytes for people: `8.0 MiB`.
+/// Returns a number of bytes for people: `8.0 MiB`.
 pub(crate) fn size_of(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_wants_may_be_missing() {
+    fn what_the_configuration_does_not_want_may_be_missing() {
         let findings = vec![Finding::missing("ion", "no /dev/ion", "nothing")];
         let diagnosis = Diagnosis::new(findings, survey(true, &[]), None);
         assert!(diagnosis.ok && diagnosis.wanting().is_empty());

@@ -29,7 +29,7 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    /// As setfacl wants it.
+    /// Returns it as setfacl wants it.
     pub(crate) fn letters(self) -> &'static str {
         match self {
             Self::Read => "r",
@@ -39,33 +39,33 @@ impl Mode {
 }
 
 impl Root {
-    /// The running machine's.
+    /// Returns the root of the running machine.
     pub(crate) fn machine() -> Self {
         Self::at("/")
     }
 
-    /// Another directory.
+    /// Returns another directory.
     pub(crate) fn at(directory: impl Into<PathBuf>) -> Self {
         Self(directory.into())
     }
 
-    /// Where the file of this absolute path is.
+    /// Returns where the file of this absolute path is.
     pub(crate) fn path(&self, absolute: &str) -> PathBuf {
         self.0.join(absolute.trim_start_matches('/'))
     }
 
-    /// The file's text, trimmed; none if it cannot be read.
+    /// Returns the file's text, trimmed; none if it cannot be read.
     pub(crate) fn text(&self, absolute: &str) -> Option<String> {
         let text = fs::read_to_string(self.path(absolute)).ok()?;
         Some(text.trim().to_owned())
     }
 
-    /// The number that the file consists of.
+    /// Returns the number that the file consists of.
     pub(crate) fn number(&self, absolute: &str) -> Option<u64> {
         self.text(absolute)?.parse().ok()
     }
 
-    /// Names in a directory, sorted; none if there is no such directory.
+    /// Returns the names in a directory, sorted; none if there is no such directory.
     ///
     /// # Errors
     /// If it is there and cannot be read.
@@ -118,7 +118,7 @@ pub(crate) mod tests {
     }
 
     impl Fake {
-        /// With these files and their texts.
+        /// Returns a root with these files and their texts.
         pub(crate) fn new(files: &[(&str, &str)]) -> Self {
             let directory = tempfile::tempdir().expect("a directory");
             let root = Root::at(directory.path());
@@ -130,7 +130,7 @@ pub(crate) mod tests {
             fake
         }
 
-        /// And with a character device that can be opened.
+        /// Adds a character device that can be opened.
         pub(crate) fn with_device(self, path: &str) -> Self {
             std::os::unix::fs::symlink("/dev/null", self.make_parent(path)).expect("linked");
             self

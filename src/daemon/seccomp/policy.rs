@@ -103,8 +103,9 @@ impl Policy {
         Ok(())
     }
 
-    /// Returns it in the form of `seccompiler`'s JSON: a filter for each error number, then the one of what is allowed. The kernel
-    /// asks all and takes the strictest answer, so the last one allows what the others refuse.
+    /// Returns it in the form of `seccompiler`'s JSON: a filter for each error number, then the one
+    /// of what is allowed. The kernel asks all and takes the strictest answer, so the last one
+    /// allows what the others refuse.
     pub(super) fn to_filters(&self) -> Vec<Value> {
         let mut by_error: BTreeMap<i32, Vec<Value>> = BTreeMap::new();
         for (name, error) in &self.refused {
@@ -139,7 +140,8 @@ impl Condition {
     }
 }
 
-/// Returns the rules with the numbers of their first lines: without comments, continued lines joined.
+/// Returns the rules with the numbers of their first lines: without comments, continued lines
+/// joined.
 pub(super) fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut rules: Vec<(usize, String)> = Vec::new();
     let mut is_continued = false;

@@ -107,14 +107,14 @@ fn the_policies_of_all_architectures_are_understood() {
     }
 }
 
-/// The rules of a policy by the names of their calls.
+/// Returns the rules of a policy by the names of their calls.
 fn rules_of(text: &str) -> BTreeMap<String, String> {
     let rules = policy::logical_lines(text).into_iter();
     rules.filter_map(|(_, rule)| Some((rule.split_once(':')?.0.to_owned(), rule))).collect()
 }
 
-/// The compiler has the kernel's tables of all system calls of the architectures, and refuses a
-/// call that is in none.
+/// Returns whether 64-bit ARM has the call: the compiler has the kernel's tables of all system
+/// calls of the architectures, and refuses a call that is not in them.
 fn is_on_arm64(call: &str) -> bool {
     let policy = Policy::parse(&format!("{call}: 1")).expect("sound");
     kernel::compile_for(&policy, "aarch64").is_ok()

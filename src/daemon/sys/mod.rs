@@ -5,10 +5,10 @@
 use std::io;
 
 /// Takes over what the parent left open beyond standard input, output and error, so that a socket
-/// that it passed can be owned by its number, once, and a number that it did not pass by nobody.
-/// The program begins with it, and nobody calls it again: `tests/floors.rs` checks both.
+/// that it passed can be owned by its number, once, and a number that it did not pass cannot be
+/// owned. The program begins with it and does not call it again: `tests/floors.rs` checks both.
 ///
-/// All of it is marked close-on-exec. What nobody takes stays open as long as the process lives: a
+/// All of it is marked close-on-exec. What is not taken stays open as long as the process lives: a
 /// preloaded library may be using it, and closing what a parent forgot would gain nothing.
 ///
 /// # Errors
@@ -20,15 +20,15 @@ pub(crate) fn own_inherited_descriptors() -> io::Result<()> {
     // then, in place of a standard descriptor that is missing, and those three are left out; the C
     // library closes what it reads. A preloaded library, or one with a constructor, may own
     // descriptors, which are claimed twice then. That does no harm: close-on-exec changes nothing
-    // in a program that starts none, what nobody takes is never closed, and what is taken are the
+    // in a program that starts none, what is not taken is never closed, and what is taken are the
     // numbers that the parent announced to this very process, where its own descriptors were before
     // any library was loaded. A parent that announces what it did not pass ends the program, unless
     // that is a listening socket.
     unsafe { rustutils::inherited_fd::init_once() }
 }
 
-/// Init passes the service no descriptor that it could take, and the service starts no program that
-/// one could go to.
+/// Does nothing: init passes the service no descriptor that it could take, and the service starts
+/// no program that one could go to.
 ///
 /// # Errors
 /// None.

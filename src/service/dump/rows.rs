@@ -96,7 +96,7 @@ pub(super) struct BufferRow {
 }
 
 impl HugePagesRow {
-    /// All zero where the kernel has none or does not tell.
+    /// Returns zeros where the kernel has none or does not tell.
     pub(super) fn of_machine() -> Self {
         let huge = memory::huge_pages().ok().flatten();
         let huge = huge.unwrap_or(HugePages { bytes: 0, total: 0, free: 0, overcommit: 0 });

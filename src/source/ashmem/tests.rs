@@ -97,7 +97,7 @@ fn name_and_size_are_fixed_before_anyone_has_the_region() {
 fn a_region_to_be_read_is_made_so_before_its_descriptor_exists() {
     let (opened, recorder) = connected();
     let memory = region(opened.source.as_ref());
-    memory.populate().expect("left to whoever is charged for the pages");
+    memory.populate().expect("the pages are for the client that is charged for them");
     memory.open(Access::ReadOnly).expect("a descriptor");
     assert_eq!(recorder.calls(), ["create", "identify", "make_read_only"]);
     let refused = memory.open(Access::ReadWrite).expect_err("for good");

@@ -147,7 +147,8 @@ mod tests {
         resident_bytes(source.store.arena.fd()).expect("fstat")
     }
 
-    /// A client of the double has the whole arena; its part lies where the range says.
+    /// Writes to a buffer as its client. A client of the double has the whole arena; its part lies
+    /// where the range says.
     fn write(memory: &dyn Memory, client: &File, byte: u8) {
         for range in memory.ranges() {
             let data = vec![byte; usize::try_from(range.end - range.start).expect("small")];
@@ -194,7 +195,7 @@ mod tests {
         script.fail(0..usize::MAX, libc::EIO);
         memory.scrub().expect("no page is asked for");
         assert!(is_zero(memory.as_ref(), &client(memory.as_ref())));
-        assert!(!is_zero(other.as_ref(), &client(other.as_ref())), "nobody else's");
+        assert!(!is_zero(other.as_ref(), &client(other.as_ref())), "the other one is not zeroed");
         assert_eq!(exporter.exports(), 2);
     }
 
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_that_cannot_be_exchanged_serves_nobody_again() {
+    fn a_range_that_cannot_be_exchanged_is_not_used_again() {
         let (source, script, _) = exporting(ONE_PIECE, false);
         let memory = make(&source, PIECE).expect("room");
         drop(client(memory.as_ref()));

@@ -21,9 +21,9 @@ pub(crate) const AGAIN: u64 = 0xa6a1_a6a1_a6a1_a6a1;
 /// Pages in each pipe: half of what the smallest pipe holds.
 const PINNED_PAGES: usize = 8;
 
-/// Fills a buffer, pins its pages in two pipes and lets go of it. Then, when told to by a byte of its standard input
-/// each time: says what the pages in the first pipe hold; allocates as before, fills that, and says what the pages in
-/// the second pipe hold.
+/// Fills a buffer, pins its pages in two pipes and releases it. Then, when told to by a byte of its
+/// standard input each time: says what the pages in the first pipe hold; allocates as before, fills
+/// that, and says what the pages in the second pipe hold.
 pub(super) fn pin(target: &str, heap: &str, size: &str) -> Result<()> {
     let connection = service(target)?;
     let request = from_heap(heap.parse()?, size.parse()?);
@@ -49,7 +49,7 @@ pub(super) fn pin(target: &str, heap: &str, size: &str) -> Result<()> {
     say(&words_of(second.0, words)?)
 }
 
-/// The different words in a pipe that nobody writes to any more, in hexadecimal.
+/// Returns the different words in a pipe without a writer, in hexadecimal.
 fn words_of(pipe: OwnedFd, expected: usize) -> Result<String> {
     let mut bytes = Vec::new();
     File::from(pipe).read_to_end(&mut bytes)?;

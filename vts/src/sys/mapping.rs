@@ -72,7 +72,7 @@ impl Mapping {
         Ok(())
     }
 
-    /// The word at `index`.
+    /// Returns the word at `index`.
     ///
     /// # Panics
     /// If `index` is not below [`Mapping::words`].
@@ -108,8 +108,8 @@ impl Mapping {
         }
     }
 
-    /// Puts words into a pipe without copying them: the pipe pins their pages, and whoever reads it sees what they hold
-    /// then. The pipe must have room.
+    /// Puts words into a pipe without copying them: the pipe pins their pages, and its reader sees
+    /// what they hold then. The pipe must have room.
     ///
     /// # Errors
     /// What vmsplice reports; `WriteZero` if only a part fitted.

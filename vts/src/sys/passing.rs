@@ -34,6 +34,6 @@ pub(crate) fn receive_descriptor(socket: &UnixStream) -> io::Result<OwnedFd> {
     });
     let fd = received.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no descriptor arrived"))?;
     // SAFETY: the kernel has just installed this descriptor in our table for this message alone; the control message
-    // holds its bare number, and nobody else owns it.
+    // holds its bare number, and no other code owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

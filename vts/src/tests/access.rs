@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Read-only descriptors: the kernel lets nobody write through them, and no other uid open them anew for writing.
+//! Read-only descriptors: the kernel refuses writes through them, and other uids cannot open them
+//! again for writing.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};

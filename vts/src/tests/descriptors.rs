@@ -26,7 +26,7 @@ tests![
     Shared descriptor_works_when_passed_over_a_socket,
 ];
 
-/// Two buffers of every usable heap, since the one to check may not be the first.
+/// Returns two buffers of every usable heap, since the one to check may not be the first.
 fn samples(fixture: &Fixture) -> Result<Vec<Held>> {
     let mut buffers = Vec::new();
     for heap in fixture.usable() {

@@ -19,7 +19,7 @@ tests![
 
 /// Large enough to be kept by every implementation that keeps anything.
 const BYTES: i64 = 1 << 20;
-/// Buffers of the victim: more than the attacker let go of.
+/// Buffers of the victim: more than the attacker released.
 const VICTIMS: usize = 8;
 /// What the victim writes.
 const PRIVATE: u64 = 0xb0b0_b0b0_b0b0_b0b0;

@@ -47,7 +47,7 @@ fn dump_to(fixture: &Fixture, output: impl AsFd, arguments: &[&str]) -> Result<a
     Ok(fixture.service.dumpTo(&output, &arguments))
 }
 
-/// The whole dump, through a file.
+/// Returns the whole dump, through a file.
 fn dump(fixture: &Fixture, arguments: &[&str]) -> Result<String> {
     let mut file = File::from(memfd_create("dump", MFdFlags::MFD_CLOEXEC)?);
     dump_to(fixture, &file, arguments)?.with_context(|| format!("dumpTo {arguments:?}"))?;
@@ -61,7 +61,7 @@ fn inode(buffer: &Held) -> Result<String> {
     Ok(File::from(buffer.fd.try_clone()?).metadata()?.ino().to_string())
 }
 
-/// Whether `text` has `word`, not as part of a longer one.
+/// Returns whether `text` has `word`, not as part of a longer one.
 fn has_word(text: &str, word: &str) -> bool {
     // Heap names may have commas inside; one at the end is punctuation.
     let mut words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "-_,.@+".contains(c)));
@@ -146,7 +146,7 @@ fn json_dump_is_one_document(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Whether `wanted` occurs anywhere in `document`.
+/// Returns whether `wanted` occurs anywhere in `document`.
 fn has_value(document: &serde_json::Value, wanted: &serde_json::Value) -> bool {
     match document {
         serde_json::Value::Array(items) => items.iter().any(|item| has_value(item, wanted)),

@@ -100,7 +100,7 @@ fn heap_properties_make_sense(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Two heaps that serve this uid, the one with the higher id first.
+/// Returns two heaps that serve this uid, the one with the higher id first.
 fn two_heaps(fixture: &Fixture) -> Result<(&HeapInfo, &HeapInfo)> {
     let mut usable = fixture.usable();
     match (usable.next(), usable.next()) {

@@ -144,8 +144,9 @@ fn file_with_a_buffers_inode_number_is_not_ours(fixture: &Fixture) -> Result<()>
     Ok(())
 }
 
-/// A new file with one of these inode numbers, which has no name any more. A tmpfs numbers its files upwards, one by
-/// one, so making and removing files leads there if not too many others have been made.
+/// Returns a new file with one of these inode numbers, which has no name any more. A tmpfs numbers
+/// its files upwards, one by one, so making and removing files leads there if not too many others
+/// have been made.
 fn file_with_inode(directory: &Path, inodes: &HashSet<u64>) -> Option<File> {
     const MOST_FILES: usize = 50_000;
     let path = directory.join(format!("anion-vts-{}-{:?}", std::process::id(), std::thread::current().id()));

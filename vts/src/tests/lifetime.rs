@@ -35,7 +35,7 @@ tests![
     Quiet descriptor_outlives_its_owner,
 ];
 
-/// What `buffers` cost.
+/// Returns what `buffers` cost.
 fn cost(buffers: &[Held]) -> Result<(i64, i64)> {
     let bytes: u64 = buffers.iter().map(|buffer| buffer.size).sum();
     Ok((i64::try_from(bytes)?, i64::try_from(buffers.len())?))
@@ -211,7 +211,7 @@ fn disconnecting_does_not_release(fixture: &Fixture) -> Result<()> {
     fixture.await_holding(0, 0)
 }
 
-/// A killed process's buffer lives on in whoever was given it.
+/// A killed process's buffer lives on in the process that it was passed to.
 fn descriptor_outlives_its_owner(fixture: &Fixture) -> Result<()> {
     let (here, there) = UnixStream::pair()?;
     let child = ChildProcess::start("lend", &[&fixture.target.to_string(), "65536"], Some(there.into()))?;

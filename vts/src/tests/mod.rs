@@ -22,7 +22,7 @@ mod zeroing;
 
 use crate::outcome::Test;
 
-/// Every test.
+/// Returns every test.
 pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
     [
         heaps::TESTS,

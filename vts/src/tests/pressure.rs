@@ -91,7 +91,7 @@ fn listeners_of_a_uid_are_bounded(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// A child that has registered as many listeners as its uid may have.
+/// Returns a child that has registered as many listeners as its uid may have.
 fn crowd(fixture: &Fixture) -> Result<ChildProcess> {
     ChildProcess::start("listen", &[&fixture.target.to_string(), &MOST.to_string()], None)
 }

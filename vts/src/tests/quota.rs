@@ -30,7 +30,7 @@ const CHURNS: usize = 400;
 const CHURNS_A_LOOK: usize = 10;
 const MOST_ACCOUNTED: i64 = 64 << 20;
 
-/// A heap that can hold more than `bytes`.
+/// Returns a heap that can hold more than `bytes`.
 fn heap_for(fixture: &Fixture, bytes: i64) -> Result<&HeapInfo> {
     let holds = |heap: &&HeapInfo| heap.capacity == 0 || heap.capacity > bytes + heap.granule;
     fixture.usable().filter(holds).min_by_key(|heap| (heap.capacity, heap.granule)).map_or_else(
@@ -39,7 +39,7 @@ fn heap_for(fixture: &Fixture, bytes: i64) -> Result<&HeapInfo> {
     )
 }
 
-/// The byte quota, and a heap that can hold more.
+/// Returns the byte quota, and a heap that can hold more.
 fn byte_quota(fixture: &Fixture) -> Result<(i64, &HeapInfo)> {
     match fixture.usage()?.quotaBytes {
         0 => inapplicable("this uid has no byte quota"),
@@ -107,7 +107,7 @@ fn use_up(fixture: &Fixture, quota: i64, heap: &HeapInfo) -> Result<Vec<Held>> {
     Ok(buffers)
 }
 
-/// Full means refused; a buffer that was let go makes room at once, without waiting.
+/// Full means refused; a released buffer makes room at once, without waiting.
 fn byte_quota_can_be_used_up(fixture: &Fixture) -> Result<()> {
     let (quota, heap) = byte_quota(fixture)?;
     let mut buffers = use_up(fixture, quota, heap)?;

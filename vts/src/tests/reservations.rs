@@ -33,7 +33,7 @@ fn request(heap: &HeapInfo, count: i32) -> ReservationRequest {
     ReservationRequest { size: SIZE, count, heapName: heap.name.clone() }
 }
 
-/// Bytes of one buffer of [`SIZE`].
+/// Returns the bytes of one buffer of [`SIZE`].
 fn rounded(heap: &HeapInfo) -> i64 {
     SIZE.cast_unsigned().next_multiple_of(heap.granule.cast_unsigned()).cast_signed()
 }

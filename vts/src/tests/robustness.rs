@@ -16,8 +16,8 @@ use std::path::Path;
 use std::time::Duration;
 
 tests![
-    Shared garbage_on_the_socket_disturbs_nobody,
-    Shared silent_connections_disturb_nobody,
+    Shared garbage_on_the_socket_disturbs_no_other_client,
+    Shared silent_connections_disturb_no_other_client,
     Shared descriptors_in_garbage_are_closed,
     Shared endless_lists_are_refused,
     Quiet seals_of_a_client_do_not_spoil_reuse,
@@ -48,13 +48,13 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 fn expect_service_works(fixture: &Fixture) -> Result<()> {
-    let fresh = fixture.connect().context("connecting anew")?;
+    let fresh = fixture.connect().context("connecting again")?;
     fresh.service.allocate(&from_any(1))?;
     fixture.allocate_one(&from_any(1))?;
     Ok(())
 }
 
-fn garbage_on_the_socket_disturbs_nobody(fixture: &Fixture) -> Result<()> {
+fn garbage_on_the_socket_disturbs_no_other_client(fixture: &Fixture) -> Result<()> {
     let path = socket(fixture)?;
     let mut streams =
         vec![vec![0; 4096], vec![0xff; 4096], vec![0x7f; 64], b"GET / HTTP/1.1\r\n\r\n".to_vec()];
@@ -80,7 +80,7 @@ fn garbage_on_the_socket_disturbs_nobody(fixture: &Fixture) -> Result<()> {
 }
 
 /// Half-open peers, as many as a small budget of connections bears.
-fn silent_connections_disturb_nobody(fixture: &Fixture) -> Result<()> {
+fn silent_connections_disturb_no_other_client(fixture: &Fixture) -> Result<()> {
     let path = socket(fixture)?;
     let _silent = (0..4).map(|_| UnixStream::connect(path)).collect::<std::io::Result<Vec<_>>>()?;
     expect_service_works(fixture)
@@ -96,7 +96,7 @@ fn descriptors_in_garbage_are_closed(fixture: &Fixture) -> Result<()> {
     let _ = stream.write_all(&noise(7, 4096));
     drop(stream);
     drop(writer);
-    // Ends once nobody has the writing end any more.
+    // Ends once no process has the writing end any more.
     let (done, finished) = std::sync::mpsc::channel();
     std::thread::spawn(move || done.send(reader.read_to_end(&mut Vec::new()).is_ok()));
     // Longer than a service may wait for a handshake to be completed.

@@ -9,7 +9,7 @@ use anion_ipc::ParcelFileDescriptor;
 use anyhow::{Context, Result, ensure};
 
 tests![
-    Shared size_is_rounded_up_to_the_granule,
+    Shared size_is_rounded_up_to_the_allocation_granularity,
     Shared size_that_is_not_positive_is_refused,
     Shared size_beyond_the_machine_is_refused,
     Shared size_beyond_the_heap_is_refused_with_its_capacity,
@@ -34,7 +34,7 @@ fn malformed(fixture: &Fixture, request: &AllocationRequest, parts: &[&str]) -> 
     Ok(())
 }
 
-fn size_is_rounded_up_to_the_granule(fixture: &Fixture) -> Result<()> {
+fn size_is_rounded_up_to_the_allocation_granularity(fixture: &Fixture) -> Result<()> {
     for heap in fixture.usable() {
         let granule = heap.granule;
         for (asked, granules) in

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Buffers whose release the kernel does not report belong to their owner until it gives up their token or dies, whoever
-//! has descriptors and mappings.
+//! Buffers whose release the kernel does not report belong to their owner until it gives up their
+//! token or dies, whichever process has descriptors and mappings.
 
 use crate::child::ChildProcess;
 use crate::harness::{Fixture, is_reported};
@@ -21,7 +21,7 @@ tests![
     Quiet memory_of_a_released_token_stays_with_its_holders,
 ];
 
-/// A heap whose releases the kernel does not report.
+/// Returns a heap whose releases the kernel does not report.
 fn silent(fixture: &Fixture) -> Result<&HeapInfo> {
     let found = fixture.usable().find(|heap| !is_reported(heap));
     found.map_or_else(|| inapplicable("the kernel reports the releases of every heap here"), Ok)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Every byte of every buffer is zero, whoever had the memory before.
+//! Every byte of every buffer is zero, whichever client had the memory before.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};
@@ -46,7 +46,8 @@ fn dirty(buffers: &[Held]) -> Result<()> {
     Ok(())
 }
 
-/// A batch of buffers of `size` bytes that is as large as [`DIRTIED`], the heap and the quota admit.
+/// Returns a batch of buffers of `size` bytes that is as large as [`DIRTIED`], the heap and the
+/// quota admit.
 fn batch(fixture: &Fixture, heap: &HeapInfo, size: i64) -> Result<AllocationRequest> {
     let usage = fixture.usage()?;
     let share = |limit: i64, parts: i64| if limit == 0 { i64::MAX } else { limit / parts };

@@ -34,7 +34,7 @@ pub(crate) struct Aidl {
 }
 
 impl Aidl {
-    /// The newest compiler, downloaded unless it is in the cache.
+    /// Returns the newest compiler, downloaded unless it is in the cache.
     ///
     /// # Errors
     /// If it can neither be downloaded nor found, or this machine is neither x86-64 nor arm64.
@@ -86,7 +86,7 @@ impl Aidl {
     }
 }
 
-/// The interface's files, as the compiler wants them named.
+/// Returns the interface's files, as the compiler wants them named.
 fn files(sources: &Path) -> Result<Vec<PathBuf>> {
     let folder = sources.join(PACKAGE);
     let mut files = Vec::new();

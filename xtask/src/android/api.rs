@@ -29,12 +29,12 @@ impl Api<'_> {
         self.root.join("aidl")
     }
 
-    /// The directory of a frozen version, or of `current`.
+    /// Returns the directory of a frozen version, or of `current`.
     pub(crate) fn folder(&self, version: &str) -> PathBuf {
         self.root.join("aidl_api").join(MODULE).join(version)
     }
 
-    /// The number of the last frozen version; 0 if there is none.
+    /// Returns the number of the last frozen version; 0 if there is none.
     ///
     /// # Errors
     /// If versions are missing before it.
@@ -51,8 +51,8 @@ impl Api<'_> {
         Ok(numbers.last().copied().unwrap_or(0))
     }
 
-    /// What the interface says of itself: the last frozen version if Android.bp says that the sources are it; else the
-    /// next one, which has no hash yet.
+    /// Returns what the interface says of itself: the last frozen version if Android.bp says that
+    /// the sources are it; else the next one, which has no hash yet.
     ///
     /// # Errors
     /// If versions are missing, or the last one has no hash.
@@ -132,8 +132,9 @@ impl Api<'_> {
         run(Command::new("bpfmt").arg("-w").arg(&path))
     }
 
-    /// Whether every frozen version is as it was frozen, each is compatible with the one before, and the sources with
-    /// the last; where Android.bp says that they are frozen, they must be the last.
+    /// Checks that every frozen version is as it was frozen, that each is compatible with the one
+    /// before, and the sources with the last; where Android.bp says that they are frozen, they must
+    /// be the last. Returns the number of versions.
     ///
     /// # Errors
     /// What is wrong.
@@ -178,7 +179,8 @@ impl Api<'_> {
     }
 }
 
-/// The platform's hash of a version: of its files' hashes in the order of their names, and of the version before it.
+/// Returns the platform's hash of a version: of its files' hashes in the order of their names, and
+/// of the version before it.
 ///
 /// # Errors
 /// If the files cannot be read.

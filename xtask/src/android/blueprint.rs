@@ -58,7 +58,8 @@ impl Module {
         }
     }
 
-    /// Returns this module with what its `defaults` say put in front: lists are joined, own values win.
+    /// Returns this module with what its `defaults` say put in front: lists are joined, own values
+    /// win.
     ///
     /// # Errors
     /// If `modules` lacks one of them.

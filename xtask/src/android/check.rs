@@ -148,7 +148,7 @@ pub(crate) fn run_check(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Whether the module, with its defaults, is a crate that is built for the image.
+/// Returns whether the module, with its defaults, is a crate that is built for the image.
 fn is_checked(module: &Module, variant: &Variant) -> bool {
     let says = |property: &str| module.properties.get(property) == Some(&blueprint::Value::Bool(true));
     let is_rust = matches!(
@@ -266,7 +266,7 @@ fn write_package(module: &Module, modules: &[Module], to: &Path, variant: &Varia
     write_build_script(to, cfgs.chain(variant.cfgs.iter().copied()))
 }
 
-/// The line of Cargo.toml for a library that `rustlibs` names.
+/// Returns the line of Cargo.toml for a library that `rustlibs` names.
 fn dependency(name: &str, modules: &[Module]) -> Result<String> {
     if let Some(own) = modules.iter().find(|module| module.name() == name) {
         let crate_name = own.resolved(modules)?;

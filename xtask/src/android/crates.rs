@@ -77,7 +77,7 @@ pub(crate) const LIBRARIES: &[Library] = &[
     imported("libparse_size_anion", "parse-size", "1.1.0", &["std"]),
 ];
 
-/// The library that `rustlibs` calls `module`.
+/// Returns the library that `rustlibs` calls `module`.
 pub(crate) fn library(module: &str) -> Option<&'static Library> {
     LIBRARIES.iter().find(|library| library.module == module)
 }

@@ -23,7 +23,7 @@ pub(crate) struct Suite {
     pub(crate) foreign: &'static [&'static str],
 }
 
-/// Package lists of a private configuration are fetched anew when they are older than this.
+/// Package lists of a private configuration are fetched again when they are older than this.
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A configuration of apt.
@@ -34,7 +34,7 @@ pub(crate) struct Apt {
 }
 
 impl Apt {
-    /// The system's sources and package lists.
+    /// Returns the system's sources and package lists.
     pub(crate) fn system() -> Self {
         Self { private: None }
     }
@@ -90,7 +90,7 @@ impl Apt {
         command
     }
 
-    /// Whether this user may fetch the package lists.
+    /// Returns whether this user may fetch the package lists.
     pub(crate) fn may_refresh(&self) -> bool {
         self.private.is_some() || is_root()
     }
@@ -107,7 +107,7 @@ impl Apt {
         fs::write(dir.join("fetched"), "").context("cannot note that the package lists are fresh")
     }
 
-    /// The names of all packages that begin with `prefix`.
+    /// Returns the names of all packages that begin with `prefix`.
     ///
     /// # Errors
     /// If `apt-cache` fails.
@@ -135,7 +135,7 @@ impl Apt {
         Ok(named(&listed))
     }
 
-    /// The newest version of `package`.
+    /// Returns the newest version of `package`.
     ///
     /// # Errors
     /// If there is no such package.
@@ -143,7 +143,7 @@ impl Apt {
         Ok(self.versions(&[package.to_owned()])?.remove(0))
     }
 
-    /// The newest versions of `packages`.
+    /// Returns the newest versions of `packages`.
     ///
     /// # Errors
     /// If there is no such package.
@@ -179,7 +179,7 @@ impl Apt {
     }
 }
 
-/// What a private configuration says, on top of the system's.
+/// Returns what a private configuration says, on top of the system's.
 fn configuration(dir: &Path, foreign: &[&str]) -> Result<String> {
     let own = output_of(Command::new("dpkg").arg("--print-architecture"))?;
     let all = iter::once(own.trim()).chain(foreign.iter().copied().filter(|name| *name != own.trim()));
@@ -199,7 +199,7 @@ fn configuration(dir: &Path, foreign: &[&str]) -> Result<String> {
     ))
 }
 
-/// Where the system gets the suites of `archive` from.
+/// Returns where the system gets the suites of `archive` from.
 ///
 /// # Errors
 /// If its sources name no mirror of it, or Debian's keys are not there.
@@ -234,14 +234,14 @@ pub(crate) fn mirror(archive: &str) -> Result<String> {
     )
 }
 
-/// The first repository of `archive` in lines of its label and its URI.
+/// Returns the first repository of `archive` in lines of its label and its URI.
 fn uri_of(listed: &str, archive: &str) -> Option<String> {
     let mut pairs = listed.lines().filter_map(|line| line.rsplit_once(' '));
     pairs.find(|(label, _)| *label == archive).map(|(_, uri)| uri.to_owned())
 }
 
-/// The packages of what `apt-cache depends` prints: lines that are not indented. Those in angle
-/// brackets do not exist.
+/// Returns the packages of what `apt-cache depends` prints: lines that are not indented. Those in
+/// angle brackets do not exist.
 fn named(listed: &str) -> Vec<String> {
     let mut names: Vec<_> =
         listed.lines().filter(|line| !line.starts_with([' ', '|', '<'])).map(str::to_owned).collect();
@@ -250,14 +250,14 @@ fn named(listed: &str) -> Vec<String> {
     names
 }
 
-/// The names and versions in the records that `apt-cache show` prints.
+/// Returns the names and versions in the records that `apt-cache show` prints.
 fn shown(records: &str) -> Vec<(&str, &str)> {
     let field =
         |name: &'static str| records.lines().filter_map(move |line| line.strip_prefix(name)).map(str::trim);
     field("Package: ").zip(field("Version: ")).collect()
 }
 
-/// What is in a directory, sorted.
+/// Returns what is in a directory, sorted.
 fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let list = || -> std::io::Result<Vec<PathBuf>> {
         fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect()
@@ -267,7 +267,7 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries)
 }
 
-/// The only entry of a directory.
+/// Returns the only entry of a directory.
 ///
 /// # Errors
 /// If there are more or none.

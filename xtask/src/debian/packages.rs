@@ -30,8 +30,8 @@ pub(crate) struct Bundle {
 }
 
 impl Bundle {
-    /// The newest packages, downloaded unless they are in the cache. If they cannot be had, those
-    /// of the cache are taken that came last, and the reason is printed.
+    /// Returns the newest packages, downloaded unless they are in the cache. If they cannot be had,
+    /// those of the cache are taken that came last, and the reason is printed.
     ///
     /// # Errors
     /// If the suite has not all of them or the download fails, and the cache has none either.
@@ -56,7 +56,7 @@ impl Bundle {
         (!is_there).then(|| format!("download {} of Debian {}: {names}", self.name, self.suite.name))
     }
 
-    /// The directory that was moved to its place last.
+    /// Returns the directory that was moved to its place last.
     fn last_made(&self, all: &Path) -> Option<PathBuf> {
         let made = fs::read_dir(all).ok()?.filter_map(|entry| {
             let entry = entry.ok()?;
@@ -73,7 +73,7 @@ impl Bundle {
 /// How long the number is that tells bundles of a name apart.
 const SUM_DIGITS: usize = 8;
 
-/// A number for packages in these versions.
+/// Returns a number for packages in these versions.
 fn sum(packages: &[(String, String)]) -> u32 {
     let mut sum = Crc::new();
     for (name, version) in packages {
@@ -89,13 +89,13 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// A file or directory of it; `path` is relative.
+    /// Returns a file or directory of it; `path` is relative.
     pub(crate) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         self.root.join(path)
     }
 
-    /// A program of it, run by the loader and with the libraries that are in the tree, too: this
-    /// machine's may be older.
+    /// Returns a program of it, run by the loader and with the libraries that are in the tree, too:
+    /// this machine's may be older.
     ///
     /// # Errors
     /// If this machine is neither x86-64 nor arm64.
@@ -115,8 +115,9 @@ impl Tree {
     }
 }
 
-/// What `fetch` makes of the packages that apt knows, with package lists that are refreshed if it
-/// fails; what `cached` finds if that fails, too, for which the reason is printed. `what` names it.
+/// Returns what `fetch` makes of the packages that apt knows, with package lists that are refreshed
+/// if it fails; what `cached` finds if that fails, too, for which the reason is printed. `what`
+/// names it.
 ///
 /// # Errors
 /// If there is neither.
@@ -169,9 +170,9 @@ const UNFINISHED: &str = ".unfinished-";
 /// Nothing takes as long as this to fetch or build.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A directory in a directory of the cache, removed when dropped: what is made in it is moved to
-/// its place when it is whole, so that neither a run that was stopped leaves half of it nor two
-/// runs at once meet one. What stopped runs have left behind is removed.
+/// Returns a directory in a directory of the cache, removed when dropped: what is made in it is
+/// moved to its place when it is whole, so that neither a run that was stopped leaves half of it
+/// nor two runs at once meet one. What stopped runs have left behind is removed.
 ///
 /// # Errors
 /// If it cannot be created.

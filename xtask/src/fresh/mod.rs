@@ -98,14 +98,14 @@ pub(crate) fn run(args: &FreshArgs) -> Result<()> {
     Ok(())
 }
 
-/// The first of README.md's commands with this mark.
+/// Returns the first of README.md's commands with this mark.
 fn first_of(role: Role) -> Result<String> {
     let block = readme::blocks()?.into_iter().find(|block| block.role == role);
     let command = block.and_then(|block| block.commands.into_iter().next());
     command.with_context(|| format!("README.md has no command that is marked {role:?}"))
 }
 
-/// The command of README.md that this part is about.
+/// Returns the command of README.md that this part is about.
 fn command_of(part: Part) -> Result<String> {
     first_of(match part {
         Part::Serve => Role::Serve,
@@ -151,12 +151,12 @@ fn keep_busy() {
     }
 }
 
-/// The packages that are installed on a machine.
+/// Returns the packages that are installed on a machine.
 fn packages(machine: &Machine) -> Result<BTreeSet<String>> {
     Ok(installed(&output_of(&mut machine.shell("dpkg --get-selections"))?))
 }
 
-/// The names in what `dpkg --get-selections` prints.
+/// Returns the names in what `dpkg --get-selections` prints.
 fn installed(selections: &str) -> BTreeSet<String> {
     let pairs = selections.lines().filter_map(|line| line.split_once(char::is_whitespace));
     pairs.filter(|(_, state)| state.trim() == "install").map(|(name, _)| name.to_owned()).collect()

@@ -83,7 +83,7 @@ impl Root {
         Ok(Self { place, _lock: lock })
     }
 
-    /// The directory that is the root.
+    /// Returns the directory that is the root.
     pub(crate) fn path(&self) -> PathBuf {
         self.place.join("root")
     }
@@ -140,7 +140,7 @@ impl Root {
         fs::write(self.script(), script).context("cannot write the way into the root")
     }
 
-    /// A place in the root, by its path there.
+    /// Returns a place in the root, by its path there.
     fn inside(&self, path: &str) -> PathBuf {
         self.path().join(path.trim_start_matches('/'))
     }
@@ -162,7 +162,7 @@ impl Root {
         Ok(())
     }
 
-    /// How a shell in the root is started.
+    /// Returns how a shell in the root is started.
     pub(crate) fn way_in(&self) -> String {
         let mut command = Command::new("unshare");
         command.args(NAMESPACE).arg("sh").arg(self.script()).args(environment(std::env::vars()));
@@ -204,7 +204,8 @@ impl Machine {
         Ok(machine)
     }
 
-    /// A command of a shell in the machine's checkout, with the few variables that a new user has.
+    /// Returns a command of a shell in the machine's checkout, with the few variables that a new
+    /// user has.
     pub(crate) fn shell(&self, line: &str) -> Command {
         let of = |kind: &str| format!("/proc/{}/ns/{kind}", self.first.id());
         let mut command = Command::new("nsenter");
@@ -213,7 +214,7 @@ impl Machine {
         command
     }
 
-    /// A file of the machine, as this program can open it.
+    /// Returns a file of the machine, as this program can open it.
     pub(crate) fn file(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.first.id()))
     }
@@ -229,16 +230,16 @@ impl Drop for Machine {
 
 const NAMESPACE: [&str; 5] = ["--mount", "--pid", "--fork", "--kill-child", "--"];
 
-/// A program in namespaces of its own, killed with all that it starts when this program ends.
-/// `unshare` holds back SIGTERM, so it has to be SIGKILL.
+/// Returns a program in namespaces of its own, killed with all that it starts when this program
+/// ends. `unshare` holds back SIGTERM, so it has to be SIGKILL.
 fn contained(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "unshare"]).args(NAMESPACE).arg(program);
     command
 }
 
-/// The words of `env` for a user who has just logged in: no variable of this machine but those that
-/// say how registries are reached.
+/// Returns the words of `env` for a user who has just logged in: no variable of this machine but
+/// those that say how registries are reached.
 fn environment(machine: impl Iterator<Item = (String, String)>) -> Vec<String> {
     let is_needed = |name: &str| {
         let cargo = ["CARGO_HTTP_", "CARGO_NET_", "CARGO_SOURCE_", "CARGO_REGISTRIES_"];
@@ -257,7 +258,7 @@ fn environment(machine: impl Iterator<Item = (String, String)>) -> Vec<String> {
     words
 }
 
-/// What a Debian's sources list, from these mirrors.
+/// Returns what a Debian's sources list, from these mirrors.
 fn sources(debian: &str, security: &str) -> [String; 3] {
     let keyring = KEYRING.program;
     [

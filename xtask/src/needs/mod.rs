@@ -160,8 +160,8 @@ pub(crate) fn check(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// The names under which a package may have the file: links on the way to it count, such as those
-/// of alternatives, and so does its place before /bin, /sbin and /lib were moved to /usr.
+/// Returns the names under which a package may have the file: links on the way to it count, such as
+/// those of alternatives, and so does its place before /bin, /sbin and /lib were moved to /usr.
 fn names_of(file: PathBuf) -> Vec<PathBuf> {
     let mut names = Vec::new();
     let mut next = Some(file);
@@ -175,7 +175,7 @@ fn names_of(file: PathBuf) -> Vec<PathBuf> {
     names
 }
 
-/// The packages of each file that is in one.
+/// Returns the packages of each file that is in one.
 fn owners<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<BTreeMap<PathBuf, Vec<String>>> {
     let output = Command::new("dpkg").arg("-S").args(files).output().context("cannot start dpkg")?;
     // It exits with 1 if some file is in no package.

@@ -86,8 +86,8 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("xtask/src/vm/machine.rs", "self.emulator", "of PC or ARM64"),
 ];
 
-/// What a source text starts: names of programs, and the expressions that give them where there is
-/// no name to see.
+/// Returns what a source text starts: names of programs, and the expressions that give them where
+/// there is no name to see.
 fn started(text: &str) -> BTreeSet<String> {
     let is_code = |line: &&str| !line.trim_start().starts_with("//");
     let code: String = text.split_inclusive('\n').filter(is_code).collect();
@@ -120,7 +120,7 @@ fn started(text: &str) -> BTreeSet<String> {
     found
 }
 
-/// The strings that variables of this name are in a text.
+/// Returns the strings that variables of this name are in a text.
 fn assigned(code: &str, name: &str) -> Vec<String> {
     let places = code.match_indices("let ").filter_map(|(at, _)| {
         let value =
@@ -130,7 +130,7 @@ fn assigned(code: &str, name: &str) -> Vec<String> {
     places.collect()
 }
 
-/// The string at the start of a text, if there is one.
+/// Returns the string at the start of a text, if there is one.
 fn literal(text: &str) -> Option<String> {
     let text = text.strip_prefix('"')?;
     let mut string = String::new();
@@ -150,7 +150,8 @@ fn literal(text: &str) -> Option<String> {
     None
 }
 
-/// The expression at the start of a text, up to the end of the argument; `None` if there is none.
+/// Returns the expression at the start of a text, up to the end of the argument; `None` if there is
+/// none.
 fn argument(text: &str) -> Option<String> {
     let mut depth = 0;
     let end = text.find(|c| {
@@ -161,7 +162,7 @@ fn argument(text: &str) -> Option<String> {
     Some(text[..end].trim().to_owned()).filter(|argument| !argument.is_empty())
 }
 
-/// The programs that a script starts by name.
+/// Returns the programs that a script starts by name.
 fn programs_of(script: &str) -> Vec<String> {
     let is_name = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     let mut programs = Vec::new();
@@ -197,7 +198,7 @@ fn each_source(folder: &Path, take: &mut impl FnMut(&Path, &str)) {
     }
 }
 
-/// Whether a package is asked for that has it, every Debian has it, or it is explained.
+/// Returns whether a package is asked for that has it, every Debian has it, or it is explained.
 fn is_known(file: &str, started: &str) -> bool {
     let mut tools = EVERYTHING.iter().copied().flatten().chain(FRESH).chain(BASE);
     tools.any(|tool| tool.program == started)

@@ -199,7 +199,7 @@ fn on_host(scratch: &TempDir) -> Result<BTreeSet<Form>> {
     collect(&traces)
 }
 
-/// The forms of all traces, once the last of them is complete.
+/// Returns the forms of all traces, once the last of them is complete.
 fn collect(traces: &Path) -> Result<BTreeSet<Form>> {
     let deadline = Instant::now() + PATIENCE;
     loop {

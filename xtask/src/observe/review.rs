@@ -180,7 +180,8 @@ fn allows(policy: &Policy, form: &Form) -> bool {
     policy.refused.contains_key(&form.call) || policy.allowed.get(&form.call).is_some_and(is_allowed)
 }
 
-/// Returns all that the policy allows, and what it answers with an error: calls, and the values that their conditions name.
+/// Returns all that the policy allows, and what it answers with an error: calls, and the values
+/// that their conditions name.
 fn elements(policy: &Policy) -> BTreeSet<Element> {
     let refused = policy.refused.keys().map(|call| Element { call: call.clone(), value: None });
     let allowed = policy.allowed.iter().flat_map(|(call, alternatives)| {
@@ -190,8 +191,8 @@ fn elements(policy: &Policy) -> BTreeSet<Element> {
     refused.chain(allowed).collect()
 }
 
-/// Returns the values that a condition allows by name: numbers and single bits. What excludes values
-/// names none.
+/// Returns the values that a condition allows by name: numbers and single bits. What excludes
+/// values names none.
 fn named_values(condition: &Condition) -> Vec<u32> {
     match condition.test {
         Test::Equal => vec![condition.value],

@@ -21,12 +21,14 @@ pub(crate) struct Tracer<'a> {
 }
 
 impl Tracer<'_> {
-    /// A script that can be started in place of the service, with the same arguments.
+    /// Returns a script that can be started in place of the service, with the same arguments.
     ///
-    /// The service keeps the script's process id and parent; the tracer is nobody's child, in a process group of its own. Where the
-    /// service asks the kernel for its filter, the tracer answers instead: so the trace shows where the filter begins, and
-    /// what the filter would stop goes on. What the filter would answer with an error gets that error. Whatever folds the trace is still in the
-    /// service's process group, and must not end when all of that is asked to.
+    /// The service keeps the script's process id and parent; the tracer has no parent here, in a
+    /// process group of its own. Where the service asks the kernel for its filter, the tracer
+    /// answers instead: so the trace shows where the filter begins, and what the filter would stop
+    /// goes on. What the filter would answer with an error gets that error. Whatever folds the
+    /// trace is still in the service's process group, and must not end when all of that is asked
+    /// to.
     pub(crate) fn script(&self) -> String {
         let [service, fold, traces] = [self.service, self.fold, self.traces].map(|path| path.display());
         format!(
@@ -71,8 +73,9 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Lines are `PID NAME(ARGUMENTS) = RESULT`, or end in `<unfinished ...>`. `None` for those that tell of the rest of an
-    /// unfinished call, of a signal, or of an end, and for `???`: who was killed before the tracer could ask what was called.
+    /// Reads a line of the form `PID NAME(ARGUMENTS) = RESULT`, or end in `<unfinished ...>`.
+    /// `None` for those that tell of the rest of an unfinished call, of a signal, or of an end, and
+    /// for `???`: who was killed before the tracer could ask what was called.
     fn of_line(line: &'a str) -> Result<Option<Self>> {
         let text = line.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
         if ["<... ", "--- ", "+++ ", "???("].iter().any(|other| text.starts_with(other)) {
@@ -88,7 +91,7 @@ impl<'a> Call<'a> {
         Ok(Some(Self { name, arguments }))
     }
 
-    /// Whether it sets a filter: SECCOMP_SET_MODE_FILTER.
+    /// Returns whether it sets a filter: SECCOMP_SET_MODE_FILTER.
     fn is_filter(&self) -> bool {
         self.name == "seccomp" && self.arguments.first() == Some(&"0x1")
     }
@@ -100,7 +103,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What a filter sees of an argument.
+/// Returns what a filter sees of an argument.
 fn lower_bits(argument: Option<&&str>) -> Result<u32> {
     let word = argument.context("an argument is missing")?;
     let value = match word.strip_prefix("0x") {

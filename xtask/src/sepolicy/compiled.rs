@@ -84,7 +84,7 @@ impl Compiled {
         }
     }
 
-    /// Whether `name` is `subject` or an attribute that it has.
+    /// Returns whether `name` is `subject` or an attribute that it has.
     pub(super) fn covers(&self, name: &str, subject: &str) -> bool {
         name == subject || self.attributes.get(name).is_some_and(|members| members.contains(subject))
     }

@@ -57,7 +57,7 @@ pub(super) fn check(compiled: &Compiled, variant: Variant, scratch: &Path, tally
     Ok(())
 }
 
-/// The labels of files, with those of the platform or of `sepolicy/udmabuf`.
+/// Returns the labels of files, with those of the platform or of `sepolicy/udmabuf`.
 fn file_contexts(directory: &Path, variant: Variant) -> Result<String> {
     let udmabuf =
         if variant.own_udmabuf { directory.join("udmabuf/file_contexts") } else { own("file_contexts") };

@@ -41,18 +41,18 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The lines that say something.
+/// Returns the lines that say something.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// The lines of these files of this folder.
+/// Returns the lines of these files of this folder.
 fn lines_of(names: &[&str]) -> Result<Vec<String>> {
     let texts = names.iter().map(|name| read(&own(name))).collect::<Result<Vec<_>>>()?;
     Ok(texts.iter().flat_map(|text| lines(text)).map(str::to_owned).collect())
 }
 
-/// What is asked of a variant.
+/// Returns what is asked of a variant.
 fn questions(variant: Variant) -> Result<Vec<Question>> {
     let files: &[&str] =
         if variant.memfd_class { &["expected.txt", "expected-memfd.txt"] } else { &["expected.txt"] };
@@ -79,8 +79,7 @@ fn answers(sources: &Sources, variant: Variant, scratch: &Path, tally: &mut Tall
     labels::check(&compiled, variant, scratch, tally)
 }
 
-/// Whoever adds `sepolicy/udmabuf` to a platform that labels the device itself is told so by the
-/// compiler.
+/// Checks that the compiler refuses `sepolicy/udmabuf` on a platform that labels the device itself.
 fn two_labels_do_not_compile(sources: &Sources, scratch: &Path, tally: &mut Tally) -> Result<()> {
     let variant = Variant { own_udmabuf: false, ..Variant::LARGEST };
     let Err(error) = sources.with_udmabuf().compile(variant, scratch) else {

@@ -38,7 +38,7 @@ impl Variant {
         })
     }
 
-    /// What m4 is told, as by `BOARD_SEPOLICY_M4DEFS`.
+    /// Returns what m4 is told, as by `BOARD_SEPOLICY_M4DEFS`.
     fn definitions(self) -> [String; 3] {
         let build = if self.debuggable { "userdebug" } else { "user" };
         [
@@ -100,7 +100,7 @@ impl Sources {
         [&self.macros, &self.rules, &self.udmabuf]
     }
 
-    /// The lines that give something to somebody, or a label to something.
+    /// Returns the lines that give something to somebody, or a label to something.
     pub(super) fn rules(&self) -> Vec<String> {
         let all = self.texts().into_iter().flat_map(str::lines).map(str::trim);
         let gives = |line: &&str| {
@@ -112,7 +112,7 @@ impl Sources {
         all.filter(gives).map(str::to_owned).collect()
     }
 
-    /// The `neverallow` statements, some of several lines.
+    /// Returns the `neverallow` statements, some of several lines.
     pub(super) fn bans(&self) -> Vec<String> {
         let of = |text: &str| -> Vec<String> {
             let starts = text.match_indices("\nneverallow ").map(|(at, _)| at + 1);
@@ -121,7 +121,7 @@ impl Sources {
         self.texts().into_iter().flat_map(of).collect()
     }
 
-    /// The same without this text, wherever it is.
+    /// Returns the same without this text, wherever it is.
     pub(super) fn without(&self, text: &str) -> Self {
         let mut changed = self.clone();
         for part in [&mut changed.macros, &mut changed.rules, &mut changed.udmabuf] {
@@ -130,14 +130,14 @@ impl Sources {
         changed
     }
 
-    /// The same with one more line.
+    /// Returns the same with one more line.
     pub(super) fn with(&self, line: &str) -> Self {
         let mut changed = self.clone();
         changed.rules = format!("{}\n{line}\n", changed.rules);
         changed
     }
 
-    /// The same with the rules of `sepolicy/udmabuf` always, also where they do not belong.
+    /// Returns the same with the rules of `sepolicy/udmabuf` always, also where they do not belong.
     pub(super) fn with_udmabuf(&self) -> Self {
         self.with(&self.udmabuf)
     }
@@ -188,7 +188,7 @@ impl Sources {
     }
 }
 
-/// The `.te` files of a directory, not of those in it, as Android's build takes them.
+/// Returns the `.te` files of a directory, not of those in it, as Android's build takes them.
 fn rules_in(directory: &Path) -> Result<String> {
     let entries = fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();

@@ -60,7 +60,8 @@ impl fmt::Display for Question {
 
 impl Question {
     /// # Errors
-    /// If a type is not there, since nothing would be denied to nobody, or the answer is another one.
+    /// If a type is not there, since a question about it would say nothing, or the answer is
+    /// another one.
     pub(super) fn check(&self, policy: &Compiled) -> Result<()> {
         for kind in [&self.source, &self.target] {
             ensure!(policy.types.contains(kind), "there is no type {kind}");

@@ -104,7 +104,7 @@ impl Course {
         }
     }
 
-    /// Its steps, in the order of running.
+    /// Returns its steps, in the order of running.
     fn steps(&self) -> Vec<&'static Step> {
         STEPS.iter().filter(|step| self.includes(step.name)).collect()
     }
@@ -243,7 +243,7 @@ impl Progress {
         text
     }
 
-    /// What was running last, for a guest that did not come to an end.
+    /// Returns what was running last, for a guest that did not come to an end.
     pub(super) fn place(&self) -> String {
         match (&self.running, self.done.last()) {
             (Some((name, _)), _) => format!("in step {name}"),
@@ -309,7 +309,7 @@ mod tests {
 
     const ALL: Course = Course::AllBut(&[]);
 
-    /// The log of a run in which all is well.
+    /// Returns the log of a run in which all is well.
     fn good_log() -> Vec<String> {
         let mut log = vec!["SeaBIOS (version 1)".to_owned()];
         for step in ALL.steps() {
@@ -389,7 +389,7 @@ mod tests {
             progress.feed(&format!("ANION-STEP {step} ok"), Instant::now());
         }
         progress.feed("ANION-VERDICT passed", Instant::now());
-        let fault = progress.judge().expect_err("nobody asked for a dump").to_string();
+        let fault = progress.judge().expect_err("the step did not ask for a dump").to_string();
         assert_eq!(fault, "step dump is not one of this kernel's");
     }
 

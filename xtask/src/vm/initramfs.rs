@@ -97,7 +97,7 @@ impl Initramfs {
     }
 }
 
-/// The content of `path`.
+/// Returns the content of `path`.
 ///
 /// # Errors
 /// If it cannot be read; the message names it.
@@ -105,7 +105,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The loader and libraries that `program` needs on this machine, as it looks for them.
+/// Returns the loader and libraries that `program` needs on this machine, as it looks for them.
 fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
     // The task runner's own library path, set by cargo, must not decide.
     let output = Command::new("ldd")
@@ -139,7 +139,7 @@ fn parse_ldd(text: &str) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// A kernel module as the guest's `insmod` takes it: not packed.
+/// Returns a kernel module as the guest's `insmod` takes it: not packed.
 ///
 /// # Errors
 /// If it cannot be read or `xz` fails.

@@ -65,8 +65,8 @@ pub(super) struct Programs {
 }
 
 impl Machine {
-    /// The service, its suite and the rest, with the benchmark if wanted, built where they are not
-    /// up to date.
+    /// Returns the service, its suite and the rest, with the benchmark if wanted, built where they
+    /// are not up to date.
     ///
     /// # Errors
     /// If something cannot be built or had, or the benchmark is wanted where nothing can be
@@ -106,7 +106,7 @@ impl Machine {
         downloads.chain(RSBINDER_TOOLS.unbuilt(cache, self.target)).collect()
     }
 
-    /// The command that boots a guest.
+    /// Returns the command that boots a guest.
     pub(super) fn boot(&self, image: &Path, initrd: &Path, append: &str) -> Command {
         let mut command = leashed(self.emulator);
         // Software emulation is the same everywhere; a panic ends the emulator instead of

@@ -77,7 +77,7 @@ pub(crate) struct VmArgs {
 }
 
 impl VmArgs {
-    /// Every kernel, two at a time.
+    /// Returns every kernel, two at a time.
     pub(crate) fn in_pairs() -> Self {
         let part = guest::BENCH_PARTS.map(str::to_owned).into();
         let kernel = vec![ALL.to_owned()];
@@ -114,7 +114,7 @@ impl VmArgs {
         if self.bench { &guest::BENCH } else { &entry.course }
     }
 
-    /// Where to keep the log of one guest of `count`.
+    /// Returns where to keep the log of one guest of `count`.
     fn log_of(&self, entry: &Entry, count: usize) -> Option<PathBuf> {
         let file = self.keep_log.clone()?;
         if count == 1 {
@@ -232,7 +232,7 @@ impl Guests<'_> {
                 if let Err(error) = &result {
                     println!("{}: {error:#}", entry.name);
                 }
-                // Whoever receives outlives those who send.
+                // The receiver outlives the senders.
                 let _ = sender.send((index, (tally, result)));
             }
         };
@@ -287,7 +287,7 @@ impl Guests<'_> {
     }
 }
 
-/// The heaps' device tree as a blob in `scratch`.
+/// Returns the heaps' device tree as a blob in `scratch`.
 fn compile_device_tree(scratch: &Path) -> Result<PathBuf> {
     let (text, blob) = (scratch.join("heaps.dts"), scratch.join("heaps.dtb"));
     fs::write(&text, guest::HEAPS).context("cannot write the device tree")?;

@@ -15,14 +15,14 @@ use crate::process::find_program;
 /// Tells the console what was observed.
 const REPORT: &str = include_str!("observe.sh");
 
-/// What runs in the guest beside the service: the tracer, and this very program, which folds the
-/// traces.
+/// Returns what runs in the guest beside the service: the tracer, and this very program, which
+/// folds the traces.
 pub(super) fn programs() -> Result<[(&'static str, PathBuf); 2]> {
     let tracer = find_program("strace").context("strace has gone")?;
     Ok([("strace", tracer), ("xtask", std::env::current_exe().context("this program is nowhere")?)])
 }
 
-/// The kernels with which it can be observed: those of this program's own architecture.
+/// Returns the kernels with which it can be observed: those of this program's own architecture.
 pub(crate) fn kernels() -> impl Iterator<Item = &'static Entry> {
     KERNELS.iter().filter(|entry| entry.machine.name == PC.name)
 }

@@ -27,7 +27,7 @@ pub(crate) struct Entry {
     /// The devices it must offer, below `/dev`; of those that the guest's script knows, it may
     /// offer no others.
     pub(crate) devices: &'static [&'static str],
-    /// Whoever must have a heap here, as the contract table names them.
+    /// Which parties must have a heap here, as the contract table names them.
     pub(super) parties: &'static [&'static str],
     /// What serves each heap of `fallback.dts`: lines of a name and a kind of buffer, or `none`.
     pub(super) backings: &'static [&'static str],
@@ -316,7 +316,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
 ];
 
 impl Entry {
-    /// The newest kernel of its kind, downloaded or built unless it is in the cache.
+    /// Returns the newest kernel of its kind, downloaded or built unless it is in the cache.
     ///
     /// # Errors
     /// If it cannot be had and the cache has none of the kind.
@@ -328,7 +328,7 @@ impl Entry {
         }
     }
 
-    /// What it takes to boot it.
+    /// Returns what it takes to boot it.
     pub(super) fn tools(&self) -> Vec<Tool> {
         let built = if matches!(self.origin, Origin::Built) { needs::KERNEL } else { &[] };
         let tree = if self.takes_device_tree { needs::DEVICE_TREE } else { &[] };
@@ -347,7 +347,7 @@ impl Entry {
         }
     }
 
-    /// A line about it for people.
+    /// Returns a line about it for people.
     pub(crate) fn about(&self) -> String {
         format!("{}; has {}", self.from, self.devices.join(", "))
     }

@@ -26,8 +26,8 @@ pub(super) struct Series {
 }
 
 impl Series {
-    /// The newest kernel of the series, downloaded unless it is in the cache. If it cannot be had,
-    /// the newest of the cache is taken, and the reason is printed.
+    /// Returns the newest kernel of the series, downloaded unless it is in the cache. If it cannot
+    /// be had, the newest of the cache is taken, and the reason is printed.
     ///
     /// # Errors
     /// If apt knows no such package or the download fails, and the cache has none either.
@@ -38,7 +38,7 @@ impl Series {
         self.open(&dir)
     }
 
-    /// The version, as in the package's name, of the newest kernel that apt knows.
+    /// Returns the version, as in the package's name, of the newest kernel that apt knows.
     fn candidate(&self, apt: &Apt) -> Result<String> {
         let start = self.image_start();
         let names = apt.names(&start)?;
@@ -48,18 +48,18 @@ impl Series {
         Ok(name[self.packages[0].len()..].to_owned())
     }
 
-    /// What the names of the packages with images start with.
+    /// Returns what the names of the packages with images start with.
     fn image_start(&self) -> String {
         format!("{}{}", self.packages[0], self.prefix)
     }
 
-    /// The newest package of the series among `names`.
+    /// Returns the newest package of the series among `names`.
     fn choose<'a>(&self, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
         names.filter_map(|name| Some((self.rank(name)?, name))).max().map(|(_, name)| name)
     }
 
-    /// The numbers of a package within the series and what distinguishes rebuilds of it; `None` if
-    /// the package is of another series, a flavour or a by-product.
+    /// Returns the numbers of a package within the series and what distinguishes rebuilds of it;
+    /// `None` if the package is of another series, a flavour or a by-product.
     fn rank<'a>(&self, package: &'a str) -> Option<(Vec<u32>, &'a str)> {
         let version = package.strip_prefix(&self.image_start())?.strip_suffix(self.suffix)?;
         let (numbers, rebuild) = version.split_at(version.find('+').unwrap_or(version.len()));
@@ -97,7 +97,7 @@ impl Series {
             choices.iter().find(|file| file.is_file()).cloned().with_context(|| {
                 let [one, other] = choices.each_ref().map(|file| file.display());
                 format!(
-                    "the kernel's packages have neither {one} nor {other}; remove {} to fetch them anew",
+                    "the kernel's packages have neither {one} nor {other}; remove {} to fetch them again",
                     dir.display()
                 )
             })

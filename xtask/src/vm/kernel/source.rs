@@ -38,8 +38,8 @@ const PROGRESS: Duration = Duration::from_secs(30);
 /// Lines that are shown of a build that failed.
 const LAST_LINES: usize = 40;
 
-/// The newest kernel that the suite has the source of, built unless it is in the cache. If the
-/// suite does not answer, the newest of the cache is taken, and the reason is printed.
+/// Returns the newest kernel that the suite has the source of, built unless it is in the cache. If
+/// the suite does not answer, the newest of the cache is taken, and the reason is printed.
 ///
 /// # Errors
 /// If the source cannot be had or built.
@@ -66,13 +66,13 @@ pub(super) fn newest(cache: &Path) -> Result<Kernel> {
     }
 }
 
-/// The name of a build in the cache: another version, configuration or change to the source makes
-/// another kernel.
+/// Returns the name of a build in the cache: another version, configuration or change to the source
+/// makes another kernel.
 fn key(version: &str) -> String {
     format!("{PACKAGE}_{version}_{}", recipe())
 }
 
-/// A number for how the source is made a kernel.
+/// Returns a number for how the source is made a kernel.
 fn recipe() -> String {
     let mut sum = Crc::new();
     for text in [FRAGMENT, KCONFIG_LINE] {
@@ -81,7 +81,7 @@ fn recipe() -> String {
     format!("{:08x}", sum.sum())
 }
 
-/// The newest build with the current configuration.
+/// Returns the newest build with the current configuration.
 pub(super) fn newest_cached(kernels: &Path) -> Option<PathBuf> {
     let (start, end) = (format!("{PACKAGE}_"), format!("_{}", recipe()));
     let builds = fs::read_dir(kernels).ok()?.filter_map(|entry| {
@@ -96,7 +96,7 @@ pub(super) fn newest_cached(kernels: &Path) -> Option<PathBuf> {
 
 fn open(dir: &Path) -> Result<Kernel> {
     let image = dir.join("bzImage");
-    ensure!(image.is_file(), "{} is not there; remove {} to build it anew", image.display(), dir.display());
+    ensure!(image.is_file(), "{} is not there; remove {} to build it again", image.display(), dir.display());
     let title = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Kernel { title, image, modules: Vec::new() })
 }
@@ -168,8 +168,8 @@ fn configure(source: &Path, objects: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The lines of the fragment that do not hold in a finished configuration, where what is off is not
-/// set at all.
+/// Returns the lines of the fragment that do not hold in a finished configuration, where what is
+/// off is not set at all.
 fn refused(finished: &str) -> Vec<&'static str> {
     let holds = |line: &str| match line.strip_suffix("=n") {
         Some(option) => !finished.lines().any(|other| other.starts_with(&format!("{option}="))),
