@@ -17,7 +17,7 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::ReleaseMechanism::Re
 
 /// A buffer that this process holds. Dropping it closes the descriptor, no more: copies and
 /// mappings keep the memory. One whose release the kernel does not tell
-/// ([`Heap::is_held_by_token`]) is given up then, whoever else has it.
+/// ([`Heap::is_held_by_token`]) is given up then, even if another process has it.
 #[derive(Debug)]
 pub struct Buffer {
     fd: OwnedFd,
@@ -45,27 +45,28 @@ impl Drop for Claim {
 }
 
 impl Buffer {
-    /// What no other buffer has had or will have until the machine reboots.
+    /// Returns what no other buffer has had or will have until the machine reboots.
     pub fn id(&self) -> BufferId {
         self.id
     }
 
-    /// Usable bytes: what was asked for, rounded up to the heap's granule.
+    /// Returns the usable bytes: what was asked for, rounded up to the heap's allocation
+    /// granularity.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The name of the heap that it came from.
+    /// Returns the name of the heap that it came from.
     pub fn heap(&self) -> &str {
         &self.heap
     }
 
-    /// The id of that heap.
+    /// Returns the id of that heap.
     pub fn heap_id(&self) -> u32 {
         self.heap_id
     }
 
-    /// The kind of descriptor; `None` if it is newer than this library.
+    /// Returns the kind of descriptor; `None` if it is newer than this library.
     pub fn backing(&self) -> Option<Backing> {
         self.backing
     }
@@ -79,8 +80,8 @@ impl Buffer {
         Mapping::new(&self.fd, bytes, access)
     }
 
-    /// The bare descriptor, to be passed on. A buffer that is held by a token is given up: it stays
-    /// usable, and is charged to nobody.
+    /// Returns the bare descriptor, to be passed on. A buffer that is held by a token is given up:
+    /// it stays usable, and is charged to no uid.
     pub fn into_fd(self) -> OwnedFd {
         self.fd
     }
@@ -158,7 +159,7 @@ pub struct Heap {
 }
 
 impl Heap {
-    /// Whether it answers to `name`.
+    /// Returns whether it answers to `name`.
     pub fn answers_to(&self, name: &str) -> bool {
         self.name == name || self.aliases.iter().any(|alias| alias == name)
     }

@@ -56,9 +56,9 @@ impl BufferAllocator {
         self.ion_names.insert(heap_name.to_owned(), ion_heap_name.to_owned());
     }
 
-    /// Allocates `len` bytes, rounded up to the heap's granule. `legacy_align` is 0, or the
-    /// alignment in bytes that the memory must have; ION refused more than a page of most heaps,
-    /// and so does this.
+    /// Allocates `len` bytes, rounded up to the heap's allocation granularity. `legacy_align` is 0,
+    /// or the alignment in bytes that the memory must have; ION refused more than a page of most
+    /// heaps, and so does this.
     ///
     /// # Errors
     /// As [`Client::allocate`].
@@ -81,8 +81,8 @@ impl BufferAllocator {
         self.alloc_first(heaps, len, legacy_align)
     }
 
-    /// Before the CPU accesses a mapping of the buffer. What is no dma-buf needs no such call and
-    /// is left alone.
+    /// Begins an access of the CPU to a mapping of the buffer. What is no dma-buf needs no such
+    /// call and is left alone.
     ///
     /// # Errors
     /// As the buffer's exporter.
@@ -90,7 +90,8 @@ impl BufferAllocator {
         sync(fd, access, Phase::Start)
     }
 
-    /// After the CPU has accessed a mapping of the buffer, with the same `access` as at the start.
+    /// Ends an access of the CPU to a mapping of the buffer, with the same `access` as at the
+    /// start.
     ///
     /// # Errors
     /// As the buffer's exporter.
@@ -107,9 +108,9 @@ impl BufferAllocator {
         set_name(fd, &name)
     }
 
-    /// Names and aliases of the heaps that can be allocated from here: of those that give dma-bufs
-    /// alone if [`BufferAllocator::dma_bufs_only`] was called, as far as the first of a heap's
-    /// sources tells.
+    /// Returns the names and aliases of the heaps that can be allocated from here: of those that
+    /// give dma-bufs alone if [`BufferAllocator::dma_bufs_only`] was called, as far as the first of
+    /// a heap's sources tells.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -121,8 +122,8 @@ impl BufferAllocator {
         Ok(usable.flat_map(|heap| heap.aliases.into_iter().chain([heap.name])).collect())
     }
 
-    /// Whether a heap of the kernel's ION can be allocated from. No code has to care: the names are
-    /// the same.
+    /// Returns whether a heap of the kernel's ION can be allocated from. No code has to care: the
+    /// names are the same.
     ///
     /// # Errors
     /// As [`Client::call`].

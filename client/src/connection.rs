@@ -73,13 +73,13 @@ impl Client {
         Ok(Self { settings, endpoint, current: Mutex::new(Arc::new(service)), generation: AtomicU64::new(1) })
     }
 
-    /// Where the service is.
+    /// Returns where the service is.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// How many services this client was connected to so far, one after the other. While it stays
-    /// the same, what was made inside the service by [`Client::call`] is still there.
+    /// Returns how many services this client was connected to so far, one after the other. While it
+    /// stays the same, what was made inside the service by [`Client::call`] is still there.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -114,7 +114,8 @@ impl Client {
         buffers.into_iter().next().ok_or_else(|| Error::Contract("no buffer came".to_owned()))
     }
 
-    /// All configured heaps in the order in which they are tried, unavailable ones included.
+    /// Returns all configured heaps in the order in which they are tried, unavailable ones
+    /// included.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -124,9 +125,9 @@ impl Client {
 
     /// Makes any call of the interface (`IHeapAllocator.aidl`).
     ///
-    /// If the service turns out to be gone, the client connects anew and `ask` is called once more:
-    /// what the first attempt made, if it made anything, is gone with the service or released by
-    /// the kernel.
+    /// If the service turns out to be gone, the client connects again and `ask` is called once
+    /// more: what the first attempt made, if it made anything, is gone with the service or released
+    /// by the kernel.
     ///
     /// # Errors
     /// [`Error::Refused`] if the service says no, [`Error::Unreachable`] if it is gone and does not
@@ -148,14 +149,14 @@ impl Client {
         }
     }
 
-    /// A connection in place of `lost`: made now, or by another thread in the meantime. Without a
-    /// deadline it waits for ever.
+    /// Returns a connection in place of `lost`: made now, or by another thread in the meantime.
+    /// Without a deadline it waits for ever.
     fn replace(&self, lost: &Arc<Service>, deadline: Option<Instant>) -> io::Result<Arc<Service>> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&current, lost) {
             return Ok(Arc::clone(&current));
         }
-        log::info!("the service at {} is gone; connecting anew", self.endpoint);
+        log::info!("the service at {} is gone; connecting again", self.endpoint);
         let mut pause = FIRST_PAUSE;
         loop {
             match self.reopen() {
@@ -164,7 +165,7 @@ impl Client {
                     self.generation.fetch_add(1, Ordering::Release);
                     return Ok(Arc::clone(&current));
                 }
-                // Whoever waited for the lock has had this attempt even if its time is over.
+                // A thread that waited for the lock makes this attempt even if its time is over.
                 Err(error) if deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) => {
                     return Err(error);
                 }
@@ -174,8 +175,8 @@ impl Client {
         }
     }
 
-    /// A service manager may give out the service that died until it has noticed, so the new one
-    /// must answer.
+    /// Connects again. A service manager may give out the service that died until it has noticed,
+    /// so the new one must answer.
     fn reopen(&self) -> io::Result<Service> {
         let service = open(Some(self.endpoint.clone()), self.settings.connections)?;
         if service.connection.answers() {

@@ -39,7 +39,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The service's reason, if it gave one.
+    /// Returns the service's reason, if it gave one.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Refused { refusal, .. } => Some(*refusal),
@@ -62,7 +62,7 @@ pub enum Refusal {
     Unsupported,
     /// Memory, room or descriptors are exhausted. May pass.
     NoMemory,
-    /// The uid's own quota would be exceeded. Letting go of buffers helps.
+    /// The uid's own quota would be exceeded. Releasing buffers helps.
     QuotaExceeded,
     /// The descriptor is no live buffer of this service.
     NotOurs,

@@ -34,7 +34,7 @@ use std::ptr::NonNull;
 #[derive(Debug)]
 pub struct Mapping {
     map: SharedMap,
-    /// The dma-buf, to be told of accesses; none where there is nobody to be told.
+    /// The dma-buf, to be told of accesses; none for a file, which needs no telling.
     told: Option<OwnedFd>,
     access: Access,
 }
@@ -52,13 +52,13 @@ impl Mapping {
         Ok(Self { map, told, access })
     }
 
-    /// Bytes mapped.
+    /// Returns the bytes mapped.
     #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
     pub fn len(&self) -> usize {
         self.map.len()
     }
 
-    /// What the mapping permits.
+    /// Returns what the mapping permits.
     pub fn access(&self) -> Access {
         self.access
     }
@@ -120,7 +120,7 @@ impl View<'_> {
         self.writable()?.fill(byte)
     }
 
-    /// Whether every byte is zero.
+    /// Returns whether every byte is zero.
     ///
     /// # Errors
     /// `PermissionDenied` if the view is for writing alone.
@@ -128,9 +128,9 @@ impl View<'_> {
         Ok(self.readable()?.is_zero())
     }
 
-    /// Where the mapping is, for code that takes addresses: valid for its length as long as the
-    /// [`Mapping`] lives. Reading and writing through it is bracketed only while this view is. No
-    /// Rust reference may be made of it, since the memory changes under it.
+    /// Returns where the mapping is, for code that takes addresses: valid for its length as long as
+    /// the [`Mapping`] lives. Reading and writing through it is bracketed only while this view is.
+    /// No Rust reference may be made of it, since the memory changes under it.
     pub fn as_ptr(&self) -> NonNull<u8> {
         self.mapping.map.as_ptr()
     }
@@ -169,8 +169,8 @@ impl Drop for View<'_> {
     }
 }
 
-/// Whether the file behind `fd` is memory that no device can change behind the CPU's back: it lies
-/// on a tmpfs or a file system of huge pages, as memfds do. A dma-buf never does.
+/// Returns whether the file behind `fd` is memory that no device can change behind the CPU's back:
+/// it lies on a tmpfs or a file system of huge pages, as memfds do. A dma-buf never does.
 ///
 /// # Errors
 /// As fstatfs(2).

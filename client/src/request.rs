@@ -25,7 +25,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// One buffer of at least `bytes` bytes, readable and writable, of any heap.
+    /// Returns a request for one buffer of at least `bytes` bytes, readable and writable, of any
+    /// heap.
     pub fn new(bytes: u64) -> Self {
         Self {
             bytes,
@@ -41,7 +42,7 @@ impl Request {
         }
     }
 
-    /// From the heap with this name or alias; if called again, from the next one where those before
+    /// Asks the heap with this name or alias; if called again, the next one where those before
     /// cannot.
     #[must_use]
     pub fn heap(mut self, name: &str) -> Self {
@@ -49,43 +50,43 @@ impl Request {
         self
     }
 
-    /// From the heaps whose ids are bits of `mask`, by descending id. Names, if there are any, win.
+    /// Asks the heaps whose ids are bits of `mask`, by descending id. Names, if there are any, win.
     #[must_use]
     pub fn heap_mask(mut self, mask: u32) -> Self {
         self.mask = mask;
         self
     }
 
-    /// This many buffers, at most 64: all of them, or none.
+    /// Asks for so many buffers, at most 64: all of them, or none.
     #[must_use]
     pub fn count(mut self, count: u32) -> Self {
         self.count = count;
         self
     }
 
-    /// A label for dumps: at most 31 bytes of printable ASCII.
+    /// Returns a label for dumps: at most 31 bytes of printable ASCII.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self
     }
 
-    /// Physical pieces of at least so many bytes, at multiples of it: a power of two, or 0 for the
-    /// heap's own.
+    /// Asks for physical pieces of at least so many bytes, at multiples of it: a power of two, or 0
+    /// for the heap's own.
     #[must_use]
     pub fn alignment(mut self, bytes: u64) -> Self {
         self.alignment = bytes;
         self
     }
 
-    /// Only of heaps that the CPU maps cached.
+    /// Asks only heaps that the CPU maps cached.
     #[must_use]
     pub fn cached(mut self) -> Self {
         self.cached = true;
         self
     }
 
-    /// Only of heaps whose buffers are dma-bufs.
+    /// Asks only heaps whose buffers are dma-bufs.
     #[must_use]
     pub fn dma_buf(mut self) -> Self {
         self.dma_buf = true;
@@ -100,7 +101,7 @@ impl Request {
         self
     }
 
-    /// With descriptors that permit `access` and no more.
+    /// Asks for descriptors that permit `access` and no more.
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
