@@ -5,7 +5,7 @@
 use crate::Service;
 use crate::args::AllocArgs;
 use crate::check::Probe;
-use crate::exec;
+use crate::exec::{self, Held};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output::{self, Output, Report, Side};
@@ -21,13 +21,6 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::Allocation::Allocati
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Buffer::Buffer;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapFlags::HeapFlags;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
-
-/// A buffer that this process holds.
-pub(crate) struct Held {
-    pub(crate) file: File,
-    pub(crate) id: i64,
-    pub(crate) size: i64,
-}
 
 /// What was allocated, and how it fared in the checks.
 #[derive(Debug, Serialize)]

@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `--exec`: hand the buffers to another program by becoming it.
 
-use crate::alloc::Held;
 use crate::failure::Failure;
 use command_fds::{CommandFdExt, FdMapping};
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+
+/// A buffer that this process holds and can hand over.
+pub(crate) struct Held {
+    pub(crate) file: File,
+    pub(crate) id: i64,
+    pub(crate) size: i64,
+}
 
 /// Environment variable with the numbers of inherited buffers, separated by spaces.
 pub(crate) const FDS_VARIABLE: &str = "ANION_FDS";

@@ -1,12 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The long texts of `--help`, and manual pages made of them.
-
-#[cfg(not(soong))]
-use crate::args::Arguments;
-#[cfg(not(soong))]
-use crate::failure::Failure;
-#[cfg(not(soong))]
-use clap::CommandFactory;
+//! The long texts of `--help`.
 
 /// After `-h`.
 pub(crate) const SHORT: &str = "\
@@ -263,38 +256,3 @@ pub(crate) const MAN: &str = "\
 Examples:
   anionctl man | man -l -
   anionctl man alloc > anionctl-alloc.1";
-
-/// Returns the manual page of `anionctl`, or of one of its commands.
-///
-/// # Errors
-/// [`Failure::Usage`] if there is no such command.
-#[cfg(not(soong))]
-pub(crate) fn man_page(command: Option<&str>) -> Result<Vec<u8>, Failure> {
-    let mut all = Arguments::command();
-    all.build();
-    let subject = match command {
-        None => &all,
-        Some(name) => all
-            .find_subcommand(name)
-            .ok_or_else(|| Failure::Usage(format!("there is no command {name:?}")))?,
-    };
-    let mut page = Vec::new();
-    clap_mangen::Man::new(subject.clone())
-        .render(&mut page)
-        .map_err(|error| Failure::local("cannot make the manual page", &error))?;
-    Ok(page)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_command_has_a_manual_page() {
-        for command in Arguments::command().get_subcommands().map(clap::Command::get_name) {
-            let page = String::from_utf8(man_page(Some(command)).expect("a page")).expect("text");
-            assert!(page.contains("SYNOPSIS"), "{command}");
-        }
-        assert_eq!(man_page(Some("nonsense")).expect_err("no command").exit_code(), 2);
-    }
-}

@@ -22,6 +22,8 @@ mod help;
 mod inspect;
 mod interrupt;
 mod latency;
+#[cfg(not(soong))]
+mod manual;
 mod output;
 mod pressure;
 mod request;
@@ -100,7 +102,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             output.raw(&script)
         }
         #[cfg(not(soong))]
-        Command::Man { command } => output.raw(&help::man_page(command.as_deref())?),
+        Command::Man { command } => output.raw(&manual::page(command.as_deref())?),
     }
 }
 
