@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! AIDL values to checked ones, and answers to AIDL values.
 
-use super::status;
 use crate::allocator::{self, BufferView, Grant, HeapView, Outcome, Request, Selection};
 use crate::heap::{Discard, Heap, Needs, Rejection};
 use crate::ledger::{FailureCause, Usage};
@@ -256,7 +255,8 @@ pub(super) fn client_usage(usage: Usage) -> ClientUsage {
     }
 }
 
-pub(super) fn explanation(explanation: &allocator::Explanation) -> Explanation {
+/// `error` is the code of [`allocator::Explanation::failure`], 0 if there is none.
+pub(super) fn explanation(explanation: &allocator::Explanation, error: i32) -> Explanation {
     let verdicts = explanation.verdicts.iter().map(|verdict| HeapVerdict {
         heapId: verdict.heap_id.map_or(-1, |id| id.get().into()),
         heapName: verdict.heap_name.clone(),
@@ -267,7 +267,7 @@ pub(super) fn explanation(explanation: &allocator::Explanation) -> Explanation {
     Explanation {
         possible: explanation.failure().is_none(),
         chosenHeap: explanation.chosen().map(|verdict| verdict.heap_name.clone()).unwrap_or_default(),
-        error: explanation.failure().map_or(0, |failure| status::code(failure).0),
+        error,
         summary: explanation.to_string(),
         verdicts: verdicts.collect(),
     }

@@ -96,7 +96,9 @@ impl IHeapAllocator for HeapAllocatorService {
 
     fn explain(&self, request: &AllocationRequest) -> Result<Explanation> {
         let request = convert::request(request).map_err(status::bad_request)?;
-        Ok(convert::explanation(&self.allocator.explain(&caller()?, &request)))
+        let explanation = self.allocator.explain(&caller()?, &request);
+        let error = explanation.failure().map_or(0, |failure| status::code(failure).0);
+        Ok(convert::explanation(&explanation, error))
     }
 
     fn describe(&self, buffer: &ParcelFileDescriptor) -> Result<BufferInfo> {
