@@ -4,8 +4,9 @@
 use super::unavailable::NoSource;
 use crate::source::ashmem::AshmemSource;
 use crate::source::dma_heap::DmaHeapSource;
-use crate::source::export::{Exporter, UdmabufDevice};
+use crate::source::export::Exporter;
 use crate::source::ion::{IonSource, Wanted};
+use crate::source::udmabuf::UdmabufDevice;
 use crate::source::{FileSource, Opened};
 use crate::sys::references::ReferenceCounts;
 use crate::units::{HeapName, PageSize};

@@ -4,10 +4,10 @@
 use crate::source::ashmem::NoAshmem;
 use crate::source::carveout::ReserveError;
 use crate::source::dma_heap::NoDmaHeap;
-use crate::source::export::NoUdmabuf;
 use crate::source::hugetlb::NoHugePages;
 use crate::source::ion::NoIon;
 use crate::source::release::ReleaseError;
+use crate::source::udmabuf::NoUdmabuf;
 use crate::units::Invalid;
 use std::error::Error;
 use std::fmt;

@@ -12,12 +12,13 @@
 
 use super::export::{Export, POOLED_NAME};
 use super::{Memory, Unfit};
-use crate::sys::dma_buf::{CpuAccess, Phase, sync};
+use crate::sys::dma_buf::{CpuAccess, Phase, is_settled, set_name, sync};
 use crate::sys::fd::{Inode, inode};
 use crate::sys::map::SharedMap;
 use crate::sys::references::ReferenceCounts;
 use crate::sys::wipe::Wipe;
 use crate::units::{Access, BackedBytes, Backing, Label};
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -140,6 +141,37 @@ impl Memory for DmaBuf {
         // Fails for memory that was never mapped for a device, where there is nothing to write
         // back.
         let _ = sync(&self.fd, CpuAccess::ReadWrite, Phase::End);
+    }
+}
+
+impl Export for DmaBuf {
+    fn open(&self) -> io::Result<OwnedFd> {
+        Memory::open(self, Access::ReadWrite)
+    }
+
+    fn inode(&self) -> Inode {
+        Memory::inode(self)
+    }
+
+    fn is_idle(&self) -> io::Result<bool> {
+        Memory::is_idle(self)
+    }
+
+    fn is_settled(&self) -> bool {
+        is_settled(self.fd()).unwrap_or(false)
+    }
+
+    fn set_name(&self, name: &CStr) {
+        // Old kernels refuse a name while a device is attached.
+        let _ = set_name(self.fd(), name);
+    }
+
+    fn written(&self) {
+        // Writes back what lies in the caches, for the device mapping that a client's own bracket
+        // has left behind: later ones are made clean by being made. Without such a mapping the
+        // driver answers EINVAL, and there is nothing to do. No access is begun, since that would
+        // make the mapping.
+        let _ = sync(self.fd(), CpuAccess::ReadWrite, Phase::End);
     }
 }
 

@@ -12,13 +12,9 @@
 //! Flags of the description stay, too, and so do epolls that watch it: what they tell is within the
 //! trust domain.
 
-use super::dma_buf::{DmaBuf, prove};
-use super::{Capabilities, FileSource, Memory, is_exhaustion};
-use crate::sys::dma_buf::{CpuAccess, Phase, is_settled, set_name, sync};
 use crate::sys::fd::Inode;
-use crate::sys::references::ReferenceCounts;
-use crate::sys::udmabuf::{DEVICE, Limits, Udmabuf, limits, raise_limits};
-use crate::units::{Access, Backing, Label, RequestedBytes};
+use crate::sys::udmabuf::Limits;
+use crate::units::{Access, Label};
 use std::ffi::{CStr, CString};
 use std::io;
 use std::ops::Range;
@@ -37,7 +33,7 @@ pub trait Exporter: Send + Sync {
     /// gone, even if the file gives them back.
     ///
     /// # Errors
-    /// As [`Udmabuf::create`].
+    /// As [`Udmabuf::create`](crate::sys::udmabuf::Udmabuf::create).
     fn export(&self, file: BorrowedFd<'_>, ranges: &[Range<u64>]) -> io::Result<Box<dyn Export>>;
 }
 
@@ -154,107 +150,5 @@ pub(super) fn require_writable(access: Access) -> io::Result<()> {
     match access {
         Access::ReadWrite => Ok(()),
         Access::ReadOnly => Err(io::ErrorKind::Unsupported.into()),
-    }
-}
-
-/// Why dma-bufs cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum NoUdmabuf {
-    /// There is no device, or it is closed to the service.
-    #[error("{DEVICE} cannot be opened: {0}")]
-    Device(io::Error),
-    /// It makes none of these files, or releases go unnoticed.
-    #[error("{DEVICE} does not work: {0}")]
-    Broken(io::Error),
-    /// It takes no files of huge pages.
-    #[error("{DEVICE} of this kernel takes no huge pages (Linux 6.12 does): {0}")]
-    NoHugePages(io::Error),
-}
-
-/// The device, proven to work.
-#[derive(Debug)]
-pub struct UdmabufDevice {
-    device: Udmabuf,
-    limits: Limits,
-    counts: Arc<ReferenceCounts>,
-}
-
-impl UdmabufDevice {
-    /// Opens the device, lets it take buffers of up to `largest` bytes, also in the smallest
-    /// pieces, where that is permitted, and proves with one buffer that it works with `files` and
-    /// that releases are noticed.
-    ///
-    /// # Errors
-    /// Why it does not.
-    pub fn connect(
-        files: &dyn FileSource,
-        largest: u64,
-        counts: &Arc<ReferenceCounts>,
-    ) -> Result<Self, NoUdmabuf> {
-        let device = Udmabuf::open().map_err(NoUdmabuf::Device)?;
-        let Capabilities { granularity, backings, .. } = files.capabilities();
-        let wanted = Limits { ranges: largest / granularity, bytes: largest };
-        if let Err(error) = raise_limits(wanted) {
-            let Limits { ranges, bytes } = limits();
-            log::info!("udmabuf keeps its limits of {bytes} bytes and {ranges} ranges a buffer: {error}");
-        }
-        let bytes = RequestedBytes(1).round_up(granularity).map_err(io::Error::other);
-        let make = || {
-            let bytes = bytes?;
-            let file = files.create_file(bytes)?;
-            let whole = 0..bytes.get();
-            device.create(file.fd(), std::slice::from_ref(&whole))
-        };
-        match prove(counts, make) {
-            // Nothing is left at the moment to try with; requests fail until there is.
-            Err(error) if !is_exhaustion(&error) => Err(if backings.contains(&Backing::Hugetlb) {
-                NoUdmabuf::NoHugePages(error)
-            } else {
-                NoUdmabuf::Broken(error)
-            }),
-            _ => Ok(Self { device, limits: limits(), counts: Arc::clone(counts) }),
-        }
-    }
-}
-
-impl Exporter for UdmabufDevice {
-    fn limits(&self) -> Limits {
-        self.limits
-    }
-
-    fn export(&self, file: BorrowedFd<'_>, ranges: &[Range<u64>]) -> io::Result<Box<dyn Export>> {
-        let fd = self.device.create(file, ranges)?;
-        Ok(Box::new(DmaBuf::new(fd, Access::ReadWrite, Backing::Udmabuf, &self.counts)?))
-    }
-}
-
-impl Export for DmaBuf {
-    fn open(&self) -> io::Result<OwnedFd> {
-        Memory::open(self, Access::ReadWrite)
-    }
-
-    fn inode(&self) -> Inode {
-        Memory::inode(self)
-    }
-
-    fn is_idle(&self) -> io::Result<bool> {
-        Memory::is_idle(self)
-    }
-
-    fn is_settled(&self) -> bool {
-        is_settled(self.fd()).unwrap_or(false)
-    }
-
-    fn set_name(&self, name: &CStr) {
-        // Old kernels refuse a name while a device is attached.
-        let _ = set_name(self.fd(), name);
-    }
-
-    fn written(&self) {
-        // Writes back what lies in the caches, for the device mapping that a client's own bracket
-        // has left behind: later ones are made clean by being made. Without such a mapping the
-        // driver answers EINVAL, and there is nothing to do. No access is begun, since that would
-        // make the mapping.
-        let _ = sync(self.fd(), CpuAccess::ReadWrite, Phase::End);
     }
 }

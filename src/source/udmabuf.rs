@@ -4,14 +4,89 @@
 //! file, and file and dma-buf are kept and handed out again together, as any shared memory is
 //! (`export.rs`).
 
+use super::dma_buf::{DmaBuf, prove};
 use super::export::{Export, Exporter, LateExport, POOLED_NAME, require_writable};
-use super::{Capabilities, File, FileSource, Memory, Opened, Source, Unfit};
+use super::{Capabilities, File, FileSource, Memory, Opened, Source, Unfit, is_exhaustion};
 use crate::sys::fd::Inode;
+use crate::sys::references::ReferenceCounts;
+use crate::sys::udmabuf::{DEVICE, Limits, Udmabuf, limits, raise_limits};
 use crate::sys::wipe::Wipe;
-use crate::units::{Access, BackedBytes, Backing, Label};
+use crate::units::{Access, BackedBytes, Backing, Label, RequestedBytes};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::ops::Range;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+
+/// Why dma-bufs cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum NoUdmabuf {
+    /// There is no device, or it is closed to the service.
+    #[error("{DEVICE} cannot be opened: {0}")]
+    Device(io::Error),
+    /// It makes none of these files, or releases go unnoticed.
+    #[error("{DEVICE} does not work: {0}")]
+    Broken(io::Error),
+    /// It takes no files of huge pages.
+    #[error("{DEVICE} of this kernel takes no huge pages (Linux 6.12 does): {0}")]
+    NoHugePages(io::Error),
+}
+
+/// The device, proven to work.
+#[derive(Debug)]
+pub struct UdmabufDevice {
+    device: Udmabuf,
+    limits: Limits,
+    counts: Arc<ReferenceCounts>,
+}
+
+impl UdmabufDevice {
+    /// Opens the device, lets it take buffers of up to `largest` bytes, also in the smallest
+    /// pieces, where that is permitted, and proves with one buffer that it works with `files` and
+    /// that releases are noticed.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn connect(
+        files: &dyn FileSource,
+        largest: u64,
+        counts: &Arc<ReferenceCounts>,
+    ) -> Result<Self, NoUdmabuf> {
+        let device = Udmabuf::open().map_err(NoUdmabuf::Device)?;
+        let Capabilities { granularity, backings, .. } = files.capabilities();
+        let wanted = Limits { ranges: largest / granularity, bytes: largest };
+        if let Err(error) = raise_limits(wanted) {
+            let Limits { ranges, bytes } = limits();
+            log::info!("udmabuf keeps its limits of {bytes} bytes and {ranges} ranges a buffer: {error}");
+        }
+        let bytes = RequestedBytes(1).round_up(granularity).map_err(io::Error::other);
+        let make = || {
+            let bytes = bytes?;
+            let file = files.create_file(bytes)?;
+            let whole = 0..bytes.get();
+            device.create(file.fd(), std::slice::from_ref(&whole))
+        };
+        match prove(counts, make) {
+            // Nothing is left at the moment to try with; requests fail until there is.
+            Err(error) if !is_exhaustion(&error) => Err(if backings.contains(&Backing::Hugetlb) {
+                NoUdmabuf::NoHugePages(error)
+            } else {
+                NoUdmabuf::Broken(error)
+            }),
+            _ => Ok(Self { device, limits: limits(), counts: Arc::clone(counts) }),
+        }
+    }
+}
+
+impl Exporter for UdmabufDevice {
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn export(&self, file: BorrowedFd<'_>, ranges: &[Range<u64>]) -> io::Result<Box<dyn Export>> {
+        let fd = self.device.create(file, ranges)?;
+        Ok(Box::new(DmaBuf::new(fd, Access::ReadWrite, Backing::Udmabuf, &self.counts)?))
+    }
+}
 
 /// Makes files, and dma-bufs of them.
 pub struct UdmabufSource {
