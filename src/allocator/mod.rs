@@ -70,7 +70,7 @@ use crate::source::arena::KernelPages;
 use crate::source::hugetlb;
 use crate::source::memfd::MemfdSource;
 use crate::source::release::{prove_optional, prove_release};
-use crate::source::{FileSource, ReleaseMechanism, is_fragmentation};
+use crate::source::{FileSource, ReleaseMechanism};
 use crate::sys::references::ReferenceCounts;
 use crate::units::{Backing, Uid};
 use anyhow::Context;
@@ -233,7 +233,7 @@ impl Allocator {
     }
 
     fn count_failure(&self, index: HeapIndex, outcome: &Outcome) {
-        if matches!(outcome, Outcome::Failed(error) if is_fragmentation(error)) {
+        if matches!(outcome, Outcome::Failed(error) if error.is_fragmentation()) {
             self.heaps[index].count_fragmented();
         }
         if let Some(cause) = outcome.cause() {

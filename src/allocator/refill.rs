@@ -6,7 +6,7 @@
 use super::wake::Wake;
 use super::{Allocator, Stored};
 use crate::heap::Heap;
-use crate::source::is_fragmentation;
+use crate::source::SourceError;
 use crate::sys::clock::since_boot;
 use crate::units::{Access, BackedBytes};
 use std::io;
@@ -62,7 +62,7 @@ impl Allocator {
                 true
             }
             // Pooled memory may lie in between; then there is room for the next try.
-            Err(error) if is_fragmentation(&error) && pool.shrink(0) > 0 => true,
+            Err(error) if error.is_fragmentation() && pool.shrink(0) > 0 => true,
             Err(error) => {
                 log::warn!("heap {}: a reserved buffer cannot be made: {error}", heap.name());
                 self.registry().reservations_mut().failed(missing.id, now);
@@ -115,7 +115,7 @@ impl Allocator {
                 log::debug!("heap {}: no buffer was preallocated: {error}", heap.name());
                 // A piece that is too short, or huge pages that have run out, say nothing about the
                 // machine's memory.
-                if !is_fragmentation(&error) && heap.is_machine_memory() {
+                if !error.is_fragmentation() && heap.is_machine_memory() {
                     self.refill.hold_off(now);
                 }
                 heap.pool().forget_demand();
@@ -124,7 +124,7 @@ impl Allocator {
         }
     }
 
-    fn create_populated(&self, heap: &Heap, bytes: BackedBytes) -> io::Result<Stored> {
+    fn create_populated(&self, heap: &Heap, bytes: BackedBytes) -> Result<Stored, SourceError> {
         let stored = self.create(heap, bytes, Access::ReadWrite)?;
         stored.memory.populate()?;
         Ok(stored)

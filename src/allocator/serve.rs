@@ -8,7 +8,7 @@ use super::{Action, Allocator, Caller, Grant, Outcome, Request};
 use crate::heap::{Discard, Heap, Served, Stored, Taken, Wanted, discard};
 use crate::ledger::{Claim, HeapIndex};
 use crate::pool::{Clean, Pooled, TrustDomain};
-use crate::source::{Memory, ReleaseMechanism, is_exhaustion, is_fragmentation, is_out_of_memory};
+use crate::source::{Memory, ReleaseMechanism, SourceError};
 use crate::sys::clock::since_boot;
 use crate::sys::inotify::Watch;
 use crate::units::{Access, BackedBytes, BufferId};
@@ -48,12 +48,12 @@ impl Allocator {
         let booking = self.book(caller, claim).map_err(Outcome::Refused)?;
         let make = || self.make(caller, request, heap, &booking);
         let made = make().or_else(|error| {
-            if !is_exhaustion(&error) {
+            if !error.is_exhaustion() {
                 return Err(error);
             }
             // Pooled memory and its descriptors may be all that is missing.
             self.reclaim_from(caller);
-            if is_fragmentation(&error) || (is_out_of_memory(&error) && !heap.is_machine_memory()) {
+            if error.is_fragmentation() || (error.is_out_of_memory() && !heap.is_machine_memory()) {
                 // Only what the heap itself pools can be in the way, and no other process is short
                 // of memory.
                 heap.pool().shrink(0);
@@ -73,12 +73,12 @@ impl Allocator {
         &self,
         heap: &Heap,
         booking: &Booking<'_>,
-        first: io::Error,
-        make: impl Fn() -> io::Result<Vec<Made>>,
-    ) -> io::Result<Vec<Made>> {
+        first: SourceError,
+        make: impl Fn() -> Result<Vec<Made>, SourceError>,
+    ) -> Result<Vec<Made>, SourceError> {
         let (start, own) = (Instant::now(), booking.bytes_to_make());
         let mut error = first;
-        while is_exhaustion(&error) && start.elapsed() < IN_TRANSIT && heap.has_memory_in_transit(own) {
+        while error.is_exhaustion() && start.elapsed() < IN_TRANSIT && heap.has_memory_in_transit(own) {
             std::thread::sleep(LOOK);
             heap.pool().shrink(0);
             match make() {
@@ -96,13 +96,13 @@ impl Allocator {
         request: &Request,
         heap: &Heap,
         booking: &Booking<'_>,
-    ) -> io::Result<Vec<Made>> {
+    ) -> Result<Vec<Made>, SourceError> {
         let (bytes, count) = (booking.bytes(), request.count.get());
         let mut memory: Vec<_> = booking.ready().collect();
         let missing = count - memory.len();
         let served = self.take_pooled(caller, request, heap, (bytes, missing), &mut memory)?;
         let new = (memory.len()..count).map(|_| self.create(heap, bytes, request.needs.access));
-        let made: io::Result<Vec<_>> = memory
+        let made: Result<Vec<_>, SourceError> = memory
             .into_iter()
             .map(Ok)
             .chain(new)
@@ -124,7 +124,7 @@ impl Allocator {
         heap: &Heap,
         (bytes, count): (BackedBytes, usize),
         memory: &mut Vec<Stored>,
-    ) -> io::Result<Served> {
+    ) -> Result<Served, SourceError> {
         let pool = heap.pool();
         let mut served = Served { hits: 0, fresh: 0, misses: count };
         let domain = caller.domain(heap);
@@ -205,7 +205,7 @@ impl Allocator {
         heap: &Heap,
         bytes: BackedBytes,
         mut stored: Stored,
-    ) -> io::Result<Made> {
+    ) -> Result<Made, SourceError> {
         let access = request.needs.access;
         let fd = match stored.memory.open(access) {
             // Preallocated, for another access.
@@ -222,7 +222,12 @@ impl Allocator {
     }
 
     /// Creates memory that no client has held.
-    pub(super) fn create(&self, heap: &Heap, bytes: BackedBytes, access: Access) -> io::Result<Stored> {
+    pub(super) fn create(
+        &self,
+        heap: &Heap,
+        bytes: BackedBytes,
+        access: Access,
+    ) -> Result<Stored, SourceError> {
         let memory: Arc<dyn Memory> = heap.create(bytes, access)?.into();
         Ok(Stored { memory, watch: None })
     }

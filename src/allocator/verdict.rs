@@ -4,10 +4,9 @@
 use super::Denied;
 use crate::heap::Rejection;
 use crate::ledger::{FailureCause, Refusal};
-use crate::source::is_exhaustion;
+use crate::source::SourceError;
 use crate::units::{Count, HeapId, RequestedBytes};
 use std::fmt;
-use std::io;
 
 /// One heap's answer.
 #[derive(Debug)]
@@ -35,8 +34,8 @@ pub enum Outcome {
     Rejected(Rejection),
     /// It has no room, or the caller no quota.
     Refused(Refusal),
-    /// The kernel failed.
-    Failed(io::Error),
+    /// Its source failed.
+    Failed(SourceError),
 }
 
 /// What a failed request amounts to.
@@ -67,7 +66,7 @@ impl Outcome {
             Self::Rejected(_) => Failure::Unsupported,
             Self::Refused(refusal) if refusal.is_quota() => Failure::QuotaExceeded,
             Self::Refused(_) => Failure::NoMemory,
-            Self::Failed(error) if is_exhaustion(error) => Failure::NoMemory,
+            Self::Failed(error) if error.is_exhaustion() => Failure::NoMemory,
             Self::Failed(_) => Failure::Backend,
         })
     }

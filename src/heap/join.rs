@@ -9,9 +9,8 @@
 use super::pool::{Pool, Stored};
 use crate::pool::{Assembly, Clean, Pooled, TrustDomain};
 use crate::source::blocks::{Block, BlockSource};
-use crate::source::{Memory, Source};
+use crate::source::{Memory, Source, SourceError};
 use crate::units::{Access, BackedBytes};
-use std::io;
 use std::time::Duration;
 
 /// A clean block with the domain that it must stay in.
@@ -38,7 +37,7 @@ impl Joiner<'_> {
     ///
     /// # Errors
     /// The source's.
-    pub(super) fn join(&self, bytes: BackedBytes) -> io::Result<Joined> {
+    pub(super) fn join(&self, bytes: BackedBytes) -> Result<Joined, SourceError> {
         let Some((blocks, new)) = self.gather(bytes) else {
             // New ones are neighbours, and so few ranges that the device takes them.
             return Ok(Joined { memory: self.source.create(bytes, Access::ReadWrite)?, is_pooled: false });
@@ -51,7 +50,7 @@ impl Joiner<'_> {
             Err(error) => {
                 // New ones may have no pages, which the pool would count.
                 self.give_back(blocks.into_iter().filter(|block| block.domain().is_some()));
-                Err(error)
+                Err(error.into())
             }
         }
     }

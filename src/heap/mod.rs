@@ -26,7 +26,7 @@ pub use pool::{IDLE, Leftover, Pool, PoolCounters, Released, Served, Stored, Tak
 use crate::config::spec::HeapSpec;
 use crate::pool::{Arena, TrustDomain};
 use crate::source::arena::ArenaFile;
-use crate::source::{Capabilities, Memory, Opened, ReleaseMechanism, arena_is_full};
+use crate::source::{Capabilities, Memory, Opened, ReleaseMechanism, SourceError};
 use crate::sys::fd::Inode;
 use crate::units::{Access, BackedBytes, Backing, HeapId, HeapName, PageSize, RequestedBytes, Uid};
 use join::{Joined, Joiner};
@@ -289,10 +289,10 @@ impl Heap {
     ///
     /// # Errors
     /// The source's; `NotFound` if the heap is unavailable.
-    pub fn create(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>> {
+    pub fn create(&self, bytes: BackedBytes, access: Access) -> Result<Box<dyn Memory>, SourceError> {
         match &self.state {
             State::Ready { opened, .. } => opened.source.create(bytes, access),
-            State::Unavailable(why) => Err(io::Error::new(io::ErrorKind::NotFound, why.clone())),
+            State::Unavailable(why) => Err(io::Error::new(io::ErrorKind::NotFound, why.clone()).into()),
         }
     }
 
@@ -307,7 +307,7 @@ impl Heap {
         bytes: BackedBytes,
         domain: &TrustDomain,
         now: Duration,
-    ) -> Option<io::Result<Joined>> {
+    ) -> Option<Result<Joined, SourceError>> {
         let source = self.opened()?.blocks.as_deref().filter(|_| self.pool.is_kept())?;
         Some(Joiner { source, pool: &self.pool, domain, now }.join(bytes))
     }
@@ -360,11 +360,11 @@ impl Heap {
     ///
     /// # Errors
     /// As [`Heap::create`] would fail.
-    pub fn find_place(&self, bytes: BackedBytes, count: usize) -> io::Result<()> {
+    pub fn find_place(&self, bytes: BackedBytes, count: usize) -> Result<(), SourceError> {
         let Some(mut arena) = self.arena() else { return Ok(()) };
         for _ in 0..count {
             if arena.allocate(bytes.get()).is_none() {
-                return Err(arena_is_full(bytes.get(), arena.free_bytes()));
+                return Err(SourceError::full(bytes.get(), arena.free_bytes()));
             }
         }
         Ok(())

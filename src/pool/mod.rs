@@ -27,7 +27,7 @@ mod released;
 mod tests;
 
 pub use arena::{Arena, FreeBytes, Layout};
-pub use assembly::{Assembly, BlockSizes, Incomplete};
+pub use assembly::{Assembly, BlockSizes};
 pub use contents::{Contents, Evicted, PoolLimits};
 pub use demand::{Demand, DemandLimits};
 pub use pooled::{Clean, Dirty, Pooled, TrustDomain};

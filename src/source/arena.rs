@@ -4,7 +4,7 @@
 //! # Who may hold the lock
 //! It is a leaf around the pure [`Arena`]: no system call is made while it is held.
 
-use super::{File, arena_is_full};
+use super::{File, SourceError};
 use crate::pool::{Arena, FreeBytes, Layout};
 use crate::sys::map::SharedMap;
 use crate::sys::memfd::{allocate_pages, has_pages, punch_pages};
@@ -99,10 +99,10 @@ impl ArenaFile {
     /// Takes free ranges, as the layout has it.
     ///
     /// # Errors
-    /// As [`arena_is_full`].
-    pub(super) fn take(&self, bytes: u64) -> io::Result<Vec<Range<u64>>> {
+    /// As [`SourceError::full`].
+    pub(super) fn take(&self, bytes: u64) -> Result<Vec<Range<u64>>, SourceError> {
         let mut arena = self.arena();
-        arena.allocate(bytes).ok_or_else(|| arena_is_full(bytes, arena.free_bytes()))
+        arena.allocate(bytes).ok_or_else(|| SourceError::full(bytes, arena.free_bytes()))
     }
 
     /// Gives a range back that was taken, or a part of one.

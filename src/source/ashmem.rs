@@ -15,7 +15,7 @@
 #[cfg(test)]
 pub(crate) mod tests;
 
-use super::{Capabilities, Memory, Opened, ReleaseMechanism, Source, Unfit};
+use super::{Capabilities, Memory, Opened, ReleaseMechanism, Source, SourceError, Unfit};
 use crate::sys::ashmem::{self, Ashmem};
 use crate::sys::fd::Inode;
 use crate::sys::wipe::Wipe;
@@ -116,7 +116,7 @@ fn prove(regions: &dyn Regions, bytes: u64) -> io::Result<()> {
 }
 
 impl Source for AshmemSource {
-    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
         let region = self.regions.create(bytes.get())?;
         let inode = self.regions.identify(region.as_fd())?;
         Ok(Box::new(Region {

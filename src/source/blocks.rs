@@ -11,7 +11,7 @@
 
 use super::arena::{ArenaFile, Pages};
 use super::export::{Export, Exporter, LateExport, POOLED_NAME, require_writable};
-use super::{Capabilities, FileSource, Memory, Opened, Source, Unfit};
+use super::{Capabilities, FileSource, Memory, Opened, Source, SourceError, Unfit};
 use crate::pool::{BlockSizes, Layout};
 use crate::sys::fd::{Inode, inode};
 use crate::sys::wipe::Wipe;
@@ -95,14 +95,14 @@ impl BlockSource {
     ///
     /// # Errors
     /// If the file has no room.
-    pub fn new_block(&self, bytes: BackedBytes) -> io::Result<Block> {
+    pub fn new_block(&self, bytes: BackedBytes) -> Result<Block, SourceError> {
         let start = self.take(bytes)?.start;
         Ok(Block { start, bytes, file: Arc::clone(&self.file) })
     }
 
     /// Takes a free range, in one piece.
-    fn take(&self, bytes: BackedBytes) -> io::Result<Range<u64>> {
-        Ok(self.file.take(bytes.get())?.pop().ok_or(io::ErrorKind::OutOfMemory)?)
+    fn take(&self, bytes: BackedBytes) -> Result<Range<u64>, SourceError> {
+        Ok(self.file.take(bytes.get())?.pop().ok_or(io::Error::from(io::ErrorKind::OutOfMemory))?)
     }
 
     /// Makes a dma-buf of `blocks`, one after the other. New ones get their pages.
@@ -152,7 +152,7 @@ fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
 
 impl Source for BlockSource {
     /// Makes it of new blocks alone, which are neighbours.
-    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
         Ok(self.memory(self.cut(self.take(bytes)?), None))
     }
 }

@@ -21,7 +21,7 @@ mod tests;
 
 use super::arena::{ArenaFile, Pages};
 use super::export::Exporter;
-use super::{Capabilities, FileSource, Memory, Opened, Source};
+use super::{Capabilities, FileSource, Memory, Opened, Source, SourceError};
 use crate::pool::Layout;
 use crate::units::{Access, BackedBytes, Backing};
 use exported::Exporting;
@@ -138,7 +138,7 @@ impl CarveoutSource {
 }
 
 impl Store {
-    fn take(self: &Arc<Self>, bytes: u64) -> io::Result<Lot> {
+    fn take(self: &Arc<Self>, bytes: u64) -> Result<Lot, SourceError> {
         let ranges = self.arena.take(bytes)?;
         Ok(Lot { ranges, store: Arc::downgrade(self), away: false, held: AtomicBool::new(false) })
     }
@@ -191,7 +191,7 @@ impl Drop for Lot {
 }
 
 impl Source for CarveoutSource {
-    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
         let store = &self.store;
         let mut lot = store.take(bytes.get())?;
         if let Some(exporting) = &self.exporting {

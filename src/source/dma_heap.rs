@@ -3,7 +3,7 @@
 //! from here.
 
 use super::dma_buf::{DmaBuf, prove};
-use super::{Capabilities, Memory, Opened, Source, is_exhaustion};
+use super::{Capabilities, Memory, Opened, Source, SourceError, is_exhaustion};
 use crate::sys::dma_heap::{DmaHeap, names, path};
 use crate::sys::references::ReferenceCounts;
 use crate::units::{Access, BackedBytes, Backing, HeapName, PageSize};
@@ -103,7 +103,7 @@ impl DmaHeapSource {
 }
 
 impl Source for DmaHeapSource {
-    fn create(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, access: Access) -> Result<Box<dyn Memory>, SourceError> {
         let fd = self.heap.allocate(bytes.get(), access)?;
         Ok(Box::new(DmaBuf::of_kernel(fd, access, Backing::DmaHeap, &self.counts, bytes, self.recycles)?))
     }

@@ -2,7 +2,7 @@
 //! Brokering a heap of the kernel's ION device (Linux up to 5.10, and vendors' kernels).
 
 use super::dma_buf::{DmaBuf, prove};
-use super::{Capabilities, Memory, Opened, Source, is_exhaustion};
+use super::{Capabilities, Memory, Opened, Source, SourceError, is_exhaustion};
 use crate::sys::ion::{Ion, IonHeap};
 use crate::sys::references::ReferenceCounts;
 use crate::units::{Access, BackedBytes, Backing, HeapName, PageSize};
@@ -120,7 +120,7 @@ impl IonSource {
 }
 
 impl Source for IonSource {
-    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
         let fd = self.device.allocate(bytes.get(), self.heap.id, self.flags)?;
         Ok(Box::new(DmaBuf::of_kernel(
             fd,

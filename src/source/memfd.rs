@@ -2,7 +2,7 @@
 //! Sealed memfds: shared memory on any Linux, without privilege.
 
 use super::carveout::Lot;
-use super::{Capabilities, File, FileSource, Memory, Source, Unfit};
+use super::{Capabilities, File, FileSource, Memory, Source, SourceError, Unfit};
 use crate::sys::fd::{DescriptorDirectory, Inode, inode, resident_bytes};
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::lease::is_only_holder;
@@ -55,7 +55,7 @@ impl MemfdSource {
 }
 
 impl Source for MemfdSource {
-    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
         Ok(self.create_file(bytes)?)
     }
 }

@@ -9,6 +9,7 @@ mod capabilities;
 pub mod carveout;
 pub mod dma_buf;
 pub mod dma_heap;
+mod error;
 pub mod export;
 pub mod hugetlb;
 pub mod ion;
@@ -20,8 +21,8 @@ pub mod scripted;
 pub mod udmabuf;
 
 pub use self::capabilities::{Capabilities, Opened};
+pub use self::error::{SourceError, is_exhaustion};
 pub use self::release::ReleaseMechanism;
-use crate::pool::{FreeBytes, Incomplete};
 use crate::sys::fd::Inode;
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::wipe::{Wipe, Wiped};
@@ -37,9 +38,9 @@ pub trait Source: Send + Sync {
     /// open file description for all its holders, that decides it now.
     ///
     /// # Errors
-    /// As the kernel reports them, see [`is_exhaustion`]; `Unsupported` if such memory cannot be
-    /// made.
-    fn create(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>>;
+    /// If memory, room or descriptors have run out ([`SourceError::is_exhaustion`]), or as the kernel
+    /// reports it; `Unsupported` if such memory cannot be made.
+    fn create(&self, bytes: BackedBytes, access: Access) -> Result<Box<dyn Memory>, SourceError>;
 
     /// Returns the identity of the file behind `fd` if it is one of this source's kind that
     /// fstat(2) does not tell apart; `None` for any other.
@@ -57,7 +58,7 @@ pub trait FileSource: Source {
     /// Makes a file. Each opening of it has an access of its own.
     ///
     /// # Errors
-    /// As [`Source::create`].
+    /// As the kernel reports them, see [`is_exhaustion`].
     fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>>;
 }
 
@@ -180,46 +181,4 @@ pub enum Unfit {
     /// Most of it was never touched, or was given back, so that new memory is cheaper than
     /// scrubbing.
     Untouched,
-}
-
-/// Memory that was set aside has enough free bytes for a buffer, but no free piece is long enough.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{asked} bytes asked in one piece, but the longest of {free} free bytes has {longest}")]
-pub struct Fragmented {
-    /// Bytes of the buffer.
-    pub asked: u64,
-    /// Free bytes in all.
-    pub free: u64,
-    /// Bytes of the longest free piece.
-    pub longest: u64,
-}
-
-/// Returns why an arena with these free bytes cannot give `asked` bytes. One that has not even that
-/// many free is out of memory.
-pub fn arena_is_full(asked: u64, free: FreeBytes) -> io::Error {
-    if free.total < asked {
-        return io::Error::from_raw_os_error(libc::ENOMEM);
-    }
-    io::Error::other(Fragmented { asked, free: free.total, longest: free.largest })
-}
-
-/// Returns whether an error is [`Fragmented`], or memory lies in more pieces than one buffer can
-/// have ([`Incomplete`]).
-pub fn is_fragmentation(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Fragmented>() || inner.is::<Incomplete>())
-}
-
-/// Returns whether an error means that memory has run out, rather than descriptors.
-pub fn is_out_of_memory(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOSPC))
-}
-
-/// Returns whether an error means that memory, descriptors or kernel objects have run out, rather
-/// than that something is broken: such a request may succeed later, or from another heap.
-pub fn is_exhaustion(error: &io::Error) -> bool {
-    is_fragmentation(error)
-        || matches!(
-            error.raw_os_error(),
-            Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::ENOSPC | libc::EDQUOT)
-        )
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Several sources as one: the next is asked when the one before is exhausted.
 
-use super::{Capabilities, Memory, Opened, Source, is_exhaustion};
+use super::{Capabilities, Memory, Opened, Source, SourceError};
 use crate::sys::fd::Inode;
 use crate::units::{Access, BackedBytes};
 use std::io;
@@ -26,14 +26,14 @@ impl OrderedSources {
 impl Source for OrderedSources {
     /// Asks each source whose limit for one buffer permits `bytes`. The last one's error counts,
     /// unless one before it failed for another reason than exhaustion.
-    fn create(&self, bytes: BackedBytes, access: Access) -> io::Result<Box<dyn Memory>> {
-        let mut last = io::Error::from(io::ErrorKind::Unsupported);
+    fn create(&self, bytes: BackedBytes, access: Access) -> Result<Box<dyn Memory>, SourceError> {
+        let mut last = SourceError::from(io::Error::from(io::ErrorKind::Unsupported));
         for Opened { source, capabilities, .. } in &self.sources {
             if bytes.get() > capabilities.max_bytes {
                 continue;
             }
             match source.create(bytes, access) {
-                Err(error) if is_exhaustion(&error) => last = error,
+                Err(error) if error.is_exhaustion() => last = error,
                 settled => return settled,
             }
         }
@@ -77,7 +77,8 @@ mod tests {
         assert_eq!(made().expect("the second"), Backing::Memfd);
         assert_eq!(made().expect("the first has memory again"), Backing::Hugetlb);
         script.fail(0..1, libc::EIO);
-        assert_eq!(made().expect_err("broken, not exhausted").raw_os_error(), Some(libc::EIO));
+        let broken = made().expect_err("broken, not exhausted");
+        assert!(matches!(broken, SourceError::System(error) if error.raw_os_error() == Some(libc::EIO)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::arena::{KernelPages, Pages};
 use super::carveout::Lot;
 use super::export::{Export, Exporter};
 use super::memfd::MemfdSource;
-use super::{Capabilities, File, FileSource, Memory, Source, Unfit};
+use super::{Capabilities, File, FileSource, Memory, Source, SourceError, Unfit};
 use crate::sys::fd::{DescriptorDirectory, Inode, inode};
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::udmabuf::Limits;
@@ -110,7 +110,7 @@ pub struct ScriptedSource {
 }
 
 impl Source for ScriptedSource {
-    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
         Ok(self.create_file(bytes)?)
     }
 }

@@ -6,7 +6,7 @@
 
 use super::dma_buf::{DmaBuf, prove};
 use super::export::{Export, Exporter, LateExport, POOLED_NAME, require_writable};
-use super::{Capabilities, File, FileSource, Memory, Opened, Source, Unfit, is_exhaustion};
+use super::{Capabilities, File, FileSource, Memory, Opened, Source, SourceError, Unfit, is_exhaustion};
 use crate::sys::fd::Inode;
 use crate::sys::references::ReferenceCounts;
 use crate::sys::udmabuf::{DEVICE, Limits, Udmabuf, limits, raise_limits};
@@ -105,7 +105,7 @@ impl UdmabufSource {
 }
 
 impl Source for UdmabufSource {
-    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
         Ok(Box::new(Exported {
             dma_buf: LateExport::new(&self.exporter, None),
             file: self.files.create_file(bytes)?,

@@ -18,7 +18,7 @@ use super::*;
 use crate::config::spec::{ClientPolicy, HeapSpec, Quota};
 use crate::heap::Needs;
 use crate::source::scripted::{Script, ScriptedSource};
-use crate::source::{Capabilities, File, FileSource, Memory, Source};
+use crate::source::{Capabilities, File, FileSource, Memory, Source, SourceError};
 use crate::sys::map::SharedMap;
 use crate::units::{Access, BackedBytes, Backing, Count, HeapMask, HeapType, Label, RequestedBytes};
 use std::io;
@@ -307,7 +307,7 @@ struct GatedSource {
 }
 
 impl Source for GatedSource {
-    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
         Ok(self.create_file(bytes)?)
     }
 }

@@ -7,7 +7,7 @@ use crate::source::arena::{KernelPages, Pages};
 use crate::source::hugetlb::NoHugePages;
 use crate::source::memfd::MemfdSource;
 use crate::source::release::{ReleaseError, prove_optional};
-use crate::source::{Capabilities, File, FileSource, Memory, ReleaseMechanism, Source, hugetlb};
+use crate::source::{Capabilities, File, FileSource, Memory, ReleaseMechanism, Source, SourceError, hugetlb};
 use crate::sys::inotify::CloseWatcher;
 use crate::sys::memory::{HugePages, huge_pages, total_bytes};
 use crate::sys::references::ReferenceCounts;
@@ -104,7 +104,7 @@ impl HugeFiles {
 }
 
 impl Source for HugeFiles {
-    fn create(&self, bytes: BackedBytes, _: Access) -> io::Result<Box<dyn Memory>> {
+    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
         Ok(self.create_file(bytes)?)
     }
 }

@@ -8,9 +8,8 @@
 //! heap whose memory may be shared.
 
 use super::{Lot, Store};
-use crate::pool::Incomplete;
 use crate::source::export::{Export, Exporter, POOLED_NAME, require_writable};
-use crate::source::{Memory, Unfit};
+use crate::source::{Memory, SourceError, Unfit};
 use crate::sys::fd::Inode;
 use crate::sys::wipe::Wipe;
 use crate::units::{Access, Backing, Label};
@@ -31,11 +30,11 @@ impl Exporting {
     /// Makes a dma-buf of the lot, in the order of its ranges.
     ///
     /// # Errors
-    /// The exporter's; [`Incomplete`] if it takes fewer ranges.
-    pub(super) fn create(&self, store: &Arc<Store>, lot: Lot) -> io::Result<Box<dyn Memory>> {
+    /// The exporter's; [`SourceError::TooScattered`] if it takes fewer ranges.
+    pub(super) fn create(&self, store: &Arc<Store>, lot: Lot) -> Result<Box<dyn Memory>, SourceError> {
         let (needed, limit) = (lot.ranges.len() as u64, self.exporter.limits().ranges);
         if needed > limit {
-            return Err(io::Error::other(Incomplete::TooScattered { needed, limit }));
+            return Err(SourceError::TooScattered { needed, limit });
         }
         // Pages that did not come back to the arena come with this, or it fails.
         let dma_buf = self.exporter.export(store.arena.fd(), &lot.ranges)?;
@@ -125,7 +124,6 @@ mod tests {
     use super::*;
     use crate::pool::Layout;
     use crate::source::scripted::{Script, ScriptedExporter};
-    use crate::source::{is_exhaustion, is_fragmentation};
     use crate::sys::fd::resident_bytes;
     use crate::sys::map::SharedMap;
     use crate::sys::map::tests::splice_pages;
@@ -256,8 +254,8 @@ mod tests {
         drop(joined);
         let before = (free(&source), exporter.exports());
         let refused = make(&source, 4 * PIECE).map(drop).expect_err("one too many");
-        assert_eq!(refused.to_string(), "the buffer would need 4 blocks, but at most 3 can be joined");
-        assert!(is_exhaustion(&refused) && is_fragmentation(&refused));
+        assert_eq!(refused.to_string(), "the buffer would need 4 ranges, but one can have at most 3");
+        assert!(refused.is_exhaustion() && refused.is_fragmentation());
         assert_eq!((free(&source), exporter.exports()), before);
     }
 
@@ -266,7 +264,7 @@ mod tests {
         let (source, script, _) = exporting(ONE_PIECE, false);
         script.fail(0..1, libc::ENOMEM);
         let refused = make(&source, PIECE).map(drop).expect_err("refused");
-        assert_eq!(refused.raw_os_error(), Some(libc::ENOMEM));
+        assert!(refused.is_out_of_memory(), "{refused}");
         assert_eq!((reserved(&source), free(&source).total), (CAPACITY, CAPACITY));
     }
 

@@ -4,11 +4,11 @@
 
 use super::*;
 use crate::pool::FreeBytes;
+use crate::source::SourceError;
 use crate::source::Unfit;
 use crate::source::arena::KernelPages;
 use crate::source::memfd::MemfdSource;
 use crate::source::scripted::{Script, ScriptedPages, ScriptedSource};
-use crate::source::{is_exhaustion, is_fragmentation};
 use crate::sys::fd::resident_bytes;
 use crate::sys::map::SharedMap;
 use crate::sys::memfd::{is_sealed, punch_pages};
@@ -22,7 +22,7 @@ fn bytes(amount: u64) -> BackedBytes {
     RequestedBytes(i64::try_from(amount).expect("small")).round_up(1).expect("valid")
 }
 
-pub(super) fn make(source: &CarveoutSource, amount: u64) -> io::Result<Box<dyn Memory>> {
+pub(super) fn make(source: &CarveoutSource, amount: u64) -> Result<Box<dyn Memory>, SourceError> {
     source.create(bytes(amount), Access::ReadWrite)
 }
 
@@ -74,11 +74,11 @@ fn fragmentation_is_told_from_want() {
     let (source, _) = scripted(ONE_PIECE);
     let mut buffers: Vec<_> = (0..8).map(|_| Some(make(&source, PIECE).expect("room"))).collect();
     let want = make(&source, PIECE).map(drop).expect_err("nothing is free");
-    assert!(is_exhaustion(&want) && !is_fragmentation(&want), "{want}");
+    assert!(want.is_exhaustion() && !want.is_fragmentation(), "{want}");
     buffers[1] = None;
     buffers[3] = None;
     let scattered = make(&source, 2 * PIECE).map(drop).expect_err("two pieces are free");
-    assert!(is_exhaustion(&scattered) && is_fragmentation(&scattered));
+    assert!(scattered.is_exhaustion() && scattered.is_fragmentation());
     let text = "131072 bytes asked in one piece, but the longest of 131072 free bytes has 65536";
     assert_eq!(scattered.to_string(), text);
     buffers[2] = None;
@@ -110,7 +110,7 @@ fn a_failure_of_any_kernel_call_loses_neither_pages_nor_ranges() {
     loop {
         script.fail(calls..calls + 1, libc::ENOMEM);
         let Err(error) = make(&source, 2 * PIECE).map(drop) else { break };
-        assert_eq!(error.raw_os_error(), Some(libc::ENOMEM), "call {calls}");
+        assert!(error.is_out_of_memory(), "call {calls}: {error}");
         assert_eq!((free(&source), reserved(&source)), before, "call {calls}");
         calls += 1;
     }

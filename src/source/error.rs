@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Why a source made no memory.
+
+use crate::pool::FreeBytes;
+use std::io;
+
+/// Why a source made no memory.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Memory that was set aside has enough free bytes for the buffer, but no free piece is long
+    /// enough.
+    #[error("{asked} bytes asked in one piece, but the longest of {free} free bytes has {longest}")]
+    Fragmented {
+        /// Bytes of the buffer.
+        asked: u64,
+        /// Free bytes in all.
+        free: u64,
+        /// Bytes of the longest free piece.
+        longest: u64,
+    },
+    /// Free memory lies in more pieces than one buffer can have.
+    #[error("the buffer would need {needed} ranges, but one can have at most {limit}")]
+    TooScattered {
+        /// Ranges that it would need.
+        needed: u64,
+        /// Most that the device takes.
+        limit: u64,
+    },
+    /// A system call failed; `Unsupported` if such memory cannot be made.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+impl SourceError {
+    /// Returns why an arena with these free bytes cannot give `asked` bytes. One that has not even
+    /// that many free is out of memory.
+    pub fn full(asked: u64, free: FreeBytes) -> Self {
+        if free.total < asked {
+            return io::Error::from_raw_os_error(libc::ENOMEM).into();
+        }
+        Self::Fragmented { asked, free: free.total, longest: free.largest }
+    }
+
+    /// Returns whether there is enough memory, but in pieces that are too short or too many.
+    pub fn is_fragmentation(&self) -> bool {
+        matches!(self, Self::Fragmented { .. } | Self::TooScattered { .. })
+    }
+
+    /// Returns whether memory has run out, rather than descriptors.
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::System(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOSPC)))
+    }
+
+    /// Returns whether memory, descriptors or kernel objects have run out, rather than that
+    /// something is broken: such a request may succeed later, or from another heap.
+    pub fn is_exhaustion(&self) -> bool {
+        match self {
+            Self::System(error) => is_exhaustion(error),
+            Self::Fragmented { .. } | Self::TooScattered { .. } => true,
+        }
+    }
+}
+
+/// Returns whether a system call failed because memory, descriptors or kernel objects have run out.
+pub fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::ENOSPC | libc::EDQUOT)
+    )
+}
