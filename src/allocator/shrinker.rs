@@ -4,12 +4,11 @@
 //! Its priority is the ordinary one: a busy machine can run short of memory, too.
 
 use super::Allocator;
-use super::pressure::{Availability, PressureSources};
-use super::wake::Wake;
+use super::pressure::{Availability, PressureLevel, PressureSources};
 use crate::heap::{Heap, IDLE};
 use crate::sys::clock::since_boot;
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often idle memory is looked for, while there is any.
@@ -35,9 +34,10 @@ impl Allocator {
         self.giving().filter(|heap| heap.pool().expire(deadline)).count() > 0
     }
 
-    /// Does one look. Returns how long there is nothing to do unless memory becomes scarce; `None`
-    /// until memory is pooled.
-    fn shrink_step(&self, availability: &mut Availability) -> Option<Duration> {
+    /// Acts on the level that the sources told and does one look. Returns how long there is nothing
+    /// to do unless memory becomes scarce; `None` until memory is pooled.
+    fn shrink_step(&self, told: PressureLevel, availability: &mut Availability) -> Option<Duration> {
+        self.press(told);
         let calm = self.pressure.settle(since_boot());
         if !self.expire() {
             return calm;
@@ -52,33 +52,18 @@ impl Allocator {
     /// Starts the shrinker thread. It ends when the allocator is dropped.
     pub(super) fn start_shrinker(
         self: &Arc<Self>,
-        sources: PressureSources,
-        availability: Availability,
+        mut sources: PressureSources,
+        mut availability: Availability,
     ) -> io::Result<()> {
         let (wake, allocator) = (Arc::clone(&self.shrinker), Arc::downgrade(self));
-        std::thread::Builder::new()
-            .name("anion-shrinker".to_owned())
-            .spawn(move || run(&wake, &allocator, sources, availability))?;
+        std::thread::Builder::new().name("anion-shrinker".to_owned()).spawn(move || {
+            let mut told = PressureLevel::None;
+            let mut step =
+                |told| wake.step(&allocator, |allocator| allocator.shrink_step(told, &mut availability));
+            while let Some(pause) = step(told) {
+                told = sources.read(&wake.wait(sources.poll_fds(), pause));
+            }
+        })?;
         Ok(())
-    }
-}
-
-fn run(
-    wake: &Wake,
-    allocator: &Weak<Allocator>,
-    mut sources: PressureSources,
-    mut availability: Availability,
-) {
-    while !wake.is_stopped() {
-        wake.looking();
-        // Held for one step alone, so that the allocator can go in between.
-        let Some(strong) = allocator.upgrade() else { return };
-        let pause = strong.shrink_step(&mut availability);
-        drop(strong);
-        let seen = wake.wait(sources.poll_fds(), pause);
-        let level = sources.read(&seen);
-        if let Some(strong) = allocator.upgrade() {
-            strong.press(level);
-        }
     }
 }

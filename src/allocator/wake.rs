@@ -45,12 +45,25 @@ impl Wake {
         let _ = self.event.write(1);
     }
 
-    pub(super) fn is_stopped(&self) -> bool {
-        self.is_stopped.load(Ordering::Relaxed)
+    /// Has the thread do one `step`, which returns how long there is nothing to do after it unless
+    /// the thread is woken; `None` for ever. Returns `None` instead if the thread is to end, since
+    /// the allocator is dropped.
+    pub(super) fn step(
+        &self,
+        allocator: &Weak<Allocator>,
+        step: impl FnOnce(&Allocator) -> Option<Duration>,
+    ) -> Option<Option<Duration>> {
+        if self.is_stopped.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.looking();
+        // Held for one step alone, so that the allocator can go in between.
+        let allocator = allocator.upgrade()?;
+        Some(step(&allocator))
     }
 
     /// Forgets wake-ups so far: the thread is about to look for work.
-    pub(super) fn looking(&self) {
+    fn looking(&self) {
         // In this order: a thread that wakes it in between has put the work there already, and need
         // not write again.
         let _ = self.event.read();
@@ -76,9 +89,8 @@ impl Wake {
         fds[1..].iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect()
     }
 
-    /// Starts a thread that does `begin` once and `step` after `step`, each of which returns how
-    /// long there is nothing to do unless the thread is woken; `None` for ever. The thread ends
-    /// when the allocator is dropped.
+    /// Starts a thread that does `begin` once and `step` after `step`, as [`Wake::step`] says. The
+    /// thread ends when the allocator is dropped.
     pub(super) fn start(
         name: &str,
         wake: &Arc<Self>,
@@ -89,12 +101,7 @@ impl Wake {
         let (wake, allocator) = (Arc::clone(wake), Arc::downgrade(allocator));
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             begin();
-            while !wake.is_stopped() {
-                wake.looking();
-                // Held for one step alone, so that the allocator can go in between.
-                let Some(strong) = Weak::upgrade(&allocator) else { return };
-                let pause = step(&strong);
-                drop(strong);
+            while let Some(pause) = wake.step(&allocator, &step) {
                 wake.wait(std::iter::empty(), pause);
             }
         })?;
