@@ -54,7 +54,7 @@ pub(crate) struct Row {
 }
 
 impl Request {
-    /// For the smallest buffer of the heap in question.
+    /// Returns a request for the smallest buffer of the heap in question.
     pub(crate) const fn least() -> Self {
         Self { heap: Heap::This, size: Size::Bytes(1), unknown_flags: false, read_only: false }
     }

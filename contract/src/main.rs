@@ -112,7 +112,7 @@ fn ask(party: &Party, row: &allocation::Row, expected: allocation::Answer) -> Re
     judge(is_expected, &format!("{expected:?}"), &format!("{found:?}"), row.why)
 }
 
-/// ashmem's fstat(2) tells no size.
+/// Returns whether fstat(2) tells no size: that of ashmem does not.
 fn is_silent(party: &Party) -> bool {
     party.kind() == buffers::Kind::Ashmem
 }
@@ -122,7 +122,7 @@ fn use_buffer(party: &Party, read_only: bool, row: &buffers::Row) -> Result<(), 
     compare(row.expected(party.kind()), (row.run)(&buffer), Some(buffer.bytes), row.why)
 }
 
-/// `bytes` are those of the buffer in question.
+/// Compares an answer with the table's. `bytes` are those of the buffer in question.
 fn compare(
     expected: buffers::Answer,
     found: Result<i64, Errno>,

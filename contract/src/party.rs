@@ -214,7 +214,7 @@ fn put(argument: &mut [u8; ARGUMENT], place: usize, bytes: &[u8]) {
     argument[place..place + bytes.len()].copy_from_slice(bytes);
 }
 
-/// `struct ion_new_allocation_data`.
+/// Asks ION, with `struct ion_new_allocation_data`.
 fn ask_ion(device: &File, id: u32, request: &Request) -> Result<OwnedFd, Errno> {
     if request.read_only {
         return Err(Errno::ENOSYS);
@@ -238,7 +238,7 @@ fn ask_ion(device: &File, id: u32, request: &Request) -> Result<OwnedFd, Errno> 
     ioctl_for_descriptor(device, Allocate::Ion, &mut argument)
 }
 
-/// `struct dma_heap_allocation_data`.
+/// Asks a dma-heap, with `struct dma_heap_allocation_data`.
 fn ask_dma_heap(heap: &str, request: &Request) -> Result<OwnedFd, Errno> {
     let Size::Bytes(bytes) = request.size else { return Err(Errno::ENOSYS) };
     let name = match request.heap {

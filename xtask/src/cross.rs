@@ -80,7 +80,7 @@ impl Rust {
         Ok(Self { rustc, target_dir: workspace_root().join("target/cross") })
     }
 
-    /// Cargo with this compiler, for the programs of a device.
+    /// Returns cargo with this compiler, for the programs of a device.
     pub(crate) fn cargo(&self, verb: &str) -> Command {
         let mut command = cargo();
         command.args([verb, "--bins", "--profile", PROFILE]).args(PROGRAMS);
@@ -111,7 +111,8 @@ impl Target {
     }
 }
 
-/// The programs type-check where a pointer has 32 bits, the layouts that `sys` asserts among them.
+/// Checks that the programs type-check where a pointer has 32 bits, the layouts that `sys` asserts
+/// among them.
 ///
 /// # Errors
 /// If one does not, or Debian's Rust cannot be had.

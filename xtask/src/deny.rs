@@ -51,7 +51,7 @@ fn check(options: &[&str], checks: &[&str], tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// `cargo`, with cargo-deny in its path: built into the cache where it is not installed.
+/// Returns `cargo`, with cargo-deny in its path: built into the cache where it is not installed.
 fn cargo_deny() -> Result<Command> {
     let mut command = cargo();
     if find_program("cargo-deny").is_none() {

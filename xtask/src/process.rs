@@ -153,7 +153,7 @@ pub(crate) fn without_settings(command: &mut Command) {
     }
 }
 
-/// `PATH` with `directory` in front.
+/// Returns `PATH` with `directory` in front.
 pub(crate) fn path_with(directory: &Path) -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let all = std::iter::once(directory.to_owned()).chain(std::env::split_paths(&path));

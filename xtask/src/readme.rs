@@ -98,7 +98,7 @@ fn run_one(command: &str, socket: &Path) -> Result<()> {
     Ok(())
 }
 
-/// CI must run the command that the README promises.
+/// Checks that CI runs the command that the README promises.
 fn same_as_ci(command: &str, ci: &str) -> Result<()> {
     ensure!(
         ci.lines().any(|line| line.trim() == command),

@@ -232,13 +232,13 @@ fn fmt(_: &mut Tally) -> Result<()> {
     run(cargo().args(["fmt", "--all", "--check"]))
 }
 
-/// The programs alone, too: tests use, and see, more of the service than these.
+/// Runs clippy, on the programs alone, too: tests use, and see, more of the service than these.
 fn clippy(_: &mut Tally) -> Result<()> {
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     run(cargo().args(["clippy", "--workspace", "--", "-D", "warnings"]))
 }
 
-/// As programs of others see it, and as those who work on it do.
+/// Builds the documentation, as other programs see it and as developers of this one do.
 fn rustdoc(_: &mut Tally) -> Result<()> {
     let document = ["doc", "--workspace", "--no-deps"];
     run(cargo().args(document).env("RUSTDOCFLAGS", "-Dwarnings"))?;
@@ -251,7 +251,8 @@ fn tests(tally: &mut Tally) -> Result<()> {
     run_tests(nextest()?.arg("--workspace").env("ANION_SECCOMP", "built-in"), tally)
 }
 
-/// The feature swaps a lock for the model checker's, with which no other test can run.
+/// Runs the model checker. The feature swaps a lock for the model checker's, with which no other
+/// test can run.
 fn loom(tally: &mut Tally) -> Result<()> {
     let filter = ["--package", "anion", "--lib", "--features", "loom", "-E", "test(interleavings)"];
     run_tests(nextest()?.args(filter), tally)
@@ -277,7 +278,7 @@ fn doctests(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// `cargo nextest run`, built into the cache where it is not installed.
+/// Returns `cargo nextest run`, built into the cache where it is not installed.
 pub(crate) fn nextest() -> Result<Command> {
     let mut command = cargo();
     if find_program("cargo-nextest").is_none() {

@@ -42,14 +42,14 @@ impl fmt::Display for Tally {
     }
 }
 
-/// `test result: ok. 12 passed; 0 failed; 3 ignored; …`
+/// Reads `test result: ok. 12 passed; 0 failed; 3 ignored; …`
 fn libtest(line: &str) -> Option<Tally> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let count = |what: &str| counts.split("; ").find_map(|part| part.strip_suffix(what)?.parse().ok());
     Some(Tally { passed: count(" passed")?, failed: count(" failed")? })
 }
 
-/// `Summary [   0.2s] 5 tests run: 3 passed (1 slow), 1 failed, 1 timed out, 0 skipped`
+/// Reads `Summary [   0.2s] 5 tests run: 3 passed (1 slow), 1 failed, 1 timed out, 0 skipped`
 fn nextest(line: &str) -> Option<Tally> {
     let (head, counts) = line.strip_prefix("Summary [")?.split_once("] ")?.1.split_once(" run: ")?;
     // A run that was cut short says `3/5 tests`: the tests that did not get to run count as failed.
@@ -61,7 +61,7 @@ fn nextest(line: &str) -> Option<Tally> {
     Some(Tally { passed, failed: run.checked_sub(passed)? })
 }
 
-/// `line` without terminal escape sequences and other control characters but tabs.
+/// Returns `line` without terminal escape sequences and other control characters but tabs.
 pub(crate) fn plain(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     let mut rest = line.chars();

@@ -41,7 +41,7 @@ pub(crate) fn ioctl_nowhere(fd: impl AsFd, request: libc::Ioctl) -> Result<i32, 
     Errno::result(result)
 }
 
-/// ION's ION_IOC_HEAP_QUERY into `heaps`. Returns the number of heaps that the device has.
+/// Calls ION's ION_IOC_HEAP_QUERY into `heaps`. Returns the number of heaps that the device has.
 ///
 /// # Errors
 /// What the kernel reports.
@@ -147,7 +147,7 @@ pub(crate) struct Range {
     pub(crate) bytes: u64,
 }
 
-/// UDMABUF_CREATE_LIST, the new descriptor close-on-exec.
+/// Calls UDMABUF_CREATE_LIST, the new descriptor close-on-exec.
 ///
 /// # Errors
 /// What the kernel reports.

@@ -73,7 +73,7 @@ impl Aidl {
         run(command.current_dir(sources).args(files(sources)?))
     }
 
-    /// Whether the API below `new` is `compatible` with the one below `old`, or `equal`.
+    /// Checks whether the API below `new` is `compatible` with the one below `old`, or `equal`.
     ///
     /// # Errors
     /// If it is not; the compiler says what differs.

@@ -179,7 +179,7 @@ fn fetch_binder(place: &Path) -> Result<PathBuf> {
     Ok(Path::new(path).with_file_name("src"))
 }
 
-/// A copy of the binder library with the changes of [`SINCE`].
+/// Writes a copy of the binder library with the changes of [`SINCE`].
 fn write_binder(sources: &Path, to: &Path, variant: &Variant) -> Result<()> {
     copy_sources(sources, &to.join("src"))?;
     for (file, old, new) in SINCE {
@@ -206,7 +206,7 @@ fn copy_sources(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The interface's stubs by AOSP's compiler, put together as Soong does.
+/// Writes the interface's stubs by AOSP's compiler, put together as Soong does.
 fn write_stubs(to: &Path, variant: &Variant) -> Result<()> {
     let generated = to.join("generated");
     let aidl = Aidl::find()?;
@@ -240,7 +240,7 @@ fn write_stubs(to: &Path, variant: &Variant) -> Result<()> {
     write_build_script(to, variant.cfgs.iter().copied())
 }
 
-/// A cargo package with what a module says.
+/// Writes a cargo package with what a module says.
 fn write_package(module: &Module, modules: &[Module], to: &Path, variant: &Variant) -> Result<()> {
     let crate_name = module.text("crate_name").unwrap_or(module.name());
     let [source] = module.list("srcs") else { bail!("srcs must be one crate root") };

@@ -27,8 +27,8 @@ pub(crate) use check::run_check as check;
 /// The languages that aidl_interface enables.
 const BACKENDS: [&str; 4] = ["rust", "ndk", "cpp", "java"];
 
-/// Android.bp is understood by Android's own parser, and formatted and sorted as its formatter
-/// would.
+/// Checks that Android.bp is understood by Android's own parser, and formatted and sorted as its
+/// formatter would.
 ///
 /// # Errors
 /// If it is not.
@@ -43,7 +43,8 @@ pub(crate) fn format(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// AOSP's own compiler takes the interface, for every backend, and what is frozen stays so.
+/// Checks that AOSP's own compiler takes the interface, for every backend, and what is frozen stays
+/// so.
 ///
 /// # Errors
 /// If not.
@@ -105,7 +106,7 @@ fn life_of_an_api(root: &Path, aidl: &Aidl, tally: &mut Tally) -> Result<()> {
     expect("an incompatible change is noticed", api.verify().is_err() && api.freeze().is_err())
 }
 
-/// Android.bp as it is before anything is frozen.
+/// Returns Android.bp as it is before anything is frozen.
 fn without_versions(blueprint: &str) -> String {
     let Some((before, after)) = blueprint.split_once("    versions_with_info: [") else {
         return blueprint.to_owned();
@@ -114,7 +115,7 @@ fn without_versions(blueprint: &str) -> String {
     format!("{before}{}", rest.replacen("frozen: true", "frozen: false", 1))
 }
 
-/// `cargo xtask update-api`.
+/// Does `cargo xtask update-api`.
 ///
 /// # Errors
 /// As the compiler says.
@@ -123,7 +124,7 @@ pub(crate) fn update_api() -> Result<()> {
     Api { root: workspace_root(), aidl: &Aidl::find()? }.update()
 }
 
-/// `cargo xtask freeze-api`.
+/// Does `cargo xtask freeze-api`.
 ///
 /// # Errors
 /// If the sources are not compatible with the last version, or are that version.

@@ -39,8 +39,8 @@ impl Apt {
         Self { private: None }
     }
 
-    /// One suite alone, with lists in `cache`, from the mirror that the system uses. The system's
-    /// own configuration is read, never changed.
+    /// Uses one suite alone, with lists in `cache`, from the mirror that the system uses. The
+    /// system's own configuration is read, never changed.
     ///
     /// # Errors
     /// If the system lists no mirror of the archive, or the lists are not there and cannot be
@@ -116,8 +116,8 @@ impl Apt {
         Ok(names.lines().map(str::to_owned).collect())
     }
 
-    /// These packages and all that they depend on, sorted; none if there are none. Of alternatives
-    /// all are there, of packages that do not exist but are provided none.
+    /// Returns these packages and all that they depend on, sorted; none if there are none. Of
+    /// alternatives all are there, of packages that do not exist but are provided none.
     ///
     /// # Errors
     /// If there is no such package.

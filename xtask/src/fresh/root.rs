@@ -149,7 +149,7 @@ impl Root {
         self.place.join("enter.sh")
     }
 
-    /// The checkout's last commit, as a user would have it.
+    /// Clones the checkout's last commit, as a user would have it.
     fn clone_checkout(&self) -> Result<()> {
         let mut git = Command::new("git");
         git.args(["clone", "--quiet", "--no-hardlinks"]).arg(workspace_root());
@@ -268,8 +268,8 @@ fn sources(debian: &str, security: &str) -> [String; 3] {
     ]
 }
 
-/// Of what `apt-config dump` prints, how archives are reached and how old they may be, as options
-/// for mmdebstrap, which leaves them in the root.
+/// Returns, of what `apt-config dump` prints, how archives are reached and how old they may be, as
+/// options for mmdebstrap, which leaves them in the root.
 fn acquire_options(dump: &str) -> Vec<String> {
     let wanted = ["http::", "https::", "Check-", "Retries ", "ForceIPv"];
     let is_wanted = |line: &&str| {

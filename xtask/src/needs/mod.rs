@@ -124,8 +124,8 @@ const BASE: &[Tool] = &[
     tool("xargs", "findutils"),
 ];
 
-/// Every program, library and header is in the package that is named for it, and what is not asked
-/// for is on every Debian.
+/// Checks that every program, library and header is in the package that is named for it, and what
+/// is not asked for is on every Debian.
 ///
 /// # Errors
 /// What is not so, or if dpkg cannot be asked.

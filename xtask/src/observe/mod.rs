@@ -163,7 +163,7 @@ fn replace(observed: &mut Observed, place: &str, forms: BTreeSet<Form>) {
     }
 }
 
-/// As it is kept.
+/// Returns the text that is kept.
 fn text_of(observed: &Observed) -> String {
     let line = |(form, places): (&Form, &BTreeSet<String>)| {
         let places: Vec<&str> = places.iter().map(String::as_str).collect();

@@ -90,7 +90,8 @@ impl Compiled {
     }
 }
 
-/// `allow SOURCE TARGET:CLASS { WHAT … };` or the like of another keyword, or with one word instead of the braces.
+/// Reads `allow SOURCE TARGET:CLASS { WHAT … };` or the like of another keyword, or with one word
+/// instead of the braces.
 fn rule(line: &str) -> Result<Rule> {
     let not_understood = || format!("the policy's text has: {line}");
     let mut words = line.trim_end_matches(';').split_whitespace().skip(1);

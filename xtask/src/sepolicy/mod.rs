@@ -59,7 +59,8 @@ fn questions(variant: Variant) -> Result<Vec<Question>> {
     lines_of(files)?.iter().map(|line| line.parse()).collect()
 }
 
-/// The variant compiles both ways, says what it should, and its labels name what it has.
+/// Checks that the variant compiles both ways, says what it should, and its labels name what it
+/// has.
 fn answers(sources: &Sources, variant: Variant, scratch: &Path, tally: &mut Tally) -> Result<()> {
     let binary = sources.compile(variant, scratch)?;
     sources.compile_by_cil(variant, scratch)?;
@@ -94,7 +95,7 @@ fn two_labels_do_not_compile(sources: &Sources, scratch: &Path, tally: &mut Tall
     Ok(())
 }
 
-/// Without any one of its rules, the policy does not compile or some answer is wrong.
+/// Checks that without any one of its rules, the policy does not compile or some answer is wrong.
 fn every_rule_is_needed(sources: &Sources, scratch: &Path, tally: &mut Tally) -> Result<()> {
     let questions = questions(Variant::LARGEST)?;
     let rules = sources.rules();
@@ -111,7 +112,7 @@ fn every_rule_is_needed(sources: &Sources, scratch: &Path, tally: &mut Tally) ->
     Ok(())
 }
 
-/// What must not be added cannot be, and each neverallow stops something.
+/// Checks that what must not be added cannot be, and that each neverallow stops something.
 fn every_ban_holds(sources: &Sources, scratch: &Path, tally: &mut Tally) -> Result<()> {
     let violations = lines_of(&["violations.txt", "violations-memfd.txt", "violations-udmabuf.txt"])?;
     for violation in &violations {

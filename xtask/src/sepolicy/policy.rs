@@ -95,7 +95,7 @@ impl Sources {
         })
     }
 
-    /// Anion's texts that have rules.
+    /// Returns Anion's texts that have rules.
     fn texts(&self) -> [&str; 3] {
         [&self.macros, &self.rules, &self.udmabuf]
     }

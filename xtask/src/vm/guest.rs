@@ -252,7 +252,7 @@ impl Progress {
         }
     }
 
-    /// Tests counted so far, steps among them.
+    /// Returns the tests counted so far, steps among them.
     pub(super) fn tally(&self) -> Tally {
         let mut sum = Tally::default();
         for outcome in &self.done {

@@ -164,7 +164,7 @@ mod tests {
     use flate2::read::GzDecoder;
     use std::io::Read;
 
-    /// Name, mode with file type, and content of every entry up to the trailer.
+    /// Returns name, mode with file type, and content of every entry up to the trailer.
     fn unpack(packed: &[u8]) -> Vec<(String, u32, String)> {
         let mut archive: Box<dyn Read + '_> = Box::new(GzDecoder::new(packed));
         let mut entries = Vec::new();

@@ -93,7 +93,8 @@ impl VmArgs {
         }
     }
 
-    /// One kernel, with every service observed. What was observed is in `log` afterwards.
+    /// Returns a run of one kernel, with every service observed. What was observed is in `log`
+    /// afterwards.
     pub(crate) fn observed(kernel: &str, log: PathBuf) -> Self {
         let kernel = vec![kernel.to_owned()];
         Self {

@@ -128,7 +128,7 @@ fn build(apt: &Apt, version: &str, kernels: &Path, dir: &Path) -> Result<()> {
     move_to(&made, dir)
 }
 
-/// `make` for a build outside the source, with the priority of background work.
+/// Returns `make` for a build outside the source, with the priority of background work.
 fn make(source: &Path, objects: &Path) -> Command {
     let mut command = leashed("nice");
     // A name and a time of the build in the image would make every build another one.
