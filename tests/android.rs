@@ -54,7 +54,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// Package, interface and instance of the service's name.
+/// Returns package, interface and instance of the service's name.
 fn name_parts() -> (&'static str, &'static str, &'static str) {
     let (descriptor, instance) = SERVICE_NAME.split_once('/').expect("an instance");
     let (package, interface) = descriptor.rsplit_once('.').expect("a package");
@@ -72,7 +72,7 @@ fn text_of<'a>(node: Node<'a, '_>, name: &str) -> &'a str {
 /// An element: its name, those that it may be in, its attributes.
 type Element<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)]);
 
-/// Every element of the document is one of these.
+/// Checks that every element of the document is one of these.
 fn assert_schema(document: &Document<'_>, elements: &[Element<'_>]) {
     for node in document.descendants().filter(Node::is_element) {
         let name = node.tag_name().name();

@@ -28,7 +28,7 @@ fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Id, name, type and size of every heap, and whether it is available.
+/// Returns id, name, type and size of every heap, and whether it is available.
 fn heaps(file: &Value) -> Vec<(u64, &str, &str, Option<u64>, bool)> {
     let heaps = file["heaps"].as_array().expect("a list").iter();
     let heap = |heap: &'static str| heap;

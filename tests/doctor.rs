@@ -29,7 +29,7 @@ fn wanting() -> (tempfile::TempDir, PathBuf) {
     (directory, file)
 }
 
-/// `anionctl doctor` with nothing but these arguments, where no service is.
+/// Returns `anionctl doctor` with nothing but these arguments, where no service is.
 fn doctor() -> assert_cmd::Command {
     let mut command = anionctl();
     command.env_remove("ANION_CONFIG").args(["--socket", "/nowhere/socket"]);

@@ -49,7 +49,8 @@ fn machine() -> HugePages {
     pages()
 }
 
-/// Huge pages of this process: those behind its descriptors. Other programs may use others.
+/// Returns the huge pages of this process: those behind its descriptors. Other programs may use
+/// others.
 fn own() -> u64 {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir("/proc/self/fd").expect("/proc") {
@@ -130,7 +131,8 @@ fn releases_are_noticed_and_recycled_pages_are_zero() {
     await_own(0);
 }
 
-/// A buffer is held by a copy of its descriptor, released with it, and the next one is zero.
+/// Shows that a buffer is held by a copy of its descriptor and released with it, and that the next
+/// one is zero.
 fn show_one_release(allocator: &Allocator, huge: &HugePages) {
     let first = allocator.allocate(&caller(), &request("huge", 1)).expect("served").remove(0);
     assert_eq!((first.backing, first.bytes.get()), (Backing::Hugetlb, huge.bytes));

@@ -102,7 +102,7 @@ pub struct Allocator {
     maker: Arc<Wake>,
     shrinker: Arc<Wake>,
     pressure: Arc<Pressure>,
-    /// Of calls that were served, by heap.
+    /// Latencies of calls that were served, by heap.
     latencies: Vec<Latency>,
     refill: Refill,
     replies: Replies,

@@ -129,7 +129,7 @@ fn make_directory(socket: &Path) -> anyhow::Result<()> {
         .recursive(true)
         .mode(mode)
         .create(directory)
-        // Whatever the umask says.
+        // Independent of the umask.
         .and_then(|()| fs::set_permissions(directory, Permissions::from_mode(mode)))
         .with_context(|| format!("cannot make {}", directory.display()))
 }

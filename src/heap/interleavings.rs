@@ -162,7 +162,7 @@ fn the_worker_and_two_callers_never_share_memory() {
         let own = take(&pool);
         let other = caller.join().expect("no panic");
         worker.join().expect("no panic");
-        // Whatever the worker has in hand, callers find all memory that is there.
+        // Callers find all memory that is there, also what the worker is cleaning.
         let (own, other) = (own.expect("there are two"), other.expect("there are two"));
         assert!(!Memory::ptr_eq(&own.0, &other.0), "one buffer for two");
         assert!(

@@ -225,8 +225,8 @@ enum Step {
     Allocate(Claim),
     BookAndUnbook(Claim),
     Reserve(Claim),
-    /// Of what was reserved at this place, draws so many and books that many more buffers, and
-    /// keeps them or not.
+    /// Draws so many buffers of the reservation at this place and books that many more, and keeps
+    /// them or not.
     Draw(prop::sample::Index, usize, usize, bool),
     Unreserve(prop::sample::Index),
     Release(prop::sample::Index),

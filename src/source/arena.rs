@@ -60,8 +60,8 @@ pub struct ArenaFile {
     file: Box<dyn File>,
     bytes: u64,
     pages: Arc<dyn Pages>,
-    /// Of the whole file, made when a range is first cleaned, and kept. The lock is a leaf, and no
-    /// system call is made while it is held.
+    /// A mapping of the whole file, made when a range is first cleaned, and kept. The lock is a
+    /// leaf, and no system call is made while it is held.
     mapping: Mutex<Option<Arc<SharedMap>>>,
     arena: Mutex<Arena>,
 }
@@ -153,7 +153,7 @@ impl ArenaFile {
             Some(mapping) => mapping,
             None => {
                 let made = Arc::new(SharedMap::sparse(self.fd(), bytes(self.bytes)?)?);
-                // Of two that are made at once, one serves this call alone.
+                // If two threads make one at once, one of them is used by this call alone.
                 Arc::clone(self.mapping().get_or_insert(made))
             }
         };

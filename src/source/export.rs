@@ -103,7 +103,7 @@ impl LateExport {
             return Ok(made);
         }
         let made = self.exporter.export(file, &ranges())?;
-        // Of two that are made at once, one goes again.
+        // If two threads make one at once, one of them is dropped.
         Ok(self.made.get_or_init(|| made).as_ref())
     }
 

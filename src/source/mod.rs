@@ -38,8 +38,8 @@ pub trait Source: Send + Sync {
     /// open file description for all its holders, that decides it now.
     ///
     /// # Errors
-    /// If memory, room or descriptors have run out ([`SourceError::is_exhaustion`]), or as the kernel
-    /// reports it; `Unsupported` if such memory cannot be made.
+    /// If memory, room or descriptors have run out ([`SourceError::is_exhaustion`]), or as the
+    /// kernel reports it; `Unsupported` if such memory cannot be made.
     fn create(&self, bytes: BackedBytes, access: Access) -> Result<Box<dyn Memory>, SourceError>;
 
     /// Returns the identity of the file behind `fd` if it is one of this source's kind that

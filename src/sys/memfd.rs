@@ -86,8 +86,8 @@ pub fn punch_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
 
 /// Returns whether any byte of a range has a page that was ever written or read. Punching leaves
 /// one where it is, cleared, if it is a part of a large one that somebody has pinned (mm/shmem.c,
-/// `shmem_undo_range`). Of huge pages, which are taken out whole, the kernel does not tell. Takes
-/// time in proportion to the pages behind the range that were never touched.
+/// `shmem_undo_range`). The kernel does not tell this of huge pages, which are taken out whole.
+/// Takes time in proportion to the pages behind the range that were never touched.
 ///
 /// # Errors
 /// As lseek(2).

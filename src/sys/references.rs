@@ -35,8 +35,8 @@ impl ReferenceCounts {
     }
 
     /// Returns how many references there are: descriptors, mappings, copies in flight and importing
-    /// devices, of which this descriptor is one. Who asks at the same time makes it higher for a
-    /// moment, never lower.
+    /// devices, of which this descriptor is one. A process that asks at the same time makes it
+    /// higher for a moment, never lower.
     ///
     /// # Errors
     /// `InvalidData` if the kernel does not tell; as reading /proc otherwise. It needs no free descriptor.

@@ -10,14 +10,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 /// The program.
 pub(crate) const ANIONCTL: &str = env!("CARGO_BIN_EXE_anionctl");
 
-/// `anionctl` without a service to talk to.
+/// Returns `anionctl` without a service to talk to.
 pub(crate) fn anionctl() -> assert_cmd::Command {
     let mut command = assert_cmd::Command::new(ANIONCTL);
     command.env_remove("ANION_SOCKET").env_remove("ANION_FDS").timeout(super::DEADLINE);
     command
 }
 
-/// `anionctl` that talks to `daemon`.
+/// Returns `anionctl` that talks to `daemon`.
 pub(crate) fn client(daemon: &Daemon) -> assert_cmd::Command {
     let mut command = anionctl();
     command.arg("--socket").arg(daemon.socket());
@@ -56,7 +56,7 @@ pub(crate) fn held(daemon: &Daemon) -> (i64, i64) {
 pub(crate) struct Holder(pub(crate) Child);
 
 impl Holder {
-    /// `alloc` with these arguments; returns once the buffers are held, with the report.
+    /// Starts `alloc` with these arguments; returns once the buffers are held, with the report.
     pub(crate) fn start(daemon: &Daemon, args: &[&str]) -> (Self, Value) {
         Self::of("alloc", daemon, args)
     }

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-/// A socket that a server left behind when it was killed.
+/// Leaves a socket behind as a server does that is killed.
 fn leave_stale_socket(path: &Path) {
     fs::create_dir_all(path.parent().expect("has one")).expect("made");
     drop(UnixListener::bind(path).expect("bound"));

@@ -59,8 +59,8 @@ impl Place {
         self.run_directory().join("allocator.sock.lock")
     }
 
-    /// `program`, with this place's notifications and nothing else of the tests' environment that
-    /// the daemon reads.
+    /// Returns `program`, with this place's notifications and nothing else of the tests'
+    /// environment that the daemon reads.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         let settings = ["ANION_CONFIG", "ANION_SOCKET", "ANION_TRANSPORT", "ANION_LOG", "ANION_CGROUP"];
@@ -158,7 +158,7 @@ impl Daemon {
         (eventually("the daemon exits", || self.child.try_wait().expect("our child")), took)
     }
 
-    /// Context switches of each thread, voluntary and not.
+    /// Returns the context switches of each thread, voluntary and not.
     pub(crate) fn switches(&self) -> BTreeMap<u32, Vec<String>> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("running");
         let counts = tasks.filter_map(|task| {

@@ -180,7 +180,7 @@ fn quoted(text: &str) -> Option<usize> {
         match character {
             '\\' => {
                 characters.next();
-                // Whatever follows is in quotes: a lifetime has no backslash.
+                // What follows is in quotes: a lifetime has no backslash.
                 count = 1;
                 continue;
             }

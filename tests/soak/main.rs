@@ -151,7 +151,8 @@ impl Soak {
         })
     }
 
-    /// One client after the other, until they have done their share or something fails anywhere.
+    /// Runs one client after the other, until they have done their share or something fails
+    /// anywhere.
     fn live_again_and_again(
         &self,
         mut rng: Rng,
@@ -180,7 +181,8 @@ impl Soak {
         Ok(())
     }
 
-    /// A soak that met no pool, no full pool and no refusal has not shown much.
+    /// Checks that there was work of every kind: a soak without a pool, a full pool and a refusal
+    /// shows little.
     fn assert_all_kinds_of_work_done(&self, context: &str) {
         let stats = self.observer.service.getStats().expect("stats");
         let sum = |field: fn(&aidl::HeapStats::HeapStats) -> i64| stats.iter().map(field).sum::<i64>();
@@ -242,7 +244,7 @@ impl Soak {
     }
 }
 
-/// This program again, as a client. Returns how it ended.
+/// Runs this program again, as a client. Returns how it ended.
 fn live_once(orders: &Orders, exchange: &UnixDatagram, killed_after: Option<Duration>) -> ExitStatus {
     let exchange: OwnedFd = exchange.as_fd().try_clone_to_owned().expect("descriptors are left");
     let mut process = Command::new(env::current_exe().expect("this program"))

@@ -48,7 +48,7 @@ impl ChildProcess {
         Self::start_command(Command::new(std::env::current_exe()?), role, arguments, input)
     }
 
-    /// As [`ChildProcess::start`], as another user; this process must be root's.
+    /// Starts one, as [`ChildProcess::start`], as another user; this process must be root's.
     ///
     /// # Errors
     /// As [`ChildProcess::start`].
@@ -131,7 +131,7 @@ impl Drop for ChildProcess {
     }
 }
 
-/// What a child does: `arguments` are the role and its parameters.
+/// Does what a child does: `arguments` are the role and its parameters.
 ///
 /// # Errors
 /// What the role meets; an unknown role or parameter.

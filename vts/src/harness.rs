@@ -38,7 +38,7 @@ pub(crate) struct Fixture {
     pub(crate) service: Service,
     /// Of this process: what the transport vouches for.
     pub(crate) uid: u32,
-    /// Of the service, where it can be told.
+    /// The service's uid, where it can be told.
     pub(crate) service_uid: Option<u32>,
     /// Every configured heap.
     pub(crate) heaps: Vec<HeapInfo>,
@@ -103,7 +103,7 @@ impl Fixture {
         Ok(())
     }
 
-    /// Another connection to the same endpoint, of one socket.
+    /// Makes another connection to the same endpoint, of one socket.
     ///
     /// # Errors
     /// As [`Target::connect`].
@@ -111,7 +111,7 @@ impl Fixture {
         Ok(self.target.connect(1)?)
     }
 
-    /// Another connection, over which the service can call this process.
+    /// Makes another connection, over which the service can call this process.
     ///
     /// # Errors
     /// As [`Target::connect_for_callbacks`].
@@ -252,7 +252,7 @@ impl Fixture {
         expect_error(self.service.allocate(request), codes).with_context(|| format!("{request:?}"))
     }
 
-    /// This uid's row of getUsage; zeros if it has none.
+    /// Returns this uid's row of getUsage; zeros if it has none.
     ///
     /// # Errors
     /// What the call reports.
@@ -345,14 +345,14 @@ pub(crate) fn is_reported(heap: &HeapInfo) -> bool {
     heap.releaseMechanism != ReleaseMechanism::TOKEN
 }
 
-/// uid of the process that listens at a socket endpoint.
+/// Returns the uid of the process that listens at a socket endpoint.
 fn peer_uid(endpoint: &Endpoint) -> Option<u32> {
     let Endpoint::Socket(path) = endpoint else { return None };
     let stream = UnixStream::connect(path).ok()?;
     getsockopt(&stream, sockopt::PeerCredentials).ok().map(|peer| peer.uid())
 }
 
-/// uid of a buffer's file: of the service that made it.
+/// Returns the uid of a buffer's file: of the service that made it.
 fn file_owner(buffer: &Held) -> Result<u32> {
     Ok(std::fs::File::from(buffer.fd.try_clone()?).metadata()?.uid())
 }

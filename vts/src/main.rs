@@ -119,7 +119,7 @@ fn targets(endpoints: &[Endpoint]) -> Result<Vec<Target>> {
     Ok(instances.into_iter().map(named).collect())
 }
 
-/// `socket` or `binder`, numbered from the second of a kind on.
+/// Returns `socket` or `binder`, numbered from the second of a kind on.
 fn prefix(target: &Target, earlier: &[Target]) -> String {
     let kind = |target: &Target| match target.endpoint {
         Endpoint::Socket(_) => "socket",
@@ -142,7 +142,7 @@ fn trial(prefix: &str, test: &'static Test, fixture: &Arc<Fixture>) -> Trial {
     })
 }
 
-/// Tests hold many buffers at once.
+/// Raises the limit of descriptors: tests hold many buffers at once.
 fn raise_descriptor_limit() -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)

@@ -95,7 +95,7 @@ pub(crate) fn expect_error<T: fmt::Debug>(
     Ok(error)
 }
 
-/// Name of an error code for people.
+/// Returns the name of an error code for people.
 pub(crate) fn code_name(code: i32) -> String {
     let name = match ErrorCode(code) {
         ErrorCode::BAD_REQUEST => "BAD_REQUEST",

@@ -187,7 +187,7 @@ fn a_failure_of_any_kernel_call_leaves_a_carveout_as_before() {
                 (8 * MIB, 8 * MIB)
             );
             assert_eq!(script.files(), files, "call {calls} of errno {errno}");
-            // Whatever the kernel took in between, the next request finds pages again.
+            // The next request finds pages again, also where the kernel took some in between.
             drop(allocator.allocate(&caller(1), &from("carved", 1, 8 * MIB)).expect("nothing is lost"));
             settle(&allocator);
             calls += 1;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whatever is read: no panic, no loop without end, and what comes out keeps its promises.
+//! Any input is read without a panic or an endless loop, and the result keeps its promises.
 
 use std::collections::BTreeSet;
 use std::fs;

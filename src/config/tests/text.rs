@@ -115,7 +115,7 @@ fn an_unresolved_value_that_no_heap_needs_is_a_warning() {
     );
 }
 
-/// Whatever a broken text meant to limit, half of it would be more than was meant: it gives no heaps.
+/// A text with a syntax error gives no heaps: a part of it could permit more than the whole.
 #[test]
 fn a_syntax_error_is_at_its_character_and_gives_no_heaps() {
     for (text, expected) in [

@@ -55,7 +55,7 @@ impl Mapping {
         Ok(Self { base: base.cast(), bytes, writable })
     }
 
-    /// Number of whole words.
+    /// Returns the number of whole words.
     pub(crate) fn words(&self) -> usize {
         self.bytes.get() / WORD
     }
@@ -131,7 +131,7 @@ impl Mapping {
         }
     }
 
-    /// Index of the first word that differs from `value`.
+    /// Returns the index of the first word that differs from `value`.
     pub(crate) fn first_other_than(&self, value: u64) -> Option<usize> {
         (0..self.words()).find(|index| self.load(*index) != value)
     }

@@ -246,7 +246,8 @@ fn unwritable_output_is_a_backend_error(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// 64 buffers with long labels, so that a dump is longer than the smallest pipe; and such a pipe.
+/// Makes 64 buffers with long labels, so that a dump is longer than the smallest pipe; and such a
+/// pipe.
 fn more_than_a_pipe(fixture: &Fixture) -> Result<(Vec<Held>, PipeReader, PipeWriter)> {
     let heap = fixture.roomy()?;
     fixture.require_quota(64, 64 * heap.granule)?;

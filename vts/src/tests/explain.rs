@@ -17,7 +17,7 @@ tests![
     Quiet explain_touches_no_memory_and_no_counter,
 ];
 
-/// Requests of every outcome that can be had at any time.
+/// Returns requests of every outcome that can be had at any time.
 fn table(fixture: &Fixture) -> Vec<AllocationRequest> {
     let mut requests = vec![
         from_any(1),
@@ -45,7 +45,7 @@ fn table(fixture: &Fixture) -> Vec<AllocationRequest> {
     requests
 }
 
-/// The explanation is sound in itself.
+/// Checks that the explanation is sound in itself.
 fn check(explanation: &Explanation) -> Result<()> {
     ensure!(!explanation.summary.is_empty(), "no summary");
     check_eq!(explanation.error == 0, explanation.possible, "possible without an error");

@@ -41,7 +41,7 @@ fn cost(buffers: &[Held]) -> Result<(i64, i64)> {
     Ok((i64::try_from(bytes)?, i64::try_from(buffers.len())?))
 }
 
-/// One buffer of every usable heap.
+/// Allocates one buffer of every usable heap.
 fn one_of_each(fixture: &Fixture) -> Result<Vec<Held>> {
     fixture.usable().map(|heap| fixture.allocate_one(&from_heap(heap.id, 1))).collect()
 }

@@ -67,8 +67,8 @@ fn take(fixture: &Fixture, request: &AllocationRequest) -> Result<Vec<Held>> {
 
 fn request_beyond_the_byte_quota_is_refused(fixture: &Fixture) -> Result<()> {
     let (quota, heap) = byte_quota(fixture)?;
-    // Of a uid that holds nothing, all of the quota fits, unless the machine allows one buffer
-    // less.
+    // A uid that holds nothing can have all of its quota in one buffer, unless the machine allows
+    // one buffer less.
     let fits = fixture.fits(heap)?;
     if fits < quota / heap.granule * heap.granule {
         return inapplicable(format!("one buffer can have at most {fits} bytes here; the quota is {quota}"));

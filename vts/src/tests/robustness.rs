@@ -33,7 +33,7 @@ fn socket(fixture: &Fixture) -> Result<&Path> {
     }
 }
 
-/// Reproducible noise (xorshift).
+/// Returns reproducible noise (xorshift).
 fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);

@@ -16,7 +16,7 @@ tests![
     Shared zeroed_after_reuse_of_the_same_size,
     Shared read_only_buffer_is_zero_after_reuse,
     Shared zeroed_after_writes_without_a_mapping,
-    Shared last_holder_letting_go_late_does_not_leak,
+    Shared last_holder_that_closes_late_does_not_leak,
 ];
 
 /// No byte of it is zero.
@@ -128,7 +128,7 @@ fn zeroed_after_writes_without_a_mapping(fixture: &Fixture) -> Result<()> {
 }
 
 /// The descriptor is closed first and the mapping dirtied last: the memory must not be cleaned at the close alone.
-fn last_holder_letting_go_late_does_not_leak(fixture: &Fixture) -> Result<()> {
+fn last_holder_that_closes_late_does_not_leak(fixture: &Fixture) -> Result<()> {
     for heap in fixture.mappable()? {
         for _ in 0..4 {
             let request = from_heap(heap.id, if heap.capacity == 0 { 128 << 10 } else { heap.granule });

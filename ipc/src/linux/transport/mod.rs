@@ -112,7 +112,7 @@ impl<P> Transport<P> {
         if held.is_empty() {
             return Ok(());
         }
-        // Of a read, `Timeout` would say that nothing is lost.
+        // The library takes `Timeout` for a read that lost nothing.
         let lost = |error: RpcError| RpcError::Io(io::Error::other(error.to_string()));
         self.socket.transport().send_raw(&held).map_err(lost)
     }
