@@ -307,12 +307,12 @@ mod tests {
         /// What `largest_fit` promises can be had, and one multiple of the granularity more cannot.
         #[test]
         fn the_largest_fit_fits_and_no_more(layout in layouts(), steps in steps(), count in 1u64..5) {
-            const GRANULE: u64 = 8;
-            let mut arena = Arena::new(CAPACITY as u64 * GRANULE, layout);
+            const GRANULARITY: u64 = 8;
+            let mut arena = Arena::new(CAPACITY as u64 * GRANULARITY, layout);
             let mut live = Vec::new();
             for step in steps {
                 match step {
-                    Step::Allocate(granules) => live.extend(arena.allocate(granules * GRANULE)),
+                    Step::Allocate(multiples) => live.extend(arena.allocate(multiples * GRANULARITY)),
                     Step::Free(which) if !live.is_empty() => {
                         let freed = live.remove(which % live.len()).into_iter().all(|range| arena.free(range));
                         prop_assert!(freed);
@@ -324,9 +324,9 @@ mod tests {
                 let mut arena = arena.clone();
                 (0..count).all(|_| arena.allocate(bytes).is_some())
             };
-            let fit = arena.largest_fit(count, GRANULE);
-            prop_assert!(fit.is_multiple_of(GRANULE) && (fit == 0 || takes(fit)));
-            prop_assert!(!takes(fit + GRANULE));
+            let fit = arena.largest_fit(count, GRANULARITY);
+            prop_assert!(fit.is_multiple_of(GRANULARITY) && (fit == 0 || takes(fit)));
+            prop_assert!(!takes(fit + GRANULARITY));
         }
     }
 }

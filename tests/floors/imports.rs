@@ -200,7 +200,7 @@ fn every_form_of_an_import_is_seen() {
     };
     for (text, module, expected) in [
         ("use crate::sys::fd;", &["heap"][..], &["sys"][..]),
-        ("use crate::{heap, pool::{Pool, Spare}, units};", &["heap"], &["heap", "pool", "units"]),
+        ("use crate::{heap, pool::{Pool, Stored}, units};", &["heap"], &["heap", "pool", "units"]),
         (
             "use crate::{sys::{fd::{self, inode}, map as maps}, ledger as books};",
             &["heap"],

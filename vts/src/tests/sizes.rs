@@ -37,16 +37,16 @@ fn malformed(fixture: &Fixture, request: &AllocationRequest, parts: &[&str]) -> 
 fn size_is_rounded_up_to_the_allocation_granularity(fixture: &Fixture) -> Result<()> {
     for heap in fixture.usable() {
         let granule = heap.granule;
-        for (asked, granules) in
+        for (asked, multiples) in
             [(1, 1), (granule - 1, 1), (granule, 1), (granule + 1, 2), (3 * granule - 1, 3)]
         {
-            if asked < 1 || (heap.capacity != 0 && granules * granule > heap.capacity) {
+            if asked < 1 || (heap.capacity != 0 && multiples * granule > heap.capacity) {
                 continue;
             }
             let buffer = fixture.allocate_one(&from_heap(heap.id, asked))?;
             check_eq!(
                 i64::try_from(buffer.size)?,
-                granules * granule,
+                multiples * granule,
                 "{asked} bytes from heap {}",
                 heap.name
             );
