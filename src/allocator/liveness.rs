@@ -227,7 +227,9 @@ impl Liveness {
         let mut fds = [PollFd::new(self.watcher.as_fd(), readable), PollFd::new(self.wake.as_fd(), readable)];
         // An interrupted wait is followed by another.
         let _ = poll(&mut fds, timeout);
-        let _ = self.wake.read();
+        if fds[1].any() == Some(true) {
+            let _ = self.wake.read();
+        }
     }
 
     /// Notes the end of a look at what was due, in which asking took `took`: one that took long is

@@ -21,26 +21,54 @@ enum Release {
     Gone,
 }
 
-/// What a release brought.
+/// Size in bytes from which cleaning a buffer takes longer than waking a thread.
+const LARGE: u64 = 256 << 10;
+/// Pause of the reaper after closes of smaller buffers alone. A call that needs one of them reads
+/// the events itself, so only the number of wake-ups changes.
+const SMALL_CLOSES_REST: Duration = Duration::from_millis(1);
+
+/// What releases brought.
 #[derive(Default, Clone, Copy)]
-struct Freed {
-    bytes: u64,
+pub(super) struct Freed {
+    pub(super) bytes: u64,
+    /// Bytes of the largest buffer among them.
+    largest: u64,
+    /// Whether some of it is in a pool now, to be cleaned.
+    is_pooled: bool,
     /// Time that giving memory back to the kernel took.
     took: Duration,
+}
+
+impl Freed {
+    fn and(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes + other.bytes,
+            largest: self.largest.max(other.largest),
+            is_pooled: self.is_pooled || other.is_pooled,
+            took: self.took + other.took,
+        }
+    }
 }
 
 /// Memory that is to be dropped without any lock: displaced from a pool, or not kept.
 struct ToDrop(Leftover, Option<Stored>);
 
 impl Allocator {
-    /// Works off queued close events. Any thread may; they share the queue. Returns the bytes
-    /// released.
-    pub(super) fn work_off_events(&self) -> u64 {
+    /// Works off queued close events. Any thread may; they share the queue.
+    pub(super) fn work_off_events(&self) -> Freed {
+        let freed = self.read_events();
+        self.wake_for(freed);
+        freed
+    }
+
+    /// Works off queued close events as [`Allocator::work_off_events`], but wakes no thread for
+    /// what is to be cleaned: the caller may take it.
+    pub(super) fn read_events(&self) -> Freed {
         let closes = match self.liveness.watcher.closes() {
             Ok(closes) => closes,
             Err(error) => {
                 log::error!("reading close events: {error}");
-                return 0;
+                return Freed::default();
             }
         };
         let now = Instant::now();
@@ -49,30 +77,38 @@ impl Allocator {
             self.liveness.overflowed(now);
         }
         if closes.watches.is_empty() {
-            return 0;
+            return Freed::default();
         }
         let named: Vec<_> = {
             let registry = self.registry();
             closes.watches.iter().filter_map(|watch| registry.watched(*watch)).collect()
         };
-        let mut released = 0;
+        let mut sum = Freed::default();
         for id in named {
             match self.look_at(id) {
-                Release::Noticed(freed) => released += freed.bytes,
+                Release::Noticed(freed) => sum = sum.and(freed),
                 Release::Held => self.liveness.suspect(id, now),
                 Release::Gone => {}
             }
         }
-        released
+        sum
+    }
+
+    /// Wakes the threads that see to what was released.
+    fn wake_for(&self, freed: Freed) {
+        if freed.is_pooled {
+            self.worker.wake();
+            self.shrinker.wake();
+        }
     }
 
     /// Notices what `caller` has already released. A client that closes a buffer and asks again at
     /// once must not be refused: the close event may still be on its way through another thread,
-    /// the lease is not. Returns the bytes released.
-    pub(super) fn reclaim_from(&self, caller: &Caller) -> u64 {
-        let released = self.work_off_events();
+    /// the lease is not.
+    pub(super) fn reclaim_from(&self, caller: &Caller) {
+        self.work_off_events();
         let own: Vec<_> = self.registry().owned_by(caller.uid).collect();
-        released + self.look_at_all(own).bytes
+        self.wake_for(self.look_at_all(own));
     }
 
     /// Looks, before `caller` gets `bytes` bytes of a heap whose releases the kernel does not
@@ -88,21 +124,22 @@ impl Allocator {
         }
         // As much as is about to be allocated, and as much again to catch up.
         let enough = bytes.saturating_mul(2);
-        let mut released = 0;
+        let mut sum = Freed::default();
         for id in due.ids {
             if let Release::Noticed(freed) = self.look_at(id) {
-                released += freed.bytes;
+                sum = sum.and(freed);
             }
-            if released >= enough {
+            if sum.bytes >= enough {
                 break;
             }
         }
-        self.liveness.found(caller.uid, due.is_all && released < enough, released);
+        self.wake_for(sum);
+        self.liveness.found(caller.uid, due.is_all && sum.bytes < enough, sum.bytes);
     }
 
     fn look_at_all(&self, ids: impl IntoIterator<Item = BufferId>) -> Freed {
         ids.into_iter().fold(Freed::default(), |sum, id| match self.look_at(id) {
-            Release::Noticed(freed) => Freed { bytes: sum.bytes + freed.bytes, took: sum.took + freed.took },
+            Release::Noticed(freed) => sum.and(freed),
             Release::Held | Release::Gone => sum,
         })
     }
@@ -143,14 +180,11 @@ impl Allocator {
         let took = start.elapsed();
         self.liveness.released(id, record.uid);
         log::debug!("buffer {id} of uid {} released, {} bytes", record.uid, record.bytes.get());
-        if self.heaps[index].pool().keeps(record.bytes) {
-            self.worker.wake();
-            self.shrinker.wake();
-        }
         if is_reserved {
             self.maker.wake();
         }
-        Release::Noticed(Freed { bytes: record.bytes.get(), took })
+        let (bytes, is_pooled) = (record.bytes.get(), self.heaps[index].pool().keeps(record.bytes));
+        Release::Noticed(Freed { bytes, largest: bytes, is_pooled, took })
     }
 
     /// Prepares a released buffer for its pool. What is kept while memory is critically scarce
@@ -182,9 +216,10 @@ impl Allocator {
         }
     }
 
-    /// Looks at everything that is due. Returns whether the service goes on.
-    fn reap(&self) -> bool {
-        self.work_off_events();
+    /// Looks at everything that is due. Returns how long to rest before the next look; `None` if
+    /// the service ends.
+    fn reap(&self) -> Option<Duration> {
+        let closed = self.work_off_events();
         let began = Instant::now();
         let due = self.liveness.due(began);
         let everything: Vec<_> = if due.everything {
@@ -193,18 +228,23 @@ impl Allocator {
             Vec::new()
         };
         let freed = self.look_at_all(due.buffers.into_iter().chain(everything));
+        self.wake_for(freed);
         let now = Instant::now();
         // Giving memory back is no reason to look more rarely.
         self.liveness.looked((now - began).saturating_sub(freed.took), now);
-        !due.stopped
+        let rest = if (1..LARGE).contains(&closed.largest) { SMALL_CLOSES_REST } else { Duration::ZERO };
+        (!due.stopped).then_some(rest)
     }
 
     /// Starts the thread that notices releases. It ends when the allocator is dropped.
     pub(super) fn start_reaper(self: &Arc<Self>) -> std::io::Result<()> {
         let (liveness, allocator) = (Arc::clone(&self.liveness), Arc::downgrade(self));
-        let step = move || Weak::upgrade(&allocator).is_some_and(|allocator| allocator.reap());
+        let step = move || Weak::upgrade(&allocator).and_then(|allocator| allocator.reap());
         std::thread::Builder::new().name("anion-reaper".to_owned()).spawn(move || {
-            while step() {
+            while let Some(rest) = step() {
+                if !rest.is_zero() {
+                    std::thread::sleep(rest);
+                }
                 liveness.wait();
             }
         })?;

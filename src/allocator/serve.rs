@@ -100,19 +100,20 @@ impl Allocator {
         let (bytes, count) = (booking.bytes(), request.count.get());
         let mut memory: Vec<_> = booking.ready().collect();
         let missing = count - memory.len();
-        let served = self.take_pooled(caller, request, heap, (bytes, missing), &mut memory)?;
-        let new = (memory.len()..count).map(|_| self.create(heap, bytes, request.needs.access));
-        let made: Result<Vec<_>, SourceError> = memory
-            .into_iter()
-            .map(Ok)
-            .chain(new)
-            .map(|stored| self.open(request, heap, bytes, stored?))
-            .collect();
-        let made = made?;
-        if heap.pool().served(bytes, served, since_boot()) {
+        let pooled = self.take_pooled(caller, request, heap, (bytes, missing), &mut memory);
+        let made = pooled.and_then(|served| {
+            let new = (memory.len()..count).map(|_| self.create(heap, bytes, request.needs.access));
+            let stored = memory.into_iter().map(Ok).chain(new);
+            let made = stored.map(|stored| self.open(request, heap, bytes, stored?));
+            Ok((made.collect::<Result<Vec<_>, SourceError>>()?, served))
+        });
+        let has_work =
+            made.as_ref().map_or(true, |(_, served)| heap.pool().served(bytes, *served, since_boot()));
+        if has_work {
             self.worker.wake();
+            self.shrinker.wake();
         }
-        Ok(made)
+        made.map(|(made, _)| made)
     }
 
     /// Takes up to `count` buffers from a heap's pool, cleaned, or joined from its blocks, and adds
@@ -130,7 +131,7 @@ impl Allocator {
         let domain = caller.domain(heap);
         let mut wanted = Wanted { bytes, count, domain: &domain, unzeroed: request.unzeroed };
         self.take_whole(heap, &wanted, memory, &mut served);
-        if served.misses > 0 && pool.keeps(bytes) && self.work_off_events() > 0 {
+        if served.misses > 0 && pool.keeps(bytes) && self.read_events().bytes > 0 {
             // A buffer that was released a moment ago may be all that it takes.
             wanted.count = served.misses;
             self.take_whole(heap, &wanted, memory, &mut served);

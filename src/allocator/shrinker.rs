@@ -13,6 +13,18 @@ use std::time::Duration;
 
 /// How often idle memory is looked for, while there is any.
 const LOOK: Duration = Duration::from_secs(10);
+/// How long after memory was pooled the shrinker looks again although callers have taken all of it
+/// meanwhile: what they release is pooled again at once, and must not wake it each time.
+const EMPTY_LOOK: Duration = Duration::from_secs(1);
+
+/// What the shrinker keeps from one step to the next.
+struct State {
+    availability: Availability,
+    /// What the sources told after the last step.
+    told: PressureLevel,
+    /// Whether the last look found no pooled memory.
+    was_empty: bool,
+}
 
 impl Allocator {
     /// Gives all pooled memory back to the kernel.
@@ -36,15 +48,20 @@ impl Allocator {
 
     /// Acts on the level that the sources told and does one look. Returns how long there is nothing
     /// to do unless memory becomes scarce; `None` until memory is pooled.
-    fn shrink_step(&self, told: PressureLevel, availability: &mut Availability) -> Option<Duration> {
-        self.press(told);
+    fn shrink_step(&self, state: &mut State) -> Option<Duration> {
+        self.press(state.told);
         let calm = self.pressure.settle(since_boot());
         if !self.expire() {
-            return calm;
+            if std::mem::replace(&mut state.was_empty, true) {
+                return calm;
+            }
+            self.shrinker.needs_no_wake();
+            return Some(calm.map_or(EMPTY_LOOK, |calm| calm.min(EMPTY_LOOK)));
         }
+        state.was_empty = false;
         // From here on it looks by itself.
         self.shrinker.needs_no_wake();
-        let (level, look) = availability.look(since_boot());
+        let (level, look) = state.availability.look(since_boot());
         self.press(level);
         [Some(LOOK), Some(look), calm].into_iter().flatten().min()
     }
@@ -53,15 +70,13 @@ impl Allocator {
     pub(super) fn start_shrinker(
         self: &Arc<Self>,
         mut sources: PressureSources,
-        mut availability: Availability,
+        availability: Availability,
     ) -> io::Result<()> {
         let (wake, allocator) = (Arc::clone(&self.shrinker), Arc::downgrade(self));
         std::thread::Builder::new().name("anion-shrinker".to_owned()).spawn(move || {
-            let mut told = PressureLevel::None;
-            let mut step =
-                |told| wake.step(&allocator, |allocator| allocator.shrink_step(told, &mut availability));
-            while let Some(pause) = step(told) {
-                told = sources.read(&wake.wait(sources.poll_fds(), pause));
+            let mut state = State { availability, told: PressureLevel::None, was_empty: false };
+            while let Some(pause) = wake.step(&allocator, |allocator| allocator.shrink_step(&mut state)) {
+                state.told = sources.read(&wake.wait(sources.poll_fds(), pause));
             }
         })?;
         Ok(())

@@ -62,11 +62,10 @@ impl Wake {
         Some(step(&allocator))
     }
 
-    /// Forgets wake-ups so far: the thread is about to look for work.
+    /// Forgets wake-ups so far: the thread is about to look for work. [`Wake::wait`] has read the
+    /// event before, in this order: a thread that wakes it in between has put the work there
+    /// already, and need not write again.
     fn looking(&self) {
-        // In this order: a thread that wakes it in between has put the work there already, and need
-        // not write again.
-        let _ = self.event.read();
         self.is_awake.store(false, Ordering::SeqCst);
     }
 
@@ -86,6 +85,9 @@ impl Wake {
         fds.extend(others);
         // An interrupted wait is followed by another.
         let _ = poll(&mut fds, timeout);
+        if fds[0].any() == Some(true) {
+            let _ = self.event.read();
+        }
         fds[1..].iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect()
     }
 
@@ -102,7 +104,9 @@ impl Wake {
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             begin();
             while let Some(pause) = wake.step(&allocator, &step) {
-                wake.wait(std::iter::empty(), pause);
+                if pause != Some(Duration::ZERO) {
+                    wake.wait(std::iter::empty(), pause);
+                }
             }
         })?;
         Ok(())

@@ -256,8 +256,8 @@ impl<M: Poolable> Pool<M> {
         self.lock().counters.discarded.count(cause);
     }
 
-    /// Counts how a request was served at time `now`. Returns whether buffers of some size should
-    /// be preallocated.
+    /// Counts how a request was served at time `now`. Returns whether there is work for the worker:
+    /// released memory to be cleaned, or a size of which buffers should be preallocated.
     pub fn served(&self, bytes: BackedBytes, served: Served, now: Duration) -> bool {
         let Served { hits, misses, fresh } = served;
         if !self.keeps(bytes) || hits + misses == 0 {
@@ -266,11 +266,12 @@ impl<M: Poolable> Pool<M> {
         let mut inner = self.lock();
         inner.counters.hits += hits as u64;
         inner.counters.misses += misses as u64;
+        let has_released = inner.contents.released.len() > 0;
         if misses + fresh == 0 {
-            return false;
+            return has_released;
         }
         inner.demand.missed(bytes, misses + fresh, now);
-        inner.wanted(now).is_some()
+        has_released || inner.wanted(now).is_some()
     }
 
     /// Evicts what the bytes that are booked leave no room for.

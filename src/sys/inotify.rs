@@ -12,6 +12,8 @@ pub type Watch = WatchDescriptor;
 
 /// Most reads of one look at the queue, some hundred events each.
 const MAX_READS: usize = 64;
+/// Fewer events of one read than this are all that there were: a read gives some hundred.
+const SHORT_READ: usize = 64;
 
 /// Watches files for closes, through one inotify queue.
 #[derive(Debug)]
@@ -65,12 +67,16 @@ impl CloseWatcher {
                 Err(Errno::EINTR) => continue,
                 Err(error) => return Err(error.into()),
             };
+            let is_drained = events.len() < SHORT_READ;
             for event in events {
                 if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
                     seen.overflowed = true;
                 } else if !event.mask.contains(AddWatchFlags::IN_IGNORED) {
                     seen.watches.push(event.wd);
                 }
+            }
+            if is_drained {
+                break;
             }
         }
         seen.watches.sort_unstable();
