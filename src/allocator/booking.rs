@@ -62,11 +62,15 @@ impl Booking<'_> {
         lent.filter_map(|lent| lent.memory.clone())
     }
 
-    /// Inserts the buffers into the registry, with their lenders.
+    /// Inserts the buffers into the registry, with their lenders. Nobody else knows them yet.
     pub(super) fn insert(mut self, batch: Vec<Live>) {
-        if let Some(booked) = self.booked.take() {
-            let heap = &self.allocator.heaps[self.claim.heap];
-            self.allocator.registry().insert(heap, booked, batch);
+        let Some(booked) = self.booked.take() else { return };
+        let heap = &self.allocator.heaps[self.claim.heap];
+        self.allocator.registry().allocated(heap, &booked.claim);
+        let lenders = booked.lent.into_iter().map(|lent| Some(lent.by)).chain(std::iter::repeat(None));
+        for (live, lender) in batch.into_iter().zip(lenders) {
+            let live = Box::new(Live { lender, ..live });
+            self.allocator.registry().insert(live);
         }
     }
 }

@@ -177,17 +177,23 @@ impl Allocator {
         usages
     }
 
-    /// Returns the live buffers, oldest first: everyone's for a privileged caller, else the
-    /// caller's own.
+    /// Returns the live buffers, the oldest first: everyone's for a privileged caller, else the caller's
+    /// own. Buffers that come or go meanwhile may be among them or not.
     pub fn buffers(&self, caller: &Caller) -> Vec<BufferView<'_>> {
         self.work_off_events();
         let everyone = self.authorize(caller, Action::SeeOthers).is_ok();
-        let mut records: Vec<_> = {
+        let (uid, mut last) = ((!everyone).then_some(caller.uid), None);
+        let mut records = Vec::new();
+        loop {
             let registry = self.registry();
-            let shown = registry.all().filter(|live| everyone || live.record.uid == caller.uid);
-            shown.map(|live| (live.record.clone(), live.stored.memory.backing())).collect()
-        };
-        records.sort_by_key(|(record, _)| record.id);
+            let next = registry.next_live(uid, last);
+            if next.is_empty() {
+                break;
+            }
+            last = next.last().copied();
+            let live = next.iter().filter_map(|id| registry.live(*id));
+            records.extend(live.map(|live| (live.record.clone(), live.stored.memory.backing())));
+        }
         records.into_iter().map(|(record, backing)| self.view(record, backing)).collect()
     }
 

@@ -5,6 +5,10 @@
 //! A heap's pool may be locked while the registry is, never the other way round: room and quota are
 //! booked together, and a released buffer moves from here to its pool without a moment in which it
 //! is in neither.
+//!
+//! All allocations of all heaps share the lock, so it is held for one buffer's worth of
+//! book-keeping at a time, whatever lives: the maps are B-trees, which never grow all at once as
+//! hash tables do, and many buffers are walked in steps of [`STEP`].
 
 use super::reservations::{Lent, Missing, ReservationId, Reservations};
 use crate::heap::{Heap, Stored};
@@ -13,8 +17,12 @@ use crate::pool::TrustDomain;
 use crate::sys::fd::Inode;
 use crate::sys::inotify::Watch;
 use crate::units::{BackedBytes, BufferId, Label, Uid};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::time::Duration;
+
+/// Most buffers that are walked with the lock held once.
+const STEP: usize = 64;
 
 /// What is known of a live buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,9 +75,9 @@ pub(super) struct Booked {
 pub(super) struct Registry {
     pub(super) ledger: Ledger,
     reservations: Reservations,
-    live: HashMap<BufferId, Live>,
-    by_watch: HashMap<Watch, BufferId>,
-    by_inode: HashMap<Inode, BufferId>,
+    live: BTreeMap<BufferId, Box<Live>>,
+    by_watch: BTreeMap<Watch, BufferId>,
+    by_inode: BTreeMap<Inode, BufferId>,
     /// Ids grow with time: the oldest buffer of a uid comes first.
     by_owner: HashMap<Uid, BTreeSet<BufferId>>,
 }
@@ -79,9 +87,9 @@ impl Registry {
         Self {
             ledger,
             reservations: Reservations::default(),
-            live: HashMap::new(),
-            by_watch: HashMap::new(),
-            by_inode: HashMap::new(),
+            live: BTreeMap::new(),
+            by_watch: BTreeMap::new(),
+            by_inode: BTreeMap::new(),
             by_owner: HashMap::new(),
         }
     }
@@ -143,21 +151,21 @@ impl Registry {
         homeless
     }
 
-    /// Inserts a whole batch that was booked.
-    pub(super) fn insert(&mut self, heap: &Heap, booked: Booked, batch: Vec<Live>) {
-        heap.pool().account().allocated(batch.len() as u64, booked.claim.total());
-        self.ledger.allocated(booked.claim.uid);
-        let lenders = booked.lent.into_iter().map(|lent| Some(lent.by)).chain(std::iter::repeat(None));
-        for (mut live, lender) in batch.into_iter().zip(lenders) {
-            live.lender = lender;
-            let id = live.record.id;
-            if let Some(watch) = live.stored.watch {
-                self.by_watch.insert(watch, id);
-            }
-            self.by_inode.insert(live.inode, id);
-            self.by_owner.entry(live.record.uid).or_default().insert(id);
-            self.live.insert(id, live);
+    /// Counts the buffers of a request as allocated. [`Registry::insert`] inserts each.
+    pub(super) fn allocated(&mut self, heap: &Heap, claim: &Claim) {
+        heap.pool().account().allocated(claim.count as u64, claim.total());
+        self.ledger.allocated(claim.uid);
+    }
+
+    /// Inserts a buffer that was booked.
+    pub(super) fn insert(&mut self, live: Box<Live>) {
+        let id = live.record.id;
+        if let Some(watch) = live.stored.watch {
+            self.by_watch.insert(watch, id);
         }
+        self.by_inode.insert(live.inode, id);
+        self.by_owner.entry(live.record.uid).or_default().insert(id);
+        self.live.insert(id, live);
     }
 
     /// Removes a buffer and takes it off its owner's account; `None` if it was removed before.
@@ -169,7 +177,7 @@ impl Registry {
         id: BufferId,
         retire: impl FnOnce(&Record, Stored) -> T,
     ) -> Option<Removed<T>> {
-        let Live { record, stored, inode, lender, .. } = self.live.remove(&id)?;
+        let Live { record, stored, inode, lender, .. } = *self.live.remove(&id)?;
         if let Some(watch) = stored.watch {
             self.by_watch.remove(&watch);
         }
@@ -256,17 +264,20 @@ impl Registry {
     }
 
     pub(super) fn live(&self, id: BufferId) -> Option<&Live> {
-        self.live.get(&id)
+        self.live.get(&id).map(Box::as_ref)
     }
 
-    /// Returns all live buffers, in no order.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Live> {
-        self.live.values()
-    }
-
-    /// Returns the buffers of `uid`, the oldest first.
-    pub(super) fn owned_by(&self, uid: Uid) -> impl DoubleEndedIterator<Item = BufferId> {
-        self.by_owner.get(&uid).into_iter().flatten().copied()
+    /// Returns the next few live buffers after the one with the id `last`, the oldest first: those
+    /// of `uid`, or of all clients. None are left when it returns none.
+    pub(super) fn next_live(&self, uid: Option<Uid>, last: Option<BufferId>) -> Vec<BufferId> {
+        let range = (last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        match uid {
+            Some(uid) => {
+                let own = self.by_owner.get(&uid).into_iter().flat_map(|ids| ids.range(range));
+                own.take(STEP).copied().collect()
+            }
+            None => self.live.range(range).take(STEP).map(|(id, _)| *id).collect(),
+        }
     }
 
     pub(super) fn watched(&self, watch: Watch) -> Option<BufferId> {

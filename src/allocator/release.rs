@@ -7,7 +7,7 @@ use super::{Allocator, Caller, PressureLevel, Record};
 use crate::heap::{Discard, Heap, Leftover, Released, Stored, discard};
 use crate::pool::TrustDomain;
 use crate::source::ReleaseMechanism;
-use crate::units::{BackedBytes, BufferId};
+use crate::units::{BackedBytes, BufferId, Uid};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -107,8 +107,21 @@ impl Allocator {
     /// the lease is not.
     pub(super) fn reclaim_from(&self, caller: &Caller) {
         self.work_off_events();
-        let own: Vec<_> = self.registry().owned_by(caller.uid).collect();
-        self.wake_for(self.look_at_all(own));
+        self.wake_for(self.look_at_live(Some(caller.uid)));
+    }
+
+    /// Looks at every buffer of `uid`, or of all clients.
+    fn look_at_live(&self, uid: Option<Uid>) -> Freed {
+        let (mut sum, mut last) = (Freed::default(), None);
+        loop {
+            // A statement of its own, so that the lock is gone when the kernel is asked.
+            let next = self.registry().next_live(uid, last);
+            if next.is_empty() {
+                return sum;
+            }
+            last = next.last().copied();
+            sum = sum.and(self.look_at_all(next));
+        }
     }
 
     /// Looks, before `caller` gets `bytes` bytes of a heap whose releases the kernel does not
@@ -222,12 +235,10 @@ impl Allocator {
         let closed = self.work_off_events();
         let began = Instant::now();
         let due = self.liveness.due(began);
-        let everything: Vec<_> = if due.everything {
-            self.registry().all().map(|live| live.record.id).collect()
-        } else {
-            Vec::new()
-        };
-        let freed = self.look_at_all(due.buffers.into_iter().chain(everything));
+        let mut freed = self.look_at_all(due.buffers);
+        if due.everything {
+            freed = freed.and(self.look_at_live(None));
+        }
         self.wake_for(freed);
         let now = Instant::now();
         // Giving memory back is no reason to look more rarely.
