@@ -101,19 +101,40 @@ impl Allocator {
         let mut memory: Vec<_> = booking.ready().collect();
         let missing = count - memory.len();
         let pooled = self.take_pooled(caller, request, heap, (bytes, missing), &mut memory);
-        let made = pooled.and_then(|served| {
-            let new = (memory.len()..count).map(|_| self.create(heap, bytes, request.needs.access));
-            let stored = memory.into_iter().map(Ok).chain(new);
-            let made = stored.map(|stored| self.open(request, heap, bytes, stored?));
-            Ok((made.collect::<Result<Vec<_>, SourceError>>()?, served))
-        });
-        let has_work =
-            made.as_ref().map_or(true, |(_, served)| heap.pool().served(bytes, *served, since_boot()));
+        let made = match pooled {
+            Ok(served) => self.open_all(request, heap, bytes, memory).map(|made| (made, served)),
+            Err(error) => Err(error),
+        };
+        let has_work = match &made {
+            Ok((_, served)) => heap.pool().served(bytes, *served, since_boot()),
+            // What the call noticed is in the pool.
+            Err(_) => true,
+        };
         if has_work {
             self.worker.wake();
             self.shrinker.wake();
         }
         made.map(|(made, _)| made)
+    }
+
+    /// Opens all buffers of a request for the client: `memory`, and new memory for the rest.
+    fn open_all(
+        &self,
+        request: &Request,
+        heap: &Heap,
+        bytes: BackedBytes,
+        memory: Vec<Stored>,
+    ) -> Result<Vec<Made>, SourceError> {
+        let count = request.count.get();
+        let mut made = Vec::with_capacity(count);
+        for stored in memory {
+            made.push(self.open(request, heap, bytes, stored)?);
+        }
+        while made.len() < count {
+            let stored = self.create(heap, bytes, request.needs.access)?;
+            made.push(self.open(request, heap, bytes, stored)?);
+        }
+        Ok(made)
     }
 
     /// Takes up to `count` buffers from a heap's pool, cleaned, or joined from its blocks, and adds
