@@ -6,6 +6,7 @@ use anion_ipc::{
     Strong, caller_takes_calls, calling_identity, connect, connect_for_callbacks, impl_interface,
     is_same_object, new_binder, service_error,
 };
+use rsbinder::rpc::RpcSession;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -127,7 +128,7 @@ impl Server {
         let (meeting, listener_kept) = (Barrier::new(2), Mutex::default());
         let service = Service { meeting, trims: came, listener: listener_kept, deaths: died };
         let service = new_binder!(BnHeapAllocator, service);
-        let socket = Arc::new(SocketServer::new(SERVICE_NAME, &service).expect("set up"));
+        let socket = Arc::new(SocketServer::new(&service).expect("set up"));
         let permits = Arc::new(());
         let (accepting, permit) = (Arc::clone(&socket), Arc::clone(&permits));
         thread::spawn(move || {
@@ -174,6 +175,16 @@ fn the_caller_is_who_the_kernel_says() {
     let own_uid = std::fs::metadata("/proc/self").expect("there").uid();
     let caller = (i64::from(usage[0].uid), usage[0].bytes);
     assert_eq!(caller, (i64::from(own_uid), i64::from(std::process::id())));
+}
+
+/// As a client of libbinder finds the service: it knows no names.
+#[test]
+fn the_root_object_is_the_service_itself() {
+    let server = Server::start();
+    let session = RpcSession::setup_unix_client_android13plus(server.directory.path().join("s"), 0);
+    let root = session.expect("connected").get_root().expect("answered");
+    let service: Strong<dyn IHeapAllocator> = Strong::try_from(root).expect("of the interface");
+    assert!(service.listHeaps().expect("answered").is_empty());
 }
 
 #[test]

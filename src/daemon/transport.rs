@@ -164,7 +164,7 @@ impl PreparedSocket {
         arguments: &TransportArguments,
         service: &Strong<dyn IHeapAllocator>,
     ) -> anyhow::Result<Self> {
-        let server = Arc::new(SocketServer::new(SERVICE_NAME, service)?);
+        let server = Arc::new(SocketServer::new(service)?);
         let stopping = Arc::new(AtomicBool::new(false));
         let (total, per_uid) = (arguments.max_connections, arguments.max_connections_per_uid);
         let acceptor = Acceptor::new(

@@ -56,7 +56,7 @@ mod tests {
             let listener = UnixListener::bind(directory.path().join("socket")).expect("bound");
             let allocator = with_regions();
             let service = HeapAllocatorService::binder(Arc::clone(&allocator));
-            let server = Arc::new(SocketServer::new(SERVICE_NAME, &service).expect("a server"));
+            let server = Arc::new(SocketServer::new(&service).expect("a server"));
             let accepting = Arc::clone(&server);
             thread::spawn(move || {
                 for stream in listener.incoming() {

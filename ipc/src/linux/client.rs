@@ -40,7 +40,8 @@ impl<I: FromIBinder + ?Sized> Drop for Connection<I> {
     }
 }
 
-/// Connects to the service registered as `name`.
+/// Connects to the service: over a socket to the root object of the service there, over kernel
+/// binder to what is registered as `name`.
 ///
 /// Calls made over one socket connection answer one after another; `connections` (at least 1) is
 /// how many a client with several threads opens. Kernel binder ignores it. All kernel connections
@@ -79,7 +80,7 @@ fn open<I: FromIBinder + ?Sized>(
     let (found, session) = match endpoint {
         Endpoint::Socket(path) => {
             let session = open_session(path, outgoing, incoming).map_err(|error| at(endpoint, &error))?;
-            (session.get_interface(name).map(Some), Some(session))
+            (session.get_root().and_then(Strong::try_from).map(Some), Some(session))
         }
         Endpoint::Binder(device) => {
             let client = open_device(device).map_err(|error| at(endpoint, &error))?;

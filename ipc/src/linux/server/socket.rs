@@ -29,14 +29,15 @@ pub struct SocketServer {
 }
 
 impl SocketServer {
-    /// Returns a server that knows `service` as `name`.
+    /// Returns a server whose root object is `service`: what `RpcSession::getRootObject` of AOSP's
+    /// libbinder and `ARpcSession_setupPreconnectedClient` of its NDK give.
     ///
     /// # Errors
     /// If the library cannot be set up: no temporary directory and no abstract sockets.
-    pub fn new<I: FromIBinder + ?Sized>(name: &str, service: &Strong<I>) -> io::Result<Self> {
+    pub fn new<I: FromIBinder + ?Sized>(service: &Strong<I>) -> io::Result<Self> {
         let rpc = unreachable_server()?;
-        rpc.add_service(name, service.into())
-            .map_err(|code| io::Error::other(format!("cannot publish {name}: {code:?}")))?;
+        rpc.set_root(service.into())
+            .map_err(|code| io::Error::other(format!("cannot serve the root object: {code:?}")))?;
         rpc.set_max_threads(MAX_SESSION_THREADS);
         rpc.set_android13plus(WIRE_VERSION);
         rpc.set_supported_fd_modes(&[FileDescriptorTransportMode::Unix]);
