@@ -56,6 +56,7 @@ pub mod testing {
     pub use crate::sys::dma_heap::{DIRECTORY as DMA_HEAPS, DmaHeap};
     pub use crate::sys::fd::{inode, resident_bytes};
     pub use crate::sys::ion::{Ion, IonHeap};
+    pub use crate::sys::lock::measure as measure_locks;
     pub use crate::sys::memfd::MemfdFactory;
     pub use crate::sys::memory::{HugePages, huge_pages, page_size};
     pub use crate::sys::references::ReferenceCounts;

@@ -16,13 +16,14 @@
 
 use super::throttle::Throttle;
 use crate::sys::inotify::CloseWatcher;
+use crate::sys::lock::{Mutex, MutexGuard};
 use crate::units::{BufferId, Uid};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// Pauses between looks at a suspect: 1 ms, doubled each time up to a second, then as long as

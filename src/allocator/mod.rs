@@ -71,6 +71,7 @@ use crate::source::hugetlb;
 use crate::source::memfd::MemfdSource;
 use crate::source::release::{prove_optional, prove_release};
 use crate::source::{FileSource, ReleaseMechanism};
+use crate::sys::lock::{Mutex, MutexGuard};
 use crate::sys::references::ReferenceCounts;
 use crate::units::{Backing, Uid};
 use anyhow::Context;
@@ -82,7 +83,7 @@ use registry::Registry;
 use replies::Replies;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 use wake::Wake;
 

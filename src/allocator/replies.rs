@@ -9,10 +9,11 @@
 //! No lock but `served` is taken here, a leaf that is held during no system call.
 
 use super::Caller;
+use crate::sys::lock::{Mutex, MutexGuard};
 use crate::sys::thread::{self, ThreadId};
 use crate::units::Uid;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// Between two looks at the threads.

@@ -25,13 +25,13 @@ pub(super) use memory::{Poolable, Unclean};
 use super::discard::{Discard, Discards};
 use crate::ledger::{HeapAccount, HeapCounters};
 use crate::pool::{Clean, Contents, Demand, DemandLimits, Dirty, PoolLimits, Pooled, TrustDomain};
+#[cfg(not(feature = "loom"))]
+use crate::sys::lock::{Mutex, MutexGuard};
 use crate::units::{BackedBytes, Uid};
 #[cfg(feature = "loom")]
 use loom::sync::{Mutex, MutexGuard};
 use std::io;
 use std::sync::{Arc, PoisonError};
-#[cfg(not(feature = "loom"))]
-use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Smallest buffer that is pooled: below, a new memfd is ready about as soon as a recycled one.

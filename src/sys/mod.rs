@@ -13,6 +13,7 @@ pub mod fd;
 pub mod inotify;
 pub mod ion;
 pub mod lease;
+pub mod lock;
 pub mod map;
 pub mod memfd;
 pub mod memory;
