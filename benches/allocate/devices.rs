@@ -3,7 +3,7 @@
 //! has its turn: a few buffers one after the other, and as many at once, as for the pictures in
 //! flight of a camera. Before the next turn, what was let go of is taken back and cleaned.
 
-use crate::latency::touch;
+use crate::client::touch;
 use crate::name_of;
 use crate::report::{Section, median, micros, progress};
 use crate::servers::Servers;

@@ -1,24 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What Anion costs, beside the floor: a bare exchange that hands over a fresh memfd by SCM_RIGHTS, without binder,
-//! heaps or books. `cargo bench`; `cargo bench -- --json` for scripts; a word such as `latency` runs that part alone.
+//! What Anion costs, beside floors that are measured in the same run: bare exchanges that hand over
+//! a memfd by SCM_RIGHTS, without binder, heaps or books. `cargo bench`; a word such as `latency`
+//! runs that part alone, `cargo bench -- --help` tells the rest.
 //!
-//! All variants of a table take turns within one run, so that a noisy machine disturbs them alike; read the ratios. A
-//! ratio is withheld when what it is compared with moved by more than a fifth between the halves of the run. Nothing
-//! is pinned to a processor.
+//! All variants of a table take turns within one run, so that a noisy machine disturbs them alike;
+//! read the ratios. A ratio is withheld when what it is compared with moved by more than a fifth
+//! between the halves of the run.
 
-mod cost;
+mod batch;
+mod client;
+mod cycles;
 mod devices;
+mod freeing;
 mod latency;
+mod locks;
+mod plot;
+mod raw;
+mod ready;
 mod report;
 mod scale;
 mod servers;
 mod threads;
+mod timed;
 mod ways;
 
-use anyhow::{Context, ensure};
-use report::Section;
+use anyhow::Context;
+use clap::Parser;
+use report::{Pass, Section};
 use servers::{RAW_SERVER, Servers};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Buffers that clients ask for, in bytes.
 const SIZES: [u64; 5] = [4 << 10, 64 << 10, 1 << 20, 8 << 20, 32 << 20];
@@ -28,32 +38,109 @@ fn name_of(bytes: u64) -> String {
     if bytes < 1 << 20 { format!("{} KiB", bytes >> 10) } else { format!("{} MiB", bytes >> 20) }
 }
 
-type Part = fn(&Servers) -> anyhow::Result<Section>;
+/// A table, and how it is made.
+struct Part {
+    name: &'static str,
+    measure: fn(&Servers) -> anyhow::Result<Section>,
+    /// Whether it tells something else with everything on one processor.
+    differs_on_one: bool,
+}
 
-const PARTS: [(&str, Part); 8] = [
-    ("latency", latency::measure),
-    ("cpu", cost::cycles),
-    ("scrub", cost::scrub),
-    ("trim", cost::trim),
-    ("threads", threads::measure),
-    ("scale", scale::measure),
-    ("devices", devices::measure),
-    ("in-process", devices::measure_in_process),
+const fn part(name: &'static str, measure: fn(&Servers) -> anyhow::Result<Section>) -> Part {
+    Part { name, measure, differs_on_one: false }
+}
+
+const fn part_of_both(name: &'static str, measure: fn(&Servers) -> anyhow::Result<Section>) -> Part {
+    Part { name, measure, differs_on_one: true }
+}
+
+const PARTS: [Part; 11] = [
+    part_of_both("latency", latency::measure),
+    part_of_both("batch", batch::measure),
+    part_of_both("ready", ready::measure),
+    part_of_both("threads", threads::measure),
+    part("cycles", cycles::measure),
+    part("scrub", freeing::scrub),
+    part("trim", freeing::trim),
+    part("scale", scale::measure),
+    part("locks", locks::measure),
+    part("devices", devices::measure),
+    part("in-process", devices::measure_in_process),
 ];
 
+/// Measures what Anion costs
+#[derive(Parser)]
+#[command(name = "cargo bench --")]
+struct Options {
+    /// Parts to measure; all of them if none is named
+    #[arg(value_name = "PART", value_parser = PARTS.map(|part| part.name))]
+    parts: Vec<String>,
+
+    /// Keep the client, the servers and all of their threads on one processor
+    #[arg(long)]
+    one_processor: bool,
+
+    /// Measure on all processors, and then once more on one what differs there
+    #[arg(long, conflicts_with = "one_processor")]
+    both: bool,
+
+    /// Write the figures to this file as JSON; - is the standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Write the tables to this file as Markdown; - is the standard output
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+
+    /// Draw the figures into this file as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+
+    /// Draw figures of an earlier run from its JSON, and measure nothing
+    #[arg(long, value_name = "FILE", requires = "plot", conflicts_with_all = ["json", "markdown", "parts"])]
+    from: Option<PathBuf>,
+
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
 fn main() -> anyhow::Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    if args.first().is_some_and(|word| word == RAW_SERVER) {
-        return servers::raw_server(Path::new(args.get(1).context("the socket's path")?));
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|word| word == RAW_SERVER) {
+        return raw::serve(Path::new(&args.next().context("the socket's path")?));
     }
-    let wanted: Vec<&str> = args.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
-    for word in &wanted {
-        let names = PARTS.map(|(name, _)| name);
-        ensure!(names.contains(word), "part is {word:?}, but it must be one of {}", names.join(", "));
-    }
+    let options = Options::parse();
+    let document = match &options.from {
+        Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
+        None => {
+            let passes = measure(&options)?;
+            report::write(&passes, options.json.as_deref(), options.markdown.as_deref())?;
+            report::document(&passes)?
+        }
+    };
+    options.plot.map_or(Ok(()), |file| plot::draw(&document, &file))
+}
+
+/// Measures the wanted parts, on as many processors as wanted.
+fn measure(options: &Options) -> anyhow::Result<Vec<Pass>> {
     scale::raise_limit()?;
-    let servers = Servers::start()?;
-    let parts = PARTS.iter().filter(|(name, _)| wanted.is_empty() || wanted.contains(name));
-    let sections = parts.map(|(_, part)| part(&servers)).collect::<anyhow::Result<Vec<_>>>()?;
-    report::print(&sections, args.iter().any(|word| word == "--json"))
+    let wanted =
+        |part: &&Part| options.parts.is_empty() || options.parts.iter().any(|name| name == part.name);
+    let pass = |parts: Vec<&Part>, title| {
+        let servers = Servers::start()?;
+        let sections =
+            parts.into_iter().map(|part| (part.measure)(&servers)).collect::<anyhow::Result<_>>()?;
+        anyhow::Ok(Pass { title, sections })
+    };
+    let mut passes = Vec::new();
+    if !options.one_processor {
+        passes.push(pass(PARTS.iter().filter(wanted).collect(), "all processors")?);
+    }
+    if options.one_processor || options.both {
+        servers::pin_to_one_processor()?;
+        let differs = |part: &&Part| options.one_processor || part.differs_on_one;
+        passes.push(pass(PARTS.iter().filter(wanted).filter(differs).collect(), "one processor")?);
+    }
+    Ok(passes)
 }

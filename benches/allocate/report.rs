@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Tables for people, JSON for scripts.
+//! Tables for people, as text or Markdown, and JSON for scripts.
 
 use comfy_table::{CellAlignment, Table, presets};
-use serde_json::Value;
+use serde_json::{Map, Value};
+use std::fmt::Write as _;
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 /// One table: what was measured, beside its floor.
@@ -13,6 +15,12 @@ pub(crate) struct Section {
     header: Vec<&'static str>,
     rows: Vec<Vec<String>>,
     json: Vec<Value>,
+}
+
+/// Everything that was measured under the same conditions.
+pub(crate) struct Pass {
+    pub(crate) title: &'static str,
+    pub(crate) sections: Vec<Section>,
 }
 
 impl Section {
@@ -38,25 +46,76 @@ impl Section {
         }
         format!("{}\n{table}\n", self.about)
     }
+
+    fn markdown(&self) -> String {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let header: Vec<String> = self.header.iter().map(|&word| word.to_owned()).collect();
+        let rows: String = self.rows.iter().map(|row| line(row)).collect();
+        let rule = format!("|---|{}\n", "--:|".repeat(header.len() - 1));
+        format!("### {}\n\n{}\n\n{}{rule}{rows}", self.name, self.about, line(&header))
+    }
 }
 
-/// Prints everything.
-pub(crate) fn print(sections: &[Section], json: bool) -> anyhow::Result<()> {
-    let text = if json {
-        let all: serde_json::Map<_, _> = sections
-            .iter()
-            .map(|section| (section.name.to_owned(), Value::Array(section.json.clone())))
-            .collect();
-        serde_json::to_string_pretty(&all)?
-    } else {
-        sections.iter().map(Section::text).collect::<Vec<_>>().join("\n")
-    };
-    Ok(writeln!(std::io::stdout(), "{text}")?)
+/// All figures, by pass and table.
+pub(crate) fn document(passes: &[Pass]) -> anyhow::Result<Value> {
+    let mut document = Map::new();
+    document.insert("machine".to_owned(), machine()?.into());
+    for pass in passes {
+        let tables =
+            pass.sections.iter().map(|section| (section.name.to_owned(), section.json.clone().into()));
+        document.insert(pass.title.to_owned(), tables.collect::<Map<_, _>>().into());
+    }
+    Ok(document.into())
+}
+
+/// Where it was measured.
+fn machine() -> anyhow::Result<String> {
+    let system = nix::sys::utsname::uname()?;
+    let [name, release, machine] = [system.sysname(), system.release(), system.machine()];
+    let processors = std::fs::read_to_string("/proc/cpuinfo")?;
+    let processors = processors.lines().filter(|line| line.starts_with("processor")).count();
+    let [name, release, machine] = [name, release, machine].map(|word| word.to_string_lossy());
+    // What follows the number is who built it.
+    let release = release.split('-').next().unwrap_or_default();
+    Ok(format!("{name} {release} {machine}, {processors} processors"))
+}
+
+/// Writes everything: to the files that are named, and as text to the standard output unless that
+/// has something else.
+pub(crate) fn write(passes: &[Pass], json: Option<&Path>, markdown: Option<&Path>) -> anyhow::Result<()> {
+    if let Some(file) = json {
+        put(file, &(serde_json::to_string_pretty(&document(passes)?)? + "\n"))?;
+    }
+    if let Some(file) = markdown {
+        let mut text = format!("Measured on {}.\n", machine()?);
+        for pass in passes {
+            write!(text, "\n## On {}\n", pass.title)?;
+            pass.sections.iter().try_for_each(|section| write!(text, "\n{}", section.markdown()))?;
+        }
+        put(file, &text)?;
+    }
+    let standard_output = Path::new("-");
+    if [json, markdown].contains(&Some(standard_output)) {
+        return Ok(());
+    }
+    let mut text = String::new();
+    for pass in passes {
+        writeln!(text, "On {}:\n", pass.title)?;
+        pass.sections.iter().try_for_each(|section| writeln!(text, "{}", section.text()))?;
+    }
+    put(standard_output, &text)
+}
+
+fn put(file: &Path, text: &str) -> anyhow::Result<()> {
+    if file == Path::new("-") {
+        return Ok(std::io::stdout().write_all(text.as_bytes())?);
+    }
+    Ok(std::fs::write(file, text)?)
 }
 
 /// Says on standard error what goes on, for measuring takes minutes.
 pub(crate) fn progress(what: &str) {
-    // Nobody is to be told that nobody can be told.
+    // There is no other place to report that this failed.
     let _ = writeln!(std::io::stderr(), "measuring {what}");
 }
 

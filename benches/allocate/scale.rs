@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whether the books cost the same with many live buffers as with none.
 
+use crate::client::{Client, Origin};
 use crate::report::{Section, median, micros, progress};
-use crate::servers::{Servers, allocate};
+use crate::servers::Servers;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::time::Instant;
 
@@ -27,8 +28,7 @@ pub(crate) fn raise_limit() -> anyhow::Result<()> {
 /// Time of a call, and memory of the service, with more and more live buffers.
 pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     progress("many live buffers");
-    let connection = servers.connect()?;
-    let service = connection.service.as_ref();
+    let client = Client::new(servers)?;
     let mut about =
         "Allocate 4 KiB and close, in µs, while so many other buffers live; and what each of those takes \
                      of the service's private memory."
@@ -44,12 +44,12 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     let empty = servers.service().private_bytes()?;
     for live in LIVE.into_iter().filter(reachable) {
         while (held.len() as u64) < live {
-            held.extend(allocate(service, "pooled", 4096, 50)?);
+            held.extend(client.many(Origin::Pooled, 4096, 50)?);
         }
         let mut times = Vec::with_capacity(CALLS);
         for _ in 0..CALLS {
             let start = Instant::now();
-            drop(allocate(service, "pooled", 4096, 1)?);
+            drop(client.one(Origin::Pooled, 4096)?);
             times.push(start.elapsed());
         }
         let p50 = median(&times)?;

@@ -1,30 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The service under test, and the bare server beside it, as processes of their own.
 
-use anion::testing::MemfdFactory;
 use anion_ipc::{Connection, Endpoint, SERVICE_NAME, connect};
 use anyhow::{Context, ensure};
 use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
-};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
-use vendor_anion_allocator::aidl::vendor::anion::allocator::{
-    AllocationRequest::AllocationRequest, IHeapAllocator::IHeapAllocator,
-};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
 /// A heap that keeps what is released, and one that makes every buffer anew.
-const HEAPS: &str = r#"/dts-v1/;
+pub(crate) const HEAPS: &str = r#"/dts-v1/;
 / { anion { compatible = "anion,heaps-v1";
     pooled { type = "system"; heap-id = <1>; };
     fresh { type = "system"; heap-id = <0>; immediate-free; };
@@ -39,7 +30,7 @@ const SERVICE: &str = "ANION_BENCH_SERVICE";
 /// Both servers. They end with this value.
 pub(crate) struct Servers {
     service: Process,
-    _raw: Process,
+    raw: Process,
     service_path: PathBuf,
     raw_path: PathBuf,
     _directory: tempfile::TempDir,
@@ -56,7 +47,7 @@ impl Servers {
         let service = serve(&mut service, &service_path)?;
         let mut raw = Command::new(std::env::current_exe()?);
         let raw = serve(raw.arg(RAW_SERVER).arg(&raw_path), &raw_path)?;
-        Ok(Self { service, _raw: raw, service_path, raw_path, _directory: directory })
+        Ok(Self { service, raw, service_path, raw_path, _directory: directory })
     }
 
     /// A new connection to the service.
@@ -76,7 +67,7 @@ impl Servers {
 
     /// The bare server's process.
     pub(crate) fn raw(&self) -> &Process {
-        &self._raw
+        &self.raw
     }
 }
 
@@ -176,66 +167,11 @@ fn eventually(place: &dyn Display, answers: impl Fn() -> bool) -> anyhow::Result
     Ok(())
 }
 
-/// Answers every eight bytes of a connection, a size and how many, with as many fresh sealed memfds
-/// of that size.
-pub(crate) fn raw_server(path: &Path) -> anyhow::Result<()> {
-    let factory = MemfdFactory::probe()?;
-    for stream in UnixListener::bind(path)?.incoming() {
-        let stream = stream?;
-        std::thread::spawn(move || raw_answer(stream, factory));
-    }
-    Ok(())
-}
-
-fn raw_answer(mut stream: UnixStream, factory: MemfdFactory) -> anyhow::Result<()> {
-    let mut question = [0; 8];
-    while stream.read_exact(&mut question).is_ok() {
-        let (bytes, count) = decode(u64::from_le_bytes(question));
-        let fds = (0..count).map(|_| factory.create("raw", bytes)).collect::<Result<Vec<_>, _>>()?;
-        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(RAW_BATCH))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(&fds));
-        sendmsg(&stream, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)?;
-    }
-    Ok(())
-}
-
-/// Most memfds of one answer.
-const RAW_BATCH: usize = 16;
-
-fn decode(question: u64) -> (u64, u64) {
-    (question >> 8, question & 0xff)
-}
-
-/// Asks the bare server for `count` memfds, at most 16.
-pub(crate) fn raw_allocate(mut socket: &UnixStream, bytes: u64, count: u64) -> anyhow::Result<Vec<OwnedFd>> {
-    socket.write_all(&(bytes << 8 | count).to_le_bytes())?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(RAW_BATCH))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    recvmsg(socket, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let fds = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-        _ => None,
-    });
-    Ok(fds.flatten().collect())
-}
-
-/// One memfd of the bare server.
-pub(crate) fn raw_one(socket: &UnixStream, bytes: u64) -> anyhow::Result<OwnedFd> {
-    raw_allocate(socket, bytes, 1)?.pop().context("the bare server sent no descriptor")
-}
-
-/// Asks the service.
-pub(crate) fn allocate(
-    service: &dyn IHeapAllocator,
-    heap: &str,
-    bytes: u64,
-    count: i32,
-) -> anyhow::Result<Vec<OwnedFd>> {
-    let size = i64::try_from(bytes)?;
-    let request = AllocationRequest { size, count, heapNames: vec![heap.to_owned()], ..Default::default() };
-    let allocation = service.allocate(&request).map_err(|status| anyhow::anyhow!("{status}"))?;
-    let fds = allocation.buffers.into_iter().filter_map(|buffer| buffer.fd).map(OwnedFd::from);
-    Ok(fds.collect())
+/// Keeps this thread on one processor, with all threads and processes that it starts from now on.
+pub(crate) fn pin_to_one_processor() -> anyhow::Result<()> {
+    let permitted = sched_getaffinity(None)?;
+    let first = (0..CpuSet::MAX_CPU).find(|&processor| permitted.is_set(processor));
+    let mut one = CpuSet::new();
+    one.set(first.context("no processor is permitted")?);
+    Ok(sched_setaffinity(None, &one)?)
 }

@@ -1,92 +1,126 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What clients get when several ask at once.
+//! What clients get when several ask at once, and whether a pool is ever slower than none.
 
-use crate::latency::touch;
+use crate::client::{Client, Origin};
 use crate::report::{Section, median, progress};
-use crate::servers::{Servers, allocate, raw_one};
-use anyhow::Context;
+use crate::servers::Servers;
+use crate::{SIZES, name_of};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 /// How long one round of a variant lasts.
-const ROUND: Duration = Duration::from_millis(300);
-const ROUNDS: usize = 7;
+const ROUND: Duration = Duration::from_millis(150);
+const ROUNDS: usize = 5;
 /// Clients at once, each with a thread and a connection.
 const CLIENTS: [usize; 3] = [1, 2, 4];
-const READY_BYTES: u64 = 1 << 20;
 
-#[derive(Clone, Copy)]
+const ORIGINS: [Origin; 4] = [Origin::Bare, Origin::Fresh, Origin::Pooled, Origin::Unzeroed];
+
+/// What is done with a buffer before it is closed.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
-    BareClose,
-    AnionClose,
-    BareReady,
-    AnionReady,
+    Nothing,
+    MapAndTouch,
 }
-
-const WORKS: [(&str, Work); 4] = [
-    ("bare: memfd 4 KiB, close", Work::BareClose),
-    ("anion: allocate 4 KiB, close", Work::AnionClose),
-    ("bare: ready 1 MiB", Work::BareReady),
-    ("anion: ready 1 MiB, pooled", Work::AnionReady),
-];
 
 /// Calls a second of all clients together.
 pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     progress("several clients at once");
-    let about = "Throughput in calls a second of 1, 2 and 4 client threads together.";
-    let mut section = Section::new("threads", about, &["variant", "1", "2", "4", "4 to 1", "4 to 4 bare"]);
-    let mut rates = vec![vec![Vec::new(); CLIENTS.len()]; WORKS.len()];
-    for _ in 0..ROUNDS {
-        for (at, (_, work)) in WORKS.iter().enumerate() {
-            for (column, clients) in CLIENTS.iter().enumerate() {
-                rates[at][column].push(rate(servers, *work, *clients)?);
+    let about = "Buffers a second of 1, 2 and 4 client threads together: allocated and closed, or also mapped and every page \
+                 touched in between. The last column is how long a buffer of the pool takes, as a share of one that the \
+                 same service makes without a pool.";
+    let header = [
+        "size",
+        "work",
+        "clients",
+        "bare",
+        "no pool",
+        "pooled",
+        "unzeroed",
+        "pooled to bare",
+        "unzeroed to bare",
+        "time, pooled to no pool",
+    ];
+    let mut section = Section::new("threads", about, &header);
+    let client = Client::new(servers)?;
+    for bytes in SIZES {
+        for work in [Work::Nothing, Work::MapAndTouch] {
+            client.empty()?;
+            for (clients, rates) in CLIENTS.into_iter().zip(rates(servers, bytes, work)?) {
+                row(&mut section, bytes, work, clients, rates);
             }
         }
-    }
-    let medians: Vec<Vec<f64>> =
-        rates.iter().map(|row| row.iter().map(|rates| median(rates)).collect()).collect::<Result<_, _>>()?;
-    for (at, (name, _)) in WORKS.iter().enumerate() {
-        let row = &medians[at];
-        // Each of Anion's follows its floor.
-        let (scaling, to_bare) = (row[2] / row[0], row[2] / medians[at / 2 * 2][2]);
-        let mut cells = vec![(*name).to_owned()];
-        cells.extend(row.iter().map(|rate| format!("{rate:.0}")));
-        cells.extend([format!("{scaling:.2}"), format!("{to_bare:.2}")]);
-        section
-            .row(cells, serde_json::json!({ "variant": name, "clients": CLIENTS, "calls_per_second": row }));
     }
     Ok(section)
 }
 
-fn rate(servers: &Servers, work: Work, clients: usize) -> anyhow::Result<f64> {
-    let barrier = Barrier::new(clients);
-    let calls = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..clients).map(|_| scope.spawn(|| count(servers, work, &barrier))).collect();
-        let mut calls = 0;
-        for thread in threads {
-            calls += thread.join().map_err(|_| anyhow::anyhow!("a client thread panicked"))??;
+/// For each number of clients the rates of all origins, which take turns.
+fn rates(servers: &Servers, bytes: u64, work: Work) -> anyhow::Result<[[f64; 4]; 3]> {
+    let mut all: [[Vec<f64>; 4]; 3] = Default::default();
+    for _ in 0..ROUNDS {
+        for (clients, rates) in CLIENTS.iter().zip(&mut all) {
+            for (origin, rates) in ORIGINS.iter().zip(rates) {
+                rates.push(rate(servers, *origin, bytes, work, *clients)?);
+            }
         }
-        anyhow::Ok(calls)
-    })?;
-    Ok(f64::from(calls) / ROUND.as_secs_f64())
+    }
+    let mut medians = [[0.0; 4]; 3];
+    for (median_of, rates) in medians.as_flattened_mut().iter_mut().zip(all.as_flattened()) {
+        *median_of = median(rates)?;
+    }
+    Ok(medians)
 }
 
-/// Calls of one client in one round.
-fn count(servers: &Servers, work: Work, barrier: &Barrier) -> anyhow::Result<u32> {
-    let (connection, raw) = (servers.connect(), servers.connect_raw());
-    barrier.wait();
-    let (connection, raw) = (connection?, raw?);
-    let service = connection.service.as_ref();
-    let one = |heap, bytes| allocate(service, heap, bytes, 1)?.pop().context("a buffer");
-    let (deadline, mut calls) = (Instant::now() + ROUND, 0);
-    while Instant::now() < deadline {
-        match work {
-            Work::BareClose => drop(raw_one(&raw, 4096)?),
-            Work::AnionClose => drop(one("fresh", 4096)?),
-            Work::BareReady => drop(touch(raw_one(&raw, READY_BYTES)?, READY_BYTES)?),
-            Work::AnionReady => drop(touch(one("pooled", READY_BYTES)?, READY_BYTES)?),
+fn row(section: &mut Section, bytes: u64, work: Work, clients: usize, rates: [f64; 4]) {
+    let words = if work == Work::Nothing { "close" } else { "ready, close" };
+    let [bare, fresh, pooled, unzeroed] = rates;
+    let ratios = [pooled / bare, unzeroed / bare, fresh / pooled];
+    let cells = [name_of(bytes), words.to_owned(), clients.to_string()];
+    section.row(
+        cells
+            .into_iter()
+            .chain(rates.map(|rate| format!("{rate:.0}")))
+            .chain(ratios.map(|ratio| format!("{ratio:.2}"))),
+        serde_json::json!({
+            "bytes": bytes, "work": words, "clients": clients, "bare": bare, "fresh": fresh, "pooled": pooled,
+            "unzeroed": unzeroed, "pooled_to_bare": ratios[0], "unzeroed_to_bare": ratios[1],
+            "time_to_fresh": ratios[2],
+        }),
+    );
+}
+
+/// Buffers a second of all clients together, in one round.
+fn rate(servers: &Servers, origin: Origin, bytes: u64, work: Work, clients: usize) -> anyhow::Result<f64> {
+    let barrier = Barrier::new(clients);
+    let one = || own_rate(servers, origin, bytes, work, &barrier);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..clients).map(|_| scope.spawn(one)).collect();
+        let mut sum = 0.0;
+        for thread in threads {
+            sum += thread.join().map_err(|_| anyhow::anyhow!("a client thread panicked"))??;
         }
-        calls += 1;
+        Ok(sum)
+    })
+}
+
+/// Buffers a second of one client.
+fn own_rate(
+    servers: &Servers,
+    origin: Origin,
+    bytes: u64,
+    work: Work,
+    barrier: &Barrier,
+) -> anyhow::Result<f64> {
+    let client = Client::new(servers);
+    barrier.wait();
+    let client = client?;
+    let (start, mut buffers) = (Instant::now(), 0);
+    while start.elapsed() < ROUND {
+        match work {
+            Work::Nothing => drop(client.one(origin, bytes)?),
+            Work::MapAndTouch => drop(client.ready(origin, bytes)?),
+        }
+        buffers += 1;
     }
-    Ok(calls)
+    Ok(f64::from(buffers) / start.elapsed().as_secs_f64())
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Ways to reach the same heaps: through a service, and within this process, without a transport.
 
-use crate::cost::heap_stats;
-use crate::servers::{Service, allocate};
+use crate::client::{allocate, heap_stats};
+use crate::servers::Service;
 use anion::testing::{
     Allocator, Caller, Count, Label, Needs, Request, RequestedBytes, Selection, Uid, WatchedCgroup, load,
     page_size,
@@ -74,7 +74,7 @@ impl Way for Served {
     }
 
     fn allocate(&self, heap: &str, bytes: u64, count: usize) -> anyhow::Result<Vec<OwnedFd>> {
-        allocate(self.connection.service.as_ref(), heap, bytes, i32::try_from(count)?)
+        allocate(self.connection.service.as_ref(), heap, bytes, i32::try_from(count)?, 0)
     }
 
     fn counts(&self, heap: &str) -> anyhow::Result<Counts> {

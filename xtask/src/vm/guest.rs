@@ -94,7 +94,7 @@ pub(crate) enum Course {
 pub(super) const BENCH: Course = Course::Only(&[&["devices", "hub", BENCH_STEP]]);
 const BENCH_STEP: &str = "bench";
 /// Its parts that tell something of a guest: those that depend on the kernel.
-pub(super) const BENCH_PARTS: [&str; 4] = ["latency", "scale", "devices", "in-process"];
+pub(super) const BENCH_PARTS: [&str; 5] = ["latency", "ready", "scale", "devices", "in-process"];
 
 impl Course {
     pub(super) fn includes(&self, step: &str) -> bool {
