@@ -46,6 +46,8 @@ pub(crate) struct Fixture {
     pub(crate) is_tight: bool,
     /// Uids that children may take.
     pub(crate) uids: Option<[u32; 2]>,
+    /// How often a client allocates and closes where that is tested.
+    pub(crate) rounds: usize,
     usable: Vec<i32>,
     _connection: Connection<dyn interface::IHeapAllocator>,
 }
@@ -60,7 +62,7 @@ impl Fixture {
     /// # Errors
     /// If nothing serves there, or the service does not answer the questions that every test builds
     /// on.
-    pub(crate) fn new(target: &Target, uids: Option<[u32; 2]>) -> Result<Self> {
+    pub(crate) fn new(target: &Target, uids: Option<[u32; 2]>, rounds: usize) -> Result<Self> {
         let connection = target.connect::<dyn interface::IHeapAllocator>(CONNECTIONS)?;
         let service = connection.service.clone();
         let heaps = service.listHeaps().context("listHeaps")?;
@@ -72,6 +74,7 @@ impl Fixture {
             heaps,
             is_tight: false,
             uids,
+            rounds,
             usable: Vec::new(),
             _connection: connection,
         };

@@ -49,6 +49,9 @@ struct Options {
     #[arg(long, value_name = "UID,UID", value_parser = two_uids)]
     #[cfg_attr(not(soong), arg(env = "ANION_VTS_UIDS"))]
     uids: Option<[u32; 2]>,
+    /// How often a client allocates and closes in tests of what that leaves accounted
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    rounds: usize,
     #[command(flatten)]
     harness: Arguments,
 }
@@ -78,8 +81,10 @@ fn run(options: &Options) -> Result<ExitCode> {
     raise_descriptor_limit()?;
     let mut trials = Vec::new();
     for (index, target) in targets.iter().enumerate() {
-        let fixture =
-            Arc::new(Fixture::new(target, options.uids).with_context(|| format!("cannot test {target}"))?);
+        let fixture = Arc::new(
+            Fixture::new(target, options.uids, options.rounds)
+                .with_context(|| format!("cannot test {target}"))?,
+        );
         let prefix = prefix(target, &targets[..index]);
         trials.extend(tests::all().map(|test| trial(&prefix, test, &fixture)));
     }

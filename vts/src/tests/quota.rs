@@ -23,10 +23,9 @@ const LARGEST_BYTES: i64 = 4 << 30;
 /// As [`LARGEST_BYTES`], for the number of buffers: each costs both sides a descriptor.
 const LARGEST_BUFFERS: i64 = 4096;
 
-/// A client that allocates and closes: bytes of each buffer, rounds, rounds between two looks, and
-/// what may be accounted to it at any time.
+/// A client that allocates and closes: bytes of each buffer, rounds between two looks, and what may
+/// be accounted to it at any time.
 const CHURNED_BYTES: i64 = 2 << 20;
-const CHURNS: usize = 400;
 const CHURNS_A_LOOK: usize = 10;
 const MOST_ACCOUNTED: i64 = 64 << 20;
 
@@ -179,7 +178,7 @@ fn what_is_accounted_and_not_held_stays_bounded(fixture: &Fixture) -> Result<()>
         return inapplicable("no usable heap has room for 64 MiB and releases that the kernel reports");
     }
     for heap in heaps {
-        for round in 0..CHURNS {
+        for round in 0..fixture.rounds {
             drop(fixture.allocate_one(&from_heap(heap.id, CHURNED_BYTES))?);
             if round % CHURNS_A_LOOK == 0 {
                 let (bytes, buffers) = fixture.holding()?;

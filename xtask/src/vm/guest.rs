@@ -22,7 +22,6 @@ const SCRIPTS: [(&str, &str); 4] = [
 
 /// The heaps that are served; the built-in ones are tested outside the guest.
 pub(super) const HEAPS: &str = include_str!("heaps.dts");
-
 /// Heaps that are to be served by whatever there is, and what serves them on a kernel.
 const FALLBACK: &str = include_str!("fallback.dts");
 
@@ -53,7 +52,7 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-pub(super) const STEPS: [Step; 25] = [
+pub(super) const STEPS: [Step; 26] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
@@ -61,6 +60,7 @@ pub(super) const STEPS: [Step; 25] = [
     check("doctor"),
     Step { name: "vts-binder-alice", suites: 1 },
     Step { name: "vts-binder-both", suites: 2 },
+    Step { name: "churn", suites: 1 },
     Step { name: "domains", suites: 1 },
     Step { name: "contract", suites: 1 },
     check("hub-restart"),

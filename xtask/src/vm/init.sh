@@ -185,6 +185,11 @@ vts_both() {
     return "$rc"
 }
 
+# However long a client allocates and closes, the service lives in the little memory of the guest.
+churn() {
+    run_as alice anion-vts --endpoint binder --rounds 800 --color never what_is_accounted_and_not_held_stays_bounded
+}
+
 # alice pins and leaves pages that bob must not get; both are the suite's children.
 attack_domains() {
     anion-vts --endpoint binder --uids 1000,2000 --color never _by_one_uid_never
@@ -285,6 +290,7 @@ step serve-binder serve_binder || finish
 step doctor examine
 step vts-binder-alice vts alice binder
 step vts-binder-both vts_both
+step churn churn
 step domains attack_domains
 step contract compare_answers
 step hub-restart restart_hub || finish
