@@ -34,7 +34,7 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     }
     run(&mut timed, |_, _| {
         client.warm(BYTES, BATCH + 1)?;
-        // Who waited is asleep.
+        // Servers that slept meanwhile are woken by an exchange that is not timed.
         client.one(Origin::Reopened, 0).map(drop)
     })?;
 

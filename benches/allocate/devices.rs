@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! dma-bufs: of Anion's heaps, beside a bare call of the kernel's own. In each round every variant
 //! has its turn: a few buffers one after the other, and as many at once, as for the pictures in
-//! flight of a camera. Before the next turn, what was let go of is taken back and cleaned.
+//! flight of a camera. Before the next turn, what was released is taken back and cleaned.
 
 use crate::client::touch;
 use crate::name_of;
@@ -123,7 +123,7 @@ impl Variant {
         Ok((counts.hits, counts.hits + counts.misses))
     }
 
-    /// Waits until everything that was let go of is clean.
+    /// Waits until everything that was released is clean.
     fn settle(&self, way: &dyn Way) -> anyhow::Result<()> {
         let From::Heap(heap) = &self.from else { return Ok(()) };
         while way.counts(heap)?.buffers > 0 {

@@ -69,7 +69,7 @@ fn calls<T: 'static>(
             client.warm(bytes, warm)?;
         }
         before = client.stats()?.recycled;
-        // Who waited is asleep.
+        // Servers that slept meanwhile are woken by an exchange that is not timed.
         client.one(Origin::Reopened, 0).map(drop)
     })?;
     hits += client.stats()?.recycled - before;

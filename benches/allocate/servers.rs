@@ -14,7 +14,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// A heap that keeps what is released, and one that makes every buffer anew.
+/// A heap that keeps what is released, and one that makes every buffer new.
 pub(crate) const HEAPS: &str = r#"/dts-v1/;
 / { anion { compatible = "anion,heaps-v1";
     pooled { type = "system"; heap-id = <1>; };
@@ -71,7 +71,7 @@ impl Servers {
     }
 }
 
-/// A service of its own heaps, over kernel binder if a service manager answers and nobody else
+/// A service of its own heaps, over kernel binder if a service manager answers and no other
 /// serves there.
 pub(crate) struct Service {
     endpoint: Endpoint,

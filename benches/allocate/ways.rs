@@ -42,7 +42,7 @@ pub(crate) struct Counts {
     pub(crate) buffers: u64,
     /// From the pool so far.
     pub(crate) hits: u64,
-    /// Made anew so far, though a pool could have had them.
+    /// Made new so far, though a pool could have had them.
     pub(crate) misses: u64,
 }
 
