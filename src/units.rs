@@ -41,6 +41,8 @@ impl Invalid {
 pub struct PageSize(u64);
 
 impl PageSize {
+    /// Checks the value.
+    ///
     /// # Errors
     /// If `bytes` is not a power of two.
     pub fn new(bytes: u64) -> Result<Self, Invalid> {
@@ -109,6 +111,8 @@ impl BackedBytes {
 pub struct Count(usize);
 
 impl Count {
+    /// Checks the value.
+    ///
     /// # Errors
     /// If `count` is outside 1 to [`MAX_COUNT`].
     pub fn new(count: i32) -> Result<Self, Invalid> {
@@ -131,6 +135,8 @@ impl Count {
 pub struct HeapId(u8);
 
 impl HeapId {
+    /// Checks the value.
+    ///
     /// # Errors
     /// If `id` is above 31.
     pub fn new(id: u32) -> Result<Self, Invalid> {
@@ -170,6 +176,8 @@ impl HeapMask {
 pub struct HeapName(String);
 
 impl HeapName {
+    /// Checks the value.
+    ///
     /// # Errors
     /// If `name` is empty, longer than 31 bytes, made of dots alone, or has another character.
     pub fn new(name: &str) -> Result<Self, Invalid> {
@@ -209,6 +217,8 @@ impl fmt::Display for HeapName {
 pub struct Label(String);
 
 impl Label {
+    /// Checks the value.
+    ///
     /// # Errors
     /// If `label` is longer than 31 bytes or has a character that is not printable ASCII.
     pub fn new(label: &str) -> Result<Self, Invalid> {

@@ -31,7 +31,7 @@ impl fmt::Display for EndpointError {
 impl std::error::Error for EndpointError {}
 
 impl Endpoint {
-    /// Kernel binder through the machine's default device, if there is one.
+    /// Returns kernel binder through the machine's default device, if there is one.
     pub fn default_binder() -> Option<Self> {
         BINDER_DEVICES.iter().map(Path::new).find(|path| path.exists()).map(|path| Self::Binder(path.into()))
     }

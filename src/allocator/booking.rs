@@ -62,7 +62,8 @@ impl Booking<'_> {
         lent.filter_map(|lent| lent.memory.clone())
     }
 
-    /// Inserts the buffers into the registry, with their lenders. Nobody else knows them yet.
+    /// Inserts the buffers into the registry, with their lenders. No other thread
+    /// knows them before.
     pub(super) fn insert(mut self, batch: Vec<Live>) {
         let Some(booked) = self.booked.take() else { return };
         let heap = &self.allocator.heaps[self.claim.heap];

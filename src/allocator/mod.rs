@@ -182,7 +182,7 @@ impl Allocator {
         }))
     }
 
-    /// By descending id, the order in which they are tried.
+    /// Returns the heaps by descending id, the order in which they are tried.
     pub fn heaps(&self) -> &[Heap] {
         &self.heaps
     }

@@ -243,7 +243,7 @@ impl Tree {
         self.nodes[node.0].properties.iter().map(|(name, property)| (name.as_str(), property))
     }
 
-    /// One property.
+    /// Returns one property.
     pub(super) fn property(&self, node: NodeId, name: &str) -> Option<&Property> {
         self.nodes[node.0].properties.get(name)
     }

@@ -42,7 +42,7 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// All of `capacity` bytes free.
+    /// Returns an arena of `capacity` bytes, all of them free.
     pub fn new(capacity: u64, layout: Layout) -> Self {
         let mut arena = Self { layout, free: 0, by_start: BTreeMap::new(), by_length: BTreeMap::new() };
         arena.free(0..capacity);
@@ -71,7 +71,7 @@ impl Arena {
         Some(aligned..aligned + bytes)
     }
 
-    /// `bytes` must be free in all.
+    /// Takes pieces of `bytes` bytes together, which must be free in all.
     fn take_pieces(&mut self, bytes: u64) -> Vec<Range<u64>> {
         let (mut taken, mut missing) = (Vec::new(), bytes);
         while missing > 0 {
@@ -133,7 +133,7 @@ impl Arena {
         Some(length)
     }
 
-    /// How many bytes are free.
+    /// Returns how many bytes are free.
     pub fn free_bytes(&self) -> FreeBytes {
         let longest = self.by_length.last_key_value().map_or(0, |(length, _)| *length);
         let largest = match self.layout {

@@ -25,12 +25,12 @@ impl BlockSizes {
         (!sizes.is_empty()).then_some(Self(sizes))
     }
 
-    /// The largest block of at most `bytes` bytes; `None` if none is so small.
+    /// Returns the largest block of at most `bytes` bytes; `None` if none is so small.
     pub fn largest_within(&self, bytes: u64) -> Option<BackedBytes> {
         self.0.iter().copied().find(|size| size.get() <= bytes)
     }
 
-    /// Bytes of the smallest block: every buffer is a multiple of it.
+    /// Returns the bytes of the smallest block: every buffer is a multiple of it.
     pub fn granularity(&self) -> u64 {
         self.0.last().map_or(1, |size| size.get())
     }
@@ -67,7 +67,7 @@ pub struct Assembly<'a, B> {
 }
 
 impl<'a, B> Assembly<'a, B> {
-    /// A buffer of `bytes` bytes, a multiple of the granularity, of at most `limit` blocks.
+    /// Begins a buffer of `bytes` bytes, a multiple of the granularity, of at most `limit` blocks.
     pub fn new(sizes: &'a BlockSizes, bytes: BackedBytes, limit: u64) -> Self {
         debug_assert!(
             bytes.get().is_multiple_of(sizes.granularity()),
@@ -98,7 +98,7 @@ impl<'a, B> Assembly<'a, B> {
         Err(Incomplete::OutOfBlocks { missing: self.remaining })
     }
 
-    /// Fewest blocks of `largest` bytes and below that the rest can consist of.
+    /// Returns the fewest blocks of `largest` bytes and below that the rest can consist of.
     fn fewest(&self, largest: BackedBytes) -> u64 {
         let (mut blocks, mut rest) = (0, self.remaining);
         for bytes in self.sizes.iter().filter(|bytes| **bytes <= largest).map(|bytes| bytes.get()) {
@@ -116,12 +116,12 @@ impl<'a, B> Assembly<'a, B> {
         self.blocks.push(block);
     }
 
-    /// There is no block of the size that was wanted: only smaller ones from now on.
+    /// Wants only smaller blocks from now on: there is none of the size that was wanted.
     pub fn go_smaller(&mut self) {
         self.sizes = self.sizes.get(1..).unwrap_or_default();
     }
 
-    /// The blocks in the order in which they make up the buffer; those so far if it is not
+    /// Returns the blocks in the order in which they make up the buffer; those so far if it is not
     /// complete.
     pub fn into_blocks(self) -> Vec<B> {
         self.blocks

@@ -60,7 +60,7 @@ struct Missing {
 }
 
 impl Followed {
-    /// What was missing now and before, seen from `period`.
+    /// Returns what was missing now and before, seen from `period`.
     fn at(&self, period: u64) -> (Missing, Missing) {
         match period.saturating_sub(self.period) {
             0 => (self.current, self.previous),
@@ -81,12 +81,12 @@ impl Followed {
 }
 
 impl Demand {
-    /// Nothing was asked for yet.
+    /// Returns the demand when nothing was asked for yet.
     pub fn new(limits: DemandLimits) -> Self {
         Self { limits, sizes: Vec::new() }
     }
 
-    /// At time `now` a request missed `buffers` buffers of this size.
+    /// Notes that a request missed `buffers` buffers of this size at time `now` (since boot).
     pub fn missed(&mut self, bytes: BackedBytes, buffers: usize, now: Duration) {
         let period = period(now);
         let at = match self.sizes.iter().position(|size| size.bytes == bytes) {
@@ -117,7 +117,7 @@ impl Demand {
         Some(least)
     }
 
-    /// What should lie ready at time `now`, the most asked for first, within the limits.
+    /// Returns what should lie ready at time `now`, the most asked for first, within the limits.
     pub fn targets(&self, now: Duration) -> Vec<Target> {
         let period = period(now);
         let mut repeated: Vec<_> =

@@ -67,6 +67,8 @@ pub fn block_bytes(fd: impl AsFd) -> io::Result<u64> {
 pub struct DescriptorDirectory(OwnedFd);
 
 impl DescriptorDirectory {
+    /// Opens it.
+    ///
     /// # Errors
     /// If /proc is not mounted.
     pub fn open() -> io::Result<Self> {

@@ -29,6 +29,8 @@ pub struct Closes {
 }
 
 impl CloseWatcher {
+    /// Makes a queue.
+    ///
     /// # Errors
     /// `EMFILE` beyond the user's inotify instances or the process's descriptors.
     pub fn new() -> io::Result<Self> {

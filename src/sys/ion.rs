@@ -130,6 +130,8 @@ pub struct Ion {
 }
 
 impl Ion {
+    /// Opens the device.
+    ///
     /// # Errors
     /// As open(2).
     pub fn open() -> io::Result<Self> {

@@ -37,6 +37,8 @@ pub struct Limits {
 pub struct Udmabuf(OwnedFd);
 
 impl Udmabuf {
+    /// Opens the device.
+    ///
     /// # Errors
     /// As open(2).
     pub fn open() -> io::Result<Self> {

@@ -203,7 +203,7 @@ mod tests {
 
     const BYTES: usize = 8 * PIECE + 4096;
 
-    /// A file full of ones, and its mapping.
+    /// Returns a file full of ones, and its mapping.
     fn soiled() -> (OwnedFd, Arc<SharedMap>) {
         let fd = MemfdFactory::probe().expect("memfd").create("test", BYTES as u64).expect("memfd");
         let map = SharedMap::sparse(&fd, BYTES).expect("mapped");

@@ -96,7 +96,7 @@ fn bytes<'t>(input: &mut Input<'t>, pieces: &mut Vec<Piece<'t>>) -> Parsed<()> {
     }
 }
 
-/// Labels, of which a byte such as `ab` is not one: a label ends with a colon.
+/// Reads labels, of which a byte such as `ab` is not one: a label ends with a colon.
 fn labels_between_bytes(input: &mut Input<'_>) -> Parsed<()> {
     blanks(input)?;
     labels(input).map(|_| ())

@@ -27,7 +27,7 @@ check_backings() {
     done
 }
 
-# What was passed over is told: in the log, and to whoever asks.
+# What was passed over is told: in the log, and to clients that ask.
 check_reasons() {
     run_as alice anionctl dump --socket "$FALLBACK_SOCKET" >/tmp/reasons || return
     for reason; do
@@ -38,7 +38,7 @@ check_reasons() {
     done
 }
 
-# A device that is there and gives nothing is told of: the heap keeps it, since others may let go of what they have.
+# A device that is there and gives nothing is told of: the heap keeps it, since others may release what they have.
 check_dry() {
     grep -q "^contiguous none" /etc/guest/backings && ls /dev/dma_heap | grep -qv "^system" || return 0
     grep "heap contiguous: .* had nothing left" "$LOGS/aniond-fallback"

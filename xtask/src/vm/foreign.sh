@@ -9,7 +9,7 @@ foreign() {
 }
 
 # It lists the service, pings it, and gets a memfd and a dma-buf that map, are zero and keep what is written. When the client has
-# ended, nobody holds anything.
+# ended, no client holds anything.
 ask_as_foreigner() {
     foreign binder-list -d /dev/binder >/tmp/foreign-list || return
     cat /tmp/foreign-list

@@ -270,7 +270,7 @@ run_bench() {
     ulimit -Hn 300000 && ulimit -Sn 300000 || return
     # As many as the largest buffers of all sizes need at once, and twice that.
     echo 64 >/proc/sys/vm/nr_hugepages
-    # The hub lets nobody else serve.
+    # The hub admits no other server.
     export ANION_BENCH_SERVICE=/bin/aniond
     for part in $(cat /etc/guest/bench); do
         run_as anion anion-bench "$part" || return

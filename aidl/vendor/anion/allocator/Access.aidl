@@ -7,7 +7,7 @@ package vendor.anion.allocator;
 enum Access {
     READ_WRITE = 0,
     /**
-     * Nobody who gets the descriptor can write to the buffer: it cannot be written, mapped writable, or re-opened for
+     * No holder of the descriptor can write to the buffer: it cannot be written, mapped writable, or re-opened for
      * writing by another uid. It is open for reading only, except that of an ashmem region, whose protection mask does the
      * same.
      */

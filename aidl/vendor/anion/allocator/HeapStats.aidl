@@ -32,11 +32,11 @@ parcelable HeapStats {
     long largestFreeBytes;
     /** Buffers handed out. */
     long allocations;
-    /** Buffers whose last holder let go. */
+    /** Buffers whose last holder released them. */
     long frees;
     /** Buffers served from pooled memory. */
     long recycled;
-    /** Buffers of a pooled heap that had to be made anew, though large enough to be pooled. */
+    /** Buffers of a pooled heap that had to be made new, though large enough to be pooled. */
     long poolMisses;
     /** Buffers made ahead of demand, since their size was asked for repeatedly; reservations do not count. */
     long warmed;
@@ -54,7 +54,7 @@ parcelable HeapStats {
     /** A client had added a seal, which no file gives back. */
     long discardedSealed;
     /**
-     * Less than half of it was ever touched: making it anew is cheaper than cleaning it. Of huge pages and memory set
+     * Less than half of it was ever touched: making a new one is cheaper than cleaning it. Of huge pages and memory set
      * aside: some was given back. Or it was the kernel's own.
      */
     long discardedUntouched;

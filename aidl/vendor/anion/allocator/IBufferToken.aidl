@@ -6,10 +6,10 @@ package vendor.anion.allocator;
  * owner's, and count against its uid, as long as this object is referenced: until the client drops it, dies, or, over a
  * socket, its session ends. Descriptors and mappings do not matter then, in whatever process.
  *
- * Giving up a buffer takes no memory from anybody: who still has it keeps it, though nobody is charged and describe does
- * not know it any more. The kernel frees it after the last holder; the service never hands it out again.
+ * Giving up a buffer takes no memory away: a process that still has it keeps it, but no uid is charged for it, and
+ * describe does not know it any more. The kernel frees it after the last holder; the service never hands it out again.
  *
- * Who may call: whoever has the object.
+ * Any holder of the object may call.
  */
 @VintfStability
 interface IBufferToken {

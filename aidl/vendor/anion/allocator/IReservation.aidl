@@ -3,7 +3,7 @@ package vendor.anion.allocator;
 
 /**
  * Buffers that the service holds ready for one client, made by IHeapAllocator.reserve. They are held as long as this
- * object is referenced. Who may call: whoever has the object.
+ * object is referenced. Any holder of the object may call.
  */
 @VintfStability
 interface IReservation {

@@ -2,7 +2,7 @@
 package vendor.anion.allocator;
 
 /**
- * How the service learns that nobody holds a buffer any more: no descriptor, copy in flight or mapping, in whatever
+ * How the service learns that a buffer has no holder any more: no descriptor, copy in flight or mapping, in whatever
  * process. Proven when the service starts, with a buffer of its own. From the best to the least.
  */
 @VintfStability
