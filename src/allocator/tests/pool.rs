@@ -269,6 +269,24 @@ fn trim_takes_deferred_frees_first_and_then_clean_memory() {
     assert_eq!(allocator.trim(&caller(0), None, 0), Ok(0));
 }
 
+/// Two threads share the work.
+#[test]
+fn trim_gives_all_of_much_memory_back_before_it_returns() {
+    let mut config = pooled();
+    config.policy.default.max_bytes = None;
+    let (allocator, script) = scripted(config);
+    assert_eq!(script.files(), 0);
+    let grants = allocator.allocate(&caller(1), &system(5, 8 * MIB)).expect("served");
+    let made = script.files();
+    grants.into_iter().for_each(use_up);
+    allocator.reclaim_from(&caller(1));
+    for _ in 0..3 {
+        assert!(allocator.clean_one());
+    }
+    assert_eq!(allocator.trim(&caller(0), None, 0), Ok(40 * MIB));
+    assert_eq!((made, script.files()), (5, 0));
+}
+
 #[test]
 fn exhaustion_gives_back_the_pooled_memory_of_every_heap() {
     let (allocator, script) = scripted(pooled());

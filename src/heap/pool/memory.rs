@@ -20,9 +20,9 @@ pub struct Stored {
 }
 
 /// What a pool does with memory, always without its lock. The seam for a model checker.
-pub trait Poolable {
+pub trait Poolable: Send {
     /// Cleans memory, on any number of threads.
-    type Wipe;
+    type Wipe: Send + Sync;
 
     /// As [`Memory::worth_keeping`].
     ///
@@ -127,10 +127,26 @@ pub type Released<M = Stored> = Pooled<Unclean<M>, Dirty>;
 /// Memory that left a pool to be dropped.
 pub type Leftover<M = Stored> = Evicted<M, Unclean<M>>;
 
+/// Bytes from which a second thread helps to give memory back: it takes the kernel some 100 ms for
+/// a GiB to unmap it and as much to free it.
+const SHARED_WORK: u64 = 32 << 20;
+
 /// Drops memory that left a pool. Giving pages back takes the kernel time, so no lock may be held.
+/// Of much memory another thread drops half meanwhile, if one can be started.
 pub fn discard<M: Poolable>(leftover: Leftover<M>) {
     leftover.free.iter().for_each(|memory| memory.memory().cleaned());
-    drop(leftover);
+    if leftover.bytes() < SHARED_WORK || leftover.len() < 2 {
+        return;
+    }
+    let Leftover { mut released, mut free } = leftover;
+    let half = (released.split_off(released.len() / 2), free.split_off(free.len() / 2));
+    std::thread::scope(|scope| {
+        // Where no thread can be started, the half is dropped here and now.
+        let _ = std::thread::Builder::new()
+            .name("anion-discard".to_owned())
+            .spawn_scoped(scope, move || drop(half));
+        drop((released, free));
+    });
 }
 
 impl Pool<Stored> {
