@@ -4,7 +4,9 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// Where the kernel takes triggers for the whole machine.
 pub const MACHINE: &str = "/proc/pressure/memory";
@@ -19,20 +21,39 @@ pub enum Stall {
 }
 
 impl Stall {
+    /// Returns the kernel's word for it, and how long tasks must have waited.
+    fn threshold(self) -> (&'static str, Duration) {
+        match self {
+            Self::Some => ("some", Duration::from_millis(150)),
+            Self::Full => ("full", Duration::from_millis(300)),
+        }
+    }
+
     /// Returns it as the kernel wants it written. Unprivileged processes may ask for multiples of 2
     /// s alone.
-    fn trigger(self) -> &'static [u8] {
-        match self {
-            Self::Some => b"some 150000 2000000\0",
-            Self::Full => b"full 300000 2000000\0",
-        }
+    fn trigger(self) -> String {
+        let (who, waited) = self.threshold();
+        format!("{who} {} 2000000\0", waited.as_micros())
+    }
+
+    /// Returns how long tasks have waited in all, of what a file of the kernel tells.
+    fn total(self, told: &str) -> Option<Duration> {
+        let line = told.lines().find(|line| line.starts_with(self.threshold().0))?;
+        let total = line.split_whitespace().find_map(|word| word.strip_prefix("total="))?;
+        total.parse().ok().map(Duration::from_micros)
     }
 }
 
 /// Becomes ready (`POLLPRI`) while tasks wait for memory, at most once in two seconds. `POLLERR` says that what it
 /// watches is gone.
 #[derive(Debug)]
-pub struct PressureTrigger(File);
+pub struct PressureTrigger {
+    file: File,
+    stall: Stall,
+    /// How long tasks had waited in all when it was made, or was ready last; `None` if the kernel
+    /// did not tell.
+    waited: Option<Duration>,
+}
 
 impl PressureTrigger {
     /// Watches for `stall` in [`MACHINE`] or in a cgroup's `memory.pressure`.
@@ -42,13 +63,62 @@ impl PressureTrigger {
     /// process may not ask.
     pub fn new(file: &Path, stall: Stall) -> io::Result<Self> {
         let mut file = File::options().read(true).write(true).open(file)?;
-        file.write_all(stall.trigger())?;
-        Ok(Self(file))
+        file.write_all(stall.trigger().as_bytes())?;
+        let waited = waited(&file, stall);
+        Ok(Self { file, stall, waited })
     }
+
+    /// Returns whether tasks have waited as long as it asks for, now that it is ready. A new trigger of Linux 6.18
+    /// is ready at the first wait, however short. True if the kernel does not tell how long it was.
+    pub fn is_met(&mut self) -> bool {
+        let now = waited(&self.file, self.stall);
+        let is_short =
+            |(now, before): (Duration, Duration)| now.saturating_sub(before) < self.stall.threshold().1;
+        if now.zip(self.waited).is_some_and(is_short) {
+            return false;
+        }
+        self.waited = now;
+        true
+    }
+}
+
+fn waited(file: &File, stall: Stall) -> Option<Duration> {
+    // Two lines of less than a hundred bytes.
+    let mut told = [0; 256];
+    let len = file.read_at(&mut told, 0).ok()?;
+    stall.total(std::str::from_utf8(&told[..len]).ok()?)
 }
 
 impl AsFd for PressureTrigger {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trigger_is_met_only_by_as_long_a_wait_as_it_asks_for() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let tell = |some: u32, full: u32| {
+            let line = |who, total| format!("{who} avg10=0.00 avg60=0.00 avg300=0.00 total={total}\n");
+            std::fs::write(file.path(), line("some", some) + &line("full", full)).expect("written");
+        };
+        let [mut some, mut full] = [Stall::Some, Stall::Full].map(|stall| {
+            let mut trigger = PressureTrigger::new(file.path(), stall).expect("a file like the kernel's");
+            tell(5_000_000, 1_000_000);
+            trigger.waited = waited(&trigger.file, stall);
+            trigger
+        });
+        tell(5_149_999, 1_299_999);
+        assert!(!some.is_met() && !full.is_met());
+        // What was too short counts for the next time.
+        tell(5_150_000, 1_300_000);
+        assert!(some.is_met() && full.is_met());
+        assert!(!some.is_met() && !full.is_met(), "it was told");
+        std::fs::write(file.path(), "what no kernel says").expect("written");
+        assert!(some.is_met() && full.is_met(), "not known to be short");
     }
 }

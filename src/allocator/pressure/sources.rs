@@ -94,8 +94,12 @@ impl PressureSources {
                 return true;
             }
             let level = match source {
-                Source::Stall(_, level) if !flags.contains(PollFlags::POLLERR) => Ok(*level),
-                Source::Stall(..) => Err(io::ErrorKind::NotFound.into()),
+                Source::Stall(..) if flags.contains(PollFlags::POLLERR) => {
+                    Err(io::ErrorKind::NotFound.into())
+                }
+                Source::Stall(trigger, level) => {
+                    Ok(if trigger.is_met() { *level } else { PressureLevel::None })
+                }
                 Source::Cgroup(events) => events.take().map(level_of),
             };
             match level {
