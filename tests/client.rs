@@ -4,11 +4,12 @@
 mod common;
 
 use anion_client::{
-    Access, Backing, Buffer, BufferAllocator, Client, CpuAccess, Endpoint, Error, HeapType, Mapping, Refusal,
-    Request, Settings, SyncType,
+    Access, Backing, BufferAllocator, Client, CpuAccess, Endpoint, Error, HeapType, Mapping, Phase,
+    PressureLevel, PressureWatch, Refusal, Request, Settings, SyncType,
 };
 use common::anionctl::held;
 use common::{Daemon, eventually};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
@@ -147,11 +148,81 @@ fn the_next_call_finds_the_service_that_took_the_place_of_a_killed_one() {
     write(&kept.map(Access::ReadWrite).expect("mapped"), b"after!");
     assert!(starts_with(&mapping, b"after!"));
     // The new one does not know it.
-    let fd = |buffer: &Buffer| buffer.as_fd().try_clone_to_owned().expect("a copy");
-    let describe = |buffer: &Buffer| client.call(|service| service.describe(&fd(buffer).into()));
-    assert_eq!(refused(describe(&kept)).0, Refusal::NotOurs);
-    assert_eq!(describe(&fresh).expect("known").name, "fresh");
+    assert_eq!(refused(client.describe(&kept)).0, Refusal::NotOurs);
+    assert_eq!(client.describe(&fresh).expect("known").name, "fresh");
     assert_eq!(held(&daemon), (1 << 20, 1));
+}
+
+#[test]
+fn an_explanation_has_the_verdict_of_every_heap() {
+    let daemon = start();
+    let client = connect(&daemon);
+    let answer = client.explain(&Request::new(128 * MIB).heap("camera").heap("system")).expect("an answer");
+    assert!(answer.possible && answer.chosenHeap == "system" && answer.verdicts.len() == 2, "{answer:?}");
+    assert_eq!(refused(client.explain(&Request::new(0))).0, Refusal::BadRequest);
+    assert_eq!(held(&daemon), (0, 0));
+}
+
+#[test]
+fn a_reservation_lasts_until_it_is_dropped_or_its_service_ends() {
+    let mut daemon = start();
+    let client = connect(&daemon);
+    let reserved = || client.call(|service| service.getUsage()).expect("usage")[0].reservedBytes;
+    let reservation = client.reserve("system", MIB, 3).expect("room");
+    eventually("they are ready", || reservation.ready().expect("it is there") == 3);
+    assert_eq!(reserved(), 3 << 20);
+    let drawn = client.allocate_one(&Request::new(MIB).heap("system")).expect("a reserved one");
+    assert_eq!(reserved(), 2 << 20);
+    drop(reservation);
+    eventually("the rest went back", || reserved() == 0);
+    assert_eq!(held(&daemon), (1 << 20, 1));
+    drop(drawn);
+
+    assert_eq!(refused(client.reserve("nowhere", MIB, 1)).0, Refusal::UnknownHeap);
+    assert_eq!(refused(client.reserve("system", u64::MAX, u32::MAX)).0, Refusal::BadRequest);
+    let lost = client.reserve("system", MIB, 1).expect("room");
+    daemon.kill();
+    daemon.start_again();
+    assert!(matches!(lost.ready(), Err(Error::Unreachable(_))), "{:?}", lost.ready());
+    let again = client.reserve("system", MIB, 1).expect("the new one has room");
+    eventually("it is ready", || again.ready().expect("it is there") == 1);
+}
+
+/// The next level, waited for by the descriptor.
+fn told(watch: &PressureWatch) -> PressureLevel {
+    let mut polled = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(common::DEADLINE).expect("it fits");
+    assert_eq!(poll(&mut polled, timeout), Ok(1), "no level was told");
+    watch.next().expect("of this process").expect("it was readable")
+}
+
+#[test]
+fn a_pressure_watch_is_told_the_level_at_once_and_again_by_the_next_service() {
+    let mut daemon = start();
+    let client = connect(&daemon);
+    let watch = client.watch_pressure().expect("registered");
+    assert_eq!(told(&watch), client.pressure().expect("a level"));
+    assert_eq!(watch.next().expect("of this process"), None);
+    daemon.kill();
+    daemon.start_again();
+    assert_eq!(told(&watch), client.pressure().expect("a level"));
+
+    // Four of one uid: what is dropped makes room at once.
+    let more: Vec<_> = (0..3).map(|_| client.watch_pressure().expect("room")).collect();
+    assert_eq!(refused(client.watch_pressure()).0, Refusal::QuotaExceeded);
+    drop((more, watch));
+    eventually("there is room", || client.watch_pressure().is_ok());
+}
+
+#[test]
+fn an_access_without_a_scope_is_refused_where_a_view_is() {
+    let daemon = start();
+    let buffer = connect(&daemon).allocate_one(&Request::new(4096)).expect("room");
+    let mapping = buffer.map(Access::ReadOnly).expect("mapped");
+    mapping.tell(CpuAccess::Read, Phase::Start).expect("begun");
+    mapping.tell(CpuAccess::Read, Phase::End).expect("ended");
+    let error = mapping.tell(CpuAccess::Write, Phase::Start).expect_err("read-only");
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
 }
 
 #[test]

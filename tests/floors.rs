@@ -15,7 +15,20 @@ const FLOORS: [(&str, &[&str]); 3] = [
         "src",
         &["units", "sys", "config", "ledger", "pool", "source", "heap", "allocator", "service", "daemon"],
     ),
-    ("client/src", &["error", "mapping", "buffer", "request", "connection", "buffer_allocator"]),
+    (
+        "client/src",
+        &[
+            "process",
+            "error",
+            "mapping",
+            "buffer",
+            "request",
+            "connection",
+            "reservation",
+            "pressure",
+            "buffer_allocator",
+        ],
+    ),
     ("memory/src", &["words", "sys"]),
 ];
 

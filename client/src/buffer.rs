@@ -3,10 +3,11 @@
 
 use super::error::Error;
 use super::mapping::Mapping;
+use super::process::OfProcess;
 use anion_ipc::Strong;
 use anion_memory::{Access, Backing, BufferId, HeapType};
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{fmt, io};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Backing::Backing as AidlBacking;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Buffer::Buffer as AidlBuffer;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapFlags::HeapFlags;
@@ -30,17 +31,24 @@ pub struct Buffer {
 }
 
 /// What makes this process the owner of a buffer whose release the kernel does not tell.
-#[derive(Debug)]
 struct Claim {
-    token: Strong<dyn IBufferToken>,
+    token: OfProcess<Strong<dyn IBufferToken>>,
     id: i64,
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Refused for buffers of the allocation that need no token, and a service that is gone has
-        // no claims left.
-        let _ = self.token.release(&[self.id]);
+        if let Some(token) = self.token.get() {
+            // Refused for buffers of the allocation that need no token, and a service that is gone
+            // has no claims left.
+            let _ = token.release(&[self.id]);
+        }
     }
 }
 
@@ -106,7 +114,7 @@ impl Buffer {
             heap: buffer.heapName,
             heap_id: buffer.heapId.cast_unsigned(),
             backing: backing(buffer.backing),
-            _claim: token.map(|token| Claim { token: token.clone(), id }),
+            _claim: token.map(|token| Claim { token: OfProcess::new(token.clone()), id }),
         })
     }
 }

@@ -3,14 +3,17 @@
 
 use super::buffer::{Buffer, Heap};
 use super::error::Error;
+use super::process::OfProcess;
 use super::request::Request;
-use anion_ipc::{Endpoint, Found, SERVICE_NAME, Strong, find, is_lost};
-use std::io;
+use anion_ipc::{Endpoint, Found, ParcelFileDescriptor, SERVICE_NAME, Strong, find, is_lost};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+use std::{io, process, thread};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Allocation::Allocation;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::BufferInfo::BufferInfo;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::Explanation::Explanation;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
 /// First pause between two attempts to reach a service that is gone; it doubles up to
@@ -40,17 +43,34 @@ impl Default for Settings {
     }
 }
 
-type Service = Found<dyn IHeapAllocator>;
+type Service = OfProcess<Found<dyn IHeapAllocator>>;
 
-/// A client of the allocator service. It can be shared by threads.
+/// A client of the allocator service. It can be shared by threads. In a child that fork(2) made it
+/// opens a connection of its own with the first call, and leaves the parent's alone.
 pub struct Client {
     settings: Settings,
     /// Where the service was found first.
     endpoint: Endpoint,
-    /// The last connection, which may be lost by now. The lock is held while it is replaced, never
-    /// during a call.
-    current: Mutex<Arc<Service>>,
+    link: Link,
+}
+
+/// What one process has of a client.
+struct Link {
+    pid: u32,
+    /// The last connection, which may be lost by now; none before a child's first call. The lock
+    /// is held while it is replaced, never during a call.
+    current: Mutex<Option<Arc<Service>>>,
     generation: AtomicU64,
+    /// That of a child of this process. It has a lock of its own: the child's copy of this one may
+    /// be locked for ever, by a thread that the child does not have.
+    child: OnceLock<Box<Link>>,
+}
+
+impl Link {
+    fn new(current: Option<Service>, generation: u64) -> Self {
+        let (current, generation) = (Mutex::new(current.map(Arc::new)), AtomicU64::new(generation));
+        Self { pid: process::id(), current, generation, child: OnceLock::new() }
+    }
 }
 
 impl Client {
@@ -70,7 +90,7 @@ impl Client {
     pub fn with(settings: Settings) -> Result<Self, Error> {
         let service = open(settings.endpoint.clone(), settings.connections).map_err(Error::Unreachable)?;
         let endpoint = service.endpoint.clone();
-        Ok(Self { settings, endpoint, current: Mutex::new(Arc::new(service)), generation: AtomicU64::new(1) })
+        Ok(Self { settings, endpoint, link: Link::new(Some(OfProcess::new(service)), 1) })
     }
 
     /// Returns where the service is.
@@ -79,9 +99,10 @@ impl Client {
     }
 
     /// Returns how many services this client was connected to so far, one after the other. While it
-    /// stays the same, what was made inside the service by [`Client::call`] is still there.
+    /// stays the same, what was made inside the service by [`Client::call`] is still there. A child
+    /// of fork(2) has one more than its parent.
     pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        self.link().generation.load(Ordering::Acquire)
     }
 
     /// Allocates the buffers of `request`: all of them from one heap, and zero unless the heap is
@@ -91,11 +112,8 @@ impl Client {
     /// [`Error::Refused`] with the service's reason; nothing is held then. Others as
     /// [`Client::call`].
     pub fn allocate(&self, request: &Request) -> Result<Vec<Buffer>, Error> {
-        let Allocation { buffers, token } = self.call(|service| {
-            // Asked only where it matters; the binder library keeps the answer.
-            let version = if request.version() > 1 { service.getInterfaceVersion()? } else { 1 };
-            service.allocate(&request.to_aidl(version))
-        })?;
+        let Allocation { buffers, token } =
+            self.call(|service| service.allocate(&request.to_aidl(version_for(request, service)?)))?;
         let wanted = request.to_aidl(1);
         if usize::try_from(wanted.count).ok() != Some(buffers.len()) {
             let (asked, got) = (wanted.count, buffers.len());
@@ -112,6 +130,27 @@ impl Client {
     pub fn allocate_one(&self, request: &Request) -> Result<Buffer, Error> {
         let buffers = self.allocate(&request.clone().count(1))?;
         buffers.into_iter().next().ok_or_else(|| Error::Contract("no buffer came".to_owned()))
+    }
+
+    /// Explains what [`Client::allocate`] would do, heap by heap, without touching memory or
+    /// counters.
+    ///
+    /// # Errors
+    /// As [`Client::call`]. That no heap can serve the request is none.
+    pub fn explain(&self, request: &Request) -> Result<Explanation, Error> {
+        self.call(|service| service.explain(&request.to_aidl(version_for(request, service)?)))
+    }
+
+    /// Identifies a buffer by a descriptor of it, whichever process allocated it.
+    ///
+    /// # Errors
+    /// [`Refusal::NotOurs`](super::Refusal) if it is no live buffer of the service;
+    /// [`Error::Local`] if descriptors have run out. Others as [`Client::call`].
+    pub fn describe(&self, fd: impl AsFd) -> Result<BufferInfo, Error> {
+        let copy = fd.as_fd().try_clone_to_owned();
+        let copy = copy.map_err(|cause| Error::Local { what: "cannot copy the descriptor", cause })?;
+        let copy = ParcelFileDescriptor::new(copy);
+        self.call(|service| service.describe(&copy))
     }
 
     /// Returns all configured heaps in the order in which they are tried, unavailable ones
@@ -137,34 +176,61 @@ impl Client {
         &self,
         ask: impl Fn(&Strong<dyn IHeapAllocator>) -> anion_ipc::Result<T>,
     ) -> Result<T, Error> {
-        let service = Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner));
-        match ask(service.interface()) {
-            Err(status) if is_lost(&status) => {
-                // From here on: the call itself may have taken longer before the service went.
-                let deadline = Instant::now().checked_add(self.settings.patience);
-                let service = self.replace(&service, deadline).map_err(Error::Unreachable)?;
-                Ok(ask(service.interface())?)
+        let link = self.link();
+        let current = link.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(service) = current.as_deref().and_then(OfProcess::get) {
+            match ask(service.interface()) {
+                Err(status) if is_lost(&status) => {}
+                answer => return Ok(answer?),
             }
-            answer => Ok(answer?),
         }
+        // From here on: the call itself may have taken longer before the service went.
+        let deadline = Instant::now().checked_add(self.settings.patience);
+        let service = self.replace(link, current.as_ref(), deadline).map_err(Error::Unreachable)?;
+        let service = service.get().ok_or(Error::Inherited("connection"))?;
+        Ok(ask(service.interface())?)
     }
 
-    /// Returns a connection in place of `lost`: made now, or by another thread in the meantime.
-    /// Without a deadline it waits for ever.
-    fn replace(&self, lost: &Arc<Service>, deadline: Option<Instant>) -> io::Result<Arc<Service>> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&current, lost) {
-            return Ok(Arc::clone(&current));
+    /// Returns what this process has of the client.
+    fn link(&self) -> &Link {
+        let pid = process::id();
+        let mut link = &self.link;
+        while link.pid != pid {
+            let generation = link.generation.load(Ordering::Acquire);
+            link = link.child.get_or_init(|| Box::new(Link::new(None, generation + 1)));
         }
-        log::info!("the service at {} is gone; connecting again", self.endpoint);
+        link
+    }
+
+    /// Returns a connection in place of `lost`, or the first one of a child: made now, or by another
+    /// thread in the meantime. Without a deadline it waits for ever.
+    fn replace(
+        &self,
+        link: &Link,
+        lost: Option<&Arc<Service>>,
+        deadline: Option<Instant>,
+    ) -> io::Result<Arc<Service>> {
+        let mut current = link.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(service) = current.as_ref().filter(|now| lost.is_none_or(|lost| !Arc::ptr_eq(now, lost)))
+        {
+            return Ok(Arc::clone(service));
+        }
+        match lost {
+            Some(_) => log::info!("the service at {} is gone; connecting again", self.endpoint),
+            None => log::info!("a child of fork connects to {}", self.endpoint),
+        }
         let mut pause = FIRST_PAUSE;
         loop {
             match self.reopen() {
                 Ok(service) => {
-                    *current = Arc::new(service);
-                    self.generation.fetch_add(1, Ordering::Release);
-                    return Ok(Arc::clone(&current));
+                    let service = Arc::new(OfProcess::new(service));
+                    *current = Some(Arc::clone(&service));
+                    // A child's first one is counted since its link is there.
+                    link.generation.fetch_add(u64::from(lost.is_some()), Ordering::Release);
+                    return Ok(service);
                 }
+                // Kernel binder's device stays the parent's.
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => return Err(error),
                 // A thread that waited for the lock makes this attempt even if its time is over.
                 Err(error) if deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) => {
                     return Err(error);
@@ -177,7 +243,11 @@ impl Client {
 
     /// Connects again. A service manager may give out the service that died until it has noticed,
     /// so the new one must answer.
-    fn reopen(&self) -> io::Result<Service> {
+    fn reopen(&self) -> io::Result<Found<dyn IHeapAllocator>> {
+        if let (true, Endpoint::Binder(_)) = (self.link.pid != process::id(), &self.endpoint) {
+            let why = format!("{}: kernel binder serves no child of fork before exec", self.endpoint);
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+        }
         let service = open(Some(self.endpoint.clone()), self.settings.connections)?;
         if service.connection.answers() {
             return Ok(service);
@@ -193,6 +263,12 @@ impl std::fmt::Debug for Client {
     }
 }
 
-fn open(endpoint: Option<Endpoint>, connections: u32) -> io::Result<Service> {
+fn open(endpoint: Option<Endpoint>, connections: u32) -> io::Result<Found<dyn IHeapAllocator>> {
     find(endpoint, |endpoint| anion_ipc::connect(endpoint, SERVICE_NAME, connections))
+}
+
+/// Returns the interface version to write `request` for. It is asked for only where it matters; the
+/// binder library keeps the answer.
+fn version_for(request: &Request, service: &Strong<dyn IHeapAllocator>) -> anion_ipc::Result<i32> {
+    if request.version() > 1 { service.getInterfaceVersion() } else { Ok(1) }
 }

@@ -28,6 +28,9 @@ pub enum Error {
     /// The answer is not what the interface promises.
     #[error("the service broke its contract: {0}")]
     Contract(String),
+    /// It is of the process that made it, and this one is a child of that by fork(2).
+    #[error("the {0} is of the process that made it; a child of fork makes its own")]
+    Inherited(&'static str),
     /// The service may be fine; this process could not do its own part.
     #[error("{what}: {cause}")]
     Local {

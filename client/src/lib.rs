@@ -24,9 +24,17 @@
 //! A call that finds the service gone connects again, to the place where the service was found
 //! first, waits for it up to the client's *patience*, and is made once more ([`Client::call`]).
 //! Buffers and mappings that the process holds stay valid, with their content; the new service
-//! neither counts them nor describes them. What stood for something inside the service is lost with
-//! it: reservations and pressure listeners, which [`Client::call`] can make, must be made again
-//! when [`Client::generation`] has changed.
+//! neither counts them nor describes them. A [`Reservation`] is lost with the service and must be
+//! made again when [`Client::generation`] has changed; a [`PressureWatch`] finds the new service by
+//! itself.
+//!
+//! # After fork(2)
+//!
+//! Descriptors and mappings are the child's as well as the parent's. A [`Client`] connects for the
+//! child, over a socket, with the child's first call; what the parent made inside the service stays
+//! the parent's, and dropping the child's copy of it ends nothing. Kernel binder serves no child
+//! before exec. The child keeps the parent's socket open until it executes a program or ends, so
+//! the service sees the end of a parent that dies only then.
 //!
 //! # How it is built
 //!
@@ -44,14 +52,19 @@ mod buffer_allocator;
 mod connection;
 mod error;
 mod mapping;
+mod pressure;
+mod process;
 mod request;
+mod reservation;
 
 pub use anion_ipc::Endpoint;
-pub use anion_memory::dma_buf::CpuAccess;
+pub use anion_memory::dma_buf::{CpuAccess, Phase};
 pub use anion_memory::{Access, Backing, BufferId, HeapType};
 pub use buffer::{Buffer, Heap};
 pub use buffer_allocator::{BufferAllocator, SyncType};
 pub use connection::{Client, Settings};
 pub use error::{Error, Refusal};
 pub use mapping::{Mapping, View};
+pub use pressure::{PressureLevel, PressureWatch};
 pub use request::Request;
+pub use reservation::Reservation;

@@ -12,9 +12,8 @@ use std::ptr::NonNull;
 /// The start of a buffer, mapped shared with its pages present. It keeps the buffer's memory,
 /// whatever becomes of the descriptor.
 ///
-/// Nothing is read or written except through a [`View`], so that every access is bracketed as the
-/// kernel wants it for dma-bufs. Shared memory, a memfd or ashmem, needs no brackets; there they
-/// cost nothing.
+/// What is read and written through a [`View`] is bracketed as the kernel wants it for dma-bufs.
+/// Shared memory, a memfd or ashmem, needs no brackets; there they cost nothing.
 ///
 /// ```
 /// use anion_client::{Access, CpuAccess, Mapping};
@@ -70,15 +69,26 @@ impl Mapping {
     /// `PermissionDenied` for writing through a read-only mapping; as the buffer's exporter
     /// otherwise.
     pub fn begin(&self, access: CpuAccess) -> io::Result<View<'_>> {
-        if self.access == Access::ReadOnly && access != CpuAccess::Read {
-            return Err(denied("the mapping is read-only"));
-        }
         self.tell(access, Phase::Start)?;
         Ok(View { mapping: self, access, is_open: true })
     }
 
-    fn tell(&self, access: CpuAccess, phase: Phase) -> io::Result<()> {
+    /// Tells the buffer's exporter that an access begins or ends, for code that reads and writes
+    /// through [`Mapping::as_ptr`] and has no scope for a [`View`].
+    ///
+    /// # Errors
+    /// As [`Mapping::begin`].
+    pub fn tell(&self, access: CpuAccess, phase: Phase) -> io::Result<()> {
+        if self.access == Access::ReadOnly && access != CpuAccess::Read {
+            return Err(denied("the mapping is read-only"));
+        }
         self.told.as_ref().map_or(Ok(()), |fd| sync(fd, access, phase))
+    }
+
+    /// Returns where the mapping is: valid for its length as long as this value lives. No Rust
+    /// reference may be made of it, since the memory changes under it.
+    pub fn as_ptr(&self) -> NonNull<u8> {
+        self.map.as_ptr()
     }
 }
 
@@ -126,13 +136,6 @@ impl View<'_> {
     /// `PermissionDenied` if the view is for writing alone.
     pub fn is_zero(&self) -> io::Result<bool> {
         Ok(self.readable()?.is_zero())
-    }
-
-    /// Returns where the mapping is, for code that takes addresses: valid for its length as long as
-    /// the [`Mapping`] lives. Reading and writing through it is bracketed only while this view is.
-    /// No Rust reference may be made of it, since the memory changes under it.
-    pub fn as_ptr(&self) -> NonNull<u8> {
-        self.mapping.map.as_ptr()
     }
 
     /// Ends the access. Dropping does the same, and logs what fails.
@@ -244,8 +247,7 @@ mod tests {
     #[test]
     fn the_address_is_that_of_the_memory() {
         let mapping = Mapping::new(memfd(), 8192, Access::ReadWrite).expect("mapped");
-        let view = mapping.begin(CpuAccess::ReadWrite).expect("begun");
         // No machine has smaller pages.
-        assert!(view.as_ptr().addr().get().is_multiple_of(4096));
+        assert!(mapping.as_ptr().addr().get().is_multiple_of(4096));
     }
 }

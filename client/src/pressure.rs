@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How scarce memory is, as the service tells it.
+
+use super::connection::Client;
+use super::error::Error;
+use super::process::OfProcess;
+use anion_ipc::{Connection, DeathLink, Endpoint, SERVICE_NAME, Strong, impl_interface, new_binder};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use std::{fmt, io};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IPressureListener::{
+    BnPressureListener, IPressureListener,
+};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::PressureLevel::PressureLevel as AidlLevel;
+
+/// Pause between two attempts to reach a service that is gone.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How scarce memory is (`PressureLevel.aidl`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum PressureLevel {
+    /// Nothing is known to be scarce.
+    None = 0,
+    /// The service gives back what it keeps for reuse, in part.
+    Moderate = 1,
+    /// The service keeps nothing for reuse.
+    Critical = 2,
+}
+
+impl From<AidlLevel> for PressureLevel {
+    /// Takes a level that is newer than this library for critical: levels rise.
+    fn from(level: AidlLevel) -> Self {
+        match level {
+            AidlLevel::NONE => Self::None,
+            AidlLevel::MODERATE => Self::Moderate,
+            _ => Self::Critical,
+        }
+    }
+}
+
+/// Hears of the pressure level, from when it is made until it is dropped, over a connection and on
+/// a thread of its own. When the service restarts, it listens to the new one.
+pub struct PressureWatch {
+    shared: Arc<Shared>,
+    thread: OfProcess<JoinHandle<()>>,
+}
+
+/// What the watch shares with its thread and with the listener.
+struct Shared {
+    state: Mutex<State>,
+    /// The service is gone, or the watch is being dropped.
+    changed: Condvar,
+    /// Readable while `state` has a level.
+    event: EventFd,
+}
+
+#[derive(Default)]
+struct State {
+    /// The last level that was not taken yet.
+    level: Option<PressureLevel>,
+    lost: bool,
+    stop: bool,
+}
+
+struct Listener(Arc<Shared>);
+
+impl_interface!(Listener);
+
+impl IPressureListener for Listener {
+    fn onPressure(&self, level: AidlLevel) -> anion_ipc::Result<()> {
+        self.0.lock().level = Some(level.into());
+        // It fails if the counter is at its end, which it is far from: every look clears it.
+        let _ = self.0.event.write(1);
+        Ok(())
+    }
+}
+
+/// A registration: dropping it ends the session, and with that the registration.
+struct Registered {
+    _death: DeathLink,
+    _listener: Strong<dyn IPressureListener>,
+    _connection: Connection<dyn IHeapAllocator>,
+}
+
+impl Client {
+    /// Returns how scarce memory is now.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn pressure(&self) -> Result<PressureLevel, Error> {
+        Ok(self.call(|service| service.getPressure())?.into())
+    }
+
+    /// Begins to listen: the level now is the first that is told.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if the uid has as many listeners as it may; [`Error::Unreachable`] if no
+    /// service answers; [`Error::Local`] if descriptors or threads have run out.
+    pub fn watch_pressure(&self) -> Result<PressureWatch, Error> {
+        let local = |what| move |cause| Error::Local { what, cause };
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        let event = event.map_err(io::Error::from).map_err(local("no eventfd"))?;
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), event });
+        let registered = shared.register(self.endpoint())?;
+        let (follower, endpoint) = (Arc::clone(&shared), self.endpoint().clone());
+        let thread = thread::Builder::new().name("anion-pressure".to_owned());
+        let thread = thread.spawn(move || follower.follow(registered, &endpoint));
+        let thread = OfProcess::new(thread.map_err(local("no thread for pressure levels"))?);
+        Ok(PressureWatch { shared, thread })
+    }
+}
+
+impl PressureWatch {
+    /// Returns the last level that was told since the last call, if any was. Levels in between may
+    /// have been missed; the last one never is. It does not wait: the descriptor ([`AsFd`]) is
+    /// readable while there is a level.
+    ///
+    /// # Errors
+    /// [`Error::Inherited`] in a child of fork(2).
+    pub fn next(&self) -> Result<Option<PressureLevel>, Error> {
+        self.thread.get().ok_or(Error::Inherited("pressure watch"))?;
+        // First: what comes in between makes it readable again.
+        let _ = self.shared.event.read();
+        Ok(self.shared.lock().level.take())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn register(self: &Arc<Self>, endpoint: &Endpoint) -> Result<Registered, Error> {
+        let connection: Connection<dyn IHeapAllocator> =
+            anion_ipc::connect_for_callbacks(endpoint, SERVICE_NAME).map_err(Error::Unreachable)?;
+        let watched = Arc::clone(self);
+        let death = DeathLink::new(&connection.service, move || {
+            watched.lock().lost = true;
+            watched.changed.notify_all();
+        });
+        let death = death.map_err(Error::Unreachable)?;
+        let listener = new_binder!(BnPressureListener, Listener(Arc::clone(self)));
+        connection.service.registerPressureListener(&listener)?;
+        Ok(Registered { _death: death, _listener: listener, _connection: connection })
+    }
+
+    /// Keeps a registration until the watch is dropped.
+    fn follow(self: Arc<Self>, registered: Registered, endpoint: &Endpoint) {
+        let mut registered = Some(registered);
+        loop {
+            let mut state = self.lock();
+            while !state.stop && !state.lost && registered.is_some() {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if registered.is_none() && !state.stop {
+                let waited = self.changed.wait_timeout(state, PAUSE);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            if state.stop {
+                return;
+            }
+            state.lost = false;
+            drop(state);
+            // The old session ends first: its end is of no interest any more.
+            drop(registered.take());
+            match self.register(endpoint) {
+                Ok(new) => registered = Some(new),
+                Err(error) => log::debug!("no pressure levels from {endpoint}: {error}"),
+            }
+        }
+    }
+}
+
+impl AsFd for PressureWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.event.as_fd()
+    }
+}
+
+impl Drop for PressureWatch {
+    fn drop(&mut self) {
+        // A child of fork has no such thread.
+        if let Some(thread) = self.thread.take() {
+            self.shared.lock().stop = true;
+            self.shared.changed.notify_all();
+            // It fails if the thread panicked, which it has said.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for PressureWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PressureWatch").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_of_the_interface_has_its_number() {
+        for level in AidlLevel::enum_values() {
+            assert_eq!(PressureLevel::from(level) as u32, level.0.cast_unsigned());
+        }
+        assert_eq!(PressureLevel::from(AidlLevel(99)), PressureLevel::Critical);
+    }
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What belongs to the process that made it: the service knows connections, and a child that
+//! fork(2) makes has copies of its parent's.
+
+use std::mem;
+use std::process;
+
+/// A connection, or what stands for something inside the service. A child of the process that made
+/// it can neither use it nor, by dropping its copy, end it for the parent.
+pub(super) struct OfProcess<T> {
+    value: Option<T>,
+    pid: u32,
+}
+
+impl<T> OfProcess<T> {
+    /// Binds `value` to this process.
+    pub(super) fn new(value: T) -> Self {
+        Self { value: Some(value), pid: process::id() }
+    }
+
+    /// Returns the value; `None` in any other process than the one that made it.
+    pub(super) fn get(&self) -> Option<&T> {
+        self.value.as_ref().filter(|_| self.pid == process::id())
+    }
+
+    /// Takes the value out; `None` in any other process.
+    pub(super) fn take(&mut self) -> Option<T> {
+        if self.pid == process::id() { self.value.take() } else { None }
+    }
+}
+
+impl<T> Drop for OfProcess<T> {
+    fn drop(&mut self) {
+        if self.pid != process::id() {
+            // Its destructor would speak to the service over the parent's socket, or release what
+            // fork(2) has not copied, such as a thread.
+            mem::forget(self.value.take());
+        }
+    }
+}
