@@ -220,13 +220,26 @@ fn unsafe_code_is_in_sys_alone() {
     for (path, text) in sources() {
         let in_sys = path.components().any(|part| part.as_os_str() == "sys");
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let uses = code.filter(|line| line.contains("unsafe {") || line.contains("unsafe impl")).count();
+        let words = ["unsafe {", "unsafe impl", "unsafe fn", "unsafe extern"];
+        let uses = code.filter(|line| words.iter().any(|word| line.contains(word))).count();
         assert!(
             uses == 0 || in_sys || path.ends_with("tests/floors.rs"),
             "{} has unsafe code",
             path.display()
         );
     }
+}
+
+/// A symbol that a program has itself would be another function.
+#[test]
+fn functions_have_names_for_the_linker_in_the_c_library_alone() {
+    let mut named = 0;
+    for (path, text) in sources() {
+        let names = text.lines().filter(|line| line.trim_start().starts_with("#[unsafe(")).count();
+        assert!(names == 0 || path.starts_with("client/c/src"), "{} exports symbols", path.display());
+        named += names;
+    }
+    assert!(named > 40, "only {named} functions were seen");
 }
 
 /// What makes it sound to own what was inherited; the compiler cannot see it.

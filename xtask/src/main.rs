@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel
 //! binder in a guest, `cargo xtask observe` watches which system calls the service makes, `cargo
-//! xtask fresh` runs README.md's commands on a machine with nothing but Debian 12 and Rust.
+//! xtask fresh` runs README.md's commands on a machine with nothing but Debian 12 and Rust, `cargo
+//! xtask install-c` installs the client library for C and C++.
 
 mod android;
 mod cross;
@@ -9,6 +10,7 @@ mod debian;
 mod deny;
 mod fresh;
 mod huge;
+mod libanion;
 mod needs;
 mod observe;
 mod process;
@@ -38,6 +40,9 @@ enum Task {
     Fresh(fresh::FreshArgs),
     #[command(hide = true)]
     Fold(observe::FoldArgs),
+    InstallC(libanion::InstallArgs),
+    /// Write client/c/include/anion.h as the Rust sources have it
+    CHeader,
     /// Write the interface as its AIDL files have it now to aidl_api's `current`
     UpdateApi,
     /// Freeze the interface as its AIDL files have it now as the next version, for ever
@@ -51,6 +56,8 @@ fn main() -> ExitCode {
         Task::Observe(args) => observe::run(&args),
         Task::Fresh(args) => fresh::run(&args),
         Task::Fold(args) => observe::fold(&args),
+        Task::InstallC(args) => libanion::install(&args),
+        Task::CHeader => libanion::write_header(),
         Task::UpdateApi => android::update_api(),
         Task::FreezeApi => android::freeze_api(),
     };

@@ -68,6 +68,10 @@ pub(crate) const NEXTEST: CrateTool = CrateTool {
     options: &["--debug", "--no-default-features", "--features", "default-no-update"],
 };
 
+/// What makes the C header. Nothing links it.
+pub(crate) const CBINDGEN: CrateTool =
+    CrateTool { name: "cbindgen", version: "0.29.4", programs: &["cbindgen"], options: &["--debug"] };
+
 /// What checks the crates that are linked against `deny.toml`. Any version that is installed
 /// already does as well.
 pub(crate) const DENY: CrateTool = CrateTool {

@@ -70,6 +70,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("xtask/src/deny.rs", "cargo-deny", "built into the cache if it is not there"),
     ("xtask/src/fresh/root.rs", "line", "a line of README.md, all of which start cargo"),
     ("xtask/src/fresh/root.rs", "rustc", "of the toolchain that this was built with"),
+    ("xtask/src/libanion.rs", "program", "cbindgen, built into the cache"),
     ("xtask/src/needs/mod.rs", "tool.program", "looked for, not started"),
     ("xtask/src/process.rs", "/opt/toolchain/bin/cargo", "shown, not started"),
     ("xtask/src/process.rs", "LEASH[0]", "setpriv, from LEASH"),

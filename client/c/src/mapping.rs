@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Memory of a buffer in the caller's address space.
+
+use crate::buffer::anion_buffer;
+use crate::error::{Failure, anion_error, attempt, boxed, given, make};
+use crate::request::access_of;
+use crate::sys;
+use ::anion_client::{CpuAccess, Mapping, Phase};
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr;
+
+/// The CPU reads.
+pub const ANION_CPU_READ: u32 = 1;
+/// The CPU writes.
+pub const ANION_CPU_WRITE: u32 = 2;
+/// The CPU reads and writes.
+pub const ANION_CPU_READ_WRITE: u32 = 3;
+
+/// A buffer that is mapped. It keeps the memory, whatever becomes of the buffer.
+pub struct anion_mapping(Mapping);
+
+/// Maps all of a buffer, shared, with its pages present, at an address of the kernel's choice.
+///
+/// Fails with -EACCES if the buffer does not permit `access`, ANION_READ_WRITE or ANION_READ_ONLY,
+/// or its heap is secure, and with -ENOMEM if the address space is full.
+#[unsafe(no_mangle)]
+pub extern "C" fn anion_map(
+    buffer: Option<&anion_buffer>,
+    access: u32,
+    mapping: Option<&mut MaybeUninit<*mut anion_mapping>>,
+    error: Option<&mut MaybeUninit<*mut anion_error>>,
+) -> c_int {
+    make(mapping, "mapping", error, || {
+        let buffer = &given(buffer, "buffer")?.buffer;
+        let mapped = buffer.map(access_of(access)?);
+        let failed = |cause| Failure::System(format!("cannot map buffer {}", buffer.id()), cause);
+        Ok(boxed(anion_mapping(mapped.map_err(failed)?)))
+    })
+}
+
+/// Maps the first `bytes` bytes of a buffer that came from another process. `fd` stays the
+/// caller's.
+///
+/// Fails as anion_map(); with -EINVAL if `bytes` is 0 or beyond the end, and with -EBADF if `fd` is
+/// not open.
+#[unsafe(no_mangle)]
+pub extern "C" fn anion_map_fd(
+    fd: c_int,
+    bytes: usize,
+    access: u32,
+    mapping: Option<&mut MaybeUninit<*mut anion_mapping>>,
+    error: Option<&mut MaybeUninit<*mut anion_error>>,
+) -> c_int {
+    make(mapping, "mapping", error, || {
+        let access = access_of(access)?;
+        let mapped = sys::duplicate(fd).and_then(|fd| Mapping::new(fd, bytes, access));
+        let failed = |cause| Failure::System(format!("cannot map {bytes} bytes of descriptor {fd}"), cause);
+        Ok(boxed(anion_mapping(mapped.map_err(failed)?)))
+    })
+}
+
+/// Returns where the mapping is: page-aligned, and valid until it is freed. Reading and writing is
+/// between anion_mapping_begin() and anion_mapping_end(), so that dma-bufs are coherent.
+#[unsafe(no_mangle)]
+pub extern "C" fn anion_mapping_address(mapping: Option<&anion_mapping>) -> *mut c_void {
+    mapping.map_or(ptr::null_mut(), |mapping| mapping.0.as_ptr().as_ptr().cast())
+}
+
+/// Returns how many bytes are mapped.
+#[unsafe(no_mangle)]
+pub extern "C" fn anion_mapping_bytes(mapping: Option<&anion_mapping>) -> usize {
+    mapping.map_or(0, |mapping| mapping.0.len())
+}
+
+/// Begins an access of the CPU, ANION_CPU_: what devices wrote becomes visible to it. Accesses may
+/// overlap. Costs nothing where no device can write behind the CPU's back, as to a memfd.
+///
+/// Fails with -EACCES for writing to a mapping that is read-only; else as the buffer's exporter.
+#[unsafe(no_mangle)]
+pub extern "C" fn anion_mapping_begin(
+    mapping: Option<&anion_mapping>,
+    access: u32,
+    error: Option<&mut MaybeUninit<*mut anion_error>>,
+) -> c_int {
+    attempt(error, || tell(mapping, access, Phase::Start))
+}
+
+/// Ends an access that was begun with the same `access`: what the CPU wrote becomes visible to
+/// devices.
+#[unsafe(no_mangle)]
+pub extern "C" fn anion_mapping_end(
+    mapping: Option<&anion_mapping>,
+    access: u32,
+    error: Option<&mut MaybeUninit<*mut anion_error>>,
+) -> c_int {
+    attempt(error, || tell(mapping, access, Phase::End))
+}
+
+/// Unmaps the memory.
+#[unsafe(no_mangle)]
+pub extern "C" fn anion_mapping_free(mapping: Option<Box<anion_mapping>>) {
+    drop(mapping);
+}
+
+fn tell(mapping: Option<&anion_mapping>, access: u32, phase: Phase) -> Result<c_int, Failure> {
+    let mapping = given(mapping, "mapping")?;
+    let access = match access {
+        ANION_CPU_READ => CpuAccess::Read,
+        ANION_CPU_WRITE => CpuAccess::Write,
+        ANION_CPU_READ_WRITE => CpuAccess::ReadWrite,
+        _ => {
+            return Err(Failure::Argument(format!(
+                "access is {access}, but it must be ANION_CPU_READ (1), ANION_CPU_WRITE (2) or both (3)"
+            )));
+        }
+    };
+    let word = if phase == Phase::Start { "begin" } else { "end" };
+    let told = mapping.0.tell(access, phase);
+    told.map_err(|cause| Failure::System(format!("cannot {word} an access"), cause))?;
+    Ok(0)
+}

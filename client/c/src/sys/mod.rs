@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The edge to C: what reads a caller's memory, and the one folder of this crate with `unsafe`
+//! blocks.
+//!
+//! The types here are those of arguments. Each is a pointer to the caller, and no Rust code makes
+//! one that is not NULL: their fields are private to this module, so a value has come through an
+//! exported function, whose contract (`include/anion.h`) says what it points to.
+
+use crate::buffer::anion_buffer;
+use crate::connection::anion_settings;
+use crate::error::Failure;
+use crate::record::Record;
+use crate::request::anion_request;
+use std::ffi::{CStr, c_char, c_int};
+use std::io;
+use std::marker::PhantomData;
+#[cfg(test)]
+use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::ptr;
+
+/// A text of the caller's, or NULL: NUL-terminated, and unchanged during the call.
+#[repr(transparent)]
+#[derive(Clone, Copy, Default)]
+pub struct Text<'a>(*const c_char, PhantomData<&'a CStr>);
+
+/// Texts of the caller's, the last one followed by NULL, or NULL.
+#[repr(transparent)]
+#[derive(Clone, Copy, Default)]
+pub struct Texts<'a>(*const *const c_char, PhantomData<&'a CStr>);
+
+/// A request of the caller's, or NULL: it begins with its size, and all of that is readable.
+#[repr(transparent)]
+pub struct RequestIn<'a>(*const anion_request<'a>, PhantomData<&'a anion_request<'a>>);
+
+/// Settings of the caller's, or NULL: as for requests.
+#[repr(transparent)]
+pub struct SettingsIn<'a>(*const anion_settings<'a>, PhantomData<&'a anion_settings<'a>>);
+
+/// Where the caller has room for as many buffers as the request beside it asks for, or NULL.
+#[repr(transparent)]
+pub struct Buffers<'a>(*mut *mut anion_buffer, PhantomData<&'a mut anion_buffer>);
+
+impl<'a> Text<'a> {
+    /// Returns the text; `None` for NULL.
+    ///
+    /// # Errors
+    /// If the argument `name` is not UTF-8.
+    pub(crate) fn get(self, name: &str) -> Result<Option<&'a str>, Failure> {
+        if self.0.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: values come from C alone (module), where a text is NUL-terminated, lives for the
+        // whole call and is not changed during it; 'a ends with the call, since no exported
+        // function takes or keeps it longer.
+        let text = unsafe { CStr::from_ptr(self.0) };
+        let text = text.to_str().map_err(|_| Failure::Argument(format!("{name} is not UTF-8: {text:?}")));
+        text.map(Some)
+    }
+}
+
+impl<'a> Texts<'a> {
+    /// Returns the texts up to the NULL; none for NULL.
+    ///
+    /// # Errors
+    /// If one of the argument `name` is not UTF-8.
+    pub(crate) fn get(self, name: &str) -> Result<Vec<&'a str>, Failure> {
+        let mut texts = Vec::new();
+        let mut next = self.0;
+        while !next.is_null() {
+            // SAFETY: values come from C alone (module), where the array has a NULL after its last
+            // text. `next` starts at its first element and moves on only after one that was no
+            // NULL, so it is an element.
+            let text = Text(unsafe { next.read() }, PhantomData);
+            let Some(text) = text.get(name)? else { break };
+            texts.push(text);
+            next = next.wrapping_add(1);
+        }
+        Ok(texts)
+    }
+}
+
+impl<'a> RequestIn<'a> {
+    /// Returns a copy, with the defaults for what the caller's version of the header has not.
+    ///
+    /// # Errors
+    /// If it is NULL or not as the header says.
+    pub(crate) fn read(&self) -> Result<anion_request<'a>, Failure> {
+        // SAFETY: values come from C alone (module), where all bytes that the leading size counts
+        // are readable; every field is a number or a pointer that may be NULL.
+        unsafe { read_sized(self.0, "request") }
+    }
+}
+
+impl<'a> SettingsIn<'a> {
+    /// Returns a copy as for requests; the defaults for NULL.
+    ///
+    /// # Errors
+    /// If they are not as the header says.
+    pub(crate) fn read(&self) -> Result<anion_settings<'a>, Failure> {
+        if self.0.is_null() {
+            return Ok(anion_settings::default());
+        }
+        // SAFETY: as for requests.
+        unsafe { read_sized(self.0, "settings") }
+    }
+}
+
+/// Copies a structure that begins with its size as the caller's header has it.
+///
+/// # Errors
+/// If it is NULL, its size is less than that field's, or it is larger than `T` and says something
+/// in what `T` has not.
+///
+/// # Safety
+/// `from` is NULL or points to a `usize`, at its alignment, that counts readable bytes from there
+/// on. Any bytes are a valid `T`.
+unsafe fn read_sized<T: Default>(from: *const T, name: &str) -> Result<T, Failure> {
+    let refuse = |why: String| Err(Failure::Argument(format!("{name}{why}")));
+    if from.is_null() {
+        return refuse(" is NULL".to_owned());
+    }
+    // SAFETY: it points to an aligned usize (contract).
+    let size = unsafe { from.cast::<usize>().read() };
+    if size < size_of::<usize>() {
+        return refuse(format!("->struct_size is {size}, but it must be the sizeof of the structure"));
+    }
+    let (bytes, known) = (from.cast::<u8>(), size.min(size_of::<T>()));
+    for offset in known..size {
+        // SAFETY: `offset` is below `size`, and that many bytes are readable (contract).
+        if unsafe { bytes.wrapping_add(offset).read() } != 0 {
+            return refuse(format!(
+                "->struct_size is {size}, and byte {offset} is set, but this version of libanion knows \
+                 {} bytes: it is older than the header",
+                size_of::<T>()
+            ));
+        }
+    }
+    let mut copy = T::default();
+    // SAFETY: `known` bytes are readable (contract: no more than `size`) and fit into `copy`; the
+    // caller's structure cannot overlap a local variable. What results is a T: any bytes are
+    // (contract).
+    unsafe { ptr::copy_nonoverlapping(bytes, ptr::from_mut(&mut copy).cast(), known) };
+    Ok(copy)
+}
+
+impl Buffers<'_> {
+    /// Returns whether it is NULL.
+    pub(crate) fn is_null(&self) -> bool {
+        self.0.is_null()
+    }
+
+    /// Stores the buffers one after the other. There must be as many as the request beside it asked
+    /// for, and it must not be NULL.
+    pub(crate) fn store(self, buffers: Vec<anion_buffer>) {
+        assert!(!self.0.is_null());
+        for (index, buffer) in buffers.into_iter().enumerate() {
+            let place = self.0.wrapping_add(index);
+            // SAFETY: values come from C alone (module), where this is room for the request's count
+            // of pointers, and `index` is below that (above). A pointer is written, over memory
+            // that may be uninitialised and has nothing to drop.
+            unsafe { place.write(Box::into_raw(Box::new(buffer))) };
+        }
+    }
+}
+
+/// Returns a descriptor of the library's own for the caller's.
+///
+/// # Errors
+/// `EBADF` if it is no open descriptor; `EMFILE` if there is room for no other.
+pub(crate) fn duplicate(fd: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC takes any number, touches no memory, and fails for one that is no
+    // open descriptor.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it for this call, and nothing else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Frees what a result and its pointers have. `head` must be NULL or come from [`Record::into_c`],
+/// which the header asks of callers, and is not used afterwards.
+pub(crate) fn free_record<T>(head: *mut T) {
+    if !head.is_null() {
+        // SAFETY: exported functions alone call this, each with a pointer of its own type T that
+        // the caller got from the library, which makes these by `Record::into_c` alone: from a
+        // Box<Record<T>>, whose head is its first field (repr(C)). The caller frees it once and
+        // uses it no more (header).
+        drop(unsafe { Box::from_raw(head.cast::<Record<T>>()) });
+    }
+}
+
+/// Returns what a function stored for its caller.
+#[cfg(test)]
+pub(crate) fn given_out<T>(place: MaybeUninit<*mut T>) -> Box<T> {
+    assert!(!is_null(place));
+    // SAFETY: `place` is initialised, as `is_null` needs, too.
+    let object = unsafe { place.assume_init() };
+    // SAFETY: it is not NULL, so it is what `make` or `attempt` got from Box::into_raw; tests pass
+    // it on to nobody else.
+    unsafe { Box::from_raw(object) }
+}
+
+/// Returns whether a function stored NULL.
+#[cfg(test)]
+pub(crate) fn is_null<T>(place: MaybeUninit<*mut T>) -> bool {
+    // SAFETY: tests pass the place to an exported function or `attempt` first, which write it.
+    unsafe { place.assume_init() }.is_null()
+}
+
+#[cfg(test)]
+mod tests;

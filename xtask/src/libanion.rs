@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `libanion`, the client library for C and C++: its header, its installation, its tests.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::Value;
+
+use crate::process::{cargo, output_of, run, workspace_root};
+use crate::tools::{CBINDGEN, ensure_crate};
+
+/// What programs that were linked against this library look for: it changes when they would not
+/// work any more.
+const SONAME: &str = "libanion.so.1";
+
+/// Install the client library for C and C++: shared and static library, headers, anion.pc, libanion(3)
+#[derive(Debug, Args)]
+pub(crate) struct InstallArgs {
+    /// Where to; `lib`, `include` and `share` are made there
+    #[arg(long, value_name = "DIR", default_value = "/usr/local")]
+    prefix: PathBuf,
+}
+
+/// Builds the library and installs it.
+///
+/// # Errors
+/// If the build fails, or a file cannot be written.
+pub(crate) fn install(args: &InstallArgs) -> Result<()> {
+    let prefix = std::path::absolute(&args.prefix).context("no such prefix")?;
+    let source = workspace_root().join("client/c");
+    let [lib, include] = ["lib", "include"].map(|folder| prefix.join(folder));
+    let [pkgconfig, man] = ["lib/pkgconfig", "share/man/man3"].map(|folder| prefix.join(folder));
+    for folder in [&lib, &include, &pkgconfig, &man] {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let archive = build()?;
+    copy(&archive, &lib.join("libanion.a"))?;
+    link(&archive, &source.join("libanion.map"), &lib.join(SONAME))?;
+    let name = lib.join("libanion.so");
+    if name.is_symlink() {
+        fs::remove_file(&name).with_context(|| format!("cannot replace {}", name.display()))?;
+    }
+    symlink(SONAME, &name).with_context(|| format!("cannot make {}", name.display()))?;
+    for header in ["anion.h", "anion.hpp"] {
+        copy(&source.join("include").join(header), &include.join(header))?;
+    }
+    copy(&source.join("libanion.3"), &man.join("libanion.3"))?;
+    let template = read(&source.join("anion.pc.in"))?;
+    let filled = template
+        .replace("@PREFIX@", prefix.to_str().context("the prefix is not UTF-8")?)
+        .replace("@VERSION@", env!("CARGO_PKG_VERSION"));
+    let place = pkgconfig.join("anion.pc");
+    fs::write(&place, filled).with_context(|| format!("cannot write {}", place.display()))?;
+    let bytes = fs::metadata(lib.join(SONAME)).context("the library was not made")?.len();
+    println!("installed {SONAME}, {} KiB, and what goes with it below {}", bytes / 1024, prefix.display());
+    Ok(())
+}
+
+/// Builds the static library, which the shared one is made of.
+fn build() -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--profile", "release-c", "--package", "anion-c"]);
+    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    let messages = output_of(&mut command)?;
+    let archive = messages.lines().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let files = message["filenames"].as_array().filter(|_| message["target"]["name"] == "anion_c")?;
+        files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".a")).map(PathBuf::from)
+    });
+    archive.context("cargo made no libanion_c.a")
+}
+
+/// Makes the shared library: of the archive's symbols, those of the version script alone.
+fn link(archive: &Path, script: &Path, library: &Path) -> Result<()> {
+    let mut version = std::ffi::OsString::from("-Wl,--version-script=");
+    version.push(script);
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-s", "-Wl,--gc-sections", "-Wl,--no-undefined", "-Wl,--as-needed"]);
+    // Its threads and its thread-local values outlive any dlclose(3).
+    cc.args(["-Wl,-z,nodelete", "-Wl,-z,relro", "-Wl,-z,now"]);
+    cc.arg(format!("-Wl,-soname,{SONAME}")).arg(version);
+    cc.arg("-Wl,--whole-archive").arg(archive).arg("-Wl,--no-whole-archive");
+    run(cc.args(["-lgcc_s", "-lpthread", "-ldl", "-lm", "-o"]).arg(library))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("cannot write {}", to.display()))?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o644)).context("permissions")
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Writes the header as the Rust sources have it.
+///
+/// # Errors
+/// If cbindgen cannot be had or refuses the sources, or the header cannot be written.
+pub(crate) fn write_header() -> Result<()> {
+    fs::write(header_place(), header()?).context("cannot write the header")
+}
+
+fn header_place() -> PathBuf {
+    workspace_root().join("client/c/include/anion.h")
+}
+
+/// The header as cbindgen makes it.
+fn header() -> Result<String> {
+    let program = ensure_crate(CBINDGEN)?.join("cbindgen");
+    let mut cbindgen = Command::new(program);
+    cbindgen.args(["--quiet", "--config", "cbindgen.toml", "."]);
+    let text = output_of(cbindgen.current_dir(workspace_root().join("client/c")))?;
+    // The types of arguments that its configuration renames end in a space.
+    let lines = text.lines().map(|line| match line.split_once(" * ") {
+        Some((start, rest)) if rest.ends_with([',', ';']) => format!("{start} *{rest}\n"),
+        _ => format!("{line}\n"),
+    });
+    Ok(lines.collect())
+}
