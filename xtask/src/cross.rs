@@ -111,13 +111,14 @@ impl Target {
     }
 }
 
-/// Checks that the programs type-check where a pointer has 32 bits, the layouts that `sys` asserts
-/// among them.
+/// Checks that the programs and libanion type-check where a pointer has 32 bits, the layouts that
+/// `sys` asserts among them.
 ///
 /// # Errors
 /// If one does not, or Debian's Rust cannot be had.
 pub(crate) fn check(tally: &mut Tally) -> Result<()> {
     let mut command = Rust::find()?.cargo("check");
+    command.args(["--lib", "--package", "anion-c"]);
     command.args(NARROW.iter().flat_map(|triple| ["--target", triple]));
     run(&mut command)?;
     for triple in NARROW {

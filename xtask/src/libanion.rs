@@ -6,11 +6,13 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::Value;
 
 use crate::process::{cargo, output_of, run, workspace_root};
+use crate::steps::{nextest, run_tests};
+use crate::tally::Tally;
 use crate::tools::{CBINDGEN, ensure_crate};
 
 /// What programs that were linked against this library look for: it changes when they would not
@@ -120,4 +122,21 @@ fn header() -> Result<String> {
         _ => format!("{line}\n"),
     });
     Ok(lines.collect())
+}
+
+/// Compares the header with the sources, installs the library into a scratch directory and runs its
+/// tests against that.
+///
+/// # Errors
+/// If the header is not that of the sources, or a test fails.
+pub(crate) fn test(tally: &mut Tally) -> Result<()> {
+    let is_same = read(&header_place())? == header()?;
+    ensure!(is_same, "client/c/include/anion.h is not that of the sources: `cargo xtask c-header` writes it");
+    *tally += Tally::one(true);
+    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let prefix = scratch.path().join("prefix");
+    install(&InstallArgs { prefix: prefix.clone() })?;
+    let mut tests = nextest()?;
+    tests.args(["--package", "anion", "--test", "libanion", "--run-ignored", "only"]);
+    run_tests(tests.env("ANION_C_PREFIX", prefix), tally)
 }

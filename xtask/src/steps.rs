@@ -10,14 +10,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::needs::{self, ARCHIVE, BINDINGS, BPFMT, EVERYTHING, LINKER, SEPOLICY};
+use crate::needs::{self, ARCHIVE, BINDINGS, BPFMT, EVERYTHING, LIBANION, LINKER, SEPOLICY};
 use crate::process::{cargo, count_tests, find_program, leashed, line_of, path_with, run, workspace_root};
 use crate::report::{run_step, summary};
 use crate::server::Server;
 use crate::tally::Tally;
-use crate::tools::{NEXTEST, Tool, cache_dir, ensure_crate, ensure_tools, is_root};
+use crate::tools::{CBINDGEN, NEXTEST, Tool, cache_dir, ensure_crate, ensure_tools, is_root};
 use crate::vm::{self, VmArgs};
-use crate::{android, cross, deny, huge, readme, release, sepolicy};
+use crate::{android, cross, deny, huge, libanion, readme, release, sepolicy};
 
 /// Run every check and every test, one step after the other
 #[derive(Debug, Args)]
@@ -117,6 +117,13 @@ const STEPS: &[Step] = &[
         run: doctests,
     },
     Step {
+        name: "c",
+        about: "libanion: header, installation, and programs in C and C++ by gcc and clang with sanitizers",
+        tools: &[LINKER, LIBANION],
+        unfetched: |cache| CBINDGEN.unbuilt(cache, None).into_iter().chain(test_runner(cache)).collect(),
+        run: libanion::test,
+    },
+    Step {
         name: "readme",
         about: "the commands of README.md",
         tools: &[LINKER],
@@ -146,7 +153,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "targets",
-        about: "the programs type-check for 32-bit ARM and x86, with Debian's Rust",
+        about: "the programs and libanion type-check for 32-bit ARM and x86, with Debian's Rust",
         tools: &[LINKER, ARCHIVE],
         unfetched: |cache| cross::RUST.unfetched(cache).into_iter().collect(),
         run: cross::check,

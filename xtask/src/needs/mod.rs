@@ -50,6 +50,19 @@ pub(crate) const BINDINGS: &[Tool] = &[
     tool("/usr/lib/llvm-14/lib/clang/14.0.6/include/stddef.h", "libclang-common-14-dev"),
 ];
 
+/// What libanion is linked, looked at and tested with. The sanitizers of clang are a package of
+/// their own, that of gcc comes with it.
+pub(crate) const LIBANION: &[Tool] = &[
+    tool("clang", "clang"),
+    tool("clang++", "clang"),
+    tool("/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.asan-x86_64.a", "libclang-rt-14-dev"),
+    tool("g++", "g++"),
+    tool("man", "man-db"),
+    tool("nm", "binutils"),
+    tool("pkg-config", "pkgconf"),
+    tool("readelf", "binutils"),
+];
+
 /// What every guest is made with.
 pub(crate) const GUEST: &[Tool] = &[tool("busybox", "busybox-static"), tool("strip", "binutils")];
 
@@ -90,7 +103,7 @@ pub(crate) const FRESH: &[Tool] = &[tool("mmdebstrap", "mmdebstrap"), tool("git"
 
 /// All of the lists of the test command.
 pub(crate) const EVERYTHING: &[&[Tool]] =
-    &[LINKER, ARCHIVE, SEPOLICY, BPFMT, BINDINGS, GUEST, PC, ARM64, KERNEL, DEVICE_TREE, TRACER];
+    &[LINKER, ARCHIVE, SEPOLICY, BPFMT, BINDINGS, LIBANION, GUEST, PC, ARM64, KERNEL, DEVICE_TREE, TRACER];
 
 /// What is on every Debian, and so is not asked for: from packages that are Essential, and from apt
 /// itself.

@@ -63,6 +63,8 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("tests/daemon/place.rs", "program", "the service or sh, from command("),
     ("tests/daemon/place.rs", "program()", "the service"),
     ("tests/doctor.rs", "&program", "a copy of anionctl"),
+    ("tests/libanion.rs", "compiler", "gcc, g++, clang or clang++"),
+    ("tests/libanion.rs", "program", "what was compiled"),
     ("xtask/src/android/aidl.rs", "usr/lib/android-sdk/build-tools/debian/aidl", "of a bundle"),
     ("xtask/src/cross.rs", "usr/bin/rustc", "of a bundle"),
     ("xtask/src/debian/apt.rs", "program", "apt-get or apt-cache, from command("),

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The client library for C and C++, as it is installed: programs of both, by both compilers, with
+//! sanitizers, against the real service. `cargo xtask test --only c` installs it and runs these.
+
+mod common;
+
+use common::anionctl::held;
+use common::{Daemon, eventually};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The same on every machine, whatever devices it has.
+const HEAPS: &str = r#"/dts-v1/;
+/ { anion { compatible = "anion,heaps-v1";
+    system { type = "system"; heap-id = <25>; aliases = "ion_system_heap"; device = "memfd"; cached; };
+    camera { type = "carveout"; heap-id = <20>; size = <0x4000000>; device = "memfd"; cached; };
+    clients { max-bytes = <0x40000000>; };
+}; };"#;
+
+/// Every warning is an error.
+const STRICT: [&str; 3] = ["-Wall", "-Wextra", "-Werror"];
+/// Every fault of memory or of the language ends the program, and so does memory that it loses.
+const SANITIZED: [&str; 4] = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+
+const MAX_BYTES: u64 = 3 << 19;
+const MAX_LIBRARIES: usize = 9;
+
+/// Where `cargo xtask test --only c` has installed the library.
+fn prefix() -> PathBuf {
+    std::env::var_os("ANION_C_PREFIX").expect("ANION_C_PREFIX names the installed library").into()
+}
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn text_of(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What a command that succeeds writes.
+fn output_of(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "{command:?}: {status}: {stderr}");
+    assert!(stderr.is_empty(), "{command:?}: {stderr}");
+    String::from_utf8(stdout).expect("text")
+}
+
+/// What pkg-config says of the installed library.
+fn flags(args: &[&str]) -> Vec<String> {
+    let mut command = Command::new("pkg-config");
+    command.args(args).arg("anion").env("PKG_CONFIG_PATH", prefix().join("lib/pkgconfig"));
+    output_of(&mut command).split_whitespace().map(str::to_owned).collect()
+}
+
+/// The two compilers for a source of this name, with the language's version.
+fn compilers(source: &Path) -> [Command; 2] {
+    let is_c = source.extension().is_some_and(|extension| extension == "c");
+    let [gcc, clang] = if is_c {
+        [Command::new("gcc"), Command::new("clang")]
+    } else {
+        [Command::new("g++"), Command::new("clang++")]
+    };
+    [gcc, clang].map(|mut compiler| {
+        compiler.arg(if is_c { "-std=gnu11" } else { "-std=gnu++17" });
+        compiler
+    })
+}
+
+/// Compiles a program by `compiler`, with whatever else it has been told.
+fn compile(mut compiler: Command, source: &Path, into: &Path) -> PathBuf {
+    let program = into.join(compiler.get_program());
+    let version = format!("-DANION_TEST_VERSION=\"{}\"", env!("CARGO_PKG_VERSION"));
+    compiler.args(STRICT).arg(version).arg("-pthread").arg(source).arg("-o").arg(&program);
+    output_of(compiler.args(flags(&["--cflags", "--libs"])));
+    program
+}
+
+/// Runs a compiled program until it ends with 0, restarting the service when it asks for that. What
+/// it held is given back then.
+fn run(program: &Path) {
+    let mut daemon = Daemon::with_heaps(HEAPS);
+    let mut child = Command::new(program)
+        .env("ANION_SOCKET", daemon.socket())
+        .env("LD_LIBRARY_PATH", prefix().join("lib"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut answers = child.stdin.take().expect("a pipe");
+    for line in BufReader::new(child.stdout.take().expect("a pipe")).lines() {
+        if line.expect("text") == "restart" {
+            daemon.kill();
+            daemon.start_again();
+            writeln!(answers, "done").expect("the program reads");
+        }
+    }
+    let status = child.wait().expect("a child");
+    assert!(status.success(), "{}: {status}", program.display());
+    eventually("nothing is held", || held(&daemon) == (0, 0));
+}
+
+/// Compiles a program of `client/c/tests` by both compilers, and runs it.
+fn check(name: &str) {
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let source = source("client/c/tests").join(name);
+    for mut compiler in compilers(&source) {
+        compiler.args(SANITIZED);
+        run(&compile(compiler, &source, scratch.path()));
+    }
+}
+
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn every_function_does_what_the_header_says() {
+    check("buffers.c");
+}
+
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn every_failure_has_its_errno_and_says_why() {
+    check("errors.c");
+}
+
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn threads_share_a_client_while_the_service_restarts() {
+    check("threads.c");
+}
+
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn a_child_of_fork_connects_for_itself() {
+    check("fork.c");
+}
+
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn a_restart_is_survived() {
+    check("restart.c");
+}
+
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn the_wrapper_for_cpp_frees_and_returns_errors() {
+    check("wrapper.cpp");
+}
+
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn the_static_library_serves_as_well() {
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let (source, program) = (source("client/c/tests/buffers.c"), scratch.path().join("static"));
+    let version = format!("-DANION_TEST_VERSION=\"{}\"", env!("CARGO_PKG_VERSION"));
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-std=gnu11", &version]).args(flags(&["--cflags"])).arg(source);
+    gcc.arg(prefix().join("lib/libanion.a")).arg("-o").arg(&program);
+    let libraries = flags(&["--libs", "--static"]);
+    output_of(gcc.args(libraries.iter().filter(|flag| flag.as_str() != "-lanion")));
+    run(&program);
+}
+
+/// The words that begin with `anion_` and come before a `(` at the end of a prototype's name.
+fn functions_of(header: &str) -> BTreeSet<String> {
+    let code = header.split("/**").map(|part| part.split_once("*/").map_or(part, |(_, code)| code));
+    let prototypes = code.flat_map(|code| code.split(';')).filter_map(|part| part.split_once('('));
+    let names = prototypes.filter_map(|(start, _)| start.rsplit([' ', '*']).next());
+    names.filter(|name| name.starts_with("anion_")).map(str::to_owned).collect()
+}
+
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn the_symbols_are_those_of_the_header_with_a_version_and_no_others() {
+    let library = prefix().join("lib/libanion.so.1");
+    let functions = functions_of(&text_of(&prefix().join("include/anion.h")));
+    assert!(functions.len() > 40, "{functions:?}");
+
+    let listed = output_of(Command::new("nm").args(["-D", "--defined-only"]).arg(&library));
+    let symbols: BTreeSet<&str> = listed.lines().filter_map(|line| line.split(' ').next_back()).collect();
+    let mut expected: BTreeSet<String> = functions.iter().map(|name| format!("{name}@@ANION_1")).collect();
+    expected.insert("ANION_1".to_owned());
+    assert_eq!(symbols, expected.iter().map(String::as_str).collect());
+
+    let script = text_of(&source("client/c/libanion.map"));
+    let exported: BTreeSet<String> =
+        script.lines().filter_map(|line| Some(line.trim().strip_suffix(';')?.to_owned())).collect();
+    let exported = exported.into_iter().filter(|name| name.starts_with("anion_")).collect();
+    assert_eq!(functions, exported, "the version script has them one by one");
+
+    let dynamic = output_of(Command::new("readelf").arg("-d").arg(&library));
+    assert!(dynamic.contains("Library soname: [libanion.so.1]"), "{dynamic}");
+    let needed = dynamic.lines().filter(|line| line.contains("(NEEDED)")).count();
+    assert!(needed <= MAX_LIBRARIES, "{dynamic}");
+    let bytes = fs::metadata(&library).expect("installed").len();
+    assert!(bytes < MAX_BYTES, "{bytes} bytes");
+}
+
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn the_headers_compile_alone_for_old_and_new_languages_and_for_32_bits() {
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let check = |header: &str, compiler: &str, args: &[&str]| {
+        let extension = if compiler.ends_with("++") { "cpp" } else { "c" };
+        let source = scratch.path().join("alone").with_extension(extension);
+        fs::write(&source, format!("#include <{header}>\n#include <{header}>\n")).expect("written");
+        let mut command = Command::new(compiler);
+        command.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]).args(args);
+        output_of(command.arg(source).args(flags(&["--cflags"])));
+    };
+    for standard in ["-std=c99", "-std=c11", "-std=c17"] {
+        check("anion.h", "gcc", &[standard]);
+        check("anion.h", "clang", &[standard]);
+    }
+    for standard in ["-std=c++17", "-std=c++20"] {
+        for header in ["anion.h", "anion.hpp"] {
+            check(header, "g++", &[standard, "-fno-exceptions", "-fno-rtti"]);
+            check(header, "clang++", &[standard, "-fno-exceptions", "-fno-rtti"]);
+        }
+    }
+    // Freestanding: the compiler's own headers are all that it takes.
+    check("anion.h", "gcc", &["-m32", "-ffreestanding"]);
+    for target in ["i686-linux-gnu", "armv7a-linux-gnueabihf"] {
+        check("anion.h", "clang", &["-target", target, "-ffreestanding"]);
+    }
+}
+
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn the_manual_page_has_every_function_and_no_fault() {
+    let page = prefix().join("share/man/man3/libanion.3");
+    let mut man = Command::new("man");
+    man.args(["--warnings", "--encoding=UTF-8", "--local-file"]).arg(&page).env("MANWIDTH", "100");
+    let shown = output_of(man.env("LC_ALL", "C.UTF-8"));
+    for function in functions_of(&text_of(&prefix().join("include/anion.h"))) {
+        assert!(shown.contains(&format!("{function}(")), "libanion(3) has no {function}");
+    }
+}
