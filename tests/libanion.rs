@@ -164,6 +164,43 @@ fn the_static_library_serves_as_well() {
     run(&program);
 }
 
+/// The blocks of a document in this language.
+fn snippets<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("\n```{language}\n");
+    document.split(&fence).skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
+}
+
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn the_snippets_of_the_documents_run() {
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let file = |extension: &str| scratch.path().join("snippet").with_extension(extension);
+    for (document, language, expected) in
+        [("docs/c.md", "c", 2), ("docs/c.md", "cpp", 1), ("README.md", "c", 1), ("README.md", "cpp", 1)]
+    {
+        let text = text_of(&source(document));
+        let snippets = snippets(&text, language);
+        assert_eq!(snippets.len(), expected, "{document} has so many blocks of {language}");
+        for snippet in snippets {
+            // One that is no program is the inside of one.
+            let program = match snippet.contains("int main(") {
+                true => snippet.to_owned(),
+                false => {
+                    let header = if language == "c" { "anion.h" } else { "anion.hpp" };
+                    format!(
+                        "#include <{header}>\n#include <err.h>\n#include <string.h>\nint main(void)\n{{\n{snippet}\n}}\n"
+                    )
+                }
+            };
+            let source = file(language);
+            fs::write(&source, program).expect("written");
+            for compiler in compilers(&source) {
+                run(&compile(compiler, &source, scratch.path()));
+            }
+        }
+    }
+}
+
 /// The words that begin with `anion_` and come before a `(` at the end of a prototype's name.
 fn functions_of(header: &str) -> BTreeSet<String> {
     let code = header.split("/**").map(|part| part.split_once("*/").map_or(part, |(_, code)| code));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- *The client library of the Anion allocator service. anion.hpp is the same for C++17,
- * libanion(3) the rest. This file is made of client/c/src by `cargo xtask c-header`.
+ *The client library of the Anion allocator service. docs/c.md has the first buffer in 20 lines,
+ * libanion(3) an overview, anion.hpp the same for C++17. This file is made of client/c/src by
+ * `cargo xtask c-header`.
  *
  * Results. A function that can fail returns 0, or a number that it says, and a negative errno on
  * failure. `error`, its last argument, may be NULL; else it is set to NULL on success and to a
