@@ -49,6 +49,28 @@ impl Error {
             _ => None,
         }
     }
+
+    /// Returns the errno that says it to code that knows nothing else: ION's and the dma-heaps' own
+    /// where they have one.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::Refused { refusal, .. } => match refusal {
+                Refusal::BadRequest => libc::EINVAL,
+                Refusal::UnknownHeap => libc::ENODEV,
+                Refusal::NotPermitted => libc::EPERM,
+                Refusal::Unsupported => libc::EOPNOTSUPP,
+                Refusal::NoMemory => libc::ENOMEM,
+                Refusal::QuotaExceeded => libc::EDQUOT,
+                Refusal::NotOurs => libc::ENOENT,
+                Refusal::Backend | Refusal::Other(_) => libc::EIO,
+            },
+            Self::Unreachable(_) => libc::ENOTCONN,
+            Self::NoAnswer(_) => libc::ETIMEDOUT,
+            Self::Contract(_) => libc::EPROTO,
+            Self::Inherited(_) => libc::ECHILD,
+            Self::Local { cause, .. } => cause.raw_os_error().unwrap_or(libc::EIO),
+        }
+    }
 }
 
 /// Why the service says no: one for each code of the interface (`ErrorCode.aidl`).

@@ -101,23 +101,7 @@ impl Failure {
             Self::Argument(_) => libc::EINVAL,
             Self::System(_, cause) => errno_of(cause),
             Self::Panic(_) => libc::ENOTRECOVERABLE,
-            Self::Client(error) => match error {
-                Error::Refused { refusal, .. } => match refusal {
-                    Refusal::BadRequest => libc::EINVAL,
-                    Refusal::UnknownHeap => libc::ENODEV,
-                    Refusal::NotPermitted => libc::EPERM,
-                    Refusal::Unsupported => libc::EOPNOTSUPP,
-                    Refusal::NoMemory => libc::ENOMEM,
-                    Refusal::QuotaExceeded => libc::EDQUOT,
-                    Refusal::NotOurs => libc::ENOENT,
-                    _ => libc::EIO,
-                },
-                Error::Unreachable(_) => libc::ENOTCONN,
-                Error::NoAnswer(_) => libc::ETIMEDOUT,
-                Error::Contract(_) => libc::EPROTO,
-                Error::Inherited(_) => libc::ECHILD,
-                Error::Local { cause, .. } => errno_of(cause),
-            },
+            Self::Client(error) => error.errno(),
         }
     }
 
