@@ -28,7 +28,7 @@ const SANITIZED: [&str; 4] = ["-g", "-O1", "-fsanitize=address,undefined", "-fno
 const MAX_BYTES: u64 = 3 << 19;
 const MAX_LIBRARIES: usize = 9;
 
-/// Where `cargo xtask test --only c` has installed the library.
+/// Returns where `cargo xtask test --only c` has installed the library.
 fn prefix() -> PathBuf {
     std::env::var_os("ANION_C_PREFIX").expect("ANION_C_PREFIX names the installed library").into()
 }
@@ -41,7 +41,7 @@ fn text_of(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What a command that succeeds writes.
+/// Returns what a command that succeeds writes.
 fn output_of(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().expect("it starts");
     let stderr = String::from_utf8_lossy(&stderr);
@@ -50,14 +50,14 @@ fn output_of(command: &mut Command) -> String {
     String::from_utf8(stdout).expect("text")
 }
 
-/// What pkg-config says of the installed library.
+/// Returns what pkg-config says of the installed library.
 fn flags(args: &[&str]) -> Vec<String> {
     let mut command = Command::new("pkg-config");
     command.args(args).arg("anion").env("PKG_CONFIG_PATH", prefix().join("lib/pkgconfig"));
     output_of(&mut command).split_whitespace().map(str::to_owned).collect()
 }
 
-/// The two compilers for a source of this name, with the language's version.
+/// Returns the two compilers for a source of this name, with the language's version.
 fn compilers(source: &Path) -> [Command; 2] {
     let is_c = source.extension().is_some_and(|extension| extension == "c");
     let [gcc, clang] = if is_c {
@@ -105,11 +105,11 @@ fn run(program: &Path) {
 }
 
 /// Compiles a program of `client/c/tests` by both compilers, and runs it.
-fn check(name: &str) {
+fn check(name: &str, libraries: &[&str]) {
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let source = source("client/c/tests").join(name);
     for mut compiler in compilers(&source) {
-        compiler.args(SANITIZED);
+        compiler.args(SANITIZED).arg("-Wl,--no-as-needed").args(flags(&["--libs-only-L"])).args(libraries);
         run(&compile(compiler, &source, scratch.path()));
     }
 }
@@ -117,37 +117,55 @@ fn check(name: &str) {
 #[test]
 #[ignore = "needs an installed libanion: cargo xtask test --only c"]
 fn every_function_does_what_the_header_says() {
-    check("buffers.c");
+    check("buffers.c", &[]);
 }
 
 #[test]
 #[ignore = "needs an installed libanion: cargo xtask test --only c"]
 fn every_failure_has_its_errno_and_says_why() {
-    check("errors.c");
+    check("errors.c", &[]);
 }
 
 #[test]
 #[ignore = "needs an installed libanion: cargo xtask test --only c"]
 fn threads_share_a_client_while_the_service_restarts() {
-    check("threads.c");
+    check("threads.c", &[]);
 }
 
 #[test]
 #[ignore = "needs an installed libanion: cargo xtask test --only c"]
 fn a_child_of_fork_connects_for_itself() {
-    check("fork.c");
+    check("fork.c", &[]);
 }
 
 #[test]
 #[ignore = "needs an installed libanion: cargo xtask test --only c"]
 fn a_restart_is_survived() {
-    check("restart.c");
+    check("restart.c", &[]);
 }
 
 #[test]
 #[ignore = "needs an installed libanion: cargo xtask test --only c"]
 fn the_wrapper_for_cpp_frees_and_returns_errors() {
-    check("wrapper.cpp");
+    check("wrapper.cpp", &[]);
+}
+
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn code_for_libdmabufheap_gets_its_buffers_from_the_service() {
+    check("dmabufheap.c", &["-ldmabufheap"]);
+}
+
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn code_for_the_class_buffer_allocator_compiles_as_it_is() {
+    check("buffer_allocator.cpp", &["-ldmabufheap"]);
+}
+
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn code_for_libion_gets_its_buffers_from_the_service() {
+    check("ion.c", &["-lion"]);
 }
 
 #[test]
@@ -164,7 +182,7 @@ fn the_static_library_serves_as_well() {
     run(&program);
 }
 
-/// The blocks of a document in this language.
+/// Returns the blocks of a document in this language.
 fn snippets<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("\n```{language}\n");
     document.split(&fence).skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
@@ -201,7 +219,7 @@ fn the_snippets_of_the_documents_run() {
     }
 }
 
-/// The words that begin with `anion_` and come before a `(` at the end of a prototype's name.
+/// Returns the names of the functions that the header has prototypes of.
 fn functions_of(header: &str) -> BTreeSet<String> {
     let code = header.split("/**").map(|part| part.split_once("*/").map_or(part, |(_, code)| code));
     let prototypes = code.flat_map(|code| code.split(';')).filter_map(|part| part.split_once('('));
@@ -216,24 +234,58 @@ fn the_symbols_are_those_of_the_header_with_a_version_and_no_others() {
     let functions = functions_of(&text_of(&prefix().join("include/anion.h")));
     assert!(functions.len() > 40, "{functions:?}");
 
-    let listed = output_of(Command::new("nm").args(["-D", "--defined-only"]).arg(&library));
-    let symbols: BTreeSet<&str> = listed.lines().filter_map(|line| line.split(' ').next_back()).collect();
+    let symbols = symbols_of(&library);
     let mut expected: BTreeSet<String> = functions.iter().map(|name| format!("{name}@@ANION_1")).collect();
     expected.insert("ANION_1".to_owned());
-    assert_eq!(symbols, expected.iter().map(String::as_str).collect());
+    assert_eq!(symbols, expected);
 
     let script = text_of(&source("client/c/libanion.map"));
     let exported: BTreeSet<String> =
         script.lines().filter_map(|line| Some(line.trim().strip_suffix(';')?.to_owned())).collect();
     let exported = exported.into_iter().filter(|name| name.starts_with("anion_")).collect();
     assert_eq!(functions, exported, "the version script has them one by one");
+    is_small(&library);
 
-    let dynamic = output_of(Command::new("readelf").arg("-d").arg(&library));
-    assert!(dynamic.contains("Library soname: [libanion.so.1]"), "{dynamic}");
+    let mut nm = Command::new("nm");
+    let listed = output_of(nm.args(["-g", "--defined-only"]).arg(prefix().join("lib/libanion.a")));
+    let words = listed.lines().filter_map(|line| line.rsplit_once(" T "));
+    assert_eq!(functions, words.map(|(_, name)| name.to_owned()).collect());
+}
+
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn libdmabufheap_and_libion_export_the_functions_of_their_headers_and_no_others() {
+    for (library, header) in
+        [("libdmabufheap.so", "BufferAllocator/BufferAllocatorWrapper.h"), ("libion.so", "ion/ion.h")]
+    {
+        let library = prefix().join("lib").join(library);
+        let header = text_of(&prefix().join("include").join(header));
+        let symbols = symbols_of(&library);
+        for name in &symbols {
+            assert!(header.contains(&format!("{name}(")), "no prototype of {name}");
+        }
+        let prototypes =
+            header.lines().filter(|line| line.contains('(') && !line.starts_with([' ', '#', '/']));
+        assert_eq!(prototypes.count(), symbols.len(), "{symbols:?}");
+        is_small(&library);
+    }
+}
+
+/// Returns the names that a shared library exports, with their versions.
+fn symbols_of(library: &Path) -> BTreeSet<String> {
+    let listed = output_of(Command::new("nm").args(["-D", "--defined-only"]).arg(library));
+    listed.lines().filter_map(|line| line.split(' ').next_back().map(str::to_owned)).collect()
+}
+
+/// Checks that a library has the name that programs look for, and takes little.
+fn is_small(library: &Path) {
+    let name = library.file_name().expect("a file").display();
+    let dynamic = output_of(Command::new("readelf").arg("-d").arg(library));
+    assert!(dynamic.contains(&format!("Library soname: [{name}]")), "{dynamic}");
     let needed = dynamic.lines().filter(|line| line.contains("(NEEDED)")).count();
     assert!(needed <= MAX_LIBRARIES, "{dynamic}");
-    let bytes = fs::metadata(&library).expect("installed").len();
-    assert!(bytes < MAX_BYTES, "{bytes} bytes");
+    let bytes = fs::metadata(library).expect("installed").len();
+    assert!(bytes < MAX_BYTES, "{name} has {bytes} bytes");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `libanion`, the client library for C and C++: its header, its installation, its tests.
+//! `libanion`, the client library for C and C++, with libdmabufheap and libion beside it: header,
+//! installation, tests.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -19,7 +20,20 @@ use crate::tools::{CBINDGEN, ensure_crate};
 /// work any more.
 const SONAME: &str = "libanion.so.1";
 
-/// Install the client library for C and C++: shared and static library, headers, anion.pc, libanion(3)
+/// The libraries for programs that were written for others, with the names that they look for.
+const COMPATIBLE: [&str; 2] = ["libdmabufheap", "libion"];
+/// The headers of all of them, below `include`.
+const HEADERS: [&str; 6] = [
+    "anion.h",
+    "anion.hpp",
+    "BufferAllocator/BufferAllocator.h",
+    "BufferAllocator/BufferAllocatorWrapper.h",
+    "BufferAllocator/dmabufheap-defs.h",
+    "ion/ion.h",
+];
+
+/// Install the client library for C and C++ with its headers, anion.pc and libanion(3), and
+/// libdmabufheap and libion over it
 #[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
     /// Where to; `lib`, `include` and `share` are made there
@@ -36,18 +50,21 @@ pub(crate) fn install(args: &InstallArgs) -> Result<()> {
     let source = workspace_root().join("client/c");
     let [lib, include] = ["lib", "include"].map(|folder| prefix.join(folder));
     let [pkgconfig, man] = ["lib/pkgconfig", "share/man/man3"].map(|folder| prefix.join(folder));
-    for folder in [&lib, &include, &pkgconfig, &man] {
+    for folder in [&lib, &include.join("BufferAllocator"), &include.join("ion"), &pkgconfig, &man] {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     let archive = build()?;
-    copy(&archive, &lib.join("libanion.a"))?;
-    link(&archive, &source.join("libanion.map"), &lib.join(SONAME))?;
+    bundle(&archive, &source.join("libanion.map"), &lib.join("libanion.a"))?;
+    link(&archive, &source.join("libanion.map"), &lib, SONAME)?;
     let name = lib.join("libanion.so");
     if name.is_symlink() {
         fs::remove_file(&name).with_context(|| format!("cannot replace {}", name.display()))?;
     }
     symlink(SONAME, &name).with_context(|| format!("cannot make {}", name.display()))?;
-    for header in ["anion.h", "anion.hpp"] {
+    for name in COMPATIBLE {
+        link(&archive, &source.join(name).with_extension("map"), &lib, &format!("{name}.so"))?;
+    }
+    for header in HEADERS {
         copy(&source.join("include").join(header), &include.join(header))?;
     }
     copy(&source.join("libanion.3"), &man.join("libanion.3"))?;
@@ -62,7 +79,7 @@ pub(crate) fn install(args: &InstallArgs) -> Result<()> {
     Ok(())
 }
 
-/// Builds the static library, which the shared one is made of.
+/// Builds the archive that all libraries are made of.
 fn build() -> Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--profile", "release-c", "--package", "anion-c"]);
@@ -77,16 +94,37 @@ fn build() -> Result<PathBuf> {
 }
 
 /// Makes the shared library: of the archive's symbols, those of the version script alone.
-fn link(archive: &Path, script: &Path, library: &Path) -> Result<()> {
+fn link(archive: &Path, script: &Path, folder: &Path, soname: &str) -> Result<()> {
     let mut version = std::ffi::OsString::from("-Wl,--version-script=");
     version.push(script);
     let mut cc = Command::new("cc");
     cc.args(["-shared", "-s", "-Wl,--gc-sections", "-Wl,--no-undefined", "-Wl,--as-needed"]);
     // Its threads and its thread-local values outlive any dlclose(3).
     cc.args(["-Wl,-z,nodelete", "-Wl,-z,relro", "-Wl,-z,now"]);
-    cc.arg(format!("-Wl,-soname,{SONAME}")).arg(version);
+    cc.arg(format!("-Wl,-soname,{soname}")).arg(version);
     cc.arg("-Wl,--whole-archive").arg(archive).arg("-Wl,--no-whole-archive");
-    run(cc.args(["-lgcc_s", "-lpthread", "-ldl", "-lm", "-o"]).arg(library))
+    run(cc.args(["-lgcc_s", "-lpthread", "-ldl", "-lm", "-o"]).arg(folder.join(soname)))
+}
+
+/// Makes the static library: one object with what the functions of the version script need, which
+/// has no other names for the linker. A program can have another library written in Rust beside it.
+fn bundle(archive: &Path, script: &Path, library: &Path) -> Result<()> {
+    let script = read(script)?;
+    let listed = script.lines().filter_map(|line| line.trim().strip_suffix(';'));
+    let names: Vec<&str> = listed.filter(|name| name.starts_with("anion_")).collect();
+    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let [object, list] = ["libanion.o", "names"].map(|name| scratch.path().join(name));
+    fs::write(&list, names.join("\n")).context("cannot write the list of names")?;
+    let mut cc = Command::new("cc");
+    cc.args(["-r", "-nostdlib", "-Wl,--gc-sections"]).args(names.iter().map(|name| format!("-Wl,-u,{name}")));
+    run(cc.arg(archive).arg("-o").arg(&object))?;
+    let mut keep = std::ffi::OsString::from("--keep-global-symbols=");
+    keep.push(&list);
+    run(Command::new("objcopy").arg("--strip-debug").arg(keep).arg(&object))?;
+    if library.exists() {
+        fs::remove_file(library).with_context(|| format!("cannot replace {}", library.display()))?;
+    }
+    run(Command::new("ar").arg("rcs").arg(library).arg(object))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -110,7 +148,7 @@ fn header_place() -> PathBuf {
     workspace_root().join("client/c/include/anion.h")
 }
 
-/// The header as cbindgen makes it.
+/// Returns the header as cbindgen makes it.
 fn header() -> Result<String> {
     let program = ensure_crate(CBINDGEN)?.join("cbindgen");
     let mut cbindgen = Command::new(program);

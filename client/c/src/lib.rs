@@ -13,6 +13,8 @@
 #![expect(non_camel_case_types, reason = "the names of C")]
 
 pub mod buffer;
+/// cbindgen:ignore
+pub mod compat;
 pub mod connection;
 pub mod error;
 pub mod heaps;

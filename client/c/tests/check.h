@@ -99,10 +99,16 @@ static inline struct held held_of(anion_client *client)
     return held;
 }
 
-/* Waits until the condition holds: the harness ends the program if it never does. */
+/* Waits until the condition holds, for minutes if need be. */
 #define EVENTUALLY(condition) \
     do { \
-        while (!(condition)) usleep(1000); \
+        for (int looks = 0; !(condition); looks++) { \
+            if (looks >= 180000) { \
+                fprintf(stderr, "%s:%d: never: %s\n", __FILE__, __LINE__, #condition); \
+                exit(1); \
+            } \
+            usleep(1000); \
+        } \
     } while (0)
 
 /* Has the harness kill the service, and start another one in its place. */

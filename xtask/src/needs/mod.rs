@@ -53,12 +53,14 @@ pub(crate) const BINDINGS: &[Tool] = &[
 /// What libanion is linked, looked at and tested with. The sanitizers of clang are a package of
 /// their own, that of gcc comes with it.
 pub(crate) const LIBANION: &[Tool] = &[
+    tool("ar", "binutils"),
     tool("clang", "clang"),
     tool("clang++", "clang"),
     tool("/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.asan-x86_64.a", "libclang-rt-14-dev"),
     tool("g++", "g++"),
     tool("man", "man-db"),
     tool("nm", "binutils"),
+    tool("objcopy", "binutils"),
     tool("pkg-config", "pkgconf"),
     tool("readelf", "binutils"),
 ];

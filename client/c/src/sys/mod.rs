@@ -6,6 +6,8 @@
 //! one that is not NULL: their fields are private to this module, so a value has come through an
 //! exported function, whose contract (`include/anion.h`) says what it points to.
 
+pub mod compat;
+
 use crate::buffer::anion_buffer;
 use crate::connection::anion_settings;
 use crate::error::Failure;

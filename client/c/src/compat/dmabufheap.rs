@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The C functions of libdmabufheap. All of them answer a negative errno on failure.
+
+use super::client;
+use crate::error::{Failure, attempt, given};
+use crate::sys::Text;
+use crate::sys::compat::{Names, borrow};
+use ::anion_client::{CpuAccess, Phase, Request};
+use anion_memory::dma_buf::{set_name, sync};
+use std::collections::HashMap;
+use std::ffi::{CString, c_int, c_uint, c_void};
+use std::os::fd::IntoRawFd;
+use std::path::Path;
+use std::sync::{PoisonError, RwLock};
+
+/// What dma-heaps call ordinary memory, and ION did.
+const SYSTEM: [&str; 2] = ["system", "ion_system_heap"];
+/// The same, mapped uncached by the CPU.
+const SYSTEM_UNCACHED: &str = "system-uncached";
+
+/// What programs hold in place of the device.
+pub struct BufferAllocator {
+    /// Names to fall back to, by name.
+    ion_names: RwLock<HashMap<String, String>>,
+}
+
+/// A function that synchronises a buffer of the legacy ION. It is never called.
+type LegacySync = Option<extern "C" fn(c_int, c_int, *mut c_void) -> c_int>;
+
+/// Makes an allocator; never NULL. The service is looked for by the first call that needs it.
+#[unsafe(no_mangle)]
+pub extern "C" fn CreateDmabufHeapBufferAllocator() -> Box<BufferAllocator> {
+    let names = [SYSTEM[0], SYSTEM_UNCACHED].map(|name| (name.to_owned(), SYSTEM[1].to_owned()));
+    Box::new(BufferAllocator { ion_names: RwLock::new(HashMap::from(names)) })
+}
+
+/// Frees it. NULL is nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn FreeDmabufHeapBufferAllocator(allocator: Option<Box<BufferAllocator>>) {
+    drop(allocator);
+}
+
+/// Returns a descriptor of a new buffer of a heap. The alignment was for ION alone, and is ignored.
+#[unsafe(no_mangle)]
+pub extern "C" fn DmabufHeapAlloc(
+    allocator: Option<&BufferAllocator>,
+    heap_name: Text<'_>,
+    len: usize,
+    heap_flags: c_uint,
+    _legacy_align: usize,
+) -> c_int {
+    attempt(None, || {
+        let name = given(heap_name.get("heap_name")?, "heap_name")?;
+        allocate(allocator, &[name], len, heap_flags)
+    })
+}
+
+/// Returns a descriptor of a new buffer of ordinary memory.
+#[unsafe(no_mangle)]
+pub extern "C" fn DmabufHeapAllocSystem(
+    allocator: Option<&BufferAllocator>,
+    cpu_access: bool,
+    len: usize,
+    heap_flags: c_uint,
+    _legacy_align: usize,
+) -> c_int {
+    attempt(None, || {
+        let heaps: &[&str] = if cpu_access { &SYSTEM[..1] } else { &[SYSTEM_UNCACHED, SYSTEM[0]] };
+        allocate(allocator, heaps, len, heap_flags)
+    })
+}
+
+/// Has the heap with ION's name tried where none answers to `heap_name`. An empty name maps
+/// nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn MapDmabufHeapNameToIonHeap(
+    allocator: Option<&BufferAllocator>,
+    heap_name: Text<'_>,
+    ion_heap_name: Text<'_>,
+    _ion_heap_flags: c_uint,
+    _legacy_ion_heap_mask: c_uint,
+    _legacy_ion_heap_flags: c_uint,
+) -> c_int {
+    attempt(None, || {
+        let names = &given(allocator, "allocator")?.ion_names;
+        let name = given(heap_name.get("heap_name")?, "heap_name")?;
+        let ion_name = ion_heap_name.get("ion_heap_name")?.unwrap_or_default();
+        if !ion_name.is_empty() {
+            let mut names = names.write().unwrap_or_else(PoisonError::into_inner);
+            names.insert(name.to_owned(), ion_name.to_owned());
+        }
+        Ok(0)
+    })
+}
+
+/// Begins an access of the CPU to a mapping of the buffer.
+#[unsafe(no_mangle)]
+pub extern "C" fn DmabufHeapCpuSyncStart(
+    allocator: Option<&BufferAllocator>,
+    dmabuf_fd: c_uint,
+    sync_type: c_uint,
+    _legacy_ion_cpu_sync: LegacySync,
+    _data: *mut c_void,
+) -> c_int {
+    synchronise(allocator, dmabuf_fd, sync_type, Phase::Start)
+}
+
+/// Ends an access of the CPU to a mapping of the buffer.
+#[unsafe(no_mangle)]
+pub extern "C" fn DmabufHeapCpuSyncEnd(
+    allocator: Option<&BufferAllocator>,
+    dmabuf_fd: c_uint,
+    sync_type: c_uint,
+    _legacy_ion_cpu_sync: LegacySync,
+    _data: *mut c_void,
+) -> c_int {
+    synchronise(allocator, dmabuf_fd, sync_type, Phase::End)
+}
+
+/// Returns whether the machine has ION's device: programs choose an interface by it.
+#[unsafe(no_mangle)]
+pub extern "C" fn CheckIonSupport() -> bool {
+    Path::new("/dev/ion").exists()
+}
+
+/// Does the same as `DmabufHeapAlloc`.
+#[unsafe(no_mangle)]
+pub extern "C" fn DmabufHeapAlloc2(
+    allocator: Option<&BufferAllocator>,
+    heap_name: Text<'_>,
+    len: usize,
+    heap_flags: c_uint,
+) -> c_int {
+    DmabufHeapAlloc(allocator, heap_name, len, heap_flags, 0)
+}
+
+/// Does the same as `DmabufHeapAllocSystem`.
+#[unsafe(no_mangle)]
+pub extern "C" fn DmabufHeapAllocSystem2(
+    allocator: Option<&BufferAllocator>,
+    cpu_access: bool,
+    len: usize,
+    heap_flags: c_uint,
+) -> c_int {
+    DmabufHeapAllocSystem(allocator, cpu_access, len, heap_flags, 0)
+}
+
+/// Does the same as `DmabufHeapCpuSyncStart`.
+#[unsafe(no_mangle)]
+pub extern "C" fn DmabufHeapCpuSyncStart2(
+    allocator: Option<&BufferAllocator>,
+    dmabuf_fd: c_uint,
+    sync_type: c_uint,
+) -> c_int {
+    synchronise(allocator, dmabuf_fd, sync_type, Phase::Start)
+}
+
+/// Does the same as `DmabufHeapCpuSyncEnd`.
+#[unsafe(no_mangle)]
+pub extern "C" fn DmabufHeapCpuSyncEnd2(
+    allocator: Option<&BufferAllocator>,
+    dmabuf_fd: c_uint,
+    sync_type: c_uint,
+) -> c_int {
+    synchronise(allocator, dmabuf_fd, sync_type, Phase::End)
+}
+
+/// Gives a dma-buf a name of at most 31 bytes, which the kernel shows; -ENOTTY if it is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn DmabufSetName(
+    allocator: Option<&BufferAllocator>,
+    dmabuf_fd: c_uint,
+    name: Text<'_>,
+) -> c_int {
+    attempt(None, || {
+        given(allocator, "allocator")?;
+        let name = CString::new(given(name.get("name")?, "name")?).unwrap_or_default();
+        let fd = borrow(dmabuf_fd)?;
+        set_name(fd, &name).map_err(|cause| Failure::System("DMA_BUF_SET_NAME".to_owned(), cause))?;
+        Ok(0)
+    })
+}
+
+/// Writes the names and aliases of the heaps that can be allocated from, each with its NUL, as far
+/// as `len` bytes reach, and returns how many bytes all of them take. libdmabufheap has no such
+/// function: `BufferAllocator::GetDmabufHeapList` of the header is made of it.
+#[unsafe(no_mangle)]
+pub extern "C" fn AnionDmabufHeapNames(names: Names<'_>, len: usize) -> c_int {
+    attempt(None, || {
+        let heaps = client()?.heaps()?;
+        let usable = heaps.into_iter().filter(|heap| heap.unavailable.is_none());
+        let mut text = String::new();
+        for name in usable.flat_map(|heap| heap.aliases.into_iter().chain([heap.name])) {
+            text.push_str(&name);
+            text.push('\0');
+        }
+        names.store(&text.as_bytes()[..text.len().min(len)]);
+        Ok(c_int::try_from(text.len()).unwrap_or(c_int::MAX))
+    })
+}
+
+fn allocate(
+    allocator: Option<&BufferAllocator>,
+    heaps: &[&str],
+    len: usize,
+    flags: c_uint,
+) -> Result<c_int, Failure> {
+    let allocator = given(allocator, "allocator")?;
+    if flags != 0 {
+        return Err(Failure::Argument(format!("heap_flags is {flags}, but dma-heaps have none")));
+    }
+    let ion_names = allocator.ion_names.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let fallbacks = heaps.iter().filter_map(|heap| ion_names.get(*heap).map(String::as_str));
+    let request = heaps.iter().copied().chain(fallbacks).fold(Request::new(len as u64), Request::heap);
+    Ok(client()?.allocate_one(&request)?.into_fd().into_raw_fd())
+}
+
+fn synchronise(allocator: Option<&BufferAllocator>, fd: c_uint, kind: c_uint, phase: Phase) -> c_int {
+    attempt(None, || {
+        given(allocator, "allocator")?;
+        let access = match kind {
+            1 => CpuAccess::Read,
+            2 => CpuAccess::Write,
+            3 => CpuAccess::ReadWrite,
+            _ => return Err(Failure::Argument(format!("sync_type is {kind}, but it must be 1 to 3"))),
+        };
+        let told = sync(borrow(fd)?, access, phase);
+        told.map_err(|cause| Failure::System("DMA_BUF_IOCTL_SYNC".to_owned(), cause))?;
+        Ok(0)
+    })
+}

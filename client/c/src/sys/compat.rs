@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the functions of libdmabufheap and libion read and write of their callers'.
+
+use crate::error::Failure;
+use std::ffi::{c_char, c_int, c_uint};
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+/// Where the caller of `AnionDmabufHeapNames` has room for as many bytes as the length beside it
+/// says; NULL if that is 0.
+#[repr(transparent)]
+pub struct Names<'a>(*mut c_char, PhantomData<&'a mut c_char>);
+
+impl Names<'_> {
+    /// Stores the bytes, of which there must be no more than the caller has room for.
+    pub(crate) fn store(self, bytes: &[u8]) {
+        if !self.0.is_null() {
+            // SAFETY: values come from C alone (the field is private), where this is room for as
+            // many bytes as the length says that `bytes` is cut to, and not memory of this library,
+            // so that the two do not overlap.
+            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.0.cast(), bytes.len()) };
+        }
+    }
+}
+
+/// `struct ion_heap_data` of linux/ion.h.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ion_heap_data {
+    /// NUL-terminated.
+    pub name: [u8; 32],
+    /// ION's number of the kind.
+    pub kind: u32,
+    /// The heap's bit in masks.
+    pub heap_id: u32,
+    /// Zero.
+    pub reserved: [u32; 3],
+}
+
+/// Where the caller of `ion_query_get_heaps` has room for as many heaps as the count beside it
+/// says, or NULL.
+#[repr(transparent)]
+pub struct HeapArray<'a>(*mut ion_heap_data, PhantomData<&'a mut ion_heap_data>);
+
+impl HeapArray<'_> {
+    /// Stores the heaps, of which there must be no more than the caller has room for.
+    ///
+    /// # Errors
+    /// If it is NULL.
+    pub(crate) fn store(self, heaps: &[ion_heap_data]) -> Result<(), Failure> {
+        if self.0.is_null() {
+            return Err(Failure::Argument("buffers is NULL".to_owned()));
+        }
+        for (index, heap) in heaps.iter().enumerate() {
+            // SAFETY: values come from C alone (the field is private), where this is room for as
+            // many heaps as the count says that `heaps` is cut to; it need not be aligned.
+            unsafe { self.0.wrapping_add(index).write_unaligned(*heap) };
+        }
+        Ok(())
+    }
+}
+
+/// Returns the caller's descriptor, for a call during which the caller keeps it open.
+///
+/// # Errors
+/// `EBADF` if it is no number of a descriptor.
+pub(crate) fn borrow(fd: c_uint) -> Result<BorrowedFd<'static>, Failure> {
+    let fd = c_int::try_from(fd)
+        .map_err(|_| Failure::System("fd".to_owned(), io::Error::from_raw_os_error(libc::EBADF)))?;
+    // SAFETY: it is not -1. The headers ask callers for a descriptor that stays open during the
+    // call, and all that is done with it is one ioctl, which fails where that is not so.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Closes the descriptor of a client, which is the caller's to close.
+pub(crate) fn close(fd: c_int) {
+    // SAFETY: `ion_close` has found it to be a client's file, so it is open and one that `ion_open`
+    // gave the caller, who gives it back here (header).
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+}
+
+/// Maps a buffer as mmap(2) does, where the kernel likes.
+///
+/// # Errors
+/// As mmap(2); `EINVAL` for flags that would replace other mappings.
+pub(crate) fn map(
+    fd: &OwnedFd,
+    length: usize,
+    prot: c_int,
+    flags: c_int,
+    offset: libc::off_t,
+) -> io::Result<*mut u8> {
+    if flags & (libc::MAP_FIXED | libc::MAP_ANONYMOUS) != 0 {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: without MAP_FIXED no existing mapping is replaced, and the new one is the caller's.
+    let address = unsafe { libc::mmap(ptr::null_mut(), length, prot, flags, fd.as_raw_fd(), offset) };
+    if address == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(address.cast()) }
+}
