@@ -21,13 +21,16 @@
  * the default for every other field.
  *
  * Threads. All functions may be called from all threads at once, also with the same object, except
- * that an object must not be freed while another thread uses it.
+ * that an object must not be freed while another thread uses it. Threads of the library's own have
+ * the signal mask of the thread that connected, or that began to watch the pressure.
  *
  * fork. A client connects for a child by itself, over a socket; in a child of fork that has not
  * executed a program, kernel binder is refused. Buffers and mappings are the child's, too.
  * Reservations and pressure listeners stay the parent's: the child is told -ECHILD. What the child
- * frees of the parent's ends nothing for the parent. If the parent had several threads, a child may
- * call the library only if the C library permits it, as glibc does for malloc.
+ * frees of the parent's ends nothing for the parent. It has the parent's socket open until it
+ * executes a program or ends: the service learns of the parent's end only then. If the parent had
+ * several threads, a child may call the library only if the C library permits it, as glibc does for
+ * malloc.
  *
  *Restart. When a call finds the service gone, it waits for it up to the client's patience,
  * connects again and is made once more. Buffers and mappings stay valid. Reservations are lost:
