@@ -156,7 +156,9 @@ fn header() -> Result<String> {
     let text = output_of(cbindgen.current_dir(workspace_root().join("client/c")))?;
     // The types of arguments that its configuration renames end in a space.
     let lines = text.lines().map(|line| match line.split_once(" * ") {
-        Some((start, rest)) if rest.ends_with([',', ';']) => format!("{start} *{rest}\n"),
+        Some((start, rest)) if !start.trim().is_empty() && rest.ends_with([',', ';']) => {
+            format!("{start} *{rest}\n")
+        }
         _ => format!("{line}\n"),
     });
     Ok(lines.collect())

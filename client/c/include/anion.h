@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- *The client library of the Anion allocator service. docs/c.md has the first buffer in 20 lines,
+ * The client library of the Anion allocator service. docs/c.md has the first buffer in 20 lines,
  * libanion(3) an overview, anion.hpp the same for C++17. This file is made of client/c/src by
  * `cargo xtask c-header`.
  *
@@ -32,7 +32,7 @@
  * several threads, a child may call the library only if the C library permits it, as glibc does for
  * malloc.
  *
- *Restart. When a call finds the service gone, it waits for it up to the client's patience,
+ * Restart. When a call finds the service gone, it waits for it up to the client's patience,
  * connects again and is made once more. Buffers and mappings stay valid. Reservations are lost:
  * make them again when anion_client_generation() has changed.
  */
@@ -738,7 +738,7 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- *Allocates buffers, and stores as many pointers in `buffers` as the request's count: all of them,
+ * Allocates buffers, and stores as many pointers in `buffers` as the request's count: all of them,
  * or none. They are zero, unless the request permits otherwise or the heap is secure, and charged
  * to the caller's uid until every descriptor, copy and mapping of them is gone, in any process.
  *
@@ -887,7 +887,7 @@ void anion_heaps_free(struct anion_heaps *heaps);
 /**
  * Maps all of a buffer, shared, with its pages present, at an address of the kernel's choice.
  *
- *Fails with -EACCES if the buffer does not permit `access`, ANION_READ_WRITE or ANION_READ_ONLY,
+ * Fails with -EACCES if the buffer does not permit `access`, ANION_READ_WRITE or ANION_READ_ONLY,
  * or its heap is secure, and with -ENOMEM if the address space is full.
  */
 int anion_map(const struct anion_buffer *buffer,
