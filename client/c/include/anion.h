@@ -793,7 +793,8 @@ int anion_buffer_into_fd(struct anion_buffer *buffer);
 void anion_buffer_free(struct anion_buffer *buffer);
 
 /**
- * Identifies a buffer by a descriptor of it, whoever allocated it. `fd` stays the caller's.
+ * Identifies a buffer by a descriptor of it, whichever process allocated it. `fd` stays the
+ * caller's.
  *
  * Fails with -ENOENT if it is no live buffer of this service, and with -EBADF if it is not open.
  */

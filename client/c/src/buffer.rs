@@ -140,7 +140,8 @@ pub struct anion_description {
     pub age_ms: u64,
 }
 
-/// Identifies a buffer by a descriptor of it, whoever allocated it. `fd` stays the caller's.
+/// Identifies a buffer by a descriptor of it, whichever process allocated it. `fd` stays the
+/// caller's.
 ///
 /// Fails with -ENOENT if it is no live buffer of this service, and with -EBADF if it is not open.
 #[unsafe(no_mangle)]

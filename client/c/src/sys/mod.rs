@@ -200,7 +200,7 @@ pub(crate) fn given_out<T>(place: MaybeUninit<*mut T>) -> Box<T> {
     // SAFETY: `place` is initialised, as `is_null` needs, too.
     let object = unsafe { place.assume_init() };
     // SAFETY: it is not NULL, so it is what `make` or `attempt` got from Box::into_raw; tests pass
-    // it on to nobody else.
+    // it on to no other code.
     unsafe { Box::from_raw(object) }
 }
 
