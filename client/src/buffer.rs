@@ -58,7 +58,7 @@ impl Buffer {
         self.id
     }
 
-    /// Returns the usable bytes: what was asked for, rounded up to the heap's allocation
+    /// Returns the usable bytes: those of the request, rounded up to the heap's allocation
     /// granularity.
     pub fn bytes(&self) -> u64 {
         self.bytes

@@ -11,8 +11,10 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What dma-heaps call ordinary memory, and ION did.
-const SYSTEM: [&str; 2] = ["system", "ion_system_heap"];
+/// What dma-heaps call ordinary memory.
+const SYSTEM: &str = "system";
+/// What ION called it.
+const ION_SYSTEM: &str = "ion_system_heap";
 /// The same, mapped uncached by the CPU.
 const SYSTEM_UNCACHED: &str = "system-uncached";
 
@@ -30,9 +32,43 @@ pub type SyncType = CpuAccess;
 #[derive(Debug)]
 pub struct BufferAllocator {
     client: Client,
+    names: HeapNames,
+    dma_bufs_only: bool,
+}
+
+/// Which heaps libdmabufheap's names stand for.
+#[derive(Debug)]
+pub struct HeapNames {
     /// Names to fall back to, by name.
     ion_names: HashMap<String, String>,
-    dma_bufs_only: bool,
+}
+
+impl HeapNames {
+    /// Has `ion_heap_name` tried after `heap_name`. A later mapping of the same name replaces an
+    /// earlier one.
+    pub fn map(&mut self, heap_name: &str, ion_heap_name: &str) {
+        self.ion_names.insert(heap_name.to_owned(), ion_heap_name.to_owned());
+    }
+
+    /// Returns a request for `len` bytes of these heaps, and of what they are mapped to.
+    pub fn request(&self, heaps: &[&str], len: usize) -> Request {
+        let ion_names = heaps.iter().filter_map(|heap| self.ion_names.get(*heap).map(String::as_str));
+        heaps.iter().copied().chain(ion_names).fold(Request::new(len as u64), Request::heap)
+    }
+
+    /// Returns the names of ordinary memory; if the CPU will not touch it, first that which it maps
+    /// uncached.
+    pub fn of_system(cpu_access_needed: bool) -> &'static [&'static str] {
+        if cpu_access_needed { &[SYSTEM] } else { &[SYSTEM_UNCACHED, SYSTEM] }
+    }
+}
+
+/// Those of ordinary memory are mapped to ION's.
+impl Default for HeapNames {
+    fn default() -> Self {
+        let ion_names = [SYSTEM, SYSTEM_UNCACHED].map(|name| (name.to_owned(), ION_SYSTEM.to_owned()));
+        Self { ion_names: HashMap::from(ion_names) }
+    }
 }
 
 impl BufferAllocator {
@@ -53,7 +89,7 @@ impl BufferAllocator {
     /// Has `ion_heap_name` tried where no heap answers to `heap_name`, or that heap cannot serve a
     /// request. A later mapping of the same name replaces an earlier one.
     pub fn map_name_to_ion_heap(&mut self, heap_name: &str, ion_heap_name: &str) {
-        self.ion_names.insert(heap_name.to_owned(), ion_heap_name.to_owned());
+        self.names.map(heap_name, ion_heap_name);
     }
 
     /// Allocates `len` bytes, rounded up to the heap's allocation granularity. `legacy_align` is 0,
@@ -77,8 +113,7 @@ impl BufferAllocator {
         len: usize,
         legacy_align: usize,
     ) -> Result<OwnedFd, Error> {
-        let heaps: &[&str] = if cpu_access_needed { &SYSTEM[..1] } else { &[SYSTEM_UNCACHED, SYSTEM[0]] };
-        self.alloc_first(heaps, len, legacy_align)
+        self.alloc_first(HeapNames::of_system(cpu_access_needed), len, legacy_align)
     }
 
     /// Begins an access of the CPU to a mapping of the buffer. What is no dma-buf needs no such
@@ -133,13 +168,7 @@ impl BufferAllocator {
     }
 
     fn alloc_first(&self, heaps: &[&str], len: usize, legacy_align: usize) -> Result<OwnedFd, Error> {
-        let mut request = Request::new(len as u64).alignment(legacy_align as u64);
-        for heap in heaps {
-            request = request.heap(heap);
-        }
-        for ion_name in heaps.iter().filter_map(|heap| self.ion_names.get(*heap)) {
-            request = request.heap(ion_name);
-        }
+        let request = self.names.request(heaps, len).alignment(legacy_align as u64);
         let request = if self.dma_bufs_only { request.dma_buf() } else { request };
         Ok(self.client.allocate_one(&request)?.into_fd())
     }
@@ -148,7 +177,6 @@ impl BufferAllocator {
 /// With a connection of the caller's own.
 impl From<Client> for BufferAllocator {
     fn from(client: Client) -> Self {
-        let ion_names = [SYSTEM[0], SYSTEM_UNCACHED].map(|name| (name.to_owned(), SYSTEM[1].to_owned()));
-        Self { client, ion_names: HashMap::from(ion_names), dma_bufs_only: false }
+        Self { client, names: HeapNames::default(), dma_bufs_only: false }
     }
 }

@@ -61,7 +61,7 @@ pub use anion_ipc::Endpoint;
 pub use anion_memory::dma_buf::{CpuAccess, Phase};
 pub use anion_memory::{Access, Backing, BufferId, HeapType};
 pub use buffer::{Buffer, Heap};
-pub use buffer_allocator::{BufferAllocator, SyncType};
+pub use buffer_allocator::{BufferAllocator, HeapNames, SyncType};
 pub use connection::{Client, Settings};
 pub use error::{Error, Refusal};
 pub use mapping::{Mapping, View};

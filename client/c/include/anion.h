@@ -561,7 +561,7 @@ typedef struct anion_verdict {
    */
   const char *heap;
   /**
-   * The verdict in words: what was asked, and the limit that it met.
+   * The verdict in words, with the value in the request and the limit.
    */
   const char *reason;
   /**
@@ -762,7 +762,7 @@ int anion_buffer_fd(const struct anion_buffer *buffer);
 uint64_t anion_buffer_id(const struct anion_buffer *buffer);
 
 /**
- * Returns its usable bytes: what was asked for, rounded up to the heap's granule.
+ * Returns its usable bytes: those of the request, rounded up to the heap's granule.
  */
 uint64_t anion_buffer_bytes(const struct anion_buffer *buffer);
 

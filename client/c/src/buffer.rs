@@ -64,7 +64,7 @@ pub extern "C" fn anion_buffer_id(buffer: Option<&anion_buffer>) -> u64 {
     buffer.map_or(0, |buffer| buffer.buffer.id().0)
 }
 
-/// Returns its usable bytes: what was asked for, rounded up to the heap's granule.
+/// Returns its usable bytes: those of the request, rounded up to the heap's granule.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_buffer_bytes(buffer: Option<&anion_buffer>) -> u64 {
     buffer.map_or(0, |buffer| buffer.buffer.bytes())
@@ -153,7 +153,7 @@ pub extern "C" fn anion_describe(
 ) -> c_int {
     make(description, "description", error, || {
         let client = client_of(client)?;
-        let copy = sys::duplicate(fd).map_err(|cause| Failure::System(format!("fd is {fd}"), cause))?;
+        let copy = sys::duplicate(fd).map_err(Failure::system(format!("fd is {fd}")))?;
         let found = client.describe(copy)?;
         let mut record = Record::<anion_description>::default();
         record.head = anion_description {

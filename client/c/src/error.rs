@@ -80,6 +80,12 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
+    /// Returns what makes a failure of a system call's error; `what` names the call or the argument.
+    pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |cause| Self::System(what, cause)
+    }
+
     fn refusal(&self) -> i32 {
         let Self::Client(error) = self else { return 0 };
         error.refusal().map_or(0, |refusal| match refusal {

@@ -34,7 +34,7 @@ pub extern "C" fn anion_map(
     make(mapping, "mapping", error, || {
         let buffer = &given(buffer, "buffer")?.buffer;
         let mapped = buffer.map(access_of(access)?);
-        let failed = |cause| Failure::System(format!("cannot map buffer {}", buffer.id()), cause);
+        let failed = Failure::system(format!("cannot map buffer {}", buffer.id()));
         Ok(boxed(anion_mapping(mapped.map_err(failed)?)))
     })
 }
@@ -55,7 +55,7 @@ pub extern "C" fn anion_map_fd(
     make(mapping, "mapping", error, || {
         let access = access_of(access)?;
         let mapped = sys::duplicate(fd).and_then(|fd| Mapping::new(fd, bytes, access));
-        let failed = |cause| Failure::System(format!("cannot map {bytes} bytes of descriptor {fd}"), cause);
+        let failed = Failure::system(format!("cannot map {bytes} bytes of descriptor {fd}"));
         Ok(boxed(anion_mapping(mapped.map_err(failed)?)))
     })
 }
@@ -105,18 +105,23 @@ pub extern "C" fn anion_mapping_free(mapping: Option<Box<anion_mapping>>) {
 
 fn tell(mapping: Option<&anion_mapping>, access: u32, phase: Phase) -> Result<c_int, Failure> {
     let mapping = given(mapping, "mapping")?;
-    let access = match access {
-        ANION_CPU_READ => CpuAccess::Read,
-        ANION_CPU_WRITE => CpuAccess::Write,
-        ANION_CPU_READ_WRITE => CpuAccess::ReadWrite,
-        _ => {
-            return Err(Failure::Argument(format!(
-                "access is {access}, but it must be ANION_CPU_READ (1), ANION_CPU_WRITE (2) or both (3)"
-            )));
-        }
-    };
+    let access = cpu_access(access).ok_or_else(|| {
+        Failure::Argument(format!(
+            "access is {access}, but it must be ANION_CPU_READ (1), ANION_CPU_WRITE (2) or both (3)"
+        ))
+    })?;
     let word = if phase == Phase::Start { "begin" } else { "end" };
-    let told = mapping.0.tell(access, phase);
-    told.map_err(|cause| Failure::System(format!("cannot {word} an access"), cause))?;
+    mapping.0.tell(access, phase).map_err(Failure::system(format!("cannot {word} an access")))?;
     Ok(0)
+}
+
+/// Returns the access of the CPU that a number stands for, here and in libdmabufheap; `None` if it
+/// stands for none.
+pub(crate) fn cpu_access(number: u32) -> Option<CpuAccess> {
+    match number {
+        ANION_CPU_READ => Some(CpuAccess::Read),
+        ANION_CPU_WRITE => Some(CpuAccess::Write),
+        ANION_CPU_READ_WRITE => Some(CpuAccess::ReadWrite),
+        _ => None,
+    }
 }

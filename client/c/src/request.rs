@@ -126,7 +126,7 @@ pub struct anion_verdict {
     pub verdict: u32,
     /// Its name, or the name that no heap has.
     pub heap: *const c_char,
-    /// The verdict in words: what was asked, and the limit that it met.
+    /// The verdict in words, with the value in the request and the limit.
     pub reason: *const c_char,
     /// Largest bytes that it could give the caller now, for the count that was asked for.
     pub fits_bytes: u64,

@@ -3,25 +3,20 @@
 
 use super::client;
 use crate::error::{Failure, attempt, given};
+use crate::mapping::cpu_access;
 use crate::sys::Text;
 use crate::sys::compat::{Names, borrow};
-use ::anion_client::{CpuAccess, Phase, Request};
+use ::anion_client::{HeapNames, Phase};
 use anion_memory::dma_buf::{set_name, sync};
-use std::collections::HashMap;
 use std::ffi::{CString, c_int, c_uint, c_void};
 use std::os::fd::IntoRawFd;
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
-/// What dma-heaps call ordinary memory, and ION did.
-const SYSTEM: [&str; 2] = ["system", "ion_system_heap"];
-/// The same, mapped uncached by the CPU.
-const SYSTEM_UNCACHED: &str = "system-uncached";
-
 /// What programs hold in place of the device.
+#[derive(Default)]
 pub struct BufferAllocator {
-    /// Names to fall back to, by name.
-    ion_names: RwLock<HashMap<String, String>>,
+    names: RwLock<HeapNames>,
 }
 
 /// A function that synchronises a buffer of the legacy ION. It is never called.
@@ -30,8 +25,7 @@ type LegacySync = Option<extern "C" fn(c_int, c_int, *mut c_void) -> c_int>;
 /// Makes an allocator; never NULL. The service is looked for by the first call that needs it.
 #[unsafe(no_mangle)]
 pub extern "C" fn CreateDmabufHeapBufferAllocator() -> Box<BufferAllocator> {
-    let names = [SYSTEM[0], SYSTEM_UNCACHED].map(|name| (name.to_owned(), SYSTEM[1].to_owned()));
-    Box::new(BufferAllocator { ion_names: RwLock::new(HashMap::from(names)) })
+    Box::default()
 }
 
 /// Frees it. NULL is nothing.
@@ -64,10 +58,7 @@ pub extern "C" fn DmabufHeapAllocSystem(
     heap_flags: c_uint,
     _legacy_align: usize,
 ) -> c_int {
-    attempt(None, || {
-        let heaps: &[&str] = if cpu_access { &SYSTEM[..1] } else { &[SYSTEM_UNCACHED, SYSTEM[0]] };
-        allocate(allocator, heaps, len, heap_flags)
-    })
+    attempt(None, || allocate(allocator, HeapNames::of_system(cpu_access), len, heap_flags))
 }
 
 /// Has the heap with ION's name tried where none answers to `heap_name`. An empty name maps
@@ -82,12 +73,11 @@ pub extern "C" fn MapDmabufHeapNameToIonHeap(
     _legacy_ion_heap_flags: c_uint,
 ) -> c_int {
     attempt(None, || {
-        let names = &given(allocator, "allocator")?.ion_names;
+        let names = &given(allocator, "allocator")?.names;
         let name = given(heap_name.get("heap_name")?, "heap_name")?;
         let ion_name = ion_heap_name.get("ion_heap_name")?.unwrap_or_default();
         if !ion_name.is_empty() {
-            let mut names = names.write().unwrap_or_else(PoisonError::into_inner);
-            names.insert(name.to_owned(), ion_name.to_owned());
+            names.write().unwrap_or_else(PoisonError::into_inner).map(name, ion_name);
         }
         Ok(0)
     })
@@ -176,7 +166,7 @@ pub extern "C" fn DmabufSetName(
         given(allocator, "allocator")?;
         let name = CString::new(given(name.get("name")?, "name")?).unwrap_or_default();
         let fd = borrow(dmabuf_fd)?;
-        set_name(fd, &name).map_err(|cause| Failure::System("DMA_BUF_SET_NAME".to_owned(), cause))?;
+        set_name(fd, &name).map_err(Failure::system("DMA_BUF_SET_NAME"))?;
         Ok(0)
     })
 }
@@ -209,23 +199,16 @@ fn allocate(
     if flags != 0 {
         return Err(Failure::Argument(format!("heap_flags is {flags}, but dma-heaps have none")));
     }
-    let ion_names = allocator.ion_names.read().unwrap_or_else(PoisonError::into_inner).clone();
-    let fallbacks = heaps.iter().filter_map(|heap| ion_names.get(*heap).map(String::as_str));
-    let request = heaps.iter().copied().chain(fallbacks).fold(Request::new(len as u64), Request::heap);
+    let request = allocator.names.read().unwrap_or_else(PoisonError::into_inner).request(heaps, len);
     Ok(client()?.allocate_one(&request)?.into_fd().into_raw_fd())
 }
 
 fn synchronise(allocator: Option<&BufferAllocator>, fd: c_uint, kind: c_uint, phase: Phase) -> c_int {
     attempt(None, || {
         given(allocator, "allocator")?;
-        let access = match kind {
-            1 => CpuAccess::Read,
-            2 => CpuAccess::Write,
-            3 => CpuAccess::ReadWrite,
-            _ => return Err(Failure::Argument(format!("sync_type is {kind}, but it must be 1 to 3"))),
-        };
-        let told = sync(borrow(fd)?, access, phase);
-        told.map_err(|cause| Failure::System("DMA_BUF_IOCTL_SYNC".to_owned(), cause))?;
+        let access = cpu_access(kind)
+            .ok_or_else(|| Failure::Argument(format!("sync_type is {kind}, but it must be 1 to 3")))?;
+        sync(borrow(fd)?, access, phase).map_err(Failure::system("DMA_BUF_IOCTL_SYNC"))?;
         Ok(0)
     })
 }

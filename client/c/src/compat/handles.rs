@@ -29,18 +29,18 @@ struct Handle {
 /// same client.
 static CLIENTS: Mutex<BTreeMap<libc::ino_t, Handles>> = Mutex::new(BTreeMap::new());
 
-fn system(what: &str) -> impl Fn(io::Error) -> Failure {
-    move |cause| Failure::System(what.to_owned(), cause)
+fn inode_of(fd: impl AsFd) -> Result<libc::ino_t, Failure> {
+    Ok(fstat(fd).map_err(io::Error::from).map_err(Failure::system("fstat"))?.st_ino)
 }
 
-fn inode_of(fd: impl AsFd) -> Result<libc::ino_t, Failure> {
-    Ok(fstat(fd).map_err(|cause| system("fstat")(cause.into()))?.st_ino)
+fn not_a_client() -> Failure {
+    Failure::system("fd")(io::Error::from_raw_os_error(libc::ENOTTY))
 }
 
 /// Makes a client: an empty file, in place of the device's.
 pub(crate) fn open() -> Result<OwnedFd, Failure> {
-    let file = memfd_create(c"ion", MFdFlags::MFD_CLOEXEC);
-    let file = file.map_err(|cause| system("memfd_create")(cause.into()))?;
+    let file = memfd_create(c"ion", MFdFlags::MFD_CLOEXEC).map_err(io::Error::from);
+    let file = file.map_err(Failure::system("memfd_create"))?;
     let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
     clients.insert(inode_of(&file)?, Handles::default());
     Ok(file)
@@ -48,9 +48,17 @@ pub(crate) fn open() -> Result<OwnedFd, Failure> {
 
 /// Forgets a client with all its handles.
 pub(crate) fn close(fd: c_int) -> Result<(), Failure> {
-    let inode = inode_of(duplicate(fd).map_err(system("fd"))?)?;
+    let inode = inode_of(duplicate(fd).map_err(Failure::system("fd"))?)?;
     let handles = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner).remove(&inode);
-    handles.map(drop).ok_or_else(|| system("fd")(io::Error::from_raw_os_error(libc::ENOTTY)))
+    handles.map(drop).ok_or_else(not_a_client)
+}
+
+/// Checks that `fd` is a client.
+///
+/// # Errors
+/// As [`of`].
+pub(crate) fn check(fd: c_int) -> Result<(), Failure> {
+    of(fd, |_| Ok(()))
 }
 
 /// Does something with the handles of a client.
@@ -58,10 +66,9 @@ pub(crate) fn close(fd: c_int) -> Result<(), Failure> {
 /// # Errors
 /// `EBADF` if `fd` is not open, `ENOTTY` if it is not what `ion_open` gave.
 pub(crate) fn of<T>(fd: c_int, run: impl FnOnce(&mut Handles) -> Result<T, Failure>) -> Result<T, Failure> {
-    let inode = inode_of(duplicate(fd).map_err(system("fd"))?)?;
+    let inode = inode_of(duplicate(fd).map_err(Failure::system("fd"))?)?;
     let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
-    let handles = clients.get_mut(&inode);
-    run(handles.ok_or_else(|| system("fd")(io::Error::from_raw_os_error(libc::ENOTTY)))?)
+    run(clients.get_mut(&inode).ok_or_else(not_a_client)?)
 }
 
 impl Handles {
@@ -96,7 +103,7 @@ impl Handles {
     /// `EINVAL` if there is no such handle; `EMFILE` if descriptors have run out.
     pub(crate) fn share(&self, number: c_int) -> Result<OwnedFd, Failure> {
         let handle = self.buffers.get(&number).ok_or_else(|| unknown(number))?;
-        handle.fd.try_clone().map_err(system("no descriptor"))
+        handle.fd.try_clone().map_err(Failure::system("no descriptor"))
     }
 }
 

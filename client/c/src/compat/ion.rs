@@ -16,10 +16,6 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 /// Mappings are cached: the one flag that all heaps of ION knew.
 const ION_FLAG_CACHED: c_uint = 1;
 
-fn system(what: &str) -> impl Fn(io::Error) -> Failure {
-    move |cause| Failure::System(what.to_owned(), cause)
-}
-
 /// Opens what stands for the device, if the service can be reached.
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_open() -> c_int {
@@ -52,7 +48,7 @@ pub extern "C" fn ion_alloc(
     attempt(None, || {
         let handle = given(handle, "handle")?;
         // Before the call, which takes longer than it may be locked.
-        handles::of(fd, |_| Ok(()))?;
+        handles::check(fd)?;
         let buffer = allocate(len, heap_mask, flags)?;
         handle.write(handles::of(fd, |handles| handles.import(buffer))?);
         Ok(0)
@@ -71,7 +67,7 @@ pub extern "C" fn ion_alloc_fd(
 ) -> c_int {
     attempt(None, || {
         let handle_fd = given(handle_fd, "handle_fd")?;
-        handles::of(fd, |_| Ok(()))?;
+        handles::check(fd)?;
         handle_fd.write(allocate(len, heap_mask, flags)?.into_raw_fd());
         Ok(0)
     })
@@ -81,10 +77,10 @@ pub extern "C" fn ion_alloc_fd(
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_sync_fd(fd: c_int, handle_fd: c_int) -> c_int {
     attempt(None, || {
-        handles::of(fd, |_| Ok(()))?;
-        let buffer = duplicate(handle_fd).map_err(system("handle_fd"))?;
+        handles::check(fd)?;
+        let buffer = duplicate(handle_fd).map_err(Failure::system("handle_fd"))?;
         for phase in [Phase::Start, Phase::End] {
-            sync(&buffer, CpuAccess::ReadWrite, phase).map_err(system("DMA_BUF_IOCTL_SYNC"))?;
+            sync(&buffer, CpuAccess::ReadWrite, phase).map_err(Failure::system("DMA_BUF_IOCTL_SYNC"))?;
         }
         Ok(0)
     })
@@ -111,7 +107,7 @@ pub extern "C" fn ion_map(
     attempt(None, || {
         let (address, map_fd) = (given(address, "ptr")?, given(map_fd, "map_fd")?);
         let buffer = handles::of(fd, |handles| handles.share(handle))?;
-        address.write(map(&buffer, length, prot, flags, offset).map_err(system("mmap"))?);
+        address.write(map(&buffer, length, prot, flags, offset).map_err(Failure::system("mmap"))?);
         map_fd.write(buffer.into_raw_fd());
         Ok(0)
     })
@@ -132,7 +128,7 @@ pub extern "C" fn ion_share(fd: c_int, handle: c_int, share_fd: Option<&mut Mayb
 pub extern "C" fn ion_import(fd: c_int, share_fd: c_int, handle: Option<&mut MaybeUninit<c_int>>) -> c_int {
     attempt(None, || {
         let handle = given(handle, "handle")?;
-        let buffer = duplicate(share_fd).map_err(system("share_fd"))?;
+        let buffer = duplicate(share_fd).map_err(Failure::system("share_fd"))?;
         // ION refused what was no buffer of its own.
         client()?.describe(&buffer).map_err(|_| Failure::Argument("share_fd is no buffer".to_owned()))?;
         handle.write(handles::of(fd, |handles: &mut Handles| handles.import(buffer))?);
@@ -145,7 +141,7 @@ pub extern "C" fn ion_import(fd: c_int, share_fd: c_int, handle: Option<&mut May
 pub extern "C" fn ion_query_heap_cnt(fd: c_int, count: Option<&mut MaybeUninit<c_int>>) -> c_int {
     attempt(None, || {
         let count = given(count, "cnt")?;
-        handles::of(fd, |_| Ok(()))?;
+        handles::check(fd)?;
         count.write(c_int::try_from(heaps()?.len()).unwrap_or(c_int::MAX));
         Ok(0)
     })
@@ -155,7 +151,7 @@ pub extern "C" fn ion_query_heap_cnt(fd: c_int, count: Option<&mut MaybeUninit<c
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_query_get_heaps(fd: c_int, count: c_int, buffers: HeapArray<'_>) -> c_int {
     attempt(None, || {
-        handles::of(fd, |_| Ok(()))?;
+        handles::check(fd)?;
         let room = usize::try_from(count).map_err(|_| Failure::Argument(format!("cnt is {count}")))?;
         let heaps = heaps()?;
         buffers.store(&heaps[..heaps.len().min(room)])?;
@@ -178,8 +174,7 @@ pub extern "C" fn ion_is_using_modular_heaps(_fd: c_int) -> c_int {
 
 fn allocate(len: usize, heap_mask: c_uint, flags: c_uint) -> Result<OwnedFd, Failure> {
     if heap_mask == 0 {
-        let none = io::Error::from_raw_os_error(libc::ENODEV);
-        return Err(Failure::System("heap_mask is 0".to_owned(), none));
+        return Err(Failure::system("heap_mask is 0")(io::Error::from_raw_os_error(libc::ENODEV)));
     }
     let request = Request::new(len as u64).heap_mask(heap_mask);
     let request = if flags & ION_FLAG_CACHED != 0 { request.cached() } else { request };

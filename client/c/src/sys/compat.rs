@@ -67,8 +67,8 @@ impl HeapArray<'_> {
 /// # Errors
 /// `EBADF` if it is no number of a descriptor.
 pub(crate) fn borrow(fd: c_uint) -> Result<BorrowedFd<'static>, Failure> {
-    let fd = c_int::try_from(fd)
-        .map_err(|_| Failure::System("fd".to_owned(), io::Error::from_raw_os_error(libc::EBADF)))?;
+    let fd =
+        c_int::try_from(fd).map_err(|_| Failure::system("fd")(io::Error::from_raw_os_error(libc::EBADF)))?;
     // SAFETY: it is not -1. The headers ask callers for a descriptor that stays open during the
     // call, and all that is done with it is one ioctl, which fails where that is not so.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
