@@ -98,9 +98,9 @@ impl Client {
         &self.endpoint
     }
 
-    /// Returns how many services this client was connected to so far, one after the other. While it
-    /// stays the same, what was made inside the service by [`Client::call`] is still there. A child
-    /// of fork(2) has one more than its parent.
+    /// Returns how many services this client was connected to so far, one after the other. While the
+    /// number is the same, objects that calls made in the service, such as reservations, still
+    /// exist. A child of fork(2) has one more than its parent.
     pub fn generation(&self) -> u64 {
         self.link().generation.load(Ordering::Acquire)
     }
@@ -178,7 +178,8 @@ impl Client {
     ) -> Result<T, Error> {
         let link = self.link();
         let current = link.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(service) = current.as_deref().and_then(OfProcess::get) {
+        // The link is this process's, and so is what it has.
+        if let Some(service) = current.as_deref().and_then(OfProcess::own) {
             match ask(service.interface()) {
                 Err(status) if is_lost(&status) => {}
                 answer => return Ok(answer?),
@@ -187,7 +188,7 @@ impl Client {
         // From here on: the call itself may have taken longer before the service went.
         let deadline = Instant::now().checked_add(self.settings.patience);
         let service = self.replace(link, current.as_ref(), deadline).map_err(Error::Unreachable)?;
-        let service = service.get().ok_or(Error::Inherited("connection"))?;
+        let service = service.own().ok_or(Error::Inherited("connection"))?;
         Ok(ask(service.interface())?)
     }
 

@@ -20,7 +20,13 @@ impl<T> OfProcess<T> {
 
     /// Returns the value; `None` in any other process than the one that made it.
     pub(super) fn get(&self) -> Option<&T> {
-        self.value.as_ref().filter(|_| self.pid == process::id())
+        self.own().filter(|_| self.pid == process::id())
+    }
+
+    /// Returns the value to a caller that knows that this process made it: without the system call
+    /// of [`OfProcess::get`]. `None` once it was taken out.
+    pub(super) fn own(&self) -> Option<&T> {
+        self.value.as_ref()
     }
 
     /// Takes the value out; `None` in any other process.
