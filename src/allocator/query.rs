@@ -9,7 +9,7 @@ use super::{
 use crate::heap::{Heap, PoolCounters};
 use crate::ledger::{Claim, HeapCounters, HeapIndex, Usage};
 use crate::sys;
-use crate::units::{BackedBytes, Backing, HeapMask};
+use crate::units::{BackedBytes, Backing, BufferId, HeapMask, Uid};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -177,24 +177,29 @@ impl Allocator {
         usages
     }
 
-    /// Returns the live buffers, the oldest first: everyone's for a privileged caller, else the caller's
-    /// own. Buffers that come or go meanwhile may be among them or not.
+    /// Returns the live buffers, the oldest first: everyone's for a privileged caller, else the
+    /// caller's own. Buffers that come or go meanwhile may be among them or not.
     pub fn buffers(&self, caller: &Caller) -> Vec<BufferView<'_>> {
         self.work_off_events();
         let everyone = self.authorize(caller, Action::SeeOthers).is_ok();
-        let (uid, mut last) = ((!everyone).then_some(caller.uid), None);
         let mut records = Vec::new();
-        loop {
+        for ids in self.live((!everyone).then_some(caller.uid)) {
             let registry = self.registry();
-            let next = registry.next_live(uid, last);
-            if next.is_empty() {
-                break;
-            }
-            last = next.last().copied();
-            let live = next.iter().filter_map(|id| registry.live(*id));
+            let live = ids.iter().filter_map(|id| registry.live(*id));
             records.extend(live.map(|live| (live.record.clone(), live.stored.memory.backing())));
         }
         records.into_iter().map(|(record, backing)| self.view(record, backing)).collect()
+    }
+
+    /// Returns the live buffers of `uid`, or of all clients, the oldest first and a few at a time:
+    /// the registry is locked for each step alone.
+    pub(super) fn live(&self, uid: Option<Uid>) -> impl Iterator<Item = Vec<BufferId>> {
+        let mut last = None;
+        std::iter::from_fn(move || {
+            let next = self.registry().next_live(uid, last);
+            last = next.last().copied();
+            last.map(|_| next)
+        })
     }
 
     fn view(&self, record: Record, backing: Backing) -> BufferView<'_> {

@@ -97,9 +97,14 @@ impl Allocator {
     /// Wakes the threads that see to what was released.
     fn wake_for(&self, freed: Freed) {
         if freed.is_pooled {
-            self.worker.wake();
-            self.shrinker.wake();
+            self.wake_for_pool();
         }
+    }
+
+    /// Wakes the threads that see to what is in pools.
+    pub(super) fn wake_for_pool(&self) {
+        self.worker.wake();
+        self.shrinker.wake();
     }
 
     /// Notices what `caller` has already released. A client that closes a buffer and asks again at
@@ -112,16 +117,7 @@ impl Allocator {
 
     /// Looks at every buffer of `uid`, or of all clients.
     fn look_at_live(&self, uid: Option<Uid>) -> Freed {
-        let (mut sum, mut last) = (Freed::default(), None);
-        loop {
-            // A statement of its own, so that the lock is gone when the kernel is asked.
-            let next = self.registry().next_live(uid, last);
-            if next.is_empty() {
-                return sum;
-            }
-            last = next.last().copied();
-            sum = sum.and(self.look_at_all(next));
-        }
+        self.look_at_all(self.live(uid).flatten())
     }
 
     /// Looks, before `caller` gets `bytes` bytes of a heap whose releases the kernel does not

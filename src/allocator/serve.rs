@@ -102,18 +102,12 @@ impl Allocator {
         let mut memory: Vec<_> = booking.ready().collect();
         let missing = count - memory.len();
         let pooled = self.take_pooled(caller, request, heap, (bytes, missing), &mut memory);
-        let made = match pooled {
-            Ok(served) => self.open_all(request, heap, bytes, memory).map(|made| (made, served)),
-            Err(error) => Err(error),
-        };
-        let has_work = match &made {
-            Ok((_, served)) => heap.pool().served(bytes, *served, since_boot()),
-            // What the call noticed is in the pool.
-            Err(_) => true,
-        };
+        let made = pooled.and_then(|served| Ok((self.open_all(request, heap, bytes, memory)?, served)));
+        // What a call noticed is in the pool, also if it fails.
+        let has_work =
+            made.as_ref().map_or(true, |(_, served)| heap.pool().served(bytes, *served, since_boot()));
         if has_work {
-            self.worker.wake();
-            self.shrinker.wake();
+            self.wake_for_pool();
         }
         made.map(|(made, _)| made)
     }
