@@ -8,7 +8,7 @@ use anion_client::{
     PressureLevel, PressureWatch, Refusal, Request, Settings, SyncType,
 };
 use common::anionctl::held;
-use common::{Daemon, eventually};
+use common::{CLIENT_HEAPS, Daemon, eventually};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::AsFd;
 use std::thread;
@@ -16,16 +16,8 @@ use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
-/// The same on every machine, whatever devices it has.
-const HEAPS: &str = r#"/dts-v1/;
-/ { anion { compatible = "anion,heaps-v1";
-    system { type = "system"; heap-id = <25>; aliases = "ion_system_heap"; device = "memfd"; cached; };
-    camera { type = "carveout"; heap-id = <20>; size = <0x4000000>; device = "memfd"; cached; };
-    clients { max-bytes = <0x40000000>; };
-}; };"#;
-
 fn start() -> Daemon {
-    Daemon::with_heaps(HEAPS)
+    Daemon::with_heaps(CLIENT_HEAPS)
 }
 
 fn settings(daemon: &Daemon) -> Settings {

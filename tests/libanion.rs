@@ -5,20 +5,12 @@
 mod common;
 
 use common::anionctl::held;
-use common::{Daemon, eventually};
+use common::{CLIENT_HEAPS, Daemon, eventually};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-
-/// The same on every machine, whatever devices it has.
-const HEAPS: &str = r#"/dts-v1/;
-/ { anion { compatible = "anion,heaps-v1";
-    system { type = "system"; heap-id = <25>; aliases = "ion_system_heap"; device = "memfd"; cached; };
-    camera { type = "carveout"; heap-id = <20>; size = <0x4000000>; device = "memfd"; cached; };
-    clients { max-bytes = <0x40000000>; };
-}; };"#;
 
 /// Every warning is an error.
 const STRICT: [&str; 3] = ["-Wall", "-Wextra", "-Werror"];
@@ -83,7 +75,7 @@ fn compile(mut compiler: Command, source: &Path, into: &Path) -> PathBuf {
 /// Runs a compiled program until it ends with 0, restarting the service when it asks for that. What
 /// it held is given back then.
 fn run(program: &Path) {
-    let mut daemon = Daemon::with_heaps(HEAPS);
+    let mut daemon = Daemon::with_heaps(CLIENT_HEAPS);
     let mut child = Command::new(program)
         .env("ANION_SOCKET", daemon.socket())
         .env("LD_LIBRARY_PATH", prefix().join("lib"))

@@ -255,7 +255,8 @@ pub(super) fn client_usage(usage: Usage) -> ClientUsage {
     }
 }
 
-/// Converts an explanation; `error` is the code of [`allocator::Explanation::failure`], 0 if there is none.
+/// Converts an explanation; `error` is the code of [`allocator::Explanation::failure`], 0 if there
+/// is none.
 pub(super) fn explanation(explanation: &allocator::Explanation, error: i32) -> Explanation {
     let verdicts = explanation.verdicts.iter().map(|verdict| HeapVerdict {
         heapId: verdict.heap_id.map_or(-1, |id| id.get().into()),

@@ -68,8 +68,9 @@ impl PressureTrigger {
         Ok(Self { file, stall, waited })
     }
 
-    /// Returns whether tasks have waited as long as it asks for, now that it is ready. A new trigger of Linux 6.18
-    /// is ready at the first wait, however short. True if the kernel does not tell how long it was.
+    /// Returns whether tasks have waited as long as it asks for, now that it is ready. A new trigger
+    /// of Linux 6.18 is ready at the first wait, however short. True if the kernel does not tell how
+    /// long it was.
     pub fn is_met(&mut self) -> bool {
         let now = waited(&self.file, self.stall);
         let is_short =

@@ -23,6 +23,14 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 /// Pause between two looks at something that another process changes.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// Heaps for tests of client libraries: the same on every machine, whatever devices it has.
+pub(crate) const CLIENT_HEAPS: &str = r#"/dts-v1/;
+/ { anion { compatible = "anion,heaps-v1";
+    system { type = "system"; heap-id = <25>; aliases = "ion_system_heap"; device = "memfd"; cached; };
+    camera { type = "carveout"; heap-id = <20>; size = <0x4000000>; device = "memfd"; cached; };
+    clients { max-bytes = <0x40000000>; };
+}; };"#;
+
 /// What the environment of the tests must not tell the service.
 const INHERITED_SETTINGS: [&str; 5] =
     ["ANION_CGROUP", "ANION_CONFIG", "ANION_LOG", "ANION_SOCKET", "ANION_TRANSPORT"];
