@@ -16,6 +16,9 @@ use std::process::{Command, Output, Stdio};
 const STRICT: [&str; 3] = ["-Wall", "-Wextra", "-Werror"];
 /// Every fault of memory or of the language ends the program, and so does memory that it loses.
 const SANITIZED: [&str; 4] = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+/// Every fault of the language ends the program. The allocator of AddressSanitizer is not prepared
+/// for `fork` before LLVM 17: a child waits for ever for its lock if another thread had it.
+const SANITIZED_FOR_FORK: [&str; 4] = ["-g", "-O1", "-fsanitize=undefined", "-fno-sanitize-recover=all"];
 
 const MAX_BYTES: u64 = 3 << 19;
 const MAX_LIBRARIES: usize = 9;
@@ -96,12 +99,17 @@ fn run(program: &Path) {
     eventually("nothing is held", || held(&daemon) == (0, 0));
 }
 
-/// Compiles a program of `client/c/tests` by both compilers, and runs it.
+/// Compiles a program of `client/c/tests` by both compilers with all sanitizers, and runs it.
 fn check(name: &str, libraries: &[&str]) {
+    check_with(&SANITIZED, name, libraries);
+}
+
+fn check_with(sanitizers: &[&str], name: &str, libraries: &[&str]) {
     let scratch = tempfile::tempdir().expect("a temporary directory");
     let source = source("client/c/tests").join(name);
     for mut compiler in compilers(&source) {
-        compiler.args(SANITIZED).arg("-Wl,--no-as-needed").args(flags(&["--libs-only-L"])).args(libraries);
+        compiler.args(sanitizers).arg("-Wl,--no-as-needed");
+        compiler.args(flags(&["--libs-only-L"])).args(libraries);
         run(&compile(compiler, &source, scratch.path()));
     }
 }
@@ -127,7 +135,7 @@ fn threads_share_a_client_while_the_service_restarts() {
 #[test]
 #[ignore = "needs an installed libanion: cargo xtask test --only c"]
 fn a_child_of_fork_connects_for_itself() {
-    check("fork.c", &[]);
+    check_with(&SANITIZED_FOR_FORK, "fork.c", &[]);
 }
 
 #[test]

@@ -54,7 +54,7 @@ int main(void)
         use(DmabufHeapAllocSystem2(allocator, false, sizes[i], 0), sizes[i]);
     }
     int fd = DmabufHeapAlloc(allocator, "camera", 1 << 20, 0, 0);
-    CHECK(held_of(client).bytes == MIB);
+    EVENTUALLY(held_of(client).bytes == MIB);
     CHECK(DmabufSetName(allocator, (unsigned)fd, "frame") == -ENOTTY);
 
     CHECK(DmabufHeapAlloc(allocator, "vendor,preview", 1, 0, 0) == -ENODEV);

@@ -55,6 +55,7 @@ void buffers_free_themselves(const anion::Client &client)
         CHECK(!again.begin(anion::Cpu::read_write));
         int fd = std::move(frames[1]).into_fd();
         CHECK(close(fd) == 0);
+        EVENTUALLY(need(client.usage())[0].buffers == 2);
         auto usage = need(client.usage());
         CHECK(usage.size() == 1 && usage[0].buffers == 2 && usage->count == 1);
     }
