@@ -9,6 +9,7 @@ use anion_ipc::{
 use rsbinder::rpc::RpcSession;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
@@ -99,6 +100,9 @@ impl IHeapAllocator for Service {
     }
 }
 
+/// Sessions that a server admits.
+const MOST_SESSIONS: usize = 16;
+
 /// A client's object.
 struct Listener(Sender<i32>);
 
@@ -111,11 +115,12 @@ impl IPressureListener for Listener {
     }
 }
 
-/// A server with a thread that accepts; every connection holds a copy of `permits`.
+/// A server with a thread that accepts; every connection holds a copy of `permits`, in which sessions
+/// are counted.
 struct Server {
     directory: TempDir,
     socket: Arc<SocketServer>,
-    permits: Arc<()>,
+    permits: Arc<AtomicUsize>,
     trims: Receiver<()>,
     deaths: Receiver<()>,
 }
@@ -129,11 +134,13 @@ impl Server {
         let service = Service { meeting, trims: came, listener: listener_kept, deaths: died };
         let service = new_binder!(BnHeapAllocator, service);
         let socket = Arc::new(SocketServer::new(&service).expect("set up"));
-        let permits = Arc::new(());
+        let permits = Arc::new(AtomicUsize::new(0));
         let (accepting, permit) = (Arc::clone(&socket), Arc::clone(&permits));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                accepting.serve(stream.expect("a client"), Arc::clone(&permit)).expect("served");
+                let admits =
+                    |sessions: &Arc<AtomicUsize>| sessions.fetch_add(1, Ordering::Relaxed) < MOST_SESSIONS;
+                accepting.serve(stream.expect("a client"), Arc::clone(&permit), admits).expect("served");
             }
         });
         Self { directory, socket, permits, trims, deaths }
@@ -215,6 +222,17 @@ fn a_permit_is_held_by_every_connection_and_given_back() {
     first.service.listHeaps().expect("not affected");
     drop(first);
     server.await_connections(0);
+}
+
+#[test]
+fn a_session_is_admitted_once_whatever_connections_it_has_or_refused() {
+    let server = Server::start();
+    let clients: Vec<_> = (0..MOST_SESSIONS).map(|_| server.client(2)).collect();
+    assert_eq!(server.permits.load(Ordering::Relaxed), MOST_SESSIONS);
+    let refused = connect::<dyn IHeapAllocator>(&server.endpoint(), SERVICE_NAME, 2);
+    assert!(refused.is_err(), "one more than there may be");
+    server.await_connections(2 * MOST_SESSIONS);
+    clients.iter().for_each(|client| drop(client.service.listHeaps().expect("not affected")));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! The thread that accepts connections. It sleeps in the kernel until a client comes, whatever the
 //! state of the process: running out of descriptors must not turn it into a busy loop.
 
-use super::budget::{Budget, OverBudget};
+use super::budget::{Budget, OverBudget, Permit};
 use crate::allocator::Throttle;
 use anion_ipc::SocketServer;
 use nix::sys::socket::{getsockopt, sockopt};
@@ -116,12 +116,12 @@ impl Acceptor {
             }
         };
         let served = match permit {
-            Ok(permit) => self.server.serve(stream, permit),
+            Ok(permit) => self.server.serve(stream, permit, Permit::admits_session),
             Err(over @ OverBudget::Total(_)) => {
                 self.complaints.over_total.warn(format_args!("a connection is refused: {over}"));
                 return;
             }
-            Err(over @ OverBudget::Uid { .. }) => {
+            Err(over @ OverBudget::Connections { .. }) => {
                 self.complaints.over_uid.warn(format_args!("a connection is refused: {over}"));
                 return;
             }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line.
 
+#[cfg(not(soong))]
 use super::seccomp::SystemCalls;
 use crate::allocator::WatchedCgroup;
 use anion_ipc::{Endpoint, EndpointError};
@@ -83,9 +84,9 @@ pub(crate) struct Arguments {
     ///
     /// Any other call ends the service and is named on standard error. A file is in the form of
     /// minijail's policies; built-in is one of Anion's own, for x86-64 and 64-bit ARM.
+    #[cfg(not(soong))]
     #[arg(long, value_name = "FILE", default_value = "none", value_parser = SystemCalls::parse)]
-    #[cfg_attr(not(soong), arg(env = "ANION_SECCOMP"))]
-    #[arg(value_hint = ValueHint::FilePath)]
+    #[arg(env = "ANION_SECCOMP", value_hint = ValueHint::FilePath)]
     pub(crate) seccomp: SystemCalls,
 
     #[command(flatten)]
@@ -156,12 +157,21 @@ pub(crate) struct TransportArguments {
     pub(crate) threads: u32,
 
     /// Most socket connections in all; one more is closed at once
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    ///
+    /// Each has a thread.
+    #[arg(long, value_name = "N", default_value_t = 768, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_connections: u16,
 
     /// Most socket connections of one user; one more is closed at once
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 288, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_connections_per_uid: u16,
+
+    /// Most sessions of one user over sockets; the first connection of one more is closed at once
+    ///
+    /// A client has one session: Anion's own library opens one or two connections for it, AOSP's
+    /// libbinder nine.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_sessions_per_uid: u16,
 }
 
 /// A choice of transports.

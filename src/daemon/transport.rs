@@ -3,7 +3,7 @@
 
 use super::accept::Acceptor;
 use super::args::{TransportArguments, TransportKind};
-use super::budget::Budget;
+use super::budget::{Budget, Limits};
 use super::listener::{Listener, SocketSettings};
 use anion_ipc::{Endpoint, KernelServer, SERVICE_NAME, SocketServer, Strong, default_socket};
 use anyhow::Context;
@@ -166,11 +166,15 @@ impl PreparedSocket {
     ) -> anyhow::Result<Self> {
         let server = Arc::new(SocketServer::new(service)?);
         let stopping = Arc::new(AtomicBool::new(false));
-        let (total, per_uid) = (arguments.max_connections, arguments.max_connections_per_uid);
+        let limits = Limits {
+            connections: arguments.max_connections.into(),
+            connections_per_uid: arguments.max_connections_per_uid.into(),
+            sessions_per_uid: arguments.max_sessions_per_uid.into(),
+        };
         let acceptor = Acceptor::new(
             listener.socket.try_clone()?,
             Arc::clone(&server),
-            Budget::new(total.into(), per_uid.into()),
+            Budget::new(limits),
             Arc::clone(&stopping),
         );
         Ok(Self { served: ServedSocket { listener, server, stopping }, acceptor })

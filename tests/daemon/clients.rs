@@ -2,11 +2,16 @@
 //! What clients can and cannot make it do.
 
 use crate::place::{PATIENCE, Place, eventually, is_kept, program};
+use anion_ipc::{Connection, Endpoint, SERVICE_NAME, connect};
 use nix::unistd::geteuid;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+
+/// What RPC binder's clients send first, for a new session.
+const CLIENT_HEADER: [u8; 16] = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 #[test]
 fn connections_over_a_users_budget_are_closed_at_once() {
@@ -26,6 +31,35 @@ fn connections_over_a_users_budget_are_closed_at_once() {
 }
 
 #[test]
+fn one_user_has_sixteen_sessions_of_as_many_connections_as_libbinder_opens() {
+    let place = Place::new();
+    let _daemon = place.start(&[]);
+    let endpoint = Endpoint::Socket(place.socket());
+    let clients: Vec<Connection<dyn IHeapAllocator>> =
+        (0..16).map(|_| connect(&endpoint, SERVICE_NAME, 8).expect("within the budget")).collect();
+    // One call of each connection of a session at once.
+    thread::scope(|scope| {
+        for client in clients.iter().flat_map(|client| [client; 8]) {
+            scope.spawn(|| client.service.listHeaps().expect("answered"));
+        }
+    });
+}
+
+#[test]
+fn sessions_over_a_users_budget_are_closed_at_once() {
+    let place = Place::new();
+    let _daemon = place.start(&["--max-sessions-per-uid", "2"]);
+    let endpoint = Endpoint::Socket(place.socket());
+    let first: Connection<dyn IHeapAllocator> = connect(&endpoint, SERVICE_NAME, 8).expect("one session");
+    let second = place.connect().expect("two sessions");
+    assert!(place.connect().is_err());
+    first.service.listHeaps().expect("the first is served");
+    second.service.listHeaps().expect("the second is served");
+    let complaint = format!("uid {} has 2 already (--max-sessions-per-uid)", geteuid());
+    assert!(place.logged().contains(&complaint), "{}", place.logged());
+}
+
+#[test]
 fn running_out_of_descriptors_refuses_clients_without_spinning() {
     let place = Place::new();
     let mut limited = place.command("sh");
@@ -34,7 +68,7 @@ fn running_out_of_descriptors_refuses_clients_without_spinning() {
         .arg(program())
         .arg("--socket")
         .arg(place.socket());
-    let daemon = place.start_command(limited.arg("--max-connections-per-uid=256"));
+    let daemon = place.start_command(limited.arg("--max-sessions-per-uid=256"));
     let crowd: Vec<UnixStream> = (0..60).map(|_| place.stream()).collect();
     eventually("someone is refused or has to wait", || {
         place.logged().contains("out of file descriptors").then_some(())
@@ -55,7 +89,6 @@ fn running_out_of_descriptors_refuses_clients_without_spinning() {
 
 #[test]
 fn a_long_message_ends_its_connection_before_it_is_read() {
-    const CLIENT_HEADER: [u8; 16] = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let place = Place::new();
     let _daemon = place.start(&[]);
     // One session each: RPC binder's connection header, the client's greeting, and a message's
@@ -73,6 +106,30 @@ fn a_long_message_ends_its_connection_before_it_is_read() {
     let waits = connection_after(600 * 1024, Duration::from_millis(500));
     assert_eq!(waits, Err(io::ErrorKind::WouldBlock), "it waits for the message");
     assert!(connection_after(600 * 1024 + 1, PATIENCE).is_ok(), "it hangs up");
+    place.connect().expect("connected").service.listHeaps().expect("others are served");
+}
+
+#[test]
+fn a_oneway_call_ends_its_connection_and_is_kept_by_none() {
+    let place = Place::new();
+    let _daemon = place.start(&[]);
+    let after_a_call_with = |flags: u8, number: u8| {
+        let mut stream = place.stream();
+        let mut call = [0; 16 + 40];
+        (call[4], call[16 + 12], call[16 + 16]) = (40, flags, number);
+        for part in [&CLIENT_HEADER[..], b"cci\0\0\0\0\0", &call] {
+            stream.write_all(part).expect("sent");
+        }
+        stream.set_read_timeout(Some(PATIENCE)).expect("set");
+        // The answer to the greeting, then the reply to the call or the end.
+        let mut answer = [0; 8 + 16];
+        stream.read_exact(&mut answer).map_err(|error| error.kind())
+    };
+    after_a_call_with(0x20, 0).expect("a call for the root object has a reply");
+    for number in [0, 1, 5] {
+        let ended = after_a_call_with(0x21, number);
+        assert_eq!(ended, Err(io::ErrorKind::UnexpectedEof), "number {number}");
+    }
     place.connect().expect("connected").service.listHeaps().expect("others are served");
 }
 

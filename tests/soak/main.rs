@@ -103,7 +103,7 @@ impl Soak {
         let config = config.to_str().expect("a name of ours");
         // A client's child keeps its connection open a little longer than the client.
         let daemon =
-            Daemon::start(&["--config", config, "--socket-mode", "0666", "--max-connections-per-uid", "128"]);
+            Daemon::start(&["--config", config, "--socket-mode", "0666", "--max-sessions-per-uid", "128"]);
         let everyone = fs::Permissions::from_mode(0o711);
         fs::set_permissions(daemon.directory(), everyone).expect("our directory");
         let observer = connect(&Endpoint::Socket(daemon.socket()), SERVICE_NAME, 1).expect("it serves");

@@ -18,7 +18,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-/// Connections that one client's session may have, hence calls of it that can run at once.
+/// Connections for calls that one client's session may have, hence calls of it that can run at once.
+/// It may have twice as many over which it takes calls.
 const MAX_SESSION_THREADS: u32 = 8;
 /// How long a client may take to read a reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,13 +49,19 @@ impl SocketServer {
 
     /// Serves `stream` on a thread of its own until the client leaves. `permit` is dropped when the
     /// connection is gone, also if it never becomes a session: a client has ten seconds for its
-    /// handshake.
+    /// handshake. `admits_session` is called with it once if the client asks for a new session, and
+    /// not to join one; the connection is closed if that returns false.
     ///
     /// # Errors
     /// If the socket is already dead.
-    pub fn serve<P: Send + Sync + 'static>(&self, stream: UnixStream, permit: P) -> io::Result<()> {
-        let transport =
-            Transport::accepting(stream, permit).map_err(|error| io::Error::other(error.to_string()))?;
+    pub fn serve<P: Send + Sync + 'static>(
+        &self,
+        stream: UnixStream,
+        permit: P,
+        admits_session: fn(&P) -> bool,
+    ) -> io::Result<()> {
+        let transport = Transport::accepting(stream, permit, admits_session)
+            .map_err(|error| io::Error::other(error.to_string()))?;
         self.rpc.serve_connection(Box::new(transport));
         Ok(())
     }

@@ -24,6 +24,10 @@ const OPTION_INCOMING: u8 = 1;
 const TRANSACT: u32 = 0;
 const DEC_STRONG: u32 = 2;
 const FLAG_ONEWAY: u32 = 1;
+/// Where a call's flags are in its body.
+const FLAGS: usize = 12;
+/// How much of a call's body tells what it is: address, code, flags.
+const CALL_START: usize = 16;
 /// Length of the body of a `DEC_STRONG`: address, amount, reserved.
 const DEC_STRONG_BODY: usize = 16;
 
@@ -38,12 +42,22 @@ fn address_at(bytes: &[u8], offset: usize) -> Option<Address> {
     bytes.get(offset..)?.first_chunk().copied()
 }
 
+/// Returns the length of the session id that follows a connection header, in bytes: 0 for a new
+/// session.
+fn session_id_length(header: &[u8; CONNECTION_HEADER]) -> usize {
+    u16::from_le_bytes([header[14], header[15]]).into()
+}
+
+/// Returns whether the connection with this header asks for a new session, and not to join one.
+pub(super) fn founds_session(header: &[u8; CONNECTION_HEADER]) -> bool {
+    session_id_length(header) == 0
+}
+
 /// Returns how many bytes a client sends before its first message, from the connection header that
 /// it begins with.
 pub(super) fn handshake_length(header: &[u8; CONNECTION_HEADER]) -> usize {
-    let session_id = usize::from(u16::from_le_bytes([header[14], header[15]]));
     let init = if header[4] & OPTION_INCOMING == 0 { CONNECTION_INIT } else { 0 };
-    CONNECTION_HEADER + session_id + init
+    CONNECTION_HEADER + session_id_length(header) + init
 }
 
 /// Marks the connection header that a client's handshake begins with.
@@ -73,12 +87,14 @@ pub(super) struct Position {
     passed: usize,
     /// Bytes of the body that have yet to pass.
     left: usize,
+    /// How the body begins that passes, or that was the last to pass; zero where none has passed.
+    start: [u8; CALL_START],
 }
 
 impl Position {
     /// Returns the position before a first message.
     pub(super) fn new() -> Self {
-        Self { header: [0; HEADER], passed: 0, left: 0 }
+        Self { header: [0; HEADER], passed: 0, left: 0, start: [0; CALL_START] }
     }
 
     /// Moves on by `bytes`. Returns where in them the last message begins, if one does.
@@ -89,6 +105,7 @@ impl Position {
             if self.passed < HEADER {
                 if self.passed == 0 {
                     last = Some(at);
+                    self.start = [0; CALL_START];
                 }
                 let count = (HEADER - self.passed).min(bytes.len() - at);
                 self.header[self.passed..self.passed + count].copy_from_slice(&bytes[at..at + count]);
@@ -97,6 +114,11 @@ impl Position {
                 self.left = self.announced();
             } else {
                 let count = self.left.min(bytes.len() - at);
+                let before = self.announced() - self.left;
+                if let Some(start) = self.start.get_mut(before..) {
+                    let known = start.len().min(count);
+                    start[..known].copy_from_slice(&bytes[at..at + known]);
+                }
                 self.left -= count;
                 at += count;
             }
@@ -125,11 +147,18 @@ impl Position {
         (self.passed == HEADER && self.left == self.announced()).then_some(self.left)
     }
 
+    /// Returns whether the message that passes, or that was the last to pass, is a call that waits
+    /// for no reply, as far as its body has passed.
+    pub(super) fn is_oneway_call(&self) -> bool {
+        let flags = word_at(&self.start, FLAGS).unwrap_or(0);
+        word_at(&self.header, 0) == Some(TRANSACT) && flags & FLAG_ONEWAY != 0
+    }
+
     /// Returns the object that a call is for which waits for a reply, if this is between the header
     /// of a call and its body, and `body` is how that begins.
     pub(super) fn target(&self, body: &[u8]) -> Option<Address> {
         let is_call = self.body_ahead().is_some() && word_at(&self.header, 0) == Some(TRANSACT);
-        let is_twoway = word_at(body, 12).is_some_and(|flags| flags & FLAG_ONEWAY == 0);
+        let is_twoway = word_at(body, FLAGS).is_some_and(|flags| flags & FLAG_ONEWAY == 0);
         (is_call && is_twoway).then(|| address_at(body, 0)).flatten()
     }
 }
@@ -159,6 +188,29 @@ mod tests {
     }
 
     #[test]
+    fn a_oneway_call_is_known_once_its_flags_have_passed() {
+        let mut body = [0xff; 40];
+        for (command, flags, is_oneway) in [(TRANSACT, 0x21, true), (TRANSACT, 0x20, false), (1, 0x21, false)]
+        {
+            body[FLAGS..][..4].copy_from_slice(&u32::to_le_bytes(flags));
+            let header = [u32::to_le_bytes(command), u32::to_le_bytes(40), [0; 4], [0; 4]].concat();
+            for piece in [1, 3, 13, 56] {
+                let mut position = Position::new();
+                position.advance(&[0; HEADER]);
+                for (at, bytes) in [header.as_slice(), &body].concat().chunks(piece).enumerate() {
+                    position.advance(bytes);
+                    let passed = (at + 1) * piece;
+                    let is_known = passed >= HEADER + CALL_START || passed == HEADER + body.len();
+                    let expected = is_oneway && (is_known || passed > HEADER + FLAGS);
+                    assert_eq!(position.is_oneway_call(), expected, "{passed} bytes in pieces of {piece}");
+                }
+                position.advance(&[0]);
+                assert!(!position.is_oneway_call(), "another message has begun");
+            }
+        }
+    }
+
+    #[test]
     fn a_client_that_reads_ahead_is_known_unless_its_wire_is_newer() {
         let mut header = [0; CONNECTION_HEADER];
         header[0] = 2;
@@ -174,7 +226,9 @@ mod tests {
     fn handshakes_are_as_long_as_their_header_says() {
         let mut header = [0; CONNECTION_HEADER];
         assert_eq!(handshake_length(&header), 24, "a new session");
+        assert!(founds_session(&header));
         header[14] = 32;
+        assert!(!founds_session(&header));
         assert_eq!(handshake_length(&header), 56, "one more connection for calls");
         header[4] = OPTION_INCOMING;
         assert_eq!(handshake_length(&header), 48, "one more that takes calls");

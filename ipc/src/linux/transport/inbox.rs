@@ -40,6 +40,8 @@ pub(super) struct Taken {
     /// Object that is called, if these bytes are how the body of a call begins that waits for a
     /// reply.
     pub(super) target: Option<Address>,
+    /// Whether these bytes end the header of a connection that asks for a new session.
+    pub(super) founds_session: bool,
 }
 
 /// The receiving side of one connection.
@@ -47,6 +49,7 @@ pub(super) struct Inbox {
     phase: Phase,
     /// Largest body of a message, in bytes.
     limit: usize,
+    takes_oneway_calls: bool,
     /// Where the reader is, not the socket.
     position: Position,
     buffer: Box<[u8; READ_AHEAD]>,
@@ -63,11 +66,12 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    fn new(phase: Phase, limit: usize) -> Self {
+    fn new(phase: Phase, limit: usize, takes_oneway_calls: bool) -> Self {
         let buffer = Box::new([0; READ_AHEAD]);
         Self {
             phase,
             limit,
+            takes_oneway_calls,
             position: Position::new(),
             buffer,
             start: 0,
@@ -82,13 +86,15 @@ impl Inbox {
     /// Returns the inbox of a connection that this process opened. The library limits the messages
     /// that it takes.
     pub(super) fn connecting() -> Self {
-        Self::new(Phase::Connecting, usize::MAX)
+        Self::new(Phase::Connecting, usize::MAX, true)
     }
 
     /// Returns the inbox of a connection that was accepted, with the largest message body that it
-    /// takes, in bytes.
+    /// takes, in bytes. It takes no oneway calls: no object of the service has a oneway method, and
+    /// the library keeps those whose number is not due with their bytes and descriptors, as many as
+    /// a client sends.
     pub(super) fn accepting(limit: usize) -> Self {
-        Self::new(Phase::Accepting([0; CONNECTION_HEADER], 0), limit)
+        Self::new(Phase::Accepting([0; CONNECTION_HEADER], 0), limit, false)
     }
 
     /// Returns whether the peer is a client that said so in its handshake.
@@ -120,11 +126,13 @@ impl Inbox {
                 let of_header = count.min(CONNECTION_HEADER.saturating_sub(*passed));
                 header[CONNECTION_HEADER.min(*passed)..][..of_header].copy_from_slice(&out[..of_header]);
                 *passed += count;
+                let ends_header = of_header > 0 && *passed == CONNECTION_HEADER;
+                let founds_session = ends_header && frames::founds_session(header);
                 if *passed >= CONNECTION_HEADER && *passed == frames::handshake_length(header) {
                     self.peer_reads_ahead = frames::reads_ahead(header);
                     self.phase = Phase::Messages;
                 }
-                Ok(Taken::plain(count))
+                Ok(Taken { founds_session, ..Taken::plain(count) })
             }
             Phase::Messages => self.read(socket, out),
         }
@@ -135,7 +143,7 @@ impl Inbox {
     ///
     /// # Errors
     /// `FrameTooLarge` in place of the end of a header that announces more than the limit,
-    /// `Protocol` for more descriptors than a message can have, `Timeout` if the socket's deadline
+    /// `Protocol` for more descriptors than a message can have or a oneway call that is not taken, `Timeout` if the socket's deadline
     /// passed, others as the system reports.
     pub(super) fn read(&mut self, socket: BorrowedFd<'_>, out: &mut [u8]) -> RpcResult<Taken> {
         self.phase = Phase::Messages;
@@ -160,11 +168,14 @@ impl Inbox {
                 fds.append(&mut self.fds);
             }
         }
+        if !self.takes_oneway_calls && self.position.is_oneway_call() {
+            return Err(RpcError::Protocol("a oneway call, and no object of the service takes one"));
+        }
         match self.position.body_ahead() {
             Some(declared) if declared > self.limit => {
                 Err(RpcError::FrameTooLarge { declared, max: self.limit })
             }
-            _ => Ok(Taken { bytes, fds, target }),
+            _ => Ok(Taken { fds, target, ..Taken::plain(bytes) }),
         }
     }
 
@@ -185,7 +196,7 @@ impl Inbox {
 
 impl Taken {
     fn plain(bytes: usize) -> Self {
-        Self { bytes, fds: Vec::new(), target: None }
+        Self { bytes, fds: Vec::new(), target: None, founds_session: false }
     }
 }
 

@@ -41,7 +41,9 @@ pub(super) struct Transport<P> {
     deadline: Mutex<ReadDeadline>,
     /// A copy of what the inbox knows, since a read that waits has that.
     peer_reads_ahead: AtomicBool,
-    _permit: P,
+    permit: P,
+    /// Returns whether the connection may have a new session.
+    admits_session: fn(&P) -> bool,
 }
 
 /// The read deadline that the library wants, and the one that the socket has.
@@ -62,20 +64,32 @@ impl Transport<()> {
     /// # Errors
     /// If the socket is already dead.
     pub(super) fn connecting(stream: UnixStream) -> RpcResult<Self> {
-        Self::new(stream, Inbox::connecting(), Outbox::connecting(), ())
+        Self::new(stream, Inbox::connecting(), Outbox::connecting(), (), |()| true)
     }
 }
 
 impl<P> Transport<P> {
-    /// Wraps a connection that was accepted.
+    /// Wraps a connection that was accepted. `admits_session` is called once if the client asks for
+    /// a new session with it; the connection fails if that returns false.
     ///
     /// # Errors
     /// If the socket is already dead.
-    pub(super) fn accepting(stream: UnixStream, permit: P) -> RpcResult<Self> {
-        Self::new(stream, Inbox::accepting(MAX_MESSAGE_BYTES), Outbox::default(), permit)
+    pub(super) fn accepting(
+        stream: UnixStream,
+        permit: P,
+        admits_session: fn(&P) -> bool,
+    ) -> RpcResult<Self> {
+        let inbox = Inbox::accepting(MAX_MESSAGE_BYTES);
+        Self::new(stream, inbox, Outbox::default(), permit, admits_session)
     }
 
-    fn new(stream: UnixStream, inbox: Inbox, outbox: Outbox, permit: P) -> RpcResult<Self> {
+    fn new(
+        stream: UnixStream,
+        inbox: Inbox,
+        outbox: Outbox,
+        permit: P,
+        admits_session: fn(&P) -> bool,
+    ) -> RpcResult<Self> {
         // `ReadDeadline` starts with none, whatever the socket was used for before.
         stream.set_read_timeout(None)?;
         let (socket, inbox, outbox) = (Socket::new(stream)?, Mutex::new(inbox), Mutex::new(outbox));
@@ -85,7 +99,8 @@ impl<P> Transport<P> {
             outbox,
             deadline: Mutex::default(),
             peer_reads_ahead: AtomicBool::new(false),
-            _permit: permit,
+            permit,
+            admits_session,
         })
     }
 
@@ -100,6 +115,9 @@ impl<P> Transport<P> {
         }
         let taken = read(&mut inbox, self.socket.as_fd())?;
         self.peer_reads_ahead.store(inbox.peer_reads_ahead(), Ordering::Relaxed);
+        if taken.founds_session && !(self.admits_session)(&self.permit) {
+            return Err(RpcError::Protocol("more sessions than the client may have"));
+        }
         if let Some(target) = taken.target {
             lock(&self.outbox).call_came(target);
         }

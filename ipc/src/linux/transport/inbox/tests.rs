@@ -195,6 +195,20 @@ fn a_header_beyond_the_limit_is_refused_before_its_end_and_what_came_before_it_i
 }
 
 #[test]
+fn an_accepted_connection_takes_no_oneway_calls_and_a_client_does() {
+    let mut call = message(40, &[]).bytes;
+    call[..4].fill(0);
+    call[HEADER..].fill(0);
+    call[HEADER + 12] = 0x21;
+    for (mut inbox, is_taken) in [(Inbox::accepting(1000), false), (Inbox::connecting(), true)] {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        (&theirs).write_all(&call).expect("sent");
+        let read = read_message(&mut inbox, &ours);
+        assert!(is_taken == read.is_ok() && is_taken != matches!(read, Err(RpcError::Protocol(_))));
+    }
+}
+
+#[test]
 fn more_descriptors_than_a_message_can_have_are_refused_and_closed() {
     let files = Files::new(1);
     let (ours, theirs) = UnixStream::pair().expect("a pair");
