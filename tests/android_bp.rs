@@ -73,6 +73,7 @@ fn every_name_is_there_and_there_once() {
         let mut wanted: Vec<&str> = Vec::new();
         wanted.extend(module.list("defaults").iter().map(String::as_str));
         wanted.extend(module.list("required").iter().map(String::as_str));
+        wanted.extend(module.list("whole_static_libs").iter().map(String::as_str));
         wanted.extend(module.list("vintf_fragment_modules").iter().map(String::as_str));
         wanted.extend(module.text("src").and_then(|text| text.strip_prefix(':')));
         wanted.extend(module.list("default_applicable_licenses").iter().map(String::as_str));
@@ -89,10 +90,14 @@ fn every_name_is_there_and_there_once() {
     assert!(referred >= 10, "only {referred} references were seen");
 }
 
+fn is_rust_library(module: &Module) -> bool {
+    ["rust_ffi_static", "rust_library"].contains(&module.kind.as_str())
+}
+
 /// Soong takes no library whose file's name does not begin with that of its crate.
 #[test]
 fn libraries_are_named_after_their_crates() {
-    let own = resolved().into_iter().filter(|module| module.kind == "rust_library");
+    let own = resolved().into_iter().filter(is_rust_library);
     let own = own.map(|module| {
         let crate_name = module.text("crate_name").expect("a library has one").to_owned();
         (module.name().to_owned(), crate_name)
@@ -111,7 +116,7 @@ fn every_file_is_there_and_none_is_forgotten() {
         for property in ["srcs", "init_rc", "license_text"] {
             mentioned.extend(module.list(property).iter().cloned());
         }
-        for property in ["src", "test_config"] {
+        for property in ["src", "test_config", "version_script"] {
             mentioned.extend(module.text(property).map(str::to_owned));
         }
     }
@@ -120,7 +125,9 @@ fn every_file_is_there_and_none_is_forgotten() {
         assert!(root().join(path).is_file(), "Android.bp names {path}, which is not there");
     }
     assert!(mentioned.contains("aidl/vendor/anion/allocator/*.aidl"), "{mentioned:?}");
-    for (folder, end) in [("init", ".rc"), ("vintf", ".xml"), ("seccomp", ".policy"), ("fuzz", ".rs")] {
+    for (folder, end) in
+        [("client/c", ".map"), ("fuzz", ".rs"), ("init", ".rc"), ("seccomp", ".policy"), ("vintf", ".xml")]
+    {
         for file in files(folder, end) {
             assert!(mentioned.contains(&file), "{file} is in no module of Android.bp");
         }
@@ -163,7 +170,8 @@ fn crates_agree_with_cargo() {
         ("anion-memory", &["libanion_memory"]),
         ("anion-client", &["libanion_client"]),
         ("anionctl", &["libanionctl"]),
-        ("anion", &["libanion", "vendor.anion.allocator-service", "anionctl", "anion_unit_test"]),
+        ("anion-c", &["libanion_c"]),
+        ("anion", &["libanion_service", "vendor.anion.allocator-service", "anionctl", "anion_unit_test"]),
     ] {
         let dependencies = &cargo[package];
         let mut used = BTreeSet::new();
@@ -331,7 +339,7 @@ fn what_nix_has_for_linux_alone_is_not_used() {
     let linux_only =
         ["FallocateFlags", "fcntl::fallocate", " fallocate}", "SeekData", "SeekHole", "unistd::dup3"];
     let mut folders: Vec<PathBuf> =
-        ["anionctl/src", "client/src", "ipc/src/aosp", "memory/src", "src", "vts/src"]
+        ["anionctl/src", "client/c/src", "client/src", "ipc/src/aosp", "memory/src", "src", "vts/src"]
             .map(|folder| root().join(folder))
             .into();
     let mut checked = 0;

@@ -23,6 +23,7 @@ mod doctor;
 mod process;
 
 /// Which system calls may be made while serving.
+#[cfg(not(soong))]
 mod seccomp;
 
 /// What has to be done before anything else.
@@ -58,6 +59,7 @@ use args::Arguments;
 use clap::Parser;
 use log::LevelFilter;
 use process::StopSignals;
+#[cfg(not(soong))]
 use seccomp::Filter;
 use std::io;
 use std::process::ExitCode;
@@ -105,11 +107,16 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>) -> anyhow::Result<()>
     process::log_panics();
     process::raise_descriptor_limit();
     let (config, origin) = configuration::load(arguments.config.as_deref())?;
-    let filter = Filter::load(&arguments.seccomp)?;
+    #[cfg(not(soong))]
+    let confine = {
+        let filter = Filter::load(&arguments.seccomp)?;
+        move || filter.as_ref().map_or(Ok(()), Filter::enforce)
+    };
+    #[cfg(soong)]
+    let confine = || Ok(());
     let transports = Transports::open(&arguments.transport)?;
     let allocator = Allocator::new(config, &arguments.cgroup).context("cannot make the heaps")?;
     describe(&allocator, &origin);
-    let confine = || filter.as_ref().map_or(Ok(()), Filter::enforce);
     let serving = transports.serve(&HeapAllocatorService::binder(allocator), confine)?;
     let status = format!("Serving at {}", serving.places.join(" and "));
     log::info!("{status}");

@@ -7,10 +7,7 @@
 //! number is written to standard error (`crate::sys::seccomp`).
 
 #[cfg_attr(
-    not(any(
-        test,
-        all(not(soong), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))
-    )),
+    not(any(test, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))),
     expect(dead_code, reason = "policies are read everywhere, and compiled where there is a compiler")
 )]
 mod policy;
@@ -93,7 +90,7 @@ impl Filter {
 }
 
 /// With a compiler for the kernel's filters.
-#[cfg(all(not(soong), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod kernel {
     use super::policy::Policy;
     use anyhow::Context;
@@ -128,7 +125,7 @@ mod kernel {
     }
 }
 
-#[cfg(not(all(not(soong), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod kernel {
     use super::policy::Policy;
     use anyhow::bail;
@@ -146,5 +143,5 @@ mod kernel {
     }
 }
 
-#[cfg(all(test, not(soong), target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(test, target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests;

@@ -19,6 +19,7 @@ pub mod memfd;
 pub mod memory;
 pub mod pressure;
 pub mod references;
+#[cfg(not(soong))]
 pub mod seccomp;
 pub mod thread;
 pub mod udmabuf;

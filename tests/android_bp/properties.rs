@@ -20,6 +20,8 @@ const PROPERTIES: &[(&str, &[&str])] = &[
             "versions_with_info",
         ],
     ),
+    ("cc_defaults", CC_PROPERTIES),
+    ("cc_library_shared", CC_PROPERTIES),
     ("filegroup", &["name", "srcs"]),
     ("genrule", &["cmd", "name", "out", "srcs", "tools"]),
     ("license", &["license_kinds", "license_text", "name", "visibility"]),
@@ -27,11 +29,25 @@ const PROPERTIES: &[(&str, &[&str])] = &[
     ("prebuilt_etc", &["filename", "name", "src", "sub_dir", "vendor"]),
     ("rust_binary", &["init_rc", "prefer_rlib", "relative_install_path", "vintf_fragment_modules"]),
     ("rust_defaults", &[]),
+    ("rust_ffi_static", &["export_include_dirs", "vendor_available"]),
     ("rust_fuzz", &["fuzz_config"]),
     ("rust_library", &["vendor_available"]),
     ("rust_test", &["auto_gen_config", "test_config", "test_harness", "test_suites"]),
     ("rust_test_host", &["test_options", "test_suites"]),
     ("vintf_fragment", &["name", "src", "vendor"]),
+];
+
+/// What a module of C may say, as far as this file needs it.
+const CC_PROPERTIES: &[&str] = &[
+    "defaults",
+    "export_include_dirs",
+    "host_supported",
+    "ldflags",
+    "name",
+    "shared_libs",
+    "vendor_available",
+    "version_script",
+    "whole_static_libs",
 ];
 
 /// What every module of Rust may say besides.

@@ -153,7 +153,7 @@ fn is_checked(module: &Module, variant: &Variant) -> bool {
     let says = |property: &str| module.properties.get(property) == Some(&blueprint::Value::Bool(true));
     let is_rust = matches!(
         module.kind.as_str(),
-        "rust_binary" | "rust_fuzz" | "rust_library" | "rust_test" | "rust_test_host"
+        "rust_binary" | "rust_ffi_static" | "rust_fuzz" | "rust_library" | "rust_test" | "rust_test_host"
     );
     is_rust
         && if variant.name == "vendor" { says("vendor") || says("vendor_available") } else { !says("vendor") }
@@ -246,7 +246,7 @@ fn write_package(module: &Module, modules: &[Module], to: &Path, variant: &Varia
     let [source] = module.list("srcs") else { bail!("srcs must be one crate root") };
     let source = workspace_root().join(source);
     let kind = match module.kind.as_str() {
-        "rust_library" | "rust_test_host" => "[lib]",
+        "rust_ffi_static" | "rust_library" | "rust_test_host" => "[lib]",
         _ => "[[bin]]",
     };
     let target = format!("{kind}\nname = \"{crate_name}\"\npath = \"{}\"\n", source.display());
