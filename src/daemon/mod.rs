@@ -106,6 +106,7 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>) -> anyhow::Result<()>
     let signals = StopSignals::block()?;
     process::log_panics();
     process::raise_descriptor_limit();
+    process::keep_buffers_out_of_core_dumps();
     let (config, origin) = configuration::load(arguments.config.as_deref())?;
     #[cfg(not(soong))]
     let confine = {

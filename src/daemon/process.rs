@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What holds for the whole process: signals, descriptor limit, panics.
+//! What holds for the whole process: signals, descriptor limit, core dumps, panics.
 
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
+use std::fs;
 use std::panic;
 use std::thread;
 
@@ -13,14 +14,14 @@ pub(crate) struct StopSignals(SigSet);
 
 impl StopSignals {
     /// Blocks SIGTERM and SIGINT for this thread and all that it starts, so call it before starting any. Blocks SIGIO
-    /// too: a lease that somebody breaks raises it, and its default action would end the process. SIGPIPE is ignored
-    /// by Rust's runtime.
+    /// and SIGXFSZ too: a lease that somebody breaks raises the one, a file beyond `RLIMIT_FSIZE` the other, and the
+    /// default action of either would end the process. SIGPIPE is ignored by Rust's runtime.
     ///
     /// # Errors
     /// As the system reports them.
     pub(crate) fn block() -> anyhow::Result<Self> {
         let stop: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
-        let blocked: SigSet = stop.iter().chain([Signal::SIGIO]).collect();
+        let blocked: SigSet = stop.iter().chain([Signal::SIGIO, Signal::SIGXFSZ]).collect();
         blocked.thread_block().context("cannot block signals")?;
         Ok(Self(stop))
     }
@@ -47,6 +48,15 @@ pub(crate) fn raise_descriptor_limit() {
         Ok((soft, hard)) if soft == hard => log::info!("at most {hard} open files"),
         Ok((soft, hard)) => log::info!("at most {hard} open files, raised from {soft}"),
         Err(error) => log::warn!("cannot raise the limit of open files: {error}"),
+    }
+}
+
+/// Keeps clients' buffers out of core dumps: of the process's memory these have its private anonymous pages alone, and
+/// the headers of its programs (core(5)).
+pub(crate) fn keep_buffers_out_of_core_dumps() {
+    const FILTER: &str = "/proc/self/coredump_filter";
+    if let Err(error) = fs::write(FILTER, "0x11") {
+        log::warn!("a core dump of the service would have buffers of clients in it: {FILTER}: {error}");
     }
 }
 

@@ -61,10 +61,12 @@ impl SourceError {
     }
 }
 
-/// Returns whether a system call failed because memory, descriptors or kernel objects have run out.
+/// Returns whether a system call failed because memory, descriptors or kernel objects have run out,
+/// or a file would have been larger than the process may make one.
 pub fn is_exhaustion(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::ENOSPC | libc::EDQUOT)
-    )
+    error.kind() == io::ErrorKind::FileTooLarge
+        || matches!(
+            error.raw_os_error(),
+            Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::ENOSPC | libc::EDQUOT)
+        )
 }

@@ -4,6 +4,7 @@
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t};
 use nix::sys::stat::{Mode, fchmod};
 use nix::sys::statfs::{HUGETLBFS_MAGIC, fstatfs};
 use nix::unistd::ftruncate;
@@ -18,6 +19,9 @@ const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
 #[derive(Debug, Clone, Copy)]
 pub struct MemfdFactory {
     flags: MFdFlags,
+    /// Most bytes that a file of this process may have, as it was when this was made; none if there
+    /// is no limit.
+    most_bytes: Option<rlim_t>,
 }
 
 impl MemfdFactory {
@@ -49,7 +53,8 @@ impl MemfdFactory {
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Self { flags })
+        let (most_bytes, _) = getrlimit(Resource::RLIMIT_FSIZE)?;
+        Ok(Self { flags, most_bytes: Some(most_bytes).filter(|most| *most != RLIM_INFINITY) })
     }
 
     /// Returns a zeroed file of `bytes` bytes whose size is sealed and whose mode is 0600, so that
@@ -57,8 +62,16 @@ impl MemfdFactory {
     /// used until it is touched.
     ///
     /// # Errors
-    /// `EMFILE`, `ENFILE` or `ENOMEM` when descriptors or kernel memory run out; `EFBIG` beyond a file's size.
+    /// `EMFILE`, `ENFILE` or `ENOMEM` when descriptors or kernel memory run out; `FileTooLarge` beyond
+    /// what a file can have, or one of this process may have (`RLIMIT_FSIZE`), which the message says.
     pub fn create(&self, name: &str, bytes: u64) -> io::Result<OwnedFd> {
+        if let Some(most) = self.most_bytes.filter(|most| u128::from(bytes) > u128::from(*most)) {
+            let why = format!(
+                "a file of {bytes} bytes is larger than the {most} that files of the service may have \
+                 (RLIMIT_FSIZE; ulimit -f, LimitFSIZE= of its unit)"
+            );
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+        }
         let fd = memfd_create(name, self.flags)?;
         ftruncate(&fd, libc::off_t::try_from(bytes).map_err(|_| Errno::EFBIG)?)?;
         fcntl(&fd, FcntlArg::F_ADD_SEALS(SEALS))?;
@@ -169,6 +182,18 @@ mod tests {
         let beyond = allocate_pages(&fd, 0..5 * page).expect_err("the size is sealed");
         assert_eq!(beyond.raw_os_error(), Some(libc::EPERM));
         assert_eq!(resident(), 2 * page);
+    }
+
+    #[test]
+    fn a_size_beyond_the_limit_of_files_is_refused_with_the_limit() {
+        let factory = MemfdFactory { most_bytes: Some(8192), ..MemfdFactory::probe().expect("memfd") };
+        factory.create("test", 8192).expect("the most");
+        let error = factory.create("test", 8193).expect_err("too large");
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert!(
+            error.to_string().contains("8192 that files of the service may have (RLIMIT_FSIZE;"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -5,3 +5,4 @@ mod clients;
 mod life;
 mod path;
 mod place;
+mod surroundings;

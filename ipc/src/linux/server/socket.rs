@@ -91,10 +91,13 @@ fn unreachable_server() -> io::Result<Arc<RpcServer>> {
     if DirBuilder::new().mode(0o700).create(&directory).is_ok() {
         let server = RpcServer::setup_unix_server(directory.join("unused"));
         remove(&directory);
-        return server.map_err(library_failure);
+        if let Ok(server) = server {
+            return Ok(server);
+        }
     }
-    // No temporary directory, as in a minimal root: an abstract name that is told to no client
-    // serves as well. A process that finds it can fill its backlog, and nothing else.
+    // No temporary directory, as in a minimal root, or a longer path than a socket can have: an
+    // abstract name that is told to no client serves as well. A process that finds it can fill its
+    // backlog, and nothing else.
     RpcServer::setup_unix_server_abstract(token.as_bytes()).map_err(library_failure)
 }
 
