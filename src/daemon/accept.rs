@@ -6,7 +6,7 @@ use super::budget::{Budget, OverBudget, Permit};
 use crate::allocator::Throttle;
 use anion_ipc::SocketServer;
 use nix::sys::socket::{getsockopt, sockopt};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use std::time::Duration;
 /// those that follow while it lasts, each twice its forerunner.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// What /proc/sys/kernel/overflowuid says where no administrator changed it.
+const USUAL_OVERFLOW_UID: u32 = 65534;
+
 /// Accepts connections and hands those within the budget to the server.
 pub(super) struct Acceptor {
     listener: UnixListener,
@@ -27,6 +30,9 @@ pub(super) struct Acceptor {
     /// A descriptor to give up when there is no other: accepting fails at once without a free one,
     /// even while no client is waiting.
     spare: Option<File>,
+    /// The uid that stands for all users whom this process's user namespace does not map; none in
+    /// the machine's own namespace, where it is a user's.
+    unmapped: Option<u32>,
     complaints: Complaints,
 }
 
@@ -35,6 +41,7 @@ pub(super) struct Acceptor {
 struct Complaints {
     over_total: Throttle,
     over_uid: Throttle,
+    unmapped: Throttle,
     descriptors: Throttle,
     failure: Throttle,
 }
@@ -46,7 +53,8 @@ impl Acceptor {
         budget: Arc<Budget>,
         stopping: Arc<AtomicBool>,
     ) -> Self {
-        Self { listener, server, budget, stopping, spare: spare(), complaints: Complaints::default() }
+        let (spare, unmapped) = (spare(), unmapped_uid());
+        Self { listener, server, budget, stopping, spare, unmapped, complaints: Complaints::default() }
     }
 
     /// Accepts until the process ends. Once `stopping` is set, new connections are closed at once.
@@ -109,6 +117,16 @@ impl Acceptor {
 
     fn admit(&mut self, stream: UnixStream) {
         let permit = match getsockopt(&stream, sockopt::PeerCredentials) {
+            Ok(peer) if self.unmapped == Some(peer.uid()) => {
+                self.complaints.unmapped.warn(format_args!(
+                    "a connection of pid {} is refused: uid {} stands for all users whom the service's user \
+                     namespace does not map (/proc/{}/uid_map), so they cannot be told apart",
+                    peer.pid(),
+                    peer.uid(),
+                    std::process::id()
+                ));
+                return;
+            }
             Ok(peer) => self.budget.admit(peer.uid()),
             Err(error) => {
                 self.complaints.failure.warn(format_args!("cannot tell who connected: {error}"));
@@ -134,6 +152,17 @@ impl Acceptor {
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// Returns the uid by which the kernel names users that this process's user namespace does not map
+/// (user_namespaces(7)), unless it maps all.
+fn unmapped_uid() -> Option<u32> {
+    let map = fs::read_to_string("/proc/self/uid_map").ok()?;
+    if map.split_whitespace().eq(["0", "0", "4294967295"]) {
+        return None;
+    }
+    let said = fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
+    Some(said.and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL_OVERFLOW_UID))
 }
 
 fn spare() -> Option<File> {

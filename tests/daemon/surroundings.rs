@@ -2,6 +2,7 @@
 //! What the process is started in: limits, namespaces, directories. It serves with less, or says what is in the way.
 
 use crate::place::{Place, program};
+use nix::unistd::geteuid;
 use std::fs;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationRequest::AllocationRequest;
 
@@ -48,4 +49,15 @@ fn core_dumps_have_no_buffers_in_them() {
     let daemon = place.start(&[]);
     let filter = fs::read_to_string(format!("/proc/{}/coredump_filter", daemon.pid())).expect("readable");
     assert_eq!(filter.trim(), "00000011", "private anonymous pages and the headers of programs");
+}
+
+#[test]
+fn users_that_a_user_namespace_does_not_map_are_refused() {
+    let place = Place::new();
+    let mut unmapped = place.command("unshare");
+    unmapped.args(["--user", "--"]).arg(program());
+    let _daemon = place.start_command(unmapped.arg("--socket").arg(place.socket()));
+    assert!(place.connect().is_err(), "uid {} is nobody's there", geteuid());
+    let complaint = "stands for all users whom the service's user namespace does not map";
+    assert!(place.logged().contains(complaint), "{}", place.logged());
 }
