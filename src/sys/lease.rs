@@ -9,35 +9,7 @@
 //! counted in the inode's writers, and the answer would be wrong. `SIGIO` must be blocked in every thread, since a
 //! process that opens the file during the microsecond of the lease makes the kernel send it.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-
-/// Linux's number; some C libraries do not name it.
-const F_SETLEASE: libc::c_int = 1024;
-
-fn set(fd: impl AsFd, kind: libc::c_int) -> io::Result<()> {
-    // SAFETY: F_SETLEASE takes an integer and touches no memory of this process; the descriptor is open for the
-    // duration of the borrow.
-    let result = unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), F_SETLEASE, kind) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Returns whether `fd`'s description is the only one of its file. Takes under a microsecond and
-/// never blocks.
-///
-/// # Errors
-/// `EINVAL` if the file system has no leases, `EACCES` if the file belongs to another uid.
-pub fn is_only_holder(fd: impl AsFd) -> io::Result<bool> {
-    match set(&fd, libc::F_WRLCK) {
-        Ok(()) => {
-            // Fails only if a concurrent caller already gave the shared lease back.
-            let _ = set(&fd, libc::F_UNLCK);
-            Ok(true)
-        }
-        Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
+pub use anion_memory::lease::is_only_holder;
 
 #[cfg(test)]
 mod tests {

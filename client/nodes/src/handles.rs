@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The handles of the legacy ION, which named buffers within an open file of the device.
+
+use crate::open_node::{OpenNode, reopen};
+use anion_memory::lease::is_only_holder;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::fstat;
+use std::collections::BTreeMap;
+use std::ffi::c_int;
+use std::mem;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// The handles of one open file.
+#[derive(Debug, Default)]
+pub(crate) struct Handles {
+    buffers: BTreeMap<c_int, Handle>,
+    last: c_int,
+}
+
+#[derive(Debug)]
+struct Handle {
+    fd: OwnedFd,
+    inode: u64,
+    references: u32,
+}
+
+impl Handles {
+    /// Returns a handle for a buffer: the one that it has already, if it has one. The first is 1.
+    pub(crate) fn import(&mut self, fd: OwnedFd) -> Result<c_int, Errno> {
+        let inode = fstat(&fd)?.st_ino;
+        if let Some((number, handle)) = self.buffers.iter_mut().find(|(_, handle)| handle.inode == inode) {
+            handle.references += 1;
+            return Ok(*number);
+        }
+        self.last += 1;
+        self.buffers.insert(self.last, Handle { fd, inode, references: 1 });
+        Ok(self.last)
+    }
+
+    /// Takes one reference from a handle, and forgets it with the last.
+    ///
+    /// # Errors
+    /// `EINVAL` if there is no such handle.
+    pub(crate) fn free(&mut self, number: c_int) -> Result<(), Errno> {
+        let handle = self.buffers.get_mut(&number).ok_or(Errno::EINVAL)?;
+        handle.references -= 1;
+        if handle.references == 0 {
+            self.buffers.remove(&number);
+        }
+        Ok(())
+    }
+
+    /// Returns a new descriptor of a handle's buffer.
+    ///
+    /// # Errors
+    /// `EINVAL` if there is no such handle; `EMFILE` if descriptors have run out.
+    pub(crate) fn share(&self, number: c_int) -> Result<OwnedFd, Errno> {
+        let handle = self.buffers.get(&number).ok_or(Errno::EINVAL)?;
+        handle.fd.try_clone().map_err(errno_of)
+    }
+
+    /// Returns whether there is a handle of the file with this inode.
+    pub(crate) fn knows(&self, inode: u64) -> bool {
+        self.buffers.values().any(|handle| handle.inode == inode)
+    }
+}
+
+pub(crate) fn errno_of(error: std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+#[derive(Debug)]
+struct File {
+    /// A description of its own, by which the kernel is asked for others.
+    watch: OwnedFd,
+    handles: Handles,
+}
+
+/// The open files that have handles, by inode.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pid: u32,
+    files: Mutex<BTreeMap<u64, File>>,
+    /// How many there are.
+    count: AtomicUsize,
+    /// Those of a child that fork(2) made. They have a lock of their own: the child's copy of this
+    /// one may be locked for ever, by a thread that the child does not have.
+    child: OnceLock<Box<Files>>,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self::with(BTreeMap::new())
+    }
+}
+
+impl Files {
+    fn with(files: BTreeMap<u64, File>) -> Self {
+        let count = AtomicUsize::new(files.len());
+        Self { pid: process::id(), files: Mutex::new(files), count, child: OnceLock::new() }
+    }
+
+    /// Returns those of this process. A child begins with its copy of its parent's, unless a thread
+    /// of the parent was at it when the child was made.
+    fn own(&self) -> &Self {
+        let pid = process::id();
+        let mut files = self;
+        while files.pid != pid {
+            files = files.child.get_or_init(|| {
+                let inherited = files.files.try_lock().map(|mut files| mem::take(&mut *files));
+                Box::new(Self::with(inherited.unwrap_or_default()))
+            });
+        }
+        files
+    }
+
+    /// Does something with the handles of an open file, which has none before the first time.
+    ///
+    /// # Errors
+    /// Those of `run`; if the file cannot be watched, those of open(2).
+    pub(crate) fn of<T>(
+        &self,
+        open: &OpenNode<'_>,
+        run: impl FnOnce(&mut Handles) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let own = self.own();
+        let mut files = own.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|_, file| !is_closed(file));
+        let file = match files.entry(open.inode) {
+            std::collections::btree_map::Entry::Occupied(file) => file.into_mut(),
+            std::collections::btree_map::Entry::Vacant(place) => {
+                let watch = reopen(open.fd, OFlag::O_RDONLY | OFlag::O_CLOEXEC)?;
+                place.insert(File { watch, handles: Handles::default() })
+            }
+        };
+        let result = run(&mut file.handles);
+        own.count.store(files.len(), Ordering::Relaxed);
+        result
+    }
+
+    /// Frees the handles of files of which no descriptor is open any more. Does nothing while
+    /// another thread is at them.
+    pub(crate) fn release_closed(&self) {
+        if self.count.load(Ordering::Relaxed) == 0 && self.child.get().is_none() {
+            return;
+        }
+        let own = self.own();
+        if let Ok(mut files) = own.files.try_lock() {
+            files.retain(|_, file| !is_closed(file));
+            own.count.store(files.len(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Returns whether all descriptors of the file are closed, but the one that asks.
+fn is_closed(file: &File) -> bool {
+    is_only_holder(file.watch.as_fd()).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::Node;
+    use crate::open_node::make;
+    use std::fs;
+
+    fn device(path: &str) -> OwnedFd {
+        fs::File::open(path).expect("open").into()
+    }
+
+    #[test]
+    fn a_buffer_has_one_handle_until_its_last_reference() {
+        let mut handles = Handles::default();
+        let one = handles.import(device("/dev/null")).expect("a handle");
+        assert_eq!((one, handles.import(device("/dev/null"))), (1, Ok(1)));
+        let other = handles.import(device("/dev/zero")).expect("another");
+        handles.free(one).expect("one reference");
+        drop(handles.share(one).expect("another is left"));
+        handles.free(one).expect("the last");
+        assert_eq!((handles.free(one), handles.share(one).err()), (Err(Errno::EINVAL), Some(Errno::EINVAL)));
+        drop(handles.share(other).expect("it is still there"));
+        assert!(handles.import(device("/dev/null")).expect("a handle") > other, "numbers do not repeat");
+    }
+
+    #[test]
+    fn handles_are_those_of_the_open_file_and_are_freed_when_it_is_closed() {
+        let files = Files::default();
+        let fd = make(Node::Ion, OFlag::O_RDONLY).expect("opened");
+        let copy = fd.try_clone().expect("a copy");
+        let import = |fd: &OwnedFd| {
+            files
+                .of(&OpenNode::of(fd.as_fd()).expect("a node"), |handles| handles.import(device("/dev/null")))
+        };
+        assert_eq!((import(&fd), import(&copy)), (Ok(1), Ok(1)));
+        drop(fd);
+        files.release_closed();
+        assert_eq!(files.count.load(Ordering::Relaxed), 1, "a copy is open");
+        drop(copy);
+        files.release_closed();
+        assert_eq!(files.count.load(Ordering::Relaxed), 0);
+    }
+}

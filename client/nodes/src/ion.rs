@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+//! ION's requests, of both interfaces: `drivers/staging/android/ion/ion-ioctl.c` of Linux 5.10, and
+//! of Linux 4.11 for handles.
+
+use crate::handles::errno_of;
+use crate::open_node::OpenNode;
+use crate::program::Program;
+use crate::service::{Argument, Interface, Nodes, Number};
+use anion_client::{CpuAccess, Phase};
+use anion_memory::dma_buf::sync;
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+use std::ffi::c_int;
+use std::os::fd::OwnedFd;
+
+/// `struct ion_new_allocation_data`: `len` at 0, `heap_id_mask` at 8, `flags` at 12, `fd` at 16.
+const ALLOC: u32 = 0xc018_4900;
+/// `struct ion_heap_query`: `cnt` at 0, three reserved numbers at 4, 16 and 20, `heaps` at 8.
+const HEAP_QUERY: u32 = 0xc018_4908;
+/// Bytes of both.
+const DATA: usize = 24;
+
+/// `struct ion_allocation_data` where a word has 64 bits: `len` at 0, `align` at 8, `heap_id_mask`
+/// at 16, `flags` at 20, `handle` at 24.
+const LEGACY_ALLOC: u32 = 0xc020_4900;
+/// The same where it has 32: at 0, 4, 8, 12 and 16.
+const LEGACY_ALLOC_32: u32 = 0xc014_4900;
+/// `struct ion_handle_data`: one int.
+const FREE: u32 = 0xc004_4901;
+/// `struct ion_fd_data`: `handle` at 0, `fd` at 4. And so for the next three.
+const MAP: u32 = 0xc008_4902;
+const SHARE: u32 = 0xc008_4904;
+const IMPORT: u32 = 0xc008_4905;
+const SYNC: u32 = 0xc008_4907;
+
+/// Mappings are cached: the one flag that all heaps of ION knew.
+const CACHED: u32 = 1;
+/// ION refused a larger alignment of most heaps, and took a smaller one for this.
+const PAGE: u64 = 4096;
+/// Bytes of `struct ion_heap_data`: a name of 32, `type`, `heap_id`, and 12 reserved ones.
+const HEAP: usize = 52;
+
+/// Answers a request to `/dev/ion`.
+///
+/// # Errors
+/// `ENOTTY` for what the imitated kernel does not know; of a kernel with descriptors `EINVAL` if
+/// the structure is longer than any that it knows. `EFAULT`; those of an allocation.
+pub(crate) fn request(
+    nodes: &Nodes,
+    open: &OpenNode<'_>,
+    number: Number,
+    address: u64,
+    program: &impl Program,
+) -> Result<c_int, Errno> {
+    let interface = nodes.settings.interface;
+    match number.0 {
+        ALLOC if interface != Interface::Handles => allocate(nodes, address, program),
+        // The last kernels with handles have it, too.
+        HEAP_QUERY => query(nodes, address, program),
+        _ if interface != Interface::Descriptors => legacy(nodes, open, number, address, program),
+        _ => Err(unknown(interface, number)),
+    }
+}
+
+fn unknown(interface: Interface, number: Number) -> Errno {
+    if interface != Interface::Handles && number.size() > DATA { Errno::EINVAL } else { Errno::ENOTTY }
+}
+
+fn allocate(nodes: &Nodes, address: u64, program: &impl Program) -> Result<c_int, Errno> {
+    let mut data = Argument::read(program, address, DATA)?;
+    data.check_writable()?;
+    let buffer = buffer(nodes, data.u64(0), 0, data.u32(8), data.u32(12))?;
+    data.give(16, buffer, true)?;
+    Ok(0)
+}
+
+fn buffer(nodes: &Nodes, bytes: u64, align: u64, mask: u32, flags: u32) -> Result<OwnedFd, Errno> {
+    if mask == 0 && bytes != 0 {
+        return Err(Errno::ENODEV);
+    }
+    let buffer = nodes.allocate(bytes, |request| {
+        let request = request.heap_mask(mask).name("/dev/ion");
+        let request = if align > PAGE { request.alignment(align) } else { request };
+        if flags & CACHED != 0 { request.cached() } else { request }
+    })?;
+    Ok(buffer.into_fd())
+}
+
+fn query(nodes: &Nodes, address: u64, program: &impl Program) -> Result<c_int, Errno> {
+    let mut data = Argument::read(program, address, DATA)?;
+    if [4, 16, 20].iter().any(|place| data.u32(*place) != 0) {
+        return Err(Errno::EINVAL);
+    }
+    let (room, place) = (data.u32(0), data.u64(8));
+    if place != 0 && room == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let mut heaps = nodes.heaps()?;
+    if place != 0 {
+        heaps.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+        let mut bytes = Vec::with_capacity(heaps.len() * HEAP);
+        for heap in &heaps {
+            let mut entry = [0; HEAP];
+            // The last byte of the name stays NUL: names have at most 31.
+            for (to, from) in entry[..31].iter_mut().zip(heap.name.bytes()) {
+                *to = from;
+            }
+            let kind = heap.kind.map_or(u32::MAX, |kind| u32::from(kind.number()));
+            entry[32..36].copy_from_slice(&kind.to_ne_bytes());
+            entry[36..40].copy_from_slice(&heap.id.to_ne_bytes());
+            bytes.extend(entry);
+        }
+        program.write(place, &bytes)?;
+    }
+    data.store(0, u32::try_from(heaps.len()).unwrap_or(u32::MAX))?;
+    Ok(0)
+}
+
+/// Answers a request about handles.
+fn legacy(
+    nodes: &Nodes,
+    open: &OpenNode<'_>,
+    number: Number,
+    address: u64,
+    program: &impl Program,
+) -> Result<c_int, Errno> {
+    match number.0 {
+        LEGACY_ALLOC | LEGACY_ALLOC_32 => {
+            let mut data = Argument::read(program, address, number.size())?;
+            data.check_writable()?;
+            let (bytes, align, rest) = match number.0 {
+                LEGACY_ALLOC => (data.u64(0), data.u64(8), 16),
+                _ => (u64::from(data.u32(0)), u64::from(data.u32(4)), 8),
+            };
+            // Before the files are locked: it takes longer than they may be.
+            let buffer = buffer(nodes, bytes, align, data.u32(rest), data.u32(rest + 4))?;
+            let handle = nodes.files.of(open, |handles| handles.import(buffer))?;
+            data.store(rest + 8, handle.cast_unsigned())?;
+        }
+        FREE => {
+            let handle = Argument::read(program, address, 4)?.int(0);
+            if handle == 0 && nodes.settings.interface == Interface::Both {
+                return Err(Errno::ENOTTY);
+            }
+            nodes.files.of(open, |handles| handles.free(handle))?;
+        }
+        MAP | SHARE => {
+            let mut data = Argument::read(program, address, 8)?;
+            data.check_writable()?;
+            let buffer = nodes.files.of(open, |handles| handles.share(data.int(0)))?;
+            data.give(4, buffer, true)?;
+        }
+        IMPORT => {
+            let mut data = Argument::read(program, address, 8)?;
+            data.check_writable()?;
+            let buffer = ours(nodes, open, program.copy(data.int(4))?)?;
+            let handle = nodes.files.of(open, |handles| handles.import(buffer))?;
+            data.store(0, handle.cast_unsigned())?;
+        }
+        SYNC => {
+            let number = Argument::read(program, address, 8)?.int(4);
+            let buffer = ours(nodes, open, program.copy(number)?)?;
+            for phase in [Phase::Start, Phase::End] {
+                sync(&buffer, CpuAccess::ReadWrite, phase).map_err(errno_of)?;
+            }
+        }
+        _ => return Err(unknown(nodes.settings.interface, number)),
+    }
+    Ok(0)
+}
+
+/// Returns a descriptor that is a buffer of the service's.
+///
+/// # Errors
+/// `EINVAL` if it is none.
+fn ours(nodes: &Nodes, open: &OpenNode<'_>, fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    let inode = fstat(&fd)?.st_ino;
+    // The service is asked only for what has no handle here.
+    if !nodes.files.of(open, |handles| Ok(handles.knows(inode)))? {
+        nodes.client()?.describe(&fd).map_err(|_| Errno::EINVAL)?;
+    }
+    Ok(fd)
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The program that a request is of.
+
+use nix::errno::Errno;
+use std::ffi::c_int;
+use std::os::fd::OwnedFd;
+
+/// What a request reads and writes of the program that makes it. One is the process itself, the
+/// other a process that a supervisor serves.
+pub trait Program {
+    /// Reads memory of the program.
+    ///
+    /// # Errors
+    /// `EFAULT` if not all of it can be read.
+    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), Errno>;
+
+    /// Writes memory of the program.
+    ///
+    /// # Errors
+    /// `EFAULT` if not all of it can be written.
+    fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Errno>;
+
+    /// Puts a descriptor into the program, and returns its number there.
+    ///
+    /// # Errors
+    /// `EMFILE` if the program has no number free.
+    fn install(&self, fd: OwnedFd, close_on_exec: bool) -> Result<c_int, Errno>;
+
+    /// Returns a copy of a descriptor of the program.
+    ///
+    /// # Errors
+    /// `EBADF` if it has none of this number.
+    fn copy(&self, number: c_int) -> Result<OwnedFd, Errno>;
+}

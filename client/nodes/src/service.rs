@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The nodes of one program, and the service behind them.
+
+use crate::handles::Files;
+use crate::node::{HeapName, Node};
+use crate::open_node::{self, OpenNode};
+use crate::program::Program;
+use crate::{dma_heap, ion};
+use anion_client::{Buffer, Client, Heap, Request};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use std::ffi::c_int;
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+
+/// Which of ION's interfaces a program finds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Interface {
+    /// That of the requests that it makes: all requests of both are served. To the question by
+    /// which libion tells them apart, `ION_IOC_FREE` of handle 0, the answer is that of a kernel
+    /// with descriptors, `ENOTTY`.
+    #[default]
+    Both,
+    /// That of Linux 4.12 to 5.10, whose allocations are descriptors; requests about handles are
+    /// refused.
+    Descriptors,
+    /// That of older kernels, whose allocations are handles; requests for descriptors are refused.
+    Handles,
+}
+
+/// How [`Nodes`] behave.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Where the service is, and how long it is waited for.
+    pub client: anion_client::Settings,
+    /// Which ION `/dev/ion` is.
+    pub interface: Interface,
+}
+
+/// A line of the directory of dma-heaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The node's name.
+    pub name: HeapName,
+    /// A number that no other line has, at least 1.
+    pub inode: u64,
+}
+
+/// The nodes as programs find them. They can be shared by threads; a child of fork(2) has a copy of
+/// its parent's with a connection of its own.
+#[derive(Debug, Default)]
+pub struct Nodes {
+    pub(crate) settings: Settings,
+    client: OnceLock<Client>,
+    pub(crate) files: Files,
+}
+
+impl Nodes {
+    /// Returns nodes that connect to the service when they first need it.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// Returns the client, connected when it is first needed.
+    ///
+    /// # Errors
+    /// `ENOTCONN` if no service answers. The next call tries again.
+    pub(crate) fn client(&self) -> Result<&Client, Errno> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        // Of threads that meet here, one keeps its connection. No lock is held meanwhile, which a
+        // child of fork would find locked.
+        let connected = Client::with(self.settings.client.clone()).map_err(errno)?;
+        Ok(self.client.get_or_init(|| connected))
+    }
+
+    /// Returns the heaps that can be allocated from, by descending id.
+    ///
+    /// # Errors
+    /// `ENOTCONN` if no service answers; others as `anion_client::Error::errno`.
+    pub(crate) fn heaps(&self) -> Result<Vec<Heap>, Errno> {
+        let heaps = self.client()?.heaps().map_err(errno)?;
+        Ok(heaps.into_iter().filter(|heap| heap.unavailable.is_none()).collect())
+    }
+
+    /// Returns the lines of the directory of dma-heaps, sorted: names and aliases of the heaps that
+    /// can be allocated from. Names that no node can have are left out.
+    ///
+    /// # Errors
+    /// `ENOTCONN` if no service answers; others as `anion_client::Error::errno`.
+    pub fn entries(&self) -> Result<Vec<Entry>, Errno> {
+        let heaps = self.heaps()?;
+        let mut names: Vec<String> =
+            heaps.into_iter().flat_map(|heap| heap.aliases.into_iter().chain([heap.name])).collect();
+        names.sort();
+        names.dedup();
+        let names = names.iter().filter_map(|name| HeapName::new(name.as_bytes()));
+        Ok(names.zip(1..).map(|(name, inode)| Entry { name, inode }).collect())
+    }
+
+    /// Checks that a node is there: that a service answers, and has a heap of this name.
+    ///
+    /// # Errors
+    /// `ENOENT` if not.
+    pub fn find(&self, node: Node) -> Result<(), Errno> {
+        match node {
+            Node::DmaHeap(name) => {
+                let heaps = self.heaps().map_err(|_| Errno::ENOENT)?;
+                let is_there = heaps.iter().any(|heap| heap.answers_to(name.as_str()));
+                if is_there { Ok(()) } else { Err(Errno::ENOENT) }
+            }
+            Node::Ion | Node::DmaHeapDirectory => self.client().map(drop).map_err(|_| Errno::ENOENT),
+        }
+    }
+
+    /// Opens a node for a program, with the `O_` flags that it gave. Of these, the descriptor has
+    /// the access mode (of writing alone it makes both), `O_CLOEXEC`, `O_NONBLOCK` and `O_PATH`.
+    ///
+    /// # Errors
+    /// `ENOENT` if no service answers or it has no such heap; `EISDIR`, `ENOTDIR` and `EEXIST` as
+    /// open(2) of such a node; `EMFILE` if descriptors have run out.
+    pub fn open(&self, node: Node, flags: c_int) -> Result<OwnedFd, Errno> {
+        self.find(node)?;
+        self.files.release_closed();
+        open_node::make(node, OFlag::from_bits_retain(flags))
+    }
+
+    /// Answers ioctl(2) of an open node, with the number and the argument as the program gave them.
+    ///
+    /// # Errors
+    /// As the kernel's drivers, in their order: `EINVAL`, `EFAULT`, `ENODEV`, `ENOMEM`, `ENOTTY`.
+    /// What the service refuses for reasons that they do not have: `EDQUOT`, `EPERM`, `EOPNOTSUPP`;
+    /// `ENOTCONN` if it is gone.
+    pub fn request(
+        &self,
+        open: &OpenNode<'_>,
+        number: u32,
+        argument: u64,
+        program: &impl Program,
+    ) -> Result<c_int, Errno> {
+        let number = Number(number);
+        match &open.node {
+            Node::Ion => ion::request(self, open, number, argument, program),
+            Node::DmaHeap(heap) => dma_heap::request(self, heap.as_str(), number, argument, program),
+            Node::DmaHeapDirectory => Err(Errno::ENOTTY),
+        }
+    }
+
+    /// Frees the handles of ION's open files of which no descriptor is open any more. Costs one
+    /// comparison if no handle was ever made.
+    pub fn release_closed(&self) {
+        self.files.release_closed();
+    }
+
+    /// Allocates one buffer; `bytes` are checked as the kernel's drivers check them.
+    ///
+    /// # Errors
+    /// `EINVAL` for no bytes, and for a number that rounding to pages wraps; `ENOMEM` for more than
+    /// the service's interface can ask for.
+    pub(crate) fn allocate(
+        &self,
+        bytes: u64,
+        with: impl FnOnce(Request) -> Request,
+    ) -> Result<Buffer, Errno> {
+        if bytes == 0 || bytes > u64::MAX - LARGEST_PAGE {
+            return Err(Errno::EINVAL);
+        }
+        if bytes > i64::MAX.cast_unsigned() - LARGEST_GRANULE {
+            return Err(Errno::ENOMEM);
+        }
+        self.client()?.allocate_one(&with(Request::new(bytes))).map_err(errno)
+    }
+}
+
+/// Rounding up to it wraps from here on: the drivers' is 4 KiB on most machines.
+const LARGEST_PAGE: u64 = 4095;
+/// What sizes are rounded up to in the service, at most: a huge page.
+const LARGEST_GRANULE: u64 = 1 << 30;
+
+pub(crate) fn errno(error: anion_client::Error) -> Errno {
+    Errno::from_raw(error.errno())
+}
+
+/// The number of a request, in its parts: `_IOC` of asm/ioctl.h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Number(pub(crate) u32);
+
+impl Number {
+    /// Returns which of its driver's requests it is.
+    pub(crate) fn nr(self) -> u32 {
+        self.0 & 0xff
+    }
+
+    /// Returns the bytes of the argument.
+    pub(crate) fn size(self) -> usize {
+        // 14 bits.
+        usize::try_from(self.0 >> 16 & 0x3fff).unwrap_or(0)
+    }
+
+    /// Returns whether the driver reads the argument.
+    pub(crate) fn is_read(self) -> bool {
+        self.0 >> 30 & 1 != 0
+    }
+
+    /// Returns whether the driver writes the argument.
+    pub(crate) fn is_written(self) -> bool {
+        self.0 >> 31 != 0
+    }
+}
+
+/// The argument of a request: a structure in the program's memory, and a copy of it.
+pub(crate) struct Argument<'a, P> {
+    program: &'a P,
+    address: u64,
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl<'a, P: Program> Argument<'a, P> {
+    /// Reads a structure of `length` bytes, at most 32.
+    ///
+    /// # Errors
+    /// `EFAULT` if the program has it nowhere.
+    pub(crate) fn read(program: &'a P, address: u64, length: usize) -> Result<Self, Errno> {
+        let mut bytes = [0; 32];
+        program.read(address, &mut bytes[..length])?;
+        Ok(Self { program, address, bytes, length })
+    }
+
+    /// Checks that the structure can be written: before something is made that only its content
+    /// names.
+    ///
+    /// # Errors
+    /// `EFAULT` if not.
+    pub(crate) fn check_writable(&self) -> Result<(), Errno> {
+        self.write()
+    }
+
+    /// Returns the number of 4 bytes at `place`.
+    pub(crate) fn u32(&self, place: usize) -> u32 {
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(&self.bytes[place..place + 4]);
+        u32::from_ne_bytes(bytes)
+    }
+
+    /// Returns the signed number of 4 bytes at `place`.
+    pub(crate) fn int(&self, place: usize) -> c_int {
+        self.u32(place).cast_signed()
+    }
+
+    /// Returns the number of 8 bytes at `place`.
+    pub(crate) fn u64(&self, place: usize) -> u64 {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.bytes[place..place + 8]);
+        u64::from_ne_bytes(bytes)
+    }
+
+    /// Replaces the number of 4 bytes at `place`, and writes the structure to the program.
+    ///
+    /// # Errors
+    /// `EFAULT` if it cannot be written.
+    pub(crate) fn store(&mut self, place: usize, number: u32) -> Result<(), Errno> {
+        self.bytes[place..place + 4].copy_from_slice(&number.to_ne_bytes());
+        self.write()
+    }
+
+    /// Puts a descriptor into the program, and its number at `place`.
+    ///
+    /// # Errors
+    /// As [`Program::install`].
+    pub(crate) fn give(&mut self, place: usize, fd: OwnedFd, close_on_exec: bool) -> Result<(), Errno> {
+        let number = self.program.install(fd, close_on_exec)?;
+        self.store(place, number.cast_unsigned())
+    }
+
+    fn write(&self) -> Result<(), Errno> {
+        self.program.write(self.address, &self.bytes[..self.length])
+    }
+}
