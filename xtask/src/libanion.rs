@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `libanion`, the client library for C and C++, with libdmabufheap and libion beside it: header,
-//! installation, tests.
+//! `libanion`, the client library for C and C++, with libdmabufheap and libion beside it, and
+//! libanion-preload for programs as they are: header, installation, tests.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -32,8 +32,11 @@ const HEADERS: [&str; 6] = [
     "ion/ion.h",
 ];
 
-/// Install the client library for C and C++ with its headers, anion.pc and libanion(3), and
-/// libdmabufheap and libion over it
+/// The library that `anionctl run` puts before a program's own.
+const PRELOAD: &str = "libanion-preload.so";
+
+/// Install the client library for C and C++ with its headers, anion.pc and libanion(3),
+/// libdmabufheap and libion over it, and libanion-preload.so for `anionctl run`
 #[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
     /// Where to; `lib`, `include` and `share` are made there
@@ -53,7 +56,7 @@ pub(crate) fn install(args: &InstallArgs) -> Result<()> {
     for folder in [&lib, &include.join("BufferAllocator"), &include.join("ion"), &pkgconfig, &man] {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let archive = build()?;
+    let archive = build("anion-c")?;
     bundle(&archive, &source.join("libanion.map"), &lib.join("libanion.a"))?;
     link(&archive, &source.join("libanion.map"), &lib, SONAME)?;
     let name = lib.join("libanion.so");
@@ -64,6 +67,8 @@ pub(crate) fn install(args: &InstallArgs) -> Result<()> {
     for name in COMPATIBLE {
         link(&archive, &source.join(name).with_extension("map"), &lib, &format!("{name}.so"))?;
     }
+    let script = workspace_root().join("client/preload/libanion-preload.map");
+    link(&build("anion-preload")?, &script, &lib, PRELOAD)?;
     for header in HEADERS {
         copy(&source.join("include").join(header), &include.join(header))?;
     }
@@ -79,18 +84,19 @@ pub(crate) fn install(args: &InstallArgs) -> Result<()> {
     Ok(())
 }
 
-/// Builds the archive that all libraries are made of.
-fn build() -> Result<PathBuf> {
+/// Builds the archive of a package, of which libraries are made.
+fn build(package: &str) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--profile", "release-c", "--package", "anion-c"]);
+    command.args(["build", "--profile", "release-c", "--package", package]);
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let messages = output_of(&mut command)?;
+    let target = package.replace('-', "_");
     let archive = messages.lines().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
-        let files = message["filenames"].as_array().filter(|_| message["target"]["name"] == "anion_c")?;
+        let files = message["filenames"].as_array().filter(|_| message["target"]["name"] == *target)?;
         files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".a")).map(PathBuf::from)
     });
-    archive.context("cargo made no libanion_c.a")
+    archive.with_context(|| format!("cargo made no lib{target}.a"))
 }
 
 /// Makes the shared library: of the archive's symbols, those of the version script alone.

@@ -142,10 +142,15 @@ impl Files {
         result
     }
 
+    /// Returns whether there may be any.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.count.load(Ordering::Relaxed) != 0 || self.child.get().is_some()
+    }
+
     /// Frees the handles of files of which no descriptor is open any more. Does nothing while
     /// another thread is at them.
     pub(crate) fn release_closed(&self) {
-        if self.count.load(Ordering::Relaxed) == 0 && self.child.get().is_none() {
+        if !self.is_in_use() {
             return;
         }
         let own = self.own();

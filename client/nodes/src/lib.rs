@@ -27,7 +27,7 @@ mod open_node;
 mod program;
 mod service;
 
-pub use node::{DMA_HEAPS, HeapName, ION, Node, NodeStatus, node_at};
-pub use open_node::OpenNode;
+pub use node::{DMA_HEAPS, HeapName, ION, Node, NodeStatus, node_at, node_below};
+pub use open_node::{LENGTH, OpenNode};
 pub use program::Program;
 pub use service::{Entry, Interface, Nodes, Settings};

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The nodes and their places.
 
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -29,6 +28,15 @@ impl HeapName {
         bytes.get_mut(..name.len()).filter(|_| is_possible)?.copy_from_slice(name);
         std::str::from_utf8(name).ok()?;
         Some(Self { bytes, length: name.len() })
+    }
+
+    /// Returns a number of 32 bits, at least 3, that hardly another name has: FNV-1a.
+    fn number(&self) -> u64 {
+        let hash = self
+            .as_str()
+            .bytes()
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        u64::from(hash.max(3))
     }
 
     /// Returns it as a text.
@@ -61,6 +69,8 @@ pub struct NodeStatus {
     pub mode: libc::mode_t,
     /// The device number of a node; 0 for the directory.
     pub rdev: libc::dev_t,
+    /// A number of its own: those of heaps come from their names.
+    pub inode: u64,
 }
 
 /// ION's number, of those that the kernel gives out to devices without one: no driver has it on
@@ -72,36 +82,28 @@ const DMA_HEAP_MAJOR: libc::c_uint = 251;
 impl Node {
     /// Returns what stat(2) shows of it. All dma-heaps have the same device number.
     pub fn status(self) -> NodeStatus {
-        let device = |(major, minor)| libc::makedev(major, minor);
-        match self {
-            Self::Ion => NodeStatus { mode: libc::S_IFCHR | 0o666, rdev: device(ION_DEVICE) },
-            Self::DmaHeap(_) => NodeStatus { mode: libc::S_IFCHR | 0o666, rdev: device((DMA_HEAP_MAJOR, 0)) },
-            Self::DmaHeapDirectory => NodeStatus { mode: libc::S_IFDIR | 0o755, rdev: 0 },
-        }
-    }
-
-    /// Returns the node that `name` means in the directory; `None` if it is none that is served.
-    pub fn below_directory(name: &Path) -> Option<Self> {
-        if name.is_absolute() {
-            node_at(name)
-        } else {
-            walk([OsStr::new("dev"), OsStr::new("dma_heap")], name)
-        }
+        let (mode, rdev, inode) = match &self {
+            Self::Ion => (libc::S_IFCHR | 0o666, libc::makedev(ION_DEVICE.0, ION_DEVICE.1), 1),
+            Self::DmaHeapDirectory => (libc::S_IFDIR | 0o755, 0, 2),
+            Self::DmaHeap(name) => (libc::S_IFCHR | 0o666, libc::makedev(DMA_HEAP_MAJOR, 0), name.number()),
+        };
+        NodeStatus { mode, rdev, inode }
     }
 }
 
 /// Returns the node at an absolute path, which need not be normalised: symbolic links are not
 /// followed. Makes no system call and allocates nothing.
 pub fn node_at(path: &Path) -> Option<Node> {
-    if path.is_absolute() { walk([], path) } else { None }
+    if path.is_absolute() { node_below(Path::new("/"), path) } else { None }
 }
 
-/// Follows `path` from the directory that `start` names.
-fn walk<const N: usize>(start: [&OsStr; N], path: &Path) -> Option<Node> {
+/// Returns the node that `path` means in the absolute path `directory`. As [`node_at`] otherwise.
+pub fn node_below(directory: &Path, path: &Path) -> Option<Node> {
+    let start = if path.is_absolute() { Path::new("/") } else { directory };
     let mut steps: [&[u8]; 3] = [b""; 3];
     let mut depth = 0;
-    let words = path.as_os_str().as_bytes().split(|byte| *byte == b'/');
-    for word in start.iter().map(|word| word.as_bytes()).chain(words) {
+    let [start, path] = [start, path].map(|path| path.as_os_str().as_bytes());
+    for word in start.split(|byte| *byte == b'/').chain(path.split(|byte| *byte == b'/')) {
         match word {
             b"" | b"." => {}
             b".." => depth = usize::saturating_sub(depth, 1),
@@ -113,7 +115,7 @@ fn walk<const N: usize>(start: [&OsStr; N], path: &Path) -> Option<Node> {
             }
         }
     }
-    match (steps.get(..depth)?, path.as_os_str().as_bytes().ends_with(b"/")) {
+    match (steps.get(..depth)?, path.ends_with(b"/")) {
         ([b"dev", b"dma_heap"], _) => Some(Node::DmaHeapDirectory),
         ([b"dev", b"ion"], false) => Some(Node::Ion),
         ([b"dev", b"dma_heap", name], false) => HeapName::new(name).map(Node::DmaHeap),
@@ -151,10 +153,11 @@ mod tests {
         for (path, node) in cases {
             assert_eq!(node_at(Path::new(path)), node, "{path}");
         }
-        assert_eq!(Node::below_directory(Path::new("system")), heap("system"));
-        assert_eq!(Node::below_directory(Path::new("../ion")), Some(Node::Ion));
-        assert_eq!(Node::below_directory(Path::new(".")), Some(Node::DmaHeapDirectory));
-        assert_eq!(Node::below_directory(Path::new("/dev/ion")), Some(Node::Ion));
+        let below = |path| node_below(Path::new(DMA_HEAPS), Path::new(path));
+        assert_eq!(below("system"), heap("system"));
+        assert_eq!(below("../ion"), Some(Node::Ion));
+        assert_eq!(below("."), Some(Node::DmaHeapDirectory));
+        assert_eq!(below("/dev/ion"), Some(Node::Ion));
     }
 
     #[test]

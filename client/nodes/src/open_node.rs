@@ -3,19 +3,19 @@
 
 use crate::node::{HeapName, Node};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, open};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::uio::pread;
-use nix::unistd::write;
+use nix::unistd::{dup, write};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 /// What the file of an open node begins with.
 const MAGIC: &[u8; 16] = b"anion open node\n";
-/// Its bytes: the magic, the kind of node, and a heap's name with NULs after it.
-const LENGTH: usize = MAGIC.len() + 1 + NAME;
+/// The bytes of that file: the magic, the kind of node, and a heap's name with NULs after it.
+pub const LENGTH: usize = MAGIC.len() + 1 + NAME;
 const NAME: usize = 31;
 
 /// A descriptor that stands for an open node.
@@ -107,7 +107,14 @@ pub(crate) fn make(node: Node, flags: OFlag) -> Result<OwnedFd, Errno> {
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals_of_nodes()))?;
     let access = if access == OFlag::O_RDONLY { access } else { OFlag::O_RDWR };
     let kept = flags & (OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_PATH);
-    reopen(file.as_fd(), access | kept)
+    let fd = reopen(file.as_fd(), access | kept)?;
+    // The program gets the lowest number that is free, as of any open(2).
+    drop(file);
+    let lowest = dup(&fd)?;
+    if flags.contains(OFlag::O_CLOEXEC) {
+        fcntl(&lowest, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    }
+    Ok(lowest)
 }
 
 /// Opens the file of a descriptor once more: a description of its own, and one that counts among

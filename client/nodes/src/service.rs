@@ -42,7 +42,7 @@ pub struct Settings {
 pub struct Entry {
     /// The node's name.
     pub name: HeapName,
-    /// A number that no other line has, at least 1.
+    /// The inode that stat(2) shows of it.
     pub inode: u64,
 }
 
@@ -96,7 +96,8 @@ impl Nodes {
         names.sort();
         names.dedup();
         let names = names.iter().filter_map(|name| HeapName::new(name.as_bytes()));
-        Ok(names.zip(1..).map(|(name, inode)| Entry { name, inode }).collect())
+        let entry = |name| Entry { name, inode: Node::DmaHeap(name).status().inode };
+        Ok(names.map(entry).collect())
     }
 
     /// Checks that a node is there: that a service answers, and has a heap of this name.
@@ -145,6 +146,12 @@ impl Nodes {
             Node::DmaHeap(heap) => dma_heap::request(self, heap.as_str(), number, argument, program),
             Node::DmaHeapDirectory => Err(Errno::ENOTTY),
         }
+    }
+
+    /// Returns whether any open file of ION has had handles since the last time that all were
+    /// closed. Costs one comparison.
+    pub fn has_handles(&self) -> bool {
+        self.files.is_in_use()
     }
 
     /// Frees the handles of ION's open files of which no descriptor is open any more. Costs one

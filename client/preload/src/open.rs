@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+//! open(2), fopen(3), access(2) and their kin.
+
+use crate::served;
+use crate::sys::memory::stream;
+use crate::sys::{Rest, Text, real, set_errno};
+use anion_nodes::{Node, node_at};
+use libc::AT_FDCWD;
+use std::ffi::c_int;
+use std::ptr;
+
+/// Opens by `real`, which gets the flags, or else a node.
+fn serve(directory: c_int, path: Text<'_>, flags: c_int, real: impl FnOnce(c_int) -> c_int) -> c_int {
+    // A node is never created: a program that may would have made a file.
+    let creates = flags & libc::O_CREAT != 0 && node_at(path.path()).is_some();
+    let own_flags = if creates { flags & !libc::O_CREAT } else { flags };
+    let result = served::unless_forced(|| served::node(directory, path), || real(own_flags));
+    if !served::is_missing(result) {
+        return result;
+    }
+    served::node(directory, path).map_or(result, |node| served::open(node, flags))
+}
+
+/// As open(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn open(path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
+    serve(AT_FDCWD, path, flags, |flags| real::open(path, flags, mode))
+}
+
+/// As open(2), of large files.
+#[unsafe(no_mangle)]
+pub extern "C" fn open64(path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
+    serve(AT_FDCWD, path, flags, |flags| real::open64(path, flags, mode))
+}
+
+/// What `_FORTIFY_SOURCE` makes of open(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn __open_2(path: Text<'_>, flags: c_int) -> c_int {
+    serve(AT_FDCWD, path, flags, |flags| real::__open_2(path, flags))
+}
+
+/// The same, of large files.
+#[unsafe(no_mangle)]
+pub extern "C" fn __open64_2(path: Text<'_>, flags: c_int) -> c_int {
+    serve(AT_FDCWD, path, flags, |flags| real::__open64_2(path, flags))
+}
+
+/// As openat(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn openat(directory: c_int, path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
+    serve(directory, path, flags, |flags| real::openat(directory, path, flags, mode))
+}
+
+/// As openat(2), of large files.
+#[unsafe(no_mangle)]
+pub extern "C" fn openat64(directory: c_int, path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
+    serve(directory, path, flags, |flags| real::openat64(directory, path, flags, mode))
+}
+
+/// What `_FORTIFY_SOURCE` makes of openat(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn __openat_2(directory: c_int, path: Text<'_>, flags: c_int) -> c_int {
+    serve(directory, path, flags, |flags| real::__openat_2(directory, path, flags))
+}
+
+/// The same, of large files.
+#[unsafe(no_mangle)]
+pub extern "C" fn __openat64_2(directory: c_int, path: Text<'_>, flags: c_int) -> c_int {
+    serve(directory, path, flags, |flags| real::__openat64_2(directory, path, flags))
+}
+
+/// Returns the flags of a mode of fopen(3), less those that make or empty a file.
+fn flags_of(mode: &[u8]) -> Option<c_int> {
+    let (first, rest) = mode.split_first()?;
+    let access = match (first, rest.contains(&b'+')) {
+        (b'r' | b'w' | b'a', true) => libc::O_RDWR,
+        (b'r', false) => libc::O_RDONLY,
+        (b'w' | b'a', false) => libc::O_WRONLY,
+        _ => return None,
+    };
+    Some(access | if rest.contains(&b'e') { libc::O_CLOEXEC } else { 0 })
+}
+
+/// Opens a node for a stream, or calls the C library for what is none.
+fn open_stream(path: Text<'_>, mode: Text<'_>, real: impl FnOnce() -> *mut libc::FILE) -> *mut libc::FILE {
+    match flags_of(mode.bytes()).filter(|_| node_at(path.path()).is_some()) {
+        Some(flags) => match serve(AT_FDCWD, path, flags, |flags| real::open(path, flags, 0)) {
+            -1 => ptr::null_mut(),
+            fd => stream(fd, mode),
+        },
+        None => real(),
+    }
+}
+
+/// As fopen(3).
+#[unsafe(no_mangle)]
+pub extern "C" fn fopen(path: Text<'_>, mode: Text<'_>) -> *mut libc::FILE {
+    open_stream(path, mode, || real::fopen(path, mode))
+}
+
+/// As fopen(3), of large files.
+#[unsafe(no_mangle)]
+pub extern "C" fn fopen64(path: Text<'_>, mode: Text<'_>) -> *mut libc::FILE {
+    open_stream(path, mode, || real::fopen64(path, mode))
+}
+
+/// Asks by `real`, or else for a node.
+fn may_access(directory: c_int, path: Text<'_>, mode: c_int, real: impl FnOnce() -> c_int) -> c_int {
+    let result = served::unless_forced(|| served::node(directory, path), real);
+    if !served::is_missing(result) {
+        return result;
+    }
+    match served::node(directory, path).filter(|node| served::is_there(*node)) {
+        None => result,
+        Some(node) => {
+            let refused = if node == Node::DmaHeapDirectory { libc::W_OK } else { libc::X_OK };
+            if mode & refused == 0 {
+                return 0;
+            }
+            set_errno(libc::EACCES);
+            -1
+        }
+    }
+}
+
+/// As access(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn access(path: Text<'_>, mode: c_int) -> c_int {
+    may_access(AT_FDCWD, path, mode, || real::access(path, mode))
+}
+
+/// As eaccess(3).
+#[unsafe(no_mangle)]
+pub extern "C" fn eaccess(path: Text<'_>, mode: c_int) -> c_int {
+    may_access(AT_FDCWD, path, mode, || real::eaccess(path, mode))
+}
+
+/// As euidaccess(3).
+#[unsafe(no_mangle)]
+pub extern "C" fn euidaccess(path: Text<'_>, mode: c_int) -> c_int {
+    may_access(AT_FDCWD, path, mode, || real::euidaccess(path, mode))
+}
+
+/// As faccessat(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn faccessat(directory: c_int, path: Text<'_>, mode: c_int, flags: c_int) -> c_int {
+    may_access(directory, path, mode, || real::faccessat(directory, path, mode, flags))
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which calls are served here, and the service behind them.
+
+use crate::sys::memory::{OwnProcess, give};
+use crate::sys::{self, Text, borrow, inside, is_forced, set_errno};
+use anion_nodes::{Entry, Interface, Node, Nodes, OpenNode, Settings, node_at, node_below};
+use nix::errno::Errno;
+use std::ffi::{OsStr, c_int};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::OnceLock;
+
+static NODES: OnceLock<Nodes> = OnceLock::new();
+
+/// Returns the nodes of this process.
+fn nodes() -> &'static Nodes {
+    NODES.get_or_init(|| {
+        // Of this library's own copy of the standard library: the program hears of nothing.
+        std::panic::set_hook(Box::new(|_| {}));
+        let interface = match std::env::var("ANION_ION_INTERFACE").as_deref() {
+            Ok("descriptors") => Interface::Descriptors,
+            Ok("handles") => Interface::Handles,
+            _ => Interface::Both,
+        };
+        Nodes::new(Settings { interface, ..Settings::default() })
+    })
+}
+
+/// Calls the C library, except for nodes that are this library's whatever the machine has: for these
+/// the answer is that there is none.
+pub(crate) fn unless_forced(node: impl FnOnce() -> Option<Node>, real: impl FnOnce() -> c_int) -> c_int {
+    if is_forced() && node().is_some() {
+        set_errno(libc::ENOENT);
+        return -1;
+    }
+    real()
+}
+
+/// Returns whether a call with this result failed as it does for a node that is not there, or that
+/// the program may not use.
+pub(crate) fn is_missing(result: c_int) -> bool {
+    let missing =
+        [libc::ENOENT, libc::ENOTDIR, libc::EACCES, libc::EPERM, libc::ENXIO, libc::ENODEV, libc::EROFS];
+    result < 0 && missing.contains(&sys::errno())
+}
+
+/// Returns the node that a path means from a directory's descriptor, or from `AT_FDCWD`. Allocates
+/// nothing; makes system calls for relative paths.
+pub(crate) fn node(directory: c_int, path: Text<'_>) -> Option<Node> {
+    let path = path.path();
+    if path.is_absolute() || path.as_os_str().is_empty() {
+        return node_at(path);
+    }
+    inside(|| {
+        if let Some(open) = borrow(directory).and_then(OpenNode::of) {
+            return match open.node {
+                Node::DmaHeapDirectory => node_below(Path::new(anion_nodes::DMA_HEAPS), path),
+                _ => None,
+            };
+        }
+        // "/proc/self/fd/" and a number.
+        let mut link = [0; 32];
+        let mut rest = &mut link[..];
+        match directory {
+            libc::AT_FDCWD => write!(rest, "/proc/self/cwd").ok()?,
+            fd => write!(rest, "/proc/self/fd/{fd}").ok()?,
+        }
+        // Longer ones are of no directory above a node.
+        let mut place = [0; 64];
+        let length = sys::read_link(&link, &mut place)?;
+        node_below(Path::new(OsStr::from_bytes(&place[..length])), path)
+    })?
+}
+
+/// Does something with the nodes. `None`, with errno as it was, if this library itself calls, or if
+/// a node is not there.
+fn attempt<T>(run: impl FnOnce(&'static Nodes) -> Result<T, Errno>) -> Option<T> {
+    match inside(|| run(nodes()))? {
+        Ok(value) => Some(value),
+        Err(Errno::ENOENT) => None,
+        Err(errno) => {
+            set_errno(errno as c_int);
+            None
+        }
+    }
+}
+
+/// Returns whether a node is there.
+pub(crate) fn is_there(node: Node) -> bool {
+    attempt(|nodes| nodes.find(node)).is_some()
+}
+
+/// Opens a node, and returns the descriptor's number; -1 with errno, which stays that of the C
+/// library's call if there is no such node.
+pub(crate) fn open(node: Node, flags: c_int) -> c_int {
+    attempt(|nodes| nodes.open(node, flags)).map_or(-1, give)
+}
+
+/// Opens the directory of dma-heaps, with its lines.
+pub(crate) fn list() -> Option<(OwnedFd, Vec<Entry>)> {
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    attempt(|nodes| Ok((nodes.open(Node::DmaHeapDirectory, flags)?, nodes.entries()?)))
+}
+
+/// Returns the lines of the directory.
+pub(crate) fn entries() -> Option<Vec<Entry>> {
+    attempt(Nodes::entries)
+}
+
+/// Returns the node that a descriptor of the program stands for.
+pub(crate) fn node_of(fd: c_int) -> Option<Node> {
+    inside(|| OpenNode::of(borrow(fd)?).map(|open| open.node))?
+}
+
+/// Answers a request that the C library's call did not know: -1 with errno, which stays `ENOTTY` if
+/// the descriptor is of no node.
+pub(crate) fn request(fd: c_int, number: u32, argument: usize) -> c_int {
+    let answer = inside(|| {
+        let open = OpenNode::of(borrow(fd)?)?;
+        Some(nodes().request(&open, number, argument as u64, &OwnProcess))
+    });
+    match answer.flatten() {
+        Some(Ok(value)) => value,
+        Some(Err(errno)) => {
+            set_errno(errno as c_int);
+            -1
+        }
+        None => -1,
+    }
+}
+
+/// Returns whether the descriptor is of a node, and closing it may free handles.
+pub(crate) fn may_free(fd: c_int) -> bool {
+    NODES.get().is_some_and(Nodes::has_handles) && node_of(fd).is_some()
+}
+
+/// Frees the handles of nodes that are closed.
+pub(crate) fn release_closed() {
+    inside(|| nodes().release_closed());
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+//! stat(2) and its kin.
+
+use crate::served;
+use crate::sys::status::{Stat, Stat64, Status, Statx};
+use crate::sys::{Text, real};
+use libc::AT_FDCWD;
+use std::ffi::{c_int, c_uint};
+
+/// Fills in by `real` what a path means, or else what a node has: with the times and the file
+/// system of the directory of devices, which `devices` fills in.
+fn of_path<S: Status>(
+    directory: c_int,
+    path: Text<'_>,
+    status: S,
+    real: impl FnOnce() -> c_int,
+    devices: impl FnOnce() -> c_int,
+) -> c_int {
+    let result = served::unless_forced(|| served::node(directory, path), real);
+    if result == 0 && path.bytes().is_empty() {
+        // With AT_EMPTY_PATH: of the descriptor itself.
+        return of_descriptor(directory, status, || 0);
+    }
+    if !served::is_missing(result) {
+        return result;
+    }
+    let Some(node) = served::node(directory, path).filter(|node| served::is_there(*node)) else {
+        return result;
+    };
+    let result = devices();
+    if result == 0 {
+        status.show(node.status());
+    }
+    result
+}
+
+/// Fills in by `real` what a descriptor is of; of a node, what that has.
+fn of_descriptor<S: Status>(fd: c_int, status: S, real: impl FnOnce() -> c_int) -> c_int {
+    let result = real();
+    if result == 0
+        && status.may_be_node()
+        && let Some(node) = served::node_of(fd)
+    {
+        status.show(node.status());
+    }
+    result
+}
+
+/// As stat(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn stat(path: Text<'_>, status: Stat<'_>) -> c_int {
+    let devices = || real::stat(Text::DEV, status);
+    of_path(AT_FDCWD, path, status, || real::stat(path, status), devices)
+}
+
+/// As stat(2), of large files.
+#[unsafe(no_mangle)]
+pub extern "C" fn stat64(path: Text<'_>, status: Stat64<'_>) -> c_int {
+    let devices = || real::stat64(Text::DEV, status);
+    of_path(AT_FDCWD, path, status, || real::stat64(path, status), devices)
+}
+
+/// As lstat(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn lstat(path: Text<'_>, status: Stat<'_>) -> c_int {
+    let devices = || real::stat(Text::DEV, status);
+    of_path(AT_FDCWD, path, status, || real::lstat(path, status), devices)
+}
+
+/// As lstat(2), of large files.
+#[unsafe(no_mangle)]
+pub extern "C" fn lstat64(path: Text<'_>, status: Stat64<'_>) -> c_int {
+    let devices = || real::stat64(Text::DEV, status);
+    of_path(AT_FDCWD, path, status, || real::lstat64(path, status), devices)
+}
+
+/// As fstat(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn fstat(fd: c_int, status: Stat<'_>) -> c_int {
+    of_descriptor(fd, status, || real::fstat(fd, status))
+}
+
+/// As fstat(2), of large files.
+#[unsafe(no_mangle)]
+pub extern "C" fn fstat64(fd: c_int, status: Stat64<'_>) -> c_int {
+    of_descriptor(fd, status, || real::fstat64(fd, status))
+}
+
+/// As fstatat(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn fstatat(directory: c_int, path: Text<'_>, status: Stat<'_>, flags: c_int) -> c_int {
+    let devices = || real::fstatat(AT_FDCWD, Text::DEV, status, 0);
+    of_path(directory, path, status, || real::fstatat(directory, path, status, flags), devices)
+}
+
+/// As fstatat(2), of large files.
+#[unsafe(no_mangle)]
+pub extern "C" fn fstatat64(directory: c_int, path: Text<'_>, status: Stat64<'_>, flags: c_int) -> c_int {
+    let devices = || real::fstatat64(AT_FDCWD, Text::DEV, status, 0);
+    of_path(directory, path, status, || real::fstatat64(directory, path, status, flags), devices)
+}
+
+/// As statx(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn statx(
+    directory: c_int,
+    path: Text<'_>,
+    flags: c_int,
+    mask: c_uint,
+    status: Statx<'_>,
+) -> c_int {
+    let devices = || real::statx(AT_FDCWD, Text::DEV, 0, mask, status);
+    of_path(directory, path, status, || real::statx(directory, path, flags, mask, status), devices)
+}
+
+/// What programs built before glibc 2.33 call for stat(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn __xstat(version: c_int, path: Text<'_>, status: Stat<'_>) -> c_int {
+    let devices = || real::__xstat(version, Text::DEV, status);
+    of_path(AT_FDCWD, path, status, || real::__xstat(version, path, status), devices)
+}
+
+/// The same, of large files.
+#[unsafe(no_mangle)]
+pub extern "C" fn __xstat64(version: c_int, path: Text<'_>, status: Stat64<'_>) -> c_int {
+    let devices = || real::__xstat64(version, Text::DEV, status);
+    of_path(AT_FDCWD, path, status, || real::__xstat64(version, path, status), devices)
+}
+
+/// What programs built before glibc 2.33 call for lstat(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn __lxstat(version: c_int, path: Text<'_>, status: Stat<'_>) -> c_int {
+    let devices = || real::__xstat(version, Text::DEV, status);
+    of_path(AT_FDCWD, path, status, || real::__lxstat(version, path, status), devices)
+}
+
+/// The same, of large files.
+#[unsafe(no_mangle)]
+pub extern "C" fn __lxstat64(version: c_int, path: Text<'_>, status: Stat64<'_>) -> c_int {
+    let devices = || real::__xstat64(version, Text::DEV, status);
+    of_path(AT_FDCWD, path, status, || real::__lxstat64(version, path, status), devices)
+}
+
+/// What programs built before glibc 2.33 call for fstat(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn __fxstat(version: c_int, fd: c_int, status: Stat<'_>) -> c_int {
+    of_descriptor(fd, status, || real::__fxstat(version, fd, status))
+}
+
+/// The same, of large files.
+#[unsafe(no_mangle)]
+pub extern "C" fn __fxstat64(version: c_int, fd: c_int, status: Stat64<'_>) -> c_int {
+    of_descriptor(fd, status, || real::__fxstat64(version, fd, status))
+}
+
+/// What programs built before glibc 2.33 call for fstatat(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn __fxstatat(
+    version: c_int,
+    directory: c_int,
+    path: Text<'_>,
+    status: Stat<'_>,
+    flags: c_int,
+) -> c_int {
+    let devices = || real::__xstat(version, Text::DEV, status);
+    let real = || real::__fxstatat(version, directory, path, status, flags);
+    of_path(directory, path, status, real, devices)
+}
+
+/// The same, of large files.
+#[unsafe(no_mangle)]
+pub extern "C" fn __fxstatat64(
+    version: c_int,
+    directory: c_int,
+    path: Text<'_>,
+    status: Stat64<'_>,
+    flags: c_int,
+) -> c_int {
+    let devices = || real::__xstat64(version, Text::DEV, status);
+    let real = || real::__fxstatat64(version, directory, path, status, flags);
+    of_path(directory, path, status, real, devices)
+}
