@@ -93,6 +93,10 @@ pub(crate) enum Command {
     /// Show what this machine offers, what the configuration wants, and what to change
     #[command(after_long_help = help::DOCTOR)]
     Doctor(DoctorArgs),
+    /// Become a program that finds /dev/ion and /dev/dma_heap/*, served by Anion
+    #[cfg(not(soong))]
+    #[command(after_long_help = help::RUN)]
+    Run(RunArgs),
     /// Print a completion script for a shell
     #[cfg(not(soong))]
     #[command(after_long_help = help::COMPLETIONS)]
@@ -234,6 +238,56 @@ pub(crate) struct WatchArgs {
     /// Stop after this many looks [default: at Ctrl-C]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
+}
+
+/// `anionctl run`.
+#[cfg(not(soong))]
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The library that serves the program [default: libanion-preload.so beside anionctl, or in
+    /// ../lib]
+    #[arg(long, value_name = "PATH", env = "ANION_PRELOAD", value_hint = ValueHint::FilePath)]
+    pub(crate) preload: Option<PathBuf>,
+
+    /// Which ION /dev/ion is: both, descriptors (Linux 4.12 to 5.10), or handles (before)
+    /// [default: both]
+    #[arg(long, value_name = "INTERFACE")]
+    pub(crate) ion: Option<IonInterface>,
+
+    /// The program, and its arguments; takes the rest of the line
+    #[arg(
+        required = true,
+        num_args = 1..,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM",
+        value_hint = ValueHint::CommandWithArguments
+    )]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// Which ION a program finds.
+#[cfg(not(soong))]
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum IonInterface {
+    /// That of the requests that the program makes
+    Both,
+    /// Allocations are descriptors
+    Descriptors,
+    /// Allocations are handles
+    Handles,
+}
+
+#[cfg(not(soong))]
+impl IonInterface {
+    /// Returns the word for the environment.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Both => "both",
+            Self::Descriptors => "descriptors",
+            Self::Handles => "handles",
+        }
+    }
 }
 
 /// `anionctl doctor`.

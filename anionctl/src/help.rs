@@ -20,6 +20,7 @@ Environment:
   ANION_SOCKET  path of the service's socket
   ANION_FDS     descriptor numbers that `describe` looks at, and that
                 `alloc --exec` gives to its command
+  ANION_PRELOAD the library that `run` puts before a program's own
 
 JSON:
   --json prints one document per answer: an object whose keys are listed in
@@ -38,8 +39,8 @@ Exit status:
      it, could not be mapped, or the reply was not what was asked for; or
      doctor misses something that the configuration wants
   5  this process could not do its own part, such as writing its output
-  `alloc --exec` exits as its command does; with 126 if the command cannot be
-  run and 127 if there is none. A reader that closes standard output early is
+  `alloc --exec` and `run` exit as their command does; with 126 if the command
+  cannot be run and 127 if there is none. A reader that closes standard output early is
   no error.
 
 Examples:
@@ -49,6 +50,7 @@ Examples:
   anionctl alloc --size 64K --exec anionctl describe
   anionctl reserve --size 8M --count 4 --heap camera --hold 60 &
   anionctl explain --size 1G --heap camera || echo \"would not fit\"
+  anionctl run ls -l /dev/dma_heap
   anionctl --json usage | jq '.usage[] | select(.bytes > 0)'
   anionctl watch --interval 500ms
   anionctl doctor";
@@ -241,6 +243,35 @@ Examples:
   anionctl doctor
   anionctl doctor --config board.dts
   anionctl --json doctor | jq -r '.findings[] | select(.state != \"ok\") | .change'";
+
+/// After `run --help`.
+#[cfg(not(soong))]
+pub(crate) const RUN: &str = "\
+The program opens, lists and asks /dev/ion and /dev/dma_heap/NAME as on a machine
+that has them, and gets buffers of Anion's heaps. A node that the machine has and
+the program may open is the machine's. The nodes are there for what the program
+starts, too. docs/porting.md has what is answered.
+
+The library is put before the program's own by LD_PRELOAD, with what is in that
+variable after it. So the program must be linked dynamically, for the machine that
+the library is for, and without rights of its own: setuid, setgid, capabilities.
+
+Environment that the program is given:
+  LD_PRELOAD           the library, then what was there
+  ANION_SOCKET         the socket of the service that was found
+  ANION_ION_INTERFACE  what --ion says
+
+Exit status:
+  that of the program, or
+  3    the service cannot be reached
+  5    the library is not there
+  126  the program cannot be run, or cannot be served so
+  127  there is no such program
+
+Examples:
+  anionctl run -- ./program --its-flag
+  anionctl run ls -l /dev/dma_heap
+  anionctl run --ion handles ./vendor-camera-test";
 
 /// After `completions --help`.
 #[cfg(not(soong))]

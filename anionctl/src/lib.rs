@@ -29,6 +29,8 @@ mod pressure;
 mod request;
 mod reserve;
 mod rows;
+#[cfg(not(soong))]
+mod run;
 mod sys;
 mod watch;
 mod words;
@@ -93,6 +95,13 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             let service = by(|endpoint| anion_ipc::connect_for_callbacks(endpoint, SERVICE_NAME));
             let service = service.or_else(|_| connect())?;
             watch::run(&watch, &service, &output)
+        }
+        #[cfg(not(soong))]
+        Command::Run(args) => {
+            // The program finds the service itself, at the same place; that it is there is known
+            // before the program begins.
+            let endpoint = connect()?.endpoint;
+            Err(run::become_it(&args, &endpoint))
         }
         Command::Doctor(doctor) => Err(doctor::become_it(&doctor, &arguments.global)),
         #[cfg(not(soong))]

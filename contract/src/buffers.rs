@@ -43,7 +43,7 @@ use Answer::{Fails, FailsBySomeKernels, Gives, GivesSize};
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&Buffer) -> Result<i64, Errno>,
-    /// Of ION, of dma-heaps and of Anion alike.
+    /// Of ION, of dma-heaps and of Anion alike. Nodes that Anion serves give what its heap does.
     pub(crate) dma_buf: Answer,
     pub(crate) memfd: Answer,
     pub(crate) ashmem: Answer,

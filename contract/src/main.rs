@@ -3,7 +3,8 @@
 //!
 //! The tables are in `allocation.rs`, `buffers.rs` and `read_only.rs`. Where Anion answers otherwise than the kernel does,
 //! the row says why. Everything that is here is asked: each heap of `/dev/ion`, each of `/dev/dma_heap`, and each of the
-//! service's. `exports.rs` has what `/dev/udmabuf` must answer for Anion's heaps to work, asked of the device alone.
+//! service's. Under `anionctl run`, with `--served`, the nodes are Anion's: they are asked as the kernel's are, and must
+//! answer as these do; the rows of buffers are those of what Anion gives. `exports.rs` has what `/dev/udmabuf` must answer for Anion's heaps to work, asked of the device alone.
 //!
 //! Exit code: 0 all answers were as the table says, 101 some were not, 2 somebody could not be asked.
 
@@ -40,6 +41,10 @@ struct Options {
     /// Fail unless this heap is here, as the names of the tests begin: ion/NAME, dma-heap/NAME, anion/NAME, or udmabuf
     #[arg(long = "require", value_name = "PARTY", value_delimiter = ',')]
     required: Vec<String>,
+    /// The nodes are Anion's, as `anionctl run` gives them: their buffers are what Anion's are, which the descriptor
+    /// tells
+    #[arg(long)]
+    served: bool,
     #[command(flatten)]
     harness: Arguments,
 }
@@ -53,7 +58,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<ExitCode> {
-    let parties = party::all(options.endpoint.as_ref())?;
+    let parties = party::all(options.endpoint.as_ref(), options.served)?;
     let device = Device::open(party::page())?;
     let named = device.iter().map(|_| Device::NAME.to_owned());
     let names: Vec<String> = parties.iter().map(Party::name).chain(named).collect();

@@ -5,8 +5,9 @@ use crate::allocation::{Heap, Request, Size};
 use crate::buffers::{Buffer, Kind};
 use crate::sys::{ARGUMENT, Allocate, HEAP_ENTRY, ioctl_for_descriptor, query_heaps};
 use anion_ipc::{Connection, Endpoint, SERVICE_NAME, ServiceError, Status, connect};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::stat::fstat;
 use nix::unistd::{SysconfVar, sysconf};
@@ -60,18 +61,28 @@ impl fmt::Display for Refusal {
 
 /// A heap that can be asked, and how.
 pub(crate) enum Party {
-    Ion { device: Arc<File>, heap: String, id: u32 },
-    DmaHeap { heap: String },
+    Ion { device: Arc<File>, heap: String, id: u32, kind: Kind },
+    DmaHeap { heap: String, kind: Kind },
     Anion { service: Arc<Connection<dyn IHeapAllocator>>, heap: HeapInfo },
 }
 
-/// Returns every heap that is here.
+/// Returns every heap that is here. Those of nodes that Anion serves are asked for a buffer, to see what it is.
 ///
 /// # Errors
 /// If something is here that does not answer as it must to be asked at all.
-pub(crate) fn all(endpoint: Option<&Endpoint>) -> Result<Vec<Party>> {
+pub(crate) fn all(endpoint: Option<&Endpoint>, is_served: bool) -> Result<Vec<Party>> {
     let mut parties = ion()?;
     parties.extend(dma_heaps()?);
+    for party in parties.iter_mut().filter(|_| is_served) {
+        let buffer = party.allocate(&Request::least());
+        let buffer = buffer.map_err(|refusal| anyhow!("{} gives no buffer: {refusal}", party.name()))?;
+        // Files have seals, dma-bufs have none.
+        if let (Ok(_), Party::Ion { kind, .. } | Party::DmaHeap { kind, .. }) =
+            (fcntl(&buffer, FcntlArg::F_GET_SEALS), party)
+        {
+            *kind = Kind::Memfd;
+        }
+    }
     if let Some(endpoint) = endpoint {
         parties.extend(anion(endpoint)?);
     }
@@ -92,7 +103,7 @@ fn ion() -> Result<Vec<Party>> {
         let mut id = [0; 4];
         id.copy_from_slice(&entry[36..40]);
         let heap = String::from_utf8_lossy(name).into_owned();
-        Party::Ion { device: Arc::clone(&device), heap, id: u32::from_ne_bytes(id) }
+        Party::Ion { device: Arc::clone(&device), heap, id: u32::from_ne_bytes(id), kind: Kind::DmaBuf }
     };
     Ok(heaps.iter().map(party).collect())
 }
@@ -108,7 +119,7 @@ fn dma_heaps() -> Result<Vec<Party>> {
         names.push(entry?.file_name().to_string_lossy().into_owned());
     }
     names.sort();
-    Ok(names.into_iter().map(|heap| Party::DmaHeap { heap }).collect())
+    Ok(names.into_iter().map(|heap| Party::DmaHeap { heap, kind: Kind::DmaBuf }).collect())
 }
 
 /// Returns the heaps that the service opens to this uid and the processor may map.
@@ -144,7 +155,7 @@ impl Party {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Ion { heap, .. } => format!("ion/{heap}"),
-            Self::DmaHeap { heap } => format!("dma-heap/{heap}"),
+            Self::DmaHeap { heap, .. } => format!("dma-heap/{heap}"),
             Self::Anion { heap, .. } => format!("anion/{}", heap.name),
         }
     }
@@ -152,7 +163,7 @@ impl Party {
     /// Returns what its buffers' descriptors are.
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::Ion { .. } | Self::DmaHeap { .. } => Kind::DmaBuf,
+            Self::Ion { kind, .. } | Self::DmaHeap { kind, .. } => *kind,
             Self::Anion { heap, .. } => match heap.backing {
                 Backing::MEMFD | Backing::HUGETLB => Kind::Memfd,
                 Backing::ASHMEM => Kind::Ashmem,
@@ -196,7 +207,7 @@ impl Party {
     pub(crate) fn allocate(&self, request: &Request) -> Result<OwnedFd, Refusal> {
         match self {
             Self::Ion { device, id, .. } => ask_ion(device, *id, request).map_err(Refusal::Errno),
-            Self::DmaHeap { heap } => ask_dma_heap(heap, request).map_err(Refusal::Errno),
+            Self::DmaHeap { heap, .. } => ask_dma_heap(heap, request).map_err(Refusal::Errno),
             Self::Anion { service, heap } => ask_anion(service, heap, request),
         }
     }

@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::process::{cargo, output_of, run, workspace_root};
+use crate::release::executable;
 use crate::steps::{nextest, run_tests};
 use crate::tally::Tally;
 use crate::tools::{CBINDGEN, ensure_crate};
@@ -183,6 +184,14 @@ pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     let prefix = scratch.path().join("prefix");
     install(&InstallArgs { prefix: prefix.clone() })?;
     let mut tests = nextest()?;
-    tests.args(["--package", "anion", "--test", "libanion", "--run-ignored", "only"]);
-    run_tests(tests.env("ANION_C_PREFIX", prefix), tally)
+    tests.args(["--package", "anion", "--test", "libanion", "--test", "run", "--run-ignored", "only"]);
+    run_tests(tests.env("ANION_C_PREFIX", prefix).env("ANION_CONTRACT", contract()?), tally)
+}
+
+/// Builds the contract table, which is asked of the nodes that programs find.
+fn contract() -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--package", "anion-contract", "--message-format=json-render-diagnostics"]);
+    let messages = output_of(command.stderr(Stdio::inherit()))?;
+    executable(&messages, "anion-contract").context("cargo made no program anion-contract")
 }

@@ -76,7 +76,7 @@ pub(crate) fn build_benchmark() -> Result<PathBuf> {
 }
 
 /// Returns the path of a program in what cargo says with `--message-format=json`.
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+pub(crate) fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     messages.lines().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         let is_wanted = message["reason"] == "compiler-artifact" && message["target"]["name"] == name;

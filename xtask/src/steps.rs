@@ -118,7 +118,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "c",
-        about: "libanion: header, installation, and programs in C and C++ by gcc and clang with sanitizers",
+        about: "libanion: header, installation, programs in C and C++ by gcc and clang with sanitizers; programs as they are",
         tools: &[LINKER, LIBANION],
         unfetched: |cache| CBINDGEN.unbuilt(cache, None).into_iter().chain(test_runner(cache)).collect(),
         run: libanion::test,

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Descriptors that are known by number alone.
+//! Descriptors that are known by number alone, and what the standard library has no call for.
 
 #![allow(unsafe_code, reason = "the one folder of this program that may; every block argues for itself")]
 
+#[cfg(not(soong))]
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+#[cfg(not(soong))]
+use std::os::unix::ffi::OsStrExt;
+#[cfg(not(soong))]
+use std::path::Path;
 
 /// Duplicates a descriptor that is known by number alone, such as one inherited from a parent
 /// process. The copy is close-on-exec and at least 3; the original stays as it is.
@@ -21,6 +27,18 @@ pub(crate) fn duplicate(raw: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: `copy` was just created by the kernel for this call, is not negative, and nothing
     // else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Returns whether a program has capabilities of its own, which it gets when it is executed. One
+/// that cannot be asked has none.
+#[cfg(not(soong))]
+pub(crate) fn has_capabilities(program: &Path) -> bool {
+    let Ok(path) = CString::new(program.as_os_str().as_bytes()) else { return false };
+    // SAFETY: both names are NUL-terminated and live during the call; with a size of 0 the kernel
+    // writes nothing and returns the length of the value.
+    let length =
+        unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) };
+    length > 0
 }
 
 #[cfg(test)]

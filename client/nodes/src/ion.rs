@@ -6,7 +6,7 @@ use crate::handles::errno_of;
 use crate::open_node::OpenNode;
 use crate::program::Program;
 use crate::service::{Argument, Interface, Nodes, Number};
-use anion_client::{CpuAccess, Phase};
+use anion_client::{CpuAccess, Heap, Phase};
 use anion_memory::dma_buf::sync;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -38,7 +38,7 @@ const CACHED: u32 = 1;
 /// ION refused a larger alignment of most heaps, and took a smaller one for this.
 const PAGE: u64 = 4096;
 /// Bytes of `struct ion_heap_data`: a name of 32, `type`, `heap_id`, and 12 reserved ones.
-const HEAP: usize = 52;
+pub const HEAP: usize = 52;
 
 /// Answers a request to `/dev/ion`.
 ///
@@ -69,21 +69,105 @@ fn unknown(interface: Interface, number: Number) -> Errno {
 fn allocate(nodes: &Nodes, address: u64, program: &impl Program) -> Result<c_int, Errno> {
     let mut data = Argument::read(program, address, DATA)?;
     data.check_writable()?;
-    let buffer = buffer(nodes, data.u64(0), 0, data.u32(8), data.u32(12))?;
+    let buffer = nodes.ion_allocate(data.u64(0), 0, data.u32(8), data.u32(12))?;
     data.give(16, buffer, true)?;
     Ok(0)
 }
 
-fn buffer(nodes: &Nodes, bytes: u64, align: u64, mask: u32, flags: u32) -> Result<OwnedFd, Errno> {
-    if mask == 0 && bytes != 0 {
-        return Err(Errno::ENODEV);
+/// What ION's requests do, for those that have their arguments otherwise.
+impl Nodes {
+    /// Allocates `bytes` bytes of the heaps in `mask`, by descending id. An alignment of more than a
+    /// page is the memory's; of the flags, that for cached mappings alone has a meaning.
+    ///
+    /// # Errors
+    /// `EINVAL` for no bytes; `ENODEV` if no heap is in the mask; `ENOMEM` if those have no room;
+    /// others as [`Nodes::request`].
+    pub fn ion_allocate(&self, bytes: u64, align: u64, mask: u32, flags: u32) -> Result<OwnedFd, Errno> {
+        if mask == 0 && bytes != 0 {
+            return Err(Errno::ENODEV);
+        }
+        let buffer = self.allocate(bytes, |request| {
+            let request = request.heap_mask(mask).name("/dev/ion");
+            let request = if align > PAGE { request.alignment(align) } else { request };
+            if flags & CACHED != 0 { request.cached() } else { request }
+        })?;
+        Ok(buffer.into_fd())
     }
-    let buffer = nodes.allocate(bytes, |request| {
-        let request = request.heap_mask(mask).name("/dev/ion");
-        let request = if align > PAGE { request.alignment(align) } else { request };
-        if flags & CACHED != 0 { request.cached() } else { request }
-    })?;
-    Ok(buffer.into_fd())
+
+    /// Returns a handle of the open node for a buffer that was just allocated.
+    ///
+    /// # Errors
+    /// As open(2), if the node cannot be watched.
+    pub fn ion_handle(&self, open: &OpenNode<'_>, buffer: OwnedFd) -> Result<c_int, Errno> {
+        self.files.of(open, |handles| handles.import(buffer))
+    }
+
+    /// Returns a handle of the open node for a descriptor of a buffer: the one that it has already,
+    /// if it has one.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is no buffer of the service's.
+    pub fn ion_import(&self, open: &OpenNode<'_>, fd: OwnedFd) -> Result<c_int, Errno> {
+        let buffer = self.ours(open, fd)?;
+        self.ion_handle(open, buffer)
+    }
+
+    /// Returns a new descriptor of a handle's buffer.
+    ///
+    /// # Errors
+    /// `EINVAL` if there is no such handle; `EMFILE` if descriptors have run out.
+    pub fn ion_share(&self, open: &OpenNode<'_>, handle: c_int) -> Result<OwnedFd, Errno> {
+        self.files.of(open, |handles| handles.share(handle))
+    }
+
+    /// Takes one reference from a handle, and forgets it with the last.
+    ///
+    /// # Errors
+    /// `EINVAL` if there is no such handle.
+    pub fn ion_free(&self, open: &OpenNode<'_>, handle: c_int) -> Result<(), Errno> {
+        self.files.of(open, |handles| handles.free(handle))
+    }
+
+    /// Makes what the CPU wrote to a buffer visible to devices, and the reverse.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is no buffer of the service's; as its exporter.
+    pub fn ion_sync(&self, open: &OpenNode<'_>, fd: OwnedFd) -> Result<(), Errno> {
+        let buffer = self.ours(open, fd)?;
+        for phase in [Phase::Start, Phase::End] {
+            sync(&buffer, CpuAccess::ReadWrite, phase).map_err(errno_of)?;
+        }
+        Ok(())
+    }
+
+    /// Returns `struct ion_heap_data` of each heap that can be allocated from, by descending id.
+    ///
+    /// # Errors
+    /// `ENOTCONN` if no service answers.
+    pub fn ion_heaps(&self) -> Result<Vec<[u8; HEAP]>, Errno> {
+        let entry = |heap: &Heap| {
+            let mut entry = [0; HEAP];
+            // The last byte of the name stays NUL: names have at most 31.
+            for (to, from) in entry[..31].iter_mut().zip(heap.name.bytes()) {
+                *to = from;
+            }
+            let kind = heap.kind.map_or(u32::MAX, |kind| u32::from(kind.number()));
+            entry[32..36].copy_from_slice(&kind.to_ne_bytes());
+            entry[36..40].copy_from_slice(&heap.id.to_ne_bytes());
+            entry
+        };
+        Ok(self.heaps()?.iter().map(entry).collect())
+    }
+
+    /// Returns a descriptor that is a buffer of the service's.
+    fn ours(&self, open: &OpenNode<'_>, fd: OwnedFd) -> Result<OwnedFd, Errno> {
+        let inode = fstat(&fd)?.st_ino;
+        // The service is asked only for what has no handle here.
+        if !self.files.of(open, |handles| Ok(handles.knows(inode)))? {
+            self.client()?.describe(&fd).map_err(|_| Errno::EINVAL)?;
+        }
+        Ok(fd)
+    }
 }
 
 fn query(nodes: &Nodes, address: u64, program: &impl Program) -> Result<c_int, Errno> {
@@ -95,22 +179,10 @@ fn query(nodes: &Nodes, address: u64, program: &impl Program) -> Result<c_int, E
     if place != 0 && room == 0 {
         return Err(Errno::EINVAL);
     }
-    let mut heaps = nodes.heaps()?;
+    let mut heaps = nodes.ion_heaps()?;
     if place != 0 {
         heaps.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-        let mut bytes = Vec::with_capacity(heaps.len() * HEAP);
-        for heap in &heaps {
-            let mut entry = [0; HEAP];
-            // The last byte of the name stays NUL: names have at most 31.
-            for (to, from) in entry[..31].iter_mut().zip(heap.name.bytes()) {
-                *to = from;
-            }
-            let kind = heap.kind.map_or(u32::MAX, |kind| u32::from(kind.number()));
-            entry[32..36].copy_from_slice(&kind.to_ne_bytes());
-            entry[36..40].copy_from_slice(&heap.id.to_ne_bytes());
-            bytes.extend(entry);
-        }
-        program.write(place, &bytes)?;
+        program.write(place, heaps.as_flattened())?;
     }
     data.store(0, u32::try_from(heaps.len()).unwrap_or(u32::MAX))?;
     Ok(0)
@@ -133,8 +205,8 @@ fn legacy(
                 _ => (u64::from(data.u32(0)), u64::from(data.u32(4)), 8),
             };
             // Before the files are locked: it takes longer than they may be.
-            let buffer = buffer(nodes, bytes, align, data.u32(rest), data.u32(rest + 4))?;
-            let handle = nodes.files.of(open, |handles| handles.import(buffer))?;
+            let buffer = nodes.ion_allocate(bytes, align, data.u32(rest), data.u32(rest + 4))?;
+            let handle = nodes.ion_handle(open, buffer)?;
             data.store(rest + 8, handle.cast_unsigned())?;
         }
         FREE => {
@@ -142,42 +214,25 @@ fn legacy(
             if handle == 0 && nodes.settings.interface == Interface::Both {
                 return Err(Errno::ENOTTY);
             }
-            nodes.files.of(open, |handles| handles.free(handle))?;
+            nodes.ion_free(open, handle)?;
         }
         MAP | SHARE => {
             let mut data = Argument::read(program, address, 8)?;
             data.check_writable()?;
-            let buffer = nodes.files.of(open, |handles| handles.share(data.int(0)))?;
+            let buffer = nodes.ion_share(open, data.int(0))?;
             data.give(4, buffer, true)?;
         }
         IMPORT => {
             let mut data = Argument::read(program, address, 8)?;
             data.check_writable()?;
-            let buffer = ours(nodes, open, program.copy(data.int(4))?)?;
-            let handle = nodes.files.of(open, |handles| handles.import(buffer))?;
+            let handle = nodes.ion_import(open, program.copy(data.int(4))?)?;
             data.store(0, handle.cast_unsigned())?;
         }
         SYNC => {
             let number = Argument::read(program, address, 8)?.int(4);
-            let buffer = ours(nodes, open, program.copy(number)?)?;
-            for phase in [Phase::Start, Phase::End] {
-                sync(&buffer, CpuAccess::ReadWrite, phase).map_err(errno_of)?;
-            }
+            nodes.ion_sync(open, program.copy(number)?)?;
         }
         _ => return Err(unknown(nodes.settings.interface, number)),
     }
     Ok(0)
-}
-
-/// Returns a descriptor that is a buffer of the service's.
-///
-/// # Errors
-/// `EINVAL` if it is none.
-fn ours(nodes: &Nodes, open: &OpenNode<'_>, fd: OwnedFd) -> Result<OwnedFd, Errno> {
-    let inode = fstat(&fd)?.st_ino;
-    // The service is asked only for what has no handle here.
-    if !nodes.files.of(open, |handles| Ok(handles.knows(inode)))? {
-        nodes.client()?.describe(&fd).map_err(|_| Errno::EINVAL)?;
-    }
-    Ok(fd)
 }

@@ -27,6 +27,7 @@ mod open_node;
 mod program;
 mod service;
 
+pub use ion::HEAP;
 pub use node::{DMA_HEAPS, HeapName, ION, Node, NodeStatus, node_at, node_below};
 pub use open_node::{LENGTH, OpenNode};
 pub use program::Program;

@@ -20,7 +20,7 @@ fn dirp(fd: OwnedFd, entries: Vec<Entry>) -> Dirp {
 
 /// As opendir(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn opendir(path: Text<'_>) -> Dirp {
+pub extern "C-unwind" fn opendir(path: Text<'_>) -> Dirp {
     let mut found = Dirp::NULL;
     let result = served::unless_forced(
         || served::node(AT_FDCWD, path),
@@ -44,7 +44,7 @@ pub extern "C" fn opendir(path: Text<'_>) -> Dirp {
 
 /// As fdopendir(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn fdopendir(fd: c_int) -> Dirp {
+pub extern "C-unwind" fn fdopendir(fd: c_int) -> Dirp {
     let found = real::fdopendir(fd);
     if !found.is_null() || served::node_of(fd) != Some(Node::DmaHeapDirectory) {
         return found;
@@ -57,7 +57,7 @@ pub extern "C" fn fdopendir(fd: c_int) -> Dirp {
 
 /// As readdir(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn readdir(directory: Dirp) -> *mut libc::dirent {
+pub extern "C-unwind" fn readdir(directory: Dirp) -> *mut libc::dirent {
     match directory.list() {
         Some(list) => list.read(),
         None => real::readdir(directory),
@@ -66,7 +66,7 @@ pub extern "C" fn readdir(directory: Dirp) -> *mut libc::dirent {
 
 /// As readdir(3), of large files.
 #[unsafe(no_mangle)]
-pub extern "C" fn readdir64(directory: Dirp) -> *mut libc::dirent64 {
+pub extern "C-unwind" fn readdir64(directory: Dirp) -> *mut libc::dirent64 {
     match directory.list() {
         Some(list) => list.read64(),
         None => real::readdir64(directory),
@@ -75,7 +75,11 @@ pub extern "C" fn readdir64(directory: Dirp) -> *mut libc::dirent64 {
 
 /// As readdir_r(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn readdir_r(directory: Dirp, entry: Dirent<'_>, result: &mut *mut libc::dirent) -> c_int {
+pub extern "C-unwind" fn readdir_r(
+    directory: Dirp,
+    entry: Dirent<'_>,
+    result: &mut *mut libc::dirent,
+) -> c_int {
     match directory.list() {
         Some(list) => {
             list.read_to(entry, result);
@@ -87,7 +91,7 @@ pub extern "C" fn readdir_r(directory: Dirp, entry: Dirent<'_>, result: &mut *mu
 
 /// As readdir_r(3), of large files.
 #[unsafe(no_mangle)]
-pub extern "C" fn readdir64_r(
+pub extern "C-unwind" fn readdir64_r(
     directory: Dirp,
     entry: Dirent64<'_>,
     result: &mut *mut libc::dirent64,
@@ -103,7 +107,7 @@ pub extern "C" fn readdir64_r(
 
 /// As rewinddir(3): reads the lines again.
 #[unsafe(no_mangle)]
-pub extern "C" fn rewinddir(directory: Dirp) {
+pub extern "C-unwind" fn rewinddir(directory: Dirp) {
     match directory.list() {
         Some(list) => {
             list.next = 0;
@@ -117,7 +121,7 @@ pub extern "C" fn rewinddir(directory: Dirp) {
 
 /// As telldir(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn telldir(directory: Dirp) -> c_long {
+pub extern "C-unwind" fn telldir(directory: Dirp) -> c_long {
     match directory.list() {
         Some(list) => c_long::try_from(list.next).unwrap_or(c_long::MAX),
         None => real::telldir(directory),
@@ -126,7 +130,7 @@ pub extern "C" fn telldir(directory: Dirp) -> c_long {
 
 /// As seekdir(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn seekdir(directory: Dirp, place: c_long) {
+pub extern "C-unwind" fn seekdir(directory: Dirp, place: c_long) {
     match directory.list() {
         Some(list) => list.next = usize::try_from(place).unwrap_or(0),
         None => real::seekdir(directory, place),
@@ -135,7 +139,7 @@ pub extern "C" fn seekdir(directory: Dirp, place: c_long) {
 
 /// As dirfd(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn dirfd(directory: Dirp) -> c_int {
+pub extern "C-unwind" fn dirfd(directory: Dirp) -> c_int {
     match directory.list() {
         Some(list) => list.fd.as_raw_fd(),
         None => real::dirfd(directory),
@@ -144,6 +148,6 @@ pub extern "C" fn dirfd(directory: Dirp) -> c_int {
 
 /// As closedir(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn closedir(directory: Dirp) -> c_int {
+pub extern "C-unwind" fn closedir(directory: Dirp) -> c_int {
     if directory.close() { 0 } else { real::closedir(directory) }
 }

@@ -23,49 +23,49 @@ fn serve(directory: c_int, path: Text<'_>, flags: c_int, real: impl FnOnce(c_int
 
 /// As open(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn open(path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
+pub extern "C-unwind" fn open(path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
     serve(AT_FDCWD, path, flags, |flags| real::open(path, flags, mode))
 }
 
 /// As open(2), of large files.
 #[unsafe(no_mangle)]
-pub extern "C" fn open64(path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
+pub extern "C-unwind" fn open64(path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
     serve(AT_FDCWD, path, flags, |flags| real::open64(path, flags, mode))
 }
 
 /// What `_FORTIFY_SOURCE` makes of open(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn __open_2(path: Text<'_>, flags: c_int) -> c_int {
+pub extern "C-unwind" fn __open_2(path: Text<'_>, flags: c_int) -> c_int {
     serve(AT_FDCWD, path, flags, |flags| real::__open_2(path, flags))
 }
 
 /// The same, of large files.
 #[unsafe(no_mangle)]
-pub extern "C" fn __open64_2(path: Text<'_>, flags: c_int) -> c_int {
+pub extern "C-unwind" fn __open64_2(path: Text<'_>, flags: c_int) -> c_int {
     serve(AT_FDCWD, path, flags, |flags| real::__open64_2(path, flags))
 }
 
 /// As openat(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn openat(directory: c_int, path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
+pub extern "C-unwind" fn openat(directory: c_int, path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
     serve(directory, path, flags, |flags| real::openat(directory, path, flags, mode))
 }
 
 /// As openat(2), of large files.
 #[unsafe(no_mangle)]
-pub extern "C" fn openat64(directory: c_int, path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
+pub extern "C-unwind" fn openat64(directory: c_int, path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
     serve(directory, path, flags, |flags| real::openat64(directory, path, flags, mode))
 }
 
 /// What `_FORTIFY_SOURCE` makes of openat(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn __openat_2(directory: c_int, path: Text<'_>, flags: c_int) -> c_int {
+pub extern "C-unwind" fn __openat_2(directory: c_int, path: Text<'_>, flags: c_int) -> c_int {
     serve(directory, path, flags, |flags| real::__openat_2(directory, path, flags))
 }
 
 /// The same, of large files.
 #[unsafe(no_mangle)]
-pub extern "C" fn __openat64_2(directory: c_int, path: Text<'_>, flags: c_int) -> c_int {
+pub extern "C-unwind" fn __openat64_2(directory: c_int, path: Text<'_>, flags: c_int) -> c_int {
     serve(directory, path, flags, |flags| real::__openat64_2(directory, path, flags))
 }
 
@@ -94,13 +94,13 @@ fn open_stream(path: Text<'_>, mode: Text<'_>, real: impl FnOnce() -> *mut libc:
 
 /// As fopen(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn fopen(path: Text<'_>, mode: Text<'_>) -> *mut libc::FILE {
+pub extern "C-unwind" fn fopen(path: Text<'_>, mode: Text<'_>) -> *mut libc::FILE {
     open_stream(path, mode, || real::fopen(path, mode))
 }
 
 /// As fopen(3), of large files.
 #[unsafe(no_mangle)]
-pub extern "C" fn fopen64(path: Text<'_>, mode: Text<'_>) -> *mut libc::FILE {
+pub extern "C-unwind" fn fopen64(path: Text<'_>, mode: Text<'_>) -> *mut libc::FILE {
     open_stream(path, mode, || real::fopen64(path, mode))
 }
 
@@ -125,24 +125,24 @@ fn may_access(directory: c_int, path: Text<'_>, mode: c_int, real: impl FnOnce()
 
 /// As access(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn access(path: Text<'_>, mode: c_int) -> c_int {
+pub extern "C-unwind" fn access(path: Text<'_>, mode: c_int) -> c_int {
     may_access(AT_FDCWD, path, mode, || real::access(path, mode))
 }
 
 /// As eaccess(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn eaccess(path: Text<'_>, mode: c_int) -> c_int {
+pub extern "C-unwind" fn eaccess(path: Text<'_>, mode: c_int) -> c_int {
     may_access(AT_FDCWD, path, mode, || real::eaccess(path, mode))
 }
 
 /// As euidaccess(3).
 #[unsafe(no_mangle)]
-pub extern "C" fn euidaccess(path: Text<'_>, mode: c_int) -> c_int {
+pub extern "C-unwind" fn euidaccess(path: Text<'_>, mode: c_int) -> c_int {
     may_access(AT_FDCWD, path, mode, || real::euidaccess(path, mode))
 }
 
 /// As faccessat(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn faccessat(directory: c_int, path: Text<'_>, mode: c_int, flags: c_int) -> c_int {
+pub extern "C-unwind" fn faccessat(directory: c_int, path: Text<'_>, mode: c_int, flags: c_int) -> c_int {
     may_access(directory, path, mode, || real::faccessat(directory, path, mode, flags))
 }

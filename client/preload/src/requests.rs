@@ -7,7 +7,7 @@ use std::ffi::{c_int, c_ulong};
 
 /// Asks the kernel first: the file that stands for a node knows no request.
 #[unsafe(no_mangle)]
-pub extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: Rest) -> c_int {
+pub extern "C-unwind" fn ioctl(fd: c_int, request: c_ulong, argument: Rest) -> c_int {
     let result = real::ioctl(fd, request, argument);
     if result != -1 || errno() != libc::ENOTTY {
         return result;
@@ -18,7 +18,7 @@ pub extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: Rest) -> c_int {
 
 /// Frees ION's handles with the last descriptor of the node that they are of.
 #[unsafe(no_mangle)]
-pub extern "C" fn close(fd: c_int) -> c_int {
+pub extern "C-unwind" fn close(fd: c_int) -> c_int {
     let may_free = served::may_free(fd);
     let result = real::close(fd);
     if may_free {

@@ -14,11 +14,17 @@ use std::sync::OnceLock;
 
 static NODES: OnceLock<Nodes> = OnceLock::new();
 
+/// Makes the nodes of this process: before it has threads, one of which could be at it during
+/// fork(2). Connects to nothing.
+pub(crate) fn prepare() {
+    // Of this library's own copy of the standard library: the program hears of nothing.
+    std::panic::set_hook(Box::new(|_| {}));
+    nodes();
+}
+
 /// Returns the nodes of this process.
 fn nodes() -> &'static Nodes {
     NODES.get_or_init(|| {
-        // Of this library's own copy of the standard library: the program hears of nothing.
-        std::panic::set_hook(Box::new(|_| {}));
         let interface = match std::env::var("ANION_ION_INTERFACE").as_deref() {
             Ok("descriptors") => Interface::Descriptors,
             Ok("handles") => Interface::Handles,
@@ -138,5 +144,6 @@ pub(crate) fn may_free(fd: c_int) -> bool {
 
 /// Frees the handles of nodes that are closed.
 pub(crate) fn release_closed() {
+    // None if this library itself calls: what it closes is no node.
     inside(|| nodes().release_closed());
 }

@@ -3,9 +3,12 @@
 
 use crate::served;
 use crate::sys::status::{Stat, Stat64, Status, Statx};
-use crate::sys::{Text, real};
+use crate::sys::{Rest, Text, real, set_errno};
+use anion_nodes::{Node, node_at};
 use libc::AT_FDCWD;
-use std::ffi::{c_int, c_uint};
+use std::ffi::{OsStr, c_int, c_uint};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Fills in by `real` what a path means, or else what a node has: with the times and the file
 /// system of the directory of devices, which `devices` fills in.
@@ -24,6 +27,9 @@ fn of_path<S: Status>(
     if !served::is_missing(result) {
         return result;
     }
+    if is_above(path) {
+        return devices();
+    }
     let Some(node) = served::node(directory, path).filter(|node| served::is_there(*node)) else {
         return result;
     };
@@ -32,6 +38,12 @@ fn of_path<S: Status>(
         status.show(node.status());
     }
     result
+}
+
+/// Returns whether a path goes through the directory of dma-heaps to the one above.
+fn is_above(path: Text<'_>) -> bool {
+    let directory = path.bytes().strip_suffix(b"/..").map(|path| Path::new(OsStr::from_bytes(path)));
+    directory.and_then(node_at) == Some(Node::DmaHeapDirectory) && served::is_there(Node::DmaHeapDirectory)
 }
 
 /// Fills in by `real` what a descriptor is of; of a node, what that has.
@@ -48,61 +60,66 @@ fn of_descriptor<S: Status>(fd: c_int, status: S, real: impl FnOnce() -> c_int) 
 
 /// As stat(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn stat(path: Text<'_>, status: Stat<'_>) -> c_int {
+pub extern "C-unwind" fn stat(path: Text<'_>, status: Stat<'_>) -> c_int {
     let devices = || real::stat(Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::stat(path, status), devices)
 }
 
 /// As stat(2), of large files.
 #[unsafe(no_mangle)]
-pub extern "C" fn stat64(path: Text<'_>, status: Stat64<'_>) -> c_int {
+pub extern "C-unwind" fn stat64(path: Text<'_>, status: Stat64<'_>) -> c_int {
     let devices = || real::stat64(Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::stat64(path, status), devices)
 }
 
 /// As lstat(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn lstat(path: Text<'_>, status: Stat<'_>) -> c_int {
+pub extern "C-unwind" fn lstat(path: Text<'_>, status: Stat<'_>) -> c_int {
     let devices = || real::stat(Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::lstat(path, status), devices)
 }
 
 /// As lstat(2), of large files.
 #[unsafe(no_mangle)]
-pub extern "C" fn lstat64(path: Text<'_>, status: Stat64<'_>) -> c_int {
+pub extern "C-unwind" fn lstat64(path: Text<'_>, status: Stat64<'_>) -> c_int {
     let devices = || real::stat64(Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::lstat64(path, status), devices)
 }
 
 /// As fstat(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn fstat(fd: c_int, status: Stat<'_>) -> c_int {
+pub extern "C-unwind" fn fstat(fd: c_int, status: Stat<'_>) -> c_int {
     of_descriptor(fd, status, || real::fstat(fd, status))
 }
 
 /// As fstat(2), of large files.
 #[unsafe(no_mangle)]
-pub extern "C" fn fstat64(fd: c_int, status: Stat64<'_>) -> c_int {
+pub extern "C-unwind" fn fstat64(fd: c_int, status: Stat64<'_>) -> c_int {
     of_descriptor(fd, status, || real::fstat64(fd, status))
 }
 
 /// As fstatat(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn fstatat(directory: c_int, path: Text<'_>, status: Stat<'_>, flags: c_int) -> c_int {
+pub extern "C-unwind" fn fstatat(directory: c_int, path: Text<'_>, status: Stat<'_>, flags: c_int) -> c_int {
     let devices = || real::fstatat(AT_FDCWD, Text::DEV, status, 0);
     of_path(directory, path, status, || real::fstatat(directory, path, status, flags), devices)
 }
 
 /// As fstatat(2), of large files.
 #[unsafe(no_mangle)]
-pub extern "C" fn fstatat64(directory: c_int, path: Text<'_>, status: Stat64<'_>, flags: c_int) -> c_int {
+pub extern "C-unwind" fn fstatat64(
+    directory: c_int,
+    path: Text<'_>,
+    status: Stat64<'_>,
+    flags: c_int,
+) -> c_int {
     let devices = || real::fstatat64(AT_FDCWD, Text::DEV, status, 0);
     of_path(directory, path, status, || real::fstatat64(directory, path, status, flags), devices)
 }
 
 /// As statx(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn statx(
+pub extern "C-unwind" fn statx(
     directory: c_int,
     path: Text<'_>,
     flags: c_int,
@@ -115,47 +132,47 @@ pub extern "C" fn statx(
 
 /// What programs built before glibc 2.33 call for stat(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn __xstat(version: c_int, path: Text<'_>, status: Stat<'_>) -> c_int {
+pub extern "C-unwind" fn __xstat(version: c_int, path: Text<'_>, status: Stat<'_>) -> c_int {
     let devices = || real::__xstat(version, Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::__xstat(version, path, status), devices)
 }
 
 /// The same, of large files.
 #[unsafe(no_mangle)]
-pub extern "C" fn __xstat64(version: c_int, path: Text<'_>, status: Stat64<'_>) -> c_int {
+pub extern "C-unwind" fn __xstat64(version: c_int, path: Text<'_>, status: Stat64<'_>) -> c_int {
     let devices = || real::__xstat64(version, Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::__xstat64(version, path, status), devices)
 }
 
 /// What programs built before glibc 2.33 call for lstat(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn __lxstat(version: c_int, path: Text<'_>, status: Stat<'_>) -> c_int {
+pub extern "C-unwind" fn __lxstat(version: c_int, path: Text<'_>, status: Stat<'_>) -> c_int {
     let devices = || real::__xstat(version, Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::__lxstat(version, path, status), devices)
 }
 
 /// The same, of large files.
 #[unsafe(no_mangle)]
-pub extern "C" fn __lxstat64(version: c_int, path: Text<'_>, status: Stat64<'_>) -> c_int {
+pub extern "C-unwind" fn __lxstat64(version: c_int, path: Text<'_>, status: Stat64<'_>) -> c_int {
     let devices = || real::__xstat64(version, Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::__lxstat64(version, path, status), devices)
 }
 
 /// What programs built before glibc 2.33 call for fstat(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn __fxstat(version: c_int, fd: c_int, status: Stat<'_>) -> c_int {
+pub extern "C-unwind" fn __fxstat(version: c_int, fd: c_int, status: Stat<'_>) -> c_int {
     of_descriptor(fd, status, || real::__fxstat(version, fd, status))
 }
 
 /// The same, of large files.
 #[unsafe(no_mangle)]
-pub extern "C" fn __fxstat64(version: c_int, fd: c_int, status: Stat64<'_>) -> c_int {
+pub extern "C-unwind" fn __fxstat64(version: c_int, fd: c_int, status: Stat64<'_>) -> c_int {
     of_descriptor(fd, status, || real::__fxstat64(version, fd, status))
 }
 
 /// What programs built before glibc 2.33 call for fstatat(2).
 #[unsafe(no_mangle)]
-pub extern "C" fn __fxstatat(
+pub extern "C-unwind" fn __fxstatat(
     version: c_int,
     directory: c_int,
     path: Text<'_>,
@@ -169,7 +186,7 @@ pub extern "C" fn __fxstatat(
 
 /// The same, of large files.
 #[unsafe(no_mangle)]
-pub extern "C" fn __fxstatat64(
+pub extern "C-unwind" fn __fxstatat64(
     version: c_int,
     directory: c_int,
     path: Text<'_>,
@@ -179,4 +196,29 @@ pub extern "C" fn __fxstatat64(
     let devices = || real::__xstat64(version, Text::DEV, status);
     let real = || real::__fxstatat64(version, directory, path, status, flags);
     of_path(directory, path, status, real, devices)
+}
+
+/// Asks by `real` for an attribute of a path: nodes have none.
+fn attribute(path: Text<'_>, real: impl FnOnce() -> isize) -> isize {
+    let result = real();
+    let failed = if result < 0 { -1 } else { 0 };
+    if !served::is_missing(failed) {
+        return result;
+    }
+    if is_above(path) || node_at(path.path()).is_some_and(served::is_there) {
+        set_errno(libc::ENODATA);
+    }
+    result
+}
+
+/// As getxattr(2).
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn getxattr(path: Text<'_>, name: Text<'_>, value: Rest, size: usize) -> isize {
+    attribute(path, || real::getxattr(path, name, value, size))
+}
+
+/// As lgetxattr(2).
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn lgetxattr(path: Text<'_>, name: Text<'_>, value: Rest, size: usize) -> isize {
+    attribute(path, || real::lgetxattr(path, name, value, size))
 }

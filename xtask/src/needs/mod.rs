@@ -123,6 +123,7 @@ const BASE: &[Tool] = &[
     tool("false", "coreutils"),
     tool("find", "findutils"),
     tool("ldd", "libc-bin"),
+    tool("ls", "coreutils"),
     tool("nice", "coreutils"),
     tool("nsenter", "util-linux"),
     // Of the kernel's build.

@@ -1,27 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The functions of libion. All of them answer a negative errno on failure.
 
-use super::client;
-use super::handles::{self, Handles};
 use crate::error::{Failure, attempt, given};
-use crate::sys::compat::{self, HeapArray, ion_heap_data, map};
+use crate::sys::compat::{self, HeapArray, borrow, map};
 use crate::sys::duplicate;
-use ::anion_client::{CpuAccess, Phase, Request};
-use anion_memory::dma_buf::sync;
+use anion_nodes::{Node, Nodes, OpenNode};
+use nix::errno::Errno;
 use std::ffi::{c_int, c_uint};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::IntoRawFd;
+use std::sync::OnceLock;
 
-/// Mappings are cached: the one flag that all heaps of ION knew.
-const ION_FLAG_CACHED: c_uint = 1;
+/// Returns the nodes of this process, which connect to the service when they first need it.
+fn nodes() -> &'static Nodes {
+    static NODES: OnceLock<Nodes> = OnceLock::new();
+    NODES.get_or_init(Nodes::default)
+}
+
+/// Returns what makes a failure of an errno; `what` names the call or the argument.
+fn failed(what: &'static str) -> impl FnOnce(Errno) -> Failure {
+    move |errno| Failure::system(what)(io::Error::from(errno))
+}
+
+/// Returns what `ion_open` gave.
+///
+/// # Errors
+/// `EBADF` if `fd` is not open, `ENOTTY` if it is something else.
+fn opened(fd: c_int) -> Result<OpenNode<'static>, Failure> {
+    let fd = borrow(c_uint::try_from(fd).unwrap_or(c_uint::MAX))?;
+    nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFD).map_err(failed("fd"))?;
+    let open = OpenNode::of(fd).filter(|open| open.node == Node::Ion);
+    open.ok_or_else(|| failed("fd")(Errno::ENOTTY))
+}
 
 /// Opens what stands for the device, if the service can be reached.
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_open() -> c_int {
     attempt(None, || {
-        client()?;
-        Ok(handles::open()?.into_raw_fd())
+        let fd = nodes().open(Node::Ion, libc::O_RDWR | libc::O_CLOEXEC);
+        // The kernel has no node where no service answers.
+        Ok(fd
+            .map_err(|errno| {
+                failed("ion_open")(if errno == Errno::ENOENT { Errno::ENOTCONN } else { errno })
+            })?
+            .into_raw_fd())
     })
 }
 
@@ -29,8 +52,9 @@ pub extern "C" fn ion_open() -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_close(fd: c_int) -> c_int {
     attempt(None, || {
-        handles::close(fd)?;
+        opened(fd)?;
         compat::close(fd);
+        nodes().release_closed();
         Ok(0)
     })
 }
@@ -47,10 +71,9 @@ pub extern "C" fn ion_alloc(
 ) -> c_int {
     attempt(None, || {
         let handle = given(handle, "handle")?;
-        // Before the call, which takes longer than it may be locked.
-        handles::check(fd)?;
-        let buffer = allocate(len, heap_mask, flags)?;
-        handle.write(handles::of(fd, |handles| handles.import(buffer))?);
+        let open = opened(fd)?;
+        let buffer = nodes().ion_allocate(len as u64, 0, heap_mask, flags).map_err(failed("no buffer"))?;
+        handle.write(nodes().ion_handle(&open, buffer).map_err(failed("no handle"))?);
         Ok(0)
     })
 }
@@ -67,8 +90,9 @@ pub extern "C" fn ion_alloc_fd(
 ) -> c_int {
     attempt(None, || {
         let handle_fd = given(handle_fd, "handle_fd")?;
-        handles::check(fd)?;
-        handle_fd.write(allocate(len, heap_mask, flags)?.into_raw_fd());
+        opened(fd)?;
+        let buffer = nodes().ion_allocate(len as u64, 0, heap_mask, flags).map_err(failed("no buffer"))?;
+        handle_fd.write(buffer.into_raw_fd());
         Ok(0)
     })
 }
@@ -77,11 +101,9 @@ pub extern "C" fn ion_alloc_fd(
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_sync_fd(fd: c_int, handle_fd: c_int) -> c_int {
     attempt(None, || {
-        handles::check(fd)?;
+        let open = opened(fd)?;
         let buffer = duplicate(handle_fd).map_err(Failure::system("handle_fd"))?;
-        for phase in [Phase::Start, Phase::End] {
-            sync(&buffer, CpuAccess::ReadWrite, phase).map_err(Failure::system("DMA_BUF_IOCTL_SYNC"))?;
-        }
+        nodes().ion_sync(&open, buffer).map_err(failed("DMA_BUF_IOCTL_SYNC"))?;
         Ok(0)
     })
 }
@@ -89,7 +111,10 @@ pub extern "C" fn ion_sync_fd(fd: c_int, handle_fd: c_int) -> c_int {
 /// Frees a handle. Descriptors and mappings of its buffer stay.
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_free(fd: c_int, handle: c_int) -> c_int {
-    attempt(None, || handles::of(fd, |handles| handles.free(handle)).map(|()| 0))
+    attempt(None, || {
+        nodes().ion_free(&opened(fd)?, handle).map_err(failed("handle"))?;
+        Ok(0)
+    })
 }
 
 /// Maps the buffer of a handle, and gives a descriptor of it, too.
@@ -106,7 +131,7 @@ pub extern "C" fn ion_map(
 ) -> c_int {
     attempt(None, || {
         let (address, map_fd) = (given(address, "ptr")?, given(map_fd, "map_fd")?);
-        let buffer = handles::of(fd, |handles| handles.share(handle))?;
+        let buffer = nodes().ion_share(&opened(fd)?, handle).map_err(failed("handle"))?;
         address.write(map(&buffer, length, prot, flags, offset).map_err(Failure::system("mmap"))?);
         map_fd.write(buffer.into_raw_fd());
         Ok(0)
@@ -118,7 +143,8 @@ pub extern "C" fn ion_map(
 pub extern "C" fn ion_share(fd: c_int, handle: c_int, share_fd: Option<&mut MaybeUninit<c_int>>) -> c_int {
     attempt(None, || {
         let share_fd = given(share_fd, "share_fd")?;
-        share_fd.write(handles::of(fd, |handles| handles.share(handle))?.into_raw_fd());
+        let buffer = nodes().ion_share(&opened(fd)?, handle).map_err(failed("handle"))?;
+        share_fd.write(buffer.into_raw_fd());
         Ok(0)
     })
 }
@@ -129,9 +155,7 @@ pub extern "C" fn ion_import(fd: c_int, share_fd: c_int, handle: Option<&mut May
     attempt(None, || {
         let handle = given(handle, "handle")?;
         let buffer = duplicate(share_fd).map_err(Failure::system("share_fd"))?;
-        // ION refused what was no buffer of its own.
-        client()?.describe(&buffer).map_err(|_| Failure::Argument("share_fd is no buffer".to_owned()))?;
-        handle.write(handles::of(fd, |handles: &mut Handles| handles.import(buffer))?);
+        handle.write(nodes().ion_import(&opened(fd)?, buffer).map_err(failed("share_fd"))?);
         Ok(0)
     })
 }
@@ -141,8 +165,9 @@ pub extern "C" fn ion_import(fd: c_int, share_fd: c_int, handle: Option<&mut May
 pub extern "C" fn ion_query_heap_cnt(fd: c_int, count: Option<&mut MaybeUninit<c_int>>) -> c_int {
     attempt(None, || {
         let count = given(count, "cnt")?;
-        handles::check(fd)?;
-        count.write(c_int::try_from(heaps()?.len()).unwrap_or(c_int::MAX));
+        opened(fd)?;
+        let heaps = nodes().ion_heaps().map_err(failed("no heaps"))?;
+        count.write(c_int::try_from(heaps.len()).unwrap_or(c_int::MAX));
         Ok(0)
     })
 }
@@ -151,9 +176,9 @@ pub extern "C" fn ion_query_heap_cnt(fd: c_int, count: Option<&mut MaybeUninit<c
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_query_get_heaps(fd: c_int, count: c_int, buffers: HeapArray<'_>) -> c_int {
     attempt(None, || {
-        handles::check(fd)?;
+        opened(fd)?;
         let room = usize::try_from(count).map_err(|_| Failure::Argument(format!("cnt is {count}")))?;
-        let heaps = heaps()?;
+        let heaps = nodes().ion_heaps().map_err(failed("no heaps"))?;
         buffers.store(&heaps[..heaps.len().min(room)])?;
         Ok(0)
     })
@@ -170,27 +195,4 @@ pub extern "C" fn ion_is_legacy(_fd: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_is_using_modular_heaps(_fd: c_int) -> c_int {
     0
-}
-
-fn allocate(len: usize, heap_mask: c_uint, flags: c_uint) -> Result<OwnedFd, Failure> {
-    if heap_mask == 0 {
-        return Err(Failure::system("heap_mask is 0")(io::Error::from_raw_os_error(libc::ENODEV)));
-    }
-    let request = Request::new(len as u64).heap_mask(heap_mask);
-    let request = if flags & ION_FLAG_CACHED != 0 { request.cached() } else { request };
-    Ok(client()?.allocate_one(&request)?.into_fd())
-}
-
-fn heaps() -> Result<Vec<ion_heap_data>, Failure> {
-    let heaps = client()?.heaps()?.into_iter().filter(|heap| heap.unavailable.is_none());
-    let data = heaps.map(|heap| {
-        // The last byte stays NUL: names have at most 31.
-        let mut name = [0; 32];
-        for (to, from) in name[..31].iter_mut().zip(heap.name.bytes()) {
-            *to = from;
-        }
-        let kind = heap.kind.map_or(u32::MAX, |kind| u32::from(kind.number()));
-        ion_heap_data { name, kind, heap_id: heap.id, reserved: [0; 3] }
-    });
-    Ok(data.collect())
 }

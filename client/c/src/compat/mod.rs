@@ -5,7 +5,6 @@
 //! They are linked from the same archive as libanion, and each exports what its `.map` lists.
 
 pub mod dmabufheap;
-mod handles;
 pub mod ion;
 
 use crate::error::Failure;

@@ -2,6 +2,7 @@
 //! What the functions of libdmabufheap and libion read and write of their callers'.
 
 use crate::error::Failure;
+use anion_nodes::HEAP;
 use std::ffi::{c_char, c_int, c_uint};
 use std::io;
 use std::marker::PhantomData;
@@ -25,38 +26,24 @@ impl Names<'_> {
     }
 }
 
-/// `struct ion_heap_data` of linux/ion.h.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct ion_heap_data {
-    /// NUL-terminated.
-    pub name: [u8; 32],
-    /// ION's number of the kind.
-    pub kind: u32,
-    /// The heap's bit in masks.
-    pub heap_id: u32,
-    /// Zero.
-    pub reserved: [u32; 3],
-}
-
 /// Where the caller of `ion_query_get_heaps` has room for as many heaps as the count beside it
 /// says, or NULL.
 #[repr(transparent)]
-pub struct HeapArray<'a>(*mut ion_heap_data, PhantomData<&'a mut ion_heap_data>);
+pub struct HeapArray<'a>(*mut [u8; HEAP], PhantomData<&'a mut [u8; HEAP]>);
 
 impl HeapArray<'_> {
     /// Stores the heaps, of which there must be no more than the caller has room for.
     ///
     /// # Errors
     /// If it is NULL.
-    pub(crate) fn store(self, heaps: &[ion_heap_data]) -> Result<(), Failure> {
+    pub(crate) fn store(self, heaps: &[[u8; HEAP]]) -> Result<(), Failure> {
         if self.0.is_null() {
             return Err(Failure::Argument("buffers is NULL".to_owned()));
         }
         for (index, heap) in heaps.iter().enumerate() {
             // SAFETY: values come from C alone (the field is private), where this is room for as
-            // many heaps as the count says that `heaps` is cut to; it need not be aligned.
-            unsafe { self.0.wrapping_add(index).write_unaligned(*heap) };
+            // many heaps as the count says that `heaps` is cut to.
+            unsafe { self.0.wrapping_add(index).write(*heap) };
         }
         Ok(())
     }

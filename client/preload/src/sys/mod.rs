@@ -87,16 +87,34 @@ pub(crate) fn read_link(link: &[u8], place: &mut [u8]) -> Option<usize> {
     usize::try_from(length).ok().filter(|length| *length < place.len())
 }
 
+unsafe extern "C" {
+    /// pthread_setcancelstate(3).
+    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+}
+
+/// `PTHREAD_CANCEL_DISABLE` of glibc and musl.
+const NOT_NOW: c_int = 1;
+
+/// Sets whether this thread may be cancelled, and returns what was set.
+fn set_cancellation(state: c_int) -> c_int {
+    let mut old = 0;
+    // SAFETY: it writes one int to the pointer, which refers to this stack.
+    unsafe { pthread_setcancelstate(state, &raw mut old) };
+    old
+}
+
 /// Runs code that calls the C library, during which this library's functions are the C library's
-/// own. `None` if the thread is in such code already, or if it panics. errno is what it was before.
+/// own, and the thread is not cancelled. `None` if the thread is in such code already, or if it panics.
+/// errno is what it was before.
 pub(crate) fn inside<T>(run: impl FnOnce() -> T) -> Option<T> {
     if INSIDE.replace(true) {
         return None;
     }
-    let before = errno();
+    let (before, cancellation) = (errno(), set_cancellation(NOT_NOW));
     // A panic leaves nothing half done that is used again: `anion-nodes` is prepared for threads
     // that stop anywhere.
     let result = catch_unwind(AssertUnwindSafe(run)).ok();
+    set_cancellation(cancellation);
     set_errno(before);
     INSIDE.set(false);
     result
@@ -118,6 +136,7 @@ extern "C" fn prepare() {
     // change; the name is NUL-terminated.
     let forced = unsafe { libc::getenv(c"ANION_PRELOAD_FORCE".as_ptr()) };
     FORCED.store(!forced.is_null(), Ordering::Relaxed);
+    crate::served::prepare();
 }
 
 #[used]

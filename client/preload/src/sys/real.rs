@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The C library's own functions, or those of the next library that has functions of these names.
+//!
+//! A thread that is cancelled (pthread_cancel(3)) in one of them unwinds through the function of this
+//! library that called it, so neither kind may be of an ABI that aborts then, and what calls them has
+//! nothing to drop.
 
 use super::list::{Dirent, Dirent64, Dirp};
 use super::status::{Stat, Stat64, Statx};
@@ -64,7 +68,7 @@ macro_rules! real {
         $(
             #[doc = concat!("Calls ", stringify!($name), "(3) as the program did.")]
             pub(crate) fn $name($($argument: $type),*) -> $result {
-                match addresses::$name.function::<extern "C" fn($($type),*) -> $result>() {
+                match addresses::$name.function::<extern "C-unwind" fn($($type),*) -> $result>() {
                     Some(function) => function($($argument),*),
                     None => {
                         set_errno(libc::ENOSYS);
@@ -110,6 +114,8 @@ real! {
     __fxstat64(version: c_int, fd: c_int, status: Stat64<'_>) -> c_int = -1;
     __fxstatat(version: c_int, directory: c_int, path: Text<'_>, status: Stat<'_>, flags: c_int) -> c_int = -1;
     __fxstatat64(version: c_int, directory: c_int, path: Text<'_>, status: Stat64<'_>, flags: c_int) -> c_int = -1;
+    getxattr(path: Text<'_>, name: Text<'_>, value: Rest, size: usize) -> isize = -1;
+    lgetxattr(path: Text<'_>, name: Text<'_>, value: Rest, size: usize) -> isize = -1;
     opendir(path: Text<'_>) -> Dirp = Dirp::NULL;
     fdopendir(fd: c_int) -> Dirp = Dirp::NULL;
     readdir(directory: Dirp) -> *mut libc::dirent = ptr::null_mut();

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `anionctl run`: become a program that finds the nodes of ION and of dma-heaps, whatever the
+//! machine has.
+//!
+//! `program` finds the program and examines it, `preload` puts the library before its own.
+
+mod preload;
+mod program;
+
+use crate::args::RunArgs;
+use crate::failure::Failure;
+use anion_ipc::Endpoint;
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, io};
+
+/// The environment variable that says where the service is.
+const SOCKET_VARIABLE: &str = "ANION_SOCKET";
+/// The environment variable that says which ION `/dev/ion` is.
+const INTERFACE_VARIABLE: &str = "ANION_ION_INTERFACE";
+
+/// Exit code of env(1) for a program that exists but cannot be run.
+const CANNOT_RUN: u8 = 126;
+/// Exit code of env(1) for a program that does not exist.
+const NOT_FOUND: u8 = 127;
+
+/// Becomes the program, with the service at `endpoint`. Its exit code, signals and process id are
+/// then those of this process. Returns only if that is impossible.
+pub(crate) fn become_it(args: &RunArgs, endpoint: &Endpoint) -> Failure {
+    match prepare(args, endpoint) {
+        Ok(mut command) => {
+            let error = command.exec();
+            let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
+            Failure::Exec(format!("cannot run {}: {error}", Path::new(command.get_program()).display()), code)
+        }
+        Err(failure) => failure,
+    }
+}
+
+fn prepare(args: &RunArgs, endpoint: &Endpoint) -> Result<Command, Failure> {
+    let Some((name, arguments)) = args.program.split_first() else {
+        return Err(Failure::Usage("run needs a program".to_owned()));
+    };
+    let program = program::find(name)?;
+    let library = preload::find(args.preload.as_deref())?;
+    program::examine(&program, &library)?;
+    let mut command = Command::new(&program);
+    command.arg0(name).args(arguments).env("LD_PRELOAD", preload::list(&library)?);
+    match endpoint {
+        Endpoint::Socket(path) => command.env(SOCKET_VARIABLE, absolute(path)?),
+        // Where it is found without being named.
+        Endpoint::Binder(_) => command.env_remove(SOCKET_VARIABLE),
+    };
+    if let Some(interface) = args.ion {
+        command.env(INTERFACE_VARIABLE, interface.word());
+    }
+    Ok(command)
+}
+
+/// Returns a path that holds wherever the program goes.
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::local("cannot tell the current directory", &error))
+}
+
+/// Returns the folders of PATH; those of the C library's search if it is not set.
+fn folders() -> Vec<PathBuf> {
+    let path = env::var_os("PATH");
+    env::split_paths(path.as_deref().unwrap_or(OsStr::new("/bin:/usr/bin"))).collect()
+}
