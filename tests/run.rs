@@ -246,7 +246,8 @@ fn the_library_exports_the_functions_of_its_version_script_alone_and_is_small() 
     let symbols: BTreeSet<&str> = listed.lines().filter_map(|line| line.split(' ').next_back()).collect();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("client/preload/libanion-preload.map");
     let script = fs::read_to_string(script).expect("readable");
-    let names = script.lines().filter_map(|line| line.trim().strip_suffix(';')).filter(|name| !"*}".contains(name));
+    let names =
+        script.lines().filter_map(|line| line.trim().strip_suffix(';')).filter(|name| !"*}".contains(name));
     assert_eq!(symbols, names.collect());
     let dynamic = stdout_of(Command::new("readelf").arg("-d").arg(&library));
     let needed = dynamic.lines().filter(|line| line.contains("(NEEDED)")).count();

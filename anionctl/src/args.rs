@@ -2,6 +2,8 @@
 //! The command line: every command, flag and default.
 
 use crate::help;
+#[cfg(not(soong))]
+use crate::run::RunArgs;
 use anion_ipc::{Endpoint, EndpointError};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
@@ -238,56 +240,6 @@ pub(crate) struct WatchArgs {
     /// Stop after this many looks [default: at Ctrl-C]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
-}
-
-/// `anionctl run`.
-#[cfg(not(soong))]
-#[derive(Debug, Args)]
-pub(crate) struct RunArgs {
-    /// The library that serves the program [default: libanion-preload.so beside anionctl, or in
-    /// ../lib]
-    #[arg(long, value_name = "PATH", env = "ANION_PRELOAD", value_hint = ValueHint::FilePath)]
-    pub(crate) preload: Option<PathBuf>,
-
-    /// Which ION /dev/ion is: both, descriptors (Linux 4.12 to 5.10), or handles (before)
-    /// [default: both]
-    #[arg(long, value_name = "INTERFACE")]
-    pub(crate) ion: Option<IonInterface>,
-
-    /// The program, and its arguments; takes the rest of the line
-    #[arg(
-        required = true,
-        num_args = 1..,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "PROGRAM",
-        value_hint = ValueHint::CommandWithArguments
-    )]
-    pub(crate) program: Vec<OsString>,
-}
-
-/// Which ION a program finds.
-#[cfg(not(soong))]
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub(crate) enum IonInterface {
-    /// That of the requests that the program makes
-    Both,
-    /// Allocations are descriptors
-    Descriptors,
-    /// Allocations are handles
-    Handles,
-}
-
-#[cfg(not(soong))]
-impl IonInterface {
-    /// Returns the word for the environment.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Both => "both",
-            Self::Descriptors => "descriptors",
-            Self::Handles => "handles",
-        }
-    }
 }
 
 /// `anionctl doctor`.

@@ -4,10 +4,12 @@
 //!
 //! `program` finds the program and examines it, `preload` puts the library before its own.
 
+mod args;
 mod preload;
 mod program;
 
-use crate::args::RunArgs;
+pub(crate) use args::RunArgs;
+
 use crate::failure::Failure;
 use anion_ipc::Endpoint;
 use std::ffi::OsStr;

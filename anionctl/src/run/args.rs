@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line of `anionctl run`.
+
+use clap::{Args, ValueEnum, ValueHint};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// `anionctl run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The library that serves the program [default: libanion-preload.so beside anionctl, or in
+    /// ../lib]
+    #[arg(long, value_name = "PATH", env = "ANION_PRELOAD", value_hint = ValueHint::FilePath)]
+    pub(crate) preload: Option<PathBuf>,
+
+    /// Which ION /dev/ion is: both, descriptors (Linux 4.12 to 5.10), or handles (before)
+    /// [default: both]
+    #[arg(long, value_name = "INTERFACE")]
+    pub(crate) ion: Option<IonInterface>,
+
+    /// The program, and its arguments; takes the rest of the line
+    #[arg(
+        required = true,
+        num_args = 1..,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM",
+        value_hint = ValueHint::CommandWithArguments
+    )]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// Which ION a program finds.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum IonInterface {
+    /// That of the requests that the program makes
+    Both,
+    /// Allocations are descriptors
+    Descriptors,
+    /// Allocations are handles
+    Handles,
+}
+
+impl IonInterface {
+    /// Returns the word for the environment.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Both => "both",
+            Self::Descriptors => "descriptors",
+            Self::Handles => "handles",
+        }
+    }
+}
