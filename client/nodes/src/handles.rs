@@ -24,7 +24,7 @@ pub(crate) struct Handles {
 #[derive(Debug)]
 struct Handle {
     fd: OwnedFd,
-    inode: u64,
+    inode: libc::ino_t,
     references: u32,
 }
 
@@ -64,7 +64,7 @@ impl Handles {
     }
 
     /// Returns whether there is a handle of the file with this inode.
-    pub(crate) fn knows(&self, inode: u64) -> bool {
+    pub(crate) fn knows(&self, inode: libc::ino_t) -> bool {
         self.buffers.values().any(|handle| handle.inode == inode)
     }
 }
@@ -84,7 +84,7 @@ struct File {
 #[derive(Debug)]
 pub(crate) struct Files {
     pid: u32,
-    files: Mutex<BTreeMap<u64, File>>,
+    files: Mutex<BTreeMap<libc::ino_t, File>>,
     /// How many there are.
     count: AtomicUsize,
     /// Those of a child that fork(2) made. They have a lock of their own: the child's copy of this
@@ -99,7 +99,7 @@ impl Default for Files {
 }
 
 impl Files {
-    fn with(files: BTreeMap<u64, File>) -> Self {
+    fn with(files: BTreeMap<libc::ino_t, File>) -> Self {
         let count = AtomicUsize::new(files.len());
         Self { pid: process::id(), files: Mutex::new(files), count, child: OnceLock::new() }
     }

@@ -24,7 +24,7 @@ pub struct OpenNode<'a> {
     /// The node.
     pub node: Node,
     /// The inode: duplicates of a descriptor have the same, each open(2) makes another.
-    pub inode: u64,
+    pub inode: libc::ino_t,
     pub(crate) fd: BorrowedFd<'a>,
 }
 

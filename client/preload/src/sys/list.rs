@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-/// An open directory: the C library's, or a [`List`].
+/// An open directory: the C library's, or a list of this library's.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct Dirp(*mut c_void);
