@@ -171,6 +171,7 @@ fn crates_agree_with_cargo() {
         ("anion-memory", &["libanion_memory"]),
         ("anion-client", &["libanion_client"]),
         ("anionctl", &["libanionctl"]),
+        ("anion-nodes", &["libanion_nodes"]),
         ("anion-c", &["libanion_c"]),
         ("anion", &["libanion_service", "vendor.anion.allocator-service", "anionctl", "anion_unit_test"]),
     ] {
@@ -339,10 +340,18 @@ fn the_service_is_installed_where_its_configuration_is_sought() {
 fn what_nix_has_for_linux_alone_is_not_used() {
     let linux_only =
         ["FallocateFlags", "fcntl::fallocate", " fallocate}", "SeekData", "SeekHole", "unistd::dup3"];
-    let mut folders: Vec<PathBuf> =
-        ["anionctl/src", "client/c/src", "client/src", "ipc/src/aosp", "memory/src", "src", "vts/src"]
-            .map(|folder| root().join(folder))
-            .into();
+    let mut folders: Vec<PathBuf> = [
+        "anionctl/src",
+        "client/c/src",
+        "client/nodes/src",
+        "client/src",
+        "ipc/src/aosp",
+        "memory/src",
+        "src",
+        "vts/src",
+    ]
+    .map(|folder| root().join(folder))
+    .into();
     let mut checked = 0;
     while let Some(folder) = folders.pop() {
         for path in fs::read_dir(&folder).expect("readable").flatten().map(|entry| entry.path()) {
