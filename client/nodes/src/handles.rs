@@ -127,10 +127,11 @@ impl Files {
         open: &OpenNode<'_>,
         run: impl FnOnce(&mut Handles) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
+        let inode = open.inode()?;
         let own = self.own();
         let mut files = own.files.lock().unwrap_or_else(PoisonError::into_inner);
         files.retain(|_, file| !is_closed(file));
-        let file = match files.entry(open.inode) {
+        let file = match files.entry(inode) {
             std::collections::btree_map::Entry::Occupied(file) => file.into_mut(),
             std::collections::btree_map::Entry::Vacant(place) => {
                 let watch = reopen(open.fd, OFlag::O_RDONLY | OFlag::O_CLOEXEC)?;

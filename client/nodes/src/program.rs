@@ -20,7 +20,7 @@ pub trait Program {
     /// `EFAULT` if not all of it can be written.
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Errno>;
 
-    /// Puts a descriptor into the program, and returns its number there.
+    /// Puts a descriptor into the program, and returns its number there. `fd` itself is close-on-exec.
     ///
     /// # Errors
     /// `EMFILE` if the program has no number free.

@@ -5,15 +5,24 @@ use crate::served;
 use crate::sys::{Rest, errno, real};
 use std::ffi::{c_int, c_ulong};
 
-/// Asks the kernel first: the file that stands for a node knows no request.
+/// `DMA_HEAP_IOCTL_ALLOC`, and `ION_IOC_ALLOC` that gives a descriptor.
+const ALLOCATIONS: [u32; 2] = [0xc018_4800, 0xc018_4900];
+
+/// Asks the kernel first: the file that stands for a node knows no request. Allocations are looked at
+/// before, which spares them a system call.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn ioctl(fd: c_int, request: c_ulong, argument: Rest) -> c_int {
-    let result = real::ioctl(fd, request, argument);
-    if result != -1 || errno() != libc::ENOTTY {
+    // The kernel, too, looks at 32 bits.
+    let number = u32::try_from(request & 0xffff_ffff).unwrap_or(0);
+    let is_allocation = ALLOCATIONS.contains(&number);
+    if is_allocation && let Some(result) = served::request(fd, number, argument) {
         return result;
     }
-    // The kernel, too, looks at 32 bits.
-    served::request(fd, u32::try_from(request & 0xffff_ffff).unwrap_or(0), argument)
+    let result = real::ioctl(fd, request, argument);
+    if is_allocation || result != -1 || errno() != libc::ENOTTY {
+        return result;
+    }
+    served::request(fd, number, argument).unwrap_or(result)
 }
 
 /// Frees ION's handles with the last descriptor of the node that they are of.

@@ -19,6 +19,7 @@ static NODES: OnceLock<Nodes> = OnceLock::new();
 pub(crate) fn prepare() {
     // Of this library's own copy of the standard library: the program hears of nothing.
     std::panic::set_hook(Box::new(|_| {}));
+    sys::memory::prepare();
     nodes();
 }
 
@@ -120,21 +121,20 @@ pub(crate) fn node_of(fd: c_int) -> Option<Node> {
     inside(|| OpenNode::of(borrow(fd)?).map(|open| open.node))?
 }
 
-/// Answers a request that the C library's call did not know: -1 with errno, which stays `ENOTTY` if
-/// the descriptor is of no node.
-pub(crate) fn request(fd: c_int, number: u32, argument: usize) -> c_int {
+/// Answers a request: -1 with errno if it fails. `None`, with errno as it was, if the descriptor is of
+/// no node.
+pub(crate) fn request(fd: c_int, number: u32, argument: usize) -> Option<c_int> {
     let answer = inside(|| {
         let open = OpenNode::of(borrow(fd)?)?;
-        Some(nodes().request(&open, number, argument as u64, &OwnProcess))
+        Some(nodes().request(&open, number, argument as u64, &OwnProcess::default()))
     });
-    match answer.flatten() {
-        Some(Ok(value)) => value,
-        Some(Err(errno)) => {
+    Some(match answer.flatten()? {
+        Ok(value) => value,
+        Err(errno) => {
             set_errno(errno as c_int);
             -1
         }
-        None => -1,
-    }
+    })
 }
 
 /// Returns whether the descriptor is of a node, and closing it may free handles.

@@ -5,65 +5,123 @@ use super::Text;
 use anion_nodes::Program;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use std::ffi::{c_int, c_void};
+use std::cell::Cell;
+use std::ffi::c_int;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
 
-/// The process that this library is in.
-pub(crate) struct OwnProcess;
-
-/// Which way memory is copied.
-#[derive(Clone, Copy)]
-enum Way {
-    FromProgram,
-    ToProgram,
+/// The process that this library is in, during one request.
+#[derive(Default)]
+pub(crate) struct OwnProcess {
+    /// Memory that the kernel has just found to be there, for reading and writing.
+    checked: Cell<Option<(usize, usize)>>,
 }
 
-/// Has the kernel copy between the program's memory and this library's, so that an address that is
-/// nowhere is an error and no signal.
-fn copy(address: u64, own: *mut c_void, length: usize, way: Way) -> Result<(), Errno> {
-    let place = usize::try_from(address).map_err(|_| Errno::EFAULT)?;
-    let local = libc::iovec { iov_base: own, iov_len: length };
-    let remote = libc::iovec { iov_base: std::ptr::with_exposed_provenance_mut(place), iov_len: length };
-    let copy = match way {
-        Way::FromProgram => libc::process_vm_readv,
-        Way::ToProgram => libc::process_vm_writev,
-    };
-    let pid = nix::unistd::getpid().as_raw();
-    // SAFETY: `local` is `length` bytes that the caller has borrowed for this call, for writing if
-    // they are written. What `remote` names is of the program: the kernel checks that it is mapped
-    // so, and the program has asked for it to be read or written.
-    let copied = unsafe { copy(pid, &raw const local, 1, &raw const remote, 1, 0) };
+/// Where the process id is kept: a page that is zero again in a child. `None` where the kernel has
+/// no such pages.
+static PID: OnceLock<Option<&'static AtomicI32>> = OnceLock::new();
+
+/// Makes the page, before the program has threads.
+pub(crate) fn prepare() {
+    PID.get_or_init(|| {
+        let (length, protection) = (size_of::<AtomicI32>(), libc::PROT_READ | libc::PROT_WRITE);
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: without MAP_FIXED no existing mapping is replaced.
+        let page = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0) };
+        if page == libc::MAP_FAILED {
+            return None;
+        }
+        // SAFETY: the page was mapped above, and zero is what it has already.
+        let wiped = unsafe { libc::madvise(page, length, libc::MADV_WIPEONFORK) };
+        // SAFETY: a page of zeros is a valid number, aligned, and never unmapped.
+        (wiped == 0).then(|| unsafe { &*page.cast::<AtomicI32>() })
+    });
+}
+
+/// Returns the process id, mostly without a system call.
+fn own_pid() -> libc::pid_t {
+    let kept = PID.get().copied().flatten();
+    match kept.map_or(0, |kept| kept.load(Ordering::Relaxed)) {
+        0 => {
+            let pid = nix::unistd::getpid().as_raw();
+            if let Some(kept) = kept {
+                kept.store(pid, Ordering::Relaxed);
+            }
+            pid
+        }
+        pid => pid,
+    }
+}
+
+/// Has the kernel copy between two places, so that an address that is nowhere is an error and no
+/// signal.
+///
+/// # Errors
+/// `EFAULT` if one of them is nowhere, or may not be read or written so; `EPERM` or `ENOSYS` if a
+/// filter of system calls does not permit it.
+fn copy(from: *const u8, to: *mut u8, length: usize) -> Result<(), Errno> {
+    let local = libc::iovec { iov_base: to.cast(), iov_len: length };
+    let remote = libc::iovec { iov_base: from.cast_mut().cast(), iov_len: length };
+    // SAFETY: the kernel checks that both places are mapped so. One or both are the program's, which
+    // has asked for them to be read and written; the other is one that the caller has borrowed.
+    let copied = unsafe { libc::process_vm_readv(own_pid(), &raw const local, 1, &raw const remote, 1, 0) };
     match Errno::result(copied) {
         Ok(copied) if usize::try_from(copied) == Ok(length) => Ok(()),
         Ok(_) => Err(Errno::EFAULT),
-        // A filter of system calls does not permit it: as the C library's functions do, this trusts
-        // the program's pointers.
-        Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) if place != 0 => {
-            let (from, to) = match way {
-                Way::FromProgram => (remote.iov_base, own),
-                Way::ToProgram => (own, remote.iov_base),
-            };
-            // SAFETY: `own` is as above. The other address is one that the program passed to
-            // ioctl(2) for as many bytes, which are not this library's and so do not overlap.
-            unsafe { std::ptr::copy_nonoverlapping(from.cast::<u8>(), to.cast::<u8>(), length) };
-            Ok(())
-        }
-        Err(_) => Err(Errno::EFAULT),
+        Err(errno) => Err(errno),
     }
+}
+
+/// Copies memory that is there.
+fn copy_checked(from: *const u8, to: *mut u8, length: usize) {
+    // SAFETY: one place is the caller's, borrowed for this call. The other one the program has passed
+    // to ioctl(2) for as many bytes, which are not this library's and so do not overlap: the kernel
+    // has found it in this request, or where it may not be asked, it is trusted as the C library's
+    // functions trust a pointer.
+    unsafe { std::ptr::copy_nonoverlapping(from, to, length) };
+}
+
+fn place(address: u64) -> Result<usize, Errno> {
+    usize::try_from(address).ok().filter(|address| *address != 0).ok_or(Errno::EFAULT)
 }
 
 impl Program for OwnProcess {
     fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), Errno> {
-        copy(address, bytes.as_mut_ptr().cast(), bytes.len(), Way::FromProgram)
+        let place = place(address)?;
+        let from = std::ptr::with_exposed_provenance_mut::<u8>(place);
+        // Onto itself, which leaves it as it is: most structures are written later.
+        match copy(from, from, bytes.len()) {
+            Ok(()) | Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => {
+                self.checked.set(Some((place, bytes.len())));
+                copy_checked(from, bytes.as_mut_ptr(), bytes.len());
+                Ok(())
+            }
+            Err(_) => copy(from, bytes.as_mut_ptr(), bytes.len()).map_err(|_| Errno::EFAULT),
+        }
     }
 
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
-        copy(address, bytes.as_ptr().cast_mut().cast(), bytes.len(), Way::ToProgram)
+        let place = place(address)?;
+        let to = std::ptr::with_exposed_provenance_mut::<u8>(place);
+        let is_checked = self.checked.get().is_some_and(|(start, length)| {
+            place >= start && place - start <= length && bytes.len() <= length - (place - start)
+        });
+        let copied = if is_checked { Ok(()) } else { copy(bytes.as_ptr(), to, bytes.len()) };
+        match copied {
+            Ok(()) if !is_checked => Ok(()),
+            Ok(()) | Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => {
+                copy_checked(bytes.as_ptr(), to, bytes.len());
+                Ok(())
+            }
+            Err(_) => Err(Errno::EFAULT),
+        }
     }
 
     fn install(&self, fd: OwnedFd, close_on_exec: bool) -> Result<c_int, Errno> {
-        let flags = if close_on_exec { FdFlag::FD_CLOEXEC } else { FdFlag::empty() };
-        fcntl(&fd, FcntlArg::F_SETFD(flags))?;
+        if !close_on_exec {
+            fcntl(&fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        }
         Ok(fd.into_raw_fd())
     }
 
