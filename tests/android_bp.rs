@@ -31,7 +31,9 @@ const CARGO_ONLY: &[(&str, &str, &str)] = &[
     ("anion-ipc", "rustix", "the socket's transport is for Linux alone"),
     ("anionctl", "clap_complete", "completions are for a machine's own shell"),
     ("anionctl", "clap_mangen", "manual pages are not installed on devices"),
+    ("anionctl", "anion-nodes", "programs are run as they are on Linux alone"),
     ("anionctl", "object", "programs are run as they are on Linux alone"),
+    ("anionctl", "rustix", "programs are run as they are on Linux alone"),
 ];
 
 fn root() -> &'static Path {

@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use command_fds::{CommandFdExt, FdMapping};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
@@ -54,6 +54,11 @@ pub(crate) fn replace_process(command: &[OsString], held: Vec<Held>) -> Failure 
         Ok(process) => process.exec(),
         Err(collision) => io::Error::other(collision),
     };
+    failure(program, &error)
+}
+
+/// Returns the failure of starting a program, with the exit code that shells have for it.
+pub(crate) fn failure(program: &OsStr, error: &io::Error) -> Failure {
     let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
     Failure::Exec(format!("cannot run {}: {error}", program.display()), code)
 }

@@ -33,6 +33,8 @@ pub(crate) enum Failure {
     Local(String),
     /// The command of --exec could not be started; with the exit code that shells use for it.
     Exec(String, u8),
+    /// The program that was run has ended with this code, and has said itself why.
+    Ended(u8),
     /// The reader of the output went away: it has seen enough.
     BrokenPipe,
 }
@@ -64,7 +66,7 @@ impl Failure {
             Self::Unreachable(_) => UNREACHABLE,
             Self::Check(_) => CHECK,
             Self::Local(_) => LOCAL,
-            Self::Exec(_, code) => *code,
+            Self::Exec(_, code) | Self::Ended(code) => *code,
             Self::BrokenPipe => 0,
         }
     }
@@ -78,7 +80,7 @@ impl Failure {
             | Self::Check(text)
             | Self::Local(text)
             | Self::Exec(text, _) => Some(text.clone()),
-            Self::RefusedAsShown | Self::BrokenPipe => None,
+            Self::RefusedAsShown | Self::Ended(_) | Self::BrokenPipe => None,
         }
     }
 }

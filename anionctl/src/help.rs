@@ -256,22 +256,31 @@ The library is put before the program's own by LD_PRELOAD, with what is in that
 variable after it. So the program must be linked dynamically, for the machine that
 the library is for, and without rights of its own: setuid, setgid, capabilities.
 
-Environment that the program is given:
+--trap serves what no library can be put before: static programs, and system calls
+that a program makes itself (x86-64 and 64-bit ARM, Linux 5.14). anionctl stays as
+the program's parent, and the kernel asks it about calls that name a file, and about
+requests to devices: so each call that opens a file or asks for its status takes
+microseconds longer. Signals are passed on to the program. anionctl ends when all
+that the program has started has ended. None of these gains rights by being setuid.
+It is no sandbox.
+
+Environment that the program is given (not with --trap):
   LD_PRELOAD           the library, then what was there
   ANION_SOCKET         the socket of the service that was found
   ANION_ION_INTERFACE  what --ion says
 
 Exit status:
-  that of the program, or
+  that of the program (with --trap 128 + n after signal n), or
   3    the service cannot be reached
-  5    the library is not there
+  5    the library is not there, or the kernel cannot trap system calls
   126  the program cannot be run, or cannot be served so
   127  there is no such program
 
 Examples:
   anionctl run -- ./program --its-flag
   anionctl run ls -l /dev/dma_heap
-  anionctl run --ion handles ./vendor-camera-test";
+  anionctl run --ion handles ./vendor-camera-test
+  anionctl run --trap -- ./static-program";
 
 /// After `completions --help`.
 #[cfg(not(soong))]

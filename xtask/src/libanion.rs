@@ -184,7 +184,8 @@ pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     let prefix = scratch.path().join("prefix");
     install(&InstallArgs { prefix: prefix.clone() })?;
     let mut tests = nextest()?;
-    tests.args(["--package", "anion", "--test", "libanion", "--test", "run", "--run-ignored", "only"]);
+    tests.args(["--package", "anion", "--test", "libanion", "--test", "run", "--test", "trap"]);
+    tests.args(["--run-ignored", "only"]);
     run_tests(tests.env("ANION_C_PREFIX", prefix).env("ANION_CONTRACT", contract()?), tally)
 }
 

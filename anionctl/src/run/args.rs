@@ -8,6 +8,12 @@ use std::path::PathBuf;
 /// `anionctl run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
+    /// Answer the program's system calls as its parent, without a library: serves static programs,
+    /// too; --preload is not used
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[arg(long)]
+    pub(crate) trap: bool,
+
     /// The library that serves the program [default: libanion-preload.so beside anionctl, or in
     /// ../lib]
     #[arg(long, value_name = "PATH", env = "ANION_PRELOAD", value_hint = ValueHint::FilePath)]

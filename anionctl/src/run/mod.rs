@@ -2,17 +2,24 @@
 //! `anionctl run`: become a program that finds the nodes of ION and of dma-heaps, whatever the
 //! machine has.
 //!
-//! `program` finds the program and examines it, `preload` puts the library before its own.
+//! `program` finds the program and examines it, `preload` puts the library before its own; `trap`
+//! is the other way, a parent that answers the program's system calls.
 
 mod args;
 mod preload;
 mod program;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod trap;
 
 pub(crate) use args::RunArgs;
 
 use crate::failure::Failure;
 use anion_ipc::Endpoint;
-use std::ffi::OsStr;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use anion_nodes::{Interface, Nodes, Settings};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use args::IonInterface;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +29,13 @@ use std::{env, io};
 const SOCKET_VARIABLE: &str = "ANION_SOCKET";
 /// The environment variable that says which ION `/dev/ion` is.
 const INTERFACE_VARIABLE: &str = "ANION_ION_INTERFACE";
+
+/// The environment variable by which programs get Anion's nodes also where the machine has some.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const FORCE_VARIABLE: &str = "ANION_PRELOAD_FORCE";
+/// Calls of a trapped program's threads that the service answers at once.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const TRAP_CONNECTIONS: u32 = 4;
 
 /// Exit code of env(1) for a program that exists but cannot be run.
 const CANNOT_RUN: u8 = 126;
@@ -41,10 +55,46 @@ pub(crate) fn become_it(args: &RunArgs, endpoint: &Endpoint) -> Failure {
     }
 }
 
-fn prepare(args: &RunArgs, endpoint: &Endpoint) -> Result<Command, Failure> {
-    let Some((name, arguments)) = args.program.split_first() else {
-        return Err(Failure::Usage("run needs a program".to_owned()));
+/// Runs the program to its end as its parent, which answers its system calls about the nodes, with
+/// the service that `find` finds. What this returns has the program's exit code.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) fn trapped(args: &RunArgs, find: impl FnOnce() -> Result<Endpoint, Failure>) -> Failure {
+    let run = || -> Result<u8, Failure> {
+        let (name, arguments) = words(args)?;
+        let program = program::find(name)?;
+        program::examine_for_trap(&program)?;
+        // Before a connection, which can have threads: they would be ended by signals.
+        let signals = trap::Signals::take()?;
+        let mut settings = Settings { interface: interface(args), ..Settings::default() };
+        settings.client.endpoint = Some(find()?);
+        settings.client.connections = TRAP_CONNECTIONS;
+        let mut command = Command::new(&program);
+        command.arg0(name).args(arguments);
+        trap::run(command, Nodes::new(settings), env::var_os(FORCE_VARIABLE).is_some(), &signals)
     };
+    match run() {
+        Ok(code) => Failure::Ended(code),
+        Err(failure) => failure,
+    }
+}
+
+/// Returns which ION the program finds.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn interface(args: &RunArgs) -> Interface {
+    match args.ion {
+        None | Some(IonInterface::Both) => Interface::Both,
+        Some(IonInterface::Descriptors) => Interface::Descriptors,
+        Some(IonInterface::Handles) => Interface::Handles,
+    }
+}
+
+/// Returns the program's name and its arguments.
+fn words(args: &RunArgs) -> Result<(&OsString, &[OsString]), Failure> {
+    args.program.split_first().ok_or_else(|| Failure::Usage("run needs a program".to_owned()))
+}
+
+fn prepare(args: &RunArgs, endpoint: &Endpoint) -> Result<Command, Failure> {
+    let (name, arguments) = words(args)?;
     let program = program::find(name)?;
     let library = preload::find(args.preload.as_deref())?;
     program::examine(&program, &library)?;

@@ -77,30 +77,14 @@ struct Binary {
     has_loader: bool,
 }
 
-/// Checks that the loader will put the library before the program's own; of a script, of the program
-/// that reads it.
+/// Checks that the loader will put the library before the program's own; of a script, of the
+/// program that reads it.
 ///
 /// # Errors
 /// [`Failure::Exec`] with 126 if not, and why.
 pub(super) fn examine(program: &Path, library: &Path) -> Result<(), Failure> {
-    let mut program = program.to_owned();
-    for _ in 0..MAX_SCRIPTS {
-        match interpreter(&program)? {
-            Some(interpreter) => program = interpreter,
-            None => break,
-        }
-    }
-    let status = program.metadata().map_err(|error| refused(&program, &error.to_string()))?;
-    let ignored = "and the loader ignores LD_PRELOAD for it";
-    if status.mode() & libc::S_ISUID != 0 {
-        return Err(refused(&program, &format!("it is setuid, {ignored}")));
-    }
-    if status.mode() & libc::S_ISGID != 0 {
-        return Err(refused(&program, &format!("it is setgid, {ignored}")));
-    }
-    if has_capabilities(&program) {
-        return Err(refused(&program, &format!("it has file capabilities, {ignored}")));
-    }
+    let program = read_by(program)?;
+    check_rights(&program, "and the loader ignores LD_PRELOAD for it")?;
     // What is no program at all, the kernel refuses.
     let Some(binary) = read(&program)? else { return Ok(()) };
     let library_binary = read(library)?
@@ -115,6 +99,53 @@ pub(super) fn examine(program: &Path, library: &Path) -> Result<(), Failure> {
         return Err(refused(&program, why));
     }
     Ok(())
+}
+
+/// Checks that a filter will trap the program's system calls and change nothing else; of a script,
+/// those of the program that reads it.
+///
+/// # Errors
+/// [`Failure::Exec`] with 126 if not, and why.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) fn examine_for_trap(program: &Path) -> Result<(), Failure> {
+    let program = read_by(program)?;
+    check_rights(&program, "and no program gains rights while its system calls are trapped")?;
+    let (Some(binary), Some(own)) = (read(&program)?, read(Path::new("/proc/self/exe"))?) else {
+        return Ok(());
+    };
+    if binary.machine != own.machine {
+        let why =
+            format!("it is for {}; system calls are trapped of programs for {}", binary.machine, own.machine);
+        return Err(refused(&program, &why));
+    }
+    Ok(())
+}
+
+/// Returns the program itself, or the one that reads it if it is a script.
+fn read_by(program: &Path) -> Result<PathBuf, Failure> {
+    let mut program = program.to_owned();
+    for _ in 0..MAX_SCRIPTS {
+        match interpreter(&program)? {
+            Some(interpreter) => program = interpreter,
+            None => break,
+        }
+    }
+    Ok(program)
+}
+
+/// Checks that the program has no rights that its user lacks; `consequence` is that of such rights.
+fn check_rights(program: &Path, consequence: &str) -> Result<(), Failure> {
+    let status = program.metadata().map_err(|error| refused(program, &error.to_string()))?;
+    let rights = if status.mode() & libc::S_ISUID != 0 {
+        "it is setuid"
+    } else if status.mode() & libc::S_ISGID != 0 {
+        "it is setgid"
+    } else if has_capabilities(program) {
+        "it has file capabilities"
+    } else {
+        return Ok(());
+    };
+    Err(refused(program, &format!("{rights}, {consequence}")))
 }
 
 /// Returns the program that reads a script; `None` if this is no script.

@@ -68,6 +68,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("tests/run.rs", "&program", "what was compiled"),
     ("tests/run.rs", "place.path(\"anionctl\")", "a copy of anionctl"),
     ("tests/run.rs", "self.path(\"anionctl\")", "a copy of anionctl"),
+    ("tests/trap/main.rs", "anionctl", "a copy of anionctl"),
     ("anionctl/src/run/mod.rs", "&program", "what a user asks for"),
     ("xtask/src/android/aidl.rs", "usr/lib/android-sdk/build-tools/debian/aidl", "of a bundle"),
     ("xtask/src/cross.rs", "usr/bin/rustc", "of a bundle"),

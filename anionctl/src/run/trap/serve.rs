@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Answers calls, one after another in each of a few threads.
+//!
+//! One thread has the turn: it waits for the next call and passes over, on the processor where the
+//! call was made, what is none of the nodes'. A call that the service has to be asked for is
+//! answered by the thread that received it, which gives the turn to another one before: so a slow
+//! answer delays no other call, and the many calls that are passed over change no thread.
+
+use super::caller::{Caller, LastProcess, Subject};
+use super::calls::{self, Call, Flags, Named};
+use super::status::{self, Entry};
+use super::sys::{Answer, Listener, Notification};
+use anion_nodes::{DMA_HEAPS, ION, Node, NodeStatus, Nodes, OpenNode, Program};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::stat;
+use nix::unistd::{AccessFlags, Whence, access, lseek};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// What the threads share.
+pub(super) struct Server {
+    listener: Listener,
+    /// Held by the thread that waits for the next call.
+    turn: Mutex<()>,
+    /// The process that made the last call about a descriptor of a node.
+    process: LastProcess,
+    nodes: Nodes,
+    /// Devices of the machine are passed over, too.
+    forced: bool,
+}
+
+/// A call about a node.
+struct Work<'a> {
+    id: u64,
+    caller: Caller<'a>,
+    asked: Call,
+    subject: Subject,
+}
+
+impl Server {
+    /// Returns what answers the calls of `listener`. Where the machine has a node that this process
+    /// may open, programs get that one, unless `forced`.
+    pub(super) fn new(listener: Listener, nodes: Nodes, forced: bool) -> Self {
+        Self { listener, turn: Mutex::default(), process: LastProcess::default(), nodes, forced }
+    }
+
+    /// Answers calls until no process has the filter any more.
+    pub(super) fn serve(&self) {
+        while let Some(work) = self.next() {
+            // A call that does not wait any more loses nothing: the buffer that was to be given has
+            // been dropped.
+            let _ = self.answer(&work);
+        }
+    }
+
+    /// Returns the next call about a node, and leaves all calls before it to the kernel. `None` if
+    /// no process has the filter any more.
+    fn next(&self) -> Option<Work<'_>> {
+        // Held from one call to the next: giving it up wakes a thread.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match self.listener.receive() {
+                Ok(call) => match self.work(&call) {
+                    Some(work) => return Some(work),
+                    None => drop(self.listener.answer(call.id, Answer::Untouched)),
+                },
+                Err(Errno::EINTR) => {}
+                Err(Errno::ENOENT) if !self.is_unused() => {}
+                Err(error) => {
+                    log::debug!("no more calls: {error}");
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Returns what a call asks of what can be a node; `None` if it is about none that is served.
+    fn work(&self, call: &Notification) -> Option<Work<'_>> {
+        let asked = calls::decode(call.number, &call.arguments)?;
+        let caller = Caller::of(&self.listener, &self.process, call)?;
+        let subject = subject(&caller, &asked)?;
+        let node = match &subject {
+            Subject::Path(node) => Some(*node),
+            Subject::Devices => Some(Node::DmaHeapDirectory),
+            Subject::Descriptor(_) => None,
+        };
+        let is_served = node.is_none_or(|node| !self.is_of_machine(node));
+        is_served.then_some(Work { id: call.id, caller, asked, subject })
+    }
+
+    /// Returns whether no process has the filter any more.
+    fn is_unused(&self) -> bool {
+        let mut state = [PollFd::new(self.listener.as_fd(), PollFlags::empty())];
+        let _ = poll(&mut state, PollTimeout::ZERO);
+        state[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))
+    }
+
+    /// Answers a call.
+    ///
+    /// # Errors
+    /// `ENOENT` if it does not wait any more.
+    fn answer(&self, work: &Work<'_>) -> Result<(), Errno> {
+        let Work { id, caller, asked, subject } = work;
+        let result = match (asked, subject) {
+            (Call::Open(_, flags), Subject::Path(node)) => {
+                let opened = self.open(caller, *node, *flags);
+                match opened.and_then(|(fd, close)| self.listener.answer_with(*id, fd, close)) {
+                    Ok(()) => return Ok(()),
+                    Err(errno) => Err(errno),
+                }
+            }
+            (Call::Request { number, argument, .. }, Subject::Descriptor(fd)) => {
+                self.request(caller, fd, *number, *argument)
+            }
+            (Call::Entries { into, room, .. }, Subject::Descriptor(fd)) => {
+                self.entries(caller, fd, *into, *room)
+            }
+            _ => self.look(caller, asked, subject),
+        };
+        let answer = match (result, subject) {
+            (Ok(Some(value)), _) => Answer::Value(value),
+            // The kernel says why: there is none, or the machine's is closed to the program.
+            (Ok(None), _) | (Err(Errno::ENOENT), Subject::Path(_) | Subject::Devices) => Answer::Untouched,
+            (Err(errno), _) => Answer::Fails(errno),
+        };
+        self.listener.answer(*id, answer)
+    }
+
+    /// Returns whether the machine has the node, and this process may open it.
+    fn is_of_machine(&self, node: Node) -> bool {
+        let place = match &node {
+            Node::Ion => PathBuf::from(ION),
+            Node::DmaHeapDirectory => PathBuf::from(DMA_HEAPS),
+            Node::DmaHeap(name) => Path::new(DMA_HEAPS).join(name.as_str()),
+        };
+        !self.forced && access(&place, AccessFlags::R_OK).is_ok()
+    }
+
+    fn open(&self, caller: &Caller<'_>, node: Node, flags: Flags) -> Result<(OwnedFd, bool), Errno> {
+        let flags = match flags {
+            Flags::Given(flags) => flags,
+            Flags::At(address) => {
+                let mut low = [0; size_of::<i32>()];
+                let low_half = if cfg!(target_endian = "big") { 4 } else { 0 };
+                caller.read(address.checked_add(low_half).ok_or(Errno::EFAULT)?, &mut low)?;
+                i32::from_ne_bytes(low)
+            }
+        };
+        Ok((self.nodes.open(node, flags)?, flags & libc::O_CLOEXEC != 0))
+    }
+
+    /// Answers a request to an open node; `None` leaves it to the kernel.
+    fn request(
+        &self,
+        caller: &Caller<'_>,
+        fd: &OwnedFd,
+        number: u32,
+        argument: u64,
+    ) -> Result<Option<i64>, Errno> {
+        let Some(open) = OpenNode::of(fd.as_fd()) else { return Ok(None) };
+        self.nodes.request(&open, number, argument, caller).map(|value| Some(i64::from(value)))
+    }
+
+    /// Writes entries of the directory of dma-heaps, from where its descriptor is to the end of the
+    /// room; returns how many bytes they take.
+    fn entries(
+        &self,
+        caller: &Caller<'_>,
+        fd: &OwnedFd,
+        into: u64,
+        room: usize,
+    ) -> Result<Option<i64>, Errno> {
+        if OpenNode::of(fd.as_fd()).map(|open| open.node) != Some(Node::DmaHeapDirectory) {
+            return Ok(None);
+        }
+        let heaps = self.nodes.entries()?;
+        let dots = [&b"."[..], b".."].map(|name| Entry {
+            name,
+            inode: Node::DmaHeapDirectory.status().inode,
+            is_directory: true,
+        });
+        let devices = heaps.iter().map(|heap| Entry {
+            name: heap.name.as_str().as_bytes(),
+            inode: heap.inode,
+            is_directory: false,
+        });
+        let entries: Vec<_> = dots.into_iter().chain(devices).collect();
+        // The descriptor is a copy that shares its place with the program's: seekdir(3) and
+        // rewinddir(3) move it, too.
+        let place = lseek(fd, 0, Whence::SeekCur)?;
+        let from = usize::try_from(place).map_err(|_| Errno::EINVAL)?;
+        let (records, count) = status::records(&entries, from, room);
+        if count == 0 && from < entries.len() {
+            return Err(Errno::EINVAL);
+        }
+        caller.write(into, &records)?;
+        let moved = i64::try_from(count).map_err(|_| Errno::EOVERFLOW)?;
+        lseek(fd, place + moved, Whence::SeekSet)?;
+        i64::try_from(records.len()).map(Some).map_err(|_| Errno::EOVERFLOW)
+    }
+
+    /// Answers what stat(2), access(2) and their like ask; `None` leaves it to the kernel.
+    fn look(&self, caller: &Caller<'_>, asked: &Call, subject: &Subject) -> Result<Option<i64>, Errno> {
+        let status = match subject {
+            Subject::Path(node) => {
+                self.nodes.find(*node)?;
+                node.status()
+            }
+            Subject::Descriptor(fd) => match OpenNode::of(fd.as_fd()) {
+                Some(open) => open.node.status(),
+                None => return Ok(None),
+            },
+            Subject::Devices => {
+                let devices = stat(DEVICES)?;
+                NodeStatus { mode: devices.st_mode, rdev: devices.st_rdev, inode: devices.st_ino }
+            }
+        };
+        match asked {
+            Call::Stat(_, into) => caller.write(*into, &status::stat(status))?,
+            Call::Statx(_, into) => caller.write(*into, &status::statx(status))?,
+            Call::Access(_, mode) => permits(status, *mode)?,
+            Call::ReadLink(_) => return Err(Errno::EINVAL),
+            Call::Open(..) | Call::Entries { .. } | Call::Request { .. } => return Ok(None),
+        }
+        Ok(Some(0))
+    }
+}
+
+/// The directory of devices.
+const DEVICES: &str = "/dev";
+
+/// Returns what a call is about, if that can be one of the nodes.
+fn subject(caller: &Caller<'_>, asked: &Call) -> Option<Subject> {
+    let of_named = |named: &Named| caller.node(named);
+    match asked {
+        Call::Open(named, _) => of_named(named),
+        Call::Stat(named, _) | Call::Statx(named, _) | Call::Access(named, _) | Call::ReadLink(named) => {
+            of_named(named)
+        }
+        Call::Entries { directory, .. } => caller.open_node(*directory).map(Subject::Descriptor),
+        // Its type is that of the nodes' requests, which few other devices have.
+        Call::Request { device, .. } => caller.copy(*device).ok().map(Subject::Descriptor),
+    }
+}
+
+/// Checks what access(2) asks for, as for a file of root.
+///
+/// # Errors
+/// `EACCES` if it is not permitted; `EINVAL` for what is no mode.
+fn permits(status: NodeStatus, mode: i32) -> Result<(), Errno> {
+    if mode & !(libc::R_OK | libc::W_OK | libc::X_OK) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let others = i32::try_from(status.mode & 0o7).map_err(|_| Errno::EINVAL)?;
+    if mode & !others == 0 { Ok(()) } else { Err(Errno::EACCES) }
+}
