@@ -182,6 +182,55 @@ fn the_static_library_serves_as_well() {
     run(&program);
 }
 
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn the_example_of_a_camera_compiles_as_documented() {
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    std::os::unix::fs::symlink(source("examples"), scratch.path().join("examples")).expect("a link");
+    let document = text_of(&source("docs/devices.md"));
+    let command = document.lines().find(|line| line.starts_with("cc ")).expect("a command");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).current_dir(&scratch);
+    output_of(shell.env("PKG_CONFIG_PATH", prefix().join("lib/pkgconfig")));
+    let mut program = Command::new(scratch.path().join("capture"));
+    let help = output_of(program.arg("--help").env("LD_LIBRARY_PATH", prefix().join("lib")));
+    assert!(help.starts_with("Usage: capture [OPTION]..."), "{help}");
+}
+
+/// With a camera it runs in guests: `cargo xtask vm`, step `pictures`.
+#[test]
+#[ignore = "needs an installed libanion: cargo xtask test --only c"]
+fn the_example_of_a_camera_says_what_it_lacks() {
+    let scratch = tempfile::tempdir().expect("a temporary directory");
+    let daemon = Daemon::with_heaps(CLIENT_HEAPS);
+    let source = source("examples/c/capture.c");
+    let drm = output_of(Command::new("pkg-config").args(["--cflags", "--libs", "libdrm"]));
+    for mut compiler in compilers(&source) {
+        compiler.args(SANITIZED).args(drm.split_whitespace());
+        let program = compile(compiler, &source, scratch.path());
+        let complaint = |arguments: &[&str]| {
+            let mut command = Command::new(&program);
+            command.env("ANION_SOCKET", daemon.socket()).env("LD_LIBRARY_PATH", prefix().join("lib"));
+            let Output { status, stderr, .. } = command.args(arguments).output().expect("it starts");
+            assert_eq!(status.code(), Some(1), "{arguments:?}");
+            String::from_utf8(stderr).expect("text")
+        };
+        for (arguments, expected) in [
+            (["--device", "/nowhere/video"], "cannot open /nowhere/video: No such file or directory"),
+            (["--device", "/dev/null"], "/dev/null is no V4L2 device"),
+            (["--card", "/nowhere/card"], "cannot open /nowhere/card"),
+            (["--size", "641x480"], "--size has a width of 641 pixels; the 8 bars need a multiple of 8"),
+            (["--size", "640"], "--size is 640; it is WIDTHxHEIGHT, such as 640x480"),
+            (["--frames", "0"], "--frames is 0; it is a number of at least 1"),
+            (["--socket", "/nowhere/socket"], "no service: "),
+            (["--colour", "red"], "--colour is no option"),
+        ] {
+            let message = complaint(&arguments);
+            assert!(message.starts_with(&format!("capture: {expected}")), "{message}");
+        }
+    }
+}
+
 /// Returns the blocks of a document in this language.
 fn snippets<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("\n```{language}\n");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::needs::{self, ARCHIVE, BINDINGS, BPFMT, EVERYTHING, LIBANION, LINKER, SEPOLICY};
+use crate::needs::{self, ARCHIVE, BINDINGS, BPFMT, EVERYTHING, LIBANION, LINKER, PICTURES, SEPOLICY};
 use crate::process::{cargo, count_tests, find_program, leashed, line_of, path_with, run, workspace_root};
 use crate::report::{run_step, summary};
 use crate::server::Server;
@@ -119,7 +119,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "c",
         about: "libanion: header, installation, programs in C and C++ by gcc and clang with sanitizers; programs as they are",
-        tools: &[LINKER, LIBANION],
+        tools: &[LINKER, LIBANION, PICTURES],
         unfetched: |cache| CBINDGEN.unbuilt(cache, None).into_iter().chain(test_runner(cache)).collect(),
         run: libanion::test,
     },

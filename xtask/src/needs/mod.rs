@@ -93,6 +93,14 @@ pub(crate) const KERNEL: &[Tool] = &[
     tool("/usr/include/stdlib.h", "libc6-dev"),
 ];
 
+/// What the programs for cameras and graphics devices are compiled with, beside the linker.
+pub(crate) const PICTURES: &[Tool] = &[
+    tool("ar", "binutils"),
+    tool("objcopy", "binutils"),
+    tool("/usr/include/linux/videodev2.h", "linux-libc-dev"),
+    tool("/usr/include/xf86drm.h", "libdrm-dev"),
+];
+
 /// What compiles a device tree.
 pub(crate) const DEVICE_TREE: &[Tool] = &[tool("dtc", "device-tree-compiler")];
 
@@ -104,8 +112,21 @@ pub(crate) const TRACER: &[Tool] = &[tool("strace", "strace")];
 pub(crate) const FRESH: &[Tool] = &[tool("mmdebstrap", "mmdebstrap"), tool("git", "git")];
 
 /// All of the lists of the test command.
-pub(crate) const EVERYTHING: &[&[Tool]] =
-    &[LINKER, ARCHIVE, SEPOLICY, BPFMT, BINDINGS, LIBANION, GUEST, PC, ARM64, KERNEL, DEVICE_TREE, TRACER];
+pub(crate) const EVERYTHING: &[&[Tool]] = &[
+    LINKER,
+    ARCHIVE,
+    SEPOLICY,
+    BPFMT,
+    BINDINGS,
+    LIBANION,
+    GUEST,
+    PC,
+    ARM64,
+    KERNEL,
+    DEVICE_TREE,
+    PICTURES,
+    TRACER,
+];
 
 /// What is on every Debian, and so is not asked for: from packages that are Essential, and from apt
 /// itself.

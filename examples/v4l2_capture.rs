@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A camera fills buffers of Anion, and a graphics device gets each of them, without a copy.
+//!
+//! ```text
+//! allocator service                this program               camera (V4L2)      card (DRM)
+//!        |<------- allocate(4) -------- |                            |               |
+//!        |-------- 4 dma-bufs --------> |                            |               |
+//!                                       |---- queue(buffer) -------->|  writes       |
+//!                                       |<--- frame is in buffer ----|               |
+//!                                       |---- import(buffer) ------------------------>|
+//!                                       |<--- the same buffer, exported --------------|
+//!                                       |  checks every byte         |               |
+//!                                       |---- queue(buffer) -------->|  …            |
+//! ```
+//!
+//! The camera is vivid, the kernel's virtual one, whose frames are known. Every buffer is blanked
+//! before the camera gets it, so that a frame that was not written is found. What the service
+//! charges this user is compared before, during and after: also while nothing but a device holds a
+//! buffer. docs/devices.md says how to run it; examples/c/capture.c is the same in C.
+
+#![deny(unsafe_code)]
+
+#[expect(unsafe_code, reason = "requests of V4L2")]
+#[path = "v4l2_capture/sys/mod.rs"]
+mod sys;
+
+use anion_client::{Access, Buffer, Client, CpuAccess, Endpoint, Mapping, Request, Settings};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use drm::buffer::Handle;
+use drm::control::Device;
+use std::fs::File;
+use std::io::{self, Write};
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use sys::{Camera, Layout};
+
+/// Buffers: one is filled, one is looked at, two are for the time between.
+const BUFFERS: u32 = 4;
+/// Frames of a second, if the camera can.
+const RATE: u32 = 30;
+/// How long a frame may take, and the service to learn of a release; each takes well under a
+/// second on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What a buffer has in every byte before the camera fills it; no colour has it.
+const BLANK: u8 = 0x5a;
+
+/// The driver whose frames are known.
+const DRIVER: &str = "vivid";
+/// The names that it gives to its controls and their values.
+const CONTROLS: [(&str, &str); 2] = [("Test Pattern", "100% Colorbar"), ("OSD Text Mode", "None")];
+/// The bars from left to right: blue, green, red, nothing.
+const COLOURS: [[u8; 4]; 8] = [
+    [255, 255, 255, 0],
+    [0, 255, 255, 0],
+    [255, 255, 0, 0],
+    [0, 255, 0, 0],
+    [255, 0, 255, 0],
+    [0, 0, 255, 0],
+    [255, 0, 0, 0],
+    [0, 0, 0, 0],
+];
+
+/// Streams frames of the virtual camera vivid through 4 buffers of Anion and checks every byte
+///
+/// While it runs, no other program of this user may get or give back buffers: usage is compared.
+#[derive(Parser)]
+struct Arguments {
+    /// The camera: a node of vivid that captures video
+    #[arg(long, value_name = "PATH", default_value = "/dev/video0")]
+    device: PathBuf,
+    /// The heap of the buffers [default: any whose buffers are dma-bufs]
+    #[arg(long, value_name = "NAME")]
+    heap: Option<String>,
+    /// How many frames
+    #[arg(long, value_name = "N", default_value = "300")]
+    frames: NonZeroU32,
+    /// Pixels of a frame; the width is a multiple of 8
+    #[arg(long, value_name = "WxH", default_value = "640x480", value_parser = parse_size)]
+    size: (u32, u32),
+    /// Hand each frame to this graphics device, such as /dev/dri/card0
+    #[arg(long, value_name = "PATH")]
+    card: Option<PathBuf>,
+    /// Reach the service over this Unix socket [default: as anionctl does]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+fn parse_size(text: &str) -> Result<(u32, u32)> {
+    let (width, height) = text.split_once('x').context("it is WIDTHxHEIGHT, such as 640x480")?;
+    let number = |text: &str| text.parse::<NonZeroU32>().map(NonZeroU32::get);
+    let (width, height) = (number(width).context("the width")?, number(height).context("the height")?);
+    let bars = u32::try_from(COLOURS.len())?;
+    ensure!(width.is_multiple_of(bars), "a width of {width} is no multiple of {bars}, the number of bars");
+    Ok((width, height))
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // If standard error is closed, there is no other place to report to.
+            let _ = writeln!(io::stderr(), "v4l2_capture: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let endpoint = arguments.socket.clone().map(Endpoint::Socket);
+    let client = Client::with(Settings { endpoint, ..Settings::default() })?;
+    let account = Account { client: &client, heap: arguments.heap.as_deref() };
+    let card = arguments.card.as_deref().map(Card::open).transpose()?;
+    let (camera, layout) = open_camera(arguments)?;
+    let (before, recycled) = (account.charged()?, account.recycled()?);
+
+    let buffers = account.allocate(layout.frame_bytes as u64, BUFFERS)?;
+    let (heap, each) = buffers.first().map(|buffer| (buffer.heap(), buffer.bytes())).unwrap_or_default();
+    let (all, recycled) = (u64::from(BUFFERS) * each, account.recycled()? - recycled);
+    say(format_args!("{BUFFERS} buffers of {each} bytes from heap {heap}, {recycled} of them recycled"))?;
+    account.wait_for("with the buffers", before + all)?;
+    let pipeline = Pipeline { client: &client, camera: &camera, card: card.as_ref(), layout };
+    pipeline.stream(&buffers, arguments.frames.get())?;
+
+    // The card keeps the first one for the end.
+    let kept = card.as_ref().map(|card| card.import(&buffers[0])).transpose()?;
+    drop(buffers);
+    account.wait_for_looks("while devices alone hold the buffers", before + all, each)?;
+    camera.stop().context("the camera does not stop")?;
+    camera.expect_buffers(0).context("the camera does not give its buffers back")?;
+    if let (Some(card), Some(kept)) = (&card, kept) {
+        account.wait_for_looks("while the card alone holds one", before + each, each)?;
+        card.release(kept)?;
+    }
+    account.wait_for("after the devices gave them back", before)
+}
+
+/// Writes a line at once.
+fn say(line: std::fmt::Arguments<'_>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+/// Opens the camera, which is to give the known pattern into dma-bufs.
+fn open_camera(arguments: &Arguments) -> Result<(Camera, Layout)> {
+    let path = arguments.device.display();
+    let camera = Camera::open(&arguments.device).with_context(|| format!("cannot open {path}"))?;
+    let (driver, captures) = camera.driver().with_context(|| format!("{path} is no V4L2 device"))?;
+    ensure!(
+        driver == DRIVER,
+        "{path} is of the driver {driver}; frames can be checked of {DRIVER} alone (modprobe {DRIVER})"
+    );
+    ensure!(
+        captures,
+        "{path} gives no stream of frames: --device names a node of {DRIVER} that captures video"
+    );
+    for (control, value) in CONTROLS {
+        let is_set = camera.choose(control, value).with_context(|| format!("{path}: control {control}"))?;
+        ensure!(is_set, "{path} has no value {value:?} of a control {control:?}: frames cannot be checked");
+    }
+    let (width, height) = arguments.size;
+    let layout =
+        camera.set(width, height, RATE).with_context(|| format!("cannot set the format of {path}"))?;
+    ensure!(
+        (layout.width, layout.height) == (width as usize, height as usize),
+        "--size is {width}x{height}, but the camera offers {}x{}",
+        layout.width,
+        layout.height
+    );
+    let count = camera.expect_buffers(BUFFERS).with_context(|| format!("{path} takes no dma-bufs"))?;
+    ensure!(count == BUFFERS, "{path} wants {count} buffers instead of {BUFFERS}");
+    say(format_args!("camera {path}: {width}x{height} pixels, {} bytes a frame", layout.frame_bytes))?;
+    Ok((camera, layout))
+}
+
+/// What the service charges this user, and the heap that is to serve it.
+struct Account<'a> {
+    client: &'a Client,
+    heap: Option<&'a str>,
+}
+
+impl Account<'_> {
+    /// Allocates buffers that devices take.
+    fn allocate(&self, bytes: u64, count: u32) -> Result<Vec<Buffer>> {
+        let request = Request::new(bytes).count(count).name("v4l2_capture").dma_buf();
+        let request = self.heap.into_iter().fold(request, |request, heap| request.heap(heap));
+        self.client
+            .allocate(&request)
+            .context("no buffers that a camera takes: it takes dma-bufs, and memfds are none")
+    }
+
+    /// Returns the bytes that this user is charged with.
+    fn charged(&self) -> Result<u64> {
+        let uid = nix::unistd::Uid::effective().as_raw();
+        let usage = self.client.call(|service| service.getUsage())?;
+        let row = usage.iter().find(|row| row.uid.cast_unsigned() == uid);
+        Ok(row.map_or(0, |row| row.bytes.cast_unsigned()))
+    }
+
+    /// Returns how many buffers the heaps have handed out whose memory a client had before.
+    fn recycled(&self) -> Result<i64> {
+        let stats = self.client.call(|service| service.getStats())?;
+        Ok(stats.iter().map(|stats| stats.recycled).sum())
+    }
+
+    /// Waits until this user is charged with `bytes` bytes, and says so.
+    fn wait_for(&self, when: &str, bytes: u64) -> Result<()> {
+        self.settle(when, bytes)?;
+        Ok(say(format_args!("usage {when}: {bytes} bytes"))?)
+    }
+
+    /// The same, and the service has looked at this user's buffers twice since: it has noticed that
+    /// other ones were released.
+    fn wait_for_looks(&self, when: &str, bytes: u64, each: u64) -> Result<()> {
+        for _ in 0..2 {
+            drop(self.allocate(each, 1)?);
+            self.settle(when, bytes)?;
+        }
+        Ok(say(format_args!("usage {when}: {bytes} bytes"))?)
+    }
+
+    /// Waits until this user is charged with `bytes` bytes; fewer at any moment are an error.
+    fn settle(&self, when: &str, bytes: u64) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let now = self.charged()?;
+            ensure!(now >= bytes, "{when}: {now} bytes are charged instead of {bytes}");
+            if now == bytes {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{when}: {now} bytes are still charged after {PATIENCE:?}, not {bytes}"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// A graphics device.
+struct Card(File);
+
+impl AsFd for Card {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl drm::Device for Card {}
+impl Device for Card {}
+
+impl Card {
+    fn open(path: &Path) -> Result<Self> {
+        let file = File::options().read(true).write(true).open(path);
+        Ok(Self(file.with_context(|| format!("cannot open {}", path.display()))?))
+    }
+
+    /// Gives it a buffer, which it keeps until the handle is released.
+    fn import(&self, buffer: &Buffer) -> Result<Handle> {
+        self.prime_fd_to_buffer(buffer.as_fd()).context("the card does not take a buffer")
+    }
+
+    fn release(&self, handle: Handle) -> Result<()> {
+        self.close_buffer(handle).context("the card does not give a buffer back")
+    }
+}
+
+/// The way of a frame.
+struct Pipeline<'a> {
+    client: &'a Client,
+    camera: &'a Camera,
+    card: Option<&'a Card>,
+    layout: Layout,
+}
+
+impl Pipeline<'_> {
+    /// Streams frames through the buffers, which are all the camera's when it returns.
+    fn stream(&self, buffers: &[Buffer], frames: u32) -> Result<()> {
+        let map = |buffer: &Buffer| buffer.map(Access::ReadWrite).context("cannot map a buffer");
+        let mappings = buffers.iter().map(map).collect::<Result<Vec<_>>>()?;
+        let queue = |index: usize| -> Result<()> {
+            blank(&mappings[index]).context("cannot write to a buffer")?;
+            self.camera.queue(index, buffers[index].as_fd()).context("the camera does not take a buffer")
+        };
+        (0..buffers.len()).try_for_each(queue)?;
+        self.camera.start().context("the camera does not start")?;
+        let (mut first, mut last) = (None, None);
+        for number in 1..=frames {
+            let frame = self.camera.dequeue(PATIENCE).context("no frame came")?;
+            let sequence = frame.sequence;
+            ensure!(!frame.is_damaged, "frame {sequence} is marked as damaged by the camera");
+            // vivid counts by its clock, and may give two frames one number on a busy machine.
+            ensure!(Some(sequence) >= last, "frame {sequence} came after frame {last:?}");
+            ensure!(
+                frame.bytes == self.layout.frame_bytes,
+                "frame {sequence} has {} bytes, expected {}",
+                frame.bytes,
+                self.layout.frame_bytes
+            );
+            last = Some(sequence);
+            let first = *first.get_or_insert(sequence);
+            let buffer = buffers.get(frame.index).context("a frame in a buffer that does not exist")?;
+            self.look_at(buffer).with_context(|| format!("frame {sequence}"))?;
+            queue(frame.index)?;
+            if number.is_multiple_of(100) || number == frames {
+                let skipped = (sequence - first + 1).saturating_sub(number);
+                say(format_args!(
+                    "frame {number}/{frames}, every byte as expected, {skipped} skipped by the camera"
+                ))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a frame: as the card has it, if there is one.
+    fn look_at(&self, buffer: &Buffer) -> Result<()> {
+        let Some(card) = self.card else { return self.verify(buffer.as_fd()) };
+        let handle = card.import(buffer)?;
+        let flags = nix::fcntl::OFlag::O_CLOEXEC.bits().cast_unsigned();
+        let shared = card.buffer_to_prime_fd(handle, flags).context("the card does not share a buffer")?;
+        let id = self.client.describe(&shared).context("what the card has is no buffer of Anion")?.id;
+        ensure!(id.cast_unsigned() == buffer.id().0, "the card has another buffer than it was given");
+        self.verify(shared.as_fd())?;
+        card.release(handle)
+    }
+
+    /// Compares all of a frame with the pattern, through a descriptor of its buffer.
+    fn verify(&self, fd: BorrowedFd<'_>) -> Result<()> {
+        let Layout { width, height, row_bytes, frame_bytes } = self.layout;
+        let expected: Vec<u8> =
+            COLOURS.iter().flat_map(|colour| colour.repeat(width / COLOURS.len())).collect();
+        let mut found = vec![0; expected.len()];
+        let mapping = Mapping::new(fd, frame_bytes, Access::ReadOnly).context("cannot map a frame")?;
+        let view = mapping.begin(CpuAccess::Read)?;
+        for row in 0..height {
+            view.read_at(row * row_bytes, &mut found)?;
+            if found != expected {
+                let same = found.iter().zip(&expected).take_while(|(found, expected)| found == expected);
+                let at = same.count();
+                bail!("row {row}, byte {at} is {}, expected {}", found[at], expected[at]);
+            }
+        }
+        Ok(view.end()?)
+    }
+}
+
+/// Sets every byte of a buffer to what no frame has.
+fn blank(mapping: &Mapping) -> io::Result<()> {
+    let view = mapping.begin(CpuAccess::Write)?;
+    view.fill(BLANK)?;
+    view.end()
+}
