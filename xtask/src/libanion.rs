@@ -42,7 +42,7 @@ const PRELOAD: &str = "libanion-preload.so";
 pub(crate) struct InstallArgs {
     /// Where to; `lib`, `include` and `share` are made there
     #[arg(long, value_name = "DIR", default_value = "/usr/local")]
-    prefix: PathBuf,
+    pub(crate) prefix: PathBuf,
 }
 
 /// Builds the library and installs it.

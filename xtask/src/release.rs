@@ -64,6 +64,17 @@ fn build_by(command: &mut Command) -> Result<Programs> {
     })
 }
 
+/// Builds an example; what is up to date is not built again.
+///
+/// # Errors
+/// If the build fails, or does not make it.
+pub(crate) fn build_example(name: &str) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--release", "--example", name, "--message-format=json-render-diagnostics"]);
+    let messages = output_of(command.stderr(Stdio::inherit()))?;
+    executable(&messages, name).with_context(|| format!("cargo made no example {name}"))
+}
+
 /// Builds the benchmark; what is up to date is not built again.
 ///
 /// # Errors

@@ -13,11 +13,12 @@ use crate::tally::Tally;
 /// Runs in the guest as process 1.
 const INIT: &str = include_str!("init.sh");
 /// What it reads in.
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 5] = [
     ("doctor.sh", include_str!("doctor.sh")),
     ("pressure.sh", include_str!("pressure.sh")),
     ("fallback.sh", include_str!("fallback.sh")),
     ("foreign.sh", include_str!("foreign.sh")),
+    ("pictures.sh", include_str!("pictures.sh")),
 ];
 
 /// The heaps that are served; the built-in ones are tested outside the guest.
@@ -30,15 +31,8 @@ const PASSWD: &str = "root:x:0:0::/:/bin/sh\nanion:x:900:900::/:/bin/sh\n\
     alice:x:1000:1000::/tmp:/bin/sh\nbob:x:2000:2000::/tmp:/bin/sh\n";
 const GROUP: &str = "root:x:0:\nanion:x:900:\nalice:x:1000:\nbob:x:2000:\n";
 
-/// The hub refuses what no rule allows.
-const HUB_POLICY: &str = r#"[global]
-list = { user = ["root", "anion", "alice", "bob"] }
-
-[[rule]]
-name = "vendor.anion.*"
-add  = { user = ["anion"] }
-find = { user = ["root", "anion", "alice", "bob"] }
-"#;
+/// Who may register the service and find it, for the hub.
+const HUB_POLICY: &str = include_str!("hub.toml");
 
 /// A step of the script in the order of running.
 #[derive(Debug)]
@@ -52,7 +46,7 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-pub(super) const STEPS: [Step; 26] = [
+pub(super) const STEPS: [Step; 27] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
@@ -67,6 +61,7 @@ pub(super) const STEPS: [Step; 26] = [
     check("holder-killed"),
     check("dump"),
     check("foreign"),
+    check("pictures"),
     check("stop-binder"),
     check("serve-socket"),
     Step { name: "vts-socket-bob", suites: 1 },

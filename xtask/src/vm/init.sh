@@ -281,6 +281,7 @@ run_bench() {
 . /etc/guest/pressure.sh
 . /etc/guest/fallback.sh
 . /etc/guest/foreign.sh
+. /etc/guest/pictures.sh
 
 # Without one of those that end with `finish`, the steps after it could tell nothing.
 step devices prepare_devices || finish
@@ -297,6 +298,7 @@ step hub-restart restart_hub || finish
 step holder-killed kill_holder
 step dump dump_service
 step foreign ask_as_foreigner
+step pictures show_pictures
 step stop-binder stop_daemon
 step serve-socket serve_socket || finish
 step vts-socket-bob vts bob "unix:$SOCKET"

@@ -64,6 +64,17 @@ impl Initramfs {
         Ok(())
     }
 
+    /// Adds kernel modules below a directory. The order of their names is theirs.
+    ///
+    /// # Errors
+    /// If one cannot be read or unpacked.
+    pub(super) fn modules(&mut self, directory: &str, modules: &[PathBuf]) -> Result<()> {
+        for (number, module) in modules.iter().enumerate() {
+            self.file(format!("{directory}/{number:02}.ko"), 0o644, plain_module(module)?);
+        }
+        Ok(())
+    }
+
     fn insert(&mut self, path: &Path, node: Node) {
         for parent in path.ancestors().skip(1).filter(|parent| parent.parent().is_some()) {
             self.nodes.entry(parent.to_owned()).or_insert(Node::Directory { mode: 0o755 });
@@ -143,7 +154,7 @@ fn parse_ldd(text: &str) -> Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// If it cannot be read or `xz` fails.
-pub(super) fn plain_module(packed: &Path) -> Result<Vec<u8>> {
+fn plain_module(packed: &Path) -> Result<Vec<u8>> {
     if packed.extension().is_none_or(|extension| extension != "xz") {
         return read(packed);
     }

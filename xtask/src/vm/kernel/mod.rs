@@ -11,6 +11,7 @@ use anyhow::Result;
 use self::packages::Series;
 use super::guest::Course;
 use super::machine::{self, Machine};
+use super::pictures;
 use crate::debian::{Apt, SID, Suite};
 use crate::needs;
 use crate::tools::Tool;
@@ -62,6 +63,8 @@ pub(super) struct Kernel {
     pub(super) image: PathBuf,
     /// The modules to insert, in this order: `.ko`, or packed as `.ko.xz`.
     pub(super) modules: Vec<PathBuf>,
+    /// The same for cameras and graphics devices.
+    pub(super) picture_modules: Vec<PathBuf>,
 }
 
 /// Binder without binderfs. Where Debian's kernels have dma-heap and udmabuf, they are built in.
@@ -73,6 +76,27 @@ const BINDER_AND_SWAP: &[&str] = &[
     "kernel/lib/lz4/lz4_compress",
     "kernel/lib/lz4/lz4hc_compress",
     "kernel/drivers/block/zram/zram",
+];
+
+/// The camera vivid and the graphics device vgem, each after what it depends on. Debian's kernels
+/// have no vim2m, vicodec or vkms.
+const PICTURE_MODULES: &[&str] = &[
+    "kernel/drivers/media/rc/rc-core",
+    "kernel/drivers/media/cec/core/cec",
+    "kernel/drivers/media/mc/mc",
+    "kernel/drivers/media/v4l2-core/videodev",
+    "kernel/drivers/media/v4l2-core/v4l2-dv-timings",
+    "kernel/drivers/media/common/v4l2-tpg/v4l2-tpg",
+    "kernel/drivers/media/common/videobuf2/videobuf2-common",
+    "kernel/drivers/media/common/videobuf2/videobuf2-memops",
+    "kernel/drivers/media/common/videobuf2/videobuf2-v4l2",
+    "kernel/drivers/media/common/videobuf2/videobuf2-vmalloc",
+    "kernel/drivers/media/common/videobuf2/videobuf2-dma-contig",
+    "kernel/drivers/media/test-drivers/vivid/vivid",
+    "kernel/drivers/gpu/drm/drm",
+    "kernel/drivers/gpu/drm/drm_kms_helper",
+    "kernel/drivers/gpu/drm/drm_shmem_helper",
+    "kernel/drivers/gpu/drm/vgem/vgem",
 ];
 
 /// What tells kernels apart in a minute: does the service start, does the conformance suite pass,
@@ -94,6 +118,9 @@ const LIMITS: &[&str] = &["limits"];
 
 /// What serves a heap, and what happens when that goes?
 const FALLBACK: &[&str] = &["fallback", "closed-devices", "vanished-devices"];
+
+/// Do a camera and a graphics device take the buffers?
+const PICTURES: &[&str] = &["pictures"];
 
 /// Heaps that no kernel lacks.
 const EVERYWHERE: &[&str] = &["anion/system", "anion/camera"];
@@ -169,6 +196,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
             suffix: "-amd64",
             packages: &["linux-image-"],
             modules: BINDER_AND_SWAP,
+            picture_modules: PICTURE_MODULES,
         }),
     },
     Entry {
@@ -181,12 +209,13 @@ pub(crate) const KERNELS: [Entry; 7] = [
         page: 4,
         append: "",
         takes_device_tree: false,
-        course: Course::Only(&[SHORT, &["fallback"]]),
+        course: Course::Only(&[SHORT, PICTURES, &["fallback"]]),
         origin: Origin::System(Series {
             prefix: "6.1.0-",
             suffix: "-amd64",
             packages: &["linux-image-"],
             modules: BINDER,
+            picture_modules: PICTURE_MODULES,
         }),
     },
     Entry {
@@ -205,7 +234,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
         page: 4,
         append: "",
         takes_device_tree: false,
-        course: Course::Only(&[SHORT, FALLBACK, LIMITS]),
+        course: Course::Only(&[SHORT, PICTURES, FALLBACK, LIMITS]),
         origin: Origin::Suite(
             SID,
             Series {
@@ -213,6 +242,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
                 suffix: "-amd64",
                 packages: &["linux-binary-", "linux-modules-"],
                 modules: BINDER,
+                picture_modules: PICTURE_MODULES,
             },
         ),
     },
@@ -234,6 +264,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
                 suffix: "-arm64-16k",
                 packages: &["linux-binary-", "linux-modules-"],
                 modules: BINDER,
+                picture_modules: &[],
             },
         ),
     },
@@ -332,7 +363,8 @@ impl Entry {
     pub(super) fn tools(&self) -> Vec<Tool> {
         let built = if matches!(self.origin, Origin::Built) { needs::KERNEL } else { &[] };
         let tree = if self.takes_device_tree { needs::DEVICE_TREE } else { &[] };
-        [self.machine.tools, built, tree].concat()
+        let pictures = if self.course.includes(pictures::STEP) { needs::PICTURES } else { &[] };
+        [self.machine.tools, built, tree, pictures].concat()
     }
 
     /// Says that it will be downloaded or built unless the cache has one of its kind.

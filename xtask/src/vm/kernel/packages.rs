@@ -23,6 +23,8 @@ pub(super) struct Series {
     pub(super) packages: &'static [&'static str],
     /// The modules that the guest inserts, in this order, below `modules/RELEASE`, without `.ko`.
     pub(super) modules: &'static [&'static str],
+    /// The same for cameras and graphics devices.
+    pub(super) picture_modules: &'static [&'static str],
 }
 
 impl Series {
@@ -103,12 +105,14 @@ impl Series {
             })
         };
         let image = file([dir.join("boot").join(format!("vmlinuz-{name}")), release.join("vmlinuz")])?;
-        let modules = self.modules.iter().map(|module| {
-            file([release.join(format!("{module}.ko")), release.join(format!("{module}.ko.xz"))])
-        });
-        let modules = modules.collect::<Result<_>>()?;
+        let modules = |names: &[&str]| -> Result<Vec<PathBuf>> {
+            let file =
+                |name| file([release.join(format!("{name}.ko")), release.join(format!("{name}.ko.xz"))]);
+            names.iter().map(file).collect()
+        };
         let title = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Kernel { title, image, modules })
+        let [modules, picture_modules] = [modules(self.modules)?, modules(self.picture_modules)?];
+        Ok(Kernel { title, image, modules, picture_modules })
     }
 }
 
@@ -121,15 +125,22 @@ mod tests {
         suffix: "-amd64",
         packages: &["linux-image-"],
         modules: &["kernel/drivers/android/binder_linux"],
+        picture_modules: &[],
     };
     const SPLIT: Series = Series {
         prefix: "7.",
         suffix: "-amd64",
         packages: &["linux-binary-", "linux-modules-"],
         modules: &[],
+        picture_modules: &[],
     };
-    const BY_ABI: Series =
-        Series { prefix: "6.1.0-", suffix: "-amd64", packages: &["linux-image-"], modules: &[] };
+    const BY_ABI: Series = Series {
+        prefix: "6.1.0-",
+        suffix: "-amd64",
+        packages: &["linux-image-"],
+        modules: &[],
+        picture_modules: &[],
+    };
 
     #[test]
     fn the_newest_plain_image_is_chosen_by_number() {

@@ -98,7 +98,7 @@ fn open(dir: &Path) -> Result<Kernel> {
     let image = dir.join("bzImage");
     ensure!(image.is_file(), "{} is not there; remove {} to build it again", image.display(), dir.display());
     let title = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Kernel { title, image, modules: Vec::new() })
+    Ok(Kernel { title, image, modules: Vec::new(), picture_modules: Vec::new() })
 }
 
 /// Builds the kernel into `dir`: image and configuration.
