@@ -68,9 +68,19 @@ impl Error {
             Self::NoAnswer(_) => libc::ETIMEDOUT,
             Self::Contract(_) => libc::EPROTO,
             Self::Inherited(_) => libc::ECHILD,
-            Self::Local { cause, .. } => cause.raw_os_error().unwrap_or(libc::EIO),
+            Self::Local { cause, .. } => errno_of(cause),
         }
     }
+}
+
+/// Returns the errno of an error that the standard library or this one made.
+pub fn errno_of(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or_else(|| match error.kind() {
+        io::ErrorKind::InvalidInput => libc::EINVAL,
+        io::ErrorKind::PermissionDenied => libc::EACCES,
+        io::ErrorKind::OutOfMemory => libc::ENOMEM,
+        _ => libc::EIO,
+    })
 }
 
 /// Why the service says no: one for each code of the interface (`ErrorCode.aidl`).

@@ -63,7 +63,7 @@ pub use anion_memory::{Access, Backing, BufferId, HeapType};
 pub use buffer::{Buffer, Heap};
 pub use buffer_allocator::{BufferAllocator, HeapNames, SyncType};
 pub use connection::{Client, Settings};
-pub use error::{Error, Refusal};
+pub use error::{Error, Refusal, errno_of};
 pub use mapping::{Mapping, View};
 pub use pressure::{PressureLevel, PressureWatch};
 pub use request::Request;

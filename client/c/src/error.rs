@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Failures as C sees them: a negative errno, and an object with the text.
 
-use ::anion_client::{Error, Refusal};
+use ::anion_client::{Error, Refusal, errno_of};
 use std::any::Any;
 use std::ffi::{CString, c_char, c_int};
 use std::mem::MaybeUninit;
@@ -118,16 +118,6 @@ impl Failure {
             Self::System(what, cause) => format!("{what}: {cause}"),
         }
     }
-}
-
-/// Returns the errno of an error that the standard library or the client library made.
-fn errno_of(error: &io::Error) -> c_int {
-    error.raw_os_error().unwrap_or_else(|| match error.kind() {
-        io::ErrorKind::InvalidInput => libc::EINVAL,
-        io::ErrorKind::PermissionDenied => libc::EACCES,
-        io::ErrorKind::OutOfMemory => libc::ENOMEM,
-        _ => libc::EIO,
-    })
 }
 
 /// Returns what was passed for the argument `name`.
