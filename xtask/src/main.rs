@@ -14,6 +14,7 @@ mod libanion;
 mod needs;
 mod observe;
 mod process;
+mod python;
 mod readme;
 mod release;
 mod report;

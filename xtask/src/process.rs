@@ -16,12 +16,16 @@ pub(crate) fn workspace_root() -> &'static Path {
 }
 
 /// Returns the cargo that started this program, in the checkout's root.
-///
-/// What `cargo run` tells a program about its own package is taken out of the environment, so that
-/// no build script sees the task runner's values.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace_root()).stdin(Stdio::null());
+    forget_package(&mut command);
+    command
+}
+
+/// Keeps from `command` what `cargo run` tells a program about its own package, so that no build
+/// script sees the task runner's values.
+pub(crate) fn forget_package(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let about_us = name.to_str().is_some_and(|name| {
             ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix))
@@ -30,7 +34,6 @@ pub(crate) fn cargo() -> Command {
             command.env_remove(name);
         }
     }
-    command
 }
 
 /// Returns how a person would type `command`.

@@ -10,14 +10,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::needs::{self, ARCHIVE, BINDINGS, BPFMT, EVERYTHING, LIBANION, LINKER, PICTURES, SEPOLICY};
+use crate::needs::{self, ARCHIVE, BINDINGS, BPFMT, EVERYTHING, LIBANION, LINKER, PICTURES, PYTHON, SEPOLICY};
 use crate::process::{cargo, count_tests, find_program, leashed, line_of, path_with, run, workspace_root};
 use crate::report::{run_step, summary};
 use crate::server::Server;
 use crate::tally::Tally;
 use crate::tools::{CBINDGEN, NEXTEST, Tool, cache_dir, ensure_crate, ensure_tools, is_root};
 use crate::vm::{self, VmArgs};
-use crate::{android, cross, deny, huge, libanion, readme, release, sepolicy};
+use crate::{android, cross, deny, huge, libanion, python, readme, release, sepolicy};
 
 /// Run every check and every test, one step after the other
 #[derive(Debug, Args)]
@@ -122,6 +122,13 @@ const STEPS: &[Step] = &[
         tools: &[LINKER, LIBANION, PICTURES],
         unfetched: |cache| CBINDGEN.unbuilt(cache, None).into_iter().chain(test_runner(cache)).collect(),
         run: libanion::test,
+    },
+    Step {
+        name: "python",
+        about: "the Python package: wheel, types, tests against the service, the documents' examples",
+        tools: &[LINKER, PYTHON],
+        unfetched: python::unfetched,
+        run: python::test,
     },
     Step {
         name: "readme",

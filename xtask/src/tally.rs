@@ -22,10 +22,11 @@ impl Tally {
         self.passed > 0 && self.failed == 0
     }
 
-    /// Reads the closing line of libtest, libtest-mimic or cargo-nextest; `None` for any other line.
+    /// Reads the closing line of libtest, libtest-mimic, cargo-nextest or pytest; `None` for any other
+    /// line.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let line = plain(line);
-        libtest(line.trim()).or_else(|| nextest(line.trim()))
+        libtest(line.trim()).or_else(|| nextest(line.trim())).or_else(|| pytest(line.trim()))
     }
 }
 
@@ -59,6 +60,24 @@ fn nextest(line: &str) -> Option<Tally> {
         .find_map(|part| part.split_once(" passed").map(|(number, _)| number))
         .map_or(Some(0), |number| number.parse().ok())?;
     Some(Tally { passed, failed: run.checked_sub(passed)? })
+}
+
+/// Reads `==== 2 failed, 41 passed, 1 error in 3.21s ====`
+fn pytest(line: &str) -> Option<Tally> {
+    let line = line.strip_prefix("=")?.trim_matches(['=', ' ']);
+    let (counts, time) = line.rsplit_once(" in ")?;
+    time.chars().next().filter(char::is_ascii_digit)?;
+    let mut tally = Tally::default();
+    for count in counts.split(", ") {
+        let (number, what) = count.split_once(' ')?;
+        let number: u64 = number.parse().ok()?;
+        match what {
+            "passed" => tally.passed += number,
+            "failed" | "error" | "errors" => tally.failed += number,
+            _ => {}
+        }
+    }
+    Some(tally)
 }
 
 /// Returns `line` without terminal escape sequences and other control characters but tabs.
@@ -109,6 +128,26 @@ mod tests {
                 "\u{1b}[31;1m     Summary\u{1b}[0m [   0.2s] \u{1b}[1m4\u{1b}[0m tests run: \u{1b}[1m4\u{1b}[0m \u{1b}[32;1mpassed\u{1b}[0m, 0 skipped",
                 tally(4, 0),
             ),
+        ] {
+            assert_eq!(Tally::from_line(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn closing_lines_of_pytest_are_counted() {
+        for (line, expected) in [
+            (
+                "============================== 41 passed in 12.34s ==============================",
+                tally(41, 0),
+            ),
+            ("= 2 failed, 39 passed, 1 skipped, 3 warnings, 1 error in 63.00s (0:01:03) =", tally(39, 3)),
+            (
+                "\u{1b}[32m===== \u{1b}[32m\u{1b}[1m1 passed\u{1b}[0m\u{1b}[32m in 0.10s\u{1b}[0m =====",
+                tally(1, 0),
+            ),
+            ("====== no tests ran in 0.01s ======", None),
+            ("====== FAILURES ======", None),
+            ("====== 1 passed in total ======", None),
         ] {
             assert_eq!(Tally::from_line(line), expected, "{line}");
         }

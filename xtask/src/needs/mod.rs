@@ -65,6 +65,12 @@ pub(crate) const LIBANION: &[Tool] = &[
     tool("readelf", "binutils"),
 ];
 
+/// What the Python package is built and tested with, beside what pip brings.
+pub(crate) const PYTHON: &[Tool] = &[
+    tool("/usr/bin/python3", "python3-minimal"),
+    tool("/usr/lib/python3.11/ensurepip/__init__.py", "python3.11-venv"),
+];
+
 /// What every guest is made with.
 pub(crate) const GUEST: &[Tool] = &[tool("busybox", "busybox-static"), tool("strip", "binutils")];
 
@@ -119,6 +125,7 @@ pub(crate) const EVERYTHING: &[&[Tool]] = &[
     BPFMT,
     BINDINGS,
     LIBANION,
+    PYTHON,
     GUEST,
     PC,
     ARM64,

@@ -85,6 +85,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("xtask/src/needs/mod.rs", "tool.program", "looked for, not started"),
     ("xtask/src/process.rs", "/opt/toolchain/bin/cargo", "shown, not started"),
     ("xtask/src/process.rs", "LEASH[0]", "setpriv, from LEASH"),
+    ("xtask/src/python.rs", "venv.join(\"bin/python\")", "of an environment that Debian's Python makes"),
     ("xtask/src/readme.rs", "command", "a line of README.md, all of which start cargo"),
     ("xtask/src/steps.rs", "&vts", "the conformance suite"),
     ("xtask/src/steps.rs", "cargo-nextest", "built into the cache if it is not there"),

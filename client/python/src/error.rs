@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Failures as Python sees them: `anion.Error`, an `OSError`.
+
+use crate::records::class;
+use anion_client::Error;
+use pyo3::prelude::*;
+use std::io;
+
+/// Why a call fails, on its way to Python.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) Error);
+
+impl Failure {
+    /// Returns what makes a failure of a system call's error; `what` names the call.
+    pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |cause| Self(Error::Local { what, cause })
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        Python::attach(|py| exception(py, &failure.0).map_or_else(|fault| fault, PyErr::from_value))
+    }
+}
+
+fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
+    let exception = class(py, "Error")?.call1((error.errno(), error.to_string()))?;
+    exception.setattr("refusal", error.refusal().map(|refusal| refusal.to_string()))?;
+    Ok(exception)
+}
