@@ -10,7 +10,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::needs::{self, ARCHIVE, BINDINGS, BPFMT, EVERYTHING, LIBANION, LINKER, PICTURES, PYTHON, SEPOLICY};
+use crate::needs::{
+    self, ARCHIVE, BINDINGS, BPFMT, EVERYTHING, LIBANION, LINKER, PICTURES, PYTHON, SEPOLICY,
+};
 use crate::process::{cargo, count_tests, find_program, leashed, line_of, path_with, run, workspace_root};
 use crate::report::{run_step, summary};
 use crate::server::Server;

@@ -35,16 +35,16 @@ has_nothing() {
     [ "$rc" = 1 ] && grep -q 'it takes dma-bufs, and memfds are none' /tmp/refused
 }
 
-# stream PROGRAM HEAP: all frames arrive, and what alice is charged with is right before, during and after.
+# stream PROGRAM HEAP FRAMES: all frames arrive, and what alice is charged with is right before, during and after.
 stream() {
     echo "$1, heap $2:"
-    (capture "$1" --heap "$2" --frames 300 --size 640x480) >/tmp/streamed || {
+    (capture "$1" --heap "$2" --frames "$3" --size 640x480) >/tmp/streamed || {
         rc=$?
         cat /tmp/streamed
         return "$rc"
     }
     cat /tmp/streamed
-    for line in "usage with the buffers: $RING bytes" "frame 300/300, every byte as expected" \
+    for line in "usage with the buffers: $RING bytes" "frame $3/$3, every byte as expected" \
         "usage while devices alone hold the buffers: $RING bytes" \
         "usage while the card alone holds one: $((RING / 4)) bytes" \
         "usage after the devices gave them back: 0 bytes"; do
@@ -60,7 +60,7 @@ stream() {
 # alone, so the first rounds may find none.
 stream_recycled() {
     for round in 1 2 3 4 5; do
-        stream "$1" recycled || return
+        stream "$1" recycled 60 || return
         if grep -q ', 4 of them recycled' /tmp/streamed; then
             return 0
         fi
@@ -83,9 +83,13 @@ show_pictures() {
     insert_picture_modules || return
     for program in v4l2_capture capture; do
         has_nothing "$program" || return
+        # Of one heap as long as a short film, of the others as long as shows each buffer often: the camera makes
+        # 30 frames a second.
+        frames=300
         for heap in kernel frames lens legacy contiguous; do
             if is_party "$heap"; then
-                stream "$program" "$heap" || return
+                stream "$program" "$heap" "$frames" || return
+                frames=60
             else
                 echo "not run: $program, heap $heap: this kernel has no device for it"
             fi
