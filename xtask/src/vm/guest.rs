@@ -90,6 +90,9 @@ pub(super) const BENCH: Course = Course::Only(&[&["devices", "hub", BENCH_STEP]]
 const BENCH_STEP: &str = "bench";
 /// Its parts that tell something of a guest: those that depend on the kernel.
 pub(super) const BENCH_PARTS: [&str; 5] = ["latency", "ready", "scale", "devices", "in-process"];
+/// A camera and a graphics device that take the buffers, alone: the camera takes its time.
+pub(super) const PICTURES: Course =
+    Course::Only(&[&["devices", "hub", "serve-binder", "pictures", "stop-binder"]]);
 
 impl Course {
     pub(super) fn includes(&self, step: &str) -> bool {
@@ -391,7 +394,7 @@ mod tests {
     #[test]
     fn every_step_runs_on_some_kernel_and_no_kernel_names_another() {
         for step in &STEPS {
-            let mut courses = KERNELS.iter().map(|kernel| &kernel.course).chain([&BENCH]);
+            let mut courses = KERNELS.iter().map(|kernel| &kernel.course).chain([&BENCH, &PICTURES]);
             assert!(courses.any(|course| course.includes(step.name)), "{}", step.name);
         }
         for kernel in &KERNELS {

@@ -107,8 +107,9 @@ const SHORT: &[&str] =
 /// Steps for which a kernel needs what the other kernels have not.
 const OF_ION: &[&str] = &["device-tree", "vts-vndbinder"];
 
-/// The same two, and the conformance suite as one user, where two run it at once.
-const NOT_OF_TWO: &[&str] = &["device-tree", "vts-vndbinder", "vts-binder-alice"];
+/// The same two, the conformance suite as one user, where two run it at once, and what `--pictures`
+/// alone runs.
+const NOT_OF_TWO: &[&str] = &["device-tree", "vts-vndbinder", "vts-binder-alice", pictures::STEP];
 
 /// Does everybody answer as the table says?
 const ANSWERS: &[&str] = &["devices", "hub", "serve-binder", "contract", "stop-binder"];
@@ -118,9 +119,6 @@ const LIMITS: &[&str] = &["limits"];
 
 /// What serves a heap, and what happens when that goes?
 const FALLBACK: &[&str] = &["fallback", "closed-devices", "vanished-devices"];
-
-/// Do a camera and a graphics device take the buffers?
-const PICTURES: &[&str] = &["pictures"];
 
 /// Heaps that no kernel lacks.
 const EVERYWHERE: &[&str] = &["anion/system", "anion/camera"];
@@ -209,7 +207,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
         page: 4,
         append: "",
         takes_device_tree: false,
-        course: Course::Only(&[SHORT, PICTURES, &["fallback"]]),
+        course: Course::Only(&[SHORT, &["fallback"]]),
         origin: Origin::System(Series {
             prefix: "6.1.0-",
             suffix: "-amd64",
@@ -234,7 +232,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
         page: 4,
         append: "",
         takes_device_tree: false,
-        course: Course::Only(&[SHORT, PICTURES, FALLBACK, LIMITS]),
+        course: Course::Only(&[SHORT, FALLBACK, LIMITS]),
         origin: Origin::Suite(
             SID,
             Series {
@@ -363,8 +361,7 @@ impl Entry {
     pub(super) fn tools(&self) -> Vec<Tool> {
         let built = if matches!(self.origin, Origin::Built) { needs::KERNEL } else { &[] };
         let tree = if self.takes_device_tree { needs::DEVICE_TREE } else { &[] };
-        let pictures = if self.course.includes(pictures::STEP) { needs::PICTURES } else { &[] };
-        [self.machine.tools, built, tree, pictures].concat()
+        [self.machine.tools, built, tree].concat()
     }
 
     /// Says that it will be downloaded or built unless the cache has one of its kind.
