@@ -34,6 +34,10 @@ pub(crate) enum Failure {
     /// The command of --exec could not be started; with the exit code that shells use for it.
     Exec(String, u8),
     /// The program that was run has ended with this code, and has said itself why.
+    #[cfg_attr(
+        any(soong, not(any(target_arch = "x86_64", target_arch = "aarch64"))),
+        expect(dead_code, reason = "a supervisor of system calls is for 64-bit Linux alone")
+    )]
     Ended(u8),
     /// The reader of the output went away: it has seen enough.
     BrokenPipe,
