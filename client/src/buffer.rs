@@ -171,6 +171,11 @@ impl Heap {
     pub fn answers_to(&self, name: &str) -> bool {
         self.name == name || self.aliases.iter().any(|alias| alias == name)
     }
+
+    /// Returns all names that it answers to, its aliases first.
+    pub fn into_names(self) -> impl Iterator<Item = String> {
+        self.aliases.into_iter().chain([self.name])
+    }
 }
 
 impl From<HeapInfo> for Heap {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The shape of libdmabufheap's `BufferAllocator`, so that code written for it ports line by line.
 
+use super::buffer::Heap;
 use super::connection::Client;
 use super::error::Error;
 use super::request::Request;
@@ -154,7 +155,7 @@ impl BufferAllocator {
             |backing: Option<Backing>| !self.dma_bufs_only || backing.is_some_and(Backing::is_dma_buf);
         let heaps = self.client.heaps()?;
         let usable = heaps.into_iter().filter(|heap| heap.unavailable.is_none() && is_wanted(heap.backing));
-        Ok(usable.flat_map(|heap| heap.aliases.into_iter().chain([heap.name])).collect())
+        Ok(usable.flat_map(Heap::into_names).collect())
     }
 
     /// Returns whether a heap of the kernel's ION can be allocated from. No code has to care: the

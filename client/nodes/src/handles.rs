@@ -2,6 +2,7 @@
 //! The handles of the legacy ION, which named buffers within an open file of the device.
 
 use crate::open_node::{OpenNode, reopen};
+use crate::service::local;
 use anion_memory::lease::is_only_holder;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -60,17 +61,13 @@ impl Handles {
     /// `EINVAL` if there is no such handle; `EMFILE` if descriptors have run out.
     pub(crate) fn share(&self, number: c_int) -> Result<OwnedFd, Errno> {
         let handle = self.buffers.get(&number).ok_or(Errno::EINVAL)?;
-        handle.fd.try_clone().map_err(errno_of)
+        handle.fd.try_clone().map_err(local)
     }
 
     /// Returns whether there is a handle of the file with this inode.
     pub(crate) fn knows(&self, inode: libc::ino_t) -> bool {
         self.buffers.values().any(|handle| handle.inode == inode)
     }
-}
-
-pub(crate) fn errno_of(error: std::io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 #[derive(Debug)]

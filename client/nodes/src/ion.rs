@@ -2,10 +2,9 @@
 //! ION's requests, of both interfaces: `drivers/staging/android/ion/ion-ioctl.c` of Linux 5.10, and
 //! of Linux 4.11 for handles.
 
-use crate::handles::errno_of;
 use crate::open_node::OpenNode;
 use crate::program::Program;
-use crate::service::{Argument, Interface, Nodes, Number};
+use crate::service::{Argument, Interface, Nodes, Number, local};
 use anion_client::{CpuAccess, Heap, Phase};
 use anion_memory::dma_buf::sync;
 use nix::errno::Errno;
@@ -135,7 +134,7 @@ impl Nodes {
     pub fn ion_sync(&self, open: &OpenNode<'_>, fd: OwnedFd) -> Result<(), Errno> {
         let buffer = self.ours(open, fd)?;
         for phase in [Phase::Start, Phase::End] {
-            sync(&buffer, CpuAccess::ReadWrite, phase).map_err(errno_of)?;
+            sync(&buffer, CpuAccess::ReadWrite, phase).map_err(local)?;
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ mod program;
 mod service;
 
 pub use ion::HEAP;
-pub use node::{DMA_HEAPS, HeapName, ION, Node, NodeStatus, node_at, node_below};
+pub use node::{DMA_HEAPS, HeapName, ION, Node, NodeStatus, is_above_dma_heaps, node_at, node_below};
 pub use open_node::{LENGTH, OpenNode};
 pub use program::Program;
 pub use service::{Entry, Interface, Nodes, Settings};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The nodes and their places.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -121,6 +122,13 @@ pub fn node_below(directory: &Path, path: &Path) -> Option<Node> {
         ([b"dev", b"dma_heap", name], false) => HeapName::new(name).map(Node::DmaHeap),
         _ => None,
     }
+}
+
+/// Returns whether an absolute path means the directory of devices by way of that of dma-heaps,
+/// which the machine may not have.
+pub fn is_above_dma_heaps(path: &Path) -> bool {
+    let below = path.as_os_str().as_bytes().strip_suffix(b"/..");
+    below.is_some_and(|below| node_at(Path::new(OsStr::from_bytes(below))) == Some(Node::DmaHeapDirectory))
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use crate::node::{HeapName, Node};
 use crate::open_node::{self, OpenNode};
 use crate::program::Program;
 use crate::{dma_heap, ion};
-use anion_client::{Buffer, Client, Heap, Request};
+use anion_client::{Buffer, Client, Heap, Request, errno_of};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::ffi::c_int;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
@@ -26,6 +27,23 @@ pub enum Interface {
     Descriptors,
     /// That of older kernels, whose allocations are handles; requests for descriptors are refused.
     Handles,
+}
+
+impl Interface {
+    /// Returns its word in the environment variable `ANION_ION_INTERFACE`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Both => "both",
+            Self::Descriptors => "descriptors",
+            Self::Handles => "handles",
+        }
+    }
+
+    /// Returns the interface that a word stands for; `Both` if it is none.
+    pub fn of_word(word: &str) -> Self {
+        let others = [Self::Descriptors, Self::Handles];
+        others.into_iter().find(|interface| interface.word() == word).unwrap_or_default()
+    }
 }
 
 /// How [`Nodes`] behave.
@@ -91,8 +109,7 @@ impl Nodes {
     /// `ENOTCONN` if no service answers; others as `anion_client::Error::errno`.
     pub fn entries(&self) -> Result<Vec<Entry>, Errno> {
         let heaps = self.heaps()?;
-        let mut names: Vec<String> =
-            heaps.into_iter().flat_map(|heap| heap.aliases.into_iter().chain([heap.name])).collect();
+        let mut names: Vec<String> = heaps.into_iter().flat_map(Heap::into_names).collect();
         names.sort();
         names.dedup();
         let names = names.iter().filter_map(|name| HeapName::new(name.as_bytes()));
@@ -187,6 +204,11 @@ const LARGEST_GRANULE: u64 = 1 << 30;
 
 pub(crate) fn errno(error: anion_client::Error) -> Errno {
     Errno::from_raw(error.errno())
+}
+
+/// Returns the errno of a call that this process itself made.
+pub(crate) fn local(error: io::Error) -> Errno {
+    Errno::from_raw(errno_of(&error))
 }
 
 /// The number of a request, in its parts: `_IOC` of asm/ioctl.h.

@@ -26,11 +26,7 @@ pub(crate) fn prepare() {
 /// Returns the nodes of this process.
 fn nodes() -> &'static Nodes {
     NODES.get_or_init(|| {
-        let interface = match std::env::var("ANION_ION_INTERFACE").as_deref() {
-            Ok("descriptors") => Interface::Descriptors,
-            Ok("handles") => Interface::Handles,
-            _ => Interface::Both,
-        };
+        let interface = Interface::of_word(&std::env::var("ANION_ION_INTERFACE").unwrap_or_default());
         Nodes::new(Settings { interface, ..Settings::default() })
     })
 }

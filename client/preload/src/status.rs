@@ -4,11 +4,9 @@
 use crate::served;
 use crate::sys::status::{Stat, Stat64, Status, Statx};
 use crate::sys::{Rest, Text, real, set_errno};
-use anion_nodes::{Node, node_at};
+use anion_nodes::{Node, is_above_dma_heaps, node_at};
 use libc::AT_FDCWD;
-use std::ffi::{OsStr, c_int, c_uint};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ffi::{c_int, c_uint};
 
 /// Fills in by `real` what a path means, or else what a node has: with the times and the file
 /// system of the directory of devices, which `devices` fills in.
@@ -42,8 +40,7 @@ fn of_path<S: Status>(
 
 /// Returns whether a path goes through the directory of dma-heaps to the one above.
 fn is_above(path: Text<'_>) -> bool {
-    let directory = path.bytes().strip_suffix(b"/..").map(|path| Path::new(OsStr::from_bytes(path)));
-    directory.and_then(node_at) == Some(Node::DmaHeapDirectory) && served::is_there(Node::DmaHeapDirectory)
+    is_above_dma_heaps(path.path()) && served::is_there(Node::DmaHeapDirectory)
 }
 
 /// Fills in by `real` what a descriptor is of; of a node, what that has.

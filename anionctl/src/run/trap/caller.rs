@@ -3,7 +3,7 @@
 
 use super::calls::Named;
 use super::sys::{Listener, Notification};
-use anion_nodes::{DMA_HEAPS, Node, OpenNode, Program, node_at};
+use anion_nodes::{DMA_HEAPS, Node, OpenNode, Program, is_above_dma_heaps, node_at};
 use nix::errno::Errno;
 use nix::fcntl::readlink;
 use nix::sys::stat::stat;
@@ -71,7 +71,7 @@ impl<'a> Caller<'a> {
         let path = self.absolute(named.directory, Path::new(OsStr::from_bytes(&path)))?;
         let subject = match node_at(&path) {
             Some(node) => Subject::Path(node),
-            None if is_above_directory(&path) => Subject::Devices,
+            None if is_above_dma_heaps(&path) => Subject::Devices,
             None => return None,
         };
         Some(subject).filter(|_| self.has_our_root() && self.listener.is_waiting(self.id))
@@ -231,12 +231,6 @@ impl LastProcess {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some((thread, Arc::clone(process)));
     }
-}
-
-/// Returns whether a path means the directory above that of dma-heaps, through that one.
-fn is_above_directory(path: &Path) -> bool {
-    let below = path.as_os_str().as_bytes().strip_suffix(b"/..");
-    below.is_some_and(|below| node_at(Path::new(OsStr::from_bytes(below))) == Some(Node::DmaHeapDirectory))
 }
 
 fn errno(error: rustix::io::Errno) -> Errno {

@@ -6,7 +6,7 @@ use crate::error::{Failure, attempt, given};
 use crate::mapping::cpu_access;
 use crate::sys::Text;
 use crate::sys::compat::{Names, borrow};
-use ::anion_client::{HeapNames, Phase};
+use ::anion_client::{Heap, HeapNames, Phase};
 use anion_memory::dma_buf::{set_name, sync};
 use std::ffi::{CString, c_int, c_uint, c_void};
 use std::os::fd::IntoRawFd;
@@ -180,7 +180,7 @@ pub extern "C" fn AnionDmabufHeapNames(names: Names<'_>, len: usize) -> c_int {
         let heaps = client()?.heaps()?;
         let usable = heaps.into_iter().filter(|heap| heap.unavailable.is_none());
         let mut text = String::new();
-        for name in usable.flat_map(|heap| heap.aliases.into_iter().chain([heap.name])) {
+        for name in usable.flat_map(Heap::into_names) {
             text.push_str(&name);
             text.push('\0');
         }
