@@ -97,7 +97,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             watch::run(&watch, &service, &output)
         }
         #[cfg(all(not(soong), any(target_arch = "x86_64", target_arch = "aarch64")))]
-        Command::Run(args) if args.trap => Err(run::trapped(&args, || Ok(connect()?.endpoint))),
+        Command::Run(args) if args.trap => Err(run::trap::run(&args, || Ok(connect()?.endpoint))),
         #[cfg(not(soong))]
         Command::Run(args) => {
             // The program finds the service itself, at the same place; that it is there is known

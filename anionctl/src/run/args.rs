@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line of `anionctl run`.
 
+use anion_nodes::Interface;
 use clap::{Args, ValueEnum, ValueHint};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -47,13 +48,12 @@ pub(crate) enum IonInterface {
     Handles,
 }
 
-impl IonInterface {
-    /// Returns the word for the environment.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Both => "both",
-            Self::Descriptors => "descriptors",
-            Self::Handles => "handles",
+impl From<IonInterface> for Interface {
+    fn from(ion: IonInterface) -> Self {
+        match ion {
+            IonInterface::Both => Self::Both,
+            IonInterface::Descriptors => Self::Descriptors,
+            IonInterface::Handles => Self::Handles,
         }
     }
 }

@@ -9,16 +9,13 @@ mod args;
 mod preload;
 mod program;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-mod trap;
+pub(crate) mod trap;
 
 pub(crate) use args::RunArgs;
 
 use crate::failure::Failure;
 use anion_ipc::Endpoint;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-use anion_nodes::{Interface, Nodes, Settings};
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-use args::IonInterface;
+use anion_nodes::Interface;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -29,13 +26,6 @@ use std::{env, io};
 const SOCKET_VARIABLE: &str = "ANION_SOCKET";
 /// The environment variable that says which ION `/dev/ion` is.
 const INTERFACE_VARIABLE: &str = "ANION_ION_INTERFACE";
-
-/// The environment variable by which programs get Anion's nodes also where the machine has some.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-const FORCE_VARIABLE: &str = "ANION_PRELOAD_FORCE";
-/// Calls of a trapped program's threads that the service answers at once.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-const TRAP_CONNECTIONS: u32 = 4;
 
 /// Exit code of env(1) for a program that exists but cannot be run.
 const CANNOT_RUN: u8 = 126;
@@ -52,39 +42,6 @@ pub(crate) fn become_it(args: &RunArgs, endpoint: &Endpoint) -> Failure {
             Failure::Exec(format!("cannot run {}: {error}", Path::new(command.get_program()).display()), code)
         }
         Err(failure) => failure,
-    }
-}
-
-/// Runs the program to its end as its parent, which answers its system calls about the nodes, with
-/// the service that `find` finds. What this returns has the program's exit code.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub(crate) fn trapped(args: &RunArgs, find: impl FnOnce() -> Result<Endpoint, Failure>) -> Failure {
-    let run = || -> Result<u8, Failure> {
-        let (name, arguments) = words(args)?;
-        let program = program::find(name)?;
-        program::examine_for_trap(&program)?;
-        // Before a connection, which can have threads: they would be ended by signals.
-        let signals = trap::Signals::take()?;
-        let mut settings = Settings { interface: interface(args), ..Settings::default() };
-        settings.client.endpoint = Some(find()?);
-        settings.client.connections = TRAP_CONNECTIONS;
-        let mut command = Command::new(&program);
-        command.arg0(name).args(arguments);
-        trap::run(command, Nodes::new(settings), env::var_os(FORCE_VARIABLE).is_some(), &signals)
-    };
-    match run() {
-        Ok(code) => Failure::Ended(code),
-        Err(failure) => failure,
-    }
-}
-
-/// Returns which ION the program finds.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn interface(args: &RunArgs) -> Interface {
-    match args.ion {
-        None | Some(IonInterface::Both) => Interface::Both,
-        Some(IonInterface::Descriptors) => Interface::Descriptors,
-        Some(IonInterface::Handles) => Interface::Handles,
     }
 }
 
@@ -106,7 +63,7 @@ fn prepare(args: &RunArgs, endpoint: &Endpoint) -> Result<Command, Failure> {
         Endpoint::Binder(_) => command.env_remove(SOCKET_VARIABLE),
     };
     if let Some(interface) = args.ion {
-        command.env(INTERFACE_VARIABLE, interface.word());
+        command.env(INTERFACE_VARIABLE, Interface::from(interface).word());
     }
     Ok(command)
 }

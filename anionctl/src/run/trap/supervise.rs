@@ -43,7 +43,7 @@ const BY_TERMINAL: i32 = 0x80;
 /// # Errors
 /// [`Failure::Local`] if the kernel cannot trap system calls, or not here; [`Failure::Exec`] if the
 /// program cannot be started.
-pub(in super::super) fn run(
+pub(super) fn run(
     mut command: Command,
     nodes: Nodes,
     forced: bool,
@@ -68,7 +68,7 @@ pub(in super::super) fn run(
 }
 
 /// Signals as data, from its creation on.
-pub(in super::super) struct Signals {
+pub(super) struct Signals {
     incoming: SignalFd,
     /// What was blocked before.
     before: SigSet,
@@ -79,7 +79,7 @@ impl Signals {
     ///
     /// # Errors
     /// [`Failure::Local`] if the process is out of descriptors.
-    pub(in super::super) fn take() -> Result<Self, Failure> {
+    pub(super) fn take() -> Result<Self, Failure> {
         let take = || -> Result<Self, Errno> {
             let mut taken = SigSet::from_iter(PASSED_ON);
             taken.add(Signal::SIGCHLD);
