@@ -4,8 +4,8 @@
 
 mod common;
 
-use common::anionctl::{ANIONCTL, held};
-use common::{CLIENT_HEAPS, Daemon, eventually};
+use common::anionctl::{as_stranger, daemon_for_everyone, held};
+use common::{Daemon, eventually};
 use nix::unistd::Uid;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -23,9 +23,6 @@ const LIBRARY: &str = "libanion-preload.so";
 const MAX_BYTES: u64 = 3 << 19;
 const MAX_LIBRARIES: usize = 9;
 
-/// An uid that owns nothing on any machine: `nobody` of Debian.
-const STRANGER: &str = "65534";
-
 /// Returns where `cargo xtask test --only c` has installed the library.
 fn installed() -> PathBuf {
     let prefix = std::env::var_os("ANION_C_PREFIX").expect("ANION_C_PREFIX names the installed libraries");
@@ -39,15 +36,8 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary directory");
-        let heaps = folder.path().join("heaps.dts");
-        fs::write(&heaps, CLIENT_HEAPS).expect("written");
-        let heaps = heaps.to_str().expect("text");
-        let daemon = Daemon::start(&["--socket-mode", "0666", "--config", heaps]);
-        let directory = daemon.directory();
-        fs::set_permissions(directory, Permissions::from_mode(0o755)).expect("set");
-        fs::copy(ANIONCTL, directory.join("anionctl")).expect("copied");
-        fs::copy(installed(), directory.join(LIBRARY)).expect("copied");
+        let daemon = daemon_for_everyone();
+        fs::copy(installed(), daemon.directory().join(LIBRARY)).expect("copied");
         Self { daemon }
     }
 
@@ -67,20 +57,16 @@ impl Place {
 
     /// Returns `anionctl run` with these arguments.
     fn run(&self, args: &[&OsStr]) -> Command {
-        let mut command = Command::new(self.path("anionctl"));
-        command.arg("--socket").arg(self.daemon.socket()).arg("run").args(args);
-        self.prepared(command)
+        self.prepared(Command::new(self.path("anionctl")), args)
     }
 
     /// Returns the same for a user that has no rights on this machine.
     fn run_as_stranger(&self, args: &[&OsStr]) -> Command {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", STRANGER, "--regid", STRANGER, "--clear-groups", "--"]);
-        command.arg(self.path("anionctl")).arg("--socket").arg(self.daemon.socket()).arg("run").args(args);
-        self.prepared(command)
+        self.prepared(as_stranger(self.path("anionctl")), args)
     }
 
-    fn prepared(&self, mut command: Command) -> Command {
+    fn prepared(&self, mut command: Command, args: &[&OsStr]) -> Command {
+        command.arg("--socket").arg(self.daemon.socket()).arg("run").args(args);
         for name in ["ANION_SOCKET", "ANION_PRELOAD", "ANION_ION_INTERFACE", "LD_PRELOAD"] {
             command.env_remove(name);
         }

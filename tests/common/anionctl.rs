@@ -1,14 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The real `anionctl`, as tests run it.
 
-use super::{Daemon, eventually};
+use super::{CLIENT_HEAPS, Daemon, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// The program.
 pub(crate) const ANIONCTL: &str = env!("CARGO_BIN_EXE_anionctl");
+
+/// The uid and gid of Debian's user nobody, who owns nothing.
+const STRANGER: &str = "65534";
+
+/// Returns a command that runs a program as a user without any rights, for tests that root runs.
+pub(crate) fn as_stranger(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", STRANGER, "--regid", STRANGER, "--clear-groups", "--"]).arg(program);
+    command
+}
+
+/// Starts a service that every user may call. Its directory, which every user may enter, has a copy
+/// of `anionctl`.
+pub(crate) fn daemon_for_everyone() -> Daemon {
+    let heaps = tempfile::NamedTempFile::new().expect("a temporary file");
+    fs::write(heaps.path(), CLIENT_HEAPS).expect("written");
+    let config = heaps.path().to_str().expect("text");
+    let daemon = Daemon::start(&["--config", config, "--socket-mode", "0666"]);
+    fs::set_permissions(daemon.directory(), Permissions::from_mode(0o755)).expect("its own directory");
+    fs::copy(ANIONCTL, daemon.directory().join("anionctl")).expect("copied");
+    daemon
+}
 
 /// Returns `anionctl` without a service to talk to.
 pub(crate) fn anionctl() -> assert_cmd::Command {

@@ -6,8 +6,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-use common::anionctl::{ANIONCTL, held};
-use common::{CLIENT_HEAPS, Daemon, eventually};
+use common::anionctl::{as_stranger, daemon_for_everyone, held};
+use common::{Daemon, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use std::fs::{self, Permissions};
@@ -16,9 +16,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-/// An uid that owns nothing on any machine: `nobody` of Debian.
-const STRANGER: &str = "65534";
-
 /// A service, and a folder with `anionctl` and programs, all of which any user may use.
 struct Scene {
     daemon: Daemon,
@@ -26,13 +23,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let heaps = tempfile::NamedTempFile::new().expect("a temporary file");
-        fs::write(heaps.path(), CLIENT_HEAPS).expect("written");
-        let config = heaps.path().to_str().expect("text");
-        let daemon = Daemon::start(&["--config", config, "--socket-mode", "0666"]);
-        fs::set_permissions(daemon.directory(), Permissions::from_mode(0o755)).expect("its own directory");
-        fs::copy(ANIONCTL, daemon.directory().join("anionctl")).expect("copied");
-        Self { daemon }
+        Self { daemon: daemon_for_everyone() }
     }
 
     /// Compiles a program of this repository.
@@ -54,13 +45,7 @@ impl Scene {
     /// Returns a command that runs a program by `anionctl run --trap`, as an ordinary user.
     fn trap(&self, program: &Path, words: &[&str]) -> Command {
         let anionctl = self.daemon.directory().join("anionctl");
-        let mut command = if geteuid().is_root() {
-            let mut command = Command::new("setpriv");
-            command.args(["--reuid", STRANGER, "--regid", STRANGER, "--clear-groups", "--"]).arg(anionctl);
-            command
-        } else {
-            Command::new(anionctl)
-        };
+        let mut command = if geteuid().is_root() { as_stranger(anionctl) } else { Command::new(anionctl) };
         command.arg("--socket").arg(self.daemon.socket()).args(["run", "--trap", "--"]);
         command.arg(program).args(words).current_dir("/");
         for name in ["ANION_SOCKET", "ANION_PRELOAD", "LD_PRELOAD"] {
