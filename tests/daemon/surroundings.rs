@@ -57,7 +57,7 @@ fn users_that_a_user_namespace_does_not_map_are_refused() {
     let mut unmapped = place.command("unshare");
     unmapped.args(["--user", "--"]).arg(program());
     let _daemon = place.start_command(unmapped.arg("--socket").arg(place.socket()));
-    assert!(place.connect().is_err(), "uid {} is nobody's there", geteuid());
+    assert!(place.connect().is_err(), "uid {} has no mapping there", geteuid());
     let complaint = "stands for all users whom the service's user namespace does not map";
     assert!(place.logged().contains(complaint), "{}", place.logged());
 }

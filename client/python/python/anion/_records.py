@@ -144,7 +144,7 @@ class Verdict:
     """"would serve", "unknown heap", "unavailable", "not permitted", "unsupported", "no room" or
     "quota exceeded"; None if newer."""
     reason: str
-    """The verdict in words: what was asked, and the limit it met."""
+    """The verdict in words: the request, and the limit that it exceeds."""
     fits_bytes: int
     """Largest bytes that it could give the caller now, for the count that was asked for."""
 

@@ -143,8 +143,8 @@ impl Inbox {
     ///
     /// # Errors
     /// `FrameTooLarge` in place of the end of a header that announces more than the limit,
-    /// `Protocol` for more descriptors than a message can have or a oneway call that is not taken, `Timeout` if the socket's deadline
-    /// passed, others as the system reports.
+    /// `Protocol` for more descriptors than a message can have or a oneway call that is not taken,
+    /// `Timeout` if the socket's deadline passed, others as the system reports.
     pub(super) fn read(&mut self, socket: BorrowedFd<'_>, out: &mut [u8]) -> RpcResult<Taken> {
         self.phase = Phase::Messages;
         let mut fds = Vec::new();
