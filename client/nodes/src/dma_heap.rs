@@ -40,7 +40,7 @@ pub(crate) fn request(
         libc::O_RDWR => Access::ReadWrite,
         _ => return Err(Errno::EINVAL),
     };
-    data.check_writable()?;
+    data.check_writable_for_fd()?;
     let buffer = nodes.allocate(bytes, |request| request.heap(heap).access(access).name("/dev/dma_heap"))?;
     data.give(8, buffer.into_fd(), flags & libc::O_CLOEXEC != 0)?;
     Ok(0)

@@ -67,7 +67,7 @@ fn unknown(interface: Interface, number: Number) -> Errno {
 
 fn allocate(nodes: &Nodes, address: u64, program: &impl Program) -> Result<c_int, Errno> {
     let mut data = Argument::read(program, address, DATA)?;
-    data.check_writable()?;
+    data.check_writable_for_fd()?;
     let buffer = nodes.ion_allocate(data.u64(0), 0, data.u32(8), data.u32(12))?;
     data.give(16, buffer, true)?;
     Ok(0)
@@ -217,7 +217,7 @@ fn legacy(
         }
         MAP | SHARE => {
             let mut data = Argument::read(program, address, 8)?;
-            data.check_writable()?;
+            data.check_writable_for_fd()?;
             let buffer = nodes.ion_share(open, data.int(0))?;
             data.give(4, buffer, true)?;
         }

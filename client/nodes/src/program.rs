@@ -20,6 +20,14 @@ pub trait Program {
     /// `EFAULT` if not all of it can be written.
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Errno>;
 
+    /// Checks that memory can be written, which the program has just been read from, before it gets
+    /// a descriptor whose number is written there. Where that takes system calls, nothing needs to be
+    /// checked: the descriptor stays open in the program then, as the kernel's drivers leave it.
+    ///
+    /// # Errors
+    /// `EFAULT` if it cannot be written.
+    fn check_writable(&self, address: u64, length: usize) -> Result<(), Errno>;
+
     /// Puts a descriptor into the program, and returns its number there. `fd` itself is close-on-exec.
     ///
     /// # Errors

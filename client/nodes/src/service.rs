@@ -257,13 +257,21 @@ impl<'a, P: Program> Argument<'a, P> {
         Ok(Self { program, address, bytes, length })
     }
 
-    /// Checks that the structure can be written: before something is made that only its content
+    /// Checks that the structure can be written: before a handle is made that only its content
     /// names.
     ///
     /// # Errors
     /// `EFAULT` if not.
     pub(crate) fn check_writable(&self) -> Result<(), Errno> {
         self.write()
+    }
+
+    /// Checks the same before a descriptor is made, as far as [`Program::check_writable`] does.
+    ///
+    /// # Errors
+    /// `EFAULT` if not.
+    pub(crate) fn check_writable_for_fd(&self) -> Result<(), Errno> {
+        self.program.check_writable(self.address, self.length)
     }
 
     /// Returns the number of 4 bytes at `place`.

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Answers calls, one after another in each of a few threads.
 //!
-//! One thread has the turn: it waits for the next call and passes over, on the processor where the
-//! call was made, what is none of the nodes'. A call that the service has to be asked for is
-//! answered by the thread that received it, which gives the turn to another one before: so a slow
-//! answer delays no other call, and the many calls that are passed over change no thread.
+//! The thread that has the [`Turn`] waits for the next call, and leaves to the kernel, on the
+//! processor where the call was made, what is none of the nodes'. It answers the others itself.
 
 use super::caller::{Caller, LastProcess, Subject};
 use super::calls::{self, Call, Flags, Named};
 use super::status::{self, Entry};
 use super::sys::{Answer, Listener, Notification};
+use super::turn::Turn;
 use anion_nodes::{DMA_HEAPS, ION, Node, NodeStatus, Nodes, OpenNode, Program};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,13 +16,11 @@ use nix::sys::stat::stat;
 use nix::unistd::{AccessFlags, Whence, access, lseek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 /// What the threads share.
 pub(super) struct Server {
     listener: Listener,
-    /// Held by the thread that waits for the next call.
-    turn: Mutex<()>,
+    turn: Turn,
     /// The process that made the last call about a descriptor of a node.
     process: LastProcess,
     nodes: Nodes,
@@ -42,24 +39,34 @@ struct Work<'a> {
 impl Server {
     /// Returns what answers the calls of `listener`. Where the machine has a node that this process
     /// may open, programs get that one, unless `forced`.
-    pub(super) fn new(listener: Listener, nodes: Nodes, forced: bool) -> Self {
-        Self { listener, turn: Mutex::default(), process: LastProcess::default(), nodes, forced }
+    ///
+    /// # Errors
+    /// As eventfd(2).
+    pub(super) fn new(listener: Listener, nodes: Nodes, forced: bool) -> Result<Self, Errno> {
+        Ok(Self { listener, turn: Turn::new()?, process: LastProcess::default(), nodes, forced })
     }
 
     /// Answers calls until no process has the filter any more.
     pub(super) fn serve(&self) {
-        while let Some(work) = self.next() {
-            // A call that does not wait any more loses nothing: the buffer that was to be given has
-            // been dropped.
-            let _ = self.answer(&work);
+        loop {
+            self.turn.take();
+            loop {
+                let Some(work) = self.next() else { return };
+                let turn = self.turn.begin();
+                // A call that does not wait any more loses nothing: the buffer that was to be given
+                // has been dropped.
+                let _ = self.answer(&work);
+                drop(work);
+                if !self.turn.end(turn) {
+                    break;
+                }
+            }
         }
     }
 
     /// Returns the next call about a node, and leaves all calls before it to the kernel. `None` if
-    /// no process has the filter any more.
+    /// no process has the filter any more. The calling thread has the turn.
     fn next(&self) -> Option<Work<'_>> {
-        // Held from one call to the next: giving it up wakes a thread.
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match self.listener.receive() {
                 Ok(call) => match self.work(&call) {

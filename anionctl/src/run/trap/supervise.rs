@@ -54,7 +54,11 @@ pub(super) fn run(
     set_child_subreaper(true).map_err(|error| Failure::local("PR_SET_CHILD_SUBREAPER", &error.into()))?;
     let (program, listener) = start(&mut command, signals.before)?;
     check_memory(program)?;
-    let server = Arc::new(Server::new(Listener::new(listener), nodes, forced));
+    let server = Server::new(Listener::new(listener), nodes, forced).map_err(|error| {
+        end(program);
+        Failure::local("eventfd", &error.into())
+    })?;
+    let server = Arc::new(server);
     for _ in 0..THREADS {
         let server = Arc::clone(&server);
         // They are not waited for: when the last process has ended, none has anything to answer.

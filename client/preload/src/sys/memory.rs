@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 /// The process that this library is in, during one request.
 #[derive(Default)]
@@ -73,6 +73,37 @@ fn copy(from: *const u8, to: *mut u8, length: usize) -> Result<(), Errno> {
     }
 }
 
+/// Has the kernel find that memory is there for reading and writing, which it leaves as it is: the
+/// first and the last word of at most a page, and so all between. In a third of the time of
+/// [`copy`].
+///
+/// # Errors
+/// `EFAULT` if not; `EINVAL` if it is not made of words, or longer; as [`copy`] for filters.
+fn touch(place: usize, length: usize) -> Result<(), Errno> {
+    const WORD: usize = size_of::<u32>();
+    if !place.is_multiple_of(WORD) || !(WORD..=SMALLEST_PAGE).contains(&length) {
+        return Err(Errno::EINVAL);
+    }
+    let last = place.checked_add(length - WORD).ok_or(Errno::EFAULT)? / WORD * WORD;
+    touch_word(place)?;
+    if place / SMALLEST_PAGE == last / SMALLEST_PAGE { Ok(()) } else { touch_word(last) }
+}
+
+/// Pages have this many bytes or a multiple.
+const SMALLEST_PAGE: usize = 4096;
+
+/// Has the kernel add no bits to an aligned word.
+fn touch_word(place: usize) -> Result<(), Errno> {
+    let operation = libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG;
+    let or_zero = libc::FUTEX_OP(libc::FUTEX_OP_OR, 0, libc::FUTEX_OP_CMP_EQ, 0);
+    let (unused, none) = (AtomicU32::new(0), 0_usize);
+    // SAFETY: at `unused`, on this stack, no thread waits. At `place` the kernel checks that a word is
+    // mapped, and stores there what it has read, in one atomic step.
+    let woken =
+        unsafe { libc::syscall(libc::SYS_futex, unused.as_ptr(), operation, none, none, place, or_zero) };
+    Errno::result(woken).map(drop)
+}
+
 /// Copies memory that is there.
 fn copy_checked(from: *const u8, to: *mut u8, length: usize) {
     // SAFETY: one place is the caller's, borrowed for this call. The other one the program has passed
@@ -86,12 +117,21 @@ fn place(address: u64) -> Result<usize, Errno> {
     usize::try_from(address).ok().filter(|address| *address != 0).ok_or(Errno::EFAULT)
 }
 
+impl OwnProcess {
+    /// Returns whether the kernel has found this memory in this request.
+    fn is_checked(&self, place: usize, length: usize) -> bool {
+        self.checked.get().is_some_and(|(start, checked)| {
+            place >= start && place - start <= checked && length <= checked - (place - start)
+        })
+    }
+}
+
 impl Program for OwnProcess {
     fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), Errno> {
         let place = place(address)?;
         let from = std::ptr::with_exposed_provenance_mut::<u8>(place);
         // Onto itself, which leaves it as it is: most structures are written later.
-        match copy(from, from, bytes.len()) {
+        match touch(place, bytes.len()).or_else(|_| copy(from, from, bytes.len())) {
             Ok(()) | Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => {
                 self.checked.set(Some((place, bytes.len())));
                 copy_checked(from, bytes.as_mut_ptr(), bytes.len());
@@ -104,9 +144,7 @@ impl Program for OwnProcess {
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
         let place = place(address)?;
         let to = std::ptr::with_exposed_provenance_mut::<u8>(place);
-        let is_checked = self.checked.get().is_some_and(|(start, length)| {
-            place >= start && place - start <= length && bytes.len() <= length - (place - start)
-        });
+        let is_checked = self.is_checked(place, bytes.len());
         let copied = if is_checked { Ok(()) } else { copy(bytes.as_ptr(), to, bytes.len()) };
         match copied {
             Ok(()) if !is_checked => Ok(()),
@@ -116,6 +154,12 @@ impl Program for OwnProcess {
             }
             Err(_) => Err(Errno::EFAULT),
         }
+    }
+
+    fn check_writable(&self, address: u64, length: usize) -> Result<(), Errno> {
+        let place = place(address)?;
+        let at = std::ptr::with_exposed_provenance_mut::<u8>(place);
+        if self.is_checked(place, length) { Ok(()) } else { copy(at, at, length) }
     }
 
     fn install(&self, fd: OwnedFd, close_on_exec: bool) -> Result<c_int, Errno> {
