@@ -15,6 +15,7 @@ mod freeing;
 mod latency;
 mod locks;
 mod plot;
+mod programs;
 mod raw;
 mod ready;
 mod report;
@@ -26,6 +27,7 @@ mod ways;
 
 use anyhow::Context;
 use clap::Parser;
+use programs::PROGRAM;
 use report::{Pass, Section};
 use servers::{RAW_SERVER, Servers};
 use std::path::{Path, PathBuf};
@@ -54,7 +56,7 @@ const fn part_of_both(name: &'static str, measure: fn(&Servers) -> anyhow::Resul
     Part { name, measure, differs_on_one: true }
 }
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     part_of_both("latency", latency::measure),
     part_of_both("batch", batch::measure),
     part_of_both("ready", ready::measure),
@@ -66,6 +68,7 @@ const PARTS: [Part; 11] = [
     part("locks", locks::measure),
     part("devices", devices::measure),
     part("in-process", devices::measure_in_process),
+    part_of_both("programs", programs::measure),
 ];
 
 /// Measures what Anion costs
@@ -107,8 +110,12 @@ struct Options {
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|word| word == RAW_SERVER) {
-        return raw::serve(Path::new(&args.next().context("the socket's path")?));
+    match args.next() {
+        Some(word) if word == RAW_SERVER => {
+            return raw::serve(Path::new(&args.next().context("the socket's path")?));
+        }
+        Some(word) if word == PROGRAM => return programs::run(args),
+        _ => {}
     }
     let options = Options::parse();
     let document = match &options.from {

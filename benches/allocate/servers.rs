@@ -55,6 +55,11 @@ impl Servers {
         Ok(connect(&Endpoint::Socket(self.service_path.clone()), SERVICE_NAME, 1)?)
     }
 
+    /// Where the service answers.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.service_path
+    }
+
     /// A new connection to the bare server.
     pub(crate) fn connect_raw(&self) -> anyhow::Result<UnixStream> {
         Ok(UnixStream::connect(&self.raw_path)?)
@@ -112,17 +117,22 @@ impl Service {
     }
 }
 
+/// A program of those that the service was built with.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let built = || OsString::from(env!("CARGO_BIN_EXE_aniond"));
+    PathBuf::from(std::env::var_os(SERVICE).unwrap_or_else(built)).with_file_name(name)
+}
+
 /// The service's program, with what it is to serve and where.
 fn aniond(transport: &str, heaps: &Path, socket: &Path) -> Command {
-    let built = || OsString::from(env!("CARGO_BIN_EXE_aniond"));
-    let mut command = Command::new(std::env::var_os(SERVICE).unwrap_or_else(built));
+    let mut command = Command::new(program("aniond"));
     command.args(["--log-level", "error", "--transport", transport, "--config"]).arg(heaps);
     command.arg("--socket").arg(socket);
     command
 }
 
 /// A process of ours, ended with the benchmark.
-pub(crate) struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Process {
     fn pid(&self) -> Pid {

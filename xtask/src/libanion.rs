@@ -9,10 +9,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use serde_json::Value;
 
 use crate::process::{cargo, output_of, run, workspace_root};
-use crate::release::executable;
+use crate::release::{archive, executable};
 use crate::steps::{nextest, run_tests};
 use crate::tally::Tally;
 use crate::tools::{CBINDGEN, ensure_crate};
@@ -34,7 +33,7 @@ const HEADERS: [&str; 6] = [
 ];
 
 /// The library that `anionctl run` puts before a program's own.
-const PRELOAD: &str = "libanion-preload.so";
+pub(crate) const PRELOAD: &str = "libanion-preload.so";
 
 /// Install the client library for C and C++ with its headers, anion.pc and libanion(3),
 /// libdmabufheap and libion over it, and libanion-preload.so for `anionctl run`
@@ -92,12 +91,7 @@ fn build(package: &str) -> Result<PathBuf> {
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let messages = output_of(&mut command)?;
     let target = package.replace('-', "_");
-    let archive = messages.lines().find_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        let files = message["filenames"].as_array().filter(|_| message["target"]["name"] == *target)?;
-        files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".a")).map(PathBuf::from)
-    });
-    archive.with_context(|| format!("cargo made no lib{target}.a"))
+    archive(&messages, &target).with_context(|| format!("cargo made no lib{target}.a"))
 }
 
 /// Makes the shared library: of the archive's symbols, those of the version script alone.

@@ -95,6 +95,15 @@ pub(crate) fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     })
 }
 
+/// Returns the path of a static library in the same.
+pub(crate) fn archive(messages: &str, name: &str) -> Option<PathBuf> {
+    messages.lines().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let files = message["filenames"].as_array().filter(|_| message["target"]["name"] == name)?;
+        files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".a")).map(PathBuf::from)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

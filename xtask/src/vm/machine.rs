@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cross::{self, Rust, Target};
 use crate::debian::{Bundle, SID};
+use crate::libanion::{self, InstallArgs};
 use crate::needs;
 use crate::process::{find_program, leashed};
 use crate::release;
@@ -94,7 +95,11 @@ impl Machine {
         files.extend(RSBINDER_TOOLS.programs.iter().map(|program| (*program, hub.join(program))));
         if with_benchmark {
             ensure!(self.target.is_none(), "the benchmark is for guests of this machine's own architecture");
-            files.insert("anion-bench", release::build_benchmark()?);
+            let bench = release::build_benchmark()?;
+            let prefix = bench.with_file_name("libanion");
+            libanion::install(&InstallArgs { prefix: prefix.clone() })?;
+            files.insert(libanion::PRELOAD, prefix.join("lib").join(libanion::PRELOAD));
+            files.insert("anion-bench", bench);
         }
         Ok(Programs { files, strip })
     }
