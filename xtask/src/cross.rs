@@ -2,16 +2,17 @@
 //! Other architectures than this machine's: built and checked with Debian's Rust, whose standard
 //! libraries of all of them are packages.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
 use crate::debian::{Bundle, SID};
-use crate::process::{cargo, run, workspace_root};
-use crate::release::PROGRAMS;
+use crate::process::{cargo, output_of, run, workspace_root};
+use crate::release::{PROGRAMS, archive};
 use crate::tally::Tally;
 use crate::tools::cache_dir;
 
@@ -42,7 +43,9 @@ pub(crate) const ARM64: Target = Target {
 };
 
 /// Targets with pointers of 32 bits, which are type-checked.
-const NARROW: [&str; 2] = ["armv7-unknown-linux-gnueabihf", "i686-unknown-linux-gnu"];
+const NARROW: [&str; 2] = [ARM32, "i686-unknown-linux-gnu"];
+/// The one of them for which programs are linked, too.
+const ARM32: &str = "armv7-unknown-linux-gnueabihf";
 
 /// Between a build for debugging, which is too slow under emulation, and one for use, which takes
 /// too long to build.
@@ -112,12 +115,13 @@ impl Target {
 }
 
 /// Checks that the programs and libanion type-check where a pointer has 32 bits, the layouts that
-/// `sys` asserts among them.
+/// `sys` asserts among them, and that programs in C link with libanion there.
 ///
 /// # Errors
 /// If one does not, or Debian's Rust cannot be had.
 pub(crate) fn check(tally: &mut Tally) -> Result<()> {
-    let mut command = Rust::find()?.cargo("check");
+    let rust = Rust::find()?;
+    let mut command = rust.cargo("check");
     command.args(["--lib", "--package", "anion-c"]);
     command.args(NARROW.iter().flat_map(|triple| ["--target", triple]));
     run(&mut command)?;
@@ -125,5 +129,33 @@ pub(crate) fn check(tally: &mut Tally) -> Result<()> {
         println!("{triple}: type-checked");
         *tally += Tally::one(true);
     }
+    link_programs(&rust, tally)
+}
+
+/// Compiles the tests of libanion in C for 32-bit ARM and links them with the library.
+fn link_programs(rust: &Rust, tally: &mut Tally) -> Result<()> {
+    let mut command = cargo();
+    command.args(["build", "--package", "anion-c", "--target", ARM32]);
+    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    rust.equip(&mut command);
+    let archive = archive(&output_of(&mut command)?, "anion_c").context("cargo made no libanion_c.a")?;
+
+    let source = workspace_root().join("client/c");
+    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let files = fs::read_dir(source.join("tests")).context("no tests of libanion")?;
+    for file in files {
+        let file = file.context("a test of libanion")?.path();
+        if file.extension() != Some(OsStr::new("c")) {
+            continue;
+        }
+        let mut command = Command::new("arm-linux-gnueabihf-gcc");
+        command.args(["-std=c11", "-D_DEFAULT_SOURCE", "-Wall", "-Wextra", "-Werror"]);
+        let version = format!("-DANION_TEST_VERSION=\"{}\"", env!("CARGO_PKG_VERSION"));
+        command.arg(version).arg("-I").arg(source.join("include"));
+        command.arg(&file).arg(&archive).args(["-lgcc_s", "-lpthread", "-ldl", "-lm", "-o"]);
+        run(command.arg(scratch.path().join("program")))?;
+        *tally += Tally::one(true);
+    }
+    println!("{ARM32}: the programs in C are linked");
     Ok(())
 }

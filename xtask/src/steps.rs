@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::needs::{
-    self, ARCHIVE, BINDINGS, BPFMT, EVERYTHING, LIBANION, LINKER, PICTURES, PYTHON, SEPOLICY,
+    self, ARCHIVE, ARM32, BINDINGS, BPFMT, EVERYTHING, LIBANION, LINKER, PICTURES, PYTHON, SEPOLICY,
 };
 use crate::process::{cargo, count_tests, find_program, leashed, line_of, path_with, run, workspace_root};
 use crate::report::{run_step, summary};
@@ -162,8 +162,8 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "targets",
-        about: "the programs and libanion type-check for 32-bit ARM and x86, with Debian's Rust",
-        tools: &[LINKER, ARCHIVE],
+        about: "the programs and libanion type-check for 32-bit ARM and x86, with Debian's Rust; programs in C link with it",
+        tools: &[LINKER, ARCHIVE, ARM32],
         unfetched: |cache| cross::RUST.unfetched(cache).into_iter().collect(),
         run: cross::check,
     },

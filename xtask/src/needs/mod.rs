@@ -87,6 +87,12 @@ pub(crate) const ARM64: &[Tool] = &[
     tool("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
 ];
 
+/// What links programs in C for 32-bit ARM.
+pub(crate) const ARM32: &[Tool] = &[
+    tool("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf"),
+    tool("/usr/arm-linux-gnueabihf/lib/crt1.o", "libc6-dev-armhf-cross"),
+];
+
 /// What a kernel is built with, beside awk, which the Essential base-files depends on.
 pub(crate) const KERNEL: &[Tool] = &[
     tool("make", "make"),
@@ -129,6 +135,7 @@ pub(crate) const EVERYTHING: &[&[Tool]] = &[
     GUEST,
     PC,
     ARM64,
+    ARM32,
     KERNEL,
     DEVICE_TREE,
     PICTURES,
