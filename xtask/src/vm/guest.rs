@@ -90,7 +90,7 @@ pub(super) const BENCH: Course = Course::Only(&[&["devices", "hub", BENCH_STEP]]
 const BENCH_STEP: &str = "bench";
 /// Its parts that tell something of a guest: those that depend on the kernel.
 pub(super) const BENCH_PARTS: [&str; 5] = ["latency", "ready", "scale", "devices", "in-process"];
-/// A camera and a graphics device that take the buffers, alone: the camera takes its time.
+/// A camera and a graphics device that take the buffers, alone: for longer films than else.
 pub(super) const PICTURES: Course =
     Course::Only(&[&["devices", "hub", "serve-binder", "pictures", "stop-binder"]]);
 
@@ -145,6 +145,12 @@ pub(super) fn furnish(root: &mut Initramfs, kernel: &Entry, course: &Course) {
     for applet in APPLETS {
         root.link(Path::new("/bin").join(applet), "busybox");
     }
+}
+
+/// Adds how many frames the camera makes of the first heap that it gets, and of each other.
+pub(super) fn furnish_pictures(root: &mut Initramfs, is_alone: bool) {
+    let frames = if is_alone { "300 60" } else { "60 15" };
+    root.file("/etc/guest/frames", 0o644, frames);
 }
 
 /// Adds what the benchmark is to measure.

@@ -55,7 +55,7 @@ pub(crate) struct VmArgs {
     #[arg(long, conflicts_with = "at_once")]
     bench: bool,
 
-    /// Run the camera and the graphics device alone, on a kernel of Debian for x86-64
+    /// Run the camera and the graphics device alone, for longer films, on a kernel of Debian for x86-64
     #[arg(long, conflicts_with = "bench")]
     pictures: bool,
 
@@ -146,7 +146,7 @@ fn kernel_names() -> clap::builder::PossibleValuesParser {
 
 /// What all guests together take of Debian's packages.
 pub(crate) const TOOLS: &[&[Tool]] =
-    &[LINKER, ARCHIVE, GUEST, needs::PC, needs::ARM64, needs::KERNEL, needs::DEVICE_TREE];
+    &[LINKER, ARCHIVE, GUEST, needs::PC, needs::ARM64, needs::KERNEL, needs::DEVICE_TREE, needs::PICTURES];
 
 /// What each guest takes.
 const EVERY_GUEST: [&[Tool]; 3] = [LINKER, ARCHIVE, GUEST];
@@ -179,7 +179,9 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
     );
     let entries: Vec<&Entry> = KERNELS.iter().filter(|entry| args.wants(entry)).collect();
     let own = entries.iter().flat_map(|entry| entry.tools());
-    let pictures = if args.pictures { needs::PICTURES } else { &[] };
+    let has_pictures =
+        |entries: &[&Entry]| entries.iter().any(|entry| args.course(entry).includes(pictures::STEP));
+    let pictures = if has_pictures(&entries) { needs::PICTURES } else { &[] };
     let own = own.chain(pictures.iter().copied());
     ensure_tools(&EVERY_GUEST.concat().into_iter().chain(own).collect::<Vec<_>>())?;
     let cache = cache_dir()?;
@@ -191,7 +193,7 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
         if !programs.contains_key(machine.name) {
             let mut those = machine.programs(args.bench)?;
             let here = entries.iter().filter(|entry| entry.machine.name == machine.name);
-            if here.map(|entry| args.course(entry)).any(|course| course.includes(pictures::STEP)) {
+            if has_pictures(&here.copied().collect::<Vec<_>>()) {
                 those.files.extend(pictures::programs()?);
             }
             if args.observe {
@@ -294,6 +296,7 @@ impl Guests<'_> {
         }
         if course.includes(pictures::STEP) {
             root.modules("/pictures", &kernel.picture_modules)?;
+            guest::furnish_pictures(&mut root, self.args.pictures);
         }
         if self.args.observe {
             observe::furnish(&mut root, Progress::of(course));

@@ -60,7 +60,7 @@ stream() {
 # alone, so the first rounds may find none.
 stream_recycled() {
     for round in 1 2 3 4 5; do
-        stream "$1" recycled 60 || return
+        stream "$1" recycled "$others" || return
         if grep -q ', 4 of them recycled' /tmp/streamed; then
             return 0
         fi
@@ -83,13 +83,12 @@ show_pictures() {
     insert_picture_modules || return
     for program in v4l2_capture capture; do
         has_nothing "$program" || return
-        # Of one heap as long as a short film, of the others as long as shows each buffer often: the camera makes
-        # 30 frames a second.
-        frames=300
+        # Of one heap more than of the others: the camera makes 30 frames a second.
+        read -r frames others </etc/guest/frames
         for heap in kernel frames lens legacy contiguous; do
             if is_party "$heap"; then
                 stream "$program" "$heap" "$frames" || return
-                frames=60
+                frames=$others
             else
                 echo "not run: $program, heap $heap: this kernel has no device for it"
             fi

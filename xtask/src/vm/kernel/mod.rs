@@ -232,7 +232,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
         page: 4,
         append: "",
         takes_device_tree: false,
-        course: Course::Only(&[SHORT, FALLBACK, LIMITS]),
+        course: Course::Only(&[SHORT, &[pictures::STEP], FALLBACK, LIMITS]),
         origin: Origin::Suite(
             SID,
             Series {
