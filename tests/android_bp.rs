@@ -171,6 +171,7 @@ fn crates_agree_with_cargo() {
         ("anion-ipc", &["libanion_ipc"][..]),
         ("anion-vts", &["VtsAnionAllocatorTargetTest"]),
         ("anion-memory", &["libanion_memory"]),
+        ("anion-layout", &["libanion_layout"]),
         ("anion-client", &["libanion_client"]),
         ("anionctl", &["libanionctl"]),
         ("anion-nodes", &["libanion_nodes"]),

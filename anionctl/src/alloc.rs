@@ -7,6 +7,7 @@ use crate::args::AllocArgs;
 use crate::check::Probe;
 use crate::exec::{self, Held};
 use crate::failure::Failure;
+use crate::image::ImageRow;
 use crate::interrupt::Interrupt;
 use crate::output::{self, Output, Report, Side};
 use crate::words;
@@ -26,6 +27,9 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHea
 #[derive(Debug, Serialize)]
 struct AllocReport {
     buffers: Vec<CheckedRow>,
+    /// Where the planes are in each buffer, if an image was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<ImageRow>,
     total_bytes: i64,
     allocate_us: u64,
     check_us: u64,
@@ -49,7 +53,8 @@ struct CheckedRow {
 
 /// Carries out the command. With `--exec` it returns only if the command could not be started.
 pub(crate) fn run(args: &AllocArgs, service: Service, output: &Output) -> Result<(), Failure> {
-    let request = args.request.request();
+    let image = args.request.image.image()?;
+    let request = args.request.request(image.as_ref());
     let started = Instant::now();
     let allocation = service.interface().allocate(&request)?;
     let allocate_time = started.elapsed();
@@ -74,6 +79,7 @@ pub(crate) fn run(args: &AllocArgs, service: Service, output: &Output) -> Result
     let report = AllocReport {
         total_bytes: rows.iter().map(|row| row.size).fold(0, i64::saturating_add),
         buffers: rows,
+        image,
         allocate_us: microseconds(allocate_time),
         check_us: microseconds(started.elapsed()),
     };
@@ -217,8 +223,9 @@ impl Report for AllocReport {
                 outcome(row.verified),
             ]);
         }
+        let image = self.image.as_ref().map_or(String::new(), |image| format!("{}\n", image.text()));
         format!(
-            "{}\n{} in {}; allocated in {}, checked in {}",
+            "{image}{}\n{} in {}; allocated in {}, checked in {}",
             table.trim_fmt(),
             output::size(self.total_bytes),
             plural(self.buffers.len()),
@@ -267,7 +274,8 @@ mod tests {
     }
 
     fn report(row: CheckedRow) -> AllocReport {
-        AllocReport { total_bytes: row.size, buffers: vec![row], allocate_us: 120, check_us: 3_500 }
+        let (total_bytes, buffers) = (row.size, vec![row]);
+        AllocReport { total_bytes, buffers, image: None, allocate_us: 120, check_us: 3_500 }
     }
 
     #[test]

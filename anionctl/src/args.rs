@@ -2,6 +2,7 @@
 //! The command line: every command, flag and default.
 
 use crate::help;
+use crate::image::ImageArgs;
 #[cfg(not(soong))]
 use crate::run::RunArgs;
 use anion_ipc::{Endpoint, EndpointError};
@@ -119,8 +120,11 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct RequestArgs {
     /// Bytes of one buffer: 8M, 64KiB, 4096 (K, M, G count in 1024)
-    #[arg(short, long, value_parser = parse_size)]
-    pub(crate) size: i64,
+    #[arg(short, long, required_unless_present = "format", value_parser = parse_size)]
+    pub(crate) size: Option<i64>,
+
+    #[command(flatten)]
+    pub(crate) image: ImageArgs,
 
     /// Number of equal buffers: all of them from one heap, or none
     #[arg(short, long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]

@@ -46,6 +46,7 @@ Exit status:
 Examples:
   anionctl list
   anionctl alloc --size 8M --count 4
+  anionctl alloc --format NV12 --width 1920 --height 1080
   anionctl alloc --size 3110400 --count 4 --heap camera --name preview --hold 60
   anionctl alloc --size 64K --exec anionctl describe
   anionctl reserve --size 8M --count 4 --heap camera --hold 60 &
@@ -84,7 +85,9 @@ Buffers of ashmem belong to this process and cannot be passed on that way.
 JSON:
   {\"buffers\": [{\"index\", \"id\", \"heap_id\", \"heap\", \"size\", \"backing\", \"inode\",
     \"zeroed\", \"verified\"}], \"total_bytes\", \"allocate_us\", \"check_us\"}
-  zeroed and verified are null where the check could not be made.
+  zeroed and verified are null where the check could not be made. With --format also
+  \"image\": {\"format\", \"fourcc\", \"modifier\", \"width\", \"height\", \"stride\", \"bytes\",
+    \"planes\": [{\"components\", \"offset\", \"stride\", \"width\", \"height\", \"bytes\"}]}
 
 Examples:
   anionctl alloc --size 8M --count 4

@@ -142,7 +142,8 @@ pub(crate) fn explain(
     service: &Strong<dyn IHeapAllocator>,
     output: &Output,
 ) -> Result<(), Failure> {
-    let explanation = ExplanationRow::from(service.explain(&args.request())?);
+    let image = args.image.image()?;
+    let explanation = ExplanationRow::from(service.explain(&args.request(image.as_ref()))?);
     output.show(&explanation)?;
     if explanation.possible { Ok(()) } else { Err(Failure::RefusedAsShown) }
 }

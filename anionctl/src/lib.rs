@@ -19,6 +19,7 @@ mod exec;
 mod failure;
 mod heaps;
 mod help;
+mod image;
 mod inspect;
 mod interrupt;
 mod latency;

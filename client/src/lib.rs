@@ -58,6 +58,7 @@ mod request;
 mod reservation;
 
 pub use anion_ipc::Endpoint;
+pub use anion_layout::{Format, Image, Layout, Unsupported, Usage};
 pub use anion_memory::dma_buf::{CpuAccess, Phase};
 pub use anion_memory::{Access, Backing, BufferId, HeapType};
 pub use buffer::{Buffer, Heap};
@@ -68,3 +69,8 @@ pub use mapping::{Mapping, View};
 pub use pressure::{PressureLevel, PressureWatch};
 pub use request::Request;
 pub use reservation::Reservation;
+
+/// Compiles the program of docs/images.md.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/images.md")]
+struct ImagesPage;

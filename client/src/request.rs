@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What to ask for.
 
+use anion_layout::Layout;
 use anion_memory::Access;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Access::Access as AidlAccess;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationFlags::AllocationFlags;
@@ -40,6 +41,11 @@ impl Request {
             unzeroed: false,
             access: Access::ReadWrite,
         }
+    }
+
+    /// Returns a request for one buffer that has room for an image of this layout.
+    pub fn for_image(layout: &Layout) -> Self {
+        Self::new(layout.bytes)
     }
 
     /// Asks the heap with this name or alias; if called again, the next one where those before

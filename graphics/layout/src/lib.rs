@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where the planes of an image are in a linear buffer.
+//!
+//! [`Image::layout`] gives for a format of Android's `PixelFormat`, a width and a height what
+//! devices and programs have to know to read and write the pixels: the DRM code, each plane's
+//! offset, stride and components, and how many bytes all of it takes. Service, mapper and client
+//! library compute the same. Nothing here allocates, and nothing asks the system.
+//!
+//! ```
+//! use anion_layout::{Format, Image};
+//!
+//! let layout = Image::new(Format::Ycbcr420_888, 1920, 1080).layout()?;
+//! assert_eq!(layout.fourcc.to_string(), "NV12");
+//! let [luma, chroma] = layout.planes() else { panic!("two planes") };
+//! assert_eq!((luma.offset, luma.stride), (0, 1920));
+//! assert_eq!((chroma.offset, chroma.stride), (1920 * 1080, 1920));
+//! # Ok::<(), anion_layout::Unsupported>(())
+//! ```
+//!
+//! # Source
+//!
+//! The rules are those of Android's `PixelFormat.aidl` and `BufferUsage.aidl`; the codes those of
+//! `drm_fourcc.h`.
+
+#![forbid(unsafe_code)]
+#![no_std]
+
+mod format;
+mod image;
+mod plane;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+pub use format::{Format, Fourcc};
+pub use image::{Image, LONGEST_SIDE, Layout, STRIDE_ALIGN, Unsupported};
+pub use plane::{Component, ComponentKind, Plane};
+pub use usage::Usage;
+
+/// `DRM_FORMAT_MOD_LINEAR`: rows of pixels one after the other, as all layouts here are.
+pub const LINEAR: u64 = 0;
