@@ -58,7 +58,7 @@ mod request;
 mod reservation;
 
 pub use anion_ipc::Endpoint;
-pub use anion_layout::{Format, Image, Layout, Unsupported, Usage};
+pub use anion_layout::{Format, Image, LINEAR, Layout, Plane, STRIDE_ALIGN, Unsupported, Usage};
 pub use anion_memory::dma_buf::{CpuAccess, Phase};
 pub use anion_memory::{Access, Backing, BufferId, HeapType};
 pub use buffer::{Buffer, Heap};

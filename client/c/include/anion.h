@@ -541,6 +541,86 @@ typedef struct anion_heaps {
 } anion_heaps;
 
 /**
+ * A plane of an image.
+ */
+typedef struct anion_plane {
+  /**
+   * Bytes of this structure that are filled.
+   */
+  size_t struct_size;
+  /**
+   * Bytes from the start of the buffer to its first sample.
+   */
+  uint64_t offset;
+  /**
+   * Bytes from a row to the next.
+   */
+  uint64_t stride;
+  /**
+   * Bytes of all rows with what pads them.
+   */
+  uint64_t bytes;
+  /**
+   * Samples of a row.
+   */
+  uint32_t width;
+  /**
+   * Rows.
+   */
+  uint32_t height;
+  /**
+   * Bits from a sample to the next of its row; 0 where samples do not begin at whole bytes.
+   */
+  uint32_t sample_increment;
+  /**
+   * Pixels of a row that share a sample.
+   */
+  uint32_t horizontal_subsampling;
+  /**
+   * Rows of pixels that share a sample.
+   */
+  uint32_t vertical_subsampling;
+} anion_plane;
+
+/**
+ * Where everything of an image is in its buffer.
+ */
+typedef struct anion_layout {
+  /**
+   * Bytes of this structure that are filled.
+   */
+  size_t struct_size;
+  /**
+   * Bytes that a buffer needs.
+   */
+  uint64_t bytes;
+  /**
+   * The modifier that devices know the arrangement by: DRM_FORMAT_MOD_LINEAR, 0.
+   */
+  uint64_t modifier;
+  /**
+   * The value of Android's PixelFormat; of IMPLEMENTATION_DEFINED, of what was chosen.
+   */
+  int32_t format;
+  /**
+   * The code of drm_fourcc.h; 0 of formats without one.
+   */
+  uint32_t fourcc;
+  /**
+   * From a row of the first plane to the next: pixels; bytes of RAW10 and RAW12.
+   */
+  uint32_t stride;
+  /**
+   * How many planes there are: 1 to 3.
+   */
+  size_t count;
+  /**
+   * The planes, in the order of their offsets.
+   */
+  const struct anion_plane *const *planes;
+} anion_layout;
+
+/**
  * What one heap would do with a request.
  */
 typedef struct anion_verdict {
@@ -884,6 +964,26 @@ int anion_list_heaps(const struct anion_client *client,
  * Frees a list of heaps.
  */
 void anion_heaps_free(struct anion_heaps *heaps);
+
+/**
+ * Computes where the planes of an image are. Needs no service. `format` is a name of Android's
+ * PixelFormat, or NV12, NV16, NV21, P010 or P210; `usage` are bits of its BufferUsage, which decide
+ * what IMPLEMENTATION_DEFINED is, and else 0. Rows begin at multiples of `stride_align` bytes, a
+ * power of two up to 4096; 0 is 64. EINVAL if there is no such format, or it has no image of this
+ * size.
+ */
+int anion_layout_image(const char *format,
+                       uint32_t width,
+                       uint32_t height,
+                       uint64_t usage,
+                       uint32_t stride_align,
+                       struct anion_layout **layout,
+                       struct anion_error **error);
+
+/**
+ * Frees what anion_layout_image() made.
+ */
+void anion_layout_free(struct anion_layout *layout);
 
 /**
  * Maps all of a buffer, shared, with its pages present, at an address of the kernel's choice.

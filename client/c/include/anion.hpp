@@ -287,8 +287,17 @@ private:
 
 using Heaps = List<anion_heaps, anion_heap, anion_heaps_free, &anion_heaps::heaps>;
 using Usage = List<anion_usage, anion_usage_row, anion_usage_free, &anion_usage::rows>;
+using Layout = List<anion_layout, anion_plane, anion_layout_free, &anion_layout::planes>;
 using Explanation =
     List<anion_explanation, anion_verdict, anion_explanation_free, &anion_explanation::verdicts>;
+
+/** Where the planes of an image are; no service is asked. As anion_layout_image(). */
+inline Result<Layout> layout(const char *format, uint32_t width, uint32_t height, uint64_t usage = 0,
+                             uint32_t stride_align = 0) {
+    return detail::object<Layout>([&](auto layout, auto error) {
+        return anion_layout_image(format, width, height, usage, stride_align, layout, error);
+    });
+}
 
 /** What the service knows of a live buffer. */
 class Description {

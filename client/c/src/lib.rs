@@ -18,6 +18,7 @@ pub mod compat;
 pub mod connection;
 pub mod error;
 pub mod heaps;
+pub mod layout;
 pub mod mapping;
 pub mod pressure;
 mod record;

@@ -194,6 +194,31 @@ static void the_pressure_level_is_told(anion_client *client)
     anion_pressure_free(pressure);
 }
 
+static void images_have_room_in_a_buffer(anion_client *client)
+{
+    anion_error *error;
+    anion_layout *layout;
+    OK(anion_layout_image("NV12", 1920, 1080, 0, 0, &layout, &error), error);
+    CHECK(layout->struct_size == sizeof *layout && layout->bytes == 1920 * 1080 * 3 / 2);
+    CHECK(layout->modifier == 0 && layout->format == 0x23 && layout->fourcc == 0x3231564e);
+    CHECK(layout->stride == 1920 && layout->count == 2);
+    const anion_plane *luma = layout->planes[0], *chroma = layout->planes[1];
+    CHECK(luma->struct_size == sizeof *luma && luma->offset == 0 && luma->stride == 1920);
+    CHECK(luma->width == 1920 && luma->height == 1080 && luma->bytes == 1920 * 1080);
+    CHECK(luma->sample_increment == 8 && luma->horizontal_subsampling == 1);
+    CHECK(chroma->offset == luma->bytes && chroma->width == 960 && chroma->height == 540);
+    CHECK(chroma->sample_increment == 16 && chroma->vertical_subsampling == 2);
+    anion_buffer *buffer = allocated(client, "system", layout->bytes);
+    CHECK(anion_buffer_bytes(buffer) >= layout->bytes);
+    anion_buffer_free(buffer);
+    anion_layout_free(layout);
+
+    /* A camera's own format, and rows as another device wants them. */
+    OK(anion_layout_image("implementation_defined", 100, 2, 1 << 17, 256, &layout, &error), error);
+    CHECK(layout->format == 0x23 && layout->planes[1]->stride == 256);
+    anion_layout_free(layout);
+}
+
 int main(void)
 {
     version_and_connections();
@@ -205,6 +230,7 @@ int main(void)
     buffers_are_zero_and_may_be_read_only(client);
     reservations_are_drawn_from(client);
     the_pressure_level_is_told(client);
+    images_have_room_in_a_buffer(client);
 
     /* Objects go in any order, and NULL is nothing. */
     anion_buffer *last = allocated(client, "system", 1);

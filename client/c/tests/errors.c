@@ -44,6 +44,8 @@ static void what_is_null_is_named(anion_client *client)
     FAILS(anion_watch_pressure(client, NULL, &error), EINVAL, "pressure is NULL", error);
     FAILS(anion_pressure_dispatch(NULL, nothing, NULL, &error), EINVAL, "pressure is NULL", error);
     FAILS(anion_pressure_dispatch(NULL, NULL, NULL, &error), EINVAL, "callback is NULL", error);
+    FAILS(anion_layout_image(NULL, 1, 1, 0, 0, &(anion_layout *){0}, &error), EINVAL, "format is", error);
+    FAILS(anion_layout_image("NV12", 1, 1, 0, 0, NULL, &error), EINVAL, "layout is NULL", error);
     CHECK(anion_allocate(client, NULL, NULL, NULL) == -EINVAL);
 
     CHECK(anion_client_endpoint(NULL) == NULL && anion_client_generation(NULL) == 0);
@@ -201,6 +203,18 @@ static void four_pressure_listeners_and_no_more(anion_client *client)
     anion_pressure_free(fifth);
 }
 
+static void images_that_have_no_layout_are_refused(void)
+{
+    anion_error *error;
+    anion_layout *layout;
+    FAILS(anion_layout_image("NV13", 2, 2, 0, 0, &layout, &error), EINVAL, "format is \"NV13\"", error);
+    CHECK(layout == NULL);
+    FAILS(anion_layout_image("YV12", 6, 3, 0, 0, &layout, &error), EINVAL, "height is 3, but of YV12", error);
+    FAILS(anion_layout_image("R_8", 0, 1, 0, 0, &layout, &error), EINVAL, "width is 0", error);
+    FAILS(anion_layout_image("R_8", 1, 1, 0, 3, &layout, &error), EINVAL, "alignment of rows is 3", error);
+    anion_layout_free(NULL);
+}
+
 int main(void)
 {
     where_no_service_is();
@@ -210,6 +224,7 @@ int main(void)
     every_refusal_has_its_errno_and_the_services_words(client);
     structures_of_other_versions(client);
     descriptors_that_are_no_buffers(client);
+    images_that_have_no_layout_are_refused();
     four_pressure_listeners_and_no_more(client);
     EVENTUALLY(held_of(client).buffers == 0);
     anion_client_free(client);

@@ -67,6 +67,9 @@ void buffers_free_themselves(const anion::Client &client)
 
 void lists_are_ranges(const anion::Client &client)
 {
+    auto image = need(anion::layout("YV12", 64, 64));
+    CHECK(image.size() == 3 && image[2].offset == image[1].offset + image[1].bytes);
+    CHECK(image->bytes == image[2].offset + image[2].bytes && !anion::layout("YV12", 63, 64));
     auto heaps = need(client.heaps());
     std::string names;
     for (const anion_heap &heap : heaps) names += std::string(heap.name) + " ";
