@@ -25,6 +25,23 @@ pub struct Contents<M, D> {
     pub free: FreeLists<M>,
 }
 
+/// What a domain has in a pool.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Bytes of its entries.
+    pub bytes: u64,
+    /// How many these are.
+    pub entries: u64,
+}
+
+impl Holding {
+    /// Adds `entries` entries of `bytes` bytes each.
+    pub fn add(&mut self, bytes: u64, entries: u64) {
+        self.bytes += bytes * entries;
+        self.entries += entries;
+    }
+}
+
 /// Memory that was taken out of a pool to be dropped. Dropping it can take the kernel time.
 #[derive(Debug)]
 #[must_use = "it is to be dropped after the pool's lock"]
@@ -67,13 +84,13 @@ impl<M, D> Contents<M, D> {
 
     /// Returns whether `bytes` more bytes fit in without evicting anything.
     pub fn has_room(&self, bytes: u64) -> bool {
-        self.released.len() + self.free.len() < self.limits.entries
-            && bytes <= self.limits.bytes.saturating_sub(self.bytes())
+        !self.is_short_of_entries() && bytes <= self.limits.bytes.saturating_sub(self.bytes())
     }
 
-    /// Evicts memory until `bytes` more bytes fit in, from the domain with the most pooled bytes
-    /// each time: a client displaces other clients' memory only while it has no more than they
-    /// have. Returns `None`, and evicts nothing, if the limit is smaller than `bytes`.
+    /// Evicts memory until `bytes` more bytes fit in, from the domain with the most of what is short
+    /// each time, bytes or entries: a client displaces other clients' memory only while it has no
+    /// more of that than they have. Returns `None`, and evicts nothing, if the limit is smaller than
+    /// `bytes`.
     pub fn make_room(&mut self, bytes: u64) -> Option<Evicted<M, D>> {
         if bytes > self.limits.bytes || self.limits.entries == 0 {
             return None;
@@ -83,12 +100,22 @@ impl<M, D> Contents<M, D> {
         Some(evicted)
     }
 
-    /// Evicts one entry of the domain with the most bytes: what it released last is its most useful
+    /// Returns whether there is no place for another entry, whatever its size.
+    fn is_short_of_entries(&self) -> bool {
+        self.released.len() + self.free.len() >= self.limits.entries
+    }
+
+    /// Evicts one entry of the domain with the most of what is short: what it released last is its most useful
     /// memory, so the oldest of its clean memory goes first.
     fn evict_from_largest(&mut self, evicted: &mut Evicted<M, D>) -> bool {
         let mut holdings = HashMap::new();
         self.free.add_holdings(&mut holdings);
         self.released.add_holdings(&mut holdings);
+        let is_short_of_entries = self.is_short_of_entries();
+        let holdings = holdings.into_iter().map(|(domain, Holding { bytes, entries })| {
+            (domain, if is_short_of_entries { entries } else { bytes })
+        });
+        let holdings: HashMap<_, u64> = holdings.collect();
         // Among equals the domain with the oldest clean memory loses it.
         let most = holdings.values().copied().max();
         let candidates = holdings.into_iter().filter(|(_, bytes)| Some(*bytes) == most);

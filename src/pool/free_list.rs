@@ -2,6 +2,7 @@
 //! Free lists: clean memory, ready to be handed out. ION's `ion_page_pool`, for buffers of any
 //! exact size.
 
+use super::contents::Holding;
 use super::pooled::{Clean, Pooled, TrustDomain};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
@@ -83,11 +84,11 @@ impl<M> FreeLists<M> {
         self.classes.entry(bytes).or_default().put(memory, now);
     }
 
-    /// Adds the bytes of each domain to `holdings`; fresh memory counts under `None`.
-    pub fn add_holdings<'a>(&'a self, holdings: &mut HashMap<Option<&'a TrustDomain>, u64>) {
+    /// Adds what each domain has to `holdings`; fresh memory counts under `None`.
+    pub fn add_holdings<'a>(&'a self, holdings: &mut HashMap<Option<&'a TrustDomain>, Holding>) {
         for (bytes, class) in &self.classes {
             for (domain, queue) in class.queues().filter(|(_, queue)| !queue.is_empty()) {
-                *holdings.entry(domain).or_default() += bytes * queue.len() as u64;
+                holdings.entry(domain).or_default().add(*bytes, queue.len() as u64);
             }
         }
     }

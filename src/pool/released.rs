@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The deferred-free list: released memory that waits to be cleaned. ION's `free_list`.
 
+use super::contents::Holding;
 use super::pooled::{Dirty, Pooled, TrustDomain};
 use std::collections::{BTreeMap, HashMap};
 
@@ -72,10 +73,10 @@ impl<M> ReleasedList<M> {
         taken
     }
 
-    /// Adds the bytes of each domain's entries to `holdings`.
-    pub fn add_holdings<'a>(&'a self, holdings: &mut HashMap<Option<&'a TrustDomain>, u64>) {
+    /// Adds each domain's entries to `holdings`.
+    pub fn add_holdings<'a>(&'a self, holdings: &mut HashMap<Option<&'a TrustDomain>, Holding>) {
         for entry in self.entries.values() {
-            *holdings.entry(entry.domain()).or_default() += entry.bytes().get();
+            holdings.entry(entry.domain()).or_default().add(entry.bytes().get(), 1);
         }
     }
 
