@@ -44,7 +44,8 @@ impl Allocator {
         if allowed { Ok(()) } else { Err(Denied { uid: caller.uid, what }) }
     }
 
-    fn is_privileged(&self, uid: Uid) -> bool {
+    /// Returns whether `uid` is root's, the service's own, or one that the policy makes privileged.
+    pub fn is_privileged(&self, uid: Uid) -> bool {
         uid == Uid(0) || uid == self.own_uid || self.registry().ledger.is_privileged(uid)
     }
 }

@@ -5,7 +5,7 @@ use super::registry::{Booked, Live};
 use super::{Allocator, Caller};
 use crate::heap::Stored;
 use crate::ledger::{Claim, Refusal};
-use crate::units::BackedBytes;
+use crate::units::{BackedBytes, Uid};
 
 /// Given back when dropped before the buffers are inserted.
 pub(super) struct Booking<'a> {
@@ -42,11 +42,16 @@ impl Allocator {
             booked => return booked,
         };
         // What the caller released a moment ago may still be open here.
-        if self.replies.await_sent(caller) { once_more() } else { Err(refused) }
+        let await_sent = || self.replies.await_sent(caller);
+        if self.turns.without_turn(caller.uid, await_sent) { once_more() } else { Err(refused) }
     }
 }
 
 impl Booking<'_> {
+    pub(super) fn uid(&self) -> Uid {
+        self.claim.uid
+    }
+
     pub(super) fn bytes(&self) -> BackedBytes {
         self.claim.bytes
     }

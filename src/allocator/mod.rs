@@ -20,8 +20,8 @@
 //!
 //! # Lock rules
 //! `registry` is the only lock of this module; a heap's pool may be locked while it is held. The
-//! others are leaves, each held alone: in `liveness.rs`, `pressure.rs`, `replies.rs`, and in
-//! sources. No system call is made while any is held.
+//! others are leaves, each held alone: in `liveness.rs`, `pressure.rs`, `replies.rs`, `giver.rs`,
+//! `turns.rs`, and in sources. No system call is made while any is held.
 //!
 //! # When a client dies
 //! The kernel closes its descriptors, and step 5 follows. The transport drops its reservations, and
@@ -30,6 +30,7 @@
 
 mod authorize;
 mod booking;
+mod giver;
 mod latency;
 mod liveness;
 mod pressure;
@@ -47,6 +48,7 @@ mod shrinker;
 pub(crate) mod tests;
 mod throttle;
 mod token;
+mod turns;
 mod verdict;
 mod wake;
 mod worker;
@@ -75,6 +77,7 @@ use crate::sys::lock::{Mutex, MutexGuard};
 use crate::sys::references::ReferenceCounts;
 use crate::units::{Backing, Uid};
 use anyhow::Context;
+use giver::Giver;
 use latency::Latency;
 use liveness::Liveness;
 use pressure::{Availability, Pressure, PressureSources};
@@ -85,6 +88,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
+use turns::Turns;
 use wake::Wake;
 
 /// Descriptors kept for connections, and for replies in flight, which carry two more for each
@@ -107,6 +111,8 @@ pub struct Allocator {
     latencies: Vec<Latency>,
     refill: Refill,
     replies: Replies,
+    giver: Arc<Giver>,
+    turns: Turns,
     /// Starts at the nanoseconds since boot and grows by one a buffer, slower than the clock: a
     /// later service starts above every id that was ever given.
     next_id: AtomicU64,
@@ -139,6 +145,7 @@ impl Allocator {
         let machine =
             Machine { page, memory_bytes, memfd, file_releases, hugetlb, huge_releases, devices, pages };
         let allocator = Self::with_machine(config, machine)?;
+        allocator.start_giver().context("starting the giver thread")?;
         allocator.start_reaper().context("starting the reaper thread")?;
         let availability = Availability::new(memory_bytes, crate::sys::memory::available_bytes);
         allocator.start_shrinker(sources, availability).context("starting the shrinker thread")?;
@@ -155,7 +162,8 @@ impl Allocator {
         }
         let mut specs = config.heaps;
         specs.sort_by_key(|spec| std::cmp::Reverse(spec.id));
-        let limits = limits(&config.policy, &specs);
+        let own_uid = Uid(nix::unistd::geteuid().as_raw());
+        let limits = limits(&config.policy, &specs).with_favoured([Uid(0), own_uid]);
         let with_index = specs.into_iter().enumerate();
         let heaps: Vec<_> =
             with_index.map(|(index, spec)| build(spec, limits.reserves_of(index), &machine)).collect();
@@ -177,8 +185,10 @@ impl Allocator {
             latencies,
             refill: Refill::default(),
             replies: Replies::default(),
+            giver: Arc::default(),
+            turns: Turns::default(),
             next_id: AtomicU64::new(boot_nanoseconds),
-            own_uid: Uid(nix::unistd::geteuid().as_raw()),
+            own_uid,
         }))
     }
 
@@ -211,6 +221,10 @@ impl Allocator {
     /// Every selected heap's answer. Nothing is held or charged then.
     pub fn allocate(&self, caller: &Caller, request: &Request) -> Result<Vec<Grant>, Explanation> {
         let start = Instant::now();
+        if self.giver.is_behind(caller.uid) {
+            self.giver.await_room(caller.uid);
+        }
+        let _turn = self.turns.take(caller.uid);
         let mut verdicts = Vec::new();
         for candidate in self.candidates(&request.selection) {
             let outcome = match candidate {
@@ -248,6 +262,7 @@ impl Drop for Allocator {
         self.liveness.stop();
         self.worker.stop();
         self.maker.stop();
+        self.giver.stop();
         self.shrinker.stop();
         self.pressure.end();
     }
@@ -255,7 +270,8 @@ impl Drop for Allocator {
 
 /// Returns the configured policy in the ledger's terms.
 fn limits(policy: &Policy, heaps: &[HeapSpec]) -> Limits {
-    let mut limits = Limits::new(policy.default.max_bytes, policy.default.max_buffers);
+    let mut limits =
+        Limits::new(policy.default.max_bytes, policy.default.max_buffers).with_favoured(policy.favoured());
     for client in &policy.clients {
         let quota = client.quota;
         for uid in &client.uids {

@@ -80,6 +80,7 @@ impl Allocator {
     /// Returns what [`Allocator::allocate`] would do now. Nothing is allocated or counted; releases
     /// that it notices are booked, as the real call would.
     pub fn explain(&self, caller: &Caller, request: &Request) -> Explanation {
+        let _turn = self.turns.take(caller.uid);
         self.reclaim_from(caller);
         let verdicts = self.candidates(&request.selection).into_iter().map(|candidate| {
             let outcome = match candidate {
@@ -123,6 +124,7 @@ impl Allocator {
                 // A heap that is closed, unavailable or of another kind fits nothing.
                 let fits_bytes = match &outcome {
                     Outcome::Denied(_) | Outcome::UnknownHeap => 0,
+                    Outcome::Failed(error) if error.is_beyond_process() => 0,
                     Outcome::Rejected(rejection)
                         if !matches!(rejection, crate::heap::Rejection::TooLarge { .. }) =>
                     {
@@ -143,9 +145,9 @@ impl Allocator {
     /// now, in bytes. What the caller reserved is in use.
     fn fits(&self, caller: &Caller, index: HeapIndex, count: u64) -> u64 {
         let heap = &self.heaps[index];
-        let (quota_bytes, quota_buffers) = self.registry().ledger.quota_left(caller.uid);
+        let (quota_bytes, has_room) = self.registry().ledger.left(caller.uid, count);
         let free = heap.pool().account().free(caller.uid);
-        if quota_buffers.is_some_and(|left| left < count) {
+        if !has_room {
             return 0;
         }
         let each = [free, quota_bytes].into_iter().flatten().map(|bytes| bytes / count).min();
@@ -169,6 +171,7 @@ impl Allocator {
     /// Returns what clients hold, most bytes first: everyone for a privileged caller, else the
     /// caller alone.
     pub fn usage(&self, caller: &Caller) -> Vec<Usage> {
+        let _turn = self.turns.take(caller.uid);
         self.work_off_events();
         if self.authorize(caller, Action::SeeOthers).is_err() {
             return vec![self.registry().ledger.usage(caller.uid)];
@@ -181,6 +184,7 @@ impl Allocator {
     /// Returns the live buffers, the oldest first: everyone's for a privileged caller, else the
     /// caller's own. Buffers that come or go meanwhile may be among them or not.
     pub fn buffers(&self, caller: &Caller) -> Vec<BufferView<'_>> {
+        let _turn = self.turns.take(caller.uid);
         self.work_off_events();
         let everyone = self.authorize(caller, Action::SeeOthers).is_ok();
         let mut records = Vec::new();
@@ -245,6 +249,7 @@ impl Allocator {
     /// If the caller may not, or no heap has the name.
     pub fn trim(&self, caller: &Caller, heap: Option<&str>, bytes: u64) -> Result<u64, TrimError> {
         self.authorize(caller, Action::Trim)?;
+        let _turn = self.turns.take(caller.uid);
         let heaps = match heap {
             Some(name) => {
                 let index = self.find_heap(name).ok_or_else(|| UnknownHeap(name.to_owned()))?;

@@ -280,8 +280,10 @@ impl Registry {
         }
     }
 
-    pub(super) fn watched(&self, watch: Watch) -> Option<BufferId> {
-        self.by_watch.get(&watch).copied()
+    /// Returns the buffer with this watch and whose it is.
+    pub(super) fn watched(&self, watch: Watch) -> Option<(BufferId, Uid)> {
+        let id = *self.by_watch.get(&watch)?;
+        Some((id, self.live.get(&id)?.record.uid))
     }
 
     pub(super) fn with_inode(&self, inode: Inode) -> Option<BufferId> {

@@ -2,9 +2,10 @@
 //! Noticing that buffers were released: from close events, from leases and reference counts, and
 //! before anyone is refused. A released buffer moves from the registry to its heap's pool.
 
+use super::giver::ToDrop;
 use super::registry::Removed;
 use super::{Allocator, Caller, PressureLevel, Record};
-use crate::heap::{Discard, Heap, Leftover, Released, Stored, discard};
+use crate::heap::{Discard, Heap, Leftover, Released, Stored};
 use crate::pool::TrustDomain;
 use crate::source::ReleaseMechanism;
 use crate::units::{BackedBytes, BufferId, Uid};
@@ -26,6 +27,11 @@ const LARGE: u64 = 256 << 10;
 /// Pause of the reaper after closes of smaller buffers alone. A call that needs one of them reads
 /// the events itself, so only the number of wake-ups changes.
 const SMALL_CLOSES_REST: Duration = Duration::from_millis(1);
+
+/// How long a call that is about to be refused waits for other threads that are reading events, which
+/// may have to wait for a processor, and the pause between two looks.
+const READING: Duration = Duration::from_millis(500);
+const READING_LOOK: Duration = Duration::from_micros(50);
 
 /// What releases brought.
 #[derive(Default, Clone, Copy)]
@@ -50,9 +56,6 @@ impl Freed {
     }
 }
 
-/// Memory that is to be dropped without any lock: displaced from a pool, or not kept.
-struct ToDrop(Leftover, Option<Stored>);
-
 impl Allocator {
     /// Works off queued close events. Any thread may; they share the queue.
     pub(super) fn work_off_events(&self) -> Freed {
@@ -64,34 +67,39 @@ impl Allocator {
     /// Works off queued close events as [`Allocator::work_off_events`], but wakes no thread for
     /// what is to be cleaned: the caller may take it.
     pub(super) fn read_events(&self) -> Freed {
+        let reader = self.liveness.begin_reading();
+        let named = self.named_by_events();
+        let now = Instant::now();
+        self.liveness.end_reading(reader, &named, now);
+        let mut sum = Freed::default();
+        for (id, uid) in named {
+            match self.look_at(id) {
+                Release::Noticed(freed) => sum = sum.and(freed),
+                Release::Held => self.liveness.suspect(id, uid, now),
+                Release::Gone => self.liveness.gone(id, uid),
+            }
+        }
+        sum
+    }
+
+    /// Reads the queued close events. Returns the buffers that they name, and whose these are.
+    fn named_by_events(&self) -> Vec<(BufferId, Uid)> {
         let closes = match self.liveness.watcher.closes() {
             Ok(closes) => closes,
             Err(error) => {
                 log::error!("reading close events: {error}");
-                return Freed::default();
+                return Vec::new();
             }
         };
-        let now = Instant::now();
         if closes.overflowed {
             log::warn!("the inotify queue overflowed; asking every buffer's lease instead");
-            self.liveness.overflowed(now);
+            self.liveness.overflowed(Instant::now());
         }
         if closes.watches.is_empty() {
-            return Freed::default();
+            return Vec::new();
         }
-        let named: Vec<_> = {
-            let registry = self.registry();
-            closes.watches.iter().filter_map(|watch| registry.watched(*watch)).collect()
-        };
-        let mut sum = Freed::default();
-        for id in named {
-            match self.look_at(id) {
-                Release::Noticed(freed) => sum = sum.and(freed),
-                Release::Held => self.liveness.suspect(id, now),
-                Release::Gone => {}
-            }
-        }
-        sum
+        let registry = self.registry();
+        closes.watches.iter().filter_map(|watch| registry.watched(*watch)).collect()
     }
 
     /// Wakes the threads that see to what was released.
@@ -108,11 +116,40 @@ impl Allocator {
     }
 
     /// Notices what `caller` has already released. A client that closes a buffer and asks again at
-    /// once must not be refused: the close event may still be on its way through another thread,
-    /// the lease is not.
+    /// once must not be refused: the close event may have come before the hold was given up, or be on
+    /// its way through another thread. Only what an event named a moment ago is asked about, and what
+    /// the kernel reports nothing about, so this costs little whatever the caller holds.
     pub(super) fn reclaim_from(&self, caller: &Caller) {
         self.work_off_events();
-        self.wake_for(self.look_at_live(Some(caller.uid)));
+        let (uid, reader, start) = (caller.uid, self.liveness.next_reader(), Instant::now());
+        while self.liveness.is_being_read_before(reader) && start.elapsed() < READING {
+            self.turns.without_turn(uid, || std::thread::sleep(READING_LOOK));
+        }
+        let own = self.liveness.likely_released(uid);
+        if !own.is_empty() {
+            self.wake_for(self.look_at_all(own));
+        }
+        while let Some(wait) = self.liveness.turn_to_look(uid, Instant::now()) {
+            if wait.is_zero() {
+                let began = Instant::now();
+                self.wake_for(self.look_at_unreported(uid));
+                self.liveness.looked_for(uid, began.elapsed(), Instant::now());
+                break;
+            }
+            self.turns.without_turn(uid, || std::thread::sleep(wait));
+        }
+        if self.giver.is_busy() {
+            self.turns.without_turn(uid, || self.giver.await_all());
+        }
+    }
+
+    /// Looks at the buffers of `uid` that the kernel reports nothing about; at all of them while it
+    /// dropped events.
+    fn look_at_unreported(&self, uid: Uid) -> Freed {
+        match self.liveness.unreported(uid) {
+            Some(ids) => self.look_at_all(ids),
+            None => self.look_at_live(Some(uid)),
+        }
     }
 
     /// Looks at every buffer of `uid`, or of all clients.
@@ -180,12 +217,11 @@ impl Allocator {
             self.retire(record, own, prepared.take().unwrap_or(Err(None)))
         });
         drop(prepared);
-        let Some(Removed { record, leftover: ToDrop(evicted, rest), is_reserved }) = removed else {
+        let Some(Removed { record, leftover, is_reserved }) = removed else {
             return Release::Gone;
         };
         let start = Instant::now();
-        discard(evicted);
-        drop(rest);
+        self.giver.give(record.uid, bytes.get(), leftover);
         let took = start.elapsed();
         self.liveness.released(id, record.uid);
         log::debug!("buffer {id} of uid {} released, {} bytes", record.uid, record.bytes.get());

@@ -50,6 +50,7 @@ impl Allocator {
         caller: &Caller,
         request: &Request,
     ) -> Result<ReservedBuffers, Explanation> {
+        let _turn = self.turns.take(caller.uid);
         let mut verdicts = Vec::new();
         for candidate in self.candidates(&request.selection) {
             let outcome = match candidate {

@@ -80,7 +80,7 @@ impl Allocator {
         let (start, own) = (Instant::now(), booking.bytes_to_make());
         let mut error = first;
         while error.is_exhaustion() && start.elapsed() < IN_TRANSIT && heap.has_memory_in_transit(own) {
-            std::thread::sleep(LOOK);
+            self.turns.without_turn(booking.uid(), || std::thread::sleep(LOOK));
             heap.pool().shrink(0);
             match make() {
                 Err(again) => error = again,

@@ -113,6 +113,14 @@ pub struct Policy {
     pub clients: Vec<ClientPolicy>,
 }
 
+impl Policy {
+    /// Returns the uids that are privileged or that memory is kept for.
+    pub fn favoured(&self) -> impl Iterator<Item = Uid> {
+        let clients = self.clients.iter().filter(|client| client.privileged || !client.reserves.is_empty());
+        clients.flat_map(|client| client.uids.iter().copied())
+    }
+}
+
 /// Limits of one uid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quota {

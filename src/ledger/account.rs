@@ -3,11 +3,25 @@
 
 use super::{HeapIndex, HeapReserve, Refusal};
 use crate::units::Uid;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Accounts kept before those that hold nothing are dropped, so that a host with many uids cannot
 /// fill the memory.
 const MAX_IDLE_ACCOUNTS: usize = 4096;
+
+/// Most buffers of a uid that holds few: one batch.
+const FEW_BUFFERS: u64 = 64;
+
+/// How much of what all uids share one may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// All of it.
+    Favoured,
+    /// All but what is kept for those.
+    Few,
+    /// All but what is kept for those and for uids that hold few buffers.
+    Many,
+}
 
 /// Name of the policy of uids that none names.
 const DEFAULT_POLICY: &str = "default";
@@ -18,6 +32,8 @@ pub struct Limits {
     default: Quota,
     named: HashMap<Uid, Named>,
     reserves: Vec<(HeapIndex, HeapReserve)>,
+    /// Uids for which some of what is shared by all is kept.
+    favoured: HashSet<Uid>,
 }
 
 /// Most that a uid may hold at once; `None` for no limit.
@@ -59,6 +75,13 @@ impl Limits {
     #[must_use]
     pub fn with_reserve(mut self, uid: Uid, heap: HeapIndex, bytes: u64) -> Self {
         self.reserves.push((heap, HeapReserve { uid, bytes }));
+        self
+    }
+
+    /// Keeps some of what all uids share for `uids`, whatever others hold.
+    #[must_use]
+    pub fn with_favoured(mut self, uids: impl IntoIterator<Item = Uid>) -> Self {
+        self.favoured.extend(uids);
         self
     }
 
@@ -209,6 +232,16 @@ impl Accounts {
             peak_bytes: account.peak_bytes,
             max_bytes: quota.bytes,
             max_buffers: quota.buffers,
+        }
+    }
+
+    /// Returns which part of what all uids share `uid` may take with `buffers` more buffers.
+    pub(super) fn standing(&self, uid: Uid, buffers: u64) -> Standing {
+        let (_, held) = self.held(uid);
+        match held.saturating_add(buffers) {
+            _ if self.limits.favoured.contains(&uid) => Standing::Favoured,
+            0..=FEW_BUFFERS => Standing::Few,
+            _ => Standing::Many,
         }
     }
 

@@ -19,7 +19,7 @@ pub use account::{Limits, Usage};
 pub use heap_account::{FailureCause, HeapAccount, HeapCounters, HeapReserve};
 
 use crate::units::{BackedBytes, Uid};
-use account::Accounts;
+use account::{Accounts, Standing};
 
 /// Position of a heap in the list of all heaps.
 pub type HeapIndex = usize;
@@ -78,14 +78,15 @@ pub enum Refusal {
         /// Its limit.
         limit: u64,
     },
-    /// The service cannot hold more buffers: each takes one of its descriptors.
-    #[error("{asked} buffers asked, {held} of {limit} that the service can hold are in use")]
+    /// The service cannot hold more buffers: each takes one of its descriptors, and some are kept for
+    /// others than this uid.
+    #[error("{asked} buffers asked, {held} of {limit} that the service can hold for this uid are in use")]
     ServiceFull {
         /// Buffers of the claim.
         asked: u64,
         /// Buffers of all clients.
         held: u64,
-        /// Most that the service can hold.
+        /// Most that the service can hold before it refuses the uid more.
         limit: u64,
     },
     /// The client has too many reservations of buffers to be held ready.
@@ -129,6 +130,9 @@ impl Refusal {
     }
 }
 
+/// Part of all buffers that is kept, each time, for one kind of uids: one of so many.
+const KEPT_BUFFERS: u64 = 16;
+
 /// The accounts of all uids, and the service's own limits.
 #[derive(Debug)]
 pub struct Ledger {
@@ -158,11 +162,23 @@ impl Ledger {
     /// # Errors
     /// The first limit that it would exceed.
     pub fn check(&self, claim: &Claim) -> Result<(), Refusal> {
-        let (buffers, held, limit) = (claim.count as u64, self.booked_buffers, self.max_buffers);
+        let (buffers, held) = (claim.count as u64, self.booked_buffers);
+        let limit = self.max_buffers_for(claim.uid, buffers);
         if buffers > limit.saturating_sub(held) {
             return Err(Refusal::ServiceFull { asked: buffers, held, limit });
         }
         self.accounts.check(claim.uid, claim.total(), buffers)
+    }
+
+    /// Returns how many buffers the service may hold once `uid` has `buffers` more: some are kept for
+    /// uids that hold few, and some for those that the policy favours.
+    fn max_buffers_for(&self, uid: Uid, buffers: u64) -> u64 {
+        let (all, kept) = (self.max_buffers, self.max_buffers / KEPT_BUFFERS);
+        match self.accounts.standing(uid, buffers) {
+            Standing::Favoured => all,
+            Standing::Few => all - kept,
+            Standing::Many => all - 2 * kept,
+        }
     }
 
     /// Books `claim`.
@@ -219,9 +235,12 @@ impl Ledger {
         self.accounts.allocated(uid);
     }
 
-    /// Returns the bytes and buffers that `uid`'s quota still admits; `None` for no limit.
-    pub fn quota_left(&self, uid: Uid) -> (Option<u64>, Option<u64>) {
-        self.accounts.left(uid)
+    /// Returns the bytes that `uid`'s quota still admits, `None` for no limit, and whether it and the
+    /// service could hold `buffers` more buffers.
+    pub fn left(&self, uid: Uid, buffers: u64) -> (Option<u64>, bool) {
+        let (bytes, of_quota) = self.accounts.left(uid);
+        let of_service = self.max_buffers_for(uid, buffers).saturating_sub(self.booked_buffers);
+        (bytes, of_quota.unwrap_or(u64::MAX).min(of_service) >= buffers)
     }
 
     /// Returns what one uid holds.

@@ -371,3 +371,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn some_buffers_are_kept_for_uids_with_few_and_for_favoured_ones() {
+    let limits = Limits::new(None, None).with_favoured([Uid(0)]);
+    let mut books = Books::new(&[None], limits, 1600);
+    let mut take = |uid, count| books.allocate(&claim(uid, 0, count, 1));
+    assert_eq!(take(1, 1400), Ok(()));
+    let full = |asked, held, limit| Err(Refusal::ServiceFull { asked, held, limit });
+    assert_eq!(take(1, 1), full(1, 1400, 1400));
+    assert_eq!(take(2, 64), Ok(()), "who has few still gets a batch");
+    assert_eq!(take(2, 1), full(1, 1464, 1400));
+    assert_eq!(take(3, 36), Ok(()));
+    assert_eq!(take(4, 1), full(1, 1500, 1500));
+    assert_eq!(take(0, 100), Ok(()), "the rest is kept");
+    assert_eq!(take(0, 1), full(1, 1600, 1600));
+    assert!(!books.ledger.left(Uid(4), 1).1 && books.ledger.left(Uid(4), 0).1);
+}

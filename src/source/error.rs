@@ -51,6 +51,13 @@ impl SourceError {
         matches!(self, Self::System(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOSPC)))
     }
 
+    /// Returns whether a limit of the process was met, which room in a heap says nothing about:
+    /// descriptors, or the size of a file.
+    pub fn is_beyond_process(&self) -> bool {
+        matches!(self, Self::System(error) if error.kind() == io::ErrorKind::FileTooLarge
+            || matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)))
+    }
+
     /// Returns whether memory, descriptors or kernel objects have run out, rather than that
     /// something is broken: such a request may succeed later, or from another heap.
     pub fn is_exhaustion(&self) -> bool {

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Giving much memory back to the kernel on a thread of its own, so that noticing releases never
+//! waits for it: the kernel takes about a tenth of a millisecond for a MiB.
+//!
+//! What is being given back is in no account any more. So that it does not pile up, a call that
+//! allocates first waits until little of what its uid released is left; and a call that fails for lack
+//! of memory waits for all of it before it tries again.
+//!
+//! `state` is a leaf lock: nothing else is locked, and no system call is made, while it is held.
+
+use super::Allocator;
+use crate::heap::{Leftover, Stored, discard};
+use crate::units::Uid;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Bytes from which on memory is given back by the thread.
+const MUCH: u64 = 1 << 20;
+/// Most bytes of one uid's that may be waiting while it allocates more.
+const MOST_OF_UID: u64 = 64 << 20;
+/// Longest wait for any of it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Memory that is to be dropped without any lock: displaced from a pool, or not kept.
+pub(super) struct ToDrop(pub(super) Leftover, pub(super) Option<Stored>);
+
+impl ToDrop {
+    fn drop_all(self) {
+        discard(self.0);
+        drop(self.1);
+    }
+}
+
+/// What waits to be given back.
+#[derive(Default)]
+pub(super) struct Giver {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// How much is in `state`, to be seen without the lock.
+    count: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<(Uid, u64, ToDrop)>,
+    /// Bytes that wait or are being given back, by who released them.
+    of_uids: HashMap<Uid, u64>,
+    has_thread: bool,
+    is_stopped: bool,
+}
+
+impl Giver {
+    /// Gives back memory of which a buffer of `bytes` bytes that `uid` released is the most: at once,
+    /// or on the thread if that takes long.
+    pub(super) fn give(&self, uid: Uid, bytes: u64, memory: ToDrop) {
+        let bytes = bytes.max(memory.0.bytes());
+        let mut state = self.lock();
+        if bytes < MUCH || !state.has_thread {
+            drop(state);
+            memory.drop_all();
+            return;
+        }
+        state.waiting.push_back((uid, bytes, memory));
+        *state.of_uids.entry(uid).or_default() += bytes;
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
+    /// Returns whether much of what `uid` released is still being given back.
+    pub(super) fn is_behind(&self, uid: Uid) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+            && self.lock().of_uids.get(&uid).is_some_and(|bytes| *bytes > MOST_OF_UID)
+    }
+
+    /// Returns whether anything is being given back.
+    pub(super) fn is_busy(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits, not for ever, until that is not so for `uid`.
+    pub(super) fn await_room(&self, uid: Uid) {
+        self.wait_while(|state| state.of_uids.get(&uid).is_some_and(|bytes| *bytes > MOST_OF_UID));
+    }
+
+    /// Waits, not for ever, until nothing is being given back.
+    pub(super) fn await_all(&self) {
+        self.wait_while(|state| !state.of_uids.is_empty());
+    }
+
+    /// Ends the thread; what waits is dropped with this.
+    pub(super) fn stop(&self) {
+        self.lock().is_stopped = true;
+        self.changed.notify_all();
+    }
+
+    fn wait_while(&self, is_so: impl Fn(&State) -> bool) {
+        let state = self.lock();
+        drop(self.changed.wait_timeout_while(state, PATIENCE, |state| is_so(state)));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for memory; `None` once the thread is to end.
+    fn next(&self) -> Option<(Uid, u64, ToDrop)> {
+        let mut state = self.lock();
+        loop {
+            if state.is_stopped {
+                return None;
+            }
+            if let Some(next) = state.waiting.pop_front() {
+                return Some(next);
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn given(&self, uid: Uid, bytes: u64) {
+        let mut state = self.lock();
+        if let Some(left) = state.of_uids.get_mut(&uid) {
+            *left -= bytes;
+            if *left == 0 {
+                state.of_uids.remove(&uid);
+            }
+        }
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
+    fn give_all(&self) {
+        while let Some((uid, bytes, memory)) = self.next() {
+            memory.drop_all();
+            self.given(uid, bytes);
+        }
+    }
+}
+
+impl Allocator {
+    /// Starts the thread that gives memory back. It ends when the allocator is dropped.
+    pub(super) fn start_giver(self: &Arc<Self>) -> io::Result<()> {
+        let giver = Arc::clone(&self.giver);
+        std::thread::Builder::new().name("anion-giver".to_owned()).spawn(move || giver.give_all())?;
+        self.giver.lock().has_thread = true;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UID: Uid = Uid(1);
+
+    fn nothing() -> ToDrop {
+        ToDrop(Leftover::default(), None)
+    }
+
+    #[test]
+    fn a_uid_waits_for_what_it_released_and_no_other_does() {
+        let giver = Giver::default();
+        giver.give(UID, MOST_OF_UID + 1, nothing());
+        assert!(!giver.is_busy(), "without a thread it is given back at once");
+        giver.lock().has_thread = true;
+        giver.give(UID, MUCH - 1, nothing());
+        assert!(!giver.is_busy(), "little is given back at once");
+        giver.give(UID, MOST_OF_UID + 1, nothing());
+        assert!(giver.is_busy() && giver.is_behind(UID) && !giver.is_behind(Uid(2)));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| giver.await_all());
+            let (uid, bytes, memory) = giver.next().expect("it waits");
+            memory.drop_all();
+            giver.given(uid, bytes);
+            waiting.join().expect("no panic");
+        });
+        assert!(!giver.is_busy() && !giver.is_behind(UID));
+        giver.stop();
+        assert!(giver.next().is_none());
+    }
+}
