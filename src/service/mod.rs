@@ -13,12 +13,13 @@ mod status;
 mod token;
 
 use crate::allocator::{Allocator, Caller};
+use crate::sys::interrupt;
 use crate::units::Uid;
 use anion_ipc::{ParcelFileDescriptor, Result, Strong, calling_identity, impl_interface, new_binder};
 use dump::Arguments;
 use listeners::Listeners;
 use reservation::ReservationService;
-use sink::Sinks;
+use sink::{Sinks, Writer};
 use std::io;
 use std::sync::Arc;
 use token::TokenService;
@@ -47,6 +48,9 @@ pub struct HeapAllocatorService {
 impl HeapAllocatorService {
     /// Returns a binder object that any transport can publish.
     pub fn binder(allocator: Arc<Allocator>) -> Strong<dyn IHeapAllocator> {
+        if let Err(error) = interrupt::prepare() {
+            log::warn!("writes to terminals that nobody reads cannot be given up: {error}");
+        }
         new_binder!(
             BnHeapAllocator,
             Self { allocator, sinks: Sinks::default(), listeners: Listeners::default() }
@@ -141,6 +145,7 @@ impl IHeapAllocator for HeapAllocatorService {
         let text = dump::render(&self.allocator, &caller, &arguments).map_err(status::dump_failed)?;
         let fd: &std::os::fd::OwnedFd = output.as_ref();
         let fd = fd.try_clone().map_err(status::writing_failed)?;
-        self.sinks.write(caller.uid, fd, text).map_err(status::writing_failed)
+        let writer = Writer { uid: caller.uid, is_privileged: self.allocator.is_privileged(caller.uid) };
+        self.sinks.write(writer, fd, text).map_err(status::writing_failed)
     }
 }

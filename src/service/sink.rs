@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Writing into a descriptor that a client chose. It may be a pipe without a reader or a file of a
-//! hostile file system, so the write happens on a thread of its own, and the call waits for it a
-//! limited time.
+//! Writing into a descriptor that a client chose. It may be a pipe or a terminal without a reader or a
+//! file of a hostile file system, so the write happens on a thread of its own, and the call waits for
+//! it a limited time.
+//!
+//! A write that waits for longer is interrupted. One to a file system that does not answer cannot be:
+//! its thread stays one of the few of its uid, which are a part of all.
 
+use crate::sys::interrupt::interrupt;
 use crate::units::Uid;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,9 +20,16 @@ use std::time::{Duration, Instant};
 
 /// How long a call waits for its dump to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Writes that may be stuck at once, in all and for one uid: a thread each.
-const MAX_WRITES: usize = 16;
+/// Writes that may be stuck at once, in all and for one uid: a thread each. Some of all are kept for
+/// uids that have none yet, and some for privileged ones.
+const MAX_WRITES: usize = 64;
 const MAX_WRITES_OF_UID: usize = 2;
+const KEPT_FOR_NEW: usize = 16;
+const KEPT_FOR_PRIVILEGED: usize = 8;
+/// How often a write that is late is interrupted, and the pause after each time: it may have been
+/// between two system calls.
+const INTERRUPTIONS: u32 = 10;
+const INTERRUPTION_PAUSE: Duration = Duration::from_millis(50);
 /// Calls of one uid that may wait for its earlier dumps to be taken, and how long. Each holds a
 /// thread of the transport, of which kernel binder has few.
 const MAX_WAITING_OF_UID: usize = 4;
@@ -37,6 +48,13 @@ struct Writes {
     ended: Condvar,
 }
 
+/// Who has something written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Writer {
+    pub(super) uid: Uid,
+    pub(super) is_privileged: bool,
+}
+
 /// Calls of one uid.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Turns {
@@ -50,24 +68,31 @@ impl Sinks {
     /// # Errors
     /// `WouldBlock` if too many of the client's dumps are still being written, `TimedOut` if this
     /// one is not read in time, else as write(2).
-    pub(super) fn write(&self, uid: Uid, fd: OwnedFd, text: String) -> io::Result<()> {
-        let turn = self.take_turn(uid, TURN_PATIENCE)?;
+    pub(super) fn write(&self, writer: Writer, fd: OwnedFd, text: String) -> io::Result<()> {
+        let turn = self.take_turn(writer, TURN_PATIENCE)?;
         let deadline = Instant::now() + PATIENCE;
         let (done, written) = mpsc::sync_channel(1);
-        thread::Builder::new().name("anion-dump".to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name("anion-dump".to_owned()).spawn(move || {
             let outcome = write_all(fd, text.as_bytes(), deadline);
             drop(turn);
             // The caller waits no longer if it took too long.
             let _ = done.send(outcome);
         })?;
-        // The thread keeps the deadline itself, unless a file system blocks it: hence the moment
-        // more.
-        let patience = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(100);
-        written.recv_timeout(patience).unwrap_or_else(|_| Err(not_taken()))
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let mut outcome = written.recv_timeout(patience);
+        for _ in 0..INTERRUPTIONS {
+            if outcome.is_ok() {
+                break;
+            }
+            interrupt(&thread);
+            outcome = written.recv_timeout(INTERRUPTION_PAUSE);
+        }
+        outcome.unwrap_or_else(|_| Err(not_taken()))
     }
 
     /// Waits a moment for earlier dumps: two that are merely asked for at once are not stuck.
-    fn take_turn(&self, uid: Uid, patience: Duration) -> io::Result<Turn> {
+    fn take_turn(&self, writer: Writer, patience: Duration) -> io::Result<Turn> {
+        let uid = writer.uid;
         let mut of_uids = lock(&self.0.of_uids);
         let turns = of_uids.entry(uid).or_default();
         if turns.waiting >= MAX_WAITING_OF_UID {
@@ -77,9 +102,9 @@ impl Sinks {
         let (mut of_uids, _) = self
             .0
             .ended
-            .wait_timeout_while(of_uids, patience, |of_uids| !has_room(of_uids, uid))
+            .wait_timeout_while(of_uids, patience, |of_uids| !has_room(of_uids, writer))
             .unwrap_or_else(PoisonError::into_inner);
-        let has_room = has_room(&of_uids, uid);
+        let has_room = has_room(&of_uids, writer);
         let turns = of_uids.entry(uid).or_default();
         turns.waiting -= 1;
         if !has_room {
@@ -94,13 +119,22 @@ impl Sinks {
     }
 }
 
-fn has_room(of_uids: &HashMap<Uid, Turns>, uid: Uid) -> bool {
-    of_uids.get(&uid).is_none_or(|turns| turns.writing < MAX_WRITES_OF_UID)
-        && of_uids.values().map(|turns| turns.writing).sum::<usize>() < MAX_WRITES
+fn has_room(of_uids: &HashMap<Uid, Turns>, writer: Writer) -> bool {
+    let own = of_uids.get(&writer.uid).map_or(0, |turns| turns.writing);
+    let limit = match own {
+        _ if writer.is_privileged => MAX_WRITES,
+        0 => MAX_WRITES - KEPT_FOR_PRIVILEGED,
+        _ => MAX_WRITES - KEPT_FOR_PRIVILEGED - KEPT_FOR_NEW,
+    };
+    own < MAX_WRITES_OF_UID && of_uids.values().map(|turns| turns.writing).sum::<usize>() < limit
 }
 
 fn too_many(uid: Uid, turns: Turns) -> io::Error {
-    let why = format!("{} earlier dumps of uid {uid} have not been read yet", turns.writing);
+    let why = if turns.writing > 0 {
+        format!("{} earlier dumps of uid {uid} have not been read yet", turns.writing)
+    } else {
+        format!("as many dumps as uid {uid} may wait for have not been read yet, limit {MAX_WRITES} in all")
+    };
     io::Error::new(io::ErrorKind::WouldBlock, why)
 }
 
@@ -127,6 +161,10 @@ fn write_all(fd: OwnedFd, text: &[u8], deadline: Instant) -> io::Result<()> {
 
 fn wait_for_room(file: &File, deadline: Instant) -> io::Result<()> {
     let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        // Also where there is room that a write then waits for, as on a terminal.
+        return Err(not_taken());
+    }
     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
     match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLOUT)], timeout) {
         Ok(0) => Err(not_taken()),
@@ -164,11 +202,15 @@ mod tests {
     use super::*;
     use std::io::Read;
 
+    fn of(uid: u32) -> Writer {
+        Writer { uid: Uid(uid), is_privileged: uid == 0 }
+    }
+
     #[test]
     fn a_pipe_that_is_not_read_is_given_up_and_closed() {
         let sinks = Sinks::default();
         let (reader, writer) = nix::unistd::pipe().expect("pipe");
-        let error = sinks.write(Uid(1), writer, "x".repeat(1 << 20)).expect_err("it is not read");
+        let error = sinks.write(of(1), writer, "x".repeat(1 << 20)).expect_err("it is not read");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let mut text = String::new();
         File::from(reader).read_to_string(&mut text).expect("ends, since the writer is closed");
@@ -205,23 +247,56 @@ mod tests {
         let sinks = Sinks::default();
         let at_once = Duration::ZERO;
         let _stuck: Vec<_> =
-            (0..MAX_WRITES_OF_UID).map(|_| sinks.take_turn(Uid(1), at_once).expect("free")).collect();
-        let error = sinks.take_turn(Uid(1), at_once).err().expect("too many");
+            (0..MAX_WRITES_OF_UID).map(|_| sinks.take_turn(of(1), at_once).expect("free")).collect();
+        let error = sinks.take_turn(of(1), at_once).err().expect("too many");
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         let (reader, writer) = nix::unistd::pipe().expect("pipe");
-        sinks.write(Uid(2), writer, "text".to_owned()).expect("read later");
+        sinks.write(of(2), writer, "text".to_owned()).expect("read later");
         let mut text = String::new();
         File::from(reader).read_to_string(&mut text).expect("closed by the writer");
         assert_eq!(text, "text");
     }
 
     #[test]
+    fn what_says_that_it_has_room_and_takes_nothing_is_given_up_and_its_thread_ends() {
+        crate::sys::interrupt::prepare().expect("prepared");
+        let sinks = Sinks::default();
+        let terminal = nix::pty::openpty(None, None).expect("a terminal");
+        let error = sinks.write(of(1), terminal.slave, "x".repeat(1 << 20)).expect_err("it is not read");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        while !lock(&sinks.0.of_uids).is_empty() {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn some_writes_are_kept_for_uids_without_any_and_for_privileged_ones() {
+        let sinks = Sinks::default();
+        let take = |uid| sinks.take_turn(of(uid), Duration::ZERO);
+        let mut uids = 1..;
+        let mut next = || uids.next().expect("endless");
+        let mut stuck = Vec::new();
+        while stuck.len() < MAX_WRITES - KEPT_FOR_PRIVILEGED - KEPT_FOR_NEW {
+            let uid = next();
+            stuck.extend([(); 2].map(|()| take(uid).expect("room")));
+        }
+        for _ in 0..KEPT_FOR_NEW {
+            let uid = next();
+            stuck.push(take(uid).expect("one"));
+            assert!(take(uid).is_err(), "and no second");
+        }
+        let refusal = take(next()).err().expect("the rest is kept").to_string();
+        assert!(refusal.contains("limit 64 in all"), "{refusal}");
+        assert!(take(0).is_ok());
+    }
+
+    #[test]
     fn a_turn_that_ends_is_given_to_who_waits() {
         let sinks = Sinks::default();
         let turns: Vec<_> =
-            (0..MAX_WRITES_OF_UID).map(|_| sinks.take_turn(Uid(1), Duration::ZERO).expect("free")).collect();
+            (0..MAX_WRITES_OF_UID).map(|_| sinks.take_turn(of(1), Duration::ZERO).expect("free")).collect();
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| sinks.take_turn(Uid(1), Duration::from_secs(60)).map(drop));
+            let waiting = scope.spawn(|| sinks.take_turn(of(1), Duration::from_secs(60)).map(drop));
             while lock(&sinks.0.of_uids).get(&Uid(1)).is_none_or(|turns| turns.waiting == 0) {
                 thread::yield_now();
             }

@@ -11,6 +11,7 @@ pub mod dma_buf;
 pub mod dma_heap;
 pub mod fd;
 pub mod inotify;
+pub mod interrupt;
 pub mod ion;
 pub mod lease;
 pub mod lock;
