@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The listening socket: made at a path, or taken over from systemd.
 
-use super::lock::{LockFile, OwnedPath};
+use super::lock::{LockFile, OwnedPath, is_ending};
 use anyhow::{Context, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -78,6 +78,8 @@ impl Listener {
         let lock = take_lock(path)?;
         match Occupant::find(path).with_context(|| path.display().to_string())? {
             Occupant::None => {}
+            // Its clients have filled its queue, and it takes none of them off any more.
+            Occupant::Server { pid: None } if lock.is_taken_over => fs::remove_file(path)?,
             Occupant::Stale => {
                 fs::remove_file(path)
                     .with_context(|| format!("cannot remove the stale {}", path.display()))?;
@@ -156,7 +158,7 @@ fn take_lock(socket: &Path) -> anyhow::Result<LockFile> {
 #[derive(Debug, PartialEq, Eq)]
 enum Occupant {
     None,
-    /// A socket without a server.
+    /// A socket without a server, or whose server is ending.
     Stale,
     /// A socket with a server; its pid, unless that hides it or is too busy to tell.
     Server {
@@ -196,6 +198,9 @@ impl Occupant {
         match connect(probe.as_raw_fd(), &UnixAddr::new(path)?) {
             Ok(()) => {
                 let peer = getsockopt(&probe, sockopt::PeerCredentials)?;
+                if is_ending(peer.pid()) {
+                    return Ok(Self::Stale);
+                }
                 Ok(Self::Server { pid: Some(peer.pid()).filter(|pid| *pid > 0) })
             }
             Err(Errno::EAGAIN) => Ok(Self::Server { pid: None }),

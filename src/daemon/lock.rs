@@ -2,9 +2,9 @@
 //! Who owns a path: a lock against two processes that start at once, and removal of nothing but one's own.
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -48,11 +48,16 @@ pub(super) struct LockFile {
     // The order of the fields is that of their drops.
     _path: OwnedPath,
     _lock: Flock<File>,
+    /// Whether it was that of a process that is ending, which may never end: a thread of it closes
+    /// a file whose file system does not answer.
+    pub(super) is_taken_over: bool,
 }
 
 impl LockFile {
-    /// Takes the lock at `path`; `None` if another process holds it.
+    /// Takes the lock at `path`; `None` if another process holds it. The lock of one that is ending
+    /// counts as free.
     pub(super) fn take(path: &Path) -> io::Result<Option<Self>> {
+        let mut is_taken_over = false;
         loop {
             let file = OpenOptions::new()
                 .read(true)
@@ -62,19 +67,129 @@ impl LockFile {
                 .mode(0o600)
                 .custom_flags(OFlag::O_NOFOLLOW.bits())
                 .open(path)?;
-            let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(lock) => lock,
-                Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+                Err((file, Errno::EWOULDBLOCK)) => {
+                    if !remove_if_left_behind(path, &file)? {
+                        return Ok(None);
+                    }
+                    is_taken_over = true;
+                    continue;
+                }
                 Err((_, error)) => return Err(error.into()),
             };
             // The holder before may have removed the file between opening and locking; then the
             // lock is on a file that no other process can find.
-            let path = OwnedPath::new(path, &lock.metadata()?);
-            if path.is_in_place() {
-                return Ok(Some(Self { _path: path, _lock: lock }));
+            let owned = OwnedPath::new(path, &lock.metadata()?);
+            if owned.is_in_place() {
+                lock.set_len(0)?;
+                lock.write_all(Holder::this_process()?.to_text().as_bytes())?;
+                return Ok(Some(Self { _path: owned, _lock: lock, is_taken_over }));
             }
         }
     }
+}
+
+/// Removes the lock file that another process holds if that is ending, and returns whether there is
+/// none such any more. A second lock on the same file has processes do so one after another, so that
+/// none removes the file that its forerunner has just put there.
+fn remove_if_left_behind(path: &Path, mut file: &File) -> io::Result<bool> {
+    let mut text = String::new();
+    file.rewind()?;
+    file.take(256).read_to_string(&mut text)?;
+    if !Holder::from_text(&text).is_some_and(|holder| holder.is_ending()) {
+        return Ok(false);
+    }
+    let all = libc::flock {
+        l_type: libc::c_short::try_from(libc::F_WRLCK).unwrap_or(1),
+        l_whence: 0,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&all)) {
+        Ok(_) => {}
+        // Another process is about to serve there.
+        Err(Errno::EAGAIN | Errno::EACCES) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
+    let found = OwnedPath::new(path, &file.metadata()?);
+    if found.is_in_place() {
+        log::warn!("{}: its holder is ending and does not end; taken over", path.display());
+        fs::remove_file(path)?;
+    }
+
+    Ok(true)
+}
+
+/// Who holds a lock: what the file says.
+#[derive(Debug, PartialEq, Eq)]
+struct Holder {
+    pid: u32,
+    /// When it started, as /proc has it: pids are given again.
+    started: u64,
+    /// Which processes the pid is one of.
+    namespace: String,
+}
+
+impl Holder {
+    fn this_process() -> io::Result<Self> {
+        let pid = std::process::id();
+        let started = Process::find(pid)?.started;
+        Ok(Self { pid, started, namespace: namespace()? })
+    }
+
+    fn to_text(&self) -> String {
+        format!("{} {} {}\n", self.pid, self.started, self.namespace)
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let mut words = text.split_whitespace();
+        let (pid, started) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(Self { pid, started, namespace: words.next()?.to_owned() })
+    }
+
+    /// Returns whether it is the process that the pid names here, and is ending.
+    fn is_ending(&self) -> bool {
+        let is_here = namespace().is_ok_and(|own| own == self.namespace);
+        is_here
+            && Process::find(self.pid)
+                .is_ok_and(|process| process.started == self.started && process.is_ending)
+    }
+}
+
+/// Returns what tells this process's namespace of pids from others.
+fn namespace() -> io::Result<String> {
+    Ok(fs::read_link("/proc/self/ns/pid")?.display().to_string())
+}
+
+/// What /proc/PID/stat says of a process (proc_pid_stat(5)).
+struct Process {
+    started: u64,
+    is_ending: bool,
+}
+
+/// The kernel's flag for a thread that is ending (include/linux/sched.h).
+const PF_EXITING: u64 = 4;
+
+impl Process {
+    /// Returns whether the process with this pid is ending: its first thread is, whatever others do.
+    pub(super) fn find(pid: u32) -> io::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The command's name, which is second, can have anything in it.
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let number = |field: usize| {
+            let text = fields.get(field - 3).ok_or(io::ErrorKind::InvalidData)?;
+            text.parse::<u64>().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+        };
+        Ok(Self { started: number(22)?, is_ending: number(9)? & PF_EXITING != 0 })
+    }
+}
+
+/// Returns whether the process with this pid is ending.
+pub(super) fn is_ending(pid: i32) -> bool {
+    let pid = u32::try_from(pid);
+    pid.is_ok_and(|pid| Process::find(pid).is_ok_and(|process| process.is_ending))
 }
 
 #[cfg(test)]
@@ -90,6 +205,39 @@ mod tests {
         drop(held);
         assert!(!path.exists());
         assert!(LockFile::take(&path).expect("possible").is_some());
+    }
+
+    #[test]
+    fn the_lock_of_a_process_that_is_ending_is_taken_over_and_no_other() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.lock");
+        let held = LockFile::take(&path).expect("possible").expect("free");
+        // A child that has ended and was not waited for is as far as one whose thread is stuck.
+        let mut child = std::process::Command::new("true").spawn().expect("started");
+        let pid = child.id();
+        while !is_ending(i32::try_from(pid).expect("a pid")) {
+            std::thread::yield_now();
+        }
+        let ending = Holder { pid, started: Process::find(pid).expect("it").started, ..holder() };
+        assert!(ending.is_ending());
+        for other in [
+            Holder { started: ending.started + 1, ..holder() },
+            Holder { pid, namespace: "another".to_owned(), ..holder() },
+            holder(),
+        ] {
+            fs::write(&path, other.to_text()).expect("written");
+            assert!(LockFile::take(&path).expect("possible").is_none(), "{other:?}");
+        }
+        fs::write(&path, ending.to_text()).expect("written");
+        let taken = LockFile::take(&path).expect("possible").expect("it is free");
+        assert!(taken.is_taken_over);
+        drop(held);
+        assert!(LockFile::take(&path).expect("possible").is_none(), "the first one removes nothing");
+        child.wait().expect("it ended");
+    }
+
+    fn holder() -> Holder {
+        Holder::this_process().expect("known")
     }
 
     #[test]
