@@ -61,7 +61,7 @@ pub use registry::Record;
 pub use request::{Caller, Grant, Request, Selection};
 pub use reserve::ReservedBuffers;
 #[cfg(not(soong))]
-pub use throttle::Throttle;
+pub use throttle::{Throttle, Throttles};
 pub use token::BufferToken;
 pub use verdict::{Explanation, Failure, Outcome, Verdict};
 

@@ -3,6 +3,8 @@
 //! second for each cause.
 
 #[cfg(not(soong))]
+use std::collections::HashMap;
+#[cfg(not(soong))]
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,12 @@ impl Throttle {
         }
     }
 
+    /// Returns whether a line at `now` would be left out.
+    #[cfg(not(soong))]
+    fn is_closed(&self, now: Instant) -> bool {
+        self.last.is_some_and(|last| now.duration_since(last) < INTERVAL)
+    }
+
     /// Returns whether a line is due at `now`, and how many were left out before it.
     pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.duration_since(last) < INTERVAL) {
@@ -36,6 +44,36 @@ impl Throttle {
         }
         self.last = Some(now);
         Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+/// A [`Throttle`] for each of the clients that provoke lines, and one for all others while many do.
+#[cfg(not(soong))]
+#[derive(Debug, Default)]
+pub struct Throttles {
+    of_uids: HashMap<u32, Throttle>,
+    others: Throttle,
+}
+
+#[cfg(not(soong))]
+impl Throttles {
+    /// Most clients that are told apart.
+    const MAX_UIDS: usize = 64;
+
+    /// Returns as [`Throttle::admit`] for a line that `uid` provoked.
+    pub fn admit(&mut self, uid: u32, now: Instant) -> Option<u64> {
+        self.of(uid, now).admit(now)
+    }
+
+    fn of(&mut self, uid: u32, now: Instant) -> &mut Throttle {
+        let is_new = !self.of_uids.contains_key(&uid);
+        if is_new && self.of_uids.len() >= Self::MAX_UIDS {
+            self.of_uids.retain(|_, throttle| throttle.is_closed(now));
+        }
+        if is_new && self.of_uids.len() >= Self::MAX_UIDS {
+            return &mut self.others;
+        }
+        self.of_uids.entry(uid).or_default()
     }
 }
 
@@ -50,5 +88,17 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         let admitted = [0, 10, 999, 1000, 1500, 2000].map(|millis| throttle.admit(at(millis)));
         assert_eq!(admitted, [Some(0), None, None, Some(2), None, Some(1)]);
+    }
+
+    #[test]
+    fn each_client_has_lines_of_its_own_up_to_a_number() {
+        let (mut throttles, start) = (Throttles::default(), Instant::now());
+        let mut admitted = |uid, at| throttles.of(uid, at).admit(at);
+        let all = u32::try_from(Throttles::MAX_UIDS).expect("small");
+        assert!((0..all).all(|uid| admitted(uid, start) == Some(0)));
+        assert_eq!(admitted(0, start), None);
+        assert_eq!(admitted(all, start), Some(0));
+        assert_eq!(admitted(all + 1, start), None, "the others share one");
+        assert_eq!(admitted(all + 1, start + INTERVAL), Some(0), "those that were silent make room");
     }
 }

@@ -1,17 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where messages go: standard error, the journal by way of it, or Android's log.
 
+#[cfg(not(any(soong, target_os = "android")))]
+mod front;
+#[cfg(not(any(soong, target_os = "android")))]
+mod output;
+
+pub(crate) use backend::Output;
 use log::LevelFilter;
 
 /// Names the level on a device, for people who cannot change the command line.
 const LEVEL_PROPERTY: &str = "persist.vendor.anion.log_level";
 
 /// Starts logging at `requested`, else at the level that the device's property names, else at info.
-pub(crate) fn init(requested: Option<LevelFilter>) {
+/// Returns what the lines go through, to be kept as long as there are any.
+pub(crate) fn init(requested: Option<LevelFilter>) -> Output {
     let property = rustutils::system_properties::read(LEVEL_PROPERTY);
     let configured = property.as_ref().ok().and_then(Option::as_deref);
     let level = requested.or_else(|| configured?.parse().ok()).unwrap_or(LevelFilter::Info);
-    backend::init(level);
+    let output = backend::init(level);
     match property {
         Err(error) => log::warn!("{:#}", anyhow::Error::new(error)),
         Ok(Some(word)) if word.parse::<LevelFilter>().is_err() => {
@@ -19,6 +26,7 @@ pub(crate) fn init(requested: Option<LevelFilter>) {
         }
         Ok(_) => {}
     }
+    output
 }
 
 /// Returns the least severe messages of the binder library that are logged. Its RPC half complains
@@ -36,7 +44,15 @@ mod backend {
     use android_logger::{Config, FilterBuilder};
     use log::LevelFilter;
 
-    pub(super) fn init(level: LevelFilter) {
+    /// Lines go to the system's logger, which drops what it cannot take.
+    pub(crate) struct Output;
+
+    impl Output {
+        /// Does nothing: writing to the system's logger never waits.
+        pub(crate) fn never_wait(&self) {}
+    }
+
+    pub(super) fn init(level: LevelFilter) -> Output {
         let mut filter = FilterBuilder::new();
         filter.filter_level(level);
         for (module, level) in super::library_levels(level) {
@@ -44,17 +60,20 @@ mod backend {
         }
         let config = Config::default().with_tag("anion").with_max_level(level);
         android_logger::init_once(config.with_filter(filter.build()));
+        Output
     }
 }
 
 #[cfg(not(any(soong, target_os = "android")))]
 mod backend {
-    use env_logger::{Builder, WriteStyle};
+    use super::front::Front;
+    pub(crate) use super::output::Output;
+    use env_logger::{Builder, Target, WriteStyle};
     use log::{Level, LevelFilter};
     use nix::sys::stat::fstat;
-    use std::io::Write;
+    use std::io::{IsTerminal, Write, stderr};
 
-    pub(super) fn init(level: LevelFilter) {
+    pub(super) fn init(level: LevelFilter) -> Output {
         let mut builder = Builder::new();
         builder.filter_level(level);
         for (module, level) in super::library_levels(level) {
@@ -67,9 +86,16 @@ mod backend {
                 text.lines().try_for_each(|line| writeln!(out, "<{}>{line}", priority(record.level())))
             });
         } else {
+            let has_colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            builder.write_style(if has_colours { WriteStyle::Always } else { WriteStyle::Never });
             builder.format_target(false);
         }
-        builder.init();
+        let (output, lines) = Output::new();
+        let logger = builder.target(Target::Pipe(Box::new(lines))).build();
+        log::set_max_level(logger.filter());
+        // Fails only where a logger was set before, which the program does not do.
+        let _ = log::set_boxed_logger(Box::new(Front::new(logger, level)));
+        output
     }
 
     /// Returns whether standard error is still connected to systemd's journal.

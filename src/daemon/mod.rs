@@ -82,12 +82,12 @@ pub fn main() -> ExitCode {
     }
     if arguments.doctor {
         // Its report is all that is asked for.
-        logging::init(arguments.log_level.or(Some(LevelFilter::Off)));
+        let _output = logging::init(arguments.log_level.or(Some(LevelFilter::Off)));
         return doctor::run(&arguments);
     }
-    logging::init(arguments.log_level);
+    let output = logging::init(arguments.log_level);
     let outcome = if arguments.check_config.is_empty() {
-        serve(&arguments, inherited).map(|()| true)
+        serve(&arguments, inherited, &output).map(|()| true)
     } else {
         check_config::run(&arguments.check_config, arguments.json, &mut io::stdout().lock())
     };
@@ -101,9 +101,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn serve(arguments: &Arguments, inherited: io::Result<()>) -> anyhow::Result<()> {
+fn serve(
+    arguments: &Arguments,
+    inherited: io::Result<()>,
+    output: &logging::Output,
+) -> anyhow::Result<()> {
     inherited.context("cannot take over what the parent left open")?;
     let signals = StopSignals::block()?;
+    output.never_wait();
     process::log_panics();
     process::raise_descriptor_limit();
     process::keep_buffers_out_of_core_dumps();

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Standard error without waiting for who reads it.
+//!
+//! A pipe, a terminal or the journal takes no more once its reader stalls. From
+//! [`Output::never_wait`] on, lines are queued, a thread writes them, and what finds the queue full
+//! is dropped and counted. A regular file has no reader that could stall: it is written at once.
+
+use nix::sys::stat::{SFlag, fstat};
+use std::collections::VecDeque;
+use std::io::{self, Write, stderr};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// Most lines that wait to be written.
+const MAX_LINES: usize = 512;
+/// How long the end of the process waits for the queue to become empty.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Where lines go. Dropping it writes what waits, for as long as [`LAST_WORDS`].
+pub(crate) struct Output(Arc<Queue>);
+
+/// What the logger writes to.
+pub(super) struct Lines(Arc<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Vec<u8>>,
+    /// Whether a line is being written.
+    is_writing: bool,
+    has_thread: bool,
+    dropped: u64,
+}
+
+impl Output {
+    /// Returns an output that writes on the calling thread, and what the logger writes to.
+    pub(super) fn new() -> (Self, Lines) {
+        let queue = Arc::<Queue>::default();
+        (Self(Arc::clone(&queue)), Lines(queue))
+    }
+
+    /// Starts the thread that writes, so that no other ever waits for standard error. Call it once
+    /// signals are blocked. Where no thread can be started, all write for themselves as before.
+    pub(crate) fn never_wait(&self) {
+        let is_file = fstat(stderr()).is_ok_and(|stat| {
+            SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG
+        });
+        if is_file {
+            return;
+        }
+        let queue = Arc::clone(&self.0);
+        let write = move || queue.write_all(|line| drop(stderr().write_all(line)));
+        let spawned = thread::Builder::new().name("anion-log".to_owned()).spawn(write);
+        self.0.lock().has_thread = spawned.is_ok();
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        let state = self.0.lock();
+        let is_busy = |state: &mut State| state.has_thread && (state.is_writing || !state.waiting.is_empty());
+        drop(self.0.changed.wait_timeout_while(state, LAST_WORDS, is_busy));
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if !self.0.queue(line) {
+            stderr().write_all(line)?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues or drops a line; returns false if no thread writes.
+    fn queue(&self, line: &[u8]) -> bool {
+        let mut state = self.lock();
+        if !state.has_thread {
+            return false;
+        }
+        if state.waiting.len() < MAX_LINES {
+            state.waiting.push_back(line.to_vec());
+            self.changed.notify_all();
+        } else {
+            state.dropped += 1;
+        }
+        true
+    }
+
+    /// Writes lines as they come, for ever.
+    fn write_all(&self, write: impl Fn(&[u8])) {
+        loop {
+            let (line, dropped) = self.next();
+            write(&line);
+            let mut state = self.lock();
+            state.is_writing = false;
+            self.changed.notify_all();
+            drop(state);
+            if dropped > 0 {
+                log::warn!("{dropped} lines of the log are lost: standard error took none for too long");
+            }
+        }
+    }
+
+    /// Waits for a line; returns it with the number of those that were dropped since the last.
+    fn next(&self) -> (Vec<u8>, u64) {
+        let mut state = self.lock();
+        loop {
+            if let Some(line) = state.waiting.pop_front() {
+                state.is_writing = true;
+                return (line, std::mem::take(&mut state.dropped));
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn lines_beyond_the_queue_are_dropped_and_counted_and_nobody_waits() {
+        let queue = Arc::<Queue>::default();
+        assert!(!queue.queue(b"x"), "without a thread everyone writes");
+        queue.lock().has_thread = true;
+        for _ in 0..MAX_LINES + 7 {
+            assert!(queue.queue(b"x"));
+        }
+        assert_eq!(queue.next(), (b"x".to_vec(), 7));
+        assert!(queue.queue(b"y"), "there is room again");
+        let mut last = Vec::new();
+        for _ in 0..MAX_LINES {
+            last = queue.next().0;
+        }
+        assert_eq!(last, b"y");
+    }
+
+    #[test]
+    fn the_end_waits_for_what_is_queued() {
+        let (output, mut lines) = Output::new();
+        output.0.lock().has_thread = true;
+        lines.write_all(b"last words").expect("queued");
+        let (written, words) = channel();
+        let queue = Arc::clone(&output.0);
+        // Never ends, as that of the process.
+        thread::spawn(move || queue.write_all(|line| written.send(line.to_vec()).expect("received")));
+        drop(output);
+        assert_eq!(words.try_recv().expect("written before the end"), b"last words");
+    }
+}
