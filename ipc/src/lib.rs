@@ -34,6 +34,8 @@ pub use library::server::SocketServer;
 pub use library::{Connection, connect, connect_for_callbacks, declared_instances};
 pub use library::{DeathLink, caller_takes_calls, calling_identity, is_same_object};
 pub use library::{FromIBinder, Interface, ParcelFileDescriptor, Status, Strong};
+#[cfg(not(soong))]
+pub use library::{Held, Permit};
 pub use library::{Result, is_lost, service_error};
 
 /// Name of the interface that the service implements.

@@ -2,9 +2,9 @@
 //! The serving side over a socket, with a service that does what a test needs.
 
 use anion_ipc::{
-    Connection, DeathLink, Endpoint, ParcelFileDescriptor, Result, SERVICE_NAME, ServiceError, SocketServer,
-    Strong, caller_takes_calls, calling_identity, connect, connect_for_callbacks, impl_interface,
-    is_same_object, new_binder, service_error,
+    Connection, DeathLink, Endpoint, ParcelFileDescriptor, Permit, Result, SERVICE_NAME, ServiceError,
+    SocketServer, Strong, caller_takes_calls, calling_identity, connect, connect_for_callbacks,
+    impl_interface, is_same_object, new_binder, service_error,
 };
 use rsbinder::rpc::RpcSession;
 use std::os::unix::fs::MetadataExt;
@@ -115,6 +115,15 @@ impl IPressureListener for Listener {
     }
 }
 
+/// Counts sessions.
+struct SessionCount(Arc<AtomicUsize>);
+
+impl Permit for SessionCount {
+    fn admits_session(&self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) < MOST_SESSIONS
+    }
+}
+
 /// A server with a thread that accepts; every connection holds a copy of `permits`, in which sessions
 /// are counted.
 struct Server {
@@ -138,9 +147,8 @@ impl Server {
         let (accepting, permit) = (Arc::clone(&socket), Arc::clone(&permits));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let admits =
-                    |sessions: &Arc<AtomicUsize>| sessions.fetch_add(1, Ordering::Relaxed) < MOST_SESSIONS;
-                accepting.serve(stream.expect("a client"), Arc::clone(&permit), admits).expect("served");
+                let permit = SessionCount(Arc::clone(&permit));
+                accepting.serve(stream.expect("a client"), permit).expect("served");
             }
         });
         Self { directory, socket, permits, trims, deaths }

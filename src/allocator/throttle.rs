@@ -60,6 +60,12 @@ impl Throttles {
     /// Most clients that are told apart.
     const MAX_UIDS: usize = 64;
 
+    /// Logs `message`, which `uid` provoked, as a warning, unless one of its lines was logged less
+    /// than a second ago.
+    pub fn warn(&mut self, uid: u32, message: impl Display) {
+        self.of(uid, Instant::now()).warn(message);
+    }
+
     /// Returns as [`Throttle::admit`] for a line that `uid` provoked.
     pub fn admit(&mut self, uid: u32, now: Instant) -> Option<u64> {
         self.of(uid, now).admit(now)

@@ -2,12 +2,15 @@
 //! The thread that accepts connections. It sleeps in the kernel until a client comes, whatever the
 //! state of the process: running out of descriptors must not turn it into a busy loop.
 
-use super::budget::{Budget, OverBudget, Permit};
+use super::budget::{Budget, OverBudget};
+use super::closer::Closers;
+use super::sys::pass_descriptors;
 use crate::allocator::Throttle;
 use anion_ipc::SocketServer;
 use nix::sys::socket::{getsockopt, sockopt};
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +21,13 @@ use std::time::Duration;
 /// those that follow while it lasts, each twice its forerunner.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// Connections that wait to be closed from which on the kernel refuses descriptors that are sent over
+/// connections not yet accepted, and down to which it does so.
+const CROWDED: (usize, usize) = (64, 8);
+
+/// Stands for clients that are not known.
+const NOBODY: u32 = u32::MAX;
+
 /// What /proc/sys/kernel/overflowuid says where no administrator changed it.
 const USUAL_OVERFLOW_UID: u32 = 65534;
 
@@ -26,6 +36,9 @@ pub(super) struct Acceptor {
     listener: UnixListener,
     server: Arc<SocketServer>,
     budget: Arc<Budget>,
+    closers: Closers,
+    /// Whether descriptors are refused until a connection is admitted.
+    is_crowded: bool,
     stopping: Arc<AtomicBool>,
     /// A descriptor to give up when there is no other: accepting fails at once without a free one,
     /// even while no client is waiting.
@@ -54,7 +67,8 @@ impl Acceptor {
         stopping: Arc<AtomicBool>,
     ) -> Self {
         let (spare, unmapped) = (spare(), unmapped_uid());
-        Self { listener, server, budget, stopping, spare, unmapped, complaints: Complaints::default() }
+        let (closers, complaints) = (budget.closers(), Complaints::default());
+        Self { listener, server, budget, closers, is_crowded: false, stopping, spare, unmapped, complaints }
     }
 
     /// Accepts until the process ends. Once `stopping` is set, new connections are closed at once.
@@ -65,7 +79,10 @@ impl Acceptor {
             match self.accept() {
                 Ok(stream) => {
                     pause = first;
-                    if !self.stopping.load(Ordering::Relaxed) {
+                    if self.stopping.load(Ordering::Relaxed) {
+                        self.closers.close(NOBODY, stream);
+                    } else {
+                        self.look_at_crowd();
                         self.admit(stream);
                     }
                 }
@@ -103,7 +120,7 @@ impl Acceptor {
                     if self.spare.is_some() {
                         return Ok(stream);
                     }
-                    drop(stream);
+                    self.closers.close(NOBODY, stream);
                     self.spare = spare();
                     self.complaints.descriptors.warn("out of file descriptors: a connection is refused");
                 }
@@ -115,8 +132,20 @@ impl Acceptor {
         }
     }
 
+    /// Has the kernel refuse descriptors over connections that are not admitted, where it can, while
+    /// many wait to be closed for what came over them.
+    fn look_at_crowd(&mut self) {
+        let (many, few) = CROWDED;
+        let is_crowded = self.closers.waiting() > if self.is_crowded { few } else { many };
+        if is_crowded != self.is_crowded {
+            self.is_crowded = is_crowded;
+            // Older kernels have no such option.
+            let _ = pass_descriptors(self.listener.as_fd(), !is_crowded);
+        }
+    }
+
     fn admit(&mut self, stream: UnixStream) {
-        let permit = match getsockopt(&stream, sockopt::PeerCredentials) {
+        let (uid, permit) = match getsockopt(&stream, sockopt::PeerCredentials) {
             Ok(peer) if self.unmapped == Some(peer.uid()) => {
                 self.complaints.unmapped.warn(format_args!(
                     "a connection of pid {} is refused: uid {} stands for all users whom the service's user \
@@ -125,26 +154,29 @@ impl Acceptor {
                     peer.uid(),
                     std::process::id()
                 ));
-                return;
+                return self.closers.close(peer.uid(), stream);
             }
-            Ok(peer) => self.budget.admit(peer.uid()),
+            Ok(peer) => (peer.uid(), self.budget.admit(peer.uid(), peer.pid(), stream.as_raw_fd())),
             Err(error) => {
                 self.complaints.failure.warn(format_args!("cannot tell who connected: {error}"));
-                return;
+                return self.closers.close(NOBODY, stream);
             }
         };
-        let served = match permit {
-            Ok(permit) => self.server.serve(stream, permit, Permit::admits_session),
-            Err(over @ OverBudget::Total(_)) => {
+        let permit = match permit {
+            Ok(permit) => permit,
+            Err(over @ OverBudget::Total { .. }) => {
                 self.complaints.over_total.warn(format_args!("a connection is refused: {over}"));
-                return;
+                return self.closers.close(uid, stream);
             }
             Err(over @ OverBudget::Connections { .. }) => {
                 self.complaints.over_uid.warn(format_args!("a connection is refused: {over}"));
-                return;
+                return self.closers.close(uid, stream);
             }
         };
-        if let Err(error) = served {
+        if self.is_crowded {
+            let _ = pass_descriptors(stream.as_fd(), true);
+        }
+        if let Err(error) = self.server.serve(stream, permit) {
             self.complaints.failure.warn(format_args!("cannot serve a connection: {error}"));
         }
     }

@@ -158,7 +158,8 @@ pub(crate) struct TransportArguments {
 
     /// Most socket connections in all; one more is closed at once
     ///
-    /// Each has a thread.
+    /// Each has a thread. An eighth is kept for users who have none yet, and as much for root, the
+    /// service's own user, and those that the configuration makes privileged or keeps memory for.
     #[arg(long, value_name = "N", default_value_t = 768, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_connections: u16,
 

@@ -1,16 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How many sessions and connections a client may have. Each connection costs the service a thread
-//! and message buffers, so one user must not take them all. A session is what one client of the
-//! library has: AOSP's libbinder opens nine connections for each, Anion's own clients one or two.
+//! How many sessions and connections a client may have, and what of its messages the service holds.
+//! Each connection costs the service a thread and message buffers, so one user must not take them
+//! all. A session is what one client of the library has: AOSP's libbinder opens nine connections for
+//! each, Anion's own clients one or two.
+//!
+//! An eighth of all connections is kept for users who have none yet, and as much for privileged
+//! ones: root, the service's own user, and those that the configuration makes privileged or keeps
+//! memory for. Where no place is left for a client, the user with the most connections loses the one
+//! that was idle longest.
 
-use crate::allocator::Throttle;
-use std::collections::HashMap;
+use super::closer::Closers;
+use crate::allocator::Throttles;
+use anion_ipc::Held;
+use nix::sys::socket::{Shutdown, shutdown};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Part of all connections that is kept, each time, for one kind of users: one of so many.
+const KEPT: usize = 8;
+/// How long a connection must have been silent to give way to another user's.
+const IDLE: Duration = Duration::from_secs(1);
+/// How much of unfinished messages the service holds for one uid, as a part of that for all: one of
+/// so many.
+const HELD_OF_UID: usize = 4;
+/// Part of that which is kept for privileged users.
+const HELD_KEPT: usize = 4;
 
 /// The most that there may be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Limits {
     /// Connections in all.
     pub(super) connections: usize,
@@ -18,28 +39,52 @@ pub(super) struct Limits {
     pub(super) connections_per_uid: usize,
     /// Sessions of one uid.
     pub(super) sessions_per_uid: usize,
+    /// What is held of unfinished messages in all.
+    pub(super) held: Held,
+    /// Uids for which some of all this is kept.
+    pub(super) privileged: HashSet<u32>,
 }
 
 /// Counts sessions and connections against limits.
 #[derive(Debug)]
 pub(super) struct Budget {
     limits: Limits,
+    start: Instant,
     open: Mutex<Open>,
-    complaints: Mutex<Throttle>,
+    complaints: Mutex<Throttles>,
+    closers: Closers,
 }
 
 #[derive(Debug, Default)]
 struct Open {
+    /// Connections, less those that were told to make room.
     total: usize,
+    held: Held,
     /// Only uids that have connections.
     by_uid: HashMap<u32, Share>,
+    next: u64,
 }
 
 /// What one uid has.
 #[derive(Debug, Default)]
 struct Share {
-    connections: usize,
+    connections: HashMap<u64, Connection>,
     sessions: usize,
+    held: Held,
+}
+
+/// An open connection.
+#[derive(Debug)]
+struct Connection {
+    pid: i32,
+    /// Its socket; `None` once that is about to be closed.
+    socket: Option<RawFd>,
+    /// Milliseconds from the budget's start to its last message.
+    last: Arc<AtomicU64>,
+    is_session: bool,
+    /// It was told to make room.
+    is_evicted: bool,
+    held: Held,
 }
 
 /// One connection's part of the budget, given back when dropped.
@@ -47,20 +92,24 @@ struct Share {
 pub(super) struct Permit {
     budget: Arc<Budget>,
     uid: u32,
-    is_session: AtomicBool,
+    key: u64,
+    last: Arc<AtomicU64>,
 }
 
 /// Which limit a connection would exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OverBudget {
-    Total(usize),
+    Total { uid: u32, limit: usize },
     Connections { uid: u32, limit: usize },
 }
 
 impl fmt::Display for OverBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Total(limit) => write!(f, "all {limit} connections are in use (--max-connections)"),
+            Self::Total { uid, limit } => write!(
+                f,
+                "all {limit} connections are in use, or kept for others than uid {uid} (--max-connections)"
+            ),
             Self::Connections { uid, limit } => {
                 write!(f, "uid {uid} has {limit} connections already (--max-connections-per-uid)")
             }
@@ -70,26 +119,82 @@ impl fmt::Display for OverBudget {
 
 impl Budget {
     pub(super) fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, open: Mutex::default(), complaints: Mutex::default() })
+        let (open, complaints, closers) = (Mutex::default(), Mutex::default(), Closers::default());
+        Arc::new(Self { limits, start: Instant::now(), open, complaints, closers })
     }
 
-    /// Takes a part for a connection of `uid`.
+    /// Returns what closes connections that are not served.
+    pub(super) fn closers(&self) -> Closers {
+        self.closers.clone()
+    }
+
+    /// Takes a part for a connection of a process, over `socket`.
     ///
     /// # Errors
     /// The limit that it would exceed.
-    pub(super) fn admit(self: &Arc<Self>, uid: u32) -> Result<Permit, OverBudget> {
+    pub(super) fn admit(self: &Arc<Self>, uid: u32, pid: i32, socket: RawFd) -> Result<Permit, OverBudget> {
         let mut open = self.lock();
-        if open.total >= self.limits.connections {
-            return Err(OverBudget::Total(self.limits.connections));
-        }
         let limit = self.limits.connections_per_uid;
-        let connections = open.by_uid.get(&uid).map_or(0, |share| share.connections);
+        let connections = open.by_uid.get(&uid).map_or(0, |share| share.connections.len());
         if connections >= limit {
             return Err(OverBudget::Connections { uid, limit });
         }
-        open.by_uid.entry(uid).or_default().connections += 1;
+        let mut evicted = None;
+        if open.total >= self.places_for(uid, connections) {
+            evicted = Some(open.evict_for(connections, self.now()));
+            if evicted == Some(None) {
+                return Err(OverBudget::Total { uid, limit: self.limits.connections });
+            }
+        }
+        let (key, last) = (open.next, Arc::new(AtomicU64::new(self.now())));
+        open.next += 1;
         open.total += 1;
-        Ok(Permit { budget: Arc::clone(self), uid, is_session: AtomicBool::new(false) })
+        let connection = Connection {
+            pid,
+            socket: Some(socket),
+            last: Arc::clone(&last),
+            is_session: false,
+            is_evicted: false,
+            held: Held::default(),
+        };
+        open.by_uid.entry(uid).or_default().connections.insert(key, connection);
+        drop(open);
+        if let Some(Some((uid, pid))) = evicted {
+            self.complain(uid, format_args!("a silent connection of uid {uid} (pid {pid}) makes room for another user's: all {} are in use (--max-connections)", self.limits.connections));
+        }
+        Ok(Permit { budget: Arc::clone(self), uid, key, last })
+    }
+
+    /// Returns how many connections there may be in all when `uid`, which has `connections`, gets
+    /// one more.
+    fn places_for(&self, uid: u32, connections: usize) -> usize {
+        let (all, kept) = (self.limits.connections, self.limits.connections / KEPT);
+        match connections {
+            _ if self.limits.privileged.contains(&uid) => all,
+            0 => all - kept,
+            _ => all - 2 * kept,
+        }
+    }
+
+    /// Returns how much of unfinished messages may be held for `uid`, and in all while some of it is.
+    fn held_for(&self, uid: u32) -> (Held, Held) {
+        let all = self.limits.held;
+        let part = |of: usize| Held { bytes: all.bytes / of, descriptors: all.descriptors / of };
+        let kept = part(HELD_KEPT);
+        let ordinary =
+            Held { bytes: all.bytes - kept.bytes, descriptors: all.descriptors - kept.descriptors };
+        let is_privileged = self.limits.privileged.contains(&uid);
+        (part(HELD_OF_UID), if is_privileged { all } else { ordinary })
+    }
+
+    /// Returns the milliseconds since the start.
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn complain(&self, uid: u32, message: impl fmt::Display) {
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        complaints.warn(uid, message);
     }
 
     /// Locks the count. Every update completes before the guard is dropped, so a poisoned one is
@@ -99,76 +204,127 @@ impl Budget {
     }
 }
 
-impl Permit {
-    /// Counts the connection as the first of a session. Returns false, and logs why, if its uid has
-    /// as many as it may have.
-    pub(super) fn admits_session(&self) -> bool {
+impl Open {
+    /// Ends the connection that was idle longest of the uid that has the most, for a uid that has
+    /// `connections`. Returns whose it was, and which process's.
+    fn evict_for(&mut self, connections: usize, now: u64) -> Option<(u32, i32)> {
+        let (uid, share) = self.by_uid.iter_mut().max_by_key(|(_, share)| share.connections.len())?;
+        if share.connections.len() <= connections + 1 {
+            return None;
+        }
+        let candidates = share.connections.values_mut().filter(|one| !one.is_evicted);
+        let oldest = candidates.min_by_key(|one| one.last.load(Ordering::Relaxed))?;
+        let silent = now.saturating_sub(oldest.last.load(Ordering::Relaxed));
+        if Duration::from_millis(silent) < IDLE {
+            return None;
+        }
+        oldest.is_evicted = true;
+        self.total -= 1;
+        // The descriptor is that connection's: its permit takes it away under this lock before the
+        // socket is closed. The thread that serves it finds the end of the stream.
+        if let Some(socket) = oldest.socket {
+            let _ = shutdown(socket, Shutdown::Both);
+        }
+        Some((*uid, oldest.pid))
+    }
+}
+
+impl Share {
+    fn sum_held(&mut self, from: Held, to: Held) {
+        self.held = moved(self.held, from, to);
+    }
+}
+
+fn moved(sum: Held, from: Held, to: Held) -> Held {
+    Held {
+        bytes: sum.bytes - from.bytes + to.bytes,
+        descriptors: sum.descriptors - from.descriptors + to.descriptors,
+    }
+}
+
+fn is_within(held: Held, limit: Held) -> bool {
+    held.bytes <= limit.bytes && held.descriptors <= limit.descriptors
+}
+
+impl anion_ipc::Permit for Permit {
+    fn admits_session(&self) -> bool {
         let limit = self.budget.limits.sessions_per_uid;
         let mut open = self.budget.lock();
-        let Some(share) = open.by_uid.get_mut(&self.uid).filter(|share| share.sessions < limit) else {
+        let share = open.by_uid.get_mut(&self.uid).filter(|share| share.sessions < limit);
+        let Some(share) = share else {
             drop(open);
-            let mut complaints = self.budget.complaints.lock().unwrap_or_else(PoisonError::into_inner);
-            complaints.warn(format_args!(
-                "a session is refused: uid {} has {limit} already (--max-sessions-per-uid)",
-                self.uid
-            ));
+            let uid = self.uid;
+            self.budget.complain(
+                uid,
+                format_args!("a session is refused: uid {uid} has {limit} already (--max-sessions-per-uid)"),
+            );
             return false;
         };
         share.sessions += 1;
-        self.is_session.store(true, Ordering::Relaxed);
+        if let Some(connection) = share.connections.get_mut(&self.key) {
+            connection.is_session = true;
+        }
         true
+    }
+
+    fn admits(&self, held: Held) -> bool {
+        let (of_uid, of_all) = self.budget.held_for(self.uid);
+        let mut open = self.budget.lock();
+        let Some(share) = open.by_uid.get_mut(&self.uid) else { return false };
+        let Some(connection) = share.connections.get_mut(&self.key) else { return false };
+        let before = std::mem::replace(&mut connection.held, held);
+        share.sum_held(before, held);
+        let is_within_share = is_within(share.held, of_uid);
+        open.held = moved(open.held, before, held);
+        let grows = held.bytes > before.bytes || held.descriptors > before.descriptors;
+        !grows || (is_within_share && is_within(open.held, of_all))
+    }
+
+    fn active(&self) {
+        self.last.store(self.budget.now(), Ordering::Relaxed);
+    }
+
+    fn refused(&self, why: &dyn fmt::Display) {
+        let (uid, pid) = (self.uid, self.pid());
+        self.budget.complain(uid, format_args!("a session of uid {uid} (pid {pid}) ends: {why}"));
+    }
+
+    fn unserved(&self, socket: OwnedFd) {
+        self.budget.closers.close(self.uid, socket.into());
+    }
+
+    fn closing(&self) {
+        let mut open = self.budget.lock();
+        let connection =
+            open.by_uid.get_mut(&self.uid).and_then(|share| share.connections.get_mut(&self.key));
+        if let Some(connection) = connection {
+            connection.socket = None;
+        }
+    }
+}
+
+impl Permit {
+    fn pid(&self) -> i32 {
+        let open = self.budget.lock();
+        let connection = open.by_uid.get(&self.uid).and_then(|share| share.connections.get(&self.key));
+        connection.map_or(0, |connection| connection.pid)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let is_session = *self.is_session.get_mut();
         let mut open = self.budget.lock();
-        open.total -= 1;
-        if let Some(share) = open.by_uid.get_mut(&self.uid) {
-            share.connections -= 1;
-            share.sessions -= usize::from(is_session);
-            if share.connections == 0 {
-                open.by_uid.remove(&self.uid);
-            }
+        let Some(share) = open.by_uid.get_mut(&self.uid) else { return };
+        let Some(connection) = share.connections.remove(&self.key) else { return };
+        share.sessions -= usize::from(connection.is_session);
+        share.sum_held(connection.held, Held::default());
+        if share.connections.is_empty() {
+            open.by_uid.remove(&self.uid);
         }
+        open.held = moved(open.held, connection.held, Held::default());
+        open.total -= usize::from(!connection.is_evicted);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SMALL: Limits = Limits { connections: 5, connections_per_uid: 3, sessions_per_uid: 2 };
-
-    #[test]
-    fn one_uid_cannot_take_the_share_of_another() {
-        let budget = Budget::new(SMALL);
-        let held = [(); 3].map(|()| budget.admit(1000).expect("within"));
-        assert_eq!(budget.admit(1000).err(), Some(OverBudget::Connections { uid: 1000, limit: 3 }));
-        let others = [1001, 1002].map(|uid| budget.admit(uid).expect("within"));
-        assert_eq!(budget.admit(1003).err(), Some(OverBudget::Total(5)));
-        drop((held, others));
-        assert!(budget.admit(1000).is_ok());
-    }
-
-    #[test]
-    fn a_uid_has_as_many_sessions_as_it_may_have_whatever_joins_them() {
-        let budget = Budget::new(SMALL);
-        let [first, second, third] = [(); 3].map(|()| budget.admit(1000).expect("within"));
-        assert!(first.admits_session() && second.admits_session());
-        assert!(!third.admits_session());
-        assert!(budget.admit(1001).expect("within").admits_session(), "another uid has its own");
-        drop(first);
-        assert!(third.admits_session());
-    }
-
-    #[test]
-    fn a_uid_without_connections_leaves_no_trace() {
-        let budget = Budget::new(SMALL);
-        budget.admit(1000).expect("within").admits_session();
-        drop(budget.admit(1000));
-        let open = budget.lock();
-        assert!(open.total == 0 && open.by_uid.is_empty(), "{open:?}");
-    }
-}
+mod tests;

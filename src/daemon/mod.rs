@@ -41,6 +41,10 @@ mod lock;
 #[cfg(not(soong))]
 mod budget;
 
+/// Closing connections that are not served.
+#[cfg(not(soong))]
+mod closer;
+
 /// The thread that accepts connections.
 #[cfg(not(soong))]
 mod accept;
@@ -101,14 +105,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn serve(
-    arguments: &Arguments,
-    inherited: io::Result<()>,
-    output: &logging::Output,
-) -> anyhow::Result<()> {
+fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Output) -> anyhow::Result<()> {
     inherited.context("cannot take over what the parent left open")?;
     let signals = StopSignals::block()?;
     output.never_wait();
+    sys::give_freed_memory_back();
     process::log_panics();
     process::raise_descriptor_limit();
     process::keep_buffers_out_of_core_dumps();
@@ -120,7 +121,7 @@ fn serve(
     };
     #[cfg(soong)]
     let confine = || Ok(());
-    let transports = Transports::open(&arguments.transport)?;
+    let transports = Transports::open(&arguments.transport, &config.policy)?;
     let allocator = Allocator::new(config, &arguments.cgroup).context("cannot make the heaps")?;
     describe(&allocator, &origin);
     let serving = transports.serve(&HeapAllocatorService::binder(allocator), confine)?;

@@ -9,7 +9,7 @@ use std::panic;
 use std::thread;
 
 /// The signals that end the service. They are blocked in every thread and fetched by one that waits for them, so
-/// no code runs in a signal handler.
+/// no code runs in a handler of theirs.
 pub(crate) struct StopSignals(SigSet);
 
 impl StopSignals {

@@ -5,8 +5,12 @@ use super::accept::Acceptor;
 use super::args::{TransportArguments, TransportKind};
 use super::budget::{Budget, Limits};
 use super::listener::{Listener, SocketSettings};
-use anion_ipc::{Endpoint, KernelServer, SERVICE_NAME, SocketServer, Strong, default_socket};
+use crate::config::spec::Policy;
+use anion_ipc::{Endpoint, Held, KernelServer, SERVICE_NAME, SocketServer, Strong, default_socket};
 use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::geteuid;
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,12 +20,20 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHea
 
 /// How long to wait for a service manager that starts at the same time.
 const MANAGER_PATIENCE: Duration = Duration::from_secs(5);
+/// Most bytes of unfinished messages of all clients that are held at once; each may have 600 KiB.
+const MAX_HELD_BYTES: usize = 64 << 20;
+/// Most descriptors of unfinished messages, and as a part of what the process may have: one of so
+/// many.
+const MAX_HELD_DESCRIPTORS: usize = 1024;
+const DESCRIPTORS_PART: u64 = 8;
 /// How long a stop waits for calls that are being answered.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Transports that are open: clients can connect and wait, but are not served yet.
 pub(crate) struct Transports<'a> {
     arguments: &'a TransportArguments,
+    /// Uids for which places are kept.
+    privileged: HashSet<u32>,
     kernel: Option<KernelServer>,
     listener: Option<Listener>,
     /// Whether the socket takes over when the service manager does not want the service.
@@ -47,7 +59,7 @@ impl<'a> Transports<'a> {
     ///
     /// # Errors
     /// If a transport that was asked for cannot be opened.
-    pub(crate) fn open(arguments: &'a TransportArguments) -> anyhow::Result<Self> {
+    pub(crate) fn open(arguments: &'a TransportArguments, policy: &Policy) -> anyhow::Result<Self> {
         let passed = Listener::from_systemd()?;
         let wants_socket = arguments.socket.is_some() || passed.is_some();
         let unless_told = if wants_socket { TransportKind::Socket } else { TransportKind::Auto };
@@ -62,7 +74,8 @@ impl<'a> Transports<'a> {
             TransportKind::Auto if kernel.is_none() => Some(listen(arguments, passed)?),
             TransportKind::Auto | TransportKind::Binder => None,
         };
-        Ok(Self { arguments, kernel, listener, may_fall_back: kind == TransportKind::Auto })
+        let privileged = policy.favoured().map(|uid| uid.0).chain([0, geteuid().as_raw()]).collect();
+        Ok(Self { arguments, privileged, kernel, listener, may_fall_back: kind == TransportKind::Auto })
     }
 
     /// Serves `service` over all of them. Calls `confine` once, as soon as nothing has to be opened any more: before the
@@ -78,7 +91,8 @@ impl<'a> Transports<'a> {
         let mut places = Vec::new();
         let arguments = self.arguments;
         let listener = self.listener.take();
-        let mut socket = listener.map(|one| PreparedSocket::new(one, arguments, service)).transpose()?;
+        let prepare = |one| PreparedSocket::new(one, arguments, &self.privileged, service);
+        let mut socket = listener.map(prepare).transpose()?;
         let is_all_open = self.kernel.is_none() || !self.may_fall_back;
         if is_all_open {
             confine()?;
@@ -88,7 +102,7 @@ impl<'a> Transports<'a> {
                 Ok(()) => places.push(format!("{} as {SERVICE_NAME}", kernel.endpoint())),
                 Err(error) if self.may_fall_back => {
                     log::warn!("kernel binder is not used: {error}");
-                    socket = Some(PreparedSocket::new(listen(arguments, None)?, arguments, service)?);
+                    socket = Some(prepare(listen(arguments, None)?)?);
                 }
                 Err(error) => return Err(error).context("cannot serve over kernel binder"),
             }
@@ -152,6 +166,14 @@ fn listen(arguments: &TransportArguments, passed: Option<Listener>) -> anyhow::R
     Listener::bind(&SocketSettings { path, mode: arguments.socket_mode, group: arguments.socket_group })
 }
 
+/// Returns the most that is held of unfinished messages of all clients. Those of the interface have a
+/// few KiB and one descriptor.
+fn held_of_messages() -> anyhow::Result<Held> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).context("asking for the descriptor limit")?;
+    let descriptors = usize::try_from(limit / DESCRIPTORS_PART).unwrap_or(MAX_HELD_DESCRIPTORS);
+    Ok(Held { bytes: MAX_HELD_BYTES, descriptors: descriptors.clamp(4, MAX_HELD_DESCRIPTORS) })
+}
+
 /// A socket with all that serving it takes.
 struct PreparedSocket {
     served: ServedSocket,
@@ -162,6 +184,7 @@ impl PreparedSocket {
     fn new(
         listener: Listener,
         arguments: &TransportArguments,
+        privileged: &HashSet<u32>,
         service: &Strong<dyn IHeapAllocator>,
     ) -> anyhow::Result<Self> {
         let server = Arc::new(SocketServer::new(service)?);
@@ -170,6 +193,8 @@ impl PreparedSocket {
             connections: arguments.max_connections.into(),
             connections_per_uid: arguments.max_connections_per_uid.into(),
             sessions_per_uid: arguments.max_sessions_per_uid.into(),
+            held: held_of_messages()?,
+            privileged: privileged.clone(),
         };
         let acceptor = Acceptor::new(
             listener.socket.try_clone()?,

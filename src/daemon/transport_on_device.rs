@@ -3,6 +3,7 @@
 //! no place beside a service manager and a policy.
 
 use super::args::{TransportArguments, TransportKind};
+use crate::config::spec::Policy;
 use anion_ipc::{Endpoint, KernelServer, SERVICE_NAME, Strong};
 use anyhow::{Context, bail, ensure};
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ impl Transports {
     ///
     /// # Errors
     /// If the arguments ask for a socket, or for a device other than the one that the process can have.
-    pub(crate) fn open(arguments: &TransportArguments) -> anyhow::Result<Self> {
+    pub(crate) fn open(arguments: &TransportArguments, _policy: &Policy) -> anyhow::Result<Self> {
         ensure!(
             arguments.socket.is_none() && arguments.socket_mode.is_none() && arguments.socket_group.is_none(),
             "a socket is asked for, but this build serves kernel binder alone"

@@ -60,7 +60,7 @@ mod tests {
             let accepting = Arc::clone(&server);
             thread::spawn(move || {
                 for stream in listener.incoming() {
-                    accepting.serve(stream.expect("a client"), (), |()| true).expect("served");
+                    accepting.serve(stream.expect("a client"), ()).expect("served");
                 }
             });
             Self { directory, allocator, server }

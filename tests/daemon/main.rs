@@ -2,7 +2,9 @@
 //! The daemon as a process: who owns the socket, how it starts and stops, and what clients can make it do.
 
 mod clients;
+mod hostile;
 mod life;
 mod path;
 mod place;
 mod surroundings;
+mod wire;

@@ -5,6 +5,7 @@
 mod callback;
 mod caller;
 mod client;
+mod permit;
 pub mod server;
 mod status;
 mod sys;
@@ -13,6 +14,7 @@ mod transport;
 pub use callback::{DeathLink, caller_takes_calls, is_same_object};
 pub use caller::calling_identity;
 pub use client::{Connection, connect, connect_for_callbacks, declared_instances};
+pub use permit::{Held, Permit};
 pub use status::{is_lost, service_error};
 
 pub use rsbinder::{BinderResult as Result, FromIBinder, Interface, ParcelFileDescriptor, Status, Strong};

@@ -2,7 +2,30 @@
 //! What the daemon does before it is one.
 #![allow(unsafe_code, reason = "one of the folders that may; every block argues for itself")]
 
+#[cfg(target_env = "gnu")]
+use libc::{M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, c_int};
 use std::io;
+#[cfg(not(soong))]
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// What the C library's allocator is told: blocks from 64 KiB on are mappings of their own, which
+/// have no page before it is written and go back to the kernel when they are freed; and threads
+/// share two heaps, which keep at most 256 KiB that nobody uses at their ends.
+#[cfg(target_env = "gnu")]
+const ALLOCATOR: [(c_int, c_int); 3] =
+    [(M_ARENA_MAX, 2), (M_MMAP_THRESHOLD, 64 << 10), (M_TRIM_THRESHOLD, 256 << 10)];
+
+/// Has memory that is allocated for a client's message grow with what has come of it, and go back to
+/// the kernel after it. Only glibc has to be told; others' defaults stay.
+pub(crate) fn give_freed_memory_back() {
+    #[cfg(target_env = "gnu")]
+    for (parameter, value) in ALLOCATOR {
+        // SAFETY: mallopt(3) takes two numbers and locks what it changes. Values that it does not
+        // know are refused, and change nothing.
+        let is_set = unsafe { libc::mallopt(parameter, value) } == 1;
+        debug_assert!(is_set, "mallopt({parameter}, {value})");
+    }
+}
 
 /// Takes over what the parent left open beyond standard input, output and error, so that a socket
 /// that it passed can be owned by its number, once, and a number that it did not pass cannot be
@@ -35,4 +58,60 @@ pub(crate) fn own_inherited_descriptors() -> io::Result<()> {
 #[cfg(soong)]
 pub(crate) fn own_inherited_descriptors() -> io::Result<()> {
     Ok(())
+}
+
+/// Has the sender of descriptors over a socket, or over every connection of a listening one, refused
+/// by the kernel (since Linux 6.16), or no longer.
+///
+/// # Errors
+/// `ENOPROTOOPT` where the kernel does not have that.
+#[cfg(not(soong))]
+pub(crate) fn pass_descriptors(socket: BorrowedFd<'_>, passes: bool) -> io::Result<()> {
+    /// `SO_PASSRIGHTS` of asm-generic/socket.h.
+    const SO_PASSRIGHTS: libc::c_int = 83;
+    set_option(socket, SO_PASSRIGHTS, libc::c_int::from(passes))
+}
+
+/// Returns whether descriptors wait in the queue of a socket that nobody can send to any more. They
+/// stay there: closing one here could take as long as whoever sent it wants.
+///
+/// # Errors
+/// As setsockopt(2) or recvmsg(2).
+#[cfg(not(soong))]
+pub(crate) fn has_queued_descriptors(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    // Each look begins where the last one ended.
+    set_option(socket, libc::SO_PEEK_OFF, 0)?;
+    let mut bytes = [0_u8; 4096];
+    loop {
+        let mut piece = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        // SAFETY: `msghdr` is a plain structure of numbers and pointers, for which all bytes zero
+        // are a value.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = &raw mut piece;
+        message.msg_iovlen = 1;
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        // SAFETY: `message` has one piece, which is all of `bytes`, and no room for a name or for
+        // descriptors, of which none is made therefore. All three outlive the call.
+        let taken = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
+        match taken {
+            0 => return Ok(false),
+            1.. if message.msg_flags & libc::MSG_CTRUNC != 0 => return Ok(true),
+            1.. => {}
+            _ => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                error => return Err(error),
+            },
+        }
+    }
+}
+
+#[cfg(not(soong))]
+fn set_option(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or(0);
+    // SAFETY: the option's value is a number of `length` bytes that outlives the call, which reads it
+    // alone.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const value).cast(), length)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -6,6 +6,7 @@
 //! client talks.
 
 use crate::linux::WIRE_VERSION;
+use crate::linux::permit::Permit;
 use crate::linux::transport::Transport;
 use rsbinder::rpc::{FileDescriptorTransportMode, PeerIdentity, RpcServer};
 use rsbinder::{FromIBinder, StatusCode, Strong};
@@ -47,21 +48,15 @@ impl SocketServer {
         Ok(Self { rpc })
     }
 
-    /// Serves `stream` on a thread of its own until the client leaves. `permit` is dropped when the
-    /// connection is gone, also if it never becomes a session: a client has ten seconds for its
-    /// handshake. `admits_session` is called with it once if the client asks for a new session, and
-    /// not to join one; the connection is closed if that returns false.
+    /// Serves `stream` on a thread of its own until the client leaves, or does what `permit` does
+    /// not admit. The permit is dropped when the connection is gone, also if it never becomes a
+    /// session: a client has ten seconds for its handshake.
     ///
     /// # Errors
     /// If the socket is already dead.
-    pub fn serve<P: Send + Sync + 'static>(
-        &self,
-        stream: UnixStream,
-        permit: P,
-        admits_session: fn(&P) -> bool,
-    ) -> io::Result<()> {
-        let transport = Transport::accepting(stream, permit, admits_session)
-            .map_err(|error| io::Error::other(error.to_string()))?;
+    pub fn serve(&self, stream: UnixStream, permit: impl Permit) -> io::Result<()> {
+        let transport =
+            Transport::accepting(stream, permit).map_err(|error| io::Error::other(error.to_string()))?;
         self.rpc.serve_connection(Box::new(transport));
         Ok(())
     }

@@ -136,6 +136,17 @@ impl Position {
         usize::try_from(length).unwrap_or(usize::MAX)
     }
 
+    /// Returns whether this is within a message, its first byte has passed and its last has not.
+    pub(super) fn is_within(&self) -> bool {
+        self.passed > 0
+    }
+
+    /// Returns how many bytes have passed of the body that passes, or that was the last to pass.
+    /// Within a header, 0.
+    pub(super) fn body_passed(&self) -> usize {
+        if matches!(self.passed, 0 | HEADER) { self.announced() - self.left } else { 0 }
+    }
+
     /// Returns whether the message that this is in, or right behind, can have descriptors. Not
     /// known within a header.
     pub(super) fn can_have_descriptors(&self) -> bool {

@@ -10,17 +10,22 @@
 //! that goes on.
 
 use super::frames::{self, Address, CONNECTION_HEADER, Position};
+use crate::linux::permit::Held;
 use rsbinder::rpc::{RpcError, RpcResult};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// Bytes that one read can take beyond what is asked for. Calls and replies of the interface are a
 /// few hundred.
 const READ_AHEAD: usize = 4096;
 /// Descriptors of one message; the library's own limit.
 const MAX_FDS: usize = 64;
+/// How long a client may take to send the rest of a message that it has begun. Looked at when bytes
+/// come, and the socket's own deadline while none do, so a message takes at most twice as long.
+const MESSAGE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What reads are for.
 enum Phase {
@@ -62,6 +67,10 @@ pub(super) struct Inbox {
     fds_at: usize,
     /// Descriptors that came with an earlier read of the socket and whose message has yet to begin.
     earlier_fds: Vec<OwnedFd>,
+    /// Descriptors that the library was given with the message that passes, or was the last to.
+    given_fds: usize,
+    /// When the message that passes began.
+    began: Option<Instant>,
     peer_reads_ahead: bool,
 }
 
@@ -79,6 +88,8 @@ impl Inbox {
             fds: Vec::new(),
             fds_at: 0,
             earlier_fds: Vec::new(),
+            given_fds: 0,
+            began: None,
             peer_reads_ahead: false,
         }
     }
@@ -105,6 +116,37 @@ impl Inbox {
     /// Returns whether the next read is answered from the socket, hence can block.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
+    }
+
+    /// Notes that the reader asks for more. Between messages that means that it is done with the last
+    /// one.
+    pub(super) fn asked(&mut self) {
+        if !self.position.is_within() {
+            self.position = Position::new();
+            self.given_fds = 0;
+        }
+    }
+
+    /// Returns what the service holds of the message that passes, or that was the last to pass and
+    /// is being answered, with descriptors that came early. Of a body, only what exceeds what every
+    /// connection has room for.
+    pub(super) fn held(&self) -> Held {
+        let descriptors = self.given_fds + self.fds.len() + self.earlier_fds.len();
+        Held { bytes: self.position.body_passed().saturating_sub(READ_AHEAD), descriptors }
+    }
+
+    /// Returns how long the next read of the socket may take because a message has begun.
+    ///
+    /// # Errors
+    /// `Protocol` if the message takes longer than it may.
+    pub(super) fn patience(&self) -> RpcResult<Option<Duration>> {
+        match self.began {
+            Some(began) if began.elapsed() > MESSAGE_PATIENCE => {
+                Err(RpcError::Protocol("a message that was not complete after 10 s"))
+            }
+            Some(_) => Ok(Some(MESSAGE_PATIENCE)),
+            None => Ok(None),
+        }
     }
 
     /// Reads some of what the handshake consists of, or of a message of a session without
@@ -162,12 +204,18 @@ impl Inbox {
         };
         let target = self.position.target(&out[..bytes]);
         self.position.advance(&out[..bytes]);
+        self.began = match self.began {
+            _ if !self.position.is_within() || self.limit == usize::MAX => None,
+            None => Some(Instant::now()),
+            began => began,
+        };
         if self.position.can_have_descriptors() {
             fds.append(&mut self.earlier_fds);
             if self.fds_at < self.start {
                 fds.append(&mut self.fds);
             }
         }
+        self.given_fds += fds.len();
         if !self.takes_oneway_calls && self.position.is_oneway_call() {
             return Err(RpcError::Protocol("a oneway call, and no object of the service takes one"));
         }

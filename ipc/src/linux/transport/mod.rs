@@ -12,6 +12,7 @@ mod frames;
 mod inbox;
 mod outbox;
 
+use super::permit::{Held, Permit};
 use super::sys::Socket;
 use inbox::{Inbox, Taken};
 use outbox::Outbox;
@@ -22,6 +23,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 /// Largest message body that a client can send, in bytes. libbinder refuses messages beyond the
@@ -34,16 +36,17 @@ const MAX_MESSAGE_BYTES: usize = 600 * 1024;
 const MAX_JOINED_BYTES: usize = 16 * 1024;
 
 /// A connection that holds `P` until the library is done with it.
-pub(super) struct Transport<P> {
+pub(super) struct Transport<P: Permit> {
     socket: Socket,
     inbox: Mutex<Inbox>,
     outbox: Mutex<Outbox>,
     deadline: Mutex<ReadDeadline>,
     /// A copy of what the inbox knows, since a read that waits has that.
     peer_reads_ahead: AtomicBool,
+    /// What the permit was last asked for.
+    held: Mutex<Held>,
+    made_by: ThreadId,
     permit: P,
-    /// Returns whether the connection may have a new session.
-    admits_session: fn(&P) -> bool,
 }
 
 /// The read deadline that the library wants, and the one that the socket has.
@@ -64,32 +67,20 @@ impl Transport<()> {
     /// # Errors
     /// If the socket is already dead.
     pub(super) fn connecting(stream: UnixStream) -> RpcResult<Self> {
-        Self::new(stream, Inbox::connecting(), Outbox::connecting(), (), |()| true)
+        Self::new(stream, Inbox::connecting(), Outbox::connecting(), ())
     }
 }
 
-impl<P> Transport<P> {
-    /// Wraps a connection that was accepted. `admits_session` is called once if the client asks for
-    /// a new session with it; the connection fails if that returns false.
+impl<P: Permit> Transport<P> {
+    /// Wraps a connection that was accepted, and ends it for what `permit` does not admit.
     ///
     /// # Errors
     /// If the socket is already dead.
-    pub(super) fn accepting(
-        stream: UnixStream,
-        permit: P,
-        admits_session: fn(&P) -> bool,
-    ) -> RpcResult<Self> {
-        let inbox = Inbox::accepting(MAX_MESSAGE_BYTES);
-        Self::new(stream, inbox, Outbox::default(), permit, admits_session)
+    pub(super) fn accepting(stream: UnixStream, permit: P) -> RpcResult<Self> {
+        Self::new(stream, Inbox::accepting(MAX_MESSAGE_BYTES), Outbox::default(), permit)
     }
 
-    fn new(
-        stream: UnixStream,
-        inbox: Inbox,
-        outbox: Outbox,
-        permit: P,
-        admits_session: fn(&P) -> bool,
-    ) -> RpcResult<Self> {
+    fn new(stream: UnixStream, inbox: Inbox, outbox: Outbox, permit: P) -> RpcResult<Self> {
         // `ReadDeadline` starts with none, whatever the socket was used for before.
         stream.set_read_timeout(None)?;
         let (socket, inbox, outbox) = (Socket::new(stream)?, Mutex::new(inbox), Mutex::new(outbox));
@@ -99,8 +90,9 @@ impl<P> Transport<P> {
             outbox,
             deadline: Mutex::default(),
             peer_reads_ahead: AtomicBool::new(false),
+            held: Mutex::default(),
+            made_by: thread::current().id(),
             permit,
-            admits_session,
         })
     }
 
@@ -108,20 +100,48 @@ impl<P> Transport<P> {
         &self,
         read: impl FnOnce(&mut Inbox, BorrowedFd<'_>) -> RpcResult<Taken>,
     ) -> RpcResult<(usize, Vec<OwnedFd>)> {
+        let received = self.receive_within_limits(read);
+        if let Err(error @ (RpcError::Protocol(_) | RpcError::FrameTooLarge { .. })) = &received {
+            self.permit.refused(error);
+        }
+        received
+    }
+
+    fn receive_within_limits(
+        &self,
+        read: impl FnOnce(&mut Inbox, BorrowedFd<'_>) -> RpcResult<Taken>,
+    ) -> RpcResult<(usize, Vec<OwnedFd>)> {
         let mut inbox = lock(&self.inbox);
+        inbox.asked();
+        self.hold(inbox.held())?;
         if inbox.is_empty() {
             self.send_held()?;
-            self.set_deadline()?;
+            self.set_deadline(inbox.patience()?)?;
         }
         let taken = read(&mut inbox, self.socket.as_fd())?;
+        self.hold(inbox.held())?;
         self.peer_reads_ahead.store(inbox.peer_reads_ahead(), Ordering::Relaxed);
-        if taken.founds_session && !(self.admits_session)(&self.permit) {
-            return Err(RpcError::Protocol("more sessions than the client may have"));
+        self.permit.active();
+        if taken.founds_session && !self.permit.admits_session() {
+            return Err(RpcError::Io(io::Error::other("more sessions than the client may have")));
         }
         if let Some(target) = taken.target {
             lock(&self.outbox).call_came(target);
         }
         Ok((taken.bytes, taken.fds))
+    }
+
+    /// Asks the permit whether the service may hold `held` for this connection.
+    fn hold(&self, held: Held) -> RpcResult<()> {
+        let mut last = lock(&self.held);
+        if *last == held {
+            return Ok(());
+        }
+        *last = held;
+        if self.permit.admits(held) {
+            return Ok(());
+        }
+        Err(RpcError::Protocol("more of unfinished messages than a client may have the service hold"))
     }
 
     /// Sends what was held back for a message that did not come.
@@ -135,19 +155,34 @@ impl<P> Transport<P> {
         self.socket.transport().send_raw(&held).map_err(lost)
     }
 
-    fn set_deadline(&self) -> RpcResult<()> {
+    /// Has the socket keep the library's deadline for the read that comes, and `patience` if that
+    /// is sooner.
+    fn set_deadline(&self, patience: Option<Duration>) -> RpcResult<()> {
         let mut deadline = lock(&self.deadline);
-        if deadline.set != deadline.wanted {
-            set_socket_timeout(&self.socket, Timeout::Recv, deadline.wanted).map_err(io::Error::from)?;
-            deadline.set = deadline.wanted;
+        let wanted = deadline.wanted.into_iter().chain(patience).min();
+        if deadline.set != wanted {
+            set_socket_timeout(&self.socket, Timeout::Recv, wanted).map_err(io::Error::from)?;
+            deadline.set = wanted;
         }
         Ok(())
     }
 }
 
+impl<P: Permit> Drop for Transport<P> {
+    fn drop(&mut self) {
+        // Only where no other thread could be started to serve it.
+        if thread::current().id() == self.made_by
+            && let Ok(socket) = self.socket.as_fd().try_clone_to_owned()
+        {
+            self.permit.unserved(socket);
+        }
+        self.permit.closing();
+    }
+}
+
 /// Every method that `UnixTransport` implements is forwarded or replaced. A default of the trait in
 /// its place would compile and quietly lose descriptors, deadlines or the end of the connection.
-impl<P: Send + Sync> RpcTransport for Transport<P> {
+impl<P: Permit> RpcTransport for Transport<P> {
     fn send_frame(&self, buf: &[u8]) -> RpcResult<()> {
         self.socket.transport().send_frame(buf)
     }

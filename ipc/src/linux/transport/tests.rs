@@ -32,7 +32,7 @@ fn accepted() -> (Transport<()>, UnixStream) {
 
 fn after_handshake(handshake: &[u8; 24]) -> (Transport<()>, UnixStream) {
     let (ours, mut theirs) = UnixStream::pair().expect("a pair");
-    let transport = Transport::accepting(ours, (), |()| true).expect("a connection");
+    let transport = Transport::accepting(ours, ()).expect("a connection");
     io::Write::write_all(&mut theirs, handshake).expect("sent");
     for length in [16, 8] {
         assert_eq!(transport.recv_raw(&mut vec![0; length]).expect("received"), length);
@@ -131,7 +131,7 @@ fn one_send_has_the_reply_of_a_client_that_reads_ahead_and_its_descriptors() {
 #[test]
 fn a_client_says_in_its_first_bytes_that_it_reads_ahead() {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
-    let (client, service) = (Transport::connecting(ours), Transport::accepting(theirs, (), |()| true));
+    let (client, service) = (Transport::connecting(ours), Transport::accepting(theirs, ()));
     let (client, service) = (client.expect("a connection"), service.expect("a connection"));
     client.send_raw(&[0; 16]).expect("sent");
     client.send_raw(&[0; 8]).expect("sent");

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the server's owner decides about each connection, and what it is told of it.
+
+use std::fmt::Display;
+use std::os::fd::OwnedFd;
+
+/// What a connection makes the service hold beyond what every connection has.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes of a message that has not come in whole, or is being answered.
+    pub bytes: usize,
+    /// Descriptors of such messages.
+    pub descriptors: usize,
+}
+
+/// A connection's right to be served. It is dropped once the connection's socket is closed.
+pub trait Permit: Send + Sync + 'static {
+    /// Returns whether the connection may begin a session. Called once if the client asks for a new
+    /// one; the connection ends if this returns false.
+    fn admits_session(&self) -> bool {
+        true
+    }
+
+    /// Returns whether the connection may make the service hold `held` from now on. Called whenever
+    /// that changes; the session ends if this returns false.
+    fn admits(&self, held: Held) -> bool {
+        let _ = held;
+        true
+    }
+
+    /// Is told that the client sent something.
+    fn active(&self) {}
+
+    /// Is told why the service ends the connection, once, where it does so for what the client sent.
+    fn refused(&self, why: &dyn Display) {
+        let _ = why;
+    }
+
+    /// Is given a duplicate of the socket where no thread can be started to serve it, to be closed
+    /// where that may take its time: what the client has sent is closed with it.
+    fn unserved(&self, socket: OwnedFd) {
+        drop(socket);
+    }
+
+    /// Is told that the socket is about to be closed: its descriptor is another file's soon.
+    fn closing(&self) {}
+}
+
+/// A connection that nothing is counted for.
+impl Permit for () {}

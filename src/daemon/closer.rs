@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Closing connections that are not served.
+//!
+//! What a client has sent is closed with the connection, and closing can take as long as the client
+//! wants: a TCP socket with `SO_LINGER`, a file of a file system that does not answer. So the thread
+//! that accepts closes a connection itself only where no descriptor is in its queue. The others are
+//! closed by threads that few of each uid may have at once; more of its connections wait for these.
+
+use super::sys::has_queued_descriptors;
+use std::collections::{HashMap, VecDeque};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// Threads that may be closing connections of one uid.
+const MAX_THREADS: usize = 2;
+/// A thread calls close(2).
+const STACK_BYTES: usize = 64 << 10;
+
+/// Connections that are being closed, by uid.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Closers(Arc<Mutex<HashMap<u32, Closing>>>);
+
+/// What is being closed of one uid.
+#[derive(Debug, Default)]
+struct Closing {
+    waiting: VecDeque<UnixStream>,
+    threads: usize,
+}
+
+impl Closers {
+    /// Ends a connection of `uid`. Never waits for what is in its queue.
+    pub(super) fn close(&self, uid: u32, stream: UnixStream) {
+        // From here on the kernel refuses to put anything into the queue.
+        let is_shut = stream.shutdown(Shutdown::Both).is_ok();
+        if is_shut && has_queued_descriptors(stream.as_fd()).is_ok_and(|has| !has) {
+            return;
+        }
+        let mut all = self.lock();
+        let closing = all.entry(uid).or_default();
+        closing.waiting.push_back(stream);
+        if closing.threads >= MAX_THREADS {
+            return;
+        }
+        closing.threads += 1;
+        drop(all);
+        let closers = self.clone();
+        let work = move || while closers.close_next(uid) {};
+        let spawned =
+            thread::Builder::new().name("anion-closer".to_owned()).stack_size(STACK_BYTES).spawn(work);
+        if spawned.is_err() {
+            // The next connection of the uid that is closed tries again.
+            self.end(uid);
+        }
+    }
+
+    /// Returns how many connections wait to be closed.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().values().map(|closing| closing.waiting.len()).sum()
+    }
+
+    /// Closes one connection of `uid`; returns false if none waits, and counts the thread as ended.
+    fn close_next(&self, uid: u32) -> bool {
+        let next = self.lock().get_mut(&uid).and_then(|closing| closing.waiting.pop_front());
+        if next.is_none() {
+            self.end(uid);
+        }
+        // The lock is gone.
+        next.is_some()
+    }
+
+    fn end(&self, uid: u32) {
+        let mut all = self.lock();
+        let Some(closing) = all.get_mut(&uid) else { return };
+        closing.threads -= 1;
+        if closing.threads == 0 && closing.waiting.is_empty() {
+            all.remove(&uid);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Closing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+    use std::io::{IoSlice, Read, Write};
+    use std::os::fd::AsRawFd;
+
+    fn send_descriptor(stream: &UnixStream, fd: impl AsFd) {
+        let rights = [fd.as_fd().as_raw_fd()];
+        let control = [ControlMessage::ScmRights(&rights)];
+        sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(b"x")], &control, MsgFlags::empty(), None)
+            .expect("sent");
+    }
+
+    #[test]
+    fn descriptors_are_found_wherever_they_are_in_the_queue() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        let queued = || has_queued_descriptors(ours.as_fd()).expect("known");
+        assert!(!queued());
+        theirs.write_all(&[0; 10_000]).expect("sent");
+        assert!(!queued());
+        send_descriptor(&theirs, &theirs);
+        assert!(queued() && queued(), "a look takes nothing");
+        assert_eq!((&ours).read(&mut [0; 10_000]).expect("read"), 10_000);
+    }
+
+    #[test]
+    fn what_a_client_sent_is_closed_with_its_connection_and_by_another_thread() {
+        let closers = Closers::default();
+        let (mut kept, sent) = UnixStream::pair().expect("a pair");
+        for has_descriptor in [false, true] {
+            let (ours, theirs) = UnixStream::pair().expect("a pair");
+            if has_descriptor {
+                send_descriptor(&theirs, &sent);
+            }
+            closers.close(1, ours);
+            assert_eq!((&theirs).read(&mut [0]).expect("the end"), 0);
+        }
+        drop(sent);
+        assert_eq!(kept.read(&mut [0]).expect("the end"), 0, "the last copy is closed");
+        while !closers.lock().is_empty() {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn connections_of_a_uid_wait_for_its_threads() {
+        let closers = Closers::default();
+        closers.lock().entry(1).or_default().threads = MAX_THREADS;
+        for uid in [1, 1, 2] {
+            let (ours, theirs) = UnixStream::pair().expect("a pair");
+            send_descriptor(&theirs, &theirs);
+            closers.close(uid, ours);
+        }
+        while closers.lock().contains_key(&2) {
+            thread::yield_now();
+        }
+        assert_eq!(closers.waiting(), 2);
+        while closers.close_next(1) {}
+        assert_eq!((closers.waiting(), closers.lock()[&1].threads), (0, MAX_THREADS - 1));
+    }
+}
