@@ -3,8 +3,8 @@
 //! waits for it: the kernel takes about a tenth of a millisecond for a MiB.
 //!
 //! What is being given back is in no account any more. So that it does not pile up, a call that
-//! allocates first waits until little of what its uid released is left; and a call that fails for lack
-//! of memory waits for all of it before it tries again.
+//! allocates first waits until little of what its uid released is left; and a call that is about to
+//! fail waits for what is being given back, its own or where memory is short all of it.
 //!
 //! `state` is a leaf lock: nothing else is locked, and no system call is made, while it is held.
 
@@ -48,13 +48,16 @@ struct State {
     waiting: VecDeque<(Uid, u64, ToDrop)>,
     /// Bytes that wait or are being given back, by who released them.
     of_uids: HashMap<Uid, u64>,
+    /// How often memory came, and how often it was given back: in the same order.
+    come: u64,
+    given: u64,
     has_thread: bool,
     is_stopped: bool,
 }
 
 impl Giver {
-    /// Gives back memory of which a buffer of `bytes` bytes that `uid` released is the most: at once,
-    /// or on the thread if that takes long.
+    /// Gives back memory of which a buffer of `bytes` bytes that `uid` released is the most: at
+    /// once, or on the thread if that takes long.
     pub(super) fn give(&self, uid: Uid, bytes: u64, memory: ToDrop) {
         let bytes = bytes.max(memory.0.bytes());
         let mut state = self.lock();
@@ -64,6 +67,7 @@ impl Giver {
             return;
         }
         state.waiting.push_back((uid, bytes, memory));
+        state.come += 1;
         *state.of_uids.entry(uid).or_default() += bytes;
         self.count.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_all();
@@ -75,19 +79,20 @@ impl Giver {
             && self.lock().of_uids.get(&uid).is_some_and(|bytes| *bytes > MOST_OF_UID)
     }
 
-    /// Returns whether anything is being given back.
-    pub(super) fn is_busy(&self) -> bool {
-        self.count.load(Ordering::Relaxed) > 0
+    /// Returns whether anything that `uid` released is being given back.
+    pub(super) fn is_busy_for(&self, uid: Uid) -> bool {
+        self.count.load(Ordering::Relaxed) > 0 && self.lock().of_uids.contains_key(&uid)
     }
 
-    /// Waits, not for ever, until that is not so for `uid`.
+    /// Waits, not for ever, until little of what `uid` released is left.
     pub(super) fn await_room(&self, uid: Uid) {
         self.wait_while(|state| state.of_uids.get(&uid).is_some_and(|bytes| *bytes > MOST_OF_UID));
     }
 
-    /// Waits, not for ever, until nothing is being given back.
+    /// Waits, not for ever, until all that is being given back now is, whatever comes meanwhile.
     pub(super) fn await_all(&self) {
-        self.wait_while(|state| !state.of_uids.is_empty());
+        let all = self.lock().come;
+        self.wait_while(|state| state.given < all);
     }
 
     /// Ends the thread; what waits is dropped with this.
@@ -121,6 +126,7 @@ impl Giver {
 
     fn given(&self, uid: Uid, bytes: u64) {
         let mut state = self.lock();
+        state.given += 1;
         if let Some(left) = state.of_uids.get_mut(&uid) {
             *left -= bytes;
             if *left == 0 {
@@ -163,12 +169,12 @@ mod tests {
     fn a_uid_waits_for_what_it_released_and_no_other_does() {
         let giver = Giver::default();
         giver.give(UID, MOST_OF_UID + 1, nothing());
-        assert!(!giver.is_busy(), "without a thread it is given back at once");
+        assert!(!giver.is_busy_for(UID), "without a thread it is given back at once");
         giver.lock().has_thread = true;
         giver.give(UID, MUCH - 1, nothing());
-        assert!(!giver.is_busy(), "little is given back at once");
+        assert!(!giver.is_busy_for(UID), "little is given back at once");
         giver.give(UID, MOST_OF_UID + 1, nothing());
-        assert!(giver.is_busy() && giver.is_behind(UID) && !giver.is_behind(Uid(2)));
+        assert!(giver.is_busy_for(UID) && giver.is_behind(UID) && !giver.is_behind(Uid(2)));
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| giver.await_all());
             let (uid, bytes, memory) = giver.next().expect("it waits");
@@ -176,7 +182,7 @@ mod tests {
             giver.given(uid, bytes);
             waiting.join().expect("no panic");
         });
-        assert!(!giver.is_busy() && !giver.is_behind(UID));
+        assert!(!giver.is_busy_for(UID) && !giver.is_behind(UID));
         giver.stop();
         assert!(giver.next().is_none());
     }

@@ -67,7 +67,8 @@ struct Pending {
     readers: BTreeSet<u64>,
     next_reader: u64,
     suspects: HashMap<Uid, HashMap<BufferId, Suspect>>,
-    /// When calls of a uid may look at its unreported buffers again, and how long the last look took.
+    /// When calls of a uid may look at its unreported buffers again, and how long the last look
+    /// took.
     next_looks: HashMap<Uid, (Instant, Duration)>,
     unwatched: HashMap<Uid, Unwatched>,
     next_unwatched: Option<Instant>,
@@ -77,6 +78,7 @@ struct Pending {
     rest: Duration,
     rescans: Vec<Instant>,
     unanswered: Throttle,
+    overflows: Throttle,
     stopped: bool,
 }
 
@@ -192,14 +194,17 @@ impl Liveness {
         self.wake();
     }
 
-    /// Notes that the kernel dropped events.
-    pub(super) fn overflowed(&self, now: Instant) {
+    /// Notes that the kernel dropped events. Returns how many lines about that were left out of the
+    /// log before the one that is due now, if one is: clients can make events overflow.
+    pub(super) fn overflowed(&self, now: Instant) -> Option<u64> {
         let mut pending = self.pending();
         // In place of those of an earlier one: events can be made to overflow again and again.
         let rest = pending.rest;
         pending.rescans = RESCANS.map(|pause| now + pause.max(rest)).to_vec();
+        let line = pending.overflows.admit(now);
         drop(pending);
         self.wake();
+        line
     }
 
     /// Notes that the kernel did not answer whether a buffer is held. Returns how many lines were

@@ -28,8 +28,8 @@ const LARGE: u64 = 256 << 10;
 /// the events itself, so only the number of wake-ups changes.
 const SMALL_CLOSES_REST: Duration = Duration::from_millis(1);
 
-/// How long a call that is about to be refused waits for other threads that are reading events, which
-/// may have to wait for a processor, and the pause between two looks.
+/// How long a call that is about to be refused waits for other threads that are reading events,
+/// which may have to wait for a processor, and the pause between two looks.
 const READING: Duration = Duration::from_millis(500);
 const READING_LOOK: Duration = Duration::from_micros(50);
 
@@ -91,9 +91,12 @@ impl Allocator {
                 return Vec::new();
             }
         };
-        if closes.overflowed {
-            log::warn!("the inotify queue overflowed; asking every buffer's lease instead");
-            self.liveness.overflowed(Instant::now());
+        if closes.overflowed
+            && let Some(before) = self.liveness.overflowed(Instant::now())
+        {
+            log::warn!(
+                "the inotify queue overflowed; asking every buffer's lease instead ({before} more like it before)"
+            );
         }
         if closes.watches.is_empty() {
             return Vec::new();
@@ -116,9 +119,9 @@ impl Allocator {
     }
 
     /// Notices what `caller` has already released. A client that closes a buffer and asks again at
-    /// once must not be refused: the close event may have come before the hold was given up, or be on
-    /// its way through another thread. Only what an event named a moment ago is asked about, and what
-    /// the kernel reports nothing about, so this costs little whatever the caller holds.
+    /// once must not be refused: the close event may have come before the hold was given up, or be
+    /// on its way through another thread. Only what an event named a moment ago is asked about, and
+    /// what the kernel reports nothing about, so this costs little whatever the caller holds.
     pub(super) fn reclaim_from(&self, caller: &Caller) {
         self.work_off_events();
         let (uid, reader, start) = (caller.uid, self.liveness.next_reader(), Instant::now());
@@ -138,7 +141,7 @@ impl Allocator {
             }
             self.turns.without_turn(uid, || std::thread::sleep(wait));
         }
-        if self.giver.is_busy() {
+        if self.giver.is_busy_for(uid) {
             self.turns.without_turn(uid, || self.giver.await_all());
         }
     }

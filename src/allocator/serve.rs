@@ -54,6 +54,7 @@ impl Allocator {
             }
             // Pooled memory and its descriptors may be all that is missing.
             self.reclaim_from(caller);
+            self.turns.without_turn(caller.uid, || self.giver.await_all());
             if error.is_fragmentation() || (error.is_out_of_memory() && !heap.is_machine_memory()) {
                 // Only what the heap itself pools can be in the way, and no other process is short
                 // of memory.

@@ -3,8 +3,8 @@
 //!
 //! A machine has fewer processors than clients have connections. While more calls want to run than
 //! may, the next to run is one of the uid that has the fewest running: who makes many calls at once
-//! delays its own, and a call of another uid waits for the end of one at most. A call that waits for
-//! something else gives its turn up meanwhile.
+//! delays its own, and a call of another uid waits for the end of one at most. A call that waits
+//! for something else gives its turn up meanwhile.
 //!
 //! `calls` is a leaf lock: nothing else is locked, and no system call is made, while it is held.
 
@@ -59,7 +59,8 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Returns turns for `most` calls at once, at least 2, of which one uid has all but one at most.
+    /// Returns turns for `most` calls at once, at least 2, of which one uid has all but one at
+    /// most.
     fn new(most: usize) -> Self {
         Self { most: most.max(2), calls: Mutex::default() }
     }

@@ -21,8 +21,8 @@ use std::time::Duration;
 /// those that follow while it lasts, each twice its forerunner.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// Connections that wait to be closed from which on the kernel refuses descriptors that are sent over
-/// connections not yet accepted, and down to which it does so.
+/// Connections that wait to be closed from which on the kernel refuses descriptors that are sent
+/// over connections not yet accepted, and down to which it does so.
 const CROWDED: (usize, usize) = (64, 8);
 
 /// Stands for clients that are not known.
@@ -132,8 +132,8 @@ impl Acceptor {
         }
     }
 
-    /// Has the kernel refuse descriptors over connections that are not admitted, where it can, while
-    /// many wait to be closed for what came over them.
+    /// Has the kernel refuse descriptors over connections that are not admitted, where it can,
+    /// while many wait to be closed for what came over them.
     fn look_at_crowd(&mut self) {
         let (many, few) = CROWDED;
         let is_crowded = self.closers.waiting() > if self.is_crowded { few } else { many };

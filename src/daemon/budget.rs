@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How many sessions and connections a client may have, and what of its messages the service holds.
 //! Each connection costs the service a thread and message buffers, so one user must not take them
-//! all. A session is what one client of the library has: AOSP's libbinder opens nine connections for
-//! each, Anion's own clients one or two.
+//! all. A session is what one client of the library has: AOSP's libbinder opens nine connections
+//! for each, Anion's own clients one or two.
 //!
 //! An eighth of all connections is kept for users who have none yet, and as much for privileged
 //! ones: root, the service's own user, and those that the configuration makes privileged or keeps
-//! memory for. Where no place is left for a client, the user with the most connections loses the one
-//! that was idle longest.
+//! memory for. Where no place is left for a client, the user with the most connections loses the
+//! one that was idle longest.
 
 use super::closer::Closers;
 use crate::allocator::Throttles;
@@ -139,13 +139,12 @@ impl Budget {
         if connections >= limit {
             return Err(OverBudget::Connections { uid, limit });
         }
-        let mut evicted = None;
-        if open.total >= self.places_for(uid, connections) {
-            evicted = Some(open.evict_for(connections, self.now()));
-            if evicted == Some(None) {
-                return Err(OverBudget::Total { uid, limit: self.limits.connections });
-            }
-        }
+        let evicted = if open.total < self.places_for(uid, connections) {
+            None
+        } else {
+            let full = OverBudget::Total { uid, limit: self.limits.connections };
+            Some(open.evict_for(connections, self.now()).ok_or(full)?)
+        };
         let (key, last) = (open.next, Arc::new(AtomicU64::new(self.now())));
         open.next += 1;
         open.total += 1;
@@ -159,8 +158,15 @@ impl Budget {
         };
         open.by_uid.entry(uid).or_default().connections.insert(key, connection);
         drop(open);
-        if let Some(Some((uid, pid))) = evicted {
-            self.complain(uid, format_args!("a silent connection of uid {uid} (pid {pid}) makes room for another user's: all {} are in use (--max-connections)", self.limits.connections));
+        if let Some((uid, pid)) = evicted {
+            let limit = self.limits.connections;
+            self.complain(
+                uid,
+                format_args!(
+                    "a silent connection of uid {uid} (pid {pid}) makes room for another user's: all \
+                     {limit} are in use (--max-connections)"
+                ),
+            );
         }
         Ok(Permit { budget: Arc::clone(self), uid, key, last })
     }
@@ -176,7 +182,8 @@ impl Budget {
         }
     }
 
-    /// Returns how much of unfinished messages may be held for `uid`, and in all while some of it is.
+    /// Returns how much of unfinished messages may be held for `uid`, and in all while some of it
+    /// is.
     fn held_for(&self, uid: u32) -> (Held, Held) {
         let all = self.limits.held;
         let part = |of: usize| Held { bytes: all.bytes / of, descriptors: all.descriptors / of };

@@ -2,9 +2,10 @@
 //! Closing connections that are not served.
 //!
 //! What a client has sent is closed with the connection, and closing can take as long as the client
-//! wants: a TCP socket with `SO_LINGER`, a file of a file system that does not answer. So the thread
-//! that accepts closes a connection itself only where no descriptor is in its queue. The others are
-//! closed by threads that few of each uid may have at once; more of its connections wait for these.
+//! wants: a TCP socket with `SO_LINGER`, a file of a file system that does not answer. So the
+//! thread that accepts closes a connection itself only where no descriptor is in its queue. The
+//! others are closed by threads that few of each uid may have at once; more of its connections wait
+//! for these.
 
 use super::sys::has_queued_descriptors;
 use std::collections::{HashMap, VecDeque};
@@ -88,6 +89,7 @@ impl Closers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::sys::pass_descriptors;
     use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
     use std::io::{IoSlice, Read, Write};
     use std::os::fd::AsRawFd;
@@ -109,6 +111,24 @@ mod tests {
         send_descriptor(&theirs, &theirs);
         assert!(queued() && queued(), "a look takes nothing");
         assert_eq!((&ours).read(&mut [0; 10_000]).expect("read"), 10_000);
+    }
+
+    #[test]
+    fn descriptors_are_refused_until_they_may_pass() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let error =
+            |passes| pass_descriptors(ours.as_fd(), passes).err().and_then(|error| error.raw_os_error());
+        let rights = [theirs.as_raw_fd()];
+        let control = [ControlMessage::ScmRights(&rights)];
+        let send =
+            || sendmsg::<()>(theirs.as_raw_fd(), &[IoSlice::new(b"x")], &control, MsgFlags::empty(), None);
+        // Before Linux 6.16 there is no such option, and they pass as ever.
+        match (error(false), send()) {
+            (None, sent) => assert_eq!(sent, Err(nix::Error::EPERM)),
+            (code, sent) => assert_eq!((code, sent), (Some(libc::ENOPROTOOPT), Ok(1))),
+        }
+        error(true);
+        assert_eq!(send(), Ok(1));
     }
 
     #[test]

@@ -91,8 +91,8 @@ impl LockFile {
 }
 
 /// Removes the lock file that another process holds if that is ending, and returns whether there is
-/// none such any more. A second lock on the same file has processes do so one after another, so that
-/// none removes the file that its forerunner has just put there.
+/// none such any more. A second lock on the same file has processes do so one after another, so
+/// that none removes the file that its forerunner has just put there.
 fn remove_if_left_behind(path: &Path, mut file: &File) -> io::Result<bool> {
     let mut text = String::new();
     file.rewind()?;
@@ -173,7 +173,8 @@ struct Process {
 const PF_EXITING: u64 = 4;
 
 impl Process {
-    /// Returns whether the process with this pid is ending: its first thread is, whatever others do.
+    /// Returns whether the process with this pid is ending: its first thread is, whatever others
+    /// do.
     pub(super) fn find(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The command's name, which is second, can have anything in it.

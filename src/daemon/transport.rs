@@ -166,8 +166,8 @@ fn listen(arguments: &TransportArguments, passed: Option<Listener>) -> anyhow::R
     Listener::bind(&SocketSettings { path, mode: arguments.socket_mode, group: arguments.socket_group })
 }
 
-/// Returns the most that is held of unfinished messages of all clients. Those of the interface have a
-/// few KiB and one descriptor.
+/// Returns the most that is held of unfinished messages of all clients. Those of the interface have
+/// a few KiB and one descriptor.
 fn held_of_messages() -> anyhow::Result<Held> {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).context("asking for the descriptor limit")?;
     let descriptors = usize::try_from(limit / DESCRIPTORS_PART).unwrap_or(MAX_HELD_DESCRIPTORS);

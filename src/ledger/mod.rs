@@ -78,8 +78,8 @@ pub enum Refusal {
         /// Its limit.
         limit: u64,
     },
-    /// The service cannot hold more buffers: each takes one of its descriptors, and some are kept for
-    /// others than this uid.
+    /// The service cannot hold more buffers: each takes one of its descriptors, and some are kept
+    /// for others than this uid.
     #[error("{asked} buffers asked, {held} of {limit} that the service can hold for this uid are in use")]
     ServiceFull {
         /// Buffers of the claim.
@@ -170,8 +170,8 @@ impl Ledger {
         self.accounts.check(claim.uid, claim.total(), buffers)
     }
 
-    /// Returns how many buffers the service may hold once `uid` has `buffers` more: some are kept for
-    /// uids that hold few, and some for those that the policy favours.
+    /// Returns how many buffers the service may hold once `uid` has `buffers` more: some are kept
+    /// for uids that hold few, and some for those that the policy favours.
     fn max_buffers_for(&self, uid: Uid, buffers: u64) -> u64 {
         let (all, kept) = (self.max_buffers, self.max_buffers / KEPT_BUFFERS);
         match self.accounts.standing(uid, buffers) {
@@ -235,8 +235,8 @@ impl Ledger {
         self.accounts.allocated(uid);
     }
 
-    /// Returns the bytes that `uid`'s quota still admits, `None` for no limit, and whether it and the
-    /// service could hold `buffers` more buffers.
+    /// Returns the bytes that `uid`'s quota still admits, `None` for no limit, and whether it and
+    /// the service could hold `buffers` more buffers.
     pub fn left(&self, uid: Uid, buffers: u64) -> (Option<u64>, bool) {
         let (bytes, of_quota) = self.accounts.left(uid);
         let of_service = self.max_buffers_for(uid, buffers).saturating_sub(self.booked_buffers);

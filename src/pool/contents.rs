@@ -87,10 +87,10 @@ impl<M, D> Contents<M, D> {
         !self.is_short_of_entries() && bytes <= self.limits.bytes.saturating_sub(self.bytes())
     }
 
-    /// Evicts memory until `bytes` more bytes fit in, from the domain with the most of what is short
-    /// each time, bytes or entries: a client displaces other clients' memory only while it has no
-    /// more of that than they have. Returns `None`, and evicts nothing, if the limit is smaller than
-    /// `bytes`.
+    /// Evicts memory until `bytes` more bytes fit in, from the domain with the most of what is
+    /// short each time, bytes or entries: a client displaces other clients' memory only while it
+    /// has no more of that than they have. Returns `None`, and evicts nothing, if the limit is
+    /// smaller than `bytes`.
     pub fn make_room(&mut self, bytes: u64) -> Option<Evicted<M, D>> {
         if bytes > self.limits.bytes || self.limits.entries == 0 {
             return None;
@@ -105,8 +105,8 @@ impl<M, D> Contents<M, D> {
         self.released.len() + self.free.len() >= self.limits.entries
     }
 
-    /// Evicts one entry of the domain with the most of what is short: what it released last is its most useful
-    /// memory, so the oldest of its clean memory goes first.
+    /// Evicts one entry of the domain with the most of what is short: what it released last is its
+    /// most useful memory, so the oldest of its clean memory goes first.
     fn evict_from_largest(&mut self, evicted: &mut Evicted<M, D>) -> bool {
         let mut holdings = HashMap::new();
         self.free.add_holdings(&mut holdings);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Writing into a descriptor that a client chose. It may be a pipe or a terminal without a reader or a
-//! file of a hostile file system, so the write happens on a thread of its own, and the call waits for
-//! it a limited time.
+//! Writing into a descriptor that a client chose. It may be a pipe or a terminal without a reader
+//! or a file of a hostile file system, so the write happens on a thread of its own, and the call
+//! waits for it a limited time.
 //!
-//! A write that waits for longer is interrupted. One to a file system that does not answer cannot be:
-//! its thread stays one of the few of its uid, which are a part of all.
+//! A write that waits for longer is interrupted. One to a file system that does not answer cannot
+//! be: its thread stays one of the few of its uid, which are a part of all.
 
 use crate::sys::interrupt::interrupt;
 use crate::units::Uid;
@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 /// How long a call waits for its dump to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Writes that may be stuck at once, in all and for one uid: a thread each. Some of all are kept for
-/// uids that have none yet, and some for privileged ones.
+/// Writes that may be stuck at once, in all and for one uid: a thread each. Some of all are kept
+/// for uids that have none yet, and some for privileged ones.
 const MAX_WRITES: usize = 64;
 const MAX_WRITES_OF_UID: usize = 2;
 const KEPT_FOR_NEW: usize = 16;

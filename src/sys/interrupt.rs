@@ -16,8 +16,8 @@ extern "C" fn nothing(_signal: libc::c_int) {}
 /// # Errors
 /// As sigaction(2).
 pub fn prepare() -> io::Result<()> {
-    // SAFETY: `sigaction` is a plain structure of numbers, sets of signals and an address, for which
-    // all bytes zero are a value: no flags, hence also not to begin calls again.
+    // SAFETY: `sigaction` is a plain structure of numbers, sets of signals and an address, for
+    // which all bytes zero are a value: no flags, hence also not to begin calls again.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = nothing as *const () as libc::sighandler_t;
     // SAFETY: `action` is initialised and outlives the call. Its handler has the signature that a
@@ -30,8 +30,8 @@ pub fn prepare() -> io::Result<()> {
 /// Ends the system call that a thread waits in with EINTR, if it can be: a write to a terminal, not
 /// one to a file system that does not answer. A call that begins right after this waits as ever.
 pub fn interrupt<T>(thread: &JoinHandle<T>) {
-    // SAFETY: the thread was neither joined nor detached, since its handle exists, so its identity is
-    // valid even if it has ended; then nothing is sent. The handler is that of `prepare`, or the
+    // SAFETY: the thread was neither joined nor detached, since its handle exists, so its identity
+    // is valid even if it has ended; then nothing is sent. The handler is that of `prepare`, or the
     // signal is ignored.
     let _ = unsafe { libc::pthread_kill(thread.as_pthread_t(), SIGNAL) };
 }

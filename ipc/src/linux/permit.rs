@@ -31,7 +31,8 @@ pub trait Permit: Send + Sync + 'static {
     /// Is told that the client sent something.
     fn active(&self) {}
 
-    /// Is told why the service ends the connection, once, where it does so for what the client sent.
+    /// Is told why the service ends the connection, once, where it does so for what the client
+    /// sent.
     fn refused(&self, why: &dyn Display) {
         let _ = why;
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a call that is about to be refused asks about: what an event named a moment ago, and what the
-//! kernel reports nothing about.
+//! What a call that is about to be refused asks about: what an event named a moment ago, and what
+//! the kernel reports nothing about.
 
 use super::{EAGER_LOOKS, FIRST_LOOK, LONGEST_REST, Liveness, REST, Suspect};
 use crate::units::{BufferId, Uid};
@@ -48,8 +48,8 @@ impl Liveness {
         self.pending().acquit(id, uid);
     }
 
-    /// Returns the buffers of `uid` that an event named and that were asked about once at most since,
-    /// and some of those that it named within the last second or so and that were held.
+    /// Returns the buffers of `uid` that an event named and that were asked about once at most
+    /// since, and some of those that it named within the last second or so and that were held.
     pub(in crate::allocator) fn likely_released(&self, uid: Uid) -> Vec<BufferId> {
         let pending = self.pending();
         let Some(own) = pending.suspects.get(&uid) else { return Vec::new() };
@@ -59,8 +59,8 @@ impl Liveness {
         looked_at(0..=1).chain(looked_at(2..=EAGER_LOOKS).take(MAX_LIKELY)).collect()
     }
 
-    /// Returns the buffers of `uid` that the kernel reports nothing about; `None` for all that it has
-    /// while dropped events are being made up for.
+    /// Returns the buffers of `uid` that the kernel reports nothing about; `None` for all that it
+    /// has while dropped events are being made up for.
     pub(in crate::allocator) fn unreported(&self, uid: Uid) -> Option<Vec<BufferId>> {
         let pending = self.pending();
         if !pending.rescans.is_empty() {
@@ -69,9 +69,10 @@ impl Liveness {
         Some(pending.unwatched.get(&uid).map_or_else(Vec::new, |own| own.ids.iter().copied().collect()))
     }
 
-    /// Takes the turn of a call of `uid` to look at its unreported buffers: returns how long to wait
-    /// and ask again, nothing if it is now, and `None` if there is no such buffer or too many calls of
-    /// the uid wait already. Asking takes a fifth of the time at most, whatever a client has asked.
+    /// Takes the turn of a call of `uid` to look at its unreported buffers: returns how long to
+    /// wait and ask again, nothing if it is now, and `None` if there is no such buffer or too many
+    /// calls of the uid wait already. Asking takes a fifth of the time at most, whatever a client
+    /// has asked.
     pub(in crate::allocator) fn turn_to_look(&self, uid: Uid, now: Instant) -> Option<Duration> {
         let mut pending = self.pending();
         if pending.rescans.is_empty() && !pending.unwatched.contains_key(&uid) {

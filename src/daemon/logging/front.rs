@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is done to every line before it is written: none can be forged, and the binder library, which
-//! complains about what clients send, is held to a line a second for each of them.
+//! What is done to every line before it is written: none can be forged, and the binder library,
+//! which complains about what clients send, is held to a line a second for each of them.
 
 use crate::allocator::Throttles;
 use anion_ipc::calling_identity;
@@ -27,7 +27,8 @@ impl<L: Log> Front<L> {
         Self { logger, library: (level < Level::Debug).then(Mutex::default) }
     }
 
-    /// Returns how many lines of the library were left out before this one; `None` to leave this out.
+    /// Returns how many lines of the library were left out before this one; `None` to leave this
+    /// out.
     fn admit(&self) -> Option<u64> {
         let Some(throttles) = &self.library else { return Some(0) };
         let uid = calling_identity().map_or(NOBODY, |identity| identity.uid);

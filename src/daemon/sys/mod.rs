@@ -15,8 +15,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 const ALLOCATOR: [(c_int, c_int); 3] =
     [(M_ARENA_MAX, 2), (M_MMAP_THRESHOLD, 64 << 10), (M_TRIM_THRESHOLD, 256 << 10)];
 
-/// Has memory that is allocated for a client's message grow with what has come of it, and go back to
-/// the kernel after it. Only glibc has to be told; others' defaults stay.
+/// Has memory that is allocated for a client's message grow with what has come of it, and go back
+/// to the kernel after it. Only glibc has to be told; others' defaults stay.
 pub(crate) fn give_freed_memory_back() {
     #[cfg(target_env = "gnu")]
     for (parameter, value) in ALLOCATOR {
@@ -60,8 +60,8 @@ pub(crate) fn own_inherited_descriptors() -> io::Result<()> {
     Ok(())
 }
 
-/// Has the sender of descriptors over a socket, or over every connection of a listening one, refused
-/// by the kernel (since Linux 6.16), or no longer.
+/// Has the sender of descriptors over a socket, or over every connection of a listening one,
+/// refused by the kernel (since Linux 6.16), or no longer.
 ///
 /// # Errors
 /// `ENOPROTOOPT` where the kernel does not have that.
@@ -108,8 +108,8 @@ pub(crate) fn has_queued_descriptors(socket: BorrowedFd<'_>) -> io::Result<bool>
 #[cfg(not(soong))]
 fn set_option(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or(0);
-    // SAFETY: the option's value is a number of `length` bytes that outlives the call, which reads it
-    // alone.
+    // SAFETY: the option's value is a number of `length` bytes that outlives the call, which reads
+    // it alone.
     let result = unsafe {
         libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const value).cast(), length)
     };

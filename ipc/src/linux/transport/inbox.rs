@@ -118,8 +118,8 @@ impl Inbox {
         self.start == self.end
     }
 
-    /// Notes that the reader asks for more. Between messages that means that it is done with the last
-    /// one.
+    /// Notes that the reader asks for more. Between messages that means that it is done with the
+    /// last one.
     pub(super) fn asked(&mut self) {
         if !self.position.is_within() {
             self.position = Position::new();
