@@ -80,7 +80,7 @@ fn memory_for_messages_grows_with_what_came_is_bounded_and_goes_back() {
     // All of them are read once the service has answered whoever came last.
     place.connect().expect("connected").service.listHeaps().expect("answered");
     let bytes = daemon.private_bytes() - before;
-    assert!(bytes < 16 * MIB, "{bytes} bytes for 128 headers");
+    assert!(bytes < 32 * MIB, "{bytes} bytes for 128 headers");
     drop(announced);
     let mut sent = crowd(&place, 100);
     for stream in &mut sent {
@@ -88,7 +88,7 @@ fn memory_for_messages_grows_with_what_came_is_bounded_and_goes_back() {
         let _ = stream.write_all(&header(BODY)).and_then(|()| stream.write_all(&vec![0; 589_999]));
     }
     let bytes = daemon.private_bytes() - before;
-    assert!(bytes < 40 * MIB, "{bytes} bytes for messages of 59 MB");
+    assert!(bytes < 48 * MIB, "{bytes} bytes for messages of 59 MB");
     eventually("it is said whose session ends", || {
         let said =
             format!("(pid {}) ends: RPC protocol violation: more of unfinished messages", std::process::id());
@@ -96,7 +96,7 @@ fn memory_for_messages_grows_with_what_came_is_bounded_and_goes_back() {
     });
     place.connect().expect("connected").service.listHeaps().expect("others are served");
     drop(sent);
-    eventually("the memory is given back", || (daemon.private_bytes() < before + 8 * MIB).then_some(()));
+    eventually("the memory is given back", || (daemon.private_bytes() < before + 16 * MIB).then_some(()));
 }
 
 #[test]
@@ -289,7 +289,8 @@ fn large_buffers_are_given_back_by_a_thread_that_notices_no_releases() {
     let time = eventually("the memory is given back by its thread", || {
         let times = daemon.processor_time();
         let of = |name: &str| times.get(name).copied().unwrap_or(0);
-        (of("anion-giver") > 0).then(|| (of("anion-reaper"), of("anion-giver")))
+        // Half a GiB takes the kernel much longer than this, and a thread that only starts does not.
+        (of("anion-giver") > 10_000_000).then(|| (of("anion-reaper"), of("anion-giver")))
     });
     let (noticing, giving) = time;
     assert!(noticing < giving, "{noticing} ns to notice releases, {giving} ns to give memory back");
