@@ -28,6 +28,7 @@ const CARGO_ONLY: &[(&str, &str, &str)] = &[
     ("anion", "seccompiler", "the service confines itself on Linux alone"),
     ("anion", "winnow", "reads device-tree text; devices have blobs"),
     ("anion-ipc", "rsbinder", "AOSP's binder takes its place"),
+    ("anion-ipc", "nix", "the owner of a socket is named on Linux alone"),
     ("anion-ipc", "rustix", "the socket's transport is for Linux alone"),
     ("anionctl", "clap_complete", "completions are for a machine's own shell"),
     ("anionctl", "clap_mangen", "manual pages are not installed on devices"),

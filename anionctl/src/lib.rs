@@ -77,24 +77,26 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         anion_ipc::find(named()?, opener).map_err(Failure::unreachable)
     };
     let connect = || by(|endpoint| anion_ipc::connect(endpoint, SERVICE_NAME, 1));
+    // What only looks finds a place in a service whose places are taken.
+    let look = || by(|endpoint| anion_ipc::connect_as_operator(endpoint, SERVICE_NAME));
     match arguments.command {
-        Command::List => heaps::list(connect()?.interface(), &output),
+        Command::List => heaps::list(look()?.interface(), &output),
         Command::Alloc(alloc) => alloc::run(&alloc, connect()?, &output),
         Command::Reserve(reserve) => reserve::run(&reserve, connect()?.interface(), &output),
-        Command::Stats => heaps::stats(connect()?.interface(), &output),
-        Command::Usage => heaps::usage(connect()?.interface(), &output),
+        Command::Stats => heaps::stats(look()?.interface(), &output),
+        Command::Usage => heaps::usage(look()?.interface(), &output),
         Command::Describe(describe) => {
             // Before connecting: a connection's descriptor would take the first free number.
             let inherited = inspect::inherited(&describe)?;
-            inspect::describe(inherited, connect()?.interface(), &output)
+            inspect::describe(inherited, look()?.interface(), &output)
         }
-        Command::Explain(request) => inspect::explain(&request, connect()?.interface(), &output),
-        Command::Dump(dump) => inspect::dump(&dump, connect()?.interface(), &output),
-        Command::Trim(trim) => inspect::trim(&trim, connect()?.interface(), &output),
+        Command::Explain(request) => inspect::explain(&request, look()?.interface(), &output),
+        Command::Dump(dump) => inspect::dump(&dump, look()?.interface(), &output),
+        Command::Trim(trim) => inspect::trim(&trim, look()?.interface(), &output),
         Command::Watch(watch) => {
             // Without the connection for callbacks it asks instead.
             let service = by(|endpoint| anion_ipc::connect_for_callbacks(endpoint, SERVICE_NAME));
-            let service = service.or_else(|_| connect())?;
+            let service = service.or_else(|_| look())?;
             watch::run(&watch, &service, &output)
         }
         #[cfg(all(not(soong), any(target_arch = "x86_64", target_arch = "aarch64")))]

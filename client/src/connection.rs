@@ -49,6 +49,7 @@ type Service = OfProcess<Found<dyn IHeapAllocator>>;
 /// opens a connection of its own with the first call, and leaves the parent's alone.
 pub struct Client {
     settings: Settings,
+    is_operator: bool,
     /// Where the service was found first.
     endpoint: Endpoint,
     link: Link,
@@ -88,9 +89,24 @@ impl Client {
     /// [`Error::Unreachable`] if no service answers; the message has the reason for every place
     /// that was tried.
     pub fn with(settings: Settings) -> Result<Self, Error> {
-        let service = open(settings.endpoint.clone(), settings.connections).map_err(Error::Unreachable)?;
+        Self::open(settings, false)
+    }
+
+    /// Connects to look after the service, and not to allocate: root and the service's own user find
+    /// a place in a service whose places are taken. There is one connection, whatever the settings
+    /// say.
+    ///
+    /// # Errors
+    /// As [`Client::with`].
+    pub fn as_operator(settings: Settings) -> Result<Self, Error> {
+        Self::open(settings, true)
+    }
+
+    fn open(settings: Settings, is_operator: bool) -> Result<Self, Error> {
+        let service = open(settings.endpoint.clone(), settings.connections, is_operator);
+        let service = service.map_err(Error::Unreachable)?;
         let endpoint = service.endpoint.clone();
-        Ok(Self { settings, endpoint, link: Link::new(Some(OfProcess::new(service)), 1) })
+        Ok(Self { settings, is_operator, endpoint, link: Link::new(Some(OfProcess::new(service)), 1) })
     }
 
     /// Returns where the service is.
@@ -249,7 +265,7 @@ impl Client {
             let why = format!("{}: kernel binder serves no child of fork before exec", self.endpoint);
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
-        let service = open(Some(self.endpoint.clone()), self.settings.connections)?;
+        let service = open(Some(self.endpoint.clone()), self.settings.connections, self.is_operator)?;
         if service.connection.answers() {
             return Ok(service);
         }
@@ -264,8 +280,18 @@ impl std::fmt::Debug for Client {
     }
 }
 
-fn open(endpoint: Option<Endpoint>, connections: u32) -> io::Result<Found<dyn IHeapAllocator>> {
-    find(endpoint, |endpoint| anion_ipc::connect(endpoint, SERVICE_NAME, connections))
+fn open(
+    endpoint: Option<Endpoint>,
+    connections: u32,
+    is_operator: bool,
+) -> io::Result<Found<dyn IHeapAllocator>> {
+    find(endpoint, |endpoint| {
+        if is_operator {
+            anion_ipc::connect_as_operator(endpoint, SERVICE_NAME)
+        } else {
+            anion_ipc::connect(endpoint, SERVICE_NAME, connections)
+        }
+    })
 }
 
 /// Returns the interface version to write `request` for. It is asked for only where it matters; the

@@ -29,13 +29,11 @@ pub use identity::CallerIdentity;
 #[doc(hidden)]
 pub use library::server;
 pub use library::server::KernelServer;
-#[cfg(not(soong))]
-pub use library::server::SocketServer;
-pub use library::{Connection, connect, connect_for_callbacks, declared_instances};
+pub use library::{Connection, connect, connect_as_operator, connect_for_callbacks, declared_instances};
 pub use library::{DeathLink, caller_takes_calls, calling_identity, is_same_object};
 pub use library::{FromIBinder, Interface, ParcelFileDescriptor, Status, Strong};
 #[cfg(not(soong))]
-pub use library::{Held, Permit};
+pub use library::{Held, Opening, Permit, Refused, server::SocketServer};
 pub use library::{Result, is_lost, service_error};
 
 /// Name of the interface that the service implements.

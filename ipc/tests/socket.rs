@@ -2,8 +2,8 @@
 //! The serving side over a socket, with a service that does what a test needs.
 
 use anion_ipc::{
-    Connection, DeathLink, Endpoint, ParcelFileDescriptor, Permit, Result, SERVICE_NAME, ServiceError,
-    SocketServer, Strong, caller_takes_calls, calling_identity, connect, connect_for_callbacks,
+    Connection, DeathLink, Endpoint, Opening, ParcelFileDescriptor, Permit, Refused, Result, SERVICE_NAME,
+    ServiceError, SocketServer, Strong, caller_takes_calls, calling_identity, connect, connect_for_callbacks,
     impl_interface, is_same_object, new_binder, service_error,
 };
 use rsbinder::rpc::RpcSession;
@@ -119,8 +119,10 @@ impl IPressureListener for Listener {
 struct SessionCount(Arc<AtomicUsize>);
 
 impl Permit for SessionCount {
-    fn admits_session(&self) -> bool {
-        self.0.fetch_add(1, Ordering::Relaxed) < MOST_SESSIONS
+    fn opens(&self, opening: Opening) -> std::result::Result<(), Refused> {
+        let added = usize::from(opening.founds_session);
+        let before = self.0.fetch_add(added, Ordering::Relaxed);
+        if before + added > MOST_SESSIONS { Err(Refused("too many sessions".to_owned())) } else { Ok(()) }
     }
 }
 

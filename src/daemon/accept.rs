@@ -120,7 +120,11 @@ impl Acceptor {
                     if self.spare.is_some() {
                         return Ok(stream);
                     }
-                    self.closers.close(NOBODY, stream);
+                    self.refuse(
+                        NOBODY,
+                        stream,
+                        "the service has no file descriptor left (RLIMIT_NOFILE; LimitNOFILE= of its unit)",
+                    );
                     self.spare = spare();
                     self.complaints.descriptors.warn("out of file descriptors: a connection is refused");
                 }
@@ -154,7 +158,8 @@ impl Acceptor {
                     peer.uid(),
                     std::process::id()
                 ));
-                return self.closers.close(peer.uid(), stream);
+                let why = "stands for all users whom the user namespace of the service does not map";
+                return self.refuse(peer.uid(), stream, &format!("uid {} {why}", peer.uid()));
             }
             Ok(peer) => (peer.uid(), self.budget.admit(peer.uid(), peer.pid(), stream.as_raw_fd())),
             Err(error) => {
@@ -164,13 +169,13 @@ impl Acceptor {
         };
         let permit = match permit {
             Ok(permit) => permit,
-            Err(over @ OverBudget::Total { .. }) => {
-                self.complaints.over_total.warn(format_args!("a connection is refused: {over}"));
-                return self.closers.close(uid, stream);
-            }
-            Err(over @ OverBudget::Connections { .. }) => {
-                self.complaints.over_uid.warn(format_args!("a connection is refused: {over}"));
-                return self.closers.close(uid, stream);
+            Err(over) => {
+                let complaints = match over {
+                    OverBudget::Total { .. } => &mut self.complaints.over_total,
+                    OverBudget::Connections { .. } => &mut self.complaints.over_uid,
+                };
+                complaints.warn(format_args!("a connection is refused: {over}"));
+                return self.refuse(uid, stream, &over.to_string());
             }
         };
         if self.is_crowded {
@@ -179,6 +184,14 @@ impl Acceptor {
         if let Err(error) = self.server.serve(stream, permit) {
             self.complaints.failure.warn(format_args!("cannot serve a connection: {error}"));
         }
+    }
+}
+
+impl Acceptor {
+    /// Tells a client why its connection is not served, and has it closed.
+    fn refuse(&self, uid: u32, stream: UnixStream, why: &str) {
+        SocketServer::refuse(&stream, why);
+        self.closers.close(uid, stream);
     }
 }
 

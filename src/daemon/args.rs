@@ -156,18 +156,19 @@ pub(crate) struct TransportArguments {
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) threads: u32,
 
-    /// Most socket connections in all; one more is closed at once
+    /// Most socket connections in all; one more is refused at once
     ///
     /// Each has a thread. An eighth is kept for users who have none yet, and as much for root, the
     /// service's own user, and those that the configuration makes privileged or keeps memory for.
+    /// Beside them, root and the service's own user have eight to look after it.
     #[arg(long, value_name = "N", default_value_t = 768, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_connections: u16,
 
-    /// Most socket connections of one user; one more is closed at once
+    /// Most socket connections of one user; one more is refused at once
     #[arg(long, value_name = "N", default_value_t = 288, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_connections_per_uid: u16,
 
-    /// Most sessions of one user over sockets; the first connection of one more is closed at once
+    /// Most sessions of one user over sockets; the first connection of one more is refused at once
     ///
     /// A client has one session: Anion's own library opens one or two connections for it, AOSP's
     /// libbinder nine.

@@ -7,12 +7,14 @@
 //! An eighth of all connections is kept for users who have none yet, and as much for privileged
 //! ones: root, the service's own user, and those that the configuration makes privileged or keeps
 //! memory for. Where no place is left for a client, the user with the most connections loses the
-//! one that was idle longest.
+//! one that was idle longest. Beside all of them, root and the service's own user have a few to look
+//! after the service.
 
 use super::closer::Closers;
 use crate::allocator::Throttles;
-use anion_ipc::Held;
+use anion_ipc::{Held, Opening, Refused};
 use nix::sys::socket::{Shutdown, shutdown};
+use nix::unistd::geteuid;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::os::fd::{OwnedFd, RawFd};
@@ -29,6 +31,10 @@ const IDLE: Duration = Duration::from_secs(1);
 const HELD_OF_UID: usize = 4;
 /// Part of that which is kept for privileged users.
 const HELD_KEPT: usize = 4;
+
+/// Connections beside the budget for root and the service's own user, to look after a service whose
+/// places are all taken.
+const OPERATORS: usize = 8;
 
 /// The most that there may be.
 #[derive(Debug, Clone)]
@@ -49,6 +55,7 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) struct Budget {
     limits: Limits,
+    own_uid: u32,
     start: Instant,
     open: Mutex<Open>,
     complaints: Mutex<Throttles>,
@@ -57,8 +64,10 @@ pub(super) struct Budget {
 
 #[derive(Debug, Default)]
 struct Open {
-    /// Connections, less those that were told to make room.
+    /// Connections, less those that were told to make room and those beside the budget.
     total: usize,
+    /// Connections beside the budget.
+    operators: usize,
     held: Held,
     /// Only uids that have connections.
     by_uid: HashMap<u32, Share>,
@@ -69,6 +78,8 @@ struct Open {
 #[derive(Debug, Default)]
 struct Share {
     connections: HashMap<u64, Connection>,
+    /// How many of them are beside the budget.
+    beside: usize,
     sessions: usize,
     held: Held,
 }
@@ -84,6 +95,8 @@ struct Connection {
     is_session: bool,
     /// It was told to make room.
     is_evicted: bool,
+    /// It has a place beside the budget.
+    is_beside: bool,
     held: Held,
 }
 
@@ -94,6 +107,8 @@ pub(super) struct Permit {
     uid: u32,
     key: u64,
     last: Arc<AtomicU64>,
+    /// The limit that it exceeds: it has a place beside the budget.
+    beside: Option<OverBudget>,
 }
 
 /// Which limit a connection would exceed.
@@ -120,7 +135,8 @@ impl fmt::Display for OverBudget {
 impl Budget {
     pub(super) fn new(limits: Limits) -> Arc<Self> {
         let (open, complaints, closers) = (Mutex::default(), Mutex::default(), Closers::default());
-        Arc::new(Self { limits, start: Instant::now(), open, complaints, closers })
+        let own_uid = geteuid().as_raw();
+        Arc::new(Self { limits, own_uid, start: Instant::now(), open, complaints, closers })
     }
 
     /// Returns what closes connections that are not served.
@@ -128,35 +144,34 @@ impl Budget {
         self.closers.clone()
     }
 
-    /// Takes a part for a connection of a process, over `socket`.
+    /// Takes a part for a connection of a process, over `socket`; beside the budget, if that is used
+    /// up and root or the service's own user comes: its permit then serves operators alone.
     ///
     /// # Errors
     /// The limit that it would exceed.
     pub(super) fn admit(self: &Arc<Self>, uid: u32, pid: i32, socket: RawFd) -> Result<Permit, OverBudget> {
         let mut open = self.lock();
-        let limit = self.limits.connections_per_uid;
-        let connections = open.by_uid.get(&uid).map_or(0, |share| share.connections.len());
-        if connections >= limit {
-            return Err(OverBudget::Connections { uid, limit });
-        }
-        let evicted = if open.total < self.places_for(uid, connections) {
-            None
-        } else {
-            let full = OverBudget::Total { uid, limit: self.limits.connections };
-            Some(open.evict_for(connections, self.now()).ok_or(full)?)
+        let (evicted, beside) = match self.place(&mut open, uid) {
+            Ok(evicted) => (evicted, None),
+            Err(over) if self.may_operate(uid) && open.operators < OPERATORS => (None, Some(over)),
+            Err(over) => return Err(over),
         };
         let (key, last) = (open.next, Arc::new(AtomicU64::new(self.now())));
         open.next += 1;
-        open.total += 1;
+        open.total += usize::from(beside.is_none());
+        open.operators += usize::from(beside.is_some());
         let connection = Connection {
             pid,
             socket: Some(socket),
             last: Arc::clone(&last),
             is_session: false,
             is_evicted: false,
+            is_beside: beside.is_some(),
             held: Held::default(),
         };
-        open.by_uid.entry(uid).or_default().connections.insert(key, connection);
+        let share = open.by_uid.entry(uid).or_default();
+        share.beside += usize::from(beside.is_some());
+        share.connections.insert(key, connection);
         drop(open);
         if let Some((uid, pid)) = evicted {
             let limit = self.limits.connections;
@@ -168,7 +183,30 @@ impl Budget {
                 ),
             );
         }
-        Ok(Permit { budget: Arc::clone(self), uid, key, last })
+        Ok(Permit { budget: Arc::clone(self), uid, key, last, beside })
+    }
+
+    /// Makes sure that there is a place for a connection of `uid`. Returns whose connection was
+    /// ended for it, and which process's, if one was.
+    ///
+    /// # Errors
+    /// The limit that it would exceed.
+    fn place(&self, open: &mut Open, uid: u32) -> Result<Option<(u32, i32)>, OverBudget> {
+        let limit = self.limits.connections_per_uid;
+        let connections = open.by_uid.get(&uid).map_or(0, Share::count);
+        if connections >= limit {
+            return Err(OverBudget::Connections { uid, limit });
+        }
+        if open.total < self.places_for(uid, connections) {
+            return Ok(None);
+        }
+        let full = OverBudget::Total { uid, limit: self.limits.connections };
+        open.evict_for(connections, self.now()).ok_or(full).map(Some)
+    }
+
+    /// Returns whether connections of this uid can have a place beside the budget.
+    fn may_operate(&self, uid: u32) -> bool {
+        uid == 0 || uid == self.own_uid
     }
 
     /// Returns how many connections there may be in all when `uid`, which has `connections`, gets
@@ -215,11 +253,11 @@ impl Open {
     /// Ends the connection that was idle longest of the uid that has the most, for a uid that has
     /// `connections`. Returns whose it was, and which process's.
     fn evict_for(&mut self, connections: usize, now: u64) -> Option<(u32, i32)> {
-        let (uid, share) = self.by_uid.iter_mut().max_by_key(|(_, share)| share.connections.len())?;
-        if share.connections.len() <= connections + 1 {
+        let (uid, share) = self.by_uid.iter_mut().max_by_key(|(_, share)| share.count())?;
+        if share.count() <= connections + 1 {
             return None;
         }
-        let candidates = share.connections.values_mut().filter(|one| !one.is_evicted);
+        let candidates = share.connections.values_mut().filter(|one| !one.is_evicted && !one.is_beside);
         let oldest = candidates.min_by_key(|one| one.last.load(Ordering::Relaxed))?;
         let silent = now.saturating_sub(oldest.last.load(Ordering::Relaxed));
         if Duration::from_millis(silent) < IDLE {
@@ -237,6 +275,11 @@ impl Open {
 }
 
 impl Share {
+    /// Returns how many connections of the budget it has.
+    fn count(&self) -> usize {
+        self.connections.len() - self.beside
+    }
+
     fn sum_held(&mut self, from: Held, to: Held) {
         self.held = moved(self.held, from, to);
     }
@@ -254,24 +297,14 @@ fn is_within(held: Held, limit: Held) -> bool {
 }
 
 impl anion_ipc::Permit for Permit {
-    fn admits_session(&self) -> bool {
-        let limit = self.budget.limits.sessions_per_uid;
-        let mut open = self.budget.lock();
-        let share = open.by_uid.get_mut(&self.uid).filter(|share| share.sessions < limit);
-        let Some(share) = share else {
-            drop(open);
-            let uid = self.uid;
-            self.budget.complain(
-                uid,
-                format_args!("a session is refused: uid {uid} has {limit} already (--max-sessions-per-uid)"),
-            );
-            return false;
+    fn opens(&self, opening: Opening) -> Result<(), Refused> {
+        let outcome = match &self.beside {
+            Some(_) if opening.is_operator => Ok(()),
+            Some(over) => Err(Refused(over.to_string())),
+            None if opening.founds_session => self.count_session(opening.is_operator),
+            None => Ok(()),
         };
-        share.sessions += 1;
-        if let Some(connection) = share.connections.get_mut(&self.key) {
-            connection.is_session = true;
-        }
-        true
+        outcome.inspect_err(|why| self.budget.complain(self.uid, format_args!("a session is refused: {why}")))
     }
 
     fn admits(&self, held: Held) -> bool {
@@ -311,6 +344,23 @@ impl anion_ipc::Permit for Permit {
 }
 
 impl Permit {
+    /// Counts the connection as the first of a session. An operator's may be beyond the limit.
+    fn count_session(&self, is_operator: bool) -> Result<(), Refused> {
+        let uid = self.uid;
+        let beside = if is_operator && self.budget.may_operate(uid) { OPERATORS } else { 0 };
+        let limit = self.budget.limits.sessions_per_uid;
+        let mut open = self.budget.lock();
+        let share = open.by_uid.entry(uid).or_default();
+        if share.sessions >= limit + beside {
+            return Err(Refused(format!("uid {uid} has {limit} sessions already (--max-sessions-per-uid)")));
+        }
+        share.sessions += 1;
+        if let Some(connection) = share.connections.get_mut(&self.key) {
+            connection.is_session = true;
+        }
+        Ok(())
+    }
+
     fn pid(&self) -> i32 {
         let open = self.budget.lock();
         let connection = open.by_uid.get(&self.uid).and_then(|share| share.connections.get(&self.key));
@@ -324,12 +374,14 @@ impl Drop for Permit {
         let Some(share) = open.by_uid.get_mut(&self.uid) else { return };
         let Some(connection) = share.connections.remove(&self.key) else { return };
         share.sessions -= usize::from(connection.is_session);
+        share.beside -= usize::from(connection.is_beside);
         share.sum_held(connection.held, Held::default());
         if share.connections.is_empty() {
             open.by_uid.remove(&self.uid);
         }
         open.held = moved(open.held, connection.held, Held::default());
-        open.total -= usize::from(!connection.is_evicted);
+        open.operators -= usize::from(connection.is_beside);
+        open.total -= usize::from(!connection.is_evicted && !connection.is_beside);
     }
 }
 

@@ -55,7 +55,7 @@ fn sessions_over_a_users_budget_are_closed_at_once() {
     assert!(place.connect().is_err());
     first.service.listHeaps().expect("the first is served");
     second.service.listHeaps().expect("the second is served");
-    let complaint = format!("uid {} has 2 already (--max-sessions-per-uid)", geteuid());
+    let complaint = format!("uid {} has 2 sessions already (--max-sessions-per-uid)", geteuid());
     assert!(place.logged().contains(&complaint), "{}", place.logged());
 }
 

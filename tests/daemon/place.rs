@@ -209,8 +209,12 @@ pub(crate) fn is_kept(stream: &UnixStream) -> bool {
 
 fn closes(mut stream: &UnixStream, within: Duration) -> bool {
     stream.set_read_timeout(Some(within)).expect("set");
-    match stream.read(&mut [0]) {
-        Ok(bytes) => bytes == 0,
-        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    loop {
+        match stream.read(&mut [0; 64]) {
+            Ok(0) => return true,
+            // It says why.
+            Ok(_) => {}
+            Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+        }
     }
 }

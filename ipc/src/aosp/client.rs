@@ -43,6 +43,18 @@ pub fn connect<I: FromIBinder + ?Sized>(
     Ok(Connection { service })
 }
 
+/// Connects as [`connect`]: kernel binder has no budget of connections that an operator needs a place
+/// beside.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_as_operator<I: FromIBinder + ?Sized>(
+    endpoint: &Endpoint,
+    name: &str,
+) -> io::Result<Connection<I>> {
+    connect(endpoint, name, 1)
+}
+
 /// Connects as [`connect`], for a process whose objects the service calls. Calls arrive on threads
 /// of their own.
 ///

@@ -2,7 +2,8 @@
 //! Finding the service.
 
 use super::WIRE_VERSION;
-use super::transport::Transport;
+use super::denial;
+use super::transport::{Heard, Transport};
 use crate::Endpoint;
 use rsbinder::rpc::{FileDescriptorTransportMode, RpcClientConfig, RpcSession, RpcTransport};
 use rsbinder::{Client, FromIBinder, ProcessState, SIBinder, StatusCode, Strong, Uri};
@@ -48,14 +49,27 @@ impl<I: FromIBinder + ?Sized> Drop for Connection<I> {
 /// of a process use one device.
 ///
 /// # Errors
-/// `NotFound` or `ConnectionRefused` if nothing serves there, others as the system reports them.
-/// The message names the endpoint.
+/// `NotFound` or `ConnectionRefused` if nothing serves there, or the service refuses the connection;
+/// `PermissionDenied` if this process may not write to the socket; others as the system reports
+/// them. The message names the endpoint, and the limit or the group that is in the way.
 pub fn connect<I: FromIBinder + ?Sized>(
     endpoint: &Endpoint,
     name: &str,
     connections: u32,
 ) -> io::Result<Connection<I>> {
-    open(endpoint, name, connections, 0)
+    open(endpoint, name, Connections { outgoing: connections, incoming: 0, is_operator: false })
+}
+
+/// Connects as [`connect`] with one connection, to look after the service and not to allocate. The
+/// service has places for such connections of root and of its own user beside those of the budget.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_as_operator<I: FromIBinder + ?Sized>(
+    endpoint: &Endpoint,
+    name: &str,
+) -> io::Result<Connection<I>> {
+    open(endpoint, name, Connections { outgoing: 1, incoming: 0, is_operator: true })
 }
 
 /// Connects as [`connect`] with one connection, and one more over which the service can call this
@@ -67,19 +81,28 @@ pub fn connect_for_callbacks<I: FromIBinder + ?Sized>(
     endpoint: &Endpoint,
     name: &str,
 ) -> io::Result<Connection<I>> {
-    open(endpoint, name, 1, 1)
+    open(endpoint, name, Connections { outgoing: 1, incoming: 1, is_operator: false })
+}
+
+/// What a session consists of.
+#[derive(Clone, Copy)]
+struct Connections {
+    /// For calls to the service, at least 1.
+    outgoing: u32,
+    /// For calls from the service.
+    incoming: u32,
+    is_operator: bool,
 }
 
 fn open<I: FromIBinder + ?Sized>(
     endpoint: &Endpoint,
     name: &str,
-    outgoing: u32,
-    incoming: u32,
+    connections: Connections,
 ) -> io::Result<Connection<I>> {
-    let takes_calls = incoming > 0;
+    let takes_calls = connections.incoming > 0;
     let (found, session) = match endpoint {
         Endpoint::Socket(path) => {
-            let session = open_session(path, outgoing, incoming).map_err(|error| at(endpoint, &error))?;
+            let session = open_session(path, connections).map_err(|error| at(endpoint, &error))?;
             (session.get_root().and_then(Strong::try_from).map(Some), Some(session))
         }
         Endpoint::Binder(device) => {
@@ -108,21 +131,28 @@ fn at(endpoint: &Endpoint, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{endpoint}: {error}"))
 }
 
-fn open_session(path: &Path, outgoing: u32, incoming: u32) -> io::Result<RpcSession> {
-    // The library passes on a bare status code; the system's own error says more.
+fn open_session(path: &Path, connections: Connections) -> io::Result<RpcSession> {
+    // The library passes on a bare status code; the system's own error, and what the service says,
+    // say more.
     let mut refused = None;
+    let heard = Heard::default();
     let config = RpcClientConfig::new(WIRE_VERSION, || {
         let stream = UnixStream::connect(path).map_err(|error| {
-            refused = Some(error);
+            refused = Some(denial::explain(path, error));
             StatusCode::DeadObject
         })?;
-        Ok(Box::new(Transport::connecting(stream).map_err(StatusCode::from)?) as Box<dyn RpcTransport>)
+        let transport = Transport::connecting(stream, connections.is_operator, Heard::clone(&heard));
+        Ok(Box::new(transport.map_err(StatusCode::from)?) as Box<dyn RpcTransport>)
     })
     .fd_mode(FileDescriptorTransportMode::Unix)
-    .outgoing_connections(outgoing.max(1))
-    .incoming_connections(incoming)
+    .outgoing_connections(connections.outgoing.max(1))
+    .incoming_connections(connections.incoming)
     .timeout(REPLY_TIMEOUT);
     RpcSession::setup_client_android13plus_with_config(config).map_err(|code| {
+        if let Some(why) = heard.get() {
+            let why = format!("the service refuses the connection: {why}");
+            return io::Error::new(io::ErrorKind::ConnectionRefused, why);
+        }
         refused.take().unwrap_or_else(|| io::Error::other(format!("cannot connect: {code:?}")))
     })
 }

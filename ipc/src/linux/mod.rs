@@ -5,6 +5,7 @@
 mod callback;
 mod caller;
 mod client;
+mod denial;
 mod permit;
 pub mod server;
 mod status;
@@ -13,9 +14,10 @@ mod transport;
 
 pub use callback::{DeathLink, caller_takes_calls, is_same_object};
 pub use caller::calling_identity;
-pub use client::{Connection, connect, connect_for_callbacks, declared_instances};
+pub use client::{Connection, connect, connect_as_operator, connect_for_callbacks, declared_instances};
 pub use permit::{Held, Permit};
 pub use status::{is_lost, service_error};
+pub use transport::{Opening, Refused};
 
 pub use rsbinder::{BinderResult as Result, FromIBinder, Interface, ParcelFileDescriptor, Status, Strong};
 

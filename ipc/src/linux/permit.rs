@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the server's owner decides about each connection, and what it is told of it.
 
+use super::transport::{Opening, Refused};
 use std::fmt::Display;
 use std::os::fd::OwnedFd;
 
@@ -15,10 +16,13 @@ pub struct Held {
 
 /// A connection's right to be served. It is dropped once the connection's socket is closed.
 pub trait Permit: Send + Sync + 'static {
-    /// Returns whether the connection may begin a session. Called once if the client asks for a new
-    /// one; the connection ends if this returns false.
-    fn admits_session(&self) -> bool {
-        true
+    /// Decides about the connection, once, when the client has said what it wants with it.
+    ///
+    /// # Errors
+    /// Why it is not served: the client is told that, and the connection ends.
+    fn opens(&self, opening: Opening) -> Result<(), Refused> {
+        let _ = opening;
+        Ok(())
     }
 
     /// Returns whether the connection may make the service hold `held` from now on. Called whenever

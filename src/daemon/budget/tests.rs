@@ -7,13 +7,23 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 const ROOT: u32 = 0;
+const PRIVILEGED: u32 = 990;
 /// A number that is no descriptor.
 const NONE: RawFd = -1;
 
 fn limits(connections: usize, connections_per_uid: usize, sessions_per_uid: usize) -> Limits {
     let held = Held { bytes: 4000, descriptors: 40 };
-    Limits { connections, connections_per_uid, sessions_per_uid, held, privileged: HashSet::from([ROOT]) }
+    Limits {
+        connections,
+        connections_per_uid,
+        sessions_per_uid,
+        held,
+        privileged: HashSet::from([ROOT, PRIVILEGED]),
+    }
 }
+
+const CLIENT: Opening = Opening { founds_session: true, is_operator: false };
+const OPERATOR: Opening = Opening { founds_session: true, is_operator: true };
 
 fn admit(budget: &Arc<Budget>, uid: u32) -> Result<Permit, OverBudget> {
     budget.admit(uid, 1, NONE)
@@ -38,9 +48,9 @@ fn places_are_kept_for_who_has_none_and_for_who_is_privileged() {
     assert_eq!(admit(&budget, 1000).err(), full(1000));
     let newcomers = [1001, 1002].map(|uid| admit(&budget, uid).expect("a place is kept"));
     assert_eq!(admit(&budget, 1003).err(), full(1003), "nobody was silent for long");
-    let roots = [(); 2].map(|()| admit(&budget, ROOT).expect("a place is kept"));
-    assert_eq!(admit(&budget, ROOT).err(), full(ROOT));
-    drop((crowd, newcomers, roots));
+    let privileged = [(); 2].map(|()| admit(&budget, PRIVILEGED).expect("a place is kept"));
+    assert_eq!(admit(&budget, PRIVILEGED).err(), full(PRIVILEGED));
+    drop((crowd, newcomers, privileged));
     assert!(budget.lock().total == 0 && budget.lock().by_uid.is_empty());
 }
 
@@ -78,11 +88,11 @@ fn a_socket_that_is_about_to_be_closed_is_left_alone() {
 fn a_uid_has_as_many_sessions_as_it_may_have_whatever_joins_them() {
     let budget = Budget::new(limits(5, 3, 2));
     let [first, second, third] = [(); 3].map(|()| admit(&budget, 1000).expect("within"));
-    assert!(first.admits_session() && second.admits_session());
-    assert!(!third.admits_session());
-    assert!(admit(&budget, 1001).expect("within").admits_session(), "another uid has its own");
+    assert!(first.opens(CLIENT).is_ok() && second.opens(CLIENT).is_ok());
+    assert!(!third.opens(CLIENT).is_ok());
+    assert!(admit(&budget, 1001).expect("within").opens(CLIENT).is_ok(), "another uid has its own");
     drop(first);
-    assert!(third.admits_session());
+    assert!(third.opens(CLIENT).is_ok());
 }
 
 #[test]
@@ -101,4 +111,35 @@ fn what_is_held_of_messages_is_bounded_for_a_uid_and_in_all() {
     assert!(admit(&budget, ROOT).expect("within").admits(bytes(1000)));
     drop((first, others));
     assert_eq!(budget.lock().held, Held::default());
+}
+
+#[test]
+fn root_looks_after_a_service_whose_places_are_taken_and_allocates_nothing_there() {
+    let budget = Budget::new(limits(5, 3, 2));
+    let held = [(); 3].map(|()| admit(&budget, ROOT).expect("within"));
+    let beside = [(); OPERATORS].map(|()| admit(&budget, ROOT).expect("beside"));
+    assert_eq!(beside[0].opens(OPERATOR), Ok(()));
+    assert!(beside[0].admits(Held { bytes: 100, descriptors: 0 }), "its calls have room");
+    let Refused(refused) = beside[1].opens(CLIENT).expect_err("no place for it");
+    assert!(refused.contains("uid 0 has 3 connections already"), "{refused}");
+    let joining = Opening { founds_session: false, ..CLIENT };
+    assert!(beside[2].opens(joining).is_err(), "nor for a connection that joins a session");
+    assert_eq!(admit(&budget, ROOT).err(), Some(OverBudget::Connections { uid: ROOT, limit: 3 }));
+    assert!(admit(&budget, 1001).is_ok(), "places beside the budget are not of it");
+    drop((held, beside));
+    let open = budget.lock();
+    assert_eq!((open.total, open.operators, open.by_uid.len()), (0, 0, 0));
+}
+
+#[test]
+fn an_operator_of_root_has_a_session_beyond_the_limit() {
+    let budget = Budget::new(limits(5, 3, 2));
+    let [first, second, third] = [(); 3].map(|()| admit(&budget, ROOT).expect("within"));
+    assert!(first.opens(CLIENT).is_ok() && second.opens(CLIENT).is_ok());
+    assert!(third.opens(CLIENT).is_err());
+    assert!(third.opens(OPERATOR).is_ok());
+    drop((first, second, third));
+    let [first, second, third] = [(); 3].map(|()| admit(&budget, 4000).expect("within"));
+    assert!(first.opens(CLIENT).is_ok() && second.opens(CLIENT).is_ok());
+    assert!(third.opens(OPERATOR).is_err(), "who only says so is a client");
 }

@@ -80,7 +80,7 @@ pub(crate) enum NoService {
 /// Why none does.
 pub(crate) fn connect(endpoint: Result<Option<Endpoint>, EndpointError>) -> Result<Client, NoService> {
     let settings = Settings { endpoint: endpoint?, patience: Duration::ZERO, ..Settings::default() };
-    Client::with(settings).map_err(|error| match error {
+    Client::as_operator(settings).map_err(|error| match error {
         Error::Unreachable(why) => NoService::Unreachable(why),
         other => NoService::Client(other),
     })

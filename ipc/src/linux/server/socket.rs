@@ -7,7 +7,7 @@
 
 use crate::linux::WIRE_VERSION;
 use crate::linux::permit::Permit;
-use crate::linux::transport::Transport;
+use crate::linux::transport::{Transport, send_refusal};
 use rsbinder::rpc::{FileDescriptorTransportMode, PeerIdentity, RpcServer};
 use rsbinder::{FromIBinder, StatusCode, Strong};
 use std::fs::{self, DirBuilder};
@@ -59,6 +59,11 @@ impl SocketServer {
             Transport::accepting(stream, permit).map_err(|error| io::Error::other(error.to_string()))?;
         self.rpc.serve_connection(Box::new(transport));
         Ok(())
+    }
+
+    /// Tells a client why its connection is not served. Does not wait for the client.
+    pub fn refuse(stream: &UnixStream, reason: &str) {
+        send_refusal(stream, reason);
     }
 
     /// Ends every session and refuses new ones. Waits at most `patience` for calls that are being

@@ -16,6 +16,8 @@ const CONNECTION_INIT: usize = 8;
 /// its begin. Other servers skip these bytes: what a later version of the wire may have there holds
 /// for clients that offer that version.
 const READS_AHEAD: [u8; 8] = *b"anion-ra";
+/// The same of an operator's connection: one that looks after the service and allocates nothing.
+const READS_AHEAD_FOR_OPERATOR: [u8; 8] = *b"anion-op";
 /// Where the reserved bytes of the connection header begin.
 const RESERVED: usize = 6;
 /// Bit of the connection header's options: the client will take calls on this connection.
@@ -48,9 +50,21 @@ fn session_id_length(header: &[u8; CONNECTION_HEADER]) -> usize {
     u16::from_le_bytes([header[14], header[15]]).into()
 }
 
-/// Returns whether the connection with this header asks for a new session, and not to join one.
-pub(super) fn founds_session(header: &[u8; CONNECTION_HEADER]) -> bool {
-    session_id_length(header) == 0
+/// What a client says of a connection with its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// It asks for a new session, and not to join one.
+    pub founds_session: bool,
+    /// It is to look after the service, and allocates nothing.
+    pub is_operator: bool,
+}
+
+impl Opening {
+    /// Returns what this header says.
+    pub(super) fn of(header: &[u8; CONNECTION_HEADER]) -> Self {
+        let is_operator = header[RESERVED..].starts_with(&READS_AHEAD_FOR_OPERATOR) && knows_marks(header);
+        Self { founds_session: session_id_length(header) == 0, is_operator }
+    }
 }
 
 /// Returns how many bytes a client sends before its first message, from the connection header that
@@ -60,17 +74,24 @@ pub(super) fn handshake_length(header: &[u8; CONNECTION_HEADER]) -> usize {
     CONNECTION_HEADER + session_id_length(header) + init
 }
 
-/// Marks the connection header that a client's handshake begins with.
-pub(super) fn mark_reading_ahead(handshake: &mut [u8]) {
+/// Marks the connection header that a client's handshake begins with, as an operator's or another's.
+pub(super) fn mark_reading_ahead(handshake: &mut [u8], is_operator: bool) {
     if let Some(reserved) = handshake.get_mut(RESERVED..RESERVED + READS_AHEAD.len()) {
-        reserved.copy_from_slice(&READS_AHEAD);
+        let mark = if is_operator { READS_AHEAD_FOR_OPERATOR } else { READS_AHEAD };
+        reserved.copy_from_slice(&mark);
     }
 }
 
 /// Returns whether the client with this connection header reads ahead.
 pub(super) fn reads_ahead(header: &[u8; CONNECTION_HEADER]) -> bool {
-    let offers_known_version = word_at(header, 0).is_some_and(|version| version <= WIRE_VERSION);
-    offers_known_version && header[RESERVED..].starts_with(&READS_AHEAD)
+    let marks = [READS_AHEAD, READS_AHEAD_FOR_OPERATOR];
+    knows_marks(header) && marks.iter().any(|mark| header[RESERVED..].starts_with(mark))
+}
+
+/// Returns whether the client with this connection header offers a version of the wire in which the
+/// reserved bytes are this crate's.
+fn knows_marks(header: &[u8; CONNECTION_HEADER]) -> bool {
+    word_at(header, 0).is_some_and(|version| version <= WIRE_VERSION)
 }
 
 /// Returns the address that a whole message pays for, if it is a `DEC_STRONG`.
@@ -226,20 +247,23 @@ mod tests {
         let mut header = [0; CONNECTION_HEADER];
         header[0] = 2;
         assert!(!reads_ahead(&header));
-        mark_reading_ahead(&mut header);
-        assert!(reads_ahead(&header));
+        for is_operator in [false, true] {
+            mark_reading_ahead(&mut header, is_operator);
+            assert!(reads_ahead(&header));
+            assert_eq!(Opening::of(&header), Opening { founds_session: true, is_operator });
+        }
         assert_eq!((header[4], header[5], header[14], header[15]), (0, 0, 0, 0), "no other field is touched");
         header[0] = 3;
-        assert!(!reads_ahead(&header));
+        assert!(!reads_ahead(&header) && !Opening::of(&header).is_operator);
     }
 
     #[test]
     fn handshakes_are_as_long_as_their_header_says() {
         let mut header = [0; CONNECTION_HEADER];
         assert_eq!(handshake_length(&header), 24, "a new session");
-        assert!(founds_session(&header));
+        assert!(Opening::of(&header).founds_session);
         header[14] = 32;
-        assert!(!founds_session(&header));
+        assert!(!Opening::of(&header).founds_session);
         assert_eq!(handshake_length(&header), 56, "one more connection for calls");
         header[4] = OPTION_INCOMING;
         assert_eq!(handshake_length(&header), 48, "one more that takes calls");

@@ -9,7 +9,8 @@
 //! that begins in it, or to the first behind that which can have some; if none begins, to the one
 //! that goes on.
 
-use super::frames::{self, Address, CONNECTION_HEADER, Position};
+use super::frames::{self, Address, CONNECTION_HEADER, Opening, Position};
+use super::refusal;
 use crate::linux::permit::Held;
 use rsbinder::rpc::{RpcError, RpcResult};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
@@ -29,8 +30,11 @@ const MESSAGE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What reads are for.
 enum Phase {
-    /// The handshake of a connection that this process opened. The library says when it is over.
-    Connecting,
+    /// The handshake of a connection that this process opened, and whether nothing has come yet.
+    /// The library says when it is over.
+    Connecting {
+        is_first: bool,
+    },
     /// The handshake of a connection that was accepted: what has passed of it, up to the end of its
     /// header, and how many bytes those were in all.
     Accepting([u8; CONNECTION_HEADER], usize),
@@ -45,8 +49,10 @@ pub(super) struct Taken {
     /// Object that is called, if these bytes are how the body of a call begins that waits for a
     /// reply.
     pub(super) target: Option<Address>,
-    /// Whether these bytes end the header of a connection that asks for a new session.
-    pub(super) founds_session: bool,
+    /// What the client wants with the connection, if these bytes end its header.
+    pub(super) opening: Option<Opening>,
+    /// Length of the text that follows, if these bytes begin with a refusal of the connection.
+    pub(super) refused: Option<usize>,
 }
 
 /// The receiving side of one connection.
@@ -97,7 +103,7 @@ impl Inbox {
     /// Returns the inbox of a connection that this process opened. The library limits the messages
     /// that it takes.
     pub(super) fn connecting() -> Self {
-        Self::new(Phase::Connecting, usize::MAX, true)
+        Self::new(Phase::Connecting { is_first: true }, usize::MAX, true)
     }
 
     /// Returns the inbox of a connection that was accepted, with the largest message body that it
@@ -111,6 +117,11 @@ impl Inbox {
     /// Returns whether the peer is a client that said so in its handshake.
     pub(super) fn peer_reads_ahead(&self) -> bool {
         self.peer_reads_ahead
+    }
+
+    /// Returns whether nothing has come yet over a connection that this process opened.
+    pub(super) fn awaits_answer(&self) -> bool {
+        matches!(self.phase, Phase::Connecting { is_first: true })
     }
 
     /// Returns whether the next read is answered from the socket, hence can block.
@@ -156,7 +167,12 @@ impl Inbox {
     /// As [`Self::read`].
     pub(super) fn read_plain(&mut self, socket: BorrowedFd<'_>, out: &mut [u8]) -> RpcResult<Taken> {
         match &mut self.phase {
-            Phase::Connecting => receive(socket, out, &mut Vec::new()).map(Taken::plain),
+            Phase::Connecting { is_first } => {
+                let count = receive(socket, out, &mut Vec::new())?;
+                let is_first = std::mem::take(is_first);
+                let refused = if is_first { refusal::text_length(&out[..count]) } else { None };
+                Ok(Taken { refused, ..Taken::plain(count) })
+            }
             Phase::Accepting(header, passed) => {
                 let length = if *passed < CONNECTION_HEADER {
                     CONNECTION_HEADER
@@ -169,12 +185,12 @@ impl Inbox {
                 header[CONNECTION_HEADER.min(*passed)..][..of_header].copy_from_slice(&out[..of_header]);
                 *passed += count;
                 let ends_header = of_header > 0 && *passed == CONNECTION_HEADER;
-                let founds_session = ends_header && frames::founds_session(header);
+                let opening = ends_header.then(|| Opening::of(header));
                 if *passed >= CONNECTION_HEADER && *passed == frames::handshake_length(header) {
                     self.peer_reads_ahead = frames::reads_ahead(header);
                     self.phase = Phase::Messages;
                 }
-                Ok(Taken { founds_session, ..Taken::plain(count) })
+                Ok(Taken { opening, ..Taken::plain(count) })
             }
             Phase::Messages => self.read(socket, out),
         }
@@ -244,7 +260,7 @@ impl Inbox {
 
 impl Taken {
     fn plain(bytes: usize) -> Self {
-        Self { bytes, fds: Vec::new(), target: None, founds_session: false }
+        Self { bytes, fds: Vec::new(), target: None, opening: None, refused: None }
     }
 }
 

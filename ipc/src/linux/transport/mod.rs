@@ -11,6 +11,11 @@
 mod frames;
 mod inbox;
 mod outbox;
+mod refusal;
+
+pub use frames::Opening;
+pub use refusal::Refused;
+pub(super) use refusal::{Heard, send_refusal};
 
 use super::permit::{Held, Permit};
 use super::sys::Socket;
@@ -23,7 +28,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 /// Largest message body that a client can send, in bytes. libbinder refuses messages beyond the
@@ -35,6 +39,10 @@ const MAX_MESSAGE_BYTES: usize = 600 * 1024;
 /// more than a send.
 const MAX_JOINED_BYTES: usize = 16 * 1024;
 
+/// What a client is told whose connection no thread can serve.
+const NO_THREAD: &str = "the service can start no thread for it (RLIMIT_NPROC of its user, TasksMax= of its unit, \
+                         pids.max of its cgroup); connections that end make room";
+
 /// A connection that holds `P` until the library is done with it.
 pub(super) struct Transport<P: Permit> {
     socket: Socket,
@@ -45,8 +53,12 @@ pub(super) struct Transport<P: Permit> {
     peer_reads_ahead: AtomicBool,
     /// What the permit was last asked for.
     held: Mutex<Held>,
-    made_by: ThreadId,
     permit: P,
+    /// Whether this process accepted the connection and no thread of the library has begun to serve
+    /// it.
+    is_unserved: AtomicBool,
+    /// Where a refusal of the connection goes that this process opened.
+    heard: Option<Heard>,
 }
 
 /// The read deadline that the library wants, and the one that the socket has.
@@ -62,12 +74,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Transport<()> {
-    /// Wraps a connection that this process opened.
+    /// Wraps a connection that this process opened, as an operator's or another's. What the service
+    /// says if it refuses the connection goes to `heard`.
     ///
     /// # Errors
     /// If the socket is already dead.
-    pub(super) fn connecting(stream: UnixStream) -> RpcResult<Self> {
-        Self::new(stream, Inbox::connecting(), Outbox::connecting(), ())
+    pub(super) fn connecting(stream: UnixStream, is_operator: bool, heard: Heard) -> RpcResult<Self> {
+        let mut transport = Self::new(stream, Inbox::connecting(), Outbox::connecting(is_operator), ())?;
+        transport.heard = Some(heard);
+        Ok(transport)
     }
 }
 
@@ -77,7 +92,10 @@ impl<P: Permit> Transport<P> {
     /// # Errors
     /// If the socket is already dead.
     pub(super) fn accepting(stream: UnixStream, permit: P) -> RpcResult<Self> {
-        Self::new(stream, Inbox::accepting(MAX_MESSAGE_BYTES), Outbox::default(), permit)
+        let inbox = Inbox::accepting(MAX_MESSAGE_BYTES);
+        let mut transport = Self::new(stream, inbox, Outbox::default(), permit)?;
+        transport.is_unserved = AtomicBool::new(true);
+        Ok(transport)
     }
 
     fn new(stream: UnixStream, inbox: Inbox, outbox: Outbox, permit: P) -> RpcResult<Self> {
@@ -91,15 +109,14 @@ impl<P: Permit> Transport<P> {
             deadline: Mutex::default(),
             peer_reads_ahead: AtomicBool::new(false),
             held: Mutex::default(),
-            made_by: thread::current().id(),
             permit,
+            is_unserved: AtomicBool::new(false),
+            heard: None,
         })
     }
 
-    fn receive(
-        &self,
-        read: impl FnOnce(&mut Inbox, BorrowedFd<'_>) -> RpcResult<Taken>,
-    ) -> RpcResult<(usize, Vec<OwnedFd>)> {
+    fn receive(&self, read: impl FnOnce(&mut Inbox, BorrowedFd<'_>) -> RpcResult<Taken>) -> RpcResult<Taken> {
+        self.is_unserved.store(false, Ordering::Relaxed);
         let received = self.receive_within_limits(read);
         if let Err(error @ (RpcError::Protocol(_) | RpcError::FrameTooLarge { .. })) = &received {
             self.permit.refused(error);
@@ -110,7 +127,7 @@ impl<P: Permit> Transport<P> {
     fn receive_within_limits(
         &self,
         read: impl FnOnce(&mut Inbox, BorrowedFd<'_>) -> RpcResult<Taken>,
-    ) -> RpcResult<(usize, Vec<OwnedFd>)> {
+    ) -> RpcResult<Taken> {
         let mut inbox = lock(&self.inbox);
         inbox.asked();
         self.hold(inbox.held())?;
@@ -122,13 +139,53 @@ impl<P: Permit> Transport<P> {
         self.hold(inbox.held())?;
         self.peer_reads_ahead.store(inbox.peer_reads_ahead(), Ordering::Relaxed);
         self.permit.active();
-        if taken.founds_session && !self.permit.admits_session() {
-            return Err(RpcError::Io(io::Error::other("more sessions than the client may have")));
+        if let Some(opening) = taken.opening {
+            self.permit.opens(opening).map_err(|why| {
+                send_refusal(&self.socket, &why.0);
+                RpcError::Io(io::Error::other("the client may not have this connection"))
+            })?;
         }
         if let Some(target) = taken.target {
             lock(&self.outbox).call_came(target);
         }
-        Ok((taken.bytes, taken.fds))
+        Ok(taken)
+    }
+
+    /// Reads some of what the handshake consists of, or of a message without descriptors.
+    fn read_plain(&self, buf: &mut [u8]) -> RpcResult<usize> {
+        let taken = self.receive(|inbox, socket| inbox.read_plain(socket, buf))?;
+        if let Some(length) = taken.refused {
+            self.hear(&buf[refusal::HEADER..taken.bytes], length);
+            return Err(RpcError::Protocol("the service refuses the connection"));
+        }
+        Ok(taken.bytes)
+    }
+
+    /// Keeps what the service says to a connection that it refuses: `begun`, and what of `length`
+    /// bytes of text has yet to come.
+    fn hear(&self, begun: &[u8], length: usize) {
+        let mut text = begun.to_vec();
+        let mut piece = [0; 256];
+        while text.len() < length {
+            match self.socket.transport().recv_raw(&mut piece) {
+                Ok(count) if count > 0 => text.extend_from_slice(&piece[..count]),
+                _ => break,
+            }
+        }
+        text.truncate(length);
+        if let Some(heard) = &self.heard {
+            // The first is the reason; others follow from it.
+            let _ = heard.set(String::from_utf8_lossy(&text).into_owned());
+        }
+    }
+
+    /// Looks for a refusal behind a send that failed: the service may have closed the connection
+    /// before that.
+    fn hear_after_failure(&self) {
+        if self.heard.is_some() && lock(&self.inbox).awaits_answer() {
+            // Either it is there already, or the connection has ended.
+            let _ = self.read_plain(&mut [0; refusal::HEADER]);
+        }
     }
 
     /// Asks the permit whether the service may hold `held` for this connection.
@@ -170,11 +227,12 @@ impl<P: Permit> Transport<P> {
 
 impl<P: Permit> Drop for Transport<P> {
     fn drop(&mut self) {
-        // Only where no other thread could be started to serve it.
-        if thread::current().id() == self.made_by
-            && let Ok(socket) = self.socket.as_fd().try_clone_to_owned()
-        {
-            self.permit.unserved(socket);
+        // Only where no thread could be started to serve it.
+        if *self.is_unserved.get_mut() {
+            send_refusal(&self.socket, NO_THREAD);
+            if let Ok(socket) = self.socket.as_fd().try_clone_to_owned() {
+                self.permit.unserved(socket);
+            }
         }
         self.permit.closing();
     }
@@ -240,11 +298,11 @@ impl<P: Permit> RpcTransport for Transport<P> {
     }
 
     fn send_raw(&self, buf: &[u8]) -> RpcResult<()> {
-        self.send_raw_with_fds(buf, &[])
+        self.send_raw_with_fds(buf, &[]).inspect_err(|_| self.hear_after_failure())
     }
 
     fn recv_raw(&self, buf: &mut [u8]) -> RpcResult<usize> {
-        self.receive(|inbox, socket| inbox.read_plain(socket, buf)).map(|(bytes, _fds)| bytes)
+        self.read_plain(buf)
     }
 
     fn send_raw_with_fds(&self, buf: &[u8], fds: &[BorrowedFd<'_>]) -> RpcResult<()> {
@@ -277,7 +335,7 @@ impl<P: Permit> RpcTransport for Transport<P> {
     }
 
     fn recv_raw_with_fds(&self, buf: &mut [u8]) -> RpcResult<(usize, Vec<OwnedFd>)> {
-        self.receive(|inbox, socket| inbox.read(socket, buf))
+        self.receive(|inbox, socket| inbox.read(socket, buf)).map(|taken| (taken.bytes, taken.fds))
     }
 
     fn send_raw_draining(

@@ -15,24 +15,23 @@ pub(super) struct Outbox {
     /// Object of the call that is being answered, until it is paid for.
     called: Option<Address>,
     held: Vec<u8>,
-    /// Whether a connection header comes next, to which this crate's mark is to be added.
-    marks_next: bool,
+    /// Whose connection header comes next, to which this crate's mark is to be added: an operator's?
+    marks_next: Option<bool>,
 }
 
 impl Outbox {
-    /// Returns the outbox of a connection that this process opened.
-    pub(super) fn connecting() -> Self {
-        Self { marks_next: true, ..Self::default() }
+    /// Returns the outbox of a connection that this process opened, as an operator's or another's.
+    pub(super) fn connecting(is_operator: bool) -> Self {
+        Self { marks_next: Some(is_operator), ..Self::default() }
     }
 
     /// Returns the handshake's first message with this crate's mark, and `None` for all that
     /// follow.
     pub(super) fn mark(&mut self, message: &[u8]) -> Option<Vec<u8>> {
-        take(&mut self.marks_next).then(|| {
-            let mut marked = message.to_vec();
-            frames::mark_reading_ahead(&mut marked);
-            marked
-        })
+        let is_operator = self.marks_next.take()?;
+        let mut marked = message.to_vec();
+        frames::mark_reading_ahead(&mut marked, is_operator);
+        Some(marked)
     }
 
     /// Notes that a call of this object waits for a reply.

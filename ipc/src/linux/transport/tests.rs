@@ -115,7 +115,7 @@ fn descriptors_go_with_the_reply_and_not_with_what_pays_for_the_call() {
 #[test]
 fn one_send_has_the_reply_of_a_client_that_reads_ahead_and_its_descriptors() {
     let mut handshake = [0; 24];
-    frames::mark_reading_ahead(&mut handshake);
+    frames::mark_reading_ahead(&mut handshake, false);
     let (transport, mut client) = after_handshake(&handshake);
     receive_call(&transport, &mut client, 7);
     transport.send_raw_with_fds(&payment(7), &[]).expect("held back");
@@ -131,7 +131,8 @@ fn one_send_has_the_reply_of_a_client_that_reads_ahead_and_its_descriptors() {
 #[test]
 fn a_client_says_in_its_first_bytes_that_it_reads_ahead() {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
-    let (client, service) = (Transport::connecting(ours), Transport::accepting(theirs, ()));
+    let client = Transport::connecting(ours, false, Heard::default());
+    let (client, service) = (client, Transport::accepting(theirs, ()));
     let (client, service) = (client.expect("a connection"), service.expect("a connection"));
     client.send_raw(&[0; 16]).expect("sent");
     client.send_raw(&[0; 8]).expect("sent");
@@ -160,8 +161,10 @@ fn a_long_reply_follows_what_pays_for_the_call() {
 #[test]
 fn descriptors_pass() {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
-    let (ours, theirs) =
-        (Transport::connecting(ours).expect("a connection"), UnixTransport::from_stream(theirs));
+    let (ours, theirs) = (
+        Transport::connecting(ours, false, Heard::default()).expect("a connection"),
+        UnixTransport::from_stream(theirs),
+    );
     let theirs = theirs.expect("a connection");
     assert!(ours.supports_fd_passing());
     let file = std::fs::File::open("/dev/null").expect("opened");

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a service says to a connection that it does not serve.
+//!
+//! It takes the place of the first bytes that the client waits for: of the response to a new
+//! session, of the greeting of a connection that takes calls, or of the header of a first reply. A
+//! client of this crate knows it by its mark. To others the mark is a version of the wire that does
+//! not exist, or a message of an unknown kind: they find the connection refused without a reason.
+
+use rustix::net::{SendFlags, send};
+use std::fmt;
+use std::os::fd::AsFd;
+use std::sync::{Arc, OnceLock};
+
+/// What no version of the wire, greeting or message begins with.
+const MARK: [u8; 4] = [0xff; 4];
+/// Length of the mark and of the number behind it: how many bytes of text follow.
+pub(super) const HEADER: usize = 8;
+/// Longest text in bytes.
+const MAX_TEXT: usize = 1024;
+
+/// Why a connection is not served, in words for the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused(pub String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Where a client's connections leave what the service said to one that it did not serve.
+pub(in crate::linux) type Heard = Arc<OnceLock<String>>;
+
+/// Sends `reason` to a connection that will not be served. Does not wait: a client that reads
+/// nothing is told nothing.
+pub(in crate::linux) fn send_refusal(socket: impl AsFd, reason: &str) {
+    let mut end = reason.len().min(MAX_TEXT);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = &reason.as_bytes()[..end];
+    let length = u32::try_from(end).unwrap_or(0).to_le_bytes();
+    let message = [&MARK[..], &length, text].concat();
+    // One that has left, or has filled its queue, does not listen.
+    let _ = send(socket, &message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+}
+
+/// Returns how many bytes of text follow the header of a refusal, if these first bytes of a
+/// connection begin with one.
+pub(super) fn text_length(first: &[u8]) -> Option<usize> {
+    let (mark, rest) = first.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*rest.first_chunk()?);
+    (*mark == MARK).then(|| usize::try_from(length).unwrap_or(usize::MAX).min(MAX_TEXT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    fn sent(reason: &str) -> Vec<u8> {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        send_refusal(&ours, reason);
+        drop(ours);
+        let mut bytes = Vec::new();
+        theirs.read_to_end(&mut bytes).expect("read");
+        bytes
+    }
+
+    #[test]
+    fn a_refusal_is_known_by_its_first_bytes() {
+        let bytes = sent("no");
+        assert_eq!((text_length(&bytes), &bytes[HEADER..]), (Some(2), &b"no"[..]));
+        for other in [&[0; 8][..], &[0xff; 4], b"cci\0\0\0\0\0", &[2, 0, 0, 0, 0, 0, 0, 0]] {
+            assert_eq!(text_length(other), None, "{other:?}");
+        }
+        assert_eq!(text_length(&[0xff; 8]), Some(MAX_TEXT), "no more is read");
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_two_characters() {
+        let bytes = sent(&"ä".repeat(MAX_TEXT).replacen('ä', "a", 1));
+        assert_eq!(text_length(&bytes), Some(MAX_TEXT - 1));
+        assert!(std::str::from_utf8(&bytes[HEADER..]).is_ok());
+    }
+}
