@@ -40,6 +40,7 @@ const KEYS: &[&str] = &[
     "devices",
     "secure",
     "recycle",
+    "client-seals",
     "allow-uids",
     "share-across-domains",
 ];
@@ -130,6 +131,7 @@ fn describe(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
         heap.pool_orders = orders;
     }
     heap.pool_limit = node.get("pool-limit", number);
+    heap.client_seals = node.flag("client-seals");
     heap.allow_uids = allow_uids(node);
     heap.shared = shared(node);
     device::describe(node, &mut heap);

@@ -55,6 +55,8 @@ pub struct HeapSpec {
     /// as the service's own memory is, instead of going back to the kernel. Has no effect on other
     /// sources.
     pub recycle: bool,
+    /// Clients may add seals to its memfds.
+    pub client_seals: bool,
     /// uids that may allocate from it; `None` for everyone.
     pub allow_uids: Option<Vec<Uid>>,
     /// Why pooled memory may go to another trust domain than the one that held it; `None` if it may
@@ -176,6 +178,7 @@ impl HeapSpec {
             pool_limit: None,
             secure: false,
             recycle: false,
+            client_seals: false,
             allow_uids: None,
             shared: None,
             unavailable: None,

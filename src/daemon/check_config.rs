@@ -133,6 +133,9 @@ fn flags(heap: &HeapSpec) -> Vec<String> {
     if heap.recycle {
         flags.push("recycle".to_owned());
     }
+    if heap.client_seals {
+        flags.push("client-seals".to_owned());
+    }
     if heap.shared.is_some() {
         flags.push("shared across domains".to_owned());
     }
@@ -211,6 +214,7 @@ fn heap_json(heap: &HeapSpec) -> Value {
         "pool_limit": heap.pool_limit,
         "secure": heap.secure,
         "recycle": heap.recycle,
+        "client_seals": heap.client_seals,
         "allow_uids": heap.allow_uids.as_deref().map(uids_json),
         "share_across_domains": heap.shared,
         "unavailable": heap.unavailable,

@@ -291,7 +291,13 @@ impl Heap {
     /// The source's; `NotFound` if the heap is unavailable.
     pub fn create(&self, bytes: BackedBytes, access: Access) -> Result<Box<dyn Memory>, SourceError> {
         match &self.state {
-            State::Ready { opened, .. } => opened.source.create(bytes, access),
+            State::Ready { opened, .. } => {
+                let memory = opened.source.create(bytes, access)?;
+                if !self.spec.client_seals {
+                    memory.close_seals()?;
+                }
+                Ok(memory)
+            }
             State::Unavailable(why) => Err(io::Error::new(io::ErrorKind::NotFound, why.clone()).into()),
         }
     }

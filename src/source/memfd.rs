@@ -7,12 +7,13 @@ use crate::sys::fd::{DescriptorDirectory, Inode, inode, resident_bytes};
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::lease::is_only_holder;
 use crate::sys::map::SharedMap;
-use crate::sys::memfd::{MemfdFactory, allocate_pages, has_only_size_seals};
+use crate::sys::memfd::{MemfdFactory, allocate_pages, close_seals, has_only_size_seals};
 use crate::sys::wipe::Wipe;
 use crate::units::{Access, BackedBytes, Backing, PageSize};
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Name that maps of processes show for every buffer: `/memfd:anion`.
@@ -80,7 +81,10 @@ impl FileSource for MemfdSource {
         } else {
             bytes / 2
         };
-        Ok(Box::new(Memfd { fd, bytes, backing, inode, descriptors, least_resident, mapping, lot: None }))
+        let (lot, seals_closed) = (None, AtomicBool::new(false));
+        let file =
+            Memfd { fd, bytes, backing, inode, descriptors, least_resident, mapping, lot, seals_closed };
+        Ok(Box::new(file))
     }
 }
 
@@ -99,6 +103,8 @@ struct Memfd {
     /// cleaning. The lock is a leaf, and no system call is made while it is held.
     mapping: Mutex<Option<Arc<SharedMap>>>,
     lot: Option<Lot>,
+    /// Nobody can add seals.
+    seals_closed: AtomicBool,
 }
 
 impl Memfd {
@@ -142,8 +148,14 @@ impl Memory for Memfd {
         watcher.watch(&self.fd).map(Some)
     }
 
+    fn close_seals(&self) -> io::Result<()> {
+        close_seals(&self.fd)?;
+        self.seals_closed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn worth_keeping(&self) -> Result<(), Unfit> {
-        if !has_only_size_seals(&self.fd) {
+        if !self.seals_closed.load(Ordering::Relaxed) && !has_only_size_seals(&self.fd) {
             return Err(Unfit::Sealed);
         }
         let is_populated = resident_bytes(&self.fd).is_ok_and(|resident| resident >= self.least_resident);

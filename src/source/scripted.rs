@@ -185,6 +185,10 @@ impl Memory for ScriptedMemory {
         self.inner.watch(watcher)
     }
 
+    fn close_seals(&self) -> io::Result<()> {
+        self.inner.close_seals()
+    }
+
     fn worth_keeping(&self) -> Result<(), Unfit> {
         self.inner.worth_keeping()
     }

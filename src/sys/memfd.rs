@@ -80,6 +80,14 @@ impl MemfdFactory {
     }
 }
 
+/// Has the kernel refuse every further seal of a file, whoever has a descriptor of it.
+///
+/// # Errors
+/// As fcntl(2); `EPERM` if that was done before.
+pub fn close_seals(fd: impl AsFd) -> io::Result<()> {
+    Ok(fcntl(fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SEAL)).map(drop)?)
+}
+
 /// Puts pages behind a range of a file, so that touching it cannot fail for lack of memory. What the range held before
 /// stays; new pages read as zero. Blocks while the kernel looks for memory.
 ///
@@ -166,6 +174,16 @@ mod tests {
         assert!(has_only_size_seals(&fd));
         fcntl(&fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).expect("not mapped");
         assert!(!has_only_size_seals(&fd) && is_sealed(&fd));
+    }
+
+    #[test]
+    fn no_seal_can_be_added_once_that_is_closed() {
+        let fd = MemfdFactory::probe().expect("memfd").create("test", 8192).expect("memfd");
+        close_seals(&fd).expect("nobody did before");
+        for seal in [SealFlag::F_SEAL_WRITE, SealFlag::F_SEAL_FUTURE_WRITE] {
+            assert_eq!(fcntl(&fd, FcntlArg::F_ADD_SEALS(seal)), Err(Errno::EPERM), "{seal:?}");
+        }
+        assert!(is_sealed(&fd));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! keeps it from being handed out again. A child that inherited one is in `tests/heirs.rs`: a
 //! process that starts others holds what all its tests hold until they run.
 
-use super::pool::{pooled, settle_and_scrub, stats, system};
+use super::pool::{pooled, settle_and_scrub, stats, system, use_up};
 use super::*;
 use crate::sys::fd::{DescriptorDirectory, inode};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::any::Any;
 use std::io::{IoSlice, Write};
@@ -67,4 +69,22 @@ fn what_a_client_still_reaches_is_not_handed_out_again() {
         let clean = SharedMap::new(&again.fd, 1 << 20, Access::ReadOnly).expect("mapped").is_zero();
         assert!(clean, "dirty after it was kept {way}");
     }
+}
+
+#[test]
+fn a_consumer_cannot_seal_what_others_share_and_the_buffer_is_used_again() {
+    let allocator = still(pooled());
+    let grant = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
+    let file = inode(&grant.fd).expect("inode");
+    for seal in [SealFlag::F_SEAL_WRITE, SealFlag::F_SEAL_FUTURE_WRITE, SealFlag::F_SEAL_SEAL] {
+        let refused = fcntl(&grant.fd, FcntlArg::F_ADD_SEALS(seal));
+        assert_eq!(refused, Err(Errno::EPERM), "{seal:?}");
+    }
+    use_up(grant);
+    settle_and_scrub(&allocator, 1);
+    let again = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
+    assert_eq!(inode(&again.fd).expect("inode"), file, "it comes from the pool");
+    let sealed = fcntl(&again.fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_FUTURE_WRITE));
+    assert_eq!(sealed, Err(Errno::EPERM));
+    SharedMap::new(&again.fd, 1 << 20, Access::ReadWrite).expect("its producer maps it");
 }

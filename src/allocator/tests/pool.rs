@@ -142,7 +142,9 @@ fn memmap(grant: &Grant) -> SharedMap {
 
 #[test]
 fn a_buffer_that_a_client_sealed_is_not_kept() {
-    let allocator = still(pooled());
+    let mut config = pooled();
+    config.heaps.iter_mut().for_each(|heap| heap.client_seals = true);
+    let allocator = still(config);
     let grant = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
     let mut file = std::fs::File::from(grant.fd.try_clone().expect("dup"));
     file.write_all(&vec![1; 1 << 20]).expect("writable");

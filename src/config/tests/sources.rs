@@ -84,6 +84,14 @@ fn recycling_what_is_not_the_kernels_is_warned_of() {
 }
 
 #[test]
+fn clients_seal_the_buffers_of_a_heap_that_says_so() {
+    let loaded = own("s { type = \"system\"; client-seals; };");
+    assert_eq!(findings(&loaded), [""; 0]);
+    assert!(loaded.config.heaps[0].client_seals);
+    assert!(!own("s { type = \"system\"; };").config.heaps[0].client_seals, "only where it is asked for");
+}
+
+#[test]
 fn sharing_across_domains_takes_a_reason() {
     let loaded = own("s { type = \"system\"; share-across-domains = \"one vendor wrote all clients\"; };
                       t { type = \"system\"; };");
