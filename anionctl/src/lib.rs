@@ -29,6 +29,7 @@ mod output;
 mod pressure;
 mod request;
 mod reserve;
+mod restart;
 mod rows;
 #[cfg(not(soong))]
 mod run;
@@ -82,7 +83,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::List => heaps::list(look()?.interface(), &output),
         Command::Alloc(alloc) => alloc::run(&alloc, connect()?, &output),
-        Command::Reserve(reserve) => reserve::run(&reserve, connect()?.interface(), &output),
+        Command::Reserve(reserve) => reserve::run(&reserve, connect, &output),
         Command::Stats => heaps::stats(look()?.interface(), &output),
         Command::Usage => heaps::usage(look()?.interface(), &output),
         Command::Describe(describe) => {
@@ -95,9 +96,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Trim(trim) => inspect::trim(&trim, look()?.interface(), &output),
         Command::Watch(watch) => {
             // Without the connection for callbacks it asks instead.
-            let service = by(|endpoint| anion_ipc::connect_for_callbacks(endpoint, SERVICE_NAME));
-            let service = service.or_else(|_| look())?;
-            watch::run(&watch, &service, &output)
+            let callbacks = || by(|endpoint| anion_ipc::connect_for_callbacks(endpoint, SERVICE_NAME));
+            watch::run(&watch, || callbacks().or_else(|_| look()), &output)
         }
         #[cfg(all(not(soong), any(target_arch = "x86_64", target_arch = "aarch64")))]
         Command::Run(args) if args.trap => Err(run::trap::run(&args, || Ok(connect()?.endpoint))),

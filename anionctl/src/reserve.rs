@@ -5,16 +5,19 @@ use crate::args::ReserveArgs;
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, Waited};
 use crate::output::{self, Output, Report};
+use crate::{Service, restart};
 use anion_ipc::Strong;
 use serde::Serialize;
 use std::time::{Duration, Instant};
-use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IReservation::IReservation;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::ReservationRequest::ReservationRequest;
 
 /// How long to wait for all buffers before the report.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(5);
+/// Time between two looks whether the service still has what it has made.
+const CHECK: Duration = Duration::from_secs(1);
 
 /// What was reserved.
 #[derive(Debug, Serialize)]
@@ -27,22 +30,36 @@ struct ReserveReport {
     ready_us: Option<u64>,
 }
 
-/// Reserves, reports as soon as everything is ready, and keeps the reservation as long as asked.
+/// A reservation, and the connection over which it is held.
+struct Held {
+    reservation: Strong<dyn IReservation>,
+    _service: Service,
+}
+
+impl Held {
+    fn by(args: &ReserveArgs, connect: impl Fn() -> Result<Service, Failure>) -> Result<Self, Failure> {
+        let service = connect()?;
+        let request = ReservationRequest { size: args.size, count: args.count, heapName: args.heap.clone() };
+        Ok(Self { reservation: service.interface().reserve(&request)?, _service: service })
+    }
+}
+
+/// Reserves, reports as soon as everything is ready, and keeps the reservation as long as asked: also
+/// when the service is started again, which is said on standard error.
 pub(crate) fn run(
     args: &ReserveArgs,
-    service: &Strong<dyn IHeapAllocator>,
+    connect: impl Fn() -> Result<Service, Failure>,
     output: &Output,
 ) -> Result<(), Failure> {
-    // Signals are taken over first: the reservation ends in order.
+    // Before the reservation, which ends in order then.
     let mut interrupt = Interrupt::new()?;
     let started = Instant::now();
-    let request = ReservationRequest { size: args.size, count: args.count, heapName: args.heap.clone() };
-    let reservation = service.reserve(&request)?;
+    let mut held = Held::by(args, &connect)?;
     let patience = args.hold.unwrap_or(PATIENCE).min(PATIENCE);
-    let (mut ready, mut waited) = (reservation.ready()?, Waited::Elapsed);
+    let (mut ready, mut waited) = (held.reservation.ready()?, Waited::Elapsed);
     while ready < args.count && started.elapsed() < patience && waited == Waited::Elapsed {
         waited = interrupt.wait(LOOK)?;
-        ready = reservation.ready()?;
+        ready = held.reservation.ready()?;
     }
     let took = started.elapsed();
     output.show(&ReserveReport {
@@ -52,10 +69,17 @@ pub(crate) fn run(
         ready,
         ready_us: (ready >= args.count).then(|| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
     })?;
-    if let (Some(hold), Waited::Elapsed) = (args.hold, waited) {
-        interrupt.wait(hold.saturating_sub(took))?;
+    let hold = args.hold.unwrap_or_default();
+    while waited == Waited::Elapsed && started.elapsed() < hold {
+        waited = interrupt.wait(CHECK.min(hold.saturating_sub(started.elapsed())))?;
+        if let Err(gone @ Failure::Unreachable(_)) = held.reservation.ready().map_err(Failure::from) {
+            match restart::wait(|| Held::by(args, &connect), &gone, &mut interrupt)? {
+                Some(again) => held = again,
+                None => return Ok(()),
+            }
+        }
     }
-    reservation.release()?;
+    held.reservation.release()?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use crate::interrupt::{Interrupt, Waited};
 use crate::latency::Latency;
 use crate::output::{self, Output, Report, Side};
 use crate::pressure::Pressure;
+use crate::restart;
 use crate::rows::{StatsRow, UsageRow};
 use crate::words;
 use serde::Serialize;
@@ -24,16 +25,47 @@ const CLEAR_LINE: &str = "\x1b[K";
 /// Terminal: clear everything below.
 const CLEAR_BELOW: &str = "\x1b[J";
 
-/// Looks at the service again and again, until the count is reached or a signal comes.
-pub(crate) fn run(args: &WatchArgs, service: &Service, output: &Output) -> Result<(), Failure> {
+/// A service, and what it tells by itself.
+struct Watched {
+    service: Service,
+    pressure: Pressure,
+}
+
+impl Watched {
+    fn by(connect: impl Fn() -> Result<Service, Failure>) -> Result<Self, Failure> {
+        let service = connect()?;
+        let pressure = Pressure::follow(&service)?;
+        Ok(Self { service, pressure })
+    }
+}
+
+/// Looks at the service again and again, until the count is reached or a signal comes. A service that
+/// goes is waited for, which is said on standard error: what `connect` then finds has counts of its
+/// own, so the first look at it has no rates.
+pub(crate) fn run(
+    args: &WatchArgs,
+    connect: impl Fn() -> Result<Service, Failure>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let mut watched = Watched::by(&connect)?;
     let mut interrupt = Interrupt::new()?;
     let redraw = output.is_terminal() && !output.is_json();
-    let pressure = Pressure::follow(service)?;
     let started = Instant::now();
     let mut before: Option<Look> = None;
     for number in 1.. {
-        let look = Look::take(service, &pressure)?;
-        let report = Changes::between(before.as_ref(), &look, number, started, service);
+        let look = loop {
+            match Look::take(&watched.service, &watched.pressure) {
+                Err(gone @ Failure::Unreachable(_)) => {
+                    before = None;
+                    match restart::wait(|| Watched::by(&connect), &gone, &mut interrupt)? {
+                        Some(again) => watched = again,
+                        None => return Ok(()),
+                    }
+                }
+                look => break look?,
+            }
+        };
+        let report = Changes::between(before.as_ref(), &look, number, started, &watched.service);
         if redraw {
             output.raw(frame(&report.text(), number == 1).as_bytes())?;
         } else {

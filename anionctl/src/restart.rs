@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Commands that go on when the service is started again.
+
+use crate::failure::Failure;
+use crate::interrupt::{Interrupt, Waited};
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// First pause between two attempts to reach a service that is gone; it doubles up to
+/// [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Tries `begin` again and again after the service has `gone`, until it is there; `None` if a signal
+/// comes before. Says both on standard error.
+///
+/// # Errors
+/// As `begin`, unless the service cannot be reached.
+pub(crate) fn wait<T>(
+    begin: impl Fn() -> Result<T, Failure>,
+    gone: &Failure,
+    interrupt: &mut Interrupt,
+) -> Result<Option<T>, Failure> {
+    say(&format!("{}; waiting for it", gone.message().unwrap_or_default()));
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match begin() {
+            Ok(begun) => {
+                say("the service is there again");
+                return Ok(Some(begun));
+            }
+            Err(Failure::Unreachable(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+        if interrupt.wait(pause)? == Waited::Interrupted {
+            return Ok(None);
+        }
+        pause = (2 * pause).min(LONGEST_PAUSE);
+    }
+}
+
+fn say(message: &str) {
+    // If standard error is closed, there is no other place to say it.
+    let _ = writeln!(io::stderr(), "anionctl: {message}");
+}
