@@ -2,8 +2,10 @@
 //! How a command can fail, and the exit code of each way.
 
 use crate::words;
-use anion_ipc::{ServiceError, Status};
+use anion_client::NoDescriptors;
+use anion_ipc::{OutOfDescriptors, ServiceError, Status};
 use std::io;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::ErrorCode::ErrorCode;
 
 /// Exit code: the service refused.
 const REFUSED: u8 = 1;
@@ -46,7 +48,10 @@ pub(crate) enum Failure {
 impl Failure {
     /// Returns the failure of finding the service or connecting to it.
     pub(crate) fn unreachable(error: impl std::fmt::Display) -> Self {
-        Self::Unreachable(format!("cannot reach the service: {error}"))
+        match NoDescriptors::now() {
+            Some(none) => Self::Local(none.to_string()),
+            None => Self::Unreachable(format!("cannot reach the service: {error}")),
+        }
     }
 
     /// Returns the failure of an operation of this process; `what` says which.
@@ -97,9 +102,18 @@ pub(crate) fn refusal(error: &ServiceError) -> String {
 /// A failed call is a refusal if the service says so, else the transport's failure.
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        match ServiceError::of(&status) {
-            Some(error) => Self::Refused(error),
-            None => Self::Unreachable(format!("the service did not answer: {status}")),
+        if let Some(error) = ServiceError::of(&status) {
+            return Self::Refused(error);
+        }
+        match OutOfDescriptors::of(&status) {
+            Some(OutOfDescriptors::Caller) => Self::Local(NoDescriptors::here().to_string()),
+            Some(lack @ OutOfDescriptors::Service) => {
+                Self::Refused(ServiceError { code: ErrorCode::NO_MEMORY.0, message: lack.to_string() })
+            }
+            None => match NoDescriptors::now() {
+                Some(none) => Self::Local(none.to_string()),
+                None => Self::Unreachable(format!("the service did not answer: {status}")),
+            },
         }
     }
 }

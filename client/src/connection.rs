@@ -104,7 +104,7 @@ impl Client {
 
     fn open(settings: Settings, is_operator: bool) -> Result<Self, Error> {
         let service = open(settings.endpoint.clone(), settings.connections, is_operator);
-        let service = service.map_err(Error::Unreachable)?;
+        let service = service.map_err(Error::connecting)?;
         let endpoint = service.endpoint.clone();
         Ok(Self { settings, is_operator, endpoint, link: Link::new(Some(OfProcess::new(service)), 1) })
     }
@@ -161,10 +161,11 @@ impl Client {
     ///
     /// # Errors
     /// [`Refusal::NotOurs`](super::Refusal) if it is no live buffer of the service;
-    /// [`Error::Local`] if descriptors have run out. Others as [`Client::call`].
+    /// [`Error::NoDescriptors`] if this process has no descriptor left for a copy. Others as
+    /// [`Client::call`].
     pub fn describe(&self, fd: impl AsFd) -> Result<BufferInfo, Error> {
         let copy = fd.as_fd().try_clone_to_owned();
-        let copy = copy.map_err(|cause| Error::Local { what: "cannot copy the descriptor", cause })?;
+        let copy = copy.map_err(Error::local("cannot copy the descriptor"))?;
         let copy = ParcelFileDescriptor::new(copy);
         self.call(|service| service.describe(&copy))
     }
@@ -186,8 +187,9 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Refused`] if the service says no, [`Error::Unreachable`] if it is gone and does not
-    /// come back within the patience, or goes twice; [`Error::NoAnswer`] if it is there and does
-    /// not answer.
+    /// come back within the patience, or goes twice; [`Error::NoDescriptors`] if this process has no
+    /// descriptor left for the answer; [`Error::NoAnswer`] if the service is there and does not
+    /// answer.
     pub fn call<T>(
         &self,
         ask: impl Fn(&Strong<dyn IHeapAllocator>) -> anion_ipc::Result<T>,
@@ -203,7 +205,7 @@ impl Client {
         }
         // From here on: the call itself may have taken longer before the service went.
         let deadline = Instant::now().checked_add(self.settings.patience);
-        let service = self.replace(link, current.as_ref(), deadline).map_err(Error::Unreachable)?;
+        let service = self.replace(link, current.as_ref(), deadline).map_err(Error::connecting)?;
         let service = service.own().ok_or(Error::Inherited("connection"))?;
         Ok(ask(service.interface())?)
     }

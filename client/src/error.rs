@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How a call can fail.
 
-use anion_ipc::{ServiceError, Status};
+use super::descriptors::NoDescriptors;
+use anion_ipc::{OutOfDescriptors, ServiceError, Status};
 use std::{fmt, io};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::ErrorCode::ErrorCode;
 
@@ -31,6 +32,9 @@ pub enum Error {
     /// It is of the process that made it, and this one is a child of that by fork(2).
     #[error("the {0} is of the process that made it; a child of fork makes its own")]
     Inherited(&'static str),
+    /// The service is fine, and what it allocated for the call is released again.
+    #[error(transparent)]
+    NoDescriptors(NoDescriptors),
     /// The service may be fine; this process could not do its own part.
     #[error("{what}: {cause}")]
     Local {
@@ -42,6 +46,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns the error of a system call of this process; `what` names what failed.
+    pub(super) fn local(what: &'static str) -> impl Fn(io::Error) -> Self {
+        move |cause| match NoDescriptors::is_reason_for(&cause) {
+            true => Self::NoDescriptors(NoDescriptors::here()),
+            false => Self::Local { what, cause },
+        }
+    }
+
+    /// Returns the error of connecting to the service.
+    pub(super) fn connecting(cause: io::Error) -> Self {
+        NoDescriptors::now().map_or(Self::Unreachable(cause), Self::NoDescriptors)
+    }
+
     /// Returns the service's reason, if it gave one.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
@@ -68,6 +85,7 @@ impl Error {
             Self::NoAnswer(_) => libc::ETIMEDOUT,
             Self::Contract(_) => libc::EPROTO,
             Self::Inherited(_) => libc::ECHILD,
+            Self::NoDescriptors(_) => libc::EMFILE,
             Self::Local { cause, .. } => errno_of(cause),
         }
     }
@@ -147,7 +165,22 @@ impl From<Status> for Error {
             None if anion_ipc::is_lost(&status) => {
                 Self::Unreachable(io::Error::new(io::ErrorKind::ConnectionReset, "it is gone again"))
             }
-            None => Self::NoAnswer(status.to_string()),
+            None => Self::unanswered(&status),
+        }
+    }
+}
+
+impl Error {
+    /// Returns what a failure of the transport means that has left the connection alone.
+    fn unanswered(status: &Status) -> Self {
+        match OutOfDescriptors::of(status) {
+            Some(OutOfDescriptors::Caller) => Self::NoDescriptors(NoDescriptors::here()),
+            Some(lack @ OutOfDescriptors::Service) => {
+                Self::Refused { refusal: Refusal::NoMemory, message: lack.to_string() }
+            }
+            None => {
+                NoDescriptors::now().map_or_else(|| Self::NoAnswer(status.to_string()), Self::NoDescriptors)
+            }
         }
     }
 }

@@ -36,6 +36,11 @@
 //! before exec. The child keeps the parent's socket open until it executes a program or ends, so
 //! the service sees the end of a parent that dies only then.
 //!
+//! # When descriptors run out
+//!
+//! A call whose descriptors this process has no number for fails with [`Error::NoDescriptors`]. What
+//! the service had allocated for it is released at once, and the client stays connected.
+//!
 //! # How it is built
 //!
 //! It is a plain client of the interface: of the service it knows nothing else. What both do alike
@@ -50,6 +55,7 @@
 mod buffer;
 mod buffer_allocator;
 mod connection;
+mod descriptors;
 mod error;
 mod mapping;
 mod pressure;
@@ -64,6 +70,7 @@ pub use anion_memory::{Access, Backing, BufferId, HeapType};
 pub use buffer::{Buffer, Heap};
 pub use buffer_allocator::{BufferAllocator, HeapNames, SyncType};
 pub use connection::{Client, Settings};
+pub use descriptors::NoDescriptors;
 pub use error::{Error, Refusal, errno_of};
 pub use mapping::{Mapping, View};
 pub use pressure::{PressureLevel, PressureWatch};

@@ -100,17 +100,17 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Refused`] if the uid has as many listeners as it may; [`Error::Unreachable`] if no
-    /// service answers; [`Error::Local`] if descriptors or threads have run out.
+    /// service answers; [`Error::NoDescriptors`] and [`Error::Local`] if descriptors or threads have
+    /// run out.
     pub fn watch_pressure(&self) -> Result<PressureWatch, Error> {
-        let local = |what| move |cause| Error::Local { what, cause };
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
-        let event = event.map_err(io::Error::from).map_err(local("no eventfd"))?;
+        let event = event.map_err(io::Error::from).map_err(Error::local("no eventfd"))?;
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), event });
         let registered = shared.register(self.endpoint())?;
         let (follower, endpoint) = (Arc::clone(&shared), self.endpoint().clone());
         let thread = thread::Builder::new().name("anion-pressure".to_owned());
         let thread = thread.spawn(move || follower.follow(registered, &endpoint));
-        let thread = OfProcess::new(thread.map_err(local("no thread for pressure levels"))?);
+        let thread = OfProcess::new(thread.map_err(Error::local("no thread for pressure levels"))?);
         Ok(PressureWatch { shared, thread })
     }
 }
@@ -137,7 +137,7 @@ impl Shared {
 
     fn register(self: &Arc<Self>, endpoint: &Endpoint) -> Result<Registered, Error> {
         let connection: Connection<dyn IHeapAllocator> =
-            anion_ipc::connect_for_callbacks(endpoint, SERVICE_NAME).map_err(Error::Unreachable)?;
+            anion_ipc::connect_for_callbacks(endpoint, SERVICE_NAME).map_err(Error::connecting)?;
         let watched = Arc::clone(self);
         let death = DeathLink::new(&connection.service, move || {
             watched.lock().lost = true;

@@ -20,6 +20,30 @@ impl fmt::Display for ServiceError {
 
 impl std::error::Error for ServiceError {}
 
+/// Who had no file descriptor left for what a call or its reply came with. Over a socket the session
+/// goes on, and the kernel has closed what did not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutOfDescriptors {
+    /// This process. The call was carried out; what it returned is released.
+    Caller,
+    /// The service. Nothing that the call may have made is left.
+    Service,
+}
+
+impl fmt::Display for OutOfDescriptors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Caller => {
+                "this process has no file descriptor left for what the call returned (RLIMIT_NOFILE)"
+            }
+            Self::Service => {
+                "the service has no file descriptor left for what the call came with or returned \
+                 (RLIMIT_NOFILE of the service; LimitNOFILE= of its unit)"
+            }
+        })
+    }
+}
+
 /// Returns the message in libbinder's description of a service-specific error, `Status(-8,
 /// EX_SERVICE_SPECIFIC): '5: message'`: AOSP's crate gives no other access to it. A description of
 /// another form is a message as a whole.

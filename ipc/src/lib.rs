@@ -23,7 +23,7 @@ mod linux;
 use linux as library;
 
 pub use endpoint::{Endpoint, EndpointError, default_socket};
-pub use error::ServiceError;
+pub use error::{OutOfDescriptors, ServiceError};
 pub use find::{Found, SOCKET_VARIABLE, find};
 pub use identity::CallerIdentity;
 #[doc(hidden)]

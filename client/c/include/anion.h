@@ -933,8 +933,9 @@ void anion_client_free(struct anion_client *client);
  * Returns the negative errno that the call returned. Beside those of the refusals: -EINVAL, an
  * argument is refused by the library; -ENOTCONN, there is no service, or it did not come back
  * within the patience; -ETIMEDOUT, it is there and did not answer; -EPROTO, its answer is not what
- * the interface promises; -ECHILD, the object is of this process's parent; -ENOTRECOVERABLE, a
- * fault of the library; else the errno of a system call.
+ * the interface promises; -EMFILE, this process has no descriptor left for the answer; -ECHILD, the
+ * object is of this process's parent; -ENOTRECOVERABLE, a fault of the library; else the errno of a
+ * system call.
  */
 int anion_error_code(const struct anion_error *error);
 

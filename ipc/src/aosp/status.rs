@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Service-specific errors in the library's form.
 
-use crate::ServiceError;
 use crate::error::message_in;
+use crate::{OutOfDescriptors, ServiceError};
 use binder::{ExceptionCode, Status, StatusCode};
 
 impl ServiceError {
@@ -13,6 +13,13 @@ impl ServiceError {
             let code = status.service_specific_error();
             Self { code, message: message_in(&status.get_description(), code).to_owned() }
         })
+    }
+}
+
+impl OutOfDescriptors {
+    /// Returns `None`: of kernel binder's failures none says that descriptors were the reason.
+    pub fn of(_status: &Status) -> Option<Self> {
+        None
     }
 }
 

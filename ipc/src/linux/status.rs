@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Service-specific errors in the library's form.
 
-use crate::ServiceError;
+use super::transport::{NO_DESCRIPTORS_HERE, NO_DESCRIPTORS_THERE};
+use crate::{OutOfDescriptors, ServiceError};
 use rsbinder::{ExceptionCode, Status, StatusCode};
 
 impl ServiceError {
@@ -20,6 +21,20 @@ impl ServiceError {
 pub fn is_lost(status: &Status) -> bool {
     status.exception_code() == ExceptionCode::TransactionFailed
         && status.transaction_error() == StatusCode::DeadObject
+}
+
+impl OutOfDescriptors {
+    /// Returns whose lack of descriptors made the call fail; `None` if it failed for another reason.
+    pub fn of(status: &Status) -> Option<Self> {
+        if status.exception_code() != ExceptionCode::TransactionFailed {
+            return None;
+        }
+        match status.transaction_error() {
+            StatusCode::Errno(NO_DESCRIPTORS_HERE) => Some(Self::Caller),
+            StatusCode::Errno(NO_DESCRIPTORS_THERE) => Some(Self::Service),
+            _ => None,
+        }
+    }
 }
 
 /// Returns a status that carries `code` and `message` to the client. `code` must not be 0: careless

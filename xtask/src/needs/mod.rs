@@ -163,6 +163,7 @@ const BASE: &[Tool] = &[
     tool("nsenter", "util-linux"),
     // Of the kernel's build.
     tool("perl", "perl-base"),
+    tool("prlimit", "util-linux"),
     tool("setpriv", "util-linux"),
     tool("sh", "dash"),
     tool("sha1sum", "coreutils"),

@@ -13,7 +13,8 @@ class Error(OSError):
     ``errno`` says it to code, ``strerror`` to people; where heaps were tried, it has the answer of
     every one. Beside those of refusals: ENOTCONN, there is no service, or it did not come back within
     the patience; ETIMEDOUT, it is there and did not answer; EPROTO, its answer is not what the
-    interface promises; ECHILD, the object is of this process's parent; else that of a system call.
+    interface promises; EMFILE, this process has no descriptor left for the answer; ECHILD, the object
+    is of this process's parent; else that of a system call.
     """
 
     refusal: str | None = None

@@ -3,6 +3,7 @@
 //! for a call's target. Layouts are those of AOSP's `RpcWireFormat.h`, wire versions 0 to 2.
 
 use crate::linux::WIRE_VERSION;
+use rustix::io::Errno;
 
 /// Length of a message's header, in bytes: command, length of the body, 8 reserved bytes.
 pub(super) const HEADER: usize = 16;
@@ -24,12 +25,19 @@ const RESERVED: usize = 6;
 const OPTION_INCOMING: u8 = 1;
 
 const TRANSACT: u32 = 0;
+const REPLY: u32 = 1;
 const DEC_STRONG: u32 = 2;
 const FLAG_ONEWAY: u32 = 1;
 /// Where a call's flags are in its body.
 const FLAGS: usize = 12;
 /// How much of a call's body tells what it is: address, code, flags.
 const CALL_START: usize = 16;
+/// Length of a reply's status, with which its body begins.
+const STATUS: usize = 4;
+/// Status of a reply whose descriptors did not fit into the client's process.
+pub(in crate::linux) const NO_DESCRIPTORS_HERE: i32 = -(Errno::MFILE.raw_os_error());
+/// Status of the reply to a call whose descriptors did not fit into the service's process.
+pub(in crate::linux) const NO_DESCRIPTORS_THERE: i32 = -(Errno::NFILE.raw_os_error());
 /// Length of the body of a `DEC_STRONG`: address, amount, reserved.
 const DEC_STRONG_BODY: usize = 16;
 
@@ -98,6 +106,21 @@ fn knows_marks(header: &[u8; CONNECTION_HEADER]) -> bool {
 pub(super) fn paid_address(message: &[u8]) -> Option<Address> {
     let is_one = word_at(message, 0) == Some(DEC_STRONG) && message.len() == HEADER + DEC_STRONG_BODY;
     is_one.then(|| address_at(message, HEADER)).flatten()
+}
+
+/// Returns the status of a whole message that is a reply.
+pub(super) fn reply_status(message: &[u8]) -> Option<i32> {
+    let status = word_at(message, HEADER)?.cast_signed();
+    (word_at(message, 0) == Some(REPLY)).then_some(status)
+}
+
+/// Returns the same reply with the status that says that the service has no descriptors left.
+pub(super) fn blaming_descriptors(reply: &[u8]) -> Vec<u8> {
+    let mut blaming = reply.to_vec();
+    if let Some(status) = blaming.get_mut(HEADER..HEADER + STATUS) {
+        status.copy_from_slice(&NO_DESCRIPTORS_THERE.to_le_bytes());
+    }
+    blaming
 }
 
 /// A position in a stream of messages.
@@ -177,6 +200,16 @@ impl Position {
     /// Returns how long the body is that comes next, if this is between a header and its body.
     pub(super) fn body_ahead(&self) -> Option<usize> {
         (self.passed == HEADER && self.left == self.announced()).then_some(self.left)
+    }
+
+    /// Makes the body that begins with `bytes` report that this process has no descriptors left, if
+    /// they are of a reply. They have passed.
+    pub(super) fn fail_reply(&self, bytes: &mut [u8]) {
+        if word_at(&self.header, 0) == Some(REPLY)
+            && let Some(status) = bytes.get_mut(..STATUS)
+        {
+            status.copy_from_slice(&NO_DESCRIPTORS_HERE.to_le_bytes());
+        }
     }
 
     /// Returns whether the message that passes, or that was the last to pass, is a call that waits

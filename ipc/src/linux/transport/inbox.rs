@@ -49,6 +49,9 @@ pub(super) struct Taken {
     /// Object that is called, if these bytes are how the body of a call begins that waits for a
     /// reply.
     pub(super) target: Option<Address>,
+    /// Whether these bytes begin the body of a message that came with fewer descriptors than were
+    /// sent: this process has no number left for them.
+    pub(super) lacks_fds: bool,
     /// What the client wants with the connection, if these bytes end its header.
     pub(super) opening: Option<Opening>,
     /// Length of the text that follows, if these bytes begin with a refusal of the connection.
@@ -77,6 +80,11 @@ pub(super) struct Inbox {
     given_fds: usize,
     /// When the message that passes began.
     began: Option<Instant>,
+    /// The last read of the socket, or an earlier one, brought fewer descriptors than were sent, and
+    /// the reader has not come to their message.
+    lacks_fds: bool,
+    /// The message that the reader is in came with fewer descriptors than were sent.
+    is_lacking: bool,
     peer_reads_ahead: bool,
 }
 
@@ -96,6 +104,8 @@ impl Inbox {
             earlier_fds: Vec::new(),
             given_fds: 0,
             began: None,
+            lacks_fds: false,
+            is_lacking: false,
             peer_reads_ahead: false,
         }
     }
@@ -168,7 +178,7 @@ impl Inbox {
     pub(super) fn read_plain(&mut self, socket: BorrowedFd<'_>, out: &mut [u8]) -> RpcResult<Taken> {
         match &mut self.phase {
             Phase::Connecting { is_first } => {
-                let count = receive(socket, out, &mut Vec::new())?;
+                let count = receive(socket, out, &mut Vec::new())?.bytes;
                 let is_first = std::mem::take(is_first);
                 let refused = if is_first { refusal::text_length(&out[..count]) } else { None };
                 Ok(Taken { refused, ..Taken::plain(count) })
@@ -180,7 +190,7 @@ impl Inbox {
                     frames::handshake_length(header)
                 };
                 let wanted = out.len().min(length - *passed);
-                let count = receive(socket, &mut out[..wanted], &mut Vec::new())?;
+                let count = receive(socket, &mut out[..wanted], &mut Vec::new())?.bytes;
                 let of_header = count.min(CONNECTION_HEADER.saturating_sub(*passed));
                 header[CONNECTION_HEADER.min(*passed)..][..of_header].copy_from_slice(&out[..of_header]);
                 *passed += count;
@@ -206,9 +216,12 @@ impl Inbox {
     pub(super) fn read(&mut self, socket: BorrowedFd<'_>, out: &mut [u8]) -> RpcResult<Taken> {
         self.phase = Phase::Messages;
         let mut fds = Vec::new();
+        let begins_body = self.position.body_ahead().is_some();
         let bytes = if self.is_empty() && out.len() >= READ_AHEAD {
             // A long body goes to where it is wanted, and no further.
-            receive(socket, out, &mut fds)?
+            let received = receive(socket, out, &mut fds)?;
+            self.is_lacking |= received.lacks_fds;
+            received.bytes
         } else {
             if self.is_empty() {
                 self.fill(socket)?;
@@ -229,9 +242,15 @@ impl Inbox {
             fds.append(&mut self.earlier_fds);
             if self.fds_at < self.start {
                 fds.append(&mut self.fds);
+                self.is_lacking |= std::mem::take(&mut self.lacks_fds);
             }
         }
         self.given_fds += fds.len();
+        let mut lacks_fds = false;
+        if begins_body && std::mem::take(&mut self.is_lacking) {
+            lacks_fds = true;
+            self.position.fail_reply(&mut out[..bytes]);
+        }
         if !self.takes_oneway_calls && self.position.is_oneway_call() {
             return Err(RpcError::Protocol("a oneway call, and no object of the service takes one"));
         }
@@ -239,7 +258,7 @@ impl Inbox {
             Some(declared) if declared > self.limit => {
                 Err(RpcError::FrameTooLarge { declared, max: self.limit })
             }
-            _ => Ok(Taken { fds, target, ..Taken::plain(bytes) }),
+            _ => Ok(Taken { fds, target, lacks_fds, ..Taken::plain(bytes) }),
         }
     }
 
@@ -250,22 +269,31 @@ impl Inbox {
         if self.earlier_fds.len() > MAX_FDS {
             return Err(RpcError::Protocol("descriptors without a message"));
         }
-        let count = receive(socket, &mut self.buffer[..], &mut self.fds)?;
-        (self.start, self.end) = (0, count);
+        let received = receive(socket, &mut self.buffer[..], &mut self.fds)?;
+        (self.start, self.end) = (0, received.bytes);
+        self.lacks_fds |= received.lacks_fds;
         // None begins: they are of the message that the reader is in.
-        self.fds_at = self.position.clone().advance(&self.buffer[..count]).unwrap_or(0);
+        self.fds_at = self.position.clone().advance(&self.buffer[..received.bytes]).unwrap_or(0);
         Ok(())
     }
 }
 
 impl Taken {
     fn plain(bytes: usize) -> Self {
-        Self { bytes, fds: Vec::new(), target: None, opening: None, refused: None }
+        Self { bytes, fds: Vec::new(), target: None, lacks_fds: false, opening: None, refused: None }
     }
 }
 
+/// What one recvmsg(2) brought.
+#[derive(Debug)]
+struct Received {
+    bytes: usize,
+    /// Fewer descriptors than were sent; the kernel has closed the others.
+    lacks_fds: bool,
+}
+
 /// Receives once, and adds descriptors that come with it to `fds`.
-fn receive(socket: BorrowedFd<'_>, out: &mut [u8], fds: &mut Vec<OwnedFd>) -> RpcResult<usize> {
+fn receive(socket: BorrowedFd<'_>, out: &mut [u8], fds: &mut Vec<OwnedFd>) -> RpcResult<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
@@ -276,16 +304,20 @@ fn receive(socket: BorrowedFd<'_>, out: &mut [u8], fds: &mut Vec<OwnedFd>) -> Rp
             Err(error) => return Err(io::Error::from(error).into()),
         }
     };
+    let before = fds.len();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = message {
             fds.extend(received);
         }
     }
+    // There was room for all that a message can have, so less came for lack of numbers.
+    let is_cut = received.flags.contains(ReturnFlags::CTRUNC);
+    let lacks_fds = is_cut && fds.len() - before < MAX_FDS;
     // The space for them is rounded up.
-    if received.flags.contains(ReturnFlags::CTRUNC) || fds.len() > MAX_FDS {
+    if (is_cut && !lacks_fds) || fds.len() > MAX_FDS {
         return Err(RpcError::Protocol("more descriptors than a message can have"));
     }
-    Ok(received.bytes)
+    Ok(Received { bytes: received.bytes, lacks_fds })
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod outbox;
 mod refusal;
 
 pub use frames::Opening;
+pub(super) use frames::{NO_DESCRIPTORS_HERE, NO_DESCRIPTORS_THERE};
 pub use refusal::Refused;
 pub(super) use refusal::{Heard, send_refusal};
 
@@ -146,7 +147,11 @@ impl<P: Permit> Transport<P> {
             })?;
         }
         if let Some(target) = taken.target {
-            lock(&self.outbox).call_came(target);
+            let mut outbox = lock(&self.outbox);
+            outbox.call_came(target);
+            if taken.lacks_fds {
+                outbox.call_lacks_descriptors();
+            }
         }
         Ok(taken)
     }
@@ -310,8 +315,8 @@ impl<P: Permit> RpcTransport for Transport<P> {
         if fds.is_empty() && outbox.hold(buf) {
             return Ok(());
         }
-        let marked = outbox.mark(buf);
-        let buf = marked.as_deref().unwrap_or(buf);
+        let replaced = outbox.replace(buf);
+        let buf = replaced.as_deref().unwrap_or(buf);
         let held = outbox.take();
         // A send can wait for the peer, and a read must not wait for that.
         drop(outbox);

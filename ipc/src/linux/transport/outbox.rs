@@ -15,6 +15,8 @@ pub(super) struct Outbox {
     /// Object of the call that is being answered, until it is paid for.
     called: Option<Address>,
     held: Vec<u8>,
+    /// The call that is being answered came with fewer descriptors than were sent.
+    answers_lack: bool,
     /// Whose connection header comes next, to which this crate's mark is to be added: an operator's?
     marks_next: Option<bool>,
 }
@@ -25,13 +27,26 @@ impl Outbox {
         Self { marks_next: Some(is_operator), ..Self::default() }
     }
 
-    /// Returns the handshake's first message with this crate's mark, and `None` for all that
-    /// follow.
-    pub(super) fn mark(&mut self, message: &[u8]) -> Option<Vec<u8>> {
-        let is_operator = self.marks_next.take()?;
-        let mut marked = message.to_vec();
-        frames::mark_reading_ahead(&mut marked, is_operator);
-        Some(marked)
+    /// Returns what goes out in place of `message`: the handshake's first with this crate's mark,
+    /// and a failure for lack of descriptors with that as its reason, be it of the call or of its
+    /// reply. `None` for all others.
+    pub(super) fn replace(&mut self, message: &[u8]) -> Option<Vec<u8>> {
+        if let Some(is_operator) = self.marks_next.take() {
+            let mut marked = message.to_vec();
+            frames::mark_reading_ahead(&mut marked, is_operator);
+            return Some(marked);
+        }
+        let status = frames::reply_status(message)?;
+        let answers_lack = take(&mut self.answers_lack);
+        // The library's own status for a reply whose descriptors this process could not copy is what
+        // the client would take for its own lack.
+        let is_lack = status == frames::NO_DESCRIPTORS_HERE || (answers_lack && status != 0);
+        is_lack.then(|| frames::blaming_descriptors(message))
+    }
+
+    /// Notes that the call which has come lacks descriptors.
+    pub(super) fn call_lacks_descriptors(&mut self) {
+        self.answers_lack = true;
     }
 
     /// Notes that a call of this object waits for a reply.

@@ -199,3 +199,83 @@ fn the_end_of_a_connection_is_seen_on_both_sides() {
     assert_eq!(transport.peer_closed(), Some(true));
     assert!(transport.peer_identity().is_local());
 }
+
+/// Returns a connection that this process opened, what it hears, and the service's socket.
+fn connecting() -> (Transport<()>, Heard, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    let heard = Heard::default();
+    let transport = Transport::connecting(ours, false, Heard::clone(&heard)).expect("a connection");
+    (transport, heard, theirs)
+}
+
+#[test]
+fn a_refusal_is_heard_wherever_it_meets_the_handshake() {
+    let told = |heard: &Heard| heard.get().cloned();
+    // In place of the response, with the header of a reply, and before anything could be sent.
+    for length in [8, 16] {
+        let (transport, heard, service) = connecting();
+        transport.send_raw(&[0; 24]).expect("sent");
+        send_refusal(&service, "no room");
+        transport.recv_raw(&mut vec![0; length]).expect_err("refused");
+        assert_eq!(told(&heard).as_deref(), Some("no room"), "a read of {length}");
+    }
+    let (transport, heard, service) = connecting();
+    send_refusal(&service, "no room");
+    drop(service);
+    transport.send_raw(&[0; 24]).expect_err("it is closed");
+    assert_eq!(told(&heard).as_deref(), Some("no room"));
+}
+
+#[test]
+fn what_looks_like_a_refusal_later_is_none() {
+    let (transport, heard, mut service) = connecting();
+    io::Write::write_all(&mut service, &[2, 0, 0, 0, 0, 0, 0, 0]).expect("sent");
+    assert_eq!(transport.recv_raw(&mut [0; 8]).expect("a response"), 8);
+    io::Write::write_all(&mut service, &[0xff; 8]).expect("sent");
+    assert_eq!(transport.recv_raw(&mut [0; 8]).expect("bytes"), 8);
+    assert!(heard.get().is_none());
+}
+
+/// Admits nobody.
+struct Refusing;
+
+impl Permit for Refusing {
+    fn opens(&self, opening: Opening) -> Result<(), Refused> {
+        Err(Refused(format!("founds a session: {}", opening.founds_session)))
+    }
+}
+
+#[test]
+fn a_client_that_is_not_admitted_is_told_why() {
+    let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+    let transport = Transport::accepting(ours, Refusing).expect("a connection");
+    io::Write::write_all(&mut theirs, &[0; 16]).expect("sent");
+    transport.recv_raw(&mut [0; 16]).expect_err("it is refused");
+    let answer = received(&mut theirs);
+    assert_eq!(refusal::text_length(&answer), Some(22));
+    assert_eq!(&answer[refusal::HEADER..], b"founds a session: true");
+}
+
+#[test]
+fn a_connection_that_no_thread_serves_is_told_so() {
+    let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+    drop(Transport::accepting(ours, ()).expect("a connection"));
+    assert!(refusal::text_length(&received(&mut theirs)).is_some());
+    let (served, mut client) = accepted();
+    drop(served);
+    assert_eq!(received(&mut client), [], "one that was served just ends");
+}
+
+#[test]
+fn a_reply_without_its_descriptors_is_not_taken_for_the_clients_lack() {
+    let (transport, mut client) = accepted();
+    let status = |status: i32| {
+        let mut reply = reply();
+        reply[16..20].copy_from_slice(&status.to_le_bytes());
+        reply
+    };
+    for (sent, arrives) in [(0, 0), (frames::NO_DESCRIPTORS_HERE, frames::NO_DESCRIPTORS_THERE), (-22, -22)] {
+        transport.send_raw_with_fds(&status(sent), &[]).expect("sent");
+        assert_eq!(received(&mut client), status(arrives), "{sent}");
+    }
+}

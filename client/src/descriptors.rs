@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A process that has no file descriptor left.
+
+use nix::sys::resource::{Resource, getrlimit};
+use std::fs::File;
+use std::io;
+
+/// This process has no file descriptor left: it may have `limit` of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this process has no file descriptors left; it may have {limit} (RLIMIT_NOFILE; ulimit -n)")]
+pub struct NoDescriptors {
+    /// The soft limit, whatever of it is in use.
+    pub limit: u64,
+}
+
+impl NoDescriptors {
+    /// Returns the limit that this process has met.
+    #[cfg_attr(
+        target_pointer_width = "64",
+        expect(clippy::useless_conversion, reason = "a limit is a machine word, of 32 bits elsewhere")
+    )]
+    pub fn here() -> Self {
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _hard)| soft);
+        Self { limit: limit.into() }
+    }
+
+    /// Returns `here` if this process can open no file now: what failed right before has probably
+    /// failed for that, whoever reported it.
+    pub fn now() -> Option<Self> {
+        File::open("/").err().filter(Self::is_reason_for).map(|_| Self::here())
+    }
+
+    /// Returns whether this is the error of a call that found no descriptor free.
+    pub fn is_reason_for(error: &io::Error) -> bool {
+        error.raw_os_error() == Some(libc::EMFILE)
+    }
+}
