@@ -4,6 +4,7 @@
 
 use super::budget::{Budget, OverBudget};
 use super::closer::Closers;
+use super::keeper::Current;
 use super::sys::pass_descriptors;
 use crate::allocator::Throttle;
 use anion_ipc::SocketServer;
@@ -11,7 +12,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -33,7 +34,7 @@ const USUAL_OVERFLOW_UID: u32 = 65534;
 
 /// Accepts connections and hands those within the budget to the server.
 pub(super) struct Acceptor {
-    listener: UnixListener,
+    listener: Arc<Current>,
     server: Arc<SocketServer>,
     budget: Arc<Budget>,
     closers: Closers,
@@ -61,7 +62,7 @@ struct Complaints {
 
 impl Acceptor {
     pub(super) fn new(
-        listener: UnixListener,
+        listener: Arc<Current>,
         server: Arc<SocketServer>,
         budget: Arc<Budget>,
         stopping: Arc<AtomicBool>,
@@ -106,16 +107,19 @@ impl Acceptor {
 
     fn accept(&mut self) -> io::Result<UnixStream> {
         loop {
-            let error = match self.listener.accept() {
+            let listener = self.listener.socket();
+            let error = match listener.accept() {
                 Ok((stream, _)) => return Ok(stream),
                 Err(error) => error,
             };
             match error.raw_os_error() {
                 Some(libc::EINTR | libc::ECONNABORTED) => {}
+                // Another socket has taken its place.
+                Some(libc::EINVAL) if !Arc::ptr_eq(&listener, &self.listener.socket()) => {}
                 _ if is_out_of_descriptors(&error) && self.spare.take().is_some() => {
                     // The place of the spare lets this wait, and take the next client off the
                     // queue.
-                    let (stream, _) = self.listener.accept()?;
+                    let (stream, _) = listener.accept()?;
                     self.spare = spare();
                     if self.spare.is_some() {
                         return Ok(stream);
@@ -144,7 +148,7 @@ impl Acceptor {
         if is_crowded != self.is_crowded {
             self.is_crowded = is_crowded;
             // Older kernels have no such option.
-            let _ = pass_descriptors(self.listener.as_fd(), !is_crowded);
+            let _ = pass_descriptors(self.listener.socket().as_fd(), !is_crowded);
         }
     }
 

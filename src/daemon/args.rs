@@ -6,6 +6,8 @@ use super::seccomp::SystemCalls;
 use crate::allocator::WatchedCgroup;
 use anion_ipc::{Endpoint, EndpointError};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+#[cfg(not(soong))]
+use clap::{Arg, CommandFactory, FromArgMatches};
 use clap::{Args, Parser, ValueEnum, ValueHint};
 #[cfg(not(soong))]
 use clap_complete::Shell;
@@ -38,7 +40,11 @@ systemd:
 
 Signals:
   SIGTERM and SIGINT end every connection, remove the socket and exit with 0.
-  A second one exits at once.
+  A second one exits at once. SIGHUP does the same where standard error is a
+  terminal; else it is logged: the configuration is read at the start alone.
+
+Environment:
+  A variable that is empty counts as unset.
 
 Exit status:
   0  after a clean stop, or if every checked configuration is sound
@@ -187,6 +193,28 @@ pub(crate) enum TransportKind {
     Binder,
     /// Both at once
     Both,
+}
+
+impl Arguments {
+    /// Reads the command line and the environment, in which what is empty counts as unset. Ends the
+    /// process if they are wrong, or ask for help.
+    #[cfg(not(soong))]
+    pub(crate) fn read() -> Self {
+        let is_empty = |argument: &Arg| {
+            argument.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty())
+        };
+        let unset = |argument: Arg| {
+            if is_empty(&argument) { argument.env(None::<&'static str>) } else { argument }
+        };
+        let matches = Self::command().mut_args(unset).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Reads the command line: a device's environment is not asked.
+    #[cfg(soong)]
+    pub(crate) fn read() -> Self {
+        Self::parse()
+    }
 }
 
 impl TransportArguments {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The listening socket: made at a path, or taken over from systemd.
 
-use super::lock::{LockFile, OwnedPath, is_ending};
+use super::lock::{KnownFile, LockFile, OwnedPath, is_ending};
 use anyhow::{Context, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -17,6 +17,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::{env, process};
 
 /// A socket that clients can connect to. Dropping it removes what it put into the file system.
 #[derive(Debug)]
@@ -24,9 +25,28 @@ pub(crate) struct Listener {
     pub(super) socket: UnixListener,
     /// Where clients find it.
     pub(super) place: String,
-    // The order of the fields is that of their drops: the lock guards the path to the end.
-    _path: Option<OwnedPath>,
-    _lock: Option<LockFile>,
+    path: SocketPath,
+}
+
+/// Whose a socket's path is.
+#[derive(Debug)]
+enum SocketPath {
+    /// Nobody's: the socket has none, or one that this process cannot see.
+    Unknown,
+    /// Systemd's, which passed the socket.
+    Passed(KnownFile),
+    /// This process's.
+    Own(OwnSocket),
+}
+
+/// What this process put into the file system.
+#[derive(Debug)]
+struct OwnSocket {
+    settings: SocketSettings,
+    // The order of the fields is that of their drops: the lock guards the path to the end. There is
+    // always a path, but while it is made again.
+    path: Option<OwnedPath>,
+    lock: LockFile,
 }
 
 /// How a socket at a path is made.
@@ -50,6 +70,9 @@ impl Listener {
     /// If there are several, one is announced that is not open, or it is not a listening Unix
     /// stream socket.
     pub(crate) fn from_systemd() -> anyhow::Result<Option<Self>> {
+        if is_for_another() {
+            return Ok(None);
+        }
         let announced = sd_notify::listen_fds();
         let mut numbers = announced.context("a descriptor that LISTEN_FDS announces cannot be had")?;
         ensure!(numbers.len() <= 1, "systemd passed {} sockets, but one is wanted", numbers.len());
@@ -59,9 +82,11 @@ impl Listener {
         // Shared with systemd, which may have left it non-blocking; accepting would spin.
         socket.set_nonblocking(false)?;
         let address = socket.local_addr()?;
-        let path = address.as_pathname().map(|path| format!("unix:{}", path.display()));
-        let place = path.unwrap_or_else(|| "a socket without a path".to_owned()) + " (from systemd)";
-        Ok(Some(Self { socket, place, _path: None, _lock: None }))
+        let path = address.as_pathname();
+        let name = path.map(|path| format!("unix:{}", path.display()));
+        let place = name.unwrap_or_else(|| "a socket without a path".to_owned()) + " (from systemd)";
+        let known = path.and_then(|path| KnownFile::of(path).ok());
+        Ok(Some(Self { socket, place, path: known.map_or(SocketPath::Unknown, SocketPath::Passed) }))
     }
 
     /// Makes a socket. A stale one at the path is replaced. Owner and permissions are in force
@@ -72,37 +97,115 @@ impl Listener {
     /// socket is there, or as the system reports it.
     pub(crate) fn bind(settings: &SocketSettings) -> anyhow::Result<Self> {
         let path = &settings.path;
-        let address = UnixAddr::new(path.as_path())
-            .with_context(|| format!("{}: a socket's path has at most 107 bytes", path.display()))?;
+        check_length(path)?;
         make_directory(path)?;
         let lock = take_lock(path)?;
-        match Occupant::find(path).with_context(|| path.display().to_string())? {
-            Occupant::None => {}
-            // Its clients have filled its queue, and it takes none of them off any more.
-            Occupant::Server { pid: None } if lock.is_taken_over => fs::remove_file(path)?,
-            Occupant::Stale => {
-                fs::remove_file(path)
-                    .with_context(|| format!("cannot remove the stale {}", path.display()))?;
-                log::info!("{}: no server listened there any more; replaced", path.display());
-            }
-            taken => bail!("{}: {taken}", path.display()),
-        }
-        let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        bind(socket.as_raw_fd(), &address).with_context(|| format!("cannot bind {}", path.display()))?;
-        let owned = OwnedPath::of(path)?;
-        let mode = settings.mode.unwrap_or(if geteuid().is_root() { 0o660 } else { 0o600 });
-        lchown(path, None, settings.group.map(Gid::as_raw))
-            .with_context(|| format!("cannot give {} to its group", path.display()))?;
-        fs::set_permissions(path, Permissions::from_mode(mode))
-            .with_context(|| format!("cannot set the mode of {}", path.display()))?;
-        listen(&socket, Backlog::MAXCONN)?;
-        Ok(Self {
-            socket: socket.into(),
-            place: format!("unix:{} (mode {mode:04o})", path.display()),
-            _path: Some(owned),
-            _lock: Some(lock),
-        })
+        let (socket, owned) = bind_at(settings, lock.is_taken_over)?;
+        let place = format!("unix:{} (mode {:04o})", path.display(), settings.mode());
+        let own = OwnSocket { settings: settings.clone(), path: Some(owned), lock };
+        Ok(Self { socket, place, path: SocketPath::Own(own) })
     }
+
+    /// Returns where the socket is, unless it has no path that this process can see.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match &self.path {
+            SocketPath::Unknown => None,
+            SocketPath::Passed(file) => Some(file.path()),
+            SocketPath::Own(own) => Some(&own.settings.path),
+        }
+    }
+
+    /// Returns whether clients that look for the socket at its path find this one.
+    pub(super) fn is_in_place(&self) -> bool {
+        match &self.path {
+            SocketPath::Unknown => true,
+            SocketPath::Passed(file) => file.is_in_place(),
+            SocketPath::Own(own) => own.path.as_ref().is_some_and(|path| path.0.is_in_place()),
+        }
+    }
+
+    /// Returns whether this process made the socket.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self.path, SocketPath::Own(_))
+    }
+
+    /// Makes the socket once more, at a path that does not lead to it any more. Connections stay.
+    /// Returns false, and does nothing, if another process serves there.
+    ///
+    /// # Errors
+    /// As [`Listener::bind`]; if it is systemd's.
+    pub(super) fn bind_again(&mut self) -> anyhow::Result<bool> {
+        let SocketPath::Own(own) = &mut self.path else { bail!("systemd made the socket") };
+        if matches!(Occupant::find(&own.settings.path)?, Occupant::Server { .. }) {
+            return Ok(false);
+        }
+        make_directory(&own.settings.path)?;
+        if !own.lock.is_in_place() {
+            own.lock = take_lock(&own.settings.path)?;
+        }
+        // Before the next one is there, which may get the number of the one that is gone.
+        own.path = None;
+        let (socket, owned) = bind_at(&own.settings, false)?;
+        self.socket = socket;
+        own.path = Some(owned);
+        Ok(true)
+    }
+}
+
+impl SocketSettings {
+    fn mode(&self) -> u32 {
+        self.mode.unwrap_or(if geteuid().is_root() { 0o660 } else { 0o600 })
+    }
+}
+
+fn check_length(path: &Path) -> anyhow::Result<UnixAddr> {
+    UnixAddr::new(path).with_context(|| format!("{}: a socket's path has at most 107 bytes", path.display()))
+}
+
+/// Makes a socket at a path whose lock this process holds. A stale one there is replaced, and one
+/// that does not answer if the lock was that of an ending process.
+fn bind_at(settings: &SocketSettings, is_taken_over: bool) -> anyhow::Result<(UnixListener, OwnedPath)> {
+    let path = &settings.path;
+    let address = check_length(path)?;
+    match Occupant::find(path).with_context(|| path.display().to_string())? {
+        Occupant::None => {}
+        // Its clients have filled its queue, and it takes none of them off any more.
+        Occupant::Server { pid: None } if is_taken_over => fs::remove_file(path)?,
+        Occupant::Stale => {
+            fs::remove_file(path).with_context(|| format!("cannot remove the stale {}", path.display()))?;
+            log::info!("{}: no server listened there any more; replaced", path.display());
+        }
+        taken => bail!("{}: {taken}", path.display()),
+    }
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(socket.as_raw_fd(), &address).with_context(|| format!("cannot bind {}", path.display()))?;
+    let owned = OwnedPath(KnownFile::of(path)?);
+    lchown(path, None, settings.group.map(Gid::as_raw))
+        .with_context(|| format!("cannot give {} to its group", path.display()))?;
+    fs::set_permissions(path, Permissions::from_mode(settings.mode()))
+        .with_context(|| format!("cannot set the mode of {}", path.display()))?;
+    listen(&socket, Backlog::MAXCONN)?;
+    Ok((socket.into(), owned))
+}
+
+/// Returns whether what LISTEN_FDS announces is not for this process: a variable is empty, or
+/// LISTEN_PID is another process's, which is logged. That of a wrapper is another's, unless the
+/// wrapper executes the service in its own place.
+fn is_for_another() -> bool {
+    let variable = |name| env::var(name).unwrap_or_default();
+    let (sockets, pid) = (variable("LISTEN_FDS"), variable("LISTEN_PID"));
+    if sockets.is_empty() || pid.is_empty() {
+        return true;
+    }
+    let is_ours = pid.parse().map_or(true, |pid: u32| pid == process::id());
+    if !is_ours {
+        log::warn!(
+            "the sockets that LISTEN_FDS announces are of process {pid} (LISTEN_PID), and this is process {}: what \
+             systemd starts has to execute the service in its own place",
+            process::id()
+        );
+    }
+    !is_ours
 }
 
 /// Returns the inherited descriptor with this number, if it is a Unix stream socket.
@@ -146,11 +249,15 @@ fn take_lock(socket: &Path) -> anyhow::Result<LockFile> {
     }
     match Occupant::find(socket) {
         Ok(server @ Occupant::Server { .. }) => bail!("{}: {server}", socket.display()),
-        _ => bail!(
-            "{}: another process is about to serve there; it holds {}",
-            socket.display(),
-            path.display()
-        ),
+        _ => {
+            let holder = LockFile::holder(&path).map_or_else(String::new, |pid| format!(" {pid}"));
+            bail!(
+                "{}: another process{holder} is about to serve there; it holds {}. If that lasts, its socket was \
+                 removed: end that process and start the service again",
+                socket.display(),
+                path.display()
+            )
+        }
     }
 }
 
@@ -248,6 +355,24 @@ mod tests {
         let listener = Listener::bind(&settings).expect("bound");
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o640);
         assert!(Listener::bind(&settings).is_err());
+        drop(listener);
+        assert_eq!(fs::read_dir(directory.path().join("sub")).expect("there").count(), 0);
+    }
+
+    #[test]
+    fn a_socket_whose_files_are_gone_is_bound_again_and_takes_its_files_with_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("sub/s.sock");
+        let settings = SocketSettings { path: path.clone(), mode: Some(0o640), group: None };
+        let mut listener = Listener::bind(&settings).expect("bound");
+        assert!(listener.is_in_place() && listener.is_own());
+        fs::remove_dir_all(directory.path().join("sub")).expect("removed");
+        assert!(!listener.is_in_place());
+        assert!(listener.bind_again().expect("bound again"));
+        assert!(listener.is_in_place());
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o640);
+        let error = Listener::bind(&settings).expect_err("locked again").to_string();
+        assert!(error.contains("is serving there"), "{error}");
         drop(listener);
         assert_eq!(fs::read_dir(directory.path().join("sub")).expect("there").count(), 0);
     }

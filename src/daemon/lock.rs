@@ -8,16 +8,16 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// A file that this process made. Removed when dropped, unless another one has taken its place.
+/// A file and the path that leads to it.
 #[derive(Debug)]
-pub(super) struct OwnedPath {
+pub(super) struct KnownFile {
     path: PathBuf,
     device: u64,
     inode: u64,
 }
 
-impl OwnedPath {
-    /// Owns what is at `path` now.
+impl KnownFile {
+    /// Knows what is at `path` now.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         Ok(Self::new(path, &fs::symlink_metadata(path)?))
     }
@@ -26,27 +26,38 @@ impl OwnedPath {
         Self { path: path.to_owned(), device: file.dev(), inode: file.ino() }
     }
 
-    fn is_in_place(&self) -> bool {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns whether the path still leads to this file. Another that took its place may have its
+    /// number once this one is closed.
+    pub(super) fn is_in_place(&self) -> bool {
         fs::symlink_metadata(&self.path)
             .is_ok_and(|found| (self.device, self.inode) == (found.dev(), found.ino()))
     }
 }
 
+/// A file that this process made. Removed when dropped, unless another one has taken its place.
+#[derive(Debug)]
+pub(super) struct OwnedPath(pub(super) KnownFile);
+
 impl Drop for OwnedPath {
     fn drop(&mut self) {
-        if self.is_in_place()
-            && let Err(error) = fs::remove_file(&self.path)
+        if self.0.is_in_place()
+            && let Err(error) = fs::remove_file(&self.0.path)
         {
-            log::warn!("cannot remove {}: {error}", self.path.display());
+            log::warn!("cannot remove {}: {error}", self.0.path.display());
         }
     }
 }
 
-/// A lock file that this process holds. The file is removed before the lock is released.
+/// A lock file that this process holds, with its pid in it. The file is removed before the lock is
+/// released.
 #[derive(Debug)]
 pub(super) struct LockFile {
     // The order of the fields is that of their drops.
-    _path: OwnedPath,
+    path: OwnedPath,
     _lock: Flock<File>,
     /// Whether it was that of a process that is ending, which may never end: a thread of it closes
     /// a file whose file system does not answer.
@@ -80,13 +91,24 @@ impl LockFile {
             };
             // The holder before may have removed the file between opening and locking; then the
             // lock is on a file that no other process can find.
-            let owned = OwnedPath::new(path, &lock.metadata()?);
-            if owned.is_in_place() {
+            let found = KnownFile::new(path, &lock.metadata()?);
+            if found.is_in_place() {
                 lock.set_len(0)?;
                 lock.write_all(Holder::this_process()?.to_text().as_bytes())?;
-                return Ok(Some(Self { _path: owned, _lock: lock, is_taken_over }));
+                return Ok(Some(Self { path: OwnedPath(found), _lock: lock, is_taken_over }));
             }
         }
+    }
+
+    /// Returns whether other processes that look for the lock find this one.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.path.0.is_in_place()
+    }
+
+    /// Returns the pid of the process that holds the lock at `path`, as it wrote it; `None` if it has
+    /// not yet, or is of a release that did not.
+    pub(super) fn holder(path: &Path) -> Option<u32> {
+        fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
     }
 }
 
@@ -113,7 +135,7 @@ fn remove_if_left_behind(path: &Path, mut file: &File) -> io::Result<bool> {
         Err(Errno::EAGAIN | Errno::EACCES) => return Ok(false),
         Err(error) => return Err(error.into()),
     }
-    let found = OwnedPath::new(path, &file.metadata()?);
+    let found = KnownFile::new(path, &file.metadata()?);
     if found.is_in_place() {
         log::warn!("{}: its holder is ending and does not end; taken over", path.display());
         fs::remove_file(path)?;
@@ -203,6 +225,7 @@ mod tests {
         let path = directory.path().join("a.lock");
         let held = LockFile::take(&path).expect("possible").expect("free");
         assert!(LockFile::take(&path).expect("possible").is_none());
+        assert_eq!(LockFile::holder(&path), Some(std::process::id()));
         drop(held);
         assert!(!path.exists());
         assert!(LockFile::take(&path).expect("possible").is_some());
@@ -246,7 +269,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let (path, other) = (directory.path().join("ours"), directory.path().join("theirs"));
         fs::write(&path, "ours").expect("written");
-        let owned = OwnedPath::of(&path).expect("it exists");
+        let owned = OwnedPath(KnownFile::of(&path).expect("it exists"));
         fs::write(&other, "theirs").expect("written");
         fs::rename(&other, &path).expect("replaced");
         drop(owned);

@@ -37,6 +37,10 @@ mod listener;
 #[cfg(not(soong))]
 mod lock;
 
+/// Keeps the socket in its place.
+#[cfg(not(soong))]
+mod keeper;
+
 /// How many connections a client may have.
 #[cfg(not(soong))]
 mod budget;
@@ -60,7 +64,6 @@ use crate::allocator::Allocator;
 use crate::service::HeapAllocatorService;
 use anyhow::Context;
 use args::Arguments;
-use clap::Parser;
 use log::LevelFilter;
 use process::StopSignals;
 #[cfg(not(soong))]
@@ -73,7 +76,7 @@ use transport::Transports;
 /// all that `main` does, once: `tests/floors.rs` checks that.
 pub fn main() -> ExitCode {
     let inherited = sys::own_inherited_descriptors();
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     #[cfg(not(soong))]
     if let Some(shell) = arguments.completions {
         clap_complete::generate(
@@ -115,16 +118,17 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     process::keep_buffers_out_of_core_dumps();
     let (config, origin) = configuration::load(arguments.config.as_deref())?;
     #[cfg(not(soong))]
-    let confine = {
+    let (confine, is_confined) = {
         let filter = Filter::load(&arguments.seccomp)?;
-        move || filter.as_ref().map_or(Ok(()), Filter::enforce)
+        let is_confined = filter.is_some();
+        (move || filter.as_ref().map_or(Ok(()), Filter::enforce), is_confined)
     };
     #[cfg(soong)]
-    let confine = || Ok(());
+    let (confine, is_confined) = (|| Ok(()), false);
     let transports = Transports::open(&arguments.transport, &config.policy)?;
     let allocator = Allocator::new(config, &arguments.cgroup).context("cannot make the heaps")?;
     describe(&allocator, &origin);
-    let serving = transports.serve(&HeapAllocatorService::binder(allocator), confine)?;
+    let serving = transports.serve(&HeapAllocatorService::binder(allocator), confine, !is_confined)?;
     let status = format!("Serving at {}", serving.places.join(" and "));
     log::info!("{status}");
     supervisor::ready(&status);

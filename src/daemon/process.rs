@@ -5,35 +5,49 @@ use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use std::fs;
+use std::io::{self, IsTerminal};
 use std::panic;
 use std::thread;
 
-/// The signals that end the service. They are blocked in every thread and fetched by one that waits for them, so
-/// no code runs in a handler of theirs.
-pub(crate) struct StopSignals(SigSet);
+/// The signals that end the service, and SIGHUP. They are blocked in every thread and fetched by one
+/// that waits for them, so no code runs in a handler of theirs.
+pub(crate) struct StopSignals {
+    stop: SigSet,
+    /// A terminal shows the service, which SIGHUP ends with it.
+    is_shown: bool,
+}
 
 impl StopSignals {
-    /// Blocks SIGTERM and SIGINT for this thread and all that it starts, so call it before starting any. Blocks SIGIO
+    /// Blocks SIGTERM, SIGINT and SIGHUP for this thread and all that it starts, so call it before starting any. Blocks SIGIO
     /// and SIGXFSZ too: a lease that somebody breaks raises the one, a file beyond `RLIMIT_FSIZE` the other, and the
     /// default action of either would end the process. SIGPIPE is ignored by Rust's runtime.
     ///
     /// # Errors
     /// As the system reports them.
     pub(crate) fn block() -> anyhow::Result<Self> {
-        let stop: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+        let stop: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
         let blocked: SigSet = stop.iter().chain([Signal::SIGIO, Signal::SIGXFSZ]).collect();
         blocked.thread_block().context("cannot block signals")?;
-        Ok(Self(stop))
+        Ok(Self { stop, is_shown: io::stderr().is_terminal() })
     }
 
-    /// Sleeps until one of them comes. After that they have their default action again: a second one ends the process
-    /// wherever the clean stop is.
+    /// Sleeps until one of them comes that ends the service. After that they have their default action again: a second
+    /// one ends the process wherever the clean stop is. SIGHUP ends a service that a terminal shows; another one says
+    /// that it reads its configuration when it starts, and serves on.
     ///
     /// # Errors
     /// As the system reports them.
     pub(crate) fn wait(self) -> anyhow::Result<Signal> {
-        let signal = self.0.wait().context("cannot wait for signals")?;
-        self.0.thread_unblock().context("cannot unblock signals")?;
+        let signal = loop {
+            let signal = self.stop.wait().context("cannot wait for signals")?;
+            if signal != Signal::SIGHUP || self.is_shown {
+                break signal;
+            }
+            log::info!(
+                "SIGHUP: the configuration is read at the start alone; start the service again for a new one"
+            );
+        };
+        self.stop.thread_unblock().context("cannot unblock signals")?;
         Ok(signal)
     }
 }

@@ -4,6 +4,7 @@
 use super::accept::Acceptor;
 use super::args::{TransportArguments, TransportKind};
 use super::budget::{Budget, Limits};
+use super::keeper::{self, Current, Keeper};
 use super::listener::{Listener, SocketSettings};
 use crate::config::spec::Policy;
 use anion_ipc::{Endpoint, Held, KernelServer, SERVICE_NAME, SocketServer, Strong, default_socket};
@@ -12,8 +13,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::geteuid;
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
@@ -48,7 +49,8 @@ pub(crate) struct Serving {
 }
 
 struct ServedSocket {
-    listener: Listener,
+    place: String,
+    listener: keeper::Shared,
     server: Arc<SocketServer>,
     stopping: Arc<AtomicBool>,
 }
@@ -79,7 +81,8 @@ impl<'a> Transports<'a> {
     }
 
     /// Serves `service` over all of them. Calls `confine` once, as soon as nothing has to be opened any more: before the
-    /// first client is served, except over kernel binder where the socket may yet have to take over.
+    /// first client is served, except over kernel binder where the socket may yet have to take over. `may_bind` says
+    /// whether a socket can be bound after that, in place of one that was removed.
     ///
     /// # Errors
     /// If the service manager does not answer in time or refuses, unless the socket can take over; if `confine` fails.
@@ -87,11 +90,12 @@ impl<'a> Transports<'a> {
         mut self,
         service: &Strong<dyn IHeapAllocator>,
         confine: impl Fn() -> anyhow::Result<()>,
+        may_bind: bool,
     ) -> anyhow::Result<Serving> {
         let mut places = Vec::new();
         let arguments = self.arguments;
         let listener = self.listener.take();
-        let prepare = |one| PreparedSocket::new(one, arguments, &self.privileged, service);
+        let prepare = |one| PreparedSocket::new(one, arguments, &self.privileged, service, may_bind);
         let mut socket = listener.map(prepare).transpose()?;
         let is_all_open = self.kernel.is_none() || !self.may_fall_back;
         if is_all_open {
@@ -111,7 +115,7 @@ impl<'a> Transports<'a> {
             confine()?;
         }
         let socket = socket.map(PreparedSocket::serve).transpose()?;
-        places.extend(socket.iter().map(|served| served.listener.place.clone()));
+        places.extend(socket.iter().map(|served| served.place.clone()));
         Ok(Serving { places, socket })
     }
 }
@@ -120,8 +124,9 @@ impl Serving {
     /// Turns new clients away, removes the socket, ends every connection, and waits briefly for calls that are being
     /// answered.
     pub(crate) fn stop(self) {
-        let Some(ServedSocket { listener, server, stopping }) = self.socket else { return };
+        let Some(ServedSocket { listener, server, stopping, .. }) = self.socket else { return };
         stopping.store(true, Ordering::Relaxed);
+        let listener = listener.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(listener);
         if !server.stop(STOP_PATIENCE) {
             log::info!("not every connection ended within {STOP_PATIENCE:?}; they are cut");
@@ -178,6 +183,8 @@ fn held_of_messages() -> anyhow::Result<Held> {
 struct PreparedSocket {
     served: ServedSocket,
     acceptor: Acceptor,
+    /// None without inotify: the socket's path is not watched then.
+    keeper: Option<Keeper>,
 }
 
 impl PreparedSocket {
@@ -186,6 +193,7 @@ impl PreparedSocket {
         arguments: &TransportArguments,
         privileged: &HashSet<u32>,
         service: &Strong<dyn IHeapAllocator>,
+        may_bind: bool,
     ) -> anyhow::Result<Self> {
         let server = Arc::new(SocketServer::new(service)?);
         let stopping = Arc::new(AtomicBool::new(false));
@@ -196,18 +204,23 @@ impl PreparedSocket {
             held: held_of_messages()?,
             privileged: privileged.clone(),
         };
-        let acceptor = Acceptor::new(
-            listener.socket.try_clone()?,
-            Arc::clone(&server),
-            Budget::new(limits),
-            Arc::clone(&stopping),
-        );
-        Ok(Self { served: ServedSocket { listener, server, stopping }, acceptor })
+        let current = Current::new(listener.socket.try_clone()?);
+        let budget = Budget::new(limits);
+        let acceptor =
+            Acceptor::new(Arc::clone(&current), Arc::clone(&server), budget, Arc::clone(&stopping));
+        let (place, listener) = (listener.place.clone(), Arc::new(Mutex::new(Some(listener))));
+        let keeper = Keeper::new(Arc::clone(&listener), current, may_bind);
+        let keeper = keeper.inspect_err(|error| log::info!("the socket's path is not watched: {error}"));
+        let served = ServedSocket { place, listener, server, stopping };
+        Ok(Self { served, acceptor, keeper: keeper.ok() })
     }
 
     /// Lets clients in.
     fn serve(self) -> anyhow::Result<ServedSocket> {
         let acceptor = self.acceptor;
+        if let Some(keeper) = self.keeper {
+            keeper.start().context("starting the thread that watches the socket's path")?;
+        }
         thread::Builder::new().name("accept".to_owned()).spawn(|| acceptor.run())?;
         Ok(self.served)
     }

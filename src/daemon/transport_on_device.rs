@@ -43,7 +43,7 @@ impl Transports {
         Ok(Self(KernelServer::open(&device, arguments.threads).context("cannot open kernel binder")?))
     }
 
-    /// Registers `service`, confines the process and serves.
+    /// Registers `service`, confines the process and serves. No socket is ever bound here.
     ///
     /// # Errors
     /// If the service manager refuses, or `confine`'s.
@@ -51,6 +51,7 @@ impl Transports {
         self,
         service: &Strong<dyn IHeapAllocator>,
         confine: impl Fn() -> anyhow::Result<()>,
+        _may_bind: bool,
     ) -> anyhow::Result<Serving> {
         self.0.publish(SERVICE_NAME, service, Duration::ZERO).context("cannot serve over kernel binder")?;
         confine()?;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the process is started in: limits, namespaces, directories. It serves with less, or says what is in the way.
 
-use crate::place::{Place, program};
+use crate::place::{Place, eventually, program};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::geteuid;
 use std::fs;
+use std::os::unix::net::UnixListener;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationRequest::AllocationRequest;
 
 fn request(size: i64) -> AllocationRequest {
@@ -60,4 +62,108 @@ fn users_that_a_user_namespace_does_not_map_are_refused() {
     assert!(place.connect().is_err(), "uid {} has no mapping there", geteuid());
     let complaint = "stands for all users whom the service's user namespace does not map";
     assert!(place.logged().contains(complaint), "{}", place.logged());
+}
+
+#[test]
+fn empty_variables_count_as_unset() {
+    let place = Place::new();
+    let mut command = place.daemon(&[]);
+    let names =
+        ["ANION_CONFIG", "ANION_SOCKET", "ANION_TRANSPORT", "ANION_LOG", "ANION_CGROUP", "ANION_SECCOMP"];
+    for name in names.into_iter().chain(["LISTEN_FDS", "LISTEN_PID"]) {
+        command.env(name, "");
+    }
+    let _daemon = place.start_command(&mut command);
+    place.connect().expect("connected").service.listHeaps().expect("answered");
+}
+
+#[test]
+fn a_hangup_is_logged_and_ends_nothing() {
+    let place = Place::new();
+    let daemon = place.start(&[]);
+    let client = place.connect().expect("connected");
+    kill(daemon.pid(), Signal::SIGHUP).expect("sent");
+    eventually("it is logged", || place.logged().contains("SIGHUP: the configuration").then_some(()));
+    client.service.listHeaps().expect("answered");
+    assert_eq!(daemon.stop(Signal::SIGTERM).0.code(), Some(0));
+}
+
+#[test]
+fn a_socket_that_was_removed_is_bound_again_and_sessions_go_on() {
+    let place = Place::new();
+    let daemon = place.start_command(place.daemon(&[]).env_remove("ANION_SECCOMP"));
+    let client = place.connect().expect("connected");
+    let held = client.service.allocate(&request(4096)).expect("served");
+    let removals: [&dyn Fn(); 4] = [
+        &|| fs::remove_file(place.socket()).expect("removed"),
+        // It may be made again while it is being removed.
+        &|| drop(fs::remove_dir_all(place.run_directory())),
+        &|| fs::rename(place.socket(), place.run_directory().join("aside")).expect("moved"),
+        &|| {
+            let other = place.run_directory().join("other");
+            drop(UnixListener::bind(&other).expect("bound"));
+            fs::rename(&other, place.socket()).expect("replaced");
+        },
+    ];
+    for (round, remove) in removals.iter().enumerate() {
+        remove();
+        let again = eventually("clients reach it again", || place.connect().ok());
+        again.service.listHeaps().expect("answered");
+        let said = || place.logged().matches("it is bound again").count() > round;
+        eventually("it says so", || said().then_some(()));
+    }
+    let usage = client.service.getUsage().expect("an old session is served");
+    assert!(usage.iter().any(|usage| usage.buffers == 1), "and its buffer is in the books: {usage:?}");
+    drop(held);
+    let message = place.refusal();
+    assert!(message.contains(&format!("process {} is serving there", daemon.pid())), "{message}");
+    assert_eq!(daemon.stop(Signal::SIGTERM).0.code(), Some(0));
+    assert!(!place.socket().exists() && !place.lock().exists());
+}
+
+#[test]
+fn a_socket_that_cannot_be_bound_again_ends_the_service_with_an_error() {
+    // Its system calls are limited; something else is in the way.
+    let confined = Place::new();
+    let mut daemon = confined.start(&["--seccomp", "built-in"]);
+    fs::remove_file(confined.socket()).expect("removed");
+    let status = eventually("it ends", || daemon.child.try_wait().expect("our child"));
+    assert_eq!(status.code(), Some(1));
+    assert!(
+        confined.logged().contains("cannot be bound again: the list of system calls"),
+        "{}",
+        confined.logged()
+    );
+
+    let taken = Place::new();
+    let mut daemon = taken.start_command(taken.daemon(&[]).env_remove("ANION_SECCOMP"));
+    fs::write(taken.run_directory().join("file"), "").expect("written");
+    fs::rename(taken.run_directory().join("file"), taken.socket()).expect("replaced");
+    let status = eventually("it ends", || daemon.child.try_wait().expect("our child"));
+    assert_eq!(status.code(), Some(1));
+    assert!(taken.logged().contains("something that is not a socket is there"), "{}", taken.logged());
+    assert!(taken.socket().exists(), "what is not its own stays");
+}
+
+#[test]
+fn a_socket_of_systemds_that_was_removed_is_warned_of() {
+    let place = Place::new();
+    fs::create_dir_all(place.run_directory()).expect("made");
+    let listener = UnixListener::bind(place.socket()).expect("bound");
+    let daemon = place.start_command(&mut place.activated(listener.into()));
+    let client = place.connect().expect("connected");
+    fs::remove_file(place.socket()).expect("removed");
+    eventually("it is warned of", || place.logged().contains("it is systemd's").then_some(()));
+    client.service.listHeaps().expect("an old session is served");
+    assert_eq!(daemon.stop(Signal::SIGTERM).0.code(), Some(0));
+}
+
+#[test]
+fn sockets_that_a_wrapper_was_given_are_not_taken_and_it_is_said() {
+    let place = Place::new();
+    let listener = UnixListener::bind(place.directory.path().join("passed-on.sock")).expect("bound");
+    let mut command = place.passed("LISTEN_FDS=1 LISTEN_PID=1", vec![listener.into()]);
+    let _daemon = place.start_command(command.arg("--socket").arg(place.socket()));
+    assert!(place.logged().contains("are of process 1 (LISTEN_PID)"), "{}", place.logged());
+    place.connect().expect("connected").service.listHeaps().expect("answered");
 }

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Keeps the socket where clients look for it. What cleans directories removes sockets, too; the
+//! service would go on for those who are connected, and be out of reach for all others.
+//!
+//! The kernel reports what happens in the socket's directory, so nothing wakes up while nothing
+//! does. A socket that this process made is bound again, connections stay. Where a list of system
+//! calls forbids that, the process ends with an error, so that it is started again. A socket of
+//! systemd's is systemd's, and that of another process which serves there is that process's.
+
+use super::listener::Listener;
+use anyhow::anyhow;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
+use nix::sys::socket::{Shutdown, shutdown};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// How long what removed a socket has to put another in its place, before this process does.
+const BIND_PAUSE: Duration = Duration::from_millis(2);
+/// The same before the process ends.
+const END_PAUSE: Duration = Duration::from_secs(1);
+
+/// A socket that can be replaced while it is listened to. The lock is a leaf, held for a copy.
+pub(super) struct Current(Mutex<Arc<UnixListener>>);
+
+impl Current {
+    /// Returns a socket that has not been replaced yet.
+    pub(super) fn new(socket: UnixListener) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Arc::new(socket))))
+    }
+
+    /// Returns the socket to listen to now.
+    pub(super) fn socket(&self) -> Arc<UnixListener> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the socket. Who waits for a client of the old one is told `EINVAL`.
+    fn replace(&self, socket: UnixListener) {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, Arc::new(socket));
+        drop(current);
+        // It fails if nothing listened.
+        let _ = shutdown(old.as_raw_fd(), Shutdown::Both);
+    }
+}
+
+/// The socket of the service; none once it has stopped.
+pub(super) type Shared = Arc<Mutex<Option<Listener>>>;
+
+/// Watches one socket's directory.
+pub(super) struct Keeper {
+    events: Inotify,
+    listener: Shared,
+    current: Arc<Current>,
+    /// Whether this process may bind sockets while it serves.
+    may_bind: bool,
+}
+
+impl Keeper {
+    /// Prepares to watch. Before system calls are given up: it makes a queue of events.
+    ///
+    /// # Errors
+    /// `EMFILE` beyond the user's inotify instances or the process's descriptors.
+    pub(super) fn new(listener: Shared, current: Arc<Current>, may_bind: bool) -> io::Result<Self> {
+        let events = Inotify::init(InitFlags::IN_CLOEXEC)?;
+        Ok(Self { events, listener, current, may_bind })
+    }
+
+    /// Starts the thread that watches until the service stops.
+    ///
+    /// # Errors
+    /// If there is no thread left.
+    pub(super) fn start(self) -> io::Result<()> {
+        thread::Builder::new().name("socket-keeper".to_owned()).spawn(move || self.run())?;
+        Ok(())
+    }
+
+    fn run(self) {
+        loop {
+            let Some(path) = lock(&self.listener).as_ref().and_then(|one| one.path().map(Path::to_owned))
+            else {
+                return;
+            };
+            // Watching what is watched already changes nothing; a directory may be another by now.
+            if let Err(error) = self.watch(&path) {
+                log::info!("whether {} stays in place is not watched: {error}", path.display());
+                return;
+            }
+            if self.is_lost() && self.restore(&path) {
+                continue;
+            }
+            if let Err(error) = self.wait(&path) {
+                log::info!("whether {} stays in place is not watched any more: {error}", path.display());
+                return;
+            }
+        }
+    }
+
+    fn watch(&self, socket: &Path) -> nix::Result<()> {
+        let events = AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_MOVED_FROM
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_MOVE_SELF
+            | AddWatchFlags::IN_ONLYDIR;
+        let directory = socket.parent().filter(|directory| !directory.as_os_str().is_empty());
+        match self.events.add_watch(directory.unwrap_or(Path::new(".")), events) {
+            // It is gone, which is what the next look will find.
+            Err(nix::errno::Errno::ENOENT) => Ok(()),
+            watched => watched.map(drop),
+        }
+    }
+
+    /// Sleeps until something happened that may have been about the socket.
+    fn wait(&self, socket: &Path) -> nix::Result<()> {
+        let concerns =
+            |event: &InotifyEvent| event.name.as_deref().is_none_or(|name| Some(name) == socket.file_name());
+        while !self.events.read_events()?.iter().any(concerns) {}
+        Ok(())
+    }
+
+    fn is_lost(&self) -> bool {
+        lock(&self.listener).as_ref().is_some_and(|listener| !listener.is_in_place())
+    }
+
+    /// Makes a socket that was lost once more, if it is still lost after a pause; returns whether it is
+    /// in place. Ends the process if it cannot be, and nobody else serves there.
+    fn restore(&self, path: &Path) -> bool {
+        thread::sleep(if self.may_bind { BIND_PAUSE } else { END_PAUSE });
+        let mut guard = lock(&self.listener);
+        // The service is stopping, or something put the socket back.
+        let Some(listener) = guard.as_mut().filter(|listener| !listener.is_in_place()) else { return true };
+        let place = path.display();
+        if !listener.is_own() {
+            log::warn!(
+                "{place}: the socket was removed or replaced, and no new client can come; it is systemd's: \
+                 systemctl restart its .socket unit"
+            );
+            return false;
+        }
+        let restored = match self.may_bind {
+            true => listener.bind_again().and_then(|is_bound| Ok((is_bound, listener.socket.try_clone()?))),
+            // Asking who serves there takes calls that it has not either.
+            false if path.exists() => listener.socket.try_clone().map(|old| (false, old)).map_err(Into::into),
+            false => Err(anyhow!("the list of system calls (--seccomp) forbids it")),
+        };
+        match restored {
+            Ok((true, socket)) => {
+                self.current.replace(socket);
+                log::warn!("{place}: the socket was removed or replaced; it is bound again");
+                true
+            }
+            Ok((false, _)) => {
+                log::warn!("{place}: another socket is there now, and new clients reach that one");
+                false
+            }
+            Err(error) => {
+                log::error!(
+                    "{place}: the socket was removed or replaced, and cannot be bound again: {error:#}; the service \
+                     ends, to be started again"
+                );
+                process::exit(1)
+            }
+        }
+    }
+}
+
+/// Locks the listener. Every change of it is complete or leaves one that is not in place, which is
+/// looked at again.
+fn lock(listener: &Shared) -> MutexGuard<'_, Option<Listener>> {
+    listener.lock().unwrap_or_else(PoisonError::into_inner)
+}
