@@ -16,7 +16,10 @@ const SERVICE: &str = if cfg!(soong) { "hw/vendor.anion.allocator-service" } els
 /// Becomes `aniond --doctor` with the same arguments. Its output and exit code are then those of
 /// this process. Returns only if that is impossible.
 pub(crate) fn become_it(args: &DoctorArgs, global: &Global) -> Failure {
-    let beside = env::current_exe().ok().and_then(|own| own.parent().map(Path::to_owned));
+    // Without /proc only the name that it was started by tells.
+    let by_path = || env::args_os().next().map(PathBuf::from).filter(|name| name.components().count() > 1);
+    let own = env::current_exe().ok().or_else(by_path);
+    let beside = own.and_then(|own| own.parent().map(Path::to_owned));
     let path = env::var_os("PATH").unwrap_or_default();
     let program = match find(beside.as_deref(), env::split_paths(&path)) {
         Ok(program) => program,

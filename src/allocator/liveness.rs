@@ -26,6 +26,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Pauses between looks at a suspect: 1 ms, doubled each time up to a second, then as long as
@@ -59,6 +60,8 @@ pub(super) struct Liveness {
     pub(super) watcher: CloseWatcher,
     wake: EventFd,
     pending: Mutex<Pending>,
+    /// It was logged that buffers are not watched.
+    complained: AtomicBool,
 }
 
 #[derive(Default)]
@@ -118,7 +121,21 @@ pub(super) struct Due {
 impl Liveness {
     pub(super) fn new() -> io::Result<Self> {
         let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
-        Ok(Self { watcher: CloseWatcher::new()?, wake, pending: Mutex::default() })
+        let (watcher, complained) = (CloseWatcher::new(), AtomicBool::new(false));
+        Ok(Self { watcher, wake, pending: Mutex::default(), complained })
+    }
+
+    /// Notes that a buffer could not be watched for want of watches or of a queue. Says so once, with
+    /// the limit: from then on leases tell, as long as it lasts.
+    pub(super) fn lacks_watches(&self) {
+        if !self.complained.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "{}: releases of buffers are noticed by asking their leases, within {} to {} ms",
+                self.watcher.shortage(),
+                UNWATCHED_PAUSE.as_millis(),
+                CALM_PAUSE.as_millis()
+            );
+        }
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
@@ -241,11 +258,11 @@ impl Liveness {
         let timeout = timeout.map_or(PollTimeout::NONE, |pause| {
             PollTimeout::try_from(pause + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
         });
-        let readable = PollFlags::POLLIN;
-        let mut fds = [PollFd::new(self.watcher.as_fd(), readable), PollFd::new(self.wake.as_fd(), readable)];
+        let ready = [Some(self.wake.as_fd()), self.watcher.ready()].into_iter().flatten();
+        let mut fds: Vec<_> = ready.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         // An interrupted wait is followed by another.
         let _ = poll(&mut fds, timeout);
-        if fds[1].any() == Some(true) {
+        if fds[0].any() == Some(true) {
             let _ = self.wake.read();
         }
     }

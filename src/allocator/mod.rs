@@ -126,19 +126,19 @@ impl Allocator {
     /// short.
     ///
     /// # Errors
-    /// If the kernel lacks memfds, leases or inotify, or does not report releases as it must; if a
-    /// cgroup was named that cannot be watched.
+    /// If the kernel lacks memfds or leases, /proc is not there, or releases are not reported as they
+    /// must be; if a cgroup was named that cannot be watched.
     pub fn new(config: Config, watched: &WatchedCgroup) -> anyhow::Result<Arc<Self>> {
         let page = crate::sys::memory::page_size().context("asking for the page size")?;
         let memory_bytes = crate::sys::memory::total_bytes().context("asking for the size of the memory")?;
         let sources = PressureSources::open(watched).context("watching for memory pressure")?;
-        let memfd = Arc::new(MemfdSource::new(page).context("preparing memfds")?);
+        let memfd = Arc::new(MemfdSource::new(page).context("cannot prepare memory")?);
         let hugetlb = match hugetlb::connect() {
             Ok(source) => Ok(Arc::new(source) as Arc<dyn FileSource>),
             Err(error) => Err(Arc::new(error)),
         };
         let dma_heaps = PathBuf::from(crate::sys::dma_heap::DIRECTORY);
-        let counts = Arc::new(ReferenceCounts::open().context("reading /proc/self/fdinfo")?);
+        let counts = Arc::new(ReferenceCounts::open().context("cannot count references")?);
         let devices = Arc::new(KernelDevices { page, dma_heaps, raises_limits: true, counts });
         let (file_releases, pages) = (ReleaseMechanism::CloseEvents, Arc::new(KernelPages));
         let huge_releases = Ok(());
@@ -155,8 +155,11 @@ impl Allocator {
     }
 
     fn with_machine(config: Config, mut machine: Machine) -> anyhow::Result<Arc<Self>> {
-        let liveness = Arc::new(Liveness::new().context("creating an inotify queue")?);
+        let liveness = Arc::new(Liveness::new().context("preparing to notice releases")?);
         machine.file_releases = prove_release(machine.memfd.as_ref(), &liveness.watcher)?;
+        if machine.file_releases == ReleaseMechanism::Leases {
+            liveness.lacks_watches();
+        }
         if let Ok(hugetlb) = &machine.hugetlb {
             machine.huge_releases = prove_optional(hugetlb.as_ref(), &liveness.watcher).map_err(Arc::new);
         }

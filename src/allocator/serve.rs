@@ -253,7 +253,10 @@ impl Allocator {
     fn watch(&self, memory: &dyn Memory) -> io::Result<Option<Watch>> {
         match memory.watch(&self.liveness.watcher) {
             // Watches are used up; asking alone will tell.
-            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => Ok(None),
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                self.liveness.lacks_watches();
+                Ok(None)
+            }
             watched => watched,
         }
     }

@@ -19,7 +19,10 @@ mod configuration;
 // What this machine offers, and what it lacks.
 mod doctor;
 
-/// Signals, descriptor limit, panics: what holds for the whole process.
+/// Limits that are in the way.
+mod limits;
+
+/// Signals, core dumps, panics: what holds for the whole process.
 mod process;
 
 /// Which system calls may be made while serving.
@@ -62,6 +65,7 @@ mod supervisor;
 
 use crate::allocator::Allocator;
 use crate::service::HeapAllocatorService;
+use crate::sys::fd::without_proc;
 use anyhow::Context;
 use args::Arguments;
 use log::LevelFilter;
@@ -102,19 +106,21 @@ pub fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            log::error!("{error:#}");
+            log::error!("{error:#}{}", limits::behind(&error));
             ExitCode::FAILURE
         }
     }
 }
 
 fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Output) -> anyhow::Result<()> {
-    inherited.context("cannot take over what the parent left open")?;
+    limits::raise_descriptors()?;
+    inherited
+        .map_err(|error| without_proc("/proc/self/fd", error))
+        .context("cannot take over what the parent left open")?;
     let signals = StopSignals::block()?;
     output.never_wait();
     sys::give_freed_memory_back();
     process::log_panics();
-    process::raise_descriptor_limit();
     process::keep_buffers_out_of_core_dumps();
     let (config, origin) = configuration::load(arguments.config.as_deref())?;
     #[cfg(not(soong))]

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What holds for the whole process: signals, descriptor limit, core dumps, panics.
+//! What holds for the whole process: signals, core dumps, panics.
 
 use anyhow::Context;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use std::fs;
 use std::io::{self, IsTerminal};
@@ -49,19 +48,6 @@ impl StopSignals {
         };
         self.stop.thread_unblock().context("cannot unblock signals")?;
         Ok(signal)
-    }
-}
-
-/// Raises the limit of open files to the most that this process may have: the service keeps one for every buffer.
-pub(crate) fn raise_descriptor_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-        Ok((soft, hard))
-    });
-    match raised {
-        Ok((soft, hard)) if soft == hard => log::info!("at most {hard} open files"),
-        Ok((soft, hard)) => log::info!("at most {hard} open files, raised from {soft}"),
-        Err(error) => log::warn!("cannot raise the limit of open files: {error}"),
     }
 }
 

@@ -42,7 +42,7 @@ pub struct KernelPages;
 
 impl Pages for KernelPages {
     fn available(&self) -> io::Result<u64> {
-        let machine = memory::available_bytes()?;
+        let machine = memory::available_bytes().or_else(|_| memory::free_bytes())?;
         Ok(cgroup::headroom().map_or(machine, |group| group.min(machine)))
     }
 

@@ -35,7 +35,9 @@ impl ReleaseMechanism {
     pub fn describe(self) -> &'static str {
         match self {
             Self::CloseEvents => "inotify close events, confirmed by lease",
-            Self::Leases => "leases, polled: inotify watches are used up (fs.inotify.max_user_watches)",
+            Self::Leases => {
+                "leases, polled: inotify's watches or queues are used up (fs.inotify.max_user_watches, max_user_instances)"
+            }
             Self::ReferenceCounts => "reference counts in fdinfo, polled",
             Self::Token => "the owner's token",
         }

@@ -98,6 +98,18 @@ pub fn own_directory() -> io::Result<Option<PathBuf>> {
     Ok(directory(&cgroup, &mounts))
 }
 
+/// Returns the lowest limit that this process's cgroup and those around it have in a file of this
+/// name, in words; `None` if there is none, or no cgroup that this process can see.
+pub fn own_limit(file: &str) -> Option<String> {
+    let directory = own_directory().ok()??;
+    let limits = directory.ancestors().filter_map(|above| {
+        let path = above.join(file);
+        let limit: u64 = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+        Some((limit, path))
+    });
+    limits.min().map(|(limit, path)| format!("{} is {limit}", path.display()))
+}
+
 /// Returns the bytes that this process's cgroup and those around it can still take, the cache that
 /// they can drop included; `None` if none has a limit. Going beyond kills a process of the cgroup,
 /// however much memory the machine has.

@@ -62,6 +62,18 @@ pub fn block_bytes(fd: impl AsFd) -> io::Result<u64> {
     Ok(u64::try_from(fstat(fd)?.st_blksize).unwrap_or(0))
 }
 
+/// The directory of this process's descriptors.
+const OWN_DESCRIPTORS: &str = "/proc/self/fd";
+
+/// Returns the error of opening `path` below /proc. If that is not there, it says what mounts it.
+pub fn without_proc(path: &str, error: io::Error) -> io::Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => "; mount -t proc proc /proc",
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("cannot open {path}: {error}{remedy}"))
+}
+
 /// This process's `/proc/self/fd`, through which a file that has no path can be opened again.
 #[derive(Debug)]
 pub struct DescriptorDirectory(OwnedFd);
@@ -70,14 +82,11 @@ impl DescriptorDirectory {
     /// Opens it.
     ///
     /// # Errors
-    /// If /proc is not mounted.
+    /// If /proc is not mounted; the message says what mounts it.
     pub fn open() -> io::Result<Self> {
-        let directory = nix::fcntl::open(
-            "/proc/self/fd",
-            OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )?;
-        Ok(Self(directory))
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = nix::fcntl::open(OWN_DESCRIPTORS, flags, Mode::empty());
+        directory.map(Self).map_err(|error| without_proc(OWN_DESCRIPTORS, error.into()))
     }
 
     /// Opens the file behind `fd` again: a description of its own, close-on-exec, with `access`

@@ -4,8 +4,8 @@
 use crate::sys::fd::DescriptorDirectory;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::{fs, io};
 
 /// One watched file. Numbers are not reused before 2³¹ of them have been given.
 pub type Watch = WatchDescriptor;
@@ -15,9 +15,12 @@ const MAX_READS: usize = 64;
 /// Fewer events of one read than this are all that there were: a read gives some hundred.
 const SHORT_READ: usize = 64;
 
-/// Watches files for closes, through one inotify queue.
+/// Watches files for closes, through one inotify queue; or none, where the system gives no queue.
 #[derive(Debug)]
-pub struct CloseWatcher(Inotify);
+pub struct CloseWatcher {
+    /// Why there is none, else.
+    queue: Result<Inotify, Errno>,
+}
 
 /// What a [`CloseWatcher`] has seen.
 #[derive(Debug, Default)]
@@ -29,29 +32,48 @@ pub struct Closes {
 }
 
 impl CloseWatcher {
-    /// Makes a queue.
-    ///
-    /// # Errors
-    /// `EMFILE` beyond the user's inotify instances or the process's descriptors.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self(Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?))
+    /// Makes a queue. Without one ([`CloseWatcher::shortage`]) no file can be watched, as if all
+    /// watches were used up: the user's queues may be, and a kernel may know none.
+    pub fn new() -> Self {
+        Self { queue: Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC) }
+    }
+
+    /// Returns why a file could not be watched for which [`CloseWatcher::watch`] returned `ENOSPC`:
+    /// the limit, its files and their values. One file has the limit of a user, the other, where it
+    /// is lower, that of a user in this user namespace.
+    pub fn shortage(&self) -> String {
+        let (what, name) = match &self.queue {
+            Ok(_) => ("watches", "watches"),
+            Err(Errno::ENOSYS) => return "the kernel has no inotify (CONFIG_INOTIFY_USER)".to_owned(),
+            Err(_) => ("queues", "instances"),
+        };
+        let limits =
+            [format!("/proc/sys/fs/inotify/max_user_{name}"), format!("/proc/sys/user/max_inotify_{name}")];
+        let told = limits.map(|file| match fs::read_to_string(&file) {
+            Ok(value) => format!("{file} is {}", value.trim()),
+            Err(error) => format!("{file}: {error}"),
+        });
+        format!("the user's inotify {what} are used up ({})", told.join(", "))
     }
 
     /// Starts watching the file behind `fd`, until the file is gone. Watching a watched file again returns the same
     /// watch, which makes this the proof that two descriptors are of one file.
     ///
     /// # Errors
-    /// `ENOSPC` when the user's watches (`fs.inotify.max_user_watches`) are used up, `EACCES` if the file is not
-    /// readable.
+    /// `ENOSPC` when the user's watches (`fs.inotify.max_user_watches`) are used up or there is no queue, `EACCES` if
+    /// the file is not readable.
     pub fn watch(&self, fd: impl AsFd) -> io::Result<Watch> {
         let events = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_CLOSE_NOWRITE;
-        Ok(self.0.add_watch(DescriptorDirectory::path(fd).as_str(), events)?)
+        let queue = self.queue.as_ref().map_err(|_| Errno::ENOSPC)?;
+        Ok(queue.add_watch(DescriptorDirectory::path(fd).as_str(), events)?)
     }
 
     /// Stops watching.
     pub fn forget(&self, watch: Watch) {
-        // The watch is already gone if its file is.
-        let _ = self.0.rm_watch(watch);
+        if let Ok(queue) = &self.queue {
+            // The watch is already gone if its file is.
+            let _ = queue.rm_watch(watch);
+        }
     }
 
     /// Returns what is queued now, each file once; empty if nothing is. Of a very long queue it
@@ -62,8 +84,9 @@ impl CloseWatcher {
     /// As read(2) of an inotify descriptor; an empty queue is not an error.
     pub fn closes(&self) -> io::Result<Closes> {
         let mut seen = Closes::default();
+        let Ok(queue) = &self.queue else { return Ok(seen) };
         for _ in 0..MAX_READS {
-            let events = match self.0.read_events() {
+            let events = match queue.read_events() {
                 Ok(events) => events,
                 Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => continue,
@@ -85,12 +108,11 @@ impl CloseWatcher {
         seen.watches.dedup();
         Ok(seen)
     }
-}
 
-impl AsFd for CloseWatcher {
-    /// Returns a descriptor that is readable when [`CloseWatcher::closes`] has something to return.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+    /// Returns a descriptor that is readable when [`CloseWatcher::closes`] has something to return;
+    /// `None` without a queue.
+    pub fn ready(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.queue.as_ref().ok()?.as_fd())
     }
 }
 
@@ -104,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_close_is_queued_when_the_last_of_descriptor_and_mapping_goes() {
-        let watcher = CloseWatcher::new().expect("inotify");
+        let watcher = CloseWatcher::new();
         let directory = DescriptorDirectory::open().expect("/proc");
         let own = MemfdFactory::probe().expect("memfd").create("test", 4096).expect("memfd");
         let watch = watcher.watch(&own).expect("watch");
@@ -119,8 +141,21 @@ mod tests {
     }
 
     #[test]
+    fn without_a_queue_no_file_is_watched_and_the_limit_is_named() {
+        let watcher = CloseWatcher { queue: Err(Errno::EMFILE) };
+        let own = MemfdFactory::probe().expect("memfd").create("test", 4096).expect("memfd");
+        let error = watcher.watch(&own).expect_err("no queue");
+        assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
+        assert!(watcher.ready().is_none() && watcher.closes().expect("read").watches.is_empty());
+        let why = watcher.shortage();
+        assert!(why.contains("queues are used up") && why.contains("max_user_instances is "), "{why}");
+        let why = CloseWatcher::new().shortage();
+        assert!(why.contains("watches are used up") && why.contains("max_user_watches is "), "{why}");
+    }
+
+    #[test]
     fn two_descriptors_of_one_file_have_one_watch() {
-        let watcher = CloseWatcher::new().expect("inotify");
+        let watcher = CloseWatcher::new();
         let directory = DescriptorDirectory::open().expect("/proc");
         let factory = MemfdFactory::probe().expect("memfd");
         let (one, other) =

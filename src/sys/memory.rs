@@ -27,15 +27,54 @@ pub fn total_bytes() -> io::Result<u64> {
     Ok(pages.saturating_mul(page_size()?.bytes()))
 }
 
-/// Returns the bytes that can be used without pushing others out, as the kernel estimates it
-/// (`MemAvailable`).
+/// Where a /proc that shows processes alone (proc(5), `subset=pid`) leaves the memory to be told:
+/// each node of the machine has what /proc/meminfo has.
+const NODES: &str = "/sys/devices/system/node";
+
+/// Returns the bytes that can be used without pushing others out: as the kernel estimates it
+/// (`MemAvailable`), else as its nodes tell, half of the page cache included.
 ///
 /// # Errors
-/// If /proc is not mounted.
+/// If neither /proc/meminfo nor a node tells.
 pub fn available_bytes() -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let kibibytes = field(&text, "MemAvailable").ok_or(io::ErrorKind::InvalidData)?;
+    let kibibytes = match fs::read_to_string("/proc/meminfo") {
+        Ok(text) => field(&text, "MemAvailable"),
+        Err(_) => available_in_nodes(),
+    };
+    let kibibytes = kibibytes.ok_or_else(|| {
+        let why = format!("neither /proc/meminfo nor {NODES} tells how much memory is available");
+        io::Error::new(io::ErrorKind::NotFound, why)
+    })?;
     Ok(kibibytes.saturating_mul(1024))
+}
+
+/// Returns the bytes that no process and no cache has.
+///
+/// # Errors
+/// If the kernel does not tell, which no supported kernel does.
+pub fn free_bytes() -> io::Result<u64> {
+    let pages = configured(SysconfVar::_AVPHYS_PAGES)?;
+    Ok(pages.saturating_mul(page_size()?.bytes()))
+}
+
+fn available_in_nodes() -> Option<u64> {
+    let nodes = fs::read_dir(NODES).ok()?.filter_map(|entry| {
+        let text = fs::read_to_string(entry.ok()?.path().join("meminfo")).ok()?;
+        available_in_node(&text)
+    });
+    nodes.reduce(u64::saturating_add)
+}
+
+/// Returns the kibibytes available in the node of this text, lines of which are `Node 0 name: number
+/// kB`.
+fn available_in_node(meminfo: &str) -> Option<u64> {
+    let number = |name: &str| {
+        let mut lines = meminfo.lines().filter_map(|line| line.splitn(3, ' ').nth(2));
+        let rest = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        rest.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let cache = ["Active(file)", "Inactive(file)", "SReclaimable"].map(|name| number(name).unwrap_or(0));
+    Some(number("MemFree")?.saturating_add(cache.iter().sum::<u64>() / 2))
 }
 
 /// Huge pages of the machine's default size.
@@ -72,9 +111,10 @@ impl HugePages {
 /// Returns the machine's huge pages; `None` if its kernel knows none.
 ///
 /// # Errors
-/// If /proc is not mounted.
+/// If /proc/meminfo cannot be read; the message names it.
 pub fn huge_pages() -> io::Result<Option<HugePages>> {
-    let text = fs::read_to_string("/proc/meminfo")?;
+    let unread = |error: io::Error| io::Error::new(error.kind(), format!("/proc/meminfo: {error}"));
+    let text = fs::read_to_string("/proc/meminfo").map_err(unread)?;
     let overcommit = fs::read_to_string("/proc/sys/vm/nr_overcommit_hugepages").unwrap_or_default();
     Ok(HugePages::parse(&text, &overcommit))
 }
@@ -107,6 +147,19 @@ mod tests {
         assert_eq!(field(text, "Hugepagesize"), Some(2048));
         assert_eq!(field(text, "Huge"), None);
         assert_eq!(field(text, "Hugetlb"), None, "no number");
+    }
+
+    #[test]
+    fn a_node_tells_what_is_free_and_half_of_the_cache() {
+        let text = "Node 0 MemTotal:  900 kB\nNode 0 MemFree:     100 kB\nNode 0 Active(file):  60 kB\n\
+                    Node 0 Inactive(file):  30 kB\nNode 0 SReclaimable:  10 kB\n";
+        assert_eq!(available_in_node(text), Some(150));
+        assert_eq!(available_in_node("MemFree: 100 kB\n"), None, "of no node");
+    }
+
+    #[test]
+    fn no_more_is_free_than_there_is() {
+        assert!(free_bytes().expect("sysconf") <= total_bytes().expect("sysconf"));
     }
 
     #[test]

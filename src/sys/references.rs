@@ -4,6 +4,7 @@
 //! back. So two are kept: a *slot*, and the fdinfo of the slot, open. To ask about a file, it is
 //! put into the slot with dup3(2), which takes no further descriptor.
 
+use super::fd::without_proc;
 use nix::errno::Errno;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
@@ -28,7 +29,8 @@ impl ReferenceCounts {
     /// # Errors
     /// If descriptors have run out already, or /proc is not mounted.
     pub fn open() -> io::Result<Self> {
-        let mut slot = OwnedFd::from(File::open("/proc/self/fdinfo")?);
+        const FDINFO: &str = "/proc/self/fdinfo";
+        let mut slot = OwnedFd::from(File::open(FDINFO).map_err(|error| without_proc(FDINFO, error))?);
         let info = File::open(path_of(slot.as_raw_fd()))?;
         replace(&mut slot, &info)?;
         Ok(Self(Mutex::new(Spare { slot, info })))

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the process is started in: limits, namespaces, directories. It serves with less, or says what is in the way.
 
-use crate::place::{Place, eventually, program};
+use crate::place::{Place, eventually, failure, program};
+use anion_ipc::{OutOfDescriptors, ParcelFileDescriptor, ServiceError};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::geteuid;
 use std::fs;
 use std::os::unix::net::UnixListener;
+use std::process::Command;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationRequest::AllocationRequest;
 
 fn request(size: i64) -> AllocationRequest {
@@ -62,6 +64,99 @@ fn users_that_a_user_namespace_does_not_map_are_refused() {
     assert!(place.connect().is_err(), "uid {} has no mapping there", geteuid());
     let complaint = "stands for all users whom the service's user namespace does not map";
     assert!(place.logged().contains(complaint), "{}", place.logged());
+}
+
+/// Returns a daemon that `wrapper` starts, which prepares its surroundings.
+fn under(place: &Place, wrapper: &[&str]) -> Command {
+    let (first, rest) = wrapper.split_first().expect("a program");
+    let mut command = place.command(first);
+    command.args(rest).arg(program()).arg("--socket").arg(place.socket());
+    command
+}
+
+#[test]
+fn a_proc_that_shows_processes_alone_is_enough() {
+    let place = Place::new();
+    let mount = "mount -t proc -o subset=pid proc /proc && exec \"$0\" \"$@\"";
+    let _daemon = place.start_command(&mut under(
+        &place,
+        &["unshare", "--mount", "--pid", "--kill-child", "sh", "-c", mount],
+    ));
+    let client = place.connect().expect("connected");
+    let heaps = client.service.listHeaps().expect("answered");
+    assert!(heaps.iter().all(|heap| heap.available), "{:?}", place.logged());
+    let held = client.service.allocate(&request(1 << 20)).expect("served");
+    drop(held);
+    eventually("the release is noticed", || {
+        let usage = client.service.getUsage().expect("answered");
+        usage.iter().all(|usage| usage.buffers == 0).then_some(())
+    });
+}
+
+#[test]
+fn without_proc_it_does_not_start_and_says_what_mounts_it() {
+    let place = Place::new();
+    let hide = "mount -t tmpfs none /proc && exec \"$0\" \"$@\"";
+    let message = failure(&mut under(&place, &["unshare", "--mount", "sh", "-c", hide]));
+    assert!(
+        message.contains("cannot open /proc/self/fd") && message.contains("mount -t proc proc /proc"),
+        "{message}"
+    );
+}
+
+#[test]
+fn too_few_descriptors_or_threads_are_named_with_the_limit() {
+    for limit in ["6", "16", "31"] {
+        let message = failure(&mut under(&Place::new(), &["prlimit", &format!("--nofile={limit}")]));
+        let wanted = format!("RLIMIT_NOFILE is {limit} (ulimit -n, LimitNOFILE=)");
+        assert!(message.contains(&wanted), "{message}");
+    }
+    // Room for the program and for few stacks of 2 MiB.
+    let message = failure(&mut under(&Place::new(), &["prlimit", "--as=17000000"]));
+    assert!(message.contains("RLIMIT_AS is 17000000 (ulimit -v, LimitAS=)"), "{message}");
+}
+
+#[test]
+fn with_few_descriptors_a_call_is_refused_and_the_session_goes_on() {
+    let place = Place::new();
+    let _daemon = place.start_command(&mut under(&place, &["prlimit", "--nofile=32"]));
+    let client = place.connect().expect("connected");
+    let mut held = Vec::new();
+    let refused = loop {
+        match client.service.allocate(&request(4096)) {
+            Ok(allocation) => held.push(allocation),
+            Err(status) => break status,
+        }
+    };
+    let is_lack = OutOfDescriptors::of(&refused) == Some(OutOfDescriptors::Service);
+    assert!(is_lack || ServiceError::of(&refused).is_some(), "{refused}");
+    // Of descriptors that come with a call, too.
+    let null = || ParcelFileDescriptor::new(fs::File::open("/dev/null").expect("opened"));
+    for _ in 0..3 {
+        client.service.describe(&null()).expect_err("no buffer");
+    }
+    held.clear();
+    eventually("there is room again", || client.service.allocate(&request(4096)).ok());
+}
+
+#[test]
+fn without_inotify_queues_releases_are_noticed_by_leases() {
+    let place = Place::new();
+    let limited = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
+    let mut command = under(&place, &["unshare", "--user", "--map-root-user", "sh", "-c", limited]);
+    let _daemon = place.start_command(&mut command);
+    let client = place.connect().expect("connected");
+    let held: Vec<_> = (0..3).map(|_| client.service.allocate(&request(1 << 20)).expect("served")).collect();
+    assert!(client.service.getUsage().expect("answered").iter().any(|usage| usage.buffers == 3));
+    drop(held);
+    eventually("the releases are noticed", || {
+        let usage = client.service.getUsage().expect("answered");
+        usage.iter().all(|usage| usage.buffers == 0).then_some(())
+    });
+    let logged = place.logged();
+    let warnings: Vec<_> = logged.lines().filter(|line| line.contains("WARN")).collect();
+    let [warning] = warnings.as_slice() else { panic!("one warning: {warnings:?}") };
+    assert!(warning.contains("/proc/sys/user/max_inotify_instances is 0"), "{warning}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl PressureSources {
     pub(in crate::allocator) fn open(watched: &WatchedCgroup) -> io::Result<Self> {
         let mut sources = Self::default();
         if let Err(error) = sources.add_stalls(Path::new(MACHINE)) {
-            log::info!("memory pressure of the machine is not reported here: {error}");
+            log::info!("memory pressure of the machine is not reported here: {MACHINE}: {error}");
         }
         let directory = match watched {
             WatchedCgroup::None => return Ok(sources),

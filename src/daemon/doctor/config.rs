@@ -41,6 +41,13 @@ pub(crate) struct WantedHeap {
 }
 
 impl Survey {
+    /// Returns what is known of a configuration that cannot be held against this machine.
+    pub(crate) fn failed(file: Option<&Path>, error: &anyhow::Error) -> Self {
+        let file = file.or(DEFAULT_FILE.map(Path::new));
+        let origin = file.map_or_else(|| "built in".to_owned(), |file| file.display().to_string());
+        Self { origin, heaps: Vec::new(), errors: vec![format!("{error:#}")] }
+    }
+
     /// Returns whether the service would start and serve all of it.
     pub(crate) fn is_served(&self) -> bool {
         self.errors.is_empty() && !self.heaps.is_empty() && self.heaps.iter().all(|heap| heap.available)

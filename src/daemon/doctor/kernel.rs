@@ -23,8 +23,12 @@ pub(crate) fn available(root: &Root) -> Finding {
     let text = root.text("/proc/meminfo").unwrap_or_default();
     let [total, available] = ["MemTotal", "MemAvailable"].map(|name| kibibytes(&text, name));
     let (Some(total), Some(available)) = (total, available) else {
-        return Finding::missing(WHAT, "/proc/meminfo does not tell", "heaps with a size are unavailable")
-            .change("mount -t proc proc /proc");
+        return Finding::limited(
+            WHAT,
+            "/proc/meminfo does not tell",
+            "the service goes by the memory of the machine's nodes in /sys, else by what is free",
+        )
+        .change("mount -t proc proc /proc, or ProcSubset=all in the unit");
     };
     let found = format!("{} of {} available", size_of(available), size_of(total));
     if available < total / SCARCE {
@@ -42,6 +46,10 @@ pub(crate) fn huge_pages(root: &Root) -> Finding {
         "heaps with device = \"hugetlb\" or \"udmabuf-hugetlb\" and of type system-contig are unavailable";
     let meminfo = root.text("/proc/meminfo").unwrap_or_default();
     let overcommit = root.text("/proc/sys/vm/nr_overcommit_hugepages").unwrap_or_default();
+    if meminfo.is_empty() {
+        return Finding::missing(WHAT, "/proc/meminfo does not tell", WITHOUT)
+            .change("mount -t proc proc /proc, or ProcSubset=all in the unit");
+    }
     let Some(pages) = HugePages::parse(&meminfo, &overcommit) else {
         return Finding::missing(WHAT, "this kernel has none", WITHOUT)
             .change("a kernel with CONFIG_HUGETLBFS=y");
@@ -94,8 +102,10 @@ pub(crate) fn stalls(root: &Root, watch: impl FnOnce() -> io::Result<()>) -> Fin
     const FILE: &str = "/proc/pressure/memory";
     const WITHOUT: &str = "pools give way later: only the amount of available memory tells of scarcity";
     if root.text(FILE).is_none() {
-        return Finding::missing(WHAT, format!("no {FILE}"), WITHOUT)
-            .change("the kernel's command line with psi=1, or a kernel with CONFIG_PSI=y");
+        return Finding::missing(WHAT, format!("no {FILE}"), WITHOUT).change(
+            "the kernel's command line with psi=1, a kernel with CONFIG_PSI=y, or a whole /proc \
+             (ProcSubset=all in the unit)",
+        );
     }
     match watch() {
         Ok(()) => Finding::ok(WHAT, FILE, "pools give way when tasks wait for memory"),
@@ -128,7 +138,7 @@ mod tests {
         assert_eq!((plenty.state, plenty.found.as_str()), (State::Ok, "4.0 GiB of 8.0 GiB available"));
         let scarce = available(&meminfo("MemTotal: 8388608 kB\nMemAvailable: 4096 kB\n").root);
         assert_eq!(scarce.state, State::Limited);
-        assert_eq!(available(&Fake::new(&[]).root).state, State::Missing);
+        assert_eq!(available(&Fake::new(&[]).root).state, State::Limited);
     }
 
     #[test]

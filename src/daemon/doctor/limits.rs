@@ -9,6 +9,9 @@ const AMPLE_WATCHES: u64 = 65_536;
 /// Fewer descriptors than this, and a busy service can run out of them.
 const AMPLE_DESCRIPTORS: u64 = 65_536;
 
+/// What decides where the kernel's settings cannot be read.
+const SEE_PROOF: &str = "the line \"release of memfds\" has the proof";
+
 /// Returns whether files can be leased at all.
 pub(crate) fn leases(root: &Root) -> Finding {
     const WHAT: &str = "leases";
@@ -21,8 +24,9 @@ pub(crate) fn leases(root: &Root) -> Finding {
         Some(_) => {
             Finding::ok(WHAT, "fs.leases-enable is 1", "a lease proves that no other process holds a buffer")
         }
-        None => Finding::missing(WHAT, format!("no {FILE}"), "the service cannot tell who holds a buffer")
-            .change("a kernel with CONFIG_FILE_LOCKING=y, and /proc"),
+        // A /proc that shows processes alone has no such file.
+        None => Finding::limited(WHAT, format!("not told: no {FILE}"), SEE_PROOF)
+            .change("nothing if that is ok; else a kernel with CONFIG_FILE_LOCKING=y, and /proc"),
     }
     .required()
 }
@@ -33,17 +37,13 @@ pub(crate) fn inotify(root: &Root) -> Finding {
     const DIRECTORY: &str = "/proc/sys/fs/inotify";
     let number = |name: &str| root.number(&format!("{DIRECTORY}/{name}"));
     let (Some(watches), Some(instances)) = (number("max_user_watches"), number("max_user_instances")) else {
-        return Finding::missing(
-            WHAT,
-            format!("no {DIRECTORY}"),
-            "the service is not told when a buffer is closed",
-        )
-        .change("a kernel with CONFIG_INOTIFY_USER=y, and /proc")
-        .required();
+        return Finding::limited(WHAT, format!("not told: no {DIRECTORY}"), SEE_PROOF)
+            .change("nothing if that is ok; else a kernel with CONFIG_INOTIFY_USER=y, and /proc")
+            .required();
     };
     let found = format!("{watches} watches and {instances} queues a user");
     if watches == 0 || instances == 0 {
-        return Finding::missing(WHAT, found, "the service is not told when a buffer is closed")
+        return Finding::limited(WHAT, found, "buffers are looked at every 50 to 400 ms instead")
             .change(format!(
                 "sysctl fs.inotify.max_user_watches={AMPLE_WATCHES} fs.inotify.max_user_instances=128"
             ))
@@ -105,11 +105,11 @@ mod tests {
         assert_eq!((off.state, off.required), (State::Missing, true));
         assert_eq!(off.change.as_deref(), Some("sysctl fs.leases-enable=1"));
         assert_eq!(leases(&Fake::new(&[(file, "1\n")]).root).state, State::Ok);
-        assert_eq!(leases(&Fake::new(&[]).root).state, State::Missing);
+        assert_eq!(leases(&Fake::new(&[]).root).state, State::Limited, "the proof decides");
     }
 
     #[test]
-    fn few_watches_limit_and_none_are_missing() {
+    fn few_watches_or_none_limit_the_service() {
         let inotify = |watches: &str, instances: &str| {
             let fake = Fake::new(&[
                 ("/proc/sys/fs/inotify/max_user_watches", watches),
@@ -121,8 +121,8 @@ mod tests {
         let few = inotify("8192\n", "128\n");
         assert_eq!(few.state, State::Limited);
         assert_eq!(few.change.as_deref(), Some("sysctl fs.inotify.max_user_watches=65536"));
-        assert_eq!(inotify("8192\n", "0\n").state, State::Missing);
-        assert_eq!(inotify("many\n", "128\n").state, State::Missing);
+        assert_eq!(inotify("8192\n", "0\n").state, State::Limited);
+        assert_eq!(inotify("many\n", "128\n").state, State::Limited);
     }
 
     #[test]

@@ -29,14 +29,20 @@ use std::process::ExitCode;
 
 /// Exit code: something is missing that the configuration wants.
 const WANTING: u8 = 4;
-/// Exit code: the configuration cannot be read, or the report not be written.
+/// Exit code: the configuration cannot be read or held against this machine, or the report not be
+/// written.
 const FAILED: u8 = 5;
 
-/// Shows what was found on standard output, and complains on standard error. The exit code is 0 if
-/// all that the configuration wants is here, [`WANTING`] if not, and [`FAILED`] if that cannot be
-/// told.
+/// Shows what was found on standard output, whatever else fails, and complains on standard error.
+/// The exit code is 0 if all that the configuration wants is here, [`WANTING`] if not, and
+/// [`FAILED`] if that cannot be told.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    match diagnose(arguments).and_then(|diagnosis| show(&diagnosis, arguments.json)) {
+    let shown = page_size().context("cannot tell the page size").and_then(|page| {
+        let (diagnosis, surveyed) = diagnose(arguments, page);
+        let wanting = show(&diagnosis, arguments.json)?;
+        surveyed.map(|()| wanting)
+    });
+    match shown {
         Ok(wanting) if wanting.is_empty() => ExitCode::SUCCESS,
         Ok(wanting) => {
             complain(&format!("missing: {}", wanting.join(", ")));
@@ -49,13 +55,18 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn diagnose(arguments: &Arguments) -> anyhow::Result<Diagnosis> {
-    let page = page_size().context("cannot tell the page size")?;
+/// Examines the machine. The second part says why the configuration could not be held against it,
+/// if so.
+fn diagnose(arguments: &Arguments, page: PageSize) -> (Diagnosis, anyhow::Result<()>) {
     let mut findings = examine(&Root::machine(), page);
-    let survey = config::survey(arguments.config.as_deref(), page)?;
+    let file = arguments.config.as_deref();
+    let (survey, surveyed) = match config::survey(file, page) {
+        Ok(survey) => (survey, Ok(())),
+        Err(error) => (config::Survey::failed(file, &error), Err(error)),
+    };
     let (finding, running) = service::running(service::connect(arguments.transport.endpoint()));
     findings.push(finding);
-    Ok(Diagnosis::new(findings, survey, running))
+    (Diagnosis::new(findings, survey, running), surveyed)
 }
 
 /// Prints the report; what is wanting, of which a reader that went away has seen enough.

@@ -35,10 +35,11 @@ pub(crate) fn watch_stalls() -> io::Result<()> {
 pub(crate) fn memfd_release(page: PageSize) -> Finding {
     const WHAT: &str = "release of memfds";
     match prove_memfd(page) {
-        Ok(true) => Finding::ok(WHAT, "close events and leases work", "noticed at once, exactly"),
-        Ok(false) => {
-            Finding::limited(WHAT, "leases work, close events do not", "noticed within 50 to 400 ms")
-                .change("sysctl fs.inotify.max_user_watches=65536 fs.inotify.max_user_instances=128")
+        Ok(None) => Finding::ok(WHAT, "close events and leases work", "noticed at once, exactly"),
+        Ok(Some(why)) => {
+            let found = format!("leases work, close events do not: {why}");
+            Finding::limited(WHAT, found, "noticed within 50 to 400 ms")
+                .change("sysctl fs.inotify.max_user_watches=65536 fs.inotify.max_user_instances=512")
         }
         Err(error) => Finding::missing(WHAT, error.to_string(), "the service does not start")
             .change("sysctl fs.leases-enable=1; and mount -t proc proc /proc"),
@@ -46,14 +47,15 @@ pub(crate) fn memfd_release(page: PageSize) -> Finding {
     .required()
 }
 
-/// Returns whether both signs appear; `false` if it is leases alone.
-fn prove_memfd(page: PageSize) -> io::Result<bool> {
+/// Returns why the close was not reported, if leases alone tell.
+fn prove_memfd(page: PageSize) -> io::Result<Option<String>> {
     let directory = DescriptorDirectory::open()?;
     let first = MemfdFactory::probe()?.create("anion-doctor", page.bytes())?;
     // The kernel does not count the description that memfd_create returns.
     let own = directory.reopen(&first, Access::ReadWrite)?;
     drop(first);
-    let watched = CloseWatcher::new().and_then(|watcher| watcher.watch(&own).map(|watch| (watcher, watch)));
+    let watcher = CloseWatcher::new();
+    let watched = watcher.watch(&own);
     let client = directory.reopen(&own, Access::ReadOnly)?;
     let is_seen = !is_only_holder(&own)?;
     drop(client);
@@ -61,8 +63,10 @@ fn prove_memfd(page: PageSize) -> io::Result<bool> {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "a lease does not tell who holds a memfd"));
     }
     Ok(match watched {
-        Ok((watcher, watch)) => watcher.closes()?.watches.contains(&watch),
-        Err(_) => false,
+        Ok(watch) if watcher.closes()?.watches.contains(&watch) => None,
+        Ok(_) => Some("the kernel did not report the last close".to_owned()),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => Some(watcher.shortage()),
+        Err(error) => Some(error.to_string()),
     })
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn machine(page: PageSize) -> io::Result<Machine> {
         memory_bytes: total_bytes()?,
         memfd: Arc::new(MemfdSource::new(page)?),
         hugetlb: hugetlb().map_err(Arc::new),
-        huge_releases: huge_releases()?.map_err(Arc::new),
+        huge_releases: huge_releases().map_err(Arc::new),
         devices: Arc::new(KernelDevices {
             page,
             dma_heaps: PathBuf::from(dma_heap::DIRECTORY),
@@ -51,9 +51,8 @@ fn hugetlb() -> Result<Arc<dyn FileSource>, NoHugePages> {
 }
 
 /// Checks whether clients could have such files themselves.
-fn huge_releases() -> io::Result<Result<(), ReleaseError>> {
-    let watcher = CloseWatcher::new()?;
-    Ok(hugetlb::connect().map_or(Ok(()), |source| prove_optional(&source, &watcher)))
+fn huge_releases() -> Result<(), ReleaseError> {
+    hugetlb::connect().map_or(Ok(()), |source| prove_optional(&source, &CloseWatcher::new()))
 }
 
 /// Ordinary pages, counted.

@@ -160,6 +160,7 @@ const BASE: &[Tool] = &[
     tool("ldd", "libc-bin"),
     tool("ls", "coreutils"),
     tool("nice", "coreutils"),
+    tool("mount", "mount"),
     tool("nsenter", "util-linux"),
     // Of the kernel's build.
     tool("perl", "perl-base"),

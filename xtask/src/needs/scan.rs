@@ -66,6 +66,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("tests/daemon/place.rs", "&format!(\"{variables} exec \\\"$0\\\" \\\"$@\\\"\")", "the service"),
     ("tests/daemon/place.rs", "program", "the service or sh, from command("),
     ("tests/daemon/place.rs", "program()", "the service"),
+    ("tests/daemon/surroundings.rs", "first", "unshare or prlimit, from under("),
     ("tests/doctor.rs", "&program", "a copy of anionctl"),
     ("tests/libanion.rs", "&program", "what was compiled"),
     ("tests/libanion.rs", "command", "a line of docs/devices.md, which starts cc and pkg-config"),

@@ -10,6 +10,7 @@ use crate::linux::permit::Permit;
 use crate::linux::transport::{Transport, send_refusal};
 use rsbinder::rpc::{FileDescriptorTransportMode, PeerIdentity, RpcServer};
 use rsbinder::{FromIBinder, StatusCode, Strong};
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -84,9 +85,10 @@ impl SocketServer {
 /// this one's is never accepted from, so it is put where no client can connect: bound in a private
 /// directory and unlinked at once.
 fn unreachable_server() -> io::Result<Arc<RpcServer>> {
-    // One fresh random name from the kernel, without another dependency.
-    let token = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
-    let token = token.trim();
+    // Of the kernel itself: /proc may show processes alone.
+    let mut random = [0; 16];
+    getrandom(&mut random, GetRandomFlags::empty())?;
+    let token = format!("{:032x}", u128::from_ne_bytes(random));
     let directory = std::env::temp_dir().join(format!("anion-{token}"));
     if DirBuilder::new().mode(0o700).create(&directory).is_ok() {
         let server = RpcServer::setup_unix_server(directory.join("unused"));

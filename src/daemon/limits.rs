@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Limits that keep the service from starting: which they are, their values, and what changes them.
+
+use crate::sys::cgroup;
+use anyhow::ensure;
+use nix::errno::Errno;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use std::io;
+
+/// Fewest descriptors that the service starts with: it keeps about twenty, and each connection and
+/// each buffer takes more.
+const LEAST_DESCRIPTORS: u64 = 32;
+
+/// Raises the limit of open files to the most that this process may have: the service keeps one for every buffer.
+///
+/// # Errors
+/// If that is less than what the service itself needs.
+#[cfg_attr(
+    target_pointer_width = "64",
+    expect(clippy::useless_conversion, reason = "a limit is a machine word, of 32 bits elsewhere")
+)]
+pub(crate) fn raise_descriptors() -> anyhow::Result<()> {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        Ok((soft, hard))
+    });
+    match raised {
+        Ok((soft, hard)) if soft == hard => log::info!("at most {hard} open files"),
+        Ok((soft, hard)) => log::info!("at most {hard} open files, raised from {soft}"),
+        Err(error) => log::warn!("cannot raise the limit of open files: {error}"),
+    }
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    ensure!(
+        u64::from(limit) >= LEAST_DESCRIPTORS,
+        "the service needs {LEAST_DESCRIPTORS} descriptors at least, and {}",
+        rlimit(Resource::RLIMIT_NOFILE, "RLIMIT_NOFILE", "ulimit -n, LimitNOFILE=")
+    );
+    Ok(())
+}
+
+/// Returns the limits that may be the reason for an error, each with its value and what changes it,
+/// as the end of its message; empty if the error is of another kind.
+pub(crate) fn behind(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let is_reason = |errno: &Errno| {
+        text.contains(&io::Error::from(*errno).to_string()) || text.contains(&errno.to_string())
+    };
+    let errno = [Errno::EMFILE, Errno::ENFILE, Errno::EAGAIN, Errno::ENOMEM].into_iter().find(is_reason);
+    let limits = match errno {
+        Some(Errno::EMFILE) => {
+            vec![rlimit(Resource::RLIMIT_NOFILE, "RLIMIT_NOFILE", "ulimit -n, LimitNOFILE=")]
+        }
+        Some(Errno::ENFILE) => vec!["/proc/sys/fs/file-max has the limit of the machine".to_owned()],
+        // A thread, or the memory of its stack.
+        Some(Errno::EAGAIN) => [threads(), memory()].concat(),
+        Some(Errno::ENOMEM) => memory(),
+        _ => return String::new(),
+    };
+    format!("; {}", limits.join("; "))
+}
+
+fn threads() -> Vec<String> {
+    let mut limits = vec![rlimit(Resource::RLIMIT_NPROC, "RLIMIT_NPROC", "ulimit -u, LimitNPROC=")];
+    limits.extend(cgroup::own_limit("pids.max").map(|limit| format!("{limit} (TasksMax=)")));
+    limits
+}
+
+fn memory() -> Vec<String> {
+    let mut limits = vec![rlimit(Resource::RLIMIT_AS, "RLIMIT_AS", "ulimit -v, LimitAS=")];
+    limits.extend(cgroup::own_limit("memory.max").map(|limit| format!("{limit} (MemoryMax=)")));
+    limits
+}
+
+fn rlimit(resource: Resource, name: &str, change: &str) -> String {
+    let value = match getrlimit(resource) {
+        Ok((RLIM_INFINITY, _)) => "unlimited".to_owned(),
+        Ok((soft, _)) => soft.to_string(),
+        Err(error) => format!("unknown ({error})"),
+    };
+    format!("{name} is {value} ({change})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn an_error_that_a_limit_may_be_behind_names_it_with_its_value() {
+        let of = |errno| behind(&anyhow::Error::new(io::Error::from_raw_os_error(errno)).context("a call"));
+        let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("known");
+        assert_eq!(of(libc::EMFILE), format!("; RLIMIT_NOFILE is {limit} (ulimit -n, LimitNOFILE=)"),);
+        assert!(of(libc::EAGAIN).contains("RLIMIT_NPROC is ") && of(libc::EAGAIN).contains("RLIMIT_AS is "));
+        assert!(of(libc::ENOMEM).contains("RLIMIT_AS is "));
+        assert_eq!(of(libc::ENOENT), "");
+        let nix: anyhow::Result<()> = Err(Errno::EMFILE).context("a call");
+        assert!(behind(&nix.expect_err("failed")).contains("RLIMIT_NOFILE"));
+    }
+}
