@@ -7,21 +7,39 @@ use super::wake::Wake;
 use super::{Allocator, Stored};
 use crate::heap::Heap;
 use crate::source::SourceError;
+use crate::source::arena::{KernelPages, Pages};
 use crate::sys::clock::since_boot;
+use crate::sys::lock::Mutex;
 use crate::units::{Access, BackedBytes};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// How long nothing is preallocated after memory was short: longer than any demand is remembered.
 const HOLD_OFF: Duration = Duration::from_secs(30);
+
+/// Bytes that are made after a look at what is available, until the next look.
+const LOOK_BYTES: u64 = 4 << 20;
+/// How long a look counts.
+const LOOK_AGE: Duration = Duration::from_millis(100);
+/// What is left to everyone else: a sixteenth of what is available.
+const LEFT_TO_OTHERS: u64 = 16;
 
 /// Whether memory may be preallocated.
 #[derive(Debug, Default)]
 pub(super) struct Refill {
     /// Milliseconds since boot before which it may not.
     resume: AtomicU64,
+    /// What the last look permits. A leaf, and no system call is made while it is held.
+    room: Mutex<Room>,
+}
+
+/// Memory that may be made before the next look.
+#[derive(Debug, Default)]
+struct Room {
+    bytes: u64,
+    until: Duration,
 }
 
 impl Refill {
@@ -29,6 +47,40 @@ impl Refill {
     pub(super) fn hold_off(&self, now: Duration) {
         let resume = u64::try_from((now + HOLD_OFF).as_millis()).unwrap_or(u64::MAX);
         self.resume.fetch_max(resume, Ordering::Relaxed);
+    }
+
+    /// Takes `bytes` bytes of what may be made at time `now` (since boot). `available` tells what the
+    /// machine and the service's cgroup can still give: what the service makes present is charged to
+    /// it, and beyond its limit the kernel ends it.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if that is too little.
+    fn take_room(
+        &self,
+        bytes: u64,
+        now: Duration,
+        available: impl FnOnce() -> io::Result<u64>,
+    ) -> io::Result<()> {
+        {
+            let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+            if now < room.until && bytes <= room.bytes {
+                room.bytes -= bytes;
+                return Ok(());
+            }
+        }
+        // Where nothing tells, the kernel alone does.
+        let available = available().unwrap_or(u64::MAX);
+        let most = available - available / LEFT_TO_OTHERS;
+        if bytes > most {
+            let why = format!(
+                "{bytes} bytes would leave too little of the {available} bytes that are available to the machine or \
+                 to the service's cgroup (MemoryMax=, MemoryHigh=)"
+            );
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, why));
+        }
+        let left = Room { bytes: LOOK_BYTES.min(most - bytes), until: now + LOOK_AGE };
+        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = left;
+        Ok(())
     }
 
     fn resume(&self) -> Duration {
@@ -125,8 +177,35 @@ impl Allocator {
     }
 
     fn create_populated(&self, heap: &Heap, bytes: BackedBytes) -> Result<Stored, SourceError> {
+        if heap.is_machine_memory() && !heap.is_set_aside() {
+            self.refill.take_room(bytes.get(), since_boot(), || KernelPages.available())?;
+        }
         let stored = self.create(heap, bytes, Access::ReadWrite)?;
         stored.memory.populate()?;
         Ok(stored)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn what_a_cgroup_cannot_take_is_not_made_and_looks_are_few() {
+        let (refill, now) = (Refill::default(), Duration::from_secs(5));
+        let take = |bytes, now, available| refill.take_room(bytes, now, || Ok(available));
+        let refused = take(16 * MIB, now, 16 * MIB).expect_err("nothing would be left");
+        assert_eq!(refused.kind(), io::ErrorKind::OutOfMemory);
+        assert!(refused.to_string().contains("16777216 bytes would leave too little"), "{refused}");
+        take(15 * MIB, now, 16 * MIB).expect("a sixteenth is left");
+        take(MIB, now, 64 * MIB).expect("looked");
+        let unseen = |bytes, now| refill.take_room(bytes, now, || panic!("no look is due"));
+        unseen(3 * MIB, now).expect("of the last look");
+        unseen(MIB, now + LOOK_AGE / 2).expect("of the last look");
+        take(MIB, now + LOOK_AGE / 2, 0).expect_err("it was used up");
+        take(MIB, now, 64 * MIB).expect("looked");
+        take(MIB, now + LOOK_AGE, 0).expect_err("it is old");
     }
 }

@@ -61,13 +61,13 @@ pub(crate) fn behind(error: &anyhow::Error) -> String {
 
 fn threads() -> Vec<String> {
     let mut limits = vec![rlimit(Resource::RLIMIT_NPROC, "RLIMIT_NPROC", "ulimit -u, LimitNPROC=")];
-    limits.extend(cgroup::own_limit("pids.max").map(|limit| format!("{limit} (TasksMax=)")));
+    limits.extend(cgroup::own_pids_limit().map(|limit| format!("{limit} (TasksMax=)")));
     limits
 }
 
 fn memory() -> Vec<String> {
     let mut limits = vec![rlimit(Resource::RLIMIT_AS, "RLIMIT_AS", "ulimit -v, LimitAS=")];
-    limits.extend(cgroup::own_limit("memory.max").map(|limit| format!("{limit} (MemoryMax=)")));
+    limits.extend(cgroup::own_memory_limit().map(|limit| format!("{limit} (MemoryMax=)")));
     limits
 }
 

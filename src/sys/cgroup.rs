@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Control groups, version 2 (Documentation/admin-guide/cgroup-v2.rst): where the own one is, and being told when
-//! its memory runs short.
+//! Control groups: where the own ones are, what they leave, and being told when memory of one of version 2 runs short
+//! (Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst).
 
 use std::fs::{self, File};
 use std::io;
@@ -93,56 +93,102 @@ impl AsFd for MemoryEvents {
 /// # Errors
 /// If `/proc` cannot be read.
 pub fn own_directory() -> io::Result<Option<PathBuf>> {
-    let cgroup = fs::read_to_string("/proc/self/cgroup")?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(directory(&cgroup, &mounts))
+    own_directory_in(None)
 }
 
-/// Returns the lowest limit that this process's cgroup and those around it have in a file of this
-/// name, in words; `None` if there is none, or no cgroup that this process can see.
-pub fn own_limit(file: &str) -> Option<String> {
-    let directory = own_directory().ok()??;
-    let limits = directory.ancestors().filter_map(|above| {
-        let path = above.join(file);
-        let limit: u64 = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
-        Some((limit, path))
+/// Returns the same in the tree of a controller of version 1; of version 2 without one.
+fn own_directory_in(controller: Option<&str>) -> io::Result<Option<PathBuf>> {
+    let cgroup = fs::read_to_string("/proc/self/cgroup")?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(directory(&cgroup, &mounts, controller))
+}
+
+/// Files of a cgroup with a memory controller.
+struct MemoryFiles {
+    /// Its limits: the lowest counts.
+    limits: &'static [&'static str],
+    used: &'static str,
+    /// The line of memory.stat with the cache that it can drop.
+    cache: &'static str,
+}
+
+const VERSION_2: MemoryFiles =
+    MemoryFiles { limits: &["memory.max", "memory.high"], used: "memory.current", cache: "inactive_file " };
+const VERSION_1: MemoryFiles = MemoryFiles {
+    limits: &["memory.limit_in_bytes"],
+    used: "memory.usage_in_bytes",
+    cache: "total_inactive_file ",
+};
+/// What version 1 says where there is no limit is about this, in whole pages.
+const UNLIMITED: u64 = i64::MAX as u64 >> 1;
+
+/// Returns the lowest limit of processes and threads that this process's cgroups have, in words;
+/// `None` if there is none, or no cgroup that this process can see.
+pub fn own_pids_limit() -> Option<String> {
+    own_limit("pids", &["pids.max"])
+}
+
+/// Returns the lowest limit of memory, as [`own_pids_limit`].
+pub fn own_memory_limit() -> Option<String> {
+    own_limit("memory", &["memory.max", "memory.limit_in_bytes"])
+}
+
+fn own_limit(controller: &str, files: &[&str]) -> Option<String> {
+    let directories = [None, Some(controller)].into_iter().filter_map(|tree| own_directory_in(tree).ok()?);
+    let limits = directories.flat_map(|directory| {
+        let paths = directory.ancestors().flat_map(|above| files.iter().map(|file| above.join(file)));
+        paths.filter_map(|path| Some((number_in(&path)?, path))).collect::<Vec<_>>()
     });
     limits.min().map(|(limit, path)| format!("{} is {limit}", path.display()))
 }
 
-/// Returns the bytes that this process's cgroup and those around it can still take, the cache that
+/// Returns the limit in this file; "max" is none.
+fn number_in(path: &Path) -> Option<u64> {
+    let number = fs::read_to_string(path).ok()?.trim().parse().ok()?;
+    (number < UNLIMITED).then_some(number)
+}
+
+/// Returns the bytes that this process's cgroups and those around them can still take, the cache that
 /// they can drop included; `None` if none has a limit. Going beyond kills a process of the cgroup,
-/// however much memory the machine has.
+/// or makes it wait, however much memory the machine has.
 pub fn headroom() -> Option<u64> {
-    headroom_of(&own_directory().ok()??)
+    let of = |tree, files| Some(headroom_of(&own_directory_in(tree).ok()??, files)).flatten();
+    [of(None, &VERSION_2), of(Some("memory"), &VERSION_1)].into_iter().flatten().min()
 }
 
 /// Returns the least that is left in a cgroup and those around it. Directories above the cgroups
 /// have no such files.
-fn headroom_of(directory: &Path) -> Option<u64> {
-    directory.ancestors().filter_map(left_in).min()
+fn headroom_of(directory: &Path, files: &MemoryFiles) -> Option<u64> {
+    directory.ancestors().filter_map(|above| left_in(above, files)).min()
 }
 
 /// Returns the bytes left in one cgroup; `None` if it has no limit of its own.
-fn left_in(directory: &Path) -> Option<u64> {
-    let read = |file| fs::read_to_string(directory.join(file)).ok();
-    let number = |file| read(file)?.trim().parse::<u64>().ok();
-    // "max" is no number.
-    let limit = number("memory.max")?;
-    let used = number("memory.current")?;
-    let cache = read("memory.stat").and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("inactive_file "))?;
+fn left_in(directory: &Path, files: &MemoryFiles) -> Option<u64> {
+    let limit = files.limits.iter().filter_map(|file| number_in(&directory.join(file))).min()?;
+    let used = number_in(&directory.join(files.used))?;
+    let cache = fs::read_to_string(directory.join("memory.stat")).ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix(files.cache))?;
         line.trim().parse::<u64>().ok()
     });
     Some(limit.saturating_sub(used.saturating_sub(cache.unwrap_or(0))))
 }
 
 /// Returns the directory that proc_pid_cgroup(5) and proc_pid_mountinfo(5) amount to.
-fn directory(cgroup: &str, mounts: &str) -> Option<PathBuf> {
-    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
+fn directory(cgroup: &str, mounts: &str, controller: Option<&str>) -> Option<PathBuf> {
+    let path = cgroup.lines().find_map(|line| {
+        let (names, path) = line.split_once(':')?.1.split_once(':')?;
+        let is_it = controller.map_or(names.is_empty(), |name| names.split(',').any(|one| one == name));
+        is_it.then_some(path)
+    })?;
     mounts.lines().find_map(|line| {
         let (mount, filesystem) = line.split_once(" - ")?;
-        if filesystem.split(' ').next() != Some("cgroup2") {
+        let (kind, rest) = filesystem.split_once(' ')?;
+        let is_it = match controller {
+            None => kind == "cgroup2",
+            // The source comes before the options.
+            Some(name) => kind == "cgroup" && rest.split([' ', ',']).skip(1).any(|option| option == name),
+        };
+        if !is_it {
             return None;
         }
         let mut fields = mount.split(' ').skip(3).map(unescape);
@@ -167,7 +213,7 @@ mod tests {
     const UNIFIED: &str = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
 
     fn found(cgroup: &str, mounts: &str) -> Option<String> {
-        directory(cgroup, mounts).map(|path| path.to_str().expect("text").to_owned())
+        directory(cgroup, mounts, None).map(|path| path.to_str().expect("text").to_owned())
     }
 
     #[test]
@@ -200,6 +246,27 @@ mod tests {
         let memory = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
         assert_eq!(found("4:memory:/a\n1:cpu:/\n", memory), None);
         assert_eq!(found("4:memory:/a\n0::/a\n", memory), None);
+        let of = |controller| directory("4:cpu,memory:/a\n1:pids:/b\n0::/\n", memory, Some(controller));
+        assert_eq!(of("memory").as_deref(), Some(Path::new("/sys/fs/cgroup/memory/a")));
+        assert_eq!(of("pids"), None, "its tree is not mounted");
+        assert_eq!(of("blkio"), None);
+    }
+
+    #[test]
+    fn limits_of_version_1_and_high_ones_of_version_2_count() {
+        let root = tempfile::tempdir().expect("scratch");
+        let write = |file: &str, text: &str| fs::write(root.path().join(file), text).expect("written");
+        write("memory.limit_in_bytes", "9223372036854771712\n");
+        write("memory.usage_in_bytes", "300\n");
+        write("memory.stat", "cache 5\ntotal_inactive_file 100\n");
+        assert_eq!(headroom_of(root.path(), &VERSION_1), None, "no limit");
+        write("memory.limit_in_bytes", "1000\n");
+        assert_eq!(headroom_of(root.path(), &VERSION_1), Some(800));
+        cgroup(root.path(), "1000", 300, 0);
+        write("memory.high", "max\n");
+        assert_eq!(headroom_of(root.path(), &VERSION_2), Some(700));
+        write("memory.high", "500\n");
+        assert_eq!(headroom_of(root.path(), &VERSION_2), Some(200));
     }
 
     /// Writes a cgroup's files: its limit, what it uses, and how much of that is cache.
@@ -215,14 +282,14 @@ mod tests {
         let root = tempfile::tempdir().expect("scratch");
         let (outer, inner) = (root.path().join("outer"), root.path().join("outer/inner"));
         fs::create_dir_all(&inner).expect("directories");
-        assert_eq!(headroom_of(&inner), None, "without the memory controller");
+        assert_eq!(headroom_of(&inner, &VERSION_2), None, "without the memory controller");
         cgroup(&outer, "max", 900, 0);
         cgroup(&inner, "1000", 300, 100);
-        assert_eq!(headroom_of(&inner), Some(800));
+        assert_eq!(headroom_of(&inner, &VERSION_2), Some(800));
         cgroup(&outer, "950", 900, 0);
-        assert_eq!(headroom_of(&inner), Some(50));
+        assert_eq!(headroom_of(&inner, &VERSION_2), Some(50));
         cgroup(&outer, "800", 900, 0);
-        assert_eq!(headroom_of(&inner), Some(0));
+        assert_eq!(headroom_of(&inner, &VERSION_2), Some(0));
     }
 
     #[test]
