@@ -7,6 +7,7 @@
 //! heap is reported and left out; the others live. A text with a syntax error yields no heaps at
 //! all: half-read limits are no limits.
 
+mod comments;
 mod device;
 mod diagnostic;
 mod directory;
@@ -25,6 +26,7 @@ mod tests;
 mod translate;
 mod tree;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -169,7 +171,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
 #[cfg(feature = "dts")]
 fn read_text(path: &Path, bytes: &[u8], report: &mut Report) -> Result<Option<Tree>, LoadError> {
     let text = text(path, bytes)?;
-    Ok(dts::read(text, report))
+    Ok(dts::read(&text, report))
 }
 
 #[cfg(not(feature = "dts"))]
@@ -178,12 +180,12 @@ fn read_text(path: &Path, bytes: &[u8], _report: &mut Report) -> Result<Option<T
     Err(LoadError::TextNotSupported(path.to_owned()))
 }
 
-fn text<'b>(path: &Path, bytes: &'b [u8]) -> Result<&'b str, LoadError> {
+fn text<'b>(path: &Path, bytes: &'b [u8]) -> Result<Cow<'b, str>, LoadError> {
     let wrong = |offset| LoadError::NeitherBlobNorText { path: path.to_owned(), offset };
     if let Some(offset) = bytes.iter().position(|byte| *byte == 0) {
         return Err(wrong(offset));
     }
-    str::from_utf8(bytes).map_err(|error| wrong(error.valid_up_to()))
+    comments::text(bytes).map_err(wrong)
 }
 
 fn translated(tree: Option<&Tree>, page: PageSize, mut report: Report) -> Loaded {
