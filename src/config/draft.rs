@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::diagnostic::{Report, Severity};
+use super::region;
 use super::spec::{Device, HeapSpec};
 use super::tree::{NodeId, Tree};
 use crate::units::{HeapId, HeapName, HeapType, MAX_HEAPS, PageSize, Uid};
@@ -35,6 +36,11 @@ pub(super) struct Draft {
     pub(super) allow_uids: Option<Vec<Uid>>,
     pub(super) shared: Option<String>,
     pub(super) unavailable: Option<String>,
+    /// Its reserved memory, if the tree names any.
+    pub(super) region: Option<NodeId>,
+    pub(super) base: Option<u64>,
+    pub(super) is_default_pool: bool,
+    pub(super) kernel_names: Vec<HeapName>,
 }
 
 impl Draft {
@@ -62,7 +68,26 @@ impl Draft {
             allow_uids: None,
             shared: None,
             unavailable: None,
+            region: None,
+            base: None,
+            is_default_pool: false,
+            kernel_names: Vec::new(),
         }
+    }
+
+    /// Notes its reserved memory, and that a kernel calls a heap of it by the region's name, with or without
+    /// unit address.
+    pub(super) fn set_region(&mut self, tree: &Tree, region: NodeId) {
+        self.region = Some(region);
+        self.is_default_pool = region::is_default_pool(tree, region);
+        self.known_as(tree.name(region));
+        self.known_as(tree.base_name(region));
+    }
+
+    /// Adds a name that a kernel may have for the heap. One that no heap can have is left out.
+    pub(super) fn known_as(&mut self, name: &str) {
+        let name = HeapName::new(name).ok().filter(|name| !self.kernel_names.contains(name));
+        self.kernel_names.extend(name);
     }
 
     fn into_spec(self, id: HeapId, tree: &Tree) -> HeapSpec {
@@ -87,6 +112,13 @@ impl Draft {
             allow_uids: self.allow_uids,
             shared: self.shared,
             unavailable: self.unavailable,
+            base: self.base,
+            is_default_pool: self.is_default_pool,
+            kernel_names: if matches!(self.kind, HeapType::System | HeapType::Dma) {
+                self.kernel_names
+            } else {
+                Vec::new()
+            },
             node: tree.path(self.node),
         }
     }

@@ -112,7 +112,7 @@ fn describe(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     let mut heap = Draft::new(node.node, name, kind, page);
     heap.id = heap_id(node);
     heap.aliases = aliases(node);
-    heap.size = size(node, kind, page);
+    heap.size = size(node, &mut heap, page);
     if let Some(alignment) = node.get("alignment", number) {
         heap.alignment = alignment;
         if !alignment.is_power_of_two() || alignment < page.bytes() {
@@ -213,7 +213,8 @@ fn aliases(node: &mut NodeReader<'_>) -> Vec<HeapName> {
 }
 
 /// Reads the heap's own size, or its region's.
-fn size(node: &mut NodeReader<'_>, kind: HeapType, page: PageSize) -> Option<u64> {
+fn size(node: &mut NodeReader<'_>, heap: &mut Draft, page: PageSize) -> Option<u64> {
+    let kind = heap.kind;
     let has_region = matches!(kind, HeapType::Carveout | HeapType::Chunk | HeapType::Dma);
     let (key, bytes) = match (node.has("size"), node.has("memory-region")) {
         (true, true) => {
@@ -230,7 +231,7 @@ fn size(node: &mut NodeReader<'_>, kind: HeapType, page: PageSize) -> Option<u64
             return None;
         }
         (true, false) => ("size", node.get("size", number)?),
-        (false, true) => ("memory-region", region_bytes(node)?),
+        (false, true) => ("memory-region", region_bytes(node, heap)?),
     };
     if let Err(reason) = check_size(bytes, page) {
         node.fail(key, reason.to_string());
@@ -239,7 +240,8 @@ fn size(node: &mut NodeReader<'_>, kind: HeapType, page: PageSize) -> Option<u64
     Some(bytes)
 }
 
-fn region_bytes(node: &mut NodeReader<'_>) -> Option<u64> {
+/// Takes the region's place. Returns its size.
+fn region_bytes(node: &mut NodeReader<'_>, heap: &mut Draft) -> Option<u64> {
     let target = node.target("memory-region")?;
     if !region::is_reserved(node.tree, target) {
         let path = node.tree.path(target);
@@ -250,7 +252,11 @@ fn region_bytes(node: &mut NodeReader<'_>) -> Option<u64> {
         node.fail("memory-region", format!("memory-region cannot be used, {why}"));
         return None;
     }
-    region::bytes(node.tree, target).map_err(|reason| node.fail("memory-region", reason.to_string())).ok()
+    heap.set_region(node.tree, target);
+    let extent = region::extent(node.tree, target);
+    let extent = extent.map_err(|reason| node.fail("memory-region", reason.to_string())).ok()?;
+    heap.base = extent.base;
+    Some(extent.bytes)
 }
 
 /// A size that no heap can have.

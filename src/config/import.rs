@@ -3,65 +3,146 @@
 //!
 //! Every heap that such a tree describes appears in the result, with its reason if it cannot be served: what a
 //! board has is worth seeing even where this machine has not got it. A key that a binding does not know is a
-//! warning, since vendors add them freely.
+//! warning, since vendors add them freely. A container of heaps that no binding claims is named (`unread`).
+//!
+//! To read another vendor's heaps: if they are the children of one node, add a row to `children::VENDORS`, else
+//! a file and a row in [`BINDINGS`]; then a tree to `tests/dts/vendors` and its heaps to `tests/boards.rs`.
 
+mod amlogic;
+mod children;
+mod draft;
 mod hisilicon;
 mod linux;
+mod nxp;
 mod qcom;
+mod qcom_dma_heaps;
 mod reserved_memory;
 mod rockchip;
 mod samsung;
+mod samsung_dma_heaps;
+mod tegra;
+mod trusted;
+mod unread;
 
+use std::collections::BTreeSet;
+
+use self::draft::{
+    named, required_text, take_alignment, take_default_pool, take_place, take_region, take_size, vendors_own,
+};
 use super::diagnostic::{Report, Severity};
 use super::draft::Draft;
-use super::heaps::check_size;
-use super::property::{NodeReader, switched_off, text};
+use super::property::{NodeReader, compatibles, switched_off};
 use super::region;
 use super::tree::{NodeId, Tree};
-use crate::units::{HeapName, HeapType, MAX_HEAPS, PageSize};
+use crate::units::{HeapType, MAX_HEAPS, PageSize};
 
 /// One family of bindings.
 struct Binding {
-    /// Whether a node is a container (or a heap of its own) of this family.
-    claims: fn(&Tree, NodeId) -> bool,
+    /// Whether a node with these `compatible` strings is a container (or a heap of its own) of this family.
+    claims: fn(&Tree, NodeId, &[String]) -> bool,
     /// Reads it.
     import: fn(&mut Import<'_>, NodeId),
+    /// Whether the pools beside it that it does not take belong to devices. Otherwise they are heaps, too.
+    hides_pools: bool,
+}
+
+impl Binding {
+    const fn new(claims: fn(&Tree, NodeId, &[String]) -> bool, import: fn(&mut Import<'_>, NodeId)) -> Self {
+        Self { claims, import, hides_pools: true }
+    }
 }
 
 const BINDINGS: &[Binding] = &[
-    Binding { claims: qcom::is_ion, import: qcom::import_ion },
-    Binding { claims: qcom::is_dma_heaps, import: qcom::import_dma_heaps },
-    Binding { claims: hisilicon::is_hi6220, import: hisilicon::import_hi6220 },
-    Binding { claims: hisilicon::is_kirin, import: hisilicon::import_kirin },
-    Binding { claims: samsung::is_ion, import: samsung::import_ion },
-    Binding { claims: samsung::is_dma_heap, import: samsung::import_dma_heap },
-    Binding { claims: rockchip::is_ion, import: rockchip::import_ion },
-    Binding { claims: linux::is_ion, import: linux::import_ion },
-    Binding { claims: reserved_memory::is_heap, import: reserved_memory::import_heap },
+    Binding { hides_pools: false, ..Binding::new(trusted::claims, trusted::import) },
+    Binding::new(qcom::claims, qcom::import),
+    Binding::new(qcom_dma_heaps::claims, qcom_dma_heaps::import),
+    Binding::new(hisilicon::claims_hi6220, hisilicon::import_hi6220),
+    Binding::new(hisilicon::claims_kirin, hisilicon::import_kirin),
+    Binding::new(samsung::claims, samsung::import),
+    Binding::new(samsung_dma_heaps::claims, samsung_dma_heaps::import),
+    Binding::new(rockchip::claims, rockchip::import),
+    Binding::new(amlogic::claims, amlogic::import),
+    Binding { hides_pools: false, ..Binding::new(tegra::claims, tegra::import) },
+    Binding::new(nxp::claims, nxp::import),
+    Binding::new(children::claims, children::import),
+    Binding::new(linux::claims, linux::import),
+    Binding::new(reserved_memory::claims, reserved_memory::import_heap),
 ];
 
-/// Returns the nodes that vendor bindings describe heaps with.
-pub(super) fn containers(tree: &Tree) -> Vec<NodeId> {
-    tree.walk()
-        .into_iter()
-        .filter(|node| BINDINGS.iter().any(|binding| (binding.claims)(tree, *node)))
-        .collect()
+/// A node that describes heaps.
+struct Container {
+    node: NodeId,
+    /// What reads it; `None` if nothing does.
+    binding: Option<&'static Binding>,
 }
 
-/// Reads every vendor heap. Plain contiguous-memory pools count only where nothing else describes heaps: next
-/// to a heap container, the pools that it does not take belong to devices.
-pub(super) fn read(tree: &Tree, page: PageSize, report: &mut Report) -> Vec<Draft> {
-    let mut import = Import { tree, page, report, drafts: Vec::new(), described: 0 };
+/// Returns the nodes that vendor bindings describe heaps with, parents before children.
+fn containers(tree: &Tree) -> Vec<Container> {
+    let mut found = Vec::new();
+    // With each node, whether it is in a container: what looks like one there is a part of it.
+    let mut ahead = vec![(tree.root(), false)];
+    while let Some((node, inside)) = ahead.pop() {
+        let words = compatibles(tree, node);
+        let binding = BINDINGS.iter().find(|binding| (binding.claims)(tree, node, &words));
+        let is_container = binding.is_some() || (!inside && unread::is_container(tree, node, &words));
+        if is_container {
+            found.push(Container { node, binding });
+        }
+        let children: Vec<NodeId> = tree.children(node).collect();
+        ahead.extend(children.into_iter().rev().map(|child| (child, inside || is_container)));
+    }
+    // Where a binding reads the children one by one, their parent is no container that is not read.
+    let read = found.iter().filter(|container| container.binding.is_some());
+    let parents: BTreeSet<NodeId> = read.filter_map(|container| tree.parent(container.node)).collect();
+    found.retain(|container| container.binding.is_some() || !parents.contains(&container.node));
+    found
+}
+
+/// Returns the nodes that [`read`] would read.
+pub(super) fn readable(tree: &Tree) -> Vec<NodeId> {
+    let readable = |container: &Container| container.binding.is_some();
+    containers(tree).into_iter().filter(readable).map(|container| container.node).collect()
+}
+
+/// What was imported.
+pub(super) struct Imported {
+    /// The heaps.
+    pub(super) drafts: Vec<Draft>,
+    /// Heap nodes that were looked at, good and bad.
+    pub(super) described: usize,
+    /// The containers that were found, read or not, as words for a message.
+    pub(super) containers: Vec<String>,
+}
+
+/// Reads every vendor heap. Plain contiguous-memory pools count only where no container that is switched on
+/// describes heaps: next to one, the pools that it does not take belong to devices.
+pub(super) fn read(tree: &Tree, page: PageSize, report: &mut Report) -> Imported {
+    let default_pool = region::default_cma_pool(tree);
+    let mut import =
+        Import { tree, page, report, default_pool, drafts: Vec::new(), described: 0, hides_pools: false };
     let containers = containers(tree);
     for container in &containers {
-        if let Some(binding) = BINDINGS.iter().find(|binding| (binding.claims)(tree, *container)) {
-            (binding.import)(&mut import, *container);
-        }
+        import.container(container);
     }
-    if containers.is_empty() {
-        reserved_memory::import_pools(&mut import);
+    import.check_reserved_memory();
+    if !import.hides_pools {
+        let trusted: BTreeSet<NodeId> =
+            import.drafts.iter().filter(|draft| draft.secure).filter_map(|draft| draft.region).collect();
+        reserved_memory::import_pools(&mut import, &trusted);
     }
-    import.drafts
+    let named =
+        |container: &Container| format!("{} ({})", tree.path(container.node), word(tree, container.node));
+    Imported {
+        drafts: import.drafts,
+        described: import.described,
+        containers: containers.iter().map(named).collect(),
+    }
+}
+
+/// Returns what the container is called in a message: its first `compatible` string, or its name.
+fn word(tree: &Tree, container: NodeId) -> String {
+    let first = compatibles(tree, container).into_iter().next();
+    first.unwrap_or_else(|| tree.name(container).to_owned()).chars().take(64).collect()
 }
 
 /// An import in progress.
@@ -69,15 +150,53 @@ struct Import<'t> {
     tree: &'t Tree,
     page: PageSize,
     report: &'t mut Report,
+    /// The pool that devices without one of their own share.
+    default_pool: Option<NodeId>,
     drafts: Vec<Draft>,
     /// Heap nodes so far, good and bad.
     described: usize,
+    /// Whether plain pools are no heaps.
+    hides_pools: bool,
 }
 
 /// Most heap nodes that are looked at. Far above the ids there are, and far below what would take long.
 const MAX_DESCRIBED: usize = 4 * MAX_HEAPS;
 
 impl<'t> Import<'t> {
+    /// Reads one container, or says why none of its heaps appears.
+    fn container(&mut self, container: &Container) {
+        let node = container.node;
+        let word = word(self.tree, node);
+        let off = switched_off(self.tree, node);
+        let Some(binding) = container.binding else {
+            let off = off.map_or_else(String::new, |why| format!("; {why}"));
+            let message = format!("`{word}` is a heap container that this version does not read{off}");
+            self.pass_over(Severity::Warning, node, message);
+            return;
+        };
+        let before = self.described;
+        (binding.import)(self, node);
+        let heaps = self.described - before;
+        let is_region = region::is_reserved(self.tree, node);
+        match off {
+            Some(why) if !is_region => {
+                let heaps = format!("{heaps} heap{}", if heaps == 1 { "" } else { "s" });
+                let message =
+                    format!("{why}, so the kernel makes no heap of this `{word}`, which describes {heaps}");
+                self.pass_over(Severity::Note, node, message);
+            }
+            None if heaps == 0 => {
+                self.pass_over(
+                    Severity::Warning,
+                    node,
+                    format!("`{word}` is a heap container, but it is empty"),
+                );
+            }
+            None if binding.hides_pools => self.hides_pools = true,
+            _ => {}
+        }
+    }
+
     /// Reads one heap node with `describe`, warning of keys that are not in `known`. Nothing is imported if
     /// `describe` found an error.
     fn heap(
@@ -115,7 +234,7 @@ impl<'t> Import<'t> {
     }
 
     /// Records why a heap is there but cannot be served: every reason that holds, the most lasting
-    /// first.
+    /// first. Lists the names that its kernel may have for it.
     fn checked(&self, mut draft: Draft) -> Draft {
         let mut reasons = Vec::new();
         if draft.secure {
@@ -135,48 +254,23 @@ impl<'t> Import<'t> {
             None => {}
         }
         draft.unavailable = (!reasons.is_empty()).then(|| reasons.join("; "));
+        if matches!(draft.kind, HeapType::System | HeapType::Dma) {
+            let own = std::iter::once(&draft.name).chain(&draft.aliases);
+            let names: Vec<String> = own.map(ToString::to_string).collect();
+            let of_region = std::mem::take(&mut draft.kernel_names);
+            names.iter().for_each(|name| draft.known_as(name));
+            of_region.iter().for_each(|name| draft.known_as(name.as_str()));
+        }
         draft
     }
-}
 
-/// Sets the size to the region's. One that no heap can have is an error at `key`, a missing one
-/// makes the heap unavailable.
-fn take_region(node: &mut NodeReader<'_>, draft: &mut Draft, region: NodeId, key: &str, page: PageSize) {
-    match region::bytes(node.tree, region) {
-        Ok(bytes) => take_size(node, draft, bytes, key, page),
-        Err(reason) => draft.unavailable = Some(reason.to_string()),
+    /// Warns of cell counts for which Linux ignores all reserved memory.
+    fn check_reserved_memory(&mut self) {
+        let Some(parent) = region::reserved_memory(self.tree) else { return };
+        for (key, own, root) in region::unlike_root(self.tree, parent) {
+            let message =
+                format!("{key} is {own}, but that of / is {root}: Linux ignores all reserved memory then");
+            self.pass_over(Severity::Warning, parent, message);
+        }
     }
-    if let Some(why) = region::switched_off_region(node.tree, region) {
-        draft.unavailable = Some(why);
-    }
-}
-
-/// Sets the size, or records why it cannot be one.
-fn take_size(node: &mut NodeReader<'_>, draft: &mut Draft, bytes: u64, key: &str, page: PageSize) {
-    match check_size(bytes, page) {
-        Ok(()) => draft.size = Some(bytes),
-        Err(reason) => node.fail(key, reason.to_string()),
-    }
-}
-
-/// Sets the alignment to at least `bytes`: up to the page and the next power of two, as the kernels do.
-fn take_alignment(node: &mut NodeReader<'_>, draft: &mut Draft, bytes: u64, key: &str) {
-    match bytes.max(draft.alignment).checked_next_power_of_two() {
-        Some(alignment) => draft.alignment = alignment,
-        None => node.fail(key, format!("{key} is {bytes:#x}, but it must be at most {:#x}", 1_u64 << 63)),
-    }
-}
-
-/// Returns a heap of this name. A name that no heap can have is recorded at `key`.
-fn named(node: &mut NodeReader<'_>, name: &str, kind: HeapType, key: &str, page: PageSize) -> Option<Draft> {
-    let name = HeapName::new(name).map_err(|error| node.fail(key, error.to_string())).ok()?;
-    Some(Draft::new(node.node, name, kind, page))
-}
-
-/// Reads a required string.
-fn required_text(node: &mut NodeReader<'_>, key: &str) -> Option<String> {
-    if !node.has(key) {
-        node.fail(key, format!("{key} is missing"));
-    }
-    node.get(key, text)
 }

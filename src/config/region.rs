@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reserved memory: how big a region is and what kind it is.
+//! Reserved memory: where a region is, how big it is and what kind it is.
 
-use super::property::{Shape, ShapeError, cell, cells, is_compatible, number, read, switched_off};
+use super::property::{Shape, ShapeError, cell, cells, is_compatible, read, switched_off};
 use super::tree::{NodeId, Tree};
+
+/// What a region occupies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Its first address; `None` if the kernel chooses one when it starts.
+    pub(super) base: Option<u64>,
+    /// Its size in bytes; 0 for one that is switched off.
+    pub(super) bytes: u64,
+}
 
 /// Why the size of a region is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +22,18 @@ pub(super) struct RegionError {
     fault: RegionFault,
 }
 
+impl RegionError {
+    /// Returns the mistake alone, for a message that names the region already.
+    pub(super) fn fault(&self) -> String {
+        self.fault.to_string()
+    }
+
+    /// Returns whether the region only says nothing of its size, which is no mistake.
+    pub(super) fn is_silence(&self) -> bool {
+        self.fault == RegionFault::NoSize
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum RegionFault {
     #[error("it has neither reg nor size")]
@@ -20,10 +41,28 @@ enum RegionFault {
     /// A property of the region or of its parent has the wrong shape.
     #[error("{property} {fault}")]
     Shape { property: &'static str, fault: ShapeError },
+    /// Linux ignores such a region.
     #[error(
-        "reg has {cells} cells, but its parent's #address-cells {address} and #size-cells {size} ask for more"
+        "reg has {cells}, but #address-cells {address} and #size-cells {size} of its parent ask for {expected} or a \
+         multiple of that",
+        cells = counted(*.cells), expected = u64::from(*.address) + u64::from(*.size)
     )]
-    ShortReg { cells: usize, address: u32, size: u32 },
+    Reg { cells: usize, address: u32, size: u32 },
+    /// Linux refuses such a property.
+    #[error(
+        "{property} has {cells}, but {count} {expected} of its parent asks for {expected}",
+        cells = counted(*.cells)
+    )]
+    Cells { property: &'static str, cells: usize, count: &'static str, expected: u32 },
+    #[error("#size-cells of its parent is {0}, but a size has 1 or 2 cells")]
+    SizeCells(u32),
+    /// Linux refuses to make a pool of it.
+    #[error("reusable and no-map exclude each other: the kernel refuses such a pool")]
+    ReusableUnmapped,
+}
+
+fn counted(cells: usize) -> String {
+    format!("{cells} cell{}", if cells == 1 { "" } else { "s" })
 }
 
 /// Returns whether the node is a child of `/reserved-memory`.
@@ -33,9 +72,25 @@ pub(super) fn is_reserved(tree: &Tree, node: NodeId) -> bool {
     })
 }
 
+/// Returns the node `/reserved-memory`, if there is one.
+pub(super) fn reserved_memory(tree: &Tree) -> Option<NodeId> {
+    tree.find("/reserved-memory")
+}
+
+/// Returns the cell counts of `/reserved-memory` that are not those of the root: name, own value, the root's.
+/// Linux takes the node only if they are the same.
+pub(super) fn unlike_root(tree: &Tree, reserved_memory: NodeId) -> Vec<(&'static str, u32, u32)> {
+    let count = |node, key| tree.property(node, key).and_then(|property| read(property, cell).ok());
+    let unlike = |key| {
+        let (own, root) = (count(reserved_memory, key)?, count(tree.root(), key)?);
+        (own != root).then_some((key, own, root))
+    };
+    ["#address-cells", "#size-cells"].into_iter().filter_map(unlike).collect()
+}
+
 /// Returns the children of `/reserved-memory`.
 pub(super) fn all(tree: &Tree) -> Vec<NodeId> {
-    tree.find("/reserved-memory").map(|parent| tree.children(parent).collect()).unwrap_or_default()
+    reserved_memory(tree).map(|parent| tree.children(parent).collect()).unwrap_or_default()
 }
 
 /// Returns whether the kernel makes a contiguous-memory pool of it.
@@ -43,11 +98,21 @@ pub(super) fn is_cma_pool(tree: &Tree, node: NodeId) -> bool {
     is_compatible(tree, node, "shared-dma-pool") && tree.property(node, "reusable").is_some()
 }
 
+/// Returns whether it is the pool that devices without a region of their own share.
+pub(super) fn is_default_pool(tree: &Tree, node: NodeId) -> bool {
+    is_cma_pool(tree, node) && tree.property(node, "linux,cma-default").is_some()
+}
+
 /// Returns the pool that devices without a region of their own share.
 pub(super) fn default_cma_pool(tree: &Tree) -> Option<NodeId> {
-    all(tree)
-        .into_iter()
-        .find(|node| is_cma_pool(tree, *node) && tree.property(*node, "linux,cma-default").is_some())
+    all(tree).into_iter().find(|node| is_default_pool(tree, *node))
+}
+
+/// Returns the nodes that the list of phandles in `key` means; a phandle that no node has is left out.
+pub(super) fn targets(tree: &Tree, node: NodeId, key: &str) -> Vec<NodeId> {
+    let phandles =
+        tree.property(node, key).and_then(|property| read(property, cells).ok()).unwrap_or_default();
+    phandles.into_iter().filter_map(|phandle| tree.by_phandle(phandle)).collect()
 }
 
 /// Returns why the region does not exist at run time; `None` if it does.
@@ -55,34 +120,80 @@ pub(super) fn switched_off_region(tree: &Tree, region: NodeId) -> Option<String>
     switched_off(tree, region).map(|why| format!("region {}: {why}", tree.path(region)))
 }
 
-/// Returns the region's bytes. As in Linux, `reg` wins over `size`.
+/// Returns what the region occupies. As in Linux, `reg` wins over `size`, and of several ranges in `reg`
+/// the first counts.
 ///
 /// # Errors
-/// If it has neither, or they do not have the shape that its parent's cell counts demand.
-pub(super) fn bytes(tree: &Tree, region: NodeId) -> Result<u64, RegionError> {
-    size(tree, region).map_err(|fault| RegionError { region: tree.path(region), fault })
+/// If it has neither, they do not have the shape that its parent's cell counts demand, or it is a pool
+/// that the kernel refuses.
+pub(super) fn extent(tree: &Tree, region: NodeId) -> Result<Extent, RegionError> {
+    read_extent(tree, region).map_err(|fault| RegionError { region: tree.path(region), fault })
 }
 
-fn size(tree: &Tree, region: NodeId) -> Result<u64, RegionFault> {
-    match get(tree, region, "reg", cells)? {
-        Some(reg) => size_in_reg(tree, region, &reg),
-        None => get(tree, region, "size", number)?.ok_or(RegionFault::NoSize),
+fn read_extent(tree: &Tree, region: NodeId) -> Result<Extent, RegionFault> {
+    let has = |property| tree.property(region, property).is_some();
+    if has("reusable") && has("no-map") {
+        return Err(RegionFault::ReusableUnmapped);
     }
+    let (address, size) = cell_counts(tree, region)?;
+    if let Some(reg) = get(tree, region, "reg", cells)? {
+        return in_reg(&reg, address, size);
+    }
+    let given = get(tree, region, "size", cells)?.ok_or(RegionFault::NoSize)?;
+    let wrong = |property, cells, count, expected| RegionFault::Cells { property, cells, count, expected };
+    let bytes = joined(&given, size)?.ok_or_else(|| wrong("size", given.len(), "#size-cells", size))?;
+    if let Some(alignment) = get(tree, region, "alignment", cells)?
+        && alignment.len() != address as usize
+    {
+        return Err(wrong("alignment", alignment.len(), "#address-cells", address));
+    }
+    Ok(Extent { base: None, bytes })
 }
 
-/// Returns the size in the first entry of `reg`.
-fn size_in_reg(tree: &Tree, region: NodeId, reg: &[u32]) -> Result<u64, RegionFault> {
+/// Returns `#address-cells` and `#size-cells` of the region's parent, or the specification's defaults.
+fn cell_counts(tree: &Tree, region: NodeId) -> Result<(u32, u32), RegionFault> {
     let count = |property, default| {
         let count = tree.parent(region).map(|parent| get(tree, parent, property, cell)).transpose()?;
         Ok(count.flatten().unwrap_or(default))
     };
-    // The defaults of the specification.
-    let (address, size) = (count("#address-cells", 2)?, count("#size-cells", 1)?);
-    let after_address = usize::try_from(address).ok().and_then(|address| reg.get(address..));
-    match (after_address, size) {
-        (Some([low, ..]), 1) => Ok(u64::from(*low)),
-        (Some([high, low, ..]), 2) => Ok(u64::from(*high) << 32 | u64::from(*low)),
-        _ => Err(RegionFault::ShortReg { cells: reg.len(), address, size }),
+    Ok((count("#address-cells", 2)?, count("#size-cells", 1)?))
+}
+
+/// Returns the number of ranges in the region's `reg`; 0 if it has none, or one that is wrong.
+pub(super) fn ranges(tree: &Tree, region: NodeId) -> usize {
+    let (Ok(Some(reg)), Ok((address, size))) = (get(tree, region, "reg", cells), cell_counts(tree, region))
+    else {
+        return 0;
+    };
+    reg.len().checked_div(address as usize + size as usize).unwrap_or(0)
+}
+
+/// Returns the first range of `reg`.
+fn in_reg(reg: &[u32], address: u32, size: u32) -> Result<Extent, RegionFault> {
+    let wrong = || RegionFault::Reg { cells: reg.len(), address, size };
+    let entry = (address as usize).checked_add(size as usize).filter(|entry| *entry > 0).ok_or_else(wrong)?;
+    if reg.is_empty() || !reg.len().is_multiple_of(entry) {
+        return Err(wrong());
+    }
+    let (base, length) = reg[..entry].split_at(address as usize);
+    let bytes = joined(length, size)?.ok_or_else(wrong)?;
+    Ok(Extent { base: join(base), bytes })
+}
+
+/// Returns the number in `cells`; `None` if they are not as many as `expected`.
+fn joined(cells: &[u32], expected: u32) -> Result<Option<u64>, RegionFault> {
+    if !(1..=2).contains(&expected) {
+        return Err(RegionFault::SizeCells(expected));
+    }
+    Ok(join(cells).filter(|_| cells.len() == expected as usize))
+}
+
+/// Returns the number in one or two cells, high cell first.
+fn join(cells: &[u32]) -> Option<u64> {
+    match cells {
+        [low] => Some(u64::from(*low)),
+        [high, low] => Some(u64::from(*high) << 32 | u64::from(*low)),
+        _ => None,
     }
 }
 

@@ -64,6 +64,13 @@ pub struct HeapSpec {
     pub shared: Option<String>,
     /// Set when the configuration alone already rules the heap out on any machine, with the reason.
     pub unavailable: Option<String>,
+    /// First address of the memory that the tree reserves for it; `None` if the tree names none.
+    pub base: Option<u64>,
+    /// It is the pool that devices without one of their own share (`linux,cma-default`).
+    pub is_default_pool: bool,
+    /// Names of the kernel's heaps that are this one, in the order in which they are tried. Those of
+    /// a system or CMA heap with `Auto` come before the names that all kernels have.
+    pub kernel_names: Vec<HeapName>,
     /// Path of the node it was described by.
     pub node: String,
 }
@@ -182,6 +189,9 @@ impl HeapSpec {
             allow_uids: None,
             shared: None,
             unavailable: None,
+            base: None,
+            is_default_pool: false,
+            kernel_names: vec![],
             node: format!("/anion/{name}"),
         }
     }

@@ -13,24 +13,43 @@ use crate::units::PageSize;
 /// Returns the heaps and the policy of `tree`.
 pub(super) fn config(tree: &Tree, page: PageSize, report: &mut Report) -> Config {
     let own = own_node(tree, report);
-    let drafts = match own {
+    let (drafts, nothing) = match own {
         Some(own) => {
             note_vendor_nodes(tree, own, report);
-            heaps::read(tree, own, page, report)
+            (heaps::read(tree, own, page, report), NONE_LEFT.to_owned())
         }
-        None => import::read(tree, page, report),
+        None => {
+            let imported = import::read(tree, page, report);
+            let nothing =
+                if imported.described > 0 { NONE_LEFT.to_owned() } else { no_heap(&imported.containers) };
+            (imported.drafts, nothing)
+        }
     };
     let heaps = draft::number(drafts, tree, report);
     if heaps.is_empty() {
         let node = own.map_or_else(|| "/".to_owned(), |own| tree.path(own));
-        let hint = format!("nothing here is compatible with {COMPATIBLE:?} or a known vendor binding");
-        let message = if own.is_some() { "no heap is left".to_owned() } else { format!("no heap: {hint}") };
-        report.add(Severity::Error, node, own.and_then(|own| tree.position(own)), message);
+        report.add(Severity::Error, node, own.and_then(|own| tree.position(own)), nothing);
     }
     let clients = own.and_then(|own| tree.children(own).find(|child| tree.name(*child) == CLIENTS));
     let policy =
         clients.map_or_else(Policy::default, |clients| policy::read(tree, clients, &heaps, page, report));
     Config { heaps, policy }
+}
+
+/// What is said of a tree whose heaps all have errors.
+const NONE_LEFT: &str = "no heap is left";
+/// Containers that a message names.
+const MAX_NAMED: usize = 8;
+
+/// Returns what to say of a tree without heaps; `containers` are those that it has all the same.
+fn no_heap(containers: &[String]) -> String {
+    if containers.is_empty() {
+        return format!("no heap: nothing here is compatible with {COMPATIBLE:?} or a known vendor binding");
+    }
+    let named = containers.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let more = containers.len().saturating_sub(MAX_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("no heap: there are heap containers, but no heap could be read from them: {named}{more}")
 }
 
 /// Returns the node that counts: the first that is switched on, in the order of the text.
@@ -56,7 +75,7 @@ fn own_node(tree: &Tree, report: &mut Report) -> Option<NodeId> {
 }
 
 fn note_vendor_nodes(tree: &Tree, own: NodeId, report: &mut Report) {
-    for node in import::containers(tree) {
+    for node in import::readable(tree) {
         let message = format!("not imported, since {} describes the heaps", tree.path(own));
         report.add(Severity::Note, tree.path(node), tree.position(node), message);
     }

@@ -103,8 +103,19 @@ fn table(header: &[&str]) -> Table {
 }
 
 fn heap_table(heaps: &[HeapSpec]) -> Table {
-    let mut table =
-        table(&["id", "name", "aliases", "type", "device", "size", "alignment", "flags", "uids", "state"]);
+    let mut table = table(&[
+        "id",
+        "name",
+        "aliases",
+        "type",
+        "device",
+        "size",
+        "base",
+        "alignment",
+        "flags",
+        "uids",
+        "state",
+    ]);
     for heap in heaps {
         table.add_row([
             heap.id.to_string(),
@@ -113,6 +124,7 @@ fn heap_table(heaps: &[HeapSpec]) -> Table {
             heap.kind.name().to_owned(),
             devices(heap),
             heap.size.map_or_else(none, bytes),
+            heap.base.map_or_else(none, |base| format!("{base:#x}")),
             bytes(heap.alignment),
             flags(heap).join(" "),
             heap.allow_uids.as_deref().map_or_else(|| "all".to_owned(), joined),
@@ -138,6 +150,9 @@ fn flags(heap: &HeapSpec) -> Vec<String> {
     }
     if heap.shared.is_some() {
         flags.push("shared across domains".to_owned());
+    }
+    if heap.is_default_pool {
+        flags.push("cma-default".to_owned());
     }
     flags.extend(heap.chunk_size.map(|chunk| format!("chunks of {}", bytes(chunk))));
     if !heap.pool_orders.is_empty() {
@@ -206,6 +221,9 @@ fn heap_json(heap: &HeapSpec) -> Value {
         "fallbacks": heap.fallbacks.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "devices": heap.devices.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "size": heap.size,
+        "base": heap.base,
+        "cma_default": heap.is_default_pool,
+        "kernel_names": heap.kernel_names.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
         "alignment": heap.alignment,
         "chunk_size": heap.chunk_size,
         "cached": heap.cached,

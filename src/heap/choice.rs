@@ -16,6 +16,7 @@ use crate::source::ordered::OrderedSources;
 use crate::source::udmabuf::UdmabufSource;
 use crate::source::{FileSource, Opened};
 use crate::units::{HeapName, HeapType, Invalid, RequestedBytes};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -52,7 +53,7 @@ impl fmt::Display for Candidate<'_> {
                 _ => f.write_str("dma-heap"),
             },
             Self::Ion(Wanted::Named(name)) => write!(f, "ion:{name}"),
-            Self::Ion(Wanted::System | Wanted::Contiguous) => f.write_str("ion"),
+            Self::Ion(Wanted::System(_) | Wanted::Contiguous(_)) => f.write_str("ion"),
             Self::Udmabuf => f.write_str("udmabuf"),
             Self::UdmabufHugetlb => f.write_str("udmabuf-hugetlb"),
             Self::Hugetlb => f.write_str("hugetlb"),
@@ -98,16 +99,26 @@ pub(super) fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, Unava
 }
 
 /// Returns what one word of the configuration stands for.
-fn candidates<'a>(word: &'a Device, spec: &HeapSpec) -> Vec<Candidate<'a>> {
+fn candidates<'a>(word: &'a Device, spec: &'a HeapSpec) -> Vec<Candidate<'a>> {
+    // What the board calls the heap comes first: another of the kernel's may have other memory.
     let named = |names: &[&str]| {
-        Candidate::DmaHeap(names.iter().filter_map(|name| HeapName::new(name).ok()).collect())
+        let mut all = spec.kernel_names.clone();
+        // Every kernel's heap of this name is cached.
+        all.retain(|name| spec.cached || name.as_str() != "system");
+        all.extend(names.iter().filter_map(|name| HeapName::new(name).ok()));
+        let mut seen = BTreeSet::new();
+        all.retain(|name| seen.insert(name.clone()));
+        Candidate::DmaHeap(all)
     };
     match (word, spec.kind) {
         (Device::Auto, HeapType::System) => {
             let system = if spec.cached { "system" } else { "system-uncached" };
-            vec![named(&[system]), Candidate::Ion(Wanted::System), Candidate::Udmabuf, Candidate::Memfd]
+            let ion = Candidate::Ion(Wanted::System(&spec.kernel_names));
+            vec![named(&[system]), ion, Candidate::Udmabuf, Candidate::Memfd]
         }
-        (Device::Auto, HeapType::Dma) => vec![named(&CMA_NAMES), Candidate::Ion(Wanted::Contiguous)],
+        (Device::Auto, HeapType::Dma) => {
+            vec![named(&CMA_NAMES), Candidate::Ion(Wanted::Contiguous(&spec.kernel_names))]
+        }
         (Device::Auto, HeapType::SystemContig) | (Device::Hugetlb, _) => vec![Candidate::Hugetlb],
         (Device::Auto | Device::Memfd, _) => vec![Candidate::Memfd],
         (Device::Ashmem, _) => vec![Candidate::Ashmem],
@@ -285,6 +296,29 @@ mod tests {
         let uncached = HeapSpec { cached: false, ..auto };
         let (_, passed_over) = chosen(&uncached, none());
         assert!(passed_over.starts_with("dma-heap:system-uncached: "), "{passed_over}");
+    }
+
+    #[test]
+    fn the_boards_names_come_before_those_that_every_kernel_has() {
+        let tried = |kind, cached, kernel_names: &[&str]| {
+            let names = kernel_names.iter().map(|name| HeapName::new(name).expect("valid")).collect();
+            let spec = HeapSpec { cached, kernel_names: names, ..HeapSpec::plain(0, "adsp", kind, None) };
+            match candidates(&spec.device, &spec).remove(0) {
+                Candidate::DmaHeap(names) => {
+                    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+                }
+                other => panic!("{other}"),
+            }
+        };
+        let defaults = "default_cma_region linux,cma reserved default-pool";
+        assert_eq!(tried(HeapType::Dma, true, &[]), defaults);
+        let names = ["qcom,display", "display_region@0"];
+        assert_eq!(tried(HeapType::Dma, true, &names), format!("qcom,display display_region@0 {defaults}"));
+        let own = "reserved default_cma_region linux,cma default-pool";
+        assert_eq!(tried(HeapType::Dma, true, &["reserved"]), own);
+        assert_eq!(tried(HeapType::System, true, &["video_system"]), "video_system system");
+        assert_eq!(tried(HeapType::System, true, &["system"]), "system");
+        assert_eq!(tried(HeapType::System, false, &["system"]), "system-uncached");
     }
 
     #[test]

@@ -23,10 +23,10 @@ const FLAG_CACHED: u32 = 1;
 pub enum Wanted<'a> {
     /// The one of this name.
     Named(&'a HeapName),
-    /// The first of pages.
-    System,
-    /// The first of contiguous memory.
-    Contiguous,
+    /// The first of pages, those of these names before all others.
+    System(&'a [HeapName]),
+    /// The first of contiguous memory, those of these names before all others.
+    Contiguous(&'a [HeapName]),
 }
 
 /// Why a heap of ION's cannot be used.
@@ -85,16 +85,11 @@ impl IonSource {
             log::info!("ION has heaps as modules, interface version {version}");
         }
         let heaps = device.heaps().map_err(NoIon::Query)?;
-        let is_wanted = |heap: &&IonHeap| match wanted {
-            Wanted::Named(name) => heap.name == name.as_str(),
-            Wanted::System => heap.kind == TYPE_SYSTEM,
-            Wanted::Contiguous => heap.kind == TYPE_DMA,
-        };
-        let Some(heap) = heaps.iter().find(is_wanted).cloned() else {
+        let Some(heap) = find(&heaps, wanted).cloned() else {
             let wanted = match wanted {
                 Wanted::Named(name) => name.to_string(),
-                Wanted::System => "of pages".to_owned(),
-                Wanted::Contiguous => "of contiguous memory".to_owned(),
+                Wanted::System(_) => "of pages".to_owned(),
+                Wanted::Contiguous(_) => "of contiguous memory".to_owned(),
             };
             let names: Vec<_> = heaps.into_iter().map(|heap| heap.name).collect();
             return Err(NoIon::Absent { wanted, found: names.join(", ") });
@@ -119,6 +114,20 @@ impl IonSource {
     }
 }
 
+/// Returns the heap that is wanted.
+fn find<'h>(heaps: &'h [IonHeap], wanted: Wanted<'_>) -> Option<&'h IonHeap> {
+    let first = |kind: u32, names: &[HeapName]| {
+        let of_kind = || heaps.iter().filter(move |heap| heap.kind == kind);
+        let named = names.iter().find_map(|name| of_kind().find(|heap| heap.name == name.as_str()));
+        named.or_else(|| of_kind().next())
+    };
+    match wanted {
+        Wanted::Named(name) => heaps.iter().find(|heap| heap.name == name.as_str()),
+        Wanted::System(names) => first(TYPE_SYSTEM, names),
+        Wanted::Contiguous(names) => first(TYPE_DMA, names),
+    }
+}
+
 impl Source for IonSource {
     fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
         let fd = self.device.allocate(bytes.get(), self.heap.id, self.flags)?;
@@ -130,5 +139,22 @@ impl Source for IonSource {
             bytes,
             self.recycles,
         )?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heap_of_the_boards_name_and_kind_comes_before_the_first_of_its_kind() {
+        let heap = |name: &str, kind, id| IonHeap { name: name.to_owned(), kind, id };
+        let heaps = [heap("adsp", 2, 3), heap("reserved", 4, 2), heap("adsp", 4, 22), heap("system", 0, 25)];
+        let names = ["qsecom", "adsp"].map(|name| HeapName::new(name).expect("valid"));
+        let id = |wanted| find(&heaps, wanted).map(|heap| heap.id);
+        assert_eq!(id(Wanted::Contiguous(&names)), Some(22));
+        assert_eq!(id(Wanted::Contiguous(&[])), Some(2));
+        assert_eq!(id(Wanted::System(&names)), Some(25));
+        assert_eq!(find(&heaps[..1], Wanted::Contiguous(&names)), None);
     }
 }

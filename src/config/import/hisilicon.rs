@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! HiSilicon: `hisilicon,hi6220-ion` (mainline to 4.11) and the vendor's binding for Kirin.
+//! HiSilicon: `hisilicon,hi6220-ion` (mainline to 4.11) and the vendor's binding for Kirin, whose keys Allwinner
+//! has, too.
 
-use super::{Import, named, required_text, take_region, take_size};
+use super::{Import, named, required_text, take_place, take_region, vendors_own};
 use crate::config::diagnostic::Severity;
 use crate::config::draft::Draft;
 use crate::config::property::{NodeReader, cell, compatibles, is_compatible, number, read, text};
@@ -16,12 +17,12 @@ const HI6220_HEAPS: &[(&str, u32, HeapType)] = &[
     ("cma", 4, HeapType::Dma),
 ];
 
-pub(super) fn is_hi6220(tree: &Tree, node: NodeId) -> bool {
-    is_compatible(tree, node, "hisilicon,hi6220-ion")
+pub(super) fn claims_hi6220(_: &Tree, _: NodeId, compatible: &[String]) -> bool {
+    compatible.iter().any(|word| word == "hisilicon,hi6220-ion")
 }
 
 pub(super) fn import_hi6220(import: &mut Import<'_>, container: NodeId) {
-    for child in import.tree.children(container).collect::<Vec<_>>() {
+    for child in import.tree.children(container) {
         let words = compatibles(import.tree, child);
         let known = HI6220_HEAPS
             .iter()
@@ -71,26 +72,31 @@ const KIRIN_TYPES: &[(&str, HeapType, bool)] = &[
     ("ion_custom", HeapType::Custom, false),
     ("ion_sec", HeapType::Custom, true),
     ("ion_sec_sg", HeapType::Custom, true),
+    // Allwinner's.
+    ("ion_contig", HeapType::SystemContig, false),
+    ("ion_cma", HeapType::Dma, false),
+    ("ion_secure", HeapType::Custom, true),
 ];
 
-/// Returns whether it is a container of Kirin's heaps. The vendor has had several names for it;
-/// they have the maker and the ending in common.
-pub(super) fn is_kirin(tree: &Tree, node: NodeId) -> bool {
-    compatibles(tree, node).iter().any(|word| word.starts_with("hisilicon,") && word.ends_with("ion"))
+/// Returns whether it is a container of Kirin's heaps, or one of Allwinner's. HiSilicon has had several names for
+/// it; they have the maker and the ending in common.
+pub(super) fn claims_kirin(tree: &Tree, node: NodeId, compatible: &[String]) -> bool {
+    let is_ion = |word: &String| word.starts_with("hisilicon,") && word.ends_with("ion");
+    compatible.iter().any(|word| is_ion(word) || word == "allwinner,sunxi-ion")
         && tree.children(node).any(|child| tree.property(child, "heap-type").is_some())
 }
 
 pub(super) fn import_kirin(import: &mut Import<'_>, container: NodeId) {
-    let tree = import.tree;
-    for child in tree.children(container).collect::<Vec<_>>() {
+    let (tree, pool) = (import.tree, import.default_pool);
+    for child in tree.children(container) {
         // Other children describe address ranges of the I/O MMU.
         if ["heap-type", "heap-id", "heap-name"].iter().any(|key| tree.property(child, key).is_some()) {
-            import.heap(child, KIRIN_KEYS, kirin_heap);
+            import.heap(child, KIRIN_KEYS, |node, page| kirin_heap(node, pool, page));
         }
     }
 }
 
-fn kirin_heap(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
+fn kirin_heap(node: &mut NodeReader<'_>, pool: Option<NodeId>, page: PageSize) -> Option<Draft> {
     let (name, region) = kirin_name(node)?;
     if !node.has("heap-id") {
         node.fail("heap-id", "heap-id is missing");
@@ -98,18 +104,19 @@ fn kirin_heap(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     let id = node.get("heap-id", cell)?;
     let id = HeapId::new(id).map_err(|error| node.fail("heap-id", error.to_string())).ok()?;
     let word = required_text(node, "heap-type")?;
-    let Some((_, kind, secure)) = KIRIN_TYPES.iter().find(|(known, ..)| *known == word) else {
-        node.fail("heap-type", format!("heap-type is {word:?}, which is not a known type"));
-        return None;
-    };
-    let mut draft = named(node, &name, *kind, "heap-name", page)?;
+    let known = KIRIN_TYPES.iter().find(|(known, ..)| *known == word);
+    let (kind, secure) = known.map_or((HeapType::Custom, false), |(_, kind, secure)| (*kind, *secure));
+    let mut draft = named(node, &name, kind, "heap-name", page)?;
     draft.id = Some(id);
-    draft.secure = *secure;
+    draft.secure = secure;
     draft.deferred_free = matches!(kind, HeapType::System | HeapType::Carveout | HeapType::Chunk);
-    if *kind == HeapType::Custom && !secure {
-        draft.unavailable = Some("ion_custom is whatever its driver makes of it".to_owned());
+    kirin_size(node, &mut draft, region, pool, page);
+    if kind == HeapType::Custom && !secure {
+        draft.unavailable = Some(match known {
+            Some(_) => "ion_custom is whatever its driver makes of it".to_owned(),
+            None => vendors_own("heap-type", &format!("{word:?}")),
+        });
     }
-    kirin_size(node, &mut draft, region, page);
     Some(draft)
 }
 
@@ -148,8 +155,15 @@ fn kirin_name(node: &mut NodeReader<'_>) -> Option<(String, Option<NodeId>)> {
 }
 
 /// Reads the heap's size. 0 or all ones stands for the region's. Pools of contiguous memory have
-/// theirs at the container.
-fn kirin_size(node: &mut NodeReader<'_>, draft: &mut Draft, region: Option<NodeId>, page: PageSize) {
+/// theirs at the container, or share the default pool.
+fn kirin_size(
+    node: &mut NodeReader<'_>,
+    draft: &mut Draft,
+    region: Option<NodeId>,
+    default_pool: Option<NodeId>,
+    page: PageSize,
+) {
+    let base = node.get("heap-base", number).unwrap_or(0);
     let given = node.get("heap-size", number).unwrap_or(0);
     let is_placeholder = given == 0 || given == u64::from(u32::MAX) || given == u64::MAX;
     let of_container = || {
@@ -157,9 +171,9 @@ fn kirin_size(node: &mut NodeReader<'_>, draft: &mut Draft, region: Option<NodeI
         let phandle = read(node.tree.property(parent, "memory-region")?, cell).ok()?;
         node.tree.by_phandle(phandle)
     };
-    let pool = if draft.kind == HeapType::Dma { of_container() } else { None };
+    let pool = if draft.kind == HeapType::Dma { of_container().or(default_pool) } else { None };
     match region.or(pool) {
-        _ if !is_placeholder => take_size(node, draft, given, "heap-size", page),
+        _ if !is_placeholder => take_place(node, draft, (base, given), "heap-size", page),
         Some(region) => take_region(node, draft, region, "heap-size", page),
         None if matches!(draft.kind, HeapType::System | HeapType::SystemContig) => {}
         None => draft.unavailable = Some(format!("no reserved memory is named {}", draft.name)),

@@ -18,12 +18,12 @@ const TYPES: &[(&str, HeapType)] = &[
     ("custom", HeapType::Custom),
 ];
 
-pub(super) fn is_ion(tree: &Tree, node: NodeId) -> bool {
-    compatibles(tree, node).iter().any(|word| word == "linux,ion")
+pub(super) fn claims(_: &Tree, _: NodeId, compatible: &[String]) -> bool {
+    compatible.iter().any(|word| word == "linux,ion")
 }
 
-pub(super) fn import_ion(import: &mut Import<'_>, container: NodeId) {
-    for child in import.tree.children(container).collect::<Vec<_>>() {
+pub(super) fn import(import: &mut Import<'_>, container: NodeId) {
+    for child in import.tree.children(container) {
         let words = compatibles(import.tree, child);
         let kind = words
             .iter()

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Qualcomm: `qcom,msm-ion` (kernels 3.x to 4.19) and `qcom,dma-heaps` (5.10 on).
+//! Qualcomm: `qcom,msm-ion` (kernels 3.4 to 5.4). Its three forms are told apart by the container as a whole:
+//! without any type the type follows from the id (3.4); ids are bit masks in 5.4, else numbers.
 
-use super::{Import, named, required_text, take_alignment, take_region, take_size};
+use super::{
+    Import, named, required_text, take_alignment, take_default_pool, take_place, take_region, take_size,
+    vendors_own,
+};
 use crate::config::draft::Draft;
-use crate::config::property::{NodeReader, cell, is_compatible, number};
-use crate::config::region;
+use crate::config::property::{NodeReader, cell, cells, number as bytes, read, text};
 use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapId, HeapName, HeapType, PageSize};
 
-const ION_KEYS: &[&str] = &[
+const KEYS: &[&str] = &[
     "reg",
     "qcom,ion-heap-type",
     "qti,ion-heap-type",
@@ -22,8 +25,10 @@ const ION_KEYS: &[&str] = &[
     "qcom,default-prefetch-size",
 ];
 
+const TYPES: [&str; 2] = ["qcom,ion-heap-type", "qti,ion-heap-type"];
+
 /// The driver names heaps by id; the second name is what other kernels call the same id.
-const ION_NAMES: &[(u32, &str, Option<&str>)] = &[
+const NAMES: &[(u32, &str, Option<&str>)] = &[
     (8, "mm", None),
     (9, "secure_heap", Some("secure")),
     (10, "secure_display", None),
@@ -42,13 +47,50 @@ const ION_NAMES: &[(u32, &str, Option<&str>)] = &[
     (27, "qsecom", None),
     (28, "audio", None),
     (29, "mm_fw", None),
+    (30, "vmalloc", None),
 ];
 
+/// The same of kernel 5.4, where an id is a bit of a mask: the number of the bit.
+const MASK_NAMES: &[(u32, &str, Option<&str>)] = &[
+    (1, "qsecom_ta", None),
+    (2, "camera", None),
+    (3, "display", None),
+    (4, "adsp", None),
+    (5, "audio_ml", None),
+    (6, "user_contig", None),
+    (7, "qsecom", None),
+    (8, "audio", None),
+    (9, "mm", None),
+    (10, "secure_heap", Some("secure")),
+    (11, "secure_display", None),
+    (14, "spss", None),
+    (15, "secure_carveout", None),
+    (16, "tui_carveout", None),
+    (25, "system", Some("ion_system_heap")),
+];
+
+/// What the id means where no heap has a type: kernel 3.4. Other ids are carveouts.
+const KINDS_BY_ID: &[(u32, HeapType, bool)] = &[
+    (8, HeapType::Carveout, true),
+    (12, HeapType::Carveout, true),
+    (16, HeapType::Carveout, true),
+    (21, HeapType::SystemContig, false),
+    (25, HeapType::System, false),
+    (30, HeapType::System, false),
+];
+
+/// What kernel 3.4 calls the heap of this id, where it has another name than later.
+const OLD_NAMES: &[(u32, &str, Option<&str>)] =
+    &[(25, "iommu", Some("system")), (26, "pil_2", Some("user_contig"))];
+
 /// Type words with their kind, and whether the memory is kept from the CPU.
-const ION_TYPES: &[(&str, HeapType, bool)] = &[
+const KINDS: &[(&str, HeapType, bool)] = &[
     ("SYSTEM", HeapType::System, false),
+    ("MSM_SYSTEM", HeapType::System, false),
+    ("IOMMU", HeapType::System, false),
     ("SYSTEM_CONTIG", HeapType::SystemContig, false),
     ("CARVEOUT", HeapType::Carveout, false),
+    ("MSM_CARVEOUT", HeapType::Carveout, false),
     ("CHUNK", HeapType::Chunk, false),
     ("DMA", HeapType::Dma, false),
     ("SECURE_CARVEOUT", HeapType::Carveout, true),
@@ -59,46 +101,116 @@ const ION_TYPES: &[(&str, HeapType, bool)] = &[
     ("REMOVED", HeapType::Carveout, true),
 ];
 
-pub(super) fn is_ion(tree: &Tree, node: NodeId) -> bool {
-    is_compatible(tree, node, "qcom,msm-ion") || is_compatible(tree, node, "qti,msm-ion")
+/// How a container's heaps give id and type.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Kernel 3.4: no types.
+    Untyped,
+    /// Ids are numbers.
+    Numbers,
+    /// Kernel 5.4: ids have one bit set.
+    Masks,
 }
 
-pub(super) fn import_ion(import: &mut Import<'_>, container: NodeId) {
-    for child in import.tree.children(container).collect::<Vec<_>>() {
-        import.heap(child, ION_KEYS, ion_heap);
+pub(super) fn claims(_: &Tree, _: NodeId, compatible: &[String]) -> bool {
+    compatible.iter().any(|word| ["qcom,msm-ion", "qti,msm-ion"].contains(&word.as_str()))
+}
+
+pub(super) fn import(import: &mut Import<'_>, container: NodeId) {
+    let form = form(import.tree, container);
+    let pool = import.default_pool;
+    for child in import.tree.children(container) {
+        import.heap(child, KEYS, |node, page| heap(node, form, pool, page));
     }
 }
 
-fn ion_heap(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
-    if !node.has("reg") {
-        node.fail("reg", "reg is missing: it is the heap's id");
+/// Returns the form of a container. Only a mask has a number above all ids, and only kernel 5.4 has the types
+/// that begin with MSM.
+fn form(tree: &Tree, container: NodeId) -> Form {
+    let word = |heap| TYPES.iter().find_map(|key| read(tree.property(heap, key)?, text).ok());
+    let is_mask = |heap| {
+        let reg = tree.property(heap, "reg").and_then(|reg| read(reg, cell).ok());
+        reg.is_some_and(|reg| reg > 31 && reg.is_power_of_two())
+    };
+    let has_type = |heap| TYPES.iter().any(|key| tree.property(heap, key).is_some());
+    if tree
+        .children(container)
+        .any(|heap| is_mask(heap) || word(heap).is_some_and(|word| word.starts_with("MSM_")))
+    {
+        Form::Masks
+    } else if tree.children(container).any(has_type) {
+        Form::Numbers
+    } else {
+        Form::Untyped
     }
-    let number_given = node.get("reg", cell)?;
-    let id = HeapId::new(number_given).map_err(|error| node.fail("reg", error.to_string())).ok()?;
-    let Some((_, name, other)) = ION_NAMES.iter().find(|(known, ..)| *known == number_given) else {
-        node.fail("reg", format!("reg is {number_given}, but Qualcomm's ION has no heap of that id"));
+}
+
+fn heap(node: &mut NodeReader<'_>, form: Form, pool: Option<NodeId>, page: PageSize) -> Option<Draft> {
+    let (id, number) = id(node, form)?;
+    let names = match form {
+        Form::Untyped => [OLD_NAMES, NAMES].concat(),
+        Form::Numbers => NAMES.to_vec(),
+        Form::Masks => MASK_NAMES.to_vec(),
+    };
+    let Some((_, name, other)) = names.iter().find(|(known, ..)| *known == number) else {
+        let what = if form == Form::Masks { " as a bit mask" } else { "" };
+        let reg = node.get("reg", cell)?;
+        node.fail("reg", format!("reg is {reg}, but Qualcomm's ION has no heap of that id{what}"));
         return None;
     };
-    let key = if node.has("qti,ion-heap-type") { "qti,ion-heap-type" } else { "qcom,ion-heap-type" };
-    let word = required_text(node, key)?;
-    let Some((_, kind, secure)) = ION_TYPES.iter().find(|(known, ..)| *known == word) else {
-        node.fail(key, format!("{key} is {word:?}, which is not a known type"));
-        return None;
-    };
-    let mut draft = named(node, name, *kind, "reg", page)?;
+    let (kind, secure, doubt) = if form == Form::Untyped { kind_by_id(number) } else { kind(node)? };
+    let mut draft = named(node, name, kind, "reg", page)?;
     draft.id = Some(id);
     draft.aliases.extend(other.and_then(|other| HeapName::new(other).ok()));
-    draft.secure = *secure;
+    draft.secure = secure;
     draft.deferred_free = matches!(kind, HeapType::System | HeapType::Carveout | HeapType::Chunk);
-    if let Some(alignment) = node.get("qcom,heap-align", number) {
+    if let Some(alignment) = node.get("qcom,heap-align", bytes) {
         take_alignment(node, &mut draft, alignment, "qcom,heap-align");
     }
-    ion_size(node, &mut draft, page);
+    size(node, &mut draft, pool, page);
+    draft.unavailable = doubt.or(draft.unavailable);
     Some(draft)
 }
 
+/// Reads the heap's id, and the number that the tables of names have for it.
+fn id(node: &mut NodeReader<'_>, form: Form) -> Option<(HeapId, u32)> {
+    if !node.has("reg") {
+        node.fail("reg", "reg is missing: it is the heap's id");
+    }
+    let reg = node.get("reg", cell)?;
+    let number = match form {
+        Form::Masks if !reg.is_power_of_two() => {
+            node.fail("reg", format!("reg is {reg:#x}, but an id is one bit of a mask in this container"));
+            return None;
+        }
+        Form::Masks => reg.trailing_zeros(),
+        Form::Numbers | Form::Untyped => reg,
+    };
+    let id = HeapId::new(number).map_err(|error| node.fail("reg", error.to_string())).ok()?;
+    Some((id, number))
+}
+
+/// What a heap is, whether the CPU is kept from it, and why it cannot be served if that is known already.
+type Kind = (HeapType, bool, Option<String>);
+
+fn kind_by_id(number: u32) -> Kind {
+    let known = KINDS_BY_ID.iter().find(|(id, ..)| *id == number);
+    known.map_or((HeapType::Carveout, false, None), |(_, kind, secure)| (*kind, *secure, None))
+}
+
+/// Reads the type. One that no table has is the vendor's own: the heap is listed, and not served.
+fn kind(node: &mut NodeReader<'_>) -> Option<Kind> {
+    let key = if node.has(TYPES[1]) { TYPES[1] } else { TYPES[0] };
+    let word = required_text(node, key)?;
+    let known = KINDS.iter().find(|(known, ..)| *known == word);
+    Some(known.map_or_else(
+        || (HeapType::Custom, false, Some(vendors_own(key, &format!("{word:?}")))),
+        |(_, kind, secure)| (*kind, *secure, None),
+    ))
+}
+
 /// Reads the size of the region; a heap of contiguous memory without one shares the default pool.
-fn ion_size(node: &mut NodeReader<'_>, draft: &mut Draft, page: PageSize) {
+fn size(node: &mut NodeReader<'_>, draft: &mut Draft, pool: Option<NodeId>, page: PageSize) {
     for key in ["memory-region", "linux,contiguous-region"] {
         if node.has(key) {
             if let Some(region) = node.target(key) {
@@ -107,83 +219,24 @@ fn ion_size(node: &mut NodeReader<'_>, draft: &mut Draft, page: PageSize) {
             return;
         }
     }
-    if let Some(bytes) = node.get("qcom,memory-reservation-size", number) {
-        take_size(node, draft, bytes, "qcom,memory-reservation-size", page);
+    if node.has("qcom,memory-fixed") {
+        fixed(node, draft, page);
+    } else if let Some(size) = node.get("qcom,memory-reservation-size", bytes) {
+        take_size(node, draft, size, "qcom,memory-reservation-size", page);
     } else if draft.kind == HeapType::Dma {
-        match region::default_cma_pool(node.tree) {
-            Some(pool) => take_region(node, draft, pool, "reg", page),
-            None => {
-                draft.unavailable = Some("it names no memory region and there is no default pool".to_owned())
-            }
+        take_default_pool(node, draft, pool, "reg", page);
+    }
+}
+
+/// Reads `qcom,memory-fixed`, address and size.
+fn fixed(node: &mut NodeReader<'_>, draft: &mut Draft, page: PageSize) {
+    let key = "qcom,memory-fixed";
+    match node.get(key, cells).as_deref() {
+        Some([base, size]) => take_place(node, draft, (u64::from(*base), u64::from(*size)), key, page),
+        Some(other) => {
+            let count = other.len();
+            node.fail(key, format!("{key} has {count} cells, but it must have 2, the base and the size"));
         }
+        None => {}
     }
-}
-
-const DMA_KEYS: &[&str] = &[
-    "reg",
-    "qcom,dma-heap-name",
-    "qcom,dma-heap-type",
-    "memory-region",
-    "qcom,token",
-    "qcom,max-align",
-    "qcom,uncached-heap",
-    "qcom,dynamic-heap",
-];
-
-pub(super) fn is_dma_heaps(tree: &Tree, node: NodeId) -> bool {
-    is_compatible(tree, node, "qcom,dma-heaps")
-}
-
-pub(super) fn import_dma_heaps(import: &mut Import<'_>, container: NodeId) {
-    for child in import.tree.children(container).collect::<Vec<_>>() {
-        import.heap(child, DMA_KEYS, dma_heap);
-    }
-}
-
-fn dma_heap(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
-    let name = required_text(node, "qcom,dma-heap-name")?;
-    if !node.has("qcom,dma-heap-type") {
-        node.fail("qcom,dma-heap-type", "qcom,dma-heap-type is missing");
-    }
-    let number_given = node.get("qcom,dma-heap-type", cell)?;
-    let region = if node.has("memory-region") { Some(node.target("memory-region")?) } else { None };
-    let (kind, secure, doubt) = match number_given {
-        0 | 3 => (HeapType::Carveout, true, None),
-        1 => number_one(node.tree, region),
-        2 => (HeapType::Dma, false, None),
-        other => {
-            node.fail("qcom,dma-heap-type", format!("qcom,dma-heap-type is {other}, but it must be 0 to 3"));
-            return None;
-        }
-    };
-    let mut draft = named(node, &name, kind, "qcom,dma-heap-name", page)?;
-    draft.secure = secure;
-    draft.cached = !node.flag("qcom,uncached-heap");
-    if let Some(order) = node.get("qcom,max-align", cell) {
-        match page.bytes().checked_shl(order).filter(|bytes| bytes >> order == page.bytes()) {
-            Some(bytes) => take_alignment(node, &mut draft, bytes, "qcom,max-align"),
-            None => {
-                node.fail("qcom,max-align", format!("qcom,max-align is {order}, which is no order of pages"))
-            }
-        }
-    }
-    match region {
-        Some(region) => take_region(node, &mut draft, region, "memory-region", page),
-        None => draft.unavailable = Some("it names no memory region".to_owned()),
-    }
-    draft.unavailable = doubt.or(draft.unavailable);
-    Some(draft)
-}
-
-/// Returns what type 1 is: a carveout in most kernels, but contiguous memory in early ones. The
-/// region tells which: only contiguous memory is reusable, and only memory set aside is not mapped.
-/// If it says neither, nothing is guessed.
-fn number_one(tree: &Tree, region: Option<NodeId>) -> (HeapType, bool, Option<String>) {
-    let has = |key| region.is_some_and(|region| tree.property(region, key).is_some());
-    if has("reusable") {
-        return (HeapType::Dma, false, None);
-    }
-    let doubt = "qcom,dma-heap-type 1 means carveout in some kernels and contiguous memory in others, and its \
-                 region does not tell which";
-    (HeapType::Carveout, false, (!has("no-map")).then(|| doubt.to_owned()))
 }

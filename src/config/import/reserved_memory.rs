@@ -2,7 +2,9 @@
 //! Reserved memory that is a heap by itself: MediaTek's ION carveout, chunk dma-heaps, and plain pools of
 //! contiguous memory, each of which newer kernels offer as a dma-heap of the node's name.
 
-use super::{Import, named, take_region};
+use std::collections::BTreeSet;
+
+use super::{Import, named, take_region, trusted};
 use crate::config::draft::Draft;
 use crate::config::property::{NodeReader, cell, is_compatible};
 use crate::config::region;
@@ -16,9 +18,12 @@ const CARVEOUT: &str = "mediatek,ion-carveout-heap";
 const CHUNK: &str = "dma_heap,chunk";
 /// The kernel's when `chunk-order` is missing.
 const DEFAULT_CHUNK_ORDER: u32 = 4;
+/// The smallest block of contiguous memory that kernels manage, as an order of pages: 2 MiB with pages of 4 KiB.
+const BLOCK_ORDER: u32 = 9;
 
-pub(super) fn is_heap(tree: &Tree, node: NodeId) -> bool {
-    region::is_reserved(tree, node) && [CARVEOUT, CHUNK].iter().any(|word| is_compatible(tree, node, word))
+pub(super) fn claims(tree: &Tree, node: NodeId, compatible: &[String]) -> bool {
+    region::is_reserved(tree, node)
+        && compatible.iter().any(|word| [CARVEOUT, CHUNK].contains(&word.as_str()))
 }
 
 pub(super) fn import_heap(import: &mut Import<'_>, node: NodeId) {
@@ -31,12 +36,33 @@ pub(super) fn import_heap(import: &mut Import<'_>, node: NodeId) {
     });
 }
 
-pub(super) fn import_pools(import: &mut Import<'_>) {
+/// Reads every plain pool but those in `trusted`, which the TEE takes.
+pub(super) fn import_pools(import: &mut Import<'_>, trusted: &BTreeSet<NodeId>) {
     for node in region::all(import.tree) {
-        if region::is_cma_pool(import.tree, node) {
-            import.heap(node, KEYS, |node, page| plain(node, HeapType::Dma, page));
+        if region::is_cma_pool(import.tree, node) && !trusted.contains(&node) {
+            import.heap(node, KEYS, pool);
         }
     }
+}
+
+fn pool(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
+    let mut draft = plain(node, HeapType::Dma, page)?;
+    draft.secure = trusted::is_named_so(node.tree.base_name(node.node));
+    let ranges = region::ranges(node.tree, node.node);
+    if ranges > 1 {
+        node.warn("reg", format!("reg has {ranges} ranges, of which the pool is the first alone"));
+    }
+    let block = page.bytes() << BLOCK_ORDER;
+    let is_whole = |number: u64| number.is_multiple_of(block);
+    if let Some(size) = draft.size
+        && !(is_whole(size) && draft.base.is_none_or(is_whole))
+    {
+        let key = if node.has("reg") { "reg" } else { "size" };
+        let message =
+            format!("base and size are no multiples of {block:#x}: most kernels refuse such a pool");
+        node.warn(key, message);
+    }
+    Some(draft)
 }
 
 fn plain(node: &mut NodeReader<'_>, kind: HeapType, page: PageSize) -> Option<Draft> {

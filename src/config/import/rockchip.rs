@@ -1,53 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rockchip: `rockchip,ion` (kernels 3.10 and 4.4).
+//! Rockchip: `rockchip,ion` (kernels 3.10 and 4.4). Heaps are told apart by `rockchip,ion_heap`, the number of
+//! ION's type, or, where that is not there, by the node's name.
 
-use super::{Import, named, take_alignment, take_size};
+use super::{Import, named, take_alignment, take_place};
 use crate::config::draft::Draft;
-use crate::config::property::{NodeReader, cell, cells, is_compatible};
+use crate::config::property::{NodeReader, cell, cells};
 use crate::config::tree::{NodeId, Tree};
-use crate::units::{HeapId, HeapType, PageSize};
+use crate::units::{HeapId, HeapName, HeapType, PageSize};
 
-/// The id is ION's type number; the driver names the heaps.
-const HEAPS: &[(u32, &str, HeapType)] = &[
-    (0, "vmalloc", HeapType::System),
-    (1, "kmalloc", HeapType::SystemContig),
-    (2, "carveout", HeapType::Carveout),
-    (4, "cma", HeapType::Dma),
-    (5, "drm", HeapType::Custom),
+/// The id is ION's type number; the driver names the heaps. Last, what the node is called in kernel 4.4.
+const HEAPS: &[(u32, &str, HeapType, &str)] = &[
+    (0, "vmalloc", HeapType::System, "system-heap"),
+    (1, "kmalloc", HeapType::SystemContig, "system-contig-heap"),
+    (2, "carveout", HeapType::Carveout, "carveout-heap"),
+    (4, "cma", HeapType::Dma, "cma-heap"),
+    (5, "drm", HeapType::Custom, "drm-heap"),
 ];
 
-pub(super) fn is_ion(tree: &Tree, node: NodeId) -> bool {
-    is_compatible(tree, node, "rockchip,ion")
+pub(super) fn claims(_: &Tree, _: NodeId, compatible: &[String]) -> bool {
+    compatible.iter().any(|word| word == "rockchip,ion")
 }
 
-pub(super) fn import_ion(import: &mut Import<'_>, container: NodeId) {
-    for child in import.tree.children(container).collect::<Vec<_>>() {
+pub(super) fn import(import: &mut Import<'_>, container: NodeId) {
+    for child in import.tree.children(container) {
         import.heap(child, &["rockchip,ion_heap", "reg"], heap);
     }
 }
 
 fn heap(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
-    if !node.has("rockchip,ion_heap") {
-        node.fail("rockchip,ion_heap", "rockchip,ion_heap is missing: it is the heap's id");
-    }
-    let id = node.get("rockchip,ion_heap", cell)?;
-    let Some((_, name, kind)) = HEAPS.iter().find(|(known, ..)| *known == id) else {
-        let message = format!("rockchip,ion_heap is {id}, but Rockchip's ION has no heap of that id");
-        node.fail("rockchip,ion_heap", message);
-        return None;
-    };
-    let mut draft = named(node, name, *kind, "rockchip,ion_heap", page)?;
-    draft.id = HeapId::new(id).ok();
-    draft.deferred_free = matches!(kind, HeapType::System | HeapType::Carveout);
-    if *kind == HeapType::Custom {
+    let mut draft = if node.has("rockchip,ion_heap") { by_id(node, page)? } else { by_name(node, page)? };
+    draft.deferred_free = matches!(draft.kind, HeapType::System | HeapType::Carveout);
+    if draft.kind == HeapType::Custom {
         draft.unavailable = Some("a type of the vendor's own".to_owned());
     }
-    let reg = node.get("reg", cells);
-    match reg.as_deref() {
+    match node.get("reg", cells).as_deref() {
         None => {}
-        Some([_base, size]) => placed(node, &mut draft, *size, page),
-        Some([_base, size, alignment]) => {
-            placed(node, &mut draft, *size, page);
+        Some([base, size]) => {
+            take_place(node, &mut draft, (u64::from(*base), u64::from(*size)), "reg", page);
+        }
+        Some([base, size, alignment]) => {
+            take_place(node, &mut draft, (u64::from(*base), u64::from(*size)), "reg", page);
             take_alignment(node, &mut draft, u64::from(*alignment), "reg");
         }
         Some(other) => {
@@ -58,15 +50,35 @@ fn heap(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
             );
         }
     }
-    if *kind == HeapType::Dma && draft.size.is_none() {
+    if draft.kind == HeapType::Dma && draft.size.is_none() {
         draft.unavailable = Some("it has no reg, so its size is not known".to_owned());
     }
     Some(draft)
 }
 
-/// Reads the size behind the heap's address. The system heaps have a reg of zeros.
-fn placed(node: &mut NodeReader<'_>, draft: &mut Draft, size: u32, page: PageSize) {
-    if size != 0 {
-        take_size(node, draft, u64::from(size), "reg", page);
-    }
+fn by_id(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
+    let id = node.get("rockchip,ion_heap", cell)?;
+    let Some((_, name, kind, _)) = HEAPS.iter().find(|(known, ..)| *known == id) else {
+        let message = format!("rockchip,ion_heap is {id}, but Rockchip's ION has no heap of that id");
+        node.fail("rockchip,ion_heap", message);
+        return None;
+    };
+    let mut draft = named(node, name, *kind, "rockchip,ion_heap", page)?;
+    draft.id = HeapId::new(id).ok();
+    Some(draft)
+}
+
+/// Returns the heap that the node's name stands for; the other kernels' name is an alias.
+fn by_name(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
+    let name = node.tree.base_name(node.node);
+    let Some((id, old, kind, _)) = HEAPS.iter().find(|(.., known)| *known == name) else {
+        let known: Vec<_> = HEAPS.iter().map(|(.., known)| *known).collect();
+        let known = known.join(", ");
+        node.fail("", format!("the heap has no rockchip,ion_heap, its id, and its name is none of {known}"));
+        return None;
+    };
+    let mut draft = named(node, name, *kind, "", page)?;
+    draft.id = HeapId::new(*id).ok();
+    draft.aliases.extend(HeapName::new(old));
+    Some(draft)
 }

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Samsung: reserved memory with `ion,heapname` (Exynos, 4.14) and `samsung,dma-heap-*` (5.x).
+//! Samsung: ION of Exynos. Heaps are reserved memory, `exynosNNNN-ion` with `ion,heapname` (kernels 4.14 on)
+//! or `exynosNNNN-ion,NAME` (before); children of `ion-hpa-heap`; and nodes that refer to their memory,
+//! `exynos,ion,cma_heap` and `exynos,ion,carveout_heap` (5.4).
 
 use super::{Import, named, required_text, take_alignment, take_region};
 use crate::config::draft::Draft;
-use crate::config::property::{NodeReader, compatibles, number};
+use crate::config::property::{NodeReader, cell, compatibles, number};
 use crate::config::region;
 use crate::config::tree::{NodeId, Tree};
-use crate::units::{HeapType, PageSize};
+use crate::units::{HeapId, HeapType, PageSize};
 
-const ION_KEYS: &[&str] = &[
+const KEYS: &[&str] = &[
     "reg",
     "size",
     "alignment",
@@ -22,87 +24,118 @@ const ION_KEYS: &[&str] = &[
     "ion,secure",
     "ion,untouchable",
     "ion,protection_id",
+    "memory-region",
+    "secure",
+    "id",
+    // Older ids that mean this heap: clients ask by the present one or by name.
+    "compat-id",
 ];
 
-pub(super) fn is_ion(tree: &Tree, node: NodeId) -> bool {
-    region::is_reserved(tree, node)
-        && compatibles(tree, node).iter().any(|word| word.starts_with("exynos") && word.ends_with("-ion"))
+/// Parent of the heaps of pages of high order.
+const HIGH_ORDER: &str = "ion-hpa-heap";
+
+/// Where a heap's memory is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Form {
+    /// The node is reserved memory; the name, if the `compatible` string has it.
+    Reserved(Option<String>),
+    /// Pages of high order, which the kernel finds when they are asked for.
+    HighOrder,
+    /// The node refers to reserved memory.
+    Region(HeapType),
 }
 
-pub(super) fn import_ion(import: &mut Import<'_>, region: NodeId) {
-    import.heap(region, ION_KEYS, |node, page| {
-        let name = required_text(node, "ion,heapname")?;
-        let reusable = node.flag("ion,reusable");
-        let kind = if reusable { HeapType::Dma } else { HeapType::Carveout };
-        let mut draft = named(node, &name, kind, "ion,heapname", page)?;
-        draft.deferred_free = kind == HeapType::Carveout;
-        let untouchable = node.flag("ion,untouchable");
-        if untouchable && reusable {
-            node.fail("ion,untouchable", "ion,untouchable and ion,reusable exclude each other");
-        }
-        draft.secure = node.flag("ion,secure") || untouchable;
-        if node.flag("ion,recyclable") {
-            draft.unavailable = Some("recyclable memory is lent to the kernel's page cache".to_owned());
-        }
-        alignment(node, &mut draft, "ion,alignment");
-        take_region(node, &mut draft, region, if node.has("reg") { "reg" } else { "size" }, page);
-        Some(draft)
+pub(super) fn claims(tree: &Tree, node: NodeId, compatible: &[String]) -> bool {
+    form(tree, node, compatible).is_some()
+}
+
+pub(super) fn import(import: &mut Import<'_>, heap: NodeId) {
+    let Some(form) = form(import.tree, heap, &compatibles(import.tree, heap)) else { return };
+    import.heap(heap, KEYS, |node, page| match form {
+        Form::Reserved(name) => reserved(node, name, page),
+        Form::HighOrder => high_order(node, page),
+        Form::Region(kind) => of_region(node, kind, page),
     });
 }
 
-const DMA_HEAP: &str = "samsung,dma-heap-";
-
-const DMA_KEYS: &[&str] = &[
-    "dma-heap,name",
-    "dma-heap,alignment",
-    "dma-heap,uncached",
-    "dma-heap,deferred_free",
-    "dma-heap,direct_io",
-    "dma-heap,secure",
-    "dma-heap,protection_id",
-    "dma-heap,video_aligned",
-    "memory-region",
-];
-
-pub(super) fn is_dma_heap(tree: &Tree, node: NodeId) -> bool {
-    compatibles(tree, node).iter().any(|word| word.starts_with(DMA_HEAP))
+fn form(tree: &Tree, node: NodeId, compatible: &[String]) -> Option<Form> {
+    let in_place = region::is_reserved(tree, node);
+    let is_high_order = tree.parent(node).is_some_and(|parent| tree.base_name(parent) == HIGH_ORDER);
+    compatible.iter().find_map(|word| match word.as_str() {
+        "exynos,ion,cma_heap" => Some(Form::Region(HeapType::Dma)),
+        "exynos,ion,carveout_heap" => Some(Form::Region(HeapType::Carveout)),
+        word if word.strip_prefix("samsung,").unwrap_or(word).starts_with("exynos") => {
+            match (word.split_once("-ion,"), word.ends_with("-ion")) {
+                (Some((_, name)), _) if in_place => Some(Form::Reserved(Some(name.to_owned()))),
+                (None, true) if in_place => Some(Form::Reserved(None)),
+                (None, true) if is_high_order => Some(Form::HighOrder),
+                _ => None,
+            }
+        }
+        _ => None,
+    })
 }
 
-pub(super) fn import_dma_heap(import: &mut Import<'_>, heap: NodeId) {
-    import.heap(heap, DMA_KEYS, dma_heap);
-}
-
-fn dma_heap(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
-    let name = required_text(node, "dma-heap,name")?;
-    let word = compatibles(node.tree, node.node)
-        .iter()
-        .find_map(|word| word.strip_prefix(DMA_HEAP).map(str::to_owned))?;
-    let kind = match word.as_str() {
-        "system" => HeapType::System,
-        "cma" => HeapType::Dma,
-        "carveout" => HeapType::Carveout,
-        "chunk" => HeapType::Chunk,
-        _ => HeapType::Custom,
+fn reserved(node: &mut NodeReader<'_>, name: Option<String>, page: PageSize) -> Option<Draft> {
+    let (name, key) = match name {
+        Some(name) => (name, "compatible"),
+        None => (required_text(node, "ion,heapname")?, "ion,heapname"),
     };
-    let mut draft = named(node, &name, kind, "dma-heap,name", page)?;
-    draft.cached = !node.flag("dma-heap,uncached");
-    draft.deferred_free = node.flag("dma-heap,deferred_free");
-    draft.secure = node.flag("dma-heap,secure");
-    alignment(node, &mut draft, "dma-heap,alignment");
-    if kind == HeapType::Custom {
-        draft.unavailable = Some(format!("{DMA_HEAP}{word} is not a known kind of heap"));
+    let reusable = node.flag("ion,reusable");
+    let kind = if reusable { HeapType::Dma } else { HeapType::Carveout };
+    let mut draft = named(node, &name, kind, key, page)?;
+    if let Some(id) = node.get("id", cell) {
+        draft.id = Some(HeapId::new(id).map_err(|error| node.fail("id", error.to_string())).ok()?);
     }
-    if node.has("memory-region") {
-        let region = node.target("memory-region")?;
-        take_region(node, &mut draft, region, "memory-region", page);
-    } else if kind == HeapType::Dma {
-        draft.unavailable = Some("it names no memory region".to_owned());
+    draft.deferred_free = kind == HeapType::Carveout;
+    let untouchable = node.flag("ion,untouchable");
+    if untouchable && reusable {
+        node.fail("ion,untouchable", "ion,untouchable and ion,reusable exclude each other");
     }
+    draft.secure = is_secure(node) || untouchable;
+    if node.flag("ion,recyclable") {
+        draft.unavailable = Some("recyclable memory is lent to the kernel's page cache".to_owned());
+    }
+    alignment(node, &mut draft);
+    take_region(node, &mut draft, node.node, if node.has("reg") { "reg" } else { "size" }, page);
     Some(draft)
 }
 
-fn alignment(node: &mut NodeReader<'_>, draft: &mut Draft, key: &str) {
-    if let Some(bytes) = node.get(key, number) {
-        take_alignment(node, draft, bytes, key);
+fn high_order(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
+    let name = required_text(node, "ion,heapname")?;
+    let mut draft = named(node, &name, HeapType::Custom, "ion,heapname", page)?;
+    draft.secure = is_secure(node);
+    draft.unavailable = Some("pages of high order, which only its board's kernel collects".to_owned());
+    alignment(node, &mut draft);
+    Some(draft)
+}
+
+/// Reads a heap that refers to its memory; the driver names it after that.
+fn of_region(node: &mut NodeReader<'_>, kind: HeapType, page: PageSize) -> Option<Draft> {
+    if !node.has("memory-region") {
+        node.fail("memory-region", "memory-region is missing");
+    }
+    let region = node.target("memory-region")?;
+    let name = match node.has("ion,heapname") {
+        true => required_text(node, "ion,heapname")?,
+        false => node.tree.base_name(region).to_owned(),
+    };
+    let mut draft = named(node, &name, kind, "memory-region", page)?;
+    draft.deferred_free = kind == HeapType::Carveout;
+    draft.secure = is_secure(node) || node.flag("ion,untouchable");
+    alignment(node, &mut draft);
+    take_region(node, &mut draft, region, "memory-region", page);
+    Some(draft)
+}
+
+fn is_secure(node: &mut NodeReader<'_>) -> bool {
+    // Both are read, so that a value of either is a mistake that is said.
+    let (new, old) = (node.flag("ion,secure"), node.flag("secure"));
+    new || old
+}
+
+fn alignment(node: &mut NodeReader<'_>, draft: &mut Draft) {
+    if let Some(bytes) = node.get("ion,alignment", number) {
+        take_alignment(node, draft, bytes, "ion,alignment");
     }
 }

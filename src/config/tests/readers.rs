@@ -115,6 +115,26 @@ fn text_blob_and_directory_give_the_same_tree_and_heaps() {
 }
 
 #[test]
+fn boards_have_the_same_heaps_in_every_form() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dts/boards");
+    for entry in fs::read_dir(folder).expect("the folder of boards") {
+        let path = entry.expect("an entry").path();
+        let bytes = fs::read(&path).expect("readable");
+        let text = super::super::comments::text(&bytes).expect("text");
+        let tree = text_tree(&text);
+        let scratch = tempfile::tempdir().expect("a folder");
+        let blob_path = scratch.path().join("blob");
+        fs::write(&blob_path, blob(&tree)).expect("written");
+        let at = scratch.path().join("device-tree");
+        fs::create_dir(&at).expect("made");
+        write_directory(&tree, tree.root(), &at);
+        let [text, blob, directory] =
+            [&path, &blob_path, &at].map(|path| summary(&load(path, page()).expect("readable")));
+        assert_eq!((&text, &text), (&blob, &directory), "{}", path.display());
+    }
+}
+
+#[test]
 fn blobs_may_have_the_long_names_of_shipping_boards() {
     let long = "qcom,mdss-dsi-panel-hdr-color-primaries";
     let tree =

@@ -61,13 +61,16 @@ fn qualcomm_mistakes_cost_one_heap() {
            f { reg = <27>; memory-region = <&empty>; qcom,ion-heap-type = \"DMA\"; }; };",
     );
     let reason = "region /reserved-memory/empty: it has neither reg nor size";
-    assert_eq!(summary(&loaded), [format!("27 qsecom cma - {reason}"), "25 system system - ok".to_owned()]);
+    let vendors_own = "22 adsp custom - qcom,ion-heap-type \"PLAIN\" is a type of the vendor's own";
+    assert_eq!(
+        summary(&loaded),
+        [format!("27 qsecom cma - {reason}"), "25 system system - ok".to_owned(), vendors_own.to_owned()]
+    );
     assert_eq!(
         findings(&loaded),
         [
             "8:58: warning: /ion/a: property vendor,extra is not known and has no effect",
             "9:16: error: /ion/b: reg is 7, but Qualcomm's ION has no heap of that id",
-            "10:28: error: /ion/c: qcom,ion-heap-type is \"PLAIN\", which is not a known type",
             "11:12: error: /ion/d: reg is missing: it is the heap's id",
             "12:12: error: /ion/e: qcom,ion-heap-type is missing",
         ]
@@ -255,4 +258,75 @@ fn a_size_that_no_page_divides_costs_the_heap() {
         findings(&loaded),
         ["2:41: error: /ion/a: size is 0x1234, but it must be a multiple of the page size 4096"]
     );
+}
+
+#[test]
+fn containers_that_nothing_reads_are_named_and_pools_beside_them_count() {
+    let loaded = board(
+        "a { compatible = \"acme,fast-ion\"; h { reg = <1>; }; };
+         dma-heaps { some-heap { }; };
+         b { status = \"disabled\"; x { acme,heap-id = <1>; compatible = \"acme,ion-heap\"; }; };
+         c { compatible = \"acme,li-ion-charger\"; x { reg = <1>; }; };",
+    );
+    assert_eq!(summary(&loaded), ["1 pool-b@90000000 cma 0x400000 ok", "0 pool-a cma 0x800000 ok"]);
+    let unread = "is a heap container that this version does not read";
+    assert_eq!(
+        findings(&loaded),
+        [
+            format!("7:1: warning: /a: `acme,fast-ion` {unread}"),
+            format!("8:10: warning: /dma-heaps: `dma-heaps` {unread}"),
+            format!("9:10: warning: /b: `b` {unread}; status is \"disabled\""),
+        ]
+    );
+    let alone = load("/dts-v1/; / { a { compatible = \"acme,ion\"; }; };");
+    let [warning, error] = &findings(&alone)[..] else { panic!("{:?}", findings(&alone)) };
+    assert_eq!(*warning, format!("1:15: warning: /a: `acme,ion` {unread}"));
+    let expected =
+        "error: /: no heap: there are heap containers, but no heap could be read from them: /a (acme,ion)";
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn reserved_memory_of_other_cell_counts_than_the_root_is_warned_of() {
+    let loaded = load(
+        "/dts-v1/; / { #address-cells = <2>; #size-cells = <2>;
+         reserved-memory { #address-cells = <2>; #size-cells = <1>; ranges;
+           p { compatible = \"shared-dma-pool\"; reusable; reg = <0 0x80000000 0x400000>; }; }; };",
+    );
+    assert_eq!(summary(&loaded), ["0 p cma 0x400000 ok"]);
+    assert_eq!(
+        findings(&loaded),
+        [
+            "2:10: warning: /reserved-memory: #size-cells is 1, but that of / is 2: Linux ignores all reserved \
+             memory then"
+        ]
+    );
+}
+
+#[test]
+fn a_pool_of_size_0_is_switched_off_and_no_error() {
+    let loaded = load(
+        "/dts-v1/; / { reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges;
+           a: a { compatible = \"shared-dma-pool\"; reusable; size = <0 0>; };
+           b { compatible = \"shared-dma-pool\"; reusable; linux,cma-default; size = <0 0x400000>; }; }; };",
+    );
+    assert_eq!(findings(&loaded), [""; 0]);
+    assert_eq!(summary(&loaded), ["1 b cma 0x400000 ok", "0 a cma - its size is 0, which switches it off"]);
+    assert!(loaded.config.heaps[0].is_default_pool && !loaded.config.heaps[1].is_default_pool);
+}
+
+#[test]
+fn heaps_are_looked_for_by_the_boards_names() {
+    let loaded = board(
+        "heaps { compatible = \"qcom,dma-heaps\";
+           a { qcom,dma-heap-name = \"qcom,display\"; qcom,dma-heap-type = <2>; memory-region = <&pool_b>; };
+           b { qcom,dma-heap-name = \"qcom,fixed\"; qcom,dma-heap-type = <1>; memory-region = <&fixed>; }; };",
+    );
+    let names = |heap: &super::super::spec::HeapSpec| {
+        heap.kernel_names.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let [carveout, display] = &loaded.config.heaps[..] else { panic!("{:?}", summary(&loaded)) };
+    assert_eq!(names(display), ["qcom,display", "pool-b@90000000", "pool-b"]);
+    assert_eq!((display.base, display.is_default_pool), (Some(0x9000_0000), true));
+    assert_eq!((names(carveout), carveout.base), (vec![], Some(0xa000_0000)));
 }
