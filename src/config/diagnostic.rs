@@ -83,6 +83,12 @@ impl Report {
         }
     }
 
+    /// Returns whether another finding would only be counted.
+    #[cfg(feature = "dts")]
+    pub(super) fn is_full(&self) -> bool {
+        self.found.len() >= MAX_DIAGNOSTICS
+    }
+
     /// Adds the error that ended the reading, which a flood of others must not hide.
     #[cfg(feature = "dts")]
     pub(super) fn add_last(&mut self, node: String, position: Position, message: String) {

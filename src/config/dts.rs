@@ -25,7 +25,7 @@ use self::lexical::{
 use self::places::Places;
 use self::value::{Piece, list};
 use super::diagnostic::{Report, Severity};
-use super::tree::{ADD_THE_BASE, NodeId, Property, Tree, TreeLimit, Unusable, Value};
+use super::tree::{ADD_THE_BASE, MAX_BYTES, NodeId, Property, Tree, TreeLimit, Unusable, Value};
 
 /// Words after `#` that belong to the C preprocessor.
 const DIRECTIVES: &[&str] = &[
@@ -43,6 +43,7 @@ pub(super) fn read(text: &str, report: &mut Report) -> Option<Tree> {
         waiting: BTreeMap::new(),
         open: Vec::new(),
         unknown: BTreeSet::new(),
+        path_room: MAX_BYTES,
         report,
     };
     let mut input = Input::new(text);
@@ -80,6 +81,8 @@ struct Source<'t, 'r> {
     open: Vec<OpenNode<'t>>,
     /// Extended nodes that are not here, each to be reported once.
     unknown: BTreeSet<Reference<'t>>,
+    /// Bytes that paths may still add to the tree: a short reference can stand for a long one.
+    path_room: usize,
     report: &'r mut Report,
 }
 
@@ -323,7 +326,10 @@ impl<'t> Source<'t, '_> {
 
     fn say(&mut self, severity: Severity, place: &Input<'t>, message: impl Into<String>) {
         let position = self.places.at(place.current_token_start());
-        let node = self.open.last().map_or_else(|| "/".to_owned(), |node| self.tree.path(node.id));
+        let node = match self.open.last().filter(|_| !self.report.is_full()) {
+            Some(node) => self.tree.path(node.id),
+            None => "/".to_owned(),
+        };
         self.report.add(severity, node, Some(position), message);
     }
 }

@@ -7,6 +7,7 @@ use super::diagnostic::{Report, Severity};
 use super::draft::Draft;
 use super::property::{NodeReader, UNIVERSAL, cell, cells, number, text, texts};
 use super::region;
+use super::steps;
 use super::tree::{NodeId, Tree};
 use crate::units::{HeapId, HeapName, HeapType, PageSize, Uid};
 
@@ -19,6 +20,9 @@ const MAX_ORDER: u32 = 18;
 
 /// Unknown properties of one node that are named, each of which is compared with all that are known.
 const MAX_UNKNOWN: usize = 32;
+
+/// Characters that a misspelt property may differ in from the one that is meant.
+const MAX_DISTANCE: usize = 3;
 
 const KEYS: &[&str] = &[
     "type",
@@ -62,9 +66,17 @@ pub(super) fn refuse_unknown(node: &mut NodeReader<'_>, known: &[&str]) {
     }
     for key in unknown.into_iter().take(MAX_UNKNOWN) {
         let candidates = known.iter().chain(UNIVERSAL);
-        let nearest = candidates.min_by_key(|candidate| strsim::damerau_levenshtein(key, candidate));
-        let near_enough = nearest.filter(|near| strsim::damerau_levenshtein(key, near) <= 3);
-        let hint = near_enough.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+        let distance = |candidate: &str| {
+            steps::take(key.len() * candidate.len());
+            strsim::damerau_levenshtein(key, candidate)
+        };
+        // No longer key is a misspelling of one that is known.
+        let nearest = candidates
+            .filter(|candidate| key.len() <= candidate.len() + MAX_DISTANCE)
+            .map(|candidate| (distance(candidate), candidate))
+            .min_by_key(|(distance, _)| *distance);
+        let near_enough = nearest.filter(|(distance, _)| *distance <= MAX_DISTANCE);
+        let hint = near_enough.map_or_else(String::new, |(_, near)| format!("; did you mean {near}?"));
         let shown: String = key.chars().take(64).collect();
         node.fail(key, format!("unknown property {shown}{hint}"));
     }

@@ -62,6 +62,7 @@ const BINDINGS: &[Binding] = &[
     Binding::new(samsung_dma_heaps::claims, samsung_dma_heaps::import),
     Binding::new(rockchip::claims, rockchip::import),
     Binding::new(amlogic::claims, amlogic::import),
+    Binding { hides_pools: false, ..Binding::new(amlogic::claims_codec, amlogic::import_codec) },
     Binding { hides_pools: false, ..Binding::new(tegra::claims, tegra::import) },
     Binding::new(nxp::claims, nxp::import),
     Binding::new(children::claims, children::import),
@@ -118,17 +119,26 @@ pub(super) struct Imported {
 /// describes heaps: next to one, the pools that it does not take belong to devices.
 pub(super) fn read(tree: &Tree, page: PageSize, report: &mut Report) -> Imported {
     let default_pool = region::default_cma_pool(tree);
-    let mut import =
-        Import { tree, page, report, default_pool, drafts: Vec::new(), described: 0, hides_pools: false };
+    let mut import = Import {
+        tree,
+        page,
+        report,
+        default_pool,
+        region_names: None,
+        drafts: Vec::new(),
+        described: 0,
+        hides_pools: false,
+    };
     let containers = containers(tree);
     for container in &containers {
         import.container(container);
     }
     import.check_reserved_memory();
     if !import.hides_pools {
-        let trusted: BTreeSet<NodeId> =
-            import.drafts.iter().filter(|draft| draft.secure).filter_map(|draft| draft.region).collect();
-        reserved_memory::import_pools(&mut import, &trusted);
+        let drafts = import.drafts.iter();
+        let taken = drafts.filter(|draft| draft.secure || draft.region == Some(draft.node));
+        let taken: BTreeSet<NodeId> = taken.filter_map(|draft| draft.region).collect();
+        reserved_memory::import_pools(&mut import, &taken);
     }
     let named =
         |container: &Container| format!("{} ({})", tree.path(container.node), word(tree, container.node));
@@ -152,6 +162,8 @@ struct Import<'t> {
     report: &'t mut Report,
     /// The pool that devices without one of their own share.
     default_pool: Option<NodeId>,
+    /// Reserved memory by the names that Kirin's heaps have, once one was looked for.
+    region_names: Option<hisilicon::RegionNames>,
     drafts: Vec<Draft>,
     /// Heap nodes so far, good and bad.
     described: usize,
@@ -174,6 +186,9 @@ impl<'t> Import<'t> {
             self.pass_over(Severity::Warning, node, message);
             return;
         };
+        if self.described > MAX_DESCRIBED {
+            return;
+        }
         let before = self.described;
         (binding.import)(self, node);
         let heaps = self.described - before;
@@ -205,6 +220,21 @@ impl<'t> Import<'t> {
         known: &[&str],
         describe: impl FnOnce(&mut NodeReader<'t>, PageSize) -> Option<Draft>,
     ) {
+        self.heap_of_any_keys(id, |node, page| {
+            for key in node.unknown(known) {
+                let shown: String = key.chars().take(64).collect();
+                node.warn(key, format!("property {shown} is not known and has no effect"));
+            }
+            describe(node, page)
+        });
+    }
+
+    /// Reads one heap node with `describe`. Nothing is imported if `describe` found an error.
+    fn heap_of_any_keys(
+        &mut self,
+        id: NodeId,
+        describe: impl FnOnce(&mut NodeReader<'t>, PageSize) -> Option<Draft>,
+    ) {
         self.described += 1;
         if self.described > MAX_DESCRIBED {
             if self.described == MAX_DESCRIBED + 1 {
@@ -216,10 +246,6 @@ impl<'t> Import<'t> {
             return;
         }
         let mut node = NodeReader::new(self.tree, id);
-        for key in node.unknown(known) {
-            let shown: String = key.chars().take(64).collect();
-            node.warn(key, format!("property {shown} is not known and has no effect"));
-        }
         let draft = describe(&mut node, self.page);
         if node.finish(self.report)
             && let Some(draft) = draft

@@ -21,6 +21,7 @@ mod policy;
 mod property;
 mod region;
 pub mod spec;
+mod steps;
 #[cfg(all(test, feature = "dts"))]
 mod tests;
 mod translate;

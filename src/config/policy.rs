@@ -30,7 +30,11 @@ pub(super) fn read(
     refuse_unknown(&mut node, QUOTA_KEYS);
     policy.default = quota(&mut node);
     node.finish(report);
-    let mut so_far = SoFar { heaps, page, owners: BTreeMap::new(), reserved: BTreeMap::new() };
+    let names = heaps.iter().flat_map(|heap| {
+        std::iter::once(&heap.name).chain(&heap.aliases).map(move |name| (name.as_str(), heap))
+    });
+    let mut so_far =
+        SoFar { heaps: names.collect(), page, owners: BTreeMap::new(), reserved: BTreeMap::new() };
     for child in tree.children(clients) {
         policy.clients.extend(so_far.client(tree, child, report));
     }
@@ -71,7 +75,8 @@ impl ReserveError {
 
 /// What the clients read so far have taken.
 struct SoFar<'h> {
-    heaps: &'h [HeapSpec],
+    /// By name and alias.
+    heaps: BTreeMap<&'h str, &'h HeapSpec>,
     page: PageSize,
     owners: BTreeMap<Uid, String>,
     /// Reserved bytes by heap name.
@@ -128,10 +133,7 @@ impl SoFar<'_> {
     /// Checks one reserve.
     fn reserve(&mut self, client: &ClientPolicy, heap: &str, bytes: u64) -> Result<Reserve, ReserveError> {
         let name = || heap.to_owned();
-        let is_named = |spec: &&HeapSpec| {
-            spec.name.as_str() == heap || spec.aliases.iter().any(|alias| alias.as_str() == heap)
-        };
-        let spec = self.heaps.iter().find(is_named).ok_or_else(|| ReserveError::NoHeap(name()))?;
+        let spec = *self.heaps.get(heap).ok_or_else(|| ReserveError::NoHeap(name()))?;
         let size = spec.size.ok_or_else(|| ReserveError::NoSize(name()))?;
         if bytes == 0 || !self.page.divides(bytes) {
             return Err(ReserveError::NotPages { heap: name(), bytes, page: self.page.bytes() });

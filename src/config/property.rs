@@ -2,6 +2,7 @@
 //! Typed reading of a node's properties; what has the wrong shape is collected, not fatal.
 
 use super::diagnostic::{Position, Report, Severity};
+use super::steps;
 use super::tree::{NodeId, Property, Tree, Unusable, Value};
 
 /// Properties that every node may have and that say nothing about a heap.
@@ -121,15 +122,20 @@ impl<'t> NodeReader<'t> {
     /// Returns the keys that are neither in `known` nor [`UNIVERSAL`].
     pub(super) fn unknown(&self, known: &[&str]) -> Vec<&'t str> {
         let keys = self.tree.properties(self.node).map(|(key, _)| key);
-        keys.filter(|key| !known.contains(key) && !UNIVERSAL.contains(key)).collect()
+        keys.inspect(|_| steps::take(known.len()))
+            .filter(|key| !known.contains(key) && !UNIVERSAL.contains(key))
+            .collect()
     }
 
     /// Reports what was found. Returns whether the node had no error.
     pub(super) fn finish(self, report: &mut Report) -> bool {
+        if self.findings.is_empty() {
+            return true;
+        }
         let path = self.tree.path(self.node);
         let good = self.findings.iter().all(|finding| finding.severity != Severity::Error);
         for Finding { severity, position, message } in self.findings {
-            report.add(severity, path.clone(), position, message);
+            report.add(severity, path.as_str(), position, message);
         }
         good
     }
@@ -141,14 +147,27 @@ impl<'t> NodeReader<'t> {
 /// If it has another shape, or its bytes are not known.
 pub(super) fn read<T>(property: &Property, shape: Shape<T>) -> Result<T, ShapeError> {
     match &property.value {
-        Value::Bytes(bytes) => shape(bytes),
+        Value::Bytes(bytes) => {
+            steps::take(1);
+            shape(bytes)
+        }
         Value::Unusable(reason) => Err(reason.clone().into()),
     }
 }
 
+/// Most bytes of a `status` and of all `compatible` strings of a node together; those of boards have fewer than
+/// 20 and 200. They are read again and again.
+const MAX_STATUS: usize = 64;
+const MAX_COMPATIBLE: usize = 4096;
+
 /// Returns why a node is switched off, as its `status` says; `None` if it is on.
 pub(super) fn switched_off(tree: &Tree, node: NodeId) -> Option<String> {
     let property = tree.property(node, "status")?;
+    if let Value::Bytes(bytes) = &property.value
+        && bytes.len() > MAX_STATUS
+    {
+        return Some(format!("status has {} bytes, but at most {MAX_STATUS}", bytes.len()));
+    }
     match read(property, text) {
         Ok(status) if ["okay", "ok"].contains(&status.as_str()) => None,
         Ok(status) => Some(format!("status is {status:?}")),
@@ -156,9 +175,15 @@ pub(super) fn switched_off(tree: &Tree, node: NodeId) -> Option<String> {
     }
 }
 
-/// Returns the node's `compatible` strings; empty if it has none or they are malformed.
+/// Returns the node's `compatible` strings; empty if it has none, or they are malformed or longer than any
+/// board's.
 pub(super) fn compatibles(tree: &Tree, node: NodeId) -> Vec<String> {
-    tree.property(node, "compatible").and_then(|property| read(property, texts).ok()).unwrap_or_default()
+    let short = |property: &&Property| match &property.value {
+        Value::Bytes(bytes) => bytes.len() <= MAX_COMPATIBLE,
+        Value::Unusable(_) => true,
+    };
+    let property = tree.property(node, "compatible").filter(short);
+    property.and_then(|property| read(property, texts).ok()).unwrap_or_default()
 }
 
 /// Returns whether one of the node's `compatible` strings is `wanted`.
@@ -181,6 +206,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<String, ShapeError> {
 
 /// Reads one or more strings.
 pub(super) fn texts(bytes: &[u8]) -> Result<Vec<String>, ShapeError> {
+    steps::take(bytes.len());
     let body = bytes.strip_suffix(&[0]).filter(|body| !body.is_empty()).ok_or(ShapeError::Text)?;
     let text = str::from_utf8(body).ok().filter(|text| !text.chars().any(|c| c.is_control() && c != '\0'));
     Ok(text.ok_or(ShapeError::Text)?.split('\0').map(ToOwned::to_owned).collect())
@@ -198,11 +224,31 @@ pub(super) fn first_cell(bytes: &[u8]) -> Result<u32, ShapeError> {
 
 /// Reads any number of 32-bit cells.
 pub(super) fn cells(bytes: &[u8]) -> Result<Vec<u32>, ShapeError> {
+    steps::take(bytes.len());
     let (cells, rest) = bytes.as_chunks::<4>();
     if !rest.is_empty() {
         return Err(ShapeError::Cells(bytes.len()));
     }
     Ok(cells.iter().map(|cell| u32::from_be_bytes(*cell)).collect())
+}
+
+/// The beginning of a list of cells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Head {
+    /// How many there are in all.
+    pub(super) count: usize,
+    /// Up to eight of them.
+    pub(super) first: Vec<u32>,
+}
+
+/// Reads the first of any number of 32-bit cells, in the same time however many there are.
+pub(super) fn head(bytes: &[u8]) -> Result<Head, ShapeError> {
+    let (cells, rest) = bytes.as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(ShapeError::Cells(bytes.len()));
+    }
+    let first = cells.iter().take(8).map(|cell| u32::from_be_bytes(*cell)).collect();
+    Ok(Head { count: cells.len(), first })
 }
 
 /// Reads a number of one or two cells, high cell first.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reserved memory: where a region is, how big it is and what kind it is.
 
-use super::property::{Shape, ShapeError, cell, cells, is_compatible, read, switched_off};
+use super::property::{Head, Shape, ShapeError, cell, cells, head, is_compatible, read, switched_off};
 use super::tree::{NodeId, Tree};
 
 /// What a region occupies.
@@ -136,16 +136,16 @@ fn read_extent(tree: &Tree, region: NodeId) -> Result<Extent, RegionFault> {
         return Err(RegionFault::ReusableUnmapped);
     }
     let (address, size) = cell_counts(tree, region)?;
-    if let Some(reg) = get(tree, region, "reg", cells)? {
+    if let Some(reg) = get(tree, region, "reg", head)? {
         return in_reg(&reg, address, size);
     }
-    let given = get(tree, region, "size", cells)?.ok_or(RegionFault::NoSize)?;
+    let given = get(tree, region, "size", head)?.ok_or(RegionFault::NoSize)?;
     let wrong = |property, cells, count, expected| RegionFault::Cells { property, cells, count, expected };
-    let bytes = joined(&given, size)?.ok_or_else(|| wrong("size", given.len(), "#size-cells", size))?;
-    if let Some(alignment) = get(tree, region, "alignment", cells)?
-        && alignment.len() != address as usize
+    let bytes = joined(&given, size)?.ok_or_else(|| wrong("size", given.count, "#size-cells", size))?;
+    if let Some(alignment) = get(tree, region, "alignment", head)?
+        && alignment.count != address as usize
     {
-        return Err(wrong("alignment", alignment.len(), "#address-cells", address));
+        return Err(wrong("alignment", alignment.count, "#address-cells", address));
     }
     Ok(Extent { base: None, bytes })
 }
@@ -161,31 +161,32 @@ fn cell_counts(tree: &Tree, region: NodeId) -> Result<(u32, u32), RegionFault> {
 
 /// Returns the number of ranges in the region's `reg`; 0 if it has none, or one that is wrong.
 pub(super) fn ranges(tree: &Tree, region: NodeId) -> usize {
-    let (Ok(Some(reg)), Ok((address, size))) = (get(tree, region, "reg", cells), cell_counts(tree, region))
+    let (Ok(Some(reg)), Ok((address, size))) = (get(tree, region, "reg", head), cell_counts(tree, region))
     else {
         return 0;
     };
-    reg.len().checked_div(address as usize + size as usize).unwrap_or(0)
+    reg.count.checked_div(address as usize + size as usize).unwrap_or(0)
 }
 
 /// Returns the first range of `reg`.
-fn in_reg(reg: &[u32], address: u32, size: u32) -> Result<Extent, RegionFault> {
-    let wrong = || RegionFault::Reg { cells: reg.len(), address, size };
+fn in_reg(reg: &Head, address: u32, size: u32) -> Result<Extent, RegionFault> {
+    let wrong = || RegionFault::Reg { cells: reg.count, address, size };
     let entry = (address as usize).checked_add(size as usize).filter(|entry| *entry > 0).ok_or_else(wrong)?;
-    if reg.is_empty() || !reg.len().is_multiple_of(entry) {
+    if reg.count == 0 || !reg.count.is_multiple_of(entry) {
         return Err(wrong());
     }
-    let (base, length) = reg[..entry].split_at(address as usize);
-    let bytes = joined(length, size)?.ok_or_else(wrong)?;
+    let (base, length) = reg.first.get(..entry).ok_or_else(wrong)?.split_at(address as usize);
+    let length = Head { count: length.len(), first: length.to_vec() };
+    let bytes = joined(&length, size)?.ok_or_else(wrong)?;
     Ok(Extent { base: join(base), bytes })
 }
 
 /// Returns the number in `cells`; `None` if they are not as many as `expected`.
-fn joined(cells: &[u32], expected: u32) -> Result<Option<u64>, RegionFault> {
+fn joined(cells: &Head, expected: u32) -> Result<Option<u64>, RegionFault> {
     if !(1..=2).contains(&expected) {
         return Err(RegionFault::SizeCells(expected));
     }
-    Ok(join(cells).filter(|_| cells.len() == expected as usize))
+    Ok(join(&cells.first).filter(|_| cells.count == expected as usize))
 }
 
 /// Returns the number in one or two cells, high cell first.

@@ -8,11 +8,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::diagnostic::Position;
+use super::steps;
 
 /// Most bytes of a source, whatever its kind.
 pub(super) const MAX_BYTES: usize = 16 << 20;
 /// Most nodes inside each other; boards have fewer than ten.
 pub(super) const MAX_DEPTH: usize = 64;
+/// Most bytes in the path of a node, which messages and references repeat; those of boards have fewer than 200.
+pub(super) const MAX_PATH: usize = 4096;
 /// Most nodes and properties together; large boards have about 60,000.
 pub(super) const MAX_ITEMS: usize = 1 << 18;
 
@@ -29,6 +32,9 @@ pub enum TreeLimit {
     /// Nodes and properties.
     #[error("there are more than {MAX_ITEMS} nodes and properties")]
     Items,
+    /// The names of a node and of all that it is in.
+    #[error("the path of a node has more than {MAX_PATH} bytes")]
+    Path,
 }
 
 /// A property's bytes, or why they cannot be known.
@@ -59,6 +65,9 @@ pub(super) enum Unusable {
     /// A reference, as it is written, to a node of another file.
     #[error("refers to {0}, which this file does not define: {ADD_THE_BASE}")]
     Undefined(String),
+    /// Paths are longer than all of any real tree.
+    #[error("refers to paths of more than {MAX_BYTES} bytes in all")]
+    Paths,
     /// Every phandle is in use.
     #[error("needs a phandle, but none is left")]
     NoPhandle,
@@ -84,14 +93,25 @@ struct Node {
     name: String,
     parent: Option<NodeId>,
     depth: usize,
+    /// Bytes of its path.
+    path_len: usize,
     position: Option<Position>,
     children: BTreeMap<String, NodeId>,
     properties: BTreeMap<String, Property>,
 }
 
 impl Node {
-    fn new(name: String, parent: Option<NodeId>, depth: usize, position: Option<Position>) -> Self {
-        Self { name, parent, depth, position, children: BTreeMap::new(), properties: BTreeMap::new() }
+    /// Returns a node that is in no other.
+    fn top() -> Self {
+        Self {
+            name: String::new(),
+            parent: None,
+            depth: 0,
+            path_len: 0,
+            position: None,
+            children: BTreeMap::new(),
+            properties: BTreeMap::new(),
+        }
     }
 }
 
@@ -106,8 +126,7 @@ pub(super) struct Tree {
 impl Tree {
     /// Returns a tree with an empty root.
     pub(super) fn new() -> Self {
-        let root = Node::new(String::new(), None, 0, None);
-        Self { nodes: vec![root], items: 1, phandles: HashMap::new() }
+        Self { nodes: vec![Node::top()], items: 1, phandles: HashMap::new() }
     }
 
     /// Returns the node `/`.
@@ -121,7 +140,7 @@ impl Tree {
     /// If the tree would leave its limits.
     #[cfg(feature = "dts")]
     pub(super) fn detached(&mut self) -> Result<NodeId, TreeLimit> {
-        self.push(Node::new(String::new(), None, 0, None))
+        self.push(Node::top())
     }
 
     fn push(&mut self, node: Node) -> Result<NodeId, TreeLimit> {
@@ -144,12 +163,25 @@ impl Tree {
         if let Some(child) = self.nodes[parent.0].children.get(name) {
             return Ok(*child);
         }
-        let depth = self.nodes[parent.0].depth + 1;
+        steps::take(name.len());
+        let Node { depth, path_len, .. } = self.nodes[parent.0];
+        let (depth, path_len) = (depth + 1, path_len + 1 + name.len());
         if depth > MAX_DEPTH {
             return Err(TreeLimit::Depth);
         }
-        let child = self.push(Node::new(name.to_owned(), Some(parent), depth, position))?;
-        self.nodes[parent.0].children.insert(name.to_owned(), child);
+        if path_len > MAX_PATH {
+            return Err(TreeLimit::Path);
+        }
+        let name = name.to_owned();
+        let child = self.push(Node {
+            name: name.clone(),
+            parent: Some(parent),
+            depth,
+            path_len,
+            position,
+            ..Node::top()
+        })?;
+        self.nodes[parent.0].children.insert(name, child);
         Ok(child)
     }
 
@@ -160,6 +192,7 @@ impl Tree {
     pub(super) fn set(&mut self, node: NodeId, name: &str, property: Property) -> Result<(), TreeLimit> {
         self.room()?;
         self.items += 1;
+        steps::take(name.len());
         self.nodes[node.0].properties.insert(name.to_owned(), property);
         Ok(())
     }
@@ -214,9 +247,13 @@ impl Tree {
         let steps = path.strip_prefix('/')?.split('/').filter(|step| !step.is_empty());
         let mut node = self.root();
         for step in steps {
+            steps::take(step.len());
             let children = &self.nodes[node.0].children;
             node = *children.get(step).or_else(|| {
-                children.iter().find(|(name, _)| without_unit(name) == step).map(|(_, child)| child)
+                // All names that differ from it by a unit address stand together.
+                let with_unit = format!("{step}@");
+                let (name, child) = children.range(with_unit.clone()..).next()?;
+                (!step.contains('@') && name.starts_with(&with_unit)).then_some(child)
             })?;
         }
         Some(node)
@@ -228,6 +265,7 @@ impl Tree {
         let mut ahead = vec![self.root()];
         while let Some(node) = ahead.pop() {
             order.push(node);
+            steps::take(1);
             ahead.extend(self.nodes[node.0].children.values().rev());
         }
         order
@@ -235,16 +273,18 @@ impl Tree {
 
     /// Returns the node's children by name.
     pub(super) fn children(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
-        self.nodes[node.0].children.values().copied()
+        self.nodes[node.0].children.values().copied().inspect(|_| steps::take(1))
     }
 
     /// Returns the node's properties by name.
     pub(super) fn properties(&self, node: NodeId) -> impl Iterator<Item = (&str, &Property)> {
-        self.nodes[node.0].properties.iter().map(|(name, property)| (name.as_str(), property))
+        let all = self.nodes[node.0].properties.iter().inspect(|_| steps::take(1));
+        all.map(|(name, property)| (name.as_str(), property))
     }
 
     /// Returns one property.
     pub(super) fn property(&self, node: NodeId, name: &str) -> Option<&Property> {
+        steps::take(1);
         self.nodes[node.0].properties.get(name)
     }
 
@@ -286,6 +326,7 @@ impl Tree {
 
     /// Returns the absolute path.
     pub(super) fn path(&self, node: NodeId) -> String {
+        steps::take(1);
         let mut names = Vec::new();
         let mut here = node;
         while let Some(parent) = self.parent(here) {
@@ -323,6 +364,8 @@ mod tests {
         assert_eq!(tree.find("/soc/pool@1000"), Some(pool));
         assert_eq!(tree.find("/soc/pool"), Some(pool));
         assert_eq!(tree.find("soc"), None);
+        assert_eq!(tree.find("/soc/pool@"), None);
+        assert_eq!(tree.find("/soc/poo"), None);
         assert_eq!(tree.by_phandle(7), Some(pool));
     }
 
@@ -339,13 +382,15 @@ mod tests {
     }
 
     #[test]
-    fn depth_and_number_are_bounded() {
+    fn depth_length_and_number_are_bounded() {
         let mut tree = Tree::new();
         let mut node = tree.root();
         for _ in 0..MAX_DEPTH {
             node = tree.child(node, "n", None).expect("within the limit");
         }
         assert_eq!(tree.child(node, "n", None), Err(TreeLimit::Depth));
+        let long = tree.child(tree.root(), &"n".repeat(MAX_PATH - 1), None).expect("within the limit");
+        assert_eq!(tree.child(long, "n", None), Err(TreeLimit::Path));
         let mut tree = Tree::new();
         let root = tree.root();
         let error = (0..MAX_ITEMS).find_map(|n| tree.set(root, &n.to_string(), phandle(0)).err());

@@ -2,6 +2,7 @@
 //! Byte offsets to lines and columns.
 
 use crate::config::diagnostic::Position;
+use crate::config::steps;
 
 /// Turns byte offsets into positions. Asked in rising order it reads the text once.
 pub(super) struct Places<'t> {
@@ -19,6 +20,7 @@ impl<'t> Places<'t> {
         if offset < self.offset {
             *self = Self::new(self.text);
         }
+        steps::take(offset.saturating_sub(self.offset));
         for character in self.text.get(self.offset..offset).unwrap_or_default().chars() {
             if character == '\n' {
                 self.position = Position { line: self.position.line.saturating_add(1), column: 1 };

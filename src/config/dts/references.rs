@@ -7,7 +7,11 @@ use super::Source;
 use super::lexical::Reference;
 use super::value::Piece;
 use crate::config::diagnostic::Severity;
+use crate::config::steps;
 use crate::config::tree::{NodeId, Property, Unusable, Value};
+
+/// Characters of a reference or macro that are shown.
+const MAX_SHOWN: usize = 128;
 
 impl<'t> Source<'t, '_> {
     /// Gives every waiting value its bytes.
@@ -41,7 +45,7 @@ impl<'t> Source<'t, '_> {
         for piece in pieces {
             match piece {
                 Piece::Bytes(more) => bytes.extend_from_slice(more),
-                Piece::Macro(name) => return Err(Unusable::Macro((*name).to_owned())),
+                Piece::Macro(name) => return Err(Unusable::Macro(shown(name))),
                 Piece::Incbin => return Err(Unusable::Incbin),
                 Piece::Phandle(reference) => {
                     let node = self.target(reference).ok_or_else(|| undefined(reference))?;
@@ -49,7 +53,10 @@ impl<'t> Source<'t, '_> {
                 }
                 Piece::Path(reference) => {
                     let node = self.target(reference).ok_or_else(|| undefined(reference))?;
-                    bytes.extend_from_slice(self.tree.path(node).as_bytes());
+                    let path = self.tree.path(node);
+                    steps::take(path.len());
+                    self.path_room = self.path_room.checked_sub(path.len()).ok_or(Unusable::Paths)?;
+                    bytes.extend_from_slice(path.as_bytes());
                     bytes.push(0);
                 }
             }
@@ -72,5 +79,10 @@ impl<'t> Source<'t, '_> {
 }
 
 fn undefined(reference: &Reference<'_>) -> Unusable {
-    Unusable::Undefined(reference.to_string())
+    Unusable::Undefined(shown(&reference.to_string()))
+}
+
+/// Returns as much of a word as a message shows: what is said of a value is repeated wherever it is read.
+fn shown(word: &str) -> String {
+    word.chars().take(MAX_SHOWN).collect()
 }

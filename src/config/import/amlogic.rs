@@ -30,13 +30,20 @@ pub(super) fn claims(_: &Tree, _: NodeId, compatible: &[String]) -> bool {
 }
 
 pub(super) fn import(import: &mut Import<'_>, container: NodeId) {
-    let tree = import.tree;
-    if tree.property(container, "memory-region").is_some() {
+    if import.tree.property(container, "memory-region").is_some() {
         import.heap(container, KEYS, ion);
     }
-    for pool in region::all(tree).into_iter().filter(|region| tree.name(*region).contains(CODEC)) {
-        import.heap(pool, POOL_KEYS, codec);
-    }
+}
+
+/// Returns whether it is one of the decoder's pools.
+pub(super) fn claims_codec(tree: &Tree, node: NodeId, compatible: &[String]) -> bool {
+    region::is_reserved(tree, node)
+        && tree.base_name(node).contains(CODEC)
+        && compatible.iter().any(|word| word == "shared-dma-pool" || word.starts_with("amlogic"))
+}
+
+pub(super) fn import_codec(import: &mut Import<'_>, pool: NodeId) {
+    import.heap(pool, POOL_KEYS, codec);
 }
 
 /// Reads the region. The heap has its name; the driver calls a pool `cma_ion` and other memory `carveout_ion`.

@@ -2,12 +2,15 @@
 //! HiSilicon: `hisilicon,hi6220-ion` (mainline to 4.11) and the vendor's binding for Kirin, whose keys Allwinner
 //! has, too.
 
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use super::{Import, named, required_text, take_place, take_region, vendors_own};
 use crate::config::diagnostic::Severity;
 use crate::config::draft::Draft;
 use crate::config::property::{NodeReader, cell, compatibles, is_compatible, number, read, text};
 use crate::config::region;
-use crate::config::tree::{NodeId, Tree, Value};
+use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapId, HeapType, PageSize};
 
 /// Compatible string, id and kind; the driver names the heaps as the binding does.
@@ -88,16 +91,36 @@ pub(super) fn claims_kirin(tree: &Tree, node: NodeId, compatible: &[String]) -> 
 
 pub(super) fn import_kirin(import: &mut Import<'_>, container: NodeId) {
     let (tree, pool) = (import.tree, import.default_pool);
+    let names = Rc::clone(import.region_names.get_or_insert_with(|| region_names(tree)));
     for child in tree.children(container) {
         // Other children describe address ranges of the I/O MMU.
         if ["heap-type", "heap-id", "heap-name"].iter().any(|key| tree.property(child, key).is_some()) {
-            import.heap(child, KIRIN_KEYS, |node, page| kirin_heap(node, pool, page));
+            import.heap(child, KIRIN_KEYS, |node, page| kirin_heap(node, &names, pool, page));
         }
     }
 }
 
-fn kirin_heap(node: &mut NodeReader<'_>, pool: Option<NodeId>, page: PageSize) -> Option<Draft> {
-    let (name, region) = kirin_name(node)?;
+/// Reserved memory for Kirin's heaps, by `heap-name`.
+pub(super) type RegionNames = Rc<HashMap<Vec<u8>, NodeId>>;
+
+fn region_names(tree: &Tree) -> RegionNames {
+    let mut names = HashMap::new();
+    for region in region::all(tree).into_iter().filter(|region| is_compatible(tree, *region, "hisi_ion")) {
+        let name = tree.property(region, "heap-name").and_then(|property| read(property, text).ok());
+        if let Some(name) = name {
+            names.entry(name.into_bytes()).or_insert(region);
+        }
+    }
+    Rc::new(names)
+}
+
+fn kirin_heap(
+    node: &mut NodeReader<'_>,
+    names: &RegionNames,
+    pool: Option<NodeId>,
+    page: PageSize,
+) -> Option<Draft> {
+    let (name, region) = kirin_name(node, names)?;
     if !node.has("heap-id") {
         node.fail("heap-id", "heap-id is missing");
     }
@@ -121,7 +144,7 @@ fn kirin_heap(node: &mut NodeReader<'_>, pool: Option<NodeId>, page: PageSize) -
 }
 
 /// Reads the heap's name: `heap-name` is a string, or refers to the region that has the name.
-fn kirin_name(node: &mut NodeReader<'_>) -> Option<(String, Option<NodeId>)> {
+fn kirin_name(node: &mut NodeReader<'_>, names: &RegionNames) -> Option<(String, Option<NodeId>)> {
     if !node.has("heap-name") {
         node.fail("heap-name", "heap-name is missing");
         return None;
@@ -146,11 +169,7 @@ fn kirin_name(node: &mut NodeReader<'_>) -> Option<(String, Option<NodeId>)> {
         return None;
     }
     let name = node.get("heap-name", text)?;
-    let wanted = Value::Bytes([name.as_bytes(), &[0]].concat());
-    let region = region::all(tree).into_iter().find(|region| {
-        tree.property(*region, "heap-name").is_some_and(|property| property.value == wanted)
-            && is_compatible(tree, *region, "hisi_ion")
-    });
+    let region = names.get(name.as_bytes()).copied();
     Some((name, region))
 }
 

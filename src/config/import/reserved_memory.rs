@@ -36,10 +36,10 @@ pub(super) fn import_heap(import: &mut Import<'_>, node: NodeId) {
     });
 }
 
-/// Reads every plain pool but those in `trusted`, which the TEE takes.
-pub(super) fn import_pools(import: &mut Import<'_>, trusted: &BTreeSet<NodeId>) {
+/// Reads every plain pool but those in `taken`, which are the TEE's or have been read as heaps of another kind.
+pub(super) fn import_pools(import: &mut Import<'_>, taken: &BTreeSet<NodeId>) {
     for node in region::all(import.tree) {
-        if region::is_cma_pool(import.tree, node) && !trusted.contains(&node) {
+        if region::is_cma_pool(import.tree, node) && !taken.contains(&node) {
             import.heap(node, KEYS, pool);
         }
     }

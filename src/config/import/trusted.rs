@@ -37,17 +37,16 @@ pub(super) fn is_named_so(name: &str) -> bool {
 
 pub(super) fn import(import: &mut Import<'_>, container: NodeId) {
     let tree = import.tree;
-    let keys: Vec<&str> = tree.properties(container).map(|(key, _)| key).collect();
     let regions = match region::targets(tree, container, "memory-region").as_slice() {
         [] if region::is_reserved(tree, container) => vec![container],
         regions => regions.to_vec(),
     };
     // What such nodes say beside their memory is the TEE's: no key is unknown.
     if regions.is_empty() {
-        import.heap(container, &keys, |node, page| heap(node, None, page));
+        import.heap_of_any_keys(container, |node, page| heap(node, None, page));
     }
     for region in regions {
-        import.heap(container, &keys, |node, page| heap(node, Some(region), page));
+        import.heap_of_any_keys(container, |node, page| heap(node, Some(region), page));
     }
 }
 
