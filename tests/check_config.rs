@@ -97,6 +97,53 @@ fn json_has_the_same_content() {
     assert_eq!(files[1]["diagnostics"][0]["line"], 2);
 }
 
+#[test]
+fn overlays_are_applied_to_the_tree_before_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let base = file(
+        "base.dts",
+        "/dts-v1/; / { soc: soc { }; ion { compatible = \"rockchip,ion\"; system-heap { }; }; };",
+    );
+    let overlay = file(
+        "camera.dtso",
+        "/dts-v1/; /plugin/; &{/ion} { carveout-heap { reg = <0x80000000 0x100000>; }; };",
+    );
+    let shipped = here("etc/anion/heaps.dts");
+    let (success, document) = json(&[&base, &overlay, &shipped]);
+    assert!(success, "{document:#}");
+    let [changed, other] = &document["files"].as_array().expect("a list")[..] else { panic!("{document:#}") };
+    assert_eq!(
+        heaps(changed),
+        [(2, "carveout-heap", "carveout", Some(0x10_0000), true), (0, "system-heap", "system", None, true)]
+    );
+    assert_eq!(changed["heaps"][0]["base"], 0x8000_0000_u64);
+    assert_eq!(changed["overlays"][0], overlay.to_str().expect("text"));
+    assert_eq!((heaps(other).len(), &other["overlays"]), (2, &Value::Array(vec![])));
+    let wrong = file("wrong.dtso", "/dts-v1/; /plugin/; &gone { };");
+    let checked = check(&[], &[&base, &wrong]);
+    assert!(!checked.success);
+    let message = format!("error: {} cannot be applied: it refers to &gone", wrong.display());
+    assert!(checked.stdout.contains(&message), "{}", checked.stdout);
+    let alone = check(&[], &[&overlay]);
+    assert!(!alone.success && alone.stdout.contains("this is an overlay"), "{}", alone.stdout);
+}
+
+#[test]
+fn base_addresses_and_the_default_pool_are_shown() {
+    let checked = check(
+        &[],
+        &[&here("tests/dts/boards/t-empty-container.dts"), &here("tests/dts/boards/marvell-pxa.dts")],
+    );
+    for word in ["cma-default", "0x9000000", "base"] {
+        assert!(checked.stdout.contains(word), "{word} is missing:\n{}", checked.stdout);
+    }
+}
+
 /// Returns the boards that the project keeps beside its checkout.
 fn board(name: &str) -> PathBuf {
     let path = here("../shared/dts").join(name);

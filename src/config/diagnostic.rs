@@ -95,6 +95,13 @@ impl Report {
         self.found.push(Diagnostic { severity: Severity::Error, node, position: Some(position), message });
     }
 
+    /// Adds the findings of another source, whose places in a text are not those of this one.
+    pub(super) fn append(&mut self, other: Self) {
+        for found in other.finish() {
+            self.add(found.severity, found.node, None, found.message);
+        }
+    }
+
     /// Returns everything found, in the order of the text; what has no place in it comes last.
     /// What a reader warned of and the translation then stumbled over is said once, as the error.
     pub(super) fn finish(mut self) -> Vec<Diagnostic> {

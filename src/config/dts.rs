@@ -44,6 +44,7 @@ pub(super) fn read(text: &str, report: &mut Report) -> Option<Tree> {
         open: Vec::new(),
         unknown: BTreeSet::new(),
         path_room: MAX_BYTES,
+        fragments: None,
         report,
     };
     let mut input = Input::new(text);
@@ -51,6 +52,8 @@ pub(super) fn read(text: &str, report: &mut Report) -> Option<Tree> {
         Ok(()) => {
             source.resolve();
             source.tree.index_phandles();
+            let labels = source.labels.iter().filter(|(_, node)| source.tree.is_attached(**node));
+            source.tree.labels = labels.map(|(label, node)| ((*label).to_owned(), *node)).collect();
             Some(source.tree)
         }
         Err(error) => {
@@ -83,6 +86,8 @@ struct Source<'t, 'r> {
     unknown: BTreeSet<Reference<'t>>,
     /// Bytes that paths may still add to the tree: a short reference can stand for a long one.
     path_room: usize,
+    /// How many fragments were made, if the text is an overlay (`/plugin/`).
+    fragments: Option<usize>,
     report: &'r mut Report,
 }
 
@@ -109,7 +114,11 @@ impl<'t> Source<'t, '_> {
         if self.anywhere(input)? || self.memory_reservation(input)? {
             return Ok(());
         }
-        if skip(input, "/dts-v1/")? || skip(input, "/plugin/")? {
+        if skip(input, "/plugin/")? {
+            self.fragments.get_or_insert(0);
+            return require(input, ";", "after the directive");
+        }
+        if skip(input, "/dts-v1/")? {
             return require(input, ";", "after the directive");
         }
         if skip(input, "/delete-node/")? {
@@ -119,8 +128,13 @@ impl<'t> Source<'t, '_> {
         let start = *input;
         let id = if rest(input).starts_with('&') {
             let target = reference(input)?;
-            match self.target(&target) {
+            let is_overlay = self.fragments.is_some();
+            // A path is one of the tree below, also where this one has a node there.
+            let own =
+                if is_overlay && matches!(target, Reference::Path(_)) { None } else { self.target(&target) };
+            match own {
                 Some(id) => id,
+                None if is_overlay => self.fragment(&start, &target)?,
                 None => self.unknown_target(&start, &target)?,
             }
         } else if skip(input, "/")? {
@@ -311,6 +325,24 @@ impl<'t> Source<'t, '_> {
             }
             Reference::Path(path) => self.tree.find(path),
         }
+    }
+
+    /// Makes a fragment that changes a node of the tree below this overlay. Returns its body.
+    fn fragment(&mut self, start: &Input<'t>, target: &Reference<'t>) -> Parsed<NodeId> {
+        let number = self.fragments.get_or_insert(0);
+        let name = format!("fragment@{number}");
+        *number += 1;
+        let position = Some(self.places.at(start.current_token_start()));
+        let fragment = fit(start, self.tree.child(self.tree.root(), &name, position))?;
+        let (key, value) = match target {
+            Reference::Label(_) => ("target", Vec::new()),
+            Reference::Path(path) => ("target-path", [path.as_bytes(), &[0]].concat()),
+        };
+        if matches!(target, Reference::Label(_)) {
+            self.waiting.insert((fragment, key), vec![Piece::Phandle(target.clone())]);
+        }
+        fit(start, self.tree.set(fragment, key, Property { value: Value::Bytes(value), position }))?;
+        fit(start, self.tree.child(fragment, "__overlay__", position))
     }
 
     /// Makes a node to read an extension into whose base is elsewhere, so that the rest of the

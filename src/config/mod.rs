@@ -17,6 +17,7 @@ mod dtb;
 mod dts;
 mod heaps;
 mod import;
+mod overlay;
 mod policy;
 mod property;
 mod region;
@@ -36,6 +37,7 @@ use self::diagnostic::Report;
 pub use self::diagnostic::{Diagnostic, Severity};
 pub use self::directory::DirectoryError;
 pub use self::dtb::BlobError;
+pub use self::overlay::OverlayError;
 use self::spec::Config;
 use self::tree::{MAX_BYTES, Tree};
 use crate::units::PageSize;
@@ -97,6 +99,14 @@ pub enum LoadError {
         /// What is wrong.
         source: BlobError,
     },
+    /// An overlay that does not fit the tree before it.
+    #[error("{} cannot be applied", path.display())]
+    Overlay {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: OverlayError,
+    },
     /// A directory that is no device tree.
     #[error("{} cannot be read as a device tree", path.display())]
     Directory {
@@ -107,27 +117,88 @@ pub enum LoadError {
     },
 }
 
-/// Loads a device tree: source text, a blob, or a directory such as `/proc/device-tree`. The
+/// A device tree that was read, and not looked into yet.
+pub struct DeviceTree {
+    path: PathBuf,
+    /// `None` for a text with a syntax error.
+    tree: Option<Tree>,
+    report: Report,
+}
+
+impl DeviceTree {
+    /// Returns whether it changes another tree, and has no heaps of its own.
+    pub fn is_overlay(&self) -> bool {
+        self.tree.as_ref().is_some_and(overlay::is_overlay)
+    }
+
+    /// Applies an overlay. Nothing is left if either of them has a syntax error.
+    ///
+    /// # Errors
+    /// If it is none, or does not fit this tree.
+    pub fn apply(mut self, overlay: Self) -> Result<Self, LoadError> {
+        self.report.append(overlay.report);
+        self.tree = match (self.tree, overlay.tree) {
+            (Some(mut base), Some(tree)) => {
+                let applied = overlay::apply(&mut base, &tree);
+                applied.map_err(|source| LoadError::Overlay { path: overlay.path, source })?;
+                Some(base)
+            }
+            _ => None,
+        };
+        Ok(self)
+    }
+
+    /// Returns what it says.
+    pub fn translate(self, page: PageSize) -> Loaded {
+        translated(self.tree.as_ref(), page, self.report)
+    }
+}
+
+/// Reads a device tree: source text, a blob, or a directory such as `/proc/device-tree`. The
 /// content tells which it is, not the name.
 ///
 /// # Errors
 /// If nothing could be read: the file is not there, too large, neither text nor blob, or damaged.
 /// What is wrong inside is in the diagnostics.
-pub fn load(path: &Path, page: PageSize) -> Result<Loaded, LoadError> {
+pub fn read(path: &Path) -> Result<DeviceTree, LoadError> {
     if !path.is_dir() {
-        return parse(path, &read_file(path)?, page);
+        return read_bytes(path, &read_file(path)?);
     }
     let mut report = Report::default();
-    let read = directory::read(path, &mut report);
-    let tree = read.map_err(|source| LoadError::Directory { path: path.to_owned(), source })?;
-    Ok(translated(Some(&tree), page, report))
+    let tree = directory::read(path, &mut report);
+    let tree = tree.map_err(|source| LoadError::Directory { path: path.to_owned(), source })?;
+    Ok(DeviceTree { path: path.to_owned(), tree: Some(tree), report })
 }
 
-/// Loads, as [`load`], the content of a file, source text or a blob; `path` is what errors call it.
+/// Loads the device tree of these files: the first, changed by the others, which are overlays. `None` if there are
+/// no files.
+///
+/// # Errors
+/// As [`read`], and if an overlay does not fit what is before it.
+pub fn load_all(files: &[PathBuf], page: PageSize) -> Result<Option<Loaded>, LoadError> {
+    let Some((base, overlays)) = files.split_first() else { return Ok(None) };
+    let tree = overlays.iter().try_fold(read(base)?, |tree, overlay| tree.apply(read(overlay)?))?;
+    Ok(Some(tree.translate(page)))
+}
+
+/// Loads one device tree.
+///
+/// # Errors
+/// As [`read`].
+#[cfg(any(test, feature = "testing"))]
+pub fn load(path: &Path, page: PageSize) -> Result<Loaded, LoadError> {
+    Ok(read(path)?.translate(page))
+}
+
+/// Loads the content of a file, source text or a blob; `path` is what errors call it.
 ///
 /// # Errors
 /// If it is neither text nor blob, or damaged.
 pub fn parse(path: &Path, bytes: &[u8], page: PageSize) -> Result<Loaded, LoadError> {
+    Ok(read_bytes(path, bytes)?.translate(page))
+}
+
+fn read_bytes(path: &Path, bytes: &[u8]) -> Result<DeviceTree, LoadError> {
     let mut report = Report::default();
     let tree = if bytes.starts_with(&dtb::MAGIC) {
         let read = dtb::read(bytes);
@@ -135,7 +206,7 @@ pub fn parse(path: &Path, bytes: &[u8], page: PageSize) -> Result<Loaded, LoadEr
     } else {
         read_text(path, bytes, &mut report)?
     };
-    Ok(translated(tree.as_ref(), page, report))
+    Ok(DeviceTree { path: path.to_owned(), tree, report })
 }
 
 /// Returns the configuration that is built in, `etc/anion/heaps.dts`.

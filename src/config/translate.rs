@@ -7,7 +7,7 @@ use super::heaps::{self, CLIENTS, COMPATIBLE};
 use super::property::{is_compatible, switched_off};
 use super::spec::{Config, Policy};
 use super::tree::{NodeId, Tree};
-use super::{import, policy};
+use super::{import, overlay, policy};
 use crate::units::PageSize;
 
 /// Returns the heaps and the policy of `tree`.
@@ -26,7 +26,9 @@ pub(super) fn config(tree: &Tree, page: PageSize, report: &mut Report) -> Config
         }
     };
     let heaps = draft::number(drafts, tree, report);
-    if heaps.is_empty() {
+    if overlay::is_overlay(tree) {
+        report.add(Severity::Error, "/", None, ALONE);
+    } else if heaps.is_empty() {
         let node = own.map_or_else(|| "/".to_owned(), |own| tree.path(own));
         report.add(Severity::Error, node, own.and_then(|own| tree.position(own)), nothing);
     }
@@ -38,6 +40,8 @@ pub(super) fn config(tree: &Tree, page: PageSize, report: &mut Report) -> Config
 
 /// What is said of a tree whose heaps all have errors.
 const NONE_LEFT: &str = "no heap is left";
+/// What is said of an overlay that is given alone.
+const ALONE: &str = "this is an overlay, which changes another device tree: give that one before it";
 /// Containers that a message names.
 const MAX_NAMED: usize = 8;
 

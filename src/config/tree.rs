@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::diagnostic::Position;
+use super::overlay::Fix;
 use super::steps;
 
 /// Most bytes of a source, whatever its kind.
@@ -121,12 +122,23 @@ pub(super) struct Tree {
     nodes: Vec<Node>,
     items: usize,
     phandles: HashMap<u32, NodeId>,
+    /// Labels of a text. Blobs have theirs in `/__symbols__`.
+    pub(super) labels: BTreeMap<String, NodeId>,
+    /// References of a text that is an overlay: node, property, byte, and what the cell there is to be. Blobs
+    /// have theirs in `/__fixups__` and `/__local_fixups__`.
+    pub(super) references: Vec<(NodeId, String, usize, Fix)>,
 }
 
 impl Tree {
     /// Returns a tree with an empty root.
     pub(super) fn new() -> Self {
-        Self { nodes: vec![Node::top()], items: 1, phandles: HashMap::new() }
+        Self {
+            nodes: vec![Node::top()],
+            items: 1,
+            phandles: HashMap::new(),
+            labels: BTreeMap::new(),
+            references: Vec::new(),
+        }
     }
 
     /// Returns the node `/`.
@@ -257,6 +269,11 @@ impl Tree {
             })?;
         }
         Some(node)
+    }
+
+    /// Returns the child of exactly this name.
+    pub(super) fn child_named(&self, node: NodeId, name: &str) -> Option<NodeId> {
+        self.nodes[node.0].children.get(name).copied()
     }
 
     /// Returns every node below and including the root, parents before children, siblings by name.

@@ -29,6 +29,8 @@ Examples:
       Kernel binder for services, the socket for members of the video group.
   aniond --check-config board.dts
       Show the heaps that it would serve, and every complaint.
+  aniond --check-config board.dtb camera.dtbo
+      The same with an overlay; --config takes overlays, too.
   aniond --doctor --config board.dts
       Show what this machine lacks to serve them, and what changes it.
   aniond --completions bash > /etc/bash_completion.d/aniond
@@ -63,11 +65,11 @@ Exit status:
 pub(crate) struct Arguments {
     /// Device tree that describes the heaps
     ///
-    /// A .dts text, a .dtb blob, or a directory like /proc/device-tree. Default: on Android
-    /// /vendor/etc/anion/heaps.dtb, elsewhere the configuration that is compiled in.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    /// A .dts text, a .dtb blob, or a directory like /proc/device-tree; overlays of it may follow. Default:
+    /// on Android /vendor/etc/anion/heaps.dtb, elsewhere the configuration that is compiled in.
+    #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::AnyPath)]
     #[cfg_attr(not(soong), arg(env = "ANION_CONFIG"))]
-    pub(crate) config: Option<PathBuf>,
+    pub(crate) config: Vec<PathBuf>,
 
     /// Least severe messages to log
     ///
@@ -99,6 +101,8 @@ pub(crate) struct Arguments {
     pub(crate) transport: TransportArguments,
 
     /// Print the heaps that these device trees describe and what is wrong with them, then exit
+    ///
+    /// An overlay is applied to the tree before it.
     #[arg(long, value_name = "FILE", num_args = 1.., group = "report", help_heading = "Instead of serving")]
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) check_config: Vec<PathBuf>,

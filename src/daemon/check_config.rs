@@ -5,10 +5,10 @@
 //! from a blob and from a directory.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::config::spec::{ClientPolicy, Config, HeapSpec, Policy, Quota};
-use crate::config::{self, Diagnostic, Loaded, Severity};
+use crate::config::{self, DeviceTree, Diagnostic, LoadError, Loaded, Severity};
 use crate::units::{PageSize, Uid};
 use anyhow::Context as _;
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 /// finding, not an error of this function.
 pub(crate) fn run(files: &[PathBuf], json: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
     let page = crate::sys::memory::page_size().context("asking for the page size")?;
-    let checked: Vec<Checked<'_>> = files.iter().map(|file| Checked::new(file, page)).collect();
+    let checked = groups(files, page);
     let good = checked.iter().all(Checked::is_good);
     if json {
         let files: Vec<Value> = checked.iter().map(Checked::to_json).collect();
@@ -35,15 +35,39 @@ pub(crate) fn run(files: &[PathBuf], json: bool, out: &mut dyn Write) -> anyhow:
     Ok(good)
 }
 
-/// One file with what came of it.
-struct Checked<'f> {
-    file: &'f Path,
+/// Reads the files; an overlay is applied to the tree before it.
+fn groups(files: &[PathBuf], page: PageSize) -> Vec<Checked> {
+    let mut groups: Vec<(Vec<PathBuf>, Result<DeviceTree, LoadError>)> = Vec::new();
+    for file in files {
+        let read = config::read(file);
+        match (read, groups.pop()) {
+            (Ok(overlay), Some((mut files, Ok(tree)))) if overlay.is_overlay() && !tree.is_overlay() => {
+                files.push(file.clone());
+                groups.push((files, tree.apply(overlay)));
+            }
+            (read, last) => {
+                groups.extend(last);
+                groups.push((vec![file.clone()], read));
+            }
+        }
+    }
+    let checked = |(files, read): (Vec<PathBuf>, Result<DeviceTree, LoadError>)| Checked {
+        files,
+        loaded: read.map(|read| read.translate(page)).map_err(anyhow::Error::from),
+    };
+    groups.into_iter().map(checked).collect()
+}
+
+/// A file, perhaps with overlays, and what came of it.
+struct Checked {
+    files: Vec<PathBuf>,
     loaded: anyhow::Result<Loaded>,
 }
 
-impl<'f> Checked<'f> {
-    fn new(file: &'f Path, page: PageSize) -> Self {
-        Self { file, loaded: config::load(file, page).map_err(anyhow::Error::from) }
+impl Checked {
+    /// Returns what the files are called together.
+    fn name(&self) -> String {
+        self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" + ")
     }
 
     fn is_good(&self) -> bool {
@@ -51,7 +75,7 @@ impl<'f> Checked<'f> {
     }
 
     fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        let file = self.file.display();
+        let file = self.name();
         let loaded = match &self.loaded {
             Ok(loaded) => loaded,
             // It names the file.
@@ -76,11 +100,13 @@ impl<'f> Checked<'f> {
     }
 
     fn to_json(&self) -> Value {
-        let file = self.file.display().to_string();
+        let file = self.files[0].display().to_string();
+        let overlays: Vec<_> = self.files[1..].iter().map(|file| file.display().to_string()).collect();
         match &self.loaded {
-            Err(error) => json!({ "file": file, "error": format!("{error:#}") }),
+            Err(error) => json!({ "file": file, "overlays": overlays, "error": format!("{error:#}") }),
             Ok(Loaded { config, diagnostics }) => json!({
                 "file": file,
+                "overlays": overlays,
                 "heaps": config.heaps.iter().map(heap_json).collect::<Vec<_>>(),
                 "policy": policy_json(&config.policy),
                 "diagnostics": diagnostics.iter().map(diagnostic_json).collect::<Vec<_>>(),

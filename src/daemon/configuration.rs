@@ -2,23 +2,20 @@
 //! Which configuration is served.
 
 use crate::config::spec::Config;
-use crate::config::{self, DEFAULT_FILE, Loaded, Severity};
+use crate::config::{self, DEFAULT_FILE, LoadError, Loaded, Severity};
 use crate::sys::memory::page_size;
+use crate::units::PageSize;
 use anyhow::{Context, ensure};
-use std::path::Path;
+use std::path::PathBuf;
 
-/// Returns the configuration in `file`, else the default one; and where it came from. What is wrong
-/// in it is logged: a heap that cannot be understood is left out, and the others are served.
+/// Returns the configuration in `files`, a device tree and overlays of it, else the default one; and where it
+/// came from. What is wrong in it is logged: a heap that cannot be understood is left out, and the others are served.
 ///
 /// # Errors
 /// If nothing can be read, or no heap is left.
-pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<(Config, String)> {
+pub(crate) fn load(files: &[PathBuf]) -> anyhow::Result<(Config, String)> {
     let page = page_size().context("cannot tell the page size")?;
-    let file = file.or(DEFAULT_FILE.map(Path::new));
-    let (Loaded { config, diagnostics }, origin) = match file {
-        Some(file) => (config::load(file, page).context("no configuration")?, file.display().to_string()),
-        None => (config::embedded(page), "built in".to_owned()),
-    };
+    let (Loaded { config, diagnostics }, origin) = read(files, page).context("no configuration")?;
     for diagnostic in &diagnostics {
         let level = match diagnostic.severity {
             Severity::Error => log::Level::Error,
@@ -29,4 +26,16 @@ pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<(Config, String)> {
     }
     ensure!(!config.heaps.is_empty(), "the configuration ({origin}) describes no heap that can be served");
     Ok((config, origin))
+}
+
+/// Reads the configuration in `files`, else the default one. Returns what to call it, too.
+///
+/// # Errors
+/// If a file cannot be read, or an overlay does not fit what is before it.
+pub(super) fn read(files: &[PathBuf], page: PageSize) -> Result<(Loaded, String), LoadError> {
+    let default: Vec<PathBuf> = DEFAULT_FILE.map(PathBuf::from).into_iter().collect();
+    let files = if files.is_empty() { &default } else { files };
+    let origin = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" + ");
+    let loaded = config::load_all(files, page)?;
+    Ok(loaded.map_or_else(|| (config::embedded(page), "built in".to_owned()), |loaded| (loaded, origin)))
 }

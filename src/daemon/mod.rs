@@ -122,7 +122,7 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     sys::give_freed_memory_back();
     process::log_panics();
     process::keep_buffers_out_of_core_dumps();
-    let (config, origin) = configuration::load(arguments.config.as_deref())?;
+    let (config, origin) = configuration::load(&arguments.config)?;
     #[cfg(not(soong))]
     let (confine, is_confined) = {
         let filter = Filter::load(&arguments.seccomp)?;

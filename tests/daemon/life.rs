@@ -163,6 +163,22 @@ fn the_heaps_of_a_file_are_served_and_a_bad_one_costs_itself_alone() {
 }
 
 #[test]
+fn the_heaps_of_a_file_with_an_overlay_are_served() {
+    let place = Place::new();
+    let [base, overlay] = ["base.dts", "more.dtso"].map(|name| place.directory.path().join(name));
+    let tree =
+        r#"/dts-v1/; / { heaps: anion { compatible = "anion,heaps-v1"; first { type = "system"; }; }; };"#;
+    fs::write(&base, tree).expect("written");
+    fs::write(&overlay, r#"/dts-v1/; /plugin/; &heaps { second { type = "system"; }; };"#).expect("written");
+    let _daemon = place.start_command(place.daemon(&["--config"]).arg(&base).arg(&overlay));
+    let heaps = place.connect().expect("connected").service.listHeaps().expect("answered");
+    let names: Vec<&str> = heaps.iter().map(|heap| heap.name.as_str()).collect();
+    assert_eq!(names, ["second", "first"]);
+    let message = failure(place.daemon(&["--config"]).arg(&base).arg(&base));
+    assert!(message.contains("cannot be applied: it is no overlay"), "{message}");
+}
+
+#[test]
 fn a_configuration_without_heaps_is_not_served() {
     let place = Place::new();
     let file = place.directory.path().join("empty.dts");

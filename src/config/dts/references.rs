@@ -7,6 +7,7 @@ use super::Source;
 use super::lexical::Reference;
 use super::value::Piece;
 use crate::config::diagnostic::Severity;
+use crate::config::overlay::Fix;
 use crate::config::steps;
 use crate::config::tree::{NodeId, Property, Unusable, Value};
 
@@ -23,7 +24,7 @@ impl<'t> Source<'t, '_> {
             if !self.tree.is_attached(node) {
                 continue;
             }
-            let value = match self.bytes(&pieces, &mut next) {
+            let value = match self.bytes((node, name), &pieces, &mut next) {
                 Ok(bytes) => Value::Bytes(bytes),
                 Err(reason) => {
                     let position = self.tree.property(node, name).and_then(|property| property.position);
@@ -40,7 +41,13 @@ impl<'t> Source<'t, '_> {
         }
     }
 
-    fn bytes(&mut self, pieces: &[Piece<'t>], next: &mut u32) -> Result<Vec<u8>, Unusable> {
+    /// Returns the bytes of a value. In an overlay, the places of its references are noted.
+    fn bytes(
+        &mut self,
+        place: (NodeId, &str),
+        pieces: &[Piece<'t>],
+        next: &mut u32,
+    ) -> Result<Vec<u8>, Unusable> {
         let mut bytes = Vec::new();
         for piece in pieces {
             match piece {
@@ -48,8 +55,17 @@ impl<'t> Source<'t, '_> {
                 Piece::Macro(name) => return Err(Unusable::Macro(shown(name))),
                 Piece::Incbin => return Err(Unusable::Incbin),
                 Piece::Phandle(reference) => {
-                    let node = self.target(reference).ok_or_else(|| undefined(reference))?;
-                    bytes.extend_from_slice(&self.phandle(node, next)?.to_be_bytes());
+                    let (number, fix) = match (self.target(reference), reference) {
+                        (Some(node), _) => (self.phandle(node, next)?, Fix::Local),
+                        (None, Reference::Label(label)) if self.fragments.is_some() => {
+                            (u32::MAX, Fix::Label((*label).to_owned()))
+                        }
+                        (None, _) => return Err(undefined(reference)),
+                    };
+                    if self.fragments.is_some() {
+                        self.tree.references.push((place.0, place.1.to_owned(), bytes.len(), fix));
+                    }
+                    bytes.extend_from_slice(&number.to_be_bytes());
                 }
                 Piece::Path(reference) => {
                     let node = self.target(reference).ok_or_else(|| undefined(reference))?;

@@ -158,7 +158,7 @@ fn steps_of(text: &str) -> (u64, u64) {
 
 #[test]
 fn four_times_the_text_takes_about_four_times_the_steps() {
-    const N: usize = 400;
+    const N: usize = 150;
     for (what, text) in TEXTS {
         let (small, large) = (steps_of(&text(N)), steps_of(&text(4 * N)));
         for (form, small, large) in [("text", small.0, large.0), ("blob", small.1, large.1)] {

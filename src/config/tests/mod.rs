@@ -3,6 +3,7 @@
 
 mod growth;
 mod hostile;
+mod overlay;
 mod own;
 mod readers;
 mod sources;

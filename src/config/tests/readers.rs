@@ -16,9 +16,9 @@ use super::super::{LoadError, Severity, directory, dtb, dts, load};
 use super::{page, summary};
 
 /// Everything in a tree, by path.
-type Content = BTreeMap<String, BTreeMap<String, Vec<u8>>>;
+pub(super) type Content = BTreeMap<String, BTreeMap<String, Vec<u8>>>;
 
-fn content(tree: &Tree) -> Content {
+pub(super) fn content(tree: &Tree) -> Content {
     let properties = |node| {
         let all = tree.properties(node).map(|(name, property)| match &property.value {
             Value::Bytes(bytes) => (name.to_owned(), bytes.clone()),

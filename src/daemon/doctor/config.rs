@@ -3,12 +3,13 @@
 
 use super::rehearsal;
 use crate::config::spec::{Config, HeapSpec};
-use crate::config::{self, DEFAULT_FILE, Loaded, Severity};
+use crate::config::{DEFAULT_FILE, Loaded, Severity};
+use crate::daemon::configuration;
 use crate::heap::{Heap, build};
 use crate::units::PageSize;
 use anyhow::Context;
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A configuration held against the machine.
 #[derive(Debug, Serialize)]
@@ -42,8 +43,8 @@ pub(crate) struct WantedHeap {
 
 impl Survey {
     /// Returns what is known of a configuration that cannot be held against this machine.
-    pub(crate) fn failed(file: Option<&Path>, error: &anyhow::Error) -> Self {
-        let file = file.or(DEFAULT_FILE.map(Path::new));
+    pub(crate) fn failed(files: &[PathBuf], error: &anyhow::Error) -> Self {
+        let file = files.first().map(PathBuf::as_path).or(DEFAULT_FILE.map(Path::new));
         let origin = file.map_or_else(|| "built in".to_owned(), |file| file.display().to_string());
         Self { origin, heaps: Vec::new(), errors: vec![format!("{error:#}")] }
     }
@@ -54,16 +55,13 @@ impl Survey {
     }
 }
 
-/// Holds the configuration in `file`, else the service's default one, against this machine. Sources
+/// Holds the configuration in `files`, a device tree and overlays of it, else the service's default one, against this machine. Sources
 /// are tried with a page each, and nothing is set aside.
 ///
 /// # Errors
 /// If the configuration cannot be read, or this machine lacks what every heap needs.
-pub(crate) fn survey(file: Option<&Path>, page: PageSize) -> anyhow::Result<Survey> {
-    let (loaded, origin) = match file.or(DEFAULT_FILE.map(Path::new)) {
-        Some(file) => (config::load(file, page)?, file.display().to_string()),
-        None => (config::embedded(page), "built in".to_owned()),
-    };
+pub(crate) fn survey(files: &[PathBuf], page: PageSize) -> anyhow::Result<Survey> {
+    let (loaded, origin) = configuration::read(files, page)?;
     let machine = rehearsal::machine(page).context("cannot prepare memory")?;
     let Loaded { config: Config { heaps, .. }, diagnostics } = loaded;
     let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
@@ -103,7 +101,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         let text = format!("/dts-v1/; / {{ anion {{ compatible = \"anion,heaps-v1\"; {heaps} }}; }};");
         file.write_all(text.as_bytes()).expect("written");
-        survey(Some(file.path()), page_size().expect("sysconf")).expect("surveyed")
+        survey(&[file.path().to_owned()], page_size().expect("sysconf")).expect("surveyed")
     }
 
     #[test]
@@ -151,14 +149,14 @@ mod tests {
         let survey = survey_of("odd { type = \"no such type\"; heap-id = <1>; };");
         assert!(!survey.is_served(), "{survey:?}");
         assert!(survey.errors.iter().any(|error| error.contains("no such type")), "{survey:?}");
-        let failure = super::survey(Some(Path::new("/nowhere")), page_size().expect("sysconf"));
+        let failure = super::survey(&["/nowhere".into()], page_size().expect("sysconf"));
         let message = format!("{:#}", failure.expect_err("nothing there"));
         assert!(message.starts_with("cannot read /nowhere: No such file"), "{message}");
     }
 
     #[test]
     fn the_default_configuration_is_served_here() {
-        let survey = super::survey(None, page_size().expect("sysconf")).expect("surveyed");
+        let survey = super::survey(&[], page_size().expect("sysconf")).expect("surveyed");
         assert!(survey.is_served(), "{survey:?}");
         assert_eq!(survey.origin, "built in");
     }

@@ -59,10 +59,10 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
 /// if so.
 fn diagnose(arguments: &Arguments, page: PageSize) -> (Diagnosis, anyhow::Result<()>) {
     let mut findings = examine(&Root::machine(), page);
-    let file = arguments.config.as_deref();
-    let (survey, surveyed) = match config::survey(file, page) {
+    let files = &arguments.config;
+    let (survey, surveyed) = match config::survey(files, page) {
         Ok(survey) => (survey, Ok(())),
-        Err(error) => (config::Survey::failed(file, &error), Err(error)),
+        Err(error) => (config::Survey::failed(files, &error), Err(error)),
     };
     let (finding, running) = service::running(service::connect(arguments.transport.endpoint()));
     findings.push(finding);

@@ -113,8 +113,12 @@ pub(crate) const PICTURES: &[Tool] = &[
     tool("/usr/include/xf86drm.h", "libdrm-dev"),
 ];
 
-/// What compiles a device tree.
-pub(crate) const DEVICE_TREE: &[Tool] = &[tool("dtc", "device-tree-compiler")];
+/// What compiles a device tree, changes it by overlays, and reads blobs.
+pub(crate) const DEVICE_TREE: &[Tool] = &[
+    tool("dtc", "device-tree-compiler"),
+    tool("fdtget", "device-tree-compiler"),
+    tool("fdtoverlay", "device-tree-compiler"),
+];
 
 /// What observes system calls.
 pub(crate) const TRACER: &[Tool] = &[tool("strace", "strace")];
