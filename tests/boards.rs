@@ -134,8 +134,8 @@ const BOARDS: &[Board] = &[
         findings: &[
             "3:60: error: /reserved-memory/both: reusable and no-map exclude each other: the kernel refuses such a pool",
             "4:51: warning: /reserved-memory/two: reg has 2 ranges, of which the pool is the first alone",
-            "5:53: error: /reserved-memory/short: reg has 3 cells, but #address-cells 2 and #size-cells 2 of its parent ask for 4 or a multiple of that",
-            "6:55: error: /reserved-memory/onecell: size has 1 cell, but #size-cells 2 of its parent asks for 2",
+            "5:53: error: /reserved-memory/short: reg has 3 cells, but it must have 4 or a multiple of that, as #address-cells 2 and #size-cells 2 say",
+            "6:55: error: /reserved-memory/onecell: size has 1 cell, but it must have 2, as #size-cells says",
             "7:53: error: /reserved-memory/longname-of-more-than-thirty-one-bytes@80000000: heap name is \"longname-of-more-than-thirty-one-bytes@80000000\", but it must have 1 to 31 bytes",
             "8:66: warning: /reserved-memory/unaligned@80001000: base and size are no multiples of 0x200000: most kernels refuse such a pool",
             "9:51: error: /reserved-memory/p4k: size is 0x800, but it must be a multiple of the page size 4096",
@@ -146,7 +146,7 @@ const BOARDS: &[Board] = &[
         heaps: &[],
         findings: &[
             "5:3: warning: /reserved-memory: #size-cells is 1, but that of / is 2: Linux ignores all reserved memory then",
-            "12:17: error: /reserved-memory/ddr4_buf@0: reg has 4 cells, but #address-cells 2 and #size-cells 1 of its parent ask for 3 or a multiple of that",
+            "12:17: error: /reserved-memory/ddr4_buf@0: reg has 4 cells, but it must have 3 or a multiple of that, as #address-cells 2 and #size-cells 1 say",
             "error: /: no heap is left",
         ],
     },

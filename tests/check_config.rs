@@ -139,7 +139,7 @@ fn base_addresses_and_the_default_pool_are_shown() {
         &[],
         &[&here("tests/dts/boards/t-empty-container.dts"), &here("tests/dts/boards/marvell-pxa.dts")],
     );
-    for word in ["cma-default", "0x9000000", "base"] {
+    for word in ["linux,cma-default", "0x9000000", "base"] {
         assert!(checked.stdout.contains(word), "{word} is missing:\n{}", checked.stdout);
     }
 }

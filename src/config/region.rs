@@ -43,18 +43,18 @@ enum RegionFault {
     Shape { property: &'static str, fault: ShapeError },
     /// Linux ignores such a region.
     #[error(
-        "reg has {cells}, but #address-cells {address} and #size-cells {size} of its parent ask for {expected} or a \
-         multiple of that",
+        "reg has {cells}, but it must have {expected} or a multiple of that, as #address-cells {address} and \
+         #size-cells {size} say",
         cells = counted(*.cells), expected = u64::from(*.address) + u64::from(*.size)
     )]
     Reg { cells: usize, address: u32, size: u32 },
     /// Linux refuses such a property.
     #[error(
-        "{property} has {cells}, but {count} {expected} of its parent asks for {expected}",
+        "{property} has {cells}, but it must have {expected}, as {count} says",
         cells = counted(*.cells)
     )]
     Cells { property: &'static str, cells: usize, count: &'static str, expected: u32 },
-    #[error("#size-cells of its parent is {0}, but a size has 1 or 2 cells")]
+    #[error("#size-cells is {0}, but a size has 1 or 2 cells")]
     SizeCells(u32),
     /// Linux refuses to make a pool of it.
     #[error("reusable and no-map exclude each other: the kernel refuses such a pool")]
@@ -150,11 +150,18 @@ fn read_extent(tree: &Tree, region: NodeId) -> Result<Extent, RegionFault> {
     Ok(Extent { base: None, bytes })
 }
 
-/// Returns `#address-cells` and `#size-cells` of the region's parent, or the specification's defaults.
+/// Returns `#address-cells` and `#size-cells` for the region: those of its parent, or as in Linux of the nearest
+/// node above that has them; else the specification's defaults.
 fn cell_counts(tree: &Tree, region: NodeId) -> Result<(u32, u32), RegionFault> {
     let count = |property, default| {
-        let count = tree.parent(region).map(|parent| get(tree, parent, property, cell)).transpose()?;
-        Ok(count.flatten().unwrap_or(default))
+        let mut above = tree.parent(region);
+        while let Some(node) = above {
+            if let Some(count) = get(tree, node, property, cell)? {
+                return Ok(count);
+            }
+            above = tree.parent(node);
+        }
+        Ok(default)
     };
     Ok((count("#address-cells", 2)?, count("#size-cells", 1)?))
 }

@@ -178,7 +178,7 @@ fn flags(heap: &HeapSpec) -> Vec<String> {
         flags.push("shared across domains".to_owned());
     }
     if heap.is_default_pool {
-        flags.push("cma-default".to_owned());
+        flags.push("linux,cma-default".to_owned());
     }
     flags.extend(heap.chunk_size.map(|chunk| format!("chunks of {}", bytes(chunk))));
     if !heap.pool_orders.is_empty() {

@@ -24,7 +24,7 @@ const CONTAINERS: &[&str] = &[
 ];
 
 /// Words in the names of reserved memory that the TEE takes without a node that says so.
-const WORDS: &[&str] = &["ssmr", "ssheap", "tee", "optee", "trusty", "svp", "secmem"];
+const WORDS: &[&str] = &["ssmr", "ssheap", "tee", "optee", "trusty", "svp", "secmem", "secmon", "secos"];
 
 pub(super) fn claims(_: &Tree, _: NodeId, compatible: &[String]) -> bool {
     compatible.iter().any(|word| CONTAINERS.iter().any(|start| word.starts_with(start)))

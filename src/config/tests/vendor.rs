@@ -330,3 +330,17 @@ fn heaps_are_looked_for_by_the_boards_names() {
     assert_eq!((display.base, display.is_default_pool), (Some(0x9000_0000), true));
     assert_eq!((names(carveout), carveout.base), (vec![], Some(0xa000_0000)));
 }
+
+#[test]
+fn cell_counts_are_those_of_the_nearest_node_that_has_them() {
+    let loaded = load(
+        "/dts-v1/; / { #address-cells = <1>; #size-cells = <1>;
+         memory { mm: mm_region { linux,contiguous-region; reg = <0x80000000 0x400000>; }; };
+         ion { compatible = \"qcom,msm-ion\";
+           a { reg = <22>; linux,contiguous-region = <&mm>; qcom,ion-heap-type = \"DMA\"; };
+           b { reg = <25>; qcom,ion-heap-type = \"SYSTEM\"; }; }; };",
+    );
+    assert_eq!(findings(&loaded), [""; 0]);
+    assert_eq!(summary(&loaded), ["25 system system - ok", "22 adsp cma 0x400000 ok"]);
+    assert_eq!(loaded.config.heaps[1].base, Some(0x8000_0000));
+}
