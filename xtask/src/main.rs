@@ -2,7 +2,7 @@
 //! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel
 //! binder in a guest, `cargo xtask observe` watches which system calls the service makes, `cargo
 //! xtask fresh` runs README.md's commands on a machine with nothing but Debian 12 and Rust, `cargo
-//! xtask install-c` installs the client library for C and C++.
+//! xtask trees` reads a folder of device trees, `cargo xtask install-c` installs the client library for C and C++.
 
 mod android;
 mod cross;
@@ -23,6 +23,7 @@ mod server;
 mod steps;
 mod tally;
 mod tools;
+mod trees;
 mod vm;
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ enum Task {
     Vm(vm::VmArgs),
     Observe(observe::ObserveArgs),
     Fresh(fresh::FreshArgs),
+    Trees(trees::TreesArgs),
     #[command(hide = true)]
     Fold(observe::FoldArgs),
     InstallC(libanion::InstallArgs),
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Task::Vm(args) => vm::run(&args, &mut Tally::default()),
         Task::Observe(args) => observe::run(&args),
         Task::Fresh(args) => fresh::run(&args),
+        Task::Trees(args) => trees::run(&args),
         Task::Fold(args) => observe::fold(&args),
         Task::InstallC(args) => libanion::install(&args),
         Task::CHeader => libanion::write_header(),

@@ -14,13 +14,13 @@ use crate::needs::{
     self, ARCHIVE, ARM32, BINDINGS, BPFMT, DEVICE_TREE, EVERYTHING, LIBANION, LINKER, PICTURES, PYTHON,
     SEPOLICY,
 };
-use crate::process::{cargo, count_tests, find_program, leashed, line_of, path_with, run, workspace_root};
+use crate::process::{cargo, count_tests, find_program, leashed, line_of, path_with, run};
 use crate::report::{run_step, summary};
 use crate::server::Server;
 use crate::tally::Tally;
 use crate::tools::{CBINDGEN, NEXTEST, Tool, cache_dir, ensure_crate, ensure_tools, is_root};
 use crate::vm::{self, VmArgs};
-use crate::{android, cross, deny, huge, libanion, python, readme, release, sepolicy};
+use crate::{android, cross, deny, huge, libanion, python, readme, release, sepolicy, trees};
 
 /// Run every check and every test, one step after the other
 #[derive(Debug, Args)]
@@ -110,7 +110,14 @@ const STEPS: &[Step] = &[
         about: "overlays beside fdtoverlay; device trees of real boards, from ../shared/dts",
         tools: &[LINKER, DEVICE_TREE],
         unfetched: test_runner,
-        run: boards,
+        run: trees::boards,
+    },
+    Step {
+        name: "trees",
+        about: "the device trees of Debian's kernels for ARM, as blobs, as sources, and beside libfdt",
+        tools: &[LINKER, ARCHIVE, DEVICE_TREE],
+        unfetched: trees::unfetched,
+        run: trees::test,
     },
     Step {
         name: "doctests",
@@ -273,20 +280,6 @@ fn tests(tally: &mut Tally) -> Result<()> {
 fn loom(tally: &mut Tally) -> Result<()> {
     let filter = ["--package", "anion", "--lib", "--features", "loom", "-E", "test(interleavings)"];
     run_tests(nextest()?.args(filter), tally)
-}
-
-fn boards(tally: &mut Tally) -> Result<()> {
-    let trees = workspace_root().join("../shared/dts");
-    let mut wanted = "test(of_fdtoverlay)".to_owned();
-    if trees.is_dir() {
-        wanted += " | binary(check_config)";
-    } else {
-        println!(
-            "not run: those of {}, which is not there; it holds device trees that are not part of this project",
-            trees.display()
-        );
-    }
-    run_tests(nextest()?.args(["--package", "anion", "--run-ignored", "only", "-E", &wanted]), tally)
 }
 
 fn doctests(tally: &mut Tally) -> Result<()> {

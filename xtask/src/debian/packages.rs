@@ -36,38 +36,61 @@ impl Bundle {
     /// # Errors
     /// If the suite has not all of them or the download fails, and the cache has none either.
     pub(crate) fn obtain(&self, cache: &Path) -> Result<Tree> {
-        let all = cache.join(PLACE);
-        let fetch = |apt: &Apt| {
+        let root = obtain(self.name, self.suite, cache, |apt| {
             let mut names = apt.with_dependencies(self.with_dependencies)?;
             names.extend(self.alone.iter().map(|&name| name.to_owned()));
-            let versions = apt.versions(&names)?;
-            let packages: Vec<_> = names.into_iter().zip(versions).collect();
-            let place = all.join(format!("{}-{:08x}", self.name, sum(&packages)));
-            unpack_once(apt, &packages, &place, |_| Ok(()))
-        };
-        let root = newest(|| Apt::of_suite(self.suite, cache), self.name, fetch, || self.last_made(&all))?;
-        Ok(Tree { root })
+            Ok(names)
+        });
+        Ok(Tree { root: root? })
     }
 
     /// Says that it will be downloaded unless it is in the cache.
     pub(crate) fn unfetched(&self, cache: &Path) -> Option<String> {
         let names = [self.with_dependencies, self.alone].concat().join(" ");
-        let is_there = self.last_made(&cache.join(PLACE)).is_some();
-        (!is_there).then(|| format!("download {} of Debian {}: {names}", self.name, self.suite.name))
+        (!is_cached(self.name, cache))
+            .then(|| format!("download {} of Debian {}: {names}", self.name, self.suite.name))
     }
+}
 
-    /// Returns the directory that was moved to its place last.
-    fn last_made(&self, all: &Path) -> Option<PathBuf> {
-        let made = fs::read_dir(all).ok()?.filter_map(|entry| {
-            let entry = entry.ok()?;
-            let name = entry.file_name().into_string().ok()?;
-            let is_ours = name.strip_prefix(self.name)?.strip_prefix('-')?.len() == SUM_DIGITS;
-            // A rename changes it, and what the packages say of their directory does not.
-            let made = entry.metadata().ok()?;
-            is_ours.then(|| (made.ctime(), made.ctime_nsec(), entry.path()))
-        });
-        made.max().map(|(_, _, path)| path)
-    }
+/// Returns the directory with the newest packages of these names, downloaded unless they are in the cache, where the
+/// directory's name starts with `name`. If they cannot be had, those of the cache are taken that came last, and the
+/// reason is printed.
+///
+/// # Errors
+/// If the suite has not all of them or the download fails, and the cache has none either.
+pub(crate) fn obtain(
+    name: &str,
+    suite: &Suite,
+    cache: &Path,
+    names: impl Fn(&Apt) -> Result<Vec<String>>,
+) -> Result<PathBuf> {
+    let all = cache.join(PLACE);
+    let fetch = |apt: &Apt| {
+        let names = names(apt)?;
+        let versions = apt.versions(&names)?;
+        let packages: Vec<_> = names.into_iter().zip(versions).collect();
+        let place = all.join(format!("{name}-{:08x}", sum(&packages)));
+        unpack_once(apt, &packages, &place, |_| Ok(()))
+    };
+    newest(|| Apt::of_suite(suite, cache), name, fetch, || last_made(name, &all))
+}
+
+/// Returns whether packages that were obtained under this name are in the cache.
+pub(crate) fn is_cached(name: &str, cache: &Path) -> bool {
+    last_made(name, &cache.join(PLACE)).is_some()
+}
+
+/// Returns the directory that was moved to its place last.
+fn last_made(name: &str, all: &Path) -> Option<PathBuf> {
+    let made = fs::read_dir(all).ok()?.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let found = entry.file_name().into_string().ok()?;
+        let is_ours = found.strip_prefix(name)?.strip_prefix('-')?.len() == SUM_DIGITS;
+        // A rename changes it, and what the packages say of their directory does not.
+        let made = entry.metadata().ok()?;
+        is_ours.then(|| (made.ctime(), made.ctime_nsec(), entry.path()))
+    });
+    made.max().map(|(_, _, path)| path)
 }
 
 /// How long the number is that tells bundles of a name apart.
@@ -244,16 +267,14 @@ mod tests {
 
     #[test]
     fn the_bundle_that_came_last_is_found() {
-        const SUITE: Suite = Suite { archive: "Debian", name: "sid", foreign: &[] };
-        const BUNDLE: Bundle = Bundle { name: "aidl", suite: &SUITE, with_dependencies: &[], alone: &[] };
         let all = tempfile::tempdir().expect("temporary directory");
-        assert_eq!(BUNDLE.last_made(&all.path().join("none")), None);
+        assert_eq!(last_made("aidl", &all.path().join("none")), None);
         for name in ["aidl-00000002", "aidl-00000001", "aidl-00000002-c-3", "aidls-00000003"] {
             // The clock of a file system may be coarse.
             std::thread::sleep(Duration::from_millis(20));
             fs::create_dir(all.path().join(name)).expect("created");
         }
-        assert_eq!(BUNDLE.last_made(all.path()), Some(all.path().join("aidl-00000001")));
+        assert_eq!(last_made("aidl", all.path()), Some(all.path().join("aidl-00000001")));
     }
 
     #[test]

@@ -95,6 +95,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("xtask/src/steps.rs", "cargo-nextest", "built into the cache if it is not there"),
     ("xtask/src/steps.rs", "service", "the service"),
     ("xtask/src/tools.rs", "program", "looked for, not started"),
+    ("xtask/src/trees/reader.rs", "&self.aniond", "the service"),
     (
         "xtask/src/vm/initramfs.rs",
         "strip",

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Pools of contiguous memory as an independent reader sees them: `fdtget`, which is libfdt.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// What is asked of each child of `/reserved-memory`, in this order.
+const KEYS: [&str; 6] = ["compatible", "reusable", "no-map", "status", "reg", "size"];
+
+/// What `fdtget` prints for a property that is not there.
+const ABSENT: &str = "absent";
+
+/// Pools that are switched on: name and size.
+type Pools = BTreeMap<String, Option<u64>>;
+
+/// Returns the pools that only one of the service and libfdt finds in a blob, or whose size differs.
+///
+/// # Errors
+/// If `fdtget` cannot be started.
+pub(super) fn differences(blob: &Path, read: &Value) -> Result<Vec<String>> {
+    let (expected, found) = (of_libfdt(blob)?, of_service(read));
+    let names = expected.keys().chain(found.keys().filter(|name| !expected.contains_key(*name)));
+    let differ = names.filter(|name| expected.get(*name) != found.get(*name)).map(|name| {
+        format!("pool {name}: libfdt has {:x?}, the service {:x?}", expected.get(name), found.get(name))
+    });
+    Ok(differ.collect())
+}
+
+fn of_service(read: &Value) -> Pools {
+    let heaps = read["heaps"].as_array().into_iter().flatten();
+    let pools = heaps.filter(|heap| heap["type"] == "cma" && heap["unavailable"].is_null());
+    pools.filter_map(|heap| Some((heap["name"].as_str()?.to_owned(), heap["size"].as_u64()))).collect()
+}
+
+fn of_libfdt(blob: &Path) -> Result<Pools> {
+    let children = fdtget(Command::new("fdtget").arg("-l").arg(blob).arg("/reserved-memory"))?;
+    let names: Vec<&str> = children.lines().filter(|line| !line.is_empty()).collect();
+    if names.is_empty() {
+        return Ok(Pools::new());
+    }
+    let mut command = Command::new("fdtget");
+    command.args(["-t", "bx", "-d", ABSENT]).arg(blob);
+    for key in ["#address-cells", "#size-cells"] {
+        command.args(["/reserved-memory", key]);
+    }
+    for name in &names {
+        for key in KEYS {
+            command.arg(format!("/reserved-memory/{name}")).arg(key);
+        }
+    }
+    let printed = fdtget(&mut command)?;
+    Ok(pools(&names, &printed.lines().collect::<Vec<_>>()))
+}
+
+/// Runs `fdtget`; it prints nothing and fails if there is no such node.
+fn fdtget(command: &mut Command) -> Result<String> {
+    let output = command.output().context("cannot start fdtget")?;
+    String::from_utf8(output.stdout).context("fdtget wrote no text")
+}
+
+/// Returns the pools among the children of `/reserved-memory`, of which `lines` has the cell counts and then
+/// [`KEYS`] of each.
+fn pools(names: &[&str], lines: &[&str]) -> Pools {
+    let bytes = |line: &&str| -> Option<Vec<u8>> {
+        if *line == ABSENT {
+            return None;
+        }
+        Some(line.split_whitespace().filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect())
+    };
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    let values: Vec<Option<Vec<u8>>> = lines.iter().map(bytes).collect();
+    let Some((counts, children)) = values.split_at_checked(2) else { return Pools::new() };
+    let count = |at: usize| counts[at].as_deref().map_or(0, number).try_into().unwrap_or(0_usize) * 4;
+    let (address, size) = (count(0), count(1));
+    let pool = |(name, values): (&&str, &[Option<Vec<u8>>])| {
+        let [compatible, reusable, no_map, status, reg, given] = values else { return None };
+        let has = |value: &Option<Vec<u8>>, word: &[u8]| {
+            value.as_deref().is_some_and(|text| text.split(|byte| *byte == 0).any(|part| part == word))
+        };
+        let is_on = status.is_none() || has(status, b"okay") || has(status, b"ok");
+        let is_pool = has(compatible, b"shared-dma-pool") && reusable.is_some() && no_map.is_none();
+        let bytes = match (reg, given) {
+            (Some(reg), _) => reg.get(address..address + size),
+            (None, Some(given)) => Some(given.as_slice()),
+            (None, None) => None,
+        };
+        let bytes = bytes.map(number).filter(|bytes| *bytes > 0);
+        (is_on && is_pool && bytes.is_some()).then(|| ((*name).to_owned(), bytes))
+    };
+    names.iter().zip(children.chunks(KEYS.len())).filter_map(pool).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_are_told_from_other_memory() {
+        let shared = "73 68 61 72 65 64 2d 64 6d 61 2d 70 6f 6f 6c 0";
+        let lines = [
+            ["0 0 0 2", "0 0 0 1"].as_slice(),
+            &[shared, "", ABSENT, ABSENT, ABSENT, "0 80 0 0"],
+            &[shared, "", ABSENT, "6f 6b 61 79 0", "0 0 0 0 90 0 0 0 0 40 0 0", ABSENT],
+            &[shared, ABSENT, "", ABSENT, ABSENT, "0 80 0 0"],
+            &[shared, "", ABSENT, "64 69 73 61 62 6c 65 64 0", ABSENT, "0 80 0 0"],
+            &[ABSENT, "", ABSENT, ABSENT, ABSENT, "0 80 0 0"],
+        ];
+        let found = pools(&["a", "b@90000000", "coherent", "off", "other"], &lines.concat());
+        let expected = [("a".to_owned(), Some(0x80_0000)), ("b@90000000".to_owned(), Some(0x40_0000))];
+        assert_eq!(found, Pools::from(expected));
+    }
+}
