@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Device trees as vendors write them, from `tests/dts/boards`: which heaps come of each, and what is said. To add a
-//! board, put its file there and what is expected into [`BOARDS`].
+//! Device trees as vendors write them, from `tests/dts/boards`: which heaps come of each, and what
+//! is said. To add a board, put its file there and what is expected into [`BOARDS`].
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Comments of device-tree source that are not UTF-8, as in files of some vendors: `dtc` does not look into them.
+//! Comments of device-tree source that are not UTF-8, as in files of some vendors: `dtc` does not
+//! look into them.
 
 use std::borrow::Cow;
 
-/// Returns the text, with every byte of its comments that is not ASCII replaced by `?` if it is no UTF-8
-/// otherwise. All other bytes keep their place.
+/// Returns the text, with every byte of its comments that is not ASCII replaced by `?` if it is no
+/// UTF-8 otherwise. All other bytes keep their place.
 ///
 /// # Errors
 /// If it is no UTF-8 outside of comments: the first wrong byte.

@@ -75,8 +75,8 @@ impl Draft {
         }
     }
 
-    /// Notes its reserved memory, and that a kernel calls a heap of it by the region's name, with or without
-    /// unit address.
+    /// Notes its reserved memory, and that a kernel calls a heap of it by the region's name, with
+    /// or without unit address.
     pub(super) fn set_region(&mut self, tree: &Tree, region: NodeId) {
         self.region = Some(region);
         self.is_default_pool = region::is_default_pool(tree, region);

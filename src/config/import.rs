@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Vendor bindings: heap descriptions of shipping kernels, translated into Anion's terms.
 //!
-//! Every heap that such a tree describes appears in the result, with its reason if it cannot be served: what a
-//! board has is worth seeing even where this machine has not got it. A key that a binding does not know is a
-//! warning, since vendors add them freely. A container of heaps that no binding claims is named (`unread`).
+//! Every heap that such a tree describes appears in the result, with its reason if it cannot be
+//! served: what a board has is worth seeing even where this machine has not got it. A key that a
+//! binding does not know is a warning, since vendors add them freely. A container of heaps that no
+//! binding claims is named (`unread`).
 //!
-//! To read another vendor's heaps: if they are the children of one node, add a row to `children::VENDORS`, else
-//! a file and a row in [`BINDINGS`]; then a tree to `tests/dts/vendors` and its heaps to `tests/boards.rs`.
+//! To read another vendor's heaps: if they are the children of one node, add a row to
+//! `children::VENDORS`, else a file and a row in [`BINDINGS`]; then a tree to `tests/dts/vendors`
+//! and its heaps to `tests/boards.rs`.
 
 mod amlogic;
 mod children;
@@ -38,11 +40,13 @@ use crate::units::{HeapType, MAX_HEAPS, PageSize};
 
 /// One family of bindings.
 struct Binding {
-    /// Whether a node with these `compatible` strings is a container (or a heap of its own) of this family.
+    /// Whether a node with these `compatible` strings is a container (or a heap of its own) of this
+    /// family.
     claims: fn(&Tree, NodeId, &[String]) -> bool,
     /// Reads it.
     import: fn(&mut Import<'_>, NodeId),
-    /// Whether the pools beside it that it does not take belong to devices. Otherwise they are heaps, too.
+    /// Whether the pools beside it that it does not take belong to devices. Otherwise they are
+    /// heaps, too.
     hides_pools: bool,
 }
 
@@ -115,8 +119,8 @@ pub(super) struct Imported {
     pub(super) containers: Vec<String>,
 }
 
-/// Reads every vendor heap. Plain contiguous-memory pools count only where no container that is switched on
-/// describes heaps: next to one, the pools that it does not take belong to devices.
+/// Reads every vendor heap. Plain contiguous-memory pools count only where no container that is
+/// switched on describes heaps: next to one, the pools that it does not take belong to devices.
 pub(super) fn read(tree: &Tree, page: PageSize, report: &mut Report) -> Imported {
     let default_pool = region::default_cma_pool(tree);
     let mut import = Import {

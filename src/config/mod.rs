@@ -170,8 +170,8 @@ pub fn read(path: &Path) -> Result<DeviceTree, LoadError> {
     Ok(DeviceTree { path: path.to_owned(), tree: Some(tree), report })
 }
 
-/// Loads the device tree of these files: the first, changed by the others, which are overlays. `None` if there are
-/// no files.
+/// Loads the device tree of these files: the first, changed by the others, which are overlays.
+/// `None` if there are no files.
 ///
 /// # Errors
 /// As [`read`], and if an overlay does not fit what is before it.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Overlays: trees that change another, as `fdtoverlay` and boot loaders apply them. Fragments say which node they
-//! change (`target`, `target-path`) and with what (`__overlay__`); what refers to the other tree is listed by label
-//! (`__fixups__`), what refers to the overlay itself by place (`__local_fixups__`).
+//! Overlays: trees that change another, as `fdtoverlay` and boot loaders apply them. Fragments say
+//! which node they change (`target`, `target-path`) and with what (`__overlay__`); what refers to
+//! the other tree is listed by label (`__fixups__`), what refers to the overlay itself by place
+//! (`__local_fixups__`).
 
 mod links;
 
@@ -70,7 +71,8 @@ fn fragments(tree: &Tree) -> impl Iterator<Item = (NodeId, NodeId)> + '_ {
 /// Changes `base` as `overlay` says. What comes from the overlay has no place in a text any more.
 ///
 /// # Errors
-/// If it is no overlay, refers to what `base` does not have, or is malformed; `base` is then to be dropped.
+/// If it is no overlay, refers to what `base` does not have, or is malformed; `base` is then to be
+/// dropped.
 pub(super) fn apply(base: &mut Tree, overlay: &Tree) -> Result<(), OverlayError> {
     if !is_overlay(overlay) {
         return Err(OverlayError::NotOne);

@@ -155,8 +155,8 @@ pub(super) fn read<T>(property: &Property, shape: Shape<T>) -> Result<T, ShapeEr
     }
 }
 
-/// Most bytes of a `status` and of all `compatible` strings of a node together; those of boards have fewer than
-/// 20 and 200. They are read again and again.
+/// Most bytes of a `status` and of all `compatible` strings of a node together; those of boards
+/// have fewer than 20 and 200. They are read again and again.
 const MAX_STATUS: usize = 64;
 const MAX_COMPATIBLE: usize = 4096;
 
@@ -175,8 +175,8 @@ pub(super) fn switched_off(tree: &Tree, node: NodeId) -> Option<String> {
     }
 }
 
-/// Returns the node's `compatible` strings; empty if it has none, or they are malformed or longer than any
-/// board's.
+/// Returns the node's `compatible` strings; empty if it has none, or they are malformed or longer
+/// than any board's.
 pub(super) fn compatibles(tree: &Tree, node: NodeId) -> Vec<String> {
     let short = |property: &&Property| match &property.value {
         Value::Bytes(bytes) => bytes.len() <= MAX_COMPATIBLE,

@@ -77,8 +77,8 @@ pub(super) fn reserved_memory(tree: &Tree) -> Option<NodeId> {
     tree.find("/reserved-memory")
 }
 
-/// Returns the cell counts of `/reserved-memory` that are not those of the root: name, own value, the root's.
-/// Linux takes the node only if they are the same.
+/// Returns the cell counts of `/reserved-memory` that are not those of the root: name, own value,
+/// the root's. Linux takes the node only if they are the same.
 pub(super) fn unlike_root(tree: &Tree, reserved_memory: NodeId) -> Vec<(&'static str, u32, u32)> {
     let count = |node, key| tree.property(node, key).and_then(|property| read(property, cell).ok());
     let unlike = |key| {
@@ -108,7 +108,8 @@ pub(super) fn default_cma_pool(tree: &Tree) -> Option<NodeId> {
     all(tree).into_iter().find(|node| is_default_pool(tree, *node))
 }
 
-/// Returns the nodes that the list of phandles in `key` means; a phandle that no node has is left out.
+/// Returns the nodes that the list of phandles in `key` means; a phandle that no node has is left
+/// out.
 pub(super) fn targets(tree: &Tree, node: NodeId, key: &str) -> Vec<NodeId> {
     let phandles =
         tree.property(node, key).and_then(|property| read(property, cells).ok()).unwrap_or_default();
@@ -120,12 +121,12 @@ pub(super) fn switched_off_region(tree: &Tree, region: NodeId) -> Option<String>
     switched_off(tree, region).map(|why| format!("region {}: {why}", tree.path(region)))
 }
 
-/// Returns what the region occupies. As in Linux, `reg` wins over `size`, and of several ranges in `reg`
-/// the first counts.
+/// Returns what the region occupies. As in Linux, `reg` wins over `size`, and of several ranges in
+/// `reg` the first counts.
 ///
 /// # Errors
-/// If it has neither, they do not have the shape that its parent's cell counts demand, or it is a pool
-/// that the kernel refuses.
+/// If it has neither, they do not have the shape that its parent's cell counts demand, or it is a
+/// pool that the kernel refuses.
 pub(super) fn extent(tree: &Tree, region: NodeId) -> Result<Extent, RegionError> {
     read_extent(tree, region).map_err(|fault| RegionError { region: tree.path(region), fault })
 }
@@ -150,8 +151,8 @@ fn read_extent(tree: &Tree, region: NodeId) -> Result<Extent, RegionFault> {
     Ok(Extent { base: None, bytes })
 }
 
-/// Returns `#address-cells` and `#size-cells` for the region: those of its parent, or as in Linux of the nearest
-/// node above that has them; else the specification's defaults.
+/// Returns `#address-cells` and `#size-cells` for the region: those of its parent, or as in Linux
+/// of the nearest node above that has them; else the specification's defaults.
 fn cell_counts(tree: &Tree, region: NodeId) -> Result<(u32, u32), RegionFault> {
     let count = |property, default| {
         let mut above = tree.parent(region);

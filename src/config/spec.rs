@@ -68,8 +68,8 @@ pub struct HeapSpec {
     pub base: Option<u64>,
     /// It is the pool that devices without one of their own share (`linux,cma-default`).
     pub is_default_pool: bool,
-    /// Names of the kernel's heaps that are this one, in the order in which they are tried. Those of
-    /// a system or CMA heap with `Auto` come before the names that all kernels have.
+    /// Names of the kernel's heaps that are this one, in the order in which they are tried. Those
+    /// of a system or CMA heap with `Auto` come before the names that all kernels have.
     pub kernel_names: Vec<HeapName>,
     /// Path of the node it was described by.
     pub node: String,

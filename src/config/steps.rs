@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Counts what the readers do, for the test that they do no more than in proportion to what they read: bytes that
-//! are looked at, nodes and properties that are visited, names that are compared. Nothing is counted elsewhere.
+//! Counts what the readers do, for the test that they do no more than in proportion to what they
+//! read: bytes that are looked at, nodes and properties that are visited, names that are compared.
+//! Nothing is counted elsewhere.
 
 #[cfg(test)]
 thread_local! {

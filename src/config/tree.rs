@@ -15,7 +15,8 @@ use super::steps;
 pub(super) const MAX_BYTES: usize = 16 << 20;
 /// Most nodes inside each other; boards have fewer than ten.
 pub(super) const MAX_DEPTH: usize = 64;
-/// Most bytes in the path of a node, which messages and references repeat; those of boards have fewer than 200.
+/// Most bytes in the path of a node, which messages and references repeat; those of boards have
+/// fewer than 200.
 pub(super) const MAX_PATH: usize = 4096;
 /// Most nodes and properties together; large boards have about 60,000.
 pub(super) const MAX_ITEMS: usize = 1 << 18;
@@ -124,8 +125,8 @@ pub(super) struct Tree {
     phandles: HashMap<u32, NodeId>,
     /// Labels of a text. Blobs have theirs in `/__symbols__`.
     pub(super) labels: BTreeMap<String, NodeId>,
-    /// References of a text that is an overlay: node, property, byte, and what the cell there is to be. Blobs
-    /// have theirs in `/__fixups__` and `/__local_fixups__`.
+    /// References of a text that is an overlay: node, property, byte, and what the cell there is to
+    /// be. Blobs have theirs in `/__fixups__` and `/__local_fixups__`.
     pub(super) references: Vec<(NodeId, String, usize, Fix)>,
 }
 

@@ -65,8 +65,9 @@ Exit status:
 pub(crate) struct Arguments {
     /// Device tree that describes the heaps
     ///
-    /// A .dts text, a .dtb blob, or a directory like /proc/device-tree; overlays of it may follow. Default:
-    /// on Android /vendor/etc/anion/heaps.dtb, elsewhere the configuration that is compiled in.
+    /// A .dts text, a .dtb blob, or a directory like /proc/device-tree; overlays of it may follow.
+    /// Default: on Android /vendor/etc/anion/heaps.dtb, elsewhere the configuration that is
+    /// compiled in.
     #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::AnyPath)]
     #[cfg_attr(not(soong), arg(env = "ANION_CONFIG"))]
     pub(crate) config: Vec<PathBuf>,

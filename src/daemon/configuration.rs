@@ -8,8 +8,9 @@ use crate::units::PageSize;
 use anyhow::{Context, ensure};
 use std::path::PathBuf;
 
-/// Returns the configuration in `files`, a device tree and overlays of it, else the default one; and where it
-/// came from. What is wrong in it is logged: a heap that cannot be understood is left out, and the others are served.
+/// Returns the configuration in `files`, a device tree and overlays of it, else the default one;
+/// and where it came from. What is wrong in it is logged: a heap that cannot be understood is left
+/// out, and the others are served.
 ///
 /// # Errors
 /// If nothing can be read, or no heap is left.

@@ -2,7 +2,8 @@
 //! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel
 //! binder in a guest, `cargo xtask observe` watches which system calls the service makes, `cargo
 //! xtask fresh` runs README.md's commands on a machine with nothing but Debian 12 and Rust, `cargo
-//! xtask trees` reads a folder of device trees, `cargo xtask install-c` installs the client library for C and C++.
+//! xtask trees` reads a folder of device trees, `cargo xtask install-c` installs the client library
+//! for C and C++.
 
 mod android;
 mod cross;

@@ -98,7 +98,8 @@ fn undefined(reference: &Reference<'_>) -> Unusable {
     Unusable::Undefined(shown(&reference.to_string()))
 }
 
-/// Returns as much of a word as a message shows: what is said of a value is repeated wherever it is read.
+/// Returns as much of a word as a message shows: what is said of a value is repeated wherever it is
+/// read.
 fn shown(word: &str) -> String {
     word.chars().take(MAX_SHOWN).collect()
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Amlogic: `amlogic, ion_dev`, whose memory region is a heap, and the pools of its video decoder (`codec_mm`),
-//! which the driver hands out under a type of its own.
+//! Amlogic: `amlogic, ion_dev`, whose memory region is a heap, and the pools of its video decoder
+//! (`codec_mm`), which the driver hands out under a type of its own.
 
 use super::{Import, named, take_region};
 use crate::config::draft::Draft;
@@ -46,7 +46,8 @@ pub(super) fn import_codec(import: &mut Import<'_>, pool: NodeId) {
     import.heap(pool, POOL_KEYS, codec);
 }
 
-/// Reads the region. The heap has its name; the driver calls a pool `cma_ion` and other memory `carveout_ion`.
+/// Reads the region. The heap has its name; the driver calls a pool `cma_ion` and other memory
+/// `carveout_ion`.
 fn ion(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     let region = node.target("memory-region")?;
     let is_pool = region::is_cma_pool(node.tree, region);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Vendors whose heaps are the children of one node, each with an id, a name, the number of ION's type and
-//! perhaps memory: Unisoc, Marvell, Telechips. Another such vendor takes a row in [`VENDORS`].
+//! Vendors whose heaps are the children of one node, each with an id, a name, the number of ION's
+//! type and perhaps memory: Unisoc, Marvell, Telechips. Another such vendor takes a row in
+//! [`VENDORS`].
 
 use super::{Import, named, take_default_pool, take_place, take_region, vendors_own};
 use crate::config::draft::Draft;
@@ -16,8 +17,8 @@ struct Vendor {
     id: &'static str,
     /// Key of the name, a string. Without any the node's name counts.
     names: &'static [&'static str],
-    /// Key of the number of ION's type, a cell. One of two cells has the type second; without any the id is
-    /// the type.
+    /// Key of the number of ION's type, a cell. One of two cells has the type second; without any
+    /// the id is the type.
     types: &'static [&'static str],
     /// Key of address and size, two cells.
     place: Option<&'static str>,

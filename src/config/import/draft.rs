@@ -8,8 +8,8 @@ use crate::config::region;
 use crate::config::tree::NodeId;
 use crate::units::{HeapName, HeapType, PageSize};
 
-/// Takes place and size of the region. A mistake in it is an error at `key`; a region that is switched off or
-/// has no size makes the heap unavailable.
+/// Takes place and size of the region. A mistake in it is an error at `key`; a region that is
+/// switched off or has no size makes the heap unavailable.
 pub(super) fn take_region(
     node: &mut NodeReader<'_>,
     draft: &mut Draft,
@@ -37,8 +37,8 @@ pub(super) fn take_region(
     }
 }
 
-/// Takes the pool that devices without one of their own share, for a heap of contiguous memory that names no
-/// region. Without such a pool the heap is unavailable.
+/// Takes the pool that devices without one of their own share, for a heap of contiguous memory that
+/// names no region. Without such a pool the heap is unavailable.
 pub(super) fn take_default_pool(
     node: &mut NodeReader<'_>,
     draft: &mut Draft,
@@ -74,7 +74,8 @@ pub(super) fn take_place(
     }
 }
 
-/// Sets the alignment to at least `bytes`: up to the page and the next power of two, as the kernels do.
+/// Sets the alignment to at least `bytes`: up to the page and the next power of two, as the kernels
+/// do.
 pub(super) fn take_alignment(node: &mut NodeReader<'_>, draft: &mut Draft, bytes: u64, key: &str) {
     match bytes.max(draft.alignment).checked_next_power_of_two() {
         Some(alignment) => draft.alignment = alignment,
@@ -102,8 +103,8 @@ pub(super) fn required_text(node: &mut NodeReader<'_>, key: &str) -> Option<Stri
     node.get(key, text)
 }
 
-/// Returns why a heap of a type that no other kernel has cannot be served. `shown` is the type as the tree has
-/// it.
+/// Returns why a heap of a type that no other kernel has cannot be served. `shown` is the type as
+/// the tree has it.
 pub(super) fn vendors_own(key: &str, shown: &str) -> String {
     let shown: String = shown.chars().take(64).collect();
     format!("{key} {shown} is a type of the vendor's own")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! HiSilicon: `hisilicon,hi6220-ion` (mainline to 4.11) and the vendor's binding for Kirin, whose keys Allwinner
-//! has, too.
+//! HiSilicon: `hisilicon,hi6220-ion` (mainline to 4.11) and the vendor's binding for Kirin, whose
+//! keys Allwinner has, too.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -81,8 +81,8 @@ const KIRIN_TYPES: &[(&str, HeapType, bool)] = &[
     ("ion_secure", HeapType::Custom, true),
 ];
 
-/// Returns whether it is a container of Kirin's heaps, or one of Allwinner's. HiSilicon has had several names for
-/// it; they have the maker and the ending in common.
+/// Returns whether it is a container of Kirin's heaps, or one of Allwinner's. HiSilicon has had
+/// several names for it; they have the maker and the ending in common.
 pub(super) fn claims_kirin(tree: &Tree, node: NodeId, compatible: &[String]) -> bool {
     let is_ion = |word: &String| word.starts_with("hisilicon,") && word.ends_with("ion");
     compatible.iter().any(|word| is_ion(word) || word == "allwinner,sunxi-ion")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Qualcomm: `qcom,msm-ion` (kernels 3.4 to 5.4). Its three forms are told apart by the container as a whole:
-//! without any type the type follows from the id (3.4); ids are bit masks in 5.4, else numbers.
+//! Qualcomm: `qcom,msm-ion` (kernels 3.4 to 5.4). Its three forms are told apart by the container
+//! as a whole: without any type the type follows from the id (3.4); ids are bit masks in 5.4, else
+//! numbers.
 
 use super::{
     Import, named, required_text, take_alignment, take_default_pool, take_place, take_region, take_size,
@@ -124,8 +125,8 @@ pub(super) fn import(import: &mut Import<'_>, container: NodeId) {
     }
 }
 
-/// Returns the form of a container. Only a mask has a number above all ids, and only kernel 5.4 has the types
-/// that begin with MSM.
+/// Returns the form of a container. Only a mask has a number above all ids, and only kernel 5.4 has
+/// the types that begin with MSM.
 fn form(tree: &Tree, container: NodeId) -> Form {
     let word = |heap| TYPES.iter().find_map(|key| read(tree.property(heap, key)?, text).ok());
     let is_mask = |heap| {
@@ -190,7 +191,8 @@ fn id(node: &mut NodeReader<'_>, form: Form) -> Option<(HeapId, u32)> {
     Some((id, number))
 }
 
-/// What a heap is, whether the CPU is kept from it, and why it cannot be served if that is known already.
+/// What a heap is, whether the CPU is kept from it, and why it cannot be served if that is known
+/// already.
 type Kind = (HeapType, bool, Option<String>);
 
 fn kind_by_id(number: u32) -> Kind {

@@ -18,7 +18,8 @@ const CARVEOUT: &str = "mediatek,ion-carveout-heap";
 const CHUNK: &str = "dma_heap,chunk";
 /// The kernel's when `chunk-order` is missing.
 const DEFAULT_CHUNK_ORDER: u32 = 4;
-/// The smallest block of contiguous memory that kernels manage, as an order of pages: 2 MiB with pages of 4 KiB.
+/// The smallest block of contiguous memory that kernels manage, as an order of pages: 2 MiB with
+/// pages of 4 KiB.
 const BLOCK_ORDER: u32 = 9;
 
 pub(super) fn claims(tree: &Tree, node: NodeId, compatible: &[String]) -> bool {
@@ -36,7 +37,8 @@ pub(super) fn import_heap(import: &mut Import<'_>, node: NodeId) {
     });
 }
 
-/// Reads every plain pool but those in `taken`, which are the TEE's or have been read as heaps of another kind.
+/// Reads every plain pool but those in `taken`, which are the TEE's or have been read as heaps of
+/// another kind.
 pub(super) fn import_pools(import: &mut Import<'_>, taken: &BTreeSet<NodeId>) {
     for node in region::all(import.tree) {
         if region::is_cma_pool(import.tree, node) && !taken.contains(&node) {

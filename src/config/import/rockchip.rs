@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rockchip: `rockchip,ion` (kernels 3.10 and 4.4). Heaps are told apart by `rockchip,ion_heap`, the number of
-//! ION's type, or, where that is not there, by the node's name.
+//! Rockchip: `rockchip,ion` (kernels 3.10 and 4.4). Heaps are told apart by `rockchip,ion_heap`,
+//! the number of ION's type, or, where that is not there, by the node's name.
 
 use super::{Import, named, take_alignment, take_place};
 use crate::config::draft::Draft;
@@ -8,7 +8,8 @@ use crate::config::property::{NodeReader, cell, cells};
 use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapId, HeapName, HeapType, PageSize};
 
-/// The id is ION's type number; the driver names the heaps. Last, what the node is called in kernel 4.4.
+/// The id is ION's type number; the driver names the heaps. Last, what the node is called in kernel
+/// 4.4.
 const HEAPS: &[(u32, &str, HeapType, &str)] = &[
     (0, "vmalloc", HeapType::System, "system-heap"),
     (1, "kmalloc", HeapType::SystemContig, "system-contig-heap"),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Samsung: ION of Exynos. Heaps are reserved memory, `exynosNNNN-ion` with `ion,heapname` (kernels 4.14 on)
-//! or `exynosNNNN-ion,NAME` (before); children of `ion-hpa-heap`; and nodes that refer to their memory,
-//! `exynos,ion,cma_heap` and `exynos,ion,carveout_heap` (5.4).
+//! Samsung: ION of Exynos. Heaps are reserved memory, `exynosNNNN-ion` with `ion,heapname` (kernels
+//! 4.14 on) or `exynosNNNN-ion,NAME` (before); children of `ion-hpa-heap`; and nodes that refer to
+//! their memory, `exynos,ion,cma_heap` and `exynos,ion,carveout_heap` (5.4).
 
 use super::{Import, named, required_text, take_alignment, take_region};
 use crate::config::draft::Draft;

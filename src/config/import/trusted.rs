@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory that the trusted execution environment (TEE) keeps from the CPU: every node here is listed as a heap
-//! that cannot be served, and what it takes of reserved memory is no heap for clients.
+//! Memory that the trusted execution environment (TEE) keeps from the CPU: every node here is
+//! listed as a heap that cannot be served, and what it takes of reserved memory is no heap for
+//! clients.
 
 use super::{Import, named, take_region};
 use crate::config::property::NodeReader;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Recognises containers of heaps that no binding reads, so that they are named and not passed over in silence.
+//! Recognises containers of heaps that no binding reads, so that they are named and not passed over
+//! in silence.
 
 use crate::config::region;
 use crate::config::tree::{NodeId, Tree};
@@ -30,9 +31,9 @@ const KEYS: &[&str] = &[
     "heapname",
 ];
 
-/// Returns whether the node looks like a container of heaps, or like a heap that needs none: by a word of its
-/// `compatible` strings, by its name and that of a child, by the keys of a child, or by its own where no
-/// container can be around it.
+/// Returns whether the node looks like a container of heaps, or like a heap that needs none: by a
+/// word of its `compatible` strings, by its name and that of a child, by the keys of a child, or by
+/// its own where no container can be around it.
 pub(super) fn is_container(tree: &Tree, node: NodeId, compatible: &[String]) -> bool {
     let is_place = |node| node == tree.root() || region::reserved_memory(tree) == Some(node);
     if is_place(node) || compatible.iter().any(|word| REGIONS.contains(&word.as_str())) {

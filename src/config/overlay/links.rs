@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What an overlay refers to, and what its nodes are called: from the lists that `dtc -@` writes into blobs, or from
-//! what the reader of text has noted.
+//! What an overlay refers to, and what its nodes are called: from the lists that `dtc -@` writes
+//! into blobs, or from what the reader of text has noted.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Four times the text takes about four times the steps, whatever it says. Steps are counted, not seconds.
+//! Four times the text takes about four times the steps, whatever it says. Steps are counted, not
+//! seconds.
 
 use super::super::diagnostic::Report;
 use super::super::{dtb, dts, steps, translated};

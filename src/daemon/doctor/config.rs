@@ -55,8 +55,8 @@ impl Survey {
     }
 }
 
-/// Holds the configuration in `files`, a device tree and overlays of it, else the service's default one, against this machine. Sources
-/// are tried with a page each, and nothing is set aside.
+/// Holds the configuration in `files`, a device tree and overlays of it, else the service's default
+/// one, against this machine. Sources are tried with a page each, and nothing is set aside.
 ///
 /// # Errors
 /// If the configuration cannot be read, or this machine lacks what every heap needs.

@@ -52,9 +52,9 @@ impl Bundle {
     }
 }
 
-/// Returns the directory with the newest packages of these names, downloaded unless they are in the cache, where the
-/// directory's name starts with `name`. If they cannot be had, those of the cache are taken that came last, and the
-/// reason is printed.
+/// Returns the directory with the newest packages of these names, downloaded unless they are in the
+/// cache, where the directory's name starts with `name`. If they cannot be had, those of the cache
+/// are taken that came last, and the reason is printed.
 ///
 /// # Errors
 /// If the suite has not all of them or the download fails, and the cache has none either.

@@ -68,7 +68,8 @@ impl Summary {
         }
     }
 
-    /// Compares the two forms of each tree that is there as source and as blob, one beside the other.
+    /// Compares the two forms of each tree that is there as source and as blob, one beside the
+    /// other.
     pub(super) fn compare_forms(&mut self, trees: &[Tree]) {
         let blobs: BTreeMap<_, _> = trees
             .iter()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Device trees by the hundred: `cargo xtask trees` has the service read a folder of them and tells what came of it,
-//! by vendor and by what was said. The test command does so with those of Debian's kernels for ARM, and holds each
-//! against what libfdt reads.
+//! Device trees by the hundred: `cargo xtask trees` has the service read a folder of them and tells
+//! what came of it, by vendor and by what was said. The test command does so with those of Debian's
+//! kernels for ARM, and holds each against what libfdt reads.
 
 mod debian;
 mod findings;
@@ -30,15 +30,16 @@ pub(crate) use self::debian::unfetched;
 
 /// Read every device tree of a folder, and tell what came of it by vendor and by complaint
 ///
-/// Blobs (.dtb, .dtbo) and sources (.dts, .dtso) of the folder and all folders in it. The vendor is the name of
-/// the folder that a tree is in. Sources need cpp first if they include others. Where both forms of a tree
-/// are there, they are compared.
+/// Blobs (.dtb, .dtbo) and sources (.dts, .dtso) of the folder and all folders in it. The vendor is
+/// the name of the folder that a tree is in. Sources need cpp first if they include others. Where
+/// both forms of a tree are there, they are compared.
 #[derive(Debug, Args)]
 pub(crate) struct TreesArgs {
     /// Where they are
     dir: PathBuf,
 
-    /// Compare each blob with the source that dtc makes of it, and its pools with what fdtget says, too
+    /// Compare each blob with the source that dtc makes of it, and its pools with what fdtget says,
+    /// too
     #[arg(long)]
     check: bool,
 
@@ -50,7 +51,8 @@ pub(crate) struct TreesArgs {
 /// Reads the folder.
 ///
 /// # Errors
-/// If it cannot be listed, the reader died, or two forms of a tree differ. Trees with errors are none.
+/// If it cannot be listed, the reader died, or two forms of a tree differ. Trees with errors are
+/// none.
 pub(crate) fn run(args: &TreesArgs) -> Result<()> {
     let aniond = match &args.service {
         Some(service) => service.clone(),
@@ -62,7 +64,8 @@ pub(crate) fn run(args: &TreesArgs) -> Result<()> {
 /// The step of the test command: the trees of Debian's kernels for 64-bit and 32-bit ARM.
 ///
 /// # Errors
-/// If they cannot be had, the reader died, two forms of one differ, or its pools are not those that libfdt finds.
+/// If they cannot be had, the reader died, two forms of one differ, or its pools are not those that
+/// libfdt finds.
 pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     let trees = debian::obtain(&cache_dir()?)?;
     survey(&trees, &Reader { aniond: release::build()?.aniond, check: true }, tally)
@@ -107,8 +110,8 @@ fn survey(dir: &Path, reader: &Reader, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Returns the device trees in a folder and the folders in it: overlays first, so that none follows a tree that it
-/// would be applied to.
+/// Returns the device trees in a folder and the folders in it: overlays first, so that none follows
+/// a tree that it would be applied to.
 fn trees_in(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut ahead = vec![dir.to_owned()];

@@ -17,7 +17,8 @@ const ABSENT: &str = "absent";
 /// Pools that are switched on: name and size.
 type Pools = BTreeMap<String, Option<u64>>;
 
-/// Returns the pools that only one of the service and libfdt finds in a blob, or whose size differs.
+/// Returns the pools that only one of the service and libfdt finds in a blob, or whose size
+/// differs.
 ///
 /// # Errors
 /// If `fdtget` cannot be started.
@@ -62,8 +63,8 @@ fn fdtget(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).context("fdtget wrote no text")
 }
 
-/// Returns the pools among the children of `/reserved-memory`, of which `lines` has the cell counts and then
-/// [`KEYS`] of each.
+/// Returns the pools among the children of `/reserved-memory`, of which `lines` has the cell counts
+/// and then [`KEYS`] of each.
 fn pools(names: &[&str], lines: &[&str]) -> Pools {
     let bytes = |line: &&str| -> Option<Vec<u8>> {
         if *line == ABSENT {

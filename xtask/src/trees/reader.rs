@@ -32,7 +32,8 @@ impl Reader {
     /// Reads these files.
     ///
     /// # Errors
-    /// If a program cannot be started, or there is no place for temporary files. A reader that dies is none.
+    /// If a program cannot be started, or there is no place for temporary files. A reader that dies
+    /// is none.
     pub(super) fn read(&self, files: &[PathBuf]) -> Result<Vec<Tree>> {
         let mut read = self.check_config(files)?;
         let mut trees: Vec<Tree> = Vec::new();
@@ -75,7 +76,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Returns what `--check-config` says of each file. If it dies of one of several, each is read alone.
+    /// Returns what `--check-config` says of each file. If it dies of one of several, each is read
+    /// alone.
     fn check_config(&self, files: &[PathBuf]) -> Result<HashMap<PathBuf, Result<Value, String>>> {
         let mut read = HashMap::new();
         let mut alone: Vec<&PathBuf> = Vec::new();
@@ -97,7 +99,8 @@ impl Reader {
         Ok(read)
     }
 
-    /// Starts the reader. Returns what it says of each file that is no overlay of another; if it dies, how.
+    /// Starts the reader. Returns what it says of each file that is no overlay of another; if it
+    /// dies, how.
     fn start(&self, files: &[PathBuf]) -> Result<Result<Vec<(PathBuf, Value)>, String>> {
         if files.is_empty() {
             return Ok(Ok(Vec::new()));
@@ -116,7 +119,8 @@ impl Reader {
     }
 }
 
-/// Returns in what two readings of one tree differ: heaps, or what is said, without its place in the text.
+/// Returns in what two readings of one tree differ: heaps, or what is said, without its place in
+/// the text.
 pub(super) fn unlike(one: &Result<Value, String>, other: &Result<Value, String>) -> Option<String> {
     let (one, other) = match (one, other) {
         (Ok(one), Ok(other)) => (one, other),
