@@ -23,7 +23,11 @@ type Pools = BTreeMap<String, Option<u64>>;
 /// # Errors
 /// If `fdtget` cannot be started.
 pub(super) fn differences(blob: &Path, read: &Value) -> Result<Vec<String>> {
-    let (expected, found) = (of_libfdt(blob)?, of_service(read));
+    let children = fdtget(Command::new("fdtget").arg("-l").arg(blob).arg("/reserved-memory"))?;
+    let names: Vec<&str> = children.lines().filter(|line| !line.is_empty()).collect();
+    let (names, hidden): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| !is_hidden(name, &names));
+    let (expected, mut found) = (of_libfdt(blob, &names)?, of_service(read));
+    found.retain(|name, _| !hidden.contains(&name.as_str()));
     let names = expected.keys().chain(found.keys().filter(|name| !expected.contains_key(*name)));
     let differ = names.filter(|name| expected.get(*name) != found.get(*name)).map(|name| {
         format!("pool {name}: libfdt has {:x?}, the service {:x?}", expected.get(name), found.get(name))
@@ -37,9 +41,15 @@ fn of_service(read: &Value) -> Pools {
     pools.filter_map(|heap| Some((heap["name"].as_str()?.to_owned(), heap["size"].as_u64()))).collect()
 }
 
-fn of_libfdt(blob: &Path) -> Result<Pools> {
-    let children = fdtget(Command::new("fdtget").arg("-l").arg(blob).arg("/reserved-memory"))?;
-    let names: Vec<&str> = children.lines().filter(|line| !line.is_empty()).collect();
+/// Returns whether libfdt cannot be asked for a node: it takes a name without unit address for any
+/// sibling that has one.
+fn is_hidden(name: &str, siblings: &[&str]) -> bool {
+    !name.contains('@')
+        && siblings.iter().any(|other| other.split_once('@').is_some_and(|(base, _)| base == name))
+}
+
+/// Returns the pools among these children of `/reserved-memory`.
+fn of_libfdt(blob: &Path, names: &[&str]) -> Result<Pools> {
     if names.is_empty() {
         return Ok(Pools::new());
     }
@@ -48,13 +58,13 @@ fn of_libfdt(blob: &Path) -> Result<Pools> {
     for key in ["#address-cells", "#size-cells"] {
         command.args(["/reserved-memory", key]);
     }
-    for name in &names {
+    for name in names {
         for key in KEYS {
             command.arg(format!("/reserved-memory/{name}")).arg(key);
         }
     }
     let printed = fdtget(&mut command)?;
-    Ok(pools(&names, &printed.lines().collect::<Vec<_>>()))
+    Ok(pools(names, &printed.lines().collect::<Vec<_>>()))
 }
 
 /// Runs `fdtget`; it prints nothing and fails if there is no such node.
@@ -98,6 +108,12 @@ fn pools(names: &[&str], lines: &[&str]) -> Pools {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_libfdt_takes_for_another_is_not_asked_for() {
+        let names = ["framebuffer@9f000000", "framebuffer", "frame"];
+        assert_eq!(names.map(|name| is_hidden(name, &names)), [false, true, false]);
+    }
 
     #[test]
     fn pools_are_told_from_other_memory() {
