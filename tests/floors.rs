@@ -40,7 +40,7 @@ const SIDES: [&str; 3] = ["anion", "anion_client", "anionctl"];
 const MAY_NAME: [(&str, &[&str]); 13] = [
     ("aidl", &[]),
     ("anionctl", &["anion_client"]),
-    ("benches", &["anion"]),
+    ("benches", &["anion", "anion_client"]),
     ("client", &["anion_client"]),
     ("contract", &[]),
     ("examples", &["anion_client"]),

@@ -147,12 +147,6 @@ pub(super) fn furnish(root: &mut Initramfs, kernel: &Entry, course: &Course) {
     }
 }
 
-/// Adds how many frames the camera makes of the first heap that it gets, and of each other.
-pub(super) fn furnish_pictures(root: &mut Initramfs, is_alone: bool) {
-    let frames = if is_alone { "300 60" } else { "60 15" };
-    root.file("/etc/guest/frames", 0o644, frames);
-}
-
 /// Adds what the benchmark is to measure.
 pub(super) fn furnish_benchmark(root: &mut Initramfs, parts: &[String]) {
     root.file("/etc/guest/bench", 0o644, parts.join("\n") + "\n");

@@ -296,7 +296,7 @@ impl Guests<'_> {
         }
         if course.includes(pictures::STEP) {
             root.modules("/pictures", &kernel.picture_modules)?;
-            guest::furnish_pictures(&mut root, self.args.pictures);
+            pictures::furnish(&mut root, self.args.pictures);
         }
         if self.args.observe {
             observe::furnish(&mut root, Progress::of(course));
