@@ -89,7 +89,7 @@ fn a_uid_has_as_many_sessions_as_it_may_have_whatever_joins_them() {
     let budget = Budget::new(limits(5, 3, 2));
     let [first, second, third] = [(); 3].map(|()| admit(&budget, 1000).expect("within"));
     assert!(first.opens(CLIENT).is_ok() && second.opens(CLIENT).is_ok());
-    assert!(!third.opens(CLIENT).is_ok());
+    assert!(third.opens(CLIENT).is_err());
     assert!(admit(&budget, 1001).expect("within").opens(CLIENT).is_ok(), "another uid has its own");
     drop(first);
     assert!(third.opens(CLIENT).is_ok());
