@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::needs::{
     self, ARCHIVE, ARM32, BINDINGS, BPFMT, DEVICE_TREE, EVERYTHING, LIBANION, LINKER, PICTURES, PYTHON,
-    SEPOLICY,
+    SEPOLICY, SURROUNDINGS,
 };
 use crate::process::{cargo, count_tests, find_program, leashed, line_of, path_with, run};
 use crate::report::{run_step, summary};
@@ -80,7 +80,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "tests",
         about: "unit and integration tests, with services confined to their system calls",
-        tools: &[LINKER],
+        tools: &[LINKER, SURROUNDINGS],
         unfetched: test_runner,
         run: tests,
     },

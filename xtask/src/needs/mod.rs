@@ -23,6 +23,9 @@ const fn tool(program: &'static str, package: &'static str) -> Tool {
 /// What Rust links programs with on this machine, those of build scripts among them.
 pub(crate) const LINKER: &[Tool] = &[tool("cc", "gcc"), tool("/usr/include/stdlib.h", "libc6-dev")];
 
+/// What gives services surroundings of their own.
+pub(crate) const SURROUNDINGS: &[Tool] = &[tool("mount", "mount")];
+
 /// What Debian signs its archives with: packages of other suites are verified with it.
 pub(crate) const KEYRING: Tool =
     tool("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring");
@@ -130,6 +133,7 @@ pub(crate) const FRESH: &[Tool] = &[tool("mmdebstrap", "mmdebstrap"), tool("git"
 /// All of the lists of the test command.
 pub(crate) const EVERYTHING: &[&[Tool]] = &[
     LINKER,
+    SURROUNDINGS,
     ARCHIVE,
     SEPOLICY,
     BPFMT,
@@ -164,7 +168,6 @@ const BASE: &[Tool] = &[
     tool("ldd", "libc-bin"),
     tool("ls", "coreutils"),
     tool("nice", "coreutils"),
-    tool("mount", "mount"),
     tool("nsenter", "util-linux"),
     // Of the kernel's build.
     tool("perl", "perl-base"),
