@@ -29,7 +29,8 @@ mod unread;
 use std::collections::BTreeSet;
 
 use self::draft::{
-    named, required_text, take_alignment, take_default_pool, take_place, take_region, take_size, vendors_own,
+    named, required_text, take_alignment, take_cells, take_default_pool, take_place, take_region, take_size,
+    vendors_own,
 };
 use super::diagnostic::{Report, Severity};
 use super::draft::Draft;

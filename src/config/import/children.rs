@@ -3,7 +3,7 @@
 //! type and perhaps memory: Unisoc, Marvell, Telechips. Another such vendor takes a row in
 //! [`VENDORS`].
 
-use super::{Import, named, take_default_pool, take_place, take_region, vendors_own};
+use super::{Import, named, take_cells, take_default_pool, take_place, take_region, vendors_own};
 use crate::config::draft::Draft;
 use crate::config::property::{NodeReader, cells, number, text};
 use crate::config::tree::{NodeId, Tree};
@@ -139,14 +139,7 @@ fn memory(
             take_region(node, draft, region, "memory-region", page);
         }
     } else if let Some(key) = vendor.place.filter(|key| node.has(key)) {
-        match node.get(key, cells).as_deref() {
-            Some([base, size]) => take_place(node, draft, (u64::from(*base), u64::from(*size)), key, page),
-            Some(other) => {
-                let count = other.len();
-                node.fail(key, format!("{key} has {count} cells, but it must have 2, the base and the size"));
-            }
-            None => {}
-        }
+        take_cells(node, draft, key, page);
     } else if let Some([base, size]) = vendor.base_and_size.filter(|[_, size]| node.has(size)) {
         let base = node.get(base, number).unwrap_or(0);
         if let Some(bytes) = node.get(size, number) {

@@ -3,7 +3,7 @@
 
 use crate::config::draft::Draft;
 use crate::config::heaps::check_size;
-use crate::config::property::{NodeReader, text};
+use crate::config::property::{NodeReader, cells, text};
 use crate::config::region;
 use crate::config::tree::NodeId;
 use crate::units::{HeapName, HeapType, PageSize};
@@ -71,6 +71,18 @@ pub(super) fn take_place(
     if bytes != 0 {
         draft.base = Some(base).filter(|base| *base != 0);
         take_size(node, draft, bytes, key, page);
+    }
+}
+
+/// Takes place and size that are a key's two cells.
+pub(super) fn take_cells(node: &mut NodeReader<'_>, draft: &mut Draft, key: &str, page: PageSize) {
+    match node.get(key, cells).as_deref() {
+        Some([base, size]) => take_place(node, draft, (u64::from(*base), u64::from(*size)), key, page),
+        Some(other) => {
+            let count = other.len();
+            node.fail(key, format!("{key} has {count} cells, but it must have 2, the base and the size"));
+        }
+        None => {}
     }
 }
 

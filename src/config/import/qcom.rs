@@ -4,11 +4,11 @@
 //! numbers.
 
 use super::{
-    Import, named, required_text, take_alignment, take_default_pool, take_place, take_region, take_size,
+    Import, named, required_text, take_alignment, take_cells, take_default_pool, take_region, take_size,
     vendors_own,
 };
 use crate::config::draft::Draft;
-use crate::config::property::{NodeReader, cell, cells, number as bytes, read, text};
+use crate::config::property::{NodeReader, cell, number as bytes, read, text};
 use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapId, HeapName, HeapType, PageSize};
 
@@ -222,23 +222,11 @@ fn size(node: &mut NodeReader<'_>, draft: &mut Draft, pool: Option<NodeId>, page
         }
     }
     if node.has("qcom,memory-fixed") {
-        fixed(node, draft, page);
+        // Address and size.
+        take_cells(node, draft, "qcom,memory-fixed", page);
     } else if let Some(size) = node.get("qcom,memory-reservation-size", bytes) {
         take_size(node, draft, size, "qcom,memory-reservation-size", page);
     } else if draft.kind == HeapType::Dma {
         take_default_pool(node, draft, pool, "reg", page);
-    }
-}
-
-/// Reads `qcom,memory-fixed`, address and size.
-fn fixed(node: &mut NodeReader<'_>, draft: &mut Draft, page: PageSize) {
-    let key = "qcom,memory-fixed";
-    match node.get(key, cells).as_deref() {
-        Some([base, size]) => take_place(node, draft, (u64::from(*base), u64::from(*size)), key, page),
-        Some(other) => {
-            let count = other.len();
-            node.fail(key, format!("{key} has {count} cells, but it must have 2, the base and the size"));
-        }
-        None => {}
     }
 }
