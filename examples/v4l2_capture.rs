@@ -20,11 +20,14 @@
 
 #![deny(unsafe_code)]
 
+#[path = "account/mod.rs"]
+mod account;
 #[expect(unsafe_code, reason = "requests of V4L2")]
 #[path = "v4l2_capture/sys/mod.rs"]
 mod sys;
 
-use anion_client::{Access, Buffer, Client, CpuAccess, Endpoint, Mapping, Request, Settings};
+use account::{Account, PATIENCE, say};
+use anion_client::{Access, Buffer, Client, CpuAccess, Endpoint, Mapping, Settings};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use drm::buffer::Handle;
@@ -35,16 +38,12 @@ use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 use sys::{Camera, Layout};
 
 /// Buffers: one is filled, one is looked at, two are for the time between.
 const BUFFERS: u32 = 4;
 /// Frames of a second, if the camera can.
 const RATE: u32 = 30;
-/// How long a frame may take, and the service to learn of a release; each takes well under a
-/// second on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// What a buffer has in every byte before the camera fills it; no colour has it.
 const BLANK: u8 = 0x5a;
 
@@ -112,14 +111,14 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let endpoint = arguments.socket.clone().map(Endpoint::Socket);
     let client = Client::with(Settings { endpoint, ..Settings::default() })?;
-    let account = Account { client: &client, heap: arguments.heap.as_deref() };
+    let account = Account { client: &client, heap: arguments.heap.as_deref(), name: "v4l2_capture" };
     let card = arguments.card.as_deref().map(Card::open).transpose()?;
     let (camera, layout) = open_camera(arguments)?;
-    let (before, recycled) = (account.charged()?, account.recycled()?);
+    let (before, recycled) = (account.charged()?, count_recycled(&client)?);
 
     let buffers = account.allocate(layout.frame_bytes as u64, BUFFERS)?;
     let (heap, each) = buffers.first().map(|buffer| (buffer.heap(), buffer.bytes())).unwrap_or_default();
-    let (all, recycled) = (u64::from(BUFFERS) * each, account.recycled()? - recycled);
+    let (all, recycled) = (u64::from(BUFFERS) * each, count_recycled(&client)? - recycled);
     say(format_args!("{BUFFERS} buffers of {each} bytes from heap {heap}, {recycled} of them recycled"))?;
     account.wait_for("with the buffers", before + all)?;
     let pipeline = Pipeline { client: &client, camera: &camera, card: card.as_ref(), layout };
@@ -136,13 +135,6 @@ fn run(arguments: &Arguments) -> Result<()> {
         card.release(kept)?;
     }
     account.wait_for("after the devices gave them back", before)
-}
-
-/// Writes a line at once.
-fn say(line: std::fmt::Arguments<'_>) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
 }
 
 /// Opens the camera, which is to give the known pattern into dma-bufs.
@@ -177,68 +169,10 @@ fn open_camera(arguments: &Arguments) -> Result<(Camera, Layout)> {
     Ok((camera, layout))
 }
 
-/// What the service charges this user, and the heap that is to serve it.
-struct Account<'a> {
-    client: &'a Client,
-    heap: Option<&'a str>,
-}
-
-impl Account<'_> {
-    /// Allocates buffers that devices take.
-    fn allocate(&self, bytes: u64, count: u32) -> Result<Vec<Buffer>> {
-        let request = Request::new(bytes).count(count).name("v4l2_capture").dma_buf();
-        let request = self.heap.into_iter().fold(request, |request, heap| request.heap(heap));
-        self.client
-            .allocate(&request)
-            .context("no buffers that a camera takes: it takes dma-bufs, and memfds are none")
-    }
-
-    /// Returns the bytes that this user is charged with.
-    fn charged(&self) -> Result<u64> {
-        let uid = nix::unistd::Uid::effective().as_raw();
-        let usage = self.client.call(|service| service.getUsage())?;
-        let row = usage.iter().find(|row| row.uid.cast_unsigned() == uid);
-        Ok(row.map_or(0, |row| row.bytes.cast_unsigned()))
-    }
-
-    /// Returns how many buffers the heaps have handed out whose memory a client had before.
-    fn recycled(&self) -> Result<i64> {
-        let stats = self.client.call(|service| service.getStats())?;
-        Ok(stats.iter().map(|stats| stats.recycled).sum())
-    }
-
-    /// Waits until this user is charged with `bytes` bytes, and says so.
-    fn wait_for(&self, when: &str, bytes: u64) -> Result<()> {
-        self.settle(when, bytes)?;
-        Ok(say(format_args!("usage {when}: {bytes} bytes"))?)
-    }
-
-    /// The same, and the service has looked at this user's buffers twice since: it has noticed that
-    /// other ones were released.
-    fn wait_for_looks(&self, when: &str, bytes: u64, each: u64) -> Result<()> {
-        for _ in 0..2 {
-            drop(self.allocate(each, 1)?);
-            self.settle(when, bytes)?;
-        }
-        Ok(say(format_args!("usage {when}: {bytes} bytes"))?)
-    }
-
-    /// Waits until this user is charged with `bytes` bytes; fewer at any moment are an error.
-    fn settle(&self, when: &str, bytes: u64) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let now = self.charged()?;
-            ensure!(now >= bytes, "{when}: {now} bytes are charged instead of {bytes}");
-            if now == bytes {
-                return Ok(());
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "{when}: {now} bytes are still charged after {PATIENCE:?}, not {bytes}"
-            );
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
+/// Returns how many buffers the heaps have handed out whose memory a client had before.
+fn count_recycled(client: &Client) -> Result<i64> {
+    let stats = client.call(|service| service.getStats())?;
+    Ok(stats.iter().map(|stats| stats.recycled).sum())
 }
 
 /// A graphics device.

@@ -62,6 +62,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("anionctl/src/run/mod.rs", "&program", "what a user asks for"),
     ("anionctl/src/run/trap/mod.rs", "&program", "what a user asks for"),
     ("tests/camera_pipeline.rs", "example", "the example"),
+    ("tests/display.rs", "example", "the example"),
     ("tests/common/mod.rs", "program", "the service, or the wrapper of start_under"),
     ("tests/daemon/place.rs", "&format!(\"{variables} exec \\\"$0\\\" \\\"$@\\\"\")", "the service"),
     ("tests/daemon/place.rs", "program", "the service or sh, from command("),

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A display shows buffers of Anion, and what it shows is read back into another one.
+//!
+//! ```text
+//! allocator service                this program                display (DRM)
+//!        |<------- allocate(3) -------- |                            |
+//!        |-------- 3 dma-bufs --------> |                            |
+//!                                       |---- import(all three) ---->|
+//!                                       |  draws into the first      |
+//!                                       |---- show(first) ---------->|  reads the first
+//!                                       |---- read back(third) ----->|  writes the third
+//!                                       |<--- fence signals ---------|
+//!                                       |  checks the third          |
+//!                                       |  draws into the second …   |
+//! ```
+//!
+//! The display is vkms, the kernel's virtual one, with a writeback connector; others that have one
+//! do as well. The buffer that is written is blanked before, so that a picture that was not written
+//! is found. What the service charges this user is compared before, during and after: also while
+//! nothing but the display holds a buffer. docs/devices.md says how to run it.
+
+#![deny(unsafe_code)]
+
+#[path = "account/mod.rs"]
+mod account;
+#[path = "display/screen.rs"]
+mod screen;
+#[expect(unsafe_code, reason = "a fence that the kernel writes to memory")]
+#[path = "display/sys/mod.rs"]
+mod sys;
+
+use account::{Account, PATIENCE, say};
+use anion_client::{Access, Client, CpuAccess, Endpoint, Mapping, Settings};
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use screen::{PIXEL, Screen};
+use std::io::{self, Write};
+use std::num::{NonZeroU16, NonZeroU32};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Buffers: two are shown in turn, one is written.
+const BUFFERS: u32 = 3;
+/// What the buffer that is written has in every byte before; no picture has it.
+const BLANK: u8 = 0x5a;
+
+/// Shows buffers of Anion on a display, reads them back and checks every byte
+///
+/// While it runs, no other program of this user may get or give back buffers: usage is compared.
+#[derive(Parser)]
+struct Arguments {
+    /// The display: a device with a writeback connector, such as vkms
+    #[arg(long, value_name = "PATH", default_value = "/dev/dri/card0")]
+    card: PathBuf,
+    /// The heap of the buffers [default: any whose buffers are dma-bufs]
+    #[arg(long, value_name = "NAME")]
+    heap: Option<String>,
+    /// How many pictures
+    #[arg(long, value_name = "N", default_value = "60")]
+    frames: NonZeroU32,
+    /// Pixels of a picture: a mode of the display
+    #[arg(long, value_name = "WxH", default_value = "640x480", value_parser = parse_size)]
+    size: (u32, u32),
+    /// Reach the service over this Unix socket [default: as anionctl does]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+fn parse_size(text: &str) -> Result<(u32, u32)> {
+    let (width, height) = text.split_once('x').context("it is WIDTHxHEIGHT, such as 640x480")?;
+    // A mode has no more.
+    let number = |text: &str| text.parse::<NonZeroU16>().ok().map(|number| number.get().into());
+    Ok((
+        number(width).context("the width is a number from 1 to 65535")?,
+        number(height).context("the height is a number from 1 to 65535")?,
+    ))
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // If standard error is closed, there is no other place to report to.
+            let _ = writeln!(io::stderr(), "display: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let endpoint = arguments.socket.clone().map(Endpoint::Socket);
+    let client = Client::with(Settings { endpoint, ..Settings::default() })?;
+    let account = Account { client: &client, heap: arguments.heap.as_deref(), name: "display" };
+    let size @ (width, height) = arguments.size;
+    let screen = Screen::open(&arguments.card, size)?;
+    say(format_args!("display {}: {width}x{height} pixels on {}", arguments.card.display(), screen.name))?;
+    let before = account.charged()?;
+
+    let canvas = Canvas { width: width as usize, height: height as usize };
+    let buffers = account.allocate(canvas.bytes() as u64, BUFFERS)?;
+    let (heap, each) = buffers.first().map(|buffer| (buffer.heap(), buffer.bytes())).unwrap_or_default();
+    say(format_args!("{BUFFERS} buffers of {each} bytes from heap {heap}"))?;
+    account.wait_for("with the buffers", before + u64::from(BUFFERS) * each)?;
+    let pictures = buffers.iter().map(|buffer| screen.import(buffer)).collect::<Result<Vec<_>>>()?;
+    let map = |buffer: &anion_client::Buffer| buffer.map(Access::ReadWrite).context("cannot map a buffer");
+    let mappings = buffers.iter().map(map).collect::<Result<Vec<_>>>()?;
+    let (Ok([shown @ .., into]), Ok([pages @ .., written])) =
+        (<[_; BUFFERS as usize]>::try_from(pictures), <[_; BUFFERS as usize]>::try_from(mappings))
+    else {
+        bail!("the service gave another number of buffers than {BUFFERS}");
+    };
+
+    let frames = arguments.frames.get();
+    for number in 1..=frames {
+        let turn = number as usize % shown.len();
+        canvas.draw(&pages[turn], number).context("cannot write to a buffer")?;
+        blank(&written).context("cannot write to a buffer")?;
+        screen.show(shown[turn]).with_context(|| format!("picture {number}"))?;
+        screen.read_back(into, PATIENCE).with_context(|| format!("picture {number}"))?;
+        canvas.verify(&written, number).with_context(|| format!("picture {number}"))?;
+        if number == 1 || number.is_multiple_of(100) || number == frames {
+            say(format_args!("picture {number}/{frames} shown and read back, every colour as drawn"))?;
+        }
+    }
+
+    // The display keeps the last one.
+    let last = shown[frames as usize % shown.len()];
+    screen.show(last)?;
+    for picture in shown.into_iter().chain([into]).filter(|picture| *picture != last) {
+        screen.discard(picture)?;
+    }
+    drop((pages, written, buffers));
+    account.wait_for_looks("while the display alone holds one", before + each, each)?;
+    screen.clear()?;
+    screen.discard(last)?;
+    account.wait_for("after the display gave it back", before)
+}
+
+/// Sets every byte of a buffer to what no picture has.
+fn blank(mapping: &Mapping) -> io::Result<()> {
+    let view = mapping.begin(CpuAccess::Write)?;
+    view.fill(BLANK)?;
+    view.end()
+}
+
+/// The size of pictures, in pixels.
+#[derive(Debug, Clone, Copy)]
+struct Canvas {
+    width: usize,
+    height: usize,
+}
+
+impl Canvas {
+    /// Returns the bytes of a row.
+    fn row_bytes(self) -> usize {
+        self.width * PIXEL
+    }
+
+    /// Returns the bytes of a picture.
+    fn bytes(self) -> usize {
+        self.row_bytes() * self.height
+    }
+
+    /// Returns a row of a picture. Its colours tell the picture's number and where each pixel is,
+    /// and no byte of them is [`BLANK`].
+    fn row(self, y: usize, number: u32) -> Vec<u8> {
+        let number = number as usize;
+        let colour = |value: usize| 0x80 | (value & 0x7f).to_le_bytes()[0];
+        let pixel =
+            |x| [colour(x + number), colour(y + number), colour((x >> 7 << 3) ^ (y >> 7) ^ number), 0];
+        (0..self.width).flat_map(pixel).collect()
+    }
+
+    /// Draws a picture into a buffer.
+    fn draw(self, mapping: &Mapping, number: u32) -> io::Result<()> {
+        let view = mapping.begin(CpuAccess::Write)?;
+        for y in 0..self.height {
+            view.write_at(y * self.row_bytes(), &self.row(y, number))?;
+        }
+        view.end()
+    }
+
+    /// Compares every colour of every pixel in a buffer with the picture. The byte beside the
+    /// colours is the display's.
+    fn verify(self, mapping: &Mapping, number: u32) -> Result<()> {
+        let mut found = vec![0; self.row_bytes()];
+        let view = mapping.begin(CpuAccess::Read)?;
+        for y in 0..self.height {
+            view.read_at(y * self.row_bytes(), &mut found)?;
+            let expected = self.row(y, number);
+            let mut pixels = found.chunks(PIXEL).zip(expected.chunks(PIXEL));
+            if let Some(x) = pixels.position(|(found, expected)| found[..3] != expected[..3]) {
+                let [found, expected] = [&found, &expected].map(|row| row[x * PIXEL..][..3].to_vec());
+                bail!("the pixel in column {x} of row {y} is {found:?}, expected {expected:?}");
+            }
+        }
+        Ok(view.end()?)
+    }
+}

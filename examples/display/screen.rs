@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A display with a connector that reads back what is shown.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anion_client::Buffer;
+use anyhow::{Context, Result, bail, ensure};
+use drm::ClientCapability::{Atomic, UniversalPlanes, WritebackConnectors};
+use drm::buffer::{DrmFourcc, Handle};
+use drm::control::atomic::AtomicModeReq;
+use drm::control::connector::{Info, Interface, State};
+use drm::control::property::{self, RawValue, Value};
+use drm::control::{
+    AtomicCommitFlags, Device, Mode, PlaneType, RawResourceHandle, ResourceHandle, ResourceHandles,
+    connector, crtc, framebuffer, plane,
+};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::sys;
+
+/// Bytes of a pixel: blue, green, red, and one that is not shown.
+pub(super) const PIXEL: usize = 4;
+const DEPTH: u32 = 24;
+const BITS: u32 = 32;
+
+/// An open device of the kernel's graphics drivers.
+struct Card(File);
+
+impl AsFd for Card {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl drm::Device for Card {}
+impl Device for Card {}
+
+/// An object of the display with the names of its properties.
+struct Object<H> {
+    handle: H,
+    properties: Vec<(String, property::Handle, RawValue)>,
+}
+
+impl<H: ResourceHandle> Object<H> {
+    fn of(card: &Card, handle: H) -> Result<Self> {
+        let mut properties = Vec::new();
+        for (property, value) in card.get_properties(handle)? {
+            let name = card.get_property(property)?.name().to_string_lossy().into_owned();
+            properties.push((name, property, value));
+        }
+        Ok(Self { handle, properties })
+    }
+
+    fn property(&self, name: &str) -> Result<(property::Handle, RawValue)> {
+        let found = self.properties.iter().find(|(other, ..)| other == name);
+        let (_, property, value) = found.with_context(|| format!("the display has no property {name}"))?;
+        Ok((*property, *value))
+    }
+
+    /// Adds values to a request.
+    fn set(&self, request: &mut AtomicModeReq, values: &[(&str, RawValue)]) -> Result<()> {
+        for (name, value) in values {
+            request.add_raw_property(self.handle.into(), self.property(name)?.0, *value);
+        }
+        Ok(())
+    }
+}
+
+/// What the kernel is told of a buffer that holds a picture.
+struct Picture {
+    size: (u32, u32),
+    handle: Handle,
+}
+
+impl drm::buffer::Buffer for Picture {
+    fn size(&self) -> (u32, u32) {
+        self.size
+    }
+
+    fn format(&self) -> DrmFourcc {
+        DrmFourcc::Xrgb8888
+    }
+
+    fn pitch(&self) -> u32 {
+        self.size.0 * BITS / 8
+    }
+
+    fn handle(&self) -> Handle {
+        self.handle
+    }
+}
+
+/// A display: what it takes to show a picture and to read it back.
+pub(super) struct Screen {
+    card: Card,
+    crtc: Object<crtc::Handle>,
+    plane: Object<plane::Handle>,
+    connector: Object<connector::Handle>,
+    writeback: Object<connector::Handle>,
+    size: (u32, u32),
+    /// The property value that stands for the mode.
+    mode: RawValue,
+    /// What the connectors are called.
+    pub(super) name: String,
+}
+
+impl Screen {
+    /// Opens a display that has a mode of `size` pixels.
+    ///
+    /// # Errors
+    /// If it cannot be opened, is no such display, or another program shows something on it. The
+    /// message names what it lacks.
+    pub(super) fn open(path: &Path, size: (u32, u32)) -> Result<Self> {
+        let shown = path.display();
+        let file = File::options().read(true).write(true).open(path);
+        let card = Card(file.with_context(|| format!("cannot open {shown}"))?);
+        for capability in [UniversalPlanes, Atomic, WritebackConnectors] {
+            drm::Device::set_client_capability(&card, capability, true)
+                .with_context(|| format!("{shown} is no display: it refuses {capability:?}"))?;
+        }
+        Self::find(card, size).with_context(|| format!("{shown} cannot show and read back"))
+    }
+
+    fn find(card: Card, size: (u32, u32)) -> Result<Self> {
+        let resources = card.resource_handles()?;
+        let connectors: Vec<Info> = resources
+            .connectors()
+            .iter()
+            .map(|handle| card.get_connector(*handle, true))
+            .collect::<io::Result<_>>()?;
+        let is_writeback = |info: &&Info| info.interface() == Interface::Writeback;
+        let writeback = connectors.iter().find(is_writeback).context("it has no writeback connector")?;
+        let connector = connectors
+            .iter()
+            .find(|info| !is_writeback(info) && info.state() == State::Connected)
+            .context("nothing is connected to it")?;
+        let readable = crtcs_of(&card, &resources, writeback)?;
+        let crtc = crtcs_of(&card, &resources, connector)?
+            .into_iter()
+            .find(|crtc| readable.contains(crtc))
+            .with_context(|| format!("{writeback} reads back nothing that {connector} shows"))?;
+        let mode = mode_of(connector, size)?;
+        let Value::Blob(mode) = card.create_property_blob(&mode)? else {
+            bail!("the mode has become no blob");
+        };
+        Ok(Self {
+            name: format!("{connector}, read back by {writeback}"),
+            plane: primary_plane(&card, &resources, crtc)?,
+            crtc: Object::of(&card, crtc)?,
+            connector: Object::of(&card, connector.handle())?,
+            writeback: Object::of(&card, writeback.handle())?,
+            card,
+            size,
+            mode,
+        })
+    }
+
+    /// Makes a buffer a picture of the display, which holds the buffer until the picture is
+    /// discarded and not shown any more.
+    ///
+    /// # Errors
+    /// If the display does not take the buffer.
+    pub(super) fn import(&self, buffer: &Buffer) -> Result<framebuffer::Handle> {
+        let handle = self
+            .card
+            .prime_fd_to_buffer(buffer.as_fd())
+            .with_context(|| format!("the display does not take a buffer of heap {}", buffer.heap()))?;
+        let made = self.card.add_framebuffer(&Picture { size: self.size, handle }, DEPTH, BITS);
+        // The picture has the buffer without it.
+        self.card.close_buffer(handle).context("the display does not close a handle")?;
+        made.context("the display makes no picture of a buffer")
+    }
+
+    /// Shows a picture on the connector alone.
+    ///
+    /// # Errors
+    /// If the display refuses.
+    pub(super) fn show(&self, picture: framebuffer::Handle) -> Result<()> {
+        let crtc = raw(self.crtc.handle);
+        let (width, height) = (RawValue::from(self.size.0), RawValue::from(self.size.1));
+        let mut request = AtomicModeReq::new();
+        self.crtc.set(&mut request, &[("MODE_ID", self.mode), ("ACTIVE", 1)])?;
+        self.connector.set(&mut request, &[("CRTC_ID", crtc)])?;
+        self.writeback.set(&mut request, &[("CRTC_ID", 0)])?;
+        self.plane.set(&mut request, &[("CRTC_ID", crtc), ("FB_ID", raw(picture))])?;
+        self.plane
+            .set(&mut request, &[("CRTC_X", 0), ("CRTC_Y", 0), ("CRTC_W", width), ("CRTC_H", height)])?;
+        // Of the picture, in 65536ths of a pixel.
+        self.plane.set(
+            &mut request,
+            &[("SRC_X", 0), ("SRC_Y", 0), ("SRC_W", width << 16), ("SRC_H", height << 16)],
+        )?;
+        self.card
+            .atomic_commit(AtomicCommitFlags::ALLOW_MODESET, request)
+            .context("the display does not show a picture")
+    }
+
+    /// Has what is shown written into a picture, within `patience`. The writeback connector takes
+    /// the place of the other one until the next picture is shown: few displays, and not vkms, feed
+    /// both at once.
+    ///
+    /// # Errors
+    /// If the display refuses, or takes longer.
+    pub(super) fn read_back(&self, into: framebuffer::Handle, patience: Duration) -> Result<()> {
+        let mut request = AtomicModeReq::new();
+        self.connector.set(&mut request, &[("CRTC_ID", 0)])?;
+        self.writeback
+            .set(&mut request, &[("CRTC_ID", raw(self.crtc.handle)), ("WRITEBACK_FB_ID", raw(into))])?;
+        let (fence, _) = self.writeback.property("WRITEBACK_OUT_FENCE_PTR")?;
+        let fence = sys::commit(&self.card, request, self.writeback.handle, fence)
+            .context("the display does not read back")?;
+        wait(fence.as_fd(), patience).context("the picture was not read back")
+    }
+
+    /// Shows nothing any more.
+    ///
+    /// # Errors
+    /// If the display refuses.
+    pub(super) fn clear(&self) -> Result<()> {
+        let mut request = AtomicModeReq::new();
+        self.crtc.set(&mut request, &[("MODE_ID", 0), ("ACTIVE", 0)])?;
+        self.connector.set(&mut request, &[("CRTC_ID", 0)])?;
+        self.writeback.set(&mut request, &[("CRTC_ID", 0)])?;
+        self.plane.set(&mut request, &[("CRTC_ID", 0), ("FB_ID", 0)])?;
+        self.card
+            .atomic_commit(AtomicCommitFlags::ALLOW_MODESET, request)
+            .context("the display is not switched off")
+    }
+
+    /// Discards a picture that is not shown. One that is shown would leave the display dark.
+    ///
+    /// # Errors
+    /// If the display does not have it.
+    pub(super) fn discard(&self, picture: framebuffer::Handle) -> Result<()> {
+        self.card.destroy_framebuffer(picture).context("the display does not discard a picture")
+    }
+}
+
+/// Returns the number of an object as the value of a property.
+fn raw(handle: impl Into<RawResourceHandle>) -> RawValue {
+    RawValue::from(handle.into().get())
+}
+
+/// Returns what can feed a connector.
+fn crtcs_of(card: &Card, resources: &ResourceHandles, connector: &Info) -> Result<Vec<crtc::Handle>> {
+    let mut crtcs = Vec::new();
+    for encoder in connector.encoders() {
+        crtcs.extend(resources.filter_crtcs(card.get_encoder(*encoder)?.possible_crtcs()));
+    }
+    Ok(crtcs)
+}
+
+/// Returns the connector's mode of this size.
+fn mode_of(connector: &Info, (width, height): (u32, u32)) -> Result<Mode> {
+    let size = |mode: &Mode| (u32::from(mode.size().0), u32::from(mode.size().1));
+    let found = connector.modes().iter().find(|mode| size(mode) == (width, height));
+    found.copied().with_context(|| {
+        let others: Vec<String> =
+            connector.modes().iter().map(size).map(|(width, height)| format!("{width}x{height}")).collect();
+        format!("{connector} does not show {width}x{height}, but {}", others.join(", "))
+    })
+}
+
+/// Returns the plane that fills what a CRTC shows.
+fn primary_plane(
+    card: &Card,
+    resources: &ResourceHandles,
+    crtc: crtc::Handle,
+) -> Result<Object<plane::Handle>> {
+    for handle in card.plane_handles()? {
+        let crtcs = resources.filter_crtcs(card.get_plane(handle)?.possible_crtcs());
+        let plane = Object::of(card, handle)?;
+        if crtcs.contains(&crtc) && plane.property("type")?.1 == RawValue::from(PlaneType::Primary as u32) {
+            return Ok(plane);
+        }
+    }
+    bail!("it has no primary plane")
+}
+
+/// Waits until a fence has signalled.
+fn wait(fence: BorrowedFd<'_>, patience: Duration) -> Result<()> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fence, PollFlags::POLLIN)], timeout) {
+            Ok(0) => ensure!(!left.is_zero(), "it takes more than {patience:?}"),
+            Err(Errno::EINTR) => {}
+            other => return Ok(other.map(drop)?),
+        }
+    }
+}
