@@ -46,7 +46,7 @@ const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-pub(super) const STEPS: [Step; 27] = [
+pub(super) const STEPS: [Step; 28] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
@@ -62,6 +62,7 @@ pub(super) const STEPS: [Step; 27] = [
     check("dump"),
     check("foreign"),
     check("pictures"),
+    check("display"),
     check("stop-binder"),
     check("serve-socket"),
     Step { name: "vts-socket-bob", suites: 1 },
@@ -90,9 +91,6 @@ pub(super) const BENCH: Course = Course::Only(&[&["devices", "hub", BENCH_STEP]]
 const BENCH_STEP: &str = "bench";
 /// Its parts that tell something of a guest: those that depend on the kernel.
 pub(super) const BENCH_PARTS: [&str; 5] = ["latency", "ready", "scale", "devices", "in-process"];
-/// A camera and a graphics device that take the buffers, alone: for longer films than else.
-pub(super) const PICTURES: Course =
-    Course::Only(&[&["devices", "hub", "serve-binder", "pictures", "stop-binder"]]);
 
 impl Course {
     pub(super) fn includes(&self, step: &str) -> bool {
@@ -304,6 +302,7 @@ impl Progress {
 mod tests {
     use super::*;
     use crate::vm::kernel::KERNELS;
+    use crate::vm::pictures;
 
     const ALL: Course = Course::AllBut(&[]);
 
@@ -394,7 +393,7 @@ mod tests {
     #[test]
     fn every_step_runs_on_some_kernel_and_no_kernel_names_another() {
         for step in &STEPS {
-            let mut courses = KERNELS.iter().map(|kernel| &kernel.course).chain([&BENCH, &PICTURES]);
+            let mut courses = KERNELS.iter().map(|kernel| &kernel.course).chain([&BENCH, &pictures::ALONE]);
             assert!(courses.any(|course| course.includes(step.name)), "{}", step.name);
         }
         for kernel in &KERNELS {

@@ -299,6 +299,7 @@ step holder-killed kill_holder
 step dump dump_service
 step foreign ask_as_foreigner
 step pictures show_pictures
+step display show_display
 step stop-binder stop_daemon
 step serve-socket serve_socket || finish
 step vts-socket-bob vts bob "unix:$SOCKET"

@@ -55,7 +55,7 @@ pub(crate) struct VmArgs {
     #[arg(long, conflicts_with = "at_once")]
     bench: bool,
 
-    /// Run the camera and the graphics device alone, for longer films, on a kernel of Debian for x86-64
+    /// Run camera, graphics device and display alone, for longer films, on a kernel of Debian for x86-64
     #[arg(long, conflicts_with = "bench")]
     pictures: bool,
 
@@ -120,7 +120,7 @@ impl VmArgs {
     fn course<'a>(&self, entry: &'a Entry) -> &'a Course {
         match self {
             Self { bench: true, .. } => &guest::BENCH,
-            Self { pictures: true, .. } => &guest::PICTURES,
+            Self { pictures: true, .. } => &pictures::ALONE,
             _ => &entry.course,
         }
     }
@@ -153,7 +153,7 @@ const EVERY_GUEST: [&[Tool]; 3] = [LINKER, ARCHIVE, GUEST];
 
 /// Says what will be downloaded and built for all guests, less what is in the cache.
 pub(crate) fn unfetched(cache: &Path) -> Vec<String> {
-    let kernels = KERNELS.iter().filter_map(|entry| entry.unfetched(cache));
+    let kernels = KERNELS.iter().flat_map(|entry| entry.unfetched(cache));
     let machines = KERNELS.iter().flat_map(|entry| entry.machine.unfetched(cache));
     kernels.chain(machines).chain(foreign::STACK.unfetched(cache)).collect()
 }
@@ -179,8 +179,7 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
     );
     let entries: Vec<&Entry> = KERNELS.iter().filter(|entry| args.wants(entry)).collect();
     let own = entries.iter().flat_map(|entry| entry.tools());
-    let has_pictures =
-        |entries: &[&Entry]| entries.iter().any(|entry| args.course(entry).includes(pictures::STEP));
+    let has_pictures = |entries: &[&Entry]| entries.iter().any(|entry| pictures::are_in(args.course(entry)));
     let pictures = if has_pictures(&entries) { needs::PICTURES } else { &[] };
     let own = own.chain(pictures.iter().copied());
     ensure_tools(&EVERY_GUEST.concat().into_iter().chain(own).collect::<Vec<_>>())?;
@@ -294,7 +293,7 @@ impl Guests<'_> {
         if course.includes("foreign") {
             foreign::furnish(&mut root, &cache_dir()?)?;
         }
-        if course.includes(pictures::STEP) {
+        if pictures::are_in(course) {
             root.modules("/pictures", &kernel.picture_modules)?;
             pictures::furnish(&mut root, self.args.pictures);
         }

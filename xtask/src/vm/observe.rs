@@ -29,7 +29,7 @@ pub(crate) fn kernels() -> impl Iterator<Item = &'static Entry> {
 
 /// Steps that ask what another step has asked in another way, and would take most of the time of a
 /// guest that is emulated and traced.
-const SPARED: [&str; 4] = ["contract", "pictures", "vts-socket-bob", "vts-vndbinder"];
+const SPARED: [&str; 5] = ["contract", "display", "pictures", "vts-socket-bob", "vts-vndbinder"];
 
 /// The conformance suite over binder as two users at once, and as one.
 const TWO_USERS: &str = "vts-binder-both";

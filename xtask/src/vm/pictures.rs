@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The programs of the step with real devices: the examples that have a camera fill buffers, in
-//! Rust and in C, as the documents say that they are built.
+//! The programs of the steps with real devices: the examples that have a camera fill buffers, in
+//! Rust and in C, and a display show them, as the documents say that they are built.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,26 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::guest::Course;
+use super::initramfs::Initramfs;
 use crate::libanion::{self, InstallArgs};
 use crate::process::{run, workspace_root};
 use crate::release;
 use crate::vm::initramfs::Initramfs;
 
-/// The step.
+/// The step with a camera.
 pub(super) const STEP: &str = "pictures";
+/// The step with a display.
+pub(super) const DISPLAY: &str = "display";
+
+/// Both, for longer films than else.
+pub(super) const ALONE: Course =
+    Course::Only(&[&["devices", "hub", "serve-binder", STEP, DISPLAY, "stop-binder"]]);
+
+/// Returns whether a course has one of the steps.
+pub(super) fn are_in(course: &Course) -> bool {
+    [STEP, DISPLAY].iter().any(|step| course.includes(step))
+}
 
 /// Adds how many frames the camera makes of the first heap that it gets, and of each other.
 pub(super) fn furnish(root: &mut Initramfs, is_alone: bool) {
@@ -26,10 +39,18 @@ pub(super) fn furnish(root: &mut Initramfs, is_alone: bool) {
 ///
 /// # Errors
 /// If one of them or the client library cannot be built.
-pub(super) fn programs() -> Result<[(&'static str, PathBuf); 2]> {
+pub(super) fn programs() -> Result<[(&'static str, PathBuf); 3]> {
+    let display = release::build_example("display")?;
     let rust = release::build_example("v4l2_capture")?;
     let c = compile(&rust.with_file_name("libanion"))?;
-    Ok([("v4l2_capture", rust), ("capture", c)])
+    Ok([("v4l2_capture", rust), ("capture", c), ("display", display)])
+}
+
+/// Adds how many frames the camera makes of the first heap that it gets, and of each other, and how
+/// many the display shows of each.
+pub(super) fn furnish(root: &mut Initramfs, is_alone: bool) {
+    let frames = if is_alone { "300 60 60" } else { "60 15 5" };
+    root.file("/etc/guest/frames", 0o644, frames);
 }
 
 /// Compiles the example in C with the static library, since guests have no other. The library is

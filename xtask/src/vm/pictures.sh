@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-# Read in by init.sh: a camera of the kernel fills buffers, and a graphics device gets them.
+# Read in by init.sh: a camera of the kernel fills buffers, a graphics device gets them, a display shows them.
 
-# Bytes of 4 buffers of 640×480 pixels of 4 bytes.
-RING=$((4 * 640 * 480 * 4))
+# Bytes of a buffer of 640×480 pixels of 4 bytes, of the camera's 4 and of the display's 3.
+PICTURE=$((640 * 480 * 4))
+RING=$((4 * PICTURE))
+SHOWN=$((3 * PICTURE))
 
+# Does so once: two steps need them.
 insert_picture_modules() {
+    [ ! -d /sys/module/vgem ] || return 0
     for module in /pictures/*; do
         [ ! -e "$module" ] || insmod "$module" || return
     done
@@ -46,7 +50,7 @@ stream() {
     cat /tmp/streamed
     for line in "usage with the buffers: $RING bytes" "frame $3/$3, every byte as expected" \
         "usage while devices alone hold the buffers: $RING bytes" \
-        "usage while the card alone holds one: $((RING / 4)) bytes" \
+        "usage while the card alone holds one: $PICTURE bytes" \
         "usage after the devices gave them back: 0 bytes"; do
         if ! grep -qF "$line" /tmp/streamed; then
             echo "it did not say: $line"
@@ -84,7 +88,7 @@ show_pictures() {
     for program in v4l2_capture capture; do
         has_nothing "$program" || return
         # Of one heap more than of the others: the camera makes 30 frames a second.
-        read -r frames others </etc/guest/frames
+        read -r frames others _ </etc/guest/frames
         for heap in kernel frames lens legacy contiguous; do
             if is_party "$heap"; then
                 stream "$program" "$heap" "$frames" || return
@@ -104,4 +108,73 @@ show_pictures() {
             echo "not run: $program, killed: this kernel has no device for heap frames"
         fi
     done
+}
+
+# find_display: where vkms is, if the kernel has it.
+find_display() {
+    for card in /sys/devices/*/vkms/drm/card*; do
+        display=/dev/dri/${card##*/}
+    done
+    chmod 0666 "$display"
+}
+
+# on_display ARGUMENT…: alice's program with the display.
+on_display() {
+    as alice display --card "$display" "$@"
+}
+
+# show HEAP FRAMES: what was drawn is read back, and what alice is charged with is right all the time.
+show() {
+    echo "display, heap $1:"
+    (on_display --heap "$1" --frames "$2" --size 640x480) >/tmp/shown || {
+        rc=$?
+        cat /tmp/shown
+        return "$rc"
+    }
+    cat /tmp/shown
+    for line in "usage with the buffers: $SHOWN bytes" "picture $2/$2 shown and read back, every colour as drawn" \
+        "usage while the display alone holds one: $PICTURE bytes" \
+        "usage after the display gave it back: 0 bytes"; do
+        if ! grep -qF "$line" /tmp/shown; then
+            echo "it did not say: $line"
+            return 1
+        fi
+    done
+    usage_is 0
+}
+
+# A heap of memfds has nothing for a display either.
+has_nothing_to_show() {
+    rc=0
+    (on_display --heap camera) >/tmp/refused 2>&1 || rc=$?
+    cat /tmp/refused
+    [ "$rc" = 1 ] && grep -q 'it takes dma-bufs, and memfds are none' /tmp/refused
+}
+
+# One that dies while the display has its buffers leaves nothing: the kernel makes the display dark.
+kill_showing() {
+    on_display --heap frames --frames 1000000 >/tmp/showing 2>&1 &
+    showing=$!
+    eventually 180 grep -q '^picture 1/' /tmp/showing && usage_is "$SHOWN" || return
+    kill -9 "$showing"
+    wait "$showing"
+    eventually 180 usage_is 0
+}
+
+show_display() {
+    insert_picture_modules || return
+    if [ ! -d /sys/module/vkms ]; then
+        echo "not run: display: this kernel has no vkms"
+        return 0
+    fi
+    find_display && has_nothing_to_show || return
+    read -r _ _ frames </etc/guest/frames
+    for heap in kernel frames recycled lens legacy contiguous; do
+        if is_party "$heap"; then
+            show "$heap" "$frames" || return
+        else
+            echo "not run: display, heap $heap: this kernel has no device for it"
+        fi
+    done
+    kill_showing
 }

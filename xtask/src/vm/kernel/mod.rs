@@ -3,6 +3,7 @@
 
 mod packages;
 mod source;
+mod vkms;
 
 use std::path::{Path, PathBuf};
 
@@ -48,6 +49,8 @@ pub(crate) struct Entry {
 enum Origin {
     /// Packages of a suite that the running Debian has.
     System(Series),
+    /// The same, and the module vkms, which is built for it.
+    WithDisplay(Series),
     /// Packages of another suite.
     Suite(Suite, Series),
     /// Built from its source.
@@ -79,7 +82,7 @@ const BINDER_AND_SWAP: &[&str] = &[
 ];
 
 /// The camera vivid and the graphics device vgem, each after what it depends on. Debian's kernels
-/// have no vim2m, vicodec or vkms.
+/// have no vim2m, vicodec or vkms; the last depends on nothing beyond these.
 const PICTURE_MODULES: &[&str] = &[
     "kernel/drivers/media/rc/rc-core",
     "kernel/drivers/media/cec/core/cec",
@@ -107,8 +110,8 @@ const SHORT: &[&str] =
 /// Steps for which a kernel needs what the other kernels have not.
 const OF_ION: &[&str] = &["device-tree", "vts-vndbinder"];
 
-/// The same two, the conformance suite as one user, where two run it at once, and what `--pictures`
-/// alone runs.
+/// The same two, the conformance suite as one user, where two run it at once, and the camera, which
+/// another kernel has in the test command.
 const NOT_OF_TWO: &[&str] = &["device-tree", "vts-vndbinder", "vts-binder-alice", pictures::STEP];
 
 /// Does everybody answer as the table says?
@@ -189,7 +192,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
         append: "",
         takes_device_tree: false,
         course: Course::AllBut(NOT_OF_TWO),
-        origin: Origin::System(Series {
+        origin: Origin::WithDisplay(Series {
             prefix: "6.12.",
             suffix: "-amd64",
             packages: &["linux-image-"],
@@ -352,6 +355,12 @@ impl Entry {
     pub(super) fn obtain(&self, cache: &Path) -> Result<Kernel> {
         match &self.origin {
             Origin::System(series) => series.newest(|| Ok(Apt::system()), cache),
+            Origin::WithDisplay(series) => {
+                let mut kernel = series.newest(|| Ok(Apt::system()), cache)?;
+                let display = vkms::obtain(&kernel.title, &Apt::system(), &cache.join("kernels"))?;
+                kernel.picture_modules.push(display);
+                Ok(kernel)
+            }
             Origin::Suite(suite, series) => series.newest(|| Apt::of_suite(suite, cache), cache),
             Origin::Built => source::newest(cache),
         }
@@ -359,20 +368,30 @@ impl Entry {
 
     /// Returns what it takes to boot it.
     pub(super) fn tools(&self) -> Vec<Tool> {
-        let built = if matches!(self.origin, Origin::Built) { needs::KERNEL } else { &[] };
+        let is_built = matches!(self.origin, Origin::Built | Origin::WithDisplay(_));
+        let built = if is_built { needs::KERNEL } else { &[] };
         let tree = if self.takes_device_tree { needs::DEVICE_TREE } else { &[] };
         [self.machine.tools, built, tree].concat()
     }
 
-    /// Says that it will be downloaded or built unless the cache has one of its kind.
-    pub(super) fn unfetched(&self, cache: &Path) -> Option<String> {
+    /// Says what will be downloaded or built of it, less what the cache has of its kind.
+    pub(super) fn unfetched(&self, cache: &Path) -> Vec<String> {
         let kernels = cache.join("kernels");
+        let download = || format!("download the kernel {}: {}", self.name, self.from);
         match &self.origin {
-            Origin::System(series) | Origin::Suite(_, series) => series
-                .newest_cached(&kernels)
+            Origin::System(series) | Origin::Suite(_, series) => {
+                series.newest_cached(&kernels).is_none().then(download).into_iter().collect()
+            }
+            Origin::WithDisplay(series) => match series.newest_cached(&kernels) {
+                None => vec![download(), vkms::WORK.to_owned()],
+                Some(kernel) if vkms::is_cached(&kernel, &kernels) => Vec::new(),
+                Some(_) => vec![vkms::WORK.to_owned()],
+            },
+            Origin::Built => source::newest_cached(&kernels)
                 .is_none()
-                .then(|| format!("download the kernel {}: {}", self.name, self.from)),
-            Origin::Built => source::newest_cached(&kernels).is_none().then(|| source::WORK.to_owned()),
+                .then(|| source::WORK.to_owned())
+                .into_iter()
+                .collect(),
         }
     }
 
