@@ -166,7 +166,7 @@ pub(crate) const ROWS: &[Row] = &[
         // Newer kernels also seal what may be executed.
         fcntl(&buffer.fd, FcntlArg::F_GET_SEALS).map(|seals| i64::from(seals & 0xf))
     }, Fails(Errno::EINVAL),
-        memfd Gives(SEALS), ashmem Fails(Errno::EINVAL), "seals keep the size as a dma-buf's is kept"),
+        memfd Gives(SEALS), ashmem Fails(Errno::EINVAL), "seals keep the size as a dma-buf's is kept, and clients from adding others"),
     row!("fsync", |buffer| fsync(&buffer.fd).map(|()| 0), Fails(Errno::EINVAL),
         memfd OK, ashmem Fails(Errno::EINVAL), FILE),
     row!("map_all", |buffer| shared(buffer, buffer.bytes, 0, RW), OK),
@@ -209,7 +209,7 @@ pub(crate) const ROWS: &[Row] = &[
     row!("poll", |buffer| ready(buffer.fd.as_fd()), Gives(READY)),
 ];
 
-/// `F_SEAL_SHRINK | F_SEAL_GROW`.
-const SEALS: i64 = 6;
+/// `F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW`.
+const SEALS: i64 = 7;
 /// `POLLIN | POLLOUT`.
 const READY: i64 = 5;

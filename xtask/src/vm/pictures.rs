@@ -13,7 +13,6 @@ use super::initramfs::Initramfs;
 use crate::libanion::{self, InstallArgs};
 use crate::process::{run, workspace_root};
 use crate::release;
-use crate::vm::initramfs::Initramfs;
 
 /// The step with a camera.
 pub(super) const STEP: &str = "pictures";
@@ -27,12 +26,6 @@ pub(super) const ALONE: Course =
 /// Returns whether a course has one of the steps.
 pub(super) fn are_in(course: &Course) -> bool {
     [STEP, DISPLAY].iter().any(|step| course.includes(step))
-}
-
-/// Adds how many frames the camera makes of the first heap that it gets, and of each other.
-pub(super) fn furnish(root: &mut Initramfs, is_alone: bool) {
-    let frames = if is_alone { "300 60" } else { "60 15" };
-    root.file("/etc/guest/frames", 0o644, frames);
 }
 
 /// Returns the programs by their names in `/bin`, built where they are not up to date.
