@@ -96,6 +96,7 @@ mod tests {
         assert_eq!(admitted, [Some(0), None, None, Some(2), None, Some(1)]);
     }
 
+    #[cfg(not(soong))]
     #[test]
     fn each_client_has_lines_of_its_own_up_to_a_number() {
         let (mut throttles, start) = (Throttles::default(), Instant::now());

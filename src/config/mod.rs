@@ -185,7 +185,7 @@ pub fn load_all(files: &[PathBuf], page: PageSize) -> Result<Option<Loaded>, Loa
 ///
 /// # Errors
 /// As [`read`].
-#[cfg(any(test, feature = "testing"))]
+#[cfg(feature = "testing")]
 pub fn load(path: &Path, page: PageSize) -> Result<Loaded, LoadError> {
     Ok(read(path)?.translate(page))
 }
