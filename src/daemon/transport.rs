@@ -26,7 +26,7 @@ const MAX_HELD_BYTES: usize = 64 << 20;
 /// Most descriptors of unfinished messages, and as a part of what the process may have: one of so
 /// many.
 const MAX_HELD_DESCRIPTORS: usize = 1024;
-const DESCRIPTORS_PART: u64 = 8;
+const DESCRIPTORS_PART: usize = 8;
 /// How long a stop waits for calls that are being answered.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -175,8 +175,9 @@ fn listen(arguments: &TransportArguments, passed: Option<Listener>) -> anyhow::R
 /// a few KiB and one descriptor.
 fn held_of_messages() -> anyhow::Result<Held> {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).context("asking for the descriptor limit")?;
-    let descriptors = usize::try_from(limit / DESCRIPTORS_PART).unwrap_or(MAX_HELD_DESCRIPTORS);
-    Ok(Held { bytes: MAX_HELD_BYTES, descriptors: descriptors.clamp(4, MAX_HELD_DESCRIPTORS) })
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let descriptors = (limit / DESCRIPTORS_PART).clamp(4, MAX_HELD_DESCRIPTORS);
+    Ok(Held { bytes: MAX_HELD_BYTES, descriptors })
 }
 
 /// A socket with all that serving it takes.
