@@ -61,8 +61,8 @@ fn a_connection_beyond_those_of_its_user_or_of_all_is_told_the_limit_and_the_opt
         ("--max-connections", "all 4 connections are in use".to_owned()),
     ] {
         let daemon = Daemon::start(&[option, "4"]);
-        // Where the refusal meets the handshake differs: the first connection of a session, one more
-        // for calls, and one that takes calls.
+        // Where the refusal meets the handshake differs: the first connection of a session, one
+        // more for calls, and one that takes calls.
         let told = refusal(connected(&daemon, 5));
         assert!(told.contains(&wanted) && told.contains(option), "{told}");
         let mut held = None;

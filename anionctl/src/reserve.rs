@@ -44,8 +44,8 @@ impl Held {
     }
 }
 
-/// Reserves, reports as soon as everything is ready, and keeps the reservation as long as asked: also
-/// when the service is started again, which is said on standard error.
+/// Reserves, reports as soon as everything is ready, and keeps the reservation as long as asked:
+/// also when the service is started again, which is said on standard error.
 pub(crate) fn run(
     args: &ReserveArgs,
     connect: impl Fn() -> Result<Service, Failure>,

@@ -12,8 +12,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Tries `begin` again and again after the service has `gone`, until it is there; `None` if a signal
-/// comes before. Says both on standard error.
+/// Tries `begin` again and again after the service has `gone`, until it is there; `None` if a
+/// signal comes before. Says both on standard error.
 ///
 /// # Errors
 /// As `begin`, unless the service cannot be reached.

@@ -39,9 +39,9 @@ impl Watched {
     }
 }
 
-/// Looks at the service again and again, until the count is reached or a signal comes. A service that
-/// goes is waited for, which is said on standard error: what `connect` then finds has counts of its
-/// own, so the first look at it has no rates.
+/// Looks at the service again and again, until the count is reached or a signal comes. A service
+/// that goes is waited for, which is said on standard error: what `connect` then finds has counts
+/// of its own, so the first look at it has no rates.
 pub(crate) fn run(
     args: &WatchArgs,
     connect: impl Fn() -> Result<Service, Failure>,

@@ -92,9 +92,9 @@ impl Client {
         Self::open(settings, false)
     }
 
-    /// Connects to look after the service, and not to allocate: root and the service's own user find
-    /// a place in a service whose places are taken. There is one connection, whatever the settings
-    /// say.
+    /// Connects to look after the service, and not to allocate: root and the service's own user
+    /// find a place in a service whose places are taken. There is one connection, whatever the
+    /// settings say.
     ///
     /// # Errors
     /// As [`Client::with`].
@@ -187,8 +187,8 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Refused`] if the service says no, [`Error::Unreachable`] if it is gone and does not
-    /// come back within the patience, or goes twice; [`Error::NoDescriptors`] if this process has no
-    /// descriptor left for the answer; [`Error::NoAnswer`] if the service is there and does not
+    /// come back within the patience, or goes twice; [`Error::NoDescriptors`] if this process has
+    /// no descriptor left for the answer; [`Error::NoAnswer`] if the service is there and does not
     /// answer.
     pub fn call<T>(
         &self,

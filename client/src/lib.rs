@@ -38,8 +38,8 @@
 //!
 //! # When descriptors run out
 //!
-//! A call whose descriptors this process has no number for fails with [`Error::NoDescriptors`]. What
-//! the service had allocated for it is released at once, and the client stays connected.
+//! A call whose descriptors this process has no number for fails with [`Error::NoDescriptors`].
+//! What the service had allocated for it is released at once, and the client stays connected.
 //!
 //! # How it is built
 //!

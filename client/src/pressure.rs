@@ -100,8 +100,8 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Refused`] if the uid has as many listeners as it may; [`Error::Unreachable`] if no
-    /// service answers; [`Error::NoDescriptors`] and [`Error::Local`] if descriptors or threads have
-    /// run out.
+    /// service answers; [`Error::NoDescriptors`] and [`Error::Local`] if descriptors or threads
+    /// have run out.
     pub fn watch_pressure(&self) -> Result<PressureWatch, Error> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let event = event.map_err(io::Error::from).map_err(Error::local("no eventfd"))?;

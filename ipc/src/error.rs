@@ -20,8 +20,8 @@ impl fmt::Display for ServiceError {
 
 impl std::error::Error for ServiceError {}
 
-/// Who had no file descriptor left for what a call or its reply came with. Over a socket the session
-/// goes on, and the kernel has closed what did not fit.
+/// Who had no file descriptor left for what a call or its reply came with. Over a socket the
+/// session goes on, and the kernel has closed what did not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutOfDescriptors {
     /// This process. The call was carried out; what it returned is released.

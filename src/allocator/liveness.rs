@@ -125,8 +125,8 @@ impl Liveness {
         Ok(Self { watcher, wake, pending: Mutex::default(), complained })
     }
 
-    /// Notes that a buffer could not be watched for want of watches or of a queue. Says so once, with
-    /// the limit: from then on leases tell, as long as it lasts.
+    /// Notes that a buffer could not be watched for want of watches or of a queue. Says so once,
+    /// with the limit: from then on leases tell, as long as it lasts.
     pub(super) fn lacks_watches(&self) {
         if !self.complained.swap(true, Ordering::Relaxed) {
             log::warn!(

@@ -126,8 +126,8 @@ impl Allocator {
     /// short.
     ///
     /// # Errors
-    /// If the kernel lacks memfds or leases, /proc is not there, or releases are not reported as they
-    /// must be; if a cgroup was named that cannot be watched.
+    /// If the kernel lacks memfds or leases, /proc is not there, or releases are not reported as
+    /// they must be; if a cgroup was named that cannot be watched.
     pub fn new(config: Config, watched: &WatchedCgroup) -> anyhow::Result<Arc<Self>> {
         let page = crate::sys::memory::page_size().context("asking for the page size")?;
         let memory_bytes = crate::sys::memory::total_bytes().context("asking for the size of the memory")?;

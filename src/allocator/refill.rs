@@ -49,9 +49,9 @@ impl Refill {
         self.resume.fetch_max(resume, Ordering::Relaxed);
     }
 
-    /// Takes `bytes` bytes of what may be made at time `now` (since boot). `available` tells what the
-    /// machine and the service's cgroup can still give: what the service makes present is charged to
-    /// it, and beyond its limit the kernel ends it.
+    /// Takes `bytes` bytes of what may be made at time `now` (since boot). `available` tells what
+    /// the machine and the service's cgroup can still give: what the service makes present is
+    /// charged to it, and beyond its limit the kernel ends it.
     ///
     /// # Errors
     /// `OutOfMemory` if that is too little.

@@ -7,8 +7,8 @@
 //! An eighth of all connections is kept for users who have none yet, and as much for privileged
 //! ones: root, the service's own user, and those that the configuration makes privileged or keeps
 //! memory for. Where no place is left for a client, the user with the most connections loses the
-//! one that was idle longest. Beside all of them, root and the service's own user have a few to look
-//! after the service.
+//! one that was idle longest. Beside all of them, root and the service's own user have a few to
+//! look after the service.
 
 use super::closer::Closers;
 use crate::allocator::Throttles;
@@ -144,8 +144,8 @@ impl Budget {
         self.closers.clone()
     }
 
-    /// Takes a part for a connection of a process, over `socket`; beside the budget, if that is used
-    /// up and root or the service's own user comes: its permit then serves operators alone.
+    /// Takes a part for a connection of a process, over `socket`; beside the budget, if that is
+    /// used up and root or the service's own user comes: its permit then serves operators alone.
     ///
     /// # Errors
     /// The limit that it would exceed.

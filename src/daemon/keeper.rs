@@ -128,8 +128,8 @@ impl Keeper {
         lock(&self.listener).as_ref().is_some_and(|listener| !listener.is_in_place())
     }
 
-    /// Makes a socket that was lost once more, if it is still lost after a pause; returns whether it is
-    /// in place. Ends the process if it cannot be, and nobody else serves there.
+    /// Makes a socket that was lost once more, if it is still lost after a pause; returns whether
+    /// it is in place. Ends the process if it cannot be, and nobody else serves there.
     fn restore(&self, path: &Path) -> bool {
         thread::sleep(if self.may_bind { BIND_PAUSE } else { END_PAUSE });
         let mut guard = lock(&self.listener);

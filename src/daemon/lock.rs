@@ -105,10 +105,10 @@ impl LockFile {
         self.path.0.is_in_place()
     }
 
-    /// Returns the pid of the process that holds the lock at `path`, as it wrote it; `None` if it has
-    /// not yet, or is of a release that did not.
+    /// Returns the pid of the process that holds the lock at `path`, as it wrote it; `None` if it
+    /// has not yet, or is of a release that did not.
     pub(super) fn holder(path: &Path) -> Option<u32> {
-        fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
+        Holder::from_text(&fs::read_to_string(path).ok()?).map(|holder| holder.pid)
     }
 }
 

@@ -8,8 +8,8 @@ use std::io::{self, IsTerminal};
 use std::panic;
 use std::thread;
 
-/// The signals that end the service, and SIGHUP. They are blocked in every thread and fetched by one
-/// that waits for them, so no code runs in a handler of theirs.
+/// The signals that end the service, and SIGHUP. They are blocked in every thread and fetched by
+/// one that waits for them, so no code runs in a handler of theirs.
 pub(crate) struct StopSignals {
     stop: SigSet,
     /// A terminal shows the service, which SIGHUP ends with it.
@@ -17,9 +17,10 @@ pub(crate) struct StopSignals {
 }
 
 impl StopSignals {
-    /// Blocks SIGTERM, SIGINT and SIGHUP for this thread and all that it starts, so call it before starting any. Blocks SIGIO
-    /// and SIGXFSZ too: a lease that somebody breaks raises the one, a file beyond `RLIMIT_FSIZE` the other, and the
-    /// default action of either would end the process. SIGPIPE is ignored by Rust's runtime.
+    /// Blocks SIGTERM, SIGINT and SIGHUP for this thread and all that it starts, so call it before
+    /// starting any. Blocks SIGIO and SIGXFSZ too: a lease that somebody breaks raises the one, a
+    /// file beyond `RLIMIT_FSIZE` the other, and the default action of either would end the
+    /// process. SIGPIPE is ignored by Rust's runtime.
     ///
     /// # Errors
     /// As the system reports them.
@@ -30,9 +31,10 @@ impl StopSignals {
         Ok(Self { stop, is_shown: io::stderr().is_terminal() })
     }
 
-    /// Sleeps until one of them comes that ends the service. After that they have their default action again: a second
-    /// one ends the process wherever the clean stop is. SIGHUP ends a service that a terminal shows; another one says
-    /// that it reads its configuration when it starts, and serves on.
+    /// Sleeps until one of them comes that ends the service. After that they have their default
+    /// action again: a second one ends the process wherever the clean stop is. SIGHUP ends a
+    /// service that a terminal shows; another one says that it reads its configuration when it
+    /// starts, and serves on.
     ///
     /// # Errors
     /// As the system reports them.

@@ -80,9 +80,10 @@ impl<'a> Transports<'a> {
         Ok(Self { arguments, privileged, kernel, listener, may_fall_back: kind == TransportKind::Auto })
     }
 
-    /// Serves `service` over all of them. Calls `confine` once, as soon as nothing has to be opened any more: before the
-    /// first client is served, except over kernel binder where the socket may yet have to take over. `may_bind` says
-    /// whether a socket can be bound after that, in place of one that was removed.
+    /// Serves `service` over all of them. Calls `confine` once, as soon as nothing has to be opened
+    /// any more: before the first client is served, except over kernel binder where the socket may
+    /// yet have to take over. `may_bind` says whether a socket can be bound after that, in place of
+    /// one that was removed.
     ///
     /// # Errors
     /// If the service manager does not answer in time or refuses, unless the socket can take over; if `confine` fails.

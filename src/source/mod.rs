@@ -100,8 +100,8 @@ pub trait Memory: Send + Sync {
         Ok(None)
     }
 
-    /// Takes the right to add seals from everyone who has a descriptor: one that a client adds stays
-    /// for all others.
+    /// Takes the right to add seals from everyone who has a descriptor: one that a client adds
+    /// stays for all others.
     ///
     /// # Errors
     /// As fcntl(2); on a file without clients never.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Control groups: where the own ones are, what they leave, and being told when memory of one of version 2 runs short
-//! (Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst).
+//! Control groups: where the own ones are, what they leave, and being told when memory of one of
+//! version 2 runs short (Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst).
 
 use std::fs::{self, File};
 use std::io;
@@ -148,9 +148,9 @@ fn number_in(path: &Path) -> Option<u64> {
     (number < UNLIMITED).then_some(number)
 }
 
-/// Returns the bytes that this process's cgroups and those around them can still take, the cache that
-/// they can drop included; `None` if none has a limit. Going beyond kills a process of the cgroup,
-/// or makes it wait, however much memory the machine has.
+/// Returns the bytes that this process's cgroups and those around them can still take, the cache
+/// that they can drop included; `None` if none has a limit. Going beyond kills a process of the
+/// cgroup, or makes it wait, however much memory the machine has.
 pub fn headroom() -> Option<u64> {
     let of = |tree, files| Some(headroom_of(&own_directory_in(tree).ok()??, files)).flatten();
     [of(None, &VERSION_2), of(Some("memory"), &VERSION_1)].into_iter().flatten().min()

@@ -60,8 +60,8 @@ impl CloseWatcher {
     /// watch, which makes this the proof that two descriptors are of one file.
     ///
     /// # Errors
-    /// `ENOSPC` when the user's watches (`fs.inotify.max_user_watches`) are used up or there is no queue, `EACCES` if
-    /// the file is not readable.
+    /// `ENOSPC` when the user's watches (`fs.inotify.max_user_watches`) are used up or there is no
+    /// queue, `EACCES` if the file is not readable.
     pub fn watch(&self, fd: impl AsFd) -> io::Result<Watch> {
         let events = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_CLOSE_NOWRITE;
         let queue = self.queue.as_ref().map_err(|_| Errno::ENOSPC)?;

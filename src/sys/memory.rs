@@ -65,8 +65,8 @@ fn available_in_nodes() -> Option<u64> {
     nodes.reduce(u64::saturating_add)
 }
 
-/// Returns the kibibytes available in the node of this text, lines of which are `Node 0 name: number
-/// kB`.
+/// Returns the kibibytes available in the node of this text, lines of which are `Node 0 name:
+/// number kB`.
 fn available_in_node(meminfo: &str) -> Option<u64> {
     let number = |name: &str| {
         let mut lines = meminfo.lines().filter_map(|line| line.splitn(3, ' ').nth(2));

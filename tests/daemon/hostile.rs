@@ -289,7 +289,8 @@ fn large_buffers_are_given_back_by_a_thread_that_notices_no_releases() {
     let time = eventually("the memory is given back by its thread", || {
         let times = daemon.processor_time();
         let of = |name: &str| times.get(name).copied().unwrap_or(0);
-        // Half a GiB takes the kernel much longer than this, and a thread that only starts does not.
+        // Half a GiB takes the kernel much longer than this, and a thread that only starts does
+        // not.
         (of("anion-giver") > 10_000_000).then(|| (of("anion-reaper"), of("anion-giver")))
     });
     let (noticing, giving) = time;

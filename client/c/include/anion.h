@@ -933,9 +933,9 @@ void anion_client_free(struct anion_client *client);
  * Returns the negative errno that the call returned. Beside those of the refusals: -EINVAL, an
  * argument is refused by the library; -ENOTCONN, there is no service, or it did not come back
  * within the patience; -ETIMEDOUT, it is there and did not answer; -EPROTO, its answer is not what
- * the interface promises; -EMFILE, this process has no descriptor left for the answer; -ECHILD, the
- * object is of this process's parent; -ENOTRECOVERABLE, a fault of the library; else the errno of a
- * system call.
+ * the interface promises; -EMFILE, this process has no descriptor left for the answer; -ECHILD,
+ * the object is of this process's parent; -ENOTRECOVERABLE, a fault of the library; else the errno
+ * of a system call.
  */
 int anion_error_code(const struct anion_error *error);
 
@@ -968,10 +968,10 @@ void anion_heaps_free(struct anion_heaps *heaps);
 
 /**
  * Computes where the planes of an image are. Needs no service. `format` is a name of Android's
- * PixelFormat, or NV12, NV16, NV21, P010 or P210; `usage` are bits of its BufferUsage, which decide
- * what IMPLEMENTATION_DEFINED is, and else 0. Rows begin at multiples of `stride_align` bytes, a
- * power of two up to 4096; 0 is 64. EINVAL if there is no such format, or it has no image of this
- * size.
+ * PixelFormat, or NV12, NV16, NV21, P010 or P210; `usage` are bits of its BufferUsage, which
+ * decide what IMPLEMENTATION_DEFINED is, and else 0. Rows begin at multiples of `stride_align`
+ * bytes, a power of two up to 4096; 0 is 64. EINVAL if there is no such format, or it has no image
+ * of this size.
  */
 int anion_layout_image(const char *format,
                        uint32_t width,

@@ -35,9 +35,9 @@ pub struct anion_error {
 /// Returns the negative errno that the call returned. Beside those of the refusals: -EINVAL, an
 /// argument is refused by the library; -ENOTCONN, there is no service, or it did not come back
 /// within the patience; -ETIMEDOUT, it is there and did not answer; -EPROTO, its answer is not what
-/// the interface promises; -EMFILE, this process has no descriptor left for the answer; -ECHILD, the
-/// object is of this process's parent; -ENOTRECOVERABLE, a fault of the library; else the errno of a
-/// system call.
+/// the interface promises; -EMFILE, this process has no descriptor left for the answer; -ECHILD,
+/// the object is of this process's parent; -ENOTRECOVERABLE, a fault of the library; else the errno
+/// of a system call.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_error_code(error: Option<&anion_error>) -> c_int {
     error.map_or(0, |error| error.code)

@@ -55,10 +55,10 @@ pub struct anion_layout {
 }
 
 /// Computes where the planes of an image are. Needs no service. `format` is a name of Android's
-/// PixelFormat, or NV12, NV16, NV21, P010 or P210; `usage` are bits of its BufferUsage, which decide
-/// what IMPLEMENTATION_DEFINED is, and else 0. Rows begin at multiples of `stride_align` bytes, a
-/// power of two up to 4096; 0 is 64. EINVAL if there is no such format, or it has no image of this
-/// size.
+/// PixelFormat, or NV12, NV16, NV21, P010 or P210; `usage` are bits of its BufferUsage, which
+/// decide what IMPLEMENTATION_DEFINED is, and else 0. Rows begin at multiples of `stride_align`
+/// bytes, a power of two up to 4096; 0 is 64. EINVAL if there is no such format, or it has no image
+/// of this size.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_layout_image(
     format: Text<'_>,

@@ -21,8 +21,8 @@ pub trait Program {
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Errno>;
 
     /// Checks that memory can be written, which the program has just been read from, before it gets
-    /// a descriptor whose number is written there. Where that takes system calls, nothing needs to be
-    /// checked: the descriptor stays open in the program then, as the kernel's drivers leave it.
+    /// a descriptor whose number is written there. Where that takes system calls, nothing needs to
+    /// be checked: the descriptor stays open in the program then, as the kernel's drivers leave it.
     ///
     /// # Errors
     /// `EFAULT` if it cannot be written.

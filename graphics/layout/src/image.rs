@@ -29,7 +29,8 @@ pub struct Image {
 /// Where everything of an image is in its buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// The format that was asked for; of [`Format::ImplementationDefined`], the one that was chosen.
+    /// The format that was asked for; of [`Format::ImplementationDefined`], the one that was
+    /// chosen.
     pub format: Format,
     /// The code that devices know the format by; 0, `DRM_FORMAT_INVALID`, of formats without one.
     pub fourcc: Fourcc,

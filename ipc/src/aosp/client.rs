@@ -43,8 +43,8 @@ pub fn connect<I: FromIBinder + ?Sized>(
     Ok(Connection { service })
 }
 
-/// Connects as [`connect`]: kernel binder has no budget of connections that an operator needs a place
-/// beside.
+/// Connects as [`connect`]: kernel binder has no budget of connections that an operator needs a
+/// place beside.
 ///
 /// # Errors
 /// As [`connect`].

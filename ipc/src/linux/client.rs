@@ -49,9 +49,9 @@ impl<I: FromIBinder + ?Sized> Drop for Connection<I> {
 /// of a process use one device.
 ///
 /// # Errors
-/// `NotFound` or `ConnectionRefused` if nothing serves there, or the service refuses the connection;
-/// `PermissionDenied` if this process may not write to the socket; others as the system reports
-/// them. The message names the endpoint, and the limit or the group that is in the way.
+/// `NotFound` or `ConnectionRefused` if nothing serves there, or the service refuses the
+/// connection; `PermissionDenied` if this process may not write to the socket; others as the system
+/// reports them. The message names the endpoint, and the limit or the group that is in the way.
 pub fn connect<I: FromIBinder + ?Sized>(
     endpoint: &Endpoint,
     name: &str,

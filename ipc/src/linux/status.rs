@@ -24,7 +24,8 @@ pub fn is_lost(status: &Status) -> bool {
 }
 
 impl OutOfDescriptors {
-    /// Returns whose lack of descriptors made the call fail; `None` if it failed for another reason.
+    /// Returns whose lack of descriptors made the call fail; `None` if it failed for another
+    /// reason.
     pub fn of(status: &Status) -> Option<Self> {
         if status.exception_code() != ExceptionCode::TransactionFailed {
             return None;

@@ -55,7 +55,8 @@ pub(crate) struct VmArgs {
     #[arg(long, conflicts_with = "at_once")]
     bench: bool,
 
-    /// Run camera, graphics device and display alone, for longer films, on a kernel of Debian for x86-64
+    /// Run camera, graphics device and display alone, for longer films, on a kernel of Debian for
+    /// x86-64
     #[arg(long, conflicts_with = "bench")]
     pictures: bool,
 

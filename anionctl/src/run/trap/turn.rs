@@ -112,7 +112,7 @@ mod tests {
         let turn = Turn::new().expect("an eventfd");
         turn.take();
         let answer = turn.begin();
-        assert!(turn.end(answer), "nobody waits for the turn");
+        assert!(turn.end(answer), "no other thread waits for the turn");
         thread::scope(|scope| {
             let other = scope.spawn(|| turn.take());
             // Until the other thread sleeps, which no answer may make it miss.

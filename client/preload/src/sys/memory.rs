@@ -97,8 +97,8 @@ fn touch_word(place: usize) -> Result<(), Errno> {
     let operation = libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG;
     let or_zero = libc::FUTEX_OP(libc::FUTEX_OP_OR, 0, libc::FUTEX_OP_CMP_EQ, 0);
     let (unused, none) = (AtomicU32::new(0), 0_usize);
-    // SAFETY: at `unused`, on this stack, no thread waits. At `place` the kernel checks that a word is
-    // mapped, and stores there what it has read, in one atomic step.
+    // SAFETY: at `unused`, on this stack, no thread waits. At `place` the kernel checks that a word
+    // is mapped, and stores there what it has read, in one atomic step.
     let woken =
         unsafe { libc::syscall(libc::SYS_futex, unused.as_ptr(), operation, none, none, place, or_zero) };
     Errno::result(woken).map(drop)

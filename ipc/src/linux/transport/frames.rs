@@ -82,7 +82,8 @@ pub(super) fn handshake_length(header: &[u8; CONNECTION_HEADER]) -> usize {
     CONNECTION_HEADER + session_id_length(header) + init
 }
 
-/// Marks the connection header that a client's handshake begins with, as an operator's or another's.
+/// Marks the connection header that a client's handshake begins with, as an operator's or
+/// another's.
 pub(super) fn mark_reading_ahead(handshake: &mut [u8], is_operator: bool) {
     if let Some(reserved) = handshake.get_mut(RESERVED..RESERVED + READS_AHEAD.len()) {
         let mark = if is_operator { READS_AHEAD_FOR_OPERATOR } else { READS_AHEAD };

@@ -80,8 +80,8 @@ pub(super) struct Inbox {
     given_fds: usize,
     /// When the message that passes began.
     began: Option<Instant>,
-    /// The last read of the socket, or an earlier one, brought fewer descriptors than were sent, and
-    /// the reader has not come to their message.
+    /// The last read of the socket, or an earlier one, brought fewer descriptors than were sent,
+    /// and the reader has not come to their message.
     lacks_fds: bool,
     /// The message that the reader is in came with fewer descriptors than were sent.
     is_lacking: bool,

@@ -17,7 +17,8 @@ pub(super) struct Outbox {
     held: Vec<u8>,
     /// The call that is being answered came with fewer descriptors than were sent.
     answers_lack: bool,
-    /// Whose connection header comes next, to which this crate's mark is to be added: an operator's?
+    /// Whose connection header comes next, to which this crate's mark is to be added: an
+    /// operator's?
     marks_next: Option<bool>,
 }
 
@@ -38,8 +39,8 @@ impl Outbox {
         }
         let status = frames::reply_status(message)?;
         let answers_lack = take(&mut self.answers_lack);
-        // The library's own status for a reply whose descriptors this process could not copy is what
-        // the client would take for its own lack.
+        // The library's own status for a reply whose descriptors this process could not copy is
+        // what the client would take for its own lack.
         let is_lack = status == frames::NO_DESCRIPTORS_HERE || (answers_lack && status != 0);
         is_lack.then(|| frames::blaming_descriptors(message))
     }

@@ -102,8 +102,8 @@ const PICTURE_MODULES: &[&str] = &[
     "kernel/drivers/gpu/drm/vgem/vgem",
 ];
 
-/// What tells kernels apart in a minute: does the service start, is memory recycled safely, and does
-/// everybody answer as the table says?
+/// What tells kernels apart in a minute: does the service start, is memory recycled safely, and
+/// does everybody answer as the table says?
 const SHORT: &[&str] = &["devices", "hub", "serve-binder", "doctor", "domains", "contract", "stop-binder"];
 
 /// Does the conformance suite pass?
