@@ -23,6 +23,8 @@
 
 #[path = "account/mod.rs"]
 mod account;
+#[path = "card/mod.rs"]
+mod card;
 #[path = "display/screen.rs"]
 mod screen;
 #[expect(unsafe_code, reason = "a fence that the kernel writes to memory")]

@@ -22,6 +22,8 @@
 
 #[path = "account/mod.rs"]
 mod account;
+#[path = "card/mod.rs"]
+mod card;
 #[expect(unsafe_code, reason = "requests of V4L2")]
 #[path = "v4l2_capture/sys/mod.rs"]
 mod sys;
@@ -29,14 +31,14 @@ mod sys;
 use account::{Account, PATIENCE, say};
 use anion_client::{Access, Buffer, Client, CpuAccess, Endpoint, Mapping, Settings};
 use anyhow::{Context, Result, bail, ensure};
+use card::Card;
 use clap::Parser;
 use drm::buffer::Handle;
 use drm::control::Device;
-use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use sys::{Camera, Layout};
 
@@ -175,24 +177,7 @@ fn count_recycled(client: &Client) -> Result<i64> {
     Ok(stats.iter().map(|stats| stats.recycled).sum())
 }
 
-/// A graphics device.
-struct Card(File);
-
-impl AsFd for Card {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl drm::Device for Card {}
-impl Device for Card {}
-
 impl Card {
-    fn open(path: &Path) -> Result<Self> {
-        let file = File::options().read(true).write(true).open(path);
-        Ok(Self(file.with_context(|| format!("cannot open {}", path.display()))?))
-    }
-
     /// Gives it a buffer, which it keeps until the handle is released.
     fn import(&self, buffer: &Buffer) -> Result<Handle> {
         self.prime_fd_to_buffer(buffer.as_fd()).context("the card does not take a buffer")

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A display with a connector that reads back what is shown.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -21,24 +20,13 @@ use drm::control::{
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::card::Card;
 use super::sys;
 
 /// Bytes of a pixel: blue, green, red, and one that is not shown.
 pub(super) const PIXEL: usize = 4;
 const DEPTH: u32 = 24;
 const BITS: u32 = 32;
-
-/// An open device of the kernel's graphics drivers.
-struct Card(File);
-
-impl AsFd for Card {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl drm::Device for Card {}
-impl Device for Card {}
 
 /// An object of the display with the names of its properties.
 struct Object<H> {
@@ -117,8 +105,7 @@ impl Screen {
     /// message names what it lacks.
     pub(super) fn open(path: &Path, size: (u32, u32)) -> Result<Self> {
         let shown = path.display();
-        let file = File::options().read(true).write(true).open(path);
-        let card = Card(file.with_context(|| format!("cannot open {shown}"))?);
+        let card = Card::open(path)?;
         for capability in [UniversalPlanes, Atomic, WritebackConnectors] {
             drm::Device::set_client_capability(&card, capability, true)
                 .with_context(|| format!("{shown} is no display: it refuses {capability:?}"))?;

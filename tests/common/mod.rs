@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "every test program uses another part")]
 
 pub(crate) mod anionctl;
+pub(crate) mod example;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

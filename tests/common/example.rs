@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The examples, as tests run them.
+
+use super::{DEADLINE, Daemon};
+use std::path::Path;
+
+/// Returns the example of this name, beside the programs under test, where cargo puts it.
+pub(crate) fn example(name: &str) -> assert_cmd::Command {
+    let programs = Path::new(env!("CARGO_BIN_EXE_anionctl")).parent().expect("a directory");
+    let example = programs.join("examples").join(name);
+    assert!(example.exists(), "{} is missing: run cargo build --examples", example.display());
+    let mut command = assert_cmd::Command::new(example);
+    command.timeout(DEADLINE);
+    command
+}
+
+/// Returns what the example complains of, with a service that it reaches.
+pub(crate) fn complaint(name: &str, arguments: &[&str]) -> String {
+    let daemon = Daemon::start(&[]);
+    let assert = example(name).arg("--socket").arg(daemon.socket()).args(arguments).assert().failure();
+    super::anionctl::stderr(assert)
+}
+
+/// Checks that the example names the service that it does not reach.
+pub(crate) fn check_that_a_missing_service_is_named(name: &str) {
+    let assert = example(name).args(["--socket", "/nowhere/socket"]).assert().failure();
+    let message = super::anionctl::stderr(assert);
+    assert!(message.contains("unix:/nowhere/socket"), "{message}");
+}
