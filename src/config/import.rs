@@ -176,6 +176,8 @@ struct Import<'t> {
     hides_pools: bool,
 }
 
+/// Keys of every region of reserved memory.
+const REGION_KEYS: &[&str] = &["reg", "size", "alignment", "alloc-ranges", "no-map", "reusable"];
 /// Most heap nodes that are looked at. Far above the ids there are, and far below what would take long.
 const MAX_DESCRIBED: usize = 4 * MAX_HEAPS;
 
@@ -232,6 +234,17 @@ impl<'t> Import<'t> {
             }
             describe(node, page)
         });
+    }
+
+    /// Reads one heap node that is a region of reserved memory: `own` are the keys that it can have
+    /// beside those of every region.
+    fn region(
+        &mut self,
+        id: NodeId,
+        own: &[&str],
+        describe: impl FnOnce(&mut NodeReader<'t>, PageSize) -> Option<Draft>,
+    ) {
+        self.heap(id, &[REGION_KEYS, own].concat(), describe);
     }
 
     /// Reads one heap node with `describe`. Nothing is imported if `describe` found an error.

@@ -11,17 +11,8 @@ use crate::units::{HeapId, HeapType, PageSize};
 
 /// The node may name its region, and says nothing else.
 const KEYS: &[&str] = &["memory-region"];
-/// Of reserved memory; what else it says is the decoder's.
-const POOL_KEYS: &[&str] = &[
-    "reg",
-    "size",
-    "alignment",
-    "alloc-ranges",
-    "no-map",
-    "reusable",
-    "linux,contiguous-region",
-    "clear-map",
-];
+/// What a pool has beside the keys of every region: they are the decoder's.
+const POOL_KEYS: &[&str] = &["linux,contiguous-region", "clear-map"];
 /// What the names of the decoder's pools have in common.
 const CODEC: &str = "codec_mm";
 
@@ -43,7 +34,7 @@ pub(super) fn claims_codec(tree: &Tree, node: NodeId, compatible: &[String]) -> 
 }
 
 pub(super) fn import_codec(import: &mut Import<'_>, pool: NodeId) {
-    import.heap(pool, POOL_KEYS, codec);
+    import.region(pool, POOL_KEYS, codec);
 }
 
 /// Reads the region. The heap has its name; the driver calls a pool `cma_ion` and other memory

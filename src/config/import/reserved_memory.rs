@@ -11,8 +11,8 @@ use crate::config::region;
 use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapType, PageSize};
 
-const KEYS: &[&str] =
-    &["reg", "size", "alignment", "alloc-ranges", "no-map", "reusable", "linux,cma-default", "chunk-order"];
+/// What a pool has beside the keys of every region.
+const KEYS: &[&str] = &["linux,cma-default", "chunk-order"];
 
 const CARVEOUT: &str = "mediatek,ion-carveout-heap";
 const CHUNK: &str = "dma_heap,chunk";
@@ -28,7 +28,7 @@ pub(super) fn claims(tree: &Tree, node: NodeId, compatible: &[String]) -> bool {
 }
 
 pub(super) fn import_heap(import: &mut Import<'_>, node: NodeId) {
-    import.heap(node, KEYS, |node, page| {
+    import.region(node, KEYS, |node, page| {
         if is_compatible(node.tree, node.node, CHUNK) {
             chunk(node, page)
         } else {
@@ -42,7 +42,7 @@ pub(super) fn import_heap(import: &mut Import<'_>, node: NodeId) {
 pub(super) fn import_pools(import: &mut Import<'_>, taken: &BTreeSet<NodeId>) {
     for node in region::all(import.tree) {
         if region::is_cma_pool(import.tree, node) && !taken.contains(&node) {
-            import.heap(node, KEYS, pool);
+            import.region(node, KEYS, pool);
         }
     }
 }

@@ -10,13 +10,8 @@ use crate::config::region;
 use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapId, HeapType, PageSize};
 
+/// What a heap has beside the keys of every region.
 const KEYS: &[&str] = &[
-    "reg",
-    "size",
-    "alignment",
-    "alloc-ranges",
-    "no-map",
-    "reusable",
     "ion,heapname",
     "ion,alignment",
     "ion,reusable",
@@ -51,7 +46,7 @@ pub(super) fn claims(tree: &Tree, node: NodeId, compatible: &[String]) -> bool {
 
 pub(super) fn import(import: &mut Import<'_>, heap: NodeId) {
     let Some(form) = form(import.tree, heap, &compatibles(import.tree, heap)) else { return };
-    import.heap(heap, KEYS, |node, page| match form {
+    import.region(heap, KEYS, |node, page| match form {
         Form::Reserved(name) => reserved(node, name, page),
         Form::HighOrder => high_order(node, page),
         Form::Region(kind) => of_region(node, kind, page),

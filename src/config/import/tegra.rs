@@ -7,9 +7,8 @@ use crate::config::region;
 use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapName, HeapType};
 
-/// What regions have beside place and size; nvmap reads it.
-const KEYS: &[&str] =
-    &["reg", "size", "alignment", "alloc-ranges", "no-map", "reusable", "iommus", "#memory-region-cells"];
+/// What a carveout has beside the keys of every region.
+const KEYS: &[&str] = &["iommus", "#memory-region-cells"];
 /// The region that the TEE protects from the CPU: video that is kept from being copied.
 const PROTECTED: &str = "nvidia,vpr-carveout";
 /// What the names of carveouts end with; nvmap leaves it out.
@@ -23,7 +22,7 @@ pub(super) fn import(import: &mut Import<'_>, container: NodeId) {
     let tree = import.tree;
     let off = switched_off(tree, container).map(|why| format!("{}: {why}", tree.path(container)));
     for region in region::targets(tree, container, "memory-region") {
-        import.heap(region, KEYS, |node, page| {
+        import.region(region, KEYS, |node, page| {
             let name = tree.base_name(region).to_owned();
             let is_pool = region::is_cma_pool(tree, region);
             let kind = if is_pool { HeapType::Dma } else { HeapType::Carveout };
