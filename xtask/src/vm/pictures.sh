@@ -31,32 +31,52 @@ capture() {
     as alice "$@" --device /dev/video0 --card /dev/dri/card0
 }
 
-# has_nothing PROGRAM: a heap of memfds has nothing for a camera, and the program says so.
-has_nothing() {
+# refuses_memfds COMMAND…: a heap of memfds has nothing for a device, and the program says so.
+refuses_memfds() {
     rc=0
-    (capture "$1" --heap camera) >/tmp/refused 2>&1 || rc=$?
+    ("$@" --heap camera) >/tmp/refused 2>&1 || rc=$?
     cat /tmp/refused
     [ "$rc" = 1 ] && grep -q 'it takes dma-bufs, and memfds are none' /tmp/refused
+}
+
+# logged COMMAND…: runs it, and shows what it wrote, which is in /tmp/said afterwards.
+logged() {
+    rc=0
+    ("$@") >/tmp/said || rc=$?
+    cat /tmp/said
+    return "$rc"
+}
+
+# has_said LINE…: what was logged last has all of these lines.
+has_said() {
+    for line in "$@"; do
+        if ! grep -qF "$line" /tmp/said; then
+            echo "it did not say: $line"
+            return 1
+        fi
+    done
+}
+
+# leaves_nothing LINE BYTES COMMAND…: killed after it wrote LINE, with BYTES charged, it leaves nothing.
+leaves_nothing() {
+    line=$1 bytes=$2
+    shift 2
+    "$@" --heap frames --frames 1000000 >/tmp/dying 2>&1 &
+    dying=$!
+    eventually 180 grep -q "$line" /tmp/dying && usage_is "$bytes" || return
+    kill -9 "$dying"
+    wait "$dying"
+    eventually 180 usage_is 0
 }
 
 # stream PROGRAM HEAP FRAMES: all frames arrive, and what alice is charged with is right before, during and after.
 stream() {
     echo "$1, heap $2:"
-    (capture "$1" --heap "$2" --frames "$3" --size 640x480) >/tmp/streamed || {
-        rc=$?
-        cat /tmp/streamed
-        return "$rc"
-    }
-    cat /tmp/streamed
-    for line in "usage with the buffers: $RING bytes" "frame $3/$3, every byte as expected" \
+    logged capture "$1" --heap "$2" --frames "$3" --size 640x480 || return
+    has_said "usage with the buffers: $RING bytes" "frame $3/$3, every byte as expected" \
         "usage while devices alone hold the buffers: $RING bytes" \
         "usage while the card alone holds one: $PICTURE bytes" \
-        "usage after the devices gave them back: 0 bytes"; do
-        if ! grep -qF "$line" /tmp/streamed; then
-            echo "it did not say: $line"
-            return 1
-        fi
-    done
+        "usage after the devices gave them back: 0 bytes" || return
     usage_is 0
 }
 
@@ -65,7 +85,7 @@ stream() {
 stream_recycled() {
     for round in 1 2 3 4 5; do
         stream "$1" recycled "$others" || return
-        if grep -q ', 4 of them recycled' /tmp/streamed; then
+        if grep -q ', 4 of them recycled' /tmp/said; then
             return 0
         fi
     done
@@ -73,20 +93,10 @@ stream_recycled() {
     return 1
 }
 
-# kill_streaming PROGRAM: one that dies while the camera has its buffers leaves nothing.
-kill_streaming() {
-    capture "$1" --heap frames --frames 1000000 >/tmp/streaming 2>&1 &
-    streaming=$!
-    eventually 180 grep -q '^frame 100/' /tmp/streaming && usage_is "$RING" || return
-    kill -9 "$streaming"
-    wait "$streaming"
-    eventually 180 usage_is 0
-}
-
 show_pictures() {
     insert_picture_modules || return
     for program in v4l2_capture capture; do
-        has_nothing "$program" || return
+        refuses_memfds capture "$program" || return
         # Of one heap more than of the others: the camera makes 30 frames a second.
         read -r frames others _ </etc/guest/frames
         for heap in kernel frames lens legacy contiguous; do
@@ -103,7 +113,7 @@ show_pictures() {
             echo "not run: $program, heap recycled: this kernel has no device for it"
         fi
         if is_party frames; then
-            kill_streaming "$program" || return
+            leaves_nothing '^frame 100/' "$RING" capture "$program" || return
         else
             echo "not run: $program, killed: this kernel has no device for heap frames"
         fi
@@ -126,39 +136,11 @@ on_display() {
 # show HEAP FRAMES: what was drawn is read back, and what alice is charged with is right all the time.
 show() {
     echo "display, heap $1:"
-    (on_display --heap "$1" --frames "$2" --size 640x480) >/tmp/shown || {
-        rc=$?
-        cat /tmp/shown
-        return "$rc"
-    }
-    cat /tmp/shown
-    for line in "usage with the buffers: $SHOWN bytes" "picture $2/$2 shown and read back, every colour as drawn" \
+    logged on_display --heap "$1" --frames "$2" --size 640x480 || return
+    has_said "usage with the buffers: $SHOWN bytes" "picture $2/$2 shown and read back, every colour as drawn" \
         "usage while the display alone holds one: $PICTURE bytes" \
-        "usage after the display gave it back: 0 bytes"; do
-        if ! grep -qF "$line" /tmp/shown; then
-            echo "it did not say: $line"
-            return 1
-        fi
-    done
+        "usage after the display gave it back: 0 bytes" || return
     usage_is 0
-}
-
-# A heap of memfds has nothing for a display either.
-has_nothing_to_show() {
-    rc=0
-    (on_display --heap camera) >/tmp/refused 2>&1 || rc=$?
-    cat /tmp/refused
-    [ "$rc" = 1 ] && grep -q 'it takes dma-bufs, and memfds are none' /tmp/refused
-}
-
-# One that dies while the display has its buffers leaves nothing: the kernel makes the display dark.
-kill_showing() {
-    on_display --heap frames --frames 1000000 >/tmp/showing 2>&1 &
-    showing=$!
-    eventually 180 grep -q '^picture 1/' /tmp/showing && usage_is "$SHOWN" || return
-    kill -9 "$showing"
-    wait "$showing"
-    eventually 180 usage_is 0
 }
 
 show_display() {
@@ -167,7 +149,7 @@ show_display() {
         echo "not run: display: this kernel has no vkms"
         return 0
     fi
-    find_display && has_nothing_to_show || return
+    find_display && refuses_memfds on_display || return
     read -r _ _ frames </etc/guest/frames
     for heap in kernel frames recycled lens legacy contiguous; do
         if is_party "$heap"; then
@@ -176,5 +158,6 @@ show_display() {
             echo "not run: display, heap $heap: this kernel has no device for it"
         fi
     done
-    kill_showing
+    # The kernel makes the display dark when the program dies.
+    leaves_nothing '^picture 1/' "$SHOWN" on_display
 }
