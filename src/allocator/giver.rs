@@ -70,6 +70,7 @@ impl Giver {
         state.come += 1;
         *state.of_uids.entry(uid).or_default() += bytes;
         self.count.fetch_add(1, Ordering::Relaxed);
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -134,6 +135,7 @@ impl Giver {
             }
         }
         self.count.fetch_sub(1, Ordering::Relaxed);
+        drop(state);
         self.changed.notify_all();
     }
 
