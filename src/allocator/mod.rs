@@ -30,11 +30,13 @@
 
 mod authorize;
 mod booking;
+mod devices;
 mod giver;
 mod latency;
 mod liveness;
 mod pressure;
 mod query;
+mod reconfigure;
 mod refill;
 mod registry;
 mod release;
@@ -117,6 +119,8 @@ pub struct Allocator {
     /// later service starts above every id that was ever given.
     next_id: AtomicU64,
     own_uid: Uid,
+    /// What sources are opened from.
+    machine: Machine,
 }
 
 impl Allocator {
@@ -139,11 +143,17 @@ impl Allocator {
         };
         let dma_heaps = PathBuf::from(crate::sys::dma_heap::DIRECTORY);
         let counts = Arc::new(ReferenceCounts::open().context("cannot count references")?);
-        let devices = Arc::new(KernelDevices { page, dma_heaps, raises_limits: true, counts });
-        let (file_releases, pages) = (ReleaseMechanism::CloseEvents, Arc::new(KernelPages));
-        let huge_releases = Ok(());
-        let machine =
-            Machine { page, memory_bytes, memfd, file_releases, hugetlb, huge_releases, devices, pages };
+        let machine = Machine {
+            page,
+            memory_bytes,
+            memfd,
+            file_releases: ReleaseMechanism::CloseEvents,
+            hugetlb,
+            huge_releases: Ok(()),
+            devices: Arc::new(KernelDevices { page, dma_heaps, counts }),
+            raises_limits: true,
+            pages: Arc::new(KernelPages),
+        };
         let allocator = Self::with_machine(config, machine)?;
         allocator.start_giver().context("starting the giver thread")?;
         allocator.start_reaper().context("starting the reaper thread")?;
@@ -166,14 +176,13 @@ impl Allocator {
         let mut specs = config.heaps;
         specs.sort_by_key(|spec| std::cmp::Reverse(spec.id));
         let own_uid = Uid(nix::unistd::geteuid().as_raw());
-        let limits = limits(&config.policy, &specs).with_favoured([Uid(0), own_uid]);
+        let limits = limits(&config.policy, &specs.iter().collect::<Vec<_>>(), own_uid);
         let with_index = specs.into_iter().enumerate();
         let heaps: Vec<_> =
             with_index.map(|(index, spec)| build(spec, limits.reserves_of(index), &machine)).collect();
-        let descriptors = crate::sys::fd::limit().context("asking for the descriptor limit")?;
-        let each = heaps.iter().map(Heap::descriptors).fold(1, u64::max);
-        let max_buffers = (descriptors - OTHER_DESCRIPTORS.min(descriptors / 2)) / each;
-        let ledger = Ledger::new(limits, max_buffers).with_max_reserved(machine.memory_bytes / 2);
+        // What comes later finds the service without the right to.
+        machine.raises_limits = false;
+        let ledger = Ledger::new(limits, max_buffers(&heaps)?).with_max_reserved(machine.memory_bytes / 2);
         let boot_nanoseconds = u64::try_from(crate::sys::clock::since_boot().as_nanos())?;
         let latencies = heaps.iter().map(|_| Latency::default()).collect();
         Ok(Arc::new(Self {
@@ -192,6 +201,7 @@ impl Allocator {
             turns: Turns::default(),
             next_id: AtomicU64::new(boot_nanoseconds),
             own_uid,
+            machine,
         }))
     }
 
@@ -271,10 +281,21 @@ impl Drop for Allocator {
     }
 }
 
-/// Returns the configured policy in the ledger's terms.
-fn limits(policy: &Policy, heaps: &[HeapSpec]) -> Limits {
+/// Returns how many buffers of these heaps the process's descriptors are enough for.
+///
+/// # Errors
+/// If the limit cannot be asked for.
+fn max_buffers(heaps: &[Heap]) -> anyhow::Result<u64> {
+    let descriptors = crate::sys::fd::limit().context("asking for the descriptor limit")?;
+    let each = heaps.iter().map(Heap::descriptors).fold(1, u64::max);
+    Ok((descriptors - OTHER_DESCRIPTORS.min(descriptors / 2)) / each)
+}
+
+/// Returns the configured policy in the ledger's terms, for these heaps.
+fn limits(policy: &Policy, heaps: &[&HeapSpec], own_uid: Uid) -> Limits {
+    let favoured = policy.favoured().chain([Uid(0), own_uid]);
     let mut limits =
-        Limits::new(policy.default.max_bytes, policy.default.max_buffers).with_favoured(policy.favoured());
+        Limits::new(policy.default.max_bytes, policy.default.max_buffers).with_favoured(favoured);
     for client in &policy.clients {
         let quota = client.quota;
         for uid in &client.uids {

@@ -225,6 +225,10 @@ impl Allocator {
         mut stored: Stored,
     ) -> Result<Made, SourceError> {
         let access = request.needs.access;
+        if !heap.makes(stored.memory.backing()) {
+            // Preallocated, or released, by a source that serves the heap no more.
+            stored = self.create(heap, bytes, access)?;
+        }
         let fd = match stored.memory.open(access) {
             // Preallocated, for another access.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {

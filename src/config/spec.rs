@@ -75,6 +75,63 @@ pub struct HeapSpec {
     pub node: String,
 }
 
+impl HeapSpec {
+    /// Returns the keys in which `other`, which has the same name, says something else. Where it
+    /// was described is none.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let Self {
+            id,
+            name: _,
+            aliases,
+            kind,
+            device,
+            fallbacks,
+            devices,
+            size,
+            alignment,
+            chunk_size,
+            cached,
+            deferred_free,
+            pool_orders,
+            pool_limit,
+            secure,
+            recycle,
+            client_seals,
+            allow_uids,
+            shared,
+            unavailable,
+            base,
+            is_default_pool,
+            kernel_names,
+            node: _,
+        } = self;
+        let sources = (device, fallbacks, devices, kernel_names);
+        let others = (&other.device, &other.fallbacks, &other.devices, &other.kernel_names);
+        let same = [
+            ("heap-id", *id == other.id),
+            ("aliases", *aliases == other.aliases),
+            ("type", *kind == other.kind),
+            ("device", sources == others),
+            ("size", *size == other.size),
+            ("alignment", *alignment == other.alignment),
+            ("chunk-size", *chunk_size == other.chunk_size),
+            ("cached", *cached == other.cached),
+            ("deferred-free", *deferred_free == other.deferred_free),
+            ("pool-orders", *pool_orders == other.pool_orders),
+            ("pool-limit", *pool_limit == other.pool_limit),
+            ("secure", *secure == other.secure),
+            ("recycle", *recycle == other.recycle),
+            ("client-seals", *client_seals == other.client_seals),
+            ("allow-uids", *allow_uids == other.allow_uids),
+            ("share-across-domains", *shared == other.shared),
+            ("status", *unavailable == other.unavailable),
+            ("reg", *base == other.base),
+            ("linux,cma-default", *is_default_pool == other.is_default_pool),
+        ];
+        same.into_iter().filter_map(|(key, is_same)| (!is_same).then_some(key)).collect()
+    }
+}
+
 /// Where a heap's memory comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Device {

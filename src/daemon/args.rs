@@ -43,7 +43,9 @@ systemd:
 Signals:
   SIGTERM and SIGINT end every connection, remove the socket and exit with 0.
   A second one exits at once. SIGHUP does the same where standard error is a
-  terminal; else it is logged: the configuration is read at the start alone.
+  terminal; else the configuration is read again: the limits and privileges of
+  clients change, heaps stay, and the log says what takes a new start. Devices
+  that were missing are looked for again, as they are when they appear in /dev.
 
 Environment:
   A variable that is empty counts as unset.

@@ -47,8 +47,6 @@ pub(super) struct Limits {
     pub(super) sessions_per_uid: usize,
     /// What is held of unfinished messages in all.
     pub(super) held: Held,
-    /// Uids for which some of all this is kept.
-    pub(super) privileged: HashSet<u32>,
 }
 
 /// Counts sessions and connections against limits.
@@ -69,6 +67,8 @@ struct Open {
     /// Connections beside the budget.
     operators: usize,
     held: Held,
+    /// Uids for which some of all this is kept.
+    privileged: HashSet<u32>,
     /// Only uids that have connections.
     by_uid: HashMap<u32, Share>,
     next: u64,
@@ -133,10 +133,16 @@ impl fmt::Display for OverBudget {
 }
 
 impl Budget {
-    pub(super) fn new(limits: Limits) -> Arc<Self> {
-        let (open, complaints, closers) = (Mutex::default(), Mutex::default(), Closers::default());
+    pub(super) fn new(limits: Limits, privileged: HashSet<u32>) -> Arc<Self> {
+        let open = Mutex::new(Open { privileged, ..Open::default() });
+        let (complaints, closers) = (Mutex::default(), Closers::default());
         let own_uid = geteuid().as_raw();
         Arc::new(Self { limits, own_uid, start: Instant::now(), open, complaints, closers })
+    }
+
+    /// Changes the uids for which some of all this is kept. Connections that are open stay.
+    pub(super) fn set_privileged(&self, privileged: HashSet<u32>) {
+        self.lock().privileged = privileged;
     }
 
     /// Returns what closes connections that are not served.
@@ -197,7 +203,7 @@ impl Budget {
         if connections >= limit {
             return Err(OverBudget::Connections { uid, limit });
         }
-        if open.total < self.places_for(uid, connections) {
+        if open.total < self.places_for(open, uid, connections) {
             return Ok(None);
         }
         let full = OverBudget::Total { uid, limit: self.limits.connections };
@@ -211,10 +217,10 @@ impl Budget {
 
     /// Returns how many connections there may be in all when `uid`, which has `connections`, gets
     /// one more.
-    fn places_for(&self, uid: u32, connections: usize) -> usize {
+    fn places_for(&self, open: &Open, uid: u32, connections: usize) -> usize {
         let (all, kept) = (self.limits.connections, self.limits.connections / KEPT);
         match connections {
-            _ if self.limits.privileged.contains(&uid) => all,
+            _ if open.privileged.contains(&uid) => all,
             0 => all - kept,
             _ => all - 2 * kept,
         }
@@ -222,13 +228,13 @@ impl Budget {
 
     /// Returns how much of unfinished messages may be held for `uid`, and in all while some of it
     /// is.
-    fn held_for(&self, uid: u32) -> (Held, Held) {
+    fn held_for(&self, open: &Open, uid: u32) -> (Held, Held) {
         let all = self.limits.held;
         let part = |of: usize| Held { bytes: all.bytes / of, descriptors: all.descriptors / of };
         let kept = part(HELD_KEPT);
         let ordinary =
             Held { bytes: all.bytes - kept.bytes, descriptors: all.descriptors - kept.descriptors };
-        let is_privileged = self.limits.privileged.contains(&uid);
+        let is_privileged = open.privileged.contains(&uid);
         (part(HELD_OF_UID), if is_privileged { all } else { ordinary })
     }
 
@@ -308,8 +314,8 @@ impl anion_ipc::Permit for Permit {
     }
 
     fn admits(&self, held: Held) -> bool {
-        let (of_uid, of_all) = self.budget.held_for(self.uid);
         let mut open = self.budget.lock();
+        let (of_uid, of_all) = self.budget.held_for(&open, self.uid);
         let Some(share) = open.by_uid.get_mut(&self.uid) else { return false };
         let Some(connection) = share.connections.get_mut(&self.key) else { return false };
         let before = std::mem::replace(&mut connection.held, held);

@@ -16,6 +16,12 @@ mod check_config;
 /// Which heaps are served.
 mod configuration;
 
+/// Devices that come while it serves.
+mod devices;
+
+/// A configuration that changed while it serves.
+mod reload;
+
 // What this machine offers, and what it lacks.
 mod doctor;
 
@@ -68,12 +74,14 @@ use crate::service::HeapAllocatorService;
 use crate::sys::fd::without_proc;
 use anyhow::Context;
 use args::Arguments;
+use devices::DeviceWatcher;
 use log::LevelFilter;
 use process::StopSignals;
 #[cfg(not(soong))]
 use seccomp::Filter;
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 use transport::Transports;
 
 /// Runs the program to its end. It owns the descriptors that the process inherited, so it must be
@@ -132,13 +140,18 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     #[cfg(soong)]
     let (confine, is_confined) = (|| Ok(()), false);
     let transports = Transports::open(&arguments.transport, &config.policy)?;
+    let devices = DeviceWatcher::new();
     let allocator = Allocator::new(config, &arguments.cgroup).context("cannot make the heaps")?;
     describe(&allocator, &origin);
-    let serving = transports.serve(&HeapAllocatorService::binder(allocator), confine, !is_confined)?;
+    let service = HeapAllocatorService::binder(Arc::clone(&allocator));
+    let serving = transports.serve(&service, confine, !is_confined)?;
+    if let Err(error) = devices.and_then(|devices| devices.start(&allocator)) {
+        log::info!("devices that appear are not looked for: {error}");
+    }
     let status = format!("Serving at {}", serving.places.join(" and "));
     log::info!("{status}");
     supervisor::ready(&status);
-    let signal = signals.wait()?;
+    let signal = signals.wait(|| reload::reload(&arguments.config, &allocator, &serving))?;
     log::info!("{signal}: stopping");
     supervisor::stopping();
     serving.stop();

@@ -33,20 +33,17 @@ impl StopSignals {
 
     /// Sleeps until one of them comes that ends the service. After that they have their default
     /// action again: a second one ends the process wherever the clean stop is. SIGHUP ends a
-    /// service that a terminal shows; another one says that it reads its configuration when it
-    /// starts, and serves on.
+    /// service that a terminal shows; for another one `reload` is called, and it serves on.
     ///
     /// # Errors
     /// As the system reports them.
-    pub(crate) fn wait(self) -> anyhow::Result<Signal> {
+    pub(crate) fn wait(self, reload: impl Fn()) -> anyhow::Result<Signal> {
         let signal = loop {
             let signal = self.stop.wait().context("cannot wait for signals")?;
             if signal != Signal::SIGHUP || self.is_shown {
                 break signal;
             }
-            log::info!(
-                "SIGHUP: the configuration is read at the start alone; start the service again for a new one"
-            );
+            reload();
         };
         self.stop.thread_unblock().context("cannot unblock signals")?;
         Ok(signal)

@@ -33,6 +33,7 @@ const STOP_PATIENCE: Duration = Duration::from_millis(500);
 /// Transports that are open: clients can connect and wait, but are not served yet.
 pub(crate) struct Transports<'a> {
     arguments: &'a TransportArguments,
+    own_uid: u32,
     /// Uids for which places are kept.
     privileged: HashSet<u32>,
     kernel: Option<KernelServer>,
@@ -45,6 +46,7 @@ pub(crate) struct Transports<'a> {
 pub(crate) struct Serving {
     /// Where clients find the service.
     pub(crate) places: Vec<String>,
+    own_uid: u32,
     socket: Option<ServedSocket>,
 }
 
@@ -52,7 +54,14 @@ struct ServedSocket {
     place: String,
     listener: keeper::Shared,
     server: Arc<SocketServer>,
+    budget: Arc<Budget>,
     stopping: Arc<AtomicBool>,
+}
+
+/// Returns the uids for which places are kept by a policy: those that it favours, root and the
+/// service's own.
+fn privileged(policy: &Policy, own_uid: u32) -> HashSet<u32> {
+    policy.favoured().map(|uid| uid.0).chain([0, own_uid]).collect()
 }
 
 impl<'a> Transports<'a> {
@@ -76,8 +85,16 @@ impl<'a> Transports<'a> {
             TransportKind::Auto if kernel.is_none() => Some(listen(arguments, passed)?),
             TransportKind::Auto | TransportKind::Binder => None,
         };
-        let privileged = policy.favoured().map(|uid| uid.0).chain([0, geteuid().as_raw()]).collect();
-        Ok(Self { arguments, privileged, kernel, listener, may_fall_back: kind == TransportKind::Auto })
+        let own_uid = geteuid().as_raw();
+        let privileged = privileged(policy, own_uid);
+        Ok(Self {
+            arguments,
+            own_uid,
+            privileged,
+            kernel,
+            listener,
+            may_fall_back: kind == TransportKind::Auto,
+        })
     }
 
     /// Serves `service` over all of them. Calls `confine` once, as soon as nothing has to be opened
@@ -96,7 +113,7 @@ impl<'a> Transports<'a> {
         let mut places = Vec::new();
         let arguments = self.arguments;
         let listener = self.listener.take();
-        let prepare = |one| PreparedSocket::new(one, arguments, &self.privileged, service, may_bind);
+        let prepare = |one| PreparedSocket::new(one, arguments, self.privileged.clone(), service, may_bind);
         let mut socket = listener.map(prepare).transpose()?;
         let is_all_open = self.kernel.is_none() || !self.may_fall_back;
         if is_all_open {
@@ -117,11 +134,18 @@ impl<'a> Transports<'a> {
         }
         let socket = socket.map(PreparedSocket::serve).transpose()?;
         places.extend(socket.iter().map(|served| served.place.clone()));
-        Ok(Serving { places, socket })
+        Ok(Serving { places, own_uid: self.own_uid, socket })
     }
 }
 
 impl Serving {
+    /// Keeps places for the uids of another policy from now on.
+    pub(crate) fn set_policy(&self, policy: &Policy) {
+        if let Some(socket) = &self.socket {
+            socket.budget.set_privileged(privileged(policy, self.own_uid));
+        }
+    }
+
     /// Turns new clients away, removes the socket, ends every connection, and waits briefly for calls that are being
     /// answered.
     pub(crate) fn stop(self) {
@@ -193,7 +217,7 @@ impl PreparedSocket {
     fn new(
         listener: Listener,
         arguments: &TransportArguments,
-        privileged: &HashSet<u32>,
+        privileged: HashSet<u32>,
         service: &Strong<dyn IHeapAllocator>,
         may_bind: bool,
     ) -> anyhow::Result<Self> {
@@ -204,16 +228,19 @@ impl PreparedSocket {
             connections_per_uid: arguments.max_connections_per_uid.into(),
             sessions_per_uid: arguments.max_sessions_per_uid.into(),
             held: held_of_messages()?,
-            privileged: privileged.clone(),
         };
         let current = Current::new(listener.socket.try_clone()?);
-        let budget = Budget::new(limits);
-        let acceptor =
-            Acceptor::new(Arc::clone(&current), Arc::clone(&server), budget, Arc::clone(&stopping));
+        let budget = Budget::new(limits, privileged);
+        let acceptor = Acceptor::new(
+            Arc::clone(&current),
+            Arc::clone(&server),
+            Arc::clone(&budget),
+            Arc::clone(&stopping),
+        );
         let (place, listener) = (listener.place.clone(), Arc::new(Mutex::new(Some(listener))));
         let keeper = Keeper::new(Arc::clone(&listener), current, may_bind);
         let keeper = keeper.inspect_err(|error| log::info!("the socket's path is not watched: {error}"));
-        let served = ServedSocket { place, listener, server, stopping };
+        let served = ServedSocket { place, listener, server, budget, stopping };
         Ok(Self { served, acceptor, keeper: keeper.ok() })
     }
 

@@ -60,6 +60,9 @@ impl Transports {
 }
 
 impl Serving {
+    /// Does nothing: the driver has no places to be kept.
+    pub(crate) fn set_policy(&self, _policy: &Policy) {}
+
     /// Does nothing: the service manager notices the end of the process.
     pub(crate) fn stop(self) {}
 }

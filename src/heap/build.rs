@@ -5,8 +5,8 @@
 
 use super::choice::{Chosen, choose};
 use super::machine::Machine;
-use super::unavailable::listed;
-use super::{Heap, MaxBuffer, Pool, State};
+use super::unavailable::{PassedOver, Unavailable};
+use super::{Heap, MaxBuffer, Pool, Serving, State, discard};
 use crate::config::spec::{Device, HeapSpec};
 use crate::ledger::{HeapAccount, HeapReserve};
 use crate::pool::PoolLimits;
@@ -22,22 +22,68 @@ const MAX_BLOCKS: usize = 2048;
 /// Returns the heap that `spec` describes, ready or unavailable, with the `reserves` of some uids
 /// in it. Heaps of a fixed size take their memory now.
 pub fn build(spec: HeapSpec, reserves: Vec<HeapReserve>, machine: &Machine) -> Heap {
-    let (state, limits) = match choose(&spec, machine) {
-        Ok(Chosen { opened, passed_over }) => {
-            let max_buffer = max_buffer(&spec, machine, &opened.capabilities);
-            let limits = pool_limits(&spec, machine, &opened);
-            (State::Ready { opened, max_buffer, passed_over: listed(&passed_over) }, limits)
-        }
+    let (state, limits) = match serve(&spec, machine) {
+        Ok((state, limits)) => (state, limits),
         Err(why) => (State::Unavailable(why.to_string()), None),
     };
     let pool = Pool::new(HeapAccount::new(spec.size, reserves), limits);
     let (page, file_releases) = (machine.page, machine.file_releases);
-    let heap = Heap { spec, page, file_releases, state, pool, fragmented: AtomicU64::new(0) };
+    let serving = Serving::new(state);
+    let heap = Heap { spec, page, file_releases, serving, pool, fragmented: AtomicU64::new(0) };
     if !heap.passed_over().is_empty() {
         let (name, backing) = (heap.name(), heap.backing().name());
-        log::info!("heap {name} is served by {backing}, without {}", heap.passed_over());
+        log::warn!("heap {name} is served by {backing}, without {}", heap.passed_over());
     }
     heap
+}
+
+/// Opens the source of `spec` on this machine. Returns it with the limits of its pool.
+fn serve(spec: &HeapSpec, machine: &Machine) -> Result<(State, Option<PoolLimits>), Unavailable> {
+    let Chosen { opened, passed_over } = choose(spec, machine)?;
+    let max_buffer = max_buffer(spec, machine, &opened.capabilities);
+    let limits = pool_limits(spec, machine, &opened);
+    let passed_over = passed_over.iter().map(PassedOver::to_string).collect();
+    Ok((State::Ready { opened, max_buffer, passed_over }, limits))
+}
+
+impl State {
+    /// Returns how many sources another look may find: those that were passed over; every number
+    /// of them if the heap is unavailable.
+    fn missing(&self) -> usize {
+        match self {
+            State::Ready { opened, passed_over, .. } if opened.arena.is_none() => passed_over.len(),
+            State::Ready { .. } => 0,
+            State::Unavailable(_) => usize::MAX,
+        }
+    }
+}
+
+impl Heap {
+    /// Returns whether [`Heap::retry`] may find another source.
+    pub fn may_improve(&self) -> bool {
+        self.state().missing() > 0
+    }
+
+    /// Opens the sources that could not be used before, as after a device appeared, if the heap
+    /// would rather have them. Returns whether another source serves it from now on. Buffers stay
+    /// as they are; the pool gives back what the earlier source made. Memory that was set aside is
+    /// not exchanged: such a heap keeps its source.
+    ///
+    /// Call it from one thread at a time. It opens devices, and takes no lock meanwhile.
+    pub fn retry(&self, machine: &Machine) -> bool {
+        let serving = self.serving.last();
+        let missing = serving.state.missing();
+        if missing == 0 {
+            return false;
+        }
+        let Ok((state, limits)) = serve(&self.spec, machine) else { return false };
+        let is_better = matches!(&state, State::Ready { passed_over, .. } if passed_over.len() < missing);
+        if !is_better || serving.later.set(Box::new(Serving::new(state))).is_err() {
+            return false;
+        }
+        discard(self.pool.begin_again(limits));
+        true
+    }
 }
 
 /// Returns the size of the largest buffer, and what limits it.

@@ -178,7 +178,7 @@ fn connect(candidate: &Candidate<'_>, spec: &HeapSpec, machine: &Machine) -> Con
     // Before anything is taken: a heap that cannot make its buffers keeps nothing from others.
     let exporter = match candidate {
         Candidate::Udmabuf | Candidate::UdmabufHugetlb => {
-            let largest = size.unwrap_or(machine.memory_bytes / 2);
+            let largest = if machine.raises_limits { size.unwrap_or(machine.memory_bytes / 2) } else { 0 };
             Some(machine.devices.udmabuf(files.as_ref(), largest)?)
         }
         _ => None,

@@ -31,7 +31,8 @@ pub trait Devices: Send + Sync {
     /// Why it does not work.
     fn ion(&self, wanted: Wanted<'_>, is_cached: bool, recycle: bool) -> Connected;
 
-    /// Opens what makes dma-bufs of these files, of up to `largest` bytes where that is permitted.
+    /// Opens what makes dma-bufs of these files, of up to `largest` bytes where the kernel permits
+    /// that its limits are raised; 0 to leave them.
     ///
     /// # Errors
     /// Why they cannot be made.
@@ -51,9 +52,6 @@ pub struct KernelDevices {
     pub page: PageSize,
     /// Where its dma-heaps are.
     pub dma_heaps: PathBuf,
-    /// Whether limits of the kernel's that stand against the configuration are raised, where that
-    /// is permitted.
-    pub raises_limits: bool,
     /// What is asked for releases of dma-bufs: one for all sources, since it takes descriptors.
     pub counts: Arc<ReferenceCounts>,
 }
@@ -68,7 +66,6 @@ impl Devices for KernelDevices {
     }
 
     fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, NoSource> {
-        let largest = if self.raises_limits { largest } else { 0 };
         Ok(Arc::new(UdmabufDevice::connect(files, largest, &self.counts)?))
     }
 
@@ -81,6 +78,7 @@ impl Devices for KernelDevices {
 pub(crate) mod scripted {
     use super::*;
     use std::io;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Devices of which some are there.
     pub(crate) struct ScriptedDevices {
@@ -94,6 +92,46 @@ pub(crate) mod scripted {
         /// Returns those of a machine without any.
         pub(crate) fn none() -> Self {
             Self { dma_heap: None, ion: None, udmabuf: None, ashmem: None }
+        }
+    }
+
+    /// The same, of which none is there until they appear.
+    pub(crate) struct LaterDevices {
+        are_there: AtomicBool,
+        then: ScriptedDevices,
+    }
+
+    impl LaterDevices {
+        /// Returns those of a machine with udmabuf alone, later.
+        pub(crate) fn udmabuf(exporter: Arc<dyn Exporter>) -> Self {
+            let then = ScriptedDevices { udmabuf: Some(exporter), ..ScriptedDevices::none() };
+            Self { are_there: AtomicBool::new(false), then }
+        }
+
+        /// Has them be there from now on.
+        pub(crate) fn appear(&self) {
+            self.are_there.store(true, Ordering::Relaxed);
+        }
+    }
+
+    impl Devices for LaterDevices {
+        fn dma_heap(&self, names: &[HeapName], recycle: bool) -> Connected {
+            self.then.dma_heap(names, recycle)
+        }
+
+        fn ion(&self, wanted: Wanted<'_>, is_cached: bool, recycle: bool) -> Connected {
+            self.then.ion(wanted, is_cached, recycle)
+        }
+
+        fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, NoSource> {
+            if !self.are_there.load(Ordering::Relaxed) {
+                return Err(absent("udmabuf"));
+            }
+            self.then.udmabuf(files, largest)
+        }
+
+        fn ashmem(&self) -> Connected {
+            self.then.ashmem()
         }
     }
 

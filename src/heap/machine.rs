@@ -26,6 +26,9 @@ pub struct Machine {
     pub huge_releases: Result<(), Arc<ReleaseError>>,
     /// The kernel's devices for memory.
     pub devices: Arc<dyn Devices>,
+    /// Whether limits of the kernel's that stand against the configuration are raised, where that
+    /// is permitted.
+    pub raises_limits: bool,
     /// How memory is set aside.
     pub pages: Arc<dyn Pages>,
 }
@@ -43,6 +46,7 @@ impl Machine {
             hugetlb: Err(Arc::new(NoHugePages::Unknown)),
             huge_releases: Ok(()),
             devices: Arc::new(super::devices::scripted::ScriptedDevices::none()),
+            raises_limits: false,
             pages: Arc::new(crate::source::arena::KernelPages),
         }
     }

@@ -32,6 +32,7 @@ use crate::units::{Access, BackedBytes, Backing, HeapId, HeapName, PageSize, Req
 use join::{Joined, Joiner};
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ pub struct Heap {
     spec: HeapSpec,
     page: PageSize,
     file_releases: ReleaseMechanism,
-    state: State,
+    serving: Serving,
     pool: Pool,
     /// Requests that failed by fragmentation.
     fragmented: AtomicU64,
@@ -50,10 +51,31 @@ enum State {
     Ready {
         opened: Opened,
         max_buffer: MaxBuffer,
-        /// In one line.
-        passed_over: String,
+        /// The sources that were passed over, each with the reason.
+        passed_over: Vec<String>,
     },
     Unavailable(String),
+}
+
+/// What serves a heap since some moment, and what serves it since a later one.
+struct Serving {
+    state: State,
+    later: OnceLock<Box<Serving>>,
+}
+
+impl Serving {
+    fn new(state: State) -> Self {
+        Self { state, later: OnceLock::new() }
+    }
+
+    /// Returns the last.
+    fn last(&self) -> &Self {
+        let mut last = self;
+        while let Some(later) = last.later.get() {
+            last = later;
+        }
+        last
+    }
 }
 
 /// The largest buffer, and what makes it so.
@@ -135,9 +157,13 @@ impl Heap {
         self.spec.allow_uids.as_ref().is_none_or(|uids| uids.contains(&uid))
     }
 
+    fn state(&self) -> &State {
+        &self.serving.last().state
+    }
+
     /// Returns why nothing can be allocated from it on this machine; `None` if it can.
     pub fn unavailable(&self) -> Option<&str> {
-        match &self.state {
+        match self.state() {
             State::Ready { .. } => None,
             State::Unavailable(why) => Some(why),
         }
@@ -146,11 +172,16 @@ impl Heap {
     /// Returns the sources that its configuration would rather have, or have beside those that
     /// serve it, and why each cannot be used here, in one line; empty if there is none, and for an
     /// unavailable heap.
-    pub fn passed_over(&self) -> &str {
-        match &self.state {
-            State::Ready { passed_over, .. } => passed_over,
-            State::Unavailable(_) => "",
+    pub fn passed_over(&self) -> String {
+        match self.state() {
+            State::Ready { passed_over, .. } => passed_over.join("; "),
+            State::Unavailable(_) => String::new(),
         }
+    }
+
+    /// Returns whether its buffers may be of this kind.
+    pub fn makes(&self, backing: Backing) -> bool {
+        self.capabilities().is_some_and(|capabilities| capabilities.backings.contains(&backing))
     }
 
     /// Returns what its buffers are, or the first of them if its sources differ; for an unavailable
@@ -189,7 +220,7 @@ impl Heap {
     }
 
     fn opened(&self) -> Option<&Opened> {
-        match &self.state {
+        match self.state() {
             State::Ready { opened, .. } => Some(opened),
             State::Unavailable(_) => None,
         }
@@ -228,7 +259,7 @@ impl Heap {
 
     /// Returns the most bytes of one buffer.
     pub fn max_buffer_bytes(&self) -> u64 {
-        match &self.state {
+        match self.state() {
             State::Ready { max_buffer, .. } => max_buffer.bytes,
             State::Unavailable(_) => 0,
         }
@@ -240,7 +271,7 @@ impl Heap {
     /// # Errors
     /// The first reason against it.
     pub fn accept(&self, needs: &Needs) -> Result<BackedBytes, Rejection> {
-        let (capabilities, max_buffer) = match &self.state {
+        let (capabilities, max_buffer) = match self.state() {
             State::Ready { opened, max_buffer, .. } => (&opened.capabilities, max_buffer),
             State::Unavailable(why) => return Err(Rejection::Unavailable(why.clone())),
         };
@@ -290,7 +321,7 @@ impl Heap {
     /// # Errors
     /// The source's; `NotFound` if the heap is unavailable.
     pub fn create(&self, bytes: BackedBytes, access: Access) -> Result<Box<dyn Memory>, SourceError> {
-        match &self.state {
+        match self.state() {
             State::Ready { opened, .. } => {
                 let memory = opened.source.create(bytes, access)?;
                 if !self.spec.client_seals {

@@ -14,23 +14,26 @@
 
 mod account;
 mod exchange;
+mod inner;
 mod memory;
 
 use account::AccountGuard;
 use exchange::Work;
 pub use exchange::{PoolCounters, Served, Taken, Wanted};
+use inner::Inner;
 pub use memory::{Leftover, Released, Stored, discard};
 pub(super) use memory::{Poolable, Unclean};
 
 use super::discard::{Discard, Discards};
 use crate::ledger::{HeapAccount, HeapCounters};
-use crate::pool::{Clean, Contents, Demand, DemandLimits, Dirty, PoolLimits, Pooled, TrustDomain};
+use crate::pool::{Clean, PoolLimits, Pooled, TrustDomain};
 #[cfg(not(feature = "loom"))]
 use crate::sys::lock::{Mutex, MutexGuard};
 use crate::units::{BackedBytes, Uid};
 #[cfg(feature = "loom")]
 use loom::sync::{Mutex, MutexGuard};
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -42,72 +45,26 @@ const MIN_BYTES: u64 = 32 << 10;
 const MIN_CLEANED_IN_CALL: u64 = 64 << 10;
 /// Pooled memory that is not used goes back to the kernel after this long.
 pub const IDLE: Duration = Duration::from_secs(30);
-/// Most sizes of which buffers are preallocated.
-const PREALLOCATED_SIZES: usize = 32;
-
 /// The account and the memory between two clients of one heap.
 pub struct Pool<M: Poolable = Stored> {
     /// Whether released memory is kept at all.
-    keeps: bool,
+    keeps: AtomicBool,
     inner: Mutex<Inner<M>>,
-}
-
-struct Inner<M: Poolable> {
-    account: HeapAccount,
-    contents: Contents<M, Unclean<M>>,
-    demand: Demand,
-    counters: PoolCounters,
-}
-
-impl<M: Poolable> Inner<M> {
-    /// Returns the size of the preallocated buffer that is wanted most and has room.
-    fn wanted(&self, now: Duration) -> Option<BackedBytes> {
-        let targets = self.demand.targets(now).into_iter();
-        let sizes = targets
-            .filter(|target| self.contents.free.fresh(target.bytes.get()) < target.buffers)
-            .map(|target| target.bytes);
-        let unbooked = self.account.unbooked().unwrap_or(u64::MAX);
-        let has_room = |bytes: u64| {
-            self.contents.has_room(bytes)
-                && self.contents.bytes().checked_add(bytes).is_some_and(|all| all <= unbooked)
-        };
-        sizes.into_iter().find(|bytes| has_room(bytes.get()))
-    }
-
-    /// Counts what left the released list as truly free.
-    fn retire(&mut self, released: &[Pooled<Unclean<M>, Dirty>]) {
-        let bytes = released.iter().map(|memory| memory.bytes().get()).sum();
-        self.account.retired(released.len() as u64, bytes);
-    }
-
-    /// Evicts what the bytes that are booked leave no room for.
-    fn fit(&mut self) -> Leftover<M> {
-        let Some(room) = self.account.unbooked() else { return Leftover::default() };
-        let excess = self.contents.bytes().saturating_sub(room);
-        if excess == 0 {
-            return Leftover::default();
-        }
-        let evicted = self.contents.shrink(excess);
-        self.retire(&evicted.released);
-        evicted
-    }
 }
 
 impl<M: Poolable> Pool<M> {
     /// Returns an empty pool for `account`; one that keeps nothing without `limits`. Preallocated
     /// buffers take at most half of it: the rest is for what clients release.
     pub fn new(account: HeapAccount, limits: Option<PoolLimits>) -> Self {
-        let keeps = limits.is_some();
-        let limits = limits.unwrap_or(PoolLimits { bytes: 0, entries: 0 });
-        let demand =
-            DemandLimits { sizes: PREALLOCATED_SIZES, bytes: limits.bytes / 2, buffers: limits.entries / 2 };
-        let inner = Inner {
-            account,
-            contents: Contents::new(limits),
-            demand: Demand::new(demand),
-            counters: PoolCounters::default(),
-        };
-        Self { keeps, inner: Mutex::new(inner) }
+        Self { keeps: AtomicBool::new(limits.is_some()), inner: Mutex::new(Inner::new(account, limits)) }
+    }
+
+    /// Empties the pool and gives it other limits: another source serves its heap from now on.
+    /// Returns what was in it.
+    pub(super) fn begin_again(&self, limits: Option<PoolLimits>) -> Leftover<M> {
+        let mut inner = self.lock();
+        self.keeps.store(limits.is_some(), Ordering::Relaxed);
+        inner.begin_again(limits)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<M>> {
@@ -116,12 +73,12 @@ impl<M: Poolable> Pool<M> {
 
     /// Returns whether released buffers are kept at all.
     pub fn is_kept(&self) -> bool {
-        self.keeps
+        self.keeps.load(Ordering::Relaxed)
     }
 
     /// Returns whether released buffers of this size are kept.
     pub fn keeps(&self, bytes: BackedBytes) -> bool {
-        self.keeps && bytes.get() >= MIN_BYTES
+        self.is_kept() && bytes.get() >= MIN_BYTES
     }
 
     /// Returns the heap's account, locked: for short book-keeping alone.

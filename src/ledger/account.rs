@@ -145,6 +145,10 @@ impl Accounts {
         Self { limits, by_uid: HashMap::new() }
     }
 
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     pub(super) fn check(&self, uid: Uid, bytes: u64, buffers: u64) -> Result<(), Refusal> {
         let quota = self.limits.quota(uid);
         let (held_bytes, held_buffers) = self.held(uid);

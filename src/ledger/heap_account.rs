@@ -81,6 +81,13 @@ impl HeapAccount {
         Self { capacity, booked: 0, reserves, counters: HeapCounters::default() }
     }
 
+    /// Returns whether it keeps just these `reserves` for uids, in any order.
+    pub fn has_reserves(&self, reserves: &[HeapReserve]) -> bool {
+        let of = |uid| reserves.iter().find(|reserve| reserve.uid == uid).map(|reserve| reserve.bytes);
+        reserves.len() == self.reserves.len()
+            && self.reserves.iter().all(|(own, _)| of(own.uid) == Some(own.bytes))
+    }
+
     /// Returns its counters.
     pub fn counters(&self) -> HeapCounters {
         self.counters

@@ -157,6 +157,16 @@ impl Ledger {
         Self { max_reserved_bytes: bytes, ..self }
     }
 
+    /// Changes how many buffers there may be in all. Those that there are stay.
+    pub fn set_max_buffers(&mut self, most: u64) {
+        self.max_buffers = most;
+    }
+
+    /// Changes the quotas and privileges of all uids. What they hold stays, also beyond its quota.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.accounts.set_limits(limits);
+    }
+
     /// Returns whether `claim` could be booked now.
     ///
     /// # Errors

@@ -155,7 +155,7 @@ pub(super) fn heap_info((priority, heap): (usize, &Heap)) -> HeapInfo {
         backing: backing(heap.backing()),
         available: heap.unavailable().is_none(),
         unavailableReason: heap.unavailable().unwrap_or_default().to_owned(),
-        passedOver: heap.passed_over().to_owned(),
+        passedOver: heap.passed_over(),
         releaseMechanism: release_mechanism(heap.release_mechanism()),
         capacity: long(heap.capacity().unwrap_or(0)),
         granule: long(heap.granularity()),

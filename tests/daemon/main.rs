@@ -6,5 +6,6 @@ mod hostile;
 mod life;
 mod path;
 mod place;
+mod reload;
 mod surroundings;
 mod wire;

@@ -3,7 +3,7 @@
 
 use crate::place::{Place, eventually, failure, program};
 use anion_ipc::{OutOfDescriptors, ParcelFileDescriptor, ServiceError};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -154,7 +154,9 @@ fn without_inotify_queues_releases_are_noticed_by_leases() {
         usage.iter().all(|usage| usage.buffers == 0).then_some(())
     });
     let logged = place.logged();
-    let warnings: Vec<_> = logged.lines().filter(|line| line.contains("WARN")).collect();
+    // Another one may say which devices this machine lacks.
+    let is_of_inotify = |line: &&str| line.contains("WARN") && line.contains("inotify");
+    let warnings: Vec<_> = logged.lines().filter(is_of_inotify).collect();
     let [warning] = warnings.as_slice() else { panic!("one warning: {warnings:?}") };
     assert!(warning.contains("/proc/sys/user/max_inotify_instances is 0"), "{warning}");
 }
@@ -170,17 +172,6 @@ fn empty_variables_count_as_unset() {
     }
     let _daemon = place.start_command(&mut command);
     place.connect().expect("connected").service.listHeaps().expect("answered");
-}
-
-#[test]
-fn a_hangup_is_logged_and_ends_nothing() {
-    let place = Place::new();
-    let daemon = place.start(&[]);
-    let client = place.connect().expect("connected");
-    kill(daemon.pid(), Signal::SIGHUP).expect("sent");
-    eventually("it is logged", || place.logged().contains("SIGHUP: the configuration").then_some(()));
-    client.service.listHeaps().expect("answered");
-    assert_eq!(daemon.stop(Signal::SIGTERM).0.code(), Some(0));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 #[cfg(not(soong))]
 mod attacks;
 mod blocks;
+mod devices;
 mod dma_bufs;
 mod in_call;
 mod pool;

@@ -13,13 +13,11 @@ const NONE: RawFd = -1;
 
 fn limits(connections: usize, connections_per_uid: usize, sessions_per_uid: usize) -> Limits {
     let held = Held { bytes: 4000, descriptors: 40 };
-    Limits {
-        connections,
-        connections_per_uid,
-        sessions_per_uid,
-        held,
-        privileged: HashSet::from([ROOT, PRIVILEGED]),
-    }
+    Limits { connections, connections_per_uid, sessions_per_uid, held }
+}
+
+fn budget(limits: Limits) -> Arc<Budget> {
+    Budget::new(limits, HashSet::from([ROOT, PRIVILEGED]))
 }
 
 const CLIENT: Opening = Opening { founds_session: true, is_operator: false };
@@ -31,7 +29,7 @@ fn admit(budget: &Arc<Budget>, uid: u32) -> Result<Permit, OverBudget> {
 
 #[test]
 fn one_uid_cannot_take_the_share_of_another() {
-    let budget = Budget::new(limits(5, 3, 2));
+    let budget = budget(limits(5, 3, 2));
     let held = [(); 3].map(|()| admit(&budget, 1000).expect("within"));
     assert_eq!(admit(&budget, 1000).err(), Some(OverBudget::Connections { uid: 1000, limit: 3 }));
     let others = [1001, 1002].map(|uid| admit(&budget, uid).expect("within"));
@@ -42,7 +40,7 @@ fn one_uid_cannot_take_the_share_of_another() {
 
 #[test]
 fn places_are_kept_for_who_has_none_and_for_who_is_privileged() {
-    let budget = Budget::new(limits(16, 16, 16));
+    let budget = budget(limits(16, 16, 16));
     let crowd: Vec<_> = (0..12).map(|_| admit(&budget, 1000).expect("within")).collect();
     let full = |uid| Some(OverBudget::Total { uid, limit: 16 });
     assert_eq!(admit(&budget, 1000).err(), full(1000));
@@ -56,7 +54,7 @@ fn places_are_kept_for_who_has_none_and_for_who_is_privileged() {
 
 #[test]
 fn who_has_the_most_connections_loses_the_silent_one_to_a_newcomer() {
-    let budget = Budget::new(limits(3, 3, 3));
+    let budget = budget(limits(3, 3, 3));
     let (ours, mut theirs) = UnixStream::pair().expect("a pair");
     let mut crowd = vec![budget.admit(1000, 1, ours.as_raw_fd()).expect("within")];
     crowd.extend((0..2).map(|_| admit(&budget, 1000).expect("within")));
@@ -75,7 +73,7 @@ fn who_has_the_most_connections_loses_the_silent_one_to_a_newcomer() {
 
 #[test]
 fn a_socket_that_is_about_to_be_closed_is_left_alone() {
-    let budget = Budget::new(limits(3, 3, 3));
+    let budget = budget(limits(3, 3, 3));
     let (ours, _theirs) = UnixStream::pair().expect("a pair");
     let permits = [(); 3].map(|()| budget.admit(1000, 1, ours.as_raw_fd()).expect("within"));
     permits.iter().for_each(anion_ipc::Permit::closing);
@@ -86,7 +84,7 @@ fn a_socket_that_is_about_to_be_closed_is_left_alone() {
 
 #[test]
 fn a_uid_has_as_many_sessions_as_it_may_have_whatever_joins_them() {
-    let budget = Budget::new(limits(5, 3, 2));
+    let budget = budget(limits(5, 3, 2));
     let [first, second, third] = [(); 3].map(|()| admit(&budget, 1000).expect("within"));
     assert!(first.opens(CLIENT).is_ok() && second.opens(CLIENT).is_ok());
     assert!(third.opens(CLIENT).is_err());
@@ -97,7 +95,7 @@ fn a_uid_has_as_many_sessions_as_it_may_have_whatever_joins_them() {
 
 #[test]
 fn what_is_held_of_messages_is_bounded_for_a_uid_and_in_all() {
-    let budget = Budget::new(limits(16, 16, 16));
+    let budget = budget(limits(16, 16, 16));
     let bytes = |bytes| Held { bytes, descriptors: 0 };
     let [first, second] = [(); 2].map(|()| admit(&budget, 1).expect("within"));
     assert!(first.admits(bytes(1000)), "a quarter of all");
@@ -115,7 +113,7 @@ fn what_is_held_of_messages_is_bounded_for_a_uid_and_in_all() {
 
 #[test]
 fn root_looks_after_a_service_whose_places_are_taken_and_allocates_nothing_there() {
-    let budget = Budget::new(limits(5, 3, 2));
+    let budget = budget(limits(5, 3, 2));
     let held = [(); 3].map(|()| admit(&budget, ROOT).expect("within"));
     let beside = [(); OPERATORS].map(|()| admit(&budget, ROOT).expect("beside"));
     assert_eq!(beside[0].opens(OPERATOR), Ok(()));
@@ -133,7 +131,7 @@ fn root_looks_after_a_service_whose_places_are_taken_and_allocates_nothing_there
 
 #[test]
 fn an_operator_of_root_has_a_session_beyond_the_limit() {
-    let budget = Budget::new(limits(5, 3, 2));
+    let budget = budget(limits(5, 3, 2));
     let [first, second, third] = [(); 3].map(|()| admit(&budget, ROOT).expect("within"));
     assert!(first.opens(CLIENT).is_ok() && second.opens(CLIENT).is_ok());
     assert!(third.opens(CLIENT).is_err());

@@ -79,7 +79,7 @@ fn wanted(heap: &Heap) -> WantedHeap {
         kind: heap.spec().kind.name(),
         device: device(heap.spec()),
         backing: heap.backing().name(),
-        passed_over: heap.passed_over().to_owned(),
+        passed_over: heap.passed_over(),
         available: heap.unavailable().is_none(),
         unavailable_reason: heap.unavailable().unwrap_or_default().to_owned(),
     }

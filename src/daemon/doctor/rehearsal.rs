@@ -35,10 +35,10 @@ pub(crate) fn machine(page: PageSize) -> io::Result<Machine> {
         devices: Arc::new(KernelDevices {
             page,
             dma_heaps: PathBuf::from(dma_heap::DIRECTORY),
-            raises_limits: false,
             counts: Arc::new(ReferenceCounts::open()?),
         }),
         pages: Arc::new(OrdinaryPages { page, counted: AtomicU64::new(0) }),
+        raises_limits: false,
         // Proved on its own; it decides nothing here.
         file_releases: ReleaseMechanism::CloseEvents,
     })

@@ -136,7 +136,7 @@ impl From<&HeapView<'_>> for HeapRow {
             r#type: view.heap.spec().kind.name(),
             backing: view.heap.backing().name(),
             unavailable: view.heap.unavailable().map(str::to_owned),
-            passed_over: Some(view.heap.passed_over()).filter(|list| !list.is_empty()).map(str::to_owned),
+            passed_over: Some(view.heap.passed_over()).filter(|list| !list.is_empty()),
             release_mechanism: view.heap.release_mechanism().describe(),
             capacity: view.heap.capacity(),
             free_bytes: fragmentation.map(|figures| figures.free_bytes),

@@ -65,7 +65,19 @@ raise_limits() {
     [ "$rc" = 0 ] && grep -qw udmabuf /tmp/got && stop_daemon
 }
 
-# There, but not for the service's uid.
+# expected_late BACKINGS: what serves the heaps once the devices are open to a running service. Memory that was set aside
+# is not exchanged.
+expected_late() {
+    sed 's/^anyhow .*/anyhow memfd/' "$1"
+}
+
+# Devices that open, or appear, are used by the service that runs.
+served_late() {
+    expected_late /etc/guest/backings >/tmp/late
+    eventually 180 check_backings </tmp/late && grep "from now on" "$LOGS/aniond-fallback"
+}
+
+# There, but not for the service's uid; then for it.
 close_devices() {
     (cd /dev && chmod 0600 $(grep -v binder /etc/guest/devices)) || return
     : >"$LOGS/aniond-fallback"
@@ -77,7 +89,8 @@ strict none
 contiguous none
 anyhow memfd
 END
-    (cd /dev && chmod 0666 $(grep -v binder /etc/guest/devices)) && stop_daemon && return "$rc"
+    (cd /dev && chmod 0666 $(grep -v binder /etc/guest/devices)) && [ "$rc" = 0 ] && served_late || rc=$?
+    stop_daemon && return "$rc"
 }
 
 fallback_usage_is() {

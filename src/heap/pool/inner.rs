@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the lock of a pool guards.
+
+use super::{Leftover, PoolCounters, Poolable, Unclean};
+use crate::ledger::HeapAccount;
+use crate::pool::{Contents, Demand, DemandLimits, Dirty, PoolLimits, Pooled};
+use crate::units::BackedBytes;
+use std::time::Duration;
+
+/// Most sizes of which buffers are preallocated.
+const PREALLOCATED_SIZES: usize = 32;
+
+/// What a pool has, and its account.
+pub(super) struct Inner<M: Poolable> {
+    pub(super) account: HeapAccount,
+    pub(super) contents: Contents<M, Unclean<M>>,
+    pub(super) demand: Demand,
+    pub(super) counters: PoolCounters,
+}
+
+impl<M: Poolable> Inner<M> {
+    /// Returns an empty pool for `account`.
+    pub(super) fn new(account: HeapAccount, limits: Option<PoolLimits>) -> Self {
+        let (contents, demand) = empty(limits);
+        Self { account, contents, demand, counters: PoolCounters::default() }
+    }
+
+    /// Empties the pool and gives it other limits. Returns what was in it.
+    pub(super) fn begin_again(&mut self, limits: Option<PoolLimits>) -> Leftover<M> {
+        let evicted = self.contents.shrink(0);
+        self.retire(&evicted.released);
+        (self.contents, self.demand) = empty(limits);
+        evicted
+    }
+
+    /// Returns the size of the preallocated buffer that is wanted most and has room.
+    pub(super) fn wanted(&self, now: Duration) -> Option<BackedBytes> {
+        let targets = self.demand.targets(now).into_iter();
+        let sizes = targets
+            .filter(|target| self.contents.free.fresh(target.bytes.get()) < target.buffers)
+            .map(|target| target.bytes);
+        let unbooked = self.account.unbooked().unwrap_or(u64::MAX);
+        let has_room = |bytes: u64| {
+            self.contents.has_room(bytes)
+                && self.contents.bytes().checked_add(bytes).is_some_and(|all| all <= unbooked)
+        };
+        sizes.into_iter().find(|bytes| has_room(bytes.get()))
+    }
+
+    /// Counts what left the released list as truly free.
+    pub(super) fn retire(&mut self, released: &[Pooled<Unclean<M>, Dirty>]) {
+        let bytes = released.iter().map(|memory| memory.bytes().get()).sum();
+        self.account.retired(released.len() as u64, bytes);
+    }
+
+    /// Evicts what the bytes that are booked leave no room for.
+    pub(super) fn fit(&mut self) -> Leftover<M> {
+        let Some(room) = self.account.unbooked() else { return Leftover::default() };
+        let excess = self.contents.bytes().saturating_sub(room);
+        if excess == 0 {
+            return Leftover::default();
+        }
+        let evicted = self.contents.shrink(excess);
+        self.retire(&evicted.released);
+        evicted
+    }
+}
+
+/// Returns what a pool with these limits begins with.
+fn empty<M: Poolable>(limits: Option<PoolLimits>) -> (Contents<M, Unclean<M>>, Demand) {
+    let limits = limits.unwrap_or(PoolLimits { bytes: 0, entries: 0 });
+    let demand =
+        DemandLimits { sizes: PREALLOCATED_SIZES, bytes: limits.bytes / 2, buffers: limits.entries / 2 };
+    (Contents::new(limits), Demand::new(demand))
+}
