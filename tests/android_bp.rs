@@ -173,6 +173,7 @@ fn crates_agree_with_cargo() {
         ("anion-vts", &["VtsAnionAllocatorTargetTest"]),
         ("anion-memory", &["libanion_memory"]),
         ("anion-layout", &["libanion_layout"]),
+        ("anion-handle", &["libanion_handle"]),
         ("anion-client", &["libanion_client"]),
         ("anionctl", &["libanionctl"]),
         ("anion-nodes", &["libanion_nodes"]),

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whether the files of a handle are what it says.
+
+use crate::handle::Handle;
+use crate::metadata;
+use anion_memory::Access;
+use std::fmt;
+
+/// `F_SEAL_SHRINK` and `F_SEAL_GROW` of `linux/fcntl.h`: the size is fixed.
+const FIXED: i32 = 0x2 | 0x4;
+/// `F_SEAL_WRITE` and `F_SEAL_FUTURE_WRITE`: no new mapping can be written to.
+const NO_WRITES: i32 = 0x8 | 0x10;
+
+/// What the system tells of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct File {
+    /// Bytes: of fstat(2), of a dma-buf the end that lseek(2) finds.
+    pub bytes: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// Whether the descriptor was opened for writing, too.
+    pub is_writable: bool,
+}
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A file that can be sealed, with the seals that `F_GET_SEALS` of fcntl(2) tells.
+    Sealed(i32),
+    /// A dma-buf: its size is fixed, and it knows no seals.
+    DmaBuf,
+    /// Any other. Its size may change at any time.
+    Other,
+}
+
+/// Which file of a handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The first, that of the pixels.
+    Buffer,
+    /// The second.
+    Metadata,
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Buffer => "buffer",
+            Self::Metadata => "metadata",
+        })
+    }
+}
+
+/// Why a file is not that of the handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadFile {
+    /// What it is does not say whether its size is fixed.
+    #[error("the file of the {0} is neither a memfd nor a dma-buf")]
+    Kind(Which),
+    /// Its size can change, so that an access would fault.
+    #[error("the file of the {which} has the seals {seals:#x}, but SHRINK and GROW must be among them")]
+    Unsealed {
+        /// Which file.
+        which: Which,
+        /// Its seals.
+        seals: i32,
+    },
+    /// It is too small.
+    #[error("the file of the {which} has {bytes} bytes, but the handle needs {needed}")]
+    Size {
+        /// Which file.
+        which: Which,
+        /// Its bytes.
+        bytes: u64,
+        /// What the handle says.
+        needed: u64,
+    },
+    /// The handle says that it can be written to.
+    #[error("the file of the {0} cannot be written to")]
+    ReadOnly(Which),
+}
+
+impl Handle {
+    /// Checks that the two files are at least as large as the handle says, that this cannot change,
+    /// and that they can be mapped for the access that the handle promises. After that no access to
+    /// [`Handle::size`] bytes of the buffer, or to those of the metadata, is beyond the end of a
+    /// file.
+    ///
+    /// # Errors
+    /// If one is not so.
+    pub fn check(&self, buffer: &File, metadata: &File) -> Result<(), BadFile> {
+        buffer.check(Which::Buffer, self.size(), self.access())?;
+        if metadata.kind == Kind::DmaBuf {
+            return Err(BadFile::Kind(Which::Metadata));
+        }
+        metadata.check(Which::Metadata, metadata::size(self.request().reserved_size), Access::ReadWrite)
+    }
+}
+
+impl File {
+    fn check(&self, which: Which, needed: u64, access: Access) -> Result<(), BadFile> {
+        let (is_fixed, seals) = match self.kind {
+            Kind::Sealed(seals) => (seals & FIXED == FIXED, seals),
+            Kind::DmaBuf => (true, 0),
+            Kind::Other => return Err(BadFile::Kind(which)),
+        };
+        if !is_fixed {
+            return Err(BadFile::Unsealed { which, seals });
+        }
+        if self.bytes < needed {
+            return Err(BadFile::Size { which, bytes: self.bytes, needed });
+        }
+        if access == Access::ReadWrite && (!self.is_writable || seals & NO_WRITES != 0) {
+            return Err(BadFile::ReadOnly(which));
+        }
+        Ok(())
+    }
+}

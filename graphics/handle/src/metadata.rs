@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The memory beside a buffer: metadata that clients set, and the region that is reserved for them.
+//!
+//! | offset | bytes | what |
+//! |---|---|---|
+//! | 0 | 4 | [`MAGIC`] |
+//! | 4 | 4 | [`VERSION`] |
+//! | 16 | 128 | [`NAME`], up to its NUL |
+//! | 144 | 4 | [`DATASPACE`] |
+//! | 148 | 4 | [`BLEND_MODE`] |
+//! | 152 | 4 + 40 | [`SMPTE2086`]: whether it is set, ten floating point numbers |
+//! | 200 | 4 + 8 | [`CTA861_3`]: whether it is set, two floating point numbers |
+//! | 216 | 8 + 2048 | [`SMPTE2094_40`]: whether it is set, its length, its bytes |
+//! | 2272 | 8 + 1024 | [`SMPTE2094_10`]: the same |
+//! | [`RESERVED_AT`] | as many as were asked for | the reserved region |
+//!
+//! Numbers are little endian. Other processes may write at any time, so a reader may meet any value
+//! and parts of two; lengths are checked after they were read, and read once.
+
+/// First four bytes: `ANIm`.
+pub const MAGIC: u32 = u32::from_le_bytes(*b"ANIm");
+/// The next four: another version is refused.
+pub const VERSION: u32 = 1;
+/// Bytes of the metadata.
+pub const BYTES: u64 = 4096;
+/// Where the reserved region begins: at a page, since no page of Linux is larger.
+pub const RESERVED_AT: u64 = 64 << 10;
+/// Most bytes of the reserved region.
+pub const MAX_RESERVED: u64 = 1 << 30;
+
+/// A place of the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Bytes from the start.
+    pub offset: usize,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+/// Metadata that may be unset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Optional {
+    /// A number of four bytes: 0 if it is unset.
+    pub is_set: Place,
+    /// The value.
+    pub value: Place,
+}
+
+/// Metadata of any length that may be unset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounded {
+    /// A number of four bytes: 0 if it is unset.
+    pub is_set: Place,
+    /// A number of four bytes: the length. It may be anything.
+    pub length: Place,
+    /// The most bytes that there can be.
+    pub value: Place,
+}
+
+const fn place(offset: usize, bytes: usize) -> Place {
+    Place { offset, bytes }
+}
+
+const fn optional(offset: usize, bytes: usize) -> Optional {
+    Optional { is_set: place(offset, 4), value: place(offset + 4, bytes) }
+}
+
+const fn bounded(offset: usize, bytes: usize) -> Bounded {
+    Bounded { is_set: place(offset, 4), length: place(offset + 4, 4), value: place(offset + 8, bytes) }
+}
+
+/// [`MAGIC`] and [`VERSION`].
+pub const HEAD: Place = place(0, 8);
+/// The buffer's name. What follows its first NUL means nothing.
+pub const NAME: Place = place(16, 128);
+/// A value of Android's `Dataspace`.
+pub const DATASPACE: Place = place(144, 4);
+/// A value of Android's `BlendMode`.
+pub const BLEND_MODE: Place = place(148, 4);
+/// Colours and luminance of the display that content was mastered on.
+pub const SMPTE2086: Optional = optional(152, 40);
+/// Light levels of the content.
+pub const CTA861_3: Optional = optional(200, 8);
+/// Dynamic metadata for colour volume transforms, application 4.
+pub const SMPTE2094_40: Bounded = bounded(216, 2048);
+/// The same, application 1.
+pub const SMPTE2094_10: Bounded = bounded(2272, 1024);
+
+/// Returns the bytes that the file needs; with a reserved region those up to it are a hole that
+/// takes no memory.
+pub const fn size(reserved_size: u64) -> u64 {
+    match reserved_size {
+        0 => BYTES,
+        size => RESERVED_AT.saturating_add(size),
+    }
+}
+
+/// Returns what is written to the start of the file before any client has it. All that is not here
+/// is zero: nothing is set, the blend mode is `INVALID`.
+///
+/// `name` ends at its first NUL, or after 127 bytes.
+pub fn initial(name: &[u8], dataspace: i32) -> Vec<u8> {
+    let mut page = Vec::with_capacity(DATASPACE.offset + DATASPACE.bytes);
+    page.extend(MAGIC.to_le_bytes());
+    page.extend(VERSION.to_le_bytes());
+    page.resize(NAME.offset, 0);
+    page.extend(name.iter().take(NAME.bytes - 1).take_while(|byte| **byte != 0));
+    page.resize(DATASPACE.offset, 0);
+    page.extend(dataspace.to_le_bytes());
+    page
+}
