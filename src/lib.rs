@@ -39,6 +39,9 @@ mod heap;
 // The use cases. Read this to understand Anion.
 mod allocator;
 
+// Android's graphics allocator over the use cases.
+mod graphics;
+
 // The AIDL interface over the use cases.
 mod service;
 

@@ -111,6 +111,9 @@ impl BackedBytes {
 pub struct Count(usize);
 
 impl Count {
+    /// One buffer.
+    pub const ONE: Self = Self(1);
+
     /// Checks the value.
     ///
     /// # Errors

@@ -19,6 +19,14 @@ use std::process::{Command, Stdio};
 /// The module of the interface.
 const INTERFACE: &str = "vendor.anion.allocator";
 
+/// Libraries of the platform that modules use, registries apart.
+const PLATFORMS: [&str; 4] = [
+    "android.hardware.common-V2-rust",
+    "android.hardware.graphics.allocator-V2-rust",
+    "libbinder_rs",
+    "librustutils",
+];
+
 /// Crates that only cargo's builds of a package use, and why Android's do not.
 const CARGO_ONLY: &[(&str, &str, &str)] = &[
     ("anion", "clap_complete", "completions are for a machine's own shell"),
@@ -87,7 +95,7 @@ fn every_name_is_there_and_there_once() {
         }
         for name in module.list("rustlibs") {
             let is_ours = names.contains(&name.as_str()) || name == &format!("{INTERFACE}-V2-rust");
-            let is_platforms = ["libbinder_rs", "librustutils"].contains(&name.as_str());
+            let is_platforms = PLATFORMS.contains(&name.as_str());
             assert!(is_ours || is_platforms || library(name).is_some(), "{} wants {name}", module.name());
         }
     }
@@ -166,7 +174,8 @@ fn crates_agree_with_cargo() {
     let modules = resolved();
     let cargo = cargo_dependencies();
     let own = |package: &str| {
-        package.starts_with("anion") || package == "vendor-anion-allocator" || package == "rustutils"
+        let stubs = ["android-hardware-graphics-allocator", "vendor-anion-allocator"];
+        package.starts_with("anion") || stubs.contains(&package) || package == "rustutils"
     };
     for (package, names) in [
         ("anion-ipc", &["libanion_ipc"][..]),

@@ -13,7 +13,19 @@ use std::path::{Path, PathBuf};
 const FLOORS: [(&str, &[&str]); 3] = [
     (
         "src",
-        &["units", "sys", "config", "ledger", "pool", "source", "heap", "allocator", "service", "daemon"],
+        &[
+            "units",
+            "sys",
+            "config",
+            "ledger",
+            "pool",
+            "source",
+            "heap",
+            "allocator",
+            "graphics",
+            "service",
+            "daemon",
+        ],
     ),
     (
         "client/src",
@@ -317,9 +329,13 @@ fn errors_are_types_and_not_strings() {
 #[test]
 fn generated_types_stop_at_the_service() {
     for (path, text) in sources() {
-        let knows = ["src/service", "src/daemon", "client"].iter().any(|folder| path.starts_with(folder));
-        if floor_of(&path).is_some() && !knows {
-            assert!(!text.contains("vendor_anion_allocator"), "{} knows AIDL types", path.display());
+        for (name, knowing) in [
+            ("vendor_anion_allocator", &["src/service", "src/daemon", "client"][..]),
+            ("android_hardware_", &["src/graphics", "src/daemon"]),
+        ] {
+            let knows = knowing.iter().any(|folder| path.starts_with(folder));
+            let is_bound = floor_of(&path).is_some() && !knows;
+            assert!(!is_bound || !text.contains(name), "{} knows AIDL types", path.display());
         }
     }
 }

@@ -28,6 +28,7 @@ fn request() -> Request {
         selection: Selection::Names(vec!["system".to_owned()]),
         label: Label::new("heir").expect("valid"),
         unzeroed: false,
+        metadata: None,
     }
 }
 

@@ -95,6 +95,7 @@ fn request(heap: &str, bytes: u64) -> Request {
         selection: Selection::Names(vec![heap.to_owned()]),
         label: Label::new("huge").expect("valid"),
         unzeroed: false,
+        metadata: None,
     }
 }
 

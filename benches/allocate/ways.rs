@@ -134,6 +134,7 @@ impl Way for InProcess {
             selection: Selection::Names(vec![heap.to_owned()]),
             label: Label::default(),
             unzeroed: false,
+            metadata: None,
         };
         let grants = self.allocator.allocate(&self.caller, &request);
         let grants = grants.map_err(|refused| anyhow::anyhow!("{refused:?}"))?;

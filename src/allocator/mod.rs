@@ -34,6 +34,7 @@ mod devices;
 mod giver;
 mod latency;
 mod liveness;
+mod metadata;
 mod pressure;
 mod query;
 mod reconfigure;
@@ -57,6 +58,7 @@ mod worker;
 
 pub use authorize::{Action, Denied};
 pub use latency::LatencyCounts;
+pub use metadata::{Graphic, Metadata};
 pub use pressure::{PressureFeed, PressureLevel, PressureSubscription, WatchedCgroup};
 pub use query::{BufferView, HeapView, NotOurs, TrimError, UnknownHeap};
 pub use registry::Record;

@@ -7,7 +7,7 @@ use super::{
     Action, Allocator, Caller, Denied, Explanation, LatencyCounts, Outcome, Request, Selection, Verdict,
 };
 use crate::heap::{Heap, PoolCounters};
-use crate::ledger::{Claim, HeapCounters, HeapIndex, Usage};
+use crate::ledger::{HeapCounters, HeapIndex, Usage};
 use crate::sys;
 use crate::units::{BackedBytes, Backing, BufferId, HeapMask, Uid};
 use std::os::fd::AsFd;
@@ -100,8 +100,8 @@ impl Allocator {
     ) -> Result<BackedBytes, Outcome> {
         let heap = &self.heaps[index];
         self.authorize(caller, Action::UseHeap(heap)).map_err(Outcome::Denied)?;
-        let bytes = heap.accept(&request.needs).map_err(Outcome::Rejected)?;
-        let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
+        let bytes = request.accepted_by(heap).map_err(Outcome::Rejected)?;
+        let claim = request.claim(caller, index, bytes);
         let made = {
             let (registry, domain) = (self.registry(), caller.domain(heap));
             registry.check(heap, claim, &domain).map_err(Outcome::Refused)?;
@@ -109,6 +109,28 @@ impl Allocator {
         };
         heap.find_place(bytes, claim.count - made).map_err(Outcome::Failed)?;
         Ok(bytes)
+    }
+
+    /// Returns what a heap that is named alone answers to a request while nothing is in use: that
+    /// which no release and no later call can change.
+    pub fn supports(&self, caller: &Caller, request: &Request) -> Explanation {
+        let verdicts = self.candidates(&request.selection).into_iter().map(|candidate| {
+            let outcome = match candidate {
+                Ok(index) => self.could_serve(caller, request, index).err().unwrap_or(Outcome::WouldServe),
+                Err(_) => Outcome::UnknownHeap,
+            };
+            self.verdict(caller, request, candidate, outcome)
+        });
+        Explanation { bytes: request.needs.bytes, count: request.count, verdicts: verdicts.collect() }
+    }
+
+    fn could_serve(&self, caller: &Caller, request: &Request, index: HeapIndex) -> Result<(), Outcome> {
+        let heap = &self.heaps[index];
+        self.authorize(caller, Action::UseHeap(heap)).map_err(Outcome::Denied)?;
+        let bytes = request.accepted_by(heap).map_err(Outcome::Rejected)?;
+        let claim = request.claim(caller, index, bytes);
+        heap.pool().account().check_empty(claim.uid, claim.total()).map_err(Outcome::Refused)?;
+        self.registry().ledger.check_empty(&claim).map_err(Outcome::Refused)
     }
 
     pub(super) fn verdict(

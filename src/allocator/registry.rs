@@ -10,6 +10,7 @@
 //! book-keeping at a time, whatever lives: the maps are B-trees, which never grow all at once as
 //! hash tables do, and many buffers are walked in steps of [`STEP`].
 
+use super::metadata::{Graphic, MetadataFile};
 use super::reservations::{Lent, Missing, ReservationId, Reservations};
 use crate::heap::{Heap, Stored};
 use crate::ledger::{Claim, HeapIndex, Ledger, Refusal};
@@ -19,6 +20,7 @@ use crate::sys::inotify::Watch;
 use crate::units::{BackedBytes, BufferId, Label, Uid};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Most buffers that are walked with the lock held once.
@@ -39,6 +41,8 @@ pub struct Record {
     pub pid: i32,
     /// Its label.
     pub label: Label,
+    /// What image it is for, with the bytes of its metadata; `None` for other buffers.
+    pub graphic: Option<(Graphic, BackedBytes)>,
     /// Inode number of its file.
     pub inode: u64,
     /// Time since boot when it was allocated.
@@ -48,7 +52,8 @@ pub struct Record {
 impl Record {
     /// Returns what was booked for it.
     fn claim(&self) -> Claim {
-        Claim { uid: self.uid, heap: self.heap, count: 1, bytes: self.bytes }
+        let metadata = self.graphic.map_or(0, |(_, bytes)| bytes.get());
+        Claim { uid: self.uid, heap: self.heap, count: 1, bytes: self.bytes, metadata }
     }
 }
 
@@ -56,12 +61,27 @@ impl Record {
 pub(super) struct Live {
     pub(super) record: Record,
     pub(super) stored: Stored,
+    /// The other file that the client has of an image's buffer.
+    pub(super) metadata: Option<Arc<MetadataFile>>,
     /// Of the file that the client has.
     pub(super) inode: Inode,
     /// The domain of the client that holds it.
     pub(super) domain: TrustDomain,
     /// The reservation that it was drawn from.
     pub(super) lender: Option<ReservationId>,
+}
+
+impl Live {
+    /// Returns its files.
+    pub(super) fn files(&self) -> (Stored, Option<Arc<MetadataFile>>) {
+        (self.stored.clone(), self.metadata.clone())
+    }
+
+    /// Returns the watches of its files.
+    fn watches(&self) -> impl Iterator<Item = Watch> + use<> {
+        let of_metadata = self.metadata.as_ref().and_then(|metadata| metadata.watch);
+        self.stored.watch.into_iter().chain(of_metadata)
+    }
 }
 
 /// Room and quota for a request, and what the caller's reservations lend to it.
@@ -160,7 +180,7 @@ impl Registry {
     /// Inserts a buffer that was booked.
     pub(super) fn insert(&mut self, live: Box<Live>) {
         let id = live.record.id;
-        if let Some(watch) = live.stored.watch {
+        for watch in live.watches() {
             self.by_watch.insert(watch, id);
         }
         self.by_inode.insert(live.inode, id);
@@ -177,10 +197,11 @@ impl Registry {
         id: BufferId,
         retire: impl FnOnce(&Record, Stored) -> T,
     ) -> Option<Removed<T>> {
-        let Live { record, stored, inode, lender, .. } = *self.live.remove(&id)?;
-        if let Some(watch) = stored.watch {
+        let live = *self.live.remove(&id)?;
+        for watch in live.watches() {
             self.by_watch.remove(&watch);
         }
+        let Live { record, stored, metadata, inode, lender, .. } = live;
         self.by_inode.remove(&inode);
         if let Some(ids) = self.by_owner.get_mut(&record.uid) {
             ids.remove(&id);
@@ -195,7 +216,7 @@ impl Registry {
             self.reservations.came_back(lender);
             self.top_up(heaps, lender);
         }
-        Some(Removed { record, leftover, is_reserved: lender.is_some() })
+        Some(Removed { record, leftover, metadata, is_reserved: lender.is_some() })
     }
 
     /// Reserves `claim` for a client.
@@ -297,6 +318,8 @@ pub(super) struct Removed<T> {
     pub(super) record: Record,
     /// Memory to be dropped.
     pub(super) leftover: T,
+    /// Its metadata file, to be dropped.
+    pub(super) metadata: Option<Arc<MetadataFile>>,
     /// Whether a reservation wants another in its place.
     pub(super) is_reserved: bool,
 }

@@ -199,12 +199,13 @@ impl Allocator {
         let found = self
             .registry()
             .live(id)
-            .map(|live| (live.stored.clone(), live.domain.clone(), live.record.heap, live.record.bytes));
-        let Some((stored, domain, index, bytes)) = found else { return Release::Gone };
+            .map(|live| (live.files(), live.domain.clone(), live.record.heap, live.record.bytes));
+        let Some(((stored, metadata), domain, index, bytes)) = found else { return Release::Gone };
         if ReleaseMechanism::of(stored.memory.backing()) == ReleaseMechanism::Token {
             return Release::Held;
         }
-        match stored.memory.is_idle() {
+        let is_idle = metadata.as_ref().map_or(Ok(true), |metadata| metadata.is_idle());
+        match is_idle.and_then(|is_idle| Ok(is_idle && stored.memory.is_idle()?)) {
             Ok(true) => {}
             Ok(false) => return Release::Held,
             Err(error) => {
@@ -220,9 +221,10 @@ impl Allocator {
             self.retire(record, own, prepared.take().unwrap_or(Err(None)))
         });
         drop(prepared);
-        let Some(Removed { record, leftover, is_reserved }) = removed else {
+        let Some(Removed { record, leftover, metadata: of_registry, is_reserved }) = removed else {
             return Release::Gone;
         };
+        drop((metadata, of_registry));
         let start = Instant::now();
         self.giver.give(record.uid, bytes.get(), leftover);
         let took = start.elapsed();

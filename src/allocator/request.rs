@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What clients ask for and get.
 
-use crate::heap::{Heap, Needs};
+use super::metadata::Metadata;
+use crate::heap::{Heap, Needs, Rejection};
+use crate::ledger::{Claim, HeapIndex};
 use crate::pool::TrustDomain;
+use crate::source::ReleaseMechanism;
 use crate::units::{BackedBytes, Backing, BufferId, Count, HeapId, HeapMask, HeapName, Label, Uid};
 use std::os::fd::OwnedFd;
 
@@ -51,6 +54,30 @@ pub struct Request {
     /// Whether the caller overwrites every byte, so that what its own trust domain left in a buffer
     /// may stay in it.
     pub unzeroed: bool,
+    /// What comes with each buffer of an image; `None` for other buffers.
+    pub metadata: Option<Metadata>,
+}
+
+impl Request {
+    /// Returns the size that a buffer for it has in `heap`, if the heap takes it.
+    ///
+    /// # Errors
+    /// As [`Heap::accept`]; for buffers with metadata if the kernel does not report their release,
+    /// since the interface that gives such buffers has no token to hold them by.
+    pub(super) fn accepted_by(&self, heap: &Heap) -> Result<BackedBytes, Rejection> {
+        if self.metadata.is_some() && heap.release_mechanism() == ReleaseMechanism::Token {
+            let why =
+                format!("the kernel does not report releases of its buffers: {}", heap.backing().name());
+            return Err(Rejection::Unsupported(why));
+        }
+        heap.accept(&self.needs)
+    }
+
+    /// Returns what is to be booked for `caller` where one buffer has `bytes` bytes.
+    pub(super) fn claim(&self, caller: &Caller, heap: HeapIndex, bytes: BackedBytes) -> Claim {
+        let metadata = self.metadata.as_ref().map_or(0, |metadata| metadata.bytes.get());
+        Claim { uid: caller.uid, heap, count: self.count.get(), bytes, metadata }
+    }
 }
 
 /// One buffer on its way to the client.
@@ -58,6 +85,8 @@ pub struct Request {
 pub struct Grant {
     /// The client's descriptor.
     pub fd: OwnedFd,
+    /// The client's descriptor of the buffer's metadata; `None` if the request had none.
+    pub metadata: Option<OwnedFd>,
     /// The buffer's identity.
     pub id: BufferId,
     /// Its size.

@@ -62,7 +62,9 @@ pub(super) struct Missing {
 
 impl Reserved {
     fn matches(&self, claim: &Claim, domain: &TrustDomain) -> bool {
-        (self.claim.heap, self.claim.bytes) == (claim.heap, claim.bytes) && self.domain == *domain
+        // What is reserved is charged without metadata, so it serves no buffers that have some.
+        let of = |claim: &Claim| (claim.heap, claim.bytes, claim.metadata);
+        of(&self.claim) == of(claim) && self.domain == *domain
     }
 
     fn is_complete(&self) -> bool {

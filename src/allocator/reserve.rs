@@ -5,7 +5,7 @@
 use super::reservations::ReservationId;
 use super::{Action, Allocator, Caller, Explanation, Outcome, Request};
 use crate::heap::discard;
-use crate::ledger::{Claim, HeapIndex, Refusal};
+use crate::ledger::{HeapIndex, Refusal};
 use std::sync::Arc;
 
 /// Most reservations of one uid. Each buffer of each takes one of the service's descriptors.
@@ -77,7 +77,7 @@ impl Allocator {
         let heap = &self.heaps[index];
         self.authorize(caller, Action::Reserve(heap)).map_err(Outcome::Denied)?;
         let bytes = heap.accept(&request.needs).map_err(Outcome::Rejected)?;
-        let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
+        let claim = request.claim(caller, index, bytes);
         let reserve = || {
             let mut registry = self.registry();
             let held = registry.reservations().count(caller.uid);

@@ -3,10 +3,11 @@
 //! new memory.
 
 use super::booking::Booking;
+use super::metadata::MetadataFile;
 use super::registry::{Live, Record};
 use super::{Action, Allocator, Caller, Grant, Outcome, Request};
 use crate::heap::{Discard, Heap, Served, Stored, Taken, Wanted, discard};
-use crate::ledger::{Claim, HeapIndex};
+use crate::ledger::HeapIndex;
 use crate::pool::{Clean, Pooled, TrustDomain};
 use crate::source::{Memory, ReleaseMechanism, SourceError};
 use crate::sys::clock::since_boot;
@@ -31,6 +32,7 @@ struct Made {
     // the way.
     fd: OwnedFd,
     stored: Stored,
+    metadata: Option<(OwnedFd, MetadataFile)>,
 }
 
 impl Allocator {
@@ -43,9 +45,9 @@ impl Allocator {
     ) -> Result<Vec<Grant>, Outcome> {
         let heap = &self.heaps[index];
         self.authorize(caller, Action::UseHeap(heap)).map_err(Outcome::Denied)?;
-        let bytes = heap.accept(&request.needs).map_err(Outcome::Rejected)?;
+        let bytes = request.accepted_by(heap).map_err(Outcome::Rejected)?;
         self.look_for_releases(caller, heap, bytes.get() * request.count.get() as u64);
-        let claim = Claim { uid: caller.uid, heap: index, count: request.count.get(), bytes };
+        let claim = request.claim(caller, index, bytes);
         let booking = self.book(caller, claim).map_err(Outcome::Refused)?;
         let make = || self.make(caller, request, heap, &booking);
         let made = make().or_else(|error| {
@@ -240,7 +242,8 @@ impl Allocator {
         if stored.watch.is_none() {
             stored.watch = self.watch(stored.memory.as_ref())?;
         }
-        Ok(Made { fd, stored })
+        let metadata = request.metadata.as_ref().map(|metadata| self.make_metadata(metadata)).transpose()?;
+        Ok(Made { fd, stored, metadata })
     }
 
     /// Creates memory that no client has held.
@@ -254,7 +257,7 @@ impl Allocator {
         Ok(Stored { memory, watch: None })
     }
 
-    fn watch(&self, memory: &dyn Memory) -> io::Result<Option<Watch>> {
+    pub(super) fn watch(&self, memory: &dyn Memory) -> io::Result<Option<Watch>> {
         match memory.watch(&self.liveness.watcher) {
             // Watches are used up; asking alone will tell.
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
@@ -281,11 +284,15 @@ impl Allocator {
         let mut batch = Vec::with_capacity(made.len());
         let mut unwatched = Vec::new();
         let bytes = booking.bytes();
-        for Made { fd, stored } in made {
+        let graphic = request.metadata.as_ref().map(|metadata| (metadata.graphic, metadata.bytes));
+        for Made { fd, stored, metadata } in made {
             let id = BufferId(self.next_id.fetch_add(1, Ordering::Relaxed));
             stored.memory.handed_out(&request.label);
             let backing = stored.memory.backing();
-            if stored.watch.is_none() && ReleaseMechanism::of(backing) != ReleaseMechanism::Token {
+            let (metadata_fd, metadata) = metadata.unzip();
+            let is_watched = stored.watch.is_some()
+                && metadata.as_ref().is_none_or(|metadata: &MetadataFile| metadata.watch.is_some());
+            if !is_watched && ReleaseMechanism::of(backing) != ReleaseMechanism::Token {
                 unwatched.push(id);
             }
             let inode = stored.memory.inode();
@@ -296,11 +303,14 @@ impl Allocator {
                 uid: caller.uid,
                 pid: caller.pid,
                 label: request.label.clone(),
+                graphic,
                 inode: inode.number,
                 created,
             };
-            grants.push(Grant { fd, id, bytes, heap_id: heap.id(), heap_name: heap.name().clone(), backing });
-            batch.push(Live { record, stored, inode, domain: domain.clone(), lender: None });
+            let (heap_id, heap_name) = (heap.id(), heap.name().clone());
+            grants.push(Grant { fd, metadata: metadata_fd, id, bytes, heap_id, heap_name, backing });
+            let (domain, metadata) = (domain.clone(), metadata.map(Arc::new));
+            batch.push(Live { record, stored, metadata, inode, domain, lender: None });
         }
         booking.insert(batch);
         self.liveness.unwatched(caller.uid, &unwatched, bytes.get(), now);

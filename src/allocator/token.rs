@@ -57,8 +57,8 @@ impl Allocator {
             self.heaps[record.heap].pool().forget(record.uid, record.bytes, None);
             stored
         });
-        let Some(Removed { record, leftover, is_reserved }) = removed else { return };
-        drop(leftover);
+        let Some(Removed { record, leftover, metadata, is_reserved }) = removed else { return };
+        drop((leftover, metadata));
         log::debug!("buffer {id} of uid {} given up, {} bytes", record.uid, record.bytes.get());
         if is_reserved {
             self.maker.wake();

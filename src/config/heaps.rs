@@ -10,11 +10,13 @@ use super::region;
 use super::steps;
 use super::tree::{NodeId, Tree};
 use crate::units::{HeapId, HeapName, HeapType, PageSize, Uid};
+use anion_layout::LARGEST_STRIDE_ALIGN;
 
 /// What the container is compatible with.
 pub(super) const COMPATIBLE: &str = "anion,heaps-v1";
-/// The container's child that is no heap.
+/// The container's children that are no heaps.
 pub(super) const CLIENTS: &str = "clients";
+pub(super) const GRAPHICS: &str = "graphics";
 /// Largest page order: 1 GiB with pages of 4 KiB.
 const MAX_ORDER: u32 = 18;
 
@@ -34,6 +36,7 @@ const KEYS: &[&str] = &[
     "memory-region",
     "alignment",
     "chunk-size",
+    "stride-align",
     "cached",
     "uncached",
     "deferred-free",
@@ -54,7 +57,7 @@ pub(super) fn read(tree: &Tree, container: NodeId, page: PageSize, report: &mut 
     let mut node = NodeReader::new(tree, container);
     refuse_unknown(&mut node, &[]);
     node.finish(report);
-    let heaps = tree.children(container).filter(|child| tree.name(*child) != CLIENTS);
+    let heaps = tree.children(container).filter(|child| ![CLIENTS, GRAPHICS].contains(&tree.name(*child)));
     heaps.filter_map(|heap| one(tree, heap, page, report)).collect()
 }
 
@@ -133,6 +136,7 @@ fn describe(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
         }
     }
     heap.chunk_size = chunk_size(node, kind, heap.size, page);
+    heap.stride_align = stride_align(node).unwrap_or(heap.stride_align);
     let (cached, uncached) = (node.flag("cached"), node.flag("uncached"));
     if cached && uncached {
         node.fail("uncached", "cached and uncached exclude each other");
@@ -310,6 +314,15 @@ fn chunk_size(node: &mut NodeReader<'_>, kind: HeapType, size: Option<u64>, page
         node.fail("chunk-size", format!("chunk-size is {chunk:#x}, but it must divide the size {size:#x}"));
     }
     Some(chunk)
+}
+
+fn stride_align(node: &mut NodeReader<'_>) -> Option<u32> {
+    let bytes = node.get("stride-align", cell)?;
+    if !bytes.is_power_of_two() || bytes > LARGEST_STRIDE_ALIGN {
+        let rule = format!("a power of two up to {LARGEST_STRIDE_ALIGN}");
+        node.fail("stride-align", format!("stride-align is {bytes}, but it must be {rule}"));
+    }
+    Some(bytes)
 }
 
 fn pool_orders(node: &mut NodeReader<'_>, kind: HeapType) -> Option<Vec<u32>> {

@@ -15,6 +15,7 @@ mod draft;
 mod dtb;
 #[cfg(feature = "dts")]
 mod dts;
+mod graphics;
 mod heaps;
 mod import;
 mod overlay;
@@ -37,6 +38,7 @@ use self::diagnostic::Report;
 pub use self::diagnostic::{Diagnostic, Severity};
 pub use self::directory::DirectoryError;
 pub use self::dtb::BlobError;
+pub use self::graphics::{default_rules as default_graphics, words as usage_words};
 pub use self::overlay::OverlayError;
 use self::spec::Config;
 use self::tree::{MAX_BYTES, Tree};

@@ -2,6 +2,7 @@
 //! What a configuration says once it is checked.
 
 use crate::units::{HeapId, HeapName, HeapType, Uid};
+use anion_layout::Usage;
 use std::fmt;
 
 /// Heaps and client policy.
@@ -11,6 +12,32 @@ pub struct Config {
     pub heaps: Vec<HeapSpec>,
     /// Who may use how much.
     pub policy: Policy,
+    /// Where buffers of images come from: the first rule that covers a usage decides; what none
+    /// covers is not supported.
+    pub graphics: Vec<GraphicsRule>,
+}
+
+/// Which heaps serve buffers of images for some usages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GraphicsRule {
+    /// Node name.
+    pub name: String,
+    /// Bits of Android's `BufferUsage` that its heaps are good for, all at once.
+    pub usages: u64,
+    /// Names of heaps, in the order in which they are tried; at least one, none twice.
+    pub heaps: Vec<HeapName>,
+    /// Only dma-bufs will do.
+    pub dma_bufs_only: bool,
+}
+
+impl GraphicsRule {
+    /// Returns whether its heaps serve a buffer for all of `usage`. Protected memory serves
+    /// protected buffers alone.
+    pub fn covers(&self, usage: Usage) -> bool {
+        let is_protected = |bits: u64| bits & Usage::PROTECTED != 0;
+        let needed = usage.0 & !Usage::REMOVED;
+        needed & !self.usages == 0 && is_protected(self.usages) == is_protected(needed)
+    }
 }
 
 /// One heap as configured.
@@ -41,6 +68,9 @@ pub struct HeapSpec {
     /// Bytes of one chunk, set for chunk heaps alone (and always, unless they are `unavailable`): a
     /// power of two that divides `size`.
     pub chunk_size: Option<u64>,
+    /// Bytes: rows of images in its buffers begin at multiples of it, as the devices need that read
+    /// them. A power of two, at most a page of 4 KiB.
+    pub stride_align: u32,
     /// Whether CPU mappings are cached.
     pub cached: bool,
     /// ION_HEAP_FLAG_DEFER_FREE.
@@ -90,6 +120,7 @@ impl HeapSpec {
             size,
             alignment,
             chunk_size,
+            stride_align,
             cached,
             deferred_free,
             pool_orders,
@@ -115,6 +146,7 @@ impl HeapSpec {
             ("size", *size == other.size),
             ("alignment", *alignment == other.alignment),
             ("chunk-size", *chunk_size == other.chunk_size),
+            ("stride-align", *stride_align == other.stride_align),
             ("cached", *cached == other.cached),
             ("deferred-free", *deferred_free == other.deferred_free),
             ("pool-orders", *pool_orders == other.pool_orders),
@@ -236,6 +268,7 @@ impl HeapSpec {
             size,
             alignment: 1,
             chunk_size: None,
+            stride_align: anion_layout::STRIDE_ALIGN,
             cached: true,
             deferred_free: false,
             pool_orders: vec![],

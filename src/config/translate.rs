@@ -3,14 +3,14 @@
 
 use super::diagnostic::{Report, Severity};
 use super::draft;
-use super::heaps::{self, CLIENTS, COMPATIBLE};
+use super::heaps::{self, CLIENTS, COMPATIBLE, GRAPHICS};
 use super::property::{is_compatible, switched_off};
 use super::spec::{Config, Policy};
 use super::tree::{NodeId, Tree};
-use super::{import, overlay, policy};
+use super::{graphics, import, overlay, policy};
 use crate::units::PageSize;
 
-/// Returns the heaps and the policy of `tree`.
+/// Returns the heaps, the policy and the graphics rules of `tree`.
 pub(super) fn config(tree: &Tree, page: PageSize, report: &mut Report) -> Config {
     let own = own_node(tree, report);
     let (drafts, nothing) = match own {
@@ -35,7 +35,12 @@ pub(super) fn config(tree: &Tree, page: PageSize, report: &mut Report) -> Config
     let clients = own.and_then(|own| tree.children(own).find(|child| tree.name(*child) == CLIENTS));
     let policy =
         clients.map_or_else(Policy::default, |clients| policy::read(tree, clients, &heaps, page, report));
-    Config { heaps, policy }
+    let graphics = own.and_then(|own| tree.children(own).find(|child| tree.name(*child) == GRAPHICS));
+    let graphics = match graphics {
+        Some(node) => graphics::read(tree, node, &heaps, report),
+        None => graphics::default_rules(&heaps),
+    };
+    Config { heaps, policy, graphics }
 }
 
 /// What is said of a tree whose heaps all have errors.

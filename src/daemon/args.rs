@@ -147,6 +147,21 @@ pub(crate) struct TransportArguments {
     #[cfg_attr(not(soong), arg(env = "ANION_SOCKET"))]
     pub(crate) socket: Option<PathBuf>,
 
+    /// Serve Android's graphics allocator, too, under this name of an instance
+    ///
+    /// android.hardware.graphics.allocator.IAllocator/INSTANCE over kernel binder; over a socket it
+    /// is the root object of one of its own. The configuration's graphics node says which heaps
+    /// serve what. Without INSTANCE: default.
+    #[arg(long, value_name = "INSTANCE", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "default", value_parser = instance)]
+    pub(crate) graphics: Option<String>,
+
+    /// Path of the socket of the graphics allocator, made as --socket's
+    ///
+    /// Default: graphics.sock beside the other one.
+    #[arg(long, value_name = "PATH", requires = "graphics", value_hint = ValueHint::FilePath)]
+    pub(crate) graphics_socket: Option<PathBuf>,
+
     /// Permissions of the socket: who may write to it can connect
     ///
     /// Default: 0660 for root, else 0600.
@@ -258,6 +273,8 @@ fn cgroup(text: &str) -> Result<WatchedCgroup, std::convert::Infallible> {
 enum WordError {
     #[error("the mode is {0:?}, but it must be octal, 0 to 0777")]
     Mode(String),
+    #[error("the instance is {0:?}, but it must have 1 to 64 letters, digits, '_', '-' and '.'")]
+    Instance(String),
     #[error("there is no group {0:?}")]
     NoGroup(String),
     /// The account database could not be read.
@@ -268,6 +285,15 @@ enum WordError {
 fn socket_mode(text: &str) -> Result<u32, WordError> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
     mode.ok_or_else(|| WordError::Mode(text.to_owned()))
+}
+
+fn instance(text: &str) -> Result<String, WordError> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if (1..=64).contains(&text.len()) && text.chars().all(is_allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err(WordError::Instance(text.to_owned()))
+    }
 }
 
 fn group(text: &str) -> Result<Gid, WordError> {
@@ -289,6 +315,19 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_graphics_allocator_is_off_unless_asked_for() {
+        let parsed = |words: &[&str]| {
+            Arguments::try_parse_from([&["aniond"], words].concat())
+                .map(|arguments| arguments.transport.graphics)
+        };
+        assert_eq!(parsed(&[]).expect("valid"), None);
+        assert_eq!(parsed(&["--graphics"]).expect("valid").as_deref(), Some("default"));
+        assert_eq!(parsed(&["--graphics=anion"]).expect("valid").as_deref(), Some("anion"));
+        assert!(parsed(&["--graphics="]).is_err() && parsed(&["--graphics=a/b"]).is_err());
+        assert!(parsed(&["--graphics-socket", "/s"]).is_err());
     }
 
     #[test]

@@ -7,9 +7,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::config::spec::{ClientPolicy, Config, HeapSpec, Policy, Quota};
-use crate::config::{self, DeviceTree, Diagnostic, LoadError, Loaded, Severity};
-use crate::units::{PageSize, Uid};
+use crate::config::spec::{ClientPolicy, Config, GraphicsRule, HeapSpec, Policy, Quota};
+use crate::config::{self, DeviceTree, Diagnostic, LoadError, Loaded, Severity, usage_words};
+use crate::units::{HeapName, PageSize, Uid};
 use anyhow::Context as _;
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Value, json};
@@ -81,13 +81,16 @@ impl Checked {
             // It names the file.
             Err(error) => return writeln!(out, "error: {error:#}"),
         };
-        let Config { heaps, policy } = &loaded.config;
+        let Config { heaps, policy, graphics } = &loaded.config;
         writeln!(out, "{file}: {}", counted(heaps.len(), "heap"))?;
         if !heaps.is_empty() {
             writeln!(out, "{}", heap_table(heaps))?;
         }
         if has_limits(policy) {
             writeln!(out, "{}", client_table(policy))?;
+        }
+        if *graphics != config::default_graphics(heaps) {
+            writeln!(out, "{}", graphics_table(graphics))?;
         }
         for diagnostic in &loaded.diagnostics {
             // With a position it reads FILE:LINE:COLUMN, which editors jump to.
@@ -109,6 +112,7 @@ impl Checked {
                 "overlays": overlays,
                 "heaps": config.heaps.iter().map(heap_json).collect::<Vec<_>>(),
                 "policy": policy_json(&config.policy),
+                "graphics": config.graphics.iter().map(graphics_json).collect::<Vec<_>>(),
                 "diagnostics": diagnostics.iter().map(diagnostic_json).collect::<Vec<_>>(),
             }),
         }
@@ -180,6 +184,9 @@ fn flags(heap: &HeapSpec) -> Vec<String> {
     if heap.is_default_pool {
         flags.push("linux,cma-default".to_owned());
     }
+    if heap.stride_align != anion_layout::STRIDE_ALIGN {
+        flags.push(format!("rows of images at {}", bytes(heap.stride_align.into())));
+    }
     flags.extend(heap.chunk_size.map(|chunk| format!("chunks of {}", bytes(chunk))));
     if !heap.pool_orders.is_empty() {
         flags.push(format!(
@@ -210,6 +217,25 @@ fn client_table(policy: &Policy) -> Table {
     let (max_bytes, max_buffers) = quota(&policy.default);
     table.add_row(["(others)".to_owned(), none(), max_bytes, max_buffers, none(), none()]);
     table
+}
+
+fn graphics_table(rules: &[GraphicsRule]) -> Table {
+    let mut table = table(&["graphics", "usages", "heaps", "kind"]);
+    for rule in rules {
+        let kind = if rule.dma_bufs_only { "dma-bufs only".to_owned() } else { none() };
+        table.add_row([rule.name.clone(), usage_words(rule.usages), joined(&rule.heaps), kind]);
+    }
+    table
+}
+
+fn graphics_json(rule: &GraphicsRule) -> Value {
+    json!({
+        "name": rule.name,
+        "usages": usage_words(rule.usages),
+        "usage_bits": rule.usages,
+        "heaps": rule.heaps.iter().map(HeapName::as_str).collect::<Vec<_>>(),
+        "dma_bufs_only": rule.dma_bufs_only,
+    })
 }
 
 fn none() -> String {
@@ -252,6 +278,7 @@ fn heap_json(heap: &HeapSpec) -> Value {
         "kernel_names": heap.kernel_names.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
         "alignment": heap.alignment,
         "chunk_size": heap.chunk_size,
+        "stride_align": heap.stride_align,
         "cached": heap.cached,
         "deferred_free": heap.deferred_free,
         "pool_orders": heap.pool_orders,

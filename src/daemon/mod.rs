@@ -66,11 +66,13 @@ mod accept;
 #[cfg_attr(soong, path = "transport_on_device.rs")]
 mod transport;
 
+/// What is served.
+mod services;
+
 /// Reports to who started the process.
 mod supervisor;
 
 use crate::allocator::Allocator;
-use crate::service::HeapAllocatorService;
 use crate::sys::fd::without_proc;
 use anyhow::Context;
 use args::Arguments;
@@ -79,9 +81,9 @@ use log::LevelFilter;
 use process::StopSignals;
 #[cfg(not(soong))]
 use seccomp::Filter;
+use services::Services;
 use std::io;
 use std::process::ExitCode;
-use std::sync::Arc;
 use transport::Transports;
 
 /// Runs the program to its end. It owns the descriptors that the process inherited, so it must be
@@ -141,10 +143,11 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     let (confine, is_confined) = (|| Ok(()), false);
     let transports = Transports::open(&arguments.transport, &config.policy)?;
     let devices = DeviceWatcher::new();
+    let rules = config.graphics.clone();
     let allocator = Allocator::new(config, &arguments.cgroup).context("cannot make the heaps")?;
     describe(&allocator, &origin);
-    let service = HeapAllocatorService::binder(Arc::clone(&allocator));
-    let serving = transports.serve(&service, confine, !is_confined)?;
+    let services = Services::new(&allocator, arguments.transport.graphics.as_ref(), rules);
+    let serving = transports.serve(&services, confine, !is_confined)?;
     if let Err(error) = devices.and_then(|devices| devices.start(&allocator)) {
         log::info!("devices that appear are not looked for: {error}");
     }

@@ -6,18 +6,22 @@ use super::args::{TransportArguments, TransportKind};
 use super::budget::{Budget, Limits};
 use super::keeper::{self, Current, Keeper};
 use super::listener::{Listener, SocketSettings};
+use super::services::Services;
 use crate::config::spec::Policy;
-use anion_ipc::{Endpoint, Held, KernelServer, SERVICE_NAME, SocketServer, Strong, default_socket};
+use crate::graphics;
+use anion_ipc::{
+    Endpoint, FromIBinder, Held, KernelServer, SERVICE_NAME, SocketServer, Strong, default_socket,
+};
 use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::geteuid;
 use std::collections::HashSet;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
-use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
 /// How long to wait for a service manager that starts at the same time.
 const MANAGER_PATIENCE: Duration = Duration::from_secs(5);
@@ -27,6 +31,8 @@ const MAX_HELD_BYTES: usize = 64 << 20;
 /// many.
 const MAX_HELD_DESCRIPTORS: usize = 1024;
 const DESCRIPTORS_PART: usize = 8;
+/// The socket of the graphics allocator, beside the other one.
+const GRAPHICS_SOCKET: &str = "graphics.sock";
 /// How long a stop waits for calls that are being answered.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -37,17 +43,25 @@ pub(crate) struct Transports<'a> {
     /// Uids for which places are kept.
     privileged: HashSet<u32>,
     kernel: Option<KernelServer>,
-    listener: Option<Listener>,
-    /// Whether the socket takes over when the service manager does not want the service.
+    listeners: Option<Listeners>,
+    /// Whether the sockets take over when the service manager does not want the service.
     may_fall_back: bool,
 }
 
-/// Transports that are served. Dropping it removes the socket.
+/// Transports that are served. Dropping it removes the sockets.
 pub(crate) struct Serving {
     /// Where clients find the service.
     pub(crate) places: Vec<String>,
     own_uid: u32,
-    socket: Option<ServedSocket>,
+    /// One, or two that share a budget.
+    sockets: Vec<ServedSocket>,
+}
+
+/// The sockets, each of which has one root object.
+struct Listeners {
+    heaps: Listener,
+    /// None unless it is asked for.
+    graphics: Option<Listener>,
 }
 
 struct ServedSocket {
@@ -80,9 +94,9 @@ impl<'a> Transports<'a> {
             TransportKind::Binder | TransportKind::Both => Some(open_kernel(arguments)?),
             TransportKind::Auto => probe_kernel(arguments),
         };
-        let listener = match kind {
-            TransportKind::Socket | TransportKind::Both => Some(listen(arguments, passed)?),
-            TransportKind::Auto if kernel.is_none() => Some(listen(arguments, passed)?),
+        let listeners = match kind {
+            TransportKind::Socket | TransportKind::Both => Some(Listeners::open(arguments, passed)?),
+            TransportKind::Auto if kernel.is_none() => Some(Listeners::open(arguments, passed)?),
             TransportKind::Auto | TransportKind::Binder => None,
         };
         let own_uid = geteuid().as_raw();
@@ -92,12 +106,12 @@ impl<'a> Transports<'a> {
             own_uid,
             privileged,
             kernel,
-            listener,
+            listeners,
             may_fall_back: kind == TransportKind::Auto,
         })
     }
 
-    /// Serves `service` over all of them. Calls `confine` once, as soon as nothing has to be opened
+    /// Serves `services` over all of them. Calls `confine` once, as soon as nothing has to be opened
     /// any more: before the first client is served, except over kernel binder where the socket may
     /// yet have to take over. `may_bind` says whether a socket can be bound after that, in place of
     /// one that was removed.
@@ -106,25 +120,25 @@ impl<'a> Transports<'a> {
     /// If the service manager does not answer in time or refuses, unless the socket can take over; if `confine` fails.
     pub(crate) fn serve(
         mut self,
-        service: &Strong<dyn IHeapAllocator>,
+        services: &Services,
         confine: impl Fn() -> anyhow::Result<()>,
         may_bind: bool,
     ) -> anyhow::Result<Serving> {
         let mut places = Vec::new();
         let arguments = self.arguments;
-        let listener = self.listener.take();
-        let prepare = |one| PreparedSocket::new(one, arguments, self.privileged.clone(), service, may_bind);
-        let mut socket = listener.map(prepare).transpose()?;
+        let listeners = self.listeners.take();
+        let prepare = |opened: Listeners| opened.prepare(services, arguments, &self.privileged, may_bind);
+        let mut sockets = listeners.map(prepare).transpose()?.unwrap_or_default();
         let is_all_open = self.kernel.is_none() || !self.may_fall_back;
         if is_all_open {
             confine()?;
         }
         if let Some(kernel) = &self.kernel {
-            match kernel.publish(SERVICE_NAME, service, MANAGER_PATIENCE) {
-                Ok(()) => places.push(format!("{} as {SERVICE_NAME}", kernel.endpoint())),
+            match publish(kernel, services) {
+                Ok(names) => places.push(format!("{} as {}", kernel.endpoint(), names.join(" and "))),
                 Err(error) if self.may_fall_back => {
                     log::warn!("kernel binder is not used: {error}");
-                    socket = Some(prepare(listen(arguments, None)?)?);
+                    sockets = prepare(Listeners::open(arguments, None)?)?;
                 }
                 Err(error) => return Err(error).context("cannot serve over kernel binder"),
             }
@@ -132,31 +146,46 @@ impl<'a> Transports<'a> {
         if !is_all_open {
             confine()?;
         }
-        let socket = socket.map(PreparedSocket::serve).transpose()?;
-        places.extend(socket.iter().map(|served| served.place.clone()));
-        Ok(Serving { places, own_uid: self.own_uid, socket })
+        let sockets = sockets.into_iter().map(PreparedSocket::serve).collect::<anyhow::Result<Vec<_>>>()?;
+        places.extend(sockets.iter().map(|served| served.place.clone()));
+        Ok(Serving { places, own_uid: self.own_uid, sockets })
     }
 }
 
 impl Serving {
     /// Keeps places for the uids of another policy from now on.
     pub(crate) fn set_policy(&self, policy: &Policy) {
-        if let Some(socket) = &self.socket {
+        for socket in &self.sockets {
             socket.budget.set_privileged(privileged(policy, self.own_uid));
         }
     }
 
-    /// Turns new clients away, removes the socket, ends every connection, and waits briefly for calls that are being
-    /// answered.
+    /// Turns new clients away, removes the sockets, ends every connection, and waits briefly for
+    /// calls that are being answered.
     pub(crate) fn stop(self) {
-        let Some(ServedSocket { listener, server, stopping, .. }) = self.socket else { return };
-        stopping.store(true, Ordering::Relaxed);
-        let listener = listener.lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop(listener);
-        if !server.stop(STOP_PATIENCE) {
-            log::info!("not every connection ended within {STOP_PATIENCE:?}; they are cut");
+        for ServedSocket { listener, stopping, .. } in &self.sockets {
+            stopping.store(true, Ordering::Relaxed);
+            let listener = listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(listener);
+        }
+        for ServedSocket { place, server, .. } in &self.sockets {
+            if !server.stop(STOP_PATIENCE) {
+                log::info!("{place}: not every connection ended within {STOP_PATIENCE:?}; they are cut");
+            }
         }
     }
+}
+
+/// Registers what is served with the service manager. Returns the names.
+fn publish(kernel: &KernelServer, services: &Services) -> io::Result<Vec<String>> {
+    kernel.publish(SERVICE_NAME, &services.heaps, MANAGER_PATIENCE)?;
+    let mut names = vec![SERVICE_NAME.to_owned()];
+    if let Some((instance, service)) = &services.graphics {
+        let name = format!("{}/{instance}", graphics::INTERFACE_NAME);
+        kernel.publish(&name, service, MANAGER_PATIENCE)?;
+        names.push(name);
+    }
+    Ok(names)
 }
 
 fn open_kernel(arguments: &TransportArguments) -> anyhow::Result<KernelServer> {
@@ -179,6 +208,44 @@ fn probe_kernel(arguments: &TransportArguments) -> Option<KernelServer> {
             log::info!("kernel binder is not used: {:#}", error.root_cause());
             None
         }
+    }
+}
+
+impl Listeners {
+    fn open(arguments: &TransportArguments, passed: Option<Listener>) -> anyhow::Result<Self> {
+        let heaps = listen(arguments, passed)?;
+        let Some(_) = &arguments.graphics else { return Ok(Self { heaps, graphics: None }) };
+        let beside = || heaps.path().map(|path| path.with_file_name(GRAPHICS_SOCKET));
+        let path = arguments.graphics_socket.clone().or_else(beside).context(
+            "systemd passed a socket without a path, so the one of the graphics allocator has none: give \
+             --graphics-socket",
+        )?;
+        let (mode, group) = (arguments.socket_mode, arguments.socket_group);
+        let graphics = Listener::bind(&SocketSettings { path, mode, group });
+        let graphics = graphics.context("cannot serve the graphics allocator")?;
+        Ok(Self { heaps, graphics: Some(graphics) })
+    }
+
+    /// Makes all that serving takes. Clients share one budget, whatever socket they come to.
+    fn prepare(
+        self,
+        services: &Services,
+        arguments: &TransportArguments,
+        privileged: &HashSet<u32>,
+        may_bind: bool,
+    ) -> anyhow::Result<Vec<PreparedSocket>> {
+        let limits = Limits {
+            connections: arguments.max_connections.into(),
+            connections_per_uid: arguments.max_connections_per_uid.into(),
+            sessions_per_uid: arguments.max_sessions_per_uid.into(),
+            held: held_of_messages()?,
+        };
+        let budget = Budget::new(limits, privileged.clone());
+        let mut sockets = vec![PreparedSocket::new(self.heaps, &services.heaps, &budget, may_bind)?];
+        if let (Some(listener), Some((_, service))) = (self.graphics, &services.graphics) {
+            sockets.push(PreparedSocket::new(listener, service, &budget, may_bind)?);
+        }
+        Ok(sockets)
     }
 }
 
@@ -214,33 +281,21 @@ struct PreparedSocket {
 }
 
 impl PreparedSocket {
-    fn new(
+    fn new<I: FromIBinder + ?Sized>(
         listener: Listener,
-        arguments: &TransportArguments,
-        privileged: HashSet<u32>,
-        service: &Strong<dyn IHeapAllocator>,
+        service: &Strong<I>,
+        budget: &Arc<Budget>,
         may_bind: bool,
     ) -> anyhow::Result<Self> {
         let server = Arc::new(SocketServer::new(service)?);
         let stopping = Arc::new(AtomicBool::new(false));
-        let limits = Limits {
-            connections: arguments.max_connections.into(),
-            connections_per_uid: arguments.max_connections_per_uid.into(),
-            sessions_per_uid: arguments.max_sessions_per_uid.into(),
-            held: held_of_messages()?,
-        };
         let current = Current::new(listener.socket.try_clone()?);
-        let budget = Budget::new(limits, privileged);
-        let acceptor = Acceptor::new(
-            Arc::clone(&current),
-            Arc::clone(&server),
-            Arc::clone(&budget),
-            Arc::clone(&stopping),
-        );
+        let (own, is_stopping) = (Arc::clone(budget), Arc::clone(&stopping));
+        let acceptor = Acceptor::new(Arc::clone(&current), Arc::clone(&server), own, is_stopping);
         let (place, listener) = (listener.place.clone(), Arc::new(Mutex::new(Some(listener))));
         let keeper = Keeper::new(Arc::clone(&listener), current, may_bind);
         let keeper = keeper.inspect_err(|error| log::info!("the socket's path is not watched: {error}"));
-        let served = ServedSocket { place, listener, server, budget, stopping };
+        let served = ServedSocket { place, listener, server, budget: Arc::clone(budget), stopping };
         Ok(Self { served, acceptor, keeper: keeper.ok() })
     }
 

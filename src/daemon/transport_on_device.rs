@@ -3,12 +3,13 @@
 //! no place beside a service manager and a policy.
 
 use super::args::{TransportArguments, TransportKind};
+use super::services::Services;
 use crate::config::spec::Policy;
-use anion_ipc::{Endpoint, KernelServer, SERVICE_NAME, Strong};
+use crate::graphics;
+use anion_ipc::{Endpoint, KernelServer, SERVICE_NAME};
 use anyhow::{Context, bail, ensure};
 use std::path::PathBuf;
 use std::time::Duration;
-use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
 /// The process's binder device, before anybody is served.
 pub(crate) struct Transports(KernelServer);
@@ -26,7 +27,10 @@ impl Transports {
     /// If the arguments ask for a socket, or for a device other than the one that the process can have.
     pub(crate) fn open(arguments: &TransportArguments, _policy: &Policy) -> anyhow::Result<Self> {
         ensure!(
-            arguments.socket.is_none() && arguments.socket_mode.is_none() && arguments.socket_group.is_none(),
+            arguments.socket.is_none()
+                && arguments.socket_mode.is_none()
+                && arguments.socket_group.is_none()
+                && arguments.graphics_socket.is_none(),
             "a socket is asked for, but this build serves kernel binder alone"
         );
         match arguments.transport {
@@ -43,19 +47,28 @@ impl Transports {
         Ok(Self(KernelServer::open(&device, arguments.threads).context("cannot open kernel binder")?))
     }
 
-    /// Registers `service`, confines the process and serves. No socket is ever bound here.
+    /// Registers `services`, confines the process and serves. No socket is ever bound here.
     ///
     /// # Errors
     /// If the service manager refuses, or `confine`'s.
     pub(crate) fn serve(
         self,
-        service: &Strong<dyn IHeapAllocator>,
+        services: &Services,
         confine: impl Fn() -> anyhow::Result<()>,
         _may_bind: bool,
     ) -> anyhow::Result<Serving> {
-        self.0.publish(SERVICE_NAME, service, Duration::ZERO).context("cannot serve over kernel binder")?;
+        let place = |name: &str| format!("{} as {name}", self.0.endpoint());
+        let mut places = vec![place(SERVICE_NAME)];
+        let published = self.0.publish(SERVICE_NAME, &services.heaps, Duration::ZERO);
+        published.context("cannot serve over kernel binder")?;
+        if let Some((instance, service)) = &services.graphics {
+            let name = format!("{}/{instance}", graphics::INTERFACE_NAME);
+            let published = self.0.publish(&name, service, Duration::ZERO);
+            published.context("cannot serve the graphics allocator over kernel binder")?;
+            places.push(place(&name));
+        }
         confine()?;
-        Ok(Serving { places: vec![format!("{} as {SERVICE_NAME}", self.0.endpoint())] })
+        Ok(Serving { places })
     }
 }
 

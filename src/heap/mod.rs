@@ -208,6 +208,11 @@ impl Heap {
         mechanisms.max().unwrap_or_else(|| ReleaseMechanism::of(self.backing()))
     }
 
+    /// Returns the machine's page size.
+    pub fn page(&self) -> PageSize {
+        self.page
+    }
+
     /// Returns how many bytes it can hold at once; `None` if only the machine's memory limits it.
     pub fn capacity(&self) -> Option<u64> {
         self.spec.size

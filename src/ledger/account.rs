@@ -150,8 +150,22 @@ impl Accounts {
     }
 
     pub(super) fn check(&self, uid: Uid, bytes: u64, buffers: u64) -> Result<(), Refusal> {
+        self.check_beside(self.held(uid), uid, bytes, buffers)
+    }
+
+    /// Checks as if the uid held nothing.
+    pub(super) fn check_empty(&self, uid: Uid, bytes: u64, buffers: u64) -> Result<(), Refusal> {
+        self.check_beside((0, 0), uid, bytes, buffers)
+    }
+
+    fn check_beside(
+        &self,
+        (held_bytes, held_buffers): (u64, u64),
+        uid: Uid,
+        bytes: u64,
+        buffers: u64,
+    ) -> Result<(), Refusal> {
         let quota = self.limits.quota(uid);
-        let (held_bytes, held_buffers) = self.held(uid);
         let exceeds =
             |held: u64, asked: u64, limit: u64| held.checked_add(asked).is_none_or(|sum| sum > limit);
         if let Some(limit) = quota.bytes.filter(|limit| exceeds(held_bytes, bytes, *limit)) {

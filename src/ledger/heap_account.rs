@@ -124,6 +124,18 @@ impl HeapAccount {
         }
     }
 
+    /// Returns whether `bytes` bytes could be booked for `uid` if nothing were.
+    ///
+    /// # Errors
+    /// [`Refusal::HeapFull`], with what would be free then.
+    pub fn check_empty(&self, uid: Uid, bytes: u64) -> Result<(), Refusal> {
+        let Some(capacity) = self.capacity else { return Ok(()) };
+        let others = self.reserves.iter().filter(|(reserve, _)| reserve.uid != uid);
+        let kept = others.fold(0u64, |sum, (reserve, _)| sum.saturating_add(reserve.bytes));
+        let free = capacity.saturating_sub(kept);
+        if bytes > free { Err(Refusal::HeapFull { uid, asked: bytes, free, capacity }) } else { Ok(()) }
+    }
+
     /// Books `bytes` bytes for `uid`.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ use account::{Accounts, Standing};
 /// Position of a heap in the list of all heaps.
 pub type HeapIndex = usize;
 
-/// What a client asks to be booked: `count` buffers of `bytes` each.
+/// What a client asks to be booked: `count` buffers of `bytes` each, with their metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     /// Whom to charge.
@@ -33,15 +33,30 @@ pub struct Claim {
     pub heap: HeapIndex,
     /// How many buffers.
     pub count: usize,
-    /// Bytes of each.
+    /// Bytes of each, taken from the heap.
     pub bytes: BackedBytes,
+    /// Bytes of the metadata file that comes with each, charged to the client and taken from no
+    /// heap; 0 if none comes.
+    pub metadata: u64,
 }
 
 impl Claim {
-    /// Returns all bytes; saturates, and no limit admits that.
+    /// Returns all bytes of the heap; saturates, and no limit admits that.
     pub fn total(&self) -> u64 {
         let total = u128::from(self.bytes.get()) * self.count as u128;
         u64::try_from(total).unwrap_or(u64::MAX)
+    }
+
+    /// Returns all bytes that the client is charged: of the heap and of metadata; saturates.
+    pub fn charged(&self) -> u64 {
+        let each = u128::from(self.bytes.get()) + u128::from(self.metadata);
+        u64::try_from(each * self.count as u128).unwrap_or(u64::MAX)
+    }
+
+    /// Returns how many files the service holds for it: metadata is in one of its own.
+    fn files(&self) -> u64 {
+        let each = if self.metadata > 0 { 2 } else { 1 };
+        self.count as u64 * each
     }
 
     /// Returns the same claim for `count` buffers.
@@ -78,13 +93,13 @@ pub enum Refusal {
         /// Its limit.
         limit: u64,
     },
-    /// The service cannot hold more buffers: each takes one of its descriptors, and some are kept
-    /// for others than this uid.
+    /// The service cannot hold more buffers: each takes one of its descriptors, and two if it has
+    /// metadata; some are kept for others than this uid.
     #[error("{asked} buffers asked, {held} of {limit} that the service can hold for this uid are in use")]
     ServiceFull {
-        /// Buffers of the claim.
+        /// Buffers of the claim, those with metadata counted twice.
         asked: u64,
-        /// Buffers of all clients.
+        /// Buffers of all clients, counted alike.
         held: u64,
         /// Most that the service can hold before it refuses the uid more.
         limit: u64,
@@ -130,24 +145,25 @@ impl Refusal {
     }
 }
 
-/// Part of all buffers that is kept, each time, for one kind of uids: one of so many.
-const KEPT_BUFFERS: u64 = 16;
+/// Part of all files that is kept, each time, for one kind of uids: one of so many.
+const KEPT_FILES: u64 = 16;
 
 /// The accounts of all uids, and the service's own limits.
 #[derive(Debug)]
 pub struct Ledger {
     accounts: Accounts,
-    max_buffers: u64,
-    booked_buffers: u64,
+    max_files: u64,
+    booked_files: u64,
     max_reserved_bytes: u64,
     reserved_bytes: u64,
 }
 
 impl Ledger {
-    /// Returns a ledger under `limits`, for at most `max_buffers` buffers in all.
-    pub fn new(limits: Limits, max_buffers: u64) -> Self {
+    /// Returns a ledger under `limits`, for at most `max_files` buffers in all; one with metadata
+    /// counts as two.
+    pub fn new(limits: Limits, max_files: u64) -> Self {
         let accounts = Accounts::new(limits);
-        Self { accounts, max_buffers, booked_buffers: 0, max_reserved_bytes: u64::MAX, reserved_bytes: 0 }
+        Self { accounts, max_files, booked_files: 0, max_reserved_bytes: u64::MAX, reserved_bytes: 0 }
     }
 
     /// Lets at most `bytes` bytes of all heaps be reserved by clients at once: that memory is
@@ -157,9 +173,10 @@ impl Ledger {
         Self { max_reserved_bytes: bytes, ..self }
     }
 
-    /// Changes how many buffers there may be in all. Those that there are stay.
-    pub fn set_max_buffers(&mut self, most: u64) {
-        self.max_buffers = most;
+    /// Changes how many buffers there may be in all, counted as for [`Ledger::new`]. Those that
+    /// there are stay.
+    pub fn set_max_files(&mut self, most: u64) {
+        self.max_files = most;
     }
 
     /// Changes the quotas and privileges of all uids. What they hold stays, also beyond its quota.
@@ -172,18 +189,30 @@ impl Ledger {
     /// # Errors
     /// The first limit that it would exceed.
     pub fn check(&self, claim: &Claim) -> Result<(), Refusal> {
-        let (buffers, held) = (claim.count as u64, self.booked_buffers);
-        let limit = self.max_buffers_for(claim.uid, buffers);
-        if buffers > limit.saturating_sub(held) {
-            return Err(Refusal::ServiceFull { asked: buffers, held, limit });
+        let (files, held) = (claim.files(), self.booked_files);
+        let limit = self.max_files_for(claim.uid, claim.count as u64);
+        if files > limit.saturating_sub(held) {
+            return Err(Refusal::ServiceFull { asked: files, held, limit });
         }
-        self.accounts.check(claim.uid, claim.total(), buffers)
+        self.accounts.check(claim.uid, claim.charged(), claim.count as u64)
     }
 
-    /// Returns how many buffers the service may hold once `uid` has `buffers` more: some are kept
-    /// for uids that hold few, and some for those that the policy favours.
-    fn max_buffers_for(&self, uid: Uid, buffers: u64) -> u64 {
-        let (all, kept) = (self.max_buffers, self.max_buffers / KEPT_BUFFERS);
+    /// Returns whether `claim` could be booked if nobody held anything.
+    ///
+    /// # Errors
+    /// The first limit that it alone would exceed.
+    pub fn check_empty(&self, claim: &Claim) -> Result<(), Refusal> {
+        let (files, limit) = (claim.files(), self.max_files_for(claim.uid, 0));
+        if files > limit {
+            return Err(Refusal::ServiceFull { asked: files, held: 0, limit });
+        }
+        self.accounts.check_empty(claim.uid, claim.charged(), claim.count as u64)
+    }
+
+    /// Returns how many files of buffers the service may hold once `uid` has `buffers` more: some
+    /// are kept for uids that hold few, and some for those that the policy favours.
+    fn max_files_for(&self, uid: Uid, buffers: u64) -> u64 {
+        let (all, kept) = (self.max_files, self.max_files / KEPT_FILES);
         match self.accounts.standing(uid, buffers) {
             Standing::Favoured => all,
             Standing::Few => all - kept,
@@ -197,15 +226,15 @@ impl Ledger {
     /// As [`Ledger::check`]; nothing is booked then.
     pub fn book(&mut self, claim: &Claim) -> Result<(), Refusal> {
         self.check(claim)?;
-        self.booked_buffers += claim.count as u64;
-        self.accounts.book(claim.uid, claim.total(), claim.count as u64);
+        self.booked_files += claim.files();
+        self.accounts.book(claim.uid, claim.charged(), claim.count as u64);
         Ok(())
     }
 
     /// Undoes [`Ledger::book`], or books a release.
     pub fn unbook(&mut self, claim: &Claim) {
-        self.booked_buffers -= claim.count as u64;
-        self.accounts.unbook(claim.uid, claim.total(), claim.count as u64);
+        self.booked_files -= claim.files();
+        self.accounts.unbook(claim.uid, claim.charged(), claim.count as u64);
     }
 
     /// Books `claim` for a reservation.
@@ -249,7 +278,7 @@ impl Ledger {
     /// the service could hold `buffers` more buffers.
     pub fn left(&self, uid: Uid, buffers: u64) -> (Option<u64>, bool) {
         let (bytes, of_quota) = self.accounts.left(uid);
-        let of_service = self.max_buffers_for(uid, buffers).saturating_sub(self.booked_buffers);
+        let of_service = self.max_files_for(uid, buffers).saturating_sub(self.booked_files);
         (bytes, of_quota.unwrap_or(u64::MAX).min(of_service) >= buffers)
     }
 

@@ -12,7 +12,7 @@ fn bytes(pages: u64) -> BackedBytes {
 }
 
 fn claim(uid: u32, heap: usize, count: usize, pages: u64) -> Claim {
-    Claim { uid: Uid(uid), heap, count, bytes: bytes(pages) }
+    Claim { uid: Uid(uid), heap, count, bytes: bytes(pages), metadata: 0 }
 }
 
 /// The ledger with the accounts of all heaps, used as the allocator does.
@@ -124,7 +124,7 @@ fn a_batch_beyond_the_byte_quota_is_refused_and_books_nothing() {
 fn a_total_that_overflows_is_refused_not_wrapped() {
     let mut books = Books::new(&[Some(u64::MAX - 1)], Limits::new(Some(u64::MAX - 1), None), u64::MAX);
     let huge = RequestedBytes(i64::MAX - 4095).round_up(PAGE).expect("valid");
-    let refused = books.book(&Claim { uid: Uid(1), heap: 0, count: 64, bytes: huge });
+    let refused = books.book(&Claim { uid: Uid(1), heap: 0, count: 64, bytes: huge, metadata: 0 });
     assert!(matches!(refused, Err(Refusal::HeapFull { asked: u64::MAX, .. })), "{refused:?}");
 }
 

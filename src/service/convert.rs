@@ -52,6 +52,7 @@ pub(super) fn request(raw: &AllocationRequest) -> Result<Request, Invalid> {
         selection: selection(raw)?,
         label: Label::new(&raw.name)?,
         unzeroed: raw.flags & AllocationFlags::UNZEROED.0 != 0,
+        metadata: None,
     })
 }
 
@@ -65,6 +66,7 @@ pub(super) fn reservation_request(raw: &ReservationRequest) -> Result<Request, I
         selection: Selection::Names(vec![raw.heapName.clone()]),
         label: Label::default(),
         unzeroed: false,
+        metadata: None,
     })
 }
 

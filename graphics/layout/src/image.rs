@@ -12,7 +12,7 @@ pub const LONGEST_SIDE: u32 = 32768;
 /// displays and video devices take.
 pub const STRIDE_ALIGN: u32 = 64;
 /// Largest alignment of rows in bytes.
-const LARGEST_ALIGN: u32 = 4096;
+pub const LARGEST_STRIDE_ALIGN: u32 = 4096;
 /// `PixelFormat.aidl` has rows of some formats begin at multiples of so many pixels.
 const PIXELS: u32 = 16;
 
@@ -72,7 +72,7 @@ pub enum Unsupported {
         multiple: u32,
     },
     /// The alignment is none.
-    #[error("the alignment of rows is {0}, but it must be a power of two from 1 to {LARGEST_ALIGN}")]
+    #[error("the alignment of rows is {0}, but it must be a power of two from 1 to {LARGEST_STRIDE_ALIGN}")]
     StrideAlign(u32),
 }
 
@@ -115,7 +115,7 @@ impl Image {
     }
 
     fn check(&self, format: Format, shape: &Shape) -> Result<(), Unsupported> {
-        if !self.stride_align.is_power_of_two() || self.stride_align > LARGEST_ALIGN {
+        if !self.stride_align.is_power_of_two() || self.stride_align > LARGEST_STRIDE_ALIGN {
             return Err(Unsupported::StrideAlign(self.stride_align));
         }
         let longest =

@@ -33,7 +33,7 @@ mod tests;
 mod usage;
 
 pub use format::{Format, Fourcc};
-pub use image::{Image, LONGEST_SIDE, Layout, STRIDE_ALIGN, Unsupported};
+pub use image::{Image, LARGEST_STRIDE_ALIGN, LONGEST_SIDE, Layout, STRIDE_ALIGN, Unsupported};
 pub use plane::{Component, ComponentKind, Plane};
 pub use usage::Usage;
 

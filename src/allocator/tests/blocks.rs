@@ -156,7 +156,7 @@ fn bench() -> Bench {
         pool_limit: Some(MIB),
         ..HeapSpec::plain(0, "system", HeapType::System, None)
     };
-    let config = Config { heaps: vec![heap], policy: Policy::default() };
+    let config = Config { heaps: vec![heap], policy: Policy::default(), graphics: vec![] };
     let allocator = Allocator::with_machine(config, machine).expect("allocator");
     Bench { allocator, script, witness, page: page.bytes() }
 }

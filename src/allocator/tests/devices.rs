@@ -24,7 +24,7 @@ fn before(heaps: Vec<HeapSpec>) -> (Arc<Allocator>, Arc<LaterDevices>) {
         ..Machine::plain(page, 1024 * MIB, Arc::new(files))
     };
     let heaps = heaps.into_iter().map(|heap| HeapSpec { deferred_free: true, ..heap }).collect();
-    let config = Config { heaps, policy: Policy::default() };
+    let config = Config { heaps, policy: Policy::default(), graphics: vec![] };
     (Allocator::with_machine(config, machine).expect("allocator"), devices)
 }
 

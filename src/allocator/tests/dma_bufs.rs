@@ -33,7 +33,7 @@ fn with(heap: HeapSpec) -> Bench {
         ..Machine::plain(page, 1024 * MIB, Arc::new(files))
     };
     let heap = HeapSpec { device: Device::Udmabuf, deferred_free: true, ..heap };
-    let config = Config { heaps: vec![heap], policy: Policy::default() };
+    let config = Config { heaps: vec![heap], policy: Policy::default(), graphics: vec![] };
     Bench { allocator: Allocator::with_machine(config, machine).expect("allocator"), script, exporter }
 }
 

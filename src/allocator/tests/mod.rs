@@ -42,7 +42,7 @@ fn config() -> Config {
         HeapSpec::plain(0, "system", HeapType::System, None),
     ];
     let default = Quota { max_bytes: Some(8 * MIB), max_buffers: Some(100) };
-    Config { heaps, policy: Policy { default, clients: vec![] } }
+    Config { heaps, policy: Policy { default, clients: vec![] }, graphics: vec![] }
 }
 
 /// Returns an allocator without a reaper thread, so that a test sees what each step does.
@@ -71,6 +71,7 @@ fn request(mask: u32, count: i32, bytes: u64) -> Request {
         selection: Selection::Mask(HeapMask(mask)),
         label: Label::new("test").expect("valid"),
         unzeroed: false,
+        metadata: None,
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn with_regions() -> Arc<Allocator> {
         ..HeapSpec::plain(id, name, HeapType::System, Some(8 * MIB))
     };
     let heaps = vec![heap(1, "regions", Device::Ashmem), heap(0, "files", Device::Memfd)];
-    let config = Config { heaps, policy: Policy::default() };
+    let config = Config { heaps, policy: Policy::default(), graphics: vec![] };
     Allocator::with_machine(config, machine).expect("allocator")
 }
 

@@ -20,7 +20,7 @@ fn carveout(deferred_free: bool) -> (Arc<Allocator>, Arc<Script>) {
     let carved =
         HeapSpec { deferred_free, ..HeapSpec::plain(2, "carved", HeapType::Carveout, Some(8 * MIB)) };
     let plain = HeapSpec { deferred_free, ..HeapSpec::plain(0, "system", HeapType::System, None) };
-    let config = Config { heaps: vec![carved, plain], policy: Policy::default() };
+    let config = Config { heaps: vec![carved, plain], policy: Policy::default(), graphics: vec![] };
     let page = crate::sys::memory::page_size().expect("page size");
     let script = Arc::new(Script::default());
     let files = ScriptedSource { inner: MemfdSource::new(page).expect("memfd"), script: Arc::clone(&script) };
@@ -39,7 +39,7 @@ fn with_huge_pages(heap: HeapSpec) -> (Arc<Allocator>, Arc<Script>) {
     let huge = ScriptedSource { inner, script: Arc::clone(&script) };
     let plain = Machine::plain(page, 1024 * MIB, Arc::new(MemfdSource::new(page).expect("memfd")));
     let machine = Machine { hugetlb: Ok(Arc::new(huge)), ..plain };
-    let config = Config { heaps: vec![heap], policy: Policy::default() };
+    let config = Config { heaps: vec![heap], policy: Policy::default(), graphics: vec![] };
     (Allocator::with_machine(config, machine).expect("allocator"), script)
 }
 
@@ -203,7 +203,7 @@ fn a_carveout_larger_than_the_machine_is_unavailable_and_says_so() {
         HeapSpec::plain(2, "vast", HeapType::Carveout, Some(1 << 50)),
         HeapSpec::plain(0, "system", HeapType::System, None),
     ];
-    let allocator = still(Config { heaps, policy: Policy::default() });
+    let allocator = still(Config { heaps, policy: Policy::default(), graphics: vec![] });
     let why = allocator.heaps()[0].unavailable().expect("unavailable");
     assert!(
         why.contains("1125899906842624 bytes") && why.contains("available bytes can be set aside"),
@@ -255,7 +255,7 @@ fn a_custom_heap_without_any_source_names_them_all() {
         devices: vec![Device::Udmabuf, Device::Hugetlb],
         ..HeapSpec::plain(5, "mixed", HeapType::Custom, None)
     };
-    let allocator = still(Config { heaps: vec![heap], policy: Policy::default() });
+    let allocator = still(Config { heaps: vec![heap], policy: Policy::default(), graphics: vec![] });
     let why = allocator.heaps()[0].unavailable().expect("unavailable");
     assert!(why.contains("udmabuf: ") && why.contains("hugetlb: "), "{why}");
 }
@@ -270,7 +270,7 @@ fn huge_pages_whose_releases_go_unnoticed_are_not_used() {
     let machine = Machine { hugetlb: Ok(Arc::new(broken)), ..Machine::plain(page, 1024 * MIB, memfd) };
     let heap = HeapSpec { device: Device::Hugetlb, ..HeapSpec::plain(0, "huge", HeapType::System, None) };
     script.fail(1..2, libc::EIO);
-    let config = Config { heaps: vec![heap], policy: Policy::default() };
+    let config = Config { heaps: vec![heap], policy: Policy::default(), graphics: vec![] };
     let allocator = Allocator::with_machine(config, machine).expect("the other heaps would serve");
     let why = allocator.heaps()[0].unavailable().expect("unavailable");
     assert!(why.starts_with("its releases cannot be relied on"), "{why}");

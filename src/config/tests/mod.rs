@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Tests of the whole floor: source in, configuration and findings out.
 
+mod graphics;
 mod growth;
 mod hostile;
 mod overlay;

@@ -17,7 +17,7 @@ pub(crate) const COMPILER: Bundle =
     Bundle { name: "aidl", suite: &SID, with_dependencies: &["aidl"], alone: &[] };
 
 /// The interface's package, as a path.
-const PACKAGE: &str = "vendor/anion/allocator";
+pub(super) const PACKAGE: &str = "vendor/anion/allocator";
 
 /// What the interface says of itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,11 +47,18 @@ impl Aidl {
         self.tree.program("usr/lib/android-sdk/build-tools/debian/aidl")
     }
 
-    /// Compiles the interface below `sources` for one language into `to`; it will give this answer.
+    /// Compiles a package below `sources` for one language into `to`; its interfaces will give this
+    /// answer.
     ///
     /// # Errors
     /// As the compiler says.
-    pub(crate) fn compile(&self, language: &str, answer: &Answer, sources: &Path, to: &Path) -> Result<()> {
+    pub(crate) fn compile(
+        &self,
+        language: &str,
+        answer: &Answer,
+        (sources, package): (&Path, &str),
+        to: &Path,
+    ) -> Result<()> {
         fs::create_dir_all(to).with_context(|| to.display().to_string())?;
         let mut command = self.command()?;
         command.arg(format!("--lang={language}")).args(["--structured", "--stability=vintf", "-Werror"]);
@@ -60,7 +67,7 @@ impl Aidl {
         if matches!(language, "cpp" | "ndk") {
             command.arg("-h").arg(to.join("include"));
         }
-        run(command.current_dir(sources).args(files(sources)?))
+        run(command.current_dir(sources).args(files(sources, package)?))
     }
 
     /// Writes the API below `sources`, without comments and with every name in full, below `to`.
@@ -70,7 +77,7 @@ impl Aidl {
     pub(crate) fn dump(&self, sources: &Path, to: &Path) -> Result<()> {
         let mut command = self.command()?;
         command.args(["--dumpapi", "--structured", "--stability=vintf", "-I", ".", "-o"]).arg(to);
-        run(command.current_dir(sources).args(files(sources)?))
+        run(command.current_dir(sources).args(files(sources, PACKAGE)?))
     }
 
     /// Checks whether the API below `new` is `compatible` with the one below `old`, or `equal`.
@@ -86,14 +93,14 @@ impl Aidl {
     }
 }
 
-/// Returns the interface's files, as the compiler wants them named.
-fn files(sources: &Path) -> Result<Vec<PathBuf>> {
-    let folder = sources.join(PACKAGE);
+/// Returns a package's files, as the compiler wants them named.
+fn files(sources: &Path, package: &str) -> Result<Vec<PathBuf>> {
+    let folder = sources.join(package);
     let mut files = Vec::new();
     for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
         let name = entry?.file_name();
         if Path::new(&name).extension().is_some_and(|extension| extension == "aidl") {
-            files.push(Path::new(PACKAGE).join(name));
+            files.push(Path::new(package).join(name));
         }
     }
     files.sort();

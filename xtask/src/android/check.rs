@@ -6,13 +6,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::aidl::Aidl;
-use super::api::Api;
 use super::blueprint::{self, Module};
 use super::crates::{LIBRARIES, Origin, library};
+use super::stubs::{STUBS, Stubs};
 use crate::process::{cargo, output_of, run, workspace_root};
 use crate::tally::Tally;
 
@@ -78,9 +77,6 @@ impl AsFd for ParcelFileDescriptor {
 }
 ";
 
-/// The module of the interface's stubs, and the crate that it makes.
-const STUBS: (&str, &str) = ("vendor.anion.allocator-V2-rust", "vendor_anion_allocator");
-
 /// An image that modules are built for.
 struct Variant {
     name: &'static str,
@@ -121,8 +117,12 @@ pub(crate) fn run_check(tally: &mut Tally) -> Result<()> {
         let here = place.join(variant.name);
         let _ = fs::remove_dir_all(&here);
         write_binder(&binder, &here.join("binder"), variant)?;
-        write_stubs(&here.join("stubs"), variant)?;
-        let mut members = vec!["binder".to_owned(), "stubs".to_owned()];
+        let mut members = vec!["binder".to_owned()];
+        for stubs in &STUBS {
+            write_stubs(stubs, &here.join(stubs.crate_name), variant)?;
+            members.push(stubs.crate_name.to_owned());
+        }
+        let unchecked = members.len();
         for module in resolved.iter().filter(|module| is_checked(module, variant)) {
             write_package(module, &modules, &here.join(module.name()), variant)
                 .with_context(|| format!("module {}", module.name()))?;
@@ -140,7 +140,7 @@ pub(crate) fn run_check(tally: &mut Tally) -> Result<()> {
                 check(&["--lib", "--profile", "test", "--package", module.name()])?;
             }
         }
-        for member in &members[2..] {
+        for member in &members[unchecked..] {
             println!("{}: {member} type-checks", variant.name);
             *tally += Tally::one(true);
         }
@@ -206,37 +206,14 @@ fn copy_sources(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes the interface's stubs by AOSP's compiler, put together as Soong does.
-fn write_stubs(to: &Path, variant: &Variant) -> Result<()> {
-    let generated = to.join("generated");
-    let aidl = Aidl::find()?;
-    let api = Api { root: workspace_root(), aidl: &aidl };
-    aidl.compile("rust", &api.answer()?, &workspace_root().join("aidl"), &generated)?;
-    let package = generated.join("vendor/anion/allocator");
-    let mut names = Vec::new();
-    for entry in fs::read_dir(&package).with_context(|| package.display().to_string())? {
-        let name = entry?.file_name().into_string().map_err(|name| anyhow!("{name:?} is no file name"))?;
-        names.extend(name.strip_suffix(".rs").map(str::to_owned));
-    }
-    ensure!(!names.is_empty(), "the AIDL compiler made no Rust file");
-    let modules: String = names
-        .iter()
-        .map(|name| {
-            format!("#[path = \"{}\"] pub mod {name};\n", package.join(format!("{name}.rs")).display())
-        })
-        .collect();
-    let mangled: String = names
-        .iter()
-        .map(|name| format!("pub use super::aidl::vendor::anion::allocator::{name}::mangled::*;\n"))
-        .collect();
-    let glue = format!(
-        "pub mod aidl {{ pub mod vendor {{ pub mod anion {{ pub mod allocator {{\n{modules}}} }} }} }}\n\
-         pub mod mangled {{\n{mangled}}}\n"
-    );
-    write(&to.join("src/lib.rs"), &glue)?;
-    let dependencies = "binder = { path = \"../binder\" }\nasync-trait = \"0.1\"\n";
+/// Writes a package with the stubs of an interface.
+fn write_stubs(stubs: &Stubs, to: &Path, variant: &Variant) -> Result<()> {
+    stubs.write(to)?;
+    let imports = stubs.imports.iter().map(|import| format!("{import} = {{ path = \"../{import}\" }}\n"));
+    let mut dependencies = "binder = { path = \"../binder\" }\nasync-trait = \"0.1\"\n".to_owned();
+    dependencies.extend(imports);
     // The published library's macros are of the older edition.
-    write_manifest(to, STUBS.1, "2018", "", dependencies, false)?;
+    write_manifest(to, stubs.crate_name, "2018", "", &dependencies, false)?;
     write_build_script(to, variant.cfgs.iter().copied())
 }
 
@@ -280,8 +257,10 @@ fn dependency(name: &str, modules: &[Module]) -> Result<String> {
             let path = workspace_root().join("rustutils");
             format!("rustutils = {{ path = \"{}\", default-features = false }}\n", path.display())
         }
-        _ if name == STUBS.0 => format!("{} = {{ path = \"../stubs\" }}\n", STUBS.1),
         _ => {
+            if let Some(stubs) = STUBS.iter().find(|stubs| stubs.module == name) {
+                return Ok(format!("{0} = {{ path = \"../{0}\" }}\n", stubs.crate_name));
+            }
             let library = library(name).with_context(|| format!("no crate is known for {name}"))?;
             format!(
                 "{} = {{ version = \"={}\", default-features = false, features = {:?} }}\n",

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use self::aidl::Aidl;
+use self::aidl::{Aidl, PACKAGE};
 use self::api::Api;
 use crate::needs::{ARCHIVE, BPFMT};
 use crate::process::{output_of, run, workspace_root};
@@ -20,6 +20,7 @@ mod api;
 mod blueprint;
 mod check;
 mod crates;
+mod stubs;
 
 pub(crate) use aidl::COMPILER;
 pub(crate) use check::run_check as check;
@@ -55,7 +56,8 @@ pub(crate) fn interface(tally: &mut Tally) -> Result<()> {
     let api = Api { root, aidl: &aidl };
     let answer = api.answer()?;
     for backend in BACKENDS {
-        aidl.compile(backend, &answer, &root.join("aidl"), &scratch.path().join(backend))?;
+        let sources = root.join("aidl");
+        aidl.compile(backend, &answer, (&sources, PACKAGE), &scratch.path().join(backend))?;
         println!("{backend}: compiled");
         *tally += Tally::one(true);
     }

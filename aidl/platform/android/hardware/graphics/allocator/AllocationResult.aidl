@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+package android.hardware.graphics.allocator;
+
+import android.hardware.common.NativeHandle;
+
+/** Buffers of one call. */
+@VintfStability
+parcelable AllocationResult {
+    /** From a row to the next: pixels; bytes of RAW10 and RAW12. The same for all buffers. */
+    int stride;
+    /** A handle for each buffer; the mapper of the allocator's suffix reads it. */
+    NativeHandle[] buffers;
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The binder objects that are served, whatever the transport.
+
+use crate::allocator::Allocator;
+use crate::config::spec::GraphicsRule;
+use crate::config::usage_words;
+use crate::graphics::GraphicsAllocatorService;
+use crate::service::HeapAllocatorService;
+use android_hardware_graphics_allocator::aidl::android::hardware::graphics::allocator::IAllocator::IAllocator;
+use anion_ipc::Strong;
+use std::sync::Arc;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+
+/// What is served.
+pub(crate) struct Services {
+    /// Anion's own interface.
+    pub(crate) heaps: Strong<dyn IHeapAllocator>,
+    /// Android's graphics allocator with the name of its instance; none unless it is asked for.
+    pub(crate) graphics: Option<(String, Strong<dyn IAllocator>)>,
+}
+
+impl Services {
+    /// Makes the objects. The graphics allocator is the instance of that name; its rules are
+    /// logged.
+    pub(crate) fn new(
+        allocator: &Arc<Allocator>,
+        instance: Option<&String>,
+        rules: Vec<GraphicsRule>,
+    ) -> Self {
+        let heaps = HeapAllocatorService::binder(Arc::clone(allocator));
+        let Some(instance) = instance else { return Self { heaps, graphics: None } };
+        if rules.is_empty() {
+            log::warn!("graphics allocator {instance}: no heap serves images (graphics node, system heaps)");
+        }
+        for rule in &rules {
+            log::info!("graphics allocator {instance}: {}", describe(rule));
+        }
+        let graphics = GraphicsAllocatorService::binder(Arc::clone(allocator), rules);
+        Self { heaps, graphics: Some((instance.clone(), graphics)) }
+    }
+}
+
+/// Returns a rule in one line.
+pub(super) fn describe(rule: &GraphicsRule) -> String {
+    let heaps = rule.heaps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let kind = if rule.dma_bufs_only { ", dma-bufs only" } else { "" };
+    format!("{} from {heaps}{kind} (rule {})", usage_words(rule.usages), rule.name)
+}
