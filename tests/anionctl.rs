@@ -249,7 +249,7 @@ fn json_has_the_keys_that_help_promises() {
     check(
         &list["heaps"][0],
         "id name aliases type backing available unavailable_reason passed_over \
-         release_mechanism capacity granule max_alignment flags priority",
+         release_mechanism capacity granule max_alignment flags priority stride_align",
     );
     let stats = json(&daemon, &["stats"]);
     check(

@@ -15,6 +15,7 @@ use android_hardware_graphics_allocator::aidl::android::hardware::{
 };
 use anion_handle::{File, Handle, Kind, metadata};
 use anion_ipc::{Connection, Endpoint, ServiceError, Status, connect};
+use common::anionctl::{ANIONCTL, json, text};
 use common::{Daemon, eventually};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::stat::fstat;
@@ -222,6 +223,29 @@ fn a_buffer_lives_as_long_as_another_process_has_it() {
 }
 
 #[test]
+fn dump_and_describe_show_what_image_a_buffer_is_for() {
+    let service = Service::start(&[]);
+    let [pixels, _beside] = files(service.allocate(&rgba(CPU), 1).expect("served").buffers.remove(0));
+    let image = "RGBA_8888 64x64, usage 0x33, 4096 bytes of metadata";
+    let dump = text(&service.daemon, &["dump"]);
+    assert!(dump.lines().any(|line| line.contains("viewport") && line.ends_with(image)), "{dump}");
+    let dump = json(&service.daemon, &["dump"]);
+    assert_eq!(dump["buffers"][0]["image"]["width"], 64);
+    let described = |json: &[&str]| {
+        let mut describe = Command::new(ANIONCTL);
+        describe.arg("--socket").arg(service.daemon.socket()).args(json).args(["describe", "--fd", "0"]);
+        let output = describe.stdin(pixels.try_clone().expect("a copy")).output().expect("it runs");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert!(described(&[]).contains(image), "{}", described(&[]));
+    let row: serde_json::Value = serde_json::from_str(&described(&["--json"])).expect("JSON");
+    let (row, image) = (&row["buffers"][0], &row["buffers"][0]["image"]);
+    assert_eq!((&row["name"], &image["format"]), (&"viewport".into(), &"RGBA_8888".into()));
+    assert_eq!((&image["height"], &image["usage"]), (&64.into(), &0x33.into()));
+    assert_eq!(image["metadata_bytes"], METADATA);
+}
+
+#[test]
 fn buffers_come_all_or_none_within_the_quota() {
     let service = Service::with_rules();
     // 84 KiB: four buffers of 20 KiB and one page.
@@ -347,4 +371,20 @@ fn nothing_of_it_is_served_unless_asked_for() {
     other.stop();
     assert!(!path.exists(), "it is removed with the service");
     assert!(!served.answers());
+}
+
+#[test]
+fn the_rules_of_the_documentation_are_understood_and_shown() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/gralloc.md")).expect("the page");
+    let tree = page.split_once("```dts\n").and_then(|(_, rest)| rest.split_once("```")).expect("a tree").0;
+    let file = tempfile::NamedTempFile::with_suffix(".dts").expect("a temporary file");
+    fs::write(file.path(), tree).expect("written");
+    let mut aniond = assert_cmd::Command::new(env!("CARGO_BIN_EXE_aniond"));
+    let shown = aniond.arg("--check-config").arg(file.path()).timeout(common::DEADLINE).assert().success();
+    let shown = String::from_utf8(shown.get_output().stdout.clone()).expect("text");
+    let rows: Vec<_> = shown.lines().filter(|line| line.contains(" cpu ")).collect();
+    let [plain, camera, display] = rows[..] else { panic!("{shown}") };
+    assert!(plain.contains("plain") && camera.contains("camera, system"), "{shown}");
+    assert!(display.contains("dma-bufs only") && display.contains("composer"), "{shown}");
+    assert!(shown.contains("rows of images at 256 B") && shown.contains("0 errors, 0 warnings"), "{shown}");
 }

@@ -51,6 +51,28 @@ fn an_image_is_charged_with_what_its_planes_take() {
 }
 
 #[test]
+fn rows_are_aligned_as_the_heaps_asked_for_have_it() {
+    let daemon = Daemon::with_heaps(
+        r#"/dts-v1/; / { anion { compatible = "anion,heaps-v1";
+            plain { type = "system"; heap-id = <3>; device = "memfd"; };
+            wide { type = "system"; heap-id = <2>; device = "memfd"; aliases = "broad"; stride-align = <512>; };
+            tight { type = "system"; heap-id = <1>; device = "memfd"; stride-align = <4>; };
+        }; };"#,
+    );
+    let image = ["alloc", "--format", "R_8", "--width", "10", "--height", "2"];
+    let stride = |more: &[&str]| json(&daemon, &[&image[..], more].concat())["image"]["stride"].clone();
+    assert_eq!(stride(&[]), 512, "any heap may serve it");
+    assert_eq!(stride(&["--heap", "plain"]), 64);
+    assert_eq!(stride(&["--heap", "broad"]), 512);
+    assert_eq!(stride(&["--heap", "tight"]), 12);
+    assert_eq!(stride(&["--heap-mask", "0xa"]), 64);
+    assert_eq!(stride(&["--heap", "wide", "--stride-align", "128"]), 128);
+    let heaps = json(&daemon, &["list"]);
+    let told = heaps["heaps"].as_array().expect("heaps").iter().map(|heap| heap["stride_align"].clone());
+    assert_eq!(told.collect::<Vec<_>>(), [64, 512, 4]);
+}
+
+#[test]
 fn explain_takes_images_and_bad_ones_are_refused_before_the_service_is_asked() {
     let daemon = Daemon::start(&[]);
     let explained = json(&daemon, &["explain", "--format", "P010", "--width", "640", "--height", "480"]);

@@ -53,7 +53,7 @@ struct CheckedRow {
 
 /// Carries out the command. With `--exec` it returns only if the command could not be started.
 pub(crate) fn run(args: &AllocArgs, service: Service, output: &Output) -> Result<(), Failure> {
-    let image = args.request.image.image()?;
+    let image = args.request.image.image(&args.request, service.interface())?;
     let request = args.request.request(image.as_ref());
     let started = Instant::now();
     let allocation = service.interface().allocate(&request)?;

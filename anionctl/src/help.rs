@@ -61,7 +61,7 @@ pub(crate) const LIST: &str = "\
 JSON:
   {\"heaps\": [{\"id\", \"name\", \"aliases\": [], \"type\", \"backing\", \"available\",
     \"unavailable_reason\", \"passed_over\", \"release_mechanism\", \"capacity\",
-    \"granule\", \"max_alignment\", \"flags\": [], \"priority\"}]}
+    \"granule\", \"max_alignment\", \"flags\": [], \"priority\", \"stride_align\"}]}
 
 Below the table: the sources that a heap's configuration would rather have, and
 why each cannot be used on this machine (passed_over). release_mechanism is
@@ -157,8 +157,11 @@ the service; the others are shown all the same.
 
 JSON:
   {\"buffers\": [{\"fd\", \"id\", \"size\", \"heap_id\", \"heap\", \"backing\", \"owner_uid\",
-    \"owner_pid\", \"name\", \"inode\", \"age_ms\"}],
+    \"owner_pid\", \"name\", \"inode\", \"age_ms\", \"image\": {\"format\",
+    \"width\", \"height\", \"usage\", \"metadata_bytes\"}}],
    \"refused\": [{\"fd\", \"error\", \"message\"}]}
+
+image is there for buffers that the graphics allocator gave.
 
 Examples:
   anionctl alloc --size 64K --exec anionctl describe

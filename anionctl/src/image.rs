@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Images: what `alloc` and `explain` ask for by format, width and height.
 
+use crate::args::RequestArgs;
 use crate::failure::Failure;
 use crate::output::{self, Side};
-use anion_layout::{Format, Image, LINEAR, Layout, Plane, STRIDE_ALIGN};
+use anion_ipc::Strong;
+use anion_layout::{Format, Image, LINEAR, Layout, Plane};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
 /// An image, in the place of a size.
 #[derive(Debug, Args)]
@@ -31,9 +34,10 @@ pub(crate) struct ImageArgs {
     #[arg(long, value_name = "PIXELS", requires = "format", conflicts_with = "size")]
     height: Option<u32>,
 
-    /// Bytes that every row begins at a multiple of: a power of two up to 4096
-    #[arg(long, value_name = "BYTES", default_value_t = STRIDE_ALIGN, requires = "format", conflicts_with = "size")]
-    stride_align: u32,
+    /// Bytes that every row begins at a multiple of: a power of two up to 4096 [default: the most
+    /// that one of the heaps asked for has]
+    #[arg(long, value_name = "BYTES", requires = "format", conflicts_with = "size")]
+    stride_align: Option<u32>,
 }
 
 fn formats() -> impl TypedValueParser<Value = Format> {
@@ -65,15 +69,24 @@ struct PlaneRow {
 }
 
 impl ImageArgs {
-    /// Returns the image; `None` if the request has a size.
+    /// Returns the image; `None` if the request has a size. The heaps of `request` are asked for
+    /// their alignment unless one is given.
     ///
     /// # Errors
-    /// [`Failure::Usage`] if there is no layout for it.
-    pub(crate) fn image(&self) -> Result<Option<ImageRow>, Failure> {
+    /// [`Failure::Usage`] if there is no layout for it; if the service does not answer.
+    pub(crate) fn image(
+        &self,
+        request: &RequestArgs,
+        service: &Strong<dyn IHeapAllocator>,
+    ) -> Result<Option<ImageRow>, Failure> {
         let (Some(format), Some(width), Some(height)) = (self.format, self.width, self.height) else {
             return Ok(None);
         };
-        let image = Image::new(format, width, height).stride_align(self.stride_align);
+        let stride_align = match self.stride_align {
+            Some(bytes) => bytes,
+            None => request.stride_align(service.listHeaps()?),
+        };
+        let image = Image::new(format, width, height).stride_align(stride_align);
         let layout = image.layout().map_err(|why| Failure::Usage(why.to_string()))?;
         Ok(Some(ImageRow::new(&layout, width, height)))
     }

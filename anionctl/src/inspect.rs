@@ -5,7 +5,7 @@ use crate::args::{DescribeArgs, DumpArgs, RequestArgs, TrimArgs};
 use crate::exec::FDS_VARIABLE;
 use crate::failure::{Failure, refusal};
 use crate::output::{self, Output, Report, Side};
-use crate::rows::{BufferRow, ExplanationRow};
+use crate::rows::{BufferRow, ExplanationRow, GraphicRow};
 use crate::sys::duplicate;
 use crate::words;
 use anion_ipc::{ParcelFileDescriptor, ServiceError, Strong};
@@ -122,6 +122,14 @@ impl Report for Described {
         if !self.buffers.is_empty() {
             lines.push(table.trim_fmt());
         }
+        for buffer in &self.buffers {
+            if let Some(GraphicRow { format, width, height, usage, metadata_bytes }) = &buffer.image {
+                lines.push(format!(
+                    "descriptor {}: {format} {width}x{height}, usage {usage:#x}, {metadata_bytes} bytes of metadata",
+                    buffer.fd
+                ));
+            }
+        }
         lines.extend(
             self.refused.iter().map(|refused| format!("descriptor {}: {}", refused.fd, refused.text)),
         );
@@ -142,7 +150,7 @@ pub(crate) fn explain(
     service: &Strong<dyn IHeapAllocator>,
     output: &Output,
 ) -> Result<(), Failure> {
-    let image = args.image.image()?;
+    let image = args.image.image(args, service)?;
     let explanation = ExplanationRow::from(service.explain(&args.request(image.as_ref()))?);
     output.show(&explanation)?;
     if explanation.possible { Ok(()) } else { Err(Failure::RefusedAsShown) }

@@ -3,14 +3,32 @@
 
 use crate::args::RequestArgs;
 use crate::image::ImageRow;
+use anion_layout::STRIDE_ALIGN;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Access::Access;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationFlags::AllocationFlags;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationRequest::AllocationRequest;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapInfo::HeapInfo;
 
 /// The mask that admits every heap.
 const ALL_HEAPS: u32 = u32::MAX;
 
 impl RequestArgs {
+    /// Returns the bytes that rows of an image must begin at multiples of in every heap that may
+    /// serve the request. A service of the interface's version 1 tells none.
+    pub(crate) fn stride_align(&self, heaps: Vec<HeapInfo>) -> u32 {
+        let mask = self.heap_mask.unwrap_or(ALL_HEAPS);
+        let is_named = |heap: &HeapInfo| {
+            std::iter::once(&heap.name).chain(&heap.aliases).any(|name| self.heap.contains(name))
+        };
+        let may_serve = |heap: &HeapInfo| match self.heap.is_empty() {
+            true => u32::try_from(heap.id).is_ok_and(|id| mask.checked_shr(id).unwrap_or(0) & 1 == 1),
+            false => is_named(heap),
+        };
+        let told = heaps.into_iter().filter(|heap| heap.available && may_serve(heap));
+        let told = told.filter_map(|heap| u32::try_from(heap.strideAlign).ok()).filter(|bytes| *bytes > 0);
+        told.max().unwrap_or(STRIDE_ALIGN)
+    }
+
     /// Returns the request as the service reads it, for buffers of `image` if there is one. Nothing
     /// is checked here: the service's own answer is what a user of this tool wants to see.
     pub(crate) fn request(&self, image: Option<&ImageRow>) -> AllocationRequest {

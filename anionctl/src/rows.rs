@@ -6,11 +6,13 @@
 
 use crate::latency::Latency;
 use crate::words;
+use anion_layout::Format;
 use serde::Serialize;
 use std::os::fd::RawFd;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::BufferInfo::BufferInfo;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::ClientUsage::ClientUsage;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Explanation::Explanation;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::GraphicInfo::GraphicInfo;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapInfo::HeapInfo;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapStats::HeapStats;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapVerdict::HeapVerdict;
@@ -33,6 +35,7 @@ pub(crate) struct HeapRow {
     pub(crate) max_alignment: i64,
     pub(crate) flags: Vec<String>,
     pub(crate) priority: i32,
+    pub(crate) stride_align: i32,
 }
 
 impl From<HeapInfo> for HeapRow {
@@ -52,6 +55,7 @@ impl From<HeapInfo> for HeapRow {
             max_alignment: heap.maxAlignment,
             flags: words::heap_flags(heap.flags),
             priority: heap.priority,
+            stride_align: heap.strideAlign,
         }
     }
 }
@@ -209,6 +213,27 @@ pub(crate) struct BufferRow {
     pub(crate) name: String,
     pub(crate) inode: i64,
     pub(crate) age_ms: i64,
+    /// Of the buffer of an image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<GraphicRow>,
+}
+
+/// What the buffer of an image was allocated for.
+#[derive(Debug, Serialize)]
+pub(crate) struct GraphicRow {
+    pub(crate) format: String,
+    pub(crate) width: i32,
+    pub(crate) height: i32,
+    pub(crate) usage: u64,
+    pub(crate) metadata_bytes: i64,
+}
+
+impl From<GraphicInfo> for GraphicRow {
+    fn from(graphic: GraphicInfo) -> Self {
+        let GraphicInfo { width, height, format, usage, metadataSize: metadata_bytes } = graphic;
+        let name = Format::from_value(format).map_or(format!("{format:#x}"), |format| format.to_string());
+        Self { format: name, width, height, usage: usage.cast_unsigned(), metadata_bytes }
+    }
 }
 
 impl BufferRow {
@@ -226,6 +251,7 @@ impl BufferRow {
             name: info.name,
             inode: info.inode,
             age_ms: info.ageMs,
+            image: info.graphic.map(GraphicRow::from),
         }
     }
 }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! AIDL values to checked ones, and answers to AIDL values.
 
-use crate::allocator::{self, BufferView, Grant, HeapView, Outcome, Request, Selection};
+use crate::allocator::{self, BufferView, Grant, Graphic, HeapView, Outcome, Request, Selection};
 use crate::heap::{Discard, Heap, Needs, Rejection};
 use crate::ledger::{FailureCause, Usage};
 use crate::source;
-use crate::units::{self, BufferId, Count, HeapMask, Invalid, Label, MAX_HEAPS, RequestedBytes};
+use crate::units::{self, BackedBytes, BufferId, Count, HeapMask, Invalid, Label, MAX_HEAPS, RequestedBytes};
 use anion_ipc::ParcelFileDescriptor;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     Access::Access, AllocationFlags::AllocationFlags, AllocationRequest::AllocationRequest, Backing::Backing,
     Buffer::Buffer, BufferInfo::BufferInfo, ClientUsage::ClientUsage, Explanation::Explanation,
-    HeapFlags::HeapFlags, HeapInfo::HeapInfo, HeapStats::HeapStats, HeapType::HeapType,
-    HeapVerdict::HeapVerdict, PressureLevel::PressureLevel, ReleaseMechanism::ReleaseMechanism,
-    ReservationRequest::ReservationRequest, Verdict::Verdict,
+    GraphicInfo::GraphicInfo, HeapFlags::HeapFlags, HeapInfo::HeapInfo, HeapStats::HeapStats,
+    HeapType::HeapType, HeapVerdict::HeapVerdict, PressureLevel::PressureLevel,
+    ReleaseMechanism::ReleaseMechanism, ReservationRequest::ReservationRequest, Verdict::Verdict,
 };
 
 /// Returns a count of bytes or buffers as AIDL's signed number; saturates, which no real amount
@@ -21,7 +21,7 @@ pub(super) fn long(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Converts a uid or pid, which are unsigned here and signed in AIDL; the bits are kept.
+/// Converts a number that is unsigned here and signed in AIDL; the bits are kept.
 fn int(value: u32) -> i32 {
     value.cast_signed()
 }
@@ -164,6 +164,7 @@ pub(super) fn heap_info((priority, heap): (usize, &Heap)) -> HeapInfo {
         maxAlignment: long(heap.max_alignment()),
         flags: flags(heap),
         priority: i32::try_from(priority).unwrap_or(i32::MAX),
+        strideAlign: int(heap.spec().stride_align),
     }
 }
 
@@ -191,6 +192,17 @@ pub(super) fn buffer_info(view: &BufferView<'_>) -> BufferInfo {
         name: record.label.to_string(),
         inode: long(record.inode),
         ageMs: i64::try_from(view.age.as_millis()).unwrap_or(i64::MAX),
+        graphic: record.graphic.map(graphic_info),
+    }
+}
+
+fn graphic_info((graphic, metadata): (Graphic, BackedBytes)) -> GraphicInfo {
+    GraphicInfo {
+        width: int(graphic.width),
+        height: int(graphic.height),
+        format: graphic.format,
+        usage: graphic.usage.cast_signed(),
+        metadataSize: long(metadata.get()),
     }
 }
 

@@ -185,7 +185,7 @@ fn text(report: &Report) -> String {
         let age = Duration::from_millis(u64::try_from(buffer.age_ms).unwrap_or(u64::MAX));
         let _ = writeln!(
             out,
-            "{:>12} {:>12} {:<16} {:<8} {:>7} {:>7} {:>9.1}s  {:<31} {}",
+            "{:>12} {:>12} {:<16} {:<8} {:>7} {:>7} {:>9.1}s  {:<31} {}{}",
             buffer.inode,
             buffer.size,
             buffer.heap,
@@ -194,7 +194,8 @@ fn text(report: &Report) -> String {
             buffer.pid,
             age.as_secs_f64(),
             buffer.name,
-            buffer.id
+            buffer.id,
+            buffer.image.as_ref().map_or_else(String::new, |image| format!("  {image}"))
         );
     }
     let bytes: u64 = report.buffers.iter().map(|buffer| buffer.size).sum();

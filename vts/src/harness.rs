@@ -2,6 +2,7 @@
 //! What every test starts from: a connected service, what it offers to this uid, and the ways to
 //! ask and to expect.
 
+use crate::Options;
 use crate::outcome::{Lock, Test, check_eq, code_name, expect_error, inapplicable};
 use crate::request::aidl::{
     AllocationRequest, Backing, ClientUsage, ErrorCode, HeapFlags, HeapInfo, ReleaseMechanism, interface,
@@ -48,6 +49,8 @@ pub(crate) struct Fixture {
     pub(crate) uids: Option<[u32; 2]>,
     /// How often a client allocates and closes where that is tested.
     pub(crate) rounds: usize,
+    /// Where its graphics allocator is found.
+    pub(crate) graphics: Option<Endpoint>,
     usable: Vec<i32>,
     _connection: Connection<dyn interface::IHeapAllocator>,
 }
@@ -62,7 +65,7 @@ impl Fixture {
     /// # Errors
     /// If nothing serves there, or the service does not answer the questions that every test builds
     /// on.
-    pub(crate) fn new(target: &Target, uids: Option<[u32; 2]>, rounds: usize) -> Result<Self> {
+    pub(crate) fn new(target: &Target, options: &Options) -> Result<Self> {
         let connection = target.connect::<dyn interface::IHeapAllocator>(CONNECTIONS)?;
         let service = connection.service.clone();
         let heaps = service.listHeaps().context("listHeaps")?;
@@ -73,8 +76,9 @@ impl Fixture {
             service_uid: peer_uid(&target.endpoint),
             heaps,
             is_tight: false,
-            uids,
-            rounds,
+            uids: options.uids,
+            rounds: options.rounds,
+            graphics: options.graphics.clone(),
             usable: Vec::new(),
             _connection: connection,
         };

@@ -52,6 +52,9 @@ struct Options {
     /// How often a client allocates and closes in tests of what that leaves accounted
     #[arg(long, value_name = "N", default_value_t = 400)]
     rounds: usize,
+    /// Graphics allocator of the same service: unix:PATH, binder, or binder:DEVICE
+    #[arg(long, value_name = "ENDPOINT")]
+    graphics: Option<Endpoint>,
     #[command(flatten)]
     harness: Arguments,
 }
@@ -81,10 +84,8 @@ fn run(options: &Options) -> Result<ExitCode> {
     raise_descriptor_limit()?;
     let mut trials = Vec::new();
     for (index, target) in targets.iter().enumerate() {
-        let fixture = Arc::new(
-            Fixture::new(target, options.uids, options.rounds)
-                .with_context(|| format!("cannot test {target}"))?,
-        );
+        let fixture =
+            Arc::new(Fixture::new(target, options).with_context(|| format!("cannot test {target}"))?);
         let prefix = prefix(target, &targets[..index]);
         trials.extend(tests::all().map(|test| trial(&prefix, test, &fixture)));
     }

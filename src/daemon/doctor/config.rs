@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a configuration wants, and what of it this machine can serve.
 
+use super::finding::Finding;
 use super::rehearsal;
-use crate::config::spec::{Config, HeapSpec};
+use crate::config::spec::{Config, GraphicsRule, HeapSpec};
 use crate::config::{DEFAULT_FILE, Loaded, Severity};
 use crate::daemon::configuration;
-use crate::heap::{Heap, build};
-use crate::units::PageSize;
+use crate::daemon::services::describe;
+use crate::heap::{Heap, Needs, build};
+use crate::units::{Access, PageSize, RequestedBytes};
 use anyhow::Context;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,10 @@ pub(crate) struct Survey {
     pub(crate) heaps: Vec<WantedHeap>,
     /// What is wrong with the configuration itself.
     pub(crate) errors: Vec<String>,
+    /// What the graphics allocator would serve; none if the configuration cannot be read. It is a
+    /// line of the report.
+    #[serde(skip)]
+    pub(crate) graphics: Option<Finding>,
 }
 
 /// A heap that the configuration wants.
@@ -46,7 +52,7 @@ impl Survey {
     pub(crate) fn failed(files: &[PathBuf], error: &anyhow::Error) -> Self {
         let file = files.first().map(PathBuf::as_path).or(DEFAULT_FILE.map(Path::new));
         let origin = file.map_or_else(|| "built in".to_owned(), |file| file.display().to_string());
-        Self { origin, heaps: Vec::new(), errors: vec![format!("{error:#}")] }
+        Self { origin, heaps: Vec::new(), errors: vec![format!("{error:#}")], graphics: None }
     }
 
     /// Returns whether the service would start and serve all of it.
@@ -63,13 +69,40 @@ impl Survey {
 pub(crate) fn survey(files: &[PathBuf], page: PageSize) -> anyhow::Result<Survey> {
     let (loaded, origin) = configuration::read(files, page)?;
     let machine = rehearsal::machine(page).context("cannot prepare memory")?;
-    let Loaded { config: Config { heaps, .. }, diagnostics } = loaded;
+    let Loaded { config: Config { heaps, graphics: rules, .. }, diagnostics } = loaded;
     let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    let heaps: Vec<Heap> = heaps.into_iter().map(|spec| build(spec, Vec::new(), &machine)).collect();
     Ok(Survey {
         origin,
         errors: errors.map(ToString::to_string).collect(),
-        heaps: heaps.into_iter().map(|spec| wanted(&build(spec, Vec::new(), &machine))).collect(),
+        heaps: heaps.iter().map(wanted).collect(),
+        graphics: Some(graphics(&rules, &heaps)),
     })
+}
+
+/// Returns what the graphics allocator would serve here.
+fn graphics(rules: &[GraphicsRule], heaps: &[Heap]) -> Finding {
+    let (what, off) = ("graphics allocator", "off unless aniond --graphics asks for it");
+    let is_served = |rule: &&GraphicsRule| {
+        let needs = Needs {
+            bytes: RequestedBytes(1),
+            alignment: 0,
+            cached: false,
+            dma_buf: rule.dma_bufs_only,
+            access: Access::ReadWrite,
+        };
+        heaps.iter().any(|heap| rule.heaps.contains(heap.name()) && heap.accept(&needs).is_ok())
+    };
+    let (served, not): (Vec<_>, Vec<_>) = rules.iter().partition(is_served);
+    let listed =
+        |rules: &[&GraphicsRule]| rules.iter().map(|rule| describe(rule)).collect::<Vec<_>>().join("; ");
+    match (served.is_empty(), not.is_empty()) {
+        (true, true) => Finding::limited(what, "no heap serves images", off)
+            .change("a graphics node in the configuration, or a system heap"),
+        (_, true) => Finding::ok(what, listed(&served), off),
+        (_, false) => Finding::limited(what, format!("no heap here can serve {}", listed(&not)), off)
+            .change("heaps that are available, of dma-bufs where the rule says so"),
+    }
 }
 
 fn wanted(heap: &Heap) -> WantedHeap {
@@ -115,6 +148,24 @@ mod tests {
         assert_eq!((none.name.as_str(), none.available), ("none", false));
         assert!(none.unavailable_reason.contains("no-such-heap"), "{none:?}");
         assert!(!survey.is_served() && survey.errors.is_empty());
+    }
+
+    #[test]
+    fn what_the_graphics_allocator_would_serve_is_told() {
+        let of = |rules: &str| {
+            let heaps = "plain { type = \"system\"; device = \"memfd\"; };";
+            survey_of(&format!("{heaps} {rules}")).graphics.expect("read")
+        };
+        let default = of("");
+        assert_eq!(default.state.word(), "ok");
+        assert!(
+            default.found.starts_with("cpu camera") && default.found.contains("from plain"),
+            "{default:?}"
+        );
+        let without = of("graphics { gpu { usages = \"gpu\"; heaps = \"plain\"; dma-bufs-only; }; };");
+        assert_eq!(without.state.word(), "limited");
+        assert!(without.found.contains("no heap here can serve gpu from plain"), "{without:?}");
+        assert_eq!(of("graphics { };").found, "no heap serves images");
     }
 
     #[test]

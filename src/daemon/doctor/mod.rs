@@ -66,6 +66,7 @@ fn diagnose(arguments: &Arguments, page: PageSize) -> (Diagnosis, anyhow::Result
     };
     let (finding, running) = service::running(service::connect(arguments.transport.endpoint()));
     findings.push(finding);
+    findings.extend(survey.graphics.clone());
     (Diagnosis::new(findings, survey, running), surveyed)
 }
 

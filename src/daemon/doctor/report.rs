@@ -136,7 +136,7 @@ mod tests {
             unavailable_reason: if available { String::new() } else { "no /dev/udmabuf".to_owned() },
         };
         let errors = errors.iter().map(ToString::to_string).collect();
-        Survey { origin: "board.dts".to_owned(), heaps: vec![heap], errors }
+        Survey { origin: "board.dts".to_owned(), heaps: vec![heap], errors, graphics: None }
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! What a dump has, as tools get it. The keys are a promise to scripts: they may be added to, but
 //! not renamed.
 
-use crate::allocator::{BufferView, HeapView, LatencyCounts};
+use crate::allocator::{BufferView, Graphic, HeapView, LatencyCounts};
 use crate::heap::Discard;
 use crate::sys::memory::{self, HugePages};
+use crate::units::BackedBytes;
+use anion_layout::Format;
 use serde::Serialize;
 use std::fmt;
 
@@ -93,6 +95,18 @@ pub(super) struct BufferRow {
     pub(super) pid: i32,
     pub(super) name: String,
     pub(super) age_ms: u128,
+    /// None for buffers that no graphics allocator gave.
+    pub(super) image: Option<ImageRow>,
+}
+
+/// What the buffer of an image was allocated for.
+#[derive(Serialize)]
+pub(super) struct ImageRow {
+    format: String,
+    width: u32,
+    height: u32,
+    usage: u64,
+    metadata_bytes: u64,
 }
 
 impl HugePagesRow {
@@ -208,7 +222,24 @@ impl From<&BufferView<'_>> for BufferRow {
             pid: record.pid,
             name: record.label.to_string(),
             age_ms: view.age.as_millis(),
+            image: record.graphic.map(ImageRow::from),
         }
+    }
+}
+
+impl From<(Graphic, BackedBytes)> for ImageRow {
+    fn from((graphic, metadata): (Graphic, BackedBytes)) -> Self {
+        let Graphic { width, height, format, usage } = graphic;
+        let format = Format::from_value(format).map_or(format!("{format:#x}"), |format| format.to_string());
+        Self { format, width, height, usage, metadata_bytes: metadata.get() }
+    }
+}
+
+/// `RGBA_8888 64x64, usage 0x33, 4096 bytes of metadata`.
+impl fmt::Display for ImageRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { format, width, height, usage, metadata_bytes } = self;
+        write!(f, "{format} {width}x{height}, usage {usage:#x}, {metadata_bytes} bytes of metadata")
     }
 }
 

@@ -8,6 +8,7 @@ mod descriptors;
 mod domains;
 mod dump;
 mod explain;
+mod graphics;
 mod heaps;
 mod identity;
 mod lifetime;
@@ -43,6 +44,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         domains::TESTS,
         concurrency::TESTS,
         robustness::TESTS,
+        graphics::TESTS,
     ]
     .into_iter()
     .flatten()

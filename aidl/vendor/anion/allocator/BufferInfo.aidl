@@ -2,6 +2,7 @@
 package vendor.anion.allocator;
 
 import vendor.anion.allocator.Backing;
+import vendor.anion.allocator.GraphicInfo;
 
 /** What the service knows of a live buffer. */
 @VintfStability
@@ -22,4 +23,6 @@ parcelable BufferInfo {
     long inode;
     /** Milliseconds since it was allocated. */
     long ageMs;
+    /** What image it is for; null for buffers that no graphics allocator gave. Since version 2. */
+    @nullable GraphicInfo graphic;
 }

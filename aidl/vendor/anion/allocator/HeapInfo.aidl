@@ -38,4 +38,6 @@ parcelable HeapInfo {
     int flags;
     /** Position in the order heaps are tried in, from 0. */
     int priority;
+    /** Bytes that rows of images in its buffers should begin at multiples of: a power of two. Since version 2. */
+    int strideAlign;
 }

@@ -30,4 +30,5 @@ parcelable BufferInfo {
   String name;
   long inode;
   long ageMs;
+  @nullable vendor.anion.allocator.GraphicInfo graphic;
 }

@@ -34,4 +34,5 @@ parcelable HeapInfo {
   long maxAlignment;
   int flags;
   int priority;
+  int strideAlign;
 }
