@@ -11,6 +11,11 @@ use std::path::Path;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator;
 
 const INIT: &str = "init/vendor.anion.allocator-service.rc";
+/// The same service, of products whose graphics allocator it is.
+const INIT_GRAPHICS: &str = "init/vendor.anion.graphics.rc";
+
+/// The graphics allocator, as clients look for it.
+const GRAPHICS: &str = "android.hardware.graphics.allocator.IAllocator/default";
 
 /// The limits that a process has, as init names them.
 const LIMITS: [&str; 16] = [
@@ -155,7 +160,8 @@ fn is_option(line: &[&str]) -> bool {
     };
     let limit = |word: &str| if word == "unlimited" { Some(u64::MAX) } else { word.parse().ok() };
     match *line {
-        ["capabilities"] => true,
+        ["capabilities" | "override"] => true,
+        ["onrestart", "restart", service] => is_name(service),
         ["class" | "group", ref names @ ..] => !names.is_empty() && names.iter().all(|name| is_name(name)),
         ["interface", "aidl", name] => name.split_once('/').is_some_and(|(_, instance)| is_name(instance)),
         ["rlimit", name, soft, hard] => {
@@ -204,6 +210,48 @@ fn service_section(text: &str) -> (Vec<&str>, Vec<Vec<&str>>) {
     let only = services.next().expect("a service");
     assert!(services.next().is_none(), "one service alone");
     only
+}
+
+#[test]
+fn a_product_whose_graphics_allocator_it_is_starts_the_same_service() {
+    let (base, graphics) = (read(INIT), read(INIT_GRAPHICS));
+    let ((base, base_options), (graphics, graphics_options)) =
+        (service_section(&base), service_section(&graphics));
+    assert_eq!([&base[..], &["--graphics"]].concat(), graphics);
+    for option in &graphics_options {
+        assert!(is_option(option), "{option:?}");
+    }
+    let added = graphics_options
+        .iter()
+        .filter(|option| !base_options.contains(option))
+        .map(|option| option.join(" "));
+    let expected = [
+        "override".to_owned(),
+        format!("interface aidl {GRAPHICS}"),
+        "class hal animation".to_owned(),
+        "onrestart restart surfaceflinger".to_owned(),
+    ];
+    assert_eq!(added.collect::<Vec<_>>(), expected);
+    let dropped: Vec<_> = base_options.iter().filter(|option| !graphics_options.contains(option)).collect();
+    assert_eq!(dropped, [&["class", "hal"]]);
+    assert!(INIT < INIT_GRAPHICS, "of two definitions the later one that says override counts");
+}
+
+#[test]
+fn the_graphics_manifest_declares_allocator_and_mapper() {
+    let text = read("vintf/vendor.anion.graphics.xml");
+    let document = Document::parse(&text).expect("well-formed");
+    let mut hals = document.root_element().children().filter(|child| child.has_tag_name("hal"));
+    let (allocator, mapper) = (hals.next().expect("two hals"), hals.next().expect("two hals"));
+    assert_eq!(hals.next(), None);
+    assert_eq!(allocator.attribute("format"), Some("aidl"));
+    let name = format!("{}.{}", text_of(allocator, "name"), text_of(allocator, "fqname"));
+    assert_eq!((name.as_str(), text_of(allocator, "version")), (GRAPHICS, "2"));
+    assert_eq!(mapper.attribute("format"), Some("native"));
+    assert_eq!((text_of(mapper, "name"), text_of(mapper, "version")), ("mapper", "5.0"));
+    let interface = mapper.children().find(|child| child.has_tag_name("interface")).expect("an interface");
+    // What getIMapperLibrarySuffix answers.
+    assert_eq!(text_of(interface, "instance"), "anion");
 }
 
 #[test]

@@ -22,6 +22,12 @@ const LABELS: [(&str, &str); 4] = [
     ("/dev/udmabuf", "udmabuf_device"),
 ];
 
+/// The same where Anion is the graphics allocator.
+const GRAPHICS_LABELS: [(&str, &str); 2] = [
+    ("/vendor/lib64/hw/mapper.anion.so", "same_process_hal_file"),
+    ("/system/vendor/lib/hw/mapper.anion.so", "same_process_hal_file"),
+];
+
 /// Labels name types that exist, no path has two, and libselinux finds those of what is installed.
 ///
 /// # Errors
@@ -32,6 +38,9 @@ pub(super) fn check(compiled: &Compiled, variant: Variant, scratch: &Path, tally
     let mut texts = vec![("file_contexts", files.clone())];
     for name in ["genfs_contexts", "property_contexts", "service_contexts"] {
         texts.push((name, read(&directory.join(name))?));
+    }
+    if variant.graphics {
+        texts.push(("graphics/service_contexts", read(&directory.join("graphics/service_contexts"))?));
     }
     for (name, text) in &texts {
         for line in lines(text) {
@@ -48,7 +57,8 @@ pub(super) fn check(compiled: &Compiled, variant: Variant, scratch: &Path, tally
     }
     let whole = scratch.join("all_file_contexts");
     fs::write(&whole, &files).context("cannot write the labels")?;
-    for (path, kind) in LABELS {
+    let of_graphics = if variant.graphics { &GRAPHICS_LABELS[..] } else { &[] };
+    for &(path, kind) in LABELS.iter().chain(of_graphics) {
         let mut lookup = Command::new("selabel_lookup");
         let found = output_of(lookup.args(["-b", "file", "-k", path, "-f"]).arg(&whole))?;
         ensure!(found.trim().ends_with(&format!("u:object_r:{kind}:s0")), "{path} is labelled: {found}");
@@ -57,9 +67,14 @@ pub(super) fn check(compiled: &Compiled, variant: Variant, scratch: &Path, tally
     Ok(())
 }
 
-/// Returns the labels of files, with those of the platform or of `sepolicy/udmabuf`.
+/// Returns the labels of files, with those of the platform or of `sepolicy/udmabuf`, and those of
+/// `sepolicy/graphics` where it is taken.
 fn file_contexts(directory: &Path, variant: Variant) -> Result<String> {
     let udmabuf =
         if variant.own_udmabuf { directory.join("udmabuf/file_contexts") } else { own("file_contexts") };
-    Ok([read(&directory.join("file_contexts"))?, read(&udmabuf)?].join("\n"))
+    let mut texts = vec![read(&directory.join("file_contexts"))?, read(&udmabuf)?];
+    if variant.graphics {
+        texts.push(read(&directory.join("graphics/file_contexts"))?);
+    }
+    Ok(texts.join("\n"))
 }

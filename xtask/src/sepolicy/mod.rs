@@ -54,9 +54,13 @@ fn lines_of(names: &[&str]) -> Result<Vec<String>> {
 
 /// Returns what is asked of a variant.
 fn questions(variant: Variant) -> Result<Vec<Question>> {
-    let files: &[&str] =
-        if variant.memfd_class { &["expected.txt", "expected-memfd.txt"] } else { &["expected.txt"] };
-    lines_of(files)?.iter().map(|line| line.parse()).collect()
+    let files: &[(&str, bool)] = &[
+        ("expected.txt", true),
+        ("expected-memfd.txt", variant.memfd_class),
+        ("expected-graphics.txt", variant.graphics),
+    ];
+    let asked: Vec<&str> = files.iter().filter(|(_, is_asked)| *is_asked).map(|(name, _)| *name).collect();
+    lines_of(&asked)?.iter().map(|line| line.parse()).collect()
 }
 
 /// Checks that the variant compiles both ways, says what it should, and its labels name what it
@@ -109,6 +113,15 @@ fn every_rule_is_needed(sources: &Sources, scratch: &Path, tally: &mut Tally) ->
         *tally += Tally::one(true);
     }
     println!("each of {} rules is missed when it is not there", rules.len());
+    let variant = Variant { graphics: true, ..Variant::LARGEST };
+    let (rules, questions) = (sources.graphics_rules(), self::questions(variant)?);
+    ensure!(rules.len() == 2, "{} rules of a graphics allocator were found", rules.len());
+    for rule in &rules {
+        let compiled = sources.without(rule).compiled(variant, scratch)?;
+        let noticed = questions.iter().any(|question| question.check(&compiled).is_err());
+        ensure!(noticed, "nothing that is expected misses the rule: {rule}");
+        *tally += Tally::one(true);
+    }
     Ok(())
 }
 

@@ -21,30 +21,38 @@ pub(super) struct Variant {
     pub(super) own_udmabuf: bool,
     /// memfds are of class `memfd_file`.
     pub(super) memfd_class: bool,
+    /// Anion is the product's graphics allocator, and the product adds `sepolicy/graphics`.
+    pub(super) graphics: bool,
 }
 
 impl Variant {
-    /// The one with all of Anion's rules.
-    pub(super) const LARGEST: Self = Self { debuggable: true, own_udmabuf: true, memfd_class: true };
+    /// The one with all of Anion's rules, but those that a graphics allocator needs in place of others.
+    pub(super) const LARGEST: Self =
+        Self { debuggable: true, own_udmabuf: true, memfd_class: true, graphics: false };
 
     /// The one with the fewest.
-    pub(super) const SMALLEST: Self = Self { debuggable: false, own_udmabuf: false, memfd_class: false };
+    pub(super) const SMALLEST: Self =
+        Self { debuggable: false, own_udmabuf: false, memfd_class: false, graphics: false };
 
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        (0..8_u8).map(|bits| Self {
+        let plain = (0..8_u8).map(|bits| Self {
             debuggable: bits & 1 != 0,
             own_udmabuf: bits & 2 != 0,
             memfd_class: bits & 4 != 0,
-        })
+            graphics: false,
+        });
+        let graphics = [Self::SMALLEST, Self::LARGEST].map(|variant| Self { graphics: true, ..variant });
+        plain.chain(graphics)
     }
 
     /// Returns what m4 is told, as by `BOARD_SEPOLICY_M4DEFS`.
-    fn definitions(self) -> [String; 3] {
+    fn definitions(self) -> [String; 4] {
         let build = if self.debuggable { "userdebug" } else { "user" };
         [
             format!("-Dtarget_build_variant={build}"),
             format!("-Dplatform_udmabuf={}", !self.own_udmabuf),
             format!("-Danion_memfd_class={}", self.memfd_class),
+            format!("-Danion_graphics={}", self.graphics),
         ]
     }
 }
@@ -54,10 +62,11 @@ impl fmt::Display for Variant {
         let choose = |is: bool, yes, no| if is { yes } else { no };
         write!(
             f,
-            "a {} build where {} labels udmabuf and memfds are of class {}",
+            "a {} build where {} labels udmabuf, memfds are of class {}{}",
             choose(self.debuggable, "userdebug", "user"),
             choose(self.own_udmabuf, "Anion", "the platform"),
             choose(self.memfd_class, "memfd_file", "file"),
+            choose(self.graphics, " and Anion is the graphics allocator", ""),
         )
     }
 }
@@ -76,6 +85,8 @@ pub(super) struct Sources {
     rules: String,
     /// Those of `sepolicy/udmabuf`.
     udmabuf: String,
+    /// Those of `sepolicy/graphics`.
+    graphics: String,
     /// What comes last.
     contexts: String,
 }
@@ -91,6 +102,7 @@ impl Sources {
             types: read(&platform.join("types.te"))?,
             rules: rules_in(policy)?,
             udmabuf: rules_in(&policy.join("udmabuf"))?,
+            graphics: rules_in(&policy.join("graphics"))?,
             contexts: joined([platform.join("contexts.conf"), policy.join("genfs_contexts")])?,
         })
     }
@@ -98,6 +110,12 @@ impl Sources {
     /// Returns Anion's texts that have rules.
     fn texts(&self) -> [&str; 3] {
         [&self.macros, &self.rules, &self.udmabuf]
+    }
+
+    /// Returns the lines of `sepolicy/graphics` that give something to somebody.
+    pub(super) fn graphics_rules(&self) -> Vec<String> {
+        let calls = self.graphics.lines().filter(|line| line.ends_with(')'));
+        calls.filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     }
 
     /// Returns the lines that give something to somebody, or a label to something.
@@ -124,7 +142,7 @@ impl Sources {
     /// Returns the same without this text, wherever it is.
     pub(super) fn without(&self, text: &str) -> Self {
         let mut changed = self.clone();
-        for part in [&mut changed.macros, &mut changed.rules, &mut changed.udmabuf] {
+        for part in [&mut changed.macros, &mut changed.rules, &mut changed.udmabuf, &mut changed.graphics] {
             *part = part.replace(text, "");
         }
         changed
@@ -177,9 +195,10 @@ impl Sources {
     fn expand(&self, variant: Variant, scratch: &Path) -> Result<PathBuf> {
         let input = scratch.join("policy.m4");
         let udmabuf = if variant.own_udmabuf { self.udmabuf.as_str() } else { "" };
+        let graphics = if variant.graphics { self.graphics.as_str() } else { "" };
         let (before, after) =
             ([&self.platform, &self.macros, &self.attributes, &self.types, &self.rules], &self.contexts);
-        let whole = [&before.map(String::as_str).join("\n"), udmabuf, after].join("\n");
+        let whole = [&before.map(String::as_str).join("\n"), udmabuf, graphics, after].join("\n");
         fs::write(&input, whole).context("cannot write the policy")?;
         let text = scratch.join("policy.conf");
         let expanded = output_of(Command::new("m4").args(variant.definitions()).arg(&input))?;

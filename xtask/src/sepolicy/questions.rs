@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::compiled::{Compiled, Rule};
 
-/// One line of `expected.txt` or `expected-memfd.txt`.
+/// One line of `expected*.txt`.
 #[derive(Debug)]
 pub(super) struct Question {
     answer: Answer,
