@@ -137,9 +137,14 @@ fn every_file_is_there_and_none_is_forgotten() {
         assert!(root().join(path).is_file(), "Android.bp names {path}, which is not there");
     }
     assert!(mentioned.contains("aidl/vendor/anion/allocator/*.aidl"), "{mentioned:?}");
-    for (folder, end) in
-        [("client/c", ".map"), ("fuzz", ".rs"), ("init", ".rc"), ("seccomp", ".policy"), ("vintf", ".xml")]
-    {
+    for (folder, end) in [
+        ("client/c", ".map"),
+        ("fuzz", ".rs"),
+        ("graphics/mapper", ".map"),
+        ("init", ".rc"),
+        ("seccomp", ".policy"),
+        ("vintf", ".xml"),
+    ] {
         for file in files(folder, end) {
             assert!(mentioned.contains(&file), "{file} is in no module of Android.bp");
         }
@@ -183,6 +188,7 @@ fn crates_agree_with_cargo() {
         ("anion-memory", &["libanion_memory"]),
         ("anion-layout", &["libanion_layout"]),
         ("anion-handle", &["libanion_handle"]),
+        ("anion-mapper", &["libanion_mapper"]),
         ("anion-client", &["libanion_client"]),
         ("anionctl", &["libanionctl"]),
         ("anion-nodes", &["libanion_nodes"]),

@@ -39,12 +39,15 @@ const PROPERTIES: &[(&str, &[&str])] = &[
 
 /// What a module of C may say, as far as this file needs it.
 const CC_PROPERTIES: &[&str] = &[
+    "compile_multilib",
     "defaults",
     "export_include_dirs",
     "host_supported",
     "ldflags",
     "name",
+    "relative_install_path",
     "shared_libs",
+    "vendor",
     "vendor_available",
     "version_script",
     "whole_static_libs",

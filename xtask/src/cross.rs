@@ -114,15 +114,15 @@ impl Target {
     }
 }
 
-/// Checks that the programs and libanion type-check where a pointer has 32 bits, the layouts that
-/// `sys` asserts among them, and that programs in C link with libanion there.
+/// Checks that the programs, libanion and the mapper type-check where a pointer has 32 bits, the
+/// layouts that `sys` asserts among them, and that programs in C link with libanion there.
 ///
 /// # Errors
 /// If one does not, or Debian's Rust cannot be had.
 pub(crate) fn check(tally: &mut Tally) -> Result<()> {
     let rust = Rust::find()?;
     let mut command = rust.cargo("check");
-    command.args(["--lib", "--package", "anion-c"]);
+    command.args(["--lib", "--package", "anion-c", "--package", "anion-mapper"]);
     command.args(NARROW.iter().flat_map(|triple| ["--target", triple]));
     run(&mut command)?;
     for triple in NARROW {

@@ -35,8 +35,12 @@ const HEADERS: [&str; 6] = [
 /// The library that `anionctl run` puts before a program's own.
 pub(crate) const PRELOAD: &str = "libanion-preload.so";
 
+/// What the processes of graphics clients load.
+const MAPPER: &str = "mapper.anion.so";
+
 /// Install the client library for C and C++ with its headers, anion.pc and libanion(3),
-/// libdmabufheap and libion over it, and libanion-preload.so for `anionctl run`
+/// libdmabufheap and libion over it, libanion-preload.so for `anionctl run`,
+/// and mapper.anion.so with its header
 #[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
     /// Where to; `lib`, `include` and `share` are made there
@@ -53,7 +57,8 @@ pub(crate) fn install(args: &InstallArgs) -> Result<()> {
     let source = workspace_root().join("client/c");
     let [lib, include] = ["lib", "include"].map(|folder| prefix.join(folder));
     let [pkgconfig, man] = ["lib/pkgconfig", "share/man/man3"].map(|folder| prefix.join(folder));
-    for folder in [&lib, &include.join("BufferAllocator"), &include.join("ion"), &pkgconfig, &man] {
+    for folder in [&lib.join("hw"), &include.join("BufferAllocator"), &include.join("ion"), &pkgconfig, &man]
+    {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     let archive = build("anion-c")?;
@@ -69,6 +74,9 @@ pub(crate) fn install(args: &InstallArgs) -> Result<()> {
     }
     let script = workspace_root().join("client/preload/libanion-preload.map");
     link(&build("anion-preload")?, &script, &lib, PRELOAD)?;
+    let mapper = workspace_root().join("graphics/mapper");
+    link(&build("anion-mapper")?, &mapper.join("mapper.anion.map"), &lib.join("hw"), MAPPER)?;
+    copy(&mapper.join("include/anion-mapper.h"), &include.join("anion-mapper.h"))?;
     for header in HEADERS {
         copy(&source.join("include").join(header), &include.join(header))?;
     }
@@ -87,7 +95,8 @@ pub(crate) fn install(args: &InstallArgs) -> Result<()> {
 /// Builds the archive of a package, of which libraries are made.
 fn build(package: &str) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--profile", "release-c", "--package", package]);
+    // That of the mapper is another kind of library for cargo's own builds.
+    command.args(["rustc", "--crate-type", "staticlib", "--profile", "release-c", "--package", package]);
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let messages = output_of(&mut command)?;
     let target = package.replace('-', "_");
@@ -180,7 +189,10 @@ pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     let mut tests = nextest()?;
     tests.args(["--package", "anion", "--test", "libanion", "--test", "run", "--test", "trap"]);
     tests.args(["--run-ignored", "only"]);
-    run_tests(tests.env("ANION_C_PREFIX", prefix).env("ANION_CONTRACT", contract()?), tally)
+    run_tests(tests.env("ANION_C_PREFIX", &prefix).env("ANION_CONTRACT", contract()?), tally)?;
+    let mut tests = nextest()?;
+    tests.args(["--package", "anion-mapper", "--test", "installed", "--run-ignored", "only"]);
+    run_tests(tests.env("ANION_C_PREFIX", prefix), tally)
 }
 
 /// Builds the contract table, which is asked of the nodes that programs find.

@@ -101,6 +101,42 @@ proptest! {
     }
 }
 
+/// With the test of `anion-mapper` that has files, too, as many as a fuzzer makes in some minutes.
+#[test]
+fn a_million_forged_handles_are_refused_or_fit_together() {
+    let request = Request { format: Format::Ycbcr420_888, reserved_size: 64, ..request() };
+    let handle = Handle::new(BufferId(7), request, 1 << 20, Access::ReadWrite).expect("a handle");
+    let good = handle.to_ints();
+    let (mut random, mut read) = (1_u64, 0);
+    let mut next = || {
+        random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        (random ^ random >> 29).to_le_bytes()
+    };
+    for _ in 0..1_000_000 {
+        let mut ints = [0; INTS];
+        ints.copy_from_slice(&good);
+        let [a, b, c, d, kind, at, two, other] = next();
+        let any = i32::from_le_bytes([a, b, c, d]);
+        let at = usize::from(at) % INTS;
+        ints[at] = match kind % 4 {
+            0 => any,
+            1 => any & 0x3f,
+            2 => ints[at].wrapping_add(any % 4),
+            _ => ints[at] ^ 1 << (any & 31),
+        };
+        if two & 1 == 1 {
+            ints[usize::from(other) % INTS] = any >> 7;
+        }
+        if let Ok(other) = Handle::parse(&ints) {
+            assert_eq!(other.to_ints(), ints);
+            let end = other.layout().planes().iter().map(|plane| plane.offset + plane.bytes).max();
+            assert!(end.is_some_and(|end| end * u64::from(other.request().layers) <= other.size()));
+            read += 1;
+        }
+    }
+    assert!(read > 10_000, "only {read} were read");
+}
+
 #[test]
 fn refusals_name_what_is_wrong() {
     let handle = Handle::new(BufferId(7), request(), 12288, Access::ReadWrite).expect("a handle");

@@ -9,7 +9,7 @@ use super::{BASE, EVERYTHING, FRESH};
 use crate::process::workspace_root;
 
 /// Where the sources are that start programs.
-const FOLDERS: [&str; 13] = [
+const FOLDERS: [&str; 14] = [
     "src",
     "aidl",
     "anionctl",
@@ -17,6 +17,7 @@ const FOLDERS: [&str; 13] = [
     "client",
     "contract",
     "examples",
+    "graphics",
     "ipc",
     "memory",
     "rustutils",
@@ -61,6 +62,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("anionctl/src/exec.rs", "program", "what a user asks for; the tests ask for sh"),
     ("anionctl/src/run/mod.rs", "&program", "what a user asks for"),
     ("anionctl/src/run/trap/mod.rs", "&program", "what a user asks for"),
+    ("graphics/mapper/tests/installed.rs", "&program", "what was compiled"),
     ("tests/common/example.rs", "example", "the example"),
     ("tests/common/mod.rs", "program", "the service, or the wrapper of start_under"),
     ("tests/daemon/place.rs", "&format!(\"{variables} exec \\\"$0\\\" \\\"$@\\\"\")", "the service"),

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The reader of graphic handles: whatever the numbers, they are refused or read as they are.
+
+#![no_main]
+
+use anion_handle::{Handle, INTS};
+use libfuzzer_sys::fuzz_target;
+
+/// Begins with a handle's first two numbers, so that the others are looked at.
+fn numbers(bytes: &[u8]) -> Vec<i32> {
+    let (words, _) = bytes.as_chunks();
+    let given = words.iter().map(|word| i32::from_le_bytes(*word));
+    let mut numbers: Vec<i32> = [anion_handle::MAGIC, anion_handle::VERSION].into_iter().chain(given).collect();
+    numbers.resize(INTS, 0);
+    numbers
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let numbers = numbers(bytes);
+    if let Ok(handle) = Handle::parse(&numbers) {
+        assert_eq!(handle.to_ints(), numbers);
+        let planes = handle.layout().planes();
+        assert!(planes.iter().all(|plane| plane.offset + plane.bytes <= handle.size()));
+    }
+});

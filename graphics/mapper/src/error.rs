@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a call is answered when it fails.
+
+use anion_handle::{BadFile, Malformed};
+use nix::errno::Errno;
+use std::io;
+
+/// A code of `AIMapper_Error`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub(crate) enum Error {
+    /// The handle is none of Anion's, was not imported, or is not locked.
+    BadBuffer = 2,
+    /// An argument is out of its range.
+    BadValue = 3,
+    /// Memory, address space or descriptors are used up.
+    NoResources = 5,
+    /// There is no such metadata, or it cannot be set.
+    Unsupported = 7,
+}
+
+impl From<Malformed> for Error {
+    fn from(_: Malformed) -> Self {
+        Self::BadBuffer
+    }
+}
+
+impl From<BadFile> for Error {
+    fn from(_: BadFile) -> Self {
+        Self::BadBuffer
+    }
+}
+
+impl From<Errno> for Error {
+    /// Only what this process or machine lacks is not the handle's fault.
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN => Self::NoResources,
+            _ => Self::BadBuffer,
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Errno::from_raw(error.raw_os_error().unwrap_or_default()).into()
+    }
+}
