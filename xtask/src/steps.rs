@@ -170,7 +170,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "targets",
-        about: "the programs and libanion type-check for 32-bit ARM and x86, with Debian's Rust; programs in C link with it",
+        about: "the programs, libanion and the mapper type-check for 32-bit ARM and x86, with Debian's Rust; programs in C link with it",
         tools: &[LINKER, ARCHIVE, ARM32],
         unfetched: |cache| cross::RUST.unfetched(cache).into_iter().collect(),
         run: cross::check,
