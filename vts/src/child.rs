@@ -156,6 +156,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
         ["exchange", size, found, reply] => exchange(size, found, reply),
         ["describe", target] => describe(target),
         ["spread", target, heap, size, count, word] => spread(target, heap, size, count, word),
+        ["graphics", target] => crate::graphics::allocate_for_parent(target, || say(READY)),
         ["pin", target, heap, size] => roles::pin(target, heap, size),
         ["listen", target, count] => roles::listen(target, count),
         _ => bail!("no role {arguments:?}"),

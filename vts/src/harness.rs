@@ -347,6 +347,17 @@ impl Fixture {
     }
 }
 
+/// Runs what takes buffers of this uid and keeps none: beside tests that do, too, unless the quota
+/// `is_tight`.
+pub(crate) fn beside_others<T>(is_tight: bool, run: impl FnOnce() -> T) -> T {
+    if is_tight {
+        let _alone = UID_IN_USE.write().unwrap_or_else(PoisonError::into_inner);
+        return run();
+    }
+    let _beside_others = UID_IN_USE.read().unwrap_or_else(PoisonError::into_inner);
+    run()
+}
+
 /// Returns whether the kernel reports releases of the heap's buffers.
 pub(crate) fn is_reported(heap: &HeapInfo) -> bool {
     heap.releaseMechanism != ReleaseMechanism::TOKEN

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The conformance suite of `vendor.anion.allocator`: what any implementation must do, checked from outside.
 //!
-//! It knows the AIDL files alone. Every test runs once for every endpoint given, under the name
-//! `<kind of endpoint>::<test>`; a test that has nothing to say in the circumstances is reported as ignored, with the
-//! reason. Processes of different uids may run it at once against one service; while it runs, its own uid must have no
-//! other client.
+//! It knows the AIDL files alone, and of a mapper of graphic buffers the interface in C (`mapper`,
+//! `--mapper`). Every test runs once for every endpoint given, under the name `<kind of
+//! endpoint>::<test>`, those of the mapper once, as `mapper::<test>`; a test that has nothing to say
+//! in the circumstances is reported as ignored, with the reason. Processes of different uids may run
+//! it at once against one service; while it runs, its own uid must have no other client.
 //!
 //! Exit code: 0 all that ran passed, 101 something failed, 2 nothing was tested.
 
@@ -12,8 +13,10 @@
 #![expect(non_snake_case, reason = "fields of AIDL types are named as in the .aidl files")]
 
 mod child;
+mod graphics;
 mod harness;
 mod listener;
+mod mapper;
 mod outcome;
 mod request;
 #[expect(unsafe_code, reason = "mappings and received descriptors; the only folder with unsafe code")]
@@ -28,6 +31,7 @@ use harness::Fixture;
 use libtest_mimic::{Arguments, Completion, Conclusion, Failed, Trial};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use outcome::{Inapplicable, Test};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use target::Target;
@@ -49,6 +53,9 @@ struct Options {
     #[arg(long, value_name = "UID,UID", value_parser = two_uids)]
     #[cfg_attr(not(soong), arg(env = "ANION_VTS_UIDS"))]
     uids: Option<[u32; 2]>,
+    /// Library to test as a mapper of Android's version 5, with buffers of --graphics
+    #[arg(long, value_name = "LIBRARY", requires = "graphics")]
+    mapper: Option<PathBuf>,
     /// How often a client allocates and closes in tests of what that leaves accounted
     #[arg(long, value_name = "N", default_value_t = 400)]
     rounds: usize,
@@ -82,12 +89,16 @@ fn run(options: &Options) -> Result<ExitCode> {
         bail!("--uids is given, but only root can take other uids");
     }
     raise_descriptor_limit()?;
-    let mut trials = Vec::new();
+    let (mut trials, mut is_tight) = (Vec::new(), false);
     for (index, target) in targets.iter().enumerate() {
         let fixture =
             Arc::new(Fixture::new(target, options).with_context(|| format!("cannot test {target}"))?);
+        is_tight |= fixture.is_tight;
         let prefix = prefix(target, &targets[..index]);
         trials.extend(tests::all().map(|test| trial(&prefix, test, &fixture)));
+    }
+    if let Some((library, endpoint)) = options.mapper.as_ref().zip(options.graphics.as_ref()) {
+        trials.extend(graphics::trials(library, endpoint, is_tight)?);
     }
     let conclusion = libtest_mimic::run(&options.harness, trials);
     if !options.harness.list && !has_tested(&conclusion) {

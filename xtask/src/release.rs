@@ -95,12 +95,29 @@ pub(crate) fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     })
 }
 
+/// Builds the mapper as its clients load it, as far as cargo links it; what is up to date is not
+/// built again.
+///
+/// # Errors
+/// If the build fails, or does not make it.
+pub(crate) fn build_mapper() -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--release", "--package", "anion-mapper", "--lib"]);
+    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    library(&output_of(&mut command)?, "anion_mapper", ".so").context("cargo made no mapper")
+}
+
 /// Returns the path of a static library in the same.
 pub(crate) fn archive(messages: &str, name: &str) -> Option<PathBuf> {
+    library(messages, name, ".a")
+}
+
+/// Returns the path of the library with this end.
+fn library(messages: &str, name: &str, end: &str) -> Option<PathBuf> {
     messages.lines().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         let files = message["filenames"].as_array().filter(|_| message["target"]["name"] == name)?;
-        files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".a")).map(PathBuf::from)
+        files.iter().filter_map(Value::as_str).find(|file| file.ends_with(end)).map(PathBuf::from)
     })
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `cargo xtask test`: everything a change must pass, step by step.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -177,7 +178,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "vts-socket",
-        about: "the conformance suite over a Unix socket",
+        about: "the conformance suite over a Unix socket, that of the mapper with it",
         tools: &[LINKER],
         unfetched: nothing,
         run: vts_socket,
@@ -326,17 +327,26 @@ fn conform_over_socket(service: &Path, tally: &mut Tally) -> Result<()> {
     // Other uids come here, also when the checkout is in a home they cannot enter.
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).context("scratch directory")?;
     let (socket, vts) = (scratch.path().join("allocator.sock"), scratch.path().join("anion-vts"));
-    fs::copy(&programs.vts, &vts).with_context(|| format!("cannot copy {}", programs.vts.display()))?;
+    let (graphics, mapper) = (scratch.path().join("graphics.sock"), scratch.path().join("mapper.anion.so"));
+    for (built, copy) in [(&programs.vts, &vts), (&release::build_mapper()?, &mapper)] {
+        fs::copy(built, copy).with_context(|| format!("cannot copy {}", built.display()))?;
+    }
 
     let mut daemon = leashed(service);
     daemon
         .args(["--transport", "socket", "--socket-mode", "0666", "--seccomp", "built-in", "--socket"])
-        .arg(&socket);
+        .arg(&socket)
+        .args(["--graphics", "--graphics-socket"])
+        .arg(&graphics);
     let server = Server::start(&mut daemon, &socket, Duration::from_secs(300))?;
     let endpoint = format!("unix:{}", socket.display());
+    let graphics_endpoint = format!("unix:{}", graphics.display());
     println!("as this user:");
     let mut own = Command::new(&vts);
     own.args(["--endpoint", &endpoint]);
+    let with_mapper =
+        [OsStr::new("--mapper"), mapper.as_os_str(), OsStr::new("--graphics"), graphics_endpoint.as_ref()];
+    own.args(with_mapper);
     if is_root() {
         own.args(["--uids", TWO_STRANGERS]);
     }
@@ -345,7 +355,7 @@ fn conform_over_socket(service: &Path, tally: &mut Tally) -> Result<()> {
         println!("as uid {STRANGER}:");
         let mut other = Command::new("setpriv");
         other.args(["--reuid", STRANGER, "--regid", STRANGER, "--clear-groups", "--"]).arg(&vts);
-        run_tests(other.args(["--endpoint", &endpoint]).current_dir("/"), tally)?;
+        run_tests(other.args(["--endpoint", &endpoint]).args(with_mapper).current_dir("/"), tally)?;
     } else {
         println!("not run as another uid: only root can become one");
     }

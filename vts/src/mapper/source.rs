@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where handles come from: a process at the other end of a socket.
 //!
-//! A request is a [`Wanted`] of [`Wanted::BYTES`] bytes. The answer is a number of four bytes: that
-//! of the numbers of the handle, or [`UNSUPPORTED`] or [`FAILED`]; then the stride, then the handle's
-//! numbers, with its descriptors.
+//! A request is a [`Wanted`] of [`Wanted::BYTES`] bytes. The answer is a number of four bytes: how
+//! many numbers the handle has, or [`UNSUPPORTED`] or [`FAILED`]; then the stride, then the numbers of
+//! the handle, with its descriptors.
 
 use super::sys::{Native, receive, send};
 use anyhow::{Context, Result, bail, ensure};

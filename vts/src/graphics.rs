@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The mapper's suite over a graphics allocator: buffers that another process was given, which
+//! passes their handles on.
+
+use crate::child::ChildProcess;
+use crate::harness::beside_others;
+use crate::mapper::source::{Allocated, Source, Wanted, serve};
+use crate::mapper::{self, Outcome, Suite};
+use crate::target::Target;
+#[cfg(soong)]
+use android_hardware_common::aidl::android::hardware::common::NativeHandle::NativeHandle;
+#[cfg(not(soong))]
+use android_hardware_graphics_allocator::aidl::android::hardware::common::NativeHandle::NativeHandle;
+use android_hardware_graphics_allocator::aidl::android::hardware::graphics::allocator::{
+    BufferDescriptorInfo::BufferDescriptorInfo, IAllocator::IAllocator,
+};
+use anion_ipc::Endpoint;
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::{Completion, Failed, Trial};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+
+/// As Android's clients find it over kernel binder. A socket has one object alone.
+const NAME: &str = "android.hardware.graphics.allocator.IAllocator/default";
+/// Handles that are forged, each with a write to metadata: guests take their time.
+const FORGED: usize = 20_000;
+
+/// Returns the mapper's tests: each by itself where the uid's quota `is_tight`.
+///
+/// # Errors
+/// If the library is no mapper, or the allocator cannot be reached.
+pub(crate) fn trials(library: &Path, endpoint: &Endpoint, is_tight: bool) -> Result<Vec<Trial>> {
+    let target = Target { endpoint: endpoint.clone(), name: NAME.to_owned() };
+    let (ours, theirs) = UnixStream::pair()?;
+    let child = ChildProcess::start("graphics", &[&target.to_string()], Some(theirs.into()))
+        .with_context(|| format!("cannot reach the graphics allocator at {endpoint}"))?;
+    // The process that allocates lives as long as the last test.
+    let tested = Arc::new((Suite::new(library, Source::new(ours), FORGED)?, child));
+    let trial = |(name, body): (&str, fn(&Suite) -> Result<Outcome>)| {
+        let tested = Arc::clone(&tested);
+        Trial::ignorable_test(format!("mapper::{name}"), move || {
+            match beside_others(is_tight, || body(&tested.0)) {
+                Ok(Outcome::Passed) => Ok(Completion::Completed),
+                Ok(Outcome::Unsupported(reason)) => Ok(Completion::ignored_with(reason)),
+                Err(error) => Err(Failed::from(format!("{error:#}"))),
+            }
+        })
+    };
+    Ok(mapper::all().into_iter().map(trial).collect())
+}
+
+/// Allocates what is asked for over the inherited socket, and passes the handles on.
+///
+/// # Errors
+/// If the allocator cannot be reached.
+pub(crate) fn allocate_for_parent(target: &str, ready: impl FnOnce() -> Result<()>) -> Result<()> {
+    let connection = target.parse::<Target>()?.connect::<dyn IAllocator>(1)?;
+    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    ready()?;
+    serve(&socket, |wanted| allocate(&*connection.service, wanted))
+}
+
+/// Allocates one buffer; `None` if there will never be one like it.
+fn allocate(service: &dyn IAllocator, wanted: &Wanted) -> Result<Option<Allocated>> {
+    let mut descriptor = BufferDescriptorInfo {
+        width: wanted.width,
+        height: wanted.height,
+        layerCount: wanted.layers,
+        reservedSize: wanted.reserved,
+        ..Default::default()
+    };
+    descriptor.format.0 = wanted.format;
+    descriptor.usage.0 = wanted.usage;
+    for (place, byte) in descriptor.name.iter_mut().zip(wanted.name.bytes().take(127)) {
+        *place = byte;
+    }
+    if !service.isSupported(&descriptor)? {
+        ensure!(service.allocate2(&descriptor, 1).is_err(), "what is unsupported was allocated");
+        return Ok(None);
+    }
+    let result = service.allocate2(&descriptor, 1)?;
+    let [NativeHandle { fds, ints }] =
+        <[NativeHandle; 1]>::try_from(result.buffers).ok().context("not one buffer in the reply")?;
+    Ok(Some(Allocated { stride: result.stride, fds: fds.into_iter().map(OwnedFd::from).collect(), ints }))
+}
