@@ -25,7 +25,7 @@ use std::sync::Arc;
 /// As Android's clients find it over kernel binder. A socket has one object alone.
 const NAME: &str = "android.hardware.graphics.allocator.IAllocator/default";
 /// Handles that are forged, each with a write to metadata: guests take their time.
-const FORGED: usize = 20_000;
+const FORGED: usize = 5_000;
 
 /// Returns the mapper's tests: each by itself where the uid's quota `is_tight`.
 ///

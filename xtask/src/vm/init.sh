@@ -6,6 +6,7 @@
 SERVICE=vendor.anion.allocator.IHeapAllocator/default
 HEAPS=/etc/anion/heaps.dts
 SOCKET=/run/anion/allocator.sock
+GRAPHICS_SOCKET=/run/anion/graphics.sock
 FALLBACK_SOCKET=/run/anion/fallback.sock
 GROUP=/sys/fs/cgroup/anion
 GROUP_SOCKET=/run/anion/group.sock
@@ -234,9 +235,18 @@ dump_service() {
 
 serve_socket() {
     mkdir -p "${SOCKET%/*}" && chown anion:anion "${SOCKET%/*}" || return
-    as anion aniond --config "$HEAPS" --socket "$SOCKET" --socket-mode 0666 >>"$LOGS/aniond-socket" 2>&1 &
+    as anion aniond --config "$HEAPS" --socket "$SOCKET" --socket-mode 0666 \
+        --graphics --graphics-socket "$GRAPHICS_SOCKET" >>"$LOGS/aniond-socket" 2>&1 &
     daemon=$!
     eventually 180 run_as alice anionctl list --socket "$SOCKET"
+}
+
+# With the mapper, where programs can load libraries: those of other architectures are static.
+vts_socket() {
+    set -- --endpoint "unix:$SOCKET" --color never
+    [ ! -e /bin/mapper.anion.so ] ||
+        set -- "$@" --mapper /bin/mapper.anion.so --graphics "unix:$GRAPHICS_SOCKET"
+    run_as bob anion-vts "$@"
 }
 
 stop_daemon() {
@@ -302,7 +312,7 @@ step pictures show_pictures
 step display show_display
 step stop-binder stop_daemon
 step serve-socket serve_socket || finish
-step vts-socket-bob vts bob "unix:$SOCKET"
+step vts-socket-bob vts_socket
 step pressure squeeze
 step cgroup limit_group
 step stop-socket stop_socket

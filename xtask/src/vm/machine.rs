@@ -93,6 +93,9 @@ impl Machine {
             ("busybox", busybox),
         ]);
         files.extend(RSBINDER_TOOLS.programs.iter().map(|program| (*program, hub.join(program))));
+        if self.target.is_none() {
+            files.insert("mapper.anion.so", release::build_mapper()?);
+        }
         if with_benchmark {
             ensure!(self.target.is_none(), "the benchmark is for guests of this machine's own architecture");
             let bench = release::build_benchmark()?;
