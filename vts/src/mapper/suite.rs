@@ -134,13 +134,20 @@ impl Buffer<'_> {
         Ok(())
     }
 
+    /// Leaves it to the caller to free it.
+    pub(super) fn into_address(self) -> usize {
+        let address = self.address;
+        std::mem::forget(self);
+        address
+    }
+
     /// Frees it.
     ///
     /// # Errors
     /// If the mapper refuses.
     pub(super) fn free(self) -> Result<()> {
-        let code = self.mapper.free(self.address);
-        std::mem::forget(self);
+        let mapper = self.mapper;
+        let code = mapper.free(self.into_address());
         ensure!(code == 0, "freeBuffer answers {code}");
         Ok(())
     }

@@ -65,9 +65,7 @@ fn import_free_by_another_load(suite: &Suite) -> Result<Outcome> {
     let address = other.import(&raw.native).map_err(|code| anyhow!("importBuffer: {code}"))?;
     suite.adopt(address, Some(&raw))?.free()?;
     let buffer = suite.import(&raw)?;
-    let address = buffer.address;
-    std::mem::forget(buffer);
-    check_eq!(other.free(address), 0, "freeBuffer by the other");
+    check_eq!(other.free(buffer.into_address()), 0, "freeBuffer by the other");
     Ok(Outcome::Passed)
 }
 

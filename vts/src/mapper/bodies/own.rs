@@ -23,6 +23,7 @@ bodies! {
     "TooSmallRoom" the_size_is_told_when_there_is_no_room,
     "ChromaIsInTheSameFile" planes_after_the_first_have_offsets,
     "DumpIsReadable" a_dump_can_be_decoded,
+    "Threads" threads_share_buffers,
 }
 
 fn a_handle_that_was_sent_on_is_the_same_buffer(suite: &Suite) -> Result<Outcome> {
@@ -225,5 +226,33 @@ fn a_dump_can_be_decoded(suite: &Suite) -> Result<Outcome> {
     let own = all.iter().filter(|values| **values == dumped).count();
     check_eq!(own, 1, "buffers like this one in the dump of all");
     buffer.free()?;
+    Ok(Outcome::Passed)
+}
+
+/// Rounds of each thread.
+const ROUNDS: usize = 200;
+
+fn threads_share_buffers(suite: &Suite) -> Result<Outcome> {
+    let raw = suite.allocate(&wanted(RGBA_8888))?;
+    let shared = suite.import(&raw)?;
+    let work = |dataspace: i32| -> Result<()> {
+        for _ in 0..ROUNDS {
+            let own = suite.import(&raw)?;
+            own.locked(READ | WRITE)?;
+            shared.locked(READ)?;
+            let value = encode(17, &dataspace.to_le_bytes());
+            check_eq!(suite.mapper.set_standard(own.address, 17, &value), 0, "DATASPACE");
+            ensure!((0..4).contains(&shared.word(17)?), "DATASPACE is what no thread has set");
+            shared.unlocked()?;
+            own.unlocked()?;
+            own.free()?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|dataspace| scope.spawn(move || work(dataspace))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
+    })?;
+    shared.free()?;
     Ok(Outcome::Passed)
 }
