@@ -4,7 +4,7 @@
 //! `AIMapper`, whose header is `include/anion-mapper.h`.
 //!
 //! It asks no service and starts no thread. All that it keeps is the list of imported buffers
-//! ([`registry`]), so that a handle that was never imported, or is free already, is refused and not
+//! (`registry`), so that a handle that was never imported, or is free already, is refused and not
 //! looked into.
 //!
 //! # Whom it trusts
@@ -17,7 +17,7 @@
 //! # Locks
 //!
 //! That of the list is held for a look-up, an insertion or a removal; that of a buffer
-//! ([`buffer::Buffer`]) to count its locks. Neither is held during a system call, and no two are
+//! (`buffer::Buffer`) to count its locks. Neither is held during a system call, and no two are
 //! held together. Any thread may call.
 
 #![deny(unsafe_code)]
