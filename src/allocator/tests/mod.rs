@@ -8,6 +8,7 @@ mod blocks;
 mod devices;
 mod dma_bufs;
 mod in_call;
+mod metadata;
 mod pool;
 mod refill;
 mod replies;

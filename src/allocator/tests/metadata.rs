@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Buffers of images: their metadata files are charged and released with them.
+
+use super::*;
+use crate::allocator::{Graphic, Metadata, Record};
+use crate::source::ReleaseMechanism;
+
+const GRAPHIC: Graphic = Graphic { width: 64, height: 64, format: 1, usage: 0x33 };
+
+/// Asks the system heap for `count` images of a page, with two pages of metadata each.
+fn images(count: i32) -> Request {
+    let bytes = RequestedBytes(8192).round_up(PAGE).expect("two pages");
+    let metadata = Metadata { graphic: GRAPHIC, bytes, initial: b"begins".to_vec() };
+    Request { selection: names(&["system"]), metadata: Some(metadata), ..request(0, count, PAGE) }
+}
+
+fn charged(allocator: &Allocator) -> (u64, u64) {
+    let usage = allocator.usage(&caller(1));
+    (usage[0].bytes, usage[0].buffers)
+}
+
+fn own(allocator: &Allocator) -> Vec<Record> {
+    allocator.buffers(&caller(1)).into_iter().map(|view| view.record).collect()
+}
+
+#[test]
+fn metadata_is_charged_to_the_client_and_to_no_heap() {
+    let allocator = still(config());
+    let grants = allocator.allocate(&caller(1), &images(2)).expect("room");
+    assert!(grants.iter().all(|grant| grant.metadata.is_some()));
+    assert_eq!(charged(&allocator), (2 * (PAGE + 8192), 2));
+    let system = allocator.stats()[1].counters;
+    assert_eq!((system.buffers, system.bytes), (2, 2 * PAGE));
+    let graphics: Vec<_> = own(&allocator).iter().map(|record| record.graphic.expect("an image").0).collect();
+    assert_eq!(graphics, [GRAPHIC; 2]);
+    drop(grants);
+    assert_eq!(charged(&allocator), (0, 0));
+    let plain = allocator.allocate(&caller(1), &request(1, 1, PAGE)).expect("room");
+    assert_eq!((charged(&allocator), plain[0].metadata.is_none()), ((PAGE, 1), true));
+}
+
+#[test]
+fn the_quota_counts_metadata_and_no_reservation_lends_to_images() {
+    let allocator = still(config());
+    // 8 MiB: as many pages as buffers, and two of metadata each.
+    let quota_buffers = allocator.allocate(&caller(1), &images(64)).expect("room");
+    assert_eq!(charged(&allocator).0, 64 * 3 * PAGE);
+    drop(quota_buffers);
+    let reserved = allocator
+        .reserve(&caller(1), &Request { metadata: None, ..images(2) })
+        .expect("room for what is reserved");
+    let grants = allocator.allocate(&caller(1), &images(1)).expect("room");
+    let usage = allocator.usage(&caller(1));
+    assert_eq!((usage[0].bytes, usage[0].reserved_bytes), (3 * PAGE, 2 * PAGE));
+    drop((grants, reserved));
+    let usage = allocator.usage(&caller(1));
+    assert_eq!((usage[0].bytes, usage[0].reserved_bytes), (0, 0));
+}
+
+#[test]
+fn a_failure_of_any_call_for_a_file_leaves_everything_as_before() {
+    let (allocator, script) = scripted(config());
+    let files = script.files();
+    let mut calls = 0;
+    loop {
+        script.fail(calls..usize::MAX, libc::EIO);
+        let made = allocator.allocate(&caller(1), &images(2));
+        script.fail(0..0, 0);
+        let Err(failed) = made else { break };
+        assert_eq!(failed.failure(), Some(Failure::Backend), "call {calls}: {failed}");
+        assert_eq!((charged(&allocator), script.files()), ((0, 0), files), "call {calls}");
+        let system = allocator.stats()[1].counters;
+        assert_eq!((system.buffers, system.bytes), (0, 0), "call {calls}");
+        calls += 1;
+    }
+    assert!(calls >= 8, "each of two buffers and two files is made and opened: {calls} calls");
+}
+
+#[test]
+fn what_could_be_served_is_told_while_all_is_in_use() {
+    let allocator = still(config());
+    let _held = allocator.allocate(&caller(1), &request(1, 1, 8 * MIB)).expect("the whole quota");
+    let image = images(1);
+    assert!(allocator.allocate(&caller(1), &image).is_err());
+    assert!(allocator.supports(&caller(1), &image).chosen().is_some());
+    let beyond = |bytes: u64| Request { metadata: image.metadata.clone(), ..request(1, 1, bytes) };
+    let too_much = allocator.supports(&caller(1), &beyond(8 * MIB));
+    assert_eq!(too_much.failure(), Some(Failure::QuotaExceeded), "{too_much}");
+    assert!(allocator.supports(&caller(1), &beyond(8 * MIB - 8192)).chosen().is_some());
+    let too_large =
+        allocator.supports(&caller(1), &Request { selection: names(&["camera"]), ..beyond(5 * MIB) });
+    assert!(too_large.chosen().is_none(), "{too_large}");
+}
+
+#[test]
+fn each_file_of_a_buffer_is_watched_by_itself() {
+    let allocator = still(config());
+    let grants = allocator.allocate(&caller(1), &images(1)).expect("room");
+    assert_eq!(allocator.heaps()[1].release_mechanism(), ReleaseMechanism::CloseEvents);
+    let [grant] = <[_; 1]>::try_from(grants).expect("one");
+    drop(grant.fd);
+    allocator.work_off_events();
+    assert_eq!(charged(&allocator).1, 1, "its metadata is held");
+    drop(grant.metadata);
+    allocator.work_off_events();
+    assert_eq!(charged(&allocator).1, 0);
+}
