@@ -262,7 +262,7 @@ fn json_has_the_keys_that_help_promises() {
     check(&stats["stats"][0]["failures"], "no_memory fragmented quota not_permitted unsupported backend");
     check(
         &json(&daemon, &["usage"])["usage"][0],
-        "uid policy bytes buffers reserved_bytes peak_bytes quota_bytes quota_buffers",
+        "uid user policy bytes buffers reserved_bytes peak_bytes quota_bytes quota_buffers",
     );
     let explanation = json(&daemon, &["explain", "--size", "4K"]);
     check(&explanation, "possible chosen_heap error summary verdicts");

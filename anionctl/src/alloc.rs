@@ -9,7 +9,8 @@ use crate::exec::{self, Held};
 use crate::failure::Failure;
 use crate::image::ImageRow;
 use crate::interrupt::Interrupt;
-use crate::output::{self, Output, Report, Side};
+use crate::output::{self, Output, Report};
+use crate::table::{Side, Table};
 use crate::words;
 use anion_client::Access;
 use anion_ipc::Strong;
@@ -200,16 +201,16 @@ impl AllocReport {
 }
 
 impl Report for AllocReport {
-    fn text(&self) -> String {
-        let mut table = output::table(&[
-            ("#", Side::Right),
-            ("ID", Side::Right),
-            ("HEAP", Side::Left),
-            ("SIZE", Side::Right),
-            ("BACKING", Side::Left),
-            ("INODE", Side::Right),
-            ("ZEROED", Side::Left),
-            ("WRITTEN", Side::Left),
+    fn text(&self, width: Option<usize>) -> String {
+        let mut table = Table::new(&[
+            ("#", Side::Right, 0),
+            ("ID", Side::Right, 0),
+            ("HEAP", Side::Left, 0),
+            ("SIZE", Side::Right, 0),
+            ("BACKING", Side::Left, 2),
+            ("INODE", Side::Right, 3),
+            ("ZEROED", Side::Left, 1),
+            ("WRITTEN", Side::Left, 1),
         ]);
         for row in &self.buffers {
             table.add_row([
@@ -223,10 +224,10 @@ impl Report for AllocReport {
                 outcome(row.verified),
             ]);
         }
-        let image = self.image.as_ref().map_or(String::new(), |image| format!("{}\n", image.text()));
+        let image = self.image.as_ref().map_or(String::new(), |image| format!("{}\n", image.text(width)));
         format!(
             "{image}{}\n{} in {}; allocated in {}, checked in {}",
-            table.trim_fmt(),
+            table.text(width),
             output::size(self.total_bytes),
             plural(self.buffers.len()),
             time(self.allocate_us),
@@ -295,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_table_ends_with_the_total() {
-        let text = report(row(Some(true), None)).text();
+        let text = report(row(Some(true), None)).text(None);
         assert!(text.ends_with("8.0 MiB in 1 buffer; allocated in 120.0µs, checked in 3.5ms"), "{text}");
     }
 

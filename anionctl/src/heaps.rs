@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl list`, `stats` and `usage`: what the service has, did, and owes to whom.
+//! `anionctl list` and `stats`: what the service has, and did.
 
 use crate::failure::Failure;
-use crate::output::{self, Output, Report, Side};
-use crate::rows::{DiscardCounts, FailureCounts, HeapRow, StatsRow, UsageRow};
+use crate::output::{self, Output, Report};
+use crate::rows::{DiscardCounts, FailureCounts, HeapRow, StatsRow};
+use crate::table::{Side, Table, wrap};
 use anion_ipc::Strong;
 use serde::Serialize;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
@@ -18,19 +19,9 @@ pub(crate) fn stats(service: &Strong<dyn IHeapAllocator>, output: &Output) -> Re
     output.show(&Stats { stats: fetch_stats(service)? })
 }
 
-/// Shows what clients hold.
-pub(crate) fn usage(service: &Strong<dyn IHeapAllocator>, output: &Output) -> Result<(), Failure> {
-    output.show(&Usage { usage: fetch_usage(service)? })
-}
-
 /// Returns every heap's counters.
 pub(crate) fn fetch_stats(service: &Strong<dyn IHeapAllocator>) -> Result<Vec<StatsRow>, Failure> {
     Ok(service.getStats()?.into_iter().map(StatsRow::from).collect())
-}
-
-/// Returns what clients hold, as far as the caller may know.
-pub(crate) fn fetch_usage(service: &Strong<dyn IHeapAllocator>) -> Result<Vec<UsageRow>, Failure> {
-    Ok(service.getUsage()?.into_iter().map(UsageRow::from).collect())
 }
 
 #[derive(Debug, Serialize)]
@@ -39,19 +30,19 @@ struct Heaps {
 }
 
 impl Report for Heaps {
-    fn text(&self) -> String {
-        let mut table = output::table(&[
-            ("ID", Side::Right),
-            ("NAME", Side::Left),
-            ("ALIASES", Side::Left),
-            ("TYPE", Side::Left),
-            ("BACKING", Side::Left),
-            ("CAPACITY", Side::Right),
-            ("GRANULE", Side::Right),
-            ("ALIGN", Side::Right),
-            ("FLAGS", Side::Left),
-            ("RELEASE", Side::Left),
-            ("STATE", Side::Left),
+    fn text(&self, width: Option<usize>) -> String {
+        let mut table = Table::new(&[
+            ("ID", Side::Right, 2),
+            ("NAME", Side::Left, 0),
+            ("ALIASES", Side::Left, 7),
+            ("TYPE", Side::Left, 3),
+            ("BACKING", Side::Left, 1),
+            ("CAPACITY", Side::Right, 2),
+            ("GRANULE", Side::Right, 5),
+            ("ALIGN", Side::Right, 6),
+            ("FLAGS", Side::Left, 4),
+            ("RELEASE", Side::Left, 8),
+            ("STATE", Side::Left, 0),
         ]);
         for heap in &self.heaps {
             let state = if heap.available {
@@ -74,8 +65,12 @@ impl Report for Heaps {
             ]);
         }
         let with_notes = self.heaps.iter().filter(|heap| !heap.passed_over.is_empty());
-        let notes = with_notes.map(|heap| format!("\n{} passed over {}", heap.name, heap.passed_over));
-        table.trim_fmt() + &notes.collect::<String>()
+        let limit = width.unwrap_or(usize::MAX);
+        let notes = with_notes.map(|heap| {
+            let note = format!("{} passed over {}", heap.name, heap.passed_over);
+            format!("\n{}", wrap(&note, limit, 2))
+        });
+        table.text(width) + &notes.collect::<String>()
     }
 }
 
@@ -85,28 +80,28 @@ struct Stats {
 }
 
 impl Report for Stats {
-    fn text(&self) -> String {
-        let mut table = output::table(&[
-            ("ID", Side::Right),
-            ("HEAP", Side::Left),
-            ("BUFFERS", Side::Right),
-            ("LIVE", Side::Right),
-            ("DEFERRED", Side::Right),
-            ("POOLED", Side::Right),
-            ("RESERVED", Side::Right),
-            ("PEAK", Side::Right),
-            ("CAPACITY", Side::Right),
-            ("LARGEST FREE", Side::Right),
-            ("ALLOCS", Side::Right),
-            ("FREES", Side::Right),
-            ("RECYCLED", Side::Right),
-            ("MISSED", Side::Right),
-            ("WARMED", Side::Right),
-            ("SCRUBBED", Side::Right),
-            ("DISCARDED", Side::Left),
-            ("P50", Side::Right),
-            ("P99", Side::Right),
-            ("FAILED", Side::Left),
+    fn text(&self, width: Option<usize>) -> String {
+        let mut table = Table::new(&[
+            ("ID", Side::Right, 6),
+            ("HEAP", Side::Left, 0),
+            ("BUFFERS", Side::Right, 1),
+            ("LIVE", Side::Right, 0),
+            ("DEFERRED", Side::Right, 3),
+            ("POOLED", Side::Right, 2),
+            ("RESERVED", Side::Right, 5),
+            ("PEAK", Side::Right, 3),
+            ("CAPACITY", Side::Right, 4),
+            ("LARGEST FREE", Side::Right, 8),
+            ("ALLOCS", Side::Right, 2),
+            ("FREES", Side::Right, 7),
+            ("RECYCLED", Side::Right, 4),
+            ("MISSED", Side::Right, 4),
+            ("WARMED", Side::Right, 8),
+            ("SCRUBBED", Side::Right, 8),
+            ("DISCARDED", Side::Text, 9),
+            ("P50", Side::Right, 7),
+            ("P99", Side::Right, 6),
+            ("FAILED", Side::Left, 5),
         ]);
         for heap in &self.stats {
             table.add_row([
@@ -136,40 +131,7 @@ impl Report for Stats {
                 failures(&heap.failures),
             ]);
         }
-        table.trim_fmt()
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Usage {
-    usage: Vec<UsageRow>,
-}
-
-impl Report for Usage {
-    fn text(&self) -> String {
-        let mut table = output::table(&[
-            ("UID", Side::Right),
-            ("POLICY", Side::Left),
-            ("HELD", Side::Right),
-            ("BUFFERS", Side::Right),
-            ("RESERVED", Side::Right),
-            ("PEAK", Side::Right),
-            ("QUOTA", Side::Right),
-            ("BUFFER QUOTA", Side::Right),
-        ]);
-        for client in &self.usage {
-            table.add_row([
-                client.uid.to_string(),
-                client.policy.clone(),
-                output::size(client.bytes),
-                client.buffers.to_string(),
-                output::size(client.reserved_bytes),
-                output::size(client.peak_bytes),
-                output::limit(client.quota_bytes, output::size),
-                output::limit(client.quota_buffers, |buffers| buffers.to_string()),
-            ]);
-        }
-        table.trim_fmt()
+        table.text(width)
     }
 }
 

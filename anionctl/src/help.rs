@@ -144,10 +144,38 @@ JSON:
 pub(crate) const USAGE: &str = "\
 Privileged callers see every uid, others their own alone. RESERVED counts against
 the quota as HELD does.
+--processes has a line for each process that allocated a buffer which somebody
+still holds, that process or another; COMMAND is (ended) once it is gone.
 
 JSON:
-  {\"usage\": [{\"uid\", \"policy\", \"bytes\", \"buffers\", \"reserved_bytes\",
-    \"peak_bytes\", \"quota_bytes\", \"quota_buffers\"}]}";
+  {\"usage\": [{\"uid\", \"user\", \"policy\", \"bytes\", \"buffers\", \"reserved_bytes\",
+    \"peak_bytes\", \"quota_bytes\", \"quota_buffers\"}]}
+  with --processes: {\"processes\": [{\"uid\", \"user\", \"pid\", \"command\",
+    \"bytes\", \"buffers\"}]}; command is null for a process that has ended.";
+
+/// After `holders --help`.
+pub(crate) const HOLDERS: &str = "\
+One line for each buffer and process: FDS counts descriptors of it, MAPS counts
+mappings, MAPPED has their bytes. /proc tells this of the processes that the caller
+may look into, which are its own user's; root sees all. The number of the others
+is in the last line. REFS has all references to a dma-buf, those of devices and of
+messages that were not received yet among them. Dma-bufs of other allocators are
+shown, too. The service, if it answers, adds ids, heaps and labels; a line without
+a process is a buffer that no process was seen with.
+The service keeps a descriptor of every buffer, and memory in pools that nobody
+else has: its name is that of the first buffer that it was.
+
+JSON:
+  {\"buffers\": [{\"inode\", \"kind\", \"name\", \"size\", \"id\", \"heap\", \"owner_uid\",
+    \"owner_pid\", \"exporter\", \"references\", \"holders\": [{\"pid\", \"command\",
+     \"uid\", \"user\", \"descriptors\", \"mappings\", \"mapped_bytes\"}]}],
+   \"unreadable_processes\", \"service\"}
+  What the service would know is null where it does not answer (service is false).
+
+Examples:
+  anionctl holders
+  sudo anionctl holders --csv > holders.csv
+  anionctl --json holders | jq '.buffers[] | select(.holders == [])'";
 
 /// After `describe --help`.
 pub(crate) const DESCRIBE: &str = "\

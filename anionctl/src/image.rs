@@ -3,7 +3,7 @@
 
 use crate::args::RequestArgs;
 use crate::failure::Failure;
-use crate::output::{self, Side};
+use crate::table::{Side, Table};
 use anion_ipc::Strong;
 use anion_layout::{Format, Image, LINEAR, Layout, Plane};
 use clap::Args;
@@ -112,15 +112,15 @@ impl ImageRow {
     }
 
     /// Returns it for people, in lines.
-    pub(crate) fn text(&self) -> String {
-        let mut table = output::table(&[
-            ("PLANE", Side::Right),
-            ("COMPONENTS", Side::Left),
-            ("OFFSET", Side::Right),
-            ("STRIDE", Side::Right),
-            ("WIDTH", Side::Right),
-            ("HEIGHT", Side::Right),
-            ("BYTES", Side::Right),
+    pub(crate) fn text(&self, width: Option<usize>) -> String {
+        let mut table = Table::new(&[
+            ("PLANE", Side::Right, 0),
+            ("COMPONENTS", Side::Left, 0),
+            ("OFFSET", Side::Right, 1),
+            ("STRIDE", Side::Right, 1),
+            ("WIDTH", Side::Right, 2),
+            ("HEIGHT", Side::Right, 2),
+            ("BYTES", Side::Right, 0),
         ]);
         for (index, plane) in self.planes.iter().enumerate() {
             let numbers = [plane.offset, plane.stride, plane.width.into(), plane.height.into(), plane.bytes];
@@ -135,7 +135,7 @@ impl ImageRow {
             anion_layout::Fourcc(self.fourcc),
             self.fourcc,
             self.modifier,
-            table.trim_fmt()
+            table.text(width)
         )
     }
 }

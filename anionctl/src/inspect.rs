@@ -4,12 +4,14 @@
 use crate::args::{DescribeArgs, DumpArgs, RequestArgs, TrimArgs};
 use crate::exec::FDS_VARIABLE;
 use crate::failure::{Failure, refusal};
-use crate::output::{self, Output, Report, Side};
+use crate::output::{self, Output, Report};
 use crate::rows::{BufferRow, ExplanationRow, GraphicRow};
 use crate::sys::duplicate;
-use crate::words;
+use crate::table::{Side, Table};
+use crate::{users, words};
 use anion_ipc::{ParcelFileDescriptor, ServiceError, Strong};
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::io::{self, Read};
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::Duration;
@@ -91,18 +93,18 @@ struct RefusedRow {
 }
 
 impl Report for Described {
-    fn text(&self) -> String {
-        let mut table = output::table(&[
-            ("FD", Side::Right),
-            ("ID", Side::Right),
-            ("HEAP", Side::Left),
-            ("SIZE", Side::Right),
-            ("BACKING", Side::Left),
-            ("UID", Side::Right),
-            ("PID", Side::Right),
-            ("NAME", Side::Left),
-            ("INODE", Side::Right),
-            ("AGE", Side::Right),
+    fn text(&self, width: Option<usize>) -> String {
+        let mut table = Table::new(&[
+            ("FD", Side::Right, 0),
+            ("ID", Side::Right, 0),
+            ("HEAP", Side::Left, 0),
+            ("SIZE", Side::Right, 0),
+            ("BACKING", Side::Left, 4),
+            ("USER", Side::Left, 2),
+            ("PID", Side::Right, 2),
+            ("NAME", Side::Left, 1),
+            ("INODE", Side::Right, 3),
+            ("AGE", Side::Right, 3),
         ]);
         for buffer in &self.buffers {
             table.add_row([
@@ -111,7 +113,7 @@ impl Report for Described {
                 buffer.heap.clone(),
                 output::size(buffer.size),
                 buffer.backing.clone(),
-                buffer.owner_uid.to_string(),
+                users::name(buffer.owner_uid),
                 buffer.owner_pid.to_string(),
                 buffer.name.clone(),
                 buffer.inode.to_string(),
@@ -120,7 +122,7 @@ impl Report for Described {
         }
         let mut lines = Vec::new();
         if !self.buffers.is_empty() {
-            lines.push(table.trim_fmt());
+            lines.push(table.text(width));
         }
         for buffer in &self.buffers {
             if let Some(GraphicRow { format, width, height, usage, metadata_bytes }) = &buffer.image {
@@ -157,18 +159,18 @@ pub(crate) fn explain(
 }
 
 impl Report for ExplanationRow {
-    fn text(&self) -> String {
+    fn text(&self, width: Option<usize>) -> String {
         let headline = match (&self.chosen_heap, &self.error) {
             (Some(heap), _) => format!("possible: {heap} would serve it"),
             (None, Some(error)) => format!("impossible: {error}"),
             (None, None) => self.summary.clone(),
         };
-        let mut table = output::table(&[
-            ("ID", Side::Right),
-            ("HEAP", Side::Left),
-            ("VERDICT", Side::Left),
-            ("FITS", Side::Right),
-            ("REASON", Side::Left),
+        let mut table = Table::new(&[
+            ("ID", Side::Right, 2),
+            ("HEAP", Side::Left, 0),
+            ("VERDICT", Side::Left, 0),
+            ("FITS", Side::Right, 1),
+            ("REASON", Side::Text, 9),
         ]);
         for verdict in &self.verdicts {
             table.add_row([
@@ -179,17 +181,31 @@ impl Report for ExplanationRow {
                 verdict.reason.clone(),
             ]);
         }
-        format!("{headline}\n{}", table.trim_fmt())
+        format!("{headline}\n{}", table.text(width))
     }
 }
 
-/// Prints the service's report. It goes through a pipe that is read at once: the service gives up
-/// on a slow reader, and a pager is one.
+/// Prints the service's report.
 pub(crate) fn dump(
     args: &DumpArgs,
     service: &Strong<dyn IHeapAllocator>,
     output: &Output,
 ) -> Result<(), Failure> {
+    let (report, answer) = dumped(service, &dump_arguments(args, output.is_json()))?;
+    output.raw(&report)?;
+    answer
+}
+
+/// Returns the service's report for these arguments, and what it answered after writing it. The
+/// report goes through a pipe that is read at once: the service gives up on a slow reader, and a
+/// pager is one.
+///
+/// # Errors
+/// [`Failure::Local`] if there is no pipe.
+fn dumped(
+    service: &Strong<dyn IHeapAllocator>,
+    arguments: &[String],
+) -> Result<(Vec<u8>, Result<(), Failure>), Failure> {
     let (mut reader, writer) =
         io::pipe().map_err(|error| Failure::local("cannot make a pipe for the report", &error))?;
     let collected = thread::spawn(move || {
@@ -197,15 +213,54 @@ pub(crate) fn dump(
         reader.read_to_end(&mut report).map(|_| report)
     });
     let writer = ParcelFileDescriptor::new(OwnedFd::from(writer));
-    let answer = service.dumpTo(&writer, &dump_arguments(args, output.is_json()));
+    let answer = service.dumpTo(&writer, arguments);
     // The reader ends when no writer is left.
     drop(writer);
     let report = match collected.join() {
         Ok(report) => report.map_err(|error| Failure::local("cannot read the report", &error))?,
         Err(panic) => std::panic::resume_unwind(panic),
     };
-    output.raw(&report)?;
-    Ok(answer?)
+    Ok((report, answer.map_err(Failure::from)))
+}
+
+/// Returns the service's report for these arguments, which ask for JSON.
+///
+/// # Errors
+/// The service's refusal; [`Failure::Local`] if what it writes is not what is expected.
+pub(crate) fn dump_as<T: DeserializeOwned>(
+    service: &Strong<dyn IHeapAllocator>,
+    arguments: &[&str],
+) -> Result<T, Failure> {
+    let arguments: Vec<_> = arguments.iter().map(|word| (*word).to_owned()).collect();
+    let (report, answer) = dumped(service, &arguments)?;
+    answer?;
+    serde_json::from_slice(&report)
+        .map_err(|error| Failure::Local(format!("cannot read the service's report: {error}")))
+}
+
+/// A live buffer, as the service's report has it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LiveBuffer {
+    pub(crate) inode: u64,
+    pub(crate) id: u64,
+    pub(crate) size: u64,
+    pub(crate) heap: String,
+    pub(crate) backing: String,
+    pub(crate) uid: u32,
+    pub(crate) pid: i32,
+    pub(crate) name: String,
+}
+
+/// Returns the live buffers that this caller may see.
+///
+/// # Errors
+/// As [`dump_as`].
+pub(crate) fn live_buffers(service: &Strong<dyn IHeapAllocator>) -> Result<Vec<LiveBuffer>, Failure> {
+    #[derive(Deserialize)]
+    struct Dump {
+        buffers: Vec<LiveBuffer>,
+    }
+    Ok(dump_as::<Dump>(service, &["--json"])?.buffers)
 }
 
 /// Returns the arguments that the service understands.
@@ -240,7 +295,7 @@ struct Trimmed {
 }
 
 impl Report for Trimmed {
-    fn text(&self) -> String {
+    fn text(&self, _: Option<usize>) -> String {
         format!("{} given back to the kernel", output::size(self.trimmed_bytes))
     }
 }

@@ -19,6 +19,7 @@ mod exec;
 mod failure;
 mod heaps;
 mod help;
+mod holders;
 mod image;
 mod inspect;
 mod interrupt;
@@ -34,6 +35,9 @@ mod rows;
 #[cfg(not(soong))]
 mod run;
 mod sys;
+mod table;
+mod usage;
+mod users;
 mod watch;
 mod words;
 
@@ -85,7 +89,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Alloc(alloc) => alloc::run(&alloc, connect()?, &output),
         Command::Reserve(reserve) => reserve::run(&reserve, connect, &output),
         Command::Stats => heaps::stats(look()?.interface(), &output),
-        Command::Usage => heaps::usage(look()?.interface(), &output),
+        Command::Usage(args) => usage::show(&args, look()?.interface(), &output),
+        Command::Holders(holders) => holders::run(&holders, look(), &output),
         Command::Describe(describe) => {
             // Before connecting: a connection's descriptor would take the first free number.
             let inherited = inspect::inherited(&describe)?;

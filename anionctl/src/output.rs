@@ -3,15 +3,19 @@
 
 use crate::failure::Failure;
 use bytesize::ByteSize;
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::Table;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
 /// Something that can be shown in both forms.
 pub(crate) trait Report: Serialize {
-    /// Returns the form for people: lines of text, the last one without its line feed.
-    fn text(&self) -> String;
+    /// Returns the form for people: lines of text, the last one without its line feed. Tables take
+    /// at most `width` columns of a terminal; `None` where the text goes elsewhere, whole.
+    fn text(&self, width: Option<usize>) -> String;
 }
+
+/// Fewest columns of a terminal that tables are fitted to.
+const NARROWEST: usize = 20;
 
 /// Where reports go, and in which form.
 #[derive(Debug, Clone, Copy)]
@@ -41,12 +45,21 @@ impl Output {
         if self.to_stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() }
     }
 
+    /// Returns how many columns a terminal has that a person sees it on; `None` for a pipe or a
+    /// file, and for a terminal that does not tell or has too few for any table.
+    pub(crate) fn width(&self) -> Option<usize> {
+        let mut probe = Table::new();
+        let probe = if self.to_stderr { probe.use_stderr() } else { &mut probe };
+        let width = if self.is_terminal() { probe.width() } else { None };
+        width.map(usize::from).filter(|width| *width >= NARROWEST)
+    }
+
     /// Shows a report.
     ///
     /// # Errors
     /// As [`Output::raw`].
     pub(crate) fn show(&self, report: &impl Report) -> Result<(), Failure> {
-        let text = if self.json { json(report, Layout::Indented)? } else { report.text() };
+        let text = if self.json { json(report, Layout::Indented)? } else { report.text(self.width()) };
         self.line(&text)
     }
 
@@ -55,7 +68,7 @@ impl Output {
     /// # Errors
     /// As [`Output::raw`].
     pub(crate) fn show_next(&self, report: &impl Report) -> Result<(), Failure> {
-        let text = if self.json { json(report, Layout::OneLine)? } else { report.text() };
+        let text = if self.json { json(report, Layout::OneLine)? } else { report.text(self.width()) };
         self.line(&text)
     }
 
@@ -89,32 +102,6 @@ fn json(report: &impl Serialize, layout: Layout) -> Result<String, Failure> {
         Layout::OneLine => serde_json::to_string(report),
     }
     .map_err(|error| Failure::Local(format!("cannot write JSON: {error}")))
-}
-
-/// On which side of its column a value stands.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Side {
-    /// Words.
-    Left,
-    /// Numbers.
-    Right,
-}
-
-/// Returns an empty table with these columns. A row is a line however wide the terminal is: a
-/// number broken in two would be misread, and what `grep` finds must be a whole row.
-pub(crate) fn table(columns: &[(&str, Side)]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(columns.iter().map(|(name, _)| Cell::new(name).add_attribute(Attribute::Bold)));
-    for (number, (column, (_, side))) in table.column_iter_mut().zip(columns).enumerate() {
-        let gap = if number + 1 < columns.len() { 2 } else { 0 };
-        column.set_padding((0, gap));
-        column.set_cell_alignment(match side {
-            Side::Left => CellAlignment::Left,
-            Side::Right => CellAlignment::Right,
-        });
-    }
-    table
 }
 
 /// Returns a number of bytes for people: `8.0 MiB`.
@@ -151,12 +138,5 @@ mod tests {
         assert_eq!(size(4096), "4.0 KiB");
         assert_eq!(size(8 << 20), "8.0 MiB");
         assert_eq!(size(-1), "-1 B");
-    }
-
-    #[test]
-    fn numbers_stand_right_and_words_left() {
-        let mut table = table(&[("NAME", Side::Left), ("SIZE", Side::Right)]);
-        table.add_row(["a", "1"]);
-        assert_eq!(table.trim_fmt(), "NAME  SIZE\na        1");
     }
 }

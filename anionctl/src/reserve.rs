@@ -84,7 +84,7 @@ pub(crate) fn run(
 }
 
 impl Report for ReserveReport {
-    fn text(&self) -> String {
+    fn text(&self, _: Option<usize>) -> String {
         let time =
             self.ready_us.map_or_else(String::new, |us| format!(" in {:.1?}", Duration::from_micros(us)));
         format!(
@@ -110,8 +110,8 @@ mod tests {
             ready: 4,
             ready_us: Some(2_500),
         };
-        assert_eq!(report.text(), "4 of 4 buffers of 8.0 MiB ready in heap camera in 2.5ms");
+        assert_eq!(report.text(None), "4 of 4 buffers of 8.0 MiB ready in heap camera in 2.5ms");
         let report = ReserveReport { ready: 3, ready_us: None, ..report };
-        assert_eq!(report.text(), "3 of 4 buffers of 8.0 MiB ready in heap camera");
+        assert_eq!(report.text(None), "3 of 4 buffers of 8.0 MiB ready in heap camera");
     }
 }

@@ -5,7 +5,7 @@
 //! limits of 0 mean unlimited.
 
 use crate::latency::Latency;
-use crate::words;
+use crate::{users, words};
 use anion_layout::Format;
 use serde::Serialize;
 use std::os::fd::RawFd;
@@ -174,6 +174,7 @@ impl From<HeapStats> for StatsRow {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct UsageRow {
     pub(crate) uid: u32,
+    pub(crate) user: String,
     pub(crate) policy: String,
     pub(crate) bytes: i64,
     pub(crate) buffers: i64,
@@ -188,6 +189,7 @@ impl From<ClientUsage> for UsageRow {
         Self {
             // The interface has no unsigned numbers: the highest uids arrive as negative ones.
             uid: usage.uid.cast_unsigned(),
+            user: users::name(usage.uid.cast_unsigned()),
             policy: usage.policy,
             bytes: usage.bytes,
             buffers: usage.buffers,

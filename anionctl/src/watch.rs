@@ -4,14 +4,15 @@
 use crate::Service;
 use crate::args::WatchArgs;
 use crate::failure::Failure;
-use crate::heaps::{discards, fetch_stats, fetch_usage};
+use crate::heaps::{discards, fetch_stats};
 use crate::interrupt::{Interrupt, Waited};
 use crate::latency::Latency;
-use crate::output::{self, Output, Report, Side};
+use crate::output::{self, Output, Report};
 use crate::pressure::Pressure;
 use crate::restart;
 use crate::rows::{StatsRow, UsageRow};
-use crate::words;
+use crate::table::{Side, Table};
+use crate::{usage, words};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::PressureLevel::PressureLevel;
@@ -67,7 +68,7 @@ pub(crate) fn run(
         };
         let report = Changes::between(before.as_ref(), &look, number, started, &watched.service);
         if redraw {
-            output.raw(frame(&report.text(), number == 1).as_bytes())?;
+            output.raw(frame(&report.text(output.width()), number == 1).as_bytes())?;
         } else {
             output.show_next(&report)?;
         }
@@ -100,7 +101,7 @@ impl Look {
     fn take(service: &Service, pressure: &Pressure) -> Result<Self, Failure> {
         let stats = fetch_stats(service.interface())?;
         let at = Instant::now();
-        let usage = fetch_usage(service.interface())?;
+        let usage = usage::fetch(service.interface())?;
         let (pressure, pressure_peak) = pressure.look(service)?;
         Ok(Self { at, stats, usage, pressure, pressure_peak })
     }
@@ -180,17 +181,17 @@ impl Changes {
 
     /// Returns a table for 80 columns: what does not change is in `list` and `stats`. P99 is that
     /// of the last interval.
-    fn heap_table(&self) -> String {
-        let mut table = output::table(&[
-            ("HEAP", Side::Left),
-            ("LIVE", Side::Right),
-            ("CHANGE/s", Side::Right),
-            ("BUFFERS", Side::Right),
-            ("ALLOCS/s", Side::Right),
-            ("P99", Side::Right),
-            ("DEFERRED", Side::Right),
-            ("POOLED", Side::Right),
-            ("FAILED", Side::Right),
+    fn heap_table(&self, width: Option<usize>) -> String {
+        let mut table = Table::new(&[
+            ("HEAP", Side::Left, 0),
+            ("LIVE", Side::Right, 0),
+            ("CHANGE/s", Side::Right, 1),
+            ("BUFFERS", Side::Right, 2),
+            ("ALLOCS/s", Side::Right, 1),
+            ("P99", Side::Right, 3),
+            ("DEFERRED", Side::Right, 5),
+            ("POOLED", Side::Right, 4),
+            ("FAILED", Side::Right, 2),
         ]);
         for HeapChange { stats, live_bytes_per_s, allocations_per_s, interval, .. } in &self.heaps {
             table.add_row([
@@ -205,19 +206,19 @@ impl Changes {
                 stats.failures.total().to_string(),
             ]);
         }
-        table.trim_fmt()
+        table.text(width)
     }
 
     /// Returns what became of released memory since the service started; a refusal to keep it has a
     /// cause.
-    fn pool_table(&self) -> String {
-        let mut table = output::table(&[
-            ("HEAP", Side::Left),
-            ("PEAK", Side::Right),
-            ("RECYCLED", Side::Right),
-            ("MISSED", Side::Right),
-            ("SCRUBBED", Side::Right),
-            ("DISCARDED", Side::Left),
+    fn pool_table(&self, width: Option<usize>) -> String {
+        let mut table = Table::new(&[
+            ("HEAP", Side::Left, 0),
+            ("PEAK", Side::Right, 2),
+            ("RECYCLED", Side::Right, 0),
+            ("MISSED", Side::Right, 1),
+            ("SCRUBBED", Side::Right, 3),
+            ("DISCARDED", Side::Left, 4),
         ]);
         for HeapChange { stats, .. } in &self.heaps {
             table.add_row([
@@ -229,23 +230,25 @@ impl Changes {
                 discards(stats.discarded, &stats.discarded_by_cause),
             ]);
         }
-        table.trim_fmt()
+        table.text(width)
     }
 
-    fn usage_table(&self) -> String {
-        let mut table = output::table(&[
-            ("UID", Side::Right),
-            ("POLICY", Side::Left),
-            ("HELD", Side::Right),
-            ("CHANGE/s", Side::Right),
-            ("BUFFERS", Side::Right),
-            ("RESERVED", Side::Right),
-            ("PEAK", Side::Right),
-            ("QUOTA", Side::Right),
+    fn usage_table(&self, width: Option<usize>) -> String {
+        let mut table = Table::new(&[
+            ("UID", Side::Right, 0),
+            ("USER", Side::Left, 1),
+            ("POLICY", Side::Left, 3),
+            ("HELD", Side::Right, 0),
+            ("CHANGE/s", Side::Right, 1),
+            ("BUFFERS", Side::Right, 2),
+            ("RESERVED", Side::Right, 3),
+            ("PEAK", Side::Right, 2),
+            ("QUOTA", Side::Right, 1),
         ]);
         for UsageChange { usage, bytes_per_s } in &self.usage {
             table.add_row([
                 usage.uid.to_string(),
+                usage.user.clone(),
                 usage.policy.clone(),
                 output::size(usage.bytes),
                 bytes_rate(*bytes_per_s),
@@ -255,12 +258,12 @@ impl Changes {
                 output::limit(usage.quota_bytes, output::size),
             ]);
         }
-        table.trim_fmt()
+        table.text(width)
     }
 }
 
 impl Report for Changes {
-    fn text(&self) -> String {
+    fn text(&self, width: Option<usize>) -> String {
         let elapsed = humantime::format_duration(Duration::from_secs(self.elapsed_ms / 1000));
         let pressure = if self.pressure == self.pressure_peak {
             self.pressure.clone()
@@ -271,9 +274,9 @@ impl Report for Changes {
             "{} · look {} · {elapsed} · memory pressure: {pressure}\n\n{}\n\n{}\n\n{}\n",
             self.endpoint,
             self.look,
-            self.heap_table(),
-            self.pool_table(),
-            self.usage_table()
+            self.heap_table(width),
+            self.pool_table(width),
+            self.usage_table(width)
         )
     }
 }

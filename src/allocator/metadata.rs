@@ -61,7 +61,7 @@ impl Allocator {
     /// # Errors
     /// If memory or descriptors run out.
     pub(super) fn make_metadata(&self, metadata: &Metadata) -> io::Result<(OwnedFd, MetadataFile)> {
-        let file = self.machine.memfd.create_file(metadata.bytes)?;
+        let file = self.machine.memfd.create_file(metadata.bytes, "anion:metadata")?;
         // To the service's own description: the client's begins at 0.
         if write(file.fd(), &metadata.initial)? != metadata.initial.len() {
             return Err(io::ErrorKind::WriteZero.into());

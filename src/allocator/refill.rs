@@ -180,7 +180,7 @@ impl Allocator {
         if heap.is_machine_memory() && !heap.is_set_aside() {
             self.refill.take_room(bytes.get(), since_boot(), || KernelPages.available())?;
         }
-        let stored = self.create(heap, bytes, Access::ReadWrite)?;
+        let stored = self.create(heap, bytes, Access::ReadWrite, None)?;
         stored.memory.populate()?;
         Ok(stored)
     }

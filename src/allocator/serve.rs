@@ -12,7 +12,7 @@ use crate::pool::{Clean, Pooled, TrustDomain};
 use crate::source::{Memory, ReleaseMechanism, SourceError};
 use crate::sys::clock::since_boot;
 use crate::sys::inotify::Watch;
-use crate::units::{Access, BackedBytes, BufferId};
+use crate::units::{Access, BackedBytes, BufferId, Label};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -129,7 +129,7 @@ impl Allocator {
             made.push(self.open(request, heap, bytes, stored)?);
         }
         while made.len() < count {
-            let stored = self.create(heap, bytes, request.needs.access)?;
+            let stored = self.create(heap, bytes, request.needs.access, Some(&request.label))?;
             made.push(self.open(request, heap, bytes, stored)?);
         }
         Ok(made)
@@ -229,12 +229,12 @@ impl Allocator {
         let access = request.needs.access;
         if !heap.makes(stored.memory.backing()) {
             // Preallocated, or released, by a source that serves the heap no more.
-            stored = self.create(heap, bytes, access)?;
+            stored = self.create(heap, bytes, access, Some(&request.label))?;
         }
         let fd = match stored.memory.open(access) {
             // Preallocated, for another access.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                stored = self.create(heap, bytes, access)?;
+                stored = self.create(heap, bytes, access, Some(&request.label))?;
                 stored.memory.open(access)?
             }
             opened => opened?,
@@ -252,8 +252,9 @@ impl Allocator {
         heap: &Heap,
         bytes: BackedBytes,
         access: Access,
+        label: Option<&Label>,
     ) -> Result<Stored, SourceError> {
-        let memory: Arc<dyn Memory> = heap.create(bytes, access)?.into();
+        let memory: Arc<dyn Memory> = heap.create(bytes, access, label)?.into();
         Ok(Stored { memory, watch: None })
     }
 

@@ -40,7 +40,10 @@ impl Joiner<'_> {
     pub(super) fn join(&self, bytes: BackedBytes) -> Result<Joined, SourceError> {
         let Some((blocks, new)) = self.gather(bytes) else {
             // New ones are neighbours, and so few ranges that the device takes them.
-            return Ok(Joined { memory: self.source.create(bytes, Access::ReadWrite)?, is_pooled: false });
+            return Ok(Joined {
+                memory: self.source.create(bytes, Access::ReadWrite, "")?,
+                is_pooled: false,
+            });
         };
         match self.source.export(blocks.iter().map(Pooled::memory)) {
             Ok(dma_buf) => {

@@ -28,7 +28,7 @@ use crate::pool::{Arena, TrustDomain};
 use crate::source::arena::ArenaFile;
 use crate::source::{Capabilities, Memory, Opened, ReleaseMechanism, SourceError};
 use crate::sys::fd::Inode;
-use crate::units::{Access, BackedBytes, Backing, HeapId, HeapName, PageSize, RequestedBytes, Uid};
+use crate::units::{Access, BackedBytes, Backing, HeapId, HeapName, Label, PageSize, RequestedBytes, Uid};
 use join::{Joined, Joiner};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -321,14 +321,23 @@ impl Heap {
     }
 
     /// Makes zeroed memory of `bytes` bytes, which [`Heap::accept`] returned and the ledger booked,
-    /// for clients that get this access.
+    /// for clients that get this access. A memfd is called `anion:HEAP:LABEL` in /proc, and
+    /// `anion:HEAP` if it is made before a client asks; the kernel does not rename it, so in the
+    /// pool and in later hands it keeps that name.
     ///
     /// # Errors
     /// The source's; `NotFound` if the heap is unavailable.
-    pub fn create(&self, bytes: BackedBytes, access: Access) -> Result<Box<dyn Memory>, SourceError> {
+    pub fn create(
+        &self,
+        bytes: BackedBytes,
+        access: Access,
+        label: Option<&Label>,
+    ) -> Result<Box<dyn Memory>, SourceError> {
         match self.state() {
             State::Ready { opened, .. } => {
-                let memory = opened.source.create(bytes, access)?;
+                let label = label.map_or_else(String::new, |label| format!(":{label}"));
+                let name = format!("anion:{}{label}", self.name());
+                let memory = opened.source.create(bytes, access, &name)?;
                 if !self.spec.client_seals {
                     memory.close_seals()?;
                 }

@@ -83,7 +83,7 @@ fn a_heap_without_its_source_is_unavailable_and_says_why() {
         let heap = heap(spec);
         assert!(heap.unavailable().expect("unavailable").contains(word), "{:?}", heap.unavailable());
         assert!(matches!(heap.accept(&needs(1)), Err(Rejection::Unavailable(_))));
-        assert!(heap.create(needs(1).bytes.round_up(1).expect("valid"), Access::ReadWrite).is_err());
+        assert!(heap.create(needs(1).bytes.round_up(1).expect("valid"), Access::ReadWrite, None).is_err());
     }
 }
 

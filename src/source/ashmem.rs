@@ -116,7 +116,7 @@ fn prove(regions: &dyn Regions, bytes: u64) -> io::Result<()> {
 }
 
 impl Source for AshmemSource {
-    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
+    fn create(&self, bytes: BackedBytes, _: Access, _: &str) -> Result<Box<dyn Memory>, SourceError> {
         let region = self.regions.create(bytes.get())?;
         let inode = self.regions.identify(region.as_fd())?;
         Ok(Box::new(Region {

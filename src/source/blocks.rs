@@ -21,6 +21,9 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Name of the file whose ranges are the blocks.
+const BLOCKS: &str = "anion:blocks";
+
 /// A range of a source's file. Dropping it gives its pages back to the kernel.
 pub struct Block {
     start: u64,
@@ -71,7 +74,7 @@ impl BlockSource {
         sizes: BlockSizes,
         room: BackedBytes,
     ) -> io::Result<Opened> {
-        let file = files.create_file(room)?;
+        let file = files.create_file(room, BLOCKS)?;
         let inode = inode(file.fd())?;
         let layout = Layout::OnePiece { alignment: sizes.granularity() };
         let file = Arc::new(ArenaFile::new(file, room.get(), layout, pages));
@@ -152,7 +155,7 @@ fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
 
 impl Source for BlockSource {
     /// Makes it of new blocks alone, which are neighbours.
-    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
+    fn create(&self, bytes: BackedBytes, _: Access, _: &str) -> Result<Box<dyn Memory>, SourceError> {
         Ok(self.memory(self.cut(self.take(bytes)?), None))
     }
 }

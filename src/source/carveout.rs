@@ -32,6 +32,8 @@ use std::sync::{Arc, Weak};
 
 /// What is left to everyone else: a sixteenth of what is available at the start.
 const LEFT_TO_OTHERS: u64 = 16;
+/// Name of the file that has the pages which no buffer has.
+const ARENA: &str = "anion:arena";
 
 /// Why memory could not be set aside.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +109,7 @@ impl CarveoutSource {
                 return Err(ReserveError::TooLarge { asked, limit, available });
             }
         }
-        let file = files.create_file(capacity).map_err(failed)?;
+        let file = files.create_file(capacity, ARENA).map_err(failed)?;
         pages.allocate(file.fd(), 0..asked).map_err(failed)?;
         let arena = Arc::new(ArenaFile::new(file, asked, layout, pages));
         Ok(Self { store: Arc::new(Store { files, arena }), exporting: None })
@@ -191,7 +193,7 @@ impl Drop for Lot {
 }
 
 impl Source for CarveoutSource {
-    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
+    fn create(&self, bytes: BackedBytes, _: Access, name: &str) -> Result<Box<dyn Memory>, SourceError> {
         let store = &self.store;
         let mut lot = store.take(bytes.get())?;
         if let Some(exporting) = &self.exporting {
@@ -201,7 +203,7 @@ impl Source for CarveoutSource {
         for range in &lot.ranges {
             store.arena.punch_pages(range.clone())?;
         }
-        let mut file = store.files.create_file(bytes)?;
+        let mut file = store.files.create_file(bytes, name)?;
         store.arena.pages().allocate(file.fd(), 0..bytes.get())?;
         file.hold(lot);
         Ok(file)

@@ -103,7 +103,7 @@ impl DmaHeapSource {
 }
 
 impl Source for DmaHeapSource {
-    fn create(&self, bytes: BackedBytes, access: Access) -> Result<Box<dyn Memory>, SourceError> {
+    fn create(&self, bytes: BackedBytes, access: Access, _: &str) -> Result<Box<dyn Memory>, SourceError> {
         let fd = self.heap.allocate(bytes.get(), access)?;
         Ok(Box::new(DmaBuf::of_kernel(fd, access, Backing::DmaHeap, &self.counts, bytes, self.recycles)?))
     }

@@ -129,7 +129,7 @@ fn find<'h>(heaps: &'h [IonHeap], wanted: Wanted<'_>) -> Option<&'h IonHeap> {
 }
 
 impl Source for IonSource {
-    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
+    fn create(&self, bytes: BackedBytes, _: Access, _: &str) -> Result<Box<dyn Memory>, SourceError> {
         let fd = self.device.allocate(bytes.get(), self.heap.id, self.flags)?;
         Ok(Box::new(DmaBuf::of_kernel(
             fd,

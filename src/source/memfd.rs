@@ -16,9 +16,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Name that maps of processes show for every buffer: `/memfd:anion`.
-const FILE_NAME: &str = "anion";
-
 /// Makes one memfd for each buffer.
 #[derive(Debug)]
 pub struct MemfdSource {
@@ -56,8 +53,8 @@ impl MemfdSource {
 }
 
 impl Source for MemfdSource {
-    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
-        Ok(self.create_file(bytes)?)
+    fn create(&self, bytes: BackedBytes, _: Access, name: &str) -> Result<Box<dyn Memory>, SourceError> {
+        Ok(self.create_file(bytes, name)?)
     }
 }
 
@@ -67,8 +64,8 @@ impl FileSource for MemfdSource {
         Capabilities { is_machine_memory: !self.populates, ..of_pages }
     }
 
-    fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
-        let first = self.factory.create(FILE_NAME, bytes.get())?;
+    fn create_file(&self, bytes: BackedBytes, name: &str) -> io::Result<Box<dyn File>> {
+        let first = self.factory.create(name, bytes.get())?;
         // Leases count only descriptions that were opened through a path, so the first one is
         // replaced.
         let fd = self.descriptors.reopen(&first, Access::ReadWrite)?;

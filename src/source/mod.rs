@@ -35,12 +35,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 pub trait Source: Send + Sync {
     /// Makes memory of `bytes` bytes, a multiple of [`Capabilities::granularity`], every byte zero,
     /// that no client has ever held. It is for clients that get this access: where a buffer has one
-    /// open file description for all its holders, that decides it now.
+    /// open file description for all its holders, that decides it now. Where the kernel names files
+    /// of shared memory, /proc shows `name` for it from now on.
     ///
     /// # Errors
     /// If memory, room or descriptors have run out ([`SourceError::is_exhaustion`]), or as the
     /// kernel reports it; `Unsupported` if such memory cannot be made.
-    fn create(&self, bytes: BackedBytes, access: Access) -> Result<Box<dyn Memory>, SourceError>;
+    fn create(&self, bytes: BackedBytes, access: Access, name: &str) -> Result<Box<dyn Memory>, SourceError>;
 
     /// Returns the identity of the file behind `fd` if it is one of this source's kind that
     /// fstat(2) does not tell apart; `None` for any other.
@@ -55,11 +56,11 @@ pub trait FileSource: Source {
     /// Returns what it gives, the same at each call.
     fn capabilities(&self) -> Capabilities;
 
-    /// Makes a file. Each opening of it has an access of its own.
+    /// Makes a file, which /proc calls `/memfd:NAME`. Each opening of it has an access of its own.
     ///
     /// # Errors
     /// As the kernel reports them, see [`is_exhaustion`].
-    fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>>;
+    fn create_file(&self, bytes: BackedBytes, name: &str) -> io::Result<Box<dyn File>>;
 }
 
 /// The memory of one buffer, as the service holds it. Dropping it gives the service's hold up.

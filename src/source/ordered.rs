@@ -26,13 +26,13 @@ impl OrderedSources {
 impl Source for OrderedSources {
     /// Asks each source whose limit for one buffer permits `bytes`. The last one's error counts,
     /// unless one before it failed for another reason than exhaustion.
-    fn create(&self, bytes: BackedBytes, access: Access) -> Result<Box<dyn Memory>, SourceError> {
+    fn create(&self, bytes: BackedBytes, access: Access, name: &str) -> Result<Box<dyn Memory>, SourceError> {
         let mut last = SourceError::from(io::Error::from(io::ErrorKind::Unsupported));
         for Opened { source, capabilities, .. } in &self.sources {
             if bytes.get() > capabilities.max_bytes {
                 continue;
             }
-            match source.create(bytes, access) {
+            match source.create(bytes, access, name) {
                 Err(error) if error.is_exhaustion() => last = error,
                 settled => return settled,
             }
@@ -71,7 +71,7 @@ mod tests {
     fn the_next_source_serves_when_the_one_before_is_exhausted() {
         let (Opened { source, capabilities, .. }, script) = two();
         let bytes = RequestedBytes(1).round_up(capabilities.granularity).expect("valid");
-        let made = || source.create(bytes, Access::ReadWrite).map(|memory| memory.backing());
+        let made = || source.create(bytes, Access::ReadWrite, "test").map(|memory| memory.backing());
         assert_eq!(made().expect("the first"), Backing::Hugetlb);
         script.fail(0..1, libc::ENOMEM);
         assert_eq!(made().expect("the second"), Backing::Memfd);

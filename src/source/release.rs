@@ -8,6 +8,9 @@ use crate::sys::inotify::CloseWatcher;
 use crate::units::{Access, Backing, Invalid, RequestedBytes};
 use std::io;
 
+/// Name of a file that is made to find out what the kernel does with it.
+pub(super) const PROOF: &str = "anion:proof";
+
 /// How the service learns that a buffer has no holder any more. From the best to the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReleaseMechanism {
@@ -86,7 +89,8 @@ pub fn prove_release(
 ) -> Result<ReleaseMechanism, ReleaseError> {
     let doing = |doing| move |source| ReleaseError::Kernel { doing, source };
     let bytes = RequestedBytes(1).round_up(files.capabilities().granularity)?;
-    let memory = files.create_file(bytes).map_err(doing("creating a buffer to prove releases with"))?;
+    let memory =
+        files.create_file(bytes, PROOF).map_err(doing("creating a buffer to prove releases with"))?;
     let is_idle = || memory.is_idle().map_err(doing(ASKING));
     if !is_idle()? {
         return Err(ReleaseError::HeldByNone);

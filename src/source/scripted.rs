@@ -110,8 +110,8 @@ pub struct ScriptedSource {
 }
 
 impl Source for ScriptedSource {
-    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
-        Ok(self.create_file(bytes)?)
+    fn create(&self, bytes: BackedBytes, _: Access, name: &str) -> Result<Box<dyn Memory>, SourceError> {
+        Ok(self.create_file(bytes, name)?)
     }
 }
 
@@ -120,9 +120,9 @@ impl FileSource for ScriptedSource {
         self.inner.capabilities()
     }
 
-    fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
+    fn create_file(&self, bytes: BackedBytes, name: &str) -> io::Result<Box<dyn File>> {
         self.script.call()?;
-        let inner = self.inner.create_file(bytes)?;
+        let inner = self.inner.create_file(bytes, name)?;
         if let Some(files) = self.script.files.get() {
             files.watch(inner.fd());
         }

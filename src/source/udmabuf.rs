@@ -6,6 +6,7 @@
 
 use super::dma_buf::{DmaBuf, prove};
 use super::export::{Export, Exporter, LateExport, POOLED_NAME, require_writable};
+use super::release::PROOF;
 use super::{Capabilities, File, FileSource, Memory, Opened, Source, SourceError, Unfit, is_exhaustion};
 use crate::sys::fd::Inode;
 use crate::sys::references::ReferenceCounts;
@@ -61,7 +62,7 @@ impl UdmabufDevice {
         let bytes = RequestedBytes(1).round_up(granularity).map_err(io::Error::other);
         let make = || {
             let bytes = bytes?;
-            let file = files.create_file(bytes)?;
+            let file = files.create_file(bytes, PROOF)?;
             let whole = 0..bytes.get();
             device.create(file.fd(), std::slice::from_ref(&whole))
         };
@@ -105,10 +106,10 @@ impl UdmabufSource {
 }
 
 impl Source for UdmabufSource {
-    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
+    fn create(&self, bytes: BackedBytes, _: Access, name: &str) -> Result<Box<dyn Memory>, SourceError> {
         Ok(Box::new(Exported {
             dma_buf: LateExport::new(&self.exporter, None),
-            file: self.files.create_file(bytes)?,
+            file: self.files.create_file(bytes, name)?,
             bytes: bytes.get(),
         }))
     }
@@ -197,7 +198,7 @@ mod tests {
         let files = Arc::new(ScriptedSource { inner, script: Arc::clone(&script) });
         let opened = UdmabufSource::open(files, Arc::clone(&exporter) as Arc<dyn Exporter>);
         let bytes = RequestedBytes(i64::try_from(BYTES).expect("small")).round_up(1).expect("valid");
-        (opened.source.create(bytes, Access::ReadWrite).expect("memfd"), script, exporter)
+        (opened.source.create(bytes, Access::ReadWrite, "test").expect("memfd"), script, exporter)
     }
 
     fn map(fd: &OwnedFd) -> SharedMap {

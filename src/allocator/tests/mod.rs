@@ -310,8 +310,8 @@ struct GatedSource {
 }
 
 impl Source for GatedSource {
-    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
-        Ok(self.create_file(bytes)?)
+    fn create(&self, bytes: BackedBytes, _: Access, name: &str) -> Result<Box<dyn Memory>, SourceError> {
+        Ok(self.create_file(bytes, name)?)
     }
 }
 
@@ -320,12 +320,12 @@ impl FileSource for GatedSource {
         self.inner.capabilities()
     }
 
-    fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
+    fn create_file(&self, bytes: BackedBytes, name: &str) -> io::Result<Box<dyn File>> {
         let gate = self.gate.lock().expect("not poisoned").take();
         if let Some(gate) = gate {
             gate.recv_timeout(PATIENCE).map_err(io::Error::other)?;
         }
-        self.inner.create_file(bytes)
+        self.inner.create_file(bytes, name)
     }
 }
 

@@ -103,8 +103,8 @@ impl HugeFiles {
 }
 
 impl Source for HugeFiles {
-    fn create(&self, bytes: BackedBytes, _: Access) -> Result<Box<dyn Memory>, SourceError> {
-        Ok(self.create_file(bytes)?)
+    fn create(&self, bytes: BackedBytes, _: Access, name: &str) -> Result<Box<dyn Memory>, SourceError> {
+        Ok(self.create_file(bytes, name)?)
     }
 }
 
@@ -113,10 +113,10 @@ impl FileSource for HugeFiles {
         self.source.capabilities()
     }
 
-    fn create_file(&self, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
+    fn create_file(&self, bytes: BackedBytes, name: &str) -> io::Result<Box<dyn File>> {
         self.count(bytes.get())?;
         let one = RequestedBytes(1).round_up(self.capabilities().granularity).map_err(io::Error::other)?;
-        self.source.create_file(one)
+        self.source.create_file(one, name)
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
         let files = HugeFiles { source, pages, counted: AtomicU64::new(0) };
         let file = |count: i64| {
             let bytes = RequestedBytes(count * i64::try_from(page.bytes()).expect("small"));
-            files.create_file(bytes.round_up(page.bytes()).expect("whole pages"))
+            files.create_file(bytes.round_up(page.bytes()).expect("whole pages"), "test")
         };
         // A page is tried by every heap, and given back.
         for _ in 0..9 {

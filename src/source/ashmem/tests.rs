@@ -81,7 +81,7 @@ fn connected() -> (Opened, Arc<Recorder>) {
 
 fn region(source: &dyn Source) -> Box<dyn Memory> {
     let bytes = RequestedBytes(1).round_up(page().bytes()).expect("valid");
-    source.create(bytes, Access::ReadWrite).expect("a region")
+    source.create(bytes, Access::ReadWrite, "test").expect("a region")
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn bytes(amount: u64) -> BackedBytes {
 }
 
 pub(super) fn make(source: &CarveoutSource, amount: u64) -> Result<Box<dyn Memory>, SourceError> {
-    source.create(bytes(amount), Access::ReadWrite)
+    source.create(bytes(amount), Access::ReadWrite, "test")
 }
 
 fn memfd() -> MemfdSource {

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//! docs/observability.md is true: every command of it runs.
+
+mod common;
+
+use common::Daemon;
+use common::anionctl::{ANIONCTL, Holder};
+use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag};
+use std::env;
+use std::path::Path;
+use std::process::Command;
+
+/// Returns the lines of the page's blocks of commands.
+fn commands() -> Vec<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/observability.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let mut lines = Vec::new();
+    let mut events = Parser::new(&page);
+    while let Some(event) = events.next() {
+        if matches!(event, Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(own))) if &*own == "sh")
+            && let Some(Event::Text(text)) = events.next()
+        {
+            lines.extend(text.lines().map(str::to_owned));
+        }
+    }
+    lines
+}
+
+#[test]
+fn every_command_of_the_page_runs() {
+    let daemon = Daemon::start(&[]);
+    let (_held, _) = Holder::start(&daemon, &["--size", "64K", "--name", "preview"]);
+    let commands = commands();
+    assert!(commands.len() >= 5, "{commands:?}");
+    let beside = Path::new(ANIONCTL).parent().expect("a folder");
+    let path = format!("{}:{}", beside.display(), env::var("PATH").expect("text"));
+    for line in commands {
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]).current_dir(daemon.directory());
+        command.env("ANION_SOCKET", daemon.socket()).env("PATH", &path);
+        let output = command.output().expect("sh starts");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{line}: {} {error}", output.status);
+    }
+}
