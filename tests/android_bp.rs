@@ -31,6 +31,7 @@ const PLATFORMS: [&str; 4] = [
 const CARGO_ONLY: &[(&str, &str, &str)] = &[
     ("anion", "clap_complete", "completions are for a machine's own shell"),
     ("anion", "env_logger", "the service logs to Android's log"),
+    ("anion", "flate2", "a device's init loads its modules, by no advice of ours"),
     ("anion", "loom", "runs under the model checker alone"),
     ("anion", "sd-notify", "init asks for no reports and passes no sockets"),
     ("anion", "seccompiler", "the service confines itself on Linux alone"),

@@ -100,14 +100,17 @@ fn every_line_says_what_it_found_what_it_means_and_what_changes_it() {
 }
 
 #[test]
-fn the_table_ends_with_the_heaps_and_the_verdict() {
-    let text = stdout(doctor().arg("doctor").assert().success());
-    let header = text.lines().next().expect("a header");
-    assert!(header.starts_with("WHAT") && header.ends_with("TO CHANGE IT"), "{text}");
-    assert!(text.contains("\nleases "), "{text}");
-    let heaps = text.split_once("\nThe configuration (built in) wants:\n").expect("heaps").1;
-    assert!(heaps.starts_with("ID  HEAP") && heaps.contains("camera"), "{text}");
-    assert!(text.ends_with("\n\nAll of it is here.\n"), "{text}");
+fn the_report_is_short_unless_all_is_asked_for_and_fits_80_columns() {
+    let (short, all) = ["doctor", "doctor --all"]
+        .map(|line| stdout(doctor().args(line.split(' ')).assert().success()))
+        .into();
+    for text in [&short, &all] {
+        assert!(text.starts_with("The configuration (built in) wants:\nID  HEAP"), "{text}");
+        assert!(text.ends_with("\n\nAll of it is here.\n"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+    assert!(all.contains("leases: ") && !short.contains("leases: "), "{short}");
+    assert!(short.lines().count() < all.lines().count() / 2, "{short}");
 }
 
 #[test]
@@ -148,8 +151,14 @@ fn a_running_service_is_asked_and_agrees() {
     let assert = client(&daemon).args(["--json", "doctor", "--config"]).arg(file).assert().code(WANTING);
     let report = parsed(&stdout(assert));
     let service = &report["service"];
-    assert_eq!(keys(service), BTreeSet::from(["endpoint", "version", "heaps", "unavailable"]));
+    assert_eq!(
+        keys(service),
+        BTreeSet::from(["endpoint", "version", "heaps", "uid", "pid", "configuration", "unavailable"])
+    );
     assert_eq!((&service["version"], &service["heaps"]), (&2.into(), &2.into()));
+    assert_eq!(service["uid"], nix::unistd::geteuid().as_raw());
+    assert_eq!(service["pid"], daemon.pid().as_raw());
+    assert!(service["configuration"].as_str().is_some_and(|file| file.ends_with("/heaps.dts")), "{service}");
     let [absent] = service["unavailable"].as_array().expect("rows").as_slice() else { panic!("{service}") };
     assert_eq!(keys(absent), BTreeSet::from(["heap", "reason"]));
     assert_eq!(absent["heap"], "absent");
@@ -181,7 +190,7 @@ fn it_is_the_services_own_program() {
         command.arg(&file).timeout(common::DEADLINE);
         command
     };
-    let heaps = |text: String| text.split_once("\nThe configuration (").expect("heaps").1.to_owned();
+    let heaps = |text: String| text.split_once("The configuration (").expect("heaps").1.to_owned();
     let own = aniond().assert().code(WANTING);
     let by_client = doctor().args(["doctor", "--config"]).arg(&file).assert().code(WANTING);
     assert_eq!(heaps(stdout(own)), heaps(stdout(by_client)));

@@ -278,6 +278,10 @@ pub(crate) struct DoctorArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
     #[cfg_attr(not(soong), arg(env = "ANION_CONFIG"))]
     pub(crate) config: Option<PathBuf>,
+
+    /// Show everything that was looked at, not only what the configuration lacks
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 /// Reads the command line.

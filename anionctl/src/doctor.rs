@@ -35,6 +35,9 @@ pub(crate) fn become_it(args: &DoctorArgs, global: &Global) -> Failure {
     if let Some(file) = &args.config {
         command.arg("--config").arg(file);
     }
+    if args.all {
+        command.arg("--all");
+    }
     if global.json {
         command.arg("--json");
     }

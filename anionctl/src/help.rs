@@ -248,15 +248,13 @@ the machine itself, as the user that it runs as: run it as the user of the
 service. It needs no running service; one that answers is asked for its version
 and the heaps that it cannot serve.
 
-Each line says what was looked for, whether it is there (ok), could do more
-(limited) or is not there for this user (missing), what that means for Anion, and
-the command that changes it; most need root. A device that setfacl opens is
-closed again after the next boot; a rule for udev lasts:
-  SUBSYSTEM==\"dma_heap\", GROUP=\"video\", MODE=\"0660\"
-  KERNEL==\"udmabuf\", GROUP=\"video\", MODE=\"0660\"
-
-Then every heap of the configuration is built as the service would, with a page of
-each source, and without setting memory aside.
+Every heap of the configuration is built as the service would, with a page of each
+source, and without setting memory aside. What the configuration lacks follows, and
+what the running service is: its user and its configuration. --all has all that was
+looked at: whether it is there (ok), could do more (limited) or is not there for
+this user (missing), what that means for Anion, and what changes it; most needs
+root. Devices are for the service's user alone, never for clients: who may open one
+has no quota.
 
 Exit status:
   0  all that the configuration wants is here, whatever else is missing
@@ -268,7 +266,8 @@ JSON:
   {\"ok\", \"findings\": [{\"what\", \"state\", \"found\", \"means\", \"change\", \"required\"}],
    \"config\": {\"origin\", \"heaps\": [{\"id\", \"name\", \"type\", \"device\", \"backing\",
      \"passed_over\", \"available\", \"unavailable_reason\"}], \"errors\": []},
-   \"service\": {\"endpoint\", \"version\", \"heaps\", \"unavailable\":
+   \"service\": {\"endpoint\", \"version\", \"heaps\", \"uid\", \"pid\",
+     \"configuration\", \"unavailable\":
      [{\"heap\", \"reason\"}]}}
   change is null where there is nothing to change, service where none answers.
   Without the things that are required the service does not start.

@@ -18,10 +18,11 @@ const BYTES: u64 = 64 << 10;
 const LIVE: usize = 320;
 
 /// The locks, by the type that each protects, and who shares them.
-const LOCKS: [(&str, &str); 4] = [
+const LOCKS: [(&str, &str); 5] = [
     ("::Registry", "registry: all calls"),
     ("::Pending", "releases not noticed yet: all calls"),
     ("::BTreeMap", "replies on their way: all calls"),
+    ("::Ring", "journal: all calls"),
     ("::pool::Inner", "pool: calls of one heap"),
 ];
 

@@ -20,7 +20,7 @@
 //!
 //! # Lock rules
 //! `registry` is the only lock of this module; a heap's pool may be locked while it is held. The
-//! others are leaves, each held alone: in `liveness.rs`, `pressure.rs`, `replies.rs`, `giver.rs`,
+//! others are leaves, each held alone: in `liveness.rs`, `journal.rs`, `pressure.rs`, `replies.rs`, `giver.rs`,
 //! `turns.rs`, and in sources. No system call is made while any is held.
 //!
 //! # When a client dies
@@ -32,6 +32,7 @@ mod authorize;
 mod booking;
 mod devices;
 mod giver;
+mod journal;
 mod latency;
 mod liveness;
 mod metadata;
@@ -57,6 +58,7 @@ mod wake;
 mod worker;
 
 pub use authorize::{Action, Denied};
+pub use journal::{Deal, Event, What};
 pub use latency::LatencyCounts;
 pub use metadata::{Graphic, Metadata};
 pub use pressure::{PressureFeed, PressureLevel, PressureSubscription, WatchedCgroup};
@@ -82,6 +84,7 @@ use crate::sys::references::ReferenceCounts;
 use crate::units::{Backing, Uid};
 use anyhow::Context;
 use giver::Giver;
+use journal::Journal;
 use latency::Latency;
 use liveness::Liveness;
 use pressure::{Availability, Pressure, PressureSources};
@@ -113,6 +116,7 @@ pub struct Allocator {
     pressure: Arc<Pressure>,
     /// Latencies of calls that were served, by heap.
     latencies: Vec<Latency>,
+    journal: Journal,
     refill: Refill,
     replies: Replies,
     giver: Arc<Giver>,
@@ -197,6 +201,7 @@ impl Allocator {
             shrinker: Arc::new(Wake::new().context("preparing the shrinker")?),
             pressure: Arc::default(),
             latencies,
+            journal: Journal::default(),
             refill: Refill::default(),
             replies: Replies::default(),
             giver: Arc::default(),
@@ -246,12 +251,16 @@ impl Allocator {
                 Ok(index) => match self.serve(caller, request, index) {
                     Ok(grants) => {
                         let now = Instant::now();
-                        self.latencies[index].record(now.duration_since(start));
+                        let took = now.duration_since(start);
+                        self.latencies[index].record(took);
+                        let bytes = grants.iter().map(|grant| grant.bytes.get()).sum();
+                        self.note_served(caller, (index, grants.len(), bytes), took);
                         self.replies.sending(caller, now);
                         return Ok(grants);
                     }
                     Err(outcome) => {
                         self.count_failure(index, &outcome);
+                        self.note_refused(caller, request, index, &outcome);
                         outcome
                     }
                 },

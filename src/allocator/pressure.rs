@@ -200,6 +200,7 @@ impl Allocator {
     pub(crate) fn press(&self, level: PressureLevel) {
         if level != PressureLevel::None {
             self.pressure.raise(level, since_boot());
+            self.note_pressure();
             // Releases that are not noticed yet help as well.
             self.liveness.look_now(Instant::now());
             self.relieve(level);

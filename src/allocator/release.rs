@@ -229,6 +229,7 @@ impl Allocator {
         self.giver.give(record.uid, bytes.get(), leftover);
         let took = start.elapsed();
         self.liveness.released(id, record.uid);
+        self.note_released(&record);
         log::debug!("buffer {id} of uid {} released, {} bytes", record.uid, record.bytes.get());
         if is_reserved {
             self.maker.wake();

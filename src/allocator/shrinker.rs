@@ -51,6 +51,7 @@ impl Allocator {
     fn shrink_step(&self, state: &mut State) -> Option<Duration> {
         self.press(state.told);
         let calm = self.pressure.settle(since_boot());
+        self.note_pressure();
         if !self.expire() {
             if std::mem::replace(&mut state.was_empty, true) {
                 return calm;

@@ -59,6 +59,7 @@ impl Allocator {
         });
         let Some(Removed { record, leftover, metadata, is_reserved }) = removed else { return };
         drop((leftover, metadata));
+        self.note_released(&record);
         log::debug!("buffer {id} of uid {} given up, {} bytes", record.uid, record.bytes.get());
         if is_reserved {
             self.maker.wake();

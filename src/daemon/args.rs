@@ -118,6 +118,10 @@ pub(crate) struct Arguments {
     #[arg(long, group = "report", help_heading = "Instead of serving")]
     pub(crate) doctor: bool,
 
+    /// With --doctor: show everything that was looked at, not only what the configuration lacks
+    #[arg(long, requires = "doctor", help_heading = "Instead of serving")]
+    pub(crate) all: bool,
+
     /// With --check-config or --doctor: print one JSON document
     #[arg(long, requires = "report", help_heading = "Instead of serving")]
     pub(crate) json: bool,

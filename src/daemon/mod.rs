@@ -146,7 +146,7 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     let rules = config.graphics.clone();
     let allocator = Allocator::new(config, &arguments.cgroup).context("cannot make the heaps")?;
     describe(&allocator, &origin);
-    let services = Services::new(&allocator, arguments.transport.graphics.as_ref(), rules);
+    let services = Services::new(&allocator, origin, arguments.transport.graphics.as_ref(), rules);
     let serving = transports.serve(&services, confine, !is_confined)?;
     if let Err(error) = devices.and_then(|devices| devices.start(&allocator)) {
         log::info!("devices that appear are not looked for: {error}");

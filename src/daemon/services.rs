@@ -20,14 +20,15 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Makes the objects. The graphics allocator is the instance of that name; its rules are
+    /// Makes the objects. `origin` is where the configuration came from. The graphics allocator is the instance of that name; its rules are
     /// logged.
     pub(crate) fn new(
         allocator: &Arc<Allocator>,
+        origin: String,
         instance: Option<&String>,
         rules: Vec<GraphicsRule>,
     ) -> Self {
-        let heaps = HeapAllocatorService::binder(Arc::clone(allocator));
+        let heaps = HeapAllocatorService::binder(Arc::clone(allocator), origin);
         let Some(instance) = instance else { return Self { heaps, graphics: None } };
         if rules.is_empty() {
             log::warn!("graphics allocator {instance}: no heap serves images (graphics node, system heaps)");

@@ -31,10 +31,19 @@ use crate::sys::fd::Inode;
 use crate::units::{Access, BackedBytes, Backing, HeapId, HeapName, Label, PageSize, RequestedBytes, Uid};
 use join::{Joined, Joiner};
 use std::io;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// Ranges of memory that was set aside, by address.
+pub struct SetAside {
+    /// Those that are free.
+    pub free: Vec<Range<u64>>,
+    /// Those that are pooled.
+    pub pooled: Vec<Range<u64>>,
+}
 
 /// A configured heap on this machine.
 pub struct Heap {
@@ -376,6 +385,15 @@ impl Heap {
             largest_free_bytes: free.largest,
             failures: self.fragmented.load(Ordering::Relaxed),
         })
+    }
+
+    /// Returns the free and the pooled ranges of the memory that was set aside for it, by address;
+    /// `None` if none was. Takes time in proportion to their number.
+    pub fn set_aside_ranges(&self) -> Option<SetAside> {
+        let free = self.set_aside()?.picture().free_ranges().collect();
+        let mut pooled: Vec<_> = self.pool.ranges();
+        pooled.sort_by_key(|range| range.start);
+        Some(SetAside { free, pooled })
     }
 
     /// Returns whether its memory was set aside at the start.

@@ -133,6 +133,11 @@ impl Arena {
         Some(length)
     }
 
+    /// Returns the free ranges, by address; neighbours are one.
+    pub fn free_ranges(&self) -> impl Iterator<Item = Range<u64>> {
+        self.by_start.iter().map(|(start, length)| *start..start + length)
+    }
+
     /// Returns how many bytes are free.
     pub fn free_bytes(&self) -> FreeBytes {
         let longest = self.by_length.last_key_value().map_or(0, |(length, _)| *length);

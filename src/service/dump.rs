@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The dump: what dumpsys, `dumpTo` and `anionctl dump` show.
 
+mod journal;
 mod rows;
 
+use self::journal::JournalReport;
+pub(super) use self::rows::ServiceRow;
 use self::rows::{BufferRow, HeapRow, HugePagesRow, ReleaseRow, Report};
 use crate::allocator::{Allocator, Caller, PressureLevel, UnknownHeap};
 use crate::units::{Invalid, Uid};
 use std::fmt::Write;
+use std::str::FromStr;
 use std::time::Duration;
 
 const HELP: &str = "\
@@ -14,6 +18,12 @@ arguments:
   --json       one JSON document
   --heap NAME  only this heap and its buffers
   --uid N      only buffers of this uid
+  --map        with --json: which ranges of memory that is set aside are free and
+               which are pooled
+  --journal    one JSON document: the last calls, releases and changes of memory
+               pressure, instead of the rest
+  --since N    with --journal: from the event of this number on
+  --service    one JSON document: who serves, and which configuration
   --help       this text
 ";
 
@@ -22,6 +32,10 @@ arguments:
 pub(super) struct Arguments {
     json: bool,
     help: bool,
+    map: bool,
+    journal: bool,
+    since: Option<u64>,
+    service: bool,
     heap: Option<String>,
     uid: Option<Uid>,
 }
@@ -50,17 +64,19 @@ impl Arguments {
             match word.as_str() {
                 "--json" => arguments.json = true,
                 "--help" => arguments.help = true,
+                "--map" => arguments.map = true,
+                "--journal" => arguments.journal = true,
+                "--service" => arguments.service = true,
+                "--since" => {
+                    arguments.since = Some(number("--since", value("a number")?, "an event's number")?)
+                }
                 "--heap" => arguments.heap = Some(value("a heap's name")?.clone()),
                 "--uid" => {
-                    let text = value("a number")?;
-                    let uid = text
-                        .parse()
-                        .map_err(|_| Invalid::new("--uid", format!("{text:?}"), "it must be a uid"))?;
-                    arguments.uid = Some(Uid(uid));
+                    arguments.uid = Some(Uid(number("--uid", value("a number")?, "a uid")?));
                 }
                 other => {
                     let shown: String = other.chars().take(64).collect();
-                    let known = "only --json, --heap NAME, --uid N and --help are known";
+                    let known = "only --json, --heap NAME, --uid N, --map, --journal, --since N, --service and --help are known";
                     return Err(Invalid::new("args", format!("{shown:?}"), known));
                 }
             }
@@ -69,17 +85,30 @@ impl Arguments {
     }
 }
 
-/// Returns the dump as text or JSON. Shows `caller` the buffers it may see.
+/// Returns the number that a word is.
+fn number<T: FromStr>(field: &'static str, text: &str, what: &str) -> Result<T, Invalid> {
+    text.parse().map_err(|_| Invalid::new(field, format!("{text:?}"), format!("it must be {what}")))
+}
+
+/// Returns the dump as text or JSON. Shows `caller` the buffers and events it may see.
 ///
 /// # Errors
 /// If `--heap` names no heap.
 pub(super) fn render(
     allocator: &Allocator,
+    service: &ServiceRow,
     caller: &Caller,
     arguments: &Arguments,
 ) -> Result<String, DumpError> {
     if arguments.help {
         return Ok(HELP.to_owned());
+    }
+    if arguments.journal {
+        let report = JournalReport::new(allocator, caller, arguments.since.unwrap_or(0));
+        return Ok(serde_json::to_string(&report)? + "\n");
+    }
+    if arguments.service {
+        return Ok(serde_json::to_string(service)? + "\n");
     }
     let stats = allocator.stats();
     let wanted = match &arguments.heap {
@@ -92,6 +121,7 @@ pub(super) fn render(
     let shows = |id| wanted.is_none_or(|wanted| wanted == id);
     let buffers = allocator.buffers(caller);
     let report = Report {
+        service,
         release_mechanisms: allocator
             .release_mechanisms()
             .into_iter()
@@ -102,7 +132,11 @@ pub(super) fn render(
             .collect(),
         pressure: pressure(allocator.pressure()),
         huge_pages: HugePagesRow::of_machine(),
-        heaps: stats.iter().filter(|view| shows(view.heap.id())).map(HeapRow::from).collect(),
+        heaps: stats
+            .iter()
+            .filter(|view| shows(view.heap.id()))
+            .map(|view| HeapRow::new(view, arguments.map))
+            .collect(),
         buffers: buffers
             .iter()
             .filter(|view| shows(view.heap.id()) && arguments.uid.is_none_or(|uid| uid == view.record.uid))
@@ -122,8 +156,10 @@ fn pressure(level: PressureLevel) -> &'static str {
 
 /// Returns heaps as ION's debugfs directory would show them, one file a line, then the buffers.
 /// Writing to a `String` cannot fail, so results of `writeln!` are dropped.
-fn text(report: &Report) -> String {
+fn text(report: &Report<'_>) -> String {
     let mut out = String::new();
+    let ServiceRow { version, uid, pid, configuration } = report.service;
+    let _ = writeln!(out, "aniond {version}, uid {uid}, pid {pid}, configuration {configuration}");
     for row in &report.release_mechanisms {
         let _ = writeln!(out, "release mechanism of {}: {}", row.backing, row.mechanism);
     }
@@ -214,14 +250,28 @@ mod tests {
     #[test]
     fn known_arguments_are_understood() {
         let arguments = parse(&["--json", "--heap", "camera", "--uid", "1000"]).expect("known");
-        let expected =
-            Arguments { json: true, help: false, heap: Some("camera".into()), uid: Some(Uid(1000)) };
+        let expected = Arguments {
+            json: true,
+            heap: Some("camera".into()),
+            uid: Some(Uid(1000)),
+            ..Arguments::default()
+        };
         assert_eq!(arguments, expected);
+        let arguments = parse(&["--journal", "--since", "18446744073709551615"]).expect("known");
+        assert_eq!((arguments.journal, arguments.since), (true, Some(u64::MAX)));
     }
 
     #[test]
     fn unknown_and_incomplete_arguments_are_named() {
-        for words in [&["--nope"][..], &["--heap"], &["--uid", "x"], &["--uid", "-1"], &["json"]] {
+        for words in [
+            &["--nope"][..],
+            &["--heap"],
+            &["--uid", "x"],
+            &["--uid", "-1"],
+            &["json"],
+            &["--since", "-1"],
+            &["--since"],
+        ] {
             let error = parse(words).expect_err("not known");
             assert!(error.to_string().contains(words[words.len() - 1]), "{error}");
         }

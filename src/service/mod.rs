@@ -16,7 +16,7 @@ use crate::allocator::{Allocator, Caller};
 use crate::sys::interrupt;
 use crate::units::Uid;
 use anion_ipc::{ParcelFileDescriptor, Result, Strong, calling_identity, impl_interface, new_binder};
-use dump::Arguments;
+use dump::{Arguments, ServiceRow};
 use listeners::Listeners;
 use reservation::ReservationService;
 use sink::{Sinks, Writer};
@@ -41,19 +41,27 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
 /// The service: an [`Allocator`] that speaks AIDL.
 pub struct HeapAllocatorService {
     allocator: Arc<Allocator>,
+    /// Who serves, and what.
+    row: ServiceRow,
     sinks: Sinks,
     listeners: Listeners,
 }
 
 impl HeapAllocatorService {
-    /// Returns a binder object that any transport can publish.
-    pub fn binder(allocator: Arc<Allocator>) -> Strong<dyn IHeapAllocator> {
+    /// Returns a binder object that any transport can publish. `configuration` names what is
+    /// served, for dumps.
+    pub fn binder(allocator: Arc<Allocator>, configuration: String) -> Strong<dyn IHeapAllocator> {
         if let Err(error) = interrupt::prepare() {
             log::warn!("writes to terminals that nobody reads cannot be given up: {error}");
         }
         new_binder!(
             BnHeapAllocator,
-            Self { allocator, sinks: Sinks::default(), listeners: Listeners::default() }
+            Self {
+                allocator,
+                row: ServiceRow::new(configuration),
+                sinks: Sinks::default(),
+                listeners: Listeners::default()
+            }
         )
     }
 
@@ -62,7 +70,7 @@ impl HeapAllocatorService {
     fn dump(&self, writer: &mut dyn io::Write, args: &[String]) -> io::Result<()> {
         let text = caller().map_err(|status| io::Error::other(status.to_string())).and_then(|caller| {
             let arguments = Arguments::parse(args).map_err(io::Error::other)?;
-            dump::render(&self.allocator, &caller, &arguments).map_err(io::Error::other)
+            dump::render(&self.allocator, &self.row, &caller, &arguments).map_err(io::Error::other)
         });
         match text {
             Ok(text) => writer.write_all(text.as_bytes()),
@@ -142,7 +150,8 @@ impl IHeapAllocator for HeapAllocatorService {
     fn dumpTo(&self, output: &ParcelFileDescriptor, args: &[String]) -> Result<()> {
         let caller = caller()?;
         let arguments = Arguments::parse(args).map_err(status::bad_request)?;
-        let text = dump::render(&self.allocator, &caller, &arguments).map_err(status::dump_failed)?;
+        let text =
+            dump::render(&self.allocator, &self.row, &caller, &arguments).map_err(status::dump_failed)?;
         let fd: &std::os::fd::OwnedFd = output.as_ref();
         let fd = fd.try_clone().map_err(status::writing_failed)?;
         let writer = Writer { uid: caller.uid, is_privileged: self.allocator.is_privileged(caller.uid) };

@@ -55,7 +55,7 @@ mod tests {
             let directory = tempfile::tempdir().expect("a directory");
             let listener = UnixListener::bind(directory.path().join("socket")).expect("bound");
             let allocator = with_regions();
-            let service = HeapAllocatorService::binder(Arc::clone(&allocator));
+            let service = HeapAllocatorService::binder(Arc::clone(&allocator), "test".to_owned());
             let server = Arc::new(SocketServer::new(&service).expect("a server"));
             let accepting = Arc::clone(&server);
             thread::spawn(move || {

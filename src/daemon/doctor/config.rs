@@ -61,6 +61,24 @@ impl Survey {
     }
 }
 
+impl WantedHeap {
+    /// Returns whether the heap is served worse, or not at all, for lack of what the finding `what`
+    /// is about.
+    pub(crate) fn lacks(&self, what: &str) -> bool {
+        let (word, is_of_auto) = match what {
+            "udmabuf" => ("udmabuf", true),
+            "ion" => ("ion:", false),
+            "ashmem" => ("ashmem", false),
+            "huge pages" => ("hugetlb", false),
+            dma_heap if dma_heap.starts_with("dma-heap") => ("dma-heap:", true),
+            _ => return false,
+        };
+        let is_wanted = self.device.contains(word) || (is_of_auto && self.device.contains("auto"));
+        is_wanted
+            && (self.passed_over.contains(word) || self.unavailable_reason.contains(word) || !self.available)
+    }
+}
+
 /// Holds the configuration in `files`, a device tree and overlays of it, else the service's default
 /// one, against this machine. Sources are tried with a page each, and nothing is set aside.
 ///

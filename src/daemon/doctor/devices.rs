@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The kernel's devices: binder, ION, dma-heaps, udmabuf, ashmem.
+//! The kernel's devices of memory: ION, dma-heaps, udmabuf, ashmem.
 
+use super::build::{Built, option};
 use super::finding::Finding;
 use super::root::{Device, Mode, Root};
 use crate::sys::ion::{Interface, IonHeap};
-use nix::unistd::geteuid;
 use std::io;
 
-/// The context that the service uses.
-const BINDER: &str = "binder";
-/// Contexts that the service uses only if it is told to.
-const OTHER_CONTEXTS: [&str; 2] = ["hwbinder", "vndbinder"];
 /// udmabuf's limit of one buffer unless the administrator sets another.
 const USUAL_MEBIBYTES: u64 = 64;
 /// udmabuf's limit of ranges where the module shows none.
@@ -22,75 +18,6 @@ pub(crate) struct IonAnswer {
     pub(crate) interface: Interface,
     /// Its heaps, or why it does not name them.
     pub(crate) heaps: io::Result<Vec<IonHeap>>,
-}
-
-/// Returns a line for the binder device of each context.
-pub(crate) fn binder(root: &Root) -> Vec<Finding> {
-    let mut findings = vec![binder_context(root, BINDER, true)];
-    findings.extend(OTHER_CONTEXTS.iter().map(|context| binder_context(root, context, false)));
-    findings
-}
-
-/// Returns where the context's device is: in binderfs, else where old kernels have it.
-fn binder_paths(context: &str) -> [String; 2] {
-    [format!("/dev/binderfs/{context}"), format!("/dev/{context}")]
-}
-
-/// Returns whether the default context's device can be opened.
-pub(crate) fn has_binder(root: &Root) -> bool {
-    binder_paths(BINDER).iter().any(|path| matches!(root.device(path, Mode::ReadWrite), Device::Open))
-}
-
-fn binder_context(root: &Root, context: &str, is_default: bool) -> Finding {
-    let what = format!("{context} device");
-    let paths = binder_paths(context);
-    let mut closed: Option<Finding> = None;
-    for path in &paths {
-        match root.device(path, Mode::ReadWrite) {
-            Device::Open => {
-                let means = if is_default {
-                    "kernel binder can be used, if a service manager answers"
-                } else {
-                    "used with aniond --binder-device alone"
-                };
-                return Finding::ok(&what, path, means);
-            }
-            Device::Closed(error) => {
-                closed.get_or_insert_with(|| {
-                    Finding::missing(&what, format!("{path}: {error}"), without_binder(is_default))
-                        .change(acl(path, Mode::ReadWrite))
-                });
-            }
-            Device::Absent => {}
-        }
-    }
-    closed.unwrap_or_else(|| {
-        let found = format!("neither {} nor {}", paths[0], paths[1]);
-        Finding::missing(&what, found, without_binder(is_default)).change(make_binder(root, is_default))
-    })
-}
-
-fn without_binder(is_default: bool) -> &'static str {
-    if is_default {
-        "clients reach the service over its Unix socket alone"
-    } else {
-        "nothing, unless aniond --binder-device is to name it"
-    }
-}
-
-/// Returns the command that makes binder's devices: all contexts are made when the driver starts,
-/// and appear where binderfs is mounted.
-fn make_binder(root: &Root, is_default: bool) -> &'static str {
-    let known = root.text("/proc/filesystems").unwrap_or_default();
-    let is_known = known.lines().any(|line| line.split_whitespace().next_back() == Some("binder"));
-    match (is_known, is_default) {
-        (true, true) => "mkdir -p /dev/binderfs && mount -t binder binder /dev/binderfs",
-        (true, false) => "the kernel's command line with binder.devices=binder,hwbinder,vndbinder",
-        (false, true) => {
-            "modprobe binder_linux && mkdir -p /dev/binderfs && mount -t binder binder /dev/binderfs"
-        }
-        (false, false) => "modprobe binder_linux devices=binder,hwbinder,vndbinder, and mount binderfs",
-    }
 }
 
 /// Returns the line for ION's device. `ask` opens it and asks what it is; it is called for
@@ -110,7 +37,7 @@ pub(crate) fn ion(root: &Root, ask: impl FnOnce() -> io::Result<IonAnswer>) -> F
     let IonAnswer { interface, heaps } = match answer {
         Ok(answer) => answer,
         Err(error) => {
-            return Finding::missing(WHAT, format!("{PATH}: {error}"), WITHOUT).change(acl(PATH, Mode::Read));
+            return Finding::missing(WHAT, format!("{PATH}: {error}"), WITHOUT).change(rule(PATH));
         }
     };
     let interface = match interface {
@@ -135,19 +62,24 @@ pub(crate) fn ion(root: &Root, ask: impl FnOnce() -> io::Result<IonAnswer>) -> F
 pub(crate) fn dma_heaps(root: &Root) -> Vec<Finding> {
     const DIRECTORY: &str = "/dev/dma_heap";
     const WITHOUT: &str = "heaps with device = \"dma-heap:NAME\" are unavailable";
-    const KERNEL: &str =
-        "a kernel with CONFIG_DMABUF_HEAPS_SYSTEM=y and CONFIG_DMABUF_HEAPS_CMA=y, from 5.6 on";
+    let kernel = || match option(root, "CONFIG_DMABUF_HEAPS_SYSTEM") {
+        Built::Module => "modprobe system_heap",
+        Built::In => "a /dev with the kernel's devices (devtmpfs): this kernel has dma-heaps built in",
+        Built::Without | Built::Unknown => {
+            "a kernel with CONFIG_DMABUF_HEAPS_SYSTEM=y and CONFIG_DMABUF_HEAPS_CMA=y, from 5.6 on"
+        }
+    };
     let names = match root.names(DIRECTORY) {
         Ok(names) => names,
         Err(error) => {
             return vec![
                 Finding::missing("dma-heaps", format!("{DIRECTORY}: {error}"), WITHOUT)
-                    .change(format!("chmod a+rx {DIRECTORY}")),
+                    .change(format!("chmod 0755 {DIRECTORY}")),
             ];
         }
     };
     if names.is_empty() {
-        return vec![Finding::missing("dma-heaps", format!("none in {DIRECTORY}"), WITHOUT).change(KERNEL)];
+        return vec![Finding::missing("dma-heaps", format!("none in {DIRECTORY}"), WITHOUT).change(kernel())];
     }
     let heap = |name: &String| {
         let (what, path) = (format!("dma-heap {name}"), format!("{DIRECTORY}/{name}"));
@@ -157,7 +89,7 @@ pub(crate) fn dma_heaps(root: &Root) -> Vec<Finding> {
             }
             Device::Closed(error) => {
                 let means = format!("device = \"dma-heap:{name}\" is unavailable");
-                Finding::missing(&what, format!("{path}: {error}"), means).change(acl(&path, Mode::Read))
+                Finding::missing(&what, format!("{path}: {error}"), means).change(rule(&path))
             }
             Device::Absent => {
                 Finding::missing(&what, format!("{path} is gone"), "it vanished while it was looked at")
@@ -176,12 +108,18 @@ pub(crate) fn udmabuf(root: &Root) -> Finding {
     const LIST_LIMIT: &str = "/sys/module/udmabuf/parameters/list_limit";
     match root.device(PATH, Mode::ReadWrite) {
         Device::Absent => {
-            return Finding::missing(WHAT, format!("no {PATH}"), WITHOUT)
-                .change("modprobe udmabuf size_limit_mb=1024");
+            let change = match option(root, "CONFIG_UDMABUF") {
+                Built::Module => "modprobe udmabuf size_limit_mb=1024",
+                Built::In => "a /dev with the kernel's devices (devtmpfs): this kernel has udmabuf built in",
+                Built::Without => "a kernel with CONFIG_UDMABUF=y or =m: this one was built without it",
+                Built::Unknown => {
+                    "a kernel with CONFIG_UDMABUF; where it is a module, modprobe udmabuf size_limit_mb=1024"
+                }
+            };
+            return Finding::missing(WHAT, format!("no {PATH}"), WITHOUT).change(change);
         }
         Device::Closed(error) => {
-            let change = acl(PATH, Mode::ReadWrite);
-            return Finding::missing(WHAT, format!("{PATH}: {error}"), WITHOUT).change(change);
+            return Finding::missing(WHAT, format!("{PATH}: {error}"), WITHOUT).change(rule(PATH));
         }
         Device::Open => {}
     }
@@ -222,8 +160,7 @@ pub(crate) fn ashmem(root: &Root) -> Finding {
             Device::Open => return Finding::ok(WHAT, path, "heaps can be served with device = \"ashmem\""),
             Device::Closed(error) => {
                 closed.get_or_insert_with(|| {
-                    Finding::missing(WHAT, format!("{path}: {error}"), WITHOUT)
-                        .change(acl(path, Mode::ReadWrite))
+                    Finding::missing(WHAT, format!("{path}: {error}"), WITHOUT).change(rule(path))
                 });
             }
             Device::Absent => {}
@@ -235,9 +172,20 @@ pub(crate) fn ashmem(root: &Root) -> Finding {
     })
 }
 
-/// Returns the command that opens a device to this user, until the machine reboots.
-fn acl(path: &str, mode: Mode) -> String {
-    format!("setfacl -m u:{}:{} {path}", geteuid(), mode.letters())
+/// Returns the rule that opens a device to the service: to a group of its own. Clients get buffers
+/// from the service, with their quotas; one that may open the device has no limits.
+pub(super) fn rule(path: &str) -> String {
+    let node = path.strip_prefix("/dev/").unwrap_or(path);
+    let node = node.rsplit_once('/').map_or(node, |(_, name)| name);
+    let key = if path.starts_with("/dev/dma_heap/") {
+        "SUBSYSTEM==\"dma_heap\""
+    } else {
+        &format!("KERNEL==\"{node}\"")
+    };
+    format!(
+        "run this as the user of the service, which needs the udev rule {key}, GROUP=\"anion-devices\", \
+         MODE=\"0660\" and that group (SupplementaryGroups= of its unit); clients need neither"
+    )
 }
 
 fn list(names: &[String]) -> String {
@@ -246,6 +194,7 @@ fn list(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::binder::{binder, has_binder};
     use super::super::finding::State;
     use super::super::root::tests::Fake;
     use super::*;
@@ -266,35 +215,13 @@ mod tests {
         let change =
             |what: &str| findings.iter().find(|finding| finding.what == what).and_then(|f| f.change.clone());
         assert!(change("binder device").expect("a command").starts_with("modprobe binder_linux"));
-        assert_eq!(change("udmabuf").as_deref(), Some("modprobe udmabuf size_limit_mb=1024"));
+        assert!(
+            change("udmabuf")
+                .expect("text")
+                .starts_with("a kernel with CONFIG_UDMABUF; where it is a module")
+        );
         assert!(findings.iter().all(|finding| finding.change.is_some()), "{findings:?}");
         assert!(!has_binder(root));
-    }
-
-    #[test]
-    fn a_kernel_that_knows_binderfs_needs_no_module() {
-        let fake = Fake::new(&[("/proc/filesystems", "nodev\tsysfs\nnodev\tbinder\n\text4\n")]);
-        let [default, other, _] = binder(&fake.root).try_into().expect("three contexts");
-        assert_eq!(
-            default.change.as_deref(),
-            Some("mkdir -p /dev/binderfs && mount -t binder binder /dev/binderfs")
-        );
-        assert!(other.change.expect("what brings it").contains("binder.devices="));
-    }
-
-    #[test]
-    fn binder_is_found_in_both_places_and_a_file_is_no_device() {
-        let fake = Fake::new(&[("/dev/binderfs/vndbinder", "")])
-            .with_device("/dev/binder")
-            .with_device("/dev/binderfs/hwbinder");
-        let [binder, hwbinder, vndbinder] = binder(&fake.root).try_into().expect("three contexts");
-        assert_eq!((binder.state, binder.found.as_str()), (State::Ok, "/dev/binder"));
-        assert_eq!((hwbinder.state, hwbinder.found.as_str()), (State::Ok, "/dev/binderfs/hwbinder"));
-        assert_eq!(vndbinder.state, State::Missing);
-        assert_eq!(vndbinder.found, "/dev/binderfs/vndbinder: it is no character device");
-        let command = format!("setfacl -m u:{}:rw /dev/binderfs/vndbinder", geteuid());
-        assert_eq!(vndbinder.change, Some(command));
-        assert!(has_binder(&fake.root));
     }
 
     #[test]
@@ -313,7 +240,39 @@ mod tests {
             "{legacy:?}"
         );
         let refused = ion(&fake.root, || Err(io::ErrorKind::PermissionDenied.into()));
-        assert!(refused.change.expect("a command").contains(":r /dev/ion"));
+        assert!(refused.change.expect("a rule").contains("KERNEL==\"ion\""));
+    }
+
+    #[test]
+    fn a_module_is_named_only_where_the_kernel_has_it() {
+        let change = |value: &str| {
+            let files = [
+                ("/proc/sys/kernel/osrelease", "6.1.0\n"),
+                ("/boot/config-6.1.0", &format!("CONFIG_X=y\n{value}\n")),
+            ];
+            let fake = Fake::new(&files);
+            udmabuf(&fake.root).change.expect("text")
+        };
+        assert_eq!(change("CONFIG_UDMABUF=m"), "modprobe udmabuf size_limit_mb=1024");
+        for other in ["CONFIG_UDMABUF=y", "# CONFIG_UDMABUF is not set"] {
+            assert!(!change(other).contains("modprobe"), "{other}: {}", change(other));
+        }
+    }
+
+    #[test]
+    fn no_advice_opens_a_device_to_clients() {
+        let paths = ["/dev/udmabuf", "/dev/ion", "/dev/ashmem", "/dev/dma_heap/system", "/dev/binder"];
+        let fake = Fake::new(&paths.map(|path| (path, "")));
+        let mut findings = binder(&fake.root);
+        findings.extend(dma_heaps(&fake.root));
+        findings.extend([ion(&fake.root, no_ion), udmabuf(&fake.root), ashmem(&fake.root)]);
+        let closed = findings.iter().filter(|finding| finding.found.contains("no character device"));
+        let advice: Vec<_> = closed.filter_map(|finding| finding.change.as_deref()).collect();
+        assert_eq!(advice.len(), paths.len(), "{findings:?}");
+        for change in advice {
+            assert!(change.contains("0660") && change.ends_with("clients need neither"), "{change}");
+            assert!(!change.contains("setfacl") && !change.contains("chmod"), "{change}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! make up machines. What can be proved with a buffer of our own alone is in [`proofs`]. [`config`]
 //! builds the heaps as the service does, on a machine of which nothing is taken ([`rehearsal`]).
 
+mod binder;
+mod build;
 mod config;
 mod devices;
 mod finding;
@@ -39,7 +41,7 @@ const FAILED: u8 = 5;
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let shown = page_size().context("cannot tell the page size").and_then(|page| {
         let (diagnosis, surveyed) = diagnose(arguments, page);
-        let wanting = show(&diagnosis, arguments.json)?;
+        let wanting = show(&diagnosis, arguments)?;
         surveyed.map(|()| wanting)
     });
     match shown {
@@ -71,8 +73,8 @@ fn diagnose(arguments: &Arguments, page: PageSize) -> (Diagnosis, anyhow::Result
 }
 
 /// Prints the report; what is wanting, of which a reader that went away has seen enough.
-fn show(diagnosis: &Diagnosis, json: bool) -> anyhow::Result<Vec<String>> {
-    match diagnosis.print(json, &mut io::stdout().lock()) {
+fn show(diagnosis: &Diagnosis, arguments: &Arguments) -> anyhow::Result<Vec<String>> {
+    match diagnosis.print(arguments.json, arguments.all, &mut io::stdout().lock()) {
         Ok(()) => Ok(diagnosis.wanting()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Vec::new()),
         Err(error) => Err(error).context("cannot write to standard output"),
@@ -87,7 +89,7 @@ fn complain(message: &str) {
 /// Returns what the machine offers.
 fn examine(root: &Root, page: PageSize) -> Vec<Finding> {
     let mut findings = vec![kernel::version(root, page.bytes())];
-    findings.extend(devices::binder(root));
+    findings.extend(binder::binder(root));
     findings.push(service::manager(root));
     findings.push(devices::ion(root, proofs::ask_ion));
     findings.extend(devices::dma_heaps(root));

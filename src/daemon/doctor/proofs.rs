@@ -82,7 +82,7 @@ pub(crate) fn dma_buf_release(page: PageSize) -> Finding {
             "no device here gives a dma-buf to this user",
             "no heap can hand out dma-bufs",
         )
-        .change("modprobe udmabuf, or what the lines of the devices say");
+        .change("what the lines of the devices say");
     };
     match counts(&fd) {
         Ok(true) => {

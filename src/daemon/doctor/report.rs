@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The report: a line for each finding, then a line for each heap that is wanted.
+//! The report: the heaps that are wanted, and a few lines for each finding.
 
 use super::config::Survey;
 use super::finding::{Finding, State};
@@ -8,6 +8,15 @@ use bytesize::ByteSize;
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 use std::io::{self, Write};
+
+/// What the finding of the running service is called.
+const SERVICE: &str = "service";
+
+/// Columns of a report that goes to no terminal.
+const NARROW: u16 = 80;
+/// Fewest and most columns of a report on a terminal.
+const NARROWEST: u16 = 40;
+const WIDEST: u16 = 100;
 
 /// All that was found.
 #[derive(Debug, Serialize)]
@@ -44,32 +53,41 @@ impl Diagnosis {
     ///
     /// # Errors
     /// As `out`.
-    pub(crate) fn print(&self, json: bool, out: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn print(&self, json: bool, all: bool, out: &mut dyn Write) -> io::Result<()> {
         if json {
             serde_json::to_writer_pretty(&mut *out, self)?;
             writeln!(out)?;
         } else {
-            writeln!(out, "{}", self.text())?;
+            writeln!(out, "{}", self.text(all, width()))?;
         }
         out.flush()
     }
 
-    fn findings_table(&self) -> String {
-        let mut table = table(["WHAT", "STATE", "FOUND", "MEANS", "TO CHANGE IT"]);
-        for finding in &self.findings {
-            table.add_row([
-                finding.what.as_str(),
-                finding.state.word(),
-                &finding.found,
-                &finding.means,
-                finding.change.as_deref().unwrap_or("-"),
-            ]);
+    /// Returns the findings, each with what it means and what changes it, in lines of at most
+    /// `width` columns.
+    fn list<'a>(findings: impl Iterator<Item = &'a Finding>, width: u16) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(width);
+        for finding in findings {
+            table.add_row([finding.state.word().to_owned(), format!("{}: {}", finding.what, finding.found)]);
+            table.add_row(["", &finding.means]);
+            if let Some(change) = &finding.change {
+                table.add_row([String::new(), format!("To change it: {change}")]);
+            }
         }
+        pad(&mut table, 2);
         table.trim_fmt()
     }
 
-    fn heaps_table(&self) -> String {
-        let mut table = table(["ID", "HEAP", "TYPE", "DEVICE", "BACKING", "STATE"]);
+    /// Returns whether the configuration is served worse for what was found, or not at all.
+    fn concerns(&self, finding: &Finding) -> bool {
+        finding.state != State::Ok
+            && (finding.required || self.config.heaps.iter().any(|heap| heap.lacks(&finding.what)))
+    }
+
+    fn heaps_table(&self, width: u16) -> String {
+        let mut table = table(["ID", "HEAP", "TYPE", "DEVICE", "BACKING", "STATE"], width);
         if let Some(ids) = table.column_mut(0) {
             ids.set_cell_alignment(CellAlignment::Right);
         }
@@ -83,35 +101,64 @@ impl Diagnosis {
             table.add_row([&id, &heap.name, heap.kind, &heap.device, heap.backing, &state]);
         }
         let with_notes = self.config.heaps.iter().filter(|heap| !heap.passed_over.is_empty());
-        let notes = with_notes.map(|heap| format!("\n{} passes over {}", heap.name, heap.passed_over));
-        table.trim_fmt() + &notes.collect::<String>()
+        let mut notes = Table::new();
+        notes.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        notes.set_width(width);
+        for heap in with_notes {
+            notes.add_row([format!("{} passes over {}", heap.name, heap.passed_over)]);
+        }
+        pad(&mut notes, 0);
+        let notes = if notes.row_count() > 0 { format!("\n{}", notes.trim_fmt()) } else { String::new() };
+        table.trim_fmt() + &notes
     }
 
-    fn text(&self) -> String {
-        let mut text = self.findings_table();
-        text += &format!("\n\nThe configuration ({}) wants:\n", self.config.origin);
+    /// Returns what the configuration wants and lacks, and the running service; with `all`
+    /// everything else that was looked at, too.
+    fn text(&self, all: bool, width: u16) -> String {
+        let mut text = format!("The configuration ({}) wants:\n", self.config.origin);
         for error in &self.config.errors {
             text += &format!("{error}\n");
         }
-        text += &self.heaps_table();
+        text += &self.heaps_table(width);
+        let (lacking, rest): (Vec<_>, Vec<_>) =
+            self.findings.iter().partition(|finding| self.concerns(finding));
+        let (service, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|finding| finding.what == SERVICE);
+        for (title, findings) in [("What it lacks here:", &lacking), ("Who serves now:", &service)] {
+            if !findings.is_empty() {
+                text += &format!("\n\n{title}\n{}", Self::list(findings.iter().copied(), width));
+            }
+        }
+        if all {
+            text += &format!("\n\nWhat else was looked at:\n{}", Self::list(rest.iter().copied(), width));
+        } else {
+            text += &format!("\n\n{} other things were looked at; --all shows them.", rest.len());
+        }
         text += if self.ok { "\n\nAll of it is here." } else { "\n\nNot all of it is here." };
         text
     }
 }
 
-/// Returns an empty table with these columns of words. A row is a line however wide the terminal
-/// is: what `grep` finds must be a whole row.
-fn table<const N: usize>(columns: [&str; N]) -> Table {
+/// Returns an empty table with these columns of words, in lines of at most `width` columns.
+fn table<const N: usize>(columns: [&str; N], width: u16) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(width);
     table.set_header(columns.map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
-    table.column_iter_mut().take(N - 1).for_each(|column| {
-        column.set_padding((0, 2));
-    });
-    if let Some(last) = table.column_mut(N - 1) {
-        last.set_padding((0, 0));
-    }
+    pad(&mut table, 2);
     table
+}
+
+/// Puts `gap` columns between those of a table.
+fn pad(table: &mut Table, gap: u16) {
+    let last = table.column_count().saturating_sub(1);
+    for (number, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, if number < last { gap } else { 0 }));
+    }
+}
+
+/// Returns how wide the report is: as the terminal, within what can be read.
+fn width() -> u16 {
+    Table::new().width().unwrap_or(NARROW).clamp(NARROWEST, WIDEST)
 }
 
 /// Returns a number of bytes for people: `8.0 MiB`.
@@ -140,13 +187,42 @@ mod tests {
     }
 
     #[test]
-    fn what_the_configuration_does_not_want_may_be_missing() {
-        let findings = vec![Finding::missing("ion", "no /dev/ion", "nothing")];
-        let diagnosis = Diagnosis::new(findings, survey(true, &[]), None);
+    fn what_the_configuration_does_not_want_may_be_missing_and_is_not_shown() {
+        let findings = vec![
+            Finding::missing("ashmem", "no /dev/ashmem", "nothing"),
+            Finding::limited("udmabuf", "64 MiB", "larger buffers are refused").change("echo 1024"),
+        ];
+        let mut survey = survey(true, &[]);
+        survey.heaps[0].passed_over = "udmabuf: it is too small".to_owned();
+        let diagnosis = Diagnosis::new(findings, survey, None);
         assert!(diagnosis.ok && diagnosis.wanting().is_empty());
-        let text = diagnosis.text();
-        assert!(text.contains("ion   missing  no /dev/ion  nothing  -\n"), "{text}");
-        assert!(text.ends_with("\nsystem passes over ion: no /dev/ion\n\nAll of it is here."), "{text}");
+        let text = diagnosis.text(false, 80);
+        assert!(
+            text.contains("system passes over udmabuf: it is too small\n\nWhat it lacks here:\n"),
+            "{text}"
+        );
+        let block =
+            "limited  udmabuf: 64 MiB\n         larger buffers are refused\n         To change it: echo 1024";
+        assert!(text.contains(block), "{text}");
+        assert!(!text.contains("ashmem"), "{text}");
+        assert!(
+            text.ends_with("\n1 other things were looked at; --all shows them.\n\nAll of it is here."),
+            "{text}"
+        );
+        let all = diagnosis.text(true, 80);
+        assert!(all.contains("What else was looked at:\nmissing  ashmem: no /dev/ashmem\n"), "{all}");
+    }
+
+    #[test]
+    fn lines_are_as_wide_as_the_terminal_at_most() {
+        let long = "a sentence of many words ".repeat(20);
+        let findings = vec![Finding::missing("leases", &long, &long).change(&long).required()];
+        let diagnosis = Diagnosis::new(findings, survey(false, &[]), None);
+        for width in [40, 80, 100] {
+            let text = diagnosis.text(true, width);
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(usize::from(width)), "{width}: {text}");
+        }
     }
 
     #[test]
@@ -154,10 +230,10 @@ mod tests {
         let unavailable = Diagnosis::new(Vec::new(), survey(false, &[]), None);
         assert!(!unavailable.ok);
         assert_eq!(unavailable.wanting(), ["heap system"]);
-        assert!(unavailable.text().contains("unavailable: no /dev/udmabuf"));
+        assert!(unavailable.text(false, 80).contains("unavailable: no /dev/udmabuf"));
         let faulty = Diagnosis::new(Vec::new(), survey(true, &["3:1: error: odd"]), None);
         assert_eq!(faulty.wanting(), ["a sound configuration (board.dts)"]);
-        assert!(faulty.text().contains("wants:\n3:1: error: odd\n"));
+        assert!(faulty.text(false, 80).contains("wants:\n3:1: error: odd\n"));
         let leases = Finding::missing("leases", "off", "no start").required();
         let diagnosis = Diagnosis::new(vec![leases], survey(true, &[]), None);
         assert_eq!(diagnosis.wanting(), ["leases"]);

@@ -28,16 +28,6 @@ pub(crate) enum Mode {
     ReadWrite,
 }
 
-impl Mode {
-    /// Returns it as setfacl wants it.
-    pub(crate) fn letters(self) -> &'static str {
-        match self {
-            Self::Read => "r",
-            Self::ReadWrite => "rw",
-        }
-    }
-}
-
 impl Root {
     /// Returns the root of the running machine.
     pub(crate) fn machine() -> Self {

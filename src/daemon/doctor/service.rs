@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who answers: the service manager of kernel binder, and the service itself, if it runs.
 
-use super::devices::has_binder;
+use super::binder::has_binder;
 use super::finding::Finding;
 use super::root::Root;
 use anion_client::{Client, Error, Settings};
-use anion_ipc::{Endpoint, EndpointError, SERVICE_NAME};
-use serde::Serialize;
-use std::io;
+use anion_ipc::{Endpoint, EndpointError, ParcelFileDescriptor, SERVICE_NAME};
+use nix::unistd::{Uid, User};
+use serde::{Deserialize, Serialize};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
@@ -18,7 +20,19 @@ pub(crate) struct Running {
     /// Of the interface; none if it does not tell.
     pub(crate) version: Option<i32>,
     pub(crate) heaps: usize,
+    /// What it says of its process; none if it is older than that.
+    #[serde(flatten)]
+    pub(crate) process: Option<Process>,
     pub(crate) unavailable: Vec<UnavailableHeap>,
+}
+
+/// The process of a running service.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Process {
+    pub(crate) uid: u32,
+    pub(crate) pid: u32,
+    /// The files of its configuration, or `built in`.
+    pub(crate) configuration: String,
 }
 
 /// A heap that the running service cannot serve.
@@ -101,8 +115,28 @@ fn ask(service: &Client) -> Result<Running, Error> {
         // An older service may not know the question.
         version: service.call(|service| service.getInterfaceVersion()).ok(),
         heaps: total,
+        process: process_of(service),
         unavailable: unavailable.collect(),
     })
+}
+
+/// Returns what the service says of its process; `None` if it does not know the question.
+fn process_of(service: &Client) -> Option<Process> {
+    // A few hundred bytes: they fit into the pipe, so that no thread has to read meanwhile.
+    let (mut reader, writer) = io::pipe().ok()?;
+    let writer = ParcelFileDescriptor::new(OwnedFd::from(writer));
+    service.call(|service| service.dumpTo(&writer, &["--service".to_owned()])).ok()?;
+    drop(writer);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Returns the user and the configuration of a service, for people.
+fn described(process: &Process) -> String {
+    let user = User::from_uid(Uid::from_raw(process.uid)).ok().flatten();
+    let name = user.map_or_else(String::new, |user| format!(" ({})", user.name));
+    format!("; uid {}{name}, pid {}, configuration {}", process.uid, process.pid, process.configuration)
 }
 
 /// Returns what the service says, if there is one, and the line for it.
@@ -120,7 +154,8 @@ pub(crate) fn running(service: Result<Client, NoService>) -> (Finding, Option<Ru
     };
     let version =
         running.version.map_or_else(|| "an unknown version".to_owned(), |number| format!("version {number}"));
-    let found = format!("{} serves {version} of the interface", running.endpoint);
+    let process = running.process.as_ref().map_or_else(String::new, described);
+    let found = format!("{} serves {version} of the interface{process}", running.endpoint);
     let finding = if running.unavailable.is_empty() {
         Finding::ok(WHAT, found, format!("all of its {} heaps are available", running.heaps))
     } else {

@@ -3,21 +3,48 @@
 //! not renamed.
 
 use crate::allocator::{BufferView, Graphic, HeapView, LatencyCounts};
-use crate::heap::Discard;
+use crate::heap::{Discard, Heap, SetAside};
 use crate::sys::memory::{self, HugePages};
 use crate::units::BackedBytes;
 use anion_layout::Format;
 use serde::Serialize;
 use std::fmt;
+use std::ops::Range;
+
+/// Most ranges of one kind that a dump lists.
+const MOST_RANGES: usize = 4096;
 
 /// What is shown, for tools.
 #[derive(Serialize)]
-pub(super) struct Report {
+pub(super) struct Report<'a> {
+    pub(super) service: &'a ServiceRow,
     pub(super) release_mechanisms: Vec<ReleaseRow>,
     pub(super) pressure: &'static str,
     pub(super) huge_pages: HugePagesRow,
     pub(super) heaps: Vec<HeapRow>,
     pub(super) buffers: Vec<BufferRow>,
+}
+
+/// Who serves, and what.
+#[derive(Serialize)]
+pub(in crate::service) struct ServiceRow {
+    pub(super) version: &'static str,
+    pub(super) uid: u32,
+    pub(super) pid: u32,
+    /// The files of the configuration, or `built in`.
+    pub(super) configuration: String,
+}
+
+impl ServiceRow {
+    /// Returns what this process is. Asks the system, so before system calls are given up.
+    pub(in crate::service) fn new(configuration: String) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            uid: nix::unistd::geteuid().as_raw(),
+            pid: std::process::id(),
+            configuration,
+        }
+    }
 }
 
 /// How releases of one kind of buffer are noticed.
@@ -71,6 +98,30 @@ pub(super) struct HeapRow {
     pub(super) discarded_scarce: u64,
     pub(super) discarded_scrub_failed: u64,
     pub(super) allocate_latency: LatencyRow,
+    /// Where it is asked for, and memory was set aside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    map: Option<MapRow>,
+}
+
+/// Ranges of the memory that was set aside for a heap: offset and length of each in bytes, by
+/// offset. What is in neither list, clients hold, or is on its way from one place to another.
+#[derive(Serialize)]
+struct MapRow {
+    free: Vec<(u64, u64)>,
+    pooled: Vec<(u64, u64)>,
+    /// Whether there are more ranges than are listed.
+    truncated: bool,
+}
+
+impl MapRow {
+    fn of(heap: &Heap) -> Option<Self> {
+        let SetAside { free, pooled } = heap.set_aside_ranges()?;
+        let truncated = free.len().max(pooled.len()) > MOST_RANGES;
+        let list = |ranges: Vec<Range<u64>>| {
+            ranges.into_iter().take(MOST_RANGES).map(|range| (range.start, range.end - range.start)).collect()
+        };
+        Some(Self { free: list(free), pooled: list(pooled), truncated })
+    }
 }
 
 /// Microseconds that calls stayed below; null without calls, or where they are in the class that
@@ -141,8 +192,9 @@ impl HugePagesRow {
     }
 }
 
-impl From<&HeapView<'_>> for HeapRow {
-    fn from(view: &HeapView<'_>) -> Self {
+impl HeapRow {
+    /// Returns the row of a heap, `with_map` with what is free of the memory set aside for it.
+    pub(super) fn new(view: &HeapView<'_>, with_map: bool) -> Self {
         let fragmentation = view.heap.fragmentation();
         Self {
             id: view.heap.id().get(),
@@ -176,6 +228,7 @@ impl From<&HeapView<'_>> for HeapRow {
             discarded_scarce: view.pool.discarded.of(Discard::Scarce),
             discarded_scrub_failed: view.pool.discarded.of(Discard::ScrubFailed),
             allocate_latency: LatencyRow::from(&view.latency),
+            map: if with_map { MapRow::of(view.heap) } else { None },
         }
     }
 }

@@ -194,7 +194,9 @@ interface IHeapAllocator {
      * Who may call: everyone. The buffer table lists the caller's own buffers, for privileged callers all.
      *
      * @param output where to write: a pipe, file or socket open for writing. The caller keeps its own copy.
-     * @param args   "--json" for one JSON document, "--heap NAME" or "--uid N" to filter, "--help".
+     * @param args   "--json" for one JSON document, "--heap NAME" or "--uid N" to filter; "--map" with
+     *               "--json" for the free and pooled ranges of memory that is set aside; "--journal",
+     *               with "--since N", for the last events; "--service" for who serves; "--help".
      *
      * ## Error conditions
      * BAD_REQUEST: an argument that is not listed above.
