@@ -98,6 +98,16 @@ pub(crate) enum Command {
     /// Show heaps and usage as they change, until Ctrl-C
     #[command(after_long_help = help::WATCH)]
     Watch(WatchArgs),
+    /// Print counters as OpenMetrics text, or serve them on a socket
+    #[command(after_long_help = help::METRICS)]
+    Metrics(MetricsArgs),
+    /// Record calls, occupancy and memory pressure for ui.perfetto.dev
+    #[command(after_long_help = help::TRACE)]
+    Trace(TraceArgs),
+    /// Draw occupancy, pools, fragmentation and latencies as a page
+    #[cfg(not(soong))]
+    #[command(after_long_help = help::REPORT)]
+    Report(ReportArgs),
     /// Show what this machine offers, what the configuration wants, and what to change
     #[command(after_long_help = help::DOCTOR)]
     Doctor(DoctorArgs),
@@ -269,6 +279,39 @@ pub(crate) struct WatchArgs {
     /// Stop after this many looks [default: at Ctrl-C]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
+}
+
+/// `anionctl metrics`.
+#[derive(Debug, Args)]
+pub(crate) struct MetricsArgs {
+    /// Serve them at this Unix socket over HTTP, until Ctrl-C
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) listen: Option<PathBuf>,
+}
+
+/// `anionctl trace`.
+#[derive(Debug, Args)]
+pub(crate) struct TraceArgs {
+    /// The file to write
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: PathBuf,
+
+    /// Stop after this time: 10, 0.5, 5m [default: at Ctrl-C]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) seconds: Option<Duration>,
+
+    /// Begin with what the service's journal still has
+    #[arg(long)]
+    pub(crate) past: bool,
+}
+
+/// `anionctl report`.
+#[cfg(not(soong))]
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// The page to write
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) html: PathBuf,
 }
 
 /// `anionctl doctor`.

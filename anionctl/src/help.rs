@@ -241,6 +241,51 @@ JSON, one line per look:
     \"interval_p99_us\"], \"usage\": [the keys of usage, and \"bytes_per_s\"]}
   The rates are null in the first look.";
 
+/// After `metrics --help`.
+pub(crate) const METRICS: &str = "\
+OpenMetrics 1.0: heaps, pools, latencies, refusals by cause, memory pressure, and
+what each uid holds, as far as the caller may know it. Counters count since the
+service started.
+
+--listen answers each connection with HTTP/1.0, whatever path is asked for. It
+connects to the service for each answer; while the service is away the status is
+503. The socket has the permissions of the umask.
+
+Examples:
+  anionctl metrics
+  anionctl metrics --listen /run/anion-metrics.sock
+  curl --unix-socket /run/anion-metrics.sock http://localhost/metrics";
+
+/// After `trace --help`.
+pub(crate) const TRACE: &str = "\
+A Perfetto trace: for each heap a counter of what clients hold, calls that were
+served as slices as long as they took within the service, refusals and releases as
+instants, and the levels of memory pressure. Each has bytes, count, uid and pid.
+Privileged callers record everyone's calls, others their own. The service keeps the
+last 16384 events; --past begins with these. A service that goes is waited for.
+
+JSON:
+  {\"events\", \"lost\", \"bytes\", \"file\"}
+
+Examples:
+  anionctl trace -o anion.pftrace --seconds 10
+  anionctl trace -o last.pftrace --past --seconds 0";
+
+/// After `report --help`.
+#[cfg(not(soong))]
+pub(crate) const REPORT: &str = "\
+One page without scripts and without anything from elsewhere. What each heap held
+over time comes from the service's journal (its last 16384 events, those of the
+caller unless it is privileged), the rest from the counters since the service
+started: hits and misses of pools, how long calls took, and for memory that is set
+aside which ranges clients hold (dark), which are pooled and which are free.
+
+JSON:
+  {\"file\", \"heaps\", \"events\"}
+
+Examples:
+  anionctl report --html anion.html";
+
 /// After `doctor --help`.
 pub(crate) const DOCTOR: &str = "\
 Starts `aniond --doctor`, of the folder of anionctl or else of PATH. That looks at

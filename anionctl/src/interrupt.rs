@@ -2,9 +2,12 @@
 //! Waiting that SIGINT and SIGTERM end early, so that a command can finish cleanly.
 
 use crate::failure::Failure;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -12,6 +15,15 @@ use std::time::{Duration, Instant};
 /// wait.
 pub(crate) struct Interrupt {
     signals: UnixStream,
+}
+
+/// What came first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ready {
+    /// There is something to read.
+    Readable,
+    /// A signal asked to stop.
+    Interrupted,
 }
 
 /// Why a wait ended.
@@ -38,6 +50,23 @@ impl Interrupt {
         listen()
             .map(|signals| Self { signals })
             .map_err(|error| Failure::local("cannot wait for signals", &error))
+    }
+
+    /// Waits until a descriptor can be read or accepted from, or a signal comes.
+    ///
+    /// # Errors
+    /// [`Failure::Local`] if waiting is impossible.
+    pub(crate) fn wait_for(&mut self, other: BorrowedFd<'_>) -> Result<Ready, Failure> {
+        let wanted = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        loop {
+            let mut fds = [wanted(self.signals.as_fd()), wanted(other)];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) if fds[0].any() == Some(true) => return Ok(Ready::Interrupted),
+                Ok(_) => return Ok(Ready::Readable),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(Failure::local("cannot wait for clients", &error.into())),
+            }
+        }
     }
 
     /// Sleeps for `time`, or until a signal.

@@ -23,11 +23,15 @@ mod holders;
 mod image;
 mod inspect;
 mod interrupt;
+mod journal;
 mod latency;
 #[cfg(not(soong))]
 mod manual;
+mod metrics;
 mod output;
 mod pressure;
+#[cfg(not(soong))]
+mod report;
 mod request;
 mod reserve;
 mod restart;
@@ -36,6 +40,7 @@ mod rows;
 mod run;
 mod sys;
 mod table;
+mod trace;
 mod usage;
 mod users;
 mod watch;
@@ -113,6 +118,10 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             let endpoint = connect()?.endpoint;
             Err(run::become_it(&args, &endpoint))
         }
+        Command::Metrics(metrics) => metrics::run(&metrics, look, &output),
+        Command::Trace(trace) => trace::run(&trace, look, &output),
+        #[cfg(not(soong))]
+        Command::Report(report) => report::run(&report, &look()?, &output),
         Command::Doctor(doctor) => Err(doctor::become_it(&doctor, &arguments.global)),
         #[cfg(not(soong))]
         Command::Completions { shell } => {

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The service's journal: its last calls, releases and changes of memory pressure.
+
+use crate::failure::Failure;
+use crate::inspect::dump_as;
+use anion_ipc::Strong;
+use serde::Deserialize;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+
+/// A part of the journal.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Journal {
+    /// Number of the first event that the next part begins with.
+    pub(crate) next: u64,
+    /// Events that were asked for and are no longer kept.
+    pub(crate) lost: u64,
+    /// Nanoseconds since boot.
+    pub(crate) now_ns: u64,
+    pub(crate) pressure: String,
+    pub(crate) heaps: Vec<HeapNow>,
+    pub(crate) events: Vec<Event>,
+}
+
+/// A heap when the journal was read.
+#[derive(Debug, Deserialize)]
+pub(crate) struct HeapNow {
+    pub(crate) name: String,
+    pub(crate) live_bytes: u64,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Event {
+    /// When it was over, in nanoseconds since boot.
+    pub(crate) at_ns: u64,
+    /// `allocate`, `refuse`, `release` or `pressure`.
+    pub(crate) what: String,
+    #[serde(flatten)]
+    pub(crate) deal: Option<Deal>,
+    pub(crate) took_ns: Option<u64>,
+    pub(crate) cause: Option<String>,
+    pub(crate) level: Option<String>,
+}
+
+/// Who asked which heap for how much.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Deal {
+    pub(crate) heap: String,
+    pub(crate) uid: u32,
+    pub(crate) pid: i32,
+    pub(crate) count: u32,
+    pub(crate) bytes: u64,
+    /// Bytes of the heap that clients hold after it.
+    pub(crate) live_bytes: u64,
+}
+
+/// Returns what this caller may see from the event of number `since` on.
+///
+/// # Errors
+/// As [`dump_as`]; a service that is older than the journal refuses the question.
+pub(crate) fn read(service: &Strong<dyn IHeapAllocator>, since: u64) -> Result<Journal, Failure> {
+    dump_as(service, &["--journal", "--since", &since.to_string()])
+}
