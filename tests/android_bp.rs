@@ -42,6 +42,7 @@ const CARGO_ONLY: &[(&str, &str, &str)] = &[
     ("anionctl", "clap_complete", "completions are for a machine's own shell"),
     ("anionctl", "clap_mangen", "manual pages are not installed on devices"),
     ("anionctl", "anion-nodes", "programs are run as they are on Linux alone"),
+    ("anionctl", "ratatui", "the full screen is for a machine's own terminals"),
     ("anionctl", "object", "programs are run as they are on Linux alone"),
     ("anionctl", "rustix", "programs are run as they are on Linux alone"),
 ];

@@ -3,13 +3,11 @@
 
 mod common;
 
-use common::anionctl::{ANIONCTL, Holder, anionctl, client, json, stdout, text};
+use common::anionctl::{Holder, anionctl, client, json, stdout, text};
+use common::terminal::start_on_terminal;
 use common::{CLIENT_HEAPS, Daemon, eventually};
-use nix::pty::openpty;
 use serde_json::Value;
-use std::fs::File;
 use std::io::Read;
-use std::process::Command;
 use std::thread;
 
 fn buffer<'a>(report: &'a Value, id: &Value) -> &'a Value {
@@ -87,20 +85,9 @@ fn a_number_that_no_buffer_has_is_an_error_that_names_it() {
 
 /// Returns what a command prints on a terminal of 80 columns.
 fn on_terminal(daemon: &Daemon, args: &[&str]) -> String {
-    let size = nix::pty::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-    let terminal = openpty(&size, None).expect("a terminal");
-    let mut child = Command::new(ANIONCTL)
-        .arg("--socket")
-        .arg(daemon.socket())
-        .args(args)
-        .stdout(terminal.slave.try_clone().expect("a copy"))
-        .spawn()
-        .expect("anionctl starts");
-    // The read ends with an error once nobody has the other side.
-    drop(terminal.slave);
+    let (mut child, mut master) = start_on_terminal(daemon, (24, 80), args);
     let reading = thread::spawn(move || {
         let (mut text, mut piece) = (Vec::new(), [0; 4096]);
-        let mut master = File::from(terminal.master);
         while let Ok(taken @ 1..) = master.read(&mut piece) {
             text.extend_from_slice(&piece[..taken]);
         }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! docs/observability.md is true: every command of it runs.
+//! docs/observability.md is true: every command of it runs. docs/commands/ is what the program says.
 
 mod common;
 
 use common::Daemon;
-use common::anionctl::{ANIONCTL, Holder};
+use common::anionctl::{ANIONCTL, Holder, anionctl};
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag};
+use std::collections::BTreeMap;
 use std::env;
 use std::path::Path;
 use std::process::Command;
@@ -41,5 +42,29 @@ fn every_command_of_the_page_runs() {
         let output = command.output().expect("sh starts");
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{line}: {} {error}", output.status);
+    }
+}
+
+/// Returns the texts of a directory's files by name.
+fn files(directory: &Path) -> BTreeMap<String, String> {
+    let entries =
+        std::fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let read = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().expect("text");
+        (name, std::fs::read_to_string(entry.path()).expect("text"))
+    };
+    entries.map(|entry| read(entry.expect("readable"))).collect()
+}
+
+#[test]
+fn the_pages_of_commands_are_those_of_the_program() {
+    let made = tempfile::tempdir().expect("made");
+    anionctl().env_remove("ANION_CONFIG").args(["man", "--pages"]).arg(made.path()).assert().success();
+    let made = files(made.path());
+    let kept = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/commands"));
+    assert_eq!(made.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>());
+    for (name, page) in &made {
+        assert!(kept[name] == *page, "docs/commands/{name} is old: anionctl man --pages docs/commands");
+        assert!(page.lines().all(|line| line.chars().count() <= 140), "{name}");
     }
 }

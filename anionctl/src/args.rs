@@ -128,6 +128,9 @@ pub(crate) enum Command {
     Man {
         /// The command to describe
         command: Option<String>,
+        /// Write a page in Markdown for every command into this directory instead
+        #[arg(long, value_name = "DIR", conflicts_with = "command", value_hint = ValueHint::DirPath)]
+        pages: Option<PathBuf>,
     },
 }
 

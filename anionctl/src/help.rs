@@ -229,7 +229,11 @@ Examples:
 
 /// After `watch --help`.
 pub(crate) const WATCH: &str = "\
-On a terminal the tables are redrawn in place; elsewhere they follow each other.
+On a terminal it takes the whole screen: q, Esc or Ctrl-C ends it, s sorts heaps by
+another column, Tab changes between heaps and users, the arrow keys scroll. HISTORY
+has what clients held at each look, on a scale of its own for each heap. A service
+that goes is waited for. Elsewhere the reports follow each other.
+
 P99 bounds what 99 of 100 calls took since the look before. The memory pressure
 is none, moderate or critical; a higher level since the look before is shown,
 too, however short it was. The second table counts since the service started:
@@ -373,4 +377,5 @@ Examples:
 pub(crate) const MAN: &str = "\
 Examples:
   anionctl man | man -l -
-  anionctl man alloc > anionctl-alloc.1";
+  anionctl man alloc > anionctl-alloc.1
+  anionctl man --pages docs/commands";

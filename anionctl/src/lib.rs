@@ -130,7 +130,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             output.raw(&script)
         }
         #[cfg(not(soong))]
-        Command::Man { command } => output.raw(&manual::page(command.as_deref())?),
+        Command::Man { pages: Some(directory), .. } => manual::write_pages(&directory),
+        #[cfg(not(soong))]
+        Command::Man { command, pages: None } => output.raw(&manual::page(command.as_deref())?),
     }
 }
 

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl watch`: heaps and usage as they change.
+//! `anionctl watch`: heaps and usage as they change. On a terminal it is the whole screen
+//! (`screen`), elsewhere one report follows the other.
+
+#[cfg(not(soong))]
+mod screen;
 
 use crate::Service;
 use crate::args::WatchArgs;
@@ -14,17 +18,10 @@ use crate::rows::{StatsRow, UsageRow};
 use crate::table::{Side, Table};
 use crate::{usage, words};
 use serde::Serialize;
+#[cfg(not(soong))]
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::PressureLevel::PressureLevel;
-
-/// Terminal: clear everything and go to the top.
-const CLEAR: &str = "\x1b[2J\x1b[H";
-/// Terminal: go to the top. What is there is overwritten, which does not flicker.
-const HOME: &str = "\x1b[H";
-/// Terminal: clear the rest of the line.
-const CLEAR_LINE: &str = "\x1b[K";
-/// Terminal: clear everything below.
-const CLEAR_BELOW: &str = "\x1b[J";
 
 /// A service, and what it tells by itself.
 struct Watched {
@@ -48,9 +45,12 @@ pub(crate) fn run(
     connect: impl Fn() -> Result<Service, Failure>,
     output: &Output,
 ) -> Result<(), Failure> {
+    #[cfg(not(soong))]
+    if output.is_terminal() && io::stdin().is_terminal() && !output.is_json() {
+        return screen::run(args, connect);
+    }
     let mut watched = Watched::by(&connect)?;
     let mut interrupt = Interrupt::new()?;
-    let redraw = output.is_terminal() && !output.is_json();
     let started = Instant::now();
     let mut before: Option<Look> = None;
     for number in 1.. {
@@ -67,11 +67,7 @@ pub(crate) fn run(
             }
         };
         let report = Changes::between(before.as_ref(), &look, number, started, &watched.service);
-        if redraw {
-            output.raw(frame(&report.text(output.width()), number == 1).as_bytes())?;
-        } else {
-            output.show_next(&report)?;
-        }
+        output.show_next(&report)?;
         before = Some(look);
         if args.count == Some(number) {
             break;
@@ -307,13 +303,6 @@ fn count_rate(rate: Option<f64>) -> String {
     rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"))
 }
 
-/// Returns the text as a terminal's whole screen.
-fn frame(text: &str, first: bool) -> String {
-    let start = if first { CLEAR } else { HOME };
-    let lines: String = text.lines().map(|line| format!("{line}{CLEAR_LINE}\n")).collect();
-    format!("{start}{lines}{CLEAR_BELOW}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,12 +320,5 @@ mod tests {
         assert_eq!(bytes_rate(Some(-1_048_576.0)), "-1.0 MiB");
         assert_eq!(bytes_rate(Some(0.0)), "0 B");
         assert_eq!(bytes_rate(None), "-");
-    }
-
-    #[test]
-    fn a_frame_overwrites_the_one_before_without_clearing_first() {
-        let frame = frame("a\nb", false);
-        assert!(!frame.contains(CLEAR));
-        assert_eq!(frame, "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
     }
 }

@@ -13,8 +13,9 @@ use crate::units::Uid;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// Most events that are kept: 1 MiB of them.
+/// Most events that are kept.
 const ROOM: usize = 16_384;
+const _: () = assert!(ROOM * size_of::<Event>() <= 3 << 19, "at most 1.5 MiB");
 /// Events that are copied while the lock is held.
 const PIECE: usize = 256;
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod anionctl;
 pub(crate) mod example;
+pub(crate) mod terminal;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -173,6 +173,7 @@ const BASE: &[Tool] = &[
     tool("perl", "perl-base"),
     tool("prlimit", "util-linux"),
     tool("setpriv", "util-linux"),
+    tool("setsid", "util-linux"),
     tool("sh", "dash"),
     tool("sha1sum", "coreutils"),
     tool("sleep", "coreutils"),
