@@ -12,6 +12,7 @@ mod client;
 mod cycles;
 mod devices;
 mod freeing;
+mod graphics;
 mod latency;
 mod locks;
 mod plot;
@@ -56,7 +57,7 @@ const fn part_of_both(name: &'static str, measure: fn(&Servers) -> anyhow::Resul
     Part { name, measure, differs_on_one: true }
 }
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 13] = [
     part_of_both("latency", latency::measure),
     part_of_both("batch", batch::measure),
     part_of_both("ready", ready::measure),
@@ -66,6 +67,7 @@ const PARTS: [Part; 12] = [
     part("trim", freeing::trim),
     part("scale", scale::measure),
     part("locks", locks::measure),
+    part_of_both("graphics", graphics::measure),
     part("devices", devices::measure),
     part("in-process", devices::measure_in_process),
     part_of_both("programs", programs::measure),

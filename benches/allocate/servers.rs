@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The service under test, and the bare server beside it, as processes of their own.
 
+use android_hardware_graphics_allocator::aidl::android::hardware::graphics::allocator::IAllocator::IAllocator;
 use anion_ipc::{Connection, Endpoint, SERVICE_NAME, connect};
 use anyhow::{Context, ensure};
 use nix::time::clock_getcpuclockid;
@@ -19,6 +20,10 @@ pub(crate) const HEAPS: &str = r#"/dts-v1/;
 / { anion { compatible = "anion,heaps-v1";
     pooled { type = "system"; heap-id = <1>; };
     fresh { type = "system"; heap-id = <0>; immediate-free; };
+    graphics {
+        plain { reg = <0>; usages = "cpu"; heaps = "pooled"; };
+        camera { usages = "cpu", "camera"; heaps = "fresh"; };
+    };
 }; };"#;
 /// First argument that turns this program into the bare server.
 pub(crate) const RAW_SERVER: &str = "--raw-server";
@@ -44,7 +49,7 @@ impl Servers {
             ["anion", "raw", "heaps.dts"].map(|name| directory.path().join(name));
         std::fs::write(&heaps, HEAPS)?;
         let mut service = aniond("socket", &heaps, &service_path);
-        let service = serve(&mut service, &service_path)?;
+        let service = serve(service.arg("--graphics"), &service_path)?;
         let mut raw = Command::new(std::env::current_exe()?);
         let raw = serve(raw.arg(RAW_SERVER).arg(&raw_path), &raw_path)?;
         Ok(Self { service, raw, service_path, raw_path, _directory: directory })
@@ -53,6 +58,11 @@ impl Servers {
     /// A new connection to the service.
     pub(crate) fn connect(&self) -> anyhow::Result<Connection<dyn IHeapAllocator>> {
         Ok(connect(&Endpoint::Socket(self.service_path.clone()), SERVICE_NAME, 1)?)
+    }
+
+    /// A new connection to its graphics allocator.
+    pub(crate) fn connect_graphics(&self) -> anyhow::Result<Connection<dyn IAllocator>> {
+        Ok(connect(&Endpoint::Socket(self.service_path.with_file_name("graphics.sock")), "", 1)?)
     }
 
     /// Where the service answers.
