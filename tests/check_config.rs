@@ -87,7 +87,7 @@ fn json_has_the_same_content() {
     let files = document["files"].as_array().expect("a list");
     assert_eq!(
         heaps(&files[0]),
-        [(25, "system", "system", None, true), (20, "camera", "carveout", Some(64 << 20), true)]
+        [(25, "system", "system", None, true), (20, "camera", "system", Some(64 << 20), true)]
     );
     assert_eq!(files[0]["policy"]["default"]["max_bytes"], 1_u64 << 30);
     assert_eq!(files[0]["diagnostics"], Value::Array(vec![]));

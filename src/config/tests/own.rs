@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Anion's own schema: what every key means and what every mistake says.
 
-use super::super::spec::{Device, Quota, Reserve};
+use super::super::spec::{Device, HeapSpec, Quota, Reserve};
 use super::super::{Severity, embedded};
 use super::{findings, load, names, own, page};
 use crate::units::{HeapName, HeapType, Uid};
@@ -15,6 +15,8 @@ fn the_embedded_default_loads_without_a_word() {
     assert_eq!(names(&loaded), ["system", "camera"]);
     assert_eq!(loaded.config.heaps[1].size, Some(64 << 20));
     assert_eq!(loaded.config.policy.default.max_bytes, Some(1 << 30));
+    let sets_aside = |heap: &HeapSpec| heap.kind != HeapType::System;
+    assert!(!loaded.config.heaps.iter().any(sets_aside), "the service holds memory that no client asked for");
     // Pages of 64 KiB are the largest that Linux has on arm64.
     let big_pages = embedded(crate::units::PageSize::new(65536).expect("a power of two"));
     assert_eq!(findings(&big_pages), [""; 0]);
