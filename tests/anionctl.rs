@@ -377,13 +377,6 @@ fn the_environment_names_the_socket_unless_a_flag_does() {
 }
 
 #[test]
-fn an_unreachable_service_is_named() {
-    let message = stderr(anionctl().args(["--socket", "/nowhere/socket", "list"]).assert().code(UNREACHABLE));
-    assert!(message.starts_with("anionctl: cannot reach the service: unix:/nowhere/socket: "), "{message}");
-    anionctl().args(["--binder=/nowhere/binder", "list"]).assert().code(UNREACHABLE);
-}
-
-#[test]
 fn a_wrong_command_line_is_refused_before_the_service_is_asked() {
     let cases: [&[&str]; 8] = [
         &[],

@@ -10,7 +10,7 @@ use common::{Daemon, eventually};
 use nix::unistd::geteuid;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
@@ -131,6 +131,12 @@ fn a_user_outside_the_sockets_group_is_told_the_group() {
     fs::set_permissions(daemon.socket(), Permissions::from_mode(0o660)).expect("its own socket");
     let (code, why) = told();
     assert!(code == Some(3) && why.contains("members of group root (mode 0660)"), "{why}");
+    // Nobody is told to join that one.
+    assert!(!why.contains("usermod"), "{why}");
+    chown(daemon.socket(), None, Some(1)).expect("its own socket");
+    let (code, why) = told();
+    assert!(code == Some(3) && why.contains("members of group daemon (mode 0660)"), "{why}");
+    assert!(why.ends_with("as root, and log in again: usermod -aG daemon nobody\n"), "{why}");
     fs::set_permissions(daemon.directory(), Permissions::from_mode(0o711)).expect("its own directory");
     fs::set_permissions(daemon.socket(), Permissions::from_mode(0o600)).expect("its own socket");
     let (code, why) = told();

@@ -14,7 +14,10 @@ Finding the service:
   2. the socket that the environment variable ANION_SOCKET names;
   3. kernel binder, if the machine has a binder device and the service is
      registered with its service manager;
-  4. $XDG_RUNTIME_DIR/anion/allocator.sock, for root /run/anion/allocator.sock.
+  4. $XDG_RUNTIME_DIR/anion/allocator.sock, if that directory is your own;
+  5. /run/anion/allocator.sock, the socket of the machine's service.
+  Where none answers, the message has the cause for each, and the command that
+  helps.
 
 Environment:
   ANION_SOCKET  path of the service's socket

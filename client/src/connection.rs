@@ -26,8 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where the service is. `None` looks for it as `anionctl` does: the socket that `ANION_SOCKET`
-    /// names, else kernel binder if the service is registered there, else the default socket of
-    /// this user.
+    /// names, else kernel binder if the service is registered there, else the first that answers
+    /// of `$XDG_RUNTIME_DIR/anion/allocator.sock` and `/run/anion/allocator.sock`.
     pub endpoint: Option<Endpoint>,
     /// How long a call waits for a service that was there and is gone; zero for a single attempt. A
     /// first connection does not wait.
@@ -86,8 +86,8 @@ impl Client {
     /// Connects.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if no service answers; the message has the reason for every place
-    /// that was tried.
+    /// [`Error::Unreachable`] if no service answers; the message has the cause for every place that
+    /// was tried, and the one command that helps.
     pub fn with(settings: Settings) -> Result<Self, Error> {
         Self::open(settings, false)
     }

@@ -14,7 +14,7 @@ const BINDER_DEVICES: [&str; 2] = ["/dev/binderfs/binder", "/dev/binder"];
 pub enum Endpoint {
     /// RPC binder over the Unix socket at this path.
     Socket(PathBuf),
-    /// Returns kernel binder through this device and its service manager.
+    /// Kernel binder through this device and its service manager.
     Binder(PathBuf),
 }
 
@@ -76,14 +76,18 @@ impl FromStr for Endpoint {
     }
 }
 
+/// Writes a socket as its path, the form that `--socket` takes, and kernel binder as `binder:DEVICE`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Socket(path) => write!(f, "unix:{}", path.display()),
+            Self::Socket(path) => write!(f, "{}", path.display()),
             Self::Binder(device) => write!(f, "binder:{}", device.display()),
         }
     }
 }
+
+/// Socket of the machine's service, below `/run` or a user's own directory.
+const SOCKET: &str = "anion/allocator.sock";
 
 /// Returns the socket that a service started by this user serves: `/run/anion/allocator.sock` for
 /// root, else `anion/allocator.sock` in `$XDG_RUNTIME_DIR`.
@@ -91,20 +95,48 @@ impl fmt::Display for Endpoint {
 /// # Errors
 /// If the user is not root and `XDG_RUNTIME_DIR` is not set.
 pub fn default_socket() -> Result<PathBuf, EndpointError> {
-    // The owner of this process's /proc entry is its effective user.
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0);
-    let directory = if is_root {
-        PathBuf::from("/run")
-    } else {
-        std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from).ok_or_else(
-            || {
-                EndpointError(
-                    "XDG_RUNTIME_DIR is not set; give the socket with --socket or ANION_SOCKET".into(),
-                )
-            },
-        )?
-    };
-    Ok(directory.join("anion/allocator.sock"))
+    if own_uid() == Some(0) {
+        return Ok(machine_socket());
+    }
+    let directory = runtime_directory();
+    let directory = directory.ok_or_else(|| {
+        EndpointError("XDG_RUNTIME_DIR is not set; give the socket with --socket or ANION_SOCKET".into())
+    })?;
+    Ok(directory.join(SOCKET))
+}
+
+/// Returns the socket of the machine's service.
+pub(crate) fn machine_socket() -> PathBuf {
+    Path::new("/run").join(SOCKET)
+}
+
+/// Returns the socket of a service that this user runs for itself: `anion/allocator.sock` in
+/// `$XDG_RUNTIME_DIR`.
+///
+/// # Errors
+/// If `XDG_RUNTIME_DIR` is not set, or names a directory of another user: a service there could be
+/// anybody's.
+pub(crate) fn user_socket() -> Result<PathBuf, EndpointError> {
+    let directory =
+        runtime_directory().ok_or_else(|| EndpointError("XDG_RUNTIME_DIR is not set".to_owned()))?;
+    let owner = std::fs::metadata(&directory).map(|found| found.uid()).ok();
+    match (owner, own_uid()) {
+        (Some(owner), Some(own)) if owner != own => Err(EndpointError(format!(
+            "XDG_RUNTIME_DIR is {}, which belongs to uid {owner} and not to uid {own}",
+            directory.display()
+        ))),
+        _ => Ok(directory.join(SOCKET)),
+    }
+}
+
+/// Returns the directory that `XDG_RUNTIME_DIR` names.
+pub(crate) fn runtime_directory() -> Option<PathBuf> {
+    std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from)
+}
+
+/// Returns this process's effective uid: the owner of its /proc entry.
+pub(crate) fn own_uid() -> Option<u32> {
+    std::fs::metadata("/proc/self").ok().map(|found| found.uid())
 }
 
 #[cfg(test)]
@@ -123,7 +155,7 @@ mod tests {
 
     #[test]
     fn text_round_trips() {
-        for text in ["unix:/run/a.sock", "binder:/dev/vndbinder"] {
+        for text in ["/run/a.sock", "./a.sock", "binder:/dev/vndbinder"] {
             assert_eq!(text.parse::<Endpoint>().expect("valid").to_string(), text);
         }
     }

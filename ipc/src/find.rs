@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which service to talk to: the one that a user names, else the one that this machine has.
 
-use crate::{Connection, Endpoint, FromIBinder, Strong, default_socket};
+use crate::endpoint::{machine_socket, user_socket};
+use crate::library::remedy;
+use crate::{Connection, Endpoint, FromIBinder, Strong};
 use std::path::PathBuf;
 use std::{env, io};
 
@@ -28,15 +30,17 @@ impl<I: FromIBinder + ?Sized> Found<I> {
 /// 1. the endpoint `named`;
 /// 2. else the socket that [`SOCKET_VARIABLE`] names;
 /// 3. else kernel binder, if this machine has a binder device and the service is registered there;
-/// 4. else the default socket of this user.
+/// 4. else `anion/allocator.sock` in `$XDG_RUNTIME_DIR`, if that directory is this user's own;
+/// 5. else `/run/anion/allocator.sock`, the socket of the machine's service.
 ///
 /// # Errors
-/// If no service answers; the message has the reason for every place that was tried.
+/// If no service answers. The message has the cause for every place that was tried, and the one
+/// command that helps, if there is one.
 pub fn find<I: FromIBinder + ?Sized>(
     named: Option<Endpoint>,
     connect: impl Fn(&Endpoint) -> io::Result<Connection<I>>,
 ) -> io::Result<Found<I>> {
-    let mut refusals = Vec::new();
+    let (mut refusals, mut sockets) = (Vec::new(), Vec::new());
     let candidates = match named.or_else(|| socket_of_environment().map(Endpoint::Socket)) {
         Some(endpoint) => vec![endpoint],
         None => default_places(&mut refusals),
@@ -48,11 +52,18 @@ pub fn find<I: FromIBinder + ?Sized>(
                 log::debug!("connected to {endpoint}");
                 return Ok(Found { endpoint, connection });
             }
-            Err(error) => refusals.push(error),
+            Err(error) => {
+                refusals.push(error);
+                sockets.extend(match endpoint {
+                    Endpoint::Socket(path) => Some(path),
+                    Endpoint::Binder(_) => None,
+                });
+            }
         }
     }
     let kind = refusals.last().map_or(io::ErrorKind::NotFound, io::Error::kind);
-    let reasons: Vec<String> = refusals.iter().map(io::Error::to_string).collect();
+    let mut reasons: Vec<String> = refusals.iter().map(io::Error::to_string).collect();
+    reasons.extend(remedy(&sockets));
     Err(io::Error::new(kind, reasons.join("; ")))
 }
 
@@ -64,10 +75,11 @@ fn socket_of_environment() -> Option<PathBuf> {
 /// Returns where a service may be if nothing names it; adds to `refusals` why a place is none.
 fn default_places(refusals: &mut Vec<io::Error>) -> Vec<Endpoint> {
     let mut places: Vec<Endpoint> = Endpoint::default_binder().into_iter().collect();
-    match default_socket() {
+    match user_socket() {
         Ok(path) => places.push(Endpoint::Socket(path)),
         Err(error) => refusals.push(io::Error::new(io::ErrorKind::NotFound, error)),
     }
+    places.push(Endpoint::Socket(machine_socket()));
     places
 }
 

@@ -357,10 +357,10 @@ mod tests {
             let arguments = Arguments::try_parse_from([&["aniond"], words].concat()).expect("valid");
             arguments.transport.endpoint().expect("named").map(|endpoint| endpoint.to_string())
         };
-        assert_eq!(endpoint(&["--socket", "/s"]).as_deref(), Some("unix:/s"));
+        assert_eq!(endpoint(&["--socket", "/s"]).as_deref(), Some("/s"));
         let both = ["--transport", "binder", "--socket", "/s", "--binder-device", "/b"];
         assert_eq!(endpoint(&both).as_deref(), Some("binder:/b"));
-        assert_eq!(endpoint(&both[2..]).as_deref(), Some("unix:/s"));
+        assert_eq!(endpoint(&both[2..]).as_deref(), Some("/s"));
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Listener {
         socket.set_nonblocking(false)?;
         let address = socket.local_addr()?;
         let path = address.as_pathname();
-        let name = path.map(|path| format!("unix:{}", path.display()));
+        let name = path.map(|path| path.display().to_string());
         let place = name.unwrap_or_else(|| "a socket without a path".to_owned()) + " (from systemd)";
         let known = path.and_then(|path| KnownFile::of(path).ok());
         Ok(Some(Self { socket, place, path: known.map_or(SocketPath::Unknown, SocketPath::Passed) }))
@@ -101,7 +101,7 @@ impl Listener {
         make_directory(path)?;
         let lock = take_lock(path)?;
         let (socket, owned) = bind_at(settings, lock.is_taken_over)?;
-        let place = format!("unix:{} (mode {:04o})", path.display(), settings.mode());
+        let place = format!("{} (mode {:04o})", path.display(), settings.mode());
         let own = OwnSocket { settings: settings.clone(), path: Some(owned), lock };
         Ok(Self { socket, place, path: SocketPath::Own(own) })
     }

@@ -25,5 +25,5 @@ pub(crate) fn complaint(name: &str, arguments: &[&str]) -> String {
 pub(crate) fn check_that_a_missing_service_is_named(name: &str) {
     let assert = example(name).args(["--socket", "/nowhere/socket"]).assert().failure();
     let message = super::anionctl::stderr(assert);
-    assert!(message.contains("unix:/nowhere/socket"), "{message}");
+    assert!(message.contains("/nowhere/socket: there is no socket"), "{message}");
 }

@@ -141,7 +141,7 @@ fn lines_to_the_journal_carry_priorities() {
     daemon.stop(Signal::SIGTERM);
     let logged = place.logged();
     assert!(
-        logged.contains("<6>Serving at unix:") && logged.lines().all(|line| line.starts_with('<')),
+        logged.contains("<6>Serving at /") && logged.lines().all(|line| line.starts_with('<')),
         "{logged}"
     );
 }

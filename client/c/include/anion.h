@@ -898,10 +898,12 @@ const char *anion_version(void);
  *
  * `endpoint` is a socket's path, which begins with `/` or `.`, `unix:PATH`, `binder` or
  * `binder:DEVICE`. NULL looks for the service as anionctl(1) does: the socket that ANION_SOCKET
- * names, else kernel binder if the service is registered there, else the default socket of this
- * user, $XDG_RUNTIME_DIR/anion/allocator.sock or for root /run/anion/allocator.sock.
+ * names, else kernel binder if the service is registered there, else the first that answers of
+ * $XDG_RUNTIME_DIR/anion/allocator.sock (if that directory is the caller's own) and
+ * /run/anion/allocator.sock.
  *
- * Fails with -EINVAL if `endpoint` is none of these, and with -ENOTCONN if no service answers.
+ * Fails with -EINVAL if `endpoint` is none of these, and with -ENOTCONN if no service answers: the
+ * message has the cause for each place, and the command that helps.
  */
 int anion_connect(const char *endpoint, struct anion_client **client, struct anion_error **error);
 
@@ -913,7 +915,7 @@ int anion_connect_with(const struct anion_settings *settings,
                        struct anion_error **error);
 
 /**
- * Returns where the service is: "unix:PATH" or "binder:DEVICE".
+ * Returns where the service is: a socket's path or "binder:DEVICE".
  */
 const char *anion_client_endpoint(const struct anion_client *client);
 

@@ -42,10 +42,12 @@ pub extern "C" fn anion_version() -> *const c_char {
 ///
 /// `endpoint` is a socket's path, which begins with `/` or `.`, `unix:PATH`, `binder` or
 /// `binder:DEVICE`. NULL looks for the service as anionctl(1) does: the socket that ANION_SOCKET
-/// names, else kernel binder if the service is registered there, else the default socket of this
-/// user, $XDG_RUNTIME_DIR/anion/allocator.sock or for root /run/anion/allocator.sock.
+/// names, else kernel binder if the service is registered there, else the first that answers of
+/// $XDG_RUNTIME_DIR/anion/allocator.sock (if that directory is the caller's own) and
+/// /run/anion/allocator.sock.
 ///
-/// Fails with -EINVAL if `endpoint` is none of these, and with -ENOTCONN if no service answers.
+/// Fails with -EINVAL if `endpoint` is none of these, and with -ENOTCONN if no service answers: the
+/// message has the cause for each place, and the command that helps.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_connect(
     endpoint: Text<'_>,
@@ -80,7 +82,7 @@ fn connect(asked: &anion_settings<'_>) -> Result<*mut anion_client, Failure> {
     Ok(boxed(anion_client { client, endpoint }))
 }
 
-/// Returns where the service is: "unix:PATH" or "binder:DEVICE".
+/// Returns where the service is: a socket's path or "binder:DEVICE".
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_client_endpoint(client: Option<&anion_client>) -> *const c_char {
     client.map_or(ptr::null(), |client| client.endpoint.as_ptr())

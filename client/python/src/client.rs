@@ -79,7 +79,7 @@ impl Client {
 
 #[pymethods]
 impl Client {
-    /// Where the service is: "unix:PATH" or "binder:DEVICE".
+    /// Where the service is: a socket's path or "binder:DEVICE".
     #[getter]
     fn endpoint(&self) -> PyResult<String> {
         Ok(self.0.get()?.endpoint().to_string())

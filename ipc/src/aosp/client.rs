@@ -4,6 +4,7 @@
 use crate::Endpoint;
 use binder::{FromIBinder, IBinder, ProcessState, Strong};
 use std::io;
+use std::path::PathBuf;
 
 /// A connected service.
 pub struct Connection<I: FromIBinder + ?Sized> {
@@ -67,6 +68,11 @@ pub fn connect_for_callbacks<I: FromIBinder + ?Sized>(
     let connection = connect(endpoint, name, 1)?;
     ProcessState::start_thread_pool();
     Ok(connection)
+}
+
+/// Returns what to do where no service was found at these sockets: on a device, init starts it.
+pub(crate) fn remedy(_sockets: &[PathBuf]) -> Option<String> {
+    None
 }
 
 /// Returns the instances of `interface` that the device's VINTF manifest declares.

@@ -10,6 +10,7 @@ mod status;
 
 pub use callback::{DeathLink, caller_takes_calls, is_same_object};
 pub use caller::calling_identity;
+pub(crate) use client::remedy;
 pub use client::{Connection, connect, connect_as_operator, connect_for_callbacks, declared_instances};
 pub use status::{is_lost, service_error};
 

@@ -138,7 +138,7 @@ fn open_session(path: &Path, connections: Connections) -> io::Result<RpcSession>
     let heard = Heard::default();
     let config = RpcClientConfig::new(WIRE_VERSION, || {
         let stream = UnixStream::connect(path).map_err(|error| {
-            refused = Some(denial::explain(path, error));
+            refused = Some(denial::explain(path, &error));
             StatusCode::DeadObject
         })?;
         let transport = Transport::connecting(stream, connections.is_operator, Heard::clone(&heard));

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Why the system does not let this process connect.
 
-use nix::unistd::{Gid, Group};
+use nix::unistd::{Gid, Group, getegid, getgroups};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// Bit of a mode: its group may write.
@@ -12,34 +13,66 @@ const GROUP_WRITES: u32 = 0o020;
 /// Bit of a mode: its group may look for names.
 const GROUP_SEARCHES: u32 = 0o010;
 
-/// Returns the error of connecting to the socket at `path`. If it is a lack of permission, it says
-/// who has it: the group of the socket, or of the directory that may not be searched.
-pub(super) fn explain(path: &Path, error: io::Error) -> io::Error {
-    if error.kind() != io::ErrorKind::PermissionDenied {
-        return error;
-    }
-    let why = match fs::metadata(path) {
-        Ok(socket) => {
-            format!("the socket may be written to by {}", permitted(&socket, GROUP_WRITES))
-        }
-        Err(_) => closed_directory(path),
-    };
-    io::Error::new(error.kind(), format!("{error}; {why}"))
+/// Why a socket cannot be connected to, where something can be done about it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// There is no file at the path.
+    Missing,
+    /// No service listens at the socket.
+    NotListening,
+    /// This process has no permission. The group is that which has it, unless this process is in
+    /// it, or it is root's.
+    Closed { group: Option<String> },
 }
 
-/// Returns the words for the directory on the way to `path` that this process may not search.
-fn closed_directory(path: &Path) -> String {
-    let seen = path.ancestors().skip(1).find_map(|above| Some((above, fs::metadata(above).ok()?)));
-    match seen {
-        Some((above, found)) => {
-            format!(
-                "the directory {} may be searched by {}",
-                above.display(),
-                permitted(&found, GROUP_SEARCHES)
-            )
-        }
-        None => "no directory on the way to it may be searched".to_owned(),
+/// Returns the error of connecting to the socket at `path` with its cause in words. If it is a lack
+/// of permission, it says who has it: the group of the socket, or of the directory that may not be
+/// searched.
+pub(super) fn explain(path: &Path, error: &io::Error) -> io::Error {
+    let text = match error.kind() {
+        io::ErrorKind::NotFound => format!("there is no socket: {error}"),
+        io::ErrorKind::ConnectionRefused => format!("no service listens: {error}"),
+        io::ErrorKind::PermissionDenied => format!("{error}; {}", closed(path).0),
+        _ => error.to_string(),
+    };
+    io::Error::new(error.kind(), text)
+}
+
+/// Tries the socket at `path` once more. Returns why it cannot be connected to; `None` if a service
+/// listens, or nothing can be done about the reason.
+pub(super) fn cause(path: &Path) -> Option<Cause> {
+    match UnixStream::connect(path).err()?.kind() {
+        io::ErrorKind::NotFound => Some(Cause::Missing),
+        io::ErrorKind::ConnectionRefused => Some(Cause::NotListening),
+        io::ErrorKind::PermissionDenied => Some(Cause::Closed { group: closed(path).1 }),
+        _ => None,
     }
+}
+
+/// Returns who may use the socket at `path`, and the group to join for that.
+fn closed(path: &Path) -> (String, Option<String>) {
+    if let Ok(socket) = fs::metadata(path) {
+        let why = format!("the socket may be written to by {}", permitted(&socket, GROUP_WRITES));
+        return (why, group_to_join(&socket, GROUP_WRITES));
+    }
+    // The directory on the way to it that this process may not search.
+    match path.ancestors().skip(1).find_map(|above| Some((above, fs::metadata(above).ok()?))) {
+        Some((above, found)) => {
+            let whom = permitted(&found, GROUP_SEARCHES);
+            let why = format!("the directory {} may be searched by {whom}", above.display());
+            (why, group_to_join(&found, GROUP_SEARCHES))
+        }
+        None => ("no directory on the way to it may be searched".to_owned(), None),
+    }
+}
+
+/// Returns the group whose members have what the group bit `bit` stands for, unless that is root's,
+/// or this process is a member.
+fn group_to_join(file: &Metadata, bit: u32) -> Option<String> {
+    let gid = Gid::from_raw(file.gid());
+    let is_member = gid == getegid() || getgroups().is_ok_and(|groups| groups.contains(&gid));
+    let opens = file.permissions().mode() & bit != 0 && file.permissions().mode() & (bit >> 3) == 0;
+    (opens && !is_member && gid.as_raw() != 0).then(|| group_name(file.gid()))
 }
 
 /// Returns whom the mode of a file permits what its group bit `bit` stands for.
@@ -67,6 +100,7 @@ fn group_name(gid: u32) -> String {
 mod tests {
     use super::*;
     use std::fs::Permissions;
+    use std::os::unix::net::UnixListener;
 
     #[test]
     fn what_is_permitted_to_a_group_is_said_with_its_name() {
@@ -80,11 +114,26 @@ mod tests {
         assert_eq!(said(0o660), format!("uid {owner} and the members of group {group} (mode 0660)"));
         assert_eq!(said(0o600), format!("uid {owner} alone (mode 0600)"));
         assert_eq!(said(0o666), "all, as far as its mode tells (mode 0666)");
+        // This process is in the group already.
+        assert_eq!(group_to_join(&file.as_file().metadata().expect("a file"), GROUP_WRITES), None);
     }
 
     #[test]
-    fn other_errors_are_left_as_they_are() {
-        let error = explain(Path::new("/no/such"), io::Error::from_raw_os_error(2));
-        assert_eq!(error.raw_os_error(), Some(2));
+    fn each_cause_is_told_apart() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("socket");
+        let told = || {
+            let error = UnixStream::connect(&path).expect_err("no service is there");
+            let explained = explain(&path, &error);
+            assert_eq!(explained.kind(), error.kind());
+            explained.to_string()
+        };
+        assert_eq!(cause(&path), Some(Cause::Missing));
+        assert!(told().starts_with("there is no socket: "));
+        let listener = UnixListener::bind(&path).expect("bound");
+        assert_eq!(cause(&path), None);
+        drop(listener);
+        assert_eq!(cause(&path), Some(Cause::NotListening));
+        assert!(told().starts_with("no service listens: "));
     }
 }

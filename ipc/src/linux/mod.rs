@@ -7,6 +7,7 @@ mod caller;
 mod client;
 mod denial;
 mod permit;
+mod remedy;
 pub mod server;
 mod status;
 mod sys;
@@ -16,6 +17,7 @@ pub use callback::{DeathLink, caller_takes_calls, is_same_object};
 pub use caller::calling_identity;
 pub use client::{Connection, connect, connect_as_operator, connect_for_callbacks, declared_instances};
 pub use permit::{Held, Permit};
+pub(crate) use remedy::remedy;
 pub use status::{is_lost, service_error};
 pub use transport::{Opening, Refused};
 

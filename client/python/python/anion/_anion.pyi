@@ -27,8 +27,8 @@ def connect(
     """Connects to the service.
 
     ``endpoint`` is a socket's path, "unix:PATH", "binder" or "binder:DEVICE". Without it the service is
-    looked for as anionctl does: the socket that ANION_SOCKET names, else kernel binder, else this user's
-    default socket. ``patience`` is how many seconds a call waits for a service that was there and is
+    looked for as anionctl does: the socket that ANION_SOCKET names, else kernel binder, else
+    $XDG_RUNTIME_DIR/anion/allocator.sock, else /run/anion/allocator.sock. ``patience`` is how many seconds a call waits for a service that was there and is
     gone; ``connections`` is how many calls are answered at once over a socket.
 
     Raises Error (ENOTCONN) if no service answers; ValueError for an endpoint that is none, or a
@@ -56,7 +56,7 @@ class Client:
 
     @property
     def endpoint(self) -> str:
-        """Where the service is: "unix:PATH" or "binder:DEVICE"."""
+        """Where the service is: a socket's path or "binder:DEVICE"."""
 
     @property
     def generation(self) -> int:
