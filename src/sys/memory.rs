@@ -58,11 +58,26 @@ pub fn free_bytes() -> io::Result<u64> {
 }
 
 fn available_in_nodes() -> Option<u64> {
-    let nodes = fs::read_dir(NODES).ok()?.filter_map(|entry| {
-        let text = fs::read_to_string(entry.ok()?.path().join("meminfo")).ok()?;
+    // The filter of system calls lets no directory be listed.
+    let online = fs::read_to_string(format!("{NODES}/online")).ok()?;
+    let nodes = numbers(&online).filter_map(|node| {
+        let text = fs::read_to_string(format!("{NODES}/node{node}/meminfo")).ok()?;
         available_in_node(&text)
     });
     nodes.reduce(u64::saturating_add)
+}
+
+/// Returns the numbers in a list of the kernel's: single ones and ranges, such as `0-3,8`.
+fn numbers(list: &str) -> impl Iterator<Item = u32> {
+    list.trim().split(',').flat_map(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let range = match (first.parse(), last.parse()) {
+            (Ok(first), Ok(last)) => Some(first..=last),
+            // The list is empty.
+            _ => None,
+        };
+        range.into_iter().flatten()
+    })
 }
 
 /// Returns the kibibytes available in the node of this text, lines of which are `Node 0 name:
@@ -147,6 +162,14 @@ mod tests {
         assert_eq!(field(text, "Hugepagesize"), Some(2048));
         assert_eq!(field(text, "Huge"), None);
         assert_eq!(field(text, "Hugetlb"), None, "no number");
+    }
+
+    #[test]
+    fn lists_of_the_kernel_have_numbers_and_ranges() {
+        let all = |list| numbers(list).collect::<Vec<_>>();
+        assert_eq!(all("0\n"), [0]);
+        assert_eq!(all("0-2,8\n"), [0, 1, 2, 8]);
+        assert_eq!(all("\n"), [0; 0]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::fs;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationRequest::AllocationRequest;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::ReservationRequest::ReservationRequest;
 
 fn request(size: i64) -> AllocationRequest {
     AllocationRequest { size, count: 1, heapNames: vec!["system".to_owned()], ..AllocationRequest::default() }
@@ -78,10 +79,9 @@ fn under(place: &Place, wrapper: &[&str]) -> Command {
 fn a_proc_that_shows_processes_alone_is_enough() {
     let place = Place::new();
     let mount = "mount -t proc -o subset=pid proc /proc && exec \"$0\" \"$@\"";
-    let _daemon = place.start_command(&mut under(
-        &place,
-        &["unshare", "--mount", "--pid", "--kill-child", "sh", "-c", mount],
-    ));
+    let mut command = under(&place, &["unshare", "--mount", "--pid", "--kill-child", "sh", "-c", mount]);
+    // As the unit starts it: what the service reads in place of /proc/meminfo is permitted, too.
+    let _daemon = place.start_command(command.env("ANION_SECCOMP", "built-in"));
     let client = place.connect().expect("connected");
     let heaps = client.service.listHeaps().expect("answered");
     assert!(heaps.iter().all(|heap| heap.available), "{:?}", place.logged());
@@ -91,6 +91,10 @@ fn a_proc_that_shows_processes_alone_is_enough() {
         let usage = client.service.getUsage().expect("answered");
         usage.iter().all(|usage| usage.buffers == 0).then_some(())
     });
+    // Whether there is room is asked before buffers are made ahead.
+    let ahead = ReservationRequest { size: 1 << 20, count: 1, heapName: "system".to_owned() };
+    let reservation = client.service.reserve(&ahead).expect("there is room");
+    eventually("the buffer is made", || (reservation.ready().expect("answered") == 1).then_some(()));
 }
 
 #[test]
