@@ -30,6 +30,7 @@ const PLATFORMS: [&str; 4] = [
 /// Crates that only cargo's builds of a package use, and why Android's do not.
 const CARGO_ONLY: &[(&str, &str, &str)] = &[
     ("anion", "clap_complete", "completions are for a machine's own shell"),
+    ("anion", "clap_mangen", "manual pages are not installed on devices"),
     ("anion", "env_logger", "the service logs to Android's log"),
     ("anion", "flate2", "a device's init loads its modules, by no advice of ours"),
     ("anion", "loom", "runs under the model checker alone"),

@@ -170,7 +170,7 @@ pub(crate) struct RequestArgs {
     pub(crate) cached: bool,
 
     /// Take only a heap whose buffers are dma-bufs
-    #[arg(long)]
+    #[arg(long, visible_alias = "require-dma-buf")]
     pub(crate) dma_buf: bool,
 
     /// Ask for descriptors that can be read and never written

@@ -26,7 +26,7 @@ const MAX_UNKNOWN: usize = 32;
 /// Characters that a misspelt property may differ in from the one that is meant.
 const MAX_DISTANCE: usize = 3;
 
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "type",
     "heap-id",
     "reg",

@@ -10,8 +10,8 @@ use super::spec::{ClientPolicy, HeapSpec, Policy, Quota, Reserve};
 use super::tree::{NodeId, Tree};
 use crate::units::{PageSize, Uid};
 
-const QUOTA_KEYS: &[&str] = &["max-bytes", "max-buffers"];
-const CLIENT_KEYS: &[&str] =
+pub(super) const QUOTA_KEYS: &[&str] = &["max-bytes", "max-buffers"];
+pub(super) const CLIENT_KEYS: &[&str] =
     &["max-bytes", "max-buffers", "uids", "privileged", "reserve-heaps", "reserve-bytes"];
 
 /// Reads `clients`. A client with an error is left out; a reserve that cannot be kept is left out of its client.

@@ -130,6 +130,11 @@ pub(crate) struct Arguments {
     #[cfg(not(soong))]
     #[arg(long, value_name = "SHELL", exclusive = true, help_heading = "Instead of serving")]
     pub(crate) completions: Option<Shell>,
+
+    /// Print the manual page aniond(8) as troff, then exit
+    #[cfg(not(soong))]
+    #[arg(long, exclusive = true, help_heading = "Instead of serving")]
+    pub(crate) man: bool,
 }
 
 /// How clients reach the service.

@@ -92,14 +92,8 @@ pub fn main() -> ExitCode {
     let inherited = sys::own_inherited_descriptors();
     let arguments = Arguments::read();
     #[cfg(not(soong))]
-    if let Some(shell) = arguments.completions {
-        clap_complete::generate(
-            shell,
-            &mut <Arguments as clap::CommandFactory>::command(),
-            "aniond",
-            &mut io::stdout(),
-        );
-        return ExitCode::SUCCESS;
+    if let Some(outcome) = describe_itself(&arguments) {
+        return outcome.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
     if arguments.doctor {
         // Its report is all that is asked for.
@@ -120,6 +114,18 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes the completion script or the manual page to standard output, if the arguments ask for one.
+#[cfg(not(soong))]
+fn describe_itself(arguments: &Arguments) -> Option<io::Result<()>> {
+    let mut command = <Arguments as clap::CommandFactory>::command();
+    if let Some(shell) = arguments.completions {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command, "aniond", &mut script);
+        return Some(io::Write::write_all(&mut io::stdout(), &script));
+    }
+    arguments.man.then(|| clap_mangen::Man::new(command).section("8").render(&mut io::stdout()))
 }
 
 fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Output) -> anyhow::Result<()> {

@@ -2,8 +2,9 @@
 //! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel
 //! binder in a guest, `cargo xtask observe` watches which system calls the service makes, `cargo
 //! xtask fresh` runs README.md's commands on a machine with nothing but Debian 12 and Rust, `cargo
-//! xtask trees` reads a folder of device trees, `cargo xtask install-c` installs the client library
-//! for C and C++.
+//! xtask trees` reads a folder of device trees, `cargo xtask install` installs the service and
+//! its command line, `cargo xtask dist` makes a package of Debian of them, `cargo xtask install-c`
+//! installs the client library for C and C++.
 
 mod android;
 mod cross;
@@ -11,6 +12,7 @@ mod debian;
 mod deny;
 mod fresh;
 mod huge;
+mod install;
 mod libanion;
 mod needs;
 mod observe;
@@ -44,6 +46,8 @@ enum Task {
     Trees(trees::TreesArgs),
     #[command(hide = true)]
     Fold(observe::FoldArgs),
+    Install(install::InstallArgs),
+    Dist(install::DistArgs),
     InstallC(libanion::InstallArgs),
     /// Write client/c/include/anion.h as the Rust sources have it
     CHeader,
@@ -61,6 +65,8 @@ fn main() -> ExitCode {
         Task::Fresh(args) => fresh::run(&args),
         Task::Trees(args) => trees::run(&args),
         Task::Fold(args) => observe::fold(&args),
+        Task::Install(args) => install::install(&args),
+        Task::Dist(args) => install::dist(&args),
         Task::InstallC(args) => libanion::install(&args),
         Task::CHeader => libanion::write_header(),
         Task::UpdateApi => android::update_api(),

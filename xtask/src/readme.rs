@@ -210,6 +210,13 @@ mod tests {
     }
 
     #[test]
+    fn the_rust_that_is_needed_is_named() {
+        let text = read("README.md").expect("readable");
+        let needed = concat!("Rust ", env!("CARGO_PKG_RUST_VERSION"), " or newer");
+        assert!(text.contains(needed), "{needed} is not in README.md");
+    }
+
+    #[test]
     fn ci_must_run_the_test_command() {
         same_as_ci("cargo xtask test", "#!/bin/bash\nset -e\ncargo xtask test\n").expect("the same");
         same_as_ci("cargo test", "cargo xtask test\n").expect_err("another command");

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::needs::{
-    self, ARCHIVE, ARM32, BINDINGS, BPFMT, DEVICE_TREE, EVERYTHING, LIBANION, LINKER, PICTURES, PYTHON,
+    self, ARCHIVE, ARM32, BINDINGS, BPFMT, DEVICE_TREE, DIST, EVERYTHING, LIBANION, LINKER, PICTURES, PYTHON,
     SEPOLICY, SURROUNDINGS,
 };
 use crate::process::{cargo, count_tests, find_program, leashed, line_of, path_with, run};
@@ -21,7 +21,7 @@ use crate::server::Server;
 use crate::tally::Tally;
 use crate::tools::{CBINDGEN, NEXTEST, Tool, cache_dir, ensure_crate, ensure_tools, is_root};
 use crate::vm::{self, VmArgs};
-use crate::{android, cross, deny, huge, libanion, python, readme, release, sepolicy, trees};
+use crate::{android, cross, deny, huge, install, libanion, python, readme, release, sepolicy, trees};
 
 /// Run every check and every test, one step after the other
 #[derive(Debug, Args)]
@@ -143,10 +143,10 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "readme",
-        about: "the commands of README.md",
-        tools: &[LINKER],
+        about: "the commands of README.md, and Debian's package of what is installed",
+        tools: &[LINKER, DIST],
         unfetched: nothing,
-        run: readme::run,
+        run: |tally| readme::run(tally).and_then(|()| install::test(tally)),
     },
     Step {
         name: "android-bp",

@@ -4,6 +4,7 @@
 mod graphics;
 mod growth;
 mod hostile;
+mod manual;
 mod overlay;
 mod own;
 mod readers;

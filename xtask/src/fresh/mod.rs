@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 
+pub(crate) use self::root::acquire_options;
 use self::root::{Machine, Root};
 use crate::process::{output_of, run as run_command};
 use crate::readme::{self, Role};

@@ -270,7 +270,7 @@ fn sources(debian: &str, security: &str) -> [String; 3] {
 
 /// Returns, of what `apt-config dump` prints, how archives are reached and how old they may be, as
 /// options for mmdebstrap, which leaves them in the root.
-fn acquire_options(dump: &str) -> Vec<String> {
+pub(crate) fn acquire_options(dump: &str) -> Vec<String> {
     let wanted = ["http::", "https::", "Check-", "Retries ", "ForceIPv"];
     let is_wanted = |line: &&str| {
         let name = line.strip_prefix("Acquire::").unwrap_or_default();

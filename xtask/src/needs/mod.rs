@@ -74,6 +74,12 @@ pub(crate) const PYTHON: &[Tool] = &[
     tool("/usr/lib/python3.11/ensurepip/__init__.py", "python3.11-venv"),
 ];
 
+/// What makes the root of the guest with systemd.
+pub(crate) const SYSTEMD: &[Tool] = &[KEYRING, tool("mmdebstrap", "mmdebstrap"), tool("cpio", "cpio")];
+
+/// What the package for Debian is made with.
+pub(crate) const DIST: &[Tool] = &[tool("readelf", "binutils"), tool("strip", "binutils")];
+
 /// What every guest is made with.
 pub(crate) const GUEST: &[Tool] = &[tool("busybox", "busybox-static"), tool("strip", "binutils")];
 
@@ -140,6 +146,7 @@ pub(crate) const EVERYTHING: &[&[Tool]] = &[
     BINDINGS,
     LIBANION,
     PYTHON,
+    DIST,
     GUEST,
     PC,
     ARM64,
@@ -167,6 +174,7 @@ const BASE: &[Tool] = &[
     tool("find", "findutils"),
     tool("ldd", "libc-bin"),
     tool("ls", "coreutils"),
+    tool("md5sum", "coreutils"),
     tool("nice", "coreutils"),
     tool("nsenter", "util-linux"),
     // Of the kernel's build.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::{BASE, EVERYTHING, FRESH};
+use super::{BASE, EVERYTHING, FRESH, SYSTEMD};
 use crate::process::workspace_root;
 
 /// Where the sources are that start programs.
@@ -87,6 +87,8 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("xtask/src/deny.rs", "cargo-deny", "built into the cache if it is not there"),
     ("xtask/src/fresh/root.rs", "line", "a line of README.md, all of which start cargo"),
     ("xtask/src/fresh/root.rs", "rustc", "of the toolchain that this was built with"),
+    ("xtask/src/install/mod.rs", "&programs.anionctl", "anionctl"),
+    ("xtask/src/install/tree.rs", "program", "the service or anionctl"),
     ("xtask/src/libanion.rs", "program", "cbindgen, built into the cache"),
     ("xtask/src/needs/mod.rs", "tool.program", "looked for, not started"),
     ("xtask/src/process.rs", "/opt/toolchain/bin/cargo", "shown, not started"),
@@ -220,7 +222,7 @@ fn each_source(folder: &Path, take: &mut impl FnMut(&Path, &str)) {
 
 /// Returns whether a package is asked for that has it, every Debian has it, or it is explained.
 fn is_known(file: &str, started: &str) -> bool {
-    let mut tools = EVERYTHING.iter().copied().flatten().chain(FRESH).chain(BASE);
+    let mut tools = EVERYTHING.iter().copied().flatten().chain(FRESH).chain(SYSTEMD).chain(BASE);
     tools.any(|tool| tool.program == started)
         || OWN.iter().any(|own| started.contains(own))
         || OTHERS.iter().any(|(of, name, _)| (*of, *name) == (file, started))

@@ -42,7 +42,7 @@ pub(super) struct Step {
     suites: usize,
 }
 
-const fn check(name: &'static str) -> Step {
+pub(super) const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 

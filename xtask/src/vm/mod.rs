@@ -9,6 +9,7 @@ pub(crate) mod kernel;
 mod machine;
 pub(crate) mod observe;
 mod pictures;
+mod systemd;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -60,6 +61,11 @@ pub(crate) struct VmArgs {
     #[arg(long, conflicts_with = "bench")]
     pictures: bool,
 
+    /// Boot a Debian 13 with systemd instead, install the package in it, and use, upgrade and remove
+    /// it
+    #[arg(long, conflicts_with_all = ["kernel", "bench", "pictures"])]
+    systemd: bool,
+
     /// Of the benchmark, this part alone; repeat it for more
     #[arg(long, value_name = "PART", default_values = guest::BENCH_PARTS, requires = "bench")]
     part: Vec<String>,
@@ -92,6 +98,7 @@ impl VmArgs {
             list: false,
             bench: false,
             pictures: false,
+            systemd: false,
             part,
             at_once: 2,
             keep_log: None,
@@ -178,6 +185,9 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
         find_program("apt-get").is_some() && find_program("apt-cache").is_some(),
         "guest kernels come from Debian's package manager, but apt-get and apt-cache are not in PATH"
     );
+    if args.systemd {
+        return systemd::run(args, tally);
+    }
     let entries: Vec<&Entry> = KERNELS.iter().filter(|entry| args.wants(entry)).collect();
     let own = entries.iter().flat_map(|entry| entry.tools());
     let has_pictures = |entries: &[&Entry]| entries.iter().any(|entry| pictures::are_in(args.course(entry)));

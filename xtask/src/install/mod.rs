@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `cargo xtask install`: the service, its command line and all that a machine with systemd needs
+//! to run them, as one tree. `deb.rs` makes a package of it.
+
+mod deb;
+mod tree;
+
+pub(crate) use deb::{DistArgs, dist, package};
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use self::tree::Tree;
+use crate::process::output_of;
+use crate::release;
+use crate::tally::Tally;
+
+/// Install aniond and anionctl with manual pages, completions, heaps.dts, systemd units and what
+/// gives the service its devices
+#[derive(Debug, Args)]
+pub(crate) struct InstallArgs {
+    /// The directory that stands for the machine's root
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    destdir: PathBuf,
+
+    /// Where programs, units and pages go; the configuration is in /etc whatever this is
+    #[arg(long, value_name = "DIR", default_value = "/usr", value_parser = tree::prefix)]
+    prefix: PathBuf,
+}
+
+/// Builds the programs and installs the tree. A configuration that is there already is kept.
+///
+/// # Errors
+/// If the build fails, or a file cannot be written.
+pub(crate) fn install(args: &InstallArgs) -> Result<()> {
+    let destdir = std::path::absolute(&args.destdir).context("no such directory")?;
+    let tree = Tree { root: &destdir, prefix: &args.prefix };
+    let files = tree.install(&release::build()?)?;
+    println!("installed {files} files below {}", destdir.display());
+    if destdir == Path::new("/") {
+        println!(
+            "as root, to serve: systemd-sysusers && udevadm control --reload && udevadm trigger && \
+             systemctl daemon-reload && systemctl enable --now anion.socket"
+        );
+    }
+    Ok(())
+}
+
+/// What is in the package, but for the pages of `anionctl`'s commands.
+const EXPECTED: [&str; 23] = [
+    "/etc/anion/heaps.dts",
+    "/usr/bin/anionctl",
+    "/usr/bin/aniond",
+    "/usr/lib/modules-load.d/anion.conf",
+    "/usr/lib/systemd/system/anion.service",
+    "/usr/lib/systemd/system/anion.socket",
+    "/usr/lib/systemd/user/anion.service",
+    "/usr/lib/systemd/user/anion.socket",
+    "/usr/lib/sysusers.d/anion.conf",
+    "/usr/lib/tmpfiles.d/anion.conf",
+    "/usr/lib/udev/rules.d/60-anion.rules",
+    "/usr/share/bash-completion/completions/anionctl",
+    "/usr/share/bash-completion/completions/aniond",
+    "/usr/share/doc/anion/changelog.gz",
+    "/usr/share/doc/anion/copyright",
+    "/usr/share/fish/vendor_completions.d/anionctl.fish",
+    "/usr/share/fish/vendor_completions.d/aniond.fish",
+    "/usr/share/man/man1/anionctl.1.gz",
+    "/usr/share/man/man5/anion-heaps.5.gz",
+    "/usr/share/man/man8/aniond.8.gz",
+    "/usr/share/lintian/overrides/anion",
+    "/usr/share/zsh/vendor-completions/_anionctl",
+    "/usr/share/zsh/vendor-completions/_aniond",
+];
+
+/// Makes the package and checks what is in it; a guest with systemd installs it
+/// (`cargo xtask vm --systemd`).
+///
+/// # Errors
+/// If it cannot be made, or something is missing, unexpected, or not root's.
+pub(crate) fn test(tally: &mut Tally) -> Result<()> {
+    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let programs = release::build()?;
+    let package = package(&programs, env!("CARGO_PKG_VERSION"), scratch.path())?;
+    let listed = output_of(Command::new("dpkg-deb").arg("--contents").arg(&package))?;
+    let page = output_of(Command::new(&programs.anionctl).arg("man"))?;
+    let commands = tree::subcommands(&page).map(|name| format!("/usr/share/man/man1/anionctl-{name}.1.gz"));
+    let mut expected: Vec<String> = EXPECTED.iter().map(|path| (*path).to_owned()).chain(commands).collect();
+    ensure!(expected.len() > EXPECTED.len() + 10, "anionctl(1) names few commands");
+    expected.sort();
+    let mut found = Vec::new();
+    for line in listed.lines() {
+        let (mode, path) = (line.split(' ').next().unwrap_or_default(), line.rsplit(' ').next());
+        ensure!(line.contains(" root/root "), "it is not root's: {line}");
+        let wanted = match path {
+            Some(path) if path.ends_with('/') => "drwxr-xr-x",
+            Some(path) if path.starts_with("./usr/bin/") => "-rwxr-xr-x",
+            _ => "-rw-r--r--",
+        };
+        ensure!(mode == wanted, "its mode is not {wanted}: {line}");
+        found.extend(path.and_then(|path| path.strip_prefix('.')).filter(|path| !path.ends_with('/')));
+    }
+    found.sort_unstable();
+    ensure!(found == expected, "the package has {found:#?}\nbut these are expected: {expected:#?}");
+    *tally += Tally::one(true);
+    Ok(())
+}
