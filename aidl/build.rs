@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Generates Rust from the `.aidl` files beside this script, with the version and the hash that Soong would give them.
+//! Generates Rust from the `.aidl` files beside this script, with the version and the hash that
+//! Soong would give them.
 
 use std::error::Error;
 use std::fs;
@@ -22,7 +23,8 @@ fn main() {
 }
 
 fn generate() -> Result<(), Box<dyn Error>> {
-    // A missing input would be a changed one for ever; whatever freezes a version changes the module, too.
+    // A missing input would be a changed one for ever; whatever freezes a version changes the
+    // module, too.
     for input in ["vendor", BLUEPRINT, FROZEN].into_iter().filter(|input| Path::new(input).exists()) {
         println!("cargo:rerun-if-changed={input}");
     }
@@ -36,7 +38,7 @@ fn generate() -> Result<(), Box<dyn Error>> {
     generated.map_err(|error| format!("{error:?}").into())
 }
 
-/// The files that declare an interface: their names begin with an I and another capital.
+/// Returns the files that declare an interface: their names begin with an I and another capital.
 fn interfaces(package: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(package)? {
@@ -51,8 +53,8 @@ fn interfaces(package: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     Ok(found)
 }
 
-/// Those of the last frozen version if Android.bp says that the sources are it; else the next version, which has no
-/// hash yet.
+/// Returns version and hash: those of the last frozen version if Android.bp says that the sources
+/// are it; else the next version, which has no hash yet.
 fn version_and_hash() -> Result<(i32, String), Box<dyn Error>> {
     let mut last = 0;
     for entry in fs::read_dir(FROZEN).into_iter().flatten() {

@@ -15,8 +15,9 @@
 //! anything. When both have closed the buffers, the kernel tells the service, and the account of
 //! this user returns to what it was.
 //!
-//! Run it with a service at hand: `cargo run --release --example camera_pipeline -- --socket /run/anion/allocator.sock`.
-//! It exits with 1 if a single byte is wrong, or if the memory does not come back.
+//! Run it with a service at hand: `cargo run --release --example camera_pipeline -- --socket
+//! /run/anion/allocator.sock`. It exits with 1 if a single byte is wrong, or if the memory does not
+//! come back.
 
 #![forbid(unsafe_code)]
 

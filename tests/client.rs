@@ -180,7 +180,7 @@ fn a_reservation_lasts_until_it_is_dropped_or_its_service_ends() {
     eventually("it is ready", || again.ready().expect("it is there") == 1);
 }
 
-/// The next level, waited for by the descriptor.
+/// Returns the next level, waited for by the descriptor.
 fn told(watch: &PressureWatch) -> PressureLevel {
     let mut polled = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
     let timeout = PollTimeout::try_from(common::DEADLINE).expect("it fits");

@@ -190,7 +190,7 @@ fn every_format_that_is_supported_can_be_had_and_every_other_cannot() {
 }
 
 #[test]
-fn whoever_keeps_either_file_keeps_the_charge_of_both() {
+fn a_client_that_keeps_either_file_keeps_the_charge_of_both() {
     let service = Service::start(&[]);
     let mut result = service.allocate(&rgba(CPU), 1).expect("served");
     assert_eq!(service.charged(), (IMAGE + METADATA, 1));
@@ -326,7 +326,8 @@ fn usages_lead_to_their_heaps_in_order_and_rows_are_aligned_as_the_heap_says() {
     assert_eq!((camera.stride, service.stats("rows").numOfBuffers), (256, 1));
     let handle = Handle::parse(&camera.buffers[0].ints).expect("well formed");
     assert_eq!((handle.layout().planes()[0].stride, handle.request().stride_align), (1024, 1024));
-    // 64 rows of 1 KiB: what is left of the heap holds no other while these are held, nor the quota.
+    // 64 rows of 1 KiB: what is left of the heap holds no other while these are held, nor the
+    // quota.
     let tall = BufferDescriptorInfo { height: 60, ..rgba(CPU | CAMERA) };
     let (code, message) = refused(service.allocate(&tall, 1));
     assert_eq!(code, 1, "{message}");

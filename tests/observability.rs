@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! docs/observability.md is true: every command of it runs. docs/commands/ is what the program says.
+//! docs/observability.md is true: every command of it runs. docs/commands/ is what the program
+//! says.
 
 mod common;
 

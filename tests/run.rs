@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Programs as they are, under `anionctl run`: those of `client/preload/tests` know nothing of Anion.
-//! `cargo xtask test --only c` installs the library and runs these.
+//! Programs as they are, under `anionctl run`: those of `client/preload/tests` know nothing of
+//! Anion. `cargo xtask test --only c` installs the library and runs these.
 
 mod common;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! System calls that the service may not make end it, and are named. That the policy has those it needs is proven by all the
-//! other tests of the daemon, which `cargo xtask test --only seccomp` runs under it.
+//! System calls that the service may not make end it, and are named. That the policy has those it
+//! needs is proven by all the other tests of the daemon, which `cargo xtask test --only seccomp`
+//! runs under it.
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The seccomp policy and what the service was observed to call agree: everything observed is allowed, and whatever else is
-//! allowed has its reason. `cargo xtask observe` makes the observation.
+//! The seccomp policy and what the service was observed to call agree: everything observed is
+//! allowed, and whatever else is allowed has its reason. `cargo xtask observe` makes the
+//! observation.
 
 // The policy's words are this machine's numbers, and those of the observation are of x86-64.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Generates Rust from the `.aidl` files beside this script, with the version and the hash of the platform's interface.
+//! Generates Rust from the `.aidl` files beside this script, with the version and the hash of the
+//! platform's interface.
 
 use std::path::PathBuf;
 

@@ -184,6 +184,8 @@ fn microseconds(time: Duration) -> u64 {
 }
 
 impl AllocReport {
+    /// Checks that no buffer has a fault.
+    ///
     /// # Errors
     /// [`Failure::Check`] that names every buffer which failed.
     fn verdict(&self) -> Result<(), Failure> {

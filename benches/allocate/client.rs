@@ -42,12 +42,12 @@ impl Client {
         Ok(Self { connection: servers.connect()?, raw: servers.connect_raw()? })
     }
 
-    /// The service.
+    /// Returns the service.
     pub(crate) fn service(&self) -> &dyn IHeapAllocator {
         self.connection.service.as_ref()
     }
 
-    /// `count` buffers, in one exchange; at most 16 of the bare server.
+    /// Returns `count` buffers, had in one exchange; at most 16 of the bare server.
     pub(crate) fn many(&self, origin: Origin, bytes: u64, count: u64) -> anyhow::Result<Vec<OwnedFd>> {
         let of_heap = |heap, flags| allocate(self.service(), heap, bytes, i32::try_from(count)?, flags);
         match origin {
@@ -59,17 +59,17 @@ impl Client {
         }
     }
 
-    /// One buffer.
+    /// Returns one buffer.
     pub(crate) fn one(&self, origin: Origin, bytes: u64) -> anyhow::Result<OwnedFd> {
         self.many(origin, bytes, 1)?.pop().context("no buffer came")
     }
 
-    /// One buffer, mapped, with every page touched, as a client does before its first use.
+    /// Returns one buffer, mapped, with every page touched, as a client does before its first use.
     pub(crate) fn ready(&self, origin: Origin, bytes: u64) -> anyhow::Result<(OwnedFd, SharedMap)> {
         touch(self.one(origin, bytes)?, bytes)
     }
 
-    /// The counters of the heap with a pool.
+    /// Returns the counters of the heap with a pool.
     pub(crate) fn stats(&self) -> anyhow::Result<HeapStats> {
         heap_stats(self.service(), "pooled")
     }
@@ -87,9 +87,9 @@ impl Client {
         self.service().trim("pooled", 0).map(drop).map_err(|status| anyhow::anyhow!("{status}"))
     }
 
-    /// Makes sure that the pool has `count` buffers of this size, and that they are clean: used ones,
-    /// since others are not kept. Waits while memory is scarce, when nothing is kept. The pool had
-    /// buffers of no other size before, or was empty.
+    /// Makes sure that the pool has `count` buffers of this size, and that they are clean: used
+    /// ones, since others are not kept. Waits while memory is scarce, when nothing is kept. The
+    /// pool had buffers of no other size before, or was empty.
     pub(crate) fn warm(&self, bytes: u64, count: u64) -> anyhow::Result<()> {
         self.settle()?;
         while u64::try_from(self.stats()?.pooledBytes)? < bytes * count {
@@ -117,7 +117,7 @@ pub(crate) fn allocate(
     Ok(fds.collect())
 }
 
-/// A heap's counters.
+/// Returns a heap's counters.
 pub(crate) fn heap_stats(service: &dyn IHeapAllocator, name: &str) -> anyhow::Result<HeapStats> {
     let stats = service.getStats().map_err(|status| anyhow::anyhow!("{status}"))?;
     stats.into_iter().find(|heap| heap.heapName == name).with_context(|| format!("the heap {name}"))

@@ -20,7 +20,7 @@ fn times(bytes: u64) -> u32 {
     u32::try_from(ROUND_BYTES / bytes).unwrap_or(u32::MAX).clamp(8, 400)
 }
 
-/// User and system time of client and server for whole cycles, scrubbing included.
+/// Measures user and system time of client and server for whole cycles, scrubbing included.
 pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     progress("processor time of whole cycles");
     let client = Client::new(servers)?;
@@ -72,7 +72,7 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-/// What one cycle costs client and server, on average over one round.
+/// Returns what one cycle costs client and server, on average over one round.
 fn cost(servers: &Servers, client: &Client, origin: Origin, bytes: u64) -> anyhow::Result<Duration> {
     let server = if origin == Origin::Bare { servers.raw() } else { servers.service() };
     let now = || -> anyhow::Result<Duration> {

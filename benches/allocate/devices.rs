@@ -75,7 +75,7 @@ impl Variant {
         Self { name, from, times: Vec::new(), at_once: Vec::new() }
     }
 
-    /// As many as `count`: in one call of Anion, or as many of the kernel.
+    /// Allocates `count` buffers: in one call of Anion, or as many of the kernel.
     fn allocate(&self, way: &dyn Way, bytes: u64, count: usize) -> anyhow::Result<Vec<OwnedFd>> {
         let bare = |one: &dyn Fn() -> std::io::Result<OwnedFd>| {
             (0..count).map(|_| Ok(one()?)).collect::<anyhow::Result<Vec<_>>>()
@@ -154,7 +154,7 @@ impl Trips {
         Ok(())
     }
 
-    /// `None` without a transport.
+    /// Returns the median; `None` without a transport.
     fn median(&self) -> anyhow::Result<Option<Duration>> {
         if self.0.is_empty() { Ok(None) } else { median(&self.0).map(Some) }
     }
@@ -166,7 +166,7 @@ pub(crate) fn measure(_: &Servers) -> anyhow::Result<Section> {
     compare("devices", |heaps| Ok(Box::new(Served::start(heaps)?)))
 }
 
-/// The same without a transport: what of it is the allocator's.
+/// Measures the same without a transport: what of it is the allocator's.
 pub(crate) fn measure_in_process(_: &Servers) -> anyhow::Result<Section> {
     progress("dma-bufs within one process");
     compare("in-process", |heaps| Ok(Box::new(InProcess::new(heaps)?)))
@@ -218,7 +218,7 @@ fn compare(
     Ok(section)
 }
 
-/// The heaps as device tree.
+/// Returns the heaps as a device tree.
 fn configuration(ion: &str) -> anyhow::Result<String> {
     let mut text = "/dts-v1/;\n/ { anion { compatible = \"anion,heaps-v1\";\n".to_owned();
     for (id, (name, device, rest)) in HEAPS.iter().enumerate() {
@@ -238,7 +238,7 @@ type Hits = (u64, u64);
 
 type Missing = Vec<(&'static str, String)>;
 
-/// What there is, the bare calls first, and why the rest is not.
+/// Returns what there is, the bare calls first, and why the rest is not.
 fn variants(way: &dyn Way, ion: Option<(Ion, IonHeap)>) -> anyhow::Result<(Vec<Variant>, Missing)> {
     let (mut variants, mut missing) = (Vec::new(), Missing::new());
     match DmaHeap::open(Path::new(DMA_HEAPS), &HeapName::new("system")?) {
@@ -314,7 +314,7 @@ impl Variant {
         })
     }
 
-    /// The bare variant of which this one is brokered.
+    /// Returns whether `other` is the bare variant of which this one is brokered.
     fn is_brokered_from(&self, other: &Self) -> bool {
         let source = other.name.strip_prefix("bare ");
         source.is_some() && source == self.name.strip_prefix("brokered ")

@@ -26,7 +26,7 @@ fn fill(client: &Client, origin: Origin, bytes: u64) -> anyhow::Result<Vec<(Owne
     (0..ROUND_BYTES / bytes).map(|_| one()).collect()
 }
 
-/// How fast released memory is cleaned, beside a memset of the same memory just before.
+/// Measures how fast released memory is cleaned, beside a memset of the same memory just before.
 pub(crate) fn scrub(servers: &Servers) -> anyhow::Result<Section> {
     progress("scrubbing");
     let client = Client::new(servers)?;
@@ -65,7 +65,7 @@ fn rate(bytes: u64, time: Duration) -> f64 {
     bytes as f64 / time.as_secs_f64() / 1e9
 }
 
-/// How soon pooled memory is back with the kernel.
+/// Measures how soon pooled memory is back with the kernel.
 pub(crate) fn trim(servers: &Servers) -> anyhow::Result<Section> {
     progress("giving memory back");
     let client = Client::new(servers)?;

@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 /// Buffers that clients ask for, in bytes.
 const SIZES: [u64; 5] = [4 << 10, 64 << 10, 1 << 20, 8 << 20, 32 << 20];
 
-/// A size in words.
+/// Returns a size in words.
 fn name_of(bytes: u64) -> String {
     if bytes < 1 << 20 { format!("{} KiB", bytes >> 10) } else { format!("{} MiB", bytes >> 20) }
 }

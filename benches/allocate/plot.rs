@@ -141,13 +141,13 @@ impl Ranged for Places {
     }
 }
 
-/// The rows of a table of one pass; none if it was not measured.
+/// Returns the rows of a table of one pass; none if it was not measured.
 fn rows<'a>(document: &'a Value, pass: &str, table: &str) -> &'a [Value] {
     document[pass][table].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The lines of a panel: for each pass one for every figure, whose place on the x axis is the
-/// power of two of the field `x`.
+/// Returns the lines of a panel: for each pass one for every figure, whose place on the x axis is
+/// the power of two of the field `x`.
 fn lines(
     document: &Value,
     table: &str,

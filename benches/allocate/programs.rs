@@ -212,7 +212,7 @@ fn variants(servers: &Servers, heap: &str, bytes: u64) -> anyhow::Result<(Vec<Va
     Ok((variants, missing))
 }
 
-/// The library of `anionctl run`: installed, or beside the programs.
+/// Returns the library of `anionctl run`: installed, or beside the programs.
 fn library() -> Option<PathBuf> {
     let installed = std::env::var_os(PREFIX).map(|prefix| Path::new(&prefix).join("lib").join(PRELOAD));
     installed.into_iter().chain([program(PRELOAD)]).find(|library| library.is_file())

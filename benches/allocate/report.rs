@@ -24,7 +24,7 @@ pub(crate) struct Pass {
 }
 
 impl Section {
-    /// An empty table. `name` is its key in JSON.
+    /// Returns an empty table. `name` is its key in JSON.
     pub(crate) fn new(name: &'static str, about: impl Into<String>, header: &[&'static str]) -> Self {
         let (rows, json) = (Vec::new(), Vec::new());
         Self { name, about: about.into(), header: header.to_vec(), rows, json }
@@ -56,7 +56,7 @@ impl Section {
     }
 }
 
-/// All figures, by pass and table.
+/// Returns all figures, by pass and table.
 pub(crate) fn document(passes: &[Pass]) -> anyhow::Result<Value> {
     let mut document = Map::new();
     document.insert("machine".to_owned(), machine()?.into());
@@ -68,7 +68,7 @@ pub(crate) fn document(passes: &[Pass]) -> anyhow::Result<Value> {
     Ok(document.into())
 }
 
-/// Where it was measured.
+/// Returns where it was measured.
 fn machine() -> anyhow::Result<String> {
     let system = nix::sys::utsname::uname()?;
     let [name, release, machine] = [system.sysname(), system.release(), system.machine()];
@@ -124,7 +124,7 @@ pub(crate) fn micros(time: Duration) -> String {
     format!("{:.1}", time.as_secs_f64() * 1e6)
 }
 
-/// The middle one of some values.
+/// Returns the middle one of some values.
 pub(crate) fn median<T: Copy + PartialOrd>(values: &[T]) -> anyhow::Result<T> {
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));

@@ -14,8 +14,8 @@ const DESCRIPTORS: u64 = 120_000;
 /// Calls that are timed at each step.
 const CALLS: usize = 2000;
 
-/// Lets this process and the servers it starts have as many descriptors as the largest step needs; an ordinary user
-/// gets no more than the hard limit.
+/// Lets this process and the servers it starts have as many descriptors as the largest step needs;
+/// an ordinary user gets no more than the hard limit.
 pub(crate) fn raise_limit() -> anyhow::Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let wanted = hard.max(DESCRIPTORS);
@@ -25,7 +25,7 @@ pub(crate) fn raise_limit() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Time of a call, and memory of the service, with more and more live buffers.
+/// Measures a call's time, and the service's memory, with more and more live buffers.
 pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     progress("many live buffers");
     let client = Client::new(servers)?;

@@ -55,32 +55,32 @@ impl Servers {
         Ok(Self { service, raw, service_path, raw_path, _directory: directory })
     }
 
-    /// A new connection to the service.
+    /// Returns a new connection to the service.
     pub(crate) fn connect(&self) -> anyhow::Result<Connection<dyn IHeapAllocator>> {
         Ok(connect(&Endpoint::Socket(self.service_path.clone()), SERVICE_NAME, 1)?)
     }
 
-    /// A new connection to its graphics allocator.
+    /// Returns a new connection to its graphics allocator.
     pub(crate) fn connect_graphics(&self) -> anyhow::Result<Connection<dyn IAllocator>> {
         Ok(connect(&Endpoint::Socket(self.service_path.with_file_name("graphics.sock")), "", 1)?)
     }
 
-    /// Where the service answers.
+    /// Returns where the service answers.
     pub(crate) fn socket(&self) -> &Path {
         &self.service_path
     }
 
-    /// A new connection to the bare server.
+    /// Returns a new connection to the bare server.
     pub(crate) fn connect_raw(&self) -> anyhow::Result<UnixStream> {
         Ok(UnixStream::connect(&self.raw_path)?)
     }
 
-    /// The service's process.
+    /// Returns the service's process.
     pub(crate) fn service(&self) -> &Process {
         &self.service
     }
 
-    /// The bare server's process.
+    /// Returns the bare server's process.
     pub(crate) fn raw(&self) -> &Process {
         &self.raw
     }
@@ -113,12 +113,12 @@ impl Service {
         Ok(Self { endpoint, _process: process, _directory: directory })
     }
 
-    /// A connection to it.
+    /// Returns a connection to it.
     pub(crate) fn connect(&self) -> anyhow::Result<Connection<dyn IHeapAllocator>> {
         Ok(connect(&self.endpoint, SERVICE_NAME, 1)?)
     }
 
-    /// What it is asked over, in words.
+    /// Returns what it is asked over, in words.
     pub(crate) fn transport(&self) -> &'static str {
         match self.endpoint {
             Endpoint::Binder(_) => "kernel binder",
@@ -127,13 +127,13 @@ impl Service {
     }
 }
 
-/// A program of those that the service was built with.
+/// Returns a program of those that the service was built with.
 pub(crate) fn program(name: &str) -> PathBuf {
     let built = || OsString::from(env!("CARGO_BIN_EXE_aniond"));
     PathBuf::from(std::env::var_os(SERVICE).unwrap_or_else(built)).with_file_name(name)
 }
 
-/// The service's program, with what it is to serve and where.
+/// Returns the service's program, with what it is to serve and where.
 fn aniond(transport: &str, heaps: &Path, socket: &Path) -> Command {
     let mut command = Command::new(program("aniond"));
     command.args(["--log-level", "error", "--transport", transport, "--config"]).arg(heaps);
@@ -149,12 +149,12 @@ impl Process {
         Pid::from_raw(i32::try_from(self.0.id()).unwrap_or_default())
     }
 
-    /// Processor time that all its threads have had.
+    /// Returns the processor time that all its threads have had.
     pub(crate) fn processor_time(&self) -> anyhow::Result<Duration> {
         Ok(Duration::from(clock_getcpuclockid(self.pid())?.now()?))
     }
 
-    /// Bytes of memory that are its own, shared memory apart.
+    /// Returns the bytes of memory that are its own, shared memory apart.
     pub(crate) fn private_bytes(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;

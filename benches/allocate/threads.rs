@@ -54,7 +54,7 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-/// For each number of clients the rates of all origins, which take turns.
+/// Returns for each number of clients the rates of all origins, which take turns.
 fn rates(servers: &Servers, bytes: u64, work: Work) -> anyhow::Result<[[f64; 4]; 3]> {
     let mut all: [[Vec<f64>; 4]; 3] = Default::default();
     for _ in 0..ROUNDS {

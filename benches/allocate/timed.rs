@@ -22,7 +22,7 @@ pub(crate) struct Timed<'a> {
 }
 
 impl<'a> Timed<'a> {
-    /// What `work` returns is not part of the time.
+    /// Prepares to time `work`; dropping what it returns is not part of the time.
     pub(crate) fn new<T: 'static>(
         name: impl Into<String>,
         rounds: usize,
@@ -33,7 +33,7 @@ impl<'a> Timed<'a> {
         Ok(Self { name: name.into(), rounds, work, halves })
     }
 
-    /// The time in µs that this share of all runs did not exceed.
+    /// Returns the time in µs that this share of all runs did not exceed.
     pub(crate) fn micros(&self, share: f64) -> f64 {
         let mut all = self.halves[0].clone();
         // The halves have the same shape, so adding them cannot fail.
@@ -41,19 +41,19 @@ impl<'a> Timed<'a> {
         in_micros(all.value_at_quantile(share))
     }
 
-    /// The median in µs.
+    /// Returns the median in µs.
     pub(crate) fn p50(&self) -> f64 {
         self.micros(0.5)
     }
 
-    /// `value` of this and of `floor`; `None` if the floor moved meanwhile.
+    /// Returns `value` of this and of `floor`; `None` if the floor moved meanwhile.
     pub(crate) fn beside(&self, floor: &Self, value: impl Fn(f64, f64) -> f64) -> Option<f64> {
         let [first, second] = [0, 1].map(|half: usize| in_micros(floor.halves[half].value_at_quantile(0.5)));
         let is_steady = (first - second).abs() / first.min(second) <= STEADY;
         is_steady.then(|| value(self.p50(), floor.p50()))
     }
 
-    /// The median as a multiple of the floor's; `None` if the floor moved.
+    /// Returns the median as a multiple of the floor's; `None` if the floor moved.
     pub(crate) fn ratio_to(&self, floor: &Self) -> Option<f64> {
         self.beside(floor, |own, floor| own / floor)
     }
@@ -84,7 +84,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// A ratio, or that the floor moved.
+/// Returns a ratio as text, or that the floor moved.
 pub(crate) fn text(ratio: Option<f64>) -> String {
     ratio.map_or("moved".to_owned(), |ratio| format!("{ratio:.2}"))
 }

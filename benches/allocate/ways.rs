@@ -16,22 +16,22 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHea
 
 /// Heaps, and how they are asked.
 pub(crate) trait Way {
-    /// What lies between who asks and who answers.
+    /// Returns what lies between the caller and the service.
     fn words(&self) -> String;
 
-    /// Every heap, and why it is unavailable if it is.
+    /// Returns every heap, and why it is unavailable if it is.
     fn heaps(&self) -> anyhow::Result<Vec<(String, Option<String>)>>;
 
-    /// `count` buffers of one heap, in one call.
+    /// Allocates `count` buffers of one heap, in one call.
     fn allocate(&self, heap: &str, bytes: u64, count: usize) -> anyhow::Result<Vec<OwnedFd>>;
 
-    /// What there is to count of a heap.
+    /// Returns the counters of a heap.
     fn counts(&self, heap: &str) -> anyhow::Result<Counts>;
 
     /// Gives everything that is kept back to the kernel.
     fn trim(&self) -> anyhow::Result<()>;
 
-    /// The least that can be asked over a transport; `false` if there is none.
+    /// Makes the smallest call of a transport; returns `false` if there is none.
     fn ask(&self) -> anyhow::Result<bool>;
 }
 

@@ -114,8 +114,8 @@ impl Client {
         &self.endpoint
     }
 
-    /// Returns how many services this client was connected to so far, one after the other. While the
-    /// number is the same, objects that calls made in the service, such as reservations, still
+    /// Returns how many services this client was connected to so far, one after the other. While
+    /// the number is the same, objects that calls made in the service, such as reservations, still
     /// exist. A child of fork(2) has one more than its parent.
     pub fn generation(&self) -> u64 {
         self.link().generation.load(Ordering::Acquire)
@@ -221,8 +221,8 @@ impl Client {
         link
     }
 
-    /// Returns a connection in place of `lost`, or the first one of a child: made now, or by another
-    /// thread in the meantime. Without a deadline it waits for ever.
+    /// Returns a connection in place of `lost`, or the first one of a child: made now, or by
+    /// another thread in the meantime. Without a deadline it waits for ever.
     fn replace(
         &self,
         link: &Link,

@@ -25,7 +25,7 @@ impl NoDescriptors {
     }
 
     /// Returns `here` if this process can open no file now: what failed right before has probably
-    /// failed for that, whoever reported it.
+    /// failed for that, in this process or in the service.
     pub fn now() -> Option<Self> {
         File::open("/").err().filter(Self::is_reason_for).map(|_| Self::here())
     }

@@ -5,7 +5,8 @@
 //! use anion_client::{Access, Client, CpuAccess, Request};
 //!
 //! let client = Client::connect()?;
-//! let frame = client.allocate_one(&Request::new(1920 * 1080 * 3 / 2).heap("camera").name("preview"))?;
+//! let request = Request::new(1920 * 1080 * 3 / 2).heap("camera").name("preview");
+//! let frame = client.allocate_one(&request)?;
 //! let mapping = frame.map(Access::ReadWrite)?;
 //! mapping.begin(CpuAccess::Write)?.write_at(0, b"first pixels")?;
 //! println!("buffer {} of heap {}: {} bytes", frame.id(), frame.heap(), frame.bytes());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `/dev/udmabuf` makes a dma-buf of, and what not. Anion has no such call: its heaps rest on these answers.
+//! What `/dev/udmabuf` makes a dma-buf of, and what not. Anion has no such call: its heaps rest on
+//! these answers.
 
 use crate::buffers::Answer;
 use crate::sys::{ARGUMENT, Range, create_udmabuf, ioctl};
@@ -23,7 +24,8 @@ pub(crate) struct Device {
     page: u64,
 }
 
-/// One thing to ask of it, and what it must answer: pages of the dma-buf, unless the name says what else.
+/// One thing to ask of it, and what it must answer: pages of the dma-buf, unless the name says what
+/// else.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&Device) -> Result<i64, Errno>,

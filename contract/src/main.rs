@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One table of calls and answers, asked of the kernel's ION, of its dma-heaps and of Anion's heaps.
+//! One table of calls and answers, asked of the kernel's ION, of its dma-heaps and of Anion's
+//! heaps.
 //!
-//! The tables are in `allocation.rs`, `buffers.rs` and `read_only.rs`. Where Anion answers otherwise than the kernel does,
-//! the row says why. Everything that is here is asked: each heap of `/dev/ion`, each of `/dev/dma_heap`, and each of the
-//! service's. Under `anionctl run`, with `--served`, the nodes are Anion's: they are asked as the kernel's are, and must
-//! answer as these do; the rows of buffers are those of what Anion gives. `exports.rs` has what `/dev/udmabuf` must answer for Anion's heaps to work, asked of the device alone.
+//! The tables are in `allocation.rs`, `buffers.rs` and `read_only.rs`. Where Anion answers
+//! otherwise than the kernel does, the row says why. Everything that is here is asked: each heap of
+//! `/dev/ion`, each of `/dev/dma_heap`, and each of the service's. Under `anionctl run`, with
+//! `--served`, the nodes are Anion's: they are asked as the kernel's are, and must answer as these
+//! do; the rows of buffers are those of what Anion gives. `exports.rs` has what `/dev/udmabuf` must
+//! answer for Anion's heaps to work, asked of the device alone.
 //!
-//! Exit code: 0 all answers were as the table says, 101 some were not, 2 somebody could not be asked.
+//! Exit code: 0 all answers were as the table says, 101 some were not, 2 somebody could not be
+//! asked.
 
 #![deny(unsafe_code)]
 
@@ -38,11 +42,12 @@ struct Options {
     /// Anion's service: unix:PATH, binder, or binder:DEVICE
     #[arg(long, value_name = "ENDPOINT")]
     endpoint: Option<Endpoint>,
-    /// Fail unless this heap is here, as the names of the tests begin: ion/NAME, dma-heap/NAME, anion/NAME, or udmabuf
+    /// Fail unless this heap is here, as the names of the tests begin: ion/NAME, dma-heap/NAME,
+    /// anion/NAME, or udmabuf
     #[arg(long = "require", value_name = "PARTY", value_delimiter = ',')]
     required: Vec<String>,
-    /// The nodes are Anion's, as `anionctl run` gives them: their buffers are what Anion's are, which the descriptor
-    /// tells
+    /// The nodes are Anion's, as `anionctl run` gives them: their buffers are what Anion's are,
+    /// which the descriptor tells
     #[arg(long)]
     served: bool,
     #[command(flatten)]

@@ -66,7 +66,8 @@ pub(crate) enum Party {
     Anion { service: Arc<Connection<dyn IHeapAllocator>>, heap: HeapInfo },
 }
 
-/// Returns every heap that is here. Those of nodes that Anion serves are asked for a buffer, to see what it is.
+/// Returns every heap that is here. Those of nodes that Anion serves are asked for a buffer, to see
+/// what it is.
 ///
 /// # Errors
 /// If something is here that does not answer as it must to be asked at all.

@@ -62,8 +62,8 @@ impl Account<'_> {
         Ok(say(format_args!("usage {when}: {bytes} bytes"))?)
     }
 
-    /// The same, and the service has looked at this user's buffers twice since: it has noticed that
-    /// other ones, of `each` bytes, were released.
+    /// Waits for the same, and until the service has looked at this user's buffers twice since: it
+    /// has noticed that other ones, of `each` bytes, were released.
     ///
     /// # Errors
     /// The same, and if another buffer cannot be allocated.

@@ -76,7 +76,8 @@ impl FromStr for Endpoint {
     }
 }
 
-/// Writes a socket as its path, the form that `--socket` takes, and kernel binder as `binder:DEVICE`.
+/// Writes a socket as its path, the form that `--socket` takes, and kernel binder as
+/// `binder:DEVICE`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

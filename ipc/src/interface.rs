@@ -2,9 +2,9 @@
 //! What every binder object is, whatever the binder library.
 
 /// Implements `Interface` for a service type, with the text that binder's own dump writes:
-/// `impl_interface!(Service, |service, writer, args: &[String]| service.dump(writer, args))`. `service` is
-/// `&Service`, `writer` is `&mut dyn std::io::Write`, and the body is a `std::io::Result<()>`.
-/// `impl_interface!(Service)` is for an object that has nothing to dump.
+/// `impl_interface!(Service, |service, writer, args: &[String]| service.dump(writer, args))`.
+/// `service` is `&Service`, `writer` is `&mut dyn std::io::Write`, and the body is a
+/// `std::io::Result<()>`. `impl_interface!(Service)` is for an object that has nothing to dump.
 #[macro_export]
 macro_rules! impl_interface {
     ($type:ty) => {

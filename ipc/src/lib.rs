@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The one seam between Anion and its binder library.
 //!
-//! Everything that differs between `rsbinder` (cargo) and AOSP's `binder` (Soong) is in this crate: who calls,
-//! how a status is made and read, how a service is found, registered and served. The service, the command line
-//! and the conformance tests use these names and the generated AIDL types, and nothing else of binder.
+//! Everything that differs between `rsbinder` (cargo) and AOSP's `binder` (Soong) is in this crate:
+//! who calls, how a status is made and read, how a service is found, registered and served. The
+//! service, the command line and the conformance tests use these names and the generated AIDL
+//! types, and nothing else of binder.
 
 #![deny(unsafe_code)]
 

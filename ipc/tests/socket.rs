@@ -126,8 +126,8 @@ impl Permit for SessionCount {
     }
 }
 
-/// A server with a thread that accepts; every connection holds a copy of `permits`, in which sessions
-/// are counted.
+/// A server with a thread that accepts; every connection holds a copy of `permits`, in which
+/// sessions are counted.
 struct Server {
     directory: TempDir,
     socket: Arc<SocketServer>,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the service and its clients do alike with the memory of a buffer: they map it, tell dma-bufs
-//! of the CPU's accesses, and ask who else has a file open. And the words that both have for kinds
-//! of heaps and buffers.
+//! What the service and its clients do alike with the memory of a buffer: they map it, tell
+//! dma-bufs of the CPU's accesses, and ask who else has a file open. And the words that both have
+//! for kinds of heaps and buffers.
 //!
 //! It knows neither side: no heap, no interface, no connection.
 

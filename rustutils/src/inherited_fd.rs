@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Descriptors that were open when the process began, as owned ones: a number from a command line or an environment
-//! becomes a descriptor once, and only if the parent passed it.
+//! Descriptors that were open when the process began, as owned ones: a number from a command line
+//! or an environment becomes a descriptor once, and only if the parent passed it.
 
 use command_fds::inherited::{self, InheritedFdError};
 use std::os::fd::{OwnedFd, RawFd};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The journal: the last calls, releases and changes of memory pressure, for traces.
 //!
-//! It is bounded: [`ROOM`] events of fixed size in memory that is reserved at the start; a new event
-//! takes the place of the oldest. Its lock is a leaf that is held for one event, or for
+//! It is bounded: [`ROOM`] events of fixed size in memory that is reserved at the start; a new
+//! event takes the place of the oldest. Its lock is a leaf that is held for one event, or for
 //! [`PIECE`] of them while they are copied for a reader, and no system call is made under it.
 
 use super::{Action, Allocator, Caller, Outcome, PressureLevel, Record, Request};

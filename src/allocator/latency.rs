@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Classes of durations. Class 0 is below a microsecond, class n at least 2^(n-1) and less than 2^n microseconds; the
-/// last one, from 4 s on, has no end.
+/// Classes of durations. Class 0 is below a microsecond, class n at least 2^(n-1) and less than 2^n
+/// microseconds; the last one, from 4 s on, has no end.
 pub const LATENCY_CLASSES: usize = 24;
 
 /// Counts of calls by how long they took.
@@ -38,8 +38,8 @@ impl LatencyCounts {
         self.0.iter().sum()
     }
 
-    /// Microseconds that `percent` of all calls (0 to 100) stayed below: the end of their class. `None` without
-    /// calls; [`u64::MAX`] for the class that has no end.
+    /// Microseconds that `percent` of all calls (0 to 100) stayed below: the end of their class.
+    /// `None` without calls; [`u64::MAX`] for the class that has no end.
     pub fn percentile(&self, percent: u64) -> Option<u64> {
         let total = u128::from(self.total());
         let rank = (total * u128::from(percent)).div_ceil(100).max(1);

@@ -3,8 +3,8 @@
 //! who have it read and write the same colour space and name.
 //!
 //! It is charged with its buffer, and watched as that is: the buffer is released once both files
-//! are. A client that keeps one of them keeps the charge of both, so no memory that the service made
-//! is in nobody's account. It is never pooled.
+//! are. A client that keeps one of them keeps the charge of both, so no memory that the service
+//! made is in nobody's account. It is never pooled.
 
 use super::Allocator;
 use crate::source::Memory;

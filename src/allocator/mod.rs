@@ -20,8 +20,8 @@
 //!
 //! # Lock rules
 //! `registry` is the only lock of this module; a heap's pool may be locked while it is held. The
-//! others are leaves, each held alone: in `liveness.rs`, `journal.rs`, `pressure.rs`, `replies.rs`, `giver.rs`,
-//! `turns.rs`, and in sources. No system call is made while any is held.
+//! others are leaves, each held alone: in `liveness.rs`, `journal.rs`, `pressure.rs`, `replies.rs`,
+//! `giver.rs`, `turns.rs`, and in sources. No system call is made while any is held.
 //!
 //! # When a client dies
 //! The kernel closes its descriptors, and step 5 follows. The transport drops its reservations, and

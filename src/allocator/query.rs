@@ -179,8 +179,8 @@ impl Allocator {
     }
 
     /// Returns every heap with its counters, by descending id. Files that were released before the
-    /// call are not counted as held, unless another thread is noticing that at this moment; releases
-    /// of dma-bufs are noticed by the reaper, later.
+    /// call are not counted as held, unless another thread is noticing that at this moment;
+    /// releases of dma-bufs are noticed by the reaper, later.
     pub fn stats(&self) -> Vec<HeapView<'_>> {
         self.work_off_events();
         let view = |(heap, latency): (_, &Latency)| {

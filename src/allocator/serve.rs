@@ -20,8 +20,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long memory that is set aside for a heap, and in no account, is waited for: threads of the
-/// same priority have it, on its way from one place to another. Exchanging the pages of 48 MiB takes
-/// them half a second where every processor has four other threads to run.
+/// same priority have it, on its way from one place to another. Exchanging the pages of 48 MiB
+/// takes them half a second where every processor has four other threads to run.
 const IN_TRANSIT: Duration = Duration::from_secs(2);
 /// Pause between two looks for it.
 const LOOK: Duration = Duration::from_millis(1);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Heaps' answers to a request, and what they add up to. A failing allocation and a dry run share every word.
+//! Heaps' answers to a request, and what they add up to. A failing allocation and a dry run share
+//! every word.
 
 use super::Denied;
 use crate::heap::Rejection;

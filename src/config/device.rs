@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The words for where memory comes from: `device` of most heaps, `devices` of custom ones, and what they imply.
+//! The words for where memory comes from: `device` of most heaps, `devices` of custom ones, and
+//! what they imply.
 
 use super::draft::Draft;
 use super::property::{NodeReader, texts};
 use super::spec::Device;
 use crate::units::{HeapName, HeapType, Invalid};
 
-/// Most entries of `device` or `devices`: more than there are kinds, and those of the latter are tried on the allocate
-/// path.
+/// Most entries of `device` or `devices`: more than there are kinds, and those of the latter are
+/// tried on the allocate path.
 const MAX_DEVICES: usize = 8;
 
 /// Why a word is no device; worded to follow `KEY is "WORD", but`.
@@ -72,7 +73,8 @@ fn device(node: &mut NodeReader<'_>, kind: HeapType) -> (Device, Vec<Device>) {
     let first = devices.next().unwrap_or(Device::Auto);
     let fallbacks: Vec<_> = devices.collect();
     let is_choice = |(at, device): (usize, &Device)| {
-        // The kernel's contiguous memory goes by many names; what else auto stands for ends in what is always there.
+        // The kernel's contiguous memory goes by many names; what else auto stands for ends in what
+        // is always there.
         *device == Device::Auto && (at > 0 || kind != HeapType::Dma)
     };
     if !fallbacks.is_empty() && std::iter::once(&first).chain(&fallbacks).enumerate().any(is_choice) {

@@ -36,7 +36,8 @@ pub struct Position {
     pub column: u32,
 }
 
-/// One finding. Displays as `12:5: error: /anion/camera: size is …`; the printer puts the file name before it.
+/// One finding. Displays as `12:5: error: /anion/camera: size is …`; the printer puts the file name
+/// before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// How bad it is.

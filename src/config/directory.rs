@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reads a directory as the kernel shows its tree in `/proc/device-tree`: directories are nodes, files are
-//! properties with the raw bytes of the blob.
+//! Reads a directory as the kernel shows its tree in `/proc/device-tree`: directories are nodes,
+//! files are properties with the raw bytes of the blob.
 
 use std::fs::{self, DirEntry, File};
 use std::io::{self, Read};
@@ -72,7 +72,8 @@ fn property(path: &Path, budget: &mut usize) -> Result<Value, DirectoryError> {
     let failed = |source| DirectoryError::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = match File::open(path) {
-        // The kernel hides some properties from all but root; they are no reason to refuse the tree.
+        // The kernel hides some properties from all but root; they are no reason to refuse the
+        // tree.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             return Ok(Value::Unusable(Unusable::NotPermitted));
         }

@@ -2,9 +2,9 @@
 //! Reads a flattened device tree, the blob that boot loaders, kernels and `dtc` exchange
 //! (Devicetree Specification, chapter 5).
 //!
-//! Own code because the kept library for it, `dtoolkit`, holds blobs to the specification's 31-byte names;
-//! `dtc` and Linux do not, and the blobs of shipping phones have longer ones. The tests hold this reader
-//! against `dtoolkit` on blobs that both accept.
+//! Own code because the kept library for it, `dtoolkit`, holds blobs to the specification's 31-byte
+//! names; `dtc` and Linux do not, and the blobs of shipping phones have longer ones. The tests hold
+//! this reader against `dtoolkit` on blobs that both accept.
 
 use super::tree::{Property, Tree, TreeLimit, Value};
 

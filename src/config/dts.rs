@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reads device-tree source, as `dtc` does: merges nodes, applies `&label { }` and the deletions in file order,
-//! and gives referenced nodes their phandles at the end.
+//! Reads device-tree source, as `dtc` does: merges nodes, applies `&label { }` and the deletions in
+//! file order, and gives referenced nodes their phandles at the end.
 //!
-//! Own grammar, on `winnow`: of the kept parsers, `ginko` drops the content of expressions and the width in
-//! `/bits/`, and `tree-sitter-devicetree` takes minutes for a hostile megabyte and gigabytes for 16. This one is
-//! linear in the text, bounded in depth and memory, and knows what it expected at which character.
+//! Own grammar, on `winnow`: of the kept parsers, `ginko` drops the content of expressions and the
+//! width in `/bits/`, and `tree-sitter-devicetree` takes minutes for a hostile megabyte and
+//! gigabytes for 16. This one is linear in the text, bounded in depth and memory, and knows what it
+//! expected at which character.
 
 mod expression;
 mod lexical;
@@ -33,8 +34,8 @@ const DIRECTIVES: &[&str] = &[
     "pragma",
 ];
 
-/// Reads `text`. `None` if it has a syntax error, which is then in `report`: what a broken text meant to say is
-/// not guessed.
+/// Reads `text`. `None` if it has a syntax error, which is then in `report`: what a broken text
+/// meant to say is not guessed.
 pub(super) fn read(text: &str, report: &mut Report) -> Option<Tree> {
     let mut source = Source {
         places: Places::new(text),

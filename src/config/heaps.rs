@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Anion's own heap nodes: the children of `compatible = "anion,heaps-v1"`. Strict: a key that is not known is
-//! an error, and a heap with an error is left out.
+//! Anion's own heap nodes: the children of `compatible = "anion,heaps-v1"`. Strict: a key that is
+//! not known is an error, and a heap with an error is left out.
 
 use super::device;
 use super::diagnostic::{Report, Severity};
@@ -20,7 +20,8 @@ pub(super) const GRAPHICS: &str = "graphics";
 /// Largest page order: 1 GiB with pages of 4 KiB.
 const MAX_ORDER: u32 = 18;
 
-/// Unknown properties of one node that are named, each of which is compared with all that are known.
+/// Unknown properties of one node that are named, each of which is compared with all that are
+/// known.
 const MAX_UNKNOWN: usize = 32;
 
 /// Characters that a misspelt property may differ in from the one that is meant.

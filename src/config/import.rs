@@ -178,7 +178,8 @@ struct Import<'t> {
 
 /// Keys of every region of reserved memory.
 const REGION_KEYS: &[&str] = &["reg", "size", "alignment", "alloc-ranges", "no-map", "reusable"];
-/// Most heap nodes that are looked at. Far above the ids there are, and far below what would take long.
+/// Most heap nodes that are looked at. Far above the ids there are, and far below what would take
+/// long.
 const MAX_DESCRIBED: usize = 4 * MAX_HEAPS;
 
 impl<'t> Import<'t> {
@@ -219,8 +220,8 @@ impl<'t> Import<'t> {
         }
     }
 
-    /// Reads one heap node with `describe`, warning of keys that are not in `known`. Nothing is imported if
-    /// `describe` found an error.
+    /// Reads one heap node with `describe`, warning of keys that are not in `known`. Nothing is
+    /// imported if `describe` found an error.
     fn heap(
         &mut self,
         id: NodeId,

@@ -14,7 +14,8 @@ pub(super) const QUOTA_KEYS: &[&str] = &["max-bytes", "max-buffers"];
 pub(super) const CLIENT_KEYS: &[&str] =
     &["max-bytes", "max-buffers", "uids", "privileged", "reserve-heaps", "reserve-bytes"];
 
-/// Reads `clients`. A client with an error is left out; a reserve that cannot be kept is left out of its client.
+/// Reads `clients`. A client with an error is left out; a reserve that cannot be kept is left out
+/// of its client.
 pub(super) fn read(
     tree: &Tree,
     clients: NodeId,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One device tree, whichever reader filled it.
 //!
-//! Children and properties are kept by name, not in file order: `/proc/device-tree` has no order to keep, and
-//! the same tree must give the same heaps from text, blob and directory. Nodes live in an arena, so that
-//! dropping a tree does not recurse.
+//! Children and properties are kept by name, not in file order: `/proc/device-tree` has no order to
+//! keep, and the same tree must give the same heaps from text, blob and directory. Nodes live in an
+//! arena, so that dropping a tree does not recurse.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -230,8 +230,8 @@ impl Tree {
         self.nodes[node.0].properties.remove(name).is_some()
     }
 
-    /// Learns which phandle means which node. Readers call it when the tree is complete; if two nodes claim
-    /// one phandle, the first of the walk has it.
+    /// Learns which phandle means which node. Readers call it when the tree is complete; if two
+    /// nodes claim one phandle, the first of the walk has it.
     pub(super) fn index_phandles(&mut self) {
         self.phandles = HashMap::new();
         for node in self.walk() {

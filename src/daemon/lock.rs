@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who owns a path: a lock against two processes that start at once, and removal of nothing but one's own.
+//! Who owns a path: a lock against two processes that start at once, and removal of nothing but
+//! one's own.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};

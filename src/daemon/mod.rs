@@ -116,7 +116,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Writes the completion script or the manual page to standard output, if the arguments ask for one.
+/// Writes the completion script or the manual page to standard output, if the arguments ask for
+/// one.
 #[cfg(not(soong))]
 fn describe_itself(arguments: &Arguments) -> Option<io::Result<()>> {
     let mut command = <Arguments as clap::CommandFactory>::command();
@@ -152,7 +153,7 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     let rules = config.graphics.clone();
     let allocator = Allocator::new(config, &arguments.cgroup).context("cannot make the heaps")?;
     describe(&allocator, &origin);
-    let services = Services::new(&allocator, origin, arguments.transport.graphics.as_ref(), rules);
+    let services = Services::new(&allocator, origin, arguments.transport.graphics.as_ref(), &rules);
     let serving = transports.serve(&services, confine, !is_confined)?;
     if let Err(error) = devices.and_then(|devices| devices.start(&allocator)) {
         log::info!("devices that appear are not looked for: {error}");
@@ -160,7 +161,7 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     let status = format!("Serving at {}", serving.places.join(" and "));
     log::info!("{status}");
     supervisor::ready(&status);
-    let signal = signals.wait(|| reload::reload(&arguments.config, &allocator, &serving))?;
+    let signal = signals.wait(|| reload::reload(&arguments.config, &allocator, &serving, &rules))?;
     log::info!("{signal}: stopping");
     supervisor::stopping();
     serving.stop();

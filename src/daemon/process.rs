@@ -50,8 +50,8 @@ impl StopSignals {
     }
 }
 
-/// Keeps clients' buffers out of core dumps: of the process's memory these have its private anonymous pages alone, and
-/// the headers of its programs (core(5)).
+/// Keeps clients' buffers out of core dumps: of the process's memory these have its private
+/// anonymous pages alone, and the headers of its programs (core(5)).
 pub(crate) fn keep_buffers_out_of_core_dumps() {
     const FILTER: &str = "/proc/self/coredump_filter";
     if let Err(error) = fs::write(FILTER, "0x11") {

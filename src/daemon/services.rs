@@ -20,23 +20,23 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// Makes the objects. `origin` is where the configuration came from. The graphics allocator is the instance of that name; its rules are
-    /// logged.
+    /// Makes the objects. `origin` is where the configuration came from. The graphics allocator is
+    /// the instance of that name; its rules are logged.
     pub(crate) fn new(
         allocator: &Arc<Allocator>,
         origin: String,
         instance: Option<&String>,
-        rules: Vec<GraphicsRule>,
+        rules: &[GraphicsRule],
     ) -> Self {
         let heaps = HeapAllocatorService::binder(Arc::clone(allocator), origin);
         let Some(instance) = instance else { return Self { heaps, graphics: None } };
         if rules.is_empty() {
             log::warn!("graphics allocator {instance}: no heap serves images (graphics node, system heaps)");
         }
-        for rule in &rules {
+        for rule in rules {
             log::info!("graphics allocator {instance}: {}", describe(rule));
         }
-        let graphics = GraphicsAllocatorService::binder(Arc::clone(allocator), rules);
+        let graphics = GraphicsAllocatorService::binder(Arc::clone(allocator), rules.to_vec());
         Self { heaps, graphics: Some((instance.clone(), graphics)) }
     }
 }

@@ -79,8 +79,8 @@ fn privileged(policy: &Policy, own_uid: u32) -> HashSet<u32> {
 }
 
 impl<'a> Transports<'a> {
-    /// Opens what the arguments and the machine call for. Early, so that a second instance fails before it takes any
-    /// memory.
+    /// Opens what the arguments and the machine call for. Early, so that a second instance fails
+    /// before it takes any memory.
     ///
     /// # Errors
     /// If a transport that was asked for cannot be opened.
@@ -111,13 +111,14 @@ impl<'a> Transports<'a> {
         })
     }
 
-    /// Serves `services` over all of them. Calls `confine` once, as soon as nothing has to be opened
-    /// any more: before the first client is served, except over kernel binder where the socket may
-    /// yet have to take over. `may_bind` says whether a socket can be bound after that, in place of
-    /// one that was removed.
+    /// Serves `services` over all of them. Calls `confine` once, as soon as nothing has to be
+    /// opened any more: before the first client is served, except over kernel binder where the
+    /// socket may yet have to take over. `may_bind` says whether a socket can be bound after that,
+    /// in place of one that was removed.
     ///
     /// # Errors
-    /// If the service manager does not answer in time or refuses, unless the socket can take over; if `confine` fails.
+    /// If the service manager does not answer in time or refuses, unless the socket can take over;
+    /// if `confine` fails.
     pub(crate) fn serve(
         mut self,
         services: &Services,

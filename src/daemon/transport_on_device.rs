@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Serving on a device: kernel binder alone, with the same names as `transport.rs`. The sockets of other machines have
-//! no place beside a service manager and a policy.
+//! Serving on a device: kernel binder alone, with the same names as `transport.rs`. The sockets of
+//! other machines have no place beside a service manager and a policy.
 
 use super::args::{TransportArguments, TransportKind};
 use super::services::Services;
@@ -24,7 +24,8 @@ impl Transports {
     /// Opens the binder device.
     ///
     /// # Errors
-    /// If the arguments ask for a socket, or for a device other than the one that the process can have.
+    /// If the arguments ask for a socket, or for a device other than the one that the process can
+    /// have.
     pub(crate) fn open(arguments: &TransportArguments, _policy: &Policy) -> anyhow::Result<Self> {
         ensure!(
             arguments.socket.is_none()

@@ -2,8 +2,8 @@
 //! Floor 7, beside `service`: Android's graphics allocator over the same use cases. Types generated
 //! from `android.hardware.graphics.allocator` stop here.
 //!
-//! A buffer for images is a buffer of a heap with a metadata file beside it; `anion-handle` has what
-//! its native handle says, `config` which heaps serve which usages. [`isSupported`] and
+//! A buffer for images is a buffer of a heap with a metadata file beside it; `anion-handle` has
+//! what its native handle says, `config` which heaps serve which usages. [`isSupported`] and
 //! [`allocate2`] decide by the same checks, so that what the first promises fails for lack of
 //! resources alone.
 //!

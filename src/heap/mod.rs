@@ -11,6 +11,7 @@ mod interleavings;
 mod join;
 mod machine;
 mod pool;
+mod set_aside;
 #[cfg(test)]
 mod tests;
 mod unavailable;
@@ -22,28 +23,21 @@ pub(crate) use devices::scripted;
 pub use discard::Discard;
 pub use machine::Machine;
 pub use pool::{IDLE, Leftover, Pool, PoolCounters, Released, Served, Stored, Taken, Wanted, discard};
+#[cfg(test)]
+pub use set_aside::Fragmentation;
+pub use set_aside::SetAside;
 
 use crate::config::spec::HeapSpec;
-use crate::pool::{Arena, TrustDomain};
-use crate::source::arena::ArenaFile;
+use crate::pool::TrustDomain;
 use crate::source::{Capabilities, Memory, Opened, ReleaseMechanism, SourceError};
 use crate::sys::fd::Inode;
 use crate::units::{Access, BackedBytes, Backing, HeapId, HeapName, Label, PageSize, RequestedBytes, Uid};
 use join::{Joined, Joiner};
 use std::io;
-use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-
-/// Ranges of memory that was set aside, by address.
-pub struct SetAside {
-    /// Those that are free.
-    pub free: Vec<Range<u64>>,
-    /// Those that are pooled.
-    pub pooled: Vec<Range<u64>>,
-}
 
 /// A configured heap on this machine.
 pub struct Heap {
@@ -91,17 +85,6 @@ impl Serving {
 struct MaxBuffer {
     bytes: u64,
     why: &'static str,
-}
-
-/// How broken up the memory is that was set aside for a heap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fragmentation {
-    /// Bytes that neither a buffer nor the pool has.
-    pub free_bytes: u64,
-    /// Of these, the most that one buffer can have.
-    pub largest_free_bytes: u64,
-    /// Requests that failed though all free bytes together would have held them.
-    pub failures: u64,
 }
 
 /// What a request needs of a heap, apart from room.
@@ -370,78 +353,5 @@ impl Heap {
     ) -> Option<Result<Joined, SourceError>> {
         let source = self.opened()?.blocks.as_deref().filter(|_| self.pool.is_kept())?;
         Some(Joiner { source, pool: &self.pool, domain, now }.join(bytes))
-    }
-
-    /// Returns the memory that was set aside for it; `None` if none was.
-    fn set_aside(&self) -> Option<&ArenaFile> {
-        self.opened()?.arena.as_deref()
-    }
-
-    /// Returns figures of the memory that was set aside for it; `None` if none was.
-    pub fn fragmentation(&self) -> Option<Fragmentation> {
-        let free = self.set_aside()?.free_bytes();
-        Some(Fragmentation {
-            free_bytes: free.total,
-            largest_free_bytes: free.largest,
-            failures: self.fragmented.load(Ordering::Relaxed),
-        })
-    }
-
-    /// Returns the free and the pooled ranges of the memory that was set aside for it, by address;
-    /// `None` if none was. Takes time in proportion to their number.
-    pub fn set_aside_ranges(&self) -> Option<SetAside> {
-        let free = self.set_aside()?.picture().free_ranges().collect();
-        let mut pooled: Vec<_> = self.pool.ranges();
-        pooled.sort_by_key(|range| range.start);
-        Some(SetAside { free, pooled })
-    }
-
-    /// Returns whether its memory was set aside at the start.
-    pub fn is_set_aside(&self) -> bool {
-        self.set_aside().is_some()
-    }
-
-    /// Returns whether some of the memory that was set aside is neither free nor pooled nor booked,
-    /// apart from `own` bytes that are booked and not made yet: a thread is about to give it back.
-    pub fn has_memory_in_transit(&self, own: u64) -> bool {
-        let free = self.set_aside().map(ArenaFile::free_bytes);
-        let Some((free, capacity)) = free.zip(self.capacity()) else { return false };
-        capacity - free.total.min(capacity) > self.pool.accounted().saturating_sub(own)
-    }
-
-    /// Counts a request that failed though all free bytes together would have held it.
-    pub fn count_fragmented(&self) {
-        self.fragmented.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Returns the arena as it would be with an empty pool, as it is before anyone is refused.
-    fn arena(&self) -> Option<Arena> {
-        // The picture first: memory that is dropped after it is still taken in it.
-        let mut arena = self.set_aside()?.picture();
-        for range in self.pool.ranges() {
-            arena.free(range);
-        }
-        Some(arena)
-    }
-
-    /// Checks whether memory that was set aside could give `count` buffers of `bytes` bytes now,
-    /// its pool emptied if need be. Room is not looked at.
-    ///
-    /// # Errors
-    /// As [`Heap::create`] would fail.
-    pub fn find_place(&self, bytes: BackedBytes, count: usize) -> Result<(), SourceError> {
-        let Some(mut arena) = self.arena() else { return Ok(()) };
-        for _ in 0..count {
-            if arena.allocate(bytes.get()).is_none() {
-                return Err(SourceError::full(bytes.get(), arena.free_bytes()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the largest buffer in bytes of which memory that was set aside could give `count`
-    /// now, its pool emptied if need be; `None` if none was set aside.
-    pub fn largest_place(&self, count: u64) -> Option<u64> {
-        Some(self.arena()?.largest_fit(count, self.granularity()))
     }
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which bytes of memory that was set aside are in use: ION's `gen_pool` of its carveout and chunk heaps. Numbers
-//! alone; the owner of the memory acts on them.
+//! Which bytes of memory that was set aside are in use: ION's `gen_pool` of its carveout and chunk
+//! heaps. Numbers alone; the owner of the memory acts on them.
 //!
-//! First fit by address keeps long pieces at the end. Free pieces are indexed by address and by length, so that the
-//! cost of a step is logarithmic in their number, times the number of different lengths, which stays small: `n`
-//! different lengths, each a multiple of the allocation granularity, need `n²/2` of these.
+//! First fit by address keeps long pieces at the end. Free pieces are indexed by address and by
+//! length, so that the cost of a step is logarithmic in their number, times the number of different
+//! lengths, which stays small: `n` different lengths, each a multiple of the allocation
+//! granularity, need `n²/2` of these.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -49,8 +50,9 @@ impl Arena {
         arena
     }
 
-    /// Takes `bytes` bytes, more than 0, from the lowest addresses that will do: one range, or several by address if
-    /// the layout is scattered. `None` if there are not enough in the wanted form; nothing is taken then.
+    /// Takes `bytes` bytes, more than 0, from the lowest addresses that will do: one range, or
+    /// several by address if the layout is scattered. `None` if there are not enough in the wanted
+    /// form; nothing is taken then.
     pub fn allocate(&mut self, bytes: u64) -> Option<Vec<Range<u64>>> {
         match self.layout {
             _ if bytes == 0 || bytes > self.free => None,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Floor 7: the AIDL interface. Types generated from AIDL, status codes and transports stop here.
 //!
-//! Every method first asks the transport who calls, then hands checked values down. The call is answered on the
-//! thread that read it.
+//! Every method first asks the transport who calls, then hands checked values down. The call is
+//! answered on the thread that read it.
 
 mod convert;
 mod dump;

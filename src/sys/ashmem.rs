@@ -44,7 +44,8 @@ impl Ashmem {
     /// Finds the node that this boot has.
     ///
     /// # Errors
-    /// As open(2) of `/dev/ashmem`, if neither can be opened; `InvalidInput` if it is no character device.
+    /// As open(2) of `/dev/ashmem`, if neither can be opened; `InvalidInput` if it is no character
+    /// device.
     pub fn find() -> io::Result<Self> {
         let [own, plain] = nodes(&std::fs::read_to_string(BOOT_ID).unwrap_or_default());
         Self::at(&own).or_else(|_| Self::at(&plain))
@@ -169,7 +170,8 @@ impl Transient {
         let length = NonZeroUsize::new(bytes).ok_or(Errno::EINVAL)?;
         let mut protection = ProtFlags::PROT_READ;
         protection.set(ProtFlags::PROT_WRITE, access == Access::ReadWrite);
-        // SAFETY: no address is asked for and MAP_FIXED is absent, so no existing mapping can be replaced.
+        // SAFETY: no address is asked for and MAP_FIXED is absent, so no existing mapping can be
+        // replaced.
         let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED | flags, fd, 0) }?;
         Ok(Self { base, bytes })
     }
@@ -177,7 +179,8 @@ impl Transient {
 
 impl Drop for Transient {
     fn drop(&mut self) {
-        // SAFETY: the range is one live mapping (invariant), and no reference into it was ever made.
+        // SAFETY: the range is one live mapping (invariant), and no reference into it was ever
+        // made.
         let _ = unsafe { munmap(self.base, self.bytes) };
     }
 }

@@ -48,7 +48,8 @@ impl Shortages {
     }
 }
 
-/// A cgroup's `memory.events`. Becomes ready (`POLLPRI`) when one of its counts has grown, descendants' included.
+/// A cgroup's `memory.events`. Becomes ready (`POLLPRI`) when one of its counts has grown,
+/// descendants' included.
 #[derive(Debug)]
 pub struct MemoryEvents {
     file: File,
@@ -59,7 +60,8 @@ impl MemoryEvents {
     /// Watches the cgroup of this directory. What happened before does not count.
     ///
     /// # Errors
-    /// `NotFound` if it is no cgroup, the root, or one without the memory controller; else as reading a file.
+    /// `NotFound` if it is no cgroup, the root, or one without the memory controller; else as
+    /// reading a file.
     pub fn open(directory: &Path) -> io::Result<Self> {
         let mut events =
             Self { file: File::open(directory.join("memory.events"))?, seen: Shortages::default() };
@@ -193,7 +195,8 @@ fn directory(cgroup: &str, mounts: &str, controller: Option<&str>) -> Option<Pat
         }
         let mut fields = mount.split(' ').skip(3).map(unescape);
         let (root, point) = (fields.next()?, fields.next()?);
-        // A container may not see its own: then the path is not below what is mounted, or leads upwards.
+        // A container may not see its own: then the path is not below what is mounted, or leads
+        // upwards.
         let below = Path::new(path).strip_prefix(&root).ok().filter(|_| !path.contains("/.."))?;
         Some(Path::new(&point).components().chain(below.components()).collect())
     })

@@ -56,7 +56,8 @@ impl DmaHeap {
     /// enforces `access` on mappings.
     ///
     /// # Errors
-    /// `ENOMEM` if there is not so much; `EINVAL` for 0 bytes; `EMFILE` if descriptors have run out.
+    /// `ENOMEM` if there is not so much; `EINVAL` for 0 bytes; `EMFILE` if descriptors have run
+    /// out.
     pub fn allocate(&self, bytes: u64, access: Access) -> io::Result<OwnedFd> {
         let mode = match access {
             Access::ReadWrite => libc::O_RDWR,
@@ -64,12 +65,13 @@ impl DmaHeap {
         };
         let fd_flags = (mode | libc::O_CLOEXEC).cast_unsigned();
         let mut data = AllocationData { len: bytes, fd: 0, fd_flags, heap_flags: 0 };
-        // SAFETY: the kernel reads and writes one `AllocationData` at the pointer, which refers to `data` on this stack
-        // and has the layout of the kernel's structure (repr(C), all fields fixed-size, no padding).
+        // SAFETY: the kernel reads and writes one `AllocationData` at the pointer, which refers to
+        // `data` on this stack and has the layout of the kernel's structure (repr(C), all fields
+        // fixed-size, no padding).
         unsafe { dma_heap_ioctl_alloc(self.0.as_raw_fd(), &raw mut data) }?;
         let fd = RawFd::try_from(data.fd).map_err(io::Error::other)?;
-        // SAFETY: after success the kernel has installed a new descriptor under this number for this call; nothing else
-        // knows it.
+        // SAFETY: after success the kernel has installed a new descriptor under this number for
+        // this call; nothing else knows it.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 }

@@ -56,8 +56,8 @@ impl CloseWatcher {
         format!("the user's inotify {what} are used up ({})", told.join(", "))
     }
 
-    /// Starts watching the file behind `fd`, until the file is gone. Watching a watched file again returns the same
-    /// watch, which makes this the proof that two descriptors are of one file.
+    /// Starts watching the file behind `fd`, until the file is gone. Watching a watched file again
+    /// returns the same watch, which makes this the proof that two descriptors are of one file.
     ///
     /// # Errors
     /// `ENOSPC` when the user's watches (`fs.inotify.max_user_watches`) are used up or there is no

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The kernel's ION device, in both of its interfaces: descriptors (Linux 4.12 to 5.10) and handles (before).
+//! The kernel's ION device, in both of its interfaces: descriptors (Linux 4.12 to 5.10) and handles
+//! (before).
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -137,8 +138,8 @@ impl Ion {
     pub fn open() -> io::Result<Self> {
         let device = open(DEVICE, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
         let mut no_handle = 0;
-        // SAFETY: the kernel reads one int at the pointer, which refers to this stack. There is no handle 0, so nothing is
-        // freed; the newer interface does not know the number at all.
+        // SAFETY: the kernel reads one int at the pointer, which refers to this stack. There is no
+        // handle 0, so nothing is freed; the newer interface does not know the number at all.
         let answer = unsafe { ion_ioc_free(device.as_raw_fd(), &raw mut no_handle) };
         let interface =
             if answer == Err(Errno::ENOTTY) { Interface::Descriptors } else { Interface::Handles };
@@ -169,8 +170,9 @@ impl Ion {
         let address = heaps.as_mut_ptr().expose_provenance() as u64;
         let cnt = u32::try_from(heaps.len()).unwrap_or(0);
         let mut query = HeapQuery { cnt, reserved0: 0, heaps: address, reserved1: 0, reserved2: 0 };
-        // SAFETY: the kernel writes at most `cnt` entries to the array whose address the query carries, and the number of
-        // entries to `cnt`; both live during the call, and any bytes are a valid `HeapData`.
+        // SAFETY: the kernel writes at most `cnt` entries to the array whose address the query
+        // carries, and the number of entries to `cnt`; both live during the call, and any bytes are
+        // a valid `HeapData`.
         unsafe { ion_ioc_heap_query(self.device.as_raw_fd(), &raw mut query) }?;
         heaps.truncate(usize::try_from(query.cnt).unwrap_or(0));
         Ok(heaps.iter().map(IonHeap::from).collect())
@@ -190,18 +192,21 @@ impl Ion {
 
     fn allocate_descriptor(&self, len: u64, heap_id_mask: u32, flags: u32) -> io::Result<OwnedFd> {
         let mut data = AllocationData { len, heap_id_mask, flags, fd: 0, unused: 0 };
-        // SAFETY: the kernel reads and writes one `AllocationData` at the pointer, which refers to this stack.
+        // SAFETY: the kernel reads and writes one `AllocationData` at the pointer, which refers to
+        // this stack.
         unsafe { ion_ioc_alloc(self.device.as_raw_fd(), &raw mut data) }?;
         let fd = RawFd::try_from(data.fd).map_err(io::Error::other)?;
-        // SAFETY: after success the kernel has installed a new descriptor under this number for this call.
+        // SAFETY: after success the kernel has installed a new descriptor under this number for
+        // this call.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     fn allocate_through_handle(&self, bytes: u64, heap_id_mask: u32, flags: u32) -> io::Result<OwnedFd> {
         let len = libc::size_t::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
         let mut data = LegacyAllocationData { len, align: 0, heap_id_mask, flags, handle: 0 };
-        // SAFETY: the kernel reads and writes one structure at the pointer, which refers to this stack; its number says
-        // its size, which differs between 32 and 64 bits as the kernel's does.
+        // SAFETY: the kernel reads and writes one structure at the pointer, which refers to this
+        // stack; its number says its size, which differs between 32 and 64 bits as the kernel's
+        // does.
         unsafe { ion_ioc_alloc_legacy(self.device.as_raw_fd(), &raw mut data) }?;
         let mut share = FdData { handle: data.handle, fd: -1 };
         // SAFETY: as above, for `FdData`.
@@ -211,7 +216,8 @@ impl Ion {
         // SAFETY: the kernel reads one int at the pointer, which refers to this stack.
         let freed = unsafe { ion_ioc_free(self.device.as_raw_fd(), &raw mut handle) };
         shared?;
-        // SAFETY: after success the kernel has installed a new descriptor under this number for this call.
+        // SAFETY: after success the kernel has installed a new descriptor under this number for
+        // this call.
         let fd = unsafe { OwnedFd::from_raw_fd(share.fd) };
         freed?;
         Ok(fd)

@@ -12,7 +12,8 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// Seals of every buffer: its size never changes again, so no holder can make another's mapping fault.
+/// Seals of every buffer: its size never changes again, so no holder can make another's mapping
+/// fault.
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
 
 /// Makes memfds with the flags that the running kernel knows.
@@ -37,8 +38,8 @@ impl MemfdFactory {
     /// must be multiples of it.
     ///
     /// # Errors
-    /// `ENOSYS` or `EINVAL` if the kernel has no huge pages, else as [`MemfdFactory::probe`]. That it has them does
-    /// not mean that any are set aside.
+    /// `ENOSYS` or `EINVAL` if the kernel has no huge pages, else as [`MemfdFactory::probe`]. That
+    /// it has them does not mean that any are set aside.
     pub fn probe_huge() -> io::Result<Self> {
         Self::probe_with(MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_HUGETLB)
     }
@@ -62,8 +63,9 @@ impl MemfdFactory {
     /// used until it is touched.
     ///
     /// # Errors
-    /// `EMFILE`, `ENFILE` or `ENOMEM` when descriptors or kernel memory run out; `FileTooLarge` beyond
-    /// what a file can have, or one of this process may have (`RLIMIT_FSIZE`), which the message says.
+    /// `EMFILE`, `ENFILE` or `ENOMEM` when descriptors or kernel memory run out; `FileTooLarge`
+    /// beyond what a file can have, or one of this process may have (`RLIMIT_FSIZE`), which the
+    /// message says.
     pub fn create(&self, name: &str, bytes: u64) -> io::Result<OwnedFd> {
         if let Some(most) = self.most_bytes.filter(|most| u128::from(bytes) > u128::from(*most)) {
             let why = format!(
@@ -80,7 +82,7 @@ impl MemfdFactory {
     }
 }
 
-/// Has the kernel refuse every further seal of a file, whoever has a descriptor of it.
+/// Has the kernel refuse every further seal of a file, from any process that has a descriptor.
 ///
 /// # Errors
 /// As fcntl(2); `EPERM` if that was done before.
@@ -88,8 +90,8 @@ pub fn close_seals(fd: impl AsFd) -> io::Result<()> {
     Ok(fcntl(fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SEAL)).map(drop)?)
 }
 
-/// Puts pages behind a range of a file, so that touching it cannot fail for lack of memory. What the range held before
-/// stays; new pages read as zero. Blocks while the kernel looks for memory.
+/// Puts pages behind a range of a file, so that touching it cannot fail for lack of memory. What
+/// the range held before stays; new pages read as zero. Blocks while the kernel looks for memory.
 ///
 /// # Errors
 /// `ENOMEM` or `ENOSPC` if there are not enough pages; those added so far are taken back.
@@ -97,7 +99,8 @@ pub fn allocate_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
     change_pages(fd, 0, range)
 }
 
-/// Gives the pages of a range back to the kernel; it reads as zero from now on. The file's size stays.
+/// Gives the pages of a range back to the kernel; it reads as zero from now on. The file's size
+/// stays.
 ///
 /// # Errors
 /// As fallocate(2), and `EPERM` if the file is sealed against writing.
@@ -134,7 +137,8 @@ fn change_pages(fd: impl AsFd, how: libc::c_int, range: Range<u64>) -> io::Resul
         // SAFETY: no pointer is passed; the descriptor is open while it is borrowed.
         let code = unsafe { libc::fallocate(fd.as_fd().as_raw_fd(), how, start, length) };
         match Errno::result(code) {
-            // A signal came; what was done so far is kept or undone by the kernel, and asking again is harmless.
+            // A signal came; what was done so far is kept or undone by the kernel, and asking again
+            // is harmless.
             Err(Errno::EINTR) => {}
             result => return Ok(result.map(drop)?),
         }

@@ -44,8 +44,8 @@ impl Stall {
     }
 }
 
-/// Becomes ready (`POLLPRI`) while tasks wait for memory, at most once in two seconds. `POLLERR` says that what it
-/// watches is gone.
+/// Becomes ready (`POLLPRI`) while tasks wait for memory, at most once in two seconds. `POLLERR`
+/// says that what it watches is gone.
 #[derive(Debug)]
 pub struct PressureTrigger {
     file: File,
@@ -59,8 +59,8 @@ impl PressureTrigger {
     /// Watches for `stall` in [`MACHINE`] or in a cgroup's `memory.pressure`.
     ///
     /// # Errors
-    /// `NotFound` if the kernel has no pressure stall information, `PermissionDenied` or `InvalidInput` if this
-    /// process may not ask.
+    /// `NotFound` if the kernel has no pressure stall information, `PermissionDenied` or
+    /// `InvalidInput` if this process may not ask.
     pub fn new(file: &Path, stall: Stall) -> io::Result<Self> {
         let mut file = File::options().read(true).write(true).open(file)?;
         file.write_all(stall.trigger().as_bytes())?;
@@ -68,9 +68,9 @@ impl PressureTrigger {
         Ok(Self { file, stall, waited })
     }
 
-    /// Returns whether tasks have waited as long as it asks for, now that it is ready. A new trigger
-    /// of Linux 6.18 is ready at the first wait, however short. True if the kernel does not tell how
-    /// long it was.
+    /// Returns whether tasks have waited as long as it asks for, now that it is ready. A new
+    /// trigger of Linux 6.18 is ready at the first wait, however short. True if the kernel does not
+    /// tell how long it was.
     pub fn is_met(&mut self) -> bool {
         let now = waited(&self.file, self.stall);
         let is_short =

@@ -41,7 +41,8 @@ impl ReferenceCounts {
     /// higher for a moment, never lower.
     ///
     /// # Errors
-    /// `InvalidData` if the kernel does not tell; as reading /proc otherwise. It needs no free descriptor.
+    /// `InvalidData` if the kernel does not tell; as reading /proc otherwise. It needs no free
+    /// descriptor.
     pub fn of(&self, fd: impl AsFd) -> io::Result<u64> {
         match fs::read(path_of(fd.as_fd().as_raw_fd())) {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {

@@ -6,8 +6,8 @@ use std::ffi::{c_int, c_uint, c_void};
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// How the kernel fills `siginfo_t` for `SIGSYS` (`_sigsys` in `asm-generic/siginfo.h`). The pointer's alignment makes the
-/// gap before it that the kernel's union has.
+/// How the kernel fills `siginfo_t` for `SIGSYS` (`_sigsys` in `asm-generic/siginfo.h`). The
+/// pointer's alignment makes the gap before it that the kernel's union has.
 #[repr(C)]
 struct ForbiddenCall {
     signal: c_int,
@@ -29,22 +29,24 @@ const _: () = assert!(align_of::<ForbiddenCall>() <= align_of::<libc::siginfo_t>
 pub fn report_forbidden_calls() -> io::Result<()> {
     let flags = SaFlags::SA_SIGINFO | SaFlags::SA_RESETHAND | SaFlags::SA_NODEFER;
     let action = SigAction::new(SigHandler::SigAction(report), flags, SigSet::empty());
-    // SAFETY: `report` keeps to what may be done in a signal handler: it allocates nothing, takes no lock, and makes
-    // write(2) and raise(3) its only calls.
+    // SAFETY: `report` keeps to what may be done in a signal handler: it allocates nothing, takes
+    // no lock, and makes write(2) and raise(3) its only calls.
     unsafe { sigaction(Signal::SIGSYS, &action) }?;
     Ok(())
 }
 
 extern "C" fn report(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
-    // SAFETY: the kernel passes a handler with SA_SIGINFO a siginfo_t of its own making, valid until the handler returns, and
-    // large and aligned enough (asserted above); for SIGSYS the fields read are integers that it has set. A SIGSYS that
-    // a process sent has other integers there, which are as readable.
+    // SAFETY: the kernel passes a handler with SA_SIGINFO a siginfo_t of its own making, valid
+    // until the handler returns, and large and aligned enough (asserted above); for SIGSYS the
+    // fields read are integers that it has set. A SIGSYS that a process sent has other integers
+    // there, which are as readable.
     let number = unsafe { (*info.cast::<ForbiddenCall>()).number };
     let mut line = Line::new();
     line.push(b"aniond: system call ");
     line.push_number(number.unsigned_abs());
     line.push(b" is not in the seccomp policy; the service ends\n");
-    // SAFETY: number 2 is standard error for the whole life of the process; if somebody closed it, the write fails.
+    // SAFETY: number 2 is standard error for the whole life of the process; if somebody closed it,
+    // the write fails.
     let stderr = unsafe { BorrowedFd::borrow_raw(2) };
     // Nothing is left to tell it to if this fails.
     let _ = nix::unistd::write(stderr, line.bytes());

@@ -30,7 +30,8 @@ pub fn id() -> ThreadId {
 /// Returns whether a thread runs or waits for a processor; it does not while it sleeps in a system
 /// call, or once it has ended, or if that cannot be told.
 pub fn is_running(thread: ThreadId) -> bool {
-    // The state is the field after the name, which may have blanks and parentheses (proc_pid_stat(5)).
+    // The state is the field after the name, which may have blanks and parentheses
+    // (proc_pid_stat(5)).
     let stat = fs::read_to_string(format!("/proc/self/task/{}/stat", thread.0)).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['R', 'D']))
 }

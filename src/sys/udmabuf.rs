@@ -14,7 +14,8 @@ pub const DEVICE: &str = "/dev/udmabuf";
 const PARAMETERS: &str = "/sys/module/udmabuf/parameters";
 
 nix::ioctl_write_ptr_bad!(
-    /// `UDMABUF_CREATE_LIST`: `struct udmabuf_create_list` is 8 bytes, followed by items of 24 bytes.
+    /// `UDMABUF_CREATE_LIST`: `struct udmabuf_create_list` is 8 bytes, followed by items of 24
+    /// bytes.
     udmabuf_create_list,
     nix::request_code_write!(b'u', 0x43, 8),
     u64
@@ -50,12 +51,13 @@ impl Udmabuf {
     /// gone, even if the file gives them back.
     ///
     /// # Errors
-    /// `EINVAL` if a range is not page-aligned or beyond the file, if there are none or more than the limits say, or
-    /// the file lacks the seal against shrinking; `ENOMEM`, `EMFILE` if memory or descriptors have run out.
+    /// `EINVAL` if a range is not page-aligned or beyond the file, if there are none or more than
+    /// the limits say, or the file lacks the seal against shrinking; `ENOMEM`, `EMFILE` if memory
+    /// or descriptors have run out.
     pub fn create(&self, memfd: impl AsFd, ranges: &[Range<u64>]) -> io::Result<OwnedFd> {
         let list = encode(memfd.as_fd().as_raw_fd().cast_unsigned(), ranges)?;
-        // SAFETY: the kernel reads the header and as many items as it counts, all inside `list`, which `encode` has laid
-        // out as the kernel's structures; it writes nothing there.
+        // SAFETY: the kernel reads the header and as many items as it counts, all inside `list`,
+        // which `encode` has laid out as the kernel's structures; it writes nothing there.
         let fd = unsafe { udmabuf_create_list(self.0.as_raw_fd(), list.as_ptr()) }?;
         // SAFETY: success returns a new descriptor that nothing else knows.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -86,14 +88,17 @@ pub fn limits() -> Limits {
     limits_at(Path::new(PARAMETERS))
 }
 
-/// The driver counts the limit's bytes in an `int` before Linux 6.15: one more, and it would take no buffer of anybody's.
+/// The driver counts the limit's bytes in an `int` before Linux 6.15: one more, and it would take
+/// no buffer of anybody's.
 const MOST_MEBIBYTES: u64 = 2047;
 
-/// The driver copies a list into one piece of memory, at most 4 MiB of it; this many items take 1.5 MiB.
+/// The driver copies a list into one piece of memory, at most 4 MiB of it; this many items take 1.5
+/// MiB.
 const MOST_RANGES: u64 = 1 << 16;
 
-/// Lets the driver take buffers of up to `wanted.bytes` bytes, rounded up to MiB and at most 2047 MiB, of up to
-/// `wanted.ranges` ranges, at most 65,536, for everyone. A limit that is as high already stays as it is.
+/// Lets the driver take buffers of up to `wanted.bytes` bytes, rounded up to MiB and at most 2047
+/// MiB, of up to `wanted.ranges` ranges, at most 65,536, for everyone. A limit that is as high
+/// already stays as it is.
 ///
 /// # Errors
 /// As writing the module's parameters: only root may, and kernels before 5.15 have none.

@@ -77,7 +77,7 @@ fn memory_for_messages_grows_with_what_came_is_bounded_and_goes_back() {
     for stream in &mut announced {
         stream.write_all(&header(BODY)).expect("sent");
     }
-    // All of them are read once the service has answered whoever came last.
+    // All of them are read once the service has answered the last client.
     place.connect().expect("connected").service.listHeaps().expect("answered");
     let bytes = daemon.private_bytes() - before;
     assert!(bytes < 32 * MIB, "{bytes} bytes for 128 headers");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the process is started in: limits, namespaces, directories. It serves with less, or says what is in the way.
+//! What the process is started in: limits, namespaces, directories. It serves with less, or says
+//! what is in the way.
 
 use crate::place::{Place, eventually, failure, program};
 use anion_ipc::{OutOfDescriptors, ParcelFileDescriptor, ServiceError};

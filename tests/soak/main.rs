@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The soak: many client processes allocate, dirty, share, inherit and close buffers, and die at any moment. Every
-//! new buffer must be zero, no held one may change, and when all is over the service must be back where it began.
+//! The soak: many client processes allocate, dirty, share, inherit and close buffers, and die at
+//! any moment. Every new buffer must be zero, no held one may change, and when all is over the
+//! service must be back where it began.
 //!
-//! `ANION_SOAK_OPERATIONS` sets the amount of work, `ANION_SOAK_SEED` repeats what the clients were told to do; what
-//! they meet still depends on timing. Millions of allocations are run by `cargo xtask test --only soak`.
-//! Started by root, the clients are of several users; otherwise all are of the one that runs it.
+//! `ANION_SOAK_OPERATIONS` sets the amount of work, `ANION_SOAK_SEED` repeats what the clients were
+//! told to do; what they meet still depends on timing. Millions of allocations are run by `cargo
+//! xtask test --only soak`. Started by root, the clients are of several users; otherwise all are of
+//! the one that runs it.
 
 mod buffer;
 mod client;

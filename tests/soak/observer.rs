@@ -16,8 +16,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Pause between two lines that say how far things are.
 const REPORT: Duration = Duration::from_secs(15);
 
-/// Most bytes of a heap that wait to be scrubbed or are being scrubbed: as much as the pool takes waits, and a request
-/// that finds no room takes all of it out at once to work it off, while the next may gather.
+/// Most bytes of a heap that wait to be scrubbed or are being scrubbed: as much as the pool takes
+/// waits, and a request that finds no room takes all of it out at once to work it off, while the
+/// next may gather.
 const DEFERRED_LIMIT: i64 = 4 * POOL_LIMIT;
 
 /// What was seen.

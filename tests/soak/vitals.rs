@@ -5,9 +5,10 @@ use nix::unistd::Pid;
 use std::fs;
 use std::path::PathBuf;
 
-/// How much more memory the service may have at the end than at the start. The memory allocator keeps what threads
-/// that are gone had freed, hash tables keep the room of their largest size, and code is loaded when it first runs:
-/// all of that stops growing early, so that a leak outgrows it, given enough operations.
+/// How much more memory the service may have at the end than at the start. The memory allocator
+/// keeps what threads that are gone had freed, hash tables keep the room of their largest size, and
+/// code is loaded when it first runs: all of that stops growing early, so that a leak outgrows it,
+/// given enough operations.
 const MEMORY_TOLERANCE_KIB: u64 = 8 << 10;
 /// The kernel sums up page counts lazily, in batches for each processor.
 const SHMEM_TOLERANCE_KIB: u64 = 512;

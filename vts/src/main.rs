@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The conformance suite of `vendor.anion.allocator`: what any implementation must do, checked from outside.
+//! The conformance suite of `vendor.anion.allocator`: what any implementation must do, checked from
+//! outside.
 //!
 //! It knows the AIDL files alone, and of a mapper of graphic buffers the interface in C (`mapper`,
 //! `--mapper`). Every test runs once for every endpoint given, under the name `<kind of
-//! endpoint>::<test>`, those of the mapper once, as `mapper::<test>`; a test that has nothing to say
-//! in the circumstances is reported as ignored, with the reason. Processes of different uids may run
-//! it at once against one service; while it runs, its own uid must have no other client.
+//! endpoint>::<test>`, those of the mapper once, as `mapper::<test>`; a test that has nothing to
+//! say in the circumstances is reported as ignored, with the reason. Processes of different uids
+//! may run it at once against one service; while it runs, its own uid must have no other client.
 //!
 //! Exit code: 0 all that ran passed, 101 something failed, 2 nothing was tested.
 

@@ -21,7 +21,8 @@ macro_rules! check_eq {
 }
 pub(crate) use check_eq;
 
-/// Why a test has nothing to say in these circumstances. An error, so that `?` carries it out of a test.
+/// Why a test has nothing to say in these circumstances. An error, so that `?` carries it out of a
+/// test.
 #[derive(Debug)]
 pub(crate) struct Inapplicable(pub(crate) String);
 
@@ -57,7 +58,8 @@ pub(crate) struct Test {
     pub(crate) run: fn(&Fixture) -> Result<()>,
 }
 
-/// Lists a file's tests, each with its [`Lock`]: `tests![Shared zero_is_refused, Quiet kill_releases];`
+/// Lists a file's tests, each with its [`Lock`]: `tests![Shared zero_is_refused, Quiet
+/// kill_releases];`
 macro_rules! tests {
     ($($lock:ident $name:ident),+ $(,)?) => {
         pub(crate) const TESTS: &[$crate::outcome::Test] = &[$(

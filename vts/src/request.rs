@@ -39,7 +39,8 @@ struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Refused for buffers of the allocation that need no token, and without a service there are no claims.
+        // Refused for buffers of the allocation that need no token, and without a service there are
+        // no claims.
         let _ = self.token.release(&[self.id]);
     }
 }

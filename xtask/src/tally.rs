@@ -22,8 +22,8 @@ impl Tally {
         self.passed > 0 && self.failed == 0
     }
 
-    /// Reads the closing line of libtest, libtest-mimic, cargo-nextest or pytest; `None` for any other
-    /// line.
+    /// Reads the closing line of libtest, libtest-mimic, cargo-nextest or pytest; `None` for any
+    /// other line.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let line = plain(line);
         libtest(line.trim()).or_else(|| nextest(line.trim())).or_else(|| pytest(line.trim()))

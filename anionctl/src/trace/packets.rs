@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Events as packets of a Perfetto trace (`perfetto/protos/perfetto/trace/trace_packet.proto` and
-//! `track_event/`): for each heap a counter of what clients hold and tracks of calls, and a track of
-//! memory pressure. Times are those of `CLOCK_BOOTTIME`, which is a trace's default.
+//! `track_event/`): for each heap a counter of what clients hold and tracks of calls, and a track
+//! of memory pressure. Times are those of `CLOCK_BOOTTIME`, which is a trace's default.
 
 use super::encode::Message;
 use crate::journal::{Deal, Event, HeapNow};

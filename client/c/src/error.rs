@@ -81,7 +81,8 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// Returns what makes a failure of a system call's error; `what` names the call or the argument.
+    /// Returns what makes a failure of a system call's error; `what` names the call or the
+    /// argument.
     pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |cause| Self::System(what, cause)

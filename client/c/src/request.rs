@@ -33,8 +33,8 @@ pub struct anion_request<'a> {
     pub struct_size: usize,
     /// Bytes of one buffer, more than 0. Rounded up to the heap's granule.
     pub bytes: u64,
-    /// Names or aliases of heaps, tried in this order, with NULL after the last one. NULL: the heaps
-    /// of `heap_mask`.
+    /// Names or aliases of heaps, tried in this order, with NULL after the last one. NULL: the
+    /// heaps of `heap_mask`.
     pub heaps: Texts<'a>,
     /// Bit n admits the heap with id n; higher ids are tried first. 0 admits all.
     pub heap_mask: u32,

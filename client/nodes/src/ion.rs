@@ -75,8 +75,8 @@ fn allocate(nodes: &Nodes, address: u64, program: &impl Program) -> Result<c_int
 
 /// What ION's requests do, for those that have their arguments otherwise.
 impl Nodes {
-    /// Allocates `bytes` bytes of the heaps in `mask`, by descending id. An alignment of more than a
-    /// page is the memory's; of the flags, that for cached mappings alone has a meaning.
+    /// Allocates `bytes` bytes of the heaps in `mask`, by descending id. An alignment of more than
+    /// a page is the memory's; of the flags, that for cached mappings alone has a meaning.
     ///
     /// # Errors
     /// `EINVAL` for no bytes; `ENODEV` if no heap is in the mask; `ENOMEM` if those have no room;

@@ -7,11 +7,11 @@
 //!
 //! # An open node
 //!
-//! [`Nodes::open`] gives a descriptor of a sealed memfd whose content names the node. So it is known
-//! by itself ([`OpenNode::of`]), whatever way it took: dup(2), fork(2), execve(2), a message. What
-//! ION keeps for an open file, the handles of its older interface, is kept here for the inode of
-//! the memfd, and freed when a request or [`Nodes::release_closed`] finds that no descriptor of it
-//! is open any more.
+//! [`Nodes::open`] gives a descriptor of a sealed memfd whose content names the node. So it is
+//! known by itself ([`OpenNode::of`]), whatever way it took: dup(2), fork(2), execve(2), a message.
+//! What ION keeps for an open file, the handles of its older interface, is kept here for the inode
+//! of the memfd, and freed when a request or [`Nodes::release_closed`] finds that no descriptor of
+//! it is open any more.
 //!
 //! # Which ION
 //!

@@ -51,7 +51,7 @@ impl<'a> OpenNode<'a> {
     }
 }
 
-/// The content cannot change, and no seal can be added.
+/// Returns the seals of nodes: the content cannot change, and no seal can be added.
 fn seals_of_nodes() -> SealFlag {
     SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE
 }

@@ -28,7 +28,8 @@ pub trait Program {
     /// `EFAULT` if it cannot be written.
     fn check_writable(&self, address: u64, length: usize) -> Result<(), Errno>;
 
-    /// Puts a descriptor into the program, and returns its number there. `fd` itself is close-on-exec.
+    /// Puts a descriptor into the program, and returns its number there. `fd` itself is
+    /// close-on-exec.
     ///
     /// # Errors
     /// `EMFILE` if the program has no number free.

@@ -18,7 +18,7 @@ fn dirp(fd: OwnedFd, entries: Vec<Entry>) -> Dirp {
     })
 }
 
-/// As opendir(3).
+/// Does as opendir(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn opendir(path: Text<'_>) -> Dirp {
     let mut found = Dirp::NULL;
@@ -42,7 +42,7 @@ pub extern "C-unwind" fn opendir(path: Text<'_>) -> Dirp {
     }
 }
 
-/// As fdopendir(3).
+/// Does as fdopendir(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn fdopendir(fd: c_int) -> Dirp {
     let found = real::fdopendir(fd);
@@ -55,7 +55,7 @@ pub extern "C-unwind" fn fdopendir(fd: c_int) -> Dirp {
     }
 }
 
-/// As readdir(3).
+/// Does as readdir(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn readdir(directory: Dirp) -> *mut libc::dirent {
     match directory.list() {
@@ -64,7 +64,7 @@ pub extern "C-unwind" fn readdir(directory: Dirp) -> *mut libc::dirent {
     }
 }
 
-/// As readdir(3), of large files.
+/// Does as readdir(3), of large files.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn readdir64(directory: Dirp) -> *mut libc::dirent64 {
     match directory.list() {
@@ -73,7 +73,7 @@ pub extern "C-unwind" fn readdir64(directory: Dirp) -> *mut libc::dirent64 {
     }
 }
 
-/// As readdir_r(3).
+/// Does as readdir_r(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn readdir_r(
     directory: Dirp,
@@ -89,7 +89,7 @@ pub extern "C-unwind" fn readdir_r(
     }
 }
 
-/// As readdir_r(3), of large files.
+/// Does as readdir_r(3), of large files.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn readdir64_r(
     directory: Dirp,
@@ -105,7 +105,7 @@ pub extern "C-unwind" fn readdir64_r(
     }
 }
 
-/// As rewinddir(3): reads the lines again.
+/// Does as rewinddir(3): reads the lines again.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn rewinddir(directory: Dirp) {
     match directory.list() {
@@ -119,7 +119,7 @@ pub extern "C-unwind" fn rewinddir(directory: Dirp) {
     }
 }
 
-/// As telldir(3).
+/// Does as telldir(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn telldir(directory: Dirp) -> c_long {
     match directory.list() {
@@ -128,7 +128,7 @@ pub extern "C-unwind" fn telldir(directory: Dirp) -> c_long {
     }
 }
 
-/// As seekdir(3).
+/// Does as seekdir(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn seekdir(directory: Dirp, place: c_long) {
     match directory.list() {
@@ -137,7 +137,7 @@ pub extern "C-unwind" fn seekdir(directory: Dirp, place: c_long) {
     }
 }
 
-/// As dirfd(3).
+/// Does as dirfd(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn dirfd(directory: Dirp) -> c_int {
     match directory.list() {
@@ -146,7 +146,7 @@ pub extern "C-unwind" fn dirfd(directory: Dirp) -> c_int {
     }
 }
 
-/// As closedir(3).
+/// Does as closedir(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn closedir(directory: Dirp) -> c_int {
     if directory.close() { 0 } else { real::closedir(directory) }

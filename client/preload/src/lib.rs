@@ -3,9 +3,9 @@
 //! `LD_PRELOAD`. `anionctl run` sets it.
 //!
 //! It has functions of the C library's names, which call the C library's own first. Only where that
-//! fails in the way that it does for a node that is not there or not permitted, it looks whether the
-//! call is about one of the nodes. So all else is as without it, at the cost of one more call; no
-//! lock is taken and nothing is allocated for it. `anion-nodes` knows what the nodes answer.
+//! fails in the way that it does for a node that is not there or not permitted, it looks whether
+//! the call is about one of the nodes. So all else is as without it, at the cost of one more call;
+//! no lock is taken and nothing is allocated for it. `anion-nodes` knows what the nodes answer.
 //!
 //! Where to read: `served` decides, `open`, `status`, `directory` and `requests` have the functions
 //! by subject, `sys` reads and writes what they are given.

@@ -21,13 +21,13 @@ fn serve(directory: c_int, path: Text<'_>, flags: c_int, real: impl FnOnce(c_int
     served::node(directory, path).map_or(result, |node| served::open(node, flags))
 }
 
-/// As open(2).
+/// Does as open(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn open(path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
     serve(AT_FDCWD, path, flags, |flags| real::open(path, flags, mode))
 }
 
-/// As open(2), of large files.
+/// Does as open(2), of large files.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn open64(path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
     serve(AT_FDCWD, path, flags, |flags| real::open64(path, flags, mode))
@@ -45,13 +45,13 @@ pub extern "C-unwind" fn __open64_2(path: Text<'_>, flags: c_int) -> c_int {
     serve(AT_FDCWD, path, flags, |flags| real::__open64_2(path, flags))
 }
 
-/// As openat(2).
+/// Does as openat(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn openat(directory: c_int, path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
     serve(directory, path, flags, |flags| real::openat(directory, path, flags, mode))
 }
 
-/// As openat(2), of large files.
+/// Does as openat(2), of large files.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn openat64(directory: c_int, path: Text<'_>, flags: c_int, mode: Rest) -> c_int {
     serve(directory, path, flags, |flags| real::openat64(directory, path, flags, mode))
@@ -92,13 +92,13 @@ fn open_stream(path: Text<'_>, mode: Text<'_>, real: impl FnOnce() -> *mut libc:
     }
 }
 
-/// As fopen(3).
+/// Does as fopen(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn fopen(path: Text<'_>, mode: Text<'_>) -> *mut libc::FILE {
     open_stream(path, mode, || real::fopen(path, mode))
 }
 
-/// As fopen(3), of large files.
+/// Does as fopen(3), of large files.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn fopen64(path: Text<'_>, mode: Text<'_>) -> *mut libc::FILE {
     open_stream(path, mode, || real::fopen64(path, mode))
@@ -123,25 +123,25 @@ fn may_access(directory: c_int, path: Text<'_>, mode: c_int, real: impl FnOnce()
     }
 }
 
-/// As access(2).
+/// Does as access(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn access(path: Text<'_>, mode: c_int) -> c_int {
     may_access(AT_FDCWD, path, mode, || real::access(path, mode))
 }
 
-/// As eaccess(3).
+/// Does as eaccess(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn eaccess(path: Text<'_>, mode: c_int) -> c_int {
     may_access(AT_FDCWD, path, mode, || real::eaccess(path, mode))
 }
 
-/// As euidaccess(3).
+/// Does as euidaccess(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn euidaccess(path: Text<'_>, mode: c_int) -> c_int {
     may_access(AT_FDCWD, path, mode, || real::euidaccess(path, mode))
 }
 
-/// As faccessat(2).
+/// Does as faccessat(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn faccessat(directory: c_int, path: Text<'_>, mode: c_int, flags: c_int) -> c_int {
     may_access(directory, path, mode, || real::faccessat(directory, path, mode, flags))

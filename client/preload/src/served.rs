@@ -31,8 +31,8 @@ fn nodes() -> &'static Nodes {
     })
 }
 
-/// Calls the C library, except for nodes that are this library's whatever the machine has: for these
-/// the answer is that there is none.
+/// Calls the C library, except for nodes that are this library's whatever the machine has: for
+/// these the answer is that there is none.
 pub(crate) fn unless_forced(node: impl FnOnce() -> Option<Node>, real: impl FnOnce() -> c_int) -> c_int {
     if is_forced() && node().is_some() {
         set_errno(libc::ENOENT);
@@ -117,8 +117,8 @@ pub(crate) fn node_of(fd: c_int) -> Option<Node> {
     inside(|| OpenNode::of(borrow(fd)?).map(|open| open.node))?
 }
 
-/// Answers a request: -1 with errno if it fails. `None`, with errno as it was, if the descriptor is of
-/// no node.
+/// Answers a request: -1 with errno if it fails. `None`, with errno as it was, if the descriptor is
+/// of no node.
 pub(crate) fn request(fd: c_int, number: u32, argument: usize) -> Option<c_int> {
     let answer = inside(|| {
         let open = OpenNode::of(borrow(fd)?)?;

@@ -55,54 +55,54 @@ fn of_descriptor<S: Status>(fd: c_int, status: S, real: impl FnOnce() -> c_int) 
     result
 }
 
-/// As stat(2).
+/// Does as stat(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn stat(path: Text<'_>, status: Stat<'_>) -> c_int {
     let devices = || real::stat(Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::stat(path, status), devices)
 }
 
-/// As stat(2), of large files.
+/// Does as stat(2), of large files.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn stat64(path: Text<'_>, status: Stat64<'_>) -> c_int {
     let devices = || real::stat64(Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::stat64(path, status), devices)
 }
 
-/// As lstat(2).
+/// Does as lstat(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn lstat(path: Text<'_>, status: Stat<'_>) -> c_int {
     let devices = || real::stat(Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::lstat(path, status), devices)
 }
 
-/// As lstat(2), of large files.
+/// Does as lstat(2), of large files.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn lstat64(path: Text<'_>, status: Stat64<'_>) -> c_int {
     let devices = || real::stat64(Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::lstat64(path, status), devices)
 }
 
-/// As fstat(2).
+/// Does as fstat(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn fstat(fd: c_int, status: Stat<'_>) -> c_int {
     of_descriptor(fd, status, || real::fstat(fd, status))
 }
 
-/// As fstat(2), of large files.
+/// Does as fstat(2), of large files.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn fstat64(fd: c_int, status: Stat64<'_>) -> c_int {
     of_descriptor(fd, status, || real::fstat64(fd, status))
 }
 
-/// As fstatat(2).
+/// Does as fstatat(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn fstatat(directory: c_int, path: Text<'_>, status: Stat<'_>, flags: c_int) -> c_int {
     let devices = || real::fstatat(AT_FDCWD, Text::DEV, status, 0);
     of_path(directory, path, status, || real::fstatat(directory, path, status, flags), devices)
 }
 
-/// As fstatat(2), of large files.
+/// Does as fstatat(2), of large files.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn fstatat64(
     directory: c_int,
@@ -114,7 +114,7 @@ pub extern "C-unwind" fn fstatat64(
     of_path(directory, path, status, || real::fstatat64(directory, path, status, flags), devices)
 }
 
-/// As statx(2).
+/// Does as statx(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn statx(
     directory: c_int,
@@ -208,13 +208,13 @@ fn attribute(path: Text<'_>, real: impl FnOnce() -> isize) -> isize {
     result
 }
 
-/// As getxattr(2).
+/// Does as getxattr(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn getxattr(path: Text<'_>, name: Text<'_>, value: Rest, size: usize) -> isize {
     attribute(path, || real::getxattr(path, name, value, size))
 }
 
-/// As lgetxattr(2).
+/// Does as lgetxattr(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn lgetxattr(path: Text<'_>, name: Text<'_>, value: Rest, size: usize) -> isize {
     attribute(path, || real::lgetxattr(path, name, value, size))

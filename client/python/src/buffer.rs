@@ -69,13 +69,13 @@ impl Buffer {
 
 #[pymethods]
 impl Buffer {
-    /// Whether its descriptor permits reading alone.
+    /// Returns whether its descriptor permits reading alone.
     #[getter]
     fn read_only(&self) -> bool {
         self.access == Access::ReadOnly
     }
 
-    /// Whether close() or detach() was called.
+    /// Returns whether close() or detach() was called.
     #[getter]
     fn closed(&self) -> bool {
         self.held.is_closed()

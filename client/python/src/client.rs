@@ -79,19 +79,19 @@ impl Client {
 
 #[pymethods]
 impl Client {
-    /// Where the service is: a socket's path or "binder:DEVICE".
+    /// Returns where the service is: a socket's path or "binder:DEVICE".
     #[getter]
     fn endpoint(&self) -> PyResult<String> {
         Ok(self.0.get()?.endpoint().to_string())
     }
 
-    /// How many services the client was connected to so far, one after the other.
+    /// Returns how many services the client was connected to so far, one after the other.
     #[getter]
     fn generation(&self) -> PyResult<u64> {
         Ok(self.0.get()?.generation())
     }
 
-    /// Whether close() was called.
+    /// Returns whether close() was called.
     #[getter]
     fn closed(&self) -> bool {
         self.0.is_closed()

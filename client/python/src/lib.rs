@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The client library for Python. The package `anion` has this module's classes, with their types in
-//! `_anion.pyi`, and what is plain Python beside them.
+//! The client library for Python. The package `anion` has this module's classes, with their types
+//! in `_anion.pyi`, and what is plain Python beside them.
 //!
 //! No call that may wait has the interpreter's lock: other threads of Python go on. Objects can be
 //! used by several threads; what they hold is behind locks that are held for a moment, with the

@@ -82,13 +82,13 @@ impl Mapping {
 
 #[pymethods]
 impl Mapping {
-    /// Whether it permits reading alone.
+    /// Returns whether it permits reading alone.
     #[getter]
     fn read_only(&self) -> bool {
         self.access == Access::ReadOnly
     }
 
-    /// Whether close() was called.
+    /// Returns whether close() was called.
     #[getter]
     fn closed(&self) -> bool {
         lock(&self.state).map.is_none()

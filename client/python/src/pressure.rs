@@ -30,7 +30,7 @@ impl PressureWatch {
         self.0.close(py);
     }
 
-    /// Whether close() was called.
+    /// Returns whether close() was called.
     #[getter]
     fn closed(&self) -> bool {
         self.0.is_closed()

@@ -23,7 +23,7 @@ impl Reservation {
         self.0.close(py);
     }
 
-    /// Whether close() was called.
+    /// Returns whether close() was called.
     #[getter]
     fn closed(&self) -> bool {
         self.0.is_closed()

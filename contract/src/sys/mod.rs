@@ -23,9 +23,9 @@ pub(crate) fn ioctl(
     argument: &mut [u8; ARGUMENT],
 ) -> Result<i32, Errno> {
     assert!(usize::try_from((request >> 16) & 0x3fff).is_ok_and(|bytes| bytes <= ARGUMENT), "{request:#x}");
-    // SAFETY: the kernel reads and writes at most as many bytes as the request says, which the argument has (checked
-    // above); names, whose request says less, end within the argument or after 32 bytes. It is borrowed for the call,
-    // and so is the descriptor.
+    // SAFETY: the kernel reads and writes at most as many bytes as the request says, which the
+    // argument has (checked above); names, whose request says less, end within the argument or
+    // after 32 bytes. It is borrowed for the call, and so is the descriptor.
     let result = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request, argument.as_mut_ptr()) };
     Errno::result(result)
 }
@@ -35,7 +35,8 @@ pub(crate) fn ioctl(
 /// # Errors
 /// What the kernel reports: it must be some error.
 pub(crate) fn ioctl_nowhere(fd: impl AsFd, request: libc::Ioctl) -> Result<i32, Errno> {
-    // SAFETY: no process has anything mapped at address 1, so the kernel refuses to read or write there.
+    // SAFETY: no process has anything mapped at address 1, so the kernel refuses to read or write
+    // there.
     let result =
         unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), request, std::ptr::without_provenance::<u8>(1)) };
     Errno::result(result)
@@ -58,8 +59,9 @@ pub(crate) fn query_heaps(fd: impl AsFd, heaps: &mut [[u8; HEAP_ENTRY]]) -> Resu
     let count = u32::try_from(heaps.len()).map_err(|_| Errno::EINVAL)?;
     let address = if heaps.is_empty() { 0 } else { heaps.as_mut_ptr().expose_provenance() };
     let mut query = Query { count, reserved0: 0, heaps: address as u64, reserved1: 0, reserved2: 0 };
-    // SAFETY: the request's argument is a `Query`; the kernel writes at most `count` entries of `HEAP_ENTRY` bytes to
-    // the address in it, which is that of as many, borrowed for the call; 0 asks for the number alone.
+    // SAFETY: the request's argument is a `Query`; the kernel writes at most `count` entries of
+    // `HEAP_ENTRY` bytes to the address in it, which is that of as many, borrowed for the call; 0
+    // asks for the number alone.
     let result = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), REQUEST, &raw mut query) };
     Errno::result(result)?;
     Ok(query.count)
@@ -80,7 +82,8 @@ pub(crate) fn map(
     flags: MapFlags,
 ) -> Result<i64, Errno> {
     let bytes = NonZeroUsize::new(bytes).ok_or(Errno::EINVAL)?;
-    // SAFETY: the address is the kernel's choice (the table never has MAP_FIXED), so no mapping can be replaced.
+    // SAFETY: the address is the kernel's choice (the table never has MAP_FIXED), so no mapping can
+    // be replaced.
     let base = unsafe { mmap(None, bytes, protection, flags, fd, offset) }?;
     // SAFETY: exactly the mapping made above, into which nothing points.
     unsafe { munmap(base, bytes.get()) }?;
@@ -106,7 +109,8 @@ pub(crate) fn ioctl_for_descriptor(
     ioctl(fd, number, argument)?;
     let mut bytes = [0; 4];
     bytes.copy_from_slice(&argument[place..place + 4]);
-    // SAFETY: after success these requests have installed a new descriptor for this call and left its number there.
+    // SAFETY: after success these requests have installed a new descriptor for this call and left
+    // its number there.
     Ok(unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(bytes)) })
 }
 
@@ -160,8 +164,8 @@ pub(crate) fn create_udmabuf(device: impl AsFd, ranges: &[Range]) -> Result<Owne
         list.extend([range.memfd, 0].into_iter().flat_map(u32::to_ne_bytes));
         list.extend([range.offset, range.bytes].into_iter().flat_map(u64::to_ne_bytes));
     }
-    // SAFETY: the kernel reads a header of 8 bytes and as many items of 24 as it counts, all of which are in `list`, and
-    // writes nothing there.
+    // SAFETY: the kernel reads a header of 8 bytes and as many items of 24 as it counts, all of
+    // which are in `list`, and writes nothing there.
     let fd = Errno::result(unsafe { libc::ioctl(device.as_fd().as_raw_fd(), REQUEST, list.as_ptr()) })?;
     // SAFETY: success returns a new descriptor that nothing else knows.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

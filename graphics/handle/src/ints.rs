@@ -59,7 +59,8 @@ pub enum Malformed {
 }
 
 impl Handle {
-    /// Returns the numbers of a native handle whose descriptors are the buffer's and the metadata's.
+    /// Returns the numbers of a native handle whose descriptors are the buffer's and the
+    /// metadata's.
     pub fn to_ints(&self) -> Vec<i32> {
         let (request, layout) = (self.request(), self.layout());
         let mut ints = Writer(Vec::with_capacity(INTS));

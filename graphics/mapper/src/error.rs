@@ -32,7 +32,7 @@ impl From<BadFile> for Error {
 }
 
 impl From<Errno> for Error {
-    /// Only what this process or machine lacks is not the handle's fault.
+    /// Returns the code: only what this process or machine lacks is not the handle's fault.
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN => Self::NoResources,

@@ -21,7 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// First argument of the process that makes buffers: no test can have this name.
 const MAKER: &str = "--as-maker";
-/// Handles that are forged, each with a write to metadata; anion-handle's own test has more numbers.
+/// Handles that are forged, each with a write to metadata; anion-handle's own test has more
+/// numbers.
 const FORGED: usize = 200_000;
 
 fn main() -> ExitCode {

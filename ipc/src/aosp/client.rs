@@ -19,12 +19,13 @@ impl<I: FromIBinder + ?Sized> Connection<I> {
     }
 }
 
-/// Finds the service registered as `name`, and waits for it: init starts what the device declares. Kernel binder
-/// needs one connection, whatever `connections` says.
+/// Finds the service registered as `name`, and waits for it: init starts what the device declares.
+/// Kernel binder needs one connection, whatever `connections` says.
 ///
 /// # Errors
-/// `Unsupported` for a socket, or a device other than the process's own; `NotFound` if the device's VINTF manifest
-/// does not declare `name`, or the caller may not find it. The message names the endpoint.
+/// `Unsupported` for a socket, or a device other than the process's own; `NotFound` if the device's
+/// VINTF manifest does not declare `name`, or the caller may not find it. The message names the
+/// endpoint.
 pub fn connect<I: FromIBinder + ?Sized>(
     endpoint: &Endpoint,
     name: &str,

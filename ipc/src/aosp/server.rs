@@ -40,13 +40,15 @@ pub fn dump_arguments(arguments: &[DumpArgument<'_>]) -> Vec<String> {
     arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect()
 }
 
-/// A process that serves through its binder device. There is one in a process: the library holds the device.
+/// A process that serves through its binder device. There is one in a process: the library holds
+/// the device.
 pub struct KernelServer {
     device: PathBuf,
 }
 
 impl KernelServer {
-    /// Prepares the process for up to `threads` calls at once. Nothing is served before [`Self::publish`].
+    /// Prepares the process for up to `threads` calls at once. Nothing is served before
+    /// [`Self::publish`].
     ///
     /// # Errors
     /// `Unsupported` if `device` is not the one that the library uses.
@@ -61,12 +63,13 @@ impl KernelServer {
         Endpoint::Binder(self.device.clone())
     }
 
-    /// Serves `service` on the device's threads and registers it as `name`. The library waits for the service
-    /// manager itself, whatever `patience` says, and on a device no service manager has a successor.
+    /// Serves `service` on the device's threads and registers it as `name`. The library waits for
+    /// the service manager itself, whatever `patience` says, and on a device no service manager has
+    /// a successor.
     ///
     /// # Errors
-    /// `PermissionDenied` if the service manager refuses: the name is not declared in the VINTF manifest, or the
-    /// policy does not allow it.
+    /// `PermissionDenied` if the service manager refuses: the name is not declared in the VINTF
+    /// manifest, or the policy does not allow it.
     pub fn publish<I: FromIBinder + ?Sized>(
         &self,
         name: &str,
@@ -81,7 +84,8 @@ impl KernelServer {
     }
 }
 
-/// Makes a binder object: `new_binder!(BnFoo, service)` is a `Strong<dyn IFoo>` that a server can publish.
+/// Makes a binder object: `new_binder!(BnFoo, service)` is a `Strong<dyn IFoo>` that a server can
+/// publish.
 #[macro_export]
 macro_rules! new_binder {
     ($native:ty, $service:expr) => {

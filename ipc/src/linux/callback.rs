@@ -31,10 +31,12 @@ impl DeathRecipient for Recipient {
 }
 
 impl DeathLink {
-    /// Has `on_death` called once when the process of `object` dies or its connection is lost. It may drop the link.
+    /// Has `on_death` called once when the process of `object` dies or its connection is lost. It
+    /// may drop the link.
     ///
     /// # Errors
-    /// `NotConnected` if that has happened already, `InvalidInput` if the object is this process's own.
+    /// `NotConnected` if that has happened already, `InvalidInput` if the object is this process's
+    /// own.
     pub fn new<I: FromIBinder + ?Sized>(
         object: &Strong<I>,
         on_death: impl Fn() + Send + Sync + 'static,

@@ -32,22 +32,22 @@ pub trait Permit: Send + Sync + 'static {
         true
     }
 
-    /// Is told that the client sent something.
+    /// Notes that the client sent something.
     fn active(&self) {}
 
-    /// Is told why the service ends the connection, once, where it does so for what the client
+    /// Learns why the service ends the connection, once, where it does so for what the client
     /// sent.
     fn refused(&self, why: &dyn Display) {
         let _ = why;
     }
 
-    /// Is given a duplicate of the socket where no thread can be started to serve it, to be closed
-    /// where that may take its time: what the client has sent is closed with it.
+    /// Closes a duplicate of the socket where no thread can be started to serve it. That may take
+    /// time: what the client has sent is closed with it.
     fn unserved(&self, socket: OwnedFd) {
         drop(socket);
     }
 
-    /// Is told that the socket is about to be closed: its descriptor is another file's soon.
+    /// Notes that the socket is about to be closed: its descriptor is another file's soon.
     fn closing(&self) {}
 }
 

@@ -46,7 +46,8 @@ fn a_descriptor_that_was_inherited_is_owned_once() {
         assert_eq!(error, Error::FileDescriptorNotInherited(number));
         assert!(error.to_string().contains(&number.to_string()), "{error}");
     }
-    // The file that was read is closed, so its number may be the new one's: which is not handed out.
+    // The file that was read is closed, so its number may be the new one's: which is not handed
+    // out.
     take_fd_ownership(later.as_raw_fd()).expect_err("opened later");
     assert!(closes_on_exec(left), "what was not taken is still open");
 }

@@ -22,8 +22,8 @@ impl Liveness {
         reader
     }
 
-    /// Notes which buffers the events that a reader got named: whoever asks from here on knows of
-    /// them, whatever that thread does next.
+    /// Notes which buffers the events that a reader got named: a thread that asks from here on
+    /// knows of them, whatever that thread does next.
     pub(in crate::allocator) fn end_reading(&self, reader: u64, named: &[(BufferId, Uid)], now: Instant) {
         let mut pending = self.pending();
         for (id, uid) in named {

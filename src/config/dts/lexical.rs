@@ -88,7 +88,8 @@ pub(super) fn skip(input: &mut Input<'_>, symbol: &str) -> Parsed<bool> {
     opt(terminated(literal(symbol), blanks)).parse_next(input).map(|found| found.is_some())
 }
 
-/// Takes `symbol` with the blanks behind it, or fails for good. `context` says after what it stands.
+/// Takes `symbol` with the blanks behind it, or fails for good. `context` says after what it
+/// stands.
 pub(super) fn require(input: &mut Input<'_>, symbol: &str, context: &str) -> Parsed<()> {
     if skip(input, symbol)? { Ok(()) } else { expected(input, &format!("`{symbol}` {context}")) }
 }

@@ -63,8 +63,8 @@ const KIRIN_KEYS: &[&str] = &[
     "per-bit-size",
 ];
 
-/// Type words with their kind, and whether the memory is kept from the CPU. The secure ones are types of the
-/// vendor's own.
+/// Type words with their kind, and whether the memory is kept from the CPU. The secure ones are
+/// types of the vendor's own.
 const KIRIN_TYPES: &[(&str, HeapType, bool)] = &[
     ("ion_system", HeapType::System, false),
     ("ion_system_contig", HeapType::SystemContig, false),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reserved memory that is a heap by itself: MediaTek's ION carveout, chunk dma-heaps, and plain pools of
-//! contiguous memory, each of which newer kernels offer as a dma-heap of the node's name.
+//! Reserved memory that is a heap by itself: MediaTek's ION carveout, chunk dma-heaps, and plain
+//! pools of contiguous memory, each of which newer kernels offer as a dma-heap of the node's name.
 
 use std::collections::BTreeSet;
 

@@ -17,7 +17,7 @@ fn own(heaps: &str) -> String {
     format!("/ {{ anion {{ compatible = \"anion,heaps-v1\"; {heaps} }}; }};")
 }
 
-/// Reserved memory of `n` pools.
+/// Returns reserved memory of `n` pools.
 fn pools(n: usize) -> String {
     let pool =
         |i| format!("r{i}: pool@{i} {{ compatible = \"shared-dma-pool\"; reusable; size = <0x400000>; }};");

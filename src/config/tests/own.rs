@@ -90,7 +90,8 @@ fn a_region_gives_the_size_and_its_reg_wins() {
     );
 }
 
-/// A heap on line 4 after a good one, with what it says. The bad one is left out, the good one lives.
+/// A heap on line 4 after a good one, with what it says. The bad one is left out, the good one
+/// lives.
 #[test]
 fn every_mistake_is_named_and_costs_one_heap() {
     let cases = [

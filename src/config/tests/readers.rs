@@ -199,7 +199,8 @@ fn damaged_blobs_name_the_damage() {
     assert!(with(structure + 16, [0, 0xff, 0, 0]).starts_with("the name at byte"));
 }
 
-/// Trees of a few nodes and values of all kinds, as text that this reader and the library both print.
+/// Trees of a few nodes and values of all kinds, as text that this reader and the library both
+/// print.
 fn any_tree() -> impl Strategy<Value = Tree> {
     let value = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..12),

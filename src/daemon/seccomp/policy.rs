@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reads the text form of minijail's seccomp policies, as far as the policies of Anion use it, into the form that
-//! `seccompiler` takes.
+//! Reads the text form of minijail's seccomp policies, as far as the policies of Anion use it, into
+//! the form that `seccompiler` takes.
 //!
-//! A line names a system call and says when it is allowed: `read: 1` always, `socket: arg0 == AF_UNIX` for some
-//! arguments (`==`, `!=`, `&` for a bit that must be set, `in` for bits of which no other may be set, joined by `&&`
-//! and `||`), `clone3: return ENOSYS` never, but with an error instead of the end. Lines that begin with `#` are comments,
-//! and a `\` at its end continues a line. Arguments are compared in their lower 32 bits, which is all that the kernel
-//! looks at in those that the policies compare.
+//! A line names a system call and says when it is allowed: `read: 1` always, `socket: arg0 ==
+//! AF_UNIX` for some arguments (`==`, `!=`, `&` for a bit that must be set, `in` for bits of which
+//! no other may be set, joined by `&&` and `||`), `clone3: return ENOSYS` never, but with an error
+//! instead of the end. Lines that begin with `#` are comments, and a `\` at its end continues a
+//! line. Arguments are compared in their lower 32 bits, which is all that the kernel looks at in
+//! those that the policies compare.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -73,7 +73,7 @@ pub(crate) fn pass_descriptors(socket: BorrowedFd<'_>, passes: bool) -> io::Resu
 }
 
 /// Returns whether descriptors wait in the queue of a socket that nobody can send to any more. They
-/// stay there: closing one here could take as long as whoever sent it wants.
+/// stay there: closing one here could take as long as the process that sent it wants.
 ///
 /// # Errors
 /// As setsockopt(2) or recvmsg(2).

@@ -24,13 +24,13 @@ pub trait Poolable: Send {
     /// Cleans memory, on any number of threads.
     type Wipe: Send + Sync;
 
-    /// As [`Memory::worth_keeping`].
+    /// Does as [`Memory::worth_keeping`].
     ///
     /// # Errors
     /// Why not.
     fn worth_keeping(&self) -> Result<(), Unfit>;
 
-    /// As [`Memory::wipe`].
+    /// Does as [`Memory::wipe`].
     ///
     /// # Errors
     /// If it cannot be mapped.
@@ -45,10 +45,10 @@ pub trait Poolable: Send {
     /// Has nothing write to it any more.
     fn stop(&self, wipe: &Self::Wipe);
 
-    /// As [`Memory::cleaned`].
+    /// Does as [`Memory::cleaned`].
     fn cleaned(&self) {}
 
-    /// As [`Memory::has_block`].
+    /// Does as [`Memory::has_block`].
     fn has_block(&self, bytes: u64) -> bool {
         let _ = bytes;
         false

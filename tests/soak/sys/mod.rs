@@ -5,13 +5,14 @@ use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use nix::unistd::{ForkResult, Pid, fork};
 use std::time::Duration;
 
-/// Starts a copy of this process that inherits every descriptor and every mapping, and ends after `pause` by itself.
+/// Starts a copy of this process that inherits every descriptor and every mapping, and ends after
+/// `pause` by itself.
 ///
 /// # Errors
 /// `EAGAIN` or `ENOMEM` if no process can be made.
 pub(crate) fn fork_holder(pause: Duration) -> nix::Result<Pid> {
-    // SAFETY: this process may have other threads, so that the child must neither allocate nor take a lock. It makes
-    // two system calls, through functions that do nothing else, and never returns.
+    // SAFETY: this process may have other threads, so that the child must neither allocate nor take
+    // a lock. It makes two system calls, through functions that do nothing else, and never returns.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {

@@ -70,7 +70,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A value with the header of its type.
+/// Reads a value with the header of its type.
 pub(super) fn encode(number: i64, payload: &[u8]) -> Vec<u8> {
     let length = i64::try_from(STANDARD.len()).unwrap_or_default();
     let mut value = length.to_le_bytes().to_vec();

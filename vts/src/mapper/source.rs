@@ -2,8 +2,8 @@
 //! Where handles come from: a process at the other end of a socket.
 //!
 //! A request is a [`Wanted`] of [`Wanted::BYTES`] bytes. The answer is a number of four bytes: how
-//! many numbers the handle has, or [`UNSUPPORTED`] or [`FAILED`]; then the stride, then the numbers of
-//! the handle, with its descriptors.
+//! many numbers the handle has, or [`UNSUPPORTED`] or [`FAILED`]; then the stride, then the numbers
+//! of the handle, with its descriptors.
 
 use super::sys::{Native, receive, send};
 use anyhow::{Context, Result, bail, ensure};

@@ -182,7 +182,7 @@ impl Buffer<'_> {
         self.get(number).map_err(|code| anyhow!("metadata of type {number}: the mapper answers {code}"))
     }
 
-    /// As [`Buffer::encoded`]; the code, below zero, if the mapper refuses.
+    /// Does as [`Buffer::encoded`]; the code, below zero, if the mapper refuses.
     pub(super) fn get(&self, number: i64) -> Result<Vec<u8>, i32> {
         let mut value = vec![0; 512];
         let length = self.mapper.get_standard(self.address, number, &mut value);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A shared mapping that is only ever touched word by word: other processes may change it at any time, so no
-//! reference into it exists.
+//! A shared mapping that is only ever touched word by word: other processes may change it at any
+//! time, so no reference into it exists.
 
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mprotect, munmap};
@@ -15,8 +15,8 @@ const WORD: usize = size_of::<u64>();
 
 /// A `MAP_SHARED` mapping of a whole buffer.
 ///
-/// Invariant: `base` is the start of one live mapping of `bytes` bytes made by [`Mapping::new`], readable, writable if
-/// `writable`, and unmapped only by `drop`.
+/// Invariant: `base` is the start of one live mapping of `bytes` bytes made by [`Mapping::new`],
+/// readable, writable if `writable`, and unmapped only by `drop`.
 pub(crate) struct Mapping {
     base: NonNull<u64>,
     bytes: NonZeroUsize,
@@ -50,7 +50,8 @@ impl Mapping {
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let mut protection = ProtFlags::PROT_READ;
         protection.set(ProtFlags::PROT_WRITE, writable);
-        // SAFETY: the address is the kernel's choice (no MAP_FIXED), so no existing mapping can be replaced.
+        // SAFETY: the address is the kernel's choice (no MAP_FIXED), so no existing mapping can be
+        // replaced.
         let base = unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, fd, 0) }?;
         Ok(Self { base: base.cast(), bytes, writable })
     }
@@ -66,7 +67,8 @@ impl Mapping {
     /// What mprotect reports.
     pub(crate) fn make_writable(&mut self) -> io::Result<()> {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: the range is exactly this mapping, which stays readable; nothing holds a reference into it.
+        // SAFETY: the range is exactly this mapping, which stays readable; nothing holds a
+        // reference into it.
         unsafe { mprotect(self.base.cast(), self.bytes.get(), protection) }?;
         self.writable = true;
         Ok(())
@@ -80,8 +82,9 @@ impl Mapping {
         assert!(index < self.words(), "word {index} of {}", self.words());
         // SAFETY: `index` is in bounds of the live mapping (checked above).
         let word = unsafe { self.base.add(index) };
-        // SAFETY: `word` is aligned (the mapping starts at a page), in bounds, and readable. A file whose size never
-        // changes cannot fault; if the service breaks that promise, SIGBUS ends the test run, which is a failure.
+        // SAFETY: `word` is aligned (the mapping starts at a page), in bounds, and readable. A file
+        // whose size never changes cannot fault; if the service breaks that promise, SIGBUS ends
+        // the test run, which is a failure.
         unsafe { word.read_volatile() }
     }
 
@@ -94,7 +97,8 @@ impl Mapping {
         assert!(index < self.words(), "word {index} of {}", self.words());
         // SAFETY: `index` is in bounds of the live mapping (checked above).
         let word = unsafe { self.base.add(index) };
-        // SAFETY: as in `load`; the mapping is writable (checked above), and no reference into it exists.
+        // SAFETY: as in `load`; the mapping is writable (checked above), and no reference into it
+        // exists.
         unsafe { word.write_volatile(value) }
     }
 
@@ -121,8 +125,9 @@ impl Mapping {
         // SAFETY: `words.start` is in bounds of the live mapping (checked above).
         let first = unsafe { self.base.add(words.start) };
         let pages = libc::iovec { iov_base: first.as_ptr().cast(), iov_len: words.len() * WORD };
-        // SAFETY: `pages` lies inside the live mapping (checked above); the kernel takes references to its pages, so
-        // that nothing depends on the mapping afterwards, and the descriptor is open during the borrow.
+        // SAFETY: `pages` lies inside the live mapping (checked above); the kernel takes references
+        // to its pages, so that nothing depends on the mapping afterwards, and the descriptor is
+        // open during the borrow.
         let spliced = unsafe { libc::vmsplice(pipe.as_fd().as_raw_fd(), &raw const pages, 1, 0) };
         match usize::try_from(spliced) {
             Err(_) => Err(io::Error::last_os_error()),

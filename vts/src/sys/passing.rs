@@ -7,7 +7,8 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-/// Queues a copy of `fd` on `socket`; the sender's own copy is not needed any more for it to arrive.
+/// Queues a copy of `fd` on `socket`; the sender's own copy is not needed any more for it to
+/// arrive.
 ///
 /// # Errors
 /// What sendmsg reports.
@@ -33,7 +34,7 @@ pub(crate) fn receive_descriptor(socket: &UnixStream) -> io::Result<OwnedFd> {
         _ => None,
     });
     let fd = received.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no descriptor arrived"))?;
-    // SAFETY: the kernel has just installed this descriptor in our table for this message alone; the control message
-    // holds its bare number, and no other code owns it.
+    // SAFETY: the kernel has just installed this descriptor in our table for this message alone;
+    // the control message holds its bare number, and no other code owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The descriptors that a caller gets: sealed, close-on-exec, of the size they say, and truly shared.
+//! The descriptors that a caller gets: sealed, close-on-exec, of the size they say, and truly
+//! shared.
 
 use crate::child::ChildProcess;
 use crate::harness::Fixture;

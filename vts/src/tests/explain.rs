@@ -146,7 +146,8 @@ fn what_is_said_to_fit_fits(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// The words may tell how much is free, which other uids change: the explanation before or after must match.
+/// The words may tell how much is free, which other uids change: the explanation before or after
+/// must match.
 fn refusal_carries_the_explanation(fixture: &Fixture) -> Result<()> {
     const ATTEMPTS: u32 = 5;
     let mut refusals = 0;

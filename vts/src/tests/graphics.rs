@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Android's graphics allocator, where the service has it: what any allocator of that interface must do, and that its
-//! buffers are the heaps' and their caller's.
+//! Android's graphics allocator, where the service has it: what any allocator of that interface
+//! must do, and that its buffers are the heaps' and their caller's.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};

@@ -131,7 +131,8 @@ fn strangers_files_are_not_ours(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Inode numbers are unique only within a file system: another one's file with a buffer's number is no buffer.
+/// Inode numbers are unique only within a file system: another one's file with a buffer's number is
+/// no buffer.
 fn file_with_a_buffers_inode_number_is_not_ours(fixture: &Fixture) -> Result<()> {
     let buffers = fixture.allocate(&AllocationRequest { count: 16, ..from_any(1) })?;
     let inodes = buffers.iter().map(inode).collect::<Result<HashSet<_>>>()?;
@@ -181,7 +182,9 @@ fn reused_memory_has_a_new_identity(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Alone, because a child that another test starts has copies of all descriptors for a moment. Once the answer is here, the only writing end is ours; when that is closed too, the reader is told at once.
+/// Alone, because a child that another test starts has copies of all descriptors for a moment. Once
+/// the answer is here, the only writing end is ours; when that is closed too, the reader is told at
+/// once.
 fn describe_closes_its_copy(fixture: &Fixture) -> Result<()> {
     for _ in 0..16 {
         let (reader, writer) = std::io::pipe()?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! When a buffer counts and when it is gone: it is held by descriptors, descriptors in flight, and mappings, in
-//! whatever process, and by nothing else. No test here makes a call to free. Heaps whose releases the kernel does not
-//! report have tests of their own (`tokens.rs`).
+//! When a buffer counts and when it is gone: it is held by descriptors, descriptors in flight, and
+//! mappings, in whatever process, and by nothing else. No test here makes a call to free. Heaps
+//! whose releases the kernel does not report have tests of their own (`tokens.rs`).
 
 use crate::child::ChildProcess;
 use crate::harness::{Fixture, is_reported};
@@ -71,7 +71,8 @@ fn closing_releases(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Watches that `buffer` is held by what `transform` makes of its descriptor, and gone when that is dropped.
+/// Watches that `buffer` is held by what `transform` makes of its descriptor, and gone when that is
+/// dropped.
 fn held_by<T>(
     fixture: &Fixture,
     buffer: Held,

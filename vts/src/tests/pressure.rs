@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory pressure: who may listen, how often, and what becomes of listeners whose process is gone. How scarce memory
-//! is while the suite runs is not the suite's to decide.
+//! Memory pressure: who may listen, how often, and what becomes of listeners whose process is gone.
+//! How scarce memory is while the suite runs is not the suite's to decide.
 
 use crate::child::ChildProcess;
 use crate::harness::{Fixture, RELEASE_DEADLINE};

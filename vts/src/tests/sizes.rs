@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Numbers and labels of a request: what is malformed, what can never be given, and how sizes are rounded.
+//! Numbers and labels of a request: what is malformed, what can never be given, and how sizes are
+//! rounded.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};

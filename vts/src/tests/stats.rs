@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Counters of heaps, usage of clients, and giving memory back. Other uids may be clients too, so heap counters are
-//! only ever compared with what this process alone must have added.
+//! Counters of heaps, usage of clients, and giving memory back. Other uids may be clients too, so
+//! heap counters are only ever compared with what this process alone must have added.
 
 use crate::harness::{Fixture, RELEASE_DEADLINE};
 use crate::outcome::{check_eq, expect_error, inapplicable, tests};

@@ -127,7 +127,8 @@ fn zeroed_after_writes_without_a_mapping(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// The descriptor is closed first and the mapping dirtied last: the memory must not be cleaned at the close alone.
+/// The descriptor is closed first and the mapping dirtied last: the memory must not be cleaned at
+/// the close alone.
 fn last_holder_that_closes_late_does_not_leak(fixture: &Fixture) -> Result<()> {
     for heap in fixture.mappable()? {
         for _ in 0..4 {

@@ -113,7 +113,8 @@ impl Api<'_> {
     fn tell_blueprint(&self, version: u32) -> Result<()> {
         let path = self.root.join("Android.bp");
         let text = fs::read_to_string(&path).context("Android.bp")?;
-        // Each brace on a line of its own: the formatter joins no lines, and takes two passes to part them.
+        // Each brace on a line of its own: the formatter joins no lines, and takes two passes to
+        // part them.
         let versions: String = (1..=version)
             .map(|number| format!("\n{{\nversion: \"{number}\",\nimports: [],\n}},\n"))
             .collect();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A reader of Android.bp files: as much of the language as this project's file uses, and an error for the rest.
+//! A reader of Android.bp files: as much of the language as this project's file uses, and an error
+//! for the rest.
 //!
 //! `tests/android_bp.rs` uses it too.
 

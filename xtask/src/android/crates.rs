@@ -8,7 +8,8 @@
 pub(crate) enum Origin {
     /// It is in AOSP's external/rust/android-crates-io, with this version and these features.
     Aosp,
-    /// AOSP lacks it, or has one too old or with too few features: docs/android.md says how to import it.
+    /// AOSP lacks it, or has one too old or with too few features: docs/android.md says how to
+    /// import it.
     Imported,
 }
 
@@ -44,7 +45,8 @@ const fn imported(
     Library { module, package, version, features, origin: Origin::Imported }
 }
 
-/// Every module that Android.bp may name. Versions and features of AOSP's are those of its tree in early 2026.
+/// Every module that Android.bp may name. Versions and features of AOSP's are those of its tree in
+/// early 2026.
 pub(crate) const LIBRARIES: &[Library] = &[
     aosp("libandroid_logger", "android_logger", "0.15.0", &["default"]),
     aosp("libanyhow", "anyhow", "1.0.97", &["std"]),
@@ -52,7 +54,8 @@ pub(crate) const LIBRARIES: &[Library] = &[
     aosp("libcommand_fds", "command-fds", "0.3.0", &[]),
     aosp("libenv_logger", "env_logger", "0.11.6", &[]),
     aosp("libhumantime", "humantime", "2.3.0", &[]),
-    // nix as imported needs a newer one than the 0.2.168 of that tree, which stays beside it for everybody else.
+    // nix as imported needs a newer one than the 0.2.168 of that tree, which stays beside it for
+    // everybody else.
     imported("liblibc_anion", "libc", "0.2.180", &["std", "extra_traits"]),
     aosp("liblog_rust", "log", "0.4.26", &["std"]),
     aosp("libproptest", "proptest", "1.5.0", &["default"]),

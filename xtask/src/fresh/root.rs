@@ -188,6 +188,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// Makes the machine's namespaces and mounts.
+    ///
     /// # Errors
     /// If the kernel refuses a namespace or a mount.
     pub(crate) fn boot(root: &Root) -> Result<Self> {

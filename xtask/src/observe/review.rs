@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Compares a policy of system calls with what the service was observed to call: nothing that was observed may be missing,
-//! and for whatever was not observed the policy must say why it is there.
+//! Compares a policy of system calls with what the service was observed to call: nothing that was
+//! observed may be missing, and for whatever was not observed the policy must say why it is there.
 //!
 //! Such reasons are comments in the policy:
 //!
@@ -9,8 +9,9 @@
 //! # not always observed: sched_yield: only where two threads meet
 //! ```
 //!
-//! A call stands for itself and all its values, a call and a value for this value alone. A reason of the first kind for
-//! what was observed is as wrong as none; the second kind is for what depends on timing or on the machine.
+//! A call stands for itself and all its values, a call and a value for this value alone. A reason
+//! of the first kind for what was observed is as wrong as none; the second kind is for what depends
+//! on timing or on the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -42,7 +43,8 @@ pub(crate) enum LineError {
     Value(#[from] RuleError),
 }
 
-/// A system call with the values of the arguments that the policy restricts, in their lower 32 bits.
+/// A system call with the values of the arguments that the policy restricts, in their lower 32
+/// bits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Form {
     pub(crate) call: String,
@@ -78,7 +80,8 @@ impl std::str::FromStr for Form {
     }
 }
 
-/// Reads lines of the form `CALL argN=0xVALUE: PLACE PLACE`; those that begin with `#` are comments.
+/// Reads lines of the form `CALL argN=0xVALUE: PLACE PLACE`; those that begin with `#` are
+/// comments.
 ///
 /// # Errors
 /// With the number of the line that is of another form.

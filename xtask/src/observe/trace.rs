@@ -41,8 +41,9 @@ impl Tracer<'_> {
     }
 }
 
-/// Folds the lines of `strace` with raw arguments to what was called after the filter was asked for the last time; `None`
-/// if it never was. Of the arguments, those are kept that the policy restricts.
+/// Folds the lines of `strace` with raw arguments to what was called after the filter was asked for
+/// the last time; `None` if it never was. Of the arguments, those are kept that the policy
+/// restricts.
 ///
 /// # Errors
 /// If a line is none of strace's.

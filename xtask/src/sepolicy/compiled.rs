@@ -35,7 +35,8 @@ pub(super) struct Rule {
 }
 
 impl Compiled {
-    /// Reads `binary` by way of the text that the compiler makes of it, which takes a hundredth of setools' time.
+    /// Reads `binary` by way of the text that the compiler makes of it, which takes a hundredth of
+    /// setools' time.
     pub(super) fn read(binary: &Path) -> Result<Self> {
         let text = binary.with_extension("text");
         quietly(Command::new("checkpolicy").args(["-b", "-M", "-F", "-o"]).args([&text, binary]))?;

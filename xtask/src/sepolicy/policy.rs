@@ -26,7 +26,8 @@ pub(super) struct Variant {
 }
 
 impl Variant {
-    /// The one with all of Anion's rules, but those that a graphics allocator needs in place of others.
+    /// The one with all of Anion's rules, but those that a graphics allocator needs in place of
+    /// others.
     pub(super) const LARGEST: Self =
         Self { debuggable: true, own_udmabuf: true, memfd_class: true, graphics: false };
 

@@ -59,6 +59,8 @@ impl fmt::Display for Question {
 }
 
 impl Question {
+    /// Checks that the policy gives the answer that is expected.
+    ///
     /// # Errors
     /// If a type is not there, since a question about it would say nothing, or the answer is
     /// another one.

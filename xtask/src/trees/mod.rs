@@ -61,7 +61,7 @@ pub(crate) fn run(args: &TreesArgs) -> Result<()> {
     survey(&args.dir, &Reader { aniond, check: args.check }, &mut Tally::default())
 }
 
-/// The step of the test command: the trees of Debian's kernels for 64-bit and 32-bit ARM.
+/// Runs the step of the test command: the trees of Debian's kernels for 64-bit and 32-bit ARM.
 ///
 /// # Errors
 /// If they cannot be had, the reader died, two forms of one differ, or its pools are not those that
@@ -71,7 +71,7 @@ pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     survey(&trees, &Reader { aniond: release::build()?.aniond, check: true }, tally)
 }
 
-/// The step with boards that the project keeps beside its checkout, and with overlays.
+/// Runs the step with boards that the project keeps beside its checkout, and with overlays.
 ///
 /// # Errors
 /// If a test fails.

@@ -22,7 +22,8 @@ enum Node {
     Link { target: String },
 }
 
-/// A root file system in the making. Paths are absolute, as the guest sees them; all belongs to root.
+/// A root file system in the making. Paths are absolute, as the guest sees them; all belongs to
+/// root.
 #[derive(Debug, Default)]
 pub(super) struct Initramfs {
     /// Sorted, so that a directory comes before what it holds.
@@ -45,7 +46,8 @@ impl Initramfs {
         self.insert(path.as_ref(), Node::Link { target: target.to_owned() });
     }
 
-    /// Adds programs under these names into `/bin`, stripped by a program, with the dynamic loader and the shared libraries they need.
+    /// Adds programs under these names into `/bin`, stripped by a program, with the dynamic loader
+    /// and the shared libraries they need.
     ///
     /// # Errors
     /// If a program cannot be read or one of its libraries is not on this machine.
@@ -134,7 +136,8 @@ fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
     parse_ldd(&text).with_context(|| format!("libraries of {}", program.display()))
 }
 
-/// Reads lines of the forms `NAME => PATH (0x…)`, `PATH (0x…)` and, for what the kernel maps, `NAME (0x…)`.
+/// Reads lines of the forms `NAME => PATH (0x…)`, `PATH (0x…)` and, for what the kernel maps, `NAME
+/// (0x…)`.
 fn parse_ldd(text: &str) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {

@@ -34,8 +34,8 @@ use crate::process::{find_program, line_of, lossy_lines, run as run_program};
 use crate::tally::{Tally, plain};
 use crate::tools::{Tool, cache_dir, ensure_tools};
 
-/// Seconds. A guest takes 200 of them on an idle machine with two cores, and several times that on a
-/// busy one.
+/// Seconds. A guest takes 200 of them on an idle machine with two cores, and several times that on
+/// a busy one.
 const TIMEOUT: u64 = 2700;
 
 /// What stands for every kernel.
@@ -61,8 +61,8 @@ pub(crate) struct VmArgs {
     #[arg(long, conflicts_with = "bench")]
     pictures: bool,
 
-    /// Boot a Debian 13 with systemd instead, install the package in it, and use, upgrade and remove
-    /// it
+    /// Boot a Debian 13 with systemd instead, install the package in it, and use, upgrade and
+    /// remove it
     #[arg(long, conflicts_with_all = ["kernel", "bench", "pictures"])]
     systemd: bool,
 

@@ -157,8 +157,9 @@ impl Program for Caller<'_> {
         if self.listener.is_waiting(self.id) { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
-    /// The thread's number can only be another's if it was killed since, and as many processes as
-    /// there are numbers were started, between two system calls of this function.
+    /// Writes to the thread's memory. Its number can only be another's if it was killed since, and
+    /// as many processes as there are numbers were started, between two system calls of this
+    /// function.
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
         let to = self.remote(address, bytes.len())?;
         if !self.listener.is_waiting(self.id) {

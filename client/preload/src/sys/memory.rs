@@ -63,8 +63,9 @@ fn own_pid() -> libc::pid_t {
 fn copy(from: *const u8, to: *mut u8, length: usize) -> Result<(), Errno> {
     let local = libc::iovec { iov_base: to.cast(), iov_len: length };
     let remote = libc::iovec { iov_base: from.cast_mut().cast(), iov_len: length };
-    // SAFETY: the kernel checks that both places are mapped so. One or both are the program's, which
-    // has asked for them to be read and written; the other is one that the caller has borrowed.
+    // SAFETY: the kernel checks that both places are mapped so. One or both are the program's,
+    // which has asked for them to be read and written; the other is one that the caller has
+    // borrowed.
     let copied = unsafe { libc::process_vm_readv(own_pid(), &raw const local, 1, &raw const remote, 1, 0) };
     match Errno::result(copied) {
         Ok(copied) if usize::try_from(copied) == Ok(length) => Ok(()),
@@ -106,10 +107,10 @@ fn touch_word(place: usize) -> Result<(), Errno> {
 
 /// Copies memory that is there.
 fn copy_checked(from: *const u8, to: *mut u8, length: usize) {
-    // SAFETY: one place is the caller's, borrowed for this call. The other one the program has passed
-    // to ioctl(2) for as many bytes, which are not this library's and so do not overlap: the kernel
-    // has found it in this request, or where it may not be asked, it is trusted as the C library's
-    // functions trust a pointer.
+    // SAFETY: one place is the caller's, borrowed for this call. The other one the program has
+    // passed to ioctl(2) for as many bytes, which are not this library's and so do not overlap: the
+    // kernel has found it in this request, or where it may not be asked, it is trusted as the C
+    // library's functions trust a pointer.
     unsafe { std::ptr::copy_nonoverlapping(from, to, length) };
 }
 

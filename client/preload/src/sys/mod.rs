@@ -88,7 +88,7 @@ pub(crate) fn read_link(link: &[u8], place: &mut [u8]) -> Option<usize> {
 }
 
 unsafe extern "C" {
-    /// pthread_setcancelstate(3).
+    /// Sets whether the thread can be cancelled: pthread_setcancelstate(3).
     fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
 }
 
@@ -104,8 +104,8 @@ fn set_cancellation(state: c_int) -> c_int {
 }
 
 /// Runs code that calls the C library, during which this library's functions are the C library's
-/// own, and the thread is not cancelled. `None` if the thread is in such code already, or if it panics.
-/// errno is what it was before.
+/// own, and the thread is not cancelled. `None` if the thread is in such code already, or if it
+/// panics. errno is what it was before.
 pub(crate) fn inside<T>(run: impl FnOnce() -> T) -> Option<T> {
     if INSIDE.replace(true) {
         return None;
@@ -120,7 +120,8 @@ pub(crate) fn inside<T>(run: impl FnOnce() -> T) -> Option<T> {
     result
 }
 
-/// Whether nodes that are there and permitted are passed over: for tests on machines that have them.
+/// Whether nodes that are there and permitted are passed over: for tests on machines that have
+/// them.
 static FORCED: AtomicBool = AtomicBool::new(false);
 
 /// Returns whether the nodes are this library's even where the machine has its own.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The C library's own functions, or those of the next library that has functions of these names.
 //!
-//! A thread that is cancelled (pthread_cancel(3)) in one of them unwinds through the function of this
-//! library that called it, so neither kind may be of an ABI that aborts then, and what calls them has
-//! nothing to drop.
+//! A thread that is cancelled (pthread_cancel(3)) in one of them unwinds through the function of
+//! this library that called it, so neither kind may be of an ABI that aborts then, and what calls
+//! them has nothing to drop.
 
 use super::list::{Dirent, Dirent64, Dirp};
 use super::status::{Stat, Stat64, Statx};

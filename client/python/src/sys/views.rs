@@ -38,7 +38,8 @@ impl Mapping {
     /// Gives up a view.
     ///
     /// # Safety
-    /// `view` must have been filled by `__getbuffer__` and not be released yet; CPython sees to that.
+    /// `view` must have been filled by `__getbuffer__` and not be released yet; CPython sees to
+    /// that.
     unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
         self.end_view();
     }

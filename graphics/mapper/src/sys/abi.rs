@@ -28,7 +28,7 @@ pub(crate) struct MetadataTypeDescription {
 // SAFETY: its pointers are null or refer to constants of this library, so any thread may read it.
 unsafe impl Sync for MetadataTypeDescription {}
 
-/// `AIMapper_DumpBufferCallback`: a value of one type, for whoever dumps.
+/// `AIMapper_DumpBufferCallback`: a value of one type, for the caller that dumps.
 pub(super) type OnValue = unsafe extern "C" fn(*mut c_void, MetadataType, *const c_void, usize);
 /// `AIMapper_BeginDumpBufferCallback`: the values of another buffer follow.
 pub(super) type OnBuffer = unsafe extern "C" fn(*mut c_void);

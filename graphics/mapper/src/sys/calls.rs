@@ -134,7 +134,7 @@ unsafe extern "C" fn unlock(buffer: BufferHandle, fence: *mut c_int) -> i32 {
     })
 }
 
-/// Both directions at once: it is one call of the kernel.
+/// Synchronises both directions at once: it is one call of the kernel.
 unsafe extern "C" fn synchronise(buffer: BufferHandle) -> i32 {
     code(|| registry::find(buffer.addr())?.buffer.synchronise())
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Kernel binder: opening the device, and staying registered with its service manager.
 //!
-//! The service manager of a Linux machine can be restarted, and then knows nothing. A thread waits for its death,
-//! registers again as soon as a new one answers, and sleeps in between. It asks the device's context object
-//! directly: the library's own registry functions keep the first manager for ever (see *hub* in its documentation).
+//! The service manager of a Linux machine can be restarted, and then knows nothing. A thread waits
+//! for its death, registers again as soon as a new one answers, and sleeps in between. It asks the
+//! device's context object directly: the library's own registry functions keep the first manager
+//! for ever (see *hub* in its documentation).
 
 use crate::Endpoint;
 use rsbinder::hub::android_16::{BpServiceManager, DUMP_FLAG_PRIORITY_DEFAULT, IServiceManager};
@@ -27,10 +28,12 @@ pub struct KernelServer {
 }
 
 impl KernelServer {
-    /// Opens `device` for up to `threads` calls at once. Nothing is served before [`Self::publish`].
+    /// Opens `device` for up to `threads` calls at once. Nothing is served before
+    /// [`Self::publish`].
     ///
     /// # Errors
-    /// If the device is missing, not accessible, not a binder device, or the process opened one before.
+    /// If the device is missing, not accessible, not a binder device, or the process opened one
+    /// before.
     pub fn open(device: &Path, threads: u32) -> io::Result<Self> {
         let fail = |kind, why: String| io::Error::new(kind, format!("{}: {why}", device.display()));
         if ProcessState::is_initialized() {
@@ -63,9 +66,9 @@ impl KernelServer {
         ProcessState::as_self().context_object().map(drop).map_err(|_code| self.no_manager())
     }
 
-    /// Serves `service` on the device's threads and registers it as `name`. Waits up to `patience` for a service
-    /// manager. Once registered, the service stays so while the
-    /// process lives: a successor of the manager is told too, however late it comes.
+    /// Serves `service` on the device's threads and registers it as `name`. Waits up to `patience`
+    /// for a service manager. Once registered, the service stays so while the process lives: a
+    /// successor of the manager is told too, however late it comes.
     ///
     /// # Errors
     /// `NotConnected` if no service manager answered in time, `PermissionDenied` if it refused.
@@ -137,13 +140,14 @@ struct Registrar {
     name: String,
     service: SIBinder,
     deaths: Sender<u64>,
-    /// Counts attempts, so that a late obituary of an earlier manager is not taken for the current one's.
+    /// Counts attempts, so that a late obituary of an earlier manager is not taken for the current
+    /// one's.
     generation: u64,
 }
 
 impl Registrar {
-    /// Registers with the manager that answers now. The death link comes first: a manager that dies in between is
-    /// noticed either way.
+    /// Registers with the manager that answers now. The death link comes first: a manager that dies
+    /// in between is noticed either way.
     fn register(&mut self) -> Result<Manager, Setback> {
         self.generation += 1;
         let away = |_code: StatusCode| Setback::Away;

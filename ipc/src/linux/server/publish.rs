@@ -36,8 +36,8 @@ pub fn dump_arguments<'a>(arguments: &'a [DumpArgument<'_>]) -> &'a [String] {
     arguments
 }
 
-/// Makes a binder object: `new_binder!(BnFoo, service)` is a `Strong<dyn IFoo>` that any server can publish.
-/// Calls carry the caller's SELinux context where the transport has one.
+/// Makes a binder object: `new_binder!(BnFoo, service)` is a `Strong<dyn IFoo>` that any server can
+/// publish. Calls carry the caller's SELinux context where the transport has one.
 #[macro_export]
 macro_rules! new_binder {
     ($native:ty, $service:expr) => {

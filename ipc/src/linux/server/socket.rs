@@ -20,8 +20,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-/// Connections for calls that one client's session may have, hence calls of it that can run at once.
-/// It may have twice as many over which it takes calls.
+/// Connections for calls that one client's session may have, hence calls of it that can run at
+/// once. It may have twice as many over which it takes calls.
 const MAX_SESSION_THREADS: u32 = 8;
 /// How long a client may take to read a reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);

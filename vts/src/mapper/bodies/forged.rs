@@ -30,7 +30,7 @@ impl Random {
         usize::try_from(self.next() % u64::try_from(limit).unwrap_or(1)).unwrap_or_default()
     }
 
-    /// A number of a handle: any, a small one, or at an edge.
+    /// Returns a number of a handle: any, a small one, or at an edge.
     fn number(&mut self, was: i32) -> i32 {
         let [a, b, c, d, kind, ..] = self.next().to_le_bytes();
         let any = i32::from_le_bytes([a, b, c, d]);

@@ -19,7 +19,7 @@ bodies! {
     "RereadLockedBufferBadBuffer" what_is_not_locked_is_not_reread,
 }
 
-/// Bytes of a row of 64 by 64 pixels of four bytes.
+/// Returns the bytes of a row of 64 by 64 pixels of four bytes.
 fn row(stride: i32) -> Result<usize> {
     Ok(usize::try_from(stride).context("stride")? * 4)
 }

@@ -91,7 +91,7 @@ impl Mapper {
         checked(code, (fds, ints))
     }
 
-    /// Locks; returns the image, of which `bytes` bytes may be accessed.
+    /// Locks the buffer. Returns the image, of which `bytes` bytes may be accessed.
     pub(crate) fn lock(
         self,
         buffer: usize,
@@ -108,7 +108,7 @@ impl Mapper {
         checked(code, Pixels::new(out.cast(), bytes))
     }
 
-    /// Unlocks; returns the fence.
+    /// Unlocks the buffer. Returns the fence.
     pub(crate) fn unlock(self, buffer: usize) -> Result<i32, i32> {
         let mut fence = -2;
         // SAFETY: as in `free`; the place for the answer is on this stack.

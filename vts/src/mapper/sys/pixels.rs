@@ -4,7 +4,7 @@
 /// So many bytes that the mapper says are mapped. Others may write to them at any time, so no
 /// reference to them is made.
 ///
-/// Invariant: whoever made it has them mapped until it is gone.
+/// Invariant: its maker has them mapped until it is gone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pixels {
     start: *mut u8,

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How comments and documents are written: what CONTRIBUTING.md asks for, as far as a program can
+//! tell.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Columns of a line that is a comment.
+const MAX_COLUMNS: usize = 100;
+
+/// Phrases that take two readings, in lower case, and what says the same.
+const PHRASES: [(&str, &str); 6] = [
+    ("whoever", "the process, the client or the uid that is meant"),
+    ("was let go of", "released"),
+    ("lets go of", "releases"),
+    ("made ready ahead", "preallocated"),
+    ("whomever", "the client or the uid that is meant"),
+    ("gives back what it took", "releases what it allocated"),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Returns the files of the repository with one of these endings, sorted; builds and frozen
+/// interfaces left out.
+fn files(endings: &[&str]) -> Vec<PathBuf> {
+    let (mut directories, mut found) = (vec![root().to_owned()], Vec::new());
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("a directory") {
+            let entry = entry.expect("an entry");
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            if entry.file_type().expect("a type").is_dir() {
+                let is_ours = !name.starts_with('.') && !matches!(&*name, "target" | "aidl_api");
+                directories.extend(is_ours.then_some(path));
+            } else if endings.iter().any(|ending| name.ends_with(ending)) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "{endings:?}");
+    found
+}
+
+/// Returns what `fault` says of the lines of all files with these endings, with file and line.
+fn faults(endings: &[&str], fault: impl Fn(&Path, &[&str], usize) -> Option<String>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for path in files(endings) {
+        let text = fs::read_to_string(&path).expect("text");
+        let lines: Vec<&str> = text.lines().collect();
+        let place = path.strip_prefix(root()).expect("below it").display();
+        let of_line = |at| fault(&path, &lines, at).map(|why| format!("{place}:{}: {why}", at + 1));
+        faults.extend((0..lines.len()).filter_map(of_line));
+    }
+    faults
+}
+
+fn none(faults: &[String]) {
+    assert!(faults.is_empty(), "{} places:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Returns the text of a line of documentation.
+fn documentation(line: &str) -> Option<&str> {
+    line.trim_start().strip_prefix("///").map(str::trim_start)
+}
+
+/// Returns the line of the item that documentation at `at` is of, and its attributes.
+fn item<'a>(lines: &[&'a str], at: usize) -> (&'a str, Vec<&'a str>) {
+    let mut attributes = Vec::new();
+    for line in lines[at..].iter().map(|line| line.trim_start()) {
+        if line.starts_with("#[") {
+            attributes.push(line);
+        } else if !line.starts_with("///") {
+            return (line, attributes);
+        }
+    }
+    ("", attributes)
+}
+
+/// Returns whether an item is a function: nothing but qualifiers comes before the keyword.
+fn is_function(item: &str) -> bool {
+    let is_qualifier = |c: char| c.is_ascii_lowercase() || " ()\"C-".contains(c);
+    let found = item.split_once("fn ").is_some_and(|(before, _)| before.chars().all(is_qualifier));
+    found && (item.starts_with("fn ") || item.contains(" fn "))
+}
+
+/// Returns whether a word is a verb in the third person, as far as its form tells.
+fn is_verb(word: &str) -> bool {
+    let word = word.trim_end_matches([',', '.', ':']);
+    let is_form = word.starts_with(|c: char| c.is_ascii_uppercase()) && word.ends_with('s');
+    is_form && !matches!(word, "As" | "Its" | "Is" | "This" | "Others" | "Unless" | "Bytes" | "Pages")
+}
+
+/// Tests have names that are sentences; their documentation says more.
+fn is_of_tests(path: &Path, attributes: &[&str], lines: &[&str], at: usize) -> bool {
+    let path = path.to_string_lossy();
+    let is_test = |attribute: &&str| attribute.starts_with("#[test]") || attribute.starts_with("#[ignore");
+    path.contains("/tests/")
+        || path.ends_with("/tests.rs")
+        || attributes.iter().any(|attribute| is_test(attribute))
+        || lines[..at].iter().any(|line| line.trim_start().starts_with("mod tests {"))
+}
+
+#[test]
+fn documentation_of_a_function_begins_with_what_it_does() {
+    let fault = |path: &Path, lines: &[&str], at: usize| {
+        let first = documentation(lines[at])?;
+        let is_first = at == 0 || documentation(lines[at - 1]).is_none();
+        let (item, attributes) = item(lines, at);
+        let concerns = is_first && is_function(item) && !is_of_tests(path, &attributes, lines, at);
+        let word = first.split_whitespace().next().unwrap_or_default();
+        let is_magic = item.contains("fn __");
+        (concerns && !is_magic && !is_verb(word)).then(|| format!("{first:?} does not begin with a verb"))
+    };
+    none(&faults(&[".rs"], fault));
+}
+
+#[test]
+fn comments_fit_their_columns() {
+    let fault = |_: &Path, lines: &[&str], at: usize| {
+        let (line, columns) = (lines[at], lines[at].chars().count());
+        let is_comment = line.trim_start().starts_with("//") && !line.contains("http");
+        (is_comment && columns > MAX_COLUMNS).then(|| format!("{columns} columns, {MAX_COLUMNS} at most"))
+    };
+    none(&faults(&[".rs", ".aidl", ".hpp"], fault));
+}
+
+#[test]
+fn phrases_with_two_readings_are_not_used() {
+    let own = Path::new(file!()).file_name().expect("a name").to_owned();
+    let fault = |path: &Path, lines: &[&str], at: usize| {
+        let line = lines[at].to_lowercase();
+        let found = PHRASES.iter().find(|(phrase, _)| line.contains(phrase))?;
+        (path.file_name() != Some(&own)).then(|| format!("{:?}; {} is meant", found.0, found.1))
+    };
+    none(&faults(&[".rs", ".md", ".aidl", ".h", ".hpp", ".py", ".sh"], fault));
+}
+
+#[test]
+fn the_rules_find_what_they_are_for() {
+    let lines = ["/// The service.", "#[must_use]", "pub(crate) const fn service() {}", "/// Returns it."];
+    assert_eq!(item(&lines, 0), ("pub(crate) const fn service() {}", vec!["#[must_use]"]));
+    assert!(is_function(item(&lines, 0).0) && !is_function("pub struct Service;"));
+    assert!(is_function("extern \"C\" fn f()") && !is_function("fnord()") && !is_function("let fn_ = fn f"));
+    for (word, is_one) in
+        [("Returns", true), ("The", false), ("As", false), ("Makes,", true), ("asks", false)]
+    {
+        assert_eq!(is_verb(word), is_one, "{word}");
+    }
+}
