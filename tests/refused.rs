@@ -99,8 +99,8 @@ fn the_operator_looks_at_a_service_whose_places_are_taken() {
         }
         let doctor = client(&daemon).arg("doctor").output().expect("it runs");
         let report = String::from_utf8_lossy(&doctor.stdout).into_owned();
-        let line = report.lines().find(|line| line.starts_with("service  ")).expect("a line for it");
-        assert!(line.contains(" ok ") && line.contains("serves version"), "{line}");
+        let line = report.lines().find(|line| line.contains("service: ")).expect("a line for it");
+        assert!(line.starts_with("ok ") && line.contains("serves version"), "{line}");
         // Those that allocate have the places of the budget alone.
         refusal(connected(&daemon, 1));
         drop(held);

@@ -99,7 +99,7 @@ fn is_of_tests(path: &Path, attributes: &[&str], lines: &[&str], at: usize) -> b
     let is_test = |attribute: &&str| attribute.starts_with("#[test]") || attribute.starts_with("#[ignore");
     path.contains("/tests/")
         || path.ends_with("/tests.rs")
-        || attributes.iter().any(|attribute| is_test(attribute))
+        || attributes.iter().any(is_test)
         || lines[..at].iter().any(|line| line.trim_start().starts_with("mod tests {"))
 }
 

@@ -25,10 +25,8 @@ impl Allocator {
         }
         if !changed.is_empty() {
             // Their buffers may take another number of descriptors.
-            match max_buffers(&self.heaps) {
-                Ok(most) => self.registry().ledger.set_max_files(most),
-                Err(error) => log::warn!("the most buffers stay as they were: {error:#}"),
-            }
+            let most = max_buffers(&self.heaps, self.descriptors);
+            self.registry().ledger.set_max_files(most);
         }
     }
 }

@@ -125,6 +125,8 @@ pub struct Allocator {
     /// later service starts above every id that was ever given.
     next_id: AtomicU64,
     own_uid: Uid,
+    /// How many descriptors the process may have.
+    descriptors: u64,
     /// What sources are opened from.
     machine: Machine,
 }
@@ -188,7 +190,9 @@ impl Allocator {
             with_index.map(|(index, spec)| build(spec, limits.reserves_of(index), &machine)).collect();
         // What comes later finds the service without the right to.
         machine.raises_limits = false;
-        let ledger = Ledger::new(limits, max_buffers(&heaps)?).with_max_reserved(machine.memory_bytes / 2);
+        let descriptors = crate::sys::fd::limit().context("asking for the descriptor limit")?;
+        let max_buffers = max_buffers(&heaps, descriptors);
+        let ledger = Ledger::new(limits, max_buffers).with_max_reserved(machine.memory_bytes / 2);
         let boot_nanoseconds = u64::try_from(crate::sys::clock::since_boot().as_nanos())?;
         let latencies = heaps.iter().map(|_| Latency::default()).collect();
         Ok(Arc::new(Self {
@@ -208,6 +212,7 @@ impl Allocator {
             turns: Turns::default(),
             next_id: AtomicU64::new(boot_nanoseconds),
             own_uid,
+            descriptors,
             machine,
         }))
     }
@@ -292,14 +297,10 @@ impl Drop for Allocator {
     }
 }
 
-/// Returns how many buffers of these heaps the process's descriptors are enough for.
-///
-/// # Errors
-/// If the limit cannot be asked for.
-fn max_buffers(heaps: &[Heap]) -> anyhow::Result<u64> {
-    let descriptors = crate::sys::fd::limit().context("asking for the descriptor limit")?;
+/// Returns how many buffers of these heaps so many descriptors of the process are enough for.
+fn max_buffers(heaps: &[Heap], descriptors: u64) -> u64 {
     let each = heaps.iter().map(Heap::descriptors).fold(1, u64::max);
-    Ok((descriptors - OTHER_DESCRIPTORS.min(descriptors / 2)) / each)
+    (descriptors - OTHER_DESCRIPTORS.min(descriptors / 2)) / each
 }
 
 /// Returns the configured policy in the ledger's terms, for these heaps.

@@ -9,7 +9,8 @@ use super::tree::{NodeId, Tree};
 use crate::units::{HeapName, HeapType};
 use anion_layout::Usage;
 
-const KEYS: &[&str] = &["reg", "usages", "vendor-usages", "heaps", "dma-bufs-only"];
+/// The keys of a rule.
+pub(super) const KEYS: &[&str] = &["reg", "usages", "vendor-usages", "heaps", "dma-bufs-only"];
 
 /// How the CPU reads and writes.
 const CPU: u64 = Usage::CPU_READ | Usage::CPU_WRITE;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The manual page anion-heaps(5) beside the keys that are read.
 
-use super::super::{heaps, policy};
+use super::super::{graphics, heaps, policy};
 use super::{findings, load};
 
 const PAGE: &str = include_str!("../../../docs/man/anion-heaps.5");
@@ -19,6 +19,7 @@ fn entries(mark: &str) -> Vec<&'static str> {
 fn the_manual_page_has_the_keys_that_are_read() {
     assert_eq!(entries(".\\\" keys: heap"), heaps::KEYS);
     assert_eq!(entries(".\\\" keys: clients"), policy::CLIENT_KEYS);
+    assert_eq!(entries(".\\\" keys: graphics"), graphics::KEYS);
     assert!(policy::QUOTA_KEYS.iter().all(|key| policy::CLIENT_KEYS.contains(key)));
 }
 
