@@ -241,12 +241,11 @@ serve_socket() {
     eventually 180 run_as alice anionctl list --socket "$SOCKET"
 }
 
-# With the mapper, where programs can load libraries: those of other architectures are static.
+# The mapper, with dma-bufs that came over a socket. The suite itself has run over binder with them, and runs over a socket
+# outside of guests.
 vts_socket() {
-    set -- --endpoint "unix:$SOCKET" --color never
-    [ ! -e /bin/mapper.anion.so ] ||
-        set -- "$@" --mapper /bin/mapper.anion.so --graphics "unix:$GRAPHICS_SOCKET"
-    run_as bob anion-vts "$@"
+    run_as bob anion-vts --endpoint "unix:$SOCKET" --mapper /bin/mapper.anion.so \
+        --graphics "unix:$GRAPHICS_SOCKET" --color never mapper::
 }
 
 stop_daemon() {
