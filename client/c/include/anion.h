@@ -758,8 +758,8 @@ typedef struct anion_request {
    */
   uint64_t bytes;
   /**
-   * Names or aliases of heaps, tried in this order, with NULL after the last one. NULL: the heaps
-   * of `heap_mask`.
+   * Names or aliases of heaps, tried in this order, with NULL after the last one. NULL: the
+   * heaps of `heap_mask`.
    */
   const char *const *heaps;
   /**

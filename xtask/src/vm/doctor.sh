@@ -9,7 +9,7 @@ unavailable() {
 # As the service's user, while the service runs: it says that one heap at least is wanting, which no kernel has.
 examine() {
     rc=0
-    run_as anion anionctl doctor --binder --config "$HEAPS" >/tmp/doctor || rc=$?
+    run_as anion anionctl doctor --all --binder --config "$HEAPS" >/tmp/doctor || rc=$?
     cat /tmp/doctor
     if [ "$rc" != 4 ]; then
         echo "it ended with $rc"
@@ -21,12 +21,12 @@ examine() {
             *binder) what="$device device" ;;
             *) what=$device ;;
         esac
-        if ! grep -qE "^$what +(ok|limited) " /tmp/doctor; then
+        if ! grep -qE "^(ok|limited) +$what: " /tmp/doctor; then
             echo "$device was not found"
             return 1
         fi
     done </etc/guest/devices
-    grep -qE '^service manager +ok ' /tmp/doctor && grep -qE '^release of memfds +ok ' /tmp/doctor || return
+    grep -qE '^ok +service manager: ' /tmp/doctor && grep -qE '^ok +release of memfds: ' /tmp/doctor || return
     run_as alice anionctl list --binder >/tmp/list || return
     if [ "$(unavailable /tmp/doctor)" != "$(unavailable /tmp/list)" ]; then
         echo "the service says otherwise:"
