@@ -49,11 +49,11 @@ impl Random {
 type Own = Vec<(u64, u64)>;
 
 fn own(raw: &Raw) -> Result<Own> {
-    let stat = |fd: &OwnedFd| {
-        let stat = nix::sys::stat::fstat(fd)?;
-        Ok((stat.st_dev, stat.st_ino))
+    let identity = |fd: &OwnedFd| {
+        let file = File::from(fd.try_clone()?).metadata()?;
+        Ok((file.dev(), file.ino()))
     };
-    raw.native.fds().iter().map(stat).collect()
+    raw.native.fds().iter().map(identity).collect()
 }
 
 /// Returns how many descriptors and how many mappings of these files this process has.
