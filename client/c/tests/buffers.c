@@ -14,12 +14,12 @@ static void version_and_connections(void)
     CHECK(strcmp(anion_version(), ANION_TEST_VERSION) == 0);
     client = connected();
     snprintf(endpoint, sizeof endpoint, "unix:%s", getenv("ANION_SOCKET"));
-    CHECK(strcmp(anion_client_endpoint(client), endpoint) == 0);
+    CHECK(strcmp(anion_client_endpoint(client), getenv("ANION_SOCKET")) == 0);
     CHECK(anion_client_generation(client) == 1);
 
     anion_settings settings = {.struct_size = sizeof settings, .endpoint = endpoint, .connections = 2};
     OK(anion_connect_with(&settings, &other, &error), error);
-    CHECK(strcmp(anion_client_endpoint(other), endpoint) == 0);
+    CHECK(strcmp(anion_client_endpoint(other), getenv("ANION_SOCKET")) == 0);
     anion_client_free(other);
     CHECK(anion_connect_with(NULL, &other, NULL) == 0);
     anion_client_free(other);
