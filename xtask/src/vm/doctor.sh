@@ -3,7 +3,7 @@
 
 # unavailable FILE: names of the heaps that a table calls unavailable.
 unavailable() {
-    sed -n 's/^ *[0-9][0-9]*  *\([^ ]*\) .* unavailable: .*/\1/p' "$1"
+    sed -n 's/^ *[0-9][0-9]*  *\([^ ]*\) .* unavailable:.*/\1/p' "$1"
 }
 
 # As the service's user, while the service runs: it says that one heap at least is wanting, which no kernel has.

@@ -163,22 +163,33 @@ start_hub() {
 
 serve_binder() {
     aniond --check-config "$HEAPS" || return
-    as anion aniond --config "$HEAPS" --transport binder >>"$LOGS/aniond-binder" 2>&1 &
+    as anion aniond --config "$HEAPS" --transport binder --graphics >>"$LOGS/aniond-binder" 2>&1 &
     daemon=$!
     eventually 180 rsb_service check "$SERVICE" && run_as alice anionctl list --binder || return
     grep "system calls are allowed" "$LOGS/aniond-binder"
 }
 
 # 100 rounds of 2 MiB are three times what may be accounted and not held; the step churn has more.
+# vts USER ENDPOINT ARGUMENTS…
 vts() {
-    run_as "$1" anion-vts --endpoint "$2" --rounds 100 --color never
+    user=$1
+    endpoint=$2
+    shift 2
+    run_as "$user" anion-vts --endpoint "$endpoint" --rounds 100 --color never "$@"
+}
+
+# The suites of the graphics allocator and, where programs can load libraries, of the mapper: those of other
+# architectures are static.
+graphics() {
+    echo --graphics binder
+    [ ! -e /bin/mapper.anion.so ] || echo --mapper /bin/mapper.anion.so
 }
 
 # Two uids at once. The outputs are kept apart, for each ends with a summary.
 vts_both() {
-    vts alice binder >/tmp/vts-alice 2>&1 &
+    vts alice binder $(graphics) >/tmp/vts-alice 2>&1 &
     alice=$!
-    vts bob binder >/tmp/vts-bob 2>&1 &
+    vts bob binder --graphics binder >/tmp/vts-bob 2>&1 &
     bob=$!
     rc=0
     wait "$alice" || rc=$?
@@ -299,7 +310,7 @@ step device-tree check_device_tree
 step hub start_hub || finish
 step serve-binder serve_binder || finish
 step doctor examine
-step vts-binder-alice vts alice binder
+step vts-binder-alice vts alice binder $(graphics)
 step vts-binder-both vts_both
 step churn churn
 step domains attack_domains
