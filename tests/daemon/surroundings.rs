@@ -116,8 +116,8 @@ fn too_few_descriptors_or_threads_are_named_with_the_limit() {
         let wanted = format!("RLIMIT_NOFILE is {limit} (ulimit -n, LimitNOFILE=)");
         assert!(message.contains(&wanted), "{message}");
     }
-    // Room for the program, whatever its size, and for few stacks of 2 MiB: the first limit at which
-    // the loader does not fail.
+    // Room for the program, whatever its size, and for few stacks of 2 MiB: the first limit at
+    // which the loader does not fail.
     let (limit, message) = (16..64)
         .find_map(|megabytes| {
             let limit = megabytes * 1_000_000;
