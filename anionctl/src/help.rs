@@ -165,8 +165,8 @@ is in the last line. REFS has all references to a dma-buf, those of devices and 
 messages that were not received yet among them. Dma-bufs of other allocators are
 shown, too. The service, if it answers, adds ids, heaps and labels; a line without
 a process is a buffer that no process was seen with.
-The service keeps a descriptor of every buffer, and memory in pools that nobody
-else has: its name is that of the first buffer that it was.
+The service holds a descriptor of every buffer, and pooled memory that no client
+holds, which has the name of its first buffer.
 
 JSON:
   {\"buffers\": [{\"inode\", \"kind\", \"name\", \"size\", \"id\", \"heap\", \"owner_uid\",

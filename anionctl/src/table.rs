@@ -43,8 +43,8 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Returns the table as lines of at most `width` columns, whole for `None`. Names what was left
-    /// out.
+    /// Returns the table as lines of at most `width` columns, whole for `None`. Names the
+    /// columns that do not fit.
     pub(crate) fn text(&self, width: Option<usize>) -> String {
         let widths: Vec<_> = (0..self.columns.len()).map(|column| self.width_of(column)).collect();
         let mut shown: Vec<_> = (0..self.columns.len()).collect();

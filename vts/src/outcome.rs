@@ -2,24 +2,11 @@
 //! What a test is, what it may expect, and how it ends.
 
 use crate::harness::Fixture;
+pub(crate) use crate::mapper::check_eq;
 use crate::request::aidl::ErrorCode;
 use anion_ipc::ServiceError;
 use anyhow::{Result, anyhow, bail, ensure};
 use std::fmt;
-
-/// Both sides of a comparison in the failure, and what it is about.
-macro_rules! check_eq {
-    ($left:expr, $right:expr, $($about:tt)+) => {
-        match (&$left, &$right) {
-            (left, right) => anyhow::ensure!(
-                left == right,
-                "{}: expected {right:?}, found {left:?}",
-                format_args!($($about)+)
-            ),
-        }
-    };
-}
-pub(crate) use check_eq;
 
 /// Why a test has nothing to say in these circumstances. An error, so that `?` carries it out of a
 /// test.

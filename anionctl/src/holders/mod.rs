@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_was_seen_with_is_shown_without_a_process() {
+    fn a_buffer_without_a_known_process_is_shown_without_one() {
         let live = LiveBuffer {
             inode: 9,
             id: 70,

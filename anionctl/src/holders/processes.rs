@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which processes have which buffers, by /proc alone: descriptors, and what is mapped.
 //!
-//! What a process sent and nobody received yet, and what devices have imported, is in no process;
-//! the reference count of a dma-buf has both.
+//! Descriptors in unread messages, and imports of devices, belong to no process; the reference
+//! count of a dma-buf includes both.
 
 use std::collections::BTreeMap;
 use std::fs;

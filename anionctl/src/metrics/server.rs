@@ -53,7 +53,7 @@ pub(super) fn serve(path: &Path, document: impl Fn() -> Result<String, Failure>)
     Ok(())
 }
 
-/// Binds the socket. One that nobody serves any more is replaced.
+/// Binds the socket. A stale socket is replaced.
 fn bind(path: &Path) -> io::Result<Socket> {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     let refuses =

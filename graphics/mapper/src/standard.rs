@@ -4,63 +4,49 @@
 /// What the types are called in the header of an encoded value.
 pub(crate) const NAME: &str = "android.hardware.graphics.common.StandardMetadataType";
 
-/// A type of metadata, with its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i64)]
-pub(crate) enum Standard {
-    BufferId = 1,
-    Name,
-    Width,
-    Height,
-    LayerCount,
-    PixelFormatRequested,
-    PixelFormatFourcc,
-    PixelFormatModifier,
-    Usage,
-    AllocationSize,
-    ProtectedContent,
-    Compression,
-    Interlaced,
-    ChromaSiting,
-    PlaneLayouts,
-    Crop,
-    Dataspace,
-    BlendMode,
-    Smpte2086,
-    Cta861_3,
-    Smpte2094_40,
-    Smpte2094_10,
-    Stride,
+/// Defines the types, numbered from 1 in this order, and the list of all of them.
+macro_rules! standard {
+    ($first:ident $($next:ident)+) => {
+        /// A type of metadata, with its number.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(i64)]
+        pub(crate) enum Standard {
+            $first = 1,
+            $($next),+
+        }
+
+        use Standard::*;
+
+        /// All of them, by ascending number.
+        pub(crate) const ALL: [Standard; 23] = [$first, $($next),+];
+    };
 }
 
-use Standard::*;
-
-/// All of them, by ascending number.
-pub(crate) const ALL: [Standard; 23] = [
-    BufferId,
-    Name,
-    Width,
-    Height,
-    LayerCount,
-    PixelFormatRequested,
-    PixelFormatFourcc,
-    PixelFormatModifier,
-    Usage,
-    AllocationSize,
-    ProtectedContent,
-    Compression,
-    Interlaced,
-    ChromaSiting,
-    PlaneLayouts,
-    Crop,
-    Dataspace,
-    BlendMode,
-    Smpte2086,
-    Cta861_3,
-    Smpte2094_40,
-    Smpte2094_10,
-    Stride,
-];
+standard! {
+    BufferId
+    Name
+    Width
+    Height
+    LayerCount
+    PixelFormatRequested
+    PixelFormatFourcc
+    PixelFormatModifier
+    Usage
+    AllocationSize
+    ProtectedContent
+    Compression
+    Interlaced
+    ChromaSiting
+    PlaneLayouts
+    Crop
+    Dataspace
+    BlendMode
+    Smpte2086
+    Cta861_3
+    Smpte2094_40
+    Smpte2094_10
+    Stride
+}
 
 impl Standard {
     /// Returns its number.

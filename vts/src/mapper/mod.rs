@@ -13,5 +13,19 @@ mod suite;
 #[expect(unsafe_code, reason = "it calls a library of C's; the only folder of this suite with unsafe code")]
 mod sys;
 
+/// Both sides of a comparison in the failure, and what it is about.
+macro_rules! check_eq {
+    ($left:expr, $right:expr, $($about:tt)+) => {
+        match (&$left, &$right) {
+            (left, right) => anyhow::ensure!(
+                left == right,
+                "{}: expected {right:?}, found {left:?}",
+                format_args!($($about)+)
+            ),
+        }
+    };
+}
+pub(crate) use check_eq;
+
 pub(crate) use bodies::all;
 pub(crate) use suite::{Outcome, Suite};

@@ -38,16 +38,4 @@ macro_rules! bodies {
 }
 use bodies;
 
-/// Both sides of a comparison in the failure, and what it is about.
-macro_rules! check_eq {
-    ($left:expr, $right:expr, $($about:tt)+) => {
-        match (&$left, &$right) {
-            (left, right) => anyhow::ensure!(
-                left == right,
-                "{}: expected {right:?}, found {left:?}",
-                format_args!($($about)+)
-            ),
-        }
-    };
-}
-use check_eq;
+use super::check_eq;
