@@ -36,11 +36,11 @@ pub(crate) struct Arguments {
 /// Flags that every command takes.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// Reach the service over this Unix socket
+    /// Connect to the service over this Unix socket
     #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = "Global options")]
     socket: Option<PathBuf>,
 
-    /// Reach the service over kernel binder [default device: the machine's]
+    /// Connect to the service over kernel binder [default device: the machine's]
     #[arg(
         long,
         global = true,
@@ -64,35 +64,34 @@ pub(crate) struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the heaps in the order they are tried
+    /// List the heaps in the order in which the service tries them
     #[command(visible_alias = "heaps", after_long_help = help::LIST)]
     List,
     /// Allocate buffers, check them, and keep them or pass them on
     #[command(after_long_help = help::ALLOC)]
     Alloc(AllocArgs),
-    /// Have buffers made and held ready before they are asked for
+    /// Reserve buffers, which the service makes before a client requests them
     #[command(after_long_help = help::RESERVE)]
     Reserve(ReserveArgs),
     /// Show the counters of every heap
     #[command(after_long_help = help::STATS)]
     Stats,
-    /// Show what clients hold, as far as the caller may know
+    /// Show how much each client holds
     #[command(after_long_help = help::USAGE)]
     Usage(UsageArgs),
-    /// Show which processes have which buffers
+    /// Show which processes hold which buffers
     #[command(after_long_help = help::HOLDERS)]
     Holders(HoldersArgs),
     /// Identify buffers by inherited file descriptors
     #[command(after_long_help = help::DESCRIBE)]
     Describe(DescribeArgs),
-    /// Say what alloc would do, heap by heap, without doing it
+    /// Show what alloc would do, heap by heap, without allocating
     #[command(after_long_help = help::EXPLAIN)]
     Explain(RequestArgs),
     /// Print the service's own report, as dumpsys shows it
     #[command(after_long_help = help::DUMP)]
     Dump(DumpArgs),
-    /// Give memory that no client holds back: to the kernel, or to what is set aside for its heap
-    /// (privileged)
+    /// Return pooled memory to the kernel, or to the memory set aside for its heap (privileged)
     #[command(after_long_help = help::TRIM)]
     Trim(TrimArgs),
     /// Show heaps and usage as they change, until Ctrl-C
@@ -108,10 +107,10 @@ pub(crate) enum Command {
     #[cfg(not(soong))]
     #[command(after_long_help = help::REPORT)]
     Report(ReportArgs),
-    /// Show what this machine offers, what the configuration wants, and what to change
+    /// Show which heaps of the configuration this machine can serve, and what to change
     #[command(after_long_help = help::DOCTOR)]
     Doctor(DoctorArgs),
-    /// Become a program that finds /dev/ion and /dev/dma_heap/*, served by Anion
+    /// Run a program that opens /dev/ion or /dev/dma_heap/*, and serve these device nodes
     #[cfg(not(soong))]
     #[command(after_long_help = help::RUN)]
     Run(RunArgs),
@@ -134,7 +133,7 @@ pub(crate) enum Command {
     },
 }
 
-/// What to ask for. The service judges the values, so that its answer can be seen.
+/// A request. The service checks the values, so that the user sees its answer.
 #[derive(Debug, Args)]
 pub(crate) struct RequestArgs {
     /// Bytes of one buffer: 8M, 64KiB, 4096 (K, M, G count in 1024)
@@ -144,7 +143,7 @@ pub(crate) struct RequestArgs {
     #[command(flatten)]
     pub(crate) image: ImageArgs,
 
-    /// Number of equal buffers: all of them from one heap, or none
+    /// Number of equal buffers; one heap gives all of them, or the request fails
     #[arg(short, long, value_name = "N", default_value_t = 1, allow_negative_numbers = true)]
     pub(crate) count: i32,
 
@@ -161,19 +160,19 @@ pub(crate) struct RequestArgs {
     #[arg(long, value_name = "LABEL", default_value = "anionctl")]
     pub(crate) name: String,
 
-    /// Alignment of the memory in bytes: a power of two; 0 leaves it to the heap
+    /// Alignment of the memory in bytes: a power of two; 0 selects the heap's own
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = parse_size)]
     pub(crate) alignment: i64,
 
-    /// Pass over heaps that the CPU maps uncached
+    /// Skip heaps that the CPU maps uncached
     #[arg(long)]
     pub(crate) cached: bool,
 
-    /// Take only a heap whose buffers are dma-bufs
+    /// Skip heaps whose buffers are not dma-bufs
     #[arg(long, visible_alias = "require-dma-buf")]
     pub(crate) dma_buf: bool,
 
-    /// Ask for descriptors that can be read and never written
+    /// Request read-only descriptors
     #[arg(long)]
     pub(crate) read_only: bool,
 }
@@ -188,7 +187,7 @@ pub(crate) struct AllocArgs {
     #[arg(long, value_name = "SECONDS", value_parser = parse_duration, conflicts_with = "exec")]
     pub(crate) hold: Option<Duration>,
 
-    /// Become COMMAND, which inherits the buffers as descriptors 3, 4, …; takes the rest of the
+    /// Execute COMMAND, which inherits the buffers as descriptors 3, 4, …; takes the rest of the
     /// line
     #[arg(
         long,
@@ -223,7 +222,7 @@ pub(crate) struct ReserveArgs {
 /// `anionctl usage`.
 #[derive(Debug, Args)]
 pub(crate) struct UsageArgs {
-    /// By the processes that allocated it, instead of by user
+    /// Show usage by process instead of by user
     #[arg(long)]
     pub(crate) processes: bool,
 }
@@ -231,7 +230,7 @@ pub(crate) struct UsageArgs {
 /// `anionctl holders`.
 #[derive(Debug, Args)]
 pub(crate) struct HoldersArgs {
-    /// Only the buffer of this inode number or id [default: all]
+    /// Show only the buffer with this inode number or id [default: all]
     #[arg(value_name = "INODE|ID")]
     pub(crate) buffer: Option<u64>,
 
@@ -243,7 +242,7 @@ pub(crate) struct HoldersArgs {
 /// `anionctl describe`.
 #[derive(Debug, Args)]
 pub(crate) struct DescribeArgs {
-    /// Number of a descriptor that this process inherited; repeatable [default: all of ANION_FDS]
+    /// Number of an inherited descriptor; repeatable [default: all of ANION_FDS]
     #[arg(long, value_name = "N", num_args = 1.., value_parser = clap::value_parser!(RawFd).range(0..))]
     pub(crate) fd: Vec<RawFd>,
 }
@@ -251,11 +250,11 @@ pub(crate) struct DescribeArgs {
 /// `anionctl dump`.
 #[derive(Debug, Args)]
 pub(crate) struct DumpArgs {
-    /// Only this heap, by name or alias
+    /// Show only this heap, by name or alias
     #[arg(long, value_name = "NAME")]
     pub(crate) heap: Option<String>,
 
-    /// Only the buffers of this uid
+    /// Show only the buffers of this uid
     #[arg(long, value_name = "N")]
     pub(crate) uid: Option<u32>,
 }
@@ -263,11 +262,11 @@ pub(crate) struct DumpArgs {
 /// `anionctl trim`.
 #[derive(Debug, Args)]
 pub(crate) struct TrimArgs {
-    /// Only this heap, by name or alias [default: all heaps]
+    /// Trim only this heap, by name or alias [default: all heaps]
     #[arg(long, value_name = "NAME")]
     pub(crate) heap: Option<String>,
 
-    /// How much at least [default: everything]
+    /// Return at least this many bytes [default: everything]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) bytes: Option<i64>,
 }
@@ -275,11 +274,11 @@ pub(crate) struct TrimArgs {
 /// `anionctl watch`.
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// Time between two looks: 1s, 0.5, 200ms
+    /// Time between two reports: 1s, 0.5, 200ms
     #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
     pub(crate) interval: Duration,
 
-    /// Stop after this many looks [default: at Ctrl-C]
+    /// Stop after this many reports [default: at Ctrl-C]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
 }
@@ -287,7 +286,7 @@ pub(crate) struct WatchArgs {
 /// `anionctl metrics`.
 #[derive(Debug, Args)]
 pub(crate) struct MetricsArgs {
-    /// Serve them at this Unix socket over HTTP, until Ctrl-C
+    /// Serve the counters over HTTP on this Unix socket, until Ctrl-C
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) listen: Option<PathBuf>,
 }
@@ -303,7 +302,7 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) seconds: Option<Duration>,
 
-    /// Begin with what the service's journal still has
+    /// Begin with the past events of the service's journal
     #[arg(long)]
     pub(crate) past: bool,
 }
@@ -320,12 +319,12 @@ pub(crate) struct ReportArgs {
 /// `anionctl doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Device tree that describes the heaps, as aniond takes it [default: that of aniond]
+    /// Device tree that describes the heaps, as for aniond --config [default: that of aniond]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
     #[cfg_attr(not(soong), arg(env = "ANION_CONFIG"))]
     pub(crate) config: Option<PathBuf>,
 
-    /// Show everything that was looked at, not only what the configuration lacks
+    /// Show every check, not only those that the configuration needs
     #[arg(long)]
     pub(crate) all: bool,
 }

@@ -34,8 +34,8 @@ pub(crate) struct ImageArgs {
     #[arg(long, value_name = "PIXELS", requires = "format", conflicts_with = "size")]
     height: Option<u32>,
 
-    /// Bytes that every row begins at a multiple of: a power of two up to 4096 [default: the most
-    /// that one of the heaps asked for has]
+    /// Alignment of every row in bytes: a power of two up to 4096 [default: the largest of the
+    /// heaps that may serve the request]
     #[arg(long, value_name = "BYTES", requires = "format", conflicts_with = "size")]
     stride_align: Option<u32>,
 }
@@ -69,8 +69,8 @@ struct PlaneRow {
 }
 
 impl ImageArgs {
-    /// Returns the image; `None` if the request has a size. The heaps of `request` are asked for
-    /// their alignment unless one is given.
+    /// Returns the image; `None` if the request has a size. Without an alignment it reads those of
+    /// the heaps of `request`.
     ///
     /// # Errors
     /// [`Failure::Usage`] if there is no layout for it; if the service does not answer.
@@ -111,7 +111,7 @@ impl ImageRow {
         i64::try_from(self.bytes).unwrap_or(i64::MAX)
     }
 
-    /// Returns it for people, in lines.
+    /// Returns the image as lines of text.
     pub(crate) fn text(&self, width: Option<usize>) -> String {
         let mut table = Table::new(&[
             ("PLANE", Side::Right, 0),

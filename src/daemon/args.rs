@@ -24,77 +24,78 @@ Examples:
       Serve the built-in heaps: over kernel binder if it is there, else at
       $XDG_RUNTIME_DIR/anion/allocator.sock.
   aniond --config board.dts --socket /tmp/anion.sock
-      Serve the heaps that a device tree describes, at this socket alone.
+      Serve the heaps that a device tree describes, only at this socket.
   aniond --transport both --socket-group video --socket-mode 0660
-      Kernel binder for services, the socket for members of the video group.
+      Serve over kernel binder, and over a socket for the group video.
   aniond --check-config board.dts
-      Show the heaps that it would serve, and every complaint.
+      Show the heaps of this device tree, and every error.
   aniond --check-config board.dtb camera.dtbo
       The same with an overlay; --config takes overlays, too.
   aniond --doctor --config board.dts
-      Show what this machine lacks to serve them, and what changes it.
+      Show what this machine lacks for these heaps, and the commands that help.
   aniond --completions bash > /etc/bash_completion.d/aniond
       Install completions.
 
 systemd:
-  A listening socket (LISTEN_FDS) is taken over, readiness is reported
-  (NOTIFY_SOCKET), and log lines to the journal carry priorities.
+  aniond serves a listening socket from systemd (LISTEN_FDS), reports that it
+  is ready (NOTIFY_SOCKET), and writes priorities with log lines to the
+  journal.
 
 Signals:
   SIGTERM and SIGINT end every connection, remove the socket and exit with 0.
-  A second one exits at once. SIGHUP does the same where standard error is a
-  terminal; else the configuration is read again: the limits and privileges of
-  clients change, heaps stay, and the log says what takes a new start. Devices
-  that were missing are looked for again, as they are when they appear in /dev.
+  A second signal exits at once. SIGHUP does the same if standard error is a
+  terminal. Otherwise SIGHUP reads the configuration again: the limits and
+  privileges of clients change, heaps stay, and the log names the changes that
+  need a restart. It also looks for missing devices again, which aniond does
+  without a signal when they appear in /dev.
 
 Environment:
-  A variable that is empty counts as unset.
+  An empty variable counts as unset.
 
 Exit status:
-  0  after a clean stop, or if every checked configuration is sound
-  1  if it cannot serve, or a checked configuration is not sound
+  0  after a clean stop, or if every checked configuration is correct
+  1  if aniond cannot serve, or a checked configuration has an error
   2  if the command line is wrong
-  4  if --doctor misses something that the configuration wants
-  5  if --doctor cannot read the configuration, or not write its report";
+  4  if --doctor found that the machine lacks something for the configuration
+  5  if --doctor cannot read the configuration or write its report";
 
 /// Allocates memory buffers for other processes from ION-like heaps
 ///
-/// The heaps come from a device tree. A client asks over binder, through the kernel's driver or a
-/// Unix socket, and gets zeroed buffers as file descriptors. What it holds counts against its user
-/// until the last descriptor and mapping is gone.
+/// A device tree describes the heaps. A client requests buffers over binder, through the kernel's
+/// driver or a Unix socket, and gets them zeroed as file descriptors. A buffer counts against the
+/// quota of the client's user until the last descriptor and mapping is gone.
 #[derive(Debug, Parser)]
 #[command(name = "aniond", version, after_long_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Arguments {
     /// Device tree that describes the heaps
     ///
-    /// A .dts text, a .dtb blob, or a directory like /proc/device-tree; overlays of it may follow.
-    /// Default: on Android /vendor/etc/anion/heaps.dtb, elsewhere the configuration that is
-    /// compiled in.
+    /// A .dts text, a .dtb blob, or a directory like /proc/device-tree; overlays may follow.
+    /// Default: on Android /vendor/etc/anion/heaps.dtb, elsewhere the built-in configuration.
     #[arg(long, value_name = "FILE", num_args = 1.., value_hint = ValueHint::AnyPath)]
     #[cfg_attr(not(soong), arg(env = "ANION_CONFIG"))]
     pub(crate) config: Vec<PathBuf>,
 
-    /// Least severe messages to log
+    /// Lowest severity of the messages to log
     ///
-    /// Default: on Android what the property persist.vendor.anion.log_level says, else info.
+    /// Default: on Android the property persist.vendor.anion.log_level, else info.
     #[arg(long, value_name = "LEVEL", ignore_case = true, value_parser = log_level())]
     #[cfg_attr(not(soong), arg(env = "ANION_LOG"))]
     pub(crate) log_level: Option<LevelFilter>,
 
-    /// Control group whose memory is watched beside the machine's: a directory, own or none
+    /// Control group whose memory is watched as the machine's is: a directory, own or none
     ///
-    /// When it exceeds its memory.high, meets its memory.max or its tasks wait for memory, pools
-    /// give memory back. Version 2 alone; a directory that cannot be watched is an error, while an
-    /// own group without a memory controller is logged.
+    /// When the group exceeds its memory.high, reaches its memory.max, or its tasks wait for
+    /// memory, pools return memory to the kernel. Only version 2 is supported. A directory that
+    /// cannot be watched is an error; an own group without a memory controller is logged.
     #[arg(long, value_name = "DIR", default_value = "own", value_parser = cgroup)]
     #[cfg_attr(not(soong), arg(env = "ANION_CGROUP"))]
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) cgroup: WatchedCgroup,
 
-    /// System calls that are allowed while serving: built-in, none (no filter), or a policy file
+    /// System calls that the service may make: built-in, none (no filter), or a policy file
     ///
-    /// Any other call ends the service and is named on standard error. A file is in the form of
-    /// minijail's policies; built-in is one of Anion's own, for x86-64 and 64-bit ARM.
+    /// Any other call ends the service, which names it on standard error. A file has the syntax of
+    /// minijail's policies; built-in is Anion's own policy, for x86-64 and 64-bit ARM.
     #[cfg(not(soong))]
     #[arg(long, value_name = "FILE", default_value = "none", value_parser = SystemCalls::parse)]
     #[arg(env = "ANION_SECCOMP", value_hint = ValueHint::FilePath)]
@@ -103,22 +104,22 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) transport: TransportArguments,
 
-    /// Print the heaps that these device trees describe and what is wrong with them, then exit
+    /// Print the heaps that these device trees describe, and their errors, then exit
     ///
     /// An overlay is applied to the tree before it.
     #[arg(long, value_name = "FILE", num_args = 1.., group = "report", help_heading = "Instead of serving")]
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) check_config: Vec<PathBuf>,
 
-    /// Print what this machine offers, what the configuration wants, and what to change, then exit
+    /// Print which heaps of the configuration this machine can serve, and what to change, then exit
     ///
-    /// `anionctl doctor --help` has more. A service that answers where this one would serve, else
-    /// where clients look for it, is asked for the heaps that it cannot serve. Nothing is logged
-    /// unless --log-level is given.
+    /// `anionctl doctor --help` has more. If a service answers where this one would serve, or else
+    /// where clients look for it, the report has the heaps that it cannot serve. Nothing is logged
+    /// without --log-level.
     #[arg(long, group = "report", help_heading = "Instead of serving")]
     pub(crate) doctor: bool,
 
-    /// With --doctor: show everything that was looked at, not only what the configuration lacks
+    /// With --doctor: show every check, not only those that the configuration needs
     #[arg(long, requires = "doctor", help_heading = "Instead of serving")]
     pub(crate) all: bool,
 
@@ -141,37 +142,37 @@ pub(crate) struct Arguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Transports")]
 pub(crate) struct TransportArguments {
-    /// What to serve over
+    /// Transports to serve over
     ///
-    /// Default: the socket if --socket or a socket from systemd is given, else auto.
+    /// Default: socket if --socket or a socket from systemd is given, else auto.
     #[arg(long, value_name = "KIND")]
     #[cfg_attr(not(soong), arg(env = "ANION_TRANSPORT"))]
     pub(crate) transport: Option<TransportKind>,
 
     /// Path of the Unix socket
     ///
-    /// A missing directory is made. A stale socket is replaced, a live one never. Default: for root
-    /// /run/anion/allocator.sock, else anion/allocator.sock in $XDG_RUNTIME_DIR.
+    /// aniond makes a missing directory. It replaces a stale socket, never a live one. Default: for
+    /// root /run/anion/allocator.sock, else anion/allocator.sock in $XDG_RUNTIME_DIR.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     #[cfg_attr(not(soong), arg(env = "ANION_SOCKET"))]
     pub(crate) socket: Option<PathBuf>,
 
-    /// Serve Android's graphics allocator, too, under this name of an instance
+    /// Serve Android's graphics allocator, too, under this instance name
     ///
-    /// android.hardware.graphics.allocator.IAllocator/INSTANCE over kernel binder; over a socket it
-    /// is the root object of one of its own. The configuration's graphics node says which heaps
-    /// serve what. Without INSTANCE: default.
+    /// Its name is android.hardware.graphics.allocator.IAllocator/INSTANCE over kernel binder. Over
+    /// a socket it is the root object of a socket of its own. The graphics node of the
+    /// configuration says which heaps serve which usages. Default of INSTANCE: default.
     #[arg(long, value_name = "INSTANCE", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "default", value_parser = instance)]
     pub(crate) graphics: Option<String>,
 
-    /// Path of the socket of the graphics allocator, made as --socket's
+    /// Path of the graphics allocator's socket, made like that of --socket
     ///
-    /// Default: graphics.sock beside the other one.
+    /// Default: graphics.sock in the directory of the other socket.
     #[arg(long, value_name = "PATH", requires = "graphics", value_hint = ValueHint::FilePath)]
     pub(crate) graphics_socket: Option<PathBuf>,
 
-    /// Permissions of the socket: who may write to it can connect
+    /// Permissions of the socket: a client needs write permission to connect
     ///
     /// Default: 0660 for root, else 0600.
     #[arg(long, value_name = "OCTAL", value_parser = socket_mode)]
@@ -187,17 +188,17 @@ pub(crate) struct TransportArguments {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) binder_device: Option<PathBuf>,
 
-    /// Most calls answered at once over kernel binder
+    /// Most calls that are answered at once over kernel binder
     ///
-    /// A socket connection has a thread of its own.
+    /// Over a socket, each connection has a thread of its own.
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) threads: u32,
 
-    /// Most socket connections in all; one more is refused at once
+    /// Most socket connections in total; one more is refused at once
     ///
-    /// Each has a thread. An eighth is kept for users who have none yet, and as much for root, the
-    /// service's own user, and those that the configuration makes privileged or keeps memory for.
-    /// Beside them, root and the service's own user have eight to look after it.
+    /// Each connection has a thread. An eighth is kept for users who have none yet. Another eighth
+    /// is kept for root, the service's own user, privileged users and users with reserves. In
+    /// addition, root and the service's own user have eight connections for administration.
     #[arg(long, value_name = "N", default_value_t = 768, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_connections: u16,
 
@@ -218,9 +219,9 @@ pub(crate) struct TransportArguments {
 pub(crate) enum TransportKind {
     /// Kernel binder if a binder device and a service manager answer, else the socket
     Auto,
-    /// The Unix socket alone
+    /// Only the Unix socket
     Socket,
-    /// Kernel binder alone; waits a few seconds for a service manager
+    /// Only kernel binder; waits a few seconds for a service manager
     Binder,
     /// Both at once
     Both,

@@ -9,18 +9,18 @@ use std::path::PathBuf;
 /// `anionctl run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Answer the program's system calls as its parent, without a library: serves static programs,
-    /// too; --preload is not used
+    /// Trap the program's system calls instead of loading a library; serves static programs, too,
+    /// and ignores --preload
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     #[arg(long)]
     pub(crate) trap: bool,
 
-    /// The library that serves the program [default: libanion-preload.so beside anionctl, or in
+    /// Library that serves the program [default: libanion-preload.so beside anionctl, or in
     /// ../lib]
     #[arg(long, value_name = "PATH", env = "ANION_PRELOAD", value_hint = ValueHint::FilePath)]
     pub(crate) preload: Option<PathBuf>,
 
-    /// Which ION /dev/ion is: both, descriptors (Linux 4.12 to 5.10), or handles (before)
+    /// Interface of /dev/ion: descriptors (Linux 4.12 to 5.10), handles (before 4.12), or both
     /// [default: both]
     #[arg(long, value_name = "INTERFACE")]
     pub(crate) ion: Option<IonInterface>,
@@ -37,10 +37,10 @@ pub(crate) struct RunArgs {
     pub(crate) program: Vec<OsString>,
 }
 
-/// Which ION a program finds.
+/// The interface of ION that a program finds.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum IonInterface {
-    /// That of the requests that the program makes
+    /// The interface of each request that the program makes
     Both,
     /// Allocations are descriptors
     Descriptors,
