@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-# Makes $root this shell's root, with what a running machine has mounted there, and runs a command
-# in it:
+# Makes $root the root directory of this shell, with the mounts of a running machine, and runs a
+# command in it:
 #     unshare --mount --pid --fork --kill-child sh enter.sh COMMAND [ARGUMENT...]
-# The lines before these set $root, $rust (a toolchain) and $shared (device trees, or nothing). The
-# mounts are the namespace's: they end with its last process, and the machine does not see them.
+# The caller puts lines before these that set $root, $rust (a toolchain) and $shared (device trees,
+# or empty). The mounts belong to the namespace: they end with its last process, and the machine
+# does not see them.
 set -eu
-# What Debian calls a root's PATH. The one of the machine may name directories that the root does
-# not have.
+# The PATH of a Debian root user. The machine's PATH may name directories that the new root lacks.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-# Only a mount can become the root. A chroot would not do: the kernel makes no user namespace in
-# one.
+# Only a mount can become the root. chroot is not enough: the kernel makes no user namespace in a
+# chroot.
 mount --bind "$root" "$root"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-# Does `anionctl doctor` find what this kernel has, and foretell which heaps the service can serve?
+# Checks that `anionctl doctor` finds the devices of this kernel, and predicts which heaps the
+# service can serve.
 
-# unavailable FILE: names of the heaps that a table calls unavailable.
+# unavailable FILE: prints the names of the heaps that a table lists as unavailable.
 unavailable() {
     sed -n 's/^ *[0-9][0-9]*  *\([^ ]*\) .* unavailable:.*/\1/p' "$1"
 }
 
-# As the service's user, while the service runs: it says that one heap at least is wanting, which no kernel has.
+# As the service's user, while the service runs: it reports at least one unavailable heap, for which
+# no kernel has a device.
 examine() {
     rc=0
     run_as anion anionctl doctor --all --binder --config "$HEAPS" >/tmp/doctor || rc=$?

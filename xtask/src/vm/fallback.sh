@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Steps of init.sh: devices that are missing, closed, or go.
+# Steps of init.sh: devices that are missing, not permitted, or disappear.
 
-# serve_fallback: every heap by the first device that works.
+# serve_fallback: serves every heap from the first device that works.
 serve_fallback() {
     mkdir -p "${FALLBACK_SOCKET%/*}" && chown anion:anion "${FALLBACK_SOCKET%/*}" || return
     as anion aniond --config /etc/anion/fallback.dts --socket "$FALLBACK_SOCKET" --socket-mode 0666 \
@@ -10,7 +10,8 @@ serve_fallback() {
     eventually 180 run_as alice anionctl list --socket "$FALLBACK_SOCKET"
 }
 
-# Each `HEAP BACKING` of standard input: that heap gives such a buffer, or, if the backing is `none`, says why not.
+# Reads lines `HEAP BACKING`: the heap gives such a buffer, or, if the backing is `none`, the reason
+# why it gives none.
 check_backings() {
     run_as alice anionctl list --socket "$FALLBACK_SOCKET" || return
     while read -r heap backing; do
@@ -27,7 +28,7 @@ check_backings() {
     done
 }
 
-# What was passed over is told: in the log, and to clients that ask.
+# The log and the answers to clients name the skipped sources.
 check_reasons() {
     run_as alice anionctl dump --socket "$FALLBACK_SOCKET" >/tmp/reasons || return
     for reason; do
@@ -38,17 +39,19 @@ check_reasons() {
     done
 }
 
-# A device that is there and gives nothing is told of: the heap keeps it, since others may release what they have.
+# The log names a device that exists and gives no memory. The heap keeps it, since other processes
+# may release memory.
 check_dry() {
     grep -q "^contiguous none" /etc/guest/backings && ls /dev/dma_heap | grep -qv "^system" || return 0
-    grep "heap contiguous: .* had nothing left" "$LOGS/aniond-fallback"
+    grep "heap contiguous: .* had no free memory" "$LOGS/aniond-fallback"
 }
 
 fall_back() {
     serve_fallback && check_backings </etc/guest/backings && check_dry && stop_daemon
 }
 
-# As root the service lets udmabuf take what its heaps want: buffers beyond the module's own 64 MiB.
+# As root, the service raises udmabuf's limits for its heaps: it gives buffers beyond the module's
+# own 64 MiB.
 raise_limits() {
     parameters=/sys/module/udmabuf/parameters
     socket=/run/raised.sock
@@ -65,19 +68,19 @@ raise_limits() {
     [ "$rc" = 0 ] && grep -qw udmabuf /tmp/got && stop_daemon
 }
 
-# expected_late BACKINGS: what serves the heaps once the devices are open to a running service. Memory that was set aside
-# is not exchanged.
+# expected_late BACKINGS: prints the backings of the heaps after a running service got access to the
+# devices. Memory that was set aside is not replaced.
 expected_late() {
     sed 's/^anyhow .*/anyhow memfd/' "$1"
 }
 
-# Devices that open, or appear, are used by the service that runs.
+# The running service uses devices that become accessible, or appear.
 served_late() {
     expected_late /etc/guest/backings >/tmp/late
     eventually 180 check_backings </tmp/late && grep "from now on" "$LOGS/aniond-fallback"
 }
 
-# There, but not for the service's uid; then for it.
+# The nodes exist, first without permission for the service's uid, then with it.
 close_devices() {
     (cd /dev && chmod 0600 $(grep -v binder /etc/guest/devices)) || return
     : >"$LOGS/aniond-fallback"
@@ -101,7 +104,8 @@ fallback_usage_is() {
     esac
 }
 
-# The nodes go while buffers live: those stay, more can be had, and the release is noticed. The next service does without.
+# The nodes disappear while buffers are live: the buffers stay, the service makes more, and detects
+# the releases. The next service starts without the devices.
 lose_devices() {
     serve_fallback || return
     as alice anionctl alloc --heap whatever --size 8M --hold 1h --socket "$FALLBACK_SOCKET" >>"$LOGS/holder" 2>&1 &

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-# Read in by init.sh: a binder stack that shares nothing with the service's.
+# init.sh sources this file: tests with another binder implementation.
 
-# foreign PROGRAM ARGUMENT…: a program that comes with a C library of its own.
+# foreign PROGRAM ARGUMENT…: runs a program that comes with its own C library.
 foreign() {
     program=$1
     shift
     run_as alice /foreign/lib/ld-linux-x86-64.so.2 --library-path /foreign/lib "/foreign/bin/$program" "$@"
 }
 
-# It lists the service, pings it, and gets a memfd and a dma-buf that map, are zero and keep what is written. When the client has
-# ended, no client holds anything.
+# The client lists the service, pings it, and gets a memfd and a dma-buf, which can be mapped, are
+# zero and keep written data. After the client has ended, no client holds a buffer.
 ask_as_foreigner() {
     foreign binder-list -d /dev/binder >/tmp/foreign-list || return
     cat /tmp/foreign-list

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# The guest's first and only script: it runs the steps that guest.rs expects on this kernel, says how each went, and
-# ends the machine.
+# The guest's first and only script: it runs the steps that guest.rs expects on this kernel, reports
+# the result of each, and stops the machine.
 
 SERVICE=vendor.anion.allocator.IHeapAllocator/default
 HEAPS=/etc/anion/heaps.dts
@@ -19,34 +19,35 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 exec </dev/console >/dev/console 2>&1
-# The kernel leaves its first root writable by all, and rsb_hub trusts no configuration below such a directory.
+# The kernel leaves its first root writable by all users, and rsb_hub trusts no configuration below
+# such a directory.
 chmod 0755 /
 mkdir -p /dev/shm "$LOGS"
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
-# Kernel messages would land in the middle of the programs' lines; panics still show.
+# Kernel messages would appear in the middle of the programs' lines; panics still appear.
 dmesg -n 1
-# The serial console tells no size, and tables would be fitted into no columns at all.
+# The serial console has no size, so tables would be fitted into zero columns.
 stty cols 120
-# As a service manager sets it: programs start with a low limit and may raise it.
+# Programs start with the limits that a service manager sets: a low limit that they may raise.
 ulimit -Hn 65536
 ulimit -Sn 1024
 export RUST_BACKTRACE=1
-# Every service is confined, so whatever it does here is proven to be in its policy.
+# A seccomp filter confines every service, so each call that it makes here is in its policy.
 export ANION_SECCOMP=built-in
 
-# as USER COMMAND…: becomes that command as that user.
+# as USER COMMAND…: executes the command as that user.
 as() {
     user=$1
     shift
     exec su -s /bin/sh "$user" -c "exec $*"
 }
 
-# run_as USER COMMAND…
+# run_as USER COMMAND…: runs the command as that user.
 run_as() (
     as "$@"
 )
 
-# Whole seconds since the guest started.
+# Prints the whole seconds since the guest started.
 uptime_seconds() {
     read -r now _ </proc/uptime
     echo "${now%.*}"
@@ -73,7 +74,7 @@ finish() {
     reboot -f
 }
 
-# step NAME COMMAND…: says how it went, if this kernel's list has it.
+# step NAME COMMAND…: runs the step and reports its result, if this kernel's list has it.
 step() {
     name=$1
     grep -qx "$name" /etc/guest/steps || return 0
@@ -107,19 +108,19 @@ prepare_devices() {
             ln -s "binderfs/$device" "/dev/$device" || return
         done
     else
-        # rsb_hub looks nowhere else.
+        # rsb_hub reads only this file.
         ln -s ../binder /dev/binderfs/binder || return
     fi
     check_page && list_devices
 }
 
-# The page size is the one that this kernel is known for.
+# The page size must be the expected one of this kernel.
 check_page() {
     grep -m 1 KernelPageSize /proc/self/smaps >/tmp/page && cat /tmp/page || return
     grep -qw "$(cat /etc/guest/page) kB" /tmp/page
 }
 
-# One line for each device that may be there; those that are must be the ones that this kernel is known for.
+# Prints a line for each device; the devices must be the expected ones of this kernel.
 list_devices() {
     found=
     for device in ashmem binder $(cd /dev && echo dma_heap/*) hwbinder ion udmabuf vndbinder; do
@@ -169,7 +170,9 @@ serve_binder() {
     grep "system calls are allowed" "$LOGS/aniond-binder"
 }
 
-# 100 rounds of 2 MiB are three times what may be accounted and not held; the step churn has more.
+# 100 rounds of 2 MiB are three times the memory that may be charged and not held; the step churn
+# has more.
+# vts USER ENDPOINT ARGUMENTS…: runs the conformance suite.
 # vts USER ENDPOINT ARGUMENTS…
 vts() {
     user=$1
@@ -178,14 +181,14 @@ vts() {
     run_as "$user" anion-vts --endpoint "$endpoint" --rounds 100 --color never "$@"
 }
 
-# The suites of the graphics allocator and, where programs can load libraries, of the mapper: those of other
-# architectures are static.
+# The suites of the graphics allocator and of the mapper. Programs for other architectures are
+# static and load no mapper.
 graphics() {
     echo --graphics binder
     [ ! -e /bin/mapper.anion.so ] || echo --mapper /bin/mapper.anion.so
 }
 
-# Two uids at once. The outputs are kept apart, for each ends with a summary.
+# Two uids at once. Each output has a file of its own, since each ends with a summary.
 vts_both() {
     vts alice binder $(graphics) >/tmp/vts-alice 2>&1 &
     alice=$!
@@ -198,17 +201,18 @@ vts_both() {
     return "$rc"
 }
 
-# However long a client allocates and closes, the service lives in the little memory of the guest.
+# A client allocates and closes repeatedly; the service must not need more than the little memory of
+# the guest.
 churn() {
     run_as alice anion-vts --endpoint binder --rounds 800 --color never what_is_accounted_and_not_held_stays_bounded
 }
 
-# alice pins and leaves pages that bob must not get; both are the suite's children.
+# alice pins and leaves pages that bob must not get; both are children of the suite.
 attack_domains() {
     anion-vts --endpoint binder --uids 1000,2000 --color never _by_one_uid_never
 }
 
-# Everybody's heaps are asked the same, and answer as the table says.
+# All heaps get the same calls, and answer as the table says.
 compare_answers() {
     run_as alice anion-contract --endpoint binder --require "$(cat /etc/guest/parties)" --color never
 }
@@ -253,8 +257,8 @@ serve_socket() {
     eventually 180 run_as alice anionctl list --socket "$SOCKET"
 }
 
-# The mapper, with dma-bufs that came over a socket. The suite itself has run over binder with them, and runs over a socket
-# outside of guests.
+# The mapper, with dma-bufs that came over a socket. The suite runs over binder with dma-bufs in
+# this guest, and over a socket outside of guests.
 vts_socket() {
     run_as bob anion-vts --endpoint "unix:$SOCKET" --mapper /bin/mapper.anion.so \
         --graphics "unix:$GRAPHICS_SOCKET" --color never mapper::
@@ -272,7 +276,7 @@ stop_socket() {
     fi
 }
 
-# A context of its own, with a service manager of its own.
+# A binder context of its own, with a service manager of its own.
 vts_vndbinder() {
     rsb_hub --device vndbinder >>"$LOGS/hub-vndbinder" 2>&1 &
     hub=$!
@@ -284,14 +288,15 @@ vts_vndbinder() {
     vts alice binder:/dev/vndbinder && stop_daemon && kill "$hub" && wait "$hub"
 }
 
-# What the guest tells of the machine under it is nothing; the ratios hold. Only root may have so many descriptors.
+# Only the ratios are meaningful, since the guest is emulated. Only root may have so many
+# descriptors.
 run_bench() {
-    # The filter is not what is measured.
+    # The filter is not part of the measurement.
     unset ANION_SECCOMP
     ulimit -Hn 300000 && ulimit -Sn 300000 || return
-    # As many as the largest buffers of all sizes need at once, and twice that.
+    # Twice the number that the largest buffers of all sizes need at once.
     echo 64 >/proc/sys/vm/nr_hugepages
-    # The hub admits no other server.
+    # The hub permits no other server.
     export ANION_BENCH_SERVICE=/bin/aniond
     for part in $(cat /etc/guest/bench); do
         run_as anion anion-bench "$part" || return
@@ -304,7 +309,7 @@ run_bench() {
 . /etc/guest/foreign.sh
 . /etc/guest/pictures.sh
 
-# Without one of those that end with `finish`, the steps after it could tell nothing.
+# If a step with `finish` fails, the steps after it would prove nothing.
 step devices prepare_devices || finish
 step device-tree check_device_tree
 step hub start_hub || finish
@@ -331,7 +336,7 @@ step vts-vndbinder vts_vndbinder
 step fallback fall_back
 step limits raise_limits
 step closed-devices close_devices
-# The last: nothing brings them back.
+# The last step: the devices do not come back after it.
 step vanished-devices lose_devices
 step bench run_bench
 finish

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Writes what the services were observed to call to the console, once the last of them has ended.
+# Writes the observed system calls of the services to the console, once the last service has ended.
 
 no_trace_runs() {
     for trace in "$OBSERVED"/*.running; do

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-# Read in by init.sh: a camera of the kernel fills buffers, a graphics device gets them, a display shows them.
+# init.sh sources this file: a kernel camera fills buffers, a graphics device gets them, a display
+# shows them.
 
 # Bytes of a buffer of 640×480 pixels of 4 bytes, of the camera's 4 and of the display's 3.
 PICTURE=$((640 * 480 * 4))
 RING=$((4 * PICTURE))
 SHOWN=$((3 * PICTURE))
 
-# Does so once: two steps need them.
+# Runs once: two steps need it.
 insert_picture_modules() {
     [ ! -d /sys/module/vgem ] || return 0
     for module in /pictures/*; do
@@ -18,7 +19,7 @@ insert_picture_modules() {
     done
 }
 
-# is_party HEAP: whether this kernel must have a device for that heap.
+# is_party HEAP: returns whether this kernel must have a device for that heap.
 is_party() {
     case ",$(cat /etc/guest/parties)," in
         *",anion/$1,"*) ;;
@@ -26,12 +27,13 @@ is_party() {
     esac
 }
 
-# capture PROGRAM ARGUMENT…: alice's program with the camera and the card.
+# capture PROGRAM ARGUMENT…: runs alice's program with the camera and the card.
 capture() {
     as alice "$@" --device /dev/video0 --card /dev/dri/card0
 }
 
-# refuses_memfds COMMAND…: a heap of memfds has nothing for a device, and the program says so.
+# refuses_memfds COMMAND…: checks that the program refuses a heap of memfds, which no device can
+# import.
 refuses_memfds() {
     rc=0
     ("$@" --heap camera) >/tmp/refused 2>&1 || rc=$?
@@ -39,7 +41,7 @@ refuses_memfds() {
     [ "$rc" = 1 ] && grep -q 'it takes dma-bufs, and memfds are none' /tmp/refused
 }
 
-# logged COMMAND…: runs it, and shows what it wrote, which is in /tmp/said afterwards.
+# logged COMMAND…: runs the command, and shows its output, which is then in /tmp/said.
 logged() {
     rc=0
     ("$@") >/tmp/said || rc=$?
@@ -47,7 +49,7 @@ logged() {
     return "$rc"
 }
 
-# has_said LINE…: what was logged last has all of these lines.
+# has_said LINE…: checks that the last logged output has all of these lines.
 has_said() {
     for line in "$@"; do
         if ! grep -qF "$line" /tmp/said; then
@@ -57,7 +59,8 @@ has_said() {
     done
 }
 
-# leaves_nothing LINE BYTES COMMAND…: killed after it wrote LINE, with BYTES charged, it leaves nothing.
+# leaves_nothing LINE BYTES COMMAND…: kills the command after it wrote LINE, with BYTES charged, and
+# checks that nothing stays charged.
 leaves_nothing() {
     line=$1 bytes=$2
     shift 2
@@ -69,7 +72,8 @@ leaves_nothing() {
     eventually 180 usage_is 0
 }
 
-# stream PROGRAM HEAP FRAMES: all frames arrive, and what alice is charged with is right before, during and after.
+# stream PROGRAM HEAP FRAMES: checks that all frames arrive, and that alice's charges are right
+# before, during and after.
 stream() {
     echo "$1, heap $2:"
     logged capture "$1" --heap "$2" --frames "$3" --size 640x480 || return
@@ -80,8 +84,8 @@ stream() {
     usage_is 0
 }
 
-# What devices have given back is handed out again, and they take it again. It waits in the pool for some seconds
-# alone, so the first rounds may find none.
+# The service reuses buffers that devices have released, and devices accept them again. A buffer
+# waits in the pool for some seconds first, so the first rounds may find none.
 stream_recycled() {
     for round in 1 2 3 4 5; do
         stream "$1" recycled "$others" || return
@@ -97,7 +101,7 @@ show_pictures() {
     insert_picture_modules || return
     for program in v4l2_capture capture; do
         refuses_memfds capture "$program" || return
-        # Of one heap more than of the others: the camera makes 30 frames a second.
+        # More frames of one heap than of the others: the camera makes 30 frames a second.
         read -r frames others _ </etc/guest/frames
         for heap in kernel frames lens legacy contiguous; do
             if is_party "$heap"; then
@@ -120,7 +124,7 @@ show_pictures() {
     done
 }
 
-# find_display: where vkms is, if the kernel has it.
+# find_display: prints the node of vkms, if the kernel has it.
 find_display() {
     for card in /sys/devices/*/vkms/drm/card*; do
         display=/dev/dri/${card##*/}
@@ -128,12 +132,13 @@ find_display() {
     chmod 0666 "$display"
 }
 
-# on_display ARGUMENT…: alice's program with the display.
+# on_display ARGUMENT…: runs alice's program with the display.
 on_display() {
     as alice display --card "$display" "$@"
 }
 
-# show HEAP FRAMES: what was drawn is read back, and what alice is charged with is right all the time.
+# show HEAP FRAMES: checks that pictures are read back as drawn, and that alice's charges are right
+# all the time.
 show() {
     echo "display, heap $1:"
     logged on_display --heap "$1" --frames "$2" --size 640x480 || return
@@ -158,6 +163,6 @@ show_display() {
             echo "not run: display, heap $heap: this kernel has no device for it"
         fi
     done
-    # The kernel makes the display dark when the program dies.
+    # The kernel disables the display when the program dies.
     leaves_nothing '^picture 1/' "$SHOWN" on_display
 }

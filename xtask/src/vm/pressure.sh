@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Steps of init.sh: memory is scarce, in the machine and in a group.
+# Steps of init.sh: memory is scarce, in the machine and in a cgroup.
 
-# MiB of a line of /proc/meminfo.
+# Prints the MiB of a line of /proc/meminfo.
 mebibytes() {
     while read -r field kib _; do
         if [ "$field" = "$1:" ]; then
@@ -10,7 +10,7 @@ mebibytes() {
     done </proc/meminfo
 }
 
-# MiB in the system heap's pool of the service at a socket.
+# Prints the MiB in the system heap's pool of the service at a socket.
 pooled() {
     run_as alice anionctl dump --heap system --socket "$1" >/tmp/heap || return
     line=$(grep '^ion/system/pooled_bytes: ' /tmp/heap) || return
@@ -21,21 +21,21 @@ pooled_is_at_least() {
     [ "$(pooled "$1")" -ge "$2" ]
 }
 
-# alloc SOCKET ARGUMENTS…: alice has and uses buffers of the system heap.
+# alloc SOCKET ARGUMENTS…: alice allocates and uses buffers of the system heap.
 alloc() {
     socket=$1
     shift
     as alice anionctl alloc --heap system --socket "$socket" "$@"
 }
 
-# A hog takes all memory but what the pool will have, and a little.
+# A hog takes all memory except the size of the future pool and a little more.
 start_hog() {
     echo "${SWAP}M" >/sys/block/zram0/disksize && mkswap /dev/zram0 && swapon /dev/zram0 || return
     mount -o remount,size=100% /dev/shm || return
     dd if=/dev/zero of=/dev/shm/hog bs=1M count=$(($(mebibytes MemAvailable) - 300 - 100))
 }
 
-# It goes on in small pieces, to more than there is without the pool.
+# It continues in small pieces, to more memory than there is without the pool.
 feed_hog() {
     rest=$((100 + SWAP + 100))
     while [ "$rest" -gt 0 ]; do
@@ -53,28 +53,30 @@ gave_way() {
 }
 
 squeeze_pool() {
-    # What the suite left in the pool would take the room of what is put there now, and then expire.
+    # Memory that the suite left in the pool would displace the memory that is pooled now, and then
+    # expire.
     run_as alice anionctl trim --socket "$SOCKET" || return
     start_hog && (alloc "$SOCKET" --size 20M --count 15) && eventually 180 pooled_is_at_least "$SOCKET" 300 || return
     feed_hog || return
     cat /proc/pressure/memory /proc/swaps
-    # The keeper may have to wait for a processor.
+    # The process that holds the memory may have to wait for a processor.
     eventually 180 gave_way
 }
 
-# A hog takes what the pool has, and everybody lives.
+# A hog takes the memory of the pool, and no process is killed.
 squeeze() {
     rc=0
     squeeze_pool || rc=$?
     rm /dev/shm/hog && swapoff /dev/zram0 && (alloc "$SOCKET" --size 20M) && return "$rc"
 }
 
-# The service at a socket knows of no pressure; under the worst it would keep nothing.
+# Waits until the service at a socket reports no pressure; under critical pressure it would pool
+# nothing.
 is_calm() {
     run_as alice anionctl dump --socket "$1" >/tmp/calm && grep -q '^memory pressure: none' /tmp/calm
 }
 
-# in_group COMMAND…: the command, in the limited group.
+# in_group COMMAND…: runs the command in the limited cgroup.
 in_group() {
     echo 0 >"$GROUP/cgroup.procs" && "$@"
 }
@@ -83,12 +85,13 @@ pooled_is_at_most() {
     [ "$(pooled "$1")" -le "$2" ]
 }
 
-# The pool of a service whose group may have less memory than the machine has.
+# The pool of a service whose cgroup has less memory than the machine.
 fill_group() {
     (in_group alloc "$GROUP_SOCKET" --size 10M --count 6) >/tmp/last-alloc || return
     eventually 180 pooled_is_at_least "$GROUP_SOCKET" 60 || return
     echo 40M >"$GROUP/memory.high" || return
-    # Taking more is what the kernel counts. A little alone: it is throttled until the pool gives way.
+    # Taking more memory makes the kernel count an event. Only a little more: the process is
+    # throttled until the pool shrinks.
     (in_group alloc "$GROUP_SOCKET" --size 64K) >/tmp/last-alloc || return
     eventually 180 pooled_is_at_most "$GROUP_SOCKET" 40 || return
     cat "$GROUP/memory.events"
@@ -96,7 +99,7 @@ fill_group() {
         echo "the machine has not enough memory to prove it"
         return 1
     fi
-    # bob was told, also if it has passed.
+    # bob's listener received the level, even if the level has ended.
     grep 'memory is scarce: heap system gave' "$LOGS/aniond-group" &&
         eventually 180 grep -qE '"pressure_peak":"(moderate|critical)"' /tmp/watch
 }
@@ -112,6 +115,6 @@ limit_group() {
     watch=$!
     rc=0
     fill_group || rc=$?
-    # The listener first: without its service it would fail.
+    # The listener ends first: without its service it would fail.
     kill "$watch" && wait "$watch" && kill "$grouped" && wait "$grouped" && return "$rc"
 }

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Runs in a Debian 13 that systemd has booted, as root: installs the package and uses it as docs/linux.md says.
+# Runs as root in a Debian 13 that systemd has booted: installs the package and uses it as
+# docs/linux.md describes.
 #
-# A line "ANION-STEP NAME ok" is a step that passed. systemd.rs has the names.
+# A line "ANION-STEP NAME ok" reports a step that passed. systemd.rs has the names.
 FIRST=/srv/anion_first.deb
 NEXT=/srv/anion_next.deb
 SOCKET=/run/anion/allocator.sock
@@ -10,7 +11,7 @@ export LC_ALL=C PAGER=cat SYSTEMD_PAGER=cat SYSTEMD_COLORS=0
 
 verdict=passed
 
-# step NAME COMMAND…: one step, with its output.
+# step NAME COMMAND…: runs one step and prints its output.
 step() {
     name=$1
     shift
@@ -24,14 +25,14 @@ step() {
     fi
 }
 
-# as USER COMMAND…: in a session of the user's, with the groups that it has now.
+# as USER COMMAND…: runs the command in a session of the user, with the user's present groups.
 as() {
     user=$1
     shift
     runuser -u "$user" -- env XDG_RUNTIME_DIR="/run/user/$(id -u "$user")" "$@"
 }
 
-# eventually COMMAND…: until it succeeds.
+# eventually COMMAND…: repeats the command until it succeeds.
 eventually() {
     for _ in $(seq 600); do
         "$@" && return
@@ -41,7 +42,7 @@ eventually() {
     return 1
 }
 
-# refused PATTERN COMMAND…: it fails and says so.
+# refused PATTERN COMMAND…: checks that the command fails, with this text.
 refused() {
     pattern=$1
     shift
@@ -73,7 +74,7 @@ installs() {
     dpkg -V anion
 }
 
-# The group to join is named, and joining it helps.
+# The message names the group to join; joining it helps.
 joins() {
     refused 'anion-clients (mode 0660).*usermod -aG anion-clients alice$' as alice anionctl list || return
     usermod -aG anion-clients alice
@@ -88,7 +89,7 @@ allocates() {
     systemctl show -P StatusText anion.service | grep -q "Serving at $SOCKET"
 }
 
-# may_not_open DEVICE: as alice.
+# may_not_open DEVICE: checks that alice cannot open the device.
 may_not_open() {
     refused 'Permission denied' as alice sh -c "exec 3<>$1" && refused 'Permission denied' as alice sh -c "exec 3<$1"
 }
@@ -117,7 +118,8 @@ restarts() {
     [ "$(systemctl show -P MainPID anion.service)" != "$before" ]
 }
 
-# The service waits for what udev has still to do: at a plain boot it starts before the devices have their group.
+# The service waits until udev has finished: at a plain boot it starts before the devices have their
+# group.
 settles() {
     systemctl stop anion.service
     chgrp root /dev/dma_heap/system /dev/udmabuf
@@ -154,10 +156,10 @@ logs() {
     journalctl -u anion.service >/tmp/journal || return
     grep -q "aniond\[.*Serving at $SOCKET (from systemd)" /tmp/journal || return
     journalctl -u anion.service -p warning -o cat >/tmp/warnings
-    # The one that was killed ends so; none is ended by the filter of its system calls.
+    # The killed service ends in this way; the system call filter ends none.
     cat /tmp/warnings
     grep -c 'status=9/KILL' /tmp/warnings | grep -qx 1 && ! grep -q status=31/SYS /tmp/warnings || return
-    # What the service itself says has a priority of its own.
+    # Messages of the service itself have a priority of their own.
     journalctl -u anion.service -p info..info -o cat | grep -q 'Serving at'
 }
 
@@ -198,7 +200,7 @@ removes() {
     ! getent group anion-clients anion-devices
 }
 
-# What is called after Anion and was not there before.
+# Lists the files named after Anion that did not exist before.
 leftovers() {
     find / -xdev -name '*anion*' -not -path '/srv/*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/tmp/*' \
         -not -path '/var/lib/dpkg/info/*' | sort | comm -13 /srv/before -

@@ -9,8 +9,9 @@ import vendor.anion.allocator.IBufferToken;
 parcelable Allocation {
     Buffer[] buffers;
     /**
-     * Holds those of the buffers whose release the kernel does not report; null if it reports that of all, as on every
-     * heap whose HeapInfo.releaseMechanism is not TOKEN. The client must keep it as long as it wants to own them.
+     * Owns the buffers whose release the kernel cannot report. The client must keep it as long as
+     * it uses them. Null if the kernel reports the release of all buffers, as on every heap whose
+     * HeapInfo.releaseMechanism is not TOKEN.
      */
     @nullable IBufferToken token;
 }

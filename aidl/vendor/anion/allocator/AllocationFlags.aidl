@@ -5,14 +5,14 @@ package vendor.anion.allocator;
 @VintfStability
 @Backing(type="int")
 enum AllocationFlags {
-    /** CPU mappings must be cached (ION_FLAG_CACHED). Heaps that map uncached are passed over. */
+    /** CPU mappings must be cached (ION_FLAG_CACHED). The service skips heaps that map uncached. */
     CACHED = 1,
     /**
-     * The caller overwrites every byte: a buffer may have what clients of the caller's own trust domain (its SELinux
-     * context, or its uid where the transport tells no context) left in it, and need not be zeroed. It never has what
-     * clients of another domain wrote. Whether such a buffer is zero is up to the service; heaps that share memory
-     * between domains give zeroed buffers. Services of version 1 refuse the bit with BAD_REQUEST: clients that find
-     * version 1 leave it out.
+     * The caller overwrites every byte, so the service need not zero the buffers. A buffer may
+     * contain data of clients of the caller's own trust domain (its SELinux context, or its uid if
+     * the transport delivers no context), never data of another trust domain. The service may still
+     * zero a buffer, and heaps that share memory between domains always do. Services of version 1
+     * refuse the bit with BAD_REQUEST: clients of such a service must not set it.
      */
     UNZEROED = 2,
 }

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 package vendor.anion.allocator;
 
-/** What kind of file descriptor a heap's buffers are. */
+/** Kind of the file descriptors of a heap's buffers. */
 @VintfStability
 @Backing(type="int")
 enum Backing {
     /** A sealed memfd: shared memory. */
     MEMFD = 0,
     /**
-     * An ashmem region (kernels before 5.18). All its holders share one descriptor's state: what Access permits is
-     * decided for all of them, and fstat tells of the device. Its release is not reported: see Allocation.token.
+     * An ashmem region (kernels before 5.18). All its holders share one open file description, so
+     * Access applies to all of them, and fstat describes the device. The kernel cannot report its
+     * release: see Allocation.token.
      */
     ASHMEM = 1,
-    /** A dma-buf made by /dev/udmabuf of the service's own memory, pooled or set aside. */
+    /** A dma-buf that /dev/udmabuf made of the service's own memory, pooled or set aside. */
     UDMABUF = 2,
     /** A dma-buf of one of the kernel's dma-heaps. */
     DMA_HEAP = 3,

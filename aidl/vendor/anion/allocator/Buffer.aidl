@@ -7,18 +7,19 @@ import vendor.anion.allocator.Backing;
 @VintfStability
 parcelable Buffer {
     /**
-     * The buffer. The caller owns this descriptor; closing every copy and mapping releases the memory
-     * (of a buffer that Allocation.token holds, giving that up does). Close-on-exec.
+     * The buffer. The caller owns this descriptor, which is close-on-exec. Closing every copy and
+     * mapping releases the memory; the memory of a buffer of Allocation.token is released with the
+     * token.
      */
     ParcelFileDescriptor fd;
-    /** Identity that no other buffer has had or will have until the machine reboots, across service restarts too. */
+    /** Identity, unique until the machine reboots, also across restarts of the service. */
     long id;
     /** Usable bytes: the requested size rounded up to the heap's granule. */
     long size;
-    /** Id of the heap it came from. */
+    /** Id of the heap that the buffer came from. */
     int heapId;
     /** Name of that heap. */
     String heapName;
-    /** Kind of descriptor. */
+    /** Kind of the descriptor. */
     Backing backing;
 }

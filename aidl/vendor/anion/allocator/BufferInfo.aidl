@@ -4,7 +4,7 @@ package vendor.anion.allocator;
 import vendor.anion.allocator.Backing;
 import vendor.anion.allocator.GraphicInfo;
 
-/** What the service knows of a live buffer. */
+/** Description of a live buffer. */
 @VintfStability
 parcelable BufferInfo {
     /** The id that allocate returned. */
@@ -14,15 +14,18 @@ parcelable BufferInfo {
     int heapId;
     String heapName;
     Backing backing;
-    /** uid and pid of the process that allocated it, wherever its descriptors are now. */
+    /** uid and pid of the process that allocated the buffer, whichever processes hold it now. */
     int ownerUid;
     int ownerPid;
     /** The label given to allocate. */
     String name;
-    /** Inode number: the key that /proc and other tools show for the buffer; of an ashmem region, for mappings of it. */
+    /**
+     * Inode number, which /proc and other tools show for the buffer. They show that of an ashmem
+     * region for its mappings.
+     */
     long inode;
-    /** Milliseconds since it was allocated. */
+    /** Milliseconds since the allocation. */
     long ageMs;
-    /** What image it is for; null for buffers that no graphics allocator gave. Since version 2. */
+    /** Image of a buffer from the graphics allocator; null for other buffers. Since version 2. */
     @nullable GraphicInfo graphic;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package vendor.anion.allocator;
 
-/** What one uid holds. */
+/** Memory that one uid holds. */
 @VintfStability
 parcelable ClientUsage {
     int uid;
@@ -11,9 +11,9 @@ parcelable ClientUsage {
     long bytes;
     /** Number of its live buffers. */
     long buffers;
-    /** Bytes held ready for it by reserve and not in use. They count against quotaBytes, too. */
+    /** Bytes of its reserved buffers that are not drawn. They count against quotaBytes, too. */
     long reservedBytes;
-    /** Highest bytes since the service started. */
+    /** Highest value of bytes since the service started. */
     long peakBytes;
     /** Limit of bytes and reservedBytes together; 0 if unlimited. */
     long quotaBytes;

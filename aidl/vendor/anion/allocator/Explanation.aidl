@@ -3,17 +3,17 @@ package vendor.anion.allocator;
 
 import vendor.anion.allocator.HeapVerdict;
 
-/** Outcome of a dry run. A snapshot: another caller may take the memory before the real call. */
+/** Result of a dry run. Another caller may take the memory before the real call. */
 @VintfStability
 parcelable Explanation {
     /** Whether allocate would succeed now. */
     boolean possible;
-    /** Name of the heap that would serve it; empty if none. */
+    /** Name of the heap that would serve the request; empty if none would. */
     String chosenHeap;
     /** The ErrorCode that allocate would fail with; 0 if possible. */
     int error = 0;
-    /** The whole answer as text, as a failing allocate carries it in its status message. */
+    /** The whole answer as text, the same as the status message of a failing allocate. */
     String summary;
-    /** Every heap selected by the request, in the order they are tried. */
+    /** Every heap that the request selects, in the order in which the service tries them. */
     HeapVerdict[] verdicts;
 }

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 package vendor.anion.allocator;
 
-/** What the buffer of an image was allocated for, by way of android.hardware.graphics.allocator. Since version 2. */
+/**
+ * Image of a buffer that was allocated through android.hardware.graphics.allocator. Since version
+ * 2.
+ */
 @VintfStability
 parcelable GraphicInfo {
     /** Pixels of a row. */
     int width;
     /** Rows of pixels. */
     int height;
-    /** Value of android.hardware.graphics.common.PixelFormat, as asked. */
+    /** Requested value of android.hardware.graphics.common.PixelFormat. */
     int format;
-    /** Bits of android.hardware.graphics.common.BufferUsage, as asked. */
+    /** Requested bits of android.hardware.graphics.common.BufferUsage. */
     long usage;
     /** Bytes of the metadata file that is charged with the buffer. */
     long metadataSize;

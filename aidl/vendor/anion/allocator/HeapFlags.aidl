@@ -7,14 +7,16 @@ package vendor.anion.allocator;
 enum HeapFlags {
     /** CPU mappings are cached. */
     CACHED = 1,
-    /** Every buffer is one physically contiguous piece, whatever its size. */
+    /** Every buffer is one physically contiguous piece, of any size. */
     CONTIGUOUS = 2,
-    /** Every buffer is zero when it is handed out. */
+    /** Every buffer is zero when the service hands it out. */
     ZEROED = 4,
-    /** Released memory is cleaned in the background before it is reused (ION_HEAP_FLAG_DEFER_FREE). */
+    /**
+     * The service cleans released memory in the background before reuse (ION_HEAP_FLAG_DEFER_FREE).
+     */
     DEFERRED_FREE = 8,
     /** The CPU can never map the buffers. */
     SECURE = 16,
-    /** Buffers can be had with Access.READ_ONLY. */
+    /** The heap can give buffers with Access.READ_ONLY. */
     READ_ONLY = 32,
 }

@@ -8,36 +8,45 @@ import vendor.anion.allocator.ReleaseMechanism;
 /** A configured heap. */
 @VintfStability
 parcelable HeapInfo {
-    /** 0 to 31, unique: the bit in AllocationRequest.heapIdMask, and the priority: higher ids are tried first. */
+    /**
+     * 0 to 31, unique: the bit in AllocationRequest.heapIdMask, and the priority: the service tries
+     * higher ids first.
+     */
     int id;
     /** Unique name, at most 31 bytes. */
     String name;
-    /** Other names the heap answers to. */
+    /** Other names of the heap. */
     String[] aliases;
     HeapType type;
-    /** Kind of its buffers; of a heap with several sources, of those it gives first: each Buffer tells its own. */
+    /**
+     * Kind of its buffers. For a heap with several sources, the kind of the first source; each
+     * Buffer has its own kind.
+     */
     Backing backing;
-    /** Whether allocations can come from it on this machine. */
+    /** Whether the heap can serve allocations on this machine. */
     boolean available;
-    /** Why not; empty if available. */
+    /** Reason if the heap is not available; else empty. */
     String unavailableReason;
     /**
-     * Sources that the configuration would rather have, or have beside those that serve the heap, and why each cannot
-     * be used on this machine: "dma-heap:system: ...; ion: ...". Empty if there is none, and of an unavailable heap.
+     * Skipped sources of the heap's configuration, with the reason why this machine cannot use
+     * each: "dma-heap:system: ...; ion: ...". Empty if there is none, and for an unavailable heap.
      */
     String passedOver;
-    /** How releases of its buffers are noticed; of a heap with several sources, the least of theirs. */
+    /**
+     * Release mechanism of its buffers. For a heap with several sources, the last of theirs in the
+     * enum.
+     */
     ReleaseMechanism releaseMechanism;
-    /** Bytes the heap can hold at once; 0 if only the machine's memory limits it. */
+    /** Bytes that the heap can give at once; 0 if only the machine's memory limits it. */
     long capacity;
-    /** Sizes are rounded up to a multiple of this many bytes. */
+    /** The service rounds sizes up to a multiple of this many bytes. */
     long granule;
-    /** Largest alignment in bytes that a request may ask for; see AllocationRequest.alignment. */
+    /** Largest alignment in bytes of a request; see AllocationRequest.alignment. */
     long maxAlignment;
     /** Bits of HeapFlags. */
     int flags;
-    /** Position in the order heaps are tried in, from 0. */
+    /** Position in the order in which the service tries heaps, from 0. */
     int priority;
-    /** Bytes that rows of images in its buffers should begin at multiples of: a power of two. Since version 2. */
+    /** Alignment in bytes of the rows of images in its buffers: a power of two. Since version 2. */
     int strideAlign;
 }

@@ -2,8 +2,8 @@
 package vendor.anion.allocator;
 
 /**
- * Counters of one heap since the service started. All of one heap's values but allocateLatency are from the same
- * instant.
+ * Counters of one heap since the service started. All values of one heap are consistent with each
+ * other, except allocateLatency and largestFreeBytes.
  */
 @VintfStability
 parcelable HeapStats {
@@ -11,77 +11,100 @@ parcelable HeapStats {
     String heapName;
     /** ION's num_of_buffers: buffers that exist, deferred frees included. */
     long numOfBuffers;
-    /** ION's num_of_alloc_bytes: their bytes. Pooled memory is not counted. */
+    /** ION's num_of_alloc_bytes: bytes of these buffers. Pooled memory does not count. */
     long numOfAllocBytes;
-    /** ION's alloc_bytes_wm: the highest numOfAllocBytes ever; never reset. */
+    /** ION's alloc_bytes_wm: the highest value of numOfAllocBytes; never reset. */
     long allocBytesWm;
-    /** Bytes held by clients. */
+    /** Bytes that clients hold. */
     long liveBytes;
-    /** Bytes released by clients and waiting to be cleaned or returned. */
+    /**
+     * Bytes that clients released and that wait for scrubbing, or for their return to the kernel.
+     */
     long deferredBytes;
-    /** Clean bytes kept ready for reuse or made ahead of demand; reclaimable. */
+    /** Clean bytes that are pooled or preallocated; reclaimable. */
     long pooledBytes;
-    /** Bytes held ready for clients that reserved them and not in use, made or not; neither live nor reclaimable. */
+    /**
+     * Bytes of reserved buffers that are not drawn, also of those that are not made yet; neither
+     * live nor reclaimable.
+     */
     long reservedBytes;
-    /** Bytes the heap can hold at once; 0 if only the machine's memory limits it. */
+    /** Bytes that the heap can give at once; 0 if only the machine's memory limits it. */
     long capacity;
     /**
-     * Largest buffer in bytes that the free part of memory set aside for the heap could hold, pooled buffers not moved
-     * out of the way; 0 if the heap has no memory set aside. A moment older or younger than the other values.
+     * Largest buffer in bytes that fits into a free range of the memory set aside for the heap,
+     * without evicting pooled buffers; 0 if the heap has no memory set aside. Slightly older or
+     * newer than the other values.
      */
     long largestFreeBytes;
     /** Buffers handed out. */
     long allocations;
-    /** Buffers whose last holder released them. */
+    /** Buffers that their last holder released. */
     long frees;
-    /** Buffers served from pooled memory. */
+    /** Pool hits: buffers that came from pooled memory. */
     long recycled;
-    /** Buffers of a pooled heap that had to be made new, though large enough to be pooled. */
+    /** Pool misses: new buffers of a heap with a pool that were large enough for the pool. */
     long poolMisses;
-    /** Buffers made ahead of demand, since their size was asked for repeatedly; reservations do not count. */
+    /**
+     * Buffers that were preallocated because clients requested their size repeatedly; without
+     * reservations.
+     */
     long warmed;
-    /** Bytes cleaned for reuse. */
+    /** Bytes that were cleaned for reuse. */
     long scrubbedBytes;
     /**
-     * Released buffers, large enough to be pooled, that were not kept or made room for others: the sum of the following
-     * six. What went later, by trim, age or pressure, is not counted.
+     * Released buffers, large enough for the pool, that were not pooled or were evicted: the sum of
+     * the following six. Buffers that left the pool later, by trim, age or pressure, do not count.
      */
     long discarded;
-    /** It made room for a newer one in a full pool, or as much waited to be cleaned as the pool could take. */
+    /**
+     * A full pool evicted it for a newer one, or the memory that waited for scrubbing had reached
+     * the pool's limit.
+     */
     long discardedFull;
-    /** Somebody had opened the file again, or a device was not done with it. */
+    /** Another process had opened the file again, or a device still used it. */
     long discardedBusy;
-    /** A client had added a seal, which no file gives back. */
+    /** A client had added a seal, which cannot be removed. */
     long discardedSealed;
     /**
-     * Less than half of it was ever touched: making a new one is cheaper than cleaning it. Of huge pages and memory set
-     * aside: some was given back. Or it was the kernel's own.
+     * Less than half of it was ever touched, so that a new buffer is cheaper than cleaning this
+     * one. A buffer of huge pages or memory set aside: a client had returned some of its pages. Or
+     * it was memory of the kernel's own heaps.
      */
     long discardedUntouched;
     /** Memory was critically scarce when it was released. */
     long discardedScarce;
     /** The memory could not be cleaned. */
     long discardedScrubFailed;
-    /** Requests refused for lack of memory, budget or descriptors. */
+    /** Requests that were refused for lack of memory, capacity or descriptors. */
     long failuresNoMemory;
-    /** Of these, requests refused though the heap's free bytes together would have held them: no piece was long enough. */
+    /**
+     * Those of failuresNoMemory that failed for fragmentation: the heap had enough free bytes, but
+     * no free range was long enough.
+     */
     long failuresFragmented;
-    /** Requests refused by the caller's quota. */
+    /** Requests that exceeded the caller's quota. */
     long failuresQuota;
-    /** Requests refused because the caller may not use the heap. */
+    /** Requests of callers that may not use the heap. */
     long failuresNotPermitted;
-    /** Requests for what the heap can never give. */
+    /** Requests for a kind of buffer that the heap can never give. */
     long failuresUnsupported;
-    /** Requests the kernel failed unexpectedly. */
+    /** Requests that failed for an unexpected error of the kernel. */
     long failuresBackend;
     /**
-     * How long successful calls of allocate took that this heap served, within the service: IHeapAllocator.LATENCY_CLASSES
-     * counts of calls, whatever their number of buffers. Element 0 counts calls that took less than 1 us, element n
-     * those of at least 2^(n-1) us and less than 2^n us, and the last one all that took longer than the one before.
+     * Durations of successful calls of allocate that this heap served, within the service:
+     * IHeapAllocator.LATENCY_CLASSES counts of calls, for any number of buffers. Element 0 counts
+     * calls below 1 us, element n calls of at least 2^(n-1) us and below 2^n us, and the last
+     * element all longer calls.
      */
     long[] allocateLatency;
-    /** The part of scrubbedBytes that calls of allocate cleaned, since no clean buffer was in the pool. */
+    /**
+     * The part of scrubbedBytes that calls of allocate cleaned because the pool had no clean
+     * buffer.
+     */
     long scrubbedInCallBytes;
-    /** Buffers that were handed out with their own domain's former contents, as AllocationFlags.UNZEROED permits. */
+    /**
+     * Buffers that were handed out without zeroing, within their trust domain
+     * (AllocationFlags.UNZEROED).
+     */
     long unzeroed;
 }

@@ -11,13 +11,13 @@ enum HeapType {
     SYSTEM_CONTIG = 1,
     /** Memory set aside for this heap when the service starts. */
     CARVEOUT = 2,
-    /** Memory set aside when the service starts, handed out in chunks of one size. */
+    /** Memory set aside when the service starts, which is handed out in chunks of one size. */
     CHUNK = 3,
     /**
-     * The kernel's contiguous memory allocator (ION_HEAP_TYPE_DMA), or memory set aside in its place where the configuration
-     * says so.
+     * The kernel's contiguous memory allocator (ION_HEAP_TYPE_DMA), or memory set aside instead if
+     * the configuration selects that.
      */
     DMA = 4,
-    /** An ordered list of other sources, tried in turn, or a heap only its vendor knows. */
+    /** An ordered list of other sources, which the heap tries in turn, or a vendor-defined heap. */
     CUSTOM = 5,
 }

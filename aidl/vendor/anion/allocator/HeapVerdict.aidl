@@ -8,14 +8,14 @@ import vendor.anion.allocator.Verdict;
 parcelable HeapVerdict {
     /** Id of the heap, or -1 if no heap matched the name. */
     int heapId;
-    /** Name of the heap, or the name that matched none. */
+    /** Name of the heap, or the requested name that no heap has. */
     String heapName;
     Verdict verdict;
-    /** The verdict in words: what was asked, and the limit it met. */
+    /** The verdict in words: the requested value and the limit. */
     String reason;
     /**
-     * Largest size in bytes of a buffer that this heap could give the caller now, for the requested count, beyond what
-     * the caller reserved; 0 if none.
+     * Largest size in bytes of a buffer that this heap could give the caller now, for the requested
+     * count, in addition to the caller's reservations; 0 if none.
      */
     long fitsBytes;
 }

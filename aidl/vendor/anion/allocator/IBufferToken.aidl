@@ -2,25 +2,27 @@
 package vendor.anion.allocator;
 
 /**
- * Holds buffers of one allocation whose release the kernel does not report (ReleaseMechanism.TOKEN). They are their
- * owner's, and count against its uid, as long as this object is referenced: until the client drops it, dies, or, over a
- * socket, its session ends. Descriptors and mappings do not matter then, in whatever process.
+ * Owns buffers of one allocation whose release the kernel cannot report (ReleaseMechanism.TOKEN).
+ * The buffers are charged to the owner's uid as long as this object is referenced: until the client
+ * drops it or exits, or, over a socket, its session ends. Descriptors and mappings have no
+ * influence, in any process.
  *
- * Giving up a buffer takes no memory away: a process that still has it keeps it, but no uid is charged for it, and
- * describe does not know it any more. The kernel frees it after the last holder; the service never hands it out again.
+ * A process that still has a released buffer keeps its memory, but the buffer is charged to no uid,
+ * and describe does not know it any more. The kernel frees the memory after the last holder; the
+ * service never reuses it.
  *
- * Any holder of the object may call.
+ * Who may call: any holder of the object.
  */
 @VintfStability
 interface IBufferToken {
     /**
-     * Gives up some of its buffers: for those who want to go on with the others, and for languages in which it is not
-     * certain when the last reference goes.
+     * Releases some or all of its buffers. Use it to keep the other buffers, or in languages where
+     * the time of the last reference's end is not certain.
      *
-     * @param ids Buffer.id of each; empty for all. Buffers that were given up before are passed over.
+     * @param ids Buffer.id of each; empty for all. Buffers that were released before are ignored.
      *
      * ## Error conditions
-     * BAD_REQUEST: an id that is not of a buffer of this token. Nothing is given up then.
+     * BAD_REQUEST: an id is not that of a buffer of this token. No buffer is released then.
      */
     void release(in long[] ids);
 }

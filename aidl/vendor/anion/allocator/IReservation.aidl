@@ -2,19 +2,23 @@
 package vendor.anion.allocator;
 
 /**
- * Buffers that the service holds ready for one client, made by IHeapAllocator.reserve. They are held as long as this
- * object is referenced. Any holder of the object may call.
+ * A reservation of one client, made by IHeapAllocator.reserve. It lasts as long as this object is
+ * referenced.
+ *
+ * Who may call: any holder of the object.
  */
 @VintfStability
 interface IReservation {
     /**
-     * How many of its buffers lie ready now: 0 to the reserved count, less those that were drawn and not yet released.
+     * Returns how many of its buffers are ready now: at most the reserved count less the buffers
+     * that were drawn and not yet released.
      */
     int ready();
 
     /**
-     * Gives back what was not drawn, at once: for languages in which it is not certain when the last reference goes.
-     * Buffers that were drawn stay with their holders. ready() is 0 from then on; further calls do nothing.
+     * Releases the buffers that were not drawn, at once. Use it in languages where the time of the
+     * last reference's end is not certain. Drawn buffers stay with their holders. ready() returns 0
+     * from then on; further calls do nothing.
      */
     void release();
 }

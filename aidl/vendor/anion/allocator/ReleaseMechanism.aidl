@@ -2,18 +2,30 @@
 package vendor.anion.allocator;
 
 /**
- * How the service learns that a buffer has no holder any more: no descriptor, copy in flight or mapping, in whatever
- * process. Proven when the service starts, with a buffer of its own. From the best to the least.
+ * The way in which the service detects that a buffer has no holder: no descriptor, copy in flight
+ * or mapping, in any process. The service tests the mechanism at its start with a buffer of its
+ * own. The first value is the best one.
  */
 @VintfStability
 @Backing(type="int")
 enum ReleaseMechanism {
-    /** The kernel reports the last close, and a file lease confirms it. Released at once. */
+    /**
+     * The kernel reports the last close, and a file lease confirms it. The release is immediate.
+     */
     CLOSE_EVENTS = 0,
-    /** File leases are asked now and then, since the kernel's watches are used up. Released within half a second. */
+    /**
+     * The service polls file leases, since the kernel's watches are used up. The release takes up
+     * to half a second.
+     */
     LEASES = 1,
-    /** The kernel counts a dma-buf's references, and is asked now and then. Released within half a second. */
+    /**
+     * The service polls the kernel's reference count of a dma-buf. The release takes up to half a
+     * second.
+     */
     REFERENCE_COUNTS = 2,
-    /** The kernel does not tell. A buffer belongs to its owner until that gives up Allocation.token. */
+    /**
+     * The kernel cannot report it. The owner is charged until it releases or drops
+     * Allocation.token.
+     */
     TOKEN = 3,
 }

@@ -5,10 +5,10 @@ package android.hardware.graphics.allocator;
 @VintfStability
 @Backing(type="int")
 enum AllocationError {
-    /** Clients take 0 for success, so nothing is ever answered with it. */
+    /** The service never returns this code, since clients interpret 0 as success. */
     BAD_DESCRIPTOR = 0,
     /** Memory, quota or descriptors have run out; a later call can succeed. */
     NO_RESOURCES = 1,
-    /** No such buffer can be had. */
+    /** The service cannot allocate such a buffer. */
     UNSUPPORTED = 2,
 }

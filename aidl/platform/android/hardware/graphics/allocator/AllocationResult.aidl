@@ -6,7 +6,10 @@ import android.hardware.common.NativeHandle;
 /** Buffers of one call. */
 @VintfStability
 parcelable AllocationResult {
-    /** From a row to the next: pixels; bytes of RAW10 and RAW12. The same for all buffers. */
+    /**
+     * Distance from a row to the next, in pixels; for RAW10 and RAW12, in bytes. The same for all
+     * buffers.
+     */
     int stride;
     /** A handle for each buffer; the mapper of the allocator's suffix reads it. */
     NativeHandle[] buffers;

@@ -5,22 +5,25 @@ import android.hardware.graphics.common.BufferUsage;
 import android.hardware.graphics.common.ExtendableType;
 import android.hardware.graphics.common.PixelFormat;
 
-/** What a buffer must be like. */
+/** Description of a requested buffer. */
 @VintfStability
 parcelable BufferDescriptorInfo {
-    /** What people call it: ASCII that ends with NUL. */
+    /** Name of the buffer: ASCII that ends with NUL. */
     byte[128] name;
-    /** Pixels of a row; bytes of a BLOB. */
+    /** Pixels of a row; for a BLOB, its bytes. */
     int width;
-    /** Rows of pixels; 1 of a BLOB. */
+    /** Rows of pixels; for a BLOB, 1. */
     int height;
     /** Images in the buffer. */
     int layerCount;
     PixelFormat format = PixelFormat.UNSPECIFIED;
     /** Bits of BufferUsage. */
     BufferUsage usage = BufferUsage.CPU_READ_NEVER;
-    /** Bytes of the region that travels with the buffer for the clients' own use. */
+    /**
+     * Bytes of the reserved region, which clients may use and which is part of the buffer's
+     * metadata file.
+     */
     long reservedSize;
-    /** More wishes, by name. One whose name is not known makes the request unsupported. */
+    /** Further options, by name. A request with an unknown name is unsupported. */
     ExtendableType[] additionalOptions;
 }

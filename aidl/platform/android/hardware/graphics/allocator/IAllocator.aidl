@@ -5,14 +5,14 @@ import android.hardware.graphics.allocator.AllocationResult;
 import android.hardware.graphics.allocator.BufferDescriptorInfo;
 
 /**
- * Android's graphics allocator, version 2. This file states the platform's interface for builds without the platform:
- * names, order and types are the contract, the words are Anion's.
+ * Android's graphics allocator, version 2. This file states the platform's interface for builds
+ * without the platform: names, order and types are those of the platform, the comments are Anion's.
  */
 @VintfStability
 interface IAllocator {
     /**
-     * Allocates by a descriptor that a mapper of version 4 encoded. Anion's mapper is of version 5 and encodes none, so
-     * this always fails with UNSUPPORTED.
+     * Allocates by a descriptor that a mapper of version 4 encoded. Anion's mapper is of version 5
+     * and encodes none, so this method always fails with UNSUPPORTED.
      *
      * @deprecated use allocate2.
      */
@@ -22,14 +22,15 @@ interface IAllocator {
      * Allocates `count` equal buffers, all or none, charged to the caller's uid.
      *
      * ## Error conditions
-     * Service-specific, an AllocationError: NO_RESOURCES if memory, quota or descriptors have run out, UNSUPPORTED for
-     * everything else. Never 0.
+     * Service-specific, an AllocationError: NO_RESOURCES if memory, quota or descriptors have run
+     * out, UNSUPPORTED for everything else. Never 0.
      */
     AllocationResult allocate2(in BufferDescriptorInfo descriptor, in int count);
 
     /**
-     * Returns whether allocate2 serves such a buffer to this caller as long as there are resources; if not, it never does.
-     * Does not fail for a descriptor that is not supported.
+     * Returns whether allocate2 serves such a buffer to this caller as long as there are resources;
+     * if it returns false, allocate2 never does. An unsupported descriptor is no error of this
+     * method.
      */
     boolean isSupported(in BufferDescriptorInfo descriptor);
 

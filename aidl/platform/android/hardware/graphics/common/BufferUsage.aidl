@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package android.hardware.graphics.common;
 
-/** What a buffer is for. The lowest two fields of four bits have one value each; the others are bits. */
+/**
+ * Uses of a buffer. The lowest two fields of four bits have one value each; the others are bits.
+ */
 @VintfStability
 @Backing(type="long")
 enum BufferUsage {

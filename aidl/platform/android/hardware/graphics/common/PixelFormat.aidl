@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package android.hardware.graphics.common;
 
-/** Formats of pixels. `graphics/layout` says where the planes of those are that are served. */
+/** Formats of pixels. `graphics/layout` computes the planes of the supported formats. */
 @VintfStability
 @Backing(type="int")
 enum PixelFormat {
