@@ -36,17 +36,17 @@ fn what_a_heap_does_without_is_in_log_list_and_dump() {
         ["close-events", "close-events", "reference-counts"]
     );
 
-    let note = format!("\nlisted passed over dma-heap:absent-heap: {why}");
+    let note = format!("\nlisted skips dma-heap:absent-heap: {why}");
     assert!(text(&daemon, &["list"]).contains(&note), "{}", text(&daemon, &["list"]));
     let dump = text(&daemon, &["dump"]);
-    assert!(dump.contains(&format!("ion/listed: passed over: dma-heap:absent-heap: {why}")), "{dump}");
+    assert!(dump.contains(&format!("ion/listed: skipped: dma-heap:absent-heap: {why}")), "{dump}");
     assert!(dump.contains("release mechanism of memfd: inotify close events"), "{dump}");
     let logged = daemon.log();
-    let line = format!("heap listed is served by memfd, without dma-heap:absent-heap: {why}");
+    let line = format!("heap listed uses memfd; skipped: dma-heap:absent-heap: {why}");
     assert_eq!(logged.matches(&line).count(), 1, "{logged}");
 }
 
-/// The built-in system heap is served wherever the tests run, and says what it passed over.
+/// The built-in system heap is served wherever the tests run, and names the skipped sources.
 #[test]
 fn auto_serves_and_tells_what_it_passed_over() {
     let daemon = Daemon::start(&[]);

@@ -105,8 +105,8 @@ fn the_report_is_short_unless_all_is_asked_for_and_fits_80_columns() {
         .map(|line| stdout(doctor().args(line.split(' ')).assert().success()))
         .into();
     for text in [&short, &all] {
-        assert!(text.starts_with("The configuration (built in) wants:\nID  HEAP"), "{text}");
-        assert!(text.ends_with("\n\nAll of it is here.\n"), "{text}");
+        assert!(text.starts_with("Heaps of the configuration (built in):\nID  HEAP"), "{text}");
+        assert!(text.ends_with("\n\nAll requirements are met.\n"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
     assert!(all.contains("leases: ") && !short.contains("leases: "), "{short}");
@@ -190,7 +190,7 @@ fn it_is_the_services_own_program() {
         command.arg(&file).timeout(common::DEADLINE);
         command
     };
-    let heaps = |text: String| text.split_once("The configuration (").expect("heaps").1.to_owned();
+    let heaps = |text: String| text.split_once("Heaps of the configuration (").expect("heaps").1.to_owned();
     let own = aniond().assert().code(WANTING);
     let by_client = doctor().args(["doctor", "--config"]).arg(&file).assert().code(WANTING);
     assert_eq!(heaps(stdout(own)), heaps(stdout(by_client)));
@@ -218,7 +218,7 @@ fn without_the_services_program_it_says_where_it_looked() {
     }
     let programs = std::path::Path::new(env!("CARGO_BIN_EXE_aniond")).parent().expect("a directory");
     let text = stdout(doctor(programs).assert().success());
-    assert!(text.ends_with("\n\nAll of it is here.\n"), "{text}");
+    assert!(text.ends_with("\n\nAll requirements are met.\n"), "{text}");
 }
 
 #[test]

@@ -68,7 +68,7 @@ pub(crate) fn run(args: &AllocArgs, service: Service, output: &Output) -> Result
     let token = allocation.token;
     if token.is_some() && !args.exec.is_empty() {
         return Err(Failure::Usage(
-            "--exec passes no buffers of this heap on: they are this process's until it ends, and then given up"
+            "--exec cannot pass on buffers of this heap: they belong to this process and are released when it ends"
                 .to_owned(),
         ));
     }

@@ -67,7 +67,7 @@ impl Report for Heaps {
         let with_notes = self.heaps.iter().filter(|heap| !heap.passed_over.is_empty());
         let limit = width.unwrap_or(usize::MAX);
         let notes = with_notes.map(|heap| {
-            let note = format!("{} passed over {}", heap.name, heap.passed_over);
+            let note = format!("{} skips {}", heap.name, heap.passed_over);
             format!("\n{}", wrap(&note, limit, 2))
         });
         table.text(width) + &notes.collect::<String>()

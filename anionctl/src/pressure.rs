@@ -50,7 +50,9 @@ impl Pressure {
             Ok(()) => Ok(Self { told, _listener: Some(listener) }),
             Err(status) => match ServiceError::of(&status).map(|error| ErrorCode(error.code)) {
                 Some(ErrorCode::UNSUPPORTED | ErrorCode::QUOTA_EXCEEDED | ErrorCode::NO_MEMORY) => {
-                    log::warn!("the pressure level is asked for at every look: {status}");
+                    log::warn!(
+                        "the service sends no pressure events, so every report queries the level: {status}"
+                    );
                     Ok(Self { told, _listener: None })
                 }
                 _ => Err(status.into()),

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How a call can fail.
+//! Errors of calls.
 
 use super::descriptors::NoDescriptors;
 use anion_ipc::{OutOfDescriptors, ServiceError, Status};
 use std::{fmt, io};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::ErrorCode::ErrorCode;
 
-/// Why a call to the service did not succeed. The text is complete: no cause is left to a source.
+/// Cause of a failed call to the service. The text is complete; there is no further source.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The service answered no.
+    /// The service refused the call.
     #[error("{refusal}: {message}")]
     Refused {
         /// The cause.
@@ -18,29 +18,28 @@ pub enum Error {
         /// every heap.
         message: String,
     },
-    /// There is no service, or it did not come back within the client's patience.
+    /// No service answers, or it did not start again within the client's patience.
     #[error("cannot reach the service: {0}")]
     Unreachable(io::Error),
-    /// The call was not answered, though the service is there: it took too long, or a reply was
-    /// damaged. Whether it was carried out is not known; what it may have allocated is released
-    /// again.
+    /// The service runs, but did not answer the call: it took too long, or the reply was damaged.
+    /// The service may have executed the call; it releases again what it allocated.
     #[error("the service did not answer: {0}")]
     NoAnswer(String),
-    /// The answer is not what the interface promises.
+    /// The answer violates the interface.
     #[error("the service broke its contract: {0}")]
     Contract(String),
-    /// It is of the process that made it, and this one is a child of that by fork(2).
-    #[error("the {0} is of the process that made it; a child of fork makes its own")]
+    /// The object belongs to the process that made it, and this process is its child by fork(2).
+    #[error("the {0} belongs to the process that made it; a child of fork must make its own")]
     Inherited(&'static str),
-    /// The service is fine, and what it allocated for the call is released again.
+    /// The service works, and has released again what it allocated for the call.
     #[error(transparent)]
     NoDescriptors(NoDescriptors),
-    /// The service may be fine; this process could not do its own part.
+    /// This process failed; the service may work.
     #[error("{what}: {cause}")]
     Local {
-        /// What failed.
+        /// The operation that failed.
         what: &'static str,
-        /// Why.
+        /// The reason.
         cause: io::Error,
     },
 }
@@ -67,8 +66,8 @@ impl Error {
         }
     }
 
-    /// Returns the errno that says it to code that knows nothing else: ION's and the dma-heaps' own
-    /// where they have one.
+    /// Returns the errno for callers that know no other errors: those of ION and the dma-heaps if
+    /// they have one for the cause.
     pub fn errno(&self) -> i32 {
         match self {
             Self::Refused { refusal, .. } => match refusal {
@@ -91,7 +90,7 @@ impl Error {
     }
 }
 
-/// Returns the errno of an error that the standard library or this one made.
+/// Returns the errno of an error that the standard library or this library made.
 pub fn errno_of(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or_else(|| match error.kind() {
         io::ErrorKind::InvalidInput => libc::EINVAL,
@@ -101,25 +100,25 @@ pub fn errno_of(error: &io::Error) -> i32 {
     })
 }
 
-/// Why the service says no: one for each code of the interface (`ErrorCode.aidl`).
+/// Cause of a refusal: one for each code of the interface (`ErrorCode.aidl`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The request is malformed; repeating it is useless.
+    /// The request is malformed; repeating it cannot help.
     BadRequest,
     /// No heap has this name, or is in this mask.
     UnknownHeap,
-    /// This uid may not.
+    /// The uid has no permission.
     NotPermitted,
     /// The heaps exist, but cannot give this kind of buffer on this machine.
     Unsupported,
-    /// Memory, room or descriptors are exhausted. May pass.
+    /// Memory, room or descriptors are exhausted. A later call may succeed.
     NoMemory,
-    /// The uid's own quota would be exceeded. Releasing buffers helps.
+    /// The request would exceed the uid's quota. Releasing buffers helps.
     QuotaExceeded,
     /// The descriptor is no live buffer of this service.
     NotOurs,
-    /// The kernel refused the service something that should work.
+    /// The kernel refused an operation of the service that should work.
     Backend,
     /// A code that is newer than this library.
     Other(i32),
@@ -141,7 +140,7 @@ impl From<i32> for Refusal {
     }
 }
 
-/// The interface's own name of the code.
+/// Returns the interface's name of the code.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -171,7 +170,7 @@ impl From<Status> for Error {
 }
 
 impl Error {
-    /// Returns what a failure of the transport means that has left the connection alone.
+    /// Returns the error for a failure of the transport that left the connection intact.
     fn unanswered(status: &Status) -> Self {
         match OutOfDescriptors::of(status) {
             Some(OutOfDescriptors::Caller) => Self::NoDescriptors(NoDescriptors::here()),

@@ -18,9 +18,9 @@ impl Allocator {
         for heap in &changed {
             let (name, backing, without) = (heap.name(), heap.backing().name(), heap.passed_over());
             if without.is_empty() {
-                log::info!("heap {name} is served by {backing} from now on");
+                log::info!("heap {name} now uses {backing}");
             } else {
-                log::warn!("heap {name} is served by {backing} from now on, without {without}");
+                log::warn!("heap {name} now uses {backing}; skipped: {without}");
             }
         }
         if !changed.is_empty() {

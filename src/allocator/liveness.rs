@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which buffers may have been released, and when to look again.
+//! Buffers that may have been released, and the times of their next checks.
 //!
 //! # How a release is noticed
-//! A close event names the buffer; the lease then tells whether anybody still holds it. The kernel
-//! queues the event *before* it gives up the closing description's hold (fs/file_table.c,
-//! `__fput`), so a lease asked at once can still say "held": such a *suspect* is looked at again,
-//! soon at first, then ever more rarely. If it is really held (through another description), its
-//! own last close brings a new event.
+//! A close event names the buffer; the lease then shows whether another process still holds it. The
+//! kernel queues the event *before* it stops counting the closing description (fs/file_table.c,
+//! `__fput`), so a lease requested at once can still be refused: such a *suspect* is checked again,
+//! soon at first, then at growing intervals. If it is really held (through another description),
+//! its own last close brings a new event.
 //!
 //! Buffers that could not be watched, and all buffers after the event queue overflowed, are found
 //! by asking leases alone.
@@ -43,19 +43,19 @@ const MAX_LOOKS: u32 = EAGER_LOOKS + 12;
 const UNWATCHED_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause between looks at buffers that are not watched.
 const CALM_PAUSE: Duration = Duration::from_millis(400);
-/// How many times as long as asking took in the last look, at least, until the next: asking may
-/// take a fifth of a processor. Giving memory back does not count.
+/// Pause until the next check, at least, as a multiple of the duration of the last one: checks may
+/// take a fifth of a processor. Returning memory does not count.
 const REST: u32 = 4;
 /// Longest such pause.
 const LONGEST_REST: Duration = PATIENT;
 /// Bytes of unwatched buffers that a uid allocates before its calls look at all of its buffers.
 /// After half of that they look at the newest and the oldest. Asking about one takes some µs.
 const LOOK_BYTES: u64 = 8 << 20;
-/// When everything is looked at again after an overflow: closes that were in progress need a
+/// Time after an overflow at which everything is checked again: closes that were in progress need a
 /// moment.
 const RESCANS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(10), Duration::from_secs(1)];
 
-/// What is waiting to be looked at.
+/// Buffers that wait for a check.
 pub(super) struct Liveness {
     pub(super) watcher: CloseWatcher,
     wake: EventFd,
@@ -75,9 +75,9 @@ struct Pending {
     next_looks: HashMap<Uid, (Instant, Duration)>,
     unwatched: HashMap<Uid, Unwatched>,
     next_unwatched: Option<Instant>,
-    /// How long to wait after that.
+    /// Time to wait after that.
     unwatched_pause: Duration,
-    /// How long the next look waits at least, since the last one took long.
+    /// Minimum time until the next check, since the last one took long.
     rest: Duration,
     rescans: Vec<Instant>,
     unanswered: Throttle,
@@ -90,7 +90,8 @@ struct Pending {
 struct Unwatched {
     /// The oldest first.
     ids: BTreeSet<BufferId>,
-    /// Bytes allocated since all were looked at, less what was found to be released.
+    /// Bytes allocated since all buffers were checked, less the bytes that were found to be
+    /// released.
     allocated: u64,
 }
 
@@ -99,7 +100,7 @@ struct Suspect {
     next: Instant,
 }
 
-/// What a call is to look at before it allocates.
+/// Buffers that a call must check before it allocates.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) ids: Vec<BufferId>,
@@ -107,7 +108,7 @@ pub(super) struct Look {
     pub(super) is_all: bool,
 }
 
-/// What is due now.
+/// Checks that are due now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Due {
     /// Buffers to ask about.
@@ -125,12 +126,12 @@ impl Liveness {
         Ok(Self { watcher, wake, pending: Mutex::default(), complained })
     }
 
-    /// Notes that a buffer could not be watched for want of watches or of a queue. Says so once,
-    /// with the limit: from then on leases tell, as long as it lasts.
+    /// Notes that a buffer could not be watched for lack of watches or of a queue. Logs it once,
+    /// with the limit: from then on leases are polled, as long as the lack lasts.
     pub(super) fn lacks_watches(&self) {
         if !self.complained.swap(true, Ordering::Relaxed) {
             log::warn!(
-                "{}: releases of buffers are noticed by asking their leases, within {} to {} ms",
+                "{}: polling the leases of buffers for releases, every {} to {} ms",
                 self.watcher.shortage(),
                 UNWATCHED_PAUSE.as_millis(),
                 CALM_PAUSE.as_millis()
@@ -192,7 +193,7 @@ impl Liveness {
         Look { ids, is_all: count == all }
     }
 
-    /// Notes that a call of `uid` has looked at what was due, and found `released` bytes.
+    /// Notes that a call of `uid` has made the checks that were due, and found `released` bytes.
     pub(super) fn found(&self, uid: Uid, looked_at_all: bool, released: u64) {
         if let Some(unwatched) = self.pending().unwatched.get_mut(&uid) {
             let left = unwatched.allocated.saturating_sub(released);
@@ -211,8 +212,8 @@ impl Liveness {
         self.wake();
     }
 
-    /// Notes that the kernel dropped events. Returns how many lines about that were left out of the
-    /// log before the one that is due now, if one is: clients can make events overflow.
+    /// Notes that the kernel dropped events. If a log line about that is due now, it returns how
+    /// many lines were left out before it: clients can make events overflow.
     pub(super) fn overflowed(&self, now: Instant) -> Option<u64> {
         let mut pending = self.pending();
         // In place of those of an earlier one: events can be made to overflow again and again.
@@ -224,9 +225,9 @@ impl Liveness {
         line
     }
 
-    /// Notes that the kernel did not answer whether a buffer is held. Returns how many lines were
-    /// left out of the log before the one that is due now, if one is: what fails for every buffer
-    /// and at every look must not fill the log.
+    /// Notes that the kernel did not answer whether a buffer is held. If a log line about that is
+    /// due now, it returns how many lines were left out before it: a check that fails for every
+    /// buffer must not fill the log.
     pub(super) fn unanswered(&self, now: Instant) -> Option<u64> {
         self.pending().unanswered.admit(now)
     }
@@ -250,8 +251,8 @@ impl Liveness {
         self.wake();
     }
 
-    /// Blocks until a close is queued, something is due, or another thread has news. Without either
-    /// it blocks for ever: an idle service does not wake up.
+    /// Blocks until a close is queued, a check is due, or another thread reports a change. Without
+    /// either it blocks without a limit: an idle service does not wake up.
     pub(super) fn wait(&self) {
         let timeout = self.pending().next_due().map(|due| due.saturating_duration_since(Instant::now()));
         // Rounded up: a wait that ends too early would be followed by another.

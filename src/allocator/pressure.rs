@@ -16,11 +16,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a level lasts without what raised it. The kernel repeats itself every two seconds at
-/// most.
+/// Duration of a level after its last sign. The kernel repeats a sign every two seconds at most.
 const CALM: Duration = Duration::from_secs(10);
 
-/// How scarce memory is.
+/// Level of memory pressure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum PressureLevel {
     /// Nothing is known to be scarce.
@@ -34,7 +33,7 @@ pub enum PressureLevel {
     Critical,
 }
 
-/// Which cgroup's memory is watched beside the machine's.
+/// The cgroup whose memory is watched as the machine's is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum WatchedCgroup {
     /// The process's own, if it has one with a memory controller.
@@ -46,7 +45,7 @@ pub enum WatchedCgroup {
     Directory(PathBuf),
 }
 
-/// How scarce memory is, and was.
+/// The present level and earlier ones.
 #[derive(Default)]
 pub(super) struct Pressure {
     state: Mutex<State>,
@@ -139,8 +138,8 @@ pub struct PressureSubscription {
 }
 
 impl PressureFeed {
-    /// Waits until the level is another than `known` and returns it; levels in between may be
-    /// missed. `None` when the subscription or the allocator is gone.
+    /// Waits until the level differs from `known` and returns it; it may skip levels in between.
+    /// `None` if the subscription or the allocator has ended.
     pub fn next(&self, known: Option<PressureLevel>) -> Option<PressureLevel> {
         let ended = |state: &State| state.ended || self.subscription.strong_count() == 0;
         let state = self
@@ -191,7 +190,7 @@ impl Allocator {
             };
             if wanted > 0 {
                 let freed = heap.pool().shrink(wanted);
-                log::info!("memory is scarce: heap {} gave {freed} bytes back", heap.name());
+                log::info!("memory is scarce: heap {} returned {freed} bytes", heap.name());
             }
         }
     }

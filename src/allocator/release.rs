@@ -28,12 +28,12 @@ const LARGE: u64 = 256 << 10;
 /// the events itself, so only the number of wake-ups changes.
 const SMALL_CLOSES_REST: Duration = Duration::from_millis(1);
 
-/// How long a call that is about to be refused waits for other threads that are reading events,
-/// which may have to wait for a processor, and the pause between two looks.
+/// Time that a call that is about to be refused waits for other threads that read events, which may
+/// have to wait for a processor, and the pause between two checks.
 const READING: Duration = Duration::from_millis(500);
 const READING_LOOK: Duration = Duration::from_micros(50);
 
-/// What releases brought.
+/// Result of handling releases.
 #[derive(Default, Clone, Copy)]
 pub(super) struct Freed {
     pub(super) bytes: u64,
@@ -95,7 +95,7 @@ impl Allocator {
             && let Some(before) = self.liveness.overflowed(Instant::now())
         {
             log::warn!(
-                "the inotify queue overflowed; asking every buffer's lease instead ({before} more like it before)"
+                "the inotify queue overflowed; checking every buffer's lease instead ({before} more like it before)"
             );
         }
         if closes.watches.is_empty() {
@@ -118,10 +118,11 @@ impl Allocator {
         self.shrinker.wake();
     }
 
-    /// Notices what `caller` has already released. A client that closes a buffer and asks again at
-    /// once must not be refused: the close event may have come before the hold was given up, or be
-    /// on its way through another thread. Only what an event named a moment ago is asked about, and
-    /// what the kernel reports nothing about, so this costs little whatever the caller holds.
+    /// Detects buffers that `caller` has already released. A client that closes a buffer and
+    /// allocates at once must not be refused: the close event may have come before the kernel
+    /// stopped counting the holder, or another thread may be handling it. It checks only buffers
+    /// that an event named a moment ago, and buffers without close events, so the cost does not
+    /// depend on how much the caller holds.
     pub(super) fn reclaim_from(&self, caller: &Caller) {
         self.work_off_events();
         let (uid, reader, start) = (caller.uid, self.liveness.next_reader(), Instant::now());
@@ -160,9 +161,9 @@ impl Allocator {
         self.look_at_all(self.live(uid).flatten())
     }
 
-    /// Looks, before `caller` gets `bytes` bytes of a heap whose releases the kernel does not
-    /// report, for buffers that it has released: as fast as it allocates, at its own expense. So
-    /// what is accounted and not held stays bounded, whatever the caller does.
+    /// Checks, before `caller` gets `bytes` bytes of a heap without close events, for buffers that
+    /// it has released: as fast as it allocates, in its own calls. So memory that is charged and no
+    /// longer held stays bounded.
     pub(super) fn look_for_releases(&self, caller: &Caller, heap: &Heap, bytes: u64) {
         if heap.release_mechanism() == ReleaseMechanism::CloseEvents {
             return;
@@ -210,7 +211,9 @@ impl Allocator {
             Ok(false) => return Release::Held,
             Err(error) => {
                 if let Some(before) = self.liveness.unanswered(Instant::now()) {
-                    log::error!("asking whether buffer {id} is held: {error} ({before} more like it before)");
+                    log::error!(
+                        "cannot check whether buffer {id} is held: {error} ({before} more like it before)"
+                    );
                 }
                 return Release::Held;
             }
@@ -238,8 +241,8 @@ impl Allocator {
         Release::Noticed(Freed { bytes, largest: bytes, is_pooled, took })
     }
 
-    /// Prepares a released buffer for its pool. What is kept while memory is critically scarce
-    /// would be missing to those who wait for memory.
+    /// Prepares a released buffer for its pool. While memory is critically scarce it pools nothing,
+    /// since other processes wait for memory.
     fn prepare(
         &self,
         heap: &Heap,

@@ -2,9 +2,9 @@
 //! Buffers whose release the kernel does not report: they are held by a token, until their owner
 //! gives it up or dies.
 //!
-//! That the token is gone says that the owner is done, not that no other process has the memory. So
-//! the books forget the buffer, and the memory is dropped without being kept: the kernel frees it
-//! after its last holder.
+//! A dropped token means that the owner is done, not that no other process has the memory. So the
+//! registry drops the buffer, and its memory is never pooled: the kernel frees it after its last
+//! holder.
 
 use super::registry::Removed;
 use super::{Allocator, Grant};
@@ -19,8 +19,7 @@ pub struct BufferToken {
 }
 
 impl BufferToken {
-    /// Gives up these buffers, all for an empty list. Those that were given up before are passed
-    /// over.
+    /// Releases these buffers, all for an empty list. It ignores buffers that were released before.
     ///
     /// # Errors
     /// If one is not this token's; nothing is given up then.
@@ -42,8 +41,9 @@ impl Drop for BufferToken {
 }
 
 impl Allocator {
-    /// Puts those of one allocation's buffers into its caller's hands whose releases the kernel
-    /// does not tell: they are held as long as the token is. `None` if it tells of all.
+    /// Returns a token that owns those buffers of one allocation whose release the kernel cannot
+    /// report: they are charged as long as the token lives. `None` if the kernel reports the
+    /// release of all.
     pub fn token(self: &Arc<Self>, grants: &[Grant]) -> Option<BufferToken> {
         let silent = |grant: &&Grant| ReleaseMechanism::of(grant.backing) == ReleaseMechanism::Token;
         let ids: Vec<_> = grants.iter().filter(silent).map(|grant| grant.id).collect();
@@ -60,7 +60,7 @@ impl Allocator {
         let Some(Removed { record, leftover, metadata, is_reserved }) = removed else { return };
         drop((leftover, metadata));
         self.note_released(&record);
-        log::debug!("buffer {id} of uid {} given up, {} bytes", record.uid, record.bytes.get());
+        log::debug!("buffer {id} of uid {} released by its token, {} bytes", record.uid, record.bytes.get());
         if is_reserved {
             self.maker.wake();
         }

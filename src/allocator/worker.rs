@@ -32,7 +32,7 @@ impl Allocator {
     pub(super) fn start_worker(self: &Arc<Self>) -> io::Result<()> {
         let begin = || {
             if let Err(error) = crate::sys::thread::lower_priority() {
-                log::warn!("the worker thread keeps its priority: {error}");
+                log::warn!("cannot lower the priority of the worker thread: {error}");
             }
         };
         Wake::start("anion-worker", &self.worker, self, begin, |allocator| {

@@ -78,7 +78,7 @@ const BINDINGS: &[Binding] = &[
 /// A node that describes heaps.
 struct Container {
     node: NodeId,
-    /// What reads it; `None` if nothing does.
+    /// The binding that reads it; `None` if there is none.
     binding: Option<&'static Binding>,
 }
 
@@ -110,7 +110,7 @@ pub(super) fn readable(tree: &Tree) -> Vec<NodeId> {
     containers(tree).into_iter().filter(readable).map(|container| container.node).collect()
 }
 
-/// What was imported.
+/// Result of an import.
 pub(super) struct Imported {
     /// The heaps.
     pub(super) drafts: Vec<Draft>,
@@ -273,7 +273,7 @@ impl<'t> Import<'t> {
         }
     }
 
-    /// Says that a node was passed over.
+    /// Reports that a node was skipped.
     fn pass_over(&mut self, severity: Severity, node: NodeId, message: impl Into<String>) {
         self.report.add(severity, self.tree.path(node), self.tree.position(node), message);
     }
@@ -294,7 +294,7 @@ impl<'t> Import<'t> {
             Some(reason) => reasons.push(reason),
             None if !has_size => reasons.push("its size is not known".to_owned()),
             None if draft.kind == HeapType::Chunk && draft.chunk_size.is_none() => {
-                reasons.push("its binding does not tell the chunk size".to_owned());
+                reasons.push("its binding does not give the chunk size".to_owned());
             }
             None => {}
         }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::thread;
 
-/// Where the kernel's devices are.
+/// Directory of the kernel's devices.
 const DIRECTORY: &str = "/dev";
 
 /// Watches the directories that devices for memory appear in.
@@ -47,7 +47,7 @@ impl DeviceWatcher {
         let allocator = Arc::downgrade(allocator);
         thread::Builder::new().name("device-watcher".to_owned()).spawn(move || {
             if let Err(error) = self.run(&allocator) {
-                log::info!("devices that appear are not looked for any more: {error}");
+                log::info!("no longer waiting for devices to appear: {error}");
             }
         })?;
         Ok(())

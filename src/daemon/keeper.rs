@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Keeps the socket where clients look for it. What cleans directories removes sockets, too; the
-//! service would go on for those who are connected, and be out of reach for all others.
+//! Keeps the socket where clients look for it. Programs that clean directories remove sockets, too;
+//! the service would then serve only connected clients, and new clients could not connect.
 //!
-//! The kernel reports what happens in the socket's directory, so nothing wakes up while nothing
-//! does. A socket that this process made is bound again, connections stay. Where a list of system
-//! calls forbids that, the process ends with an error, so that it is started again. A socket of
-//! systemd's is systemd's, and that of another process which serves there is that process's.
+//! The kernel reports changes of the socket's directory, so the thread sleeps otherwise. A socket
+//! that this process made is bound again, and connections stay. If the seccomp filter forbids that,
+//! the process ends with an error, so that its supervisor restarts it. The process leaves a socket
+//! of systemd, or of another process that serves there, as it is.
 
 use super::listener::Listener;
 use anyhow::anyhow;
@@ -20,7 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How long what removed a socket has to put another in its place, before this process does.
+/// Time that the program that removed a socket has to put another in its place, before this process
+/// does.
 const BIND_PAUSE: Duration = Duration::from_millis(2);
 /// The same before the process ends.
 const END_PAUSE: Duration = Duration::from_secs(1);
@@ -39,7 +40,7 @@ impl Current {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces the socket. Who waits for a client of the old one is told `EINVAL`.
+    /// Replaces the socket. A thread that waits for a client of the old one gets `EINVAL`.
     fn replace(&self, socket: UnixListener) {
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *current, Arc::new(socket));
@@ -88,14 +89,14 @@ impl Keeper {
             };
             // Watching what is watched already changes nothing; a directory may be another by now.
             if let Err(error) = self.watch(&path) {
-                log::info!("whether {} stays in place is not watched: {error}", path.display());
+                log::info!("cannot watch {} for removal: {error}", path.display());
                 return;
             }
             if self.is_lost() && self.restore(&path) {
                 continue;
             }
             if let Err(error) = self.wait(&path) {
-                log::info!("whether {} stays in place is not watched any more: {error}", path.display());
+                log::info!("no longer watching {} for removal: {error}", path.display());
                 return;
             }
         }
@@ -128,8 +129,8 @@ impl Keeper {
         lock(&self.listener).as_ref().is_some_and(|listener| !listener.is_in_place())
     }
 
-    /// Makes a socket that was lost once more, if it is still lost after a pause; returns whether
-    /// it is in place. Ends the process if it cannot be, and nobody else serves there.
+    /// Makes a lost socket again, if it is still lost after a pause; returns whether it is in
+    /// place. Ends the process if it cannot make it, and no other process serves there.
     fn restore(&self, path: &Path) -> bool {
         thread::sleep(if self.may_bind { BIND_PAUSE } else { END_PAUSE });
         let mut guard = lock(&self.listener);
@@ -138,8 +139,8 @@ impl Keeper {
         let place = path.display();
         if !listener.is_own() {
             log::warn!(
-                "{place}: the socket was removed or replaced, and no new client can come; it is systemd's: \
-                 systemctl restart its .socket unit"
+                "{place}: the socket was removed or replaced, and new clients cannot connect; systemd owns it: \
+                 restart its .socket unit with systemctl"
             );
             return false;
         }
@@ -156,7 +157,7 @@ impl Keeper {
                 true
             }
             Ok((false, _)) => {
-                log::warn!("{place}: another socket is there now, and new clients reach that one");
+                log::warn!("{place}: another socket is there now, and new clients connect to that one");
                 false
             }
             Err(error) => {
@@ -170,8 +171,8 @@ impl Keeper {
     }
 }
 
-/// Locks the listener. Every change of it is complete or leaves one that is not in place, which is
-/// looked at again.
+/// Locks the listener. Every change of it is complete, or leaves a listener that is not in place,
+/// which is checked again.
 fn lock(listener: &Shared) -> MutexGuard<'_, Option<Listener>> {
     listener.lock().unwrap_or_else(PoisonError::into_inner)
 }

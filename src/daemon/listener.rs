@@ -23,12 +23,12 @@ use std::{env, process};
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(super) socket: UnixListener,
-    /// Where clients find it.
+    /// Address where clients find it.
     pub(super) place: String,
     path: SocketPath,
 }
 
-/// Whose a socket's path is.
+/// Owner of a socket's path.
 #[derive(Debug)]
 enum SocketPath {
     /// Nobody's: the socket has none, or one that this process cannot see.
@@ -39,7 +39,7 @@ enum SocketPath {
     Own(OwnSocket),
 }
 
-/// What this process put into the file system.
+/// Files that this process made in the file system.
 #[derive(Debug)]
 struct OwnSocket {
     settings: SocketSettings,
@@ -49,10 +49,10 @@ struct OwnSocket {
     lock: LockFile,
 }
 
-/// How a socket at a path is made.
+/// Properties of a socket at a path.
 #[derive(Debug, Clone)]
 pub(crate) struct SocketSettings {
-    /// Where; its directory is made if it is missing.
+    /// The path; a missing directory is made.
     pub(crate) path: PathBuf,
     /// Permission bits; `None` for 0660 as root, else 0600.
     pub(crate) mode: Option<u32>,
@@ -62,9 +62,9 @@ pub(crate) struct SocketSettings {
 
 impl Listener {
     /// Returns the socket that systemd made and passed to this process; `None` if it passed none.
-    /// It can be had once, and only if inherited descriptors were taken over when the process
-    /// began. The variables stay in the environment: they name the process that they are for, and
-    /// the service starts no other.
+    /// It returns the socket once, and only if inherited descriptors were taken over when the
+    /// process began. The variables stay in the environment: they name the process that they are
+    /// for, and the service starts no other.
     ///
     /// # Errors
     /// If there are several, one is announced that is not open, or it is not a listening Unix
@@ -173,7 +173,7 @@ fn bind_at(settings: &SocketSettings, is_taken_over: bool) -> anyhow::Result<(Un
         Occupant::Server { pid: None } if is_taken_over => fs::remove_file(path)?,
         Occupant::Stale => {
             fs::remove_file(path).with_context(|| format!("cannot remove the stale {}", path.display()))?;
-            log::info!("{}: no server listened there any more; replaced", path.display());
+            log::info!("{}: replaced a stale socket, at which no server listened", path.display());
         }
         taken => bail!("{}: {taken}", path.display()),
     }
@@ -188,9 +188,9 @@ fn bind_at(settings: &SocketSettings, is_taken_over: bool) -> anyhow::Result<(Un
     Ok((socket.into(), owned))
 }
 
-/// Returns whether what LISTEN_FDS announces is not for this process: a variable is empty, or
-/// LISTEN_PID is another process's, which is logged. That of a wrapper is another's, unless the
-/// wrapper executes the service in its own place.
+/// Returns whether LISTEN_FDS is not for this process: a variable is empty, or LISTEN_PID is that
+/// of another process, which is logged. With a wrapper it is that of the wrapper, unless the
+/// wrapper executes the service by exec.
 fn is_for_another() -> bool {
     let variable = |name| env::var(name).unwrap_or_default();
     let (sockets, pid) = (variable("LISTEN_FDS"), variable("LISTEN_PID"));
@@ -200,8 +200,8 @@ fn is_for_another() -> bool {
     let is_ours = pid.parse().map_or(true, |pid: u32| pid == process::id());
     if !is_ours {
         log::warn!(
-            "the sockets that LISTEN_FDS announces are of process {pid} (LISTEN_PID), and this is process {}: what \
-             systemd starts has to execute the service in its own place",
+            "LISTEN_FDS is for process {pid} (LISTEN_PID), but this is process {}: a program that \
+             systemd starts must exec the service",
             process::id()
         );
     }
@@ -261,7 +261,7 @@ fn take_lock(socket: &Path) -> anyhow::Result<LockFile> {
     }
 }
 
-/// What is at a socket's path.
+/// Kind of the file at a socket's path.
 #[derive(Debug, PartialEq, Eq)]
 enum Occupant {
     None,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who owns a path: a lock against two processes that start at once, and removal of nothing but
-//! one's own.
+//! Ownership of a path: a lock against two processes that start at once, and removal of only this
+//! process's own files.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
@@ -66,8 +66,8 @@ pub(super) struct LockFile {
 }
 
 impl LockFile {
-    /// Takes the lock at `path`; `None` if another process holds it. The lock of one that is ending
-    /// counts as free.
+    /// Takes the lock at `path`; `None` if another process holds it. The lock of a process that is
+    /// ending counts as free.
     pub(super) fn take(path: &Path) -> io::Result<Option<Self>> {
         let mut is_taken_over = false;
         loop {
@@ -138,20 +138,20 @@ fn remove_if_left_behind(path: &Path, mut file: &File) -> io::Result<bool> {
     }
     let found = KnownFile::new(path, &file.metadata()?);
     if found.is_in_place() {
-        log::warn!("{}: its holder is ending and does not end; taken over", path.display());
+        log::warn!("{}: took over the lock of a process that is ending and does not exit", path.display());
         fs::remove_file(path)?;
     }
 
     Ok(true)
 }
 
-/// Who holds a lock: what the file says.
+/// Holder of a lock, from the content of the file.
 #[derive(Debug, PartialEq, Eq)]
 struct Holder {
     pid: u32,
     /// When it started, as /proc has it: pids are given again.
     started: u64,
-    /// Which processes the pid is one of.
+    /// The pid namespace of the pid.
     namespace: String,
 }
 
@@ -186,7 +186,7 @@ fn namespace() -> io::Result<String> {
     Ok(fs::read_link("/proc/self/ns/pid")?.display().to_string())
 }
 
-/// What /proc/PID/stat says of a process (proc_pid_stat(5)).
+/// Content of /proc/PID/stat (proc_pid_stat(5)).
 struct Process {
     started: u64,
     is_ending: bool,
@@ -196,8 +196,8 @@ struct Process {
 const PF_EXITING: u64 = 4;
 
 impl Process {
-    /// Returns whether the process with this pid is ending: its first thread is, whatever others
-    /// do.
+    /// Returns whether the process with this pid is ending: its first thread is, independently of
+    /// the others.
     pub(super) fn find(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The command's name, which is second, can have anything in it.

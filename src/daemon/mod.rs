@@ -156,7 +156,7 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     let services = Services::new(&allocator, origin, arguments.transport.graphics.as_ref(), &rules);
     let serving = transports.serve(&services, confine, !is_confined)?;
     if let Err(error) = devices.and_then(|devices| devices.start(&allocator)) {
-        log::info!("devices that appear are not looked for: {error}");
+        log::info!("cannot wait for devices to appear: {error}");
     }
     let status = format!("Serving at {}", serving.places.join(" and "));
     log::info!("{status}");
@@ -186,6 +186,6 @@ fn describe(allocator: &Allocator, origin: &str) {
         }
     }
     for (backing, mechanism) in allocator.release_mechanisms() {
-        log::info!("released buffers of kind {} are noticed by {}", backing.name(), mechanism.describe());
+        log::info!("releases of buffers of kind {} are detected by {}", backing.name(), mechanism.describe());
     }
 }

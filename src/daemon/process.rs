@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What holds for the whole process: signals, core dumps, panics.
+//! Settings of the whole process: signals, core dumps, panics.
 
 use anyhow::Context;
 use nix::sys::signal::{SigSet, Signal};
@@ -17,10 +17,10 @@ pub(crate) struct StopSignals {
 }
 
 impl StopSignals {
-    /// Blocks SIGTERM, SIGINT and SIGHUP for this thread and all that it starts, so call it before
-    /// starting any. Blocks SIGIO and SIGXFSZ too: a lease that somebody breaks raises the one, a
-    /// file beyond `RLIMIT_FSIZE` the other, and the default action of either would end the
-    /// process. SIGPIPE is ignored by Rust's runtime.
+    /// Blocks SIGTERM, SIGINT and SIGHUP for this thread and all threads that it starts, so call it
+    /// before starting any. It also blocks SIGIO and SIGXFSZ: a broken lease raises the first, a
+    /// file beyond `RLIMIT_FSIZE` the second, and the default action of both would end the process.
+    /// Rust's runtime ignores SIGPIPE.
     ///
     /// # Errors
     /// As the system reports them.
@@ -55,7 +55,7 @@ impl StopSignals {
 pub(crate) fn keep_buffers_out_of_core_dumps() {
     const FILTER: &str = "/proc/self/coredump_filter";
     if let Err(error) = fs::write(FILTER, "0x11") {
-        log::warn!("a core dump of the service would have buffers of clients in it: {FILTER}: {error}");
+        log::warn!("core dumps of the service would contain buffers of clients: {FILTER}: {error}");
     }
 }
 

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How long to wait for a service manager that starts at the same time.
+/// Time to wait for a service manager that starts at the same time.
 const MANAGER_PATIENCE: Duration = Duration::from_secs(5);
 /// Most bytes of unfinished messages of all clients that are held at once; each may have 600 KiB.
 const MAX_HELD_BYTES: usize = 64 << 20;
@@ -33,7 +33,7 @@ const MAX_HELD_DESCRIPTORS: usize = 1024;
 const DESCRIPTORS_PART: usize = 8;
 /// The socket of the graphics allocator, beside the other one.
 const GRAPHICS_SOCKET: &str = "graphics.sock";
-/// How long a stop waits for calls that are being answered.
+/// Time that a stop waits for calls that are being answered.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Transports that are open: clients can connect and wait, but are not served yet.
@@ -50,7 +50,7 @@ pub(crate) struct Transports<'a> {
 
 /// Transports that are served. Dropping it removes the sockets.
 pub(crate) struct Serving {
-    /// Where clients find the service.
+    /// Addresses of the service.
     pub(crate) places: Vec<String>,
     own_uid: u32,
     /// One, or two that share a budget.
@@ -172,7 +172,7 @@ impl Serving {
         }
         for ServedSocket { place, server, .. } in &self.sockets {
             if !server.stop(STOP_PATIENCE) {
-                log::info!("{place}: not every connection ended within {STOP_PATIENCE:?}; they are cut");
+                log::info!("{place}: some connections did not end within {STOP_PATIENCE:?}; closing them");
             }
         }
     }
@@ -228,7 +228,7 @@ impl Listeners {
         Ok(Self { heaps, graphics: Some(graphics) })
     }
 
-    /// Makes all that serving takes. Clients share one budget, whatever socket they come to.
+    /// Makes all objects for serving. Clients of all sockets share one budget.
     fn prepare(
         self,
         services: &Services,
@@ -254,7 +254,7 @@ impl Listeners {
 fn listen(arguments: &TransportArguments, passed: Option<Listener>) -> anyhow::Result<Listener> {
     if let Some(listener) = passed {
         if arguments.socket.is_some() || arguments.socket_mode.is_some() || arguments.socket_group.is_some() {
-            log::warn!("systemd made the socket; its unit decides on path, mode and group");
+            log::warn!("systemd made the socket; its unit sets path, mode and group");
         }
         return Ok(listener);
     }
@@ -265,8 +265,8 @@ fn listen(arguments: &TransportArguments, passed: Option<Listener>) -> anyhow::R
     Listener::bind(&SocketSettings { path, mode: arguments.socket_mode, group: arguments.socket_group })
 }
 
-/// Returns the most that is held of unfinished messages of all clients. Those of the interface have
-/// a few KiB and one descriptor.
+/// Returns the limit of unfinished messages of all clients. Those of the interface have a few KiB
+/// and one descriptor.
 fn held_of_messages() -> anyhow::Result<Held> {
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).context("asking for the descriptor limit")?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -278,7 +278,7 @@ fn held_of_messages() -> anyhow::Result<Held> {
 struct PreparedSocket {
     served: ServedSocket,
     acceptor: Acceptor,
-    /// None without inotify: the socket's path is not watched then.
+    /// None without inotify: cannot watch the socket's path then.
     keeper: Option<Keeper>,
 }
 
@@ -296,7 +296,7 @@ impl PreparedSocket {
         let acceptor = Acceptor::new(Arc::clone(&current), Arc::clone(&server), own, is_stopping);
         let (place, listener) = (listener.place.clone(), Arc::new(Mutex::new(Some(listener))));
         let keeper = Keeper::new(Arc::clone(&listener), current, may_bind);
-        let keeper = keeper.inspect_err(|error| log::info!("the socket's path is not watched: {error}"));
+        let keeper = keeper.inspect_err(|error| log::info!("cannot watch the socket's path: {error}"));
         let served = ServedSocket { place, listener, server, budget: Arc::clone(budget), stopping };
         Ok(Self { served, acceptor, keeper: keeper.ok() })
     }

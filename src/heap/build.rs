@@ -32,7 +32,7 @@ pub fn build(spec: HeapSpec, reserves: Vec<HeapReserve>, machine: &Machine) -> H
     let heap = Heap { spec, page, file_releases, serving, pool, fragmented: AtomicU64::new(0) };
     if !heap.passed_over().is_empty() {
         let (name, backing) = (heap.name(), heap.backing().name());
-        log::warn!("heap {name} is served by {backing}, without {}", heap.passed_over());
+        log::warn!("heap {name} uses {backing}; skipped: {}", heap.passed_over());
     }
     heap
 }
@@ -47,8 +47,8 @@ fn serve(spec: &HeapSpec, machine: &Machine) -> Result<(State, Option<PoolLimits
 }
 
 impl State {
-    /// Returns how many sources another look may find: those that were passed over; every number
-    /// of them if the heap is unavailable.
+    /// Returns how many skipped sources another attempt may find; the largest number if the heap is
+    /// unavailable.
     fn missing(&self) -> usize {
         match self {
             State::Ready { opened, passed_over, .. } if opened.arena.is_none() => passed_over.len(),
@@ -64,10 +64,10 @@ impl Heap {
         self.state().missing() > 0
     }
 
-    /// Opens the sources that could not be used before, as after a device appeared, if the heap
-    /// would rather have them. Returns whether another source serves it from now on. Buffers stay
-    /// as they are; the pool gives back what the earlier source made. Memory that was set aside is
-    /// not exchanged: such a heap keeps its source.
+    /// Opens preferred sources that could not be used before, for example after a device appeared.
+    /// Returns whether another source serves the heap from now on. Buffers stay as they are; the
+    /// pool returns the memory of the earlier source. Memory that was set aside is not replaced:
+    /// such a heap keeps its source.
     ///
     /// Call it from one thread at a time. It opens devices, and takes no lock meanwhile.
     pub fn retry(&self, machine: &Machine) -> bool {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which source serves a heap: the first that works of those that its configuration names. Each is
-//! proven, and what was passed over is kept with the reason.
+//! Selects the source of a heap: the first that works of the sources that its configuration names.
+//! Each is tested, and skipped sources are kept with the reason.
 
 use super::devices::Connected;
 use super::machine::Machine;
@@ -20,15 +20,15 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-/// How many times the machine's memory the sparse file of a heap's blocks has room for: more than
-/// it can ever fill, so that no piece is ever too short.
+/// Size of the sparse file of a heap's blocks, as a multiple of the machine's memory: more than it
+/// can ever fill, so that no range is ever too short.
 const BLOCK_ROOM: i64 = 4;
 
-/// What serves a heap.
+/// The source of a heap.
 pub(super) struct Chosen {
     /// The source, opened.
     pub(super) opened: Opened,
-    /// Those that were to be tried before it, or beside it.
+    /// The skipped sources.
     pub(super) passed_over: Vec<PassedOver>,
 }
 
@@ -66,7 +66,7 @@ impl fmt::Display for Candidate<'_> {
 /// Opens the source of `spec` on this machine.
 ///
 /// # Errors
-/// Why there is none, with every source that was tried.
+/// The reason if there is none, with every source that was tried.
 pub(super) fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, Unavailable> {
     if let Some(why) = &spec.unavailable {
         return Err(Unavailable::Configured(why.clone()));
@@ -90,7 +90,7 @@ pub(super) fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, Unava
     // Nothing in its place is better: others may release what it gave them.
     if let Some(PassedOver { device, .. }) = passed_over.get(place) {
         log::warn!(
-            "heap {}: {device} had nothing left when it was tried; requests fail until it has",
+            "heap {}: {device} had no free memory when it was tested; requests fail until it has",
             spec.name
         );
     }
@@ -153,7 +153,7 @@ fn in_order(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, Unavailable> {
     }
 }
 
-/// Connects to one source. Where a heap's whole size is set aside, that is part of it.
+/// Opens one source. If the heap's whole size is set aside, this takes the memory.
 fn connect(candidate: &Candidate<'_>, spec: &HeapSpec, machine: &Machine) -> Connected {
     let sets_aside = matches!(spec.kind, HeapType::Carveout | HeapType::Chunk | HeapType::Dma);
     let size = spec.size.filter(|_| sets_aside);
@@ -263,7 +263,7 @@ mod tests {
         Device::DmaHeap(HeapName::new(name).expect("valid"))
     }
 
-    /// Returns what serves `spec`, and what was passed over.
+    /// Returns the source of `spec`, and the skipped sources.
     fn chosen(spec: &HeapSpec, devices: ScriptedDevices) -> (Backing, String) {
         let chosen = choose(spec, &machine(devices)).unwrap_or_else(|why| panic!("{why}"));
         (chosen.opened.capabilities.backings[0], listed(&chosen.passed_over))

@@ -70,7 +70,7 @@ fn a_heap_without_its_source_is_unavailable_and_says_why() {
         (spec(HeapType::Dma, Some(MIB)), "CMA"),
         (spec(HeapType::SystemContig, None), "huge pages"),
         (HeapSpec { device: Device::Hugetlb, ..spec(HeapType::System, None) }, "huge pages"),
-        (HeapSpec { device: Device::Memfd, ..spec(HeapType::SystemContig, None) }, "page by page"),
+        (HeapSpec { device: Device::Memfd, ..spec(HeapType::SystemContig, None) }, "only within a page"),
         (spec(HeapType::Custom, None), "no list of sources"),
         (HeapSpec { device: dma_heap, ..spec(HeapType::System, None) }, "no dma-heap"),
         (HeapSpec { secure: true, ..spec(HeapType::System, None) }, "secure"),

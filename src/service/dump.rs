@@ -27,7 +27,7 @@ arguments:
   --help       this text
 ";
 
-/// What to show.
+/// Parts and filters of a dump.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Arguments {
     json: bool,
@@ -40,7 +40,7 @@ pub(super) struct Arguments {
     uid: Option<Uid>,
 }
 
-/// Why there is no dump.
+/// Reason why there is no dump.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DumpError {
     #[error(transparent)]
@@ -175,7 +175,7 @@ fn text(report: &Report<'_>) -> String {
         let _ =
             writeln!(out, "ion/{}: id {}, {}, {}, {state}", heap.name, heap.id, heap.r#type, heap.backing);
         if let Some(list) = &heap.passed_over {
-            let _ = writeln!(out, "ion/{}: passed over: {list}", heap.name);
+            let _ = writeln!(out, "ion/{}: skipped: {list}", heap.name);
         }
         let fixed = [
             ("capacity", heap.capacity),

@@ -31,16 +31,16 @@ const STACK_BYTES: usize = 256 << 10;
 
 type Listener = Strong<dyn IPressureListener>;
 
-/// Why a listener is not registered.
+/// Reason why a listener is not registered.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("the listener cannot be called: {0}")]
     Unreachable(String),
     #[error(
-        "uid {uid} has {MAX_OF_UID} listeners already, which is the most, or as many that are still in a call"
+        "uid {uid} has {MAX_OF_UID} listeners already, which is the limit, or as many that are still in a call"
     )]
     TooManyOfUid { uid: Uid },
-    #[error("there are {MAX_LISTENERS} listeners already, which is the most")]
+    #[error("there are {MAX_LISTENERS} listeners already, which is the limit")]
     TooMany,
     #[error("no thread for the listener: {0}")]
     NoThread(std::io::Error),
@@ -60,7 +60,7 @@ struct Entries(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     entries: Vec<Entry>,
-    /// Whose listeners the threads are for, those that are about to end included.
+    /// Uids of the listeners' threads, including threads that are about to end.
     threads: Vec<Uid>,
 }
 

@@ -41,7 +41,7 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
 /// The service: an [`Allocator`] that speaks AIDL.
 pub struct HeapAllocatorService {
     allocator: Arc<Allocator>,
-    /// Who serves, and what.
+    /// Process and configuration of the service.
     row: ServiceRow,
     sinks: Sinks,
     listeners: Listeners,
@@ -52,7 +52,7 @@ impl HeapAllocatorService {
     /// served, for dumps.
     pub fn binder(allocator: Arc<Allocator>, configuration: String) -> Strong<dyn IHeapAllocator> {
         if let Err(error) = interrupt::prepare() {
-            log::warn!("writes to terminals that nobody reads cannot be given up: {error}");
+            log::warn!("cannot interrupt writes to terminals that no process reads: {error}");
         }
         new_binder!(
             BnHeapAllocator,
@@ -82,7 +82,7 @@ impl HeapAllocatorService {
 
 impl_interface!(HeapAllocatorService, |service, writer, args: &[String]| service.dump(writer, args));
 
-/// Returns who calls, as the transport vouches for it.
+/// Returns the caller, which the transport identifies.
 fn caller() -> Result<Caller> {
     let identity = calling_identity().ok_or_else(status::unknown_caller)?;
     Ok(Caller { uid: Uid(identity.uid), pid: identity.pid, context: identity.context })

@@ -26,7 +26,7 @@ pub(super) fn code(failure: Failure) -> ErrorCode {
 }
 
 pub(super) fn unknown_caller() -> Status {
-    status(ErrorCode::NOT_PERMITTED, &"the transport does not vouch for a caller")
+    status(ErrorCode::NOT_PERMITTED, &"the transport cannot identify the caller")
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "passed to map_err")]

@@ -47,7 +47,10 @@ impl Drop for Block {
         match self.file.expel_pages(self.range()) {
             Ok(()) => self.file.free(self.range()),
             Err(error) => {
-                log::error!("block {:?} stays out of use, since its pages stay: {error}", self.range())
+                log::error!(
+                    "block {:?} stays unused, since its pages cannot be returned: {error}",
+                    self.range()
+                )
             }
         }
     }

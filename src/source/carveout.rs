@@ -3,13 +3,13 @@
 //! cannot fail for lack of it.
 //!
 //! # Life of a reserved page
-//! At the start one file, the arena, gets all its pages. For a buffer a range of the arena is
-//! taken. Where buffers are dma-bufs, the range's own pages are exported and never leave the arena
-//! (`carveout/exported.rs`). Where they are files, its pages go back to the kernel and the buffer's
-//! own file gets as many at once, since a memfd's pages cannot move to another. When the buffer's
-//! file is gone, the arena gets the range's pages again, and only then can the range be taken
-//! again. In between the two steps another process can be quicker: the buffer then fails as if
-//! memory had run out, and the range waits for pages of its own.
+//! At the start one file, the arena, gets all its pages. A buffer takes a range of the arena. If
+//! buffers are dma-bufs, the range's own pages are exported and never leave the arena
+//! (`carveout/exported.rs`). If they are files, the range's pages go back to the kernel and the
+//! buffer's own file takes as many at once, since a memfd's pages cannot move to another. When the
+//! buffer's file is gone, the arena takes the range's pages again, and only then can another buffer
+//! take the range. Between the two steps another process can take the memory: the buffer then fails
+//! as if memory had run out, and the range waits for pages of its own.
 //!
 //! The pages behind a free range are such as no client has ever held, so that it fits every trust
 //! domain. The kernel may swap reserved pages out where there is swap, as all shared memory.
@@ -30,12 +30,12 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
-/// What is left to everyone else: a sixteenth of what is available at the start.
+/// Part of the available memory that stays for other processes: a sixteenth of it at the start.
 const LEFT_TO_OTHERS: u64 = 16;
 /// Name of the file that has the pages which no buffer has.
 const ARENA: &str = "anion:arena";
 
-/// Why memory could not be set aside.
+/// Reason why memory could not be set aside.
 #[derive(Debug, thiserror::Error)]
 pub enum ReserveError {
     /// Huge pages come whole.
@@ -63,7 +63,7 @@ pub enum ReserveError {
     Kernel {
         /// Bytes to set aside.
         asked: u64,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
 }
@@ -71,7 +71,7 @@ pub enum ReserveError {
 /// A source over memory that was set aside.
 pub struct CarveoutSource {
     store: Arc<Store>,
-    /// Where buffers are dma-bufs of the arena's own pages.
+    /// Exports the arena's own pages as dma-bufs, if buffers are dma-bufs.
     exporting: Option<Exporting>,
 }
 
@@ -149,7 +149,7 @@ impl Store {
     fn refill(&self, range: Range<u64>) {
         let bytes = range.end - range.start;
         if let Err(error) = self.arena.allocate_pages(range) {
-            log::warn!("{bytes} reserved bytes went to others and did not come back: {error}");
+            log::warn!("{bytes} reserved bytes are missing, since other processes took the memory: {error}");
         }
     }
 }
@@ -179,7 +179,7 @@ impl Drop for Lot {
         for range in self.ranges.drain(..) {
             if is_held && let Err(error) = store.arena.expel_pages(range.clone()) {
                 log::error!(
-                    "reserved bytes {range:?} stay out of use, since they cannot be exchanged: {error}"
+                    "reserved bytes {range:?} stay unused, since their pages cannot be replaced: {error}"
                 );
                 continue;
             }

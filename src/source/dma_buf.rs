@@ -37,7 +37,7 @@ pub fn prove(counts: &ReferenceCounts, make: impl FnOnce() -> io::Result<OwnedFd
     if (with_client, counted()) == (Some((2, 2)), Some((1, 1))) {
         Ok(())
     } else {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel does not tell when a dma-buf is released"))
+        Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel does not report the release of a dma-buf"))
     }
 }
 

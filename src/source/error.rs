@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Why a source made no memory.
+//! Reasons why a source made no memory.
 
 use crate::pool::FreeBytes;
 use std::io;
 
-/// Why a source made no memory.
+/// Reason why a source made no memory.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// Memory that was set aside has enough free bytes for the buffer, but no free piece is long
     /// enough.
-    #[error("{asked} bytes asked in one piece, but the longest of {free} free bytes has {longest}")]
+    #[error(
+        "{asked} bytes asked in one piece, but the longest free range has {longest} of {free} free bytes"
+    )]
     Fragmented {
         /// Bytes of the buffer.
         asked: u64,

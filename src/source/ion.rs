@@ -18,7 +18,7 @@ const TYPE_DMA: u32 = 4;
 /// Bit of an allocation's flags: CPU mappings are cached.
 const FLAG_CACHED: u32 = 1;
 
-/// Which heap of the device.
+/// A heap of the device.
 #[derive(Debug, Clone, Copy)]
 pub enum Wanted<'a> {
     /// The one of this name.
@@ -29,7 +29,7 @@ pub enum Wanted<'a> {
     Contiguous(&'a [HeapName]),
 }
 
-/// Why a heap of ION's cannot be used.
+/// Reason why a heap of ION's cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NoIon {
     /// The kernel has no ION, or it is closed to the service.
@@ -41,7 +41,7 @@ pub enum NoIon {
     /// There is no such heap.
     #[error("ION has no heap {wanted}; it has {found}")]
     Absent {
-        /// What was looked for.
+        /// The requested name.
         wanted: String,
         /// Names of those that there are.
         found: String,
@@ -51,7 +51,7 @@ pub enum NoIon {
     Broken {
         /// Its name.
         name: String,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
 }
@@ -67,12 +67,11 @@ pub struct IonSource {
 }
 
 impl IonSource {
-    /// Finds the heap and proves with one page that it gives buffers whose releases are noticed. If
-    /// it `recycles`, released buffers are to be cleaned and handed out again, rather than given
-    /// back.
+    /// Finds the heap and tests with one page that the release of its buffers is detected. With
+    /// `recycles`, released buffers are cleaned and pooled, instead of returned.
     ///
     /// # Errors
-    /// Why there is none that works.
+    /// The reason if none works.
     pub fn connect(
         wanted: Wanted<'_>,
         is_cached: bool,
@@ -82,7 +81,7 @@ impl IonSource {
     ) -> Result<Opened, NoIon> {
         let device = Ion::open().map_err(NoIon::Device)?;
         if let Some(version) = device.abi_version() {
-            log::info!("ION has heaps as modules, interface version {version}");
+            log::info!("ION's heaps are kernel modules, interface version {version}");
         }
         let heaps = device.heaps().map_err(NoIon::Query)?;
         let Some(heap) = find(&heaps, wanted).cloned() else {

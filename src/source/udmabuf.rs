@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// Why dma-bufs cannot be made.
+/// Reason why dma-bufs cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum NoUdmabuf {
     /// There is no device, or it is closed to the service.
@@ -46,7 +46,7 @@ impl UdmabufDevice {
     /// that releases are noticed.
     ///
     /// # Errors
-    /// Why it does not.
+    /// The reason if it does not.
     pub fn connect(
         files: &dyn FileSource,
         largest: u64,
@@ -57,7 +57,7 @@ impl UdmabufDevice {
         let wanted = Limits { ranges: largest / granularity, bytes: largest };
         if let Err(error) = raise_limits(wanted) {
             let Limits { ranges, bytes } = limits();
-            log::info!("udmabuf keeps its limits of {bytes} bytes and {ranges} ranges a buffer: {error}");
+            log::info!("udmabuf's limits stay at {bytes} bytes and {ranges} ranges for a buffer: {error}");
         }
         let bytes = RequestedBytes(1).round_up(granularity).map_err(io::Error::other);
         let make = || {

@@ -45,7 +45,7 @@ fn a_stale_socket_is_replaced() {
     leave_stale_socket(&place.socket());
     let _daemon = place.start(&[]);
     place.connect().expect("connected");
-    assert!(place.logged().contains("no server listened there any more"), "{}", place.logged());
+    assert!(place.logged().contains("replaced a stale socket"), "{}", place.logged());
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn limits_change_and_what_clients_have_stays() {
         fs::write(&file, text).expect("written");
         reload(&place, &daemon, said, count);
     };
-    let applied = "SIGHUP: the limits of clients are those of the configuration";
+    let applied = "SIGHUP: the limits of clients now come from the configuration";
     with(&tree(HEAPS, &quota(3)), applied, 1);
     let more = service.allocate(&request(1)).expect("within the new one");
     let fd = held.buffers[0].fd.as_ref().expect("there");
@@ -61,7 +61,7 @@ fn limits_change_and_what_clients_have_stays() {
     let other = HEAPS.replace("memfd", "auto") + r#"camera { type = "system"; heap-id = <3>; };"#;
     with(&tree(&other, &quota(2)), applied, 2);
     for said in ["heap camera is new", "heap system has other values of device"] {
-        let said = format!("SIGHUP: {said}; that takes effect when the service starts again");
+        let said = format!("SIGHUP: {said}; that takes effect at the next start of the service");
         assert!(place.logged().contains(&said), "{}", place.logged());
     }
     assert_eq!(service.listHeaps().expect("answered").len(), 1);

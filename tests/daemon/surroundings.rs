@@ -92,7 +92,7 @@ fn a_proc_that_shows_processes_alone_is_enough() {
         let usage = client.service.getUsage().expect("answered");
         usage.iter().all(|usage| usage.buffers == 0).then_some(())
     });
-    // Whether there is room is asked before buffers are made ahead.
+    // The service checks the free memory before it preallocates buffers.
     let ahead = ReservationRequest { size: 1 << 20, count: 1, heapName: "system".to_owned() };
     let reservation = client.service.reserve(&ahead).expect("there is room");
     eventually("the buffer is made", || (reservation.ready().expect("answered") == 1).then_some(()));
@@ -253,7 +253,7 @@ fn a_socket_of_systemds_that_was_removed_is_warned_of() {
     let daemon = place.start_command(&mut place.activated(listener.into()));
     let client = place.connect().expect("connected");
     fs::remove_file(place.socket()).expect("removed");
-    eventually("it is warned of", || place.logged().contains("it is systemd's").then_some(()));
+    eventually("it is warned of", || place.logged().contains("systemd owns it").then_some(()));
     client.service.listHeaps().expect("an old session is served");
     assert_eq!(daemon.stop(Signal::SIGTERM).0.code(), Some(0));
 }
@@ -264,6 +264,6 @@ fn sockets_that_a_wrapper_was_given_are_not_taken_and_it_is_said() {
     let listener = UnixListener::bind(place.directory.path().join("passed-on.sock")).expect("bound");
     let mut command = place.passed("LISTEN_FDS=1 LISTEN_PID=1", vec![listener.into()]);
     let _daemon = place.start_command(command.arg("--socket").arg(place.socket()));
-    assert!(place.logged().contains("are of process 1 (LISTEN_PID)"), "{}", place.logged());
+    assert!(place.logged().contains("is for process 1 (LISTEN_PID)"), "{}", place.logged());
     place.connect().expect("connected").service.listHeaps().expect("answered");
 }

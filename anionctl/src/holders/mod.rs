@@ -73,7 +73,7 @@ pub(crate) fn run(
     let known = match service.and_then(|service| inspect::live_buffers(service.interface())) {
         Ok(known) => Some(known),
         Err(failure) => {
-            log::warn!("by /proc alone: {}", failure.message().unwrap_or_default());
+            log::warn!("using only /proc: {}", failure.message().unwrap_or_default());
             None
         }
     };

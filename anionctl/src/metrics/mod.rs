@@ -38,7 +38,7 @@ const HEAP_FAMILIES: [HeapFamily; 14] = [
         "anion_heap_reserved_bytes",
         Kind::Gauge,
         "bytes",
-        "Bytes that are held ready for reservations.",
+        "Bytes of reserved buffers that are not drawn.",
         |heap| heap.reserved_bytes,
     ),
     ("anion_heap_peak_bytes", Kind::Gauge, "bytes", "Highest sum of live and deferred bytes.", |heap| {

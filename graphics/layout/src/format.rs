@@ -24,7 +24,7 @@ pub enum Format {
     Ycrcb420Sp,
     /// Red, green, blue, alpha, a 16-bit floating point number each.
     RgbaFp16,
-    /// What a sensor gives, 16 bits a pixel.
+    /// Data of a sensor, 16 bits a pixel.
     Raw16,
     /// Bytes of any meaning.
     Blob,
@@ -32,9 +32,9 @@ pub enum Format {
     ImplementationDefined,
     /// Luma; chroma blue and red in turn, for two by two pixels: the layout of NV12.
     Ycbcr420_888,
-    /// What a sensor gives, four pixels in five bytes.
+    /// Data of a sensor, four pixels in five bytes.
     Raw10,
-    /// What a sensor gives, two pixels in three bytes.
+    /// Data of a sensor, two pixels in three bytes.
     Raw12,
     /// 10 bits each of red, green and blue, 2 of alpha, red in the lowest.
     Rgba1010102,
@@ -118,7 +118,7 @@ impl fmt::Display for Format {
 
 /// A name that is none of a format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is no pixel format that has a layout here")]
+#[error("it is not a pixel format with a layout here")]
 pub struct UnknownFormat;
 
 impl FromStr for Format {

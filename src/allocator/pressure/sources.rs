@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What tells of memory pressure: the kernel's stall triggers, and a cgroup's limits.
+//! Sources of memory pressure: the kernel's stall triggers, and a cgroup's limits.
 
 use super::{PressureLevel, WatchedCgroup};
 use crate::sys::cgroup::{MemoryEvents, Shortages, own_directory};
@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-/// What tells of pressure.
+/// A source of memory pressure.
 #[derive(Default)]
 pub(in crate::allocator) struct PressureSources(Vec<Source>);
 
@@ -19,14 +19,14 @@ enum Source {
 }
 
 impl PressureSources {
-    /// Returns all that this machine has. What it lacks is logged.
+    /// Returns all sources of this machine, and logs those that it lacks.
     ///
     /// # Errors
     /// If a cgroup was named and cannot be watched.
     pub(in crate::allocator) fn open(watched: &WatchedCgroup) -> io::Result<Self> {
         let mut sources = Self::default();
         if let Err(error) = sources.add_stalls(Path::new(MACHINE)) {
-            log::info!("memory pressure of the machine is not reported here: {MACHINE}: {error}");
+            log::info!("the machine reports no memory pressure: {MACHINE}: {error}");
         }
         let directory = match watched {
             WatchedCgroup::None => return Ok(sources),
@@ -35,7 +35,7 @@ impl PressureSources {
                 Some(directory) => directory,
                 None => {
                     log::info!(
-                        "memory pressure of a cgroup is not watched: this process has none of version 2"
+                        "memory pressure of a cgroup is not watched: this process is in no cgroup of version 2"
                     );
                     return Ok(sources);
                 }
@@ -83,8 +83,8 @@ impl PressureSources {
         })
     }
 
-    /// Returns the level that the sources tell, of what poll saw of each. Sources that are gone are
-    /// dropped: they would be ready for ever.
+    /// Returns the level of the sources, from the result of poll for each. It drops sources that
+    /// have ended: they would be ready permanently.
     pub(in crate::allocator) fn read(&mut self, seen: &[PollFlags]) -> PressureLevel {
         let mut worst = PressureLevel::None;
         let mut seen = seen.iter();

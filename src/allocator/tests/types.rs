@@ -273,5 +273,5 @@ fn huge_pages_whose_releases_go_unnoticed_are_not_used() {
     let config = Config { heaps: vec![heap], policy: Policy::default(), graphics: vec![] };
     let allocator = Allocator::with_machine(config, machine).expect("the other heaps would serve");
     let why = allocator.heaps()[0].unavailable().expect("unavailable");
-    assert!(why.starts_with("its releases cannot be relied on"), "{why}");
+    assert!(why.starts_with("its releases cannot be detected"), "{why}");
 }

@@ -72,6 +72,6 @@ fn number_one(tree: &Tree, region: Option<NodeId>) -> (HeapType, bool, Option<St
         return (HeapType::Dma, false, None);
     }
     let doubt = "qcom,dma-heap-type 1 means carveout in some kernels and contiguous memory in others, and its \
-                 region does not tell which";
+                 region does not say which";
     (HeapType::Carveout, false, (!has("no-map")).then(|| doubt.to_owned()))
 }

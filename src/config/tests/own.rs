@@ -159,7 +159,7 @@ fn every_mistake_is_named_and_costs_one_heap() {
         ),
         (
             "size = <0x1000>; cached = <1>;",
-            "4:43: error: /anion/bad: cached is a switch: it is on when it is there and takes no value",
+            "4:43: error: /anion/bad: cached is a flag without a value: its presence turns it on",
         ),
         (
             "size = <0x1000>; pool-orders = <8 0>;",
@@ -241,7 +241,7 @@ fn ids_are_unique_and_no_more_than_32() {
     let many: String = (0..34).map(|n| format!("h{n:02} {{ type = \"system\"; }};\n")).collect();
     let loaded = own(&many);
     assert_eq!(loaded.config.heaps.len(), 32);
-    let message = "there is no heap id left: 32 heaps is the most";
+    let message = "there is no heap id left: 32 heaps is the limit";
     assert_eq!(
         findings(&loaded),
         [format!("35:1: error: /anion/h32: {message}"), format!("36:1: error: /anion/h33: {message}")]

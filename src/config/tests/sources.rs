@@ -132,7 +132,7 @@ fn every_mistake_about_sources_is_named_and_costs_one_heap() {
         ),
         (
             "type = \"system\"; recycle = <1>;",
-            "recycle is a switch: it is on when it is there and takes no value".to_owned(),
+            "recycle is a flag without a value: its presence turns it on".to_owned(),
         ),
         ("type = \"system\"; device = \"udmabuf\", \"udmabuf\";", "device has \"udmabuf\" twice".to_owned()),
         (

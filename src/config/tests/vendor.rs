@@ -94,7 +94,7 @@ fn qualcomm_dma_heap_type_1_is_never_guessed() {
             "4 qcom,tui carveout 0x200000 secure memory, which only its board's kernel can serve",
             "3 qcom,adsp cma 0x800000 ok",
             "2 qcom,vague carveout 0x100000 qcom,dma-heap-type 1 means carveout in some kernels and contiguous memory \
-             in others, and its region does not tell which",
+             in others, and its region does not say which",
             "1 qcom,fixed carveout 0x200000 ok",
             "0 qcom,display cma 0x800000 ok",
         ]
@@ -171,7 +171,7 @@ fn samsung_regions_and_dma_heaps() {
         [
             format!("5 video carveout 0x200000 {secure}"),
             "4 crypto cma 0x100000 ok".to_owned(),
-            format!("3 tiles chunk 0x300000 {secure}; its binding does not tell the chunk size"),
+            format!("3 tiles chunk 0x300000 {secure}; its binding does not give the chunk size"),
             "2 lent custom - samsung,dma-heap-rbin is not a known kind of heap".to_owned(),
             "1 system system - ok".to_owned(),
             "0 camera carveout 0x300000 ok".to_owned(),

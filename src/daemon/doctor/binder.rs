@@ -38,7 +38,7 @@ fn binder_context(root: &Root, context: &str, is_default: bool) -> Finding {
                 let means = if is_default {
                     "kernel binder can be used, if a service manager answers"
                 } else {
-                    "used with aniond --binder-device alone"
+                    "only aniond --binder-device uses it"
                 };
                 return Finding::ok(&what, path, means);
             }
@@ -59,9 +59,9 @@ fn binder_context(root: &Root, context: &str, is_default: bool) -> Finding {
 
 fn without_binder(is_default: bool) -> &'static str {
     if is_default {
-        "clients reach the service over its Unix socket alone"
+        "clients can connect only over the Unix socket"
     } else {
-        "nothing, unless aniond --binder-device is to name it"
+        "nothing, unless aniond --binder-device must name it"
     }
 }
 

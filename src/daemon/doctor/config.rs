@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a configuration wants, and what of it this machine can serve.
+//! Checks which heaps of a configuration this machine can serve.
 
 use super::finding::Finding;
 use super::rehearsal;
@@ -20,10 +20,10 @@ pub(crate) struct Survey {
     pub(crate) origin: String,
     /// By descending id.
     pub(crate) heaps: Vec<WantedHeap>,
-    /// What is wrong with the configuration itself.
+    /// Errors of the configuration itself.
     pub(crate) errors: Vec<String>,
-    /// What the graphics allocator would serve; none if the configuration cannot be read. It is a
-    /// line of the report.
+    /// Usages that the graphics allocator would serve; none if the configuration cannot be read. It
+    /// is a line of the report.
     #[serde(skip)]
     pub(crate) graphics: Option<Finding>,
 }
@@ -37,13 +37,12 @@ pub(crate) struct WantedHeap {
     pub(crate) kind: &'static str,
     /// As configured; of several, in their order.
     pub(crate) device: String,
-    /// What its buffers would be.
+    /// Kind of its buffers.
     pub(crate) backing: &'static str,
-    /// What the configuration would rather have, and why it cannot be used; empty if there is
-    /// nothing.
+    /// The skipped sources, with the reasons; empty if there is none.
     pub(crate) passed_over: String,
     pub(crate) available: bool,
-    /// Why not; empty if available.
+    /// The reason if it is not available; else empty.
     pub(crate) unavailable_reason: String,
 }
 
@@ -100,7 +99,7 @@ pub(crate) fn survey(files: &[PathBuf], page: PageSize) -> anyhow::Result<Survey
 
 /// Returns what the graphics allocator would serve here.
 fn graphics(rules: &[GraphicsRule], heaps: &[Heap]) -> Finding {
-    let (what, off) = ("graphics allocator", "off unless aniond --graphics asks for it");
+    let (what, off) = ("graphics allocator", "off without aniond --graphics");
     let is_served = |rule: &&GraphicsRule| {
         let needs = Needs {
             bytes: RequestedBytes(1),

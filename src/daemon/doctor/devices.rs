@@ -12,9 +12,9 @@ const USUAL_MEBIBYTES: u64 = 64;
 /// udmabuf's limit of ranges where the module shows none.
 const USUAL_RANGES: u64 = 1024;
 
-/// What ION says of itself.
+/// Properties of ION.
 pub(crate) struct IonAnswer {
-    /// How it is spoken to.
+    /// Its interface.
     pub(crate) interface: Interface,
     /// Its heaps, or why it does not name them.
     pub(crate) heaps: io::Result<Vec<IonHeap>>,
@@ -48,7 +48,7 @@ pub(crate) fn ion(root: &Root, ask: impl FnOnce() -> io::Result<IonAnswer>) -> F
         Ok(heaps) => {
             let names: Vec<_> = heaps.iter().map(|heap| format!("{} ({})", heap.name, heap.id)).collect();
             let found = format!("{PATH}, {interface}, heaps {}", list(&names));
-            Finding::ok(WHAT, found, "its heaps can be brokered with device = \"ion:NAME\"")
+            Finding::ok(WHAT, found, "heaps can use its heaps with device = \"ion:NAME\"")
         }
         Err(error) => {
             let found = format!("{PATH}, {interface}; it does not name its heaps: {error}");
@@ -85,14 +85,14 @@ pub(crate) fn dma_heaps(root: &Root) -> Vec<Finding> {
         let (what, path) = (format!("dma-heap {name}"), format!("{DIRECTORY}/{name}"));
         match root.device(&path, Mode::Read) {
             Device::Open => {
-                Finding::ok(&what, &path, format!("can be brokered with device = \"dma-heap:{name}\""))
+                Finding::ok(&what, &path, format!("heaps can use it with device = \"dma-heap:{name}\""))
             }
             Device::Closed(error) => {
                 let means = format!("device = \"dma-heap:{name}\" is unavailable");
                 Finding::missing(&what, format!("{path}: {error}"), means).change(rule(&path))
             }
             Device::Absent => {
-                Finding::missing(&what, format!("{path} is gone"), "it vanished while it was looked at")
+                Finding::missing(&what, format!("{path} is gone"), "it disappeared during the check")
             }
         }
     };
@@ -103,7 +103,7 @@ pub(crate) fn dma_heaps(root: &Root) -> Vec<Finding> {
 pub(crate) fn udmabuf(root: &Root) -> Finding {
     const WHAT: &str = "udmabuf";
     const PATH: &str = "/dev/udmabuf";
-    const WITHOUT: &str = "heaps cannot hand out dma-bufs of memory of their own (device = \"udmabuf\")";
+    const WITHOUT: &str = "heaps cannot make dma-bufs of the service's own memory (device = \"udmabuf\")";
     const SIZE_LIMIT: &str = "/sys/module/udmabuf/parameters/size_limit_mb";
     const LIST_LIMIT: &str = "/sys/module/udmabuf/parameters/list_limit";
     match root.device(PATH, Mode::ReadWrite) {
@@ -133,7 +133,7 @@ pub(crate) fn udmabuf(root: &Root) -> Finding {
                 .change(format!("echo 65536 > {LIST_LIMIT}"))
         }
         Some(mebibytes) if mebibytes > USUAL_MEBIBYTES => {
-            Finding::ok(WHAT, found, "heaps can hand out dma-bufs of memory of their own")
+            Finding::ok(WHAT, found, "heaps can make dma-bufs of the service's own memory")
         }
         Some(_) => Finding::limited(
             WHAT,

@@ -25,15 +25,19 @@ pub(crate) fn available(root: &Root) -> Finding {
     let (Some(total), Some(available)) = (total, available) else {
         return Finding::limited(
             WHAT,
-            "/proc/meminfo does not tell",
-            "the service goes by the memory of the machine's nodes in /sys, else by what is free",
+            "/proc/meminfo cannot be read",
+            "the service reads the available memory of the machine's nodes in /sys, else the free memory",
         )
         .change("mount -t proc proc /proc, or ProcSubset=all in the unit");
     };
     let found = format!("{} of {} available", size_of(available), size_of(total));
     if available < total / SCARCE {
-        return Finding::limited(WHAT, found, "released memory will soon be given back instead of kept")
-            .change("anionctl trim, which gives what is kept back at once");
+        return Finding::limited(
+            WHAT,
+            found,
+            "released memory will soon go back to the kernel instead of the pool",
+        )
+        .change("anionctl trim, which returns pooled memory at once");
     }
     Finding::ok(WHAT, found, "carveout and chunk heaps take up to fifteen sixteenths of it at the start")
 }
@@ -47,7 +51,7 @@ pub(crate) fn huge_pages(root: &Root) -> Finding {
     let meminfo = root.text("/proc/meminfo").unwrap_or_default();
     let overcommit = root.text("/proc/sys/vm/nr_overcommit_hugepages").unwrap_or_default();
     if meminfo.is_empty() {
-        return Finding::missing(WHAT, "/proc/meminfo does not tell", WITHOUT)
+        return Finding::missing(WHAT, "/proc/meminfo cannot be read", WITHOUT)
             .change("mount -t proc proc /proc, or ProcSubset=all in the unit");
     }
     let Some(pages) = HugePages::parse(&meminfo, &overcommit) else {
@@ -60,7 +64,7 @@ pub(crate) fn huge_pages(root: &Root) -> Finding {
         return Finding::missing(WHAT, found, WITHOUT).change(CHANGE);
     }
     if free == 0 {
-        let means = "what needs them fails until some are released";
+        let means = "requests for them fail until some are released";
         return Finding::limited(WHAT, found, means).change(CHANGE);
     }
     Finding::ok(
@@ -79,7 +83,7 @@ pub(crate) fn shared_huge_policy(root: &Root) -> Finding {
         return Finding::missing(
             WHAT,
             format!("no {FILE}"),
-            "memfds have ordinary pages, which costs time to map",
+            "memfds have ordinary pages, which take longer to map",
         )
         .change("a kernel with CONFIG_TRANSPARENT_HUGEPAGE=y");
     };
@@ -91,7 +95,7 @@ pub(crate) fn shared_huge_policy(root: &Root) -> Finding {
             "memfds have ordinary pages: large ones take longer to make and to map",
         )
         .change(format!("echo advise > {FILE}")),
-        _ => Finding::ok(WHAT, found, "preallocated memory has huge pages where the kernel has some"),
+        _ => Finding::ok(WHAT, found, "preallocated memory has huge pages if the kernel has free ones"),
     }
 }
 
@@ -100,7 +104,7 @@ pub(crate) fn shared_huge_policy(root: &Root) -> Finding {
 pub(crate) fn stalls(root: &Root, watch: impl FnOnce() -> io::Result<()>) -> Finding {
     const WHAT: &str = "memory pressure";
     const FILE: &str = "/proc/pressure/memory";
-    const WITHOUT: &str = "pools give way later: only the amount of available memory tells of scarcity";
+    const WITHOUT: &str = "pools shrink later: the service sees memory pressure only by the available memory";
     if root.text(FILE).is_none() {
         return Finding::missing(WHAT, format!("no {FILE}"), WITHOUT).change(
             "the kernel's command line with psi=1, a kernel with CONFIG_PSI=y, or a whole /proc \
@@ -108,7 +112,7 @@ pub(crate) fn stalls(root: &Root, watch: impl FnOnce() -> io::Result<()>) -> Fin
         );
     }
     match watch() {
-        Ok(()) => Finding::ok(WHAT, FILE, "pools give way when tasks wait for memory"),
+        Ok(()) => Finding::ok(WHAT, FILE, "pools shrink when tasks wait for memory"),
         Err(error) => {
             let found = format!("{FILE} takes no trigger: {error}");
             Finding { state: State::Limited, ..Finding::missing(WHAT, found, WITHOUT) }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the kernel lets this user have: leases, inotify watches, descriptors.
+//! Limits of this user: leases, inotify watches, descriptors.
 
 use super::finding::Finding;
 use super::root::Root;
@@ -9,7 +9,7 @@ const AMPLE_WATCHES: u64 = 65_536;
 /// Fewer descriptors than this, and a busy service can run out of them.
 const AMPLE_DESCRIPTORS: u64 = 65_536;
 
-/// What decides where the kernel's settings cannot be read.
+/// The deciding test if the kernel's settings cannot be read.
 const SEE_PROOF: &str = "the line \"release of memfds\" has the proof";
 
 /// Returns whether files can be leased at all.
@@ -18,7 +18,7 @@ pub(crate) fn leases(root: &Root) -> Finding {
     const FILE: &str = "/proc/sys/fs/leases-enable";
     match root.number(FILE) {
         Some(0) => {
-            Finding::missing(WHAT, "fs.leases-enable is 0", "the service cannot tell who holds a buffer")
+            Finding::missing(WHAT, "fs.leases-enable is 0", "the service cannot detect who holds a buffer")
                 .change("sysctl fs.leases-enable=1")
         }
         Some(_) => {
@@ -41,16 +41,16 @@ pub(crate) fn inotify(root: &Root) -> Finding {
             .change("nothing if that is ok; else a kernel with CONFIG_INOTIFY_USER=y, and /proc")
             .required();
     };
-    let found = format!("{watches} watches and {instances} queues a user");
+    let found = format!("{watches} watches and {instances} queues for each user");
     if watches == 0 || instances == 0 {
-        return Finding::limited(WHAT, found, "buffers are looked at every 50 to 400 ms instead")
+        return Finding::limited(WHAT, found, "buffers are checked every 50 to 400 ms instead")
             .change(format!(
                 "sysctl fs.inotify.max_user_watches={AMPLE_WATCHES} fs.inotify.max_user_instances=128"
             ))
             .required();
     }
     if watches < AMPLE_WATCHES {
-        let means = format!("of more than {watches} buffers, some are looked at every 50 to 400 ms instead");
+        let means = format!("of more than {watches} buffers, some are checked every 50 to 400 ms instead");
         return Finding::limited(WHAT, found, means)
             .change(format!("sysctl fs.inotify.max_user_watches={AMPLE_WATCHES}"))
             .required();
@@ -65,7 +65,7 @@ pub(crate) fn descriptors(root: &Root) -> Finding {
     let Some(hard) = hard_limit(&limits, "Max open files") else {
         return Finding::missing(
             WHAT,
-            "/proc/self/limits does not tell",
+            "/proc/self/limits cannot be read",
             "nothing, as long as there are enough",
         )
         .change("mount -t proc proc /proc");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How the release of a buffer is noticed on this machine, proved with buffers of our own.
+//! Release mechanisms of this machine, tested with buffers of this process.
 
 use super::devices::IonAnswer;
 use super::finding::Finding;
@@ -60,7 +60,10 @@ fn prove_memfd(page: PageSize) -> io::Result<Option<String>> {
     let is_seen = !is_only_holder(&own)?;
     drop(client);
     if !is_seen || !is_only_holder(&own)? {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "a lease does not tell who holds a memfd"));
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "a lease does not report the holders of a memfd",
+        ));
     }
     Ok(match watched {
         Ok(watch) if watcher.closes()?.watches.contains(&watch) => None,

@@ -9,7 +9,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, pre
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// What the finding of the running service is called.
+/// Name of the finding about the running service.
 const SERVICE: &str = "service";
 
 /// Columns of a report that goes to no terminal.
@@ -105,7 +105,7 @@ impl Diagnosis {
         notes.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         notes.set_width(width);
         for heap in with_notes {
-            notes.add_row([format!("{} passes over {}", heap.name, heap.passed_over)]);
+            notes.add_row([format!("{} skips {}", heap.name, heap.passed_over)]);
         }
         pad(&mut notes, 0);
         let notes = if notes.row_count() > 0 { format!("\n{}", notes.trim_fmt()) } else { String::new() };
@@ -115,7 +115,7 @@ impl Diagnosis {
     /// Returns what the configuration wants and lacks, and the running service; with `all`
     /// everything else that was looked at, too.
     fn text(&self, all: bool, width: u16) -> String {
-        let mut text = format!("The configuration ({}) wants:\n", self.config.origin);
+        let mut text = format!("Heaps of the configuration ({}):\n", self.config.origin);
         for error in &self.config.errors {
             text += &format!("{error}\n");
         }
@@ -123,17 +123,17 @@ impl Diagnosis {
         let (lacking, rest): (Vec<_>, Vec<_>) =
             self.findings.iter().partition(|finding| self.concerns(finding));
         let (service, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|finding| finding.what == SERVICE);
-        for (title, findings) in [("What it lacks here:", &lacking), ("Who serves now:", &service)] {
+        for (title, findings) in [("Missing on this machine:", &lacking), ("Running service:", &service)] {
             if !findings.is_empty() {
                 text += &format!("\n\n{title}\n{}", Self::list(findings.iter().copied(), width));
             }
         }
         if all {
-            text += &format!("\n\nWhat else was looked at:\n{}", Self::list(rest.iter().copied(), width));
+            text += &format!("\n\nOther checks:\n{}", Self::list(rest.iter().copied(), width));
         } else {
-            text += &format!("\n\n{} other things were looked at; --all shows them.", rest.len());
+            text += &format!("\n\nOther checks: {}; --all shows them.", rest.len());
         }
-        text += if self.ok { "\n\nAll of it is here." } else { "\n\nNot all of it is here." };
+        text += if self.ok { "\n\nAll requirements are met." } else { "\n\nA requirement is not met." };
         text
     }
 }
@@ -198,7 +198,7 @@ mod tests {
         assert!(diagnosis.ok && diagnosis.wanting().is_empty());
         let text = diagnosis.text(false, 80);
         assert!(
-            text.contains("system passes over udmabuf: it is too small\n\nWhat it lacks here:\n"),
+            text.contains("system skips udmabuf: it is too small\n\nMissing on this machine:\n"),
             "{text}"
         );
         let block =
@@ -206,11 +206,11 @@ mod tests {
         assert!(text.contains(block), "{text}");
         assert!(!text.contains("ashmem"), "{text}");
         assert!(
-            text.ends_with("\n1 other things were looked at; --all shows them.\n\nAll of it is here."),
+            text.ends_with("\nOther checks: 1; --all shows them.\n\nAll requirements are met."),
             "{text}"
         );
         let all = diagnosis.text(true, 80);
-        assert!(all.contains("What else was looked at:\nmissing  ashmem: no /dev/ashmem\n"), "{all}");
+        assert!(all.contains("Other checks:\nmissing  ashmem: no /dev/ashmem\n"), "{all}");
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
         assert!(unavailable.text(false, 80).contains("unavailable: no /dev/udmabuf"));
         let faulty = Diagnosis::new(Vec::new(), survey(true, &["3:1: error: odd"]), None);
         assert_eq!(faulty.wanting(), ["a sound configuration (board.dts)"]);
-        assert!(faulty.text(false, 80).contains("wants:\n3:1: error: odd\n"));
+        assert!(faulty.text(false, 80).contains("(board.dts):\n3:1: error: odd\n"));
         let leases = Finding::missing("leases", "off", "no start").required();
         let diagnosis = Diagnosis::new(vec![leases], survey(true, &[]), None);
         assert_eq!(diagnosis.wanting(), ["leases"]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who answers: the service manager of kernel binder, and the service itself, if it runs.
+//! The service manager of kernel binder, and the running service.
 
 use super::binder::has_binder;
 use super::finding::Finding;
@@ -13,14 +13,14 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// What a running service says of itself.
+/// Properties of a running service.
 #[derive(Debug, Serialize)]
 pub(crate) struct Running {
     pub(crate) endpoint: String,
-    /// Of the interface; none if it does not tell.
+    /// Version of the interface; none if it does not report it.
     pub(crate) version: Option<i32>,
     pub(crate) heaps: usize,
-    /// What it says of its process; none if it is older than that.
+    /// Its process; none if it is too old to report it.
     #[serde(flatten)]
     pub(crate) process: Option<Process>,
     pub(crate) unavailable: Vec<UnavailableHeap>,
@@ -45,7 +45,7 @@ pub(crate) struct UnavailableHeap {
 /// Returns whether a service manager answers on the default binder device.
 pub(crate) fn manager(root: &Root) -> Finding {
     const WHAT: &str = "service manager";
-    const WITHOUT: &str = "clients reach the service over its Unix socket alone";
+    const WITHOUT: &str = "clients can connect only over the Unix socket";
     let device = if has_binder(root) { Endpoint::default_binder() } else { None };
     let Some(device) = device else {
         return Finding::missing(WHAT, "no binder device to ask through", WITHOUT);
@@ -64,14 +64,14 @@ fn manager_finding(device: &Endpoint, answer: io::Result<()>) -> Finding {
             Finding::ok(WHAT, format!("answers at {device}; Anion is not registered"), means)
         }
         Err(error) => {
-            let means = "clients reach the service over its Unix socket alone";
+            let means = "clients can connect only over the Unix socket";
             Finding::missing(WHAT, error.to_string(), means)
                 .change("rsb_hub & (of rsbinder-tools; Android has servicemanager)")
         }
     }
 }
 
-/// Why no service tells of itself.
+/// Reason why no service reports its properties.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoService {
     /// There is no place to look for one.
@@ -91,7 +91,7 @@ pub(crate) enum NoService {
 /// Connects to the service, if one answers now.
 ///
 /// # Errors
-/// Why none does.
+/// The reason if no service answers.
 pub(crate) fn connect(endpoint: Result<Option<Endpoint>, EndpointError>) -> Result<Client, NoService> {
     let settings = Settings { endpoint: endpoint?, patience: Duration::ZERO, ..Settings::default() };
     Client::as_operator(settings).map_err(|error| match error {

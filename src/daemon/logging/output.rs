@@ -14,13 +14,13 @@ use std::time::Duration;
 
 /// Most lines that wait to be written.
 const MAX_LINES: usize = 512;
-/// How long the end of the process waits for the queue to become empty.
+/// Time that the end of the process waits for the queue to become empty.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Where lines go. Dropping it writes what waits, for as long as [`LAST_WORDS`].
+/// Destination of lines. Dropping it writes the queue, for at most [`LAST_WORDS`].
 pub(crate) struct Output(Arc<Queue>);
 
-/// What the logger writes to.
+/// The logger's destination.
 pub(super) struct Lines(Arc<Queue>);
 
 #[derive(Default)]
@@ -45,8 +45,9 @@ impl Output {
         (Self(Arc::clone(&queue)), Lines(queue))
     }
 
-    /// Starts the thread that writes, so that no other ever waits for standard error. Call it once
-    /// signals are blocked. Where no thread can be started, all write for themselves as before.
+    /// Starts the thread that writes, so that no other thread waits for standard error. Call it
+    /// once signals are blocked. If no thread can be started, all threads write themselves as
+    /// before.
     pub(crate) fn never_wait(&self) {
         let is_file = fstat(stderr()).is_ok_and(|stat| {
             SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG
@@ -102,7 +103,7 @@ impl Queue {
         true
     }
 
-    /// Writes lines as they come, for ever.
+    /// Writes lines as they come, without an end.
     fn write_all(&self, write: impl Fn(&[u8])) {
         loop {
             let (line, dropped) = self.next();
@@ -112,7 +113,7 @@ impl Queue {
             self.changed.notify_all();
             drop(state);
             if dropped > 0 {
-                log::warn!("{dropped} lines of the log are lost: standard error took none for too long");
+                log::warn!("{dropped} lines of the log are lost: the reader of standard error stalled");
             }
         }
     }

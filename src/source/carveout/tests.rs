@@ -79,7 +79,7 @@ fn fragmentation_is_told_from_want() {
     buffers[3] = None;
     let scattered = make(&source, 2 * PIECE).map(drop).expect_err("two pieces are free");
     assert!(scattered.is_exhaustion() && scattered.is_fragmentation());
-    let text = "131072 bytes asked in one piece, but the longest of 131072 free bytes has 65536";
+    let text = "131072 bytes asked in one piece, but the longest free range has 65536 of 131072 free bytes";
     assert_eq!(scattered.to_string(), text);
     buffers[2] = None;
     assert_eq!(make(&source, 3 * PIECE).expect("they joined").ranges(), [PIECE..4 * PIECE]);

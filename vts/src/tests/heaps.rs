@@ -80,7 +80,7 @@ fn heap_properties_make_sense(fixture: &Fixture) -> Result<()> {
         );
         ensure!(
             heap.available || heap.passedOver.is_empty(),
-            "{name}: passed over, though nothing serves it"
+            "{name}: sources are skipped, but none serves it"
         );
         ensure!(heap.capacity >= 0, "{name}: capacity {}", heap.capacity);
         if !heap.available {

@@ -77,7 +77,7 @@ expected_late() {
 # The running service uses devices that become accessible, or appear.
 served_late() {
     expected_late /etc/guest/backings >/tmp/late
-    eventually 180 check_backings </tmp/late && grep "from now on" "$LOGS/aniond-fallback"
+    eventually 180 check_backings </tmp/late && grep "now uses" "$LOGS/aniond-fallback"
 }
 
 # The nodes exist, first without permission for the service's uid, then with it.

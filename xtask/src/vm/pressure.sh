@@ -49,7 +49,7 @@ feed_hog() {
 }
 
 gave_way() {
-    grep 'memory is scarce: heap system gave' "$LOGS/aniond-socket" && pooled_is_at_most "$SOCKET" 299
+    grep 'memory is scarce: heap system returned' "$LOGS/aniond-socket" && pooled_is_at_most "$SOCKET" 299
 }
 
 squeeze_pool() {
@@ -100,7 +100,7 @@ fill_group() {
         return 1
     fi
     # bob's listener received the level, even if the level has ended.
-    grep 'memory is scarce: heap system gave' "$LOGS/aniond-group" &&
+    grep 'memory is scarce: heap system returned' "$LOGS/aniond-group" &&
         eventually 180 grep -qE '"pressure_peak":"(moderate|critical)"' /tmp/watch
 }
 

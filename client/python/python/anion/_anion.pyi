@@ -72,15 +72,15 @@ class Client:
         """Allocates so many equal buffers, 1 to 64, all of one heap: all of them, or none."""
 
     def explain(self, bytes: int, count: int = 1, **options: Unpack[Options]) -> Explanation:
-        """Explains what an allocation would do, heap by heap, without touching memory or counters. That
-        no heap can serve it is no error; a malformed request is."""
+        """Explains what an allocation would do, heap by heap, without changing memory or counters. It is
+        no error if no heap can serve it; a malformed request is an error."""
 
     def reserve(self, heap: str, bytes: int, count: int) -> Reservation:
-        """Has so many buffers of a heap held ready: requests for the same size draw them. It does not
-        wait until they are made."""
+        """Reserves ``count`` buffers of a heap: requests for the same size draw them. It does not wait
+        until they are made."""
 
     def describe(self, fd: FileDescriptorLike) -> Description:
-        """Identifies a buffer by a descriptor of it, whichever process allocated it. Error with refusal
+        """Identifies a buffer by one of its descriptors, whichever process allocated it. Error with refusal
         "NOT_OURS" (ENOENT) if it is no live buffer of the service."""
 
     def heaps(self) -> list[Heap]:
@@ -212,12 +212,12 @@ class CpuAccess:
 
 @final
 class Reservation:
-    """Buffers that are charged to this process's uid and held ready for it, until this is closed or the
+    """Buffers that are charged to this process's uid and preallocated, until this is closed or the
     service ends."""
 
     def ready(self) -> int:
-        """Returns how many of them lie ready now: those that were drawn and not yet released do not
-        count. Error: ENOTCONN, its service is gone; ECHILD, in a child of os.fork()."""
+        """Returns how many of them are ready now, without those that were drawn and not yet released.
+        Error: ENOTCONN, its service has ended; ECHILD, in a child of os.fork()."""
 
     @property
     def closed(self) -> bool:

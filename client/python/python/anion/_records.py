@@ -105,7 +105,7 @@ class Usage:
     buffers: int
     """How many live buffers it has."""
     reserved_bytes: int
-    """Bytes held ready for it by reservations and not in use."""
+    """Bytes of its reserved buffers that are not drawn."""
     peak_bytes: int
     """Highest ``bytes`` since the service started."""
     quota_bytes: int | None
