@@ -6,8 +6,8 @@
 //! makes memory, a *heap* is a named policy over a source, and the *ledger* knows who holds what.
 //! `ARCHITECTURE.md` is the map.
 //!
-//! Programs call [`daemon::main`] alone. What is `pub` within a floor is for the floors above it,
-//! and the compiler reports what none of them uses.
+//! Programs call only [`daemon::main`]. Items that are `pub` within a floor are for the floors
+//! above it, and the compiler reports those that none of them uses.
 
 #![deny(unsafe_code)]
 #![expect(unreachable_pub, reason = "it tells what a floor offers from what it keeps to itself")]

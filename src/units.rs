@@ -106,7 +106,7 @@ impl BackedBytes {
     }
 }
 
-/// How many buffers a request is for: 1 to [`MAX_COUNT`].
+/// Number of buffers of a request: 1 to [`MAX_COUNT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count(usize);
 

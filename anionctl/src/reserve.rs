@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl reserve`: have buffers held ready, and say how far the service is.
+//! `anionctl reserve`: reserve buffers, and print how many are ready.
 
 use crate::args::ReserveArgs;
 use crate::failure::Failure;

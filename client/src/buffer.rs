@@ -16,9 +16,9 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapType::HeapType a
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IBufferToken::IBufferToken;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::ReleaseMechanism::ReleaseMechanism;
 
-/// A buffer that this process holds. Dropping it closes the descriptor, no more: copies and
-/// mappings keep the memory. One whose release the kernel does not tell
-/// ([`Heap::is_held_by_token`]) is given up then, even if another process has it.
+/// A buffer that this process holds. Dropping it closes only the descriptor: copies and mappings
+/// keep the memory. If the kernel cannot report the buffer's release ([`Heap::is_held_by_token`]),
+/// dropping it releases the buffer, even if another process still has it.
 #[derive(Debug)]
 pub struct Buffer {
     fd: OwnedFd,
@@ -30,7 +30,7 @@ pub struct Buffer {
     _claim: Option<Claim>,
 }
 
-/// What makes this process the owner of a buffer whose release the kernel does not tell.
+/// The token that makes this process the owner of a buffer whose release the kernel cannot report.
 struct Claim {
     token: OfProcess<Strong<dyn IBufferToken>>,
     id: i64,
@@ -53,18 +53,18 @@ impl Drop for Claim {
 }
 
 impl Buffer {
-    /// Returns what no other buffer has had or will have until the machine reboots.
+    /// Returns the id, which is unique until the machine reboots.
     pub fn id(&self) -> BufferId {
         self.id
     }
 
-    /// Returns the usable bytes: those of the request, rounded up to the heap's allocation
+    /// Returns the usable bytes: the requested size, rounded up to the heap's allocation
     /// granularity.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Returns the name of the heap that it came from.
+    /// Returns the name of the heap that the buffer came from.
     pub fn heap(&self) -> &str {
         &self.heap
     }
@@ -79,7 +79,7 @@ impl Buffer {
         self.backing
     }
 
-    /// Maps all of it, with its pages present.
+    /// Maps the whole buffer, with its pages present.
     ///
     /// # Errors
     /// As [`Mapping::new`].
@@ -88,14 +88,14 @@ impl Buffer {
         Mapping::new(&self.fd, bytes, access)
     }
 
-    /// Returns the bare descriptor, to be passed on. A buffer that is held by a token is given up:
-    /// it stays usable, and is charged to no uid.
+    /// Returns the descriptor, to pass it on. A buffer with a token is released: its memory stays
+    /// usable, and is charged to no uid.
     pub fn into_fd(self) -> OwnedFd {
         self.fd
     }
 
-    /// Takes over what the service sent for a request of `asked` bytes, with the token of the whole
-    /// reply.
+    /// Makes buffers of the service's reply to a request of `asked` bytes, with the token of the
+    /// whole reply.
     pub(super) fn accept(
         buffer: AidlBuffer,
         token: Option<&Strong<dyn IBufferToken>>,
@@ -131,48 +131,48 @@ impl From<Buffer> for OwnedFd {
     }
 }
 
-/// A heap that the service is configured to have.
+/// A configured heap of the service.
 #[derive(Debug, Clone)]
 pub struct Heap {
-    /// Its bit in masks, and its rank: higher ids are tried first.
+    /// Its bit in masks, and its rank: the service tries higher ids first.
     pub id: u32,
     /// Its name.
     pub name: String,
-    /// Other names that it answers to.
+    /// Its other names.
     pub aliases: Vec<String>,
     /// Its kind; `None` if it is newer than this library.
     pub kind: Option<HeapType>,
-    /// The kind of its buffers, of a list of sources those of the first; `None` if it is newer than
-    /// this library.
+    /// The kind of its buffers; for a list of sources, that of the first. `None` if it is newer
+    /// than this library.
     pub backing: Option<Backing>,
-    /// Why nothing can come from it on this machine; `None` if something can.
+    /// The reason why it is unavailable on this machine; `None` if it is available.
     pub unavailable: Option<String>,
-    /// Most bytes that it holds at once; `None` if only the machine's memory limits it.
+    /// Most bytes that it gives at once; `None` if only the machine's memory limits it.
     pub capacity: Option<u64>,
-    /// Bytes: sizes are rounded up to a multiple of it.
+    /// Bytes: the service rounds sizes up to a multiple of it.
     pub granule: u64,
-    /// Largest alignment in bytes that a request may ask for.
+    /// Largest alignment in bytes of a request.
     pub max_alignment: u64,
     /// The CPU maps its buffers cached.
     pub is_cached: bool,
-    /// Its buffers are zero when they are handed out.
+    /// Its buffers are zero when the service hands them out.
     pub is_zeroed: bool,
     /// The CPU can never map its buffers.
     pub is_secure: bool,
-    /// Its buffers can be had read-only.
+    /// It can give read-only buffers.
     pub gives_read_only: bool,
-    /// The kernel does not tell when its buffers are released: they belong to the process that
-    /// allocated them as long as it keeps the [`Buffer`].
+    /// The kernel cannot report the release of its buffers: the process that allocated one is
+    /// charged as long as it keeps the [`Buffer`].
     pub is_held_by_token: bool,
 }
 
 impl Heap {
-    /// Returns whether it answers to `name`.
+    /// Returns whether `name` is its name or an alias.
     pub fn answers_to(&self, name: &str) -> bool {
         self.name == name || self.aliases.iter().any(|alias| alias == name)
     }
 
-    /// Returns all names that it answers to, its aliases first.
+    /// Returns all of its names, its aliases first.
     pub fn into_names(self) -> impl Iterator<Item = String> {
         self.aliases.into_iter().chain([self.name])
     }

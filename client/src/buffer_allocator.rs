@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The shape of libdmabufheap's `BufferAllocator`, so that code written for it ports line by line.
+//! A class with the methods of libdmabufheap's `BufferAllocator`, so that code written for it can
+//! be ported line by line.
 
 use super::buffer::Heap;
 use super::connection::Client;
@@ -12,24 +13,24 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What dma-heaps call ordinary memory.
+/// The dma-heaps' name of ordinary memory.
 const SYSTEM: &str = "system";
-/// What ION called it.
+/// ION's name of ordinary memory.
 const ION_SYSTEM: &str = "ion_system_heap";
-/// The same, mapped uncached by the CPU.
+/// The name of ordinary memory that the CPU maps uncached.
 const SYSTEM_UNCACHED: &str = "system-uncached";
 
 /// The direction of a CPU access.
 pub type SyncType = CpuAccess;
 
-/// Allocates by heap name and gives bare descriptors, as libdmabufheap's class of this name does.
-/// New code is better served by [`Client`].
+/// Allocates by heap name and returns bare descriptors, as libdmabufheap's class of this name does.
+/// New code should use [`Client`].
 ///
-/// What differs: the heaps are those of the service, so that no device has to be open to the
-/// caller, and what was allocated counts against its quota (not of heaps of ashmem, whose token a
-/// bare descriptor cannot keep). Descriptors are whatever the heap's configuration says; where only
-/// dma-bufs will do, say so with [`BufferAllocator::dma_bufs_only`]. Errors are values that tell
-/// the reason, not numbers.
+/// Differences: the heaps are those of the service, so the caller needs no access to a device, and
+/// allocations count against its quota (except of ashmem heaps, whose token a bare descriptor
+/// cannot keep). The heap's configuration decides the kind of the descriptors; call
+/// [`BufferAllocator::dma_bufs_only`] if the caller needs dma-bufs. Errors are values with the
+/// reason, not numbers.
 #[derive(Debug)]
 pub struct BufferAllocator {
     client: Client,
@@ -37,34 +38,33 @@ pub struct BufferAllocator {
     dma_bufs_only: bool,
 }
 
-/// Which heaps libdmabufheap's names stand for.
+/// The heaps for libdmabufheap's names.
 #[derive(Debug)]
 pub struct HeapNames {
-    /// Names to fall back to, by name.
+    /// Fallback names, by name.
     ion_names: HashMap<String, String>,
 }
 
 impl HeapNames {
-    /// Has `ion_heap_name` tried after `heap_name`. A later mapping of the same name replaces an
-    /// earlier one.
+    /// Adds `ion_heap_name` as the name to try after `heap_name`. A later mapping of the same name
+    /// replaces an earlier one.
     pub fn map(&mut self, heap_name: &str, ion_heap_name: &str) {
         self.ion_names.insert(heap_name.to_owned(), ion_heap_name.to_owned());
     }
 
-    /// Returns a request for `len` bytes of these heaps, and of what they are mapped to.
+    /// Returns a request for `len` bytes of these heaps, and of the heaps that they are mapped to.
     pub fn request(&self, heaps: &[&str], len: usize) -> Request {
         let ion_names = heaps.iter().filter_map(|heap| self.ion_names.get(*heap).map(String::as_str));
         heaps.iter().copied().chain(ion_names).fold(Request::new(len as u64), Request::heap)
     }
 
-    /// Returns the names of ordinary memory; if the CPU will not touch it, first that which it maps
-    /// uncached.
+    /// Returns the names of ordinary memory; without CPU access, that of uncached memory first.
     pub fn of_system(cpu_access_needed: bool) -> &'static [&'static str] {
         if cpu_access_needed { &[SYSTEM] } else { &[SYSTEM_UNCACHED, SYSTEM] }
     }
 }
 
-/// Those of ordinary memory are mapped to ION's.
+/// Maps the names of ordinary memory to ION's.
 impl Default for HeapNames {
     fn default() -> Self {
         let ion_names = [SYSTEM, SYSTEM_UNCACHED].map(|name| (name.to_owned(), ION_SYSTEM.to_owned()));
@@ -73,8 +73,8 @@ impl Default for HeapNames {
 }
 
 impl BufferAllocator {
-    /// Connects to the service, found as `anionctl` finds it. `system` and `system-uncached` are
-    /// mapped to `ion_system_heap`.
+    /// Connects to the service, which it finds as `anionctl` does. `system` and `system-uncached`
+    /// are mapped to `ion_system_heap`.
     ///
     /// # Errors
     /// As [`Client::connect`].
@@ -82,20 +82,20 @@ impl BufferAllocator {
         Client::connect().map(Self::from)
     }
 
-    /// Has all further allocations refused that no heap can serve with a dma-buf.
+    /// Makes all further allocations fail that no heap can serve with a dma-buf.
     pub fn dma_bufs_only(&mut self) {
         self.dma_bufs_only = true;
     }
 
-    /// Has `ion_heap_name` tried where no heap answers to `heap_name`, or that heap cannot serve a
-    /// request. A later mapping of the same name replaces an earlier one.
+    /// Adds `ion_heap_name` as the name to try if no heap has the name `heap_name`, or if that heap
+    /// cannot serve a request. A later mapping of the same name replaces an earlier one.
     pub fn map_name_to_ion_heap(&mut self, heap_name: &str, ion_heap_name: &str) {
         self.names.map(heap_name, ion_heap_name);
     }
 
     /// Allocates `len` bytes, rounded up to the heap's allocation granularity. `legacy_align` is 0,
-    /// or the alignment in bytes that the memory must have; ION refused more than a page of most
-    /// heaps, and so does this.
+    /// or the required alignment of the memory in bytes. As in ION, most heaps refuse more than a
+    /// page.
     ///
     /// # Errors
     /// As [`Client::allocate`].
@@ -103,8 +103,8 @@ impl BufferAllocator {
         self.alloc_first(&[heap_name], len, legacy_align)
     }
 
-    /// Allocates ordinary memory; if the CPU will not touch it, preferably from a heap that the CPU
-    /// maps uncached, which spares cache maintenance.
+    /// Allocates ordinary memory; without CPU access preferably from a heap that the CPU maps
+    /// uncached, which avoids cache maintenance.
     ///
     /// # Errors
     /// As [`Client::allocate`].
@@ -117,25 +117,24 @@ impl BufferAllocator {
         self.alloc_first(HeapNames::of_system(cpu_access_needed), len, legacy_align)
     }
 
-    /// Begins an access of the CPU to a mapping of the buffer. What is no dma-buf needs no such
-    /// call and is left alone.
+    /// Begins a CPU access to a mapping of the buffer. Files that are no dma-bufs need no such
+    /// call; it does nothing for them.
     ///
     /// # Errors
-    /// As the buffer's exporter.
+    /// Those of the buffer's exporter.
     pub fn cpu_sync_start(&self, fd: impl AsFd, access: SyncType) -> io::Result<()> {
         sync(fd, access, Phase::Start)
     }
 
-    /// Ends an access of the CPU to a mapping of the buffer, with the same `access` as at the
-    /// start.
+    /// Ends a CPU access to a mapping of the buffer, with the same `access` as at the start.
     ///
     /// # Errors
-    /// As the buffer's exporter.
+    /// Those of the buffer's exporter.
     pub fn cpu_sync_end(&self, fd: impl AsFd, access: SyncType) -> io::Result<()> {
         sync(fd, access, Phase::End)
     }
 
-    /// Gives a dma-buf a name that the kernel shows.
+    /// Sets the name of a dma-buf, which the kernel shows.
     ///
     /// # Errors
     /// `EINVAL` for more than 31 bytes or a NUL among them; `ENOTTY` if it is no dma-buf.
@@ -144,9 +143,9 @@ impl BufferAllocator {
         set_name(fd, &name)
     }
 
-    /// Returns the names and aliases of the heaps that can be allocated from here: of those that
-    /// give dma-bufs alone if [`BufferAllocator::dma_bufs_only`] was called, as far as the first of
-    /// a heap's sources tells.
+    /// Returns the names and aliases of the heaps that can be allocated from. After
+    /// [`BufferAllocator::dma_bufs_only`] it returns only heaps that give dma-bufs, as far as the
+    /// first of a heap's sources decides that.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -158,8 +157,8 @@ impl BufferAllocator {
         Ok(usable.flat_map(Heap::into_names).collect())
     }
 
-    /// Returns whether a heap of the kernel's ION can be allocated from. No code has to care: the
-    /// names are the same.
+    /// Returns whether a heap of the kernel's ION can be allocated from. Code need not check this:
+    /// the names are the same.
     ///
     /// # Errors
     /// As [`Client::call`].

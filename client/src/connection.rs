@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The connection to the service, and what to do when it is lost.
+//! The connection to the service, and reconnection.
 
 use super::buffer::{Buffer, Heap};
 use super::error::Error;
@@ -16,27 +16,29 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::BufferInfo::BufferIn
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Explanation::Explanation;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// First pause between two attempts to reach a service that is gone; it doubles up to
+/// First pause between two attempts to reach a service that has ended; it doubles up to
 /// [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// How a [`Client`] behaves.
+/// Settings of a [`Client`].
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where the service is. `None` looks for it as `anionctl` does: the socket that `ANION_SOCKET`
-    /// names, else kernel binder if the service is registered there, else the first that answers
-    /// of `$XDG_RUNTIME_DIR/anion/allocator.sock` and `/run/anion/allocator.sock`.
+    /// Address of the service. With `None` the client looks for it as `anionctl` does: the socket
+    /// that `ANION_SOCKET` names, else kernel binder if the service is registered there, else the
+    /// first that answers of `$XDG_RUNTIME_DIR/anion/allocator.sock` and
+    /// `/run/anion/allocator.sock`.
     pub endpoint: Option<Endpoint>,
-    /// How long a call waits for a service that was there and is gone; zero for a single attempt. A
-    /// first connection does not wait.
+    /// Time that a call waits for a service that has ended to start again; zero for a single
+    /// attempt. A first connection does not wait.
     pub patience: Duration,
-    /// How many calls are answered at once over a socket, at least 1. Kernel binder ignores it.
+    /// Number of calls that are answered at once over a socket, at least 1. Kernel binder ignores
+    /// it.
     pub connections: u32,
 }
 
-/// Anywhere, five seconds, one connection.
+/// Returns no address, five seconds and one connection.
 impl Default for Settings {
     fn default() -> Self {
         Self { endpoint: None, patience: Duration::from_secs(5), connections: 1 }
@@ -45,25 +47,25 @@ impl Default for Settings {
 
 type Service = OfProcess<Found<dyn IHeapAllocator>>;
 
-/// A client of the allocator service. It can be shared by threads. In a child that fork(2) made it
-/// opens a connection of its own with the first call, and leaves the parent's alone.
+/// A client of the allocator service. Threads can share it. In a child of fork(2) it opens a
+/// connection of its own with the first call, and does not touch the parent's.
 pub struct Client {
     settings: Settings,
     is_operator: bool,
-    /// Where the service was found first.
+    /// Address where the service was found first.
     endpoint: Endpoint,
     link: Link,
 }
 
-/// What one process has of a client.
+/// The state of a client in one process.
 struct Link {
     pid: u32,
-    /// The last connection, which may be lost by now; none before a child's first call. The lock
+    /// The last connection, which may be lost already; none before a child's first call. The lock
     /// is held while it is replaced, never during a call.
     current: Mutex<Option<Arc<Service>>>,
     generation: AtomicU64,
-    /// That of a child of this process. It has a lock of its own: the child's copy of this one may
-    /// be locked for ever, by a thread that the child does not have.
+    /// The state for a child of this process. It has a lock of its own: a thread that the child
+    /// does not have may hold the child's copy of the other lock.
     child: OnceLock<Box<Link>>,
 }
 
@@ -86,15 +88,15 @@ impl Client {
     /// Connects.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if no service answers; the message has the cause for every place that
-    /// was tried, and the one command that helps.
+    /// [`Error::Unreachable`] if no service answers; the message names the cause for every address
+    /// that was tried, and the command that helps.
     pub fn with(settings: Settings) -> Result<Self, Error> {
         Self::open(settings, false)
     }
 
-    /// Connects to look after the service, and not to allocate: root and the service's own user
-    /// find a place in a service whose places are taken. There is one connection, whatever the
-    /// settings say.
+    /// Connects for administration, not to allocate: root and the service's own user can connect
+    /// even if the service has no free connections. It opens one connection, regardless of the
+    /// settings.
     ///
     /// # Errors
     /// As [`Client::with`].
@@ -109,23 +111,23 @@ impl Client {
         Ok(Self { settings, is_operator, endpoint, link: Link::new(Some(OfProcess::new(service)), 1) })
     }
 
-    /// Returns where the service is.
+    /// Returns the address of the service.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// Returns how many services this client was connected to so far, one after the other. While
-    /// the number is the same, objects that calls made in the service, such as reservations, still
-    /// exist. A child of fork(2) has one more than its parent.
+    /// Returns the number of services that this client was connected to so far. While the number is
+    /// the same, objects that calls made in the service, such as reservations, still exist. A child
+    /// of fork(2) has one more than its parent.
     pub fn generation(&self) -> u64 {
         self.link().generation.load(Ordering::Acquire)
     }
 
-    /// Allocates the buffers of `request`: all of them from one heap, and zero unless the heap is
+    /// Allocates the buffers of `request`: one heap gives all of them, zeroed unless the heap is
     /// secure.
     ///
     /// # Errors
-    /// [`Error::Refused`] with the service's reason; nothing is held then. Others as
+    /// [`Error::Refused`] with the service's reason; nothing is allocated then. Others as
     /// [`Client::call`].
     pub fn allocate(&self, request: &Request) -> Result<Vec<Buffer>, Error> {
         let Allocation { buffers, token } =
@@ -139,7 +141,7 @@ impl Client {
         buffers.into_iter().map(accept).collect()
     }
 
-    /// Allocates one buffer, whatever the request's count is.
+    /// Allocates one buffer, regardless of the request's count.
     ///
     /// # Errors
     /// As [`Client::allocate`].
@@ -148,20 +150,20 @@ impl Client {
         buffers.into_iter().next().ok_or_else(|| Error::Contract("no buffer came".to_owned()))
     }
 
-    /// Explains what [`Client::allocate`] would do, heap by heap, without touching memory or
+    /// Explains what [`Client::allocate`] would do, heap by heap, without changing memory or
     /// counters.
     ///
     /// # Errors
-    /// As [`Client::call`]. That no heap can serve the request is none.
+    /// As [`Client::call`]. It is no error if no heap can serve the request.
     pub fn explain(&self, request: &Request) -> Result<Explanation, Error> {
         self.call(|service| service.explain(&request.to_aidl(version_for(request, service)?)))
     }
 
-    /// Identifies a buffer by a descriptor of it, whichever process allocated it.
+    /// Identifies a buffer by one of its descriptors, whichever process allocated it.
     ///
     /// # Errors
     /// [`Refusal::NotOurs`](super::Refusal) if it is no live buffer of the service;
-    /// [`Error::NoDescriptors`] if this process has no descriptor left for a copy. Others as
+    /// [`Error::NoDescriptors`] if this process has no free descriptor for a copy. Others as
     /// [`Client::call`].
     pub fn describe(&self, fd: impl AsFd) -> Result<BufferInfo, Error> {
         let copy = fd.as_fd().try_clone_to_owned();
@@ -170,8 +172,8 @@ impl Client {
         self.call(|service| service.describe(&copy))
     }
 
-    /// Returns all configured heaps in the order in which they are tried, unavailable ones
-    /// included.
+    /// Returns all configured heaps, also unavailable ones, in the order in which the service tries
+    /// them.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -181,14 +183,13 @@ impl Client {
 
     /// Makes any call of the interface (`IHeapAllocator.aidl`).
     ///
-    /// If the service turns out to be gone, the client connects again and `ask` is called once
-    /// more: what the first attempt made, if it made anything, is gone with the service or released
-    /// by the kernel.
+    /// If the service has ended, the client connects again and calls `ask` once more: anything that
+    /// the first attempt made ended with the service, or the kernel released it.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the service says no, [`Error::Unreachable`] if it is gone and does not
-    /// come back within the patience, or goes twice; [`Error::NoDescriptors`] if this process has
-    /// no descriptor left for the answer; [`Error::NoAnswer`] if the service is there and does not
+    /// [`Error::Refused`] if the service refuses; [`Error::Unreachable`] if it ended and does not
+    /// start again within the patience, or ended twice; [`Error::NoDescriptors`] if this process
+    /// has no free descriptor for the answer; [`Error::NoAnswer`] if the service runs and does not
     /// answer.
     pub fn call<T>(
         &self,
@@ -210,7 +211,7 @@ impl Client {
         Ok(ask(service.interface())?)
     }
 
-    /// Returns what this process has of the client.
+    /// Returns the client's state of this process.
     fn link(&self) -> &Link {
         let pid = process::id();
         let mut link = &self.link;
@@ -221,8 +222,8 @@ impl Client {
         link
     }
 
-    /// Returns a connection in place of `lost`, or the first one of a child: made now, or by
-    /// another thread in the meantime. Without a deadline it waits for ever.
+    /// Returns a connection that replaces `lost`, or the first one of a child: made now, or by
+    /// another thread in the meantime. Without a deadline it waits without a limit.
     fn replace(
         &self,
         link: &Link,
@@ -260,8 +261,8 @@ impl Client {
         }
     }
 
-    /// Connects again. A service manager may give out the service that died until it has noticed,
-    /// so the new one must answer.
+    /// Connects again. A service manager may return the service that died until it has detected
+    /// that, so the new one must answer.
     fn reopen(&self) -> io::Result<Found<dyn IHeapAllocator>> {
         if let (true, Endpoint::Binder(_)) = (self.link.pid != process::id(), &self.endpoint) {
             let why = format!("{}: kernel binder serves no child of fork before exec", self.endpoint);
@@ -296,8 +297,8 @@ fn open(
     })
 }
 
-/// Returns the interface version to write `request` for. It is asked for only where it matters; the
-/// binder library keeps the answer.
+/// Returns the interface version to write `request` for. It calls the service only if the version
+/// matters; the binder library caches the answer.
 fn version_for(request: &Request, service: &Strong<dyn IHeapAllocator>) -> anion_ipc::Result<i32> {
     if request.version() > 1 { service.getInterfaceVersion() } else { Ok(1) }
 }

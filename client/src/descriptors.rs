@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A process that has no file descriptor left.
+//! Processes without free file descriptors.
 
 use nix::sys::resource::{Resource, getrlimit};
 use std::fs::File;
 use std::io;
 
-/// This process has no file descriptor left: it may have `limit` of them.
+/// This process has no free file descriptor: its limit is `limit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this process has no file descriptors left; it may have {limit} (RLIMIT_NOFILE; ulimit -n)")]
 pub struct NoDescriptors {
-    /// The soft limit, whatever of it is in use.
+    /// The soft limit of open files.
     pub limit: u64,
 }
 
 impl NoDescriptors {
-    /// Returns the limit that this process has met.
+    /// Returns the limit of this process.
     #[cfg_attr(
         target_pointer_width = "64",
         expect(clippy::useless_conversion, reason = "a limit is a machine word, of 32 bits elsewhere")
@@ -24,13 +24,13 @@ impl NoDescriptors {
         Self { limit: limit.into() }
     }
 
-    /// Returns `here` if this process can open no file now: what failed right before has probably
-    /// failed for that, in this process or in the service.
+    /// Returns `here` if this process can open no file now: the call before has probably failed for
+    /// that reason, in this process or in the service.
     pub fn now() -> Option<Self> {
         File::open("/").err().filter(Self::is_reason_for).map(|_| Self::here())
     }
 
-    /// Returns whether this is the error of a call that found no descriptor free.
+    /// Returns whether this is the error of a call that found no free descriptor.
     pub fn is_reason_for(error: &io::Error) -> bool {
         error.raw_os_error() == Some(libc::EMFILE)
     }

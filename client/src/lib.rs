@@ -16,40 +16,41 @@
 //! # What lives how long
 //!
 //! A [`Buffer`] is a file descriptor. No call frees it: when its last copy and the last [`Mapping`]
-//! of it are gone, in whatever process, the service learns that from the kernel. Where the kernel
-//! does not tell ([`Heap::is_held_by_token`], ashmem), the buffer counts as this process's until
-//! the [`Buffer`] is dropped.
+//! of it are gone, in any process, the kernel reports it to the service. If the kernel cannot
+//! report the release ([`Heap::is_held_by_token`], ashmem), this process is charged until it drops
+//! the [`Buffer`].
 //!
 //! # When the service restarts
 //!
-//! A call that finds the service gone connects again, to the place where the service was found
-//! first, waits for it up to the client's *patience*, and is made once more ([`Client::call`]).
-//! Buffers and mappings that the process holds stay valid, with their content; the new service
-//! neither counts them nor describes them. A [`Reservation`] is lost with the service and must be
-//! made again when [`Client::generation`] has changed; a [`PressureWatch`] finds the new service by
+//! If a call finds that the service has ended, the client connects again to the address where it
+//! found the service first, waits up to its *patience*, and repeats the call once
+//! ([`Client::call`]). Buffers and mappings of the process stay valid, with their content; the new
+//! service neither counts nor describes them. A [`Reservation`] is lost with the service: make it
+//! again when [`Client::generation`] has changed. A [`PressureWatch`] finds the new service by
 //! itself.
 //!
 //! # After fork(2)
 //!
-//! Descriptors and mappings are the child's as well as the parent's. A [`Client`] connects for the
-//! child, over a socket, with the child's first call; what the parent made inside the service stays
-//! the parent's, and dropping the child's copy of it ends nothing. Kernel binder serves no child
-//! before exec. The child keeps the parent's socket open until it executes a program or ends, so
-//! the service sees the end of a parent that dies only then.
+//! Descriptors and mappings belong to the child as well as to the parent. A [`Client`] connects
+//! again in the child, over a socket, with the child's first call. Objects that the parent made
+//! inside the service belong to the parent; dropping the child's copy does not end them. Kernel
+//! binder does not work in a child before exec. The child keeps the parent's socket open until it
+//! executes a program or ends, so the service detects the end of a dead parent only then.
 //!
 //! # When descriptors run out
 //!
-//! A call whose descriptors this process has no number for fails with [`Error::NoDescriptors`].
-//! What the service had allocated for it is released at once, and the client stays connected.
+//! If this process has no free descriptor for a reply, the call fails with
+//! [`Error::NoDescriptors`]. The service releases what it allocated for the call, and the client
+//! stays connected.
 //!
 //! # How it is built
 //!
-//! It is a plain client of the interface: of the service it knows nothing else. What both do alike
-//! with the memory of a buffer is in `anion-memory`.
+//! The library uses only the interface of the service. `anion-memory` has the code for the memory
+//! of a buffer that both share.
 //!
 //! # Old code
 //!
-//! [`BufferAllocator`] has the shape of libdmabufheap's class of that name.
+//! [`BufferAllocator`] has the methods of libdmabufheap's class of that name.
 
 #![forbid(unsafe_code)]
 

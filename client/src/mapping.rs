@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory of a buffer, mapped into this process.
+//! Mappings of a buffer's memory in this process.
 
 use anion_memory::Access;
 use anion_memory::dma_buf::{CpuAccess, Phase, sync};
@@ -9,11 +9,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
-/// The start of a buffer, mapped shared with its pages present. It keeps the buffer's memory,
-/// whatever becomes of the descriptor.
+/// A shared mapping of a buffer from its start, with its pages present. It keeps the buffer's
+/// memory, also after the descriptor is closed.
 ///
-/// What is read and written through a [`View`] is bracketed as the kernel wants it for dma-bufs.
-/// Shared memory, a memfd or ashmem, needs no brackets; there they cost nothing.
+/// A [`View`] brackets reads and writes as the kernel requires for dma-bufs. Shared memory, a memfd
+/// or ashmem, needs no brackets; there they cost nothing.
 ///
 /// ```
 /// use anion_client::{Access, CpuAccess, Mapping};
@@ -33,7 +33,7 @@ use std::ptr::NonNull;
 #[derive(Debug)]
 pub struct Mapping {
     map: SharedMap,
-    /// The dma-buf, to be told of accesses; none for a file, which needs no telling.
+    /// The dma-buf, for the brackets of accesses; none for a file, which needs none.
     told: Option<OwnedFd>,
     access: Access,
 }
@@ -57,24 +57,24 @@ impl Mapping {
         self.map.len()
     }
 
-    /// Returns what the mapping permits.
+    /// Returns the access mode of the mapping.
     pub fn access(&self) -> Access {
         self.access
     }
 
-    /// Begins an access of the CPU: what devices wrote becomes visible to it, and what it writes to
-    /// them when the view is ended or dropped. Views may overlap.
+    /// Begins a CPU access: data that devices wrote becomes visible to the CPU, and data that the
+    /// CPU writes becomes visible to devices when the view is ended or dropped. Views may overlap.
     ///
     /// # Errors
-    /// `PermissionDenied` for writing through a read-only mapping; as the buffer's exporter
-    /// otherwise.
+    /// `PermissionDenied` for writing through a read-only mapping; else those of the buffer's
+    /// exporter.
     pub fn begin(&self, access: CpuAccess) -> io::Result<View<'_>> {
         self.tell(access, Phase::Start)?;
         Ok(View { mapping: self, access, is_open: true })
     }
 
-    /// Tells the buffer's exporter that an access begins or ends, for code that reads and writes
-    /// through [`Mapping::as_ptr`] and has no scope for a [`View`].
+    /// Reports the begin or end of an access to the buffer's exporter, for code that uses
+    /// [`Mapping::as_ptr`] and has no scope for a [`View`].
     ///
     /// # Errors
     /// As [`Mapping::begin`].
@@ -85,17 +85,17 @@ impl Mapping {
         self.told.as_ref().map_or(Ok(()), |fd| sync(fd, access, phase))
     }
 
-    /// Returns where the mapping is: valid for its length as long as this value lives. No Rust
-    /// reference may be made of it, since the memory changes under it.
+    /// Returns the address of the mapping: valid for its length as long as this value lives.
+    /// Callers must not make a Rust reference of it, since other processes can change the memory.
     pub fn as_ptr(&self) -> NonNull<u8> {
         self.map.as_ptr()
     }
 }
 
-/// An access of the CPU to a [`Mapping`], from [`Mapping::begin`] until it is ended or dropped.
+/// A CPU access to a [`Mapping`], from [`Mapping::begin`] until it is ended or dropped.
 ///
-/// Other processes and devices may write at any moment, so bytes are copied in and out and no
-/// reference to them is given.
+/// Other processes and devices may write at any moment, so the methods copy bytes and return no
+/// references.
 #[derive(Debug)]
 pub struct View<'m> {
     mapping: &'m Mapping,
@@ -104,20 +104,20 @@ pub struct View<'m> {
 }
 
 impl View<'_> {
-    /// Copies `into.len()` bytes out, from `offset` on.
+    /// Copies `into.len()` bytes from the mapping, from `offset` on.
     ///
     /// # Errors
-    /// `InvalidInput` if the range leaves the mapping; `PermissionDenied` if the view is for
-    /// writing alone.
+    /// `InvalidInput` if the range exceeds the mapping; `PermissionDenied` if the view is
+    /// write-only.
     pub fn read_at(&self, offset: usize, into: &mut [u8]) -> io::Result<()> {
         self.readable()?.read_at(offset, into)
     }
 
-    /// Copies `from` in, at `offset`.
+    /// Copies `from` into the mapping, at `offset`.
     ///
     /// # Errors
-    /// `InvalidInput` if the range leaves the mapping; `PermissionDenied` if the view is for
-    /// reading alone.
+    /// `InvalidInput` if the range exceeds the mapping; `PermissionDenied` if the view is
+    /// read-only.
     pub fn write_at(&self, offset: usize, from: &[u8]) -> io::Result<()> {
         self.writable()?.write_at(offset, from)
     }
@@ -125,7 +125,7 @@ impl View<'_> {
     /// Sets every byte to `byte`.
     ///
     /// # Errors
-    /// `PermissionDenied` if the view is for reading alone.
+    /// `PermissionDenied` if the view is read-only.
     pub fn fill(&self, byte: u8) -> io::Result<()> {
         self.writable()?.fill(byte)
     }
@@ -133,15 +133,15 @@ impl View<'_> {
     /// Returns whether every byte is zero.
     ///
     /// # Errors
-    /// `PermissionDenied` if the view is for writing alone.
+    /// `PermissionDenied` if the view is write-only.
     pub fn is_zero(&self) -> io::Result<bool> {
         Ok(self.readable()?.is_zero())
     }
 
-    /// Ends the access. Dropping does the same, and logs what fails.
+    /// Ends the access. Dropping does the same, and logs errors.
     ///
     /// # Errors
-    /// As the buffer's exporter: devices may then not see what was written.
+    /// Those of the buffer's exporter: devices may then not see the written data.
     pub fn end(mut self) -> io::Result<()> {
         self.is_open = false;
         self.mapping.tell(self.access, Phase::End)
@@ -172,11 +172,11 @@ impl Drop for View<'_> {
     }
 }
 
-/// Returns whether the file behind `fd` is memory that no device can change behind the CPU's back:
-/// it lies on a tmpfs or a file system of huge pages, as memfds do. A dma-buf never does.
+/// Returns whether devices cannot change the memory of the file `fd`: it lies on a tmpfs or a file
+/// system of huge pages, as memfds do. A dma-buf never does.
 ///
 /// # Errors
-/// As fstatfs(2).
+/// Those of fstatfs(2).
 fn is_plain_memory(fd: impl AsFd) -> io::Result<bool> {
     let kind = fstatfs(fd)?.filesystem_type();
     Ok([TMPFS_MAGIC, HUGETLBFS_MAGIC].contains(&kind))

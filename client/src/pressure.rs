@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How scarce memory is, as the service tells it.
+//! Memory pressure, as the service reports it.
 
 use super::connection::Client;
 use super::error::Error;
@@ -17,23 +17,23 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::IPressureListener::{
 };
 use vendor_anion_allocator::aidl::vendor::anion::allocator::PressureLevel::PressureLevel as AidlLevel;
 
-/// Pause between two attempts to reach a service that is gone.
+/// Pause between two attempts to reach a service that has ended.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How scarce memory is (`PressureLevel.aidl`).
+/// The level of memory pressure (`PressureLevel.aidl`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum PressureLevel {
-    /// Nothing is known to be scarce.
+    /// No memory pressure is known.
     None = 0,
-    /// The service gives back what it keeps for reuse, in part.
+    /// The service returns a part of its pooled memory to the kernel.
     Moderate = 1,
-    /// The service keeps nothing for reuse.
+    /// The service pools no memory.
     Critical = 2,
 }
 
 impl From<AidlLevel> for PressureLevel {
-    /// Takes a level that is newer than this library for critical: levels rise.
+    /// Converts a level that is newer than this library to critical: levels rise.
     fn from(level: AidlLevel) -> Self {
         match level {
             AidlLevel::NONE => Self::None,
@@ -43,17 +43,17 @@ impl From<AidlLevel> for PressureLevel {
     }
 }
 
-/// Hears of the pressure level, from when it is made until it is dropped, over a connection and on
-/// a thread of its own. When the service restarts, it listens to the new one.
+/// Receives the pressure level until it is dropped, over a connection and on a thread of its own.
+/// When the service restarts, it connects to the new one.
 pub struct PressureWatch {
     shared: Arc<Shared>,
     thread: OfProcess<JoinHandle<()>>,
 }
 
-/// What the watch shares with its thread and with the listener.
+/// The state that the watch shares with its thread and with the listener.
 struct Shared {
     state: Mutex<State>,
-    /// The service is gone, or the watch is being dropped.
+    /// The service has ended, or the watch is being dropped.
     changed: Condvar,
     /// Readable while `state` has a level.
     event: EventFd,
@@ -61,7 +61,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// The last level that was not taken yet.
+    /// The last level that the caller has not read yet.
     level: Option<PressureLevel>,
     lost: bool,
     stop: bool,
@@ -80,7 +80,7 @@ impl IPressureListener for Listener {
     }
 }
 
-/// A registration: dropping it ends the session, and with that the registration.
+/// A registration: dropping it ends the session, and so the registration.
 struct Registered {
     _death: DeathLink,
     _listener: Strong<dyn IPressureListener>,
@@ -88,7 +88,7 @@ struct Registered {
 }
 
 impl Client {
-    /// Returns how scarce memory is now.
+    /// Returns the present level of memory pressure.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -96,11 +96,11 @@ impl Client {
         Ok(self.call(|service| service.getPressure())?.into())
     }
 
-    /// Begins to listen: the level now is the first that is told.
+    /// Registers for pressure levels; the first one is the present level.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the uid has as many listeners as it may; [`Error::Unreachable`] if no
-    /// service answers; [`Error::NoDescriptors`] and [`Error::Local`] if descriptors or threads
+    /// [`Error::Refused`] if the uid has reached its limit of listeners; [`Error::Unreachable`] if
+    /// no service answers; [`Error::NoDescriptors`] and [`Error::Local`] if descriptors or threads
     /// have run out.
     pub fn watch_pressure(&self) -> Result<PressureWatch, Error> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
@@ -116,9 +116,9 @@ impl Client {
 }
 
 impl PressureWatch {
-    /// Returns the last level that was told since the last call, if any was. Levels in between may
-    /// have been missed; the last one never is. It does not wait: the descriptor ([`AsFd`]) is
-    /// readable while there is a level.
+    /// Returns the last level that arrived since the last call, if any. It may skip levels in
+    /// between, never the last one. It does not wait: the descriptor ([`AsFd`]) is readable while
+    /// there is a level.
     ///
     /// # Errors
     /// [`Error::Inherited`] in a child of fork(2).

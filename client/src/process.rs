@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What belongs to the process that made it: the service knows connections, and a child that
-//! fork(2) makes has copies of its parent's.
+//! Objects that belong to the process that made them: the service knows connections, and a child of
+//! fork(2) has copies of its parent's.
 
 use std::mem;
 use std::process;
 
-/// A connection, or what stands for something inside the service. A child of the process that made
-/// it can neither use it nor, by dropping its copy, end it for the parent.
+/// A connection, or an object inside the service. A child of the process that made it cannot use
+/// it, and does not end it for the parent by dropping its copy.
 pub(super) struct OfProcess<T> {
     value: Option<T>,
     pid: u32,
@@ -18,13 +18,13 @@ impl<T> OfProcess<T> {
         Self { value: Some(value), pid: process::id() }
     }
 
-    /// Returns the value; `None` in any other process than the one that made it.
+    /// Returns the value; `None` in any process other than the one that made it.
     pub(super) fn get(&self) -> Option<&T> {
         self.own().filter(|_| self.pid == process::id())
     }
 
-    /// Returns the value to a caller that knows that this process made it: without the system call
-    /// of [`OfProcess::get`]. `None` once it was taken out.
+    /// Returns the value if the caller knows that this process made it: without the system call of
+    /// [`OfProcess::get`]. `None` once it was taken out.
     pub(super) fn own(&self) -> Option<&T> {
         self.value.as_ref()
     }

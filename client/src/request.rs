@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What to ask for.
+//! Requests for buffers.
 
 use anion_layout::Layout;
 use anion_memory::Access;
@@ -7,10 +7,10 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::Access::Access as Ai
 use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationFlags::AllocationFlags;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationRequest::AllocationRequest;
 
-/// A request for equal buffers, all of one heap. Without a heap it goes to all of them, by
+/// A request for equal buffers of one heap. Without a heap, the service tries all heaps by
 /// descending id.
 ///
-/// Nothing is checked here: the service's refusal names field, value and limit.
+/// This type checks nothing: the service's refusal names field, value and limit.
 #[derive(Debug, Clone)]
 pub struct Request {
     bytes: u64,
@@ -48,22 +48,23 @@ impl Request {
         Self::new(layout.bytes)
     }
 
-    /// Asks the heap with this name or alias; if called again, the next one where those before
-    /// cannot.
+    /// Adds the heap with this name or alias; the service tries the heaps in the order of the
+    /// calls.
     #[must_use]
     pub fn heap(mut self, name: &str) -> Self {
         self.heaps.push(name.to_owned());
         self
     }
 
-    /// Asks the heaps whose ids are bits of `mask`, by descending id. Names, if there are any, win.
+    /// Selects the heaps whose ids are bits of `mask`, by descending id. Names take precedence over
+    /// the mask.
     #[must_use]
     pub fn heap_mask(mut self, mask: u32) -> Self {
         self.mask = mask;
         self
     }
 
-    /// Asks for so many buffers, at most 64: all of them, or none.
+    /// Requests `count` buffers, at most 64: one heap gives all of them, or the call fails.
     #[must_use]
     pub fn count(mut self, count: u32) -> Self {
         self.count = count;
@@ -77,45 +78,45 @@ impl Request {
         self
     }
 
-    /// Asks for physical pieces of at least so many bytes, at multiples of it: a power of two, or 0
-    /// for the heap's own.
+    /// Requires physical pieces of at least this many bytes, at multiples of it: a power of two, or
+    /// 0 for the heap's own alignment.
     #[must_use]
     pub fn alignment(mut self, bytes: u64) -> Self {
         self.alignment = bytes;
         self
     }
 
-    /// Asks only heaps that the CPU maps cached.
+    /// Skips heaps that the CPU maps uncached.
     #[must_use]
     pub fn cached(mut self) -> Self {
         self.cached = true;
         self
     }
 
-    /// Asks only heaps whose buffers are dma-bufs.
+    /// Skips heaps whose buffers are not dma-bufs.
     #[must_use]
     pub fn dma_buf(mut self) -> Self {
         self.dma_buf = true;
         self
     }
 
-    /// Accepts buffers that have what clients of the caller's own trust domain left in them: for
-    /// callers that overwrite every byte. A service of interface version 1 gives zeroed buffers.
+    /// Accepts buffers with data of clients of the caller's own trust domain: for callers that
+    /// overwrite every byte. A service of interface version 1 gives zeroed buffers.
     #[must_use]
     pub fn unzeroed(mut self) -> Self {
         self.unzeroed = true;
         self
     }
 
-    /// Asks for descriptors that permit `access` and no more.
+    /// Requests descriptors that permit only `access`.
     #[must_use]
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
     }
 
-    /// Returns the same as a parcelable, for a service of interface `version`. A number beyond
-    /// AIDL's becomes its largest, which the service refuses.
+    /// Converts the request to a parcelable, for a service of interface `version`. A number beyond
+    /// AIDL's range becomes the largest one, which the service refuses.
     pub(super) fn to_aidl(&self, version: i32) -> AllocationRequest {
         let cached = if self.cached { AllocationFlags::CACHED.0 } else { 0 };
         let unzeroed = if self.unzeroed && version >= 2 { AllocationFlags::UNZEROED.0 } else { 0 };
@@ -136,7 +137,7 @@ impl Request {
         }
     }
 
-    /// Returns the least interface version that knows all of the request.
+    /// Returns the lowest interface version that supports the whole request.
     pub(super) fn version(&self) -> i32 {
         if self.unzeroed { 2 } else { 1 }
     }

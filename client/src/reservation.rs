@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Buffers that the service holds ready.
+//! Reservations.
 
 use super::connection::Client;
 use super::error::Error;
@@ -9,14 +9,13 @@ use std::fmt;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IReservation::IReservation;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::ReservationRequest::ReservationRequest;
 
-/// Buffers that are charged to this process's uid and held ready for it until this is dropped, or
-/// the service ends; it is then as if it had been dropped.
+/// Buffers that the service charges to this process's uid and preallocates until this is dropped,
+/// or until the service ends, which has the same effect.
 pub struct Reservation(OfProcess<Strong<dyn IReservation>>);
 
 impl Client {
-    /// Has `count` buffers of `bytes` bytes of the heap with this name or alias held ready:
-    /// requests for the same size draw them. Does not wait until they are made
-    /// ([`Reservation::ready`]).
+    /// Reserves `count` buffers of `bytes` bytes of the heap with this name or alias: requests for
+    /// the same size draw them. It does not wait until they are made ([`Reservation::ready`]).
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -31,11 +30,11 @@ impl Client {
 }
 
 impl Reservation {
-    /// Returns how many of its buffers lie ready now: those that were drawn and not yet released
-    /// do not count.
+    /// Returns how many of its buffers are ready now, without those that were drawn and not yet
+    /// released.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if the service that it was made in is gone; [`Error::Inherited`] in a
+    /// [`Error::Unreachable`] if the service that made it has ended; [`Error::Inherited`] in a
     /// child of fork(2).
     pub fn ready(&self) -> Result<u32, Error> {
         let object = self.0.get().ok_or(Error::Inherited("reservation"))?;

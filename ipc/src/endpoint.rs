@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where the service is.
+//! Addresses of the service.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Where binder devices appear, in the order they are looked for.
+/// Paths of binder devices, in the order in which they are tried.
 const BINDER_DEVICES: [&str; 2] = ["/dev/binderfs/binder", "/dev/binder"];
 
 /// A way to reach the service.
@@ -18,7 +18,7 @@ pub enum Endpoint {
     Binder(PathBuf),
 }
 
-/// Why an endpoint could not be understood or chosen.
+/// Reason why an endpoint could not be parsed or chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointError(String);
 
@@ -115,8 +115,8 @@ pub(crate) fn machine_socket() -> PathBuf {
 /// `$XDG_RUNTIME_DIR`.
 ///
 /// # Errors
-/// If `XDG_RUNTIME_DIR` is not set, or names a directory of another user: a service there could be
-/// anybody's.
+/// If `XDG_RUNTIME_DIR` is not set, or names a directory of another user: any user could serve
+/// there.
 pub(crate) fn user_socket() -> Result<PathBuf, EndpointError> {
     let directory =
         runtime_directory().ok_or_else(|| EndpointError("XDG_RUNTIME_DIR is not set".to_owned()))?;

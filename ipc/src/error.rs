@@ -20,8 +20,8 @@ impl fmt::Display for ServiceError {
 
 impl std::error::Error for ServiceError {}
 
-/// Who had no file descriptor left for what a call or its reply came with. Over a socket the
-/// session goes on, and the kernel has closed what did not fit.
+/// The side that had no free file descriptor for a call or its reply. Over a socket the session
+/// continues, and the kernel has closed the descriptors that did not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutOfDescriptors {
     /// This process. The call was carried out; what it returned is released.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which service to talk to: the one that a user names, else the one that this machine has.
+//! Selects the service: the one that a user names, else the one of this machine.
 
 use crate::endpoint::{machine_socket, user_socket};
 use crate::library::remedy;
@@ -12,7 +12,7 @@ pub const SOCKET_VARIABLE: &str = "ANION_SOCKET";
 
 /// A service that answered.
 pub struct Found<I: FromIBinder + ?Sized> {
-    /// Where.
+    /// The address.
     pub endpoint: Endpoint,
     /// The connection to it.
     pub connection: Connection<I>,
@@ -34,7 +34,7 @@ impl<I: FromIBinder + ?Sized> Found<I> {
 /// 5. else `/run/anion/allocator.sock`, the socket of the machine's service.
 ///
 /// # Errors
-/// If no service answers. The message has the cause for every place that was tried, and the one
+/// If no service answers. The message names the cause for every address that was tried, and the
 /// command that helps, if there is one.
 pub fn find<I: FromIBinder + ?Sized>(
     named: Option<Endpoint>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who is calling, as the transport vouches for it.
+//! The caller, which the transport identifies.
 
 /// The process behind the call that this thread is serving.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What every binder object is, whatever the binder library.
+//! Properties of every binder object, for both binder libraries.
 
 /// Implements `Interface` for a service type, with the text that binder's own dump writes:
 /// `impl_interface!(Service, |service, writer, args: &[String]| service.dump(writer, args))`.

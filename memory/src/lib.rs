@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the service and its clients do alike with the memory of a buffer: they map it, tell
-//! dma-bufs of the CPU's accesses, and ask who else has a file open. And the words that both have
-//! for kinds of heaps and buffers.
+//! Code that the service and its clients share for the memory of a buffer: mapping it, dma-buf CPU
+//! accesses, and asking whether another process has a file open. It also has the names for kinds of
+//! heaps and buffers.
 //!
-//! It knows neither side: no heap, no interface, no connection.
+//! It knows neither heaps nor the interface nor connections.
 
 #![deny(unsafe_code)]
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What heaps and buffers are called, by the service and by its clients.
+//! Names for kinds of heaps and buffers, which the service and its clients use.
 
 use std::fmt;
 
@@ -50,14 +50,14 @@ impl HeapType {
     }
 }
 
-/// What kind of descriptor a buffer is.
+/// Kind of a buffer's descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backing {
     /// A sealed memfd.
     Memfd,
     /// An ashmem region.
     Ashmem,
-    /// A dma-buf made by /dev/udmabuf.
+    /// A dma-buf that /dev/udmabuf made.
     Udmabuf,
     /// A dma-buf of a kernel dma-heap.
     DmaHeap,
@@ -86,12 +86,12 @@ impl Backing {
     }
 }
 
-/// What the receiver of a descriptor can do with it.
+/// Access mode of a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Read, write and map both ways.
     ReadWrite,
-    /// Read and map read-only; enforced by the kernel.
+    /// Read and map read-only; the kernel enforces it.
     ReadOnly,
 }
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who may do what: the one place that decides.
+//! Decides every permission.
 
 use super::{Allocator, Caller};
 use crate::heap::Heap;
 use crate::units::Uid;
 
-/// Something that not everyone may do. What is absent here, everyone may.
+/// An action that needs a permission. Every caller may take actions that are not listed here.
 #[derive(Clone, Copy)]
 pub enum Action<'a> {
     /// Allocate from a heap.
     UseHeap(&'a Heap),
-    /// Have buffers of a heap held ready: everyone who may use it.
+    /// Reserve buffers of a heap: every caller who may use the heap.
     Reserve(&'a Heap),
     /// See what other clients hold.
     SeeOthers,
@@ -22,9 +22,9 @@ pub enum Action<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("uid {uid} may not {what}")]
 pub struct Denied {
-    /// Whom.
+    /// The caller.
     pub uid: Uid,
-    /// What.
+    /// The action.
     pub what: &'static str,
 }
 

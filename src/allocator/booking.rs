@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Room and quota for one request, given back unless it is served.
+//! Room and quota for one request, which are returned unless the request is served.
 
 use super::registry::{Booked, Live};
 use super::{Allocator, Caller};

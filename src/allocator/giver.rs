@@ -2,9 +2,9 @@
 //! Giving much memory back to the kernel on a thread of its own, so that noticing releases never
 //! waits for it: the kernel takes about a tenth of a millisecond for a MiB.
 //!
-//! What is being given back is in no account any more. So that it does not pile up, a call that
-//! allocates first waits until little of what its uid released is left; and a call that is about to
-//! fail waits for what is being given back, its own or where memory is short all of it.
+//! The memory in its queue is charged to no account. To bound it, a call that allocates first waits
+//! until little of the memory that its uid released is left in the queue. A call that is about to
+//! fail waits for its uid's memory in the queue, or for all of it if memory is scarce.
 //!
 //! `state` is a leaf lock: nothing else is locked, and no system call is made, while it is held.
 
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Bytes from which on memory is given back by the thread.
+/// Bytes from which on the thread returns a buffer to the kernel.
 const MUCH: u64 = 1 << 20;
 /// Most bytes of one uid's that may be waiting while it allocates more.
 const MOST_OF_UID: u64 = 64 << 20;
@@ -34,21 +34,21 @@ impl ToDrop {
     }
 }
 
-/// What waits to be given back.
+/// The queue of memory to return.
 #[derive(Default)]
 pub(super) struct Giver {
     state: Mutex<State>,
     changed: Condvar,
-    /// How much is in `state`, to be seen without the lock.
+    /// The bytes in `state`, readable without the lock.
     count: AtomicUsize,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<(Uid, u64, ToDrop)>,
-    /// Bytes that wait or are being given back, by who released them.
+    /// Bytes that wait or are being returned, by the uid that released them.
     of_uids: HashMap<Uid, u64>,
-    /// How often memory came, and how often it was given back: in the same order.
+    /// Number of additions, and of returns, which have the same order.
     come: u64,
     given: u64,
     has_thread: bool,
@@ -74,23 +74,23 @@ impl Giver {
         self.changed.notify_all();
     }
 
-    /// Returns whether much of what `uid` released is still being given back.
+    /// Returns whether much memory that `uid` released is still in the queue.
     pub(super) fn is_behind(&self, uid: Uid) -> bool {
         self.count.load(Ordering::Relaxed) > 0
             && self.lock().of_uids.get(&uid).is_some_and(|bytes| *bytes > MOST_OF_UID)
     }
 
-    /// Returns whether anything that `uid` released is being given back.
+    /// Returns whether any memory that `uid` released is still in the queue.
     pub(super) fn is_busy_for(&self, uid: Uid) -> bool {
         self.count.load(Ordering::Relaxed) > 0 && self.lock().of_uids.contains_key(&uid)
     }
 
-    /// Waits, not for ever, until little of what `uid` released is left.
+    /// Waits, with a limit, until little of the memory that `uid` released is left in the queue.
     pub(super) fn await_room(&self, uid: Uid) {
         self.wait_while(|state| state.of_uids.get(&uid).is_some_and(|bytes| *bytes > MOST_OF_UID));
     }
 
-    /// Waits, not for ever, until all that is being given back now is, whatever comes meanwhile.
+    /// Waits, with a limit, until all memory that is in the queue now has been returned.
     pub(super) fn await_all(&self) {
         let all = self.lock().come;
         self.wait_while(|state| state.given < all);

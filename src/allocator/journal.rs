@@ -24,25 +24,25 @@ const PIECE: usize = 256;
 pub struct Event {
     /// When it was over, since boot.
     pub at: Duration,
-    /// What.
+    /// The event.
     pub what: What,
 }
 
-/// What happened.
+/// Kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum What {
     /// A call was served.
     Allocated {
         /// By whom, where and how much.
         deal: Deal,
-        /// How long the call took within the service.
+        /// Duration of the call within the service.
         took: Duration,
     },
     /// A heap refused a call.
     Refused {
-        /// Who asked, where and for how much.
+        /// Client, heap and bytes of the event.
         deal: Deal,
-        /// Why.
+        /// The reason.
         cause: FailureCause,
     },
     /// A buffer was noticed to have no holder.
@@ -51,12 +51,12 @@ pub enum What {
     Pressure(PressureLevel),
 }
 
-/// Who asked which heap for how much.
+/// Client, heap and bytes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deal {
     /// The heap.
     pub heap: HeapIndex,
-    /// Whose account it is on.
+    /// The uid that is charged.
     pub uid: Uid,
     /// The process that asked; 0 if the transport does not tell.
     pub pid: i32,
@@ -75,7 +75,7 @@ pub struct Pages {
     pub events: Vec<(u64, Event)>,
     /// The number of the next event.
     pub next: u64,
-    /// How many of those asked for were no longer there.
+    /// Number of requested events that the journal no longer had.
     pub lost: u64,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How long allocations take: counts by powers of two, without a lock.
+//! Durations of allocations: counts by powers of two, without a lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -2,9 +2,9 @@
 //! The metadata file of an image's buffer: shared memory that travels with the buffer, so that all
 //! who have it read and write the same colour space and name.
 //!
-//! It is charged with its buffer, and watched as that is: the buffer is released once both files
-//! are. A client that keeps one of them keeps the charge of both, so no memory that the service
-//! made is in nobody's account. It is never pooled.
+//! It is charged and watched together with its buffer: the buffer is released once both files are.
+//! A client that keeps one of them keeps the charge of both, so all memory that the service made is
+//! charged to an account. A metadata file is never pooled.
 
 use super::Allocator;
 use crate::source::Memory;
@@ -14,7 +14,7 @@ use nix::unistd::write;
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// What the buffers of a request hold.
+/// The content of a request's metadata files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Graphic {
     /// Pixels of a row.
@@ -34,7 +34,7 @@ pub struct Metadata {
     pub graphic: Graphic,
     /// Size of the file: whole pages.
     pub bytes: BackedBytes,
-    /// What it begins with; the rest is zero.
+    /// The first bytes of the file; the rest is zero.
     pub initial: Vec<u8>,
 }
 

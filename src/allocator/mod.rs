@@ -109,7 +109,7 @@ pub struct Allocator {
     registry: Mutex<Registry>,
     liveness: Arc<Liveness>,
     worker: Arc<Wake>,
-    /// Heap whose turn it is to be cleaned: each has its share of the worker, whatever its id.
+    /// The heap to clean next: each heap has its share of the worker, independently of its id.
     turn: AtomicUsize,
     maker: Arc<Wake>,
     shrinker: Arc<Wake>,
@@ -125,17 +125,17 @@ pub struct Allocator {
     /// later service starts above every id that was ever given.
     next_id: AtomicU64,
     own_uid: Uid,
-    /// How many descriptors the process may have.
+    /// Limit of the process's descriptors.
     descriptors: u64,
-    /// What sources are opened from.
+    /// The devices and files that sources are opened from.
     machine: Machine,
 }
 
 impl Allocator {
-    /// Returns heaps and limits as configured, and starts the threads that notice releases, clean
-    /// memory and make it. The process's descriptor limit decides how many buffers can live at
-    /// once; raise it before. Memory is given back when the machine or the `watched` cgroup runs
-    /// short.
+    /// Returns heaps and limits as configured, and starts the threads that detect releases, clean
+    /// memory and make it. The process's descriptor limit determines how many buffers can be live
+    /// at once; raise it before. The allocator returns memory to the kernel when the machine or the
+    /// `watched` cgroup runs short.
     ///
     /// # Errors
     /// If the kernel lacks memfds or leases, /proc is not there, or releases are not reported as
@@ -222,8 +222,8 @@ impl Allocator {
         &self.heaps
     }
 
-    /// Returns how releases are noticed on this machine, as proved at the start: for every kind of
-    /// buffer that its heaps give.
+    /// Returns the release mechanism of every kind of buffer that the heaps give, as tested at the
+    /// start.
     pub fn release_mechanisms(&self) -> Vec<(Backing, ReleaseMechanism)> {
         let mut mechanisms = Vec::new();
         for found in self.heaps.iter().flat_map(Heap::release_mechanisms) {
@@ -238,9 +238,9 @@ impl Allocator {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Allocates `request.count` zeroed buffers from the first selected heap that can hold them
-    /// all, and charges them to the caller. All or none. Buffers whose release the kernel does not
-    /// report stay charged for ever, unless [`Allocator::token`] holds them.
+    /// Allocates `request.count` zeroed buffers from the first selected heap that has room for all
+    /// of them, and charges them to the caller. It allocates all or none. Buffers whose release the
+    /// kernel cannot report stay charged permanently, unless [`Allocator::token`] owns them.
     ///
     /// # Errors
     /// Every selected heap's answer. Nothing is held or charged then.

@@ -20,9 +20,9 @@ pub struct HeapView<'a> {
     pub heap: &'a Heap,
     /// All from one instant, with those of the pool.
     pub counters: HeapCounters,
-    /// Of its pool.
+    /// Counters of its pool.
     pub pool: PoolCounters,
-    /// How long its allocations took.
+    /// Durations of its allocations.
     pub latency: LatencyCounts,
 }
 
@@ -30,11 +30,11 @@ pub struct HeapView<'a> {
 pub struct BufferView<'a> {
     /// Its entry in the registry.
     pub record: Record,
-    /// Where it came from.
+    /// The heap that it came from.
     pub heap: &'a Heap,
-    /// What its descriptors are.
+    /// Kind of its descriptors.
     pub backing: Backing,
-    /// How long ago it was allocated.
+    /// Time since its allocation.
     pub age: Duration,
 }
 
@@ -164,7 +164,7 @@ impl Allocator {
     }
 
     /// Returns the largest buffer of which `count` would fit into a heap and the caller's quota
-    /// now, in bytes. What the caller reserved is in use.
+    /// now, in bytes. Reservations of the caller count as used.
     fn fits(&self, caller: &Caller, index: HeapIndex, count: u64) -> u64 {
         let heap = &self.heaps[index];
         let (quota_bytes, has_room) = self.registry().ledger.left(caller.uid, count);
@@ -264,8 +264,8 @@ impl Allocator {
         Ok(self.view(record, backing))
     }
 
-    /// Gives pooled memory back to the kernel, released memory first; at least `bytes` bytes if
-    /// there are that many, all for 0. Returns the bytes given back.
+    /// Returns pooled memory to the kernel, released memory first: at least `bytes` bytes if there
+    /// are that many, all for 0. The result is the number of returned bytes.
     ///
     /// # Errors
     /// If the caller may not, or no heap has the name.
@@ -291,7 +291,7 @@ impl Allocator {
     }
 }
 
-/// Why nothing was trimmed.
+/// Reason why nothing was trimmed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrimError {
     /// The caller may not.

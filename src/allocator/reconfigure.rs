@@ -7,7 +7,7 @@ use crate::heap::Heap;
 use crate::units::HeapName;
 use std::fmt;
 
-/// What a new configuration says that cannot change while the service runs.
+/// Settings of a new configuration that cannot change while the service runs.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Kept {
     /// A heap is new.

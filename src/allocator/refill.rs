@@ -16,14 +16,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// How long nothing is preallocated after memory was short: longer than any demand is remembered.
+/// Time after a shortage of memory during which nothing is preallocated: longer than the memory of
+/// any demand.
 const HOLD_OFF: Duration = Duration::from_secs(30);
 
 /// Bytes that are made after a look at what is available, until the next look.
 const LOOK_BYTES: u64 = 4 << 20;
-/// How long a look counts.
+/// Validity of a reading of the available memory.
 const LOOK_AGE: Duration = Duration::from_millis(100);
-/// What is left to everyone else: a sixteenth of what is available.
+/// Part of the available memory that stays for other processes: a sixteenth.
 const LEFT_TO_OTHERS: u64 = 16;
 
 /// Whether memory may be preallocated.
@@ -31,7 +32,7 @@ const LEFT_TO_OTHERS: u64 = 16;
 pub(super) struct Refill {
     /// Milliseconds since boot before which it may not.
     resume: AtomicU64,
-    /// What the last look permits. A leaf, and no system call is made while it is held.
+    /// Bytes that the last reading permits. A leaf lock; no system call is made while it is held.
     room: Mutex<Room>,
 }
 

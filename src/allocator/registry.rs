@@ -6,9 +6,9 @@
 //! booked together, and a released buffer moves from here to its pool without a moment in which it
 //! is in neither.
 //!
-//! All allocations of all heaps share the lock, so it is held for one buffer's worth of
-//! book-keeping at a time, whatever lives: the maps are B-trees, which never grow all at once as
-//! hash tables do, and many buffers are walked in steps of [`STEP`].
+//! All allocations of all heaps share the lock, so it is held for the accounts of one buffer at a
+//! time, for any number of live buffers: the maps are B-trees, which never grow all at once as hash
+//! tables do, and many buffers are walked in steps of [`STEP`].
 
 use super::metadata::{Graphic, MetadataFile};
 use super::reservations::{Lent, Missing, ReservationId, Reservations};
@@ -26,22 +26,22 @@ use std::time::Duration;
 /// Most buffers that are walked with the lock held once.
 const STEP: usize = 64;
 
-/// What is known of a live buffer.
+/// The record of a live buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its identity.
     pub id: BufferId,
-    /// Where it came from.
+    /// The heap that it came from.
     pub heap: HeapIndex,
     /// Its size.
     pub bytes: BackedBytes,
-    /// Who is charged.
+    /// The uid that is charged.
     pub uid: Uid,
     /// The process that allocated it; for people.
     pub pid: i32,
     /// Its label.
     pub label: Label,
-    /// What image it is for, with the bytes of its metadata; `None` for other buffers.
+    /// The image of the buffer, with the bytes of its metadata; `None` for other buffers.
     pub graphic: Option<(Graphic, BackedBytes)>,
     /// Inode number of its file.
     pub inode: u64,
@@ -63,7 +63,7 @@ pub(super) struct Live {
     pub(super) stored: Stored,
     /// The other file that the client has of an image's buffer.
     pub(super) metadata: Option<Arc<MetadataFile>>,
-    /// Of the file that the client has.
+    /// Identity of the file that the client has.
     pub(super) inode: Inode,
     /// The domain of the client that holds it.
     pub(super) domain: TrustDomain,

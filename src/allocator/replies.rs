@@ -19,11 +19,12 @@ use std::time::{Duration, Instant};
 /// Between two looks at the threads.
 const LOOK: Duration = Duration::from_micros(200);
 
-/// What each thread served last.
+/// The last caller that each thread served.
 #[derive(Debug)]
 pub(super) struct Replies {
     served: Mutex<BTreeMap<ThreadId, (Uid, Instant)>>,
-    /// How long threads may need to close what they sent: they may have to wait for a processor.
+    /// Time that threads may need to close the descriptors that they sent: they may have to wait
+    /// for a processor.
     pub(super) patience: Duration,
     /// A reply that was on its way for longer is not waited for.
     pub(super) young: Duration,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What clients ask for and get.
+//! Requests of clients, and their results.
 
 use super::metadata::Metadata;
 use crate::heap::{Heap, Needs, Rejection};
@@ -9,10 +9,10 @@ use crate::source::ReleaseMechanism;
 use crate::units::{BackedBytes, Backing, BufferId, Count, HeapId, HeapMask, HeapName, Label, Uid};
 use std::os::fd::OwnedFd;
 
-/// Who calls. Only the transport fills this in.
+/// The caller. Only the transport sets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// Whom everything is charged to.
+    /// The uid that is charged.
     pub uid: Uid,
     /// For people; 0 if unknown.
     pub pid: i32,
@@ -31,7 +31,7 @@ impl Caller {
     }
 }
 
-/// Which heaps may serve a request, in which order.
+/// The heaps that may serve a request, in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
     /// The heaps of a mask, by descending id.
@@ -43,18 +43,18 @@ pub enum Selection {
 /// A request whose numbers have been checked.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// What one buffer must be like.
+    /// Requirements of one buffer.
     pub needs: Needs,
-    /// How many equal buffers: all or none.
+    /// Number of equal buffers: all or none.
     pub count: Count,
-    /// Which heaps.
+    /// The heaps.
     pub selection: Selection,
     /// For dumps.
     pub label: Label,
     /// Whether the caller overwrites every byte, so that what its own trust domain left in a buffer
     /// may stay in it.
     pub unzeroed: bool,
-    /// What comes with each buffer of an image; `None` for other buffers.
+    /// The metadata of each buffer of an image; `None` for other buffers.
     pub metadata: Option<Metadata>,
 }
 
@@ -93,8 +93,8 @@ pub struct Grant {
     pub bytes: BackedBytes,
     /// Its heap.
     pub heap_id: HeapId,
-    /// That heap's name.
+    /// The name of that heap.
     pub heap_name: HeapName,
-    /// What the descriptor is.
+    /// Kind of the descriptor.
     pub backing: Backing,
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What clients reserved: how many buffers of which size each wants to find ready, and those that
-//! are. Part of the registry, under its lock.
+//! Reservations of clients: the number of buffers of each size, and the buffers that are ready. A
+//! part of the registry, under its lock.
 //!
 //! # Life of a reserved buffer
 //! It is *booked*: charged, and not yet made. The maker thread makes its memory, and it is *ready*.
@@ -31,14 +31,15 @@ pub(super) struct Reservations {
 
 /// One reservation.
 struct Reserved {
-    /// As asked for: `claim.count` buffers, charged to `claim.uid`.
+    /// The request: `claim.count` buffers, charged to `claim.uid`.
     claim: Claim,
     domain: TrustDomain,
     /// Booked and not drawn: ready, or to be made.
     booked: usize,
-    /// Drawn, and not yet released. With `booked` never more than `claim.count`.
+    /// Number of drawn buffers that are not yet released. With `booked` never more than
+    /// `claim.count`.
     lent: usize,
-    /// Those of `booked` whose memory is there.
+    /// Number of `booked` buffers whose memory is made.
     ready: Vec<Stored>,
     /// Not before this time after a failure.
     retry: Option<Duration>,
@@ -92,8 +93,8 @@ impl Reservations {
         id
     }
 
-    /// Ends a reservation. Returns the claim of what was not drawn, to be unbooked, and its memory;
-    /// `None` if it ended before. What it lent stays as it is.
+    /// Ends a reservation. Returns the claim of the buffers that were not drawn, to be unbooked,
+    /// and their memory; `None` if it ended before. Drawn buffers stay as they are.
     #[must_use = "the memory is to be dropped outside of the lock"]
     pub(super) fn end(&mut self, id: ReservationId) -> Option<(Claim, Vec<Stored>)> {
         let reserved = self.by_id.remove(&id)?;

@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How long memory that is set aside for a heap, and in no account, is waited for: threads of the
-/// same priority have it, on its way from one place to another. Exchanging the pages of 48 MiB
-/// takes them half a second where every processor has four other threads to run.
+/// Time that a request waits for memory that is set aside for a heap and charged to no account:
+/// threads of the same priority are moving it. Exchanging the pages of 48 MiB takes them half a
+/// second if every processor has four other threads to run.
 const IN_TRANSIT: Duration = Duration::from_secs(2);
 /// Pause between two looks for it.
 const LOOK: Duration = Duration::from_millis(1);
@@ -197,16 +197,16 @@ impl Allocator {
         }
     }
 
-    /// Returns clean memory for its next client; `None` if somebody has opened it since it was
-    /// released.
+    /// Returns clean memory for its next client; `None` if another process has opened it since it
+    /// was released.
     pub(super) fn handed_over(&self, heap: &Heap, clean: Pooled<Stored, Clean>) -> Option<Stored> {
         let is_fresh = clean.domain().is_none();
         let stored = clean.into_memory();
         if is_fresh { Some(stored) } else { self.unless_held(heap, stored) }
     }
 
-    /// Returns pooled memory; `None` if somebody has opened it since it was released, and may have
-    /// written to it.
+    /// Returns pooled memory; `None` if another process has opened it since it was released, and
+    /// may have written to it.
     fn unless_held(&self, heap: &Heap, stored: Stored) -> Option<Stored> {
         stored.memory.cleaned();
         // A dma-buf has no path: once only the service has it, that stays so.

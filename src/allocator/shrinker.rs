@@ -11,16 +11,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often idle memory is looked for, while there is any.
+/// Interval between two searches for idle memory, while there is pooled memory.
 const LOOK: Duration = Duration::from_secs(10);
-/// How long after memory was pooled the shrinker looks again although callers have taken all of it
-/// meanwhile: what they release is pooled again at once, and must not wake it each time.
+/// Time after memory was pooled at which the shrinker checks again even if callers have taken all
+/// of it meanwhile: memory that they release is pooled again at once, and must not wake it each
+/// time.
 const EMPTY_LOOK: Duration = Duration::from_secs(1);
 
-/// What the shrinker keeps from one step to the next.
+/// State of the shrinker between two steps.
 struct State {
     availability: Availability,
-    /// What the sources told after the last step.
+    /// The level of the sources after the last step.
     told: PressureLevel,
     /// Whether the last look found no pooled memory.
     was_empty: bool,
@@ -34,7 +35,7 @@ impl Allocator {
         }
     }
 
-    /// Returns the heaps whose pooled memory helps others when it is given back: not those whose
+    /// Returns the heaps whose pooled memory helps others when it is returned: not heaps whose
     /// memory is set aside.
     pub(super) fn giving(&self) -> impl Iterator<Item = &Heap> {
         self.heaps.iter().filter(|heap| heap.pool().is_kept() && !heap.is_set_aside())

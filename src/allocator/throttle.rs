@@ -57,7 +57,7 @@ pub struct Throttles {
 
 #[cfg(not(soong))]
 impl Throttles {
-    /// Most clients that are told apart.
+    /// Limit of the clients that are counted separately.
     const MAX_UIDS: usize = 64;
 
     /// Logs `message`, which `uid` provoked, as a warning, unless one of its lines was logged less

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whose call runs next: few calls run at once, and no uid has all of them.
+//! Selects the call that runs next: few calls run at once, and no uid has all of them.
 //!
 //! A machine has fewer processors than clients have connections. While more calls want to run than
 //! may, the next to run is one of the uid that has the fewest running: who makes many calls at once

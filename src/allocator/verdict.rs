@@ -16,13 +16,13 @@ pub struct Verdict {
     pub heap_id: Option<HeapId>,
     /// The heap's name, or the name that no heap has.
     pub heap_name: String,
-    /// What it answered.
+    /// Its answer.
     pub outcome: Outcome,
     /// Largest buffer in bytes that it could give now, for the request's count.
     pub fits_bytes: u64,
 }
 
-/// What a heap answered.
+/// The answer of a heap.
 #[derive(Debug)]
 pub enum Outcome {
     /// It would serve the request.
@@ -31,7 +31,7 @@ pub enum Outcome {
     UnknownHeap,
     /// The caller may not use it.
     Denied(Denied),
-    /// It does not take this request, whatever its room.
+    /// It does not accept this request, independently of its room.
     Rejected(Rejection),
     /// It has no room, or the caller no quota.
     Refused(Refusal),
@@ -39,7 +39,7 @@ pub enum Outcome {
     Failed(SourceError),
 }
 
-/// What a failed request amounts to.
+/// The result of a failed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// No heap matched.
@@ -100,8 +100,8 @@ impl fmt::Display for Outcome {
 }
 
 impl Failure {
-    /// Returns how far a heap got with a request: as in ION, heaps that were tried outweigh those
-    /// passed over, and among equals the last one decides.
+    /// Returns how far a heap got with a request: as in ION, heaps that were tried outweigh skipped
+    /// ones, and among equals the last one decides.
     fn rank(self) -> u8 {
         match self {
             Self::UnknownHeap => 0,
@@ -117,7 +117,7 @@ impl Failure {
 pub struct Explanation {
     /// Bytes of one buffer, as asked.
     pub bytes: RequestedBytes,
-    /// How many.
+    /// The number of heaps.
     pub count: Count,
     /// By the order in which heaps are tried.
     pub verdicts: Vec<Verdict>,

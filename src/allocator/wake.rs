@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// How a background thread is reached.
+/// The handle that wakes a background thread.
 pub(super) struct Wake {
     event: EventFd,
     /// The thread was woken and has not begun to sleep since: waking it again would be a system
@@ -25,7 +25,7 @@ impl Wake {
         Ok(Self { event, is_awake: AtomicBool::new(false), is_stopped: AtomicBool::new(false) })
     }
 
-    /// Has the thread look for work. What it is to find must be there before.
+    /// Wakes the thread to look for work. The caller must add the work before.
     pub(super) fn wake(&self) {
         if !self.is_awake.swap(true, Ordering::SeqCst) {
             // A full counter is readable already.
@@ -45,9 +45,9 @@ impl Wake {
         let _ = self.event.write(1);
     }
 
-    /// Has the thread do one `step`, which returns how long there is nothing to do after it unless
-    /// the thread is woken; `None` for ever. Returns `None` instead if the thread is to end, since
-    /// the allocator is dropped.
+    /// Runs one `step` on the thread. The step returns how long the thread may sleep unless it is
+    /// woken; `None` without a limit. Returns `None` if the thread must end, since the allocator is
+    /// dropped.
     pub(super) fn step(
         &self,
         allocator: &Weak<Allocator>,
@@ -69,8 +69,8 @@ impl Wake {
         self.is_awake.store(false, Ordering::SeqCst);
     }
 
-    /// Sleeps until it is woken, one of `others` is ready, or `pause` is over; for ever without
-    /// one. Returns what the others are ready for.
+    /// Sleeps until it is woken, one of `others` is ready, or `pause` is over; without a pause it
+    /// has no limit. Returns the events of the others.
     pub(super) fn wait<'a>(
         &'a self,
         others: impl Iterator<Item = PollFd<'a>>,

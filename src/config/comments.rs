@@ -18,7 +18,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<Cow<'_, str>, usize> {
         .map_err(|error| error.utf8_error().valid_up_to())
 }
 
-/// What a byte belongs to.
+/// Kind of text that a byte belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Code,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a reader has to say about a configuration.
+//! Findings of a reader about a configuration.
 
 use std::fmt;
 
 /// Reports that are kept; a hostile file cannot make the list long.
 const MAX_DIAGNOSTICS: usize = 256;
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Something that was asked for is missing from the result.
@@ -40,13 +40,13 @@ pub struct Position {
 /// before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// Path of the node that it is about.
     pub node: String,
-    /// Where in the text, if the source was text.
+    /// Its position in the text, if the source was text.
     pub position: Option<Position>,
-    /// What is wrong, with the property, its value and the limit.
+    /// The error, with the property, its value and the limit.
     pub message: String,
 }
 

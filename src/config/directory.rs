@@ -15,9 +15,9 @@ pub enum DirectoryError {
     /// An operation failed.
     #[error("cannot read {}", path.display())]
     Io {
-        /// Which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// A name that no device tree has, and that could confuse a terminal.

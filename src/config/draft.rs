@@ -152,7 +152,7 @@ pub(super) fn number(drafts: Vec<Draft>, tree: &Tree, report: &mut Report) -> Ve
     heaps
 }
 
-/// Why a heap cannot have its id or a name.
+/// Reason why a heap cannot have its id or a name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum TakenError {
     /// Another heap has the id.
@@ -165,11 +165,11 @@ enum TakenError {
     #[error("name {0} is given twice")]
     Twice(HeapName),
     /// Every id is in use.
-    #[error("there is no heap id left: {MAX_HEAPS} heaps is the most")]
+    #[error("there is no heap id left: {MAX_HEAPS} heaps is the limit")]
     NoId,
 }
 
-/// Who has which id and name, as node paths.
+/// The heaps that have each id and name, as node paths.
 #[derive(Default)]
 struct Taken {
     ids: BTreeMap<HeapId, String>,

@@ -31,7 +31,7 @@ pub enum BlobError {
     Header {
         /// Name in the specification.
         field: &'static str,
-        /// What it says.
+        /// Its value.
         value: u32,
         /// Bytes there are.
         len: usize,

@@ -87,7 +87,7 @@ struct Source<'t, 'r> {
     unknown: BTreeSet<Reference<'t>>,
     /// Bytes that paths may still add to the tree: a short reference can stand for a long one.
     path_room: usize,
-    /// How many fragments were made, if the text is an overlay (`/plugin/`).
+    /// Number of fragments, if the text is an overlay (`/plugin/`).
     fragments: Option<usize>,
     report: &'r mut Report,
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which heaps the buffers of images come from: the `graphics` child of Anion's own node.
+//! Rules for the heaps of images: the `graphics` child of Anion's own node.
 
 use super::diagnostic::Report;
 use super::heaps::{is_on, refuse_unknown};
@@ -12,7 +12,7 @@ use anion_layout::Usage;
 /// The keys of a rule.
 pub(super) const KEYS: &[&str] = &["reg", "usages", "vendor-usages", "heaps", "dma-bufs-only"];
 
-/// How the CPU reads and writes.
+/// Usages of the CPU.
 const CPU: u64 = Usage::CPU_READ | Usage::CPU_WRITE;
 
 /// The words for usages: groups, then every bit that is in one or alone.
@@ -48,7 +48,7 @@ const GPU: u64 = Usage::GPU_TEXTURE
     | Usage::GPU_CUBE_MAP
     | Usage::GPU_MIPMAP_COMPLETE;
 
-/// What ordinary memory serves on any machine: no device has to import it.
+/// Usages that ordinary memory serves on any machine: no device has to import it.
 const EVERYWHERE: [&str; 5] = ["cpu", "camera", "video", "sensor", "front-buffer"];
 
 /// Returns the rule of a configuration without a `graphics` node: the CPU's, cameras', codecs' and

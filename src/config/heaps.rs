@@ -12,7 +12,7 @@ use super::tree::{NodeId, Tree};
 use crate::units::{HeapId, HeapName, HeapType, PageSize, Uid};
 use anion_layout::LARGEST_STRIDE_ALIGN;
 
-/// What the container is compatible with.
+/// The `compatible` string of the container.
 pub(super) const COMPATIBLE: &str = "anion,heaps-v1";
 /// The container's children that are no heaps.
 pub(super) const CLIENTS: &str = "clients";

@@ -44,17 +44,17 @@ use self::spec::Config;
 use self::tree::{MAX_BYTES, Tree};
 use crate::units::PageSize;
 
-/// Where a device has its configuration. Elsewhere the one that is built in is the default.
+/// Path of a device's configuration. Elsewhere the built-in one is the default.
 #[cfg(any(soong, target_os = "android"))]
 pub const DEFAULT_FILE: Option<&str> = Some("/vendor/etc/anion/heaps.dtb");
-/// Where a device has its configuration. Elsewhere the one that is built in is the default.
+/// Path of a device's configuration. Elsewhere the built-in one is the default.
 #[cfg(not(any(soong, target_os = "android")))]
 pub const DEFAULT_FILE: Option<&str> = None;
 
 /// A configuration and what is to be said about it.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// What is good of it.
+    /// The heaps and the policy without errors.
     pub config: Config,
     /// In the order of the text; findings without a place in it come last.
     pub diagnostics: Vec<Diagnostic>,
@@ -73,9 +73,9 @@ pub enum LoadError {
     /// The file could not be read.
     #[error("cannot read {}", path.display())]
     Io {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// Bigger than any real device tree.
@@ -84,7 +84,7 @@ pub enum LoadError {
     /// No magic number of a blob, and not text.
     #[error("{} is neither a device-tree blob nor UTF-8 text: byte {offset} is wrong", path.display())]
     NeitherBlobNorText {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// First byte that is no text.
         offset: usize,
@@ -96,25 +96,25 @@ pub enum LoadError {
     /// A damaged blob.
     #[error("{} is a damaged device-tree blob", path.display())]
     Blob {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error.
         source: BlobError,
     },
     /// An overlay that does not fit the tree before it.
     #[error("{} cannot be applied", path.display())]
     Overlay {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: OverlayError,
     },
     /// A directory that is no device tree.
     #[error("{} cannot be read as a device tree", path.display())]
     Directory {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error.
         source: DirectoryError,
     },
 }
@@ -160,8 +160,8 @@ impl DeviceTree {
 /// content tells which it is, not the name.
 ///
 /// # Errors
-/// If nothing could be read: the file is not there, too large, neither text nor blob, or damaged.
-/// What is wrong inside is in the diagnostics.
+/// If the file cannot be read: it does not exist, is too large, is neither text nor blob, or is
+/// damaged. Errors inside a readable file are in the diagnostics.
 pub fn read(path: &Path) -> Result<DeviceTree, LoadError> {
     if !path.is_dir() {
         return read_bytes(path, &read_file(path)?);

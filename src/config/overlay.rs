@@ -36,7 +36,7 @@ pub enum OverlayError {
     NoTarget {
         /// Path of the fragment.
         fragment: String,
-        /// What it names.
+        /// The name.
         target: String,
     },
     /// A fragment names nothing to change.
@@ -47,7 +47,7 @@ pub enum OverlayError {
     Fixup {
         /// The node that lists references.
         list: &'static str,
-        /// What it says.
+        /// The value.
         entry: String,
     },
     /// There are no numbers left for references.
@@ -120,7 +120,7 @@ struct Application<'t> {
     overlay: &'t Tree,
     links: Links,
     symbols: HashMap<String, NodeId>,
-    /// What is added to the overlay's phandles, so that they are other than those of the base.
+    /// Number that is added to the overlay's phandles, so that they differ from those of the base.
     added: u32,
     /// The last phandle that was given out.
     next: u32,

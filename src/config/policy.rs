@@ -46,7 +46,7 @@ fn quota(node: &mut NodeReader<'_>) -> Quota {
     Quota { max_bytes: node.get("max-bytes", number), max_buffers: node.get("max-buffers", number) }
 }
 
-/// Why a reserve cannot be kept.
+/// Reason why a reserve cannot be kept.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum ReserveError {
     #[error("reserve-heaps names {0:?}, which is no heap")]
@@ -74,7 +74,7 @@ impl ReserveError {
     }
 }
 
-/// What the clients read so far have taken.
+/// Uids and reserves of the clients read so far.
 struct SoFar<'h> {
     /// By name and alias.
     heaps: BTreeMap<&'h str, &'h HeapSpec>,

@@ -21,11 +21,11 @@ pub(super) const UNIVERSAL: &[&str] = &[
 /// Reads bytes as a value.
 pub(super) type Shape<T> = fn(&[u8]) -> Result<T, ShapeError>;
 
-/// Why a property has not the wanted shape; worded to follow the property's name.
+/// Reason why a property has not the wanted shape; worded to follow the property's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ShapeError {
     /// A switch has a value.
-    #[error("is a switch: it is on when it is there and takes no value")]
+    #[error("is a flag without a value: its presence turns it on")]
     Switch,
     /// Not text that ends with NUL, or text with control characters.
     #[error("must be a string in double quotes")]
@@ -235,7 +235,7 @@ pub(super) fn cells(bytes: &[u8]) -> Result<Vec<u32>, ShapeError> {
 /// The beginning of a list of cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Head {
-    /// How many there are in all.
+    /// The total number.
     pub(super) count: usize,
     /// Up to eight of them.
     pub(super) first: Vec<u32>,

@@ -4,7 +4,7 @@
 use super::property::{Head, Shape, ShapeError, cell, cells, head, is_compatible, read, switched_off};
 use super::tree::{NodeId, Tree};
 
-/// What a region occupies.
+/// Size and base of a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
     /// Its first address; `None` if the kernel chooses one when it starts.
@@ -13,7 +13,7 @@ pub(super) struct Extent {
     pub(super) bytes: u64,
 }
 
-/// Why the size of a region is not known.
+/// Reason why the size of a region is not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("region {region}: {fault}")]
 pub(super) struct RegionError {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a configuration says once it is checked.
+//! A checked configuration.
 
 use crate::units::{HeapId, HeapName, HeapType, Uid};
 use anion_layout::Usage;
@@ -10,14 +10,14 @@ use std::fmt;
 pub struct Config {
     /// By descending id; ids, names and aliases are unique.
     pub heaps: Vec<HeapSpec>,
-    /// Who may use how much.
+    /// Quotas and privileges of clients.
     pub policy: Policy,
-    /// Where buffers of images come from: the first rule that covers a usage decides; what none
-    /// covers is not supported.
+    /// Rules for the heaps of images: the first rule that covers a usage decides; a usage without a
+    /// rule is not supported.
     pub graphics: Vec<GraphicsRule>,
 }
 
-/// Which heaps serve buffers of images for some usages.
+/// Rule for the heaps that serve images with some usages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GraphicsRule {
     /// Node name.
@@ -51,10 +51,10 @@ pub struct HeapSpec {
     pub aliases: Vec<HeapName>,
     /// ION's kind.
     pub kind: HeapType,
-    /// Where its memory comes from. Custom heaps have `devices` instead.
+    /// Its source. Custom heaps have `devices` instead.
     pub device: Device,
-    /// What serves it if `device` cannot: the first that works when the service starts. None twice,
-    /// and not `device`; empty for custom heaps.
+    /// Fallbacks of `device`: the first that works when the service starts. None twice, and not
+    /// `device`; empty for custom heaps.
     pub fallbacks: Vec<Device>,
     /// Sources of a custom heap, in the order in which they are tried: no `Auto`, none twice, at
     /// least one unless it is `unavailable`. Empty for other kinds.
@@ -89,8 +89,8 @@ pub struct HeapSpec {
     pub client_seals: bool,
     /// uids that may allocate from it; `None` for everyone.
     pub allow_uids: Option<Vec<Uid>>,
-    /// Why pooled memory may go to another trust domain than the one that held it; `None` if it may
-    /// not. Not empty.
+    /// Reason why pooled memory may go to another trust domain than the one that held it; `None` if
+    /// it may not. Not empty.
     pub shared: Option<String>,
     /// Set when the configuration alone already rules the heap out on any machine, with the reason.
     pub unavailable: Option<String>,
@@ -164,11 +164,11 @@ impl HeapSpec {
     }
 }
 
-/// Where a heap's memory comes from.
+/// The source of a heap's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Device {
-    /// What the kind of heap is served by where nothing else is said: for system heaps the first
-    /// that works of the kernel's dma-heap, ION, udmabuf and memfds.
+    /// The default source of the kind of heap: for system heaps the first that works of the
+    /// kernel's dma-heap, ION, udmabuf and memfds.
     Auto,
     /// Sealed memfds.
     Memfd,
@@ -233,7 +233,7 @@ pub struct Quota {
 pub struct ClientPolicy {
     /// Node name.
     pub name: String,
-    /// Whom it is for.
+    /// The uids to which it applies.
     pub uids: Vec<Uid>,
     /// Their limits.
     pub quota: Quota,

@@ -43,9 +43,9 @@ pub(super) fn config(tree: &Tree, page: PageSize, report: &mut Report) -> Config
     Config { heaps, policy, graphics }
 }
 
-/// What is said of a tree whose heaps all have errors.
+/// The text for a tree whose heaps all have errors.
 const NONE_LEFT: &str = "no heap is left";
-/// What is said of an overlay that is given alone.
+/// The text for an overlay without a base.
 const ALONE: &str = "this is an overlay, which changes another device tree: give that one before it";
 /// Containers that a message names.
 const MAX_NAMED: usize = 8;

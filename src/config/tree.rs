@@ -48,7 +48,7 @@ pub(super) enum Value {
     Unusable(Unusable),
 }
 
-/// Why a property's bytes are not known; worded to follow the property's name.
+/// Reason why a property's bytes are not known; worded to follow the property's name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[cfg_attr(not(feature = "dts"), expect(dead_code, reason = "most of these are said of text alone"))]
 pub(super) enum Unusable {
@@ -78,7 +78,7 @@ pub(super) enum Unusable {
     NoRoom(TreeLimit),
 }
 
-/// What makes a text complete that refers to nodes of another.
+/// Definitions of another tree that a text refers to.
 pub(super) const ADD_THE_BASE: &str =
     "add the file that defines it, or compile the whole tree with dtc and give the .dtb";
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The thread that accepts connections. It sleeps in the kernel until a client comes, whatever the
-//! state of the process: running out of descriptors must not turn it into a busy loop.
+//! The thread that accepts connections. It sleeps in the kernel until a client comes, in any state
+//! of the process: a lack of descriptors must not turn it into a busy loop.
 
 use super::budget::{Budget, OverBudget};
 use super::closer::Closers;
@@ -29,7 +29,7 @@ const CROWDED: (usize, usize) = (64, 8);
 /// Stands for clients that are not known.
 const NOBODY: u32 = u32::MAX;
 
-/// What /proc/sys/kernel/overflowuid says where no administrator changed it.
+/// Value of /proc/sys/kernel/overflowuid unless an administrator changed it.
 const USUAL_OVERFLOW_UID: u32 = 65534;
 
 /// Accepts connections and hands those within the budget to the server.

@@ -278,7 +278,7 @@ fn cgroup(text: &str) -> Result<WatchedCgroup, std::convert::Infallible> {
     })
 }
 
-/// Why a word of the command line is not what its option takes.
+/// Reason why a word of the command line is not a value of its option.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum WordError {
     #[error("the mode is {0:?}, but it must be octal, 0 to 0777")]

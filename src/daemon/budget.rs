@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How many sessions and connections a client may have, and what of its messages the service holds.
-//! Each connection costs the service a thread and message buffers, so one user must not take them
-//! all. A session is what one client of the library has: AOSP's libbinder opens nine connections
-//! for each, Anion's own clients one or two.
+//! Limits of a client's sessions, connections and unfinished messages. Each connection costs the
+//! service a thread and message buffers, so one user must not take them all. A session has all
+//! connections of one client of the library: AOSP's libbinder opens nine, Anion's own clients one
+//! or two.
 //!
-//! An eighth of all connections is kept for users who have none yet, and as much for privileged
-//! ones: root, the service's own user, and those that the configuration makes privileged or keeps
-//! memory for. Where no place is left for a client, the user with the most connections loses the
-//! one that was idle longest. Beside all of them, root and the service's own user have a few to
-//! look after the service.
+//! An eighth of all connections is kept for users who have none yet, and another eighth for
+//! privileged ones: root, the service's own user, privileged users and users with reserves. If no
+//! place is free for a client, the user with the most connections loses the one that was idle
+//! longest. In addition, root and the service's own user have a few connections for administration.
 
 use super::closer::Closers;
 use crate::allocator::Throttles;
@@ -24,10 +23,9 @@ use std::time::{Duration, Instant};
 
 /// Part of all connections that is kept, each time, for one kind of users: one of so many.
 const KEPT: usize = 8;
-/// How long a connection must have been silent to give way to another user's.
+/// Time that a connection must have been silent before another user may displace it.
 const IDLE: Duration = Duration::from_secs(1);
-/// How much of unfinished messages the service holds for one uid, as a part of that for all: one of
-/// so many.
+/// Limit of unfinished messages of one uid, as the divisor of the limit for all uids together.
 const HELD_OF_UID: usize = 4;
 /// Part of that which is kept for privileged users.
 const HELD_KEPT: usize = 4;
@@ -45,7 +43,7 @@ pub(super) struct Limits {
     pub(super) connections_per_uid: usize,
     /// Sessions of one uid.
     pub(super) sessions_per_uid: usize,
-    /// What is held of unfinished messages in all.
+    /// Bytes and descriptors of all unfinished messages.
     pub(super) held: Held,
 }
 
@@ -74,11 +72,11 @@ struct Open {
     next: u64,
 }
 
-/// What one uid has.
+/// Usage of one uid.
 #[derive(Debug, Default)]
 struct Share {
     connections: HashMap<u64, Connection>,
-    /// How many of them are beside the budget.
+    /// Number of connections outside the budget.
     beside: usize,
     sessions: usize,
     held: Held,
@@ -100,7 +98,7 @@ struct Connection {
     held: Held,
 }
 
-/// One connection's part of the budget, given back when dropped.
+/// One connection's part of the budget, which is returned on drop.
 #[derive(Debug)]
 pub(super) struct Permit {
     budget: Arc<Budget>,
@@ -111,7 +109,7 @@ pub(super) struct Permit {
     beside: Option<OverBudget>,
 }
 
-/// Which limit a connection would exceed.
+/// The limit that a connection would exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OverBudget {
     Total { uid: u32, limit: usize },

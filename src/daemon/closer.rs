@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Closing connections that are not served.
 //!
-//! What a client has sent is closed with the connection, and closing can take as long as the client
-//! wants: a TCP socket with `SO_LINGER`, a file of a file system that does not answer. So the
-//! thread that accepts closes a connection itself only where no descriptor is in its queue. The
-//! others are closed by threads that few of each uid may have at once; more of its connections wait
-//! for these.
+//! Descriptors that a client has sent are closed with the connection, and closing can take as long
+//! as the client wants: a TCP socket with `SO_LINGER`, a file of a file system that does not
+//! answer. So the accepting thread closes a connection itself only if its queue has no descriptor.
+//! Separate threads close the others; a uid has few of them at once, and its other connections
+//! wait.
 
 use super::sys::has_queued_descriptors;
 use std::collections::{HashMap, VecDeque};
@@ -24,7 +24,7 @@ const STACK_BYTES: usize = 64 << 10;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Closers(Arc<Mutex<HashMap<u32, Closing>>>);
 
-/// What is being closed of one uid.
+/// Connections of one uid that are being closed.
 #[derive(Debug, Default)]
 struct Closing {
     waiting: VecDeque<UnixStream>,

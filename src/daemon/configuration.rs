@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which configuration is served.
+//! Reads the configuration of the service.
 
 use crate::config::spec::Config;
 use crate::config::{self, DEFAULT_FILE, LoadError, Loaded, Severity};
@@ -9,8 +9,8 @@ use anyhow::{Context, ensure};
 use std::path::PathBuf;
 
 /// Returns the configuration in `files`, a device tree and overlays of it, else the default one;
-/// and where it came from. What is wrong in it is logged: a heap that cannot be understood is left
-/// out, and the others are served.
+/// and its origin. Errors in it are logged: a heap with an error is left out, and the others are
+/// served.
 ///
 /// # Errors
 /// If nothing can be read, or no heap is left.

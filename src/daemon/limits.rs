@@ -11,8 +11,8 @@ use std::io;
 /// each buffer takes more.
 const LEAST_DESCRIPTORS: u64 = 32;
 
-/// Raises the limit of open files to the most that this process may have: the service keeps one for
-/// every buffer.
+/// Raises the limit of open files to the maximum of this process: the service keeps one for every
+/// buffer.
 ///
 /// # Errors
 /// If that is less than what the service itself needs.

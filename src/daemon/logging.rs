@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where messages go: standard error, the journal by way of it, or Android's log.
+//! Destinations of log messages: standard error, the journal through it, or Android's log.
 
 #[cfg(not(any(soong, target_os = "android")))]
 mod front;

@@ -19,12 +19,12 @@ use std::path::PathBuf;
 
 use policy::Policy;
 
-/// What `--seccomp` says.
+/// Value of `--seccomp`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SystemCalls {
     /// All that the kernel has.
     Any,
-    /// Those of the policy that is compiled in.
+    /// Those of the built-in policy.
     BuiltIn,
     /// Those of a policy file.
     File(PathBuf),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The binder objects that are served, whatever the transport.
+//! The binder objects of the service, for all transports.
 
 use crate::allocator::Allocator;
 use crate::config::spec::GraphicsRule;
@@ -11,7 +11,7 @@ use anion_ipc::Strong;
 use std::sync::Arc;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// What is served.
+/// The objects that are served.
 pub(crate) struct Services {
     /// Anion's own interface.
     pub(crate) heaps: Strong<dyn IHeapAllocator>,

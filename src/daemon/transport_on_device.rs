@@ -11,12 +11,12 @@ use anyhow::{Context, bail, ensure};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The process's binder device, before anybody is served.
+/// The process's binder device, before any client is served.
 pub(crate) struct Transports(KernelServer);
 
-/// What is served.
+/// The objects that are served.
 pub(crate) struct Serving {
-    /// Where clients find the service.
+    /// Address of the service.
     pub(crate) places: Vec<String>,
 }
 

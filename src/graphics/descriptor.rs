@@ -16,14 +16,14 @@ const DATASPACE: &str = "android.hardware.graphics.common.Dataspace";
 /// Most bytes of the region that is reserved for clients.
 const MAX_RESERVED: i64 = 1 << 20;
 
-/// What is wanted, and what serves it.
+/// A request, and the rule that serves it.
 #[derive(Debug)]
 pub(super) struct Wanted<'r> {
-    /// Whose heaps serve the usage.
+    /// The rule that has the usage.
     pub(super) rule: &'r GraphicsRule,
     /// The first printable bytes of the name.
     pub(super) label: Label,
-    /// What the metadata begin with.
+    /// First bytes of the metadata.
     pub(super) metadata: Vec<u8>,
     /// With the alignment of no heap yet.
     image: Image,

@@ -91,7 +91,7 @@ impl GraphicsAllocatorService {
 
 impl_interface!(GraphicsAllocatorService);
 
-/// Returns who calls, as the transport vouches for it.
+/// Returns the caller, which the transport identifies.
 fn caller() -> std::result::Result<Caller, Refusal> {
     let identity = calling_identity().ok_or(Refusal::UnknownCaller)?;
     Ok(Caller { uid: Uid(identity.uid), pid: identity.pid, context: identity.context })

@@ -6,7 +6,7 @@ use crate::units::Invalid;
 use android_hardware_graphics_allocator::aidl::android::hardware::graphics::allocator::AllocationError::AllocationError;
 use anion_ipc::{Status, service_error};
 
-/// Why there is no buffer.
+/// Reason why there is no buffer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     /// A field has a value that is not served.
@@ -16,10 +16,10 @@ pub(super) enum Refusal {
     #[error(transparent)]
     Image(#[from] anion_handle::Invalid),
     /// The deprecated call.
-    #[error("descriptors of mapper 4 are not read: allocate2 has a descriptor of its own")]
+    #[error("this service does not read descriptors of mapper 4: use allocate2")]
     OldDescriptor,
     /// Nobody to charge.
-    #[error("the transport does not vouch for a caller")]
+    #[error("the transport cannot identify the caller")]
     UnknownCaller,
     /// No heap can serve it, ever. The heaps' answers.
     #[error("{0}")]

@@ -16,43 +16,43 @@ use std::sync::Arc;
 /// A source that was opened, or why there is none.
 pub type Connected = Result<Opened, NoSource>;
 
-/// Connects to devices. What it returns was proven with a buffer of the service's own.
+/// Opens devices. Each result was tested with a buffer of the service's own.
 pub trait Devices: Send + Sync {
-    /// Opens the first of these dma-heaps that there is. With `recycle`, released buffers can be
-    /// handed out again.
+    /// Opens the first of these dma-heaps that exists. With `recycle`, released buffers can be
+    /// pooled.
     ///
     /// # Errors
-    /// Why none works.
+    /// The reason if none works.
     fn dma_heap(&self, names: &[HeapName], recycle: bool) -> Connected;
 
     /// Opens a heap of ION's, for cached mappings if `is_cached`. `recycle` as for dma-heaps.
     ///
     /// # Errors
-    /// Why it does not work.
+    /// The reason if it does not work.
     fn ion(&self, wanted: Wanted<'_>, is_cached: bool, recycle: bool) -> Connected;
 
     /// Opens what makes dma-bufs of these files, of up to `largest` bytes where the kernel permits
     /// that its limits are raised; 0 to leave them.
     ///
     /// # Errors
-    /// Why they cannot be made.
+    /// The reason if they cannot be made.
     fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, NoSource>;
 
     /// Opens Android's shared memory device.
     ///
     /// # Errors
-    /// Why there are none.
+    /// The reason if there are none.
     fn ashmem(&self) -> Connected;
 }
 
-/// Those of the kernel that runs.
+/// Opens the devices of the running kernel.
 #[derive(Debug)]
 pub struct KernelDevices {
     /// Its page size.
     pub page: PageSize,
-    /// Where its dma-heaps are.
+    /// Directory of its dma-heaps.
     pub dma_heaps: PathBuf,
-    /// What is asked for releases of dma-bufs: one for all sources, since it takes descriptors.
+    /// The descriptor for checks of dma-bufs: one for all sources, since it takes descriptors.
     pub counts: Arc<ReferenceCounts>,
 }
 

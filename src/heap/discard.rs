@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Why released memory was not kept for reuse.
+//! Causes for which released memory is not pooled.
 
 use crate::source::Unfit;
 
@@ -11,7 +11,7 @@ pub enum Discard {
     Full,
     /// Memory was scarce.
     Scarce,
-    /// Somebody had opened the file again, or a device was not done with it.
+    /// Another process had opened the file again, or a device still used it.
     Busy,
     /// A client had added a seal.
     Sealed,

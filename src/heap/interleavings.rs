@@ -22,7 +22,7 @@ const OWNER: TrustDomain = TrustDomain::Uid(UID);
 #[derive(Debug, Clone)]
 struct Cell(Memory<AtomicBool>);
 
-/// What the worker has of it. Once it is detached, it leads nowhere.
+/// The worker's reference to it. Once it is detached, it has no effect.
 struct CellWipe {
     dirty: Memory<AtomicBool>,
     is_detached: AtomicBool,

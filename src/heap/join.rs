@@ -2,9 +2,9 @@
 //! Buffers joined from pooled blocks and from new ones: the order pools of ION's system heap.
 //!
 //! A buffer stays whole in the pool, with its dma-buf, for a request of exactly its size. A request
-//! of another size takes the domain's own single blocks, the largest first, takes a buffer apart
-//! for more of the size that makes up most of it, and new blocks for the rest. What is left of a
-//! buffer that was taken apart is pooled by block size.
+//! of another size uses the trust domain's own single blocks, the largest first, splits a pooled
+//! buffer for more blocks of the size that makes up most of the request, and makes new blocks for
+//! the rest. Leftover blocks of a split buffer are pooled by block size.
 
 use super::pool::{Pool, Stored};
 use crate::pool::{Assembly, Clean, Pooled, TrustDomain};

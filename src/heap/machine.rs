@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a machine offers to heaps.
+//! Resources of a machine that heaps use.
 
 use super::devices::Devices;
 use crate::source::arena::Pages;
@@ -9,7 +9,7 @@ use crate::source::{FileSource, ReleaseMechanism};
 use crate::units::PageSize;
 use std::sync::Arc;
 
-/// What heaps are built from.
+/// The resources that heaps are built from.
 pub struct Machine {
     /// Its page size.
     pub page: PageSize,
@@ -17,7 +17,7 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// Shared memory.
     pub memfd: Arc<dyn FileSource>,
-    /// How releases of shared memory are noticed.
+    /// The release mechanism of shared memory.
     pub file_releases: ReleaseMechanism,
     /// Shared memory of huge pages, or why there is none.
     pub hugetlb: Result<Arc<dyn FileSource>, Arc<NoHugePages>>,
@@ -29,7 +29,7 @@ pub struct Machine {
     /// Whether limits of the kernel's that stand against the configuration are raised, where that
     /// is permitted.
     pub raises_limits: bool,
-    /// How memory is set aside.
+    /// The way in which memory is set aside.
     pub pages: Arc<dyn Pages>,
 }
 

@@ -54,13 +54,13 @@ enum State {
     Ready {
         opened: Opened,
         max_buffer: MaxBuffer,
-        /// The sources that were passed over, each with the reason.
+        /// The skipped sources, each with the reason.
         passed_over: Vec<String>,
     },
     Unavailable(String),
 }
 
-/// What serves a heap since some moment, and what serves it since a later one.
+/// The source of a heap since some moment, and its source since a later one.
 struct Serving {
     state: State,
     later: OnceLock<Box<Serving>>,
@@ -87,7 +87,7 @@ struct MaxBuffer {
     why: &'static str,
 }
 
-/// What a request needs of a heap, apart from room.
+/// Requirements of a request, without room.
 #[derive(Debug, Clone, Copy)]
 pub struct Needs {
     /// Bytes of one buffer.
@@ -98,11 +98,11 @@ pub struct Needs {
     pub cached: bool,
     /// Only dma-bufs will do.
     pub dma_buf: bool,
-    /// What descriptors permit.
+    /// Access mode of the descriptors.
     pub access: Access,
 }
 
-/// Why a heap does not take a request, whatever its room.
+/// Reason why a heap does not accept a request, independently of its room.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// The heap is not available on this machine.
@@ -118,7 +118,7 @@ pub enum Rejection {
         asked: i64,
         /// Most bytes of one buffer.
         limit: u64,
-        /// What the limit is.
+        /// The reason of the limit.
         why: &'static str,
     },
 }
@@ -237,7 +237,7 @@ impl Heap {
         self.capabilities().is_some_and(|capabilities| capabilities.is_machine_memory)
     }
 
-    /// Returns whether its buffers can be had with this access.
+    /// Returns whether it can give buffers with this access mode.
     pub fn gives(&self, access: Access) -> bool {
         access == Access::ReadWrite || self.capabilities().is_none_or(|capabilities| capabilities.read_only)
     }
@@ -262,8 +262,8 @@ impl Heap {
         }
     }
 
-    /// Returns the size that a buffer for this request has, if the heap takes it. Room is not
-    /// looked at.
+    /// Returns the size of a buffer for this request, if the heap accepts it. It does not check the
+    /// room.
     ///
     /// # Errors
     /// The first reason against it.

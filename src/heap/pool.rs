@@ -8,9 +8,10 @@
 //! lower priority.
 //!
 //! # Lock rules
-//! The lock is held for short book-keeping alone: nothing is cleaned, dropped or asked of the
-//! kernel meanwhile. Memory that is taken out under the lock is dropped after it ([`Leftover`]). It
-//! may be taken while the registry of live buffers is locked, never the other way round.
+//! The lock is held only for short updates of lists and accounts: no thread cleans, drops or calls
+//! the kernel meanwhile. Memory that is taken out under the lock is dropped after it
+//! ([`Leftover`]). The lock may be taken while the registry of live buffers is locked, never the
+//! other way round.
 
 mod account;
 mod exchange;
@@ -95,7 +96,7 @@ impl<M: Poolable> Pool<M> {
     /// Prepares a buffer that its last holder released. No lock is held: this asks the kernel.
     ///
     /// # Errors
-    /// Why it is not kept. It is to be dropped then, after [`Pool::forget`].
+    /// The cause if it is not pooled. The caller must then drop it, after [`Pool::forget`].
     pub fn prepare(
         &self,
         memory: M,
@@ -115,8 +116,8 @@ impl<M: Poolable> Pool<M> {
         }
     }
 
-    /// Takes a buffer off its owner `uid`'s account and puts it on the released list. What it
-    /// displaces is returned.
+    /// Moves a buffer from its owner `uid`'s account to the released list. Returns the memory that
+    /// it displaces.
     pub fn release(&self, uid: Uid, released: Released<M>) -> Leftover<M> {
         let bytes = released.bytes().get();
         let mut inner = self.lock();
@@ -200,8 +201,8 @@ impl<M: Poolable> Pool<M> {
         cleaned
     }
 
-    /// Returns released memory as it is, with what a client of its own domain left in it; `None` if
-    /// somebody else took it.
+    /// Returns released memory uncleaned, with data of a client of its own trust domain; `None` if
+    /// another thread took it.
     pub fn reuse(&self, released: Released<M>) -> Option<M> {
         let memory = released.into_dirty_memory().take_as_is()?;
         self.lock().counters.unzeroed += 1;
@@ -341,10 +342,10 @@ impl<M: Poolable> Pool<M> {
         self.lock().demand.forget();
     }
 
-    /// Gives memory back to the kernel, released memory first and uncleaned
-    /// (`ion_heap_freelist_shrink`): at least `bytes` bytes if there are that many, all for 0.
-    /// Returns the bytes given back. They are not preallocated again at once: demand starts from
-    /// zero.
+    /// Returns memory to the kernel, released memory first and uncleaned
+    /// (`ion_heap_freelist_shrink`): at least `bytes` bytes if there are that many, all for 0. The
+    /// result is the number of returned bytes. They are not preallocated again at once: demand
+    /// starts from zero.
     pub fn shrink(&self, bytes: u64) -> u64 {
         let mut inner = self.lock();
         inner.demand.forget();

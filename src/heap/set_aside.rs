@@ -11,18 +11,18 @@ use std::sync::atomic::Ordering;
 
 /// Ranges of memory that was set aside, by address.
 pub struct SetAside {
-    /// Those that are free.
+    /// Ranges that are free.
     pub free: Vec<Range<u64>>,
-    /// Those that are pooled.
+    /// Ranges that are pooled.
     pub pooled: Vec<Range<u64>>,
 }
 
-/// How broken up the memory is that was set aside for a heap.
+/// Fragmentation of memory that is set aside for a heap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fragmentation {
     /// Bytes that neither a buffer nor the pool has.
     pub free_bytes: u64,
-    /// Of these, the most that one buffer can have.
+    /// The largest part of these bytes that one buffer can have.
     pub largest_free_bytes: u64,
     /// Requests that failed though all free bytes together would have held them.
     pub failures: u64,
@@ -81,8 +81,8 @@ impl Heap {
         Some(arena)
     }
 
-    /// Checks whether memory that was set aside could give `count` buffers of `bytes` bytes now,
-    /// its pool emptied if need be. Room is not looked at.
+    /// Checks whether memory that is set aside could give `count` buffers of `bytes` bytes now,
+    /// after emptying its pool if necessary. It does not check the room.
     ///
     /// # Errors
     /// As [`Heap::create`] would fail.

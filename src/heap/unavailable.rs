@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Why a source cannot serve a heap, and why no source can.
+//! Reasons why a source cannot serve a heap, and why no source can.
 
 use crate::source::ashmem::NoAshmem;
 use crate::source::carveout::ReserveError;
@@ -14,7 +14,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// Why a source cannot serve a heap on this machine.
+/// Reason why a source cannot serve a heap on this machine.
 #[derive(Debug, thiserror::Error)]
 pub enum NoSource {
     /// The dma-heap cannot be used.
@@ -34,7 +34,7 @@ pub enum NoSource {
     HugePages(Arc<NoHugePages>),
     /// Clients would have its files themselves, and the kernel does not report their release. All
     /// heaps that want such files share the reason.
-    #[error("its releases cannot be relied on: {}", with_causes(.0.as_ref()))]
+    #[error("its releases cannot be detected: {}", with_causes(.0.as_ref()))]
     Releases(Arc<ReleaseError>),
     /// The heap's size cannot be set aside.
     #[error(transparent)]
@@ -46,16 +46,16 @@ pub enum NoSource {
     #[error(transparent)]
     Blocks(#[from] io::Error),
     /// The heap is secure, and this memory can be mapped.
-    #[error("secure memory comes from the kernel's own heaps alone")]
+    #[error("only the kernel's own heaps give secure memory")]
     NotSecure,
     /// The heap's buffers are physically contiguous, and this memory is not.
-    #[error("its memory is physically contiguous page by page only; hugetlb reaches further")]
+    #[error("its memory is contiguous only within a page; hugetlb gives larger pieces")]
     NotContiguous,
     /// The heap has a fixed size.
-    #[error("a region of ashmem cannot be set aside; memfd sets files aside")]
+    #[error("ashmem memory cannot be set aside; use memfd")]
     NotSetAside,
     /// It works, but had no memory when it was tried.
-    #[error("it has nothing left")]
+    #[error("it has no memory left")]
     Exhausted,
 }
 
@@ -78,7 +78,7 @@ pub(super) fn listed(passed_over: &[PassedOver]) -> String {
     passed_over.iter().map(PassedOver::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Why no source serves a heap.
+/// Reason why no source serves a heap.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unavailable {
     /// The configuration rules it out on any machine, for this reason.
@@ -97,7 +97,7 @@ pub(super) enum Unavailable {
     #[error("it has no list of sources")]
     NoList,
     /// None of a custom heap's sources works.
-    #[error("none of its sources is here: {}", listed(.0))]
+    #[error("none of its sources is available: {}", listed(.0))]
     NoneOfList(Vec<PassedOver>),
 }
 

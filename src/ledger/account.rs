@@ -12,7 +12,7 @@ const MAX_IDLE_ACCOUNTS: usize = 4096;
 /// Most buffers of a uid that holds few: one batch.
 const FEW_BUFFERS: u64 = 64;
 
-/// How much of what all uids share one may take.
+/// Limit of one uid for resources that all uids share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     /// All of it.
@@ -78,7 +78,7 @@ impl Limits {
         self
     }
 
-    /// Keeps some of what all uids share for `uids`, whatever others hold.
+    /// Keeps a part of the shared resources for `uids`, independently of what others hold.
     #[must_use]
     pub fn with_favoured(mut self, uids: impl IntoIterator<Item = Uid>) -> Self {
         self.favoured.extend(uids);
@@ -95,10 +95,10 @@ impl Limits {
     }
 }
 
-/// What a uid holds, and its limits.
+/// The account of a uid, and its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
-    /// Whose.
+    /// The uid.
     pub uid: Uid,
     /// Name of its policy.
     pub policy: String,
@@ -118,7 +118,7 @@ pub struct Usage {
 
 #[derive(Debug, Default)]
 struct Account {
-    /// What counts against the limits: held, being allocated, and reserved.
+    /// Everything that counts against the limits: held, being allocated, and reserved.
     bytes: u64,
     buffers: u64,
     /// The part of it that is reserved and not drawn.

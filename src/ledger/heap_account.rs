@@ -25,7 +25,7 @@ pub struct HeapCounters {
     pub failures: [u64; FailureCause::COUNT],
 }
 
-/// Why a request failed, as far as one heap is concerned.
+/// Reason why a request failed, as far as one heap is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureCause {
     /// No memory, room or descriptors.
@@ -41,7 +41,7 @@ pub enum FailureCause {
 }
 
 impl FailureCause {
-    /// How many there are.
+    /// The number of buffers.
     pub const COUNT: usize = 5;
 }
 
@@ -55,9 +55,9 @@ impl HeapCounters {
 /// Bytes of a heap that are reserved for one uid by the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeapReserve {
-    /// Who may use them.
+    /// The uids that may use them.
     pub uid: Uid,
-    /// How many.
+    /// The number of bytes.
     pub bytes: u64,
 }
 

@@ -3,10 +3,10 @@
 //! no system calls, no locks, no memory of buffers. Every operation is O(1) in the number of
 //! buffers.
 //!
-//! [`Ledger`] has the accounts of all uids, whatever the heap; [`HeapAccount`] has the room of one
-//! heap, with what of it is reserved for which uid, and ION's counters. A request is booked in both
-//! before any memory is touched. Both book bytes until a client releases them; what is released and
-//! not yet free is in the heap's counters, as in ION, and in no account.
+//! [`Ledger`] has the accounts of all uids, for all heaps together. [`HeapAccount`] has the room of
+//! one heap, the part of it that is reserved for each uid, and ION's counters. A request is booked
+//! in both before any memory is touched. Both count bytes until a client releases them. Released
+//! memory that is not yet free is in the heap's counters, as in ION, and in no account.
 //!
 //! The owner of each serialises access; all values that it reads together are from one instant.
 
@@ -24,14 +24,14 @@ use account::{Accounts, Standing};
 /// Position of a heap in the list of all heaps.
 pub type HeapIndex = usize;
 
-/// What a client asks to be booked: `count` buffers of `bytes` each, with their metadata.
+/// A booking of a client: `count` buffers of `bytes` each, with their metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
-    /// Whom to charge.
+    /// The uid to charge.
     pub uid: Uid,
-    /// Which heap to take from.
+    /// The heap to take from.
     pub heap: HeapIndex,
-    /// How many buffers.
+    /// The number of buffers.
     pub count: usize,
     /// Bytes of each, taken from the heap.
     pub bytes: BackedBytes,
@@ -66,7 +66,7 @@ impl Claim {
     }
 }
 
-/// Why a claim cannot be booked now.
+/// Reason why a claim cannot be booked now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The client would hold too many bytes.
@@ -104,18 +104,18 @@ pub enum Refusal {
         /// Most that the service can hold before it refuses the uid more.
         limit: u64,
     },
-    /// The client has too many reservations of buffers to be held ready.
+    /// The client has too many reservations.
     #[error("uid {uid} has {held} reservations, limit {limit}")]
     QuotaReservations {
         /// The client.
         uid: Uid,
-        /// How many it has.
+        /// Its number of reservations.
         held: usize,
         /// Its limit.
         limit: usize,
     },
-    /// Too much memory would be held ready for clients.
-    #[error("{asked} bytes to be held ready asked, {held} of {limit} are")]
+    /// Too much memory would be reserved for clients.
+    #[error("{asked} bytes asked to reserve, {held} of {limit} are reserved")]
     ReservedFull {
         /// Bytes of the claim.
         asked: u64,
@@ -173,13 +173,13 @@ impl Ledger {
         Self { max_reserved_bytes: bytes, ..self }
     }
 
-    /// Changes how many buffers there may be in all, counted as for [`Ledger::new`]. Those that
-    /// there are stay.
+    /// Changes the limit of all buffers together, counted as for [`Ledger::new`]. Present buffers
+    /// stay.
     pub fn set_max_files(&mut self, most: u64) {
         self.max_files = most;
     }
 
-    /// Changes the quotas and privileges of all uids. What they hold stays, also beyond its quota.
+    /// Changes the quotas and privileges of all uids. Their buffers stay, also beyond a new quota.
     pub fn set_limits(&mut self, limits: Limits) {
         self.accounts.set_limits(limits);
     }
@@ -197,7 +197,7 @@ impl Ledger {
         self.accounts.check(claim.uid, claim.charged(), claim.count as u64)
     }
 
-    /// Returns whether `claim` could be booked if nobody held anything.
+    /// Returns whether `claim` could be booked if no uid held anything.
     ///
     /// # Errors
     /// The first limit that it alone would exceed.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which bytes of memory that was set aside are in use: ION's `gen_pool` of its carveout and chunk
-//! heaps. Numbers alone; the owner of the memory acts on them.
+//! Ranges in use of memory that is set aside: ION's `gen_pool` of its carveout and chunk heaps. It
+//! has only numbers; the owner of the memory acts on them.
 //!
 //! First fit by address keeps long pieces at the end. Free pieces are indexed by address and by
 //! length, so that the cost of a step is logarithmic in their number, times the number of different
@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// How a request is placed.
+/// Requirements of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// In one piece that starts at a multiple of this many bytes, a power of two.
@@ -27,7 +27,7 @@ pub enum Layout {
 pub struct FreeBytes {
     /// All of them.
     pub total: u64,
-    /// Those that one request can have.
+    /// Free bytes that one request can have.
     pub largest: u64,
 }
 

@@ -36,7 +36,7 @@ impl BlockSizes {
     }
 }
 
-/// No block of the smallest size is to be had, or the buffer would need more blocks than can be
+/// No block of the smallest size is available, or the buffer would need more blocks than can be
 /// joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Incomplete {

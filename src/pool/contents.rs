@@ -6,7 +6,7 @@ use super::pooled::{Clean, Dirty, Pooled};
 use super::released::ReleasedList;
 use std::collections::HashMap;
 
-/// How much a pool keeps. ION's pools had no limit but the shrinker.
+/// Limits of a pool. ION's pools had no limit but the shrinker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
     /// Most bytes.
@@ -25,12 +25,12 @@ pub struct Contents<M, D> {
     pub free: FreeLists<M>,
 }
 
-/// What a domain has in a pool.
+/// The pooled memory of a trust domain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Holding {
     /// Bytes of its entries.
     pub bytes: u64,
-    /// How many these are.
+    /// The number of entries.
     pub entries: u64,
 }
 
@@ -42,7 +42,7 @@ impl Holding {
     }
 }
 
-/// Memory that was taken out of a pool to be dropped. Dropping it can take the kernel time.
+/// Memory that left a pool and must be dropped. Dropping it can take the kernel time.
 #[derive(Debug)]
 #[must_use = "it is to be dropped after the pool's lock"]
 pub struct Evicted<M, D> {
@@ -100,7 +100,7 @@ impl<M, D> Contents<M, D> {
         Some(evicted)
     }
 
-    /// Returns whether there is no place for another entry, whatever its size.
+    /// Returns whether there is no room for another entry, of any size.
     fn is_short_of_entries(&self) -> bool {
         self.released.len() + self.free.len() >= self.limits.entries
     }
@@ -136,7 +136,7 @@ impl<M, D> Contents<M, D> {
         true
     }
 
-    /// Takes memory to be given back to the kernel until it has at least `bytes` bytes, all for 0:
+    /// Takes out memory to return to the kernel until it has at least `bytes` bytes, all for 0:
     /// released memory first (`ion_heap_freelist_shrink`), then clean memory, the largest first.
     pub fn shrink(&mut self, bytes: u64) -> Evicted<M, D> {
         let released = self.released.shrink(bytes);

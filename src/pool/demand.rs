@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which sizes are asked for repeatedly, and how many buffers of them are worth preallocating.
+//! Sizes that clients request repeatedly, and the number of their buffers that are worth
+//! preallocating.
 //!
-//! Time is divided into periods. The target of a size is the most buffers that were missing in this
-//! period or the one before, once two requests missed some: a size that is asked for once is not
-//! kept, and one that is not asked for any more is forgotten after two periods. A buffer was
-//! missing if the domain's own pooled memory did not serve it, whether or not a preallocated one
-//! did: otherwise a target would vanish as soon as it is met.
+//! Time is divided into periods. The target of a size is the largest number of buffers that were
+//! missing in this period or the one before, once two requests missed some. So a size that is
+//! requested once is not kept, and a size that is no longer requested is dropped after two periods.
+//! A buffer was missing if the trust domain's own pooled memory did not serve it, even if a
+//! preallocated one did: otherwise a target would vanish as soon as it is met.
 
 use crate::units::BackedBytes;
 use std::cmp::Reverse;
@@ -17,7 +18,7 @@ const PERIOD_SECONDS: u64 = 10;
 /// Requests in two periods from which on a size counts as asked for repeatedly.
 const REPEATED: u64 = 2;
 
-/// How much may be made ahead.
+/// Limit of preallocated memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DemandLimits {
     /// Most sizes followed: a client can ask for any number of them.
@@ -28,16 +29,16 @@ pub struct DemandLimits {
     pub buffers: usize,
 }
 
-/// How many preallocated buffers of one size should be in the pool.
+/// The number of preallocated buffers of one size that the pool should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// The size.
     pub bytes: BackedBytes,
-    /// How many.
+    /// The number of buffers.
     pub buffers: usize,
 }
 
-/// What was missing, by size. Its own size is bounded, whatever is asked for.
+/// Missing buffers, by size. The number of sizes is limited.
 #[derive(Debug)]
 pub struct Demand {
     limits: DemandLimits,
@@ -52,7 +53,7 @@ struct Followed {
     previous: Missing,
 }
 
-/// What was missing in one period.
+/// Missing buffers of one period.
 #[derive(Debug, Clone, Copy, Default)]
 struct Missing {
     requests: u64,

@@ -93,7 +93,7 @@ impl<M> FreeLists<M> {
         }
     }
 
-    /// Takes the oldest memory of a domain, of whatever size; fresh memory for `None`.
+    /// Takes the oldest memory of a trust domain, of any size; fresh memory for `None`.
     pub fn take_oldest(&mut self, domain: Option<&TrustDomain>) -> Option<Pooled<M, Clean>> {
         let (_, bytes) = self.oldest(domain)?;
         self.pop(bytes, domain)
@@ -160,8 +160,8 @@ impl<M> FreeLists<M> {
         self.len -= 1;
     }
 
-    /// Takes memory to be given back to the kernel until it has at least `bytes` bytes, all for 0:
-    /// the largest first, of those the oldest (`ion_page_pool_shrink`).
+    /// Takes out memory to return to the kernel until it has at least `bytes` bytes, all for 0: the
+    /// largest first, of these the oldest (`ion_page_pool_shrink`).
     pub fn shrink(&mut self, bytes: u64) -> Vec<Pooled<M, Clean>> {
         let (mut taken, mut total) = (Vec::new(), 0);
         while bytes == 0 || total < bytes {

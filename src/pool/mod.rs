@@ -5,10 +5,10 @@
 //!
 //! # Life of pooled memory
 //! Memory that its last holder released is *dirty*, in the
-//! [`ReleasedList`](released::ReleasedList). It is cleaned ([`Pooled::clean`]) by the worker or by
-//! a caller that needs it, and then lies on the [`FreeLists`](free_list::FreeLists); types admit no
-//! dirty memory there. Clean memory is handed out again, or given back to the kernel when the pool
-//! is full, idle, or memory is scarce.
+//! [`ReleasedList`](released::ReleasedList). The worker or a caller that needs it cleans it
+//! ([`Pooled::clean`]); it is then on the [`FreeLists`](free_list::FreeLists), which accept no
+//! dirty memory by type. Clean memory is handed out again, or returned to the kernel when the pool
+//! is full, when it is idle, or when memory is scarce.
 //!
 //! *Fresh* memory ([`Pooled::fresh`]) comes from the source and has never been held: [`Demand`]
 //! tells how many buffers of which sizes are worth preallocating. It fits every domain until it is

@@ -18,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a call waits for its dump to be taken.
+/// Time that a call waits for its dump to be read.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Writes that may be stuck at once, in all and for one uid: a thread each. Some of all are kept
 /// for uids that have none yet, and some for privileged ones.
@@ -26,7 +26,7 @@ const MAX_WRITES: usize = 64;
 const MAX_WRITES_OF_UID: usize = 2;
 const KEPT_FOR_NEW: usize = 16;
 const KEPT_FOR_PRIVILEGED: usize = 8;
-/// How often a write that is late is interrupted, and the pause after each time: it may have been
+/// Number of times that a late write is interrupted, and the pause after each: it may have been
 /// between two system calls.
 const INTERRUPTIONS: u32 = 10;
 const INTERRUPTION_PAUSE: Duration = Duration::from_millis(50);
@@ -48,7 +48,7 @@ struct Writes {
     ended: Condvar,
 }
 
-/// Who has something written.
+/// The uid that requested the dump.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Writer {
     pub(super) uid: Uid,

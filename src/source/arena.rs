@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What an arena asks of the kernel, apart from files. All of it may block.
+/// System calls of an arena, apart from those on files. All of them may block.
 pub trait Pages: Send + Sync {
     /// Returns how many bytes could be set aside without pushing others out.
     ///
@@ -161,8 +161,7 @@ impl ArenaFile {
         Ok(Wipe::new(ranges.iter().map(part).collect::<io::Result<_>>()?))
     }
 
-    /// Makes the next [`ArenaFile::wipe`] map the file again. Those that are being done keep the
-    /// mapping that they have.
+    /// Makes the next [`ArenaFile::wipe`] map the file again. Running ones keep their mapping.
     pub(super) fn forget_mapping(&self) {
         let before = self.mapping().take();
         drop(before);

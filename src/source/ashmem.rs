@@ -8,9 +8,9 @@
 //! frees it after the last of them, and its memory is never handed out again.
 //!
 //! # What its owner cannot change
-//! A region's name and size are fixed once somebody maps it, so the service does that first. Who
-//! may write is decided for all holders at once: a region that is to be read only is made so before
-//! it is handed out, and for good.
+//! A region's name and size are fixed once a process maps it, so the service maps it first. Write
+//! access is decided for all holders at once: a read-only region is made so before it is handed
+//! out, permanently.
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -25,10 +25,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Name that maps of processes show for every buffer: `/dev/ashmem/anion`.
+/// Name of every buffer in the maps of processes: `/dev/ashmem/anion`.
 const NAME: &std::ffi::CStr = c"anion";
 
-/// Why there is no ashmem.
+/// Reason why there is no ashmem.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAshmem {
     /// The kernel has none, or it is closed to the service.
@@ -89,7 +89,7 @@ impl AshmemSource {
     /// written.
     ///
     /// # Errors
-    /// Why there is none that works.
+    /// The reason if it does not work.
     pub fn connect(page: PageSize) -> Result<Opened, NoAshmem> {
         let regions = Arc::new(Ashmem::find().map_err(NoAshmem::Device)?);
         Self::with(regions, page)
@@ -173,9 +173,9 @@ impl Memory for Region {
         Err(Unfit::Kernels)
     }
 
-    /// Does nothing: the process that touches a page first is charged for it. That must be a
-    /// client: with regions of clients that gave up their token, and keep the region, the service
-    /// could fill its own group without end.
+    /// Does nothing: the kernel charges the process that touches a page first. That must be a
+    /// client: otherwise clients that drop their token and keep the region could fill the service's
+    /// own cgroup without a limit.
     fn populate(&self) -> io::Result<()> {
         Ok(())
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What can be had from a source, as data: filled when the source is opened, read from then on.
+//! Properties of a source, as data: filled when the source is opened, read from then on.
 
 use super::arena::ArenaFile;
 use super::blocks::BlockSource;
@@ -7,10 +7,10 @@ use super::{FileSource, Source};
 use crate::units::Backing;
 use std::sync::Arc;
 
-/// What a source gives, as long as it is open. Bytes are those of one buffer.
+/// Properties of a source while it is open. Bytes are those of one buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
-    /// What its descriptors are, in the order in which its memory is tried; at least one.
+    /// Kinds of its descriptors, in the order in which it tries its memory; at least one.
     pub backings: Vec<Backing>,
     /// Largest alignment in bytes that it can promise, a power of two: a buffer's memory consists
     /// of physical pieces of at least this size that start at a multiple of it, and the kernel
@@ -20,16 +20,17 @@ pub struct Capabilities {
     pub granularity: u64,
     /// Largest buffer in bytes that is surely in one physical piece; `u64::MAX` if all are.
     pub contiguous_bytes: u64,
-    /// Most bytes of one buffer, whatever is free; `u64::MAX` if only the free memory limits it.
+    /// Most bytes of one buffer, independently of the free memory; `u64::MAX` if only the free
+    /// memory limits it.
     pub max_bytes: u64,
-    /// Whether descriptors can be had that only permit reading. All can be had for both.
+    /// Whether it can give read-only descriptors. Every source can give read-write ones.
     pub read_only: bool,
     /// Most descriptors of the service that one buffer takes, at least 1.
     pub descriptors: u64,
     /// Whether it runs short only when the machine does. Otherwise memory of others does not help.
     pub is_machine_memory: bool,
-    /// Whether released memory can be handed out again. What the kernel's own heaps gave goes back
-    /// to them, unless the heap's configuration says otherwise.
+    /// Whether released memory can be pooled. Memory of the kernel's own heaps goes back to them,
+    /// unless the heap's configuration says otherwise.
     pub recycles: bool,
 }
 
@@ -84,7 +85,7 @@ impl Capabilities {
 pub struct Opened {
     /// Makes the memory.
     pub source: Arc<dyn Source>,
-    /// What it gives.
+    /// Its properties.
     pub capabilities: Capabilities,
     /// The memory that was set aside, if it makes buffers of such.
     pub arena: Option<Arc<ArenaFile>>,

@@ -11,11 +11,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What kernels call the heap of their contiguous memory, in the order in which they are tried: by
-/// the name of its region until Linux 6.16, by a fixed one since.
+/// Names of the kernel's heap of contiguous memory, in the order in which they are tried: the name
+/// of its region until Linux 6.16, a fixed one since.
 pub const CMA_NAMES: [&str; 4] = ["default_cma_region", "linux,cma", "reserved", "default-pool"];
 
-/// Why a dma-heap cannot be used.
+/// Reason why a dma-heap cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NoDmaHeap {
     /// The kernel has none of these.
@@ -23,7 +23,7 @@ pub enum NoDmaHeap {
     Absent {
         /// Names that were tried.
         wanted: String,
-        /// Those that there are.
+        /// The existing dma-heaps.
         found: Vec<HeapName>,
     },
     /// It is there, and closed to the service.
@@ -31,7 +31,7 @@ pub enum NoDmaHeap {
     Closed {
         /// Its device.
         path: String,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// It is there, but gives nothing, or its releases go unnoticed.
@@ -39,7 +39,7 @@ pub enum NoDmaHeap {
     Broken {
         /// Its name.
         name: HeapName,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
 }
@@ -60,12 +60,12 @@ pub struct DmaHeapSource {
 }
 
 impl DmaHeapSource {
-    /// Opens the first of `wanted` that `directory` has, and proves with one page that it gives
-    /// buffers whose releases are noticed. If it `recycles`, released buffers are to be cleaned and
-    /// handed out again, rather than given back.
+    /// Opens the first of `wanted` that `directory` has, and tests with one page that the release
+    /// of its buffers is detected. With `recycles`, released buffers are cleaned and pooled,
+    /// instead of returned.
     ///
     /// # Errors
-    /// Why there is none that works.
+    /// The reason if none works.
     pub fn connect(
         directory: &Path,
         wanted: &[HeapName],

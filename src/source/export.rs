@@ -3,14 +3,14 @@
 //! seam that a test puts its double behind, since most machines have no `/dev/udmabuf`.
 //!
 //! # A dma-buf is used again
-//! Making one costs the kernel time for each page. So it is kept together with its pages: once its
-//! count proves that only the service has it, no descriptor, mapping, message or device refers to
-//! it any more, nor can any come about, since a dma-buf cannot be opened by path. The pages are
-//! cleaned, and the same dma-buf goes to the next client of the same trust domain. What survives in
-//! it is nothing that client may not see: its name is set again, its fences have all signalled
-//! ([`Export::is_settled`]), and its inode number stays, under which the books know its new owner.
-//! Flags of the description stay, too, and so do epolls that watch it: what they tell is within the
-//! trust domain.
+//! Making a dma-buf costs the kernel time for each page. So the pool keeps it together with its
+//! pages. Once its count proves that only the service has it, no descriptor, mapping, message or
+//! device refers to it, and none can be made, since a dma-buf cannot be opened by path. The pages
+//! are cleaned, and the same dma-buf goes to the next client of the same trust domain. It contains
+//! nothing that this client may not see: its name is set again, all its fences have signalled
+//! ([`Export::is_settled`]), and its inode number stays, for which the registry has the new owner.
+//! Flags of the open file description stay, too, and so do epolls that watch it, within the trust
+//! domain.
 
 use crate::sys::fd::Inode;
 use crate::sys::udmabuf::Limits;

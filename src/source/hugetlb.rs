@@ -12,7 +12,7 @@ use crate::sys::memory::{HugePages, huge_pages};
 use crate::units::{Backing, PageSize};
 use std::io;
 
-/// Why the machine gives no huge pages.
+/// Reason why the machine gives no huge pages.
 #[derive(Debug, thiserror::Error)]
 pub enum NoHugePages {
     /// The kernel was built without them.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 4: where bytes come from. A source makes memory; it knows nothing of clients, heaps or
-//! limits. What can be had from it is data, known since it was opened ([`Capabilities`]).
+//! Floor 4: sources, which make memory. A source knows nothing of clients, heaps or limits. Its
+//! properties are data, fixed when it is opened ([`Capabilities`]).
 
 pub mod arena;
 pub mod ashmem;
@@ -34,8 +34,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 /// A maker of memory. Called without any lock held, from many threads at once.
 pub trait Source: Send + Sync {
     /// Makes memory of `bytes` bytes, a multiple of [`Capabilities::granularity`], every byte zero,
-    /// that no client has ever held. It is for clients that get this access: where a buffer has one
-    /// open file description for all its holders, that decides it now. Where the kernel names files
+    /// that no client has ever held. It is for clients with this access mode: if all holders of a
+    /// buffer share one open file description, that fixes the mode now. If the kernel names files
     /// of shared memory, /proc shows `name` for it from now on.
     ///
     /// # Errors
@@ -119,7 +119,7 @@ pub trait Memory: Send + Sync {
     /// Checks whether keeping it pays and nothing about it was changed for good.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason if not.
     fn worth_keeping(&self) -> Result<(), Unfit>;
 
     /// Makes all its pages present. Only for memory that [`Memory::is_idle`].
@@ -179,16 +179,16 @@ pub trait File: Memory {
     fn hold(&mut self, lot: carveout::Lot);
 }
 
-/// Why released memory is not worth keeping.
+/// Cause for which released memory is not pooled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfit {
-    /// A client added a seal, which no file gives back.
+    /// A client added a seal, which cannot be removed.
     Sealed,
     /// It is the kernel's own, and goes back to it.
     Kernels,
     /// A device is not done with it.
     FencesPending,
-    /// Most of it was never touched, or was given back, so that new memory is cheaper than
-    /// scrubbing.
+    /// Most of it was never touched, or a client returned its pages, so that new memory is cheaper
+    /// than scrubbing.
     Untouched,
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How releases are noticed, and proof, with a buffer of the service's own, that this kernel
-//! reports those of files as the service relies on. Sources of dma-bufs prove their own, one page
-//! each, when they are connected (`dma_buf.rs`).
+//! Release mechanisms of files, and a test with a buffer of the service's own that this kernel
+//! reports releases as the service needs. Sources of dma-bufs test their own mechanism with one
+//! page each when they are opened (`dma_buf.rs`).
 
 use super::{FileSource, is_exhaustion};
 use crate::sys::inotify::CloseWatcher;
@@ -11,7 +11,7 @@ use std::io;
 /// Name of a file that is made to find out what the kernel does with it.
 pub(super) const PROOF: &str = "anion:proof";
 
-/// How the service learns that a buffer has no holder any more. From the best to the least.
+/// The mechanism that detects that a buffer has no holder. The first value is the best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReleaseMechanism {
     /// The kernel reports the last close, and a lease confirms it.
@@ -47,7 +47,7 @@ impl ReleaseMechanism {
     }
 }
 
-/// Why the releases of a kind of file cannot be relied on.
+/// Reason why the releases of a kind of file cannot be detected.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
     /// Files of this granularity have no smallest size.
@@ -56,9 +56,9 @@ pub enum ReleaseError {
     /// The proof could not be made.
     #[error("{doing}")]
     Kernel {
-        /// What failed.
+        /// The failed test.
         doing: &'static str,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// Such files have no close events.
@@ -124,7 +124,7 @@ const ASKING: &str = "asking for a lease (there is none if fs.leases-enable is 0
 /// left at the moment cannot be asked, and passes: its files are of the same kind as others.
 ///
 /// # Errors
-/// Why its releases cannot be relied on.
+/// The reason if its releases cannot be detected.
 pub fn prove_optional(files: &dyn FileSource, watcher: &CloseWatcher) -> Result<(), ReleaseError> {
     match prove_release(files, watcher) {
         Err(ReleaseError::Kernel { source, .. }) if is_exhaustion(&source) => Ok(()),

@@ -14,10 +14,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
-/// What the node's name begins with. Some systems append the boot's id, so that it cannot be opened
-/// by its plain name.
+/// Prefix of the node's name. Some systems append the boot's id, so that it cannot be opened by its
+/// plain name.
 const NODE: &str = "/dev/ashmem";
-/// What tells one boot from another.
+/// Identity of a boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Bytes of a name, with its NUL.
 const NAME_BYTES: usize = 256;
@@ -60,9 +60,9 @@ impl Ashmem {
         Ok(Self { node: node.to_owned(), device: stat.st_rdev })
     }
 
-    /// Returns a zeroed region of `bytes` bytes, a multiple of the page. It is shared by copies of
-    /// its descriptor alone; opening the node again makes another. Name and size can be changed
-    /// until somebody maps it.
+    /// Returns a zeroed region of `bytes` bytes, a multiple of the page. Only copies of its
+    /// descriptor share it; opening the node again makes another. Name and size can be changed
+    /// until a process maps it.
     ///
     /// # Errors
     /// As open(2); `EINVAL` if the kernel takes no such size.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Larger than the file is with any kernel.
 const EVENTS_BYTES: usize = 4096;
 
-/// How often a cgroup's memory ran short.
+/// Number of times that a cgroup's memory ran short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Shortages {
     /// It exceeded `memory.high`, and its tasks were made to reclaim.
@@ -57,7 +57,7 @@ pub struct MemoryEvents {
 }
 
 impl MemoryEvents {
-    /// Watches the cgroup of this directory. What happened before does not count.
+    /// Watches the cgroup of this directory. Earlier events do not count.
     ///
     /// # Errors
     /// `NotFound` if it is no cgroup, the root, or one without the memory controller; else as
@@ -121,7 +121,7 @@ const VERSION_1: MemoryFiles = MemoryFiles {
     used: "memory.usage_in_bytes",
     cache: "total_inactive_file ",
 };
-/// What version 1 says where there is no limit is about this, in whole pages.
+/// Value of version 1 without a limit, approximately, in whole pages.
 const UNLIMITED: u64 = i64::MAX as u64 >> 1;
 
 /// Returns the lowest limit of processes and threads that this process's cgroups have, in words;

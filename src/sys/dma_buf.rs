@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What every dma-buf can do, whatever exported it (`drivers/dma-buf/dma-buf.c`).
+//! Operations of every dma-buf, for all exporters (`drivers/dma-buf/dma-buf.c`).
 
 use crate::sys::fd::DescriptorDirectory;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-/// Where the devices are.
+/// Directory of the devices.
 pub const DIRECTORY: &str = "/dev/dma_heap";
 
 /// `struct dma_heap_allocation_data`.

@@ -8,7 +8,7 @@ use nix::sys::stat::{Mode, fstat};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// What tells two files of one machine apart while both exist: device and inode number.
+/// Identity of a file on one machine while it exists: device and inode number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Inode {
     /// Device number.

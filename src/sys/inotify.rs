@@ -22,7 +22,7 @@ pub struct CloseWatcher {
     queue: Result<Inotify, Errno>,
 }
 
-/// What a [`CloseWatcher`] has seen.
+/// Events of a [`CloseWatcher`].
 #[derive(Debug, Default)]
 pub struct Closes {
     /// Files of which a description was closed.

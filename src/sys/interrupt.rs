@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::thread::JoinHandleExt;
 use std::thread::JoinHandle;
 
-/// What interrupts: ignored by default, so it does no harm where nothing was prepared.
+/// The interrupting signal: ignored by default, so it has no effect if nothing was prepared.
 const SIGNAL: libc::c_int = libc::SIGURG;
 
 extern "C" fn nothing(_signal: libc::c_int) {}

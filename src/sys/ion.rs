@@ -114,7 +114,7 @@ pub struct IonHeap {
     pub id: u32,
 }
 
-/// Which of ION's interfaces a device speaks.
+/// The interface of an ION device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interface {
     /// Allocation returns a descriptor.

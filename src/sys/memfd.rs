@@ -38,8 +38,8 @@ impl MemfdFactory {
     /// must be multiples of it.
     ///
     /// # Errors
-    /// `ENOSYS` or `EINVAL` if the kernel has no huge pages, else as [`MemfdFactory::probe`]. That
-    /// it has them does not mean that any are set aside.
+    /// `ENOSYS` or `EINVAL` if the kernel has no huge pages, else as [`MemfdFactory::probe`]. A
+    /// kernel with huge pages may have none reserved.
     pub fn probe_huge() -> io::Result<Self> {
         Self::probe_with(MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_HUGETLB)
     }
@@ -90,8 +90,8 @@ pub fn close_seals(fd: impl AsFd) -> io::Result<()> {
     Ok(fcntl(fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SEAL)).map(drop)?)
 }
 
-/// Puts pages behind a range of a file, so that touching it cannot fail for lack of memory. What
-/// the range held before stays; new pages read as zero. Blocks while the kernel looks for memory.
+/// Allocates pages for a range of a file, so that touching it cannot fail for lack of memory. The
+/// content of the range stays; new pages read as zero. It blocks while the kernel looks for memory.
 ///
 /// # Errors
 /// `ENOMEM` or `ENOSPC` if there are not enough pages; those added so far are taken back.
@@ -108,10 +108,10 @@ pub fn punch_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
     change_pages(fd, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, range)
 }
 
-/// Returns whether any byte of a range has a page that was ever written or read. Punching leaves
-/// one where it is, cleared, if it is a part of a large one that somebody has pinned (mm/shmem.c,
-/// `shmem_undo_range`). The kernel does not tell this of huge pages, which are taken out whole.
-/// Takes time in proportion to the pages behind the range that were never touched.
+/// Returns whether any byte of a range has a page that was ever written or read. Punching leaves a
+/// cleared page in place if it is a part of a large one that a process has pinned (mm/shmem.c,
+/// `shmem_undo_range`). The kernel does not report this for huge pages, which are removed whole.
+/// The time is proportional to the number of untouched pages of the range.
 ///
 /// # Errors
 /// As lseek(2).

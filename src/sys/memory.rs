@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the machine has.
+//! Memory of the machine.
 
 use crate::units::PageSize;
 use nix::unistd::{SysconfVar, sysconf};
@@ -27,8 +27,8 @@ pub fn total_bytes() -> io::Result<u64> {
     Ok(pages.saturating_mul(page_size()?.bytes()))
 }
 
-/// Where a /proc that shows processes alone (proc(5), `subset=pid`) leaves the memory to be told:
-/// each node of the machine has what /proc/meminfo has.
+/// Directory with the memory of the machine's nodes, for a /proc that shows only processes
+/// (proc(5), `subset=pid`): each node has the values of /proc/meminfo.
 const NODES: &str = "/sys/devices/system/node";
 
 /// Returns the bytes that can be used without pushing others out: as the kernel estimates it
@@ -97,11 +97,11 @@ fn available_in_node(meminfo: &str) -> Option<u64> {
 pub struct HugePages {
     /// Bytes of one.
     pub bytes: u64,
-    /// How many the administrator set aside (`nr_hugepages`), those made beyond that included.
+    /// Number that the administrator reserved (`nr_hugepages`), including those made beyond that.
     pub total: u64,
-    /// How many of them are not in use.
+    /// Number of unused ones.
     pub free: u64,
-    /// How many more the kernel may make when asked (`nr_overcommit_hugepages`).
+    /// Number that the kernel may make in addition (`nr_overcommit_hugepages`).
     pub overcommit: u64,
 }
 

@@ -8,10 +8,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Where the kernel takes triggers for the whole machine.
+/// File that accepts triggers for the whole machine.
 pub const MACHINE: &str = "/proc/pressure/memory";
 
-/// Who waits for memory.
+/// Tasks that wait for memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stall {
     /// Some task, for 150 ms within 2 s.
@@ -50,8 +50,8 @@ impl Stall {
 pub struct PressureTrigger {
     file: File,
     stall: Stall,
-    /// How long tasks had waited in all when it was made, or was ready last; `None` if the kernel
-    /// did not tell.
+    /// Total time that tasks had waited when it was made, or was ready last; `None` if the kernel
+    /// did not report it.
     waited: Option<Duration>,
 }
 

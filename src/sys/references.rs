@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How many references the kernel counts of a dma-buf. fdinfo has to be opened to be read, and a
-//! process that is out of descriptors must learn of releases first, since they bring descriptors
-//! back. So two are kept: a *slot*, and the fdinfo of the slot, open. To ask about a file, it is
-//! put into the slot with dup3(2), which takes no further descriptor.
+//! Reads how many references the kernel counts of a dma-buf. fdinfo must be opened to be read, and
+//! a process without free descriptors must detect releases first, since freed dma-bufs release
+//! descriptors. So two descriptors are kept: a *slot*, and the fdinfo of the slot, open. To check a
+//! file, dup3(2) puts it into the slot, which needs no further descriptor.
 
 use super::fd::without_proc;
 use nix::errno::Errno;

@@ -6,8 +6,8 @@ use std::ffi::{c_int, c_uint, c_void};
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// How the kernel fills `siginfo_t` for `SIGSYS` (`_sigsys` in `asm-generic/siginfo.h`). The
-/// pointer's alignment makes the gap before it that the kernel's union has.
+/// Fields of `siginfo_t` for `SIGSYS` (`_sigsys` in `asm-generic/siginfo.h`). The pointer's
+/// alignment makes the gap before it that the kernel's union has.
 #[repr(C)]
 struct ForbiddenCall {
     signal: c_int,
@@ -54,7 +54,7 @@ extern "C" fn report(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     let _ = raise(Signal::SIGSYS);
 }
 
-/// A line that is put together without allocating. What does not fit is left out.
+/// A line that is built without allocation. Text that does not fit is left out.
 struct Line {
     text: [u8; 96],
     length: usize,

@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// The device.
 pub const DEVICE: &str = "/dev/udmabuf";
-/// Where the module's limits are shown.
+/// Directory of the module's limits.
 const PARAMETERS: &str = "/sys/module/udmabuf/parameters";
 
 nix::ioctl_write_ptr_bad!(
@@ -24,7 +24,7 @@ nix::ioctl_write_ptr_bad!(
 /// Close-on-exec for the new descriptor.
 const UDMABUF_FLAGS_CLOEXEC: u32 = 1;
 
-/// How much the driver takes.
+/// Limits of the driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Most ranges of one dma-buf.
@@ -88,17 +88,17 @@ pub fn limits() -> Limits {
     limits_at(Path::new(PARAMETERS))
 }
 
-/// The driver counts the limit's bytes in an `int` before Linux 6.15: one more, and it would take
-/// no buffer of anybody's.
+/// Before Linux 6.15 the driver counts the limit's bytes in an `int`: with one MiB more, it would
+/// refuse all buffers.
 const MOST_MEBIBYTES: u64 = 2047;
 
 /// The driver copies a list into one piece of memory, at most 4 MiB of it; this many items take 1.5
 /// MiB.
 const MOST_RANGES: u64 = 1 << 16;
 
-/// Lets the driver take buffers of up to `wanted.bytes` bytes, rounded up to MiB and at most 2047
-/// MiB, of up to `wanted.ranges` ranges, at most 65,536, for everyone. A limit that is as high
-/// already stays as it is.
+/// Raises the driver's limits for all users: buffers of up to `wanted.bytes` bytes, rounded up to
+/// MiB and at most 2047 MiB, of up to `wanted.ranges` ranges, at most 65,536. It never lowers a
+/// limit.
 ///
 /// # Errors
 /// As writing the module's parameters: only root may, and kernels before 5.15 have none.

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes of one piece: a thread on a processor zeroes it in about 10 µs.
 const PIECE: usize = 64 << 10;
-/// How long a thread that needs the memory watches a piece on which nothing happens. Longer than a
-/// piece takes, shorter than zeroing it again.
+/// Time that a thread that needs the memory watches a piece without progress. Longer than a piece
+/// takes, shorter than zeroing it again.
 const PATIENCE: Duration = Duration::from_micros(50);
 
 /// A part of a mapping.
@@ -47,7 +47,7 @@ pub struct Wipe {
     is_detached: AtomicBool,
 }
 
-/// How a [`Wipe`] ended.
+/// Result of a [`Wipe`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wiped {
     /// All of the memory is zero.

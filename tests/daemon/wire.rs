@@ -49,7 +49,7 @@ impl Wire {
         self.stream.write_all(bytes)
     }
 
-    /// Returns the body of the next reply; what pays for calls is passed over.
+    /// Returns the body of the next reply; it skips messages that pay for calls.
     pub(crate) fn reply(&mut self) -> io::Result<Vec<u8>> {
         loop {
             let mut header = [0; 16];

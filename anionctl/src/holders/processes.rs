@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which processes have which buffers, by /proc alone: descriptors, and what is mapped.
+//! Which processes have which buffers, using only /proc: descriptors, and what is mapped.
 //!
 //! Descriptors in unread messages, and imports of devices, belong to no process; the reference
 //! count of a dma-buf includes both.

@@ -1,40 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * The client library of the Anion allocator service. docs/c.md has the first buffer in 20 lines,
- * libanion(3) an overview, anion.hpp the same for C++17. This file is made of client/c/src by
- * `cargo xtask c-header`.
+ * The client library of the Anion allocator service. docs/c.md shows the first buffer in 20 lines,
+ * libanion(3) is an overview, and anion.hpp is the library for C++17. `cargo xtask c-header`
+ * generates this file from client/c/src.
  *
- * Results. A function that can fail returns 0, or a number that it says, and a negative errno on
- * failure. `error`, its last argument, may be NULL; else it is set to NULL on success and to a
- * text that names field, value and limit on failure: for an allocation the answer of every heap.
- * The caller frees that by anion_error_free().
+ * Results. A function that can fail returns 0 or a documented number on success, and a negative
+ * errno on failure. `error`, its last argument, may be NULL. Otherwise the function sets it to NULL
+ * on success, and on failure to an error whose text names field, value and limit, and for an
+ * allocation the answer of every heap. The caller frees the error with anion_error_free().
  *
- * NULL. A pointer that a function needs and that is NULL is refused with -EINVAL; functions that
- * return no status return 0 or NULL then. Freeing NULL does nothing. Texts are UTF-8.
+ * NULL. If a required pointer is NULL, a function fails with -EINVAL; functions that return no
+ * status return 0 or NULL. Freeing NULL does nothing. Texts are UTF-8.
  *
- * Ownership. What a function stores through an out-pointer (`anion_client **client`) is the
- * caller's, who frees it by the function of that name once; it is NULL after a failure. What a
- * function returns as `const` belongs to the object that it was asked of and lives as long. Objects
- * may be freed in any order. Structures that the library gives out begin with `struct_size`, the
- * bytes that this version of the library fills: later versions append fields. Structures that the
- * caller fills begin with it as well: zero all of it and set `struct_size` to its sizeof; zero means
- * the default for every other field.
+ * Ownership. The caller owns an object that a function stores through an out-pointer
+ * (`anion_client **client`), and frees it once with the function of that name; it is NULL after a
+ * failure. A `const` pointer that a function returns belongs to the object of the call, and is
+ * valid as long as that object. Objects may be freed in any order. Structures of the library begin
+ * with `struct_size`, the number of bytes that this version of the library fills: later versions
+ * append fields. Structures that the caller fills begin with it, too: zero the whole structure and
+ * set `struct_size` to its sizeof; zero is the default of every other field.
  *
- * Threads. All functions may be called from all threads at once, also with the same object, except
- * that an object must not be freed while another thread uses it. Threads of the library's own have
- * the signal mask of the thread that connected, or that began to watch the pressure.
+ * Threads. All threads may call all functions at once, also with the same object, but must not free
+ * an object while another thread uses it. Threads of the library have the signal mask of the thread
+ * that connected, or that began to watch the pressure.
  *
- * fork. A client connects for a child by itself, over a socket; in a child of fork that has not
- * executed a program, kernel binder is refused. Buffers and mappings are the child's, too.
- * Reservations and pressure listeners stay the parent's: the child is told -ECHILD. What the child
- * frees of the parent's ends nothing for the parent. It has the parent's socket open until it
- * executes a program or ends: the service learns of the parent's end only then. If the parent had
- * several threads, a child may call the library only if the C library permits it, as glibc does for
- * malloc.
+ * fork. A client connects again in a child by itself, over a socket. Kernel binder does not work in
+ * a child of fork that has not executed a program. Buffers and mappings belong to the child, too.
+ * Reservations and pressure listeners stay with the parent: in the child, calls fail with -ECHILD.
+ * If the child frees objects of the parent, they stay valid for the parent. The child keeps the
+ * parent's socket open until it executes a program or ends, so the service detects the parent's end
+ * only then. If the parent had several threads, a child may call the library only if the C library
+ * permits it, as glibc does for malloc.
  *
- * Restart. When a call finds the service gone, it waits for it up to the client's patience,
- * connects again and is made once more. Buffers and mappings stay valid. Reservations are lost:
- * make them again when anion_client_generation() has changed.
+ * Restart. If a call finds that the service has ended, it waits up to the client's patience,
+ * connects again and is repeated once. Buffers and mappings stay valid. Reservations are lost: make
+ * them again when anion_client_generation() has changed.
  */
 
 
@@ -45,7 +45,7 @@
 #include <stdint.h>
 
 /**
- * The request is malformed. -EINVAL, as for arguments that the library refuses itself.
+ * The request is malformed. -EINVAL, as for arguments that the library itself refuses.
  */
 #define ANION_BAD_REQUEST 1
 
@@ -55,7 +55,7 @@
 #define ANION_UNKNOWN_HEAP 2
 
 /**
- * This uid may not. -EPERM.
+ * The uid has no permission. -EPERM.
  */
 #define ANION_NOT_PERMITTED 3
 
@@ -65,12 +65,12 @@
 #define ANION_UNSUPPORTED 4
 
 /**
- * Memory, room or descriptors are exhausted. May pass. -ENOMEM.
+ * Memory, room or descriptors are exhausted. A later call may succeed. -ENOMEM.
  */
 #define ANION_NO_MEMORY 5
 
 /**
- * The quota of the caller's uid would be exceeded. -EDQUOT.
+ * The request would exceed the quota of the caller's uid. -EDQUOT.
  */
 #define ANION_QUOTA_EXCEEDED 6
 
@@ -80,7 +80,7 @@
 #define ANION_NOT_OURS 7
 
 /**
- * The kernel refused the service something that should work. -EIO.
+ * The kernel refused an operation of the service that should work. -EIO.
  */
 #define ANION_BACKEND 8
 
@@ -90,17 +90,17 @@
 #define ANION_HEAP_CACHED 1
 
 /**
- * Every buffer is one physically contiguous piece, whatever its size.
+ * Every buffer is one physically contiguous piece, of any size.
  */
 #define ANION_HEAP_CONTIGUOUS 2
 
 /**
- * Every buffer is zero when it is handed out.
+ * Every buffer is zero when the service hands it out.
  */
 #define ANION_HEAP_ZEROED 4
 
 /**
- * Released memory is cleaned in the background before it is reused.
+ * The service cleans released memory in the background before reuse.
  */
 #define ANION_HEAP_DEFERRED_FREE 8
 
@@ -110,7 +110,7 @@
 #define ANION_HEAP_SECURE 16
 
 /**
- * Buffers can be had with ANION_READ_ONLY.
+ * The heap can give buffers with ANION_READ_ONLY.
  */
 #define ANION_HEAP_READ_ONLY 32
 
@@ -130,12 +130,12 @@
 #define ANION_KIND_CARVEOUT 2
 
 /**
- * Memory set aside, handed out in chunks of one size.
+ * Memory set aside, which is handed out in chunks of one size.
  */
 #define ANION_KIND_CHUNK 3
 
 /**
- * The kernel's contiguous memory allocator, or memory set aside in its place.
+ * The kernel's contiguous memory allocator, or memory set aside instead.
  */
 #define ANION_KIND_DMA 4
 
@@ -155,7 +155,7 @@
 #define ANION_BACKING_ASHMEM 1
 
 /**
- * A dma-buf made by /dev/udmabuf.
+ * A dma-buf that /dev/udmabuf made.
  */
 #define ANION_BACKING_UDMABUF 2
 
@@ -175,22 +175,22 @@
 #define ANION_BACKING_HUGETLB 5
 
 /**
- * The kernel reports the last close of a buffer, and a lease confirms it: released at once.
+ * The kernel reports the last close, and a lease confirms it: the release is immediate.
  */
 #define ANION_RELEASE_CLOSE_EVENTS 0
 
 /**
- * Leases are asked now and then: released within half a second.
+ * The service polls leases: the release takes up to half a second.
  */
 #define ANION_RELEASE_LEASES 1
 
 /**
- * References of dma-bufs are counted now and then: released within half a second.
+ * The service polls reference counts of dma-bufs: the release takes up to half a second.
  */
 #define ANION_RELEASE_REFERENCE_COUNTS 2
 
 /**
- * The kernel does not tell: a buffer is the process's until it frees the anion_buffer.
+ * The kernel cannot report it: the process is charged until it frees the anion_buffer.
  */
 #define ANION_RELEASE_TOKEN 3
 
@@ -210,33 +210,33 @@
 #define ANION_CPU_READ_WRITE 3
 
 /**
- * Nothing is known to be scarce.
+ * No memory pressure is known.
  */
 #define ANION_PRESSURE_NONE 0
 
 /**
- * The service gives back what it keeps for reuse, in part.
+ * The service returns a part of its pooled memory to the kernel.
  */
 #define ANION_PRESSURE_MODERATE 1
 
 /**
- * The service keeps nothing for reuse.
+ * The service pools no memory.
  */
 #define ANION_PRESSURE_CRITICAL 2
 
 /**
- * Only of heaps that the CPU maps cached.
+ * Skips heaps that the CPU maps uncached.
  */
 #define ANION_CACHED 1
 
 /**
- * Buffers may have what clients of the caller's own trust domain left in them: for callers that
- * overwrite every byte.
+ * Buffers may contain data of clients of the caller's own trust domain: for callers that overwrite
+ * every byte.
  */
 #define ANION_UNZEROED 2
 
 /**
- * Only of heaps whose buffers are dma-bufs.
+ * Skips heaps whose buffers are not dma-bufs.
  */
 #define ANION_DMA_BUF 4
 
@@ -246,7 +246,7 @@
 #define ANION_READ_WRITE 0
 
 /**
- * Descriptors and mappings permit reading and no more; the kernel enforces it.
+ * Descriptors and mappings permit only reading; the kernel enforces it.
  */
 #define ANION_READ_ONLY 1
 
@@ -276,12 +276,12 @@
 #define ANION_CANNOT 4
 
 /**
- * It could, but has no room now, or the size is beyond its capacity.
+ * It has no room now, or the size exceeds its capacity.
  */
 #define ANION_NO_ROOM 5
 
 /**
- * It has room, but the caller's quota does not allow it.
+ * It has room, but the caller's quota does not permit the request.
  */
 #define ANION_OVER_QUOTA 6
 
@@ -296,27 +296,27 @@ typedef struct anion_buffer anion_buffer;
 typedef struct anion_client anion_client;
 
 /**
- * Why a call failed.
+ * Cause of a failed call.
  */
 typedef struct anion_error anion_error;
 
 /**
- * A buffer that is mapped. It keeps the memory, whatever becomes of the buffer.
+ * A mapping of a buffer. It keeps the memory, also after the buffer is freed.
  */
 typedef struct anion_mapping anion_mapping;
 
 /**
- * Hears of the pressure level.
+ * Receives the level of memory pressure.
  */
 typedef struct anion_pressure anion_pressure;
 
 /**
- * Buffers that the service holds ready.
+ * Buffers that the service reserves.
  */
 typedef struct anion_reservation anion_reservation;
 
 /**
- * What the service knows of a live buffer.
+ * Description of a live buffer.
  */
 typedef struct anion_description {
   /**
@@ -344,7 +344,7 @@ typedef struct anion_description {
    */
   const char *heap;
   /**
-   * The label of the request that it was allocated by.
+   * The label of its request.
    */
   const char *label;
   /**
@@ -360,7 +360,7 @@ typedef struct anion_description {
    */
   uint64_t inode;
   /**
-   * Milliseconds since it was allocated.
+   * Milliseconds since the allocation.
    */
   uint64_t age_ms;
 } anion_description;
@@ -378,35 +378,35 @@ typedef struct anion_heap_stats {
    */
   uint64_t num_of_buffers;
   /**
-   * ION's num_of_alloc_bytes: their bytes, without pooled memory.
+   * ION's num_of_alloc_bytes: bytes of these buffers, without pooled memory.
    */
   uint64_t num_of_alloc_bytes;
   /**
-   * ION's alloc_bytes_wm: the highest num_of_alloc_bytes ever.
+   * ION's alloc_bytes_wm: the highest value of num_of_alloc_bytes.
    */
   uint64_t alloc_bytes_wm;
   /**
-   * Bytes held by clients.
+   * Bytes that clients hold.
    */
   uint64_t live_bytes;
   /**
-   * Bytes released and waiting to be cleaned or returned.
+   * Bytes that were released and wait for scrubbing, or for their return to the kernel.
    */
   uint64_t deferred_bytes;
   /**
-   * Clean bytes kept ready for reuse.
+   * Clean bytes that are pooled.
    */
   uint64_t pooled_bytes;
   /**
-   * Bytes held ready for clients that reserved them.
+   * Bytes of reserved buffers that are not drawn.
    */
   uint64_t reserved_bytes;
   /**
-   * Bytes that the heap can hold at once; 0 if only the machine's memory limits it.
+   * Bytes that the heap can give at once; 0 if only the machine's memory limits it.
    */
   uint64_t capacity;
   /**
-   * Largest buffer that the free part of memory set aside could hold; 0 if none is set aside.
+   * Largest buffer that fits into a free range of memory set aside; 0 if none is set aside.
    */
   uint64_t largest_free_bytes;
   /**
@@ -418,40 +418,40 @@ typedef struct anion_heap_stats {
    */
   uint64_t frees;
   /**
-   * Buffers served from pooled memory.
+   * Pool hits: buffers that came from pooled memory.
    */
   uint64_t recycled;
   /**
-   * Buffers of a pooled heap that had to be made, though large enough to be pooled.
+   * Pool misses: new buffers of a heap with a pool that were large enough for the pool.
    */
   uint64_t pool_misses;
   /**
-   * Requests refused for lack of memory, room or descriptors.
+   * Requests that were refused for lack of memory, room or descriptors.
    */
   uint64_t failures_no_memory;
   /**
-   * Of these, those that fragmentation alone stood against.
+   * Those of failures_no_memory that failed for fragmentation alone.
    */
   uint64_t failures_fragmented;
   /**
-   * Requests refused by the caller's quota.
+   * Requests that exceeded the caller's quota.
    */
   uint64_t failures_quota;
   /**
-   * Requests refused because the caller may not use the heap.
+   * Requests of callers that may not use the heap.
    */
   uint64_t failures_not_permitted;
   /**
-   * Requests for what the heap can never give.
+   * Requests for a kind of buffer that the heap can never give.
    */
   uint64_t failures_unsupported;
   /**
-   * Requests that the kernel failed unexpectedly.
+   * Requests that failed for an unexpected error of the kernel.
    */
   uint64_t failures_backend;
   /**
-   * How long allocations took: element 0 counts those of less than 1 us, element n those of at
-   * least 2^(n-1) us and less than 2^n us, the last one all longer ones.
+   * Durations of allocations: element 0 counts those below 1 us, element n those of at least
+   * 2^(n-1) us and below 2^n us, the last element all longer ones.
    */
   const uint64_t *latency;
   /**
@@ -469,7 +469,7 @@ typedef struct anion_heap {
    */
   size_t struct_size;
   /**
-   * Its bit in masks, 0 to 31, and its rank: higher ids are tried first.
+   * Its bit in masks, 0 to 31, and its rank: the service tries higher ids first.
    */
   uint32_t id;
   /**
@@ -477,7 +477,7 @@ typedef struct anion_heap {
    */
   uint32_t kind;
   /**
-   * ANION_BACKING_ of the buffers that it gives first; newer ones may appear.
+   * ANION_BACKING_ of the buffers of its first source; newer values may appear.
    */
   uint32_t backing;
   /**
@@ -485,7 +485,7 @@ typedef struct anion_heap {
    */
   uint32_t flags;
   /**
-   * ANION_RELEASE_: how releases of its buffers are noticed.
+   * ANION_RELEASE_: the release mechanism of its buffers.
    */
   uint32_t release;
   /**
@@ -493,27 +493,27 @@ typedef struct anion_heap {
    */
   const char *name;
   /**
-   * Other names that it answers to, with NULL after the last one.
+   * Its other names, with NULL after the last one.
    */
   const char *const *aliases;
   /**
-   * Why nothing can come from it on this machine; NULL if something can.
+   * The reason why it is unavailable on this machine; NULL if it is available.
    */
   const char *unavailable;
   /**
-   * Sources that the configuration prefers, and why each cannot be used; empty if there is none.
+   * Skipped sources of the configuration, with the reasons; empty if there is none.
    */
   const char *passed_over;
   /**
-   * Bytes that it can hold at once; 0 if only the machine's memory limits it.
+   * Bytes that it can give at once; 0 if only the machine's memory limits it.
    */
   uint64_t capacity;
   /**
-   * Bytes: sizes are rounded up to a multiple of it.
+   * Bytes: the service rounds sizes up to a multiple of it.
    */
   uint64_t granule;
   /**
-   * Largest alignment in bytes that a request may ask for.
+   * Largest alignment in bytes of a request.
    */
   uint64_t max_alignment;
   /**
@@ -523,7 +523,7 @@ typedef struct anion_heap {
 } anion_heap;
 
 /**
- * All configured heaps, unavailable ones included, in the order in which they are tried.
+ * All configured heaps, also unavailable ones, in the order in which the service tries them.
  */
 typedef struct anion_heaps {
   /**
@@ -531,7 +531,7 @@ typedef struct anion_heaps {
    */
   size_t struct_size;
   /**
-   * How many there are.
+   * The number of heaps.
    */
   size_t count;
   /**
@@ -557,7 +557,7 @@ typedef struct anion_plane {
    */
   uint64_t stride;
   /**
-   * Bytes of all rows with what pads them.
+   * Bytes of all rows with their padding.
    */
   uint64_t bytes;
   /**
@@ -569,7 +569,7 @@ typedef struct anion_plane {
    */
   uint32_t height;
   /**
-   * Bits from a sample to the next of its row; 0 where samples do not begin at whole bytes.
+   * Bits from a sample to the next in its row; 0 if samples do not begin at whole bytes.
    */
   uint32_t sample_increment;
   /**
@@ -583,7 +583,7 @@ typedef struct anion_plane {
 } anion_plane;
 
 /**
- * Where everything of an image is in its buffer.
+ * The layout of an image in its buffer.
  */
 typedef struct anion_layout {
   /**
@@ -595,23 +595,24 @@ typedef struct anion_layout {
    */
   uint64_t bytes;
   /**
-   * The modifier that devices know the arrangement by: DRM_FORMAT_MOD_LINEAR, 0.
+   * The modifier of the layout for devices: DRM_FORMAT_MOD_LINEAR, 0.
    */
   uint64_t modifier;
   /**
-   * The value of Android's PixelFormat; of IMPLEMENTATION_DEFINED, of what was chosen.
+   * The value of Android's PixelFormat; for IMPLEMENTATION_DEFINED, that of the selected format.
    */
   int32_t format;
   /**
-   * The code of drm_fourcc.h; 0 of formats without one.
+   * The code of drm_fourcc.h; 0 for formats without one.
    */
   uint32_t fourcc;
   /**
-   * From a row of the first plane to the next: pixels; bytes of RAW10 and RAW12.
+   * Distance from a row of the first plane to the next, in pixels; for RAW10 and RAW12, in
+   * bytes.
    */
   uint32_t stride;
   /**
-   * How many planes there are: 1 to 3.
+   * The number of planes: 1 to 3.
    */
   size_t count;
   /**
@@ -621,7 +622,7 @@ typedef struct anion_layout {
 } anion_layout;
 
 /**
- * What one heap would do with a request.
+ * Answer of one heap to a request.
  */
 typedef struct anion_verdict {
   /**
@@ -645,13 +646,13 @@ typedef struct anion_verdict {
    */
   const char *reason;
   /**
-   * Largest bytes that it could give the caller now, for the count that was asked for.
+   * Largest bytes that it could give the caller now, for the requested count.
    */
   uint64_t fits_bytes;
 } anion_verdict;
 
 /**
- * What an allocation would do. Another caller may take the memory before the real call.
+ * Result of a dry run. Another caller may take the memory before the real call.
  */
 typedef struct anion_explanation {
   /**
@@ -671,7 +672,7 @@ typedef struct anion_explanation {
    */
   const char *heap;
   /**
-   * The whole answer as text, as a failing anion_allocate() has it.
+   * The whole answer as text, the same as that of a failing anion_allocate().
    */
   const char *summary;
   /**
@@ -679,13 +680,13 @@ typedef struct anion_explanation {
    */
   size_t count;
   /**
-   * Every heap that the request selects, in the order in which they are tried.
+   * Every heap that the request selects, in the order in which the service tries them.
    */
   const struct anion_verdict *const *verdicts;
 } anion_explanation;
 
 /**
- * What one uid holds.
+ * Memory that one uid holds.
  */
 typedef struct anion_usage_row {
   /**
@@ -705,15 +706,15 @@ typedef struct anion_usage_row {
    */
   uint64_t bytes;
   /**
-   * How many live buffers it has.
+   * Number of its live buffers.
    */
   uint64_t buffers;
   /**
-   * Bytes held ready for it by reservations and not in use.
+   * Bytes of its reserved buffers that are not drawn.
    */
   uint64_t reserved_bytes;
   /**
-   * Highest `bytes` since the service started.
+   * Highest value of `bytes` since the service started.
    */
   uint64_t peak_bytes;
   /**
@@ -727,7 +728,7 @@ typedef struct anion_usage_row {
 } anion_usage_row;
 
 /**
- * What uids hold.
+ * Memory that uids hold.
  */
 typedef struct anion_usage {
   /**
@@ -735,7 +736,7 @@ typedef struct anion_usage {
    */
   size_t struct_size;
   /**
-   * How many rows there are.
+   * The number of rows.
    */
   size_t count;
   /**
@@ -745,8 +746,8 @@ typedef struct anion_usage {
 } anion_usage;
 
 /**
- * A request for equal buffers, all of one heap. Zero is the default of every field but
- * `struct_size` and `bytes`.
+ * A request for equal buffers of one heap. Zero is the default of every field but `struct_size`
+ * and `bytes`.
  */
 typedef struct anion_request {
   /**
@@ -754,20 +755,20 @@ typedef struct anion_request {
    */
   size_t struct_size;
   /**
-   * Bytes of one buffer, more than 0. Rounded up to the heap's granule.
+   * Bytes of one buffer, more than 0. The service rounds them up to the heap's granule.
    */
   uint64_t bytes;
   /**
-   * Names or aliases of heaps, tried in this order, with NULL after the last one. NULL: the
-   * heaps of `heap_mask`.
+   * Names or aliases of heaps, which the service tries in this order, with NULL after the last
+   * one. NULL selects the heaps of `heap_mask`.
    */
   const char *const *heaps;
   /**
-   * Bit n admits the heap with id n; higher ids are tried first. 0 admits all.
+   * Bit n admits the heap with id n; the service tries higher ids first. 0 admits all.
    */
   uint32_t heap_mask;
   /**
-   * How many buffers, at most 64: all of them, or none. 0 is 1.
+   * Number of buffers, at most 64: all of them, or none. 0 is 1.
    */
   uint32_t count;
   /**
@@ -779,8 +780,8 @@ typedef struct anion_request {
    */
   uint32_t access;
   /**
-   * Physical pieces of at least so many bytes, at multiples of it: a power of two; 0 for the
-   * heap's own.
+   * Alignment: physical pieces of at least this many bytes, at multiples of it. A power of two;
+   * 0 for the heap's own.
    */
   uint64_t alignment;
   /**
@@ -790,7 +791,7 @@ typedef struct anion_request {
 } anion_request;
 
 /**
- * How a client behaves.
+ * Settings of a client.
  */
 typedef struct anion_settings {
   /**
@@ -802,13 +803,13 @@ typedef struct anion_settings {
    */
   const char *endpoint;
   /**
-   * Milliseconds that a call waits for a service that was there and is gone; 0 for the default
-   * of 5000. 1 is a single attempt.
+   * Milliseconds that a call waits for a service that has ended to start again; 0 for the
+   * default of 5000. 1 is a single attempt.
    */
   uint32_t patience_ms;
   /**
-   * How many calls are answered at once over a socket; 0 for the default of 1. Kernel binder
-   * ignores it.
+   * Number of calls that are answered at once over a socket; 0 for the default of 1. Kernel
+   * binder ignores it.
    */
   uint32_t connections;
 } anion_settings;
@@ -819,11 +820,12 @@ extern "C" {
 
 /**
  * Allocates buffers, and stores as many pointers in `buffers` as the request's count: all of them,
- * or none. They are zero, unless the request permits otherwise or the heap is secure, and charged
- * to the caller's uid until every descriptor, copy and mapping of them is gone, in any process.
+ * or none. They are zero, unless the request permits otherwise or the heap is secure. They are
+ * charged to the caller's uid until every descriptor, copy and mapping of them is gone, in any
+ * process.
  *
- * Fails with the service's refusal, the verdict of every heap in its text; -EINVAL for flags or
- * access that this version does not know. `buffers` is not written then.
+ * Fails with the service's refusal, with the verdict of every heap in its text; -EINVAL for flags
+ * or access that this version does not know. `buffers` is not written then.
  */
 int anion_allocate(const struct anion_client *client,
                    const struct anion_request *request,
@@ -831,23 +833,23 @@ int anion_allocate(const struct anion_client *client,
                    struct anion_error **error);
 
 /**
- * Returns the buffer's descriptor, close-on-exec, which stays the buffer's: dup(2) it, or pass it
- * on, before the buffer is freed. -EINVAL for NULL.
+ * Returns the buffer's close-on-exec descriptor, which still belongs to the buffer: dup(2) it, or
+ * pass it on, before the buffer is freed. -EINVAL for NULL.
  */
 int anion_buffer_fd(const struct anion_buffer *buffer);
 
 /**
- * Returns what no other buffer has had or will have until the machine reboots.
+ * Returns the id, which is unique until the machine reboots.
  */
 uint64_t anion_buffer_id(const struct anion_buffer *buffer);
 
 /**
- * Returns its usable bytes: those of the request, rounded up to the heap's granule.
+ * Returns its usable bytes: the requested size, rounded up to the heap's granule.
  */
 uint64_t anion_buffer_bytes(const struct anion_buffer *buffer);
 
 /**
- * Returns the name of the heap that it came from.
+ * Returns the name of the heap that the buffer came from.
  */
 const char *anion_buffer_heap(const struct anion_buffer *buffer);
 
@@ -863,7 +865,8 @@ uint32_t anion_buffer_backing(const struct anion_buffer *buffer);
 
 /**
  * Frees the object and returns its descriptor, which the caller closes. A buffer of a heap with
- * ANION_RELEASE_TOKEN is given up: it stays usable, and is charged to no uid. -EINVAL for NULL.
+ * ANION_RELEASE_TOKEN is released: its memory stays usable, and is charged to no uid. -EINVAL for
+ * NULL.
  */
 int anion_buffer_into_fd(struct anion_buffer *buffer);
 
@@ -873,8 +876,8 @@ int anion_buffer_into_fd(struct anion_buffer *buffer);
 void anion_buffer_free(struct anion_buffer *buffer);
 
 /**
- * Identifies a buffer by a descriptor of it, whichever process allocated it. `fd` stays the
- * caller's.
+ * Identifies a buffer by one of its descriptors, whichever process allocated it. `fd` still
+ * belongs to the caller.
  *
  * Fails with -ENOENT if it is no live buffer of this service, and with -EBADF if it is not open.
  */
@@ -897,57 +900,58 @@ const char *anion_version(void);
  * Connects to the service.
  *
  * `endpoint` is a socket's path, which begins with `/` or `.`, `unix:PATH`, `binder` or
- * `binder:DEVICE`. NULL looks for the service as anionctl(1) does: the socket that ANION_SOCKET
- * names, else kernel binder if the service is registered there, else the first that answers of
- * $XDG_RUNTIME_DIR/anion/allocator.sock (if that directory is the caller's own) and
- * /run/anion/allocator.sock.
+ * `binder:DEVICE`. With NULL the library looks for the service as anionctl(1) does: the socket
+ * that ANION_SOCKET names, else kernel binder if the service is registered there, else the first
+ * that answers of $XDG_RUNTIME_DIR/anion/allocator.sock (if that directory belongs to the caller)
+ * and /run/anion/allocator.sock.
  *
  * Fails with -EINVAL if `endpoint` is none of these, and with -ENOTCONN if no service answers: the
- * message has the cause for each place, and the command that helps.
+ * message names the cause for each address, and the command that helps.
  */
 int anion_connect(const char *endpoint, struct anion_client **client, struct anion_error **error);
 
 /**
- * Connects with other settings than the defaults, which `settings` may be NULL for.
+ * Connects with `settings`; NULL for the defaults.
  */
 int anion_connect_with(const struct anion_settings *settings,
                        struct anion_client **client,
                        struct anion_error **error);
 
 /**
- * Returns where the service is: a socket's path or "binder:DEVICE".
+ * Returns the address of the service: a socket's path or "binder:DEVICE".
  */
 const char *anion_client_endpoint(const struct anion_client *client);
 
 /**
- * Returns how many services the client was connected to so far, one after the other, at least 1.
- * While it stays the same, reservations that were made by the client are still there.
+ * Returns the number of services that the client was connected to so far, at least 1. While it
+ * stays the same, reservations of the client still exist.
  */
 uint64_t anion_client_generation(const struct anion_client *client);
 
 /**
- * Ends the connection. Buffers, mappings and pressure listeners go on without it; reservations
- * too, which keep the connection that they were made by.
+ * Ends the connection. Buffers, mappings and pressure listeners stay valid; so do reservations,
+ * which keep the connection that made them.
  */
 void anion_client_free(struct anion_client *client);
 
 /**
- * Returns the negative errno that the call returned. Beside those of the refusals: -EINVAL, an
- * argument is refused by the library; -ENOTCONN, there is no service, or it did not come back
- * within the patience; -ETIMEDOUT, it is there and did not answer; -EPROTO, its answer is not what
- * the interface promises; -EMFILE, this process has no descriptor left for the answer; -ECHILD,
- * the object is of this process's parent; -ENOTRECOVERABLE, a fault of the library; else the errno
- * of a system call.
+ * Returns the negative errno that the call returned. In addition to those of the refusals:
+ * -EINVAL, the library refuses an argument; -ENOTCONN, no service answers, or it did not start
+ * again within the patience; -ETIMEDOUT, the service runs and did not answer; -EPROTO, its answer
+ * violates the interface; -EMFILE, this process has no free descriptor for the answer; -ECHILD,
+ * the object belongs to this process's parent; -ENOTRECOVERABLE, a bug of the library; else the
+ * errno of a system call.
  */
 int anion_error_code(const struct anion_error *error);
 
 /**
- * Returns which of the ANION_ refusals the service gave; 0 if it was not asked or did not answer.
+ * Returns the service's refusal as an ANION_ code; 0 if the service was not called or did not
+ * answer.
  */
 int32_t anion_error_refusal(const struct anion_error *error);
 
 /**
- * Returns the reason in words, for people.
+ * Returns the reason in words.
  */
 const char *anion_error_message(const struct anion_error *error);
 
@@ -969,11 +973,11 @@ int anion_list_heaps(const struct anion_client *client,
 void anion_heaps_free(struct anion_heaps *heaps);
 
 /**
- * Computes where the planes of an image are. Needs no service. `format` is a name of Android's
+ * Computes the layout of an image. It needs no service. `format` is a name of Android's
  * PixelFormat, or NV12, NV16, NV21, P010 or P210; `usage` are bits of its BufferUsage, which
- * decide what IMPLEMENTATION_DEFINED is, and else 0. Rows begin at multiples of `stride_align`
- * bytes, a power of two up to 4096; 0 is 64. EINVAL if there is no such format, or it has no image
- * of this size.
+ * select the format of IMPLEMENTATION_DEFINED, and else 0. Rows begin at multiples of
+ * `stride_align` bytes, a power of two up to 4096; 0 is 64. EINVAL if there is no such format, or
+ * it has no image of this size.
  */
 int anion_layout_image(const char *format,
                        uint32_t width,
@@ -1000,8 +1004,8 @@ int anion_map(const struct anion_buffer *buffer,
               struct anion_error **error);
 
 /**
- * Maps the first `bytes` bytes of a buffer that came from another process. `fd` stays the
- * caller's.
+ * Maps the first `bytes` bytes of a buffer that came from another process. `fd` still belongs to
+ * the caller.
  *
  * Fails as anion_map(); with -EINVAL if `bytes` is 0 or beyond the end, and with -EBADF if `fd` is
  * not open.
@@ -1013,28 +1017,29 @@ int anion_map_fd(int fd,
                  struct anion_error **error);
 
 /**
- * Returns where the mapping is: page-aligned, and valid until it is freed. Reading and writing is
+ * Returns the address of the mapping: page-aligned, and valid until it is freed. Read and write
  * between anion_mapping_begin() and anion_mapping_end(), so that dma-bufs are coherent.
  */
 void *anion_mapping_address(const struct anion_mapping *mapping);
 
 /**
- * Returns how many bytes are mapped.
+ * Returns the number of mapped bytes.
  */
 size_t anion_mapping_bytes(const struct anion_mapping *mapping);
 
 /**
- * Begins an access of the CPU, ANION_CPU_: what devices wrote becomes visible to it. Accesses may
- * overlap. Costs nothing where no device can write behind the CPU's back, as to a memfd.
+ * Begins a CPU access, ANION_CPU_: data that devices wrote becomes visible to the CPU. Accesses
+ * may overlap. It costs nothing for memory that no device can access, such as a memfd.
  *
- * Fails with -EACCES for writing to a mapping that is read-only; else as the buffer's exporter.
+ * Fails with -EACCES for writing to a read-only mapping; else with the errors of the buffer's
+ * exporter.
  */
 int anion_mapping_begin(const struct anion_mapping *mapping,
                         uint32_t access,
                         struct anion_error **error);
 
 /**
- * Ends an access that was begun with the same `access`: what the CPU wrote becomes visible to
+ * Ends an access that began with the same `access`: data that the CPU wrote becomes visible to
  * devices.
  */
 int anion_mapping_end(const struct anion_mapping *mapping,
@@ -1047,13 +1052,13 @@ int anion_mapping_end(const struct anion_mapping *mapping,
 void anion_mapping_free(struct anion_mapping *mapping);
 
 /**
- * Returns the level now: one of ANION_PRESSURE_.
+ * Returns the present level: one of ANION_PRESSURE_.
  */
 int anion_get_pressure(const struct anion_client *client, struct anion_error **error);
 
 /**
- * Begins to listen, over a connection and on a thread of its own: the level now is the first that
- * is told. When the service restarts, it listens to the new one. One uid may have four.
+ * Registers for pressure levels, over a connection and on a thread of its own; the first one is
+ * the present level. When the service restarts, it connects to the new one. One uid may have four.
  *
  * Fails with the service's refusal; -ENOTCONN if no service answers.
  */
@@ -1062,17 +1067,17 @@ int anion_watch_pressure(const struct anion_client *client,
                          struct anion_error **error);
 
 /**
- * Returns a descriptor that is readable while there is something to dispatch. It stays the
- * object's: poll(2) it, and do nothing else with it. -EINVAL for NULL.
+ * Returns a descriptor that is readable while there is a level to dispatch. It belongs to the
+ * object: use it only with poll(2). -EINVAL for NULL.
  */
 int anion_pressure_fd(const struct anion_pressure *pressure);
 
 /**
- * Calls `callback` on this thread with the last level that was told since the last dispatch, and
- * `data`, if any was. Levels in between may be missed. Does not wait. The callback may call the
- * library, and must return: it throws no exception and does not longjmp.
+ * Calls `callback` on this thread with the last level and `data`, if a level arrived since the
+ * last dispatch. It may skip levels in between. It does not wait. The callback may call the
+ * library, and must return: it must not throw an exception or call longjmp.
  *
- * Returns 1 if it called, else 0. Fails with -ECHILD in a child of fork.
+ * Returns 1 if it called `callback`, else 0. Fails with -ECHILD in a child of fork.
  */
 int anion_pressure_dispatch(const struct anion_pressure *pressure,
                             void (*callback)(uint32_t level, void *data),
@@ -1080,15 +1085,15 @@ int anion_pressure_dispatch(const struct anion_pressure *pressure,
                             struct anion_error **error);
 
 /**
- * Ends listening.
+ * Ends the registration.
  */
 void anion_pressure_free(struct anion_pressure *pressure);
 
 /**
- * Explains what anion_allocate() would do, heap by heap, without touching memory or counters.
+ * Explains what anion_allocate() would do, heap by heap, without changing memory or counters.
  *
- * A request that the service refuses as malformed fails here, too; one that no heap can serve does
- * not.
+ * Fails for a request that the service refuses as malformed. It is no failure if no heap can serve
+ * the request.
  */
 int anion_explain(const struct anion_client *client,
                   const struct anion_request *request,
@@ -1101,9 +1106,10 @@ int anion_explain(const struct anion_client *client,
 void anion_explanation_free(struct anion_explanation *explanation);
 
 /**
- * Has `count` buffers of `bytes` bytes of the heap with this name or alias held ready: made, with
- * their pages present, zero, and charged to the caller's uid. Requests for the same size draw
- * them, and when those are released, the next ones are made. Does not wait until they are made.
+ * Reserves `count` buffers of `bytes` bytes of the heap with this name or alias. The service
+ * preallocates them, zeroed, with their pages present, and charges them to the caller's uid.
+ * Requests for the same size draw them, and after their release the service makes the next ones.
+ * The function does not wait until they are made.
  *
  * Fails with the service's refusal.
  */
@@ -1115,22 +1121,22 @@ int anion_reserve(const struct anion_client *client,
                   struct anion_error **error);
 
 /**
- * Returns how many of its buffers lie ready now: those that were drawn and not yet released do not
- * count.
+ * Returns how many of its buffers are ready now, without those that were drawn and not yet
+ * released.
  *
- * Fails with -ENOTCONN if the service that it was made in is gone, and the reservation with it.
+ * Fails with -ENOTCONN if the service that made it has ended, and the reservation with it.
  */
 int anion_reservation_ready(const struct anion_reservation *reservation,
                             struct anion_error **error);
 
 /**
- * Gives back what was not drawn. Buffers that were drawn stay with their holders.
+ * Releases the buffers that were not drawn. Drawn buffers stay with their holders.
  */
 void anion_reservation_free(struct anion_reservation *reservation);
 
 /**
- * Lists what clients hold: for privileged callers every uid seen since the service started, at
- * most 1024; for others their own alone.
+ * Lists how much each uid holds. Privileged callers get every uid since the service started, at
+ * most 1024; others only their own.
  */
 int anion_get_usage(const struct anion_client *client,
                     struct anion_usage **usage,

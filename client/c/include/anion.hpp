@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * The client library of the Anion allocator service for C++17: objects that free themselves, and
- * errors as values. All of it is inline, over anion.h, which says what each call does; no class
- * throws, except that memory may run out. Works without exceptions and without RTTI.
+ * The client library of the Anion allocator service for C++17: objects that release their
+ * resources in destructors, and errors as values. All functions are inline, over anion.h, which
+ * documents each call. No class throws, except if memory runs out. It works without exceptions and
+ * without RTTI.
  *
  *     auto client = anion::Client::connect();
  *     if (!client) return fail(client.error().message());
@@ -23,17 +24,17 @@
 
 namespace anion {
 
-/** What descriptors and mappings permit. */
+/** Access mode of descriptors and mappings. */
 enum class Access : uint32_t { read_write = ANION_READ_WRITE, read_only = ANION_READ_ONLY };
 
-/** What the CPU does to a buffer. */
+/** Kind of a CPU access. */
 enum class Cpu : uint32_t {
     read = ANION_CPU_READ,
     write = ANION_CPU_WRITE,
     read_write = ANION_CPU_READ_WRITE,
 };
 
-/** How scarce memory is. */
+/** Level of memory pressure. */
 enum class Pressure : uint32_t {
     none = ANION_PRESSURE_NONE,
     moderate = ANION_PRESSURE_MODERATE,
@@ -55,7 +56,7 @@ using Owned = std::unique_ptr<T, Free<free>>;
 
 }  // namespace detail
 
-/** Why a call failed. */
+/** Cause of a failed call. */
 class Error {
 public:
     explicit Error(anion_error *error) noexcept : error_(error) {}
@@ -71,7 +72,7 @@ private:
     detail::Owned<anion_error, anion_error_free> error_;
 };
 
-/** A value, or why there is none. To take the one that is not there ends the program. */
+/** A value, or an error. Access to the one that does not exist ends the program. */
 template <class T>
 class Result {
 public:
@@ -126,7 +127,7 @@ Result<Wrapper> object(Ask ask) {
 
 }  // namespace detail
 
-/** An access of the CPU to a mapping: ends with the object, at the latest. */
+/** A CPU access to a mapping, which ends with the object at the latest. */
 class CpuAccess {
 public:
     CpuAccess(const anion_mapping *mapping, Cpu access) noexcept : mapping_(mapping), access_(access) {}
@@ -141,7 +142,7 @@ public:
         if (mapping_ != nullptr) anion_mapping_end(mapping_, static_cast<uint32_t>(access_), nullptr);
     }
 
-    /** Ends it now, and says if that fails. */
+    /** Ends the access now, and returns an error if that fails. */
     Result<Done> end() {
         const anion_mapping *mapping = std::exchange(mapping_, nullptr);
         return detail::number<Done>([&](anion_error **error) {
@@ -154,7 +155,7 @@ private:
     Cpu access_;
 };
 
-/** A buffer that is mapped. */
+/** A mapping of a buffer. */
 class Mapping {
 public:
     using C = anion_mapping;
@@ -188,7 +189,7 @@ public:
     using C = anion_buffer;
     explicit Buffer(anion_buffer *buffer) noexcept : buffer_(buffer) {}
 
-    /** Its descriptor, which stays its own. */
+    /** Its descriptor, which the object still owns. */
     int fd() const noexcept { return anion_buffer_fd(buffer_.get()); }
     uint64_t id() const noexcept { return anion_buffer_id(buffer_.get()); }
     uint64_t bytes() const noexcept { return anion_buffer_bytes(buffer_.get()); }
@@ -202,19 +203,19 @@ public:
         });
     }
 
-    /** Gives up the object for its descriptor, which the caller closes. */
+    /** Frees the object and returns its descriptor, which the caller closes. */
     int into_fd() && noexcept { return anion_buffer_into_fd(buffer_.release()); }
 
 private:
     detail::Owned<anion_buffer, anion_buffer_free> buffer_;
 };
 
-/** A request for equal buffers, all of one heap. */
+/** A request for equal buffers of one heap. */
 class Request {
 public:
     explicit Request(uint64_t bytes) noexcept : bytes_(bytes) {}
 
-    /** Adds a heap by name or alias: it is tried after those before it. */
+    /** Adds a heap by name or alias; the service tries heaps in the order of the calls. */
     Request &&heap(std::string name) && { return heaps_.push_back(std::move(name)), std::move(*this); }
     Request &&heap_mask(uint32_t mask) && noexcept { return mask_ = mask, std::move(*this); }
     Request &&count(uint32_t count) && noexcept { return count_ = count, std::move(*this); }
@@ -227,7 +228,7 @@ public:
 private:
     friend class Client;
 
-    /** Calls `use` with the same for C. */
+    /** Calls `use` with the request for C. */
     template <class Use>
     auto with_c(uint32_t count, Use use) const {
         std::vector<const char *> heaps;
@@ -291,7 +292,7 @@ using Layout = List<anion_layout, anion_plane, anion_layout_free, &anion_layout:
 using Explanation =
     List<anion_explanation, anion_verdict, anion_explanation_free, &anion_explanation::verdicts>;
 
-/** Where the planes of an image are; no service is asked. As anion_layout_image(). */
+/** Computes the layout of an image without a service, as anion_layout_image(). */
 inline Result<Layout> layout(const char *format, uint32_t width, uint32_t height, uint64_t usage = 0,
                              uint32_t stride_align = 0) {
     return detail::object<Layout>([&](auto layout, auto error) {
@@ -299,7 +300,7 @@ inline Result<Layout> layout(const char *format, uint32_t width, uint32_t height
     });
 }
 
-/** What the service knows of a live buffer. */
+/** Description of a live buffer. */
 class Description {
 public:
     using C = anion_description;
@@ -310,13 +311,13 @@ private:
     detail::Owned<anion_description, anion_description_free> description_;
 };
 
-/** Buffers that the service holds ready. */
+/** Buffers that the service reserves. */
 class Reservation {
 public:
     using C = anion_reservation;
     explicit Reservation(anion_reservation *reservation) noexcept : reservation_(reservation) {}
 
-    /** How many lie ready now. */
+    /** Returns how many are ready now. */
     Result<int> ready() const {
         return detail::number<int>(
             [&](auto error) { return anion_reservation_ready(reservation_.get(), error); });
@@ -326,16 +327,16 @@ private:
     detail::Owned<anion_reservation, anion_reservation_free> reservation_;
 };
 
-/** Hears of the pressure level. */
+/** Receives the level of memory pressure. */
 class PressureWatch {
 public:
     using C = anion_pressure;
     explicit PressureWatch(anion_pressure *pressure) noexcept : pressure_(pressure) {}
 
-    /** Readable while there is something to dispatch. */
+    /** Returns a descriptor that is readable while there is a level to dispatch. */
     int fd() const noexcept { return anion_pressure_fd(pressure_.get()); }
 
-    /** Calls `use` with the last level, if one was told since the last time, and says whether. */
+    /** Calls `use` with the last level if one arrived since the last call; returns whether. */
     template <class Use>
     Result<bool> dispatch(Use use) const {
         anion_error *error = nullptr;
@@ -390,12 +391,12 @@ public:
         });
     }
 
-    /** All the buffers that the request asks for, or none. */
+    /** Allocates all the buffers of the request, or none. */
     Result<std::vector<Buffer>> allocate(const Request &request) const {
         return allocate(request, request.count_ > 0 ? request.count_ : 1);
     }
 
-    /** One buffer, whatever the request's count is. */
+    /** Allocates one buffer, regardless of the request's count. */
     Result<Buffer> allocate_one(const Request &request) const {
         Result<std::vector<Buffer>> buffers = allocate(request, 1);
         if (!buffers) return std::move(buffers).error();

@@ -24,11 +24,12 @@ pub struct anion_buffer {
 }
 
 /// Allocates buffers, and stores as many pointers in `buffers` as the request's count: all of them,
-/// or none. They are zero, unless the request permits otherwise or the heap is secure, and charged
-/// to the caller's uid until every descriptor, copy and mapping of them is gone, in any process.
+/// or none. They are zero, unless the request permits otherwise or the heap is secure. They are
+/// charged to the caller's uid until every descriptor, copy and mapping of them is gone, in any
+/// process.
 ///
-/// Fails with the service's refusal, the verdict of every heap in its text; -EINVAL for flags or
-/// access that this version does not know. `buffers` is not written then.
+/// Fails with the service's refusal, with the verdict of every heap in its text; -EINVAL for flags
+/// or access that this version does not know. `buffers` is not written then.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_allocate(
     client: Option<&anion_client>,
@@ -51,26 +52,26 @@ pub extern "C" fn anion_allocate(
     })
 }
 
-/// Returns the buffer's descriptor, close-on-exec, which stays the buffer's: dup(2) it, or pass it
-/// on, before the buffer is freed. -EINVAL for NULL.
+/// Returns the buffer's close-on-exec descriptor, which still belongs to the buffer: dup(2) it, or
+/// pass it on, before the buffer is freed. -EINVAL for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_buffer_fd(buffer: Option<&anion_buffer>) -> c_int {
     buffer.map_or(-libc::EINVAL, |buffer| buffer.buffer.as_fd().as_raw_fd())
 }
 
-/// Returns what no other buffer has had or will have until the machine reboots.
+/// Returns the id, which is unique until the machine reboots.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_buffer_id(buffer: Option<&anion_buffer>) -> u64 {
     buffer.map_or(0, |buffer| buffer.buffer.id().0)
 }
 
-/// Returns its usable bytes: those of the request, rounded up to the heap's granule.
+/// Returns its usable bytes: the requested size, rounded up to the heap's granule.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_buffer_bytes(buffer: Option<&anion_buffer>) -> u64 {
     buffer.map_or(0, |buffer| buffer.buffer.bytes())
 }
 
-/// Returns the name of the heap that it came from.
+/// Returns the name of the heap that the buffer came from.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_buffer_heap(buffer: Option<&anion_buffer>) -> *const c_char {
     buffer.map_or(ptr::null(), |buffer| buffer.heap.as_ptr())
@@ -97,7 +98,8 @@ pub extern "C" fn anion_buffer_backing(buffer: Option<&anion_buffer>) -> u32 {
 }
 
 /// Frees the object and returns its descriptor, which the caller closes. A buffer of a heap with
-/// ANION_RELEASE_TOKEN is given up: it stays usable, and is charged to no uid. -EINVAL for NULL.
+/// ANION_RELEASE_TOKEN is released: its memory stays usable, and is charged to no uid. -EINVAL for
+/// NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_buffer_into_fd(buffer: Option<Box<anion_buffer>>) -> c_int {
     attempt(None, || Ok(buffer.map_or(-libc::EINVAL, |buffer| buffer.buffer.into_fd().into_raw_fd())))
@@ -112,7 +114,7 @@ pub extern "C" fn anion_buffer_free(buffer: Option<Box<anion_buffer>>) {
     });
 }
 
-/// What the service knows of a live buffer.
+/// Description of a live buffer.
 #[repr(C)]
 #[derive(Default)]
 pub struct anion_description {
@@ -128,7 +130,7 @@ pub struct anion_description {
     pub backing: u32,
     /// The name of its heap.
     pub heap: *const c_char,
-    /// The label of the request that it was allocated by.
+    /// The label of its request.
     pub label: *const c_char,
     /// The uid of the process that allocated it.
     pub owner_uid: u32,
@@ -136,12 +138,12 @@ pub struct anion_description {
     pub owner_pid: i32,
     /// The inode that /proc and other tools show for it.
     pub inode: u64,
-    /// Milliseconds since it was allocated.
+    /// Milliseconds since the allocation.
     pub age_ms: u64,
 }
 
-/// Identifies a buffer by a descriptor of it, whichever process allocated it. `fd` stays the
-/// caller's.
+/// Identifies a buffer by one of its descriptors, whichever process allocated it. `fd` still
+/// belongs to the caller.
 ///
 /// Fails with -ENOENT if it is no live buffer of this service, and with -EBADF if it is not open.
 #[unsafe(no_mangle)]

@@ -15,7 +15,7 @@ pub struct anion_client {
     endpoint: CString,
 }
 
-/// How a client behaves.
+/// Settings of a client.
 #[repr(C)]
 #[derive(Default)]
 pub struct anion_settings<'a> {
@@ -23,11 +23,11 @@ pub struct anion_settings<'a> {
     pub struct_size: usize,
     /// As for anion_connect(); NULL for the default.
     pub endpoint: Text<'a>,
-    /// Milliseconds that a call waits for a service that was there and is gone; 0 for the default
-    /// of 5000. 1 is a single attempt.
+    /// Milliseconds that a call waits for a service that has ended to start again; 0 for the
+    /// default of 5000. 1 is a single attempt.
     pub patience_ms: u32,
-    /// How many calls are answered at once over a socket; 0 for the default of 1. Kernel binder
-    /// ignores it.
+    /// Number of calls that are answered at once over a socket; 0 for the default of 1. Kernel
+    /// binder ignores it.
     pub connections: u32,
 }
 
@@ -41,13 +41,13 @@ pub extern "C" fn anion_version() -> *const c_char {
 /// Connects to the service.
 ///
 /// `endpoint` is a socket's path, which begins with `/` or `.`, `unix:PATH`, `binder` or
-/// `binder:DEVICE`. NULL looks for the service as anionctl(1) does: the socket that ANION_SOCKET
-/// names, else kernel binder if the service is registered there, else the first that answers of
-/// $XDG_RUNTIME_DIR/anion/allocator.sock (if that directory is the caller's own) and
-/// /run/anion/allocator.sock.
+/// `binder:DEVICE`. With NULL the library looks for the service as anionctl(1) does: the socket
+/// that ANION_SOCKET names, else kernel binder if the service is registered there, else the first
+/// that answers of $XDG_RUNTIME_DIR/anion/allocator.sock (if that directory belongs to the caller)
+/// and /run/anion/allocator.sock.
 ///
 /// Fails with -EINVAL if `endpoint` is none of these, and with -ENOTCONN if no service answers: the
-/// message has the cause for each place, and the command that helps.
+/// message names the cause for each address, and the command that helps.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_connect(
     endpoint: Text<'_>,
@@ -57,7 +57,7 @@ pub extern "C" fn anion_connect(
     make(client, "client", error, || connect(&anion_settings { endpoint, ..Default::default() }))
 }
 
-/// Connects with other settings than the defaults, which `settings` may be NULL for.
+/// Connects with `settings`; NULL for the defaults.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_connect_with(
     settings: SettingsIn<'_>,
@@ -82,21 +82,21 @@ fn connect(asked: &anion_settings<'_>) -> Result<*mut anion_client, Failure> {
     Ok(boxed(anion_client { client, endpoint }))
 }
 
-/// Returns where the service is: a socket's path or "binder:DEVICE".
+/// Returns the address of the service: a socket's path or "binder:DEVICE".
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_client_endpoint(client: Option<&anion_client>) -> *const c_char {
     client.map_or(ptr::null(), |client| client.endpoint.as_ptr())
 }
 
-/// Returns how many services the client was connected to so far, one after the other, at least 1.
-/// While it stays the same, reservations that were made by the client are still there.
+/// Returns the number of services that the client was connected to so far, at least 1. While it
+/// stays the same, reservations of the client still exist.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_client_generation(client: Option<&anion_client>) -> u64 {
     client.map_or(0, |client| client.client.generation())
 }
 
-/// Ends the connection. Buffers, mappings and pressure listeners go on without it; reservations
-/// too, which keep the connection that they were made by.
+/// Ends the connection. Buffers, mappings and pressure listeners stay valid; so do reservations,
+/// which keep the connection that made them.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_client_free(client: Option<Box<anion_client>>) {
     attempt(None, || {
@@ -105,7 +105,7 @@ pub extern "C" fn anion_client_free(client: Option<Box<anion_client>>) {
     });
 }
 
-/// Returns the client that was passed.
+/// Returns the client of the argument.
 pub(crate) fn client_of(client: Option<&anion_client>) -> Result<&Client, Failure> {
     Ok(&given(client, "client")?.client)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Failures as C sees them: a negative errno, and an object with the text.
+//! Errors for C: a negative errno, and an object with the text.
 
 use ::anion_client::{Error, Refusal, errno_of};
 use std::any::Any;
@@ -8,48 +8,49 @@ use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{io, ptr};
 
-/// The request is malformed. -EINVAL, as for arguments that the library refuses itself.
+/// The request is malformed. -EINVAL, as for arguments that the library itself refuses.
 pub const ANION_BAD_REQUEST: i32 = 1;
 /// No heap has this name, or is in this mask. -ENODEV.
 pub const ANION_UNKNOWN_HEAP: i32 = 2;
-/// This uid may not. -EPERM.
+/// The uid has no permission. -EPERM.
 pub const ANION_NOT_PERMITTED: i32 = 3;
 /// The heaps exist, but cannot give this kind of buffer on this machine. -EOPNOTSUPP.
 pub const ANION_UNSUPPORTED: i32 = 4;
-/// Memory, room or descriptors are exhausted. May pass. -ENOMEM.
+/// Memory, room or descriptors are exhausted. A later call may succeed. -ENOMEM.
 pub const ANION_NO_MEMORY: i32 = 5;
-/// The quota of the caller's uid would be exceeded. -EDQUOT.
+/// The request would exceed the quota of the caller's uid. -EDQUOT.
 pub const ANION_QUOTA_EXCEEDED: i32 = 6;
 /// The descriptor is no live buffer of this service. -ENOENT.
 pub const ANION_NOT_OURS: i32 = 7;
-/// The kernel refused the service something that should work. -EIO.
+/// The kernel refused an operation of the service that should work. -EIO.
 pub const ANION_BACKEND: i32 = 8;
 
-/// Why a call failed.
+/// Cause of a failed call.
 pub struct anion_error {
     code: c_int,
     refusal: i32,
     message: CString,
 }
 
-/// Returns the negative errno that the call returned. Beside those of the refusals: -EINVAL, an
-/// argument is refused by the library; -ENOTCONN, there is no service, or it did not come back
-/// within the patience; -ETIMEDOUT, it is there and did not answer; -EPROTO, its answer is not what
-/// the interface promises; -EMFILE, this process has no descriptor left for the answer; -ECHILD,
-/// the object is of this process's parent; -ENOTRECOVERABLE, a fault of the library; else the errno
-/// of a system call.
+/// Returns the negative errno that the call returned. In addition to those of the refusals:
+/// -EINVAL, the library refuses an argument; -ENOTCONN, no service answers, or it did not start
+/// again within the patience; -ETIMEDOUT, the service runs and did not answer; -EPROTO, its answer
+/// violates the interface; -EMFILE, this process has no free descriptor for the answer; -ECHILD,
+/// the object belongs to this process's parent; -ENOTRECOVERABLE, a bug of the library; else the
+/// errno of a system call.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_error_code(error: Option<&anion_error>) -> c_int {
     error.map_or(0, |error| error.code)
 }
 
-/// Returns which of the ANION_ refusals the service gave; 0 if it was not asked or did not answer.
+/// Returns the service's refusal as an ANION_ code; 0 if the service was not called or did not
+/// answer.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_error_refusal(error: Option<&anion_error>) -> i32 {
     error.map_or(0, |error| error.refusal)
 }
 
-/// Returns the reason in words, for people.
+/// Returns the reason in words.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_error_message(error: Option<&anion_error>) -> *const c_char {
     error.map_or(ptr::null(), |error| error.message.as_ptr())
@@ -61,12 +62,12 @@ pub extern "C" fn anion_error_free(error: Option<Box<anion_error>>) {
     drop(error);
 }
 
-/// Why a call fails, on its way to C.
+/// Cause of a failure, before it is converted for C.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The client library says no.
+    /// The client library returned an error.
     Client(Error),
-    /// An argument is not what the header asks for.
+    /// An argument violates the header.
     Argument(String),
     /// A system call failed.
     System(String, io::Error),
@@ -81,8 +82,8 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// Returns what makes a failure of a system call's error; `what` names the call or the
-    /// argument.
+    /// Returns a function that makes a failure of a system call's error; `what` names the call or
+    /// the argument.
     pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |cause| Self::System(what, cause)
@@ -122,7 +123,7 @@ impl Failure {
     }
 }
 
-/// Returns what was passed for the argument `name`.
+/// Returns the argument `name`.
 ///
 /// # Errors
 /// If that is NULL.
@@ -130,8 +131,8 @@ pub(crate) fn given<T>(argument: Option<T>, name: &str) -> Result<T, Failure> {
     argument.ok_or_else(|| Failure::Argument(format!("{name} is NULL")))
 }
 
-/// Returns what `run` does, as a status for C, and stores the error where the caller wants it.
-/// Nothing unwinds out of it.
+/// Runs `run`, returns its result as a status for C, and stores the error if the caller passes a
+/// pointer for it. No panic unwinds out of it.
 pub(crate) fn attempt(
     error: Option<&mut MaybeUninit<*mut anion_error>>,
     run: impl FnOnce() -> Result<c_int, Failure>,
@@ -153,7 +154,7 @@ pub(crate) fn attempt(
     status
 }
 
-/// Does the same for a function that makes an object: stores it, or NULL.
+/// Does the same for a function that makes an object: stores the object, or NULL.
 pub(crate) fn make<T>(
     place: Option<&mut MaybeUninit<*mut T>>,
     name: &str,
@@ -168,7 +169,7 @@ pub(crate) fn make<T>(
     })
 }
 
-/// Gives an object to the caller.
+/// Stores an object for the caller.
 pub(crate) fn boxed<T>(object: T) -> *mut T {
     Box::into_raw(Box::new(object))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The heaps that there are, and their counters.
+//! Heaps and their counters.
 
 use crate::connection::{anion_client, client_of};
 use crate::error::{anion_error, make};
@@ -13,15 +13,15 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapStats::HeapStats
 
 /// CPU mappings are cached.
 pub const ANION_HEAP_CACHED: u32 = 1;
-/// Every buffer is one physically contiguous piece, whatever its size.
+/// Every buffer is one physically contiguous piece, of any size.
 pub const ANION_HEAP_CONTIGUOUS: u32 = 2;
-/// Every buffer is zero when it is handed out.
+/// Every buffer is zero when the service hands it out.
 pub const ANION_HEAP_ZEROED: u32 = 4;
-/// Released memory is cleaned in the background before it is reused.
+/// The service cleans released memory in the background before reuse.
 pub const ANION_HEAP_DEFERRED_FREE: u32 = 8;
 /// The CPU can never map the buffers.
 pub const ANION_HEAP_SECURE: u32 = 16;
-/// Buffers can be had with ANION_READ_ONLY.
+/// The heap can give buffers with ANION_READ_ONLY.
 pub const ANION_HEAP_READ_ONLY: u32 = 32;
 
 /// Ordinary memory, page by page.
@@ -30,9 +30,9 @@ pub const ANION_KIND_SYSTEM: u32 = 0;
 pub const ANION_KIND_SYSTEM_CONTIG: u32 = 1;
 /// Memory set aside for the heap when the service starts.
 pub const ANION_KIND_CARVEOUT: u32 = 2;
-/// Memory set aside, handed out in chunks of one size.
+/// Memory set aside, which is handed out in chunks of one size.
 pub const ANION_KIND_CHUNK: u32 = 3;
-/// The kernel's contiguous memory allocator, or memory set aside in its place.
+/// The kernel's contiguous memory allocator, or memory set aside instead.
 pub const ANION_KIND_DMA: u32 = 4;
 /// An ordered list of other sources, or a vendor's own.
 pub const ANION_KIND_CUSTOM: u32 = 5;
@@ -41,7 +41,7 @@ pub const ANION_KIND_CUSTOM: u32 = 5;
 pub const ANION_BACKING_MEMFD: u32 = 0;
 /// An ashmem region.
 pub const ANION_BACKING_ASHMEM: u32 = 1;
-/// A dma-buf made by /dev/udmabuf.
+/// A dma-buf that /dev/udmabuf made.
 pub const ANION_BACKING_UDMABUF: u32 = 2;
 /// A dma-buf of one of the kernel's dma-heaps.
 pub const ANION_BACKING_DMA_HEAP: u32 = 3;
@@ -50,13 +50,13 @@ pub const ANION_BACKING_ION: u32 = 4;
 /// A memfd of huge pages.
 pub const ANION_BACKING_HUGETLB: u32 = 5;
 
-/// The kernel reports the last close of a buffer, and a lease confirms it: released at once.
+/// The kernel reports the last close, and a lease confirms it: the release is immediate.
 pub const ANION_RELEASE_CLOSE_EVENTS: u32 = 0;
-/// Leases are asked now and then: released within half a second.
+/// The service polls leases: the release takes up to half a second.
 pub const ANION_RELEASE_LEASES: u32 = 1;
-/// References of dma-bufs are counted now and then: released within half a second.
+/// The service polls reference counts of dma-bufs: the release takes up to half a second.
 pub const ANION_RELEASE_REFERENCE_COUNTS: u32 = 2;
-/// The kernel does not tell: a buffer is the process's until it frees the anion_buffer.
+/// The kernel cannot report it: the process is charged until it frees the anion_buffer.
 pub const ANION_RELEASE_TOKEN: u32 = 3;
 
 /// Counters of a heap since the service started.
@@ -67,44 +67,44 @@ pub struct anion_heap_stats {
     pub struct_size: usize,
     /// ION's num_of_buffers: buffers that exist, deferred frees included.
     pub num_of_buffers: u64,
-    /// ION's num_of_alloc_bytes: their bytes, without pooled memory.
+    /// ION's num_of_alloc_bytes: bytes of these buffers, without pooled memory.
     pub num_of_alloc_bytes: u64,
-    /// ION's alloc_bytes_wm: the highest num_of_alloc_bytes ever.
+    /// ION's alloc_bytes_wm: the highest value of num_of_alloc_bytes.
     pub alloc_bytes_wm: u64,
-    /// Bytes held by clients.
+    /// Bytes that clients hold.
     pub live_bytes: u64,
-    /// Bytes released and waiting to be cleaned or returned.
+    /// Bytes that were released and wait for scrubbing, or for their return to the kernel.
     pub deferred_bytes: u64,
-    /// Clean bytes kept ready for reuse.
+    /// Clean bytes that are pooled.
     pub pooled_bytes: u64,
-    /// Bytes held ready for clients that reserved them.
+    /// Bytes of reserved buffers that are not drawn.
     pub reserved_bytes: u64,
-    /// Bytes that the heap can hold at once; 0 if only the machine's memory limits it.
+    /// Bytes that the heap can give at once; 0 if only the machine's memory limits it.
     pub capacity: u64,
-    /// Largest buffer that the free part of memory set aside could hold; 0 if none is set aside.
+    /// Largest buffer that fits into a free range of memory set aside; 0 if none is set aside.
     pub largest_free_bytes: u64,
     /// Buffers handed out.
     pub allocations: u64,
     /// Buffers released.
     pub frees: u64,
-    /// Buffers served from pooled memory.
+    /// Pool hits: buffers that came from pooled memory.
     pub recycled: u64,
-    /// Buffers of a pooled heap that had to be made, though large enough to be pooled.
+    /// Pool misses: new buffers of a heap with a pool that were large enough for the pool.
     pub pool_misses: u64,
-    /// Requests refused for lack of memory, room or descriptors.
+    /// Requests that were refused for lack of memory, room or descriptors.
     pub failures_no_memory: u64,
-    /// Of these, those that fragmentation alone stood against.
+    /// Those of failures_no_memory that failed for fragmentation alone.
     pub failures_fragmented: u64,
-    /// Requests refused by the caller's quota.
+    /// Requests that exceeded the caller's quota.
     pub failures_quota: u64,
-    /// Requests refused because the caller may not use the heap.
+    /// Requests of callers that may not use the heap.
     pub failures_not_permitted: u64,
-    /// Requests for what the heap can never give.
+    /// Requests for a kind of buffer that the heap can never give.
     pub failures_unsupported: u64,
-    /// Requests that the kernel failed unexpectedly.
+    /// Requests that failed for an unexpected error of the kernel.
     pub failures_backend: u64,
-    /// How long allocations took: element 0 counts those of less than 1 us, element n those of at
-    /// least 2^(n-1) us and less than 2^n us, the last one all longer ones.
+    /// Durations of allocations: element 0 counts those below 1 us, element n those of at least
+    /// 2^(n-1) us and below 2^n us, the last element all longer ones.
     pub latency: *const u64,
     /// Elements of `latency`.
     pub latency_count: usize,
@@ -116,41 +116,41 @@ pub struct anion_heap_stats {
 pub struct anion_heap {
     /// Bytes of this structure that are filled.
     pub struct_size: usize,
-    /// Its bit in masks, 0 to 31, and its rank: higher ids are tried first.
+    /// Its bit in masks, 0 to 31, and its rank: the service tries higher ids first.
     pub id: u32,
     /// ANION_KIND_ (ION's numbers); newer ones may appear.
     pub kind: u32,
-    /// ANION_BACKING_ of the buffers that it gives first; newer ones may appear.
+    /// ANION_BACKING_ of the buffers of its first source; newer values may appear.
     pub backing: u32,
     /// ANION_HEAP_ bits.
     pub flags: u32,
-    /// ANION_RELEASE_: how releases of its buffers are noticed.
+    /// ANION_RELEASE_: the release mechanism of its buffers.
     pub release: u32,
     /// Its name.
     pub name: *const c_char,
-    /// Other names that it answers to, with NULL after the last one.
+    /// Its other names, with NULL after the last one.
     pub aliases: *const *const c_char,
-    /// Why nothing can come from it on this machine; NULL if something can.
+    /// The reason why it is unavailable on this machine; NULL if it is available.
     pub unavailable: *const c_char,
-    /// Sources that the configuration prefers, and why each cannot be used; empty if there is none.
+    /// Skipped sources of the configuration, with the reasons; empty if there is none.
     pub passed_over: *const c_char,
-    /// Bytes that it can hold at once; 0 if only the machine's memory limits it.
+    /// Bytes that it can give at once; 0 if only the machine's memory limits it.
     pub capacity: u64,
-    /// Bytes: sizes are rounded up to a multiple of it.
+    /// Bytes: the service rounds sizes up to a multiple of it.
     pub granule: u64,
-    /// Largest alignment in bytes that a request may ask for.
+    /// Largest alignment in bytes of a request.
     pub max_alignment: u64,
     /// Its counters; NULL if the service has none for it.
     pub stats: *const anion_heap_stats,
 }
 
-/// All configured heaps, unavailable ones included, in the order in which they are tried.
+/// All configured heaps, also unavailable ones, in the order in which the service tries them.
 #[repr(C)]
 #[derive(Default)]
 pub struct anion_heaps {
     /// Bytes of this structure that are filled.
     pub struct_size: usize,
-    /// How many there are.
+    /// The number of heaps.
     pub count: usize,
     /// Each of them.
     pub heaps: *const *const anion_heap,

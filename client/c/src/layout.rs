@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where the planes of an image are in its buffer.
+//! Layouts of images.
 
 use crate::error::{Failure, anion_error, make};
 use crate::record::Record;
@@ -18,13 +18,13 @@ pub struct anion_plane {
     pub offset: u64,
     /// Bytes from a row to the next.
     pub stride: u64,
-    /// Bytes of all rows with what pads them.
+    /// Bytes of all rows with their padding.
     pub bytes: u64,
     /// Samples of a row.
     pub width: u32,
     /// Rows.
     pub height: u32,
-    /// Bits from a sample to the next of its row; 0 where samples do not begin at whole bytes.
+    /// Bits from a sample to the next in its row; 0 if samples do not begin at whole bytes.
     pub sample_increment: u32,
     /// Pixels of a row that share a sample.
     pub horizontal_subsampling: u32,
@@ -32,7 +32,7 @@ pub struct anion_plane {
     pub vertical_subsampling: u32,
 }
 
-/// Where everything of an image is in its buffer.
+/// The layout of an image in its buffer.
 #[repr(C)]
 #[derive(Default)]
 pub struct anion_layout {
@@ -40,25 +40,26 @@ pub struct anion_layout {
     pub struct_size: usize,
     /// Bytes that a buffer needs.
     pub bytes: u64,
-    /// The modifier that devices know the arrangement by: DRM_FORMAT_MOD_LINEAR, 0.
+    /// The modifier of the layout for devices: DRM_FORMAT_MOD_LINEAR, 0.
     pub modifier: u64,
-    /// The value of Android's PixelFormat; of IMPLEMENTATION_DEFINED, of what was chosen.
+    /// The value of Android's PixelFormat; for IMPLEMENTATION_DEFINED, that of the selected format.
     pub format: i32,
-    /// The code of drm_fourcc.h; 0 of formats without one.
+    /// The code of drm_fourcc.h; 0 for formats without one.
     pub fourcc: u32,
-    /// From a row of the first plane to the next: pixels; bytes of RAW10 and RAW12.
+    /// Distance from a row of the first plane to the next, in pixels; for RAW10 and RAW12, in
+    /// bytes.
     pub stride: u32,
-    /// How many planes there are: 1 to 3.
+    /// The number of planes: 1 to 3.
     pub count: usize,
     /// The planes, in the order of their offsets.
     pub planes: *const *const anion_plane,
 }
 
-/// Computes where the planes of an image are. Needs no service. `format` is a name of Android's
+/// Computes the layout of an image. It needs no service. `format` is a name of Android's
 /// PixelFormat, or NV12, NV16, NV21, P010 or P210; `usage` are bits of its BufferUsage, which
-/// decide what IMPLEMENTATION_DEFINED is, and else 0. Rows begin at multiples of `stride_align`
-/// bytes, a power of two up to 4096; 0 is 64. EINVAL if there is no such format, or it has no image
-/// of this size.
+/// select the format of IMPLEMENTATION_DEFINED, and else 0. Rows begin at multiples of
+/// `stride_align` bytes, a power of two up to 4096; 0 is 64. EINVAL if there is no such format, or
+/// it has no image of this size.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_layout_image(
     format: Text<'_>,

@@ -17,7 +17,7 @@ pub const ANION_CPU_WRITE: u32 = 2;
 /// The CPU reads and writes.
 pub const ANION_CPU_READ_WRITE: u32 = 3;
 
-/// A buffer that is mapped. It keeps the memory, whatever becomes of the buffer.
+/// A mapping of a buffer. It keeps the memory, also after the buffer is freed.
 pub struct anion_mapping(Mapping);
 
 /// Maps all of a buffer, shared, with its pages present, at an address of the kernel's choice.
@@ -39,8 +39,8 @@ pub extern "C" fn anion_map(
     })
 }
 
-/// Maps the first `bytes` bytes of a buffer that came from another process. `fd` stays the
-/// caller's.
+/// Maps the first `bytes` bytes of a buffer that came from another process. `fd` still belongs to
+/// the caller.
 ///
 /// Fails as anion_map(); with -EINVAL if `bytes` is 0 or beyond the end, and with -EBADF if `fd` is
 /// not open.
@@ -60,23 +60,24 @@ pub extern "C" fn anion_map_fd(
     })
 }
 
-/// Returns where the mapping is: page-aligned, and valid until it is freed. Reading and writing is
+/// Returns the address of the mapping: page-aligned, and valid until it is freed. Read and write
 /// between anion_mapping_begin() and anion_mapping_end(), so that dma-bufs are coherent.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_mapping_address(mapping: Option<&anion_mapping>) -> *mut c_void {
     mapping.map_or(ptr::null_mut(), |mapping| mapping.0.as_ptr().as_ptr().cast())
 }
 
-/// Returns how many bytes are mapped.
+/// Returns the number of mapped bytes.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_mapping_bytes(mapping: Option<&anion_mapping>) -> usize {
     mapping.map_or(0, |mapping| mapping.0.len())
 }
 
-/// Begins an access of the CPU, ANION_CPU_: what devices wrote becomes visible to it. Accesses may
-/// overlap. Costs nothing where no device can write behind the CPU's back, as to a memfd.
+/// Begins a CPU access, ANION_CPU_: data that devices wrote becomes visible to the CPU. Accesses
+/// may overlap. It costs nothing for memory that no device can access, such as a memfd.
 ///
-/// Fails with -EACCES for writing to a mapping that is read-only; else as the buffer's exporter.
+/// Fails with -EACCES for writing to a read-only mapping; else with the errors of the buffer's
+/// exporter.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_mapping_begin(
     mapping: Option<&anion_mapping>,
@@ -86,7 +87,7 @@ pub extern "C" fn anion_mapping_begin(
     attempt(error, || tell(mapping, access, Phase::Start))
 }
 
-/// Ends an access that was begun with the same `access`: what the CPU wrote becomes visible to
+/// Ends an access that began with the same `access`: data that the CPU wrote becomes visible to
 /// devices.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_mapping_end(
@@ -115,8 +116,7 @@ fn tell(mapping: Option<&anion_mapping>, access: u32, phase: Phase) -> Result<c_
     Ok(0)
 }
 
-/// Returns the access of the CPU that a number stands for, here and in libdmabufheap; `None` if it
-/// stands for none.
+/// Returns the CPU access for a number, here and in libdmabufheap; `None` if there is none.
 pub(crate) fn cpu_access(number: u32) -> Option<CpuAccess> {
     match number {
         ANION_CPU_READ => Some(CpuAccess::Read),

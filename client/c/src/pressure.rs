@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How scarce memory is.
+//! Memory pressure.
 
 use crate::connection::{anion_client, client_of};
 use crate::error::{anion_error, attempt, boxed, given, make};
@@ -8,17 +8,17 @@ use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// Nothing is known to be scarce.
+/// No memory pressure is known.
 pub const ANION_PRESSURE_NONE: u32 = 0;
-/// The service gives back what it keeps for reuse, in part.
+/// The service returns a part of its pooled memory to the kernel.
 pub const ANION_PRESSURE_MODERATE: u32 = 1;
-/// The service keeps nothing for reuse.
+/// The service pools no memory.
 pub const ANION_PRESSURE_CRITICAL: u32 = 2;
 
-/// Hears of the pressure level.
+/// Receives the level of memory pressure.
 pub struct anion_pressure(PressureWatch);
 
-/// Returns the level now: one of ANION_PRESSURE_.
+/// Returns the present level: one of ANION_PRESSURE_.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_get_pressure(
     client: Option<&anion_client>,
@@ -27,8 +27,8 @@ pub extern "C" fn anion_get_pressure(
     attempt(error, || Ok(client_of(client)?.pressure()? as c_int))
 }
 
-/// Begins to listen, over a connection and on a thread of its own: the level now is the first that
-/// is told. When the service restarts, it listens to the new one. One uid may have four.
+/// Registers for pressure levels, over a connection and on a thread of its own; the first one is
+/// the present level. When the service restarts, it connects to the new one. One uid may have four.
 ///
 /// Fails with the service's refusal; -ENOTCONN if no service answers.
 #[unsafe(no_mangle)]
@@ -40,18 +40,18 @@ pub extern "C" fn anion_watch_pressure(
     make(pressure, "pressure", error, || Ok(boxed(anion_pressure(client_of(client)?.watch_pressure()?))))
 }
 
-/// Returns a descriptor that is readable while there is something to dispatch. It stays the
-/// object's: poll(2) it, and do nothing else with it. -EINVAL for NULL.
+/// Returns a descriptor that is readable while there is a level to dispatch. It belongs to the
+/// object: use it only with poll(2). -EINVAL for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_pressure_fd(pressure: Option<&anion_pressure>) -> c_int {
     pressure.map_or(-libc::EINVAL, |pressure| pressure.0.as_fd().as_raw_fd())
 }
 
-/// Calls `callback` on this thread with the last level that was told since the last dispatch, and
-/// `data`, if any was. Levels in between may be missed. Does not wait. The callback may call the
-/// library, and must return: it throws no exception and does not longjmp.
+/// Calls `callback` on this thread with the last level and `data`, if a level arrived since the
+/// last dispatch. It may skip levels in between. It does not wait. The callback may call the
+/// library, and must return: it must not throw an exception or call longjmp.
 ///
-/// Returns 1 if it called, else 0. Fails with -ECHILD in a child of fork.
+/// Returns 1 if it called `callback`, else 0. Fails with -ECHILD in a child of fork.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_pressure_dispatch(
     pressure: Option<&anion_pressure>,
@@ -67,7 +67,7 @@ pub extern "C" fn anion_pressure_dispatch(
     })
 }
 
-/// Ends listening.
+/// Ends the registration.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_pressure_free(pressure: Option<Box<anion_pressure>>) {
     attempt(None, || {

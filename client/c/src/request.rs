@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What to ask for, and what would come of it.
+//! Requests, and explanations of them.
 
 use crate::connection::{anion_client, client_of};
 use crate::error::{Failure, anion_error, make};
@@ -11,56 +11,56 @@ use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapVerdict::HeapVerdict;
 
-/// Only of heaps that the CPU maps cached.
+/// Skips heaps that the CPU maps uncached.
 pub const ANION_CACHED: u32 = 1;
-/// Buffers may have what clients of the caller's own trust domain left in them: for callers that
-/// overwrite every byte.
+/// Buffers may contain data of clients of the caller's own trust domain: for callers that overwrite
+/// every byte.
 pub const ANION_UNZEROED: u32 = 2;
-/// Only of heaps whose buffers are dma-bufs.
+/// Skips heaps whose buffers are not dma-bufs.
 pub const ANION_DMA_BUF: u32 = 4;
 
 /// Descriptors and mappings permit reading and writing.
 pub const ANION_READ_WRITE: u32 = 0;
-/// Descriptors and mappings permit reading and no more; the kernel enforces it.
+/// Descriptors and mappings permit only reading; the kernel enforces it.
 pub const ANION_READ_ONLY: u32 = 1;
 
-/// A request for equal buffers, all of one heap. Zero is the default of every field but
-/// `struct_size` and `bytes`.
+/// A request for equal buffers of one heap. Zero is the default of every field but `struct_size`
+/// and `bytes`.
 #[repr(C)]
 #[derive(Default)]
 pub struct anion_request<'a> {
     /// The sizeof of this structure.
     pub struct_size: usize,
-    /// Bytes of one buffer, more than 0. Rounded up to the heap's granule.
+    /// Bytes of one buffer, more than 0. The service rounds them up to the heap's granule.
     pub bytes: u64,
-    /// Names or aliases of heaps, tried in this order, with NULL after the last one. NULL: the
-    /// heaps of `heap_mask`.
+    /// Names or aliases of heaps, which the service tries in this order, with NULL after the last
+    /// one. NULL selects the heaps of `heap_mask`.
     pub heaps: Texts<'a>,
-    /// Bit n admits the heap with id n; higher ids are tried first. 0 admits all.
+    /// Bit n admits the heap with id n; the service tries higher ids first. 0 admits all.
     pub heap_mask: u32,
-    /// How many buffers, at most 64: all of them, or none. 0 is 1.
+    /// Number of buffers, at most 64: all of them, or none. 0 is 1.
     pub count: u32,
     /// ANION_CACHED, ANION_UNZEROED and ANION_DMA_BUF.
     pub flags: u32,
     /// ANION_READ_WRITE or ANION_READ_ONLY.
     pub access: u32,
-    /// Physical pieces of at least so many bytes, at multiples of it: a power of two; 0 for the
-    /// heap's own.
+    /// Alignment: physical pieces of at least this many bytes, at multiples of it. A power of two;
+    /// 0 for the heap's own.
     pub alignment: u64,
     /// A label for dumps: at most 31 bytes of printable ASCII. NULL: none.
     pub label: Text<'a>,
 }
 
 impl anion_request<'_> {
-    /// Returns how many buffers it asks for.
+    /// Returns the number of buffers.
     pub(crate) fn count(&self) -> u32 {
         self.count.max(1)
     }
 
-    /// Returns the same for the client library.
+    /// Converts it for the client library.
     ///
     /// # Errors
-    /// If it has what this library does not know: the service judges the rest.
+    /// If it has values that this library does not know: the service checks the rest.
     pub(crate) fn to_rust(&self) -> Result<Request, Failure> {
         let refuse = |what: String| Err(Failure::Argument(what));
         let known = ANION_CACHED | ANION_UNZEROED | ANION_DMA_BUF;
@@ -85,7 +85,7 @@ impl anion_request<'_> {
     }
 }
 
-/// Returns what `access` permits.
+/// Returns the access mode for `access`.
 ///
 /// # Errors
 /// If it is neither of the two.
@@ -109,12 +109,12 @@ pub const ANION_UNAVAILABLE: u32 = 2;
 pub const ANION_CLOSED: u32 = 3;
 /// It cannot give this kind of buffer.
 pub const ANION_CANNOT: u32 = 4;
-/// It could, but has no room now, or the size is beyond its capacity.
+/// It has no room now, or the size exceeds its capacity.
 pub const ANION_NO_ROOM: u32 = 5;
-/// It has room, but the caller's quota does not allow it.
+/// It has room, but the caller's quota does not permit the request.
 pub const ANION_OVER_QUOTA: u32 = 6;
 
-/// What one heap would do with a request.
+/// Answer of one heap to a request.
 #[repr(C)]
 #[derive(Default)]
 pub struct anion_verdict {
@@ -128,11 +128,11 @@ pub struct anion_verdict {
     pub heap: *const c_char,
     /// The verdict in words, with the value in the request and the limit.
     pub reason: *const c_char,
-    /// Largest bytes that it could give the caller now, for the count that was asked for.
+    /// Largest bytes that it could give the caller now, for the requested count.
     pub fits_bytes: u64,
 }
 
-/// What an allocation would do. Another caller may take the memory before the real call.
+/// Result of a dry run. Another caller may take the memory before the real call.
 #[repr(C)]
 #[derive(Default)]
 pub struct anion_explanation {
@@ -144,18 +144,18 @@ pub struct anion_explanation {
     pub refusal: i32,
     /// The heap that would serve it; empty if none.
     pub heap: *const c_char,
-    /// The whole answer as text, as a failing anion_allocate() has it.
+    /// The whole answer as text, the same as that of a failing anion_allocate().
     pub summary: *const c_char,
     /// Elements of `verdicts`.
     pub count: usize,
-    /// Every heap that the request selects, in the order in which they are tried.
+    /// Every heap that the request selects, in the order in which the service tries them.
     pub verdicts: *const *const anion_verdict,
 }
 
-/// Explains what anion_allocate() would do, heap by heap, without touching memory or counters.
+/// Explains what anion_allocate() would do, heap by heap, without changing memory or counters.
 ///
-/// A request that the service refuses as malformed fails here, too; one that no heap can serve does
-/// not.
+/// Fails for a request that the service refuses as malformed. It is no failure if no heap can serve
+/// the request.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_explain(
     client: Option<&anion_client>,

@@ -8,12 +8,13 @@ use ::anion_client::Reservation;
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
 
-/// Buffers that the service holds ready.
+/// Buffers that the service reserves.
 pub struct anion_reservation(Reservation);
 
-/// Has `count` buffers of `bytes` bytes of the heap with this name or alias held ready: made, with
-/// their pages present, zero, and charged to the caller's uid. Requests for the same size draw
-/// them, and when those are released, the next ones are made. Does not wait until they are made.
+/// Reserves `count` buffers of `bytes` bytes of the heap with this name or alias. The service
+/// preallocates them, zeroed, with their pages present, and charges them to the caller's uid.
+/// Requests for the same size draw them, and after their release the service makes the next ones.
+/// The function does not wait until they are made.
 ///
 /// Fails with the service's refusal.
 #[unsafe(no_mangle)]
@@ -31,10 +32,10 @@ pub extern "C" fn anion_reserve(
     })
 }
 
-/// Returns how many of its buffers lie ready now: those that were drawn and not yet released do not
-/// count.
+/// Returns how many of its buffers are ready now, without those that were drawn and not yet
+/// released.
 ///
-/// Fails with -ENOTCONN if the service that it was made in is gone, and the reservation with it.
+/// Fails with -ENOTCONN if the service that made it has ended, and the reservation with it.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_reservation_ready(
     reservation: Option<&anion_reservation>,
@@ -46,7 +47,7 @@ pub extern "C" fn anion_reservation_ready(
     })
 }
 
-/// Gives back what was not drawn. Buffers that were drawn stay with their holders.
+/// Releases the buffers that were not drawn. Drawn buffers stay with their holders.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_reservation_free(reservation: Option<Box<anion_reservation>>) {
     attempt(None, || {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who holds what.
+//! Usage by uid.
 
 use crate::connection::{anion_client, client_of};
 use crate::error::{anion_error, make};
@@ -9,7 +9,7 @@ use crate::sys;
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
 
-/// What one uid holds.
+/// Memory that one uid holds.
 #[repr(C)]
 #[derive(Default)]
 pub struct anion_usage_row {
@@ -21,11 +21,11 @@ pub struct anion_usage_row {
     pub policy: *const c_char,
     /// Bytes of its live buffers.
     pub bytes: u64,
-    /// How many live buffers it has.
+    /// Number of its live buffers.
     pub buffers: u64,
-    /// Bytes held ready for it by reservations and not in use.
+    /// Bytes of its reserved buffers that are not drawn.
     pub reserved_bytes: u64,
-    /// Highest `bytes` since the service started.
+    /// Highest value of `bytes` since the service started.
     pub peak_bytes: u64,
     /// Limit of bytes and reserved bytes together; 0 if unlimited.
     pub quota_bytes: u64,
@@ -33,20 +33,20 @@ pub struct anion_usage_row {
     pub quota_buffers: u64,
 }
 
-/// What uids hold.
+/// Memory that uids hold.
 #[repr(C)]
 #[derive(Default)]
 pub struct anion_usage {
     /// Bytes of this structure that are filled.
     pub struct_size: usize,
-    /// How many rows there are.
+    /// The number of rows.
     pub count: usize,
     /// One for each uid, most bytes first.
     pub rows: *const *const anion_usage_row,
 }
 
-/// Lists what clients hold: for privileged callers every uid seen since the service started, at
-/// most 1024; for others their own alone.
+/// Lists how much each uid holds. Privileged callers get every uid since the service started, at
+/// most 1024; others only their own.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_get_usage(
     client: Option<&anion_client>,

@@ -82,10 +82,10 @@ struct File {
 pub(crate) struct Files {
     pid: u32,
     files: Mutex<BTreeMap<libc::ino_t, File>>,
-    /// How many there are.
+    /// The number of handles.
     count: AtomicUsize,
-    /// Those of a child that fork(2) made. They have a lock of their own: the child's copy of this
-    /// one may be locked for ever, by a thread that the child does not have.
+    /// The handles of a child of fork(2). They have a lock of their own: a thread that the child
+    /// does not have may hold the child's copy of this one.
     child: OnceLock<Box<Files>>,
 }
 

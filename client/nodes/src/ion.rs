@@ -73,7 +73,7 @@ fn allocate(nodes: &Nodes, address: u64, program: &impl Program) -> Result<c_int
     Ok(0)
 }
 
-/// What ION's requests do, for those that have their arguments otherwise.
+/// ION's requests, for callers that pass the arguments differently.
 impl Nodes {
     /// Allocates `bytes` bytes of the heaps in `mask`, by descending id. An alignment of more than
     /// a page is the memory's; of the flags, that for cached mappings alone has a meaning.

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `/dev/ion` and `/dev/dma_heap/*` answer, served by the allocator service: for programs that
-//! were written for these nodes, on machines that have none.
+//! Answers of `/dev/ion` and `/dev/dma_heap/*`, over the allocator service: for programs that were
+//! written for these nodes, on machines that have none.
 //!
-//! How a program's calls get here is not known here. [`Program`] is what requests read and write of
-//! it: the calling process itself, or another one that a supervisor serves.
+//! This crate does not know how a program's calls reach it. Requests read and write a [`Program`]:
+//! the calling process itself, or another one that a supervisor serves.
 //!
 //! # An open node
 //!
-//! [`Nodes::open`] gives a descriptor of a sealed memfd whose content names the node. So it is
-//! known by itself ([`OpenNode::of`]), whatever way it took: dup(2), fork(2), execve(2), a message.
-//! What ION keeps for an open file, the handles of its older interface, is kept here for the inode
-//! of the memfd, and freed when a request or [`Nodes::release_closed`] finds that no descriptor of
-//! it is open any more.
+//! [`Nodes::open`] returns a descriptor of a sealed memfd whose content names the node. So
+//! [`OpenNode::of`] recognises it after dup(2), fork(2), execve(2) or a message. State that ION
+//! keeps for an open file, the handles of its older interface, is kept here for the inode of the
+//! memfd. It is freed when a request or [`Nodes::release_closed`] finds that no descriptor of it is
+//! open.
 //!
 //! # Which ION
 //!

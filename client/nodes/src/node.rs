@@ -63,10 +63,11 @@ pub enum Node {
     DmaHeap(HeapName),
 }
 
-/// What stat(2) shows of a node.
+/// The values of stat(2) for a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// Type and permissions: anybody may open a node, as the service decides who gets buffers.
+    /// Type and permissions: every user may open a node, since the service decides who gets
+    /// buffers.
     pub mode: libc::mode_t,
     /// The device number of a node; 0 for the directory.
     pub rdev: libc::dev_t,

@@ -12,7 +12,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-/// What the file of an open node begins with.
+/// The first bytes of the file of an open node.
 const MAGIC: &[u8; 16] = b"anion open node\n";
 /// The bytes of that file: the magic, the kind of node, and a heap's name with NULs after it.
 pub const LENGTH: usize = MAGIC.len() + 1 + NAME;

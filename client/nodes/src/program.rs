@@ -5,8 +5,8 @@ use nix::errno::Errno;
 use std::ffi::c_int;
 use std::os::fd::OwnedFd;
 
-/// What a request reads and writes of the program that makes it. One is the process itself, the
-/// other a process that a supervisor serves.
+/// The memory and descriptors of the program that makes a request: of this process itself, or of a
+/// process that a supervisor serves.
 pub trait Program {
     /// Reads memory of the program.
     ///
@@ -20,9 +20,9 @@ pub trait Program {
     /// `EFAULT` if not all of it can be written.
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Errno>;
 
-    /// Checks that memory can be written, which the program has just been read from, before it gets
-    /// a descriptor whose number is written there. Where that takes system calls, nothing needs to
-    /// be checked: the descriptor stays open in the program then, as the kernel's drivers leave it.
+    /// Checks that memory that has just been read can be written, before the program gets a
+    /// descriptor whose number is written there. If that needs system calls, it may check nothing:
+    /// the descriptor then stays open in the program, as with the kernel's drivers.
     ///
     /// # Errors
     /// `EFAULT` if it cannot be written.

@@ -14,18 +14,18 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
-/// Which of ION's interfaces a program finds.
+/// The interface of ION that a program finds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Interface {
-    /// That of the requests that it makes: all requests of both are served. To the question by
-    /// which libion tells them apart, `ION_IOC_FREE` of handle 0, the answer is that of a kernel
-    /// with descriptors, `ENOTTY`.
+    /// Both interfaces, for all requests. libion distinguishes them by `ION_IOC_FREE` of handle 0;
+    /// the answer is that of a kernel with descriptors, `ENOTTY`.
     #[default]
     Both,
-    /// That of Linux 4.12 to 5.10, whose allocations are descriptors; requests about handles are
-    /// refused.
+    /// The interface of Linux 4.12 to 5.10, whose allocations are descriptors; requests about
+    /// handles are refused.
     Descriptors,
-    /// That of older kernels, whose allocations are handles; requests for descriptors are refused.
+    /// The interface of older kernels, whose allocations are handles; requests for descriptors are
+    /// refused.
     Handles,
 }
 
@@ -46,12 +46,12 @@ impl Interface {
     }
 }
 
-/// How [`Nodes`] behave.
+/// Settings of [`Nodes`].
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Where the service is, and how long it is waited for.
+    /// Address of the service, and the time that calls wait for it.
     pub client: anion_client::Settings,
-    /// Which ION `/dev/ion` is.
+    /// The interface of `/dev/ion`.
     pub interface: Interface,
 }
 
@@ -147,9 +147,9 @@ impl Nodes {
     /// Answers ioctl(2) of an open node, with the number and the argument as the program gave them.
     ///
     /// # Errors
-    /// As the kernel's drivers, in their order: `EINVAL`, `EFAULT`, `ENODEV`, `ENOMEM`, `ENOTTY`.
-    /// What the service refuses for reasons that they do not have: `EDQUOT`, `EPERM`, `EOPNOTSUPP`;
-    /// `ENOTCONN` if it is gone.
+    /// Those of the kernel's drivers, in their order: `EINVAL`, `EFAULT`, `ENODEV`, `ENOMEM`,
+    /// `ENOTTY`. For refusals without a counterpart there: `EDQUOT`, `EPERM`, `EOPNOTSUPP`;
+    /// `ENOTCONN` if the service has ended.
     pub fn request(
         &self,
         open: &OpenNode<'_>,
@@ -199,7 +199,7 @@ impl Nodes {
 
 /// Rounding up to it wraps from here on: the drivers' is 4 KiB on most machines.
 const LARGEST_PAGE: u64 = 4095;
-/// What sizes are rounded up to in the service, at most: a huge page.
+/// Largest granule of the service: a huge page.
 const LARGEST_GRANULE: u64 = 1 << 30;
 
 pub(crate) fn errno(error: anion_client::Error) -> Errno {

@@ -7,8 +7,8 @@
 //! the call is about one of the nodes. So all else is as without it, at the cost of one more call;
 //! no lock is taken and nothing is allocated for it. `anion-nodes` knows what the nodes answer.
 //!
-//! Where to read: `served` decides, `open`, `status`, `directory` and `requests` have the functions
-//! by subject, `sys` reads and writes what they are given.
+//! Start reading at `served`, which decides; `open`, `status`, `directory` and `requests` have the
+//! functions by subject; `sys` reads and writes their arguments.
 
 pub mod directory;
 pub mod open;

@@ -8,8 +8,8 @@ use std::ffi::{c_int, c_ulong};
 /// `DMA_HEAP_IOCTL_ALLOC`, and `ION_IOC_ALLOC` that gives a descriptor.
 const ALLOCATIONS: [u32; 2] = [0xc018_4800, 0xc018_4900];
 
-/// Asks the kernel first: the file that stands for a node knows no request. Allocations are looked
-/// at before, which spares them a system call.
+/// Calls the kernel first: the file that stands for a node supports no request. Allocations are
+/// checked before, which saves them a system call.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn ioctl(fd: c_int, request: c_ulong, argument: Rest) -> c_int {
     // The kernel, too, looks at 32 bits.

@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex};
 pub(crate) struct Buffer {
     held: Held<anion_client::Buffer>,
     access: Access,
-    /// What the buffer's own views are of: made for the first one, closed with the buffer, which is
-    /// neither closed nor detached while this is locked.
+    /// The mapping of the buffer's own views: made for the first view, closed with the buffer,
+    /// which is neither closed nor detached while this is locked.
     mapping: Mutex<Option<Py<Mapping>>>,
     #[pyo3(get)]
     id: u64,

@@ -79,13 +79,13 @@ impl Client {
 
 #[pymethods]
 impl Client {
-    /// Returns where the service is: a socket's path or "binder:DEVICE".
+    /// Returns the address of the service: a socket's path or "binder:DEVICE".
     #[getter]
     fn endpoint(&self) -> PyResult<String> {
         Ok(self.0.get()?.endpoint().to_string())
     }
 
-    /// Returns how many services the client was connected to so far, one after the other.
+    /// Returns the number of services that the client was connected to so far.
     #[getter]
     fn generation(&self) -> PyResult<u64> {
         Ok(self.0.get()?.generation())
@@ -132,7 +132,7 @@ impl Client {
         records::explanation(py, &self.call(py, |client| client.explain(&request))?)
     }
 
-    /// Has buffers held ready.
+    /// Reserves buffers.
     fn reserve(&self, py: Python<'_>, heap: &str, bytes: u64, count: u32) -> PyResult<Reservation> {
         let reservation = self.call(py, |client| client.reserve(heap, bytes, count))?;
         Ok(Reservation(Held::new("reservation", reservation)))
@@ -150,13 +150,13 @@ impl Client {
         heaps.iter().map(|heap| records::heap(py, heap)).collect()
     }
 
-    /// Lists what uids hold.
+    /// Lists how much each uid holds.
     fn usage<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let rows = self.call(py, |client| client.call(|service| service.getUsage()))?;
         rows.iter().map(|row| records::usage(py, row)).collect()
     }
 
-    /// Returns how scarce memory is.
+    /// Returns the level of memory pressure.
     fn pressure<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         records::pressure(py, self.call(py, anion_client::Client::pressure)?)
     }

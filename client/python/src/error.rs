@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Failures as Python sees them: `anion.Error`, an `OSError`.
+//! Errors for Python: `anion.Error`, an `OSError`.
 
 use crate::records::class;
 use anion_client::Error;
 use pyo3::prelude::*;
 use std::io;
 
-/// Why a call fails, on its way to Python.
+/// Cause of a failure, before it is converted for Python.
 #[derive(Debug)]
 pub(crate) struct Failure(pub(crate) Error);
 

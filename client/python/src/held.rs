@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What an object of Python holds until it is closed.
+//! State of a Python object until it is closed.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;

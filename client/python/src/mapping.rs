@@ -30,7 +30,7 @@ struct State {
     views: usize,
 }
 
-/// What a view is of.
+/// Memory of a view.
 pub(crate) struct Memory {
     pub(crate) start: NonNull<u8>,
     pub(crate) bytes: usize,

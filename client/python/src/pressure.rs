@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How scarce memory is.
+//! Memory pressure.
 
 use crate::error::Failure;
 use crate::held::Held;
@@ -8,13 +8,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-/// Hears of the pressure level until this is closed.
+/// Receives the pressure level until this is closed.
 #[pyclass(frozen, module = "anion")]
 pub(crate) struct PressureWatch(pub(crate) Held<anion_client::PressureWatch>);
 
 #[pymethods]
 impl PressureWatch {
-    /// Returns the last level that was told since the last call, or None.
+    /// Returns the last level that arrived since the last call, or None.
     fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let level = self.0.get()?.next().map_err(Failure)?;
         level.map(|level| records::pressure(py, level)).transpose()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What to ask for, from the keywords of a call.
+//! Requests, from the keywords of a call.
 
 use anion_client::{Access, Request};
 use pyo3::exceptions::PyTypeError;

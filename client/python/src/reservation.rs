@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Buffers that the service holds ready.
+//! Reservations.
 
 use crate::error::Failure;
 use crate::held::Held;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-/// Buffers that are held ready until this is closed.
+/// Buffers that the service reserves until this is closed.
 #[pyclass(frozen, module = "anion")]
 pub(crate) struct Reservation(pub(crate) Held<anion_client::Reservation>);
 
 #[pymethods]
 impl Reservation {
-    /// Returns how many of its buffers lie ready now.
+    /// Returns how many of its buffers are ready now.
     fn ready(&self, py: Python<'_>) -> PyResult<u32> {
         let reservation = self.0.get()?;
         Ok(py.detach(|| reservation.ready()).map_err(Failure)?)

@@ -11,18 +11,18 @@ const FIXED: i32 = 0x2 | 0x4;
 /// `F_SEAL_WRITE` and `F_SEAL_FUTURE_WRITE`: no new mapping can be written to.
 const NO_WRITES: i32 = 0x8 | 0x10;
 
-/// What the system tells of a file.
+/// Properties of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct File {
     /// Bytes: of fstat(2), of a dma-buf the end that lseek(2) finds.
     pub bytes: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Whether the descriptor was opened for writing, too.
     pub is_writable: bool,
 }
 
-/// What a file is.
+/// Kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A file that can be sealed, with the seals that `F_GET_SEALS` of fcntl(2) tells.
@@ -33,7 +33,7 @@ pub enum Kind {
     Other,
 }
 
-/// Which file of a handle.
+/// A file of a handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
     /// The first, that of the pixels.
@@ -51,17 +51,17 @@ impl fmt::Display for Which {
     }
 }
 
-/// Why a file is not that of the handle.
+/// Reason why a file is not that of the handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadFile {
-    /// What it is does not say whether its size is fixed.
+    /// The kind of the file does not show whether its size is fixed.
     #[error("the file of the {0} is neither a memfd nor a dma-buf")]
     Kind(Which),
     /// Its size can change, so that an access would fault.
     #[error("the file of the {which} has the seals {seals:#x}, but SHRINK and GROW must be among them")]
     Unsealed {
-        /// Which file.
+        /// The file.
         which: Which,
         /// Its seals.
         seals: i32,
@@ -69,11 +69,11 @@ pub enum BadFile {
     /// It is too small.
     #[error("the file of the {which} has {bytes} bytes, but the handle needs {needed}")]
     Size {
-        /// Which file.
+        /// The file.
         which: Which,
         /// Its bytes.
         bytes: u64,
-        /// What the handle says.
+        /// The value of the handle.
         needed: u64,
     },
     /// The handle says that it can be written to.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a handle says.
+//! Content of a handle.
 
 use anion_layout::{Format, Image, Layout, Unsupported, Usage};
 use anion_memory::{Access, BufferId};
@@ -7,7 +7,7 @@ use anion_memory::{Access, BufferId};
 /// Images of a buffer, one after the other.
 pub const MAX_LAYERS: u32 = 2048;
 
-/// What a buffer was asked for as, with what the heap added to that.
+/// The request of a buffer, with the values that the heap added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
     /// The format as requested: [`Format::ImplementationDefined`] stays that.
@@ -37,7 +37,7 @@ pub struct Handle {
     access: Access,
 }
 
-/// Why there can be no such buffer.
+/// Reason why there can be no such buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Invalid {
@@ -50,9 +50,9 @@ pub enum Invalid {
     /// The images do not fit.
     #[error("size is {size} bytes, but the image's layers need {needed}")]
     Size {
-        /// What the buffer has.
+        /// Bytes of the buffer.
         size: u64,
-        /// What all layers take.
+        /// Bytes of all layers.
         needed: u64,
     },
     /// No process could map it.

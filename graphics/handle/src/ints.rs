@@ -30,7 +30,7 @@ const FIRST_PLANE: usize = 22;
 const PLANES: usize = 4;
 const PLANE_INTS: usize = 6;
 
-/// Why numbers are none of a handle.
+/// Reason why numbers are not those of a handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {
@@ -43,7 +43,7 @@ pub enum Malformed {
     /// The access is not known here.
     #[error("access is {0}, but it must be 0 or 1")]
     Access(i32),
-    /// What it says of the buffer cannot be.
+    /// Its values for the buffer are impossible.
     #[error(transparent)]
     Invalid(#[from] Invalid),
     /// A number is not the one that follows from the others, or from the version of handles.
@@ -51,9 +51,9 @@ pub enum Malformed {
     Differs {
         /// Its place.
         index: usize,
-        /// What it is.
+        /// The value.
         value: i32,
-        /// What it should be.
+        /// The expected value.
         expected: i32,
     },
 }

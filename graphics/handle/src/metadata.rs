@@ -23,7 +23,7 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"ANIm");
 pub const VERSION: u32 = 1;
 /// Bytes of the metadata.
 pub const BYTES: u64 = 4096;
-/// Where the reserved region begins: at a page, since no page of Linux is larger.
+/// Offset of the reserved region: at a page, since no page of Linux is larger.
 pub const RESERVED_AT: u64 = 64 << 10;
 /// Most bytes of the reserved region.
 pub const MAX_RESERVED: u64 = 1 << 30;
@@ -71,7 +71,7 @@ const fn bounded(offset: usize, bytes: usize) -> Bounded {
 
 /// [`MAGIC`] and [`VERSION`].
 pub const HEAD: Place = place(0, 8);
-/// The buffer's name. What follows its first NUL means nothing.
+/// The buffer's name. Bytes after its first NUL have no meaning.
 pub const NAME: Place = place(16, 128);
 /// A value of Android's `Dataspace`.
 pub const DATASPACE: Place = place(144, 4);

@@ -68,7 +68,7 @@ proptest! {
             ints[index] = value;
         }
         if let Ok(other) = Handle::parse(&ints) {
-            prop_assert_eq!(other.to_ints(), ints, "no number is passed over");
+            prop_assert_eq!(other.to_ints(), ints, "no number is skipped");
             let end = other.layout().planes().iter().map(|plane| plane.offset + plane.bytes).max();
             prop_assert!(end.is_some_and(|end| end * u64::from(other.request().layers) <= other.size()));
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What an image is asked for as, and the layout that it gets.
+//! Descriptions of images, and their layouts.
 
 use crate::format::{Format, Fourcc};
 use crate::plane::{Component, ComponentKind, Plane};
@@ -26,7 +26,7 @@ pub struct Image {
     stride_align: u32,
 }
 
-/// Where everything of an image is in its buffer.
+/// The layout of an image in its buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// The format that was asked for; of [`Format::ImplementationDefined`], the one that was
@@ -43,7 +43,7 @@ pub struct Layout {
     count: usize,
 }
 
-/// Why there is no layout.
+/// Reason why there is no layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unsupported {
@@ -52,11 +52,11 @@ pub enum Unsupported {
     Side {
         /// `width` or `height`.
         side: &'static str,
-        /// What was asked for.
+        /// The requested value.
         value: u32,
-        /// Of which format.
+        /// The format.
         format: Format,
-        /// What is possible.
+        /// The limit.
         limit: u32,
     },
     /// The format has its pixels in groups.
@@ -64,9 +64,9 @@ pub enum Unsupported {
     Multiple {
         /// `width` or `height`.
         side: &'static str,
-        /// What was asked for.
+        /// The requested value.
         value: u32,
-        /// Of which format.
+        /// The format.
         format: Format,
         /// Pixels of a group.
         multiple: u32,
@@ -96,7 +96,7 @@ impl Image {
         self
     }
 
-    /// Returns the layout. That of [`Format::Blob`] has no padding, whatever the alignment.
+    /// Returns the layout. That of [`Format::Blob`] has no padding, for any alignment.
     ///
     /// # Errors
     /// If a side is 0, too long, or no multiple of what the format needs; if the alignment of rows
@@ -221,7 +221,7 @@ impl Layout {
     }
 }
 
-/// How the pixels of a format are arranged.
+/// Arrangement of the pixels of a format.
 enum Shape {
     /// All components of a pixel beside each other, rows a multiple of `pixels` pixels. `is_even`
     /// are both sides.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where the planes of an image are in a linear buffer.
+//! Layouts of images: the planes in a linear buffer.
 //!
 //! [`Image::layout`] gives for a format of Android's `PixelFormat`, a width and a height what
 //! devices and programs have to know to read and write the pixels: the DRM code, each plane's

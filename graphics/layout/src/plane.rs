@@ -33,7 +33,7 @@ impl Plane {
 /// A part of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Component {
-    /// What it tells.
+    /// Its meaning.
     pub kind: ComponentKind,
     /// Bits from the start of the sample.
     pub offset: u32,
@@ -41,7 +41,7 @@ pub struct Component {
     pub size: Option<u32>,
 }
 
-/// What a component tells.
+/// Meaning of a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ComponentKind {
     /// Luma.
@@ -56,7 +56,7 @@ pub enum ComponentKind {
     G,
     /// Blue.
     B,
-    /// What a sensor gives.
+    /// Data of a sensor.
     Raw,
     /// Alpha.
     A,

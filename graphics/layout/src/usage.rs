@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a buffer is to be used for.
+//! Uses of a buffer.
 
 /// Bits of Android's `BufferUsage`, as a client gave them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -7,9 +7,9 @@ pub struct Usage(pub u64);
 
 /// Masks of `BufferUsage`.
 impl Usage {
-    /// How the CPU reads: never, rarely (2) or often (3).
+    /// CPU reads: never, rarely (2) or often (3).
     pub const CPU_READ: u64 = 0xf;
-    /// How the CPU writes, in the four bits above.
+    /// CPU writes, in the four bits above.
     pub const CPU_WRITE: u64 = 0xf0;
     /// The GPU reads it as a texture.
     pub const GPU_TEXTURE: u64 = 1 << 8;
@@ -76,8 +76,8 @@ impl Usage {
         self.0 & mask != 0
     }
 
-    /// Returns the bits that have no meaning: those that nobody defines, those of vendors beyond
-    /// `vendor`, and a field of the CPU's with a value that is none of its three.
+    /// Returns the bits that have no meaning: undefined ones, vendor-defined ones beyond `vendor`,
+    /// and a CPU field with a value that is none of its three.
     pub fn unknown(self, vendor: u64) -> u64 {
         let field = |mask: u64, shift: u32| {
             let is_known = [0, 2, 3].contains(&((self.0 & mask) >> shift));

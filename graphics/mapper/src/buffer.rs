@@ -19,7 +19,7 @@ pub(crate) struct Buffer {
     pub(crate) page: Page,
     /// The pixels, from the first lock on.
     pub(crate) pixels: OnceLock<SharedMap>,
-    /// What each lock that is not undone yet was for.
+    /// The access of each lock that is not undone yet.
     pub(crate) locks: Mutex<Vec<CpuAccess>>,
 }
 

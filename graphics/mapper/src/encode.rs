@@ -8,7 +8,7 @@ use crate::standard::{self, Standard};
 use anion_handle::metadata::{BLEND_MODE, CTA861_3, DATASPACE, SMPTE2086, SMPTE2094_10, SMPTE2094_40};
 use anion_layout::{ComponentKind, LINEAR, Plane, Usage};
 
-/// What the names of Android's enumerations begin with.
+/// Prefix of the names of Android's enumerations.
 const PACKAGE: &str = "android.hardware.graphics.common.";
 /// `ChromaSiting` where there is chroma: who fills the buffer decides.
 const SITING_UNKNOWN: i64 = 1;

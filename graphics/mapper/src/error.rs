@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a call is answered when it fails.
+//! Errors of calls.
 
 use anion_handle::{BadFile, Malformed};
 use nix::errno::Errno;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the kernel tells of the files of a handle.
+//! Properties of the files of a handle.
 //!
 //! A handle may bring any file, also one of a file system that another process serves and never
 //! answers. So only what the kernel knows by itself is asked, until the file is known to be memory.

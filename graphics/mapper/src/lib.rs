@@ -16,9 +16,9 @@
 //!
 //! # Locks
 //!
-//! That of the list is held for a look-up, an insertion or a removal; that of a buffer
-//! (`buffer::Buffer`) to count its locks. Neither is held during a system call, and no two are
-//! held together. Any thread may call.
+//! The lock of the list is held for a look-up, an insertion or a removal; that of a buffer
+//! (`buffer::Buffer`) to count its locks. Neither is held during a system call, and no two are held
+//! together. Any thread may call.
 
 #![deny(unsafe_code)]
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The memory beside a buffer, as it is read and written while other processes do the same.
 //!
-//! Every value is copied out before it is looked at; nothing here depends on what is read.
+//! The code copies every value before it checks it; nothing here depends on the values.
 
 use crate::error::Error;
 use anion_handle::metadata::{self, Bounded, HEAD, MAGIC, NAME, Optional, Place, VERSION};
@@ -15,7 +15,7 @@ pub(crate) struct Page {
     map: SharedMap,
 }
 
-/// What a flag says while a value is set.
+/// Value of a flag while a value is set.
 const SET: i32 = 1;
 const UNSET: i32 = 0;
 

@@ -14,7 +14,7 @@ pub(crate) struct Imported {
     pub(crate) buffer: Buffer,
 }
 
-/// The list. What a call uses of it lives until the call ends, also if another thread frees it.
+/// The list. A buffer that a call uses lives until the call ends, also if another thread frees it.
 static IMPORTED: Mutex<BTreeMap<usize, Arc<Imported>>> = Mutex::new(BTreeMap::new());
 
 fn imported() -> MutexGuard<'static, BTreeMap<usize, Arc<Imported>>> {

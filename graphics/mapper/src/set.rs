@@ -9,8 +9,8 @@ use anion_handle::metadata::{BLEND_MODE, CTA861_3, DATASPACE, SMPTE2086, SMPTE20
 /// Sets metadata of a buffer to an encoded value. No bytes at all unset those that may be unset.
 ///
 /// # Errors
-/// `BadValue` for what the request has fixed; `Unsupported` for all else that cannot be set, for a
-/// value that is not encoded as its type is, and for one that is too long.
+/// `BadValue` for values that the request has fixed; `Unsupported` for all others that cannot be
+/// set, for a value that is not encoded as its type, and for one that is too long.
 pub(crate) fn set(buffer: &Buffer, standard: Standard, value: &[u8]) -> Result<(), Error> {
     if !standard.is_settable() {
         return Err(if standard.is_requested() { Error::BadValue } else { Error::Unsupported });

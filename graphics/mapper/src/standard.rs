@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The types of metadata: Android's `StandardMetadataType`, all of them and no other.
 
-/// What the types are called in the header of an encoded value.
+/// Names of the types in the header of an encoded value.
 pub(crate) const NAME: &str = "android.hardware.graphics.common.StandardMetadataType";
 
 /// Defines the types, numbered from 1 in this order, and the list of all of them.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who is calling, as the kernel vouches for it.
+//! The caller, which the kernel identifies.
 
 use crate::CallerIdentity;
 use binder::ThreadState;

@@ -8,10 +8,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What a binder object asks of its transport.
+/// Requirements of a binder object for its transport.
 pub type Features = BinderFeatures;
 
-/// What the binder library wants back from a dump.
+/// Result of a dump for the binder library.
 pub type DumpOutcome = std::result::Result<(), StatusCode>;
 
 /// An argument of a dump, as the binder library hands it over.

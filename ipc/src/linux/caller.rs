@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who is calling, as the transport vouches for it.
+//! The caller, which the transport identifies.
 
 use crate::CallerIdentity;
 use rsbinder::rpc::PeerIdentity;
 use rsbinder::{Caller, calling_caller};
 
-/// Returns the caller of the transaction that this thread is serving; `None` if the transport
-/// cannot vouch for a uid, and outside a transaction.
+/// Returns the caller of the transaction that this thread serves; `None` if the transport cannot
+/// identify a uid, and outside a transaction.
 pub fn calling_identity() -> Option<CallerIdentity> {
     match calling_caller()? {
         Caller::Kernel { uid, pid, sid } => {

@@ -84,7 +84,7 @@ pub fn connect_for_callbacks<I: FromIBinder + ?Sized>(
     open(endpoint, name, Connections { outgoing: 1, incoming: 1, is_operator: false })
 }
 
-/// What a session consists of.
+/// Parts of a session.
 #[derive(Clone, Copy)]
 struct Connections {
     /// For calls to the service, at least 1.

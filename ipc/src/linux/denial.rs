@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Why the system does not let this process connect.
+//! Reason why the system does not permit this process to connect.
 
 use nix::unistd::{Gid, Group, getegid, getgroups};
 use std::fs::{self, Metadata};
@@ -13,7 +13,7 @@ const GROUP_WRITES: u32 = 0o020;
 /// Bit of a mode: its group may look for names.
 const GROUP_SEARCHES: u32 = 0o010;
 
-/// Why a socket cannot be connected to, where something can be done about it.
+/// Reason why a process cannot connect to a socket, if the user can change it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Cause {
     /// There is no file at the path.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the server's owner decides about each connection, and what it is told of it.
+//! Decisions of the server's owner about each connection, and the state that it gets.
 
 use super::transport::{Opening, Refused};
 use std::fmt::Display;
 use std::os::fd::OwnedFd;
 
-/// What a connection makes the service hold beyond what every connection has.
+/// Resources that the service holds for a connection, beyond those of every connection.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
     /// Bytes of a message that has not come in whole, or is being answered.
@@ -19,7 +19,7 @@ pub trait Permit: Send + Sync + 'static {
     /// Decides about the connection, once, when the client has said what it wants with it.
     ///
     /// # Errors
-    /// Why it is not served: the client is told that, and the connection ends.
+    /// Reason why it is not served: the client gets it, and the connection ends.
     fn opens(&self, opening: Opening) -> Result<(), Refused> {
         let _ = opening;
         Ok(())
@@ -41,8 +41,8 @@ pub trait Permit: Send + Sync + 'static {
         let _ = why;
     }
 
-    /// Closes a duplicate of the socket where no thread can be started to serve it. That may take
-    /// time: what the client has sent is closed with it.
+    /// Closes a duplicate of the socket if no thread can be started to serve it. That may take
+    /// time: descriptors that the client has sent are closed with it.
     fn unserved(&self, socket: OwnedFd) {
         drop(socket);
     }

@@ -7,7 +7,7 @@ use nix::unistd::{Group, Uid, User, getgroups};
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// Where units of systemd are installed.
+/// Directories of systemd units.
 const UNIT_FOLDERS: [&str; 4] = [
     "/etc/systemd/system",
     "/usr/local/lib/systemd/system",
@@ -17,7 +17,7 @@ const UNIT_FOLDERS: [&str; 4] = [
 /// The unit that listens for the machine's service.
 const UNIT: &str = "anion.socket";
 
-/// What the command depends on beside the causes.
+/// Facts that the command depends on, in addition to the causes.
 struct Surroundings {
     /// The name of this user, if it has one.
     user: Option<String>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Calls that every dma-buf answers, whichever driver exported it (`drivers/dma-buf/dma-buf.c`).
+//! Ioctls of every dma-buf, for all exporters (`drivers/dma-buf/dma-buf.c`).
 
 use nix::errno::Errno;
 use std::ffi::CStr;
@@ -14,14 +14,13 @@ nix::ioctl_write_ptr!(
     u64
 );
 nix::ioctl_write_ptr_bad!(
-    /// `DMA_BUF_SET_NAME_B`: the argument is the string itself, whatever size the number says.
+    /// `DMA_BUF_SET_NAME_B`: the argument is the string itself, for any size in the number.
     dma_buf_set_name,
     nix::request_code_write!(b'b', 1, size_of::<u64>()),
     libc::c_char
 );
 
-/// What the CPU is about to do with a buffer, or has done: `DMA_BUF_SYNC_READ` and
-/// `DMA_BUF_SYNC_WRITE`.
+/// Kind of a CPU access: `DMA_BUF_SYNC_READ` and `DMA_BUF_SYNC_WRITE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum CpuAccess {
@@ -33,13 +32,13 @@ pub enum CpuAccess {
     ReadWrite = 3,
 }
 
-/// Which end of an access: `DMA_BUF_SYNC_START` or `DMA_BUF_SYNC_END`.
+/// Begin or end of an access: `DMA_BUF_SYNC_START` or `DMA_BUF_SYNC_END`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Phase {
-    /// Before the first access: what devices wrote becomes visible.
+    /// Before the first access: data that devices wrote becomes visible.
     Start = 0,
-    /// After the last: what the CPU wrote becomes visible to devices.
+    /// After the last access: data that the CPU wrote becomes visible to devices.
     End = 4,
 }
 
@@ -57,10 +56,10 @@ pub fn set_name(fd: impl AsFd, name: &CStr) -> io::Result<()> {
 }
 
 /// Brackets CPU access to a mapping of a dma-buf (`DMA_BUF_IOCTL_SYNC`). Memory that no device can
-/// see behind the CPU's back, a memfd or ashmem, knows no such call; there it does nothing.
+/// access, a memfd or ashmem, has no such call; there it does nothing.
 ///
 /// # Errors
-/// As the exporter's; calls that were interrupted are repeated.
+/// Those of the exporter; interrupted calls are repeated.
 pub fn sync(fd: impl AsFd, access: CpuAccess, phase: Phase) -> io::Result<()> {
     let flags = access as u64 | phase as u64;
     loop {

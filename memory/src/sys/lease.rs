@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether anyone else has a file open: asked by taking a write lease and giving it back.
+//! Asks whether another process has a file open, by taking a write lease and returning it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// Linux's number; some C libraries do not name it.
+/// Linux's number; some C libraries do not define it.
 const F_SETLEASE: libc::c_int = 1024;
 
 fn set(fd: impl AsFd, kind: libc::c_int) -> io::Result<()> {

@@ -81,7 +81,7 @@ impl SharedMap {
     /// to make each page present: for files that have holes.
     ///
     /// # Errors
-    /// As [`SharedMap::new`].
+    /// Those of [`SharedMap::new`].
     pub fn sparse(fd: impl AsFd, bytes: usize) -> io::Result<Self> {
         Self::with_flags(fd, bytes, Access::ReadWrite, MapFlags::empty())
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a call that is about to be refused asks about: what an event named a moment ago, and what
-//! the kernel reports nothing about.
+//! Checks of a call that is about to be refused: buffers that an event named a moment ago, and
+//! buffers without close events.
 
 use super::{EAGER_LOOKS, FIRST_LOOK, LONGEST_REST, Liveness, REST, Suspect};
 use crate::units::{BufferId, Uid};
@@ -22,8 +22,8 @@ impl Liveness {
         reader
     }
 
-    /// Notes which buffers the events that a reader got named: a thread that asks from here on
-    /// knows of them, whatever that thread does next.
+    /// Notes which buffers were named by the events that a reader got. A thread that asks from now
+    /// on knows of them, independently of that reader.
     pub(in crate::allocator) fn end_reading(&self, reader: u64, named: &[(BufferId, Uid)], now: Instant) {
         let mut pending = self.pending();
         for (id, uid) in named {
@@ -69,10 +69,10 @@ impl Liveness {
         Some(pending.unwatched.get(&uid).map_or_else(Vec::new, |own| own.ids.iter().copied().collect()))
     }
 
-    /// Takes the turn of a call of `uid` to look at its unreported buffers: returns how long to
-    /// wait and ask again, nothing if it is now, and `None` if there is no such buffer or too many
-    /// calls of the uid wait already. Asking takes a fifth of the time at most, whatever a client
-    /// has asked.
+    /// Requests a turn for a call of `uid` to check its buffers without close events. Returns how
+    /// long to wait before the next request, nothing if the call has the turn now, and `None` if
+    /// there is no such buffer or too many calls of the uid wait already. These checks take at most
+    /// a fifth of the time, for any number of requests.
     pub(in crate::allocator) fn turn_to_look(&self, uid: Uid, now: Instant) -> Option<Duration> {
         let mut pending = self.pending();
         if pending.rescans.is_empty() && !pending.unwatched.contains_key(&uid) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether the machine has little memory left. The kernel's stall triggers fire when tasks wait
-//! already. Where a process allocates quickly or there is no swap, that is too late, so while
-//! memory is pooled the service looks itself.
+//! Detects that the machine has little memory left. The kernel's stall triggers fire when tasks
+//! wait already. If a process allocates quickly or there is no swap, that is too late, so while
+//! memory is pooled the service reads the available memory.
 
 use super::PressureLevel;
 use std::io;
@@ -11,7 +11,7 @@ use std::time::Duration;
 const MODERATE_PART: u64 = 32;
 /// Less than this part is critical.
 const CRITICAL_PART: u64 = 64;
-/// Less than this part is looked at more often.
+/// Below this part of the memory the service reads it more often.
 const ATTENTIVE_PART: u64 = 8;
 /// Pause between looks.
 const CALM_PAUSE: Duration = Duration::from_secs(1);

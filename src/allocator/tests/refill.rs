@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory made ahead of demand: when, how much, for whom, and that failures leave nothing behind.
+//! Preallocated memory: when, how much, for whom, and that failures leave nothing behind.
 
 use super::pool::{pooled, settle_and_scrub, stats, system, use_up};
 use super::*;

@@ -8,7 +8,7 @@ use winnow::prelude::*;
 /// Most operators and parentheses inside each other.
 const MAX_DEPTH: usize = 64;
 
-/// How a binary operator computes; `None` if there is no result.
+/// The function of a binary operator; it returns `None` if there is no result.
 type Operation = fn(u64, u64) -> Option<u64>;
 
 /// Binary operators with their precedence in C; longer spellings before their prefixes.

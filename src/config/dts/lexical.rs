@@ -13,7 +13,7 @@ pub(super) type Input<'t> = LocatingSlice<&'t str>;
 /// `Backtrack` means "something else stands here", `Cut` means "this is it, but it is malformed".
 pub(super) type Parsed<T> = ModalResult<T, Syntax>;
 
-/// What is wrong at which byte.
+/// The error, and its byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Syntax {
     pub(super) offset: usize,

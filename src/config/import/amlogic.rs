@@ -11,9 +11,9 @@ use crate::units::{HeapId, HeapType, PageSize};
 
 /// The node may name its region, and says nothing else.
 const KEYS: &[&str] = &["memory-region"];
-/// What a pool has beside the keys of every region: they are the decoder's.
+/// Keys of a pool in addition to those of every region: they belong to the decoder.
 const POOL_KEYS: &[&str] = &["linux,contiguous-region", "clear-map"];
-/// What the names of the decoder's pools have in common.
+/// Common part of the names of the decoder's pools.
 const CODEC: &str = "codec_mm";
 
 pub(super) fn claims(_: &Tree, _: NodeId, compatible: &[String]) -> bool {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the readers of several bindings do alike with the heap that they describe.
+//! Functions that the readers of several bindings share.
 
 use crate::config::draft::Draft;
 use crate::config::heaps::check_size;

@@ -70,7 +70,7 @@ const MASK_NAMES: &[(u32, &str, Option<&str>)] = &[
     (25, "system", Some("ion_system_heap")),
 ];
 
-/// What the id means where no heap has a type: kernel 3.4. Other ids are carveouts.
+/// Kinds of ids if no heap has a type: kernel 3.4. Other ids are carveouts.
 const KINDS_BY_ID: &[(u32, HeapType, bool)] = &[
     (8, HeapType::Carveout, true),
     (12, HeapType::Carveout, true),
@@ -80,7 +80,7 @@ const KINDS_BY_ID: &[(u32, HeapType, bool)] = &[
     (30, HeapType::System, false),
 ];
 
-/// What kernel 3.4 calls the heap of this id, where it has another name than later.
+/// Name of the heap of this id in kernel 3.4, if it differs from later kernels.
 const OLD_NAMES: &[(u32, &str, Option<&str>)] =
     &[(25, "iommu", Some("system")), (26, "pil_2", Some("user_contig"))];
 
@@ -102,7 +102,7 @@ const KINDS: &[(&str, HeapType, bool)] = &[
     ("REMOVED", HeapType::Carveout, true),
 ];
 
-/// How a container's heaps give id and type.
+/// The form of id and type in a container's heaps.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// Kernel 3.4: no types.
@@ -191,8 +191,8 @@ fn id(node: &mut NodeReader<'_>, form: Form) -> Option<(HeapId, u32)> {
     Some((id, number))
 }
 
-/// What a heap is, whether the CPU is kept from it, and why it cannot be served if that is known
-/// already.
+/// Kind of a heap, whether the CPU cannot access it, and the reason why it cannot be served if that
+/// is known already.
 type Kind = (HeapType, bool, Option<String>);
 
 fn kind_by_id(number: u32) -> Kind {

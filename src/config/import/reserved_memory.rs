@@ -11,7 +11,7 @@ use crate::config::region;
 use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapType, PageSize};
 
-/// What a pool has beside the keys of every region.
+/// Keys of a pool in addition to those of every region.
 const KEYS: &[&str] = &["linux,cma-default", "chunk-order"];
 
 const CARVEOUT: &str = "mediatek,ion-carveout-heap";

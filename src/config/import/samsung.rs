@@ -10,7 +10,7 @@ use crate::config::region;
 use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapId, HeapType, PageSize};
 
-/// What a heap has beside the keys of every region.
+/// Keys of a heap in addition to those of every region.
 const KEYS: &[&str] = &[
     "ion,heapname",
     "ion,alignment",
@@ -29,7 +29,7 @@ const KEYS: &[&str] = &[
 /// Parent of the heaps of pages of high order.
 const HIGH_ORDER: &str = "ion-hpa-heap";
 
-/// Where a heap's memory is.
+/// The memory of a heap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Form {
     /// The node is reserved memory; the name, if the `compatible` string has it.

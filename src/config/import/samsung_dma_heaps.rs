@@ -7,7 +7,7 @@ use crate::config::property::{NodeReader, compatibles, number};
 use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapType, PageSize};
 
-/// What the `compatible` strings begin with; the rest is the kind.
+/// Prefix of the `compatible` strings; the rest is the kind.
 const PREFIX: &str = "samsung,dma-heap-";
 
 const KEYS: &[&str] = &[

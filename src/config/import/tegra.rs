@@ -7,11 +7,11 @@ use crate::config::region;
 use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapName, HeapType};
 
-/// What a carveout has beside the keys of every region.
+/// Keys of a carveout in addition to those of every region.
 const KEYS: &[&str] = &["iommus", "#memory-region-cells"];
 /// The region that the TEE protects from the CPU: video that is kept from being copied.
 const PROTECTED: &str = "nvidia,vpr-carveout";
-/// What the names of carveouts end with; nvmap leaves it out.
+/// Suffix of the names of carveouts, which nvmap removes.
 const SUFFIX: &str = "-carveout";
 
 pub(super) fn claims(_: &Tree, _: NodeId, compatible: &[String]) -> bool {

@@ -9,7 +9,7 @@ use crate::config::region;
 use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapType, PageSize};
 
-/// What `compatible` strings of such nodes begin with.
+/// Prefixes of the `compatible` strings of such nodes.
 const CONTAINERS: &[&str] = &[
     // MediaTek: secure memory, its dma-heaps, and the memory that they share.
     "mediatek,trusted_mem",

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Recognises containers of heaps that no binding reads, so that they are named and not passed over
-//! in silence.
+//! Recognises containers of heaps that no binding reads, so that the report names them.
 
 use crate::config::region;
 use crate::config::tree::{NodeId, Tree};
@@ -14,7 +13,7 @@ const BATTERIES: &[&str] = &["li", "lithium"];
 /// Names of containers, without unit address.
 const NAMES: &[&str] = &["ion", "ion-heaps", "ion_heaps", "dma-heaps", "dma_heaps", "dmaheaps"];
 
-/// What keys of heaps end with, behind the vendor.
+/// Suffixes of the keys of heaps, after the vendor.
 const KEYS: &[&str] = &[
     "ion-heap-type",
     "ion-heap-name",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What an overlay refers to, and what its nodes are called: from the lists that `dtc -@` writes
-//! into blobs, or from what the reader of text has noted.
+//! References of an overlay, and labels of its nodes: from the lists that `dtc -@` writes into
+//! blobs, or from the reader of text.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::{FIXUPS, LOCAL_FIXUPS, OverlayError, SYMBOLS};
 use crate::config::property::{cells, read, text, texts};
 use crate::config::tree::{NodeId, Tree};
 
-/// What a cell of an overlay is to be.
+/// Value that a cell of an overlay must get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::config) enum Fix {
     /// The phandle of the node of the other tree with this label.

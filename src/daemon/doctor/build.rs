@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How the running kernel was built: what is a module, what is built in, what it lacks.
+//! Build configuration of the running kernel: its modules, built-in drivers, and missing ones.
 
 use super::root::Root;
 #[cfg(not(soong))]

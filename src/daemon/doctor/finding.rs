@@ -30,9 +30,9 @@ impl State {
 pub(crate) struct Finding {
     pub(crate) what: String,
     pub(crate) state: State,
-    /// What is there.
+    /// The result of the check.
     pub(crate) found: String,
-    /// What that means for Anion.
+    /// Its meaning for Anion.
     pub(crate) means: String,
     /// The command that changes it, or what has to be had; none if there is nothing to change.
     pub(crate) change: Option<String>,

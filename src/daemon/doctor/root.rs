@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where the machine's files are looked for.
+//! Root directory of the machine's files.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub(crate) struct Root(PathBuf);
 
-/// What is at a device's path.
+/// State of a device's path.
 #[derive(Debug)]
 pub(crate) enum Device {
     /// Nothing.
@@ -21,7 +21,7 @@ pub(crate) enum Device {
     Open,
 }
 
-/// How a device is opened.
+/// The function that opens a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Read,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is done to every line before it is written: none can be forged, and the binder library,
-//! which complains about what clients send, is held to a line a second for each of them.
+//! Filters every line before it is written: no line can be forged, and messages of the binder
+//! library about one client are limited to a line a second.
 
 use crate::allocator::Throttles;
 use anion_ipc::calling_identity;
@@ -17,7 +17,7 @@ const NOBODY: u32 = u32::MAX;
 /// A logger before another.
 pub(super) struct Front<L> {
     logger: L,
-    /// Of the binder library's lines; `None` to log all of them, for debugging.
+    /// Limits lines of the binder library; `None` to log all of them, for debugging.
     library: Option<Mutex<Throttles>>,
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Policy {
 /// Conditions that must hold together.
 pub(super) type Alternative = Vec<Condition>;
 
-/// What an argument must be.
+/// Condition on an argument.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Condition {
     /// From 0.
@@ -212,7 +212,7 @@ macro_rules! constants {
     ($($name:ident)*) => { &[$((stringify!($name), libc::$name)),*] };
 }
 
-/// What policies call by name. The numbers of some differ by architecture.
+/// Names that policies use. The numbers of some differ by architecture.
 const CONSTANTS: &[(&str, i32)] = constants! {
     AF_UNIX CLONE_THREAD EACCES ENOSYS EPERM
     F_DUPFD_CLOEXEC F_GETFD F_GETFL F_SETFD F_SETFL

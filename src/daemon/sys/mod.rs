@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the daemon does before it is one.
+//! Settings of the process before the daemon starts.
 #![allow(unsafe_code, reason = "one of the folders that may; every block argues for itself")]
 
 #[cfg(target_env = "gnu")]
@@ -8,15 +8,16 @@ use std::io;
 #[cfg(not(soong))]
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// What the C library's allocator is told: blocks from 64 KiB on are mappings of their own, which
-/// have no page before it is written and go back to the kernel when they are freed; and threads
-/// share two heaps, which keep at most 256 KiB that nobody uses at their ends.
+/// Settings of the C library's allocator: blocks from 64 KiB on are separate mappings, which have
+/// no page before it is written and go back to the kernel when they are freed; and threads share
+/// two heaps, which keep at most 256 KiB of free memory at their ends.
 #[cfg(target_env = "gnu")]
 const ALLOCATOR: [(c_int, c_int); 3] =
     [(M_ARENA_MAX, 2), (M_MMAP_THRESHOLD, 64 << 10), (M_TRIM_THRESHOLD, 256 << 10)];
 
-/// Has memory that is allocated for a client's message grow with what has come of it, and go back
-/// to the kernel after it. Only glibc has to be told; others' defaults stay.
+/// Makes memory that is allocated for a client's message grow with the bytes that arrived, and go
+/// back to the kernel after it. Only glibc needs these settings; other libraries keep their
+/// defaults.
 pub(crate) fn give_freed_memory_back() {
     #[cfg(target_env = "gnu")]
     for (parameter, value) in ALLOCATOR {
@@ -31,8 +32,9 @@ pub(crate) fn give_freed_memory_back() {
 /// that it passed can be owned by its number, once, and a number that it did not pass cannot be
 /// owned. The program begins with it and does not call it again: `tests/floors.rs` checks both.
 ///
-/// All of it is marked close-on-exec. What is not taken stays open as long as the process lives: a
-/// preloaded library may be using it, and closing what a parent forgot would gain nothing.
+/// All of them are marked close-on-exec. A descriptor that is not taken stays open as long as the
+/// process lives: a preloaded library may use it, and closing descriptors that a parent forgot has
+/// no benefit.
 ///
 /// # Errors
 /// If `/proc/self/fd` cannot be read, or a descriptor cannot be marked.
@@ -72,8 +74,8 @@ pub(crate) fn pass_descriptors(socket: BorrowedFd<'_>, passes: bool) -> io::Resu
     set_option(socket, SO_PASSRIGHTS, libc::c_int::from(passes))
 }
 
-/// Returns whether descriptors wait in the queue of a socket that nobody can send to any more. They
-/// stay there: closing one here could take as long as the process that sent it wants.
+/// Returns whether descriptors wait in the queue of a socket to which no process can send any more.
+/// They stay there: closing one here could take as long as the sending process wants.
 ///
 /// # Errors
 /// As setsockopt(2) or recvmsg(2).

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What goes into a pool and comes out, and what it counts.
+//! Memory that enters and leaves a pool, and its counters.
 
 use super::memory::{Poolable, Stored};
 use super::{Discards, Released};
@@ -7,7 +7,7 @@ use crate::pool::{Clean, Pooled, ReleasedId, TrustDomain};
 use crate::units::BackedBytes;
 use std::sync::Arc;
 
-/// What a pool has done.
+/// Counters of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolCounters {
     /// Clean bytes in it.
@@ -29,7 +29,7 @@ pub struct PoolCounters {
     pub discarded: Discards,
 }
 
-/// What a request gets from a pool.
+/// The memory that a request gets from a pool.
 pub struct Taken<M: Poolable = Stored> {
     /// Clean memory.
     pub clean: Vec<Pooled<M, Clean>>,
@@ -40,7 +40,7 @@ pub struct Taken<M: Poolable = Stored> {
     pub as_is: Vec<Released<M>>,
 }
 
-/// How a request's buffers were served.
+/// The way in which a request's buffers were served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Served {
     /// From the pool.
@@ -63,9 +63,9 @@ impl<M: Poolable> Taken<M> {
 pub struct Wanted<'a> {
     /// Bytes of each buffer.
     pub bytes: BackedBytes,
-    /// How many.
+    /// The number of buffers.
     pub count: usize,
-    /// Who asks.
+    /// The trust domain of the caller.
     pub domain: &'a TrustDomain,
     /// Whether what the domain's own clients left in it may be handed out.
     pub unzeroed: bool,
@@ -74,6 +74,6 @@ pub struct Wanted<'a> {
 /// Memory for the worker to clean.
 pub struct Work<M: Poolable = Stored> {
     pub(super) id: ReleasedId,
-    /// What is to be done, without any lock.
+    /// Work to do without any lock.
     pub wipe: Arc<M::Wipe>,
 }

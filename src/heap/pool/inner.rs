@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the lock of a pool guards.
+//! The state that the lock of a pool guards.
 
 use super::{Leftover, PoolCounters, Poolable, Unclean};
 use crate::ledger::HeapAccount;
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Most sizes of which buffers are preallocated.
 const PREALLOCATED_SIZES: usize = 32;
 
-/// What a pool has, and its account.
+/// The memory of a pool, and its account.
 pub(super) struct Inner<M: Poolable> {
     pub(super) account: HeapAccount,
     pub(super) contents: Contents<M, Unclean<M>>,
@@ -33,7 +33,7 @@ impl<M: Poolable> Inner<M> {
         evicted
     }
 
-    /// Returns the size of the preallocated buffer that is wanted most and has room.
+    /// Returns the size of the preallocated buffer with the highest demand that has room.
     pub(super) fn wanted(&self, now: Duration) -> Option<BackedBytes> {
         let targets = self.demand.targets(now).into_iter();
         let sizes = targets

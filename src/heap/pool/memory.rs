@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a pool holds, and what it does with it.
+//! Memory in a pool, and the operations on it.
 
 use super::Pool;
 use crate::pool::{Dirty, Evicted, Pooled};
@@ -19,7 +19,7 @@ pub struct Stored {
     pub watch: Option<Watch>,
 }
 
-/// What a pool does with memory, always without its lock. The seam for a model checker.
+/// Operations of a pool on memory, always without its lock. A model checker replaces them.
 pub trait Poolable: Send {
     /// Cleans memory, on any number of threads.
     type Wipe: Send + Sync;
@@ -27,7 +27,7 @@ pub trait Poolable: Send {
     /// Does as [`Memory::worth_keeping`].
     ///
     /// # Errors
-    /// Why not.
+    /// The cause if it cannot.
     fn worth_keeping(&self) -> Result<(), Unfit>;
 
     /// Does as [`Memory::wipe`].
@@ -36,7 +36,7 @@ pub trait Poolable: Send {
     /// If it cannot be mapped.
     fn wipe(&self) -> io::Result<Arc<Self::Wipe>>;
 
-    /// Finishes cleaning on the calling thread, whatever other threads do.
+    /// Finishes cleaning on the calling thread, independently of other threads.
     ///
     /// # Errors
     /// If its contents are not known.
@@ -91,14 +91,13 @@ impl Poolable for Stored {
 
 /// Memory on the released list. Dropping it first stops the thread that cleans it.
 pub struct Unclean<M: Poolable> {
-    /// `None` once it was taken out, just before the drop.
+    /// `None` once the memory was taken out, just before the drop.
     pub(super) memory: Option<M>,
     pub(super) wipe: Arc<M::Wipe>,
 }
 
 impl<M: Poolable> Unclean<M> {
-    /// Returns the memory as it is, once nothing writes to it any more; `None` if it was taken out
-    /// before.
+    /// Returns the memory once no thread writes to it any more; `None` if it was taken out before.
     pub(super) fn take_as_is(mut self) -> Option<M> {
         let memory = self.memory.take()?;
         memory.stop(&self.wipe);
@@ -131,8 +130,8 @@ pub type Leftover<M = Stored> = Evicted<M, Unclean<M>>;
 /// a GiB to unmap it and as much to free it.
 const SHARED_WORK: u64 = 32 << 20;
 
-/// Drops memory that left a pool. Giving pages back takes the kernel time, so no lock may be held.
-/// Of much memory another thread drops half meanwhile, if one can be started.
+/// Drops memory that left a pool. The kernel needs time to free pages, so no lock may be held. If
+/// there is much memory, another thread drops half of it, if one can be started.
 pub fn discard<M: Poolable>(leftover: Leftover<M>) {
     leftover.free.iter().for_each(|memory| memory.memory().cleaned());
     if leftover.bytes() < SHARED_WORK || leftover.len() < 2 {

@@ -41,10 +41,10 @@ struct EventRow {
     deal: Option<DealRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     took_ns: Option<u64>,
-    /// Of a refusal.
+    /// Cause of a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'static str>,
-    /// Of a change of memory pressure.
+    /// Level of a change of memory pressure.
     #[serde(skip_serializing_if = "Option::is_none")]
     level: Option<&'static str>,
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a dump has, as tools get it. The keys are a promise to scripts: they may be added to, but
-//! not renamed.
+//! Rows of a dump, for tools. Scripts depend on the keys: keys may be added, but not renamed.
 
 use crate::allocator::{BufferView, Graphic, HeapView, LatencyCounts};
 use crate::heap::{Discard, Heap, SetAside};
@@ -14,7 +13,7 @@ use std::ops::Range;
 /// Most ranges of one kind that a dump lists.
 const MOST_RANGES: usize = 4096;
 
-/// What is shown, for tools.
+/// The whole dump, for tools.
 #[derive(Serialize)]
 pub(super) struct Report<'a> {
     pub(super) service: &'a ServiceRow,
@@ -25,7 +24,7 @@ pub(super) struct Report<'a> {
     pub(super) buffers: Vec<BufferRow>,
 }
 
-/// Who serves, and what.
+/// Process and configuration of the service.
 #[derive(Serialize)]
 pub(in crate::service) struct ServiceRow {
     pub(super) version: &'static str,
@@ -47,7 +46,7 @@ impl ServiceRow {
     }
 }
 
-/// How releases of one kind of buffer are noticed.
+/// Release mechanism of one kind of buffer.
 #[derive(Serialize)]
 pub(super) struct ReleaseRow {
     pub(super) backing: &'static str,
@@ -98,13 +97,13 @@ pub(super) struct HeapRow {
     pub(super) discarded_scarce: u64,
     pub(super) discarded_scrub_failed: u64,
     pub(super) allocate_latency: LatencyRow,
-    /// Where it is asked for, and memory was set aside.
+    /// Present if it was requested, and memory is set aside.
     #[serde(skip_serializing_if = "Option::is_none")]
     map: Option<MapRow>,
 }
 
-/// Ranges of the memory that was set aside for a heap: offset and length of each in bytes, by
-/// offset. What is in neither list, clients hold, or is on its way from one place to another.
+/// Ranges of the memory that is set aside for a heap: offset and length of each in bytes, by
+/// offset. Ranges in neither list are held by clients, or are being moved.
 #[derive(Serialize)]
 struct MapRow {
     free: Vec<(u64, u64)>,
@@ -150,7 +149,7 @@ pub(super) struct BufferRow {
     pub(super) image: Option<ImageRow>,
 }
 
-/// What the buffer of an image was allocated for.
+/// Image of a buffer.
 #[derive(Serialize)]
 pub(super) struct ImageRow {
     format: String,

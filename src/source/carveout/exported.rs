@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Buffers that are dma-bufs over the arena's own pages, each with a descriptor of its own.
 //!
-//! A released buffer is cleaned where it lies, and kept with its dma-buf for the same trust domain.
-//! A range that is given up instead, to be free for everyone, has its pages exchanged: they go back
-//! to the kernel and new ones take their place, so that pages which a client has pinned in secret
-//! leave the arena. That is not needed for ranges that no client ever got, nor for clean ones of a
-//! heap whose memory may be shared.
+//! The service cleans a released buffer in place, and pools it with its dma-buf for the same trust
+//! domain. When its range becomes free for all clients instead, its pages are exchanged: they go
+//! back to the kernel and new ones take their place, so that pages that a client has pinned leave
+//! the arena. That is not needed for ranges that no client ever got, nor for clean ranges of a heap
+//! whose memory may be shared.
 
 use super::{Lot, Store};
 use crate::source::export::{Export, Exporter, POOLED_NAME, require_writable};
@@ -19,7 +19,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How ranges become dma-bufs.
+/// The device that makes dma-bufs of ranges.
 pub(super) struct Exporting {
     pub(super) exporter: Arc<dyn Exporter>,
     /// Clean pages may go to any trust domain.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Buffers held ready: that they are charged, drawn without being charged again, made again when
-//! they come back, and gone with the object, however its client ends.
+//! Reservations: their buffers are charged, drawn without being charged again, and made again after
+//! their release; the reservation ends with the object, however its client ends.
 
 use crate::child::ChildProcess;
 use crate::harness::{Fixture, RELEASE_DEADLINE};

@@ -45,7 +45,7 @@ const fn end(action: u32) -> sock_filter {
     instruction(libc::BPF_RET | libc::BPF_K, action as usize, 0, 0)
 }
 
-/// Compares what was loaded, and passes over so many instructions.
+/// Compares the loaded value, and skips the given number of instructions.
 const fn compare(with: usize, if_equal: u8, otherwise: u8) -> sock_filter {
     instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, with, if_equal, otherwise)
 }

@@ -24,7 +24,7 @@ pub(super) struct Server {
     /// The process that made the last call about a descriptor of a node.
     process: LastProcess,
     nodes: Nodes,
-    /// Devices of the machine are passed over, too.
+    /// Serves device nodes that the machine has, too.
     forced: bool,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the functions of libdmabufheap and libion read and write of their callers'.
+//! Arguments of the functions of libdmabufheap and libion that are read and written.
 
 use crate::error::Failure;
 use anion_nodes::HEAP;
@@ -9,8 +9,8 @@ use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-/// Where the caller of `AnionDmabufHeapNames` has room for as many bytes as the length beside it
-/// says; NULL if that is 0.
+/// Memory of the caller of `AnionDmabufHeapNames`, with room for as many bytes as the length beside
+/// it; NULL if that is 0.
 #[repr(transparent)]
 pub struct Names<'a>(*mut c_char, PhantomData<&'a mut c_char>);
 
@@ -26,8 +26,8 @@ impl Names<'_> {
     }
 }
 
-/// Where the caller of `ion_query_get_heaps` has room for as many heaps as the count beside it
-/// says, or NULL.
+/// Memory of the caller of `ion_query_get_heaps`, with room for as many heaps as the count beside
+/// it, or NULL.
 #[repr(transparent)]
 pub struct HeapArray<'a>(*mut [u8; HEAP], PhantomData<&'a mut [u8; HEAP]>);
 

@@ -39,7 +39,7 @@ pub struct RequestIn<'a>(*const anion_request<'a>, PhantomData<&'a anion_request
 #[repr(transparent)]
 pub struct SettingsIn<'a>(*const anion_settings<'a>, PhantomData<&'a anion_settings<'a>>);
 
-/// Where the caller has room for as many buffers as the request beside it asks for, or NULL.
+/// Memory of the caller, with room for as many buffers as the count of the request, or NULL.
 #[repr(transparent)]
 pub struct Buffers<'a>(*mut *mut anion_buffer, PhantomData<&'a mut anion_buffer>);
 

@@ -18,8 +18,8 @@ pub(crate) struct OwnProcess {
     checked: Cell<Option<(usize, usize)>>,
 }
 
-/// Where the process id is kept: a page that is zero again in a child. `None` where the kernel has
-/// no such pages.
+/// Address of the process id: a page that is zero again in a child. `None` if the kernel has no
+/// such pages.
 static PID: OnceLock<Option<&'static AtomicI32>> = OnceLock::new();
 
 /// Makes the page, before the program has threads.

@@ -120,7 +120,7 @@ pub(crate) fn inside<T>(run: impl FnOnce() -> T) -> Option<T> {
     result
 }
 
-/// Whether nodes that are there and permitted are passed over: for tests on machines that have
+/// Whether Anion serves nodes that the machine has and permits: for tests on machines that have
 /// them.
 static FORCED: AtomicBool = AtomicBool::new(false);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What stat(2) and its kin fill in.
+//! Structures of stat(2) and related functions.
 
 use anion_nodes::{LENGTH, NodeStatus};
 use std::marker::PhantomData;

@@ -55,8 +55,8 @@ fn code(call: impl FnOnce() -> Result<(), Error>) -> i32 {
     guarded(call).map_or_else(|error| error as i32, |()| 0)
 }
 
-/// Runs a call. What a panic leaves is used again: every lock that it may have poisoned guards what
-/// is whole after each statement.
+/// Runs a call. State is used again after a panic: every lock that it may have poisoned guards data
+/// that is consistent after each statement.
 fn guarded<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(Error::NoResources))
 }

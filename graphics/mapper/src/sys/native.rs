@@ -7,7 +7,7 @@ use anion_handle::{FDS, INTS};
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// What every `native_handle_t` begins with. Its descriptors follow, then its numbers.
+/// The first fields of every `native_handle_t`. Its descriptors follow, then its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct NativeHandle {
@@ -57,7 +57,7 @@ impl Native {
     ///
     /// # Safety
     /// `handle` is null, or refers to a `native_handle_t` with as many descriptors and numbers as
-    /// it says, which nobody changes during the call.
+    /// it says, which no thread changes during the call.
     pub(super) unsafe fn import(handle: *const NativeHandle) -> Result<Buffer, Error> {
         if handle.is_null() || !handle.is_aligned() {
             return Err(Error::BadBuffer);
@@ -77,8 +77,8 @@ impl Native {
     }
 }
 
-/// Borrows a descriptor of a handle, which keeps it open during the call. Where it does not, what
-/// is done with it fails.
+/// Borrows a descriptor of a handle, which keeps it open during the call. If it does not,
+/// operations on it fail.
 fn borrow<'a>(fd: c_int) -> Result<BorrowedFd<'a>, Error> {
     if fd < 0 {
         return Err(Error::BadBuffer);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Kernel binder: opening the device, and staying registered with its service manager.
 //!
-//! The service manager of a Linux machine can be restarted, and then knows nothing. A thread waits
-//! for its death, registers again as soon as a new one answers, and sleeps in between. It asks the
-//! device's context object directly: the library's own registry functions keep the first manager
-//! for ever (see *hub* in its documentation).
+//! The service manager of a Linux machine can be restarted, and then knows no services. A thread
+//! waits for its death, registers again as soon as a new one answers, and sleeps in between. It
+//! calls the device's context object directly: the library's own registry functions keep the first
+//! manager permanently (see *hub* in its documentation).
 
 use crate::Endpoint;
 use rsbinder::hub::android_16::{BpServiceManager, DUMP_FLAG_PRIORITY_DEFAULT, IServiceManager};
@@ -67,8 +67,8 @@ impl KernelServer {
     }
 
     /// Serves `service` on the device's threads and registers it as `name`. Waits up to `patience`
-    /// for a service manager. Once registered, the service stays so while the process lives: a
-    /// successor of the manager is told too, however late it comes.
+    /// for a service manager. Once registered, the service stays registered while the process
+    /// lives: it also registers with a later manager.
     ///
     /// # Errors
     /// `NotConnected` if no service manager answered in time, `PermissionDenied` if it refused.
@@ -109,7 +109,7 @@ impl KernelServer {
     }
 }
 
-/// Why an attempt to register failed.
+/// Reason why an attempt to register failed.
 enum Setback {
     /// No service manager, or it died meanwhile: a later attempt can succeed.
     Away,

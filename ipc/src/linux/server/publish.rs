@@ -4,11 +4,11 @@
 use rsbinder::BinderFeatures;
 use std::io;
 
-/// What a binder object asks of its transport.
+/// Requirements of a binder object for its transport.
 #[doc(hidden)]
 pub type Features = BinderFeatures;
 
-/// What the binder library wants back from a dump.
+/// Result of a dump for the binder library.
 #[doc(hidden)]
 pub type DumpOutcome = rsbinder::Result<()>;
 

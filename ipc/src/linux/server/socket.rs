@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! RPC binder over Unix sockets that somebody else accepts.
+//! RPC binder over Unix sockets that the caller accepts.
 //!
 //! The library's own accept loop polls; here the daemon accepts, counts and identifies connections,
 //! and hands each one over. A connection is served on its own thread. Nothing wakes up while no
@@ -23,7 +23,7 @@ use std::time::Duration;
 /// Connections for calls that one client's session may have, hence calls of it that can run at
 /// once. It may have twice as many over which it takes calls.
 const MAX_SESSION_THREADS: u32 = 8;
-/// How long a client may take to read a reply.
+/// Time that a client may take to read a reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves one binder object over connected Unix sockets.

@@ -19,7 +19,7 @@ const CONNECTION_INIT: usize = 8;
 const READS_AHEAD: [u8; 8] = *b"anion-ra";
 /// The same of an operator's connection: one that looks after the service and allocates nothing.
 const READS_AHEAD_FOR_OPERATOR: [u8; 8] = *b"anion-op";
-/// Where the reserved bytes of the connection header begin.
+/// Offset of the reserved bytes of the connection header.
 const RESERVED: usize = 6;
 /// Bit of the connection header's options: the client will take calls on this connection.
 const OPTION_INCOMING: u8 = 1;
@@ -28,9 +28,9 @@ const TRANSACT: u32 = 0;
 const REPLY: u32 = 1;
 const DEC_STRONG: u32 = 2;
 const FLAG_ONEWAY: u32 = 1;
-/// Where a call's flags are in its body.
+/// Offset of a call's flags in its body.
 const FLAGS: usize = 12;
-/// How much of a call's body tells what it is: address, code, flags.
+/// Length of the first part of a call's body: address, code, flags.
 const CALL_START: usize = 16;
 /// Length of a reply's status, with which its body begins.
 const STATUS: usize = 4;
@@ -58,7 +58,7 @@ fn session_id_length(header: &[u8; CONNECTION_HEADER]) -> usize {
     u16::from_le_bytes([header[14], header[15]]).into()
 }
 
-/// What a client says of a connection with its header.
+/// Properties of a connection in the client's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opening {
     /// It asks for a new session, and not to join one.
@@ -132,7 +132,7 @@ pub(super) struct Position {
     passed: usize,
     /// Bytes of the body that have yet to pass.
     left: usize,
-    /// How the body begins that passes, or that was the last to pass; zero where none has passed.
+    /// First bytes of the present body, or of the last one; zero before the first.
     start: [u8; CALL_START],
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What has come in over a connection and was not asked for yet.
+//! Bytes and descriptors that arrived over a connection and that the library has not read yet.
 //!
 //! A message with its header and body, and what came before it, is read with one `recvmsg`.
 //! Descriptors lie on the first byte of what was sent at once, and that is where their message
@@ -24,11 +24,12 @@ use std::time::{Duration, Instant};
 const READ_AHEAD: usize = 4096;
 /// Descriptors of one message; the library's own limit.
 const MAX_FDS: usize = 64;
-/// How long a client may take to send the rest of a message that it has begun. Looked at when bytes
-/// come, and the socket's own deadline while none do, so a message takes at most twice as long.
+/// Time that a client may take to send the rest of a message that it has begun. It is checked when
+/// bytes arrive, and is the socket's own deadline otherwise, so a message takes at most twice as
+/// long.
 const MESSAGE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What reads are for.
+/// Purpose of reads.
 enum Phase {
     /// The handshake of a connection that this process opened, and whether nothing has come yet.
     /// The library says when it is over.
@@ -41,7 +42,7 @@ enum Phase {
     Messages,
 }
 
-/// What one read returned.
+/// Result of one read.
 pub(super) struct Taken {
     /// Bytes that were written to the buffer; 0 at the end of the stream.
     pub(super) bytes: usize,
@@ -52,7 +53,7 @@ pub(super) struct Taken {
     /// Whether these bytes begin the body of a message that came with fewer descriptors than were
     /// sent: this process has no number left for them.
     pub(super) lacks_fds: bool,
-    /// What the client wants with the connection, if these bytes end its header.
+    /// Purpose of the connection, if these bytes end its header.
     pub(super) opening: Option<Opening>,
     /// Length of the text that follows, if these bytes begin with a refusal of the connection.
     pub(super) refused: Option<usize>,
@@ -64,10 +65,10 @@ pub(super) struct Inbox {
     /// Largest body of a message, in bytes.
     limit: usize,
     takes_oneway_calls: bool,
-    /// Where the reader is, not the socket.
+    /// Position of the reader, not of the socket.
     position: Position,
     buffer: Box<[u8; READ_AHEAD]>,
-    /// What is unread in the buffer.
+    /// Unread bytes in the buffer.
     start: usize,
     end: usize,
     /// Descriptors that came with what is unread, and where in the buffer their message begins, or
@@ -284,7 +285,7 @@ impl Taken {
     }
 }
 
-/// What one recvmsg(2) brought.
+/// Result of one recvmsg(2).
 #[derive(Debug)]
 struct Received {
     bytes: usize,

@@ -2,11 +2,11 @@
 //! One connection: the library's Unix transport with fewer system calls, a bound on what a peer can
 //! make the service buffer, and a permit that lives as long as the connection does.
 //!
-//! What the library sends in two pieces goes out in one ([`outbox`]), what it reads in two comes in
-//! with one ([`inbox`]), and a deadline that it sets and clears around every reply reaches the
-//! socket when a read is about to wait under another one than the socket has. Reads leave it at
-//! that deadline: where the library's own transport asks before each whether the peer still takes
-//! what was sent, and waits longer, this one does not.
+//! The transport joins two sends of the library into one ([`outbox`]), and two reads into one
+//! ([`inbox`]). A deadline that the library sets and clears around every reply reaches the socket
+//! only when a read is about to wait with another deadline than the socket has. Reads end at that
+//! deadline: the library's own transport checks before each read whether the peer still receives,
+//! and waits longer; this one does not.
 
 mod frames;
 mod inbox;
@@ -40,7 +40,7 @@ const MAX_MESSAGE_BYTES: usize = 600 * 1024;
 /// more than a send.
 const MAX_JOINED_BYTES: usize = 16 * 1024;
 
-/// What a client is told whose connection no thread can serve.
+/// The text for a client whose connection no thread can serve.
 const NO_THREAD: &str = "the service can start no thread for it (RLIMIT_NPROC of its user, TasksMax= of its unit, \
                          pids.max of its cgroup); connections that end make room";
 
@@ -52,13 +52,13 @@ pub(super) struct Transport<P: Permit> {
     deadline: Mutex<ReadDeadline>,
     /// A copy of what the inbox knows, since a read that waits has that.
     peer_reads_ahead: AtomicBool,
-    /// What the permit was last asked for.
+    /// Resources of the last request to the permit.
     held: Mutex<Held>,
     permit: P,
     /// Whether this process accepted the connection and no thread of the library has begun to serve
     /// it.
     is_unserved: AtomicBool,
-    /// Where a refusal of the connection goes that this process opened.
+    /// Destination of a refusal of the connection that this process opened.
     heard: Option<Heard>,
 }
 
@@ -75,8 +75,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Transport<()> {
-    /// Wraps a connection that this process opened, as an operator's or another's. What the service
-    /// says if it refuses the connection goes to `heard`.
+    /// Wraps a connection that this process opened, an operator's or an ordinary one. If the
+    /// service refuses the connection, its text goes to `heard`.
     ///
     /// # Errors
     /// If the socket is already dead.

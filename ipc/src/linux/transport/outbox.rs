@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is held back to go out with the reply that follows it.
+//! Messages that are delayed to be sent with the next reply.
 //!
-//! The library pays for the object that a call was for with a message of its own, a `DEC_STRONG`,
-//! right before the reply. Nothing else is held back: a release that a call causes goes out at
-//! once, however long the call takes. Where no reply follows, what is held back goes out before the
-//! connection is read again.
+//! The library releases the object of a call with a message of its own, a `DEC_STRONG`, right
+//! before the reply. Nothing else is delayed: a release that a call causes is sent at once, for
+//! calls of any duration. If no reply follows, the delayed message is sent before the next read of
+//! the connection.
 
 use super::frames::{self, Address};
 use std::mem::take;
@@ -17,8 +17,8 @@ pub(super) struct Outbox {
     held: Vec<u8>,
     /// The call that is being answered came with fewer descriptors than were sent.
     answers_lack: bool,
-    /// Whose connection header comes next, to which this crate's mark is to be added: an
-    /// operator's?
+    /// The kind of client whose connection header comes next, which gets this crate's mark: an
+    /// operator?
     marks_next: Option<bool>,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a service says to a connection that it does not serve.
+//! The message of a service to a connection that it does not serve.
 //!
 //! It takes the place of the first bytes that the client waits for: of the response to a new
 //! session, of the greeting of a connection that takes calls, or of the header of a first reply. A
@@ -11,14 +11,14 @@ use std::fmt;
 use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 
-/// What no version of the wire, greeting or message begins with.
+/// Bytes with which no version of the wire, greeting or message begins.
 const MARK: [u8; 4] = [0xff; 4];
 /// Length of the mark and of the number behind it: how many bytes of text follow.
 pub(super) const HEADER: usize = 8;
 /// Longest text in bytes.
 const MAX_TEXT: usize = 1024;
 
-/// Why a connection is not served, in words for the client.
+/// Reason why a connection is not served, as text for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused(pub String);
 
@@ -30,11 +30,11 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// Where a client's connections leave what the service said to one that it did not serve.
+/// Store of a client's connections for the service's refusal.
 pub(in crate::linux) type Heard = Arc<OnceLock<String>>;
 
-/// Sends `reason` to a connection that will not be served. Does not wait: a client that reads
-/// nothing is told nothing.
+/// Sends `reason` to a connection that will not be served. It does not wait: a client that does not
+/// read gets no reason.
 pub(in crate::linux) fn send_refusal(socket: impl AsFd, reason: &str) {
     let mut end = reason.len().min(MAX_TEXT);
     while !reason.is_char_boundary(end) {
