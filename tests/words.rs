@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How comments and documents are written: what CONTRIBUTING.md asks for, as far as a program can
-//! tell.
+//! Rules of CONTRIBUTING.md on the words of comments and documents, as far as a program can check
+//! them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,36 @@ use std::path::{Path, PathBuf};
 /// Columns of a line that is a comment.
 const MAX_COLUMNS: usize = 100;
 
+/// Characters of a paragraph: five lines of 120 columns.
+const MAX_PARAGRAPH: usize = 600;
+
+/// Endings of files whose comments begin with `#`.
+const HASH: [&str; 13] = [
+    ".sh",
+    ".toml",
+    ".service",
+    ".socket",
+    ".conf",
+    ".rules",
+    ".rc",
+    ".te",
+    "te_macros",
+    ".policy",
+    ".fragment",
+    "postinst",
+    "postrm",
+];
+
 /// Phrases that take two readings, in lower case, and what says the same.
-const PHRASES: [(&str, &str); 6] = [
+const PHRASES: [(&str, &str); 13] = [
     ("whoever", "the process, the client or the uid that is meant"),
+    ("passed over", "skipped"),
+    ("passes over", "skips"),
+    ("held ready", "reserved, or preallocated"),
+    ("holds ready", "reserves, or preallocates"),
+    ("made ahead", "preallocated"),
+    ("for want of", "for lack of"),
+    ("behind the cpu's back", "without the CPU"),
     ("was let go of", "released"),
     ("lets go of", "releases"),
     ("made ready ahead", "preallocated"),
@@ -117,14 +144,64 @@ fn documentation_of_a_function_begins_with_what_it_does() {
     none(&faults(&[".rs"], fault));
 }
 
+/// Returns what is wrong with a line that is a comment if it begins with one of `marks`.
+fn too_wide(line: &str, marks: &[&str]) -> Option<String> {
+    let columns = line.chars().count();
+    let is_comment = marks.iter().any(|mark| line.trim_start().starts_with(mark)) && !line.contains("http");
+    (is_comment && columns > MAX_COLUMNS).then(|| format!("{columns} columns, {MAX_COLUMNS} at most"))
+}
+
 #[test]
 fn comments_fit_their_columns() {
-    let fault = |_: &Path, lines: &[&str], at: usize| {
-        let (line, columns) = (lines[at], lines[at].chars().count());
-        let is_comment = line.trim_start().starts_with("//") && !line.contains("http");
-        (is_comment && columns > MAX_COLUMNS).then(|| format!("{columns} columns, {MAX_COLUMNS} at most"))
+    let of = |marks: &'static [&str]| move |_: &Path, lines: &[&str], at: usize| too_wide(lines[at], marks);
+    none(&faults(&[".rs", ".hpp", ".bp"], of(&["//"])));
+    none(&faults(&[".aidl"], of(&["//", "/*", "*"])));
+    none(&faults(&HASH, of(&["#"])));
+}
+
+/// Returns the paragraphs of a page, each joined to one line, with the line on which it begins. An
+/// item of a list is one; headings, tables, code and comments are none.
+fn paragraphs(text: &str) -> Vec<(usize, String)> {
+    let is_item = |line: &str| {
+        let digits = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        line.starts_with("- ") || line.starts_with("* ") || digits.starts_with(". ") && digits != line
     };
-    none(&faults(&[".rs", ".aidl", ".hpp"], fault));
+    let (mut found, mut is_code, mut is_open) = (Vec::<(usize, String)>::new(), false, false);
+    for (at, line) in text.lines().map(str::trim).enumerate() {
+        let is_fence = line.starts_with("```");
+        is_code ^= is_fence;
+        if is_code || is_fence || line.is_empty() || line.starts_with(['#', '|', '<']) {
+            is_open = false;
+        } else if let Some((_, paragraph)) = found.last_mut().filter(|_| is_open && !is_item(line)) {
+            *paragraph = format!("{paragraph} {line}");
+        } else {
+            found.push((at + 1, line.to_owned()));
+            is_open = true;
+        }
+    }
+    found
+}
+
+#[test]
+fn paragraphs_of_pages_are_short() {
+    let mut long = Vec::new();
+    for path in files(&[".md"]) {
+        let place = path.strip_prefix(root()).expect("below it").to_owned();
+        // Made of the help texts.
+        if place.starts_with("docs/commands") {
+            continue;
+        }
+        for (line, paragraph) in paragraphs(&fs::read_to_string(&path).expect("text")) {
+            let length = paragraph.chars().count();
+            if length > MAX_PARAGRAPH {
+                long.push(format!(
+                    "{}:{line}: {length} characters, {MAX_PARAGRAPH} at most",
+                    place.display()
+                ));
+            }
+        }
+    }
+    none(&long);
 }
 
 #[test]
@@ -136,6 +213,7 @@ fn phrases_with_two_readings_are_not_used() {
         (path.file_name() != Some(&own)).then(|| format!("{:?}; {} is meant", found.0, found.1))
     };
     none(&faults(&[".rs", ".md", ".aidl", ".h", ".hpp", ".py", ".sh"], fault));
+    none(&faults(&HASH, fault));
 }
 
 #[test]
@@ -149,4 +227,12 @@ fn the_rules_find_what_they_are_for() {
     {
         assert_eq!(is_verb(word), is_one, "{word}");
     }
+    let wide = format!("     * {}", "x".repeat(MAX_COLUMNS));
+    assert!(too_wide(&wide, &["//", "*"]).is_some() && too_wide(&wide, &["#"]).is_none());
+    let page = "# Title\n\nOne\ntwo.\n- three\n  four\n1. five\n\n```\ncode\n\ncode\n```\n| a |\n";
+    let found = paragraphs(page);
+    assert_eq!(
+        found,
+        [(3, "One two."), (5, "- three four"), (7, "1. five")].map(|(at, text)| (at, text.into()))
+    );
 }
