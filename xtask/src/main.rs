@@ -7,6 +7,7 @@
 //! installs the client library for C and C++.
 
 mod android;
+mod conformance;
 mod cross;
 mod debian;
 mod deny;

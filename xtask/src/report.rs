@@ -3,9 +3,13 @@
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 
 use crate::tally::Tally;
 
@@ -30,12 +34,12 @@ impl Row {
     }
 }
 
-/// Runs a step, says how it went and adds that to the rows.
+/// Runs a step, says how it went and adds that to the rows. Steps can run at the same time.
 ///
 /// # Errors
 /// Those of the step.
 pub(crate) fn run_step(
-    rows: &mut Vec<Row>,
+    rows: &Mutex<Vec<Row>>,
     name: &'static str,
     run: impl FnOnce(&mut Tally) -> Result<()>,
 ) -> Result<()> {
@@ -48,7 +52,7 @@ pub(crate) fn run_step(
     }
     let row = Row { name, took: start.elapsed(), tally, is_ok: result.is_ok() };
     println!("==> {row}");
-    rows.push(row);
+    rows.lock().unwrap_or_else(PoisonError::into_inner).push(row);
     result
 }
 
@@ -64,23 +68,62 @@ impl fmt::Display for Row {
     }
 }
 
-/// Returns a table of the steps, those that took longest first, and the sum of their tests alone on
-/// the last line.
-pub(crate) fn summary(mut rows: Vec<Row>) -> String {
+/// Returns a table of the steps, those that took longest first, of which some ran at the same time,
+/// then what all took together, and the sum of their tests alone on the last line.
+pub(crate) fn summary(mut rows: Vec<Row>, all: &Spent) -> String {
     let mut sum = Tally::default();
-    let all: Duration = rows.iter().map(|row| row.took).sum();
     rows.sort_by_key(|row| Reverse(row.took));
     let mut text = format!("{:<13} {:<7}{:>10}{:>7}   tests\n", "step", "result", "time", "share");
     for row in rows {
-        text += &format!("{}\n", row.line(all));
+        text += &format!("{}\n", row.line(all.time));
         sum += row.tally;
     }
-    text + &format!("{:<21}{:>8.1} s\n\n{sum}", "all", all.as_secs_f64())
+    text + &format!("{:<21}{all}\n\n{sum}", "all")
+}
+
+/// What a run took.
+#[derive(Debug)]
+pub(crate) struct Spent {
+    time: Duration,
+    /// Processor time of the programs that it started.
+    processor: Duration,
+    /// The processors that it had.
+    processors: usize,
+}
+
+impl Spent {
+    /// Returns what was spent since `start`, when this program had started no other.
+    pub(crate) fn since(start: Instant) -> Self {
+        let usage = getrusage(UsageWho::RUSAGE_CHILDREN);
+        let micros = usage.map_or(0, |usage| (usage.user_time() + usage.system_time()).num_microseconds());
+        Self {
+            time: start.elapsed(),
+            processor: Duration::from_micros(micros.unsigned_abs()),
+            processors: available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+impl fmt::Display for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [time, processor] = [self.time, self.processor].map(|spent| spent.as_secs_f64());
+        let busy = 100.0 * processor / (time * self.processors as f64).max(f64::MIN_POSITIVE);
+        write!(
+            f,
+            "{time:>8.1} s; the processors, {} of them, were busy for {busy:.0} % of it",
+            self.processors
+        )
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn spent(millis: u64) -> Spent {
+        let time = Duration::from_millis(millis);
+        Spent { time, processor: time * 3 / 2, processors: 2 }
+    }
 
     fn row(name: &'static str, millis: u64, tally: Tally, is_ok: bool) -> Row {
         Row { name, took: Duration::from_millis(millis), tally, is_ok }
@@ -101,30 +144,31 @@ mod tests {
             row("soak", 0, Tally { passed: 0, failed: 1 }, false),
         ];
         assert_eq!(
-            summary(rows),
+            summary(rows, &spent(40_000)),
             "step          result       time  share   tests\n\
              android-check ok         30.0 s   75 %   3 passed, 0 failed\n\
              fmt           ok         10.0 s   25 %\n\
              soak          FAILED      0.0 s    0 %   0 passed, 1 failed\n\
-             all                      40.0 s\n\n\
+             all                      40.0 s; the processors, 2 of them, were busy for 75 % of it\n\n\
              3 passed, 1 failed"
         );
     }
 
     #[test]
     fn a_step_that_fails_without_a_test_counts_as_one() {
-        let mut rows = Vec::new();
-        run_step(&mut rows, "fmt", |_| anyhow::bail!("not formatted")).expect_err("it failed");
-        run_step(&mut rows, "tests", |tally| {
+        let rows = Mutex::default();
+        run_step(&rows, "fmt", |_| anyhow::bail!("not formatted")).expect_err("it failed");
+        run_step(&rows, "tests", |tally| {
             *tally += Tally { passed: 2, failed: 1 };
             anyhow::bail!("one failed")
         })
         .expect_err("it failed");
-        assert!(summary(rows).ends_with("\n\n2 passed, 2 failed"));
+        let rows = rows.into_inner().expect("not poisoned");
+        assert!(summary(rows, &spent(1)).ends_with("\n\n2 passed, 2 failed"));
     }
 
     #[test]
     fn steps_that_took_no_time_have_no_share() {
-        assert!(summary(vec![row("fmt", 0, Tally::default(), true)]).contains("    0 %\n"));
+        assert!(summary(vec![row("fmt", 0, Tally::default(), true)], &spent(0)).contains("    0 %\n"));
     }
 }

@@ -1,27 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `cargo xtask test`: everything a change must pass, step by step.
 
-use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 
 use crate::needs::{
     self, ARCHIVE, ARM32, BINDINGS, BPFMT, DEVICE_TREE, DIST, EVERYTHING, LIBANION, LINKER, PICTURES, PYTHON,
     SEPOLICY, SURROUNDINGS,
 };
-use crate::process::{cargo, count_tests, find_program, leashed, line_of, path_with, run};
-use crate::report::{run_step, summary};
-use crate::server::Server;
+use crate::process::{cargo, count_tests, find_program, line_of, path_with, run};
+use crate::report::{Row, Spent, run_step, summary};
 use crate::tally::Tally;
-use crate::tools::{CBINDGEN, NEXTEST, Tool, cache_dir, ensure_crate, ensure_tools, is_root};
+use crate::tools::{CBINDGEN, NEXTEST, Tool, cache_dir, ensure_crate, ensure_tools};
 use crate::vm::{self, VmArgs};
-use crate::{android, cross, deny, huge, install, libanion, python, readme, release, sepolicy, trees};
+use crate::{android, conformance, cross, deny, huge, install, libanion, python, readme, sepolicy, trees};
 
 /// Run every check and every test, one step after the other
 #[derive(Debug, Args)]
@@ -181,7 +180,7 @@ const STEPS: &[Step] = &[
         about: "the conformance suite over a Unix socket, that of the mapper with it",
         tools: &[LINKER],
         unfetched: nothing,
-        run: vts_socket,
+        run: conformance::over_socket,
     },
     Step {
         name: "vts-guests",
@@ -211,6 +210,10 @@ fn step_names() -> clap::builder::PossibleValuesParser {
     STEPS.iter().map(|step| step.name).into()
 }
 
+/// The step that runs beside the others, from the first on: its guests have turns in which one
+/// processor has nothing to do, as the others have.
+const BESIDE: &str = "vts-guests";
+
 /// Installs what the steps take, runs them up to the first that fails, and prints their times and
 /// counts.
 ///
@@ -225,17 +228,33 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
     }
     let is_wanted = |step: &&Step| args.only.is_empty() || args.only.iter().any(|name| name == step.name);
     let steps: Vec<&Step> = STEPS.iter().filter(is_wanted).collect();
-    let mut rows = Vec::new();
-    let result = run_step(&mut rows, "install", |_| prepare(&steps)).and_then(|()| {
-        steps.iter().try_for_each(|step| {
+    let (start, rows) = (Instant::now(), Mutex::default());
+    let result = run_step(&rows, "install", |_| prepare(&steps)).and_then(|()| run_steps(&steps, &rows));
+    let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!("\n{}", summary(rows, &Spent::since(start)));
+    result
+}
+
+/// Runs steps, the one that can run beside the others there. After one has failed no other begins.
+fn run_steps(steps: &[&Step], rows: &Mutex<Vec<Row>>) -> Result<()> {
+    let (beside, others): (Vec<&Step>, Vec<&Step>) = steps.iter().partition(|step| step.name == BESIDE);
+    let has_failed = AtomicBool::new(false);
+    let run_all = |steps: &[&Step]| {
+        steps.iter().take_while(|_| !has_failed.load(Ordering::Relaxed)).try_for_each(|step| {
             println!("\n==> {}: {}", step.name, step.about);
-            run_step(&mut rows, step.name, step.run).with_context(|| {
+            run_step(rows, step.name, step.run).with_context(|| {
+                has_failed.store(true, Ordering::Relaxed);
+                vm::give_up();
                 format!("step `{0}` failed; to run it alone: cargo xtask test --only {0}", step.name)
             })
         })
-    });
-    println!("\n{}", summary(rows));
-    result
+    };
+    thread::scope(|scope| {
+        let beside = scope.spawn(|| run_all(&beside));
+        let result = run_all(&others);
+        // The first that failed is the cause; guests that were given up are not.
+        result.and(beside.join().unwrap_or_else(|_| Err(anyhow!("step `{BESIDE}` panicked"))))
+    })
 }
 
 /// Says what the steps will build and download, and installs the packages that they take.
@@ -311,57 +330,6 @@ pub(crate) fn run_tests(command: &mut Command, tally: &mut Tally) -> Result<()> 
     Ok(())
 }
 
-/// An uid that owns nothing on any machine: `nobody` of Debian.
-const STRANGER: &str = "65534";
-/// Two more uids that own nothing: Debian gives none of these to anybody.
-const TWO_STRANGERS: &str = "65532,65533";
-
-fn vts_socket(tally: &mut Tally) -> Result<()> {
-    conform_over_socket(&release::build()?.aniond, tally)
-}
-
-/// Runs the conformance suite against this service.
-fn conform_over_socket(service: &Path, tally: &mut Tally) -> Result<()> {
-    let programs = release::build()?;
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
-    // Other uids come here, also when the checkout is in a home they cannot enter.
-    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).context("scratch directory")?;
-    let (socket, vts) = (scratch.path().join("allocator.sock"), scratch.path().join("anion-vts"));
-    let (graphics, mapper) = (scratch.path().join("graphics.sock"), scratch.path().join("mapper.anion.so"));
-    for (built, copy) in [(&programs.vts, &vts), (&release::build_mapper()?, &mapper)] {
-        fs::copy(built, copy).with_context(|| format!("cannot copy {}", built.display()))?;
-    }
-
-    let mut daemon = leashed(service);
-    daemon
-        .args(["--transport", "socket", "--socket-mode", "0666", "--seccomp", "built-in", "--socket"])
-        .arg(&socket)
-        .args(["--graphics", "--graphics-socket"])
-        .arg(&graphics);
-    let server = Server::start(&mut daemon, &socket, Duration::from_secs(300))?;
-    let endpoint = format!("unix:{}", socket.display());
-    let graphics_endpoint = format!("unix:{}", graphics.display());
-    println!("as this user:");
-    let mut own = Command::new(&vts);
-    own.args(["--endpoint", &endpoint]);
-    let with_mapper =
-        [OsStr::new("--mapper"), mapper.as_os_str(), OsStr::new("--graphics"), graphics_endpoint.as_ref()];
-    own.args(with_mapper);
-    if is_root() {
-        own.args(["--uids", TWO_STRANGERS]);
-    }
-    run_tests(&mut own, tally)?;
-    if is_root() {
-        println!("as uid {STRANGER}:");
-        let mut other = Command::new("setpriv");
-        other.args(["--reuid", STRANGER, "--regid", STRANGER, "--clear-groups", "--"]).arg(&vts);
-        run_tests(other.args(["--endpoint", &endpoint]).args(with_mapper).current_dir("/"), tally)?;
-    } else {
-        println!("not run as another uid: only root can become one");
-    }
-    server.stop()
-}
-
 fn vts_guests(tally: &mut Tally) -> Result<()> {
     vm::run(&VmArgs::in_pairs(), tally)
 }
@@ -374,24 +342,6 @@ fn soak(tally: &mut Tally) -> Result<()> {
     soak.args(["test", "--release", "--test", "soak", "--", "--nocapture"]);
     soak.env("ANION_SOAK_OPERATIONS", SOAK_OPERATIONS).env("ANION_SECCOMP", "built-in");
     run_tests(&mut soak, tally)
-}
-
-/// Client operations that show a service every call that the soak has for it.
-const SHORT_SOAK: &str = "6000";
-
-/// Has this service, under its filter, do all that services do on this machine: the daemon's tests,
-/// the conformance suite over a socket, a short soak.
-///
-/// # Errors
-/// If a test fails.
-pub(crate) fn exercise(service: &Path, tally: &mut Tally) -> Result<()> {
-    let mut tests = nextest()?;
-    // Those of the filter itself have policies of their own, and one is about what is observed
-    // here.
-    tests.args(["--package", "anion", "-E", "kind(test) - binary(/^seccomp/)"]);
-    tests.env("ANION_SECCOMP", "built-in").env("ANION_TEST_SERVICE", service);
-    run_tests(tests.env("ANION_SOAK_OPERATIONS", SHORT_SOAK), tally)?;
-    conform_over_socket(service, tally)
 }
 
 #[cfg(test)]
@@ -408,6 +358,51 @@ mod tests {
         run_tests(Command::new("sh").args(["-c", "echo 'test result: ok. 2 passed; 0 failed'"]), &mut tally)
             .expect("two passed");
         assert_eq!(tally, Tally { passed: 2, failed: 0 });
+    }
+
+    /// Returns a step that takes nothing.
+    fn step(name: &'static str, run: fn(&mut Tally) -> Result<()>) -> Step {
+        Step { name, about: "", tools: &[], unfetched: nothing, run }
+    }
+
+    fn passes(tally: &mut Tally) -> Result<()> {
+        *tally += Tally::one(true);
+        Ok(())
+    }
+
+    fn fails(_: &mut Tally) -> Result<()> {
+        Err(anyhow!("it failed"))
+    }
+
+    /// Runs these steps; the message of the first error and the names of the steps that ran.
+    fn ran(steps: &[&Step]) -> (Option<String>, Vec<&'static str>) {
+        let rows = Mutex::default();
+        let failed = run_steps(steps, &rows).err().map(|error| error.to_string());
+        let mut names: Vec<_> = rows.into_inner().expect("not poisoned").iter().map(|row| row.name).collect();
+        names.sort_unstable();
+        (failed, names)
+    }
+
+    #[test]
+    fn no_step_begins_after_one_that_failed_and_the_message_names_that_one() {
+        let [first, second, third] = [step("first", passes), step("second", fails), step("third", passes)];
+        let (failed, names) = ran(&[&first, &second, &third]);
+        assert_eq!(
+            failed.as_deref(),
+            Some("step `second` failed; to run it alone: cargo xtask test --only second")
+        );
+        assert_eq!(names, ["first", "second"]);
+        assert_eq!(ran(&[&first, &third]), (None, vec!["first", "third"]));
+    }
+
+    #[test]
+    fn the_step_beside_the_others_runs_with_them_and_can_fail_alone() {
+        let [other, good, bad] = [step("other", passes), step(BESIDE, passes), step(BESIDE, fails)];
+        assert_eq!(ran(&[&other, &good]), (None, vec!["other", BESIDE]));
+        let (failed, names) = ran(&[&bad]);
+        assert!(failed.is_some_and(|failed| failed.contains(BESIDE)));
+        assert_eq!(names, [BESIDE]);
+        assert!(STEPS.iter().any(|step| step.name == BESIDE));
     }
 
     #[test]

@@ -82,6 +82,8 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("tests/trap/main.rs", "anionctl", "a copy of anionctl"),
     ("xtask/src/android/aidl.rs", "usr/lib/android-sdk/build-tools/debian/aidl", "of a bundle"),
     ("xtask/src/cross.rs", "usr/bin/rustc", "of a bundle"),
+    ("xtask/src/conformance.rs", "&vts", "the conformance suite"),
+    ("xtask/src/conformance.rs", "service", "the service"),
     ("xtask/src/debian/apt.rs", "program", "apt-get or apt-cache, from command("),
     ("xtask/src/debian/packages.rs", "libraries.join(loader)", "the loader of a bundle"),
     ("xtask/src/deny.rs", "cargo-deny", "built into the cache if it is not there"),
@@ -95,9 +97,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("xtask/src/process.rs", "LEASH[0]", "setpriv, from LEASH"),
     ("xtask/src/python.rs", "venv.join(\"bin/python\")", "of an environment that Debian's Python makes"),
     ("xtask/src/readme.rs", "command", "a line of README.md, all of which start cargo"),
-    ("xtask/src/steps.rs", "&vts", "the conformance suite"),
     ("xtask/src/steps.rs", "cargo-nextest", "built into the cache if it is not there"),
-    ("xtask/src/steps.rs", "service", "the service"),
     ("xtask/src/tools.rs", "program", "looked for, not started"),
     ("xtask/src/trees/reader.rs", "&self.aniond", "the service"),
     (

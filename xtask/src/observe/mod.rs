@@ -29,7 +29,7 @@ use crate::tally::Tally;
 use crate::tools::ensure_tools;
 use crate::vm::observe::kernels as observed_kernels;
 use crate::vm::{self, VmArgs};
-use crate::{release, steps};
+use crate::{conformance, release};
 
 /// Guests are x86-64, and so is what is observed.
 const POLICY: &str = include_str!("../../../seccomp/aniond-x86_64.policy");
@@ -194,7 +194,7 @@ fn on_host(scratch: &TempDir) -> Result<BTreeSet<Form>> {
     fs::write(&script, tracer.script()).context("cannot write the tracer's script")?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).context("the tracer's script")?;
     let mut tally = Tally::default();
-    steps::exercise(&script, &mut tally)?;
+    conformance::exercise(&script, &mut tally)?;
     println!("{HOST}: {tally}");
     collect(&traces)
 }

@@ -16,7 +16,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,6 +37,16 @@ use crate::tools::{Tool, cache_dir, ensure_tools};
 /// Seconds. A guest takes 200 of them on an idle machine with two cores, and several times that on
 /// a busy one.
 const TIMEOUT: u64 = 2700;
+
+/// Whether the guests are given up.
+static GIVEN_UP: AtomicBool = AtomicBool::new(false);
+/// How long a guest that is given up runs on, at most.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Ends all guests, those that have not begun included. What is built for them is built to its end.
+pub(crate) fn give_up() {
+    GIVEN_UP.store(true, Ordering::Relaxed);
+}
 
 /// What stands for every kernel.
 const ALL: &str = "all";
@@ -367,7 +377,10 @@ fn boot(
     std::thread::spawn(move || lossy_lines(serial).try_for_each(|line| sender.send(line)));
 
     let result = loop {
-        match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        if GIVEN_UP.load(Ordering::Relaxed) {
+            break Err(anyhow!("the guest was ended, since another step has failed"));
+        }
+        match lines.recv_timeout(TICK) {
             Ok(text) => {
                 let text = plain(&text.context("cannot read the guest's serial log")?);
                 if let Some(log) = &mut log {
@@ -379,6 +392,7 @@ fn boot(
                 }
             }
             Err(RecvTimeoutError::Disconnected) => break progress.judge(),
+            Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
             Err(RecvTimeoutError::Timeout) => {
                 let place = progress.place();
                 break Err(anyhow!("the guest did not end within {} s; it was {place}", timeout.as_secs()));

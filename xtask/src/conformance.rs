@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The conformance suite over a socket, and all that shows a service every call.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::process::leashed;
+use crate::release;
+use crate::server::Server;
+use crate::steps::{nextest, run_tests};
+use crate::tally::Tally;
+use crate::tools::is_root;
+
+/// An uid that owns nothing on any machine: `nobody` of Debian.
+const STRANGER: &str = "65534";
+/// Two more uids that own nothing: Debian gives none of these to anybody.
+const TWO_STRANGERS: &str = "65532,65533";
+
+/// Runs the conformance suite against a service over a socket, as this user and, if this is root, as
+/// another.
+///
+/// # Errors
+/// If a test fails.
+pub(crate) fn over_socket(tally: &mut Tally) -> Result<()> {
+    conform_over_socket(&release::build()?.aniond, tally)
+}
+
+/// Runs the conformance suite against this service.
+fn conform_over_socket(service: &Path, tally: &mut Tally) -> Result<()> {
+    let programs = release::build()?;
+    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    // Other uids come here, also when the checkout is in a home they cannot enter.
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).context("scratch directory")?;
+    let (socket, vts) = (scratch.path().join("allocator.sock"), scratch.path().join("anion-vts"));
+    let (graphics, mapper) = (scratch.path().join("graphics.sock"), scratch.path().join("mapper.anion.so"));
+    for (built, copy) in [(&programs.vts, &vts), (&release::build_mapper()?, &mapper)] {
+        fs::copy(built, copy).with_context(|| format!("cannot copy {}", built.display()))?;
+    }
+
+    let mut daemon = leashed(service);
+    daemon
+        .args(["--transport", "socket", "--socket-mode", "0666", "--seccomp", "built-in", "--socket"])
+        .arg(&socket)
+        .args(["--graphics", "--graphics-socket"])
+        .arg(&graphics);
+    let server = Server::start(&mut daemon, &socket, Duration::from_secs(300))?;
+    let endpoint = format!("unix:{}", socket.display());
+    let graphics_endpoint = format!("unix:{}", graphics.display());
+    println!("as this user:");
+    let mut own = Command::new(&vts);
+    own.args(["--endpoint", &endpoint]);
+    let with_mapper =
+        [OsStr::new("--mapper"), mapper.as_os_str(), OsStr::new("--graphics"), graphics_endpoint.as_ref()];
+    own.args(with_mapper);
+    if is_root() {
+        own.args(["--uids", TWO_STRANGERS]);
+    }
+    run_tests(&mut own, tally)?;
+    if is_root() {
+        println!("as uid {STRANGER}:");
+        let mut other = Command::new("setpriv");
+        other.args(["--reuid", STRANGER, "--regid", STRANGER, "--clear-groups", "--"]).arg(&vts);
+        run_tests(other.args(["--endpoint", &endpoint]).args(with_mapper).current_dir("/"), tally)?;
+    } else {
+        println!("not run as another uid: only root can become one");
+    }
+    server.stop()
+}
+
+/// Client operations that show a service every call that the soak has for it.
+const SHORT_SOAK: &str = "6000";
+
+/// Has this service, under its filter, do all that services do on this machine: the daemon's tests,
+/// the conformance suite over a socket, a short soak.
+///
+/// # Errors
+/// If a test fails.
+pub(crate) fn exercise(service: &Path, tally: &mut Tally) -> Result<()> {
+    let mut tests = nextest()?;
+    // Those of the filter itself have policies of their own, and one is about what is observed
+    // here.
+    tests.args(["--package", "anion", "-E", "kind(test) - binary(/^seccomp/)"]);
+    tests.env("ANION_SECCOMP", "built-in").env("ANION_TEST_SERVICE", service);
+    run_tests(tests.env("ANION_SOAK_OPERATIONS", SHORT_SOAK), tally)?;
+    conform_over_socket(service, tally)
+}
