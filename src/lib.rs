@@ -21,6 +21,9 @@ mod units;
 // The kernel: the only floor with `unsafe`.
 mod sys;
 
+// How far background threads have got.
+mod pulse;
+
 // Device trees to heap descriptions and client policy.
 mod config;
 

@@ -16,6 +16,7 @@ const FLOORS: [(&str, &[&str]); 3] = [
         &[
             "units",
             "sys",
+            "pulse",
             "config",
             "ledger",
             "pool",

@@ -10,6 +10,7 @@
 
 use super::Allocator;
 use crate::heap::{Leftover, Stored, discard};
+use crate::pulse::{Pulse, Watched};
 use crate::units::Uid;
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -41,6 +42,8 @@ pub(super) struct Giver {
     changed: Condvar,
     /// The bytes in `state`, readable without the lock.
     count: AtomicUsize,
+    /// The progress of the thread.
+    pulse: Arc<Pulse>,
 }
 
 #[derive(Default)]
@@ -96,6 +99,16 @@ impl Giver {
         self.wait_while(|state| state.given < all);
     }
 
+    /// Returns the thread's progress. A check of it wakes the thread for a step.
+    pub(super) fn watched(self: &Arc<Self>) -> Watched {
+        let giver = Arc::clone(self);
+        let is_due = move || {
+            giver.changed.notify_all();
+            true
+        };
+        Watched { task: "gives memory back", pulse: Arc::clone(&self.pulse), is_due: Box::new(is_due) }
+    }
+
     /// Ends the thread; what waits is dropped with this.
     pub(super) fn stop(&self) {
         self.lock().is_stopped = true;
@@ -113,11 +126,14 @@ impl Giver {
 
     /// Waits for memory; `None` once the thread is to end.
     fn next(&self) -> Option<(Uid, u64, ToDrop)> {
+        // The first step makes a system call, which no lock is held for.
+        self.pulse.step();
         let mut state = self.lock();
         loop {
             if state.is_stopped {
                 return None;
             }
+            self.pulse.step();
             if let Some(next) = state.waiting.pop_front() {
                 return Some(next);
             }

@@ -17,6 +17,7 @@
 mod calls;
 
 use super::throttle::Throttle;
+use crate::pulse::{Pulse, Watched};
 use crate::sys::inotify::CloseWatcher;
 use crate::sys::lock::{Mutex, MutexGuard};
 use crate::units::{BufferId, Uid};
@@ -25,8 +26,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Pauses between looks at a suspect: 1 ms, doubled each time up to a second, then as long as
@@ -62,6 +63,8 @@ pub(super) struct Liveness {
     pending: Mutex<Pending>,
     /// It was logged that buffers are not watched.
     complained: AtomicBool,
+    /// The progress of the reaper.
+    pub(super) pulse: Arc<Pulse>,
 }
 
 #[derive(Default)]
@@ -123,7 +126,7 @@ impl Liveness {
     pub(super) fn new() -> io::Result<Self> {
         let wake = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
         let (watcher, complained) = (CloseWatcher::new(), AtomicBool::new(false));
-        Ok(Self { watcher, wake, pending: Mutex::default(), complained })
+        Ok(Self { watcher, wake, pending: Mutex::default(), complained, pulse: Arc::default() })
     }
 
     /// Notes that a buffer could not be watched for lack of watches or of a queue. Logs it once,
@@ -146,6 +149,16 @@ impl Liveness {
     fn wake(&self) {
         // A full counter is readable already.
         let _ = self.wake.write(1);
+    }
+
+    /// Returns the reaper's progress. A check of it has the reaper look for releases.
+    pub(super) fn watched(self: &Arc<Self>) -> Watched {
+        let liveness = Arc::clone(self);
+        let is_due = move || {
+            liveness.wake();
+            true
+        };
+        Watched { task: "notices releases", pulse: Arc::clone(&self.pulse), is_due: Box::new(is_due) }
     }
 
     /// Notes that a buffer which an event named is still held.

@@ -29,6 +29,7 @@
 //! kept for a client.
 
 mod authorize;
+mod background;
 mod booking;
 mod devices;
 mod giver;

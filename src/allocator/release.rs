@@ -294,6 +294,7 @@ impl Allocator {
         let step = move || Weak::upgrade(&allocator).and_then(|allocator| allocator.reap());
         std::thread::Builder::new().name("anion-reaper".to_owned()).spawn(move || {
             while let Some(rest) = step() {
+                liveness.pulse.step();
                 if !rest.is_zero() {
                     std::thread::sleep(rest);
                 }

@@ -2,6 +2,7 @@
 //! Background threads that sleep until something wakes them.
 
 use super::Allocator;
+use crate::pulse::{Pulse, Watched};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
@@ -17,12 +18,14 @@ pub(super) struct Wake {
     /// call for nothing.
     is_awake: AtomicBool,
     is_stopped: AtomicBool,
+    pulse: Arc<Pulse>,
 }
 
 impl Wake {
     pub(super) fn new() -> io::Result<Self> {
         let event = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
-        Ok(Self { event, is_awake: AtomicBool::new(false), is_stopped: AtomicBool::new(false) })
+        let [is_awake, is_stopped] = [false; 2].map(AtomicBool::new);
+        Ok(Self { event, is_awake, is_stopped, pulse: Arc::default() })
     }
 
     /// Wakes the thread to look for work. The caller must add the work before.
@@ -37,6 +40,17 @@ impl Wake {
     /// after a pause.
     pub(super) fn needs_no_wake(&self) {
         self.is_awake.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns the thread's progress. A check of it wakes the thread for a step.
+    pub(super) fn watched(self: &Arc<Self>, task: &'static str) -> Watched {
+        let wake = Arc::clone(self);
+        let is_due = move || {
+            // A full counter is readable already.
+            let _ = wake.event.write(1);
+            true
+        };
+        Watched { task, pulse: Arc::clone(&self.pulse), is_due: Box::new(is_due) }
     }
 
     /// Ends the thread.
@@ -56,6 +70,7 @@ impl Wake {
         if self.is_stopped.load(Ordering::Relaxed) {
             return None;
         }
+        self.pulse.step();
         self.looking();
         // Held for one step alone, so that the allocator can go in between.
         let allocator = allocator.upgrade()?;

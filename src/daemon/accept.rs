@@ -7,6 +7,7 @@ use super::closer::Closers;
 use super::keeper::Current;
 use super::sys::pass_descriptors;
 use crate::allocator::Throttle;
+use crate::pulse::Pulse;
 use anion_ipc::SocketServer;
 use nix::sys::socket::{getsockopt, sockopt};
 use std::fs::{self, File};
@@ -48,6 +49,7 @@ pub(super) struct Acceptor {
     /// the machine's own namespace, where it is a user's.
     unmapped: Option<u32>,
     complaints: Complaints,
+    progress: Arc<Pulse>,
 }
 
 /// One throttle for each cause.
@@ -69,7 +71,23 @@ impl Acceptor {
     ) -> Self {
         let (spare, unmapped) = (spare(), unmapped_uid());
         let (closers, complaints) = (budget.closers(), Complaints::default());
-        Self { listener, server, budget, closers, is_crowded: false, stopping, spare, unmapped, complaints }
+        Self {
+            listener,
+            server,
+            budget,
+            closers,
+            is_crowded: false,
+            stopping,
+            spare,
+            unmapped,
+            complaints,
+            progress: Arc::default(),
+        }
+    }
+
+    /// Returns the progress of the thread that is to accept.
+    pub(super) fn progress(&self) -> Arc<Pulse> {
+        Arc::clone(&self.progress)
     }
 
     /// Accepts until the process ends. Once `stopping` is set, new connections are closed at once.
@@ -77,6 +95,7 @@ impl Acceptor {
         let (first, longest) = PAUSES;
         let mut pause = first;
         loop {
+            self.progress.step();
             match self.accept() {
                 Ok(stream) => {
                     pause = first;

@@ -101,6 +101,13 @@ pub(crate) struct Arguments {
     #[arg(env = "ANION_SECCOMP", value_hint = ValueHint::FilePath)]
     pub(crate) seccomp: SystemCalls,
 
+    /// End the service, to be started again, when a thread hangs for so many seconds
+    ///
+    /// The log names the thread and where it waits. Default: half of what systemd waits
+    /// (WatchdogSec= of the unit), else no thread is watched.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) watchdog: Option<u32>,
+
     #[command(flatten)]
     pub(crate) transport: TransportArguments,
 

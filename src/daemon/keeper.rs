@@ -9,10 +9,11 @@
 
 use super::listener::Listener;
 use anyhow::anyhow;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 use nix::sys::socket::{Shutdown, shutdown};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process;
@@ -38,6 +39,15 @@ impl Current {
     /// Returns the socket to listen to now.
     pub(super) fn socket(&self) -> Arc<UnixListener> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns whether a client waits to be accepted.
+    pub(super) fn has_client(&self) -> bool {
+        let socket = self.socket();
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        // A failure is no client.
+        let _ = poll(&mut fds, PollTimeout::ZERO);
+        fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN))
     }
 
     /// Replaces the socket. A thread that waits for a client of the old one gets `EINVAL`.

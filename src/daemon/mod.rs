@@ -66,6 +66,9 @@ mod accept;
 #[cfg_attr(soong, path = "transport_on_device.rs")]
 mod transport;
 
+/// Threads that hang.
+mod watchdog;
+
 /// What is served.
 mod services;
 
@@ -84,6 +87,7 @@ use seccomp::Filter;
 use services::Services;
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 use transport::Transports;
 
 /// Runs the program to its end. It owns the descriptors that the process inherited, so it must be
@@ -158,6 +162,9 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     if let Err(error) = devices.and_then(|devices| devices.start(&allocator)) {
         log::info!("cannot wait for devices to appear: {error}");
     }
+    let threads = allocator.background().into_iter().chain(serving.background()).collect();
+    let limit = arguments.watchdog.map(|seconds| Duration::from_secs(seconds.into()));
+    watchdog::start(limit, threads, output).context("starting the watchdog's thread")?;
     let status = format!("Serving at {}", serving.places.join(" and "));
     log::info!("{status}");
     supervisor::ready(&status);

@@ -2,9 +2,21 @@
 //! Reports to the process that started this one: to systemd, where it asks for that. Android's init
 //! watches the process itself and asks for nothing.
 
+use std::time::Duration;
+
 /// Reports that clients are served from now on.
 pub(crate) fn ready(status: &str) {
     backend::tell_ready(status);
+}
+
+/// Returns how long the supervisor waits for signs of life, at most; `None` if it wants none.
+pub(crate) fn watchdog() -> Option<Duration> {
+    backend::watchdog()
+}
+
+/// Reports that all threads make progress.
+pub(crate) fn alive() {
+    backend::tell_alive();
 }
 
 /// Reports that no client is served any more.
@@ -15,6 +27,7 @@ pub(crate) fn stopping() {
 #[cfg(not(soong))]
 mod backend {
     use sd_notify::NotifyState;
+    use std::time::Duration;
 
     pub(super) fn tell_ready(status: &str) {
         tell(&[NotifyState::Ready, NotifyState::Status(status)]);
@@ -22,6 +35,14 @@ mod backend {
 
     pub(super) fn tell_stopping() {
         tell(&[NotifyState::Stopping, NotifyState::Status("Stopping")]);
+    }
+
+    pub(super) fn tell_alive() {
+        tell(&[NotifyState::Watchdog]);
+    }
+
+    pub(super) fn watchdog() -> Option<Duration> {
+        sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero())
     }
 
     fn tell(state: &[NotifyState<'_>]) {
@@ -37,7 +58,15 @@ mod backend {
 
 #[cfg(soong)]
 mod backend {
+    use std::time::Duration;
+
     pub(super) fn tell_ready(_status: &str) {}
 
     pub(super) fn tell_stopping() {}
+
+    pub(super) fn tell_alive() {}
+
+    pub(super) fn watchdog() -> Option<Duration> {
+        None
+    }
 }

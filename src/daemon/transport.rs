@@ -9,6 +9,7 @@ use super::listener::{Listener, SocketSettings};
 use super::services::Services;
 use crate::config::spec::Policy;
 use crate::graphics;
+use crate::pulse::{Pulse, Watched};
 use anion_ipc::{
     Endpoint, FromIBinder, Held, KernelServer, SERVICE_NAME, SocketServer, Strong, default_socket,
 };
@@ -70,6 +71,9 @@ struct ServedSocket {
     server: Arc<SocketServer>,
     budget: Arc<Budget>,
     stopping: Arc<AtomicBool>,
+    /// The socket, and the progress of the thread that accepts its clients.
+    current: Arc<Current>,
+    accepted: Arc<Pulse>,
 }
 
 /// Returns the uids for which places are kept by a policy: those that it favours, root and the
@@ -160,6 +164,16 @@ impl Serving {
         if let Some(socket) = self.sockets.first() {
             socket.budget.set_privileged(privileged(policy, self.own_uid));
         }
+    }
+
+    /// Returns the progress of the threads that accept clients.
+    pub(crate) fn background(&self) -> Vec<Watched> {
+        let watched = |socket: &ServedSocket| {
+            let current = Arc::clone(&socket.current);
+            let is_due = Box::new(move || current.has_client());
+            Watched { task: "accepts clients", pulse: Arc::clone(&socket.accepted), is_due }
+        };
+        self.sockets.iter().map(watched).collect()
     }
 
     /// Turns new clients away, removes the sockets, ends every connection, and waits briefly for
@@ -294,10 +308,12 @@ impl PreparedSocket {
         let current = Current::new(listener.socket.try_clone()?);
         let (own, is_stopping) = (Arc::clone(budget), Arc::clone(&stopping));
         let acceptor = Acceptor::new(Arc::clone(&current), Arc::clone(&server), own, is_stopping);
+        let accepted = acceptor.progress();
         let (place, listener) = (listener.place.clone(), Arc::new(Mutex::new(Some(listener))));
-        let keeper = Keeper::new(Arc::clone(&listener), current, may_bind);
+        let keeper = Keeper::new(Arc::clone(&listener), Arc::clone(&current), may_bind);
         let keeper = keeper.inspect_err(|error| log::info!("cannot watch the socket's path: {error}"));
-        let served = ServedSocket { place, listener, server, budget: Arc::clone(budget), stopping };
+        let budget = Arc::clone(budget);
+        let served = ServedSocket { place, listener, server, budget, stopping, current, accepted };
         Ok(Self { served, acceptor, keeper: keeper.ok() })
     }
 

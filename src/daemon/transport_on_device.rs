@@ -6,6 +6,7 @@ use super::args::{TransportArguments, TransportKind};
 use super::services::Services;
 use crate::config::spec::Policy;
 use crate::graphics;
+use crate::pulse::Watched;
 use anion_ipc::{Endpoint, KernelServer, SERVICE_NAME};
 use anyhow::{Context, bail, ensure};
 use std::path::PathBuf;
@@ -74,6 +75,11 @@ impl Transports {
 }
 
 impl Serving {
+    /// Returns nothing: the binder library has threads of its own.
+    pub(crate) fn background(&self) -> Vec<Watched> {
+        Vec::new()
+    }
+
     /// Does nothing: the driver has no places to be kept.
     pub(crate) fn set_policy(&self, _policy: &Policy) {}
 

@@ -30,10 +30,35 @@ pub fn id() -> ThreadId {
 /// Returns whether a thread runs or waits for a processor; it does not while it sleeps in a system
 /// call, or once it has ended, or if that cannot be told.
 pub fn is_running(thread: ThreadId) -> bool {
-    // The state is the field after the name, which may have blanks and parentheses
-    // (proc_pid_stat(5)).
-    let stat = fs::read_to_string(format!("/proc/self/task/{}/stat", thread.0)).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['R', 'D']))
+    activity(thread).is_some_and(|activity| matches!(activity.state, 'R' | 'D'))
+}
+
+/// What a thread does, and what it has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Activity {
+    /// The state as proc_pid_stat(5) has it: `R` runs or waits for a processor, `S` and `D` wait for
+    /// something else, `T` and `t` are stopped.
+    pub state: char,
+    /// Processor time so far, in clock ticks.
+    pub ticks: u64,
+}
+
+/// Returns what a thread does; `None` once it has ended, or if that cannot be told.
+pub fn activity(thread: ThreadId) -> Option<Activity> {
+    let stat = fs::read_to_string(format!("/proc/self/task/{}/stat", thread.0)).ok()?;
+    // The name before these fields may have blanks and parentheses.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?.chars().next()?;
+    // Ten fields lie between the state and the times in user mode and in the kernel.
+    let mut times = fields.skip(10).map(|field| field.parse::<u64>().ok());
+    Some(Activity { state, ticks: times.next()?? + times.next()?? })
+}
+
+/// Returns the function of the kernel in which a thread waits; `None` if it does not wait, or the
+/// kernel does not tell.
+pub fn waits_in(thread: ThreadId) -> Option<String> {
+    let place = fs::read_to_string(format!("/proc/self/task/{}/wchan", thread.0)).ok()?;
+    Some(place).filter(|place| !matches!(place.as_str(), "" | "0"))
 }
 
 #[cfg(test)]

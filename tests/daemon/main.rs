@@ -9,4 +9,5 @@ mod path;
 mod place;
 mod reload;
 mod surroundings;
+mod watchdog;
 mod wire;

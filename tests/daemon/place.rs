@@ -124,6 +124,13 @@ impl Place {
         String::from_utf8_lossy(&buffer[..bytes]).into_owned()
     }
 
+    /// Drops the notifications that have come.
+    pub(crate) fn forget_notifications(&self) {
+        self.notifications.set_nonblocking(true).expect("set");
+        while self.notifications.recv(&mut [0; 4096]).is_ok() {}
+        self.notifications.set_nonblocking(false).expect("set");
+    }
+
     /// Runs a daemon that must fail, and returns what it says.
     pub(crate) fn refusal(&self) -> String {
         failure(&mut self.daemon(&[]))

@@ -45,6 +45,13 @@ impl Output {
         (Self(Arc::clone(&queue)), Lines(queue))
     }
 
+    /// Returns a function that waits until all lines are written, for [`LAST_WORDS`] at most. A
+    /// thread that ends the process calls it before.
+    pub(crate) fn last_words(&self) -> impl Fn() + Send + 'static {
+        let queue = Arc::clone(&self.0);
+        move || queue.wait_until_written()
+    }
+
     /// Starts the thread that writes, so that no other thread waits for standard error. Call it
     /// once signals are blocked. If no thread can be started, all threads write themselves as
     /// before.
@@ -64,9 +71,7 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        let state = self.0.lock();
-        let is_busy = |state: &mut State| state.has_thread && (state.is_writing || !state.waiting.is_empty());
-        drop(self.0.changed.wait_timeout_while(state, LAST_WORDS, is_busy));
+        self.0.wait_until_written();
     }
 }
 
@@ -86,6 +91,12 @@ impl Write for Lines {
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until all lines are written, for [`LAST_WORDS`] at most.
+    fn wait_until_written(&self) {
+        let is_busy = |state: &mut State| state.has_thread && (state.is_writing || !state.waiting.is_empty());
+        drop(self.changed.wait_timeout_while(self.lock(), LAST_WORDS, is_busy));
     }
 
     /// Queues or drops a line; returns false if no thread writes.

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The progress of background threads. The watchdog reads it (`daemon/watchdog.rs`).
+
+use crate::sys::thread::{self, ThreadId};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// The progress of one thread.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    thread: OnceLock<ThreadId>,
+    steps: AtomicU64,
+}
+
+impl Pulse {
+    /// Counts a step of the calling thread, which is always the same one. Takes no lock; only the
+    /// first call makes a system call.
+    pub fn step(&self) {
+        self.thread.get_or_init(thread::id);
+        self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the thread and the number of its steps; `None` before the first.
+    pub fn read(&self) -> Option<(ThreadId, u64)> {
+        Some((*self.thread.get()?, self.steps.load(Ordering::Relaxed)))
+    }
+}
+
+/// A thread whose progress is watched.
+pub struct Watched {
+    /// What the thread does, for the log.
+    pub task: &'static str,
+    /// Its progress.
+    pub pulse: Arc<Pulse>,
+    /// Returns whether the thread has to do a step soon. It may wake the thread, which is a reason
+    /// for a step.
+    pub is_due: Box<dyn Fn() -> bool + Send>,
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Threads that hang, and what only looks like it.
+
+use super::place::{Daemon, Place, eventually};
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::thread;
+use std::time::Duration;
+
+/// What the supervisor waits for signs of life, in microseconds. Threads hang after half of it.
+const WAIT: &str = "2000000";
+
+fn start(place: &Place) -> Daemon {
+    place.start_command(place.daemon(&[]).env("WATCHDOG_USEC", WAIT))
+}
+
+fn await_sign_of_life(place: &Place) {
+    assert_eq!(place.notification().trim(), "WATCHDOG=1", "{}", place.logged());
+}
+
+/// Returns the thread of this name.
+fn thread_called(daemon: &Daemon, name: &str) -> Pid {
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).expect("running");
+    let mut numbers = tasks.map(|task| task.expect("running").file_name().into_string().expect("a number"));
+    let is_wanted = |number: &String| {
+        let place = format!("/proc/{}/task/{number}/comm", daemon.pid());
+        fs::read_to_string(place).is_ok_and(|comm| comm.trim() == name)
+    };
+    Pid::from_raw(numbers.find(is_wanted).expect("it has the thread").parse().expect("a number"))
+}
+
+#[test]
+fn a_thread_that_hangs_ends_the_service_and_is_named() {
+    let place = Place::new();
+    for (name, task) in [("accept", "accepts clients"), ("anion-reaper", "notices releases")] {
+        let mut daemon = start(&place);
+        (0..3).for_each(|_| await_sign_of_life(&place));
+        let thread = thread_called(&daemon, name);
+        ptrace::seize(thread, Options::empty()).expect("seized");
+        ptrace::interrupt(thread).expect("stopped");
+        waitpid(thread, Some(WaitPidFlag::__WALL)).expect("it stopped");
+        // Without a client nothing is to be accepted.
+        let client = place.stream();
+        let status = eventually("the service ends", || {
+            // Its end is ours to see before that of the process.
+            let _ = waitpid(thread, Some(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG));
+            daemon.child.try_wait().expect("our child")
+        });
+        assert_eq!(status.signal(), Some(Signal::SIGABRT as i32), "{}", place.logged());
+        assert!(place.logged().contains(&format!("the thread that {task} hangs")), "{}", place.logged());
+        drop(client);
+        // What it sent before its end.
+        place.forget_notifications();
+    }
+}
+
+#[test]
+fn a_service_that_was_stopped_for_a_while_goes_on() {
+    let place = Place::new();
+    let daemon = start(&place);
+    await_sign_of_life(&place);
+    kill(daemon.pid(), Signal::SIGSTOP).expect("stopped");
+    thread::sleep(Duration::from_secs(2));
+    place.forget_notifications();
+    kill(daemon.pid(), Signal::SIGCONT).expect("continued");
+    (0..6).for_each(|_| await_sign_of_life(&place));
+    assert!(place.connect().is_ok(), "{}", place.logged());
+}
+
+#[test]
+fn threads_are_watched_where_that_is_asked_for_and_nowhere_else() {
+    let place = Place::new();
+    let has_watchdog = |daemon: &Daemon| {
+        let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).expect("running");
+        let names = tasks.map(|task| fs::read_to_string(task.expect("running").path().join("comm")));
+        names.flatten().any(|name| name.trim() == "anion-watchdog")
+    };
+    let daemon = place.start(&[]);
+    assert!(!has_watchdog(&daemon));
+    drop(daemon);
+    assert!(has_watchdog(&place.start(&["--watchdog", "60"])));
+}
