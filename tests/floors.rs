@@ -74,7 +74,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns every Rust file of the repository with its path from the root, except what cargo builds.
+/// Returns every Rust file of the repository with its path from the root, except what cargo builds
+/// and what is generated: a generator's files have its own form, and are not edited.
 fn sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let tops = [
@@ -99,7 +100,8 @@ fn sources() -> Vec<(PathBuf, String)> {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
             if path.is_dir() {
-                folders.push(path);
+                let is_written = !path.ends_with("generated") && !path.ends_with("target");
+                folders.extend(is_written.then_some(path));
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).expect("readable");
                 found.push((path.strip_prefix(root()).expect("below the root").to_owned(), text));

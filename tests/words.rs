@@ -49,8 +49,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns the files of the repository with one of these endings, sorted; builds and frozen
-/// interfaces left out.
+/// Returns the files of the repository with one of these endings, sorted; builds, frozen interfaces
+/// and what is generated from interfaces left out.
 fn files(endings: &[&str]) -> Vec<PathBuf> {
     let (mut directories, mut found) = (vec![root().to_owned()], Vec::new());
     while let Some(directory) = directories.pop() {
@@ -59,7 +59,8 @@ fn files(endings: &[&str]) -> Vec<PathBuf> {
             let (path, name) = (entry.path(), entry.file_name());
             let name = name.to_string_lossy();
             if entry.file_type().expect("a type").is_dir() {
-                let is_ours = !name.starts_with('.') && !matches!(&*name, "target" | "aidl_api");
+                let is_ours =
+                    !name.starts_with('.') && !matches!(&*name, "target" | "aidl_api" | "generated");
                 directories.extend(is_ours.then_some(path));
             } else if endings.iter().any(|ending| name.ends_with(ending)) {
                 found.push(path);

@@ -6,5 +6,5 @@
 /// Generated code.
 #[allow(missing_docs, unreachable_pub, unused, clippy::all)]
 pub mod aidl {
-    rsbinder::include_aidl!("vendor_anion_allocator");
+    include!("../generated/vendor_anion_allocator.rs");
 }

@@ -109,10 +109,10 @@ impl Buffer {
         })?;
         Ok(Self {
             fd,
-            id: BufferId(id.cast_unsigned()),
+            id: BufferId(u64::from_ne_bytes(id.to_ne_bytes())),
             bytes,
             heap: buffer.heapName,
-            heap_id: buffer.heapId.cast_unsigned(),
+            heap_id: u32::from_ne_bytes(buffer.heapId.to_ne_bytes()),
             backing: backing(buffer.backing),
             _claim: token.map(|token| Claim { token: OfProcess::new(token.clone()), id }),
         })
@@ -183,7 +183,7 @@ impl From<HeapInfo> for Heap {
         let number = |value: i64| u64::try_from(value).unwrap_or(0);
         let has = |flag: HeapFlags| heap.flags & flag.0 != 0;
         Self {
-            id: heap.id.cast_unsigned(),
+            id: u32::from_ne_bytes(heap.id.to_ne_bytes()),
             kind: kind(heap.r#type),
             backing: backing(heap.backing),
             unavailable: (!heap.available).then_some(heap.unavailableReason),

@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn every_level_of_the_interface_has_its_number() {
         for level in AidlLevel::enum_values() {
-            assert_eq!(PressureLevel::from(level) as u32, level.0.cast_unsigned());
+            assert_eq!(PressureLevel::from(level) as u32, u32::from_ne_bytes(level.0.to_ne_bytes()));
         }
         assert_eq!(PressureLevel::from(AidlLevel(99)), PressureLevel::Critical);
     }

@@ -124,7 +124,7 @@ impl Request {
             size: i64::try_from(self.bytes).unwrap_or(i64::MAX),
             count: i32::try_from(self.count).unwrap_or(i32::MAX),
             // Names and a mask exclude each other.
-            heapIdMask: if self.heaps.is_empty() { self.mask.cast_signed() } else { 0 },
+            heapIdMask: if self.heaps.is_empty() { i32::from_ne_bytes(self.mask.to_ne_bytes()) } else { 0 },
             heapNames: self.heaps.clone(),
             flags: cached | unzeroed,
             alignment: i64::try_from(self.alignment).unwrap_or(i64::MAX),

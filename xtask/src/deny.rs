@@ -7,7 +7,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::process::{cargo, cargo_home, find_program, path_with, run as run_command};
+use crate::aidl_code::COMPILER;
+use crate::process::{cargo, cargo_home, find_program, path_with, run as run_command, workspace_root};
 use crate::tally::Tally;
 use crate::tools::{DENY, ensure_crate};
 
@@ -42,12 +43,15 @@ pub(crate) fn unfetched(cache: &Path) -> Vec<String> {
     DENY.unbuilt(cache, None).filter(|_| find_program("cargo-deny").is_none()).into_iter().collect()
 }
 
-/// Runs these checks, each of which counts.
+/// Runs these checks on the workspace and on the AIDL compiler, each of which counts.
 fn check(options: &[&str], checks: &[&str], tally: &mut Tally) -> Result<()> {
-    let mut deny = cargo_deny()?;
-    deny.args(["deny", "--all-features"]).args(options).args(["check", "--hide-inclusion-graph"]);
-    run_command(deny.args(checks))?;
-    checks.iter().for_each(|_| *tally += Tally::one(true));
+    for manifest in ["Cargo.toml", COMPILER] {
+        let mut deny = cargo_deny()?;
+        deny.args(["deny", "--all-features", "--config", "deny.toml", "--manifest-path", manifest]);
+        deny.args(options).args(["check", "--hide-inclusion-graph"]).args(checks);
+        run_command(deny.current_dir(workspace_root()))?;
+        checks.iter().for_each(|_| *tally += Tally::one(true));
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 //! its command line, `cargo xtask dist` makes a package of Debian of them, `cargo xtask install-c`
 //! installs the client library for C and C++.
 
+mod aidl_code;
 mod android;
 mod conformance;
 mod cross;
@@ -50,6 +51,8 @@ enum Task {
     Install(install::InstallArgs),
     Dist(install::DistArgs),
     InstallC(libanion::InstallArgs),
+    /// Write the Rust that is generated from the AIDL files
+    AidlCode,
     /// Write client/c/include/anion.h as the Rust sources have it
     CHeader,
     /// Write the interface as its AIDL files have it now to aidl_api's `current`
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Task::Install(args) => install::install(&args),
         Task::Dist(args) => install::dist(&args),
         Task::InstallC(args) => libanion::install(&args),
+        Task::AidlCode => aidl_code::write(),
         Task::CHeader => libanion::write_header(),
         Task::UpdateApi => android::update_api(),
         Task::FreezeApi => android::freeze_api(),

@@ -156,8 +156,8 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "aidl",
-        about: "Android's compiler takes the interface, and frozen stays frozen",
-        tools: &[ARCHIVE, BPFMT],
+        about: "Android's compiler takes the interface, frozen stays frozen, and the committed Rust is that of the AIDL files",
+        tools: &[LINKER, ARCHIVE, BPFMT],
         unfetched: |cache| android::COMPILER.unfetched(cache).into_iter().collect(),
         run: android::interface,
     },

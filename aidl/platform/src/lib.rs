@@ -6,5 +6,5 @@
 /// Generated code.
 #[allow(missing_docs, unreachable_pub, unused, clippy::all)]
 pub mod aidl {
-    rsbinder::include_aidl!("android_hardware_graphics_allocator");
+    include!("../generated/android_hardware_graphics_allocator.rs");
 }

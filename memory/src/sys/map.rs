@@ -237,13 +237,15 @@ impl SharedMap {
         for (at, byte) in (offset..).zip(head) {
             self.store_byte(at, *byte);
         }
-        let (words, tail) = body.as_chunks::<WORD>();
+        let mut words = body.chunks_exact(WORD);
         let mut at = offset + head.len();
-        for word in words {
-            self.store_word(at, u64::from_ne_bytes(*word));
+        for word in words.by_ref() {
+            let mut bytes = [0; WORD];
+            bytes.copy_from_slice(word);
+            self.store_word(at, u64::from_ne_bytes(bytes));
             at += WORD;
         }
-        for (at, byte) in (at..).zip(tail) {
+        for (at, byte) in (at..).zip(words.remainder()) {
             self.store_byte(at, *byte);
         }
         Ok(())
@@ -264,7 +266,7 @@ impl SharedMap {
 
     /// Reads a word. `offset` must be a multiple of [`WORD`] with a whole word before the end.
     fn load_word(&self, offset: usize) -> u64 {
-        assert!(offset.is_multiple_of(WORD) && offset + WORD <= self.len);
+        assert!(offset % WORD == 0 && offset + WORD <= self.len);
         // SAFETY: the assertion keeps the word inside the mapping.
         let word = unsafe { self.base.add(offset) }.cast::<u64>();
         // SAFETY: the word is inside a live readable mapping (invariant), aligned because `base` is
@@ -275,7 +277,7 @@ impl SharedMap {
     /// Writes a word. `offset` must be a multiple of [`WORD`] with a whole word before the end, in
     /// a writable mapping.
     fn store_word(&self, offset: usize, value: u64) {
-        assert!(offset.is_multiple_of(WORD) && offset + WORD <= self.len && self.writable);
+        assert!(offset % WORD == 0 && offset + WORD <= self.len && self.writable);
         // SAFETY: the assertion keeps the word inside the mapping.
         let word = unsafe { self.base.add(offset) }.cast::<u64>();
         // SAFETY: the word is inside a live mapping that is writable (invariant, asserted), aligned

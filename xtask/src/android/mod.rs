@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use self::aidl::{Aidl, PACKAGE};
 use self::api::Api;
+use crate::aidl_code;
 use crate::needs::{ARCHIVE, BPFMT};
 use crate::process::{output_of, run, workspace_root};
 use crate::tally::Tally;
@@ -44,8 +45,8 @@ pub(crate) fn format(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Checks that AOSP's own compiler takes the interface, for every backend, and what is frozen stays
-/// so.
+/// Checks that AOSP's own compiler takes the interface, for every backend, what is frozen stays so,
+/// and the committed Rust is what is generated of the interface.
 ///
 /// # Errors
 /// If not.
@@ -66,7 +67,8 @@ pub(crate) fn interface(tally: &mut Tally) -> Result<()> {
         latest => println!("versions up to {latest} are as they were frozen"),
     }
     *tally += Tally::one(true);
-    life_of_an_api(root, &aidl, tally)
+    life_of_an_api(root, &aidl, tally)?;
+    aidl_code::check(tally)
 }
 
 /// Freezes, changes and breaks a copy of the interface: what must be noticed is.

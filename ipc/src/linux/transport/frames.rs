@@ -111,7 +111,7 @@ pub(super) fn paid_address(message: &[u8]) -> Option<Address> {
 
 /// Returns the status of a whole message that is a reply.
 pub(super) fn reply_status(message: &[u8]) -> Option<i32> {
-    let status = word_at(message, HEADER)?.cast_signed();
+    let status = i32::from_ne_bytes(word_at(message, HEADER)?.to_ne_bytes());
     (word_at(message, 0) == Some(REPLY)).then_some(status)
 }
 
@@ -206,9 +206,10 @@ impl Position {
     /// Makes the body that begins with `bytes` report that this process has no descriptors left, if
     /// they are of a reply. They have passed.
     pub(super) fn fail_reply(&self, bytes: &mut [u8]) {
-        if word_at(&self.header, 0) == Some(REPLY)
-            && let Some(status) = bytes.get_mut(..STATUS)
-        {
+        if word_at(&self.header, 0) != Some(REPLY) {
+            return;
+        }
+        if let Some(status) = bytes.get_mut(..STATUS) {
             status.copy_from_slice(&NO_DESCRIPTORS_HERE.to_le_bytes());
         }
     }

@@ -1,41 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Generates Rust from the `.aidl` files beside this script, with the version and the hash that
-//! Soong would give them.
+//! Generates Rust from the `.aidl` files of Anion's interface and of Android's graphics allocator,
+//! with the versions and the hashes that Soong would give them.
 
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rsbinder_aidl::Builder;
+
+/// The folder of Anion's interface, and what its packages are below.
+const OWN: &str = "../vendor/anion/allocator";
+
+/// The packages of Android's graphics allocator.
+const PLATFORM: &str = "../platform/android/hardware";
+
+/// The frozen version of `android.hardware.graphics.allocator` that the files in [`PLATFORM`] are.
+const PLATFORM_VERSION: i32 = 2;
+
+/// Its hash, as every implementation of that version answers `getInterfaceHash`.
+const PLATFORM_HASH: &str = "9499fec09c544e9de5be3c87125721600f8ade66";
+
 /// What AOSP's tools call the hash of an interface that may still change.
 const UNFROZEN_HASH: &str = "notfrozen";
 
 /// Where the module of the interface says whether it is frozen.
-const BLUEPRINT: &str = "../Android.bp";
+const BLUEPRINT: &str = "../../Android.bp";
 
 /// The frozen versions, a folder each.
-const FROZEN: &str = "../aidl_api/vendor.anion.allocator";
+const FROZEN: &str = "../../aidl_api/vendor.anion.allocator";
 
 fn main() {
-    if let Err(error) = generate() {
+    if let Err(error) = generate_own().and_then(|()| generate_platform()) {
         eprintln!("cannot compile the AIDL files: {error}");
         std::process::exit(1);
     }
 }
 
-fn generate() -> Result<(), Box<dyn Error>> {
+fn generate_own() -> Result<(), Box<dyn Error>> {
     // A missing input would be a changed one for ever; whatever freezes a version changes the
     // module, too.
-    for input in ["vendor", BLUEPRINT, FROZEN].into_iter().filter(|input| Path::new(input).exists()) {
+    for input in [OWN, BLUEPRINT, FROZEN].into_iter().filter(|input| Path::new(input).exists()) {
         println!("cargo:rerun-if-changed={input}");
     }
-    let package = PathBuf::from("vendor/anion/allocator");
     let (version, hash) = version_and_hash()?;
-    let mut builder = rsbinder_aidl::Builder::new();
-    for interface in interfaces(&package)? {
+    let mut builder = Builder::new();
+    for interface in interfaces(Path::new(OWN))? {
         builder = builder.source(interface).version(version).hash(&hash);
     }
-    let generated = builder.source(package).output("vendor_anion_allocator.rs").generate();
-    generated.map_err(|error| format!("{error:?}").into())
+    write(builder.source(OWN), "vendor_anion_allocator.rs")
+}
+
+fn generate_platform() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed={PLATFORM}");
+    let platform = Path::new(PLATFORM);
+    let interface = platform.join("graphics/allocator/IAllocator.aidl");
+    let builder = Builder::new().source(interface).version(PLATFORM_VERSION).hash(PLATFORM_HASH);
+    let packages = ["graphics/allocator", "graphics/common", "common"];
+    let builder =
+        packages.iter().fold(builder, |builder, package| builder.source(platform.join(package)));
+    write(builder, "android_hardware_graphics_allocator.rs")
+}
+
+fn write(builder: Builder, name: &str) -> Result<(), Box<dyn Error>> {
+    builder.output(name).generate().map_err(|error| format!("{error:?}").into())
 }
 
 /// Returns the files that declare an interface: their names begin with an I and another capital.
