@@ -141,7 +141,7 @@ fn list_of(words: &[String]) -> String {
 }
 
 /// Returns the refused requests with the causes that occurred: `3 (quota 2, no memory 1)`.
-fn failures(failures: &FailureCounts) -> String {
+pub(crate) fn failures(failures: &FailureCounts) -> String {
     let causes = [
         ("quota", failures.quota),
         ("fragmented", failures.fragmented),

@@ -15,8 +15,9 @@ use crate::tally::Tally;
 /// The package whose build has the compiler, below the root of the checkout.
 pub(crate) const COMPILER: &str = "aidl/compiler/Cargo.toml";
 
-/// Where its build goes, if `CARGO_TARGET_DIR` names no other place.
-const TARGET: &str = "target/aidl-compiler";
+/// Where its build goes, if `CARGO_TARGET_DIR` names no other place: that of the workspace, so that
+/// crates that both take are built once.
+const TARGET: &str = "target";
 
 /// What each generated file begins with.
 const HEADER: &str = "// SPDX-License-Identifier: Apache-2.0\n\

@@ -8,6 +8,7 @@
 
 mod aidl_code;
 mod android;
+mod browser;
 mod conformance;
 mod cross;
 mod debian;
@@ -53,6 +54,8 @@ enum Task {
     InstallC(libanion::InstallArgs),
     /// Write the Rust that is generated from the AIDL files
     AidlCode,
+    /// Take the pictures of docs/ with Chromium
+    Screenshots,
     /// Write client/c/include/anion.h as the Rust sources have it
     CHeader,
     /// Write the interface as its AIDL files have it now to aidl_api's `current`
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Task::Dist(args) => install::dist(&args),
         Task::InstallC(args) => libanion::install(&args),
         Task::AidlCode => aidl_code::write(),
+        Task::Screenshots => browser::write(),
         Task::CHeader => libanion::write_header(),
         Task::UpdateApi => android::update_api(),
         Task::FreezeApi => android::freeze_api(),

@@ -12,8 +12,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 
 use crate::needs::{
-    self, ARCHIVE, ARM32, BINDINGS, BPFMT, DEVICE_TREE, DIST, EVERYTHING, LIBANION, LINKER, PICTURES, PYTHON,
-    SEPOLICY, SURROUNDINGS,
+    self, ARCHIVE, ARM32, BINDINGS, BPFMT, BROWSER, DEVICE_TREE, DIST, EVERYTHING, LIBANION, LINKER,
+    PICTURES, PYTHON, SEPOLICY, SURROUNDINGS,
 };
 use crate::process::{cargo, count_tests, find_program, line_of, path_with, run};
 use crate::report::{Row, Spent, run_step, summary};
@@ -142,10 +142,10 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "readme",
-        about: "the commands of README.md, and Debian's package of what is installed",
-        tools: &[LINKER, DIST],
+        about: "the commands of README.md, Debian's package of what is installed, and the report in a browser",
+        tools: &[LINKER, DIST, BROWSER],
         unfetched: nothing,
-        run: |tally| readme::run(tally).and_then(|()| install::test(tally)),
+        run: |tally| [readme::run, install::test, crate::browser::check].iter().try_for_each(|of| of(tally)),
     },
     Step {
         name: "android-bp",

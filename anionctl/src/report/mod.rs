@@ -1,29 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `anionctl report`: one page with pictures of what the service does.
 
+mod charts;
+mod style;
 mod svg;
 
 use crate::Service;
 use crate::args::ReportArgs;
 use crate::failure::Failure;
-use crate::heaps::fetch_stats;
+use crate::heaps::{self, fetch_stats};
 use crate::inspect::dump_as;
 use crate::journal::{self, Event, Journal};
 use crate::output::{self, Output, Report};
 use crate::rows::StatsRow;
+use crate::users;
+use charts::{Mark, Step, bars, map, parts, steps};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::time::Duration;
-use svg::{Step, bars, escaped, map, steps};
-
-/// How the page looks, in light and in dark.
-const STYLE: &str = "\
-body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;background:#fff;color:#222}\
-svg{width:100%;height:auto;font-size:11px}svg text{fill:currentColor}\
-.axis{stroke:#999;stroke-width:.5}.line{fill:none;stroke:#0072b2;stroke-width:1.5}.bar{fill:#0072b2}\
-.held{fill:#0072b2}.pooled{fill:#e69f00}.free{fill:#ddd}\
-td,th{text-align:right;padding:0 .8rem 0 0}td:first-child,th:first-child{text-align:left}\
-@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}.free{fill:#444}}";
+use style::STYLE;
+use svg::escaped;
 
 /// What the service's dump has for this.
 #[derive(Debug, Deserialize)]
@@ -90,42 +86,209 @@ fn page(endpoint: &str, dump: &Dump, stats: &[StatsRow], journal: &Journal) -> S
     let sections: String = dump.heaps.iter().map(|heap| section(heap, stats, journal)).collect();
     format!(
         "<!DOCTYPE html>\n<html xmlns=\"http://www.w3.org/1999/xhtml\" lang=\"en\"><head><meta charset=\"utf-8\"/>\
-         <meta name=\"viewport\" content=\"width=device-width\"/><title>Anion</title><style>{STYLE}</style></head><body>\n\
-         <h1>Anion at {}</h1>\n<p>aniond {} of uid {uid}, configuration {}; memory pressure: {}</p>\n\
-         {sections}</body></html>\n",
+         <meta name=\"viewport\" content=\"width=device-width\"/><title>Anion at {0}</title>\
+         <style>{STYLE}</style></head><body>\n<h1>Anion at {0}</h1>\n\
+         <p>aniond {1}, user {2}, configuration {3}</p>\n<p>{4}; memory pressure: {5}</p>\n{6}{sections}</body></html>\n",
         escaped(endpoint),
         escaped(version),
+        escaped(&users::name(*uid)),
         escaped(configuration),
-        escaped(&dump.pressure)
+        recorded(journal),
+        escaped(&dump.pressure),
+        summary(&dump.heaps, stats)
     )
+}
+
+/// Returns how much of the past the journal has.
+fn recorded(journal: &Journal) -> String {
+    let first = journal.events.first().map_or(journal.now_ns, |event| event.at_ns);
+    let span = Duration::from_nanos(journal.now_ns.saturating_sub(first)).as_secs_f64();
+    let lost = match journal.lost {
+        0 => String::new(),
+        lost => format!(", after {lost} that are no longer kept"),
+    };
+    format!("{} events in the last {span:.1} s{lost}", journal.events.len())
+}
+
+/// Returns a table of the heaps.
+fn summary(heaps: &[HeapFacts], stats: &[StatsRow]) -> String {
+    const COLUMNS: [&str; 8] =
+        ["heap", "held", "peak", "buffers allocated", "pool hits", "p50", "p99", "refused"];
+    let names: String = COLUMNS.iter().map(|name| format!("<th>{name}</th>")).collect();
+    let row = |heap: &HeapFacts| {
+        let stats = stats.iter().find(|stats| stats.heap == heap.name)?;
+        let cells = [
+            heap.name.clone(),
+            output::size(stats.live_bytes),
+            output::size(stats.alloc_bytes_wm),
+            stats.allocations.to_string(),
+            hits(stats),
+            stats.allocate_latency.bound(50),
+            stats.allocate_latency.bound(99),
+            stats.failures.total().to_string(),
+        ];
+        let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
+        Some(format!("<tr>{cells}</tr>"))
+    };
+    let rows: String = heaps.iter().filter_map(row).collect();
+    format!("<div class=\"summary\"><table><tr>{names}</tr>{rows}</table></div>\n")
 }
 
 /// Returns the part of one heap.
 fn section(heap: &HeapFacts, stats: &[StatsRow], journal: &Journal) -> String {
     let (id, name) = (escaped(&heap.name), &heap.name);
-    let mut text = format!("<section id=\"{id}\"><h2>{id}</h2>\n<p>{}</p>\n", escaped(&heap.backing));
-    let title = format!("What clients held of {name} over time");
-    text += &figure(&title, &steps(&title, &occupancy(name, journal), |bytes| output::size_of(whole(bytes))));
+    let backing = escaped(&heap.backing);
+    let heading = format!("<h2>{id} <small>{backing}</small></h2>");
+    let stats = stats.iter().find(|stats| &stats.heap == name);
+    let is_idle = stats.is_some_and(|stats| stats.allocations == 0 && stats.failures.total() == 0);
+    // What shows nothing is shown when it is asked for.
+    let (begin, end) = if is_idle && heap.map.is_none() {
+        (format!("<details><summary>{heading} no calls yet</summary>"), "</details>")
+    } else {
+        (heading, "")
+    };
+    let mut text = format!("<section id=\"{id}\">{begin}\n");
+    text += &stats.map_or(String::new(), |stats| tiles(stats, heap.capacity));
+    text += "<div class=\"figures\">\n";
+    let marks = marks(name, journal);
+    let picture = steps(
+        &format!("Bytes of {name} that clients held, over time"),
+        &occupancy(name, journal),
+        &marks,
+        |bytes| output::size_of(whole(bytes)),
+    );
+    text += &figure("wide", "Held by clients", &picture, &legend_of_marks(&marks));
     if let (Some(ranges), Some(capacity)) = (&heap.map, heap.capacity) {
-        let title = format!("The memory of {name}: held, pooled (orange), free (grey)");
-        text +=
-            &figure(&title, &map(&title, capacity, &[("pooled", &ranges.pooled), ("free", &ranges.free)]));
+        text += &memory(name, ranges, capacity);
     }
-    if let Some(stats) = stats.iter().find(|stats| &stats.heap == name) {
-        text += &counters(stats);
-        let title = format!("How long calls of {name} took: number of calls by time");
-        text += &figure(&title, &bars(&title, &latencies(stats)));
+    if let Some(stats) = stats {
+        text += &pool(stats);
+        let picture = bars(&format!("Calls of {name} by duration"), &latencies(stats));
+        let latency = &stats.allocate_latency;
+        let below = format!("half of the calls {}, 99 of 100 {}", latency.bound(50), latency.bound(99));
+        text += &figure("", "How long calls took, within the service", &picture, &escaped(&below));
     }
-    text + "</section>\n"
+    text + "</div>" + end + "</section>\n"
 }
 
-fn figure(title: &str, picture: &str) -> String {
-    format!("<figure>{picture}<figcaption>{}</figcaption></figure>\n", escaped(title))
+/// Returns a picture with its heading and the text below it, which is escaped.
+fn figure(class: &str, heading: &str, picture: &str, below: &str) -> String {
+    format!(
+        "<figure class=\"{class}\"><h3>{}</h3>{picture}<figcaption>{below}</figcaption></figure>\n",
+        escaped(heading)
+    )
+}
+
+/// Returns the map of memory that is set aside, with how much of it is what.
+fn memory(heap: &str, ranges: &Map, capacity: u64) -> String {
+    let Map { free, pooled } = ranges;
+    let held = gaps(capacity, free.iter().chain(pooled));
+    let kinds = [("held", &held), ("pooled", pooled), ("free", free)];
+    let title = format!("The memory that is set aside for {heap}");
+    let picture =
+        map(&title, capacity, &kinds.map(|(kind, ranges)| (kind, ranges.as_slice())), output::size_of);
+    let sum = |ranges: &[(u64, u64)]| ranges.iter().map(|(_, length)| length).sum();
+    let largest = free.iter().map(|(_, length)| *length).max().unwrap_or(0);
+    let below = legend(&kinds.map(|(kind, ranges)| (kind, kind, output::size_of(sum(ranges)))))
+        + &format!("free pieces: {}, the largest {}", free.len(), output::size_of(largest));
+    figure("wide", "Memory that is set aside", &picture, &below)
+}
+
+/// Returns the ranges of `bytes` bytes that none of `ranges` covers.
+fn gaps<'a>(bytes: u64, ranges: impl Iterator<Item = &'a (u64, u64)>) -> Vec<(u64, u64)> {
+    let mut ranges: Vec<(u64, u64)> = ranges.copied().chain([(bytes, 0)]).collect();
+    ranges.sort_unstable();
+    let mut gaps = Vec::new();
+    let mut covered = 0;
+    for (offset, length) in ranges {
+        if offset > covered {
+            gaps.push((covered, offset - covered));
+        }
+        covered = covered.max(offset.saturating_add(length));
+    }
+    gaps
+}
+
+/// Returns where a heap's buffers came from, and what became of those that it did not hand out.
+fn pool(stats: &StatsRow) -> String {
+    let [all, hits, misses] = [stats.allocations, stats.recycled, stats.pool_misses].map(count);
+    let others = all.saturating_sub(hits).saturating_sub(misses);
+    let kinds = [
+        ("hit", "from the pool", hits),
+        ("miss", "not in the pool", misses),
+        ("other", "never pooled", others),
+    ];
+    let picture = parts(&format!("Where buffers of {} came from", stats.heap), &kinds);
+    let facts = [
+        ("made before a client asked", stats.warmed.to_string()),
+        ("scrubbed for reuse", output::size(stats.scrubbed_bytes)),
+        ("released and not kept", heaps::discards(stats.discarded, &stats.discarded_by_cause)),
+        ("refused requests", heaps::failures(&stats.failures)),
+    ];
+    let row = |(name, value): &(&str, String)| {
+        format!("<tr><td>{}</td><td>{}</td></tr>", escaped(name), escaped(value))
+    };
+    let facts: String = facts.iter().map(row).collect();
+    let below = legend(&kinds.map(|(class, name, count)| (class, name, count.to_string())))
+        + &format!("<table>{facts}</table>");
+    figure("", "Where buffers came from", &picture, &below)
+}
+
+/// Returns what the lines in a picture of what was held mean, if there are any.
+fn legend_of_marks(marks: &[Mark]) -> String {
+    let kinds =
+        [("refused", "refused requests"), ("pressure", "changes of memory pressure")].map(|(class, name)| {
+            let count = marks.iter().filter(|mark| mark.class == class).count();
+            (class, name, count)
+        });
+    let present: Vec<_> = kinds.into_iter().filter(|(_, _, count)| *count > 0).collect();
+    let present: Vec<_> =
+        present.iter().map(|(class, name, count)| (*class, *name, count.to_string())).collect();
+    if present.is_empty() { String::new() } else { legend(&present) }
+}
+
+/// Returns what the colours of a picture mean: class, name and amount of each.
+fn legend(kinds: &[(&str, &str, String)]) -> String {
+    let kind = |(class, name, amount): &(&str, &str, String)| {
+        format!("<span><i class=\"key {class}\"></i>{} {}</span>", escaped(name), escaped(amount))
+    };
+    let kinds: String = kinds.iter().map(kind).collect();
+    format!("<div class=\"legend\">{kinds}</div>")
+}
+
+/// Returns the numbers of a heap that are looked at first.
+fn tiles(stats: &StatsRow, capacity: Option<u64>) -> String {
+    let refused = stats.failures.total();
+    let name_of_held = capacity.map_or("held".to_owned(), |all| format!("held of {}", output::size_of(all)));
+    let pooled = stats.pooled_bytes.saturating_add(stats.deferred_bytes);
+    let tiles = [
+        (name_of_held.as_str(), output::size(stats.live_bytes), false),
+        ("peak", output::size(stats.alloc_bytes_wm), false),
+        ("pooled", output::size(pooled), false),
+        ("buffers allocated", stats.allocations.to_string(), false),
+        ("pool hits", hits(stats), false),
+        ("refused requests", refused.to_string(), refused > 0),
+    ];
+    let tile = |(name, value, is_bad): &(&str, String, bool)| {
+        let class = if *is_bad { " class=\"bad\"" } else { "" };
+        format!("<div{class}><dt>{}</dt><dd>{}</dd></div>", escaped(name), escaped(value))
+    };
+    format!("<dl class=\"tiles\">{}</dl>\n", tiles.iter().map(tile).collect::<String>())
+}
+
+/// Returns how many of the requests that a pool could serve it served.
+fn hits(stats: &StatsRow) -> String {
+    let requests = stats.recycled.saturating_add(stats.pool_misses);
+    if requests > 0 { format!("{} %", stats.recycled.saturating_mul(100) / requests) } else { "-".to_owned() }
+}
+
+/// Returns a count of the interface.
+fn count(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
 }
 
 /// Returns what clients held of a heap, from the first event of the journal to now.
 fn occupancy(heap: &str, journal: &Journal) -> Vec<Step> {
-    let seconds = |at_ns: u64| Duration::from_nanos(at_ns).as_secs_f64();
     let of_heap = |event: &Event| {
         let deal = event.deal.as_ref().filter(|deal| deal.heap == heap)?;
         Some(Step { seconds: seconds(event.at_ns), value: deal.live_bytes as f64 })
@@ -136,6 +299,31 @@ fn occupancy(heap: &str, journal: &Journal) -> Vec<Step> {
     // Calls of several threads may be noted in another order than they ended.
     steps.sort_by(|one, other| one.seconds.total_cmp(&other.seconds));
     steps
+}
+
+/// Returns when requests of a heap were refused, and when memory pressure changed.
+fn marks(heap: &str, journal: &Journal) -> Vec<Mark> {
+    let mark = |event: &Event| {
+        let seconds = seconds(event.at_ns);
+        let is_of_heap = event.deal.as_ref().is_some_and(|deal| deal.heap == heap);
+        match event.what.as_str() {
+            "refuse" if is_of_heap => {
+                let cause = event.cause.as_deref().unwrap_or("unknown cause");
+                Some(Mark { class: "refused", seconds, text: format!("refused: {cause}") })
+            }
+            "pressure" => {
+                let level = event.level.as_deref().unwrap_or("unknown level");
+                Some(Mark { class: "pressure", seconds, text: format!("memory pressure: {level}") })
+            }
+            _ => None,
+        }
+    };
+    journal.events.iter().filter_map(mark).collect()
+}
+
+/// Returns a time since boot.
+fn seconds(at_ns: u64) -> f64 {
+    Duration::from_nanos(at_ns).as_secs_f64()
 }
 
 /// Returns the calls by class of duration, without the empty classes at both ends.
@@ -150,33 +338,6 @@ fn latencies(stats: &StatsRow) -> Vec<(String, f64)> {
         format!("<{:.0?}", Duration::from_micros(micros))
     };
     (first..=last).map(|class| (name(class), counts[class] as f64)).collect()
-}
-
-/// Returns a table of what the heap has and did.
-fn counters(stats: &StatsRow) -> String {
-    let requests = stats.recycled.saturating_add(stats.pool_misses);
-    let hits = if requests > 0 {
-        format!("{} %", stats.recycled.saturating_mul(100) / requests)
-    } else {
-        "-".to_owned()
-    };
-    let cells = [
-        ("held", output::size(stats.live_bytes)),
-        ("peak", output::size(stats.alloc_bytes_wm)),
-        ("pooled", output::size(stats.pooled_bytes)),
-        ("buffers allocated", stats.allocations.to_string()),
-        ("pool hits", stats.recycled.to_string()),
-        ("pool misses", stats.pool_misses.to_string()),
-        ("hits of those that could", hits),
-        ("refused requests", stats.failures.total().to_string()),
-    ];
-    let [names, values] = [("th", true), ("td", false)].map(|(element, is_name)| {
-        let cell = |(name, value): &(&str, String)| {
-            format!("<{element}>{}</{element}>", escaped(if is_name { name } else { value }))
-        };
-        cells.iter().map(cell).collect::<String>()
-    });
-    format!("<table><tr>{names}</tr><tr>{values}</tr></table>\n")
 }
 
 /// Returns a number of bytes that was drawn.

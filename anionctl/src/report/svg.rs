@@ -1,18 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Pictures as SVG elements: steps over time, bars, and ranges of memory.
+//! What pictures are made of: text that cannot become an element, labels, and the lines of an axis.
 
 use std::fmt::Write;
-
-/// Size of a picture, in its own units.
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 180.0;
-/// Room for the numbers on the left, and for those below.
-const LEFT: f64 = 90.0;
-const BELOW: f64 = 22.0;
-/// Room above the highest value.
-const ABOVE: f64 = 10.0;
-/// Height of a map of memory.
-const MAP_HEIGHT: f64 = 36.0;
 
 /// Returns the text as it stands in an element or an attribute.
 pub(super) fn escaped(text: &str) -> String {
@@ -28,109 +17,109 @@ pub(super) fn escaped(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
-/// Returns a picture with these elements.
-fn picture(class: &str, title: &str, height: f64, elements: &str) -> String {
+/// The place of a picture's values, in units of the picture.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame {
+    /// Of the whole picture.
+    pub(super) width: f64,
+    pub(super) height: f64,
+    /// Room for the numbers on the left, above the highest value, and below.
+    pub(super) left: f64,
+    pub(super) above: f64,
+    pub(super) below: f64,
+}
+
+impl Frame {
+    /// Returns where the line of zero is.
+    pub(super) fn floor(&self) -> f64 {
+        self.height - self.below
+    }
+
+    /// Returns where a value of `share` of the whole range is, from left to right.
+    pub(super) fn x(&self, share: f64) -> f64 {
+        self.left + share * (self.width - self.left)
+    }
+
+    /// Returns where a value of `share` of the highest one is.
+    pub(super) fn y(&self, share: f64) -> f64 {
+        self.floor() - share * (self.floor() - self.above)
+    }
+
+    /// Returns a picture with these elements.
+    pub(super) fn picture(&self, class: &str, title: &str, elements: &str) -> String {
+        let Self { width, height, .. } = self;
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"{class}\" role=\"img\" \
+             viewBox=\"0 0 {width} {height}\"><title>{}</title>{elements}</svg>",
+            escaped(title)
+        )
+    }
+
+    /// Returns a line across the picture for each value, with its number on the left. `highest` is
+    /// the value at the top.
+    pub(super) fn rules(&self, values: &[f64], highest: f64, show: impl Fn(f64) -> String) -> String {
+        let mut elements = String::new();
+        for value in values {
+            let y = self.y(share(*value, highest));
+            let (left, width) = (self.left, self.width);
+            let _ = write!(
+                elements,
+                "<line class=\"axis\" x1=\"{left}\" y1=\"{y:.1}\" x2=\"{width}\" y2=\"{y:.1}\"/>"
+            );
+            elements += &label(left - 8.0, y + 4.0, "end", &show(*value));
+        }
+        elements
+    }
+}
+
+/// Returns a text at a place, which is its beginning (`start`), its `middle` or its `end`.
+pub(super) fn label(x: f64, y: f64, anchor: &str, text: &str) -> String {
+    format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escaped(text))
+}
+
+/// Returns a rectangle with a text that shows when it is pointed at.
+pub(super) fn rectangle(class: &str, [x, y, width, height]: [f64; 4], title: &str) -> String {
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"{class}\" role=\"img\" viewBox=\"0 0 {WIDTH} {height}\">\
-         <title>{}</title>{elements}</svg>",
+        "<rect class=\"{class}\" x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\">\
+         <title>{}</title></rect>",
         escaped(title)
     )
 }
 
-/// Returns a text at a place; `end` if it ends there instead of beginning.
-fn label(x: f64, y: f64, anchor: &str, text: &str) -> String {
-    format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escaped(text))
-}
-
-/// Returns lines for the largest value and for zero, with their numbers.
-fn axes(largest: &str) -> String {
-    let floor = HEIGHT - BELOW;
-    let line = |y: f64| format!("<line class=\"axis\" x1=\"{LEFT}\" y1=\"{y}\" x2=\"{WIDTH}\" y2=\"{y}\"/>");
-    line(ABOVE)
-        + &line(floor)
-        + &label(LEFT - 6.0, ABOVE + 4.0, "end", largest)
-        + &label(LEFT - 6.0, floor, "end", "0")
-}
-
-/// A value from a time on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Step {
-    pub(super) seconds: f64,
-    pub(super) value: f64,
-}
-
-/// Returns a line of steps, by time, each of which lasts until the next. `show` makes a number of a
-/// value.
-pub(super) fn steps(title: &str, steps: &[Step], show: impl Fn(f64) -> String) -> String {
-    let largest = steps.iter().map(|step| step.value).fold(0.0, f64::max);
-    let begin = steps.first().map_or(0.0, |step| step.seconds);
-    let length = steps.last().map_or(0.0, |step| step.seconds) - begin;
-    let floor = HEIGHT - BELOW;
-    let x = |seconds: f64| LEFT + share(seconds - begin, length) * (WIDTH - LEFT);
-    let y = |value: f64| floor - share(value, largest) * (floor - ABOVE);
-    let mut path = String::new();
-    let mut last: Option<f64> = None;
-    for step in steps {
-        // The value holds until here.
-        let from = last.unwrap_or(step.value);
-        let begin = if last.is_some() { "L" } else { "M" };
-        let _ = write!(path, "{begin}{:.1} {:.1}L{0:.1} {:.1}", x(step.seconds), y(from), y(step.value));
-        last = Some(step.value);
-    }
-    let line = if path.is_empty() { String::new() } else { format!("<path class=\"line\" d=\"{path}\"/>") };
-    let below = label(LEFT, HEIGHT - 6.0, "start", "0 s")
-        + &label(WIDTH, HEIGHT - 6.0, "end", &format!("{length:.1} s"));
-    picture("steps", title, HEIGHT, &(axes(&show(largest)) + &line + &below))
-}
-
-/// Returns a bar for each name and value.
-pub(super) fn bars(title: &str, bars: &[(String, f64)]) -> String {
-    let largest = bars.iter().map(|(_, value)| *value).fold(0.0, f64::max);
-    let floor = HEIGHT - BELOW;
-    let each = (WIDTH - LEFT) / bars.len().max(1) as f64;
-    let mut elements = axes(&format!("{largest:.0}"));
-    for (place, (name, value)) in bars.iter().enumerate() {
-        let (left, height) = (LEFT + each * place as f64, share(*value, largest) * (floor - ABOVE));
-        let _ = write!(
-            elements,
-            "<rect class=\"bar\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\">\
-             <title>{}: {value:.0}</title></rect>",
-            left + 1.0,
-            floor - height,
-            each - 2.0,
-            escaped(name)
-        );
-        elements += &label(left + each / 2.0, HEIGHT - 6.0, "middle", name);
-    }
-    picture("bars", title, HEIGHT, &elements)
-}
-
-/// Ranges of one kind: the class of their elements, and offset and length of each.
-pub(super) type Ranges<'a> = (&'static str, &'a [(u64, u64)]);
-
-/// Returns `bytes` bytes of memory from left to right, as one block with ranges of other kinds on
-/// it.
-pub(super) fn map(title: &str, bytes: u64, kinds: &[Ranges<'_>]) -> String {
-    let scale = |offset: u64| share(offset as f64, bytes as f64) * WIDTH;
-    let mut elements =
-        format!("<rect class=\"held\" x=\"0\" y=\"0\" width=\"{WIDTH}\" height=\"{MAP_HEIGHT}\"/>");
-    for (class, ranges) in kinds {
-        for (offset, length) in *ranges {
-            let _ = write!(
-                elements,
-                "<rect class=\"{class}\" x=\"{:.2}\" y=\"0\" width=\"{:.2}\" height=\"{MAP_HEIGHT}\">\
-                 <title>{class}: {length} bytes at {offset:#x}</title></rect>",
-                scale(*offset),
-                scale(*length)
-            );
-        }
-    }
-    picture("map", title, MAP_HEIGHT, &elements)
-}
-
 /// Returns the part that `value` is of `whole`; none of nothing.
-fn share(value: f64, whole: f64) -> f64 {
+pub(super) fn share(value: f64, whole: f64) -> f64 {
     if whole > 0.0 { (value / whole).clamp(0.0, 1.0) } else { 0.0 }
+}
+
+/// Returns zero and at most four more values in equal distances, the last of which is not below
+/// `highest`. The distances are powers of two, as sizes of buffers are.
+pub(super) fn binary_ticks(highest: f64) -> Vec<f64> {
+    ticks(highest, (highest.max(1.0) / 4.0).log2().ceil().exp2().max(1.0))
+}
+
+/// Returns the same in distances of 1, 2 or 5, or ten times, a hundred times as much, as people
+/// count.
+pub(super) fn decimal_ticks(highest: f64) -> Vec<f64> {
+    ticks(highest, round_step(highest / 4.0).max(1.0))
+}
+
+fn ticks(highest: f64, step: f64) -> Vec<f64> {
+    let steps = (highest / step).ceil().max(1.0);
+    std::iter::successors(Some(0.0), |at| Some(at + 1.0))
+        .take_while(|at| *at <= steps)
+        .map(|at| at * step)
+        .collect()
+}
+
+/// Returns the lowest of 1, 2, 5, 10, 20 … and 0.5, 0.2, 0.1 … that is not below `least`; 1 if that
+/// is nothing.
+pub(super) fn round_step(least: f64) -> f64 {
+    if least <= 0.0 {
+        return 1.0;
+    }
+    let ten = 10_f64.powf(least.log10().floor());
+    let rounded = [1.0, 2.0, 5.0].into_iter().map(|digit| digit * ten).find(|step| *step >= least);
+    rounded.unwrap_or(ten * 10.0)
 }
 
 #[cfg(test)]
@@ -143,19 +132,24 @@ mod tests {
     }
 
     #[test]
-    fn steps_go_from_edge_to_edge() {
-        let line = [(1.0, 0.0), (3.0, 8.0), (5.0, 4.0)].map(|(seconds, value)| Step { seconds, value });
-        let picture = steps("held", &line, |value| format!("{value} B"));
-        let path = "d=\"M90.0 158.0L90.0 158.0L405.0 158.0L405.0 10.0L720.0 10.0L720.0 84.0\"";
-        assert!(picture.contains(path), "{picture}");
-        assert!(picture.contains(">8 B</text>") && picture.contains(">4.0 s</text>"), "{picture}");
+    fn an_axis_goes_from_zero_to_the_highest_value_or_above() {
+        assert_eq!(binary_ticks(12.0), [0.0, 4.0, 8.0, 12.0]);
+        assert_eq!(binary_ticks(3.0), [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(decimal_ticks(120.0), [0.0, 50.0, 100.0, 150.0]);
+        assert_eq!(decimal_ticks(3.0), [0.0, 1.0, 2.0, 3.0]);
+        for none in [binary_ticks(0.0), decimal_ticks(0.0)] {
+            assert_eq!(none, [0.0, 1.0]);
+        }
+        for highest in [1.0, 7.0, 1e3, 1e6, 123_456_789.0, 1e15] {
+            for found in [binary_ticks(highest), decimal_ticks(highest)] {
+                assert!(found.len() <= 6 && found.last().is_some_and(|last| *last >= highest), "{found:?}");
+            }
+        }
     }
 
     #[test]
-    fn nothing_is_drawn_of_nothing() {
-        assert!(!steps("none", &[], |_| String::new()).contains("<path"));
-        assert!(!bars("none", &[]).contains("class=\"bar\""));
-        let still = steps("still", &[Step { seconds: 1.0, value: 0.0 }], |_| String::new());
-        assert!(!still.contains("NaN"), "{still}");
+    fn distances_are_round() {
+        assert_eq!([0.3, 3.0, 5.1, 70.0].map(round_step), [0.5, 5.0, 10.0, 100.0]);
+        assert_eq!(round_step(0.0), 1.0);
     }
 }

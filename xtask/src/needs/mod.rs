@@ -80,6 +80,12 @@ pub(crate) const SYSTEMD: &[Tool] = &[KEYRING, tool("mmdebstrap", "mmdebstrap"),
 /// What the package for Debian is made with.
 pub(crate) const DIST: &[Tool] = &[tool("readelf", "binutils"), tool("strip", "binutils")];
 
+/// What renders the page of `anionctl report`, and what it writes text with.
+pub(crate) const BROWSER: &[Tool] = &[
+    tool("chromium-headless-shell", "chromium-headless-shell"),
+    tool("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "fonts-dejavu-core"),
+];
+
 /// What every guest is made with.
 pub(crate) const GUEST: &[Tool] = &[tool("busybox", "busybox-static"), tool("strip", "binutils")];
 
@@ -147,6 +153,7 @@ pub(crate) const EVERYTHING: &[&[Tool]] = &[
     LIBANION,
     PYTHON,
     DIST,
+    BROWSER,
     GUEST,
     PC,
     ARM64,

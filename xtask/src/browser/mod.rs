@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `anionctl report` in a browser: the page that it writes after a camera pipeline has run is
+//! rendered by Chromium. A test measures what is drawn; `cargo xtask screenshots` takes the
+//! pictures of docs/.
+
+mod chromium;
+mod scene;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use self::chromium::{Chromium, Drawn};
+use self::scene::{HEAP, SOCKET};
+use crate::needs::{BROWSER, LINKER};
+use crate::process::workspace_root;
+use crate::tally::Tally;
+use crate::tools::ensure_tools;
+
+/// The picture of the page, below the root of the checkout.
+const PICTURE: &str = "docs/report.png";
+
+/// The most that the picture may have: it is in every copy of the repository.
+const MAX_BYTES: u64 = 150_000;
+
+/// Does `cargo xtask screenshots`.
+///
+/// # Errors
+/// As [`check`], and if the picture is larger than documents should have.
+pub(crate) fn write() -> Result<()> {
+    ensure_tools(&[LINKER, BROWSER].concat())?;
+    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let page = scene::report(scratch.path())?;
+    name_installed_socket(&page, scratch.path())?;
+    let chromium = Chromium { scratch: scratch.path() };
+    let drawn = chromium.measure(&page)?;
+    judge(&drawn, &mut Tally::default())?;
+    let place = workspace_root().join(PICTURE);
+    chromium.take_picture(&page, drawn.height, &place)?;
+    let bytes = fs::metadata(&place).with_context(|| format!("{} was not made", place.display()))?.len();
+    ensure!(bytes <= MAX_BYTES, "{PICTURE} has {bytes} bytes, {MAX_BYTES} at most");
+    println!("{PICTURE}: {bytes} bytes");
+    Ok(())
+}
+
+/// Puts the socket of an installed service in the place of the one that was used: documents name no
+/// directories of one machine.
+fn name_installed_socket(page: &Path, scratch: &Path) -> Result<()> {
+    let text = fs::read_to_string(page).context("cannot read the page")?;
+    let used = scratch.join(SOCKET).display().to_string();
+    ensure!(text.contains(&used), "the page does not name the service's socket, {used}");
+    fs::write(page, text.replace(&used, "/run/anion/allocator.sock")).context("cannot write the page")
+}
+
+/// Checks that everything that the page is for is drawn, where it can be seen, and that all texts
+/// can be read.
+///
+/// # Errors
+/// If not, or if the page cannot be made or rendered.
+pub(crate) fn check(tally: &mut Tally) -> Result<()> {
+    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let page = scene::report(scratch.path())?;
+    judge(&Chromium { scratch: scratch.path() }.measure(&page)?, tally)
+}
+
+/// Checks what [`check`] is for.
+fn judge(drawn: &Drawn, tally: &mut Tally) -> Result<()> {
+    let mut faults = drawn.faults();
+    // Class of the picture, class or name of the element, how many, least width and height in
+    // pixels of the largest.
+    for (picture, element, least, [width, height]) in [
+        ("steps", "line", 1, [500.0, 50.0]),
+        ("steps", "area", 1, [500.0, 50.0]),
+        ("steps", "refused", 1, [0.0, 50.0]),
+        ("bars", "bar", 2, [5.0, 50.0]),
+        ("parts", "hit", 1, [20.0, 10.0]),
+        ("parts", "miss", 1, [20.0, 10.0]),
+        ("map", "held", 4, [100.0, 5.0]),
+        ("map", "pooled", 1, [5.0, 5.0]),
+        ("map", "free", 2, [100.0, 5.0]),
+    ] {
+        let boxes = drawn.boxes(HEAP, picture, element);
+        let is_drawn =
+            boxes.len() >= least && boxes.iter().any(|found| found.width >= width && found.height >= height);
+        println!(
+            "{picture}, {element}: {} elements: {}",
+            boxes.len(),
+            if is_drawn { "drawn" } else { "NOT DRAWN" }
+        );
+        *tally += Tally::one(is_drawn);
+        if !is_drawn {
+            faults
+                .push(format!("no {element} of {width}x{height} pixels in the picture {picture}: {boxes:?}"));
+        }
+    }
+    *tally += Tally::one(faults.is_empty());
+    ensure!(faults.is_empty(), "the report is not as it should be seen:\n{}", faults.join("\n"));
+    Ok(())
+}
