@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! docs/observability.md is true: every command of it runs. docs/commands/ is what the program
-//! says.
+//! docs/observability.md and docs/for-hal.md are true: every command of them runs. docs/commands/
+//! is what the program says.
 
 mod common;
 
@@ -12,9 +12,9 @@ use std::env;
 use std::path::Path;
 use std::process::Command;
 
-/// Returns the lines of the page's blocks of commands.
-fn commands() -> Vec<String> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/observability.md");
+/// Returns the lines of a page's blocks of commands.
+fn commands(page: &str) -> Vec<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page);
     let page = std::fs::read_to_string(page).expect("the page");
     let mut lines = Vec::new();
     let mut events = Parser::new(&page);
@@ -28,11 +28,11 @@ fn commands() -> Vec<String> {
     lines
 }
 
-#[test]
-fn every_command_of_the_page_runs() {
+/// Runs every command of a page, beside a client that holds a buffer.
+fn run_all(page: &str) {
     let daemon = Daemon::start(&[]);
     let (_held, _) = Holder::start(&daemon, &["--size", "64K", "--name", "preview"]);
-    let commands = commands();
+    let commands = commands(page);
     assert!(commands.len() >= 5, "{commands:?}");
     let beside = Path::new(ANIONCTL).parent().expect("a folder");
     let path = format!("{}:{}", beside.display(), env::var("PATH").expect("text"));
@@ -44,6 +44,16 @@ fn every_command_of_the_page_runs() {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{line}: {} {error}", output.status);
     }
+}
+
+#[test]
+fn every_command_of_the_page_on_observation_runs() {
+    run_all("observability.md");
+}
+
+#[test]
+fn every_command_of_the_page_for_hals_runs() {
+    run_all("for-hal.md");
 }
 
 /// Returns the texts of a directory's files by name.

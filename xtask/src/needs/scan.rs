@@ -75,7 +75,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("tests/libanion.rs", "compiler", "gcc, g++, clang or clang++"),
     ("tests/libanion.rs", "program", "what was compiled"),
     ("tests/libanion.rs", "scratch.path().join(\"capture\")", "what was compiled"),
-    ("tests/observability.rs", "&line", "a line of docs/observability.md, all of which start anionctl"),
+    ("tests/observability.rs", "&line", "a line of docs/observability.md or for-hal.md: all start anionctl"),
     ("tests/run.rs", "&program", "what was compiled"),
     ("tests/run.rs", "place.path(\"anionctl\")", "a copy of anionctl"),
     ("tests/run.rs", "self.path(\"anionctl\")", "a copy of anionctl"),
