@@ -4,7 +4,7 @@
 //! `.aidl` files.
 
 /// Generated code.
-#[allow(missing_docs, unreachable_pub, unused, clippy::all)]
+#[allow(missing_docs, unreachable_pub, unused, clippy::all, reason = "as the AIDL compiler writes it")]
 pub mod aidl {
     include!("../generated/vendor_anion_allocator.rs");
 }

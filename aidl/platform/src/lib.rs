@@ -4,7 +4,7 @@
 //! platform has a crate for each package.
 
 /// Generated code.
-#[allow(missing_docs, unreachable_pub, unused, clippy::all)]
+#[allow(missing_docs, unreachable_pub, unused, clippy::all, reason = "as the AIDL compiler writes it")]
 pub mod aidl {
     include!("../generated/android_hardware_graphics_allocator.rs");
 }
