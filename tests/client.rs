@@ -4,8 +4,8 @@
 mod common;
 
 use anion_client::{
-    Access, Backing, BufferAllocator, Client, CpuAccess, Endpoint, Error, HeapType, Mapping, Phase,
-    PressureLevel, PressureWatch, Refusal, Request, Settings, SyncType,
+    Access, Backing, BufferAllocator, Client, CpuAccess, Endpoint, Error, Format, HeapType, Image, Mapping,
+    Phase, PressureLevel, PressureWatch, Refusal, Request, Settings, SyncType,
 };
 use common::anionctl::held;
 use common::{CLIENT_HEAPS, Daemon, eventually};
@@ -86,6 +86,22 @@ fn heaps_are_chosen_by_name_in_order_and_by_mask() {
     assert_eq!(heap_of(Request::new(1).heap_mask(1 << camera.id)).expect("in the mask"), "camera");
     assert_eq!(heap_of(Request::new(128 * MIB).heap("camera").heap("system")).expect("the next"), "system");
     assert_eq!(heap_of(Request::new(1)).expect("any"), heaps[0].name);
+}
+
+#[test]
+fn a_heap_tells_how_rows_of_images_are_aligned_in_it() {
+    let daemon = start();
+    let client = connect(&daemon);
+    let stride_of = |heap: &str| {
+        let heaps = client.heaps().expect("heaps");
+        let heap = heaps.iter().find(|other| other.answers_to(heap)).expect("a heap of the test");
+        let image = Image::new(Format::Ycbcr420_888, 100, 2).stride_align(heap.stride_align);
+        let layout = image.layout().expect("a layout");
+        let buffer = client.allocate_one(&Request::for_image(&layout).heap(&heap.name)).expect("a buffer");
+        assert!(buffer.bytes() >= layout.bytes);
+        layout.planes().iter().map(|plane| plane.stride).collect::<Vec<_>>()
+    };
+    assert_eq!((stride_of("ion_system_heap"), stride_of("camera")), (vec![128, 128], vec![256, 256]));
 }
 
 #[test]

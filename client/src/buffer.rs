@@ -5,6 +5,7 @@ use super::error::Error;
 use super::mapping::Mapping;
 use super::process::OfProcess;
 use anion_ipc::Strong;
+use anion_layout::STRIDE_ALIGN;
 use anion_memory::{Access, Backing, BufferId, HeapType};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::{fmt, io};
@@ -153,6 +154,10 @@ pub struct Heap {
     pub granule: u64,
     /// Largest alignment in bytes of a request.
     pub max_alignment: u64,
+    /// Bytes that rows of images in its buffers should begin at multiples of, as its devices need
+    /// it: for [`Image::stride_align`](anion_layout::Image::stride_align). [`STRIDE_ALIGN`] if the
+    /// service is of the interface's version 1, which does not tell.
+    pub stride_align: u32,
     /// The CPU maps its buffers cached.
     pub is_cached: bool,
     /// Its buffers are zero when the service hands them out.
@@ -190,6 +195,7 @@ impl From<HeapInfo> for Heap {
             capacity: Some(number(heap.capacity)).filter(|bytes| *bytes > 0),
             granule: number(heap.granule),
             max_alignment: number(heap.maxAlignment),
+            stride_align: stride_align(heap.strideAlign),
             is_cached: has(HeapFlags::CACHED),
             is_zeroed: has(HeapFlags::ZEROED),
             is_secure: has(HeapFlags::SECURE),
@@ -199,6 +205,11 @@ impl From<HeapInfo> for Heap {
             aliases: heap.aliases,
         }
     }
+}
+
+/// Returns what a service tells, or [`STRIDE_ALIGN`] where it tells nothing.
+fn stride_align(told: i32) -> u32 {
+    u32::try_from(told).ok().filter(|bytes| *bytes > 0).unwrap_or(STRIDE_ALIGN)
 }
 
 fn backing(backing: AidlBacking) -> Option<Backing> {
@@ -229,6 +240,12 @@ fn kind(kind: AidlHeapType) -> Option<HeapType> {
 mod tests {
     use super::*;
     use anion_ipc::ParcelFileDescriptor;
+
+    #[test]
+    fn rows_are_aligned_as_the_service_tells_and_as_usual_where_it_does_not() {
+        let of = |strideAlign| Heap::from(HeapInfo { strideAlign, ..Default::default() }).stride_align;
+        assert_eq!([0, -1, 1, 512].map(of), [STRIDE_ALIGN, STRIDE_ALIGN, 1, 512]);
+    }
 
     #[test]
     fn every_value_of_the_interface_is_known_and_newer_ones_are_none() {

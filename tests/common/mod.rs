@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub(crate) const CLIENT_HEAPS: &str = r#"/dts-v1/;
 / { anion { compatible = "anion,heaps-v1";
     system { type = "system"; heap-id = <25>; aliases = "ion_system_heap"; device = "memfd"; cached; };
-    camera { type = "carveout"; heap-id = <20>; size = <0x4000000>; device = "memfd"; cached; };
+    camera { type = "carveout"; heap-id = <20>; size = <0x4000000>; device = "memfd"; cached; stride-align = <256>; };
     clients { max-bytes = <0x40000000>; };
 }; };"#;
 

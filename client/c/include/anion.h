@@ -520,6 +520,12 @@ typedef struct anion_heap {
    * Its counters; NULL if the service has none for it.
    */
   const struct anion_heap_stats *stats;
+  /**
+   * Bytes that rows of images in its buffers should begin at multiples of, as its devices need
+   * it: for anion_layout_image(). 0, which is the usual alignment there, if the service does
+   * not tell.
+   */
+  uint32_t stride_align;
 } anion_heap;
 
 /**

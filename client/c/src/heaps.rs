@@ -142,6 +142,10 @@ pub struct anion_heap {
     pub max_alignment: u64,
     /// Its counters; NULL if the service has none for it.
     pub stats: *const anion_heap_stats,
+    /// Bytes that rows of images in its buffers should begin at multiples of, as its devices need
+    /// it: for anion_layout_image(). 0, which is the usual alignment there, if the service does
+    /// not tell.
+    pub stride_align: u32,
 }
 
 /// All configured heaps, also unavailable ones, in the order in which the service tries them.
@@ -207,6 +211,7 @@ fn heap_of(record: &mut Record<anion_heaps>, heap: &HeapInfo, stats: Option<&Hea
         granule: number(heap.granule),
         max_alignment: number(heap.maxAlignment),
         stats,
+        stride_align: u32::try_from(heap.strideAlign).unwrap_or(0),
     }
 }
 

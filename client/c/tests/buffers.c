@@ -46,6 +46,7 @@ static void heaps(anion_client *client)
     CHECK(system->release <= ANION_RELEASE_LEASES && system->granule >= 4096);
     CHECK(system->max_alignment >= 4096);
     CHECK(camera->id == 20 && camera->kind == ANION_KIND_CARVEOUT && camera->capacity == 64 * MIB);
+    CHECK(system->stride_align == 64 && camera->stride_align == 256);
     CHECK(camera->aliases[0] == NULL && camera->stats->struct_size == sizeof *camera->stats);
     CHECK(camera->stats->live_bytes == MIB && camera->stats->allocations == 1);
     CHECK(camera->stats->largest_free_bytes <= 63 * MIB && camera->stats->latency_count == 24);
@@ -213,8 +214,12 @@ static void images_have_room_in_a_buffer(anion_client *client)
     anion_buffer_free(buffer);
     anion_layout_free(layout);
 
-    /* A camera's own format, and rows as another device wants them. */
-    OK(anion_layout_image("implementation_defined", 100, 2, 1 << 17, 256, &layout, &error), error);
+    /* A camera's own format, and rows as the devices of the heap want them. */
+    anion_heaps *heaps;
+    OK(anion_list_heaps(client, &heaps, &error), error);
+    uint32_t align = heaps->heaps[1]->stride_align;
+    anion_heaps_free(heaps);
+    OK(anion_layout_image("implementation_defined", 100, 2, 1 << 17, align, &layout, &error), error);
     CHECK(layout->format == 0x23 && layout->planes[1]->stride == 256);
     anion_layout_free(layout);
 }

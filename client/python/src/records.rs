@@ -26,6 +26,7 @@ pub(crate) fn heap<'py>(py: Python<'py>, heap: &Heap) -> PyResult<Bound<'py, PyA
     fields.set_item("capacity", heap.capacity)?;
     fields.set_item("granule", heap.granule)?;
     fields.set_item("max_alignment", heap.max_alignment)?;
+    fields.set_item("stride_align", heap.stride_align)?;
     fields.set_item("is_cached", heap.is_cached)?;
     fields.set_item("is_zeroed", heap.is_zeroed)?;
     fields.set_item("is_secure", heap.is_secure)?;

@@ -17,7 +17,7 @@ DEADLINE = 180.0
 HEAPS = """/dts-v1/;
 / { anion { compatible = "anion,heaps-v1";
     system { type = "system"; heap-id = <25>; aliases = "ion_system_heap"; device = "memfd"; cached; };
-    camera { type = "carveout"; heap-id = <20>; size = <0x4000000>; device = "memfd"; cached; };
+    camera { type = "carveout"; heap-id = <20>; size = <0x4000000>; device = "memfd"; cached; stride-align = <256>; };
     clients { max-bytes = <0x40000000>; };
 }; };"""
 """The same on every machine, whatever devices it has."""

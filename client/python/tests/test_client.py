@@ -22,6 +22,7 @@ def test_heaps_have_their_facts(service: Service, client: anion.Client) -> None:
     assert system.aliases == ("ion_system_heap",) and system.capacity is None
     assert (camera.kind, camera.capacity, camera.unavailable) == ("carveout", 64 * MIB, None)
     assert camera.is_cached and camera.is_zeroed and not camera.is_secure
+    assert (system.stride_align, camera.stride_align) == (64, 256)
     assert client.endpoint == str(service.socket)
     assert anion.__version__.count(".") == 2
 

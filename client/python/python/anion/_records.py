@@ -80,6 +80,8 @@ class Heap:
     """Bytes: sizes are rounded up to a multiple of it."""
     max_alignment: int
     """Largest alignment in bytes that a request may ask for."""
+    stride_align: int
+    """Bytes that rows of images in its buffers should begin at multiples of, as its devices need it."""
     is_cached: bool
     """The CPU maps its buffers cached."""
     is_zeroed: bool
