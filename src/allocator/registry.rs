@@ -51,7 +51,7 @@ pub struct Record {
 
 impl Record {
     /// Returns what was booked for it.
-    fn claim(&self) -> Claim {
+    pub(super) fn claim(&self) -> Claim {
         let metadata = self.graphic.map_or(0, |(_, bytes)| bytes.get());
         Claim { uid: self.uid, heap: self.heap, count: 1, bytes: self.bytes, metadata }
     }
@@ -79,7 +79,7 @@ impl Live {
 
     /// Returns the watches of its files.
     fn watches(&self) -> impl Iterator<Item = Watch> + use<> {
-        let of_metadata = self.metadata.as_ref().and_then(|metadata| metadata.watch);
+        let of_metadata = self.metadata.as_ref().and_then(|metadata| metadata.watch());
         self.stored.watch.into_iter().chain(of_metadata)
     }
 }
@@ -186,6 +186,13 @@ impl Registry {
         self.by_inode.insert(live.inode, id);
         self.by_owner.entry(live.record.uid).or_default().insert(id);
         self.live.insert(id, live);
+    }
+
+    /// Notes the watch for the closes of a live buffer's metadata file.
+    pub(super) fn watch_metadata(&mut self, id: BufferId, watch: Watch) {
+        if self.live.contains_key(&id) {
+            self.by_watch.insert(watch, id);
+        }
     }
 
     /// Removes a buffer and takes it off its owner's account; `None` if it was removed before.

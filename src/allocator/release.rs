@@ -197,16 +197,16 @@ impl Allocator {
     /// Moves a buffer without holders to its heap's pool. The kernel is asked without any lock
     /// held.
     fn look_at(&self, id: BufferId) -> Release {
-        let found = self
-            .registry()
-            .live(id)
-            .map(|live| (live.files(), live.domain.clone(), live.record.heap, live.record.bytes));
-        let Some(((stored, metadata), domain, index, bytes)) = found else { return Release::Gone };
+        let found =
+            self.registry().live(id).map(|live| (live.files(), live.domain.clone(), live.record.claim()));
+        let Some(((stored, metadata), domain, claim)) = found else { return Release::Gone };
+        let (index, bytes) = (claim.heap, claim.bytes);
         if ReleaseMechanism::of(stored.memory.backing()) == ReleaseMechanism::Token {
             return Release::Held;
         }
-        let is_idle = metadata.as_ref().map_or(Ok(true), |metadata| metadata.is_idle());
-        match is_idle.and_then(|is_idle| Ok(is_idle && stored.memory.is_idle()?)) {
+        let is_metadata_released =
+            || metadata.as_ref().map_or(Ok(true), |metadata| self.is_metadata_released(id, &claim, metadata));
+        match stored.memory.is_idle().and_then(|is_idle| Ok(is_idle && is_metadata_released()?)) {
             Ok(true) => {}
             Ok(false) => return Release::Held,
             Err(error) => {

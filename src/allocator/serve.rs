@@ -242,7 +242,8 @@ impl Allocator {
         if stored.watch.is_none() {
             stored.watch = self.watch(stored.memory.as_ref())?;
         }
-        let metadata = request.metadata.as_ref().map(|metadata| self.make_metadata(metadata)).transpose()?;
+        let make_metadata = |metadata| self.make_metadata(metadata, stored.watch.is_none());
+        let metadata = request.metadata.as_ref().map(make_metadata).transpose()?;
         Ok(Made { fd, stored, metadata })
     }
 
@@ -291,9 +292,7 @@ impl Allocator {
             stored.memory.handed_out(&request.label);
             let backing = stored.memory.backing();
             let (metadata_fd, metadata) = metadata.unzip();
-            let is_watched = stored.watch.is_some()
-                && metadata.as_ref().is_none_or(|metadata: &MetadataFile| metadata.watch.is_some());
-            if !is_watched && ReleaseMechanism::of(backing) != ReleaseMechanism::Token {
+            if stored.watch.is_none() && ReleaseMechanism::of(backing) != ReleaseMechanism::Token {
                 unwatched.push(id);
             }
             let inode = stored.memory.inode();

@@ -93,15 +93,35 @@ fn what_could_be_served_is_told_while_all_is_in_use() {
 }
 
 #[test]
-fn each_file_of_a_buffer_is_watched_by_itself() {
+fn a_buffer_is_released_with_the_last_of_its_files_whichever_that_is() {
     let allocator = still(config());
-    let grants = allocator.allocate(&caller(1), &images(1)).expect("room");
     assert_eq!(allocator.heaps()[1].release_mechanism(), ReleaseMechanism::CloseEvents);
-    let [grant] = <[_; 1]>::try_from(grants).expect("one");
-    drop(grant.fd);
-    allocator.work_off_events();
-    assert_eq!(charged(&allocator).1, 1, "its metadata is held");
-    drop(grant.metadata);
-    allocator.work_off_events();
-    assert_eq!(charged(&allocator).1, 0);
+    let image = || {
+        let grants = allocator.allocate(&caller(1), &images(1)).expect("room");
+        let [grant] = <[_; 1]>::try_from(grants).expect("one");
+        (grant.fd, grant.metadata.expect("a metadata file"))
+    };
+    let held_after_events = || {
+        allocator.work_off_events();
+        charged(&allocator).1
+    };
+    let (buffer, metadata) = image();
+    drop(metadata);
+    assert_eq!(held_after_events(), 1);
+    drop(buffer);
+    assert_eq!(held_after_events(), 0);
+
+    let (buffer, metadata) = image();
+    drop((buffer, metadata));
+    assert_eq!(held_after_events(), 0);
+
+    // Its closes are watched from the first look on, so that the last one is told.
+    let (buffer, metadata) = image();
+    let copy = metadata.try_clone().expect("a descriptor");
+    drop(buffer);
+    for held in [metadata, copy] {
+        assert_eq!(held_after_events(), 1, "its metadata is held");
+        drop(held);
+    }
+    assert_eq!(held_after_events(), 0);
 }
