@@ -5,7 +5,7 @@
 use crate::child::ChildProcess;
 use crate::harness::beside_others;
 use crate::mapper::source::{Allocated, Source, Wanted, serve};
-use crate::mapper::{self, Outcome, Suite};
+use crate::mapper::{self, Dumped, Outcome, Suite, check_eq};
 use crate::target::Target;
 #[cfg(soong)]
 use android_hardware_common::aidl::android::hardware::common::NativeHandle::NativeHandle;
@@ -14,31 +14,41 @@ use android_hardware_graphics_allocator::aidl::android::hardware::common::Native
 use android_hardware_graphics_allocator::aidl::android::hardware::graphics::allocator::{
     BufferDescriptorInfo::BufferDescriptorInfo, IAllocator::IAllocator,
 };
-use anion_ipc::Endpoint;
+use anion_ipc::{Endpoint, ParcelFileDescriptor};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Completion, Failed, Trial};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
 /// As Android's clients find it over kernel binder. A socket has one object alone.
 const NAME: &str = "android.hardware.graphics.allocator.IAllocator/default";
 /// Handles that are forged, each with a write to metadata: guests take their time.
 const FORGED: usize = 5_000;
 
-/// Returns the mapper's tests: each by itself where the uid's quota `is_tight`.
+/// A test of the mapper.
+type Body = Box<dyn Fn(&Suite) -> Result<Outcome> + Send>;
+
+/// Returns the mapper's tests: each by itself where the uid's quota `is_tight`. `heaps` is the
+/// other interface of the same service.
 ///
 /// # Errors
 /// If the library is no mapper, or the allocator cannot be reached.
-pub(crate) fn trials(library: &Path, endpoint: &Endpoint, is_tight: bool) -> Result<Vec<Trial>> {
+pub(crate) fn trials(
+    library: &Path,
+    endpoint: &Endpoint,
+    heaps: Target,
+    is_tight: bool,
+) -> Result<Vec<Trial>> {
     let target = Target { endpoint: endpoint.clone(), name: NAME.to_owned() };
     let (ours, theirs) = UnixStream::pair()?;
     let child = ChildProcess::start("graphics", &[&target.to_string()], Some(theirs.into()))
         .with_context(|| format!("cannot reach the graphics allocator at {endpoint}"))?;
     // The process that allocates lives as long as the last test.
     let tested = Arc::new((Suite::new(library, Source::new(ours), FORGED)?, child));
-    let trial = |(name, body): (&str, fn(&Suite) -> Result<Outcome>)| {
+    let trial = |(name, body): (&str, Body)| {
         let tested = Arc::clone(&tested);
         Trial::ignorable_test(format!("mapper::{name}"), move || {
             match beside_others(is_tight, || body(&tested.0)) {
@@ -48,7 +58,30 @@ pub(crate) fn trials(library: &Path, endpoint: &Endpoint, is_tight: bool) -> Res
             }
         })
     };
-    Ok(mapper::all().into_iter().map(trial).collect())
+    let alone = mapper::all().into_iter().map(|(name, body)| (name, Box::new(body) as Body));
+    let beside: Body = Box::new(move |suite| the_dump_agrees_with_the_service(suite, &heaps));
+    Ok(alone.chain([("DumpAgreesWithTheService", beside)]).map(trial).collect())
+}
+
+/// Compares what the mapper's dump says of a buffer with what the service says of it.
+fn the_dump_agrees_with_the_service(suite: &Suite, heaps: &Target) -> Result<Outcome> {
+    let (width, height, format, usage) = (48, 32, 1, 0x33);
+    let name = "agreed".to_owned();
+    let (fd, dumped) =
+        suite.dumped(&Wanted { name, width, height, layers: 1, format, usage, reserved: 0 })?;
+    let heaps = heaps.connect::<dyn IHeapAllocator>(1)?;
+    let info = heaps.service.describe(&ParcelFileDescriptor::new(fd))?;
+    let graphic = info.graphic.context("the service does not say what image the buffer is for")?;
+    let described = Dumped {
+        id: info.id,
+        name: info.name,
+        sides: (graphic.width.into(), graphic.height.into()),
+        format: graphic.format,
+        usage: graphic.usage,
+        bytes: info.size,
+    };
+    check_eq!(dumped, described, "the buffer in the dump of all");
+    Ok(Outcome::Passed)
 }
 
 /// Allocates what is asked for over the inherited socket, and passes the handles on.

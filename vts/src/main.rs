@@ -99,7 +99,7 @@ fn run(options: &Options) -> Result<ExitCode> {
         trials.extend(tests::all().map(|test| trial(&prefix, test, &fixture)));
     }
     if let Some((library, endpoint)) = options.mapper.as_ref().zip(options.graphics.as_ref()) {
-        trials.extend(graphics::trials(library, endpoint, is_tight)?);
+        trials.extend(graphics::trials(library, endpoint, targets[0].clone(), is_tight)?);
     }
     let conclusion = libtest_mimic::run(&options.harness, trials);
     if !options.harness.list && !has_tested(&conclusion) {

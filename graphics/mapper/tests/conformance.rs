@@ -3,6 +3,7 @@
 
 mod maker;
 #[path = "../../../vts/src/mapper/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the suite over a service uses the rest")]
 mod mapper;
 
 use anion_handle::{Handle, Request};

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Encoded metadata, as a client reads and writes them.
 
-use super::suite::Buffer;
 use anyhow::{Context, Result, ensure};
 
 /// The name of the standard types.
@@ -70,7 +69,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads a value with the header of its type.
+/// Returns a value with the header of its type.
 pub(super) fn encode(number: i64, payload: &[u8]) -> Vec<u8> {
     let length = i64::try_from(STANDARD.len()).unwrap_or_default();
     let mut value = length.to_le_bytes().to_vec();
@@ -102,44 +101,12 @@ pub(super) struct Plane {
     pub(super) vertical: i64,
 }
 
-impl Buffer<'_> {
-    fn one<T>(&self, number: i64, read: impl FnOnce(&mut Reader<'_>) -> Result<T>) -> Result<T> {
-        let value = self.encoded(number)?;
-        let mut reader = Reader::new(&value, number)?;
-        let decoded = read(&mut reader).with_context(|| format!("metadata of type {number}"))?;
-        reader.end()?;
-        Ok(decoded)
-    }
-
-    pub(super) fn word(&self, number: i64) -> Result<i32> {
-        self.one(number, |reader| reader.word())
-    }
-
-    pub(super) fn long(&self, number: i64) -> Result<i64> {
-        self.one(number, |reader| reader.long())
-    }
-
-    pub(super) fn text(&self, number: i64) -> Result<String> {
-        self.one(number, |reader| reader.text())
-    }
-
-    pub(super) fn extendable(&self, number: i64) -> Result<(String, i64)> {
-        self.one(number, |reader| reader.extendable())
-    }
-
-    /// Returns the rectangles of CROP.
-    pub(super) fn crop(&self) -> Result<Vec<[i32; 4]>> {
-        self.one(16, |reader| {
-            (0..reader.count()?)
-                .map(|_| Ok([reader.word()?, reader.word()?, reader.word()?, reader.word()?]))
-                .collect()
-        })
-    }
-
-    /// Returns PLANE_LAYOUTS.
-    pub(super) fn planes(&self) -> Result<Vec<Plane>> {
-        self.one(15, |reader| (0..reader.count()?).map(|_| plane(reader)).collect())
-    }
+/// Reads the planes of PLANE_LAYOUTS.
+///
+/// # Errors
+/// If the value is cut off, or a component is of no type of the platform's.
+pub(super) fn planes(reader: &mut Reader<'_>) -> Result<Vec<Plane>> {
+    (0..reader.count()?).map(|_| plane(reader)).collect()
 }
 
 fn plane(reader: &mut Reader<'_>) -> Result<Plane> {

@@ -12,6 +12,7 @@ pub(crate) mod source;
 mod suite;
 #[expect(unsafe_code, reason = "it calls a library of C's; the only folder of this suite with unsafe code")]
 mod sys;
+mod values;
 
 /// Both sides of a comparison in the failure, and what it is about.
 macro_rules! check_eq {
@@ -29,3 +30,4 @@ pub(crate) use check_eq;
 
 pub(crate) use bodies::all;
 pub(crate) use suite::{Outcome, Suite};
+pub(crate) use values::Dumped;
