@@ -35,14 +35,18 @@ use account::{Account, PATIENCE, say};
 use anion_client::{Access, Client, CpuAccess, Endpoint, Mapping, Settings};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use screen::{PIXEL, Screen};
+use drm::buffer::DrmFourcc;
+use screen::{Layout, Screen};
 use std::io::{self, Write};
 use std::num::{NonZeroU16, NonZeroU32};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Buffers: two are shown in turn, one is written.
 const BUFFERS: u32 = 3;
+/// Bytes of a pixel: blue, green, red, and one that is not shown.
+const PIXEL: usize = 4;
 /// What the buffer that is written has in every byte before; no picture has it.
 const BLANK: u8 = 0x5a;
 
@@ -103,7 +107,12 @@ fn run(arguments: &Arguments) -> Result<()> {
     let (heap, each) = buffers.first().map(|buffer| (buffer.heap(), buffer.bytes())).unwrap_or_default();
     say(format_args!("{BUFFERS} buffers of {each} bytes from heap {heap}"))?;
     account.wait_for("with the buffers", before + u64::from(BUFFERS) * each)?;
-    let pictures = buffers.iter().map(|buffer| screen.import(buffer)).collect::<Result<Vec<_>>>()?;
+    let planes = vec![(0, u32::try_from(canvas.row_bytes())?)];
+    let layout = Layout { size, format: DrmFourcc::Xrgb8888, modifier: None, planes };
+    let import = |buffer: &anion_client::Buffer| {
+        screen.import(buffer.as_fd(), &layout).with_context(|| format!("a buffer of heap {}", buffer.heap()))
+    };
+    let pictures = buffers.iter().map(import).collect::<Result<Vec<_>>>()?;
     let map = |buffer: &anion_client::Buffer| buffer.map(Access::ReadWrite).context("cannot map a buffer");
     let mappings = buffers.iter().map(map).collect::<Result<Vec<_>>>()?;
     let (Ok([shown @ .., into]), Ok([pages @ .., written])) =

@@ -4,7 +4,9 @@
 
 mod common;
 
-use common::example::{check_that_a_missing_service_is_named, complaint};
+use common::Daemon;
+use common::anionctl::stderr;
+use common::example::{check_that_a_missing_service_is_named, complaint, example};
 
 #[test]
 fn a_device_that_is_no_display_is_named() {
@@ -32,4 +34,18 @@ fn numbers_that_cannot_be_are_refused_with_what_can() {
 #[test]
 fn a_missing_service_is_named() {
     check_that_a_missing_service_is_named("display");
+}
+
+#[test]
+fn the_example_with_graphic_buffers_names_what_it_lacks() {
+    let daemon = Daemon::start(&["--graphics"]);
+    let graphics = format!("unix:{}", daemon.socket().with_file_name("graphics.sock").display());
+    let complaint = |endpoint: &str| {
+        let arguments = ["--graphics", endpoint, "--mapper", "/nowhere/mapper.so"];
+        stderr(example("composer").args(arguments).assert().failure())
+    };
+    let message = complaint("unix:/nowhere/graphics.sock");
+    assert!(message.starts_with("composer: no graphics allocator at /nowhere/graphics.sock"), "{message}");
+    let message = complaint(&graphics);
+    assert!(message.starts_with("composer: cannot load /nowhere/mapper.so: "), "{message}");
 }

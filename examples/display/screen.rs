@@ -6,27 +6,21 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anion_client::Buffer;
 use anyhow::{Context, Result, bail, ensure};
 use drm::ClientCapability::{Atomic, UniversalPlanes, WritebackConnectors};
-use drm::buffer::{DrmFourcc, Handle};
+use drm::buffer::{DrmFourcc, DrmModifier, Handle, PlanarBuffer};
 use drm::control::atomic::AtomicModeReq;
 use drm::control::connector::{Info, Interface, State};
 use drm::control::property::{self, RawValue, Value};
 use drm::control::{
-    AtomicCommitFlags, Device, Mode, PlaneType, RawResourceHandle, ResourceHandle, ResourceHandles,
-    connector, crtc, framebuffer, plane,
+    AtomicCommitFlags, Device, FbCmd2Flags, Mode, PlaneType, RawResourceHandle, ResourceHandle,
+    ResourceHandles, connector, crtc, framebuffer, plane,
 };
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::card::Card;
 use super::sys;
-
-/// Bytes of a pixel: blue, green, red, and one that is not shown.
-pub(super) const PIXEL: usize = 4;
-const DEPTH: u32 = 24;
-const BITS: u32 = 32;
 
 /// An object of the display with the names of its properties.
 struct Object<H> {
@@ -59,27 +53,52 @@ impl<H: ResourceHandle> Object<H> {
     }
 }
 
+/// Where a picture is in a buffer.
+pub(super) struct Layout {
+    /// Columns and rows.
+    pub(super) size: (u32, u32),
+    pub(super) format: DrmFourcc,
+    /// `None` leaves it to the display.
+    pub(super) modifier: Option<DrmModifier>,
+    /// Of each plane, the bytes before it and those of a row; up to four.
+    pub(super) planes: Vec<(u32, u32)>,
+}
+
 /// What the kernel is told of a buffer that holds a picture.
-struct Picture {
-    size: (u32, u32),
+struct Picture<'a> {
+    layout: &'a Layout,
     handle: Handle,
 }
 
-impl drm::buffer::Buffer for Picture {
+impl Picture<'_> {
+    fn of_planes<T: Copy + Default>(&self, value: impl Fn((u32, u32)) -> T) -> [T; 4] {
+        std::array::from_fn(|index| self.layout.planes.get(index).copied().map_or_else(T::default, &value))
+    }
+}
+
+impl PlanarBuffer for Picture<'_> {
     fn size(&self) -> (u32, u32) {
-        self.size
+        self.layout.size
     }
 
     fn format(&self) -> DrmFourcc {
-        DrmFourcc::Xrgb8888
+        self.layout.format
     }
 
-    fn pitch(&self) -> u32 {
-        self.size.0 * BITS / 8
+    fn modifier(&self) -> Option<DrmModifier> {
+        self.layout.modifier
     }
 
-    fn handle(&self) -> Handle {
-        self.handle
+    fn pitches(&self) -> [u32; 4] {
+        self.of_planes(|(_, pitch)| pitch)
+    }
+
+    fn handles(&self) -> [Option<Handle>; 4] {
+        self.of_planes(|_| Some(self.handle))
+    }
+
+    fn offsets(&self) -> [u32; 4] {
+        self.of_planes(|(offset, _)| offset)
     }
 }
 
@@ -151,13 +170,11 @@ impl Screen {
     /// discarded and not shown any more.
     ///
     /// # Errors
-    /// If the display does not take the buffer.
-    pub(super) fn import(&self, buffer: &Buffer) -> Result<framebuffer::Handle> {
-        let handle = self
-            .card
-            .prime_fd_to_buffer(buffer.as_fd())
-            .with_context(|| format!("the display does not take a buffer of heap {}", buffer.heap()))?;
-        let made = self.card.add_framebuffer(&Picture { size: self.size, handle }, DEPTH, BITS);
+    /// If the display does not take the buffer, or no picture of this layout.
+    pub(super) fn import(&self, buffer: BorrowedFd<'_>, layout: &Layout) -> Result<framebuffer::Handle> {
+        let handle = self.card.prime_fd_to_buffer(buffer).context("the display does not take the buffer")?;
+        let flags = layout.modifier.map_or(FbCmd2Flags::empty(), |_| FbCmd2Flags::MODIFIERS);
+        let made = self.card.add_planar_framebuffer(&Picture { layout, handle }, flags);
         // The picture has the buffer without it.
         self.card.close_buffer(handle).context("the display does not close a handle")?;
         made.context("the display makes no picture of a buffer")

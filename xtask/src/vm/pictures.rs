@@ -32,11 +32,12 @@ pub(super) fn are_in(course: &Course) -> bool {
 ///
 /// # Errors
 /// If one of them or the client library cannot be built.
-pub(super) fn programs() -> Result<[(&'static str, PathBuf); 3]> {
+pub(super) fn programs() -> Result<[(&'static str, PathBuf); 4]> {
     let display = release::build_example("display")?;
+    let composer = release::build_example("composer")?;
     let rust = release::build_example("v4l2_capture")?;
     let c = compile(&rust.with_file_name("libanion"))?;
-    Ok([("v4l2_capture", rust), ("capture", c), ("display", display)])
+    Ok([("v4l2_capture", rust), ("capture", c), ("display", display), ("composer", composer)])
 }
 
 /// Adds how many frames the camera makes of the first heap that it gets, and of each other, and how

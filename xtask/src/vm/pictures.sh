@@ -97,6 +97,27 @@ stream_recycled() {
     return 1
 }
 
+# compose ARGUMENT…: alice's graphic buffers in a device, by what the mapper tells of them.
+compose() {
+    logged as alice composer --graphics binder --mapper /bin/mapper.anion.so "$@"
+}
+
+# Rows are as long as the heap has it, and all that was drawn comes back of each plane.
+share_graphic_buffers() {
+    compose --card /dev/dri/card0 && has_said \
+        "BGRA_8888: AR24, 640x480, modifier 0x0, planes 0+3072 shared by the device, and as drawn" \
+        "YCBCR_420_888: NV12, 640x480, modifier 0x0, planes 0+1024 491520+1024 shared by the device, and as drawn" \
+        "YV12: YV12, 640x480, modifier 0x0, planes 0+2048 983040+1024 1228800+1024 shared by the device, and as drawn" ||
+        return
+    eventually 180 usage_is 0
+}
+
+show_graphic_buffer() {
+    compose --card "$display" --show && has_said \
+        "BGRA_8888: AR24, 640x480, modifier 0x0, planes 0+3072 shown as XR24 on " ", and read back as drawn" || return
+    eventually 180 usage_is 0
+}
+
 show_pictures() {
     insert_picture_modules || return
     for program in v4l2_capture capture; do
@@ -122,6 +143,11 @@ show_pictures() {
             echo "not run: $program, killed: this kernel has no device for heap frames"
         fi
     done
+    if is_party frames; then
+        share_graphic_buffers
+    else
+        echo "not run: composer: this kernel has no device for heap frames"
+    fi
 }
 
 # find_display: prints the node of vkms, if the kernel has it.
@@ -164,5 +190,10 @@ show_display() {
         fi
     done
     # The kernel disables the display when the program dies.
-    leaves_nothing '^picture 1/' "$SHOWN" on_display
+    leaves_nothing '^picture 1/' "$SHOWN" on_display || return
+    if is_party frames; then
+        show_graphic_buffer
+    else
+        echo "not run: composer: this kernel has no device for heap frames"
+    fi
 }
