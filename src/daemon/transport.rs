@@ -141,11 +141,18 @@ impl<'a> Transports<'a> {
         if let Some(kernel) = &self.kernel {
             match publish(kernel, services) {
                 Ok(names) => places.push(format!("{} as {}", kernel.endpoint(), names.join(" and "))),
-                Err(error) if self.may_fall_back => {
+                Err(Refused { error, registered: None }) if self.may_fall_back => {
                     log::warn!("kernel binder is not used: {error}");
                     sockets = prepare(Listeners::open(arguments, None)?)?;
                 }
-                Err(error) => return Err(error).context("cannot serve over kernel binder"),
+                Err(Refused { error, registered: None }) => {
+                    return Err(error).context("cannot serve over kernel binder");
+                }
+                Err(Refused { error, registered: Some(other) }) => {
+                    let why =
+                        format!("{other} is registered, so sockets cannot take the place of kernel binder");
+                    return Err(error).context(why);
+                }
             }
         }
         if !is_all_open {
@@ -192,15 +199,29 @@ impl Serving {
     }
 }
 
-/// Registers what is served with the service manager. Returns the names.
-fn publish(kernel: &KernelServer, services: &Services) -> io::Result<Vec<String>> {
-    kernel.publish(SERVICE_NAME, &services.heaps, MANAGER_PATIENCE)?;
-    let mut names = vec![SERVICE_NAME.to_owned()];
+/// Why not everything that is served is registered.
+struct Refused {
+    error: io::Error,
+    /// The name that is, until the process ends: no call takes it back.
+    registered: Option<String>,
+}
+
+/// Registers what is served with the service manager: the graphics allocator first, which a manager
+/// may not know. Returns the names.
+///
+/// # Errors
+/// If the manager does not answer in time, or refuses a name.
+fn publish(kernel: &KernelServer, services: &Services) -> Result<Vec<String>, Refused> {
+    let mut names = Vec::new();
     if let Some((instance, service)) = &services.graphics {
         let name = format!("{}/{instance}", graphics::INTERFACE_NAME);
-        kernel.publish(&name, service, MANAGER_PATIENCE)?;
+        let published = kernel.publish(&name, service, MANAGER_PATIENCE);
+        published.map_err(|error| Refused { error, registered: None })?;
         names.push(name);
     }
+    let published = kernel.publish(SERVICE_NAME, &services.heaps, MANAGER_PATIENCE);
+    published.map_err(|error| Refused { error, registered: names.first().cloned() })?;
+    names.insert(0, SERVICE_NAME.to_owned());
     Ok(names)
 }
 
