@@ -33,6 +33,8 @@ pub(crate) struct Target {
     /// What links its programs.
     linker: &'static str,
     pub(crate) strip: &'static str,
+    /// Where the loader and the libraries are that its programs need.
+    pub(crate) libraries: &'static str,
 }
 
 /// 64-bit ARM.
@@ -40,6 +42,7 @@ pub(crate) const ARM64: Target = Target {
     triple: "aarch64-unknown-linux-gnu",
     linker: "aarch64-linux-gnu-gcc",
     strip: "aarch64-linux-gnu-strip",
+    libraries: "/usr/aarch64-linux-gnu/lib",
 };
 
 /// Targets with pointers of 32 bits, which are type-checked.
@@ -103,14 +106,10 @@ impl Target {
         format!("-{}", self.triple)
     }
 
-    /// Lets a cargo build for this target: programs that need no library of the machine they run
-    /// on.
+    /// Lets a cargo build for this target.
     pub(crate) fn equip(&self, command: &mut Command) {
         let name = self.triple.to_uppercase().replace('-', "_");
-        command
-            .args(["--target", self.triple])
-            .env(format!("CARGO_TARGET_{name}_LINKER"), self.linker)
-            .env(format!("CARGO_TARGET_{name}_RUSTFLAGS"), "-Ctarget-feature=+crt-static");
+        command.args(["--target", self.triple]).env(format!("CARGO_TARGET_{name}_LINKER"), self.linker);
     }
 }
 

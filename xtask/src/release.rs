@@ -14,6 +14,8 @@ use crate::process::{cargo, output_of};
 pub(crate) const PROGRAMS: [&str; 6] =
     ["--package", "anion", "--package", "anion-vts", "--package", "anion-contract"];
 
+/// The package of the mapper.
+const MAPPER_PACKAGE: &str = "anion-mapper";
 /// The benchmark's target.
 const BENCHMARK: &str = "allocate";
 
@@ -34,26 +36,31 @@ pub(crate) struct Programs {
 pub(crate) fn build() -> Result<Programs> {
     println!("building the release programs");
     let mut command = cargo();
-    build_by(command.args(["build", "--release", "--bins"]).args(PROGRAMS))
+    programs(&messages_of(command.args(["build", "--release", "--bins"]).args(PROGRAMS))?)
 }
 
-/// Returns the same for another architecture, built for an emulated machine.
+/// Returns the same for another architecture, built for an emulated machine, and the mapper.
 ///
 /// # Errors
 /// The same, and if the compiler cannot be had.
-pub(crate) fn build_for(target: &Target, rust: &Rust) -> Result<Programs> {
+pub(crate) fn build_for(target: &Target, rust: &Rust) -> Result<(Programs, PathBuf)> {
     println!("building the programs for {}", target.triple);
     let mut command = rust.cargo("build");
+    command.args(["--lib", "--package", MAPPER_PACKAGE]);
     target.equip(&mut command);
-    build_by(&mut command)
+    let messages = messages_of(&mut command)?;
+    Ok((programs(&messages)?, mapper(&messages)?))
 }
 
-/// Runs a build of the programs.
-fn build_by(command: &mut Command) -> Result<Programs> {
-    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
-    let messages = output_of(command)?;
+/// Runs a build, and returns what cargo says of it.
+fn messages_of(command: &mut Command) -> Result<String> {
+    output_of(command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit()))
+}
+
+/// Returns the programs that a build has made.
+fn programs(messages: &str) -> Result<Programs> {
     let find = |name: &str| {
-        executable(&messages, name)
+        executable(messages, name)
             .with_context(|| format!("cargo made no program {name} in the release build"))
     };
     Ok(Programs {
@@ -70,8 +77,7 @@ fn build_by(command: &mut Command) -> Result<Programs> {
 /// If the build fails, or does not make it.
 pub(crate) fn build_example(name: &str) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--release", "--example", name, "--message-format=json-render-diagnostics"]);
-    let messages = output_of(command.stderr(Stdio::inherit()))?;
+    let messages = messages_of(command.args(["build", "--release", "--example", name]))?;
     executable(&messages, name).with_context(|| format!("cargo made no example {name}"))
 }
 
@@ -81,8 +87,7 @@ pub(crate) fn build_example(name: &str) -> Result<PathBuf> {
 /// If the build fails, or does not make it.
 pub(crate) fn build_benchmark() -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["bench", "--no-run", "--bench", BENCHMARK, "--message-format=json-render-diagnostics"]);
-    let messages = output_of(command.stderr(Stdio::inherit()))?;
+    let messages = messages_of(command.args(["bench", "--no-run", "--bench", BENCHMARK]))?;
     executable(&messages, BENCHMARK).context("cargo made no benchmark")
 }
 
@@ -102,9 +107,12 @@ pub(crate) fn executable(messages: &str, name: &str) -> Option<PathBuf> {
 /// If the build fails, or does not make it.
 pub(crate) fn build_mapper() -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--release", "--package", "anion-mapper", "--lib"]);
-    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
-    library(&output_of(&mut command)?, "anion_mapper", ".so").context("cargo made no mapper")
+    mapper(&messages_of(command.args(["build", "--release", "--lib", "--package", MAPPER_PACKAGE]))?)
+}
+
+/// Returns the mapper that a build has made.
+fn mapper(messages: &str) -> Result<PathBuf> {
+    library(messages, "anion_mapper", ".so").context("cargo made no mapper")
 }
 
 /// Returns the path of a static library in the same.

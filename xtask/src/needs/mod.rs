@@ -92,14 +92,16 @@ pub(crate) const GUEST: &[Tool] = &[tool("busybox", "busybox-static"), tool("str
 /// The emulator of a PC.
 pub(crate) const PC: &[Tool] = &[tool("qemu-system-x86_64", "qemu-system-x86")];
 
-/// The emulator of a 64-bit ARM machine, and what links static programs for it: the compiler only
-/// recommends the C library.
+/// The emulator of a 64-bit ARM machine, what links programs for it, and the libraries that these
+/// need there: the compiler only recommends the C library.
 pub(crate) const ARM64: &[Tool] = &[
     tool("qemu-system-aarch64", "qemu-system-arm"),
     tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
     tool("aarch64-linux-gnu-strip", "binutils-aarch64-linux-gnu"),
     tool("/usr/aarch64-linux-gnu/lib/crt1.o", "libc6-dev-arm64-cross"),
-    tool("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
+    tool("/usr/aarch64-linux-gnu/lib/libc.so.6", "libc6-arm64-cross"),
+    tool("/usr/aarch64-linux-gnu/lib/libgcc_s.so.1", "libgcc-s1-arm64-cross"),
+    tool("readelf", "binutils"),
 ];
 
 /// What links programs in C for 32-bit ARM.

@@ -105,7 +105,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("xtask/src/trees/reader.rs", "&self.aniond", "the service"),
     (
         "xtask/src/vm/initramfs.rs",
-        "strip",
+        "programs.strip",
         "of this machine or for 64-bit ARM, from the programs of a machine",
     ),
     ("xtask/src/vm/machine.rs", "self.emulator", "of PC or ARM64"),

@@ -46,7 +46,7 @@ pub(super) const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-pub(super) const STEPS: [Step; 28] = [
+pub(super) const STEPS: [Step; 29] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
@@ -54,6 +54,7 @@ pub(super) const STEPS: [Step; 28] = [
     check("doctor"),
     Step { name: "vts-binder-alice", suites: 1 },
     Step { name: "vts-binder-both", suites: 2 },
+    Step { name: "vts-graphics", suites: 2 },
     Step { name: "churn", suites: 1 },
     Step { name: "domains", suites: 1 },
     Step { name: "contract", suites: 1 },
@@ -90,7 +91,7 @@ pub(crate) enum Course {
 pub(super) const BENCH: Course = Course::Only(&[&["devices", "hub", BENCH_STEP]]);
 const BENCH_STEP: &str = "bench";
 /// Its parts that tell something of a guest: those that depend on the kernel.
-pub(super) const BENCH_PARTS: [&str; 5] = ["latency", "ready", "scale", "devices", "in-process"];
+pub(super) const BENCH_PARTS: [&str; 6] = ["latency", "ready", "scale", "mapper", "devices", "in-process"];
 
 impl Course {
     pub(super) fn includes(&self, step: &str) -> bool {

@@ -12,7 +12,8 @@ use cpio::newc::{Builder, ModeFileType, trailer};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::process::run;
+use super::machine::Programs;
+use crate::process::{output_of, run};
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,22 +47,30 @@ impl Initramfs {
         self.insert(path.as_ref(), Node::Link { target: target.to_owned() });
     }
 
-    /// Adds programs under these names into `/bin`, stripped by a program, with the dynamic loader
-    /// and the shared libraries they need.
+    /// Adds programs into `/bin`, stripped, with the dynamic loader and the shared libraries they
+    /// need.
     ///
     /// # Errors
     /// If a program cannot be read or one of its libraries is not on this machine.
-    pub(super) fn programs(&mut self, programs: &BTreeMap<&'static str, PathBuf>, strip: &str) -> Result<()> {
+    pub(super) fn programs(&mut self, programs: &Programs) -> Result<()> {
         let scratch = tempfile::tempdir().context("no scratch directory")?;
         let mut libraries = BTreeSet::new();
-        for (name, program) in programs {
+        for (name, program) in &programs.files {
             let stripped = scratch.path().join(name);
-            run(Command::new(strip).arg("-o").args([&stripped, program]))?;
-            libraries.extend(libraries_of(program)?);
+            run(Command::new(programs.strip).arg("-o").args([&stripped, program]))?;
+            match programs.libraries {
+                None => libraries.extend(libraries_of(program)?),
+                Some(place) => add_foreign_libraries(&mut libraries, place, program)?,
+            }
             self.file(Path::new("/bin").join(name), 0o755, read(&stripped)?);
         }
         for library in libraries {
-            self.file(&library, 0o755, read(&library)?);
+            let place = match programs.libraries {
+                None => library.clone(),
+                // Where every loader looks.
+                Some(place) => Path::new("/lib").join(library.strip_prefix(place)?),
+            };
+            self.file(place, 0o755, read(&library)?);
         }
         Ok(())
     }
@@ -134,6 +143,27 @@ fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
     }
     ensure!(output.status.success(), "ldd {}: {}", program.display(), complaint.trim());
     parse_ldd(&text).with_context(|| format!("libraries of {}", program.display()))
+}
+
+/// Adds the loader and the libraries in `place` that a program or library of another architecture
+/// needs, and those that these need.
+fn add_foreign_libraries(libraries: &mut BTreeSet<PathBuf>, place: &Path, program: &Path) -> Result<()> {
+    let listed = output_of(Command::new("readelf").args(["--wide", "-d"]).arg(program))?;
+    for name in parse_readelf(&listed) {
+        let library = place.join(name);
+        ensure!(library.is_file(), "{} needs {name}, which is not in {}", program.display(), place.display());
+        if libraries.insert(library.clone()) {
+            add_foreign_libraries(libraries, place, &library)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads lines of the form `… (NEEDED) Shared library: [NAME]`.
+fn parse_readelf(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter(|line| line.contains("(NEEDED)"))
+        .filter_map(|line| Some(line.split_once('[')?.1.split_once(']')?.0))
 }
 
 /// Reads lines of the forms `NAME => PATH (0x…)`, `PATH (0x…)` and, for what the kernel maps, `NAME
@@ -229,6 +259,20 @@ mod tests {
             [Path::new("/lib/x86_64-linux-gnu/libc.so.6"), Path::new("/lib64/ld-linux-x86-64.so.2")]
         );
         assert!(parse_ldd("\tlibx.so => not found\n").is_err());
+    }
+
+    #[test]
+    fn libraries_of_another_architecture_are_found_with_those_that_they_need() {
+        let this = std::env::current_exe().expect("own path");
+        let here = libraries_of(&this).expect("ldd runs");
+        let libc = here.iter().find(|path| path.ends_with("libc.so.6")).expect("the C library");
+        let place = libc.parent().expect("a directory");
+        let mut found = BTreeSet::new();
+        add_foreign_libraries(&mut found, place, &this).expect("readelf runs");
+        assert!(found.contains(libc) && found.len() >= 2, "{found:?}: the C library needs the loader");
+        let scratch = tempfile::tempdir().expect("a directory");
+        let fault = add_foreign_libraries(&mut BTreeSet::new(), scratch.path(), &this).expect_err("empty");
+        assert!(fault.to_string().contains("which is not in"), "{fault}");
     }
 
     #[test]

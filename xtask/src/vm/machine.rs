@@ -63,6 +63,8 @@ pub(super) struct Programs {
     pub(super) files: BTreeMap<&'static str, PathBuf>,
     /// What takes out of them what is there for debuggers.
     pub(super) strip: &'static str,
+    /// Where their libraries are; where this machine's programs find them, if it is for this one.
+    pub(super) libraries: Option<&'static Path>,
 }
 
 impl Machine {
@@ -73,16 +75,16 @@ impl Machine {
     /// If something cannot be built or had, or the benchmark is wanted where nothing can be
     /// measured.
     pub(super) fn programs(&self, with_benchmark: bool) -> Result<Programs> {
-        let (programs, hub, busybox, strip) = match self.target {
+        let (programs, mapper, hub, busybox) = match self.target {
             None => {
                 let busybox = find_program("busybox").context("busybox has gone")?;
-                (release::build()?, ensure_crate(RSBINDER_TOOLS)?, busybox, "strip")
+                (release::build()?, release::build_mapper()?, ensure_crate(RSBINDER_TOOLS)?, busybox)
             }
             Some(target) => {
                 let rust = Rust::find()?;
                 let busybox = BUSYBOX.obtain(&cache_dir()?)?.path("usr/bin/busybox");
-                let programs = release::build_for(target, &rust)?;
-                (programs, ensure_crate_for(RSBINDER_TOOLS, target, &rust)?, busybox, target.strip)
+                let (programs, mapper) = release::build_for(target, &rust)?;
+                (programs, mapper, ensure_crate_for(RSBINDER_TOOLS, target, &rust)?, busybox)
             }
         };
         let mut files = BTreeMap::from([
@@ -90,12 +92,10 @@ impl Machine {
             ("anionctl", programs.anionctl),
             ("anion-vts", programs.vts),
             ("anion-contract", programs.contract),
+            ("mapper.anion.so", mapper),
             ("busybox", busybox),
         ]);
         files.extend(RSBINDER_TOOLS.programs.iter().map(|program| (*program, hub.join(program))));
-        if self.target.is_none() {
-            files.insert("mapper.anion.so", release::build_mapper()?);
-        }
         if with_benchmark {
             ensure!(self.target.is_none(), "the benchmark is for guests of this machine's own architecture");
             let bench = release::build_benchmark()?;
@@ -104,7 +104,8 @@ impl Machine {
             files.insert(libanion::PRELOAD, prefix.join("lib").join(libanion::PRELOAD));
             files.insert("anion-bench", bench);
         }
-        Ok(Programs { files, strip })
+        let strip = self.target.map_or("strip", |target| target.strip);
+        Ok(Programs { files, strip, libraries: self.target.map(|target| Path::new(target.libraries)) })
     }
 
     /// Says what will be downloaded and built for its guests, less what is in the cache.

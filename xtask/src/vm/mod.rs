@@ -340,7 +340,7 @@ fn compile_device_tree(scratch: &Path) -> Result<PathBuf> {
 
 /// Adds programs and modules to `root` and writes it.
 fn write_initramfs(path: &Path, mut root: Initramfs, programs: &Programs, kernel: &Kernel) -> Result<()> {
-    root.programs(&programs.files, programs.strip)?;
+    root.programs(programs)?;
     root.modules("/modules", &kernel.modules)?;
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     root.write_to(file).with_context(|| format!("cannot write {}", path.display()))

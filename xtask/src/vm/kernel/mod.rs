@@ -106,15 +106,19 @@ const PICTURE_MODULES: &[&str] = &[
 /// does everybody answer as the table says?
 const SHORT: &[&str] = &["devices", "hub", "serve-binder", "doctor", "domains", "contract", "stop-binder"];
 
+/// Do the suites of the graphics allocator and of the mapper pass?
+const GRAPHICS: &[&str] = &["vts-graphics"];
+
 /// Does the conformance suite pass?
 const SUITE: &[&str] = &["vts-binder-alice"];
 
 /// Steps for which a kernel needs what the other kernels have not.
 const OF_ION: &[&str] = &["device-tree", "vts-vndbinder"];
 
-/// The same two, the conformance suite as one user, where two run it at once, and the camera, which
-/// another kernel has in the test command.
-const NOT_OF_TWO: &[&str] = &["device-tree", "vts-vndbinder", "vts-binder-alice", pictures::STEP];
+/// The same two, the conformance suite as one user and that of graphics alone, where two run all of
+/// it at once, and the camera, which another kernel has in the test command.
+const NOT_OF_TWO: &[&str] =
+    &["device-tree", "vts-vndbinder", "vts-binder-alice", "vts-graphics", pictures::STEP];
 
 /// Does everybody answer as the table says?
 const ANSWERS: &[&str] = &["devices", "hub", "serve-binder", "contract", "stop-binder"];
@@ -237,8 +241,9 @@ pub(crate) const KERNELS: [Entry; 7] = [
         page: 4,
         append: "",
         takes_device_tree: false,
-        // The suite passes on 6.12, with the same devices, and on the same series for 64-bit ARM.
-        course: Course::Only(&[SHORT, &[pictures::STEP], FALLBACK, LIMITS]),
+        // The whole suite passes on 6.12, with the same devices, and on the same series for 64-bit
+        // ARM.
+        course: Course::Only(&[SHORT, GRAPHICS, &[pictures::STEP], FALLBACK, LIMITS]),
         origin: Origin::Suite(
             SID,
             Series {
