@@ -5,7 +5,7 @@
 use crate::client::{Client, Origin};
 use crate::report::{Section, progress};
 use crate::servers::Servers;
-use crate::timed::{Timed, run, text};
+use crate::timed::Held;
 use android_hardware_graphics_allocator::aidl::android::hardware::graphics::{
     allocator::{
         AllocationResult::AllocationResult, BufferDescriptorInfo::BufferDescriptorInfo,
@@ -13,11 +13,12 @@ use android_hardware_graphics_allocator::aidl::android::hardware::graphics::{
     },
     common::PixelFormat::PixelFormat,
 };
+use std::time::{Duration, Instant};
 
-/// Runs of every variant.
-const ROUNDS: usize = 600;
-/// Rounds between two waits until what was released is clean.
-const WARM: usize = 2;
+/// Runs of both calls, in turn.
+const ROUNDS: usize = 1200;
+/// Rounds whose medians make a ratio: short, so that the machine is as busy for both.
+const WINDOW: usize = 40;
 /// The CPU reads and writes often; its rule has the heap with a pool.
 const CPU: i64 = 0x33;
 /// A camera writes, too; its rule has the heap without one.
@@ -34,8 +35,10 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     let allocator = connection.service.as_ref();
     let about = "One call in µs over a socket, until the descriptors are here: allocate of the service's own interface, and \
                  allocate2 of Android's graphics allocator for an image of as many bytes from the same heap, in turn. Pooled \
-                 buffers are clean.";
-    let header = ["image", "allocate p50", "allocate2 p50", "allocate2 to allocate", "allocate2 p99"];
+                 buffers are clean. The ratio is that of the medians of 40 rounds: its median over all of them, and \
+                 between which values half of them are.";
+    let header =
+        ["image", "allocate p50", "allocate2 p50", "allocate2 to allocate", "half of all", "allocate2 p99"];
     let mut section = Section::new("graphics", about, &header);
     for (width, height) in SIDES {
         for (origin, usage) in [(Origin::Fresh, CPU | CAMERA), (Origin::Pooled, CPU)] {
@@ -44,28 +47,41 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
             let kind = if origin == Origin::Pooled { "pooled" } else { "no pool" };
             let name = format!("RGBA_8888 {width}x{height}, {kind}");
             let image = || allocate2(allocator, width, height, usage);
-            let mut timed = [
-                Timed::new("allocate", ROUNDS, || client.one(origin, bytes))?,
-                Timed::new("allocate2", ROUNDS, image)?,
-            ];
             let is_pooled = origin == Origin::Pooled && bytes >= 32 << 10;
-            run(&mut timed, |round, turn| {
-                if is_pooled && turn == 0 && round.is_multiple_of(WARM) {
+            let mut times = [const { Vec::new() }; 2];
+            for round in 0..ROUNDS {
+                if is_pooled {
                     client.warm(bytes.next_multiple_of(4096), 2)?;
                     // A server that slept meanwhile is woken by an exchange that is not timed.
                     client.one(Origin::Fresh, 4096).map(drop)?;
                 }
-                Ok(())
-            })?;
-            let [plain, image] = &timed;
-            let ratio = image.ratio_to(plain);
-            let times = [plain.p50(), image.p50()].map(|time| format!("{time:.1}"));
-            let p99 = format!("{:.1}", image.micros(0.99));
+                // Neither is always the first.
+                for turn in [round % 2, 1 - round % 2] {
+                    let start = Instant::now();
+                    let held: Held =
+                        if turn == 0 { Box::new(client.one(origin, bytes)?) } else { Box::new(image()?) };
+                    times[turn].push(start.elapsed());
+                    drop(held);
+                }
+            }
+            let [plain, image] = times;
+            let windows = plain.chunks(WINDOW).zip(image.chunks(WINDOW));
+            let mut ratios: Vec<f64> = windows.map(|(plain, image)| at(image, 50) / at(plain, 50)).collect();
+            ratios.sort_unstable_by(f64::total_cmp);
+            let [low, ratio, high] = [1, 2, 3].map(|quarter| ratios[quarter * (ratios.len() - 1) / 4]);
+            let [plain, image, p99] = [at(&plain, 50), at(&image, 50), at(&image, 99)];
             section.row(
-                [name.clone()].into_iter().chain(times).chain([text(ratio), p99]),
+                [
+                    name.clone(),
+                    format!("{plain:.1}"),
+                    format!("{image:.1}"),
+                    format!("{ratio:.2}"),
+                    format!("{low:.2} to {high:.2}"),
+                    format!("{p99:.1}"),
+                ],
                 serde_json::json!({
-                    "image": name, "bytes": bytes, "allocate_us": plain.p50(), "allocate2_us": image.p50(),
-                    "to_allocate": ratio, "p99_us": image.micros(0.99), "rounds": ROUNDS,
+                    "image": name, "bytes": bytes, "allocate_us": plain, "allocate2_us": image,
+                    "to_allocate": ratio, "quartiles": [low, high], "p99_us": p99, "rounds": ROUNDS,
                 }),
             );
         }
@@ -73,7 +89,15 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-fn allocate2(
+/// Returns the time in µs that so many of a hundred did not exceed.
+fn at(times: &[Duration], percent: usize) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    sorted[(sorted.len() - 1) * percent / 100].as_secs_f64() * 1e6
+}
+
+/// Allocates an image of RGBA_8888.
+pub(crate) fn allocate2(
     allocator: &dyn IAllocator,
     width: i32,
     height: i32,

@@ -15,6 +15,7 @@ mod freeing;
 mod graphics;
 mod latency;
 mod locks;
+mod mapper;
 mod plot;
 mod programs;
 mod raw;
@@ -57,7 +58,7 @@ const fn part_of_both(name: &'static str, measure: fn(&Servers) -> anyhow::Resul
     Part { name, measure, differs_on_one: true }
 }
 
-const PARTS: [Part; 13] = [
+const PARTS: [Part; 14] = [
     part_of_both("latency", latency::measure),
     part_of_both("batch", batch::measure),
     part_of_both("ready", ready::measure),
@@ -68,6 +69,7 @@ const PARTS: [Part; 13] = [
     part("scale", scale::measure),
     part("locks", locks::measure),
     part_of_both("graphics", graphics::measure),
+    part("mapper", mapper::measure),
     part("devices", devices::measure),
     part("in-process", devices::measure_in_process),
     part_of_both("programs", programs::measure),

@@ -127,6 +127,33 @@ impl Service {
     }
 }
 
+/// A graphics allocator of its own heaps, over a socket.
+pub(crate) struct GraphicsService {
+    connection: Connection<dyn IAllocator>,
+    _process: Process,
+    _directory: tempfile::TempDir,
+}
+
+impl GraphicsService {
+    /// Starts it with the heaps of this device tree and waits until it answers.
+    pub(crate) fn start(heaps: &str) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let [socket, file] = ["anion", "heaps.dts"].map(|name| directory.path().join(name));
+        std::fs::write(&file, heaps)?;
+        let process = serve(aniond("socket", &file, &socket).arg("--graphics"), &socket)?;
+        let endpoint = Endpoint::Socket(socket.with_file_name("graphics.sock"));
+        let reach = || connect::<dyn IAllocator>(&endpoint, "", 1);
+        // The other socket answers first.
+        eventually(&endpoint, || reach().is_ok())?;
+        Ok(Self { connection: reach()?, _process: process, _directory: directory })
+    }
+
+    /// Returns the allocator.
+    pub(crate) fn allocator(&self) -> &dyn IAllocator {
+        self.connection.service.as_ref()
+    }
+}
+
 /// Returns a program of those that the service was built with.
 pub(crate) fn program(name: &str) -> PathBuf {
     let built = || OsString::from(env!("CARGO_BIN_EXE_aniond"));
