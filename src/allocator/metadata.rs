@@ -4,22 +4,29 @@
 //!
 //! It is charged with its buffer, and the buffer is released once both files are. A client that
 //! keeps one of them keeps the charge of both, so all memory that the service made is charged to an
-//! account. A metadata file is never pooled.
+//! account. A file without a reserved region is kept for the next image of the same trust domain
+//! ([`super::spare`]), and is overwritten completely before that.
 //!
 //! Clients nearly always close both files together. So the service watches closes of the metadata
 //! file from the beginning only if it cannot watch those of the buffer; otherwise it begins when the
 //! buffer has no holder left but the metadata file has.
 
-use super::Allocator;
+use super::{Allocator, PressureLevel};
 use crate::ledger::Claim;
-use crate::source::Memory;
+use crate::pool::TrustDomain;
+use crate::source::File;
+use crate::sys::clock::since_boot;
 use crate::sys::inotify::Watch;
 use crate::units::{Access, BackedBytes, BufferId};
-use nix::unistd::write;
+use nix::unistd::{Whence, lseek, write};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::Instant;
+
+/// Bytes of the largest file that is kept for another buffer: those with a reserved region are
+/// larger.
+const LARGEST_KEPT: u64 = 64 << 10;
 
 /// The content of a request's metadata files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +54,8 @@ pub struct Metadata {
 
 /// The metadata file of a live buffer.
 pub(super) struct MetadataFile {
-    memory: Box<dyn Memory>,
+    memory: Box<dyn File>,
+    bytes: u64,
     /// Empty unless its closes are watched.
     watch: OnceLock<Watch>,
 }
@@ -61,6 +69,11 @@ impl MetadataFile {
         self.memory.is_idle()
     }
 
+    /// Returns its size.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Returns the watch for its closes, if there is one.
     pub(super) fn watch(&self) -> Option<Watch> {
         self.watch.get().copied()
@@ -68,25 +81,53 @@ impl MetadataFile {
 }
 
 impl Allocator {
-    /// Makes one metadata file and opens it for the client. No seal can be added to it. Its closes
-    /// are watched if `is_watched`.
+    /// Returns one metadata file, kept for the trust domain or new, and opens it for the client. No
+    /// seal can be added to it. Its closes are watched if `is_watched`.
     ///
     /// # Errors
     /// If memory or descriptors run out.
-    pub(super) fn make_metadata(
+    pub(super) fn metadata_file(
         &self,
         metadata: &Metadata,
+        domain: &TrustDomain,
         is_watched: bool,
     ) -> io::Result<(OwnedFd, MetadataFile)> {
-        let file = self.machine.memfd.create_file(metadata.bytes, "anion:metadata")?;
-        // To the service's own description: the client's begins at 0.
-        if write(file.fd(), &metadata.initial)? != metadata.initial.len() {
-            return Err(io::ErrorKind::WriteZero.into());
+        let spare = self.spare_metadata.take(domain, metadata.bytes.get());
+        // A client may have opened it again since it was released, and may write to it.
+        let file = match spare.filter(|spare| spare.is_idle().unwrap_or(false)) {
+            Some(spare) => {
+                lseek(spare.memory.fd(), 0, Whence::SeekSet)?;
+                let mut whole = metadata.initial.clone();
+                whole.resize(usize::try_from(spare.bytes).map_err(io::Error::other)?, 0);
+                begin_with(spare.memory.fd(), &whole)?;
+                spare
+            }
+            None => self.make_metadata(metadata)?,
+        };
+        let fd = file.memory.open(Access::ReadWrite)?;
+        if is_watched
+            && file.watch().is_none()
+            && let Some(watch) = self.watch(file.memory.as_ref())?
+        {
+            file.watch.get_or_init(|| watch);
         }
-        file.close_seals()?;
-        let fd = file.open(Access::ReadWrite)?;
-        let watch = if is_watched { self.watch(file.as_ref())? } else { None };
-        Ok((fd, MetadataFile { memory: file, watch: watch.map_or_else(OnceLock::new, OnceLock::from) }))
+        Ok((fd, file))
+    }
+
+    /// Makes one metadata file.
+    fn make_metadata(&self, metadata: &Metadata) -> io::Result<MetadataFile> {
+        let memory = self.machine.memfd.create_file(metadata.bytes, "anion:metadata")?;
+        begin_with(memory.fd(), &metadata.initial)?;
+        memory.close_seals()?;
+        Ok(MetadataFile { memory, bytes: metadata.bytes.get(), watch: OnceLock::new() })
+    }
+
+    /// Keeps a metadata file that a client of `domain` has released for the next one.
+    pub(super) fn keep_metadata(&self, domain: TrustDomain, file: MetadataFile) {
+        if file.bytes <= LARGEST_KEPT && self.pressure() == PressureLevel::None {
+            self.spare_metadata.put(domain, file, since_boot());
+            self.shrinker.wake();
+        }
     }
 
     /// Returns whether nobody else holds the metadata file of a buffer that is released itself. If
@@ -113,4 +154,9 @@ impl Allocator {
         // It may have been closed before it was watched.
         metadata.is_idle()
     }
+}
+
+/// Writes all of `bytes` to the service's own description of a file: the client's begins at 0.
+fn begin_with(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+    if write(fd, bytes)? == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }

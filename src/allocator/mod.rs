@@ -49,6 +49,7 @@ mod reservations;
 mod reserve;
 mod serve;
 mod shrinker;
+mod spare;
 #[cfg(test)]
 pub(crate) mod tests;
 mod throttle;
@@ -92,6 +93,7 @@ use pressure::{Availability, Pressure, PressureSources};
 use refill::Refill;
 use registry::Registry;
 use replies::Replies;
+use spare::SpareMetadata;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, PoisonError};
@@ -108,6 +110,7 @@ pub struct Allocator {
     /// Returns the heaps by descending id, the order in which they are tried.
     heaps: Vec<Heap>,
     registry: Mutex<Registry>,
+    spare_metadata: SpareMetadata,
     liveness: Arc<Liveness>,
     worker: Arc<Wake>,
     /// The heap to clean next: each heap has its share of the worker, independently of its id.
@@ -199,6 +202,7 @@ impl Allocator {
         Ok(Arc::new(Self {
             heaps,
             registry: Mutex::new(Registry::new(ledger)),
+            spare_metadata: SpareMetadata::default(),
             liveness,
             worker: Arc::new(Wake::new().context("preparing the worker")?),
             turn: AtomicUsize::new(0),

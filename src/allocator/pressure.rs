@@ -180,6 +180,7 @@ impl Allocator {
     /// memory, under critical pressure all of it.
     pub(super) fn relieve(&self, level: PressureLevel) {
         self.refill.hold_off(since_boot());
+        self.spare_metadata.clear();
         for heap in self.giving() {
             let (counters, pool) = heap.pool().counters();
             let (released, clean) = (counters.deferred_bytes, pool.pooled_bytes);

@@ -280,6 +280,9 @@ impl Allocator {
             None => 0..self.heaps.len(),
         };
         self.work_off_events();
+        if heap.is_none() {
+            self.spare_metadata.clear();
+        }
         let mut freed = 0;
         for index in heaps {
             if bytes > 0 && freed >= bytes {

@@ -218,7 +218,7 @@ impl Allocator {
                 return Release::Held;
             }
         }
-        let mut prepared = Some(self.prepare(&self.heaps[index], stored, bytes, domain));
+        let mut prepared = Some(self.prepare(&self.heaps[index], stored, bytes, domain.clone()));
         // Statements of their own, so that the lock is gone when memory is dropped.
         let removed = self.registry().remove(&self.heaps, id, |record, own| {
             self.retire(record, own, prepared.take().unwrap_or(Err(None)))
@@ -227,7 +227,10 @@ impl Allocator {
         let Some(Removed { record, leftover, metadata: of_registry, is_reserved }) = removed else {
             return Release::Gone;
         };
-        drop((metadata, of_registry));
+        drop(of_registry);
+        if let Some(file) = metadata.and_then(Arc::into_inner) {
+            self.keep_metadata(domain, file);
+        }
         let start = Instant::now();
         self.giver.give(record.uid, bytes.get(), leftover);
         let took = start.elapsed();

@@ -105,7 +105,10 @@ impl Allocator {
         let mut memory: Vec<_> = booking.ready().collect();
         let missing = count - memory.len();
         let pooled = self.take_pooled(caller, request, heap, (bytes, missing), &mut memory);
-        let made = pooled.and_then(|served| Ok((self.open_all(request, heap, bytes, memory)?, served)));
+        let made = pooled.and_then(|served| {
+            let domain = caller.domain(heap);
+            Ok((self.open_all(request, heap, bytes, &domain, memory)?, served))
+        });
         // What a call noticed is in the pool, also if it fails.
         let has_work =
             made.as_ref().map_or(true, |(_, served)| heap.pool().served(bytes, *served, since_boot()));
@@ -121,16 +124,17 @@ impl Allocator {
         request: &Request,
         heap: &Heap,
         bytes: BackedBytes,
+        domain: &TrustDomain,
         memory: Vec<Stored>,
     ) -> Result<Vec<Made>, SourceError> {
         let count = request.count.get();
         let mut made = Vec::with_capacity(count);
         for stored in memory {
-            made.push(self.open(request, heap, bytes, stored)?);
+            made.push(self.open(request, heap, bytes, domain, stored)?);
         }
         while made.len() < count {
             let stored = self.create(heap, bytes, request.needs.access, Some(&request.label))?;
-            made.push(self.open(request, heap, bytes, stored)?);
+            made.push(self.open(request, heap, bytes, domain, stored)?);
         }
         Ok(made)
     }
@@ -224,6 +228,7 @@ impl Allocator {
         request: &Request,
         heap: &Heap,
         bytes: BackedBytes,
+        domain: &TrustDomain,
         mut stored: Stored,
     ) -> Result<Made, SourceError> {
         let access = request.needs.access;
@@ -242,8 +247,8 @@ impl Allocator {
         if stored.watch.is_none() {
             stored.watch = self.watch(stored.memory.as_ref())?;
         }
-        let make_metadata = |metadata| self.make_metadata(metadata, stored.watch.is_none());
-        let metadata = request.metadata.as_ref().map(make_metadata).transpose()?;
+        let metadata_file = |metadata| self.metadata_file(metadata, domain, stored.watch.is_none());
+        let metadata = request.metadata.as_ref().map(metadata_file).transpose()?;
         Ok(Made { fd, stored, metadata })
     }
 

@@ -30,6 +30,7 @@ struct State {
 impl Allocator {
     /// Gives all pooled memory back to the kernel.
     pub(super) fn shrink_all(&self) {
+        self.spare_metadata.clear();
         for heap in &self.heaps {
             heap.pool().shrink(0);
         }
@@ -44,7 +45,8 @@ impl Allocator {
     /// Gives idle memory back. Returns whether memory is pooled that will go later.
     fn expire(&self) -> bool {
         let deadline = since_boot().saturating_sub(IDLE);
-        self.giving().filter(|heap| heap.pool().expire(deadline)).count() > 0
+        let is_metadata_kept = self.spare_metadata.expire(deadline);
+        self.giving().filter(|heap| heap.pool().expire(deadline)).count() > 0 || is_metadata_kept
     }
 
     /// Acts on the level that the sources told and does one look. Returns how long there is nothing

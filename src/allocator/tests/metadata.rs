@@ -4,6 +4,9 @@
 use super::*;
 use crate::allocator::{Graphic, Metadata, Record};
 use crate::source::ReleaseMechanism;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 const GRAPHIC: Graphic = Graphic { width: 64, height: 64, format: 1, usage: 0x33 };
 
@@ -124,4 +127,57 @@ fn a_buffer_is_released_with_the_last_of_its_files_whichever_that_is() {
         drop(held);
     }
     assert_eq!(held_after_events(), 0);
+}
+
+/// Allocates an image as `uid`, and returns its files.
+fn image_of(allocator: &Allocator, uid: u32) -> (OwnedFd, File) {
+    let grants = allocator.allocate(&caller(uid), &images(1)).expect("room");
+    let [grant] = <[_; 1]>::try_from(grants).expect("one");
+    (grant.fd, grant.metadata.expect("a metadata file").into())
+}
+
+fn inode_of(file: &File) -> u64 {
+    file.metadata().expect("open").ino()
+}
+
+/// Allocates an image as uid 1, fills its metadata, and gives both back. Returns their inode.
+fn used_metadata(allocator: &Allocator) -> u64 {
+    let (buffer, metadata) = image_of(allocator, 1);
+    metadata.write_all_at(&[0xff; 8192], 0).expect("written");
+    let inode = inode_of(&metadata);
+    drop((buffer, metadata));
+    allocator.work_off_events();
+    inode
+}
+
+#[test]
+fn a_metadata_file_is_used_again_within_its_trust_domain_with_nothing_of_before() {
+    let allocator = still(config());
+    let first = used_metadata(&allocator);
+    let (_other, foreign) = image_of(&allocator, 2);
+    assert_ne!(inode_of(&foreign), first, "it is another uid's");
+    let (buffer, metadata) = image_of(&allocator, 1);
+    assert_eq!(inode_of(&metadata), first);
+    let mut found = [1; 8192];
+    metadata.read_exact_at(&mut found, 0).expect("two pages");
+    assert!(found.starts_with(b"begins") && found[6..].iter().all(|byte| *byte == 0));
+    drop((buffer, metadata));
+    allocator.work_off_events();
+    allocator.trim(&caller(0), None, 0).expect("root may");
+    let (_buffer, metadata) = image_of(&allocator, 1);
+    assert_ne!(inode_of(&metadata), first, "it was given back to the kernel");
+}
+
+#[test]
+fn a_metadata_file_that_somebody_opened_again_is_not_used_again() {
+    let allocator = still(config());
+    let first = used_metadata(&allocator);
+    let open = std::fs::read_dir("/proc/self/fd").expect("/proc").filter_map(|entry| {
+        let path = entry.ok()?.path();
+        (std::fs::metadata(&path).ok()?.ino() == first).then(|| File::open(&path).expect("opened again"))
+    });
+    let opened: Vec<File> = open.collect();
+    assert!(!opened.is_empty(), "the service keeps it");
+    let (_buffer, metadata) = image_of(&allocator, 1);
+    assert_ne!(inode_of(&metadata), first);
 }
