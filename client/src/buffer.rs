@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn rows_are_aligned_as_the_service_tells_and_as_usual_where_it_does_not() {
-        let of = |strideAlign| Heap::from(HeapInfo { strideAlign, ..Default::default() }).stride_align;
+        let of = |told| Heap::from(HeapInfo { strideAlign: told, ..Default::default() }).stride_align;
         assert_eq!([0, -1, 1, 512].map(of), [STRIDE_ALIGN, STRIDE_ALIGN, 1, 512]);
     }
 
