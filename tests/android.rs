@@ -336,3 +336,22 @@ fn labels_are_those_of_the_names_that_the_service_uses() {
         assert!(rest.ends_with("exact enum off error warn info debug trace"), "{rest}");
     }
 }
+
+#[test]
+fn each_folder_and_switch_of_the_policy_is_in_the_table_of_releases() {
+    let page = read("docs/android.md");
+    let start = page.find("### Policy by release").expect("a table");
+    let table = page[start..].split("\n### ").next().expect("a section");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sepolicy");
+    let names = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("readable"));
+    let folders = names.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name());
+    let mut releases = 0;
+    for name in folders.filter_map(|name| name.into_string().ok()).filter(|name| name != "graphics") {
+        assert!(table.contains(&format!("vendor/anion/sepolicy/{name}")), "{name} is not in the table");
+        releases += 1;
+    }
+    assert!(releases > 2, "{releases} folders are for releases");
+    let macros = read("sepolicy/te_macros");
+    let switch = "anion_memfd_from_17";
+    assert!(macros.contains(&format!("ifelse({switch}, ")) && table.contains(&format!("{switch}=true")));
+}

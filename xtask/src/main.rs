@@ -2,7 +2,8 @@
 //! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel
 //! binder in a guest, `cargo xtask observe` watches which system calls the service makes, `cargo
 //! xtask fresh` runs README.md's commands on a machine with nothing but Debian 12 and Rust, `cargo
-//! xtask trees` reads a folder of device trees, `cargo xtask install` installs the service and
+//! xtask trees` reads a folder of device trees, `cargo xtask sepolicy-real` compiles the SELinux
+//! policy against a checkout of Android's, `cargo xtask install` installs the service and
 //! its command line, `cargo xtask dist` makes a package of Debian of them, `cargo xtask install-c`
 //! installs the client library for C and C++.
 
@@ -47,6 +48,7 @@ enum Task {
     Observe(observe::ObserveArgs),
     Fresh(fresh::FreshArgs),
     Trees(trees::TreesArgs),
+    SepolicyReal(sepolicy::RealArgs),
     #[command(hide = true)]
     Fold(observe::FoldArgs),
     Install(install::InstallArgs),
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Task::Observe(args) => observe::run(&args),
         Task::Fresh(args) => fresh::run(&args),
         Task::Trees(args) => trees::run(&args),
+        Task::SepolicyReal(args) => sepolicy::compile_real(&args),
         Task::Fold(args) => observe::fold(&args),
         Task::Install(args) => install::install(&args),
         Task::Dist(args) => install::dist(&args),

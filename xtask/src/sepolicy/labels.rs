@@ -9,7 +9,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::compiled::Compiled;
-use super::policy::Variant;
+use super::policy::macros_expanded;
+use super::release::Variant;
 use super::{lines, own, read};
 use crate::process::{output_of, workspace_root};
 use crate::tally::Tally;
@@ -19,8 +20,12 @@ const LABELS: [(&str, &str); 4] = [
     ("/vendor/bin/hw/vendor.anion.allocator-service", "hal_anion_default_exec"),
     ("/system/vendor/etc/anion/heaps.dtb", "anion_config_file"),
     ("/vendor/etc/anion", "anion_config_file"),
-    ("/dev/udmabuf", "udmabuf_device"),
+    ("/dev/dma_heap/system", "dmabuf_system_heap_device"),
 ];
+
+/// The same of devices, where the product uses them.
+const UDMABUF: (&str, &str) = ("/dev/udmabuf", "udmabuf_device");
+const ION: (&str, &str) = ("/dev/ion", "ion_device");
 
 /// The same where Anion is the graphics allocator.
 const GRAPHICS_LABELS: [(&str, &str); 2] = [
@@ -34,7 +39,7 @@ const GRAPHICS_LABELS: [(&str, &str); 2] = [
 /// With the first label that is wrong.
 pub(super) fn check(compiled: &Compiled, variant: Variant, scratch: &Path, tally: &mut Tally) -> Result<()> {
     let directory = workspace_root().join("sepolicy");
-    let files = file_contexts(&directory, variant)?;
+    let files = file_contexts(variant, scratch)?;
     let mut texts = vec![("file_contexts", files.clone())];
     for name in ["genfs_contexts", "property_contexts", "service_contexts"] {
         texts.push((name, read(&directory.join(name))?));
@@ -58,21 +63,33 @@ pub(super) fn check(compiled: &Compiled, variant: Variant, scratch: &Path, tally
     let whole = scratch.join("all_file_contexts");
     fs::write(&whole, &files).context("cannot write the labels")?;
     let of_graphics = if variant.graphics { &GRAPHICS_LABELS[..] } else { &[] };
-    for &(path, kind) in LABELS.iter().chain(of_graphics) {
-        let mut lookup = Command::new("selabel_lookup");
-        let found = output_of(lookup.args(["-b", "file", "-k", path, "-f"]).arg(&whole))?;
-        ensure!(found.trim().ends_with(&format!("u:object_r:{kind}:s0")), "{path} is labelled: {found}");
+    let udmabuf = variant.switches.then_some(UDMABUF);
+    let ion = (variant.uses_ion() && variant.release.labels_ion).then_some(ION);
+    for (path, kind) in LABELS.iter().chain(of_graphics).copied().chain(udmabuf).chain(ion) {
+        let found = label_of(path, &whole)?;
+        ensure!(found == format!("u:object_r:{kind}:s0"), "{path} is labelled: {found}");
         *tally += Tally::one(true);
     }
     Ok(())
 }
 
-/// Returns the labels of files, with those of the platform or of `sepolicy/udmabuf`, and those of
-/// `sepolicy/graphics` where it is taken.
-fn file_contexts(directory: &Path, variant: Variant) -> Result<String> {
-    let udmabuf =
-        if variant.own_udmabuf { directory.join("udmabuf/file_contexts") } else { own("file_contexts") };
-    let mut texts = vec![read(&directory.join("file_contexts"))?, read(&udmabuf)?];
+/// Returns the label that libselinux finds for a path in a file of labels.
+pub(super) fn label_of(path: &str, labels: &Path) -> Result<String> {
+    let mut lookup = Command::new("selabel_lookup");
+    let found = output_of(lookup.args(["-b", "file", "-k", path, "-f"]).arg(labels))?;
+    found.split_whitespace().last().map(str::to_owned).with_context(|| format!("{path} has no label"))
+}
+
+/// Returns the labels of files: the platform's, and those of the folders that the variant takes.
+pub(super) fn file_contexts(variant: Variant, scratch: &Path) -> Result<String> {
+    let directory = workspace_root().join("sepolicy");
+    let mut texts = vec![
+        macros_expanded(&read(&own("file_contexts.m4"))?, variant, scratch)?,
+        read(&directory.join("file_contexts"))?,
+    ];
+    if variant.declares_udmabuf() {
+        texts.push(read(&directory.join("udmabuf-until-16-qpr1/file_contexts"))?);
+    }
     if variant.graphics {
         texts.push(read(&directory.join("graphics/file_contexts"))?);
     }

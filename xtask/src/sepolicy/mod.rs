@@ -3,18 +3,25 @@
 //! miniature (`xtask/sepolicy/`), asked what it allows, and shown to need each of its rules.
 
 mod compiled;
+mod faults;
 mod labels;
+mod levels;
 mod policy;
 mod questions;
+mod real;
+mod release;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use self::compiled::Compiled;
-use self::policy::{Sources, Variant};
+use self::policy::Sources;
 use self::questions::Question;
+pub(crate) use self::real::{RealArgs, compile as compile_real};
+use self::release::{ANDROID_17, RELEASES, Variant};
 use crate::process::workspace_root;
 use crate::tally::Tally;
 
@@ -28,7 +35,7 @@ pub(crate) fn run(tally: &mut Tally) -> Result<()> {
     for variant in Variant::all() {
         answers(&sources, variant, scratch.path(), tally).with_context(|| format!("in {variant}"))?;
     }
-    two_labels_do_not_compile(&sources, scratch.path(), tally)?;
+    faults::are_found(&sources, scratch.path(), tally)?;
     every_rule_is_needed(&sources, scratch.path(), tally)?;
     every_ban_holds(&sources, scratch.path(), tally)
 }
@@ -56,8 +63,11 @@ fn lines_of(names: &[&str]) -> Result<Vec<String>> {
 fn questions(variant: Variant) -> Result<Vec<Question>> {
     let files: &[(&str, bool)] = &[
         ("expected.txt", true),
-        ("expected-memfd.txt", variant.memfd_class),
+        ("expected-udmabuf.txt", variant.switches),
+        ("expected-ion.txt", variant.uses_ion()),
+        ("expected-memfd.txt", variant.uses_memfd_class()),
         ("expected-graphics.txt", variant.graphics),
+        ("expected-plain.txt", !variant.graphics),
     ];
     let asked: Vec<&str> = files.iter().filter(|(_, is_asked)| *is_asked).map(|(name, _)| *name).collect();
     lines_of(&asked)?.iter().map(|line| line.parse()).collect()
@@ -66,11 +76,12 @@ fn questions(variant: Variant) -> Result<Vec<Question>> {
 /// Checks that the variant compiles both ways, says what it should, and its labels name what it
 /// has.
 fn answers(sources: &Sources, variant: Variant, scratch: &Path, tally: &mut Tally) -> Result<()> {
+    sources.compile_vendor(variant, scratch)?;
     let binary = sources.compile(variant, scratch)?;
     sources.compile_by_cil(variant, scratch)?;
     let compiled = Compiled::read(&binary)?;
     // Slow, so that the others go by the compiler's word, which these two prove to be setools'.
-    if [Variant::LARGEST, Variant::SMALLEST].contains(&variant) {
+    if [Variant::full(&ANDROID_17), Variant::base(RELEASES[0])].contains(&variant) {
         let by_setools = Compiled::read_with_setools(&binary)?;
         ensure!(by_setools == compiled, "setools and the compiler read different policies");
         *tally += Tally::one(true);
@@ -80,71 +91,63 @@ fn answers(sources: &Sources, variant: Variant, scratch: &Path, tally: &mut Tall
         question.check(&compiled).with_context(|| format!("expected of it: {question}"))?;
         *tally += Tally::one(true);
     }
-    println!("{variant}: {} questions are answered as expected", questions.len());
+    let mut count = questions.len();
+    if variant.graphics {
+        count += levels::check(&binary, &lines_of(&["expected-levels.txt"])?)?;
+    }
+    println!("{variant}: {count} questions are answered as expected");
     labels::check(&compiled, variant, scratch, tally)
-}
-
-/// Checks that the compiler refuses `sepolicy/udmabuf` on a platform that labels the device itself.
-fn two_labels_do_not_compile(sources: &Sources, scratch: &Path, tally: &mut Tally) -> Result<()> {
-    let variant = Variant { own_udmabuf: false, ..Variant::LARGEST };
-    let Err(error) = sources.with_udmabuf().compile(variant, scratch) else {
-        bail!("the platform's type of udmabuf and Anion's compile together");
-    };
-    let error = format!("{error:#}");
-    ensure!(
-        error.contains("udmabuf_device"),
-        "two types of udmabuf are refused for another reason:\n{error}"
-    );
-    *tally += Tally::one(true);
-    Ok(())
 }
 
 /// Checks that without any one of its rules, the policy does not compile or some answer is wrong.
 fn every_rule_is_needed(sources: &Sources, scratch: &Path, tally: &mut Tally) -> Result<()> {
-    let questions = questions(Variant::LARGEST)?;
-    let rules = sources.rules();
-    ensure!(rules.len() > 20, "only {} rules were found", rules.len());
-    for rule in &rules {
-        let noticed = match sources.without(rule).compiled(Variant::LARGEST, scratch) {
-            Ok(compiled) => questions.iter().any(|question| question.check(&compiled).is_err()),
-            Err(_) => true,
-        };
-        ensure!(noticed, "nothing that is expected misses the rule: {rule}");
-        *tally += Tally::one(true);
+    let graphics = Variant { graphics: true, ..Variant::full(&ANDROID_17) };
+    let mut checked = BTreeSet::new();
+    for variant in Variant::LARGEST.into_iter().chain([graphics]) {
+        let questions = questions(variant)?;
+        for rule in sources.rules(variant) {
+            if !checked.insert(rule.clone()) {
+                continue;
+            }
+            let noticed = match sources.without(&rule).compiled(variant, scratch) {
+                Ok(compiled) => questions.iter().any(|question| question.check(&compiled).is_err()),
+                Err(_) => true,
+            };
+            ensure!(noticed, "in {variant}, nothing that is expected misses the rule: {rule}");
+            *tally += Tally::one(true);
+        }
     }
-    println!("each of {} rules is missed when it is not there", rules.len());
-    let variant = Variant { graphics: true, ..Variant::LARGEST };
-    let (rules, questions) = (sources.graphics_rules(), self::questions(variant)?);
-    ensure!(rules.len() == 2, "{} rules of a graphics allocator were found", rules.len());
-    for rule in &rules {
-        let compiled = sources.without(rule).compiled(variant, scratch)?;
-        let noticed = questions.iter().any(|question| question.check(&compiled).is_err());
-        ensure!(noticed, "nothing that is expected misses the rule: {rule}");
-        *tally += Tally::one(true);
-    }
+    ensure!(checked.len() > 30, "only {} rules were found", checked.len());
+    println!("each of {} rules is missed when it is not there", checked.len());
     Ok(())
 }
 
 /// Checks that what must not be added cannot be, and that each neverallow stops something.
 fn every_ban_holds(sources: &Sources, scratch: &Path, tally: &mut Tally) -> Result<()> {
-    let violations = lines_of(&["violations.txt", "violations-memfd.txt", "violations-udmabuf.txt"])?;
-    for violation in &violations {
-        match sources.with(violation).compile(Variant::LARGEST, scratch) {
-            Ok(_) => bail!("no neverallow stops: {violation}"),
-            Err(error) => {
-                let error = format!("{error:#}");
-                ensure!(error.contains("neverallow"), "{violation} is stopped by another error:\n{error}");
-            }
-        }
+    let [of_17, of_16] = Variant::LARGEST;
+    let own = |variant, names: &[&str]| {
+        Ok::<_, anyhow::Error>(lines_of(names)?.into_iter().map(move |line| (variant, line)))
+    };
+    let violations: Vec<(Variant, String)> = own(of_16, &["violations.txt", "violations-udmabuf.txt"])?
+        .chain(own(of_17, &["violations-memfd.txt"])?)
+        .collect();
+    for (variant, violation) in &violations {
+        let error = sources.with(violation).compile(*variant, scratch).err();
+        let error = error.with_context(|| format!("no neverallow stops: {violation}"))?;
+        let error = format!("{error:#}");
+        ensure!(error.contains("neverallow"), "{violation} is stopped by another error:\n{error}");
         *tally += Tally::one(true);
     }
-    let bans = sources.bans();
+    let bans: BTreeSet<String> = Variant::LARGEST.iter().flat_map(|&variant| sources.bans(variant)).collect();
     for ban in &bans {
         let without = sources.without(ban);
-        let is_needed = violations
-            .iter()
-            .any(|violation| without.with(violation).compile(Variant::LARGEST, scratch).is_ok());
-        ensure!(is_needed, "nothing in violations*.txt is stopped by this alone: {ban}");
+        let compiles = |(variant, violation): &(Variant, String)| {
+            without.with(violation).compile(*variant, scratch).is_ok()
+        };
+        ensure!(
+            violations.iter().any(compiles),
+            "nothing in violations*.txt is stopped by this alone: {ban}"
+        );
         *tally += Tally::one(true);
     }
     println!(

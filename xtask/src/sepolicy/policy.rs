@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The policy's sources, and the compilers.
 
-use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,155 +9,165 @@ use anyhow::{Context, Result, ensure};
 
 use super::compiled::Compiled;
 use super::read;
+use super::release::Variant;
 use crate::process::{line_of, output_of};
-
-/// What a tree or a product decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Variant {
-    /// It is a userdebug build, where the platform has rules for root's shell.
-    pub(super) debuggable: bool,
-    /// The platform does not label /dev/udmabuf, and the product adds `sepolicy/udmabuf`.
-    pub(super) own_udmabuf: bool,
-    /// memfds are of class `memfd_file`.
-    pub(super) memfd_class: bool,
-    /// Anion is the product's graphics allocator, and the product adds `sepolicy/graphics`.
-    pub(super) graphics: bool,
-}
-
-impl Variant {
-    /// The one with all of Anion's rules, but those that a graphics allocator needs in place of
-    /// others.
-    pub(super) const LARGEST: Self =
-        Self { debuggable: true, own_udmabuf: true, memfd_class: true, graphics: false };
-
-    /// The one with the fewest.
-    pub(super) const SMALLEST: Self =
-        Self { debuggable: false, own_udmabuf: false, memfd_class: false, graphics: false };
-
-    pub(super) fn all() -> impl Iterator<Item = Self> {
-        let plain = (0..8_u8).map(|bits| Self {
-            debuggable: bits & 1 != 0,
-            own_udmabuf: bits & 2 != 0,
-            memfd_class: bits & 4 != 0,
-            graphics: false,
-        });
-        let graphics = [Self::SMALLEST, Self::LARGEST].map(|variant| Self { graphics: true, ..variant });
-        plain.chain(graphics)
-    }
-
-    /// Returns what m4 is told, as by `BOARD_SEPOLICY_M4DEFS`.
-    fn definitions(self) -> [String; 4] {
-        let build = if self.debuggable { "userdebug" } else { "user" };
-        [
-            format!("-Dtarget_build_variant={build}"),
-            format!("-Dplatform_udmabuf={}", !self.own_udmabuf),
-            format!("-Danion_memfd_class={}", self.memfd_class),
-            format!("-Danion_graphics={}", self.graphics),
-        ]
-    }
-}
-
-impl fmt::Display for Variant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let choose = |is: bool, yes, no| if is { yes } else { no };
-        write!(
-            f,
-            "a {} build where {} labels udmabuf, memfds are of class {}{}",
-            choose(self.debuggable, "userdebug", "user"),
-            choose(self.own_udmabuf, "Anion", "the platform"),
-            choose(self.memfd_class, "memfd_file", "file"),
-            choose(self.graphics, " and Anion is the graphics allocator", ""),
-        )
-    }
-}
 
 /// The sources, with which checks can do what they like.
 #[derive(Debug, Clone)]
 pub(super) struct Sources {
-    /// Classes and macros of the platform in miniature.
-    platform: String,
+    /// Classes, constraints and macros of the platform in miniature, and its public types.
+    public: String,
+    /// Its private types and rules.
+    private: String,
+    /// A product's own types and rules.
+    product: String,
+    /// What comes last: of the platform.
+    contexts: String,
     /// Anion's macros.
     macros: String,
-    attributes: String,
-    /// Types and rules of the platform in miniature.
-    types: String,
     /// Anion's types and rules.
     rules: String,
-    /// Those of `sepolicy/udmabuf`.
-    udmabuf: String,
+    /// Those of `sepolicy/udmabuf-until-16-qpr1`.
+    declared_udmabuf: String,
+    /// Those of `sepolicy/udmabuf-from-16-qpr2`.
+    platform_udmabuf: SystemExt,
+    /// Those of `sepolicy/ion-until-17`.
+    ion: String,
     /// Those of `sepolicy/graphics`.
     graphics: String,
-    /// What comes last.
-    contexts: String,
+    /// What comes last: Anion's.
+    labels: String,
+}
+
+/// The folders of `sepolicy/udmabuf-from-16-qpr2`.
+#[derive(Debug, Clone)]
+struct SystemExt {
+    public: String,
+    private: String,
+    vendor: String,
+}
+
+/// What is compiled together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// The vendor's policy, which sees the platform's public one alone.
+    Vendor,
+    /// All of it, as a device has it.
+    Whole,
 }
 
 impl Sources {
     pub(super) fn read(policy: &Path, platform: &Path) -> Result<Self> {
-        let joined =
-            |paths: [PathBuf; 2]| Ok::<_, anyhow::Error>([read(&paths[0])?, read(&paths[1])?].join("\n"));
+        let joined = |names: &[&str]| {
+            let texts: Result<Vec<_>> = names.iter().map(|name| read(&platform.join(name))).collect();
+            Ok::<_, anyhow::Error>(texts?.join("\n"))
+        };
+        let system_ext = policy.join("udmabuf-from-16-qpr2");
         Ok(Self {
-            platform: joined([platform.join("classes.conf"), platform.join("macros.m4")])?,
+            public: joined(&["classes.conf", "macros.m4", "public.te"])?,
+            private: joined(&["private.te"])?,
+            product: joined(&["product.te"])?,
+            contexts: joined(&["contexts.conf"])?,
             macros: read(&policy.join("te_macros"))?,
-            attributes: read(&policy.join("attributes"))?,
-            types: read(&platform.join("types.te"))?,
-            rules: rules_in(policy)?,
-            udmabuf: rules_in(&policy.join("udmabuf"))?,
+            rules: [read(&policy.join("attributes"))?, rules_in(policy)?].join("\n"),
+            declared_udmabuf: rules_in(&policy.join("udmabuf-until-16-qpr1"))?,
+            platform_udmabuf: SystemExt {
+                public: read(&system_ext.join("public/attributes"))?,
+                private: rules_in(&system_ext.join("private"))?,
+                vendor: rules_in(&system_ext.join("vendor"))?,
+            },
+            ion: rules_in(&policy.join("ion-until-17"))?,
             graphics: rules_in(&policy.join("graphics"))?,
-            contexts: joined([platform.join("contexts.conf"), policy.join("genfs_contexts")])?,
+            labels: read(&policy.join("genfs_contexts"))?,
         })
     }
 
-    /// Returns Anion's texts that have rules.
-    fn texts(&self) -> [&str; 3] {
-        [&self.macros, &self.rules, &self.udmabuf]
-    }
-
-    /// Returns the lines of `sepolicy/graphics` that give something to somebody.
-    pub(super) fn graphics_rules(&self) -> Vec<String> {
-        let calls = self.graphics.lines().filter(|line| line.ends_with(')'));
-        calls.filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    /// Returns Anion's texts that have rules and that a variant takes.
+    fn texts(&self, variant: Variant) -> Vec<&str> {
+        let SystemExt { private, vendor, .. } = &self.platform_udmabuf;
+        let texts: [(&str, bool); 7] = [
+            (&self.macros, true),
+            (&self.rules, true),
+            (&self.declared_udmabuf, variant.declares_udmabuf()),
+            (private, variant.uses_platform_udmabuf()),
+            (vendor, variant.uses_platform_udmabuf()),
+            (&self.ion, variant.uses_ion()),
+            (&self.graphics, variant.graphics),
+        ];
+        texts.into_iter().filter_map(|(text, is_taken)| is_taken.then_some(text)).collect()
     }
 
     /// Returns the lines that give something to somebody, or a label to something.
-    pub(super) fn rules(&self) -> Vec<String> {
-        let all = self.texts().into_iter().flat_map(str::lines).map(str::trim);
+    pub(super) fn rules(&self, variant: Variant) -> Vec<String> {
+        let all = self.texts(variant).into_iter().flat_map(str::lines).map(str::trim);
         let gives = |line: &&str| {
             let word = line.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
             // A call's line that ends with a quote goes on.
             let is_call = line[word.len()..].starts_with('(') && word != "define" && line.ends_with(')');
-            !word.is_empty() && (is_call || word.starts_with("allow") || word == "type_transition")
+            let is_rule = word.starts_with("allow") || ["type_transition", "typeattribute"].contains(&word);
+            !word.is_empty() && (is_call || is_rule)
         };
-        all.filter(gives).map(str::to_owned).collect()
+        // Without the attribute itself, nothing that names it compiles.
+        all.filter(gives).filter(|line| *line != "hal_attribute(anion)").map(str::to_owned).collect()
     }
 
     /// Returns the `neverallow` statements, some of several lines.
-    pub(super) fn bans(&self) -> Vec<String> {
+    pub(super) fn bans(&self, variant: Variant) -> Vec<String> {
         let of = |text: &str| -> Vec<String> {
             let starts = text.match_indices("\nneverallow ").map(|(at, _)| at + 1);
             starts.filter_map(|at| Some(text[at..].split_inclusive(';').next()?.to_owned())).collect()
         };
-        self.texts().into_iter().flat_map(of).collect()
+        self.texts(variant).into_iter().flat_map(of).collect()
     }
 
-    /// Returns the same without this text, wherever it is.
-    pub(super) fn without(&self, text: &str) -> Self {
+    /// Returns the same with another text in the place of this one, wherever that is, and whether
+    /// it is anywhere.
+    pub(super) fn replaced(&self, from: &str, to: &str) -> (Self, bool) {
         let mut changed = self.clone();
-        for part in [&mut changed.macros, &mut changed.rules, &mut changed.udmabuf, &mut changed.graphics] {
-            *part = part.replace(text, "");
+        let SystemExt { public, private, vendor } = &mut changed.platform_udmabuf;
+        let parts = [
+            &mut changed.macros,
+            &mut changed.rules,
+            &mut changed.declared_udmabuf,
+            public,
+            private,
+            vendor,
+            &mut changed.ion,
+            &mut changed.graphics,
+        ];
+        let mut is_anywhere = false;
+        for part in parts {
+            is_anywhere |= part.contains(from);
+            *part = part.replace(from, to);
         }
-        changed
+        (changed, is_anywhere)
     }
 
-    /// Returns the same with one more line.
+    /// Returns the same without this text.
+    pub(super) fn without(&self, text: &str) -> Self {
+        self.replaced(text, "").0
+    }
+
+    /// Returns the same with one more line of the vendor's.
     pub(super) fn with(&self, line: &str) -> Self {
         let mut changed = self.clone();
         changed.rules = format!("{}\n{line}\n", changed.rules);
         changed
     }
 
-    /// Returns the same with the rules of `sepolicy/udmabuf` always, also where they do not belong.
-    pub(super) fn with_udmabuf(&self) -> Self {
-        self.with(&self.udmabuf)
+    /// Returns the same with the rules of `sepolicy/udmabuf-until-16-qpr1` always, also where they
+    /// do not belong.
+    pub(super) fn with_declared_udmabuf(&self) -> Self {
+        self.with(&self.declared_udmabuf)
+    }
+
+    /// Compiles the vendor's part alone over the platform's public policy, as Android's build does.
+    ///
+    /// # Errors
+    /// What the compiler says.
+    pub(super) fn compile_vendor(&self, variant: Variant, scratch: &Path) -> Result<()> {
+        let (text, cil) = (self.expand(Part::Vendor, variant, scratch)?, scratch.join("vendor.cil"));
+        quietly(Command::new("checkpolicy").args(["-M", "-C", "-o"]).args([&cil, &text]))
     }
 
     /// Compiles it as a whole, which checks the neverallows, to a file in `scratch`.
@@ -166,8 +175,8 @@ impl Sources {
     /// # Errors
     /// What the compiler says.
     pub(super) fn compile(&self, variant: Variant, scratch: &Path) -> Result<PathBuf> {
-        let (text, binary) = (self.expand(variant, scratch)?, scratch.join("policy.bin"));
-        quietly(Command::new("checkpolicy").args(["-M", "-o"]).args([&binary, &text]))?;
+        let (text, binary) = (self.expand(Part::Whole, variant, scratch)?, scratch.join("policy.bin"));
+        quietly(Command::new("checkpolicy").args(["-M", "-c", "30", "-o"]).args([&binary, &text]))?;
         Ok(binary)
     }
 
@@ -184,7 +193,7 @@ impl Sources {
     /// # Errors
     /// What the compilers say.
     pub(super) fn compile_by_cil(&self, variant: Variant, scratch: &Path) -> Result<()> {
-        let (text, cil) = (self.expand(variant, scratch)?, scratch.join("policy.cil"));
+        let (text, cil) = (self.expand(Part::Whole, variant, scratch)?, scratch.join("policy.cil"));
         quietly(Command::new("checkpolicy").args(["-M", "-C", "-o"]).args([&cil, &text]))?;
         let (binary, contexts) = (scratch.join("cil.bin"), scratch.join("file_contexts"));
         quietly(
@@ -192,30 +201,48 @@ impl Sources {
         )
     }
 
-    /// Writes the policy as one text with its macros expanded.
-    fn expand(&self, variant: Variant, scratch: &Path) -> Result<PathBuf> {
-        let input = scratch.join("policy.m4");
-        let udmabuf = if variant.own_udmabuf { self.udmabuf.as_str() } else { "" };
-        let graphics = if variant.graphics { self.graphics.as_str() } else { "" };
-        let (before, after) =
-            ([&self.platform, &self.macros, &self.attributes, &self.types, &self.rules], &self.contexts);
-        let whole = [&before.map(String::as_str).join("\n"), udmabuf, graphics, after].join("\n");
-        fs::write(&input, whole).context("cannot write the policy")?;
+    /// Writes a part of the policy as one text with its macros expanded.
+    fn expand(&self, part: Part, variant: Variant, scratch: &Path) -> Result<PathBuf> {
+        let SystemExt { public, private, .. } = &self.platform_udmabuf;
+        let is_whole = part == Part::Whole;
+        let before: [(&str, bool); 3] =
+            [(&self.public, true), (public, variant.uses_platform_udmabuf()), (&self.private, is_whole)];
+        let mut texts: Vec<&str> =
+            before.into_iter().filter_map(|(text, is_taken)| is_taken.then_some(text)).collect();
+        let of_anion = self.texts(variant).into_iter();
+        texts.extend(of_anion.filter(|text| is_whole || *text != private.as_str()));
+        texts.extend([&self.product, &self.contexts, &self.labels].map(String::as_str));
         let text = scratch.join("policy.conf");
-        let expanded = output_of(Command::new("m4").args(variant.definitions()).arg(&input))?;
+        let expanded = macros_expanded(&texts.join("\n"), variant, scratch)?;
         fs::write(&text, expanded).context("cannot write the policy")?;
         Ok(text)
     }
 }
 
-/// Returns the `.te` files of a directory, not of those in it, as Android's build takes them.
+/// Returns a text with its macros expanded, as a variant defines them.
+///
+/// # Errors
+/// What m4 says.
+pub(super) fn macros_expanded(text: &str, variant: Variant, scratch: &Path) -> Result<String> {
+    let input = scratch.join("policy.m4");
+    fs::write(&input, text).context("cannot write the policy")?;
+    output_of(Command::new("m4").args(variant.definitions()).arg(&input))
+}
+
+/// Returns the text of the `.te` files of a directory.
 fn rules_in(directory: &Path) -> Result<String> {
+    let files = te_files(directory)?;
+    ensure!(!files.is_empty(), "{} has no policy", directory.display());
+    Ok(files.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?.join("\n"))
+}
+
+/// Returns the `.te` files of a directory, not of those in it, as Android's build takes them.
+pub(super) fn te_files(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "te"));
     files.sort();
-    ensure!(!files.is_empty(), "{} has no policy", directory.display());
-    Ok(files.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?.join("\n"))
+    Ok(files)
 }
 
 /// Runs a compiler; what it says is told only if it fails.

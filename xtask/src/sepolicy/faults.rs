@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Faults that Anion's policy had on releases of Android, each put back: the checks must find it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use super::policy::Sources;
+use super::release::{AFTER_17, ANDROID_16, ANDROID_16_QPR2, ANDROID_17, Variant};
+use crate::tally::Tally;
+
+/// A fault, and where it shows.
+struct Fault {
+    about: &'static str,
+    /// What is replaced by what. Nothing is replaced by a line of the vendor's.
+    from: &'static str,
+    to: &'static str,
+    variant: Variant,
+    /// What the error must say.
+    complaint: &'static str,
+}
+
+const USE_UDMABUF: &str = "allow hal_anion_default udmabuf_device:chr_file rw_file_perms;";
+
+const FAULTS: [Fault; 9] = [
+    Fault {
+        about: "a ban of transitions that forgets netutils_wrapper",
+        from: "-crash_dump -netutils_wrapper",
+        to: "-crash_dump",
+        variant: Variant::base(&ANDROID_16),
+        complaint: "netutils_wrapper:process { transition }",
+    },
+    Fault {
+        about: "a rule of the base for udmabuf, which nothing declares",
+        from: "",
+        to: USE_UDMABUF,
+        variant: Variant::base(&ANDROID_16),
+        complaint: "udmabuf_device",
+    },
+    Fault {
+        about: "a vendor's rule for udmabuf, which is private to the platform",
+        from: "",
+        to: USE_UDMABUF,
+        variant: Variant::full(&ANDROID_16_QPR2),
+        complaint: "udmabuf_device",
+    },
+    Fault {
+        about: "system_ext's rule for udmabuf without the service in it",
+        from: "typeattribute hal_anion_default anion_udmabuf_server;",
+        to: "",
+        variant: Variant::full(&ANDROID_17),
+        complaint: "udmabuf_device",
+    },
+    Fault {
+        about: "a ban of running the service that is about the platform's own domains, too",
+        from: "-coredomain -hal_anion_default } hal_anion_default_exec",
+        to: "-hal_anion_default } hal_anion_default_exec",
+        variant: Variant::full(&ANDROID_16),
+        complaint: "overlay_remounter",
+    },
+    Fault {
+        about: "memfds that applications with categories can only read",
+        from: ", mlstrustedobject",
+        to: "",
+        variant: Variant { graphics: true, ..Variant::base(&ANDROID_16) },
+        complaint: "expected of the levels",
+    },
+    Fault {
+        about: "a ban of capabilities that forgets what each graphics allocator has",
+        from: "`~sys_nice'",
+        to: "`*'",
+        variant: Variant { graphics: true, ..Variant::base(&ANDROID_16) },
+        complaint: "capability { sys_nice }",
+    },
+    Fault {
+        about: "a rule of the base for /dev/ion, whose type goes away",
+        from: "",
+        to: "allow hal_anion_default ion_device:chr_file r_file_perms;",
+        variant: Variant::base(&AFTER_17),
+        complaint: "ion_device",
+    },
+    Fault {
+        about: "memfds that the service cannot open again, where they are of a class of their own",
+        from: "allow hal_anion_default hal_anion_default_tmpfs:memfd_file { open setattr };",
+        to: "",
+        variant: Variant::full(&ANDROID_17),
+        complaint: "memfd_file",
+    },
+];
+
+/// Puts each fault back, and checks that it is found for its own reason.
+///
+/// # Errors
+/// With the first fault that is not found, or not for its reason.
+pub(super) fn are_found(sources: &Sources, scratch: &Path, tally: &mut Tally) -> Result<()> {
+    for fault in &FAULTS {
+        let (faulty, is_made) = match fault.from {
+            "" => (sources.with(fault.to), true),
+            from => sources.replaced(from, fault.to),
+        };
+        ensure!(is_made, "{}: there is no {:?} to replace", fault.about, fault.from);
+        let error = super::answers(&faulty, fault.variant, scratch, &mut Tally::default())
+            .err()
+            .with_context(|| format!("not found in {}: {}", fault.variant, fault.about))?;
+        let error = format!("{error:#}");
+        ensure!(error.contains(fault.complaint), "{} is found for another reason:\n{error}", fault.about);
+        *tally += Tally::one(true);
+    }
+    declarations_collide(sources, scratch)?;
+    *tally += Tally::one(true);
+    println!("each of {} faults is found when it is put back", FAULTS.len() + 1);
+    Ok(())
+}
+
+/// Checks that the compiler refuses `sepolicy/udmabuf-until-16-qpr1` on a platform that has the
+/// type itself.
+fn declarations_collide(sources: &Sources, scratch: &Path) -> Result<()> {
+    let error = sources
+        .with_declared_udmabuf()
+        .compile(Variant::full(&ANDROID_16_QPR2), scratch)
+        .err()
+        .context("the platform's type of udmabuf and Anion's compile together")?;
+    let error = format!("{error:#}");
+    ensure!(
+        error.contains("udmabuf_device"),
+        "two types of udmabuf are refused for another reason:\n{error}"
+    );
+    Ok(())
+}
