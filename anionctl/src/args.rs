@@ -7,6 +7,7 @@ use crate::help;
 use crate::image::ImageArgs;
 #[cfg(not(soong))]
 use crate::run::RunArgs;
+use crate::users;
 use anion_ipc::{Endpoint, EndpointError};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
@@ -254,8 +255,8 @@ pub(crate) struct DumpArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) heap: Option<String>,
 
-    /// Show only the buffers of this uid
-    #[arg(long, value_name = "N")]
+    /// Only the buffers of this user, by uid or name
+    #[arg(long, value_name = "USER", value_parser = users::uid)]
     pub(crate) uid: Option<u32>,
 }
 

@@ -2,6 +2,7 @@
 //! Anion's own heap nodes: the children of `compatible = "anion,heaps-v1"`. Strict: a key that is
 //! not known is an error, and a heap with an error is left out.
 
+use super::accounts::{ALLOWED, Accounts, Named};
 use super::device;
 use super::diagnostic::{Report, Severity};
 use super::draft::Draft;
@@ -9,7 +10,7 @@ use super::property::{NodeReader, UNIVERSAL, cell, cells, number, text, texts};
 use super::region;
 use super::steps;
 use super::tree::{NodeId, Tree};
-use crate::units::{HeapId, HeapName, HeapType, PageSize, Uid};
+use crate::units::{HeapId, HeapName, HeapType, PageSize};
 use anion_layout::LARGEST_STRIDE_ALIGN;
 
 /// The `compatible` string of the container.
@@ -50,16 +51,24 @@ pub(super) const KEYS: &[&str] = &[
     "recycle",
     "client-seals",
     "allow-uids",
+    "allow-users",
+    "allow-groups",
     "share-across-domains",
 ];
 
 /// Reads the heaps of `container`.
-pub(super) fn read(tree: &Tree, container: NodeId, page: PageSize, report: &mut Report) -> Vec<Draft> {
+pub(super) fn read(
+    tree: &Tree,
+    container: NodeId,
+    page: PageSize,
+    accounts: &Accounts<'_>,
+    report: &mut Report,
+) -> Vec<Draft> {
     let mut node = NodeReader::new(tree, container);
     refuse_unknown(&mut node, &[]);
     node.finish(report);
     let heaps = tree.children(container).filter(|child| ![CLIENTS, GRAPHICS].contains(&tree.name(*child)));
-    heaps.filter_map(|heap| one(tree, heap, page, report)).collect()
+    heaps.filter_map(|heap| one(tree, heap, page, accounts, report)).collect()
 }
 
 /// Records every key that neither `known` nor the specification names, with the nearest that does.
@@ -108,7 +117,13 @@ pub(super) fn is_on(node: &mut NodeReader<'_>, report: &mut Report) -> bool {
     }
 }
 
-fn one(tree: &Tree, id: NodeId, page: PageSize, report: &mut Report) -> Option<Draft> {
+fn one(
+    tree: &Tree,
+    id: NodeId,
+    page: PageSize,
+    accounts: &Accounts<'_>,
+    report: &mut Report,
+) -> Option<Draft> {
     let mut node = NodeReader::new(tree, id);
     if !is_on(&mut node, report) {
         return None;
@@ -117,11 +132,11 @@ fn one(tree: &Tree, id: NodeId, page: PageSize, report: &mut Report) -> Option<D
     if let Some(child) = tree.children(id).next() {
         node.fail("", format!("a heap has no child nodes, but there is {}", tree.name(child)));
     }
-    let draft = describe(&mut node, page);
+    let draft = describe(&mut node, page, accounts);
     if node.finish(report) { draft } else { None }
 }
 
-fn describe(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
+fn describe(node: &mut NodeReader<'_>, page: PageSize, accounts: &Accounts<'_>) -> Option<Draft> {
     let name = heap_name(node);
     let kind = heap_type(node);
     let (name, kind) = (name?, kind?);
@@ -149,7 +164,8 @@ fn describe(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     }
     heap.pool_limit = node.get("pool-limit", number);
     heap.client_seals = node.flag("client-seals");
-    heap.allow_uids = allow_uids(node);
+    // An empty list, which would refuse every client, is an error: `status` says that more clearly.
+    heap.allow_uids = accounts.named(node, &ALLOWED).map(Named::all);
     heap.shared = shared(node);
     device::describe(node, &mut heap);
     Some(heap)
@@ -341,16 +357,4 @@ fn pool_orders(node: &mut NodeReader<'_>, kind: HeapType) -> Option<Vec<u32>> {
         );
     }
     Some(orders)
-}
-
-/// Reads who may allocate. An empty list, which would refuse every client, is an error: `status`
-/// says that more clearly.
-fn allow_uids(node: &mut NodeReader<'_>) -> Option<Vec<Uid>> {
-    let mut uids: Vec<Uid> = node.get("allow-uids", cells)?.into_iter().map(Uid).collect();
-    if uids.is_empty() {
-        node.fail("allow-uids", "allow-uids is empty, but it must name at least one uid");
-    }
-    uids.sort_unstable();
-    uids.dedup();
-    Some(uids)
 }

@@ -7,6 +7,7 @@
 //! heap is reported and left out; the others live. A text with a syntax error yields no heaps at
 //! all: half-read limits are no limits.
 
+mod accounts;
 mod comments;
 mod device;
 mod diagnostic;
@@ -34,6 +35,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use self::accounts::Accounts;
+pub use self::accounts::{Account, AccountError, LookUp};
 use self::diagnostic::Report;
 pub use self::diagnostic::{Diagnostic, Severity};
 pub use self::directory::DirectoryError;
@@ -42,7 +45,7 @@ pub use self::graphics::{default_rules as default_graphics, words as usage_words
 pub use self::overlay::OverlayError;
 use self::spec::Config;
 use self::tree::{MAX_BYTES, Tree};
-use crate::units::PageSize;
+use crate::units::{PageSize, Uid};
 
 /// Path of a device's configuration. Elsewhere the built-in one is the default.
 #[cfg(any(soong, target_os = "android"))]
@@ -150,9 +153,9 @@ impl DeviceTree {
         Ok(self)
     }
 
-    /// Returns what it says.
-    pub fn translate(self, page: PageSize) -> Loaded {
-        translated(self.tree.as_ref(), page, self.report)
+    /// Returns what it says. `look_up` resolves the names of users and groups.
+    pub fn translate(self, page: PageSize, look_up: LookUp<'_>) -> Loaded {
+        translated(self.tree.as_ref(), page, look_up, self.report)
     }
 }
 
@@ -173,31 +176,32 @@ pub fn read(path: &Path) -> Result<DeviceTree, LoadError> {
 }
 
 /// Loads the device tree of these files: the first, changed by the others, which are overlays.
-/// `None` if there are no files.
+/// `None` if there are no files. `look_up` resolves the names of users and groups.
 ///
 /// # Errors
 /// As [`read`], and if an overlay does not fit what is before it.
-pub fn load_all(files: &[PathBuf], page: PageSize) -> Result<Option<Loaded>, LoadError> {
+pub fn load_all(files: &[PathBuf], page: PageSize, look_up: LookUp<'_>) -> Result<Option<Loaded>, LoadError> {
     let Some((base, overlays)) = files.split_first() else { return Ok(None) };
     let tree = overlays.iter().try_fold(read(base)?, |tree, overlay| tree.apply(read(overlay)?))?;
-    Ok(Some(tree.translate(page)))
+    Ok(Some(tree.translate(page, look_up)))
 }
 
-/// Loads one device tree.
+/// Loads one device tree. Names of users and groups in it are unknown.
 ///
 /// # Errors
 /// As [`read`].
 #[cfg(feature = "testing")]
 pub fn load(path: &Path, page: PageSize) -> Result<Loaded, LoadError> {
-    Ok(read(path)?.translate(page))
+    Ok(read(path)?.translate(page, &no_accounts))
 }
 
-/// Loads the content of a file, source text or a blob; `path` is what errors call it.
+/// Loads the content of a file, source text or a blob; `path` is what errors call it. Names of
+/// users and groups in it are unknown.
 ///
 /// # Errors
 /// If it is neither text nor blob, or damaged.
 pub fn parse(path: &Path, bytes: &[u8], page: PageSize) -> Result<Loaded, LoadError> {
-    Ok(read_bytes(path, bytes)?.translate(page))
+    Ok(read_bytes(path, bytes)?.translate(page, &no_accounts))
 }
 
 fn read_bytes(path: &Path, bytes: &[u8]) -> Result<DeviceTree, LoadError> {
@@ -218,7 +222,12 @@ fn read_bytes(path: &Path, bytes: &[u8]) -> Result<DeviceTree, LoadError> {
 pub fn embedded(page: PageSize) -> Loaded {
     let mut report = Report::default();
     let tree = embedded_tree(&mut report);
-    translated(tree.as_ref(), page, report)
+    translated(tree.as_ref(), page, &no_accounts, report)
+}
+
+/// Answers for a machine without users and groups.
+fn no_accounts(account: &Account) -> Result<Vec<Uid>, AccountError> {
+    Err(AccountError::Unknown(account.clone()))
 }
 
 #[cfg(feature = "dts")]
@@ -262,7 +271,8 @@ fn text<'b>(path: &Path, bytes: &'b [u8]) -> Result<Cow<'b, str>, LoadError> {
     comments::text(bytes).map_err(wrong)
 }
 
-fn translated(tree: Option<&Tree>, page: PageSize, mut report: Report) -> Loaded {
-    let config = tree.map(|tree| translate::config(tree, page, &mut report)).unwrap_or_default();
+fn translated(tree: Option<&Tree>, page: PageSize, look_up: LookUp<'_>, mut report: Report) -> Loaded {
+    let accounts = Accounts::new(look_up);
+    let config = tree.map(|tree| translate::config(tree, page, &accounts, &mut report)).unwrap_or_default();
     Loaded { config, diagnostics: report.finish() }
 }

@@ -3,16 +3,17 @@
 
 use std::collections::BTreeMap;
 
+use super::accounts::{Accounts, CLIENT};
 use super::diagnostic::Report;
 use super::heaps::{is_on, refuse_unknown};
-use super::property::{NodeReader, cells, number, texts};
+use super::property::{NodeReader, cells, number, switched_off, texts};
 use super::spec::{ClientPolicy, HeapSpec, Policy, Quota, Reserve};
 use super::tree::{NodeId, Tree};
 use crate::units::{PageSize, Uid};
 
 pub(super) const QUOTA_KEYS: &[&str] = &["max-bytes", "max-buffers"];
 pub(super) const CLIENT_KEYS: &[&str] =
-    &["max-bytes", "max-buffers", "uids", "privileged", "reserve-heaps", "reserve-bytes"];
+    &["max-bytes", "max-buffers", "uids", "users", "groups", "privileged", "reserve-heaps", "reserve-bytes"];
 
 /// Reads `clients`. A client with an error is left out; a reserve that cannot be kept is left out
 /// of its client.
@@ -21,6 +22,7 @@ pub(super) fn read(
     clients: NodeId,
     heaps: &[HeapSpec],
     page: PageSize,
+    accounts: &Accounts<'_>,
     report: &mut Report,
 ) -> Policy {
     let mut node = NodeReader::new(tree, clients);
@@ -34,8 +36,19 @@ pub(super) fn read(
     let names = heaps.iter().flat_map(|heap| {
         std::iter::once(&heap.name).chain(&heap.aliases).map(move |name| (name.as_str(), heap))
     });
-    let mut so_far =
-        SoFar { heaps: names.collect(), page, owners: BTreeMap::new(), reserved: BTreeMap::new() };
+    let on = tree.children(clients).filter(|child| switched_off(tree, *child).is_none());
+    let users = on.flat_map(|child| {
+        let users = accounts.users(&NodeReader::new(tree, child), &CLIENT);
+        users.into_iter().map(move |uid| (uid, child))
+    });
+    let mut so_far = SoFar {
+        heaps: names.collect(),
+        page,
+        accounts,
+        users: users.collect(),
+        owners: BTreeMap::new(),
+        reserved: BTreeMap::new(),
+    };
     for child in tree.children(clients) {
         policy.clients.extend(so_far.client(tree, child, report));
     }
@@ -79,6 +92,9 @@ struct SoFar<'h> {
     /// By name and alias.
     heaps: BTreeMap<&'h str, &'h HeapSpec>,
     page: PageSize,
+    accounts: &'h Accounts<'h>,
+    /// The clients, also those that come later, that name a uid or its user.
+    users: BTreeMap<Uid, NodeId>,
     owners: BTreeMap<Uid, String>,
     /// Reserved bytes by heap name.
     reserved: BTreeMap<String, u128>,
@@ -113,14 +129,19 @@ impl SoFar<'_> {
         Some(client)
     }
 
+    /// Returns whom the client is for. A member of a group is for the client that names it or its
+    /// user, else for the first that has one of its groups.
     fn uids(&self, node: &mut NodeReader<'_>, name: &str) -> Vec<Uid> {
-        let mut uids: Vec<Uid> = node.get("uids", cells).unwrap_or_default().into_iter().map(Uid).collect();
-        if uids.is_empty() {
-            node.fail("uids", "uids is missing or empty, but it must name at least one uid");
-        }
-        uids.sort_unstable();
-        uids.dedup();
-        for uid in &uids {
+        let Some(mut named) = self.accounts.named(node, &CLIENT) else {
+            node.fail(
+                "uids",
+                "uids is missing, and so are users and groups: one of them must say who it is for",
+            );
+            return Vec::new();
+        };
+        let is_another = |uid: &Uid| self.users.get(uid).is_some_and(|client| *client != node.node);
+        named.members.retain(|uid| !is_another(uid) && !self.owners.contains_key(uid));
+        for uid in &named.users {
             if let Some(owner) = self.owners.get(uid) {
                 node.fail(
                     "uids",
@@ -128,7 +149,7 @@ impl SoFar<'_> {
                 );
             }
         }
-        uids
+        named.all()
     }
 
     /// Checks one reserve.

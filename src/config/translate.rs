@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From a tree to a configuration: Anion's own node if there is one, else what vendors describe.
 
+use super::accounts::Accounts;
 use super::diagnostic::{Report, Severity};
 use super::draft;
 use super::heaps::{self, CLIENTS, COMPATIBLE, GRAPHICS};
@@ -11,12 +12,12 @@ use super::{graphics, import, overlay, policy};
 use crate::units::PageSize;
 
 /// Returns the heaps, the policy and the graphics rules of `tree`.
-pub(super) fn config(tree: &Tree, page: PageSize, report: &mut Report) -> Config {
+pub(super) fn config(tree: &Tree, page: PageSize, accounts: &Accounts<'_>, report: &mut Report) -> Config {
     let own = own_node(tree, report);
     let (drafts, nothing) = match own {
         Some(own) => {
             note_vendor_nodes(tree, own, report);
-            (heaps::read(tree, own, page, report), NONE_LEFT.to_owned())
+            (heaps::read(tree, own, page, accounts, report), NONE_LEFT.to_owned())
         }
         None => {
             let imported = import::read(tree, page, report);
@@ -33,8 +34,8 @@ pub(super) fn config(tree: &Tree, page: PageSize, report: &mut Report) -> Config
         report.add(Severity::Error, node, own.and_then(|own| tree.position(own)), nothing);
     }
     let clients = own.and_then(|own| tree.children(own).find(|child| tree.name(*child) == CLIENTS));
-    let policy =
-        clients.map_or_else(Policy::default, |clients| policy::read(tree, clients, &heaps, page, report));
+    let policy = clients
+        .map_or_else(Policy::default, |clients| policy::read(tree, clients, &heaps, page, accounts, report));
     let graphics = own.and_then(|own| tree.children(own).find(|child| tree.name(*child) == GRAPHICS));
     let graphics = match graphics {
         Some(node) => graphics::read(tree, node, &heaps, report),

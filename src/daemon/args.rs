@@ -2,6 +2,8 @@
 //! The command line.
 
 #[cfg(not(soong))]
+use super::lookup;
+#[cfg(not(soong))]
 use super::seccomp::SystemCalls;
 use crate::allocator::WatchedCgroup;
 use anion_ipc::{Endpoint, EndpointError};
@@ -143,6 +145,11 @@ pub(crate) struct Arguments {
     #[cfg(not(soong))]
     #[arg(long, exclusive = true, help_heading = "Instead of serving")]
     pub(crate) man: bool,
+
+    /// Answer what accounts standard input asks for: a service with a filter starts this.
+    #[cfg(not(soong))]
+    #[arg(long = lookup::OPTION, hide = true, exclusive = true)]
+    pub(crate) look_up_accounts: bool,
 }
 
 /// How clients reach the service.

@@ -7,6 +7,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use super::accounts;
 use crate::config::spec::{ClientPolicy, Config, GraphicsRule, HeapSpec, Policy, Quota};
 use crate::config::{self, DeviceTree, Diagnostic, LoadError, Loaded, Severity, usage_words};
 use crate::units::{HeapName, PageSize, Uid};
@@ -53,7 +54,7 @@ fn groups(files: &[PathBuf], page: PageSize) -> Vec<Checked> {
     }
     let checked = |(files, read): (Vec<PathBuf>, Result<DeviceTree, LoadError>)| Checked {
         files,
-        loaded: read.map(|read| read.translate(page)).map_err(anyhow::Error::from),
+        loaded: read.map(|read| read.translate(page, &accounts::look_up)).map_err(anyhow::Error::from),
     };
     groups.into_iter().map(checked).collect()
 }
@@ -143,7 +144,7 @@ fn heap_table(heaps: &[HeapSpec]) -> Table {
         "base",
         "alignment",
         "flags",
-        "uids",
+        "users",
         "state",
     ]);
     for heap in heaps {
@@ -157,7 +158,7 @@ fn heap_table(heaps: &[HeapSpec]) -> Table {
             heap.base.map_or_else(none, |base| format!("{base:#x}")),
             bytes(heap.alignment),
             flags(heap).join(" "),
-            heap.allow_uids.as_deref().map_or_else(|| "all".to_owned(), joined),
+            heap.allow_uids.as_deref().map_or_else(|| "all".to_owned(), users),
             heap.unavailable.as_ref().map_or_else(|| "ok".to_owned(), |why| format!("unavailable: {why}")),
         ]);
     }
@@ -203,7 +204,7 @@ fn has_limits(policy: &Policy) -> bool {
 }
 
 fn client_table(policy: &Policy) -> Table {
-    let mut table = table(&["client", "uids", "max bytes", "max buffers", "rights", "reserves"]);
+    let mut table = table(&["client", "users", "max bytes", "max buffers", "rights", "reserves"]);
     let limit =
         |limit: Option<u64>, show: fn(u64) -> String| limit.map_or_else(|| "unlimited".to_owned(), show);
     let quota = |quota: &Quota| (limit(quota.max_bytes, bytes), limit(quota.max_buffers, |n| n.to_string()));
@@ -212,7 +213,7 @@ fn client_table(policy: &Policy) -> Table {
         let rights = if *privileged { "privileged".to_owned() } else { none() };
         let reserves: Vec<String> =
             reserves.iter().map(|reserve| format!("{} of {}", bytes(reserve.bytes), reserve.heap)).collect();
-        table.add_row([name.clone(), joined(uids), max_bytes, max_buffers, rights, joined(&reserves)]);
+        table.add_row([name.clone(), users(uids), max_bytes, max_buffers, rights, joined(&reserves)]);
     }
     let (max_bytes, max_buffers) = quota(&policy.default);
     table.add_row(["(others)".to_owned(), none(), max_bytes, max_buffers, none(), none()]);
@@ -244,6 +245,11 @@ fn none() -> String {
 
 fn joined<T: ToString>(items: &[T]) -> String {
     if items.is_empty() { none() } else { items.iter().map(T::to_string).collect::<Vec<_>>().join(", ") }
+}
+
+/// Returns users by their names, as far as they have some.
+fn users(uids: &[Uid]) -> String {
+    joined(&uids.iter().map(|uid| accounts::shown(*uid)).collect::<Vec<_>>())
 }
 
 /// Returns an exact size, in the largest unit that divides it.

@@ -2,21 +2,21 @@
 //! Reads the configuration of the service.
 
 use crate::config::spec::Config;
-use crate::config::{self, DEFAULT_FILE, LoadError, Loaded, Severity};
+use crate::config::{self, DEFAULT_FILE, LoadError, Loaded, LookUp, Severity};
 use crate::sys::memory::page_size;
 use crate::units::PageSize;
 use anyhow::{Context, ensure};
 use std::path::PathBuf;
 
 /// Returns the configuration in `files`, a device tree and overlays of it, else the default one;
-/// and its origin. Errors in it are logged: a heap with an error is left out, and the others are
-/// served.
+/// and where it came from. What is wrong in it is logged: a heap that cannot be understood is left
+/// out, and the others are served. `look_up` resolves the names of users and groups.
 ///
 /// # Errors
 /// If nothing can be read, or no heap is left.
-pub(crate) fn load(files: &[PathBuf]) -> anyhow::Result<(Config, String)> {
+pub(crate) fn load(files: &[PathBuf], look_up: LookUp<'_>) -> anyhow::Result<(Config, String)> {
     let page = page_size().context("cannot tell the page size")?;
-    let (Loaded { config, diagnostics }, origin) = read(files, page).context("no configuration")?;
+    let (Loaded { config, diagnostics }, origin) = read(files, page, look_up).context("no configuration")?;
     for diagnostic in &diagnostics {
         let level = match diagnostic.severity {
             Severity::Error => log::Level::Error,
@@ -33,10 +33,14 @@ pub(crate) fn load(files: &[PathBuf]) -> anyhow::Result<(Config, String)> {
 ///
 /// # Errors
 /// If a file cannot be read, or an overlay does not fit what is before it.
-pub(super) fn read(files: &[PathBuf], page: PageSize) -> Result<(Loaded, String), LoadError> {
+pub(super) fn read(
+    files: &[PathBuf],
+    page: PageSize,
+    look_up: LookUp<'_>,
+) -> Result<(Loaded, String), LoadError> {
     let default: Vec<PathBuf> = DEFAULT_FILE.map(PathBuf::from).into_iter().collect();
     let files = if files.is_empty() { &default } else { files };
     let origin = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" + ");
-    let loaded = config::load_all(files, page)?;
+    let loaded = config::load_all(files, page, look_up)?;
     Ok(loaded.map_or_else(|| (config::embedded(page), "built in".to_owned()), |loaded| (loaded, origin)))
 }

@@ -10,6 +10,13 @@ mod args;
 /// Where messages go.
 mod logging;
 
+/// Names of users and groups.
+mod accounts;
+
+/// A process that looks them up for a service with a filter.
+#[cfg(not(soong))]
+mod lookup;
+
 /// What a configuration file means.
 mod check_config;
 
@@ -76,11 +83,15 @@ mod services;
 mod supervisor;
 
 use crate::allocator::Allocator;
+#[cfg(not(soong))]
+use crate::config::Account;
 use crate::sys::fd::without_proc;
 use anyhow::Context;
 use args::Arguments;
 use devices::DeviceWatcher;
 use log::LevelFilter;
+#[cfg(not(soong))]
+use lookup::Lookup;
 use process::StopSignals;
 #[cfg(not(soong))]
 use seccomp::Filter;
@@ -98,6 +109,10 @@ pub fn main() -> ExitCode {
     #[cfg(not(soong))]
     if let Some(outcome) = describe_itself(&arguments) {
         return outcome.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
+    #[cfg(not(soong))]
+    if arguments.look_up_accounts {
+        return lookup::answer().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
     if arguments.doctor {
         // Its report is all that is asked for.
@@ -143,7 +158,7 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     sys::give_freed_memory_back();
     process::log_panics();
     process::keep_buffers_out_of_core_dumps();
-    let (config, origin) = configuration::load(&arguments.config)?;
+    let (config, origin) = configuration::load(&arguments.config, &accounts::look_up)?;
     #[cfg(not(soong))]
     let (confine, is_confined) = {
         let filter = Filter::load(&arguments.seccomp)?;
@@ -153,6 +168,15 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     #[cfg(soong)]
     let (confine, is_confined) = (|| Ok(()), false);
     let transports = Transports::open(&arguments.transport, &config.policy)?;
+    #[cfg(not(soong))]
+    let lookup = is_confined.then(Lookup::start);
+    #[cfg(not(soong))]
+    let look_up = |account: &Account| match &lookup {
+        Some(lookup) => lookup.look_up(account),
+        None => accounts::look_up(account),
+    };
+    #[cfg(soong)]
+    let look_up = accounts::look_up;
     let devices = DeviceWatcher::new();
     let rules = config.graphics.clone();
     let allocator = Allocator::new(config, &arguments.cgroup).context("cannot make the heaps")?;
@@ -168,7 +192,8 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     let status = format!("Serving at {}", serving.places.join(" and "));
     log::info!("{status}");
     supervisor::ready(&status);
-    let signal = signals.wait(|| reload::reload(&arguments.config, &allocator, &serving, &rules))?;
+    let signal =
+        signals.wait(|| reload::reload(&arguments.config, &look_up, &allocator, &serving, &rules))?;
     log::info!("{signal}: stopping");
     supervisor::stopping();
     serving.stop();

@@ -4,15 +4,22 @@
 use super::configuration;
 use super::transport::Serving;
 use crate::allocator::Allocator;
+use crate::config::LookUp;
 use crate::config::spec::GraphicsRule;
 use std::path::PathBuf;
 
-/// Reads the configuration in `files` again and applies the settings that can change while the
-/// service runs: the limits and privileges of clients. It also looks again for missing devices.
-/// Other settings stay, and are logged; if the configuration cannot be read, all settings stay.
-/// `rules` are those of the graphics allocator.
-pub(crate) fn reload(files: &[PathBuf], allocator: &Allocator, serving: &Serving, rules: &[GraphicsRule]) {
-    let (config, origin) = match configuration::load(files) {
+/// Reads the configuration in `files` again and applies what can change while the service runs: the
+/// limits and privileges of clients. Looks again for devices that were missing, too. What cannot
+/// change stays, and is logged; so does everything if the configuration cannot be read. `rules` are
+/// those of the graphics allocator; `look_up` resolves the names of users and groups.
+pub(crate) fn reload(
+    files: &[PathBuf],
+    look_up: LookUp<'_>,
+    allocator: &Allocator,
+    serving: &Serving,
+    rules: &[GraphicsRule],
+) {
+    let (config, origin) = match configuration::load(files, look_up) {
         Ok(loaded) => loaded,
         Err(error) => {
             log::error!("SIGHUP: the configuration stays as it was: {error:#}");

@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code, reason = "the one floor that may; every block argues for itself")]
 
+pub mod accounts;
 pub mod ashmem;
 pub mod cgroup;
 pub mod clock;

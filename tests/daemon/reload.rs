@@ -3,7 +3,7 @@
 
 use crate::place::{Daemon, Place, eventually};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::geteuid;
+use nix::unistd::{Group, Pid, User, geteuid};
 use std::fs;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::AllocationRequest::AllocationRequest;
 
@@ -92,4 +92,67 @@ fn a_configuration_in_a_directory_is_read_again_by_a_confined_service() {
     fs::write(system.join("pool-limit"), 4096_u32.to_be_bytes()).expect("written");
     reload(&place, &daemon, "SIGHUP: heap system has other values of pool-limit", 1);
     place.connect().expect("connected").service.listHeaps().expect("served on");
+}
+
+/// Both at the start, by the service itself, and at SIGHUP, by the process that it started before
+/// it gave its system calls up.
+#[test]
+fn names_of_users_and_groups_are_looked_up_again_by_a_confined_service() {
+    let user = User::from_uid(geteuid()).expect("read").expect("the tests' user has a name");
+    let group = Group::from_gid(user.gid).expect("read").expect("the user's group has a name").name;
+    let named = |who: &str, buffers: u32| {
+        tree(
+            HEAPS,
+            &format!("clients {{ max-buffers = <1>; tests {{ {who}; max-buffers = <{buffers}>; }}; }};"),
+        )
+    };
+    let by_user = format!("users = \"{}\"", user.name);
+    let by_group = format!("groups = \"{group}\"");
+    let place = Place::new();
+    let file = place.directory.path().join("heaps.dts");
+    fs::write(&file, named(&by_user, 2)).expect("written");
+    let command = &mut place.daemon(&["--config", file.to_str().expect("text")]);
+    let daemon = place.start_command(command.env("ANION_SECCOMP", "built-in"));
+    let client = place.connect().expect("connected");
+    let service = &client.service;
+    drop(service.allocate(&request(2)).expect("within"));
+    service.allocate(&request(3)).expect_err("beyond the quota");
+
+    let applied = "SIGHUP: the limits of clients are those of the configuration";
+    let with = |who: &str, buffers: u32, count: usize| {
+        fs::write(&file, named(who, buffers)).expect("written");
+        reload(&place, &daemon, applied, count);
+    };
+    with(&by_group, 3, 1);
+    drop(service.allocate(&request(3)).expect("within the group's"));
+    with("users = \"no-such-user\"", 4, 2);
+    let said = "error: /anion/clients/tests: users: this machine has no user \"no-such-user\"";
+    assert!(place.logged().contains(said), "{}", place.logged());
+    service.allocate(&request(2)).expect_err("the client is left out");
+    with(&by_user, 5, 3);
+    drop(service.allocate(&request(5)).expect("within"));
+
+    // Without the process every name is an error, and the service serves on.
+    let children = format!("/proc/{0}/task/{0}/children", daemon.pid());
+    let children = fs::read_to_string(children).expect("of a child of the tests");
+    let [lookup] = children.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{children:?}") };
+    let descriptors = fs::read_dir(format!("/proc/{lookup}/fd")).expect("of the same user");
+    assert_eq!(descriptors.count(), 3, "it has inherited what is not its own");
+    kill(Pid::from_raw(lookup.parse().expect("a number")), Signal::SIGKILL).expect("sent");
+    with(&by_user, 6, 4);
+    let said = format!("users: user \"{}\" cannot be looked up: the process that looks names up", user.name);
+    assert!(place.logged().contains(&said), "{}", place.logged());
+    drop(service.allocate(&request(1)).expect("served on"));
+}
+
+#[test]
+fn the_process_that_looks_names_up_ends_with_the_service() {
+    let place = Place::new();
+    let daemon = place.start_command(place.daemon(&[]).env("ANION_SECCOMP", "built-in"));
+    let children = format!("/proc/{0}/task/{0}/children", daemon.pid());
+    let children = fs::read_to_string(children).expect("of a child of the tests");
+    let lookup = format!("/proc/{}/exe", children.trim());
+    assert!(fs::read_link(&lookup).expect("it runs").ends_with("aniond"), "{children:?}");
+    kill(daemon.pid(), Signal::SIGKILL).expect("sent");
+    eventually("it ends", || fs::read_link(&lookup).is_err().then_some(()));
 }

@@ -3,7 +3,7 @@
 //! seconds.
 
 use super::super::diagnostic::Report;
-use super::super::{dtb, dts, steps, translated};
+use super::super::{dtb, dts, no_accounts, steps, translated};
 use super::{page, readers};
 
 /// A text of about `n` items.
@@ -144,14 +144,14 @@ fn steps_of(text: &str) -> (u64, u64) {
     let by_text = steps::of(|| {
         let mut report = Report::default();
         tree = dts::read(text, &mut report);
-        translated(tree.as_ref(), page(), report);
+        translated(tree.as_ref(), page(), &no_accounts, report);
     });
     let tree = tree.unwrap_or_else(|| panic!("a syntax error in {}", &text[..text.len().min(200)]));
     let blob = readers::blob(&tree);
     let by_blob = steps::of(|| {
         // Blobs have shorter names than texts may have.
         if let Ok(tree) = dtb::read(&blob) {
-            translated(Some(&tree), page(), Report::default());
+            translated(Some(&tree), page(), &no_accounts, Report::default());
         }
     });
     (by_text, by_blob)

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::super::diagnostic::Report;
 use super::super::tree::Tree;
-use super::super::{Loaded, Severity, directory, dtb, dts, translated};
+use super::super::{Loaded, Severity, directory, dtb, dts, no_accounts, translated};
 use super::{PAGE, page};
 use crate::units::HeapType;
 
@@ -64,11 +64,11 @@ fn changed(original: &[u8], changes: &[Change]) -> Vec<u8> {
 fn load_text(text: &str) -> Loaded {
     let mut report = Report::default();
     let tree = dts::read(text, &mut report);
-    translated(tree.as_ref(), page(), report)
+    translated(tree.as_ref(), page(), &no_accounts, report)
 }
 
 fn load_tree(tree: &Tree) -> Loaded {
-    translated(Some(tree), page(), Report::default())
+    translated(Some(tree), page(), &no_accounts, Report::default())
 }
 
 /// Checks what the floors above build on.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Tests of the whole floor: source in, configuration and findings out.
 
+mod accounts;
 mod graphics;
 mod growth;
 mod hostile;
@@ -13,7 +14,7 @@ mod text;
 mod vendor;
 
 use super::diagnostic::Report;
-use super::{Loaded, dts, translated};
+use super::{Loaded, LookUp, dts, no_accounts, translated};
 use crate::units::PageSize;
 
 const PAGE: u64 = 4096;
@@ -24,14 +25,24 @@ fn page() -> PageSize {
 
 /// Loads device-tree source.
 fn load(text: &str) -> Loaded {
+    load_with(text, &no_accounts)
+}
+
+/// Loads device-tree source on a machine that has these accounts.
+fn load_with(text: &str, look_up: LookUp<'_>) -> Loaded {
     let mut report = Report::default();
     let tree = dts::read(text, &mut report);
-    translated(tree.as_ref(), page(), report)
+    translated(tree.as_ref(), page(), look_up, report)
 }
 
 /// Loads heaps in an own node at `/anion`.
 fn own(heaps: &str) -> Loaded {
-    load(&format!("/dts-v1/;\n/ {{ anion {{ compatible = \"anion,heaps-v1\";\n{heaps}\n}}; }};"))
+    load(&own_text(heaps))
+}
+
+/// Returns the text of heaps in an own node at `/anion`.
+fn own_text(heaps: &str) -> String {
+    format!("/dts-v1/;\n/ {{ anion {{ compatible = \"anion,heaps-v1\";\n{heaps}\n}}; }};")
 }
 
 fn findings(loaded: &Loaded) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::super::{LoadError, dtb, load_all, overlay, read};
+use super::super::{LoadError, dtb, load_all, no_accounts, overlay, read};
 use super::{findings, page, readers, summary};
 
 const BASE: &str = "/dts-v1/; / { #address-cells = <2>; #size-cells = <2>;
@@ -50,7 +50,7 @@ fn texts(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn overlays_in_text_change_a_tree_in_text() {
     let folder = tempfile::tempdir().expect("a folder");
-    let loaded = load_all(&texts(folder.path()), page()).expect("they fit").expect("files");
+    let loaded = load_all(&texts(folder.path()), page(), &no_accounts).expect("they fit").expect("files");
     assert_eq!(findings(&loaded), [""; 0]);
     assert_eq!(summary(&loaded), HEAPS);
     let adsp = &loaded.config.heaps[2];
@@ -81,12 +81,13 @@ fn the_result_is_that_of_fdtoverlay() {
         overlay::apply(&mut changed, &tree(blob)).expect("it fits");
     }
     assert_eq!(readers::content(&changed), readers::content(&tree(&whole)));
-    let loaded = load_all(&blobs, page()).expect("they fit").expect("files");
+    let loaded = load_all(&blobs, page(), &no_accounts).expect("they fit").expect("files");
     assert_eq!((summary(&loaded), findings(&loaded)), (HEAPS.map(str::to_owned).to_vec(), vec![]));
     // A blob below a text, and the other way round.
     let texts = texts(folder.path());
     for files in [[&blobs[0], &texts[1], &blobs[2]], [&texts[0], &blobs[1], &texts[2]]] {
-        let loaded = load_all(&files.map(Clone::clone), page()).expect("they fit").expect("files");
+        let loaded =
+            load_all(&files.map(Clone::clone), page(), &no_accounts).expect("they fit").expect("files");
         assert_eq!(summary(&loaded), HEAPS, "{files:?}");
     }
 }
@@ -97,7 +98,7 @@ fn an_overlay_that_does_not_fit_says_why() {
     let base = written(folder.path(), "base.dts", BASE);
     let refused = |text: &str| {
         let file = written(folder.path(), "overlay.dtso", text);
-        match load_all(&[base.clone(), file], page()) {
+        match load_all(&[base.clone(), file], page(), &no_accounts) {
             Err(LoadError::Overlay { source, .. }) => source.to_string(),
             other => panic!("{other:?}"),
         }
@@ -139,11 +140,11 @@ fn an_overlay_alone_and_a_base_without_labels_are_named() {
     let camera = written(folder.path(), "camera.dtso", CAMERA);
     let alone = read(&camera).expect("readable");
     assert!(alone.is_overlay());
-    let alone = findings(&alone.translate(page()));
+    let alone = findings(&alone.translate(page(), &no_accounts));
     let expected = "error: /: this is an overlay, which changes another device tree: give that one before it";
     assert!(alone.contains(&expected.to_owned()), "{alone:?}");
     let base = written(folder.path(), "base.dts", "/dts-v1/; / { soc { }; };");
-    let error = load_all(&[base, camera], page()).expect_err("no labels");
+    let error = load_all(&[base, camera], page(), &no_accounts).expect_err("no labels");
     let source = std::error::Error::source(&error).expect("why").to_string();
     assert_eq!(
         source,

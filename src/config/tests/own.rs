@@ -319,7 +319,8 @@ fn client_policy_arrives() {
 #[test]
 fn a_bad_client_is_left_out_and_the_others_live() {
     for (body, expected) in [
-        ("", "uids is missing or empty, but it must name at least one uid"),
+        ("", "uids is missing, and so are users and groups: one of them must say who it is for"),
+        ("uids;", "uids is empty, but it must name at least one uid"),
         ("uids = <1>;", "uid 1 is in client bad, but client a has it already"),
         ("uids = <2>; max-bytes = \"plenty\";", "max-bytes must be 32-bit cells, but it has 7 bytes"),
         ("uids = <2>; priviledged;", "unknown property priviledged; did you mean privileged?"),

@@ -5,8 +5,8 @@ use super::finding::Finding;
 use super::rehearsal;
 use crate::config::spec::{Config, GraphicsRule, HeapSpec};
 use crate::config::{DEFAULT_FILE, Loaded, Severity};
-use crate::daemon::configuration;
 use crate::daemon::services::describe;
+use crate::daemon::{accounts, configuration};
 use crate::heap::{Heap, Needs, build};
 use crate::units::{Access, PageSize, RequestedBytes};
 use anyhow::Context;
@@ -84,7 +84,7 @@ impl WantedHeap {
 /// # Errors
 /// If the configuration cannot be read, or this machine lacks what every heap needs.
 pub(crate) fn survey(files: &[PathBuf], page: PageSize) -> anyhow::Result<Survey> {
-    let (loaded, origin) = configuration::read(files, page)?;
+    let (loaded, origin) = configuration::read(files, page, &accounts::look_up)?;
     let machine = rehearsal::machine(page).context("cannot prepare memory")?;
     let Loaded { config: Config { heaps, graphics: rules, .. }, diagnostics } = loaded;
     let errors = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);

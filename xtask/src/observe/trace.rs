@@ -43,7 +43,8 @@ impl Tracer<'_> {
 
 /// Folds the lines of `strace` with raw arguments to what was called after the filter was asked for
 /// the last time; `None` if it never was. Of the arguments, those are kept that the policy
-/// restricts.
+/// restricts. The process that the service starts before, to look names up, has no filter and does
+/// not count.
 ///
 /// # Errors
 /// If a line is none of strace's.
@@ -52,9 +53,20 @@ pub(super) fn fold(
     policy: &Policy,
 ) -> Result<Option<BTreeSet<Form>>> {
     let mut forms = None;
+    // By their numbers: the first to run a program is the service.
+    let mut processes: Vec<String> = Vec::new();
     for line in lines {
         let line = line.context("cannot read the trace")?;
         let call = Call::of_line(&line).with_context(|| format!("not understood: {line:?}"))?;
+        let process = line.split_whitespace().next().unwrap_or_default();
+        if call.as_ref().is_some_and(|call| call.name == "execve")
+            && processes.iter().all(|one| one != process)
+        {
+            processes.push(process.to_owned());
+        }
+        if processes.iter().skip(1).any(|other| other == process) {
+            continue;
+        }
         match (call, &mut forms) {
             (Some(call), _) if call.is_filter() => forms = Some(BTreeSet::new()),
             (Some(call), Some(forms)) => {
@@ -139,6 +151,17 @@ mod tests {
             17 read(0x3, 0x7ffe, 0x400) = 0\n";
         assert_eq!(folded(trace).expect("sound"), Some(vec!["read".to_owned()]));
         assert_eq!(folded("17 read(0x3, 0x7ffe, 0x400) = 0\n").expect("sound"), None);
+    }
+
+    #[test]
+    fn what_the_process_calls_that_looks_names_up_does_not_count() {
+        let trace = "\
+            17 execve(0x7ffe, 0x7ffe, 0x7ffe) = 0\n\
+            18 execve(0x7ffe, 0x7ffe, 0x7ffe) = 0\n\
+            17 seccomp(0x1, 0x1, 0x7ffe) = 0 (INJECTED)\n\
+            18 openat(0xffffff9c, 0x7ffe, 0, 0) = 0x3\n\
+            19 read(0x3, 0x7ffe, 0x400) = 0\n";
+        assert_eq!(folded(trace).expect("sound"), Some(vec!["read".to_owned()]));
     }
 
     #[test]
