@@ -255,7 +255,7 @@ pub(crate) struct DumpArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) heap: Option<String>,
 
-    /// Only the buffers of this user, by uid or name
+    /// Show only the buffers of this user, by uid or name
     #[arg(long, value_name = "USER", value_parser = users::uid)]
     pub(crate) uid: Option<u32>,
 }
