@@ -184,7 +184,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "vts-guests",
-        about: "the same over kernel binder, in guests with different kernels, with ION, without contiguous memory and with a broken one",
+        about: "the same over kernel binder, in guests with different kernels, with ION, without contiguous memory and with a broken one; Debian 13 with systemd",
         tools: vm::TOOLS,
         unfetched: vm::unfetched,
         run: vts_guests,

@@ -47,17 +47,35 @@ const LIBRARIES: [(&str, &str); 4] = [
 /// As [`package`], and if the build fails.
 pub(crate) fn dist(args: &DistArgs) -> Result<()> {
     ensure_tools(DIST)?;
-    let package =
-        package(&release::build()?, env!("CARGO_PKG_VERSION"), &workspace_root().join(&args.output))?;
+    let package = package(
+        &release::build()?,
+        env!("CARGO_PKG_VERSION"),
+        Packing::Xz,
+        &workspace_root().join(&args.output),
+    )?;
     println!("{}", package.display());
     Ok(())
+}
+
+/// How what is in a package is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    /// As Debian packs it; Debian 11's dpkg reads no zstd.
+    Xz,
+    /// Not at all: an emulated machine takes seconds to unpack.
+    None,
 }
 
 /// Makes the package of this version in a folder. Returns its path.
 ///
 /// # Errors
 /// If a program is linked with a library that no known package has, or a file cannot be written.
-pub(crate) fn package(programs: &Programs, version: &str, folder: &Path) -> Result<PathBuf> {
+pub(crate) fn package(
+    programs: &Programs,
+    version: &str,
+    packing: Packing,
+    folder: &Path,
+) -> Result<PathBuf> {
     let scratch = tempfile::tempdir().context("no scratch directory")?;
     let root = scratch.path().join("anion");
     fs::create_dir(&root).context("no scratch directory")?;
@@ -96,9 +114,12 @@ pub(crate) fn package(programs: &Programs, version: &str, folder: &Path) -> Resu
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let package = folder.join(format!("anion_{version}_{architecture}.deb"));
-    // Debian 11's dpkg reads no zstd.
+    let packing: &[&str] = match packing {
+        Packing::Xz => &["-Zxz", "-z2"],
+        Packing::None => &["-Znone"],
+    };
     let mut build = Command::new("dpkg-deb");
-    build.args(["--root-owner-group", "-Zxz", "-z2", "--build"]).arg(&root).arg(&package);
+    build.arg("--root-owner-group").args(packing).arg("--build").arg(&root).arg(&package);
     output_of(&mut build)?;
     Ok(package)
 }

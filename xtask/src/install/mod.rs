@@ -5,7 +5,7 @@
 mod deb;
 mod tree;
 
-pub(crate) use deb::{DistArgs, dist, package};
+pub(crate) use deb::{DistArgs, Packing, dist, package};
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -84,7 +84,7 @@ const EXPECTED: [&str; 23] = [
 pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     let scratch = tempfile::tempdir().context("no scratch directory")?;
     let programs = release::build()?;
-    let package = package(&programs, env!("CARGO_PKG_VERSION"), scratch.path())?;
+    let package = package(&programs, env!("CARGO_PKG_VERSION"), Packing::Xz, scratch.path())?;
     let listed = output_of(Command::new("dpkg-deb").arg("--contents").arg(&package))?;
     let page = output_of(Command::new(&programs.anionctl).arg("man"))?;
     let commands = tree::subcommands(&page).map(|name| format!("/usr/share/man/man1/anionctl-{name}.1.gz"));

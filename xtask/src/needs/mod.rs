@@ -163,6 +163,7 @@ pub(crate) const EVERYTHING: &[&[Tool]] = &[
     KERNEL,
     DEVICE_TREE,
     PICTURES,
+    SYSTEMD,
     TRACER,
 ];
 
@@ -174,6 +175,7 @@ const BASE: &[Tool] = &[
     tool("apt-get", "apt"),
     tool("bash", "bash"),
     tool("cat", "coreutils"),
+    tool("chroot", "coreutils"),
     tool("cmp", "diffutils"),
     tool("cp", "coreutils"),
     tool("dpkg", "dpkg"),

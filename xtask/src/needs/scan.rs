@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::{BASE, EVERYTHING, FRESH, SYSTEMD};
+use super::{BASE, EVERYTHING, FRESH};
 use crate::process::workspace_root;
 
 /// Where the sources are that start programs.
@@ -103,6 +103,8 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("xtask/src/steps.rs", "cargo-nextest", "built into the cache if it is not there"),
     ("xtask/src/tools.rs", "program", "looked for, not started"),
     ("xtask/src/trees/reader.rs", "&self.aniond", "the service"),
+    ("xtask/src/vm/systemd/root.rs", "INSTALL", "dpkg, rm, useradd and usermod of the root"),
+    ("xtask/src/vm/systemd/root.rs", "PACK", "rm, find and cpio"),
     (
         "xtask/src/vm/initramfs.rs",
         "programs.strip",
@@ -225,7 +227,7 @@ fn each_source(folder: &Path, take: &mut impl FnMut(&Path, &str)) {
 
 /// Returns whether a package is asked for that has it, every Debian has it, or it is explained.
 fn is_known(file: &str, started: &str) -> bool {
-    let mut tools = EVERYTHING.iter().copied().flatten().chain(FRESH).chain(SYSTEMD).chain(BASE);
+    let mut tools = EVERYTHING.iter().copied().flatten().chain(FRESH).chain(BASE);
     tools.any(|tool| tool.program == started)
         || OWN.iter().any(|own| started.contains(own))
         || OTHERS.iter().any(|(of, name, _)| (*of, *name) == (file, started))

@@ -2,6 +2,7 @@
 //! `cargo xtask vm`: the service and its conformance suite over kernel binder, in guests with
 //! different kernels.
 
+mod args;
 mod foreign;
 mod guest;
 mod initramfs;
@@ -22,21 +23,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::Args;
-use clap::builder::PossibleValue;
 
-use self::guest::{Course, Progress};
+pub(crate) use self::args::VmArgs;
+use self::guest::Progress;
 use self::initramfs::Initramfs;
 use self::kernel::{Entry, KERNELS, Kernel};
 use self::machine::Programs;
+use self::systemd::Release;
 use crate::needs::{self, ARCHIVE, GUEST, LINKER};
 use crate::process::{find_program, line_of, lossy_lines, run as run_program};
 use crate::tally::{Tally, plain};
 use crate::tools::{Tool, cache_dir, ensure_tools};
-
-/// Seconds. A guest takes 200 of them on an idle machine with two cores, and several times that on
-/// a busy one.
-const TIMEOUT: u64 = 2700;
 
 /// Whether the guests are given up.
 static GIVEN_UP: AtomicBool = AtomicBool::new(false);
@@ -48,123 +45,19 @@ pub(crate) fn give_up() {
     GIVEN_UP.store(true, Ordering::Relaxed);
 }
 
-/// What stands for every kernel.
-const ALL: &str = "all";
-
-/// Boot guests and run the service and its conformance suite over kernel binder in them
-#[derive(Debug, Clone, Args)]
-pub(crate) struct VmArgs {
-    /// The kernel to boot; repeat it for more
-    #[arg(long, value_name = "NAME", default_value = KERNELS[0].name, value_parser = kernel_names())]
-    kernel: Vec<String>,
-
-    /// Say what the kernels are, what each has and what is run on it, and stop
-    #[arg(long)]
-    list: bool,
-
-    /// Run the benchmark in the guest instead of the tests
-    #[arg(long, conflicts_with = "at_once")]
-    bench: bool,
-
-    /// Run camera, graphics device and display alone, for longer films, on a kernel of Debian for
-    /// x86-64
-    #[arg(long, conflicts_with = "bench")]
-    pictures: bool,
-
-    /// Boot a Debian 13 with systemd instead, install the package in it, and use, upgrade and
-    /// remove it
-    #[arg(long, conflicts_with_all = ["kernel", "bench", "pictures"])]
-    systemd: bool,
-
-    /// Of the benchmark, this part alone; repeat it for more
-    #[arg(long, value_name = "PART", default_values = guest::BENCH_PARTS, requires = "bench")]
-    part: Vec<String>,
-
-    /// Run this many guests at the same time; one takes about one processor and 1 GiB
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
-    at_once: u8,
-
-    /// Keep the guest's serial log in this file; of several guests in FILE.NAME
-    #[arg(long, value_name = "FILE")]
-    keep_log: Option<PathBuf>,
-
-    /// Stop a guest that has not come to an end after this many seconds
-    #[arg(long, value_name = "SECS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..))]
-    timeout: u64,
-
-    /// Whether every service is started by the observer, and what was observed is written to the
-    /// log.
-    #[arg(skip)]
-    observe: bool,
-}
-
-impl VmArgs {
-    /// Returns every kernel, two at a time.
-    pub(crate) fn in_pairs() -> Self {
-        let part = guest::BENCH_PARTS.map(str::to_owned).into();
-        let kernel = vec![ALL.to_owned()];
-        Self {
-            kernel,
-            list: false,
-            bench: false,
-            pictures: false,
-            systemd: false,
-            part,
-            at_once: 2,
-            keep_log: None,
-            timeout: TIMEOUT,
-            observe: false,
-        }
-    }
-
-    /// Returns a run of one kernel, with every service observed. What was observed is in `log`
-    /// afterwards.
-    pub(crate) fn observed(kernel: &str, log: PathBuf) -> Self {
-        let kernel = vec![kernel.to_owned()];
-        Self {
-            kernel,
-            at_once: 1,
-            keep_log: Some(log),
-            timeout: 3 * TIMEOUT,
-            observe: true,
-            ..Self::in_pairs()
-        }
-    }
-
-    fn wants(&self, entry: &Entry) -> bool {
-        self.kernel.iter().any(|name| name == ALL || name == entry.name)
-    }
-
-    fn course<'a>(&self, entry: &'a Entry) -> &'a Course {
-        match self {
-            Self { bench: true, .. } => &guest::BENCH,
-            Self { pictures: true, .. } => &pictures::ALONE,
-            _ => &entry.course,
-        }
-    }
-
-    /// Returns where to keep the log of one guest of `count`.
-    fn log_of(&self, entry: &Entry, count: usize) -> Option<PathBuf> {
-        let file = self.keep_log.clone()?;
-        if count == 1 {
-            return Some(file);
-        }
-        let mut name = file.into_os_string();
-        name.push(".");
-        name.push(entry.name);
-        Some(name.into())
-    }
-}
-
-fn kernel_names() -> clap::builder::PossibleValuesParser {
-    let all = PossibleValue::new(ALL).help("All of them");
-    let names = KERNELS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about()));
-    names.chain([all]).collect::<Vec<_>>().into()
-}
-
 /// What all guests together take of Debian's packages.
-pub(crate) const TOOLS: &[&[Tool]] =
-    &[LINKER, ARCHIVE, GUEST, needs::PC, needs::ARM64, needs::KERNEL, needs::DEVICE_TREE, needs::PICTURES];
+pub(crate) const TOOLS: &[&[Tool]] = &[
+    LINKER,
+    ARCHIVE,
+    GUEST,
+    needs::PC,
+    needs::ARM64,
+    needs::KERNEL,
+    needs::DEVICE_TREE,
+    needs::PICTURES,
+    needs::SYSTEMD,
+    needs::DIST,
+];
 
 /// What each guest takes.
 const EVERY_GUEST: [&[Tool]; 3] = [LINKER, ARCHIVE, GUEST];
@@ -173,7 +66,8 @@ const EVERY_GUEST: [&[Tool]; 3] = [LINKER, ARCHIVE, GUEST];
 pub(crate) fn unfetched(cache: &Path) -> Vec<String> {
     let kernels = KERNELS.iter().flat_map(|entry| entry.unfetched(cache));
     let machines = KERNELS.iter().flat_map(|entry| entry.machine.unfetched(cache));
-    kernels.chain(machines).chain(foreign::STACK.unfetched(cache)).collect()
+    let systemd = systemd::RELEASES[0].unfetched(cache);
+    kernels.chain(machines).chain(foreign::STACK.unfetched(cache)).chain(systemd).collect()
 }
 
 /// Runs the guests and adds the tests they ran to `tally`.
@@ -195,25 +89,56 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
         find_program("apt-get").is_some() && find_program("apt-cache").is_some(),
         "guest kernels come from Debian's package manager, but apt-get and apt-cache are not in PATH"
     );
-    if args.systemd {
-        return systemd::run(args, tally);
-    }
     let entries: Vec<&Entry> = KERNELS.iter().filter(|entry| args.wants(entry)).collect();
-    let own = entries.iter().flat_map(|entry| entry.tools());
-    let has_pictures = |entries: &[&Entry]| entries.iter().any(|entry| pictures::are_in(args.course(entry)));
-    let pictures = if has_pictures(&entries) { needs::PICTURES } else { &[] };
-    let own = own.chain(pictures.iter().copied());
-    ensure_tools(&EVERY_GUEST.concat().into_iter().chain(own).collect::<Vec<_>>())?;
+    let release = systemd::wanted(args);
+    ensure_tools(&tools(args, &entries, release))?;
     let cache = cache_dir()?;
     // First, since what is missing is most likely missing here.
     let kernels: Vec<Result<Kernel>> = entries.iter().map(|entry| entry.obtain(&cache)).collect();
+    let programs = programs(args, &entries)?;
 
+    let mut jobs: Vec<Job<'_>> =
+        entries.iter().zip(&kernels).map(|(entry, kernel)| Job::Kernel(entry, kernel)).collect();
+    // Not the last, which no other guest runs beside.
+    jobs.splice(jobs.len().min(1)..jobs.len().min(1), release.map(Job::Systemd));
+    let guests = Guests { args, programs: &programs, of: jobs.len(), preparing: Mutex::default() };
+    let mut failures = Vec::new();
+    for (job, (ran, result)) in jobs.iter().zip(guests.run_all(&jobs)) {
+        *tally += ran;
+        if let Err(error) = result {
+            failures.push(error.context(format!("guest {}", job.name())));
+        }
+    }
+    match failures.len() {
+        0 => Ok(()),
+        1 => Err(failures.remove(0)),
+        count => {
+            let all = failures.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>();
+            bail!("{count} guests failed:\n{}", all.join("\n"))
+        }
+    }
+}
+
+/// Returns what the guests that are wanted take.
+fn tools(args: &VmArgs, entries: &[&Entry], release: Option<&Release>) -> Vec<Tool> {
+    let own = entries.iter().flat_map(|entry| entry.tools());
+    let pictures = if has_pictures(args, entries) { needs::PICTURES } else { &[] };
+    let systemd = release.map(Release::tools).unwrap_or_default();
+    EVERY_GUEST.concat().into_iter().chain(own).chain(pictures.iter().copied()).chain(systemd).collect()
+}
+
+fn has_pictures(args: &VmArgs, entries: &[&Entry]) -> bool {
+    entries.iter().any(|entry| pictures::are_in(args.course(entry)))
+}
+
+/// Returns the programs of each kind of machine, by its name, built where they are not up to date.
+fn programs(args: &VmArgs, entries: &[&Entry]) -> Result<BTreeMap<&'static str, Programs>> {
     let mut programs = BTreeMap::new();
     for machine in entries.iter().map(|entry| entry.machine) {
         if !programs.contains_key(machine.name) {
             let mut those = machine.programs(args.bench)?;
             let here = entries.iter().filter(|entry| entry.machine.name == machine.name);
-            if has_pictures(&here.copied().collect::<Vec<_>>()) {
+            if has_pictures(args, &here.copied().collect::<Vec<_>>()) {
                 those.files.extend(pictures::programs()?);
             }
             if args.observe {
@@ -222,20 +147,22 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
             programs.insert(machine.name, those);
         }
     }
-    let guests = Guests { args, programs: &programs, of: entries.len(), preparing: Mutex::default() };
-    let mut failures = Vec::new();
-    for (entry, (ran, result)) in entries.iter().zip(guests.run_all(&entries, &kernels)) {
-        *tally += ran;
-        if let Err(error) = result {
-            failures.push(error.context(format!("kernel {}", entry.name)));
-        }
-    }
-    match failures.len() {
-        0 => Ok(()),
-        1 => Err(failures.remove(0)),
-        count => {
-            let all = failures.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>();
-            bail!("{count} kernels failed:\n{}", all.join("\n"))
+    Ok(programs)
+}
+
+/// A guest that is to be run.
+enum Job<'a> {
+    /// With a kernel and nothing else of a system.
+    Kernel(&'a Entry, &'a Result<Kernel>),
+    /// A Debian with systemd.
+    Systemd(&'static Release),
+}
+
+impl Job<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Kernel(entry, _) => entry.name,
+            Self::Systemd(_) => "systemd",
         }
     }
 }
@@ -255,21 +182,24 @@ struct Guests<'a> {
 }
 
 impl Guests<'_> {
-    /// Runs as many at a time as wanted. The outcomes are in the order of the entries.
-    fn run_all(&self, entries: &[&Entry], kernels: &[Result<Kernel>]) -> Vec<Outcome> {
+    /// Runs as many at a time as wanted. The outcomes are in the order of the jobs.
+    fn run_all(&self, jobs: &[Job<'_>]) -> Vec<Outcome> {
         let next = AtomicUsize::new(0);
         let (sender, outcomes) = mpsc::channel();
         let work = || {
             while let index = next.fetch_add(1, Ordering::Relaxed)
-                && let Some(entry) = entries.get(index)
+                && let Some(job) = jobs.get(index)
             {
                 let mut tally = Tally::default();
-                let result = match &kernels[index] {
-                    Ok(kernel) => self.run(entry, kernel, &mut tally),
-                    Err(error) => Err(anyhow!("{error:#}")),
+                let result = match job {
+                    Job::Kernel(entry, Ok(kernel)) => self.run(entry, kernel, &mut tally),
+                    Job::Kernel(_, Err(error)) => Err(anyhow!("{error:#}")),
+                    Job::Systemd(release) => {
+                        systemd::run(release, self.args, self.log_of(job.name()), &mut tally)
+                    }
                 };
                 if let Err(error) = &result {
-                    println!("{}: {error:#}", entry.name);
+                    println!("{}: {error:#}", job.name());
                 }
                 // The receiver outlives the senders.
                 let _ = sender.send((index, (tally, result)));
@@ -286,21 +216,24 @@ impl Guests<'_> {
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
+    /// Returns where to keep the log of a guest.
+    fn log_of(&self, guest: &str) -> Option<PathBuf> {
+        self.args.log_of(guest, self.of)
+    }
+
     /// Runs one.
     fn run(&self, entry: &Entry, kernel: &Kernel, tally: &mut Tally) -> Result<()> {
         let course = self.args.course(entry);
         println!("{}: {}", entry.name, kernel.title);
         let scratch = tempfile::tempdir().context("no scratch directory")?;
         let emulator = self.prepare(entry, kernel, scratch.path())?;
-        let create =
-            |path: PathBuf| File::create(&path).with_context(|| format!("cannot create {}", path.display()));
-        let log = self.args.log_of(entry, self.of).map(create).transpose()?;
+        let mut log = self.log_of(entry.name).as_deref().map(create_log).transpose()?;
         let timeout = Duration::from_secs(self.args.timeout);
         let mut progress = Progress::of(course);
         if self.args.observe {
             observe::spare(&mut progress);
         }
-        boot(entry.name, emulator, log, timeout, progress, tally)
+        boot(entry.name, emulator, log.as_mut(), timeout, progress, tally)
     }
 
     /// Makes the guest's files in `scratch`. Returns the command that boots it.
@@ -338,6 +271,11 @@ fn compile_device_tree(scratch: &Path) -> Result<PathBuf> {
     Ok(blob)
 }
 
+/// Creates the file for a guest's serial log.
+fn create_log(path: &Path) -> Result<File> {
+    File::create(path).with_context(|| format!("cannot create {}", path.display()))
+}
+
 /// Adds programs and modules to `root` and writes it.
 fn write_initramfs(path: &Path, mut root: Initramfs, programs: &Programs, kernel: &Kernel) -> Result<()> {
     root.programs(programs)?;
@@ -361,7 +299,7 @@ impl Drop for Guest {
 fn boot(
     name: &str,
     mut command: Command,
-    mut log: Option<File>,
+    mut log: Option<&mut File>,
     timeout: Duration,
     mut progress: Progress,
     tally: &mut Tally,
@@ -410,10 +348,10 @@ mod tests {
 
     #[test]
     fn what_a_guest_takes_is_asked_for_with_all_guests() {
-        for entry in &KERNELS {
-            for tool in entry.tools().iter().chain(&EVERY_GUEST.concat()) {
-                assert!(TOOLS.concat().contains(tool), "{tool:?} of {}", entry.name);
-            }
+        let of_kernels = KERNELS.iter().flat_map(|entry| entry.tools());
+        let of_releases = systemd::RELEASES.iter().flat_map(|release| release.tools());
+        for tool in of_kernels.chain(of_releases).chain(EVERY_GUEST.concat()) {
+            assert!(TOOLS.concat().contains(&tool), "{tool:?}");
         }
     }
 }

@@ -1,20 +1,24 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Runs as root in a Debian 13 that systemd has booted: installs the package and uses it as
-# docs/linux.md describes.
+# Runs as root in a Debian that systemd has booted with the package installed: uses the package as
+# docs/linux.md says, removes, installs and upgrades it. The machine has the users alice, who is in
+# the clients' group, and bob.
 #
-# A line "ANION-STEP NAME ok" reports a step that passed. systemd.rs has the names.
+# A line "ANION-STEP NAME ok" is a step that passed. mod.rs has the names. /srv/steps has those that
+# are run here, and /srv/devices what dma-bufs are made of, below /dev.
 FIRST=/srv/anion_first.deb
 NEXT=/srv/anion_next.deb
 SOCKET=/run/anion/allocator.sock
+DEVICES=$(sed 's,^,/dev/,' /srv/devices)
 export LC_ALL=C PAGER=cat SYSTEMD_PAGER=cat SYSTEMD_COLORS=0
 
 verdict=passed
 
-# step NAME COMMAND…: runs one step and prints its output.
+# step NAME COMMAND…: one step, with its output, if it is run here.
 step() {
     name=$1
     shift
+    grep -qx "$name" /srv/steps || return
     echo "ANION-BEGIN $name"
     if "$@"; then
         echo "ANION-STEP $name ok"
@@ -29,7 +33,7 @@ step() {
 as() {
     user=$1
     shift
-    runuser -u "$user" -- env XDG_RUNTIME_DIR="/run/user/$(id -u "$user")" "$@"
+    XDG_RUNTIME_DIR="/run/user/$(id -u "$user")" setpriv --reuid "$user" --regid "$user" --init-groups "$@"
 }
 
 # eventually COMMAND…: repeats the command until it succeeds.
@@ -54,11 +58,57 @@ refused() {
     grep -q "$pattern" /tmp/said
 }
 
+# allocates_as USER: a buffer, which is a dma-buf where the kernel has what it is made of.
+allocates_as() {
+    if [ -n "$DEVICES" ]; then
+        as "$1" anionctl alloc --size 8M --require-dma-buf >/tmp/allocated 2>&1
+    else
+        as "$1" anionctl alloc --size 8M >/tmp/allocated 2>&1
+    fi
+    status=$?
+    cat /tmp/allocated
+    return $status
+}
+
+# The devices are the service's: as the rules of udev say.
+devices_are_given() {
+    for device in $DEVICES; do
+        ls -l "$device"
+        [ "$(stat -c %G:%a "$device")" = anion-devices:660 ] || return
+    done
+}
+
+# A plain boot: nothing has waited for udev before alice asks. The service waits for it, on a busy
+# machine for longer than a client does, and a client that gave up asks again.
 boots() {
-    [ -c /dev/dma_heap/system ] && [ -c /dev/udmabuf ] || return
-    useradd --create-home --uid 1000 alice && useradd --create-home --uid 1001 bob || return
-    ls -l /dev/dma_heap/system /dev/udmabuf
-    find / -xdev -name '*anion*' -not -path '/srv/*' -not -path '/proc/*' | sort >/srv/before
+    until allocates_as alice; do
+        grep -q TimedOut /tmp/allocated || return
+    done
+    devices_are_given
+}
+
+removes() {
+    dpkg -r anion || return
+    refused inactive systemctl is-active anion.socket || return
+    leftovers >/tmp/left
+    printf '/etc/anion\n' | diff - /tmp/left || return
+    [ -e /etc/anion/heaps.dts ] || return
+    udevadm settle
+    for device in $DEVICES; do
+        ls -l "$device"
+        [ "$(stat -c %G "$device")" != anion-devices ] || return
+    done
+    dpkg -P anion || return
+    leftovers >/tmp/left
+    [ ! -s /tmp/left ] || { cat /tmp/left; return 1; }
+    ! getent group anion-clients anion-devices
+}
+
+# What is called after Anion.
+leftovers() {
+    find / -xdev -name '*anion*' -not -path '/srv/*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/tmp/*' \
+        -not -path '/var/lib/dpkg/info/*' | sort
+    find /run -name '*anion*' -not -path '/run/systemd/*' -not -path '/run/log/*'
 }
 
 installs() {
@@ -67,10 +117,12 @@ installs() {
     cd /
     systemctl is-enabled anion.socket && systemctl is-active anion.socket || return
     refused inactive systemctl is-active anion.service || return
-    ls -l /dev/dma_heap/system /dev/udmabuf "$SOCKET"
-    [ "$(stat -c %G:%a /dev/dma_heap/system /dev/udmabuf | sort -u)" = anion-devices:660 ] || return
+    ls -l "$SOCKET"
+    devices_are_given || return
     [ "$(stat -c %G:%a "$SOCKET")" = anion-clients:660 ] || return
-    [ "$(cat /sys/module/udmabuf/parameters/size_limit_mb)" = 1024 ] || return
+    if [ -n "$DEVICES" ]; then
+        [ "$(cat /sys/module/udmabuf/parameters/size_limit_mb)" = 1024 ] || return
+    fi
     dpkg -V anion
 }
 
@@ -82,9 +134,15 @@ joins() {
 }
 
 allocates() {
-    as alice anionctl alloc --size 8M --require-dma-buf >/tmp/allocated || return
-    cat /tmp/allocated
-    grep -q 'dma-heap.*yes  *yes' /tmp/allocated || return
+    if [ -n "$DEVICES" ]; then
+        as alice anionctl alloc --size 8M --require-dma-buf >/tmp/allocated || return
+        cat /tmp/allocated
+        grep -q 'dma-heap.*yes  *yes' /tmp/allocated || return
+    else
+        allocates_as alice && grep -q 'memfd.*yes  *yes' /tmp/allocated || return
+        refused 'not dma-bufs' as alice anionctl alloc --size 8M --require-dma-buf || return
+        anionctl list
+    fi
     [ "$(systemctl show -P NotifyAccess -P Type anion.service | sort | tr '\n' ' ')" = "main notify " ] || return
     systemctl show -P StatusText anion.service | grep -q "Serving at $SOCKET"
 }
@@ -95,31 +153,53 @@ may_not_open() {
 }
 
 keeps_devices() {
-    may_not_open /dev/dma_heap/system && may_not_open /dev/udmabuf
+    for device in $DEVICES; do
+        may_not_open "$device" || return
+    done
 }
 
 refuses_strangers() {
     refused 'anion-clients (mode 0660).*usermod -aG anion-clients bob$' as bob anionctl alloc --size 8M --require-dma-buf
 }
 
-# An administrator's change of the configuration, which the upgrade keeps.
+# An administrator's change of the configuration, which the upgrade keeps: names that the machine's
+# libraries look up while the service runs.
 limits() {
-    sed -i 's/max-bytes = <0x40000000>/max-bytes = <0x1000000>/' /etc/anion/heaps.dts || return
-    systemctl restart anion.service || return
+    usermod -aG video bob
+    sed -i 's/max-buffers = <4096>;/&\n some { users = "alice"; groups = "video"; max-bytes = <0x1000000>; };/' \
+        /etc/anion/heaps.dts || return
+    before=$(systemctl show -P MainPID anion.service)
+    systemctl reload anion.service || return
+    eventually limited || return
     as alice anionctl alloc --size 8M --count 2 || return
-    refused QUOTA_EXCEEDED as alice anionctl alloc --size 8M --count 3 || return
-    as alice anionctl usage | grep -q '16.0 MiB'
+    as alice anionctl usage | grep -q '16.0 MiB' || return
+    aniond --check-config /etc/anion/heaps.dts | grep 'some .*alice (1000), bob (1001)' || return
+    sed -i 's/users = "alice"/users = "alice", "carol"/' /etc/anion/heaps.dts || return
+    systemctl reload anion.service || return
+    eventually said_of_carol || return
+    sed -i 's/, "carol"//' /etc/anion/heaps.dts || return
+    systemctl reload anion.service || return
+    eventually limited || return
+    [ "$(systemctl show -P MainPID anion.service)" = "$before" ]
+}
+
+limited() {
+    refused QUOTA_EXCEEDED as alice anionctl alloc --size 8M --count 3
+}
+
+said_of_carol() {
+    journalctl -u anion.service -o cat | grep 'error: /anion/clients/some: users: this machine has no user "carol"'
 }
 
 restarts() {
     before=$(systemctl show -P MainPID anion.service)
     kill -9 "$before"
-    as alice anionctl alloc --size 8M --require-dma-buf || return
+    allocates_as alice || return
     [ "$(systemctl show -P MainPID anion.service)" != "$before" ]
 }
 
-# The service waits until udev has finished: at a plain boot it starts before the devices have their
-# group.
+# The service waits for what udev has still to do: at a plain boot it starts before the devices have
+# their group.
 settles() {
     systemctl stop anion.service
     chgrp root /dev/dma_heap/system /dev/udmabuf
@@ -176,38 +256,17 @@ upgrades() {
     eventually grep -q 'allocated in' /tmp/held || return
     before=$(systemctl show -P MainPID anion.service)
     dpkg -i --force-confold "$NEXT" || return
-    grep -q 'max-bytes = <0x1000000>' /etc/anion/heaps.dts || return
+    grep -q 'users = "alice"' /etc/anion/heaps.dts || return
     kill -0 $holder || return
     [ "$(systemctl show -P MainPID anion.service)" != "$before" ] || return
-    as alice anionctl alloc --size 8M --require-dma-buf || return
+    allocates_as alice || return
     kill $holder
     wait $holder
     dpkg-query -W -f '${Version}\n' anion | grep -q upgraded
 }
 
-removes() {
-    dpkg -r anion || return
-    refused inactive systemctl is-active anion.socket || return
-    leftovers >/tmp/left
-    printf '/etc/anion\n' | diff - /tmp/left || return
-    [ -e /etc/anion/heaps.dts ] || return
-    udevadm settle
-    ls -l /dev/dma_heap/system /dev/udmabuf
-    stat -c %G /dev/dma_heap/system /dev/udmabuf | grep anion && return 1
-    dpkg -P anion || return
-    leftovers >/tmp/left
-    [ ! -s /tmp/left ] || { cat /tmp/left; return 1; }
-    ! getent group anion-clients anion-devices
-}
-
-# Lists the files named after Anion that did not exist before.
-leftovers() {
-    find / -xdev -name '*anion*' -not -path '/srv/*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/tmp/*' \
-        -not -path '/var/lib/dpkg/info/*' | sort | comm -13 /srv/before -
-    find /run -name '*anion*' -not -path '/run/systemd/*' -not -path '/run/log/*'
-}
-
 step boots boots
+step removes removes
 step installs installs
 step joins joins
 step allocates allocates
@@ -220,6 +279,5 @@ step serves-a-user serves_a_user
 step logs logs
 step is-secure is_secure
 step upgrades upgrades
-step removes removes
 echo "ANION-VERDICT $verdict"
 systemctl reboot --force --force

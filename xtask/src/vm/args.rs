@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line of `cargo xtask vm`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::PossibleValue;
+
+use super::guest::{self, Course};
+use super::kernel::{Entry, KERNELS};
+use super::{pictures, systemd};
+
+/// Seconds. A guest takes 200 of them on an idle machine with two cores, and several times that on
+/// a busy one.
+const TIMEOUT: u64 = 2700;
+
+/// What stands for every guest.
+const ALL: &str = "all";
+
+/// Boot guests and run the service and its conformance suite over kernel binder in them
+#[derive(Debug, Clone, Args)]
+pub(crate) struct VmArgs {
+    /// The kernel to boot; repeat it for more
+    #[arg(long, value_name = "NAME", default_value = KERNELS[0].name, value_parser = kernel_names())]
+    kernel: Vec<String>,
+
+    /// Say what the kernels are, what each has and what is run on it, and stop
+    #[arg(long)]
+    pub(super) list: bool,
+
+    /// Run the benchmark in the guest instead of the tests
+    #[arg(long, conflicts_with = "at_once")]
+    pub(super) bench: bool,
+
+    /// Run camera, graphics device and display alone, for longer films, on a kernel of Debian for
+    /// x86-64
+    #[arg(long, conflicts_with = "bench")]
+    pub(super) pictures: bool,
+
+    /// Boot a Debian with systemd instead, in which the package is installed, and use, remove,
+    /// install and upgrade it
+    #[arg(long, conflicts_with_all = ["kernel", "bench", "pictures"])]
+    systemd: bool,
+
+    /// Of Debian with systemd: which release
+    #[arg(long, value_name = "NAME", default_value = systemd::RELEASES[0].name, requires = "systemd")]
+    #[arg(value_parser = systemd::RELEASES.each_ref().map(|release| release.name))]
+    pub(super) suite: String,
+
+    /// Of Debian with systemd: boot it so many times, and only allocate at each boot
+    #[arg(long, value_name = "N", requires = "systemd", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) boots: Option<u16>,
+
+    /// Of the benchmark, this part alone; repeat it for more
+    #[arg(long, value_name = "PART", default_values = guest::BENCH_PARTS, requires = "bench")]
+    pub(super) part: Vec<String>,
+
+    /// Run this many guests at the same time; one takes about one processor and 1 GiB
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    pub(super) at_once: u8,
+
+    /// Keep the guest's serial log in this file; of several guests in FILE.NAME
+    #[arg(long, value_name = "FILE")]
+    keep_log: Option<PathBuf>,
+
+    /// Stop a guest that has not come to an end after this many seconds
+    #[arg(long, value_name = "SECS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) timeout: u64,
+
+    /// Whether every service is started by the observer, and what was observed is written to the
+    /// log.
+    #[arg(skip)]
+    pub(super) observe: bool,
+}
+
+impl VmArgs {
+    /// Returns every guest, two at a time.
+    pub(crate) fn in_pairs() -> Self {
+        let part = guest::BENCH_PARTS.map(str::to_owned).into();
+        let kernel = vec![ALL.to_owned()];
+        Self {
+            kernel,
+            list: false,
+            bench: false,
+            pictures: false,
+            systemd: false,
+            suite: systemd::RELEASES[0].name.to_owned(),
+            boots: None,
+            part,
+            at_once: 2,
+            keep_log: None,
+            timeout: TIMEOUT,
+            observe: false,
+        }
+    }
+
+    /// Returns a run of one kernel, with every service observed. What was observed is in `log`
+    /// afterwards.
+    pub(crate) fn observed(kernel: &str, log: PathBuf) -> Self {
+        let kernel = vec![kernel.to_owned()];
+        Self {
+            kernel,
+            at_once: 1,
+            keep_log: Some(log),
+            timeout: 3 * TIMEOUT,
+            observe: true,
+            ..Self::in_pairs()
+        }
+    }
+
+    /// Returns whether the kernel is booted by itself.
+    pub(super) fn wants(&self, entry: &Entry) -> bool {
+        !self.systemd && self.kernel.iter().any(|name| name == ALL || name == entry.name)
+    }
+
+    /// Returns whether a Debian with systemd is booted.
+    pub(super) fn wants_systemd(&self) -> bool {
+        let wants_all = self.kernel.iter().any(|name| name == ALL);
+        self.systemd || wants_all && !self.bench && !self.pictures
+    }
+
+    /// Returns whether a Debian with systemd is one of all guests, and not what was asked for.
+    pub(super) fn is_systemd_one_of_all(&self) -> bool {
+        self.wants_systemd() && !self.systemd
+    }
+
+    pub(super) fn course<'a>(&self, entry: &'a Entry) -> &'a Course {
+        match self {
+            Self { bench: true, .. } => &guest::BENCH,
+            Self { pictures: true, .. } => &pictures::ALONE,
+            _ => &entry.course,
+        }
+    }
+
+    /// Returns where to keep the log of the guest of this name, of `count` guests.
+    pub(super) fn log_of(&self, guest: &str, count: usize) -> Option<PathBuf> {
+        let file = self.keep_log.clone()?;
+        if count == 1 {
+            return Some(file);
+        }
+        let mut name = file.into_os_string();
+        name.push(".");
+        name.push(guest);
+        Some(name.into())
+    }
+}
+
+fn kernel_names() -> clap::builder::PossibleValuesParser {
+    let all = PossibleValue::new(ALL).help("All of them, and Debian 13 with systemd");
+    let names = KERNELS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about()));
+    names.chain([all]).collect::<Vec<_>>().into()
+}
