@@ -13,7 +13,7 @@ use clap::Args;
 use flate2::{Compression, GzBuilder};
 
 use super::tree::{self, CONFIGURATION, Tree};
-use crate::needs::DIST;
+use crate::needs::{DIST, LINTIAN};
 use crate::process::{output_of, run, workspace_root};
 use crate::release::{self, Programs};
 use crate::tools::ensure_tools;
@@ -24,7 +24,21 @@ pub(crate) struct DistArgs {
     /// Where to put the package
     #[arg(long, value_name = "DIR", default_value = "target/dist")]
     output: PathBuf,
+
+    /// Check the package with lintian; what it finds is an error unless it is overridden by name
+    #[arg(long)]
+    lint: bool,
 }
+
+/// How lintian shows everything that it finds, and fails on it.
+const LINT: [&str; 6] = [
+    "--allow-root",
+    "--display-info",
+    "--pedantic",
+    "--display-experimental",
+    "--tag-display-limit=0",
+    "--fail-on=error,warning,info,pedantic,experimental",
+];
 
 /// The scripts that dpkg runs, from `etc/debian`.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
@@ -41,10 +55,10 @@ const LIBRARIES: [(&str, &str); 4] = [
     ("libgcc_s.so.1", "libgcc-s1 (>= 4.2)"),
 ];
 
-/// Builds the programs and the package, and says where it is.
+/// Builds the programs and the package, has it checked if wanted, and says where it is.
 ///
 /// # Errors
-/// As [`package`], and if the build fails.
+/// As [`package`], and if the build or the check fails.
 pub(crate) fn dist(args: &DistArgs) -> Result<()> {
     ensure_tools(DIST)?;
     let package = package(
@@ -54,6 +68,10 @@ pub(crate) fn dist(args: &DistArgs) -> Result<()> {
         &workspace_root().join(&args.output),
     )?;
     println!("{}", package.display());
+    if args.lint {
+        ensure_tools(LINTIAN)?;
+        run(Command::new("lintian").args(LINT).arg(&package))?;
+    }
     Ok(())
 }
 

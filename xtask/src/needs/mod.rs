@@ -144,6 +144,9 @@ pub(crate) const TRACER: &[Tool] = &[tool("strace", "strace")];
 /// for it.
 pub(crate) const FRESH: &[Tool] = &[tool("mmdebstrap", "mmdebstrap"), tool("git", "git")];
 
+/// What checks the package for Debian, for `cargo xtask dist --lint` alone: 124 packages.
+pub(crate) const LINTIAN: &[Tool] = &[tool("lintian", "lintian")];
+
 /// All of the lists of the test command.
 pub(crate) const EVERYTHING: &[&[Tool]] = &[
     LINKER,

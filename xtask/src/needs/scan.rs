@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::{BASE, EVERYTHING, FRESH};
+use super::{BASE, EVERYTHING, FRESH, LINTIAN};
 use crate::process::workspace_root;
 
 /// Where the sources are that start programs.
@@ -227,7 +227,7 @@ fn each_source(folder: &Path, take: &mut impl FnMut(&Path, &str)) {
 
 /// Returns whether a package is asked for that has it, every Debian has it, or it is explained.
 fn is_known(file: &str, started: &str) -> bool {
-    let mut tools = EVERYTHING.iter().copied().flatten().chain(FRESH).chain(BASE);
+    let mut tools = EVERYTHING.iter().copied().flatten().chain(FRESH).chain(LINTIAN).chain(BASE);
     tools.any(|tool| tool.program == started)
         || OWN.iter().any(|own| started.contains(own))
         || OTHERS.iter().any(|(of, name, _)| (*of, *name) == (file, started))
