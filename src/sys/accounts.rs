@@ -4,7 +4,6 @@
 use nix::errno::Errno;
 use nix::unistd::{Group, Uid, User};
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 /// Returns the uid of the user with this name; `None` if there is none.
 ///
@@ -42,8 +41,18 @@ fn known<T>(answer: nix::Result<Option<T>>) -> Result<Option<T>, Errno> {
     }
 }
 
+/// Returns no uids: each of Android's groups lists its user, and the users of applications are too
+/// many to be listed.
+#[cfg(any(soong, target_os = "android"))]
+fn users_of(_gid: u32) -> BTreeSet<u32> {
+    BTreeSet::new()
+}
+
 /// Returns the uids of the users whose primary group this is.
+#[cfg(not(any(soong, target_os = "android")))]
 fn users_of(gid: u32) -> BTreeSet<u32> {
+    use std::sync::{Mutex, PoisonError};
+
     /// Held from setpwent to endpwent: the C library has one place in the list for the process.
     static LISTING: Mutex<()> = Mutex::new(());
     let _listing = LISTING.lock().unwrap_or_else(PoisonError::into_inner);
