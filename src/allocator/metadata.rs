@@ -8,8 +8,8 @@
 //! ([`super::spare`]), and is overwritten completely before that.
 //!
 //! Clients nearly always close both files together. So the service watches closes of the metadata
-//! file from the beginning only if it cannot watch those of the buffer; otherwise it begins when the
-//! buffer has no holder left but the metadata file has.
+//! file from the beginning only if it cannot watch those of the buffer; otherwise it begins when
+//! the buffer has no holder left but the metadata file has.
 
 use super::{Allocator, PressureLevel};
 use crate::ledger::Claim;

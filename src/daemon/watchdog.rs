@@ -2,10 +2,10 @@
 //! Ends a service with a thread that hangs, so that its supervisor restarts it: a service that
 //! accepts no client, or detects no release, does not end by itself.
 //!
-//! A thread hangs if it has a step to do, and if in [`LOOKS`] looks in succession it has finished no
-//! step, used no processor time and did not wait for a processor, or has ended. So a busy machine
-//! and long work are no hang. A process that was stopped for a while is none either: while it is
-//! stopped, there are no looks.
+//! A thread hangs if it has a step to do, and if in four looks in succession it has finished
+//! no step, used no processor time and did not wait for a processor, or has ended. So a busy
+//! machine and long work are no hang. A process that was stopped for a while is none either: while
+//! it is stopped, there are no looks.
 
 use super::logging::Output;
 use super::supervisor;

@@ -36,8 +36,8 @@ pub fn is_running(thread: ThreadId) -> bool {
 /// What a thread does, and what it has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Activity {
-    /// The state as proc_pid_stat(5) has it: `R` runs or waits for a processor, `S` and `D` wait for
-    /// something else, `T` and `t` are stopped.
+    /// The state as proc_pid_stat(5) has it: `R` runs or waits for a processor, `S` and `D` wait
+    /// for something else, `T` and `t` are stopped.
     pub state: char,
     /// Processor time so far, in clock ticks.
     pub ticks: u64,

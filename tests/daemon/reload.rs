@@ -118,7 +118,7 @@ fn names_of_users_and_groups_are_looked_up_again_by_a_confined_service() {
     drop(service.allocate(&request(2)).expect("within"));
     service.allocate(&request(3)).expect_err("beyond the quota");
 
-    let applied = "SIGHUP: the limits of clients are those of the configuration";
+    let applied = "SIGHUP: the limits of clients now come from the configuration";
     let with = |who: &str, buffers: u32, count: usize| {
         fs::write(&file, named(who, buffers)).expect("written");
         reload(&place, &daemon, applied, count);

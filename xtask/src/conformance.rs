@@ -19,11 +19,11 @@ use crate::tools::is_root;
 
 /// An uid that owns nothing on any machine: `nobody` of Debian.
 const STRANGER: &str = "65534";
-/// Two more uids that own nothing: Debian gives none of these to anybody.
+/// Two more uids that own nothing: Debian assigns neither to a user.
 const TWO_STRANGERS: &str = "65532,65533";
 
-/// Runs the conformance suite against a service over a socket, as this user and, if this is root, as
-/// another.
+/// Runs the conformance suite against a service over a socket, as this user and, if this is root,
+/// as another user.
 ///
 /// # Errors
 /// If a test fails.

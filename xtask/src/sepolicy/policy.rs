@@ -176,7 +176,7 @@ impl Sources {
     /// What the compiler says.
     pub(super) fn compile(&self, variant: Variant, scratch: &Path) -> Result<PathBuf> {
         let (text, binary) = (self.expand(Part::Whole, variant, scratch)?, scratch.join("policy.bin"));
-        quietly(Command::new("checkpolicy").args(["-M", "-c", "30", "-o"]).args([&binary, &text]))?;
+        quietly(Command::new("checkpolicy").args(["-M", "-c30", "-o"]).args([&binary, &text]))?;
         Ok(binary)
     }
 

@@ -159,11 +159,11 @@ impl Tree {
         let seen = [of_platform(&["flagging", "public"]), public.clone(), of_platform(&["reqd_mask"])];
         let text = self.expand(&[seen.concat(), vendor.clone()].concat(), product, product.level, scratch)?;
         let cil = scratch.join("vendor.cil");
-        quietly(Command::new("checkpolicy").args(["-M", "-C", "-c", "30", "-o"]).args([&cil, &text]))?;
+        quietly(Command::new("checkpolicy").args(["-M", "-C", "-c30", "-o"]).args([&cil, &text]))?;
         let all = [of_platform(&["flagging", "public", "private"]), public, private, vendor].concat();
         let text = self.expand(&all, product, EVERY_API_LEVEL, scratch)?;
         let binary = scratch.join("policy.bin");
-        quietly(Command::new("checkpolicy").args(["-M", "-c", "30", "-o"]).args([&binary, &text]))
+        quietly(Command::new("checkpolicy").args(["-M", "-c30", "-o"]).args([&binary, &text]))
     }
 
     /// Writes the files of these folders as one text, in checkpolicy's order, with a product's own

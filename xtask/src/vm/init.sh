@@ -250,8 +250,8 @@ dump_service() {
     grep -q system /tmp/dump
 }
 
-# The service manager refuses this name of the graphics allocator, so sockets serve both it and the heaps: nothing is left
-# registered.
+# The service manager refuses this name of the graphics allocator, so sockets serve both it and the
+# heaps: nothing is left registered.
 serve_socket() {
     mkdir -p "${SOCKET%/*}" && chown anion:anion "${SOCKET%/*}" || return
     as anion aniond --config "$HEAPS" --transport auto --socket "$SOCKET" --socket-mode 0666 \
