@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The thread that accepts connections. It sleeps in the kernel until a client comes, in any state
-//! of the process: a lack of descriptors must not turn it into a busy loop.
+//! The thread that accepts connections. It sleeps in the kernel until a client connects, in every
+//! state of the process: a lack of descriptors must not cause a busy loop.
 
 use super::budget::{Budget, OverBudget};
 use super::closer::Closers;
@@ -19,21 +19,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Pauses after an error that accepting again at once would repeat: the first, and the longest of
-/// those that follow while it lasts, each twice its forerunner.
+/// Pauses after an error that would recur at once: the first and the longest. While the error
+/// lasts, each pause is twice the previous one.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// Connections that wait to be closed from which on the kernel refuses descriptors that are sent
-/// over connections not yet accepted, and down to which it does so.
+/// Number of connections waiting to be closed at which the kernel starts to refuse descriptors over
+/// connections that are not accepted yet, and at which it stops.
 const CROWDED: (usize, usize) = (64, 8);
 
-/// Stands for clients that are not known.
+/// Stands for an unknown client.
 const NOBODY: u32 = u32::MAX;
 
 /// Value of /proc/sys/kernel/overflowuid unless an administrator changed it.
 const USUAL_OVERFLOW_UID: u32 = 65534;
 
-/// Accepts connections and hands those within the budget to the server.
+/// Accepts connections and passes those within the budget to the server.
 pub(super) struct Acceptor {
     listener: Arc<Current>,
     server: Arc<SocketServer>,
@@ -42,11 +42,11 @@ pub(super) struct Acceptor {
     /// Whether descriptors are refused until a connection is admitted.
     is_crowded: bool,
     stopping: Arc<AtomicBool>,
-    /// A descriptor to give up when there is no other: accepting fails at once without a free one,
-    /// even while no client is waiting.
+    /// A descriptor to close when the process has no other: without a free one accepting fails at
+    /// once, even while no client waits.
     spare: Option<File>,
-    /// The uid that stands for all users whom this process's user namespace does not map; none in
-    /// the machine's own namespace, where it is a user's.
+    /// The uid that stands for all users whom this process's user namespace does not map; `None` in
+    /// the initial namespace, where it is the uid of a user.
     unmapped: Option<u32>,
     complaints: Complaints,
     progress: Arc<Pulse>,
@@ -85,7 +85,7 @@ impl Acceptor {
         }
     }
 
-    /// Returns the progress of the thread that is to accept.
+    /// Returns the progress of the accepting thread.
     pub(super) fn progress(&self) -> Arc<Pulse> {
         Arc::clone(&self.progress)
     }
@@ -117,7 +117,7 @@ impl Acceptor {
 
     fn complain(&mut self, error: &io::Error) {
         if is_out_of_descriptors(error) {
-            // Another thread was quicker to take the place of the spare.
+            // Another thread used the descriptor of the spare first.
             self.complaints.descriptors.warn("out of file descriptors: connections wait");
         } else {
             self.complaints.failure.warn(format_args!("cannot accept a connection: {error}"));
@@ -133,11 +133,10 @@ impl Acceptor {
             };
             match error.raw_os_error() {
                 Some(libc::EINTR | libc::ECONNABORTED) => {}
-                // Another socket has taken its place.
+                // Another socket has replaced it.
                 Some(libc::EINVAL) if !Arc::ptr_eq(&listener, &self.listener.socket()) => {}
                 _ if is_out_of_descriptors(&error) && self.spare.take().is_some() => {
-                    // The place of the spare lets this wait, and take the next client off the
-                    // queue.
+                    // The descriptor of the spare lets this call wait, and accept the next client.
                     let (stream, _) = listener.accept()?;
                     self.spare = spare();
                     if self.spare.is_some() {
@@ -159,8 +158,8 @@ impl Acceptor {
         }
     }
 
-    /// Has the kernel refuse descriptors over connections that are not admitted, where it can,
-    /// while many wait to be closed for what came over them.
+    /// Has the kernel refuse descriptors over connections that are not admitted, while many
+    /// connections wait to be closed because of descriptors. Older kernels cannot.
     fn look_at_crowd(&mut self) {
         let (many, few) = CROWDED;
         let is_crowded = self.closers.waiting() > if self.is_crowded { few } else { many };
@@ -211,7 +210,7 @@ impl Acceptor {
 }
 
 impl Acceptor {
-    /// Tells a client why its connection is not served, and has it closed.
+    /// Sends a client the reason why its connection is not served, and has the connection closed.
     fn refuse(&self, uid: u32, stream: UnixStream, why: &str) {
         SocketServer::refuse(&stream, why);
         self.closers.close(uid, stream);
@@ -222,8 +221,8 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
-/// Returns the uid by which the kernel names users that this process's user namespace does not map
-/// (user_namespaces(7)), unless it maps all.
+/// Returns the uid that the kernel reports for users whom this process's user namespace does not
+/// map (user_namespaces(7)); `None` if it maps all.
 fn unmapped_uid() -> Option<u32> {
     let map = fs::read_to_string("/proc/self/uid_map").ok()?;
     if map.split_whitespace().eq(["0", "0", "4294967295"]) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Names of users and groups in a configuration, looked up in the system's database of accounts.
+//! Looks up names of users and groups in the system's database of accounts.
 
 use crate::config::{Account, AccountError};
 use crate::sys::accounts;
@@ -21,7 +21,7 @@ pub(crate) fn look_up(account: &Account) -> Result<Vec<Uid>, AccountError> {
     }
 }
 
-/// Returns the name of a user with its uid for people, or the uid alone if it has no name.
+/// Returns the name of a user with its uid for people; only the uid if it has no name.
 pub(crate) fn shown(uid: Uid) -> String {
     accounts::name(uid.0).map_or_else(|| uid.to_string(), |name| format!("{name} ({uid})"))
 }

@@ -18,8 +18,7 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Group};
 use std::path::PathBuf;
 
-// Lines of at most 80 columns: they are not wrapped on narrower terminals without losing their
-// shape.
+// Lines of at most 80 columns: a narrower terminal would break their layout.
 const EXAMPLES: &str = "\
 Examples:
   aniond
@@ -242,8 +241,8 @@ pub(crate) enum TransportKind {
 }
 
 impl Arguments {
-    /// Reads the command line and the environment, in which what is empty counts as unset. Ends the
-    /// process if they are wrong, or ask for help.
+    /// Reads the command line and the environment, where an empty variable counts as unset. Ends
+    /// the process if an argument is wrong or asks for help.
     #[cfg(not(soong))]
     pub(crate) fn read() -> Self {
         let is_empty = |argument: &Arg| {
@@ -256,7 +255,7 @@ impl Arguments {
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// Reads the command line: a device's environment is not asked.
+    /// Reads the command line. The environment of a device is ignored.
     #[cfg(soong)]
     pub(crate) fn read() -> Self {
         Self::parse()
@@ -264,10 +263,10 @@ impl Arguments {
 }
 
 impl TransportArguments {
-    /// Returns where these arguments would have the service; `None` if they say nothing of it.
+    /// Returns the endpoint that these arguments name; `None` if they name none.
     ///
     /// # Errors
-    /// If it is binder alone, no device is named, and the machine has none.
+    /// If they select only binder, name no device, and the machine has none.
     pub(crate) fn endpoint(&self) -> Result<Option<Endpoint>, EndpointError> {
         let device = self.binder_device.clone().map(Endpoint::Binder);
         match (self.transport, device) {
@@ -292,7 +291,7 @@ fn cgroup(text: &str) -> Result<WatchedCgroup, std::convert::Infallible> {
     })
 }
 
-/// Reason why a word of the command line is not a value of its option.
+/// Reason why a word of the command line is no valid value of its option.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum WordError {
     #[error("the mode is {0:?}, but it must be octal, 0 to 0777")]

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Limits of a client's sessions, connections and unfinished messages. Each connection costs the
-//! service a thread and message buffers, so one user must not take them all. A session has all
+//! service a thread and message buffers, so no user may occupy all of them. A session is the set of
 //! connections of one client of the library: AOSP's libbinder opens nine, Anion's own clients one
 //! or two.
 //!
-//! An eighth of all connections is kept for users who have none yet, and another eighth for
-//! privileged ones: root, the service's own user, privileged users and users with reserves. If no
-//! place is free for a client, the user with the most connections loses the one that was idle
-//! longest. In addition, root and the service's own user have a few connections for administration.
+//! An eighth of all connections is kept for users who have none, and another eighth for privileged
+//! users: root, the service's own user, privileged users and users with reserves. If no connection
+//! is free for a client, the service ends the connection that was idle longest of the user with the
+//! most. In addition, root and the service's own user have a few connections for administration.
 
 use super::closer::Closers;
 use crate::allocator::Throttles;
@@ -21,20 +21,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Part of all connections that is kept, each time, for one kind of users: one of so many.
+/// Divisor of the part of all connections that is kept for each of two kinds of users.
 const KEPT: usize = 8;
 /// Time that a connection must have been silent before another user may displace it.
 const IDLE: Duration = Duration::from_secs(1);
-/// Limit of unfinished messages of one uid, as the divisor of the limit for all uids together.
+/// Divisor of the limit of unfinished messages of all uids: the result is the limit of one uid.
 const HELD_OF_UID: usize = 4;
-/// Part of that which is kept for privileged users.
+/// Divisor of the same limit: the result is kept for privileged users.
 const HELD_KEPT: usize = 4;
 
-/// Connections beside the budget for root and the service's own user, to look after a service whose
-/// places are all taken.
+/// Connections outside the budget for root and the service's own user, who can then administer a
+/// service whose connections are all in use.
 const OPERATORS: usize = 8;
 
-/// The most that there may be.
+/// Maximum numbers and sizes.
 #[derive(Debug, Clone)]
 pub(super) struct Limits {
     /// Connections in all.
@@ -47,7 +47,7 @@ pub(super) struct Limits {
     pub(super) held: Held,
 }
 
-/// Counts sessions and connections against limits.
+/// Counts sessions and connections, and compares the counts with the limits.
 #[derive(Debug)]
 pub(super) struct Budget {
     limits: Limits,
@@ -60,12 +60,12 @@ pub(super) struct Budget {
 
 #[derive(Debug, Default)]
 struct Open {
-    /// Connections, less those that were told to make room and those beside the budget.
+    /// Number of connections, without evicted ones and those outside the budget.
     total: usize,
-    /// Connections beside the budget.
+    /// Number of connections outside the budget.
     operators: usize,
     held: Held,
-    /// Uids for which some of all this is kept.
+    /// Uids for which connections and memory for messages are kept.
     privileged: HashSet<u32>,
     /// Only uids that have connections.
     by_uid: HashMap<u32, Share>,
@@ -86,26 +86,26 @@ struct Share {
 #[derive(Debug)]
 struct Connection {
     pid: i32,
-    /// Its socket; `None` once that is about to be closed.
+    /// Its socket; `None` once it is about to be closed.
     socket: Option<RawFd>,
     /// Milliseconds from the budget's start to its last message.
     last: Arc<AtomicU64>,
     is_session: bool,
-    /// It was told to make room.
+    /// Whether it was ended for another client.
     is_evicted: bool,
-    /// It has a place beside the budget.
+    /// Whether it is outside the budget.
     is_beside: bool,
     held: Held,
 }
 
-/// One connection's part of the budget, which is returned on drop.
+/// One connection's part of the budget. Dropping it returns the part.
 #[derive(Debug)]
 pub(super) struct Permit {
     budget: Arc<Budget>,
     uid: u32,
     key: u64,
     last: Arc<AtomicU64>,
-    /// The limit that it exceeds: it has a place beside the budget.
+    /// The limit that it exceeds if it is outside the budget.
     beside: Option<OverBudget>,
 }
 
@@ -138,21 +138,21 @@ impl Budget {
         Arc::new(Self { limits, own_uid, start: Instant::now(), open, complaints, closers })
     }
 
-    /// Changes the uids for which some of all this is kept. Connections that are open stay.
+    /// Changes the privileged uids. Open connections stay.
     pub(super) fn set_privileged(&self, privileged: HashSet<u32>) {
         self.lock().privileged = privileged;
     }
 
-    /// Returns what closes connections that are not served.
+    /// Returns the closers of connections that are not served.
     pub(super) fn closers(&self) -> Closers {
         self.closers.clone()
     }
 
-    /// Takes a part for a connection of a process, over `socket`; beside the budget, if that is
-    /// used up and root or the service's own user comes: its permit then serves operators alone.
+    /// Takes a part of the budget for a connection of a process, over `socket`. If none is left,
+    /// root and the service's own user get a permit outside the budget, only for administration.
     ///
     /// # Errors
-    /// The limit that it would exceed.
+    /// The limit that the connection would exceed.
     pub(super) fn admit(self: &Arc<Self>, uid: u32, pid: i32, socket: RawFd) -> Result<Permit, OverBudget> {
         let mut open = self.lock();
         let (evicted, beside) = match self.place(&mut open, uid) {
@@ -190,11 +190,11 @@ impl Budget {
         Ok(Permit { budget: Arc::clone(self), uid, key, last, beside })
     }
 
-    /// Makes sure that there is a place for a connection of `uid`. Returns whose connection was
-    /// ended for it, and which process's, if one was.
+    /// Makes room for a connection of `uid`. If it ended another connection, returns the uid and
+    /// pid of that client.
     ///
     /// # Errors
-    /// The limit that it would exceed.
+    /// The limit that the connection would exceed.
     fn place(&self, open: &mut Open, uid: u32) -> Result<Option<(u32, i32)>, OverBudget> {
         let limit = self.limits.connections_per_uid;
         let connections = open.by_uid.get(&uid).map_or(0, Share::count);
@@ -208,12 +208,12 @@ impl Budget {
         open.evict_for(connections, self.now()).ok_or(full).map(Some)
     }
 
-    /// Returns whether connections of this uid can have a place beside the budget.
+    /// Returns whether this uid can have connections outside the budget.
     fn may_operate(&self, uid: u32) -> bool {
         uid == 0 || uid == self.own_uid
     }
 
-    /// Returns how many connections there may be in all when `uid`, which has `connections`, gets
+    /// Returns the limit of all connections that applies when `uid`, which has `connections`, gets
     /// one more.
     fn places_for(&self, open: &Open, uid: u32, connections: usize) -> usize {
         let (all, kept) = (self.limits.connections, self.limits.connections / KEPT);
@@ -224,8 +224,7 @@ impl Budget {
         }
     }
 
-    /// Returns how much of unfinished messages may be held for `uid`, and in all while some of it
-    /// is.
+    /// Returns the limits of unfinished messages: of `uid`, and of all uids while `uid` has some.
     fn held_for(&self, open: &Open, uid: u32) -> (Held, Held) {
         let all = self.limits.held;
         let part = |of: usize| Held { bytes: all.bytes / of, descriptors: all.descriptors / of };
@@ -236,7 +235,7 @@ impl Budget {
         (part(HELD_OF_UID), if is_privileged { all } else { ordinary })
     }
 
-    /// Returns the milliseconds since the start.
+    /// Returns the milliseconds since the budget was made.
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -246,16 +245,16 @@ impl Budget {
         complaints.warn(uid, message);
     }
 
-    /// Locks the count. Every update completes before the guard is dropped, so a poisoned one is
-    /// still right.
+    /// Locks the counts. Every update completes before the guard is dropped, so the counts behind a
+    /// poisoned lock are correct.
     fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Open {
-    /// Ends the connection that was idle longest of the uid that has the most, for a uid that has
-    /// `connections`. Returns whose it was, and which process's.
+    /// Ends the connection that was idle longest of the uid with the most connections, for a uid
+    /// that has `connections`. Returns the uid and pid of the ended connection's client.
     fn evict_for(&mut self, connections: usize, now: u64) -> Option<(u32, i32)> {
         let (uid, share) = self.by_uid.iter_mut().max_by_key(|(_, share)| share.count())?;
         if share.count() <= connections + 1 {
@@ -269,8 +268,9 @@ impl Open {
         }
         oldest.is_evicted = true;
         self.total -= 1;
-        // The descriptor is that connection's: its permit takes it away under this lock before the
-        // socket is closed. The thread that serves it finds the end of the stream.
+        // The descriptor still belongs to that connection: its permit removes it here under this
+        // lock before the socket is closed. The thread that serves the connection reads the end of
+        // the stream.
         if let Some(socket) = oldest.socket {
             let _ = shutdown(socket, Shutdown::Both);
         }
@@ -279,7 +279,7 @@ impl Open {
 }
 
 impl Share {
-    /// Returns how many connections of the budget it has.
+    /// Returns the number of its connections within the budget.
     fn count(&self) -> usize {
         self.connections.len() - self.beside
     }
@@ -348,7 +348,7 @@ impl anion_ipc::Permit for Permit {
 }
 
 impl Permit {
-    /// Counts the connection as the first of a session. An operator's may be beyond the limit.
+    /// Counts the connection as the first of a session. An operator's session may exceed the limit.
     fn count_session(&self, is_operator: bool) -> Result<(), Refused> {
         let uid = self.uid;
         let beside = if is_operator && self.budget.may_operate(uid) { OPERATORS } else { 0 };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `--check-config`: what a configuration means and what is wrong with it, for people or as JSON.
+//! `--check-config`: prints the heaps of a configuration and its errors, for people or as JSON.
 //!
-//! Positions are in the diagnostics alone, so that the same tree gives the same tables from text,
-//! from a blob and from a directory.
+//! Only the diagnostics have positions, so the same tree gives the same tables from text, from a
+//! blob and from a directory.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -15,10 +15,10 @@ use anyhow::Context as _;
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Value, json};
 
-/// Prints what each of `files` means. Returns whether all of them are free of errors.
+/// Prints the heaps and errors of each of `files`. Returns whether no file has errors.
 ///
 /// # Errors
-/// If `out` cannot be written or the page size is not known. A file that cannot be read is a
+/// If `out` cannot be written, or the page size is unknown. A file that cannot be read is a
 /// finding, not an error of this function.
 pub(crate) fn run(files: &[PathBuf], json: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
     let page = crate::sys::memory::page_size().context("asking for the page size")?;
@@ -36,7 +36,7 @@ pub(crate) fn run(files: &[PathBuf], json: bool, out: &mut dyn Write) -> anyhow:
     Ok(good)
 }
 
-/// Reads the files; an overlay is applied to the tree before it.
+/// Reads the files. An overlay is applied to the tree before it.
 fn groups(files: &[PathBuf], page: PageSize) -> Vec<Checked> {
     let mut groups: Vec<(Vec<PathBuf>, Result<DeviceTree, LoadError>)> = Vec::new();
     for file in files {
@@ -59,14 +59,14 @@ fn groups(files: &[PathBuf], page: PageSize) -> Vec<Checked> {
     groups.into_iter().map(checked).collect()
 }
 
-/// A file, perhaps with overlays, and what came of it.
+/// A file with its overlays, and the result of reading them.
 struct Checked {
     files: Vec<PathBuf>,
     loaded: anyhow::Result<Loaded>,
 }
 
 impl Checked {
-    /// Returns what the files are called together.
+    /// Returns the names of the files, joined.
     fn name(&self) -> String {
         self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" + ")
     }
@@ -79,7 +79,7 @@ impl Checked {
         let file = self.name();
         let loaded = match &self.loaded {
             Ok(loaded) => loaded,
-            // It names the file.
+            // The error names the file.
             Err(error) => return writeln!(out, "error: {error:#}"),
         };
         let Config { heaps, policy, graphics } = &loaded.config;
@@ -94,7 +94,7 @@ impl Checked {
             writeln!(out, "{}", graphics_table(graphics))?;
         }
         for diagnostic in &loaded.diagnostics {
-            // With a position it reads FILE:LINE:COLUMN, which editors jump to.
+            // With a position the line begins with FILE:LINE:COLUMN, which editors can open.
             let gap = if diagnostic.position.is_some() { "" } else { " " };
             writeln!(out, "{file}:{gap}{diagnostic}")?;
         }
@@ -247,20 +247,20 @@ fn joined<T: ToString>(items: &[T]) -> String {
     if items.is_empty() { none() } else { items.iter().map(T::to_string).collect::<Vec<_>>().join(", ") }
 }
 
-/// Returns users by their names, as far as they have some.
+/// Returns the users by name, or by number if they have no name.
 fn users(uids: &[Uid]) -> String {
     joined(&uids.iter().map(|uid| accounts::shown(*uid)).collect::<Vec<_>>())
 }
 
-/// Returns an exact size, in the largest unit that divides it.
+/// Returns an exact size in the largest unit that divides it.
 fn bytes(bytes: u64) -> String {
     const UNITS: [(u32, &str); 4] = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = UNITS.iter().find(|(shift, _)| bytes != 0 && bytes.trailing_zeros() >= *shift);
     unit.map_or_else(|| format!("{bytes} B"), |(shift, name)| format!("{} {name}", bytes >> shift))
 }
 
-/// Returns the devices in the order in which they are tried: at the start, for a custom heap at
-/// every request.
+/// Returns the devices in the order in which the heap tries them: when it is made, or at every
+/// request for a custom heap.
 fn devices(heap: &HeapSpec) -> String {
     if heap.devices.is_empty() {
         joined(&std::iter::once(&heap.device).chain(&heap.fallbacks).collect::<Vec<_>>())

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Closing connections that are not served.
+//! Closes connections that are not served.
 //!
-//! Descriptors that a client has sent are closed with the connection, and closing can take as long
-//! as the client wants: a TCP socket with `SO_LINGER`, a file of a file system that does not
-//! answer. So the accepting thread closes a connection itself only if its queue has no descriptor.
-//! Separate threads close the others; a uid has few of them at once, and its other connections
-//! wait.
+//! Closing a connection also closes the descriptors that a client has sent over it, and the client
+//! controls how long this takes: a TCP socket with `SO_LINGER`, a file of a file system that does
+//! not answer. So the accepting thread closes a connection itself only if its queue has no
+//! descriptor. Separate threads close the others. Each uid has at most a few such threads; its
+//! other connections wait.
 
 use super::sys::has_queued_descriptors;
 use std::collections::{HashMap, VecDeque};
@@ -15,9 +15,9 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Threads that may be closing connections of one uid.
+/// Most threads that close connections of one uid at once.
 const MAX_THREADS: usize = 2;
-/// A thread calls close(2).
+/// Stack of a thread that only calls close(2).
 const STACK_BYTES: usize = 64 << 10;
 
 /// Connections that are being closed, by uid.
@@ -32,9 +32,9 @@ struct Closing {
 }
 
 impl Closers {
-    /// Ends a connection of `uid`. Never waits for what is in its queue.
+    /// Ends a connection of `uid`. Never waits for the descriptors in its queue.
     pub(super) fn close(&self, uid: u32, stream: UnixStream) {
-        // From here on the kernel refuses to put anything into the queue.
+        // From here on the kernel adds nothing to the queue.
         let is_shut = stream.shutdown(Shutdown::Both).is_ok();
         if is_shut && has_queued_descriptors(stream.as_fd()).is_ok_and(|has| !has) {
             return;
@@ -52,7 +52,7 @@ impl Closers {
         let spawned =
             thread::Builder::new().name("anion-closer".to_owned()).stack_size(STACK_BYTES).spawn(work);
         if spawned.is_err() {
-            // The next connection of the uid that is closed tries again.
+            // The next connection of the uid to be closed tries again.
             self.end(uid);
         }
     }
@@ -62,13 +62,13 @@ impl Closers {
         self.lock().values().map(|closing| closing.waiting.len()).sum()
     }
 
-    /// Closes one connection of `uid`; returns false if none waits, and counts the thread as ended.
+    /// Closes one connection of `uid`. If none waits, returns false and counts the thread as ended.
     fn close_next(&self, uid: u32) -> bool {
         let next = self.lock().get_mut(&uid).and_then(|closing| closing.waiting.pop_front());
         if next.is_none() {
             self.end(uid);
         }
-        // The lock is gone.
+        // The lock is released here.
         next.is_some()
     }
 
@@ -122,7 +122,7 @@ mod tests {
         let control = [ControlMessage::ScmRights(&rights)];
         let send =
             || sendmsg::<()>(theirs.as_raw_fd(), &[IoSlice::new(b"x")], &control, MsgFlags::empty(), None);
-        // Before Linux 6.16 there is no such option, and they pass as ever.
+        // Before Linux 6.16 the option does not exist, and descriptors pass.
         match (error(false), send()) {
             (None, sent) => assert_eq!(sent, Err(nix::Error::EPERM)),
             (code, sent) => assert_eq!((code, sent), (Some(libc::ENOPROTOOPT), Ok(1))),
@@ -141,7 +141,7 @@ mod tests {
                 send_descriptor(&theirs, &sent);
             }
             closers.close(1, ours);
-            // What was not read ends it with an error.
+            // Unread data ends the connection with an error.
             let end = (&theirs).read(&mut [0]).map_err(|error| error.kind());
             assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)), "{end:?}");
         }

@@ -8,12 +8,12 @@ use crate::units::PageSize;
 use anyhow::{Context, ensure};
 use std::path::PathBuf;
 
-/// Returns the configuration in `files`, a device tree and overlays of it, else the default one;
-/// and where it came from. What is wrong in it is logged: a heap that cannot be understood is left
-/// out, and the others are served. `look_up` resolves the names of users and groups.
+/// Returns the configuration in `files`, a device tree and its overlays, else the default
+/// configuration; and where it came from. Logs its errors: an invalid heap is skipped, and the
+/// others are served. `look_up` resolves the names of users and groups.
 ///
 /// # Errors
-/// If nothing can be read, or no heap is left.
+/// If nothing can be read, or no valid heap is left.
 pub(crate) fn load(files: &[PathBuf], look_up: LookUp<'_>) -> anyhow::Result<(Config, String)> {
     let page = page_size().context("cannot tell the page size")?;
     let (Loaded { config, diagnostics }, origin) = read(files, page, look_up).context("no configuration")?;
@@ -29,10 +29,10 @@ pub(crate) fn load(files: &[PathBuf], look_up: LookUp<'_>) -> anyhow::Result<(Co
     Ok((config, origin))
 }
 
-/// Reads the configuration in `files`, else the default one. Returns what to call it, too.
+/// Reads the configuration in `files`, else the default one. Also returns its name.
 ///
 /// # Errors
-/// If a file cannot be read, or an overlay does not fit what is before it.
+/// If a file cannot be read, or an overlay does not fit the tree before it.
 pub(super) fn read(
     files: &[PathBuf],
     page: PageSize,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Looks again for devices that were missing, or closed to the service, when it started: at boot,
-//! modules are loaded and udev sets permissions at the same time.
+//! Retries devices that were missing, or closed to the service, when it started. At boot, modules
+//! are loaded and udev sets permissions at the same time.
 
 use crate::allocator::Allocator;
 use crate::sys::dma_heap;
@@ -14,7 +14,7 @@ use std::thread;
 /// Directory of the kernel's devices.
 const DIRECTORY: &str = "/dev";
 
-/// Watches the directories that devices for memory appear in.
+/// Watches the directories in which memory devices appear.
 pub(crate) struct DeviceWatcher {
     events: Inotify,
     devices: WatchDescriptor,
@@ -22,7 +22,7 @@ pub(crate) struct DeviceWatcher {
 
 impl DeviceWatcher {
     /// Prepares to watch. Call it before the heaps are made, so that no device is missed, and
-    /// before system calls are given up: it makes a queue of events.
+    /// before the seccomp filter: it makes an inotify instance.
     ///
     /// # Errors
     /// `EMFILE` beyond the user's inotify instances or the process's descriptors; `ENOSPC` beyond
@@ -35,11 +35,11 @@ impl DeviceWatcher {
         Ok(watcher)
     }
 
-    /// Starts the thread that watches, if a heap would rather have a device that could not be used.
-    /// It ends with the allocator, at the next event.
+    /// Starts the watching thread if a heap has a preferred device that it could not use. The
+    /// thread ends at the first event after the allocator ended.
     ///
     /// # Errors
-    /// If there is no thread left.
+    /// If no thread can be started.
     pub(crate) fn start(self, allocator: &Arc<Allocator>) -> io::Result<()> {
         if !allocator.lacks_devices() {
             return Ok(());
@@ -65,7 +65,7 @@ impl DeviceWatcher {
         }
     }
 
-    /// Returns whether an event may be about a device for memory.
+    /// Returns whether an event may be about a memory device.
     fn concerns(&self, event: &InotifyEvent) -> bool {
         let is_memory =
             |name: &str| matches!(name, "dma_heap" | "ion" | "udmabuf") || name.starts_with("ashmem");
@@ -73,8 +73,8 @@ impl DeviceWatcher {
         event.wd != self.devices || name.is_some_and(is_memory)
     }
 
-    /// Watches the dma-heaps' directory, which the kernel makes with the first of them. Watching it
-    /// again changes nothing.
+    /// Watches the directory of the dma-heaps, which the kernel makes with the first of them. A
+    /// second watch of the same directory changes nothing.
     fn watch_dma_heaps(&self) -> io::Result<()> {
         match watch(&self.events, Path::new(dma_heap::DIRECTORY)) {
             Err(Errno::ENOENT | Errno::EACCES) => Ok(()),

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Keeps the socket where clients look for it. Programs that clean directories remove sockets, too;
-//! the service would then serve only connected clients, and new clients could not connect.
+//! Keeps the socket at its path. Programs that clean directories also remove sockets; the service
+//! would then serve only connected clients, and new clients could not connect.
 //!
-//! The kernel reports changes of the socket's directory, so the thread sleeps otherwise. A socket
-//! that this process made is bound again, and connections stay. If the seccomp filter forbids that,
-//! the process ends with an error, so that its supervisor restarts it. The process leaves a socket
-//! of systemd, or of another process that serves there, as it is.
+//! The kernel reports changes of the socket's directory; the thread sleeps between them. A lost
+//! socket that this process made is bound again, and connections stay. If the seccomp filter
+//! forbids that, the process ends with an error, so that its supervisor restarts it. The process
+//! does not touch a socket of systemd, or of another process that serves at the path.
 
 use super::listener::Listener;
 use anyhow::anyhow;
@@ -21,13 +21,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Time that the program that removed a socket has to put another in its place, before this process
-/// does.
+/// Pause before this process binds a lost socket again: the program that removed it may replace it.
 const BIND_PAUSE: Duration = Duration::from_millis(2);
-/// The same before the process ends.
+/// The same pause before the process ends.
 const END_PAUSE: Duration = Duration::from_secs(1);
 
-/// A socket that can be replaced while it is listened to. The lock is a leaf, held for a copy.
+/// A socket that can be replaced while threads accept from it. The lock is a leaf, held for a copy.
 pub(super) struct Current(Mutex<Arc<UnixListener>>);
 
 impl Current {
@@ -36,7 +35,7 @@ impl Current {
         Arc::new(Self(Mutex::new(Arc::new(socket))))
     }
 
-    /// Returns the socket to listen to now.
+    /// Returns the socket to accept from now.
     pub(super) fn socket(&self) -> Arc<UnixListener> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -45,22 +44,22 @@ impl Current {
     pub(super) fn has_client(&self) -> bool {
         let socket = self.socket();
         let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-        // A failure is no client.
+        // An error counts as no client.
         let _ = poll(&mut fds, PollTimeout::ZERO);
         fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN))
     }
 
-    /// Replaces the socket. A thread that waits for a client of the old one gets `EINVAL`.
+    /// Replaces the socket. A thread that waits for a client at the old one gets `EINVAL`.
     fn replace(&self, socket: UnixListener) {
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *current, Arc::new(socket));
         drop(current);
-        // It fails if nothing listened.
+        // It fails if no thread listened.
         let _ = shutdown(old.as_raw_fd(), Shutdown::Both);
     }
 }
 
-/// The socket of the service; none once it has stopped.
+/// The socket of the service; `None` once the service has stopped.
 pub(super) type Shared = Arc<Mutex<Option<Listener>>>;
 
 /// Watches one socket's directory.
@@ -73,7 +72,7 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Prepares to watch. Before system calls are given up: it makes a queue of events.
+    /// Prepares to watch. Call it before the seccomp filter: it makes an inotify instance.
     ///
     /// # Errors
     /// `EMFILE` beyond the user's inotify instances or the process's descriptors.
@@ -85,7 +84,7 @@ impl Keeper {
     /// Starts the thread that watches until the service stops.
     ///
     /// # Errors
-    /// If there is no thread left.
+    /// If no thread can be started.
     pub(super) fn start(self) -> io::Result<()> {
         thread::Builder::new().name("socket-keeper".to_owned()).spawn(move || self.run())?;
         Ok(())
@@ -97,7 +96,8 @@ impl Keeper {
             else {
                 return;
             };
-            // Watching what is watched already changes nothing; a directory may be another by now.
+            // A second watch of the same directory changes nothing. The path may lead to another
+            // one by now.
             if let Err(error) = self.watch(&path) {
                 log::info!("cannot watch {} for removal: {error}", path.display());
                 return;
@@ -121,13 +121,13 @@ impl Keeper {
             | AddWatchFlags::IN_ONLYDIR;
         let directory = socket.parent().filter(|directory| !directory.as_os_str().is_empty());
         match self.events.add_watch(directory.unwrap_or(Path::new(".")), events) {
-            // It is gone, which is what the next look will find.
+            // The directory is missing, which the next check detects.
             Err(nix::errno::Errno::ENOENT) => Ok(()),
             watched => watched.map(drop),
         }
     }
 
-    /// Sleeps until something happened that may have been about the socket.
+    /// Sleeps until an event that may be about the socket.
     fn wait(&self, socket: &Path) -> nix::Result<()> {
         let concerns =
             |event: &InotifyEvent| event.name.as_deref().is_none_or(|name| Some(name) == socket.file_name());
@@ -139,12 +139,12 @@ impl Keeper {
         lock(&self.listener).as_ref().is_some_and(|listener| !listener.is_in_place())
     }
 
-    /// Makes a lost socket again, if it is still lost after a pause; returns whether it is in
-    /// place. Ends the process if it cannot make it, and no other process serves there.
+    /// Binds the socket again if it is still lost after a pause. Returns whether it is in place.
+    /// Ends the process if it cannot bind it and no other process serves at the path.
     fn restore(&self, path: &Path) -> bool {
         thread::sleep(if self.may_bind { BIND_PAUSE } else { END_PAUSE });
         let mut guard = lock(&self.listener);
-        // The service is stopping, or something put the socket back.
+        // The service is stopping, or another program restored the socket.
         let Some(listener) = guard.as_mut().filter(|listener| !listener.is_in_place()) else { return true };
         let place = path.display();
         if !listener.is_own() {
@@ -156,7 +156,7 @@ impl Keeper {
         }
         let restored = match self.may_bind {
             true => listener.bind_again().and_then(|is_bound| Ok((is_bound, listener.socket.try_clone()?))),
-            // Asking who serves there takes calls that it has not either.
+            // The filter also forbids the calls that would find another server.
             false if path.exists() => listener.socket.try_clone().map(|old| (false, old)).map_err(Into::into),
             false => Err(anyhow!("the list of system calls (--seccomp) forbids it")),
         };

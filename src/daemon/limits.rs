@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Limits that keep the service from starting: which they are, their values, and what changes them.
+//! Names the limits that prevent the start of the service, with their values and the settings that
+//! change them.
 
 use crate::sys::cgroup;
 use anyhow::ensure;
@@ -7,15 +8,15 @@ use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use std::io;
 
-/// Fewest descriptors that the service starts with: it keeps about twenty, and each connection and
-/// each buffer takes more.
+/// Fewest descriptors with which the service starts: it keeps about twenty, and each connection and
+/// each buffer needs another one.
 const LEAST_DESCRIPTORS: u64 = 32;
 
-/// Raises the limit of open files to the maximum of this process: the service keeps one for every
+/// Raises the soft limit of open files to the hard limit: the service keeps a descriptor for every
 /// buffer.
 ///
 /// # Errors
-/// If that is less than what the service itself needs.
+/// If the hard limit is below what the service itself needs.
 #[cfg_attr(
     target_pointer_width = "64",
     expect(clippy::useless_conversion, reason = "a limit is a machine word, of 32 bits elsewhere")
@@ -39,8 +40,8 @@ pub(crate) fn raise_descriptors() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the limits that may be the reason for an error, each with its value and what changes it,
-/// as the end of its message; empty if the error is of another kind.
+/// Returns the end of an error's message: the limits that may have caused it, each with its value
+/// and how to change it. Empty if no limit causes such an error.
 pub(crate) fn behind(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let is_reason = |errno: &Errno| {
@@ -52,7 +53,7 @@ pub(crate) fn behind(error: &anyhow::Error) -> String {
             vec![rlimit(Resource::RLIMIT_NOFILE, "RLIMIT_NOFILE", "ulimit -n, LimitNOFILE=")]
         }
         Some(Errno::ENFILE) => vec!["/proc/sys/fs/file-max has the limit of the machine".to_owned()],
-        // A thread, or the memory of its stack.
+        // A thread, or the memory of its stack, could not be made.
         Some(Errno::EAGAIN) => [threads(), memory()].concat(),
         Some(Errno::ENOMEM) => memory(),
         _ => return String::new(),

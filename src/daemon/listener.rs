@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The listening socket: made at a path, or taken over from systemd.
+//! The listening socket: bound to a path, or passed by systemd.
 
 use super::lock::{KnownFile, LockFile, OwnedPath, is_ending};
 use anyhow::{Context, bail, ensure};
@@ -19,7 +19,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::{env, process};
 
-/// A socket that clients can connect to. Dropping it removes what it put into the file system.
+/// A socket that clients can connect to. Dropping it removes the files that it made.
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(super) socket: UnixListener,
@@ -31,11 +31,11 @@ pub(crate) struct Listener {
 /// Owner of a socket's path.
 #[derive(Debug)]
 enum SocketPath {
-    /// Nobody's: the socket has none, or one that this process cannot see.
+    /// No owner: the socket has no path, or none that this process can see.
     Unknown,
-    /// Systemd's, which passed the socket.
+    /// systemd, which passed the socket.
     Passed(KnownFile),
-    /// This process's.
+    /// This process.
     Own(OwnSocket),
 }
 
@@ -43,32 +43,32 @@ enum SocketPath {
 #[derive(Debug)]
 struct OwnSocket {
     settings: SocketSettings,
-    // The order of the fields is that of their drops: the lock guards the path to the end. There is
-    // always a path, but while it is made again.
+    // Fields are dropped in this order: the lock is released last. The path is `None` only while
+    // the socket is bound again.
     path: Option<OwnedPath>,
     lock: LockFile,
 }
 
-/// Properties of a socket at a path.
+/// Settings of a socket at a path.
 #[derive(Debug, Clone)]
 pub(crate) struct SocketSettings {
-    /// The path; a missing directory is made.
+    /// The path. A missing directory is made.
     pub(crate) path: PathBuf,
     /// Permission bits; `None` for 0660 as root, else 0600.
     pub(crate) mode: Option<u32>,
-    /// Group; `None` to leave it to the system.
+    /// Group; `None` for the system's default.
     pub(crate) group: Option<Gid>,
 }
 
 impl Listener {
     /// Returns the socket that systemd made and passed to this process; `None` if it passed none.
-    /// It returns the socket once, and only if inherited descriptors were taken over when the
-    /// process began. The variables stay in the environment: they name the process that they are
-    /// for, and the service starts no other.
+    /// Returns it once, and only if inherited descriptors were taken over when the process began.
+    /// The variables stay in the environment: they name their process, and the service starts no
+    /// other program that could use them.
     ///
     /// # Errors
-    /// If there are several, one is announced that is not open, or it is not a listening Unix
-    /// stream socket.
+    /// If there are several, if the announced descriptor is not open, or if it is not a listening
+    /// Unix stream socket.
     pub(crate) fn from_systemd() -> anyhow::Result<Option<Self>> {
         if is_for_another() {
             return Ok(None);
@@ -79,7 +79,7 @@ impl Listener {
         let Some(number) = numbers.next() else { return Ok(None) };
         let socket = take_stream_socket(number).context("the socket from systemd is of no use")?;
         ensure!(getsockopt(&socket, sockopt::AcceptConn)?, "the socket from systemd does not listen");
-        // Shared with systemd, which may have left it non-blocking; accepting would spin.
+        // systemd shares it and may have made it non-blocking; accepting would then be a busy loop.
         socket.set_nonblocking(false)?;
         let address = socket.local_addr()?;
         let path = address.as_pathname();
@@ -89,12 +89,12 @@ impl Listener {
         Ok(Some(Self { socket, place, path: known.map_or(SocketPath::Unknown, SocketPath::Passed) }))
     }
 
-    /// Makes a socket. A stale one at the path is replaced. Owner and permissions are in force
-    /// before the first client can connect: until it listens, the kernel refuses everyone.
+    /// Makes a socket. Replaces a stale one at the path. Owner and permissions apply before the
+    /// first client can connect: the kernel refuses all clients until the socket listens.
     ///
     /// # Errors
-    /// If another process serves there (its pid is named) or starts to, if something that is not a
-    /// socket is there, or as the system reports it.
+    /// If another process serves at the path (its pid is named) or starts to, if another kind of
+    /// file is there, or as the system reports it.
     pub(crate) fn bind(settings: &SocketSettings) -> anyhow::Result<Self> {
         let path = &settings.path;
         check_length(path)?;
@@ -106,7 +106,7 @@ impl Listener {
         Ok(Self { socket, place, path: SocketPath::Own(own) })
     }
 
-    /// Returns where the socket is, unless it has no path that this process can see.
+    /// Returns the path of the socket, if it has one that this process can see.
     pub(super) fn path(&self) -> Option<&Path> {
         match &self.path {
             SocketPath::Unknown => None,
@@ -115,7 +115,7 @@ impl Listener {
         }
     }
 
-    /// Returns whether clients that look for the socket at its path find this one.
+    /// Returns whether the path still leads to this socket.
     pub(super) fn is_in_place(&self) -> bool {
         match &self.path {
             SocketPath::Unknown => true,
@@ -129,11 +129,11 @@ impl Listener {
         matches!(self.path, SocketPath::Own(_))
     }
 
-    /// Makes the socket once more, at a path that does not lead to it any more. Connections stay.
-    /// Returns false, and does nothing, if another process serves there.
+    /// Binds the socket again to a path that does not lead to it any more. Connections stay.
+    /// Returns false, without an effect, if another process serves at the path.
     ///
     /// # Errors
-    /// As [`Listener::bind`]; if it is systemd's.
+    /// As [`Listener::bind`]; if systemd made the socket.
     pub(super) fn bind_again(&mut self) -> anyhow::Result<bool> {
         let SocketPath::Own(own) = &mut self.path else { bail!("systemd made the socket") };
         if matches!(Occupant::find(&own.settings.path)?, Occupant::Server { .. }) {
@@ -143,7 +143,7 @@ impl Listener {
         if !own.lock.is_in_place() {
             own.lock = take_lock(&own.settings.path)?;
         }
-        // Before the next one is there, which may get the number of the one that is gone.
+        // Dropped before the new file is made, which may get the inode number of the removed one.
         own.path = None;
         let (socket, owned) = bind_at(&own.settings, false)?;
         self.socket = socket;
@@ -162,14 +162,14 @@ fn check_length(path: &Path) -> anyhow::Result<UnixAddr> {
     UnixAddr::new(path).with_context(|| format!("{}: a socket's path has at most 107 bytes", path.display()))
 }
 
-/// Makes a socket at a path whose lock this process holds. A stale one there is replaced, and one
-/// that does not answer if the lock was that of an ending process.
+/// Makes a socket at a path whose lock this process holds. Replaces a stale one. If the lock
+/// belonged to an ending process, also replaces one that does not answer.
 fn bind_at(settings: &SocketSettings, is_taken_over: bool) -> anyhow::Result<(UnixListener, OwnedPath)> {
     let path = &settings.path;
     let address = check_length(path)?;
     match Occupant::find(path).with_context(|| path.display().to_string())? {
         Occupant::None => {}
-        // Its clients have filled its queue, and it takes none of them off any more.
+        // Clients have filled its queue, and its process accepts none of them any more.
         Occupant::Server { pid: None } if is_taken_over => fs::remove_file(path)?,
         Occupant::Stale => {
             fs::remove_file(path).with_context(|| format!("cannot remove the stale {}", path.display()))?;
@@ -188,9 +188,9 @@ fn bind_at(settings: &SocketSettings, is_taken_over: bool) -> anyhow::Result<(Un
     Ok((socket.into(), owned))
 }
 
-/// Returns whether LISTEN_FDS is not for this process: a variable is empty, or LISTEN_PID is that
-/// of another process, which is logged. With a wrapper it is that of the wrapper, unless the
-/// wrapper executes the service by exec.
+/// Returns whether LISTEN_FDS is not for this process: a variable is empty, or LISTEN_PID names
+/// another process, which is logged. If a wrapper starts the service without exec, LISTEN_PID names
+/// the wrapper.
 fn is_for_another() -> bool {
     let variable = |name| env::var(name).unwrap_or_default();
     let (sockets, pid) = (variable("LISTEN_FDS"), variable("LISTEN_PID"));
@@ -223,7 +223,8 @@ fn take_stream_socket(number: RawFd) -> anyhow::Result<UnixListener> {
     Ok(descriptor.into())
 }
 
-/// Makes the socket's directory if it is missing: for its user alone, or readable by all if root's.
+/// Makes the socket's directory if it is missing: readable only by its user, or by all if the user
+/// is root.
 fn make_directory(socket: &Path) -> anyhow::Result<()> {
     let Some(directory) = socket.parent().filter(|path| !path.as_os_str().is_empty() && !path.exists())
     else {
@@ -234,7 +235,7 @@ fn make_directory(socket: &Path) -> anyhow::Result<()> {
         .recursive(true)
         .mode(mode)
         .create(directory)
-        // Independent of the umask.
+        // Set explicitly, so that the umask has no effect.
         .and_then(|()| fs::set_permissions(directory, Permissions::from_mode(mode)))
         .with_context(|| format!("cannot make {}", directory.display()))
 }
@@ -265,13 +266,13 @@ fn take_lock(socket: &Path) -> anyhow::Result<LockFile> {
 #[derive(Debug, PartialEq, Eq)]
 enum Occupant {
     None,
-    /// A socket without a server, or whose server is ending.
+    /// A socket whose server is missing or ending.
     Stale,
-    /// A socket with a server; its pid, unless that hides it or is too busy to tell.
+    /// A socket with a server; its pid, unless the server hides it or is too busy to report it.
     Server {
         pid: Option<i32>,
     },
-    /// A socket that is not for connections.
+    /// A socket of another type.
     OtherSocket,
     NotASocket,
 }
@@ -299,7 +300,7 @@ impl Occupant {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::None),
             Err(error) => return Err(error),
         }
-        // Without waiting: a server whose queue is full is a server too.
+        // Without waiting: a full queue also has a server.
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let probe: OwnedFd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
         match connect(probe.as_raw_fd(), &UnixAddr::new(path)?) {
@@ -338,8 +339,8 @@ mod tests {
         let pid = i32::try_from(std::process::id()).ok();
         assert_eq!(found("server"), Occupant::Server { pid });
         drop(server);
-        // Another test of this process may just be starting a program, which has a copy until it
-        // runs.
+        // Another test of this process may be starting a program, which has a copy until it
+        // executes.
         while found("server") != Occupant::Stale {
             std::thread::yield_now();
         }

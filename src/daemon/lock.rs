@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Ownership of a path: a lock against two processes that start at once, and removal of only this
-//! process's own files.
+//! Ownership of a path: a lock between processes that start at once; a process removes only its own
+//! files.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
@@ -18,7 +18,7 @@ pub(super) struct KnownFile {
 }
 
 impl KnownFile {
-    /// Knows what is at `path` now.
+    /// Returns the file at `path`.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         Ok(Self::new(path, &fs::symlink_metadata(path)?))
     }
@@ -31,15 +31,15 @@ impl KnownFile {
         &self.path
     }
 
-    /// Returns whether the path still leads to this file. Another that took its place may have its
-    /// number once this one is closed.
+    /// Returns whether the path still leads to this file. A new file at the path can have the same
+    /// inode number only once this file is closed.
     pub(super) fn is_in_place(&self) -> bool {
         fs::symlink_metadata(&self.path)
             .is_ok_and(|found| (self.device, self.inode) == (found.dev(), found.ino()))
     }
 }
 
-/// A file that this process made. Removed when dropped, unless another one has taken its place.
+/// A file that this process made. Dropping it removes the file, unless another one has replaced it.
 #[derive(Debug)]
 pub(super) struct OwnedPath(pub(super) KnownFile);
 
@@ -57,17 +57,17 @@ impl Drop for OwnedPath {
 /// released.
 #[derive(Debug)]
 pub(super) struct LockFile {
-    // The order of the fields is that of their drops.
+    // Fields are dropped in this order.
     path: OwnedPath,
     _lock: Flock<File>,
-    /// Whether it was that of a process that is ending, which may never end: a thread of it closes
-    /// a file whose file system does not answer.
+    /// Whether an ending process held the lock before. That process may never end: one of its
+    /// threads closes a file whose file system does not answer.
     pub(super) is_taken_over: bool,
 }
 
 impl LockFile {
-    /// Takes the lock at `path`; `None` if another process holds it. The lock of a process that is
-    /// ending counts as free.
+    /// Takes the lock at `path`; `None` if another process holds it. A lock of an ending process
+    /// counts as free.
     pub(super) fn take(path: &Path) -> io::Result<Option<Self>> {
         let mut is_taken_over = false;
         loop {
@@ -90,8 +90,8 @@ impl LockFile {
                 }
                 Err((_, error)) => return Err(error.into()),
             };
-            // The holder before may have removed the file between opening and locking; then the
-            // lock is on a file that no other process can find.
+            // The previous holder may have removed the file between opening and locking; then no
+            // other process can find the locked file.
             let found = KnownFile::new(path, &lock.metadata()?);
             if found.is_in_place() {
                 lock.set_len(0)?;
@@ -101,21 +101,21 @@ impl LockFile {
         }
     }
 
-    /// Returns whether other processes that look for the lock find this one.
+    /// Returns whether the path still leads to this lock.
     pub(super) fn is_in_place(&self) -> bool {
         self.path.0.is_in_place()
     }
 
-    /// Returns the pid of the process that holds the lock at `path`, as it wrote it; `None` if it
-    /// has not yet, or is of a release that did not.
+    /// Returns the pid that the holder of the lock at `path` wrote; `None` if it has not written it
+    /// yet, or is of a release that does not write it.
     pub(super) fn holder(path: &Path) -> Option<u32> {
         Holder::from_text(&fs::read_to_string(path).ok()?).map(|holder| holder.pid)
     }
 }
 
-/// Removes the lock file that another process holds if that is ending, and returns whether there is
-/// none such any more. A second lock on the same file has processes do so one after another, so
-/// that none removes the file that its forerunner has just put there.
+/// Removes the lock file if its holder is an ending process. Returns whether no such file is left.
+/// A second lock on the same file makes processes do this one after another, so that none removes a
+/// file that another has just made.
 fn remove_if_left_behind(path: &Path, mut file: &File) -> io::Result<bool> {
     let mut text = String::new();
     file.rewind()?;
@@ -132,7 +132,7 @@ fn remove_if_left_behind(path: &Path, mut file: &File) -> io::Result<bool> {
     };
     match fcntl(file, FcntlArg::F_OFD_SETLK(&all)) {
         Ok(_) => {}
-        // Another process is about to serve there.
+        // Another process is about to serve at the path.
         Err(Errno::EAGAIN | Errno::EACCES) => return Ok(false),
         Err(error) => return Err(error.into()),
     }
@@ -149,7 +149,7 @@ fn remove_if_left_behind(path: &Path, mut file: &File) -> io::Result<bool> {
 #[derive(Debug, PartialEq, Eq)]
 struct Holder {
     pid: u32,
-    /// When it started, as /proc has it: pids are given again.
+    /// Its start time in /proc: the kernel reuses pids.
     started: u64,
     /// The pid namespace of the pid.
     namespace: String,
@@ -172,7 +172,7 @@ impl Holder {
         Some(Self { pid, started, namespace: words.next()?.to_owned() })
     }
 
-    /// Returns whether it is the process that the pid names here, and is ending.
+    /// Returns whether the pid names this process here, and the process is ending.
     fn is_ending(&self) -> bool {
         let is_here = namespace().is_ok_and(|own| own == self.namespace);
         is_here
@@ -181,7 +181,7 @@ impl Holder {
     }
 }
 
-/// Returns what tells this process's namespace of pids from others.
+/// Returns the identity of this process's pid namespace.
 fn namespace() -> io::Result<String> {
     Ok(fs::read_link("/proc/self/ns/pid")?.display().to_string())
 }
@@ -196,11 +196,11 @@ struct Process {
 const PF_EXITING: u64 = 4;
 
 impl Process {
-    /// Returns whether the process with this pid is ending: its first thread is, independently of
-    /// the others.
+    /// Returns the process with this pid. It is ending if its first thread is, whatever the others
+    /// do.
     pub(super) fn find(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The command's name, which is second, can have anything in it.
+        // The second field, the name of the command, can contain any character.
         let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let number = |field: usize| {
             let text = fields.get(field - 3).ok_or(io::ErrorKind::InvalidData)?;
@@ -237,7 +237,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a.lock");
         let held = LockFile::take(&path).expect("possible").expect("free");
-        // A child that has ended and was not waited for is as far as one whose thread is stuck.
+        // A zombie has the same state as a process whose thread cannot end.
         let mut child = std::process::Command::new("true").spawn().expect("started");
         let pid = child.id();
         while !is_ending(i32::try_from(pid).expect("a pid")) {

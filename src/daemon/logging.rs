@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Destinations of log messages: standard error, the journal through it, or Android's log.
+//! Writes log messages to standard error, through it to the journal, or to Android's log.
 
 #[cfg(not(any(soong, target_os = "android")))]
 mod front;
@@ -9,11 +9,11 @@ mod output;
 pub(crate) use backend::Output;
 use log::LevelFilter;
 
-/// Names the level on a device, for people who cannot change the command line.
+/// Sets the level on a device, where the command line cannot be changed.
 const LEVEL_PROPERTY: &str = "persist.vendor.anion.log_level";
 
-/// Starts logging at `requested`, else at the level that the device's property names, else at info.
-/// Returns what the lines go through, to be kept as long as there are any.
+/// Starts logging at `requested`, else at the level of the device's property, else at info. Returns
+/// the output of the lines. Keep it as long as messages are logged.
 pub(crate) fn init(requested: Option<LevelFilter>) -> Output {
     let property = rustutils::system_properties::read(LEVEL_PROPERTY);
     let configured = property.as_ref().ok().and_then(Option::as_deref);
@@ -29,9 +29,9 @@ pub(crate) fn init(requested: Option<LevelFilter>) -> Output {
     output
 }
 
-/// Returns the least severe messages of the binder library that are logged. Its RPC half complains
-/// several times about every malformed byte that any client sends, so these lines are for debugging
-/// alone.
+/// Returns the lowest logged severity of each module of the binder library. Its RPC code logs
+/// several lines for every malformed message of a client, so these are logged only at the level of
+/// debugging.
 fn library_levels(level: LevelFilter) -> [(&'static str, LevelFilter); 2] {
     if level >= LevelFilter::Debug {
         return [("rsbinder", level), ("rsbinder::rpc", level)];
@@ -44,14 +44,14 @@ mod backend {
     use android_logger::{Config, FilterBuilder};
     use log::LevelFilter;
 
-    /// Lines go to the system's logger, which drops what it cannot take.
+    /// Writes lines to the system's logger, which drops lines when it is full.
     pub(crate) struct Output;
 
     impl Output {
         /// Does nothing: writing to the system's logger never waits.
         pub(crate) fn never_wait(&self) {}
 
-        /// Returns a function that does nothing: the system's logger has all lines already.
+        /// Returns a function that does nothing: the system's logger already has all lines.
         pub(crate) fn last_words(&self) -> impl Fn() + Send + 'static {
             || {}
         }
@@ -86,7 +86,7 @@ mod backend {
         }
         if stderr_is_the_journal() {
             builder.write_style(WriteStyle::Never).format(|out, record| {
-                // A priority holds for one line; the journal adds time, unit and process.
+                // A priority applies to one line; the journal adds time, unit and process.
                 let text = record.args().to_string();
                 text.lines().try_for_each(|line| writeln!(out, "<{}>{line}", priority(record.level())))
             });
@@ -98,7 +98,7 @@ mod backend {
         let (output, lines) = Output::new();
         let logger = builder.target(Target::Pipe(Box::new(lines))).build();
         log::set_max_level(logger.filter());
-        // Fails only where a logger was set before, which the program does not do.
+        // Fails only if a logger is already set, which the program does not do.
         let _ = log::set_boxed_logger(Box::new(Front::new(logger, level)));
         output
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A second process that looks up names of users and groups for a service with a filter.
 //!
-//! The system's database of accounts is read by libraries that the machine's administrator chooses
-//! (nsswitch.conf(5)): files, a directory on the network, systemd. No list of system calls has all
-//! of theirs, and a call that is not in the list ends the service. This process is started before
-//! the filter, keeps all system calls, and reads nothing but names from the service. It ends when
-//! the service closes its end of the socket.
+//! The administrator of the machine chooses the libraries that read the system's database of
+//! accounts (nsswitch.conf(5)): files, a directory on the network, systemd. No list of system calls
+//! contains all calls of such libraries, and a call that is not in the list ends the service. This
+//! process is started before the filter, keeps all system calls, and reads only names from the
+//! service. It ends when the service closes its end of the socket.
 
 use super::accounts;
 use crate::config::{Account, AccountError};
@@ -21,20 +21,21 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// The option that makes a process of this program such a one.
+/// The option that starts the program as this process.
 pub(crate) const OPTION: &str = "look-up-accounts";
 
-/// How long the service waits for one name. A directory on the network may not answer.
+/// Time that the service waits for one name. A directory on the network may not answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The process, as the service sees it.
+/// The service's connection to the process.
 pub(crate) struct Lookup {
-    /// `None` once it has not answered: what it says later would be taken for another answer.
+    /// `None` once an answer was late: the late answer would be read as the answer to the next
+    /// name.
     process: RefCell<Option<BufReader<File>>>,
 }
 
 impl Lookup {
-    /// Starts the process. Where that fails, a warning is logged, and every name is an error.
+    /// Starts the process. If that fails, logs a warning, and every lookup returns an error.
     pub(crate) fn start() -> Self {
         let started = Self::process();
         let failed =
@@ -50,11 +51,11 @@ impl Lookup {
         command.arg(format!("--{OPTION}")).env_clear().stderr(Stdio::null());
         command.stdin(theirs.try_clone().context("cannot copy a descriptor")?).stdout(theirs);
         command.spawn().context("cannot start the process that looks names up")?;
-        // A file, so that it is read by read(2) and written by write(2), which the filter has.
+        // A file, so that read(2) and write(2) are used, which the filter permits.
         Ok(BufReader::new(File::from(OwnedFd::from(ours))))
     }
 
-    /// Has the process look an account up.
+    /// Requests the lookup of an account from the process.
     ///
     /// # Errors
     /// If there is no such account, the database cannot be read, or the process does not answer.
@@ -82,7 +83,7 @@ impl Lookup {
     }
 }
 
-/// Sends the name of an account. Returns the line that comes back, without its end.
+/// Sends the name of an account. Returns the line of the answer, without its end.
 fn ask(process: &mut BufReader<File>, account: &Account) -> io::Result<String> {
     let (kind, name) = match account {
         Account::User(name) => ("user", name),
@@ -95,7 +96,7 @@ fn ask(process: &mut BufReader<File>, account: &Account) -> io::Result<String> {
     Ok(line.to_owned())
 }
 
-/// What is said of an account, as one line.
+/// The answer about an account, as one line.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
     Uids(Vec<Uid>),
@@ -139,11 +140,11 @@ impl Answer {
     }
 }
 
-/// Answers on standard output what is asked on standard input, until that ends. SIGHUP, which the
-/// service's process group may get, does not end it.
+/// Answers the requests of standard input on standard output, until the input ends. Ignores SIGHUP,
+/// which the service's process group may get.
 ///
 /// # Errors
-/// If one of them fails, or something else than an account is asked for.
+/// If reading or writing fails, or a request names no account.
 pub(crate) fn answer() -> io::Result<()> {
     SigSet::from(Signal::SIGHUP).thread_block()?;
     let mut output = io::stdout().lock();

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The process around the service: arguments, logging, signals, sockets and connections.
 //!
-//! [`main`] reads the configuration, opens the transports, makes the allocator, gives up the system
-//! calls that it needs no more, serves, and waits for the signal to stop.
+//! [`main`] reads the configuration, opens the transports, makes the allocator, enforces the
+//! seccomp filter, serves, and waits for the signal to stop.
 
 /// The command line.
 mod args;
 
-/// Where messages go.
+/// Log messages.
 mod logging;
 
 /// Names of users and groups.
@@ -17,51 +17,51 @@ mod accounts;
 #[cfg(not(soong))]
 mod lookup;
 
-/// What a configuration file means.
+/// Prints what a configuration file means.
 mod check_config;
 
-/// Which heaps are served.
+/// Loads the configuration.
 mod configuration;
 
-/// Devices that come while it serves.
+/// Devices that appear while the service runs.
 mod devices;
 
-/// A configuration that changed while it serves.
+/// Configuration that changes while the service runs.
 mod reload;
 
-// What this machine offers, and what it lacks.
+// Reports what this machine offers, and what it lacks.
 mod doctor;
 
-/// Limits that are in the way.
+/// Limits that prevent the start.
 mod limits;
 
-/// Signals, core dumps, panics: what holds for the whole process.
+/// Settings of the whole process: signals, core dumps, panics.
 mod process;
 
-/// Which system calls may be made while serving.
+/// The seccomp filter of a serving process.
 #[cfg(not(soong))]
 mod seccomp;
 
-/// What has to be done before anything else.
+/// Settings of the process before anything else starts.
 mod sys;
 
-/// The listening socket: its own or systemd's.
+/// The listening socket: bound by this process or passed by systemd.
 #[cfg(not(soong))]
 mod listener;
 
-/// Who owns the socket's path.
+/// Ownership of the socket's path.
 #[cfg(not(soong))]
 mod lock;
 
-/// Keeps the socket in its place.
+/// Keeps the socket at its path.
 #[cfg(not(soong))]
 mod keeper;
 
-/// How many connections a client may have.
+/// Limits of a client's connections.
 #[cfg(not(soong))]
 mod budget;
 
-/// Closing connections that are not served.
+/// Closes connections that are not served.
 #[cfg(not(soong))]
 mod closer;
 
@@ -69,17 +69,17 @@ mod closer;
 #[cfg(not(soong))]
 mod accept;
 
-/// Which transports, and serving over them.
+/// Opens and serves the transports.
 #[cfg_attr(soong, path = "transport_on_device.rs")]
 mod transport;
 
 /// Threads that hang.
 mod watchdog;
 
-/// What is served.
+/// The binder objects.
 mod services;
 
-/// Reports to who started the process.
+/// Reports to the process that started this one.
 mod supervisor;
 
 use crate::allocator::Allocator;
@@ -101,8 +101,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 use transport::Transports;
 
-/// Runs the program to its end. It owns the descriptors that the process inherited, so it must be
-/// all that `main` does, once: `tests/floors.rs` checks that.
+/// Runs the program to its end. It owns the descriptors that the process inherited, so `main` must
+/// call only this function, once; `tests/floors.rs` checks that.
 pub fn main() -> ExitCode {
     let inherited = sys::own_inherited_descriptors();
     let arguments = Arguments::read();
@@ -115,7 +115,7 @@ pub fn main() -> ExitCode {
         return lookup::answer().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
     if arguments.doctor {
-        // Its report is all that is asked for.
+        // The user wants only the report.
         let _output = logging::init(arguments.log_level.or(Some(LevelFilter::Off)));
         return doctor::run(&arguments);
     }
@@ -200,7 +200,7 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     Ok(())
 }
 
-/// Logs what there is to serve, and what there is not.
+/// Logs the heaps that are served, and those that are unavailable.
 fn describe(allocator: &Allocator, origin: &str) {
     let heaps = allocator.heaps();
     let available = heaps.iter().filter(|heap| heap.unavailable().is_none()).count();

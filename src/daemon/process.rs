@@ -8,19 +8,19 @@ use std::io::{self, IsTerminal};
 use std::panic;
 use std::thread;
 
-/// The signals that end the service, and SIGHUP. They are blocked in every thread and fetched by
-/// one that waits for them, so no code runs in a handler of theirs.
+/// The signals that end the service, and SIGHUP. They are blocked in every thread. One thread waits
+/// for them, so no code runs in a signal handler.
 pub(crate) struct StopSignals {
     stop: SigSet,
-    /// A terminal shows the service, which SIGHUP ends with it.
+    /// Whether the service runs on a terminal; then SIGHUP ends it.
     is_shown: bool,
 }
 
 impl StopSignals {
-    /// Blocks SIGTERM, SIGINT and SIGHUP for this thread and all threads that it starts, so call it
-    /// before starting any. It also blocks SIGIO and SIGXFSZ: a broken lease raises the first, a
-    /// file beyond `RLIMIT_FSIZE` the second, and the default action of both would end the process.
-    /// Rust's runtime ignores SIGPIPE.
+    /// Blocks SIGTERM, SIGINT and SIGHUP in this thread and all threads that it starts, so call it
+    /// before starting any. It also blocks SIGIO, which a broken lease raises, and SIGXFSZ, which a
+    /// file beyond `RLIMIT_FSIZE` raises: the default action of both ends the process. Rust's
+    /// runtime ignores SIGPIPE.
     ///
     /// # Errors
     /// As the system reports them.
@@ -31,9 +31,10 @@ impl StopSignals {
         Ok(Self { stop, is_shown: io::stderr().is_terminal() })
     }
 
-    /// Sleeps until one of them comes that ends the service. After that they have their default
-    /// action again: a second one ends the process wherever the clean stop is. SIGHUP ends a
-    /// service that a terminal shows; for another one `reload` is called, and it serves on.
+    /// Sleeps until a signal arrives that ends the service, and returns it. Then the signals have
+    /// their default action again: a second one ends the process at once, whatever the clean stop
+    /// does. SIGHUP ends a service on a terminal; otherwise it calls `reload`, and the service
+    /// continues.
     ///
     /// # Errors
     /// As the system reports them.
@@ -50,8 +51,8 @@ impl StopSignals {
     }
 }
 
-/// Keeps clients' buffers out of core dumps: of the process's memory these have its private
-/// anonymous pages alone, and the headers of its programs (core(5)).
+/// Excludes clients' buffers from core dumps: a dump then contains only private anonymous pages and
+/// the headers of programs (core(5)).
 pub(crate) fn keep_buffers_out_of_core_dumps() {
     const FILTER: &str = "/proc/self/coredump_filter";
     if let Err(error) = fs::write(FILTER, "0x11") {
@@ -59,7 +60,7 @@ pub(crate) fn keep_buffers_out_of_core_dumps() {
     }
 }
 
-/// Sends panics to the log. The binder library catches those of a call, and the service goes on.
+/// Logs panics. The binder library catches a panic in a call, and the service continues.
 pub(crate) fn log_panics() {
     panic::set_hook(Box::new(|info| {
         let thread = thread::current();

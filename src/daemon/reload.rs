@@ -9,9 +9,9 @@ use crate::config::spec::GraphicsRule;
 use std::path::PathBuf;
 
 /// Reads the configuration in `files` again and applies what can change while the service runs: the
-/// limits and privileges of clients. Looks again for devices that were missing, too. What cannot
-/// change stays, and is logged; so does everything if the configuration cannot be read. `rules` are
-/// those of the graphics allocator; `look_up` resolves the names of users and groups.
+/// limits and privileges of clients. Also retries missing devices. What cannot change stays, and is
+/// logged. If the configuration cannot be read, everything stays. `rules` are those of the graphics
+/// allocator; `look_up` resolves the names of users and groups.
 pub(crate) fn reload(
     files: &[PathBuf],
     look_up: LookUp<'_>,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which system calls the service may make once it serves.
+//! The system calls that a serving process may make.
 //!
-//! A call that is not in the policy ends the service. Refusing it with an error would keep a
-//! service going whose code is not its own any more, or whose libraries take paths that no test
-//! covers; what clients hold survives its end, and systemd or init starts it again. The call's
-//! number is written to standard error (`crate::sys::seccomp`).
+//! A call that is not in the policy ends the service. If it returned an error instead, a process
+//! whose code was replaced by an attacker, or whose libraries take untested paths, would continue.
+//! Clients' buffers survive the end, and systemd or init restarts the service. The call's number is
+//! written to standard error (`crate::sys::seccomp`).
 
 #[cfg_attr(
     not(any(test, all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))),
@@ -22,16 +22,16 @@ use policy::Policy;
 /// Value of `--seccomp`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SystemCalls {
-    /// All that the kernel has.
+    /// All system calls.
     Any,
-    /// Those of the built-in policy.
+    /// The system calls of the built-in policy.
     BuiltIn,
-    /// Those of a policy file.
+    /// The system calls of a policy file.
     File(PathBuf),
 }
 
 impl SystemCalls {
-    /// Reads the option's value; any word is one.
+    /// Reads the option's value. Every word is valid.
     #[expect(clippy::unnecessary_wraps, reason = "the form of a value parser")]
     pub(crate) fn parse(text: &str) -> Result<Self, Infallible> {
         Ok(match text {
@@ -42,7 +42,7 @@ impl SystemCalls {
     }
 }
 
-/// A filter that is ready to be enforced.
+/// A compiled filter.
 #[derive(Debug)]
 pub(crate) struct Filter {
     origin: String,
@@ -51,12 +51,12 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// Reads and compiles the policy; `None` if every call is allowed. Early, so that a policy that
-    /// is not understood stops the start and not the service.
+    /// Reads and compiles the policy; `None` if every call is allowed. Called early, so that an
+    /// invalid policy stops the start and not a serving process.
     ///
     /// # Errors
-    /// If the file cannot be read, names what this architecture does not have, or this build has no
-    /// filters.
+    /// If the file cannot be read, names a call that this architecture does not have, or this build
+    /// has no filters.
     pub(crate) fn load(calls: &SystemCalls) -> anyhow::Result<Option<Self>> {
         let (origin, text) = match calls {
             SystemCalls::Any => return Ok(None),
@@ -76,8 +76,8 @@ impl Filter {
         Ok(Some(Self { origin, allowed: policy.allowed.len(), programs }))
     }
 
-    /// Makes the kernel refuse all other calls of all threads of this process from now on; there is
-    /// no way back.
+    /// Restricts all threads of this process to the allowed calls from now on. This cannot be
+    /// undone.
     ///
     /// # Errors
     /// If the kernel has no filters.
@@ -104,12 +104,12 @@ mod kernel {
     #[cfg(target_arch = "aarch64")]
     pub(super) const BUILT_IN: Option<&str> = Some(include_str!("../../seccomp/aniond-arm64.policy"));
 
-    /// Returns the programs, in the order in which they are to be enforced.
+    /// Returns the programs in the order in which they must be enforced.
     pub(super) fn compile(policy: &Policy) -> anyhow::Result<Vec<Program>> {
         compile_for(policy, ARCH)
     }
 
-    /// Returns the same for an architecture by name, which need not be this machine's.
+    /// Returns the programs for the named architecture, which may differ from this machine's.
     pub(super) fn compile_for(policy: &Policy, architecture: &str) -> anyhow::Result<Vec<Program>> {
         let architecture = architecture.try_into().context("no system calls are known")?;
         let filters = policy.to_filters().into_iter().map(|filter| {

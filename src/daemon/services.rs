@@ -11,17 +11,18 @@ use anion_ipc::Strong;
 use std::sync::Arc;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// The objects that are served.
+/// The served objects.
 pub(crate) struct Services {
     /// Anion's own interface.
     pub(crate) heaps: Strong<dyn IHeapAllocator>,
-    /// Android's graphics allocator with the name of its instance; none unless it is asked for.
+    /// Android's graphics allocator with the name of its instance; `None` unless an option requests
+    /// it.
     pub(crate) graphics: Option<(String, Strong<dyn IAllocator>)>,
 }
 
 impl Services {
-    /// Makes the objects. `origin` is where the configuration came from. The graphics allocator is
-    /// the instance of that name; its rules are logged.
+    /// Makes the objects. `origin` names the source of the configuration. `graphics` names the
+    /// instance of the graphics allocator, whose rules are logged.
     pub(crate) fn new(
         allocator: &Arc<Allocator>,
         origin: String,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reports to the process that started this one: to systemd, where it asks for that. Android's init
-//! watches the process itself and asks for nothing.
+//! Reports to systemd, if it started this process and requests reports. Android's init watches the
+//! process itself and requests none.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ pub(crate) fn ready(status: &str) {
     backend::tell_ready(status);
 }
 
-/// Returns how long the supervisor waits for signs of life, at most; `None` if it wants none.
+/// Returns the supervisor's watchdog time, the longest time between two reports; `None` if it
+/// requests none.
 pub(crate) fn watchdog() -> Option<Duration> {
     backend::watchdog()
 }
@@ -46,7 +47,7 @@ mod backend {
     }
 
     fn tell(state: &[NotifyState<'_>]) {
-        // One that is empty counts as unset.
+        // An empty variable counts as unset.
         if std::env::var_os("NOTIFY_SOCKET").is_some_and(|place| place.is_empty()) {
             return;
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which transports, and serving over them.
+//! Opens the transports and serves over them.
 
 use super::accept::Acceptor;
 use super::args::{TransportArguments, TransportKind};
@@ -26,30 +26,30 @@ use std::time::Duration;
 
 /// Time to wait for a service manager that starts at the same time.
 const MANAGER_PATIENCE: Duration = Duration::from_secs(5);
-/// Most bytes of unfinished messages of all clients that are held at once; each may have 600 KiB.
+/// Limit of the bytes of all clients' unfinished messages at once; each message may have 600 KiB.
 const MAX_HELD_BYTES: usize = 64 << 20;
-/// Most descriptors of unfinished messages, and as a part of what the process may have: one of so
-/// many.
+/// Limits of the descriptors in unfinished messages: a number, and a divisor of the process's
+/// limit.
 const MAX_HELD_DESCRIPTORS: usize = 1024;
 const DESCRIPTORS_PART: usize = 8;
-/// The socket of the graphics allocator, beside the other one.
+/// Name of the graphics allocator's socket, in the directory of the other socket.
 const GRAPHICS_SOCKET: &str = "graphics.sock";
 /// Time that a stop waits for calls that are being answered.
 const STOP_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Transports that are open: clients can connect and wait, but are not served yet.
+/// Open transports: clients can connect and wait, but are not served yet.
 pub(crate) struct Transports<'a> {
     arguments: &'a TransportArguments,
     own_uid: u32,
-    /// Uids for which places are kept.
+    /// Uids for which connections are kept.
     privileged: HashSet<u32>,
     kernel: Option<KernelServer>,
     listeners: Option<Listeners>,
-    /// Whether the sockets take over when the service manager does not want the service.
+    /// Whether the sockets are used if the service manager refuses the service.
     may_fall_back: bool,
 }
 
-/// Transports that are served. Dropping it removes the sockets.
+/// Served transports. Dropping it removes the sockets.
 pub(crate) struct Serving {
     /// Addresses of the service.
     pub(crate) places: Vec<String>,
@@ -61,7 +61,7 @@ pub(crate) struct Serving {
 /// The sockets, each of which has one root object.
 struct Listeners {
     heaps: Listener,
-    /// None unless it is asked for.
+    /// `None` unless an option requests it.
     graphics: Option<Listener>,
 }
 
@@ -76,18 +76,18 @@ struct ServedSocket {
     accepted: Arc<Pulse>,
 }
 
-/// Returns the uids for which places are kept by a policy: those that it favours, root and the
-/// service's own.
+/// Returns the uids for which connections are kept: root, the service's own uid, and those that the
+/// policy privileges.
 fn privileged(policy: &Policy, own_uid: u32) -> HashSet<u32> {
     policy.favoured().map(|uid| uid.0).chain([0, own_uid]).collect()
 }
 
 impl<'a> Transports<'a> {
-    /// Opens what the arguments and the machine call for. Early, so that a second instance fails
-    /// before it takes any memory.
+    /// Opens the transports that the arguments and the machine select. Called early, so that a
+    /// second instance fails before it takes any memory.
     ///
     /// # Errors
-    /// If a transport that was asked for cannot be opened.
+    /// If a requested transport cannot be opened.
     pub(crate) fn open(arguments: &'a TransportArguments, policy: &Policy) -> anyhow::Result<Self> {
         let passed = Listener::from_systemd()?;
         let wants_socket = arguments.socket.is_some() || passed.is_some();
@@ -115,13 +115,12 @@ impl<'a> Transports<'a> {
         })
     }
 
-    /// Serves `services` over all of them. Calls `confine` once, as soon as nothing has to be
-    /// opened any more: before the first client is served, except over kernel binder where the
-    /// socket may yet have to take over. `may_bind` says whether a socket can be bound after that,
-    /// in place of one that was removed.
+    /// Serves `services` over all transports. Calls `confine` once, when nothing is left to open:
+    /// before the first client is served, except over kernel binder if the socket may have to
+    /// replace it. `may_bind` says whether a removed socket can be bound again after that.
     ///
     /// # Errors
-    /// If the service manager does not answer in time or refuses, unless the socket can take over;
+    /// If the service manager does not answer in time or refuses, unless the socket can replace it;
     /// if `confine` fails.
     pub(crate) fn serve(
         mut self,
@@ -165,7 +164,7 @@ impl<'a> Transports<'a> {
 }
 
 impl Serving {
-    /// Keeps places for the uids of another policy from now on.
+    /// Keeps connections for the uids of another policy from now on.
     pub(crate) fn set_policy(&self, policy: &Policy) {
         // They share one budget.
         if let Some(socket) = self.sockets.first() {
@@ -183,8 +182,8 @@ impl Serving {
         self.sockets.iter().map(watched).collect()
     }
 
-    /// Turns new clients away, removes the sockets, ends every connection, and waits briefly for
-    /// calls that are being answered.
+    /// Refuses new clients, removes the sockets, ends every connection, and waits briefly for
+    /// running calls.
     pub(crate) fn stop(self) {
         for ServedSocket { listener, stopping, .. } in &self.sockets {
             stopping.store(true, Ordering::Relaxed);
@@ -199,15 +198,15 @@ impl Serving {
     }
 }
 
-/// Why not everything that is served is registered.
+/// Reason why not all objects are registered.
 struct Refused {
     error: io::Error,
-    /// The name that is, until the process ends: no call takes it back.
+    /// The name that is registered, until the process ends: no call unregisters it.
     registered: Option<String>,
 }
 
-/// Registers what is served with the service manager: the graphics allocator first, which a manager
-/// may not know. Returns the names.
+/// Registers the objects with the service manager, the graphics allocator first, since a manager
+/// may not know it. Returns the names.
 ///
 /// # Errors
 /// If the manager does not answer in time, or refuses a name.
@@ -309,11 +308,11 @@ fn held_of_messages() -> anyhow::Result<Held> {
     Ok(Held { bytes: MAX_HELD_BYTES, descriptors })
 }
 
-/// A socket with all that serving it takes.
+/// A socket with the objects that serving needs.
 struct PreparedSocket {
     served: ServedSocket,
     acceptor: Acceptor,
-    /// None without inotify: cannot watch the socket's path then.
+    /// `None` without inotify: the socket's path is then not watched.
     keeper: Option<Keeper>,
 }
 
@@ -338,7 +337,7 @@ impl PreparedSocket {
         Ok(Self { served, acceptor, keeper: keeper.ok() })
     }
 
-    /// Lets clients in.
+    /// Starts to serve clients.
     fn serve(self) -> anyhow::Result<ServedSocket> {
         let acceptor = self.acceptor;
         if let Some(keeper) = self.keeper {

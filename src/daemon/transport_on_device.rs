@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Serving on a device: kernel binder alone, with the same names as `transport.rs`. The sockets of
-//! other machines have no place beside a service manager and a policy.
+//! Serves on a device: only kernel binder, with the same names as `transport.rs`. A device has a
+//! service manager and a policy, so the sockets of other machines are not used.
 
 use super::args::{TransportArguments, TransportKind};
 use super::services::Services;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The process's binder device, before any client is served.
 pub(crate) struct Transports(KernelServer);
 
-/// The objects that are served.
+/// The served objects.
 pub(crate) struct Serving {
     /// Address of the service.
     pub(crate) places: Vec<String>,
@@ -25,8 +25,7 @@ impl Transports {
     /// Opens the binder device.
     ///
     /// # Errors
-    /// If the arguments ask for a socket, or for a device other than the one that the process can
-    /// have.
+    /// If the arguments request a socket, or a device other than the one that the process can use.
     pub(crate) fn open(arguments: &TransportArguments, _policy: &Policy) -> anyhow::Result<Self> {
         ensure!(
             arguments.socket.is_none()
@@ -49,10 +48,10 @@ impl Transports {
         Ok(Self(KernelServer::open(&device, arguments.threads).context("cannot open kernel binder")?))
     }
 
-    /// Registers `services`, confines the process and serves. No socket is ever bound here.
+    /// Registers `services`, confines the process and serves. Never binds a socket.
     ///
     /// # Errors
-    /// If the service manager refuses, or `confine`'s.
+    /// If the service manager refuses, or `confine` fails.
     pub(crate) fn serve(
         self,
         services: &Services,
@@ -80,7 +79,7 @@ impl Serving {
         Vec::new()
     }
 
-    /// Does nothing: the driver has no places to be kept.
+    /// Does nothing: the driver keeps no connections for some uids.
     pub(crate) fn set_policy(&self, _policy: &Policy) {}
 
     /// Does nothing: the service manager notices the end of the process.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Ends a service with a thread that hangs, so that its supervisor restarts it: a service that
-//! accepts no client, or detects no release, does not end by itself.
+//! Ends the service if a thread hangs, so that its supervisor restarts it: a service that accepts
+//! no client, or detects no release, does not end by itself.
 //!
-//! A thread hangs if it has a step to do, and if in four looks in succession it has finished
-//! no step, used no processor time and did not wait for a processor, or has ended. So a busy
-//! machine and long work are no hang. A process that was stopped for a while is none either: while
-//! it is stopped, there are no looks.
+//! A thread hangs if it has a step to do, and in four successive checks it has ended, or has
+//! finished no step, used no processor time and not waited for a processor. So a busy machine or a
+//! long step is no hang. Neither is a process that was stopped for a while: it makes no checks
+//! while it is stopped.
 
 use super::logging::Output;
 use super::supervisor;
@@ -15,26 +15,26 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-/// Looks without progress after which a thread hangs.
+/// Checks without progress after which a thread hangs.
 const LOOKS: u32 = 4;
 
-/// A thread, and how it was at the last look.
+/// A thread, and its state at the last check.
 struct Suspect {
     watched: Watched,
     seen: Option<State>,
-    /// Looks without progress.
+    /// Checks without progress.
     looks: u32,
 }
 
-/// The steps of a thread, and what it does; `None` once it has ended.
+/// The number of finished steps of a thread, and its activity; `None` once the thread has ended.
 type State = (u64, Option<Activity>);
 
 /// Starts the thread that watches the others, and reports to the supervisor while they make
-/// progress. A thread hangs after `limit`, else after half of the supervisor's patience. Without
-/// either, no thread is started.
+/// progress. A thread hangs after `limit`, else after half of the supervisor's watchdog time.
+/// Without either, starts no thread.
 ///
 /// # Errors
-/// If there is no thread left.
+/// If no thread can be started.
 pub(super) fn start(limit: Option<Duration>, threads: Vec<Watched>, output: &Output) -> io::Result<()> {
     let Some(limit) = limit.or_else(|| supervisor::watchdog().map(|wait| wait / 2)) else { return Ok(()) };
     let last_words = output.last_words();
@@ -63,9 +63,9 @@ impl Suspect {
         Self { watched, seen: None, looks: 0 }
     }
 
-    /// Looks at the thread; returns it if it hangs.
+    /// Checks the thread. Returns it if it hangs.
     fn look(&mut self) -> Option<ThreadId> {
-        // Without a first step it has not begun.
+        // A thread without a first step has not begun.
         let (thread, steps) = self.watched.pulse.read()?;
         let now = (steps, activity(thread));
         let is_stuck = self.seen == Some(now) && now.1.is_none_or(|activity| activity.state != 'R');

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The devices of kernel binder.
+//! Checks the devices of kernel binder.
 
 use super::build::{Built, option};
 use super::devices::rule;
@@ -8,7 +8,7 @@ use super::root::{Device, Mode, Root};
 
 /// The context that the service uses.
 const BINDER: &str = "binder";
-/// Contexts that the service uses only if it is told to.
+/// Contexts that the service uses only if an option names them.
 const OTHER_CONTEXTS: [&str; 2] = ["hwbinder", "vndbinder"];
 
 /// Returns a line for the binder device of each context.
@@ -18,7 +18,7 @@ pub(crate) fn binder(root: &Root) -> Vec<Finding> {
     findings
 }
 
-/// Returns where the context's device is: in binderfs, else where old kernels have it.
+/// Returns the paths of the context's device: in binderfs, and where old kernels have it.
 fn binder_paths(context: &str) -> [String; 2] {
     [format!("/dev/binderfs/{context}"), format!("/dev/{context}")]
 }
@@ -65,8 +65,8 @@ fn without_binder(is_default: bool) -> &'static str {
     }
 }
 
-/// Returns the command that makes binder's devices: all contexts are made when the driver starts,
-/// and appear where binderfs is mounted.
+/// Returns the command that makes the binder devices. The driver makes all contexts when it starts;
+/// they appear where binderfs is mounted.
 fn make_binder(root: &Root, is_default: bool) -> String {
     const MOUNT: &str = "mkdir -p /dev/binderfs && mount -t binder binder /dev/binderfs";
     const CONTEXTS: &str = "the kernel's command line with binder.devices=binder,hwbinder,vndbinder";

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Build configuration of the running kernel: its modules, built-in drivers, and missing ones.
+//! Reads the build configuration of the running kernel: its modules, built-in drivers, and missing
+//! ones.
 
 use super::root::Root;
 #[cfg(not(soong))]
@@ -9,11 +10,11 @@ use std::fs::File;
 #[cfg(not(soong))]
 use std::io::Read;
 
-/// Most bytes of a kernel's configuration that are read; real ones have a third of a mebibyte.
+/// Limit of the bytes of a kernel's configuration that are read. Real ones have about 350 KiB.
 #[cfg(not(soong))]
 const MOST_BYTES: u64 = 4 << 20;
 
-/// Whether the kernel has something.
+/// Whether the kernel has a feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Built {
     /// It is part of the kernel.
@@ -26,8 +27,8 @@ pub(crate) enum Built {
     Unknown,
 }
 
-/// Returns how the running kernel was built as far as `option` goes, such as `CONFIG_UDMABUF`: by
-/// /proc/config.gz, else by the configuration that the distribution installed.
+/// Returns how the running kernel was built with respect to `option`, such as `CONFIG_UDMABUF`.
+/// Reads /proc/config.gz, else the configuration that the distribution installed.
 pub(crate) fn option(root: &Root, option: &str) -> Built {
     let Some(text) = configuration(root) else { return Built::Unknown };
     let value = text.lines().find_map(|line| line.strip_prefix(option)?.strip_prefix('='));
@@ -46,7 +47,7 @@ fn packed(root: &Root) -> Option<String> {
     GzDecoder::new(file).take(MOST_BYTES).read_to_string(&mut text).ok().map(|_| text)
 }
 
-/// Returns none: a device's modules are loaded by its init, and not by hand.
+/// Returns `None`: on a device init loads the modules, not the administrator.
 #[cfg(soong)]
 fn packed(_: &Root) -> Option<String> {
     None

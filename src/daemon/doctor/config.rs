@@ -13,7 +13,7 @@ use anyhow::Context;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// A configuration held against the machine.
+/// The result of checking a configuration against the machine.
 #[derive(Debug, Serialize)]
 pub(crate) struct Survey {
     /// The file, or `built in`.
@@ -22,8 +22,8 @@ pub(crate) struct Survey {
     pub(crate) heaps: Vec<WantedHeap>,
     /// Errors of the configuration itself.
     pub(crate) errors: Vec<String>,
-    /// Usages that the graphics allocator would serve; none if the configuration cannot be read. It
-    /// is a line of the report.
+    /// Usages that the graphics allocator would serve, as a line of the report; `None` if the
+    /// configuration cannot be read.
     #[serde(skip)]
     pub(crate) graphics: Option<Finding>,
 }
@@ -35,34 +35,33 @@ pub(crate) struct WantedHeap {
     pub(crate) name: String,
     #[serde(rename = "type")]
     pub(crate) kind: &'static str,
-    /// As configured; of several, in their order.
+    /// As configured; several devices in their order.
     pub(crate) device: String,
     /// Kind of its buffers.
     pub(crate) backing: &'static str,
-    /// The skipped sources, with the reasons; empty if there is none.
+    /// The skipped sources with the reasons; empty if none was skipped.
     pub(crate) passed_over: String,
     pub(crate) available: bool,
-    /// The reason if it is not available; else empty.
+    /// The reason if it is unavailable; else empty.
     pub(crate) unavailable_reason: String,
 }
 
 impl Survey {
-    /// Returns what is known of a configuration that cannot be held against this machine.
+    /// Returns the survey of a configuration that cannot be checked against this machine.
     pub(crate) fn failed(files: &[PathBuf], error: &anyhow::Error) -> Self {
         let file = files.first().map(PathBuf::as_path).or(DEFAULT_FILE.map(Path::new));
         let origin = file.map_or_else(|| "built in".to_owned(), |file| file.display().to_string());
         Self { origin, heaps: Vec::new(), errors: vec![format!("{error:#}")], graphics: None }
     }
 
-    /// Returns whether the service would start and serve all of it.
+    /// Returns whether the service would start and serve the whole configuration.
     pub(crate) fn is_served(&self) -> bool {
         self.errors.is_empty() && !self.heaps.is_empty() && self.heaps.iter().all(|heap| heap.available)
     }
 }
 
 impl WantedHeap {
-    /// Returns whether the heap is served worse, or not at all, for lack of what the finding `what`
-    /// is about.
+    /// Returns whether the finding `what` makes the heap unavailable, or makes it skip a source.
     pub(crate) fn lacks(&self, what: &str) -> bool {
         let (word, is_of_auto) = match what {
             "udmabuf" => ("udmabuf", true),
@@ -78,8 +77,8 @@ impl WantedHeap {
     }
 }
 
-/// Holds the configuration in `files`, a device tree and overlays of it, else the service's default
-/// one, against this machine. Sources are tried with a page each, and nothing is set aside.
+/// Checks the configuration in `files`, a device tree and its overlays, else the service's default
+/// one, against this machine. Tries each source with one page, and sets nothing aside.
 ///
 /// # Errors
 /// If the configuration cannot be read, or this machine lacks what every heap needs.
@@ -97,7 +96,7 @@ pub(crate) fn survey(files: &[PathBuf], page: PageSize) -> anyhow::Result<Survey
     })
 }
 
-/// Returns what the graphics allocator would serve here.
+/// Returns the finding about what the graphics allocator would serve here.
 fn graphics(rules: &[GraphicsRule], heaps: &[Heap]) -> Finding {
     let (what, off) = ("graphics allocator", "off without aniond --graphics");
     let is_served = |rule: &&GraphicsRule| {
@@ -190,7 +189,8 @@ mod tests {
         let survey = loop {
             let before = available_bytes().expect("/proc");
             let survey = survey_of_two_carveouts(before * 6 / 10);
-            // Others take and give memory meanwhile; that much would tell nothing.
+            // Other processes allocate and free memory meanwhile; a change of that size proves
+            // nothing.
             if available_bytes().expect("/proc").abs_diff(before) < before / 10 {
                 break survey;
             }

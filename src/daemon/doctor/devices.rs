@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The kernel's devices of memory: ION, dma-heaps, udmabuf, ashmem.
+//! Checks the kernel's memory devices: ION, dma-heaps, udmabuf, ashmem.
 
 use super::build::{Built, option};
 use super::finding::Finding;
@@ -7,21 +7,21 @@ use super::root::{Device, Mode, Root};
 use crate::sys::ion::{Interface, IonHeap};
 use std::io;
 
-/// udmabuf's limit of one buffer unless the administrator sets another.
+/// Default limit of udmabuf for the size of one buffer, in MiB.
 const USUAL_MEBIBYTES: u64 = 64;
-/// udmabuf's limit of ranges where the module shows none.
+/// Assumed limit of udmabuf's ranges if the module does not show one.
 const USUAL_RANGES: u64 = 1024;
 
 /// Properties of ION.
 pub(crate) struct IonAnswer {
     /// Its interface.
     pub(crate) interface: Interface,
-    /// Its heaps, or why it does not name them.
+    /// Its heaps, or the error if it does not list them.
     pub(crate) heaps: io::Result<Vec<IonHeap>>,
 }
 
-/// Returns the line for ION's device. `ask` opens it and asks what it is; it is called for
-/// `/dev/ion` alone, and only if that can be opened.
+/// Returns the line for ION's device. `ask` opens it and queries its properties; it is called only
+/// for `/dev/ion`, and only if that can be opened.
 pub(crate) fn ion(root: &Root, ask: impl FnOnce() -> io::Result<IonAnswer>) -> Finding {
     const WHAT: &str = "ion";
     const PATH: &str = "/dev/ion";
@@ -58,7 +58,7 @@ pub(crate) fn ion(root: &Root, ask: impl FnOnce() -> io::Result<IonAnswer>) -> F
     }
 }
 
-/// Returns a line for every dma-heap, or one that says that there is none.
+/// Returns a line for every dma-heap, or one line if there is none.
 pub(crate) fn dma_heaps(root: &Root) -> Vec<Finding> {
     const DIRECTORY: &str = "/dev/dma_heap";
     const WITHOUT: &str = "heaps with device = \"dma-heap:NAME\" are unavailable";
@@ -148,7 +148,7 @@ pub(crate) fn udmabuf(root: &Root) -> Finding {
     }
 }
 
-/// Returns the line for ashmem, also under the name that it has on Android since 10.
+/// Returns the line for ashmem. Android since 10 gives the device another name, which is tried too.
 pub(crate) fn ashmem(root: &Root) -> Finding {
     const WHAT: &str = "ashmem";
     const PLAIN: &str = "/dev/ashmem";
@@ -172,8 +172,9 @@ pub(crate) fn ashmem(root: &Root) -> Finding {
     })
 }
 
-/// Returns the rule that opens a device to the service: to a group of its own. Clients get buffers
-/// from the service, with their quotas; one that may open the device has no limits.
+/// Returns the udev rule that permits only the service to open a device, by a group of its own.
+/// Clients get buffers from the service, within their quotas; a client that may open the device has
+/// no limits.
 pub(super) fn rule(path: &str) -> String {
     let node = path.strip_prefix("/dev/").unwrap_or(path);
     let node = node.rsplit_once('/').map_or(node, |(_, name)| name);

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One thing that a machine has, has too little of, or lacks.
+//! A finding: one property of the machine, with its state and how to change it.
 
 use serde::Serialize;
 
-/// Whether it is there.
+/// State of a property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
-    /// It is there and can be used.
+    /// Present and usable.
     Ok,
-    /// It is there, and could do more.
+    /// Present, but below what the service could use.
     Limited,
-    /// It is not there, or closed to this user.
+    /// Absent, or closed to this user.
     Missing,
 }
 
@@ -34,9 +34,9 @@ pub(crate) struct Finding {
     pub(crate) found: String,
     /// Its meaning for Anion.
     pub(crate) means: String,
-    /// The command that changes it, or what has to be had; none if there is nothing to change.
+    /// The command that changes it, or what is required; `None` if there is nothing to change.
     pub(crate) change: Option<String>,
-    /// The service does not start without it.
+    /// Whether the service needs it to start.
     pub(crate) required: bool,
 }
 
@@ -58,13 +58,13 @@ impl Finding {
         Self::new(what, State::Missing, found, means)
     }
 
-    /// Adds what changes it.
+    /// Adds the command that changes it.
     pub(crate) fn change(mut self, command: impl Into<String>) -> Self {
         self.change = Some(command.into());
         self
     }
 
-    /// Marks it as something that the service does not start without.
+    /// Marks it as required for the start of the service.
     pub(crate) fn required(mut self) -> Self {
         self.required = true;
         self

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The kernel and its memory: version, what is available, huge pages, stalls.
+//! Checks the kernel and its memory: version, available memory, huge pages, stalls.
 
 use super::finding::{Finding, State};
 use super::report::size_of;
@@ -7,17 +7,17 @@ use super::root::Root;
 use crate::sys::memory::HugePages;
 use std::io;
 
-/// Below this part of the memory, little is left for pools.
+/// Divisor of the total memory: if less than this part is available, little is left for pools.
 const SCARCE: u64 = 10;
 
-/// Returns the line for the kernel that runs.
+/// Returns the line for the running kernel.
 pub(crate) fn version(root: &Root, page_bytes: u64) -> Finding {
     let release = root.text("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned());
     let found = format!("{release}, pages of {}", size_of(page_bytes));
     Finding::ok("kernel", found, "sizes are rounded up to pages, unless a heap says more")
 }
 
-/// Returns the line for how much memory is available.
+/// Returns the line for the available memory.
 pub(crate) fn available(root: &Root) -> Finding {
     const WHAT: &str = "memory";
     let text = root.text("/proc/meminfo").unwrap_or_default();
@@ -42,7 +42,7 @@ pub(crate) fn available(root: &Root) -> Finding {
     Finding::ok(WHAT, found, "carveout and chunk heaps take up to fifteen sixteenths of it at the start")
 }
 
-/// Returns the line for huge pages that the administrator set aside.
+/// Returns the line for the huge pages that the administrator set aside.
 pub(crate) fn huge_pages(root: &Root) -> Finding {
     const WHAT: &str = "huge pages";
     const CHANGE: &str = "echo 64 > /proc/sys/vm/nr_hugepages";
@@ -74,7 +74,7 @@ pub(crate) fn huge_pages(root: &Root) -> Finding {
     )
 }
 
-/// Returns whether the kernel backs shared memory with large pages of its own accord.
+/// Returns the line for the kernel's policy of large pages for shared memory.
 pub(crate) fn shared_huge_policy(root: &Root) -> Finding {
     const WHAT: &str = "shmem huge pages";
     const FILE: &str = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
@@ -99,8 +99,8 @@ pub(crate) fn shared_huge_policy(root: &Root) -> Finding {
     }
 }
 
-/// Returns whether the kernel tells when tasks wait for memory. `watch` asks it to, as the service
-/// does.
+/// Returns the line for whether the kernel reports tasks that wait for memory. `watch` requests
+/// such reports, as the service does.
 pub(crate) fn stalls(root: &Root, watch: impl FnOnce() -> io::Result<()>) -> Finding {
     const WHAT: &str = "memory pressure";
     const FILE: &str = "/proc/pressure/memory";
@@ -121,7 +121,7 @@ pub(crate) fn stalls(root: &Root, watch: impl FnOnce() -> io::Result<()>) -> Fin
     }
 }
 
-/// Returns a line of /proc/meminfo, in bytes.
+/// Returns the value of a line of /proc/meminfo, in bytes.
 fn kibibytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)

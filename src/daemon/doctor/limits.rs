@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Limits of this user: leases, inotify watches, descriptors.
+//! Checks the limits of this user: leases, inotify watches, descriptors.
 
 use super::finding::Finding;
 use super::root::Root;
 
-/// Fewer watches than this, and a busy service can run out of them.
+/// With fewer watches a busy service can run out of them.
 const AMPLE_WATCHES: u64 = 65_536;
-/// Fewer descriptors than this, and a busy service can run out of them.
+/// With fewer descriptors a busy service can run out of them.
 const AMPLE_DESCRIPTORS: u64 = 65_536;
 
-/// The deciding test if the kernel's settings cannot be read.
+/// The line of the report that decides if the kernel's settings cannot be read.
 const SEE_PROOF: &str = "the line \"release of memfds\" has the proof";
 
-/// Returns whether files can be leased at all.
+/// Returns the line for whether files can be leased.
 pub(crate) fn leases(root: &Root) -> Finding {
     const WHAT: &str = "leases";
     const FILE: &str = "/proc/sys/fs/leases-enable";
@@ -24,14 +24,14 @@ pub(crate) fn leases(root: &Root) -> Finding {
         Some(_) => {
             Finding::ok(WHAT, "fs.leases-enable is 1", "a lease proves that no other process holds a buffer")
         }
-        // A /proc that shows processes alone has no such file.
+        // A /proc that shows only processes has no such file.
         None => Finding::limited(WHAT, format!("not told: no {FILE}"), SEE_PROOF)
             .change("nothing if that is ok; else a kernel with CONFIG_FILE_LOCKING=y, and /proc"),
     }
     .required()
 }
 
-/// Returns how many files this user can watch.
+/// Returns the line for how many files this user can watch.
 pub(crate) fn inotify(root: &Root) -> Finding {
     const WHAT: &str = "inotify";
     const DIRECTORY: &str = "/proc/sys/fs/inotify";
@@ -58,7 +58,7 @@ pub(crate) fn inotify(root: &Root) -> Finding {
     Finding::ok(WHAT, found, "every buffer's last close is reported at once").required()
 }
 
-/// Returns how many descriptors a process of this user can have, raised as far as it may.
+/// Returns the line for how many descriptors a process of this user can have, at its hard limit.
 pub(crate) fn descriptors(root: &Root) -> Finding {
     const WHAT: &str = "descriptors";
     let limits = root.text("/proc/self/limits").unwrap_or_default();
@@ -83,7 +83,8 @@ pub(crate) fn descriptors(root: &Root) -> Finding {
     Finding::ok(WHAT, found, means)
 }
 
-/// Returns the second number of a line of /proc/self/limits; the largest there is for `unlimited`.
+/// Returns the second number of a line of /proc/self/limits; the maximum of the type for
+/// `unlimited`.
 fn hard_limit(limits: &str, name: &str) -> Option<u64> {
     let numbers = limits.lines().find_map(|line| line.strip_prefix(name))?;
     match numbers.split_whitespace().nth(1)? {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `--doctor`: what this machine offers, what the configuration wants, and what to change.
+//! `--doctor`: reports what this machine offers, what the configuration needs, and what to change.
 //!
-//! It looks at the machine itself and needs no service. Each module finds its part and returns
-//! lines ([`finding`]); whatever can be read from files is read below a [`root`], so that tests can
-//! make up machines. What can be proved with a buffer of our own alone is in [`proofs`]. [`config`]
-//! builds the heaps as the service does, on a machine of which nothing is taken ([`rehearsal`]).
+//! It examines the machine itself and needs no service. Each module checks its part and returns
+//! lines ([`finding`]). Files are read below a [`root`], so that tests can supply others.
+//! [`proofs`] tests mechanisms with buffers of this process. [`config`] builds the heaps as the
+//! service does, on a machine of which nothing is taken ([`rehearsal`]).
 
 mod binder;
 mod build;
@@ -29,15 +29,15 @@ use root::Root;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Exit code: something is missing that the configuration wants.
+/// Exit code: the machine lacks something that the configuration needs.
 const WANTING: u8 = 4;
-/// Exit code: the configuration cannot be read or held against this machine, or the report not be
-/// written.
+/// Exit code: the configuration cannot be read or checked against this machine, or the report
+/// cannot be written.
 const FAILED: u8 = 5;
 
-/// Shows what was found on standard output, whatever else fails, and complains on standard error.
-/// The exit code is 0 if all that the configuration wants is here, [`WANTING`] if not, and
-/// [`FAILED`] if that cannot be told.
+/// Writes the findings to standard output, whatever else fails, and errors to standard error. The
+/// exit code is 0 if the machine has all that the configuration needs, [`WANTING`] if not, and
+/// [`FAILED`] if this cannot be determined.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let shown = page_size().context("cannot tell the page size").and_then(|page| {
         let (diagnosis, surveyed) = diagnose(arguments, page);
@@ -57,8 +57,8 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// Examines the machine. The second part says why the configuration could not be held against it,
-/// if so.
+/// Examines the machine. The second value is the reason if the configuration could not be checked
+/// against it.
 fn diagnose(arguments: &Arguments, page: PageSize) -> (Diagnosis, anyhow::Result<()>) {
     let mut findings = examine(&Root::machine(), page);
     let files = &arguments.config;
@@ -72,7 +72,8 @@ fn diagnose(arguments: &Arguments, page: PageSize) -> (Diagnosis, anyhow::Result
     (Diagnosis::new(findings, survey, running), surveyed)
 }
 
-/// Prints the report; what is wanting, of which a reader that went away has seen enough.
+/// Prints the report and returns what is lacking. A reader that closed its end of the pipe is no
+/// error.
 fn show(diagnosis: &Diagnosis, arguments: &Arguments) -> anyhow::Result<Vec<String>> {
     match diagnosis.print(arguments.json, arguments.all, &mut io::stdout().lock()) {
         Ok(()) => Ok(diagnosis.wanting()),
@@ -82,11 +83,11 @@ fn show(diagnosis: &Diagnosis, arguments: &Arguments) -> anyhow::Result<Vec<Stri
 }
 
 fn complain(message: &str) {
-    // If standard error is closed, there is no other place to report to.
+    // If standard error is closed, the message is lost.
     let _ = writeln!(io::stderr(), "aniond: {message}");
 }
 
-/// Returns what the machine offers.
+/// Returns the findings about the machine.
 fn examine(root: &Root, page: PageSize) -> Vec<Finding> {
     let mut findings = vec![kernel::version(root, page.bytes())];
     findings.extend(binder::binder(root));

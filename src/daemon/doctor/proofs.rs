@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Release mechanisms of this machine, tested with buffers of this process.
+//! Tests the release mechanisms of this machine with buffers of this process.
 
 use super::devices::IonAnswer;
 use super::finding::Finding;
@@ -20,18 +20,19 @@ use std::path::Path;
 /// Makes a dma-buf of one page.
 type Maker = fn(PageSize) -> io::Result<OwnedFd>;
 
-/// Asks `/dev/ion` what it is.
+/// Queries the properties of `/dev/ion`.
 pub(crate) fn ask_ion() -> io::Result<IonAnswer> {
     let ion = Ion::open()?;
     Ok(IonAnswer { interface: ion.interface(), heaps: ion.heaps() })
 }
 
-/// Asks to be told when tasks wait for memory, for a moment.
+/// Requests reports of tasks that wait for memory, and cancels the request at once.
 pub(crate) fn watch_stalls() -> io::Result<()> {
     PressureTrigger::new(Path::new(MACHINE), Stall::Some).map(drop)
 }
 
-/// Returns whether a memfd's last close is reported, and a lease tells who holds one.
+/// Returns whether the last close of a memfd is reported, and whether a lease detects another
+/// process that has one open.
 pub(crate) fn memfd_release(page: PageSize) -> Finding {
     const WHAT: &str = "release of memfds";
     match prove_memfd(page) {
@@ -47,7 +48,7 @@ pub(crate) fn memfd_release(page: PageSize) -> Finding {
     .required()
 }
 
-/// Returns why the close was not reported, if leases alone tell.
+/// Returns why the close was not reported, if only leases detect a release.
 fn prove_memfd(page: PageSize) -> io::Result<Option<String>> {
     let directory = DescriptorDirectory::open()?;
     let first = MemfdFactory::probe()?.create("anion-doctor", page.bytes())?;
@@ -73,8 +74,8 @@ fn prove_memfd(page: PageSize) -> io::Result<Option<String>> {
     })
 }
 
-/// Returns whether the kernel counts the references of a dma-buf, tried with the first device that
-/// gives one.
+/// Returns whether the kernel counts the references of a dma-buf, tested with the first device that
+/// makes one.
 pub(crate) fn dma_buf_release(page: PageSize) -> Finding {
     const WHAT: &str = "release of dma-bufs";
     let makers: [(&str, Maker); 3] = [("udmabuf", of_udmabuf), ("dma-heap", of_dma_heap), ("ion", of_ion)];

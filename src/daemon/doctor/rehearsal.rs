@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The machine as heaps are built from it, of which nothing is taken: what would be set aside is
-//! counted instead, over all heaps, so that they do not all count on the same memory.
+//! A machine from which heaps are built without taking memory. Memory to be set aside is only
+//! counted, over all heaps, so that two heaps do not count the same memory.
 
 use crate::heap::{KernelDevices, Machine};
 use crate::source::arena::{KernelPages, Pages};
@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// as they are.
 ///
 /// # Errors
-/// If the kernel has no memfds, or does not tell how much memory there is.
+/// If the kernel has no memfds, or does not report how much memory there is.
 pub(crate) fn machine(page: PageSize) -> io::Result<Machine> {
     Ok(Machine {
         page,
@@ -39,7 +39,7 @@ pub(crate) fn machine(page: PageSize) -> io::Result<Machine> {
         }),
         pages: Arc::new(OrdinaryPages { page, counted: AtomicU64::new(0) }),
         raises_limits: false,
-        // Proved on its own; it decides nothing here.
+        // `proofs` tests this; it decides nothing here.
         file_releases: ReleaseMechanism::CloseEvents,
     })
 }
@@ -50,12 +50,12 @@ fn hugetlb() -> Result<Arc<dyn FileSource>, NoHugePages> {
     Ok(Arc::new(HugeFiles { source: Arc::new(source), pages, counted: AtomicU64::new(0) }))
 }
 
-/// Checks whether clients could have such files themselves.
+/// Checks whether clients could make such files themselves.
 fn huge_releases() -> Result<(), ReleaseError> {
     hugetlb::connect().map_or(Ok(()), |source| prove_optional(&source, &CloseWatcher::new()))
 }
 
-/// Ordinary pages, counted.
+/// Ordinary pages, which are only counted.
 struct OrdinaryPages {
     page: PageSize,
     counted: AtomicU64,
@@ -66,7 +66,7 @@ impl Pages for OrdinaryPages {
         Ok(KernelPages.available()?.saturating_sub(self.counted.load(Ordering::Relaxed)))
     }
 
-    /// Counts them, except those of files of huge pages, which are counted where the files are
+    /// Counts the pages, except those of files of huge pages, which are counted when the files are
     /// made.
     fn allocate(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()> {
         if fd::block_bytes(file)? <= self.page.bytes() {
@@ -80,7 +80,7 @@ impl Pages for OrdinaryPages {
     }
 }
 
-/// Files of huge pages: each has one, and what was asked for is counted.
+/// Files of huge pages. Each has one page; the requested size is only counted.
 struct HugeFiles {
     source: Arc<dyn FileSource>,
     pages: HugePages,
@@ -88,10 +88,10 @@ struct HugeFiles {
 }
 
 impl HugeFiles {
-    /// Counts `bytes` bytes more if they could be had. A single page is only tried.
+    /// Counts `bytes` more bytes if they are available. A single page is tried and not counted.
     ///
     /// # Errors
-    /// `ENOSPC` if there are not so many.
+    /// `ENOSPC` if fewer are available.
     fn count(&self, bytes: u64) -> io::Result<()> {
         if bytes <= self.pages.bytes {
             return Ok(());
@@ -147,7 +147,7 @@ mod tests {
             let bytes = RequestedBytes(count * i64::try_from(page.bytes()).expect("small"));
             files.create_file(bytes.round_up(page.bytes()).expect("whole pages"), "test")
         };
-        // A page is tried by every heap, and given back.
+        // Every heap tries a page and returns it.
         for _ in 0..9 {
             file(1).expect("a trial");
         }

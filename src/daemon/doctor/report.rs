@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The report: the heaps that are wanted, and a few lines for each finding.
+//! Formats the report: the heaps of the configuration, and a few lines for each finding.
 
 use super::config::Survey;
 use super::finding::{Finding, State};
@@ -12,20 +12,20 @@ use std::io::{self, Write};
 /// Name of the finding about the running service.
 const SERVICE: &str = "service";
 
-/// Columns of a report that goes to no terminal.
+/// Columns of a report that does not go to a terminal.
 const NARROW: u16 = 80;
 /// Fewest and most columns of a report on a terminal.
 const NARROWEST: u16 = 40;
 const WIDEST: u16 = 100;
 
-/// All that was found.
+/// All results.
 #[derive(Debug, Serialize)]
 pub(crate) struct Diagnosis {
-    /// Whether all that the configuration wants is here.
+    /// Whether the machine has all that the configuration needs.
     ok: bool,
     findings: Vec<Finding>,
     config: Survey,
-    /// None if no service was reached.
+    /// `None` if no service was reached.
     service: Option<Running>,
 }
 
@@ -36,7 +36,7 @@ impl Diagnosis {
         diagnosis
     }
 
-    /// Names what the configuration wants and is not here.
+    /// Names what the configuration needs and the machine lacks.
     pub(crate) fn wanting(&self) -> Vec<String> {
         let is_wanting = |finding: &&Finding| finding.required && finding.state == State::Missing;
         let mut wanting: Vec<_> =
@@ -63,8 +63,8 @@ impl Diagnosis {
         out.flush()
     }
 
-    /// Returns the findings, each with what it means and what changes it, in lines of at most
-    /// `width` columns.
+    /// Returns the findings, each with its meaning and what changes it, in lines of at most `width`
+    /// columns.
     fn list<'a>(findings: impl Iterator<Item = &'a Finding>, width: u16) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
@@ -80,7 +80,8 @@ impl Diagnosis {
         table.trim_fmt()
     }
 
-    /// Returns whether the configuration is served worse for what was found, or not at all.
+    /// Returns whether the finding makes a heap of the configuration unavailable, or makes it skip
+    /// a source.
     fn concerns(&self, finding: &Finding) -> bool {
         finding.state != State::Ok
             && (finding.required || self.config.heaps.iter().any(|heap| heap.lacks(&finding.what)))
@@ -112,8 +113,8 @@ impl Diagnosis {
         table.trim_fmt() + &notes
     }
 
-    /// Returns what the configuration wants and lacks, and the running service; with `all`
-    /// everything else that was looked at, too.
+    /// Returns what the configuration needs and the machine lacks, and the running service; with
+    /// `all`, every other finding too.
     fn text(&self, all: bool, width: u16) -> String {
         let mut text = format!("Heaps of the configuration ({}):\n", self.config.origin);
         for error in &self.config.errors {
@@ -138,7 +139,7 @@ impl Diagnosis {
     }
 }
 
-/// Returns an empty table with these columns of words, in lines of at most `width` columns.
+/// Returns an empty table with these columns, in lines of at most `width` columns.
 fn table<const N: usize>(columns: [&str; N], width: u16) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
@@ -148,7 +149,7 @@ fn table<const N: usize>(columns: [&str; N], width: u16) -> Table {
     table
 }
 
-/// Puts `gap` columns between those of a table.
+/// Puts `gap` columns of space between the columns of a table.
 fn pad(table: &mut Table, gap: u16) {
     let last = table.column_count().saturating_sub(1);
     for (number, column) in table.column_iter_mut().enumerate() {
@@ -156,7 +157,7 @@ fn pad(table: &mut Table, gap: u16) {
     }
 }
 
-/// Returns how wide the report is: as the terminal, within what can be read.
+/// Returns the width of the report: that of the terminal, within the limits above.
 fn width() -> u16 {
     Table::new().width().unwrap_or(NARROW).clamp(NARROWEST, WIDEST)
 }
@@ -237,7 +238,7 @@ mod tests {
         let leases = Finding::missing("leases", "off", "no start").required();
         let diagnosis = Diagnosis::new(vec![leases], survey(true, &[]), None);
         assert_eq!(diagnosis.wanting(), ["leases"]);
-        // Limited is enough.
+        // A limited resource is sufficient.
         let few = Finding::limited("inotify", "few", "slower").required();
         assert!(Diagnosis::new(vec![few], survey(true, &[]), None).wanting().is_empty());
     }

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Root directory of the machine's files.
+//! The root directory below which the machine's files are read.
 
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-/// The directory that stands for `/`.
+/// The directory that replaces `/`.
 #[derive(Debug)]
 pub(crate) struct Root(PathBuf);
 
 /// State of a device's path.
 #[derive(Debug)]
 pub(crate) enum Device {
-    /// Nothing.
+    /// No file.
     Absent,
-    /// Something that this process cannot use, and why.
+    /// A file that this process cannot use, and the reason.
     Closed(io::Error),
-    /// A character device that could be opened.
+    /// A character device that this process could open.
     Open,
 }
 
@@ -39,26 +39,26 @@ impl Root {
         Self(directory.into())
     }
 
-    /// Returns where the file of this absolute path is.
+    /// Returns the path of the file of this absolute path.
     pub(crate) fn path(&self, absolute: &str) -> PathBuf {
         self.0.join(absolute.trim_start_matches('/'))
     }
 
-    /// Returns the file's text, trimmed; none if it cannot be read.
+    /// Returns the file's text, trimmed; `None` if it cannot be read.
     pub(crate) fn text(&self, absolute: &str) -> Option<String> {
         let text = fs::read_to_string(self.path(absolute)).ok()?;
         Some(text.trim().to_owned())
     }
 
-    /// Returns the number that the file consists of.
+    /// Returns the number in the file.
     pub(crate) fn number(&self, absolute: &str) -> Option<u64> {
         self.text(absolute)?.parse().ok()
     }
 
-    /// Returns the names in a directory, sorted; none if there is no such directory.
+    /// Returns the names in a directory, sorted; none if the directory does not exist.
     ///
     /// # Errors
-    /// If it is there and cannot be read.
+    /// If the directory exists and cannot be read.
     pub(crate) fn names(&self, absolute: &str) -> io::Result<Vec<String>> {
         let entries = match fs::read_dir(self.path(absolute)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -72,11 +72,10 @@ impl Root {
         Ok(names)
     }
 
-    /// Opens a device, and closes it again. Nothing is asked of its driver: a number that one knows
-    /// another may know, too.
+    /// Opens a device and closes it again. Makes no ioctl: another driver may use the same number.
     pub(crate) fn device(&self, absolute: &str, mode: Mode) -> Device {
         let path = self.path(absolute);
-        // Before opening: a file of another kind may do something when it is opened.
+        // Checked before opening: opening a file of another kind may have an effect.
         match fs::metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Device::Absent,
             Err(error) => return Device::Closed(error),
@@ -97,7 +96,7 @@ impl Root {
     }
 }
 
-/// A directory that tests fill with what a machine could have.
+/// A directory that tests fill with the files of a machine.
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

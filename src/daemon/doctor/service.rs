@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The service manager of kernel binder, and the running service.
+//! Checks the service manager of kernel binder, and the running service.
 
 use super::binder::has_binder;
 use super::finding::Finding;
@@ -17,10 +17,10 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHea
 #[derive(Debug, Serialize)]
 pub(crate) struct Running {
     pub(crate) endpoint: String,
-    /// Version of the interface; none if it does not report it.
+    /// Version of the interface; `None` if it does not report it.
     pub(crate) version: Option<i32>,
     pub(crate) heaps: usize,
-    /// Its process; none if it is too old to report it.
+    /// Its process; `None` if it is too old to report it.
     #[serde(flatten)]
     pub(crate) process: Option<Process>,
     pub(crate) unavailable: Vec<UnavailableHeap>,
@@ -54,7 +54,7 @@ pub(crate) fn manager(root: &Root) -> Finding {
     manager_finding(&device, answer.map(drop))
 }
 
-/// Returns the line for what looking the service up gave.
+/// Returns the line for the result of the query for the service manager.
 fn manager_finding(device: &Endpoint, answer: io::Result<()>) -> Finding {
     const WHAT: &str = "service manager";
     let means = "the service is found by its name; aniond serves kernel binder by default";
@@ -74,21 +74,21 @@ fn manager_finding(device: &Endpoint, answer: io::Result<()>) -> Finding {
 /// Reason why no service reports its properties.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoService {
-    /// There is no place to look for one.
+    /// No endpoint to connect to is known.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// None answers.
+    /// No service answers.
     #[error("{0}")]
     Unreachable(io::Error),
-    /// It cannot be connected to for another reason.
+    /// The connection fails for another reason.
     #[error(transparent)]
     Client(Error),
-    /// It does not answer a question.
+    /// It does not answer a query.
     #[error("{endpoint}: {error}")]
     Silent { endpoint: Endpoint, error: Error },
 }
 
-/// Connects to the service, if one answers now.
+/// Connects to the service if one answers now.
 ///
 /// # Errors
 /// The reason if no service answers.
@@ -100,7 +100,7 @@ pub(crate) fn connect(endpoint: Result<Option<Endpoint>, EndpointError>) -> Resu
     })
 }
 
-/// Asks the service what it has.
+/// Queries the properties of the service.
 ///
 /// # Errors
 /// As [`Client::call`].
@@ -112,7 +112,7 @@ fn ask(service: &Client) -> Result<Running, Error> {
         .filter_map(|heap| Some(UnavailableHeap { heap: heap.name, reason: heap.unavailable? }));
     Ok(Running {
         endpoint: service.endpoint().to_string(),
-        // An older service may not know the question.
+        // An older service may not have this method.
         version: service.call(|service| service.getInterfaceVersion()).ok(),
         heaps: total,
         process: process_of(service),
@@ -120,9 +120,9 @@ fn ask(service: &Client) -> Result<Running, Error> {
     })
 }
 
-/// Returns what the service says of its process; `None` if it does not know the question.
+/// Returns the process that the service reports; `None` if it does not report one.
 fn process_of(service: &Client) -> Option<Process> {
-    // A few hundred bytes: they fit into the pipe, so that no thread has to read meanwhile.
+    // A few hundred bytes: they fit into the pipe, so no thread has to read meanwhile.
     let (mut reader, writer) = io::pipe().ok()?;
     let writer = ParcelFileDescriptor::new(OwnedFd::from(writer));
     service.call(|service| service.dumpTo(&writer, &["--service".to_owned()])).ok()?;
@@ -139,7 +139,7 @@ fn described(process: &Process) -> String {
     format!("; uid {}{name}, pid {}, configuration {}", process.uid, process.pid, process.configuration)
 }
 
-/// Returns what the service says, if there is one, and the line for it.
+/// Returns the properties of the service, if one runs, and the line about it.
 pub(crate) fn running(service: Result<Client, NoService>) -> (Finding, Option<Running>) {
     const WHAT: &str = "service";
     let answer = service.and_then(|service| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Filters every line before it is written: no line can be forged, and messages of the binder
-//! library about one client are limited to a line a second.
+//! Filters every line before it is written: a message cannot forge another line, and messages of
+//! the binder library about one client are limited to one line a second.
 
 use crate::allocator::Throttles;
 use anion_ipc::calling_identity;
@@ -11,10 +11,10 @@ use std::time::Instant;
 
 /// Most characters of a message that are logged.
 const MAX_CHARACTERS: usize = 4000;
-/// Stands for clients that are not known, as before a call is read.
+/// Stands for an unknown client, as before a call is read.
 const NOBODY: u32 = u32::MAX;
 
-/// A logger before another.
+/// A logger that filters for another logger.
 pub(super) struct Front<L> {
     logger: L,
     /// Limits lines of the binder library; `None` to log all of them, for debugging.
@@ -22,13 +22,12 @@ pub(super) struct Front<L> {
 }
 
 impl<L: Log> Front<L> {
-    /// Returns a logger before `logger`, which logs at `level`.
+    /// Returns a filter for `logger`, which logs at `level`.
     pub(super) fn new(logger: L, level: LevelFilter) -> Self {
         Self { logger, library: (level < Level::Debug).then(Mutex::default) }
     }
 
-    /// Returns how many lines of the library were left out before this one; `None` to leave this
-    /// out.
+    /// Returns how many lines of the library were dropped before this one; `None` to drop this one.
     fn admit(&self) -> Option<u64> {
         let Some(throttles) = &self.library else { return Some(0) };
         let uid = calling_identity().map_or(NOBODY, |identity| identity.uid);
@@ -64,8 +63,8 @@ impl<L: Log> Log for Front<L> {
     }
 }
 
-/// A message without characters that a terminal or the journal takes for more than text. Lines of
-/// the library, which have clients' words in them, are one each.
+/// A message without control characters of terminals and the journal. A message of the library,
+/// which can contain text of clients, becomes one line.
 struct Plain<M> {
     message: M,
     is_one_line: bool,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Standard error without waiting for who reads it.
+//! Writes standard error without waiting for its reader.
 //!
-//! A pipe, a terminal or the journal takes no more once its reader stalls. From
-//! [`Output::never_wait`] on, lines are queued, a thread writes them, and what finds the queue full
-//! is dropped and counted. A regular file has no reader that could stall: it is written at once.
+//! A pipe, a terminal or the journal accepts nothing once its reader stalls. From
+//! [`Output::never_wait`] on, lines are queued and a thread writes them. A line that finds the
+//! queue full is dropped and counted. A regular file has no reader that could stall: lines are
+//! written directly.
 
 use nix::sys::stat::{SFlag, fstat};
 use std::collections::VecDeque;
@@ -14,10 +15,10 @@ use std::time::Duration;
 
 /// Most lines that wait to be written.
 const MAX_LINES: usize = 512;
-/// Time that the end of the process waits for the queue to become empty.
+/// Time that the end of the process waits until the queue is empty.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Destination of lines. Dropping it writes the queue, for at most [`LAST_WORDS`].
+/// Destination of lines. Dropping it writes the queued lines, for at most [`LAST_WORDS`].
 pub(crate) struct Output(Arc<Queue>);
 
 /// The logger's destination.
@@ -39,22 +40,21 @@ struct State {
 }
 
 impl Output {
-    /// Returns an output that writes on the calling thread, and what the logger writes to.
+    /// Returns an output that writes on the calling thread, and the destination of the logger.
     pub(super) fn new() -> (Self, Lines) {
         let queue = Arc::<Queue>::default();
         (Self(Arc::clone(&queue)), Lines(queue))
     }
 
-    /// Returns a function that waits until all lines are written, for [`LAST_WORDS`] at most. A
-    /// thread that ends the process calls it before.
+    /// Returns a function that waits until all lines are written, for at most [`LAST_WORDS`]. Call
+    /// it on the thread that ends the process, before the end.
     pub(crate) fn last_words(&self) -> impl Fn() + Send + 'static {
         let queue = Arc::clone(&self.0);
         move || queue.wait_until_written()
     }
 
-    /// Starts the thread that writes, so that no other thread waits for standard error. Call it
-    /// once signals are blocked. If no thread can be started, all threads write themselves as
-    /// before.
+    /// Starts the writing thread, so that no other thread waits for standard error. Call it once
+    /// signals are blocked. If the thread cannot be started, all threads keep writing themselves.
     pub(crate) fn never_wait(&self) {
         let is_file = fstat(stderr()).is_ok_and(|stat| {
             SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG
@@ -93,7 +93,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until all lines are written, for [`LAST_WORDS`] at most.
+    /// Waits until all lines are written, for at most [`LAST_WORDS`].
     fn wait_until_written(&self) {
         let is_busy = |state: &mut State| state.has_thread && (state.is_writing || !state.waiting.is_empty());
         drop(self.changed.wait_timeout_while(self.lock(), LAST_WORDS, is_busy));
@@ -114,7 +114,7 @@ impl Queue {
         true
     }
 
-    /// Writes lines as they come, without an end.
+    /// Writes the queued lines. Never returns.
     fn write_all(&self, write: impl Fn(&[u8])) {
         loop {
             let (line, dropped) = self.next();
@@ -129,7 +129,7 @@ impl Queue {
         }
     }
 
-    /// Waits for a line; returns it with the number of those that were dropped since the last.
+    /// Waits for a line. Returns it with the number of lines dropped since the previous one.
     fn next(&self) -> (Vec<u8>, u64) {
         let mut state = self.lock();
         loop {
@@ -171,7 +171,7 @@ mod tests {
         lines.write_all(b"last words").expect("queued");
         let (written, words) = channel();
         let queue = Arc::clone(&output.0);
-        // Never ends, as that of the process.
+        // Never ends, as in the program.
         thread::spawn(move || queue.write_all(|line| written.send(line.to_vec()).expect("received")));
         drop(output);
         assert_eq!(words.try_recv().expect("written before the end"), b"last words");

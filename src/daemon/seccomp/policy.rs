@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reads the text form of minijail's seccomp policies, as far as the policies of Anion use it, into
-//! the form that `seccompiler` takes.
+//! Reads the text form of minijail's seccomp policies, as far as Anion's policies use it, and
+//! converts it to the input of `seccompiler`.
 //!
-//! A line names a system call and says when it is allowed: `read: 1` always, `socket: arg0 ==
-//! AF_UNIX` for some arguments (`==`, `!=`, `&` for a bit that must be set, `in` for bits of which
-//! no other may be set, joined by `&&` and `||`), `clone3: return ENOSYS` never, but with an error
-//! instead of the end. Lines that begin with `#` are comments, and a `\` at its end continues a
-//! line. Arguments are compared in their lower 32 bits, which is all that the kernel looks at in
-//! those that the policies compare.
+//! A line names a system call and says when it is allowed:
+//!
+//! - `read: 1`: always.
+//! - `socket: arg0 == AF_UNIX`: for some arguments. `==` and `!=` compare, `&` tests that a bit is
+//!   set, and `in` that no other bits are set. `&&` and `||` join conditions.
+//! - `clone3: return ENOSYS`: never; it returns this error, and the process continues.
+//!
+//! Lines that begin with `#` are comments, and a `\` at the end of a line continues it. Only the
+//! lower 32 bits of arguments are compared; the kernel ignores the others of the arguments that the
+//! policies compare.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Which system calls are allowed.
+/// The allowed system calls.
 #[derive(Debug, Default)]
 pub(super) struct Policy {
-    /// Allowed calls, each with the alternatives of which one must hold; none means always.
+    /// Allowed calls, each with alternatives, one of which must hold; an empty list means always.
     pub(super) allowed: BTreeMap<String, Vec<Alternative>>,
-    /// Calls that are answered with this error.
+    /// Calls that return this error.
     pub(super) refused: BTreeMap<String, i32>,
 }
 
@@ -37,11 +41,11 @@ pub(super) struct Condition {
 pub(super) enum Test {
     Equal,
     Unequal,
-    /// The bits of this mask are those of the value.
+    /// The bits of this mask must equal those of the value.
     Masked(u32),
 }
 
-/// Why a policy was not understood.
+/// Reason why a policy is invalid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("line {line}: {fault}")]
 pub(super) struct PolicyError {
@@ -49,20 +53,20 @@ pub(super) struct PolicyError {
     fault: RuleError,
 }
 
-/// Why a rule, or a word of it, was not understood.
+/// Reason why a rule, or a word of it, is invalid.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub(super) enum RuleError {
     #[error("{0:?} is not of the form NAME: RULE")]
     NoRule(String),
-    /// The call has one above.
+    /// An earlier rule names the same call.
     #[error("{0} has a rule already")]
     SecondRule(String),
-    /// Beyond what an `i32` has.
+    /// The number does not fit into an `i32`.
     #[error("{0} is no error number")]
     ErrorNumber(String),
     #[error("{0:?} is not of the form argN OPERATOR VALUE")]
     Condition(String),
-    /// A condition with `&`.
+    /// A condition `&` with more than one bit.
     #[error("{0:?} asks for more than one bit")]
     SeveralBits(String),
     #[error("{0:?} is neither a known constant nor a number of 32 bits")]
@@ -73,7 +77,7 @@ impl Policy {
     /// Reads the rules of a policy.
     ///
     /// # Errors
-    /// With the line that is not understood, or that names a call again.
+    /// With the line that is invalid, or that names a call again.
     pub(super) fn parse(text: &str) -> Result<Self, PolicyError> {
         let mut policy = Self::default();
         for (line, rule) in logical_lines(text) {
@@ -104,9 +108,9 @@ impl Policy {
         Ok(())
     }
 
-    /// Returns it in the form of `seccompiler`'s JSON: a filter for each error number, then the one
-    /// of what is allowed. The kernel asks all and takes the strictest answer, so the last one
-    /// allows what the others refuse.
+    /// Returns it as JSON for `seccompiler`: a filter for each error number, then the filter of
+    /// allowed calls. The kernel runs all of them and applies the strictest result, so the last one
+    /// allows the calls that the others refuse.
     pub(super) fn to_filters(&self) -> Vec<Value> {
         let mut by_error: BTreeMap<i32, Vec<Value>> = BTreeMap::new();
         for (name, error) in &self.refused {
@@ -141,8 +145,8 @@ impl Condition {
     }
 }
 
-/// Returns the rules with the numbers of their first lines: without comments, continued lines
-/// joined.
+/// Returns the rules with the numbers of their first lines, without comments and with continued
+/// lines joined.
 pub(super) fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut rules: Vec<(usize, String)> = Vec::new();
     let mut is_continued = false;
@@ -183,7 +187,7 @@ fn condition(text: &str) -> Result<Condition, RuleError> {
     Ok(Condition { argument, test, value })
 }
 
-/// Reads constants and numbers joined by `|`, each of which can be inverted by `~`.
+/// Reads constants and numbers that are joined by `|`; `~` inverts one.
 fn bits(text: &str) -> Result<u32, RuleError> {
     text.split('|').try_fold(0, |all, word| {
         let word = word.trim();
@@ -195,7 +199,7 @@ fn bits(text: &str) -> Result<u32, RuleError> {
     })
 }
 
-/// Reads a number or the C library's word for one.
+/// Reads a number or the name of a constant of the C library.
 ///
 /// # Errors
 /// [`RuleError::Constant`] if it is neither, or has more than 32 bits.
@@ -212,7 +216,7 @@ macro_rules! constants {
     ($($name:ident)*) => { &[$((stringify!($name), libc::$name)),*] };
 }
 
-/// Names that policies use. The numbers of some differ by architecture.
+/// Names that policies use. The values of some differ by architecture.
 const CONSTANTS: &[(&str, i32)] = constants! {
     AF_UNIX CLONE_THREAD EACCES ENOSYS EPERM
     F_DUPFD_CLOEXEC F_GETFD F_GETFL F_SETFD F_SETFL

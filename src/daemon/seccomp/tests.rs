@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the built-in policy stops. Each attempt is made by a process of its own, this program
-//! again, since a filter is for ever.
+//! Tests which calls the built-in policy stops. Each attempt runs in a process of its own, this
+//! program again, since a filter cannot be removed.
 
 use super::*;
 use crate::sys::references::ReferenceCounts;
@@ -18,11 +18,10 @@ use std::{env, thread};
 const ON_X86_64: &str = include_str!("../../../seccomp/aniond-x86_64.policy");
 const ON_ARM64: &str = include_str!("../../../seccomp/aniond-arm64.policy");
 
-/// Carries the name of the attempt. A process that finds it makes it.
+/// Names the attempt that a child process makes.
 const ATTEMPT: &str = "ANION_TEST_ATTEMPT";
 
-/// Something to do under the filter. Whether it succeeds does not matter: a call that is stopped
-/// ends the process.
+/// An action under the filter. Its result does not matter: a forbidden call ends the process.
 type Attempt = (&'static str, fn());
 
 const FORBIDDEN: [Attempt; 6] = [
@@ -50,14 +49,14 @@ const ALLOWED: [Attempt; 5] = [
     ("a thread", || drop(thread::spawn(|| {}).join())),
 ];
 
-/// Does what the environment asks for, under the filter.
+/// Performs the attempt with this name under the filter.
 fn make_attempt(name: &str) {
     let all = FORBIDDEN.iter().chain(&ALLOWED);
     let (_, attempt) = all.clone().find(|(known, _)| *known == name).expect("an attempt of ours");
     let filter = Filter::load(&SystemCalls::BuiltIn).expect("sound").expect("a filter");
     filter.enforce().expect("the kernel filters");
     attempt();
-    // The rest of the test program is not the service, and may need what the service does not.
+    // The rest of the test program may need calls that the service does not need.
     std::process::exit(0);
 }
 
@@ -113,15 +112,15 @@ fn rules_of(text: &str) -> BTreeMap<String, String> {
     rules.filter_map(|(_, rule)| Some((rule.split_once(':')?.0.to_owned(), rule))).collect()
 }
 
-/// Returns whether 64-bit ARM has the call: the compiler has the kernel's tables of all system
+/// Returns whether 64-bit ARM has the call. The compiler has the kernel's tables of the system
 /// calls of the architectures, and refuses a call that is not in them.
 fn is_on_arm64(call: &str) -> bool {
     let policy = Policy::parse(&format!("{call}: 1")).expect("sound");
     kernel::compile_for(&policy, "aarch64").is_ok()
 }
 
-/// Words such as `O_DIRECTORY` are each architecture's own; of what is written as a number,
-/// `O_LARGEFILE` alone differs (`arch/arm64/include/uapi/asm/fcntl.h`), for the ioctls are of the
+/// Names such as `O_DIRECTORY` have values of each architecture. Of the values that are written as
+/// numbers, only `O_LARGEFILE` differs (`arch/arm64/include/uapi/asm/fcntl.h`): the ioctls have the
 /// generic encoding on both.
 #[test]
 fn the_policy_of_arm64_is_that_of_x86_64_without_the_calls_that_it_never_had() {

@@ -8,16 +8,15 @@ use std::io;
 #[cfg(not(soong))]
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Settings of the C library's allocator: blocks from 64 KiB on are separate mappings, which have
-/// no page before it is written and go back to the kernel when they are freed; and threads share
-/// two heaps, which keep at most 256 KiB of free memory at their ends.
+/// Settings of the C library's allocator. Blocks from 64 KiB on are separate mappings, which have
+/// no page before it is written and return to the kernel when they are freed. Threads share two
+/// heaps, each of which keeps at most 256 KiB of free memory at its end.
 #[cfg(target_env = "gnu")]
 const ALLOCATOR: [(c_int, c_int); 3] =
     [(M_ARENA_MAX, 2), (M_MMAP_THRESHOLD, 64 << 10), (M_TRIM_THRESHOLD, 256 << 10)];
 
-/// Makes memory that is allocated for a client's message grow with the bytes that arrived, and go
-/// back to the kernel after it. Only glibc needs these settings; other libraries keep their
-/// defaults.
+/// Makes memory for a client's message grow only with the bytes that arrived, and return to the
+/// kernel afterwards. Only glibc needs these settings; other libraries keep their defaults.
 pub(crate) fn give_freed_memory_back() {
     #[cfg(target_env = "gnu")]
     for (parameter, value) in ALLOCATOR {
@@ -28,11 +27,12 @@ pub(crate) fn give_freed_memory_back() {
     }
 }
 
-/// Takes over what the parent left open beyond standard input, output and error, so that a socket
-/// that it passed can be owned by its number, once, and a number that it did not pass cannot be
-/// owned. The program begins with it and does not call it again: `tests/floors.rs` checks both.
+/// Takes over the descriptors that the parent left open beyond standard input, output and error.
+/// Then a socket that it passed can be owned by its number, once, and a number that it did not pass
+/// cannot be owned. The program begins with it and does not call it again: `tests/floors.rs` checks
+/// both.
 ///
-/// All of them are marked close-on-exec. A descriptor that is not taken stays open as long as the
+/// Marks all of them close-on-exec. A descriptor that is not taken stays open as long as the
 /// process lives: a preloaded library may use it, and closing descriptors that a parent forgot has
 /// no benefit.
 ///
@@ -42,7 +42,7 @@ pub(crate) fn give_freed_memory_back() {
 pub(crate) fn own_inherited_descriptors() -> io::Result<()> {
     // SAFETY: nothing of this program has run yet, and there is no other thread, so what is open
     // was inherited, or opened before `main`. The standard library opens nothing but /dev/null
-    // then, in place of a standard descriptor that is missing, and those three are left out; the C
+    // then, in place of a standard descriptor that is missing, and those three are skipped; the C
     // library closes what it reads. A preloaded library, or one with a constructor, may own
     // descriptors, which are claimed twice then. That does no harm: close-on-exec changes nothing
     // in a program that starts none, what is not taken is never closed, and what is taken are the
@@ -52,8 +52,8 @@ pub(crate) fn own_inherited_descriptors() -> io::Result<()> {
     unsafe { rustutils::inherited_fd::init_once() }
 }
 
-/// Does nothing: init passes the service no descriptor that it could take, and the service starts
-/// no program that one could go to.
+/// Does nothing: init passes no descriptor that the service could take, and the service starts no
+/// program that could inherit one.
 ///
 /// # Errors
 /// None.
@@ -62,11 +62,11 @@ pub(crate) fn own_inherited_descriptors() -> io::Result<()> {
     Ok(())
 }
 
-/// Has the sender of descriptors over a socket, or over every connection of a listening one,
-/// refused by the kernel (since Linux 6.16), or no longer.
+/// Makes the kernel accept or refuse descriptors that are sent over a socket, or over every
+/// connection of a listening one (since Linux 6.16). A refused sender gets an error.
 ///
 /// # Errors
-/// `ENOPROTOOPT` where the kernel does not have that.
+/// `ENOPROTOOPT` if the kernel does not have the option.
 #[cfg(not(soong))]
 pub(crate) fn pass_descriptors(socket: BorrowedFd<'_>, passes: bool) -> io::Result<()> {
     /// `SO_PASSRIGHTS` of asm-generic/socket.h.
@@ -75,19 +75,19 @@ pub(crate) fn pass_descriptors(socket: BorrowedFd<'_>, passes: bool) -> io::Resu
 }
 
 /// Returns whether descriptors wait in the queue of a socket to which no process can send any more.
-/// They stay there: closing one here could take as long as the sending process wants.
+/// They stay in the queue: the sending process controls how long closing one takes.
 ///
 /// # Errors
 /// As setsockopt(2) or recvmsg(2).
 #[cfg(not(soong))]
 pub(crate) fn has_queued_descriptors(socket: BorrowedFd<'_>) -> io::Result<bool> {
-    // Each look begins where the last one ended.
+    // Each peek begins where the previous one ended.
     set_option(socket, libc::SO_PEEK_OFF, 0)?;
     let mut bytes = [0_u8; 4096];
     loop {
         let mut piece = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-        // SAFETY: `msghdr` is a plain structure of numbers and pointers, for which all bytes zero
-        // are a value.
+        // SAFETY: `msghdr` is a plain structure of numbers and pointers, for which all zero bytes
+        // are a valid value.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
         message.msg_iov = &raw mut piece;
         message.msg_iovlen = 1;
