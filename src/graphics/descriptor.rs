@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A descriptor of Android's to checked values.
+//! Converts a buffer descriptor of Android's to checked values.
 
 use super::MAX_BUFFERS;
 use super::refusal::Refusal;
@@ -10,22 +10,22 @@ use android_hardware_graphics_allocator::aidl::android::hardware::graphics::allo
 use anion_handle::{Request as Image, metadata};
 use anion_layout::{Format, Usage};
 
-/// The one option that is known: the initial value of the metadata of this name.
+/// The only supported option: it sets the initial value of the metadata of this name.
 const DATASPACE: &str = "android.hardware.graphics.common.Dataspace";
 
-/// Most bytes of the region that is reserved for clients.
+/// Most bytes of the region that clients can reserve.
 const MAX_RESERVED: i64 = 1 << 20;
 
 /// A request, and the rule that serves it.
 #[derive(Debug)]
 pub(super) struct Wanted<'r> {
-    /// The rule that has the usage.
+    /// The rule that covers the usage.
     pub(super) rule: &'r GraphicsRule,
     /// The first printable bytes of the name.
     pub(super) label: Label,
     /// First bytes of the metadata.
     pub(super) metadata: Vec<u8>,
-    /// With the alignment of no heap yet.
+    /// The image, without the alignment of a heap.
     image: Image,
 }
 
@@ -33,7 +33,7 @@ impl<'r> Wanted<'r> {
     /// Checks everything that does not depend on the heap.
     ///
     /// # Errors
-    /// The first field that is not served.
+    /// The first unsupported field.
     pub(super) fn of(raw: &BufferDescriptorInfo, rules: &'r [GraphicsRule]) -> Result<Self, Refusal> {
         let usage = Usage(raw.usage.0.cast_unsigned());
         let format = Format::from_value(raw.format.0).ok_or_else(|| {
@@ -67,13 +67,13 @@ impl<'r> Wanted<'r> {
         })
     }
 
-    /// Returns the image as a buffer of `heap` has it.
+    /// Returns the image with the alignment of `heap`.
     pub(super) fn image(&self, heap: &Heap) -> Image {
         Image { stride_align: heap.spec().stride_align, ..self.image }
     }
 }
 
-/// Checks how many buffers are wanted.
+/// Checks the number of requested buffers.
 pub(super) fn count(raw: i32) -> Result<Count, Invalid> {
     let count = Count::new(raw).ok().filter(|count| count.get() <= MAX_BUFFERS);
     count.ok_or_else(|| Invalid::new("count", raw, format!("it must be 1 to {MAX_BUFFERS}")))
@@ -97,7 +97,7 @@ fn rule(usage: Usage, rules: &[GraphicsRule]) -> Result<&GraphicsRule, Invalid> 
     })
 }
 
-/// Returns what the dataspace is set to at first.
+/// Returns the initial dataspace.
 fn dataspace(raw: &BufferDescriptorInfo) -> Result<i32, Invalid> {
     let mut dataspace = 0;
     for option in &raw.additionalOptions {
@@ -116,7 +116,7 @@ fn dataspace(raw: &BufferDescriptorInfo) -> Result<i32, Invalid> {
     Ok(dataspace)
 }
 
-/// Returns the first printable bytes of a name, as many as a label has.
+/// Returns the first printable bytes of a name, up to the length of a label.
 fn label(name: &[u8]) -> Result<Label, Invalid> {
     let printable = name.iter().take_while(|byte| **byte != 0).copied().map(char::from);
     let printable = printable.filter(|c| c.is_ascii_graphic() || *c == ' ');

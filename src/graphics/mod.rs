@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 7, beside `service`: Android's graphics allocator over the same use cases. Types generated
-//! from `android.hardware.graphics.allocator` stop here.
+//! Floor 7, beside `service`: Android's graphics allocator over the same use cases. No lower floor
+//! has types generated from `android.hardware.graphics.allocator`.
 //!
-//! A buffer for images is a buffer of a heap with a metadata file beside it; `anion-handle` has
-//! what its native handle says, `config` which heaps serve which usages. [`isSupported`] and
-//! [`allocate2`] decide by the same checks, so that what the first promises fails for lack of
-//! resources alone.
+//! A buffer for images is a buffer of a heap with a metadata file beside it. `anion-handle` defines
+//! its native handle; `config` defines which heaps serve which usages. [`isSupported`] and
+//! [`allocate2`] make the same checks, so a supported request fails only for lack of resources.
 //!
 //! [`isSupported`]: IAllocator::isSupported
 //! [`allocate2`]: IAllocator::allocate2
@@ -39,17 +38,19 @@ pub const INTERFACE_NAME: &str = "android.hardware.graphics.allocator.IAllocator
 /// `SUFFIX` of the library `mapper.SUFFIX.so` that reads the handles.
 const MAPPER_SUFFIX: &str = "anion";
 
-/// Most buffers of one call: each has two descriptors, and a message over a socket carries 64.
+/// Limit of the buffers of one call: each has two descriptors, and a message over a socket carries
+/// 64.
 const MAX_BUFFERS: usize = 32;
 
-/// An [`Allocator`] that speaks Android's interface of graphics allocators.
+/// An [`Allocator`] with the interface of Android's graphics allocators.
 pub struct GraphicsAllocatorService {
     allocator: Arc<Allocator>,
     rules: Vec<GraphicsRule>,
 }
 
 impl GraphicsAllocatorService {
-    /// Returns a binder object that any transport can publish. `rules` tell which heaps serve what.
+    /// Returns a binder object that any transport can publish. `rules` define which heaps serve
+    /// which usages.
     pub fn binder(allocator: Arc<Allocator>, rules: Vec<GraphicsRule>) -> Strong<dyn IAllocator> {
         new_binder!(BnAllocator, Self { allocator, rules })
     }
@@ -60,7 +61,7 @@ impl GraphicsAllocatorService {
         wanted.rule.heaps.iter().filter_map(found)
     }
 
-    /// Returns whether a heap gives such a buffer to the caller while nothing is in use.
+    /// Returns whether a heap would give such a buffer to the caller while no memory is in use.
     fn is_served(&self, caller: &Caller, wanted: &Wanted<'_>) -> std::result::Result<bool, Refusal> {
         for heap in self.heaps(wanted) {
             let (_, request) = request(wanted, heap, Count::ONE)?;
@@ -91,13 +92,13 @@ impl GraphicsAllocatorService {
 
 impl_interface!(GraphicsAllocatorService);
 
-/// Returns the caller, which the transport identifies.
+/// Returns the caller that the transport identified.
 fn caller() -> std::result::Result<Caller, Refusal> {
     let identity = calling_identity().ok_or(Refusal::UnknownCaller)?;
     Ok(Caller { uid: Uid(identity.uid), pid: identity.pid, context: identity.context })
 }
 
-/// Returns what is asked of `heap`, whose rows may have an alignment of their own.
+/// Returns the request to `heap`, which may align rows differently.
 fn request(
     wanted: &Wanted<'_>,
     heap: &Heap,
@@ -131,8 +132,8 @@ fn request(
     Ok((layout, request))
 }
 
-/// Returns the answer with a native handle for each buffer. A buffer that is not handed over is
-/// released: its descriptors are dropped here.
+/// Returns the answer with a native handle for each buffer. Releases a buffer that is not passed
+/// on: its descriptors are dropped here.
 fn result(
     wanted: &Wanted<'_>,
     heap: &Heap,

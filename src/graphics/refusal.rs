@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Failures to status codes: the only place that knows `AllocationError`.
+//! Converts failures to status codes. No other module uses `AllocationError`.
 
 use crate::allocator::{Explanation, Failure};
 use crate::units::Invalid;
@@ -9,29 +9,29 @@ use anion_ipc::{Status, service_error};
 /// Reason why there is no buffer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
-    /// A field has a value that is not served.
+    /// A field has an unsupported value.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// There is no such image.
+    /// The image is invalid.
     #[error(transparent)]
     Image(#[from] anion_handle::Invalid),
-    /// The deprecated call.
+    /// The call is deprecated.
     #[error("this service does not read descriptors of mapper 4: use allocate2")]
     OldDescriptor,
-    /// Nobody to charge.
+    /// The caller is unknown, so no uid can be charged.
     #[error("the transport cannot identify the caller")]
     UnknownCaller,
-    /// No heap can serve it, ever. The heaps' answers.
+    /// No heap can ever serve it. Contains the heaps' answers.
     #[error("{0}")]
     Unsupported(String),
-    /// No heap can serve it now. The heaps' answers.
+    /// No heap can serve it now. Contains the heaps' answers.
     #[error("{0}")]
     NoResources(String),
 }
 
 impl Refusal {
-    /// Returns why none of a request's heaps served it; `is_served` says whether one of them could
-    /// while nothing is in use.
+    /// Returns the reason why none of a request's heaps served it. `is_served` says whether one of
+    /// them could serve it while no memory is in use.
     pub(super) fn failed(explanations: &[Explanation], is_served: bool) -> Self {
         let message = explanations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         if explanations.iter().any(|explanation| explanation.failure() == Some(Failure::Backend)) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! AIDL values to checked ones, and answers to AIDL values.
+//! Converts AIDL values to checked ones, and answers to AIDL values.
 
 use crate::allocator::{self, BufferView, Grant, Graphic, HeapView, Outcome, Request, Selection};
 use crate::heap::{Discard, Heap, Needs, Rejection};
@@ -15,22 +15,22 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     ReleaseMechanism::ReleaseMechanism, ReservationRequest::ReservationRequest, Verdict::Verdict,
 };
 
-/// Returns a count of bytes or buffers as AIDL's signed number; saturates, which no real amount
-/// reaches.
+/// Returns a count of bytes or buffers as AIDL's signed number. It saturates; no real amount is so
+/// large.
 pub(super) fn long(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Converts a number that is unsigned here and signed in AIDL; the bits are kept.
+/// Converts an unsigned number to AIDL's signed one with the same bits.
 fn int(value: u32) -> i32 {
     value.cast_signed()
 }
 
-/// Checks everything about a request that does not depend on the heaps.
+/// Checks all fields of a request that do not depend on the heaps.
 pub(super) fn request(raw: &AllocationRequest) -> Result<Request, Invalid> {
     let bytes = RequestedBytes(raw.size);
-    // A size that cannot be rounded to any granularity is malformed, as in ION; one that is merely
-    // huge is not.
+    // As in ION, a size is malformed if it cannot be rounded up to any granularity; a size that is
+    // only too large is not.
     bytes.round_up(1)?;
     let known = AllocationFlags::CACHED.0 | AllocationFlags::UNZEROED.0;
     if raw.flags & !known != 0 {
@@ -56,7 +56,7 @@ pub(super) fn request(raw: &AllocationRequest) -> Result<Request, Invalid> {
     })
 }
 
-/// Checks everything about a reservation that does not depend on the heaps.
+/// Checks all fields of a reservation that do not depend on the heaps.
 pub(super) fn reservation_request(raw: &ReservationRequest) -> Result<Request, Invalid> {
     let bytes = RequestedBytes(raw.size);
     bytes.round_up(1)?;
@@ -102,12 +102,12 @@ fn selection(raw: &AllocationRequest) -> Result<Selection, Invalid> {
     }
 }
 
-/// Checks the amount given to trim.
+/// Checks the number of bytes to trim.
 pub(super) fn trim_bytes(raw: i64) -> Result<u64, Invalid> {
     u64::try_from(raw).map_err(|_| Invalid::new("bytes", raw, "it must not be negative"))
 }
 
-/// Checks ids of buffers that the service gave.
+/// Checks ids of buffers.
 pub(super) fn buffer_ids(raw: &[i64]) -> Result<Vec<BufferId>, Invalid> {
     let id = |raw: &i64| {
         u64::try_from(*raw).map(BufferId).map_err(|_| Invalid::new("ids", raw, "no buffer has a negative id"))

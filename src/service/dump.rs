@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The dump: what dumpsys, `dumpTo` and `anionctl dump` show.
+//! Makes the dump that dumpsys, `dumpTo` and `anionctl dump` show.
 
 mod journal;
 mod rows;
@@ -53,7 +53,7 @@ impl Arguments {
     /// Reads the arguments of a dump.
     ///
     /// # Errors
-    /// On a word that [`HELP`] does not list.
+    /// If a word is not listed in [`HELP`].
     pub(super) fn parse(args: &[String]) -> Result<Self, Invalid> {
         let mut arguments = Self::default();
         let mut words = args.iter();
@@ -85,12 +85,12 @@ impl Arguments {
     }
 }
 
-/// Returns the number that a word is.
+/// Parses a word as a number.
 fn number<T: FromStr>(field: &'static str, text: &str, what: &str) -> Result<T, Invalid> {
     text.parse().map_err(|_| Invalid::new(field, format!("{text:?}"), format!("it must be {what}")))
 }
 
-/// Returns the dump as text or JSON. Shows `caller` the buffers and events it may see.
+/// Returns the dump as text or JSON, with the buffers and events that `caller` may see.
 ///
 /// # Errors
 /// If `--heap` names no heap.
@@ -155,7 +155,7 @@ fn pressure(level: PressureLevel) -> &'static str {
 }
 
 /// Returns heaps as ION's debugfs directory would show them, one file a line, then the buffers.
-/// Writing to a `String` cannot fail, so results of `writeln!` are dropped.
+/// Writing to a `String` cannot fail, so the results of `writeln!` are ignored.
 fn text(report: &Report<'_>) -> String {
     let mut out = String::new();
     let ServiceRow { version, uid, pid, configuration } = report.service;

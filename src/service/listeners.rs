@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Clients that want to know of memory pressure.
+//! Reports memory pressure to clients that register a listener.
 //!
-//! Each listener has a thread of its own that waits for the next level and tells it: a client that
-//! does not take calls holds up that thread alone. The threads are made when a listener is
-//! registered, since memory pressure is no time to make any. A listener goes when it is
-//! unregistered or its process dies, and its thread with it.
+//! Each listener has a thread that waits for the next level and calls the listener, so a client
+//! that does not take calls delays only that thread. The thread is made when the listener is
+//! registered, since under memory pressure it may be impossible. A listener and its thread end when
+//! the listener is unregistered or its process dies.
 //!
-//! # Who may hold the lock
-//! `entries` is a leaf: what is taken out is dropped after it, since dropping a link or an object
-//! talks to the client.
+//! # Locks
+//! `entries` is a leaf lock. Entries are dropped after it is released, since dropping a link or an
+//! object calls the client.
 
 use super::convert;
 use crate::allocator::{Allocator, PressureFeed, PressureSubscription};
@@ -23,10 +23,10 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
 /// Most listeners of one uid, and in all.
 const MAX_OF_UID: usize = MAX_PRESSURE_LISTENERS.unsigned_abs() as usize;
 const MAX_LISTENERS: usize = 128;
-/// Threads for each listener that may be: that of one that was unregistered may still be in a call,
-/// and a client must not pile them up by registering and unregistering.
+/// Threads for each permitted listener: the thread of an unregistered one may still be in a call.
+/// The limit stops a client from adding threads by registering and unregistering.
 const THREADS_EACH: usize = 2;
-/// A listener's thread makes one small call at a time.
+/// Stack of a listener's thread, which makes one small call at a time.
 const STACK_BYTES: usize = 256 << 10;
 
 type Listener = Strong<dyn IPressureListener>;
@@ -64,7 +64,7 @@ struct Inner {
     threads: Vec<Uid>,
 }
 
-/// A thread's place among the threads of its uid.
+/// A thread's part of the limit of threads of its uid.
 struct Seat {
     entries: Arc<Entries>,
     uid: Uid,
@@ -101,7 +101,7 @@ impl Entries {
 }
 
 impl Listeners {
-    /// Has `listener` told of the level, now and whenever it changes.
+    /// Reports the level to `listener`, now and whenever it changes.
     ///
     /// # Errors
     /// If it cannot be called, or there are too many.
@@ -125,13 +125,14 @@ impl Listeners {
             death: None,
         };
         let Some(seat) = self.enter(entry)? else { return Ok(()) };
-        // Entered first: a death from here on finds the entry.
+        // The entry is inserted first, so that a later death finds it.
         self.watch(&key, listener).and_then(|()| start(listener.clone(), feed, seat)).inspect_err(|_| {
             drop(self.entries.remove(|entry| Arc::ptr_eq(&entry.key, &key)));
         })
     }
 
-    /// Returns the seat of the thread to start; `None` if the listener is registered already.
+    /// Inserts the entry. Returns the seat of the thread to start; `None` if the listener is
+    /// already registered.
     fn enter(&self, entry: Entry) -> Result<Option<Seat>, Refusal> {
         let mut inner = self.entries.lock();
         let uid = entry.uid;
@@ -170,7 +171,7 @@ impl Listeners {
         Ok(())
     }
 
-    /// Ends what `register` began.
+    /// Unregisters a listener.
     ///
     /// # Errors
     /// If `uid` has no such listener.
@@ -186,8 +187,8 @@ fn start(listener: Listener, feed: PressureFeed, seat: Seat) -> Result<(), Refus
         let _seat = seat;
         let mut known = None;
         while let Some(level) = feed.next(known) {
-            // Known even if it could not be told: a client that is gone is removed by its death,
-            // and one that is merely full hears of the next change.
+            // Known even if the call failed: a dead client is removed by its death link, and a
+            // client whose queue is full gets the next change.
             known = Some(level);
             if let Err(error) = listener.onPressure(convert::pressure_level(level)) {
                 log::debug!("a pressure listener was not told of {level:?}: {error}");
@@ -211,7 +212,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(120);
 
-    /// Tells what it is told, and then waits for leave to return.
+    /// Reports each level that it gets, then waits for permission to return.
     struct Slow(Sender<AidlLevel>, Mutex<Receiver<()>>);
 
     impl_interface!(Slow, |_listener, _writer, _args: &[String]| Ok(()));
@@ -258,7 +259,7 @@ mod tests {
         });
         stuck_levels.recv_timeout(PATIENCE).expect("told once");
         allocator.press(PressureLevel::Critical);
-        // The machine that runs the test may have pressure of its own.
+        // The machine that runs the test may have memory pressure itself.
         while levels.recv_timeout(PATIENCE).expect("told") != AidlLevel::CRITICAL {}
         assert!(stuck_levels.try_recv().is_err(), "it has not returned from its first call");
         drop(subscriptions);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 7: the AIDL interface. Types generated from AIDL, status codes and transports stop here.
+//! Floor 7: the AIDL interface. No lower floor has types generated from AIDL, status codes or
+//! transports.
 //!
-//! Every method first asks the transport who calls, then hands checked values down. The call is
-//! answered on the thread that read it.
+//! Every method first gets the caller from the transport, then passes checked values to the
+//! allocator. The thread that read the call answers it.
 
 mod convert;
 mod dump;
@@ -38,7 +39,7 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     ReservationRequest::ReservationRequest,
 };
 
-/// The service: an [`Allocator`] that speaks AIDL.
+/// The service: an [`Allocator`] with the AIDL interface.
 pub struct HeapAllocatorService {
     allocator: Arc<Allocator>,
     /// Process and configuration of the service.
@@ -48,8 +49,8 @@ pub struct HeapAllocatorService {
 }
 
 impl HeapAllocatorService {
-    /// Returns a binder object that any transport can publish. `configuration` names what is
-    /// served, for dumps.
+    /// Returns a binder object that any transport can publish. `configuration` names the
+    /// configuration in dumps.
     pub fn binder(allocator: Arc<Allocator>, configuration: String) -> Strong<dyn IHeapAllocator> {
         if let Err(error) = interrupt::prepare() {
             log::warn!("cannot interrupt writes to terminals that no process reads: {error}");
@@ -65,8 +66,8 @@ impl HeapAllocatorService {
         )
     }
 
-    /// Writes binder's own dump, for dumpsys. Only the service manager's policy limits who gets
-    /// here; what is shown is limited as for [`IHeapAllocator::dumpTo`].
+    /// Writes binder's own dump, for dumpsys. The service manager's policy limits who may call it;
+    /// the contents are limited as for [`IHeapAllocator::dumpTo`].
     fn dump(&self, writer: &mut dyn io::Write, args: &[String]) -> io::Result<()> {
         let text = caller().map_err(|status| io::Error::other(status.to_string())).and_then(|caller| {
             let arguments = Arguments::parse(args).map_err(io::Error::other)?;
@@ -74,7 +75,7 @@ impl HeapAllocatorService {
         });
         match text {
             Ok(text) => writer.write_all(text.as_bytes()),
-            // dumpsys shows what is written, not what is returned.
+            // dumpsys shows the written text, not the returned status.
             Err(error) => writeln!(writer, "{error}"),
         }
     }
@@ -82,7 +83,7 @@ impl HeapAllocatorService {
 
 impl_interface!(HeapAllocatorService, |service, writer, args: &[String]| service.dump(writer, args));
 
-/// Returns the caller, which the transport identifies.
+/// Returns the caller that the transport identified.
 fn caller() -> Result<Caller> {
     let identity = calling_identity().ok_or_else(status::unknown_caller)?;
     Ok(Caller { uid: Uid(identity.uid), pid: identity.pid, context: identity.context })

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The object that stands for a client's reservation: the transport drops it with the client's last
-//! reference, and the reservation ends.
+//! The binder object of a client's reservation. When the client drops its last reference, the
+//! transport drops the object, and the reservation ends.
 
 use crate::allocator::ReservedBuffers;
 use anion_ipc::{Result, Strong, impl_interface, new_binder};

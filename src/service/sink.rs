@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Writing into a descriptor that a client chose. It may be a pipe or a terminal without a reader
-//! or a file of a hostile file system, so the write happens on a thread of its own, and the call
-//! waits for it a limited time.
+//! Writes into a descriptor that a client chose. It may be a pipe or a terminal without a reader,
+//! or a file of a hostile file system, so a separate thread writes, and the call waits for it a
+//! limited time.
 //!
-//! A write that waits for longer is interrupted. One to a file system that does not answer cannot
-//! be: its thread stays one of the few of its uid, which are a part of all.
+//! A write that takes longer is interrupted. A write to a file system that does not answer cannot
+//! be interrupted: its thread keeps counting against the limit of its uid, which is a part of the
+//! limit of all.
 
 use crate::sys::interrupt::interrupt;
 use crate::units::Uid;
@@ -20,31 +21,31 @@ use std::time::{Duration, Instant};
 
 /// Time that a call waits for its dump to be read.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Writes that may be stuck at once, in all and for one uid: a thread each. Some of all are kept
-/// for uids that have none yet, and some for privileged ones.
+/// Limits of writes at once, each with a thread: of all uids and of one. Parts are kept for uids
+/// without a write, and for privileged uids.
 const MAX_WRITES: usize = 64;
 const MAX_WRITES_OF_UID: usize = 2;
 const KEPT_FOR_NEW: usize = 16;
 const KEPT_FOR_PRIVILEGED: usize = 8;
-/// Number of times that a late write is interrupted, and the pause after each: it may have been
-/// between two system calls.
+/// Number of times that a late write is interrupted, and the pause after each: a signal has no
+/// effect between two system calls.
 const INTERRUPTIONS: u32 = 10;
 const INTERRUPTION_PAUSE: Duration = Duration::from_millis(50);
-/// Calls of one uid that may wait for its earlier dumps to be taken, and how long. Each holds a
-/// thread of the transport, of which kernel binder has few.
+/// Calls of one uid that may wait for its earlier dumps to be written, and for how long. Each call
+/// occupies a thread of the transport; kernel binder has few.
 const MAX_WAITING_OF_UID: usize = 4;
 const TURN_PATIENCE: Duration = Duration::from_secs(1);
-/// POSIX's PIPE_BUF on Linux. Where poll has seen room, a pipe takes this much without blocking.
+/// POSIX's PIPE_BUF on Linux. If poll reports room, a pipe takes this many bytes without blocking.
 const PIECE: usize = 4096;
 
-/// Writes under way.
+/// Running writes.
 #[derive(Debug, Default)]
 pub(super) struct Sinks(Arc<Writes>);
 
 #[derive(Debug, Default)]
 struct Writes {
     of_uids: Mutex<HashMap<Uid, Turns>>,
-    /// A write has ended.
+    /// Signals that a write has ended.
     ended: Condvar,
 }
 
@@ -55,7 +56,7 @@ pub(super) struct Writer {
     pub(super) is_privileged: bool,
 }
 
-/// Calls of one uid.
+/// Counts of one uid's calls.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Turns {
     writing: usize,
@@ -75,7 +76,7 @@ impl Sinks {
         let thread = thread::Builder::new().name("anion-dump".to_owned()).spawn(move || {
             let outcome = write_all(fd, text.as_bytes(), deadline);
             drop(turn);
-            // The caller waits no longer if it took too long.
+            // The caller has stopped waiting if this took too long.
             let _ = done.send(outcome);
         })?;
         let patience = deadline.saturating_duration_since(Instant::now());
@@ -90,7 +91,7 @@ impl Sinks {
         outcome.unwrap_or_else(|_| Err(not_taken()))
     }
 
-    /// Waits a moment for earlier dumps: two that are merely asked for at once are not stuck.
+    /// Waits up to `patience` for earlier dumps: two dumps at once are no sign of a stuck one.
     fn take_turn(&self, writer: Writer, patience: Duration) -> io::Result<Turn> {
         let uid = writer.uid;
         let mut of_uids = lock(&self.0.of_uids);
@@ -142,8 +143,8 @@ fn not_taken() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("it was not read for {PATIENCE:?}"))
 }
 
-/// Writes piece by piece where there is room, so that a pipe that is not read does not hold the
-/// thread and a client's choice of non-blocking writes is no error.
+/// Writes piece by piece when there is room, so that a pipe without a reader does not occupy the
+/// thread for ever, and a non-blocking descriptor is no error.
 fn write_all(fd: OwnedFd, text: &[u8], deadline: Instant) -> io::Result<()> {
     let mut file = File::from(fd);
     let mut rest = text;
@@ -162,13 +163,13 @@ fn write_all(fd: OwnedFd, text: &[u8], deadline: Instant) -> io::Result<()> {
 fn wait_for_room(file: &File, deadline: Instant) -> io::Result<()> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
-        // Also where there is room that a write then waits for, as on a terminal.
+        // Also for a descriptor that reports room and then blocks, such as a terminal.
         return Err(not_taken());
     }
     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
     match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLOUT)], timeout) {
         Ok(0) => Err(not_taken()),
-        // Room, or a condition that the write reports.
+        // There is room, or a condition that the write reports.
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -178,7 +179,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One write under way.
+/// A running write.
 struct Turn {
     writes: Arc<Writes>,
     uid: Uid,
@@ -215,7 +216,7 @@ mod tests {
         let mut text = String::new();
         File::from(reader).read_to_string(&mut text).expect("ends, since the writer is closed");
         assert!(!text.is_empty() && text.len() < 1 << 20, "{} bytes", text.len());
-        // Ended with the file, or a moment later if the thread had to wait for a processor.
+        // It ends with the file, or a moment later if the thread had to wait for a processor.
         while !lock(&sinks.0.of_uids).is_empty() {
             thread::yield_now();
         }
@@ -236,7 +237,7 @@ mod tests {
                 }
             }
         });
-        // A reader on a busy machine may be slower than any call may wait.
+        // A reader on a busy machine may take longer than a call may wait.
         let deadline = Instant::now() + Duration::from_secs(120);
         write_all(writer, &vec![b'x'; 1 << 20], deadline).expect("read slowly");
         assert_eq!(reading.join().expect("the reader"), 1 << 20);
@@ -257,7 +258,7 @@ mod tests {
         assert_eq!(text, "text");
     }
 
-    // Android's crate nix does not open terminals.
+    // On Android the crate nix cannot open terminals.
     #[cfg(not(soong))]
     #[test]
     fn what_says_that_it_has_room_and_takes_nothing_is_given_up_and_its_thread_ends() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Failures to status codes: the only place that knows `ErrorCode`.
+//! Converts failures to status codes. No other module uses `ErrorCode`.
 
 use super::dump::DumpError;
 use super::listeners::Refusal;
@@ -13,7 +13,7 @@ fn status(code: ErrorCode, message: &impl ToString) -> Status {
     service_error(code.0, &message.to_string())
 }
 
-/// Returns the code that a failed request has.
+/// Returns the code of a failed request.
 pub(super) fn code(failure: Failure) -> ErrorCode {
     match failure {
         Failure::UnknownHeap => ErrorCode::UNKNOWN_HEAP,

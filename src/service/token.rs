@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The object that stands for buffers whose release the kernel does not tell: the transport drops
-//! it with the client's last reference, and the buffers are given up.
+//! The binder object of buffers whose release the kernel does not report. When the client drops its
+//! last reference, the transport drops the object, and the buffers are released.
 
 use super::{convert, status};
 use crate::allocator::BufferToken;
@@ -43,7 +43,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(120);
 
-    /// A service of regions and of files at a socket.
+    /// A service at a socket with a heap of ashmem regions and one of files.
     struct Served {
         directory: TempDir,
         allocator: Arc<Allocator>,
@@ -71,7 +71,7 @@ mod tests {
             connect(&endpoint, SERVICE_NAME, 1).expect("connected")
         }
 
-        /// Returns buffers of the heap of regions.
+        /// Returns the number of buffers of the ashmem heap that are held.
         fn held(&self) -> u64 {
             self.allocator.stats()[0].counters.buffers
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The journal as tools get it. The keys are a promise to scripts: they may be added to, but not
+//! The journal in the form for tools. Scripts depend on the keys: keys may be added, but not
 //! renamed.
 
 use crate::allocator::{Allocator, Caller, Deal, Event, What};
@@ -7,12 +7,12 @@ use crate::ledger::FailureCause;
 use crate::sys::clock::since_boot;
 use serde::Serialize;
 
-/// A part of the journal, and what it is to be read with.
+/// A part of the journal, and the context that a reader needs.
 #[derive(Serialize)]
 pub(super) struct JournalReport {
-    /// Number of the first event that the next report would have.
+    /// Number of the first event after this report.
     next: u64,
-    /// Events that were asked for and are no longer kept.
+    /// Number of requested events that are no longer kept.
     lost: u64,
     /// Nanoseconds since boot (`CLOCK_BOOTTIME`), the clock of all events.
     now_ns: u64,
@@ -60,7 +60,7 @@ struct DealRow {
 }
 
 impl JournalReport {
-    /// Returns what `caller` may see from the event of number `since` on.
+    /// Returns the events from number `since` on that `caller` may see.
     pub(super) fn new(allocator: &Allocator, caller: &Caller, since: u64) -> Self {
         let stats = allocator.stats();
         let heaps = stats.iter().map(|view| HeapRow {

@@ -35,7 +35,7 @@ pub(in crate::service) struct ServiceRow {
 }
 
 impl ServiceRow {
-    /// Returns what this process is. Asks the system, so before system calls are given up.
+    /// Returns the row of this process. Queries the system, so call it before the seccomp filter.
     pub(in crate::service) fn new(configuration: String) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -53,8 +53,7 @@ pub(super) struct ReleaseRow {
     pub(super) mechanism: &'static str,
 }
 
-/// Huge pages of the machine, in its default size, and when shared memory gets large pages by
-/// itself.
+/// Huge pages of the machine in its default size, and the policy of large pages for shared memory.
 #[derive(Serialize)]
 pub(super) struct HugePagesRow {
     pub(super) bytes: u64,
@@ -97,18 +96,18 @@ pub(super) struct HeapRow {
     pub(super) discarded_scarce: u64,
     pub(super) discarded_scrub_failed: u64,
     pub(super) allocate_latency: LatencyRow,
-    /// Present if it was requested, and memory is set aside.
+    /// Present if it was requested and the heap has memory set aside.
     #[serde(skip_serializing_if = "Option::is_none")]
     map: Option<MapRow>,
 }
 
-/// Ranges of the memory that is set aside for a heap: offset and length of each in bytes, by
+/// Free ranges of the memory that is set aside for a heap: offset and length of each in bytes, by
 /// offset. Ranges in neither list are held by clients, or are being moved.
 #[derive(Serialize)]
 struct MapRow {
     free: Vec<(u64, u64)>,
     pooled: Vec<(u64, u64)>,
-    /// Whether there are more ranges than are listed.
+    /// Whether the lists omit ranges.
     truncated: bool,
 }
 
@@ -123,8 +122,8 @@ impl MapRow {
     }
 }
 
-/// Microseconds that calls stayed below; null without calls, or where they are in the class that
-/// has no end.
+/// Upper bounds of the latency of calls, in microseconds; null if there were no calls, or if the
+/// latency is in the class without an upper bound.
 #[derive(Serialize)]
 pub(super) struct LatencyRow {
     pub(super) calls: u64,
@@ -145,7 +144,7 @@ pub(super) struct BufferRow {
     pub(super) pid: i32,
     pub(super) name: String,
     pub(super) age_ms: u128,
-    /// None for buffers that no graphics allocator gave.
+    /// `None` for buffers that were not made by a graphics allocator.
     pub(super) image: Option<ImageRow>,
 }
 
@@ -160,7 +159,7 @@ pub(super) struct ImageRow {
 }
 
 impl HugePagesRow {
-    /// Returns zeros where the kernel has none or does not tell.
+    /// Returns zeros if the kernel has no huge pages or does not report them.
     pub(super) fn of_machine() -> Self {
         let huge = memory::huge_pages().ok().flatten();
         let huge = huge.unwrap_or(HugePages { bytes: 0, total: 0, free: 0, overcommit: 0 });
@@ -192,7 +191,7 @@ impl HugePagesRow {
 }
 
 impl HeapRow {
-    /// Returns the row of a heap, `with_map` with what is free of the memory set aside for it.
+    /// Returns the row of a heap; `with_map`, also the free ranges of the memory set aside for it.
     pub(super) fn new(view: &HeapView<'_>, with_map: bool) -> Self {
         let fragmentation = view.heap.fragmentation();
         Self {
