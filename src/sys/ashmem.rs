@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Android's shared memory device, in kernels before 5.18 (`drivers/staging/android/ashmem.c`).
+//! Allocates regions of ashmem, Android's shared memory device in kernels before 5.18
+//! (`drivers/staging/android/ashmem.c`).
 
 use crate::sys::fd::Inode;
 use crate::units::Access;
@@ -14,14 +15,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
-/// Prefix of the node's name. Some systems append the boot's id, so that it cannot be opened by its
-/// plain name.
+/// Prefix of the node's name. Some systems append the boot's id to it.
 const NODE: &str = "/dev/ashmem";
 /// Identity of a boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// Bytes of a name, with its NUL.
+/// Size of a name in bytes, with its NUL.
 const NAME_BYTES: usize = 256;
-/// The driver's letter.
+/// The driver's ioctl letter.
 const TYPE: u8 = 0x77;
 
 nix::ioctl_write_ptr!(
@@ -32,19 +32,19 @@ nix::ioctl_write_ptr!(
     [libc::c_char; NAME_BYTES]
 );
 
-/// The device's node: each opening of it is a new region.
+/// The device's node. Each open makes a new region.
 #[derive(Debug, Clone)]
 pub struct Ashmem {
     node: PathBuf,
-    /// The driver's number, by which its regions are known.
+    /// The driver's device number, which identifies its regions.
     device: libc::dev_t,
 }
 
 impl Ashmem {
-    /// Finds the node that this boot has.
+    /// Finds the device node of this boot.
     ///
     /// # Errors
-    /// As open(2) of `/dev/ashmem`, if neither can be opened; `InvalidInput` if it is no character
+    /// As open(2) of `/dev/ashmem`, if no node can be opened; `InvalidInput` if it is no character
     /// device.
     pub fn find() -> io::Result<Self> {
         let [own, plain] = nodes(&std::fs::read_to_string(BOOT_ID).unwrap_or_default());
@@ -60,12 +60,12 @@ impl Ashmem {
         Ok(Self { node: node.to_owned(), device: stat.st_rdev })
     }
 
-    /// Returns a zeroed region of `bytes` bytes, a multiple of the page. Only copies of its
-    /// descriptor share it; opening the node again makes another. Name and size can be changed
-    /// until a process maps it.
+    /// Returns a zeroed region of `bytes` bytes, a multiple of the page size. Only copies of its
+    /// descriptor share it; opening the node again makes another region. Name and size can be
+    /// changed until a process maps it.
     ///
     /// # Errors
-    /// As open(2); `EINVAL` if the kernel takes no such size.
+    /// As open(2); `EINVAL` if the kernel does not support the size.
     pub fn create(&self, name: &CStr, bytes: u64) -> io::Result<OwnedFd> {
         let fd = open(&self.node, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
         let mut text = [0; NAME_BYTES];
@@ -85,19 +85,19 @@ impl Ashmem {
         Ok(fd)
     }
 
-    /// Returns whether `fd` is one of this device's regions. Never blocks, whatever it is.
+    /// Returns whether `fd` is one of this device's regions. Never blocks, whatever `fd` is.
     pub fn is_region(&self, fd: impl AsFd) -> bool {
         device_of(fd).is_ok_and(|device| device == Some(self.device))
     }
 }
 
-/// Returns where the device may be, in the order of trying.
+/// Returns the possible paths of the device, in the order in which they are tried.
 fn nodes(boot_id: &str) -> [PathBuf; 2] {
     [PathBuf::from(format!("{NODE}{}", boot_id.trim())), PathBuf::from(NODE)]
 }
 
-/// Makes the region read-only: no process can map it writable any more; mappings that exist stay as
-/// they are. Cannot be undone.
+/// Makes the region read-only: no process can make a writable mapping any more; existing mappings
+/// stay as they are. This cannot be undone.
 ///
 /// # Errors
 /// `ENOTTY` if it is no region.
@@ -114,7 +114,8 @@ pub fn make_read_only(region: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts a page behind every byte of the region, as far as there are pages: the kernel does not say.
+/// Allocates the pages of the region, as far as memory is available: the kernel does not report a
+/// failure.
 ///
 /// # Errors
 /// `EPERM` if it is read-only; `EINVAL` beyond its size.
@@ -123,16 +124,16 @@ pub fn populate(region: impl AsFd, bytes: u64) -> io::Result<()> {
     Transient::new(region, bytes, Access::ReadWrite, MapFlags::MAP_POPULATE).map(drop)
 }
 
-/// Returns the file behind a region or other shared memory, as mappings of it show it. A region's
-/// own inode is its device's node, which all regions share. Takes time in proportion to the number
-/// of mappings of this process.
+/// Returns the file behind a region or other shared memory, as its mappings show it. The inode of a
+/// region's descriptor is that of the device node, which all regions share. The time is
+/// proportional to the number of mappings of this process.
 ///
 /// # Errors
 /// `EPERM` if it cannot be mapped for reading; `EINVAL` if it has no size.
 pub fn mapped_inode(fd: impl AsFd) -> io::Result<Inode> {
     let page = usize::try_from(crate::sys::memory::page_size()?.bytes()).map_err(|_| Errno::EINVAL)?;
     let mapping = Transient::new(fd, page, Access::ReadOnly, MapFlags::empty())?;
-    // Names of regions are their makers' and may be any bytes.
+    // Processes choose the names of their regions, which may be any bytes.
     let maps = std::fs::read("/proc/self/maps")?;
     let maps = String::from_utf8_lossy(&maps);
     let address = mapping.base.as_ptr().addr();
@@ -140,8 +141,8 @@ pub fn mapped_inode(fd: impl AsFd) -> io::Result<Inode> {
     inode.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/self/maps lacks a mapping"))
 }
 
-/// Returns what a line of /proc/self/maps (`start-end permissions offset major:minor inode path`)
-/// maps, if it has the address.
+/// Returns the inode in a line of /proc/self/maps (`start-end permissions offset major:minor inode
+/// path`), if the mapping contains the address.
 fn inode_at(line: &str, address: usize) -> Option<Inode> {
     let mut fields = line.split_ascii_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;
@@ -159,7 +160,7 @@ fn inode_at(line: &str, address: usize) -> Option<Inode> {
 }
 
 /// A shared mapping that is neither read nor written. Invariant: `base` is the start of a live
-/// mapping of `bytes` bytes that [`Transient::new`] made and `drop` alone unmaps.
+/// mapping of `bytes` bytes that [`Transient::new`] made and only `drop` unmaps.
 struct Transient {
     base: NonNull<libc::c_void>,
     bytes: usize,
@@ -170,7 +171,7 @@ impl Transient {
         let length = NonZeroUsize::new(bytes).ok_or(Errno::EINVAL)?;
         let mut protection = ProtFlags::PROT_READ;
         protection.set(ProtFlags::PROT_WRITE, access == Access::ReadWrite);
-        // SAFETY: no address is asked for and MAP_FIXED is absent, so no existing mapping can be
+        // SAFETY: the call passes no address and no MAP_FIXED, so no existing mapping can be
         // replaced.
         let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED | flags, fd, 0) }?;
         Ok(Self { base, bytes })
@@ -185,8 +186,8 @@ impl Drop for Transient {
     }
 }
 
-/// Returns the driver behind a character device; `None` for any other file. Never asks a file
-/// system, which might not answer.
+/// Returns the driver's device number of a character device; `None` for any other file. Makes no
+/// call to a file system, which might not answer.
 fn device_of(fd: impl AsFd) -> io::Result<Option<libc::dev_t>> {
     let stat = super::fd::known(fd, libc::STATX_TYPE)?;
     let is_device = u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFCHR;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Control groups: where the own ones are, what they leave, and being told when memory of one of
-//! version 2 runs short (Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst).
+//! Control groups: finds those of this process, reads their limits, and reports shortages of memory
+//! in one of version 2 (Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst).
 
 use std::fs::{self, File};
 use std::io;
@@ -8,22 +8,22 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Larger than the file is with any kernel.
+/// Larger than the file in any kernel.
 const EVENTS_BYTES: usize = 4096;
 
-/// Number of times that a cgroup's memory ran short.
+/// Number of times that a cgroup was short of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Shortages {
-    /// It exceeded `memory.high`, and its tasks were made to reclaim.
+    /// It exceeded `memory.high`, and its tasks had to reclaim memory.
     pub high: u64,
     /// It was about to exceed `memory.max`.
     pub max: u64,
-    /// Reclaiming did not help, and an allocation was about to fail.
+    /// Reclaim failed, and an allocation was about to fail.
     pub oom: u64,
 }
 
 impl Shortages {
-    /// Returns what came since `earlier`.
+    /// Returns the differences to `earlier`.
     fn since(self, earlier: Self) -> Self {
         Self {
             high: self.high.saturating_sub(earlier.high),
@@ -32,7 +32,7 @@ impl Shortages {
         }
     }
 
-    /// Keys that are not known are for others.
+    /// Other keys are ignored.
     fn parse(text: &str) -> Self {
         let mut counts = Self::default();
         for (key, count) in text.lines().filter_map(|line| line.split_once(' ')) {
@@ -49,7 +49,7 @@ impl Shortages {
 }
 
 /// A cgroup's `memory.events`. Becomes ready (`POLLPRI`) when one of its counts has grown,
-/// descendants' included.
+/// including those of its descendants.
 #[derive(Debug)]
 pub struct MemoryEvents {
     file: File,
@@ -57,11 +57,11 @@ pub struct MemoryEvents {
 }
 
 impl MemoryEvents {
-    /// Watches the cgroup of this directory. Earlier events do not count.
+    /// Watches the cgroup of this directory. Ignores earlier events.
     ///
     /// # Errors
-    /// `NotFound` if it is no cgroup, the root, or one without the memory controller; else as
-    /// reading a file.
+    /// `NotFound` if it is no cgroup, the root cgroup, or one without the memory controller; else
+    /// as reading a file.
     pub fn open(directory: &Path) -> io::Result<Self> {
         let mut events =
             Self { file: File::open(directory.join("memory.events"))?, seen: Shortages::default() };
@@ -69,10 +69,10 @@ impl MemoryEvents {
         Ok(events)
     }
 
-    /// Returns what came since the last call. Without it, the file stays ready.
+    /// Returns the shortages since the last call. Until it is called, the file stays ready.
     ///
     /// # Errors
-    /// `ENODEV` when the cgroup is gone.
+    /// `ENODEV` if the cgroup no longer exists.
     pub fn take(&mut self) -> io::Result<Shortages> {
         let mut bytes = [0; EVENTS_BYTES];
         let length = self.file.read_at(&mut bytes, 0)?;
@@ -89,8 +89,8 @@ impl AsFd for MemoryEvents {
     }
 }
 
-/// Returns the directory of this process's cgroup; `None` if this process cannot see one of version
-/// 2.
+/// Returns the directory of this process's cgroup of version 2; `None` if this process cannot see
+/// it.
 ///
 /// # Errors
 /// If `/proc` cannot be read.
@@ -98,7 +98,8 @@ pub fn own_directory() -> io::Result<Option<PathBuf>> {
     own_directory_in(None)
 }
 
-/// Returns the same in the tree of a controller of version 1; of version 2 without one.
+/// Returns the directory of this process's cgroup: of version 1 for a controller, of version 2 for
+/// `None`.
 fn own_directory_in(controller: Option<&str>) -> io::Result<Option<PathBuf>> {
     let cgroup = fs::read_to_string("/proc/self/cgroup")?;
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
@@ -107,7 +108,7 @@ fn own_directory_in(controller: Option<&str>) -> io::Result<Option<PathBuf>> {
 
 /// Files of a cgroup with a memory controller.
 struct MemoryFiles {
-    /// Its limits: the lowest counts.
+    /// The files of its limits; the lowest limit applies.
     limits: &'static [&'static str],
     used: &'static str,
     /// The line of memory.stat with the cache that it can drop.
@@ -121,11 +122,11 @@ const VERSION_1: MemoryFiles = MemoryFiles {
     used: "memory.usage_in_bytes",
     cache: "total_inactive_file ",
 };
-/// Value of version 1 without a limit, approximately, in whole pages.
+/// Approximate value for "no limit" in version 1, in whole pages.
 const UNLIMITED: u64 = i64::MAX as u64 >> 1;
 
-/// Returns the lowest limit of processes and threads that this process's cgroups have, in words;
-/// `None` if there is none, or no cgroup that this process can see.
+/// Returns the lowest limit of processes and threads of this process's cgroups, in words; `None` if
+/// there is none, or this process can see no cgroup.
 pub fn own_pids_limit() -> Option<String> {
     own_limit("pids", &["pids.max"])
 }
@@ -144,21 +145,21 @@ fn own_limit(controller: &str, files: &[&str]) -> Option<String> {
     limits.min().map(|(limit, path)| format!("{} is {limit}", path.display()))
 }
 
-/// Returns the limit in this file; "max" is none.
+/// Returns the limit in this file; `None` for "max".
 fn number_in(path: &Path) -> Option<u64> {
     let number = fs::read_to_string(path).ok()?.trim().parse().ok()?;
     (number < UNLIMITED).then_some(number)
 }
 
-/// Returns the bytes that this process's cgroups and those around them can still take, the cache
-/// that they can drop included; `None` if none has a limit. Going beyond kills a process of the
+/// Returns the bytes that this process's cgroup and its ancestors can still allocate, including the
+/// cache that they can drop; `None` if none has a limit. Exceeding them kills a process of the
 /// cgroup, or makes it wait, however much memory the machine has.
 pub fn headroom() -> Option<u64> {
     let of = |tree, files| Some(headroom_of(&own_directory_in(tree).ok()??, files)).flatten();
     [of(None, &VERSION_2), of(Some("memory"), &VERSION_1)].into_iter().flatten().min()
 }
 
-/// Returns the least that is left in a cgroup and those around it. Directories above the cgroups
+/// Returns the minimum of what is left in a cgroup and its ancestors. Directories above the cgroups
 /// have no such files.
 fn headroom_of(directory: &Path, files: &MemoryFiles) -> Option<u64> {
     directory.ancestors().filter_map(|above| left_in(above, files)).min()
@@ -175,7 +176,7 @@ fn left_in(directory: &Path, files: &MemoryFiles) -> Option<u64> {
     Some(limit.saturating_sub(used.saturating_sub(cache.unwrap_or(0))))
 }
 
-/// Returns the directory that proc_pid_cgroup(5) and proc_pid_mountinfo(5) amount to.
+/// Returns the cgroup's directory, from the texts of proc_pid_cgroup(5) and proc_pid_mountinfo(5).
 fn directory(cgroup: &str, mounts: &str, controller: Option<&str>) -> Option<PathBuf> {
     let path = cgroup.lines().find_map(|line| {
         let (names, path) = line.split_once(':')?.1.split_once(':')?;
@@ -187,7 +188,7 @@ fn directory(cgroup: &str, mounts: &str, controller: Option<&str>) -> Option<Pat
         let (kind, rest) = filesystem.split_once(' ')?;
         let is_it = match controller {
             None => kind == "cgroup2",
-            // The source comes before the options.
+            // The mount source comes before the options.
             Some(name) => kind == "cgroup" && rest.split([' ', ',']).skip(1).any(|option| option == name),
         };
         if !is_it {
@@ -195,14 +196,14 @@ fn directory(cgroup: &str, mounts: &str, controller: Option<&str>) -> Option<Pat
         }
         let mut fields = mount.split(' ').skip(3).map(unescape);
         let (root, point) = (fields.next()?, fields.next()?);
-        // A container may not see its own: then the path is not below what is mounted, or leads
-        // upwards.
+        // A container may not see its own cgroup: then the path is not below the mounted directory,
+        // or contains `..`.
         let below = Path::new(path).strip_prefix(&root).ok().filter(|_| !path.contains("/.."))?;
         Some(Path::new(&point).components().chain(below.components()).collect())
     })
 }
 
-/// Undoes the kernel's octal escapes of blanks and backslashes.
+/// Decodes the kernel's octal escapes of blanks and backslashes.
 fn unescape(field: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
@@ -272,7 +273,7 @@ mod tests {
         assert_eq!(headroom_of(root.path(), &VERSION_2), Some(200));
     }
 
-    /// Writes a cgroup's files: its limit, what it uses, and how much of that is cache.
+    /// Writes a cgroup's files: its limit, its usage, and the cache in that usage.
     fn cgroup(directory: &Path, limit: &str, used: u64, cache: u64) {
         let stat = format!("anon 1\nfile 2\ninactive_file {cache}\nactive_file 7\n");
         for (file, text) in [("max", limit.to_owned()), ("current", used.to_string()), ("stat", stat)] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Operations of every dma-buf, for all exporters (`drivers/dma-buf/dma-buf.c`).
+//! Operations of dma-bufs of all exporters (`drivers/dma-buf/dma-buf.c`).
 
 use crate::sys::fd::DescriptorDirectory;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -8,14 +8,14 @@ use std::os::fd::AsFd;
 
 pub use anion_memory::dma_buf::{CpuAccess, Phase, set_name, sync};
 
-/// Returns whether `fd` is a dma-buf. Only the kernel is asked, never a file system.
+/// Returns whether `fd` is a dma-buf. Asks only the kernel, never a file system.
 pub fn is_dma_buf(fd: impl AsFd) -> bool {
     let link = nix::fcntl::readlink(DescriptorDirectory::path(fd).as_str());
     link.is_ok_and(|target| target.as_encoded_bytes().starts_with(b"/dmabuf:"))
 }
 
-/// Returns whether every device that was to read or write it is done: each fence that it carries
-/// has signalled. Never blocks.
+/// Returns whether all reads and writes of devices are finished: every fence of the dma-buf has
+/// signalled. Never blocks.
 ///
 /// # Errors
 /// As poll(2).

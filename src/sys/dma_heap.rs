@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The kernel's dma-heaps: one character device each (`drivers/dma-buf/dma-heap.c`).
+//! Allocates from the kernel's dma-heaps, each of which is a character device
+//! (`drivers/dma-buf/dma-heap.c`).
 
 use crate::units::{Access, HeapName};
 use nix::fcntl::{OFlag, open};
@@ -33,12 +34,12 @@ nix::ioctl_readwrite!(
 pub struct DmaHeap(OwnedFd);
 
 impl DmaHeap {
-    /// Opens the heap `name` in `directory`. A [`HeapName`] cannot leave it.
+    /// Opens the heap `name` in `directory`. A [`HeapName`] cannot name a path outside it.
     ///
     /// # Errors
-    /// As open(2); `InvalidInput` if the node is no character device. The caller must know which
-    /// driver is behind the directory: an ioctl cannot tell, since a dma-heap answers ION's number,
-    /// too.
+    /// As open(2); `InvalidInput` if the node is no character device. The caller must know the
+    /// driver of the directory: an ioctl cannot identify it, since a dma-heap also answers ION's
+    /// number.
     pub fn open(directory: &Path, name: &HeapName) -> io::Result<Self> {
         let fd = open(
             &path(directory, name),
@@ -56,8 +57,8 @@ impl DmaHeap {
     /// enforces `access` on mappings.
     ///
     /// # Errors
-    /// `ENOMEM` if there is not so much; `EINVAL` for 0 bytes; `EMFILE` if descriptors have run
-    /// out.
+    /// `ENOMEM` if the heap has not enough memory; `EINVAL` for 0 bytes; `EMFILE` if descriptors
+    /// have run out.
     pub fn allocate(&self, bytes: u64, access: Access) -> io::Result<OwnedFd> {
         let mode = match access {
             Access::ReadWrite => libc::O_RDWR,
@@ -76,12 +77,12 @@ impl DmaHeap {
     }
 }
 
-/// Returns where the heap's node is.
+/// Returns the path of the heap's node.
 pub fn path(directory: &Path, name: &HeapName) -> PathBuf {
     directory.join(name.as_str())
 }
 
-/// Returns the names of the heaps in `directory`, sorted; none if it does not exist.
+/// Returns the names of the heaps in `directory`, sorted; none if the directory does not exist.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -92,14 +93,14 @@ pub fn names(directory: &Path) -> io::Result<Vec<HeapName>> {
     };
     let mut names = Vec::new();
     for entry in entries {
-        // One that is no heap name cannot be asked for either.
+        // A node whose name is no heap name cannot be requested.
         names.extend(entry?.file_name().to_str().and_then(|name| HeapName::new(name).ok()));
     }
     names.sort();
     Ok(names)
 }
 
-// The kernel's own layout, the same for every pointer size.
+// The kernel's layout, the same for every pointer size.
 const _: () = assert!(size_of::<AllocationData>() == 24);
 
 #[cfg(test)]

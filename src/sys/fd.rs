@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 pub struct Inode {
     /// Device number.
     pub device: u64,
-    /// Inode number: what /proc and other tools show.
+    /// Inode number, as /proc and other tools show it.
     pub number: u64,
 }
 
@@ -29,13 +29,13 @@ pub fn inode(fd: impl AsFd) -> io::Result<Inode> {
     Ok(Inode { device: device as u64, number: stat.stx_ino })
 }
 
-/// Returns what the kernel knows of the file behind `fd`. Never blocks: a file system, which may be
-/// hostile and not answer, is not asked.
+/// Returns what the kernel knows of the file behind `fd`. Never blocks: it makes no call to the
+/// file system, which may be hostile and not answer.
 ///
 /// # Errors
 /// As statx(2).
 pub(super) fn known(fd: impl AsFd, mask: libc::c_uint) -> io::Result<libc::statx> {
-    // SAFETY: `statx` is a plain structure of numbers, for which all bytes zero are a value.
+    // SAFETY: `statx` is a plain structure of numbers, for which all zero bytes are a valid value.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
     // SAFETY: the path is a NUL-terminated string that lives for ever, and the kernel writes one
@@ -45,16 +45,16 @@ pub(super) fn known(fd: impl AsFd, mask: libc::c_uint) -> io::Result<libc::statx
     Ok(stat)
 }
 
-/// Returns the bytes of the file behind `fd` that have memory or disk behind them.
+/// Returns the bytes of the file behind `fd` for which memory or disk space is allocated.
 ///
 /// # Errors
 /// As fstat(2).
 pub fn resident_bytes(fd: impl AsFd) -> io::Result<u64> {
-    // st_blocks counts units of 512 bytes, whatever the file system's own block is.
+    // st_blocks counts units of 512 bytes, whatever the block size of the file system.
     Ok(u64::try_from(fstat(fd)?.st_blocks).unwrap_or(0) * 512)
 }
 
-/// Returns the block size of the file behind `fd`: of a memfd, the size of its pages.
+/// Returns the block size of the file behind `fd`: for a memfd, its page size.
 ///
 /// # Errors
 /// As fstat(2).
@@ -65,7 +65,8 @@ pub fn block_bytes(fd: impl AsFd) -> io::Result<u64> {
 /// The directory of this process's descriptors.
 const OWN_DESCRIPTORS: &str = "/proc/self/fd";
 
-/// Returns the error of opening `path` below /proc. If that is not there, it says what mounts it.
+/// Returns the error of opening `path` below /proc. If /proc is not mounted, it says how to mount
+/// it.
 pub fn without_proc(path: &str, error: io::Error) -> io::Error {
     let remedy = match error.kind() {
         io::ErrorKind::NotFound => "; mount -t proc proc /proc",
@@ -79,18 +80,18 @@ pub fn without_proc(path: &str, error: io::Error) -> io::Error {
 pub struct DescriptorDirectory(OwnedFd);
 
 impl DescriptorDirectory {
-    /// Opens it.
+    /// Opens the directory.
     ///
     /// # Errors
-    /// If /proc is not mounted; the message says what mounts it.
+    /// If /proc is not mounted; the message says how to mount it.
     pub fn open() -> io::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = nix::fcntl::open(OWN_DESCRIPTORS, flags, Mode::empty());
         directory.map(Self).map_err(|error| without_proc(OWN_DESCRIPTORS, error.into()))
     }
 
-    /// Opens the file behind `fd` again: a description of its own, close-on-exec, with `access`
-    /// enforced by the kernel. Leases and inotify tell descriptions apart; a dup would share one.
+    /// Opens the file behind `fd` again: makes a separate description, close-on-exec, with `access`
+    /// enforced by the kernel. Leases and inotify work by description; a dup would share one.
     ///
     /// # Errors
     /// As open(2): the file's mode must permit it, and a descriptor must be free.
@@ -103,13 +104,13 @@ impl DescriptorDirectory {
         Ok(openat(&self.0, name.as_str(), mode | OFlag::O_CLOEXEC, Mode::empty())?)
     }
 
-    /// Returns a path by which the kernel finds the file behind `fd`, valid while `fd` is open.
+    /// Returns a path that leads to the file behind `fd`, valid while `fd` is open.
     pub fn path(fd: impl AsFd) -> String {
         format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
     }
 }
 
-/// Returns how many descriptors this process can have open now.
+/// Returns the current limit of this process's open descriptors.
 ///
 /// # Errors
 /// As getrlimit(2); never on a supported kernel.

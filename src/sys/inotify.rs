@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Being told when a description of a file is closed for the last time.
+//! Reports when a description of a file is closed for the last time.
 
 use crate::sys::fd::DescriptorDirectory;
 use nix::errno::Errno;
@@ -7,40 +7,42 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::{fs, io};
 
-/// One watched file. Numbers are not reused before 2³¹ of them have been given.
+/// One watched file. The kernel does not reuse a number before it has assigned 2³¹ of them.
 pub type Watch = WatchDescriptor;
 
-/// Most reads of one look at the queue, some hundred events each.
+/// Most reads in one call, of some hundred events each.
 const MAX_READS: usize = 64;
-/// Fewer events of one read than this are all that there were: a read gives some hundred.
+/// If a read returns fewer events than this, the queue is empty: a read returns some hundred.
 const SHORT_READ: usize = 64;
 
-/// Watches files for closes, through one inotify queue; or none, where the system gives no queue.
+/// Watches files for closes, through one inotify queue. If the system provides no queue, it watches
+/// nothing.
 #[derive(Debug)]
 pub struct CloseWatcher {
-    /// Why there is none, else.
+    /// The queue, or the error of making it.
     queue: Result<Inotify, Errno>,
 }
 
 /// Events of a [`CloseWatcher`].
 #[derive(Debug, Default)]
 pub struct Closes {
-    /// Files of which a description was closed.
+    /// Files with a closed description.
     pub watches: Vec<Watch>,
     /// The kernel dropped events: any watched file may have been closed.
     pub overflowed: bool,
 }
 
 impl CloseWatcher {
-    /// Makes a queue. Without one ([`CloseWatcher::shortage`]) no file can be watched, as if all
-    /// watches were used up: the user's queues may be, and a kernel may know none.
+    /// Makes a queue. Without one, no file can be watched, as if all watches were used up:
+    /// [`CloseWatcher::shortage`] names the limit. The user may have no queue left, or the kernel
+    /// may not support any.
     pub fn new() -> Self {
         Self { queue: Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC) }
     }
 
-    /// Returns why a file could not be watched for which [`CloseWatcher::watch`] returned `ENOSPC`:
-    /// the limit, its files and their values. One file has the limit of a user, the other, where it
-    /// is lower, that of a user in this user namespace.
+    /// Returns the reason why [`CloseWatcher::watch`] returned `ENOSPC`: the limits, their files
+    /// and values. One file has the limit of the user; another has the limit of the user in this
+    /// user namespace, where that is lower.
     pub fn shortage(&self) -> String {
         let (what, name) = match &self.queue {
             Ok(_) => ("watches", "watches"),
@@ -56,29 +58,30 @@ impl CloseWatcher {
         format!("the user's inotify {what} are used up ({})", told.join(", "))
     }
 
-    /// Starts watching the file behind `fd`, until the file is gone. Watching a watched file again
-    /// returns the same watch, which makes this the proof that two descriptors are of one file.
+    /// Starts watching the file behind `fd` until the file no longer exists. Watching a watched
+    /// file again returns the same watch, so equal watches prove that two descriptors refer to one
+    /// file.
     ///
     /// # Errors
-    /// `ENOSPC` when the user's watches (`fs.inotify.max_user_watches`) are used up or there is no
-    /// queue, `EACCES` if the file is not readable.
+    /// `ENOSPC` if the user's watches (`fs.inotify.max_user_watches`) are used up or there is no
+    /// queue; `EACCES` if the file is not readable.
     pub fn watch(&self, fd: impl AsFd) -> io::Result<Watch> {
         let events = AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_CLOSE_NOWRITE;
         let queue = self.queue.as_ref().map_err(|_| Errno::ENOSPC)?;
         Ok(queue.add_watch(DescriptorDirectory::path(fd).as_str(), events)?)
     }
 
-    /// Stops watching.
+    /// Stops watching a file.
     pub fn forget(&self, watch: Watch) {
         if let Ok(queue) = &self.queue {
-            // The watch is already gone if its file is.
+            // The kernel has already removed the watch of a file that no longer exists.
             let _ = queue.rm_watch(watch);
         }
     }
 
-    /// Returns what is queued now, each file once; empty if nothing is. Of a very long queue it
-    /// returns the head, so that clients that close faster than it is read do not delay others. The
-    /// kernel queues a close before close(2) returns.
+    /// Returns the queued events, each file once; empty if there are none. Of a very long queue it
+    /// returns only the head, so that clients that close faster than it reads do not delay others.
+    /// The kernel queues a close before close(2) returns.
     ///
     /// # Errors
     /// As read(2) of an inotify descriptor; an empty queue is not an error.
@@ -109,7 +112,7 @@ impl CloseWatcher {
         Ok(seen)
     }
 
-    /// Returns a descriptor that is readable when [`CloseWatcher::closes`] has something to return;
+    /// Returns a descriptor that is readable when [`CloseWatcher::closes`] would return events;
     /// `None` without a queue.
     pub fn ready(&self) -> Option<BorrowedFd<'_>> {
         Some(self.queue.as_ref().ok()?.as_fd())

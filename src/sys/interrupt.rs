@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Ending a system call of another thread that waits for something that may never come.
+//! Interrupts a blocked system call of another thread.
 
 use std::io;
 use std::os::unix::thread::JoinHandleExt;
 use std::thread::JoinHandle;
 
-/// The interrupting signal: ignored by default, so it has no effect if nothing was prepared.
+/// The interrupting signal. It is ignored by default, so it has no effect before [`prepare`].
 const SIGNAL: libc::c_int = libc::SIGURG;
 
 extern "C" fn nothing(_signal: libc::c_int) {}
 
-/// Has system calls of this process's threads end early when [`interrupt`] is called. Once is
-/// enough; more does no harm.
+/// Makes [`interrupt`] end system calls of this process's threads. One call is enough; further
+/// calls do no harm.
 ///
 /// # Errors
 /// As sigaction(2).
 pub fn prepare() -> io::Result<()> {
     // SAFETY: `sigaction` is a plain structure of numbers, sets of signals and an address, for
-    // which all bytes zero are a value: no flags, hence also not to begin calls again.
+    // which all zero bytes are a valid value: no flags, so interrupted calls are not restarted.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = nothing as *const () as libc::sighandler_t;
     // SAFETY: `action` is initialised and outlives the call. Its handler has the signature that a
@@ -27,8 +27,9 @@ pub fn prepare() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Ends the system call that a thread waits in with EINTR, if it can be: a write to a terminal, not
-/// one to a file system that does not answer. A call that begins right after this waits as ever.
+/// Ends a thread's blocked system call with EINTR, if the call can be interrupted: a write to a
+/// terminal can, a write to a file system that does not answer cannot. A call that begins after
+/// this is not affected.
 pub fn interrupt<T>(thread: &JoinHandle<T>) {
     // SAFETY: the thread was neither joined nor detached, since its handle exists, so its identity
     // is valid even if it has ended; then nothing is sent. The handler is that of `prepare`, or the

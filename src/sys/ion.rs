@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The kernel's ION device, in both of its interfaces: descriptors (Linux 4.12 to 5.10) and handles
-//! (before).
+//! Calls the kernel's ION device through either interface: descriptors (Linux 4.12 to 5.10) or
+//! handles (before).
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// The device.
 pub const DEVICE: &str = "/dev/ion";
-/// Most heaps that are asked for; ids are bits of a 32-bit mask.
+/// Most heaps that are queried; ids are bits of a 32-bit mask.
 const MAX_HEAPS: usize = 32;
 
 /// `struct ion_allocation_data` of the interface with descriptors.
@@ -103,14 +103,14 @@ nix::ioctl_readwrite!(
     i32
 );
 
-/// A heap as the device names it.
+/// A heap, as the device describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IonHeap {
     /// Its name.
     pub name: String,
     /// ION's number of its type.
     pub kind: u32,
-    /// Its bit in masks.
+    /// Its id: its bit in masks.
     pub id: u32,
 }
 
@@ -119,7 +119,7 @@ pub struct IonHeap {
 pub enum Interface {
     /// Allocation returns a descriptor.
     Descriptors,
-    /// Allocation returns a handle, of which a descriptor is made.
+    /// Allocation returns a handle, from which a descriptor is made.
     Handles,
 }
 
@@ -139,31 +139,30 @@ impl Ion {
         let device = open(DEVICE, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
         let mut no_handle = 0;
         // SAFETY: the kernel reads one int at the pointer, which refers to this stack. There is no
-        // handle 0, so nothing is freed; the newer interface does not know the number at all.
+        // handle 0, so nothing is freed; the newer interface does not have this ioctl number.
         let answer = unsafe { ion_ioc_free(device.as_raw_fd(), &raw mut no_handle) };
         let interface =
             if answer == Err(Errno::ENOTTY) { Interface::Descriptors } else { Interface::Handles };
         Ok(Self { device, interface })
     }
 
-    /// Returns how the device is spoken to.
+    /// Returns the device's interface.
     pub fn interface(&self) -> Interface {
         self.interface
     }
 
-    /// Returns the number of Android's interface with heaps as modules (GKI 5.4 and 5.10); `None`
-    /// on all other kernels, which do not know the request. Buffers are asked for in the same way
-    /// with it.
+    /// Returns the version of Android's interface with heaps as modules (GKI 5.4 and 5.10); `None`
+    /// on all other kernels, which do not have the ioctl. The interface allocates in the same way.
     pub fn abi_version(&self) -> Option<u32> {
         let mut version = 0;
         // SAFETY: the kernel writes one `u32` at the pointer, which refers to this stack.
         unsafe { ion_ioc_abi_version(self.device.as_raw_fd(), &raw mut version) }.ok().map(|_| version)
     }
 
-    /// Returns all heaps, by descending id.
+    /// Returns all heaps by descending id.
     ///
     /// # Errors
-    /// `ENOTTY` on kernels that do not tell, the older of those with handles.
+    /// `ENOTTY` on kernels that do not list them: older ones with handles.
     pub fn heaps(&self) -> io::Result<Vec<IonHeap>> {
         let empty = HeapData { name: [0; 32], kind: 0, heap_id: 0, reserved: [0; 3] };
         let mut heaps = vec![empty; MAX_HEAPS];
@@ -181,7 +180,8 @@ impl Ion {
     /// Returns a zeroed dma-buf of `bytes` bytes, rounded up to pages, from the heap with this id.
     ///
     /// # Errors
-    /// `ENODEV` if there is no such heap; `ENOMEM` if it has not so much; `EINVAL` for 0 bytes.
+    /// `ENODEV` if there is no such heap; `ENOMEM` if it has not enough memory; `EINVAL` for 0
+    /// bytes.
     pub fn allocate(&self, bytes: u64, heap_id: u32, flags: u32) -> io::Result<OwnedFd> {
         let mask = 1u32.checked_shl(heap_id).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
         match self.interface {
@@ -205,14 +205,14 @@ impl Ion {
         let len = libc::size_t::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
         let mut data = LegacyAllocationData { len, align: 0, heap_id_mask, flags, handle: 0 };
         // SAFETY: the kernel reads and writes one structure at the pointer, which refers to this
-        // stack; its number says its size, which differs between 32 and 64 bits as the kernel's
-        // does.
+        // stack; the ioctl number contains its size, which differs between 32 and 64 bits as the
+        // kernel's does.
         unsafe { ion_ioc_alloc_legacy(self.device.as_raw_fd(), &raw mut data) }?;
         let mut share = FdData { handle: data.handle, fd: -1 };
         // SAFETY: as above, for `FdData`.
         let shared = unsafe { ion_ioc_share(self.device.as_raw_fd(), &raw mut share) };
         let mut handle = data.handle;
-        // The dma-buf keeps the buffer; the handle would keep it, too, until the device is closed.
+        // The dma-buf keeps the buffer; the handle would also keep it until the device is closed.
         // SAFETY: the kernel reads one int at the pointer, which refers to this stack.
         let freed = unsafe { ion_ioc_free(self.device.as_raw_fd(), &raw mut handle) };
         shared?;
@@ -231,7 +231,7 @@ impl From<&HeapData> for IonHeap {
     }
 }
 
-// The kernel's own layouts; the legacy one has words of the machine.
+// The kernel's layouts; the legacy one has words of the machine's size.
 const _: () = assert!(size_of::<AllocationData>() == 24);
 const _: () = assert!(size_of::<HeapQuery>() == 24);
 const _: () = assert!(size_of::<HeapData>() == 52);

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether anyone else has a file open: asked by taking a write lease and giving it back.
+//! Detects whether another open file description of a file exists, by taking a write lease and
+//! releasing it.
 //!
-//! The kernel grants a write lease only when no other open file description of the inode exists, be
-//! it held by a descriptor, a mapping, a message in a socket queue or another process (fs/locks.c,
-//! `check_conflicting_open`). It does not see pages pinned by other means, which is why scrubbed
-//! memory stays in its trust domain.
+//! The kernel grants a write lease only when no other open file description of the inode exists:
+//! not in a descriptor, a mapping, a message in a socket queue or another process (fs/locks.c,
+//! `check_conflicting_open`). It does not consider pages pinned by other means, so scrubbed memory
+//! stays in its trust domain.
 //!
-//! The asking description must have been opened through a path: the one that memfd_create(2)
-//! returns is not counted in the inode's writers, and the answer would be wrong. `SIGIO` must be
-//! blocked in every thread, since a process that opens the file during the microsecond of the lease
-//! makes the kernel send it.
+//! The asking description must have been opened through a path: the kernel does not count the one
+//! that memfd_create(2) returns among the inode's writers, and the result would be wrong. `SIGIO`
+//! must be blocked in every thread, since the kernel sends it when a process opens the file during
+//! the microsecond of the lease.
 
 pub use anion_memory::lease::is_only_holder;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The locks that allocations share. They are the standard library's; with the feature `testing`
-//! they can tell how long they were held.
+//! The locks that allocations share: those of the standard library. With the feature `testing` they
+//! record how long they are held.
 
 #[cfg(not(feature = "testing"))]
 pub use std::sync::{Mutex, MutexGuard};
@@ -17,12 +17,12 @@ mod timed {
     use std::time::{Duration, Instant};
 
     static IS_MEASURING: AtomicBool = AtomicBool::new(false);
-    /// By the name of the type that is locked.
+    /// Durations by the name of the locked type.
     static HELD: std::sync::Mutex<BTreeMap<&'static str, Vec<Duration>>> =
         std::sync::Mutex::new(BTreeMap::new());
 
-    /// Runs `work` and returns how long each lock was held meanwhile, each time, by the name of the
-    /// type in it. One caller at a time.
+    /// Runs `work` and returns each duration for which a lock was held meanwhile, by the name of
+    /// the type in the lock. Supports one caller at a time.
     pub fn measure(work: impl FnOnce()) -> BTreeMap<&'static str, Vec<Duration>> {
         IS_MEASURING.store(true, Ordering::Relaxed);
         work();
@@ -30,18 +30,19 @@ mod timed {
         std::mem::take(&mut *HELD.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// As the standard library's.
+    /// Behaves as the standard library's.
     #[derive(Debug, Default)]
     pub struct Mutex<T>(std::sync::Mutex<T>);
 
-    /// As the standard library's. The time is taken before the lock is free, and noted after it.
+    /// Behaves as the standard library's. Takes the time before it releases the lock, and records
+    /// it afterwards.
     pub struct MutexGuard<'a, T> {
-        // The order of the fields is that of their drops.
+        // Fields are dropped in this order.
         guard: std::sync::MutexGuard<'a, T>,
         time: Time,
     }
 
-    /// Since when a lock is held, if that is measured, and then for how long.
+    /// The time at which a measured lock was taken; then the duration for which it was held.
     struct Time {
         of: &'static str,
         since: Option<Instant>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Mapped shared memory, as clients map it too.
+//! Maps shared memory, with the code that clients use.
 
 pub use anion_memory::map::SharedMap;
 
@@ -9,8 +9,8 @@ pub(crate) mod tests {
     use std::io;
     use std::os::fd::{AsFd, AsRawFd};
 
-    /// Puts the first pages of a mapping into a pipe without copying them, as a hostile client can:
-    /// the pipe pins them.
+    /// Inserts the first pages of a mapping into a pipe without copying them, as a hostile client
+    /// can: the pipe pins them.
     pub(crate) fn splice_pages(map: &SharedMap, pipe: impl AsFd) -> io::Result<()> {
         let pages = libc::iovec { iov_base: map.as_ptr().as_ptr().cast(), iov_len: map.len().min(8192) };
         // SAFETY: `pages` is inside the mapping, which lives as long as the borrow, and the kernel

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Sealed memfds.
+//! Makes sealed memfds.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -12,30 +12,29 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// Seals of every buffer: its size never changes again, so no holder can make another's mapping
-/// fault.
+/// Seals of every buffer: its size can never change, so no holder can make another's mapping fault.
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
 
-/// Makes memfds with the flags that the running kernel knows.
+/// Makes memfds with the flags that the running kernel supports.
 #[derive(Debug, Clone, Copy)]
 pub struct MemfdFactory {
     flags: MFdFlags,
-    /// Most bytes that a file of this process may have, as it was when this was made; none if there
-    /// is no limit.
+    /// Limit of the size of this process's files in bytes, at the time that this was made; `None`
+    /// if there is no limit.
     most_bytes: Option<rlim_t>,
 }
 
 impl MemfdFactory {
-    /// Finds out whether the kernel knows `MFD_NOEXEC_SEAL` (Linux 6.3).
+    /// Determines whether the kernel supports `MFD_NOEXEC_SEAL` (Linux 6.3).
     ///
     /// # Errors
-    /// If the kernel has no memfds at all, or descriptors have run out.
+    /// If the kernel has no memfds, or descriptors have run out.
     pub fn probe() -> io::Result<Self> {
         Self::probe_with(MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
     }
 
-    /// Returns the same for files of huge pages, of the size that is the machine's default. Sizes
-    /// must be multiples of it.
+    /// Returns a factory for files of huge pages of the machine's default size. Sizes must be
+    /// multiples of it.
     ///
     /// # Errors
     /// `ENOSYS` or `EINVAL` if the kernel has no huge pages, else as [`MemfdFactory::probe`]. A
@@ -58,14 +57,14 @@ impl MemfdFactory {
         Ok(Self { flags, most_bytes: Some(most_bytes).filter(|most| *most != RLIM_INFINITY) })
     }
 
-    /// Returns a zeroed file of `bytes` bytes whose size is sealed and whose mode is 0600, so that
-    /// a process of another uid cannot open it again through a descriptor it holds. No memory is
-    /// used until it is touched.
+    /// Returns a zeroed file of `bytes` bytes with a sealed size and mode 0600, so that a process
+    /// of another uid cannot open it again through its descriptor. The file uses no memory until it
+    /// is touched.
     ///
     /// # Errors
     /// `EMFILE`, `ENFILE` or `ENOMEM` when descriptors or kernel memory run out; `FileTooLarge`
-    /// beyond what a file can have, or one of this process may have (`RLIMIT_FSIZE`), which the
-    /// message says.
+    /// beyond the limit of all files or of this process's files (`RLIMIT_FSIZE`); the message names
+    /// the latter.
     pub fn create(&self, name: &str, bytes: u64) -> io::Result<OwnedFd> {
         if let Some(most) = self.most_bytes.filter(|most| u128::from(bytes) > u128::from(*most)) {
             let why = format!(
@@ -82,24 +81,24 @@ impl MemfdFactory {
     }
 }
 
-/// Has the kernel refuse every further seal of a file, from any process that has a descriptor.
+/// Makes the kernel refuse every further seal of a file, from any process with a descriptor.
 ///
 /// # Errors
-/// As fcntl(2); `EPERM` if that was done before.
+/// As fcntl(2); `EPERM` if this was done before.
 pub fn close_seals(fd: impl AsFd) -> io::Result<()> {
     Ok(fcntl(fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SEAL)).map(drop)?)
 }
 
 /// Allocates pages for a range of a file, so that touching it cannot fail for lack of memory. The
-/// content of the range stays; new pages read as zero. It blocks while the kernel looks for memory.
+/// content of the range stays; new pages are zero. Blocks while the kernel reclaims memory.
 ///
 /// # Errors
-/// `ENOMEM` or `ENOSPC` if there are not enough pages; those added so far are taken back.
+/// `ENOMEM` or `ENOSPC` if there are not enough pages; the kernel removes those that it added.
 pub fn allocate_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
     change_pages(fd, 0, range)
 }
 
-/// Gives the pages of a range back to the kernel; it reads as zero from now on. The file's size
+/// Returns the pages of a range to the kernel; the range reads as zero from now on. The file's size
 /// stays.
 ///
 /// # Errors
@@ -109,7 +108,7 @@ pub fn punch_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
 }
 
 /// Returns whether any byte of a range has a page that was ever written or read. Punching leaves a
-/// cleared page in place if it is a part of a large one that a process has pinned (mm/shmem.c,
+/// zeroed page in the file if it belongs to a large page that a process has pinned (mm/shmem.c,
 /// `shmem_undo_range`). The kernel does not report this for huge pages, which are removed whole.
 /// The time is proportional to the number of untouched pages of the range.
 ///
@@ -120,7 +119,7 @@ pub fn has_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<bool> {
         return Ok(false);
     }
     let start = libc::off_t::try_from(range.start).map_err(|_| Errno::EFBIG)?;
-    // nix has this way of seeking not for Android.
+    // On Android nix does not have this kind of seek.
     // SAFETY: no pointer is passed; the descriptor is open while it is borrowed.
     match Errno::result(unsafe { libc::lseek(fd.as_fd().as_raw_fd(), start, libc::SEEK_DATA) }) {
         Ok(data) => Ok(u64::try_from(data).is_ok_and(|data| data < range.end)),
@@ -133,26 +132,26 @@ fn change_pages(fd: impl AsFd, how: libc::c_int, range: Range<u64>) -> io::Resul
     let offset = |bytes: u64| libc::off_t::try_from(bytes).map_err(|_| Errno::EFBIG);
     let (start, length) = (offset(range.start)?, offset(range.end.saturating_sub(range.start))?);
     loop {
-        // nix has this call not for Android.
+        // On Android nix does not have this call.
         // SAFETY: no pointer is passed; the descriptor is open while it is borrowed.
         let code = unsafe { libc::fallocate(fd.as_fd().as_raw_fd(), how, start, length) };
         match Errno::result(code) {
-            // A signal came; what was done so far is kept or undone by the kernel, and asking again
-            // is harmless.
+            // A signal arrived. The kernel keeps or undoes what it did so far, and repeating the
+            // call is harmless.
             Err(Errno::EINTR) => {}
             result => return Ok(result.map(drop)?),
         }
     }
 }
 
-/// Returns whether `fd` is a file with a buffer's seals. Answered by the kernel alone: no file
-/// system is asked, so a hostile file cannot block the caller.
+/// Returns whether `fd` is a file with a buffer's seals. Asks only the kernel and no file system,
+/// so a hostile file cannot block the caller.
 pub fn is_sealed(fd: impl AsFd) -> bool {
     fcntl(fd, FcntlArg::F_GET_SEALS).is_ok_and(|seals| SealFlag::from_bits_retain(seals).contains(SEALS))
 }
 
-/// Returns whether the file has no seal that would make it useless to its next holder: no seal can
-/// be removed.
+/// Returns whether the file has only the seals of its size. Any other seal would make it useless to
+/// its next holder, since no seal can be removed.
 pub fn has_only_size_seals(fd: impl AsFd) -> bool {
     let harmful = SealFlag::F_SEAL_SEAL
         | SealFlag::F_SEAL_WRITE

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory of the machine.
+//! Reads the amount of memory of the machine.
 
 use crate::units::PageSize;
 use nix::unistd::{SysconfVar, sysconf};
@@ -13,7 +13,7 @@ fn configured(name: SysconfVar) -> io::Result<u64> {
 /// Returns the running kernel's page size.
 ///
 /// # Errors
-/// If the kernel does not tell, which no supported kernel does.
+/// If the kernel does not report it; every supported kernel does.
 pub fn page_size() -> io::Result<PageSize> {
     PageSize::new(configured(SysconfVar::PAGE_SIZE)?).map_err(io::Error::other)
 }
@@ -21,7 +21,7 @@ pub fn page_size() -> io::Result<PageSize> {
 /// Returns the bytes of memory that the kernel manages.
 ///
 /// # Errors
-/// If the kernel does not tell, which no supported kernel does.
+/// If the kernel does not report it; every supported kernel does.
 pub fn total_bytes() -> io::Result<u64> {
     let pages = configured(SysconfVar::_PHYS_PAGES)?;
     Ok(pages.saturating_mul(page_size()?.bytes()))
@@ -31,11 +31,11 @@ pub fn total_bytes() -> io::Result<u64> {
 /// (proc(5), `subset=pid`): each node has the values of /proc/meminfo.
 const NODES: &str = "/sys/devices/system/node";
 
-/// Returns the bytes that can be used without pushing others out: as the kernel estimates it
-/// (`MemAvailable`), else as its nodes tell, half of the page cache included.
+/// Returns the bytes that can be used without evicting other memory: the kernel's estimate
+/// (`MemAvailable`), else the sum over its nodes, including half of the page cache.
 ///
 /// # Errors
-/// If neither /proc/meminfo nor a node tells.
+/// If neither /proc/meminfo nor a node has the value.
 pub fn available_bytes() -> io::Result<u64> {
     let kibibytes = match fs::read_to_string("/proc/meminfo") {
         Ok(text) => field(&text, "MemAvailable"),
@@ -48,17 +48,17 @@ pub fn available_bytes() -> io::Result<u64> {
     Ok(kibibytes.saturating_mul(1024))
 }
 
-/// Returns the bytes that no process and no cache has.
+/// Returns the bytes that neither a process nor a cache uses.
 ///
 /// # Errors
-/// If the kernel does not tell, which no supported kernel does.
+/// If the kernel does not report it; every supported kernel does.
 pub fn free_bytes() -> io::Result<u64> {
     let pages = configured(SysconfVar::_AVPHYS_PAGES)?;
     Ok(pages.saturating_mul(page_size()?.bytes()))
 }
 
 fn available_in_nodes() -> Option<u64> {
-    // The filter of system calls lets no directory be listed.
+    // The seccomp filter does not permit listing a directory.
     let online = fs::read_to_string(format!("{NODES}/online")).ok()?;
     let nodes = numbers(&online).filter_map(|node| {
         let text = fs::read_to_string(format!("{NODES}/node{node}/meminfo")).ok()?;
@@ -67,7 +67,7 @@ fn available_in_nodes() -> Option<u64> {
     nodes.reduce(u64::saturating_add)
 }
 
-/// Returns the numbers in a list of the kernel's: single ones and ranges, such as `0-3,8`.
+/// Returns the numbers in a list of the kernel: single ones and ranges, such as `0-3,8`.
 fn numbers(list: &str) -> impl Iterator<Item = u32> {
     list.trim().split(',').flat_map(|part| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -80,8 +80,7 @@ fn numbers(list: &str) -> impl Iterator<Item = u32> {
     })
 }
 
-/// Returns the kibibytes available in the node of this text, lines of which are `Node 0 name:
-/// number kB`.
+/// Returns the available KiB of the node with this text, whose lines are `Node 0 name: number kB`.
 fn available_in_node(meminfo: &str) -> Option<u64> {
     let number = |name: &str| {
         let mut lines = meminfo.lines().filter_map(|line| line.splitn(3, ' ').nth(2));
@@ -95,19 +94,19 @@ fn available_in_node(meminfo: &str) -> Option<u64> {
 /// Huge pages of the machine's default size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HugePages {
-    /// Bytes of one.
+    /// Size of one in bytes.
     pub bytes: u64,
-    /// Number that the administrator reserved (`nr_hugepages`), including those made beyond that.
+    /// Number of reserved pages (`nr_hugepages`), including those that the kernel made beyond them.
     pub total: u64,
     /// Number of unused ones.
     pub free: u64,
-    /// Number that the kernel may make in addition (`nr_overcommit_hugepages`).
+    /// Number that the kernel may make beyond the reserved ones (`nr_overcommit_hugepages`).
     pub overcommit: u64,
 }
 
 impl HugePages {
-    /// Returns what the texts of `/proc/meminfo` and `/proc/sys/vm/nr_overcommit_hugepages` say;
-    /// `None` if the kernel knows none.
+    /// Parses the texts of `/proc/meminfo` and `/proc/sys/vm/nr_overcommit_hugepages`; `None` if
+    /// the kernel has no huge pages.
     pub fn parse(meminfo: &str, overcommit: &str) -> Option<Self> {
         Some(Self {
             bytes: field(meminfo, "Hugepagesize")?.saturating_mul(1024),
@@ -117,13 +116,13 @@ impl HugePages {
         })
     }
 
-    /// Returns whether there can ever be one, as the machine is set up now.
+    /// Returns whether the present settings permit any huge page.
     pub fn are_on(&self) -> bool {
         self.total > 0 || self.overcommit > 0
     }
 }
 
-/// Returns the machine's huge pages; `None` if its kernel knows none.
+/// Returns the machine's huge pages; `None` if its kernel has none.
 ///
 /// # Errors
 /// If /proc/meminfo cannot be read; the message names it.
@@ -134,8 +133,8 @@ pub fn huge_pages() -> io::Result<Option<HugePages>> {
     Ok(HugePages::parse(&text, &overcommit))
 }
 
-/// Returns when the kernel backs shared memory with large pages of its own accord: `never`,
-/// `advise`, `always` and the like.
+/// Returns the kernel's policy of large pages for shared memory: `never`, `advise`, `always` and
+/// others.
 ///
 /// # Errors
 /// `NotFound` if the kernel has no such pages.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 1: the kernel. The only floor with `unsafe` code and raw descriptors; above it everything
-//! is owned or borrowed by type.
+//! Floor 1: system calls. Only this floor has `unsafe` code and raw descriptors; above it, types
+//! express which descriptors are owned or borrowed.
 
 #![allow(unsafe_code, reason = "the one floor that may; every block argues for itself")]
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Being told that memory is scarce: pressure stall information (Documentation/accounting/psi.rst).
+//! Reports that memory is scarce, by pressure stall information (Documentation/accounting/psi.rst).
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ pub enum Stall {
 }
 
 impl Stall {
-    /// Returns the kernel's word for it, and how long tasks must have waited.
+    /// Returns the kernel's word for the stall, and the time for which tasks must have waited.
     fn threshold(self) -> (&'static str, Duration) {
         match self {
             Self::Some => ("some", Duration::from_millis(150)),
@@ -29,14 +29,14 @@ impl Stall {
         }
     }
 
-    /// Returns it as the kernel wants it written. Unprivileged processes may ask for multiples of 2
-    /// s alone.
+    /// Returns the trigger in the kernel's format. Unprivileged processes may use only multiples of
+    /// 2 s.
     fn trigger(self) -> String {
         let (who, waited) = self.threshold();
         format!("{who} {} 2000000\0", waited.as_micros())
     }
 
-    /// Returns how long tasks have waited in all, of what a file of the kernel tells.
+    /// Returns the total time for which tasks have waited, from the text of the kernel's file.
     fn total(self, told: &str) -> Option<Duration> {
         let line = told.lines().find(|line| line.starts_with(self.threshold().0))?;
         let total = line.split_whitespace().find_map(|word| word.strip_prefix("total="))?;
@@ -45,13 +45,13 @@ impl Stall {
 }
 
 /// Becomes ready (`POLLPRI`) while tasks wait for memory, at most once in two seconds. `POLLERR`
-/// says that what it watches is gone.
+/// means that the watched cgroup no longer exists.
 #[derive(Debug)]
 pub struct PressureTrigger {
     file: File,
     stall: Stall,
-    /// Total time that tasks had waited when it was made, or was ready last; `None` if the kernel
-    /// did not report it.
+    /// Total time for which tasks had waited when it was made, or was last ready; `None` if the
+    /// kernel did not report it.
     waited: Option<Duration>,
 }
 
@@ -59,8 +59,8 @@ impl PressureTrigger {
     /// Watches for `stall` in [`MACHINE`] or in a cgroup's `memory.pressure`.
     ///
     /// # Errors
-    /// `NotFound` if the kernel has no pressure stall information, `PermissionDenied` or
-    /// `InvalidInput` if this process may not ask.
+    /// `NotFound` if the kernel has no pressure stall information; `PermissionDenied` or
+    /// `InvalidInput` if this process may not make triggers.
     pub fn new(file: &Path, stall: Stall) -> io::Result<Self> {
         let mut file = File::options().read(true).write(true).open(file)?;
         file.write_all(stall.trigger().as_bytes())?;
@@ -68,9 +68,9 @@ impl PressureTrigger {
         Ok(Self { file, stall, waited })
     }
 
-    /// Returns whether tasks have waited as long as it asks for, now that it is ready. A new
-    /// trigger of Linux 6.18 is ready at the first wait, however short. True if the kernel does not
-    /// tell how long it was.
+    /// Returns whether a ready trigger's tasks have waited as long as it requires. On Linux 6.18 a
+    /// new trigger is ready at the first wait, however short. Returns true if the kernel does not
+    /// report the time.
     pub fn is_met(&mut self) -> bool {
         let now = waited(&self.file, self.stall);
         let is_short =
@@ -115,7 +115,7 @@ mod tests {
         });
         tell(5_149_999, 1_299_999);
         assert!(!some.is_met() && !full.is_met());
-        // What was too short counts for the next time.
+        // A wait that was too short counts towards the next result.
         tell(5_150_000, 1_300_000);
         assert!(some.is_met() && full.is_met());
         assert!(!some.is_met() && !full.is_met(), "it was told");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reads how many references the kernel counts of a dma-buf. fdinfo must be opened to be read, and
-//! a process without free descriptors must detect releases first, since freed dma-bufs release
-//! descriptors. So two descriptors are kept: a *slot*, and the fdinfo of the slot, open. To check a
-//! file, dup3(2) puts it into the slot, which needs no further descriptor.
+//! Reads how many references the kernel counts of a dma-buf. Reading fdinfo needs an open file, but
+//! a process without free descriptors must still detect releases, since freed dma-bufs release
+//! descriptors. So it keeps two descriptors: a *slot*, and the fdinfo of the slot, open. To check a
+//! file, dup3(2) puts it into the slot, which needs no other descriptor.
 
 use super::fd::without_proc;
 use nix::errno::Errno;
@@ -11,20 +11,20 @@ use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
-/// Asks the kernel for counts of references.
+/// Reads counts of references from the kernel.
 #[derive(Debug)]
 pub struct ReferenceCounts(Mutex<Spare>);
 
 #[derive(Debug)]
 struct Spare {
-    /// Refers to `info` while nothing is asked.
+    /// Refers to `info` between two checks.
     slot: OwnedFd,
-    /// The fdinfo of the slot; the kernel writes it again whenever it is read from the start.
+    /// The fdinfo of the slot. The kernel generates its text again at every read from the start.
     info: File,
 }
 
 impl ReferenceCounts {
-    /// Takes two descriptors, to be kept.
+    /// Opens the two descriptors.
     ///
     /// # Errors
     /// If descriptors have run out already, or /proc is not mounted.
@@ -36,12 +36,12 @@ impl ReferenceCounts {
         Ok(Self(Mutex::new(Spare { slot, info })))
     }
 
-    /// Returns how many references there are: descriptors, mappings, copies in flight and importing
-    /// devices, of which this descriptor is one. A process that asks at the same time makes it
-    /// higher for a moment, never lower.
+    /// Returns the number of references: descriptors, mappings, copies in flight and importing
+    /// devices, including this descriptor. Concurrent checks can increase it for a moment, never
+    /// decrease it.
     ///
     /// # Errors
-    /// `InvalidData` if the kernel does not tell; as reading /proc otherwise. It needs no free
+    /// `InvalidData` if the kernel does not report it; else as reading /proc. Needs no free
     /// descriptor.
     pub fn of(&self, fd: impl AsFd) -> io::Result<u64> {
         match fs::read(path_of(fd.as_fd().as_raw_fd())) {
@@ -52,14 +52,14 @@ impl ReferenceCounts {
         }
     }
 
-    /// Returns the same as [`ReferenceCounts::of`], always by the way that needs no free
-    /// descriptor, one caller after the other.
+    /// Returns the same as [`ReferenceCounts::of`], always through the slot, which needs no free
+    /// descriptor and serves one caller at a time.
     ///
     /// # Errors
     /// As there.
     pub fn of_by_slot(&self, fd: impl AsFd) -> io::Result<u64> {
         let count = count_in(&self.info_by_slot(fd)?)?;
-        // The slot's own.
+        // Without the slot's own reference.
         count
             .checked_sub(1)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "fdinfo has a count of 0"))
@@ -71,7 +71,7 @@ impl ReferenceCounts {
         replace(slot, fd)?;
         let mut text = Vec::new();
         let read = info.rewind().and_then(|()| info.read_to_end(&mut text));
-        // Otherwise it would count as a holder until the next question.
+        // Otherwise the slot would count as a holder until the next check.
         replace(slot, &*info)?;
         read.map(|_| text)
     }
@@ -81,11 +81,11 @@ fn path_of(number: RawFd) -> String {
     format!("/proc/self/fdinfo/{number}")
 }
 
-/// Makes `slot` refer to the description behind `fd`, instead of what it did.
+/// Makes `slot` refer to the description behind `fd`.
 fn replace(slot: &mut OwnedFd, fd: impl AsFd) -> io::Result<()> {
     let (from, to) = (fd.as_fd().as_raw_fd(), slot.as_raw_fd());
     loop {
-        // By number: neither nix nor libc has a function for it on Android.
+        // By number: on Android neither nix nor libc has a function for it.
         // SAFETY: dup3 takes three integers and touches no memory of this process. Both descriptors
         // are open for the duration of their borrows, and no other code uses the one that is
         // replaced, since its owner is borrowed mutably.
@@ -96,8 +96,8 @@ fn replace(slot: &mut OwnedFd, fd: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Returns the number of the first line `count:`. The name of the buffer, which any holder can set,
-/// comes after it.
+/// Returns the number of the first line `count:`. The buffer's name, which any holder can set,
+/// follows it.
 fn count_in(info: &[u8]) -> io::Result<u64> {
     let line = info.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"count:"));
     let count = line.and_then(|count| std::str::from_utf8(count).ok()?.trim().parse().ok());

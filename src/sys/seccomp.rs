@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Saying which system call a seccomp filter stopped, in the last moment of the process.
+//! Reports the system call that a seccomp filter stopped, before the process ends.
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use std::ffi::{c_int, c_uint, c_void};
@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 /// Fields of `siginfo_t` for `SIGSYS` (`_sigsys` in `asm-generic/siginfo.h`). The pointer's
-/// alignment makes the gap before it that the kernel's union has.
+/// alignment causes the same gap before it as in the kernel's union.
 #[repr(C)]
 struct ForbiddenCall {
     signal: c_int,
@@ -21,40 +21,40 @@ struct ForbiddenCall {
 const _: () = assert!(size_of::<ForbiddenCall>() <= size_of::<libc::siginfo_t>());
 const _: () = assert!(align_of::<ForbiddenCall>() <= align_of::<libc::siginfo_t>());
 
-/// Makes a call that a filter traps be written to standard error with its number; then the process
-/// dies of `SIGSYS`, as it would have without this.
+/// Makes the process write the number of a trapped call to standard error before it dies of
+/// `SIGSYS`.
 ///
 /// # Errors
 /// As sigaction(2).
 pub fn report_forbidden_calls() -> io::Result<()> {
     let flags = SaFlags::SA_SIGINFO | SaFlags::SA_RESETHAND | SaFlags::SA_NODEFER;
     let action = SigAction::new(SigHandler::SigAction(report), flags, SigSet::empty());
-    // SAFETY: `report` keeps to what may be done in a signal handler: it allocates nothing, takes
-    // no lock, and makes write(2) and raise(3) its only calls.
+    // SAFETY: `report` does only what a signal handler may do: it allocates nothing, takes no lock,
+    // and calls only write(2) and raise(3).
     unsafe { sigaction(Signal::SIGSYS, &action) }?;
     Ok(())
 }
 
 extern "C" fn report(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
-    // SAFETY: the kernel passes a handler with SA_SIGINFO a siginfo_t of its own making, valid
-    // until the handler returns, and large and aligned enough (asserted above); for SIGSYS the
-    // fields read are integers that it has set. A SIGSYS that a process sent has other integers
-    // there, which are as readable.
+    // SAFETY: the kernel passes a handler with SA_SIGINFO a siginfo_t of its own, valid until the
+    // handler returns, and large and aligned enough (asserted above); for SIGSYS the kernel has set
+    // the integers that are read. In a SIGSYS that a process sent, the same bytes are other
+    // integers, which can be read too.
     let number = unsafe { (*info.cast::<ForbiddenCall>()).number };
     let mut line = Line::new();
     line.push(b"aniond: system call ");
     line.push_number(number.unsigned_abs());
     line.push(b" is not in the seccomp policy; the service ends\n");
-    // SAFETY: number 2 is standard error for the whole life of the process; if somebody closed it,
-    // the write fails.
+    // SAFETY: number 2 is standard error for the whole life of the process; if it was closed, the
+    // write fails.
     let stderr = unsafe { BorrowedFd::borrow_raw(2) };
-    // Nothing is left to tell it to if this fails.
+    // A failure cannot be reported.
     let _ = nix::unistd::write(stderr, line.bytes());
-    // The default action is back (SA_RESETHAND), so this is the end.
+    // The default action is restored (SA_RESETHAND), so this ends the process.
     let _ = raise(Signal::SIGSYS);
 }
 
-/// A line that is built without allocation. Text that does not fit is left out.
+/// A line that is built without allocation. Text that does not fit is dropped.
 struct Line {
     text: [u8; 96],
     length: usize,

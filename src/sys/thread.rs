@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The calling thread, and the others of this process.
+//! Reads and sets properties of the calling thread and of other threads of this process.
 
 use nix::unistd::{Pid, gettid};
 use std::fs;
@@ -8,7 +8,7 @@ use std::io;
 /// Lowest priority of ordinary threads.
 const NICE: libc::c_int = 19;
 
-/// Makes the calling thread yield to all others, as ION's deferred-free thread does.
+/// Gives the calling thread the lowest priority, as ION's deferred-free thread has.
 ///
 /// # Errors
 /// As setpriority(2); lowering is always permitted.
@@ -18,35 +18,35 @@ pub fn lower_priority() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// A thread of this process; once it has ended, another may get its number.
+/// A thread of this process. Once it has ended, another may get its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ThreadId(Pid);
 
-/// Returns the calling thread.
+/// Returns the id of the calling thread.
 pub fn id() -> ThreadId {
     ThreadId(gettid())
 }
 
-/// Returns whether a thread runs or waits for a processor; it does not while it sleeps in a system
-/// call, or once it has ended, or if that cannot be told.
+/// Returns whether a thread runs or waits for a processor; false while it sleeps in a system call,
+/// once it has ended, or if its state cannot be read.
 pub fn is_running(thread: ThreadId) -> bool {
     activity(thread).is_some_and(|activity| matches!(activity.state, 'R' | 'D'))
 }
 
-/// What a thread does, and what it has done.
+/// What a thread does, and the processor time that it has used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Activity {
-    /// The state as proc_pid_stat(5) has it: `R` runs or waits for a processor, `S` and `D` wait
-    /// for something else, `T` and `t` are stopped.
+    /// The state in proc_pid_stat(5): `R` runs or waits for a processor, `S` and `D` wait for
+    /// something else, `T` and `t` are stopped.
     pub state: char,
     /// Processor time so far, in clock ticks.
     pub ticks: u64,
 }
 
-/// Returns what a thread does; `None` once it has ended, or if that cannot be told.
+/// Returns what a thread does; `None` once it has ended, or if this cannot be read.
 pub fn activity(thread: ThreadId) -> Option<Activity> {
     let stat = fs::read_to_string(format!("/proc/self/task/{}/stat", thread.0)).ok()?;
-    // The name before these fields may have blanks and parentheses.
+    // The name before these fields may contain blanks and parentheses.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     let state = fields.next()?.chars().next()?;
     // Ten fields lie between the state and the times in user mode and in the kernel.
@@ -54,8 +54,8 @@ pub fn activity(thread: ThreadId) -> Option<Activity> {
     Some(Activity { state, ticks: times.next()?? + times.next()?? })
 }
 
-/// Returns the function of the kernel in which a thread waits; `None` if it does not wait, or the
-/// kernel does not tell.
+/// Returns the kernel function in which a thread waits; `None` if it does not wait, or the kernel
+/// does not report it.
 pub fn waits_in(thread: ThreadId) -> Option<String> {
     let place = fs::read_to_string(format!("/proc/self/task/{}/wchan", thread.0)).ok()?;
     Some(place).filter(|place| !matches!(place.as_str(), "" | "0"))
@@ -91,13 +91,14 @@ mod tests {
         }
         drop(end);
         thread.join().expect("no panic");
-        // It tells that it has ended a moment before it has.
+        // It reports its end a moment before it ends.
         while is_running(other) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// The nice value is field 19 of proc_pid_stat(5); the thread's name before it may have blanks.
+    /// The nice value is field 19 of proc_pid_stat(5); the thread's name before it may contain
+    /// blanks.
     #[test]
     fn only_the_calling_thread_gets_the_lowest_priority() {
         let nice = || {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Making a dma-buf of ranges of a memfd (`drivers/dma-buf/udmabuf.c`).
+//! Makes dma-bufs of ranges of a memfd (`drivers/dma-buf/udmabuf.c`).
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -21,7 +21,7 @@ nix::ioctl_write_ptr_bad!(
     u64
 );
 
-/// Close-on-exec for the new descriptor.
+/// Makes the new descriptor close-on-exec.
 const UDMABUF_FLAGS_CLOEXEC: u32 = 1;
 
 /// Limits of the driver.
@@ -46,20 +46,20 @@ impl Udmabuf {
         Ok(Self(open(DEVICE, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?))
     }
 
-    /// Returns a dma-buf of `ranges` of `memfd`, one after the other. The pages are those of the
-    /// file: what is written through one shows in the other. They stay the dma-buf's until it is
-    /// gone, even if the file gives them back.
+    /// Returns a dma-buf of `ranges` of `memfd`, in this order. It shares the pages of the file:
+    /// writes through one are visible in the other. The pages stay in the dma-buf until it is
+    /// freed, even if the file returns them.
     ///
     /// # Errors
-    /// `EINVAL` if a range is not page-aligned or beyond the file, if there are none or more than
-    /// the limits say, or the file lacks the seal against shrinking; `ENOMEM`, `EMFILE` if memory
-    /// or descriptors have run out.
+    /// `EINVAL` if a range is not page-aligned or beyond the file, if there are no ranges or more
+    /// than the limit, or if the file lacks the seal against shrinking; `ENOMEM`, `EMFILE` if
+    /// memory or descriptors have run out.
     pub fn create(&self, memfd: impl AsFd, ranges: &[Range<u64>]) -> io::Result<OwnedFd> {
         let list = encode(memfd.as_fd().as_raw_fd().cast_unsigned(), ranges)?;
-        // SAFETY: the kernel reads the header and as many items as it counts, all inside `list`,
-        // which `encode` has laid out as the kernel's structures; it writes nothing there.
+        // SAFETY: the kernel reads the header and the number of items in it, all inside `list`, in
+        // which `encode` has laid out the kernel's structures; it writes nothing there.
         let fd = unsafe { udmabuf_create_list(self.0.as_raw_fd(), list.as_ptr()) }?;
-        // SAFETY: success returns a new descriptor that nothing else knows.
+        // SAFETY: success returns a new descriptor that no other code knows.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 }
@@ -76,29 +76,27 @@ fn encode(memfd: u32, ranges: &[Range<u64>]) -> io::Result<Vec<u64>> {
     Ok(words)
 }
 
-/// Returns two 32-bit fields in the order of memory, whatever the machine's byte order.
+/// Returns two 32-bit fields in memory order, whatever the machine's byte order.
 fn pair(first: u32, second: u32) -> u64 {
     let [a, b, c, d] = first.to_ne_bytes();
     let [e, f, g, h] = second.to_ne_bytes();
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Returns the module's limits; those that kernels before 5.15 have built in where it shows none.
+/// Returns the module's limits; if it shows none, the built-in limits of kernels before 5.15.
 pub fn limits() -> Limits {
     limits_at(Path::new(PARAMETERS))
 }
 
-/// Before Linux 6.15 the driver counts the limit's bytes in an `int`: with one MiB more, it would
-/// refuse all buffers.
+/// Before Linux 6.15 the driver computes the limit in bytes as an `int`: with one MiB more, it
+/// would refuse all buffers.
 const MOST_MEBIBYTES: u64 = 2047;
 
-/// The driver copies a list into one piece of memory, at most 4 MiB of it; this many items take 1.5
-/// MiB.
+/// The driver copies a list into one allocation of at most 4 MiB; this many items take 1.5 MiB.
 const MOST_RANGES: u64 = 1 << 16;
 
 /// Raises the driver's limits for all users: buffers of up to `wanted.bytes` bytes, rounded up to
-/// MiB and at most 2047 MiB, of up to `wanted.ranges` ranges, at most 65,536. It never lowers a
-/// limit.
+/// MiB and at most 2047 MiB, of up to `wanted.ranges` ranges, at most 65,536. Never lowers a limit.
 ///
 /// # Errors
 /// As writing the module's parameters: only root may, and kernels before 5.15 have none.

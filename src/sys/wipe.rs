@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Zeroing memory piece by piece, on several threads at once, such that none of them ever waits for
-//! one that does not run.
+//! Zeroes memory piece by piece on several threads; no thread waits for one that does not run.
 //!
-//! A thread claims a piece, zeroes it and notes that it is done. A thread of low priority can be
-//! preempted in the middle of a piece, for as long as others keep the processors busy. A thread
-//! that needs the memory then takes the piece away: it *detaches* the mapping from the file, so
-//! that whatever the other one still writes goes to memory that is never read. [`Wipe`] is the only
-//! thing that the thread of low priority holds; the memory itself stays with its owner.
+//! A thread claims a piece, zeroes it and counts it as done. A thread of low priority can be
+//! preempted in the middle of a piece, for as long as other threads keep the processors busy. A
+//! thread that needs the memory then *detaches* the piece: it removes the mapping from the file, so
+//! that the preempted thread writes the rest to memory that is never read. The thread of low
+//! priority holds only the [`Wipe`]; the memory itself stays with its owner.
 
 use super::map::SharedMap;
 use std::io;
@@ -17,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes of one piece: a thread on a processor zeroes it in about 10 µs.
 const PIECE: usize = 64 << 10;
-/// Time that a thread that needs the memory watches a piece without progress. Longer than a piece
-/// takes, shorter than zeroing it again.
+/// Time for which a thread that needs the memory waits for a piece without progress. Longer than
+/// zeroing one piece, shorter than zeroing it again would take.
 const PATIENCE: Duration = Duration::from_micros(50);
 
 /// A part of a mapping.
@@ -34,15 +33,15 @@ pub struct Wipe {
     parts: Vec<Part>,
     /// Pieces of all parts together.
     pieces: usize,
-    /// The next piece to be claimed.
+    /// Index of the next piece to be claimed.
     next: AtomicUsize,
-    /// Pieces that are zero.
+    /// Number of zeroed pieces.
     done: AtomicUsize,
-    /// The mappings were made for this and are to go when it is finished: others would count as
-    /// holders.
+    /// Whether the mappings were made for this and must be removed when it is finished: they would
+    /// count as holders.
     is_temporary: bool,
-    /// The mappings are new: their pages are made present piece by piece, which is quicker than
-    /// page by page.
+    /// Whether the mappings are new: their pages are then made present by piece, which is faster
+    /// than by page.
     prefaults: bool,
     is_detached: AtomicBool,
 }
@@ -52,12 +51,12 @@ pub struct Wipe {
 pub enum Wiped {
     /// All of the memory is zero.
     Zero,
-    /// Some of it may not be, and the mappings do not lead to it any more.
+    /// Some of it may not be zero, and the mappings no longer lead to it.
     Detached,
 }
 
 impl Wipe {
-    /// Prepares zeroing these ranges of mappings. Nothing is written yet.
+    /// Prepares to zero these ranges of mappings. Writes nothing yet.
     pub fn new(parts: Vec<(Arc<SharedMap>, Range<usize>)>) -> Self {
         let parts: Vec<_> = parts.into_iter().map(|(map, range)| Part { map, range }).collect();
         let pieces = parts.iter().map(Part::pieces).sum();
@@ -66,33 +65,33 @@ impl Wipe {
         Self { parts, pieces, next, done, is_temporary: false, prefaults: false, is_detached }
     }
 
-    /// Has the mappings detached when all is zero.
+    /// Makes it detach the mappings when all pieces are zero.
     #[must_use]
     pub fn with_temporary_mappings(self) -> Self {
         Self { is_temporary: true, ..self }
     }
 
-    /// Has the pages of the mappings made present piece by piece, if they are `new`.
+    /// Makes it prefault the mappings piece by piece if they are `new`.
     #[must_use]
     pub fn with_new_mappings(self, new: bool) -> Self {
         Self { prefaults: new, ..self }
     }
 
-    /// Zeroes pieces until none is left to be claimed. Returns whether all are zero then; others
-    /// may still be at work.
+    /// Zeroes pieces until all are claimed. Returns whether all are zero; other threads may still
+    /// be zeroing theirs.
     ///
     /// # Errors
-    /// If a mapping is read-only; nothing is zeroed then.
+    /// If a mapping is read-only; then nothing is zeroed.
     pub fn work(&self) -> io::Result<bool> {
         loop {
             let piece = self.next.fetch_add(1, Ordering::Relaxed);
             if piece >= self.pieces {
-                // Claims beyond the end must not add up to an overflow.
+                // Resets the index: claims beyond the end must not overflow it.
                 self.next.store(self.pieces, Ordering::Relaxed);
                 break;
             }
             self.zero(piece)?;
-            // The writes come before the count, for each thread that sees it.
+            // Release: a thread that reads this count also sees the zeros.
             self.done.fetch_add(1, Ordering::Release);
         }
         let is_finished = self.is_finished();
@@ -102,8 +101,8 @@ impl Wipe {
         Ok(is_finished)
     }
 
-    /// Zeroes what is left, and takes away what another thread has claimed and does not get on
-    /// with.
+    /// Zeroes the remaining pieces, and detaches pieces that another thread has claimed and does
+    /// not continue.
     ///
     /// # Errors
     /// As [`Wipe::work`].
@@ -118,8 +117,8 @@ impl Wipe {
         Ok(Wiped::Detached)
     }
 
-    /// Sees to it that nothing writes to the memory any more: it is about to serve something else.
-    /// Returns whether the mappings still lead to it.
+    /// Ensures that no thread writes to the memory any more, since it is about to be used
+    /// otherwise. Returns whether the mappings still lead to it.
     pub fn stop(&self) -> bool {
         let claimed = self.next.swap(self.pieces, Ordering::Relaxed).min(self.pieces);
         if claimed == 0 || self.await_claimed(claimed) {
@@ -137,8 +136,7 @@ impl Wipe {
         self.done.load(Ordering::Acquire) == self.pieces
     }
 
-    /// Waits for `claimed` pieces as long as threads get on with them. Returns whether they are
-    /// done.
+    /// Waits for `claimed` pieces as long as threads make progress. Returns whether they are done.
     fn await_claimed(&self, claimed: usize) -> bool {
         let (mut seen, mut since) = (self.done.load(Ordering::Acquire), Instant::now());
         while seen < claimed {
@@ -159,7 +157,7 @@ impl Wipe {
         }
         for part in &self.parts {
             let Range { start, end } = part.range;
-            // Where the kernel has no memory for it, the other thread must be waited for.
+            // If the kernel has no memory for this, wait for the other thread.
             while let Err(error) = part.map.detach(start, end - start) {
                 if self.await_claimed(self.next.load(Ordering::Relaxed).min(self.pieces)) {
                     break;
@@ -177,8 +175,8 @@ impl Wipe {
                 let start = part.range.start + index * PIECE;
                 let len = PIECE.min(part.range.end - start);
                 if self.prefaults {
-                    // Only a wish: kernels before 5.14 make each page present when it is written
-                    // to.
+                    // Only an optimisation: kernels before 5.14 make each page present when it is
+                    // written to.
                     let _ = part.map.prefault(start, len);
                 }
                 return part.map.fill_at(start, len, 0);
@@ -203,7 +201,7 @@ mod tests {
 
     const BYTES: usize = 8 * PIECE + 4096;
 
-    /// Returns a file full of ones, and its mapping.
+    /// Returns a file filled with ones, and its mapping.
     fn soiled() -> (OwnedFd, Arc<SharedMap>) {
         let fd = MemfdFactory::probe().expect("memfd").create("test", BYTES as u64).expect("memfd");
         let map = SharedMap::sparse(&fd, BYTES).expect("mapped");
@@ -236,7 +234,7 @@ mod tests {
         assert_eq!(wipe.finish().expect("writable"), Wiped::Detached);
         let owner = SharedMap::sparse(&fd, BYTES).expect("mapped");
         owner.fill(9).expect("writable");
-        // It goes on, much later.
+        // It continues much later.
         wipe.zero(claimed).expect("valid memory");
         let mut bytes = vec![0; BYTES];
         owner.read_at(0, &mut bytes).expect("inside");
