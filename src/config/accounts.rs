@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who a configuration names: uids, and names of users and groups, which the system's database of
-//! accounts resolves.
+//! Reads the uids that a configuration names: by number, or by names of users and groups, which the
+//! system's database of accounts resolves.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,15 +9,16 @@ use std::fmt;
 use super::property::{NodeReader, Shape, cells, read, texts};
 use crate::units::Uid;
 
-/// Most names of users and groups in one configuration: each may ask a directory on the network.
+/// Most names of users and groups in one configuration: each lookup may query a directory on the
+/// network.
 const MAX_NAMES: usize = 1024;
 
 /// A name in the system's database of accounts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Account {
-    /// Of one user.
+    /// The name of a user.
     User(String),
-    /// Of a group, which stands for its members.
+    /// The name of a group, which stands for its members.
     Group(String),
 }
 
@@ -30,7 +31,7 @@ impl fmt::Display for Account {
     }
 }
 
-/// Why a name could not be resolved.
+/// Reason why a name could not be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccountError {
     /// The database has no such name.
@@ -39,12 +40,12 @@ pub enum AccountError {
     /// The database could not be read.
     #[error("{account} cannot be looked up: {reason}")]
     Failed {
-        /// What was looked up.
+        /// The account that was looked up.
         account: Account,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
-    /// There were [`MAX_NAMES`] before it.
+    /// [`MAX_NAMES`] names came before it.
     #[error("{0} is one name more than the {MAX_NAMES} that a configuration may have")]
     TooMany(Account),
 }
@@ -52,7 +53,7 @@ pub enum AccountError {
 /// Returns the uids that an account stands for.
 pub type LookUp<'l> = &'l dyn Fn(&Account) -> Result<Vec<Uid>, AccountError>;
 
-/// The accounts that were looked up for a configuration, each once.
+/// The results of a configuration's lookups, each made once.
 pub(super) struct Accounts<'l> {
     look_up: LookUp<'l>,
     known: RefCell<BTreeMap<Account, Result<Vec<Uid>, AccountError>>>,
@@ -65,17 +66,17 @@ pub(super) struct Keys {
     groups: &'static str,
 }
 
-/// Those of a heap.
+/// The properties of a heap.
 pub(super) const ALLOWED: Keys = Keys { uids: "allow-uids", users: "allow-users", groups: "allow-groups" };
-/// Those of a client.
+/// The properties of a client.
 pub(super) const CLIENT: Keys = Keys { uids: "uids", users: "users", groups: "groups" };
 
-/// Who a node names.
+/// The uids that a node names.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Named {
-    /// By uid or by the name of a user. Sorted, each once.
+    /// Named by uid or by the name of a user. Sorted, without duplicates.
     pub(super) users: Vec<Uid>,
-    /// Members of groups. Sorted, each once.
+    /// Members of named groups. Sorted, without duplicates.
     pub(super) members: Vec<Uid>,
 }
 
@@ -97,8 +98,8 @@ impl<'l> Accounts<'l> {
         found
     }
 
-    /// Returns who the node names; `None` if it has none of the properties. A property that names
-    /// no one, a name that is not known, and a group without members are recorded.
+    /// Returns the uids that the node names; `None` if it has none of the properties. Records an
+    /// empty property, an unknown name, and a group without members.
     pub(super) fn named(&self, node: &mut NodeReader<'_>, keys: &Keys) -> Option<Named> {
         if ![keys.uids, keys.users, keys.groups].iter().any(|key| node.has(key)) {
             return None;
@@ -124,14 +125,15 @@ impl<'l> Accounts<'l> {
         Some(named)
     }
 
-    /// Returns the uids of an account; `None` if there are none to be had, which is recorded.
+    /// Returns the uids of an account; `None` if it has none or the lookup fails, which is
+    /// recorded.
     fn found(&self, node: &mut NodeReader<'_>, key: &str, account: Account) -> Option<Vec<Uid>> {
         let found = self.uids(account);
         found.map_err(|error| node.fail(key, format!("{key}: {error}"))).ok()
     }
 
-    /// Returns the uids that the node names by uid or by the name of a user, as far as they are to
-    /// be had, and records nothing.
+    /// Returns the uids that the node names by uid or by the name of a user. Skips unknown ones,
+    /// and records nothing.
     pub(super) fn users(&self, node: &NodeReader<'_>, keys: &Keys) -> Vec<Uid> {
         let property = |key| node.tree.property(node.node, key);
         let uids = property(keys.uids).and_then(|property| read(property, cells).ok()).unwrap_or_default();
@@ -142,7 +144,7 @@ impl<'l> Accounts<'l> {
 }
 
 impl Named {
-    /// Returns all of them, sorted, each once.
+    /// Returns all uids, sorted, without duplicates.
     pub(super) fn all(self) -> Vec<Uid> {
         let mut all = [self.users, self.members].concat();
         all.sort_unstable();
@@ -151,7 +153,7 @@ impl Named {
     }
 }
 
-/// Returns what a property lists. A property that is there and lists nothing is recorded.
+/// Returns the elements of a property. Records a property that is present and empty.
 fn listed<T>(node: &mut NodeReader<'_>, key: &str, what: &str, shape: Shape<Vec<T>>) -> Vec<T> {
     let list = node.get(key, shape);
     if list.as_ref().is_some_and(Vec::is_empty) {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Comments of device-tree source that are not UTF-8, as in files of some vendors: `dtc` does not
-//! look into them.
+//! Reads device-tree source whose comments are not UTF-8, as in files of some vendors: `dtc` does
+//! not check comments.
 
 use std::borrow::Cow;
 
-/// Returns the text, with every byte of its comments that is not ASCII replaced by `?` if it is no
-/// UTF-8 otherwise. All other bytes keep their place.
+/// Returns the text. If it is not valid UTF-8, replaces every non-ASCII byte of its comments by
+/// `?`. All other bytes keep their positions.
 ///
 /// # Errors
-/// If it is no UTF-8 outside of comments: the first wrong byte.
+/// If the rest is not UTF-8: the offset of the first wrong byte.
 pub(super) fn text(bytes: &[u8]) -> Result<Cow<'_, str>, usize> {
     if let Ok(text) = str::from_utf8(bytes) {
         return Ok(Cow::Borrowed(text));
@@ -28,7 +28,7 @@ enum Part {
     Block,
 }
 
-/// Replaces what is not ASCII in comments.
+/// Replaces non-ASCII bytes in comments.
 fn without_comments(bytes: &[u8]) -> Vec<u8> {
     let mut plain = bytes.to_vec();
     let (mut part, mut at) = (Part::Code, 0);

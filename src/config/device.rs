@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The words for where memory comes from: `device` of most heaps, `devices` of custom ones, and
-//! what they imply.
+//! Reads the words for sources of memory: `device` of most heaps, `devices` of custom heaps, and
+//! the settings that follow from them.
 
 use super::draft::Draft;
 use super::property::{NodeReader, texts};
 use super::spec::Device;
 use crate::units::{HeapName, HeapType, Invalid};
 
-/// Most entries of `device` or `devices`: more than there are kinds, and those of the latter are
-/// tried on the allocate path.
+/// Most entries of `device` or `devices`: more than there are kinds of devices. The allocate path
+/// tries those of `devices`.
 const MAX_DEVICES: usize = 8;
 
-/// Why a word is no device; worded to follow `KEY is "WORD", but`.
+/// Reason why a word is no device; worded to follow `KEY is "WORD", but`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum WordError {
-    /// The name behind the colon is none.
+    /// The name after the colon is invalid.
     #[error(transparent)]
     Name(#[from] Invalid),
-    /// No word of these; the text is the beginning of the list.
+    /// The word is unknown; the text is the beginning of the list of words.
     #[error("it must be {0}memfd, hugetlb, ashmem, udmabuf, udmabuf-hugetlb, dma-heap:NAME or ion:NAME")]
     Unknown(&'static str),
 }
 
-/// Fills in where the heap's memory comes from, and whether the CPU must be kept from it.
+/// Sets the heap's sources, and whether the CPU must not access its memory.
 pub(super) fn describe(node: &mut NodeReader<'_>, heap: &mut Draft) {
     (heap.device, heap.fallbacks) = device(node, heap.kind);
     heap.devices = devices(node, heap.kind);
@@ -31,7 +31,8 @@ pub(super) fn describe(node: &mut NodeReader<'_>, heap: &mut Draft) {
     heap.recycle = recycle(node, heap);
 }
 
-/// Reads `recycle`, a switch for memory of the kernel's own heaps, without effect on any other.
+/// Reads `recycle`, a switch for memory of the kernel's own heaps. It has no effect on other
+/// sources.
 fn recycle(node: &mut NodeReader<'_>, heap: &Draft) -> bool {
     let recycle = node.flag("recycle");
     let is_kernels = |device: &Device| match device {
@@ -63,7 +64,7 @@ fn named(heap: &Draft) -> impl Iterator<Item = &Device> {
     heap.devices.iter().chain(own).chain(&heap.fallbacks)
 }
 
-/// Reads what serves the heap, and what does if that is not there.
+/// Reads the heap's device and its fallbacks.
 fn device(node: &mut NodeReader<'_>, kind: HeapType) -> (Device, Vec<Device>) {
     if kind == HeapType::Custom && node.has("device") {
         node.fail("device", "a custom heap takes no device: devices lists them in order");
@@ -73,8 +74,8 @@ fn device(node: &mut NodeReader<'_>, kind: HeapType) -> (Device, Vec<Device>) {
     let first = devices.next().unwrap_or(Device::Auto);
     let fallbacks: Vec<_> = devices.collect();
     let is_choice = |(at, device): (usize, &Device)| {
-        // The kernel's contiguous memory goes by many names; what else auto stands for ends in what
-        // is always there.
+        // The kernel's contiguous memory has many names; for other kinds the last source of `auto`
+        // is always available.
         *device == Device::Auto && (at > 0 || kind != HeapType::Dma)
     };
     if !fallbacks.is_empty() && std::iter::once(&first).chain(&fallbacks).enumerate().any(is_choice) {
@@ -83,7 +84,7 @@ fn device(node: &mut NodeReader<'_>, kind: HeapType) -> (Device, Vec<Device>) {
     (first, fallbacks)
 }
 
-/// Reads the ordered list of a custom heap, which must have one; no other heap has.
+/// Reads the ordered list of devices, which a custom heap must have and other heaps must not have.
 fn devices(node: &mut NodeReader<'_>, kind: HeapType) -> Vec<Device> {
     match (kind, node.has("devices")) {
         (HeapType::Custom, false) => {
@@ -117,8 +118,8 @@ fn list(node: &mut NodeReader<'_>, key: &str, words: &[String], first: &'static 
     devices
 }
 
-/// Reads a word. `auto` is one if `first`, the beginning of the list of words in the error, is not
-/// empty.
+/// Reads a word. `auto` is permitted if `first`, the beginning of the list of words in the error,
+/// is not empty.
 fn parse(word: &str, first: &'static str) -> Result<Device, WordError> {
     match (word, word.split_once(':')) {
         ("auto", _) if !first.is_empty() => Ok(Device::Auto),
@@ -133,8 +134,8 @@ fn parse(word: &str, first: &'static str) -> Result<Device, WordError> {
     }
 }
 
-/// Checks that a secure heap says which kernel heap serves it: only the kernel can keep memory from
-/// the CPU.
+/// Checks that a secure heap names the kernel heap that serves it: only the kernel can protect
+/// memory from the CPU.
 fn check_secure(node: &mut NodeReader<'_>, heap: &mut Draft) {
     let is_kernel_heap = |device: &Device| matches!(device, Device::DmaHeap(_) | Device::Ion(_));
     if !heap.secure || named(heap).all(is_kernel_heap) {

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Findings of a reader about a configuration.
+//! Collects the findings of a reader about a configuration.
 
 use std::fmt;
 
-/// Reports that are kept; a hostile file cannot make the list long.
+/// Most reports that are kept, so that a hostile file cannot make the list long.
 const MAX_DIAGNOSTICS: usize = 256;
 
 /// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Something that was asked for is missing from the result.
+    /// A requested part is missing from the result.
     Error,
-    /// Something was not understood; the result may differ from what was meant.
+    /// A part was not understood; the result may differ from the intention.
     Warning,
-    /// A decision worth knowing.
+    /// A decision that the user may want to know.
     Note,
 }
 
@@ -27,7 +27,7 @@ impl fmt::Display for Severity {
     }
 }
 
-/// A place in a text: both count from 1, columns in characters.
+/// A position in a text. Both numbers count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// Line, from 1.
@@ -36,8 +36,8 @@ pub struct Position {
     pub column: u32,
 }
 
-/// One finding. Displays as `12:5: error: /anion/camera: size is …`; the printer puts the file name
-/// before it.
+/// One finding. Its display form is `12:5: error: /anion/camera: size is …`; the printer puts the
+/// file name before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     /// Its severity.
@@ -59,7 +59,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Findings in the making: bounded, sorted at the end.
+/// Findings of an unfinished reading: bounded, sorted at the end.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     found: Vec<Diagnostic>,
@@ -68,7 +68,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Adds a finding, if there is room for it.
+    /// Adds a finding if there is room for it, else only counts it.
     pub(super) fn add(
         &mut self,
         severity: Severity,
@@ -90,21 +90,21 @@ impl Report {
         self.found.len() >= MAX_DIAGNOSTICS
     }
 
-    /// Adds the error that ended the reading, which a flood of others must not hide.
+    /// Adds the error that ended the reading, even if the list is full.
     #[cfg(feature = "dts")]
     pub(super) fn add_last(&mut self, node: String, position: Position, message: String) {
         self.found.push(Diagnostic { severity: Severity::Error, node, position: Some(position), message });
     }
 
-    /// Adds the findings of another source, whose places in a text are not those of this one.
+    /// Adds the findings of another source, without their positions, which belong to another text.
     pub(super) fn append(&mut self, other: Self) {
         for found in other.finish() {
             self.add(found.severity, found.node, None, found.message);
         }
     }
 
-    /// Returns everything found, in the order of the text; what has no place in it comes last.
-    /// What a reader warned of and the translation then stumbled over is said once, as the error.
+    /// Returns all findings in the order of the text, those without a position last. If a reader's
+    /// warning and an error of the translation have the same cause, keeps only the error.
     pub(super) fn finish(mut self) -> Vec<Diagnostic> {
         let place = |d: &Diagnostic| d.position.map_or((u32::MAX, u32::MAX), |p| (p.line, p.column));
         self.found.sort_by_key(|d| (place(d), d.severity));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reads a directory as the kernel shows its tree in `/proc/device-tree`: directories are nodes,
-//! files are properties with the raw bytes of the blob.
+//! Reads a directory in the form of `/proc/device-tree`: directories are nodes, files are
+//! properties with the raw bytes of the blob.
 
 use std::fs::{self, DirEntry, File};
 use std::io::{self, Read};
@@ -34,7 +34,7 @@ pub enum DirectoryError {
 /// Reads the tree whose root is `path`.
 ///
 /// # Errors
-/// If something cannot be read, has a strange name, or leaves the limits of a tree.
+/// If something cannot be read, has a strange name, or exceeds the limits of a tree.
 pub(super) fn read(path: &Path, report: &mut Report) -> Result<Tree, DirectoryError> {
     let mut tree = Tree::new();
     let mut budget = MAX_BYTES;
@@ -66,14 +66,13 @@ fn name(entry: &DirEntry) -> Result<String, DirectoryError> {
     plain.ok_or_else(|| DirectoryError::Name(entry.path()))
 }
 
-/// Reads one file and takes its bytes off the budget. They are counted as they are read: the sizes
-/// that `stat` tells need not be right.
+/// Reads one file and subtracts its bytes from the budget. Counts the bytes that it reads: the
+/// sizes that `stat` reports need not be right.
 fn property(path: &Path, budget: &mut usize) -> Result<Value, DirectoryError> {
     let failed = |source| DirectoryError::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = match File::open(path) {
-        // The kernel hides some properties from all but root; they are no reason to refuse the
-        // tree.
+        // Only root may read some properties. The tree is read without them.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             return Ok(Value::Unusable(Unusable::NotPermitted));
         }

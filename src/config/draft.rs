@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Heaps between their description and the final list: ids are given out, names are made unique.
+//! Heaps between their description and the final list: assigns ids and checks that names are
+//! unique.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use crate::units::{HeapId, HeapName, HeapType, MAX_HEAPS, PageSize, Uid};
 /// ION's page orders: 1 MiB, 64 KiB and 4 KiB with pages of 4 KiB.
 pub(super) const DEFAULT_POOL_ORDERS: [u32; 3] = [8, 4, 0];
 
-/// One described heap. Like a [`HeapSpec`], but perhaps without an id.
+/// One described heap. Like a [`HeapSpec`], but the id may be missing.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) node: NodeId,
@@ -37,7 +38,7 @@ pub(super) struct Draft {
     pub(super) allow_uids: Option<Vec<Uid>>,
     pub(super) shared: Option<String>,
     pub(super) unavailable: Option<String>,
-    /// Its reserved memory, if the tree names any.
+    /// Its reserved memory, if the tree names one.
     pub(super) region: Option<NodeId>,
     pub(super) base: Option<u64>,
     pub(super) is_default_pool: bool,
@@ -77,8 +78,8 @@ impl Draft {
         }
     }
 
-    /// Notes its reserved memory, and that a kernel calls a heap of it by the region's name, with
-    /// or without unit address.
+    /// Records its reserved memory, and the names that a kernel may give a heap of it: the region's
+    /// name with and without unit address.
     pub(super) fn set_region(&mut self, tree: &Tree, region: NodeId) {
         self.region = Some(region);
         self.is_default_pool = region::is_default_pool(tree, region);
@@ -86,7 +87,7 @@ impl Draft {
         self.known_as(tree.base_name(region));
     }
 
-    /// Adds a name that a kernel may have for the heap. One that no heap can have is left out.
+    /// Adds a name that a kernel may have for the heap. Skips an invalid name.
     pub(super) fn known_as(&mut self, name: &str) {
         let name = HeapName::new(name).ok().filter(|name| !self.kernel_names.contains(name));
         self.kernel_names.extend(name);
@@ -128,7 +129,7 @@ impl Draft {
 }
 
 /// Returns the final list by descending id. Heaps without an id get the lowest free ones, by node
-/// name. A heap whose id, name or alias is taken is an error and left out.
+/// name. A heap whose id, name or alias is taken is an error and is skipped.
 pub(super) fn number(drafts: Vec<Draft>, tree: &Tree, report: &mut Report) -> Vec<HeapSpec> {
     let (with_id, without_id): (Vec<_>, Vec<_>) = drafts.into_iter().partition(|draft| draft.id.is_some());
     let wanted: BTreeSet<HeapId> = with_id.iter().filter_map(|draft| draft.id).collect();

@@ -2,9 +2,9 @@
 //! Reads a flattened device tree, the blob that boot loaders, kernels and `dtc` exchange
 //! (Devicetree Specification, chapter 5).
 //!
-//! Own code because the kept library for it, `dtoolkit`, holds blobs to the specification's 31-byte
-//! names; `dtc` and Linux do not, and the blobs of shipping phones have longer ones. The tests hold
-//! this reader against `dtoolkit` on blobs that both accept.
+//! This is own code because the maintained library, `dtoolkit`, enforces the specification's limit
+//! of 31 bytes for names; `dtc` and Linux do not, and the blobs of shipping phones have longer
+//! ones. The tests compare this reader with `dtoolkit` on blobs that both accept.
 
 use super::tree::{Property, Tree, TreeLimit, Value};
 
@@ -12,7 +12,8 @@ use super::tree::{Property, Tree, TreeLimit, Value};
 pub(super) const MAGIC: [u8; 4] = 0xd00d_feed_u32.to_be_bytes();
 
 const HEADER_BYTES: usize = 40;
-/// Blobs from version 16 on keep sizes of both blocks in the structure this reader expects.
+/// Since version 16, blobs have the sizes of both blocks and the structure that this reader
+/// expects.
 const OLDEST_VERSION: u32 = 16;
 const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
@@ -33,21 +34,21 @@ pub enum BlobError {
         field: &'static str,
         /// Its value.
         value: u32,
-        /// Bytes there are.
+        /// Number of bytes of the blob.
         len: usize,
     },
-    /// A layout that this reader does not know.
+    /// The blob has an unsupported version.
     #[error("last_comp_version is {0}, but only 16 and 17 are known")]
     Version(u32),
-    /// The structure block ends in the middle of something.
+    /// The structure block ends inside an element.
     #[error("the structure block ends at byte {0:#x} in the middle of an item")]
     Truncated(usize),
-    /// The structure block has something that cannot stand there.
+    /// The structure block has an unexpected token.
     #[error("unexpected token {token:#x} at byte {offset:#x} of the structure block")]
     Token {
         /// The token.
         token: u32,
-        /// Its place in the structure block.
+        /// Its offset in the structure block.
         offset: usize,
     },
     /// A name is not text or lies outside its block.
@@ -61,7 +62,7 @@ pub enum BlobError {
 /// Reads `blob`.
 ///
 /// # Errors
-/// If it is damaged, of an unknown version or leaves the limits of a tree.
+/// If it is damaged, of an unsupported version, or exceeds the limits of a tree.
 pub(super) fn read(blob: &[u8]) -> Result<Tree, BlobError> {
     let (structure, strings) = blocks(blob)?;
     let mut tokens = Tokens { block: structure, at: 0 };
@@ -122,7 +123,7 @@ fn blocks(blob: &[u8]) -> Result<(&[u8], &[u8]), BlobError> {
         })
     };
     let strings = block(field(12, "off_dt_strings")?, field(32, "size_dt_strings")?, "off_dt_strings")?;
-    // size_dt_struct came with version 17; before, the block ends with its END token.
+    // Version 17 added size_dt_struct; before, the block ends with its END token.
     let start = field(8, "off_dt_struct")?;
     let size = match field(20, "version")? {
         OLDEST_VERSION => total.saturating_sub(start),
@@ -131,14 +132,14 @@ fn blocks(blob: &[u8]) -> Result<(&[u8], &[u8]), BlobError> {
     Ok((block(start, size, "off_dt_struct")?, strings))
 }
 
-/// The structure block, read from front to back.
+/// The structure block, read from its beginning to its end.
 struct Tokens<'b> {
     block: &'b [u8],
     at: usize,
 }
 
 impl<'b> Tokens<'b> {
-    /// Returns where the first token stands that is not a NOP.
+    /// Returns the offset of the first token that is not a NOP.
     fn start(&self) -> usize {
         let words = self.block.chunks_exact(4).take_while(|word| *word == NOP.to_be_bytes());
         4 * words.count()
@@ -150,7 +151,7 @@ impl<'b> Tokens<'b> {
         bytes.try_into().map(u32::from_be_bytes).map_err(|_| BlobError::Truncated(at))
     }
 
-    /// Returns the next `len` bytes; moves on to the next multiple of 4.
+    /// Returns the next `len` bytes, and skips to the next multiple of 4.
     fn bytes(&mut self, len: usize) -> Result<&'b [u8], BlobError> {
         let bytes = self.block.get(self.at..).and_then(|rest| rest.get(..len));
         let bytes = bytes.ok_or(BlobError::Truncated(self.block.len()))?;
@@ -165,10 +166,10 @@ impl<'b> Tokens<'b> {
     }
 }
 
-/// Returns the NUL-terminated ASCII string at the front; nothing that could confuse a path or a
-/// terminal.
+/// Returns the NUL-terminated ASCII string at the beginning; `None` if it has characters that could
+/// confuse a path or a terminal.
 fn text(bytes: Option<&[u8]>) -> Option<&str> {
-    // Bounded, so that a block without NULs is not searched to its end for every property.
+    // Bounded, so that in a block without NULs not every property causes a search to the end.
     let bytes = bytes.map(|bytes| &bytes[..bytes.len().min(MAX_NAME)])?;
     let end = bytes.iter().position(|byte| *byte == 0)?;
     let name = str::from_utf8(&bytes[..end]).ok()?;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reads device-tree source, as `dtc` does: merges nodes, applies `&label { }` and the deletions in
-//! file order, and gives referenced nodes their phandles at the end.
+//! Reads device-tree source as `dtc` does: merges nodes, applies `&label { }` and the deletions in
+//! file order, and assigns phandles to referenced nodes at the end.
 //!
-//! Own grammar, on `winnow`: of the kept parsers, `ginko` drops the content of expressions and the
-//! width in `/bits/`, and `tree-sitter-devicetree` takes minutes for a hostile megabyte and
-//! gigabytes for 16. This one is linear in the text, bounded in depth and memory, and knows what it
-//! expected at which character.
+//! It has its own grammar, with `winnow`. Of the maintained parsers, `ginko` drops the content of
+//! expressions and the width in `/bits/`; `tree-sitter-devicetree` takes minutes for a hostile
+//! megabyte and gigabytes of memory for 16. This one takes linear time, bounded depth and memory,
+//! and reports what it expected at which character.
 
 mod expression;
 mod lexical;
@@ -28,14 +28,14 @@ use self::value::{Piece, list};
 use super::diagnostic::{Report, Severity};
 use super::tree::{ADD_THE_BASE, MAX_BYTES, NodeId, Property, Tree, TreeLimit, Unusable, Value};
 
-/// Words after `#` that belong to the C preprocessor.
+/// Words after `#` that are directives of the C preprocessor.
 const DIRECTIVES: &[&str] = &[
     "include", "define", "undef", "if", "ifdef", "ifndef", "elif", "else", "endif", "error", "warning",
     "pragma",
 ];
 
-/// Reads `text`. `None` if it has a syntax error, which is then in `report`: what a broken text
-/// meant to say is not guessed.
+/// Reads `text`. Returns `None` after a syntax error, which is then in `report`: a broken text is
+/// not interpreted.
 pub(super) fn read(text: &str, report: &mut Report) -> Option<Tree> {
     let mut source = Source {
         places: Places::new(text),
@@ -69,10 +69,10 @@ pub(super) fn read(text: &str, report: &mut Report) -> Option<Tree> {
     }
 }
 
-/// A node whose closing brace has not come yet.
+/// A node whose closing brace has not been read yet.
 struct OpenNode<'t> {
     id: NodeId,
-    /// Properties of this body; naming one twice is a mistake that merging would hide.
+    /// Properties of this body. A second value of one is an error that merging would hide.
     seen: BTreeSet<&'t str>,
 }
 
@@ -80,12 +80,12 @@ struct Source<'t, 'r> {
     places: Places<'t>,
     tree: Tree,
     labels: BTreeMap<&'t str, NodeId>,
-    /// Values with references, by node and property.
+    /// Values with unresolved references, by node and property.
     waiting: BTreeMap<(NodeId, &'t str), Vec<Piece<'t>>>,
     open: Vec<OpenNode<'t>>,
-    /// Extended nodes that are not here, each to be reported once.
+    /// Extended nodes that are missing here, each to be reported once.
     unknown: BTreeSet<Reference<'t>>,
-    /// Bytes that paths may still add to the tree: a short reference can stand for a long one.
+    /// Bytes that paths may still add to the tree: a short reference can stand for a long path.
     path_room: usize,
     /// Number of fragments, if the text is an overlay (`/plugin/`).
     fragments: Option<usize>,
@@ -94,7 +94,7 @@ struct Source<'t, 'r> {
 
 impl<'t> Source<'t, '_> {
     fn file(&mut self, input: &mut Input<'t>) -> Parsed<()> {
-        // Windows editors mark their UTF-8.
+        // Windows editors put a mark before UTF-8.
         skip(input, "\u{feff}")?;
         blanks(input)?;
         if skip(input, "/dts-v1/")? {
@@ -130,7 +130,8 @@ impl<'t> Source<'t, '_> {
         let id = if rest(input).starts_with('&') {
             let target = reference(input)?;
             let is_overlay = self.fragments.is_some();
-            // A path is one of the tree below, also where this one has a node there.
+            // In an overlay a path refers to the tree below it, even if the overlay has a node at
+            // that path.
             let own =
                 if is_overlay && matches!(target, Reference::Path(_)) { None } else { self.target(&target) };
             match own {
@@ -173,7 +174,8 @@ impl<'t> Source<'t, '_> {
         self.property(input, &start, parent, name)
     }
 
-    /// Reads what may stand at the top and in nodes alike. Returns whether there was something.
+    /// Reads an element that may stand at the top level and inside nodes. Returns whether there was
+    /// one.
     fn anywhere(&mut self, input: &mut Input<'t>) -> Parsed<bool> {
         let start = *input;
         if skip(input, "/omit-if-no-ref/")? {
@@ -204,8 +206,8 @@ impl<'t> Source<'t, '_> {
         Ok(true)
     }
 
-    /// Reads a line for the C preprocessor. Whether a part between `#if` and `#endif` counts is
-    /// not guessed.
+    /// Reads a line for the C preprocessor. Does not guess whether a part between `#if` and
+    /// `#endif` applies.
     fn directive(&mut self, input: &mut Input<'t>, word: &str) -> Parsed<()> {
         let start = *input;
         let line: &str = winnow::token::take_till(0.., '\n').parse_next(input)?;
@@ -318,7 +320,7 @@ impl<'t> Source<'t, '_> {
         Ok(())
     }
 
-    /// Returns the node that a reference means, if it is in the tree.
+    /// Returns the node that a reference names, if it is in the tree.
     fn target(&self, reference: &Reference<'t>) -> Option<NodeId> {
         match reference {
             Reference::Label(label) => {
@@ -346,8 +348,7 @@ impl<'t> Source<'t, '_> {
         fit(start, self.tree.child(fragment, "__overlay__", position))
     }
 
-    /// Makes a node to read an extension into whose base is elsewhere, so that the rest of the
-    /// text still counts.
+    /// Makes a node for an extension of a missing node, so that the rest of the text is still read.
     fn unknown_target(&mut self, start: &Input<'t>, target: &Reference<'t>) -> Parsed<NodeId> {
         if self.unknown.insert(target.clone()) {
             let message =
@@ -367,7 +368,7 @@ impl<'t> Source<'t, '_> {
     }
 }
 
-/// Makes a tree's limit an error of the text.
+/// Converts an exceeded limit of the tree to an error in the text.
 fn fit<T>(place: &Input<'_>, result: Result<T, TreeLimit>) -> Parsed<T> {
     result.or_else(|limit| malformed(place, limit.to_string()))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rules for the heaps of images: the `graphics` child of Anion's own node.
+//! Reads the rules for heaps of images: the `graphics` child of Anion's own node.
 
 use super::diagnostic::Report;
 use super::heaps::{is_on, refuse_unknown};
@@ -15,7 +15,7 @@ pub(super) const KEYS: &[&str] = &["reg", "usages", "vendor-usages", "heaps", "d
 /// Usages of the CPU.
 const CPU: u64 = Usage::CPU_READ | Usage::CPU_WRITE;
 
-/// The words for usages: groups, then every bit that is in one or alone.
+/// The words for usages: groups first, then every single bit.
 const WORDS: [(&str, u64); 23] = [
     ("cpu", CPU),
     ("camera", Usage::CAMERA_OUTPUT | Usage::CAMERA_INPUT),
@@ -48,11 +48,11 @@ const GPU: u64 = Usage::GPU_TEXTURE
     | Usage::GPU_CUBE_MAP
     | Usage::GPU_MIPMAP_COMPLETE;
 
-/// Usages that ordinary memory serves on any machine: no device has to import it.
+/// Usages that ordinary memory serves on any machine, since no device has to import it.
 const EVERYWHERE: [&str; 5] = ["cpu", "camera", "video", "sensor", "front-buffer"];
 
-/// Returns the rule of a configuration without a `graphics` node: the CPU's, cameras', codecs' and
-/// sensors' usages from the system heaps, by descending id. None without such a heap.
+/// Returns the rule of a configuration without a `graphics` node: the usages of the CPU, cameras,
+/// codecs and sensors, from the system heaps by descending id. Returns no rule without such a heap.
 pub fn default_rules(heaps: &[HeapSpec]) -> Vec<GraphicsRule> {
     let names: Vec<HeapName> = heaps
         .iter()
@@ -66,13 +66,13 @@ pub fn default_rules(heaps: &[HeapSpec]) -> Vec<GraphicsRule> {
     vec![GraphicsRule { name: "default".to_owned(), usages, heaps: names, dma_bufs_only: false }]
 }
 
-/// Returns the bits that a word stands for; `None` if it is none.
+/// Returns the bits that a word stands for; `None` if the word is unknown.
 fn bits(word: &str) -> Option<u64> {
     WORDS.iter().find(|(own, _)| *own == word).map(|(_, bits)| *bits)
 }
 
-/// Returns the words for these bits, groups where all of theirs are there; vendors' bits as a
-/// number.
+/// Returns the words for these bits: groups if all of their bits are set, and the bits of vendors
+/// as a number.
 pub fn words(usages: u64) -> String {
     let mut left = usages;
     let mut words = Vec::new();
@@ -88,8 +88,8 @@ pub fn words(usages: u64) -> String {
     words.join(" ")
 }
 
-/// Reads `graphics`: a rule for each child, by ascending `reg`, those without one last, and then by
-/// name: trees have no order of nodes in all their forms. A rule with an error is left out.
+/// Reads `graphics`: a rule for each child, by ascending `reg`, then those without `reg` by name,
+/// since not every form of a tree has an order of nodes. Skips a rule with an error.
 pub(super) fn read(
     tree: &Tree,
     graphics: NodeId,
@@ -108,7 +108,7 @@ pub(super) fn read(
     rules.into_iter().map(|(_, rule)| rule).collect()
 }
 
-/// Returns a rule with its place among them.
+/// Returns a rule with its position in the order.
 fn rule(tree: &Tree, id: NodeId, heaps: &[HeapSpec], report: &mut Report) -> Option<(u32, GraphicsRule)> {
     let mut node = NodeReader::new(tree, id);
     if !is_on(&mut node, report) {
@@ -153,7 +153,7 @@ fn vendor_usages(node: &mut NodeReader<'_>) -> u64 {
     bits
 }
 
-/// Returns the heaps that a rule names, each once.
+/// Returns the heaps that a rule names, without duplicates.
 fn named_heaps<'h>(node: &mut NodeReader<'_>, heaps: &'h [HeapSpec]) -> Vec<&'h HeapSpec> {
     if !node.has("heaps") {
         node.fail("heaps", "heaps is missing, but it must name at least one heap");
@@ -177,7 +177,8 @@ fn named_heaps<'h>(node: &mut NodeReader<'_>, heaps: &'h [HeapSpec]) -> Vec<&'h 
     found
 }
 
-/// Checks that protected images come from memory that the CPU never maps, and others do not.
+/// Checks that protected images use only memory that the CPU never maps, and other images never use
+/// it.
 fn check_protected(node: &mut NodeReader<'_>, usages: u64, heaps: &[&HeapSpec]) {
     let is_protected = usages & Usage::PROTECTED != 0;
     if is_protected && usages & CPU != 0 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Anion's own heap nodes: the children of `compatible = "anion,heaps-v1"`. Strict: a key that is
-//! not known is an error, and a heap with an error is left out.
+//! Reads Anion's own heap nodes: the children of `compatible = "anion,heaps-v1"`. An unknown key is
+//! an error, and a heap with an error is skipped.
 
 use super::accounts::{ALLOWED, Accounts, Named};
 use super::device;
@@ -21,11 +21,10 @@ pub(super) const GRAPHICS: &str = "graphics";
 /// Largest page order: 1 GiB with pages of 4 KiB.
 const MAX_ORDER: u32 = 18;
 
-/// Unknown properties of one node that are named, each of which is compared with all that are
-/// known.
+/// Most unknown properties of one node that are reported: each is compared with all known ones.
 const MAX_UNKNOWN: usize = 32;
 
-/// Characters that a misspelt property may differ in from the one that is meant.
+/// Most characters in which a misspelt property may differ from the suggested one.
 const MAX_DISTANCE: usize = 3;
 
 pub(super) const KEYS: &[&str] = &[
@@ -71,7 +70,8 @@ pub(super) fn read(
     heaps.filter_map(|heap| one(tree, heap, page, accounts, report)).collect()
 }
 
-/// Records every key that neither `known` nor the specification names, with the nearest that does.
+/// Records every key that neither `known` nor the specification contains, with the most similar
+/// known key.
 pub(super) fn refuse_unknown(node: &mut NodeReader<'_>, known: &[&str]) {
     let unknown = node.unknown(known);
     if let Some(next) = unknown.get(MAX_UNKNOWN) {
@@ -83,7 +83,7 @@ pub(super) fn refuse_unknown(node: &mut NodeReader<'_>, known: &[&str]) {
             steps::take(key.len() * candidate.len());
             strsim::damerau_levenshtein(key, candidate)
         };
-        // No longer key is a misspelling of one that is known.
+        // A longer key cannot be a misspelling of a known one.
         let nearest = candidates
             .filter(|candidate| key.len() <= candidate.len() + MAX_DISTANCE)
             .map(|candidate| (distance(candidate), candidate))
@@ -95,8 +95,8 @@ pub(super) fn refuse_unknown(node: &mut NodeReader<'_>, known: &[&str]) {
     }
 }
 
-/// Returns whether the node is switched on. `disabled` and its like are noted; a word that means
-/// nothing is an error.
+/// Returns whether the node is enabled. Records `disabled` and similar words as notes, and an
+/// unknown word as an error.
 pub(super) fn is_on(node: &mut NodeReader<'_>, report: &mut Report) -> bool {
     let Some(status) = node.get("status", text) else { return true };
     match status.as_str() {
@@ -164,15 +164,16 @@ fn describe(node: &mut NodeReader<'_>, page: PageSize, accounts: &Accounts<'_>) 
     }
     heap.pool_limit = node.get("pool-limit", number);
     heap.client_seals = node.flag("client-seals");
-    // An empty list, which would refuse every client, is an error: `status` says that more clearly.
+    // An empty list, which would refuse every client, is an error: `status` disables a heap more
+    // clearly.
     heap.allow_uids = accounts.named(node, &ALLOWED).map(Named::all);
     heap.shared = shared(node);
     device::describe(node, &mut heap);
     Some(heap)
 }
 
-/// Reads whether frees are deferred: as the kind has it by `default`, unless the node says
-/// otherwise.
+/// Reads whether frees are deferred; `default`, that of the kind, applies unless the node has the
+/// key.
 fn deferred_free(node: &mut NodeReader<'_>, default: bool) -> bool {
     match (node.flag("deferred-free"), node.flag("immediate-free")) {
         (true, true) => {
@@ -185,8 +186,8 @@ fn deferred_free(node: &mut NodeReader<'_>, default: bool) -> bool {
     }
 }
 
-/// Reads why the heap's pooled memory may go from one trust domain to another. The reason goes to
-/// the log, so it must not be empty.
+/// Reads the reason why the heap's pooled memory may move between trust domains. It is logged, so
+/// it must not be empty.
 fn shared(node: &mut NodeReader<'_>) -> Option<String> {
     let reason = node.get("share-across-domains", text)?;
     if reason.trim().is_empty() {
@@ -245,7 +246,7 @@ fn aliases(node: &mut NodeReader<'_>) -> Vec<HeapName> {
     checked.filter_map(|name| name.map_err(|error| node.fail("aliases", error.to_string())).ok()).collect()
 }
 
-/// Reads the heap's own size, or its region's.
+/// Reads the size of the heap, or that of its region.
 fn size(node: &mut NodeReader<'_>, heap: &mut Draft, page: PageSize) -> Option<u64> {
     let kind = heap.kind;
     let has_region = matches!(kind, HeapType::Carveout | HeapType::Chunk | HeapType::Dma);
@@ -273,7 +274,7 @@ fn size(node: &mut NodeReader<'_>, heap: &mut Draft, page: PageSize) -> Option<u
     Some(bytes)
 }
 
-/// Takes the region's place. Returns its size.
+/// Sets the region and base of the heap. Returns the region's size.
 fn region_bytes(node: &mut NodeReader<'_>, heap: &mut Draft) -> Option<u64> {
     let target = node.target("memory-region")?;
     if !region::is_reserved(node.tree, target) {
@@ -292,18 +293,18 @@ fn region_bytes(node: &mut NodeReader<'_>, heap: &mut Draft) -> Option<u64> {
     Some(extent.bytes)
 }
 
-/// A size that no heap can have.
+/// An invalid size of a heap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HeapSizeError {
-    /// No bytes, or more than the interface can tell.
+    /// 0, or more than the interface can express.
     #[error("size is {0:#x}, but it must be 1 to {max:#x}", max = i64::MAX)]
     Range(u64),
-    /// Not whole pages.
+    /// No multiple of the page size.
     #[error("size is {bytes:#x}, but it must be a multiple of the page size {page}")]
     NotPages { bytes: u64, page: u64 },
 }
 
-/// Checks what every heap's size must be.
+/// Checks the size of a heap.
 ///
 /// # Errors
 /// If it is 0, more than `i64::MAX`, or no multiple of the page size.

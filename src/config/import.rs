@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Vendor bindings: heap descriptions of shipping kernels, translated into Anion's terms.
+//! Vendor bindings: translates the heap descriptions of shipping kernels.
 //!
-//! Every heap that such a tree describes appears in the result, with its reason if it cannot be
-//! served: what a board has is worth seeing even where this machine has not got it. A key that a
-//! binding does not know is a warning, since vendors add them freely. A container of heaps that no
-//! binding claims is named (`unread`).
+//! Every heap that such a tree describes appears in the result, with the reason if it cannot be
+//! served: users see what a board has even on a machine that lacks it. A key that a binding does
+//! not know is a warning, since vendors add keys freely. A container of heaps that no binding reads
+//! is named (`unread`).
 //!
-//! To read another vendor's heaps: if they are the children of one node, add a row to
-//! `children::VENDORS`, else a file and a row in [`BINDINGS`]; then a tree to `tests/dts/vendors`
-//! and its heaps to `tests/boards.rs`.
+//! To support another vendor: if its heaps are the children of one node, add a row to
+//! `children::VENDORS`, else a file and a row in [`BINDINGS`]. Then add a tree to
+//! `tests/dts/vendors` and its heaps to `tests/boards.rs`.
 
 mod amlogic;
 mod children;
@@ -41,13 +41,13 @@ use crate::units::{HeapType, MAX_HEAPS, PageSize};
 
 /// One family of bindings.
 struct Binding {
-    /// Whether a node with these `compatible` strings is a container (or a heap of its own) of this
-    /// family.
+    /// Returns whether a node with these `compatible` strings is a container (or a single heap) of
+    /// this family.
     claims: fn(&Tree, NodeId, &[String]) -> bool,
-    /// Reads it.
+    /// Reads the node.
     import: fn(&mut Import<'_>, NodeId),
-    /// Whether the pools beside it that it does not take belong to devices. Otherwise they are
-    /// heaps, too.
+    /// Whether the pools beside it that it does not use belong to devices. Otherwise they are heaps
+    /// too.
     hides_pools: bool,
 }
 
@@ -78,14 +78,15 @@ const BINDINGS: &[Binding] = &[
 /// A node that describes heaps.
 struct Container {
     node: NodeId,
-    /// The binding that reads it; `None` if there is none.
+    /// The binding that reads it; `None` if no binding does.
     binding: Option<&'static Binding>,
 }
 
-/// Returns the nodes that vendor bindings describe heaps with, parents before children.
+/// Returns the nodes in which vendors describe heaps, parents before children.
 fn containers(tree: &Tree) -> Vec<Container> {
     let mut found = Vec::new();
-    // With each node, whether it is in a container: what looks like one there is a part of it.
+    // Each node with whether it is inside a container: similar nodes there are parts of the
+    // container.
     let mut ahead = vec![(tree.root(), false)];
     while let Some((node, inside)) = ahead.pop() {
         let words = compatibles(tree, node);
@@ -97,7 +98,7 @@ fn containers(tree: &Tree) -> Vec<Container> {
         let children: Vec<NodeId> = tree.children(node).collect();
         ahead.extend(children.into_iter().rev().map(|child| (child, inside || is_container)));
     }
-    // Where a binding reads the children one by one, their parent is no container that is not read.
+    // If a binding reads the children one by one, their parent is no unread container.
     let read = found.iter().filter(|container| container.binding.is_some());
     let parents: BTreeSet<NodeId> = read.filter_map(|container| tree.parent(container.node)).collect();
     found.retain(|container| container.binding.is_some() || !parents.contains(&container.node));
@@ -114,14 +115,14 @@ pub(super) fn readable(tree: &Tree) -> Vec<NodeId> {
 pub(super) struct Imported {
     /// The heaps.
     pub(super) drafts: Vec<Draft>,
-    /// Heap nodes that were looked at, good and bad.
+    /// Number of heap nodes that were examined, valid or not.
     pub(super) described: usize,
     /// The containers that were found, read or not, as words for a message.
     pub(super) containers: Vec<String>,
 }
 
-/// Reads every vendor heap. Plain contiguous-memory pools count only where no container that is
-/// switched on describes heaps: next to one, the pools that it does not take belong to devices.
+/// Reads every vendor heap. Plain contiguous-memory pools are heaps only if no enabled container
+/// describes heaps: beside one, the pools that it does not use belong to devices.
 pub(super) fn read(tree: &Tree, page: PageSize, report: &mut Report) -> Imported {
     let default_pool = region::default_cma_pool(tree);
     let mut import = Import {
@@ -154,7 +155,7 @@ pub(super) fn read(tree: &Tree, page: PageSize, report: &mut Report) -> Imported
     }
 }
 
-/// Returns what the container is called in a message: its first `compatible` string, or its name.
+/// Returns the container's name for a message: its first `compatible` string, or its node name.
 fn word(tree: &Tree, container: NodeId) -> String {
     let first = compatibles(tree, container).into_iter().next();
     first.unwrap_or_else(|| tree.name(container).to_owned()).chars().take(64).collect()
@@ -167,23 +168,22 @@ struct Import<'t> {
     report: &'t mut Report,
     /// The pool that devices without one of their own share.
     default_pool: Option<NodeId>,
-    /// Reserved memory by the names that Kirin's heaps have, once one was looked for.
+    /// Reserved memory by the names of Kirin's heaps, after the first use.
     region_names: Option<hisilicon::RegionNames>,
     drafts: Vec<Draft>,
-    /// Heap nodes so far, good and bad.
+    /// Number of heap nodes so far, valid or not.
     described: usize,
-    /// Whether plain pools are no heaps.
+    /// Whether plain pools belong to devices, and are no heaps.
     hides_pools: bool,
 }
 
 /// Keys of every region of reserved memory.
 const REGION_KEYS: &[&str] = &["reg", "size", "alignment", "alloc-ranges", "no-map", "reusable"];
-/// Most heap nodes that are looked at. Far above the ids there are, and far below what would take
-/// long.
+/// Most heap nodes that are examined: far more than there are ids, and few enough to be read fast.
 const MAX_DESCRIBED: usize = 4 * MAX_HEAPS;
 
 impl<'t> Import<'t> {
-    /// Reads one container, or says why none of its heaps appears.
+    /// Reads one container, or reports why none of its heaps appears.
     fn container(&mut self, container: &Container) {
         let node = container.node;
         let word = word(self.tree, node);
@@ -220,8 +220,8 @@ impl<'t> Import<'t> {
         }
     }
 
-    /// Reads one heap node with `describe`, warning of keys that are not in `known`. Nothing is
-    /// imported if `describe` found an error.
+    /// Reads one heap node with `describe`. Warns of keys that are not in `known`. Imports nothing
+    /// if `describe` recorded an error.
     fn heap(
         &mut self,
         id: NodeId,
@@ -237,8 +237,8 @@ impl<'t> Import<'t> {
         });
     }
 
-    /// Reads one heap node that is a region of reserved memory: `own` are the keys that it can have
-    /// beside those of every region.
+    /// Reads one heap node that is a region of reserved memory; `own` lists its keys beyond those
+    /// of every region.
     fn region(
         &mut self,
         id: NodeId,
@@ -248,7 +248,7 @@ impl<'t> Import<'t> {
         self.heap(id, &[REGION_KEYS, own].concat(), describe);
     }
 
-    /// Reads one heap node with `describe`. Nothing is imported if `describe` found an error.
+    /// Reads one heap node with `describe`. Imports nothing if `describe` recorded an error.
     fn heap_of_any_keys(
         &mut self,
         id: NodeId,
@@ -278,8 +278,8 @@ impl<'t> Import<'t> {
         self.report.add(severity, self.tree.path(node), self.tree.position(node), message);
     }
 
-    /// Records why a heap is there but cannot be served: every reason that holds, the most lasting
-    /// first. Lists the names that its kernel may have for it.
+    /// Records every reason why a heap cannot be served, the most permanent first. Adds the names
+    /// that its kernel may have for it.
     fn checked(&self, mut draft: Draft) -> Draft {
         let mut reasons = Vec::new();
         if draft.secure {
@@ -309,7 +309,7 @@ impl<'t> Import<'t> {
         draft
     }
 
-    /// Warns of cell counts for which Linux ignores all reserved memory.
+    /// Warns of cell counts with which Linux ignores all reserved memory.
     fn check_reserved_memory(&mut self) {
         let Some(parent) = region::reserved_memory(self.tree) else { return };
         for (key, own, root) in region::unlike_root(self.tree, parent) {

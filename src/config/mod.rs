@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 2: the configuration. Device trees in, checked heap descriptions and client policy out;
-//! nothing is allocated or opened for use.
+//! Floor 2: the configuration. Reads device trees into checked heap descriptions and client policy.
+//! Allocates nothing, and opens nothing for use.
 //!
 //! Three readers (`dts`, `dtb`, `directory`) fill one `tree`. `heaps` and `policy` translate
-//! Anion's own nodes, `import` the heap bindings of vendor kernels, `draft` gives out ids. One bad
-//! heap is reported and left out; the others live. A text with a syntax error yields no heaps at
-//! all: half-read limits are no limits.
+//! Anion's own nodes, `import` the heap bindings of vendor kernels, and `draft` assigns ids. A heap
+//! with an error is reported and skipped; the others are kept. A text with a syntax error yields no
+//! heaps: if only a part is read, limits may be missing.
 
 mod accounts;
 mod comments;
@@ -47,30 +47,30 @@ use self::spec::Config;
 use self::tree::{MAX_BYTES, Tree};
 use crate::units::{PageSize, Uid};
 
-/// Path of a device's configuration. Elsewhere the built-in one is the default.
+/// Path of a device's configuration. On other machines the built-in one is the default.
 #[cfg(any(soong, target_os = "android"))]
 pub const DEFAULT_FILE: Option<&str> = Some("/vendor/etc/anion/heaps.dtb");
-/// Path of a device's configuration. Elsewhere the built-in one is the default.
+/// Path of a device's configuration. On other machines the built-in one is the default.
 #[cfg(not(any(soong, target_os = "android")))]
 pub const DEFAULT_FILE: Option<&str> = None;
 
-/// A configuration and what is to be said about it.
+/// A configuration and the findings about it.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     /// The heaps and the policy without errors.
     pub config: Config,
-    /// In the order of the text; findings without a place in it come last.
+    /// In the order of the text; findings without a position come last.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Loaded {
-    /// Returns whether something that was asked for is missing.
+    /// Returns whether a requested part is missing from the result.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 }
 
-/// A source of which nothing could be read.
+/// A source that could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file could not be read.
@@ -81,15 +81,15 @@ pub enum LoadError {
         /// The reason.
         source: io::Error,
     },
-    /// Bigger than any real device tree.
+    /// Larger than any real device tree.
     #[error("{} has more than {MAX_BYTES} bytes, the limit of a device tree", .0.display())]
     TooLarge(PathBuf),
-    /// No magic number of a blob, and not text.
+    /// Neither text, nor a blob by its magic number.
     #[error("{} is neither a device-tree blob nor UTF-8 text: byte {offset} is wrong", path.display())]
     NeitherBlobNorText {
         /// The file.
         path: PathBuf,
-        /// First byte that is no text.
+        /// Offset of the first byte that is no text.
         offset: usize,
     },
     /// This build was made without the `dts` feature.
@@ -104,7 +104,7 @@ pub enum LoadError {
         /// The error.
         source: BlobError,
     },
-    /// An overlay that does not fit the tree before it.
+    /// An overlay does not fit the tree before it.
     #[error("{} cannot be applied", path.display())]
     Overlay {
         /// The file.
@@ -122,7 +122,7 @@ pub enum LoadError {
     },
 }
 
-/// A device tree that was read, and not looked into yet.
+/// A device tree that was read, and not translated yet.
 pub struct DeviceTree {
     path: PathBuf,
     /// `None` for a text with a syntax error.
@@ -131,15 +131,15 @@ pub struct DeviceTree {
 }
 
 impl DeviceTree {
-    /// Returns whether it changes another tree, and has no heaps of its own.
+    /// Returns whether it is an overlay, which changes another tree and has no heaps itself.
     pub fn is_overlay(&self) -> bool {
         self.tree.as_ref().is_some_and(overlay::is_overlay)
     }
 
-    /// Applies an overlay. Nothing is left if either of them has a syntax error.
+    /// Applies an overlay. The result is empty if either has a syntax error.
     ///
     /// # Errors
-    /// If it is none, or does not fit this tree.
+    /// If `overlay` is no overlay, or does not fit this tree.
     pub fn apply(mut self, overlay: Self) -> Result<Self, LoadError> {
         self.report.append(overlay.report);
         self.tree = match (self.tree, overlay.tree) {
@@ -153,17 +153,17 @@ impl DeviceTree {
         Ok(self)
     }
 
-    /// Returns what it says. `look_up` resolves the names of users and groups.
+    /// Translates the tree to a configuration. `look_up` resolves the names of users and groups.
     pub fn translate(self, page: PageSize, look_up: LookUp<'_>) -> Loaded {
         translated(self.tree.as_ref(), page, look_up, self.report)
     }
 }
 
 /// Reads a device tree: source text, a blob, or a directory such as `/proc/device-tree`. The
-/// content tells which it is, not the name.
+/// content determines the form, not the name.
 ///
 /// # Errors
-/// If the file cannot be read: it does not exist, is too large, is neither text nor blob, or is
+/// If the file does not exist, cannot be read, is too large, is neither text nor blob, or is
 /// damaged. Errors inside a readable file are in the diagnostics.
 pub fn read(path: &Path) -> Result<DeviceTree, LoadError> {
     if !path.is_dir() {
@@ -179,7 +179,7 @@ pub fn read(path: &Path) -> Result<DeviceTree, LoadError> {
 /// `None` if there are no files. `look_up` resolves the names of users and groups.
 ///
 /// # Errors
-/// As [`read`], and if an overlay does not fit what is before it.
+/// As [`read`], and if an overlay does not fit the tree before it.
 pub fn load_all(files: &[PathBuf], page: PageSize, look_up: LookUp<'_>) -> Result<Option<Loaded>, LoadError> {
     let Some((base, overlays)) = files.split_first() else { return Ok(None) };
     let tree = overlays.iter().try_fold(read(base)?, |tree, overlay| tree.apply(read(overlay)?))?;
@@ -195,8 +195,8 @@ pub fn load(path: &Path, page: PageSize) -> Result<Loaded, LoadError> {
     Ok(read(path)?.translate(page, &no_accounts))
 }
 
-/// Loads the content of a file, source text or a blob; `path` is what errors call it. Names of
-/// users and groups in it are unknown.
+/// Loads the content of a file, source text or a blob; errors name `path`. Names of users and
+/// groups in it are unknown.
 ///
 /// # Errors
 /// If it is neither text nor blob, or damaged.
@@ -215,7 +215,7 @@ fn read_bytes(path: &Path, bytes: &[u8]) -> Result<DeviceTree, LoadError> {
     Ok(DeviceTree { path: path.to_owned(), tree, report })
 }
 
-/// Returns the configuration that is built in, `etc/anion/heaps.dts`.
+/// Returns the built-in configuration, `etc/anion/heaps.dts`.
 ///
 /// It is text. A build without the `dts` feature, as for devices, has no default: the result is
 /// then empty with an error that says so, and a file must be given.
@@ -225,7 +225,7 @@ pub fn embedded(page: PageSize) -> Loaded {
     translated(tree.as_ref(), page, &no_accounts, report)
 }
 
-/// Answers for a machine without users and groups.
+/// Returns an error for every account: a machine without users and groups.
 fn no_accounts(account: &Account) -> Result<Vec<Uid>, AccountError> {
     Err(AccountError::Unknown(account.clone()))
 }
@@ -242,7 +242,7 @@ fn embedded_tree(report: &mut Report) -> Option<Tree> {
     None
 }
 
-/// Reads at most [`MAX_BYTES`], whatever the file's size says it is.
+/// Reads at most [`MAX_BYTES`], whatever size the file reports.
 fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
     let failed = |source| LoadError::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Overlays: trees that change another, as `fdtoverlay` and boot loaders apply them. Fragments say
-//! which node they change (`target`, `target-path`) and with what (`__overlay__`); what refers to
-//! the other tree is listed by label (`__fixups__`), what refers to the overlay itself by place
-//! (`__local_fixups__`).
+//! Applies overlays: trees that change another one, as `fdtoverlay` and boot loaders do. A fragment
+//! names the node that it changes (`target`, `target-path`) and contains the changes
+//! (`__overlay__`). `__fixups__` lists references to the other tree by label, `__local_fixups__`
+//! lists references to the overlay itself by position.
 
 mod links;
 
@@ -22,16 +22,16 @@ const PHANDLES: [&str; 2] = ["phandle", "linux,phandle"];
 /// An overlay that cannot be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OverlayError {
-    /// No fragment.
+    /// It has no fragment.
     #[error("it is no overlay: no node has {BODY}")]
     NotOne,
-    /// It refers to labels, and the tree that it changes has none.
+    /// It refers to labels, and the tree to be changed has none.
     #[error("it refers to &{0}, but the tree below it has no labels (__symbols__): compile that with dtc -@")]
     NoSymbols(String),
-    /// It refers to a label that the tree that it changes does not have.
+    /// It refers to a label that the tree to be changed does not have.
     #[error("it refers to &{0}, which the tree below it does not define")]
     NoSymbol(String),
-    /// A fragment changes nothing that is there.
+    /// A fragment changes a node that does not exist.
     #[error("{fragment} changes {target}, which the tree below it does not have")]
     NoTarget {
         /// Path of the fragment.
@@ -39,7 +39,7 @@ pub enum OverlayError {
         /// The name.
         target: String,
     },
-    /// A fragment names nothing to change.
+    /// A fragment does not name a node to change.
     #[error("{0} has neither target nor target-path")]
     Untargeted(String),
     /// A list of references does not fit the overlay.
@@ -50,15 +50,15 @@ pub enum OverlayError {
         /// The value.
         entry: String,
     },
-    /// There are no numbers left for references.
+    /// No phandles are left.
     #[error("the phandles of both trees together are more than 32 bits")]
     Phandles,
-    /// The result is bigger than any real tree.
+    /// The result is larger than any real tree.
     #[error(transparent)]
     Limit(#[from] TreeLimit),
 }
 
-/// Returns whether the tree changes another.
+/// Returns whether the tree is an overlay.
 pub(super) fn is_overlay(tree: &Tree) -> bool {
     fragments(tree).next().is_some()
 }
@@ -68,11 +68,12 @@ fn fragments(tree: &Tree) -> impl Iterator<Item = (NodeId, NodeId)> + '_ {
     tree.children(tree.root()).filter_map(|fragment| Some((fragment, tree.child_named(fragment, BODY)?)))
 }
 
-/// Changes `base` as `overlay` says. What comes from the overlay has no place in a text any more.
+/// Applies `overlay` to `base`. Nodes and properties of the overlay lose their positions in the
+/// text.
 ///
 /// # Errors
-/// If it is no overlay, refers to what `base` does not have, or is malformed; `base` is then to be
-/// dropped.
+/// If it is no overlay, refers to a missing part of `base`, or is malformed. The caller must then
+/// drop `base`.
 pub(super) fn apply(base: &mut Tree, overlay: &Tree) -> Result<(), OverlayError> {
     if !is_overlay(overlay) {
         return Err(OverlayError::NotOne);
@@ -109,12 +110,12 @@ fn highest_phandle(tree: &Tree) -> u32 {
     phandles.filter(is_phandle).max().unwrap_or(0)
 }
 
-/// Returns whether a node can have the number: the two highest mean other things.
+/// Returns whether the number is a valid phandle: the two highest have other meanings.
 fn is_phandle(number: &u32) -> bool {
     *number < u32::MAX - 1
 }
 
-/// An overlay while it is applied.
+/// State of applying an overlay.
 struct Application<'t> {
     base: &'t mut Tree,
     overlay: &'t Tree,
@@ -122,11 +123,11 @@ struct Application<'t> {
     symbols: HashMap<String, NodeId>,
     /// Number that is added to the overlay's phandles, so that they differ from those of the base.
     added: u32,
-    /// The last phandle that was given out.
+    /// The last phandle that was assigned.
     next: u32,
-    /// Nodes of the overlay with those of the base that they become.
+    /// Nodes of the overlay with the corresponding nodes of the base.
     pairs: Vec<(NodeId, NodeId)>,
-    /// Phandles of the overlay whose nodes have another in the base already.
+    /// Phandles of the overlay whose nodes have another phandle in the base.
     phandles: HashMap<u32, u32>,
 }
 
@@ -166,7 +167,7 @@ impl Application<'_> {
         self.symbols.get(label).copied().ok_or_else(|| OverlayError::NoSymbol(label.to_owned()))
     }
 
-    /// Notes which nodes of the base a body's nodes become; those that are not there are made.
+    /// Records which nodes of the base correspond to a body's nodes. Makes the missing ones.
     fn pair(&mut self, body: NodeId, target: NodeId) -> Result<(), OverlayError> {
         let mut ahead = vec![(body, target)];
         while let Some((from, to)) = ahead.pop() {
@@ -181,7 +182,7 @@ impl Application<'_> {
         Ok(())
     }
 
-    /// Copies a node's properties, with its references as the base has them.
+    /// Copies a node's properties, with references converted to those of the base.
     fn copy(&mut self, from: NodeId, to: NodeId) -> Result<(), OverlayError> {
         let keeps_phandle = self.base.phandle(to).is_some();
         for (name, property) in self.overlay.properties(from) {
@@ -220,7 +221,7 @@ impl Application<'_> {
         Ok(bytes)
     }
 
-    /// Returns what a phandle of the overlay is in the base.
+    /// Returns the phandle in the base for a phandle of the overlay.
     fn renumbered(&self, own: u32) -> Result<u32, OverlayError> {
         match self.phandles.get(&own) {
             Some(kept) => Ok(*kept),
@@ -228,7 +229,7 @@ impl Application<'_> {
         }
     }
 
-    /// Returns the phandle of a node of the base; a new one if it has none yet.
+    /// Returns the phandle of a node of the base. Assigns a new one if it has none.
     fn phandle(&mut self, node: NodeId) -> Result<u32, OverlayError> {
         if let Some(phandle) = self.base.phandle(node) {
             return Ok(phandle);
@@ -239,7 +240,7 @@ impl Application<'_> {
         Ok(self.next)
     }
 
-    /// Adds the labels of a node of the overlay to those of the base, for overlays that come later.
+    /// Adds the labels of a node of the overlay to those of the base, for later overlays.
     fn export(&mut self, from: NodeId, to: NodeId) -> Result<(), OverlayError> {
         let Some(labels) = self.links.labels.remove(&from) else { return Ok(()) };
         let symbols = self.base.child_named(self.base.root(), SYMBOLS);

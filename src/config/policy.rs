@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Client policy: the `clients` child of Anion's own node.
+//! Reads the client policy: the `clients` child of Anion's own node.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,7 @@ pub(super) const QUOTA_KEYS: &[&str] = &["max-bytes", "max-buffers"];
 pub(super) const CLIENT_KEYS: &[&str] =
     &["max-bytes", "max-buffers", "uids", "users", "groups", "privileged", "reserve-heaps", "reserve-bytes"];
 
-/// Reads `clients`. A client with an error is left out; a reserve that cannot be kept is left out
-/// of its client.
+/// Reads `clients`. Skips a client with an error, and a reserve that is impossible.
 pub(super) fn read(
     tree: &Tree,
     clients: NodeId,
@@ -59,7 +58,7 @@ fn quota(node: &mut NodeReader<'_>) -> Quota {
     Quota { max_bytes: node.get("max-bytes", number), max_buffers: node.get("max-buffers", number) }
 }
 
-/// Reason why a reserve cannot be kept.
+/// Reason why a reserve is impossible.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum ReserveError {
     #[error("reserve-heaps names {0:?}, which is no heap")]
@@ -72,13 +71,13 @@ enum ReserveError {
     NotPages { heap: String, bytes: u64, page: u64 },
     #[error("reserve-bytes for {heap} is {bytes:#x}, but max-bytes {quota:#x} is less")]
     AboveQuota { heap: String, bytes: u64, quota: u64 },
-    /// All uids of all clients, each of which has its reserve to itself.
+    /// The bytes of all uids of all clients: each uid has the reserve to itself.
     #[error("all reserves of {heap} together are {total:#x}, but its size is {size:#x}")]
     AboveSize { heap: String, total: u128, size: u64 },
 }
 
 impl ReserveError {
-    /// Returns the property that it is about.
+    /// Returns the property that the error is about.
     fn key(&self) -> &'static str {
         match self {
             Self::NoHeap(_) | Self::NoSize(_) | Self::Twice(_) => "reserve-heaps",
@@ -93,7 +92,7 @@ struct SoFar<'h> {
     heaps: BTreeMap<&'h str, &'h HeapSpec>,
     page: PageSize,
     accounts: &'h Accounts<'h>,
-    /// The clients, also those that come later, that name a uid or its user.
+    /// For each uid that a client names by uid or user, that client, even if it comes later.
     users: BTreeMap<Uid, NodeId>,
     owners: BTreeMap<Uid, String>,
     /// Reserved bytes by heap name.
@@ -116,7 +115,7 @@ impl SoFar<'_> {
             return None;
         }
         self.owners.extend(uids.iter().map(|uid| (*uid, name.clone())));
-        // What is wrong with a reserve is not the client's end: it keeps its quota and privileges.
+        // An error in a reserve does not affect the client's quota and privileges.
         let mut node = NodeReader::new(tree, id);
         let mut client = ClientPolicy { name, uids, quota, privileged, reserves: Vec::new() };
         for (heap, bytes) in wanted {
@@ -129,8 +128,8 @@ impl SoFar<'_> {
         Some(client)
     }
 
-    /// Returns whom the client is for. A member of a group is for the client that names it or its
-    /// user, else for the first that has one of its groups.
+    /// Returns the client's uids. A member of a group belongs to the client that names its uid or
+    /// user, else to the first client that has one of its groups.
     fn uids(&self, node: &mut NodeReader<'_>, name: &str) -> Vec<Uid> {
         let Some(mut named) = self.accounts.named(node, &CLIENT) else {
             node.fail(
@@ -166,7 +165,7 @@ impl SoFar<'_> {
         if client.reserves.iter().any(|reserve| reserve.heap == spec.name) {
             return Err(ReserveError::Twice(name()));
         }
-        // Every uid of the client has the reserve to itself.
+        // Each uid of the client has the reserve to itself.
         let reserved = self.reserved.entry(spec.name.to_string()).or_default();
         let total = *reserved + u128::from(bytes) * client.uids.len() as u128;
         if total > u128::from(size) {
@@ -177,13 +176,13 @@ impl SoFar<'_> {
     }
 }
 
-/// Reads heap names with their bytes, which are one-cell or two-cell numbers.
+/// Reads heap names with their bytes, which are numbers of one or two cells.
 fn wanted_reserves(node: &mut NodeReader<'_>) -> Vec<(String, u64)> {
     let (heaps, bytes) = (node.get("reserve-heaps", texts), node.get("reserve-bytes", cells));
     let (heaps, cells) = match (heaps, bytes) {
         (Some(heaps), Some(cells)) => (heaps, cells),
         (None, None) => return Vec::new(),
-        // A property that is there, but wrong, has been reported.
+        // A property that is present but wrong has already been reported.
         _ if node.has("reserve-heaps") && node.has("reserve-bytes") => return Vec::new(),
         _ => {
             let key = if node.has("reserve-heaps") { "reserve-heaps" } else { "reserve-bytes" };

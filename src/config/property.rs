@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Typed reading of a node's properties; what has the wrong shape is collected, not fatal.
+//! Reads a node's properties with types. Wrong shapes are recorded, not fatal.
 
 use super::diagnostic::{Position, Report, Severity};
 use super::steps;
 use super::tree::{NodeId, Property, Tree, Unusable, Value};
 
-/// Properties that every node may have and that say nothing about a heap.
+/// Properties that every node may have and that do not describe a heap.
 pub(super) const UNIVERSAL: &[&str] = &[
     "compatible",
     "status",
@@ -21,7 +21,7 @@ pub(super) const UNIVERSAL: &[&str] = &[
 /// Reads bytes as a value.
 pub(super) type Shape<T> = fn(&[u8]) -> Result<T, ShapeError>;
 
-/// Reason why a property has not the wanted shape; worded to follow the property's name.
+/// Reason why a property does not have the required shape; worded to follow the property's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ShapeError {
     /// A switch has a value.
@@ -30,27 +30,27 @@ pub(super) enum ShapeError {
     /// Not text that ends with NUL, or text with control characters.
     #[error("must be a string in double quotes")]
     Text,
-    /// So many strings, where one is wanted.
+    /// This number of strings, where one is required.
     #[error("must be one string, but it has {0}")]
     OneText(usize),
-    /// So many bytes, where one cell is wanted.
+    /// This number of bytes, where one cell is required.
     #[error("must be one 32-bit cell, but it has {0} bytes")]
     OneCell(usize),
-    /// So many bytes, which are no whole cells.
+    /// This number of bytes, which is no multiple of a cell.
     #[error("must be 32-bit cells, but it has {0} bytes")]
     Cells(usize),
     /// A reference is empty.
     #[error("must be a reference such as <&region>, but it is empty")]
     NoReference,
-    /// So many cells, where a number is wanted.
+    /// This number of cells, where a number is required.
     #[error("must be a number of one or two cells, but it has {0}")]
     Number(usize),
-    /// Its bytes are not known.
+    /// Its bytes are unknown.
     #[error(transparent)]
     Unusable(#[from] Unusable),
 }
 
-/// A finding about one node, kept until the node is done.
+/// A finding about one node, kept until the node is finished.
 #[derive(Debug)]
 pub(super) struct Finding {
     severity: Severity,
@@ -58,7 +58,7 @@ pub(super) struct Finding {
     message: String,
 }
 
-/// One node being read.
+/// A node that is being read.
 #[derive(Debug)]
 pub(super) struct NodeReader<'t> {
     pub(super) tree: &'t Tree,
@@ -76,8 +76,8 @@ impl<'t> NodeReader<'t> {
         self.tree.property(self.node, key).is_some()
     }
 
-    /// Returns the property in the wanted shape; `None` if it is not there, or if it is wrong,
-    /// which is then recorded.
+    /// Returns the property in the required shape; `None` if it is missing or wrong. Records a
+    /// wrong one.
     pub(super) fn get<T>(&mut self, key: &str, shape: Shape<T>) -> Option<T> {
         match read(self.tree.property(self.node, key)?, shape) {
             Ok(value) => Some(value),
@@ -88,12 +88,12 @@ impl<'t> NodeReader<'t> {
         }
     }
 
-    /// Reads a switch: returns whether the property is there, which then must have no value.
+    /// Reads a switch: returns whether the property is present. Records an error if it has a value.
     pub(super) fn flag(&mut self, key: &str) -> bool {
         self.get(key, flag).is_some()
     }
 
-    /// Returns the node that the property's phandle means; a missing target is recorded.
+    /// Returns the node with the property's phandle. Records a missing one.
     pub(super) fn target(&mut self, key: &str) -> Option<NodeId> {
         let phandle = self.get(key, first_cell)?;
         let target = self.tree.by_phandle(phandle);
@@ -127,7 +127,7 @@ impl<'t> NodeReader<'t> {
             .collect()
     }
 
-    /// Reports what was found. Returns whether the node had no error.
+    /// Reports all findings. Returns whether the node had no error.
     pub(super) fn finish(self, report: &mut Report) -> bool {
         if self.findings.is_empty() {
             return true;
@@ -141,10 +141,10 @@ impl<'t> NodeReader<'t> {
     }
 }
 
-/// Reads the property in the wanted shape.
+/// Reads the property in the required shape.
 ///
 /// # Errors
-/// If it has another shape, or its bytes are not known.
+/// If it has another shape, or its bytes are unknown.
 pub(super) fn read<T>(property: &Property, shape: Shape<T>) -> Result<T, ShapeError> {
     match &property.value {
         Value::Bytes(bytes) => {
@@ -155,12 +155,12 @@ pub(super) fn read<T>(property: &Property, shape: Shape<T>) -> Result<T, ShapeEr
     }
 }
 
-/// Most bytes of a `status` and of all `compatible` strings of a node together; those of boards
-/// have fewer than 20 and 200. They are read again and again.
+/// Most bytes of a `status`, and of all `compatible` strings of a node together, since they are
+/// read many times. Those of boards have fewer than 20 and 200.
 const MAX_STATUS: usize = 64;
 const MAX_COMPATIBLE: usize = 4096;
 
-/// Returns why a node is switched off, as its `status` says; `None` if it is on.
+/// Returns the reason why a node is disabled, from its `status`; `None` if it is enabled.
 pub(super) fn switched_off(tree: &Tree, node: NodeId) -> Option<String> {
     let property = tree.property(node, "status")?;
     if let Value::Bytes(bytes) = &property.value
@@ -176,7 +176,7 @@ pub(super) fn switched_off(tree: &Tree, node: NodeId) -> Option<String> {
 }
 
 /// Returns the node's `compatible` strings; empty if it has none, or they are malformed or longer
-/// than any board's.
+/// than those of any board.
 pub(super) fn compatibles(tree: &Tree, node: NodeId) -> Vec<String> {
     let short = |property: &&Property| match &property.value {
         Value::Bytes(bytes) => bytes.len() <= MAX_COMPATIBLE,
@@ -191,7 +191,7 @@ pub(super) fn is_compatible(tree: &Tree, node: NodeId, wanted: &str) -> bool {
     compatibles(tree, node).iter().any(|compatible| compatible == wanted)
 }
 
-/// Reads no value at all.
+/// Reads an empty value.
 pub(super) fn flag(bytes: &[u8]) -> Result<(), ShapeError> {
     if bytes.is_empty() { Ok(()) } else { Err(ShapeError::Switch) }
 }
@@ -241,7 +241,7 @@ pub(super) struct Head {
     pub(super) first: Vec<u32>,
 }
 
-/// Reads the first of any number of 32-bit cells, in the same time however many there are.
+/// Reads the first cells of a list and its length, in the same time for every length.
 pub(super) fn head(bytes: &[u8]) -> Result<Head, ShapeError> {
     let (cells, rest) = bytes.as_chunks::<4>();
     if !rest.is_empty() {

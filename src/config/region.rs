@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reserved memory: where a region is, how big it is and what kind it is.
+//! Reads a region of reserved memory: its base, its size and its kind.
 
 use super::property::{Head, Shape, ShapeError, cell, cells, head, is_compatible, read, switched_off};
 use super::tree::{NodeId, Tree};
@@ -9,11 +9,11 @@ use super::tree::{NodeId, Tree};
 pub(super) struct Extent {
     /// Its first address; `None` if the kernel chooses one when it starts.
     pub(super) base: Option<u64>,
-    /// Its size in bytes; 0 for one that is switched off.
+    /// Its size in bytes; 0 if the region is disabled.
     pub(super) bytes: u64,
 }
 
-/// Reason why the size of a region is not known.
+/// Reason why the size of a region is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("region {region}: {fault}")]
 pub(super) struct RegionError {
@@ -23,12 +23,12 @@ pub(super) struct RegionError {
 }
 
 impl RegionError {
-    /// Returns the mistake alone, for a message that names the region already.
+    /// Returns the error without the region's name, for a message that already has it.
     pub(super) fn fault(&self) -> String {
         self.fault.to_string()
     }
 
-    /// Returns whether the region only says nothing of its size, which is no mistake.
+    /// Returns whether the region only has no size, which is no error.
     pub(super) fn is_silence(&self) -> bool {
         self.fault == RegionFault::NoSize
     }
@@ -56,7 +56,7 @@ enum RegionFault {
     Cells { property: &'static str, cells: usize, count: &'static str, expected: u32 },
     #[error("#size-cells is {0}, but a size has 1 or 2 cells")]
     SizeCells(u32),
-    /// Linux refuses to make a pool of it.
+    /// Linux refuses to make a pool of such a region.
     #[error("reusable and no-map exclude each other: the kernel refuses such a pool")]
     ReusableUnmapped,
 }
@@ -77,8 +77,8 @@ pub(super) fn reserved_memory(tree: &Tree) -> Option<NodeId> {
     tree.find("/reserved-memory")
 }
 
-/// Returns the cell counts of `/reserved-memory` that are not those of the root: name, own value,
-/// the root's. Linux takes the node only if they are the same.
+/// Returns the cell counts of `/reserved-memory` that differ from the root's: name, own value, the
+/// root's value. Linux uses the node only if they are equal.
 pub(super) fn unlike_root(tree: &Tree, reserved_memory: NodeId) -> Vec<(&'static str, u32, u32)> {
     let count = |node, key| tree.property(node, key).and_then(|property| read(property, cell).ok());
     let unlike = |key| {
@@ -93,12 +93,12 @@ pub(super) fn all(tree: &Tree) -> Vec<NodeId> {
     reserved_memory(tree).map(|parent| tree.children(parent).collect()).unwrap_or_default()
 }
 
-/// Returns whether the kernel makes a contiguous-memory pool of it.
+/// Returns whether the kernel makes the region a contiguous-memory pool.
 pub(super) fn is_cma_pool(tree: &Tree, node: NodeId) -> bool {
     is_compatible(tree, node, "shared-dma-pool") && tree.property(node, "reusable").is_some()
 }
 
-/// Returns whether it is the pool that devices without a region of their own share.
+/// Returns whether the region is the pool that devices without a region of their own share.
 pub(super) fn is_default_pool(tree: &Tree, node: NodeId) -> bool {
     is_cma_pool(tree, node) && tree.property(node, "linux,cma-default").is_some()
 }
@@ -108,25 +108,24 @@ pub(super) fn default_cma_pool(tree: &Tree) -> Option<NodeId> {
     all(tree).into_iter().find(|node| is_default_pool(tree, *node))
 }
 
-/// Returns the nodes that the list of phandles in `key` means; a phandle that no node has is left
-/// out.
+/// Returns the nodes in the list of phandles in `key`. Skips a phandle that no node has.
 pub(super) fn targets(tree: &Tree, node: NodeId, key: &str) -> Vec<NodeId> {
     let phandles =
         tree.property(node, key).and_then(|property| read(property, cells).ok()).unwrap_or_default();
     phandles.into_iter().filter_map(|phandle| tree.by_phandle(phandle)).collect()
 }
 
-/// Returns why the region does not exist at run time; `None` if it does.
+/// Returns the reason why the region does not exist at run time; `None` if it does.
 pub(super) fn switched_off_region(tree: &Tree, region: NodeId) -> Option<String> {
     switched_off(tree, region).map(|why| format!("region {}: {why}", tree.path(region)))
 }
 
-/// Returns what the region occupies. As in Linux, `reg` wins over `size`, and of several ranges in
-/// `reg` the first counts.
+/// Returns base and size of the region. As in Linux, `reg` has priority over `size`, and only the
+/// first range in `reg` is used.
 ///
 /// # Errors
-/// If it has neither, they do not have the shape that its parent's cell counts demand, or it is a
-/// pool that the kernel refuses.
+/// If it has neither, their shape does not fit its parent's cell counts, or it is a pool that the
+/// kernel refuses.
 pub(super) fn extent(tree: &Tree, region: NodeId) -> Result<Extent, RegionError> {
     read_extent(tree, region).map_err(|fault| RegionError { region: tree.path(region), fault })
 }
@@ -151,8 +150,8 @@ fn read_extent(tree: &Tree, region: NodeId) -> Result<Extent, RegionFault> {
     Ok(Extent { base: None, bytes })
 }
 
-/// Returns `#address-cells` and `#size-cells` for the region: those of its parent, or as in Linux
-/// of the nearest node above that has them; else the specification's defaults.
+/// Returns `#address-cells` and `#size-cells` for the region. As in Linux, they are those of the
+/// nearest ancestor that has them; else the specification's defaults.
 fn cell_counts(tree: &Tree, region: NodeId) -> Result<(u32, u32), RegionFault> {
     let count = |property, default| {
         let mut above = tree.parent(region);
@@ -167,7 +166,7 @@ fn cell_counts(tree: &Tree, region: NodeId) -> Result<(u32, u32), RegionFault> {
     Ok((count("#address-cells", 2)?, count("#size-cells", 1)?))
 }
 
-/// Returns the number of ranges in the region's `reg`; 0 if it has none, or one that is wrong.
+/// Returns the number of ranges in the region's `reg`; 0 if it is missing or wrong.
 pub(super) fn ranges(tree: &Tree, region: NodeId) -> usize {
     let (Ok(Some(reg)), Ok((address, size))) = (get(tree, region, "reg", head), cell_counts(tree, region))
     else {
@@ -189,7 +188,7 @@ fn in_reg(reg: &Head, address: u32, size: u32) -> Result<Extent, RegionFault> {
     Ok(Extent { base: join(base), bytes })
 }
 
-/// Returns the number in `cells`; `None` if they are not as many as `expected`.
+/// Returns the number in `cells`; `None` if their count is not `expected`.
 fn joined(cells: &Head, expected: u32) -> Result<Option<u64>, RegionFault> {
     if !(1..=2).contains(&expected) {
         return Err(RegionFault::SizeCells(expected));
@@ -206,7 +205,7 @@ fn join(cells: &[u32]) -> Option<u64> {
     }
 }
 
-/// Reads a property that the node may have.
+/// Reads an optional property.
 fn get<T>(
     tree: &Tree,
     node: NodeId,

@@ -12,27 +12,27 @@ pub struct Config {
     pub heaps: Vec<HeapSpec>,
     /// Quotas and privileges of clients.
     pub policy: Policy,
-    /// Rules for the heaps of images: the first rule that covers a usage decides; a usage without a
+    /// Rules for heaps of images. The first rule that covers a usage applies; a usage without a
     /// rule is not supported.
     pub graphics: Vec<GraphicsRule>,
 }
 
-/// Rule for the heaps that serve images with some usages.
+/// Rule that names the heaps for images with some usages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GraphicsRule {
     /// Node name.
     pub name: String,
-    /// Bits of Android's `BufferUsage` that its heaps are good for, all at once.
+    /// Bits of Android's `BufferUsage` that its heaps support in any combination.
     pub usages: u64,
-    /// Names of heaps, in the order in which they are tried; at least one, none twice.
+    /// Names of heaps, in the order in which they are tried; at least one, without duplicates.
     pub heaps: Vec<HeapName>,
-    /// Only dma-bufs will do.
+    /// Whether buffers must be dma-bufs.
     pub dma_bufs_only: bool,
 }
 
 impl GraphicsRule {
-    /// Returns whether its heaps serve a buffer for all of `usage`. Protected memory serves
-    /// protected buffers alone.
+    /// Returns whether its heaps serve a buffer for all of `usage`. A rule for protected memory
+    /// covers only protected buffers.
     pub fn covers(&self, usage: Usage) -> bool {
         let is_protected = |bits: u64| bits & Usage::PROTECTED != 0;
         let needed = usage.0 & !Usage::REMOVED;
@@ -43,33 +43,33 @@ impl GraphicsRule {
 /// One heap as configured.
 #[derive(Debug, Clone)]
 pub struct HeapSpec {
-    /// Bit in heap masks, and priority.
+    /// Bit in heap masks; also the priority.
     pub id: HeapId,
     /// Unique name.
     pub name: HeapName,
-    /// Other names it answers to, unique among all names.
+    /// Other names of the heap, unique among all names.
     pub aliases: Vec<HeapName>,
     /// ION's kind.
     pub kind: HeapType,
     /// Its source. Custom heaps have `devices` instead.
     pub device: Device,
-    /// Fallbacks of `device`: the first that works when the service starts. None twice, and not
-    /// `device`; empty for custom heaps.
+    /// Fallbacks of `device`: the first that works when the service starts is used. No duplicates,
+    /// and not `device`; empty for custom heaps.
     pub fallbacks: Vec<Device>,
-    /// Sources of a custom heap, in the order in which they are tried: no `Auto`, none twice, at
+    /// Sources of a custom heap, in the order in which they are tried: no `Auto`, no duplicates, at
     /// least one unless it is `unavailable`. Empty for other kinds.
     pub devices: Vec<Device>,
-    /// Bytes it may hold at once (page multiple), or `None` for no limit of its own. Always set for
-    /// carveout and chunk heaps that are not `unavailable`, which set so much aside.
+    /// Most bytes that it holds at once (page multiple); `None` for no limit of its own. Always set
+    /// for carveout and chunk heaps that are not `unavailable`, which set this size aside.
     pub size: Option<u64>,
-    /// Bytes: every buffer's size is a multiple of it, and its place in memory that is set aside. A
+    /// Alignment in bytes of every buffer's size, and of its offset in memory that is set aside. A
     /// power of two, at least a page.
     pub alignment: u64,
-    /// Bytes of one chunk, set for chunk heaps alone (and always, unless they are `unavailable`): a
+    /// Bytes of one chunk. Set only for chunk heaps, and always unless they are `unavailable`: a
     /// power of two that divides `size`.
     pub chunk_size: Option<u64>,
-    /// Bytes: rows of images in its buffers begin at multiples of it, as the devices need that read
-    /// them. A power of two, at most a page of 4 KiB.
+    /// Alignment in bytes of the rows of images in its buffers, as the reading devices require. A
+    /// power of two, at most 4096.
     pub stride_align: u32,
     /// Whether CPU mappings are cached.
     pub cached: bool,
@@ -79,35 +79,34 @@ pub struct HeapSpec {
     pub pool_orders: Vec<u32>,
     /// Most bytes kept in pools; `None` for the default.
     pub pool_limit: Option<u64>,
-    /// The CPU must never map its buffers.
+    /// Whether the CPU must never map its buffers.
     pub secure: bool,
-    /// Released memory of the kernel's own heaps is cleaned and kept for its owner's next request,
-    /// as the service's own memory is, instead of going back to the kernel. Has no effect on other
-    /// sources.
+    /// Whether released memory of the kernel's own heaps is cleaned and kept for its owner's next
+    /// request, as the service's own memory is, instead of returning to the kernel. Has no effect
+    /// on other sources.
     pub recycle: bool,
-    /// Clients may add seals to its memfds.
+    /// Whether clients may add seals to its memfds.
     pub client_seals: bool,
-    /// uids that may allocate from it; `None` for everyone.
+    /// Uids that may allocate from it; `None` if all may.
     pub allow_uids: Option<Vec<Uid>>,
-    /// Reason why pooled memory may go to another trust domain than the one that held it; `None` if
-    /// it may not. Not empty.
+    /// Reason why pooled memory may move to another trust domain; `None` if it may not. Not empty.
     pub shared: Option<String>,
-    /// Set when the configuration alone already rules the heap out on any machine, with the reason.
+    /// Reason why no machine can serve the heap with this configuration, if so.
     pub unavailable: Option<String>,
     /// First address of the memory that the tree reserves for it; `None` if the tree names none.
     pub base: Option<u64>,
-    /// It is the pool that devices without one of their own share (`linux,cma-default`).
+    /// Whether it is the pool that devices without one of their own share (`linux,cma-default`).
     pub is_default_pool: bool,
-    /// Names of the kernel's heaps that are this one, in the order in which they are tried. Those
-    /// of a system or CMA heap with `Auto` come before the names that all kernels have.
+    /// Names of the same heap in the kernel, in the order in which they are tried. For a system or
+    /// CMA heap with `Auto`, they come before the names that all kernels have.
     pub kernel_names: Vec<HeapName>,
-    /// Path of the node it was described by.
+    /// Path of the node that describes it.
     pub node: String,
 }
 
 impl HeapSpec {
-    /// Returns the keys in which `other`, which has the same name, says something else. Where it
-    /// was described is none.
+    /// Returns the keys whose values differ from those of `other`, which has the same name. Ignores
+    /// the paths of their nodes.
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         let Self {
             id,
@@ -167,7 +166,7 @@ impl HeapSpec {
 /// The source of a heap's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Device {
-    /// The default source of the kind of heap: for system heaps the first that works of the
+    /// The default source of the kind of heap: for system heaps, the first that works of the
     /// kernel's dma-heap, ION, udmabuf and memfds.
     Auto,
     /// Sealed memfds.
@@ -176,9 +175,9 @@ pub enum Device {
     Hugetlb,
     /// The ashmem device.
     Ashmem,
-    /// dma-bufs over own memory.
+    /// dma-bufs of the service's own memory.
     Udmabuf,
-    /// The same over huge pages.
+    /// dma-bufs of the service's own huge pages.
     UdmabufHugetlb,
     /// The kernel dma-heap of this name.
     DmaHeap(HeapName),
@@ -205,14 +204,14 @@ impl fmt::Display for Device {
 /// Limits of clients.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
-    /// For uids that no client policy names.
+    /// For uids without a client policy.
     pub default: Quota,
     /// By node name; a uid appears in at most one.
     pub clients: Vec<ClientPolicy>,
 }
 
 impl Policy {
-    /// Returns the uids that are privileged or that memory is kept for.
+    /// Returns the uids that are privileged or have reserves.
     pub fn favoured(&self) -> impl Iterator<Item = Uid> {
         let clients = self.clients.iter().filter(|client| client.privileged || !client.reserves.is_empty());
         clients.flat_map(|client| client.uids.iter().copied())
@@ -228,7 +227,7 @@ pub struct Quota {
     pub max_buffers: Option<u64>,
 }
 
-/// Policy of some uids. Each uid has the quota and the reserves to itself.
+/// Policy of some uids. The quota and the reserves apply to each uid separately.
 #[derive(Debug, Clone)]
 pub struct ClientPolicy {
     /// Node name.
@@ -237,9 +236,9 @@ pub struct ClientPolicy {
     pub uids: Vec<Uid>,
     /// Their limits.
     pub quota: Quota,
-    /// May see every client's usage and trim heaps.
+    /// Whether it may see every client's usage and trim heaps.
     pub privileged: bool,
-    /// Bytes of a heap that others cannot take, whether or not they are in use.
+    /// Bytes of a heap that other uids cannot take, whether or not they are in use.
     pub reserves: Vec<Reserve>,
 }
 
@@ -248,14 +247,14 @@ pub struct ClientPolicy {
 pub struct Reserve {
     /// Name of a heap that has a `size`.
     pub heap: HeapName,
-    /// Page multiple; all reserves of a heap together do not exceed its size.
+    /// Page multiple. All reserves of a heap together do not exceed its size.
     pub bytes: u64,
 }
 
 #[cfg(test)]
 impl HeapSpec {
-    /// Returns a plain heap for tests, with the rest as a configuration that says nothing else:
-    /// cached, open to everyone, no granularity of its own.
+    /// Returns a heap for tests with default values: cached, open to all uids, no granularity of
+    /// its own.
     pub(crate) fn plain(id: u32, name: &str, kind: HeapType, size: Option<u64>) -> Self {
         Self {
             id: HeapId::new(id).expect("valid"),

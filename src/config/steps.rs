@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Counts what the readers do, for the test that they do no more than in proportion to what they
-//! read: bytes that are looked at, nodes and properties that are visited, names that are compared.
-//! Nothing is counted elsewhere.
+//! Counts the steps of readers, for the test that they are proportional to the input: bytes that
+//! are read, nodes and properties that are visited, names that are compared. Only tests count.
 
 #[cfg(test)]
 thread_local! {
     static TAKEN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// Counts so many steps.
+/// Counts this number of steps.
 #[cfg(test)]
 pub(super) fn take(steps: usize) {
     TAKEN.with(|taken| taken.set(taken.get() + steps as u64));
 }
 
-/// Counts so many steps, in tests alone.
+/// Does nothing: only tests count steps.
 #[cfg(not(test))]
 pub(super) const fn take(_: usize) {}
 

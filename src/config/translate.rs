@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! From a tree to a configuration: Anion's own node if there is one, else what vendors describe.
+//! Translates a tree to a configuration: Anion's own node if there is one, else the vendors'
+//! descriptions.
 
 use super::accounts::Accounts;
 use super::diagnostic::{Report, Severity};
@@ -44,14 +45,14 @@ pub(super) fn config(tree: &Tree, page: PageSize, accounts: &Accounts<'_>, repor
     Config { heaps, policy, graphics }
 }
 
-/// The text for a tree whose heaps all have errors.
+/// The message for a tree whose heaps all have errors.
 const NONE_LEFT: &str = "no heap is left";
-/// The text for an overlay without a base.
+/// The message for an overlay without a base.
 const ALONE: &str = "this is an overlay, which changes another device tree: give that one before it";
-/// Containers that a message names.
+/// Most containers that a message names.
 const MAX_NAMED: usize = 8;
 
-/// Returns what to say of a tree without heaps; `containers` are those that it has all the same.
+/// Returns the message for a tree without heaps; `containers` are those that it has nevertheless.
 fn no_heap(containers: &[String]) -> String {
     if containers.is_empty() {
         return format!("no heap: nothing here is compatible with {COMPATIBLE:?} or a known vendor binding");
@@ -62,7 +63,7 @@ fn no_heap(containers: &[String]) -> String {
     format!("no heap: there are heap containers, but no heap could be read from them: {named}{more}")
 }
 
-/// Returns the node that counts: the first that is switched on, in the order of the text.
+/// Returns the node that applies: the first enabled one, in the order of the text.
 fn own_node(tree: &Tree, report: &mut Report) -> Option<NodeId> {
     let mut own: Vec<NodeId> =
         tree.walk().into_iter().filter(|node| is_compatible(tree, *node, COMPATIBLE)).collect();

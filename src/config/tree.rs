@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One device tree, whichever reader filled it.
+//! One device tree, from any of the readers.
 //!
-//! Children and properties are kept by name, not in file order: `/proc/device-tree` has no order to
-//! keep, and the same tree must give the same heaps from text, blob and directory. Nodes live in an
+//! Children and properties are kept by name, not in file order: `/proc/device-tree` has no order,
+//! and the same tree must give the same heaps from text, blob and directory. Nodes live in an
 //! arena, so that dropping a tree does not recurse.
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,11 +11,11 @@ use super::diagnostic::Position;
 use super::overlay::Fix;
 use super::steps;
 
-/// Most bytes of a source, whatever its kind.
+/// Most bytes of a source, whatever its form.
 pub(super) const MAX_BYTES: usize = 16 << 20;
-/// Most nodes inside each other; boards have fewer than ten.
+/// Most nested nodes; boards have fewer than ten.
 pub(super) const MAX_DEPTH: usize = 64;
-/// Most bytes in the path of a node, which messages and references repeat; those of boards have
+/// Most bytes in the path of a node, which messages and references repeat; paths of boards have
 /// fewer than 200.
 pub(super) const MAX_PATH: usize = 4096;
 /// Most nodes and properties together; large boards have about 60,000.
@@ -25,30 +25,30 @@ pub(super) const MAX_ITEMS: usize = 1 << 18;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NodeId(usize);
 
-/// A source is bigger than any real device tree.
+/// A source is larger than any real device tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum TreeLimit {
-    /// Nodes inside nodes.
+    /// Nested nodes.
     #[error("nodes are nested more than {MAX_DEPTH} deep")]
     Depth,
     /// Nodes and properties.
     #[error("there are more than {MAX_ITEMS} nodes and properties")]
     Items,
-    /// The names of a node and of all that it is in.
+    /// The names of a node and of all its ancestors.
     #[error("the path of a node has more than {MAX_PATH} bytes")]
     Path,
 }
 
-/// A property's bytes, or why they cannot be known.
+/// A property's bytes, or the reason why they are unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     /// As in a blob: big-endian cells, NUL-terminated strings.
     Bytes(Vec<u8>),
-    /// They are not known.
+    /// The reason why they are unknown.
     Unusable(Unusable),
 }
 
-/// Reason why a property's bytes are not known; worded to follow the property's name.
+/// Reason why a property's bytes are unknown; worded to follow the property's name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[cfg_attr(not(feature = "dts"), expect(dead_code, reason = "most of these are said of text alone"))]
 pub(super) enum Unusable {
@@ -58,16 +58,16 @@ pub(super) enum Unusable {
     /// One body of the node has it twice.
     #[error("is given twice in this node")]
     Twice,
-    /// A macro's value is not known.
+    /// A macro's value is unknown.
     #[error("has the macro {0}: run the file through the C preprocessor (cpp) first")]
     Macro(String),
     /// `/incbin/` is not read.
     #[error("is the content of another file: compile the tree with dtc")]
     Incbin,
-    /// A reference, as it is written, to a node of another file.
+    /// A reference, as written, to a node of another file.
     #[error("refers to {0}, which this file does not define: {ADD_THE_BASE}")]
     Undefined(String),
-    /// Paths are longer than all of any real tree.
+    /// Paths are longer in total than those of any real tree.
     #[error("refers to paths of more than {MAX_BYTES} bytes in all")]
     Paths,
     /// Every phandle is in use.
@@ -103,7 +103,7 @@ struct Node {
 }
 
 impl Node {
-    /// Returns a node that is in no other.
+    /// Returns a node without a parent.
     fn top() -> Self {
         Self {
             name: String::new(),
@@ -125,8 +125,8 @@ pub(super) struct Tree {
     phandles: HashMap<u32, NodeId>,
     /// Labels of a text. Blobs have theirs in `/__symbols__`.
     pub(super) labels: BTreeMap<String, NodeId>,
-    /// References of a text that is an overlay: node, property, byte, and what the cell there is to
-    /// be. Blobs have theirs in `/__fixups__` and `/__local_fixups__`.
+    /// References of a text that is an overlay: node, property, offset, and the value of the cell
+    /// there. Blobs have theirs in `/__fixups__` and `/__local_fixups__`.
     pub(super) references: Vec<(NodeId, String, usize, Fix)>,
 }
 
@@ -147,10 +147,10 @@ impl Tree {
         NodeId(0)
     }
 
-    /// Makes a node outside the tree, for what is read and not kept.
+    /// Makes a node outside the tree, for parts that are read and dropped.
     ///
     /// # Errors
-    /// If the tree would leave its limits.
+    /// If the tree would exceed its limits.
     #[cfg(feature = "dts")]
     pub(super) fn detached(&mut self) -> Result<NodeId, TreeLimit> {
         self.push(Node::top())
@@ -163,10 +163,10 @@ impl Tree {
         Ok(NodeId(self.nodes.len() - 1))
     }
 
-    /// Returns the child of that name, made if it is not there.
+    /// Returns the child with that name. Makes it if it is missing.
     ///
     /// # Errors
-    /// If the tree would leave its limits.
+    /// If the tree would exceed its limits.
     pub(super) fn child(
         &mut self,
         parent: NodeId,
@@ -201,7 +201,7 @@ impl Tree {
     /// Sets or replaces a property.
     ///
     /// # Errors
-    /// If the tree would leave its limits.
+    /// If the tree would exceed its limits.
     pub(super) fn set(&mut self, node: NodeId, name: &str, property: Property) -> Result<(), TreeLimit> {
         self.room()?;
         self.items += 1;
@@ -214,7 +214,7 @@ impl Tree {
         if self.items < MAX_ITEMS { Ok(()) } else { Err(TreeLimit::Items) }
     }
 
-    /// Cuts a child off, with everything below it. Whether there was one.
+    /// Detaches a child with everything below it. Returns whether it existed.
     #[cfg(feature = "dts")]
     pub(super) fn remove_child(&mut self, parent: NodeId, name: &str) -> bool {
         let removed = self.nodes[parent.0].children.remove(name);
@@ -224,14 +224,14 @@ impl Tree {
         removed.is_some()
     }
 
-    /// Removes a property. Whether there was one.
+    /// Removes a property. Returns whether it existed.
     #[cfg(feature = "dts")]
     pub(super) fn remove_property(&mut self, node: NodeId, name: &str) -> bool {
         self.nodes[node.0].properties.remove(name).is_some()
     }
 
-    /// Learns which phandle means which node. Readers call it when the tree is complete; if two
-    /// nodes claim one phandle, the first of the walk has it.
+    /// Builds the index of phandles. Readers call it when the tree is complete. If two nodes have
+    /// the same phandle, the first in the order of the walk gets it.
     pub(super) fn index_phandles(&mut self) {
         self.phandles = HashMap::new();
         for node in self.walk() {
@@ -249,13 +249,13 @@ impl Tree {
         })
     }
 
-    /// Returns the node that `phandle` means.
+    /// Returns the node with this phandle.
     pub(super) fn by_phandle(&self, phandle: u32) -> Option<NodeId> {
         self.phandles.get(&phandle).copied()
     }
 
-    /// Returns the node at an absolute path; unit addresses may be left out where that is clear, as
-    /// in Linux.
+    /// Returns the node at an absolute path. As in Linux, unit addresses may be omitted if the name
+    /// is unambiguous.
     pub(super) fn find(&self, path: &str) -> Option<NodeId> {
         let steps = path.strip_prefix('/')?.split('/').filter(|step| !step.is_empty());
         let mut node = self.root();
@@ -263,7 +263,7 @@ impl Tree {
             steps::take(step.len());
             let children = &self.nodes[node.0].children;
             node = *children.get(step).or_else(|| {
-                // All names that differ from it by a unit address stand together.
+                // In this order all names that differ from it by a unit address are adjacent.
                 let with_unit = format!("{step}@");
                 let (name, child) = children.range(with_unit.clone()..).next()?;
                 (!step.contains('@') && name.starts_with(&with_unit)).then_some(child)
@@ -306,13 +306,13 @@ impl Tree {
         self.nodes[node.0].properties.get(name)
     }
 
-    /// Returns one property, to change its value.
+    /// Returns one property, with its value mutable.
     #[cfg(feature = "dts")]
     pub(super) fn property_mut(&mut self, node: NodeId, name: &str) -> Option<&mut Property> {
         self.nodes[node.0].properties.get_mut(name)
     }
 
-    /// Returns the node it is in; `None` for the root and for what was cut off.
+    /// Returns its parent; `None` for the root and for a detached node.
     pub(super) fn parent(&self, node: NodeId) -> Option<NodeId> {
         self.nodes[node.0].parent
     }
@@ -337,7 +337,7 @@ impl Tree {
         without_unit(self.name(node))
     }
 
-    /// Returns where the text names it.
+    /// Returns its position in the text.
     pub(super) fn position(&self, node: NodeId) -> Option<Position> {
         self.nodes[node.0].position
     }

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! C integer expressions in parentheses, in 64 bits as `dtc` computes them.
+//! Evaluates C integer expressions in parentheses, in 64 bits as `dtc` does.
 
 use super::lexical::{Input, Parsed, blanks, character, expected, identifier, malformed, number, rest, skip};
 use winnow::combinator::opt;
 use winnow::prelude::*;
 
-/// Most operators and parentheses inside each other.
+/// Most nested operators and parentheses.
 const MAX_DEPTH: usize = 64;
 
 /// The function of a binary operator; it returns `None` if there is no result.
 type Operation = fn(u64, u64) -> Option<u64>;
 
-/// Binary operators with their precedence in C; longer spellings before their prefixes.
+/// Binary operators with their precedence in C. Longer operators come before their prefixes.
 const OPERATORS: &[(&str, u8, Operation)] = &[
     ("||", 1, |a, b| Some(u64::from(a != 0 || b != 0))),
     ("&&", 2, |a, b| Some(u64::from(a != 0 && b != 0))),
@@ -33,11 +33,11 @@ const OPERATORS: &[(&str, u8, Operation)] = &[
     ("%", 10, u64::checked_rem),
 ];
 
-/// A value, or the macro that would have to be expanded to know it.
+/// A value, or the macro whose expansion would be needed to compute it.
 pub(super) type Outcome<'t> = Result<u64, &'t str>;
 
-/// Reads a value where C's operators need parentheses: a number, a character, `( expression )` or
-/// a macro.
+/// Reads a value that is no bare expression with operators: a number, a character, `( expression )`
+/// or a macro.
 pub(super) fn element<'t>(input: &mut Input<'t>) -> Parsed<Outcome<'t>> {
     operand(input, 0)
 }
@@ -66,7 +66,7 @@ fn ternary<'t>(input: &mut Input<'t>, depth: usize) -> Parsed<Outcome<'t>> {
     Ok(condition.and_then(|condition| if condition == 0 { no } else { yes }))
 }
 
-/// Operators of at least `lowest` precedence, all of which bind to the left.
+/// Reads operators of at least `lowest` precedence, all of which are left-associative.
 fn binary<'t>(input: &mut Input<'t>, lowest: u8, depth: usize) -> Parsed<Outcome<'t>> {
     let mut left = unary(input, depth)?;
     loop {
@@ -120,7 +120,7 @@ fn unexpanded<'t>(input: &mut Input<'t>, depth: usize) -> Parsed<&'t str> {
     let Some(name) = opt(identifier).parse_next(input)? else { return expected(input, "a number") };
     blanks(input)?;
     if skip(input, "(")? && !skip(input, ")")? {
-        // The arguments only have to be skipped: what the macro makes of them is not known.
+        // The arguments are only skipped: the macro's expansion is unknown.
         let _first = ternary(input, depth + 1)?;
         while skip(input, ",")? {
             let _next = ternary(input, depth + 1)?;

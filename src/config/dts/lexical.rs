@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The words of device-tree source: blanks, names, labels, references, strings, numbers.
+//! Reads the words of device-tree source: blanks, names, labels, references, strings, numbers.
 
 use winnow::combinator::{alt, opt, preceded, terminated};
 use winnow::error::{ErrMode, ParserError};
@@ -7,13 +7,13 @@ use winnow::prelude::*;
 use winnow::stream::{LocatingSlice, Location, Stream};
 use winnow::token::{any, literal, one_of, take, take_till, take_until, take_while};
 
-/// Text with the number of the byte at its front.
+/// Text with the offset of its first byte in the file.
 pub(super) type Input<'t> = LocatingSlice<&'t str>;
 
-/// `Backtrack` means "something else stands here", `Cut` means "this is it, but it is malformed".
+/// `Backtrack` means that another element stands here; `Cut` means that the element is malformed.
 pub(super) type Parsed<T> = ModalResult<T, Syntax>;
 
-/// The error, and its byte.
+/// A syntax error with its byte offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Syntax {
     pub(super) offset: usize,
@@ -32,17 +32,17 @@ impl ParserError<Input<'_>> for Syntax {
     }
 }
 
-/// Fails for good at the front of `input`.
+/// Fails with `Cut` at the beginning of `input`.
 pub(super) fn malformed<T>(input: &Input<'_>, message: impl Into<String>) -> Parsed<T> {
     Err(ErrMode::Cut(Syntax { offset: input.current_token_start(), message: message.into() }))
 }
 
-/// Fails for good: `what` should stand here.
+/// Fails with `Cut`: `what` was expected here.
 pub(super) fn expected<T>(input: &Input<'_>, what: &str) -> Parsed<T> {
     malformed(input, format!("expected {what}, found {}", next_word(input)))
 }
 
-/// Returns what stands at the front, short enough for a message.
+/// Returns the next word, short enough for a message.
 fn next_word(input: &Input<'_>) -> String {
     let rest: &str = input.as_ref();
     let Some(first) = rest.chars().next() else { return "the end of the file".to_owned() };
@@ -51,7 +51,7 @@ fn next_word(input: &Input<'_>) -> String {
     if word.is_empty() { format!("`{}`", first.escape_default()) } else { format!("`{word}`") }
 }
 
-/// Returns the text at the front.
+/// Returns the unread text.
 pub(super) fn rest<'t>(input: &Input<'t>) -> &'t str {
     input.peek_finish()
 }
@@ -73,8 +73,8 @@ pub(super) fn blanks(input: &mut Input<'_>) -> Parsed<()> {
     }
 }
 
-/// Returns whether a line marker is next: `# 12 "file"` or `#line 12`. A property such as
-/// `#size-cells` has no blank or digit there.
+/// Returns whether a line marker comes next: `# 12 "file"` or `#line 12`. A property such as
+/// `#size-cells` has no blank or digit after `#`.
 fn is_line_marker(rest: &str) -> bool {
     rest.strip_prefix('#').is_some_and(|after| {
         let after =
@@ -83,24 +83,24 @@ fn is_line_marker(rest: &str) -> bool {
     })
 }
 
-/// Takes `symbol` if it is next, with the blanks behind it. Whether it was.
+/// Reads `symbol` and the blanks after it, if it comes next. Returns whether it did.
 pub(super) fn skip(input: &mut Input<'_>, symbol: &str) -> Parsed<bool> {
     opt(terminated(literal(symbol), blanks)).parse_next(input).map(|found| found.is_some())
 }
 
-/// Takes `symbol` with the blanks behind it, or fails for good. `context` says after what it
-/// stands.
+/// Reads `symbol` and the blanks after it, or fails with `Cut`. `context` names what comes before
+/// it.
 pub(super) fn require(input: &mut Input<'_>, symbol: &str, context: &str) -> Parsed<()> {
     if skip(input, symbol)? { Ok(()) } else { expected(input, &format!("`{symbol}` {context}")) }
 }
 
-/// Reads a node or property name, with unit address.
+/// Reads the name of a node or property, with unit address.
 pub(super) fn name<'t>(input: &mut Input<'t>) -> Parsed<&'t str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ",._+*#?@-".contains(c);
     terminated(take_while(1.., allowed), blanks).parse_next(input)
 }
 
-/// Reads a label or a macro's name.
+/// Reads a label or the name of a macro.
 pub(super) fn identifier<'t>(input: &mut Input<'t>) -> Parsed<&'t str> {
     (one_of(|c: char| c.is_ascii_alphabetic() || c == '_'), word_rest).take().parse_next(input)
 }
@@ -109,7 +109,7 @@ fn word_rest<'t>(input: &mut Input<'t>) -> Parsed<&'t str> {
     take_while(0.., |c: char| c.is_ascii_alphanumeric() || c == '_').parse_next(input)
 }
 
-/// Reads all labels that stand here: `a: b:`.
+/// Reads all labels before the next element: `a: b:`.
 pub(super) fn labels<'t>(input: &mut Input<'t>) -> Parsed<Vec<&'t str>> {
     let mut found = Vec::new();
     while let Some(label) = opt(terminated(identifier, (literal(":"), blanks))).parse_next(input)? {
@@ -134,7 +134,7 @@ impl std::fmt::Display for Reference<'_> {
     }
 }
 
-/// Reads a reference, with the blanks behind it.
+/// Reads a reference and the blanks after it.
 pub(super) fn reference<'t>(input: &mut Input<'t>) -> Parsed<Reference<'t>> {
     literal("&").parse_next(input)?;
     let path = (literal("{"), take_till(0.., |c: char| c == '}' || c.is_whitespace()), literal("}"));
@@ -179,7 +179,7 @@ pub(super) fn character(input: &mut Input<'_>) -> Parsed<u64> {
     }
 }
 
-/// Reads what follows a backslash.
+/// Reads the part of an escape after the backslash.
 fn escape(input: &mut Input<'_>) -> Parsed<Vec<u8>> {
     let octal = take_while(1..=3, '0'..='7').map(|digits: &str| u16::from_str_radix(digits, 8));
     let hex = preceded(literal("x"), take_while(1..=2, |c: char| c.is_ascii_hexdigit()))

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Byte offsets to lines and columns.
+//! Converts byte offsets to lines and columns.
 
 use crate::config::diagnostic::Position;
 use crate::config::steps;
 
-/// Turns byte offsets into positions. Asked in rising order it reads the text once.
+/// Converts byte offsets to positions. With ascending offsets it reads the text once.
 pub(super) struct Places<'t> {
     text: &'t str,
     offset: usize,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The second step of reading: when all labels are known, references become phandles and paths.
+//! Resolves references to phandles and paths, once all labels are known.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +11,11 @@ use crate::config::overlay::Fix;
 use crate::config::steps;
 use crate::config::tree::{NodeId, Property, Unusable, Value};
 
-/// Characters of a reference or macro that are shown.
+/// Most characters of a reference or macro in a message.
 const MAX_SHOWN: usize = 128;
 
 impl<'t> Source<'t, '_> {
-    /// Gives every waiting value its bytes.
+    /// Computes the bytes of every value with references.
     pub(super) fn resolve(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
         let mut next = self.tree.walk().iter().filter_map(|node| self.tree.phandle(*node)).max().unwrap_or(0);
@@ -41,7 +41,7 @@ impl<'t> Source<'t, '_> {
         }
     }
 
-    /// Returns the bytes of a value. In an overlay, the places of its references are noted.
+    /// Returns the bytes of a value. In an overlay, records the offsets of its references.
     fn bytes(
         &mut self,
         place: (NodeId, &str),
@@ -80,12 +80,12 @@ impl<'t> Source<'t, '_> {
         Ok(bytes)
     }
 
-    /// Returns the node's phandle; a new one if it has none yet.
+    /// Returns the node's phandle. Assigns a new one if it has none.
     fn phandle(&mut self, node: NodeId, next: &mut u32) -> Result<u32, Unusable> {
         if let Some(phandle) = self.tree.phandle(node) {
             return Ok(phandle);
         }
-        // The two highest numbers are not phandles.
+        // The two highest numbers are no valid phandles.
         *next = next.checked_add(1).filter(|n| *n < u32::MAX - 1).ok_or(Unusable::NoPhandle)?;
         let value = Value::Bytes(next.to_be_bytes().to_vec());
         let set = self.tree.set(node, "phandle", Property { value, position: None });
@@ -98,8 +98,8 @@ fn undefined(reference: &Reference<'_>) -> Unusable {
     Unusable::Undefined(shown(&reference.to_string()))
 }
 
-/// Returns as much of a word as a message shows: what is said of a value is repeated wherever it is
-/// read.
+/// Returns the beginning of a word, short enough for a message: every reader of the value repeats
+/// it.
 fn shown(word: &str) -> String {
     word.chars().take(MAX_SHOWN).collect()
 }

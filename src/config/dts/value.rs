@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Property values: `<cells>`, `"strings"`, `[bytes]`, references and lists of them.
+//! Reads property values: `<cells>`, `"strings"`, `[bytes]`, references and lists of them.
 
 use winnow::combinator::opt;
 use winnow::prelude::*;
@@ -10,16 +10,16 @@ use super::lexical::{
     skip, string,
 };
 
-/// A part of a value; references get their bytes when the whole file is known.
+/// A part of a value. References get their bytes after the whole file is read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'t> {
-    /// As in a blob.
+    /// Bytes as in a blob.
     Bytes(Vec<u8>),
     /// The target's phandle.
     Phandle(Reference<'t>),
     /// The target's path as a string.
     Path(Reference<'t>),
-    /// A macro that nothing here can expand.
+    /// A macro, which this reader cannot expand.
     Macro(&'t str),
     /// The content of another file.
     Incbin,
@@ -30,8 +30,8 @@ pub(super) enum Piece<'t> {
 struct Bits(u32);
 
 impl Bits {
-    /// Returns `value` in big-endian bytes; as `dtc`, takes what fits unsigned or as a negative
-    /// number.
+    /// Returns `value` as big-endian bytes. Like `dtc`, accepts values that fit as unsigned or as
+    /// negative numbers.
     fn encode(self, value: u64) -> Option<Vec<u8>> {
         let beyond = u64::MAX.checked_shl(self.0).unwrap_or(0);
         let fits = value & beyond == 0 || value & beyond == beyond;
@@ -40,7 +40,7 @@ impl Bits {
     }
 }
 
-/// Reads all of what stands between `=` and `;`.
+/// Reads everything between `=` and `;`.
 pub(super) fn list<'t>(input: &mut Input<'t>) -> Parsed<Vec<Piece<'t>>> {
     let mut pieces = Vec::new();
     loop {
@@ -74,7 +74,7 @@ fn one<'t>(input: &mut Input<'t>, pieces: &mut Vec<Piece<'t>>) -> Parsed<()> {
     blanks(input)
 }
 
-/// Joins neighbours, so that a long list of cells is one piece.
+/// Appends bytes to the last piece if it has bytes, so that a long list of cells is one piece.
 fn append(pieces: &mut Vec<Piece<'_>>, more: &[u8]) {
     match pieces.last_mut() {
         Some(Piece::Bytes(bytes)) => bytes.extend_from_slice(more),
@@ -96,7 +96,7 @@ fn bytes<'t>(input: &mut Input<'t>, pieces: &mut Vec<Piece<'t>>) -> Parsed<()> {
     }
 }
 
-/// Reads labels, of which a byte such as `ab` is not one: a label ends with a colon.
+/// Reads labels between bytes. A label ends with a colon, so a byte such as `ab` is none.
 fn labels_between_bytes(input: &mut Input<'_>) -> Parsed<()> {
     blanks(input)?;
     labels(input).map(|_| ())
@@ -153,7 +153,7 @@ fn incbin(input: &mut Input<'_>) -> Parsed<()> {
     require(input, "(", "after /incbin/")?;
     string(input)?;
     while skip(input, ",")? {
-        // What it says does not matter, since the file is not read.
+        // Ignored, since the file is not read.
         let _range = element(input)?;
     }
     require(input, ")", "after the file name")

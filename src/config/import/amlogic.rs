@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Amlogic: `amlogic, ion_dev`, whose memory region is a heap, and the pools of its video decoder
-//! (`codec_mm`), which the driver hands out under a type of its own.
+//! (`codec_mm`), which the driver offers as a heap type of its own.
 
 use super::{Import, named, take_region};
 use crate::config::draft::Draft;
@@ -9,7 +9,7 @@ use crate::config::region;
 use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapId, HeapType, PageSize};
 
-/// The node may name its region, and says nothing else.
+/// The node may name its region, and has no other keys.
 const KEYS: &[&str] = &["memory-region"];
 /// Keys of a pool in addition to those of every region: they belong to the decoder.
 const POOL_KEYS: &[&str] = &["linux,contiguous-region", "clear-map"];
@@ -26,7 +26,7 @@ pub(super) fn import(import: &mut Import<'_>, container: NodeId) {
     }
 }
 
-/// Returns whether it is one of the decoder's pools.
+/// Returns whether the node is one of the decoder's pools.
 pub(super) fn claims_codec(tree: &Tree, node: NodeId, compatible: &[String]) -> bool {
     region::is_reserved(tree, node)
         && tree.base_name(node).contains(CODEC)
@@ -37,8 +37,8 @@ pub(super) fn import_codec(import: &mut Import<'_>, pool: NodeId) {
     import.region(pool, POOL_KEYS, codec);
 }
 
-/// Reads the region. The heap has its name; the driver calls a pool `cma_ion` and other memory
-/// `carveout_ion`.
+/// Reads the region. The heap has the driver's name: `cma_ion` for a pool, `carveout_ion` for other
+/// memory.
 fn ion(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     let region = node.target("memory-region")?;
     let is_pool = region::is_cma_pool(node.tree, region);

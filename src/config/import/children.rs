@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Vendors whose heaps are the children of one node, each with an id, a name, the number of ION's
-//! type and perhaps memory: Unisoc, Marvell, Telechips. Another such vendor takes a row in
+//! type and optional memory: Unisoc, Marvell, Telechips. Another such vendor needs only a row in
 //! [`VENDORS`].
 
 use super::{Import, named, take_cells, take_default_pool, take_place, take_region, vendors_own};
@@ -9,22 +9,22 @@ use crate::config::property::{NodeReader, cells, number, text};
 use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapId, HeapType, PageSize};
 
-/// The keys of one vendor. Of several in a list, the first that a heap has counts.
+/// The keys of one vendor. Of several keys in a list, the first that a heap has applies.
 struct Vendor {
     /// The container's `compatible` strings.
     containers: &'static [&'static str],
     /// Key of the heap's id, a cell.
     id: &'static str,
-    /// Key of the name, a string. Without any the node's name counts.
+    /// Keys of the name, a string. Without one, the node's name applies.
     names: &'static [&'static str],
-    /// Key of the number of ION's type, a cell. One of two cells has the type second; without any
-    /// the id is the type.
+    /// Keys of the number of ION's type, a cell. If a key has two cells, the second is the type;
+    /// without a key, the id is the type.
     types: &'static [&'static str],
     /// Key of address and size, two cells.
     place: Option<&'static str>,
-    /// Keys of address and of size, where they are apart.
+    /// Keys of the address and the size, if they are separate.
     base_and_size: Option<[&'static str; 2]>,
-    /// Keys that are known and say nothing that matters here.
+    /// Known keys that are ignored.
     others: &'static [&'static str],
 }
 
@@ -126,7 +126,7 @@ fn cells_of(node: &mut NodeReader<'_>, key: &str) -> Option<Vec<u32>> {
     node.get(key, cells)
 }
 
-/// Reads where the heap's memory is, by the first of the vendor's keys that it has.
+/// Reads the heap's memory by the first of the vendor's keys that it has.
 fn memory(
     node: &mut NodeReader<'_>,
     draft: &mut Draft,

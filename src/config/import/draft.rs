@@ -8,8 +8,8 @@ use crate::config::region;
 use crate::config::tree::NodeId;
 use crate::units::{HeapName, HeapType, PageSize};
 
-/// Takes place and size of the region. A mistake in it is an error at `key`; a region that is
-/// switched off or has no size makes the heap unavailable.
+/// Sets base and size from the region. An invalid region is an error at `key`; a region that is
+/// disabled or has no size makes the heap unavailable.
 pub(super) fn take_region(
     node: &mut NodeReader<'_>,
     draft: &mut Draft,
@@ -37,7 +37,7 @@ pub(super) fn take_region(
     }
 }
 
-/// Takes the pool that devices without one of their own share, for a heap of contiguous memory that
+/// Sets the pool that devices without one of their own share, for a heap of contiguous memory that
 /// names no region. Without such a pool the heap is unavailable.
 pub(super) fn take_default_pool(
     node: &mut NodeReader<'_>,
@@ -52,7 +52,7 @@ pub(super) fn take_default_pool(
     }
 }
 
-/// Sets the size, or records why it cannot be one.
+/// Sets the size, or records why it is invalid.
 pub(super) fn take_size(node: &mut NodeReader<'_>, draft: &mut Draft, bytes: u64, key: &str, page: PageSize) {
     match check_size(bytes, page) {
         Ok(()) => draft.size = Some(bytes),
@@ -60,7 +60,7 @@ pub(super) fn take_size(node: &mut NodeReader<'_>, draft: &mut Draft, bytes: u64
     }
 }
 
-/// Takes place and size that are given as numbers: size 0 says nothing, base 0 is anywhere.
+/// Sets base and size from numbers. Size 0 means that none is given, base 0 that any base is valid.
 pub(super) fn take_place(
     node: &mut NodeReader<'_>,
     draft: &mut Draft,
@@ -74,7 +74,7 @@ pub(super) fn take_place(
     }
 }
 
-/// Takes place and size that are a key's two cells.
+/// Sets base and size from a key's two cells.
 pub(super) fn take_cells(node: &mut NodeReader<'_>, draft: &mut Draft, key: &str, page: PageSize) {
     match node.get(key, cells).as_deref() {
         Some([base, size]) => take_place(node, draft, (u64::from(*base), u64::from(*size)), key, page),
@@ -86,8 +86,8 @@ pub(super) fn take_cells(node: &mut NodeReader<'_>, draft: &mut Draft, key: &str
     }
 }
 
-/// Sets the alignment to at least `bytes`: up to the page and the next power of two, as the kernels
-/// do.
+/// Sets the alignment to at least `bytes`, rounded up to the page size and the next power of two,
+/// as the kernels do.
 pub(super) fn take_alignment(node: &mut NodeReader<'_>, draft: &mut Draft, bytes: u64, key: &str) {
     match bytes.max(draft.alignment).checked_next_power_of_two() {
         Some(alignment) => draft.alignment = alignment,
@@ -95,7 +95,7 @@ pub(super) fn take_alignment(node: &mut NodeReader<'_>, draft: &mut Draft, bytes
     }
 }
 
-/// Returns a heap of this name. A name that no heap can have is recorded at `key`.
+/// Returns a heap with this name. Records an invalid name at `key`.
 pub(super) fn named(
     node: &mut NodeReader<'_>,
     name: &str,
@@ -115,8 +115,8 @@ pub(super) fn required_text(node: &mut NodeReader<'_>, key: &str) -> Option<Stri
     node.get(key, text)
 }
 
-/// Returns why a heap of a type that no other kernel has cannot be served. `shown` is the type as
-/// the tree has it.
+/// Returns why a heap of a type that only the vendor's kernel has cannot be served. `shown` is the
+/// type in the tree.
 pub(super) fn vendors_own(key: &str, shown: &str) -> String {
     let shown: String = shown.chars().take(64).collect();
     format!("{key} {shown} is a type of the vendor's own")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! HiSilicon: `hisilicon,hi6220-ion` (mainline to 4.11) and the vendor's binding for Kirin, whose
-//! keys Allwinner has, too.
+//! HiSilicon: `hisilicon,hi6220-ion` (mainline to 4.11) and the vendor's binding for Kirin.
+//! Allwinner uses Kirin's keys too.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use crate::config::region;
 use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapId, HeapType, PageSize};
 
-/// Compatible string, id and kind; the driver names the heaps as the binding does.
+/// Compatible string, id and kind. Driver and binding use the same names for the heaps.
 const HI6220_HEAPS: &[(&str, u32, HeapType)] = &[
     ("sys_user", 0, HeapType::System),
     ("sys_contig", 1, HeapType::SystemContig),
@@ -54,7 +54,7 @@ const KIRIN_KEYS: &[&str] = &[
     "heap-size",
     "heap-type",
     "memory-region",
-    // Of secure heaps.
+    // Keys of secure heaps.
     "region-nr",
     "protect-id",
     "access-attr",
@@ -63,8 +63,8 @@ const KIRIN_KEYS: &[&str] = &[
     "per-bit-size",
 ];
 
-/// Type words with their kind, and whether the memory is kept from the CPU. The secure ones are
-/// types of the vendor's own.
+/// Type words with their kind, and whether the CPU cannot access the memory. The secure types are
+/// the vendor's own.
 const KIRIN_TYPES: &[(&str, HeapType, bool)] = &[
     ("ion_system", HeapType::System, false),
     ("ion_system_contig", HeapType::SystemContig, false),
@@ -75,14 +75,14 @@ const KIRIN_TYPES: &[(&str, HeapType, bool)] = &[
     ("ion_custom", HeapType::Custom, false),
     ("ion_sec", HeapType::Custom, true),
     ("ion_sec_sg", HeapType::Custom, true),
-    // Allwinner's.
+    // Allwinner's type.
     ("ion_contig", HeapType::SystemContig, false),
     ("ion_cma", HeapType::Dma, false),
     ("ion_secure", HeapType::Custom, true),
 ];
 
-/// Returns whether it is a container of Kirin's heaps, or one of Allwinner's. HiSilicon has had
-/// several names for it; they have the maker and the ending in common.
+/// Returns whether the node is a container of Kirin's or Allwinner's heaps. HiSilicon has used
+/// several names; all begin with the maker and have the same ending.
 pub(super) fn claims_kirin(tree: &Tree, node: NodeId, compatible: &[String]) -> bool {
     let is_ion = |word: &String| word.starts_with("hisilicon,") && word.ends_with("ion");
     compatible.iter().any(|word| is_ion(word) || word == "allwinner,sunxi-ion")
@@ -143,7 +143,7 @@ fn kirin_heap(
     Some(draft)
 }
 
-/// Reads the heap's name: `heap-name` is a string, or refers to the region that has the name.
+/// Reads the heap's name: `heap-name` is a string, or refers to the region with the name.
 fn kirin_name(node: &mut NodeReader<'_>, names: &RegionNames) -> Option<(String, Option<NodeId>)> {
     if !node.has("heap-name") {
         node.fail("heap-name", "heap-name is missing");
@@ -173,8 +173,8 @@ fn kirin_name(node: &mut NodeReader<'_>, names: &RegionNames) -> Option<(String,
     Some((name, region))
 }
 
-/// Reads the heap's size. 0 or all ones stands for the region's. Pools of contiguous memory have
-/// theirs at the container, or share the default pool.
+/// Reads the heap's size. 0 or all ones means the region's size. Pools of contiguous memory have
+/// their size at the container, or share the default pool.
 fn kirin_size(
     node: &mut NodeReader<'_>,
     draft: &mut Draft,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The generic binding `linux,ion` (mainline 4.7 to 4.11). Heap ids are not in the tree; free ones
-//! are given.
+//! The generic binding `linux,ion` (mainline 4.7 to 4.11). The tree has no heap ids; free ones are
+//! assigned.
 
 use super::{Import, named, take_region};
 use crate::config::diagnostic::Severity;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! NXP: `fsl,mxc-ion`. The node is one heap of contiguous memory, or its children are heaps by
-//! their `compatible` strings.
+//! NXP: `fsl,mxc-ion`. The node is one heap of contiguous memory, or its children are heaps, with
+//! kinds by their `compatible` strings.
 
 use super::{Import, named, take_default_pool, take_region};
 use crate::config::draft::Draft;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Qualcomm: `qcom,msm-ion` (kernels 3.4 to 5.4). Its three forms are told apart by the container
-//! as a whole: without any type the type follows from the id (3.4); ids are bit masks in 5.4, else
-//! numbers.
+//! Qualcomm: `qcom,msm-ion` (kernels 3.4 to 5.4). The whole container determines which of three
+//! forms it has: if no heap has a type, the id determines the type (3.4); ids are bit masks in 5.4,
+//! else numbers.
 
 use super::{
     Import, named, required_text, take_alignment, take_cells, take_default_pool, take_region, take_size,
@@ -28,7 +28,7 @@ const KEYS: &[&str] = &[
 
 const TYPES: [&str; 2] = ["qcom,ion-heap-type", "qti,ion-heap-type"];
 
-/// The driver names heaps by id; the second name is what other kernels call the same id.
+/// The driver names heaps by id; the second name is that of the same id in other kernels.
 const NAMES: &[(u32, &str, Option<&str>)] = &[
     (8, "mm", None),
     (9, "secure_heap", Some("secure")),
@@ -51,7 +51,7 @@ const NAMES: &[(u32, &str, Option<&str>)] = &[
     (30, "vmalloc", None),
 ];
 
-/// The same of kernel 5.4, where an id is a bit of a mask: the number of the bit.
+/// The same for kernel 5.4, where an id is a bit of a mask: the number of the bit.
 const MASK_NAMES: &[(u32, &str, Option<&str>)] = &[
     (1, "qsecom_ta", None),
     (2, "camera", None),
@@ -70,7 +70,7 @@ const MASK_NAMES: &[(u32, &str, Option<&str>)] = &[
     (25, "system", Some("ion_system_heap")),
 ];
 
-/// Kinds of ids if no heap has a type: kernel 3.4. Other ids are carveouts.
+/// Kinds by id for kernel 3.4, whose heaps have no type. Other ids are carveouts.
 const KINDS_BY_ID: &[(u32, HeapType, bool)] = &[
     (8, HeapType::Carveout, true),
     (12, HeapType::Carveout, true),
@@ -84,7 +84,7 @@ const KINDS_BY_ID: &[(u32, HeapType, bool)] = &[
 const OLD_NAMES: &[(u32, &str, Option<&str>)] =
     &[(25, "iommu", Some("system")), (26, "pil_2", Some("user_contig"))];
 
-/// Type words with their kind, and whether the memory is kept from the CPU.
+/// Type words with their kind, and whether the CPU cannot access the memory.
 const KINDS: &[(&str, HeapType, bool)] = &[
     ("SYSTEM", HeapType::System, false),
     ("MSM_SYSTEM", HeapType::System, false),
@@ -125,7 +125,7 @@ pub(super) fn import(import: &mut Import<'_>, container: NodeId) {
     }
 }
 
-/// Returns the form of a container. Only a mask has a number above all ids, and only kernel 5.4 has
+/// Returns the form of a container. Only masks can be larger than all ids, and only kernel 5.4 has
 /// the types that begin with MSM.
 fn form(tree: &Tree, container: NodeId) -> Form {
     let word = |heap| TYPES.iter().find_map(|key| read(tree.property(heap, key)?, text).ok());
@@ -173,7 +173,7 @@ fn heap(node: &mut NodeReader<'_>, form: Form, pool: Option<NodeId>, page: PageS
     Some(draft)
 }
 
-/// Reads the heap's id, and the number that the tables of names have for it.
+/// Reads the heap's id, and its number in the tables of names.
 fn id(node: &mut NodeReader<'_>, form: Form) -> Option<(HeapId, u32)> {
     if !node.has("reg") {
         node.fail("reg", "reg is missing: it is the heap's id");
@@ -191,8 +191,8 @@ fn id(node: &mut NodeReader<'_>, form: Form) -> Option<(HeapId, u32)> {
     Some((id, number))
 }
 
-/// Kind of a heap, whether the CPU cannot access it, and the reason why it cannot be served if that
-/// is known already.
+/// Kind of a heap, whether the CPU cannot access it, and the reason if it certainly cannot be
+/// served.
 type Kind = (HeapType, bool, Option<String>);
 
 fn kind_by_id(number: u32) -> Kind {
@@ -200,7 +200,8 @@ fn kind_by_id(number: u32) -> Kind {
     known.map_or((HeapType::Carveout, false, None), |(_, kind, secure)| (*kind, *secure, None))
 }
 
-/// Reads the type. One that no table has is the vendor's own: the heap is listed, and not served.
+/// Reads the type. A type that no table has is the vendor's own: the heap is listed, and not
+/// served.
 fn kind(node: &mut NodeReader<'_>) -> Option<Kind> {
     let key = if node.has(TYPES[1]) { TYPES[1] } else { TYPES[0] };
     let word = required_text(node, key)?;
@@ -222,7 +223,7 @@ fn size(node: &mut NodeReader<'_>, draft: &mut Draft, pool: Option<NodeId>, page
         }
     }
     if node.has("qcom,memory-fixed") {
-        // Address and size.
+        // The key has address and size.
         take_cells(node, draft, "qcom,memory-fixed", page);
     } else if let Some(size) = node.get("qcom,memory-reservation-size", bytes) {
         take_size(node, draft, size, "qcom,memory-reservation-size", page);

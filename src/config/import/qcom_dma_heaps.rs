@@ -63,9 +63,9 @@ fn heap(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     Some(draft)
 }
 
-/// Returns what type 1 is: a carveout in most kernels, but contiguous memory in early ones. The
-/// region tells which: only contiguous memory is reusable, and only memory set aside is not mapped.
-/// If it says neither, nothing is guessed.
+/// Returns the kind of type 1: a carveout in most kernels, contiguous memory in early ones. The
+/// region determines which: only contiguous memory is reusable, and only memory set aside is not
+/// mapped. If the region has neither property, the kind is unknown.
 fn number_one(tree: &Tree, region: Option<NodeId>) -> (HeapType, bool, Option<String>) {
     let has = |key| region.is_some_and(|region| tree.property(region, key).is_some());
     if has("reusable") {

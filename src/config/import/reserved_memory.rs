@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reserved memory that is a heap by itself: MediaTek's ION carveout, chunk dma-heaps, and plain
-//! pools of contiguous memory, each of which newer kernels offer as a dma-heap of the node's name.
+//! pools of contiguous memory. Newer kernels offer each as a dma-heap with the node's name.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ const KEYS: &[&str] = &["linux,cma-default", "chunk-order"];
 
 const CARVEOUT: &str = "mediatek,ion-carveout-heap";
 const CHUNK: &str = "dma_heap,chunk";
-/// The kernel's when `chunk-order` is missing.
+/// The kernel's default if `chunk-order` is missing.
 const DEFAULT_CHUNK_ORDER: u32 = 4;
 /// The smallest block of contiguous memory that kernels manage, as an order of pages: 2 MiB with
 /// pages of 4 KiB.
@@ -37,8 +37,8 @@ pub(super) fn import_heap(import: &mut Import<'_>, node: NodeId) {
     });
 }
 
-/// Reads every plain pool but those in `taken`, which are the TEE's or have been read as heaps of
-/// another kind.
+/// Reads every plain pool except those in `taken`, which belong to the TEE or were read as other
+/// heaps.
 pub(super) fn import_pools(import: &mut Import<'_>, taken: &BTreeSet<NodeId>) {
     for node in region::all(import.tree) {
         if region::is_cma_pool(import.tree, node) && !taken.contains(&node) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rockchip: `rockchip,ion` (kernels 3.10 and 4.4). Heaps are told apart by `rockchip,ion_heap`,
-//! the number of ION's type, or, where that is not there, by the node's name.
+//! Rockchip: `rockchip,ion` (kernels 3.10 and 4.4). `rockchip,ion_heap`, the number of ION's type,
+//! identifies a heap; without it, the node's name does.
 
 use super::{Import, named, take_alignment, take_place};
 use crate::config::draft::Draft;
@@ -8,8 +8,8 @@ use crate::config::property::{NodeReader, cell, cells};
 use crate::config::tree::{NodeId, Tree};
 use crate::units::{HeapId, HeapName, HeapType, PageSize};
 
-/// The id is ION's type number; the driver names the heaps. Last, what the node is called in kernel
-/// 4.4.
+/// The id is ION's type number; the driver names the heaps. The last field is the name of the node
+/// in kernel 4.4.
 const HEAPS: &[(u32, &str, HeapType, &str)] = &[
     (0, "vmalloc", HeapType::System, "system-heap"),
     (1, "kmalloc", HeapType::SystemContig, "system-contig-heap"),
@@ -69,7 +69,7 @@ fn by_id(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     Some(draft)
 }
 
-/// Returns the heap that the node's name stands for; the other kernels' name is an alias.
+/// Returns the heap with the node's name; the name in the other kernels is an alias.
 fn by_name(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     let name = node.tree.base_name(node.node);
     let Some((id, old, kind, _)) = HEAPS.iter().find(|(.., known)| *known == name) else {

@@ -22,7 +22,7 @@ const KEYS: &[&str] = &[
     "memory-region",
     "secure",
     "id",
-    // Older ids that mean this heap: clients ask by the present one or by name.
+    // Older ids of this heap: clients use the present one or the name.
     "compat-id",
 ];
 
@@ -32,9 +32,9 @@ const HIGH_ORDER: &str = "ion-hpa-heap";
 /// The memory of a heap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Form {
-    /// The node is reserved memory; the name, if the `compatible` string has it.
+    /// The node is reserved memory; the name, if it is in the `compatible` string.
     Reserved(Option<String>),
-    /// Pages of high order, which the kernel finds when they are asked for.
+    /// Pages of high order, which the kernel allocates on request.
     HighOrder,
     /// The node refers to reserved memory.
     Region(HeapType),
@@ -105,7 +105,7 @@ fn high_order(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     Some(draft)
 }
 
-/// Reads a heap that refers to its memory; the driver names it after that.
+/// Reads a heap that refers to its memory. The driver names the heap after the memory.
 fn of_region(node: &mut NodeReader<'_>, kind: HeapType, page: PageSize) -> Option<Draft> {
     if !node.has("memory-region") {
         node.fail("memory-region", "memory-region is missing");
@@ -124,7 +124,7 @@ fn of_region(node: &mut NodeReader<'_>, kind: HeapType, page: PageSize) -> Optio
 }
 
 fn is_secure(node: &mut NodeReader<'_>) -> bool {
-    // Both are read, so that a value of either is a mistake that is said.
+    // Both are read, so that a value of either is reported as an error.
     let (new, old) = (node.flag("ion,secure"), node.flag("secure"));
     new || old
 }

@@ -24,7 +24,7 @@ const KEYS: &[&str] = &[
     "memory-region",
 ];
 
-/// Switches that say that the TEE takes the memory.
+/// Switches that say that the memory belongs to the TEE.
 const SECURE: [&str; 3] = ["dma-heap,secure", "dma-heap,dynamic-secure", "dma-heap,untouchable"];
 
 pub(super) fn claims(_: &Tree, _: NodeId, compatible: &[String]) -> bool {
@@ -69,7 +69,7 @@ fn read_heap(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     Some(draft)
 }
 
-/// Takes the alignment as the size of a chunk: the driver computes it as that many pages.
+/// Sets the size of a chunk to the alignment: the driver computes the alignment as that many pages.
 fn chunks(node: &mut NodeReader<'_>, draft: &mut Draft) {
     match draft.size {
         Some(size) if !size.is_multiple_of(draft.alignment) => {

@@ -9,7 +9,7 @@ use crate::units::{HeapName, HeapType};
 
 /// Keys of a carveout in addition to those of every region.
 const KEYS: &[&str] = &["iommus", "#memory-region-cells"];
-/// The region that the TEE protects from the CPU: video that is kept from being copied.
+/// The region that the TEE protects from the CPU: copy-protected video.
 const PROTECTED: &str = "nvidia,vpr-carveout";
 /// Suffix of the names of carveouts, which nvmap removes.
 const SUFFIX: &str = "-carveout";

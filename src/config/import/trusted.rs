@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory that the trusted execution environment (TEE) keeps from the CPU: every node here is
-//! listed as a heap that cannot be served, and what it takes of reserved memory is no heap for
-//! clients.
+//! Memory that the trusted execution environment (TEE) protects from the CPU. Every such node is
+//! listed as a heap that cannot be served, and its reserved memory is no heap for clients.
 
 use super::{Import, named, take_region};
 use crate::config::property::NodeReader;
@@ -24,14 +23,14 @@ const CONTAINERS: &[&str] = &[
     "linaro,secure-heap",
 ];
 
-/// Words in the names of reserved memory that the TEE takes without a node that says so.
+/// Words in the names of the TEE's reserved memory, if no node says that it is the TEE's.
 const WORDS: &[&str] = &["ssmr", "ssheap", "tee", "optee", "trusty", "svp", "secmem", "secmon", "secos"];
 
 pub(super) fn claims(_: &Tree, _: NodeId, compatible: &[String]) -> bool {
     compatible.iter().any(|word| CONTAINERS.iter().any(|start| word.starts_with(start)))
 }
 
-/// Returns whether the name of a region says that it is the TEE's.
+/// Returns whether a region's name says that it belongs to the TEE.
 pub(super) fn is_named_so(name: &str) -> bool {
     name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
 }
@@ -42,7 +41,7 @@ pub(super) fn import(import: &mut Import<'_>, container: NodeId) {
         [] if region::is_reserved(tree, container) => vec![container],
         regions => regions.to_vec(),
     };
-    // What such nodes say beside their memory is the TEE's: no key is unknown.
+    // The other keys of such nodes are for the TEE, so no key is unknown.
     if regions.is_empty() {
         import.heap_of_any_keys(container, |node, page| heap(node, None, page));
     }

@@ -4,16 +4,17 @@
 use crate::config::region;
 use crate::config::tree::{NodeId, Tree};
 
-/// Words of reserved memory that heaps are made of elsewhere in the tree.
+/// Words in the `compatible` strings of reserved memory from which a container elsewhere in the
+/// tree makes heaps.
 const REGIONS: &[&str] = &["hisi_ion", "ion-region", "linux,ion-region", "marvell,ion-heap"];
 
-/// Words before `ion` that make it the ion of a battery.
+/// Words before `ion` in the names of lithium-ion batteries.
 const BATTERIES: &[&str] = &["li", "lithium"];
 
 /// Names of containers, without unit address.
 const NAMES: &[&str] = &["ion", "ion-heaps", "ion_heaps", "dma-heaps", "dma_heaps", "dmaheaps"];
 
-/// Suffixes of the keys of heaps, after the vendor.
+/// Suffixes of the keys of heaps, after the vendor's prefix.
 const KEYS: &[&str] = &[
     "ion-heap-type",
     "ion-heap-name",
@@ -30,9 +31,9 @@ const KEYS: &[&str] = &[
     "heapname",
 ];
 
-/// Returns whether the node looks like a container of heaps, or like a heap that needs none: by a
-/// word of its `compatible` strings, by its name and that of a child, by the keys of a child, or by
-/// its own where no container can be around it.
+/// Returns whether the node looks like a container of heaps, or like a heap without one. Checks the
+/// words of its `compatible` strings, its name with that of a child, the keys of a child, and its
+/// own keys if no container can enclose it.
 pub(super) fn is_container(tree: &Tree, node: NodeId, compatible: &[String]) -> bool {
     let is_place = |node| node == tree.root() || region::reserved_memory(tree) == Some(node);
     if is_place(node) || compatible.iter().any(|word| REGIONS.contains(&word.as_str())) {

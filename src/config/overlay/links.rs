@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! References of an overlay, and labels of its nodes: from the lists that `dtc -@` writes into
-//! blobs, or from the reader of text.
+//! Reads the references of an overlay and the labels of its nodes, from the lists that `dtc -@`
+//! writes into blobs, or from the reader of text.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ pub(in crate::config) enum Fix {
     Local,
 }
 
-/// References of one property: the byte at which a cell begins, with what it is to be.
+/// References of one property: the offset at which a cell begins, with its future value.
 type Cells = Vec<(usize, Fix)>;
 
 /// All references and labels of an overlay.
@@ -28,10 +28,10 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// Returns those of an overlay.
+    /// Reads the references and labels of an overlay.
     ///
     /// # Errors
-    /// If one of its lists names what it does not have.
+    /// If one of its lists names a node or property that the overlay does not have.
     pub(super) fn of(overlay: &Tree) -> Result<Self, OverlayError> {
         let mut links = Self { cells: HashMap::new(), labels: HashMap::new() };
         for (label, node) in symbols(overlay) {
@@ -59,12 +59,12 @@ impl Links {
         self.cells.get(&node)?.get(property)?.first()
     }
 
-    /// Returns the references of a property, once.
+    /// Removes and returns the references of a property.
     pub(super) fn take(&mut self, node: NodeId, property: &str) -> Cells {
         self.cells.get_mut(&node).and_then(|properties| properties.remove(property)).unwrap_or_default()
     }
 
-    /// Reads `__fixups__`: for each label `path:property:byte`, as often as it is referred to.
+    /// Reads `__fixups__`: for each label, `path:property:byte` for each reference.
     fn read_fixups(&mut self, overlay: &Tree, list: NodeId) -> Result<(), OverlayError> {
         for (label, property) in overlay.properties(list) {
             let wrong = |entry: String| OverlayError::Fixup { list: FIXUPS, entry };
@@ -83,7 +83,8 @@ impl Links {
         Ok(())
     }
 
-    /// Reads `__local_fixups__`: the overlay's own nodes, with the bytes at which references begin.
+    /// Reads `__local_fixups__`: the overlay's own nodes, with the offsets at which references
+    /// begin.
     fn read_local(&mut self, overlay: &Tree, list: NodeId) -> Result<(), OverlayError> {
         let mut ahead = vec![(list, overlay.root())];
         while let Some((listed, node)) = ahead.pop() {
@@ -105,7 +106,7 @@ impl Links {
     }
 }
 
-/// Returns the nodes of a tree that have labels: those of a text, and those in `__symbols__`.
+/// Returns the labelled nodes of a tree: those of a text, and those in `__symbols__`.
 pub(super) fn symbols(tree: &Tree) -> HashMap<String, NodeId> {
     let mut symbols: HashMap<String, NodeId> = HashMap::new();
     if let Some(list) = tree.child_named(tree.root(), SYMBOLS) {

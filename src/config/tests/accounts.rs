@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Names of users and groups: whom they stand for, and what is said of those that are not known.
+//! Tests names of users and groups: their uids, and the errors for unknown ones.
 
 use super::super::{Account, AccountError};
 use super::{findings, load_with, own_text};
@@ -81,7 +81,7 @@ fn a_name_that_cannot_be_resolved_is_an_error_of_its_node_alone() {
 
 #[test]
 fn who_is_named_is_no_member_of_another_clients_group() {
-    // Whichever comes first.
+    // In either order.
     for text in [
         "all { groups = \"video\"; }; one { users = \"alice\"; };",
         "one { uids = <1000>; }; all { groups = \"video\"; };",
@@ -96,7 +96,7 @@ fn who_is_named_is_no_member_of_another_clients_group() {
     let (found, said) = clients("first { groups = \"render\"; }; second { groups = \"video\"; };");
     assert_eq!(found, [("first".to_owned(), vec![1001]), ("second".to_owned(), vec![1000])]);
     assert_eq!(said, [""; 0]);
-    // A client that is switched off has no one.
+    // A disabled client has no uids.
     let (found, _) =
         clients("all { groups = \"video\"; }; off { users = \"alice\"; status = \"disabled\"; };");
     assert_eq!(found, [("all".to_owned(), vec![1000, 1001])]);

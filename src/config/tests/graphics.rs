@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which heaps buffers of images come from: what the `graphics` node means and what its mistakes
-//! say.
+//! Tests which heaps serve images: the meaning of the `graphics` node, and the messages about its
+//! errors.
 
 use super::super::graphics::words;
 use super::{findings, load, names, own};

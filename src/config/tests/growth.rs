@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Four times the text takes about four times the steps, whatever it says. Steps are counted, not
-//! seconds.
+//! Tests that four times the text takes about four times the steps, whatever the text is. Counts
+//! steps, not seconds.
 
 use super::super::diagnostic::Report;
 use super::super::{dtb, dts, no_accounts, steps, translated};
@@ -24,7 +24,7 @@ fn pools(n: usize) -> String {
     format!("/ {{ reserved-memory {{ #address-cells = <1>; #size-cells = <1>; {} }}; }};", repeated(n, pool))
 }
 
-/// What could take longer the more of it there is, beyond its own length.
+/// Texts that could take more than linear time.
 const TEXTS: &[(&str, Text)] = &[
     ("references by path to nodes that are not there", |n| {
         format!(
@@ -138,7 +138,7 @@ const TEXTS: &[(&str, Text)] = &[
     }),
 ];
 
-/// Returns the steps that a text takes, and that a blob of it takes.
+/// Returns the steps for a text, and for a blob of it.
 fn steps_of(text: &str) -> (u64, u64) {
     let mut tree = None;
     let by_text = steps::of(|| {

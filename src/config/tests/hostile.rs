@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Any input is read without a panic or an endless loop, and the result keeps its promises.
+//! Tests that any input is read without a panic or an endless loop, and that the result keeps its
+//! promises.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +19,7 @@ const TEXTS: [&str; 3] = [
     include_str!("../../../tests/dts/msm.dts"),
 ];
 
-/// Pieces that mean something to one reader or another.
+/// Pieces with a meaning for one of the readers.
 const SPLICES: [&str; 18] = [
     "/*",
     "\"",
@@ -40,7 +41,7 @@ const SPLICES: [&str; 18] = [
     "reg = <31>;",
 ];
 
-/// One change: at a place, cut some bytes and put others there.
+/// One change: at an offset, removes some bytes and inserts others.
 type Change = (prop::sample::Index, usize, Vec<u8>);
 
 fn changes() -> impl Strategy<Value = Vec<Change>> {
@@ -71,7 +72,7 @@ fn load_tree(tree: &Tree) -> Loaded {
     translated(Some(tree), page(), &no_accounts, Report::default())
 }
 
-/// Checks what the floors above build on.
+/// Checks what the higher floors depend on.
 fn keeps_its_promises(loaded: &Loaded) -> Result<(), TestCaseError> {
     let heaps = &loaded.config.heaps;
     prop_assert!(heaps.is_sorted_by(|a, b| a.id > b.id));
@@ -127,7 +128,7 @@ proptest! {
         }
     }
 
-    /// Returns blobs of which words are changed in place: most other changes break the header.
+    /// Returns blobs with words changed in place: most other changes break the header.
     #[test]
     fn blobs_with_other_words(
         which in 0..TEXTS.len(),

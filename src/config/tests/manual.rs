@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The manual page anion-heaps(5) beside the keys that are read.
+//! Compares the manual page anion-heaps(5) with the keys that are read.
 
 use super::super::{graphics, heaps, policy};
 use super::{findings, load};

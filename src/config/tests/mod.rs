@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Tests of the whole floor: source in, configuration and findings out.
+//! Tests of the whole floor: from source to configuration and findings.
 
 mod accounts;
 mod graphics;

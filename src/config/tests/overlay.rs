@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Overlays change a tree as `fdtoverlay` does, whether text or blob.
+//! Tests that overlays change a tree as `fdtoverlay` does, in text and in blobs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ fn the_result_is_that_of_fdtoverlay() {
     assert_eq!(readers::content(&changed), readers::content(&tree(&whole)));
     let loaded = load_all(&blobs, page(), &no_accounts).expect("they fit").expect("files");
     assert_eq!((summary(&loaded), findings(&loaded)), (HEAPS.map(str::to_owned).to_vec(), vec![]));
-    // A blob below a text, and the other way round.
+    // A blob below a text, and a text below a blob.
     let texts = texts(folder.path());
     for files in [[&blobs[0], &texts[1], &blobs[2]], [&texts[0], &blobs[1], &texts[2]]] {
         let loaded =

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Anion's own schema: what every key means and what every mistake says.
+//! Tests Anion's own schema: the meaning of every key, and the message about every error.
 
 use super::super::spec::{Device, HeapSpec, Quota, Reserve};
 use super::super::{Severity, embedded};
@@ -90,8 +90,8 @@ fn a_region_gives_the_size_and_its_reg_wins() {
     );
 }
 
-/// A heap on line 4 after a good one, with what it says. The bad one is left out, the good one
-/// lives.
+/// A heap on line 4 after a valid one, with its message. The invalid one is skipped, the valid one
+/// is kept.
 #[test]
 fn every_mistake_is_named_and_costs_one_heap() {
     let cases = [

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The three readers agree, and the content tells which one is meant.
+//! Tests that the three readers agree, and that the content determines the reader.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -53,7 +53,7 @@ pub(super) fn blob(tree: &Tree) -> Vec<u8> {
     model(tree).to_dtb()
 }
 
-/// Returns what the independent library sees in a blob.
+/// Returns the content that the independent library reads in a blob.
 fn library_content(blob: &[u8]) -> Content {
     let mut content = Content::new();
     let fdt = Fdt::new(blob).expect("a good blob");
@@ -102,7 +102,7 @@ fn text_blob_and_directory_give_the_same_tree_and_heaps() {
         write_directory(&tree, tree.root(), &at);
         let read = directory::read(&at, &mut Report::default()).expect("a good directory");
         assert_eq!(content(&read), content(&tree));
-        // The kinds are told apart by content: the names lie.
+        // The content determines the form: the names are wrong.
         let (text_path, blob_path) = (folder.path().join("tree.dtb"), folder.path().join("tree.dts"));
         fs::write(&text_path, text).expect("written");
         fs::write(&blob_path, blob).expect("written");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Keys that say where memory comes from and what happens to it after its release.
+//! Tests the keys about sources of memory and about memory after its release.
 
 use super::super::Severity;
 use super::super::spec::Device;

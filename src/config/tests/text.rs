@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Device-tree source: merging, deletions, references, and messages at the right character.
+//! Tests device-tree source: merging, deletions, references, and the positions of messages.
 
 use super::super::diagnostic::Report;
 use super::super::dts;
@@ -115,7 +115,7 @@ fn an_unresolved_value_that_no_heap_needs_is_a_warning() {
     );
 }
 
-/// A text with a syntax error gives no heaps: a part of it could permit more than the whole.
+/// A text with a syntax error yields no heaps: a part of it could permit more than the whole.
 #[test]
 fn a_syntax_error_is_at_its_character_and_gives_no_heaps() {
     for (text, expected) in [
@@ -139,7 +139,7 @@ fn a_syntax_error_is_at_its_character_and_gives_no_heaps() {
         ("/* never ends", "1:1: error: /: this comment does not end"),
         ("total nonsense", "1:1: error: /: expected `/ {` or `&label {`, found `total`"),
     ] {
-        // A good heap before the error is not served either.
+        // A valid heap before the error is not served either.
         let good = "/ { anion { compatible = \"anion,heaps-v1\"; s { type = \"system\"; }; }; }; ";
         assert_eq!(names(&load(&format!("{good}{text}"))), [""; 0], "{text}");
         let alone = load(text);

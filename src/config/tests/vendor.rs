@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Vendor bindings: what their trees describe appears with the right id, name, type and size.
+//! Tests vendor bindings: heaps of their trees appear with the right id, name, type and size.
 
 use super::super::Diagnostic;
 use super::{findings, load, summary};
@@ -242,7 +242,7 @@ fn a_flood_of_heaps_ends_in_one_error() {
     let loaded = board(&format!("heaps {{ compatible = \"qcom,dma-heaps\"; {heaps} }};"));
     let message = |d: &&Diagnostic| d.message.starts_with("more than 128 heaps are described");
     assert_eq!(loaded.diagnostics.iter().filter(message).count(), 1);
-    // One for each heap that was looked at, that one, and that no heap is left.
+    // One for each heap that was examined, one for the limit, and one that no heap is left.
     assert_eq!(loaded.diagnostics.len(), 130);
     assert!(loaded.config.heaps.is_empty());
 }
