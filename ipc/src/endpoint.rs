@@ -31,12 +31,12 @@ impl fmt::Display for EndpointError {
 impl std::error::Error for EndpointError {}
 
 impl Endpoint {
-    /// Returns kernel binder through the machine's default device, if there is one.
+    /// Returns kernel binder through the machine's default device; `None` if there is none.
     pub fn default_binder() -> Option<Self> {
         BINDER_DEVICES.iter().map(Path::new).find(|path| path.exists()).map(|path| Self::Binder(path.into()))
     }
 
-    /// Refuses all but the device that AOSP's library opens by itself.
+    /// Returns an error for every device except the one that AOSP's library opens by itself.
     ///
     /// # Errors
     /// `Unsupported`, with the endpoint's name.
@@ -90,7 +90,7 @@ impl fmt::Display for Endpoint {
 /// Socket of the machine's service, below `/run` or a user's own directory.
 const SOCKET: &str = "anion/allocator.sock";
 
-/// Returns the socket that a service started by this user serves: `/run/anion/allocator.sock` for
+/// Returns the default socket of a service that this user starts: `/run/anion/allocator.sock` for
 /// root, else `anion/allocator.sock` in `$XDG_RUNTIME_DIR`.
 ///
 /// # Errors

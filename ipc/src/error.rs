@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Service-specific errors: the one kind of failure that Anion's interface defines.
+//! Service-specific errors, the only kind of failure that Anion's interface defines.
 
 use std::fmt;
 
-/// A failure that the service reported, as opposed to one of the transport.
+/// A failure that the service reported, not one of the transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceError {
     /// The interface's error code; never 0.
@@ -24,9 +24,9 @@ impl std::error::Error for ServiceError {}
 /// continues, and the kernel has closed the descriptors that did not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutOfDescriptors {
-    /// This process. The call was carried out; what it returned is released.
+    /// This process. The call was executed; the result is released.
     Caller,
-    /// The service. Nothing that the call may have made is left.
+    /// The service. Whatever the call allocated is released.
     Service,
 }
 
@@ -45,8 +45,8 @@ impl fmt::Display for OutOfDescriptors {
 }
 
 /// Returns the message in libbinder's description of a service-specific error, `Status(-8,
-/// EX_SERVICE_SPECIFIC): '5: message'`: AOSP's crate gives no other access to it. A description of
-/// another form is a message as a whole.
+/// EX_SERVICE_SPECIFIC): '5: message'`: AOSP's crate gives no other access to it. Returns a
+/// description of another form unchanged.
 #[cfg(any(soong, test))]
 pub(crate) fn message_in(description: &str, code: i32) -> &str {
     let quoted = description.split_once(": '").and_then(|(_, rest)| rest.strip_suffix('\''));

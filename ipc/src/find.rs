@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Selects the service: the one that a user names, else the one of this machine.
+//! Selects the service: the one that the user names, else the one of this machine.
 
 use crate::endpoint::{machine_socket, user_socket};
 use crate::library::remedy;
@@ -25,7 +25,7 @@ impl<I: FromIBinder + ?Sized> Found<I> {
     }
 }
 
-/// Connects, by means of `connect`, to the service at
+/// Connects, with `connect`, to the service at
 ///
 /// 1. the endpoint `named`;
 /// 2. else the socket that [`SOCKET_VARIABLE`] names;
@@ -67,12 +67,13 @@ pub fn find<I: FromIBinder + ?Sized>(
     Err(io::Error::new(kind, reasons.join("; ")))
 }
 
-/// Returns the socket that the environment names, if it names one.
+/// Returns the socket that the environment names; `None` if it names none.
 fn socket_of_environment() -> Option<PathBuf> {
     env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// Returns where a service may be if nothing names it; adds to `refusals` why a place is none.
+/// Returns the endpoints to try if none is named. Adds to `refusals` why an endpoint cannot be
+/// used.
 fn default_places(refusals: &mut Vec<io::Error>) -> Vec<Endpoint> {
     let mut places: Vec<Endpoint> = Endpoint::default_binder().into_iter().collect();
     match user_socket() {
@@ -83,7 +84,7 @@ fn default_places(refusals: &mut Vec<io::Error>) -> Vec<Endpoint> {
     places
 }
 
-/// Returns the same endpoint with an absolute path: a socket's address has no working directory.
+/// Returns the endpoint with an absolute path: the address of a socket has no working directory.
 fn absolute(endpoint: Endpoint) -> io::Result<Endpoint> {
     match endpoint {
         Endpoint::Socket(path) => std::path::absolute(path).map(Endpoint::Socket),

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The caller, which the transport identifies.
+//! The caller, as the transport identifies it.
 
-/// The process behind the call that this thread is serving.
+/// The process that made the call that this thread serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerIdentity {
-    /// Effective uid: binder's for a kernel call, the socket peer's at connect time for an RPC
-    /// call.
+    /// Effective uid: that of the call over kernel binder, that of the socket's peer at connect
+    /// time over a socket.
     pub uid: u32,
-    /// Process id, for people only: it can be reused. 0 if the transport does not tell.
+    /// Process id, only for display: it can be reused. 0 if the transport does not report it.
     pub pid: i32,
-    /// SELinux context, where the transport delivers one.
+    /// SELinux context, if the transport reports one.
     pub context: Option<String>,
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Properties of every binder object, for both binder libraries.
+//! Implements the interface that every binder object needs, for both binder libraries.
 
 /// Implements `Interface` for a service type, with the text that binder's own dump writes:
 /// `impl_interface!(Service, |service, writer, args: &[String]| service.dump(writer, args))`.
 /// `service` is `&Service`, `writer` is `&mut dyn std::io::Write`, and the body is a
-/// `std::io::Result<()>`. `impl_interface!(Service)` is for an object that has nothing to dump.
+/// `std::io::Result<()>`. `impl_interface!(Service)` is for an object without a dump.
 #[macro_export]
 macro_rules! impl_interface {
     ($type:ty) => {

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The one seam between Anion and its binder library.
+//! The only crate that names the binder library.
 //!
-//! Everything that differs between `rsbinder` (cargo) and AOSP's `binder` (Soong) is in this crate:
-//! who calls, how a status is made and read, how a service is found, registered and served. The
-//! service, the command line and the conformance tests use these names and the generated AIDL
-//! types, and nothing else of binder.
+//! It contains everything that differs between `rsbinder` (cargo) and AOSP's `binder` (Soong): the
+//! caller's identity, statuses, and how a service is found, registered and served. The service, the
+//! command line and the conformance tests use only this crate and the generated AIDL types.
 
 #![deny(unsafe_code)]
 
@@ -40,5 +39,5 @@ pub use library::{Result, is_lost, service_error};
 /// Name of the interface that the service implements.
 pub const INTERFACE_NAME: &str = "vendor.anion.allocator.IHeapAllocator";
 
-/// Name that the service is registered under, on every transport.
+/// Name under which the service is registered, on every transport.
 pub const SERVICE_NAME: &str = "vendor.anion.allocator.IHeapAllocator/default";

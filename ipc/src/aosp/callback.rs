@@ -4,7 +4,7 @@
 use binder::{DeathRecipient, FromIBinder, IBinder, SpIBinder, Strong};
 use std::io;
 
-/// Returns whether the caller of the transaction that this thread is serving can be called back:
+/// Returns whether the service can call the caller of the transaction that this thread serves:
 /// always over kernel binder.
 pub fn caller_takes_calls() -> bool {
     true
@@ -15,18 +15,18 @@ pub fn is_same_object<I: FromIBinder + ?Sized>(one: &Strong<I>, other: &Strong<I
     one.as_binder() == other.as_binder()
 }
 
-/// Tells of the death of a remote object's process, until dropped.
+/// Reports the death of a remote object's process, until dropped.
 pub struct DeathLink {
     object: SpIBinder,
     recipient: DeathRecipient,
 }
 
 impl DeathLink {
-    /// Has `on_death` called once when the process of `object` dies. It may drop the link.
+    /// Calls `on_death` once when the process of `object` dies. `on_death` may drop the link.
     ///
     /// # Errors
-    /// `NotConnected` if that has happened already, `InvalidInput` if the object is this process's
-    /// own.
+    /// `NotConnected` if the process has already died, `InvalidInput` if the object belongs to this
+    /// process.
     pub fn new<I: FromIBinder + ?Sized>(
         object: &Strong<I>,
         on_death: impl Fn() + Send + Sync + 'static,
@@ -45,7 +45,7 @@ impl DeathLink {
 
 impl Drop for DeathLink {
     fn drop(&mut self) {
-        // Fails once the object is dead, when there is nothing left to undo.
+        // Fails once the object is dead; then nothing is left to unlink.
         let _ = self.object.unlink_to_death(&mut self.recipient);
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Finding the service.
+//! Finds the service and connects to it.
 
 use crate::Endpoint;
 use binder::{FromIBinder, IBinder, ProcessState, Strong};
@@ -13,14 +13,14 @@ pub struct Connection<I: FromIBinder + ?Sized> {
 }
 
 impl<I: FromIBinder + ?Sized> Connection<I> {
-    /// Returns whether the service answers now: one round trip.
+    /// Returns whether the service answers now. Makes one round trip.
     pub fn answers(&self) -> bool {
         self.service.as_binder().ping_binder().is_ok()
     }
 }
 
-/// Finds the service registered as `name`, and waits for it: init starts what the device declares.
-/// Kernel binder needs one connection, whatever `connections` says.
+/// Finds the service that is registered as `name`, and waits for it: init starts services that the
+/// device declares. Kernel binder uses one connection, whatever `connections` says.
 ///
 /// # Errors
 /// `Unsupported` for a socket, or a device other than the process's own; `NotFound` if the device's
@@ -45,8 +45,8 @@ pub fn connect<I: FromIBinder + ?Sized>(
     Ok(Connection { service })
 }
 
-/// Connects as [`connect`]: kernel binder has no budget of connections that an operator needs a
-/// place beside.
+/// Connects as [`connect`]: kernel binder has no budget of connections, so an operator needs no
+/// extra one.
 ///
 /// # Errors
 /// As [`connect`].
@@ -57,8 +57,8 @@ pub fn connect_as_operator<I: FromIBinder + ?Sized>(
     connect(endpoint, name, 1)
 }
 
-/// Connects as [`connect`], for a process whose objects the service calls. Calls arrive on threads
-/// of their own.
+/// Connects as [`connect`], for a process whose objects the service calls. Separate threads receive
+/// the calls.
 ///
 /// # Errors
 /// As [`connect`].
@@ -71,7 +71,8 @@ pub fn connect_for_callbacks<I: FromIBinder + ?Sized>(
     Ok(connection)
 }
 
-/// Returns what to do where no service was found at these sockets: on a device, init starts it.
+/// Returns the command that helps if no service was found at these sockets; `None` here, since init
+/// starts the service on a device.
 pub(crate) fn remedy(_sockets: &[PathBuf]) -> Option<String> {
     None
 }
@@ -79,7 +80,7 @@ pub(crate) fn remedy(_sockets: &[PathBuf]) -> Option<String> {
 /// Returns the instances of `interface` that the device's VINTF manifest declares.
 ///
 /// # Errors
-/// If the service manager does not say.
+/// If the service manager does not answer.
 pub fn declared_instances(interface: &str) -> io::Result<Vec<String>> {
     binder::get_declared_instances(interface)
         .map_err(|code| io::Error::other(format!("asking for the instances of {interface}: {code:?}")))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The seam's side towards AOSP's `binder`: kernel binder alone, through the device and the service
-//! manager that `libbinder_ndk` chooses for the partition of the process.
+//! The implementation for AOSP's `binder`: only kernel binder, through the device and the service
+//! manager that `libbinder_ndk` selects for the partition of the process.
 
 mod callback;
 mod caller;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Serving over kernel binder.
+//! Serves over kernel binder.
 
 use crate::Endpoint;
 use binder::{BinderFeatures, FromIBinder, ProcessState, StatusCode, Strong};
@@ -14,16 +14,16 @@ pub type Features = BinderFeatures;
 /// Result of a dump for the binder library.
 pub type DumpOutcome = std::result::Result<(), StatusCode>;
 
-/// An argument of a dump, as the binder library hands it over.
+/// An argument of a dump, as the binder library passes it.
 pub type DumpArgument<'a> = &'a CStr;
 
-/// Returns the caller's SELinux context with every call.
+/// Returns the features of an object: the caller's SELinux context with every call.
 #[cfg(not(any(android_vndk, android_ndk)))]
 pub fn features() -> Features {
     Features { set_requesting_sid: true, ..Features::default() }
 }
 
-/// Returns no features: the library of the vendor partition has no way to ask for contexts.
+/// Returns no features: the vendor partition's library cannot request contexts.
 #[cfg(any(android_vndk, android_ndk))]
 pub fn features() -> Features {
     Features::default()
@@ -31,7 +31,8 @@ pub fn features() -> Features {
 
 /// Returns the library's form of a dump's result.
 pub fn dump_outcome(written: io::Result<()>) -> DumpOutcome {
-    // A reader that went away is the one failure to expect, and the library has no code for it.
+    // The only expected failure is a reader that closed its end, and the library has no code for
+    // it.
     written.map_err(|_error| StatusCode::FAILED_TRANSACTION)
 }
 
@@ -40,14 +41,14 @@ pub fn dump_arguments(arguments: &[DumpArgument<'_>]) -> Vec<String> {
     arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect()
 }
 
-/// A process that serves through its binder device. There is one in a process: the library holds
-/// the device.
+/// A process that serves through its binder device. A process has only one: the library owns the
+/// device.
 pub struct KernelServer {
     device: PathBuf,
 }
 
 impl KernelServer {
-    /// Prepares the process for up to `threads` calls at once. Nothing is served before
+    /// Prepares the process for up to `threads` concurrent calls. Serves nothing before
     /// [`Self::publish`].
     ///
     /// # Errors
@@ -58,14 +59,14 @@ impl KernelServer {
         Ok(Self { device: device.to_owned() })
     }
 
-    /// Returns where clients find what is published here.
+    /// Returns the endpoint of the published services.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint::Binder(self.device.clone())
     }
 
-    /// Serves `service` on the device's threads and registers it as `name`. The library waits for
-    /// the service manager itself, whatever `patience` says, and on a device no service manager has
-    /// a successor.
+    /// Serves `service` on the device's threads and registers it as `name`. The library itself
+    /// waits for the service manager, whatever `patience` says. On a device no new service manager
+    /// replaces the first.
     ///
     /// # Errors
     /// `PermissionDenied` if the service manager refuses: the name is not declared in the VINTF

@@ -5,8 +5,8 @@ use rsbinder::{DeathRecipient, FromIBinder, SIBinder, Strong, TransportCaps, WIB
 use std::io;
 use std::sync::Arc;
 
-/// Returns whether the caller of the transaction that this thread is serving can be called back:
-/// always over kernel binder, over a socket if the client opened a connection for it.
+/// Returns whether the service can call the caller of the transaction that this thread serves:
+/// always over kernel binder; over a socket, if the client opened a connection for it.
 pub fn caller_takes_calls() -> bool {
     calling_caps().is_some_and(|caps| caps.contains(TransportCaps::CALLBACKS))
 }
@@ -16,7 +16,7 @@ pub fn is_same_object<I: FromIBinder + ?Sized>(one: &Strong<I>, other: &Strong<I
     SIBinder::from(one) == SIBinder::from(other)
 }
 
-/// Tells of the death of a remote object's process, until dropped.
+/// Reports the death of a remote object's process, until dropped.
 pub struct DeathLink {
     object: SIBinder,
     recipient: Arc<Recipient>,
@@ -31,12 +31,12 @@ impl DeathRecipient for Recipient {
 }
 
 impl DeathLink {
-    /// Has `on_death` called once when the process of `object` dies or its connection is lost. It
-    /// may drop the link.
+    /// Calls `on_death` once when the process of `object` dies or its connection is lost.
+    /// `on_death` may drop the link.
     ///
     /// # Errors
-    /// `NotConnected` if that has happened already, `InvalidInput` if the object is this process's
-    /// own.
+    /// `NotConnected` if this has already happened, `InvalidInput` if the object belongs to this
+    /// process.
     pub fn new<I: FromIBinder + ?Sized>(
         object: &Strong<I>,
         on_death: impl Fn() + Send + Sync + 'static,
@@ -55,7 +55,7 @@ impl DeathLink {
 
 impl Drop for DeathLink {
     fn drop(&mut self) {
-        // Fails once the object is dead, when there is nothing left to undo.
+        // Fails once the object is dead; then nothing is left to unlink.
         let _ = self.object.unlink_to_death_arc(&self.recipient);
     }
 }

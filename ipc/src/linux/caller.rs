@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The caller, which the transport identifies.
+//! Returns the caller, as the transport identifies it.
 
 use crate::CallerIdentity;
 use rsbinder::rpc::PeerIdentity;

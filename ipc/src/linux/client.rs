@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Finding the service.
+//! Finds the service and connects to it.
 
 use super::WIRE_VERSION;
 use super::denial;
@@ -12,21 +12,21 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// A service that does not answer for this long is taken for broken.
+/// Time after which a service without an answer counts as broken.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connected service. Dropping it, and every clone of the interface, closes the connection; where
-/// callbacks are taken, dropping it alone does.
+/// A connected service. Dropping it and every clone of the interface closes the connection. For a
+/// connection that receives calls, dropping only this closes it.
 pub struct Connection<I: FromIBinder + ?Sized> {
     /// The service's interface.
     pub service: Strong<I>,
-    /// None over kernel binder.
+    /// `None` over kernel binder.
     session: Option<RpcSession>,
     takes_calls: bool,
 }
 
 impl<I: FromIBinder + ?Sized> Connection<I> {
-    /// Returns whether the service answers now: one round trip.
+    /// Returns whether the service answers now. Makes one round trip.
     pub fn answers(&self) -> bool {
         SIBinder::from(&self.service).ping_binder().is_ok()
     }
@@ -34,7 +34,7 @@ impl<I: FromIBinder + ?Sized> Connection<I> {
 
 impl<I: FromIBinder + ?Sized> Drop for Connection<I> {
     fn drop(&mut self) {
-        // The threads that take calls would keep the session for ever.
+        // The threads that receive calls would keep the session for ever.
         if let Some(session) = self.session.as_ref().filter(|_| self.takes_calls) {
             session.close_session();
         }
@@ -42,16 +42,17 @@ impl<I: FromIBinder + ?Sized> Drop for Connection<I> {
 }
 
 /// Connects to the service: over a socket to the root object of the service there, over kernel
-/// binder to what is registered as `name`.
+/// binder to the service that is registered as `name`.
 ///
-/// Calls made over one socket connection answer one after another; `connections` (at least 1) is
-/// how many a client with several threads opens. Kernel binder ignores it. All kernel connections
-/// of a process use one device.
+/// Calls over one socket connection run one after another; a client with several threads can open
+/// several `connections` (at least 1). Kernel binder ignores it. All kernel connections of a
+/// process use one device.
 ///
 /// # Errors
-/// `NotFound` or `ConnectionRefused` if nothing serves there, or the service refuses the
+/// `NotFound` or `ConnectionRefused` if no service listens there, or the service refuses the
 /// connection; `PermissionDenied` if this process may not write to the socket; others as the system
-/// reports them. The message names the endpoint, and the limit or the group that is in the way.
+/// reports them. The message names the endpoint, and the limit or the group that prevents the
+/// connection.
 pub fn connect<I: FromIBinder + ?Sized>(
     endpoint: &Endpoint,
     name: &str,
@@ -60,8 +61,8 @@ pub fn connect<I: FromIBinder + ?Sized>(
     open(endpoint, name, Connections { outgoing: connections, incoming: 0, is_operator: false })
 }
 
-/// Connects as [`connect`] with one connection, to look after the service and not to allocate. The
-/// service has places for such connections of root and of its own user beside those of the budget.
+/// Connects as [`connect`] with one connection, for administration and not to allocate. The service
+/// keeps connections for root and its own user outside the budget.
 ///
 /// # Errors
 /// As [`connect`].
@@ -72,8 +73,8 @@ pub fn connect_as_operator<I: FromIBinder + ?Sized>(
     open(endpoint, name, Connections { outgoing: 1, incoming: 0, is_operator: true })
 }
 
-/// Connects as [`connect`] with one connection, and one more over which the service can call this
-/// process's objects. Calls arrive on threads of their own.
+/// Connects as [`connect`] with one connection, and another one over which the service can call
+/// this process's objects. Separate threads receive the calls.
 ///
 /// # Errors
 /// As [`connect`].
@@ -84,7 +85,7 @@ pub fn connect_for_callbacks<I: FromIBinder + ?Sized>(
     open(endpoint, name, Connections { outgoing: 1, incoming: 1, is_operator: false })
 }
 
-/// Parts of a session.
+/// Numbers of connections in a session.
 #[derive(Clone, Copy)]
 struct Connections {
     /// For calls to the service, at least 1.
@@ -126,14 +127,14 @@ fn open<I: FromIBinder + ?Sized>(
     }
 }
 
-/// Returns the same error with the endpoint's name.
+/// Returns the error with the endpoint's name.
 fn at(endpoint: &Endpoint, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{endpoint}: {error}"))
 }
 
 fn open_session(path: &Path, connections: Connections) -> io::Result<RpcSession> {
-    // The library passes on a bare status code; the system's own error, and what the service says,
-    // say more.
+    // The library returns only a status code; the system's error and the service's refusal are more
+    // precise.
     let mut refused = None;
     let heard = Heard::default();
     let config = RpcClientConfig::new(WIRE_VERSION, || {
@@ -161,17 +162,16 @@ fn open_device(device: &Path) -> io::Result<Client> {
     let uri = Uri::parse(&format!("binder://?driver={}", device.display()))
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
     Client::open(uri).map_err(|code| {
-        // As above.
+        // For the same reason.
         let opened = std::fs::OpenOptions::new().read(true).write(true).open(device);
         opened.err().unwrap_or_else(|| io::Error::other(format!("cannot connect: {code:?}")))
     })
 }
 
-/// Returns the instances of `interface` that are declared: this machine has no VINTF manifest, so
-/// there are none.
+/// Returns the declared instances of `interface`: none, since this machine has no VINTF manifest.
 ///
 /// # Errors
-/// Never; where there is a manifest, asking for it can fail.
+/// Never; with a manifest, the query can fail.
 pub fn declared_instances(_interface: &str) -> io::Result<Vec<String>> {
     Ok(Vec::new())
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reason why the system does not permit this process to connect.
+//! Determines why the system does not permit this process to connect.
 
 use nix::unistd::{Gid, Group, getegid, getgroups};
 use std::fs::{self, Metadata};
@@ -8,9 +8,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// Bit of a mode: its group may write.
+/// Mode bit of write permission for the group.
 const GROUP_WRITES: u32 = 0o020;
-/// Bit of a mode: its group may look for names.
+/// Mode bit of search permission for the group.
 const GROUP_SEARCHES: u32 = 0o010;
 
 /// Reason why a process cannot connect to a socket, if the user can change it.
@@ -20,14 +20,14 @@ pub(super) enum Cause {
     Missing,
     /// No service listens at the socket.
     NotListening,
-    /// This process has no permission. The group is that which has it, unless this process is in
-    /// it, or it is root's.
+    /// This process has no permission. The group has it; `None` if this process is already a
+    /// member, or if it is root's group.
     Closed { group: Option<String> },
 }
 
-/// Returns the error of connecting to the socket at `path` with its cause in words. If it is a lack
-/// of permission, it says who has it: the group of the socket, or of the directory that may not be
-/// searched.
+/// Returns the error of connecting to the socket at `path` with its cause in words. For a lack of
+/// permission, it names who has it: the group of the socket, or of the directory that this process
+/// may not search.
 pub(super) fn explain(path: &Path, error: &io::Error) -> io::Error {
     let text = match error.kind() {
         io::ErrorKind::NotFound => format!("there is no socket: {error}"),
@@ -38,8 +38,8 @@ pub(super) fn explain(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), text)
 }
 
-/// Tries the socket at `path` once more. Returns why it cannot be connected to; `None` if a service
-/// listens, or nothing can be done about the reason.
+/// Tries to connect to the socket at `path` again. Returns the cause of a failure; `None` if a
+/// service listens, or the user cannot change the cause.
 pub(super) fn cause(path: &Path) -> Option<Cause> {
     match UnixStream::connect(path).err()?.kind() {
         io::ErrorKind::NotFound => Some(Cause::Missing),
@@ -49,13 +49,13 @@ pub(super) fn cause(path: &Path) -> Option<Cause> {
     }
 }
 
-/// Returns who may use the socket at `path`, and the group to join for that.
+/// Returns who may use the socket at `path`, and the group that gives permission.
 fn closed(path: &Path) -> (String, Option<String>) {
     if let Ok(socket) = fs::metadata(path) {
         let why = format!("the socket may be written to by {}", permitted(&socket, GROUP_WRITES));
         return (why, group_to_join(&socket, GROUP_WRITES));
     }
-    // The directory on the way to it that this process may not search.
+    // The first directory of the path that this process may not search.
     match path.ancestors().skip(1).find_map(|above| Some((above, fs::metadata(above).ok()?))) {
         Some((above, found)) => {
             let whom = permitted(&found, GROUP_SEARCHES);
@@ -66,8 +66,8 @@ fn closed(path: &Path) -> (String, Option<String>) {
     }
 }
 
-/// Returns the group whose members have what the group bit `bit` stands for, unless that is root's,
-/// or this process is a member.
+/// Returns the group that has the permission of the mode bit `bit`; `None` if it is root's, or this
+/// process is a member.
 fn group_to_join(file: &Metadata, bit: u32) -> Option<String> {
     let gid = Gid::from_raw(file.gid());
     let is_member = gid == getegid() || getgroups().is_ok_and(|groups| groups.contains(&gid));
@@ -75,7 +75,7 @@ fn group_to_join(file: &Metadata, bit: u32) -> Option<String> {
     (opens && !is_member && gid.as_raw() != 0).then(|| group_name(file.gid()))
 }
 
-/// Returns whom the mode of a file permits what its group bit `bit` stands for.
+/// Returns who has the permission of the mode bit `bit` for a file.
 fn permitted(file: &Metadata, bit: u32) -> String {
     let mode = file.permissions().mode() & 0o7777;
     let owner = file.uid();
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(said(0o660), format!("uid {owner} and the members of group {group} (mode 0660)"));
         assert_eq!(said(0o600), format!("uid {owner} alone (mode 0600)"));
         assert_eq!(said(0o666), "all, as far as its mode tells (mode 0666)");
-        // This process is in the group already.
+        // This process is already in the group.
         assert_eq!(group_to_join(&file.as_file().metadata().expect("a file"), GROUP_WRITES), None);
     }
 

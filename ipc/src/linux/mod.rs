@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The seam's side towards `rsbinder`: kernel binder with a device of one's choice, and RPC binder
-//! over Unix sockets.
+//! The implementation for `rsbinder`: kernel binder through any device, and RPC binder over Unix
+//! sockets.
 
 mod callback;
 mod caller;
@@ -23,6 +23,6 @@ pub use transport::{Opening, Refused};
 
 pub use rsbinder::{BinderResult as Result, FromIBinder, Interface, ParcelFileDescriptor, Status, Strong};
 
-/// Newest wire version of the android13plus profile that is spoken (Android 16); older peers
-/// negotiate down.
+/// Newest supported wire version of the android13plus profile (Android 16); older peers negotiate
+/// an older one.
 const WIRE_VERSION: u32 = 2;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The one command that helps a client that finds no service.
+//! Selects the one command that helps a client that finds no service.
 
 use super::denial::{Cause, cause};
 use crate::endpoint::{machine_socket, own_uid, runtime_directory};
@@ -43,8 +43,9 @@ impl Surroundings {
     }
 }
 
-/// Returns what to do where no service was found at these sockets; `None` if it is no lack of a
-/// service or of permission, such as a service that refuses the connection.
+/// Returns the command that helps if no service was found at these sockets; `None` if neither a
+/// missing service nor a missing permission is the cause, such as a service that refuses the
+/// connection.
 pub(crate) fn remedy(sockets: &[PathBuf]) -> Option<String> {
     let causes: Option<Vec<Cause>> = sockets.iter().map(|path| cause(path)).collect();
     let places: Vec<(&Path, Cause)> = sockets.iter().map(PathBuf::as_path).zip(causes?).collect();
@@ -69,7 +70,7 @@ fn command(places: &[(&Path, Cause)], here: &Surroundings) -> String {
         return format!("to start the service, as root: systemctl start {UNIT}");
     }
     let place = match (places, &here.home) {
-        // The one that was named.
+        // The socket that the user named.
         ([(path, cause)], _) if is_idle(cause) => Some(path),
         (_, Some(home)) if !here.is_root && !here.has_runtime_directory => {
             let path = home.join("anion.sock");
@@ -84,7 +85,7 @@ fn command(places: &[(&Path, Cause)], here: &Surroundings) -> String {
     format!("to start a service for a trial: aniond{option}")
 }
 
-/// Returns whether the account database has the user in the group, which this process is not in.
+/// Returns whether the user is in the group in the account database, but this process is not.
 fn is_late_member(group: &str, user: &str) -> bool {
     let Ok(Some(found)) = Group::from_name(group) else { return false };
     let has = getgroups().is_ok_and(|groups| groups.contains(&found.gid));
@@ -130,7 +131,7 @@ mod tests {
         let without = Surroundings { has_unit: false, ..alice() };
         let trial = "to start a service for a trial: aniond";
         assert_eq!(said([(OWN, Cause::Missing), (MACHINE, Cause::Missing)], &without), trial);
-        // Its owner alone may use it: starting it would change nothing.
+        // Only its owner may use it: starting it would change nothing.
         let closed = Cause::Closed { group: None };
         assert_eq!(said([(OWN, Cause::Missing), (MACHINE, closed)], &alice()), trial);
     }

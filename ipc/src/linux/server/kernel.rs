@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Kernel binder: opening the device, and staying registered with its service manager.
+//! Kernel binder: opens the device, and keeps the service registered with its service manager.
 //!
-//! The service manager of a Linux machine can be restarted, and then knows no services. A thread
-//! waits for its death, registers again as soon as a new one answers, and sleeps in between. It
-//! calls the device's context object directly: the library's own registry functions keep the first
-//! manager permanently (see *hub* in its documentation).
+//! The service manager of a Linux machine can be restarted, and then has no registrations. A thread
+//! sleeps until the manager dies, and registers again as soon as a new one answers. It calls the
+//! device's context object directly: the library's own registry functions keep the first manager
+//! permanently (see *hub* in its documentation).
 
 use crate::Endpoint;
 use rsbinder::hub::android_16::{BpServiceManager, DUMP_FLAG_PRIORITY_DEFAULT, IServiceManager};
@@ -28,18 +28,18 @@ pub struct KernelServer {
 }
 
 impl KernelServer {
-    /// Opens `device` for up to `threads` calls at once. Nothing is served before
+    /// Opens `device` for up to `threads` concurrent calls. Serves nothing before
     /// [`Self::publish`].
     ///
     /// # Errors
-    /// If the device is missing, not accessible, not a binder device, or the process opened one
-    /// before.
+    /// If the device is missing, not accessible, not a binder device, or the process has already
+    /// opened one.
     pub fn open(device: &Path, threads: u32) -> io::Result<Self> {
         let fail = |kind, why: String| io::Error::new(kind, format!("{}: {why}", device.display()));
         if ProcessState::is_initialized() {
             return Err(fail(io::ErrorKind::AlreadyExists, "this process has a binder device open".into()));
         }
-        // The library reports text; the system's own error says more.
+        // The library reports only a text; the system's error is more precise.
         File::options()
             .read(true)
             .write(true)
@@ -53,7 +53,7 @@ impl KernelServer {
         Ok(Self { device: device.to_owned() })
     }
 
-    /// Returns where clients find what is published here.
+    /// Returns the endpoint of the published services.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint::Binder(self.device.clone())
     }
@@ -67,8 +67,8 @@ impl KernelServer {
     }
 
     /// Serves `service` on the device's threads and registers it as `name`. Waits up to `patience`
-    /// for a service manager. Once registered, the service stays registered while the process
-    /// lives: it also registers with a later manager.
+    /// for a service manager. Once registered, it stays registered while the process lives, also
+    /// with a later manager.
     ///
     /// # Errors
     /// `NotConnected` if no service manager answered in time, `PermissionDenied` if it refused.
@@ -111,9 +111,9 @@ impl KernelServer {
 
 /// Reason why an attempt to register failed.
 enum Setback {
-    /// No service manager, or it died meanwhile: a later attempt can succeed.
+    /// There is no service manager, or it died meanwhile. A later attempt can succeed.
     Away,
-    /// It answered, and said no.
+    /// The manager refused.
     Refused(String),
 }
 
@@ -123,7 +123,7 @@ struct Manager {
     _link: Arc<DeathLink>,
 }
 
-/// Sends the generation it was made for when its service manager dies.
+/// Sends its generation when its service manager dies.
 struct DeathLink {
     deaths: Sender<u64>,
     generation: u64,
@@ -131,7 +131,7 @@ struct DeathLink {
 
 impl DeathRecipient for DeathLink {
     fn binder_died(&self, _who: &WIBinder) {
-        // The receiver is gone only if registering could not be completed.
+        // The receiver is dropped only if the registration failed.
         let _ = self.deaths.send(self.generation);
     }
 }
@@ -140,14 +140,13 @@ struct Registrar {
     name: String,
     service: SIBinder,
     deaths: Sender<u64>,
-    /// Counts attempts, so that a late obituary of an earlier manager is not taken for the current
-    /// one's.
+    /// Counts attempts, so that a late death message of an earlier manager is ignored.
     generation: u64,
 }
 
 impl Registrar {
-    /// Registers with the manager that answers now. The death link comes first: a manager that dies
-    /// in between is noticed either way.
+    /// Registers with the manager that answers now. Makes the death link first, so that a death
+    /// during the registration is reported.
     fn register(&mut self) -> Result<Manager, Setback> {
         self.generation += 1;
         let away = |_code: StatusCode| Setback::Away;
@@ -165,14 +164,15 @@ impl Registrar {
         Ok(Manager { _proxy: proxy, _link: link })
     }
 
-    /// Waits for the manager's death and finds its successor, for as long as the process lives.
+    /// Waits for the manager's death and registers with the next one, for as long as the process
+    /// lives.
     fn keep_registered(mut self, mut manager: Manager, died: &Receiver<u64>) {
         while let Ok(generation) = died.recv() {
             if generation != self.generation {
                 continue;
             }
             log::warn!("the binder service manager died; {} registers with its successor", self.name);
-            // The dead proxy must be gone before the device's context object is asked for again.
+            // The dead proxy must be dropped before the device's context object is requested again.
             drop(manager);
             manager = self.find_successor();
             log::info!("{} is registered with the new binder service manager", self.name);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Serving: over a Unix socket, connection by connection, and over kernel binder through its
-//! service manager.
+//! Serves over Unix sockets, connection by connection, and over kernel binder through its service
+//! manager.
 
 mod kernel;
 mod publish;

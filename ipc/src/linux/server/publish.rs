@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Turning a service value into a binder object: what binder libraries want different code for.
+//! Makes a binder object of a service value; the code differs between binder libraries.
 
 use rsbinder::BinderFeatures;
 use std::io;
@@ -12,11 +12,12 @@ pub type Features = BinderFeatures;
 #[doc(hidden)]
 pub type DumpOutcome = rsbinder::Result<()>;
 
-/// An argument of a dump, as the binder library hands it over.
+/// An argument of a dump, as the binder library passes it.
 #[doc(hidden)]
 pub type DumpArgument<'a> = String;
 
-/// Returns the caller's SELinux context with every call, where the kernel has one.
+/// Returns the features of an object: the caller's SELinux context with every call, if the kernel
+/// has one.
 #[doc(hidden)]
 pub fn features() -> Features {
     let mut features = BinderFeatures::default();
@@ -37,7 +38,7 @@ pub fn dump_arguments<'a>(arguments: &'a [DumpArgument<'_>]) -> &'a [String] {
 }
 
 /// Makes a binder object: `new_binder!(BnFoo, service)` is a `Strong<dyn IFoo>` that any server can
-/// publish. Calls carry the caller's SELinux context where the transport has one.
+/// publish. Calls contain the caller's SELinux context if the transport has one.
 #[macro_export]
 macro_rules! new_binder {
     ($native:ty, $service:expr) => {

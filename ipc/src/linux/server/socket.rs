@@ -2,8 +2,8 @@
 //! RPC binder over Unix sockets that the caller accepts.
 //!
 //! The library's own accept loop polls; here the daemon accepts, counts and identifies connections,
-//! and hands each one over. A connection is served on its own thread. Nothing wakes up while no
-//! client talks.
+//! and passes each one to this module. Each connection is served on its own thread. No thread wakes
+//! up while no client sends.
 
 use crate::linux::WIRE_VERSION;
 use crate::linux::permit::Permit;
@@ -20,8 +20,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-/// Connections for calls that one client's session may have, hence calls of it that can run at
-/// once. It may have twice as many over which it takes calls.
+/// Connections for calls in one client's session, and so its concurrent calls. It may have twice as
+/// many connections over which it receives calls.
 const MAX_SESSION_THREADS: u32 = 8;
 /// Time that a client may take to read a reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,8 +32,8 @@ pub struct SocketServer {
 }
 
 impl SocketServer {
-    /// Returns a server whose root object is `service`: what `RpcSession::getRootObject` of AOSP's
-    /// libbinder and `ARpcSession_setupPreconnectedClient` of its NDK give.
+    /// Returns a server whose root object is `service`: the object that `RpcSession::getRootObject`
+    /// of AOSP's libbinder and `ARpcSession_setupPreconnectedClient` of its NDK return.
     ///
     /// # Errors
     /// If the library cannot be set up: no temporary directory and no abstract sockets.
@@ -49,9 +49,9 @@ impl SocketServer {
         Ok(Self { rpc })
     }
 
-    /// Serves `stream` on a thread of its own until the client leaves, or does what `permit` does
-    /// not admit. The permit is dropped when the connection is gone, also if it never becomes a
-    /// session: a client has ten seconds for its handshake.
+    /// Serves `stream` on a thread of its own until the client closes it, or `permit` refuses.
+    /// Drops the permit when the connection is closed, even if the handshake was not finished; a
+    /// client has ten seconds for it.
     ///
     /// # Errors
     /// If the socket is already dead.
@@ -62,30 +62,30 @@ impl SocketServer {
         Ok(())
     }
 
-    /// Tells a client why its connection is not served. Does not wait for the client.
+    /// Sends a client the reason why its connection is not served. Does not wait for the client.
     pub fn refuse(stream: &UnixStream, reason: &str) {
         send_refusal(stream, reason);
     }
 
-    /// Ends every session and refuses new ones. Waits at most `patience` for calls that are being
-    /// answered and for clients in their handshake; says whether all of them ended.
+    /// Ends every session and refuses new ones. Waits at most `patience` for running calls and
+    /// handshakes. Returns whether all of them ended.
     pub fn stop(&self, patience: Duration) -> bool {
         let rpc = Arc::clone(&self.rpc);
         let (done, ended) = mpsc::channel();
         let spawned = thread::Builder::new().name("rpc-stop".to_owned()).spawn(move || {
             rpc.terminate();
-            // The receiver is gone if patience ran out.
+            // The receiver is dropped if `patience` is over.
             let _ = done.send(());
         });
         spawned.is_ok() && ended.recv_timeout(patience).is_ok()
     }
 }
 
-/// Returns a server that cannot be reached. The library's server always owns a listening socket;
-/// this one's is never accepted from, so it is put where no client can connect: bound in a private
-/// directory and unlinked at once.
+/// Returns a server that cannot be reached. The library's server always owns a listening socket.
+/// This one never accepts from it, so it binds the socket in a private directory and unlinks it at
+/// once.
 fn unreachable_server() -> io::Result<Arc<RpcServer>> {
-    // Of the kernel itself: /proc may show processes alone.
+    // From the kernel: a /proc that shows only processes has no such file.
     let mut random = [0; 16];
     getrandom(&mut random, GetRandomFlags::empty())?;
     let token = format!("{:032x}", u128::from_ne_bytes(random));
@@ -97,14 +97,14 @@ fn unreachable_server() -> io::Result<Arc<RpcServer>> {
             return Ok(server);
         }
     }
-    // No temporary directory, as in a minimal root, or a longer path than a socket can have: an
-    // abstract name that is told to no client serves as well. A process that finds it can fill its
-    // backlog, and nothing else.
+    // Without a temporary directory, as in a minimal root, or with a path too long for a socket, an
+    // abstract name that no client gets also works. A process that finds it can only fill its
+    // backlog.
     RpcServer::setup_unix_server_abstract(token.as_bytes()).map_err(library_failure)
 }
 
 fn remove(directory: &Path) {
-    // Left-overs of either are empty, private and harmless.
+    // Remains of a failure are empty, private and harmless.
     let _ = fs::remove_file(directory.join("unused"));
     let _ = fs::remove_dir(directory);
 }

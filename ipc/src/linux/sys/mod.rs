@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The one folder of this crate with `unsafe` code: a second way to the socket that the library's
+//! The only folder of this crate with `unsafe` code: access to the socket that the library's
 //! transport owns.
 
 #![allow(unsafe_code, reason = "the one folder of this crate that may; every block argues for itself")]
@@ -9,15 +9,15 @@ use rsbinder::rpc::transport::UnixTransport;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-/// A connected socket in the library's transport, which gives no access to it. A duplicate would do
-/// as well, at the price of a second descriptor for every connection.
+/// A connected socket in the library's transport, which gives no access to it. A duplicate would
+/// need a second descriptor for every connection.
 pub(super) struct Socket {
     transport: UnixTransport,
     fd: RawFd,
 }
 
 impl Socket {
-    /// Hands `stream` to the library's transport.
+    /// Passes `stream` to the library's transport.
     ///
     /// # Errors
     /// As `UnixTransport::from_stream`; on Linux never.
@@ -34,10 +34,11 @@ impl Socket {
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: `fd` is the descriptor of the stream that `transport` was made of. The transport
-        // keeps that stream and closes it when it is dropped, with `self`, and nothing takes it out
-        // or puts another in its place: the field is private and is handed out by shared reference
-        // only. So `fd` stays open and stays this socket for as long as the borrow of `self` lasts.
+        // SAFETY: `fd` is the descriptor of the stream from which `transport` was made. The
+        // transport keeps that stream and closes it when it is dropped, with `self`. No code takes
+        // it out or replaces it: the field is private, and only shared references to it are
+        // returned. So `fd` stays open and stays this socket for as long as the borrow of `self`
+        // lasts.
         unsafe { BorrowedFd::borrow_raw(self.fd) }
     }
 }

@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The binder RPC wire as far as this crate reads it: where messages begin, and which of them pay
-//! for a call's target. Layouts are those of AOSP's `RpcWireFormat.h`, wire versions 0 to 2.
+//! The part of the binder RPC wire format that this crate reads: where messages begin, and which
+//! messages release a call's target. Layouts are those of AOSP's `RpcWireFormat.h`, wire versions 0
+//! to 2.
 
 use crate::linux::WIRE_VERSION;
 use rustix::io::Errno;
 
-/// Length of a message's header, in bytes: command, length of the body, 8 reserved bytes.
+/// Length of a message's header in bytes: command, length of the body, 8 reserved bytes.
 pub(super) const HEADER: usize = 16;
 /// Length of the connection header that a client sends first, without the session id that may
 /// follow.
 pub(super) const CONNECTION_HEADER: usize = 16;
-/// Length of the `cci` message that ends a client's side of the handshake.
+/// Length of the `cci` message that ends the client's part of the handshake.
 const CONNECTION_INIT: usize = 8;
-/// What this crate's clients put into the reserved bytes of their connection header: they read
-/// ahead, and know that descriptors on the first byte of a send are not those of a `DEC_STRONG` at
-/// its begin. Other servers skip these bytes: what a later version of the wire may have there holds
-/// for clients that offer that version.
+/// The mark of this crate's clients in the reserved bytes of their connection header. They read
+/// ahead: if descriptors come with the first byte of a send, and the send begins with a
+/// `DEC_STRONG`, the descriptors belong to the next message. Other servers ignore these bytes. A
+/// later wire version can give them a meaning only for clients that offer that version.
 const READS_AHEAD: [u8; 8] = *b"anion-ra";
-/// The same of an operator's connection: one that looks after the service and allocates nothing.
+/// The mark of an operator's connection, which administers the service and allocates nothing.
 const READS_AHEAD_FOR_OPERATOR: [u8; 8] = *b"anion-op";
 /// Offset of the reserved bytes of the connection header.
 const RESERVED: usize = 6;
-/// Bit of the connection header's options: the client will take calls on this connection.
+/// Option bit of the connection header: the client receives calls on this connection.
 const OPTION_INCOMING: u8 = 1;
 
 const TRANSACT: u32 = 0;
@@ -32,7 +33,7 @@ const FLAG_ONEWAY: u32 = 1;
 const FLAGS: usize = 12;
 /// Length of the first part of a call's body: address, code, flags.
 const CALL_START: usize = 16;
-/// Length of a reply's status, with which its body begins.
+/// Length of the status at the beginning of a reply's body.
 const STATUS: usize = 4;
 /// Status of a reply whose descriptors did not fit into the client's process.
 pub(in crate::linux) const NO_DESCRIPTORS_HERE: i32 = -(Errno::MFILE.raw_os_error());
@@ -52,38 +53,37 @@ fn address_at(bytes: &[u8], offset: usize) -> Option<Address> {
     bytes.get(offset..)?.first_chunk().copied()
 }
 
-/// Returns the length of the session id that follows a connection header, in bytes: 0 for a new
-/// session.
+/// Returns the length in bytes of the session id after a connection header: 0 for a new session.
 fn session_id_length(header: &[u8; CONNECTION_HEADER]) -> usize {
     u16::from_le_bytes([header[14], header[15]]).into()
 }
 
-/// Properties of a connection in the client's header.
+/// Properties of a connection, from the client's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opening {
-    /// It asks for a new session, and not to join one.
+    /// Whether it begins a new session instead of joining one.
     pub founds_session: bool,
-    /// It is to look after the service, and allocates nothing.
+    /// Whether it is for administration and allocates nothing.
     pub is_operator: bool,
 }
 
 impl Opening {
-    /// Returns what this header says.
+    /// Returns the properties in this header.
     pub(super) fn of(header: &[u8; CONNECTION_HEADER]) -> Self {
         let is_operator = header[RESERVED..].starts_with(&READS_AHEAD_FOR_OPERATOR) && knows_marks(header);
         Self { founds_session: session_id_length(header) == 0, is_operator }
     }
 }
 
-/// Returns how many bytes a client sends before its first message, from the connection header that
-/// it begins with.
+/// Returns the number of bytes that a client sends before its first message, computed from its
+/// connection header.
 pub(super) fn handshake_length(header: &[u8; CONNECTION_HEADER]) -> usize {
     let init = if header[4] & OPTION_INCOMING == 0 { CONNECTION_INIT } else { 0 };
     CONNECTION_HEADER + session_id_length(header) + init
 }
 
-/// Marks the connection header that a client's handshake begins with, as an operator's or
-/// another's.
+/// Puts the mark, an operator's or the ordinary one, into the connection header at the beginning of
+/// a client's handshake.
 pub(super) fn mark_reading_ahead(handshake: &mut [u8], is_operator: bool) {
     if let Some(reserved) = handshake.get_mut(RESERVED..RESERVED + READS_AHEAD.len()) {
         let mark = if is_operator { READS_AHEAD_FOR_OPERATOR } else { READS_AHEAD };
@@ -97,25 +97,25 @@ pub(super) fn reads_ahead(header: &[u8; CONNECTION_HEADER]) -> bool {
     knows_marks(header) && marks.iter().any(|mark| header[RESERVED..].starts_with(mark))
 }
 
-/// Returns whether the client with this connection header offers a version of the wire in which the
-/// reserved bytes are this crate's.
+/// Returns whether the client with this connection header offers a wire version in which the
+/// reserved bytes can have this crate's marks.
 fn knows_marks(header: &[u8; CONNECTION_HEADER]) -> bool {
     word_at(header, 0).is_some_and(|version| version <= WIRE_VERSION)
 }
 
-/// Returns the address that a whole message pays for, if it is a `DEC_STRONG`.
+/// Returns the address that a whole message releases, if it is a `DEC_STRONG`.
 pub(super) fn paid_address(message: &[u8]) -> Option<Address> {
     let is_one = word_at(message, 0) == Some(DEC_STRONG) && message.len() == HEADER + DEC_STRONG_BODY;
     is_one.then(|| address_at(message, HEADER)).flatten()
 }
 
-/// Returns the status of a whole message that is a reply.
+/// Returns the status of a whole message if it is a reply.
 pub(super) fn reply_status(message: &[u8]) -> Option<i32> {
     let status = i32::from_ne_bytes(word_at(message, HEADER)?.to_ne_bytes());
     (word_at(message, 0) == Some(REPLY)).then_some(status)
 }
 
-/// Returns the same reply with the status that says that the service has no descriptors left.
+/// Returns the reply with the status for a service without free descriptors.
 pub(super) fn blaming_descriptors(reply: &[u8]) -> Vec<u8> {
     let mut blaming = reply.to_vec();
     if let Some(status) = blaming.get_mut(HEADER..HEADER + STATUS) {
@@ -128,9 +128,9 @@ pub(super) fn blaming_descriptors(reply: &[u8]) -> Vec<u8> {
 #[derive(Clone)]
 pub(super) struct Position {
     header: [u8; HEADER],
-    /// Bytes of the header that have passed; all of them while the body passes.
+    /// Bytes of the header that have passed; all of them during the body.
     passed: usize,
-    /// Bytes of the body that have yet to pass.
+    /// Bytes of the body that have not passed yet.
     left: usize,
     /// First bytes of the present body, or of the last one; zero before the first.
     start: [u8; CALL_START],
@@ -142,7 +142,8 @@ impl Position {
         Self { header: [0; HEADER], passed: 0, left: 0, start: [0; CALL_START] }
     }
 
-    /// Moves on by `bytes`. Returns where in them the last message begins, if one does.
+    /// Advances by `bytes`. Returns the offset in them at which the last message begins, if one
+    /// does.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut last = None;
         let mut at = 0;
@@ -174,37 +175,35 @@ impl Position {
         last
     }
 
-    /// Returns the length of the body that the header announces; only meaningful once the header
-    /// has passed.
+    /// Returns the length of the body in the header. Valid only once the header has passed.
     fn announced(&self) -> usize {
         let length = u32::from_le_bytes([self.header[4], self.header[5], self.header[6], self.header[7]]);
         usize::try_from(length).unwrap_or(usize::MAX)
     }
 
-    /// Returns whether this is within a message, its first byte has passed and its last has not.
+    /// Returns whether the position is inside a message: after its first byte and before its last.
     pub(super) fn is_within(&self) -> bool {
         self.passed > 0
     }
 
-    /// Returns how many bytes have passed of the body that passes, or that was the last to pass.
-    /// Within a header, 0.
+    /// Returns the number of bytes that have passed of the present or last body; 0 inside a header.
     pub(super) fn body_passed(&self) -> usize {
         if matches!(self.passed, 0 | HEADER) { self.announced() - self.left } else { 0 }
     }
 
-    /// Returns whether the message that this is in, or right behind, can have descriptors. Not
-    /// known within a header.
+    /// Returns whether the present message, or the one that ends here, can have descriptors.
+    /// Unknown inside a header.
     pub(super) fn can_have_descriptors(&self) -> bool {
         matches!(self.passed, 0 | HEADER) && word_at(&self.header, 0) != Some(DEC_STRONG)
     }
 
-    /// Returns how long the body is that comes next, if this is between a header and its body.
+    /// Returns the length of the next body if the position is between a header and its body.
     pub(super) fn body_ahead(&self) -> Option<usize> {
         (self.passed == HEADER && self.left == self.announced()).then_some(self.left)
     }
 
-    /// Makes the body that begins with `bytes` report that this process has no descriptors left, if
-    /// they are of a reply. They have passed.
+    /// If the passed body is a reply that begins with `bytes`, sets its status to the one for a
+    /// process without free descriptors.
     pub(super) fn fail_reply(&self, bytes: &mut [u8]) {
         if word_at(&self.header, 0) != Some(REPLY) {
             return;
@@ -214,15 +213,15 @@ impl Position {
         }
     }
 
-    /// Returns whether the message that passes, or that was the last to pass, is a call that waits
-    /// for no reply, as far as its body has passed.
+    /// Returns whether the present or last message is a call that waits for no reply, as far as its
+    /// body has passed.
     pub(super) fn is_oneway_call(&self) -> bool {
         let flags = word_at(&self.start, FLAGS).unwrap_or(0);
         word_at(&self.header, 0) == Some(TRANSACT) && flags & FLAG_ONEWAY != 0
     }
 
-    /// Returns the object that a call is for which waits for a reply, if this is between the header
-    /// of a call and its body, and `body` is how that begins.
+    /// Returns the target of a call that waits for a reply, if the position is between the header
+    /// of a call and its body, which begins with `body`.
     pub(super) fn target(&self, body: &[u8]) -> Option<Address> {
         let is_call = self.body_ahead().is_some() && word_at(&self.header, 0) == Some(TRANSACT);
         let is_twoway = word_at(body, FLAGS).is_some_and(|flags| flags & FLAG_ONEWAY == 0);

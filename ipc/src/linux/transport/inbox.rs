@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Bytes and descriptors that arrived over a connection and that the library has not read yet.
 //!
-//! A message with its header and body, and what came before it, is read with one `recvmsg`.
-//! Descriptors lie on the first byte of what was sent at once, and that is where their message
-//! begins, or one that pays for a call (a `DEC_STRONG`, which never has any) and that this crate
-//! sent with it. The kernel ends a read with the piece that has descriptors, and joins pieces
-//! without any that came before. So the descriptors that a read brings belong to the last message
-//! that begins in it, or to the first behind that which can have some; if none begins, to the one
-//! that goes on.
+//! One `recvmsg` reads a message with header and body, and the messages before it. The sender
+//! attaches descriptors to the first byte of a send. That byte begins their message, or a
+//! `DEC_STRONG` that this crate sent with it, which never has descriptors itself. The kernel ends a
+//! read after a piece with descriptors, and joins it with earlier pieces without any. So the
+//! descriptors of a read belong to the last message that begins in it, or to the next message that
+//! can have some; if no message begins in it, to the present one.
 
 use super::frames::{self, Address, CONNECTION_HEADER, Opening, Position};
 use super::refusal;
@@ -19,43 +18,41 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// Bytes that one read can take beyond what is asked for. Calls and replies of the interface are a
-/// few hundred.
+/// Bytes that one read can take beyond the requested ones. Calls and replies of the interface have
+/// a few hundred.
 const READ_AHEAD: usize = 4096;
-/// Descriptors of one message; the library's own limit.
+/// Most descriptors of one message; the library has the same limit.
 const MAX_FDS: usize = 64;
-/// Time that a client may take to send the rest of a message that it has begun. It is checked when
-/// bytes arrive, and is the socket's own deadline otherwise, so a message takes at most twice as
-/// long.
+/// Time that a client may take for the rest of a message. Checked when bytes arrive; otherwise it
+/// is the socket's deadline, so a message takes at most twice as long.
 const MESSAGE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Purpose of reads.
 enum Phase {
-    /// The handshake of a connection that this process opened, and whether nothing has come yet.
-    /// The library says when it is over.
+    /// The handshake of a connection that this process opened, and whether no byte has arrived yet.
+    /// The library reports the end of the handshake.
     Connecting {
         is_first: bool,
     },
-    /// The handshake of a connection that was accepted: what has passed of it, up to the end of its
-    /// header, and how many bytes those were in all.
+    /// The handshake of an accepted connection: its bytes up to the end of the connection header,
+    /// and the total number of bytes.
     Accepting([u8; CONNECTION_HEADER], usize),
     Messages,
 }
 
 /// Result of one read.
 pub(super) struct Taken {
-    /// Bytes that were written to the buffer; 0 at the end of the stream.
+    /// Bytes in the buffer; 0 at the end of the stream.
     pub(super) bytes: usize,
     pub(super) fds: Vec<OwnedFd>,
-    /// Object that is called, if these bytes are how the body of a call begins that waits for a
-    /// reply.
+    /// Target of the call, if these bytes begin the body of a call that waits for a reply.
     pub(super) target: Option<Address>,
-    /// Whether these bytes begin the body of a message that came with fewer descriptors than were
-    /// sent: this process has no number left for them.
+    /// Whether these bytes begin the body of a message that lost descriptors: this process had no
+    /// number left for them.
     pub(super) lacks_fds: bool,
     /// Purpose of the connection, if these bytes end its header.
     pub(super) opening: Option<Opening>,
-    /// Length of the text that follows, if these bytes begin with a refusal of the connection.
+    /// Length of the text after these bytes, if they begin a refusal of the connection.
     pub(super) refused: Option<usize>,
 }
 
@@ -71,20 +68,20 @@ pub(super) struct Inbox {
     /// Unread bytes in the buffer.
     start: usize,
     end: usize,
-    /// Descriptors that came with what is unread, and where in the buffer their message begins, or
-    /// goes on.
+    /// Descriptors that came with the unread bytes, and the offset in the buffer of their message,
+    /// or of its present part.
     fds: Vec<OwnedFd>,
     fds_at: usize,
-    /// Descriptors that came with an earlier read of the socket and whose message has yet to begin.
+    /// Descriptors of an earlier read of the socket whose message has not begun yet.
     earlier_fds: Vec<OwnedFd>,
-    /// Descriptors that the library was given with the message that passes, or was the last to.
+    /// Number of descriptors that the library got with the present or last message.
     given_fds: usize,
-    /// When the message that passes began.
+    /// Time at which the present message began.
     began: Option<Instant>,
-    /// The last read of the socket, or an earlier one, brought fewer descriptors than were sent,
-    /// and the reader has not come to their message.
+    /// Whether this or an earlier read of the socket lost descriptors whose message the reader has
+    /// not reached.
     lacks_fds: bool,
-    /// The message that the reader is in came with fewer descriptors than were sent.
+    /// Whether the message that the reader is in lost descriptors.
     is_lacking: bool,
     peer_reads_ahead: bool,
 }
@@ -111,37 +108,36 @@ impl Inbox {
         }
     }
 
-    /// Returns the inbox of a connection that this process opened. The library limits the messages
-    /// that it takes.
+    /// Returns the inbox of a connection that this process opened. The library limits the size of
+    /// its messages.
     pub(super) fn connecting() -> Self {
         Self::new(Phase::Connecting { is_first: true }, usize::MAX, true)
     }
 
-    /// Returns the inbox of a connection that was accepted, with the largest message body that it
-    /// takes, in bytes. It takes no oneway calls: no object of the service has a oneway method, and
-    /// the library keeps those whose number is not due with their bytes and descriptors, as many as
-    /// a client sends.
+    /// Returns the inbox of an accepted connection; `limit` is the largest message body in bytes.
+    /// It refuses oneway calls: no object of the service has a oneway method, and the library would
+    /// queue those that come out of order, with their bytes and descriptors and without a limit.
     pub(super) fn accepting(limit: usize) -> Self {
         Self::new(Phase::Accepting([0; CONNECTION_HEADER], 0), limit, false)
     }
 
-    /// Returns whether the peer is a client that said so in its handshake.
+    /// Returns whether the peer has marked itself in its handshake as a client that reads ahead.
     pub(super) fn peer_reads_ahead(&self) -> bool {
         self.peer_reads_ahead
     }
 
-    /// Returns whether nothing has come yet over a connection that this process opened.
+    /// Returns whether no byte has arrived yet over a connection that this process opened.
     pub(super) fn awaits_answer(&self) -> bool {
         matches!(self.phase, Phase::Connecting { is_first: true })
     }
 
-    /// Returns whether the next read is answered from the socket, hence can block.
+    /// Returns whether the next read goes to the socket and so can block.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Notes that the reader asks for more. Between messages that means that it is done with the
-    /// last one.
+    /// Records that the reader requests more bytes. Between messages this means that it has
+    /// finished the last one.
     pub(super) fn asked(&mut self) {
         if !self.position.is_within() {
             self.position = Position::new();
@@ -149,18 +145,18 @@ impl Inbox {
         }
     }
 
-    /// Returns what the service holds of the message that passes, or that was the last to pass and
-    /// is being answered, with descriptors that came early. Of a body, only what exceeds what every
-    /// connection has room for.
+    /// Returns what the service holds for the present message, or for the last one while it is
+    /// answered, including early descriptors. Counts only the part of a body beyond the room of
+    /// every connection.
     pub(super) fn held(&self) -> Held {
         let descriptors = self.given_fds + self.fds.len() + self.earlier_fds.len();
         Held { bytes: self.position.body_passed().saturating_sub(READ_AHEAD), descriptors }
     }
 
-    /// Returns how long the next read of the socket may take because a message has begun.
+    /// Returns the time limit of the next read of the socket, if a message has begun.
     ///
     /// # Errors
-    /// `Protocol` if the message takes longer than it may.
+    /// `Protocol` if the message takes too long.
     pub(super) fn patience(&self) -> RpcResult<Option<Duration>> {
         match self.began {
             Some(began) if began.elapsed() > MESSAGE_PATIENCE => {
@@ -171,8 +167,7 @@ impl Inbox {
         }
     }
 
-    /// Reads some of what the handshake consists of, or of a message of a session without
-    /// descriptors.
+    /// Reads a part of the handshake, or of a message in a session without descriptors.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -207,19 +202,19 @@ impl Inbox {
         }
     }
 
-    /// Reads some of a message. `out` must not be longer than the rest of its header, or of its
+    /// Reads a part of a message. `out` must not be longer than the rest of its header, or of its
     /// body.
     ///
     /// # Errors
-    /// `FrameTooLarge` in place of the end of a header that announces more than the limit,
-    /// `Protocol` for more descriptors than a message can have or a oneway call that is not taken,
-    /// `Timeout` if the socket's deadline passed, others as the system reports.
+    /// `FrameTooLarge` at the end of a header whose body exceeds the limit; `Protocol` for too many
+    /// descriptors or a refused oneway call; `Timeout` at the socket's deadline; others as the
+    /// system reports.
     pub(super) fn read(&mut self, socket: BorrowedFd<'_>, out: &mut [u8]) -> RpcResult<Taken> {
         self.phase = Phase::Messages;
         let mut fds = Vec::new();
         let begins_body = self.position.body_ahead().is_some();
         let bytes = if self.is_empty() && out.len() >= READ_AHEAD {
-            // A long body goes to where it is wanted, and no further.
+            // A long body is read directly into `out`, without reading ahead.
             let received = receive(socket, out, &mut fds)?;
             self.is_lacking |= received.lacks_fds;
             received.bytes
@@ -263,8 +258,7 @@ impl Inbox {
         }
     }
 
-    /// Fills the empty buffer with what the socket has, at least one byte unless the stream has
-    /// ended.
+    /// Fills the empty buffer from the socket: at least one byte, unless the stream has ended.
     fn fill(&mut self, socket: BorrowedFd<'_>) -> RpcResult<()> {
         self.earlier_fds.append(&mut self.fds);
         if self.earlier_fds.len() > MAX_FDS {
@@ -273,7 +267,7 @@ impl Inbox {
         let received = receive(socket, &mut self.buffer[..], &mut self.fds)?;
         (self.start, self.end) = (0, received.bytes);
         self.lacks_fds |= received.lacks_fds;
-        // None begins: they are of the message that the reader is in.
+        // If no message begins, they belong to the present one.
         self.fds_at = self.position.clone().advance(&self.buffer[..received.bytes]).unwrap_or(0);
         Ok(())
     }
@@ -289,11 +283,11 @@ impl Taken {
 #[derive(Debug)]
 struct Received {
     bytes: usize,
-    /// Fewer descriptors than were sent; the kernel has closed the others.
+    /// Whether descriptors were lost; the kernel has closed them.
     lacks_fds: bool,
 }
 
-/// Receives once, and adds descriptors that come with it to `fds`.
+/// Receives once, and appends the received descriptors to `fds`.
 fn receive(socket: BorrowedFd<'_>, out: &mut [u8], fds: &mut Vec<OwnedFd>) -> RpcResult<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -311,10 +305,11 @@ fn receive(socket: BorrowedFd<'_>, out: &mut [u8], fds: &mut Vec<OwnedFd>) -> Rp
             fds.extend(received);
         }
     }
-    // There was room for all that a message can have, so less came for lack of numbers.
+    // There was room for the most descriptors of a message, so missing ones mean that no numbers
+    // were left.
     let is_cut = received.flags.contains(ReturnFlags::CTRUNC);
     let lacks_fds = is_cut && fds.len() - before < MAX_FDS;
-    // The space for them is rounded up.
+    // Their space is rounded up.
     if (is_cut && !lacks_fds) || fds.len() > MAX_FDS {
         return Err(RpcError::Protocol("more descriptors than a message can have"));
     }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One connection: the library's Unix transport with fewer system calls, a bound on what a peer can
-//! make the service buffer, and a permit that lives as long as the connection does.
+//! make the service buffer, and a permit with the same lifetime as the connection.
 //!
 //! The transport joins two sends of the library into one ([`outbox`]), and two reads into one
 //! ([`inbox`]). A deadline that the library sets and clears around every reply reaches the socket
-//! only when a read is about to wait with another deadline than the socket has. Reads end at that
-//! deadline: the library's own transport checks before each read whether the peer still receives,
-//! and waits longer; this one does not.
+//! only before a read that would wait with another deadline. Reads end at that deadline: the
+//! library's own transport checks before each read whether the peer still receives, and waits
+//! longer; this one does not.
 
 mod frames;
 mod inbox;
@@ -31,38 +31,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Largest message body that a client can send, in bytes. libbinder refuses messages beyond the
-/// same size; Anion's requests are a few KiB. The library's own bound is 64 MiB, which some hundred
-/// connections of one client would turn into the machine's memory.
+/// Largest message body that a client can send, in bytes. libbinder has the same limit; Anion's
+/// requests have a few KiB. The library's own limit is 64 MiB: one client with some hundred
+/// connections could then use up the machine's memory.
 const MAX_MESSAGE_BYTES: usize = 600 * 1024;
 
-/// Longest message that is copied behind what was held back, in bytes. Copying a longer one costs
-/// more than a send.
+/// Longest message that is copied after a delayed one, in bytes. Copying a longer one costs more
+/// than a send.
 const MAX_JOINED_BYTES: usize = 16 * 1024;
 
 /// The text for a client whose connection no thread can serve.
 const NO_THREAD: &str = "the service can start no thread for it (RLIMIT_NPROC of its user, TasksMax= of its unit, \
                          pids.max of its cgroup); connections that end make room";
 
-/// A connection that holds `P` until the library is done with it.
+/// A connection that holds `P` until the library drops it.
 pub(super) struct Transport<P: Permit> {
     socket: Socket,
     inbox: Mutex<Inbox>,
     outbox: Mutex<Outbox>,
     deadline: Mutex<ReadDeadline>,
-    /// A copy of what the inbox knows, since a read that waits has that.
+    /// A copy of the inbox's value, since a waiting read has locked the inbox.
     peer_reads_ahead: AtomicBool,
-    /// Resources of the last request to the permit.
+    /// Resources of the last call of the permit.
     held: Mutex<Held>,
     permit: P,
     /// Whether this process accepted the connection and no thread of the library has begun to serve
     /// it.
     is_unserved: AtomicBool,
-    /// Destination of a refusal of the connection that this process opened.
+    /// Store for a refusal of the connection that this process opened.
     heard: Option<Heard>,
 }
 
-/// The read deadline that the library wants, and the one that the socket has.
+/// The read deadline that the library has set, and the one that the socket has.
 #[derive(Default)]
 struct ReadDeadline {
     wanted: Option<Duration>,
@@ -70,13 +70,13 @@ struct ReadDeadline {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic in between leaves no half-done change that another would not leave, too.
+    // A panic leaves no half-done change, so a poisoned lock is used.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Transport<()> {
-    /// Wraps a connection that this process opened, an operator's or an ordinary one. If the
-    /// service refuses the connection, its text goes to `heard`.
+    /// Wraps a connection that this process opened, an operator's or an ordinary one. Stores the
+    /// text of a refusal in `heard`.
     ///
     /// # Errors
     /// If the socket is already dead.
@@ -88,7 +88,7 @@ impl Transport<()> {
 }
 
 impl<P: Permit> Transport<P> {
-    /// Wraps a connection that was accepted, and ends it for what `permit` does not admit.
+    /// Wraps an accepted connection. Ends it if `permit` refuses.
     ///
     /// # Errors
     /// If the socket is already dead.
@@ -100,7 +100,7 @@ impl<P: Permit> Transport<P> {
     }
 
     fn new(stream: UnixStream, inbox: Inbox, outbox: Outbox, permit: P) -> RpcResult<Self> {
-        // `ReadDeadline` starts with none, whatever the socket was used for before.
+        // `ReadDeadline` starts with none, whatever deadline the socket had.
         stream.set_read_timeout(None)?;
         let (socket, inbox, outbox) = (Socket::new(stream)?, Mutex::new(inbox), Mutex::new(outbox));
         Ok(Self {
@@ -156,7 +156,7 @@ impl<P: Permit> Transport<P> {
         Ok(taken)
     }
 
-    /// Reads some of what the handshake consists of, or of a message without descriptors.
+    /// Reads a part of the handshake, or of a message without descriptors.
     fn read_plain(&self, buf: &mut [u8]) -> RpcResult<usize> {
         let taken = self.receive(|inbox, socket| inbox.read_plain(socket, buf))?;
         if let Some(length) = taken.refused {
@@ -166,8 +166,8 @@ impl<P: Permit> Transport<P> {
         Ok(taken.bytes)
     }
 
-    /// Keeps what the service says to a connection that it refuses: `begun`, and what of `length`
-    /// bytes of text has yet to come.
+    /// Stores the service's refusal: `begun` and the rest of the `length` bytes of text, which it
+    /// reads.
     fn hear(&self, begun: &[u8], length: usize) {
         let mut text = begun.to_vec();
         let mut piece = [0; 256];
@@ -179,16 +179,16 @@ impl<P: Permit> Transport<P> {
         }
         text.truncate(length);
         if let Some(heard) = &self.heard {
-            // The first is the reason; others follow from it.
+            // The first text is the reason; later ones follow from it.
             let _ = heard.set(String::from_utf8_lossy(&text).into_owned());
         }
     }
 
-    /// Looks for a refusal behind a send that failed: the service may have closed the connection
-    /// before that.
+    /// Reads a refusal after a failed send: the service may have refused and closed the connection
+    /// before it.
     fn hear_after_failure(&self) {
         if self.heard.is_some() && lock(&self.inbox).awaits_answer() {
-            // Either it is there already, or the connection has ended.
+            // The refusal has already arrived, or the connection has ended.
             let _ = self.read_plain(&mut [0; refusal::HEADER]);
         }
     }
@@ -206,19 +206,19 @@ impl<P: Permit> Transport<P> {
         Err(RpcError::Protocol("more of unfinished messages than a client may have the service hold"))
     }
 
-    /// Sends what was held back for a message that did not come.
+    /// Sends the delayed message if no reply came to send it with.
     fn send_held(&self) -> RpcResult<()> {
         let held = lock(&self.outbox).take();
         if held.is_empty() {
             return Ok(());
         }
-        // The library takes `Timeout` for a read that lost nothing.
+        // The library treats `Timeout` as a read that lost nothing.
         let lost = |error: RpcError| RpcError::Io(io::Error::other(error.to_string()));
         self.socket.transport().send_raw(&held).map_err(lost)
     }
 
-    /// Has the socket keep the library's deadline for the read that comes, and `patience` if that
-    /// is sooner.
+    /// Sets the socket's deadline for the next read: the library's, or `patience` if that is
+    /// sooner.
     fn set_deadline(&self, patience: Option<Duration>) -> RpcResult<()> {
         let mut deadline = lock(&self.deadline);
         let wanted = deadline.wanted.into_iter().chain(patience).min();
@@ -232,7 +232,7 @@ impl<P: Permit> Transport<P> {
 
 impl<P: Permit> Drop for Transport<P> {
     fn drop(&mut self) {
-        // Only where no thread could be started to serve it.
+        // Only if no thread could be started to serve it.
         if *self.is_unserved.get_mut() {
             send_refusal(&self.socket, NO_THREAD);
             if let Ok(socket) = self.socket.as_fd().try_clone_to_owned() {
@@ -243,8 +243,9 @@ impl<P: Permit> Drop for Transport<P> {
     }
 }
 
-/// Every method that `UnixTransport` implements is forwarded or replaced. A default of the trait in
-/// its place would compile and quietly lose descriptors, deadlines or the end of the connection.
+/// Every method that `UnixTransport` implements is forwarded or replaced. A default method of the
+/// trait would compile, and lose descriptors, deadlines or the end of the connection without an
+/// error.
 impl<P: Permit> RpcTransport for Transport<P> {
     fn send_frame(&self, buf: &[u8]) -> RpcResult<()> {
         self.socket.transport().send_frame(buf)
@@ -318,14 +319,14 @@ impl<P: Permit> RpcTransport for Transport<P> {
         let replaced = outbox.replace(buf);
         let buf = replaced.as_deref().unwrap_or(buf);
         let held = outbox.take();
-        // A send can wait for the peer, and a read must not wait for that.
+        // A send can wait for the peer; a read must not wait for it.
         drop(outbox);
         let transport = self.socket.transport();
         if held.is_empty() {
             return transport.send_raw_with_fds(buf, fds);
         }
-        // Descriptors lie on the first byte of a send. Clients that read no further than they ask,
-        // libbinder's and the library's own, would get them with what goes first, and close them.
+        // Descriptors are attached to the first byte of a send. Clients that do not read ahead,
+        // libbinder's and the library's, would get them with the delayed message, and close them.
         let can_join = fds.is_empty() || self.peer_reads_ahead.load(Ordering::Relaxed);
         if !can_join || buf.len() > MAX_JOINED_BYTES {
             transport.send_raw(&held)?;
@@ -333,7 +334,7 @@ impl<P: Permit> RpcTransport for Transport<P> {
         }
         let sent = transport.send_raw_with_fds(&[&held, buf].concat(), fds);
         if let Err(RpcError::Protocol(_) | RpcError::FrameTooLarge { .. }) = sent {
-            // It was refused before anything went out, and the session goes on.
+            // It was refused before any byte was sent, and the session continues.
             lock(&self.outbox).put_back(held);
         }
         sent

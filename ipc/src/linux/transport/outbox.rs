@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Messages that are delayed to be sent with the next reply.
+//! Delays messages to send them with the next reply.
 //!
 //! The library releases the object of a call with a message of its own, a `DEC_STRONG`, right
 //! before the reply. Nothing else is delayed: a release that a call causes is sent at once, for
@@ -12,25 +12,25 @@ use std::mem::take;
 /// The sending side of one connection.
 #[derive(Default)]
 pub(super) struct Outbox {
-    /// Object of the call that is being answered, until it is paid for.
+    /// Target of the call that is being answered, until it is released.
     called: Option<Address>,
     held: Vec<u8>,
-    /// The call that is being answered came with fewer descriptors than were sent.
+    /// Whether the call that is being answered lost descriptors.
     answers_lack: bool,
-    /// The kind of client whose connection header comes next, which gets this crate's mark: an
-    /// operator?
+    /// Set until the connection header is sent: whether the mark in it is an operator's.
     marks_next: Option<bool>,
 }
 
 impl Outbox {
-    /// Returns the outbox of a connection that this process opened, as an operator's or another's.
+    /// Returns the outbox of a connection that this process opened: an operator's or an ordinary
+    /// one.
     pub(super) fn connecting(is_operator: bool) -> Self {
         Self { marks_next: Some(is_operator), ..Self::default() }
     }
 
-    /// Returns what goes out in place of `message`: the handshake's first with this crate's mark,
-    /// and a failure for lack of descriptors with that as its reason, be it of the call or of its
-    /// reply. `None` for all others.
+    /// Returns the bytes that replace `message`; `None` to send it unchanged. Replaces the first
+    /// message of the handshake by one with this crate's mark, and a failure that is due to a lack
+    /// of descriptors, in the call or in its reply, by one with that reason.
     pub(super) fn replace(&mut self, message: &[u8]) -> Option<Vec<u8>> {
         if let Some(is_operator) = self.marks_next.take() {
             let mut marked = message.to_vec();
@@ -39,23 +39,24 @@ impl Outbox {
         }
         let status = frames::reply_status(message)?;
         let answers_lack = take(&mut self.answers_lack);
-        // The library's own status for a reply whose descriptors this process could not copy is
-        // what the client would take for its own lack.
+        // The library uses this status if this process could not copy the descriptors of a reply.
+        // The client would read it as its own lack of descriptors.
         let is_lack = status == frames::NO_DESCRIPTORS_HERE || (answers_lack && status != 0);
         is_lack.then(|| frames::blaming_descriptors(message))
     }
 
-    /// Notes that the call which has come lacks descriptors.
+    /// Records that the received call lost descriptors.
     pub(super) fn call_lacks_descriptors(&mut self) {
         self.answers_lack = true;
     }
 
-    /// Notes that a call of this object waits for a reply.
+    /// Records that a call to this object waits for a reply.
     pub(super) fn call_came(&mut self, target: Address) {
         self.called = Some(target);
     }
 
-    /// Holds `message` back if it pays for the call that is being answered; says whether it does.
+    /// Delays `message` if it releases the target of the call that is being answered. Returns
+    /// whether it does.
     pub(super) fn hold(&mut self, message: &[u8]) -> bool {
         let pays = self.called.is_some() && frames::paid_address(message) == self.called;
         if pays {
@@ -65,12 +66,12 @@ impl Outbox {
         pays
     }
 
-    /// Returns what is held back, for the caller to send.
+    /// Returns the delayed bytes, which the caller sends.
     pub(super) fn take(&mut self) -> Vec<u8> {
         take(&mut self.held)
     }
 
-    /// Takes back what could not be sent.
+    /// Restores delayed bytes that could not be sent.
     pub(super) fn put_back(&mut self, held: Vec<u8>) {
         self.held = held;
     }

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The message of a service to a connection that it does not serve.
 //!
-//! It takes the place of the first bytes that the client waits for: of the response to a new
-//! session, of the greeting of a connection that takes calls, or of the header of a first reply. A
-//! client of this crate knows it by its mark. To others the mark is a version of the wire that does
-//! not exist, or a message of an unknown kind: they find the connection refused without a reason.
+//! It replaces the first bytes that the client waits for: the response to a new session, the
+//! greeting of a connection that receives calls, or the header of the first reply. A client of this
+//! crate recognises the mark. For others the mark is a wire version that does not exist, or a
+//! message of an unknown kind: their connection is refused without a reason.
 
 use rustix::net::{SendFlags, send};
 use std::fmt;
 use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 
-/// Bytes with which no version of the wire, greeting or message begins.
+/// First bytes of a refusal: no wire version, greeting or message begins with them.
 const MARK: [u8; 4] = [0xff; 4];
-/// Length of the mark and of the number behind it: how many bytes of text follow.
+/// Length of the mark and of the number after it, the length of the text.
 pub(super) const HEADER: usize = 8;
 /// Longest text in bytes.
 const MAX_TEXT: usize = 1024;
@@ -30,10 +30,10 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// Store of a client's connections for the service's refusal.
+/// Store for the service's refusal, for all of a client's connections.
 pub(in crate::linux) type Heard = Arc<OnceLock<String>>;
 
-/// Sends `reason` to a connection that will not be served. It does not wait: a client that does not
+/// Sends `reason` to a connection that will not be served. Does not wait: a client that does not
 /// read gets no reason.
 pub(in crate::linux) fn send_refusal(socket: impl AsFd, reason: &str) {
     let mut end = reason.len().min(MAX_TEXT);
@@ -43,12 +43,11 @@ pub(in crate::linux) fn send_refusal(socket: impl AsFd, reason: &str) {
     let text = &reason.as_bytes()[..end];
     let length = u32::try_from(end).unwrap_or(0).to_le_bytes();
     let message = [&MARK[..], &length, text].concat();
-    // One that has left, or has filled its queue, does not listen.
+    // Fails for a client that has closed the connection or does not read.
     let _ = send(socket, &message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }
 
-/// Returns how many bytes of text follow the header of a refusal, if these first bytes of a
-/// connection begin with one.
+/// Returns the length of the text if these first bytes of a connection begin a refusal.
 pub(super) fn text_length(first: &[u8]) -> Option<usize> {
     let (mark, rest) = first.split_first_chunk::<4>()?;
     let length = u32::from_le_bytes(*rest.first_chunk()?);

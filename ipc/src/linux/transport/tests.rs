@@ -11,7 +11,7 @@ fn call(address: u8) -> Vec<u8> {
     call
 }
 
-/// Pays once for the object `address`.
+/// Returns a message that releases the object `address` once.
 fn payment(address: u8) -> Vec<u8> {
     let mut payment = vec![0; 32];
     (payment[0], payment[4], payment[16], payment[24]) = (2, 16, address, 1);
@@ -24,8 +24,8 @@ fn reply() -> Vec<u8> {
     reply
 }
 
-/// Returns an accepted connection after the handshake of a client that reads no further than it
-/// asks, and its socket.
+/// Returns an accepted connection after the handshake of a client that does not read ahead, and the
+/// client's socket.
 fn accepted() -> (Transport<()>, UnixStream) {
     after_handshake(&[0; 24])
 }
@@ -46,7 +46,7 @@ fn receive_call(transport: &Transport<()>, client: &mut UnixStream, address: u8)
     assert_eq!(transport.recv_raw_with_fds(&mut [0; 40]).expect("a body").0, 40);
 }
 
-/// Returns all that is there for the client now.
+/// Returns all bytes that the client can read now.
 fn received(client: &mut UnixStream) -> Vec<u8> {
     client.set_nonblocking(true).expect("set");
     let mut bytes = [0; 1000];
@@ -97,7 +97,7 @@ fn what_is_held_back_goes_out_before_a_read_waits_and_before_a_call() {
     assert_eq!(received(&mut client), [payment(7), call(1)].concat());
 }
 
-/// A client that reads no further than it asks, as libbinder does, gets them with the reply.
+/// A client that does not read ahead, such as libbinder, gets them with the reply.
 #[test]
 fn descriptors_go_with_the_reply_and_not_with_what_pays_for_the_call() {
     let (transport, mut client) = accepted();
@@ -200,7 +200,8 @@ fn the_end_of_a_connection_is_seen_on_both_sides() {
     assert!(transport.peer_identity().is_local());
 }
 
-/// Returns a connection that this process opened, what it hears, and the service's socket.
+/// Returns a connection that this process opened, its store for a refusal, and the service's
+/// socket.
 fn connecting() -> (Transport<()>, Heard, UnixStream) {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
     let heard = Heard::default();
@@ -211,7 +212,7 @@ fn connecting() -> (Transport<()>, Heard, UnixStream) {
 #[test]
 fn a_refusal_is_heard_wherever_it_meets_the_handshake() {
     let told = |heard: &Heard| heard.get().cloned();
-    // In place of the response, with the header of a reply, and before anything could be sent.
+    // Instead of the response, instead of the header of a reply, and before a send.
     for length in [8, 16] {
         let (transport, heard, service) = connecting();
         transport.send_raw(&[0; 24]).expect("sent");
@@ -236,7 +237,7 @@ fn what_looks_like_a_refusal_later_is_none() {
     assert!(heard.get().is_none());
 }
 
-/// Admits nobody.
+/// Refuses everything.
 struct Refusing;
 
 impl Permit for Refusing {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Messages with their descriptors through a real socket: what was sent is what is read, however it
-//! was cut.
+//! Tests messages with descriptors over a real socket: they are read as they were sent, wherever
+//! the stream was cut.
 
 use super::*;
 use crate::linux::transport::frames::HEADER;
@@ -16,7 +16,7 @@ use std::thread;
 /// Length of a body that no buffer of the inbox holds.
 const LONG: usize = 3 * READ_AHEAD;
 
-/// A message: its bytes, and files whose descriptors go with it.
+/// A message: its bytes, and the files whose descriptors go with it.
 #[derive(Clone)]
 struct Message {
     bytes: Vec<u8>,
@@ -30,14 +30,14 @@ fn message(body: usize, files: &[usize]) -> Message {
     Message { bytes, files: files.to_vec() }
 }
 
-/// Returns a message that pays for a call, and has no descriptors.
+/// Returns a message that releases a call's target, without descriptors.
 fn payment() -> Message {
     let mut payment = message(16, &[]);
     payment.bytes[0] = 2;
     payment
 }
 
-/// Files that can be told apart.
+/// Files with different identities.
 struct Files(Vec<File>);
 
 impl Files {
@@ -49,7 +49,7 @@ impl Files {
         file.metadata().expect("it is open").ino()
     }
 
-    /// Returns which of these each descriptor is.
+    /// Returns the index of the file of each descriptor.
     fn indices(&self, fds: Vec<OwnedFd>) -> Vec<usize> {
         let known: Vec<_> = self.0.iter().map(Self::inode).collect();
         let inodes = fds.into_iter().map(|fd| Self::inode(&fd.into()));
@@ -67,8 +67,8 @@ impl Files {
     }
 }
 
-/// Reads one message as the library does: the header, then the body, each in as many reads as it
-/// takes.
+/// Reads one message as the library does: the header, then the body, each with as many reads as
+/// necessary.
 fn read_message(inbox: &mut Inbox, socket: &UnixStream) -> RpcResult<(Vec<u8>, Vec<OwnedFd>)> {
     let (mut bytes, mut fds) = (vec![0; HEADER], Vec::new());
     let mut filled = 0;
@@ -123,7 +123,7 @@ fn a_stream_that_is_cut_anywhere_gives_the_same_messages() {
     }
 }
 
-/// Waits until everything that was sent to `socket` is out of it.
+/// Waits until `socket` has passed on all bytes that were sent to it.
 fn await_read(socket: &UnixStream) {
     let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
     while rustix::net::recv(socket, &mut [0], peek) != Err(rustix::io::Errno::AGAIN) {
@@ -131,7 +131,7 @@ fn await_read(socket: &UnixStream) {
     }
 }
 
-/// The buffer ends anywhere in what was sent at once, and another message with descriptors follows.
+/// The buffer may end anywhere in one send, and another message with descriptors follows.
 #[test]
 fn descriptors_that_came_with_what_pays_for_a_call_are_the_replys() {
     let files = Files::new(3);
@@ -240,7 +240,8 @@ fn an_accepted_connection_reads_its_handshake_to_the_byte() {
             filled += inbox.read_plain(ours.as_fd(), &mut read[filled..]).expect("read").bytes;
         }
         assert_eq!(read, handshake);
-        // A session without descriptors reads its messages plainly, too, and its limit holds.
+        // A session without descriptors also reads messages with `read_plain`, and the limit
+        // applies there too.
         let mut plain = vec![0; HEADER];
         assert_eq!(inbox.read_plain(ours.as_fd(), &mut plain).expect("read").bytes, HEADER);
         assert_eq!(plain, first.bytes[..HEADER]);
@@ -251,8 +252,8 @@ fn an_accepted_connection_reads_its_handshake_to_the_byte() {
     }
 }
 
-/// Returns how one message is sent: its body's length, how many descriptors it has, whether it goes
-/// in one send with those before it if none has any, and where it is cut in two sends.
+/// Returns how each message is sent: the length of its body, its number of descriptors, whether it
+/// shares a send with the previous ones if it has none, and where it is cut into two sends.
 fn sends() -> impl Strategy<Value = Vec<(usize, usize, bool, Option<usize>)>> {
     let body =
         prop_oneof![Just(0), 1..200usize, Just(READ_AHEAD - HEADER), READ_AHEAD - 40..READ_AHEAD, Just(LONG)];
