@@ -46,8 +46,8 @@ impl fmt::Debug for Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(token) = self.token.get() {
-            // Refused for buffers of the allocation that need no token, and a service that is gone
-            // has no claims left.
+            // The service refuses this for buffers of the allocation that need no token; a service
+            // that has ended has no claims.
             let _ = token.release(&[self.id]);
         }
     }
@@ -89,14 +89,14 @@ impl Buffer {
         Mapping::new(&self.fd, bytes, access)
     }
 
-    /// Returns the descriptor, to pass it on. A buffer with a token is released: its memory stays
-    /// usable, and is charged to no uid.
+    /// Returns the descriptor, to pass it on. Releases a buffer with a token: its memory stays
+    /// usable, and no uid is charged.
     pub fn into_fd(self) -> OwnedFd {
         self.fd
     }
 
-    /// Makes buffers of the service's reply to a request of `asked` bytes, with the token of the
-    /// whole reply.
+    /// Makes the buffers of the service's reply to a request of `asked` bytes, with the token of
+    /// the whole reply.
     pub(super) fn accept(
         buffer: AidlBuffer,
         token: Option<&Strong<dyn IBufferToken>>,
@@ -135,7 +135,7 @@ impl From<Buffer> for OwnedFd {
 /// A configured heap of the service.
 #[derive(Debug, Clone)]
 pub struct Heap {
-    /// Its bit in masks, and its rank: the service tries higher ids first.
+    /// Its bit in masks, and its priority: the service tries higher ids first.
     pub id: u32,
     /// Its name.
     pub name: String,
@@ -143,36 +143,36 @@ pub struct Heap {
     pub aliases: Vec<String>,
     /// Its kind; `None` if it is newer than this library.
     pub kind: Option<HeapType>,
-    /// The kind of its buffers; for a list of sources, that of the first. `None` if it is newer
-    /// than this library.
+    /// The kind of its buffers; for a list of sources, that of the first source. `None` if it is
+    /// newer than this library.
     pub backing: Option<Backing>,
     /// The reason why it is unavailable on this machine; `None` if it is available.
     pub unavailable: Option<String>,
-    /// Most bytes that it gives at once; `None` if only the machine's memory limits it.
+    /// Most bytes that it can serve at once; `None` if only the machine's memory limits it.
     pub capacity: Option<u64>,
-    /// Bytes: the service rounds sizes up to a multiple of it.
+    /// Allocation granularity in bytes: the service rounds sizes up to a multiple of it.
     pub granule: u64,
-    /// Largest alignment in bytes of a request.
+    /// Largest alignment of a request, in bytes.
     pub max_alignment: u64,
-    /// Bytes that rows of images in its buffers should begin at multiples of, as its devices need
-    /// it: for [`Image::stride_align`](anion_layout::Image::stride_align). [`STRIDE_ALIGN`] if the
-    /// service is of the interface's version 1, which does not tell.
+    /// Alignment in bytes that its devices require of rows of images in its buffers: for
+    /// [`Image::stride_align`](anion_layout::Image::stride_align). [`STRIDE_ALIGN`] for a service
+    /// of interface version 1, which does not report it.
     pub stride_align: u32,
-    /// The CPU maps its buffers cached.
+    /// Whether the CPU maps its buffers cached.
     pub is_cached: bool,
-    /// Its buffers are zero when the service hands them out.
+    /// Whether its buffers are zero when the service returns them.
     pub is_zeroed: bool,
-    /// The CPU can never map its buffers.
+    /// Whether the CPU can never map its buffers.
     pub is_secure: bool,
-    /// It can give read-only buffers.
+    /// Whether it supports read-only buffers.
     pub gives_read_only: bool,
-    /// The kernel cannot report the release of its buffers: the process that allocated one is
-    /// charged as long as it keeps the [`Buffer`].
+    /// Whether the kernel cannot report the release of its buffers: then the process that allocated
+    /// one is charged as long as it keeps the [`Buffer`].
     pub is_held_by_token: bool,
 }
 
 impl Heap {
-    /// Returns whether `name` is its name or an alias.
+    /// Returns whether `name` is its name or one of its aliases.
     pub fn answers_to(&self, name: &str) -> bool {
         self.name == name || self.aliases.iter().any(|alias| alias == name)
     }
@@ -207,7 +207,7 @@ impl From<HeapInfo> for Heap {
     }
 }
 
-/// Returns what a service tells, or [`STRIDE_ALIGN`] where it tells nothing.
+/// Returns the alignment that the service reports, or [`STRIDE_ALIGN`] if it reports none.
 fn stride_align(told: i32) -> u32 {
     u32::try_from(told).ok().filter(|bytes| *bytes > 0).unwrap_or(STRIDE_ALIGN)
 }

@@ -13,11 +13,11 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// The dma-heaps' name of ordinary memory.
+/// Name of the dma-heap of ordinary memory.
 const SYSTEM: &str = "system";
-/// ION's name of ordinary memory.
+/// Name of ION's heap of ordinary memory.
 const ION_SYSTEM: &str = "ion_system_heap";
-/// The name of ordinary memory that the CPU maps uncached.
+/// Name of the heap of ordinary memory that the CPU maps uncached.
 const SYSTEM_UNCACHED: &str = "system-uncached";
 
 /// The direction of a CPU access.
@@ -58,7 +58,8 @@ impl HeapNames {
         heaps.iter().copied().chain(ion_names).fold(Request::new(len as u64), Request::heap)
     }
 
-    /// Returns the names of ordinary memory; without CPU access, that of uncached memory first.
+    /// Returns the names of ordinary memory; without CPU access, the name of uncached memory comes
+    /// first.
     pub fn of_system(cpu_access_needed: bool) -> &'static [&'static str] {
         if cpu_access_needed { &[SYSTEM] } else { &[SYSTEM_UNCACHED, SYSTEM] }
     }
@@ -82,7 +83,8 @@ impl BufferAllocator {
         Client::connect().map(Self::from)
     }
 
-    /// Makes all further allocations fail that no heap can serve with a dma-buf.
+    /// Restricts further allocations to dma-bufs: an allocation fails if no heap can serve it with
+    /// one.
     pub fn dma_bufs_only(&mut self) {
         self.dma_bufs_only = true;
     }
@@ -103,8 +105,8 @@ impl BufferAllocator {
         self.alloc_first(&[heap_name], len, legacy_align)
     }
 
-    /// Allocates ordinary memory; without CPU access preferably from a heap that the CPU maps
-    /// uncached, which avoids cache maintenance.
+    /// Allocates ordinary memory. Without CPU access it prefers a heap that the CPU maps uncached,
+    /// which avoids cache maintenance.
     ///
     /// # Errors
     /// As [`Client::allocate`].
@@ -117,8 +119,7 @@ impl BufferAllocator {
         self.alloc_first(HeapNames::of_system(cpu_access_needed), len, legacy_align)
     }
 
-    /// Begins a CPU access to a mapping of the buffer. Files that are no dma-bufs need no such
-    /// call; it does nothing for them.
+    /// Begins a CPU access to a mapping of the buffer. Does nothing for files that are no dma-bufs.
     ///
     /// # Errors
     /// Those of the buffer's exporter.
@@ -137,15 +138,15 @@ impl BufferAllocator {
     /// Sets the name of a dma-buf, which the kernel shows.
     ///
     /// # Errors
-    /// `EINVAL` for more than 31 bytes or a NUL among them; `ENOTTY` if it is no dma-buf.
+    /// `EINVAL` if the name has more than 31 bytes or contains a NUL; `ENOTTY` if `fd` is no
+    /// dma-buf.
     pub fn dmabuf_set_name(&self, fd: impl AsFd, name: &str) -> io::Result<()> {
         let name = CString::new(name).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
         set_name(fd, &name)
     }
 
-    /// Returns the names and aliases of the heaps that can be allocated from. After
-    /// [`BufferAllocator::dma_bufs_only`] it returns only heaps that give dma-bufs, as far as the
-    /// first of a heap's sources decides that.
+    /// Returns the names and aliases of the heaps that can serve allocations. After
+    /// [`BufferAllocator::dma_bufs_only`] it returns only heaps whose first source makes dma-bufs.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -157,8 +158,8 @@ impl BufferAllocator {
         Ok(usable.flat_map(Heap::into_names).collect())
     }
 
-    /// Returns whether a heap of the kernel's ION can be allocated from. Code need not check this:
-    /// the names are the same.
+    /// Returns whether a heap of the kernel's ION is available. Code need not check this: the names
+    /// are the same.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -174,7 +175,7 @@ impl BufferAllocator {
     }
 }
 
-/// With a connection of the caller's own.
+/// Uses the caller's connection.
 impl From<Client> for BufferAllocator {
     fn from(client: Client) -> Self {
         Self { client, names: HeapNames::default(), dma_bufs_only: false }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The connection to the service, and reconnection.
+//! Connects to the service, and reconnects.
 
 use super::buffer::{Buffer, Heap};
 use super::error::Error;
@@ -33,8 +33,7 @@ pub struct Settings {
     /// Time that a call waits for a service that has ended to start again; zero for a single
     /// attempt. A first connection does not wait.
     pub patience: Duration,
-    /// Number of calls that are answered at once over a socket, at least 1. Kernel binder ignores
-    /// it.
+    /// Number of concurrent calls over a socket, at least 1. Kernel binder ignores it.
     pub connections: u32,
 }
 
@@ -47,12 +46,12 @@ impl Default for Settings {
 
 type Service = OfProcess<Found<dyn IHeapAllocator>>;
 
-/// A client of the allocator service. Threads can share it. In a child of fork(2) it opens a
-/// connection of its own with the first call, and does not touch the parent's.
+/// A client of the allocator service. Threads can share it. In a child of fork(2) the first call
+/// opens a separate connection, and the parent's is not used.
 pub struct Client {
     settings: Settings,
     is_operator: bool,
-    /// Address where the service was found first.
+    /// Address at which the service was found first.
     endpoint: Endpoint,
     link: Link,
 }
@@ -60,12 +59,12 @@ pub struct Client {
 /// The state of a client in one process.
 struct Link {
     pid: u32,
-    /// The last connection, which may be lost already; none before a child's first call. The lock
-    /// is held while it is replaced, never during a call.
+    /// The last connection, which may already be lost; `None` before a child's first call. The lock
+    /// is held while the connection is replaced, never during a call.
     current: Mutex<Option<Arc<Service>>>,
     generation: AtomicU64,
-    /// The state for a child of this process. It has a lock of its own: a thread that the child
-    /// does not have may hold the child's copy of the other lock.
+    /// The state for a child of this process, with a lock of its own: the child's copy of the other
+    /// lock may be held by a thread that does not exist in the child.
     child: OnceLock<Box<Link>>,
 }
 
@@ -123,11 +122,11 @@ impl Client {
         self.link().generation.load(Ordering::Acquire)
     }
 
-    /// Allocates the buffers of `request`: one heap gives all of them, zeroed unless the heap is
+    /// Allocates the buffers of `request`: one heap serves all of them, zeroed unless the heap is
     /// secure.
     ///
     /// # Errors
-    /// [`Error::Refused`] with the service's reason; nothing is allocated then. Others as
+    /// [`Error::Refused`] with the service's reason; then nothing is allocated. Others as
     /// [`Client::call`].
     pub fn allocate(&self, request: &Request) -> Result<Vec<Buffer>, Error> {
         let Allocation { buffers, token } =
@@ -183,8 +182,8 @@ impl Client {
 
     /// Makes any call of the interface (`IHeapAllocator.aidl`).
     ///
-    /// If the service has ended, the client connects again and calls `ask` once more: anything that
-    /// the first attempt made ended with the service, or the kernel released it.
+    /// If the service has ended, the client connects again and calls `ask` once more: whatever the
+    /// first attempt allocated ended with the service, or was released.
     ///
     /// # Errors
     /// [`Error::Refused`] if the service refuses; [`Error::Unreachable`] if it ended and does not
@@ -197,14 +196,14 @@ impl Client {
     ) -> Result<T, Error> {
         let link = self.link();
         let current = link.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // The link is this process's, and so is what it has.
+        // The link belongs to this process, and so does its connection.
         if let Some(service) = current.as_deref().and_then(OfProcess::own) {
             match ask(service.interface()) {
                 Err(status) if is_lost(&status) => {}
                 answer => return Ok(answer?),
             }
         }
-        // From here on: the call itself may have taken longer before the service went.
+        // Measured from here: the call itself may have taken longer before the service ended.
         let deadline = Instant::now().checked_add(self.settings.patience);
         let service = self.replace(link, current.as_ref(), deadline).map_err(Error::connecting)?;
         let service = service.own().ok_or(Error::Inherited("connection"))?;
@@ -222,8 +221,8 @@ impl Client {
         link
     }
 
-    /// Returns a connection that replaces `lost`, or the first one of a child: made now, or by
-    /// another thread in the meantime. Without a deadline it waits without a limit.
+    /// Returns a connection that replaces `lost`, or a child's first one. This call or another
+    /// thread made it. Without a deadline it waits without a limit.
     fn replace(
         &self,
         link: &Link,
@@ -245,13 +244,13 @@ impl Client {
                 Ok(service) => {
                     let service = Arc::new(OfProcess::new(service));
                     *current = Some(Arc::clone(&service));
-                    // A child's first one is counted since its link is there.
+                    // A child's first connection was counted when its link was made.
                     link.generation.fetch_add(u64::from(lost.is_some()), Ordering::Release);
                     return Ok(service);
                 }
-                // Kernel binder's device stays the parent's.
+                // Kernel binder's device belongs to the parent.
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => return Err(error),
-                // A thread that waited for the lock makes this attempt even if its time is over.
+                // A thread that waited for the lock makes this attempt even after the deadline.
                 Err(error) if deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) => {
                     return Err(error);
                 }
@@ -261,8 +260,8 @@ impl Client {
         }
     }
 
-    /// Connects again. A service manager may return the service that died until it has detected
-    /// that, so the new one must answer.
+    /// Connects again. A service manager may return the dead service until it has detected the
+    /// death, so the new one must answer.
     fn reopen(&self) -> io::Result<Found<dyn IHeapAllocator>> {
         if let (true, Endpoint::Binder(_)) = (self.link.pid != process::id(), &self.endpoint) {
             let why = format!("{}: kernel binder serves no child of fork before exec", self.endpoint);

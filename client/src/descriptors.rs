@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Processes without free file descriptors.
+//! Detects that this process has no free file descriptors.
 
 use nix::sys::resource::{Resource, getrlimit};
 use std::fs::File;
@@ -24,13 +24,13 @@ impl NoDescriptors {
         Self { limit: limit.into() }
     }
 
-    /// Returns `here` if this process can open no file now: the call before has probably failed for
-    /// that reason, in this process or in the service.
+    /// Returns the limit if this process cannot open a file now: then the previous call has
+    /// probably failed for that reason, in this process or in the service.
     pub fn now() -> Option<Self> {
         File::open("/").err().filter(Self::is_reason_for).map(|_| Self::here())
     }
 
-    /// Returns whether this is the error of a call that found no free descriptor.
+    /// Returns whether a call failed with this error for lack of a free descriptor.
     pub fn is_reason_for(error: &io::Error) -> bool {
         error.raw_os_error() == Some(libc::EMFILE)
     }

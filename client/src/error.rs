@@ -18,11 +18,11 @@ pub enum Error {
         /// every heap.
         message: String,
     },
-    /// No service answers, or it did not start again within the client's patience.
+    /// No service answers, or it did not restart within the client's patience.
     #[error("cannot reach the service: {0}")]
     Unreachable(io::Error),
     /// The service runs, but did not answer the call: it took too long, or the reply was damaged.
-    /// The service may have executed the call; it releases again what it allocated.
+    /// The service may have executed the call; then it releases what it allocated.
     #[error("the service did not answer: {0}")]
     NoAnswer(String),
     /// The answer violates the interface.
@@ -31,7 +31,8 @@ pub enum Error {
     /// The object belongs to the process that made it, and this process is its child by fork(2).
     #[error("the {0} belongs to the process that made it; a child of fork must make its own")]
     Inherited(&'static str),
-    /// The service works, and has released again what it allocated for the call.
+    /// This process has no free descriptor. The service works, and has released what it allocated
+    /// for the call.
     #[error(transparent)]
     NoDescriptors(NoDescriptors),
     /// This process failed; the service may work.
@@ -45,7 +46,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns the error of a system call of this process; `what` names what failed.
+    /// Returns the error of a system call of this process; `what` names the operation.
     pub(super) fn local(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |cause| match NoDescriptors::is_reason_for(&cause) {
             true => Self::NoDescriptors(NoDescriptors::here()),
@@ -66,8 +67,8 @@ impl Error {
         }
     }
 
-    /// Returns the errno for callers that know no other errors: those of ION and the dma-heaps if
-    /// they have one for the cause.
+    /// Returns an errno for callers that know only these: that of ION and the dma-heaps if they
+    /// have one for the cause.
     pub fn errno(&self) -> i32 {
         match self {
             Self::Refused { refusal, .. } => match refusal {
@@ -100,17 +101,17 @@ pub fn errno_of(error: &io::Error) -> i32 {
     })
 }
 
-/// Cause of a refusal: one for each code of the interface (`ErrorCode.aidl`).
+/// Cause of a refusal, one for each code of the interface (`ErrorCode.aidl`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The request is malformed; repeating it cannot help.
+    /// The request is malformed; it fails every time.
     BadRequest,
     /// No heap has this name, or is in this mask.
     UnknownHeap,
     /// The uid has no permission.
     NotPermitted,
-    /// The heaps exist, but cannot give this kind of buffer on this machine.
+    /// The heaps exist, but cannot serve this kind of buffer on this machine.
     Unsupported,
     /// Memory, room or descriptors are exhausted. A later call may succeed.
     NoMemory,

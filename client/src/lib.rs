@@ -13,12 +13,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What lives how long
+//! # Lifetime of buffers
 //!
-//! A [`Buffer`] is a file descriptor. No call frees it: when its last copy and the last [`Mapping`]
-//! of it are gone, in any process, the kernel reports it to the service. If the kernel cannot
-//! report the release ([`Heap::is_held_by_token`], ashmem), this process is charged until it drops
-//! the [`Buffer`].
+//! A [`Buffer`] is a file descriptor. No call frees it: when its last copy is closed and its last
+//! [`Mapping`] is unmapped, in every process, the kernel reports this to the service. If the kernel
+//! cannot report the release ([`Heap::is_held_by_token`], ashmem), this process is charged until it
+//! drops the [`Buffer`].
 //!
 //! # When the service restarts
 //!
@@ -32,10 +32,10 @@
 //! # After fork(2)
 //!
 //! Descriptors and mappings belong to the child as well as to the parent. A [`Client`] connects
-//! again in the child, over a socket, with the child's first call. Objects that the parent made
-//! inside the service belong to the parent; dropping the child's copy does not end them. Kernel
-//! binder does not work in a child before exec. The child keeps the parent's socket open until it
-//! executes a program or ends, so the service detects the end of a dead parent only then.
+//! again in the child at the child's first call, over a socket. Objects that the parent made inside
+//! the service belong to the parent; dropping the child's copy does not end them. Kernel binder
+//! does not work in a child before exec. The child keeps the parent's socket open until it executes
+//! a program or ends, so the service detects the end of a dead parent only then.
 //!
 //! # When descriptors run out
 //!
@@ -43,12 +43,12 @@
 //! [`Error::NoDescriptors`]. The service releases what it allocated for the call, and the client
 //! stays connected.
 //!
-//! # How it is built
+//! # Dependencies
 //!
-//! The library uses only the interface of the service. `anion-memory` has the code for the memory
-//! of a buffer that both share.
+//! The library uses only the interface of the service. `anion-memory` has the code for a buffer's
+//! memory that the service and the library share.
 //!
-//! # Old code
+//! # Code for libdmabufheap
 //!
 //! [`BufferAllocator`] has the methods of libdmabufheap's class of that name.
 

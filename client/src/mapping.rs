@@ -10,10 +10,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
 /// A shared mapping of a buffer from its start, with its pages present. It keeps the buffer's
-/// memory, also after the descriptor is closed.
+/// memory even after the descriptor is closed.
 ///
 /// A [`View`] brackets reads and writes as the kernel requires for dma-bufs. Shared memory, a memfd
-/// or ashmem, needs no brackets; there they cost nothing.
+/// or ashmem, needs no brackets; for it they cost nothing.
 ///
 /// ```
 /// use anion_client::{Access, CpuAccess, Mapping};
@@ -33,7 +33,7 @@ use std::ptr::NonNull;
 #[derive(Debug)]
 pub struct Mapping {
     map: SharedMap,
-    /// The dma-buf, for the brackets of accesses; none for a file, which needs none.
+    /// The dma-buf, to bracket accesses; `None` for a file, which needs no brackets.
     told: Option<OwnedFd>,
     access: Access,
 }
@@ -51,7 +51,7 @@ impl Mapping {
         Ok(Self { map, told, access })
     }
 
-    /// Returns the bytes mapped.
+    /// Returns the number of mapped bytes.
     #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
     pub fn len(&self) -> usize {
         self.map.len()
@@ -85,8 +85,8 @@ impl Mapping {
         self.told.as_ref().map_or(Ok(()), |fd| sync(fd, access, phase))
     }
 
-    /// Returns the address of the mapping: valid for its length as long as this value lives.
-    /// Callers must not make a Rust reference of it, since other processes can change the memory.
+    /// Returns the address of the mapping: valid for its length while this value lives. Callers
+    /// must not make a Rust reference from it, since other processes can change the memory.
     pub fn as_ptr(&self) -> NonNull<u8> {
         self.map.as_ptr()
     }
@@ -240,7 +240,7 @@ mod tests {
     fn shared_memory_is_not_told_and_costs_no_descriptor() {
         let mut mapping = Mapping::new(memfd(), 4096, Access::ReadWrite).expect("mapped");
         assert!(mapping.told.is_none());
-        // What cannot be told apart is told, and ENOTTY is taken for "no need".
+        // A file of unknown kind gets the ioctl, and ENOTTY means that it needs none.
         mapping.told = Some(memfd());
         mapping.begin(CpuAccess::ReadWrite).expect("begun").end().expect("ended");
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory pressure, as the service reports it.
+//! Reports memory pressure, as the service determines it.
 
 use super::connection::Client;
 use super::error::Error;
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum PressureLevel {
-    /// No memory pressure is known.
+    /// The service knows of no memory pressure.
     None = 0,
     /// The service returns a part of its pooled memory to the kernel.
     Moderate = 1,
@@ -33,7 +33,7 @@ pub enum PressureLevel {
 }
 
 impl From<AidlLevel> for PressureLevel {
-    /// Converts a level that is newer than this library to critical: levels rise.
+    /// Converts a level that is newer than this library to critical: newer levels are higher.
     fn from(level: AidlLevel) -> Self {
         match level {
             AidlLevel::NONE => Self::None,
@@ -43,8 +43,8 @@ impl From<AidlLevel> for PressureLevel {
     }
 }
 
-/// Receives the pressure level until it is dropped, over a connection and on a thread of its own.
-/// When the service restarts, it connects to the new one.
+/// Receives the pressure level until it is dropped, with a separate connection and thread. When the
+/// service restarts, it connects to the new one.
 pub struct PressureWatch {
     shared: Arc<Shared>,
     thread: OfProcess<JoinHandle<()>>,
@@ -53,7 +53,7 @@ pub struct PressureWatch {
 /// The state that the watch shares with its thread and with the listener.
 struct Shared {
     state: Mutex<State>,
-    /// The service has ended, or the watch is being dropped.
+    /// Signals that the service has ended, or the watch is being dropped.
     changed: Condvar,
     /// Readable while `state` has a level.
     event: EventFd,
@@ -74,13 +74,14 @@ impl_interface!(Listener);
 impl IPressureListener for Listener {
     fn onPressure(&self, level: AidlLevel) -> anion_ipc::Result<()> {
         self.0.lock().level = Some(level.into());
-        // It fails if the counter is at its end, which it is far from: every look clears it.
+        // Fails only if the counter is at its maximum, which it never reaches: every read clears
+        // it.
         let _ = self.0.event.write(1);
         Ok(())
     }
 }
 
-/// A registration: dropping it ends the session, and so the registration.
+/// A registration. Dropping it ends the session and so the registration.
 struct Registered {
     _death: DeathLink,
     _listener: Strong<dyn IPressureListener>,
@@ -124,7 +125,7 @@ impl PressureWatch {
     /// [`Error::Inherited`] in a child of fork(2).
     pub fn next(&self) -> Result<Option<PressureLevel>, Error> {
         self.thread.get().ok_or(Error::Inherited("pressure watch"))?;
-        // First: what comes in between makes it readable again.
+        // Cleared first: a level that arrives in between makes it readable again.
         let _ = self.shared.event.read();
         Ok(self.shared.lock().level.take())
     }
@@ -166,7 +167,7 @@ impl Shared {
             }
             state.lost = false;
             drop(state);
-            // The old session ends first: its end is of no interest any more.
+            // The old session ends first: its end must not be reported any more.
             drop(registered.take());
             match self.register(endpoint) {
                 Ok(new) => registered = Some(new),
@@ -184,11 +185,11 @@ impl AsFd for PressureWatch {
 
 impl Drop for PressureWatch {
     fn drop(&mut self) {
-        // A child of fork has no such thread.
+        // A child of fork does not have the thread.
         if let Some(thread) = self.thread.take() {
             self.shared.lock().stop = true;
             self.shared.changed.notify_all();
-            // It fails if the thread panicked, which it has said.
+            // Fails if the thread panicked, which has already been reported.
             let _ = thread.join();
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Objects that belong to the process that made them: the service knows connections, and a child of
-//! fork(2) has copies of its parent's.
+//! Objects that belong to the process that made them: the service identifies connections, and a
+//! child of fork(2) has copies of its parent's.
 
 use std::mem;
 use std::process;
@@ -23,13 +23,13 @@ impl<T> OfProcess<T> {
         self.own().filter(|_| self.pid == process::id())
     }
 
-    /// Returns the value if the caller knows that this process made it: without the system call of
-    /// [`OfProcess::get`]. `None` once it was taken out.
+    /// Returns the value if the caller knows that this process made it, without the system call of
+    /// [`OfProcess::get`]. `None` once it was taken.
     pub(super) fn own(&self) -> Option<&T> {
         self.value.as_ref()
     }
 
-    /// Takes the value out; `None` in any other process.
+    /// Takes the value; `None` in any other process.
     pub(super) fn take(&mut self) -> Option<T> {
         if self.pid == process::id() { self.value.take() } else { None }
     }
@@ -38,8 +38,8 @@ impl<T> OfProcess<T> {
 impl<T> Drop for OfProcess<T> {
     fn drop(&mut self) {
         if self.pid != process::id() {
-            // Its destructor would speak to the service over the parent's socket, or release what
-            // fork(2) has not copied, such as a thread.
+            // Its destructor would send to the service over the parent's socket, or release an
+            // object that fork(2) did not copy, such as a thread.
             mem::forget(self.value.take());
         }
     }

@@ -43,7 +43,7 @@ impl Request {
         }
     }
 
-    /// Returns a request for one buffer that has room for an image of this layout.
+    /// Returns a request for one buffer for an image of this layout.
     pub fn for_image(layout: &Layout) -> Self {
         Self::new(layout.bytes)
     }
@@ -64,22 +64,22 @@ impl Request {
         self
     }
 
-    /// Requests `count` buffers, at most 64: one heap gives all of them, or the call fails.
+    /// Requests `count` buffers, at most 64: one heap serves all of them, or the call fails.
     #[must_use]
     pub fn count(mut self, count: u32) -> Self {
         self.count = count;
         self
     }
 
-    /// Returns a label for dumps: at most 31 bytes of printable ASCII.
+    /// Sets the label for dumps: at most 31 bytes of printable ASCII.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self
     }
 
-    /// Requires physical pieces of at least this many bytes, at multiples of it: a power of two, or
-    /// 0 for the heap's own alignment.
+    /// Requires physically contiguous pieces of at least this many bytes, at multiples of it: a
+    /// power of two, or 0 for the heap's own alignment.
     #[must_use]
     pub fn alignment(mut self, bytes: u64) -> Self {
         self.alignment = bytes;
@@ -101,7 +101,7 @@ impl Request {
     }
 
     /// Accepts buffers with data of clients of the caller's own trust domain: for callers that
-    /// overwrite every byte. A service of interface version 1 gives zeroed buffers.
+    /// overwrite every byte. A service of interface version 1 returns zeroed buffers.
     #[must_use]
     pub fn unzeroed(mut self) -> Self {
         self.unzeroed = true;

@@ -9,13 +9,13 @@ use std::fmt;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IReservation::IReservation;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::ReservationRequest::ReservationRequest;
 
-/// Buffers that the service charges to this process's uid and preallocates until this is dropped,
-/// or until the service ends, which has the same effect.
+/// Buffers that the service charges to this process's uid and preallocates, until this is dropped
+/// or the service ends.
 pub struct Reservation(OfProcess<Strong<dyn IReservation>>);
 
 impl Client {
-    /// Reserves `count` buffers of `bytes` bytes of the heap with this name or alias: requests for
-    /// the same size draw them. It does not wait until they are made ([`Reservation::ready`]).
+    /// Reserves `count` buffers of `bytes` bytes of the heap with this name or alias; requests for
+    /// the same size use them. Does not wait until they are made ([`Reservation::ready`]).
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -30,8 +30,7 @@ impl Client {
 }
 
 impl Reservation {
-    /// Returns how many of its buffers are ready now, without those that were drawn and not yet
-    /// released.
+    /// Returns how many of its buffers are ready now, without those that are in use.
     ///
     /// # Errors
     /// [`Error::Unreachable`] if the service that made it has ended; [`Error::Inherited`] in a

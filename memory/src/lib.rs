@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Code that the service and its clients share for the memory of a buffer: mapping it, dma-buf CPU
-//! accesses, and asking whether another process has a file open. It also has the names for kinds of
-//! heaps and buffers.
+//! Code that the service and its clients share for the memory of a buffer: maps it, brackets CPU
+//! accesses to dma-bufs, and asks whether another process has a file open. It also has the names
+//! for kinds of heaps and buffers.
 //!
-//! It knows neither heaps nor the interface nor connections.
+//! It does not use heaps, the interface or connections.
 
 #![deny(unsafe_code)]
 

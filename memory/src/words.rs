@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// A buffer's identity: never repeated until the machine reboots.
+/// A buffer's id. It is not reused until the machine reboots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BufferId(pub u64);
 
@@ -17,17 +17,17 @@ impl fmt::Display for BufferId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum HeapType {
-    /// Ordinary memory, page by page.
+    /// Ordinary memory, allocated page by page.
     System = 0,
-    /// Ordinary memory in one physical piece.
+    /// Ordinary memory that is physically contiguous.
     SystemContig = 1,
-    /// A fixed budget set aside for the heap.
+    /// Memory of fixed size, set aside for the heap.
     Carveout = 2,
-    /// A fixed budget handed out in chunks of one size.
+    /// The same, allocated in chunks of one size.
     Chunk = 3,
     /// The kernel's contiguous memory allocator.
     Dma = 4,
-    /// An ordered list of other sources, or a vendor's own.
+    /// An ordered list of other sources, or a vendor's own kind.
     Custom = 5,
 }
 
@@ -59,9 +59,9 @@ pub enum Backing {
     Ashmem,
     /// A dma-buf that /dev/udmabuf made.
     Udmabuf,
-    /// A dma-buf of a kernel dma-heap.
+    /// A dma-buf from a kernel dma-heap.
     DmaHeap,
-    /// A dma-buf of the kernel's ion device.
+    /// A dma-buf from the kernel's ION device.
     Ion,
     /// A memfd of huge pages.
     Hugetlb,
@@ -89,9 +89,9 @@ impl Backing {
 /// Access mode of a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Read, write and map both ways.
+    /// Reading, writing, and mapping for both.
     ReadWrite,
-    /// Read and map read-only; the kernel enforces it.
+    /// Reading, and mapping for reading only; the kernel enforces it.
     ReadOnly,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Ioctls of every dma-buf, for all exporters (`drivers/dma-buf/dma-buf.c`).
+//! Makes the ioctls of dma-bufs of all exporters (`drivers/dma-buf/dma-buf.c`).
 
 use nix::errno::Errno;
 use std::ffi::CStr;
@@ -14,7 +14,8 @@ nix::ioctl_write_ptr!(
     u64
 );
 nix::ioctl_write_ptr_bad!(
-    /// `DMA_BUF_SET_NAME_B`: the argument is the string itself, for any size in the number.
+    /// `DMA_BUF_SET_NAME_B`: the argument is the string itself, whatever size the ioctl number
+    /// contains.
     dma_buf_set_name,
     nix::request_code_write!(b'b', 1, size_of::<u64>()),
     libc::c_char
@@ -45,8 +46,8 @@ pub enum Phase {
 /// Gives a dma-buf a name, which fdinfo and `/sys/kernel/debug/dma_buf/bufinfo` show.
 ///
 /// # Errors
-/// `EINVAL` beyond 31 bytes; `EBUSY` on old kernels while a device is attached; `ENOTTY` if it is
-/// no dma-buf.
+/// `EINVAL` for more than 31 bytes; `EBUSY` on old kernels while a device is attached; `ENOTTY` if
+/// it is no dma-buf.
 pub fn set_name(fd: impl AsFd, name: &CStr) -> io::Result<()> {
     // SAFETY: `name` is a NUL-terminated string that lives during the call, the kernel reads no
     // further than its NUL and writes nothing; the descriptor is open for the duration of the
@@ -55,8 +56,8 @@ pub fn set_name(fd: impl AsFd, name: &CStr) -> io::Result<()> {
     Ok(())
 }
 
-/// Brackets CPU access to a mapping of a dma-buf (`DMA_BUF_IOCTL_SYNC`). Memory that no device can
-/// access, a memfd or ashmem, has no such call; there it does nothing.
+/// Brackets CPU access to a mapping of a dma-buf (`DMA_BUF_IOCTL_SYNC`). Does nothing for a memfd
+/// or ashmem: no device can access their memory, and they do not have the ioctl.
 ///
 /// # Errors
 /// Those of the exporter; interrupted calls are repeated.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Asks whether another process has a file open, by taking a write lease and returning it.
+//! Detects whether another process has a file open, by taking a write lease and releasing it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -17,19 +17,19 @@ fn set(fd: impl AsFd, kind: libc::c_int) -> io::Result<()> {
 /// Returns whether `fd`'s description is the only one of its file. Takes under a microsecond and
 /// never blocks.
 ///
-/// The kernel grants a write lease only when no other open file description of the inode exists,
-/// be it held by a descriptor, a mapping, a message in a socket queue or another process
-/// (fs/locks.c, `check_conflicting_open`). The asking description must have been opened through a
-/// path: the one that memfd_create(2) returns is not counted in the inode's writers, and the answer
-/// would be wrong. A process that opens the file during the microsecond of the lease makes the
-/// kernel send this one `SIGIO`.
+/// The kernel grants a write lease only when no other open file description of the inode exists:
+/// not in a descriptor, a mapping, a message in a socket queue or another process (fs/locks.c,
+/// `check_conflicting_open`). The asking description must have been opened through a path: the
+/// kernel does not count the one that memfd_create(2) returns among the inode's writers, and the
+/// result would be wrong. If a process opens the file during the microsecond of the lease, the
+/// kernel sends `SIGIO` to this one.
 ///
 /// # Errors
 /// `EINVAL` if the file system has no leases, `EACCES` if the file belongs to another uid.
 pub fn is_only_holder(fd: impl AsFd) -> io::Result<bool> {
     match set(&fd, libc::F_WRLCK) {
         Ok(()) => {
-            // Fails only if a concurrent caller already gave the shared lease back.
+            // Fails only if a concurrent caller has already released the shared lease.
             let _ = set(&fd, libc::F_UNLCK);
             Ok(true)
         }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Mapped shared memory.
+//! Maps shared memory.
 //!
-//! Other processes may write to a shared mapping at any moment, so no reference into it is ever
-//! made: every access is a volatile load or store of a plain integer through a raw pointer, and
-//! data is copied in and out.
+//! Other processes may write to a shared mapping at any moment, so no code makes a reference into
+//! it: every access is a volatile load or store of a plain integer through a raw pointer, and data
+//! is copied in and out.
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -16,35 +16,35 @@ use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
-/// Bytes moved by one access where alignment permits.
+/// Bytes of one access if alignment permits.
 const WORD: usize = size_of::<u64>();
-/// Mappings from here on can profit from huge pages: smaller ones are not as large as one on any
-/// machine.
+/// Smallest mapping for which huge pages are requested: on no machine is a huge page smaller.
 const LARGE: usize = 2 << 20;
 
 /// A shared mapping of the start of a file.
 ///
 /// Invariant: `base..base + mapped` is one live mapping, page-aligned, made by [`SharedMap::new`]
-/// and its like and unmapped by `drop` alone; it is readable, and writable if `writable`. `len` is
-/// at most `mapped` and within the file.
+/// or a similar function and unmapped only by `drop`; it is readable, and writable if `writable`.
+/// `len` is at most `mapped` and within the file.
 #[derive(Debug)]
 pub struct SharedMap {
     base: NonNull<u8>,
     len: usize,
-    /// `len` in whole pages of the file: huge ones can only be unmapped whole.
+    /// `len` rounded up to whole pages of the file: huge ones can only be unmapped whole.
     mapped: usize,
     writable: bool,
 }
 
-// SAFETY: the mapping belongs to the process, not to a thread, and all access goes through volatile
-// operations on integers, for which concurrent use means stale or torn data, as with other
+// SAFETY: the mapping belongs to the process, not to a thread, and every access is a volatile
+// operation on an integer, for which concurrent use means stale or torn data, as with other
 // processes.
 unsafe impl Send for SharedMap {}
 // SAFETY: as above.
 unsafe impl Sync for SharedMap {}
 
 impl SharedMap {
-    /// Maps the first `bytes` bytes of `fd`, shared, with its pages made present at once.
+    /// Makes a shared mapping of the first `bytes` bytes of `fd`, and makes its pages present at
+    /// once.
     ///
     /// Touching a page beyond the end of a file raises `SIGBUS`; Anion's buffers are sealed against
     /// shrinking.
@@ -56,29 +56,29 @@ impl SharedMap {
         Self::with_flags(fd, bytes, access, MapFlags::MAP_POPULATE)
     }
 
-    /// Maps all `bytes` bytes of a file that is zero, writable, and makes its pages present: huge
-    /// ones for a large file, where the machine allows that for shared memory.
+    /// Makes a shared, writable mapping of all `bytes` bytes of a zeroed file, and makes its pages
+    /// present: huge ones for a large file, if the machine permits them for shared memory.
     ///
     /// # Errors
-    /// As [`SharedMap::new`]; when memory runs out, where the kernel says so rather than kill
-    /// (Linux 5.14).
+    /// As [`SharedMap::new`]; if memory runs out and the kernel reports it instead of killing the
+    /// process (Linux 5.14).
     pub fn populated(fd: impl AsFd, bytes: usize) -> io::Result<Self> {
         let map = Self::with_flags(fd, bytes, Access::ReadWrite, MapFlags::empty())?;
         if bytes >= LARGE {
-            // Only a wish: a kernel without huge pages for shared memory refuses or ignores it.
+            // Optional: a kernel without huge pages for shared memory refuses or ignores it.
             let _ = map.advise(0, bytes, libc::MADV_HUGEPAGE);
         }
         match map.prefault(0, bytes) {
             Ok(()) => {}
-            // Older kernels; what is zero stays zero.
+            // For older kernels. The file is zero, so writing zeros changes nothing.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => map.fill(0)?,
             Err(error) => return Err(error),
         }
         Ok(map)
     }
 
-    /// Maps the first `bytes` bytes of `fd`, shared and writable, and leaves it to the first access
-    /// to make each page present: for files that have holes.
+    /// Makes a shared, writable mapping of the first `bytes` bytes of `fd`. The first access makes
+    /// each page present, so files with holes keep them.
     ///
     /// # Errors
     /// Those of [`SharedMap::new`].
@@ -89,10 +89,10 @@ impl SharedMap {
     fn with_flags(fd: impl AsFd, bytes: usize, access: Access, flags: MapFlags) -> io::Result<Self> {
         let stat = nix::sys::stat::fstat(&fd)?;
         let size = stat.st_size;
-        // Others than plain files, an ashmem region or an old kernel's dma-buf, do not tell their
-        // size here; their drivers refuse to map more than that.
+        // Other files, such as an ashmem region or an old kernel's dma-buf, do not report their
+        // size here; their drivers refuse to map more.
         let tells_size = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
-        // A file of huge pages has them as its block size.
+        // The block size of a file of huge pages is the size of such a page.
         let block = usize::try_from(stat.st_blksize).unwrap_or(1).max(1);
         let length = NonZeroUsize::new(bytes)
             .filter(|bytes| !tells_size || usize::try_from(size).is_ok_and(|size| bytes.get() <= size))
@@ -107,7 +107,7 @@ impl SharedMap {
         let writable = access == Access::ReadWrite;
         let protection =
             if writable { ProtFlags::PROT_READ | ProtFlags::PROT_WRITE } else { ProtFlags::PROT_READ };
-        // SAFETY: no address is asked for and MAP_FIXED is absent, so no existing mapping can be
+        // SAFETY: the call passes no address and no MAP_FIXED, so no existing mapping can be
         // replaced; the result is used only if the call succeeded.
         let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED | flags, fd, 0) }?;
         Ok(Self { base: base.cast(), len: bytes, mapped: length.get(), writable })
@@ -120,7 +120,7 @@ impl SharedMap {
         // SAFETY: `check` has made sure that `offset` is inside the mapping.
         let start = unsafe { self.base.add(offset) };
         // SAFETY: the range is inside one live mapping (invariant; checked above). Neither advice
-        // that is given here (asserted) unmaps or changes a byte; populating faults pages in as
+        // that is passed here (asserted) unmaps or changes a byte; populating faults pages in as
         // writing would, which needs a writable mapping and fails with an error in any other.
         let result = unsafe { libc::madvise(start.as_ptr().cast(), len, advice) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -129,18 +129,18 @@ impl SharedMap {
     /// Makes the pages of a range present, as writing to each would.
     ///
     /// # Errors
-    /// As [`SharedMap::write_at`]; `InvalidInput` before Linux 5.14; when memory runs out.
+    /// As [`SharedMap::write_at`]; `InvalidInput` before Linux 5.14; if memory runs out.
     pub fn prefault(&self, offset: usize, len: usize) -> io::Result<()> {
         self.advise(offset, len, libc::MADV_POPULATE_WRITE)
     }
 
-    /// Returns the bytes mapped.
+    /// Returns the number of mapped bytes.
     #[expect(clippy::len_without_is_empty, reason = "a mapping is never empty")]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Returns where the mapping is. The address is page-aligned, and valid for [`SharedMap::len`]
+    /// Returns the address of the mapping. It is page-aligned, and valid for [`SharedMap::len`]
     /// bytes while this value lives.
     pub fn as_ptr(&self) -> NonNull<u8> {
         self.base
@@ -176,12 +176,12 @@ impl SharedMap {
         Ok(())
     }
 
-    /// Detaches a range from the file: what any thread writes to it from then on goes to private
-    /// memory that is never read. Other ranges stay as they are. `offset` and `len` must be
-    /// multiples of the file's page.
+    /// Detaches a range from the file: all later writes of any thread to it go to private memory
+    /// that is never read. Other ranges stay as they are. `offset` and `len` must be multiples of
+    /// the file's page size.
     ///
     /// # Errors
-    /// `InvalidInput` if the range leaves the mapping; as mmap(2). Nothing is detached then.
+    /// `InvalidInput` if the range exceeds the mapping; as mmap(2). Then nothing is detached.
     pub fn detach(&self, offset: usize, len: usize) -> io::Result<()> {
         let out = || {
             let text = format!("range is {len} bytes at {offset}, but the mapping has {}", self.mapped);
@@ -196,18 +196,18 @@ impl SharedMap {
         let flags = MapFlags::MAP_FIXED | MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         let address = NonZeroUsize::new(start.as_ptr() as usize);
-        // SAFETY: MAP_FIXED replaces pages of this value's own mapping alone (the range is inside
+        // SAFETY: MAP_FIXED replaces only pages of this value's own mapping (the range is inside
         // it, checked above), by pages that can be read and written, so that the invariant holds:
-        // all of `base..base + mapped` stays one live range that `drop` unmaps, and a thread that
-        // accesses it meanwhile meets valid memory before and after.
+        // all of `base..base + mapped` stays one live range that `drop` unmaps, and a concurrent
+        // access finds valid memory before and after.
         unsafe { mmap_anonymous(address, len, protection, flags) }?;
         Ok(())
     }
 
-    /// Copies `into.len()` bytes out, from `offset` on.
+    /// Copies `into.len()` bytes from the mapping, from `offset` on.
     ///
     /// # Errors
-    /// `InvalidInput` if the range leaves the mapping.
+    /// `InvalidInput` if the range exceeds the mapping.
     pub fn read_at(&self, offset: usize, into: &mut [u8]) -> io::Result<()> {
         self.check(offset, into.len(), false)?;
         let head_len = bytes_to_word(offset).min(into.len());
@@ -227,10 +227,10 @@ impl SharedMap {
         Ok(())
     }
 
-    /// Copies `from` in, at `offset`.
+    /// Copies `from` into the mapping, at `offset`.
     ///
     /// # Errors
-    /// `InvalidInput` if the range leaves the mapping; `PermissionDenied` if it is read-only.
+    /// `InvalidInput` if the range exceeds the mapping; `PermissionDenied` if it is read-only.
     pub fn write_at(&self, offset: usize, from: &[u8]) -> io::Result<()> {
         self.check(offset, from.len(), true)?;
         let (head, body) = from.split_at(bytes_to_word(offset).min(from.len()));
@@ -264,7 +264,8 @@ impl SharedMap {
         }
     }
 
-    /// Reads a word. `offset` must be a multiple of [`WORD`] with a whole word before the end.
+    /// Reads a word. `offset` must be a multiple of [`WORD`], and the word must end inside the
+    /// mapping.
     fn load_word(&self, offset: usize) -> u64 {
         assert!(offset % WORD == 0 && offset + WORD <= self.len);
         // SAFETY: the assertion keeps the word inside the mapping.
@@ -274,8 +275,8 @@ impl SharedMap {
         unsafe { word.read_volatile() }
     }
 
-    /// Writes a word. `offset` must be a multiple of [`WORD`] with a whole word before the end, in
-    /// a writable mapping.
+    /// Writes a word. `offset` must be a multiple of [`WORD`], the word must end inside the
+    /// mapping, and the mapping must be writable.
     fn store_word(&self, offset: usize, value: u64) {
         assert!(offset % WORD == 0 && offset + WORD <= self.len && self.writable);
         // SAFETY: the assertion keeps the word inside the mapping.

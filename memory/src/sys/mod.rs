@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The kernel.
+//! System calls.
 
 #![allow(unsafe_code, reason = "the one folder of this crate that may; every block argues for itself")]
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Mappings of memfds.
+//! Tests mappings of memfds.
 
 use super::*;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
-/// Returns a file of zeroes that is memory and nothing else.
+/// Returns a zeroed file on no file system.
 pub(crate) fn memfd(bytes: u64) -> File {
     let file = File::from(memfd_create(c"test", MFdFlags::MFD_CLOEXEC).expect("memfd"));
     file.set_len(bytes).expect("memfd");
