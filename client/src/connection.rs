@@ -25,10 +25,10 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// Settings of a [`Client`].
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Address of the service. With `None` the client looks for it as `anionctl` does: the socket
-    /// that `ANION_SOCKET` names, else kernel binder if the service is registered there, else the
-    /// first that answers of `$XDG_RUNTIME_DIR/anion/allocator.sock` and
-    /// `/run/anion/allocator.sock`.
+    /// Address of the service. With `None` the client tries the same addresses as `anionctl`: the
+    /// socket that `ANION_SOCKET` names, else kernel binder if the service is registered there,
+    /// else `$XDG_RUNTIME_DIR/anion/allocator.sock` and `/run/anion/allocator.sock`, of which it
+    /// uses the first that answers.
     pub endpoint: Option<Endpoint>,
     /// Time that a call waits for a service that has ended to start again; zero for a single
     /// attempt. A first connection does not wait.

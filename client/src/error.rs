@@ -59,7 +59,7 @@ impl Error {
         NoDescriptors::now().map_or(Self::Unreachable(cause), Self::NoDescriptors)
     }
 
-    /// Returns the service's reason, if it gave one.
+    /// Returns the service's reason; `None` for an error that the service did not report.
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Refused { refusal, .. } => Some(*refusal),

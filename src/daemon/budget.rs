@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Divisor of the part of all connections that is kept for each of two kinds of users.
+/// Divisor of the limit of all connections: the result is kept for each of two kinds of users.
 const KEPT: usize = 8;
 /// Time that a connection must have been silent before another user may displace it.
 const IDLE: Duration = Duration::from_secs(1);

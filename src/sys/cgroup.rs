@@ -32,7 +32,7 @@ impl Shortages {
         }
     }
 
-    /// Other keys are ignored.
+    /// Parses the counts; ignores other keys.
     fn parse(text: &str) -> Self {
         let mut counts = Self::default();
         for (key, count) in text.lines().filter_map(|line| line.split_once(' ')) {

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::thread::JoinHandleExt;
 use std::thread::JoinHandle;
 
-/// The interrupting signal. It is ignored by default, so it has no effect before [`prepare`].
+/// The interrupting signal. It is ignored by default, so it has no effect before `prepare`.
 const SIGNAL: libc::c_int = libc::SIGURG;
 
 extern "C" fn nothing(_signal: libc::c_int) {}

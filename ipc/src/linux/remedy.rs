@@ -22,7 +22,7 @@ struct Surroundings {
     /// The name of this user, if it has one.
     user: Option<String>,
     is_root: bool,
-    /// Whether systemd runs and knows the service.
+    /// Whether systemd runs and has the service's unit.
     has_unit: bool,
     has_runtime_directory: bool,
     home: Option<PathBuf>,

@@ -28,7 +28,7 @@ pub(crate) struct Survey {
     pub(crate) graphics: Option<Finding>,
 }
 
-/// A heap that the configuration wants.
+/// A heap of the configuration.
 #[derive(Debug, Serialize)]
 pub(crate) struct WantedHeap {
     pub(crate) id: u8,

@@ -172,7 +172,7 @@ pub(crate) fn ashmem(root: &Root) -> Finding {
     })
 }
 
-/// Returns the udev rule that permits only the service to open a device, by a group of its own.
+/// Returns the udev rule that permits only the service to open a device, by a separate group.
 /// Clients get buffers from the service, within their quotas; a client that may open the device has
 /// no limits.
 pub(super) fn rule(path: &str) -> String {

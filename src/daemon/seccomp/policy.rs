@@ -2,7 +2,7 @@
 //! Reads the text form of minijail's seccomp policies, as far as Anion's policies use it, and
 //! converts it to the input of `seccompiler`.
 //!
-//! A line names a system call and says when it is allowed:
+//! A line names a system call and the condition under which it is allowed:
 //!
 //! - `read: 1`: always.
 //! - `socket: arg0 == AF_UNIX`: for some arguments. `==` and `!=` compare, `&` tests that a bit is
@@ -10,8 +10,8 @@
 //! - `clone3: return ENOSYS`: never; it returns this error, and the process continues.
 //!
 //! Lines that begin with `#` are comments, and a `\` at the end of a line continues it. Only the
-//! lower 32 bits of arguments are compared; the kernel ignores the others of the arguments that the
-//! policies compare.
+//! lower 32 bits of arguments are compared: the kernel ignores the other bits of the arguments that
+//! the policies compare.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

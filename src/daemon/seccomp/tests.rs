@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Tests which calls the built-in policy stops. Each attempt runs in a process of its own, this
+//! Tests which calls the built-in policy stops. Each attempt runs in a separate process, this
 //! program again, since a filter cannot be removed.
 
 use super::*;

@@ -20,8 +20,8 @@ const ALLOCATOR: [(c_int, c_int); 3] =
 pub(crate) fn give_freed_memory_back() {
     #[cfg(target_env = "gnu")]
     for (parameter, value) in ALLOCATOR {
-        // SAFETY: mallopt(3) takes two numbers and locks what it changes. Values that it does not
-        // know are refused, and change nothing.
+        // SAFETY: mallopt(3) takes two numbers and locks what it changes. It refuses values that it
+        // does not know, and then changes nothing.
         let is_set = unsafe { libc::mallopt(parameter, value) } == 1;
         debug_assert!(is_set, "mallopt({parameter}, {value})");
     }
@@ -93,7 +93,7 @@ pub(crate) fn has_queued_descriptors(socket: BorrowedFd<'_>) -> io::Result<bool>
         message.msg_iovlen = 1;
         let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
         // SAFETY: `message` has one piece, which is all of `bytes`, and no room for a name or for
-        // descriptors, of which none is made therefore. All three outlive the call.
+        // descriptors, so the kernel makes none. All three outlive the call.
         let taken = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
         match taken {
             0 => return Ok(false),
@@ -110,8 +110,8 @@ pub(crate) fn has_queued_descriptors(socket: BorrowedFd<'_>) -> io::Result<bool>
 #[cfg(not(soong))]
 fn set_option(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or(0);
-    // SAFETY: the option's value is a number of `length` bytes that outlives the call, which reads
-    // it alone.
+    // SAFETY: the option's value is a number of `length` bytes that outlives the call, which only
+    // reads it.
     let result = unsafe {
         libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const value).cast(), length)
     };

@@ -117,7 +117,7 @@ enum Setback {
     Refused(String),
 }
 
-/// A service manager that knows the service. Its death is reported while this exists.
+/// A service manager with the service's registration. Its death is reported while this exists.
 struct Manager {
     _proxy: SIBinder,
     _link: Arc<DeathLink>,

@@ -202,8 +202,8 @@ impl Position {
         (self.passed == HEADER && self.left == self.announced()).then_some(self.left)
     }
 
-    /// If the passed body is a reply that begins with `bytes`, sets its status to the one for a
-    /// process without free descriptors.
+    /// Sets the status of a reply, whose body begins with `bytes` and has passed, to the one for a
+    /// process without free descriptors. Does nothing for other messages.
     pub(super) fn fail_reply(&self, bytes: &mut [u8]) {
         if word_at(&self.header, 0) != Some(REPLY) {
             return;

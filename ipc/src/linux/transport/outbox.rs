@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Delays messages to send them with the next reply.
 //!
-//! The library releases the object of a call with a message of its own, a `DEC_STRONG`, right
-//! before the reply. Nothing else is delayed: a release that a call causes is sent at once, for
-//! calls of any duration. If no reply follows, the delayed message is sent before the next read of
-//! the connection.
+//! The library releases the object of a call with a separate message, a `DEC_STRONG`, right before
+//! the reply. Nothing else is delayed: a release that a call causes is sent at once, for calls of
+//! any duration. If no reply follows, the delayed message is sent before the next read of the
+//! connection.
 
 use super::frames::{self, Address};
 use std::mem::take;
