@@ -5,20 +5,20 @@ use super::{Allocator, Caller};
 use crate::heap::Heap;
 use crate::units::Uid;
 
-/// An action that needs a permission. Every caller may take actions that are not listed here.
+/// An action that needs a permission. Every caller may do all other actions.
 #[derive(Clone, Copy)]
 pub enum Action<'a> {
     /// Allocate from a heap.
     UseHeap(&'a Heap),
-    /// Reserve buffers of a heap: every caller who may use the heap.
+    /// Reserve buffers of a heap: permitted to every caller that may use the heap.
     Reserve(&'a Heap),
-    /// See what other clients hold.
+    /// Read what other uids hold.
     SeeOthers,
-    /// Give memory back to the kernel.
+    /// Return pooled memory to the kernel.
     Trim,
 }
 
-/// A refusal.
+/// A refused action.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("uid {uid} may not {what}")]
 pub struct Denied {
@@ -29,11 +29,11 @@ pub struct Denied {
 }
 
 impl Allocator {
-    /// Decides whether `caller` may do `action`. Privileged are root, the service's own uid, and
-    /// uids whose policy says so.
+    /// Decides whether `caller` may do `action`. Root, the service's own uid, and uids that the
+    /// policy names as privileged are privileged.
     ///
     /// # Errors
-    /// If not.
+    /// If the caller is not permitted.
     pub fn authorize(&self, caller: &Caller, action: Action<'_>) -> Result<(), Denied> {
         let (allowed, what) = match action {
             Action::UseHeap(heap) => (heap.admits(caller.uid), "use this heap"),
@@ -44,7 +44,7 @@ impl Allocator {
         if allowed { Ok(()) } else { Err(Denied { uid: caller.uid, what }) }
     }
 
-    /// Returns whether `uid` is root's, the service's own, or one that the policy makes privileged.
+    /// Returns whether `uid` is root, the service's own, or one that the policy makes privileged.
     pub fn is_privileged(&self, uid: Uid) -> bool {
         uid == Uid(0) || uid == self.own_uid || self.registry().ledger.is_privileged(uid)
     }

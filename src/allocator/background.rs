@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The background threads, for the watchdog.
+//! Lists the background threads, for the watchdog.
 
 use super::Allocator;
 use crate::pulse::Watched;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Room and quota for one request, which are returned unless the request is served.
+//! Room and quota for one request. They are returned unless the request is served.
 
 use super::registry::{Booked, Live};
 use super::{Allocator, Caller};
@@ -7,7 +7,7 @@ use crate::heap::Stored;
 use crate::ledger::{Claim, Refusal};
 use crate::units::{BackedBytes, Uid};
 
-/// Given back when dropped before the buffers are inserted.
+/// Booked room and quota. Its drop returns them unless the buffers were inserted.
 pub(super) struct Booking<'a> {
     allocator: &'a Allocator,
     claim: Claim,
@@ -18,7 +18,7 @@ impl Allocator {
     /// Books room and quota, from the caller's reservations first.
     ///
     /// # Errors
-    /// The limit that is met even after everything that was released has been noticed.
+    /// The limit that is exceeded even after all released buffers were detected.
     pub(super) fn book(&self, caller: &Caller, claim: Claim) -> Result<Booking<'_>, Refusal> {
         let heap = &self.heaps[claim.heap];
         let domain = caller.domain(heap);
@@ -26,14 +26,14 @@ impl Allocator {
         Ok(Booking { allocator: self, claim, booked: Some(booked) })
     }
 
-    /// Tries, and before `caller` is refused looks for what was released and tries once more.
+    /// Tries `attempt`. If it is refused, detects released buffers and tries again.
     pub(super) fn reclaiming<T>(
         &self,
         caller: &Caller,
         attempt: impl Fn() -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let once_more = || {
-            // Tried again even if nothing came back now: the reaper may have noticed it in between.
+            // Tries again even if this found nothing: the reaper may have detected it in between.
             self.reclaim_from(caller);
             attempt()
         };
@@ -41,7 +41,7 @@ impl Allocator {
             Err(refusal) => refusal,
             booked => return booked,
         };
-        // What the caller released a moment ago may still be open here.
+        // A reply's copies of the caller's descriptors may still be open here.
         let await_sent = || self.replies.await_sent(caller);
         if self.turns.without_turn(caller.uid, await_sent) { once_more() } else { Err(refused) }
     }
@@ -56,7 +56,7 @@ impl Booking<'_> {
         self.claim.bytes
     }
 
-    /// Returns the bytes of the request that no reservation has ready.
+    /// Returns the bytes of the request for which no reservation has ready memory.
     pub(super) fn bytes_to_make(&self) -> u64 {
         self.claim.of(self.claim.count - self.ready().count()).total()
     }
@@ -67,8 +67,8 @@ impl Booking<'_> {
         lent.filter_map(|lent| lent.memory.clone())
     }
 
-    /// Inserts the buffers into the registry, with their lenders. No other thread
-    /// knows them before.
+    /// Inserts the buffers into the registry, with their lenders. No other thread has their ids
+    /// before.
     pub(super) fn insert(mut self, batch: Vec<Live>) {
         let Some(booked) = self.booked.take() else { return };
         let heap = &self.allocator.heaps[self.claim.heap];

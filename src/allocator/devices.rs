@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Devices that were missing, or closed to the service, when its heaps were made.
+//! Devices that were missing, or not permitted to the service, when its heaps were made.
 
 use super::{Allocator, max_buffers};
 use crate::heap::Heap;
 
 impl Allocator {
-    /// Returns whether some heap would rather have a source that could not be used so far.
+    /// Returns whether a heap prefers a source that it could not use so far.
     pub fn lacks_devices(&self) -> bool {
         self.heaps.iter().any(Heap::may_improve)
     }
 
-    /// Has every heap look again for the sources that it would rather have, as after a device
-    /// appeared, and logs what serves it then. Buffers stay as they are. Call it from one thread at
-    /// a time; it opens devices.
+    /// Makes every heap try its preferred sources again, for example after a device appeared, and
+    /// logs the source that serves it then. Buffers stay as they are. It opens devices; only one
+    /// thread at a time may call it.
     pub fn retry_devices(&self) {
         let changed: Vec<&Heap> = self.heaps.iter().filter(|heap| heap.retry(&self.machine)).collect();
         for heap in &changed {
@@ -24,7 +24,7 @@ impl Allocator {
             }
         }
         if !changed.is_empty() {
-            // Their buffers may take another number of descriptors.
+            // Buffers of the new sources may need another number of descriptors.
             let most = max_buffers(&self.heaps, self.descriptors);
             self.registry().ledger.set_max_files(most);
         }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Giving much memory back to the kernel on a thread of its own, so that noticing releases never
-//! waits for it: the kernel takes about a tenth of a millisecond for a MiB.
+//! Returns large memory to the kernel on a thread of its own, so that the detection of releases
+//! never waits for it: the kernel takes about a tenth of a millisecond for a MiB.
 //!
 //! The memory in its queue is charged to no account. To bound it, a call that allocates first waits
 //! until little of the memory that its uid released is left in the queue. A call that is about to
 //! fail waits for its uid's memory in the queue, or for all of it if memory is scarce.
 //!
-//! `state` is a leaf lock: nothing else is locked, and no system call is made, while it is held.
+//! `state` is a leaf lock: a thread that holds it takes no other lock and makes no system call.
 
 use super::Allocator;
 use crate::heap::{Leftover, Stored, discard};
@@ -18,14 +18,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Bytes from which on the thread returns a buffer to the kernel.
+/// Size in bytes from which the thread returns a buffer to the kernel.
 const MUCH: u64 = 1 << 20;
-/// Most bytes of one uid's that may be waiting while it allocates more.
+/// Most bytes released by one uid that may be in the queue while it allocates more.
 const MOST_OF_UID: u64 = 64 << 20;
-/// Longest wait for any of it.
+/// Longest wait for memory in the queue.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Memory that is to be dropped without any lock: displaced from a pool, or not kept.
+/// Memory to drop while no lock is held: displaced from a pool, or not kept.
 pub(super) struct ToDrop(pub(super) Leftover, pub(super) Option<Stored>);
 
 impl ToDrop {
@@ -40,7 +40,7 @@ impl ToDrop {
 pub(super) struct Giver {
     state: Mutex<State>,
     changed: Condvar,
-    /// The bytes in `state`, readable without the lock.
+    /// Number of queue entries in `state`, readable without the lock.
     count: AtomicUsize,
     /// The progress of the thread.
     pulse: Arc<Pulse>,
@@ -49,9 +49,9 @@ pub(super) struct Giver {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<(Uid, u64, ToDrop)>,
-    /// Bytes that wait or are being returned, by the uid that released them.
+    /// Bytes that are queued or being returned, by the uid that released them.
     of_uids: HashMap<Uid, u64>,
-    /// Number of additions, and of returns, which have the same order.
+    /// Number of additions to the queue. `given` counts returns, which have the same order.
     come: u64,
     given: u64,
     has_thread: bool,
@@ -59,8 +59,8 @@ struct State {
 }
 
 impl Giver {
-    /// Gives back memory of which a buffer of `bytes` bytes that `uid` released is the most: at
-    /// once, or on the thread if that takes long.
+    /// Returns memory to the kernel: at once, or on the thread if that takes long. `uid` released a
+    /// buffer of `bytes` bytes, the largest part of it.
     pub(super) fn give(&self, uid: Uid, bytes: u64, memory: ToDrop) {
         let bytes = bytes.max(memory.0.bytes());
         let mut state = self.lock();
@@ -99,7 +99,7 @@ impl Giver {
         self.wait_while(|state| state.given < all);
     }
 
-    /// Returns the thread's progress. A check of it wakes the thread for a step.
+    /// Returns the thread's progress. The watchdog's check wakes the thread for a step.
     pub(super) fn watched(self: &Arc<Self>) -> Watched {
         let giver = Arc::clone(self);
         let is_due = move || {
@@ -109,7 +109,7 @@ impl Giver {
         Watched { task: "gives memory back", pulse: Arc::clone(&self.pulse), is_due: Box::new(is_due) }
     }
 
-    /// Ends the thread; what waits is dropped with this.
+    /// Ends the thread. The queue is dropped with this.
     pub(super) fn stop(&self) {
         self.lock().is_stopped = true;
         self.changed.notify_all();
@@ -124,9 +124,9 @@ impl Giver {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for memory; `None` once the thread is to end.
+    /// Waits for memory; `None` when the thread must end.
     fn next(&self) -> Option<(Uid, u64, ToDrop)> {
-        // The first step makes a system call, which no lock is held for.
+        // The first step makes a system call, so no lock is held here.
         self.pulse.step();
         let mut state = self.lock();
         loop {
@@ -164,7 +164,7 @@ impl Giver {
 }
 
 impl Allocator {
-    /// Starts the thread that gives memory back. It ends when the allocator is dropped.
+    /// Starts the thread that returns memory. It ends when the allocator is dropped.
     pub(super) fn start_giver(self: &Arc<Self>) -> io::Result<()> {
         let giver = Arc::clone(&self.giver);
         std::thread::Builder::new().name("anion-giver".to_owned()).spawn(move || giver.give_all())?;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The journal: the last calls, releases and changes of memory pressure, for traces.
 //!
-//! It is bounded: [`ROOM`] events of fixed size in memory that is reserved at the start; a new
-//! event takes the place of the oldest. Its lock is a leaf that is held for one event, or for
-//! [`PIECE`] of them while they are copied for a reader, and no system call is made under it.
+//! It is bounded: [`ROOM`] events of fixed size in memory that is reserved at the start. A new
+//! event replaces the oldest. Its lock is a leaf. It is held for one event, or for [`PIECE`] of
+//! them while they are copied for a reader, and never during a system call.
 
 use super::{Action, Allocator, Caller, Outcome, PressureLevel, Record, Request};
 use crate::ledger::{FailureCause, HeapIndex};
@@ -16,15 +16,15 @@ use std::time::Duration;
 /// Most events that are kept.
 const ROOM: usize = 16_384;
 const _: () = assert!(ROOM * size_of::<Event>() <= 3 << 19, "at most 1.5 MiB");
-/// Events that are copied while the lock is held.
+/// Events that are copied in one hold of the lock.
 const PIECE: usize = 256;
 
-/// Something that happened.
+/// An entry of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
-    /// When it was over, since boot.
+    /// Time since boot when it ended.
     pub at: Duration,
-    /// The event.
+    /// The kind of event, with its values.
     pub what: What,
 }
 
@@ -33,7 +33,7 @@ pub struct Event {
 pub enum What {
     /// A call was served.
     Allocated {
-        /// By whom, where and how much.
+        /// Client, heap and bytes of the event.
         deal: Deal,
         /// Duration of the call within the service.
         took: Duration,
@@ -45,7 +45,7 @@ pub enum What {
         /// The reason.
         cause: FailureCause,
     },
-    /// A buffer was noticed to have no holder.
+    /// A buffer was detected as released.
     Released(Deal),
     /// The level of memory pressure changed to this one.
     Pressure(PressureLevel),
@@ -58,13 +58,13 @@ pub struct Deal {
     pub heap: HeapIndex,
     /// The uid that is charged.
     pub uid: Uid,
-    /// The process that asked; 0 if the transport does not tell.
+    /// The process that made the request; 0 if the transport does not report it.
     pub pid: i32,
     /// Number of buffers.
     pub count: u32,
     /// Bytes of all of them.
     pub bytes: u64,
-    /// Bytes of the heap that clients hold after it.
+    /// Bytes of the heap that clients hold after the event.
     pub live_bytes: u64,
 }
 
@@ -75,11 +75,11 @@ pub struct Pages {
     pub events: Vec<(u64, Event)>,
     /// The number of the next event.
     pub next: u64,
-    /// Number of requested events that the journal no longer had.
+    /// Number of requested events that the journal had already overwritten.
     pub lost: u64,
 }
 
-/// The last events.
+/// The last events, under the lock.
 pub(super) struct Journal(Mutex<Ring>);
 
 struct Ring {
@@ -106,7 +106,7 @@ impl Ring {
         self.next += 1;
     }
 
-    /// Returns the number of the oldest event that is there.
+    /// Returns the number of the oldest event in the journal.
     fn oldest(&self) -> u64 {
         self.next - self.events.len() as u64
     }
@@ -122,13 +122,13 @@ impl Journal {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an event that is over now.
+    /// Adds an event that ended now.
     fn add(&self, what: What) {
         let event = Event { at: since_boot(), what };
         self.ring().add(event);
     }
 
-    /// Adds a change of memory pressure; nothing if the level is the last one's.
+    /// Adds a change of memory pressure; nothing if the level is that of the last change.
     fn add_pressure(&self, level: PressureLevel) {
         let at = since_boot();
         let mut ring = self.ring();
@@ -158,8 +158,8 @@ impl Journal {
 }
 
 impl Allocator {
-    /// Returns the journal from the event of number `since` on: all of it for a privileged caller,
-    /// else the caller's own calls and releases, and memory pressure.
+    /// Returns the journal from the event with number `since` on: all events for a privileged
+    /// caller, else the caller's own calls and releases, and memory pressure.
     pub fn journal(&self, caller: &Caller, since: u64) -> Pages {
         let everyone = self.authorize(caller, Action::SeeOthers).is_ok();
         self.journal.read(since, |event| match &event.what {
@@ -170,7 +170,7 @@ impl Allocator {
         })
     }
 
-    /// Notes that a call was served.
+    /// Records that a call was served.
     pub(super) fn note_served(
         &self,
         caller: &Caller,
@@ -181,7 +181,7 @@ impl Allocator {
         self.journal.add(What::Allocated { deal, took });
     }
 
-    /// Notes that a heap refused a call, if the heap was at fault or the caller was.
+    /// Records that a heap refused a call, if the heap or the caller caused it.
     pub(super) fn note_refused(
         &self,
         caller: &Caller,
@@ -196,13 +196,13 @@ impl Allocator {
         self.journal.add(What::Refused { deal, cause });
     }
 
-    /// Notes that a buffer was released.
+    /// Records that a buffer was released.
     pub(super) fn note_released(&self, record: &Record) {
         let deal = self.deal(record.heap, (record.uid, record.pid), 1, record.bytes.get());
         self.journal.add(What::Released(deal));
     }
 
-    /// Notes how scarce memory is, if that changed.
+    /// Records the level of memory pressure if it changed.
     pub(super) fn note_pressure(&self) {
         self.journal.add_pressure(self.pressure());
     }
@@ -251,7 +251,7 @@ mod tests {
         let own = journal.read(0, |event| event.what == of(1));
         assert_eq!(own.events.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [0, 2]);
         assert_eq!(own.next, 3);
-        // A number that was not given yet: of another service, before a restart.
+        // A number that is not in use yet: a client had it from the service before a restart.
         let ahead = journal.read(1000, |_| true);
         assert_eq!((ahead.events.len(), ahead.next, ahead.lost), (0, 3, 0));
     }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Classes of durations. Class 0 is below a microsecond, class n at least 2^(n-1) and less than 2^n
-/// microseconds; the last one, from 4 s on, has no end.
+/// microseconds. The last class begins at 4 s and has no end.
 pub const LATENCY_CLASSES: usize = 24;
 
-/// Counts of calls by how long they took.
+/// Counts of calls by duration.
 #[derive(Debug, Default)]
 pub(super) struct Latency([AtomicU64; LATENCY_CLASSES]);
 
@@ -28,18 +28,18 @@ fn class(took: Duration) -> usize {
     (bits as usize).min(LATENCY_CLASSES - 1)
 }
 
-/// Calls by how long they took.
+/// Counts of calls by duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LatencyCounts(pub [u64; LATENCY_CLASSES]);
 
 impl LatencyCounts {
-    /// Returns all calls.
+    /// Returns the number of all calls.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// Microseconds that `percent` of all calls (0 to 100) stayed below: the end of their class.
-    /// `None` without calls; [`u64::MAX`] for the class that has no end.
+    /// Returns the microseconds below which `percent` of all calls (0 to 100) stayed: the end of
+    /// their class. `None` without calls; [`u64::MAX`] for the last class.
     pub fn percentile(&self, percent: u64) -> Option<u64> {
         let total = u128::from(self.total());
         let rank = (total * u128::from(percent)).div_ceil(100).max(1);

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Buffers that may have been released, and the times of their next checks.
 //!
-//! # How a release is noticed
+//! # How a release is detected
 //! A close event names the buffer; the lease then shows whether another process still holds it. The
 //! kernel queues the event *before* it stops counting the closing description (fs/file_table.c,
-//! `__fput`), so a lease requested at once can still be refused: such a *suspect* is checked again,
+//! `__fput`), so a lease requested at once can still be refused. Such a *suspect* is checked again,
 //! soon at first, then at growing intervals. If it is really held (through another description),
-//! its own last close brings a new event.
+//! the last close of that description causes a new event.
 //!
-//! Buffers that could not be watched, and all buffers after the event queue overflowed, are found
-//! by asking leases alone.
+//! Buffers that could not be watched, and all buffers after the event queue overflowed, are checked
+//! by leases alone.
 //!
-//! # Who may hold which lock
-//! `pending` is a leaf: nothing else is locked, and no system call is made, while it is held.
+//! # Lock rules
+//! `pending` is a leaf: a thread that holds it takes no other lock and makes no system call.
 
 mod calls;
 
@@ -30,29 +30,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Pauses between looks at a suspect: 1 ms, doubled each time up to a second, then as long as
-/// [`PATIENT`].
+/// Pause before the first check of a suspect: 1 ms. It doubles each time up to a second; later
+/// pauses are [`PATIENT`].
 const FIRST_LOOK: Duration = Duration::from_millis(1);
-/// Looks that double the pause.
+/// Number of checks after each of which the pause doubles.
 const EAGER_LOOKS: u32 = 10;
-/// Pause of the later looks.
+/// Pause between later checks.
 const PATIENT: Duration = Duration::from_secs(5);
-/// Looks after which a suspect is taken to be held.
+/// Number of checks after which the service considers a suspect held.
 const MAX_LOOKS: u32 = EAGER_LOOKS + 12;
-/// Pause between looks at buffers that are not watched, doubled while nothing happens to them, up
-/// to [`CALM_PAUSE`].
+/// Pause between checks of buffers that are not watched. It doubles while they do not change, up to
+/// [`CALM_PAUSE`].
 const UNWATCHED_PAUSE: Duration = Duration::from_millis(50);
-/// Longest pause between looks at buffers that are not watched.
+/// Longest pause between checks of buffers that are not watched.
 const CALM_PAUSE: Duration = Duration::from_millis(400);
-/// Pause until the next check, at least, as a multiple of the duration of the last one: checks may
-/// take a fifth of a processor. Returning memory does not count.
+/// Minimum pause before the next check, as a multiple of the duration of the last one: checks may
+/// use a fifth of a processor. The time for returning memory does not count.
 const REST: u32 = 4;
 /// Longest such pause.
 const LONGEST_REST: Duration = PATIENT;
-/// Bytes of unwatched buffers that a uid allocates before its calls look at all of its buffers.
-/// After half of that they look at the newest and the oldest. Asking about one takes some µs.
+/// Bytes of unwatched buffers that a uid allocates before its calls check all of its buffers. After
+/// half of these bytes its calls check the newest and the oldest. Checking one takes some µs.
 const LOOK_BYTES: u64 = 8 << 20;
-/// Time after an overflow at which everything is checked again: closes that were in progress need a
+/// Times after an overflow at which every buffer is checked: closes that were in progress need a
 /// moment.
 const RESCANS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(10), Duration::from_secs(1)];
 
@@ -61,7 +61,7 @@ pub(super) struct Liveness {
     pub(super) watcher: CloseWatcher,
     wake: EventFd,
     pending: Mutex<Pending>,
-    /// It was logged that buffers are not watched.
+    /// Whether it was logged that buffers are not watched.
     complained: AtomicBool,
     /// The progress of the reaper.
     pub(super) pulse: Arc<Pulse>,
@@ -69,18 +69,18 @@ pub(super) struct Liveness {
 
 #[derive(Default)]
 struct Pending {
-    /// Threads that are reading events and have not told which, by their numbers.
+    /// The numbers of threads that are reading events and have not yet recorded the named buffers.
     readers: BTreeSet<u64>,
     next_reader: u64,
     suspects: HashMap<Uid, HashMap<BufferId, Suspect>>,
-    /// When calls of a uid may look at its unreported buffers again, and how long the last look
-    /// took.
+    /// Time from which calls of a uid may check its unreported buffers again, and duration of the
+    /// last check.
     next_looks: HashMap<Uid, (Instant, Duration)>,
     unwatched: HashMap<Uid, Unwatched>,
     next_unwatched: Option<Instant>,
-    /// Time to wait after that.
+    /// Pause after that check.
     unwatched_pause: Duration,
-    /// Minimum time until the next check, since the last one took long.
+    /// Minimum time until the next check, because the last one took long.
     rest: Duration,
     rescans: Vec<Instant>,
     unanswered: Throttle,
@@ -88,7 +88,7 @@ struct Pending {
     stopped: bool,
 }
 
-/// Buffers of one uid that the kernel reports nothing about.
+/// Buffers of one uid whose release the kernel does not report.
 #[derive(Default)]
 struct Unwatched {
     /// The oldest first.
@@ -107,18 +107,18 @@ struct Suspect {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) ids: Vec<BufferId>,
-    /// They are all unwatched buffers of the caller.
+    /// Whether these are all unwatched buffers of the caller.
     pub(super) is_all: bool,
 }
 
 /// Checks that are due now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Due {
-    /// Buffers to ask about.
+    /// Buffers to check.
     pub(super) buffers: Vec<BufferId>,
-    /// Every live buffer is to be asked about.
+    /// Whether every live buffer must be checked.
     pub(super) everything: bool,
-    /// The service is ending.
+    /// Whether the service is ending.
     pub(super) stopped: bool,
 }
 
@@ -129,8 +129,8 @@ impl Liveness {
         Ok(Self { watcher, wake, pending: Mutex::default(), complained, pulse: Arc::default() })
     }
 
-    /// Notes that a buffer could not be watched for lack of watches or of a queue. Logs it once,
-    /// with the limit: from then on leases are polled, as long as the lack lasts.
+    /// Records that a buffer could not be watched for lack of watches or of a queue. The first call
+    /// logs it with the limit. Leases are polled as long as the lack lasts.
     pub(super) fn lacks_watches(&self) {
         if !self.complained.swap(true, Ordering::Relaxed) {
             log::warn!(
@@ -151,7 +151,7 @@ impl Liveness {
         let _ = self.wake.write(1);
     }
 
-    /// Returns the reaper's progress. A check of it has the reaper look for releases.
+    /// Returns the reaper's progress. The watchdog's check makes the reaper check for releases.
     pub(super) fn watched(self: &Arc<Self>) -> Watched {
         let liveness = Arc::clone(self);
         let is_due = move || {
@@ -161,15 +161,14 @@ impl Liveness {
         Watched { task: "notices releases", pulse: Arc::clone(&self.pulse), is_due: Box::new(is_due) }
     }
 
-    /// Notes that a buffer which an event named is still held.
+    /// Records that a buffer named by an event is still held.
     pub(super) fn suspect(&self, id: BufferId, uid: Uid, now: Instant) {
         let suspect = Suspect { looks: 1, next: now + FIRST_LOOK };
         self.pending().suspects.entry(uid).or_default().insert(id, suspect);
         self.wake();
     }
 
-    /// Notes buffers of `bytes` bytes each that were allocated and that the kernel will not report
-    /// on.
+    /// Records new buffers of `bytes` bytes each whose release the kernel will not report.
     pub(super) fn unwatched(&self, uid: Uid, ids: &[BufferId], bytes: u64, now: Instant) {
         if ids.is_empty() {
             return;
@@ -180,14 +179,15 @@ impl Liveness {
         unwatched.allocated = unwatched.allocated.saturating_add(bytes * ids.len() as u64);
         let is_sooner = pending.look_soon(now);
         drop(pending);
-        // The caller does not pay for waking a thread that wakes up in time by itself.
+        // The caller does not wake a thread that wakes up in time by itself.
         if is_sooner {
             self.wake();
         }
     }
 
-    /// Returns the unwatched buffers that a call of `uid` is to look at before it allocates `bytes`
-    /// bytes more: those that were most likely released first, the newest and the oldest in turn.
+    /// Returns the unwatched buffers that a call of `uid` must check before it allocates `bytes`
+    /// bytes more. Buffers that were most likely released come first: the newest and the oldest in
+    /// turn.
     pub(super) fn due_before(&self, uid: Uid, bytes: u64) -> Look {
         let mut pending = self.pending();
         let Some(unwatched) = pending.unwatched.get_mut(&uid) else { return Look::default() };
@@ -206,7 +206,7 @@ impl Liveness {
         Look { ids, is_all: count == all }
     }
 
-    /// Notes that a call of `uid` has made the checks that were due, and found `released` bytes.
+    /// Records that a call of `uid` has made its due checks and found `released` bytes.
     pub(super) fn found(&self, uid: Uid, looked_at_all: bool, released: u64) {
         if let Some(unwatched) = self.pending().unwatched.get_mut(&uid) {
             let left = unwatched.allocated.saturating_sub(released);
@@ -214,7 +214,7 @@ impl Liveness {
         }
     }
 
-    /// Has the reaper look at all unwatched buffers at once: memory is scarce.
+    /// Makes the reaper check all unwatched buffers at once, because memory is scarce.
     pub(super) fn look_now(&self, now: Instant) {
         let mut pending = self.pending();
         if pending.unwatched.is_empty() {
@@ -225,11 +225,11 @@ impl Liveness {
         self.wake();
     }
 
-    /// Notes that the kernel dropped events. If a log line about that is due now, it returns how
-    /// many lines were left out before it: clients can make events overflow.
+    /// Records that the kernel dropped events. Returns the number of suppressed log lines if a line
+    /// is due now: clients can make events overflow.
     pub(super) fn overflowed(&self, now: Instant) -> Option<u64> {
         let mut pending = self.pending();
-        // In place of those of an earlier one: events can be made to overflow again and again.
+        // Replaces the rescans of an earlier overflow: clients can cause overflows repeatedly.
         let rest = pending.rest;
         pending.rescans = RESCANS.map(|pause| now + pause.max(rest)).to_vec();
         let line = pending.overflows.admit(now);
@@ -238,14 +238,14 @@ impl Liveness {
         line
     }
 
-    /// Notes that the kernel did not answer whether a buffer is held. If a log line about that is
-    /// due now, it returns how many lines were left out before it: a check that fails for every
-    /// buffer must not fill the log.
+    /// Records that the kernel did not answer whether a buffer is held. Returns the number of
+    /// suppressed log lines if a line is due now: a check that fails for every buffer must not fill
+    /// the log.
     pub(super) fn unanswered(&self, now: Instant) -> Option<u64> {
         self.pending().unanswered.admit(now)
     }
 
-    /// Notes that a buffer of `uid` was released: nothing about it is pending any more.
+    /// Records that a buffer of `uid` was released, and cancels its pending checks.
     pub(super) fn released(&self, id: BufferId, uid: Uid) {
         let mut pending = self.pending();
         pending.acquit(id, uid);
@@ -265,36 +265,36 @@ impl Liveness {
     }
 
     /// Blocks until a close is queued, a check is due, or another thread reports a change. Without
-    /// either it blocks without a limit: an idle service does not wake up.
+    /// a due check it blocks without a limit: an idle service does not wake up.
     pub(super) fn wait(&self) {
         let timeout = self.pending().next_due().map(|due| due.saturating_duration_since(Instant::now()));
-        // Rounded up: a wait that ends too early would be followed by another.
+        // Rounded up: a wait that ends too early would cause another one.
         let timeout = timeout.map_or(PollTimeout::NONE, |pause| {
             PollTimeout::try_from(pause + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
         });
         let ready = [Some(self.wake.as_fd()), self.watcher.ready()].into_iter().flatten();
         let mut fds: Vec<_> = ready.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        // An interrupted wait is followed by another.
+        // After an interrupted wait the thread waits again.
         let _ = poll(&mut fds, timeout);
         if fds[0].any() == Some(true) {
             let _ = self.wake.read();
         }
     }
 
-    /// Notes the end of a look at what was due, in which asking took `took`: one that took long is
-    /// not followed by another at once.
+    /// Records the end of the due checks, which took `took` without returning memory. After long
+    /// checks, the next one does not follow at once.
     pub(super) fn looked(&self, took: Duration, ended: Instant) {
         self.pending().looked(took, ended);
     }
 
-    /// Takes what is due at `now`, and plans the next look.
+    /// Takes the checks that are due at `now`, and plans the next one.
     pub(super) fn due(&self, now: Instant) -> Due {
         self.pending().take_due(now)
     }
 }
 
 impl Pending {
-    /// Notes that a buffer is no suspect any more.
+    /// Removes a buffer from the suspects.
     fn acquit(&mut self, id: BufferId, uid: Uid) {
         if let Some(own) = self.suspects.get_mut(&uid) {
             own.remove(&id);
@@ -309,8 +309,8 @@ impl Pending {
         suspects.chain(self.rescans.iter().copied()).chain(self.next_unwatched).min()
     }
 
-    /// Notes that something happened to the buffers that are not watched: what one client does is
-    /// often not alone. Returns whether the next look is sooner than it was.
+    /// Records a change among the buffers that are not watched: a client often releases several.
+    /// Returns whether the next check is sooner than before.
     fn look_soon(&mut self, now: Instant) -> bool {
         let soon = now + UNWATCHED_PAUSE.max(self.rest);
         let is_sooner = self.next_unwatched.is_none_or(|next| soon < next);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The metadata file of an image's buffer: shared memory that travels with the buffer, so that all
-//! who have it read and write the same colour space and name.
+//! The metadata file of an image's buffer: shared memory beside the buffer, so that all holders
+//! read and write the same colour space and name.
 //!
 //! It is charged with its buffer, and the buffer is released once both files are. A client that
-//! keeps one of them keeps the charge of both, so all memory that the service made is charged to an
+//! keeps one of them stays charged for both, so all memory that the service made is charged to an
 //! account. A file without a reserved region is kept for the next image of the same trust domain
 //! ([`super::spare`]), and is overwritten completely before that.
 //!
-//! Clients nearly always close both files together. So the service watches closes of the metadata
-//! file from the beginning only if it cannot watch those of the buffer; otherwise it begins when
-//! the buffer has no holder left but the metadata file has.
+//! Clients nearly always close both files together. So the service watches the metadata file for
+//! closes from the beginning only if it cannot watch the buffer. Otherwise it begins when the
+//! buffer has no holder left but the metadata file has one.
 
 use super::{Allocator, PressureLevel};
 use crate::ledger::Claim;
@@ -24,7 +24,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// Bytes of the largest file that is kept for another buffer: those with a reserved region are
+/// Bytes of the largest file that is kept for another buffer. Files with a reserved region are
 /// larger.
 const LARGEST_KEPT: u64 = 64 << 10;
 
@@ -35,13 +35,13 @@ pub struct Graphic {
     pub width: u32,
     /// Rows.
     pub height: u32,
-    /// Value of Android's `PixelFormat`, as asked.
+    /// Value of Android's `PixelFormat`, as requested.
     pub format: i32,
-    /// Bits of Android's `BufferUsage`, as asked.
+    /// Bits of Android's `BufferUsage`, as requested.
     pub usage: u64,
 }
 
-/// Metadata that a request wants with each of its buffers.
+/// Metadata that a request needs with each of its buffers.
 #[derive(Debug, Clone)]
 pub struct Metadata {
     /// For dumps.
@@ -64,7 +64,7 @@ impl MetadataFile {
     /// Returns whether only the service has it open, mapped or in flight. Never blocks.
     ///
     /// # Errors
-    /// If the kernel does not tell.
+    /// If the kernel does not answer.
     pub(super) fn is_idle(&self) -> io::Result<bool> {
         self.memory.is_idle()
     }
@@ -74,7 +74,7 @@ impl MetadataFile {
         self.bytes
     }
 
-    /// Returns the watch for its closes, if there is one.
+    /// Returns the watch for its closes, if it has one.
     pub(super) fn watch(&self) -> Option<Watch> {
         self.watch.get().copied()
     }
@@ -93,7 +93,7 @@ impl Allocator {
         is_watched: bool,
     ) -> io::Result<(OwnedFd, MetadataFile)> {
         let spare = self.spare_metadata.take(domain, metadata.bytes.get());
-        // A client may have opened it again since it was released, and may write to it.
+        // A client may have opened it again since its release, and may write to it.
         let file = match spare.filter(|spare| spare.is_idle().unwrap_or(false)) {
             Some(spare) => {
                 lseek(spare.memory.fd(), 0, Whence::SeekSet)?;
@@ -122,7 +122,8 @@ impl Allocator {
         Ok(MetadataFile { memory, bytes: metadata.bytes.get(), watch: OnceLock::new() })
     }
 
-    /// Keeps a metadata file that a client of `domain` has released for the next one.
+    /// Keeps a metadata file, which a client of `domain` has released, for the next image of this
+    /// domain.
     pub(super) fn keep_metadata(&self, domain: TrustDomain, file: MetadataFile) {
         if file.bytes <= LARGEST_KEPT && self.pressure() == PressureLevel::None {
             self.spare_metadata.put(domain, file, since_boot());
@@ -130,11 +131,11 @@ impl Allocator {
         }
     }
 
-    /// Returns whether nobody else holds the metadata file of a buffer that is released itself. If
-    /// somebody does, its closes are watched from now on.
+    /// Returns whether only the service holds the metadata file of a released buffer. If another
+    /// process holds it, the service watches it for closes from now on.
     ///
     /// # Errors
-    /// If the kernel does not tell, or memory runs out.
+    /// If the kernel does not answer, or memory runs out.
     pub(super) fn is_metadata_released(
         &self,
         id: BufferId,
@@ -151,12 +152,12 @@ impl Allocator {
             Some(watch) => self.registry().watch_metadata(id, *metadata.watch.get_or_init(|| watch)),
             None => self.liveness.unwatched(claim.uid, &[id], claim.bytes.get(), Instant::now()),
         }
-        // It may have been closed before it was watched.
+        // It may have been closed before the watch.
         metadata.is_idle()
     }
 }
 
-/// Writes all of `bytes` to the service's own description of a file: the client's begins at 0.
+/// Writes all of `bytes` through the service's own description: the client's offset stays 0.
 fn begin_with(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     if write(fd, bytes)? == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }

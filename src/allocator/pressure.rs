@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory pressure: how bad it is, what it does, and who wants to know.
+//! Memory pressure: its level, its effects, and its subscribers.
 //!
-//! # Who may hold the lock
-//! `state` is a leaf: nothing else is locked, and no system call is made, while it is held.
+//! # Lock rules
+//! `state` is a leaf: a thread that holds it takes no other lock and makes no system call.
 
 mod available;
 mod sources;
@@ -16,32 +16,32 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Duration of a level after its last sign. The kernel repeats a sign every two seconds at most.
+/// Duration of a level after its last sign. The kernel repeats a sign at most every two seconds.
 const CALM: Duration = Duration::from_secs(10);
 
 /// Level of memory pressure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum PressureLevel {
-    /// Nothing is known to be scarce.
+    /// No sign of scarce memory.
     #[default]
     None,
-    /// Some task waited for memory, less than a 32nd of it is available, or the cgroup exceeded its
-    /// `memory.high`.
+    /// Some task waited for memory, less than a 32nd of the memory is available, or the cgroup
+    /// exceeded its `memory.high`.
     Moderate,
-    /// All tasks waited for memory, less than a 64th of it is available, or the cgroup met its
-    /// `memory.max`.
+    /// All tasks waited for memory, less than a 64th of the memory is available, or the cgroup
+    /// reached its `memory.max`.
     Critical,
 }
 
-/// The cgroup whose memory is watched as the machine's is.
+/// The cgroup whose memory is watched beside the machine's.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum WatchedCgroup {
-    /// The process's own, if it has one with a memory controller.
+    /// The process's own cgroup, if it has one with a memory controller.
     #[default]
     Own,
     /// None.
     None,
-    /// The one of this directory.
+    /// The cgroup of this directory.
     Directory(PathBuf),
 }
 
@@ -70,7 +70,7 @@ impl State {
         }
     }
 
-    /// Returns the time until `level` has passed; `None` if it has.
+    /// Returns the remaining time of `level`; `None` if it has passed.
     fn left(&self, level: PressureLevel, now: Duration) -> Option<Duration> {
         let left = (self.last(level)? + CALM).saturating_sub(now);
         (!left.is_zero()).then_some(left)
@@ -82,7 +82,7 @@ impl Pressure {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that memory is scarce now.
+    /// Records that memory is scarce now.
     pub(super) fn raise(&self, level: PressureLevel, now: Duration) {
         let mut state = self.state();
         match level {
@@ -94,8 +94,8 @@ impl Pressure {
         self.settle(now);
     }
 
-    /// Lets the level fall that has passed. Returns when to look again, from now; `None` while
-    /// there is no pressure.
+    /// Lowers the level if it has passed. Returns the time from now until the next check; `None`
+    /// while there is no pressure.
     pub(super) fn settle(&self, now: Duration) -> Option<Duration> {
         let mut state = self.state();
         let left = |level| state.left(level, now).map(|left| (level, left));
@@ -112,20 +112,20 @@ impl Pressure {
         self.state().level
     }
 
-    /// Forgets all pressure so far.
+    /// Clears all pressure so far.
     #[cfg(test)]
     pub(super) fn calm(&self) {
         *self.state() = State::default();
     }
 
-    /// Ends all subscriptions: the allocator is going.
+    /// Ends all subscriptions, because the allocator is dropped.
     pub(super) fn end(&self) {
         self.state().ended = true;
         self.changed.notify_all();
     }
 }
 
-/// Tells of changes of the level, to one thread that waits for them.
+/// Reports changes of the level to one thread that waits for them.
 pub struct PressureFeed {
     pressure: Arc<Pressure>,
     subscription: std::sync::Weak<()>,
@@ -153,7 +153,7 @@ impl PressureFeed {
 
 impl Drop for PressureSubscription {
     fn drop(&mut self) {
-        // Under the lock, or a feed that is about to wait would miss it.
+        // Under the lock: otherwise a feed that is about to wait would miss it.
         let state = self.pressure.state();
         self.alive = None;
         drop(state);
@@ -162,13 +162,13 @@ impl Drop for PressureSubscription {
 }
 
 impl Allocator {
-    /// Returns how scarce memory is.
+    /// Returns the level of memory pressure.
     pub fn pressure(&self) -> PressureLevel {
         self.pressure.level()
     }
 
-    /// Has a thread told of the level. The feed outlives neither the subscription nor the
-    /// allocator.
+    /// Returns a subscription, and a feed that reports the level to one thread. The feed ends with
+    /// the subscription or the allocator.
     pub fn subscribe_to_pressure(&self) -> (PressureSubscription, PressureFeed) {
         let alive = Arc::new(());
         let feed =
@@ -176,8 +176,8 @@ impl Allocator {
         (PressureSubscription { pressure: Arc::clone(&self.pressure), alive: Some(alive) }, feed)
     }
 
-    /// Gives pooled memory back: under moderate pressure all released memory and half of the clean
-    /// memory, under critical pressure all of it.
+    /// Returns pooled memory to the kernel: under moderate pressure all released memory and half of
+    /// the clean memory, under critical pressure all of it.
     pub(super) fn relieve(&self, level: PressureLevel) {
         self.refill.hold_off(since_boot());
         self.spare_metadata.clear();
@@ -196,12 +196,12 @@ impl Allocator {
         }
     }
 
-    /// Notes that memory is scarce, tells subscribers, and gives memory back.
+    /// Records that memory is scarce, informs subscribers, and returns memory to the kernel.
     pub(crate) fn press(&self, level: PressureLevel) {
         if level != PressureLevel::None {
             self.pressure.raise(level, since_boot());
             self.note_pressure();
-            // Releases that are not noticed yet help as well.
+            // Also helps: releases that are not detected yet.
             self.liveness.look_now(Instant::now());
             self.relieve(level);
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Questions that change nothing: what would happen, what is there, who holds it.
+//! Queries that change no buffers: dry runs, heaps, usage, live buffers. Also [`Allocator::trim`].
 
 use super::Record;
 use super::latency::Latency;
@@ -18,7 +18,7 @@ use std::time::Duration;
 pub struct HeapView<'a> {
     /// The heap.
     pub heap: &'a Heap,
-    /// All from one instant, with those of the pool.
+    /// Counters of one instant, the same as those of the pool.
     pub counters: HeapCounters,
     /// Counters of its pool.
     pub pool: PoolCounters,
@@ -26,13 +26,13 @@ pub struct HeapView<'a> {
     pub latency: LatencyCounts,
 }
 
-/// A live buffer, for people and tools.
+/// A live buffer, for display and tools.
 pub struct BufferView<'a> {
     /// Its entry in the registry.
     pub record: Record,
     /// The heap that it came from.
     pub heap: &'a Heap,
-    /// Kind of its descriptors.
+    /// Kind of its memory.
     pub backing: Backing,
     /// Time since its allocation.
     pub age: Duration,
@@ -77,8 +77,8 @@ impl Allocator {
         self.heaps.iter().position(|heap| heap.answers_to(name))
     }
 
-    /// Returns what [`Allocator::allocate`] would do now. Nothing is allocated or counted; releases
-    /// that it notices are booked, as the real call would.
+    /// Returns the result that [`Allocator::allocate`] would have now. It allocates and counts
+    /// nothing. As the real call, it books the releases that it detects.
     pub fn explain(&self, caller: &Caller, request: &Request) -> Explanation {
         let _turn = self.turns.take(caller.uid);
         self.reclaim_from(caller);
@@ -111,8 +111,8 @@ impl Allocator {
         Ok(bytes)
     }
 
-    /// Returns what a heap that is named alone answers to a request while nothing is in use: that
-    /// which no release and no later call can change.
+    /// Returns the answer of each selected heap if it were named alone and nothing were in use: an
+    /// answer that no release and no later call can change.
     pub fn supports(&self, caller: &Caller, request: &Request) -> Explanation {
         let verdicts = self.candidates(&request.selection).into_iter().map(|candidate| {
             let outcome = match candidate {
@@ -143,7 +143,7 @@ impl Allocator {
         match candidate {
             Ok(index) => {
                 let heap = &self.heaps[index];
-                // A heap that is closed, unavailable or of another kind fits nothing.
+                // A heap that is not permitted, unavailable or of another kind fits nothing.
                 let fits_bytes = match &outcome {
                     Outcome::Denied(_) | Outcome::UnknownHeap => 0,
                     Outcome::Failed(error) if error.is_beyond_process() => 0,
@@ -163,8 +163,8 @@ impl Allocator {
         }
     }
 
-    /// Returns the largest buffer of which `count` would fit into a heap and the caller's quota
-    /// now, in bytes. Reservations of the caller count as used.
+    /// Returns the size in bytes of the largest buffer of which `count` fit into a heap and the
+    /// caller's quota now. Reservations of the caller count as used.
     fn fits(&self, caller: &Caller, index: HeapIndex, count: u64) -> u64 {
         let heap = &self.heaps[index];
         let (quota_bytes, has_room) = self.registry().ledger.left(caller.uid, count);
@@ -179,8 +179,8 @@ impl Allocator {
     }
 
     /// Returns every heap with its counters, by descending id. Files that were released before the
-    /// call are not counted as held, unless another thread is noticing that at this moment;
-    /// releases of dma-bufs are noticed by the reaper, later.
+    /// call do not count as held, unless another thread is just detecting the release. The reaper
+    /// detects releases of dma-bufs later.
     pub fn stats(&self) -> Vec<HeapView<'_>> {
         self.work_off_events();
         let view = |(heap, latency): (_, &Latency)| {
@@ -190,8 +190,8 @@ impl Allocator {
         self.heaps.iter().zip(&self.latencies).map(view).collect()
     }
 
-    /// Returns what clients hold, most bytes first: everyone for a privileged caller, else the
-    /// caller alone.
+    /// Returns the usage of uids, most bytes first: of all uids for a privileged caller, else of
+    /// the caller's uid.
     pub fn usage(&self, caller: &Caller) -> Vec<Usage> {
         let _turn = self.turns.take(caller.uid);
         self.work_off_events();
@@ -203,8 +203,8 @@ impl Allocator {
         usages
     }
 
-    /// Returns the live buffers, the oldest first: everyone's for a privileged caller, else the
-    /// caller's own. Buffers that come or go meanwhile may be among them or not.
+    /// Returns the live buffers, the oldest first: of all uids for a privileged caller, else of the
+    /// caller's uid. Buffers that are allocated or released meanwhile may be in the list or not.
     pub fn buffers(&self, caller: &Caller) -> Vec<BufferView<'_>> {
         let _turn = self.turns.take(caller.uid);
         self.work_off_events();
@@ -218,8 +218,8 @@ impl Allocator {
         records.into_iter().map(|(record, backing)| self.view(record, backing)).collect()
     }
 
-    /// Returns the live buffers of `uid`, or of all clients, the oldest first and a few at a time:
-    /// the registry is locked for each step alone.
+    /// Returns the live buffers of `uid`, or of all clients, the oldest first and a few at a time.
+    /// Each step locks the registry separately.
     pub(super) fn live(&self, uid: Option<Uid>) -> impl Iterator<Item = Vec<BufferId>> {
         let mut last = None;
         std::iter::from_fn(move || {
@@ -234,14 +234,14 @@ impl Allocator {
         BufferView { heap: &self.heaps[record.heap], backing, age, record }
     }
 
-    /// Identifies a buffer by its file. The inode number finds it; that the kernel gives the same
-    /// watch for both descriptors proves it, since inode numbers of memfds can repeat.
+    /// Finds a buffer by its file. The inode number selects it. The kernel returns the same watch
+    /// for both descriptors, which proves the identity, since inode numbers of memfds can repeat.
     ///
     /// # Errors
     /// If the file is not a live buffer of this service.
     pub fn describe(&self, fd: impl AsFd) -> Result<BufferView<'_>, NotOurs> {
-        // The kind first: only the kernel answers for it, while a hostile file system could block a
-        // stat.
+        // Checks the kind first: only the kernel answers this, while a hostile file system could
+        // block a stat.
         let inode = if sys::memfd::is_sealed(&fd) || sys::dma_buf::is_dma_buf(&fd) {
             sys::fd::inode(&fd).map_err(|_| NotOurs)?
         } else {
@@ -264,11 +264,11 @@ impl Allocator {
         Ok(self.view(record, backing))
     }
 
-    /// Returns pooled memory to the kernel, released memory first: at least `bytes` bytes if there
-    /// are that many, all for 0. The result is the number of returned bytes.
+    /// Returns pooled memory to the kernel, released memory first: at least `bytes` bytes if the
+    /// pools have them, all for 0. The result is the number of returned bytes.
     ///
     /// # Errors
-    /// If the caller may not, or no heap has the name.
+    /// If the caller is not permitted, or no heap has the name.
     pub fn trim(&self, caller: &Caller, heap: Option<&str>, bytes: u64) -> Result<u64, TrimError> {
         self.authorize(caller, Action::Trim)?;
         let _turn = self.turns.take(caller.uid);
@@ -297,7 +297,7 @@ impl Allocator {
 /// Reason why nothing was trimmed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrimError {
-    /// The caller may not.
+    /// The caller is not permitted.
     #[error(transparent)]
     Denied(#[from] Denied),
     /// There is no such heap.

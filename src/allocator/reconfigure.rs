@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Another configuration for a service that runs.
+//! Applies a new configuration to a running service.
 
 use super::{Allocator, limits};
 use crate::config::spec::{Config, HeapSpec};
@@ -12,7 +12,7 @@ use std::fmt;
 pub enum Kept {
     /// A heap is new.
     Added(HeapName),
-    /// A heap is gone; it is served on.
+    /// A heap is missing; the service keeps it.
     Removed(HeapName),
     /// These keys of a heap differ.
     Changed(HeapName, Vec<&'static str>),
@@ -32,8 +32,8 @@ impl fmt::Display for Kept {
 }
 
 impl Allocator {
-    /// Applies the client policy of `config`: quotas and privileges. Returns what it says of heaps
-    /// that is not as before, and stays as it was.
+    /// Applies the client policy of `config`: quotas and privileges. Returns the settings of heaps
+    /// that differ and that it did not apply.
     pub fn reconfigure(&self, config: &Config) -> Vec<Kept> {
         let mut kept = Vec::new();
         for new in &config.heaps {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Making memory before it is asked for: what clients reserved, on a thread of ordinary priority,
-//! since they wait for it; and, on the worker, buffers of the sizes that are asked for again and
-//! again.
+//! Makes memory before clients request it. A thread of ordinary priority makes reserved buffers,
+//! since clients wait for them. The worker makes buffers of sizes that are requested repeatedly.
 
 use super::wake::Wake;
 use super::{Allocator, Stored};
@@ -16,27 +15,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// Time after a shortage of memory during which nothing is preallocated: longer than the memory of
-/// any demand.
+/// Time after a shortage of memory during which nothing is preallocated: longer than the pool
+/// remembers any demand.
 const HOLD_OFF: Duration = Duration::from_secs(30);
 
-/// Bytes that are made after a look at what is available, until the next look.
+/// Bytes that are made after a reading of the available memory, until the next reading.
 const LOOK_BYTES: u64 = 4 << 20;
 /// Validity of a reading of the available memory.
 const LOOK_AGE: Duration = Duration::from_millis(100);
-/// Part of the available memory that stays for other processes: a sixteenth.
+/// Part of the available memory that is left for other processes: a sixteenth.
 const LEFT_TO_OTHERS: u64 = 16;
 
-/// Whether memory may be preallocated.
+/// Decides whether memory may be preallocated.
 #[derive(Debug, Default)]
 pub(super) struct Refill {
-    /// Milliseconds since boot before which it may not.
+    /// Milliseconds since boot before which it may not be.
     resume: AtomicU64,
     /// Bytes that the last reading permits. A leaf lock; no system call is made while it is held.
     room: Mutex<Room>,
 }
 
-/// Memory that may be made before the next look.
+/// Memory that may be made before the next reading.
 #[derive(Debug, Default)]
 struct Room {
     bytes: u64,
@@ -44,18 +43,19 @@ struct Room {
 }
 
 impl Refill {
-    /// Notes that memory is short at time `now` (since boot).
+    /// Records that memory is short at time `now` (since boot).
     pub(super) fn hold_off(&self, now: Duration) {
         let resume = u64::try_from((now + HOLD_OFF).as_millis()).unwrap_or(u64::MAX);
         self.resume.fetch_max(resume, Ordering::Relaxed);
     }
 
-    /// Takes `bytes` bytes of what may be made at time `now` (since boot). `available` tells what
-    /// the machine and the service's cgroup can still give: what the service makes present is
-    /// charged to it, and beyond its limit the kernel ends it.
+    /// Takes `bytes` bytes from the memory that may be made at time `now` (since boot). `available`
+    /// returns the bytes that the machine and the service's cgroup have left: memory that the
+    /// service makes present is charged to its cgroup, and the kernel ends the service beyond the
+    /// cgroup's limit.
     ///
     /// # Errors
-    /// `OutOfMemory` if that is too little.
+    /// `OutOfMemory` if too little is left.
     fn take_room(
         &self,
         bytes: u64,
@@ -69,7 +69,7 @@ impl Refill {
                 return Ok(());
             }
         }
-        // Where nothing tells, the kernel alone does.
+        // Without a reading, only the kernel's own limits apply.
         let available = available().unwrap_or(u64::MAX);
         let most = available - available / LEFT_TO_OTHERS;
         if bytes > most {
@@ -90,14 +90,14 @@ impl Refill {
 }
 
 impl Allocator {
-    /// Makes the next missing buffer of a reservation, from pooled memory of its domain or new;
-    /// false if none is missing or memory is short.
+    /// Makes the next missing buffer of a reservation, from pooled memory of its domain or new.
+    /// Returns false if none is missing or memory is short.
     pub(super) fn make_reserved(&self) -> bool {
         let now = since_boot();
         if self.refill.resume() > now {
             return false;
         }
-        // A statement of its own, so that the lock is gone while memory is made.
+        // A separate statement, so that no lock is held while memory is made.
         let missing = self.registry().missing(&self.heaps, now);
         let Some(missing) = missing else { return false };
         let heap = &self.heaps[missing.heap];
@@ -114,7 +114,7 @@ impl Allocator {
                 drop(needless);
                 true
             }
-            // Pooled memory may lie in between; then there is room for the next try.
+            // Pooled memory may have split the free range; without it the next try has room.
             Err(error) if error.is_fragmentation() && pool.shrink(0) > 0 => true,
             Err(error) => {
                 log::warn!("heap {}: a reserved buffer cannot be made: {error}", heap.name());
@@ -124,14 +124,14 @@ impl Allocator {
         }
     }
 
-    /// Returns how long to wait before the next try; `None` if no client waits for a buffer.
+    /// Returns the time to wait before the next try; `None` if no client waits for a buffer.
     pub(super) fn refill_pause(&self) -> Option<Duration> {
         let now = since_boot();
         let next = self.registry().reservations().next_try(now)?;
         Some(next.max(self.refill.resume()).saturating_sub(now))
     }
 
-    /// Starts the thread that makes what clients reserved. It ends when the allocator is dropped.
+    /// Starts the thread that makes reserved buffers. It ends when the allocator is dropped.
     pub(super) fn start_maker(self: &Arc<Self>) -> io::Result<()> {
         Wake::start(
             "anion-maker",
@@ -144,16 +144,16 @@ impl Allocator {
         )
     }
 
-    /// Preallocates one buffer of a size that is asked for again and again, if memory is not short;
-    /// false if none was.
+    /// Preallocates one buffer of a size that is requested repeatedly, if memory is not short.
+    /// Returns false if it made none.
     pub(super) fn preallocate_one(&self) -> bool {
         let now = since_boot();
         self.refill.resume() <= now && self.heaps.iter().any(|heap| self.preallocate(heap, now))
     }
 
     fn preallocate(&self, heap: &Heap, now: Duration) -> bool {
-        // What is set aside has its pages, and must not be away from callers in the hands of the
-        // worker.
+        // Memory that is set aside has its pages already. Callers must always be able to take it,
+        // so the worker does not hold it.
         if heap.is_set_aside() {
             return false;
         }
@@ -166,8 +166,8 @@ impl Allocator {
             }
             Err(error) => {
                 log::debug!("heap {}: no buffer was preallocated: {error}", heap.name());
-                // A piece that is too short, or huge pages that have run out, say nothing about the
-                // machine's memory.
+                // A free range that is too short, or a lack of huge pages, does not mean that the
+                // machine is short of memory.
                 if !error.is_fragmentation() && heap.is_machine_memory() {
                     self.refill.hold_off(now);
                 }

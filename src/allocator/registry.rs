@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The registry of live buffers, with all that must change together when a buffer comes or goes,
-//! under one lock.
+//! The registry of live buffers. One lock protects it, with all state that must change together
+//! when a buffer is allocated or released.
 //!
-//! A heap's pool may be locked while the registry is, never the other way round: room and quota are
-//! booked together, and a released buffer moves from here to its pool without a moment in which it
-//! is in neither.
+//! A heap's pool may be locked while the registry is, never the reverse. Room and quota are booked
+//! together, and a released buffer moves from here to its pool without a moment in which it is in
+//! neither.
 //!
 //! All allocations of all heaps share the lock, so it is held for the accounts of one buffer at a
-//! time, for any number of live buffers: the maps are B-trees, which never grow all at once as hash
-//! tables do, and many buffers are walked in steps of [`STEP`].
+//! time, for any number of live buffers. The maps are B-trees, which never grow all at once as hash
+//! tables do, and many buffers are visited in steps of [`STEP`].
 
 use super::metadata::{Graphic, MetadataFile};
 use super::reservations::{Lent, Missing, ReservationId, Reservations};
@@ -23,7 +23,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most buffers that are walked with the lock held once.
+/// Most buffers that are visited in one hold of the lock.
 const STEP: usize = 64;
 
 /// The record of a live buffer.
@@ -31,13 +31,13 @@ const STEP: usize = 64;
 pub struct Record {
     /// Its identity.
     pub id: BufferId,
-    /// The heap that it came from.
+    /// The heap that made it.
     pub heap: HeapIndex,
     /// Its size.
     pub bytes: BackedBytes,
     /// The uid that is charged.
     pub uid: Uid,
-    /// The process that allocated it; for people.
+    /// The process that allocated it, for display.
     pub pid: i32,
     /// Its label.
     pub label: Label,
@@ -50,7 +50,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Returns what was booked for it.
+    /// Returns the claim that was booked for it.
     pub(super) fn claim(&self) -> Claim {
         let metadata = self.graphic.map_or(0, |(_, bytes)| bytes.get());
         Claim { uid: self.uid, heap: self.heap, count: 1, bytes: self.bytes, metadata }
@@ -61,13 +61,13 @@ impl Record {
 pub(super) struct Live {
     pub(super) record: Record,
     pub(super) stored: Stored,
-    /// The other file that the client has of an image's buffer.
+    /// The metadata file of an image's buffer.
     pub(super) metadata: Option<Arc<MetadataFile>>,
-    /// Identity of the file that the client has.
+    /// Identity of the client's file.
     pub(super) inode: Inode,
     /// The domain of the client that holds it.
     pub(super) domain: TrustDomain,
-    /// The reservation that it was drawn from.
+    /// The reservation that lent it.
     pub(super) lender: Option<ReservationId>,
 }
 
@@ -84,21 +84,21 @@ impl Live {
     }
 }
 
-/// Room and quota for a request, and what the caller's reservations lend to it.
+/// Booked room and quota for a request, and the buffers that the caller's reservations lend to it.
 pub(super) struct Booked {
     pub(super) claim: Claim,
-    /// At most as many as the request has buffers.
+    /// At most as many as the request's count.
     pub(super) lent: Vec<Lent>,
 }
 
-/// Live buffers, who holds how much, and reservations.
+/// Live buffers, the accounts of uids, and reservations.
 pub(super) struct Registry {
     pub(super) ledger: Ledger,
     reservations: Reservations,
     live: BTreeMap<BufferId, Box<Live>>,
     by_watch: BTreeMap<Watch, BufferId>,
     by_inode: BTreeMap<Inode, BufferId>,
-    /// Ids grow with time: the oldest buffer of a uid comes first.
+    /// Ids grow with time, so the oldest buffer of a uid comes first.
     by_owner: HashMap<Uid, BTreeSet<BufferId>>,
 }
 
@@ -114,8 +114,8 @@ impl Registry {
         }
     }
 
-    /// Books room and quota for `claim`, from what is reserved for this uid and domain first: that
-    /// is booked already.
+    /// Books room and quota for `claim`. It first draws from the reservations of this uid and
+    /// domain, which are booked already.
     ///
     /// # Errors
     /// The first limit that the rest would exceed, the heap's before the client's. Nothing is
@@ -156,8 +156,8 @@ impl Registry {
         }
     }
 
-    /// Undoes [`Registry::book`]. Memory whose reservation has ended meanwhile is returned, to be
-    /// dropped after the lock.
+    /// Undoes [`Registry::book`]. Returns memory whose reservation has ended meanwhile; the caller
+    /// drops it after it releases the lock.
     #[must_use = "the memory is to be dropped outside of the lock"]
     pub(super) fn cancel(&mut self, heap: &Heap, booked: Booked) -> Vec<Lent> {
         let (claim, lent) = (booked.claim, booked.lent.len());
@@ -177,7 +177,7 @@ impl Registry {
         self.ledger.allocated(claim.uid);
     }
 
-    /// Inserts a buffer that was booked.
+    /// Inserts a buffer whose room and quota are booked.
     pub(super) fn insert(&mut self, live: Box<Live>) {
         let id = live.record.id;
         for watch in live.watches() {
@@ -188,16 +188,16 @@ impl Registry {
         self.live.insert(id, live);
     }
 
-    /// Notes the watch for the closes of a live buffer's metadata file.
+    /// Stores the watch for the closes of a live buffer's metadata file.
     pub(super) fn watch_metadata(&mut self, id: BufferId, watch: Watch) {
         if self.live.contains_key(&id) {
             self.by_watch.insert(watch, id);
         }
     }
 
-    /// Removes a buffer and takes it off its owner's account; `None` if it was removed before.
-    /// `retire` puts it into its pool, or takes it off the heap's account, while the registry is
-    /// locked, and returns what is to be dropped.
+    /// Removes a buffer and uncharges its owner; `None` if it was removed before. While the
+    /// registry is locked, `retire` puts the buffer into its pool or removes it from the heap's
+    /// account, and returns the memory to drop.
     pub(super) fn remove<T>(
         &mut self,
         heaps: &[Heap],
@@ -219,7 +219,7 @@ impl Registry {
         self.ledger.unbook(&record.claim());
         let leftover = retire(&record, stored);
         if let Some(lender) = lender {
-            // Its reservation gets the next one, in the room and quota that just came free.
+            // Its reservation gets the next buffer from the room and quota that just became free.
             self.reservations.came_back(lender);
             self.top_up(heaps, lender);
         }
@@ -251,7 +251,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Books one more buffer for a reservation that lacks one, if there is room now.
+    /// Books one more buffer for a reservation that lacks one, if there is room and quota now.
     fn top_up(&mut self, heaps: &[Heap], id: ReservationId) {
         let Some(lacking) = self.reservations.lacking(id) else { return };
         if self.book_reserved(&heaps[lacking.heap], &lacking).is_ok() {
@@ -259,8 +259,8 @@ impl Registry {
         }
     }
 
-    /// Returns the next reserved buffer to be made at time `now` (since boot), the oldest
-    /// reservation's first.
+    /// Returns the next reserved buffer to make at time `now` (since boot), from the oldest
+    /// reservation first.
     pub(super) fn missing(&mut self, heaps: &[Heap], now: Duration) -> Option<Missing> {
         for id in self.reservations.incomplete(now) {
             self.top_up(heaps, id);
@@ -271,8 +271,8 @@ impl Registry {
         None
     }
 
-    /// Ends a reservation and unbooks what was not drawn. The memory is returned, to be dropped
-    /// after the lock.
+    /// Ends a reservation and cancels the booking of buffers that were not drawn. Returns their
+    /// memory; the caller drops it after it releases the lock.
     #[must_use = "the memory is to be dropped outside of the lock"]
     pub(super) fn end_reservation(&mut self, heaps: &[Heap], id: ReservationId) -> Vec<Stored> {
         let Some((rest, ready)) = self.reservations.end(id) else { return Vec::new() };
@@ -295,8 +295,8 @@ impl Registry {
         self.live.get(&id).map(Box::as_ref)
     }
 
-    /// Returns the next few live buffers after the one with the id `last`, the oldest first: those
-    /// of `uid`, or of all clients. None are left when it returns none.
+    /// Returns the next few live buffers with ids above `last`, the oldest first: those of `uid`,
+    /// or of all clients for `None`. It returns an empty list after the last one.
     pub(super) fn next_live(&self, uid: Option<Uid>, last: Option<BufferId>) -> Vec<BufferId> {
         let range = (last.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         match uid {
@@ -308,7 +308,7 @@ impl Registry {
         }
     }
 
-    /// Returns the buffer with this watch and whose it is.
+    /// Returns the buffer with this watch, and its owner.
     pub(super) fn watched(&self, watch: Watch) -> Option<(BufferId, Uid)> {
         let id = *self.by_watch.get(&watch)?;
         Some((id, self.live.get(&id)?.record.uid))
@@ -323,10 +323,10 @@ impl Registry {
 #[must_use = "what is left over is to be dropped outside of the lock"]
 pub(super) struct Removed<T> {
     pub(super) record: Record,
-    /// Memory to be dropped.
+    /// Memory to drop.
     pub(super) leftover: T,
-    /// Its metadata file, to be dropped.
+    /// Its metadata file, to drop.
     pub(super) metadata: Option<Arc<MetadataFile>>,
-    /// Whether a reservation wants another in its place.
+    /// Whether its reservation now lacks a buffer.
     pub(super) is_reserved: bool,
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Replies on their way.
+//! Replies in flight.
 //!
-//! The binder library closes its copies of the descriptors that a reply carried after the kernel
-//! has taken the reply. A client may have them, close them and ask again, served by another thread,
-//! before that: for this moment a buffer that no client has looks held. Before a call is refused
-//! that would be served without it, the moment is waited for.
+//! The binder library closes its copies of a reply's descriptors after the kernel has taken the
+//! reply. Before that, a client may already get them, close them and call again, served by another
+//! thread. For this moment a buffer that no client holds seems to be held. Before a call is
+//! refused, it waits for this moment to pass.
 //!
-//! No lock but `served` is taken here, a leaf that is held during no system call.
+//! This module takes only the lock `served`, a leaf that is never held during a system call.
 
 use super::Caller;
 use crate::sys::lock::{Mutex, MutexGuard};
@@ -16,17 +16,17 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// Between two looks at the threads.
+/// Pause between two checks of the threads.
 const LOOK: Duration = Duration::from_micros(200);
 
-/// The last caller that each thread served.
+/// The last caller that each thread served, with the time.
 #[derive(Debug)]
 pub(super) struct Replies {
     served: Mutex<BTreeMap<ThreadId, (Uid, Instant)>>,
-    /// Time that threads may need to close the descriptors that they sent: they may have to wait
-    /// for a processor.
+    /// Time that threads get to close the descriptors that they sent: they may have to wait for a
+    /// processor.
     pub(super) patience: Duration,
-    /// A reply that was on its way for longer is not waited for.
+    /// Age from which a reply is not waited for.
     pub(super) young: Duration,
 }
 
@@ -37,16 +37,17 @@ impl Default for Replies {
 }
 
 impl Replies {
-    /// Notes that the calling thread is about to reply to `caller` with descriptors.
+    /// Records that the calling thread is about to reply to `caller` with descriptors.
     pub(super) fn sending(&self, caller: &Caller, now: Instant) {
         let mut served = self.served();
-        // Threads that are gone, or have not served for long.
+        // Removes threads that ended or have not served for long.
         served.retain(|_, (_, since)| now.duration_since(*since) < self.young);
         served.insert(thread::id(), (caller.uid, now));
     }
 
-    /// Waits until the threads that just served `caller` have closed what they sent: until they
-    /// wait for something else. Returns at once, and false, if there are none.
+    /// Waits until the threads that just served `caller` have closed the descriptors that they
+    /// sent: until they wait for something else. Returns false at once if there are no such
+    /// threads.
     pub(super) fn await_sent(&self, caller: &Caller) -> bool {
         let (own, start) = (thread::id(), Instant::now());
         let mut sending: Vec<ThreadId> = self

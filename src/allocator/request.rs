@@ -9,19 +9,19 @@ use crate::source::ReleaseMechanism;
 use crate::units::{BackedBytes, Backing, BufferId, Count, HeapId, HeapMask, HeapName, Label, Uid};
 use std::os::fd::OwnedFd;
 
-/// The caller. Only the transport sets it.
+/// The caller of the service. Only the transport makes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The uid that is charged.
     pub uid: Uid,
-    /// For people; 0 if unknown.
+    /// The process, for display; 0 if unknown.
     pub pid: i32,
-    /// SELinux context, where the transport tells.
+    /// SELinux context, if the transport reports it.
     pub context: Option<String>,
 }
 
 impl Caller {
-    /// Returns the domain whose scrubbed memory of `heap` it may get.
+    /// Returns the trust domain whose recycled memory of `heap` this caller may receive.
     pub fn domain(&self, heap: &Heap) -> TrustDomain {
         match &self.context {
             _ if heap.spec().shared.is_some() => TrustDomain::Shared,
@@ -36,7 +36,7 @@ impl Caller {
 pub enum Selection {
     /// The heaps of a mask, by descending id.
     Mask(HeapMask),
-    /// Heaps by name or alias, in this order. May name heaps that do not exist.
+    /// Heaps by name or alias, in this order. The names may be unknown.
     Names(Vec<String>),
 }
 
@@ -45,25 +45,25 @@ pub enum Selection {
 pub struct Request {
     /// Requirements of one buffer.
     pub needs: Needs,
-    /// Number of equal buffers: all or none.
+    /// Number of equal buffers; all or none are allocated.
     pub count: Count,
     /// The heaps.
     pub selection: Selection,
     /// For dumps.
     pub label: Label,
-    /// Whether the caller overwrites every byte, so that what its own trust domain left in a buffer
-    /// may stay in it.
+    /// Whether the caller overwrites every byte, so that data of its own trust domain may stay in a
+    /// buffer.
     pub unzeroed: bool,
     /// The metadata of each buffer of an image; `None` for other buffers.
     pub metadata: Option<Metadata>,
 }
 
 impl Request {
-    /// Returns the size that a buffer for it has in `heap`, if the heap takes it.
+    /// Returns the size that a buffer of this request has in `heap`, if the heap accepts it.
     ///
     /// # Errors
-    /// As [`Heap::accept`]; for buffers with metadata if the kernel does not report their release,
-    /// since the interface that gives such buffers has no token to hold them by.
+    /// As [`Heap::accept`]. For buffers with metadata also if the kernel does not report their
+    /// release: the interface for such buffers has no token.
     pub(super) fn accepted_by(&self, heap: &Heap) -> Result<BackedBytes, Rejection> {
         if self.metadata.is_some() && heap.release_mechanism() == ReleaseMechanism::Token {
             let why =
@@ -73,14 +73,14 @@ impl Request {
         heap.accept(&self.needs)
     }
 
-    /// Returns what is to be booked for `caller` where one buffer has `bytes` bytes.
+    /// Returns the claim to book for `caller` if one buffer has `bytes` bytes.
     pub(super) fn claim(&self, caller: &Caller, heap: HeapIndex, bytes: BackedBytes) -> Claim {
         let metadata = self.metadata.as_ref().map_or(0, |metadata| metadata.bytes.get());
         Claim { uid: caller.uid, heap, count: self.count.get(), bytes, metadata }
     }
 }
 
-/// One buffer on its way to the client.
+/// An allocated buffer, for the client.
 #[derive(Debug)]
 pub struct Grant {
     /// The client's descriptor.
@@ -95,6 +95,6 @@ pub struct Grant {
     pub heap_id: HeapId,
     /// The name of that heap.
     pub heap_name: HeapName,
-    /// Kind of the descriptor.
+    /// Kind of the buffer's memory.
     pub backing: Backing,
 }

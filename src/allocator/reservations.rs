@@ -4,9 +4,9 @@
 //!
 //! # Life of a reserved buffer
 //! It is *booked*: charged, and not yet made. The maker thread makes its memory, and it is *ready*.
-//! A request draws it: it is *lent*, a live buffer as any other. When the client releases it, the
-//! next one is booked in its place, as room and quota permit, and made ready, too. So a reservation
-//! of eight frames is one of eight frames again after use.
+//! A request draws it: it is *lent*, a live buffer like any other. When the client releases it, the
+//! next one is booked for the reservation, as room and quota permit, and made ready, too. So a
+//! reservation of eight frames has eight frames again after use.
 
 use crate::heap::Stored;
 use crate::ledger::{Claim, HeapIndex};
@@ -15,10 +15,10 @@ use crate::units::{BackedBytes, Uid};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Pause after a failure before a reservation's next buffer is tried.
+/// Pause after a failure before the reservation's next buffer is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// A reservation's identity, never given twice; those of one uid are neighbours.
+/// A reservation's identity, never reused. Identities of one uid are adjacent in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ReservationId(Uid, u64);
 
@@ -34,25 +34,25 @@ struct Reserved {
     /// The request: `claim.count` buffers, charged to `claim.uid`.
     claim: Claim,
     domain: TrustDomain,
-    /// Booked and not drawn: ready, or to be made.
+    /// Number of buffers booked and not drawn: ready, or still to be made.
     booked: usize,
-    /// Number of drawn buffers that are not yet released. With `booked` never more than
+    /// Number of drawn buffers that are not yet released. Its sum with `booked` never exceeds
     /// `claim.count`.
     lent: usize,
-    /// Number of `booked` buffers whose memory is made.
+    /// The memory of `booked` buffers that is made.
     ready: Vec<Stored>,
-    /// Not before this time after a failure.
+    /// After a failure, the time before which no buffer is tried.
     retry: Option<Duration>,
 }
 
 /// A buffer that a reservation lends to a request.
 pub(super) struct Lent {
     pub(super) by: ReservationId,
-    /// Its memory if it is ready; else it is charged, and the request makes it.
+    /// Its memory if it is ready. Otherwise the buffer is charged only, and the request makes it.
     pub(super) memory: Option<Stored>,
 }
 
-/// A reserved buffer to be made.
+/// A reserved buffer that must be made.
 #[derive(Debug)]
 pub(super) struct Missing {
     pub(super) id: ReservationId,
@@ -63,7 +63,7 @@ pub(super) struct Missing {
 
 impl Reserved {
     fn matches(&self, claim: &Claim, domain: &TrustDomain) -> bool {
-        // What is reserved is charged without metadata, so it serves no buffers that have some.
+        // Reservations are charged without metadata, so they serve no buffers that have metadata.
         let of = |claim: &Claim| (claim.heap, claim.bytes, claim.metadata);
         of(&self.claim) == of(claim) && self.domain == *domain
     }
@@ -74,7 +74,7 @@ impl Reserved {
 }
 
 impl Reservations {
-    /// Returns how many `uid` has.
+    /// Returns the number of reservations of `uid`.
     pub(super) fn count(&self, uid: Uid) -> usize {
         self.by_id.range(Self::all_of(uid)).count()
     }
@@ -93,25 +93,25 @@ impl Reservations {
         id
     }
 
-    /// Ends a reservation. Returns the claim of the buffers that were not drawn, to be unbooked,
-    /// and their memory; `None` if it ended before. Drawn buffers stay as they are.
+    /// Ends a reservation. Returns the claim of the buffers that were not drawn, whose booking the
+    /// caller cancels, and their memory; `None` if it ended before. Drawn buffers stay as they are.
     #[must_use = "the memory is to be dropped outside of the lock"]
     pub(super) fn end(&mut self, id: ReservationId) -> Option<(Claim, Vec<Stored>)> {
         let reserved = self.by_id.remove(&id)?;
         Some((reserved.claim.of(reserved.booked), reserved.ready))
     }
 
-    /// Returns how many of its buffers are ready; 0 after its end.
+    /// Returns the number of its buffers that are ready; 0 after its end.
     pub(super) fn ready(&self, id: ReservationId) -> usize {
         self.by_id.get(&id).map_or(0, |reserved| reserved.ready.len())
     }
 
-    /// Returns how many buffers of `claim` can be drawn.
+    /// Returns the number of buffers of `claim` that can be drawn.
     pub(super) fn available(&self, claim: &Claim, domain: &TrustDomain) -> usize {
         self.drawable(claim, domain, |reserved| reserved.booked)
     }
 
-    /// Returns how many buffers of `claim` are ready and can be drawn.
+    /// Returns the number of buffers of `claim` that are ready and can be drawn.
     pub(super) fn made(&self, claim: &Claim, domain: &TrustDomain) -> usize {
         self.drawable(claim, domain, |reserved| reserved.ready.len())
     }
@@ -144,7 +144,7 @@ impl Reservations {
         drawn
     }
 
-    /// Undoes [`Reservations::lend`]. Returns what belongs to reservations that ended meanwhile.
+    /// Undoes [`Reservations::lend`]. Returns the buffers of reservations that ended meanwhile.
     #[must_use = "the memory is to be dropped outside of the lock"]
     pub(super) fn take_back(&mut self, lent: Vec<Lent>) -> Vec<Lent> {
         let mut homeless = Vec::new();
@@ -160,27 +160,27 @@ impl Reservations {
         homeless
     }
 
-    /// Counts a buffer that was drawn from this reservation as released.
+    /// Counts a buffer of this reservation as released.
     pub(super) fn came_back(&mut self, id: ReservationId) {
         if let Some(reserved) = self.by_id.get_mut(&id) {
             reserved.lent -= 1;
         }
     }
 
-    /// Returns the claim for one more buffer if the reservation has fewer than it asked for.
+    /// Returns the claim for one more buffer if the reservation has fewer than requested.
     pub(super) fn lacking(&self, id: ReservationId) -> Option<Claim> {
         let reserved = self.by_id.get(&id)?;
         (reserved.booked + reserved.lent < reserved.claim.count).then(|| reserved.claim.of(1))
     }
 
-    /// Notes that one more buffer was booked for a reservation that lacked one.
+    /// Counts one more buffer as booked for a reservation that lacked one.
     pub(super) fn booked_one(&mut self, id: ReservationId) {
         if let Some(reserved) = self.by_id.get_mut(&id) {
             reserved.booked += 1;
         }
     }
 
-    /// Returns the reservations that wait for buffers and are to be tried at time `now`, the oldest
+    /// Returns the reservations that lack ready buffers and may be tried at time `now`, the oldest
     /// of each uid first.
     pub(super) fn incomplete(&self, now: Duration) -> Vec<ReservationId> {
         let is_due =
@@ -188,8 +188,8 @@ impl Reservations {
         self.by_id.iter().filter(|(_, reserved)| is_due(reserved)).map(|(id, _)| *id).collect()
     }
 
-    /// Returns the next buffer to be made of a reservation; `None`, until later, if there is no
-    /// room for what came back.
+    /// Returns the next buffer of a reservation to make; `None`, for now, if there is no room to
+    /// replace released buffers.
     pub(super) fn missing(&mut self, id: ReservationId, now: Duration) -> Option<Missing> {
         let reserved = self.by_id.get_mut(&id)?;
         if reserved.ready.len() == reserved.booked {
@@ -200,7 +200,8 @@ impl Reservations {
         Some(Missing { id, heap, bytes, domain: reserved.domain.clone() })
     }
 
-    /// Adds what was made for a reservation; returned if it is not missing any more.
+    /// Adds memory that was made for a reservation. Returns it if the reservation no longer lacks
+    /// it.
     pub(super) fn add_ready(&mut self, id: ReservationId, memory: Stored) -> Option<Stored> {
         match self.by_id.get_mut(&id) {
             Some(reserved) if reserved.ready.len() < reserved.booked => {
@@ -212,7 +213,7 @@ impl Reservations {
         }
     }
 
-    /// Notes that making a buffer failed at time `now`: it is not tried again at once.
+    /// Records that making a buffer failed at time `now`: the next try comes after a pause.
     pub(super) fn failed(&mut self, id: ReservationId, now: Duration) {
         if let Some(reserved) = self.by_id.get_mut(&id) {
             reserved.retry = Some(now + RETRY);
@@ -225,7 +226,7 @@ impl Reservations {
         self.by_id.values_mut().for_each(|reserved| reserved.retry = None);
     }
 
-    /// Returns when the next buffer is to be tried (since boot); `None` if none is missing.
+    /// Returns the time of the next try (since boot); `None` if no buffer is missing.
     pub(super) fn next_try(&self, now: Duration) -> Option<Duration> {
         let incomplete = self.by_id.values().filter(|reserved| !reserved.is_complete());
         incomplete.map(|reserved| reserved.retry.unwrap_or(now)).min()

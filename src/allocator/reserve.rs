@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reserving: buffers that are made before their owner asks for them, and are charged to it from
-//! the call on.
+//! Reservations: buffers that are made before their owner requests them, and charged to it from the
+//! reserving call on.
 
 use super::reservations::ReservationId;
 use super::{Action, Allocator, Caller, Explanation, Outcome, Request};
@@ -8,7 +8,8 @@ use crate::heap::discard;
 use crate::ledger::{HeapIndex, Refusal};
 use std::sync::Arc;
 
-/// Most reservations of one uid. Each buffer of each takes one of the service's descriptors.
+/// Most reservations of one uid. Each buffer of a reservation uses one of the service's
+/// descriptors.
 pub const MAX_RESERVATIONS: usize = 8;
 
 /// A client's reservation. It ends when this is dropped.
@@ -23,10 +24,10 @@ impl ReservedBuffers {
         self.allocator.registry().reservations().ready(self.id)
     }
 
-    /// Gives back what was not drawn. Buffers that were drawn are not touched. Does nothing the
-    /// second time.
+    /// Releases the buffers that were not drawn. Drawn buffers stay as they are. A second call does
+    /// nothing.
     pub fn release(&self) {
-        // A statement of its own, so that the lock is gone when the memory is dropped.
+        // A separate statement, so that the lock is released before the memory is dropped.
         let memory = self.allocator.registry().end_reservation(&self.allocator.heaps, self.id);
         drop(memory);
     }
@@ -39,8 +40,8 @@ impl Drop for ReservedBuffers {
 }
 
 impl Allocator {
-    /// Reserves `request.count` buffers of the one heap that the request names for the caller:
-    /// charged from now on, and made soon by a thread of ordinary priority. Requests of the same
+    /// Reserves `request.count` buffers of the only heap in the request for the caller. They are
+    /// charged from now on, and a thread of ordinary priority makes them soon. Requests of the same
     /// uid and trust domain for this heap and size draw them first.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Serving a request from one heap: from what the caller reserved, from the heap's pool, or with
+//! Serves a request from one heap: from the caller's reservations, from the heap's pool, or with
 //! new memory.
 
 use super::booking::Booking;
@@ -19,17 +19,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Time that a request waits for memory that is set aside for a heap and charged to no account:
-/// threads of the same priority are moving it. Exchanging the pages of 48 MiB takes them half a
-/// second if every processor has four other threads to run.
+/// Longest wait for memory that is set aside for a heap and charged to no account, since threads of
+/// the same priority are moving it. They need half a second to exchange the pages of 48 MiB if
+/// every processor has four other threads to run.
 const IN_TRANSIT: Duration = Duration::from_secs(2);
-/// Pause between two looks for it.
+/// Pause between two checks for this memory.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Memory for a client, before it is in the registry.
 struct Made {
-    // The order of the fields is that of their drops: memory that goes back has no descriptor in
-    // the way.
+    // Fields are dropped in this order: the descriptor is closed before the memory is returned.
     fd: OwnedFd,
     stored: Stored,
     metadata: Option<(OwnedFd, MetadataFile)>,
@@ -54,11 +53,11 @@ impl Allocator {
             if !error.is_exhaustion() {
                 return Err(error);
             }
-            // Pooled memory and its descriptors may be all that is missing.
+            // The pool may get the missing memory or descriptors.
             self.reclaim_from(caller);
             self.turns.without_turn(caller.uid, || self.giver.await_all());
             if error.is_fragmentation() || (error.is_out_of_memory() && !heap.is_machine_memory()) {
-                // Only what the heap itself pools can be in the way, and no other process is short
+                // Only this heap's pooled memory can be the obstacle; other processes are not short
                 // of memory.
                 heap.pool().shrink(0);
             } else {
@@ -71,8 +70,8 @@ impl Allocator {
         Ok(self.hand_out(caller, request, index, booking, made.map_err(Outcome::Failed)?))
     }
 
-    /// Tries again for a moment where memory that is set aside for the heap is in neither the pool
-    /// nor a buffer: a thread of the same priority is about to give it back.
+    /// Retries for a short time if memory that is set aside for the heap is in neither the pool nor
+    /// a buffer: a thread of the same priority is about to return it.
     fn await_transit(
         &self,
         heap: &Heap,
@@ -93,7 +92,7 @@ impl Allocator {
         Err(error)
     }
 
-    /// Makes all buffers of a request. On failure those made so far are dropped again.
+    /// Makes all buffers of a request. On failure it drops the buffers that it made.
     fn make(
         &self,
         caller: &Caller,
@@ -109,7 +108,7 @@ impl Allocator {
             let domain = caller.domain(heap);
             Ok((self.open_all(request, heap, bytes, &domain, memory)?, served))
         });
-        // What a call noticed is in the pool, also if it fails.
+        // Buffers whose release this call detected are in the pool, even if it fails.
         let has_work =
             made.as_ref().map_or(true, |(_, served)| heap.pool().served(bytes, *served, since_boot()));
         if has_work {
@@ -155,7 +154,7 @@ impl Allocator {
         let mut wanted = Wanted { bytes, count, domain: &domain, unzeroed: request.unzeroed };
         self.take_whole(heap, &wanted, memory, &mut served);
         if served.misses > 0 && pool.keeps(bytes) && self.read_events().bytes > 0 {
-            // A buffer that was released a moment ago may be all that it takes.
+            // A buffer that was just released may be enough.
             wanted.count = served.misses;
             self.take_whole(heap, &wanted, memory, &mut served);
         }
@@ -171,12 +170,12 @@ impl Allocator {
                 served.misses -= 1;
             }
         }
-        // What was booked has the pool's room, and what served the request is no longer in it.
+        // The booking took room from the pool, and the buffers for this request have left it.
         discard(pool.fit());
         Ok(served)
     }
 
-    /// Takes whole buffers of the wanted size.
+    /// Takes whole buffers of the wanted size from the pool.
     fn take_whole(&self, heap: &Heap, wanted: &Wanted<'_>, memory: &mut Vec<Stored>, served: &mut Served) {
         let pool = heap.pool();
         let Taken { clean, released, as_is } = pool.take(wanted);
@@ -213,7 +212,7 @@ impl Allocator {
     /// may have written to it.
     fn unless_held(&self, heap: &Heap, stored: Stored) -> Option<Stored> {
         stored.memory.cleaned();
-        // A dma-buf has no path: once only the service has it, that stays so.
+        // A dma-buf has no path: once only the service holds it, no other process can open it.
         let can_be_opened = ReleaseMechanism::of(stored.memory.backing()) == ReleaseMechanism::CloseEvents;
         if !can_be_opened || stored.memory.is_idle().unwrap_or(false) {
             return Some(stored);
@@ -222,7 +221,7 @@ impl Allocator {
         None
     }
 
-    /// Gives the client a descriptor of a buffer, and has its release watched for.
+    /// Opens a descriptor of a buffer for the client, and watches for its release.
     fn open(
         &self,
         request: &Request,
@@ -233,11 +232,11 @@ impl Allocator {
     ) -> Result<Made, SourceError> {
         let access = request.needs.access;
         if !heap.makes(stored.memory.backing()) {
-            // Preallocated, or released, by a source that serves the heap no more.
+            // Its source made or pooled it and no longer serves the heap.
             stored = self.create(heap, bytes, access, Some(&request.label))?;
         }
         let fd = match stored.memory.open(access) {
-            // Preallocated, for another access.
+            // It was preallocated for another access.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 stored = self.create(heap, bytes, access, Some(&request.label))?;
                 stored.memory.open(access)?
@@ -266,7 +265,7 @@ impl Allocator {
 
     pub(super) fn watch(&self, memory: &dyn Memory) -> io::Result<Option<Watch>> {
         match memory.watch(&self.liveness.watcher) {
-            // Watches are used up; asking alone will tell.
+            // No watches are left: leases and reference counts alone show the release.
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
                 self.liveness.lacks_watches();
                 Ok(None)
@@ -275,8 +274,7 @@ impl Allocator {
         }
     }
 
-    /// Inserts what was made into the registry. From here on closing the descriptors releases the
-    /// buffers.
+    /// Inserts the buffers into the registry. From then on, closing the descriptors releases them.
     fn hand_out(
         &self,
         caller: &Caller,

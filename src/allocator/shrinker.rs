@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The shrinker: one thread that gives pooled memory back to the kernel when it lies idle, or when
-//! the machine or the service's cgroup runs short. It sleeps while there is nothing to watch for.
+//! The shrinker: one thread that returns pooled memory to the kernel when it is unused for long, or
+//! when the machine or the service's cgroup runs short. It sleeps while it has nothing to check.
 //! Its priority is the ordinary one: a busy machine can run short of memory, too.
 
 use super::Allocator;
@@ -11,11 +11,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Interval between two searches for idle memory, while there is pooled memory.
+/// Interval between two searches for memory that is unused for long, while memory is pooled.
 const LOOK: Duration = Duration::from_secs(10);
-/// Time after memory was pooled at which the shrinker checks again even if callers have taken all
-/// of it meanwhile: memory that they release is pooled again at once, and must not wake it each
-/// time.
+/// Time after memory was pooled at which the shrinker checks again, even if callers have taken all
+/// of it meanwhile. Memory that they release is pooled again at once, and must not wake the
+/// shrinker each time.
 const EMPTY_LOOK: Duration = Duration::from_secs(1);
 
 /// State of the shrinker between two steps.
@@ -23,12 +23,12 @@ struct State {
     availability: Availability,
     /// The level of the sources after the last step.
     told: PressureLevel,
-    /// Whether the last look found no pooled memory.
+    /// Whether the last check found no pooled memory.
     was_empty: bool,
 }
 
 impl Allocator {
-    /// Gives all pooled memory back to the kernel.
+    /// Returns all pooled memory to the kernel.
     pub(super) fn shrink_all(&self) {
         self.spare_metadata.clear();
         for heap in &self.heaps {
@@ -36,21 +36,22 @@ impl Allocator {
         }
     }
 
-    /// Returns the heaps whose pooled memory helps others when it is returned: not heaps whose
-    /// memory is set aside.
+    /// Returns the heaps whose pooled memory other processes can use once it is returned: all
+    /// except heaps whose memory is set aside.
     pub(super) fn giving(&self) -> impl Iterator<Item = &Heap> {
         self.heaps.iter().filter(|heap| heap.pool().is_kept() && !heap.is_set_aside())
     }
 
-    /// Gives idle memory back. Returns whether memory is pooled that will go later.
+    /// Returns memory that is unused for long to the kernel. The result is whether memory is pooled
+    /// that will be returned later.
     fn expire(&self) -> bool {
         let deadline = since_boot().saturating_sub(IDLE);
         let is_metadata_kept = self.spare_metadata.expire(deadline);
         self.giving().filter(|heap| heap.pool().expire(deadline)).count() > 0 || is_metadata_kept
     }
 
-    /// Acts on the level that the sources told and does one look. Returns how long there is nothing
-    /// to do unless memory becomes scarce; `None` until memory is pooled.
+    /// Acts on the level of the sources and makes one check. Returns the time until the next step
+    /// unless memory becomes scarce; `None` until memory is pooled.
     fn shrink_step(&self, state: &mut State) -> Option<Duration> {
         self.press(state.told);
         let calm = self.pressure.settle(since_boot());
@@ -63,7 +64,7 @@ impl Allocator {
             return Some(calm.map_or(EMPTY_LOOK, |calm| calm.min(EMPTY_LOOK)));
         }
         state.was_empty = false;
-        // From here on it looks by itself.
+        // From here on the shrinker checks by itself.
         self.shrinker.needs_no_wake();
         let (level, look) = state.availability.look(since_boot());
         self.press(level);

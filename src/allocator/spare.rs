@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Metadata files between two clients of one trust domain: making one takes as long as taking a
-//! buffer from a pool. They are in nobody's account, as pooled memory is, and go when it goes.
+//! buffer from a pool. They are in no uid's account, as pooled memory, and are dropped when it is.
 
 use super::metadata::MetadataFile;
 use crate::pool::TrustDomain;
@@ -25,8 +25,8 @@ struct Spare {
 pub(super) struct SpareMetadata(Mutex<VecDeque<Spare>>);
 
 impl SpareMetadata {
-    /// Keeps a file that a client of `domain` has released, at time `now` (since boot). The oldest
-    /// goes where there are too many.
+    /// Keeps a file that a client of `domain` has released, at time `now` (since boot). If there
+    /// are too many, it drops the oldest.
     pub(super) fn put(&self, domain: TrustDomain, file: MetadataFile, now: Duration) {
         let mut spares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = if spares.len() < MOST { None } else { spares.pop_front() };
@@ -35,7 +35,7 @@ impl SpareMetadata {
         drop(oldest);
     }
 
-    /// Takes the file of so many bytes that a client of `domain` released last.
+    /// Takes the file of `bytes` bytes that a client of `domain` released last.
     pub(super) fn take(&self, domain: &TrustDomain, bytes: u64) -> Option<MetadataFile> {
         let mut spares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |spare: &Spare| spare.domain == *domain && spare.file.bytes() == bytes;
@@ -43,8 +43,8 @@ impl SpareMetadata {
         spares.remove(at).map(|spare| spare.file)
     }
 
-    /// Gives those back to the kernel that were released before `deadline` (since boot). Returns
-    /// whether others are kept.
+    /// Drops the files that were released before `deadline` (since boot). Returns whether others
+    /// are kept.
     pub(super) fn expire(&self, deadline: Duration) -> bool {
         let mut spares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let late = spares.partition_point(|spare| spare.since < deadline);
@@ -56,7 +56,7 @@ impl SpareMetadata {
         is_any
     }
 
-    /// Gives all of them back to the kernel.
+    /// Drops all files.
     pub(super) fn clear(&self) {
         let all = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         drop(all);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Log lines that a client can provoke, or that a lasting failure would repeat: at most one a
+//! Limits log lines that a client can cause, or that a lasting failure would repeat: at most one a
 //! second for each cause.
 
 #[cfg(not(soong))]
@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-/// Least time between two lines about one cause.
+/// Minimum time between two lines about one cause.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Counts what it does not log, and says so with the next line.
+/// Counts the lines that it suppresses, and logs the number with the next line.
 #[derive(Debug, Default)]
 pub struct Throttle {
     last: Option<Instant>,
@@ -19,8 +19,8 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// Logs `message` as a warning, unless one was logged less than a second ago. For the
-    /// threads that accept connections, of which a device has none.
+    /// Logs `message` as a warning, unless one was logged less than a second ago. Threads that
+    /// accept connections use it; a service on a device has none.
     #[cfg(not(soong))]
     pub fn warn(&mut self, message: impl Display) {
         match self.admit(Instant::now()) {
@@ -30,13 +30,13 @@ impl Throttle {
         }
     }
 
-    /// Returns whether a line at `now` would be left out.
+    /// Returns whether a line at `now` is suppressed.
     #[cfg(not(soong))]
     fn is_closed(&self, now: Instant) -> bool {
         self.last.is_some_and(|last| now.duration_since(last) < INTERVAL)
     }
 
-    /// Returns whether a line is due at `now`, and how many were left out before it.
+    /// Returns the number of lines suppressed before if a line is due at `now`, else `None`.
     pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.duration_since(last) < INTERVAL) {
             self.suppressed += 1;
@@ -47,7 +47,8 @@ impl Throttle {
     }
 }
 
-/// A [`Throttle`] for each of the clients that provoke lines, and one for all others while many do.
+/// A [`Throttle`] for each client that causes lines, and one for all further clients if they are
+/// many.
 #[cfg(not(soong))]
 #[derive(Debug, Default)]
 pub struct Throttles {
@@ -57,16 +58,16 @@ pub struct Throttles {
 
 #[cfg(not(soong))]
 impl Throttles {
-    /// Limit of the clients that are counted separately.
+    /// Most clients that are counted separately.
     const MAX_UIDS: usize = 64;
 
-    /// Logs `message`, which `uid` provoked, as a warning, unless one of its lines was logged less
+    /// Logs `message`, which `uid` caused, as a warning, unless one of its lines was logged less
     /// than a second ago.
     pub fn warn(&mut self, uid: u32, message: impl Display) {
         self.of(uid, Instant::now()).warn(message);
     }
 
-    /// Returns as [`Throttle::admit`] for a line that `uid` provoked.
+    /// Returns as [`Throttle::admit`] for a line that `uid` caused.
     pub fn admit(&mut self, uid: u32, now: Instant) -> Option<u64> {
         self.of(uid, now).admit(now)
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Buffers whose release the kernel does not report: they are held by a token, until their owner
-//! gives it up or dies.
+//! Buffers whose release the kernel does not report: a token holds them until the client drops it
+//! or exits.
 //!
-//! A dropped token means that the owner is done, not that no other process has the memory. So the
-//! registry drops the buffer, and its memory is never pooled: the kernel frees it after its last
-//! holder.
+//! A dropped token means that the owner no longer uses the buffer. Other processes may still hold
+//! its memory. So the registry drops the buffer, and its memory is never pooled: the kernel frees
+//! it after the last holder has closed it.
 
 use super::registry::Removed;
 use super::{Allocator, Grant};
@@ -12,7 +12,7 @@ use crate::source::ReleaseMechanism;
 use crate::units::{BufferId, Invalid};
 use std::sync::Arc;
 
-/// Holds some buffers of one allocation. They are given up when this is dropped.
+/// Holds some buffers of one allocation. Its drop releases them.
 pub struct BufferToken {
     allocator: Arc<Allocator>,
     ids: Vec<BufferId>,
@@ -22,7 +22,7 @@ impl BufferToken {
     /// Releases these buffers, all for an empty list. It ignores buffers that were released before.
     ///
     /// # Errors
-    /// If one is not this token's; nothing is given up then.
+    /// If one does not belong to this token; no buffer is released then.
     pub fn release(&self, ids: &[BufferId]) -> Result<(), Invalid> {
         if let Some(foreign) = ids.iter().find(|id| !self.ids.contains(id)) {
             return Err(Invalid::new("ids", foreign, "it must have buffers that this token holds"));
@@ -41,17 +41,17 @@ impl Drop for BufferToken {
 }
 
 impl Allocator {
-    /// Returns a token that owns those buffers of one allocation whose release the kernel cannot
-    /// report: they are charged as long as the token lives. `None` if the kernel reports the
-    /// release of all.
+    /// Returns a token for the buffers of one allocation whose release the kernel cannot report:
+    /// they are charged until the token is dropped. `None` if the kernel reports the release of
+    /// all.
     pub fn token(self: &Arc<Self>, grants: &[Grant]) -> Option<BufferToken> {
         let silent = |grant: &&Grant| ReleaseMechanism::of(grant.backing) == ReleaseMechanism::Token;
         let ids: Vec<_> = grants.iter().filter(silent).map(|grant| grant.id).collect();
         (!ids.is_empty()).then(|| BufferToken { allocator: Arc::clone(self), ids })
     }
 
-    /// Removes a buffer from the registry though others may still have it: its memory is never
-    /// pooled.
+    /// Removes a buffer from the registry while other processes may still hold it. Its memory is
+    /// never pooled.
     fn give_up(&self, id: BufferId) {
         let removed = self.registry().remove(&self.heaps, id, |record, stored| {
             self.heaps[record.heap].pool().forget(record.uid, record.bytes, None);

@@ -2,11 +2,11 @@
 //! Selects the call that runs next: few calls run at once, and no uid has all of them.
 //!
 //! A machine has fewer processors than clients have connections. While more calls want to run than
-//! may, the next to run is one of the uid that has the fewest running: who makes many calls at once
-//! delays its own, and a call of another uid waits for the end of one at most. A call that waits
-//! for something else gives its turn up meanwhile.
+//! may, the next one to run is of the uid that has the fewest running. So a client that makes many
+//! calls at once delays its own calls, and a call of another uid waits for the end of at most one.
+//! A call that waits for something else ends its turn meanwhile.
 //!
-//! `calls` is a leaf lock: nothing else is locked, and no system call is made, while it is held.
+//! `calls` is a leaf lock: a thread that holds it takes no other lock and makes no system call.
 
 use crate::units::Uid;
 use std::collections::{HashMap, VecDeque};
@@ -17,7 +17,7 @@ use std::thread::{self, Thread};
 /// Calls that run at once, for each processor.
 const CALLS_EACH: usize = 2;
 
-/// The calls that run, and those that wait for their turn.
+/// The running calls, and the calls that wait for their turn.
 #[derive(Debug)]
 pub(super) struct Turns {
     most: usize,
@@ -59,8 +59,8 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Returns turns for `most` calls at once, at least 2, of which one uid has all but one at
-    /// most.
+    /// Returns turns for `most` calls at once, at least 2. One uid gets at most all but one of
+    /// them.
     fn new(most: usize) -> Self {
         Self { most: most.max(2), calls: Mutex::default() }
     }
@@ -71,7 +71,7 @@ impl Turns {
         Turn { turns: self, uid }
     }
 
-    /// Gives the turn of a call of `uid` up, if it has any, while `wait` waits for something else.
+    /// Ends the turn of a call of `uid`, if it has one, while `wait` waits for something else.
     pub(super) fn without_turn<T>(&self, uid: Uid, wait: impl FnOnce() -> T) -> T {
         let had_turn = self.end(uid);
         let waited = wait();
@@ -98,7 +98,7 @@ impl Turns {
         }
     }
 
-    /// Ends a turn of `uid`, and gives it to the next call. Returns false if the uid has none.
+    /// Ends a turn of `uid` and starts the next call. Returns false if the uid has no turn.
     fn end(&self, uid: Uid) -> bool {
         let mut calls = self.lock();
         let Some(own) = calls.of_uids.get_mut(&uid).filter(|own| own.running > 0) else { return false };
@@ -122,7 +122,8 @@ impl Turns {
 }
 
 impl Calls {
-    /// Takes the call that runs next: the oldest of the uid with the fewest running.
+    /// Removes the call that runs next from the queue: the oldest of the uid with the fewest
+    /// running.
     fn give(&mut self, most: usize) -> Option<Arc<Waiter>> {
         let waiting = self.of_uids.values_mut().filter(|of_uid| !of_uid.waiting.is_empty());
         let next = waiting.min_by_key(|of_uid| of_uid.running)?;
@@ -182,7 +183,7 @@ mod tests {
                 thread::yield_now();
             }
             drop(held);
-            // One turn of two that came free went to each.
+            // Two turns became free, one for each call.
             drop(other);
         });
         drop(ran);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Heaps' answers to a request, and what they add up to. A failing allocation and a dry run share
-//! every word.
+//! The answers of heaps to a request, and the result that follows from them. A failed allocation
+//! and a dry run use the same text.
 
 use super::Denied;
 use crate::heap::Rejection;
@@ -18,7 +18,7 @@ pub struct Verdict {
     pub heap_name: String,
     /// Its answer.
     pub outcome: Outcome,
-    /// Largest buffer in bytes that it could give now, for the request's count.
+    /// Size in bytes of the largest buffer that it could serve now, for the request's count.
     pub fits_bytes: u64,
 }
 
@@ -52,12 +52,12 @@ pub enum Failure {
     NoMemory,
     /// The last heap tried met the caller's quota.
     QuotaExceeded,
-    /// The kernel failed the last heap tried.
+    /// The source of the last heap tried failed.
     Backend,
 }
 
 impl Outcome {
-    /// Returns what a request fails with if this heap decides; `None` if it would serve.
+    /// Returns the failure of a request if this heap decides; `None` if it would serve.
     pub fn failure(&self) -> Option<Failure> {
         Some(match self {
             Self::WouldServe => return None,
@@ -72,7 +72,7 @@ impl Outcome {
         })
     }
 
-    /// Returns which of the heap's failure counters this belongs to; `None` if the heap did not
+    /// Returns the failure counter of the heap that counts this outcome; `None` if the heap did not
     /// fail.
     pub fn cause(&self) -> Option<FailureCause> {
         Some(match self.failure()? {
@@ -100,8 +100,8 @@ impl fmt::Display for Outcome {
 }
 
 impl Failure {
-    /// Returns how far a heap got with a request: as in ION, heaps that were tried outweigh skipped
-    /// ones, and among equals the last one decides.
+    /// Returns the priority of a failure. As in ION, heaps that were tried outweigh skipped heaps;
+    /// among equals the last one decides.
     fn rank(self) -> u8 {
         match self {
             Self::UnknownHeap => 0,
@@ -115,11 +115,11 @@ impl Failure {
 /// Every selected heap's answer to one request.
 #[derive(Debug)]
 pub struct Explanation {
-    /// Bytes of one buffer, as asked.
+    /// Bytes of one buffer, as requested.
     pub bytes: RequestedBytes,
-    /// The number of heaps.
+    /// The number of buffers.
     pub count: Count,
-    /// By the order in which heaps are tried.
+    /// The answers in the order in which heaps are tried.
     pub verdicts: Vec<Verdict>,
 }
 
@@ -129,7 +129,7 @@ impl Explanation {
         self.verdicts.iter().find(|verdict| matches!(verdict.outcome, Outcome::WouldServe))
     }
 
-    /// Returns what the request fails with; `None` if a heap would serve it.
+    /// Returns the failure of the request; `None` if a heap would serve it.
     pub fn failure(&self) -> Option<Failure> {
         if self.chosen().is_some() {
             return None;
@@ -139,7 +139,7 @@ impl Explanation {
     }
 }
 
-/// One line: the request, then every heap with its answer.
+/// Formats one line: the request, then every heap with its answer.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let request = format!("{} x {} bytes", self.count.get(), self.bytes.0);

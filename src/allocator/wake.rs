@@ -14,8 +14,8 @@ use std::time::Duration;
 /// The handle that wakes a background thread.
 pub(super) struct Wake {
     event: EventFd,
-    /// The thread was woken and has not begun to sleep since: waking it again would be a system
-    /// call for nothing.
+    /// Whether the thread was woken and has not begun to sleep since. Waking it again would be a
+    /// useless system call.
     is_awake: AtomicBool,
     is_stopped: AtomicBool,
     pulse: Arc<Pulse>,
@@ -28,7 +28,7 @@ impl Wake {
         Ok(Self { event, is_awake, is_stopped, pulse: Arc::default() })
     }
 
-    /// Wakes the thread to look for work. The caller must add the work before.
+    /// Wakes the thread to check for work. The caller must add the work before.
     pub(super) fn wake(&self) {
         if !self.is_awake.swap(true, Ordering::SeqCst) {
             // A full counter is readable already.
@@ -36,13 +36,13 @@ impl Wake {
         }
     }
 
-    /// Has [`Wake::wake`] do nothing until the thread looks for work again: it does so by itself,
-    /// after a pause.
+    /// Makes [`Wake::wake`] do nothing until the thread checks for work again, which it does by
+    /// itself after a pause.
     pub(super) fn needs_no_wake(&self) {
         self.is_awake.store(true, Ordering::SeqCst);
     }
 
-    /// Returns the thread's progress. A check of it wakes the thread for a step.
+    /// Returns the thread's progress. The watchdog's check wakes the thread for a step.
     pub(super) fn watched(self: &Arc<Self>, task: &'static str) -> Watched {
         let wake = Arc::clone(self);
         let is_due = move || {
@@ -72,33 +72,33 @@ impl Wake {
         }
         self.pulse.step();
         self.looking();
-        // Held for one step alone, so that the allocator can go in between.
+        // Held for one step only, so that the allocator can be dropped in between.
         let allocator = allocator.upgrade()?;
         Some(step(&allocator))
     }
 
-    /// Forgets wake-ups so far: the thread is about to look for work. [`Wake::wait`] has read the
-    /// event before, in this order: a thread that wakes it in between has put the work there
-    /// already, and need not write again.
+    /// Clears earlier wake-ups: the thread is about to check for work. [`Wake::wait`] has read the
+    /// event before. With this order, a thread that wakes it in between has already added its work
+    /// and need not write again.
     fn looking(&self) {
         self.is_awake.store(false, Ordering::SeqCst);
     }
 
     /// Sleeps until it is woken, one of `others` is ready, or `pause` is over; without a pause it
-    /// has no limit. Returns the events of the others.
+    /// has no limit. Returns the events of `others`.
     pub(super) fn wait<'a>(
         &'a self,
         others: impl Iterator<Item = PollFd<'a>>,
         pause: Option<Duration>,
     ) -> Vec<PollFlags> {
-        // Rounded up: a pause that ends too early would be followed by another.
+        // Rounded up: a pause that ends too early would cause another one.
         let milliseconds = pause.map(|pause| pause.as_millis() + u128::from(!pause.is_zero()));
         let timeout = milliseconds.map_or(PollTimeout::NONE, |milliseconds| {
             PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
         });
         let mut fds = vec![PollFd::new(self.event.as_fd(), PollFlags::POLLIN)];
         fds.extend(others);
-        // An interrupted wait is followed by another.
+        // After an interrupted wait the thread waits again.
         let _ = poll(&mut fds, timeout);
         if fds[0].any() == Some(true) {
             let _ = self.event.read();
@@ -106,8 +106,8 @@ impl Wake {
         fds[1..].iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect()
     }
 
-    /// Starts a thread that does `begin` once and `step` after `step`, as [`Wake::step`] says. The
-    /// thread ends when the allocator is dropped.
+    /// Starts a thread that runs `begin` once and then `step` repeatedly, as [`Wake::step`]
+    /// describes. The thread ends when the allocator is dropped.
     pub(super) fn start(
         name: &str,
         wake: &Arc<Self>,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The worker: one thread of lowest priority that cleans pooled memory and preallocates
-//! (`refill.rs`). It sleeps while there is nothing to do. No call waits for it: what it is cleaning
-//! stays in the pool, where callers take it (`heap/pool.rs`).
+//! (`refill.rs`). It sleeps while it has no work. No call waits for it: memory that it is cleaning
+//! stays in the pool, where callers can take it (`heap/pool.rs`).
 
 use super::Allocator;
 use super::wake::Wake;
@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Allocator {
-    /// Cleans one released buffer, of another heap than the last if others wait; false if none
-    /// waits.
+    /// Cleans one released buffer of the next heap that has any, so that heaps take turns. Returns
+    /// false if there is none.
     pub(super) fn clean_one(&self) -> bool {
         let heaps = self.heaps.len();
         let first: HeapIndex = self.turn.load(Ordering::Relaxed);
@@ -36,8 +36,8 @@ impl Allocator {
             }
         };
         Wake::start("anion-worker", &self.worker, self, begin, |allocator| {
-            // Both have their turn: clients that release all the time keep preallocation from no
-            // other client.
+            // Each step does both: clients that release permanently do not stop preallocation for
+            // other clients.
             let has_cleaned = allocator.clean_one();
             (allocator.preallocate_one() || has_cleaned).then_some(Duration::ZERO)
         })

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Detects that the machine has little memory left. The kernel's stall triggers fire when tasks
-//! wait already. If a process allocates quickly or there is no swap, that is too late, so while
-//! memory is pooled the service reads the available memory.
+//! already wait. If a process allocates quickly or there is no swap, that is too late. So the
+//! service reads the available memory while memory is pooled.
 
 use super::PressureLevel;
 use std::io;
 use std::time::Duration;
 
-/// Less than this part of the memory is moderate pressure.
+/// Available memory below this part of the total is moderate pressure.
 const MODERATE_PART: u64 = 32;
-/// Less than this part is critical.
+/// Available memory below this part of the total is critical pressure.
 const CRITICAL_PART: u64 = 64;
-/// Below this part of the memory the service reads it more often.
+/// Below this part of the total, the service reads the available memory more often.
 const ATTENTIVE_PART: u64 = 8;
-/// Pause between looks.
+/// Pause between readings.
 const CALM_PAUSE: Duration = Duration::from_secs(1);
-/// Pause between looks when there is not much left.
+/// Pause between readings when little memory is left.
 const ATTENTIVE_PAUSE: Duration = Duration::from_millis(100);
 
-/// Looks at the memory that is available, now and then.
+/// Reads the available memory at intervals.
 pub(in crate::allocator) struct Availability {
     total_bytes: u64,
     read: fn() -> io::Result<u64>,
@@ -26,22 +26,22 @@ pub(in crate::allocator) struct Availability {
 }
 
 impl Availability {
-    /// Watches a machine with so much memory; `read` tells how many bytes are available.
+    /// Returns a reader for a machine with `total_bytes` bytes; `read` returns the available bytes.
     pub(in crate::allocator) fn new(total_bytes: u64, read: fn() -> io::Result<u64>) -> Self {
         Self { total_bytes, read, next: Duration::ZERO }
     }
-    /// Returns how scarce memory is, if it is time for a look, and how long until the next.
+    /// Returns the level of pressure, if a reading is due, and the time until the next one.
     pub(in crate::allocator) fn look(&mut self, now: Duration) -> (PressureLevel, Duration) {
         if now < self.next {
             return (PressureLevel::None, self.next - now);
         }
-        // Where it cannot be read the stall triggers alone speak.
+        // Without a reading, only the stall triggers report pressure.
         let available = (self.read)().unwrap_or(u64::MAX);
         let is_below = |part| available < self.total_bytes / part;
         let (level, pause) = if is_below(CRITICAL_PART) {
             (PressureLevel::Critical, CALM_PAUSE)
         } else if is_below(MODERATE_PART) {
-            // What is given back needs a moment to show.
+            // Returned memory needs a moment to become available.
             (PressureLevel::Moderate, CALM_PAUSE)
         } else if is_below(ATTENTIVE_PART) {
             (PressureLevel::None, ATTENTIVE_PAUSE)

@@ -65,14 +65,15 @@ impl PressureSources {
 
     fn add_cgroup(&mut self, directory: &Path) -> io::Result<()> {
         self.0.push(Source::Cgroup(MemoryEvents::open(directory)?));
-        // Only who may write to the cgroup may ask for its stalls; the limits say enough.
+        // Only a process that may write to the cgroup may register for its stalls. Without stalls,
+        // the limits suffice.
         if let Err(error) = self.add_stalls(&directory.join("memory.pressure")) {
             log::debug!("memory stalls of the cgroup {} are not reported: {error}", directory.display());
         }
         Ok(())
     }
 
-    /// Returns what to poll.
+    /// Returns the descriptors to poll.
     pub(in crate::allocator) fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
         self.0.iter().map(|source| {
             let fd = match source {
@@ -84,7 +85,7 @@ impl PressureSources {
     }
 
     /// Returns the level of the sources, from the result of poll for each. It drops sources that
-    /// have ended: they would be ready permanently.
+    /// have ended, since they would be ready permanently.
     pub(in crate::allocator) fn read(&mut self, seen: &[PollFlags]) -> PressureLevel {
         let mut worst = PressureLevel::None;
         let mut seen = seen.iter();
