@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Configured heaps on this machine. Nothing falls back silently: what serves a heap instead of
-//! what stands before it in its list is logged and shown with the reason, and a heap whose sources
-//! are all missing is unavailable.
+//! Builds the configured heaps on this machine. Every fallback is visible: if a heap does not get
+//! its first source, the log and the heap's description name the skipped sources with the reason. A
+//! heap without any usable source is unavailable.
 
 use super::choice::{Chosen, choose};
 use super::machine::Machine;
@@ -14,13 +14,13 @@ use crate::source::{Capabilities, Opened};
 use crate::units::{Backing, HeapType};
 use std::sync::atomic::AtomicU64;
 
-/// Most pooled buffers of one heap: each takes one of the service's descriptors, or two.
+/// Most pooled buffers of one heap: each uses one or two of the service's descriptors.
 const MAX_POOLED: usize = 256;
-/// The same of a heap that pools blocks, too, which take none.
+/// Most pooled buffers and blocks of a heap that pools blocks, which use no descriptors.
 const MAX_BLOCKS: usize = 2048;
 
-/// Returns the heap that `spec` describes, ready or unavailable, with the `reserves` of some uids
-/// in it. Heaps of a fixed size take their memory now.
+/// Returns the heap that `spec` describes, ready or unavailable, with the `reserves` of some uids.
+/// A heap of a fixed size takes its memory now.
 pub fn build(spec: HeapSpec, reserves: Vec<HeapReserve>, machine: &Machine) -> Heap {
     let (state, limits) = match serve(&spec, machine) {
         Ok((state, limits)) => (state, limits),
@@ -47,8 +47,8 @@ fn serve(spec: &HeapSpec, machine: &Machine) -> Result<(State, Option<PoolLimits
 }
 
 impl State {
-    /// Returns how many skipped sources another attempt may find; the largest number if the heap is
-    /// unavailable.
+    /// Returns the number of skipped sources that another attempt may open; the largest number if
+    /// the heap is unavailable.
     fn missing(&self) -> usize {
         match self {
             State::Ready { opened, passed_over, .. } if opened.arena.is_none() => passed_over.len(),
@@ -66,10 +66,10 @@ impl Heap {
 
     /// Opens preferred sources that could not be used before, for example after a device appeared.
     /// Returns whether another source serves the heap from now on. Buffers stay as they are; the
-    /// pool returns the memory of the earlier source. Memory that was set aside is not replaced:
-    /// such a heap keeps its source.
+    /// pool returns the memory of the earlier source to the kernel. A heap whose memory was set
+    /// aside keeps its source.
     ///
-    /// Call it from one thread at a time. It opens devices, and takes no lock meanwhile.
+    /// Only one thread at a time may call it. It opens devices, and holds no lock meanwhile.
     pub fn retry(&self, machine: &Machine) -> bool {
         let serving = self.serving.last();
         let missing = serving.state.missing();
@@ -90,7 +90,7 @@ impl Heap {
 fn max_buffer(spec: &HeapSpec, machine: &Machine, capabilities: &Capabilities) -> MaxBuffer {
     let heap = match spec.size {
         Some(bytes) => MaxBuffer { bytes, why: "the size of the heap" },
-        // As ION's system heap.
+        // The same as for ION's system heap.
         None => MaxBuffer { bytes: machine.memory_bytes / 2, why: "half of the machine's memory" },
     };
     let heap = if capabilities.max_bytes < heap.bytes {
@@ -105,20 +105,20 @@ fn max_buffer(spec: &HeapSpec, machine: &Machine, capabilities: &Capabilities) -
     heap
 }
 
-/// Returns the limits of the heap's pool as configured, else an eighth of the memory, and never
-/// more than the heap can hold; `None` if nothing is kept.
+/// Returns the limits of the heap's pool as configured, else an eighth of the memory, and at most
+/// the heap's size; `None` if nothing is pooled.
 fn pool_limits(spec: &HeapSpec, machine: &Machine, opened: &Opened) -> Option<PoolLimits> {
     let Capabilities { backings, recycles, .. } = &opened.capabilities;
-    // What was asked for by name is kept whatever the kind's default is.
+    // An explicit `recycle` applies, whatever the default of the kind is.
     let has_kernels = backings.iter().any(|backing| matches!(backing, Backing::DmaHeap | Backing::Ion));
-    // A list of sources may have the kernel's anywhere.
+    // A list of sources may contain a kernel heap at any place.
     let asked = spec.recycle && (spec.kind == HeapType::Custom || has_kernels);
     if !recycles || !(spec.deferred_free || asked) {
         return None;
     }
     let has_blocks = opened.blocks.is_some();
     if !has_blocks && !spec.pool_orders.is_empty() {
-        // Orders are there by default, too.
+        // Orders are also set by default.
         log::debug!(
             "heap {} keeps whole buffers: pool-orders takes effect for udmabuf of ordinary pages alone",
             spec.name
@@ -128,7 +128,7 @@ fn pool_limits(spec: &HeapSpec, machine: &Machine, opened: &Opened) -> Option<Po
     Some(PoolLimits { bytes, entries: if has_blocks { MAX_BLOCKS } else { MAX_POOLED } })
 }
 
-/// Returns what an unavailable heap's buffers would be.
+/// Returns the kind of buffers that an unavailable heap is configured for.
 pub(super) fn intended_backing(spec: &HeapSpec) -> Backing {
     match (spec.devices.first().unwrap_or(&spec.device), spec.kind) {
         (Device::Ashmem, _) => Backing::Ashmem,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Selects the source of a heap: the first that works of the sources that its configuration names.
-//! Each is tested, and skipped sources are kept with the reason.
+//! Selects the source of a heap: the first source in its configuration that works. Each is tested.
+//! Skipped sources are kept with the reason.
 
 use super::devices::Connected;
 use super::machine::Machine;
@@ -20,8 +20,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-/// Size of the sparse file of a heap's blocks, as a multiple of the machine's memory: more than it
-/// can ever fill, so that no range is ever too short.
+/// Size of the sparse file of a heap's blocks, as a multiple of the machine's memory: more than
+/// memory can ever fill, so that no free range is too short.
 const BLOCK_ROOM: i64 = 4;
 
 /// The source of a heap.
@@ -32,9 +32,9 @@ pub(super) struct Chosen {
     pub(super) passed_over: Vec<PassedOver>,
 }
 
-/// One source that may serve a heap.
+/// A source that may serve a heap.
 enum Candidate<'a> {
-    /// The first of these that the kernel has.
+    /// The first of these names that the kernel has.
     DmaHeap(Vec<HeapName>),
     Ion(Wanted<'a>),
     Udmabuf,
@@ -44,7 +44,7 @@ enum Candidate<'a> {
     Ashmem,
 }
 
-/// Writes it as in the configuration, as far as it is named there.
+/// Formats it with the words of the configuration, as far as it has one.
 impl fmt::Display for Candidate<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -66,7 +66,7 @@ impl fmt::Display for Candidate<'_> {
 /// Opens the source of `spec` on this machine.
 ///
 /// # Errors
-/// The reason if there is none, with every source that was tried.
+/// The reason if no source works, with every source that was tried.
 pub(super) fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, Unavailable> {
     if let Some(why) = &spec.unavailable {
         return Err(Unavailable::Configured(why.clone()));
@@ -87,7 +87,7 @@ pub(super) fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, Unava
         }
     }
     let Some((opened, place)) = dry else { return Err(none_works(spec, passed_over)) };
-    // Nothing in its place is better: others may release what it gave them.
+    // Uses the source without free memory: its holders may release some later.
     if let Some(PassedOver { device, .. }) = passed_over.get(place) {
         log::warn!(
             "heap {}: {device} had no free memory when it was tested; requests fail until it has",
@@ -98,12 +98,12 @@ pub(super) fn choose(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, Unava
     Ok(Chosen { opened, passed_over })
 }
 
-/// Returns what one word of the configuration stands for.
+/// Returns the sources that one word of the configuration means.
 fn candidates<'a>(word: &'a Device, spec: &'a HeapSpec) -> Vec<Candidate<'a>> {
-    // What the board calls the heap comes first: another of the kernel's may have other memory.
+    // The board's name for the heap comes first: another kernel heap may have other memory.
     let named = |names: &[&str]| {
         let mut all = spec.kernel_names.clone();
-        // Every kernel's heap of this name is cached.
+        // The kernel's heap of this name is always cached.
         all.retain(|name| spec.cached || name.as_str() != "system");
         all.extend(names.iter().filter_map(|name| HeapName::new(name).ok()));
         let mut seen = BTreeSet::new();
@@ -137,7 +137,8 @@ fn none_works(spec: &HeapSpec, passed_over: Vec<PassedOver>) -> Unavailable {
     }
 }
 
-/// Opens the sources of a custom heap's list that this machine has: each request goes through them.
+/// Opens the sources of a custom heap's list that this machine has. Each request tries them in
+/// order.
 fn in_order(spec: &HeapSpec, machine: &Machine) -> Result<Chosen, Unavailable> {
     let (mut sources, mut passed_over) = (Vec::new(), Vec::new());
     for candidate in spec.devices.iter().flat_map(|word| candidates(word, spec)) {
@@ -175,7 +176,7 @@ fn connect(candidate: &Candidate<'_>, spec: &HeapSpec, machine: &Machine) -> Con
         }
         Candidate::Memfd | Candidate::Udmabuf => Arc::clone(&machine.memfd),
     };
-    // Before anything is taken: a heap that cannot make its buffers keeps nothing from others.
+    // Before memory is taken: a heap that cannot make its buffers must not keep memory.
     let exporter = match candidate {
         Candidate::Udmabuf | Candidate::UdmabufHugetlb => {
             let largest = if machine.raises_limits { size.unwrap_or(machine.memory_bytes / 2) } else { 0 };
@@ -190,7 +191,7 @@ fn connect(candidate: &Candidate<'_>, spec: &HeapSpec, machine: &Machine) -> Con
     }
 }
 
-/// Opens a source of dma-bufs: of blocks where the heap has orders, else of one file each.
+/// Opens a source of dma-bufs: of blocks if the heap has orders, else of one file each.
 fn dma_bufs(
     spec: &HeapSpec,
     files: Arc<dyn FileSource>,
@@ -202,7 +203,7 @@ fn dma_bufs(
     let sizes = BlockSizes::new(&spec.pool_orders, machine.page).filter(|_| is_ordinary);
     let Some(sizes) = sizes else { return Ok(UdmabufSource::open(files, exporter)) };
     let room = i64::try_from(machine.memory_bytes).unwrap_or(i64::MAX).saturating_mul(BLOCK_ROOM);
-    // All of it is mapped to be cleaned, which takes addresses.
+    // All of it is mapped for cleaning, so addresses limit it.
     let room = room.min(i64::try_from(usize::MAX / 8).unwrap_or(i64::MAX));
     let room = RequestedBytes(room).round_up(sizes.granularity())?;
     Ok(BlockSource::open(files.as_ref(), exporter, Arc::clone(&machine.pages), sizes, room)?)
@@ -217,7 +218,7 @@ fn reserve(
     machine: &Machine,
 ) -> Connected {
     let layout = match spec.kind {
-        // Chunks need not be neighbours.
+        // Chunks need not be adjacent.
         HeapType::Chunk => Layout::Scattered,
         _ => Layout::OnePiece { alignment: spec.alignment },
     };
@@ -269,7 +270,7 @@ mod tests {
         (chosen.opened.capabilities.backings[0], listed(&chosen.passed_over))
     }
 
-    /// Returns why nothing serves `spec`.
+    /// Returns the reason why no source serves `spec`.
     fn refused(spec: &HeapSpec, devices: ScriptedDevices) -> String {
         choose(spec, &machine(devices)).err().expect("nothing serves it").to_string()
     }

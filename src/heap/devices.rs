@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The devices that a machine may have for memory, as far as heaps are built from them.
+//! The memory devices of a machine from which heaps are built.
 
 use super::unavailable::NoSource;
 use crate::source::ashmem::AshmemSource;
@@ -13,10 +13,10 @@ use crate::units::{HeapName, PageSize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A source that was opened, or why there is none.
+/// An opened source, or the reason why it cannot be used.
 pub type Connected = Result<Opened, NoSource>;
 
-/// Opens devices. Each result was tested with a buffer of the service's own.
+/// Opens devices. Each opened source was tested with a buffer of the service.
 pub trait Devices: Send + Sync {
     /// Opens the first of these dma-heaps that exists. With `recycle`, released buffers can be
     /// pooled.
@@ -25,23 +25,23 @@ pub trait Devices: Send + Sync {
     /// The reason if none works.
     fn dma_heap(&self, names: &[HeapName], recycle: bool) -> Connected;
 
-    /// Opens a heap of ION's, for cached mappings if `is_cached`. `recycle` as for dma-heaps.
+    /// Opens an ION heap, for cached mappings if `is_cached`. `recycle` as for dma-heaps.
     ///
     /// # Errors
     /// The reason if it does not work.
     fn ion(&self, wanted: Wanted<'_>, is_cached: bool, recycle: bool) -> Connected;
 
-    /// Opens what makes dma-bufs of these files, of up to `largest` bytes where the kernel permits
-    /// that its limits are raised; 0 to leave them.
+    /// Opens udmabuf for these files. It raises the kernel's limits to buffers of `largest` bytes
+    /// if permitted; 0 leaves them unchanged.
     ///
     /// # Errors
-    /// The reason if they cannot be made.
+    /// The reason if dma-bufs cannot be made.
     fn udmabuf(&self, files: &dyn FileSource, largest: u64) -> Result<Arc<dyn Exporter>, NoSource>;
 
     /// Opens Android's shared memory device.
     ///
     /// # Errors
-    /// The reason if there are none.
+    /// The reason if it cannot be used.
     fn ashmem(&self) -> Connected;
 }
 
@@ -52,7 +52,7 @@ pub struct KernelDevices {
     pub page: PageSize,
     /// Directory of its dma-heaps.
     pub dma_heaps: PathBuf,
-    /// The descriptor for checks of dma-bufs: one for all sources, since it takes descriptors.
+    /// The reference counter for dma-bufs: one for all sources, since it uses descriptors.
     pub counts: Arc<ReferenceCounts>,
 }
 
@@ -80,7 +80,7 @@ pub(crate) mod scripted {
     use std::io;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// Devices of which some are there.
+    /// Devices of which only some exist.
     pub(crate) struct ScriptedDevices {
         pub(crate) dma_heap: Option<Opened>,
         pub(crate) ion: Option<Opened>,
@@ -89,26 +89,26 @@ pub(crate) mod scripted {
     }
 
     impl ScriptedDevices {
-        /// Returns those of a machine without any.
+        /// Returns the devices of a machine without any.
         pub(crate) fn none() -> Self {
             Self { dma_heap: None, ion: None, udmabuf: None, ashmem: None }
         }
     }
 
-    /// The same, of which none is there until they appear.
+    /// Devices that exist only after they appear.
     pub(crate) struct LaterDevices {
         are_there: AtomicBool,
         then: ScriptedDevices,
     }
 
     impl LaterDevices {
-        /// Returns those of a machine with udmabuf alone, later.
+        /// Returns the devices of a machine where only udmabuf appears later.
         pub(crate) fn udmabuf(exporter: Arc<dyn Exporter>) -> Self {
             let then = ScriptedDevices { udmabuf: Some(exporter), ..ScriptedDevices::none() };
             Self { are_there: AtomicBool::new(false), then }
         }
 
-        /// Has them be there from now on.
+        /// Makes them exist from now on.
         pub(crate) fn appear(&self) {
             self.are_there.store(true, Ordering::Relaxed);
         }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Causes for which released memory is not pooled.
+//! The reasons for not pooling released memory.
 
 use crate::source::Unfit;
 
-/// A cause.
+/// The reason for not pooling a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Discard {
-    /// It made room for a newer one in a full pool, or as much waited to be scrubbed as the pool
-    /// could take.
+    /// A full pool evicted it for a newer buffer, or the pool had as many bytes to scrub as it can
+    /// hold.
     Full,
     /// Memory was scarce.
     Scarce,
@@ -15,7 +15,7 @@ pub enum Discard {
     Busy,
     /// A client had added a seal.
     Sealed,
-    /// Most of it was never touched.
+    /// A client had touched little of it.
     Untouched,
     /// It could not be scrubbed.
     ScrubFailed,
@@ -31,7 +31,7 @@ impl From<Unfit> for Discard {
     }
 }
 
-/// Buffers by [`Discard`].
+/// Number of buffers for each [`Discard`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Discards([u64; 6]);
 
@@ -40,12 +40,12 @@ impl Discards {
         self.0[cause as usize] += 1;
     }
 
-    /// Returns those of one cause.
+    /// Returns the number for one cause.
     pub fn of(&self, cause: Discard) -> u64 {
         self.0[cause as usize]
     }
 
-    /// Returns all of them.
+    /// Returns the number for all causes.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Buffers joined from pooled blocks and from new ones: the order pools of ION's system heap.
+//! Joins buffers from pooled and new blocks: the order pools of ION's system heap.
 //!
 //! A buffer stays whole in the pool, with its dma-buf, for a request of exactly its size. A request
 //! of another size uses the trust domain's own single blocks, the largest first, splits a pooled
@@ -13,18 +13,18 @@ use crate::source::{Memory, Source, SourceError};
 use crate::units::{Access, BackedBytes};
 use std::time::Duration;
 
-/// A clean block with the domain that it must stay in.
+/// A clean block with its trust domain.
 type CleanBlock = Pooled<Block, Clean>;
 
-/// A buffer that was joined.
+/// A joined buffer.
 pub struct Joined {
     /// Its memory.
     pub memory: Box<dyn Memory>,
-    /// Whether it consists of pooled blocks alone.
+    /// Whether it consists of pooled blocks only.
     pub is_pooled: bool,
 }
 
-/// Joins buffers of one heap for one domain.
+/// Joins buffers of one heap for one trust domain.
 pub(super) struct Joiner<'a> {
     pub(super) source: &'a BlockSource,
     pub(super) pool: &'a Pool,
@@ -39,7 +39,7 @@ impl Joiner<'_> {
     /// The source's.
     pub(super) fn join(&self, bytes: BackedBytes) -> Result<Joined, SourceError> {
         let Some((blocks, new)) = self.gather(bytes) else {
-            // New ones are neighbours, and so few ranges that the device takes them.
+            // New blocks are adjacent: so few ranges that the device accepts them.
             return Ok(Joined {
                 memory: self.source.create(bytes, Access::ReadWrite, "")?,
                 is_pooled: false,
@@ -51,15 +51,15 @@ impl Joiner<'_> {
                 Ok(Joined { memory: self.source.memory(blocks, Some(dma_buf)), is_pooled: new == 0 })
             }
             Err(error) => {
-                // New ones may have no pages, which the pool would count.
+                // New blocks may have no pages, but the pool would count their bytes.
                 self.give_back(blocks.into_iter().filter(|block| block.domain().is_some()));
                 Err(error.into())
             }
         }
     }
 
-    /// Returns the blocks of a buffer, and how many of them are new; `None` if they lie too
-    /// scattered to be joined.
+    /// Returns the blocks of a buffer, and the number of new ones; `None` if they are too scattered
+    /// to be joined.
     fn gather(&self, bytes: BackedBytes) -> Option<(Vec<CleanBlock>, usize)> {
         let sizes = self.source.sizes();
         let bulk = sizes.largest_within(bytes.get());
@@ -79,13 +79,13 @@ impl Joiner<'_> {
                 new += 1;
                 assembly.add(Pooled::fresh(block, wanted));
             } else {
-                // A piece that long may be all that is missing.
+                // A free range of this length may be missing, but not of a smaller one.
                 assembly.go_smaller();
             }
         }
     }
 
-    /// Takes a block from the pool; `apart` if a larger buffer may be taken apart for it.
+    /// Takes a block from the pool; if `apart`, it may split a larger buffer.
     fn pooled(&self, bytes: BackedBytes, apart: bool) -> Option<CleanBlock> {
         loop {
             if let Some(pooled) = self.pool.take_block(bytes.get(), self.domain) {
@@ -105,7 +105,7 @@ impl Joiner<'_> {
         }
     }
 
-    /// Pools blocks, each by itself.
+    /// Pools blocks, each separately.
     fn give_back(&self, blocks: impl IntoIterator<Item = CleanBlock>) {
         let stored = |block| Stored { memory: self.source.memory(vec![block], None).into(), watch: None };
         let blocks = blocks.into_iter().map(|block: CleanBlock| block.map(stored));
@@ -113,9 +113,9 @@ impl Joiner<'_> {
     }
 }
 
-/// Takes a buffer apart and returns its blocks.
+/// Splits a buffer and returns its blocks.
 fn parts(buffer: Pooled<Stored, Clean>) -> Vec<CleanBlock> {
-    // Its dma-buf goes: devices see what was written before that.
+    // Its dma-buf is dropped: from then on devices see the earlier writes.
     buffer.memory().memory.cleaned();
     buffer.map(|stored| stored.memory.take_apart()).split(Block::bytes).collect()
 }

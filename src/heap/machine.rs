@@ -15,28 +15,27 @@ pub struct Machine {
     pub page: PageSize,
     /// Its memory in bytes.
     pub memory_bytes: u64,
-    /// Shared memory.
+    /// Makes memfds of ordinary pages.
     pub memfd: Arc<dyn FileSource>,
-    /// The release mechanism of shared memory.
+    /// The release mechanism of these memfds.
     pub file_releases: ReleaseMechanism,
-    /// Shared memory of huge pages, or why there is none.
+    /// Makes memfds of huge pages, or the reason why that is not possible.
     pub hugetlb: Result<Arc<dyn FileSource>, Arc<NoHugePages>>,
-    /// Whether releases of it are noticed where clients have the files themselves, or why not.
-    /// dma-bufs of it need none.
+    /// Whether releases of huge-page memfds are reported if clients hold the files directly, or why
+    /// not. dma-bufs of them do not need that.
     pub huge_releases: Result<(), Arc<ReleaseError>>,
     /// The kernel's devices for memory.
     pub devices: Arc<dyn Devices>,
-    /// Whether limits of the kernel's that stand against the configuration are raised, where that
-    /// is permitted.
+    /// Whether kernel limits that are too low for the configuration are raised, if that is
+    /// permitted.
     pub raises_limits: bool,
-    /// The way in which memory is set aside.
+    /// Sets memory aside.
     pub pages: Arc<dyn Pages>,
 }
 
 #[cfg(test)]
 impl Machine {
-    /// Returns one for tests, without devices and huge pages and with as much available as there
-    /// is.
+    /// Returns a machine for tests, without devices and huge pages, whose memory is all available.
     pub(crate) fn plain(page: PageSize, memory_bytes: u64, memfd: Arc<dyn FileSource>) -> Self {
         Self {
             page,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 5: heaps. A heap is a named policy over a source: what it accepts, how sizes are rounded,
-//! who may use it. Its [`Pool`] owns its room and its memory between two clients.
+//! Floor 5: heaps. A heap is a named policy over a source: which requests it accepts, how it rounds
+//! sizes, which uids may use it. Its [`Pool`] owns its room and its memory between two clients.
 
 mod build;
 mod choice;
@@ -46,7 +46,7 @@ pub struct Heap {
     file_releases: ReleaseMechanism,
     serving: Serving,
     pool: Pool,
-    /// Requests that failed by fragmentation.
+    /// Requests that failed because of fragmentation.
     fragmented: AtomicU64,
 }
 
@@ -60,7 +60,7 @@ enum State {
     Unavailable(String),
 }
 
-/// The source of a heap since some moment, and its source since a later one.
+/// A source that serves a heap, and the source that replaced it later.
 struct Serving {
     state: State,
     later: OnceLock<Box<Serving>>,
@@ -71,7 +71,7 @@ impl Serving {
         Self { state, later: OnceLock::new() }
     }
 
-    /// Returns the last.
+    /// Returns the latest.
     fn last(&self) -> &Self {
         let mut last = self;
         while let Some(later) = last.later.get() {
@@ -81,22 +81,22 @@ impl Serving {
     }
 }
 
-/// The largest buffer, and what makes it so.
+/// The largest buffer, and the reason of the limit.
 struct MaxBuffer {
     bytes: u64,
     why: &'static str,
 }
 
-/// Requirements of a request, without room.
+/// Requirements of a request. They do not depend on the room of a heap.
 #[derive(Debug, Clone, Copy)]
 pub struct Needs {
     /// Bytes of one buffer.
     pub bytes: RequestedBytes,
-    /// Bytes of alignment; 0 for the heap's own.
+    /// Alignment in bytes; 0 for the heap's own.
     pub alignment: u64,
-    /// CPU mappings must be cached.
+    /// Whether CPU mappings must be cached.
     pub cached: bool,
-    /// Only dma-bufs will do.
+    /// Whether only dma-bufs are accepted.
     pub dma_buf: bool,
     /// Access mode of the descriptors.
     pub access: Access,
@@ -108,15 +108,15 @@ pub enum Rejection {
     /// The heap is not available on this machine.
     #[error("unavailable: {0}")]
     Unavailable(String),
-    /// It cannot give this kind of buffer.
+    /// It cannot make this kind of buffer.
     #[error("{0}")]
     Unsupported(String),
-    /// The buffer is larger than it can ever hold.
+    /// The buffer is larger than the heap's largest buffer.
     #[error("{asked} bytes asked, but one buffer can have at most {limit}, {why}")]
     TooLarge {
-        /// Bytes asked.
+        /// Requested bytes.
         asked: i64,
-        /// Most bytes of one buffer.
+        /// Size of the largest buffer in bytes.
         limit: u64,
         /// The reason of the limit.
         why: &'static str,
@@ -124,12 +124,12 @@ pub enum Rejection {
 }
 
 impl Heap {
-    /// Returns what the configuration says of it.
+    /// Returns its configuration.
     pub fn spec(&self) -> &HeapSpec {
         &self.spec
     }
 
-    /// Returns its id: the bit in masks, and its priority.
+    /// Returns its id: its bit in masks, and its priority.
     pub fn id(&self) -> HeapId {
         self.spec.id
     }
@@ -144,7 +144,7 @@ impl Heap {
         std::iter::once(&self.spec.name).chain(&self.spec.aliases).any(|own| own.as_str() == name)
     }
 
-    /// Returns whether the configuration lets `uid` allocate from it.
+    /// Returns whether the configuration permits `uid` to allocate from it.
     pub fn admits(&self, uid: Uid) -> bool {
         self.spec.allow_uids.as_ref().is_none_or(|uids| uids.contains(&uid))
     }
@@ -153,7 +153,7 @@ impl Heap {
         &self.serving.last().state
     }
 
-    /// Returns why nothing can be allocated from it on this machine; `None` if it can.
+    /// Returns why nothing can be allocated from it on this machine; `None` if it is available.
     pub fn unavailable(&self) -> Option<&str> {
         match self.state() {
             State::Ready { .. } => None,
@@ -161,9 +161,9 @@ impl Heap {
         }
     }
 
-    /// Returns the sources that its configuration would rather have, or have beside those that
-    /// serve it, and why each cannot be used here, in one line; empty if there is none, and for an
-    /// unavailable heap.
+    /// Returns the skipped sources in one line, each with the reason why it cannot be used here:
+    /// the sources that the configuration prefers to, or wants beside, the ones that serve the
+    /// heap. Empty if there is none, and for an unavailable heap.
     pub fn passed_over(&self) -> String {
         match self.state() {
             State::Ready { passed_over, .. } => passed_over.join("; "),
@@ -176,15 +176,14 @@ impl Heap {
         self.capabilities().is_some_and(|capabilities| capabilities.backings.contains(&backing))
     }
 
-    /// Returns what its buffers are, or the first of them if its sources differ; for an unavailable
-    /// heap what they would be, as far as the configuration tells.
+    /// Returns the kind of its buffers, or the first kind if its sources differ. For an unavailable
+    /// heap, returns the intended kind, as far as the configuration states it.
     pub fn backing(&self) -> Backing {
         let first = self.capabilities().and_then(|capabilities| capabilities.backings.first().copied());
         first.unwrap_or_else(|| build::intended_backing(&self.spec))
     }
 
-    /// Returns how releases are noticed of each kind of buffer that it gives; none if it is
-    /// unavailable.
+    /// Returns the release mechanism of each kind of its buffers; none if it is unavailable.
     pub fn release_mechanisms(&self) -> Vec<(Backing, ReleaseMechanism)> {
         let here = |mechanism| match mechanism {
             ReleaseMechanism::CloseEvents => self.file_releases,
@@ -194,7 +193,8 @@ impl Heap {
         backings.map(|backing| (*backing, here(ReleaseMechanism::of(*backing)))).collect()
     }
 
-    /// Returns the least of [`Heap::release_mechanisms`]; of an unavailable heap what it would be.
+    /// Returns the weakest of [`Heap::release_mechanisms`]; for an unavailable heap the intended
+    /// one.
     pub fn release_mechanism(&self) -> ReleaseMechanism {
         let mechanisms = self.release_mechanisms().into_iter().map(|(_, mechanism)| mechanism);
         mechanisms.max().unwrap_or_else(|| ReleaseMechanism::of(self.backing()))
@@ -205,7 +205,8 @@ impl Heap {
         self.page
     }
 
-    /// Returns how many bytes it can hold at once; `None` if only the machine's memory limits it.
+    /// Returns how many bytes it can have in use at once; `None` if only the machine's memory
+    /// limits it.
     pub fn capacity(&self) -> Option<u64> {
         self.spec.size
     }
@@ -227,7 +228,7 @@ impl Heap {
         self.opened().map(|opened| &opened.capabilities)
     }
 
-    /// Returns the most descriptors of the service that one of its buffers takes.
+    /// Returns the most descriptors of the service that one of its buffers uses.
     pub fn descriptors(&self) -> u64 {
         self.capabilities().map_or(1, |capabilities| capabilities.descriptors)
     }
@@ -237,13 +238,13 @@ impl Heap {
         self.capabilities().is_some_and(|capabilities| capabilities.is_machine_memory)
     }
 
-    /// Returns whether it can give buffers with this access mode.
+    /// Returns whether it can make buffers with this access mode.
     pub fn gives(&self, access: Access) -> bool {
         access == Access::ReadWrite || self.capabilities().is_none_or(|capabilities| capabilities.read_only)
     }
 
-    /// Returns the largest alignment in bytes that a request may ask for: what the memory's
-    /// physical pieces have.
+    /// Returns the largest alignment in bytes that a request may have: that of the memory's
+    /// physical pieces.
     pub fn max_alignment(&self) -> u64 {
         self.capabilities().map_or(self.page.bytes(), |capabilities| capabilities.max_alignment)
     }
@@ -266,7 +267,7 @@ impl Heap {
     /// room.
     ///
     /// # Errors
-    /// The first reason against it.
+    /// The first reason to reject it.
     pub fn accept(&self, needs: &Needs) -> Result<BackedBytes, Rejection> {
         let (capabilities, max_buffer) = match self.state() {
             State::Ready { opened, max_buffer, .. } => (&opened.capabilities, max_buffer),
@@ -307,15 +308,15 @@ impl Heap {
         self.opened()?.source.identify(fd)
     }
 
-    /// Returns its room and its memory between two clients.
+    /// Returns its pool: its room and its memory between two clients.
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
 
     /// Makes zeroed memory of `bytes` bytes, which [`Heap::accept`] returned and the ledger booked,
-    /// for clients that get this access. A memfd is called `anion:HEAP:LABEL` in /proc, and
-    /// `anion:HEAP` if it is made before a client asks; the kernel does not rename it, so in the
-    /// pool and in later hands it keeps that name.
+    /// for clients that get this access. A memfd is called `anion:HEAP:LABEL` in /proc, or
+    /// `anion:HEAP` if it is made before a client requests it. The kernel does not rename it, so it
+    /// keeps this name in the pool and for later clients.
     ///
     /// # Errors
     /// The source's; `NotFound` if the heap is unavailable.
@@ -339,9 +340,9 @@ impl Heap {
         }
     }
 
-    /// Makes memory as [`Heap::create`] does, at time `now` (since boot), for a client of `domain`:
-    /// joined from pooled memory of other sizes, as far as that goes; `None` if the heap makes
-    /// every buffer whole.
+    /// Makes memory as [`Heap::create`] does, at time `now` (since boot), for a client of `domain`.
+    /// It joins pooled memory of other sizes as far as possible. `None` if the heap makes every
+    /// buffer whole.
     ///
     /// # Errors
     /// The source's.

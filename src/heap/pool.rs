@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A heap's pool: the one owner of its room, and of its memory between two clients.
+//! A heap's pool: the only owner of its room, and of its memory between two clients.
 //!
 //! The heap's account, the released list, the free lists and the preallocated buffers are here,
-//! under one lock, and every way in and out is a method of [`Pool`]. Whatever memory lies in a pool
-//! can be taken by a caller at any moment, also what the worker is cleaning
+//! under one lock, and only methods of [`Pool`] add or remove memory. A caller can take any memory
+//! in a pool at any moment, also memory that the worker is cleaning
 //! ([`Wipe`](crate::sys::wipe::Wipe)): no caller waits for, or is refused because of, a thread of
 //! lower priority.
 //!
 //! # Lock rules
 //! The lock is held only for short updates of lists and accounts: no thread cleans, drops or calls
-//! the kernel meanwhile. Memory that is taken out under the lock is dropped after it
-//! ([`Leftover`]). The lock may be taken while the registry of live buffers is locked, never the
-//! other way round.
+//! the kernel meanwhile. Memory that is removed under the lock is dropped after it ([`Leftover`]).
+//! The lock may be taken while the registry of live buffers is locked, never the reverse.
 
 mod account;
 mod exchange;
@@ -38,30 +37,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// Smallest buffer that is pooled: below, a new memfd is ready about as soon as a recycled one.
+/// Smallest buffer that is pooled, in bytes. Below, making a new memfd is about as fast as
+/// recycling.
 const MIN_BYTES: u64 = 32 << 10;
-/// Smallest released buffer that a caller cleans for itself rather than have a new one made.
-/// Measured against new memory that the client makes present itself: 0.84 of its time at 64 KiB,
-/// 0.30 at 1 MiB, 0.23 at 8 MiB.
+/// Smallest released buffer, in bytes, that a caller cleans itself instead of having a new one
+/// made. Measured as a part of the time for new memory that the client makes present itself: 0.84
+/// at 64 KiB, 0.30 at 1 MiB, 0.23 at 8 MiB.
 const MIN_CLEANED_IN_CALL: u64 = 64 << 10;
-/// Pooled memory that is not used goes back to the kernel after this long.
+/// Time after which unused pooled memory is returned to the kernel.
 pub const IDLE: Duration = Duration::from_secs(30);
 /// The account and the memory between two clients of one heap.
 pub struct Pool<M: Poolable = Stored> {
-    /// Whether released memory is kept at all.
+    /// Whether released memory is pooled at all.
     keeps: AtomicBool,
     inner: Mutex<Inner<M>>,
 }
 
 impl<M: Poolable> Pool<M> {
-    /// Returns an empty pool for `account`; one that keeps nothing without `limits`. Preallocated
-    /// buffers take at most half of it: the rest is for what clients release.
+    /// Returns an empty pool for `account`; without `limits` it pools nothing. Preallocated buffers
+    /// take at most half of it: the rest is for memory that clients release.
     pub fn new(account: HeapAccount, limits: Option<PoolLimits>) -> Self {
         Self { keeps: AtomicBool::new(limits.is_some()), inner: Mutex::new(Inner::new(account, limits)) }
     }
 
-    /// Empties the pool and gives it other limits: another source serves its heap from now on.
-    /// Returns what was in it.
+    /// Empties the pool and sets other limits: another source serves its heap from now on. Returns
+    /// the memory that was in it.
     pub(super) fn begin_again(&self, limits: Option<PoolLimits>) -> Leftover<M> {
         let mut inner = self.lock();
         self.keeps.store(limits.is_some(), Ordering::Relaxed);
@@ -72,17 +72,17 @@ impl<M: Poolable> Pool<M> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether released buffers are kept at all.
+    /// Returns whether released buffers are pooled at all.
     pub fn is_kept(&self) -> bool {
         self.keeps.load(Ordering::Relaxed)
     }
 
-    /// Returns whether released buffers of this size are kept.
+    /// Returns whether released buffers of this size are pooled.
     pub fn keeps(&self, bytes: BackedBytes) -> bool {
         self.is_kept() && bytes.get() >= MIN_BYTES
     }
 
-    /// Returns the heap's account, locked: for short book-keeping alone.
+    /// Returns the heap's account, locked. Hold it only for short updates.
     pub fn account(&self) -> AccountGuard<'_, M> {
         AccountGuard(self.lock())
     }
@@ -93,7 +93,8 @@ impl<M: Poolable> Pool<M> {
         inner.account.booked() + inner.contents.bytes()
     }
 
-    /// Prepares a buffer that its last holder released. No lock is held: this asks the kernel.
+    /// Prepares a buffer that its last holder released. The caller holds no lock, since this asks
+    /// the kernel.
     ///
     /// # Errors
     /// The cause if it is not pooled. The caller must then drop it, after [`Pool::forget`].
@@ -127,7 +128,7 @@ impl<M: Poolable> Pool<M> {
                 inner.contents.released.push(released);
                 evicted
             }
-            // Larger than the pool.
+            // It is larger than the pool.
             evicted => {
                 let mut evicted = evicted.unwrap_or_default();
                 evicted.released.push(released);
@@ -139,7 +140,7 @@ impl<M: Poolable> Pool<M> {
         evicted
     }
 
-    /// Takes a buffer off its owner's account that is not kept.
+    /// Removes a buffer that is not pooled from its owner's account.
     pub fn forget(&self, uid: Uid, bytes: BackedBytes, cause: Option<Discard>) {
         let mut inner = self.lock();
         inner.account.released(uid, bytes.get());
@@ -150,8 +151,8 @@ impl<M: Poolable> Pool<M> {
     }
 
     /// Takes memory of exactly this size for a request: clean memory first, then released memory of
-    /// the same domain, which the caller cleans; for a request that does not need zeroed memory,
-    /// released memory first, as it is.
+    /// the same domain, which the caller cleans. For a request that does not need zeroed memory, it
+    /// takes released memory first, uncleaned.
     pub fn take(&self, wanted: &Wanted<'_>) -> Taken<M> {
         let Wanted { bytes, count, domain, unzeroed } = *wanted;
         let mut taken = Taken { clean: Vec::new(), released: Vec::new(), as_is: Vec::new() };
@@ -159,7 +160,7 @@ impl<M: Poolable> Pool<M> {
             return taken;
         }
         let mut inner = self.lock();
-        // What several domains share may be another client's.
+        // Memory that domains share may have data of another client.
         let takes_as_is = unzeroed && *domain != TrustDomain::Shared;
         while takes_as_is
             && taken.len() < count
@@ -209,13 +210,13 @@ impl<M: Poolable> Pool<M> {
         Some(memory)
     }
 
-    /// Counts memory that was taken and cannot be handed out.
+    /// Counts memory that was taken and cannot serve a request.
     pub fn count_discarded(&self, cause: Discard) {
         self.lock().counters.discarded.count(cause);
     }
 
-    /// Counts how a request was served at time `now`. Returns whether there is work for the worker:
-    /// released memory to be cleaned, or a size of which buffers should be preallocated.
+    /// Counts how a request was served at time `now`. Returns whether the worker has work: released
+    /// memory to clean, or a size to preallocate.
     pub fn served(&self, bytes: BackedBytes, served: Served, now: Duration) -> bool {
         let Served { hits, misses, fresh } = served;
         if !self.keeps(bytes) || hits + misses == 0 {
@@ -232,19 +233,19 @@ impl<M: Poolable> Pool<M> {
         has_released || inner.wanted(now).is_some()
     }
 
-    /// Evicts what the bytes that are booked leave no room for.
+    /// Evicts the memory for which the booked bytes leave no room.
     pub fn fit(&self) -> Leftover<M> {
         self.lock().fit()
     }
 
-    /// Takes clean memory of exactly this size for a buffer that no client asked for yet: it counts
-    /// neither as a hit nor as demand.
+    /// Takes clean memory of exactly this size for a buffer that no client has requested yet. It
+    /// counts neither as a hit nor as demand.
     pub fn take_ahead(&self, bytes: BackedBytes, domain: &TrustDomain) -> Option<Pooled<M, Clean>> {
         self.lock().contents.free.take(bytes.get(), domain)
     }
 
-    /// Takes released memory of exactly this size of a domain, for a buffer that no client asked
-    /// for yet.
+    /// Takes released memory of exactly this size of a domain, for a buffer that no client has
+    /// requested yet.
     pub fn take_ahead_released(&self, bytes: BackedBytes, domain: &TrustDomain) -> Option<Released<M>> {
         let mut inner = self.lock();
         let taken = inner.contents.released.take(bytes.get(), domain)?;
@@ -258,15 +259,13 @@ impl<M: Poolable> Pool<M> {
         self.lock().contents.free.take(bytes, domain)
     }
 
-    /// Takes the smallest clean buffer of `domain` that has a block of this size among others, to
-    /// be taken apart.
+    /// Takes the smallest clean buffer of `domain` that contains a block of this size, to be split.
     pub(super) fn take_with_block(&self, bytes: u64, domain: &TrustDomain) -> Option<Pooled<M, Clean>> {
         let has_block = |size: u64, memory: &M| size > bytes && memory.has_block(bytes);
         self.lock().contents.free.take_where(domain, has_block)
     }
 
-    /// Puts clean parts of what was taken apart on the free lists at time `now`, as far as there is
-    /// room.
+    /// Adds clean parts of a split buffer to the free lists at time `now`, as far as there is room.
     pub(super) fn put_back(&self, parts: impl IntoIterator<Item = Pooled<M, Clean>>, now: Duration) {
         let parts: Vec<_> = parts.into_iter().collect();
         let mut inner = self.lock();
@@ -282,17 +281,16 @@ impl<M: Poolable> Pool<M> {
         drop(refused);
     }
 
-    /// Returns the released buffer to be cleaned next: the newest. It stays on the list, where
-    /// callers can take it.
+    /// Returns the released buffer to clean next: the newest. It stays on the list, where callers
+    /// can take it.
     pub fn next_work(&self) -> Option<Work<M>> {
         let inner = self.lock();
         let (id, unclean) = inner.contents.released.newest(|_| true)?;
         Some(Work { id, wipe: Arc::clone(&unclean.wipe) })
     }
 
-    /// Moves a buffer that the worker has cleaned to the free lists at time `now`; one that could
-    /// not be cleaned is dropped. Does nothing if a caller took it meanwhile, or still cleans a
-    /// part of it.
+    /// Moves a buffer that the worker has cleaned to the free lists at time `now`; drops it if
+    /// cleaning failed. Does nothing if a caller took it meanwhile, or still cleans a part of it.
     pub fn worked(&self, work: &Work<M>, result: &io::Result<bool>, now: Duration) {
         if matches!(result, Ok(false)) {
             return;
@@ -307,20 +305,20 @@ impl<M: Poolable> Pool<M> {
             drop(released);
             return;
         }
-        // All of it is zero: this writes nothing and does not wait.
+        // It is completely zero: this writes nothing and does not wait.
         if let Ok(clean) = released.clean(Unclean::finish) {
             inner.counters.scrubbed_bytes += bytes;
             inner.contents.free.put(clean, now);
         }
     }
 
-    /// Returns the size of the buffer that should be preallocated at time `now`; `None` if enough
-    /// are there.
+    /// Returns the size of the buffer to preallocate at time `now`; `None` if enough buffers are
+    /// pooled.
     pub fn wanted(&self, now: Duration) -> Option<BackedBytes> {
         self.lock().wanted(now)
     }
 
-    /// Puts memory that no client has held on the free lists at time `now`; drops it if there is no
+    /// Adds memory that no client has held to the free lists at time `now`; drops it if there is no
     /// room any more.
     pub fn preallocated(&self, memory: M, bytes: BackedBytes, now: Duration) {
         let mut inner = self.lock();
@@ -337,13 +335,13 @@ impl<M: Poolable> Pool<M> {
         drop((refused, excess));
     }
 
-    /// Forgets which sizes were asked for: memory is short.
+    /// Clears the demand, because memory is short.
     pub fn forget_demand(&self) {
         self.lock().demand.forget();
     }
 
     /// Returns memory to the kernel, released memory first and uncleaned
-    /// (`ion_heap_freelist_shrink`): at least `bytes` bytes if there are that many, all for 0. The
+    /// (`ion_heap_freelist_shrink`): at least `bytes` bytes if the pool has them, all for 0. The
     /// result is the number of returned bytes. They are not preallocated again at once: demand
     /// starts from zero.
     pub fn shrink(&self, bytes: u64) -> u64 {
@@ -357,8 +355,8 @@ impl<M: Poolable> Pool<M> {
         freed
     }
 
-    /// Gives back what has been on the free lists since before `deadline` (since boot). Returns
-    /// whether anything is left in the pool.
+    /// Returns memory to the kernel that has been on the free lists since before `deadline` (since
+    /// boot). Returns whether anything is left in the pool.
     pub fn expire(&self, deadline: Duration) -> bool {
         let mut inner = self.lock();
         let free = inner.contents.free.expire(deadline);
@@ -368,7 +366,7 @@ impl<M: Poolable> Pool<M> {
         is_left
     }
 
-    /// Returns the heap's counters and the pool's, all from the same instant.
+    /// Returns the counters of the heap and of the pool, all of the same instant.
     pub fn counters(&self) -> (HeapCounters, PoolCounters) {
         let inner = self.lock();
         let pooled_bytes = inner.contents.free.bytes();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory that was set aside for a heap: what of it is free, and whether requests fit.
+//! Memory that was set aside for a heap: its free ranges, and whether requests fit.
 
 use super::Heap;
 use crate::pool::Arena;
@@ -11,20 +11,20 @@ use std::sync::atomic::Ordering;
 
 /// Ranges of memory that was set aside, by address.
 pub struct SetAside {
-    /// Ranges that are free.
+    /// Free ranges.
     pub free: Vec<Range<u64>>,
-    /// Ranges that are pooled.
+    /// Pooled ranges.
     pub pooled: Vec<Range<u64>>,
 }
 
 /// Fragmentation of memory that is set aside for a heap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fragmentation {
-    /// Bytes that neither a buffer nor the pool has.
+    /// Bytes that are in neither a buffer nor the pool.
     pub free_bytes: u64,
-    /// The largest part of these bytes that one buffer can have.
+    /// The most of these bytes that one buffer can have.
     pub largest_free_bytes: u64,
-    /// Requests that failed though all free bytes together would have held them.
+    /// Requests that failed although they needed no more than all free bytes together.
     pub failures: u64,
 }
 
@@ -34,7 +34,8 @@ impl Heap {
         self.opened()?.arena.as_deref()
     }
 
-    /// Returns figures of the memory that was set aside for it; `None` if none was.
+    /// Returns the free bytes and failures of the memory that was set aside for it; `None` if none
+    /// was.
     pub fn fragmentation(&self) -> Option<Fragmentation> {
         let free = self.set_aside()?.free_bytes();
         Some(Fragmentation {
@@ -45,7 +46,7 @@ impl Heap {
     }
 
     /// Returns the free and the pooled ranges of the memory that was set aside for it, by address;
-    /// `None` if none was. Takes time in proportion to their number.
+    /// `None` if none was. The time it takes is proportional to their number.
     pub fn set_aside_ranges(&self) -> Option<SetAside> {
         let free = self.set_aside()?.picture().free_ranges().collect();
         let mut pooled: Vec<_> = self.pool.ranges();
@@ -59,21 +60,21 @@ impl Heap {
     }
 
     /// Returns whether some of the memory that was set aside is neither free nor pooled nor booked,
-    /// apart from `own` bytes that are booked and not made yet: a thread is about to give it back.
+    /// apart from `own` bytes that are booked and not made yet: a thread is about to return it.
     pub fn has_memory_in_transit(&self, own: u64) -> bool {
         let free = self.set_aside().map(ArenaFile::free_bytes);
         let Some((free, capacity)) = free.zip(self.capacity()) else { return false };
         capacity - free.total.min(capacity) > self.pool.accounted().saturating_sub(own)
     }
 
-    /// Counts a request that failed though all free bytes together would have held it.
+    /// Counts a request that failed although it needed no more than all free bytes together.
     pub fn count_fragmented(&self) {
         self.fragmented.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the arena as it would be with an empty pool, as it is before anyone is refused.
+    /// Returns a copy of the arena as if its pool were empty: a request is refused only after that.
     fn arena(&self) -> Option<Arena> {
-        // The picture first: memory that is dropped after it is still taken in it.
+        // Copies the arena first: memory that is dropped later is still in use in the copy.
         let mut arena = self.set_aside()?.picture();
         for range in self.pool.ranges() {
             arena.free(range);
@@ -81,8 +82,8 @@ impl Heap {
         Some(arena)
     }
 
-    /// Checks whether memory that is set aside could give `count` buffers of `bytes` bytes now,
-    /// after emptying its pool if necessary. It does not check the room.
+    /// Checks whether memory that is set aside could hold `count` buffers of `bytes` bytes now,
+    /// after emptying the pool if necessary. It does not check the room.
     ///
     /// # Errors
     /// As [`Heap::create`] would fail.
@@ -96,8 +97,8 @@ impl Heap {
         Ok(())
     }
 
-    /// Returns the largest buffer in bytes of which memory that was set aside could give `count`
-    /// now, its pool emptied if need be; `None` if none was set aside.
+    /// Returns the size in bytes of the largest buffer of which memory that was set aside could
+    /// hold `count` now, after emptying the pool if necessary; `None` if none was set aside.
     pub fn largest_place(&self, count: u64) -> Option<u64> {
         Some(self.arena()?.largest_fit(count, self.granularity()))
     }

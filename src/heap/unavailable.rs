@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reasons why a source cannot serve a heap, and why no source can.
+//! Reasons why one source, or no source, can serve a heap.
 
 use crate::source::ashmem::NoAshmem;
 use crate::source::carveout::ReserveError;
@@ -29,32 +29,32 @@ pub enum NoSource {
     /// ashmem cannot be used.
     #[error(transparent)]
     Ashmem(#[from] NoAshmem),
-    /// There are no huge pages. All heaps that want some share the reason.
+    /// Huge pages cannot be used. All heaps that need some share the reason.
     #[error("{}", with_causes(.0.as_ref()))]
     HugePages(Arc<NoHugePages>),
-    /// Clients would have its files themselves, and the kernel does not report their release. All
-    /// heaps that want such files share the reason.
+    /// Clients would hold its files directly, and the kernel does not report their release. All
+    /// heaps that need such files share the reason.
     #[error("its releases cannot be detected: {}", with_causes(.0.as_ref()))]
     Releases(Arc<ReleaseError>),
     /// The heap's size cannot be set aside.
     #[error(transparent)]
     Reserve(#[from] ReserveError),
-    /// A size that the configuration leads to is none.
+    /// The configuration leads to an invalid size.
     #[error(transparent)]
     Size(#[from] Invalid),
-    /// The kernel does not give the memory that buffers are joined of.
+    /// The kernel does not provide the memory for blocks.
     #[error(transparent)]
     Blocks(#[from] io::Error),
-    /// The heap is secure, and this memory can be mapped.
+    /// The heap is secure, but this memory can be mapped.
     #[error("only the kernel's own heaps give secure memory")]
     NotSecure,
-    /// The heap's buffers are physically contiguous, and this memory is not.
+    /// The heap's buffers must be physically contiguous, but this memory is not.
     #[error("its memory is contiguous only within a page; hugetlb gives larger pieces")]
     NotContiguous,
-    /// The heap has a fixed size.
+    /// The heap has no fixed size.
     #[error("ashmem memory cannot be set aside; use memfd")]
     NotSetAside,
-    /// It works, but had no memory when it was tried.
+    /// It works, but had no free memory when it was tested.
     #[error("it has no memory left")]
     Exhausted,
 }
@@ -73,7 +73,7 @@ impl fmt::Display for PassedOver {
     }
 }
 
-/// Returns them in one line.
+/// Returns the sources in one line, with their reasons.
 pub(super) fn listed(passed_over: &[PassedOver]) -> String {
     passed_over.iter().map(PassedOver::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -81,13 +81,13 @@ pub(super) fn listed(passed_over: &[PassedOver]) -> String {
 /// Reason why no source serves a heap.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unavailable {
-    /// The configuration rules it out on any machine, for this reason.
+    /// The configuration excludes it on any machine, for this reason.
     #[error("{0}")]
     Configured(String),
-    /// None of the sources that it names works.
+    /// None of its configured sources works.
     #[error("{}", reasons(.0))]
     NoneWorks(Vec<PassedOver>),
-    /// The same of a heap that is to have the kernel's contiguous memory and nothing else.
+    /// As `NoneWorks`, for a heap that may only have the kernel's contiguous memory.
     #[error(
         "contiguous memory comes from the kernel's CMA; {}; device = \"auto\", \"memfd\" would set memory aside at \
          the start where the kernel has none", reasons(.0)

@@ -1,44 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Ranges in use of memory that is set aside: ION's `gen_pool` of its carveout and chunk heaps. It
-//! has only numbers; the owner of the memory acts on them.
+//! Records which ranges of memory that is set aside are free: ION's `gen_pool` of its carveout and
+//! chunk heaps. It has only numbers; the owner of the memory acts on them.
 //!
-//! First fit by address keeps long pieces at the end. Free pieces are indexed by address and by
-//! length, so that the cost of a step is logarithmic in their number, times the number of different
-//! lengths, which stays small: `n` different lengths, each a multiple of the allocation
+//! First fit by address keeps long free ranges at the end. Free ranges are indexed by address and
+//! by length, so the cost of a step is logarithmic in their number, times the number of different
+//! lengths. That number stays small: `n` different lengths, each a multiple of the allocation
 //! granularity, need `n²/2` of these.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// Requirements of a range.
+/// Requirements of an allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// In one piece that starts at a multiple of this many bytes, a power of two.
+    /// In one range that starts at a multiple of this many bytes, a power of two.
     OnePiece {
         /// The multiple.
         alignment: u64,
     },
-    /// In as many pieces as it takes: nothing is ever fragmented.
+    /// In any number of ranges, so fragmentation does not matter.
     Scattered,
 }
 
 /// Free bytes of an arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FreeBytes {
-    /// All of them.
+    /// All free bytes.
     pub total: u64,
-    /// Free bytes that one request can have.
+    /// Most free bytes that one request can have.
     pub largest: u64,
 }
 
-/// Ranges of `0..capacity`, free or not. Free neighbours are always joined.
+/// Ranges of `0..capacity`, free or not. Adjacent free ranges are always joined.
 #[derive(Debug, Clone)]
 pub struct Arena {
     layout: Layout,
     free: u64,
-    /// Start to length of each free piece.
+    /// Start to length of each free range.
     by_start: BTreeMap<u64, u64>,
-    /// Length to starts of the free pieces that have it; never an empty set.
+    /// Length to starts of the free ranges of this length; never an empty set.
     by_length: BTreeMap<u64, BTreeSet<u64>>,
 }
 
@@ -50,9 +50,9 @@ impl Arena {
         arena
     }
 
-    /// Takes `bytes` bytes, more than 0, from the lowest addresses that will do: one range, or
-    /// several by address if the layout is scattered. `None` if there are not enough in the wanted
-    /// form; nothing is taken then.
+    /// Allocates `bytes` bytes, more than 0, at the lowest addresses that fit: one range, or
+    /// several by address if the layout is scattered. `None` if the free ranges do not suffice;
+    /// nothing is allocated then.
     pub fn allocate(&mut self, bytes: u64) -> Option<Vec<Range<u64>>> {
         match self.layout {
             _ if bytes == 0 || bytes > self.free => None,
@@ -73,7 +73,7 @@ impl Arena {
         Some(aligned..aligned + bytes)
     }
 
-    /// Takes pieces of `bytes` bytes together, which must be free in all.
+    /// Takes ranges of `bytes` bytes together. That many must be free in total.
     fn take_pieces(&mut self, bytes: u64) -> Vec<Range<u64>> {
         let (mut taken, mut missing) = (Vec::new(), bytes);
         while missing > 0 {
@@ -86,7 +86,7 @@ impl Arena {
         taken
     }
 
-    /// Takes `range` out of the free piece at `start`, which contains it.
+    /// Removes `range` from the free range at `start`, which contains it.
     fn take(&mut self, start: u64, range: Range<u64>) {
         let Some(length) = self.remove(start) else { return };
         let end = start + length;
@@ -94,7 +94,7 @@ impl Arena {
         self.insert(range.end..end);
     }
 
-    /// Gives a range back. Returns whether all of it was in use; if not, nothing changes.
+    /// Frees a range. Returns whether all of it was in use; if not, nothing changes.
     pub fn free(&mut self, range: Range<u64>) -> bool {
         let (mut start, mut end) = (range.start, range.end);
         let before = self.by_start.range(..start).next_back().map(|(start, length)| (*start, start + length));
@@ -135,12 +135,12 @@ impl Arena {
         Some(length)
     }
 
-    /// Returns the free ranges, by address; neighbours are one.
+    /// Returns the free ranges by address; adjacent ones are joined.
     pub fn free_ranges(&self) -> impl Iterator<Item = Range<u64>> {
         self.by_start.iter().map(|(start, length)| *start..start + length)
     }
 
-    /// Returns how many bytes are free.
+    /// Returns the free bytes.
     pub fn free_bytes(&self) -> FreeBytes {
         let longest = self.by_length.last_key_value().map_or(0, |(length, _)| *length);
         let largest = match self.layout {
@@ -151,8 +151,8 @@ impl Arena {
     }
 
     /// Returns the largest request in bytes, a multiple of `granularity`, of which `count` could be
-    /// allocated one after the other. All that is and was allocated must be multiples of
-    /// `granularity`, and the layout's alignment must divide it.
+    /// allocated in sequence. All present and past allocations must be multiples of `granularity`,
+    /// and the layout's alignment must divide it.
     pub fn largest_fit(&self, count: u64, granularity: u64) -> u64 {
         let holds = |bytes: u64| match self.layout {
             Layout::Scattered => u128::from(bytes) * u128::from(count) <= u128::from(self.free),
@@ -161,7 +161,7 @@ impl Arena {
                 self.by_length.range(bytes..).map(pieces).fold(0, u64::saturating_add) >= count
             }
         };
-        // So many times the granularity surely fits, and so many surely do not.
+        // `fits` times the granularity surely fits; `beyond` times surely does not.
         let (mut fits, mut beyond) = (0, self.free_bytes().largest / granularity + 1);
         while beyond - fits > 1 {
             let middle = fits + (beyond - fits) / 2;
@@ -267,7 +267,7 @@ mod tests {
     #[derive(Debug, Clone)]
     enum Step {
         Allocate(u64),
-        /// One of those that are live, counted around.
+        /// Frees one of the live ranges, with an index modulo their number.
         Free(usize),
     }
 
@@ -311,7 +311,7 @@ mod tests {
             }
         }
 
-        /// What `largest_fit` promises can be had, and one multiple of the granularity more cannot.
+        /// Checks that the result of `largest_fit` fits, and that one granularity more does not.
         #[test]
         fn the_largest_fit_fits_and_no_more(layout in layouts(), steps in steps(), count in 1u64..5) {
             const GRANULARITY: u64 = 8;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Joining blocks of a few sizes into one buffer, as ION's system heap does with its page orders.
+//! Joins blocks of a few sizes to one buffer, as ION's system heap does with its page orders.
 //!
-//! A heap that can join keeps single blocks in its pool, by block size and trust domain, in place
-//! of whole buffers. An [`Assembly`] says which block is wanted next; its user takes that block
-//! from the pool, or asks the source for one, without any lock held in between.
+//! A heap that can join keeps single blocks in its pool, by block size and trust domain, instead of
+//! whole buffers. An [`Assembly`] computes the size of the next block. Its user takes that block
+//! from the pool, or from the source, and holds no lock in between.
 
 use super::pooled::{Clean, Pooled};
 use crate::units::{BackedBytes, PageSize, RequestedBytes};
@@ -13,9 +13,9 @@ use crate::units::{BackedBytes, PageSize, RequestedBytes};
 pub struct BlockSizes(Vec<BackedBytes>);
 
 impl BlockSizes {
-    /// Blocks of `orders`, each a power of two of pages, given largest first as a configuration has
-    /// them (`order` of `ion_page_pool`). `None` if there is no order, or a block would not fit
-    /// into 64 bits.
+    /// Returns blocks of `orders`, each a power of two of pages, largest first as in a
+    /// configuration (`order` of `ion_page_pool`). `None` if there is no order, or if a block's
+    /// size exceeds 64 bits.
     pub fn new(orders: &[u32], page: PageSize) -> Option<Self> {
         let bytes = |order: &u32| {
             let bytes = 1u64.checked_shl(*order)?.checked_mul(page.bytes())?;
@@ -25,7 +25,7 @@ impl BlockSizes {
         (!sizes.is_empty()).then_some(Self(sizes))
     }
 
-    /// Returns the largest block of at most `bytes` bytes; `None` if none is so small.
+    /// Returns the largest block of at most `bytes` bytes; `None` if all are larger.
     pub fn largest_within(&self, bytes: u64) -> Option<BackedBytes> {
         self.0.iter().copied().find(|size| size.get() <= bytes)
     }
@@ -36,28 +36,28 @@ impl BlockSizes {
     }
 }
 
-/// No block of the smallest size is available, or the buffer would need more blocks than can be
-/// joined.
+/// Reason why a buffer cannot be joined: no block of the smallest size is available, or it would
+/// need more blocks than can be joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Incomplete {
-    /// Even the smallest blocks have run out.
+    /// Even the smallest blocks are used up.
     #[error("no block is left of the {missing} bytes that are missing")]
     OutOfBlocks {
-        /// Bytes of the buffer that have no block.
+        /// Bytes of the buffer for which there is no block.
         missing: u64,
     },
     /// Memory is too scattered.
     #[error("the buffer would need {needed} blocks, but at most {limit} can be joined")]
     TooScattered {
-        /// Blocks that it would need at least.
+        /// The fewest blocks that it would need.
         needed: u64,
-        /// Most that can be joined.
+        /// Most blocks that can be joined.
         limit: u64,
     },
 }
 
-/// A buffer that is being joined from blocks, the largest first. Sizes never go up again, as in
-/// ION: once a size has run out, only smaller ones are asked for.
+/// A buffer that is being joined from blocks, the largest first. Sizes only decrease, as in ION:
+/// once blocks of a size are used up, it needs smaller ones.
 #[derive(Debug)]
 pub struct Assembly<'a, B> {
     sizes: &'a [BackedBytes],
@@ -76,10 +76,10 @@ impl<'a, B> Assembly<'a, B> {
         Self { sizes: &sizes.0, remaining: bytes.get(), blocks: Vec::new(), limit }
     }
 
-    /// Returns the size of the block that comes next; `None` if the buffer is complete.
+    /// Returns the size of the next block; `None` if the buffer is complete.
     ///
     /// # Errors
-    /// If it cannot be completed. The blocks that it has stay in it, for [`Assembly::into_blocks`].
+    /// If it cannot be completed. Its blocks stay in it, for [`Assembly::into_blocks`].
     pub fn wanted(&mut self) -> Result<Option<BackedBytes>, Incomplete> {
         if self.remaining == 0 {
             return Ok(None);
@@ -98,7 +98,7 @@ impl<'a, B> Assembly<'a, B> {
         Err(Incomplete::OutOfBlocks { missing: self.remaining })
     }
 
-    /// Returns the fewest blocks of `largest` bytes and below that the rest can consist of.
+    /// Returns the fewest blocks of at most `largest` bytes each that the rest can consist of.
     fn fewest(&self, largest: BackedBytes) -> u64 {
         let (mut blocks, mut rest) = (0, self.remaining);
         for bytes in self.sizes.iter().filter(|bytes| **bytes <= largest).map(|bytes| bytes.get()) {
@@ -108,7 +108,7 @@ impl<'a, B> Assembly<'a, B> {
         blocks
     }
 
-    /// Adds a block of the size that was wanted.
+    /// Adds a block of the wanted size.
     pub fn add(&mut self, block: B) {
         let wanted = self.sizes.first().map_or(0, |bytes| bytes.get());
         debug_assert!(wanted <= self.remaining, "a block is added after it was wanted");
@@ -116,13 +116,12 @@ impl<'a, B> Assembly<'a, B> {
         self.blocks.push(block);
     }
 
-    /// Wants only smaller blocks from now on: there is none of the size that was wanted.
+    /// Uses only smaller blocks from now on, because there is none of the wanted size.
     pub fn go_smaller(&mut self) {
         self.sizes = self.sizes.get(1..).unwrap_or_default();
     }
 
-    /// Returns the blocks in the order in which they make up the buffer; those so far if it is not
-    /// complete.
+    /// Returns the blocks in their order in the buffer; the blocks so far if it is not complete.
     pub fn into_blocks(self) -> Vec<B> {
         self.blocks
     }
@@ -158,7 +157,7 @@ mod tests {
         RequestedBytes(i64::try_from(amount).expect("small")).round_up(4 * KIB).expect("valid")
     }
 
-    /// A block: where it came from, and its bytes.
+    /// A block: its origin and its bytes.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     enum Block {
         Pooled(u64),
@@ -176,7 +175,7 @@ mod tests {
         Pooled::part(Block::Pooled(size), bytes(size), Some(TrustDomain::Uid(Uid(uid))))
     }
 
-    /// Joins a buffer from the lists, and from a source that has so many new blocks of each size
+    /// Joins a buffer from the lists, and from a source that has this many new blocks of each size
     /// left.
     fn assemble(
         total: u64,
@@ -282,8 +281,8 @@ mod tests {
     }
 
     proptest! {
-        /// The model: for each size from the largest, as many as fit and exist, the domain's own
-        /// from the pool first.
+        /// The model: for each size from the largest, it uses as many blocks as fit and exist,
+        /// first the domain's own pooled blocks.
         #[test]
         fn every_buffer_agrees_with_the_greedy_model(
             pages in 1u64..900,

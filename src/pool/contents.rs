@@ -6,12 +6,12 @@ use super::pooled::{Clean, Dirty, Pooled};
 use super::released::ReleasedList;
 use std::collections::HashMap;
 
-/// Limits of a pool. ION's pools had no limit but the shrinker.
+/// Limits of a pool. Only the shrinker limited ION's pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolLimits {
     /// Most bytes.
     pub bytes: u64,
-    /// Most buffers and blocks: each buffer takes one or two of the service's descriptors.
+    /// Most buffers and blocks: each buffer uses one or two of the service's descriptors.
     pub entries: usize,
 }
 
@@ -19,7 +19,7 @@ pub struct PoolLimits {
 #[derive(Debug)]
 pub struct Contents<M, D> {
     limits: PoolLimits,
-    /// Memory that waits to be cleaned.
+    /// Memory that is not cleaned yet.
     pub released: ReleasedList<D>,
     /// Clean memory.
     pub free: FreeLists<M>,
@@ -42,7 +42,7 @@ impl Holding {
     }
 }
 
-/// Memory that left a pool and must be dropped. Dropping it can take the kernel time.
+/// Memory that left a pool and must be dropped. Dropping it can take the kernel long.
 #[derive(Debug)]
 #[must_use = "it is to be dropped after the pool's lock"]
 pub struct Evicted<M, D> {
@@ -82,15 +82,15 @@ impl<M, D> Contents<M, D> {
         self.released.bytes() + self.free.bytes()
     }
 
-    /// Returns whether `bytes` more bytes fit in without evicting anything.
+    /// Returns whether `bytes` more bytes fit without an eviction.
     pub fn has_room(&self, bytes: u64) -> bool {
         !self.is_short_of_entries() && bytes <= self.limits.bytes.saturating_sub(self.bytes())
     }
 
-    /// Evicts memory until `bytes` more bytes fit in, from the domain with the most of what is
-    /// short each time, bytes or entries: a client displaces other clients' memory only while it
-    /// has no more of that than they have. Returns `None`, and evicts nothing, if the limit is
-    /// smaller than `bytes`.
+    /// Evicts memory until `bytes` more bytes fit. Each time it evicts from the domain with the
+    /// most bytes, or with the most entries if those are short. So a client evicts other clients'
+    /// memory only while it has no more than they have. Returns `None`, and evicts nothing, if the
+    /// limit is smaller than `bytes`.
     pub fn make_room(&mut self, bytes: u64) -> Option<Evicted<M, D>> {
         if bytes > self.limits.bytes || self.limits.entries == 0 {
             return None;
@@ -105,8 +105,8 @@ impl<M, D> Contents<M, D> {
         self.released.len() + self.free.len() >= self.limits.entries
     }
 
-    /// Evicts one entry of the domain with the most of what is short: what it released last is its
-    /// most useful memory, so the oldest of its clean memory goes first.
+    /// Evicts one entry of the domain with the most of what is short. Memory that the domain
+    /// released last is the most useful, so its oldest clean memory is evicted first.
     fn evict_from_largest(&mut self, evicted: &mut Evicted<M, D>) -> bool {
         let mut holdings = HashMap::new();
         self.free.add_holdings(&mut holdings);
@@ -116,7 +116,7 @@ impl<M, D> Contents<M, D> {
             (domain, if is_short_of_entries { entries } else { bytes })
         });
         let holdings: HashMap<_, u64> = holdings.collect();
-        // Among equals the domain with the oldest clean memory loses it.
+        // Among equals it evicts from the domain with the oldest clean memory.
         let most = holdings.values().copied().max();
         let candidates = holdings.into_iter().filter(|(_, bytes)| Some(*bytes) == most);
         let oldest = candidates.map(|(domain, _)| domain.cloned());
@@ -136,7 +136,7 @@ impl<M, D> Contents<M, D> {
         true
     }
 
-    /// Takes out memory to return to the kernel until it has at least `bytes` bytes, all for 0:
+    /// Removes memory to return to the kernel until it has at least `bytes` bytes, all for 0:
     /// released memory first (`ion_heap_freelist_shrink`), then clean memory, the largest first.
     pub fn shrink(&mut self, bytes: u64) -> Evicted<M, D> {
         let released = self.released.shrink(bytes);

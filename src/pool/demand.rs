@@ -2,8 +2,8 @@
 //! Sizes that clients request repeatedly, and the number of their buffers that are worth
 //! preallocating.
 //!
-//! Time is divided into periods. The target of a size is the largest number of buffers that were
-//! missing in this period or the one before, once two requests missed some. So a size that is
+//! Time is divided into periods. After two requests missed buffers of a size, its target is the
+//! largest number of buffers that were missing in this period or the one before. So a size that is
 //! requested once is not kept, and a size that is no longer requested is dropped after two periods.
 //! A buffer was missing if the trust domain's own pooled memory did not serve it, even if a
 //! preallocated one did: otherwise a target would vanish as soon as it is met.
@@ -12,16 +12,16 @@ use crate::units::BackedBytes;
 use std::cmp::Reverse;
 use std::time::Duration;
 
-/// Seconds in one period. Two of them are shorter than the time after which idle memory goes, so
-/// that a size that is not asked for any more is not preallocated again.
+/// Seconds in one period. Two periods are shorter than the time after which unused memory is
+/// returned, so that a size that is no longer requested is not preallocated again.
 const PERIOD_SECONDS: u64 = 10;
-/// Requests in two periods from which on a size counts as asked for repeatedly.
+/// Requests in two periods from which a size counts as requested repeatedly.
 const REPEATED: u64 = 2;
 
 /// Limit of preallocated memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DemandLimits {
-    /// Most sizes followed: a client can ask for any number of them.
+    /// Most sizes with a record: a client can request any number of sizes.
     pub sizes: usize,
     /// Most bytes of all targets.
     pub bytes: u64,
@@ -61,7 +61,7 @@ struct Missing {
 }
 
 impl Followed {
-    /// Returns what was missing now and before, seen from `period`.
+    /// Returns the missing buffers of `period` and of the period before.
     fn at(&self, period: u64) -> (Missing, Missing) {
         match period.saturating_sub(self.period) {
             0 => (self.current, self.previous),
@@ -82,12 +82,12 @@ impl Followed {
 }
 
 impl Demand {
-    /// Returns the demand when nothing was asked for yet.
+    /// Returns the demand before any request.
     pub fn new(limits: DemandLimits) -> Self {
         Self { limits, sizes: Vec::new() }
     }
 
-    /// Notes that a request missed `buffers` buffers of this size at time `now` (since boot).
+    /// Records that a request missed `buffers` buffers of this size at time `now` (since boot).
     pub fn missed(&mut self, bytes: BackedBytes, buffers: usize, now: Duration) {
         let period = period(now);
         let at = match self.sizes.iter().position(|size| size.bytes == bytes) {
@@ -104,7 +104,7 @@ impl Demand {
         size.current.buffers = size.current.buffers.saturating_add(buffers as u64);
     }
 
-    /// Starts to follow a size, in place of the least asked for one if there are too many.
+    /// Adds a size. If there are too many, it replaces the least requested one.
     fn admit(&mut self, bytes: BackedBytes, period: u64) -> Option<usize> {
         let nothing = Missing::default();
         let new = Followed { bytes, period, current: nothing, previous: nothing };
@@ -118,7 +118,7 @@ impl Demand {
         Some(least)
     }
 
-    /// Returns what should lie ready at time `now`, the most asked for first, within the limits.
+    /// Returns the target sizes at time `now`, the most requested first, within the limits.
     pub fn targets(&self, now: Duration) -> Vec<Target> {
         let period = period(now);
         let mut repeated: Vec<_> =
@@ -134,7 +134,7 @@ impl Demand {
         repeated.into_iter().map(within).filter(|target| target.buffers > 0).collect()
     }
 
-    /// Forgets all that was asked for: the memory is wanted elsewhere.
+    /// Clears all records, because other processes need the memory.
     pub fn forget(&mut self) {
         self.sizes.clear();
     }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     proptest! {
-        /// The model keeps every request for ever.
+        /// The model keeps all requests.
         #[test]
         fn every_sequence_agrees_with_a_list_of_all_requests(
             requests in prop::collection::vec((1u64..5, 1usize..6, 0u64..9), 0..60),

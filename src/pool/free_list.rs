@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Free lists: clean memory, ready to be handed out. ION's `ion_page_pool`, for buffers of any
-//! exact size.
+//! Free lists: clean memory, ready for requests. ION's `ion_page_pool`, for buffers of any exact
+//! size.
 
 use super::contents::Holding;
 use super::pooled::{Clean, Pooled, TrustDomain};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-/// Clean memory by size and trust domain; fresh memory apart. A file's size is sealed, so only a
-/// request for exactly that size can use it; camera and graphics stacks ask for the same few sizes
-/// again and again.
+/// Clean memory by size and trust domain, with separate lists for fresh memory. A file's size is
+/// sealed, so only a request for exactly that size can use it. Camera and graphics stacks
+/// repeatedly request the same few sizes.
 #[derive(Debug)]
 pub struct FreeLists<M> {
     classes: BTreeMap<u64, Class<M>>,
@@ -17,7 +17,7 @@ pub struct FreeLists<M> {
     len: usize,
 }
 
-/// Memory of one size, oldest first within each queue.
+/// Memory of one size, the oldest first within each queue.
 #[derive(Debug)]
 struct Class<M> {
     /// By the domain that held it last; no queue is empty.
@@ -65,7 +65,7 @@ impl<M> Class<M> {
 #[derive(Debug)]
 struct Listed<M> {
     memory: Pooled<M, Clean>,
-    /// When it was put there, since boot.
+    /// Time since boot when it was added.
     since: Duration,
 }
 
@@ -76,7 +76,7 @@ impl<M> Default for FreeLists<M> {
 }
 
 impl<M> FreeLists<M> {
-    /// Puts clean memory on its list at time `now` (since boot).
+    /// Adds clean memory to its list at time `now` (since boot).
     pub fn put(&mut self, memory: Pooled<M, Clean>, now: Duration) {
         let bytes = memory.bytes().get();
         self.bytes += bytes;
@@ -84,7 +84,7 @@ impl<M> FreeLists<M> {
         self.classes.entry(bytes).or_default().put(memory, now);
     }
 
-    /// Adds what each domain has to `holdings`; fresh memory counts under `None`.
+    /// Adds the memory of each domain to `holdings`; fresh memory counts under `None`.
     pub fn add_holdings<'a>(&'a self, holdings: &mut HashMap<Option<&'a TrustDomain>, Holding>) {
         for (bytes, class) in &self.classes {
             for (domain, queue) in class.queues().filter(|(_, queue)| !queue.is_empty()) {
@@ -99,7 +99,7 @@ impl<M> FreeLists<M> {
         self.pop(bytes, domain)
     }
 
-    /// Returns when the oldest memory of a domain was put there (since boot); of fresh memory for
+    /// Returns when the oldest memory of a domain was added (since boot); of fresh memory for
     /// `None`.
     pub fn oldest_since(&self, domain: Option<&TrustDomain>) -> Option<Duration> {
         Some(self.oldest(domain)?.0)
@@ -151,7 +151,7 @@ impl<M> FreeLists<M> {
         Some(taken)
     }
 
-    /// Counts memory of `bytes` bytes as taken.
+    /// Subtracts memory of `bytes` bytes that was taken.
     fn taken(&mut self, bytes: u64) {
         if self.classes.get(&bytes).is_some_and(Class::is_empty) {
             self.classes.remove(&bytes);
@@ -160,8 +160,8 @@ impl<M> FreeLists<M> {
         self.len -= 1;
     }
 
-    /// Takes out memory to return to the kernel until it has at least `bytes` bytes, all for 0: the
-    /// largest first, of these the oldest (`ion_page_pool_shrink`).
+    /// Removes memory to return to the kernel until it has at least `bytes` bytes, all for 0: the
+    /// largest first, among equals the oldest (`ion_page_pool_shrink`).
     pub fn shrink(&mut self, bytes: u64) -> Vec<Pooled<M, Clean>> {
         let (mut taken, mut total) = (Vec::new(), 0);
         while bytes == 0 || total < bytes {
@@ -181,7 +181,7 @@ impl<M> FreeLists<M> {
         self.pop(bytes, domain.as_ref())
     }
 
-    /// Takes all memory that was put there before `deadline` (since boot).
+    /// Removes all memory that was added before `deadline` (since boot).
     pub fn expire(&mut self, deadline: Duration) -> Vec<Pooled<M, Clean>> {
         let mut stale = Vec::new();
         for (bytes, class) in &self.classes {
@@ -204,7 +204,7 @@ impl<M> FreeLists<M> {
         queues.flat_map(|(_, queue)| queue).map(|listed| listed.memory.memory())
     }
 
-    /// Returns the bytes on the lists: reclaimable at any time.
+    /// Returns the bytes on the lists; all are reclaimable at any time.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory that no client holds, with the proof in its type that it is clean.
+//! Memory that no client holds. Its type proves whether it is clean.
 
 use crate::units::{BackedBytes, Uid};
 use std::marker::PhantomData;
 
-/// A set of clients that may receive each other's recycled memory: one SELinux context, or one uid
-/// where the transport tells no context.
+/// The clients that may receive each other's recycled memory: those of one SELinux context, or of
+/// one uid if the transport reports no context.
 ///
-/// Cleaning is not enough across this line: a client can keep pages of a file pinned (vmsplice,
-/// io_uring) where no lease sees it, and would read what the next holder writes.
+/// Between domains cleaning is not enough: a client can keep pages of a file pinned (vmsplice,
+/// io_uring) without the lease detecting it, and would read what the next holder writes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TrustDomain {
     /// Processes of one SELinux context.
@@ -19,7 +19,7 @@ pub enum TrustDomain {
     Shared,
 }
 
-/// State of memory that holds what its last client wrote.
+/// State of memory that has the data of its last client.
 #[derive(Debug)]
 pub enum Dirty {}
 
@@ -43,8 +43,7 @@ impl<M, S> Pooled<M, S> {
         self.bytes
     }
 
-    /// Returns the domain that held it last; `None` for fresh memory, which no client has ever
-    /// held.
+    /// Returns the domain that held it last; `None` for fresh memory, which no client has held.
     pub fn domain(&self) -> Option<&TrustDomain> {
         self.domain.as_ref()
     }
@@ -61,7 +60,7 @@ impl<M> Pooled<M, Dirty> {
         Self { memory, bytes, domain: Some(domain), state: PhantomData }
     }
 
-    /// Cleans it with `zero`: the only way from dirty to clean memory.
+    /// Cleans it with `zero`: the only conversion from dirty to clean memory.
     ///
     /// # Errors
     /// `zero`'s; the memory is dropped then, since its contents are unknown.
@@ -72,7 +71,7 @@ impl<M> Pooled<M, Dirty> {
 }
 
 impl<M> Pooled<M, Dirty> {
-    /// Returns the memory with what its last client wrote, for a client of the same domain that
+    /// Returns the memory with the data of its last client, for a client of the same domain that
     /// accepts that.
     pub fn into_dirty_memory(self) -> M {
         self.memory
@@ -80,7 +79,7 @@ impl<M> Pooled<M, Dirty> {
 }
 
 impl<M> Pooled<M, Clean> {
-    /// Wraps memory as its source made it: zero, and never held by a client, so that it fits every
+    /// Wraps memory as its source made it: zero and never held by a client, so it fits every
     /// domain.
     pub fn fresh(memory: M, bytes: BackedBytes) -> Self {
         Self { memory, bytes, domain: None, state: PhantomData }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The deferred-free list: released memory that waits to be cleaned. ION's `free_list`.
+//! The released list: memory that is not cleaned yet. ION's deferred-free `free_list`.
 
 use super::contents::Holding;
 use super::pooled::{Dirty, Pooled, TrustDomain};
 use std::collections::{BTreeMap, HashMap};
 
-/// Identifies an entry of a [`ReleasedList`]; never given twice.
+/// Identifies an entry of a [`ReleasedList`]; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReleasedId(u64);
 
@@ -32,13 +32,14 @@ impl<M> ReleasedList<M> {
         self.next += 1;
     }
 
-    /// Returns the newest entry that `is_wanted`: what was released last is still in the caches.
+    /// Returns the newest entry that `is_wanted`: memory that was released last is still in CPU
+    /// caches.
     pub fn newest(&self, is_wanted: impl Fn(&Pooled<M, Dirty>) -> bool) -> Option<(ReleasedId, &M)> {
         let mut newest_first = self.entries.iter().rev();
         newest_first.find(|(_, entry)| is_wanted(entry)).map(|(id, entry)| (*id, entry.memory()))
     }
 
-    /// Takes an entry out; `None` if it was taken before.
+    /// Removes and returns an entry; `None` if it was removed before.
     pub fn remove(&mut self, id: ReleasedId) -> Option<Pooled<M, Dirty>> {
         let entry = self.entries.remove(&id)?;
         self.bytes -= entry.bytes().get();

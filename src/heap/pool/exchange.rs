@@ -14,18 +14,17 @@ pub struct PoolCounters {
     pub pooled_bytes: u64,
     /// Buffers served from it.
     pub hits: u64,
-    /// Buffers that it could have served and did not.
+    /// Buffers that it could have served but did not.
     pub misses: u64,
     /// Buffers preallocated for repeated demand.
     pub preallocated: u64,
     /// Bytes cleaned, by the worker and in calls.
     pub scrubbed_bytes: u64,
-    /// The part of it that callers cleaned.
+    /// The part of `scrubbed_bytes` that callers cleaned.
     pub scrubbed_in_call_bytes: u64,
-    /// Buffers handed out with what their own domain's clients left in them, as the request
-    /// permitted.
+    /// Buffers served with data of their own trust domain's clients, as the request permitted.
     pub unzeroed: u64,
-    /// Buffers that were released and not kept, or made room for others.
+    /// Released buffers that were not pooled, or were evicted.
     pub discarded: Discards,
 }
 
@@ -33,21 +32,21 @@ pub struct PoolCounters {
 pub struct Taken<M: Poolable = Stored> {
     /// Clean memory.
     pub clean: Vec<Pooled<M, Clean>>,
-    /// Released memory of its own domain, to be cleaned with [`Pool::clean`](super::Pool::clean).
+    /// Released memory of its own domain, to clean with [`Pool::clean`](super::Pool::clean).
     pub released: Vec<Released<M>>,
-    /// Released memory of its own domain that may be handed out as it is, with
+    /// Released memory of its own domain to use uncleaned, with
     /// [`Pool::reuse`](super::Pool::reuse).
     pub as_is: Vec<Released<M>>,
 }
 
-/// The way in which a request's buffers were served.
+/// How a request's buffers were served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Served {
-    /// From the pool.
+    /// Number of buffers from the pool.
     pub hits: usize,
-    /// The part of them that no client had held before.
+    /// Number of `hits` that no client had held before.
     pub fresh: usize,
-    /// By new memory.
+    /// Number of buffers of new memory.
     pub misses: usize,
 }
 
@@ -67,13 +66,13 @@ pub struct Wanted<'a> {
     pub count: usize,
     /// The trust domain of the caller.
     pub domain: &'a TrustDomain,
-    /// Whether what the domain's own clients left in it may be handed out.
+    /// Whether it accepts data of the domain's own clients.
     pub unzeroed: bool,
 }
 
 /// Memory for the worker to clean.
 pub struct Work<M: Poolable = Stored> {
     pub(super) id: ReleasedId,
-    /// Work to do without any lock.
+    /// The cleaning to do without any lock.
     pub wipe: Arc<M::Wipe>,
 }

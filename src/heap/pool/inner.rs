@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The state that the lock of a pool guards.
+//! The state that a pool's lock guards.
 
 use super::{Leftover, PoolCounters, Poolable, Unclean};
 use crate::ledger::HeapAccount;
@@ -7,7 +7,7 @@ use crate::pool::{Contents, Demand, DemandLimits, Dirty, PoolLimits, Pooled};
 use crate::units::BackedBytes;
 use std::time::Duration;
 
-/// Most sizes of which buffers are preallocated.
+/// Most sizes that are preallocated.
 const PREALLOCATED_SIZES: usize = 32;
 
 /// The memory of a pool, and its account.
@@ -25,7 +25,7 @@ impl<M: Poolable> Inner<M> {
         Self { account, contents, demand, counters: PoolCounters::default() }
     }
 
-    /// Empties the pool and gives it other limits. Returns what was in it.
+    /// Empties the pool and sets other limits. Returns the memory that was in it.
     pub(super) fn begin_again(&mut self, limits: Option<PoolLimits>) -> Leftover<M> {
         let evicted = self.contents.shrink(0);
         self.retire(&evicted.released);
@@ -47,13 +47,13 @@ impl<M: Poolable> Inner<M> {
         sizes.into_iter().find(|bytes| has_room(bytes.get()))
     }
 
-    /// Counts what left the released list as truly free.
+    /// Counts memory that left the released list as freed.
     pub(super) fn retire(&mut self, released: &[Pooled<Unclean<M>, Dirty>]) {
         let bytes = released.iter().map(|memory| memory.bytes().get()).sum();
         self.account.retired(released.len() as u64, bytes);
     }
 
-    /// Evicts what the bytes that are booked leave no room for.
+    /// Evicts the memory for which the booked bytes leave no room.
     pub(super) fn fit(&mut self) -> Leftover<M> {
         let Some(room) = self.account.unbooked() else { return Leftover::default() };
         let excess = self.contents.bytes().saturating_sub(room);
@@ -66,7 +66,7 @@ impl<M: Poolable> Inner<M> {
     }
 }
 
-/// Returns what a pool with these limits begins with.
+/// Returns the empty contents and demand of a pool with these limits.
 fn empty<M: Poolable>(limits: Option<PoolLimits>) -> (Contents<M, Unclean<M>>, Demand) {
     let limits = limits.unwrap_or(PoolLimits { bytes: 0, entries: 0 });
     let demand =

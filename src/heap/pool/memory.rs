@@ -15,11 +15,11 @@ use std::sync::Arc;
 pub struct Stored {
     /// The memory.
     pub memory: Arc<dyn Memory>,
-    /// `None` if the kernel's watches were used up.
+    /// `None` if the kernel had no watches left.
     pub watch: Option<Watch>,
 }
 
-/// Operations of a pool on memory, always without its lock. A model checker replaces them.
+/// A pool's operations on memory, always without its lock. A model checker replaces them.
 pub trait Poolable: Send {
     /// Cleans memory, on any number of threads.
     type Wipe: Send + Sync;
@@ -42,7 +42,7 @@ pub trait Poolable: Send {
     /// If its contents are not known.
     fn finish(&self, wipe: &Self::Wipe) -> io::Result<()>;
 
-    /// Has nothing write to it any more.
+    /// Stops all writing to the memory by `wipe`.
     fn stop(&self, wipe: &Self::Wipe);
 
     /// Does as [`Memory::cleaned`].
@@ -91,13 +91,13 @@ impl Poolable for Stored {
 
 /// Memory on the released list. Dropping it first stops the thread that cleans it.
 pub struct Unclean<M: Poolable> {
-    /// `None` once the memory was taken out, just before the drop.
+    /// `None` after the memory was taken, just before the drop.
     pub(super) memory: Option<M>,
     pub(super) wipe: Arc<M::Wipe>,
 }
 
 impl<M: Poolable> Unclean<M> {
-    /// Returns the memory once no thread writes to it any more; `None` if it was taken out before.
+    /// Returns the memory after all threads stopped writing to it; `None` if it was taken before.
     pub(super) fn take_as_is(mut self) -> Option<M> {
         let memory = self.memory.take()?;
         memory.stop(&self.wipe);
@@ -120,18 +120,18 @@ impl<M: Poolable> Drop for Unclean<M> {
     }
 }
 
-/// A released buffer that is worth keeping, before it is in the pool.
+/// A released buffer that is worth pooling, before it is in the pool.
 pub type Released<M = Stored> = Pooled<Unclean<M>, Dirty>;
 
 /// Memory that left a pool to be dropped.
 pub type Leftover<M = Stored> = Evicted<M, Unclean<M>>;
 
-/// Bytes from which a second thread helps to give memory back: it takes the kernel some 100 ms for
-/// a GiB to unmap it and as much to free it.
+/// Size in bytes from which a second thread helps to return memory. The kernel takes some 100 ms
+/// for a GiB to unmap it and as much to free it.
 const SHARED_WORK: u64 = 32 << 20;
 
-/// Drops memory that left a pool. The kernel needs time to free pages, so no lock may be held. If
-/// there is much memory, another thread drops half of it, if one can be started.
+/// Drops memory that left a pool. The caller holds no lock, because the kernel needs time to free
+/// pages. If there is much memory, another thread drops half of it, if it can be started.
 pub fn discard<M: Poolable>(leftover: Leftover<M>) {
     leftover.free.iter().for_each(|memory| memory.memory().cleaned());
     if leftover.bytes() < SHARED_WORK || leftover.len() < 2 {
@@ -140,7 +140,7 @@ pub fn discard<M: Poolable>(leftover: Leftover<M>) {
     let Leftover { mut released, mut free } = leftover;
     let half = (released.split_off(released.len() / 2), free.split_off(free.len() / 2));
     std::thread::scope(|scope| {
-        // Where no thread can be started, the half is dropped here and now.
+        // If no thread can be started, this thread drops the half.
         let _ = std::thread::Builder::new()
             .name("anion-discard".to_owned())
             .spawn_scoped(scope, move || drop(half));
@@ -149,7 +149,7 @@ pub fn discard<M: Poolable>(leftover: Leftover<M>) {
 }
 
 impl Pool<Stored> {
-    /// Returns the ranges of its source's arena that the memory in it takes.
+    /// Returns the ranges of its source's arena that its memory uses.
     pub fn ranges(&self) -> Vec<Range<u64>> {
         let inner = self.lock();
         let released = inner.contents.released.memories().filter_map(|unclean| unclean.memory.as_ref());
