@@ -5,25 +5,25 @@ use super::{HeapIndex, HeapReserve, Refusal};
 use crate::units::Uid;
 use std::collections::{HashMap, HashSet};
 
-/// Accounts kept before those that hold nothing are dropped, so that a host with many uids cannot
-/// fill the memory.
+/// Number of accounts from which those that hold nothing are dropped, so that a host with many uids
+/// cannot fill the memory.
 const MAX_IDLE_ACCOUNTS: usize = 4096;
 
 /// Most buffers of a uid that holds few: one batch.
 const FEW_BUFFERS: u64 = 64;
 
-/// Limit of one uid for resources that all uids share.
+/// A uid's limit for resources that all uids share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     /// All of it.
     Favoured,
-    /// All but what is kept for those.
+    /// All except the part for favoured uids.
     Few,
-    /// All but what is kept for those and for uids that hold few buffers.
+    /// All except the parts for favoured uids and for uids that hold few buffers.
     Many,
 }
 
-/// Name of the policy of uids that none names.
+/// Name of the policy for uids that no policy names.
 const DEFAULT_POLICY: &str = "default";
 
 /// Quotas, reserves and privileges of all uids.
@@ -32,7 +32,7 @@ pub struct Limits {
     default: Quota,
     named: HashMap<Uid, Named>,
     reserves: Vec<(HeapIndex, HeapReserve)>,
-    /// Uids for which some of what is shared by all is kept.
+    /// Uids for which a part of the shared resources is kept.
     favoured: HashSet<Uid>,
 }
 
@@ -51,12 +51,12 @@ struct Named {
 }
 
 impl Limits {
-    /// Limits that every uid has unless [`Limits::with_client`] names it; `None` for no limit.
+    /// Makes limits for every uid that [`Limits::with_client`] does not name; `None` for no limit.
     pub fn new(max_bytes: Option<u64>, max_buffers: Option<u64>) -> Self {
         Self { default: Quota { bytes: max_bytes, buffers: max_buffers }, ..Self::default() }
     }
 
-    /// Gives `uid` limits of its own, from the policy called `policy`.
+    /// Sets the limits of `uid`, from the policy called `policy`.
     #[must_use]
     pub fn with_client(
         mut self,
@@ -71,14 +71,14 @@ impl Limits {
         self
     }
 
-    /// Keeps `bytes` of `heap` for `uid`: no other uid can take them.
+    /// Keeps `bytes` of `heap` for `uid`: no other uid can use them.
     #[must_use]
     pub fn with_reserve(mut self, uid: Uid, heap: HeapIndex, bytes: u64) -> Self {
         self.reserves.push((heap, HeapReserve { uid, bytes }));
         self
     }
 
-    /// Keeps a part of the shared resources for `uids`, independently of what others hold.
+    /// Keeps a part of the shared resources for `uids`, independently of what other uids hold.
     #[must_use]
     pub fn with_favoured(mut self, uids: impl IntoIterator<Item = Uid>) -> Self {
         self.favoured.extend(uids);
@@ -102,13 +102,13 @@ pub struct Usage {
     pub uid: Uid,
     /// Name of its policy.
     pub policy: String,
-    /// Bytes of its buffers, those being allocated included.
+    /// Bytes of its buffers, including those that are being allocated.
     pub bytes: u64,
-    /// Number of its buffers, those being allocated included.
+    /// Number of its buffers, including those that are being allocated.
     pub buffers: u64,
-    /// Bytes that it has reserved and not drawn, which count against its limits, too.
+    /// Bytes that it has reserved and not drawn. They count against its limits, too.
     pub reserved_bytes: u64,
-    /// Highest `bytes` after an allocation succeeded.
+    /// Highest value of `bytes` after a successful allocation.
     pub peak_bytes: u64,
     /// Byte limit; `None` for unlimited.
     pub max_bytes: Option<u64>,
@@ -118,10 +118,10 @@ pub struct Usage {
 
 #[derive(Debug, Default)]
 struct Account {
-    /// Everything that counts against the limits: held, being allocated, and reserved.
+    /// All bytes that count against the limits: held, being allocated, and reserved.
     bytes: u64,
     buffers: u64,
-    /// The part of it that is reserved and not drawn.
+    /// The part of `bytes` that is reserved and not drawn.
     reserved_bytes: u64,
     reserved_buffers: u64,
     peak_bytes: u64,
@@ -216,7 +216,7 @@ impl Accounts {
         }
     }
 
-    /// Removes the mark; the buffers stay booked.
+    /// Removes the mark as reserved; the buffers stay booked.
     pub(super) fn draw(&mut self, uid: Uid, bytes: u64, buffers: u64) {
         if let Some(account) = self.by_uid.get_mut(&uid) {
             account.reserved_bytes -= bytes;
@@ -253,7 +253,8 @@ impl Accounts {
         }
     }
 
-    /// Returns which part of what all uids share `uid` may take with `buffers` more buffers.
+    /// Returns the part of the shared resources that `uid` may use once it has `buffers` more
+    /// buffers.
     pub(super) fn standing(&self, uid: Uid, buffers: u64) -> Standing {
         let (_, held) = self.held(uid);
         match held.saturating_add(buffers) {

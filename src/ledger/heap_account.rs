@@ -4,28 +4,28 @@
 use super::Refusal;
 use crate::units::Uid;
 
-/// Counters of one heap, all from the same instant.
+/// Counters of one heap, all of the same instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HeapCounters {
-    /// ION's `num_of_buffers`: deferred frees count.
+    /// ION's `num_of_buffers`: includes deferred frees.
     pub buffers: u64,
-    /// ION's `num_of_alloc_bytes`: deferred frees count.
+    /// ION's `num_of_alloc_bytes`: includes deferred frees.
     pub bytes: u64,
-    /// Bytes of buffers that were released and are not yet truly freed.
+    /// Bytes of released buffers that are not yet freed.
     pub deferred_bytes: u64,
-    /// Bytes set aside for buffers that clients reserved and do not hold; not in `bytes`.
+    /// Bytes of reservations that are not drawn; not in `bytes`.
     pub reserved_bytes: u64,
-    /// ION's `alloc_bytes_wm`: highest `bytes` ever; never reset.
+    /// ION's `alloc_bytes_wm`: highest value of `bytes`; never reset.
     pub bytes_watermark: u64,
-    /// Buffers handed out since the start.
+    /// Buffers allocated since the start.
     pub allocations: u64,
-    /// Buffers that were released.
+    /// Buffers released since the start.
     pub frees: u64,
     /// Failed requests, by [`FailureCause`].
     pub failures: [u64; FailureCause::COUNT],
 }
 
-/// Reason why a request failed, as far as one heap is concerned.
+/// Reason why a request failed at one heap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureCause {
     /// No memory, room or descriptors.
@@ -34,14 +34,14 @@ pub enum FailureCause {
     Quota,
     /// The client may not use the heap.
     NotPermitted,
-    /// The heap cannot give this kind of buffer.
+    /// The heap cannot make this kind of buffer.
     Unsupported,
     /// The kernel failed unexpectedly.
     Backend,
 }
 
 impl FailureCause {
-    /// The number of buffers.
+    /// The number of causes.
     pub const COUNT: usize = 5;
 }
 
@@ -55,7 +55,7 @@ impl HeapCounters {
 /// Bytes of a heap that are reserved for one uid by the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeapReserve {
-    /// The uids that may use them.
+    /// The uid that may use them.
     pub uid: Uid,
     /// The number of bytes.
     pub bytes: u64,
@@ -64,24 +64,24 @@ pub struct HeapReserve {
 /// Room and counters of one heap.
 #[derive(Debug)]
 pub struct HeapAccount {
-    /// Bytes it may hold; `None` for no limit of its own.
+    /// Most bytes that it may book; `None` if it has no limit.
     capacity: Option<u64>,
     /// Bytes of live buffers, of requests being served, and of reservations.
     booked: u64,
-    /// Each with the bytes that its uid has booked.
+    /// The reserves, each with the bytes that its uid has booked.
     reserves: Vec<(HeapReserve, u64)>,
     counters: HeapCounters,
 }
 
 impl HeapAccount {
-    /// Returns the account of an empty heap that may hold `capacity` bytes, of which `reserves` are
-    /// kept for some uids.
+    /// Returns the account of an empty heap of `capacity` bytes, of which `reserves` are kept for
+    /// some uids.
     pub fn new(capacity: Option<u64>, reserves: Vec<HeapReserve>) -> Self {
         let reserves = reserves.into_iter().map(|reserve| (reserve, 0)).collect();
         Self { capacity, booked: 0, reserves, counters: HeapCounters::default() }
     }
 
-    /// Returns whether it keeps just these `reserves` for uids, in any order.
+    /// Returns whether its reserves equal `reserves`, in any order.
     pub fn has_reserves(&self, reserves: &[HeapReserve]) -> bool {
         let of = |uid| reserves.iter().find(|reserve| reserve.uid == uid).map(|reserve| reserve.bytes);
         reserves.len() == self.reserves.len()
@@ -98,13 +98,13 @@ impl HeapAccount {
         self.booked
     }
 
-    /// Returns the bytes that are not booked; `None` if the heap has no limit of its own.
+    /// Returns the bytes that are not booked; `None` if the heap has no limit.
     pub fn unbooked(&self) -> Option<u64> {
         Some(self.capacity?.saturating_sub(self.booked))
     }
 
-    /// Returns the bytes that `uid` could still book, others' unused reserves left alone; `None` if
-    /// the heap has no limit of its own.
+    /// Returns the bytes that `uid` could still book, without the unused reserves of other uids;
+    /// `None` if the heap has no limit.
     pub fn free(&self, uid: Uid) -> Option<u64> {
         let others = self.reserves.iter().filter(|(reserve, _)| reserve.uid != uid);
         let unused = others.map(|(reserve, used)| reserve.bytes.saturating_sub(*used));
@@ -124,10 +124,10 @@ impl HeapAccount {
         }
     }
 
-    /// Returns whether `bytes` bytes could be booked for `uid` if nothing were.
+    /// Returns whether `bytes` bytes could be booked for `uid` in an empty heap.
     ///
     /// # Errors
-    /// [`Refusal::HeapFull`], with what would be free then.
+    /// [`Refusal::HeapFull`], with the bytes that are free in an empty heap.
     pub fn check_empty(&self, uid: Uid, bytes: u64) -> Result<(), Refusal> {
         let Some(capacity) = self.capacity else { return Ok(()) };
         let others = self.reserves.iter().filter(|(reserve, _)| reserve.uid != uid);
@@ -171,7 +171,7 @@ impl HeapAccount {
         self.counters.reserved_bytes -= bytes;
     }
 
-    /// Counts booked buffers as handed out: `count` of them with `bytes` bytes together.
+    /// Counts booked buffers as allocated: `count` of them with `bytes` bytes together.
     pub fn allocated(&mut self, count: u64, bytes: u64) {
         let counters = &mut self.counters;
         counters.allocations += count;
@@ -180,15 +180,15 @@ impl HeapAccount {
         counters.bytes_watermark = counters.bytes_watermark.max(counters.bytes);
     }
 
-    /// Counts a buffer of `uid` as released: it is not booked any more, and counts as a deferred
-    /// free until it is retired.
+    /// Counts a buffer of `uid` as released: it is no longer booked, and counts as a deferred free
+    /// until it is retired.
     pub fn released(&mut self, uid: Uid, bytes: u64) {
         self.unbook(uid, bytes);
         self.counters.frees += 1;
         self.counters.deferred_bytes += bytes;
     }
 
-    /// Counts deferred frees as truly free: `count` of them with `bytes` bytes together.
+    /// Counts deferred frees as freed: `count` of them with `bytes` bytes together.
     pub fn retired(&mut self, count: u64, bytes: u64) {
         self.counters.buffers -= count;
         self.counters.bytes -= bytes;

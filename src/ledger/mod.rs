@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 2: the ledger: how much each client holds and may hold, and the account of one heap. Pure:
-//! no system calls, no locks, no memory of buffers. Every operation is O(1) in the number of
-//! buffers.
+//! Floor 2: the ledger: what each uid holds and may hold, and the account of one heap. Pure: no
+//! system calls, no locks, no memory of buffers. Every operation is O(1) in the number of buffers.
 //!
 //! [`Ledger`] has the accounts of all uids, for all heaps together. [`HeapAccount`] has the room of
 //! one heap, the part of it that is reserved for each uid, and ION's counters. A request is booked
-//! in both before any memory is touched. Both count bytes until a client releases them. Released
+//! in both before any memory is made. Both count bytes until a client releases them. Released
 //! memory that is not yet free is in the heap's counters, as in ION, and in no account.
 //!
-//! The owner of each serialises access; all values that it reads together are from one instant.
+//! The owner of each value serialises access; all numbers that it reads together are of one
+//! instant.
 
 mod account;
 mod heap_account;
@@ -24,36 +24,37 @@ use account::{Accounts, Standing};
 /// Position of a heap in the list of all heaps.
 pub type HeapIndex = usize;
 
-/// A booking of a client: `count` buffers of `bytes` each, with their metadata.
+/// The buffers to book for a client: `count` buffers of `bytes` each, with their metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     /// The uid to charge.
     pub uid: Uid,
-    /// The heap to take from.
+    /// The heap that makes them.
     pub heap: HeapIndex,
     /// The number of buffers.
     pub count: usize,
-    /// Bytes of each, taken from the heap.
+    /// Bytes of each buffer, booked in the heap.
     pub bytes: BackedBytes,
-    /// Bytes of the metadata file that comes with each, charged to the client and taken from no
-    /// heap; 0 if none comes.
+    /// Bytes of the metadata file of each buffer, charged to the client and booked in no heap; 0
+    /// without metadata.
     pub metadata: u64,
 }
 
 impl Claim {
-    /// Returns all bytes of the heap; saturates, and no limit admits that.
+    /// Returns all bytes to book in the heap. The result saturates at a value that exceeds every
+    /// limit.
     pub fn total(&self) -> u64 {
         let total = u128::from(self.bytes.get()) * self.count as u128;
         u64::try_from(total).unwrap_or(u64::MAX)
     }
 
-    /// Returns all bytes that the client is charged: of the heap and of metadata; saturates.
+    /// Returns all bytes to charge to the client: buffers and metadata; saturates.
     pub fn charged(&self) -> u64 {
         let each = u128::from(self.bytes.get()) + u128::from(self.metadata);
         u64::try_from(each * self.count as u128).unwrap_or(u64::MAX)
     }
 
-    /// Returns how many files the service holds for it: metadata is in one of its own.
+    /// Returns the number of files that the service holds for it: metadata is in a file of its own.
     fn files(&self) -> u64 {
         let each = if self.metadata > 0 { 2 } else { 1 };
         self.count as u64 * each
@@ -93,15 +94,15 @@ pub enum Refusal {
         /// Its limit.
         limit: u64,
     },
-    /// The service cannot hold more buffers: each takes one of its descriptors, and two if it has
-    /// metadata; some are kept for others than this uid.
+    /// The service cannot hold more buffers: each uses one of its descriptors, or two with
+    /// metadata. Some descriptors are kept for other uids.
     #[error("{asked} buffers asked, {held} of {limit} that the service can hold for this uid are in use")]
     ServiceFull {
-        /// Buffers of the claim, those with metadata counted twice.
+        /// Buffers of the claim; a buffer with metadata counts twice.
         asked: u64,
-        /// Buffers of all clients, counted alike.
+        /// Buffers of all clients, counted in the same way.
         held: u64,
-        /// Most that the service can hold before it refuses the uid more.
+        /// Most buffers that the service can hold before it refuses more to this uid.
         limit: u64,
     },
     /// The client has too many reservations.
@@ -119,9 +120,9 @@ pub enum Refusal {
     ReservedFull {
         /// Bytes of the claim.
         asked: u64,
-        /// Bytes set aside of all heaps.
+        /// Reserved bytes of all heaps.
         held: u64,
-        /// Most that can be.
+        /// Most bytes that may be reserved.
         limit: u64,
     },
     /// The heap has no room for the client.
@@ -131,7 +132,7 @@ pub enum Refusal {
         uid: Uid,
         /// Bytes of the claim.
         asked: u64,
-        /// Bytes free for this client: others' reserves are not.
+        /// Bytes free for this client, without the reserves of others.
         free: u64,
         /// Bytes of the heap.
         capacity: u64,
@@ -145,7 +146,7 @@ impl Refusal {
     }
 }
 
-/// Part of all files that is kept, each time, for one kind of uids: one of so many.
+/// Divisor of the number of all files: this part is kept for each of two groups of uids.
 const KEPT_FILES: u64 = 16;
 
 /// The accounts of all uids, and the service's own limits.
@@ -159,27 +160,27 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Returns a ledger under `limits`, for at most `max_files` buffers in all; one with metadata
-    /// counts as two.
+    /// Returns a ledger with `limits`, for at most `max_files` buffers in total; a buffer with
+    /// metadata counts twice.
     pub fn new(limits: Limits, max_files: u64) -> Self {
         let accounts = Accounts::new(limits);
         Self { accounts, max_files, booked_files: 0, max_reserved_bytes: u64::MAX, reserved_bytes: 0 }
     }
 
-    /// Lets at most `bytes` bytes of all heaps be reserved by clients at once: that memory is
-    /// preallocated.
+    /// Limits the bytes of all heaps that clients may reserve at once: that memory is preallocated.
     #[must_use]
     pub fn with_max_reserved(self, bytes: u64) -> Self {
         Self { max_reserved_bytes: bytes, ..self }
     }
 
-    /// Changes the limit of all buffers together, counted as for [`Ledger::new`]. Present buffers
+    /// Changes the limit of all buffers together, counted as for [`Ledger::new`]. Live buffers
     /// stay.
     pub fn set_max_files(&mut self, most: u64) {
         self.max_files = most;
     }
 
-    /// Changes the quotas and privileges of all uids. Their buffers stay, also beyond a new quota.
+    /// Changes the quotas and privileges of all uids. Their buffers stay, even if they exceed a new
+    /// quota.
     pub fn set_limits(&mut self, limits: Limits) {
         self.accounts.set_limits(limits);
     }
@@ -209,8 +210,8 @@ impl Ledger {
         self.accounts.check_empty(claim.uid, claim.charged(), claim.count as u64)
     }
 
-    /// Returns how many files of buffers the service may hold once `uid` has `buffers` more: some
-    /// are kept for uids that hold few, and some for those that the policy favours.
+    /// Returns how many files of buffers the service may hold once `uid` has `buffers` more. Some
+    /// files are kept for uids that hold few, and some for uids that the policy favours.
     fn max_files_for(&self, uid: Uid, buffers: u64) -> u64 {
         let (all, kept) = (self.max_files, self.max_files / KEPT_FILES);
         match self.accounts.standing(uid, buffers) {
@@ -240,7 +241,7 @@ impl Ledger {
     /// Books `claim` for a reservation.
     ///
     /// # Errors
-    /// As [`Ledger::book`]; if too much would be reserved in all.
+    /// As [`Ledger::book`]; also if all reservations together would exceed their limit.
     pub fn reserve(&mut self, claim: &Claim) -> Result<(), Refusal> {
         let (asked, held, limit) = (claim.total(), self.reserved_bytes, self.max_reserved_bytes);
         if asked > limit.saturating_sub(held) {
@@ -269,13 +270,13 @@ impl Ledger {
         self.accounts.draw(claim.uid, claim.total(), claim.count as u64);
     }
 
-    /// Notes that buffers of `uid` were handed out, for its peak.
+    /// Updates the peak of `uid` after buffers were allocated.
     pub fn allocated(&mut self, uid: Uid) {
         self.accounts.allocated(uid);
     }
 
-    /// Returns the bytes that `uid`'s quota still admits, `None` for no limit, and whether it and
-    /// the service could hold `buffers` more buffers.
+    /// Returns the bytes that `uid`'s quota still permits (`None` for no limit), and whether the
+    /// uid and the service could hold `buffers` more buffers.
     pub fn left(&self, uid: Uid, buffers: u64) -> (Option<u64>, bool) {
         let (bytes, of_quota) = self.accounts.left(uid);
         let of_service = self.max_files_for(uid, buffers).saturating_sub(self.booked_files);
@@ -287,7 +288,7 @@ impl Ledger {
         self.accounts.usage(uid)
     }
 
-    /// Returns what every uid that was seen holds, in no order.
+    /// Returns what every uid with an account holds, in no order.
     pub fn usages(&self) -> impl Iterator<Item = Usage> {
         self.accounts.usages()
     }

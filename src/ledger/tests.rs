@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The ledger and heaps' accounts against limits, and against a slow and obvious model of both.
+//! Tests the ledger and heaps' accounts: their limits, and a comparison with a slow and simple
+//! model.
 
 use super::*;
 use crate::units::RequestedBytes;
@@ -15,7 +16,7 @@ fn claim(uid: u32, heap: usize, count: usize, pages: u64) -> Claim {
     Claim { uid: Uid(uid), heap, count, bytes: bytes(pages), metadata: 0 }
 }
 
-/// The ledger with the accounts of all heaps, used as the allocator does.
+/// The ledger with the accounts of all heaps, used in the same way as by the allocator.
 struct Books {
     ledger: Ledger,
     heaps: Vec<HeapAccount>,
@@ -51,7 +52,7 @@ impl Books {
         self.ledger.allocated(claim.uid);
     }
 
-    /// Releases one buffer of a claim and truly frees it.
+    /// Releases and frees one buffer of a claim.
     fn free(&mut self, claim: &Claim) {
         self.release(claim);
         self.heaps[claim.heap].retired(1, claim.bytes.get());
@@ -77,7 +78,7 @@ impl Books {
         self.ledger.unreserve(claim);
     }
 
-    /// Books `more` buffers and draws `drawn` that were reserved.
+    /// Draws `drawn` reserved buffers and books `more` others.
     fn draw(&mut self, claim: &Claim, drawn: usize, more: usize) -> Result<(), Refusal> {
         self.book(&claim.of(more))?;
         self.heaps[claim.heap].draw(claim.of(drawn).total());
@@ -219,14 +220,14 @@ fn what_is_reserved_of_all_heaps_together_is_limited() {
     books.reserve(&claim(2, 1, 4, 1)).expect("all four");
 }
 
-/// What a client may do to the accounts.
+/// An operation of a client on the accounts.
 #[derive(Debug, Clone)]
 enum Step {
     Allocate(Claim),
     BookAndUnbook(Claim),
     Reserve(Claim),
-    /// Draws so many buffers of the reservation at this place and books that many more, and keeps
-    /// them or not.
+    /// Draws the first number of buffers of the reservation at this index, books the second number,
+    /// and keeps them or not.
     Draw(prop::sample::Index, usize, usize, bool),
     Unreserve(prop::sample::Index),
     Release(prop::sample::Index),
@@ -247,12 +248,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..200)
 }
 
-/// The oracle: a list of live buffers, everything else recomputed from it.
+/// The model: a list of live buffers, from which it computes everything else.
 #[derive(Default)]
 struct Naive {
-    /// One claim of one buffer each.
+    /// One claim for each buffer.
     live: Vec<Claim>,
-    /// What is reserved, one claim each; counts shrink as they are drawn.
+    /// One claim for each reservation; its count decreases as buffers are drawn.
     reserved: Vec<Claim>,
     watermark: [u64; 2],
 }

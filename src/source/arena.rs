@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One file whose ranges are handed out: which of them are free, and the pages behind them.
+//! One file whose ranges are the memory of buffers: its free ranges, and their pages.
 //!
-//! # Who may hold the lock
-//! It is a leaf around the pure [`Arena`]: no system call is made while it is held.
+//! # Lock rules
+//! The lock is a leaf around the pure [`Arena`]: no thread makes a system call while it holds it.
 
 use super::{File, SourceError};
 use crate::pool::{Arena, FreeBytes, Layout};
@@ -17,19 +17,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// System calls of an arena, apart from those on files. All of them may block.
 pub trait Pages: Send + Sync {
-    /// Returns how many bytes could be set aside without pushing others out.
+    /// Returns how many bytes could be set aside without taking memory from other processes.
     ///
     /// # Errors
-    /// If the kernel does not tell.
+    /// If the kernel does not answer.
     fn available(&self) -> io::Result<u64>;
 
-    /// Puts pages behind a range of a file.
+    /// Allocates pages for a range of a file.
     ///
     /// # Errors
     /// `ENOMEM` or `ENOSPC` if there are not enough.
     fn allocate(&self, file: BorrowedFd<'_>, range: Range<u64>) -> io::Result<()>;
 
-    /// Gives the pages behind a range back.
+    /// Returns the pages of a range to the kernel.
     ///
     /// # Errors
     /// As fallocate(2).
@@ -55,19 +55,19 @@ impl Pages for KernelPages {
     }
 }
 
-/// A file and what of it is free.
+/// A file and its free ranges.
 pub struct ArenaFile {
     file: Box<dyn File>,
     bytes: u64,
     pages: Arc<dyn Pages>,
     /// A mapping of the whole file, made when a range is first cleaned, and kept. The lock is a
-    /// leaf, and no system call is made while it is held.
+    /// leaf, and no thread makes a system call while it holds it.
     mapping: Mutex<Option<Arc<SharedMap>>>,
     arena: Mutex<Arena>,
 }
 
 impl ArenaFile {
-    /// Takes a file, all `bytes` bytes of which are free.
+    /// Wraps a file of `bytes` bytes, all of which are free.
     pub(super) fn new(file: Box<dyn File>, bytes: u64, layout: Layout, pages: Arc<dyn Pages>) -> Self {
         let arena = Mutex::new(Arena::new(bytes, layout));
         Self { file, bytes, pages, mapping: Mutex::default(), arena }
@@ -85,8 +85,7 @@ impl ArenaFile {
         self.pages.as_ref()
     }
 
-    /// Returns a picture of what is free now. Takes time in proportion to the number of free
-    /// pieces.
+    /// Returns a copy of the free ranges. The time it takes is proportional to their number.
     pub fn picture(&self) -> Arena {
         self.arena().clone()
     }
@@ -96,7 +95,7 @@ impl ArenaFile {
         self.arena().free_bytes()
     }
 
-    /// Takes free ranges, as the layout has it.
+    /// Takes free ranges, according to the layout.
     ///
     /// # Errors
     /// As [`SourceError::full`].
@@ -105,13 +104,13 @@ impl ArenaFile {
         arena.allocate(bytes).ok_or_else(|| SourceError::full(bytes, arena.free_bytes()))
     }
 
-    /// Gives a range back that was taken, or a part of one.
+    /// Frees a range that was taken, or a part of one.
     pub(super) fn free(&self, range: Range<u64>) {
         let was_taken = self.arena().free(range);
         debug_assert!(was_taken, "a range is given back once");
     }
 
-    /// Puts pages behind a range.
+    /// Allocates pages for a range.
     ///
     /// # Errors
     /// `ENOMEM` or `ENOSPC` if there are not enough.
@@ -119,7 +118,7 @@ impl ArenaFile {
         self.pages.allocate(self.fd(), range)
     }
 
-    /// Gives the pages behind a range back.
+    /// Returns the pages of a range to the kernel.
     ///
     /// # Errors
     /// As fallocate(2).
@@ -127,11 +126,11 @@ impl ArenaFile {
         self.pages.punch(self.fd(), range)
     }
 
-    /// Gives back pages that a client has held, and may have pinned: the range's next user gets
-    /// others.
+    /// Returns pages that a client has held, and may have pinned, to the kernel: the next user of
+    /// the range gets other pages.
     ///
     /// # Errors
-    /// As [`ArenaFile::punch_pages`]; `EBUSY` if one of them stays where it is.
+    /// As [`ArenaFile::punch_pages`]; `EBUSY` if a page stays in the file.
     pub(super) fn expel_pages(&self, range: Range<u64>) -> io::Result<()> {
         self.punch_pages(range.clone())?;
         if has_pages(self.fd(), range)? { Err(io::Error::from_raw_os_error(libc::EBUSY)) } else { Ok(()) }
@@ -141,8 +140,8 @@ impl ArenaFile {
         self.mapping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Prepares setting ranges to zero. Their pages must be present: to find that there is none
-    /// would end the process.
+    /// Prepares setting ranges to zero. Their pages must be present: a missing page would end the
+    /// process.
     ///
     /// # Errors
     /// If the file cannot be mapped.
@@ -153,7 +152,7 @@ impl ArenaFile {
             Some(mapping) => mapping,
             None => {
                 let made = Arc::new(SharedMap::sparse(self.fd(), bytes(self.bytes)?)?);
-                // If two threads make one at once, one of them is used by this call alone.
+                // If two threads make one at once, one mapping is used by this call only.
                 Arc::clone(self.mapping().get_or_insert(made))
             }
         };
@@ -161,7 +160,7 @@ impl ArenaFile {
         Ok(Wipe::new(ranges.iter().map(part).collect::<io::Result<_>>()?))
     }
 
-    /// Makes the next [`ArenaFile::wipe`] map the file again. Running ones keep their mapping.
+    /// Makes the next [`ArenaFile::wipe`] map the file again. Running wipes keep their mapping.
     pub(super) fn forget_mapping(&self) {
         let before = self.mapping().take();
         drop(before);

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Regions of Android's shared memory device.
 //!
-//! # Who holds a region
-//! The kernel does not tell: a region has one open file description that all holders share, without
-//! a count that could be asked for and without events. So a region belongs to its owner until that
-//! gives up the token that stands for it, and is then forgotten: other holders keep it, the kernel
-//! frees it after the last of them, and its memory is never handed out again.
+//! # Holders of a region
+//! The kernel does not report them: a region has one open file description that all holders share,
+//! without a count or events. So a region is charged to its owner until the owner drops the
+//! buffer's token. Then the service closes it. Other holders keep it, the kernel frees it after the
+//! last of them, and its memory is never reused.
 //!
 //! # What its owner cannot change
 //! A region's name and size are fixed once a process maps it, so the service maps it first. Write
-//! access is decided for all holders at once: a read-only region is made so before it is handed
-//! out, permanently.
+//! access is the same for all holders: a read-only region is made so, permanently, before a client
+//! gets it.
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -28,18 +28,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Name of every buffer in the maps of processes: `/dev/ashmem/anion`.
 const NAME: &std::ffi::CStr = c"anion";
 
-/// Reason why there is no ashmem.
+/// Reason why ashmem cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAshmem {
-    /// The kernel has none, or it is closed to the service.
+    /// The kernel has none, or it is not permitted to the service.
     #[error("/dev/ashmem cannot be opened: {0}")]
     Device(io::Error),
-    /// It does not do what it should.
+    /// It does not behave as required.
     #[error("/dev/ashmem does not work: {0}")]
     Broken(io::Error),
 }
 
-/// What is needed of the device; a script in tests.
+/// The operations of the device; a script in tests.
 trait Regions: Send + Sync {
     /// Makes a region, as [`Ashmem::create`].
     fn create(&self, bytes: u64) -> io::Result<OwnedFd>;
@@ -50,7 +50,7 @@ trait Regions: Send + Sync {
     /// Makes its pages present, as [`ashmem::populate`].
     fn populate(&self, region: BorrowedFd<'_>, bytes: u64) -> io::Result<()>;
 
-    /// Refuses writing from now on, as [`ashmem::make_read_only`].
+    /// Forbids writing permanently, as [`ashmem::make_read_only`].
     fn make_read_only(&self, region: BorrowedFd<'_>) -> io::Result<()>;
 
     /// Returns whether `fd` is a region, as [`Ashmem::is_region`].
@@ -85,8 +85,7 @@ pub struct AshmemSource {
 }
 
 impl AshmemSource {
-    /// Finds the device, and proves with one page that regions can be made and kept from being
-    /// written.
+    /// Finds the device, and tests with one page that regions can be made and made read-only.
     ///
     /// # Errors
     /// The reason if it does not work.
@@ -135,14 +134,14 @@ impl Source for AshmemSource {
 struct Region {
     fd: OwnedFd,
     inode: Inode,
-    /// For good.
+    /// Permanent once set.
     is_read_only: AtomicBool,
     regions: Arc<dyn Regions>,
 }
 
 impl Memory for Region {
-    /// Hands the region out, once. One that was prepared for reading and then not handed out serves
-    /// readers alone.
+    /// Returns a descriptor for the client, once. A region that was made read-only and then not
+    /// used serves readers only.
     fn open(&self, access: Access) -> io::Result<OwnedFd> {
         match access {
             Access::ReadOnly => {

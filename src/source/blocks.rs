@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! ION's system heap in user space: dma-bufs that are joined from blocks of a few sizes, all of
-//! them ranges of one sparse file. A buffer can be taken apart into its blocks, and blocks of
-//! several make up another, of another size: only the dma-buf is new, the clean pages are not.
+//! ION's system heap in user space: dma-bufs that are joined from blocks of a few sizes. All blocks
+//! are ranges of one sparse file. A buffer can be split into its blocks, and blocks of several
+//! buffers can be joined to one of another size. Only the dma-buf is new then; the clean pages are
+//! reused.
 //!
 //! # Life of a block
-//! It is a range of the file without pages. The dma-buf that it first becomes part of brings them,
-//! zeroed. When the block is dropped, they go back to the kernel and the range is free, so that a
-//! free range never has pages that a client may have pinned. In between, the pool that keeps the
-//! block has it cleaned, and keeps it in its trust domain.
+//! It starts as a range of the file without pages. Its first dma-buf allocates them, zeroed. When
+//! the block is dropped, its pages return to the kernel and the range is free, so a free range
+//! never has pages that a client may have pinned. In between, the pool that keeps the block cleans
+//! it, and keeps it in its trust domain.
 
 use super::arena::{ArenaFile, Pages};
 use super::export::{Export, Exporter, LateExport, POOLED_NAME, require_writable};
@@ -24,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Name of the file whose ranges are the blocks.
 const BLOCKS: &str = "anion:blocks";
 
-/// A range of a source's file. Dropping it gives its pages back to the kernel.
+/// A range of a source's file. Its drop returns its pages to the kernel.
 pub struct Block {
     start: u64,
     bytes: BackedBytes,
@@ -65,8 +66,8 @@ pub struct BlockSource {
 }
 
 impl BlockSource {
-    /// Makes a sparse file of `files` with `room` for so many bytes in blocks of `sizes`, of which
-    /// `exporter` makes dma-bufs.
+    /// Makes a sparse file with `files`, with `room` bytes for blocks of `sizes`. `exporter` makes
+    /// dma-bufs of them.
     ///
     /// # Errors
     /// If the file cannot be made.
@@ -111,7 +112,7 @@ impl BlockSource {
         Ok(self.file.take(bytes.get())?.pop().ok_or(io::Error::from(io::ErrorKind::OutOfMemory))?)
     }
 
-    /// Makes a dma-buf of `blocks`, one after the other. New ones get their pages.
+    /// Makes a dma-buf of `blocks` in their order. New blocks get their pages.
     ///
     /// # Errors
     /// The device's.
@@ -119,8 +120,8 @@ impl BlockSource {
         self.exporter.export(self.file.fd(), &joined(blocks.map(Block::range)))
     }
 
-    /// Returns a buffer of `blocks`, with the dma-buf that [`BlockSource::export`] made of them if
-    /// there is one already.
+    /// Returns a buffer of `blocks`, with the dma-buf that [`BlockSource::export`] made of them, if
+    /// any.
     pub fn memory(&self, blocks: Vec<Block>, dma_buf: Option<Box<dyn Export>>) -> Box<dyn Memory> {
         let mut sizes: Vec<_> = blocks.iter().map(|block| block.bytes().get()).collect();
         sizes.dedup();
@@ -133,7 +134,7 @@ impl BlockSource {
         })
     }
 
-    /// Cuts `range` into blocks, the largest first.
+    /// Splits `range` into blocks, the largest first.
     fn cut(&self, range: Range<u64>) -> Vec<Block> {
         let (mut blocks, mut start) = (Vec::new(), range.start);
         while let Some(bytes) = self.sizes.largest_within(range.end - start) {
@@ -144,7 +145,7 @@ impl BlockSource {
     }
 }
 
-/// Joins neighbours: the fewer ranges, the less the device has to do.
+/// Joins adjacent ranges: with fewer ranges the device has less work.
 fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
     let mut all = Vec::<Range<u64>>::new();
     for range in ranges {
@@ -157,18 +158,18 @@ fn joined(ranges: impl Iterator<Item = Range<u64>>) -> Vec<Range<u64>> {
 }
 
 impl Source for BlockSource {
-    /// Makes it of new blocks alone, which are neighbours.
+    /// Makes it of new blocks only, which are adjacent.
     fn create(&self, bytes: BackedBytes, _: Access, _: &str) -> Result<Box<dyn Memory>, SourceError> {
         Ok(self.memory(self.cut(self.take(bytes)?), None))
     }
 }
 
-/// A buffer of blocks. Its dma-buf is closed before they go: fields are dropped in this order.
+/// A buffer of blocks. Fields are dropped in this order: its dma-buf is closed before the blocks.
 struct Joined {
     dma_buf: LateExport,
-    /// None once it is taken apart. Nothing is asked of the kernel while they are locked.
+    /// Empty after it is split. No thread makes a system call while it holds the lock.
     blocks: Mutex<Vec<Block>>,
-    /// Sizes of its blocks, each once.
+    /// The different sizes of its blocks.
     sizes: Vec<u64>,
     file: Arc<ArenaFile>,
     inode: Inode,
@@ -198,7 +199,7 @@ impl Memory for Joined {
         Backing::Udmabuf
     }
 
-    /// Returns that of the dma-buf, once there is one.
+    /// Returns the identity of the dma-buf, once it is made.
     fn inode(&self) -> Inode {
         self.dma_buf.get().map_or(self.inode, Export::inode)
     }
@@ -211,7 +212,7 @@ impl Memory for Joined {
         self.dma_buf.set_label(label);
     }
 
-    /// Checks only the dma-buf: all its pages are there since it has one.
+    /// Checks only the dma-buf: once it is made, all pages are present.
     fn worth_keeping(&self) -> Result<(), Unfit> {
         match self.dma_buf.get() {
             None => Err(Unfit::Untouched),
@@ -226,7 +227,7 @@ impl Memory for Joined {
     }
 
     fn wipe(&self) -> io::Result<Wipe> {
-        // Without a dma-buf there may be no pages, and no client can have written to them.
+        // Without a dma-buf there may be no pages, and no client can have written to it.
         if self.dma_buf.get().is_none() {
             return Ok(Wipe::new(Vec::new()));
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Properties of a source, as data: filled when the source is opened, read from then on.
+//! Properties of a source, as data: set when the source is opened, and constant afterwards.
 
 use super::arena::ArenaFile;
 use super::blocks::BlockSource;
@@ -10,33 +10,34 @@ use std::sync::Arc;
 /// Properties of a source while it is open. Bytes are those of one buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Kinds of its descriptors, in the order in which it tries its memory; at least one.
+    /// Kinds of its buffers, in the order in which it tries its memory; at least one.
     pub backings: Vec<Backing>,
-    /// Largest alignment in bytes that it can promise, a power of two: a buffer's memory consists
-    /// of physical pieces of at least this size that start at a multiple of it, and the kernel
-    /// maps it at one unless the client insists on another address.
+    /// Largest alignment in bytes that it guarantees, a power of two. A buffer's memory consists of
+    /// physical pieces of at least this size that start at a multiple of it. The kernel maps the
+    /// buffer at such a multiple unless the client demands another address.
     pub max_alignment: u64,
     /// Allocation granularity: sizes must be a multiple of this many bytes, a power of two.
     pub granularity: u64,
-    /// Largest buffer in bytes that is surely in one physical piece; `u64::MAX` if all are.
+    /// Size in bytes up to which every buffer is in one physical piece; `u64::MAX` for all sizes.
     pub contiguous_bytes: u64,
     /// Most bytes of one buffer, independently of the free memory; `u64::MAX` if only the free
     /// memory limits it.
     pub max_bytes: u64,
-    /// Whether it can give read-only descriptors. Every source can give read-write ones.
+    /// Whether it can make read-only descriptors. Every source can make read-write descriptors.
     pub read_only: bool,
-    /// Most descriptors of the service that one buffer takes, at least 1.
+    /// Most descriptors of the service that one buffer uses, at least 1.
     pub descriptors: u64,
-    /// Whether it runs short only when the machine does. Otherwise memory of others does not help.
+    /// Whether it runs short only when the machine does. Otherwise memory of other heaps does not
+    /// help.
     pub is_machine_memory: bool,
-    /// Whether released memory can be pooled. Memory of the kernel's own heaps goes back to them,
+    /// Whether released memory can be pooled. Memory of the kernel's own heaps is returned to them,
     /// unless the heap's configuration says otherwise.
     pub recycles: bool,
 }
 
 impl Capabilities {
-    /// Returns those of machine memory in pieces of `piece` bytes, of which buffers have any number
-    /// and each takes one descriptor.
+    /// Returns the capabilities of machine memory in pieces of `piece` bytes. Buffers have any
+    /// number of pieces, and each buffer uses one descriptor.
     pub fn of_pieces(backing: Backing, piece: u64) -> Self {
         Self {
             backings: vec![backing],
@@ -51,14 +52,15 @@ impl Capabilities {
         }
     }
 
-    /// Returns those of dma-bufs of up to `max_bytes` bytes that udmabuf makes of these files. The
-    /// driver makes descriptors for reading and writing, no others.
+    /// Returns the capabilities of dma-bufs of up to `max_bytes` bytes that udmabuf makes of these
+    /// files. Its descriptors are always readable and writable.
     pub(super) fn exported(self, max_bytes: u64) -> Self {
         Self { backings: vec![Backing::Udmabuf], max_bytes, read_only: false, ..self }
     }
 
-    /// Returns those of two sources as one, of which `next` is tried after `self`: what is promised
-    /// of a buffer, both keep; sizes are accepted and memory is kept as far as one of them allows.
+    /// Returns the capabilities of two sources as one, of which `next` is tried after `self`. Both
+    /// keep the guarantees for a buffer. A size is accepted, and memory is pooled, if one of them
+    /// does so.
     pub(super) fn merge(mut self, next: Self) -> Self {
         self.backings.extend(next.backings);
         Self {
@@ -80,24 +82,24 @@ impl Capabilities {
     }
 }
 
-/// A source that was opened, and what is known of it since.
+/// An opened source, and its properties.
 #[derive(Clone)]
 pub struct Opened {
     /// Makes the memory.
     pub source: Arc<dyn Source>,
     /// Its properties.
     pub capabilities: Capabilities,
-    /// The memory that was set aside, if it makes buffers of such.
+    /// The memory that was set aside, if its buffers are in it.
     pub arena: Option<Arc<ArenaFile>>,
-    /// The same source, if it can also make a buffer of blocks that others had.
+    /// The same source, if it can also make a buffer of blocks of earlier buffers.
     pub blocks: Option<Arc<BlockSource>>,
-    /// Whether it had nothing left when it was to prove that it works: others may have taken all,
-    /// or it may be broken.
+    /// Whether it had no memory for its test: other processes may hold all of it, or it may be
+    /// broken.
     pub is_dry: bool,
 }
 
 impl Opened {
-    /// Takes a source that proved to work, and has neither memory set aside nor blocks.
+    /// Wraps a source that passed its test, with neither memory set aside nor blocks.
     pub fn new(source: Arc<dyn Source>, capabilities: Capabilities) -> Self {
         Self { source, capabilities, arena: None, blocks: None, is_dry: false }
     }

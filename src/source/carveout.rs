@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory that is set aside for one heap at the start: others do not get it, and the heap's buffers
-//! cannot fail for lack of it.
+//! Memory that is set aside for one heap at the start: other heaps do not get it, and the heap's
+//! buffers cannot fail for lack of it.
 //!
 //! # Life of a reserved page
 //! At the start one file, the arena, gets all its pages. A buffer takes a range of the arena. If
 //! buffers are dma-bufs, the range's own pages are exported and never leave the arena
-//! (`carveout/exported.rs`). If they are files, the range's pages go back to the kernel and the
+//! (`carveout/exported.rs`). If they are files, the range's pages return to the kernel, and the
 //! buffer's own file takes as many at once, since a memfd's pages cannot move to another. When the
-//! buffer's file is gone, the arena takes the range's pages again, and only then can another buffer
-//! take the range. Between the two steps another process can take the memory: the buffer then fails
-//! as if memory had run out, and the range waits for pages of its own.
+//! buffer's file is closed, the arena allocates the range's pages again, and only then can another
+//! buffer take the range. Between the two steps another process can take the memory. The buffer
+//! then fails as if memory were used up, and the range waits for pages of its own.
 //!
-//! The pages behind a free range are such as no client has ever held, so that it fits every trust
-//! domain. The kernel may swap reserved pages out where there is swap, as all shared memory.
+//! No client has ever held the pages of a free range, so it fits every trust domain. The kernel may
+//! swap reserved pages out if the machine has swap, as all shared memory.
 
 mod exported;
 #[cfg(test)]
@@ -30,15 +30,15 @@ use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 
-/// Part of the available memory that stays for other processes: a sixteenth of it at the start.
+/// Part of the available memory that is left for other processes: a sixteenth of it at the start.
 const LEFT_TO_OTHERS: u64 = 16;
-/// Name of the file that has the pages which no buffer has.
+/// Name of the file with the pages that are in no buffer.
 const ARENA: &str = "anion:arena";
 
 /// Reason why memory could not be set aside.
 #[derive(Debug, thiserror::Error)]
 pub enum ReserveError {
-    /// Huge pages come whole.
+    /// The size is not a multiple of the huge page.
     #[error(
         "size is {asked:#x}, but it must be a multiple of the huge page {granularity:#x} of this machine"
     )]
@@ -48,12 +48,12 @@ pub enum ReserveError {
         /// Bytes of a huge page.
         granularity: u64,
     },
-    /// The machine would be left without.
+    /// Too little memory would be left for other processes.
     #[error("size is {asked} bytes, but only {limit} of {available} available bytes can be set aside")]
     TooLarge {
         /// Bytes to set aside.
         asked: u64,
-        /// Most that can be.
+        /// Most bytes that can be set aside.
         limit: u64,
         /// Bytes available.
         available: u64,
@@ -76,9 +76,9 @@ pub struct CarveoutSource {
 }
 
 struct Store {
-    /// Makes the buffers' files; made the arena's.
+    /// Makes the buffers' files; it also made the arena's.
     files: Arc<dyn FileSource>,
-    /// All pages that no buffer has.
+    /// All pages that are in no buffer.
     arena: Arc<ArenaFile>,
 }
 
@@ -86,8 +86,8 @@ impl CarveoutSource {
     /// Sets `capacity` bytes aside, zeroed, for buffers whose files come from `files`.
     ///
     /// # Errors
-    /// If there is not so much memory, or `capacity` is not in whole pages of `files`. Nothing is
-    /// set aside then.
+    /// If too little memory is available, or `capacity` is not in whole pages of `files`. Nothing
+    /// is set aside then.
     pub fn reserve(
         capacity: BackedBytes,
         layout: Layout,
@@ -100,8 +100,8 @@ impl CarveoutSource {
             return Err(ReserveError::Granularity { asked, granularity });
         }
         let failed = |source| ReserveError::Kernel { asked, source };
-        // The kernel refuses huge pages that it does not have; ordinary ones it would take from
-        // others, by force.
+        // The kernel refuses huge pages that it does not have. It would take ordinary pages from
+        // other processes by force.
         if !backings.contains(&Backing::Hugetlb) {
             let available = pages.available().map_err(failed)?;
             let limit = available - available / LEFT_TO_OTHERS;
@@ -115,16 +115,15 @@ impl CarveoutSource {
         Ok(Self { store: Arc::new(Store { files, arena }), exporting: None })
     }
 
-    /// Has buffers be dma-bufs of the arena's own pages. If these `may_be_shared`, what one trust
-    /// domain held goes to another when it is clean; else its pages are exchanged for others
-    /// before.
+    /// Makes buffers dma-bufs of the arena's own pages. If these `may_be_shared`, clean memory of
+    /// one trust domain can go to another; otherwise its pages are exchanged for others before.
     #[must_use]
     pub fn exporting(self, exporter: Arc<dyn Exporter>, may_be_shared: bool) -> Self {
         Self { exporting: Some(Exporting { exporter, may_be_shared }), ..self }
     }
 
-    /// Returns the source with what it gives. A range is refused by its own error, so what the
-    /// kernel refuses, others took, as with the files.
+    /// Returns the source with its capabilities. A lack of free ranges has an error of its own. So
+    /// an error of the kernel means that other processes took the memory, as for the files.
     pub fn opened(self) -> Opened {
         let (capabilities, arena) = (self.capabilities(), Some(Arc::clone(&self.store.arena)));
         Opened { arena, ..Opened::new(Arc::new(self), capabilities) }
@@ -145,7 +144,7 @@ impl Store {
         Ok(Lot { ranges, store: Arc::downgrade(self), away: false, held: AtomicBool::new(false) })
     }
 
-    /// Allocates new pages for a range whose pages went elsewhere.
+    /// Allocates new pages for a range that lost its own.
     fn refill(&self, range: Range<u64>) {
         let bytes = range.end - range.start;
         if let Err(error) = self.arena.allocate_pages(range) {
@@ -154,14 +153,15 @@ impl Store {
     }
 }
 
-/// Ranges of the arena that one buffer has. Dropping it returns them.
+/// Ranges of the arena that one buffer has. Its drop returns them.
 pub struct Lot {
     ranges: Vec<Range<u64>>,
-    /// A heap that is gone takes nothing back.
+    /// Weak: after the heap is dropped, nothing is returned to it.
     store: Weak<Store>,
-    /// The pages went to a file.
+    /// Whether the pages went to a file.
     away: bool,
-    /// A client has held the arena's own pages, and may have kept some in ways that do not show.
+    /// Whether a client has held the arena's own pages. It may still have some pinned without
+    /// detection.
     held: AtomicBool,
 }
 
@@ -183,7 +183,7 @@ impl Drop for Lot {
                 );
                 continue;
             }
-            // The pages first: the next buffer that takes the range has them.
+            // The pages first: the next buffer that takes the range needs them.
             if is_held || self.away {
                 store.refill(range.clone());
             }

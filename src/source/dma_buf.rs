@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A dma-buf of the kernel's as a buffer's memory.
+//! A dma-buf of the kernel as a buffer's memory.
 //!
-//! # How its release is noticed
-//! A dma-buf has one open file description, which all who hold it share, so a lease cannot tell
-//! them apart. The service keeps a descriptor of its own and asks now and then whether that is the
-//! only reference left: descriptors, mappings, copies in flight and importing devices all count.
-//! Close events would spare the asking, but only if the service gave its descriptor up, and then
-//! nothing could confirm them: kernels up to about 6.11 report the close of an `O_PATH` descriptor,
-//! too, so that a client could forge its release; a queue that overflowed would lose it for good;
-//! and newer kernels report nothing of pseudo files.
+//! # How its release is detected
+//! A dma-buf has one open file description, which all holders share, so a lease cannot distinguish
+//! them. The service keeps a descriptor of its own and polls whether that is the only reference
+//! left: descriptors, mappings, copies in flight and importing devices all count. Close events
+//! would avoid the polling, but only if the service closed its descriptor, and then nothing could
+//! confirm them. Kernels up to about 6.11 report the close of an `O_PATH` descriptor, too, so a
+//! client could forge its release. A queue that overflowed would lose it permanently. Newer kernels
+//! report nothing of pseudo files.
 
 use super::export::{Export, POOLED_NAME};
 use super::{Memory, Unfit};
@@ -23,11 +23,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// Proves, with a dma-buf that `make` makes, that the kernel tells how many references one has,
-/// also without a free descriptor.
+/// Tests, with a dma-buf that `make` makes, that the kernel reports its number of references, also
+/// without a free descriptor.
 ///
 /// # Errors
-/// `make`'s; `Unsupported` if the kernel does not tell.
+/// `make`'s; `Unsupported` if the kernel does not report it.
 pub fn prove(counts: &ReferenceCounts, make: impl FnOnce() -> io::Result<OwnedFd>) -> io::Result<()> {
     let own = make()?;
     let client = own.try_clone()?;
@@ -41,19 +41,19 @@ pub fn prove(counts: &ReferenceCounts, make: impl FnOnce() -> io::Result<OwnedFd
     }
 }
 
-/// A dma-buf that is the service's to hand out.
+/// A dma-buf that the service gives to clients.
 pub struct DmaBuf {
     fd: OwnedFd,
     inode: Inode,
     access: Access,
     backing: Backing,
     counts: Arc<ReferenceCounts>,
-    /// Its size if it is to be cleaned and used again.
+    /// Its size if it is cleaned and reused.
     recycled: Option<BackedBytes>,
 }
 
 impl DmaBuf {
-    /// Takes the dma-buf behind `fd`, of which there is no other descriptor.
+    /// Wraps the dma-buf behind `fd`, its only descriptor.
     ///
     /// # Errors
     /// As fstat(2).
@@ -67,8 +67,8 @@ impl DmaBuf {
         Ok(Self { fd, inode, access, backing, counts: Arc::clone(counts), recycled: None })
     }
 
-    /// Does the same as [`DmaBuf::new`], for one of `bytes` bytes that is worth keeping when it is
-    /// released, if `recycles`.
+    /// Does the same as [`DmaBuf::new`], for a dma-buf of `bytes` bytes that is pooled after its
+    /// release if `recycles`.
     ///
     /// # Errors
     /// As fstat(2).
@@ -80,7 +80,7 @@ impl DmaBuf {
         bytes: BackedBytes,
         recycles: bool,
     ) -> io::Result<Self> {
-        // One that cannot be mapped for writing cannot be cleaned.
+        // A dma-buf that cannot be mapped for writing cannot be cleaned.
         let recycled = (recycles && access == Access::ReadWrite).then_some(bytes);
         Ok(Self { recycled, ..Self::new(fd, access, backing, counts)? })
     }
@@ -122,12 +122,12 @@ impl Memory for DmaBuf {
         }
     }
 
-    /// Does nothing: the kernel's heaps put pages behind a buffer when they make it.
+    /// Does nothing: the kernel's heaps allocate a buffer's pages when they make it.
     fn populate(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Maps it only for as long as it takes: a mapping that stays would count as a holder.
+    /// Maps it only while it is cleaned: a permanent mapping would count as a holder.
     fn wipe(&self) -> io::Result<Wipe> {
         let bytes = self.recycled.ok_or(io::ErrorKind::Unsupported)?.get();
         let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
@@ -138,8 +138,8 @@ impl Memory for DmaBuf {
     }
 
     fn cleaned(&self) {
-        // Fails for memory that was never mapped for a device, where there is nothing to write
-        // back.
+        // Fails for memory that was never mapped for a device; nothing needs to be written back
+        // then.
         let _ = sync(&self.fd, CpuAccess::ReadWrite, Phase::End);
     }
 }
@@ -167,10 +167,9 @@ impl Export for DmaBuf {
     }
 
     fn written(&self) {
-        // Writes back what lies in the caches, for the device mapping that a client's own bracket
-        // has left behind: later ones are made clean by being made. Without such a mapping the
-        // driver answers EINVAL, and there is nothing to do. No access is begun, since that would
-        // make the mapping.
+        // Writes back CPU caches for a device mapping that a client's own access left. Later
+        // mappings are clean from the start. Without such a mapping the driver answers EINVAL, and
+        // nothing is necessary. This begins no access, since that would make the mapping.
         let _ = sync(self.fd(), CpuAccess::ReadWrite, Phase::End);
     }
 }

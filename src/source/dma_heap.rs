@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Brokering one of the kernel's dma-heaps: clients that may not open its device get its buffers
-//! from here.
+//! Makes buffers of one of the kernel's dma-heaps, for clients that may not open its device.
 
 use super::dma_buf::{DmaBuf, prove};
 use super::{Capabilities, Memory, Opened, Source, SourceError, is_exhaustion};
@@ -11,14 +10,14 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Names of the kernel's heap of contiguous memory, in the order in which they are tried: the name
-/// of its region until Linux 6.16, a fixed one since.
+/// Names of the kernel's heap of contiguous memory, in the order in which they are tried. Until
+/// Linux 6.16 it has the name of its region, since then a fixed one.
 pub const CMA_NAMES: [&str; 4] = ["default_cma_region", "linux,cma", "reserved", "default-pool"];
 
 /// Reason why a dma-heap cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NoDmaHeap {
-    /// The kernel has none of these.
+    /// The kernel has no dma-heap with one of these names.
     #[error("the kernel has no dma-heap {wanted}; it has {}", list(.found))]
     Absent {
         /// Names that were tried.
@@ -26,7 +25,7 @@ pub enum NoDmaHeap {
         /// The existing dma-heaps.
         found: Vec<HeapName>,
     },
-    /// It is there, and closed to the service.
+    /// It exists, but is not permitted to the service.
     #[error("{path} cannot be opened: {source}")]
     Closed {
         /// Its device.
@@ -34,7 +33,7 @@ pub enum NoDmaHeap {
         /// The reason.
         source: io::Error,
     },
-    /// It is there, but gives nothing, or its releases go unnoticed.
+    /// It exists, but gives no memory, or releases of its buffers are not detected.
     #[error("dma-heap {name} does not work: {source}")]
     Broken {
         /// Its name.

@@ -7,7 +7,7 @@ use std::io;
 /// Reason why a source made no memory.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// Memory that was set aside has enough free bytes for the buffer, but no free piece is long
+    /// Memory that was set aside has enough free bytes for the buffer, but no free range is long
     /// enough.
     #[error(
         "{asked} bytes asked in one piece, but the longest free range has {longest} of {free} free bytes"
@@ -15,17 +15,17 @@ pub enum SourceError {
     Fragmented {
         /// Bytes of the buffer.
         asked: u64,
-        /// Free bytes in all.
+        /// All free bytes.
         free: u64,
-        /// Bytes of the longest free piece.
+        /// Bytes of the longest free range.
         longest: u64,
     },
-    /// Free memory lies in more pieces than one buffer can have.
+    /// Free memory is in more ranges than one buffer can have.
     #[error("the buffer would need {needed} ranges, but one can have at most {limit}")]
     TooScattered {
         /// Ranges that it would need.
         needed: u64,
-        /// Most that the device takes.
+        /// Most ranges that the device accepts.
         limit: u64,
     },
     /// A system call failed; `Unsupported` if such memory cannot be made.
@@ -34,8 +34,8 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Returns why an arena with these free bytes cannot give `asked` bytes. One that has not even
-    /// that many free is out of memory.
+    /// Returns the reason why an arena with these free bytes cannot allocate `asked` bytes. If
+    /// fewer bytes are free in total, it is out of memory.
     pub fn full(asked: u64, free: FreeBytes) -> Self {
         if free.total < asked {
             return io::Error::from_raw_os_error(libc::ENOMEM).into();
@@ -43,25 +43,25 @@ impl SourceError {
         Self::Fragmented { asked, free: free.total, longest: free.largest }
     }
 
-    /// Returns whether there is enough memory, but in pieces that are too short or too many.
+    /// Returns whether there is enough memory, but in ranges that are too short or too many.
     pub fn is_fragmentation(&self) -> bool {
         matches!(self, Self::Fragmented { .. } | Self::TooScattered { .. })
     }
 
-    /// Returns whether memory has run out, rather than descriptors.
+    /// Returns whether memory is used up, not descriptors.
     pub fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::System(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOSPC)))
     }
 
-    /// Returns whether a limit of the process was met, which room in a heap says nothing about:
+    /// Returns whether a limit of the process was reached, independently of a heap's room:
     /// descriptors, or the size of a file.
     pub fn is_beyond_process(&self) -> bool {
         matches!(self, Self::System(error) if error.kind() == io::ErrorKind::FileTooLarge
             || matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)))
     }
 
-    /// Returns whether memory, descriptors or kernel objects have run out, rather than that
-    /// something is broken: such a request may succeed later, or from another heap.
+    /// Returns whether memory, descriptors or kernel objects are used up, and nothing is broken:
+    /// such a request may succeed later, or from another heap.
     pub fn is_exhaustion(&self) -> bool {
         match self {
             Self::System(error) => is_exhaustion(error),
@@ -70,8 +70,8 @@ impl SourceError {
     }
 }
 
-/// Returns whether a system call failed because memory, descriptors or kernel objects have run out,
-/// or a file would have been larger than the process may make one.
+/// Returns whether a system call failed because memory, descriptors or kernel objects are used up,
+/// or because a file would exceed the process's limit of file sizes.
 pub fn is_exhaustion(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::FileTooLarge
         || matches!(

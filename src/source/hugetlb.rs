@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sealed memfds of huge pages, which the administrator set aside. Each page is one physical piece,
-//! aligned to its size, and takes one entry of a page table.
+//! aligned to its size, and uses one entry of a page table.
 //!
-//! A buffer's pages are allocated with it, so that a client that touches one never finds that there
-//! is none; they are zeroed then and there. Clients map such a file as any other; the length of a
-//! mapping is in whole huge pages, and write(2) does not work on it.
+//! A buffer's pages are allocated and zeroed with it, so a client that touches one always finds it
+//! present. Clients map such a file like any other. The length of a mapping is in whole huge pages,
+//! and write(2) does not work on it.
 
 use super::memfd::MemfdSource;
 use crate::sys::memfd::MemfdFactory;
@@ -12,10 +12,10 @@ use crate::sys::memory::{HugePages, huge_pages};
 use crate::units::{Backing, PageSize};
 use std::io;
 
-/// Reason why the machine gives no huge pages.
+/// Reason why huge pages cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NoHugePages {
-    /// The kernel was built without them.
+    /// The kernel was built without huge pages.
     #[error("the kernel has no huge pages")]
     Unknown,
     /// None are set aside.
@@ -23,15 +23,15 @@ pub enum NoHugePages {
         "no huge pages are set aside; as root, echo 64 > /proc/sys/vm/nr_hugepages sets 64 of {0} bytes aside"
     )]
     Off(u64),
-    /// The kernel does not give them.
+    /// The kernel refuses them.
     #[error("huge pages cannot be used")]
     Kernel(#[from] io::Error),
 }
 
-/// Returns what makes one memfd of huge pages for each buffer.
+/// Returns a source that makes one memfd of huge pages for each buffer.
 ///
 /// # Errors
-/// If the machine has no huge pages and never makes any, as it is set up now.
+/// If the machine has no huge pages, and its present settings never make any.
 pub fn connect() -> Result<MemfdSource, NoHugePages> {
     let huge = huge_pages()?.ok_or(NoHugePages::Unknown)?;
     of(&huge)

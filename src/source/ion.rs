@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Brokering a heap of the kernel's ION device (Linux up to 5.10, and vendors' kernels).
+//! Makes buffers of one heap of the kernel's ION device (Linux up to 5.10, and vendors' kernels).
 
 use super::dma_buf::{DmaBuf, prove};
 use super::{Capabilities, Memory, Opened, Source, SourceError, is_exhaustion};
@@ -21,21 +21,21 @@ const FLAG_CACHED: u32 = 1;
 /// A heap of the device.
 #[derive(Debug, Clone, Copy)]
 pub enum Wanted<'a> {
-    /// The one of this name.
+    /// The heap of this name.
     Named(&'a HeapName),
-    /// The first of pages, those of these names before all others.
+    /// The first heap of pages; heaps with these names come before all others.
     System(&'a [HeapName]),
-    /// The first of contiguous memory, those of these names before all others.
+    /// The first heap of contiguous memory; heaps with these names come before all others.
     Contiguous(&'a [HeapName]),
 }
 
-/// Reason why a heap of ION's cannot be used.
+/// Reason why an ION heap cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NoIon {
-    /// The kernel has no ION, or it is closed to the service.
+    /// The kernel has no ION, or it is not permitted to the service.
     #[error("/dev/ion cannot be opened: {0}")]
     Device(io::Error),
-    /// It does not say which heaps it has.
+    /// It does not report its heaps.
     #[error("/dev/ion does not name its heaps: {0}")]
     Query(io::Error),
     /// There is no such heap.
@@ -43,10 +43,10 @@ pub enum NoIon {
     Absent {
         /// The requested name.
         wanted: String,
-        /// Names of those that there are.
+        /// Names of the existing heaps.
         found: String,
     },
-    /// It gives nothing, or its releases go unnoticed.
+    /// It gives no memory, or releases of its buffers are not detected.
     #[error("ION's heap {name} does not work: {source}")]
     Broken {
         /// Its name.
@@ -102,7 +102,7 @@ impl IonSource {
         let is_contiguous = matches!(heap.kind, TYPE_SYSTEM_CONTIG | TYPE_DMA);
         let capabilities = Capabilities {
             contiguous_bytes: if is_contiguous { u64::MAX } else { page.bytes() },
-            // ION's descriptors are open for reading and writing, all of them.
+            // ION's descriptors are always open for reading and writing.
             read_only: false,
             is_machine_memory: !is_contiguous,
             recycles,
@@ -113,7 +113,7 @@ impl IonSource {
     }
 }
 
-/// Returns the heap that is wanted.
+/// Returns the wanted heap.
 fn find<'h>(heaps: &'h [IonHeap], wanted: Wanted<'_>) -> Option<&'h IonHeap> {
     let first = |kind: u32, names: &[HeapName]| {
         let of_kind = || heaps.iter().filter(move |heap| heap.kind == kind);

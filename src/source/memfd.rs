@@ -23,7 +23,7 @@ pub struct MemfdSource {
     descriptors: Arc<DescriptorDirectory>,
     page: PageSize,
     backing: Backing,
-    /// Each file gets all its pages when it is made.
+    /// Whether each file gets all its pages when it is made.
     populates: bool,
 }
 
@@ -36,7 +36,7 @@ impl MemfdSource {
         Self::with(MemfdFactory::probe()?, page, Backing::Memfd)
     }
 
-    /// Takes what makes files of `page`s.
+    /// Wraps a maker of files of `page`s.
     ///
     /// # Errors
     /// If /proc is not mounted.
@@ -45,8 +45,8 @@ impl MemfdSource {
         Ok(Self { factory, descriptors, page, backing, populates: false })
     }
 
-    /// Has each file get all its pages when it is made, since they come from those that the
-    /// administrator set aside: a client that touches one never finds that there is none.
+    /// Gives each file all its pages when it is made. They come from the pages that the
+    /// administrator set aside, so a client that touches one always finds it present.
     pub(super) fn populating(self) -> Self {
         Self { populates: true, ..self }
     }
@@ -66,8 +66,8 @@ impl FileSource for MemfdSource {
 
     fn create_file(&self, bytes: BackedBytes, name: &str) -> io::Result<Box<dyn File>> {
         let first = self.factory.create(name, bytes.get())?;
-        // Leases count only descriptions that were opened through a path, so the first one is
-        // replaced.
+        // Leases count only descriptions that were opened through a path, so this replaces the
+        // first.
         let fd = self.descriptors.reopen(&first, Access::ReadWrite)?;
         let inode = inode(&fd)?;
         let (bytes, backing) = (bytes.get(), self.backing);
@@ -85,22 +85,21 @@ impl FileSource for MemfdSource {
     }
 }
 
-/// One file. It is closed before ranges that it holds are returned: fields are dropped in this
-/// order.
+/// One file. Fields are dropped in this order: the file is closed before its ranges are returned.
 struct Memfd {
     fd: OwnedFd,
     bytes: u64,
     backing: Backing,
     inode: Inode,
     descriptors: Arc<DescriptorDirectory>,
-    /// Bytes that must have pages for it to be worth keeping. If all had some when it was made, and
-    /// a client gave pages back, its next owner could find that there are none.
+    /// Bytes that must have pages, or it is not worth keeping. If all had pages at first, and a
+    /// client returned some, its next owner could find pages missing.
     least_resident: u64,
     /// Made when it is first cleaned or populated, and kept: mapping again costs more than
-    /// cleaning. The lock is a leaf, and no system call is made while it is held.
+    /// cleaning. The lock is a leaf, and no thread makes a system call while it holds it.
     mapping: Mutex<Option<Arc<SharedMap>>>,
     lot: Option<Lot>,
-    /// Nobody can add seals.
+    /// Whether no descriptor can add seals.
     seals_closed: AtomicBool,
 }
 

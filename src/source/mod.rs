@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 4: sources, which make memory. A source knows nothing of clients, heaps or limits. Its
+//! Floor 4: sources, which make memory. A source does not know clients, heaps or limits. Its
 //! properties are data, fixed when it is opened ([`Capabilities`]).
 
 pub mod arena;
@@ -31,68 +31,68 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// A maker of memory. Called without any lock held, from many threads at once.
+/// A maker of memory. Callers hold no lock; many threads may call it at once.
 pub trait Source: Send + Sync {
-    /// Makes memory of `bytes` bytes, a multiple of [`Capabilities::granularity`], every byte zero,
-    /// that no client has ever held. It is for clients with this access mode: if all holders of a
-    /// buffer share one open file description, that fixes the mode now. If the kernel names files
-    /// of shared memory, /proc shows `name` for it from now on.
+    /// Makes memory of `bytes` bytes, a multiple of [`Capabilities::granularity`]: zeroed, and
+    /// never held by a client. It is for clients with this access mode: if all holders of a buffer
+    /// share one open file description, the mode is fixed now. If the kernel names files of shared
+    /// memory, /proc shows `name` for it from now on.
     ///
     /// # Errors
-    /// If memory, room or descriptors have run out ([`SourceError::is_exhaustion`]), or as the
-    /// kernel reports it; `Unsupported` if such memory cannot be made.
+    /// If memory, room or descriptors are used up ([`SourceError::is_exhaustion`]), or as the
+    /// kernel reports; `Unsupported` if such memory cannot be made.
     fn create(&self, bytes: BackedBytes, access: Access, name: &str) -> Result<Box<dyn Memory>, SourceError>;
 
-    /// Returns the identity of the file behind `fd` if it is one of this source's kind that
-    /// fstat(2) does not tell apart; `None` for any other.
+    /// Returns the identity of the file behind `fd` if it is of this source's kind and fstat(2)
+    /// does not distinguish such files; `None` for any other file.
     fn identify(&self, fd: BorrowedFd<'_>) -> Option<Inode> {
         let _ = fd;
         None
     }
 }
 
-/// A source whose memory is files of shared memory.
+/// A source that makes files of shared memory.
 pub trait FileSource: Source {
-    /// Returns what it gives, the same at each call.
+    /// Returns its properties, the same at each call.
     fn capabilities(&self) -> Capabilities;
 
-    /// Makes a file, which /proc calls `/memfd:NAME`. Each opening of it has an access of its own.
+    /// Makes a file, which /proc calls `/memfd:NAME`. Each opening of it has an access mode of its
+    /// own.
     ///
     /// # Errors
-    /// As the kernel reports them, see [`is_exhaustion`].
+    /// As the kernel reports, see [`is_exhaustion`].
     fn create_file(&self, bytes: BackedBytes, name: &str) -> io::Result<Box<dyn File>>;
 }
 
-/// The memory of one buffer, as the service holds it. Dropping it gives the service's hold up.
+/// The memory of one buffer, held by the service. Its drop ends the service's hold.
 pub trait Memory: Send + Sync {
-    /// Returns a new descriptor for a client, with `access` enforced by the kernel, and an open
-    /// file description of its own where the kernel opens such memory more than once.
+    /// Returns a new descriptor for a client. The kernel enforces `access`. The descriptor has an
+    /// open file description of its own if the kernel can open such memory more than once.
     ///
     /// # Errors
-    /// When descriptors run out; `Unsupported` if it was created for another access.
+    /// If descriptors run out; `Unsupported` if it was created for another access.
     fn open(&self, access: Access) -> io::Result<OwnedFd>;
 
-    /// Returns what its descriptors are.
+    /// Returns the kind of its memory.
     fn backing(&self) -> Backing;
 
-    /// Returns the ranges that it takes of memory that was set aside, by address; none if it lies
-    /// anywhere.
+    /// Returns its ranges of memory that was set aside, by address; none for other memory.
     fn ranges(&self) -> &[Range<u64>] {
         &[]
     }
 
-    /// Returns the file's identity, the same through every descriptor: what fstat(2) tells, else
+    /// Returns the file's identity, the same through every descriptor: from fstat(2), or from
     /// [`Source::identify`].
     fn inode(&self) -> Inode;
 
     /// Returns whether only the service has it open, mapped or in flight. Never blocks.
     ///
     /// # Errors
-    /// If the kernel does not tell; then nothing is known.
+    /// If the kernel does not answer; then it is unknown.
     fn is_idle(&self) -> io::Result<bool>;
 
     /// Starts watching for the close that releases it, after [`Memory::open`]; `None` if the kernel
-    /// does not report that.
+    /// does not report this close.
     ///
     /// # Errors
     /// As [`CloseWatcher::watch`].
@@ -101,38 +101,38 @@ pub trait Memory: Send + Sync {
         Ok(None)
     }
 
-    /// Takes the right to add seals from everyone who has a descriptor: one that a client adds
-    /// stays for all others.
+    /// Prevents every descriptor from adding seals: a seal that one client adds would apply to all
+    /// others.
     ///
     /// # Errors
-    /// As fcntl(2); on a file without clients never.
+    /// As fcntl(2). On a file without clients it does not fail.
     fn close_seals(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Takes note that a client gets its descriptor now. The label is shown in the kernel's own
-    /// lists, where they have names.
+    /// Records that a client now gets its descriptor. The kernel's lists show the label if they
+    /// have names.
     fn handed_out(&self, label: &Label) {
         let _ = label;
     }
 
-    /// Checks whether keeping it pays and nothing about it was changed for good.
+    /// Checks that keeping it is worthwhile and that no client changed it permanently.
     ///
     /// # Errors
-    /// The reason if not.
+    /// The reason why it is not kept.
     fn worth_keeping(&self) -> Result<(), Unfit>;
 
     /// Makes all its pages present. Only for memory that [`Memory::is_idle`].
     ///
     /// # Errors
-    /// When memory runs out; some pages may be present then.
+    /// If memory runs out; some pages may be present then.
     fn populate(&self) -> io::Result<()>;
 
-    /// Sets every byte to zero on the calling thread, as [`Memory::wipe`] and [`Memory::cleaned`]
-    /// do together. Only for memory that [`Memory::is_idle`].
+    /// Sets every byte to zero on the calling thread: [`Memory::wipe`] and [`Memory::cleaned`]
+    /// together. Only for memory that [`Memory::is_idle`].
     ///
     /// # Errors
-    /// If it cannot be mapped; its contents are not known then.
+    /// If it cannot be mapped; its contents are unknown then.
     fn scrub(&self) -> io::Result<()> {
         let wipe = self.wipe()?;
         if wipe.finish()? == Wiped::Detached {
@@ -150,20 +150,20 @@ pub trait Memory: Send + Sync {
     /// If it cannot be mapped.
     fn wipe(&self) -> io::Result<Wipe>;
 
-    /// Makes the next [`Memory::wipe`] map it again: the mapping of the last one was detached.
+    /// Makes the next [`Memory::wipe`] map it again, because the last mapping was detached.
     fn forget_mapping(&self) {}
 
-    /// Lets devices see that every byte has been set to zero.
+    /// Makes the zeroed bytes visible to devices.
     fn cleaned(&self) {}
 
-    /// Returns whether it has a block of this size that [`Memory::take_apart`] would give.
+    /// Returns whether it has a block of this size that [`Memory::take_apart`] would return.
     fn has_block(&self, bytes: u64) -> bool {
         let _ = bytes;
         false
     }
 
-    /// Takes it apart and returns its blocks, in their order; none if it is in one piece, or was
-    /// taken apart before. Only for memory that is not handed out again.
+    /// Splits it and returns its blocks, in their order; none if it is in one piece, or was split
+    /// before. Only for memory that no client gets again.
     fn take_apart(&self) -> Vec<blocks::Block> {
         Vec::new()
     }
@@ -174,21 +174,21 @@ pub trait File: Memory {
     /// Returns the service's own descriptor.
     fn fd(&self) -> BorrowedFd<'_>;
 
-    /// Keeps ranges of memory that was set aside until the file is closed: its pages, all of which
-    /// are present, are counted as theirs. It is worth keeping only with all of them.
+    /// Holds ranges of memory that was set aside until the file is closed. Its pages, all of which
+    /// are present, count as theirs. It is worth keeping only with all of them.
     fn hold(&mut self, lot: carveout::Lot);
 }
 
-/// Cause for which released memory is not pooled.
+/// Reason why released memory is not pooled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfit {
     /// A client added a seal, which cannot be removed.
     Sealed,
-    /// It is the kernel's own, and goes back to it.
+    /// It belongs to the kernel and is returned to it.
     Kernels,
-    /// A device is not done with it.
+    /// A device still uses it.
     FencesPending,
-    /// Most of it was never touched, or a client returned its pages, so that new memory is cheaper
-    /// than scrubbing.
+    /// Most of it was never touched, or a client returned its pages: new memory costs less than
+    /// scrubbing.
     Untouched,
 }

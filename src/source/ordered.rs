@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Several sources as one: the next is asked when the one before is exhausted.
+//! Several sources as one: the next is tried when the one before is exhausted.
 
 use super::{Capabilities, Memory, Opened, Source, SourceError};
 use crate::sys::fd::Inode;
@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-/// Sources in the order in which they are asked.
+/// Sources in the order in which they are tried.
 pub struct OrderedSources {
     sources: Vec<Opened>,
 }
@@ -24,8 +24,8 @@ impl OrderedSources {
 }
 
 impl Source for OrderedSources {
-    /// Asks each source whose limit for one buffer permits `bytes`. The last one's error counts,
-    /// unless one before it failed for another reason than exhaustion.
+    /// Tries each source whose limit for one buffer permits `bytes`. It returns the last error, or
+    /// an earlier one that is not exhaustion.
     fn create(&self, bytes: BackedBytes, access: Access, name: &str) -> Result<Box<dyn Memory>, SourceError> {
         let mut last = SourceError::from(io::Error::from(io::ErrorKind::Unsupported));
         for Opened { source, capabilities, .. } in &self.sources {
@@ -54,7 +54,7 @@ mod tests {
     use crate::sys::memfd::MemfdFactory;
     use crate::units::{Backing, PageSize, RequestedBytes};
 
-    /// Returns pages of 64 KiB that fail on command, then ordinary ones.
+    /// Returns a source of 64 KiB pages that fails on command, followed by one of ordinary pages.
     fn two() -> (Opened, Arc<Script>) {
         let script = Arc::new(Script::default());
         let of = |page, backing| {

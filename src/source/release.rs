@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Release mechanisms of files, and a test with a buffer of the service's own that this kernel
-//! reports releases as the service needs. Sources of dma-bufs test their own mechanism with one
-//! page each when they are opened (`dma_buf.rs`).
+//! Release mechanisms of files, and a test that this kernel reports releases as the service needs,
+//! with a buffer of the service. Sources of dma-bufs test their own mechanism with one page each
+//! when they are opened (`dma_buf.rs`).
 
 use super::{FileSource, is_exhaustion};
 use crate::sys::inotify::CloseWatcher;
 use crate::units::{Access, Backing, Invalid, RequestedBytes};
 use std::io;
 
-/// Name of a file that is made to find out what the kernel does with it.
+/// Name of a file that tests the kernel's behaviour.
 pub(super) const PROOF: &str = "anion:proof";
 
-/// The mechanism that detects that a buffer has no holder. The first value is the best.
+/// How the service detects that a buffer has no holder. The first value is the best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReleaseMechanism {
     /// The kernel reports the last close, and a lease confirms it.
     CloseEvents,
-    /// Leases are asked now and then: there are no watches left.
+    /// Leases are polled, because no watches are left.
     Leases,
-    /// The kernel counts references, and is asked now and then.
+    /// The kernel counts references, and the count is polled.
     ReferenceCounts,
-    /// The kernel does not tell; the owner gives up the token that stands for the buffer.
+    /// The kernel does not report it; the owner drops the buffer's token.
     Token,
 }
 
 impl ReleaseMechanism {
-    /// Returns that of a kind of buffer, where the kernel's watches are not used up.
+    /// Returns the mechanism of a kind of buffer while watches are left.
     pub fn of(backing: Backing) -> Self {
         match backing {
             Backing::Memfd | Backing::Hugetlb => Self::CloseEvents,
@@ -34,7 +34,7 @@ impl ReleaseMechanism {
         }
     }
 
-    /// Returns it in words, for logs and dumps.
+    /// Returns its description, for logs and dumps.
     pub fn describe(self) -> &'static str {
         match self {
             Self::CloseEvents => "inotify close events, confirmed by lease",
@@ -50,10 +50,10 @@ impl ReleaseMechanism {
 /// Reason why the releases of a kind of file cannot be detected.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
-    /// Files of this granularity have no smallest size.
+    /// Files of this granularity have no valid smallest size.
     #[error(transparent)]
     Size(#[from] Invalid),
-    /// The proof could not be made.
+    /// The test could not run.
     #[error("{doing}")]
     Kernel {
         /// The failed test.
@@ -64,25 +64,25 @@ pub enum ReleaseError {
     /// Such files have no close events.
     #[error("its files are not watched")]
     NotWatched,
-    /// The lease is not granted though there is no other holder.
+    /// The lease is refused although there is no other holder.
     #[error("a buffer that no other process holds is reported as held")]
     HeldByNone,
-    /// The lease is granted though there is another holder.
+    /// The lease is granted although there is another holder.
     #[error("a buffer that a client holds is reported as idle")]
     IdleThoughHeld,
-    /// inotify says nothing.
+    /// inotify reports no close event.
     #[error("the kernel does not report the last close of a buffer")]
     NoCloseEvent,
-    /// The lease is not granted after the last close.
+    /// The lease is refused after the last close.
     #[error("a buffer that was closed is reported as held")]
     HeldThoughClosed,
 }
 
-/// Makes a file, opens it again as a client would, closes that, and checks whether both signs
-/// appear.
+/// Makes a file, opens it again as a client would, closes that descriptor, and checks whether both
+/// the event and the lease show it.
 ///
 /// # Errors
-/// If one does not. The service could not keep its books then.
+/// If one does not. The service could not account for buffers then.
 pub fn prove_release(
     files: &dyn FileSource,
     watcher: &CloseWatcher,
@@ -120,8 +120,8 @@ pub fn prove_release(
 const ASKING: &str = "asking for a lease (there is none if fs.leases-enable is 0, nor, from Linux 7, on files \
                       of huge pages)";
 
-/// Does the same as [`prove_release`], for a source that heaps may do without. One that has nothing
-/// left at the moment cannot be asked, and passes: its files are of the same kind as others.
+/// Does the same as [`prove_release`], for an optional source. A source without free memory cannot
+/// be tested, and passes: its files are of the same kind as others.
 ///
 /// # Errors
 /// The reason if its releases cannot be detected.

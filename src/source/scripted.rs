@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A source that fails when told to: a real memfd source behind a countdown. For forcing error
-//! paths in tests.
+//! A source that fails on command: a real memfd source behind a countdown. Tests use it to cause
+//! errors.
 
 use super::arena::{KernelPages, Pages};
 use super::carveout::Lot;
@@ -22,7 +22,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// Counts calls into the source and its memory, and fails those it is told to.
+/// Counts calls into the source and its memory, and makes the chosen ones fail.
 #[derive(Debug, Default)]
 pub struct Script {
     plan: Mutex<Plan>,
@@ -32,9 +32,9 @@ pub struct Script {
 #[derive(Debug, Default)]
 struct Plan {
     calls: usize,
-    /// Calls that fail, counted from 0.
+    /// Numbers of the calls that fail, from 0.
     failing: Range<usize>,
-    /// What they answer.
+    /// The error of failed calls.
     errno: i32,
 }
 
@@ -44,14 +44,14 @@ impl Script {
         *self.plan.lock().expect("not poisoned") = Plan { calls: 0, failing, errno };
     }
 
-    /// Calls since [`Script::fail`], or the start.
+    /// Returns the number of calls since [`Script::fail`], or since the start.
     pub fn calls(&self) -> usize {
         self.plan.lock().expect("not poisoned").calls
     }
 
-    /// Files that exist of those that the source made since the first call of this: of which a
-    /// descriptor is open, or a mapping there, anywhere. Other tests of the process have theirs, so
-    /// its descriptors tell nothing.
+    /// Returns how many of the source's files exist: with an open descriptor or a mapping in any
+    /// process. It counts files made since its first call. The process's descriptors do not show
+    /// this, since other tests have descriptors, too.
     pub fn files(&self) -> usize {
         self.files.get_or_init(Files::default).left()
     }
@@ -66,7 +66,7 @@ impl Script {
     }
 }
 
-/// Files, and news of their end.
+/// Files, and events of their closes.
 #[derive(Debug)]
 struct Files {
     inotify: Inotify,
@@ -96,16 +96,16 @@ impl Files {
             Err(error) => panic!("inotify: {error}"),
         };
         self.left.fetch_sub(gone, Ordering::Relaxed);
-        // There may be more than one read takes.
+        // One read may not return all events.
         self.left()
     }
 }
 
 /// The source under [`Script`].
 pub struct ScriptedSource {
-    /// The real one.
+    /// The real source.
     pub inner: MemfdSource,
-    /// What fails.
+    /// The calls that fail.
     pub script: Arc<Script>,
 }
 
@@ -132,9 +132,9 @@ impl FileSource for ScriptedSource {
 
 /// The kernel's pages under [`Script`].
 pub struct ScriptedPages {
-    /// What fails.
+    /// The calls that fail.
     pub script: Arc<Script>,
-    /// What the machine is said to have available.
+    /// The bytes that the machine reports as available.
     pub available: u64,
 }
 
@@ -222,22 +222,22 @@ impl File for ScriptedMemory {
     }
 }
 
-/// Makes "dma-bufs" of shared memory: what a client gets is the file itself, opened again, with the
-/// pages at their places in it. A lock on a byte of its own, which lasts as long as the client's
-/// description, tells whether somebody has it.
+/// Makes "dma-bufs" of shared memory: a client gets the file itself, opened again, with the pages
+/// at their offsets. Each has a lock on a byte of its own, which lasts as long as the client's
+/// description. The lock shows whether a client holds it.
 pub struct ScriptedExporter {
-    /// What fails.
+    /// The calls that fail.
     script: Arc<Script>,
     ranges: u64,
     descriptors: Arc<DescriptorDirectory>,
     exports: AtomicUsize,
-    /// Shared with every one that was made and is there.
+    /// Shared with every existing "dma-buf".
     alive: Arc<()>,
     settled: Arc<AtomicBool>,
 }
 
 impl ScriptedExporter {
-    /// Returns one that takes as much as kernels do.
+    /// Returns an exporter with the limits of real kernels.
     pub fn new(script: Arc<Script>) -> Self {
         Self {
             script,
@@ -249,22 +249,22 @@ impl ScriptedExporter {
         }
     }
 
-    /// Limits the ranges of one.
+    /// Limits the ranges of one "dma-buf".
     pub fn with_ranges(self, ranges: u64) -> Self {
         Self { ranges, ..self }
     }
 
-    /// Returns how many were made.
+    /// Returns the number that were made.
     pub fn exports(&self) -> usize {
         self.exports.load(Ordering::Relaxed)
     }
 
-    /// Returns how many of them the service still has.
+    /// Returns the number that the service still holds.
     pub fn alive(&self) -> usize {
         Arc::strong_count(&self.alive) - 1
     }
 
-    /// Sets whether devices are done with all of them.
+    /// Sets whether devices have finished with all of them.
     pub fn set_settled(&self, settled: bool) {
         self.settled.store(settled, Ordering::Relaxed);
     }
@@ -323,7 +323,7 @@ impl Export for ScriptedExport {
         Ok(client)
     }
 
-    /// Returns that of the file: dma-bufs of one file are not told apart here.
+    /// Returns the identity of the file: dma-bufs of one file are not distinguished here.
     fn inode(&self) -> Inode {
         self.inode
     }

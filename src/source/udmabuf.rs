@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Real dma-bufs over memory of the service's own: every buffer is a file that only the service
-//! has, and the dma-buf of all its pages. When it is released, the pages are cleaned through the
-//! file, and file and dma-buf are kept and handed out again together, as any shared memory is
-//! (`export.rs`).
+//! dma-bufs over memory of the service: every buffer is a file that only the service holds, and the
+//! dma-buf of all its pages. After a release the pages are cleaned through the file. File and
+//! dma-buf are kept and reused together, like other shared memory (`export.rs`).
 
 use super::dma_buf::{DmaBuf, prove};
 use super::export::{Export, Exporter, LateExport, POOLED_NAME, require_writable};
@@ -21,18 +20,18 @@ use std::sync::Arc;
 /// Reason why dma-bufs cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum NoUdmabuf {
-    /// There is no device, or it is closed to the service.
+    /// There is no device, or it is not permitted to the service.
     #[error("{DEVICE} cannot be opened: {0}")]
     Device(io::Error),
-    /// It makes none of these files, or releases go unnoticed.
+    /// It cannot make dma-bufs of these files, or releases are not detected.
     #[error("{DEVICE} does not work: {0}")]
     Broken(io::Error),
-    /// It takes no files of huge pages.
+    /// It accepts no files of huge pages.
     #[error("{DEVICE} of this kernel takes no huge pages (Linux 6.12 does): {0}")]
     NoHugePages(io::Error),
 }
 
-/// The device, proven to work.
+/// The device after a successful test.
 #[derive(Debug)]
 pub struct UdmabufDevice {
     device: Udmabuf,
@@ -41,12 +40,12 @@ pub struct UdmabufDevice {
 }
 
 impl UdmabufDevice {
-    /// Opens the device, lets it take buffers of up to `largest` bytes, also in the smallest
-    /// pieces, where that is permitted, and proves with one buffer that it works with `files` and
-    /// that releases are noticed.
+    /// Opens the device and, if permitted, raises its limits to buffers of `largest` bytes, also in
+    /// the smallest pieces. Tests with one buffer that it works with `files` and that releases are
+    /// detected.
     ///
     /// # Errors
-    /// The reason if it does not.
+    /// The reason why it does not work.
     pub fn connect(
         files: &dyn FileSource,
         largest: u64,
@@ -67,7 +66,7 @@ impl UdmabufDevice {
             device.create(file.fd(), std::slice::from_ref(&whole))
         };
         match prove(counts, make) {
-            // Nothing is left at the moment to try with; requests fail until there is.
+            // No memory for the test at the moment; requests fail until there is some.
             Err(error) if !is_exhaustion(&error) => Err(if backings.contains(&Backing::Hugetlb) {
                 NoUdmabuf::NoHugePages(error)
             } else {
@@ -96,10 +95,10 @@ pub struct UdmabufSource {
 }
 
 impl UdmabufSource {
-    /// Takes what makes the files, and what makes dma-bufs of them.
+    /// Opens a source from a maker of files and a maker of dma-bufs.
     pub fn open(files: Arc<dyn FileSource>, exporter: Arc<dyn Exporter>) -> Opened {
         let of_files = files.capabilities().exported(exporter.limits().bytes);
-        // The file and the dma-buf.
+        // One for the file, one for the dma-buf.
         let capabilities = Capabilities { descriptors: 2, ..of_files };
         Opened::new(Arc::new(Self { files, exporter }), capabilities)
     }
@@ -115,8 +114,8 @@ impl Source for UdmabufSource {
     }
 }
 
-/// A file of the service's, and the dma-buf of its pages, which is closed before it: fields are
-/// dropped in this order.
+/// A file of the service and the dma-buf of its pages. Fields are dropped in this order: the
+/// dma-buf is closed first.
 struct Exported {
     dma_buf: LateExport,
     file: Box<dyn File>,
@@ -139,7 +138,7 @@ impl Memory for Exported {
         Backing::Udmabuf
     }
 
-    /// Returns that of the dma-buf, once there is one.
+    /// Returns the identity of the dma-buf, once it is made.
     fn inode(&self) -> Inode {
         self.dma_buf.get().map_or_else(|| self.file.inode(), Export::inode)
     }
@@ -159,7 +158,7 @@ impl Memory for Exported {
         self.file.worth_keeping()
     }
 
-    /// Makes the dma-buf as well, so that handing it out asks nothing more of the kernel.
+    /// Also makes the dma-buf, so that giving it to a client needs no more memory.
     fn populate(&self) -> io::Result<()> {
         self.file.populate()?;
         self.dma_buf()?.set_name(POOLED_NAME);

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The order of what is done to a region, with memfds in its place.
+//! The order of operations on a region, with memfds as regions.
 
 use super::*;
 use crate::sys::memfd::MemfdFactory;
 use crate::units::RequestedBytes;
 use std::sync::Mutex;
 
-/// A device that writes down what is asked of it.
+/// A device that records the operations on it.
 #[derive(Default)]
 struct Recorder {
     calls: Mutex<Vec<&'static str>>,
-    /// The step that fails, and how.
+    /// The step that fails, and its error.
     fault: Option<(&'static str, i32)>,
-    /// Whether a mask has no effect.
+    /// Whether access masks have no effect.
     ignores_masks: bool,
     masked: AtomicBool,
 }
@@ -62,7 +62,7 @@ impl Regions for Recorder {
     }
 }
 
-/// Opens a source of regions that are memfds underneath.
+/// Opens a source whose regions are memfds.
 pub(crate) fn stand_in() -> Opened {
     connected().0
 }

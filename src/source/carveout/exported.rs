@@ -2,10 +2,10 @@
 //! Buffers that are dma-bufs over the arena's own pages, each with a descriptor of its own.
 //!
 //! The service cleans a released buffer in place, and pools it with its dma-buf for the same trust
-//! domain. When its range becomes free for all clients instead, its pages are exchanged: they go
-//! back to the kernel and new ones take their place, so that pages that a client has pinned leave
-//! the arena. That is not needed for ranges that no client ever got, nor for clean ranges of a heap
-//! whose memory may be shared.
+//! domain. When its range becomes free for all clients instead, its pages are exchanged: they
+//! return to the kernel and new ones replace them, so that pages that a client has pinned leave the
+//! arena. Ranges that no client ever got need no exchange, nor do clean ranges of a heap whose
+//! memory may be shared.
 
 use super::{Lot, Store};
 use crate::source::export::{Export, Exporter, POOLED_NAME, require_writable};
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The device that makes dma-bufs of ranges.
 pub(super) struct Exporting {
     pub(super) exporter: Arc<dyn Exporter>,
-    /// Clean pages may go to any trust domain.
+    /// Whether clean pages may go to any trust domain.
     pub(super) may_be_shared: bool,
 }
 
@@ -30,13 +30,13 @@ impl Exporting {
     /// Makes a dma-buf of the lot, in the order of its ranges.
     ///
     /// # Errors
-    /// The exporter's; [`SourceError::TooScattered`] if it takes fewer ranges.
+    /// The exporter's; [`SourceError::TooScattered`] if it accepts fewer ranges.
     pub(super) fn create(&self, store: &Arc<Store>, lot: Lot) -> Result<Box<dyn Memory>, SourceError> {
         let (needed, limit) = (lot.ranges.len() as u64, self.exporter.limits().ranges);
         if needed > limit {
             return Err(SourceError::TooScattered { needed, limit });
         }
-        // Pages that did not come back to the arena come with this, or it fails.
+        // This allocates pages that the arena lacks, or fails.
         let dma_buf = self.exporter.export(store.arena.fd(), &lot.ranges)?;
         dma_buf.set_name(POOLED_NAME);
         let (store, clean) = (Arc::clone(store), AtomicBool::new(false));
@@ -44,14 +44,14 @@ impl Exporting {
     }
 }
 
-/// A dma-buf and the ranges whose pages it has. It is closed before they are returned: fields are
-/// dropped in this order.
+/// A dma-buf and the ranges with its pages. Fields are dropped in this order: the dma-buf is closed
+/// before the ranges are returned.
 struct Exported {
     dma_buf: Box<dyn Export>,
     lot: Lot,
     store: Arc<Store>,
     may_be_shared: bool,
-    /// All its bytes are zero again.
+    /// Whether all its bytes are zero again.
     clean: AtomicBool,
 }
 
@@ -109,7 +109,7 @@ impl Memory for Exported {
 
 impl Drop for Exported {
     fn drop(&mut self) {
-        // Asked once more: a holder would see what the next one writes.
+        // Checks again: a holder would read what the next client writes.
         if self.may_be_shared && *self.clean.get_mut() && self.dma_buf.is_idle().unwrap_or(false) {
             self.lot.held.store(false, Ordering::Relaxed);
         }
@@ -145,8 +145,8 @@ mod tests {
         resident_bytes(source.store.arena.fd()).expect("fstat")
     }
 
-    /// Writes to a buffer as its client. A client of the double has the whole arena; its part lies
-    /// where the range says.
+    /// Writes to a buffer as its client. A client of the double has the whole arena, and writes to
+    /// the part of its range.
     fn write(memory: &dyn Memory, client: &File, byte: u8) {
         for range in memory.ranges() {
             let data = vec![byte; usize::try_from(range.end - range.start).expect("small")];
@@ -229,7 +229,7 @@ mod tests {
             if scrub {
                 memory.scrub().expect("clean");
             }
-            // A range that cannot be exchanged is lost; one that need not be is free again.
+            // A range whose exchange fails is lost. A range that needs no exchange is free again.
             script.fail(0..usize::MAX, libc::EIO);
             drop(memory);
             free(&source).total < CAPACITY

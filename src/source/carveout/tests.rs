@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! That what is set aside is really there, goes to buffers, comes back, and survives every failure
-//! of the kernel.
+//! Memory that is set aside: it is present, goes to buffers, returns, and survives every failure of
+//! the kernel.
 
 use super::*;
 use crate::pool::FreeBytes;
@@ -136,7 +136,7 @@ fn a_carveout_that_leaves_too_little_is_refused_before_anything_is_taken() {
     let files = || Arc::new(ScriptedSource { inner: memfd(), script: Arc::clone(&script) });
     let pages = |available| Arc::new(ScriptedPages { script: Arc::clone(&script), available });
     let enough = CAPACITY + CAPACITY / 15 + page.bytes();
-    // The first call would be the arena's file.
+    // The first call would make the arena's file.
     script.fail(0..usize::MAX, libc::EIO);
     let refused = CarveoutSource::reserve(bytes(CAPACITY), ONE_PIECE, files(), pages(CAPACITY)).map(drop);
     let text = refused.expect_err("all there is").to_string();
