@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The pool under a model checker: every order in which releases, the worker, callers and the
-//! shrinker can meet at its lock. `cargo xtask test --only loom` runs these; they need the feature
-//! `loom`.
+//! shrinker can take its lock. `cargo xtask test --only loom` runs these tests; they need the
+//! feature `loom`.
 
 use super::pool::{Pool, Poolable, Released, Wanted, discard};
 use crate::ledger::HeapAccount;
@@ -18,11 +18,11 @@ const BYTES: u64 = 64 << 10;
 const UID: Uid = Uid(1);
 const OWNER: TrustDomain = TrustDomain::Uid(UID);
 
-/// Memory that is dirty until it is cleaned. Its references tell who has it.
+/// Memory that is dirty until it is cleaned. Its reference count shows whether it has a holder.
 #[derive(Debug, Clone)]
 struct Cell(Memory<AtomicBool>);
 
-/// The worker's reference to it. Once it is detached, it has no effect.
+/// The worker's reference to it. After it is detached, it has no effect.
 struct CellWipe {
     dirty: Memory<AtomicBool>,
     is_detached: AtomicBool,
@@ -72,7 +72,7 @@ fn cells<const N: usize>() -> [Cell; N] {
     std::array::from_fn(|_| Cell(Memory::new(AtomicBool::new(true))))
 }
 
-/// Hands a cell out and has it released, as far as the registry is concerned.
+/// Allocates and releases a cell in the heap's account.
 fn released(pool: &Pool<Cell>, cell: &Cell) -> Released<Cell> {
     pool.account().book(UID, BYTES).expect("no limit");
     pool.account().allocated(1, BYTES);
@@ -85,7 +85,7 @@ fn release(pool: &Pool<Cell>, cell: &Cell) {
     discard(pool.release(UID, released));
 }
 
-/// Does what the worker does in one step.
+/// Makes one step of the worker.
 fn work(pool: &Pool<Cell>) {
     if let Some(work) = pool.next_work() {
         pool.worked(&work, &work.wipe.work(), Duration::ZERO);
@@ -99,7 +99,7 @@ fn take(pool: &Pool<Cell>) -> Option<Cell> {
     taken.clean.into_iter().chain(cleaned).next().map(Pooled::into_memory)
 }
 
-/// Checks what must hold after any order: what the pool has is in it once and can be taken, clean,
+/// Checks the state after any order: each cell of the pool is in it once and can be taken clean,
 /// and the counters agree.
 fn settle(pool: &Pool<Cell>, cells: &[Cell], outside: usize) {
     let mut found = Vec::new();
@@ -117,8 +117,8 @@ fn settle(pool: &Pool<Cell>, cells: &[Cell], outside: usize) {
     assert_eq!(held, outside, "memory was lost");
 }
 
-/// Checks every order with at most three preemptions, which is where practically all mistakes are;
-/// all orders of four threads would take hours.
+/// Checks every order with at most three preemptions, where practically all mistakes are. All
+/// orders of four threads would take hours.
 fn model(scenario: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
@@ -162,7 +162,7 @@ fn the_worker_and_two_callers_never_share_memory() {
         let own = take(&pool);
         let other = caller.join().expect("no panic");
         worker.join().expect("no panic");
-        // Callers find all memory that is there, also what the worker is cleaning.
+        // Callers find all pooled memory, also memory that the worker is cleaning.
         let (own, other) = (own.expect("there are two"), other.expect("there are two"));
         assert!(!Memory::ptr_eq(&own.0, &other.0), "one buffer for two");
         assert!(
@@ -189,7 +189,7 @@ fn what_is_dropped_is_not_written_to_by_the_worker_any_more() {
             })
         };
         assert_eq!(pool.shrink(0), BYTES);
-        // It serves something else from now on.
+        // The caller uses it from now on.
         cells[0].0.store(true, Ordering::Relaxed);
         worker.join().expect("no panic");
         assert!(cells[0].0.load(Ordering::Relaxed), "written to after it was dropped");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What heaps accept and refuse.
+//! Requests that heaps accept and refuse.
 
 use super::*;
 use crate::config::spec::Device;
@@ -97,8 +97,7 @@ fn a_configured_memfd_budget_stands_in_for_cma_when_asked_for() {
     assert!(heap.answers_to("qcom,camera") && heap.answers_to("camera") && !heap.answers_to("cam"));
 }
 
-/// Memory that needs its pool's lock, taken by another thread, whenever the pool asks something of
-/// it.
+/// Memory whose every operation makes another thread take the pool's lock.
 struct Intrusive {
     file: File,
     pool: Weak<Pool>,
@@ -166,7 +165,7 @@ fn pool(limit: u64) -> Arc<Pool> {
     Arc::new(Pool::new(HeapAccount::new(Some(16 * MIB), Vec::new()), Some(limits)))
 }
 
-/// Has a client of `uid` allocate and release 1 MiB.
+/// Allocates and releases 1 MiB as a client of `uid`.
 fn release(pool: &Arc<Pool>, uid: u32) {
     pool.account().book(OWNER, MIB).expect("room");
     pool.account().allocated(1, MIB);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Free lists, the released list and both together against limits, and against a slow and obvious
-//! model.
+//! Tests free lists, the released list and both together: their limits, and a comparison with a
+//! slow and simple model.
 
 use super::free_list::FreeLists;
 use super::released::ReleasedList;
@@ -209,7 +209,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..150)
 }
 
-/// One entry of the model: number, size, uid, and when it became clean.
+/// One entry of the model: number, size, uid, and the time when it became clean.
 type Entry = (Fake, u64, u32, Option<u64>);
 
 /// The uid of fresh memory in the model.

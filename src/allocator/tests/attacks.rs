@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Clients that pretend to release a buffer: a reference of any kind that still reaches its memory
-//! keeps it from being handed out again. A child that inherited one is in `tests/heirs.rs`: a
-//! process that starts others holds what all its tests hold until they run.
+//! Clients that pretend to release a buffer: while any kind of reference reaches its memory, no
+//! other client gets it. `tests/heirs.rs` tests a child process that inherited a descriptor: until
+//! a child runs its program, it holds the descriptors of all tests of the process.
 
 use super::pool::{pooled, settle_and_scrub, stats, system, use_up};
 use super::*;
@@ -15,12 +15,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-/// What a client keeps of a buffer.
+/// A client's remaining reference to a buffer.
 type Kept = Box<dyn Any>;
-/// How it does that.
+/// A way to keep a reference.
 type Way = fn(OwnedFd) -> Kept;
 
-/// Leaves the descriptor in the queue of a socket that is not read.
+/// Leaves the descriptor in the receive queue of a socket.
 fn in_a_socket_queue(fd: OwnedFd) -> Kept {
     let (left, right) = UnixStream::pair().expect("sockets");
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

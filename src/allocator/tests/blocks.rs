@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Order pools through the whole allocator, over a double of the device that sees to it that no
-//! page reaches a client dirty, twice, or from another trust domain.
+//! Order pools through the whole allocator, over a double of the device. The double asserts that no
+//! client gets a page dirty, twice, or from another trust domain.
 
 use super::pool::settle_and_scrub;
 use super::*;
@@ -23,19 +23,19 @@ use std::os::unix::fs::FileExt;
 const KIB: u64 = 1 << 10;
 /// Blocks of 64 KiB, 16 KiB and 4 KiB with pages of 4 KiB.
 const ORDERS: [u32; 3] = [4, 2, 0];
-/// Ranges that the double joins.
+/// Most ranges that the double joins.
 const RANGES: u64 = 8;
 
-/// What is known of each page that a client ever had.
+/// The last holder of each page that a client ever had.
 #[derive(Default)]
 struct Seen {
-    /// Who asks now.
+    /// The client that requests now.
     asking: u32,
-    /// Who had a page last, by its place; forgotten when it goes back to the kernel.
+    /// The last holder of each page, by its offset; removed when the page returns to the kernel.
     held: HashMap<u64, u32>,
 }
 
-/// The device and the kernel's pages, with an eye on both.
+/// The device and the kernel's pages, both observed.
 struct Witness {
     page: u64,
     device: ScriptedExporter,
@@ -64,7 +64,7 @@ impl Pages for Witness {
     }
 }
 
-/// One dma-buf under the witness's eye.
+/// One observed dma-buf.
 struct Watched {
     inner: Box<dyn Export>,
     file: File,
@@ -134,7 +134,7 @@ struct Bench {
     page: u64,
 }
 
-/// Returns one heap of these blocks that keeps up to 1 MiB.
+/// Returns one heap of these blocks that pools up to 1 MiB.
 fn bench() -> Bench {
     let page = crate::sys::memory::page_size().expect("page size");
     let script = Arc::new(Script::default());
@@ -201,7 +201,7 @@ fn another_size_is_joined_from_what_is_there() {
     assert_eq!((bench.counters().hits, bench.pooled_pages()), (2, 0));
     drop((held, more));
     bench.settle();
-    // Two buffers that are no neighbours' make one.
+    // Two buffers that are not adjacent are joined to one.
     let whole = bench.ask(1, 64);
     assert_eq!((bench.counters().hits, bench.counters().misses, bench.pooled_pages()), (3, 1, 0));
     assert_eq!(whole.bytes.get(), 64 * bench.page);
@@ -222,8 +222,8 @@ fn what_is_missing_is_made_and_a_small_rest_takes_nothing_apart() {
     let bench = bench();
     bench.pool(1, 32);
     bench.pool(1, 20);
-    // Three blocks of 16 pages and one of 4: the first two from the buffer of 20 pages and that of
-    // 32.
+    // Three blocks of 16 pages and one of 4: the first two come from the buffers of 20 and 32
+    // pages.
     let grant = bench.ask(1, 52);
     assert_eq!((bench.counters().hits, bench.counters().misses), (0, 3));
     assert_eq!(bench.pooled_pages(), 0, "{:?}", bench.counters());
@@ -261,7 +261,7 @@ fn a_refusal_by_the_device_gives_blocks_and_descriptors_back() {
 #[test]
 fn blocks_that_lie_too_scattered_are_left_alone() {
     let bench = bench();
-    // Ten single blocks, every second of which is held, so that none are neighbours.
+    // Ten single blocks; every second one is held, so that none are adjacent.
     let mut held: Vec<_> = (0..2 * RANGES + 4).map(|_| bench.ask(1, 16)).collect();
     let mut at = 0;
     held.retain(|_| {
@@ -313,8 +313,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
-    /// The witness asserts that every page is clean and of the asking domain; here, that no page is
-    /// lost or counted twice.
+    /// The witness asserts that every page is clean and of the requesting domain. This test checks
+    /// that no page is lost or counted twice.
     #[test]
     fn every_page_is_held_pooled_or_given_back(steps in steps()) {
         let bench = bench();
@@ -338,7 +338,7 @@ proptest! {
         let live: u64 = held.iter().map(|grant| grant.bytes.get()).sum();
         let counters = bench.allocator.stats()[0].counters;
         prop_assert_eq!(counters.bytes, live);
-        // Preallocated buffers have pages that no client held; the others are all known.
+        // No client held the pages of preallocated buffers; all other buffers are known.
         let known = bench.witness.seen().held.len() as u64 * bench.page;
         prop_assert!(known <= live + bench.counters().pooled_bytes);
         prop_assert!(known >= live);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Devices that appear while the service runs, and another configuration.
+//! Devices that appear while the service runs, and a new configuration.
 
 use super::pool::{settle_and_scrub, use_up};
 use super::*;
@@ -10,7 +10,7 @@ use crate::source::export::Exporter;
 use crate::source::scripted::{ScriptedExporter, ScriptedPages};
 use crate::units::HeapName;
 
-/// Returns heaps that keep what is released, on a machine whose udmabuf appears later.
+/// Returns heaps that pool released memory, on a machine whose udmabuf appears later.
 fn before(heaps: Vec<HeapSpec>) -> (Arc<Allocator>, Arc<LaterDevices>) {
     let page = crate::sys::memory::page_size().expect("page size");
     let script = Arc::new(Script::default());
@@ -64,7 +64,7 @@ fn a_heap_gets_the_device_that_it_would_rather_have_once_that_is_there() {
     // One of them was reserved, and made before.
     let new = ask(&dma_bufs(3)).expect("served");
     assert_eq!(kinds(&new), [Backing::Udmabuf; 3]);
-    // What clients hold stays, is charged, and is neither pooled nor handed out later.
+    // Buffers that clients hold stay charged, and are neither pooled nor reused later.
     assert_eq!(allocator.usage(&caller(1))[0].buffers, 5);
     for grant in held.into_iter().chain(new) {
         use_up(grant);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! dma-bufs of the service's own memory through the whole allocator, over a double of the device.
+//! dma-bufs of the service's memory through the whole allocator, over a double of the device.
 
 use super::pool::{settle_and_scrub, use_up};
 use super::*;
@@ -11,14 +11,14 @@ use crate::source::scripted::{ScriptedExporter, ScriptedPages};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// The parts of a machine that a test can look at and have fail.
+/// The parts of a machine that a test can inspect and make fail.
 struct Bench {
     allocator: Arc<Allocator>,
     script: Arc<Script>,
     exporter: Arc<ScriptedExporter>,
 }
 
-/// Returns a machine with udmabuf and this one heap, which keeps what is released.
+/// Returns a machine with udmabuf and this one heap, which pools released memory.
 fn with(heap: HeapSpec) -> Bench {
     let page = crate::sys::memory::page_size().expect("page size");
     let script = Arc::new(Script::default());
@@ -144,7 +144,7 @@ fn a_carveout_hands_out_ranges_of_its_own_and_takes_them_back() {
     assert_eq!((bench.exporter.exports(), bench.counters().hits), (8, 8), "the same ones");
 }
 
-/// Writes all over the arena, which the double gives to every client.
+/// Writes to the whole arena, which the double gives to every client.
 fn soil(grants: &[Grant]) {
     let arena = File::from(grants[0].fd.try_clone().expect("dup"));
     arena.write_all_at(&vec![0x11; 8 << 20], 0).expect("writable");
@@ -167,7 +167,7 @@ fn ranges_of_one_domain_reach_another_by_way_of_the_kernel() {
     let before = bench.script.calls();
     let theirs = bench.ask(2, 8);
     assert!(is_clean(&theirs));
-    // Eight times: punched, filled, exported; and what was tried in vain before.
+    // Eight times: punched, filled, exported; and the earlier attempts that failed.
     assert!(bench.script.calls() - before >= 24, "{}", bench.script.calls() - before);
     assert_eq!(bench.counters().hits, 0);
 }
@@ -203,7 +203,7 @@ fn a_failure_of_any_call_of_the_device_leaves_all_as_before() {
             calls += 1;
         }
         assert!(calls >= 2, "each buffer is exported");
-        // A descriptor that was forgotten on the way would keep its file.
+        // A descriptor that was not closed would keep its file.
         let Bench { allocator, script, exporter } = bench;
         drop(allocator);
         assert_eq!((script.files(), exporter.alive()), (0, 0));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the calling thread does with memory that is not clean: it cleans it, or hands it out as it
-//! is.
+//! Tests how the calling thread uses memory that is not clean: it cleans it, or leaves the data in
+//! it.
 
 use super::pool::{pooled, stats, system, use_up};
 use super::*;

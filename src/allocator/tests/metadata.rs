@@ -10,7 +10,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 const GRAPHIC: Graphic = Graphic { width: 64, height: 64, format: 1, usage: 0x33 };
 
-/// Asks the system heap for `count` images of a page, with two pages of metadata each.
+/// Returns a request to the system heap for `count` images of a page, with two pages of metadata
+/// each.
 fn images(count: i32) -> Request {
     let bytes = RequestedBytes(8192).round_up(PAGE).expect("two pages");
     let metadata = Metadata { graphic: GRAPHIC, bytes, initial: b"begins".to_vec() };
@@ -118,7 +119,7 @@ fn a_buffer_is_released_with_the_last_of_its_files_whichever_that_is() {
     drop((buffer, metadata));
     assert_eq!(held_after_events(), 0);
 
-    // Its closes are watched from the first look on, so that the last one is told.
+    // The service watches its closes from the first check on, so it gets an event for the last.
     let (buffer, metadata) = image();
     let copy = metadata.try_clone().expect("a descriptor");
     drop(buffer);
@@ -140,7 +141,7 @@ fn inode_of(file: &File) -> u64 {
     file.metadata().expect("open").ino()
 }
 
-/// Allocates an image as uid 1, fills its metadata, and gives both back. Returns their inode.
+/// Allocates an image as uid 1, fills its metadata, and releases both. Returns their inode.
 fn used_metadata(allocator: &Allocator) -> u64 {
     let (buffer, metadata) = image_of(allocator, 1);
     metadata.write_all_at(&[0xff; 8192], 0).expect("written");

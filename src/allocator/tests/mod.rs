@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The use cases over real memfds, leases and inotify, and over a source that fails on command.
 
-// They need rustix with its sockets, which Android trees do not have; VTS has the same attacks.
+// They need rustix with its sockets, which Android trees do not have; VTS tests the same attacks.
 #[cfg(not(soong))]
 mod attacks;
 mod blocks;
@@ -32,7 +32,7 @@ use std::time::Duration;
 const PAGE: u64 = 4096;
 const MIB: u64 = 1 << 20;
 
-/// How long a thread of lowest priority may take to do its part on a busy machine.
+/// Longest time that a thread of lowest priority may need for its work on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Returns a camera carveout of 4 MiB above an unlimited system heap; uids may hold 8 MiB and 100
@@ -46,7 +46,7 @@ fn config() -> Config {
     Config { heaps, policy: Policy { default, clients: vec![] }, graphics: vec![] }
 }
 
-/// Returns an allocator without a reaper thread, so that a test sees what each step does.
+/// Returns an allocator without a reaper thread, so that a test can check each step.
 fn still(config: Config) -> Arc<Allocator> {
     scripted(config).0
 }
@@ -213,7 +213,7 @@ fn the_reaper_takes_back_what_is_closed_in_any_way() {
     assert_eq!(allocator.usage(&caller(1))[0].buffers, 1, "the mapping holds one");
     drop(map);
     await_held(&allocator, 1, 0);
-    // Off its owner's account first; off the heap's when the kernel has the memory.
+    // It leaves its owner's account first, and the heap's once its memory is returned.
     eventually("the kernel has the memory", || allocator.stats()[0].counters.buffers == 0);
     let counters = allocator.stats()[0].counters;
     assert_eq!((counters.allocations, counters.frees, counters.buffers, counters.bytes), (8, 8, 0, 0));
@@ -238,8 +238,8 @@ fn an_overflowed_event_queue_is_survived() {
     let allocator = still(config());
     let mut grants = allocator.allocate(&caller(1), &request(u32::MAX, 40, PAGE)).expect("served");
     let kept = grants.split_off(38);
-    // Equal neighbours are merged by the kernel, so two files take turns; the queue is not
-    // read meanwhile.
+    // The kernel merges equal adjacent events, so two files take turns; no thread reads the queue
+    // meanwhile.
     let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("readable");
     let limit: usize = limit.trim().parse().expect("a number");
     let directory = crate::sys::fd::DescriptorDirectory::open().expect("/proc");
@@ -258,13 +258,13 @@ fn a_failure_of_any_source_call_leaves_everything_as_before() {
     for (errno, failure) in
         [(libc::ENOMEM, Failure::NoMemory), (libc::EMFILE, Failure::NoMemory), (libc::EIO, Failure::Backend)]
     {
-        // Each heap is tried, so the failure must strike in the last one to be seen: ask the system
-        // heap alone.
+        // Each heap is tried, so only a failure of the last one is visible: request the system heap
+        // only.
         let asked = Request { selection: names(&["system"]), ..asked.clone() };
         let mut calls = 0;
         loop {
             let (before, files) = (allocator.stats()[1].counters, script.files());
-            // Exhaustion is tried twice, so the failure stays.
+            // An exhausted source is tried twice, so the failure stays.
             script.fail(calls..usize::MAX, errno);
             match allocator.allocate(&caller(1), &asked) {
                 Ok(_) => break,
@@ -303,7 +303,7 @@ fn a_source_failure_falls_back_to_the_next_heap() {
     assert_eq!(allocator.stats()[0].counters.failed(crate::ledger::FailureCause::Backend), 1);
 }
 
-/// A source whose next call waits at a gate, if there is one.
+/// A source whose next call waits at a gate, if it has one.
 struct GatedSource {
     inner: MemfdSource,
     gate: Mutex<Option<mpsc::Receiver<()>>>,

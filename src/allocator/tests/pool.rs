@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory between two clients: that it comes back clean, to its own domain, and that no client can
-//! spoil it.
+//! Memory between two clients: it is clean for the next client, stays in its trust domain, and no
+//! client can corrupt it.
 
 use super::*;
 use crate::heap::Discard;
@@ -9,7 +9,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 
-/// Returns [`config`], but both heaps keep what is released.
+/// Returns [`config`] with two heaps that pool released memory.
 pub(super) fn pooled() -> Config {
     let mut config = config();
     config.heaps.iter_mut().for_each(|heap| heap.deferred_free = true);
@@ -20,19 +20,19 @@ pub(super) fn system(count: i32, bytes: u64) -> Request {
     Request { selection: names(&["system"]), ..request(0, count, bytes) }
 }
 
-/// Fills a buffer, so that it is worth keeping, and releases it.
+/// Fills a buffer, so that it is worth pooling, and releases it.
 pub(super) fn use_up(grant: Grant) {
     let len = usize::try_from(grant.bytes.get()).expect("small");
     SharedMap::new(&grant.fd, len, Access::ReadWrite).expect("mapped").fill(0x5a).expect("writable");
 }
 
-/// Takes released buffers back and scrubs them, as the two threads do.
+/// Detects released buffers and scrubs them, as the two threads do.
 pub(super) fn settle_and_scrub(allocator: &Allocator, uid: u32) {
     allocator.reclaim_from(&caller(uid));
     while allocator.clean_one() {}
 }
 
-/// Returns the system heap's view; it is tried last.
+/// Returns the view of the system heap, which is tried last.
 pub(super) fn stats(allocator: &Allocator) -> HeapView<'_> {
     allocator.stats()[1]
 }
@@ -113,8 +113,8 @@ fn another_domain_never_gets_it() {
     assert_eq!(stats(&allocator).pool.pooled_bytes, MIB);
 }
 
-/// The attack that trust domains are for: pages pinned in a pipe outlive every descriptor and
-/// mapping, where no lease sees them, and their holder reads what the file's next owner writes.
+/// The attack that trust domains prevent: pages pinned in a pipe outlive every descriptor and
+/// mapping, leases do not detect them, and their holder reads what the file's next owner writes.
 #[test]
 fn pages_pinned_in_a_pipe_never_show_what_another_domain_writes() {
     let allocator = still(pooled());
@@ -384,7 +384,7 @@ fn the_shrinker_watches_as_soon_as_memory_is_pooled() {
     allocator.start_shrinker(PressureSources::default(), none_left).expect("thread");
     for _ in 0..3 {
         let grant = allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0);
-        // What is released while memory is known to be scarce is not kept.
+        // Memory that is released while memory is known to be scarce is not pooled.
         allocator.pressure.calm();
         use_up(grant);
         allocator.reclaim_from(&caller(1));

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Preallocated memory: when, how much, for whom, and that failures leave nothing behind.
+//! Preallocated memory: when, how much and for which clients it is made; failures leave nothing
+//! behind.
 
 use super::pool::{pooled, settle_and_scrub, stats, system, use_up};
 use super::*;
 
-/// Makes everything that is wanted, as the keeper does.
+/// Makes every wanted buffer, as the worker does.
 fn refill(allocator: &Allocator) -> usize {
     std::iter::repeat_with(|| allocator.preallocate_one()).take_while(|made| *made).count()
 }
 
-/// Asks for the same size as two clients, once each; returns what they got.
+/// Requests the same size as two clients, once each; returns their buffers.
 fn ask_twice(allocator: &Allocator, count: i32) -> Vec<Grant> {
     let ask = |uid| allocator.allocate(&caller(uid), &system(count, MIB)).expect("served");
     ask(1).into_iter().chain(ask(2)).collect()

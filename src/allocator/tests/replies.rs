@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A released buffer makes room at once, also while a thread of the service has not closed its copy
-//! yet.
+//! A released buffer frees its room at once, even while a thread of the service has not closed its
+//! copy yet.
 
 use super::*;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
 
-/// Returns an allocator that waits for as long as it takes, and for every reply: the test may have
-/// to wait for a processor.
+/// Returns an allocator that waits without a practical limit, and for every reply: the test may
+/// have to wait for a processor.
 fn patient() -> Arc<Allocator> {
     let mut allocator = still(config());
     let replies = &mut Arc::get_mut(&mut allocator).expect("the only one").replies;
@@ -15,7 +15,7 @@ fn patient() -> Arc<Allocator> {
     allocator
 }
 
-/// Returns all that the quota has.
+/// Returns a request for the whole quota.
 fn everything() -> Request {
     request(1, 1, 8 * MIB)
 }
@@ -27,7 +27,7 @@ fn a_copy_that_is_about_to_be_closed_is_waited_for() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let sent = allocator.allocate(&caller(1), &everything()).expect("room");
-            // The client has it and releases it; this thread has not closed its copy yet.
+            // The client gets and releases it before this thread closes its copy.
             has_reply.wait();
             while !is_asked.load(Ordering::Relaxed) {
                 std::hint::spin_loop();
@@ -48,8 +48,7 @@ fn who_holds_what_was_sent_is_not_waited_for() {
     let allocator = patient();
     let held = allocator.allocate(&caller(1), &everything()).expect("room");
     assert!(!allocator.replies.await_sent(&caller(1)), "sent by this very thread");
-    // The thread that sent it sleeps by now, in wait of the other: it has closed what it will
-    // close.
+    // The thread that sent it sleeps now and waits for the other: it has closed all its copies.
     let waiting = Arc::clone(&allocator);
     let elsewhere = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(20));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reservations: charged once, drawn first, made again, and gone with their object.
+//! Reservations: charged once, drawn first, made again, and ended with their object.
 
 use super::pool::{pooled, settle_and_scrub, system, use_up};
 use super::*;
@@ -8,7 +8,7 @@ fn camera(count: i32, bytes: u64) -> Request {
     Request { selection: names(&["camera"]), ..request(0, count, bytes) }
 }
 
-/// Makes everything that is reserved, as the keeper does.
+/// Makes every reserved buffer, as the maker does.
 fn make_ready(allocator: &Allocator) {
     while allocator.make_reserved() {}
 }
@@ -89,7 +89,7 @@ fn a_returned_buffer_is_held_ready_again() {
         let grants = allocator.allocate(&caller(1), &camera(4, MIB)).expect("drawn");
         grants.into_iter().for_each(use_up);
         settle_and_scrub(&allocator, 1);
-        // The heap was full of what waited to be scrubbed when the buffers came back.
+        // The heap was full of memory to scrub when the buffers were released.
         allocator.registry().reservations_mut().retry_now();
     }
     make_ready(&allocator);
@@ -178,8 +178,8 @@ fn an_allocation_that_fails_gives_back_what_it_drew() {
     let (allocator, script) = scripted(config());
     let reserved = allocator.reserve(&caller(1), &camera(2, MIB)).expect("room");
     make_ready(&allocator);
-    // Two buffers are opened, the third is made and opened; exhaustion is tried twice, so the
-    // failure stays.
+    // Two buffers are opened, the third is made and opened. An exhausted source is tried twice, so
+    // the failure stays.
     for failing in 0..4 {
         script.fail(failing..usize::MAX, libc::EMFILE);
         allocator.allocate(&caller(1), &camera(3, MIB)).expect_err("no descriptors");

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Buffers whose release the kernel does not tell: the books follow their token alone.
+//! Buffers whose release the kernel does not report: the accounts follow their token only.
 
 use super::*;
 use crate::config::spec::Device;
 use crate::heap::scripted::ScriptedDevices;
 use std::os::fd::AsFd;
 
-/// Returns a heap of 8 MiB whose buffers pass for regions of ashmem, and one of memfds beside it,
-/// both with pools.
+/// Returns a heap of 8 MiB whose buffers imitate ashmem regions, and a heap of memfds, both with
+/// pools.
 pub(crate) fn with_regions() -> Arc<Allocator> {
     let page = crate::sys::memory::page_size().expect("page size");
     let regions = crate::source::ashmem::tests::stand_in();
@@ -28,7 +28,7 @@ fn regions(count: i32) -> Request {
     request(2, count, MIB)
 }
 
-/// Returns the bytes and buffers that uid 1 holds, and buffers that exist in the heap.
+/// Returns the bytes and buffers that uid 1 holds, and the number of buffers in the heap.
 fn books(allocator: &Allocator) -> (u64, u64, u64) {
     let usage = &allocator.usage(&caller(1))[0];
     (usage.bytes, usage.buffers, allocator.stats()[0].counters.buffers)

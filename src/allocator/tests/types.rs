@@ -10,11 +10,10 @@ use crate::source::scripted::ScriptedPages;
 use crate::sys::memfd::MemfdFactory;
 use crate::units::PageSize;
 
-/// What stands for a huge page: files of it are ordinary ones, so that these tests run on any
-/// machine.
+/// The size of a "huge" page: its files are ordinary ones, so that these tests run on any machine.
 const HUGE: u64 = 64 << 10;
 
-/// Returns a carveout of 8 MiB that keeps what is released, and a machine whose files and pages
+/// Returns a carveout of 8 MiB that pools released memory, and a machine whose files and pages
 /// follow a script.
 fn carveout(deferred_free: bool) -> (Arc<Allocator>, Arc<Script>) {
     let carved =
@@ -29,7 +28,7 @@ fn carveout(deferred_free: bool) -> (Arc<Allocator>, Arc<Script>) {
     (Allocator::with_machine(config, machine).expect("allocator"), script)
 }
 
-/// Returns a machine with huge pages, whose source of them fails as the script says.
+/// Returns a machine with huge pages, whose source fails as the script says.
 fn with_huge_pages(heap: HeapSpec) -> (Arc<Allocator>, Arc<Script>) {
     let page = crate::sys::memory::page_size().expect("page size");
     let script = Arc::new(Script::default());
@@ -51,7 +50,7 @@ fn figures(allocator: &Allocator) -> Fragmentation {
     allocator.heaps()[0].fragmentation().expect("memory set aside")
 }
 
-/// Takes back what was released and cleans it.
+/// Detects released buffers and cleans them.
 fn settle(allocator: &Allocator) {
     allocator.reclaim_from(&caller(1));
     while allocator.clean_one() {}
@@ -120,8 +119,8 @@ fn the_pool_is_emptied_for_a_long_piece_and_other_heaps_keep_theirs() {
     let explained = allocator.explain(&caller(1), &asked);
     assert_eq!((explained.failure(), explained.verdicts[0].fits_bytes), (None, 8 * MIB));
     assert_eq!(pooled(), [8, 1], "asking changes nothing");
-    // The account alone has room for six; the pool decides which six go, so the rest may be in the
-    // way.
+    // The account has room for six. The pool decides which six it evicts, so the rest may be an
+    // obstacle.
     allocator.allocate(&caller(2), &asked).expect("the pool made room");
     assert_eq!((pooled()[1], figures(&allocator).failures), (1, 0));
 }
@@ -187,7 +186,7 @@ fn a_failure_of_any_kernel_call_leaves_a_carveout_as_before() {
                 (8 * MIB, 8 * MIB)
             );
             assert_eq!(script.files(), files, "call {calls} of errno {errno}");
-            // The next request finds pages again, also where the kernel took some in between.
+            // The next request finds pages again, even if the kernel took some meanwhile.
             drop(allocator.allocate(&caller(1), &from("carved", 1, 8 * MIB)).expect("nothing is lost"));
             settle(&allocator);
             calls += 1;
