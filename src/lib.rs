@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Anion: ION's heap model as an allocator service.
 //!
-//! The modules are floors, lowest first; each may use only those above it in this list
-//! (`tests/floors.rs` checks). Start reading at `allocator` once it makes sense that a *source*
-//! makes memory, a *heap* is a named policy over a source, and the *ledger* knows who holds what.
-//! `ARCHITECTURE.md` is the map.
+//! The modules are floors, lowest first. Each may use only those above it in this list
+//! (`tests/floors.rs` checks). A *source* makes memory, a *heap* is a named policy over a source,
+//! and the *ledger* records what each uid holds. With these terms, start reading at `allocator`.
+//! `ARCHITECTURE.md` is the overview.
 //!
 //! Programs call only [`daemon::main`]. Items that are `pub` within a floor are for the floors
-//! above it, and the compiler reports those that none of them uses.
+//! above it. The compiler reports items that no floor uses.
 
 #![deny(unsafe_code)]
 #![expect(unreachable_pub, reason = "it tells what a floor offers from what it keeps to itself")]
@@ -18,28 +18,28 @@ compile_error!("Anion needs Linux: memfd, leases and inotify");
 // Checked numbers and names.
 mod units;
 
-// The kernel: the only floor with `unsafe`.
+// System calls: the only floor with `unsafe`.
 mod sys;
 
-// How far background threads have got.
+// The progress of background threads.
 mod pulse;
 
-// Device trees to heap descriptions and client policy.
+// Parses device trees into heap descriptions and client policy.
 mod config;
 
-// Who holds what, and what is still free.
+// What each uid holds, and the room of each heap.
 mod ledger;
 
-// Memory between two clients: released list and free lists; which bytes of an arena are free.
+// Memory between two clients: released list, free lists, free ranges of an arena.
 mod pool;
 
-// Where bytes come from.
+// Makers of memory.
 mod source;
 
 // Named policies over sources.
 mod heap;
 
-// The use cases. Read this to understand Anion.
+// The use cases. Start reading here.
 mod allocator;
 
 // Android's graphics allocator over the use cases.
@@ -48,11 +48,11 @@ mod graphics;
 // The AIDL interface over the use cases.
 mod service;
 
-// The process around the service.
+// The process around the service: arguments, sockets, signals.
 pub mod daemon;
 
-/// What benchmarks and tests in processes of their own take out of the service: `cargo test` and
-/// `cargo bench` turn the feature on, programs are built without it.
+/// Exports internals of the service for benchmarks and for tests in processes of their own. `cargo
+/// test` and `cargo bench` turn the feature on; programs are built without it.
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing {
@@ -69,12 +69,12 @@ pub mod testing {
     pub use crate::units::{Count, HeapName, Label, RequestedBytes, Uid};
 }
 
-/// Reads bytes as a device tree on machines with small and with large pages, for the fuzzer:
-/// whatever they are, it ends with heaps or a complaint.
+/// Parses arbitrary bytes as a device tree, for pages of two sizes, small and large. For the
+/// fuzzer: the result is heaps or an error, never a panic.
 #[doc(hidden)]
 pub fn read_device_tree(bytes: &[u8]) {
     for page in [4096, 16384].into_iter().flat_map(units::PageSize::new) {
-        // An error is an answer as good as heaps are.
+        // Heaps and an error are both valid results.
         let _ = config::parse(std::path::Path::new("fuzzed"), bytes, page);
     }
 }

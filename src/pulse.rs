@@ -13,26 +13,26 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// Counts a step of the calling thread, which is always the same one. Takes no lock; only the
-    /// first call makes a system call.
+    /// Counts a step of the calling thread, which must be the same at every call. Takes no lock.
+    /// Only the first call makes a system call.
     pub fn step(&self) {
         self.thread.get_or_init(thread::id);
         self.steps.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the thread and the number of its steps; `None` before the first.
+    /// Returns the thread and the number of its steps; `None` before the first step.
     pub fn read(&self) -> Option<(ThreadId, u64)> {
         Some((*self.thread.get()?, self.steps.load(Ordering::Relaxed)))
     }
 }
 
-/// A thread whose progress is watched.
+/// A thread that the watchdog checks.
 pub struct Watched {
-    /// What the thread does, for the log.
+    /// The thread's task, for the log.
     pub task: &'static str,
     /// Its progress.
     pub pulse: Arc<Pulse>,
-    /// Returns whether the thread has to do a step soon. It may wake the thread, which is a reason
-    /// for a step.
+    /// Returns whether the thread must make a step soon. The call may wake the thread, so that it
+    /// makes one.
     pub is_due: Box<dyn Fn() -> bool + Send>,
 }

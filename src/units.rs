@@ -2,10 +2,10 @@
 //! Floor 0: checked numbers and names. Nothing here allocates buffers, locks or makes a system
 //! call.
 //!
-//! A number from a client or a file is an allegation until one of these types holds it. Each type
-//! has one constructor that checks, and its error names the field, the value and the limit.
+//! A number from a client or a file is untrusted until one of these types contains it. Each type
+//! has one constructor, which checks the value. Its error names the field, the value and the limit.
 
-// What the client library says with the same words.
+// Types that the client library shares.
 pub use anion_memory::{Access, Backing, BufferId, HeapType};
 
 use std::fmt;
@@ -17,13 +17,13 @@ pub const MAX_NAME_BYTES: usize = 31;
 /// Heap ids are bits of a 32-bit mask.
 pub const MAX_HEAPS: usize = 32;
 
-/// A value that was refused: which field, what was asked, what is allowed.
+/// A value that was refused: the field, the requested value and the limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} is {value}, but {rule}")]
 pub struct Invalid {
-    /// Name of the field as the caller knows it.
+    /// Name of the field in the caller's terms.
     pub field: &'static str,
-    /// The offending value as text.
+    /// The refused value as text.
     pub value: String,
     /// The rule that it breaks, with its limit.
     pub rule: String,
@@ -36,7 +36,7 @@ impl Invalid {
     }
 }
 
-/// The machine's page size in bytes: a power of two, never assumed to be 4096.
+/// The machine's page size in bytes: a power of two. Code must not assume 4096.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageSize(u64);
 
@@ -64,11 +64,11 @@ impl PageSize {
     }
 }
 
-/// A size that a client asked for. Proves nothing: it may be 0, negative, huge or unaligned.
+/// A size that a client requested, unchecked: it may be 0, negative, huge or unaligned.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestedBytes(pub i64);
 
-/// Bytes of a buffer: more than 0 and a multiple of the granularity it was rounded to.
+/// Size of a buffer in bytes: more than 0 and a multiple of its allocation granularity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BackedBytes(u64);
 
@@ -84,10 +84,10 @@ impl RequestedBytes {
             .ok_or_else(|| Invalid::new("size", self.0, "it must be greater than 0"))
     }
 
-    /// Rounds up to a multiple of `granularity` bytes. The only way to make a [`BackedBytes`].
+    /// Rounds up to a multiple of `granularity` bytes. Only this function makes a [`BackedBytes`].
     ///
     /// # Errors
-    /// If it is 0, negative, or leaves the range of a file size (`i64::MAX`) when rounded.
+    /// If it is 0 or negative, or if the rounded size exceeds the largest file size (`i64::MAX`).
     pub fn round_up(self, granularity: u64) -> Result<BackedBytes, Invalid> {
         self.positive()?
             .checked_next_multiple_of(granularity)
@@ -132,8 +132,8 @@ impl Count {
     }
 }
 
-/// A heap's id: 0 to 31. It is its bit in a [`HeapMask`] and its priority; higher ids are tried
-/// first.
+/// A heap's id: 0 to 31. It is the heap's bit in a [`HeapMask`] and its priority: heaps with higher
+/// ids are tried first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HeapId(u8);
 
@@ -167,14 +167,14 @@ impl fmt::Display for HeapId {
 pub struct HeapMask(pub u32);
 
 impl HeapMask {
-    /// Returns whether the mask admits `id`.
+    /// Returns whether the mask contains `id`.
     pub fn contains(self, id: HeapId) -> bool {
         self.0 & (1 << id.get()) != 0
     }
 }
 
-/// A heap's name: 1 to 31 bytes of ASCII letters, digits and `,._+-@`, never only dots, so that it
-/// is a device tree node name and a safe file name.
+/// A heap's name: 1 to 31 bytes of ASCII letters, digits and `,._+-@`, never only dots. So it is
+/// valid as the name of a device tree node and of a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HeapName(String);
 
@@ -215,7 +215,7 @@ impl fmt::Display for HeapName {
     }
 }
 
-/// A buffer's label, for people: at most 31 bytes of printable ASCII; may be empty.
+/// A buffer's label, for display: at most 31 bytes of printable ASCII; may be empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Label(String);
 
@@ -251,7 +251,7 @@ impl fmt::Display for Label {
     }
 }
 
-/// A user id. Only what a transport or a configuration file said.
+/// A user id, as a transport or a configuration file stated it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uid(pub u32);
 

@@ -1,32 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 6: the use cases. Read this to understand Anion.
+//! Floor 6: the use cases. Start reading here.
 //!
 //! # Life of a buffer
-//! 1. [`Allocator::allocate`] walks the selected heaps; the first that accepts the request, has
-//!    room and whose source delivers, serves all of it.
-//! 2. Room and quota are booked before memory is touched (`booking.rs`). Before a caller is
-//!    refused, the service looks for what clients have released meanwhile.
+//! 1. [`Allocator::allocate`] tries the selected heaps in order. The first heap that accepts the
+//!    request, has room and gets memory from its source serves the whole request.
+//! 2. Room and quota are booked before memory is made (`booking.rs`). Before the service refuses a
+//!    caller, it checks which buffers clients have released.
 //! 3. The memory comes from the heap's pool, clean or cleaned by the calling thread, or is made new
 //!    (`serve.rs`).
-//! 4. The client gets a descriptor with a description of its own; the service keeps another and
-//!    watches the file.
-//! 5. When the last description, mapping and in-flight copy is gone, the kernel says so; the lease
-//!    confirms it, and the buffer moves from the registry to its heap's pool (`release.rs`).
+//! 4. The client gets a descriptor with a file description of its own. The service keeps another
+//!    description and watches the file.
+//! 5. When the last description, mapping and in-flight copy is gone, the kernel reports it. The
+//!    lease confirms it, and the buffer moves from the registry to its heap's pool (`release.rs`).
 //!    Clients never call free.
-//! 6. The worker cleans pooled memory while there is a processor for it (`worker.rs`); the shrinker
-//!    gives it back to the kernel when it lies idle or memory is scarce (`shrinker.rs`).
-//! 7. Sizes that are asked for again and again are preallocated, and so is what clients reserved
+//! 6. The worker cleans pooled memory while a processor is idle (`worker.rs`). The shrinker returns
+//!    it to the kernel when it is unused for long or memory is scarce (`shrinker.rs`).
+//! 7. Sizes that are requested repeatedly are preallocated, and so are reservations
 //!    ([`Allocator::reserve`], `refill.rs`).
 //!
 //! # Lock rules
-//! `registry` is the only lock of this module; a heap's pool may be locked while it is held. The
-//! others are leaves, each held alone: in `liveness.rs`, `journal.rs`, `pressure.rs`, `replies.rs`,
-//! `giver.rs`, `turns.rs`, and in sources. No system call is made while any is held.
+//! `registry` is the only lock of this module; a heap's pool may be locked while it is held. All
+//! other locks are leaves, each held alone: in `liveness.rs`, `journal.rs`, `pressure.rs`,
+//! `replies.rs`, `giver.rs`, `turns.rs`, and in sources. No thread makes a system call while it
+//! holds any of them.
 //!
 //! # When a client dies
 //! The kernel closes its descriptors, and step 5 follows. The transport drops its reservations, and
-//! the tokens of buffers whose release the kernel does not report (`token.rs`). Nothing else is
-//! kept for a client.
+//! the tokens of buffers whose release the kernel does not report (`token.rs`). The service keeps
+//! no other state for a client.
 
 mod authorize;
 mod background;
@@ -101,49 +102,50 @@ use std::time::Instant;
 use turns::Turns;
 use wake::Wake;
 
-/// Descriptors kept for connections, and for replies in flight, which carry two more for each
-/// buffer; but at most half of what the process may have.
+/// Descriptors reserved for connections and for replies in flight, which need two more for each
+/// buffer; at most half of the process's limit.
 const OTHER_DESCRIPTORS: u64 = 4096;
 
-/// The heaps of one service and all that they have handed out.
+/// The heaps of one service and all buffers that they have allocated.
 pub struct Allocator {
-    /// Returns the heaps by descending id, the order in which they are tried.
+    /// The heaps by descending id, the order in which they are tried.
     heaps: Vec<Heap>,
     registry: Mutex<Registry>,
     spare_metadata: SpareMetadata,
     liveness: Arc<Liveness>,
     worker: Arc<Wake>,
-    /// The heap to clean next: each heap has its share of the worker, independently of its id.
+    /// The heap to clean next. The worker cleans all heaps in turn, independently of their ids.
     turn: AtomicUsize,
     maker: Arc<Wake>,
     shrinker: Arc<Wake>,
     pressure: Arc<Pressure>,
-    /// Latencies of calls that were served, by heap.
+    /// Latencies of served calls, by heap.
     latencies: Vec<Latency>,
     journal: Journal,
     refill: Refill,
     replies: Replies,
     giver: Arc<Giver>,
     turns: Turns,
-    /// Starts at the nanoseconds since boot and grows by one a buffer, slower than the clock: a
-    /// later service starts above every id that was ever given.
+    /// The next buffer id. It starts at the nanoseconds since boot and grows by one for each
+    /// buffer, slower than the clock. So a restarted service begins above every id that was used
+    /// before.
     next_id: AtomicU64,
     own_uid: Uid,
-    /// Limit of the process's descriptors.
+    /// The process's limit of descriptors.
     descriptors: u64,
-    /// The devices and files that sources are opened from.
+    /// The devices and files that sources open.
     machine: Machine,
 }
 
 impl Allocator {
-    /// Returns heaps and limits as configured, and starts the threads that detect releases, clean
-    /// memory and make it. The process's descriptor limit determines how many buffers can be live
-    /// at once; raise it before. The allocator returns memory to the kernel when the machine or the
-    /// `watched` cgroup runs short.
+    /// Returns an allocator with the heaps and limits of `config`, and starts the threads that
+    /// detect releases, clean memory and make it. The process's descriptor limit determines how
+    /// many buffers can be live at once; raise it before this call. The allocator returns memory to
+    /// the kernel when the machine or the `watched` cgroup runs short of it.
     ///
     /// # Errors
-    /// If the kernel lacks memfds or leases, /proc is not there, or releases are not reported as
-    /// they must be; if a cgroup was named that cannot be watched.
+    /// If the kernel lacks memfds or leases, if /proc is not mounted, if the kernel does not report
+    /// releases as it must, or if the named cgroup cannot be watched.
     pub fn new(config: Config, watched: &WatchedCgroup) -> anyhow::Result<Arc<Self>> {
         let page = crate::sys::memory::page_size().context("asking for the page size")?;
         let memory_bytes = crate::sys::memory::total_bytes().context("asking for the size of the memory")?;
@@ -192,7 +194,7 @@ impl Allocator {
         let with_index = specs.into_iter().enumerate();
         let heaps: Vec<_> =
             with_index.map(|(index, spec)| build(spec, limits.reserves_of(index), &machine)).collect();
-        // What comes later finds the service without the right to.
+        // Sources that are opened later find a service without this privilege.
         machine.raises_limits = false;
         let descriptors = crate::sys::fd::limit().context("asking for the descriptor limit")?;
         let max_buffers = max_buffers(&heaps, descriptors);
@@ -227,7 +229,7 @@ impl Allocator {
         &self.heaps
     }
 
-    /// Returns the release mechanism of every kind of buffer that the heaps give, as tested at the
+    /// Returns the release mechanism of every kind of buffer that the heaps make, as tested at the
     /// start.
     pub fn release_mechanisms(&self) -> Vec<(Backing, ReleaseMechanism)> {
         let mut mechanisms = Vec::new();
@@ -248,7 +250,7 @@ impl Allocator {
     /// kernel cannot report stay charged permanently, unless [`Allocator::token`] owns them.
     ///
     /// # Errors
-    /// Every selected heap's answer. Nothing is held or charged then.
+    /// The answer of every selected heap. Nothing is held or charged then.
     pub fn allocate(&self, caller: &Caller, request: &Request) -> Result<Vec<Grant>, Explanation> {
         let start = Instant::now();
         if self.giver.is_behind(caller.uid) {
@@ -302,13 +304,13 @@ impl Drop for Allocator {
     }
 }
 
-/// Returns how many buffers of these heaps so many descriptors of the process are enough for.
+/// Returns the number of buffers of these heaps for which `descriptors` are enough.
 fn max_buffers(heaps: &[Heap], descriptors: u64) -> u64 {
     let each = heaps.iter().map(Heap::descriptors).fold(1, u64::max);
     (descriptors - OTHER_DESCRIPTORS.min(descriptors / 2)) / each
 }
 
-/// Returns the configured policy in the ledger's terms, for these heaps.
+/// Converts the configured policy to the ledger's limits, for these heaps.
 fn limits(policy: &Policy, heaps: &[&HeapSpec], own_uid: Uid) -> Limits {
     let favoured = policy.favoured().chain([Uid(0), own_uid]);
     let mut limits =

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Noticing that buffers were released: from close events, from leases and reference counts, and
-//! before anyone is refused. A released buffer moves from the registry to its heap's pool.
+//! Detects released buffers: by close events, leases and reference counts, and before a call is
+//! refused. A released buffer moves from the registry to its heap's pool.
 
 use super::giver::ToDrop;
 use super::registry::Removed;
@@ -12,24 +12,24 @@ use crate::units::{BackedBytes, BufferId, Uid};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// Whether a buffer was found to be released.
+/// The result of checking whether a buffer was released.
 enum Release {
     /// It has no holder.
     Noticed(Freed),
-    /// Somebody holds it, or the kernel did not tell.
+    /// It has a holder, or the kernel did not answer.
     Held,
-    /// It was noticed before.
+    /// It left the registry before.
     Gone,
 }
 
 /// Size in bytes from which cleaning a buffer takes longer than waking a thread.
 const LARGE: u64 = 256 << 10;
-/// Pause of the reaper after closes of smaller buffers alone. A call that needs one of them reads
-/// the events itself, so only the number of wake-ups changes.
+/// Pause of the reaper after close events of smaller buffers alone. A call that needs such a buffer
+/// reads the events itself, so the pause only reduces the number of wake-ups.
 const SMALL_CLOSES_REST: Duration = Duration::from_millis(1);
 
-/// Time that a call that is about to be refused waits for other threads that read events, which may
-/// have to wait for a processor, and the pause between two checks.
+/// Time that a call waits, before it is refused, for other threads that read events: they may have
+/// to wait for a processor. Also the pause between two checks.
 const READING: Duration = Duration::from_millis(500);
 const READING_LOOK: Duration = Duration::from_micros(50);
 
@@ -39,9 +39,9 @@ pub(super) struct Freed {
     pub(super) bytes: u64,
     /// Bytes of the largest buffer among them.
     largest: u64,
-    /// Whether some of it is in a pool now, to be cleaned.
+    /// Whether some of it is in a pool now and must be cleaned.
     is_pooled: bool,
-    /// Time that giving memory back to the kernel took.
+    /// Time that returning memory to the kernel took.
     took: Duration,
 }
 
@@ -57,15 +57,15 @@ impl Freed {
 }
 
 impl Allocator {
-    /// Works off queued close events. Any thread may; they share the queue.
+    /// Handles queued close events. Any thread may call it; all threads share the queue.
     pub(super) fn work_off_events(&self) -> Freed {
         let freed = self.read_events();
         self.wake_for(freed);
         freed
     }
 
-    /// Works off queued close events as [`Allocator::work_off_events`], but wakes no thread for
-    /// what is to be cleaned: the caller may take it.
+    /// Handles queued close events as [`Allocator::work_off_events`], but wakes no thread to clean:
+    /// the caller may use the memory.
     pub(super) fn read_events(&self) -> Freed {
         let reader = self.liveness.begin_reading();
         let named = self.named_by_events();
@@ -82,7 +82,7 @@ impl Allocator {
         sum
     }
 
-    /// Reads the queued close events. Returns the buffers that they name, and whose these are.
+    /// Reads the queued close events. Returns the buffers that they name, with their owners.
     fn named_by_events(&self) -> Vec<(BufferId, Uid)> {
         let closes = match self.liveness.watcher.closes() {
             Ok(closes) => closes,
@@ -105,14 +105,14 @@ impl Allocator {
         closes.watches.iter().filter_map(|watch| registry.watched(*watch)).collect()
     }
 
-    /// Wakes the threads that see to what was released.
+    /// Wakes the threads that handle released memory.
     fn wake_for(&self, freed: Freed) {
         if freed.is_pooled {
             self.wake_for_pool();
         }
     }
 
-    /// Wakes the threads that see to what is in pools.
+    /// Wakes the threads that handle pooled memory.
     pub(super) fn wake_for_pool(&self) {
         self.worker.wake();
         self.shrinker.wake();
@@ -120,8 +120,8 @@ impl Allocator {
 
     /// Detects buffers that `caller` has already released. A client that closes a buffer and
     /// allocates at once must not be refused: the close event may have come before the kernel
-    /// stopped counting the holder, or another thread may be handling it. It checks only buffers
-    /// that an event named a moment ago, and buffers without close events, so the cost does not
+    /// stopped counting the holder, or another thread may be handling the event. It checks only
+    /// buffers that a recent event named, and buffers without close events. So the cost does not
     /// depend on how much the caller holds.
     pub(super) fn reclaim_from(&self, caller: &Caller) {
         self.work_off_events();
@@ -147,8 +147,8 @@ impl Allocator {
         }
     }
 
-    /// Looks at the buffers of `uid` that the kernel reports nothing about; at all of them while it
-    /// dropped events.
+    /// Checks the buffers of `uid` whose release the kernel does not report. After the kernel
+    /// dropped events, it checks all buffers of `uid` until the dropped events are made up for.
     fn look_at_unreported(&self, uid: Uid) -> Freed {
         match self.liveness.unreported(uid) {
             Some(ids) => self.look_at_all(ids),
@@ -156,14 +156,14 @@ impl Allocator {
         }
     }
 
-    /// Looks at every buffer of `uid`, or of all clients.
+    /// Checks every buffer of `uid`, or of all clients for `None`.
     fn look_at_live(&self, uid: Option<Uid>) -> Freed {
         self.look_at_all(self.live(uid).flatten())
     }
 
     /// Checks, before `caller` gets `bytes` bytes of a heap without close events, for buffers that
-    /// it has released: as fast as it allocates, in its own calls. So memory that is charged and no
-    /// longer held stays bounded.
+    /// it has released. The caller's own calls make these checks as fast as it allocates. So memory
+    /// that is charged and no longer held stays bounded.
     pub(super) fn look_for_releases(&self, caller: &Caller, heap: &Heap, bytes: u64) {
         if heap.release_mechanism() == ReleaseMechanism::CloseEvents {
             return;
@@ -172,7 +172,7 @@ impl Allocator {
         if due.ids.is_empty() {
             return;
         }
-        // As much as is about to be allocated, and as much again to catch up.
+        // The bytes of this request, and as many again to catch up.
         let enough = bytes.saturating_mul(2);
         let mut sum = Freed::default();
         for id in due.ids {
@@ -194,8 +194,7 @@ impl Allocator {
         })
     }
 
-    /// Moves a buffer without holders to its heap's pool. The kernel is asked without any lock
-    /// held.
+    /// Moves a buffer without holders to its heap's pool. No lock is held while it asks the kernel.
     fn look_at(&self, id: BufferId) -> Release {
         let found =
             self.registry().live(id).map(|live| (live.files(), live.domain.clone(), live.record.claim()));
@@ -219,7 +218,7 @@ impl Allocator {
             }
         }
         let mut prepared = Some(self.prepare(&self.heaps[index], stored, bytes, domain.clone()));
-        // Statements of their own, so that the lock is gone when memory is dropped.
+        // Separate statements, so that the lock is released before memory is dropped.
         let removed = self.registry().remove(&self.heaps, id, |record, own| {
             self.retire(record, own, prepared.take().unwrap_or(Err(None)))
         });
@@ -244,8 +243,8 @@ impl Allocator {
         Release::Noticed(Freed { bytes, largest: bytes, is_pooled, took })
     }
 
-    /// Prepares a released buffer for its pool. While memory is critically scarce it pools nothing,
-    /// since other processes wait for memory.
+    /// Prepares a released buffer for its pool. While memory is critically scarce, it pools
+    /// nothing, since other processes wait for memory.
     fn prepare(
         &self,
         heap: &Heap,
@@ -259,12 +258,12 @@ impl Allocator {
         heap.pool().prepare(stored, bytes, domain).map_err(|(_, cause)| cause)
     }
 
-    /// Puts a buffer that left the registry into its heap's pool, or takes it off the heap's
+    /// Puts a buffer that left the registry into its heap's pool, or removes it from the heap's
     /// account. The registry is locked.
     fn retire(&self, record: &Record, own: Stored, prepared: Result<Released, Option<Discard>>) -> ToDrop {
         let pool = self.heaps[record.heap].pool();
         match prepared {
-            // Not the last hold of the memory, which the pool has from now on.
+            // Does not free the memory: the pool owns it from now on.
             Ok(released) => ToDrop(pool.release(record.uid, released), None),
             Err(cause) => {
                 pool.forget(record.uid, record.bytes, cause);
@@ -273,8 +272,8 @@ impl Allocator {
         }
     }
 
-    /// Looks at everything that is due. Returns how long to rest before the next look; `None` if
-    /// the service ends.
+    /// Makes all checks that are due. Returns the pause before the next one; `None` if the service
+    /// ends.
     fn reap(&self) -> Option<Duration> {
         let closed = self.work_off_events();
         let began = Instant::now();
@@ -285,13 +284,13 @@ impl Allocator {
         }
         self.wake_for(freed);
         let now = Instant::now();
-        // Giving memory back is no reason to look more rarely.
+        // Time for returning memory does not make checks rarer.
         self.liveness.looked((now - began).saturating_sub(freed.took), now);
         let rest = if (1..LARGE).contains(&closed.largest) { SMALL_CLOSES_REST } else { Duration::ZERO };
         (!due.stopped).then_some(rest)
     }
 
-    /// Starts the thread that notices releases. It ends when the allocator is dropped.
+    /// Starts the thread that detects releases. It ends when the allocator is dropped.
     pub(super) fn start_reaper(self: &Arc<Self>) -> std::io::Result<()> {
         let (liveness, allocator) = (Arc::clone(&self.liveness), Arc::downgrade(self));
         let step = move || Weak::upgrade(&allocator).and_then(|allocator| allocator.reap());
