@@ -51,8 +51,8 @@ mod service;
 // The process around the service: arguments, sockets, signals.
 pub mod daemon;
 
-/// Exports internals of the service for benchmarks and for tests in processes of their own. `cargo
-/// test` and `cargo bench` turn the feature on; programs are built without it.
+/// Exports internals of the service for benchmarks and for tests in processes of their own. The
+/// feature is on for `cargo test` and `cargo bench`; programs are built without it.
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Queries that change no buffers: dry runs, heaps, usage, live buffers. Also [`Allocator::trim`].
+//! Queries that change no buffers (dry runs, heaps, usage, live buffers), and trimming.
 
 use super::Record;
 use super::latency::Latency;
@@ -30,7 +30,7 @@ pub struct HeapView<'a> {
 pub struct BufferView<'a> {
     /// Its entry in the registry.
     pub record: Record,
-    /// The heap that it came from.
+    /// The heap that made it.
     pub heap: &'a Heap,
     /// Kind of its memory.
     pub backing: Backing,

@@ -46,7 +46,7 @@ pub enum Failure {
     UnknownHeap,
     /// The matching heaps are closed to the caller.
     NotPermitted,
-    /// The matching heaps cannot give this kind of buffer.
+    /// The matching heaps cannot make this kind of buffer.
     Unsupported,
     /// The last heap tried had no room or memory.
     NoMemory,

@@ -79,7 +79,7 @@ impl Joiner<'_> {
                 new += 1;
                 assembly.add(Pooled::fresh(block, wanted));
             } else {
-                // A free range of this length may be missing, but not of a smaller one.
+                // Only a free range of this length may be missing.
                 assembly.go_smaller();
             }
         }

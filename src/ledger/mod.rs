@@ -146,7 +146,7 @@ impl Refusal {
     }
 }
 
-/// Divisor of the number of all files: this part is kept for each of two groups of uids.
+/// Divisor of the number of all files: the quotient is kept for each of two groups of uids.
 const KEPT_FILES: u64 = 16;
 
 /// The accounts of all uids, and the service's own limits.

@@ -105,8 +105,9 @@ impl<M, D> Contents<M, D> {
         self.released.len() + self.free.len() >= self.limits.entries
     }
 
-    /// Evicts one entry of the domain with the most of what is short. Memory that the domain
-    /// released last is the most useful, so its oldest clean memory is evicted first.
+    /// Evicts one entry of the domain with the most bytes, or entries if those are short. Memory
+    /// that the domain released last is the most useful, so its oldest clean memory is evicted
+    /// first.
     fn evict_from_largest(&mut self, evicted: &mut Evicted<M, D>) -> bool {
         let mut holdings = HashMap::new();
         self.free.add_holdings(&mut holdings);

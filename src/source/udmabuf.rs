@@ -158,7 +158,7 @@ impl Memory for Exported {
         self.file.worth_keeping()
     }
 
-    /// Also makes the dma-buf, so that giving it to a client needs no more memory.
+    /// Makes the dma-buf as well, so that serving a client needs no further work of the kernel.
     fn populate(&self) -> io::Result<()> {
         self.file.populate()?;
         self.dma_buf()?.set_name(POOLED_NAME);

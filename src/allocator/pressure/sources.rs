@@ -19,7 +19,7 @@ enum Source {
 }
 
 impl PressureSources {
-    /// Returns all sources of this machine, and logs those that it lacks.
+    /// Returns all sources of this machine, and logs the missing ones.
     ///
     /// # Errors
     /// If a cgroup was named and cannot be watched.
@@ -144,7 +144,7 @@ mod tests {
         PressureSources::open(&WatchedCgroup::Own).expect("logged at most");
     }
 
-    /// Plain files stand in for those of a cgroup.
+    /// Uses plain files instead of a cgroup's.
     #[test]
     fn sources_tell_the_worst_and_are_dropped_when_they_are_gone() {
         let scratch = tempfile::tempdir().expect("scratch");
