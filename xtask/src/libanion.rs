@@ -187,11 +187,13 @@ pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     let prefix = scratch.path().join("prefix");
     install(&InstallArgs { prefix: prefix.clone() })?;
     let mut tests = nextest()?;
-    tests.args(["--package", "anion", "--test", "libanion", "--test", "run", "--test", "trap"]);
-    tests.args(["--run-ignored", "only"]);
+    // Of the workspace, here and below: for single packages, crates would be built once more with
+    // fewer features.
+    tests.args(["--workspace", "--run-ignored", "only"]);
+    tests.args(["-E", "package(anion) & (binary(=libanion) | binary(=run) | binary(=trap))"]);
     run_tests(tests.env("ANION_C_PREFIX", &prefix).env("ANION_CONTRACT", contract()?), tally)?;
     let mut tests = nextest()?;
-    tests.args(["--package", "anion-mapper", "--test", "installed", "--run-ignored", "only"]);
+    tests.args(["--workspace", "--run-ignored", "only", "-E", "package(anion-mapper) & binary(=installed)"]);
     run_tests(tests.env("ANION_C_PREFIX", prefix), tally)
 }
 

@@ -107,7 +107,9 @@ pub(crate) fn executable(messages: &str, name: &str) -> Option<PathBuf> {
 /// If the build fails, or does not make it.
 pub(crate) fn build_mapper() -> Result<PathBuf> {
     let mut command = cargo();
-    mapper(&messages_of(command.args(["build", "--release", "--lib", "--package", MAPPER_PACKAGE]))?)
+    // With the programs' packages: for it alone, crates would be built once more with fewer features.
+    command.args(["build", "--release", "--lib", "--package", MAPPER_PACKAGE]).args(PROGRAMS);
+    mapper(&messages_of(&mut command)?)
 }
 
 /// Returns the mapper that a build has made.

@@ -298,7 +298,8 @@ fn tests(tally: &mut Tally) -> Result<()> {
 /// Runs the model checker. The feature swaps a lock for the model checker's, with which no other
 /// test can run.
 fn loom(tally: &mut Tally) -> Result<()> {
-    let filter = ["--package", "anion", "--lib", "--features", "loom", "-E", "test(interleavings)"];
+    let filter =
+        ["--workspace", "--lib", "--features", "anion/loom", "-E", "package(anion) & test(interleavings)"];
     run_tests(nextest()?.args(filter), tally)
 }
 

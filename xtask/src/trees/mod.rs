@@ -86,7 +86,7 @@ pub(crate) fn boards(tally: &mut Tally) -> Result<()> {
             trees.display()
         );
     }
-    run_tests(nextest()?.args(["--package", "anion", "--run-ignored", "only", "-E", &wanted]), tally)
+    run_tests(nextest()?.args(["--workspace", "--run-ignored", "only", "-E", &wanted]), tally)
 }
 
 /// Files that one process reads: its start is shared, and progress is shown.
