@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl alloc`: take buffers, check what the interface promises of them, then keep them or
-//! pass them on.
+//! `anionctl alloc`: allocates buffers, checks them against the interface, then keeps them or
+//! passes them to a command.
 
 use crate::Service;
 use crate::args::AllocArgs;
@@ -24,11 +24,11 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::Buffer::Buffer;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapFlags::HeapFlags;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// What was allocated, and how it fared in the checks.
+/// The allocation and the results of the checks.
 #[derive(Debug, Serialize)]
 struct AllocReport {
     buffers: Vec<CheckedRow>,
-    /// Where the planes are in each buffer, if an image was asked for.
+    /// The planes of the image in each buffer, if the request was for an image.
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<ImageRow>,
     total_bytes: i64,
@@ -48,7 +48,7 @@ struct CheckedRow {
     inode: u64,
     /// None if the CPU cannot map the buffer.
     zeroed: Option<bool>,
-    /// Whether it held what was written to it; none if it cannot be written.
+    /// Whether it held the bytes that were written to it; none if it cannot be written.
     verified: Option<bool>,
 }
 
@@ -63,8 +63,8 @@ pub(crate) fn run(args: &AllocArgs, service: Service, output: &Output) -> Result
     check_reply(&allocation, request.count, request.size)?;
     let access = if args.request.read_only { Access::ReadOnly } else { Access::ReadWrite };
     let mappable = !is_secure(service.interface(), &allocation)?;
-    // Held to the end: without it, buffers whose release the kernel does not report would be given
-    // up.
+    // Held to the end: if it is dropped, the service releases buffers whose release the kernel does
+    // not report.
     let token = allocation.token;
     if token.is_some() && !args.exec.is_empty() {
         return Err(Failure::Usage(
@@ -86,14 +86,14 @@ pub(crate) fn run(args: &AllocArgs, service: Service, output: &Output) -> Result
     };
 
     if !args.exec.is_empty() {
-        // Standard output belongs to the command.
+        // The command uses standard output.
         output.on_stderr().show(&report)?;
         report.verdict()?;
-        // The connection must not live on under a number that the command takes for a buffer.
+        // Closes the connection, whose descriptor number the command could take for a buffer.
         drop(service);
         return Err(exec::replace_process(&args.exec, held));
     }
-    // Signals are taken over before the report, so that its reader may send one at once.
+    // The handler is installed before the report, because the reader may send a signal at once.
     let interrupt = args.hold.map(|_| Interrupt::new()).transpose()?;
     output.show(&report)?;
     report.verdict()?;
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &AllocArgs, service: Service, output: &Output) -> Result
     Ok(())
 }
 
-/// Holds the service to its contract: as many buffers as asked for, none smaller.
+/// Checks that the service gave as many buffers as requested, none smaller than requested.
 fn check_reply(allocation: &Allocation, count: i32, size: i64) -> Result<(), Failure> {
     let buffers = &allocation.buffers;
     if usize::try_from(count).ok() != Some(buffers.len()) {
@@ -126,7 +126,7 @@ fn is_secure(service: &Strong<dyn IHeapAllocator>, allocation: &Allocation) -> R
     Ok(heaps.iter().any(|heap| heap.id == first.heapId && heap.flags & HeapFlags::SECURE.0 != 0))
 }
 
-/// Takes ownership of the buffers, and notes what the service and the kernel say of them.
+/// Takes ownership of the buffers, and records the answers of the service and the kernel on them.
 fn accept(buffers: Vec<Buffer>) -> Result<(Vec<CheckedRow>, Vec<Held>), Failure> {
     let mut rows = Vec::with_capacity(buffers.len());
     let mut held = Vec::with_capacity(buffers.len());
@@ -152,7 +152,7 @@ fn accept(buffers: Vec<Buffer>) -> Result<(Vec<CheckedRow>, Vec<Held>), Failure>
     Ok((rows, held))
 }
 
-/// Maps all buffers at once, checks that they are zero, and that each keeps its own pattern when
+/// Maps all buffers at once. Checks that they are zero, and that each keeps its own pattern after
 /// all are written. Leaves the buffers zero.
 fn check_contents(rows: &mut [CheckedRow], held: &[Held], access: Access) -> Result<(), Failure> {
     let probes = held
@@ -187,7 +187,7 @@ impl AllocReport {
     /// Checks that no buffer has a fault.
     ///
     /// # Errors
-    /// [`Failure::Check`] that names every buffer which failed.
+    /// [`Failure::Check`] with the name of every buffer that has a fault.
     fn verdict(&self) -> Result<(), Failure> {
         let mut faults = Vec::new();
         for row in &self.buffers {
@@ -248,12 +248,12 @@ fn outcome(passed: Option<bool>) -> String {
     .to_owned()
 }
 
-/// Returns a number of buffers.
+/// Returns a number with the word "buffer" or "buffers".
 fn plural(count: usize) -> String {
     if count == 1 { "1 buffer".to_owned() } else { format!("{count} buffers") }
 }
 
-/// Returns a short time in the unit that suits it.
+/// Returns a short time with a suitable unit.
 fn time(microseconds: u64) -> String {
     format!("{:.1?}", Duration::from_micros(microseconds))
 }

@@ -333,7 +333,7 @@ pub(crate) struct DoctorArgs {
 /// Reads the command line.
 pub(crate) fn parse() -> Result<Arguments, clap::Error> {
     let arguments = Arguments::try_parse()?;
-    // clap forgets this rule for global flags given on both sides of the command.
+    // clap does not apply this rule to global flags on both sides of the command.
     if arguments.global.socket.is_some() && arguments.global.binder.is_some() {
         return Err(Arguments::command()
             .error(ErrorKind::ArgumentConflict, "--socket and --binder cannot be used together"));
@@ -355,7 +355,7 @@ impl Global {
         }
     }
 
-    /// Returns the same flags as the service's own program has them.
+    /// Returns the same flags in the form that the service's program takes.
     pub(crate) fn for_service(&self) -> Vec<OsString> {
         match (&self.socket, &self.binder) {
             (Some(path), _) => vec!["--transport".into(), "socket".into(), "--socket".into(), path.into()],

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Is a fresh buffer what the interface promises: mapped, zero, and memory of its own?
+//! Checks that a new buffer can be mapped, is zero, and shares no memory with another buffer.
 
 use crate::failure::Failure;
 use anion_client::{Access, CpuAccess, Mapping};
@@ -10,24 +10,24 @@ use std::os::fd::BorrowedFd;
 const CHUNK: usize = 64 << 10;
 /// Bytes of the pattern's unit.
 const WORD: usize = size_of::<u64>();
-/// Bytes between two words that hold their own position. Divides every page size.
+/// Bytes between two words that hold their own offset. Divides every page size.
 const STAMP_STEP: usize = 512;
-/// Spreads neighbouring ids over all 64 bits (2^64 divided by the golden ratio).
+/// Distributes adjacent ids over all 64 bits (2^64 divided by the golden ratio).
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A mapped buffer under test.
 pub(crate) struct Probe {
     mapping: Mapping,
-    /// The pattern of the first chunk. No other buffer has the same.
+    /// The pattern of the first chunk, different for each buffer.
     template: Vec<u8>,
 }
 
 impl Probe {
-    /// Maps `bytes` bytes of a buffer. `id` sets its pattern apart from those of other buffers.
+    /// Maps `bytes` bytes of a buffer. Its pattern depends on `id`.
     ///
     /// # Errors
-    /// [`Failure::Check`] if the buffer cannot be mapped with `access`: the interface promises that
-    /// it can.
+    /// [`Failure::Check`] if the buffer cannot be mapped with `access`, which the interface
+    /// promises.
     pub(crate) fn new(fd: BorrowedFd<'_>, bytes: i64, id: i64, access: Access) -> Result<Self, Failure> {
         let mapped = usize::try_from(bytes)
             .map_err(|_| io::Error::other(format!("its size is {bytes}")))
@@ -48,7 +48,7 @@ impl Probe {
         view.end().map(|()| is_zero)
     }
 
-    /// Writes the buffer's pattern over all of it.
+    /// Writes the buffer's pattern to the whole buffer.
     ///
     /// # Errors
     /// If the mapping is read-only, or the buffer's exporter refuses the access.
@@ -62,7 +62,7 @@ impl Probe {
         view.end()
     }
 
-    /// Returns whether the buffer holds exactly its pattern: swapped or repeated pages are noticed
+    /// Returns whether the buffer holds exactly its pattern. Swapped or repeated pages are detected
     /// like any wrong byte.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ impl Probe {
         view.end()
     }
 
-    /// Returns the bytes of the chunk at `offset`: fewer at the end of the buffer.
+    /// Returns the length of the chunk at `offset` in bytes; the last chunk may be shorter.
     fn chunk_len(&self, offset: usize) -> usize {
         CHUNK.min(self.mapping.len() - offset)
     }
@@ -109,7 +109,7 @@ fn template(id: u64) -> Vec<u8> {
     chunk
 }
 
-/// Writes the position of each stamp into it, for a chunk at `offset` in its buffer.
+/// Writes the offset of each stamp into it, for a chunk at `offset` in its buffer.
 fn stamp(chunk: &mut [u8], offset: usize) {
     for start in (0..chunk.len()).step_by(STAMP_STEP) {
         let position = (offset + start) as u64;
@@ -124,7 +124,7 @@ mod tests {
     use std::fs::File;
     use std::os::fd::AsFd;
 
-    /// Neither a multiple of the chunk nor of the word.
+    /// A multiple neither of the chunk nor of the word.
     const BYTES: usize = CHUNK + 8_195;
 
     fn memfd(bytes: u64) -> File {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl doctor`: the service's own program knows what it needs of a machine, so this becomes
-//! it.
+//! `anionctl doctor`: executes the service's program, which knows the requirements of the service.
 
 use crate::args::{DoctorArgs, Global};
 use crate::failure::Failure;
@@ -10,13 +9,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The service's program, from the folder of this one.
+/// The service's program, relative to the folder of this one.
 const SERVICE: &str = if cfg!(soong) { "hw/vendor.anion.allocator-service" } else { "aniond" };
 
-/// Becomes `aniond --doctor` with the same arguments. Its output and exit code are then those of
-/// this process. Returns only if that is impossible.
+/// Executes `aniond --doctor` with the same arguments in this process, which takes its output and
+/// exit code. Returns only on failure.
 pub(crate) fn become_it(args: &DoctorArgs, global: &Global) -> Failure {
-    // Without /proc only the name that it was started by tells.
+    // Without /proc, only the name in the arguments shows the path of this program.
     let by_path = || env::args_os().next().map(PathBuf::from).filter(|name| name.components().count() > 1);
     let own = env::current_exe().ok().or_else(by_path);
     let beside = own.and_then(|own| own.parent().map(Path::to_owned));
@@ -45,10 +44,10 @@ pub(crate) fn become_it(args: &DoctorArgs, global: &Global) -> Failure {
     Failure::Local(format!("cannot run {}: {error}", program.display()))
 }
 
-/// Returns the service's program: in the folder `beside`, else in one of `others`.
+/// Returns the path of the service's program: in the folder `beside`, else in one of `others`.
 ///
 /// # Errors
-/// [`Failure::Local`] that names every folder if it is in none.
+/// [`Failure::Local`] with the name of every folder if none contains it.
 fn find(beside: Option<&Path>, others: impl Iterator<Item = PathBuf>) -> Result<PathBuf, Failure> {
     let mut folders: Vec<PathBuf> = beside.map(Path::to_owned).into_iter().collect();
     folders.extend(others.filter(|folder| !folder.as_os_str().is_empty()));

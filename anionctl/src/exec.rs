@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `--exec`: hand the buffers to another program by becoming it.
+//! `--exec`: executes another program in this process, which inherits the buffers.
 
 use crate::failure::Failure;
 use command_fds::{CommandFdExt, FdMapping};
@@ -10,7 +10,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// A buffer that this process holds and can hand over.
+/// A buffer that this process holds and can pass to a program.
 pub(crate) struct Held {
     pub(crate) file: File,
     pub(crate) id: i64,
@@ -31,8 +31,8 @@ const CANNOT_RUN: u8 = 126;
 /// Exit code of shells for a command that does not exist.
 const NOT_FOUND: u8 = 127;
 
-/// Becomes `command`, with the buffers as descriptors 3, 4, … Its exit code, signals and process id
-/// are then those of this process. Returns only if that is impossible.
+/// Executes `command` in this process, with the buffers as descriptors 3, 4, … The command's exit
+/// code, signals and process id are those of this process. Returns only on failure.
 pub(crate) fn replace_process(command: &[OsString], held: Vec<Held>) -> Failure {
     let Some((program, arguments)) = command.split_first() else {
         return Failure::Usage("--exec needs a command".to_owned());
@@ -57,7 +57,7 @@ pub(crate) fn replace_process(command: &[OsString], held: Vec<Held>) -> Failure 
     failure(program, &error)
 }
 
-/// Returns the failure of starting a program, with the exit code that shells have for it.
+/// Returns the failure to start a program, with the exit code that shells use for it.
 pub(crate) fn failure(program: &OsStr, error: &io::Error) -> Failure {
     let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN };
     Failure::Exec(format!("cannot run {}: {error}", program.display()), code)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How a command can fail, and the exit code of each way.
+//! The failures of commands, and their exit codes.
 
 use crate::words;
 use anion_client::NoDescriptors;
@@ -13,9 +13,9 @@ const REFUSED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// Exit code: the service cannot be reached, or stopped answering.
 const UNREACHABLE: u8 = 3;
-/// Exit code: a buffer is not what it must be.
+/// Exit code: a buffer failed a check.
 const CHECK: u8 = 4;
-/// Exit code: this process could not do its own part.
+/// Exit code: an operation of this process failed.
 const LOCAL: u8 = 5;
 
 /// Why a command did not succeed.
@@ -23,30 +23,30 @@ const LOCAL: u8 = 5;
 pub(crate) enum Failure {
     /// The service answered with an error of its interface.
     Refused(ServiceError),
-    /// The service refused, and the output already says so.
+    /// The service refused, and the output already reports it.
     RefusedAsShown,
-    /// The command line cannot be carried out.
+    /// The arguments are not valid for this command.
     Usage(String),
     /// The service cannot be reached, or the transport broke during a call.
     Unreachable(String),
-    /// A buffer is not zero, not what was written to it, or not as described.
+    /// A buffer is not zero, lost what was written to it, or differs from its description.
     Check(String),
-    /// This process could not do its own part: map memory, write output.
+    /// An operation of this process failed: mapping memory, writing output.
     Local(String),
-    /// The command of --exec could not be started; with the exit code that shells use for it.
+    /// The command of --exec could not be started; the number is the exit code that shells use.
     Exec(String, u8),
-    /// The program that was run has ended with this code, and has said itself why.
+    /// The program ended with this code, and printed its own message.
     #[cfg_attr(
         any(soong, not(any(target_arch = "x86_64", target_arch = "aarch64"))),
         expect(dead_code, reason = "a supervisor of system calls is for 64-bit Linux alone")
     )]
     Ended(u8),
-    /// The reader of the output went away: it has seen enough.
+    /// The reader of the output closed it, and needs no message.
     BrokenPipe,
 }
 
 impl Failure {
-    /// Returns the failure of finding the service or connecting to it.
+    /// Returns the failure to find the service or connect to it.
     pub(crate) fn unreachable(error: impl std::fmt::Display) -> Self {
         match NoDescriptors::now() {
             Some(none) => Self::Local(none.to_string()),
@@ -54,12 +54,12 @@ impl Failure {
         }
     }
 
-    /// Returns the failure of an operation of this process; `what` says which.
+    /// Returns the failure of an operation of this process; `what` names the operation.
     pub(crate) fn local(what: &str, error: &io::Error) -> Self {
         Self::Local(format!("{what}: {error}"))
     }
 
-    /// Returns the failure of writing to standard output.
+    /// Returns the failure to write to standard output.
     pub(crate) fn output(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::BrokenPipe,
@@ -80,7 +80,7 @@ impl Failure {
         }
     }
 
-    /// Returns what to tell the user; `None` if there is nothing to add.
+    /// Returns the message for the user; `None` if there is nothing to add.
     pub(crate) fn message(&self) -> Option<String> {
         match self {
             Self::Refused(error) => Some(refusal(error)),
@@ -99,7 +99,7 @@ pub(crate) fn refusal(error: &ServiceError) -> String {
     format!("{}: {}", words::error_code(error.code), error.message)
 }
 
-/// A failed call is a refusal if the service says so, else the transport's failure.
+/// A failed call is a refusal if the service reports an error, else a failure of the transport.
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         if let Some(error) = ServiceError::of(&status) {

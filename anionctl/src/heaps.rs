@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl list` and `stats`: what the service has, and did.
+//! `anionctl list` and `stats`: show the heaps of the service, and their counters.
 
 use crate::failure::Failure;
 use crate::output::{self, Output, Report};
@@ -153,7 +153,8 @@ pub(crate) fn failures(failures: &FailureCounts) -> String {
     with_causes(failures.total(), &causes)
 }
 
-/// Returns how much memory was not kept, with the causes that occurred: `3 (untouched 2, busy 1)`.
+/// Returns how many buffers were discarded, with the causes that occurred: `3 (untouched 2, busy
+/// 1)`.
 pub(crate) fn discards(total: i64, causes: &DiscardCounts) -> String {
     let causes = [
         ("full", causes.full),

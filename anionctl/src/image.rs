@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Images: what `alloc` and `explain` ask for by format, width and height.
+//! Images: the format, width and height options of `alloc` and `explain`.
 
 use crate::args::RequestArgs;
 use crate::failure::Failure;
@@ -11,7 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// An image, in the place of a size.
+/// An image, as the alternative to a size.
 #[derive(Debug, Args)]
 pub(crate) struct ImageArgs {
     /// Pixel format of the image that a buffer is for, such as NV12 or RGBA_8888; with --width and
@@ -44,7 +44,7 @@ fn formats() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(Format::all().flat_map(Format::names)).try_map(|name| name.parse())
 }
 
-/// An image and where its planes are in each buffer.
+/// An image and the places of its planes in each buffer.
 #[derive(Debug, Serialize)]
 pub(crate) struct ImageRow {
     format: &'static str,
@@ -52,7 +52,7 @@ pub(crate) struct ImageRow {
     modifier: u64,
     width: u32,
     height: u32,
-    /// Pixels, except of formats without whole bytes.
+    /// Pixels; absent for formats whose pixels are not whole bytes.
     stride: u32,
     bytes: u64,
     planes: Vec<PlaneRow>,
@@ -69,11 +69,12 @@ struct PlaneRow {
 }
 
 impl ImageArgs {
-    /// Returns the image; `None` if the request has a size. Without an alignment it reads those of
-    /// the heaps of `request`.
+    /// Returns the image; `None` if the request has a size. If no alignment is given, reads the
+    /// alignments of the heaps of `request`.
     ///
     /// # Errors
-    /// [`Failure::Usage`] if there is no layout for it; if the service does not answer.
+    /// [`Failure::Usage`] if the image has no layout; an error of the call if the service does not
+    /// answer.
     pub(crate) fn image(
         &self,
         request: &RequestArgs,

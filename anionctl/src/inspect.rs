@@ -18,13 +18,13 @@ use std::time::Duration;
 use std::{env, thread};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// A descriptor that this process inherited: its number, and a copy of it.
+/// An inherited descriptor: its number, and a copy of it.
 pub(crate) type Inherited = (RawFd, OwnedFd);
 
 /// Duplicates the descriptors that the flags or the environment name.
 ///
 /// # Errors
-/// [`Failure::Usage`] if neither names any, or one is not open.
+/// [`Failure::Usage`] if neither names a descriptor, or one is not open.
 pub(crate) fn inherited(args: &DescribeArgs) -> Result<Vec<Inherited>, Failure> {
     let numbers = if args.fd.is_empty() { numbers_of_environment()? } else { args.fd.clone() };
     numbers
@@ -50,8 +50,8 @@ fn numbers_of_environment() -> Result<Vec<RawFd>, Failure> {
         .collect()
 }
 
-/// Shows what the service knows of each descriptor. All are asked for before the first refusal
-/// counts.
+/// Shows the service's information on each descriptor. Queries all before it returns the first
+/// refusal.
 pub(crate) fn describe(
     inherited: Vec<Inherited>,
     service: &Strong<dyn IHeapAllocator>,
@@ -82,7 +82,7 @@ struct Described {
     refused: Vec<RefusedRow>,
 }
 
-/// A descriptor that the service does not know.
+/// A descriptor that is unknown to the service.
 #[derive(Debug, Serialize)]
 struct RefusedRow {
     fd: RawFd,
@@ -139,14 +139,14 @@ impl Report for Described {
     }
 }
 
-/// Returns a buffer's age for people: whole seconds once there are some.
+/// Returns a buffer's age as text: in whole seconds from one second on.
 fn age(milliseconds: i64) -> String {
     let age = Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0));
     let shown = if age.as_secs() == 0 { age } else { Duration::from_secs(age.as_secs()) };
     humantime::format_duration(shown).to_string()
 }
 
-/// Shows what `alloc` would do; fails as it would.
+/// Shows what `alloc` would do, and fails if `alloc` would.
 pub(crate) fn explain(
     args: &RequestArgs,
     service: &Strong<dyn IHeapAllocator>,
@@ -196,12 +196,11 @@ pub(crate) fn dump(
     answer
 }
 
-/// Returns the service's report for these arguments, and what it answered after writing it. The
-/// report goes through a pipe that is read at once: the service gives up on a slow reader, and a
-/// pager is one.
+/// Returns the service's report for these arguments, and the service's answer after it wrote the
+/// report. Reads the pipe at once: the service stops writing to a slow reader, such as a pager.
 ///
 /// # Errors
-/// [`Failure::Local`] if there is no pipe.
+/// [`Failure::Local`] if the pipe cannot be created.
 fn dumped(
     service: &Strong<dyn IHeapAllocator>,
     arguments: &[String],
@@ -214,7 +213,7 @@ fn dumped(
     });
     let writer = ParcelFileDescriptor::new(OwnedFd::from(writer));
     let answer = service.dumpTo(&writer, arguments);
-    // The reader ends when no writer is left.
+    // The reader sees the end only when no writer is left.
     drop(writer);
     let report = match collected.join() {
         Ok(report) => report.map_err(|error| Failure::local("cannot read the report", &error))?,
@@ -223,10 +222,10 @@ fn dumped(
     Ok((report, answer.map_err(Failure::from)))
 }
 
-/// Returns the service's report for these arguments, which ask for JSON.
+/// Returns the parsed report of the service for these arguments, which request JSON.
 ///
 /// # Errors
-/// The service's refusal; [`Failure::Local`] if what it writes is not what is expected.
+/// The service's refusal; [`Failure::Local`] if the report is not the expected JSON.
 pub(crate) fn dump_as<T: DeserializeOwned>(
     service: &Strong<dyn IHeapAllocator>,
     arguments: &[&str],
@@ -238,7 +237,7 @@ pub(crate) fn dump_as<T: DeserializeOwned>(
         .map_err(|error| Failure::Local(format!("cannot read the service's report: {error}")))
 }
 
-/// A live buffer, as the service's report has it.
+/// A live buffer in the service's report.
 #[derive(Debug, Deserialize)]
 pub(crate) struct LiveBuffer {
     pub(crate) inode: u64,
@@ -263,7 +262,7 @@ pub(crate) fn live_buffers(service: &Strong<dyn IHeapAllocator>) -> Result<Vec<L
     Ok(dump_as::<Dump>(service, &["--json"])?.buffers)
 }
 
-/// Returns the arguments that the service understands.
+/// Returns the arguments in the form that the service reads.
 fn dump_arguments(args: &DumpArgs, json: bool) -> Vec<String> {
     let mut arguments = Vec::new();
     if json {
@@ -278,7 +277,7 @@ fn dump_arguments(args: &DumpArgs, json: bool) -> Vec<String> {
     arguments
 }
 
-/// Gives memory back, and says how much.
+/// Returns memory to the kernel, and prints how much.
 pub(crate) fn trim(
     args: &TrimArgs,
     service: &Strong<dyn IHeapAllocator>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Waiting that SIGINT and SIGTERM end early, so that a command can finish cleanly.
+//! Waits that SIGINT and SIGTERM end early, so that a command can finish cleanly.
 
 use crate::failure::Failure;
 use nix::errno::Errno;
@@ -11,18 +11,17 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// From its creation on, SIGINT and SIGTERM no longer end the process: they end the current or next
-/// wait.
+/// While it exists, SIGINT and SIGTERM do not end the process. They end the current or next wait.
 pub(crate) struct Interrupt {
     signals: UnixStream,
 }
 
-/// What came first.
+/// The first event of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ready {
-    /// There is something to read.
+    /// The descriptor can be read.
     Readable,
-    /// A signal asked to stop.
+    /// A signal requested the end of the command.
     Interrupted,
 }
 
@@ -31,15 +30,15 @@ pub(crate) enum Ready {
 pub(crate) enum Waited {
     /// The time is over.
     Elapsed,
-    /// A signal asked to stop.
+    /// A signal requested the end of the command.
     Interrupted,
 }
 
 impl Interrupt {
-    /// Takes over both signals.
+    /// Installs handlers for both signals.
     ///
     /// # Errors
-    /// [`Failure::Local`] if the process is out of descriptors.
+    /// [`Failure::Local`] if the process has no free descriptors.
     pub(crate) fn new() -> Result<Self, Failure> {
         let listen = || -> io::Result<UnixStream> {
             let (signals, sender) = UnixStream::pair()?;
@@ -52,10 +51,10 @@ impl Interrupt {
             .map_err(|error| Failure::local("cannot wait for signals", &error))
     }
 
-    /// Waits until a descriptor can be read or accepted from, or a signal comes.
+    /// Waits until the descriptor can be read or accepts a connection, or a signal arrives.
     ///
     /// # Errors
-    /// [`Failure::Local`] if waiting is impossible.
+    /// [`Failure::Local`] if the wait fails.
     pub(crate) fn wait_for(&mut self, other: BorrowedFd<'_>) -> Result<Ready, Failure> {
         let wanted = |fd| PollFd::new(fd, PollFlags::POLLIN);
         loop {
@@ -72,11 +71,11 @@ impl Interrupt {
     /// Sleeps for `time`, or until a signal.
     ///
     /// # Errors
-    /// [`Failure::Local`] if waiting is impossible.
+    /// [`Failure::Local`] if the wait fails.
     pub(crate) fn wait(&mut self, time: Duration) -> Result<Waited, Failure> {
         let deadline = Instant::now().checked_add(time);
         loop {
-            // No deadline means that the time exceeds what the clock can count.
+            // There is no deadline if the time is beyond the range of the clock.
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Ok(Waited::Elapsed);
@@ -91,8 +90,8 @@ impl Interrupt {
     }
 }
 
-/// Returns whether a read ended without a signal to report: the timeout, or the signal's own
-/// interruption of the call.
+/// Returns whether a read ended without a signal to report: by timeout, or because a signal
+/// interrupted the call.
 fn is_early(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }

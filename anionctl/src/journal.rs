@@ -12,7 +12,7 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHea
 pub(crate) struct Journal {
     /// Number of the first event that the next part begins with.
     pub(crate) next: u64,
-    /// Events that were asked for and are no longer kept.
+    /// Requested events that the journal no longer has.
     pub(crate) lost: u64,
     /// Nanoseconds since boot.
     pub(crate) now_ns: u64,
@@ -21,17 +21,17 @@ pub(crate) struct Journal {
     pub(crate) events: Vec<Event>,
 }
 
-/// A heap when the journal was read.
+/// A heap at the time when the journal was read.
 #[derive(Debug, Deserialize)]
 pub(crate) struct HeapNow {
     pub(crate) name: String,
     pub(crate) live_bytes: u64,
 }
 
-/// Something that happened.
+/// An event.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Event {
-    /// When it was over, in nanoseconds since boot.
+    /// When it ended, in nanoseconds since boot.
     pub(crate) at_ns: u64,
     /// `allocate`, `refuse`, `release` or `pressure`.
     pub(crate) what: String,
@@ -42,7 +42,7 @@ pub(crate) struct Event {
     pub(crate) level: Option<String>,
 }
 
-/// Who asked which heap for how much.
+/// A request: the client, the heap and the size.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Deal {
     pub(crate) heap: String,
@@ -50,14 +50,14 @@ pub(crate) struct Deal {
     pub(crate) pid: i32,
     pub(crate) count: u32,
     pub(crate) bytes: u64,
-    /// Bytes of the heap that clients hold after it.
+    /// Bytes of the heap that clients hold after the event.
     pub(crate) live_bytes: u64,
 }
 
-/// Returns what this caller may see from the event of number `since` on.
+/// Returns the part of the journal that this caller may see, from the event of number `since` on.
 ///
 /// # Errors
-/// As [`dump_as`]; a service that is older than the journal refuses the question.
+/// As [`dump_as`]. A service without a journal, which is an older version, refuses the request.
 pub(crate) fn read(service: &Strong<dyn IHeapAllocator>, since: u64) -> Result<Journal, Failure> {
     dump_as(service, &["--journal", "--since", &since.to_string()])
 }

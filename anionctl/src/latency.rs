@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How long allocations took, in the interface's classes of powers of two.
+//! Durations of allocations, in the interface's classes of powers of two.
 
 use serde::Serialize;
 use std::time::Duration;
 
-/// Counts of calls by class: class 0 is below a microsecond, class n below 2^n, and the last one
-/// has no end.
+/// Counts of calls by class: class 0 is below 1 µs, class n below 2^n µs; the last class has no
+/// upper bound.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Latency(pub(crate) Vec<i64>);
 
 impl Latency {
-    /// Calls since `earlier`.
+    /// Returns the counts of the calls since `earlier`.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let before = earlier.0.iter().chain(std::iter::repeat(&0));
         Self(self.0.iter().zip(before).map(|(now, before)| now.saturating_sub(*before)).collect())
@@ -28,15 +28,15 @@ impl Latency {
         })
     }
 
-    /// Microseconds that `percent` of the calls stayed below; `None` without calls, or if there is
-    /// no such bound.
+    /// Returns the microseconds below which `percent` of the calls ended; `None` without calls, or
+    /// without such a bound.
     pub(crate) fn below_us(&self, percent: u8) -> Option<u64> {
         let class = self.class(percent.into()).filter(|class| class + 1 < self.0.len())?;
         1_u64.checked_shl(u32::try_from(class).ok()?)
     }
 
-    /// Returns the same for people: `<16µs`, and `≥4s` where only the class that has no end holds
-    /// so many.
+    /// Returns the same bound as text: `<16µs`, or `≥4s` if the last class has to be counted to
+    /// reach `percent`.
     pub(crate) fn bound(&self, percent: u8) -> String {
         let show = |micros| format!("{:.0?}", Duration::from_micros(micros));
         match (self.class(percent.into()), self.below_us(percent)) {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl`: asks the allocator service what it has, takes buffers from it and checks them.
+//! `anionctl`: inspects the allocator service, and allocates and checks buffers.
 //!
-//! A plain client of the AIDL interface: it can do what any client of its uid can, and nothing
-//! else. `doctor` starts the service's program, which looks at the machine itself, whether there is
-//! a service or not.
+//! It is a plain client of the AIDL interface, with the permissions of its uid and no others.
+//! `doctor` executes the service's program, which checks the machine also without a running
+//! service.
 //!
-//! Where to read: `args` is what a user can say, `alloc` is the one command with consequences.
-//! Every other command fetches rows (`rows`) and shows them (`output`) as a table or as JSON.
-//! `failure` is the one place that knows exit codes.
+//! Module map: `args` defines the command line. `alloc` allocates buffers and checks them. Most
+//! other commands fetch rows (`rows`) and show them (`output`) as a table or as JSON. `failure`
+//! defines the exit codes.
 
 #![deny(unsafe_code)]
 
@@ -57,10 +57,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// A service that answered.
+/// A connected service.
 type Service = Found<dyn IHeapAllocator>;
 
-/// Runs the program to its end.
+/// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
     let arguments = match args::parse() {
         Ok(arguments) => arguments,
@@ -71,7 +71,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(message) = failure.message() {
-                // If standard error is closed, there is no other place to report to.
+                // If standard error is closed, the message cannot be reported elsewhere.
                 let _ = writeln!(io::stderr(), "anionctl: {message}");
             }
             ExitCode::from(failure.exit_code())
@@ -79,7 +79,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Carries out one command.
+/// Runs one command.
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let output = Output::new(arguments.global.json);
     let named = || arguments.global.endpoint().map_err(Failure::unreachable);
@@ -87,7 +87,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         anion_ipc::find(named()?, opener).map_err(Failure::unreachable)
     };
     let connect = || by(|endpoint| anion_ipc::connect(endpoint, SERVICE_NAME, 1));
-    // What only looks finds a place in a service whose places are taken.
+    // Read-only commands connect as operator, which works also when the service has no free
+    // connection.
     let look = || by(|endpoint| anion_ipc::connect_as_operator(endpoint, SERVICE_NAME));
     match arguments.command {
         Command::List => heaps::list(look()?.interface(), &output),
@@ -97,7 +98,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Usage(args) => usage::show(&args, look()?.interface(), &output),
         Command::Holders(holders) => holders::run(&holders, look(), &output),
         Command::Describe(describe) => {
-            // Before connecting: a connection's descriptor would take the first free number.
+            // Before connecting: the connection's descriptor would use the first free number.
             let inherited = inspect::inherited(&describe)?;
             inspect::describe(inherited, look()?.interface(), &output)
         }
@@ -105,7 +106,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Dump(dump) => inspect::dump(&dump, look()?.interface(), &output),
         Command::Trim(trim) => inspect::trim(&trim, look()?.interface(), &output),
         Command::Watch(watch) => {
-            // Without the connection for callbacks it asks instead.
+            // Without the connection for callbacks, it polls.
             let callbacks = || by(|endpoint| anion_ipc::connect_for_callbacks(endpoint, SERVICE_NAME));
             watch::run(&watch, || callbacks().or_else(|_| look()), &output)
         }
@@ -113,8 +114,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Run(args) if args.trap => Err(run::trap::run(&args, || Ok(connect()?.endpoint))),
         #[cfg(not(soong))]
         Command::Run(args) => {
-            // The program finds the service itself, at the same place; that it is there is known
-            // before the program begins.
+            // The program connects to the same endpoint itself. This checks that the service exists
+            // before the program starts.
             let endpoint = connect()?.endpoint;
             Err(run::become_it(&args, &endpoint))
         }
@@ -136,11 +137,11 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
-/// Prints what clap has to say: help and version on standard output, anything else as our own
-/// error.
+/// Prints clap's message: help and version on standard output, all others as an error of this
+/// program.
 fn report_usage(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // A reader that went away has seen enough.
+        // A write error means that the reader closed the output.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
@@ -153,7 +154,7 @@ fn report_usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(failure::USAGE)
 }
 
-/// Sends log records to standard error: none by default, the client's own with -v, all with -vv.
+/// Sends log records to standard error: none by default, those of the client with -v, all with -vv.
 fn start_log(verbose: u8) {
     let mut log = env_logger::Builder::new();
     match verbose {

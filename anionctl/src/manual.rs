@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Manual pages, made of the command line and its long texts.
+//! Generates manual pages from the command line and its long texts.
 
 use crate::args::Arguments;
 use crate::failure::Failure;
@@ -27,10 +27,10 @@ pub(crate) fn page(command: Option<&str>) -> Result<Vec<u8>, Failure> {
     Ok(text)
 }
 
-/// Columns of the help in Markdown pages, whatever the terminal has.
+/// Columns of the help in Markdown pages, independent of the terminal.
 const COLUMNS: usize = 100;
 
-/// Writes a Markdown page for every command, and one that lists them, into a directory.
+/// Writes a Markdown page for every command, and a page that lists them, into a directory.
 ///
 /// # Errors
 /// [`Failure::Local`] if a file cannot be written.
@@ -43,7 +43,7 @@ pub(crate) fn write_pages(directory: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns the pages by name: one for each command, and `README` with a list of them.
+/// Returns the pages by name: one for each command, and `README` with the list of them.
 fn pages() -> Vec<(String, String)> {
     let mut all = Arguments::command().term_width(COLUMNS);
     all.build();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What goes to standard output: a table for people, or one JSON document for programs.
+//! Writes to standard output: a table for people, or one JSON document for programs.
 
 use crate::failure::Failure;
 use bytesize::ByteSize;
@@ -7,17 +7,17 @@ use comfy_table::Table;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
-/// Something that can be shown in both forms.
+/// A report that can be shown in both forms.
 pub(crate) trait Report: Serialize {
     /// Returns the form for people: lines of text, the last one without its line feed. Tables take
-    /// at most `width` columns of a terminal; `None` where the text goes elsewhere, whole.
+    /// at most `width` columns of a terminal; `None` means no limit.
     fn text(&self, width: Option<usize>) -> String;
 }
 
-/// Fewest columns of a terminal that tables are fitted to.
+/// Fewest columns of a terminal to which tables are fitted.
 const NARROWEST: usize = 20;
 
-/// Where reports go, and in which form.
+/// The stream and form of reports.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
     json: bool,
@@ -30,23 +30,24 @@ impl Output {
         Self { json, to_stderr: false }
     }
 
-    /// Returns the same on standard error, where standard output is for another program.
+    /// Returns the same on standard error, for commands whose standard output belongs to another
+    /// program.
     pub(crate) fn on_stderr(self) -> Self {
         Self { to_stderr: true, ..self }
     }
 
-    /// Returns whether programs read it.
+    /// Returns whether the form is JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Returns whether a person sees it at once.
+    /// Returns whether the stream is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         if self.to_stderr { io::stderr().is_terminal() } else { io::stdout().is_terminal() }
     }
 
-    /// Returns how many columns a terminal has that a person sees it on; `None` for a pipe or a
-    /// file, and for a terminal that does not tell or has too few for any table.
+    /// Returns the columns of the terminal; `None` for a pipe or a file, and for a terminal whose
+    /// width is unknown or too small for any table.
     pub(crate) fn width(&self) -> Option<usize> {
         let mut probe = Table::new();
         let probe = if self.to_stderr { probe.use_stderr() } else { &mut probe };
@@ -63,7 +64,7 @@ impl Output {
         self.line(&text)
     }
 
-    /// Shows a report that is one of many: as JSON on one line.
+    /// Shows one report of a sequence: as JSON on one line.
     ///
     /// # Errors
     /// As [`Output::raw`].
@@ -77,10 +78,10 @@ impl Output {
         self.raw(format!("{text}\n").as_bytes())
     }
 
-    /// Writes bytes, and makes sure that they left this process.
+    /// Writes bytes, and flushes them.
     ///
     /// # Errors
-    /// [`Failure::BrokenPipe`] if the reader is gone, [`Failure::Local`] if writing fails
+    /// [`Failure::BrokenPipe`] if the reader closed the stream, [`Failure::Local`] if writing fails
     /// otherwise.
     pub(crate) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
         let write = |out: &mut dyn Write| out.write_all(bytes).and_then(|()| out.flush());
@@ -89,7 +90,7 @@ impl Output {
     }
 }
 
-/// How a JSON document is laid out.
+/// The layout of a JSON document.
 enum Layout {
     Indented,
     OneLine,
@@ -104,13 +105,13 @@ fn json(report: &impl Serialize, layout: Layout) -> Result<String, Failure> {
     .map_err(|error| Failure::Local(format!("cannot write JSON: {error}")))
 }
 
-/// Returns a number of bytes for people: `8.0 MiB`.
+/// Returns a number of bytes as text: `8.0 MiB`.
 pub(crate) fn size_of(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
 
-/// Returns the same of a number of the interface. What cannot be a size is shown as the number that
-/// it is.
+/// Returns the same for a number of the interface. A number that cannot be a size is shown
+/// unchanged.
 pub(crate) fn size(bytes: i64) -> String {
     match u64::try_from(bytes) {
         Ok(bytes) => size_of(bytes),
@@ -118,12 +119,12 @@ pub(crate) fn size(bytes: i64) -> String {
     }
 }
 
-/// Returns a limit for people; 0 means that there is none.
+/// Returns a limit as text; 0 means no limit.
 pub(crate) fn limit(value: i64, show: impl Fn(i64) -> String) -> String {
     if value == 0 { "-".to_owned() } else { show(value) }
 }
 
-/// Returns a number for people; a dash if it is the one that stands for none.
+/// Returns a number as text; a dash if it equals `none`.
 pub(crate) fn absent_if(value: i32, none: i32) -> String {
     if value == none { "-".to_owned() } else { value.to_string() }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How scarce the service's memory is: told by the service where it can call this process, else
-//! asked.
+//! Follows the service's memory pressure: by callbacks if the service can call this process, else
+//! by polling.
 
 use crate::Service;
 use crate::failure::Failure;
@@ -13,14 +13,14 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::IPressureListener::{
 };
 use vendor_anion_allocator::aidl::vendor::anion::allocator::PressureLevel::PressureLevel;
 
-/// The service's pressure level as this process knows it.
+/// The last known pressure level of the service.
 pub(crate) struct Pressure {
     told: Arc<Told>,
     /// Keeps the registered object alive; `None` if the service cannot call it.
     _listener: Option<Strong<dyn IPressureListener>>,
 }
 
-/// What the service told since the last look.
+/// The levels that the service reported since the last check.
 #[derive(Default)]
 struct Told {
     peak: AtomicI32,
@@ -38,10 +38,11 @@ impl IPressureListener for Listener {
 }
 
 impl Pressure {
-    /// Registers with the service. Where that is impossible, every look asks instead.
+    /// Registers a listener with the service. If that is impossible, each check queries the
+    /// service.
     ///
     /// # Errors
-    /// If the service cannot be reached any more.
+    /// If the service can no longer be reached.
     pub(crate) fn follow(service: &Service) -> Result<Self, Failure> {
         let told = Arc::new(Told::default());
         let listener: Strong<dyn IPressureListener> =
@@ -60,7 +61,7 @@ impl Pressure {
         }
     }
 
-    /// Returns the level now, and the highest one since the last look.
+    /// Returns the current level, and the highest one since the last check.
     ///
     /// # Errors
     /// If the service does not answer.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The request that the flags of `alloc` and `explain` stand for.
+//! Builds the request from the flags of `alloc` and `explain`.
 
 use crate::args::RequestArgs;
 use crate::image::ImageRow;
@@ -13,8 +13,8 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapInfo::HeapInfo;
 const ALL_HEAPS: u32 = u32::MAX;
 
 impl RequestArgs {
-    /// Returns the bytes that rows of an image must begin at multiples of in every heap that may
-    /// serve the request. A service of the interface's version 1 tells none.
+    /// Returns the alignment in bytes that every heap which may serve the request needs for rows of
+    /// an image. A service of the interface's version 1 reports none.
     pub(crate) fn stride_align(&self, heaps: Vec<HeapInfo>) -> u32 {
         let mask = self.heap_mask.unwrap_or(ALL_HEAPS);
         let is_named = |heap: &HeapInfo| {
@@ -29,8 +29,8 @@ impl RequestArgs {
         told.max().unwrap_or(STRIDE_ALIGN)
     }
 
-    /// Returns the request as the service reads it, for buffers of `image` if there is one. Nothing
-    /// is checked here: the service's own answer is what a user of this tool wants to see.
+    /// Returns the request for the service, for buffers of `image` if there is one. Checks nothing,
+    /// so that the user sees the service's own answer.
     pub(crate) fn request(&self, image: Option<&ImageRow>) -> AllocationRequest {
         // Names and a mask exclude each other; neither means all heaps.
         let heaps = if self.heap.is_empty() { self.heap_mask.unwrap_or(ALL_HEAPS) } else { 0 };

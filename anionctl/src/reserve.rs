@@ -12,21 +12,21 @@ use std::time::{Duration, Instant};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IReservation::IReservation;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::ReservationRequest::ReservationRequest;
 
-/// How long to wait for all buffers before the report.
+/// Longest wait for all buffers before the report.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Time between two looks.
+/// Time between two checks whether the buffers are ready.
 const LOOK: Duration = Duration::from_millis(5);
-/// Time between two looks whether the service still has what it has made.
+/// Time between two checks whether the reservation still exists.
 const CHECK: Duration = Duration::from_secs(1);
 
-/// What was reserved.
+/// The reservation.
 #[derive(Debug, Serialize)]
 struct ReserveReport {
     heap: String,
     size: i64,
     count: i32,
     ready: i32,
-    /// From the call until all were ready; none if not all are.
+    /// From the call until all buffers were ready; none if not all are.
     ready_us: Option<u64>,
 }
 
@@ -44,14 +44,15 @@ impl Held {
     }
 }
 
-/// Reserves, reports as soon as everything is ready, and keeps the reservation as long as asked:
-/// also when the service is started again, which is said on standard error.
+/// Reserves buffers, prints a report when all are ready, and keeps the reservation for the
+/// requested time. Reserves again after a restart of the service, and reports this on standard
+/// error.
 pub(crate) fn run(
     args: &ReserveArgs,
     connect: impl Fn() -> Result<Service, Failure>,
     output: &Output,
 ) -> Result<(), Failure> {
-    // Before the reservation, which ends in order then.
+    // Before the reservation, so that a signal releases it cleanly.
     let mut interrupt = Interrupt::new()?;
     let started = Instant::now();
     let mut held = Held::by(args, &connect)?;

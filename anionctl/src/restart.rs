@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Commands that go on when the service is started again.
+//! Waits for the service to return after a restart.
 
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, Waited};
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// First pause between two attempts to reach a service that is gone; it doubles up to
-/// [`LONGEST_PAUSE`].
+/// First pause between two attempts to reach a missing service; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Tries `begin` again and again after the service has `gone`, until it is there; `None` if a
-/// signal comes before. Says both on standard error.
+/// Repeats `begin` until the service is back after the failure `gone`; `None` if a signal comes
+/// before. Reports the failure and the return on standard error.
 ///
 /// # Errors
-/// As `begin`, unless the service cannot be reached.
+/// As `begin`, except when the service cannot be reached.
 pub(crate) fn wait<T>(
     begin: impl Fn() -> Result<T, Failure>,
     gone: &Failure,
@@ -41,6 +40,6 @@ pub(crate) fn wait<T>(
 }
 
 fn say(message: &str) {
-    // If standard error is closed, there is no other place to say it.
+    // If standard error is closed, the message cannot be reported elsewhere.
     let _ = writeln!(io::stderr(), "anionctl: {message}");
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The interface's parcelables as rows of JSON documents.
+//! The interface's parcelables as rows of tables and JSON documents.
 //!
-//! The keys are a promise to scripts: they may be added to, but not renamed. Sizes are bytes,
-//! limits of 0 mean unlimited.
+//! The keys are stable for scripts: keys may be added, but not renamed. Sizes are bytes; a limit of
+//! 0 means unlimited.
 
 use crate::latency::Latency;
 use crate::{users, words};
@@ -91,7 +91,7 @@ pub(crate) struct StatsRow {
     pub(crate) allocate_p99_us: Option<u64>,
 }
 
-/// Released buffers that were not kept, by cause.
+/// Discarded buffers by cause.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct DiscardCounts {
     pub(crate) full: i64,
@@ -106,7 +106,7 @@ pub(crate) struct DiscardCounts {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct FailureCounts {
     pub(crate) no_memory: i64,
-    /// Counted in `no_memory`, too.
+    /// Also counted in `no_memory`.
     pub(crate) fragmented: i64,
     pub(crate) quota: i64,
     pub(crate) not_permitted: i64,
@@ -115,7 +115,7 @@ pub(crate) struct FailureCounts {
 }
 
 impl FailureCounts {
-    /// Returns all of them together.
+    /// Returns the sum of all causes.
     pub(crate) fn total(&self) -> i64 {
         [self.no_memory, self.quota, self.not_permitted, self.unsupported, self.backend]
             .into_iter()
@@ -187,7 +187,7 @@ pub(crate) struct UsageRow {
 impl From<ClientUsage> for UsageRow {
     fn from(usage: ClientUsage) -> Self {
         Self {
-            // The interface has no unsigned numbers: the highest uids arrive as negative ones.
+            // The interface has no unsigned integers: the highest uids arrive as negative numbers.
             uid: usage.uid.cast_unsigned(),
             user: users::name(usage.uid.cast_unsigned()),
             policy: usage.policy,
@@ -201,7 +201,7 @@ impl From<ClientUsage> for UsageRow {
     }
 }
 
-/// What the service knows of the buffer behind a descriptor.
+/// The service's information on the buffer of a descriptor.
 #[derive(Debug, Serialize)]
 pub(crate) struct BufferRow {
     pub(crate) fd: RawFd,
@@ -215,12 +215,12 @@ pub(crate) struct BufferRow {
     pub(crate) name: String,
     pub(crate) inode: i64,
     pub(crate) age_ms: i64,
-    /// Of the buffer of an image.
+    /// Only for the buffer of an image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<GraphicRow>,
 }
 
-/// What the buffer of an image was allocated for.
+/// The image that a buffer was allocated for.
 #[derive(Debug, Serialize)]
 pub(crate) struct GraphicRow {
     pub(crate) format: String,
@@ -239,7 +239,7 @@ impl From<GraphicInfo> for GraphicRow {
 }
 
 impl BufferRow {
-    /// Returns the row of the buffer behind this process's descriptor `fd`.
+    /// Returns the row for the buffer of this process's descriptor `fd`.
     pub(crate) fn new(fd: RawFd, info: BufferInfo) -> Self {
         Self {
             fd,
@@ -258,7 +258,7 @@ impl BufferRow {
     }
 }
 
-/// The outcome of a dry run.
+/// The result of a dry run.
 #[derive(Debug, Serialize)]
 pub(crate) struct ExplanationRow {
     pub(crate) possible: bool,

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Tables for people. On a terminal a table fits: columns are left out, the least important first,
-//! and no line is broken. In a pipe or a file every column is there, so that what `grep` finds is a
-//! whole row.
+//! Formats tables for people. On a terminal, a table omits its least important columns until it
+//! fits, and breaks no line. In a pipe or a file it has every column, so that `grep` finds whole
+//! rows.
 
 use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, presets};
 
-/// What is between two columns.
+/// Characters between two columns.
 const GAP: usize = 2;
-/// Narrowest form of a text that is cut.
+/// Fewest characters of a text that is cut.
 const SHORTEST: usize = 8;
 
-/// What a column has.
+/// The contents of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     /// Words.
     Left,
     /// Numbers.
     Right,
-    /// Sentences: where they do not fit, they follow the table, wrapped.
+    /// Sentences: if they do not fit, they follow the table, wrapped.
     Text,
 }
 
-/// A column: its name, what it has, and its rank. Columns of the highest rank are left out first;
-/// those of rank 0 stay.
+/// A column: its name, contents and rank. Columns of the highest rank are omitted first; those of
+/// rank 0 stay.
 pub(crate) type Column = (&'static str, Side, u8);
 
 /// A table that is being filled.
@@ -43,8 +43,8 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Returns the table as lines of at most `width` columns, whole for `None`. Names the
-    /// columns that do not fit.
+    /// Returns the table as lines of at most `width` columns, without a limit for `None`. Names the
+    /// omitted columns.
     pub(crate) fn text(&self, width: Option<usize>) -> String {
         let widths: Vec<_> = (0..self.columns.len()).map(|column| self.width_of(column)).collect();
         let mut shown: Vec<_> = (0..self.columns.len()).collect();
@@ -73,7 +73,7 @@ impl Table {
         cells.fold(self.columns[column].0.chars().count(), usize::max)
     }
 
-    /// Returns the place in `shown` of the column to leave out next; `None` if all must stay.
+    /// Returns the index in `shown` of the next column to omit; `None` if all must stay.
     fn least_important(&self, shown: &[usize]) -> Option<usize> {
         let ranks = shown.iter().map(|column| self.columns[*column].2).enumerate();
         ranks
@@ -82,7 +82,7 @@ impl Table {
             .map(|(place, _)| place)
     }
 
-    /// Returns the columns that are shown. Where even those do not fit, the widest words are cut.
+    /// Returns the shown columns as lines. If they do not fit, cuts the widest words.
     fn lines(&self, shown: &[usize], widths: &[usize], limit: usize) -> String {
         let words = shown.iter().filter(|column| self.columns[**column].1 != Side::Right);
         let widest = words.max_by_key(|column| widths[**column]).copied();
@@ -119,13 +119,13 @@ impl Table {
     }
 }
 
-/// Returns how wide the columns are together.
+/// Returns the total width of the columns.
 fn total(widths: &[usize], shown: &[usize]) -> usize {
     let cells: usize = shown.iter().map(|column| widths[*column]).sum();
     cells + GAP * shown.len().saturating_sub(1)
 }
 
-/// Returns the text with at most `width` characters, an ellipsis at its end if it was cut.
+/// Returns the text with at most `width` characters, with an ellipsis if it was cut.
 fn shortened(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
@@ -133,8 +133,8 @@ fn shortened(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// Returns the text in lines of at most `width` characters, broken between words; lines after the
-/// first are indented by `indent`. A word that is longer has a line of its own.
+/// Returns the text in lines of at most `width` characters, broken between words. Later lines are
+/// indented by `indent`. A longer word has a line of its own.
 pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> String {
     let (mut lines, mut line) = (Vec::new(), String::new());
     for word in text.split_whitespace() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl usage`: who holds how much, by user and by process.
+//! `anionctl usage`: shows how much is held, by user and by process.
 
 use crate::args::UsageArgs;
 use crate::failure::Failure;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// Shows what clients hold: by user, or by the process that allocated it.
+/// Shows the bytes that clients hold: by user, or by the process that allocated them.
 pub(crate) fn show(
     args: &UsageArgs,
     service: &Strong<dyn IHeapAllocator>,
@@ -26,7 +26,7 @@ pub(crate) fn show(
     output.show(&Usage { usage: fetch(service)? })
 }
 
-/// Returns what clients hold, as far as the caller may know.
+/// Returns the usage of clients that the caller may see.
 pub(crate) fn fetch(service: &Strong<dyn IHeapAllocator>) -> Result<Vec<UsageRow>, Failure> {
     Ok(service.getUsage()?.into_iter().map(UsageRow::from).collect())
 }
@@ -66,7 +66,7 @@ impl Report for Usage {
     }
 }
 
-/// What processes have allocated and somebody still holds.
+/// Live buffers by the process that allocated them.
 #[derive(Debug, Serialize)]
 struct Processes {
     processes: Vec<ProcessRow>,
@@ -78,7 +78,7 @@ struct ProcessRow {
     uid: u32,
     user: String,
     pid: i32,
-    /// None if it has ended: others hold its buffers.
+    /// None if the process has ended and others hold its buffers.
     command: Option<String>,
     bytes: u64,
     buffers: u64,

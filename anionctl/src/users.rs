@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Names of users.
+//! Converts between names of users and uids.
 
 use nix::errno::Errno;
 use nix::unistd::{Uid, User};
 
-/// Why a word stands for no user.
+/// The cause why a text is no user.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UserError {
     #[error("this machine has no user {0:?}, and it is no uid, 0 to 4294967295")]
@@ -13,13 +13,13 @@ pub(crate) enum UserError {
     Failed { name: String, errno: Errno },
 }
 
-/// Returns the name that this machine gives to a uid; the number where it has none.
+/// Returns the name of a uid on this machine; the number if it has none.
 pub(crate) fn name(uid: u32) -> String {
     let found = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     found.map_or_else(|| uid.to_string(), |user| user.name)
 }
 
-/// Returns the uid that a number, or the name of a user, stands for.
+/// Returns the uid of a user's name or number.
 ///
 /// # Errors
 /// If it is neither, or the database of accounts cannot be read.

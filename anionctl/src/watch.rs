@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl watch`: heaps and usage as they change. On a terminal it is the whole screen
-//! (`screen`), elsewhere one report follows the other.
+//! `anionctl watch`: shows heaps and usage as they change: on a terminal as a full screen
+//! (`screen`), elsewhere as a sequence of reports.
 
 #[cfg(not(soong))]
 mod screen;
@@ -23,7 +23,7 @@ use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::PressureLevel::PressureLevel;
 
-/// A service, and what it tells by itself.
+/// A service, and its pressure level.
 struct Watched {
     service: Service,
     pressure: Pressure,
@@ -37,9 +37,9 @@ impl Watched {
     }
 }
 
-/// Looks at the service again and again, until the count is reached or a signal comes. A service
-/// that goes is waited for, which is said on standard error: what `connect` then finds has counts
-/// of its own, so the first look at it has no rates.
+/// Queries the service until the count is reached or a signal comes. Waits for a service that is
+/// gone, and reports that on standard error. A restarted service has new counters, so its first
+/// report has no rates.
 pub(crate) fn run(
     args: &WatchArgs,
     connect: impl Fn() -> Result<Service, Failure>,
@@ -72,7 +72,7 @@ pub(crate) fn run(
         if args.count == Some(number) {
             break;
         }
-        // Counted from the start: the looks themselves take time too.
+        // Counted from the start, because the queries take time, too.
         let next =
             started.checked_add(args.interval.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX)));
         let pause = next.map_or(args.interval, |next| next.saturating_duration_since(Instant::now()));
@@ -93,7 +93,7 @@ struct Look {
 }
 
 impl Look {
-    /// Asks the service.
+    /// Queries the service.
     fn take(service: &Service, pressure: &Pressure) -> Result<Self, Failure> {
         let stats = fetch_stats(service.interface())?;
         let at = Instant::now();
@@ -103,7 +103,7 @@ impl Look {
     }
 }
 
-/// A look, with what changed since the one before it.
+/// A state, with the changes since the one before it.
 #[derive(Debug, Serialize)]
 struct Changes {
     look: u64,
@@ -111,13 +111,13 @@ struct Changes {
     #[serde(skip)]
     endpoint: String,
     pressure: String,
-    /// The highest level since the look before.
+    /// The highest level since the last report.
     pressure_peak: String,
     heaps: Vec<HeapChange>,
     usage: Vec<UsageChange>,
 }
 
-/// A heap's counters and their rates; the first look has no rates.
+/// A heap's counters and their rates; the first report has no rates.
 #[derive(Debug, Serialize)]
 struct HeapChange {
     #[serde(flatten)]
@@ -125,13 +125,13 @@ struct HeapChange {
     live_bytes_per_s: Option<f64>,
     allocations_per_s: Option<f64>,
     frees_per_s: Option<f64>,
-    /// Of the calls since the look before; null without any.
+    /// Of the calls since the last report; null without any.
     interval_p99_us: Option<u64>,
     #[serde(skip)]
     interval: Option<Latency>,
 }
 
-/// A client's usage and its rate; the first look has no rates.
+/// A client's usage and its rate; the first report has no rates.
 #[derive(Debug, Serialize)]
 struct UsageChange {
     #[serde(flatten)]
@@ -156,7 +156,7 @@ impl Changes {
             }
         };
         let client = |usage: &UsageRow| {
-            // A uid that was not there before held nothing.
+            // A uid that was absent before held nothing.
             let old = before
                 .map(|look| look.usage.iter().find(|old| old.uid == usage.uid).map_or(0, |old| old.bytes));
             UsageChange {
@@ -175,8 +175,8 @@ impl Changes {
         }
     }
 
-    /// Returns a table for 80 columns: what does not change is in `list` and `stats`. P99 is that
-    /// of the last interval.
+    /// Returns a table for 80 columns, without the constants, which `list` and `stats` show. P99 is
+    /// that of the last interval.
     fn heap_table(&self, width: Option<usize>) -> String {
         let mut table = Table::new(&[
             ("HEAP", Side::Left, 0),
@@ -205,8 +205,8 @@ impl Changes {
         table.text(width)
     }
 
-    /// Returns what became of released memory since the service started; a refusal to keep it has a
-    /// cause.
+    /// Returns the counts of pooled and discarded buffers since the service started; discards have
+    /// a cause.
     fn pool_table(&self, width: Option<usize>) -> String {
         let mut table = Table::new(&[
             ("HEAP", Side::Left, 0),
@@ -283,7 +283,7 @@ fn rate(old: i64, new: i64, interval: Duration) -> Option<f64> {
     (seconds > 0.0).then(|| new.saturating_sub(old) as f64 / seconds)
 }
 
-/// Returns a rate of bytes for people, with its sign.
+/// Returns a rate of bytes as text, with its sign.
 fn bytes_rate(rate: Option<f64>) -> String {
     let Some(rate) = rate else { return "-".to_owned() };
     #[expect(clippy::cast_possible_truncation, reason = "rounded for display; the cast saturates")]
@@ -298,7 +298,7 @@ fn bytes_rate(rate: Option<f64>) -> String {
     format!("{sign}{}", output::size(bytes))
 }
 
-/// Returns a rate of events for people.
+/// Returns a rate of events as text.
 fn count_rate(rate: Option<f64>) -> String {
     rate.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}"))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Words for the interface's enumerations. A newer service may send values that this build does not
-//! know: they appear as `unknown(N)`.
+//! Words for the interface's enumerations. Values that are unknown to this build, of a newer
+//! service, appear as `unknown(N)`.
 
 use anion_client::Refusal;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Backing::Backing;
@@ -55,7 +55,7 @@ pub(crate) fn heap_flags(bits: i32) -> Vec<String> {
     known.chain((rest != 0).then(|| format!("unknown({rest:#x})"))).collect()
 }
 
-/// Returns how releases of a heap's buffers are noticed.
+/// Returns how the service detects releases of a heap's buffers.
 pub(crate) fn release_mechanism(mechanism: ReleaseMechanism) -> String {
     match mechanism {
         ReleaseMechanism::CLOSE_EVENTS => "close-events",
@@ -67,7 +67,7 @@ pub(crate) fn release_mechanism(mechanism: ReleaseMechanism) -> String {
     .to_owned()
 }
 
-/// Returns how scarce memory is, in the words of dumps.
+/// Returns the pressure level, in the words of dumps.
 pub(crate) fn pressure(level: PressureLevel) -> String {
     match level {
         PressureLevel::NONE => "none",
@@ -78,7 +78,7 @@ pub(crate) fn pressure(level: PressureLevel) -> String {
     .to_owned()
 }
 
-/// Returns what a heap would do with a request.
+/// Returns the verdict of a heap on a request.
 pub(crate) fn verdict(verdict: Verdict) -> String {
     match verdict {
         Verdict::WOULD_SERVE => "would serve",
@@ -98,7 +98,7 @@ pub(crate) fn error_code(code: i32) -> String {
     Refusal::from(code).to_string()
 }
 
-/// Returns a value that this build has no word for.
+/// Returns a value that is unknown to this build.
 fn unknown(value: i32) -> String {
     format!("unknown({value})")
 }

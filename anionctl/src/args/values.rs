@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the words of the command line mean: sizes, masks, times.
+//! Parses the values of the command line: sizes, masks, times.
 
 use std::num::ParseIntError;
 use std::time::{Duration, TryFromFloatSecsError};
 
-/// Why a word of the command line is not what its flag takes.
+/// Why a flag does not accept a value.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WordError {
     #[error("{0}; a size is a number with an optional K, M or G")]
     Size(parse_size::Error),
-    /// Beyond the interface's numbers.
+    /// Larger than the interface's integers.
     #[error("a size is at most {max} bytes", max = i64::MAX)]
     LargeSize,
     #[error("{0}; a mask has 32 bits and is written 0x… or as a decimal number")]
     Mask(ParseIntError),
-    /// A number of seconds that no duration has.
+    /// A number of seconds that is no valid duration.
     #[error(transparent)]
     Seconds(#[from] TryFromFloatSecsError),
     #[error(transparent)]
@@ -38,7 +38,7 @@ pub(super) fn parse_mask(text: &str) -> Result<u32, WordError> {
     parsed.map_err(WordError::Mask)
 }
 
-/// Reads a duration: a bare number counts seconds, else units as in `1m 30s` or `200ms`.
+/// Reads a duration: a bare number is in seconds; otherwise units as in `1m 30s` or `200ms`.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, WordError> {
     Ok(match text.parse::<f64>() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds)?,
@@ -46,10 +46,10 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, WordError> {
     })
 }
 
-/// Shortest time between two looks of `watch`: shorter ones would measure the looking.
+/// Shortest interval of `watch`: a shorter one would measure the queries themselves.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Reads a duration that is long enough to wait between two looks.
+/// Reads a duration that is at least the shortest interval of `watch`.
 pub(super) fn parse_interval(text: &str) -> Result<Duration, WordError> {
     let interval = parse_duration(text)?;
     if interval < SHORTEST_INTERVAL { Err(WordError::ShortInterval) } else { Ok(interval) }

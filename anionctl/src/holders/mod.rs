@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl holders`: every buffer with every process that has it.
+//! `anionctl holders`: shows every buffer with every process that holds it.
 //!
-//! /proc tells who has what; the service, where it answers, what each file is. So this works
-//! without the service, and shows dma-bufs of other allocators, too.
+//! /proc shows which processes hold which files. The service, if it answers, identifies the
+//! buffers. So this command works without the service, and shows dma-bufs of other allocators, too.
 
 mod processes;
 
@@ -18,19 +18,19 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Columns of the form for spreadsheets.
+/// Columns of the CSV output.
 const CSV_HEADER: &str = "inode,kind,id,heap,size,name,references,pid,command,uid,user,descriptors,\
                           mappings,mapped_bytes";
 
-/// A buffer and who has it.
+/// A buffer and its holders.
 #[derive(Debug, Serialize)]
 struct BufferRow {
     inode: u64,
     kind: &'static str,
-    /// As /proc names the file, or as the service does if it answers.
+    /// The name of the file in /proc, or the service's name for it if the service answers.
     name: String,
     size: u64,
-    /// None where the service does not know it or does not answer.
+    /// None if the service does not know it or does not answer.
     id: Option<u64>,
     heap: Option<String>,
     owner_uid: Option<u32>,
@@ -40,7 +40,7 @@ struct BufferRow {
     holders: Vec<HolderRow>,
 }
 
-/// A process that has the buffer.
+/// A process that holds the buffer.
 #[derive(Debug, Serialize)]
 struct HolderRow {
     pid: i32,
@@ -55,16 +55,16 @@ struct HolderRow {
 #[derive(Debug, Serialize)]
 struct Holders {
     buffers: Vec<BufferRow>,
-    /// Processes that this one may not look into.
+    /// Processes that this process may not inspect.
     unreadable_processes: u64,
-    /// Whether the service told what the files are.
+    /// Whether the service identified the files.
     service: bool,
 }
 
-/// Shows who has what. `service` is asked for ids, heaps and labels if there is one.
+/// Shows the holders of buffers. Reads ids, heaps and labels from `service` if there is one.
 ///
 /// # Errors
-/// [`Failure::Local`] if /proc cannot be read, or no buffer is the one that was asked for.
+/// [`Failure::Local`] if /proc cannot be read, or no buffer has the requested inode or id.
 pub(crate) fn run(
     args: &HoldersArgs,
     service: Result<Service, Failure>,
@@ -92,13 +92,14 @@ pub(crate) fn run(
     if args.csv { output.raw(report.csv().as_bytes()) } else { output.show(&report) }
 }
 
-/// Joins what /proc and the service tell.
+/// Joins the facts of /proc and of the service.
 fn holders(found: Found, known: Option<Vec<LiveBuffer>>) -> Holders {
     let Found { mut files, processes, closed } = found;
     let service = known.is_some();
     let known: BTreeMap<FileId, LiveBuffer> =
         known.unwrap_or_default().into_iter().map(|buffer| (file_of(&buffer), buffer)).collect();
-    // What the service knows and no process was seen with: in a message, a device, or out of sight.
+    // Buffers that the service knows, but no process was seen with: in a message, a device, or a
+    // process that cannot be inspected.
     for file in known.keys() {
         files.entry(*file).or_default();
     }
@@ -106,7 +107,7 @@ fn holders(found: Found, known: Option<Vec<LiveBuffer>>) -> Holders {
     Holders { buffers: buffers.collect(), unreadable_processes: closed, service }
 }
 
-/// Returns the file that the service's buffer is.
+/// Returns the file of a buffer of the service.
 fn file_of(buffer: &LiveBuffer) -> FileId {
     let is_memory = ["memfd", "hugetlb", "ashmem"].contains(&buffer.backing.as_str());
     (if is_memory { Kind::Memfd } else { Kind::DmaBuf }, buffer.inode)
@@ -134,7 +135,7 @@ fn row(
     BufferRow {
         inode,
         kind: kind.word(),
-        // The name of a memfd that was used before is that of its first buffer.
+        // A reused memfd keeps the name of its first buffer.
         name: known.map_or(facts.name, |buffer| buffer.name.clone()),
         size: known.map_or(if facts.size > 0 { facts.size } else { mapped }, |buffer| buffer.size),
         id: known.map(|buffer| buffer.id),
@@ -180,7 +181,7 @@ impl Report for Holders {
 }
 
 impl Holders {
-    /// Says how much was not seen, and what changes that.
+    /// Returns how many processes could not be inspected, and how to inspect them.
     fn closed(&self) -> String {
         let (count, what) = match self.unreadable_processes {
             1 => (1, "process"),
@@ -192,8 +193,8 @@ impl Holders {
         )
     }
 
-    /// Returns a line for each process and buffer, with the same columns in each, empty where
-    /// nothing is known.
+    /// Returns a line for each process and buffer. All lines have the same columns; unknown values
+    /// are empty.
     fn csv(&self) -> String {
         let mut text = format!("{CSV_HEADER}\n");
         for buffer in &self.buffers {
@@ -243,7 +244,7 @@ impl BufferRow {
     }
 }
 
-/// Returns the cells of a process; dashes where no process was seen.
+/// Returns the cells of a process; dashes if no process was seen.
 fn holder_cells(holder: Option<&HolderRow>) -> [String; 6] {
     match holder {
         None => [(); 6].map(|()| "-".to_owned()),
@@ -258,7 +259,7 @@ fn holder_cells(holder: Option<&HolderRow>) -> [String; 6] {
     }
 }
 
-/// Returns a field of CSV (RFC 4180), in quotes where it needs them.
+/// Returns a field of CSV (RFC 4180), in quotes if necessary.
 fn quoted(field: &str) -> String {
     let needs_quotes = field.contains([',', '"', '\n', '\r']);
     if needs_quotes { format!("\"{}\"", field.replace('"', "\"\"")) } else { field.to_owned() }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which processes have which buffers, using only /proc: descriptors, and what is mapped.
+//! Finds the processes that hold buffers, using only /proc: their descriptors and mappings.
 //!
 //! Descriptors in unread messages, and imports of devices, belong to no process; the reference
 //! count of a dma-buf includes both.
@@ -10,16 +10,16 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What /proc puts before the names of memfds that are Anion's.
+/// Prefix in /proc of the names of Anion's memfds.
 const OURS: &str = "/memfd:anion:";
-/// What it puts before the names of dma-bufs.
+/// Prefix in /proc of the names of dma-bufs.
 const DMA_BUF: &str = "/dmabuf:";
-/// What it puts after the names of files without a path.
+/// Suffix in /proc of the names of files without a path.
 const DELETED: &str = " (deleted)";
 /// The flag of a kernel thread in /proc/PID/stat (`PF_KTHREAD`).
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
-/// What a buffer's file is.
+/// The kind of a buffer's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Memfd,
@@ -35,24 +35,24 @@ impl Kind {
     }
 }
 
-/// The file behind a buffer: what it is, and its number on the kernel's file system of such files.
+/// The file of a buffer: its kind, and its inode number on the kernel's file system for this kind.
 pub(super) type FileId = (Kind, u64);
 
-/// What /proc tells of a buffer's file.
+/// The facts of /proc about a buffer's file.
 #[derive(Debug, Default)]
 pub(super) struct FileFacts {
     pub(super) name: String,
-    /// Bytes; 0 if only mappings were seen.
+    /// Bytes; 0 if only mappings were found.
     pub(super) size: u64,
-    /// Who made a dma-buf.
+    /// The exporter of a dma-buf.
     pub(super) exporter: Option<String>,
-    /// All references to a dma-buf, those of devices and messages among them.
+    /// All references to a dma-buf, including those of devices and messages.
     pub(super) references: Option<u64>,
     /// By process id.
     pub(super) holds: BTreeMap<i32, Hold>,
 }
 
-/// How one process has a buffer.
+/// How one process holds a buffer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Hold {
     pub(super) descriptors: u64,
@@ -60,26 +60,26 @@ pub(super) struct Hold {
     pub(super) mapped_bytes: u64,
 }
 
-/// A process that has a buffer.
+/// A process that holds a buffer.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) command: String,
     pub(super) uid: u32,
 }
 
-/// What was found.
+/// The buffers and processes that were found.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) files: BTreeMap<FileId, FileFacts>,
     pub(super) processes: BTreeMap<i32, Process>,
-    /// Processes that this one may not look into.
+    /// Processes that this process may not inspect.
     pub(super) closed: u64,
 }
 
-/// Looks into every process below `root`, which is /proc.
+/// Inspects every process below `root`, which is /proc.
 ///
 /// # Errors
-/// If `root` cannot be read. A process that ends meanwhile is none.
+/// If `root` cannot be read. A process that ends during the scan is skipped.
 pub(super) fn scan(root: &Path) -> io::Result<Found> {
     let mut found = Found::default();
     for entry in fs::read_dir(root)? {
@@ -95,13 +95,13 @@ pub(super) fn scan(root: &Path) -> io::Result<Found> {
     Ok(found)
 }
 
-/// Adds what a process has.
+/// Adds the buffers of a process.
 fn look_into(directory: &Path, pid: i32, found: &mut Found) -> io::Result<()> {
     let before = found.files.values().map(|file| file.holds.len()).sum::<usize>();
     for entry in fs::read_dir(directory.join("fd"))? {
         let number = entry?.file_name();
         let link = directory.join("fd").join(&number);
-        // A descriptor that was closed meanwhile is none.
+        // A descriptor that was closed since is skipped.
         if let Ok(target) = fs::read_link(&link) {
             add_descriptor(&link, &target, &directory.join("fdinfo").join(&number), pid, found);
         }
@@ -121,10 +121,10 @@ fn look_into(directory: &Path, pid: i32, found: &mut Found) -> io::Result<()> {
     Ok(())
 }
 
-/// Adds a descriptor if it is of a buffer.
+/// Adds a descriptor if it refers to a buffer.
 fn add_descriptor(link: &Path, target: &Path, info: &PathBuf, pid: i32, found: &mut Found) {
     let Some((kind, name)) = buffer_name(&target.to_string_lossy()) else { return };
-    // Answered by the kernel's own file systems alone, which never block.
+    // Only the kernel's own file systems answer this call, and they never block.
     let Ok(metadata) = fs::metadata(link) else { return };
     let facts = found.files.entry((kind, metadata.ino())).or_default();
     facts.name = name;
@@ -139,7 +139,8 @@ fn add_descriptor(link: &Path, target: &Path, info: &PathBuf, pid: i32, found: &
     }
 }
 
-/// Returns what a path of /proc names, if it is a buffer: a memfd of Anion, or any dma-buf.
+/// Returns the kind and name of a path in /proc if it is a buffer: a memfd of Anion, or any
+/// dma-buf.
 fn buffer_name(path: &str) -> Option<(Kind, String)> {
     let path = path.strip_suffix(DELETED).unwrap_or(path);
     if let Some(name) = path.strip_prefix(DMA_BUF) {
@@ -159,17 +160,17 @@ fn mapping(line: &str) -> Option<(FileId, String, u64)> {
     Some(((kind, inode), name, address(end)?.checked_sub(address(start)?)?))
 }
 
-/// Returns a process by its /proc/PID/status.
+/// Parses a process from its /proc/PID/status.
 fn process(status: &str) -> Process {
     let of = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default();
     let uid = of("Uid:").split_whitespace().next().and_then(|uid| uid.parse().ok());
     Process { command: of("Name:").trim().to_owned(), uid: uid.unwrap_or(u32::MAX) }
 }
 
-/// Returns whether the kernel runs it: it has no descriptors and no memory of its own.
+/// Returns whether it is a kernel thread, which has no descriptors and no memory of its own.
 fn is_kernel_thread(directory: &Path) -> bool {
     let stat = fs::read_to_string(directory.join("stat")).unwrap_or_default();
-    // The name in brackets can have anything in it.
+    // The name in brackets may contain any characters.
     let flags =
         stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6)?.parse::<u64>().ok());
     flags.is_some_and(|flags| flags & KERNEL_THREAD != 0)

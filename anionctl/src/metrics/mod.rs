@@ -15,10 +15,10 @@ use crate::usage;
 use crate::words;
 use text::{Document, Kind};
 
-/// A number of one heap: name of its family, what it is, unit, help, and the number.
+/// A number of one heap: name of its family, kind, unit, help, and the function that reads it.
 type HeapFamily = (&'static str, Kind, &'static str, &'static str, fn(&StatsRow) -> i64);
 
-/// What a heap has one number of.
+/// The families with one number for each heap.
 const HEAP_FAMILIES: [HeapFamily; 14] = [
     ("anion_heap_live_bytes", Kind::Gauge, "bytes", "Bytes that clients hold.", |heap| heap.live_bytes),
     (
@@ -76,10 +76,10 @@ const HEAP_FAMILIES: [HeapFamily; 14] = [
     }),
 ];
 
-/// A number of one uid: name of its family, unit, help, and the number.
+/// A number of one uid: name of its family, unit, help, and the function that reads it.
 type ClientFamily = (&'static str, &'static str, &'static str, fn(&UsageRow) -> i64);
 
-/// What a uid has one number of.
+/// The families with one number for each uid.
 const CLIENT_FAMILIES: [ClientFamily; 6] = [
     ("anion_client_held_bytes", "bytes", "Bytes that the uid holds.", |client| client.bytes),
     ("anion_client_buffers", "", "Buffers that the uid holds.", |client| client.buffers),
@@ -96,7 +96,7 @@ const CLIENT_FAMILIES: [ClientFamily; 6] = [
 /// Prints the metrics, or serves them until a signal comes.
 ///
 /// # Errors
-/// As the service; [`Failure::Local`] if the socket cannot be served.
+/// The errors of the service; [`Failure::Local`] if the socket cannot be served.
 pub(crate) fn run(
     args: &MetricsArgs,
     connect: impl Fn() -> Result<Service, Failure>,
@@ -108,7 +108,7 @@ pub(crate) fn run(
     }
 }
 
-/// Returns all metrics as this caller may see them.
+/// Returns all metrics that this caller may see.
 fn document(service: &Service) -> Result<String, Failure> {
     let stats = fetch_stats(service.interface())?;
     let clients = usage::fetch(service.interface())?;
@@ -147,7 +147,7 @@ fn heap_labels<'a>(heap: &'a StatsRow, id: &'a str) -> [(&'static str, &'a str);
     [("heap", &heap.heap), ("id", id)]
 }
 
-/// Adds refusals, and memory that was not kept, by cause.
+/// Adds refusals and discarded buffers by cause.
 fn by_cause(document: &mut Document, stats: &[StatsRow]) {
     let mut family = |name: &str, help: &str, causes: fn(&StatsRow) -> Vec<(&'static str, i64)>| {
         document.family(name, Kind::Counter, "", help);
@@ -183,8 +183,8 @@ fn by_cause(document: &mut Document, stats: &[StatsRow]) {
     });
 }
 
-/// Adds how long successful calls took within the service. Their sum is not known, so there is no
-/// `_sum`, without which OpenMetrics has no `_count`: the last bucket has it.
+/// Adds the durations of successful calls within the service. Their sum is not known, so there is
+/// no `_sum`, and OpenMetrics permits no `_count` without it. The last bucket has the count.
 fn latencies(document: &mut Document, stats: &[StatsRow]) {
     const NAME: &str = "anion_heap_allocate_duration_seconds";
     document.family(NAME, Kind::Histogram, "seconds", "How long successful calls took within the service.");
@@ -201,7 +201,7 @@ fn latencies(document: &mut Document, stats: &[StatsRow]) {
     }
 }
 
-/// Returns the end of a class of durations in seconds: 2^class microseconds, as a decimal fraction.
+/// Returns the upper bound of a class in seconds: 2^class microseconds, as a decimal fraction.
 fn bound(class: usize) -> String {
     let micros = u32::try_from(class).ok().and_then(|class| 1_u64.checked_shl(class)).unwrap_or(u64::MAX);
     let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);

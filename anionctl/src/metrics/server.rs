@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Metrics over HTTP/1.0 on a Unix socket: one answer for each connection, whatever is asked.
+//! Serves metrics over HTTP/1.0 on a Unix socket: the same answer for each connection.
 
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, Ready};
@@ -11,9 +11,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What the text is.
+/// The media type of the answer.
 const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// How long a client may take to ask, and to read.
+/// Time limit for a client's request, and for reading the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Most bytes of a request.
 const MOST_BYTES: u64 = 8 << 10;
@@ -26,22 +26,22 @@ struct Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // It fails only if somebody removed it before.
+        // Fails only if another process removed the socket before.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Answers on the socket `path` with what `document` returns, until SIGINT or SIGTERM.
+/// Answers connections to the socket `path` with the result of `document`, until SIGINT or SIGTERM.
 ///
 /// # Errors
-/// [`Failure::Local`] if the socket cannot be made.
+/// [`Failure::Local`] if the socket cannot be created.
 pub(super) fn serve(path: &Path, document: impl Fn() -> Result<String, Failure>) -> Result<(), Failure> {
     let mut interrupt = Interrupt::new()?;
     let what = format!("cannot serve metrics at {}", path.display());
     let socket = bind(path).map_err(|error| Failure::local(&what, &error))?;
     while interrupt.wait_for(socket.listener.as_fd())? == Ready::Readable {
         match socket.listener.accept() {
-            // A client that does not do its part has no answer; the next one has.
+            // A failure of one client does not end the server.
             Ok((client, _)) => {
                 if let Err(error) = answer(client, &document) {
                     log::debug!("a client of the metrics: {error}");

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The text form of OpenMetrics 1.0: families of samples, each with its type, unit and help.
+//! Writes the text form of OpenMetrics 1.0: families of samples, each with its type, unit and help.
 
 use std::fmt::Write;
 
-/// What the samples of a family are.
+/// The type of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Gauge,
@@ -13,7 +13,8 @@ pub(super) enum Kind {
     StateSet,
 }
 
-/// A document that is being written. Writing to a `String` cannot fail, so results are dropped.
+/// A document that is being written. Writes to a `String` cannot fail, so their results are
+/// ignored.
 #[derive(Debug, Default)]
 pub(super) struct Document(String);
 
@@ -21,8 +22,8 @@ pub(super) struct Document(String);
 pub(super) type Labels<'a> = [(&'a str, &'a str)];
 
 impl Document {
-    /// Begins a family: all of its samples must follow before the next one. The unit is the end of
-    /// the name, or empty.
+    /// Begins a family. All of its samples must follow before the next family. The unit is the
+    /// suffix of the name, or empty.
     pub(super) fn family(&mut self, name: &str, kind: Kind, unit: &str, help: &str) {
         let kind = match kind {
             Kind::Gauge => "gauge",
@@ -37,7 +38,7 @@ impl Document {
         let _ = writeln!(self.0, "# HELP {name} {}", escaped(help));
     }
 
-    /// Adds a sample of the family that was begun last.
+    /// Adds a sample to the last family.
     pub(super) fn sample(&mut self, name: &str, labels: &Labels<'_>, value: i64) {
         let labels: Vec<_> =
             labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
@@ -52,7 +53,7 @@ impl Document {
     }
 }
 
-/// Returns a text as it stands in a label or in a help line.
+/// Returns a text with the escapes of a label or a help line.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Pictures as SVG elements: steps over time, bars, parts of a whole, and ranges of memory.
+//! Draws charts as SVG elements: steps over time, bars, parts of a whole, and memory ranges.
 
 use super::svg::{Frame, binary_ticks, decimal_ticks, escaped, label, rectangle, round_step, share};
 use std::fmt::Write;
 
-/// Of a picture that takes the width of the page.
+/// Frame of a chart with the width of the page.
 const WIDE: Frame = Frame { width: 960.0, height: 210.0, left: 76.0, above: 14.0, below: 26.0 };
-/// Of one that takes half of it.
+/// Frame of a chart with half that width.
 const HALF: Frame = Frame { width: 470.0, height: 210.0, left: 52.0, above: 22.0, below: 26.0 };
-/// Of the one that shows parts of a whole.
+/// Frame of the chart that shows parts of a whole.
 const STRIP: Frame = Frame { width: 470.0, height: 44.0, left: 0.0, above: 6.0, below: 8.0 };
 
-/// Rows of a map of memory, their height, and the height with the gap to the next.
+/// Rows of a memory map, their height, and the height with the gap to the next.
 const ROWS: u32 = 8;
 const ROW_HEIGHT: f64 = 15.0;
 const ROW_PITCH: f64 = 18.0;
 
-/// Bars that have room for a name each.
+/// Largest number of bars that have space for a name each.
 const NAMED_BARS: usize = 7;
 
 /// A value from a time on.
@@ -26,17 +26,17 @@ pub(super) struct Step {
     pub(super) value: f64,
 }
 
-/// Something that happened at a time.
+/// An event at a time.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Mark {
-    /// How it is drawn.
+    /// The class of its element.
     pub(super) class: &'static str,
     pub(super) seconds: f64,
     pub(super) text: String,
 }
 
-/// Returns a line of steps of bytes, by time, each of which lasts until the next; the last one is
-/// now. `show` makes a text of bytes.
+/// Returns a chart of byte counts over time. Each step lasts until the next; the last one is now.
+/// `show` formats a number of bytes.
 pub(super) fn steps(title: &str, steps: &[Step], marks: &[Mark], show: impl Fn(f64) -> String) -> String {
     let largest = steps.iter().map(|step| step.value).fold(0.0, f64::max);
     let ticks = if largest > 0.0 { binary_ticks(largest) } else { vec![0.0] };
@@ -49,7 +49,7 @@ pub(super) fn steps(title: &str, steps: &[Step], marks: &[Mark], show: impl Fn(f
     if let Some(first) = steps.first() {
         let mut line = format!("M{:.1} {:.1}", x(first.seconds), y(first.value));
         for pair in steps.windows(2) {
-            // The value holds until the next one's time.
+            // The value is constant until the time of the next one.
             let _ = write!(
                 line,
                 "L{:.1} {:.1}L{0:.1} {:.1}",
@@ -76,7 +76,7 @@ pub(super) fn steps(title: &str, steps: &[Step], marks: &[Mark], show: impl Fn(f
     WIDE.picture("steps", title, &(elements + &times(length)))
 }
 
-/// Returns the times below a picture that ends now and began `length` seconds ago.
+/// Returns the labels of the time axis of a chart that ends now and began `length` seconds ago.
 fn times(length: f64) -> String {
     let y = WIDE.height - 8.0;
     let step = round_step(length / 6.0);
@@ -100,7 +100,7 @@ fn time(seconds: f64, step: f64, length: f64) -> String {
     }
 }
 
-/// Returns a bar for each name and count.
+/// Returns a bar chart with a bar for each name and count.
 pub(super) fn bars(title: &str, bars: &[(String, f64)]) -> String {
     let ticks = decimal_ticks(bars.iter().map(|(_, count)| *count).fold(0.0, f64::max));
     let highest = ticks.last().copied().unwrap_or(0.0);
@@ -126,10 +126,10 @@ pub(super) fn bars(title: &str, bars: &[(String, f64)]) -> String {
     HALF.picture("bars", title, &elements)
 }
 
-/// A part of a whole: the class of its element, its name and how much it is.
+/// A part of a whole: the class of its element, its name and its amount.
 pub(super) type Part = (&'static str, &'static str, u64);
 
-/// Returns the parts from left to right, as long as they are large.
+/// Returns the parts from left to right, with lengths in proportion to their amounts.
 pub(super) fn parts(title: &str, parts: &[Part]) -> String {
     let whole = parts.iter().map(|(_, _, count)| *count as f64).sum::<f64>();
     let height = STRIP.floor() - STRIP.above;
@@ -146,10 +146,10 @@ pub(super) fn parts(title: &str, parts: &[Part]) -> String {
     STRIP.picture("parts", title, &elements)
 }
 
-/// Ranges of one kind: the class of their elements, and offset and length of each.
+/// Ranges of one kind: the class of their elements, and the offset and length of each.
 pub(super) type Ranges<'a> = (&'static str, &'a [(u64, u64)]);
 
-/// Returns `bytes` bytes of memory in rows, from left to right and from top to bottom, with the
+/// Returns a map of `bytes` bytes of memory in rows, from left to right and top to bottom, with the
 /// ranges of each kind.
 pub(super) fn map(title: &str, bytes: u64, kinds: &[Ranges<'_>], show: impl Fn(u64) -> String) -> String {
     let row = bytes.div_ceil(u64::from(ROWS)).max(1);

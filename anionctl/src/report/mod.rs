@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl report`: one page with pictures of what the service does.
+//! `anionctl report`: writes one page with charts of the service's activity.
 
 mod charts;
 mod style;
@@ -21,7 +21,7 @@ use std::time::Duration;
 use style::STYLE;
 use svg::escaped;
 
-/// What the service's dump has for this.
+/// The part of the service's dump that the report uses.
 #[derive(Debug, Deserialize)]
 struct Dump {
     service: ServiceFacts,
@@ -41,7 +41,7 @@ struct HeapFacts {
     name: String,
     backing: String,
     capacity: Option<u64>,
-    /// Of memory that is set aside.
+    /// Only for memory that is set aside.
     map: Option<Map>,
 }
 
@@ -52,7 +52,7 @@ struct Map {
     pooled: Vec<(u64, u64)>,
 }
 
-/// What was written.
+/// The result of the command.
 #[derive(Debug, Serialize)]
 struct Written {
     file: String,
@@ -63,7 +63,7 @@ struct Written {
 /// Writes the page.
 ///
 /// # Errors
-/// As the service; [`Failure::Local`] if the file cannot be written.
+/// The errors of the service; [`Failure::Local`] if the file cannot be written.
 pub(crate) fn run(args: &ReportArgs, service: &Service, output: &Output) -> Result<(), Failure> {
     let dump: Dump = dump_as(service.interface(), &["--json", "--map"])?;
     let stats = fetch_stats(service.interface())?;
@@ -80,7 +80,7 @@ impl Report for Written {
     }
 }
 
-/// Returns the page. It is XML, too, so that any tool can read it.
+/// Returns the page. It is also valid XML, so that any tool can read it.
 fn page(endpoint: &str, dump: &Dump, stats: &[StatsRow], journal: &Journal) -> String {
     let ServiceFacts { version, uid, configuration } = &dump.service;
     let sections: String = dump.heaps.iter().map(|heap| section(heap, stats, journal)).collect();
@@ -99,7 +99,7 @@ fn page(endpoint: &str, dump: &Dump, stats: &[StatsRow], journal: &Journal) -> S
     )
 }
 
-/// Returns how much of the past the journal has.
+/// Returns a text with the time that the journal covers.
 fn recorded(journal: &Journal) -> String {
     let first = journal.events.first().map_or(journal.now_ns, |event| event.at_ns);
     let span = Duration::from_nanos(journal.now_ns.saturating_sub(first)).as_secs_f64();
@@ -134,14 +134,14 @@ fn summary(heaps: &[HeapFacts], stats: &[StatsRow]) -> String {
     format!("<div class=\"summary\"><table><tr>{names}</tr>{rows}</table></div>\n")
 }
 
-/// Returns the part of one heap.
+/// Returns the section of one heap.
 fn section(heap: &HeapFacts, stats: &[StatsRow], journal: &Journal) -> String {
     let (id, name) = (escaped(&heap.name), &heap.name);
     let backing = escaped(&heap.backing);
     let heading = format!("<h2>{id} <small>{backing}</small></h2>");
     let stats = stats.iter().find(|stats| &stats.heap == name);
     let is_idle = stats.is_some_and(|stats| stats.allocations == 0 && stats.failures.total() == 0);
-    // What shows nothing is shown when it is asked for.
+    // The section of a heap without calls is collapsed.
     let (begin, end) = if is_idle && heap.map.is_none() {
         (format!("<details><summary>{heading} no calls yet</summary>"), "</details>")
     } else {
@@ -171,7 +171,7 @@ fn section(heap: &HeapFacts, stats: &[StatsRow], journal: &Journal) -> String {
     text + "</div>" + end + "</section>\n"
 }
 
-/// Returns a picture with its heading and the text below it, which is escaped.
+/// Returns a chart with its heading and the text below it, which is escaped.
 fn figure(class: &str, heading: &str, picture: &str, below: &str) -> String {
     format!(
         "<figure class=\"{class}\"><h3>{}</h3>{picture}<figcaption>{below}</figcaption></figure>\n",
@@ -179,7 +179,7 @@ fn figure(class: &str, heading: &str, picture: &str, below: &str) -> String {
     )
 }
 
-/// Returns the map of memory that is set aside, with how much of it is what.
+/// Returns the map of memory that is set aside, with the amount of each kind.
 fn memory(heap: &str, ranges: &Map, capacity: u64) -> String {
     let Map { free, pooled } = ranges;
     let held = gaps(capacity, free.iter().chain(pooled));
@@ -194,7 +194,7 @@ fn memory(heap: &str, ranges: &Map, capacity: u64) -> String {
     figure("wide", "Memory that is set aside", &picture, &below)
 }
 
-/// Returns the ranges of `bytes` bytes that none of `ranges` covers.
+/// Returns the ranges of `bytes` bytes that are outside all of `ranges`.
 fn gaps<'a>(bytes: u64, ranges: impl Iterator<Item = &'a (u64, u64)>) -> Vec<(u64, u64)> {
     let mut ranges: Vec<(u64, u64)> = ranges.copied().chain([(bytes, 0)]).collect();
     ranges.sort_unstable();
@@ -209,7 +209,7 @@ fn gaps<'a>(bytes: u64, ranges: impl Iterator<Item = &'a (u64, u64)>) -> Vec<(u6
     gaps
 }
 
-/// Returns where a heap's buffers came from, and what became of those that it did not hand out.
+/// Returns charts of the origin of a heap's buffers, and of its released buffers.
 fn pool(stats: &StatsRow) -> String {
     let [all, hits, misses] = [stats.allocations, stats.recycled, stats.pool_misses].map(count);
     let others = all.saturating_sub(hits).saturating_sub(misses);
@@ -234,7 +234,7 @@ fn pool(stats: &StatsRow) -> String {
     figure("", "Where buffers came from", &picture, &below)
 }
 
-/// Returns what the lines in a picture of what was held mean, if there are any.
+/// Returns the legend of the marks in an occupancy chart, if there are any.
 fn legend_of_marks(marks: &[Mark]) -> String {
     let kinds =
         [("refused", "refused requests"), ("pressure", "changes of memory pressure")].map(|(class, name)| {
@@ -247,7 +247,7 @@ fn legend_of_marks(marks: &[Mark]) -> String {
     if present.is_empty() { String::new() } else { legend(&present) }
 }
 
-/// Returns what the colours of a picture mean: class, name and amount of each.
+/// Returns the legend of the colours in a chart: class, name and amount of each.
 fn legend(kinds: &[(&str, &str, String)]) -> String {
     let kind = |(class, name, amount): &(&str, &str, String)| {
         format!("<span><i class=\"key {class}\"></i>{} {}</span>", escaped(name), escaped(amount))
@@ -256,7 +256,7 @@ fn legend(kinds: &[(&str, &str, String)]) -> String {
     format!("<div class=\"legend\">{kinds}</div>")
 }
 
-/// Returns the numbers of a heap that are looked at first.
+/// Returns the main numbers of a heap.
 fn tiles(stats: &StatsRow, capacity: Option<u64>) -> String {
     let refused = stats.failures.total();
     let name_of_held = capacity.map_or("held".to_owned(), |all| format!("held of {}", output::size_of(all)));
@@ -276,18 +276,18 @@ fn tiles(stats: &StatsRow, capacity: Option<u64>) -> String {
     format!("<dl class=\"tiles\">{}</dl>\n", tiles.iter().map(tile).collect::<String>())
 }
 
-/// Returns how many of the requests that a pool could serve it served.
+/// Returns the percentage of poolable requests that the pool served.
 fn hits(stats: &StatsRow) -> String {
     let requests = stats.recycled.saturating_add(stats.pool_misses);
     if requests > 0 { format!("{} %", stats.recycled.saturating_mul(100) / requests) } else { "-".to_owned() }
 }
 
-/// Returns a count of the interface.
+/// Returns a count of the interface as an unsigned number.
 fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-/// Returns what clients held of a heap, from the first event of the journal to now.
+/// Returns the bytes that clients held of a heap, from the first event of the journal to now.
 fn occupancy(heap: &str, journal: &Journal) -> Vec<Step> {
     let of_heap = |event: &Event| {
         let deal = event.deal.as_ref().filter(|deal| deal.heap == heap)?;
@@ -296,12 +296,12 @@ fn occupancy(heap: &str, journal: &Journal) -> Vec<Step> {
     let now = journal.heaps.iter().find(|now| now.name == heap);
     let now = now.map(|now| Step { seconds: seconds(journal.now_ns), value: now.live_bytes as f64 });
     let mut steps: Vec<_> = journal.events.iter().filter_map(of_heap).chain(now).collect();
-    // Calls of several threads may be noted in another order than they ended.
+    // Calls of several threads may be recorded in another order than they ended.
     steps.sort_by(|one, other| one.seconds.total_cmp(&other.seconds));
     steps
 }
 
-/// Returns when requests of a heap were refused, and when memory pressure changed.
+/// Returns the times of refused requests of a heap, and of changes of memory pressure.
 fn marks(heap: &str, journal: &Journal) -> Vec<Mark> {
     let mark = |event: &Event| {
         let seconds = seconds(event.at_ns);
@@ -321,12 +321,12 @@ fn marks(heap: &str, journal: &Journal) -> Vec<Mark> {
     journal.events.iter().filter_map(mark).collect()
 }
 
-/// Returns a time since boot.
+/// Converts a time since boot to seconds.
 fn seconds(at_ns: u64) -> f64 {
     Duration::from_nanos(at_ns).as_secs_f64()
 }
 
-/// Returns the calls by class of duration, without the empty classes at both ends.
+/// Returns the counts of calls by class of duration, without empty classes at both ends.
 fn latencies(stats: &StatsRow) -> Vec<(String, f64)> {
     let counts = &stats.allocate_latency.0;
     let used = |count: &i64| *count > 0;

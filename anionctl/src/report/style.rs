@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How the page looks, in light, in dark and on paper.
+//! The style of the page, for light and dark displays and for paper.
 
-/// The colours of what is held, pooled and free can be told apart with any kind of colour vision.
+/// The colours for held, pooled and free memory can be distinguished with any kind of colour
+/// vision.
 pub(super) const STYLE: &str = "\
 :root{--page:#f6f7f9;--card:#fff;--ink:#1f2328;--soft:#59636e;--rule:#d9dee3;--held:#0072b2;--tint:#0072b233;\
 --pooled:#e69f00;--free:#dfe4e8;--hit:#009e73;--miss:#cc79a7;--other:#9aa5b1;--bad:#c8321f}\

@@ -1,51 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What pictures are made of: text that cannot become an element, labels, and the lines of an axis.
+//! Elements of charts: escaped text, labels, and the lines of an axis.
 
 use std::fmt::Write;
 
-/// Returns the text as it stands in an element or an attribute.
+/// Returns the text escaped for an element or an attribute.
 pub(super) fn escaped(text: &str) -> String {
     let escape = |character: char| match character {
         '&' => "&amp;".to_owned(),
         '<' => "&lt;".to_owned(),
         '>' => "&gt;".to_owned(),
         '"' => "&quot;".to_owned(),
-        // What XML does not have at all.
+        // XML does not permit control characters.
         control if control.is_control() => "\u{fffd}".to_owned(),
         other => other.to_string(),
     };
     text.chars().map(escape).collect()
 }
 
-/// The place of a picture's values, in units of the picture.
+/// The position of the values in a chart, in units of the chart.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame {
-    /// Of the whole picture.
+    /// Of the whole chart.
     pub(super) width: f64,
     pub(super) height: f64,
-    /// Room for the numbers on the left, above the highest value, and below.
+    /// Space for the numbers on the left, above the highest value, and below.
     pub(super) left: f64,
     pub(super) above: f64,
     pub(super) below: f64,
 }
 
 impl Frame {
-    /// Returns where the line of zero is.
+    /// Returns the position of the zero line.
     pub(super) fn floor(&self) -> f64 {
         self.height - self.below
     }
 
-    /// Returns where a value of `share` of the whole range is, from left to right.
+    /// Returns the horizontal position of a value of `share` of the whole range.
     pub(super) fn x(&self, share: f64) -> f64 {
         self.left + share * (self.width - self.left)
     }
 
-    /// Returns where a value of `share` of the highest one is.
+    /// Returns the vertical position of a value of `share` of the highest one.
     pub(super) fn y(&self, share: f64) -> f64 {
         self.floor() - share * (self.floor() - self.above)
     }
 
-    /// Returns a picture with these elements.
+    /// Returns a chart with these elements.
     pub(super) fn picture(&self, class: &str, title: &str, elements: &str) -> String {
         let Self { width, height, .. } = self;
         format!(
@@ -55,7 +55,7 @@ impl Frame {
         )
     }
 
-    /// Returns a line across the picture for each value, with its number on the left. `highest` is
+    /// Returns a line across the chart for each value, with its number on the left. `highest` is
     /// the value at the top.
     pub(super) fn rules(&self, values: &[f64], highest: f64, show: impl Fn(f64) -> String) -> String {
         let mut elements = String::new();
@@ -72,12 +72,12 @@ impl Frame {
     }
 }
 
-/// Returns a text at a place, which is its beginning (`start`), its `middle` or its `end`.
+/// Returns a text with its position at its beginning (`start`), its `middle` or its `end`.
 pub(super) fn label(x: f64, y: f64, anchor: &str, text: &str) -> String {
     format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escaped(text))
 }
 
-/// Returns a rectangle with a text that shows when it is pointed at.
+/// Returns a rectangle with a text that is shown under the pointer.
 pub(super) fn rectangle(class: &str, [x, y, width, height]: [f64; 4], title: &str) -> String {
     format!(
         "<rect class=\"{class}\" x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\">\
@@ -86,19 +86,18 @@ pub(super) fn rectangle(class: &str, [x, y, width, height]: [f64; 4], title: &st
     )
 }
 
-/// Returns the part that `value` is of `whole`; none of nothing.
+/// Returns `value` as a fraction of `whole`; 0 if `whole` is 0.
 pub(super) fn share(value: f64, whole: f64) -> f64 {
     if whole > 0.0 { (value / whole).clamp(0.0, 1.0) } else { 0.0 }
 }
 
-/// Returns zero and at most four more values in equal distances, the last of which is not below
-/// `highest`. The distances are powers of two, as sizes of buffers are.
+/// Returns zero and at most four more values at equal distances; the last is at least `highest`.
+/// The distances are powers of two, as sizes of buffers are.
 pub(super) fn binary_ticks(highest: f64) -> Vec<f64> {
     ticks(highest, (highest.max(1.0) / 4.0).log2().ceil().exp2().max(1.0))
 }
 
-/// Returns the same in distances of 1, 2 or 5, or ten times, a hundred times as much, as people
-/// count.
+/// Returns the same with decimal distances: 1, 2 or 5 times a power of ten.
 pub(super) fn decimal_ticks(highest: f64) -> Vec<f64> {
     ticks(highest, round_step(highest / 4.0).max(1.0))
 }
@@ -111,8 +110,8 @@ fn ticks(highest: f64, step: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Returns the lowest of 1, 2, 5, 10, 20 … and 0.5, 0.2, 0.1 … that is not below `least`; 1 if that
-/// is nothing.
+/// Returns the lowest of 1, 2, 5, 10, 20 … and 0.5, 0.2, 0.1 … that is at least `least`; 1 if
+/// `least` is 0.
 pub(super) fn round_step(least: f64) -> f64 {
     if least <= 0.0 {
         return 1.0;

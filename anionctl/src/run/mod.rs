@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl run`: become a program that finds the nodes of ION and of dma-heaps, whatever the
-//! machine has.
+//! `anionctl run`: executes a program that finds the nodes of ION and of dma-heaps, also if the
+//! machine has none.
 //!
-//! `program` finds the program and examines it, `preload` puts the library before its own; `trap`
-//! is the other way, a parent that answers the program's system calls.
+//! `program` finds the program and examines it. `preload` adds the library to `LD_PRELOAD`. `trap`
+//! is the alternative: a parent process that answers the program's system calls.
 
 mod args;
 mod preload;
@@ -22,9 +22,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, io};
 
-/// The environment variable that says where the service is.
+/// The environment variable with the endpoint of the service.
 const SOCKET_VARIABLE: &str = "ANION_SOCKET";
-/// The environment variable that says which ION `/dev/ion` is.
+/// The environment variable that selects the interface of `/dev/ion`.
 const INTERFACE_VARIABLE: &str = "ANION_ION_INTERFACE";
 
 /// Exit code of env(1) for a program that exists but cannot be run.
@@ -32,8 +32,8 @@ const CANNOT_RUN: u8 = 126;
 /// Exit code of env(1) for a program that does not exist.
 const NOT_FOUND: u8 = 127;
 
-/// Becomes the program, with the service at `endpoint`. Its exit code, signals and process id are
-/// then those of this process. Returns only if that is impossible.
+/// Executes the program in this process, with the service at `endpoint`. The program's exit code,
+/// signals and process id are those of this process. Returns only on failure.
 pub(crate) fn become_it(args: &RunArgs, endpoint: &Endpoint) -> Failure {
     match prepare(args, endpoint) {
         Ok(mut command) => {
@@ -59,7 +59,7 @@ fn prepare(args: &RunArgs, endpoint: &Endpoint) -> Result<Command, Failure> {
     command.arg0(name).args(arguments).env("LD_PRELOAD", preload::list(&library)?);
     match endpoint {
         Endpoint::Socket(path) => command.env(SOCKET_VARIABLE, absolute(path)?),
-        // Where it is found without being named.
+        // The library finds binder without the variable.
         Endpoint::Binder(_) => command.env_remove(SOCKET_VARIABLE),
     };
     if let Some(interface) = args.ion {
@@ -68,7 +68,7 @@ fn prepare(args: &RunArgs, endpoint: &Endpoint) -> Result<Command, Failure> {
     Ok(command)
 }
 
-/// Returns a path that holds wherever the program goes.
+/// Returns an absolute path, which stays valid if the program changes its directory.
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| Failure::local("cannot tell the current directory", &error))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The library that is put before a program's own.
+//! Finds the preload library, and adds it to the loader's list.
 
 use super::absolute;
 use crate::failure::Failure;
@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 
 /// The library's name.
 const LIBRARY: &str = "libanion-preload.so";
-/// The loader's variable.
+/// The loader's environment variable.
 const VARIABLE: &str = "LD_PRELOAD";
 
-/// Returns the library: the one that is named, or else the one beside this program or in `../lib`.
+/// Returns the path of the library: `named`, or else the library beside this program or in
+/// `../lib`.
 ///
 /// # Errors
-/// [`Failure::Local`] that names every place if it is in none.
+/// [`Failure::Local`] with the name of every place if none contains it.
 pub(super) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
     let own =
         env::current_exe().map_err(|error| Failure::local("cannot tell the place of anionctl", &error))?;
@@ -35,12 +36,12 @@ pub(super) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
     })
 }
 
-/// Returns the loader's list with the library before what is there.
+/// Returns the loader's list with the library before the present entries.
 ///
 /// # Errors
-/// [`Failure::Local`] if the library is at a place that such a list cannot name.
+/// [`Failure::Local`] if the path of the library has a separator of the list.
 pub(super) fn list(library: &Path) -> Result<OsString, Failure> {
-    // What the loader takes for the end of a name.
+    // The loader's separators.
     if library.as_os_str().as_bytes().iter().any(|byte| b" \t\n:".contains(byte)) {
         let text = format!("{}: LD_PRELOAD cannot name a path with blanks or colons", library.display());
         return Err(Failure::Local(text));

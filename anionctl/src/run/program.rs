@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The program that a user names: where it is, and whether a library can be put before its own.
+//! Finds the program, and checks whether a library can be preloaded.
 
 use super::{CANNOT_RUN, NOT_FOUND, folders};
 use crate::failure::Failure;
@@ -15,19 +15,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Scripts of scripts that are followed, as in the kernel.
+/// Longest chain of scripts that interpret scripts, as in the kernel.
 const MAX_SCRIPTS: usize = 5;
-/// Bytes of a script's first line, as in the kernel.
+/// Bytes of a script's first line that are read, as in the kernel.
 const MAX_LINE: u64 = 256;
-/// Bytes at the start of a program, in which linkers put what is said of the rest.
+/// Bytes at the start of a program that are read; linkers put the headers there.
 const MAX_HEADERS: u64 = 64 << 10;
 
 fn refused(program: &Path, why: &str) -> Failure {
     Failure::Exec(format!("cannot run {}: {why}", program.display()), CANNOT_RUN)
 }
 
-/// Returns where the program is: the path itself if it has a slash, or else the first file of PATH
-/// that can be executed.
+/// Returns the path of the program: `name` if it has a slash, or else the first executable file of
+/// that name in PATH.
 ///
 /// # Errors
 /// [`Failure::Exec`] as env(1): with 127 if there is none, with 126 if none can be executed.
@@ -50,7 +50,7 @@ pub(super) fn find(name: &OsStr) -> Result<PathBuf, Failure> {
     }
 }
 
-/// What a file says of the machine that it is for.
+/// The machine that a file is built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Machine {
     number: u16,
@@ -69,7 +69,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// A program or library, as far as the loader cares.
+/// The facts of a program or library that matter to the loader.
 #[derive(Debug)]
 struct Binary {
     machine: Machine,
@@ -77,15 +77,15 @@ struct Binary {
     has_loader: bool,
 }
 
-/// Checks that the loader will put the library before the program's own; of a script, of the
-/// program that reads it.
+/// Checks that the loader will preload the library into the program; for a script, into its
+/// interpreter.
 ///
 /// # Errors
-/// [`Failure::Exec`] with 126 if not, and why.
+/// [`Failure::Exec`] with 126 and the reason if not.
 pub(super) fn examine(program: &Path, library: &Path) -> Result<(), Failure> {
     let program = read_by(program)?;
     check_rights(&program, "and the loader ignores LD_PRELOAD for it")?;
-    // What is no program at all, the kernel refuses.
+    // The kernel refuses files that are no programs.
     let Some(binary) = read(&program)? else { return Ok(()) };
     let library_binary = read(library)?
         .ok_or_else(|| Failure::Local(format!("{} is no library of this format", library.display())))?;
@@ -101,11 +101,11 @@ pub(super) fn examine(program: &Path, library: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks that a filter will trap the program's system calls and change nothing else; of a script,
-/// those of the program that reads it.
+/// Checks that a filter will trap the program's system calls and change nothing else; for a script,
+/// those of its interpreter.
 ///
 /// # Errors
-/// [`Failure::Exec`] with 126 if not, and why.
+/// [`Failure::Exec`] with 126 and the reason if not.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) fn examine_for_trap(program: &Path) -> Result<(), Failure> {
     let program = read_by(program)?;
@@ -121,7 +121,7 @@ pub(super) fn examine_for_trap(program: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns the program itself, or the one that reads it if it is a script.
+/// Returns the path of the program itself, or of its interpreter if it is a script.
 fn read_by(program: &Path) -> Result<PathBuf, Failure> {
     let mut program = program.to_owned();
     for _ in 0..MAX_SCRIPTS {
@@ -133,7 +133,8 @@ fn read_by(program: &Path) -> Result<PathBuf, Failure> {
     Ok(program)
 }
 
-/// Checks that the program has no rights that its user lacks; `consequence` is that of such rights.
+/// Checks that the program has no rights that its user lacks. `consequence` is the effect of such
+/// rights.
 fn check_rights(program: &Path, consequence: &str) -> Result<(), Failure> {
     let status = program.metadata().map_err(|error| refused(program, &error.to_string()))?;
     let rights = if status.mode() & libc::S_ISUID != 0 {
@@ -148,11 +149,11 @@ fn check_rights(program: &Path, consequence: &str) -> Result<(), Failure> {
     Err(refused(program, &format!("{rights}, {consequence}")))
 }
 
-/// Returns the program that reads a script; `None` if this is no script.
+/// Returns the interpreter of a script; `None` if the file is no script.
 fn interpreter(program: &Path) -> Result<Option<PathBuf>, Failure> {
     let mut line = Vec::new();
     let file = File::open(program);
-    // One that may be executed and not read is examined as far as that goes.
+    // An executable file that cannot be read is not examined further.
     let Ok(file) = file else { return Ok(None) };
     file.take(MAX_LINE).read_to_end(&mut line).map_err(|error| refused(program, &error.to_string()))?;
     let Some(line) = line.strip_prefix(b"#!") else { return Ok(None) };
@@ -165,7 +166,8 @@ fn interpreter(program: &Path) -> Result<Option<PathBuf>, Failure> {
     Ok(Some(interpreter))
 }
 
-/// Reads what a file is; `None` if it is in no format that the loader knows, or cannot be read.
+/// Reads the headers of a file; `None` if its format is unknown to the loader, or it cannot be
+/// read.
 fn read(path: &Path) -> Result<Option<Binary>, Failure> {
     let mut bytes = Vec::new();
     let Ok(file) = File::open(path) else { return Ok(None) };
@@ -207,12 +209,12 @@ mod tests {
         failure.message().expect("a reason")
     }
 
-    /// Returns the start of a program for this machine, which names a loader or does not.
+    /// Returns the start of a program for this machine, with or without a loader.
     fn program(has_loader: bool) -> Vec<u8> {
         let own = fs::read("/proc/self/exe").expect("readable");
         let mut bytes = own[..4096].to_vec();
         if !has_loader {
-            // The number of program headers of a file with 64 bits.
+            // The number of program headers of a 64-bit file.
             bytes[56..58].fill(0);
         }
         bytes
@@ -231,12 +233,12 @@ mod tests {
         let mut other = program(true);
         other[18..20].copy_from_slice(&elf::EM_S390.to_le_bytes());
         assert!(why(examine(&put("other", &other, 0o755))).contains("machine 22 of ELF"));
-        // Scripts are what reads them.
+        // A script is judged by its interpreter.
         let setuid = folder.path().join("setuid");
         let script = put("script", format!("#! {} -x\n", setuid.display()).as_bytes(), 0o755);
         assert!(why(examine(&script)).contains("setuid"));
         assert!(why(examine(&put("bare", b"#!/no/such/reader\n", 0o755))).contains("/no/such/reader"));
-        // The kernel says what it makes of it.
+        // The kernel reports the error.
         examine(&put("text", b"no program", 0o755)).expect("nothing to say against it");
     }
 

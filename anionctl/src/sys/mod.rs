@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Descriptors that are known by number alone, and what the standard library has no call for.
+//! Descriptors known only by number, and system calls that the standard library lacks.
 
 #![allow(unsafe_code, reason = "the one folder of this program that may; every block argues for itself")]
 
@@ -12,8 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 #[cfg(not(soong))]
 use std::path::Path;
 
-/// Duplicates a descriptor that is known by number alone, such as one inherited from a parent
-/// process. The copy is close-on-exec and at least 3; the original stays as it is.
+/// Duplicates a descriptor that is known only by number, such as an inherited one. The copy is
+/// close-on-exec and at least 3; the original is unchanged.
 ///
 /// # Errors
 /// `EBADF` if no descriptor has this number; `EMFILE` if none is free.
@@ -29,8 +29,8 @@ pub(crate) fn duplicate(raw: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// Returns whether a program has capabilities of its own, which it gets when it is executed. One
-/// that cannot be asked has none.
+/// Returns whether a program file has capabilities, which it gets when it is executed. Returns
+/// false if they cannot be read.
 #[cfg(not(soong))]
 pub(crate) fn has_capabilities(program: &Path) -> bool {
     let Ok(path) = CString::new(program.as_os_str().as_bytes()) else { return false };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The wire format of protocol buffers, as far as a trace needs it: numbers, texts, messages.
+//! Encodes the parts of protocol buffers that a trace needs: numbers, texts, messages.
 
 /// A message that is being written.
 #[derive(Debug, Default)]
@@ -29,14 +29,15 @@ impl Message {
     }
 
     fn bytes(mut self, field: u32, bytes: &[u8]) -> Self {
-        // Wire type 2: a length, then so many bytes.
+        // Wire type 2: a length, then that many bytes.
         self.varint(u64::from(field) << 3 | 2);
         self.varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
         self
     }
 
-    /// Adds a number, seven bits a byte, the lowest first; all but the last have the top bit.
+    /// Adds a number with seven bits in each byte, the lowest first; all bytes but the last have
+    /// the top bit set.
     fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(low_bits(value) | 0x80);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl trace`: the service's journal as a trace that ui.perfetto.dev opens.
+//! `anionctl trace`: writes the service's journal as a trace for ui.perfetto.dev.
 //!
-//! The file is a sequence of packets, written as they come: a long trace takes no memory.
+//! The file is a sequence of packets, which are written at once: a long trace takes no memory.
 
 mod encode;
 mod packets;
@@ -19,23 +19,23 @@ use std::fs::File;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// Time between two looks at the journal: it keeps more than happens meanwhile.
+/// Time between two reads of the journal, which keeps more events than occur in this time.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What was traced.
+/// The result of the command.
 #[derive(Debug, Serialize)]
 struct Traced {
     events: u64,
-    /// Events that happened faster than they were read.
+    /// Events that the journal dropped before they were read.
     lost: u64,
     bytes: u64,
     file: String,
 }
 
-/// Writes a trace until its time is over or a signal comes. A service that goes is waited for.
+/// Writes a trace until the time is over or a signal comes. Waits for a service that is gone.
 ///
 /// # Errors
-/// As the service; [`Failure::Local`] if the file cannot be written.
+/// The errors of the service; [`Failure::Local`] if the file cannot be written.
 pub(crate) fn run(
     args: &TraceArgs,
     connect: impl Fn() -> Result<Service, Failure>,
@@ -61,7 +61,7 @@ pub(crate) fn run(
                     Some(again) => service = again,
                     None => is_last = true,
                 }
-                // Another service counts from the beginning.
+                // A restarted service counts events from 0.
                 since = 0;
             }
             Err(failure) => return Err(failure),
@@ -79,7 +79,7 @@ pub(crate) fn run(
 }
 
 impl Traced {
-    /// Adds a part of the journal, and what heaps hold now.
+    /// Adds a part of the journal, and the bytes that clients of the heaps hold now.
     fn add(&mut self, journal: &Journal, packets: &mut Packets) {
         if self.events == 0 && self.bytes == 0 {
             let begin = journal.events.first().map_or(journal.now_ns, |event| event.at_ns);

@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Events as packets of a Perfetto trace (`perfetto/protos/perfetto/trace/trace_packet.proto` and
-//! `track_event/`): for each heap a counter of what clients hold and tracks of calls, and a track
-//! of memory pressure. Times are those of `CLOCK_BOOTTIME`, which is a trace's default.
+//! Encodes events as packets of a Perfetto trace
+//! (`perfetto/protos/perfetto/trace/trace_packet.proto` and `track_event/`). Each heap has a
+//! counter of the bytes that clients hold, and tracks of calls. Memory pressure has one track.
+//! Times are those of `CLOCK_BOOTTIME`, the default of a trace.
 
 use super::encode::Message;
 use crate::journal::{Deal, Event, HeapNow};
 
 /// `TracePacket` is field 1 of `Trace`.
 const PACKET: u32 = 1;
-/// The one writer of the trace (`trusted_packet_sequence_id`).
+/// The only writer of the trace (`trusted_packet_sequence_id`).
 const SEQUENCE: u64 = 1;
-/// The track that has all others.
+/// The parent of all other tracks.
 const ROOT: u64 = 1;
 /// The track of memory pressure.
 const PRESSURE: u64 = 2;
-/// Where the numbers of heaps' tracks begin.
+/// The first number of heaps' tracks.
 const FIRST: u64 = 16;
 
 /// Fields of `TracePacket`.
@@ -53,7 +54,7 @@ mod event {
     pub(super) const COUNTER: u64 = 4;
 }
 
-/// Makes packets, and remembers which tracks it has described.
+/// Builds packets, and records which tracks are described.
 #[derive(Debug, Default)]
 pub(super) struct Packets {
     bytes: Vec<u8>,
@@ -66,13 +67,13 @@ pub(super) struct Packets {
 struct HeapTracks {
     name: String,
     counter: u64,
-    /// Tracks of calls, with the end of the last call on each: calls that overlap have tracks of
-    /// their own.
+    /// Tracks of calls, with the end of the last call on each: overlapping calls are on different
+    /// tracks.
     lanes: Vec<(u64, u64)>,
 }
 
 impl Packets {
-    /// Returns packets with the tracks that every trace has.
+    /// Returns a builder with the tracks that every trace has.
     pub(super) fn new() -> Self {
         let mut packets = Self { next: FIRST, ..Self::default() };
         packets.describe(ROOT, None, "Anion", false);
@@ -85,12 +86,12 @@ impl Packets {
         std::mem::take(&mut self.bytes)
     }
 
-    /// Adds what clients hold of a heap at a time.
+    /// Adds the bytes that clients hold of a heap at a time.
     pub(super) fn add_occupancy(&mut self, at_ns: u64, heap: &HeapNow) {
         self.count(at_ns, &heap.name, heap.live_bytes);
     }
 
-    /// Adds how scarce memory is at a time.
+    /// Adds the pressure level at a time.
     pub(super) fn add_pressure(&mut self, at_ns: u64, level: &str) {
         self.event(at_ns, PRESSURE, event::INSTANT, |message| message.text(event::NAME, level));
     }
@@ -106,12 +107,12 @@ impl Packets {
                 }
                 self.count(event.at_ns, &deal.heap, deal.live_bytes);
             }
-            // Of a newer service.
+            // An event of a newer service.
             (None, None) => {}
         }
     }
 
-    /// Adds a call that was served, from its beginning to its end.
+    /// Adds a successful call, from its begin to its end.
     fn add_call(&mut self, event: &Event, deal: &Deal) {
         let begin = event.at_ns.saturating_sub(event.took_ns.unwrap_or(0));
         let track = self.lane(&deal.heap, begin, event.at_ns);
@@ -127,7 +128,7 @@ impl Packets {
         });
     }
 
-    /// Returns a track of a heap on which nothing is under way at `begin`.
+    /// Returns a track of a heap without a call in progress at `begin`.
     fn lane(&mut self, heap: &str, begin: u64, end: u64) -> u64 {
         let lanes = &mut self.tracks(heap).lanes;
         if let Some((track, last)) = lanes.iter_mut().find(|(_, last)| *last <= begin) {
@@ -147,7 +148,7 @@ impl Packets {
         self.event(at_ns, track, event::COUNTER, |message| message.number(event::COUNTER_VALUE, bytes));
     }
 
-    /// Returns the tracks of a heap; describes its counter when it is seen first.
+    /// Returns the tracks of a heap, and describes its counter at first use.
     fn tracks(&mut self, heap: &str) -> &mut HeapTracks {
         let place = self.heaps.iter().position(|known| known.name == heap).unwrap_or_else(|| {
             let counter = self.number();
@@ -187,7 +188,7 @@ impl Packets {
     }
 }
 
-/// Adds a name and what is known of a call.
+/// Adds a name and the details of a call.
 fn annotated(message: Message, name: &str, event: &Event, deal: &Deal) -> Message {
     let numbers = [
         ("bytes", deal.bytes),

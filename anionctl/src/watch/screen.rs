@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl watch` on a terminal: the whole screen, until q or a signal. The terminal is restored
-//! however this ends; ratatui does so after a panic, too.
+//! `anionctl watch` on a terminal: a full screen, until q or a signal. The terminal is always
+//! restored; ratatui does so after a panic, too.
 
 mod draw;
 
@@ -15,17 +15,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Looks that are kept of each heap: more than any terminal is wide.
+/// Reports that are kept of each heap: more than the width of any terminal.
 const HISTORY: usize = 512;
-/// How long keys are waited for before signals are looked at.
+/// Time to wait for keys before signals are checked.
 const KEYS: Duration = Duration::from_millis(100);
-/// Shortest wait for a signal that has come already.
+/// Shortest wait, for a signal that is already pending.
 const AT_ONCE: Duration = Duration::from_micros(1);
 
-/// What heaps are sorted by.
+/// The sort key of heaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sort {
-    /// The order in which they are tried.
+    /// The order in which the service tries them.
     Id,
     Name,
     Held,
@@ -52,34 +52,34 @@ impl Sort {
     }
 }
 
-/// Which table the arrow keys move.
+/// The table that the arrow keys move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Focus {
     Heaps,
     Users,
 }
 
-/// What the screen shows.
+/// The contents of the screen.
 struct State {
     changes: Option<Changes>,
-    /// Bytes that clients held of each heap at each look, the latest last.
+    /// Bytes that clients held of each heap at each report, the latest last.
     history: BTreeMap<i32, VecDeque<u64>>,
     sort: Sort,
     focus: Focus,
-    /// Rows that are scrolled past, of each table.
+    /// Rows scrolled in each table.
     offsets: [usize; 2],
-    /// Why there is no service, while there is none.
+    /// The cause, while the service is gone.
     gone: Option<String>,
 }
 
-/// What a key asks for.
+/// The action of a key.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
     Stop,
     Draw,
 }
 
-/// Shows the service until the user stops it, a signal comes or the count is reached.
+/// Shows the service until the user ends it, a signal comes or the count is reached.
 ///
 /// # Errors
 /// The service's refusals; [`Failure::Local`] if the terminal cannot be used.
@@ -140,7 +140,7 @@ fn show(
     }
 }
 
-/// Looks at the service; connects to it first if it was gone.
+/// Queries the service, and connects to it first if it was gone.
 fn look<'a>(
     watched: &'a mut Option<Watched>,
     connect: &impl Fn() -> Result<Service, Failure>,
@@ -158,7 +158,7 @@ impl State {
         Self { changes, history, sort: Sort::Id, focus: Focus::Heaps, offsets: [0; 2], gone }
     }
 
-    /// Takes note of a look.
+    /// Stores a report.
     fn add(&mut self, changes: Changes) {
         for heap in &changes.heaps {
             let history = self.history.entry(heap.stats.heap_id).or_default();
@@ -171,7 +171,7 @@ impl State {
         self.gone = None;
     }
 
-    /// Does what a key asks for.
+    /// Performs the action of a key.
     fn press(&mut self, key: KeyEvent) -> Asked {
         if key.kind == KeyEventKind::Release {
             return Asked::Draw;
@@ -193,7 +193,7 @@ impl State {
         Asked::Draw
     }
 
-    /// Scrolls the table that has the focus; its last row stays.
+    /// Scrolls the table with the focus; its last row stays visible.
     fn scroll(&mut self, rows: isize) {
         let all = self.changes.as_ref().map_or(0, |changes| match self.focus {
             Focus::Heaps => changes.heaps.len(),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The process that waits for an answer: its memory, its descriptors, the files that it names.
+//! Accesses the process that waits for an answer: its memory, its descriptors, and its paths.
 
 use super::calls::Named;
 use super::sys::{Listener, Notification};
@@ -18,19 +18,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What links of descriptors in /proc begin with, of files that may stand for an open node.
+/// Prefix of the links in /proc of descriptors that can be open nodes.
 const OPEN_NODE: &[u8] = b"/memfd:anion:";
-/// Memory is read up to the end of one such piece at a time: what lies behind may not be there.
+/// Memory is read up to the next multiple of this, because the page after it may be unmapped.
 const PIECE: usize = 4096;
-/// `PATH_MAX`: the kernel takes no longer path.
+/// `PATH_MAX`, the kernel's limit.
 const LONGEST_PATH: usize = 4096;
-/// `PIDFD_THREAD` (Linux 6.9): a descriptor of a thread that is not its process's first.
+/// `PIDFD_THREAD` (Linux 6.9): permits a descriptor of a thread that is not the first of its
+/// process.
 const OF_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::O_EXCL.unsigned_abs());
 
 /// The thread whose call is being answered.
 ///
-/// It is known by a number, which another thread can have once it has ended. So what was read of it
-/// is used only if the call waits still ([`Listener::is_waiting`]).
+/// A thread is identified by its number, which the kernel can reuse after the thread ended. So the
+/// data that was read is used only if the call still waits ([`Listener::is_waiting`]).
 pub(super) struct Caller<'a> {
     listener: &'a Listener,
     last: &'a LastProcess,
@@ -38,31 +39,30 @@ pub(super) struct Caller<'a> {
     thread: Pid,
 }
 
-/// A thread, and a descriptor that stands for it and never for another of its number.
+/// A thread, and a descriptor that refers to it even if its number is reused.
 #[derive(Default)]
 pub(super) struct LastProcess(Mutex<Option<(Pid, Arc<OwnedFd>)>>);
 
-/// What a call is about.
+/// The object of a call.
 pub(super) enum Subject {
     /// The node at a path.
     Path(Node),
-    /// The directory of devices, by a path through that of dma-heaps, which the machine may not
-    /// have.
+    /// The directory of devices, reached by a path through the directory of dma-heaps, which the
+    /// machine may lack.
     Devices,
-    /// A descriptor that stands for an open node.
+    /// A descriptor of an open node.
     Descriptor(OwnedFd),
 }
 
 impl<'a> Caller<'a> {
-    /// Returns who made the call; `None` if that thread is of a process that cannot be seen from
-    /// here.
+    /// Returns the caller; `None` if its thread is in a process namespace that is not visible here.
     pub(super) fn of(listener: &'a Listener, last: &'a LastProcess, call: &Notification) -> Option<Self> {
         let thread = i32::try_from(call.thread).ok().filter(|thread| *thread > 0)?;
         Some(Self { listener, last, id: call.id, thread: Pid::from_raw(thread) })
     }
 
-    /// Returns the node that a call names; `None` if it names none, or if what it names cannot be
-    /// found out: the kernel tells what is wrong then.
+    /// Returns the node that a call names; `None` if it names no node, or if the name cannot be
+    /// resolved. The kernel then reports the error.
     pub(super) fn node(&self, named: &Named) -> Option<Subject> {
         let path = if named.path == 0 { Vec::new() } else { self.path(named.path).ok()? };
         if path.is_empty() {
@@ -77,7 +77,7 @@ impl<'a> Caller<'a> {
         Some(subject).filter(|_| self.has_our_root() && self.listener.is_waiting(self.id))
     }
 
-    /// Returns a path from the root.
+    /// Returns the absolute path.
     fn absolute(&self, directory: RawFd, path: &Path) -> Option<PathBuf> {
         if path.is_absolute() {
             return Some(path.to_owned());
@@ -97,14 +97,14 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Returns a copy of a descriptor that stands for an open node, as far as its name tells.
-    /// Others are not copied: while there is a copy, a file that the program closes stays open.
+    /// Returns a copy of a descriptor whose name is that of an open node. Does not copy others: a
+    /// copy keeps a file open that the program closes.
     pub(super) fn open_node(&self, number: RawFd) -> Option<OwnedFd> {
         let link = readlink(self.place(&format!("fd/{number}")).as_str()).ok()?;
         if link.as_bytes().starts_with(OPEN_NODE) { self.copy(number).ok() } else { None }
     }
 
-    /// Returns whether absolute paths mean the same files here and there.
+    /// Returns whether absolute paths name the same files for the caller and for this process.
     fn has_our_root(&self) -> bool {
         match (stat("/"), stat(self.place("root").as_str())) {
             (Ok(own), Ok(theirs)) => (own.st_dev, own.st_ino) == (theirs.st_dev, theirs.st_ino),
@@ -116,10 +116,10 @@ impl<'a> Caller<'a> {
         format!("/proc/{}/{name}", self.thread)
     }
 
-    /// Reads a text that ends with NUL, which is the caller's if the call waits still.
+    /// Reads a text that ends with NUL. It is the caller's only if the call still waits.
     ///
     /// # Errors
-    /// `EFAULT` if it ends where no memory is; `ENAMETOOLONG` beyond `PATH_MAX`.
+    /// `EFAULT` if the text reaches unmapped memory; `ENAMETOOLONG` beyond `PATH_MAX`.
     fn path(&self, address: u64) -> Result<Vec<u8>, Errno> {
         let mut address = usize::try_from(address).map_err(|_| Errno::EFAULT)?;
         let mut path = Vec::new();
@@ -137,7 +137,7 @@ impl<'a> Caller<'a> {
         Err(Errno::ENAMETOOLONG)
     }
 
-    /// Reads memory that is the caller's if the call waits still.
+    /// Reads memory. It is the caller's only if the call still waits.
     fn peek(&self, address: u64, bytes: &mut [u8]) -> Result<(), Errno> {
         let (wanted, from) = (bytes.len(), self.remote(address, bytes.len())?);
         match process_vm_readv(self.thread, &mut [IoSliceMut::new(bytes)], &from) {
@@ -157,9 +157,8 @@ impl Program for Caller<'_> {
         if self.listener.is_waiting(self.id) { Ok(()) } else { Err(Errno::EFAULT) }
     }
 
-    /// Writes to the thread's memory. Its number can only be another's if it was killed since, and
-    /// as many processes as there are numbers were started, between two system calls of this
-    /// function.
+    /// Writes to the thread's memory. Another thread can have its number only if it was killed, and
+    /// all other numbers were used, between two system calls of this function.
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
         let to = self.remote(address, bytes.len())?;
         if !self.listener.is_waiting(self.id) {
@@ -185,7 +184,7 @@ impl Program for Caller<'_> {
         }
         if let Some(process) = self.last.get(self.thread) {
             match pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) {
-                // It has ended, and its number is another's now.
+                // The thread has ended, and another one has its number.
                 Err(rustix::io::Errno::SRCH) => {}
                 result => return result.map_err(errno),
             }
@@ -199,12 +198,12 @@ impl Program for Caller<'_> {
 }
 
 impl Caller<'_> {
-    /// Returns a descriptor of the thread, or of its process: with rare exceptions, threads have
-    /// their process's descriptors.
+    /// Returns a descriptor of the thread, or of its process: with rare exceptions, threads share
+    /// the descriptors of their process.
     fn process(&self) -> Result<Arc<OwnedFd>, Errno> {
         let pid = |pid: i32| rustix::process::Pid::from_raw(pid).ok_or(Errno::EBADF);
         let thread = pid(self.thread.as_raw())?;
-        // Before Linux 6.9 only those of a process's first thread can be had.
+        // Before Linux 6.9, only the first thread of a process can have a descriptor.
         let opened = pidfd_open(thread, OF_THREAD).or_else(|_| pidfd_open(thread, PidfdFlags::empty()));
         match opened {
             Ok(opened) => {

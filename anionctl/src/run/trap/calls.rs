@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the trapped system calls ask, whatever their number.
+//! Decodes trapped system calls.
 
 use std::ffi::{c_int, c_long};
 use std::os::fd::RawFd;
 
-/// A file that a call names: by a path, by a descriptor and a path from there, or by a descriptor.
+/// A file in a call: a path, a descriptor with a path relative to it, or a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Named {
-    /// Where a relative path begins; `AT_FDCWD` for the working directory.
+    /// The start of a relative path; `AT_FDCWD` is the working directory.
     pub(super) directory: RawFd,
     /// The address of the path.
     pub(super) path: u64,
-    /// Without a path, it is `directory` itself.
+    /// If the path is empty, the file is `directory` itself.
     pub(super) may_be_empty: bool,
 }
 
-/// A call, with the addresses of what it reads and writes.
+/// A call, with the addresses of the memory that it reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Call {
     /// Opens a file with these flags.
@@ -24,26 +24,26 @@ pub(super) enum Call {
     Stat(Named, u64),
     /// Fills a `struct statx`.
     Statx(Named, u64),
-    /// Asks for these of `R_OK`, `W_OK` and `X_OK`.
+    /// Checks these of `R_OK`, `W_OK` and `X_OK`.
     Access(Named, c_int),
     /// Reads a symbolic link.
     ReadLink(Named),
     /// Reads the entries of a directory.
     Entries { directory: RawFd, into: u64, room: usize },
-    /// Makes a request to a device.
+    /// Sends a request to a device.
     Request { device: RawFd, number: u32, argument: u64 },
 }
 
 /// Flags of open(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flags {
-    /// These.
+    /// The flags themselves.
     Given(c_int),
-    /// Those in the first 64 bits at this address, of `struct open_how`.
+    /// The first 64 bits of the `struct open_how` at this address.
     At(u64),
 }
 
-/// Returns what a call of this number asks; `None` for those that the filter does not trap.
+/// Decodes the call of this number; `None` for calls that the filter does not trap.
 pub(super) fn decode(number: c_long, arguments: &[u64; 6]) -> Option<Call> {
     let [first, second, third, fourth, fifth, _] = *arguments;
     let here = |path| Named { directory: libc::AT_FDCWD, path, may_be_empty: false };
@@ -81,7 +81,7 @@ pub(super) fn decode(number: c_long, arguments: &[u64; 6]) -> Option<Call> {
     Some(call)
 }
 
-/// Returns the half of a register that the kernel takes as an `int`.
+/// Returns the half of a register that the kernel reads as an `int`.
 fn int(register: u64) -> c_int {
     low(register).cast_signed()
 }
@@ -108,7 +108,7 @@ mod tests {
         let of_descriptor = Named { path: 0, ..by_descriptor };
         assert_eq!(of(libc::SYS_fstat), Some(Call::Stat(of_descriptor, 0x1000)));
         assert_eq!(of(libc::SYS_close), None);
-        // Bits above an int, which programs may leave there.
+        // The kernel ignores bits above an int, and programs may set them.
         let request = decode(libc::SYS_ioctl, &[7 | 1 << 40, 0xc018_4800 | 1 << 40, 9, 0, 0, 0]);
         assert_eq!(request, Some(Call::Request { device: 7, number: 0xc018_4800, argument: 9 }));
     }

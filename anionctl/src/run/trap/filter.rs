@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which system calls are trapped, as a program for the kernel's filter machine.
+//! Builds the seccomp filter that selects the trapped system calls.
 //!
-//! It sees numbers and arguments, never the memory that arguments point to: so every call with a
-//! path is trapped, every `fstat`, and `ioctl` with a request whose type is that of the device
-//! nodes. Other devices have requests of these types, too: the kernel answers those.
+//! The filter sees numbers and arguments, but not the memory that arguments point to. So it traps
+//! every call with a path, every `fstat`, and every `ioctl` whose request has the type of the
+//! device nodes. Other devices have requests of these types, too; the kernel answers those.
 
 use libc::{seccomp_data, sock_filter};
 use std::ffi::c_long;
@@ -14,7 +14,7 @@ const ARCHITECTURE: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
 const ARCHITECTURE: u32 = 0xC000_00B7;
 
-/// Calls that are trapped whatever their arguments, beside those of [`OF_OLD`].
+/// Calls that are trapped with any arguments, beside those of [`OF_OLD`].
 const ALWAYS: [c_long; 9] = [
     libc::SYS_openat,
     libc::SYS_newfstatat,
@@ -34,7 +34,7 @@ const OF_OLD: &[c_long] =
 #[cfg(target_arch = "aarch64")]
 const OF_OLD: &[c_long] = &[];
 
-/// The types of ION's and of dma-heaps' requests: bits 8 to 15 of their numbers.
+/// The types of the requests of ION and dma-heaps: bits 8 to 15 of their numbers.
 const TYPES: [u8; 2] = [b'I', b'H'];
 
 const fn load(offset: usize) -> sock_filter {
@@ -45,7 +45,7 @@ const fn end(action: u32) -> sock_filter {
     instruction(libc::BPF_RET | libc::BPF_K, action as usize, 0, 0)
 }
 
-/// Compares the loaded value, and skips the given number of instructions.
+/// Compares the loaded value, and skips the number of instructions for that result.
 const fn compare(with: usize, if_equal: u8, otherwise: u8) -> sock_filter {
     instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, with, if_equal, otherwise)
 }
@@ -57,7 +57,7 @@ const fn instruction(code: u32, k: usize, jt: u8, jf: u8) -> sock_filter {
 
 /// Returns the filter. Programs of other architectures, 32-bit ones included, are not trapped.
 pub(super) fn program() -> Vec<sock_filter> {
-    // The low half of the second argument, which is what the kernel takes as the request's number.
+    // The low half of the second argument, which the kernel uses as the request's number.
     let low_half = if cfg!(target_endian = "big") { size_of::<u32>() } else { 0 };
     let request = offset_of!(seccomp_data, args) + size_of::<u64>() + low_half;
     let call = |number: c_long| usize::try_from(number).unwrap_or(usize::MAX);
@@ -90,7 +90,7 @@ mod tests {
     use super::super::calls::decode;
     use super::*;
 
-    /// Returns what the filter says of a call whose second argument is this.
+    /// Returns the filter's action for a call with this second argument.
     fn action(architecture: u32, number: u32, second: u32) -> u32 {
         let (program, mut place, mut loaded) = (program(), 0, 0);
         loop {
@@ -122,7 +122,7 @@ mod tests {
             let of_a_node = action(ARCHITECTURE, number, 0xc018_4900);
             assert_eq!(of_a_node == libc::SECCOMP_RET_USER_NOTIF, is_known, "{number}");
             assert_eq!(action(ARCHITECTURE ^ 1, number, 0xc018_4900), libc::SECCOMP_RET_ALLOW);
-            // Those of the x32 interface have a bit more.
+            // Calls of the x32 interface have one more bit.
             assert_eq!(action(ARCHITECTURE, number | 1 << 30, 0xc018_4900), libc::SECCOMP_RET_ALLOW);
         }
         let ioctl = u32::try_from(libc::SYS_ioctl).expect("a number");

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `--trap`: a program whose system calls about the device nodes are answered here.
+//! `--trap`: answers a program's system calls for the device nodes.
 //!
-//! The program gets a filter before it begins, and so do all processes that it starts. The kernel
-//! stops the calls that the filter names and tells this process of each (seccomp_unotify(2)): those
-//! about a node are answered here, all others the kernel carries out as if it had not asked. Where
-//! to read: `filter` is what is trapped, `serve` what is answered, `turn` by which thread, `caller`
-//! how the program's memory and descriptors are reached, `supervise` how the program is started and
-//! waited for.
+//! The program and all processes that it starts have a filter. The kernel stops the calls that the
+//! filter selects, and reports each to this process (seccomp_unotify(2)). This process answers
+//! calls for a node; the kernel executes all others as usual. Module map: `filter` selects the
+//! calls, `serve` answers them, `turn` selects the thread, `caller` accesses the program's memory
+//! and descriptors, `supervise` starts the program and waits for it.
 //!
-//! What the program may do is not limited by this: it decides nothing that the kernel or the
-//! service does not decide again.
+//! This is not a security boundary: the kernel and the service check every permission again.
 
 mod caller;
 mod calls;
@@ -30,13 +28,13 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use supervise::Signals;
 
-/// The environment variable by which programs get Anion's nodes also where the machine has some.
+/// The environment variable that selects Anion's nodes also if the machine has its own.
 const FORCE_VARIABLE: &str = "ANION_PRELOAD_FORCE";
-/// Calls of the program's threads that the service answers at once.
+/// Calls of the program's threads that the service answers at the same time.
 const CONNECTIONS: u32 = 4;
 
-/// Runs the program to its end as its parent, with the service that `find` finds. What this returns
-/// has the program's exit code.
+/// Runs the program to its end as a child process, with the service that `find` finds. Returns the
+/// program's exit code as a failure.
 pub(crate) fn run(args: &RunArgs, find: impl FnOnce() -> Result<Endpoint, Failure>) -> Failure {
     match exit_code(args, find) {
         Ok(code) => Failure::Ended(code),
@@ -48,7 +46,7 @@ fn exit_code(args: &RunArgs, find: impl FnOnce() -> Result<Endpoint, Failure>) -
     let (name, arguments) = words(args)?;
     let program = program::find(name)?;
     program::examine_for_trap(&program)?;
-    // Before a connection, which can have threads: they would be ended by signals.
+    // Before a connection, which can start threads: signals would end them.
     let signals = Signals::take()?;
     let mut settings =
         Settings { interface: args.ion.map(Interface::from).unwrap_or_default(), ..Settings::default() };

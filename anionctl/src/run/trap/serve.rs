@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Answers calls, one after another in each of a few threads.
+//! Answers calls in a few threads, each one call at a time.
 //!
-//! The thread that has the [`Turn`] waits for the next call, and leaves to the kernel, on the
-//! processor where the call was made, what is none of the nodes'. It answers the others itself.
+//! The thread with the [`Turn`] waits for the next call. It leaves calls that name no node to the
+//! kernel, on the processor of the caller, and answers the others itself.
 
 use super::caller::{Caller, LastProcess, Subject};
 use super::calls::{self, Call, Flags, Named};
@@ -17,18 +17,18 @@ use nix::unistd::{AccessFlags, Whence, access, lseek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// What the threads share.
+/// The state that the threads share.
 pub(super) struct Server {
     listener: Listener,
     turn: Turn,
     /// The process that made the last call about a descriptor of a node.
     process: LastProcess,
     nodes: Nodes,
-    /// Serves device nodes that the machine has, too.
+    /// Serves Anion's device nodes also if the machine has its own.
     forced: bool,
 }
 
-/// A call about a node.
+/// A call for a node.
 struct Work<'a> {
     id: u64,
     caller: Caller<'a>,
@@ -37,8 +37,8 @@ struct Work<'a> {
 }
 
 impl Server {
-    /// Returns what answers the calls of `listener`. Where the machine has a node that this process
-    /// may open, programs get that one, unless `forced`.
+    /// Returns a server for the calls of `listener`. If the machine has a node that this process
+    /// may open, programs get that node, unless `forced`.
     ///
     /// # Errors
     /// As eventfd(2).
@@ -46,15 +46,14 @@ impl Server {
         Ok(Self { listener, turn: Turn::new()?, process: LastProcess::default(), nodes, forced })
     }
 
-    /// Answers calls until no process has the filter any more.
+    /// Answers calls until no process has the filter.
     pub(super) fn serve(&self) {
         loop {
             self.turn.take();
             loop {
                 let Some(work) = self.next() else { return };
                 let turn = self.turn.begin();
-                // A call that does not wait any more loses nothing: the buffer that was to be given
-                // has been dropped.
+                // If the call no longer waits, nothing is lost: the new buffer has been dropped.
                 let _ = self.answer(&work);
                 drop(work);
                 if !self.turn.end(turn) {
@@ -64,8 +63,8 @@ impl Server {
         }
     }
 
-    /// Returns the next call about a node, and leaves all calls before it to the kernel. `None` if
-    /// no process has the filter any more. The calling thread has the turn.
+    /// Returns the next call for a node, and leaves all calls before it to the kernel. `None` if no
+    /// process has the filter. The calling thread has the turn.
     fn next(&self) -> Option<Work<'_>> {
         loop {
             match self.listener.receive() {
@@ -83,7 +82,7 @@ impl Server {
         }
     }
 
-    /// Returns what a call asks of what can be a node; `None` if it is about none that is served.
+    /// Decodes a call that may concern a node; `None` if it concerns no node that is served.
     fn work(&self, call: &Notification) -> Option<Work<'_>> {
         let asked = calls::decode(call.number, &call.arguments)?;
         let caller = Caller::of(&self.listener, &self.process, call)?;
@@ -97,7 +96,7 @@ impl Server {
         is_served.then_some(Work { id: call.id, caller, asked, subject })
     }
 
-    /// Returns whether no process has the filter any more.
+    /// Returns whether no process has the filter.
     fn is_unused(&self) -> bool {
         let mut state = [PollFd::new(self.listener.as_fd(), PollFlags::empty())];
         let _ = poll(&mut state, PollTimeout::ZERO);
@@ -107,7 +106,7 @@ impl Server {
     /// Answers a call.
     ///
     /// # Errors
-    /// `ENOENT` if it does not wait any more.
+    /// `ENOENT` if the call no longer waits.
     fn answer(&self, work: &Work<'_>) -> Result<(), Errno> {
         let Work { id, caller, asked, subject } = work;
         let result = match (asked, subject) {
@@ -128,7 +127,8 @@ impl Server {
         };
         let answer = match (result, subject) {
             (Ok(Some(value)), _) => Answer::Value(value),
-            // The kernel says why: there is none, or the machine's is closed to the program.
+            // The kernel reports the cause: there is no node, or the program may not open the
+            // machine's.
             (Ok(None), _) | (Err(Errno::ENOENT), Subject::Path(_) | Subject::Devices) => Answer::Untouched,
             (Err(errno), _) => Answer::Fails(errno),
         };
@@ -170,8 +170,8 @@ impl Server {
         self.nodes.request(&open, number, argument, caller).map(|value| Some(i64::from(value)))
     }
 
-    /// Writes entries of the directory of dma-heaps, from where its descriptor is to the end of the
-    /// room; returns how many bytes they take.
+    /// Writes entries of the directory of dma-heaps, from the descriptor's position until the
+    /// caller's memory is full. Returns the number of bytes.
     fn entries(
         &self,
         caller: &Caller<'_>,
@@ -194,8 +194,8 @@ impl Server {
             is_directory: false,
         });
         let entries: Vec<_> = dots.into_iter().chain(devices).collect();
-        // The descriptor is a copy that shares its place with the program's: seekdir(3) and
-        // rewinddir(3) move it, too.
+        // The copied descriptor shares its position with the program's: seekdir(3) and rewinddir(3)
+        // move both.
         let place = lseek(fd, 0, Whence::SeekCur)?;
         let from = usize::try_from(place).map_err(|_| Errno::EINVAL)?;
         let (records, count) = status::records(&entries, from, room);
@@ -208,7 +208,7 @@ impl Server {
         i64::try_from(records.len()).map(Some).map_err(|_| Errno::EOVERFLOW)
     }
 
-    /// Answers what stat(2), access(2) and their like ask; `None` leaves it to the kernel.
+    /// Answers stat(2), access(2) and similar calls; `None` leaves the call to the kernel.
     fn look(&self, caller: &Caller<'_>, asked: &Call, subject: &Subject) -> Result<Option<i64>, Errno> {
         let status = match subject {
             Subject::Path(node) => {
@@ -238,7 +238,7 @@ impl Server {
 /// The directory of devices.
 const DEVICES: &str = "/dev";
 
-/// Returns what a call is about, if that can be one of the nodes.
+/// Returns the object of a call, if it can be one of the nodes.
 fn subject(caller: &Caller<'_>, asked: &Call) -> Option<Subject> {
     let of_named = |named: &Named| caller.node(named);
     match asked {
@@ -247,15 +247,15 @@ fn subject(caller: &Caller<'_>, asked: &Call) -> Option<Subject> {
             of_named(named)
         }
         Call::Entries { directory, .. } => caller.open_node(*directory).map(Subject::Descriptor),
-        // Its type is that of the nodes' requests, which few other devices have.
+        // Its request has the type of the nodes' requests, which few other devices use.
         Call::Request { device, .. } => caller.copy(*device).ok().map(Subject::Descriptor),
     }
 }
 
-/// Checks what access(2) asks for, as for a file of root.
+/// Checks the mode of access(2), as for a file of root.
 ///
 /// # Errors
-/// `EACCES` if it is not permitted; `EINVAL` for what is no mode.
+/// `EACCES` if it is not permitted; `EINVAL` if the mode is not valid.
 fn permits(status: NodeStatus, mode: i32) -> Result<(), Errno> {
     if mode & !(libc::R_OK | libc::W_OK | libc::X_OK) != 0 {
         return Err(Errno::EINVAL);

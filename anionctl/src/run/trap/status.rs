@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the kernel writes for stat(2), statx(2) and getdents64(2), of device nodes.
+//! Fills the structures of stat(2), statx(2) and getdents64(2) for device nodes.
 
 use anion_nodes::NodeStatus;
 use std::mem::offset_of;
 
-/// Bytes of what has a size of its own in these structures.
+/// The block size in these structures, in bytes.
 const BLOCK: u32 = 4096;
 
-/// Puts bytes at an offset; both are those of a structure's field.
+/// Writes bytes at an offset; both are those of a structure's field.
 fn put(structure: &mut [u8], offset: usize, field: &[u8]) {
     structure[offset..offset + field.len()].copy_from_slice(field);
 }
 
-/// Puts a number in the place and with the width of a field.
+/// Writes a number with the offset and the width of a field.
 macro_rules! set {
     ($bytes:ident, $structure:ty, $field:ident, $kind:ty, $value:expr) => {
         put(
@@ -57,13 +57,13 @@ pub(super) struct Entry<'a> {
     pub(super) is_directory: bool,
 }
 
-/// Returns as many `struct linux_dirent64` as fit in `room` bytes, of the entries from the one with
-/// the number `from` on, and how many they are.
+/// Returns as many `struct linux_dirent64` as fit in `room` bytes, beginning with the entry of
+/// number `from`, and their count.
 pub(super) fn records(entries: &[Entry<'_>], from: usize, room: usize) -> (Vec<u8>, usize) {
     let mut records = Vec::new();
     let mut count = 0;
     for (number, entry) in entries.iter().enumerate().skip(from) {
-        // Inode, offset of the next, length, type, name with a NUL; a multiple of 8 bytes.
+        // Inode, offset of the next entry, length, type, name with a NUL; a multiple of 8 bytes.
         let length = (8 + 8 + 2 + 1 + entry.name.len() + 1).next_multiple_of(8);
         let Ok(short) = u16::try_from(length) else { continue };
         if records.len() + length > room {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Starts the program with its filter, passes signals on to it, and waits for it and its
-//! descendants.
+//! Starts the program with its filter, passes signals to it, and waits for it and its descendants.
 
 use super::filter;
 use super::serve::Server;
@@ -24,33 +23,33 @@ use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
-/// So many calls wait for the service at once; more wait for one of these.
+/// Calls that wait for the service at the same time; further calls wait for one of these.
 const THREADS: usize = 8;
-/// Signals that a program is asked to end or to act by: they are passed on to it.
+/// Signals that request an end or an action of a program, and are passed to it.
 const PASSED_ON: [Signal; 6] =
     [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2];
 /// Added to the number of the signal that ended a program, as shells do.
 const BY_SIGNAL: i32 = 128;
-/// `SI_KERNEL`: a terminal's signal, which the program has got, too.
+/// `SI_KERNEL`: a signal of the terminal, which the program also received.
 const BY_TERMINAL: i32 = 0x80;
 
-/// Runs `command` to its end, and to that of all processes that it started. Returns its exit code,
+/// Runs `command` until it and all processes that it started have ended. Returns its exit code, or
 /// 128 + n after signal n.
 ///
-/// A signal that is sent to this process is passed on to the program. Once the program itself has
-/// ended, one ends the waiting for its descendants: `open` of any file fails for them from then on.
+/// Passes signals of this process to the program. After the program ended, a signal ends the wait
+/// for its descendants: every later `open` of theirs fails.
 ///
 /// # Errors
-/// [`Failure::Local`] if the kernel cannot trap system calls, or not here; [`Failure::Exec`] if the
-/// program cannot be started.
+/// [`Failure::Local`] if the kernel cannot trap system calls, or not in this environment;
+/// [`Failure::Exec`] if the program cannot be started.
 pub(super) fn run(
     mut command: Command,
     nodes: Nodes,
     forced: bool,
     signals: &Signals,
 ) -> Result<u8, Failure> {
-    // Orphaned descendants become children of this process. So it sees when the last has ended,
-    // and may read their memory where only ancestors may (Yama).
+    // Orphaned descendants become children of this process. So it detects the end of the last one,
+    // and may read their memory if only ancestors may (Yama).
     set_child_subreaper(true).map_err(|error| Failure::local("PR_SET_CHILD_SUBREAPER", &error.into()))?;
     let (program, listener) = start(&mut command, signals.before)?;
     check_memory(program)?;
@@ -61,7 +60,7 @@ pub(super) fn run(
     let server = Arc::new(server);
     for _ in 0..THREADS {
         let server = Arc::clone(&server);
-        // They are not waited for: when the last process has ended, none has anything to answer.
+        // The threads are not joined: after the last process ended, they have no calls to answer.
         let started = thread::Builder::new().name("anion-trap".to_owned()).spawn(move || server.serve());
         if let Err(error) = started {
             end(program);
@@ -71,18 +70,18 @@ pub(super) fn run(
     wait(program, signals)
 }
 
-/// Signals as data, from its creation on.
+/// Signals that are read from a descriptor while this exists.
 pub(super) struct Signals {
     incoming: SignalFd,
-    /// What was blocked before.
+    /// The signals that were blocked before.
     before: SigSet,
 }
 
 impl Signals {
-    /// Takes them from this thread, and from those that it starts.
+    /// Blocks the signals in this thread, and in threads that it starts.
     ///
     /// # Errors
-    /// [`Failure::Local`] if the process is out of descriptors.
+    /// [`Failure::Local`] if the process has no free descriptors.
     pub(super) fn take() -> Result<Self, Failure> {
         let take = || -> Result<Self, Errno> {
             let mut taken = SigSet::from_iter(PASSED_ON);
@@ -105,8 +104,8 @@ impl Signals {
     }
 }
 
-/// Starts the program, with the filter and with the signals of before blocked; returns it and where
-/// its calls arrive.
+/// Starts the program with the filter, and with the original signal mask. Returns the program and
+/// the descriptor that receives its calls.
 fn start(command: &mut Command, blocked: SigSet) -> Result<(Pid, OwnedFd), Failure> {
     let pair = UnixStream::pair();
     let (ours, theirs) = pair.map_err(|error| Failure::local("cannot make a socket", &error))?;
@@ -119,13 +118,13 @@ fn start(command: &mut Command, blocked: SigSet) -> Result<(Pid, OwnedFd), Failu
             end(Pid::from_raw(child.id().cast_signed()));
             Err(Failure::local("cannot get the trapped calls", &error))
         }
-        // The filter was installed, so the program was the reason.
+        // The filter was installed, so the program caused the failure.
         (Err(error), Ok(_)) => Err(exec::failure(command.get_program(), &error)),
         (Err(error), Err(_)) => Err(refused(&error)),
     }
 }
 
-/// Returns the failure of installing the filter.
+/// Returns the failure to install the filter.
 fn refused(error: &io::Error) -> Failure {
     let why = match error.raw_os_error() {
         Some(libc::EBUSY) => {
@@ -142,7 +141,7 @@ fn refused(error: &io::Error) -> Failure {
     ))
 }
 
-/// Checks that the program's memory can be read, in which calls have their paths.
+/// Checks that the program's memory, which contains the paths of calls, can be read.
 fn check_memory(program: Pid) -> Result<(), Failure> {
     match File::open(format!("/proc/{program}/mem")) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -153,19 +152,19 @@ fn check_memory(program: Pid) -> Result<(), Failure> {
                  preloaded"
             )))
         }
-        // It may have ended.
+        // The program may have ended.
         _ => Ok(()),
     }
 }
 
-/// Ends a program that cannot be served.
+/// Kills a program that cannot be served.
 fn end(program: Pid) {
-    // It may have ended by itself.
+    // It may have ended before.
     let _ = kill(program, Signal::SIGKILL);
     let _ = waitpid(program, None);
 }
 
-/// Passes signals on until the program and its descendants have ended; returns the program's exit
+/// Passes signals until the program and its descendants have ended. Returns the program's exit
 /// code.
 fn wait(program: Pid, signals: &Signals) -> Result<u8, Failure> {
     let mut ended = None;
@@ -173,7 +172,7 @@ fn wait(program: Pid, signals: &Signals) -> Result<u8, Failure> {
         let signal = signals.next()?;
         let number = i32::try_from(signal.ssi_signo).unwrap_or_default();
         if number == Signal::SIGCHLD as i32 {
-            // One signal can stand for several children.
+            // One signal can report several children.
             loop {
                 match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                     Ok(WaitStatus::Exited(child, code)) if child == program => ended = Some(code),
@@ -190,7 +189,7 @@ fn wait(program: Pid, signals: &Signals) -> Result<u8, Failure> {
         } else if signal.ssi_code != BY_TERMINAL
             && let Ok(signal) = Signal::try_from(number)
         {
-            // It is not reaped, so the number is its own.
+            // It is not reaped, so its number is not reused.
             let _ = kill(program, signal);
         }
     }
@@ -200,10 +199,10 @@ fn code(status: i32) -> u8 {
     u8::try_from(status).unwrap_or(u8::MAX)
 }
 
-/// Takes what was sent; the sender has sent or will never.
+/// Receives a descriptor. The sender has already sent it or has closed its end.
 ///
 /// # Errors
-/// `UnexpectedEof` if nothing was.
+/// `UnexpectedEof` if nothing was sent.
 fn receive(socket: &UnixStream) -> io::Result<OwnedFd> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut message = RecvAncillaryBuffer::new(&mut space);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which thread waits for the next call.
+//! Selects the thread that waits for the next call.
 //!
-//! One thread has the turn: it receives calls and answers them, without a change of threads. A
-//! second one, the relief, looks every [`PATIENCE`] whether the answer of its last look is still
-//! being made, and takes the turn then. So a slow answer delays other calls by two such times at
-//! most, and a quick one costs no system call. While no calls come, the relief sleeps.
+//! One thread has the turn: it receives calls and answers them, without a switch of threads. A
+//! second thread, the relief, checks every [`PATIENCE`] whether an answer has been in progress
+//! since its last check, and then takes the turn. So a slow answer delays other calls by at most
+//! two such intervals, and a quick one costs no system call. While no calls arrive, the relief
+//! sleeps.
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -13,27 +14,27 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// The time between two looks of the relief.
+/// The interval between two checks of the relief.
 const PATIENCE: Duration = Duration::from_millis(1);
-/// Looks at a thread that waits for a call, until the relief sleeps.
+/// Checks without an answer in progress before the relief sleeps.
 const LOOKS: u32 = 4;
 /// No thread has had the turn yet.
 const NEW: u64 = 0;
 
-/// Who has the turn, shared by all threads.
+/// The owner of the turn, shared by all threads.
 pub(super) struct Turn {
-    /// Changes with each begin and end of an answer, and is odd in between. The thread that changes
-    /// it from odd to even has the turn.
+    /// Changes at the begin and the end of each answer; odd during an answer. The thread that
+    /// changes it from odd to even has the turn.
     state: AtomicU64,
-    /// Held by the relief.
+    /// Locked by the relief.
     relief: Mutex<()>,
-    /// Whether the relief sleeps until it is woken.
+    /// Whether the relief sleeps until an answer begins.
     sleeps: AtomicBool,
     wake: EventFd,
 }
 
 impl Turn {
-    /// Returns a turn that the first thread which asks for it has at once.
+    /// Returns a turn that the first thread which calls `take` gets at once.
     ///
     /// # Errors
     /// As eventfd(2).
@@ -46,7 +47,7 @@ impl Turn {
         })
     }
 
-    /// Waits until the thread that has the turn takes too long for an answer, and takes it.
+    /// Waits until an answer of the thread with the turn takes too long, and takes the turn.
     pub(super) fn take(&self) {
         let _relief = self.relief.lock().unwrap_or_else(PoisonError::into_inner);
         if self.change(NEW, 2) {
@@ -68,7 +69,7 @@ impl Turn {
         }
     }
 
-    /// Begins an answer of the thread that has the turn. Returns what it is to end.
+    /// Begins an answer of the thread that has the turn. Returns the value for `end`.
     pub(super) fn begin(&self) -> u64 {
         let answer = self.state.fetch_add(1, Ordering::SeqCst) + 1;
         if self.sleeps.swap(false, Ordering::SeqCst)
@@ -91,9 +92,9 @@ impl Turn {
     /// Sleeps until an answer begins.
     fn sleep(&self) {
         self.sleeps.store(true, Ordering::SeqCst);
-        // One that began before may not have seen that it has to wake.
+        // An answer that began before may not have seen that the relief sleeps.
         if !is_answer(self.state.load(Ordering::SeqCst)) {
-            // Interrupted, the relief looks once more.
+            // After an interruption, the relief checks once more.
             let _ = self.wake.read();
         }
     }
@@ -115,7 +116,7 @@ mod tests {
         assert!(turn.end(answer), "no other thread waits for the turn");
         thread::scope(|scope| {
             let other = scope.spawn(|| turn.take());
-            // Until the other thread sleeps, which no answer may make it miss.
+            // Waits until the other thread sleeps; it must not miss the next answer.
             while !turn.sleeps.load(Ordering::SeqCst) {
                 thread::yield_now();
             }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is where on the screen: a line of status, the heaps, the users, a line of keys.
+//! Draws the screen: a status line, the heaps, the users, a line of keys.
 
 use super::super::{HeapChange, UsageChange, bytes_rate, count_rate};
 use super::{Focus, Sort, State};
@@ -12,7 +12,7 @@ use ratatui::widgets::{Row, Table};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
-/// From an empty to a full place of a sparkline.
+/// From an empty to a full cell of a sparkline.
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 /// Widest column of names.
 const NAME: u16 = 16;
@@ -21,8 +21,8 @@ const NUMBER: u16 = 10;
 /// Narrowest sparkline.
 const SPARKLINE: u16 = 10;
 
-/// A column of numbers: its name, the number of a row, and fewest columns of the screen at which it
-/// is shown.
+/// A column of numbers: its name, the function that formats a row, and the fewest columns of the
+/// screen at which it is shown.
 type Column<T> = (&'static str, fn(&T) -> String, u16);
 
 const HEAP_COLUMNS: [Column<HeapChange>; 6] = [
@@ -43,7 +43,7 @@ const USER_COLUMNS: [Column<UsageChange>; 5] = [
 ];
 
 impl State {
-    /// Draws everything.
+    /// Draws the screen.
     pub(super) fn draw(&self, frame: &mut Frame<'_>) {
         let heaps = self.changes.as_ref().map_or(0, |changes| changes.heaps.len());
         let wanted = u16::try_from(heaps).unwrap_or(u16::MAX).saturating_add(2);
@@ -122,18 +122,18 @@ impl State {
         Row::new(cells).style(if self.focus == focus { bold.add_modifier(Modifier::REVERSED) } else { bold })
     }
 
-    /// Returns what clients held of a heap at the last looks, at most `room` of them.
+    /// Returns the bytes that clients held of a heap at the last reports, at most `room` of them.
     fn sparkline(&self, heap: i32, room: u16) -> String {
         self.history.get(&heap).map_or_else(String::new, |history| levels(history, usize::from(room)))
     }
 }
 
-/// Returns the widths of the columns of a table: a name and so many numbers.
+/// Returns the widths of the columns of a table: a name and `numbers` numbers.
 fn widths(numbers: usize) -> impl Iterator<Item = Constraint> {
     [Constraint::Length(NAME)].into_iter().chain((0..numbers).map(|_| Constraint::Length(NUMBER)))
 }
 
-/// Returns the last `room` values as characters, the highest one full.
+/// Returns the last `room` values as characters; the highest value is a full one.
 fn levels(history: &VecDeque<u64>, room: usize) -> String {
     let shown = history.iter().skip(history.len().saturating_sub(room));
     let highest = shown.clone().copied().max().unwrap_or(0).max(1);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! seccomp's user notification (seccomp_unotify(2)), as far as no library has it.
+//! seccomp's user notification (seccomp_unotify(2)), for which there is no library.
 
 use libc::{seccomp_notif, seccomp_notif_addfd, seccomp_notif_resp, seccomp_notif_sizes, sock_filter};
 use nix::errno::Errno;
@@ -14,14 +14,14 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (Linux 6.6): who answers runs on the processor of who asks.
+/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (Linux 6.6): answers run on the caller's processor.
 const SYNC_WAKE_UP: c_ulong = 1;
 
 /// A system call that waits for its answer.
 pub(super) struct Notification {
-    /// What the answer names it by.
+    /// Its id in the answer.
     pub(super) id: u64,
-    /// The thread that made it; 0 if it cannot be seen from this process's namespace.
+    /// The thread that made it; 0 if this process's namespace does not contain it.
     pub(super) thread: u32,
     /// The call's number.
     pub(super) number: c_long,
@@ -29,10 +29,10 @@ pub(super) struct Notification {
     pub(super) arguments: [u64; 6],
 }
 
-/// What a call is answered with.
+/// The answer to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The kernel carries the call out.
+    /// The kernel executes the call.
     Untouched,
     /// The call returns this.
     Value(i64),
@@ -40,9 +40,9 @@ pub(super) enum Answer {
     Fails(Errno),
 }
 
-/// Has `command` install the filter in its process, send where its calls arrive through `socket`,
-/// and block the signals of `blocked` alone, before it becomes the program. It dies with the thread
-/// that starts it.
+/// Sets up `command` before it is executed: its process installs the filter, sends the descriptor
+/// that receives its calls through `socket`, and blocks exactly the signals of `blocked`. The
+/// kernel kills the process when the thread that started it ends.
 pub(super) fn before_exec(
     command: &mut Command,
     mut filter: Vec<sock_filter>,
@@ -50,10 +50,10 @@ pub(super) fn before_exec(
     socket: UnixStream,
 ) {
     let prepare = move || {
-        // What is trapped is answered by its parent alone.
+        // Only its parent answers trapped calls.
         set_pdeathsig(Signal::SIGKILL)?;
-        // The kernel wants it of all but root: else a filter could deceive programs that are more
-        // powerful than who installed it.
+        // The kernel requires it without root: a filter could deceive programs that have more
+        // rights than the process that installed it.
         set_no_new_privs()?;
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&blocked), None)?;
         send(&socket, &install(&mut filter)?)
@@ -74,12 +74,12 @@ fn send(socket: &UnixStream, fd: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Installs a filter for this process and what it starts. The result is close-on-exec.
+/// Installs a filter for this process and its descendants. The result is close-on-exec.
 ///
 /// # Errors
 /// `ENOSYS` and `EINVAL` if the kernel has no user notification; `EBUSY` if another filter of this
-/// process has a listener; `EACCES` without no_new_privs; `EOPNOTSUPP` if descriptors cannot be
-/// answered with, before Linux 5.14, or the kernel's structures are not those known here.
+/// process has a listener; `EACCES` without no_new_privs; `EOPNOTSUPP` if an answer cannot contain
+/// a descriptor (before Linux 5.14), or if the kernel's structures are unknown here.
 fn install(filter: &mut [sock_filter]) -> io::Result<OwnedFd> {
     let killable = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
     let listener = match install_with(killable, filter) {
@@ -95,7 +95,7 @@ fn install(filter: &mut [sock_filter]) -> io::Result<OwnedFd> {
     {
         return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
     }
-    // No call has the number 0, so a kernel that knows the flag says ENOENT.
+    // No call has the number 0, so a kernel that supports the flag returns ENOENT.
     match (Listener { fd: listener.try_clone()? }).answer_with(0, &listener, false) {
         Err(Errno::EINVAL) => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
         _ => Ok(listener),
@@ -125,7 +125,7 @@ fn sizes() -> io::Result<seccomp_notif_sizes> {
     Ok(sizes)
 }
 
-/// Where the calls come from.
+/// The descriptor that receives calls.
 ///
 /// Invariant: the kernel's `seccomp_notif` and `seccomp_notif_resp` have the sizes of libc's, which
 /// [`install`] has checked for the process that `fd` comes from, of the same kernel.
@@ -134,11 +134,11 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Takes what [`install`] gave. Where the kernel can, calls and answers are handed over without
-    /// a change of processor.
+    /// Wraps the result of [`install`]. If the kernel supports it, calls and answers stay on one
+    /// processor.
     pub(super) fn new(fd: OwnedFd) -> Self {
-        // SAFETY: the argument is a number; no memory is touched. Kernels before 6.6 say EINVAL,
-        // and then the handover takes longer.
+        // SAFETY: the argument is a number; no memory is touched. Kernels before 6.6 return EINVAL,
+        // and then a call takes longer.
         unsafe { libc::ioctl(fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, SYNC_WAKE_UP) };
         Self { fd }
     }
@@ -146,13 +146,13 @@ impl Listener {
     /// Waits for the next call.
     ///
     /// # Errors
-    /// `ENOENT` if its thread has ended meanwhile, or if no process has the filter any more;
-    /// `EINTR` after a signal.
+    /// `ENOENT` if its thread has ended, or if no process has the filter; `EINTR` after a signal.
     pub(super) fn receive(&self) -> Result<Notification, Errno> {
         let data = libc::seccomp_data { nr: 0, arch: 0, instruction_pointer: 0, args: [0; 6] };
         let mut call = seccomp_notif { id: 0, pid: 0, flags: 0, data };
         // SAFETY: the kernel writes one `seccomp_notif` at the pointer, which refers to `call` on
-        // this stack; its size is that of libc's by the type's invariant. It wants zeroes there.
+        // this stack; its size is that of libc's by the type's invariant. The kernel requires
+        // zeroes there.
         let result =
             unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut call) };
         Errno::result(result)?;
@@ -164,7 +164,7 @@ impl Listener {
         })
     }
 
-    /// Returns whether the call still waits. Until then its thread's number cannot be another's.
+    /// Returns whether the call still waits. While it waits, its thread's number is not reused.
     pub(super) fn is_waiting(&self, id: u64) -> bool {
         // SAFETY: the kernel reads one u64 at the pointer, which refers to `id` on this stack.
         unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) == 0 }
@@ -173,7 +173,7 @@ impl Listener {
     /// Answers a call.
     ///
     /// # Errors
-    /// `ENOENT` if it does not wait any more.
+    /// `ENOENT` if the call no longer waits.
     pub(super) fn answer(&self, id: u64, answer: Answer) -> Result<(), Errno> {
         let mut response = seccomp_notif_resp { id, val: 0, error: 0, flags: 0 };
         match answer {
@@ -188,15 +188,15 @@ impl Listener {
         Errno::result(result).map(drop)
     }
 
-    /// Gives the process that made the call a copy of a descriptor, and returns its number there.
+    /// Adds a copy of a descriptor to the process that made the call, and returns its number there.
     ///
     /// # Errors
-    /// `ENOENT` if the call does not wait any more; `EMFILE` if the process has no number free.
+    /// `ENOENT` if the call no longer waits; `EMFILE` if the process has no free number.
     pub(super) fn give(&self, id: u64, fd: impl AsFd, close_on_exec: bool) -> Result<c_int, Errno> {
         self.add(id, 0, fd, close_on_exec)
     }
 
-    /// Answers a call with a descriptor, at once: the process has both or neither.
+    /// Adds a descriptor and answers the call with it, atomically: both happen or neither.
     ///
     /// # Errors
     /// As [`Self::give`].
@@ -228,7 +228,7 @@ impl AsFd for Listener {
     }
 }
 
-/// The kernel's structures have these as 32-bit fields.
+/// These fields of the kernel's structures have 32 bits.
 #[expect(clippy::cast_possible_truncation, reason = "1, of linux/seccomp.h")]
 const CONTINUE: u32 = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
 #[expect(clippy::cast_possible_truncation, reason = "2, of linux/seccomp.h")]
