@@ -82,8 +82,8 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// Returns a function that makes a failure of a system call's error; `what` names the call or
-    /// the argument.
+    /// Returns a function that converts a system call's error to a failure; `what` names the call
+    /// or the argument.
     pub(crate) fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |cause| Self::System(what, cause)
@@ -104,7 +104,7 @@ impl Failure {
         })
     }
 
-    /// Returns the errno that C gets, positive.
+    /// Returns the errno for C, as a positive number.
     fn errno(&self) -> c_int {
         match self {
             Self::Argument(_) => libc::EINVAL,
@@ -123,21 +123,21 @@ impl Failure {
     }
 }
 
-/// Returns the argument `name`.
+/// Returns the argument `name`, which must not be NULL.
 ///
 /// # Errors
-/// If that is NULL.
+/// If it is NULL.
 pub(crate) fn given<T>(argument: Option<T>, name: &str) -> Result<T, Failure> {
     argument.ok_or_else(|| Failure::Argument(format!("{name} is NULL")))
 }
 
 /// Runs `run`, returns its result as a status for C, and stores the error if the caller passes a
-/// pointer for it. No panic unwinds out of it.
+/// pointer for it. Catches panics.
 pub(crate) fn attempt(
     error: Option<&mut MaybeUninit<*mut anion_error>>,
     run: impl FnOnce() -> Result<c_int, Failure>,
 ) -> c_int {
-    // Whatever a panic leaves half done is of the library's own types, which nothing panics in.
+    // A panic leaves only the library's own objects incomplete, and no code panics in those.
     let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(bug(&*panic)));
     let (status, failure) = match outcome {
         Ok(status) => (status, None),
@@ -154,7 +154,7 @@ pub(crate) fn attempt(
     status
 }
 
-/// Does the same for a function that makes an object: stores the object, or NULL.
+/// Does the same for a function that creates an object: stores the object, or NULL.
 pub(crate) fn make<T>(
     place: Option<&mut MaybeUninit<*mut T>>,
     name: &str,

@@ -186,7 +186,7 @@ pub extern "C" fn anion_heaps_free(heaps: *mut anion_heaps) {
     sys::free_record(heaps);
 }
 
-/// Returns a number of the interface, which has no unsigned ones; 0 for a negative one.
+/// Converts a number of the interface, which has no unsigned ones; 0 for a negative number.
 pub(crate) fn number(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `libanion`: the client library for C and C++.
 //!
-//! A thin edge over `anion-client`: each exported function turns its arguments into Rust values,
-//! makes one call and turns the result into a status and an object. Pointers are in the signatures
-//! as what they are (`Option<&T>` for one that may be NULL, `Option<Box<T>>` for one that is given
-//! back), or as a type of `sys` whose one method reads them; `sys` has the only `unsafe` blocks.
-//! `error::attempt` is around everything that can fail or panic.
+//! A thin layer over `anion-client`: each exported function converts its arguments to Rust values,
+//! makes one call, and converts the result to a status and an object. Signatures contain pointers
+//! as Rust types (`Option<&T>` if it may be NULL, `Option<Box<T>>` if the function frees it), or as
+//! a type of `sys` with one method that reads them. Only `sys` has `unsafe` blocks.
+//! `error::attempt` wraps all code that can fail or panic.
 //!
-//! The names are C's, and the comments of exported items are those of `include/anion.h`, which is
-//! made of these files. Symbols are exported by `libanion.map` alone.
+//! The names follow C. The comments of exported items become those of `include/anion.h`, which is
+//! generated from these files. Only `libanion.map` exports symbols.
 
 #![expect(non_camel_case_types, reason = "the names of C")]
 

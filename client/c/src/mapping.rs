@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory of a buffer in the caller's address space.
+//! Mappings of buffers into the caller's address space.
 
 use crate::buffer::anion_buffer;
 use crate::error::{Failure, anion_error, attempt, boxed, given, make};
@@ -116,7 +116,7 @@ fn tell(mapping: Option<&anion_mapping>, access: u32, phase: Phase) -> Result<c_
     Ok(0)
 }
 
-/// Returns the CPU access for a number, here and in libdmabufheap; `None` if there is none.
+/// Returns the CPU access for a number, also for libdmabufheap; `None` if it is not valid.
 pub(crate) fn cpu_access(number: u32) -> Option<CpuAccess> {
     match number {
         ANION_CPU_READ => Some(CpuAccess::Read),

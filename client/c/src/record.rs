@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Results that callers read as structures: the structure, and what its pointers point to.
+//! Results that callers read as structures: a structure, and the data of its pointers.
 
 use std::any::Any;
 use std::ffi::c_char;
 use std::ptr;
 
-/// A structure whose pointers lead to what it owns. Callers see the head alone.
+/// A structure, and the data that its pointers refer to. Callers see only the head.
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct Record<T> {
     pub(crate) head: T,
-    /// Vectors, whose elements stay where they are whatever becomes of this.
+    /// Vectors, whose elements do not move when this object moves.
     kept: Vec<Box<dyn Any>>,
 }
 
 impl<T> Record<T> {
-    /// Keeps `items`, and returns where the first one is.
+    /// Keeps `items`, and returns the address of the first one.
     pub(crate) fn keep<I: 'static>(&mut self, items: Vec<I>) -> *const I {
         let first = items.as_ptr();
         self.kept.push(Box::new(items));
         first
     }
 
-    /// Keeps a text, and returns it as C has it. A NUL in it becomes a question mark.
+    /// Keeps a text, and returns it as a C string. Replaces a NUL in it with a question mark.
     pub(crate) fn text(&mut self, text: &str) -> *const c_char {
         let bytes = text.replace('\0', "?").into_bytes();
         self.keep([bytes, vec![0]].concat()).cast()
@@ -43,7 +43,7 @@ impl<T> Record<T> {
         self.keep((0..count).map(|index| first.wrapping_add(index)).collect())
     }
 
-    /// Returns what a caller gets: the address of the head, for `sys::free_record`.
+    /// Returns the address of the head for the caller, to be freed with `sys::free_record`.
     pub(crate) fn into_c(self) -> *mut T {
         Box::into_raw(Box::new(self)).cast()
     }

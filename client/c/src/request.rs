@@ -60,7 +60,7 @@ impl anion_request<'_> {
     /// Converts it for the client library.
     ///
     /// # Errors
-    /// If it has values that this library does not know: the service checks the rest.
+    /// If it has values that are unknown to this library. The service checks the rest.
     pub(crate) fn to_rust(&self) -> Result<Request, Failure> {
         let refuse = |what: String| Err(Failure::Argument(what));
         let known = ANION_CACHED | ANION_UNZEROED | ANION_DMA_BUF;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `DMA_HEAP_IOCTL_ALLOC`, as `drivers/dma-buf/dma-heap.c` answers it.
+//! Answers `DMA_HEAP_IOCTL_ALLOC` as `drivers/dma-buf/dma-heap.c` does.
 
 use crate::program::Program;
 use crate::service::{Argument, Nodes, Number};
@@ -11,13 +11,12 @@ use std::ffi::c_int;
 /// `heap_flags` at 16.
 const DATA: usize = 24;
 
-/// Answers a request to the node of `heap`. As in the kernel, only the number's last byte decides
-/// what it is, and the structure may be shorter or longer: what the program has not is 0.
+/// Answers a request to the node of `heap`. As in the kernel, only the number's last byte selects
+/// the request, and the structure may be shorter or longer: missing fields are 0.
 ///
 /// # Errors
-/// `EINVAL` for other requests, and for a field that is not as it must be; `EFAULT`; those of an
-/// allocation. `EINVAL`, too, for a buffer that can be written alone, which the service does not
-/// have.
+/// `EINVAL` for other requests, and for a field that is not valid; `EFAULT`; those of an
+/// allocation. `EINVAL`, too, for write-only buffers, which the service does not have.
 pub(crate) fn request(
     nodes: &Nodes,
     heap: &str,
@@ -26,7 +25,7 @@ pub(crate) fn request(
     program: &impl Program,
 ) -> Result<c_int, Errno> {
     let length = number.size().min(DATA);
-    // Beyond the kernel: without a field for the descriptor nothing can be given.
+    // Stricter than the kernel: a structure without the field for the descriptor is refused.
     if number.nr() != 0 || !number.is_read() || !number.is_written() || length < 12 {
         return Err(Errno::EINVAL);
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The handles of the legacy ION, which named buffers within an open file of the device.
+//! The handles of the legacy ION, which name buffers within an open file of the device.
 
 use crate::open_node::{OpenNode, reopen};
 use crate::service::local;
@@ -30,7 +30,7 @@ struct Handle {
 }
 
 impl Handles {
-    /// Returns a handle for a buffer: the one that it has already, if it has one. The first is 1.
+    /// Returns a handle for a buffer: the existing one, if the buffer has a handle. The first is 1.
     pub(crate) fn import(&mut self, fd: OwnedFd) -> Result<c_int, Errno> {
         let inode = fstat(&fd)?.st_ino;
         if let Some((number, handle)) = self.buffers.iter_mut().find(|(_, handle)| handle.inode == inode) {
@@ -42,7 +42,7 @@ impl Handles {
         Ok(self.last)
     }
 
-    /// Takes one reference from a handle, and forgets it with the last.
+    /// Drops one reference of a handle, and removes the handle with the last.
     ///
     /// # Errors
     /// `EINVAL` if there is no such handle.
@@ -58,13 +58,13 @@ impl Handles {
     /// Returns a new descriptor of a handle's buffer.
     ///
     /// # Errors
-    /// `EINVAL` if there is no such handle; `EMFILE` if descriptors have run out.
+    /// `EINVAL` if there is no such handle; `EMFILE` if no descriptor is free.
     pub(crate) fn share(&self, number: c_int) -> Result<OwnedFd, Errno> {
         let handle = self.buffers.get(&number).ok_or(Errno::EINVAL)?;
         handle.fd.try_clone().map_err(local)
     }
 
-    /// Returns whether there is a handle of the file with this inode.
+    /// Returns whether a handle refers to the file with this inode.
     pub(crate) fn knows(&self, inode: libc::ino_t) -> bool {
         self.buffers.values().any(|handle| handle.inode == inode)
     }
@@ -72,7 +72,7 @@ impl Handles {
 
 #[derive(Debug)]
 struct File {
-    /// A description of its own, by which the kernel is asked for others.
+    /// Its own open file description, with which it detects others.
     watch: OwnedFd,
     handles: Handles,
 }
@@ -84,8 +84,8 @@ pub(crate) struct Files {
     files: Mutex<BTreeMap<libc::ino_t, File>>,
     /// The number of handles.
     count: AtomicUsize,
-    /// The handles of a child of fork(2). They have a lock of their own: a thread that the child
-    /// does not have may hold the child's copy of this one.
+    /// The handles of a child of fork(2), with a lock of their own: the child's copy of the
+    /// parent's lock may be held by a thread that the child does not have.
     child: OnceLock<Box<Files>>,
 }
 
@@ -101,8 +101,8 @@ impl Files {
         Self { pid: process::id(), files: Mutex::new(files), count, child: OnceLock::new() }
     }
 
-    /// Returns those of this process. A child begins with its copy of its parent's, unless a thread
-    /// of the parent was at it when the child was made.
+    /// Returns the files of this process. A child begins with its copy of the parent's, unless a
+    /// thread of the parent had locked them during the fork.
     fn own(&self) -> &Self {
         let pid = process::id();
         let mut files = self;
@@ -115,7 +115,7 @@ impl Files {
         files
     }
 
-    /// Does something with the handles of an open file, which has none before the first time.
+    /// Calls `run` with the handles of an open file, which has none at first.
     ///
     /// # Errors
     /// Those of `run`; if the file cannot be watched, those of open(2).
@@ -140,13 +140,13 @@ impl Files {
         result
     }
 
-    /// Returns whether there may be any.
+    /// Returns whether there may be any handles.
     pub(crate) fn is_in_use(&self) -> bool {
         self.count.load(Ordering::Relaxed) != 0 || self.child.get().is_some()
     }
 
-    /// Frees the handles of files of which no descriptor is open any more. Does nothing while
-    /// another thread is at them.
+    /// Frees the handles of files whose descriptors are all closed. Does nothing while another
+    /// thread uses the handles.
     pub(crate) fn release_closed(&self) {
         if !self.is_in_use() {
             return;
@@ -159,7 +159,7 @@ impl Files {
     }
 }
 
-/// Returns whether all descriptors of the file are closed, but the one that asks.
+/// Returns whether all descriptors of the file are closed, except the watching one.
 fn is_closed(file: &File) -> bool {
     is_only_holder(file.watch.as_fd()).unwrap_or(false)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! ION's requests, of both interfaces: `drivers/staging/android/ion/ion-ioctl.c` of Linux 5.10, and
-//! of Linux 4.11 for handles.
+//! Answers ION's requests of both interfaces: `drivers/staging/android/ion/ion-ioctl.c` of Linux
+//! 5.10, and of Linux 4.11 for handles.
 
 use crate::open_node::OpenNode;
 use crate::program::Program;
@@ -19,31 +19,31 @@ const HEAP_QUERY: u32 = 0xc018_4908;
 /// Bytes of both.
 const DATA: usize = 24;
 
-/// `struct ion_allocation_data` where a word has 64 bits: `len` at 0, `align` at 8, `heap_id_mask`
-/// at 16, `flags` at 20, `handle` at 24.
+/// `struct ion_allocation_data` of 64-bit programs: `len` at 0, `align` at 8, `heap_id_mask` at 16,
+/// `flags` at 20, `handle` at 24.
 const LEGACY_ALLOC: u32 = 0xc020_4900;
-/// The same where it has 32: at 0, 4, 8, 12 and 16.
+/// The same of 32-bit programs: at 0, 4, 8, 12 and 16.
 const LEGACY_ALLOC_32: u32 = 0xc014_4900;
 /// `struct ion_handle_data`: one int.
 const FREE: u32 = 0xc004_4901;
-/// `struct ion_fd_data`: `handle` at 0, `fd` at 4. And so for the next three.
+/// `struct ion_fd_data`: `handle` at 0, `fd` at 4. The next three requests use it, too.
 const MAP: u32 = 0xc008_4902;
 const SHARE: u32 = 0xc008_4904;
 const IMPORT: u32 = 0xc008_4905;
 const SYNC: u32 = 0xc008_4907;
 
-/// Mappings are cached: the one flag that all heaps of ION knew.
+/// Mappings are cached: the only flag that all heaps of ION supported.
 const CACHED: u32 = 1;
-/// ION refused a larger alignment of most heaps, and took a smaller one for this.
+/// Most heaps of ION refused a larger alignment, and used this one instead of a smaller one.
 const PAGE: u64 = 4096;
-/// Bytes of `struct ion_heap_data`: a name of 32, `type`, `heap_id`, and 12 reserved ones.
+/// Bytes of `struct ion_heap_data`: a name of 32, `type`, `heap_id`, and 12 reserved bytes.
 pub const HEAP: usize = 52;
 
 /// Answers a request to `/dev/ion`.
 ///
 /// # Errors
-/// `ENOTTY` for what the imitated kernel does not know; of a kernel with descriptors `EINVAL` if
-/// the structure is longer than any that it knows. `EFAULT`; those of an allocation.
+/// `ENOTTY` for requests that the imitated kernel does not have. A kernel with descriptors returns
+/// `EINVAL` if the structure is longer than all that it knows. `EFAULT`; those of an allocation.
 pub(crate) fn request(
     nodes: &Nodes,
     open: &OpenNode<'_>,
@@ -54,7 +54,7 @@ pub(crate) fn request(
     let interface = nodes.settings.interface;
     match number.0 {
         ALLOC if interface != Interface::Handles => allocate(nodes, address, program),
-        // The last kernels with handles have it, too.
+        // The last kernels with handles have this request, too.
         HEAP_QUERY => query(nodes, address, program),
         _ if interface != Interface::Descriptors => legacy(nodes, open, number, address, program),
         _ => Err(unknown(interface, number)),
@@ -75,12 +75,13 @@ fn allocate(nodes: &Nodes, address: u64, program: &impl Program) -> Result<c_int
 
 /// ION's requests, for callers that pass the arguments differently.
 impl Nodes {
-    /// Allocates `bytes` bytes of the heaps in `mask`, by descending id. An alignment of more than
-    /// a page is the memory's; of the flags, that for cached mappings alone has a meaning.
+    /// Allocates `bytes` bytes from the heaps in `mask`, by descending id. An alignment of more
+    /// than a page applies to the physical memory. Of the flags, only that for cached mappings has
+    /// an effect.
     ///
     /// # Errors
-    /// `EINVAL` for no bytes; `ENODEV` if no heap is in the mask; `ENOMEM` if those have no room;
-    /// others as [`Nodes::request`].
+    /// `EINVAL` for a size of 0; `ENODEV` if the mask has no heap; `ENOMEM` if those heaps have no
+    /// room; others as [`Nodes::request`].
     pub fn ion_allocate(&self, bytes: u64, align: u64, mask: u32, flags: u32) -> Result<OwnedFd, Errno> {
         if mask == 0 && bytes != 0 {
             return Err(Errno::ENODEV);
@@ -93,7 +94,7 @@ impl Nodes {
         Ok(buffer.into_fd())
     }
 
-    /// Returns a handle of the open node for a buffer that was just allocated.
+    /// Returns a handle of the open node for a new buffer.
     ///
     /// # Errors
     /// As open(2), if the node cannot be watched.
@@ -101,11 +102,11 @@ impl Nodes {
         self.files.of(open, |handles| handles.import(buffer))
     }
 
-    /// Returns a handle of the open node for a descriptor of a buffer: the one that it has already,
-    /// if it has one.
+    /// Returns a handle of the open node for a buffer's descriptor: the existing one, if the buffer
+    /// has a handle.
     ///
     /// # Errors
-    /// `EINVAL` if it is no buffer of the service's.
+    /// `EINVAL` if it is no buffer of the service.
     pub fn ion_import(&self, open: &OpenNode<'_>, fd: OwnedFd) -> Result<c_int, Errno> {
         let buffer = self.ours(open, fd)?;
         self.ion_handle(open, buffer)
@@ -114,12 +115,12 @@ impl Nodes {
     /// Returns a new descriptor of a handle's buffer.
     ///
     /// # Errors
-    /// `EINVAL` if there is no such handle; `EMFILE` if descriptors have run out.
+    /// `EINVAL` if there is no such handle; `EMFILE` if no descriptor is free.
     pub fn ion_share(&self, open: &OpenNode<'_>, handle: c_int) -> Result<OwnedFd, Errno> {
         self.files.of(open, |handles| handles.share(handle))
     }
 
-    /// Takes one reference from a handle, and forgets it with the last.
+    /// Drops one reference of a handle, and removes the handle with the last.
     ///
     /// # Errors
     /// `EINVAL` if there is no such handle.
@@ -127,10 +128,11 @@ impl Nodes {
         self.files.of(open, |handles| handles.free(handle))
     }
 
-    /// Makes what the CPU wrote to a buffer visible to devices, and the reverse.
+    /// Makes data that the CPU wrote visible to devices, and data that devices wrote visible to the
+    /// CPU.
     ///
     /// # Errors
-    /// `EINVAL` if it is no buffer of the service's; as its exporter.
+    /// `EINVAL` if it is no buffer of the service; the errors of its exporter.
     pub fn ion_sync(&self, open: &OpenNode<'_>, fd: OwnedFd) -> Result<(), Errno> {
         let buffer = self.ours(open, fd)?;
         for phase in [Phase::Start, Phase::End] {
@@ -139,14 +141,14 @@ impl Nodes {
         Ok(())
     }
 
-    /// Returns `struct ion_heap_data` of each heap that can be allocated from, by descending id.
+    /// Returns `struct ion_heap_data` of each usable heap, by descending id.
     ///
     /// # Errors
     /// `ENOTCONN` if no service answers.
     pub fn ion_heaps(&self) -> Result<Vec<[u8; HEAP]>, Errno> {
         let entry = |heap: &Heap| {
             let mut entry = [0; HEAP];
-            // The last byte of the name stays NUL: names have at most 31.
+            // The last byte of the name stays NUL: names have at most 31 bytes.
             for (to, from) in entry[..31].iter_mut().zip(heap.name.bytes()) {
                 *to = from;
             }
@@ -158,10 +160,10 @@ impl Nodes {
         Ok(self.heaps()?.iter().map(entry).collect())
     }
 
-    /// Returns a descriptor that is a buffer of the service's.
+    /// Returns the descriptor if it is a buffer of the service.
     fn ours(&self, open: &OpenNode<'_>, fd: OwnedFd) -> Result<OwnedFd, Errno> {
         let inode = fstat(&fd)?.st_ino;
-        // The service is asked only for what has no handle here.
+        // Queries the service only for buffers without a handle here.
         if !self.files.of(open, |handles| Ok(handles.knows(inode)))? {
             self.client()?.describe(&fd).map_err(|_| Errno::EINVAL)?;
         }
@@ -187,7 +189,7 @@ fn query(nodes: &Nodes, address: u64, program: &impl Program) -> Result<c_int, E
     Ok(0)
 }
 
-/// Answers a request about handles.
+/// Answers a request for handles.
 fn legacy(
     nodes: &Nodes,
     open: &OpenNode<'_>,
@@ -203,7 +205,8 @@ fn legacy(
                 LEGACY_ALLOC => (data.u64(0), data.u64(8), 16),
                 _ => (u64::from(data.u32(0)), u64::from(data.u32(4)), 8),
             };
-            // Before the files are locked: it takes longer than they may be.
+            // Before the files are locked, because an allocation takes longer than the lock may be
+            // held.
             let buffer = nodes.ion_allocate(bytes, align, data.u32(rest), data.u32(rest + 4))?;
             let handle = nodes.ion_handle(open, buffer)?;
             data.store(rest + 8, handle.cast_unsigned())?;

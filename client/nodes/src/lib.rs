@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Answers of `/dev/ion` and `/dev/dma_heap/*`, over the allocator service: for programs that were
-//! written for these nodes, on machines that have none.
+//! Answers requests to `/dev/ion` and `/dev/dma_heap/*` with the allocator service, for programs
+//! that use these nodes, on machines without them.
 //!
-//! This crate does not know how a program's calls reach it. Requests read and write a [`Program`]:
-//! the calling process itself, or another one that a supervisor serves.
+//! This crate is independent of how a program's calls reach it. Requests read and write a
+//! [`Program`]: the calling process itself, or a process that a supervisor serves.
 //!
 //! # An open node
 //!
 //! [`Nodes::open`] returns a descriptor of a sealed memfd whose content names the node. So
-//! [`OpenNode::of`] recognises it after dup(2), fork(2), execve(2) or a message. State that ION
-//! keeps for an open file, the handles of its older interface, is kept here for the inode of the
-//! memfd. It is freed when a request or [`Nodes::release_closed`] finds that no descriptor of it is
-//! open.
+//! [`OpenNode::of`] recognises it after dup(2), fork(2), execve(2) or a message. ION keeps the
+//! handles of its older interface for each open file; this crate keeps them for the inode of the
+//! memfd. A request or [`Nodes::release_closed`] frees them when all descriptors of the memfd are
+//! closed.
 //!
 //! # Which ION
 //!
-//! Kernels before 4.12 gave handles, later ones descriptors; [`Interface`] says which are imitated.
+//! Kernels before 4.12 gave handles, later ones descriptors; [`Interface`] selects what is
+//! imitated.
 
 #![forbid(unsafe_code)]
 

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The nodes and their places.
+//! The nodes and their paths.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The place of ION's node.
+/// The path of ION's node.
 pub const ION: &str = "/dev/ion";
-/// The place of the directory of dma-heaps.
+/// The path of the directory of dma-heaps.
 pub const DMA_HEAPS: &str = "/dev/dma_heap";
 
 /// Most bytes of a heap's name.
 const MAX_NAME: usize = 31;
 
-/// A text that can be a heap's name: 1 to 31 bytes of UTF-8 without a slash or NUL. It needs no
-/// allocation.
+/// A text that can be a heap's name: 1 to 31 bytes of UTF-8 without a slash or NUL. Stored without
+/// an allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HeapName {
     bytes: [u8; MAX_NAME],
@@ -22,7 +22,7 @@ pub struct HeapName {
 }
 
 impl HeapName {
-    /// Returns the name; `None` if no heap can have it.
+    /// Returns the name; `None` if it is not valid.
     pub fn new(name: &[u8]) -> Option<Self> {
         let is_possible = !name.is_empty() && !name.contains(&b'/') && !name.contains(&0);
         let mut bytes = [0; MAX_NAME];
@@ -31,7 +31,7 @@ impl HeapName {
         Some(Self { bytes, length: name.len() })
     }
 
-    /// Returns a number of 32 bits, at least 3, that hardly another name has: FNV-1a.
+    /// Returns a 32-bit hash (FNV-1a) of the name, at least 3.
     fn number(&self) -> u64 {
         let hash = self
             .as_str()
@@ -59,30 +59,30 @@ pub enum Node {
     Ion,
     /// `/dev/dma_heap`.
     DmaHeapDirectory,
-    /// A node of that directory. No heap need have this name.
+    /// A node of that directory. A heap with this name may not exist.
     DmaHeap(HeapName),
 }
 
 /// The values of stat(2) for a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// Type and permissions: every user may open a node, since the service decides who gets
-    /// buffers.
+    /// Type and permissions: every user may open a node, since the service checks permissions for
+    /// each buffer.
     pub mode: libc::mode_t,
     /// The device number of a node; 0 for the directory.
     pub rdev: libc::dev_t,
-    /// A number of its own: those of heaps come from their names.
+    /// Its own inode number; those of heaps are computed from their names.
     pub inode: u64,
 }
 
-/// ION's number, of those that the kernel gives out to devices without one: no driver has it on
-/// all machines.
+/// ION's device number, from the range that the kernel assigns dynamically: no driver has it on all
+/// machines.
 const ION_DEVICE: (libc::c_uint, libc::c_uint) = (10, 62);
-/// The major number of dma-heaps, of those that the kernel gives out.
+/// The major number of dma-heaps, from the range that the kernel assigns dynamically.
 const DMA_HEAP_MAJOR: libc::c_uint = 251;
 
 impl Node {
-    /// Returns what stat(2) shows of it. All dma-heaps have the same device number.
+    /// Returns the values of stat(2) for the node. All dma-heaps have the same device number.
     pub fn status(self) -> NodeStatus {
         let (mode, rdev, inode) = match &self {
             Self::Ion => (libc::S_IFCHR | 0o666, libc::makedev(ION_DEVICE.0, ION_DEVICE.1), 1),
@@ -93,13 +93,13 @@ impl Node {
     }
 }
 
-/// Returns the node at an absolute path, which need not be normalised: symbolic links are not
-/// followed. Makes no system call and allocates nothing.
+/// Returns the node at an absolute path, which may be not normalised. Does not follow symbolic
+/// links. Makes no system call and allocates nothing.
 pub fn node_at(path: &Path) -> Option<Node> {
     if path.is_absolute() { node_below(Path::new("/"), path) } else { None }
 }
 
-/// Returns the node that `path` means in the absolute path `directory`. As [`node_at`] otherwise.
+/// Returns the node at `path` relative to the absolute path `directory`. Otherwise as [`node_at`].
 pub fn node_below(directory: &Path, path: &Path) -> Option<Node> {
     let start = if path.is_absolute() { Path::new("/") } else { directory };
     let mut steps: [&[u8]; 3] = [b""; 3];
@@ -125,8 +125,8 @@ pub fn node_below(directory: &Path, path: &Path) -> Option<Node> {
     }
 }
 
-/// Returns whether an absolute path means the directory of devices by way of that of dma-heaps,
-/// which the machine may not have.
+/// Returns whether an absolute path leads to the directory of devices through that of dma-heaps,
+/// which the machine may lack.
 pub fn is_above_dma_heaps(path: &Path) -> bool {
     let below = path.as_os_str().as_bytes().strip_suffix(b"/..");
     below.is_some_and(|below| node_at(Path::new(OsStr::from_bytes(below))) == Some(Node::DmaHeapDirectory))

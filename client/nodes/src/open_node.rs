@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The descriptor that a program has of a node.
+//! The descriptor of an open node.
 
 use crate::node::{HeapName, Node};
 use nix::errno::Errno;
@@ -18,7 +18,7 @@ const MAGIC: &[u8; 16] = b"anion open node\n";
 pub const LENGTH: usize = MAGIC.len() + 1 + NAME;
 const NAME: usize = 31;
 
-/// A descriptor that stands for an open node.
+/// A descriptor of an open node.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenNode<'a> {
     /// The node.
@@ -27,14 +27,14 @@ pub struct OpenNode<'a> {
 }
 
 impl<'a> OpenNode<'a> {
-    /// Returns the node that a descriptor stands for; `None` if it stands for none, or is not open.
-    /// Allocates nothing; takes two system calls, of files without seals one.
+    /// Returns the node of a descriptor; `None` if it is no open node, or not open. Allocates
+    /// nothing. Makes two system calls; one for files without seals.
     pub fn of(fd: BorrowedFd<'a>) -> Option<Self> {
         let seals = SealFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GET_SEALS).ok()?);
         if !seals.contains(seals_of_nodes()) {
             return None;
         }
-        // One byte more would be another file.
+        // A file that is one byte longer is no node.
         let mut content = [0; LENGTH + 1];
         if pread(fd, &mut content, 0) != Ok(LENGTH) {
             return None;
@@ -42,7 +42,7 @@ impl<'a> OpenNode<'a> {
         Some(Self { node: node_of(&content[..LENGTH])?, fd })
     }
 
-    /// Returns the inode: duplicates of a descriptor have the same, each open(2) makes another.
+    /// Returns the inode: duplicates of a descriptor have the same, each open(2) creates another.
     ///
     /// # Errors
     /// As fstat(2).
@@ -79,8 +79,8 @@ fn node_of(content: &[u8]) -> Option<Node> {
     }
 }
 
-/// Makes the descriptor of an open node, with the access mode, `O_CLOEXEC`, `O_NONBLOCK` and
-/// `O_PATH` of `flags`; one that would be for writing alone can be read, too.
+/// Creates the descriptor of an open node, with the access mode, `O_CLOEXEC`, `O_NONBLOCK` and
+/// `O_PATH` of `flags`. A write-only descriptor can be read, too.
 ///
 /// # Errors
 /// As open(2) of such a node, and as memfd_create(2).
@@ -110,7 +110,7 @@ pub(crate) fn make(node: Node, flags: OFlag) -> Result<OwnedFd, Errno> {
     let access = if access == OFlag::O_RDONLY { access } else { OFlag::O_RDWR };
     let kept = flags & (OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_PATH);
     let fd = reopen(file.as_fd(), access | kept)?;
-    // The program gets the lowest number that is free, as of any open(2).
+    // The program gets the lowest free number, as with any open(2).
     drop(file);
     let lowest = dup(&fd)?;
     if flags.contains(OFlag::O_CLOEXEC) {
@@ -119,11 +119,11 @@ pub(crate) fn make(node: Node, flags: OFlag) -> Result<OwnedFd, Errno> {
     Ok(lowest)
 }
 
-/// Opens the file of a descriptor once more: a description of its own, and one that counts among
-/// the file's readers or writers, as that of memfd_create(2) does not.
+/// Opens the file of a descriptor again. The new description counts among the file's readers or
+/// writers, unlike that of memfd_create(2).
 ///
 /// # Errors
-/// As open(2); `ENOENT` if /proc is not there.
+/// As open(2); `ENOENT` if /proc is not mounted.
 pub(crate) fn reopen(fd: BorrowedFd<'_>, flags: OFlag) -> Result<OwnedFd, Errno> {
     let place: PathBuf = format!("/proc/self/fd/{}", fd.as_raw_fd()).into();
     open(&place, flags, Mode::empty())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The nodes of one program, and the service behind them.
+//! The nodes of one program, and their connection to the service.
 
 use crate::handles::Files;
 use crate::node::{HeapName, Node};
@@ -14,18 +14,18 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
-/// The interface of ION that a program finds.
+/// The interface of ION that a program sees.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Interface {
     /// Both interfaces, for all requests. libion distinguishes them by `ION_IOC_FREE` of handle 0;
     /// the answer is that of a kernel with descriptors, `ENOTTY`.
     #[default]
     Both,
-    /// The interface of Linux 4.12 to 5.10, whose allocations are descriptors; requests about
-    /// handles are refused.
+    /// The interface of Linux 4.12 to 5.10, whose allocations are descriptors. Requests for handles
+    /// fail.
     Descriptors,
-    /// The interface of older kernels, whose allocations are handles; requests for descriptors are
-    /// refused.
+    /// The interface of older kernels, whose allocations are handles. Requests for descriptors
+    /// fail.
     Handles,
 }
 
@@ -39,7 +39,7 @@ impl Interface {
         }
     }
 
-    /// Returns the interface that a word stands for; `Both` if it is none.
+    /// Returns the interface of a word; `Both` if there is none.
     pub fn of_word(word: &str) -> Self {
         let others = [Self::Descriptors, Self::Handles];
         others.into_iter().find(|interface| interface.word() == word).unwrap_or_default()
@@ -49,23 +49,23 @@ impl Interface {
 /// Settings of [`Nodes`].
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Address of the service, and the time that calls wait for it.
+    /// Address of the service, and how long calls wait for it.
     pub client: anion_client::Settings,
     /// The interface of `/dev/ion`.
     pub interface: Interface,
 }
 
-/// A line of the directory of dma-heaps.
+/// An entry of the directory of dma-heaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// The node's name.
     pub name: HeapName,
-    /// The inode that stat(2) shows of it.
+    /// The inode that stat(2) shows.
     pub inode: u64,
 }
 
-/// The nodes as programs find them. They can be shared by threads; a child of fork(2) has a copy of
-/// its parent's with a connection of its own.
+/// The nodes that programs see. Threads can share them; a child of fork(2) has a copy with a
+/// connection of its own.
 #[derive(Debug, Default)]
 pub struct Nodes {
     pub(crate) settings: Settings,
@@ -74,12 +74,12 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// Returns nodes that connect to the service when they first need it.
+    /// Returns nodes that connect to the service at first use.
     pub fn new(settings: Settings) -> Self {
         Self { settings, ..Self::default() }
     }
 
-    /// Returns the client, connected when it is first needed.
+    /// Returns the client, and connects it at first use.
     ///
     /// # Errors
     /// `ENOTCONN` if no service answers. The next call tries again.
@@ -87,13 +87,13 @@ impl Nodes {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        // Of threads that meet here, one keeps its connection. No lock is held meanwhile, which a
-        // child of fork would find locked.
+        // If several threads connect at once, one connection is kept. No lock is held meanwhile: a
+        // child of fork could never acquire it.
         let connected = Client::with(self.settings.client.clone()).map_err(errno)?;
         Ok(self.client.get_or_init(|| connected))
     }
 
-    /// Returns the heaps that can be allocated from, by descending id.
+    /// Returns the usable heaps, by descending id.
     ///
     /// # Errors
     /// `ENOTCONN` if no service answers; others as `anion_client::Error::errno`.
@@ -102,8 +102,8 @@ impl Nodes {
         Ok(heaps.into_iter().filter(|heap| heap.unavailable.is_none()).collect())
     }
 
-    /// Returns the lines of the directory of dma-heaps, sorted: names and aliases of the heaps that
-    /// can be allocated from. Names that no node can have are left out.
+    /// Returns the entries of the directory of dma-heaps, sorted: names and aliases of the usable
+    /// heaps. Skips names that no node can have.
     ///
     /// # Errors
     /// `ENOTCONN` if no service answers; others as `anion_client::Error::errno`.
@@ -117,7 +117,7 @@ impl Nodes {
         Ok(names.map(entry).collect())
     }
 
-    /// Checks that a node is there: that a service answers, and has a heap of this name.
+    /// Checks that a node exists: that a service answers, and has a heap of this name.
     ///
     /// # Errors
     /// `ENOENT` if not.
@@ -132,23 +132,23 @@ impl Nodes {
         }
     }
 
-    /// Opens a node for a program, with the `O_` flags that it gave. Of these, the descriptor has
-    /// the access mode (of writing alone it makes both), `O_CLOEXEC`, `O_NONBLOCK` and `O_PATH`.
+    /// Opens a node for a program with its `O_` flags. The descriptor has their access mode (a
+    /// write-only one can be read, too), `O_CLOEXEC`, `O_NONBLOCK` and `O_PATH`.
     ///
     /// # Errors
     /// `ENOENT` if no service answers or it has no such heap; `EISDIR`, `ENOTDIR` and `EEXIST` as
-    /// open(2) of such a node; `EMFILE` if descriptors have run out.
+    /// open(2) of such a node; `EMFILE` if no descriptor is free.
     pub fn open(&self, node: Node, flags: c_int) -> Result<OwnedFd, Errno> {
         self.find(node)?;
         self.files.release_closed();
         open_node::make(node, OFlag::from_bits_retain(flags))
     }
 
-    /// Answers ioctl(2) of an open node, with the number and the argument as the program gave them.
+    /// Answers ioctl(2) of an open node, with the program's request number and argument.
     ///
     /// # Errors
     /// Those of the kernel's drivers, in their order: `EINVAL`, `EFAULT`, `ENODEV`, `ENOMEM`,
-    /// `ENOTTY`. For refusals without a counterpart there: `EDQUOT`, `EPERM`, `EOPNOTSUPP`;
+    /// `ENOTTY`. For refusals without a counterpart there: `EDQUOT`, `EPERM`, `EOPNOTSUPP`.
     /// `ENOTCONN` if the service has ended.
     pub fn request(
         &self,
@@ -165,23 +165,23 @@ impl Nodes {
         }
     }
 
-    /// Returns whether any open file of ION has had handles since the last time that all were
-    /// closed. Costs one comparison.
+    /// Returns whether any open file of ION has had handles since all were last closed. Costs one
+    /// comparison.
     pub fn has_handles(&self) -> bool {
         self.files.is_in_use()
     }
 
-    /// Frees the handles of ION's open files of which no descriptor is open any more. Costs one
-    /// comparison if no handle was ever made.
+    /// Frees the handles of ION's open files whose descriptors are all closed. Costs one comparison
+    /// if no handle was ever created.
     pub fn release_closed(&self) {
         self.files.release_closed();
     }
 
-    /// Allocates one buffer; `bytes` are checked as the kernel's drivers check them.
+    /// Allocates one buffer. Checks `bytes` as the kernel's drivers do.
     ///
     /// # Errors
-    /// `EINVAL` for no bytes, and for a number that rounding to pages wraps; `ENOMEM` for more than
-    /// the service's interface can ask for.
+    /// `EINVAL` for a size of 0, and for one that wraps when it is rounded up to pages; `ENOMEM`
+    /// beyond the maximum of the service's interface.
     pub(crate) fn allocate(
         &self,
         bytes: u64,
@@ -197,7 +197,8 @@ impl Nodes {
     }
 }
 
-/// Rounding up to it wraps from here on: the drivers' is 4 KiB on most machines.
+/// A size above `u64::MAX` minus this wraps when the drivers round it up to pages, which have 4 KiB
+/// on most machines.
 const LARGEST_PAGE: u64 = 4095;
 /// Largest granule of the service: a huge page.
 const LARGEST_GRANULE: u64 = 1 << 30;
@@ -206,22 +207,22 @@ pub(crate) fn errno(error: anion_client::Error) -> Errno {
     Errno::from_raw(error.errno())
 }
 
-/// Returns the errno of a call that this process itself made.
+/// Returns the errno of a failed call of this process.
 pub(crate) fn local(error: io::Error) -> Errno {
     Errno::from_raw(errno_of(&error))
 }
 
-/// The number of a request, in its parts: `_IOC` of asm/ioctl.h.
+/// The number of a request: `_IOC` of asm/ioctl.h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Number(pub(crate) u32);
 
 impl Number {
-    /// Returns which of its driver's requests it is.
+    /// Returns the number of the request within its driver.
     pub(crate) fn nr(self) -> u32 {
         self.0 & 0xff
     }
 
-    /// Returns the bytes of the argument.
+    /// Returns the size of the argument in bytes.
     pub(crate) fn size(self) -> usize {
         // 14 bits.
         usize::try_from(self.0 >> 16 & 0x3fff).unwrap_or(0)
@@ -250,15 +251,15 @@ impl<'a, P: Program> Argument<'a, P> {
     /// Reads a structure of `length` bytes, at most 32.
     ///
     /// # Errors
-    /// `EFAULT` if the program has it nowhere.
+    /// `EFAULT` if the program has not mapped it.
     pub(crate) fn read(program: &'a P, address: u64, length: usize) -> Result<Self, Errno> {
         let mut bytes = [0; 32];
         program.read(address, &mut bytes[..length])?;
         Ok(Self { program, address, bytes, length })
     }
 
-    /// Checks that the structure can be written: before a handle is made that only its content
-    /// names.
+    /// Checks that the structure can be written, before a handle is created whose number only the
+    /// structure contains.
     ///
     /// # Errors
     /// `EFAULT` if not.
@@ -266,7 +267,7 @@ impl<'a, P: Program> Argument<'a, P> {
         self.write()
     }
 
-    /// Checks the same before a descriptor is made, as far as [`Program::check_writable`] does.
+    /// Checks the same before a descriptor is created, as far as [`Program::check_writable`] does.
     ///
     /// # Errors
     /// `EFAULT` if not.
@@ -302,7 +303,7 @@ impl<'a, P: Program> Argument<'a, P> {
         self.write()
     }
 
-    /// Puts a descriptor into the program, and its number at `place`.
+    /// Adds a descriptor to the program, and stores its number at `place`.
     ///
     /// # Errors
     /// As [`Program::install`].

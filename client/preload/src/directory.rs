@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! opendir(3), readdir(3) and their kin.
+//! opendir(3), readdir(3) and related functions.
 
 use crate::served;
 use crate::sys::list::{Dirent, Dirent64, Dirp};
@@ -10,7 +10,7 @@ use libc::AT_FDCWD;
 use std::ffi::{c_int, c_long};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// Returns what stands for the open directory; NULL with errno if too many are open.
+/// Returns the object for the open directory; NULL with errno if too many are open.
 fn dirp(fd: OwnedFd, entries: Vec<Entry>) -> Dirp {
     Dirp::new(fd, entries).unwrap_or_else(|| {
         set_errno(libc::EMFILE);
@@ -18,7 +18,7 @@ fn dirp(fd: OwnedFd, entries: Vec<Entry>) -> Dirp {
     })
 }
 
-/// Does as opendir(3).
+/// Implements opendir(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn opendir(path: Text<'_>) -> Dirp {
     let mut found = Dirp::NULL;
@@ -42,7 +42,7 @@ pub extern "C-unwind" fn opendir(path: Text<'_>) -> Dirp {
     }
 }
 
-/// Does as fdopendir(3).
+/// Implements fdopendir(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn fdopendir(fd: c_int) -> Dirp {
     let found = real::fdopendir(fd);
@@ -55,7 +55,7 @@ pub extern "C-unwind" fn fdopendir(fd: c_int) -> Dirp {
     }
 }
 
-/// Does as readdir(3).
+/// Implements readdir(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn readdir(directory: Dirp) -> *mut libc::dirent {
     match directory.list() {
@@ -64,7 +64,7 @@ pub extern "C-unwind" fn readdir(directory: Dirp) -> *mut libc::dirent {
     }
 }
 
-/// Does as readdir(3), of large files.
+/// Implements readdir64(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn readdir64(directory: Dirp) -> *mut libc::dirent64 {
     match directory.list() {
@@ -73,7 +73,7 @@ pub extern "C-unwind" fn readdir64(directory: Dirp) -> *mut libc::dirent64 {
     }
 }
 
-/// Does as readdir_r(3).
+/// Implements readdir_r(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn readdir_r(
     directory: Dirp,
@@ -89,7 +89,7 @@ pub extern "C-unwind" fn readdir_r(
     }
 }
 
-/// Does as readdir_r(3), of large files.
+/// Implements readdir64_r(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn readdir64_r(
     directory: Dirp,
@@ -105,7 +105,7 @@ pub extern "C-unwind" fn readdir64_r(
     }
 }
 
-/// Does as rewinddir(3): reads the lines again.
+/// Implements rewinddir(3): reads the entries again.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn rewinddir(directory: Dirp) {
     match directory.list() {
@@ -119,7 +119,7 @@ pub extern "C-unwind" fn rewinddir(directory: Dirp) {
     }
 }
 
-/// Does as telldir(3).
+/// Implements telldir(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn telldir(directory: Dirp) -> c_long {
     match directory.list() {
@@ -128,7 +128,7 @@ pub extern "C-unwind" fn telldir(directory: Dirp) -> c_long {
     }
 }
 
-/// Does as seekdir(3).
+/// Implements seekdir(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn seekdir(directory: Dirp, place: c_long) {
     match directory.list() {
@@ -137,7 +137,7 @@ pub extern "C-unwind" fn seekdir(directory: Dirp, place: c_long) {
     }
 }
 
-/// Does as dirfd(3).
+/// Implements dirfd(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn dirfd(directory: Dirp) -> c_int {
     match directory.list() {
@@ -146,7 +146,7 @@ pub extern "C-unwind" fn dirfd(directory: Dirp) -> c_int {
     }
 }
 
-/// Does as closedir(3).
+/// Implements closedir(3).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn closedir(directory: Dirp) -> c_int {
     if directory.close() { 0 } else { real::closedir(directory) }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which calls are served here, and the service behind them.
+//! Selects the calls that are served here, and calls the service.
 
 use crate::sys::memory::{OwnProcess, give};
 use crate::sys::{self, Text, borrow, inside, is_forced, set_errno};
@@ -14,10 +14,10 @@ use std::sync::OnceLock;
 
 static NODES: OnceLock<Nodes> = OnceLock::new();
 
-/// Makes the nodes of this process: before it has threads, one of which could be at it during
-/// fork(2). Connects to nothing.
+/// Creates the nodes of this process before it has threads, because another thread could be
+/// creating them during fork(2). Does not connect.
 pub(crate) fn prepare() {
-    // Of this library's own copy of the standard library: the program hears of nothing.
+    // This hook affects only this library's copy of the standard library, and not the program.
     std::panic::set_hook(Box::new(|_| {}));
     sys::memory::prepare();
     nodes();
@@ -31,8 +31,8 @@ fn nodes() -> &'static Nodes {
     })
 }
 
-/// Calls the C library, except for nodes that are this library's whatever the machine has: for
-/// these the answer is that there is none.
+/// Calls the C library. If this library must serve the node also on machines that have it, reports
+/// a missing node instead.
 pub(crate) fn unless_forced(node: impl FnOnce() -> Option<Node>, real: impl FnOnce() -> c_int) -> c_int {
     if is_forced() && node().is_some() {
         set_errno(libc::ENOENT);
@@ -41,15 +41,15 @@ pub(crate) fn unless_forced(node: impl FnOnce() -> Option<Node>, real: impl FnOn
     real()
 }
 
-/// Returns whether a call with this result failed as it does for a node that is not there, or that
-/// the program may not use.
+/// Returns whether a call failed with an error of a missing node, or of one that the program may
+/// not use.
 pub(crate) fn is_missing(result: c_int) -> bool {
     let missing =
         [libc::ENOENT, libc::ENOTDIR, libc::EACCES, libc::EPERM, libc::ENXIO, libc::ENODEV, libc::EROFS];
     result < 0 && missing.contains(&sys::errno())
 }
 
-/// Returns the node that a path means from a directory's descriptor, or from `AT_FDCWD`. Allocates
+/// Returns the node at a path relative to a directory's descriptor, or to `AT_FDCWD`. Allocates
 /// nothing; makes system calls for relative paths.
 pub(crate) fn node(directory: c_int, path: Text<'_>) -> Option<Node> {
     let path = path.path();
@@ -70,15 +70,15 @@ pub(crate) fn node(directory: c_int, path: Text<'_>) -> Option<Node> {
             libc::AT_FDCWD => write!(rest, "/proc/self/cwd").ok()?,
             fd => write!(rest, "/proc/self/fd/{fd}").ok()?,
         }
-        // Longer ones are of no directory above a node.
+        // No directory above a node has a longer path.
         let mut place = [0; 64];
         let length = sys::read_link(&link, &mut place)?;
         node_below(Path::new(OsStr::from_bytes(&place[..length])), path)
     })?
 }
 
-/// Does something with the nodes. `None`, with errno as it was, if this library itself calls, or if
-/// a node is not there.
+/// Calls `run` with the nodes. `None`, with errno unchanged, if this library itself made the call,
+/// or if the node does not exist.
 fn attempt<T>(run: impl FnOnce(&'static Nodes) -> Result<T, Errno>) -> Option<T> {
     match inside(|| run(nodes()))? {
         Ok(value) => Some(value),
@@ -90,35 +90,35 @@ fn attempt<T>(run: impl FnOnce(&'static Nodes) -> Result<T, Errno>) -> Option<T>
     }
 }
 
-/// Returns whether a node is there.
+/// Returns whether a node exists.
 pub(crate) fn is_there(node: Node) -> bool {
     attempt(|nodes| nodes.find(node)).is_some()
 }
 
-/// Opens a node, and returns the descriptor's number; -1 with errno, which stays that of the C
+/// Opens a node, and returns the descriptor's number; -1 with errno, which is that of the C
 /// library's call if there is no such node.
 pub(crate) fn open(node: Node, flags: c_int) -> c_int {
     attempt(|nodes| nodes.open(node, flags)).map_or(-1, give)
 }
 
-/// Opens the directory of dma-heaps, with its lines.
+/// Opens the directory of dma-heaps, and returns it with its entries.
 pub(crate) fn list() -> Option<(OwnedFd, Vec<Entry>)> {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     attempt(|nodes| Ok((nodes.open(Node::DmaHeapDirectory, flags)?, nodes.entries()?)))
 }
 
-/// Returns the lines of the directory.
+/// Returns the entries of the directory.
 pub(crate) fn entries() -> Option<Vec<Entry>> {
     attempt(Nodes::entries)
 }
 
-/// Returns the node that a descriptor of the program stands for.
+/// Returns the node of a descriptor of the program.
 pub(crate) fn node_of(fd: c_int) -> Option<Node> {
     inside(|| OpenNode::of(borrow(fd)?).map(|open| open.node))?
 }
 
-/// Answers a request: -1 with errno if it fails. `None`, with errno as it was, if the descriptor is
-/// of no node.
+/// Answers a request: -1 with errno if it fails. `None`, with errno unchanged, if the descriptor is
+/// no node.
 pub(crate) fn request(fd: c_int, number: u32, argument: usize) -> Option<c_int> {
     let answer = inside(|| {
         let open = OpenNode::of(borrow(fd)?)?;
@@ -133,13 +133,13 @@ pub(crate) fn request(fd: c_int, number: u32, argument: usize) -> Option<c_int> 
     })
 }
 
-/// Returns whether the descriptor is of a node, and closing it may free handles.
+/// Returns whether the descriptor is a node, and closing it may free handles.
 pub(crate) fn may_free(fd: c_int) -> bool {
     NODES.get().is_some_and(Nodes::has_handles) && node_of(fd).is_some()
 }
 
 /// Frees the handles of nodes that are closed.
 pub(crate) fn release_closed() {
-    // None if this library itself calls: what it closes is no node.
+    // None if this library itself made the call, which closes no node.
     inside(|| nodes().release_closed());
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! stat(2) and its kin.
+//! stat(2) and related functions.
 
 use crate::served;
 use crate::sys::status::{Stat, Stat64, Status, Statx};
@@ -8,7 +8,7 @@ use anion_nodes::{Node, is_above_dma_heaps, node_at};
 use libc::AT_FDCWD;
 use std::ffi::{c_int, c_uint};
 
-/// Fills in by `real` what a path means, or else what a node has: with the times and the file
+/// Fills in the status of a path with `real`, or else that of a node, with the times and the file
 /// system of the directory of devices, which `devices` fills in.
 fn of_path<S: Status>(
     directory: c_int,
@@ -19,7 +19,7 @@ fn of_path<S: Status>(
 ) -> c_int {
     let result = served::unless_forced(|| served::node(directory, path), real);
     if result == 0 && path.bytes().is_empty() {
-        // With AT_EMPTY_PATH: of the descriptor itself.
+        // With AT_EMPTY_PATH: the descriptor itself.
         return of_descriptor(directory, status, || 0);
     }
     if !served::is_missing(result) {
@@ -43,7 +43,7 @@ fn is_above(path: Text<'_>) -> bool {
     is_above_dma_heaps(path.path()) && served::is_there(Node::DmaHeapDirectory)
 }
 
-/// Fills in by `real` what a descriptor is of; of a node, what that has.
+/// Fills in the status of a descriptor with `real`; for an open node, that of the node.
 fn of_descriptor<S: Status>(fd: c_int, status: S, real: impl FnOnce() -> c_int) -> c_int {
     let result = real();
     if result == 0
@@ -55,54 +55,54 @@ fn of_descriptor<S: Status>(fd: c_int, status: S, real: impl FnOnce() -> c_int) 
     result
 }
 
-/// Does as stat(2).
+/// Implements stat(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn stat(path: Text<'_>, status: Stat<'_>) -> c_int {
     let devices = || real::stat(Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::stat(path, status), devices)
 }
 
-/// Does as stat(2), of large files.
+/// Implements stat64(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn stat64(path: Text<'_>, status: Stat64<'_>) -> c_int {
     let devices = || real::stat64(Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::stat64(path, status), devices)
 }
 
-/// Does as lstat(2).
+/// Implements lstat(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn lstat(path: Text<'_>, status: Stat<'_>) -> c_int {
     let devices = || real::stat(Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::lstat(path, status), devices)
 }
 
-/// Does as lstat(2), of large files.
+/// Implements lstat64(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn lstat64(path: Text<'_>, status: Stat64<'_>) -> c_int {
     let devices = || real::stat64(Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::lstat64(path, status), devices)
 }
 
-/// Does as fstat(2).
+/// Implements fstat(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn fstat(fd: c_int, status: Stat<'_>) -> c_int {
     of_descriptor(fd, status, || real::fstat(fd, status))
 }
 
-/// Does as fstat(2), of large files.
+/// Implements fstat64(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn fstat64(fd: c_int, status: Stat64<'_>) -> c_int {
     of_descriptor(fd, status, || real::fstat64(fd, status))
 }
 
-/// Does as fstatat(2).
+/// Implements fstatat(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn fstatat(directory: c_int, path: Text<'_>, status: Stat<'_>, flags: c_int) -> c_int {
     let devices = || real::fstatat(AT_FDCWD, Text::DEV, status, 0);
     of_path(directory, path, status, || real::fstatat(directory, path, status, flags), devices)
 }
 
-/// Does as fstatat(2), of large files.
+/// Implements fstatat64(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn fstatat64(
     directory: c_int,
@@ -114,7 +114,7 @@ pub extern "C-unwind" fn fstatat64(
     of_path(directory, path, status, || real::fstatat64(directory, path, status, flags), devices)
 }
 
-/// Does as statx(2).
+/// Implements statx(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn statx(
     directory: c_int,
@@ -127,47 +127,47 @@ pub extern "C-unwind" fn statx(
     of_path(directory, path, status, || real::statx(directory, path, flags, mask, status), devices)
 }
 
-/// What programs built before glibc 2.33 call for stat(2).
+/// Implements stat(2) for programs that were built before glibc 2.33.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn __xstat(version: c_int, path: Text<'_>, status: Stat<'_>) -> c_int {
     let devices = || real::__xstat(version, Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::__xstat(version, path, status), devices)
 }
 
-/// The same, of large files.
+/// Implements stat64(2) for such programs.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn __xstat64(version: c_int, path: Text<'_>, status: Stat64<'_>) -> c_int {
     let devices = || real::__xstat64(version, Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::__xstat64(version, path, status), devices)
 }
 
-/// What programs built before glibc 2.33 call for lstat(2).
+/// Implements lstat(2) for programs that were built before glibc 2.33.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn __lxstat(version: c_int, path: Text<'_>, status: Stat<'_>) -> c_int {
     let devices = || real::__xstat(version, Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::__lxstat(version, path, status), devices)
 }
 
-/// The same, of large files.
+/// Implements lstat64(2) for such programs.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn __lxstat64(version: c_int, path: Text<'_>, status: Stat64<'_>) -> c_int {
     let devices = || real::__xstat64(version, Text::DEV, status);
     of_path(AT_FDCWD, path, status, || real::__lxstat64(version, path, status), devices)
 }
 
-/// What programs built before glibc 2.33 call for fstat(2).
+/// Implements fstat(2) for programs that were built before glibc 2.33.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn __fxstat(version: c_int, fd: c_int, status: Stat<'_>) -> c_int {
     of_descriptor(fd, status, || real::__fxstat(version, fd, status))
 }
 
-/// The same, of large files.
+/// Implements fstat64(2) for such programs.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn __fxstat64(version: c_int, fd: c_int, status: Stat64<'_>) -> c_int {
     of_descriptor(fd, status, || real::__fxstat64(version, fd, status))
 }
 
-/// What programs built before glibc 2.33 call for fstatat(2).
+/// Implements fstatat(2) for programs that were built before glibc 2.33.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn __fxstatat(
     version: c_int,
@@ -181,7 +181,7 @@ pub extern "C-unwind" fn __fxstatat(
     of_path(directory, path, status, real, devices)
 }
 
-/// The same, of large files.
+/// Implements fstatat64(2) for such programs.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn __fxstatat64(
     version: c_int,
@@ -195,7 +195,7 @@ pub extern "C-unwind" fn __fxstatat64(
     of_path(directory, path, status, real, devices)
 }
 
-/// Asks by `real` for an attribute of a path: nodes have none.
+/// Reads an attribute of a path with `real`: nodes have no attributes.
 fn attribute(path: Text<'_>, real: impl FnOnce() -> isize) -> isize {
     let result = real();
     let failed = if result < 0 { -1 } else { 0 };
@@ -208,13 +208,13 @@ fn attribute(path: Text<'_>, real: impl FnOnce() -> isize) -> isize {
     result
 }
 
-/// Does as getxattr(2).
+/// Implements getxattr(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn getxattr(path: Text<'_>, name: Text<'_>, value: Rest, size: usize) -> isize {
     attribute(path, || real::getxattr(path, name, value, size))
 }
 
-/// Does as lgetxattr(2).
+/// Implements lgetxattr(2).
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn lgetxattr(path: Text<'_>, name: Text<'_>, value: Rest, size: usize) -> isize {
     attribute(path, || real::lgetxattr(path, name, value, size))

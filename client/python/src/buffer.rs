@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex};
 pub(crate) struct Buffer {
     held: Held<anion_client::Buffer>,
     access: Access,
-    /// The mapping of the buffer's own views: made for the first view, closed with the buffer,
-    /// which is neither closed nor detached while this is locked.
+    /// The mapping of the buffer's own views: created for the first view, closed with the buffer.
+    /// The buffer is neither closed nor detached while this is locked.
     mapping: Mutex<Option<Py<Mapping>>>,
     #[pyo3(get)]
     id: u64,
@@ -31,7 +31,7 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Returns what Python gets of a buffer that permits `access`.
+    /// Returns the Python object of a buffer that permits `access`.
     pub(crate) fn new(buffer: anion_client::Buffer, access: Access) -> Self {
         Self {
             access,
@@ -45,17 +45,17 @@ impl Buffer {
         }
     }
 
-    /// Returns the mapping that the buffer's own views are of.
+    /// Returns the mapping of the buffer's own views.
     ///
     /// # Errors
-    /// `ValueError` once the buffer is closed; `anion.Error` if it cannot be mapped.
+    /// `ValueError` after the buffer was closed; `anion.Error` if it cannot be mapped.
     pub(crate) fn own_mapping(&self, py: Python<'_>) -> PyResult<Py<Mapping>> {
         if let Some(mapping) = lock(&self.mapping).as_ref() {
             return Ok(mapping.clone_ref(py));
         }
         let made = Py::new(py, self.mapped(py, self.access)?)?;
         let mut place = lock(&self.mapping);
-        // Another thread may have closed the buffer meanwhile, or have mapped it as well.
+        // Another thread may have closed or mapped the buffer since.
         self.held.get()?;
         Ok(place.get_or_insert(made).clone_ref(py))
     }
@@ -96,7 +96,7 @@ impl Buffer {
         drop(own);
         let fd = py.detach(|| match Arc::try_unwrap(buffer) {
             Ok(buffer) => Ok(buffer.into_fd()),
-            // A call of another thread still has the buffer.
+            // A call of another thread still uses the buffer.
             Err(shared) => shared.as_fd().try_clone_to_owned(),
         });
         Ok(fd.map_err(Failure::system("cannot copy the descriptor"))?.into_raw_fd())
@@ -120,7 +120,7 @@ impl Buffer {
         let mut mapping = lock(&self.mapping);
         let map = mapping.as_ref().map(|mapping| mapping.get().take()).transpose()?;
         let (own, buffer) = (mapping.take(), self.held.take());
-        // Before the interpreter's lock is given up: a thread that waits for this one has that.
+        // Before the interpreter's lock is released: a thread that waits for `mapping` holds it.
         drop(mapping);
         drop(own);
         py.detach(|| drop((map, buffer)));
@@ -131,7 +131,7 @@ impl Buffer {
         usize::try_from(self.bytes).map_err(|error| PyOverflowError::new_err(error.to_string()))
     }
 
-    /// A buffer is something, whatever its length.
+    /// A buffer is always true, whatever its length.
     fn __bool__(&self) -> bool {
         true
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The connection.
+//! The client of the service.
 
 use crate::buffer::Buffer;
 use crate::error::Failure;
@@ -42,10 +42,10 @@ pub(crate) fn connect(
     Ok(Client(Held::new("client", client)))
 }
 
-/// Returns the endpoint that a text names.
+/// Parses an endpoint.
 ///
 /// # Errors
-/// `ValueError` if it is none, or not UTF-8.
+/// `ValueError` if it is not valid, or not UTF-8.
 fn endpoint_of(text: &Path) -> PyResult<Endpoint> {
     let Some(text) = text.to_str() else {
         return Err(PyValueError::new_err(format!("endpoint is {text:?}, but it must be UTF-8")));

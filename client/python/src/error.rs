@@ -11,7 +11,7 @@ use std::io;
 pub(crate) struct Failure(pub(crate) Error);
 
 impl Failure {
-    /// Returns what makes a failure of a system call's error; `what` names the call.
+    /// Returns a function that converts a system call's error to a failure; `what` names the call.
     pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |cause| Self(Error::Local { what, cause })
     }

@@ -5,8 +5,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A value that is there until the object is closed. A call that another thread makes meanwhile
-/// goes on with it.
+/// A value that exists until the object is closed. A call of another thread can still use it after
+/// that.
 pub(crate) struct Held<T> {
     what: &'static str,
     value: Mutex<Option<Arc<T>>>,
@@ -21,12 +21,12 @@ impl<T: Send + Sync> Held<T> {
     /// Returns the value.
     ///
     /// # Errors
-    /// `ValueError` once the object is closed.
+    /// `ValueError` after the object was closed.
     pub(crate) fn get(&self) -> PyResult<Arc<T>> {
         lock(&self.value).clone().ok_or_else(|| closed(self.what))
     }
 
-    /// Takes the value out; `None` once the object is closed.
+    /// Removes and returns the value; `None` after the object was closed.
     pub(crate) fn take(&self) -> Option<Arc<T>> {
         lock(&self.value).take()
     }
@@ -48,7 +48,7 @@ pub(crate) fn closed(what: &str) -> PyErr {
     PyValueError::new_err(format!("the {what} is closed"))
 }
 
-/// Locks what no panic leaves half changed.
+/// Locks a value that no panic leaves half changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The client library for Python. The package `anion` has this module's classes, with their types
-//! in `_anion.pyi`, and what is plain Python beside them.
+//! The client library for Python. The package `anion` has this module's classes, typed in
+//! `_anion.pyi`, and additional plain Python.
 //!
-//! No call that may wait has the interpreter's lock: other threads of Python go on. Objects can be
-//! used by several threads; what they hold is behind locks that are held for a moment, with the
-//! interpreter's lock and without running Python, so that no child of fork(2) finds one locked.
+//! Calls that may wait release the interpreter's lock, so that other Python threads continue.
+//! Threads can share objects. Their locks are held only for a moment, with the interpreter's lock
+//! and without running Python, so that no child of fork(2) finds one locked.
 
 #![deny(unsafe_code)]
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory of a buffer, mapped into this process.
+//! Mappings of buffers into this process.
 
 use crate::error::Failure;
 use crate::held::{closed, lock};
@@ -24,9 +24,9 @@ pub(crate) struct Mapping {
 }
 
 struct State {
-    /// Never taken out while there are views.
+    /// Never removed while there are views.
     map: Option<Arc<anion_client::Mapping>>,
-    /// Views that are there: memoryview, numpy.ndarray and other takers of the buffer protocol.
+    /// The number of views: memoryview, numpy.ndarray and other users of the buffer protocol.
     views: usize,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Memory {
 }
 
 impl Mapping {
-    /// Returns what Python gets of a mapping.
+    /// Returns the Python object of a mapping.
     pub(crate) fn new(map: anion_client::Mapping) -> Self {
         let (access, bytes) = (map.access(), map.len());
         Self { state: Mutex::new(State { map: Some(Arc::new(map)), views: 0 }), access, bytes }
@@ -48,7 +48,7 @@ impl Mapping {
         lock(&self.state).map.clone().ok_or_else(|| closed("mapping"))
     }
 
-    /// Takes the memory out, for it to be unmapped; `None` once the mapping is closed.
+    /// Removes and returns the memory, for it to be unmapped; `None` after the mapping was closed.
     ///
     /// # Errors
     /// `BufferError` while there are views.
@@ -61,11 +61,11 @@ impl Mapping {
         Ok(state.map.take())
     }
 
-    /// Counts a view and returns what it is of: valid until as many calls of
-    /// [`Mapping::end_view`] as of this were made.
+    /// Counts a view and returns its memory, which is valid until [`Mapping::end_view`] was called
+    /// as often as this function.
     ///
     /// # Errors
-    /// `ValueError` once the mapping is closed.
+    /// `ValueError` after the mapping was closed.
     pub(crate) fn begin_view(&self) -> PyResult<Memory> {
         let mut state = lock(&self.state);
         let start = state.map.as_ref().ok_or_else(|| closed("mapping"))?.as_ptr();
@@ -73,7 +73,7 @@ impl Mapping {
         Ok(Memory { start, bytes: self.bytes, is_read_only: self.access == Access::ReadOnly })
     }
 
-    /// Counts a view no more.
+    /// Ends the count of a view.
     pub(crate) fn end_view(&self) {
         let mut state = lock(&self.state);
         state.views = state.views.saturating_sub(1);
@@ -139,15 +139,15 @@ pub(crate) fn map_fd(
     Ok(Mapping::new(mapped.map_err(Failure::system("cannot map the descriptor"))?))
 }
 
-/// Returns the bytes of the buffer behind a descriptor.
+/// Returns the size in bytes of a descriptor's buffer.
 fn size_of(fd: &OwnedFd) -> io::Result<usize> {
     let told = fstat(fd)?.st_size;
-    // Some drivers tell it to lseek(2) alone.
+    // Some drivers report the size only to lseek(2).
     let bytes = if told > 0 { told } else { lseek(fd, 0, Whence::SeekEnd)? };
     usize::try_from(bytes).map_err(io::Error::other)
 }
 
-/// Returns what "r" or "rw" permits.
+/// Parses "r" or "rw".
 ///
 /// # Errors
 /// `ValueError` if it is neither.
@@ -159,7 +159,7 @@ pub(crate) fn access_of(word: &str) -> PyResult<Access> {
     }
 }
 
-/// Accesses of the CPU to a mapping, from where a `with` begins to where it ends.
+/// An access of the CPU to a mapping, which lasts for a `with` block.
 #[pyclass(frozen, module = "anion")]
 pub(crate) struct CpuAccess {
     mapping: Py<Mapping>,
@@ -211,7 +211,8 @@ impl CpuAccess {
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
         let begun = lock(&self.begun).take();
         let Begun { map, view } = begun.ok_or_else(|| PyValueError::new_err("the access has not begun"))?;
-        // It fails if something was made of it that is still there; then it goes with that.
+        // It fails if an object that still exists uses the view; the view then ends with that
+        // object.
         let _ = view.call_method0(py, "release");
         let told = py.detach(|| map.tell(self.access, Phase::End));
         Ok(told.map_err(Failure::system("cannot end the access"))?)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Answers of the service as the dataclasses of `anion._records`.
+//! Converts answers of the service to the dataclasses of `anion._records`.
 
 use anion_client::{Backing, Heap, HeapType, PressureLevel, Refusal};
 use pyo3::prelude::*;
@@ -9,7 +9,7 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::ClientUsage::ClientU
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Explanation::Explanation;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::HeapVerdict::HeapVerdict;
 
-/// Returns a class, or another value, of the part that is written in Python.
+/// Returns a class, or another value, of the package's Python part.
 pub(crate) fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     py.import("anion._records")?.getattr(name)
 }
@@ -35,7 +35,7 @@ pub(crate) fn heap<'py>(py: Python<'py>, heap: &Heap) -> PyResult<Bound<'py, PyA
     class(py, "Heap")?.call((), Some(&fields))
 }
 
-/// Returns what a uid holds as `anion.Usage`.
+/// Returns a uid's usage as `anion.Usage`.
 pub(crate) fn usage<'py>(py: Python<'py>, row: &ClientUsage) -> PyResult<Bound<'py, PyAny>> {
     let limit = |value: i64| Some(number(value)).filter(|value| *value > 0);
     let fields = PyDict::new(py);
@@ -50,7 +50,7 @@ pub(crate) fn usage<'py>(py: Python<'py>, row: &ClientUsage) -> PyResult<Bound<'
     class(py, "Usage")?.call((), Some(&fields))
 }
 
-/// Returns what the service knows of a buffer as `anion.Description`.
+/// Returns the service's information on a buffer as `anion.Description`.
 pub(crate) fn description<'py>(py: Python<'py>, found: &BufferInfo) -> PyResult<Bound<'py, PyAny>> {
     let fields = PyDict::new(py);
     fields.set_item("id", found.id.cast_unsigned())?;
@@ -66,7 +66,7 @@ pub(crate) fn description<'py>(py: Python<'py>, found: &BufferInfo) -> PyResult<
     class(py, "Description")?.call((), Some(&fields))
 }
 
-/// Returns what an allocation would do as `anion.Explanation`.
+/// Returns an answer to `explain` as `anion.Explanation`.
 pub(crate) fn explanation<'py>(py: Python<'py>, answer: &Explanation) -> PyResult<Bound<'py, PyAny>> {
     let verdicts: PyResult<Vec<_>> = answer.verdicts.iter().map(|one| verdict(py, one)).collect();
     let refusal = (!answer.possible).then(|| Refusal::from(answer.error).to_string());
@@ -100,7 +100,7 @@ fn word<'py>(py: Python<'py>, words: &str, value: i32) -> PyResult<Option<Bound<
     Ok(usize::try_from(value).ok().and_then(|value| words.get_item(value).ok()))
 }
 
-/// Returns a number of the interface, which has no unsigned ones; 0 for a negative one.
+/// Converts a number of the interface, which has no unsigned ones; 0 for a negative number.
 fn number(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Requests, from the keywords of a call.
+//! Builds requests from the keywords of a call.
 
 use anion_client::{Access, Request};
 use pyo3::exceptions::PyTypeError;
@@ -10,8 +10,8 @@ use pyo3::types::{PyDict, PyInt, PyString};
 /// and the access that its buffers permit.
 ///
 /// # Errors
-/// `TypeError` for a keyword that is none, or a value of another type; `OverflowError` for a number
-/// that is negative or beyond the interface. The service judges the rest.
+/// `TypeError` for an unknown keyword, or a value of another type; `OverflowError` for a negative
+/// number, or one that exceeds the interface's integers. The service checks the rest.
 pub(crate) fn request(
     bytes: u64,
     count: u32,
@@ -39,7 +39,7 @@ pub(crate) fn request(
     Ok((request, access))
 }
 
-/// Adds a mask of heap ids, a name, or several names in the order in which they are tried.
+/// Adds a mask of heap ids, a name, or several names in the order in which the service tries them.
 fn with_heaps(request: Request, heaps: &Bound<'_, PyAny>) -> PyResult<Request> {
     if heaps.is_instance_of::<PyInt>() {
         return Ok(request.heap_mask(heaps.extract()?));
@@ -58,9 +58,9 @@ where
     value.extract().map_err(|error| named(value.py(), key, error))
 }
 
-/// Returns the error with a note that names the keyword, as those of other arguments have.
+/// Returns the error with a note that names the keyword, as errors of other arguments have.
 fn named(py: Python<'_>, key: &str, error: PyErr) -> PyErr {
-    // It fails if memory has run out, and the error is as good without.
+    // It fails if no memory is left; the error is complete without the note.
     let _ = error.value(py).call_method1("add_note", (format!("while processing '{key}'"),));
     error
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The C functions of libdmabufheap. All of them answer a negative errno on failure.
+//! The C functions of libdmabufheap. On failure, all of them return a negative errno.
 
 use super::client;
 use crate::error::{Failure, attempt, given};
@@ -13,7 +13,7 @@ use std::os::fd::IntoRawFd;
 use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
-/// What programs hold in place of the device.
+/// The object that programs hold instead of an open device.
 #[derive(Default)]
 pub struct BufferAllocator {
     names: RwLock<HeapNames>,
@@ -22,19 +22,20 @@ pub struct BufferAllocator {
 /// A function that synchronises a buffer of the legacy ION. It is never called.
 type LegacySync = Option<extern "C" fn(c_int, c_int, *mut c_void) -> c_int>;
 
-/// Makes an allocator; never NULL. The service is looked for by the first call that needs it.
+/// Creates an allocator; never NULL. The first call that needs the service connects to it.
 #[unsafe(no_mangle)]
 pub extern "C" fn CreateDmabufHeapBufferAllocator() -> Box<BufferAllocator> {
     Box::default()
 }
 
-/// Frees it. NULL is nothing.
+/// Frees it. NULL does nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn FreeDmabufHeapBufferAllocator(allocator: Option<Box<BufferAllocator>>) {
     drop(allocator);
 }
 
-/// Returns a descriptor of a new buffer of a heap. The alignment was for ION alone, and is ignored.
+/// Returns a descriptor of a new buffer of a heap. The alignment applied only to ION, and is
+/// ignored.
 #[unsafe(no_mangle)]
 pub extern "C" fn DmabufHeapAlloc(
     allocator: Option<&BufferAllocator>,
@@ -61,8 +62,8 @@ pub extern "C" fn DmabufHeapAllocSystem(
     attempt(None, || allocate(allocator, HeapNames::of_system(cpu_access), len, heap_flags))
 }
 
-/// Has the heap with ION's name tried where none answers to `heap_name`. An empty name maps
-/// nothing.
+/// Makes the heap with ION's name the alternative if no heap has the name `heap_name`. An empty
+/// name adds no alternative.
 #[unsafe(no_mangle)]
 pub extern "C" fn MapDmabufHeapNameToIonHeap(
     allocator: Option<&BufferAllocator>,
@@ -107,7 +108,7 @@ pub extern "C" fn DmabufHeapCpuSyncEnd(
     synchronise(allocator, dmabuf_fd, sync_type, Phase::End)
 }
 
-/// Returns whether the machine has ION's device: programs choose an interface by it.
+/// Returns whether the machine has ION's device: programs select an interface with this function.
 #[unsafe(no_mangle)]
 pub extern "C" fn CheckIonSupport() -> bool {
     Path::new("/dev/ion").exists()
@@ -155,7 +156,8 @@ pub extern "C" fn DmabufHeapCpuSyncEnd2(
     synchronise(allocator, dmabuf_fd, sync_type, Phase::End)
 }
 
-/// Gives a dma-buf a name of at most 31 bytes, which the kernel shows; -ENOTTY if it is none.
+/// Gives a dma-buf a name of at most 31 bytes, which the kernel shows; -ENOTTY if `fd` is no
+/// dma-buf.
 #[unsafe(no_mangle)]
 pub extern "C" fn DmabufSetName(
     allocator: Option<&BufferAllocator>,
@@ -171,9 +173,9 @@ pub extern "C" fn DmabufSetName(
     })
 }
 
-/// Writes the names and aliases of the heaps that can be allocated from, each with its NUL, as far
-/// as `len` bytes reach, and returns how many bytes all of them take. libdmabufheap has no such
-/// function: `BufferAllocator::GetDmabufHeapList` of the header is made of it.
+/// Writes the names and aliases of the usable heaps, each with its NUL, up to `len` bytes. Returns
+/// the bytes that all of them need. libdmabufheap has no such function; the header uses it for
+/// `BufferAllocator::GetDmabufHeapList`.
 #[unsafe(no_mangle)]
 pub extern "C" fn AnionDmabufHeapNames(names: Names<'_>, len: usize) -> c_int {
     attempt(None, || {

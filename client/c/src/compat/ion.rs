@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The functions of libion. All of them answer a negative errno on failure.
+//! The functions of libion. On failure, all of them return a negative errno.
 
 use crate::error::{Failure, attempt, given};
 use crate::sys::compat::{self, HeapArray, borrow, map};
@@ -12,21 +12,21 @@ use std::mem::MaybeUninit;
 use std::os::fd::IntoRawFd;
 use std::sync::OnceLock;
 
-/// Returns the nodes of this process, which connect to the service when they first need it.
+/// Returns the nodes of this process, which connect to the service at first use.
 fn nodes() -> &'static Nodes {
     static NODES: OnceLock<Nodes> = OnceLock::new();
     NODES.get_or_init(Nodes::default)
 }
 
-/// Returns what makes a failure of an errno; `what` names the call or the argument.
+/// Returns a function that converts an errno to a failure; `what` names the call or the argument.
 fn failed(what: &'static str) -> impl FnOnce(Errno) -> Failure {
     move |errno| Failure::system(what)(io::Error::from(errno))
 }
 
-/// Returns what `ion_open` gave.
+/// Returns the open node of a descriptor that `ion_open` returned.
 ///
 /// # Errors
-/// `EBADF` if `fd` is not open, `ENOTTY` if it is something else.
+/// `EBADF` if `fd` is not open, `ENOTTY` if it is no open node.
 fn opened(fd: c_int) -> Result<OpenNode<'static>, Failure> {
     let fd = borrow(c_uint::try_from(fd).unwrap_or(c_uint::MAX))?;
     nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFD).map_err(failed("fd"))?;
@@ -34,12 +34,12 @@ fn opened(fd: c_int) -> Result<OpenNode<'static>, Failure> {
     open.ok_or_else(|| failed("fd")(Errno::ENOTTY))
 }
 
-/// Opens what stands for the device, if the service can be reached.
+/// Opens ION's node, if the service can be reached.
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_open() -> c_int {
     attempt(None, || {
         let fd = nodes().open(Node::Ion, libc::O_RDWR | libc::O_CLOEXEC);
-        // The kernel has no node where no service answers.
+        // Without a service, programs see the error of a missing node.
         Ok(fd
             .map_err(|errno| {
                 failed("ion_open")(if errno == Errno::ENOENT { Errno::ENOTCONN } else { errno })
@@ -59,7 +59,7 @@ pub extern "C" fn ion_close(fd: c_int) -> c_int {
     })
 }
 
-/// Allocates a buffer and gives a handle of it.
+/// Allocates a buffer and returns a handle of it.
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_alloc(
     fd: c_int,
@@ -78,7 +78,7 @@ pub extern "C" fn ion_alloc(
     })
 }
 
-/// Allocates a buffer and gives its descriptor.
+/// Allocates a buffer and returns its descriptor.
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_alloc_fd(
     fd: c_int,
@@ -97,7 +97,8 @@ pub extern "C" fn ion_alloc_fd(
     })
 }
 
-/// Makes what the CPU wrote visible to devices, and the reverse.
+/// Makes data that the CPU wrote visible to devices, and data that devices wrote visible to the
+/// CPU.
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_sync_fd(fd: c_int, handle_fd: c_int) -> c_int {
     attempt(None, || {
@@ -108,7 +109,7 @@ pub extern "C" fn ion_sync_fd(fd: c_int, handle_fd: c_int) -> c_int {
     })
 }
 
-/// Frees a handle. Descriptors and mappings of its buffer stay.
+/// Frees a handle. Descriptors and mappings of its buffer stay valid.
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_free(fd: c_int, handle: c_int) -> c_int {
     attempt(None, || {
@@ -117,7 +118,7 @@ pub extern "C" fn ion_free(fd: c_int, handle: c_int) -> c_int {
     })
 }
 
-/// Maps the buffer of a handle, and gives a descriptor of it, too.
+/// Maps the buffer of a handle, and returns a descriptor of it, too.
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_map(
     fd: c_int,
@@ -138,7 +139,7 @@ pub extern "C" fn ion_map(
     })
 }
 
-/// Gives a descriptor of a handle's buffer.
+/// Returns a descriptor of a handle's buffer.
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_share(fd: c_int, handle: c_int, share_fd: Option<&mut MaybeUninit<c_int>>) -> c_int {
     attempt(None, || {
@@ -149,7 +150,7 @@ pub extern "C" fn ion_share(fd: c_int, handle: c_int, share_fd: Option<&mut Mayb
     })
 }
 
-/// Gives a handle for a buffer's descriptor: the one that the buffer has already, if it has one.
+/// Returns a handle for a buffer's descriptor: the existing one, if the buffer has a handle.
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_import(fd: c_int, share_fd: c_int, handle: Option<&mut MaybeUninit<c_int>>) -> c_int {
     attempt(None, || {
@@ -160,7 +161,7 @@ pub extern "C" fn ion_import(fd: c_int, share_fd: c_int, handle: Option<&mut May
     })
 }
 
-/// Counts the heaps that can be allocated from.
+/// Counts the usable heaps.
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_query_heap_cnt(fd: c_int, count: Option<&mut MaybeUninit<c_int>>) -> c_int {
     attempt(None, || {
@@ -172,7 +173,7 @@ pub extern "C" fn ion_query_heap_cnt(fd: c_int, count: Option<&mut MaybeUninit<c
     })
 }
 
-/// Writes as many of them as there is room for.
+/// Writes as many of them as fit.
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_query_get_heaps(fd: c_int, count: c_int, buffers: HeapArray<'_>) -> c_int {
     attempt(None, || {
@@ -184,14 +185,14 @@ pub extern "C" fn ion_query_get_heaps(fd: c_int, count: c_int, buffers: HeapArra
     })
 }
 
-/// Returns 0: descriptors are what programs are to use. Handles are there for those that do not
-/// ask.
+/// Returns 0: programs are to use descriptors. Handles exist for programs that do not call this
+/// function.
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_is_legacy(_fd: c_int) -> c_int {
     0
 }
 
-/// Returns 0: heaps have the ids that the service's configuration gives them.
+/// Returns 0: heaps have the ids of the service's configuration.
 #[unsafe(no_mangle)]
 pub extern "C" fn ion_is_using_modular_heaps(_fd: c_int) -> c_int {
     0

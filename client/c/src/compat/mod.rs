@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `libdmabufheap` and `libion` for programs that were written for them: the same functions, over
-//! the service's heaps. docs/porting.md says what becomes of each call.
+//! `libdmabufheap` and `libion` over the service's heaps, for programs that use these libraries.
+//! docs/porting.md describes the behaviour of each call.
 //!
-//! They are linked from the same archive as libanion, and each exports what its `.map` lists.
+//! They are linked from the same archive as libanion. Each exports the functions in its `.map`.
 
 pub mod dmabufheap;
 pub mod ion;
@@ -11,8 +11,8 @@ use crate::error::Failure;
 use ::anion_client::Client;
 use std::sync::OnceLock;
 
-/// Returns the client of this process, connected when it is first needed: neither library has a
-/// function that could say where the service is, or that there is none.
+/// Returns the client of this process, and connects it at first use: no function of these libraries
+/// takes an address of the service, or reports that there is none.
 ///
 /// # Errors
 /// As [`Client::connect`]. The next call tries again.
@@ -21,8 +21,8 @@ fn client() -> Result<&'static Client, Failure> {
     if let Some(client) = CLIENT.get() {
         return Ok(client);
     }
-    // Of threads that meet here, one keeps its connection. No lock is held meanwhile, which a child
-    // of fork would find locked.
+    // If several threads connect at once, one connection is kept. No lock is held meanwhile: a
+    // child of fork could never acquire it.
     let connected = Client::connect()?;
     Ok(CLIENT.get_or_init(|| connected))
 }

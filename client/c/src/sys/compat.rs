@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Arguments of the functions of libdmabufheap and libion that are read and written.
+//! Arguments of the functions of libdmabufheap and libion that point to the caller's memory.
 
 use crate::error::Failure;
 use anion_nodes::HEAP;
@@ -9,30 +9,29 @@ use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-/// Memory of the caller of `AnionDmabufHeapNames`, with room for as many bytes as the length beside
-/// it; NULL if that is 0.
+/// Memory of the caller of `AnionDmabufHeapNames`, with as many bytes as the length argument; NULL
+/// if that is 0.
 #[repr(transparent)]
 pub struct Names<'a>(*mut c_char, PhantomData<&'a mut c_char>);
 
 impl Names<'_> {
-    /// Stores the bytes, of which there must be no more than the caller has room for.
+    /// Stores the bytes, which must fit into the caller's memory.
     pub(crate) fn store(self, bytes: &[u8]) {
         if !self.0.is_null() {
-            // SAFETY: values come from C alone (the field is private), where this is room for as
-            // many bytes as the length says that `bytes` is cut to, and not memory of this library,
-            // so that the two do not overlap.
+            // SAFETY: values come from C alone (the field is private), and point to as many bytes
+            // as the length to which `bytes` is cut. The memory does not belong to this library, so
+            // that the two do not overlap.
             unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.0.cast(), bytes.len()) };
         }
     }
 }
 
-/// Memory of the caller of `ion_query_get_heaps`, with room for as many heaps as the count beside
-/// it, or NULL.
+/// Memory of the caller of `ion_query_get_heaps`, for as many heaps as the count argument, or NULL.
 #[repr(transparent)]
 pub struct HeapArray<'a>(*mut [u8; HEAP], PhantomData<&'a mut [u8; HEAP]>);
 
 impl HeapArray<'_> {
-    /// Stores the heaps, of which there must be no more than the caller has room for.
+    /// Stores the heaps, which must fit into the caller's memory.
     ///
     /// # Errors
     /// If it is NULL.
@@ -41,34 +40,34 @@ impl HeapArray<'_> {
             return Err(Failure::Argument("buffers is NULL".to_owned()));
         }
         for (index, heap) in heaps.iter().enumerate() {
-            // SAFETY: values come from C alone (the field is private), where this is room for as
-            // many heaps as the count says that `heaps` is cut to.
+            // SAFETY: values come from C alone (the field is private), and point to memory for as
+            // many heaps as the count to which `heaps` is cut.
             unsafe { self.0.wrapping_add(index).write(*heap) };
         }
         Ok(())
     }
 }
 
-/// Returns the caller's descriptor, for a call during which the caller keeps it open.
+/// Borrows the caller's descriptor for a call, during which the caller keeps it open.
 ///
 /// # Errors
-/// `EBADF` if it is no number of a descriptor.
+/// `EBADF` if it is no valid number of a descriptor.
 pub(crate) fn borrow(fd: c_uint) -> Result<BorrowedFd<'static>, Failure> {
     let fd =
         c_int::try_from(fd).map_err(|_| Failure::system("fd")(io::Error::from_raw_os_error(libc::EBADF)))?;
-    // SAFETY: it is not -1. The headers ask callers for a descriptor that stays open during the
-    // call, and all that is done with it is one ioctl, which fails where that is not so.
+    // SAFETY: it is not -1. The headers require callers to keep the descriptor open during the
+    // call. It is used for one ioctl only, which fails if it is not open.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// Closes the descriptor of a client, which is the caller's to close.
+/// Closes the descriptor of a client, which the caller owns.
 pub(crate) fn close(fd: c_int) {
-    // SAFETY: `ion_close` has found it to be a client's file, so it is open and one that `ion_open`
-    // gave the caller, who gives it back here (header).
+    // SAFETY: `ion_close` has checked that it is a client's file, so it is open and `ion_open`
+    // returned it to the caller, who transfers its ownership with this call (header).
     drop(unsafe { OwnedFd::from_raw_fd(fd) });
 }
 
-/// Maps a buffer as mmap(2) does, where the kernel likes.
+/// Maps a buffer as mmap(2) does, at an address of the kernel's choice.
 ///
 /// # Errors
 /// As mmap(2); `EINVAL` for flags that would replace other mappings.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The edge to C: what reads a caller's memory, and the one folder of this crate with `unsafe`
+//! The boundary to C: accesses a caller's memory. Only this folder of the crate has `unsafe`
 //! blocks.
 //!
-//! The types here are those of arguments. Each is a pointer to the caller, and no Rust code makes
-//! one that is not NULL: their fields are private to this module, so a value has come through an
-//! exported function, whose contract (`include/anion.h`) says what it points to.
+//! It defines the types of arguments. Each is a pointer of the caller, and no Rust code creates one
+//! that is not NULL: their fields are private to this module, so a value has come through an
+//! exported function, whose contract (`include/anion.h`) states what it points to.
 
 pub mod compat;
 
@@ -21,25 +21,26 @@ use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 
-/// A text of the caller's, or NULL: NUL-terminated, and unchanged during the call.
+/// A text of the caller, or NULL: NUL-terminated, and unchanged during the call.
 #[repr(transparent)]
 #[derive(Clone, Copy, Default)]
 pub struct Text<'a>(*const c_char, PhantomData<&'a CStr>);
 
-/// Texts of the caller's, the last one followed by NULL, or NULL.
+/// Texts of the caller, the last one followed by NULL, or NULL.
 #[repr(transparent)]
 #[derive(Clone, Copy, Default)]
 pub struct Texts<'a>(*const *const c_char, PhantomData<&'a CStr>);
 
-/// A request of the caller's, or NULL: it begins with its size, and all of that is readable.
+/// A request of the caller, or NULL: it begins with its size in bytes, and all of them are
+/// readable.
 #[repr(transparent)]
 pub struct RequestIn<'a>(*const anion_request<'a>, PhantomData<&'a anion_request<'a>>);
 
-/// Settings of the caller's, or NULL: as for requests.
+/// Settings of the caller, or NULL: as for requests.
 #[repr(transparent)]
 pub struct SettingsIn<'a>(*const anion_settings<'a>, PhantomData<&'a anion_settings<'a>>);
 
-/// Memory of the caller, with room for as many buffers as the count of the request, or NULL.
+/// Memory of the caller for as many buffers as the count of the request, or NULL.
 #[repr(transparent)]
 pub struct Buffers<'a>(*mut *mut anion_buffer, PhantomData<&'a mut anion_buffer>);
 
@@ -71,8 +72,8 @@ impl<'a> Texts<'a> {
         let mut next = self.0;
         while !next.is_null() {
             // SAFETY: values come from C alone (module), where the array has a NULL after its last
-            // text. `next` starts at its first element and moves on only after one that was no
-            // NULL, so it is an element.
+            // text. `next` starts at its first element and advances only after an element that is
+            // not NULL, so it is an element.
             let text = Text(unsafe { next.read() }, PhantomData);
             let Some(text) = text.get(name)? else { break };
             texts.push(text);
@@ -83,10 +84,10 @@ impl<'a> Texts<'a> {
 }
 
 impl<'a> RequestIn<'a> {
-    /// Returns a copy, with the defaults for what the caller's version of the header has not.
+    /// Returns a copy, with defaults for fields that the caller's version of the header lacks.
     ///
     /// # Errors
-    /// If it is NULL or not as the header says.
+    /// If it is NULL or violates the header.
     pub(crate) fn read(&self) -> Result<anion_request<'a>, Failure> {
         // SAFETY: values come from C alone (module), where all bytes that the leading size counts
         // are readable; every field is a number or a pointer that may be NULL.
@@ -98,7 +99,7 @@ impl<'a> SettingsIn<'a> {
     /// Returns a copy as for requests; the defaults for NULL.
     ///
     /// # Errors
-    /// If they are not as the header says.
+    /// If they violate the header.
     pub(crate) fn read(&self) -> Result<anion_settings<'a>, Failure> {
         if self.0.is_null() {
             return Ok(anion_settings::default());
@@ -108,11 +109,11 @@ impl<'a> SettingsIn<'a> {
     }
 }
 
-/// Copies a structure that begins with its size as the caller's header has it.
+/// Copies a structure that begins with its size in the caller's version of the header.
 ///
 /// # Errors
-/// If it is NULL, its size is less than that field's, or it is larger than `T` and says something
-/// in what `T` has not.
+/// If it is NULL, its size is less than that field's, or it is larger than `T` and has a byte that
+/// is not 0 beyond the size of `T`.
 ///
 /// # Safety
 /// `from` is NULL or points to a `usize`, at its alignment, that counts readable bytes from there
@@ -140,7 +141,7 @@ unsafe fn read_sized<T: Default>(from: *const T, name: &str) -> Result<T, Failur
     }
     let mut copy = T::default();
     // SAFETY: `known` bytes are readable (contract: no more than `size`) and fit into `copy`; the
-    // caller's structure cannot overlap a local variable. What results is a T: any bytes are
+    // caller's structure cannot overlap a local variable. The result is a T: any bytes are
     // (contract).
     unsafe { ptr::copy_nonoverlapping(bytes, ptr::from_mut(&mut copy).cast(), known) };
     Ok(copy)
@@ -152,62 +153,62 @@ impl Buffers<'_> {
         self.0.is_null()
     }
 
-    /// Stores the buffers one after the other. There must be as many as the request beside it asked
-    /// for, and it must not be NULL.
+    /// Stores the buffers in sequence. Their number must be the count of the request, and the
+    /// pointer must not be NULL.
     pub(crate) fn store(self, buffers: Vec<anion_buffer>) {
         assert!(!self.0.is_null());
         for (index, buffer) in buffers.into_iter().enumerate() {
             let place = self.0.wrapping_add(index);
-            // SAFETY: values come from C alone (module), where this is room for the request's count
-            // of pointers, and `index` is below that (above). A pointer is written, over memory
+            // SAFETY: values come from C alone (module), and point to memory for the request's
+            // count of pointers; `index` is below that (above). A pointer is written, over memory
             // that may be uninitialised and has nothing to drop.
             unsafe { place.write(Box::into_raw(Box::new(buffer))) };
         }
     }
 }
 
-/// Returns a descriptor of the library's own for the caller's.
+/// Duplicates the caller's descriptor for the library.
 ///
 /// # Errors
-/// `EBADF` if it is no open descriptor; `EMFILE` if there is room for no other.
+/// `EBADF` if it is no open descriptor; `EMFILE` if no descriptor is free.
 pub(crate) fn duplicate(fd: c_int) -> io::Result<OwnedFd> {
-    // SAFETY: F_DUPFD_CLOEXEC takes any number, touches no memory, and fails for one that is no
+    // SAFETY: F_DUPFD_CLOEXEC accepts any number, touches no memory, and fails for one that is no
     // open descriptor.
     let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
     if copy < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made it for this call, and nothing else knows of it.
+    // SAFETY: the kernel has just created it for this call, and no other code knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// Frees what a result and its pointers have. `head` must be NULL or come from [`Record::into_c`],
-/// which the header asks of callers, and is not used afterwards.
+/// Frees a result and the data of its pointers. `head` must be NULL or come from
+/// [`Record::into_c`], which the header requires of callers, and is not used afterwards.
 pub(crate) fn free_record<T>(head: *mut T) {
     if !head.is_null() {
-        // SAFETY: exported functions alone call this, each with a pointer of its own type T that
-        // the caller got from the library, which makes these by `Record::into_c` alone: from a
+        // SAFETY: only exported functions call this, each with a pointer of its own type T that the
+        // caller got from the library, which creates these only with `Record::into_c`: from a
         // Box<Record<T>>, whose head is its first field (repr(C)). The caller frees it once and
-        // uses it no more (header).
+        // does not use it afterwards (header).
         drop(unsafe { Box::from_raw(head.cast::<Record<T>>()) });
     }
 }
 
-/// Returns what a function stored for its caller.
+/// Returns the object that a function stored for its caller.
 #[cfg(test)]
 pub(crate) fn given_out<T>(place: MaybeUninit<*mut T>) -> Box<T> {
     assert!(!is_null(place));
-    // SAFETY: `place` is initialised, as `is_null` needs, too.
+    // SAFETY: `place` is initialised, which `is_null` needs, too.
     let object = unsafe { place.assume_init() };
-    // SAFETY: it is not NULL, so it is what `make` or `attempt` got from Box::into_raw; tests pass
-    // it on to no other code.
+    // SAFETY: it is not NULL, so `make` or `attempt` got it from Box::into_raw; tests pass it to no
+    // other code.
     unsafe { Box::from_raw(object) }
 }
 
 /// Returns whether a function stored NULL.
 #[cfg(test)]
 pub(crate) fn is_null<T>(place: MaybeUninit<*mut T>) -> bool {
-    // SAFETY: tests pass the place to an exported function or `attempt` first, which write it.
+    // SAFETY: tests first pass the place to an exported function or `attempt`, which write it.
     unsafe { place.assume_init() }.is_null()
 }
 

@@ -26,7 +26,7 @@ fn texts_are_utf8_or_refused_by_name() {
     assert_eq!(texts, ["camera", "system"]);
 }
 
-/// A request as another version of the header has it: fewer fields, or one more.
+/// A request of another version of the header: with fewer fields, or with one more.
 #[repr(C)]
 struct Other<'a> {
     request: anion_request<'a>,

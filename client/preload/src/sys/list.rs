@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The open directories that this library lists: what stands for them in the place of `DIR *`.
+//! The open directories that this library lists: the objects that `DIR *` points to.
 
 use anion_nodes::Entry;
 use std::ffi::c_void;
@@ -13,34 +13,34 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 #[derive(Clone, Copy)]
 pub struct Dirp(*mut c_void);
 
-/// Where the program has room for a `struct dirent`.
+/// The program's memory for a `struct dirent`.
 #[repr(transparent)]
 pub struct Dirent<'a>(*mut libc::dirent, PhantomData<&'a mut libc::dirent>);
 
-/// Where the program has room for a `struct dirent64`.
+/// The program's memory for a `struct dirent64`.
 #[repr(transparent)]
 pub struct Dirent64<'a>(*mut libc::dirent64, PhantomData<&'a mut libc::dirent64>);
 
-/// The directory of dma-heaps, as one that opened it sees it.
+/// One open directory of dma-heaps.
 pub(crate) struct List {
     pub(crate) fd: OwnedFd,
     pub(crate) entries: Vec<Entry>,
-    /// The next line: 0 and 1 are the directory itself and the one above.
+    /// The next entry: 0 and 1 are the directory itself and its parent.
     pub(crate) next: usize,
     line: Line,
 }
 
-/// The last line, in both forms.
+/// The last entry, in both forms.
 struct Line {
     old: libc::dirent,
     new: libc::dirent64,
 }
 
-/// Most lists that are open at once.
+/// Most lists that can be open at the same time.
 const MAX_LISTS: usize = 64;
 
 static LISTS: [AtomicPtr<List>; MAX_LISTS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_LISTS];
-/// How many there are.
+/// The number of open lists.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 impl Dirp {
@@ -51,9 +51,9 @@ impl Dirp {
         self.0.is_null()
     }
 
-    /// Returns what stands for a new list; `None` if too many are open.
+    /// Returns an object for a new list; `None` if too many are open.
     pub(crate) fn new(fd: OwnedFd, entries: Vec<Entry>) -> Option<Self> {
-        // SAFETY: both structures are plain numbers, for which zero is a value.
+        // SAFETY: both structures consist of integers, for which zero is a valid value.
         let line = unsafe { std::mem::zeroed::<Line>() };
         let list = Box::into_raw(Box::new(List { fd, entries, next: 0, line }));
         let free = |slot: &&AtomicPtr<List>| {
@@ -75,27 +75,27 @@ impl Dirp {
         LISTS.iter().find(|slot| slot.load(Ordering::Acquire) == self.0.cast())
     }
 
-    /// Returns the list that it stands for; `None` if it is the C library's.
+    /// Returns its list; `None` if it is the C library's.
     pub(crate) fn list<'a>(self) -> Option<&'a mut List> {
         let list = self.slot()?.load(Ordering::Acquire);
-        // SAFETY: what is in a slot was made by `Box::into_raw` and is freed by `close` alone. As
-        // for readdir(3), a program uses an open directory in one thread at a time and not after it
-        // has closed it.
+        // SAFETY: the pointer in a slot was made by `Box::into_raw`, and only `close` frees it. As
+        // for readdir(3), a program uses an open directory in one thread at a time, and not after
+        // it has closed it.
         Some(unsafe { &mut *list })
     }
 
-    /// Closes the list that it stands for, and its descriptor. Returns whether it was one.
+    /// Closes its list, and the descriptor of the list. Returns whether it had one.
     pub(crate) fn close(self) -> bool {
         let Some(slot) = self.slot() else { return false };
         let list = slot.swap(ptr::null_mut(), Ordering::AcqRel);
         COUNT.fetch_sub(1, Ordering::AcqRel);
-        // SAFETY: made by `Box::into_raw`, and out of its slot now, so that nothing finds it again.
+        // SAFETY: made by `Box::into_raw`, and removed from its slot, so no other code finds it.
         drop(unsafe { Box::from_raw(list) });
         true
     }
 }
 
-/// Fills in one form of a line.
+/// Fills in one form of an entry.
 macro_rules! fill {
     ($line:expr, $inode:expr, $next:expr, $kind:expr, $name:expr, $type:ty) => {
         $line.d_ino = $inode.into();
@@ -110,7 +110,7 @@ macro_rules! fill {
 }
 
 impl List {
-    /// Goes to the next line. Returns whether there is one.
+    /// Advances to the next entry. Returns whether there is one.
     fn advance(&mut self) -> bool {
         let (name, inode, kind) = match self.next {
             0 => (".", 2, libc::DT_DIR),
@@ -126,18 +126,17 @@ impl List {
         true
     }
 
-    /// Returns the next line, which is valid until the one after it is asked for; NULL at the end.
+    /// Returns the next entry, which is valid until the following call; NULL at the end.
     pub(crate) fn read(&mut self) -> *mut libc::dirent {
         if self.advance() { &raw mut self.line.old } else { ptr::null_mut() }
     }
 
-    /// Returns the same in the other form.
+    /// Returns the same in the 64-bit form.
     pub(crate) fn read64(&mut self) -> *mut libc::dirent64 {
         if self.advance() { &raw mut self.line.new } else { ptr::null_mut() }
     }
 
-    /// Writes the next line to where the program wants it, and its place to `result`: NULL at the
-    /// end.
+    /// Writes the next entry to the program's memory, and its address to `result`: NULL at the end.
     pub(crate) fn read_to(&mut self, entry: Dirent<'_>, result: &mut *mut libc::dirent) {
         *result = ptr::null_mut();
         if self.advance() {
@@ -147,7 +146,7 @@ impl List {
         }
     }
 
-    /// Does the same in the other form.
+    /// Does the same in the 64-bit form.
     pub(crate) fn read64_to(&mut self, entry: Dirent64<'_>, result: &mut *mut libc::dirent64) {
         *result = ptr::null_mut();
         if self.advance() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The program's own memory and descriptors, as requests name them.
+//! Accesses the program's own memory and descriptors.
 
 use super::Text;
 use anion_nodes::Program;
@@ -11,18 +11,18 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-/// The process that this library is in, during one request.
+/// The process of this library, during one request.
 #[derive(Default)]
 pub(crate) struct OwnProcess {
-    /// Memory that the kernel has just found to be there, for reading and writing.
+    /// Memory that the kernel has just checked for reading and writing.
     checked: Cell<Option<(usize, usize)>>,
 }
 
-/// Address of the process id: a page that is zero again in a child. `None` if the kernel has no
-/// such pages.
+/// Address of the process id: in a page that the kernel zeroes in a child. `None` if the kernel has
+/// no such pages.
 static PID: OnceLock<Option<&'static AtomicI32>> = OnceLock::new();
 
-/// Makes the page, before the program has threads.
+/// Creates the page, before the program has threads.
 pub(crate) fn prepare() {
     PID.get_or_init(|| {
         let (length, protection) = (size_of::<AtomicI32>(), libc::PROT_READ | libc::PROT_WRITE);
@@ -39,7 +39,7 @@ pub(crate) fn prepare() {
     });
 }
 
-/// Returns the process id, mostly without a system call.
+/// Returns the process id, usually without a system call.
 fn own_pid() -> libc::pid_t {
     let kept = PID.get().copied().flatten();
     match kept.map_or(0, |kept| kept.load(Ordering::Relaxed)) {
@@ -54,18 +54,17 @@ fn own_pid() -> libc::pid_t {
     }
 }
 
-/// Has the kernel copy between two places, so that an address that is nowhere is an error and no
-/// signal.
+/// Has the kernel copy memory, so that an unmapped address causes an error and no signal.
 ///
 /// # Errors
-/// `EFAULT` if one of them is nowhere, or may not be read or written so; `EPERM` or `ENOSYS` if a
-/// filter of system calls does not permit it.
+/// `EFAULT` if memory is not mapped with the required access; `EPERM` or `ENOSYS` if a filter of
+/// system calls forbids it.
 fn copy(from: *const u8, to: *mut u8, length: usize) -> Result<(), Errno> {
     let local = libc::iovec { iov_base: to.cast(), iov_len: length };
     let remote = libc::iovec { iov_base: from.cast_mut().cast(), iov_len: length };
-    // SAFETY: the kernel checks that both places are mapped so. One or both are the program's,
-    // which has asked for them to be read and written; the other is one that the caller has
-    // borrowed.
+    // SAFETY: the kernel checks that both ranges are mapped with this access. One or both are the
+    // program's, which requested to have them read and written; the other one is borrowed by the
+    // caller.
     let copied = unsafe { libc::process_vm_readv(own_pid(), &raw const local, 1, &raw const remote, 1, 0) };
     match Errno::result(copied) {
         Ok(copied) if usize::try_from(copied) == Ok(length) => Ok(()),
@@ -74,12 +73,12 @@ fn copy(from: *const u8, to: *mut u8, length: usize) -> Result<(), Errno> {
     }
 }
 
-/// Has the kernel find that memory is there for reading and writing, which it leaves as it is: the
-/// first and the last word of at most a page, and so all between. In a third of the time of
-/// [`copy`].
+/// Has the kernel check that memory can be read and written, without changing it: the first and the
+/// last word of at most a page, and so everything between. Takes a third of the time of [`copy`].
 ///
 /// # Errors
-/// `EFAULT` if not; `EINVAL` if it is not made of words, or longer; as [`copy`] for filters.
+/// `EFAULT` if not; `EINVAL` if it does not consist of words, or is longer; as [`copy`] for
+/// filters.
 fn touch(place: usize, length: usize) -> Result<(), Errno> {
     const WORD: usize = size_of::<u32>();
     if !place.is_multiple_of(WORD) || !(WORD..=SMALLEST_PAGE).contains(&length) {
@@ -90,26 +89,26 @@ fn touch(place: usize, length: usize) -> Result<(), Errno> {
     if place / SMALLEST_PAGE == last / SMALLEST_PAGE { Ok(()) } else { touch_word(last) }
 }
 
-/// Pages have this many bytes or a multiple.
+/// The smallest page size; all others are multiples of it.
 const SMALLEST_PAGE: usize = 4096;
 
-/// Has the kernel add no bits to an aligned word.
+/// Has the kernel set no bits in an aligned word.
 fn touch_word(place: usize) -> Result<(), Errno> {
     let operation = libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG;
     let or_zero = libc::FUTEX_OP(libc::FUTEX_OP_OR, 0, libc::FUTEX_OP_CMP_EQ, 0);
     let (unused, none) = (AtomicU32::new(0), 0_usize);
-    // SAFETY: at `unused`, on this stack, no thread waits. At `place` the kernel checks that a word
-    // is mapped, and stores there what it has read, in one atomic step.
+    // SAFETY: no thread waits at `unused`, on this stack. At `place` the kernel checks that a word
+    // is mapped, and stores there the value that it has read, in one atomic step.
     let woken =
         unsafe { libc::syscall(libc::SYS_futex, unused.as_ptr(), operation, none, none, place, or_zero) };
     Errno::result(woken).map(drop)
 }
 
-/// Copies memory that is there.
+/// Copies memory that has been checked.
 fn copy_checked(from: *const u8, to: *mut u8, length: usize) {
-    // SAFETY: one place is the caller's, borrowed for this call. The other one the program has
-    // passed to ioctl(2) for as many bytes, which are not this library's and so do not overlap: the
-    // kernel has found it in this request, or where it may not be asked, it is trusted as the C
+    // SAFETY: one range is the caller's, borrowed for this call. The program has passed the other
+    // one to ioctl(2) for as many bytes, which are not this library's and so do not overlap. The
+    // kernel has checked it in this request. If the kernel may not check it, it is trusted as the C
     // library's functions trust a pointer.
     unsafe { std::ptr::copy_nonoverlapping(from, to, length) };
 }
@@ -119,7 +118,7 @@ fn place(address: u64) -> Result<usize, Errno> {
 }
 
 impl OwnProcess {
-    /// Returns whether the kernel has found this memory in this request.
+    /// Returns whether the kernel has checked this memory in this request.
     fn is_checked(&self, place: usize, length: usize) -> bool {
         self.checked.get().is_some_and(|(start, checked)| {
             place >= start && place - start <= checked && length <= checked - (place - start)
@@ -131,7 +130,7 @@ impl Program for OwnProcess {
     fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), Errno> {
         let place = place(address)?;
         let from = std::ptr::with_exposed_provenance_mut::<u8>(place);
-        // Onto itself, which leaves it as it is: most structures are written later.
+        // Copies the memory onto itself, without changing it: most structures are written later.
         match touch(place, bytes.len()).or_else(|_| copy(from, from, bytes.len())) {
             Ok(()) | Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => {
                 self.checked.set(Some((place, bytes.len())));
@@ -176,15 +175,15 @@ impl Program for OwnProcess {
     }
 }
 
-/// Returns the number of a descriptor that is the program's from now on.
+/// Returns the number of a descriptor, which the program owns from now on.
 pub(crate) fn give(fd: OwnedFd) -> c_int {
     fd.into_raw_fd()
 }
 
-/// Takes over a descriptor that the program gave with its call.
+/// Takes ownership of a descriptor that the program passed with its call.
 pub(crate) fn take(fd: c_int) -> OwnedFd {
-    // SAFETY: fdopendir(3) is given the descriptor, which is one of a node, so it is open; the
-    // program uses it no more.
+    // SAFETY: fdopendir(3) received the descriptor, which is one of a node, so it is open; the
+    // program no longer uses it.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The edge to C: what reads and writes a program's memory, and the one folder of this crate with
-//! `unsafe` blocks.
+//! The boundary to C: accesses the program's memory. Only this folder of the crate has `unsafe`
+//! blocks.
 //!
-//! The types of arguments are here. Each is a pointer of the program's, and no Rust code makes one:
-//! their fields are private to this module, so a value has come through an exported function, whose
-//! contract is that of the C library's function of that name.
+//! It defines the types of arguments. Each is a pointer of the program, and no Rust code creates
+//! one: their fields are private to this module, so a value has come through an exported function,
+//! whose contract is that of the C library's function of that name.
 
 #![allow(unsafe_code, reason = "the one folder of this crate that may; every block argues for itself")]
 
@@ -23,7 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A text of the program's, or NULL: NUL-terminated, and unchanged during the call.
+/// A text of the program, or NULL: NUL-terminated, and unchanged during the call.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct Text<'a>(*const c_char, PhantomData<&'a CStr>);
@@ -48,37 +48,37 @@ impl<'a> Text<'a> {
     }
 }
 
-/// The last argument of a function that takes any number of them. Callers that give none leave
-/// there whatever was: it is passed on unseen, or not at all.
+/// The last argument of a variadic function. If the caller passes none, it is an arbitrary value,
+/// which is passed on unread or ignored.
 pub type Rest = usize;
 
-/// Returns the error of the last call that failed in this thread.
+/// Returns the errno of this thread.
 pub(crate) fn errno() -> c_int {
     Errno::last_raw()
 }
 
-/// Sets it.
+/// Sets the errno of this thread.
 pub(crate) fn set_errno(errno: c_int) {
     Errno::set_raw(errno);
 }
 
 /// Returns the program's descriptor; `None` for a negative number. The program keeps it open during
-/// the call; where it does not, all that is done with it fails.
+/// the call; otherwise all operations on it fail.
 pub(crate) fn borrow<'a>(fd: RawFd) -> Option<BorrowedFd<'a>> {
     if fd < 0 {
         return None;
     }
-    // SAFETY: it is not -1. What is done with it are system calls, which fail if it is not open.
+    // SAFETY: it is not -1. It is only passed to system calls, which fail if it is not open.
     Some(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 thread_local! {
-    /// Whether this thread is in code of this library that itself calls functions of these names.
+    /// Whether this thread runs code of this library that calls the C library.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Reads where a symbolic link leads, whose name ends with a NUL. Returns the bytes of the answer;
-/// `None` if it is no link, or leads to a longer path.
+/// Reads the target of a symbolic link, whose name ends with a NUL. Returns the bytes of the
+/// target; `None` if it is no link, or the target is longer than `place`.
 pub(crate) fn read_link(link: &[u8], place: &mut [u8]) -> Option<usize> {
     let link = CStr::from_bytes_until_nul(link).ok()?;
     // SAFETY: the name is NUL-terminated, and the kernel writes at most as many bytes as `place`
@@ -95,7 +95,7 @@ unsafe extern "C" {
 /// `PTHREAD_CANCEL_DISABLE` of glibc and musl.
 const NOT_NOW: c_int = 1;
 
-/// Sets whether this thread may be cancelled, and returns what was set.
+/// Sets whether this thread may be cancelled, and returns the previous state.
 fn set_cancellation(state: c_int) -> c_int {
     let mut old = 0;
     // SAFETY: it writes one int to the pointer, which refers to this stack.
@@ -103,15 +103,14 @@ fn set_cancellation(state: c_int) -> c_int {
     old
 }
 
-/// Runs code that calls the C library, during which this library's functions are the C library's
-/// own, and the thread is not cancelled. `None` if the thread is in such code already, or if it
-/// panics. errno is what it was before.
+/// Runs code in which calls of the C library are not served here, and the thread is not cancelled.
+/// `None` if the thread runs such code already, or if it panics. errno is unchanged.
 pub(crate) fn inside<T>(run: impl FnOnce() -> T) -> Option<T> {
     if INSIDE.replace(true) {
         return None;
     }
     let (before, cancellation) = (errno(), set_cancellation(NOT_NOW));
-    // A panic leaves nothing half done that is used again: `anion-nodes` is prepared for threads
+    // A panic leaves no state incomplete that is used again: `anion-nodes` is prepared for threads
     // that stop anywhere.
     let result = catch_unwind(AssertUnwindSafe(run)).ok();
     set_cancellation(cancellation);
@@ -120,17 +119,16 @@ pub(crate) fn inside<T>(run: impl FnOnce() -> T) -> Option<T> {
     result
 }
 
-/// Whether Anion serves nodes that the machine has and permits: for tests on machines that have
-/// them.
+/// Whether Anion also serves nodes that the machine has and permits, for tests on such machines.
 static FORCED: AtomicBool = AtomicBool::new(false);
 
-/// Returns whether the nodes are this library's even where the machine has its own.
+/// Returns whether this library serves the nodes also on machines that have them.
 pub(crate) fn is_forced() -> bool {
     FORCED.load(Ordering::Relaxed)
 }
 
-/// Runs before the program's own code: no function of this library has to look for one of the C
-/// library's in a handler of signals.
+/// Runs before the program's own code, so that no function of this library has to find one of the C
+/// library's in a signal handler.
 extern "C" fn prepare() {
     real::find_all();
     // SAFETY: the program has one thread and none of its code has run, so the environment does not

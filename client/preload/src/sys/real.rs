@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The C library's own functions, or those of the next library that has functions of these names.
+//! The C library's own functions, or those of the next library with the same names.
 //!
-//! A thread that is cancelled (pthread_cancel(3)) in one of them unwinds through the function of
-//! this library that called it, so neither kind may be of an ABI that aborts then, and what calls
-//! them has nothing to drop.
+//! A thread that is cancelled (pthread_cancel(3)) in one of them unwinds through the calling
+//! function of this library. So neither kind may have an ABI that aborts on unwinding, and the
+//! callers have nothing to drop.
 
 use super::list::{Dirent, Dirent64, Dirp};
 use super::status::{Stat, Stat64, Statx};
@@ -13,10 +13,10 @@ use std::ffi::CStr;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// What a function returns that returns nothing.
+/// The result of a function without a result.
 type Nothing = ();
 
-/// The address of a function, looked for once.
+/// The address of a function, resolved once.
 struct Address {
     name: &'static CStr,
     found: AtomicPtr<c_void>,
@@ -32,9 +32,9 @@ impl Address {
     fn function<F: Copy>(&self) -> Option<F> {
         const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
         let address = self.get();
-        // SAFETY: `real!` alone asks, with the prototype that the C library's function of this name
-        // has; where it takes any number of arguments, those of the program are in the same places.
-        // A pointer to a function has the size of other pointers (asserted), and is not NULL.
+        // SAFETY: only `real!` calls this, with the prototype of the C library's function of this
+        // name; for a variadic function, the program's arguments are in the same places. A pointer
+        // to a function has the size of other pointers (asserted), and is not NULL.
         (!address.is_null()).then(|| unsafe { std::mem::transmute_copy(&address) })
     }
 
@@ -44,15 +44,15 @@ impl Address {
         if !found.is_null() {
             return found;
         }
-        // SAFETY: the name is NUL-terminated. It is called from this library, which is what
-        // RTLD_NEXT looks after.
+        // SAFETY: the name is NUL-terminated. It is called from this library, after which RTLD_NEXT
+        // begins to search.
         let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
         self.found.store(found, Ordering::Relaxed);
         found
     }
 }
 
-/// Declares functions, each with what it returns where the C library has none of this name.
+/// Declares functions, each with the result to return if the C library has none of this name.
 macro_rules! real {
     ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty = $failed:expr;)*) => {
         #[expect(non_upper_case_globals, reason = "named as the functions are")]
@@ -60,7 +60,7 @@ macro_rules! real {
             $(pub(super) static $name: super::Address = super::Address::new(concat!(stringify!($name), "\0"));)*
         }
 
-        /// Looks for all of them.
+        /// Resolves all of them.
         pub(crate) fn find_all() {
             $(addresses::$name.get();)*
         }

@@ -4,27 +4,27 @@
 use anion_nodes::{LENGTH, NodeStatus};
 use std::marker::PhantomData;
 
-/// Where the program has room for a `struct stat`.
+/// The program's memory for a `struct stat`.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct Stat<'a>(*mut libc::stat, PhantomData<&'a mut libc::stat>);
 
-/// Where the program has room for a `struct stat64`.
+/// The program's memory for a `struct stat64`.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct Stat64<'a>(*mut libc::stat64, PhantomData<&'a mut libc::stat64>);
 
-/// Where the program has room for a `struct statx`.
+/// The program's memory for a `struct statx`.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct Statx<'a>(*mut libc::statx, PhantomData<&'a mut libc::statx>);
 
 /// A structure of one of these kinds that a call has just filled in.
 pub(crate) trait Status: Copy {
-    /// Returns whether it is of a file that may stand for an open node.
+    /// Returns whether its file may be an open node.
     fn may_be_node(self) -> bool;
 
-    /// Makes it that of a node; what no node has of its own stays, such as times.
+    /// Changes it to that of a node; fields that nodes do not define stay, such as times.
     fn show(self, status: NodeStatus);
 }
 
@@ -34,7 +34,7 @@ macro_rules! status {
         impl Status for $type<'_> {
             fn may_be_node(self) -> bool {
                 // SAFETY: values come from C alone (the field is private), and the C library's
-                // function has filled the structure in, so it is all there.
+                // function has filled the structure in completely.
                 let status = unsafe { &*self.0 };
                 let is_file = status.st_mode & libc::S_IFMT == libc::S_IFREG;
                 is_file && usize::try_from(status.st_size) == Ok(LENGTH)
@@ -62,7 +62,7 @@ status!(Stat64);
 impl Status for Statx<'_> {
     fn may_be_node(self) -> bool {
         // SAFETY: values come from C alone (the field is private), and the C library's function has
-        // filled the structure in, so it is all there.
+        // filled the structure in completely.
         let status = unsafe { &*self.0 };
         let is_file = libc::mode_t::from(status.stx_mode) & libc::S_IFMT == libc::S_IFREG;
         is_file && usize::try_from(status.stx_size) == Ok(LENGTH)

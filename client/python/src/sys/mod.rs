@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The edge to Python's C interface, and the one folder of this crate with `unsafe` blocks.
+//! The boundary to Python's C interface. Only this folder of the crate has `unsafe` blocks.
 
 #![expect(unsafe_code, reason = "this is where it belongs")]
 
@@ -11,11 +11,11 @@ use pyo3::prelude::*;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
-/// Copies the descriptor that an object of Python stands for: an int, or what has a `fileno()`.
+/// Copies the descriptor of a Python object: an int, or an object with `fileno()`.
 ///
 /// # Errors
-/// `TypeError` if it is neither; `anion.Error` with `EBADF` if it is not open, with `EMFILE` if
-/// descriptors have run out.
+/// `TypeError` if it is neither; `anion.Error` with `EBADF` if it is not open, with `EMFILE` if no
+/// descriptor is free.
 pub(crate) fn duplicate(object: &Bound<'_, PyAny>) -> PyResult<OwnedFd> {
     let fd: RawFd = match object.extract() {
         Ok(fd) => fd,
@@ -27,7 +27,7 @@ pub(crate) fn duplicate(object: &Bound<'_, PyAny>) -> PyResult<OwnedFd> {
 
 fn copy(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the number is not -1, and it is only passed to fcntl(2), which fails if it is not
-    // open; the borrow ends with that call. Whose it is does not matter: a copy changes nothing.
+    // open; the borrow ends with that call. Its owner does not matter: a copy changes nothing.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     borrowed.try_clone_to_owned()
 }

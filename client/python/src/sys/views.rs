@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The buffer protocol: views of mapped memory without a copy.
 //!
-//! Python reads and writes the memory by itself, without Rust references, and what other processes
-//! write meanwhile is seen, as with `mmap`.
+//! Python reads and writes the memory by itself, without Rust references. Writes of other processes
+//! are visible, as with `mmap`.
 
 use crate::buffer::Buffer;
 use crate::mapping::Mapping;
@@ -17,7 +17,8 @@ impl Mapping {
     /// # Safety
     /// `view` must be writable; CPython passes none that is not.
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        // SAFETY: the caller's pointer is writable (contract). What failed must have no object.
+        // SAFETY: the caller's pointer is writable (contract). After a failure the object must be
+        // NULL.
         unsafe { view.write(ffi::Py_buffer::new()) };
         let memory = slf.get().begin_view()?;
         let (start, bytes) = (memory.start.as_ptr().cast(), memory.bytes.cast_signed());
@@ -35,10 +36,10 @@ impl Mapping {
         Err(PyErr::fetch(slf.py()))
     }
 
-    /// Gives up a view.
+    /// Releases a view.
     ///
     /// # Safety
-    /// `view` must have been filled by `__getbuffer__` and not be released yet; CPython sees to
+    /// `view` must have been filled by `__getbuffer__` and not be released yet; CPython ensures
     /// that.
     unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {
         self.end_view();
@@ -52,7 +53,8 @@ impl Buffer {
     /// # Safety
     /// As for a mapping.
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        // SAFETY: the caller's pointer is writable (contract). What failed must have no object.
+        // SAFETY: the caller's pointer is writable (contract). After a failure the object must be
+        // NULL.
         unsafe { view.write(ffi::Py_buffer::new()) };
         let mapping = slf.get().own_mapping(slf.py())?;
         // SAFETY: `view` is writable (contract), and `mapping` is a live object with this protocol.
