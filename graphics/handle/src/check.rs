@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether the files of a handle are what it says.
+//! Checks that the files of a handle agree with its numbers.
 
 use crate::handle::Handle;
 use crate::metadata;
@@ -14,7 +14,7 @@ const NO_WRITES: i32 = 0x8 | 0x10;
 /// Properties of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct File {
-    /// Bytes: of fstat(2), of a dma-buf the end that lseek(2) finds.
+    /// Bytes: the size of fstat(2); for a dma-buf, the end that lseek(2) finds.
     pub bytes: u64,
     /// Its kind.
     pub kind: Kind,
@@ -25,20 +25,20 @@ pub struct File {
 /// Kind of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A file that can be sealed, with the seals that `F_GET_SEALS` of fcntl(2) tells.
+    /// A file that can be sealed, with its seals (`F_GET_SEALS` of fcntl(2)).
     Sealed(i32),
-    /// A dma-buf: its size is fixed, and it knows no seals.
+    /// A dma-buf: its size is fixed, and it has no seals.
     DmaBuf,
-    /// Any other. Its size may change at any time.
+    /// Any other file. Its size may change at any time.
     Other,
 }
 
 /// A file of a handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// The first, that of the pixels.
+    /// The first file, with the pixels.
     Buffer,
-    /// The second.
+    /// The second file.
     Metadata,
 }
 
@@ -51,14 +51,14 @@ impl fmt::Display for Which {
     }
 }
 
-/// Reason why a file is not that of the handle.
+/// Reason why a file does not belong to the handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadFile {
     /// The kind of the file does not show whether its size is fixed.
     #[error("the file of the {0} is neither a memfd nor a dma-buf")]
     Kind(Which),
-    /// Its size can change, so that an access would fault.
+    /// Its size can change, so that an access could fault.
     #[error("the file of the {which} has the seals {seals:#x}, but SHRINK and GROW must be among them")]
     Unsealed {
         /// The file.
@@ -76,19 +76,19 @@ pub enum BadFile {
         /// The value of the handle.
         needed: u64,
     },
-    /// The handle says that it can be written to.
+    /// The handle permits writing.
     #[error("the file of the {0} cannot be written to")]
     ReadOnly(Which),
 }
 
 impl Handle {
-    /// Checks that the two files are at least as large as the handle says, that this cannot change,
-    /// and that they can be mapped for the access that the handle promises. After that no access to
-    /// [`Handle::size`] bytes of the buffer, or to those of the metadata, is beyond the end of a
-    /// file.
+    /// Checks that both files have at least the sizes in the handle, that these cannot change, and
+    /// that the files can be mapped with the handle's access. After a success, no access to
+    /// [`Handle::size`] bytes of the buffer, or to the bytes of the metadata, is beyond the end of
+    /// a file.
     ///
     /// # Errors
-    /// If one is not so.
+    /// If a file fails a check.
     pub fn check(&self, buffer: &File, metadata: &File) -> Result<(), BadFile> {
         buffer.check(Which::Buffer, self.size(), self.access())?;
         if metadata.kind == Kind::DmaBuf {

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Content of a handle.
+//! The contents of a handle.
 
 use anion_layout::{Format, Image, Layout, Unsupported, Usage};
 use anion_memory::{Access, BufferId};
 
-/// Images of a buffer, one after the other.
+/// Most images of a buffer.
 pub const MAX_LAYERS: u32 = 2048;
 
-/// The request of a buffer, with the values that the heap added.
+/// The request for a buffer, with the values that the heap added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
-    /// The format as requested: [`Format::ImplementationDefined`] stays that.
+    /// The requested format; [`Format::ImplementationDefined`] is not replaced.
     pub format: Format,
     /// Pixels of a row.
     pub width: u32,
@@ -20,14 +20,14 @@ pub struct Request {
     pub layers: u32,
     /// Bits of Android's `BufferUsage`, as requested.
     pub usage: Usage,
-    /// Bytes that rows begin at a multiple of: a power of two up to 4096, of the heap.
+    /// Alignment of rows in bytes, that of the heap: a power of two up to 4096.
     pub stride_align: u32,
-    /// Bytes of the region that clients share beside the metadata.
+    /// Bytes of the region that clients share, after the metadata.
     pub reserved_size: u64,
 }
 
-/// A buffer as its handle describes it. All of it fits together: [`Handle::new`] is the only way to
-/// make one.
+/// The description of a buffer in its handle. Its values are consistent: only [`Handle::new`]
+/// creates one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Handle {
     id: BufferId,
@@ -37,14 +37,14 @@ pub struct Handle {
     access: Access,
 }
 
-/// Reason why there can be no such buffer.
+/// Reason why such a buffer is impossible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Invalid {
     /// The format has no layout of this size.
     #[error(transparent)]
     Layout(#[from] Unsupported),
-    /// There must be an image, and no more than [`MAX_LAYERS`].
+    /// The number of images must be 1 to [`MAX_LAYERS`].
     #[error("layers are {0}, but they must be 1 to {MAX_LAYERS}")]
     Layers(u32),
     /// The images do not fit.
@@ -55,13 +55,13 @@ pub enum Invalid {
         /// Bytes of all layers.
         needed: u64,
     },
-    /// No process could map it.
+    /// The region exceeds the maximum, so that no process could map it.
     #[error("the reserved region has {0} bytes, but it must be at most {limit}", limit = crate::metadata::MAX_RESERVED)]
     Reserved(u64),
 }
 
 impl Request {
-    /// Returns where the planes of each image are.
+    /// Returns the positions of the planes in each image.
     ///
     /// # Errors
     /// As [`Image::layout`].
@@ -82,16 +82,16 @@ impl Request {
         if self.reserved_size > crate::metadata::MAX_RESERVED {
             return Err(Invalid::Reserved(self.reserved_size));
         }
-        // At most 2^33 bytes of an image and 2^11 images.
+        // An image has at most 2^33 bytes, and there are at most 2^11 images.
         Ok((layout, layout.bytes * u64::from(self.layers)))
     }
 }
 
 impl Handle {
-    /// Returns the handle of a buffer of `size` bytes, whose descriptor has this access.
+    /// Returns the handle of a buffer of `size` bytes, whose descriptor permits `access`.
     ///
     /// # Errors
-    /// As [`Request::needed`]; if `size` is less than all layers take.
+    /// As [`Request::needed`]; also if `size` is less than all layers need.
     pub fn new(id: BufferId, request: Request, size: u64, access: Access) -> Result<Self, Invalid> {
         let (layout, needed) = request.needed()?;
         if size < needed {
@@ -105,12 +105,12 @@ impl Handle {
         self.id
     }
 
-    /// Returns what it was asked for as.
+    /// Returns the request.
     pub fn request(&self) -> &Request {
         &self.request
     }
 
-    /// Returns where the planes of the first image are.
+    /// Returns the positions of the planes in the first image.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -120,7 +120,7 @@ impl Handle {
         self.size
     }
 
-    /// Returns what its descriptor permits.
+    /// Returns the access that its descriptor permits.
     pub fn access(&self) -> Access {
         self.access
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The numbers of a handle.
+//! Encodes a handle as the numbers of a native handle, and parses them.
 //!
 //! | index | number | | index | number |
 //! |---|---|---|---|---|
@@ -21,7 +21,7 @@ use anion_memory::{Access, BufferId};
 
 /// First number of every handle of Anion's: `ANIg`.
 pub const MAGIC: i32 = i32::from_le_bytes(*b"ANIg");
-/// Second number: other versions are refused.
+/// Second number. Handles of other versions are refused.
 pub const VERSION: i32 = 1;
 /// Numbers of a handle.
 pub const INTS: usize = FIRST_PLANE + PLANES * PLANE_INTS;
@@ -30,26 +30,26 @@ const FIRST_PLANE: usize = 22;
 const PLANES: usize = 4;
 const PLANE_INTS: usize = 6;
 
-/// Reason why numbers are not those of a handle.
+/// Reason why numbers are no valid handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {
-    /// There are more or fewer.
+    /// The number of numbers is wrong.
     #[error("the handle has {0} numbers, but it must have {INTS}")]
     Length(usize),
-    /// The format is not known here.
+    /// The format is unknown.
     #[error("format is {0:#x}, which has no layout here")]
     Format(i32),
-    /// The access is not known here.
+    /// The access is unknown.
     #[error("access is {0}, but it must be 0 or 1")]
     Access(i32),
-    /// Its values for the buffer are impossible.
+    /// The values of the buffer are impossible.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// A number is not the one that follows from the others, or from the version of handles.
+    /// A number differs from the value that the other numbers, or the version of handles, require.
     #[error("number {index} of the handle is {value:#x}, but it must be {expected:#x}")]
     Differs {
-        /// Its place.
+        /// Its index.
         index: usize,
         /// The value.
         value: i32,
@@ -81,11 +81,11 @@ impl Handle {
         ints.0
     }
 
-    /// Reads the numbers of a native handle. Whatever they are, a handle that is returned fits
-    /// together; whether its files fit it, [`Handle::check`] tells.
+    /// Parses the numbers of a native handle. The handle that is returned is always consistent;
+    /// [`Handle::check`] compares it with its files.
     ///
     /// # Errors
-    /// If the numbers are not those that [`Handle::to_ints`] gives for any buffer.
+    /// If [`Handle::to_ints`] returns these numbers for no buffer.
     pub fn parse(ints: &[i32]) -> Result<Self, Malformed> {
         let ints: &[i32; INTS] = ints.try_into().map_err(|_| Malformed::Length(ints.len()))?;
         for (index, expected) in [(0, MAGIC), (1, VERSION)] {
@@ -108,7 +108,7 @@ impl Handle {
             other => return Err(Malformed::Access(other)),
         };
         let handle = Self::new(BufferId(long(2)), request, long(15), access)?;
-        // What is left follows from what was read.
+        // The remaining numbers follow from those that were read.
         for (index, (value, expected)) in ints.iter().zip(handle.to_ints()).enumerate() {
             is_same(index, *value, expected)?;
         }
@@ -120,7 +120,7 @@ fn is_same(index: usize, value: i32, expected: i32) -> Result<(), Malformed> {
     if value == expected { Ok(()) } else { Err(Malformed::Differs { index, value, expected }) }
 }
 
-/// Numbers as they are written.
+/// The numbers that were written so far.
 struct Writer(Vec<i32>);
 
 impl Writer {
@@ -128,7 +128,7 @@ impl Writer {
         self.0.extend(values.iter().map(|value| value.cast_signed()));
     }
 
-    /// Writes the lower half of each first.
+    /// Writes the lower half first.
     fn long(&mut self, value: u64) {
         let bytes = value.to_le_bytes();
         let (halves, _) = bytes.as_chunks();

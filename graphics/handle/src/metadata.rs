@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The memory beside a buffer: metadata that clients set, and the region that is reserved for them.
+//! The metadata file of a buffer: metadata that clients set, and the region that is reserved for
+//! them.
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
@@ -14,21 +15,21 @@
 //! | 2272 | 8 + 1024 | [`SMPTE2094_10`]: the same |
 //! | [`RESERVED_AT`] | as many as were asked for | the reserved region |
 //!
-//! Numbers are little endian. Other processes may write at any time, so a reader may meet any value
-//! and parts of two; lengths are checked after they were read, and read once.
+//! Numbers are little endian. Other processes may write at any time, so a reader may get any value,
+//! also parts of two values. Lengths are read once, and checked afterwards.
 
 /// First four bytes: `ANIm`.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"ANIm");
-/// The next four: another version is refused.
+/// The next four bytes. Files of other versions are refused.
 pub const VERSION: u32 = 1;
 /// Bytes of the metadata.
 pub const BYTES: u64 = 4096;
-/// Offset of the reserved region: at a page, since no page of Linux is larger.
+/// Offset of the reserved region: a multiple of the largest page size of Linux.
 pub const RESERVED_AT: u64 = 64 << 10;
 /// Most bytes of the reserved region.
 pub const MAX_RESERVED: u64 = 1 << 30;
 
-/// A place of the memory.
+/// A range of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// Bytes from the start.
@@ -46,14 +47,14 @@ pub struct Optional {
     pub value: Place,
 }
 
-/// Metadata of any length that may be unset.
+/// Metadata of variable length that may be unset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounded {
     /// A number of four bytes: 0 if it is unset.
     pub is_set: Place,
-    /// A number of four bytes: the length. It may be anything.
+    /// A number of four bytes: the length. It may have any value.
     pub length: Place,
-    /// The most bytes that there can be.
+    /// The range for the value, of the maximal length.
     pub value: Place,
 }
 
@@ -86,8 +87,8 @@ pub const SMPTE2094_40: Bounded = bounded(216, 2048);
 /// The same, application 1.
 pub const SMPTE2094_10: Bounded = bounded(2272, 1024);
 
-/// Returns the bytes that the file needs; with a reserved region those up to it are a hole that
-/// takes no memory.
+/// Returns the size of the file. With a reserved region, the bytes between the metadata and the
+/// region are a hole that uses no memory.
 pub const fn size(reserved_size: u64) -> u64 {
     match reserved_size {
         0 => BYTES,
@@ -95,8 +96,8 @@ pub const fn size(reserved_size: u64) -> u64 {
     }
 }
 
-/// Returns what is written to the start of the file before any client has it. All that is not here
-/// is zero: nothing is set, the blend mode is `INVALID`.
+/// Returns the initial content of the file's start. All other bytes are zero: nothing is set, the
+/// blend mode is `INVALID`.
 ///
 /// `name` ends at its first NUL, or after 127 bytes.
 pub fn initial(name: &[u8], dataspace: i32) -> Vec<u8> {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Properties that hold whatever a handle's numbers are.
+//! Properties that hold for any numbers of a handle.
 
 use crate::metadata::{self, MAX_RESERVED, Place};
 use crate::*;
@@ -101,7 +101,8 @@ proptest! {
     }
 }
 
-/// With the test of `anion-mapper` that has files, too, as many as a fuzzer makes in some minutes.
+/// Together with the test of `anion-mapper` that has files, as many cases as a fuzzer runs in some
+/// minutes.
 #[test]
 fn a_million_forged_handles_are_refused_or_fit_together() {
     let request = Request { format: Format::Ycbcr420_888, reserved_size: 64, ..request() };
@@ -193,7 +194,7 @@ fn files_whose_size_can_change_are_refused() {
     assert_eq!(refused(good, read_only), "the file of the metadata cannot be written to");
 }
 
-/// Returns every place of the metadata.
+/// Returns every range of the metadata.
 fn places() -> Vec<Place> {
     let optional = [metadata::SMPTE2086, metadata::CTA861_3];
     let bounded = [metadata::SMPTE2094_40, metadata::SMPTE2094_10];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Formats of pixels.
+//! Pixel formats.
 
 use core::fmt;
 use core::str::FromStr;
@@ -8,41 +8,41 @@ use core::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// Red, green, blue, alpha, a byte each.
+    /// Red, green, blue, alpha, one byte each.
     Rgba8888,
-    /// The same with a byte that means nothing in alpha's place.
+    /// The same with an unused byte instead of alpha.
     Rgbx8888,
-    /// Red, green, blue, a byte each.
+    /// Red, green, blue, one byte each.
     Rgb888,
-    /// 5 bits of red, 6 of green, 5 of blue, red in the highest.
+    /// 5 bits of red, 6 of green, 5 of blue, with red in the highest bits.
     Rgb565,
-    /// Blue, green, red, alpha, a byte each.
+    /// Blue, green, red, alpha, one byte each.
     Bgra8888,
-    /// Luma; chroma blue and red in turn, for two pixels of one row.
+    /// Luma; interleaved chroma blue and red, for two pixels of one row.
     Ycbcr422Sp,
-    /// Luma; chroma red and blue in turn, for two by two pixels.
+    /// Luma; interleaved chroma red and blue, for two by two pixels.
     Ycrcb420Sp,
-    /// Red, green, blue, alpha, a 16-bit floating point number each.
+    /// Red, green, blue, alpha, one 16-bit floating point number each.
     RgbaFp16,
-    /// Data of a sensor, 16 bits a pixel.
+    /// Data of a sensor, 16 bits per pixel.
     Raw16,
     /// Bytes of any meaning.
     Blob,
-    /// The format that the usage tells.
+    /// The format that the usage selects.
     ImplementationDefined,
-    /// Luma; chroma blue and red in turn, for two by two pixels: the layout of NV12.
+    /// Luma; interleaved chroma blue and red, for two by two pixels: the layout of NV12.
     Ycbcr420_888,
     /// Data of a sensor, four pixels in five bytes.
     Raw10,
     /// Data of a sensor, two pixels in three bytes.
     Raw12,
-    /// 10 bits each of red, green and blue, 2 of alpha, red in the lowest.
+    /// 10 bits each of red, green and blue, 2 of alpha, with red in the lowest bits.
     Rgba1010102,
-    /// As `Ycbcr420_888` with 10 bits in the upper part of 16.
+    /// As `Ycbcr420_888`, with 10 bits in the upper part of 16.
     YcbcrP010,
     /// A byte of red.
     R8,
-    /// As `YcbcrP010`, chroma for two pixels of one row.
+    /// As `YcbcrP010`, with chroma for two pixels of one row.
     YcbcrP210,
     /// A byte of luma.
     Y8,
@@ -52,7 +52,7 @@ pub enum Format {
     Yv12,
 }
 
-/// Every format: its value, its name in `PixelFormat.aidl`, and how else it is called.
+/// Every format: its value, its name in `PixelFormat.aidl`, and its other name.
 const FORMATS: [(Format, i32, &str, Option<&str>); 21] = [
     (Format::Rgba8888, 0x1, "RGBA_8888", None),
     (Format::Rgbx8888, 0x2, "RGBX_8888", None),
@@ -98,14 +98,14 @@ impl Format {
         self.entry().2
     }
 
-    /// Returns every name that [`Format::from_str`] reads for it.
+    /// Returns every name that [`Format::from_str`] accepts for it.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let (.., name, other) = *self.entry();
         other.into_iter().chain([name])
     }
 
     fn entry(self) -> &'static (Self, i32, &'static str, Option<&'static str>) {
-        // Every format is in the list: a test goes through them.
+        // Every format is in the list: a test checks this.
         FORMATS.iter().find(|(format, ..)| *format == self).unwrap_or(&FORMATS[0])
     }
 }
@@ -116,7 +116,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// A name that is none of a format.
+/// A text that is no name of a format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is not a pixel format with a layout here")]
 pub struct UnknownFormat;
@@ -124,11 +124,11 @@ pub struct UnknownFormat;
 impl FromStr for Format {
     type Err = UnknownFormat;
 
-    /// Reads a name of `PixelFormat.aidl`, `NV12`, `NV16`, `NV21`, `P010` or `P210`, in capitals or
-    /// not.
+    /// Parses a name of `PixelFormat.aidl`, `NV12`, `NV16`, `NV21`, `P010` or `P210`, in upper or
+    /// lower case.
     ///
     /// # Errors
-    /// If it is none of these.
+    /// If it is no such name.
     fn from_str(name: &str) -> Result<Self, UnknownFormat> {
         let is_called = |own: &str| own.eq_ignore_ascii_case(name);
         let found = FORMATS.iter().find(|(.., own, other)| is_called(own) || other.is_some_and(is_called));

@@ -6,17 +6,17 @@ use crate::plane::{Component, ComponentKind, Plane};
 use crate::usage::Usage;
 use ComponentKind::{A, B, Cb, Cr, G, R, Raw, Y};
 
-/// Pixels of the longest row or column of an image, those of a [`Format::Blob`] apart.
+/// Pixels of the longest row or column of an image, except for [`Format::Blob`].
 pub const LONGEST_SIDE: u32 = 32768;
-/// Bytes that rows begin at a multiple of, unless [`Image::stride_align`] says otherwise: what
-/// displays and video devices take.
+/// Default alignment of rows in bytes, which displays and video devices accept.
+/// [`Image::stride_align`] changes it.
 pub const STRIDE_ALIGN: u32 = 64;
 /// Largest alignment of rows in bytes.
 pub const LARGEST_STRIDE_ALIGN: u32 = 4096;
-/// `PixelFormat.aidl` has rows of some formats begin at multiples of so many pixels.
+/// Alignment of rows in pixels that `PixelFormat.aidl` requires for some formats.
 const PIXELS: u32 = 16;
 
-/// An image that a buffer is wanted for.
+/// An image for which a buffer is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Image {
     format: Format,
@@ -29,15 +29,14 @@ pub struct Image {
 /// The layout of an image in its buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// The format that was asked for; of [`Format::ImplementationDefined`], the one that was
-    /// chosen.
+    /// The requested format; for [`Format::ImplementationDefined`], the selected one.
     pub format: Format,
-    /// The code that devices know the format by; 0, `DRM_FORMAT_INVALID`, of formats without one.
+    /// The format's code for devices; 0, `DRM_FORMAT_INVALID`, for formats without one.
     pub fourcc: Fourcc,
-    /// From a row of the first plane to the next: pixels; bytes of [`Format::Raw10`] and
-    /// [`Format::Raw12`].
+    /// Distance from a row of the first plane to the next, in pixels; for [`Format::Raw10`] and
+    /// [`Format::Raw12`], in bytes.
     pub stride: u32,
-    /// All planes together.
+    /// Bytes of all planes.
     pub bytes: u64,
     planes: [Plane; 3],
     count: usize,
@@ -59,7 +58,7 @@ pub enum Unsupported {
         /// The limit.
         limit: u32,
     },
-    /// The format has its pixels in groups.
+    /// The format stores its pixels in groups.
     #[error("{side} is {value}, but of {format} it must be a multiple of {multiple}")]
     Multiple {
         /// `width` or `height`.
@@ -71,36 +70,36 @@ pub enum Unsupported {
         /// Pixels of a group.
         multiple: u32,
     },
-    /// The alignment is none.
+    /// The alignment is not valid.
     #[error("the alignment of rows is {0}, but it must be a power of two from 1 to {LARGEST_STRIDE_ALIGN}")]
     StrideAlign(u32),
 }
 
 impl Image {
-    /// Returns an image of this format and of so many pixels.
+    /// Returns an image of this format and of this size in pixels.
     pub fn new(format: Format, width: u32, height: u32) -> Self {
         Self { format, width, height, usage: Usage(0), stride_align: STRIDE_ALIGN }
     }
 
-    /// Says what it is for, which decides what [`Format::ImplementationDefined`] is.
+    /// Sets the usage, which selects the format of [`Format::ImplementationDefined`].
     #[must_use]
     pub fn usage(mut self, usage: Usage) -> Self {
         self.usage = usage;
         self
     }
 
-    /// Has rows of all planes begin at multiples of so many bytes: a power of two up to 4096.
+    /// Sets the alignment of the rows of all planes in bytes: a power of two up to 4096.
     #[must_use]
     pub fn stride_align(mut self, bytes: u32) -> Self {
         self.stride_align = bytes;
         self
     }
 
-    /// Returns the layout. That of [`Format::Blob`] has no padding, for any alignment.
+    /// Returns the layout. That of [`Format::Blob`] has no padding with any alignment.
     ///
     /// # Errors
-    /// If a side is 0, too long, or no multiple of what the format needs; if the alignment of rows
-    /// is no power of two.
+    /// If a side is 0, too long, or no multiple of what the format requires; if the alignment of
+    /// rows is no power of two up to 4096.
     pub fn layout(&self) -> Result<Layout, Unsupported> {
         let format = match self.format {
             Format::ImplementationDefined if self.usage.has(Usage::CAMERA_OUTPUT | Usage::CAMERA_INPUT) => {
@@ -152,7 +151,7 @@ impl Image {
                 Layout::new(format, NONE, stride, &[whole(components, 0, u64::from(stride))])
             }
             Shape::TwoPlanes { fourcc, bytes, rows, luma, chroma } => {
-                // Chroma has a pair for two pixels, also for the last one of an odd row.
+                // Chroma has a pair for two pixels, also for the last pixel of an odd row.
                 let stride = width.next_multiple_of(2).next_multiple_of(self.step(bytes, 1));
                 let row = u64::from(stride) * u64::from(bytes);
                 let first = whole(luma, bytes * 8, row);
@@ -161,7 +160,7 @@ impl Image {
                 Layout::new(format, fourcc, stride, &[first, second])
             }
             Shape::ThreePlanes => {
-                // Rows of chroma have half of the bytes, and begin at such multiples, too.
+                // Rows of chroma have half of the bytes, and must be aligned, too.
                 let stride = width.next_multiple_of((self.stride_align * 2).max(PIXELS));
                 let first = whole(&LUMA, 8, u64::from(stride));
                 let row = u64::from((stride / 2).next_multiple_of(PIXELS));
@@ -174,15 +173,15 @@ impl Image {
         }
     }
 
-    /// Returns the pixels of `bytes` bytes each that rows are a multiple of, for the alignment and
-    /// for a multiple of `pixels`, a power of two.
+    /// Returns the alignment of rows in pixels of `bytes` bytes each, a multiple of `pixels`, which
+    /// is a power of two.
     fn step(&self, bytes: u32, pixels: u32) -> u32 {
         let common = 1 << bytes.trailing_zeros().min(self.stride_align.trailing_zeros());
         (self.stride_align / common).max(pixels)
     }
 }
 
-/// Returns a plane of so many samples.
+/// Returns a plane of these samples.
 fn plane(
     offset: u64,
     components: &'static [Component],
@@ -215,7 +214,7 @@ impl Layout {
         Self { format, fourcc, stride, bytes, planes: all, count: planes.len() }
     }
 
-    /// Returns its planes, one to three, in the order of their offsets.
+    /// Returns its planes, 1 to 3, in the order of their offsets.
     pub fn planes(&self) -> &[Plane] {
         &self.planes[..self.count]
     }
@@ -223,15 +222,15 @@ impl Layout {
 
 /// Arrangement of the pixels of a format.
 enum Shape {
-    /// All components of a pixel beside each other, rows a multiple of `pixels` pixels. `is_even`
-    /// are both sides.
+    /// All components of a pixel are adjacent, and rows have a multiple of `pixels` pixels. If
+    /// `is_even`, both sides must be even.
     Packed { fourcc: Fourcc, bytes: u32, components: &'static [Component], pixels: u32, is_even: bool },
     /// One row, without padding.
     Bytes { components: &'static [Component] },
-    /// Pixels of so many bits without gaps.
+    /// Pixels of `bits` bits without gaps.
     Bits { bits: u32, components: &'static [Component] },
-    /// A plane of luma in numbers of `bytes` bytes, and one of both chromas, each for two pixels of
-    /// `rows` rows.
+    /// A plane of luma in numbers of `bytes` bytes, and a plane of both chromas, each for two
+    /// pixels of `rows` rows.
     TwoPlanes {
         fourcc: Fourcc,
         bytes: u32,
@@ -268,7 +267,7 @@ impl Shape {
         };
         match format {
             Format::Rgba8888 => packed(*b"AB24", 4, &RGBA),
-            // Its meaning is decided before.
+            // It has been replaced before.
             Format::Rgbx8888 | Format::ImplementationDefined => packed(*b"XB24", 4, RGBA.split_at(3).0),
             Format::Rgb888 => packed(*b"BG24", 3, RGBA.split_at(3).0),
             Format::Rgb565 => packed(*b"RG16", 2, &RGB_565),
@@ -291,7 +290,7 @@ impl Shape {
         }
     }
 
-    /// Returns of how many pixels width and height must be a multiple.
+    /// Returns the numbers of which width and height must be multiples.
     fn multiples(&self) -> (u32, u32) {
         match self {
             Self::Packed { is_even: true, .. } | Self::ThreePlanes => (2, 2),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Layouts of images: the planes in a linear buffer.
 //!
-//! [`Image::layout`] gives for a format of Android's `PixelFormat`, a width and a height what
-//! devices and programs have to know to read and write the pixels: the DRM code, each plane's
-//! offset, stride and components, and how many bytes all of it takes. Service, mapper and client
-//! library compute the same. Nothing here allocates, and nothing asks the system.
+//! [`Image::layout`] returns the layout for a format of Android's `PixelFormat`, a width and a
+//! height: the DRM code, each plane's offset, stride and components, and the size in bytes.
+//! Service, mapper and client library compute the same layout. This crate allocates nothing and
+//! makes no system calls.
 //!
 //! ```
 //! use anion_layout::{Format, Image};
@@ -19,8 +19,8 @@
 //!
 //! # Source
 //!
-//! The rules are those of Android's `PixelFormat.aidl` and `BufferUsage.aidl`; the codes those of
-//! `drm_fourcc.h`.
+//! The rules are those of Android's `PixelFormat.aidl` and `BufferUsage.aidl`. The codes are those
+//! of `drm_fourcc.h`.
 
 #![forbid(unsafe_code)]
 #![no_std]
@@ -37,5 +37,5 @@ pub use image::{Image, LARGEST_STRIDE_ALIGN, LONGEST_SIDE, Layout, STRIDE_ALIGN,
 pub use plane::{Component, ComponentKind, Plane};
 pub use usage::Usage;
 
-/// `DRM_FORMAT_MOD_LINEAR`: rows of pixels one after the other, as all layouts here are.
+/// `DRM_FORMAT_MOD_LINEAR`: rows of pixels in sequence. All layouts of this crate are linear.
 pub const LINEAR: u64 = 0;

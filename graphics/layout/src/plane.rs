@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Planes, and what is in them.
+//! Planes and their components.
 
-/// A plane of an image, as Android's `PlaneLayout` describes one.
+/// A plane of an image, as in Android's `PlaneLayout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plane {
     /// Bytes from the start of the buffer to its first sample.
     pub offset: u64,
-    /// Bits from a sample to the next of its row; 0 where samples do not begin at whole bytes.
+    /// Bits from a sample to the next in its row; 0 if samples do not begin at whole bytes.
     pub sample_increment: u32,
     /// Bytes from a row to the next.
     pub stride: u64,
@@ -14,7 +14,7 @@ pub struct Plane {
     pub width: u32,
     /// Rows.
     pub height: u32,
-    /// Bytes of all rows with what pads them.
+    /// Bytes of all rows with their padding.
     pub bytes: u64,
     /// Pixels of a row that share a sample.
     pub horizontal_subsampling: u32,
@@ -24,7 +24,7 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// Returns what a sample is made of, in the order of the format's name.
+    /// Returns the components of a sample, in the order of the format's name.
     pub fn components(&self) -> &'static [Component] {
         self.components
     }
@@ -37,7 +37,7 @@ pub struct Component {
     pub kind: ComponentKind,
     /// Bits from the start of the sample.
     pub offset: u32,
-    /// Bits; `None` where a sample has no size of its own.
+    /// Bits; `None` if the size of samples varies.
     pub size: Option<u32>,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Layouts of all formats: exact ones, and what holds for any size.
+//! Layouts of all formats: exact values, and properties for any size.
 
 extern crate std;
 
@@ -118,7 +118,7 @@ proptest! {
             prop_assert_eq!(plane.offset, end, "planes follow each other");
             end = plane.offset.checked_add(plane.bytes).expect("no overflow");
             prop_assert_eq!(plane.bytes, plane.stride * u64::from(plane.height));
-            // A sample of a sensor has no whole number of bytes.
+            // The samples of some sensor formats are not whole bytes.
             let bits = match plane.sample_increment {
                 0 if format == Format::Raw10 => 10,
                 0 => 12,

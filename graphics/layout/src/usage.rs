@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Uses of a buffer.
 
-/// Bits of Android's `BufferUsage`, as a client gave them.
+/// Bits of Android's `BufferUsage` from a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Usage(pub u64);
 
@@ -9,7 +9,7 @@ pub struct Usage(pub u64);
 impl Usage {
     /// CPU reads: never, rarely (2) or often (3).
     pub const CPU_READ: u64 = 0xf;
-    /// CPU writes, in the four bits above.
+    /// CPU writes, in the next four bits.
     pub const CPU_WRITE: u64 = 0xf0;
     /// The GPU reads it as a texture.
     pub const GPU_TEXTURE: u64 = 1 << 8;
@@ -29,28 +29,28 @@ impl Usage {
     pub const CAMERA_OUTPUT: u64 = 1 << 17;
     /// A camera reads it.
     pub const CAMERA_INPUT: u64 = 1 << 18;
-    /// `RenderScript` works on it.
+    /// `RenderScript` uses it.
     pub const RENDERSCRIPT: u64 = 1 << 20;
     /// A video decoder fills it.
     pub const VIDEO_DECODER: u64 = 1 << 22;
     /// Sensors write their events into it.
     pub const SENSOR_DIRECT_DATA: u64 = 1 << 23;
-    /// The GPU takes data from it.
+    /// The GPU reads data from it.
     pub const GPU_DATA_BUFFER: u64 = 1 << 24;
-    /// It is a texture of six sides.
+    /// It is a cube map texture.
     pub const GPU_CUBE_MAP: u64 = 1 << 25;
-    /// It is a texture with all of its smaller copies.
+    /// It is a texture with all mipmap levels.
     pub const GPU_MIPMAP_COMPLETE: u64 = 1 << 26;
-    /// A hardware encoder of pictures reads it.
+    /// A hardware image encoder reads it.
     pub const HW_IMAGE_ENCODER: u64 = 1 << 27;
-    /// It is drawn while it is shown.
+    /// Clients draw into it while the display shows it.
     pub const FRONT_BUFFER: u64 = 1 << 32;
 
-    /// Bits that meant something once: clients still give them, and they mean nothing.
+    /// Bits that Android has removed: clients still set them, and they have no effect.
     pub const REMOVED: u64 = 1 << 10 | 1 << 13;
-    /// Bits that vendors give a meaning.
+    /// Bits whose meaning vendors define.
     pub const VENDOR: u64 = 0xf000_0000 | 0xffff << 48;
-    /// All bits with a meaning, those of vendors apart.
+    /// All defined bits, except those of vendors.
     pub const DEFINED: u64 = Self::CPU_READ
         | Self::CPU_WRITE
         | Self::GPU_TEXTURE
@@ -76,8 +76,8 @@ impl Usage {
         self.0 & mask != 0
     }
 
-    /// Returns the bits that have no meaning: undefined ones, vendor-defined ones beyond `vendor`,
-    /// and a CPU field with a value that is none of its three.
+    /// Returns the bits without a meaning: undefined bits, vendor bits outside `vendor`, and a CPU
+    /// field with an invalid value.
     pub fn unknown(self, vendor: u64) -> u64 {
         let field = |mask: u64, shift: u32| {
             let is_known = [0, 2, 3].contains(&((self.0 & mask) >> shift));

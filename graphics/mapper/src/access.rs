@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Access of the CPU to a buffer.
+//! Locks buffers for access by the CPU.
 
 use crate::buffer::Buffer;
 use crate::error::Error;
@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::PoisonError;
 
-/// A part of an image, in pixels: the right column and the bottom row are the first outside.
+/// A part of an image, in pixels: the right column and the bottom row are excluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct Rect {
@@ -24,14 +24,13 @@ pub(crate) struct Rect {
 }
 
 impl Buffer {
-    /// Locks the buffer: from now on until [`Buffer::unlock`] the CPU may access it. Returns where
-    /// the image begins, whatever the region. Locks nest, and other imports of the buffer are not
-    /// kept from locking it.
+    /// Locks the buffer: the CPU may access it until [`Buffer::unlock`]. Returns the start of the
+    /// image, for any region. Locks nest, and do not exclude locks of other imports of the buffer.
     ///
     /// # Errors
-    /// `BadValue` if the usage is none of the CPU's or is none that the buffer was allocated for,
-    /// if the region is not inside the image, or if the fence is no file that can be waited for;
-    /// `NoResources` if the address space is used up.
+    /// `BadValue` if the usage has no CPU bits or exceeds that of the allocation, if the region is
+    /// not inside the image, or if the fence cannot be polled; `NoResources` if the address space
+    /// is full.
     pub(crate) fn lock(
         &self,
         usage: u64,
@@ -58,8 +57,8 @@ impl Buffer {
         Ok(sync(self.pixels_fd(), last.ok_or(Error::BadBuffer)?, Phase::End)?)
     }
 
-    /// Lets devices see what the CPU has written so far, and the CPU what they have written, while
-    /// the buffer stays locked.
+    /// Makes data that the CPU has written visible to devices, and data of devices visible to the
+    /// CPU. The buffer stays locked.
     ///
     /// # Errors
     /// `BadBuffer` if the buffer is not locked.
@@ -87,7 +86,8 @@ impl Buffer {
         }
     }
 
-    /// Checks that a region is inside the image. The empty one at its corner stands for all of it.
+    /// Checks that a region is inside the image. The empty region at its corner means the whole
+    /// image.
     fn check_region(&self, region: Rect) -> Result<(), Error> {
         let is_inside = |from: i32, to: i32, limit: u32| {
             0 <= from && from <= to && u32::try_from(to).is_ok_and(|to| to <= limit)
@@ -98,8 +98,8 @@ impl Buffer {
         if is_inside { Ok(()) } else { Err(Error::BadValue) }
     }
 
-    /// Returns the mapping of the pixels, which is made once. Two threads may make it at once; one
-    /// of the two mappings is dropped then.
+    /// Returns the mapping of the pixels, which is created once. If two threads create it at once,
+    /// one mapping is dropped.
     fn mapping(&self) -> Result<&SharedMap, Error> {
         if let Some(map) = self.pixels.get() {
             return Ok(map);
@@ -113,7 +113,7 @@ impl Buffer {
 }
 
 impl Drop for Buffer {
-    /// Ends what locks have begun.
+    /// Ends the accesses of all locks.
     fn drop(&mut self) {
         while self.unlock().is_ok() {}
     }
@@ -123,7 +123,7 @@ fn either(one: CpuAccess, other: CpuAccess) -> CpuAccess {
     if one == other { one } else { CpuAccess::ReadWrite }
 }
 
-/// Waits until a fence has signalled, however long that takes.
+/// Waits until a fence has signalled, without a time limit.
 fn wait_for(fence: &OwnedFd) -> Result<(), Error> {
     loop {
         let mut polled = [PollFd::new(fence.as_fd(), PollFlags::POLLIN)];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A buffer that was imported.
+//! Imports buffers.
 
 use crate::error::Error;
 use crate::file::examine;
@@ -10,16 +10,16 @@ use anion_memory::map::SharedMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, OnceLock};
 
-/// An imported buffer: one for each import, whatever other imports there are of the same buffer.
+/// An imported buffer. Each import of a buffer creates another one.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     pub(crate) handle: Handle,
-    /// The pixels' file, then that of the metadata.
+    /// The file of the pixels, then that of the metadata.
     pub(crate) fds: [OwnedFd; 2],
     pub(crate) page: Page,
     /// The pixels, from the first lock on.
     pub(crate) pixels: OnceLock<SharedMap>,
-    /// The access of each lock that is not undone yet.
+    /// The access of each lock that is still held.
     pub(crate) locks: Mutex<Vec<CpuAccess>>,
 }
 
@@ -27,8 +27,9 @@ impl Buffer {
     /// Imports a handle: copies its descriptors, and maps its metadata.
     ///
     /// # Errors
-    /// `BadBuffer` if the handle is not Anion's, does not fit together or does not fit its files;
-    /// `NoResources` if descriptors or address space are used up. Nothing is left then.
+    /// `BadBuffer` if the handle is not Anion's, is not consistent or does not fit its files;
+    /// `NoResources` if no descriptors or address space are left. No resource stays allocated after
+    /// a failure.
     pub(crate) fn import(fds: [BorrowedFd<'_>; 2], ints: &[i32]) -> Result<Self, Error> {
         let handle = Handle::parse(ints)?;
         let fds = [fds[0].try_clone_to_owned()?, fds[1].try_clone_to_owned()?];

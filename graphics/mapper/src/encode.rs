@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Metadata as they are encoded: a header that names the type, then the value. Numbers are little
-//! endian, nothing is padded.
+//! Encodes metadata: a header with the type, then the value. Numbers are little endian, without
+//! padding.
 
 use crate::buffer::Buffer;
 use crate::error::Error;
@@ -10,7 +10,7 @@ use anion_layout::{ComponentKind, LINEAR, Plane, Usage};
 
 /// Prefix of the names of Android's enumerations.
 const PACKAGE: &str = "android.hardware.graphics.common.";
-/// `ChromaSiting` where there is chroma: who fills the buffer decides.
+/// `ChromaSiting` of formats with chroma: the producer of the image selects it.
 const SITING_UNKNOWN: i64 = 1;
 /// `NONE` of `Compression`, `Interlaced` and `ChromaSiting`.
 const NONE: i64 = 0;
@@ -31,12 +31,12 @@ impl Encoded {
         self.0.extend(bytes);
     }
 
-    /// Writes a length, which fits: nothing here is longer than a page.
+    /// Writes a length, which fits: no value is longer than a page.
     fn length(&mut self, length: usize) {
         self.number(i64::try_from(length).unwrap_or_default().to_le_bytes());
     }
 
-    /// Writes bytes after their number.
+    /// Writes bytes after their length.
     fn bytes(&mut self, bytes: &[u8]) {
         self.length(bytes.len());
         self.0.extend(bytes);
@@ -73,10 +73,10 @@ impl Encoded {
     }
 }
 
-/// Returns the metadata of a buffer, encoded; nothing if they are unset.
+/// Returns the encoded metadata of a buffer; empty if they are unset.
 ///
 /// # Errors
-/// None that a buffer which was imported can cause.
+/// None for an imported buffer.
 pub(crate) fn encode(buffer: &Buffer, standard: Standard) -> Result<Vec<u8>, Error> {
     let (request, layout) = (buffer.handle.request(), buffer.handle.layout());
     let mut out = Encoded::new(standard);

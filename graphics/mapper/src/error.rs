@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Errors of calls.
+//! Error codes of calls.
 
 use anion_handle::{BadFile, Malformed};
 use nix::errno::Errno;
@@ -9,13 +9,13 @@ use std::io;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum Error {
-    /// The handle is none of Anion's, was not imported, or is not locked.
+    /// The handle is not Anion's, was not imported, or is not locked.
     BadBuffer = 2,
     /// An argument is out of its range.
     BadValue = 3,
-    /// Memory, address space or descriptors are used up.
+    /// No memory, address space or descriptors are left.
     NoResources = 5,
-    /// There is no such metadata, or it cannot be set.
+    /// The metadata type does not exist, or it cannot be set.
     Unsupported = 7,
 }
 
@@ -32,7 +32,8 @@ impl From<BadFile> for Error {
 }
 
 impl From<Errno> for Error {
-    /// Returns the code: only what this process or machine lacks is not the handle's fault.
+    /// Returns the code: `NoResources` if this process or machine lacks a resource, else an error
+    /// of the handle.
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN => Self::NoResources,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Properties of the files of a handle.
+//! Examines the files of a handle.
 //!
-//! A handle may bring any file, also one of a file system that another process serves and never
-//! answers. So only what the kernel knows by itself is asked, until the file is known to be memory.
+//! A handle may contain any file, also one of a file system whose server process never answers. So
+//! only calls that the kernel answers by itself are made until the file is known to be memory.
 
 use crate::error::Error;
 use anion_handle::{File, Kind};
@@ -12,10 +12,10 @@ use nix::sys::stat::fstat;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// Returns what the file is.
+/// Returns the properties of the file.
 ///
 /// # Errors
-/// If the descriptor is not open, or was opened as a path alone.
+/// If the descriptor is not open, or was opened with `O_PATH`.
 pub(crate) fn examine(fd: impl AsFd) -> Result<File, Error> {
     let fd = fd.as_fd();
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
@@ -33,8 +33,8 @@ pub(crate) fn examine(fd: impl AsFd) -> Result<File, Error> {
     }
 }
 
-/// Returns the bytes of a dma-buf, as `dma_buf_show_fdinfo` of the kernel writes them (Linux 5.3);
-/// `None` of any other file: no other writes `exp_name` there.
+/// Returns the bytes of a dma-buf from its fdinfo (`dma_buf_show_fdinfo` of the kernel, Linux 5.3);
+/// `None` for other files, whose fdinfo has no `exp_name`.
 fn dma_buf_bytes(fd: impl AsFd) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(":\t"));

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `mapper.anion.so`: what a process needs to use the graphic buffers that it was given. It imports
+//! `mapper.anion.so`: gives a process access to graphic buffers that it received. It imports
 //! handles, maps buffers for the CPU, and reads and writes their metadata: version 5 of Android's
 //! `AIMapper`, whose header is `include/anion-mapper.h`.
 //!
-//! It asks no service and starts no thread. All that it keeps is the list of imported buffers
-//! (`registry`), so that a handle that was never imported, or is free already, is refused and not
-//! looked into.
+//! It calls no service and starts no thread. Its only state is the list of imported buffers
+//! (`registry`), with which it refuses handles that were never imported or are already freed,
+//! without reading them.
 //!
-//! # Whom it trusts
+//! # Trust
 //!
-//! The program that calls it, as any library does: its pointers are what the header says. Neither
-//! handles nor the memory beside a buffer: any process that has a buffer may have written them.
-//! Import checks all of a handle against its files ([`anion_handle`]), whose sizes are fixed, so no
-//! access faults later.
+//! The library trusts the program that calls it: its pointers are valid as the header requires. It
+//! does not trust handles or metadata files: any process with the buffer may have written them. An
+//! import checks the whole handle against its files ([`anion_handle`]), whose sizes are fixed, so
+//! no later access faults.
 //!
 //! # Locks
 //!
-//! The lock of the list is held for a look-up, an insertion or a removal; that of a buffer
-//! (`buffer::Buffer`) to count its locks. Neither is held during a system call, and no two are held
-//! together. Any thread may call.
+//! The lock of the list is held for a search, an insertion or a removal; that of a buffer
+//! (`buffer::Buffer`) while its locks are counted. Neither is held during a system call, and they
+//! are never held together. Any thread may call.
 
 #![deny(unsafe_code)]
 

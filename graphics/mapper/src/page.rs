@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The memory beside a buffer, as it is read and written while other processes do the same.
+//! Reads and writes the metadata file of a buffer while other processes may write to it.
 //!
-//! The code copies every value before it checks it; nothing here depends on the values.
+//! The code copies every value before it checks it. Correctness does not depend on the values.
 
 use crate::error::Error;
 use anion_handle::metadata::{self, Bounded, HEAD, MAGIC, NAME, Optional, Place, VERSION};
@@ -23,8 +23,8 @@ impl Page {
     /// Maps the metadata and a region of `reserved_size` bytes. The file must have these bytes.
     ///
     /// # Errors
-    /// `BadBuffer` if the file does not begin as metadata do, or cannot be mapped; `NoResources`
-    /// if address space is used up.
+    /// `BadBuffer` if the file does not begin with the header of metadata, or cannot be mapped;
+    /// `NoResources` if no address space is left.
     pub(crate) fn map(fd: impl AsFd, reserved_size: u64) -> Result<Self, Error> {
         let bytes = usize::try_from(metadata::size(reserved_size)).map_err(|_| Error::NoResources)?;
         let page = Self { map: SharedMap::sparse(fd, bytes)? };
@@ -68,7 +68,7 @@ impl Page {
         if self.number(of.is_set)? == UNSET { Ok(None) } else { self.read(of.value).map(Some) }
     }
 
-    /// Sets a value, all of whose bytes are given, or unsets it.
+    /// Sets a value, which must be complete, or unsets it.
     pub(crate) fn set_optional(&self, of: Optional, value: Option<&[u8]>) -> Result<(), Error> {
         if let Some(value) = value {
             self.map.write_at(of.value.offset, value.get(..of.value.bytes).ok_or(Error::Unsupported)?)?;
@@ -76,7 +76,7 @@ impl Page {
         self.set_number(of.is_set, if value.is_some() { SET } else { UNSET })
     }
 
-    /// Returns a value of at most the bytes that its place has; `None` if it is unset.
+    /// Returns a value of at most the length of its range; `None` if it is unset.
     pub(crate) fn bounded(&self, of: Bounded) -> Result<Option<Vec<u8>>, Error> {
         if self.number(of.is_set)? == UNSET {
             return Ok(None);
@@ -88,7 +88,7 @@ impl Page {
     /// Sets a value, or unsets it.
     ///
     /// # Errors
-    /// `Unsupported` if it is longer than its place.
+    /// `Unsupported` if it is longer than its range.
     pub(crate) fn set_bounded(&self, of: Bounded, value: Option<&[u8]>) -> Result<(), Error> {
         if let Some(value) = value {
             let length = i32::try_from(value.len()).map_err(|_| Error::Unsupported)?;
@@ -101,7 +101,7 @@ impl Page {
         self.set_number(of.is_set, if value.is_some() { SET } else { UNSET })
     }
 
-    /// Returns where the reserved region is; `None` if there is none.
+    /// Returns the address of the reserved region; `None` if there is none.
     pub(crate) fn reserved(&self) -> Option<NonNull<u8>> {
         let offset = usize::try_from(metadata::RESERVED_AT).ok()?;
         (self.map.len() > offset).then(|| self.map.as_ptr().map_addr(|start| start.saturating_add(offset)))

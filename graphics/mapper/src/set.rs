@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Metadata as clients set them: for all processes that have the buffer, at once.
+//! Sets metadata, for all processes that have the buffer.
 
 use crate::buffer::Buffer;
 use crate::error::Error;
 use crate::standard::{self, Standard};
 use anion_handle::metadata::{BLEND_MODE, CTA861_3, DATASPACE, SMPTE2086, SMPTE2094_10, SMPTE2094_40};
 
-/// Sets metadata of a buffer to an encoded value. No bytes at all unset those that may be unset.
+/// Sets metadata of a buffer to an encoded value. An empty value unsets metadata that may be unset.
 ///
 /// # Errors
-/// `BadValue` for values that the request has fixed; `Unsupported` for all others that cannot be
+/// `BadValue` for metadata that the request has fixed; `Unsupported` for all others that cannot be
 /// set, for a value that is not encoded as its type, and for one that is too long.
 pub(crate) fn set(buffer: &Buffer, standard: Standard, value: &[u8]) -> Result<(), Error> {
     if !standard.is_settable() {
@@ -27,7 +27,7 @@ pub(crate) fn set(buffer: &Buffer, standard: Standard, value: &[u8]) -> Result<(
     }
 }
 
-/// Returns what follows the header, which must be that of the type.
+/// Returns the value after the header, which must be that of the type.
 fn payload(standard: Standard, value: &[u8]) -> Result<&[u8], Error> {
     let (name, rest) = length_and_rest(value)?;
     let (name, rest) = rest.split_at_checked(name).ok_or(Error::Unsupported)?;
@@ -47,7 +47,7 @@ fn number(payload: Option<&[u8]>) -> Result<i32, Error> {
     Ok(i32::from_le_bytes(bytes))
 }
 
-/// Passes a value on that has so many bytes.
+/// Returns the value if it has exactly `bytes` bytes.
 fn exactly(payload: Option<&[u8]>, bytes: usize) -> Result<Option<&[u8]>, Error> {
     match payload {
         Some(payload) if payload.len() != bytes => Err(Error::Unsupported),
@@ -55,7 +55,7 @@ fn exactly(payload: Option<&[u8]>, bytes: usize) -> Result<Option<&[u8]>, Error>
     }
 }
 
-/// Returns the bytes that follow their number.
+/// Returns the bytes after their length.
 fn counted(payload: Option<&[u8]>) -> Result<Option<&[u8]>, Error> {
     let Some(payload) = payload else { return Ok(None) };
     let (length, bytes) = length_and_rest(payload)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The types of metadata: Android's `StandardMetadataType`, all of them and no other.
+//! The types of metadata: all of Android's `StandardMetadataType`, and no others.
 
 /// Names of the types in the header of an encoded value.
 pub(crate) const NAME: &str = "android.hardware.graphics.common.StandardMetadataType";
@@ -64,7 +64,7 @@ impl Standard {
         matches!(self, Dataspace | BlendMode | Smpte2086 | Cta861_3 | Smpte2094_40 | Smpte2094_10)
     }
 
-    /// Returns whether it is fixed by what the buffer was asked for as.
+    /// Returns whether the buffer's request fixes it.
     pub(crate) const fn is_requested(self) -> bool {
         matches!(self, BufferId | Name | Width | Height | LayerCount | PixelFormatRequested | Usage)
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The types of the interface.
+//! The C types of the interface.
 
 use super::native::NativeHandle;
 use crate::access::Rect;
@@ -28,12 +28,12 @@ pub(crate) struct MetadataTypeDescription {
 // SAFETY: its pointers are null or refer to constants of this library, so any thread may read it.
 unsafe impl Sync for MetadataTypeDescription {}
 
-/// `AIMapper_DumpBufferCallback`: a value of one type, for the caller that dumps.
+/// `AIMapper_DumpBufferCallback`: receives a value of one type.
 pub(super) type OnValue = unsafe extern "C" fn(*mut c_void, MetadataType, *const c_void, usize);
-/// `AIMapper_BeginDumpBufferCallback`: the values of another buffer follow.
+/// `AIMapper_BeginDumpBufferCallback`: begins the values of another buffer.
 pub(super) type OnBuffer = unsafe extern "C" fn(*mut c_void);
 
-/// A handle of a buffer. It may be any address.
+/// A handle of a buffer. It may be an invalid address.
 pub(super) type BufferHandle = *const NativeHandle;
 
 /// `AIMapperV5`.
@@ -58,8 +58,8 @@ pub(crate) struct MapperV5 {
     pub(super) get_reserved_region: unsafe extern "C" fn(BufferHandle, *mut *mut c_void, *mut u64) -> i32,
 }
 
-/// `AIMapper`. Its alignment is that of `max_align_t` where that is largest; the size is the same
-/// with any smaller one.
+/// `AIMapper`. Its alignment is that of `max_align_t` on the architecture with the largest one. The
+/// size is the same with any smaller alignment.
 #[derive(Debug)]
 #[repr(C, align(16))]
 pub struct Mapper {
@@ -67,7 +67,7 @@ pub struct Mapper {
     pub(super) v5: MapperV5,
 }
 
-/// The name of all types of metadata that there are here, for C.
+/// The name of all supported types of metadata, for C.
 pub(super) const STANDARD: &CStr = c"android.hardware.graphics.common.StandardMetadataType";
 
 const WORD: usize = size_of::<usize>();
@@ -75,7 +75,7 @@ const _: () = assert!(size_of::<Mapper>() == if WORD == 8 { 128 } else { 64 });
 const _: () = assert!(offset_of!(Mapper, v5) == WORD);
 const _: () = assert!(size_of::<MapperV5>() == 15 * WORD);
 const _: () = assert!(size_of::<Rect>() == 16);
-// On x86 with 32 bits numbers of 64 bits are aligned to 32.
+// On 32-bit x86, 64-bit numbers are aligned to 32 bits.
 const METADATA_TYPE: usize = if cfg!(target_arch = "x86") { 12 } else { 16 };
 const _: () = assert!(size_of::<MetadataType>() == METADATA_TYPE);
 const DESCRIPTION: usize = match (WORD, METADATA_TYPE) {

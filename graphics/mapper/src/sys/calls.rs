@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The functions of the interface, in its order.
+//! Implements the functions of the interface, in its order.
 
 use super::abi::{BufferHandle, Mapper, MapperV5, MetadataType, MetadataTypeDescription, OnBuffer, OnValue};
 use super::describe;
@@ -16,7 +16,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 
-/// Bytes that no value has, with its header.
+/// More bytes than any value with its header.
 const LONGEST: usize = 1 << 16;
 
 static MAPPER: Mapper = Mapper {
@@ -40,36 +40,36 @@ static MAPPER: Mapper = Mapper {
     },
 };
 
-/// Gives the functions of the interface: the same each time.
+/// Returns the functions of the interface. The pointer is always the same.
 ///
 /// # Safety
-/// `out` is null or can be written to.
+/// `out` is null or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn AIMapper_loadIMapper(out: *mut *const Mapper) -> i32 {
     // SAFETY: as this function's contract.
     code(|| unsafe { put(out, &raw const MAPPER) })
 }
 
-/// Runs a call, and returns its code: 0 unless it fails.
+/// Runs a call, and returns its code: 0 on success.
 fn code(call: impl FnOnce() -> Result<(), Error>) -> i32 {
     guarded(call).map_or_else(|error| error as i32, |()| 0)
 }
 
-/// Runs a call. State is used again after a panic: every lock that it may have poisoned guards data
-/// that is consistent after each statement.
+/// Runs a call and catches panics. State is used again after a panic: every lock that may be
+/// poisoned guards data that is consistent after each statement.
 fn guarded<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(Error::NoResources))
 }
 
-/// Writes an answer.
+/// Writes a result.
 ///
 /// # Safety
-/// `out` is null or can be written to.
+/// `out` is null or writable.
 unsafe fn put<T>(out: *mut T, value: T) -> Result<(), Error> {
     if out.is_null() {
         return Err(Error::BadValue);
     }
-    // SAFETY: it is not null, so that it can be written to (contract).
+    // SAFETY: it is not null, so that it is writable (contract).
     unsafe { out.write(value) };
     Ok(())
 }
@@ -79,9 +79,9 @@ unsafe extern "C" fn import_buffer(handle: BufferHandle, out: *mut BufferHandle)
         if out.is_null() {
             return Err(Error::BadValue);
         }
-        // SAFETY: the caller's handle is null or a whole one (module).
+        // SAFETY: the caller's handle is null or complete (module).
         let buffer = unsafe { Native::import(handle) }?;
-        // SAFETY: the caller's place for the answer can be written to (module).
+        // SAFETY: the caller's pointer for the result is writable (module).
         unsafe { put(out, Native::head(registry::insert(buffer))) }
     })
 }
@@ -94,7 +94,7 @@ unsafe extern "C" fn get_transport_size(buffer: BufferHandle, fds: *mut u32, int
     code(|| {
         registry::find(buffer.addr())?;
         let count = |count: usize| u32::try_from(count).map_err(|_| Error::NoResources);
-        // SAFETY: the caller's places for the answer can be written to (module).
+        // SAFETY: the caller's pointers for the results are writable (module).
         unsafe { put(fds, count(FDS)?) }?;
         // SAFETY: as above.
         unsafe { put(ints, count(INTS)?) }
@@ -109,15 +109,15 @@ unsafe extern "C" fn lock(
     out: *mut *mut c_void,
 ) -> i32 {
     code(|| {
-        // SAFETY: the caller gives the fence away with the call, so nothing else owns it; a
-        // negative number is none.
+        // SAFETY: the caller transfers ownership of the fence with the call; a negative number is
+        // no fence.
         let fence = (fence >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fence) });
         let imported = registry::find(buffer.addr())?;
         if out.is_null() {
             return Err(Error::BadValue);
         }
         let start = imported.buffer.lock(usage, region, fence)?;
-        // SAFETY: the caller's place for the answer can be written to (module).
+        // SAFETY: the caller's pointer for the result is writable (module).
         unsafe { put(out, start.as_ptr().cast()) }
     })
 }
@@ -129,12 +129,12 @@ unsafe extern "C" fn unlock(buffer: BufferHandle, fence: *mut c_int) -> i32 {
             return Err(Error::BadValue);
         }
         imported.buffer.unlock()?;
-        // SAFETY: the caller's place for the answer can be written to (module).
+        // SAFETY: the caller's pointer for the result is writable (module).
         unsafe { put(fence, -1) }
     })
 }
 
-/// Synchronises both directions at once: it is one call of the kernel.
+/// Synchronises both directions at once, with one call of the kernel.
 unsafe extern "C" fn synchronise(buffer: BufferHandle) -> i32 {
     code(|| registry::find(buffer.addr())?.buffer.synchronise())
 }
@@ -157,7 +157,7 @@ unsafe extern "C" fn get_standard_metadata(
     get(buffer, into, bytes, || Ok(number))
 }
 
-/// Writes the value of a type if it fits. Returns its bytes, or a code below zero.
+/// Writes the value of a type if it fits. Returns its length in bytes, or a negative code.
 fn get(
     buffer: BufferHandle,
     into: *mut c_void,
@@ -169,8 +169,8 @@ fn get(
         let standard = Standard::from_number(number()?).ok_or(Error::Unsupported)?;
         let value = encode(&imported.buffer, standard)?;
         if !into.is_null() && value.len() <= bytes {
-            // SAFETY: the caller has given `bytes` bytes there that can be written to (module), and
-            // the value has no more; it is in memory of its own.
+            // SAFETY: the caller has passed `bytes` writable bytes there (module), and the value is
+            // not longer; it is in memory of its own.
             unsafe { into.cast::<u8>().copy_from_nonoverlapping(value.as_ptr(), value.len()) };
         }
         i32::try_from(value.len()).map_err(|_| Error::NoResources)
@@ -211,8 +211,8 @@ fn change(
         let value = match bytes {
             0 => &[],
             LONGEST.. => return Err(Error::Unsupported),
-            // SAFETY: the caller has given `bytes` bytes there (module), which nobody changes
-            // during the call; it is not null, and no slice is too long for Rust (checked).
+            // SAFETY: the caller has passed `bytes` bytes there (module), which are not changed
+            // during the call; it is not null, and the length is valid for a slice (checked).
             _ => unsafe { std::slice::from_raw_parts(from.cast::<u8>(), bytes) },
         };
         set(&imported.buffer, standard, value)
@@ -224,7 +224,7 @@ unsafe extern "C" fn list_supported_metadata_types(
     count: *mut usize,
 ) -> i32 {
     code(|| {
-        // SAFETY: the caller's places for the answer can be written to (module).
+        // SAFETY: the caller's pointers for the results are writable (module).
         unsafe { put(list, describe::LIST.as_ptr()) }?;
         // SAFETY: as above.
         unsafe { put(count, describe::LIST.len()) }
@@ -250,7 +250,7 @@ unsafe extern "C" fn dump_all_buffers(
     code(|| {
         let (on_buffer, on_value) = on_buffer.zip(on_value).ok_or(Error::BadValue)?;
         for imported in registry::all() {
-            // SAFETY: the caller's function takes the caller's context (module).
+            // SAFETY: the caller's function accepts the caller's context (module).
             unsafe { on_buffer(context) };
             describe::dump(&imported.buffer, on_value, context)?;
         }
@@ -266,7 +266,7 @@ unsafe extern "C" fn get_reserved_region(
     code(|| {
         let imported = registry::find(buffer.addr())?;
         let start = imported.buffer.page.reserved().map_or(null_mut(), |start| start.as_ptr().cast());
-        // SAFETY: the caller's places for the answer can be written to (module).
+        // SAFETY: the caller's pointers for the results are writable (module).
         unsafe { put(out, start) }?;
         // SAFETY: as above.
         unsafe { put(bytes, imported.buffer.handle.request().reserved_size) }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Types of metadata as C has them.
+//! Converts types of metadata between C and Rust.
 
 use super::abi::{MetadataType, MetadataTypeDescription, OnValue, STANDARD};
 use crate::buffer::Buffer;
@@ -9,7 +9,7 @@ use crate::standard::{ALL, Standard};
 use std::ffi::{CStr, c_void};
 use std::ptr::null;
 
-/// All types. Android knows what they mean, so they need no description.
+/// All types. Android defines them, so they need no description.
 pub(super) static LIST: [MetadataTypeDescription; ALL.len()] = {
     const FIRST: MetadataTypeDescription = description(ALL[0]);
     let mut list = [FIRST; ALL.len()];
@@ -35,10 +35,10 @@ const fn description(standard: Standard) -> MetadataTypeDescription {
     }
 }
 
-/// Returns the number of a type that a client names.
+/// Returns the number of a client's type.
 ///
 /// # Errors
-/// `Unsupported` if the name is another.
+/// `Unsupported` if the name is not that of the standard types.
 pub(super) fn number_of(metadata_type: MetadataType) -> Result<i64, Error> {
     if metadata_type.name.is_null() {
         return Err(Error::Unsupported);
@@ -48,7 +48,7 @@ pub(super) fn number_of(metadata_type: MetadataType) -> Result<i64, Error> {
     if name == STANDARD { Ok(metadata_type.value) } else { Err(Error::Unsupported) }
 }
 
-/// Gives a client's function every value that is set.
+/// Calls a client's function with every value that is set.
 ///
 /// # Errors
 /// As [`encode`].
@@ -56,8 +56,8 @@ pub(super) fn dump(buffer: &Buffer, on_value: OnValue, context: *mut c_void) -> 
     for standard in ALL {
         let value = encode(buffer, standard)?;
         if !value.is_empty() {
-            // SAFETY: the caller's function takes the caller's context, a type, and so many bytes
-            // during the call (module).
+            // SAFETY: the caller's function accepts the caller's context, a type, and this number
+            // of bytes during the call (module).
             unsafe { on_value(context, metadata_type(standard), value.as_ptr().cast(), value.len()) };
         }
     }

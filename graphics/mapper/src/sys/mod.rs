@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The edge to C: the types of the interface, its functions, and the one folder of this crate with
-//! `unsafe` code.
+//! The boundary to C: the types of the interface and its functions. Only this folder of the crate
+//! has `unsafe` code.
 //!
-//! Every function is what the header says: its pointers refer to what their types say for the whole
-//! call, or are null where that is refused. The one exception are handles of buffers, which are
-//! looked up by their address before anything is read there. A panic ends in an error code.
+//! Every function has the contract of the header: its pointers refer to values of their types for
+//! the whole call, or are null where null is refused. Handles of buffers are an exception: they may
+//! be any address, and are searched for in the list before they are read. A panic is converted to
+//! an error code.
 
 #![allow(unsafe_code, reason = "the one folder of this crate that may; every block argues for itself")]
 
@@ -17,6 +18,6 @@ pub use abi::Mapper;
 pub use calls::AIMapper_loadIMapper;
 pub(crate) use native::Native;
 
-/// The version of the interface, which programs look for by this name.
+/// The version of the interface, which programs find by this name.
 #[unsafe(no_mangle)]
 pub static ANDROID_HAL_MAPPER_VERSION: i32 = 5;

@@ -7,17 +7,17 @@ use anion_handle::{FDS, INTS};
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// The first fields of every `native_handle_t`. Its descriptors follow, then its numbers.
+/// The first fields of every `native_handle_t`. Its descriptors follow, and then its numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub(crate) struct NativeHandle {
-    /// Bytes of this struct.
+    /// Bytes of this structure.
     version: c_int,
     num_fds: c_int,
     num_ints: c_int,
 }
 
-/// A `native_handle_t` of Anion's.
+/// A `native_handle_t` of Anion.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Native {
@@ -48,16 +48,16 @@ impl Native {
         native
     }
 
-    /// Returns its address as clients know it.
+    /// Returns its address for clients.
     pub(super) fn head(this: *const Self) -> *const NativeHandle {
         this.cast()
     }
 
-    /// Imports what a client's handle says.
+    /// Imports a client's handle.
     ///
     /// # Safety
     /// `handle` is null, or refers to a `native_handle_t` with as many descriptors and numbers as
-    /// it says, which no thread changes during the call.
+    /// its counts, which no thread changes during the call.
     pub(super) unsafe fn import(handle: *const NativeHandle) -> Result<Buffer, Error> {
         if handle.is_null() || !handle.is_aligned() {
             return Err(Error::BadBuffer);
@@ -68,22 +68,21 @@ impl Native {
         if head != HEAD {
             return Err(Error::BadBuffer);
         }
-        // SAFETY: its numbers of descriptors and of numbers are those of `Native` (checked), so
-        // that as many bytes are there (contract); both types have the same alignment, and every
-        // bit pattern is a `Native`.
+        // SAFETY: its counts of descriptors and of numbers are those of `Native` (checked), so that
+        // as many bytes exist (contract); both types have the same alignment, and every bit pattern
+        // is a `Native`.
         let native = unsafe { handle.cast::<Self>().read() };
         let [pixels, metadata] = native.fds;
         Buffer::import([borrow(pixels)?, borrow(metadata)?], &native.ints)
     }
 }
 
-/// Borrows a descriptor of a handle, which keeps it open during the call. If it does not,
-/// operations on it fail.
+/// Borrows a descriptor of a handle. The caller keeps it open during the call; otherwise operations
+/// on it fail.
 fn borrow<'a>(fd: c_int) -> Result<BorrowedFd<'a>, Error> {
     if fd < 0 {
         return Err(Error::BadBuffer);
     }
-    // SAFETY: it is not -1. It is copied by fcntl(2) and nothing else, which fails if it is not
-    // open.
+    // SAFETY: it is not -1. It is only copied by fcntl(2), which fails if it is not open.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
