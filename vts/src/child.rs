@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Other processes: the suite starts itself again to have holders that exit, are killed, or inherit
-//! a descriptor.
+//! Child processes: the suite executes itself to get holders that exit, are killed, or inherit a
+//! descriptor.
 //!
-//! A child gets the buffer to work on as its standard input, says [`READY`] on its standard output
-//! once it is in the state that the test waits for, and is killed when the test drops it.
+//! A child receives a buffer as its standard input. It prints [`READY`] once it is in the state
+//! that the test needs, and is killed when the test drops it.
 
 mod roles;
 
@@ -25,11 +25,11 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-/// First argument of a child: no test can have this name.
+/// First argument of a child. No test can have this name.
 pub(crate) const ARGUMENT: &str = "--as-child";
-/// What a child says when it has done what it was started for.
+/// The line that a child prints when it is ready.
 const READY: &str = "ready";
-/// A child never outlives this, whatever happens to the test run.
+/// Maximal lifetime of a child in seconds, whatever happens to the test run.
 const LIFETIME_SECONDS: u32 = 1200;
 
 /// A running child; dropping it kills it.
@@ -39,8 +39,8 @@ pub(crate) struct ChildProcess {
 }
 
 impl ChildProcess {
-    /// Starts this program again to do `role`, with `input` as its standard input, and waits until
-    /// it is ready.
+    /// Executes this program as a child with the task `role`, with `input` as its standard input,
+    /// and waits until it is ready.
     ///
     /// # Errors
     /// If it cannot be started or reports a failure.
@@ -48,7 +48,7 @@ impl ChildProcess {
         Self::start_command(Command::new(std::env::current_exe()?), role, arguments, input)
     }
 
-    /// Starts one, as [`ChildProcess::start`], as another user; this process must be root's.
+    /// Does the same as another user; this process must be root.
     ///
     /// # Errors
     /// As [`ChildProcess::start`].
@@ -89,12 +89,12 @@ impl ChildProcess {
         Ok(line.trim_end().to_owned())
     }
 
-    /// Process id as the service sees it.
+    /// Returns its process id as the service sees it.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Stops it from running, until it is killed.
+    /// Stops it until it is killed.
     ///
     /// # Errors
     /// If it cannot be signalled.
@@ -125,16 +125,16 @@ impl ChildProcess {
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
-        // Both fail only if it is gone already, which is what is wanted.
+        // Both fail only if it has already ended, which is the intended result.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Does what a child does: `arguments` are the role and its parameters.
+/// Runs a child: `arguments` are the role and its parameters.
 ///
 /// # Errors
-/// What the role meets; an unknown role or parameter.
+/// The errors of the role; an unknown role or parameter.
 pub(crate) fn main(arguments: &[String]) -> Result<()> {
     alarm::set(LIFETIME_SECONDS);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -145,7 +145,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
             }
         }),
         ["exit", target, count, size] => hold(target, count, size, || {
-            // Runs no destructor: the descriptors are still open when the process ends.
+            // Runs no destructor: the process ends with open descriptors.
             std::process::exit(0)
         }),
         ["reserve", target, heap, count, size] => reserve(target, heap, count, size),
@@ -180,7 +180,7 @@ fn service(target: &str) -> Result<Connection<dyn IHeapAllocator>> {
     Ok(target.parse::<Target>()?.connect(1)?)
 }
 
-/// Allocates, and ends by `end` while it holds the buffers.
+/// Allocates, and calls `end` while it holds the buffers.
 fn hold(target: &str, count: &str, size: &str, end: fn() -> ()) -> Result<()> {
     let connection = service(target)?;
     let mut request = from_any(size.parse()?);
@@ -200,7 +200,7 @@ fn reserve(target: &str, heap: &str, count: &str, size: &str) -> Result<()> {
     ready_and_wait()
 }
 
-/// Allocates and releases as fast as it can: killed at any moment, it leaves a reply on its way.
+/// Allocates and releases in a loop: if it is killed, a reply may be on its way.
 fn churn(target: &str, size: &str) -> Result<()> {
     let connection = service(target)?;
     let mut request = from_any(size.parse()?);
@@ -211,7 +211,7 @@ fn churn(target: &str, size: &str) -> Result<()> {
     }
 }
 
-/// Allocates, and passes the buffer on over the inherited socket.
+/// Allocates, and sends the buffer over the inherited socket.
 fn lend(target: &str, size: &str) -> Result<()> {
     let connection = service(target)?;
     let buffers = held(connection.service.allocate(&from_any(size.parse()?))?)?;
@@ -222,7 +222,7 @@ fn lend(target: &str, size: &str) -> Result<()> {
     ready_and_wait()
 }
 
-/// Keeps the inherited buffer by a mapping alone.
+/// Holds the inherited buffer only by a mapping.
 fn map(size: &str) -> Result<()> {
     let mapping = Mapping::read_only(stdin(), size.parse()?)?;
     dup2_stdin(File::open("/dev/null")?.as_fd())?;
@@ -234,7 +234,7 @@ fn map(size: &str) -> Result<()> {
     }
 }
 
-/// Checks that every word of the inherited buffer is `found`, and changes it to `reply`.
+/// Checks that every word of the inherited buffer is `found`, and replaces it with `reply`.
 fn exchange(size: &str, found: &str, reply: &str) -> Result<()> {
     let mapping = Mapping::writable(stdin(), size.parse()?)?;
     let other = mapping.first_other_than(found.parse()?);
@@ -243,7 +243,7 @@ fn exchange(size: &str, found: &str, reply: &str) -> Result<()> {
     say(READY)
 }
 
-/// Fills buffers of a heap with one word, and keeps them.
+/// Fills buffers of a heap with one word, and holds them.
 fn spread(target: &str, heap: &str, size: &str, count: &str, word: &str) -> Result<()> {
     let connection = service(target)?;
     let (request, word) = (from_heap(heap.parse()?, size.parse()?), word.parse()?);
@@ -257,7 +257,7 @@ fn spread(target: &str, heap: &str, size: &str, count: &str, word: &str) -> Resu
     ready_and_wait()
 }
 
-/// Asks the service about the inherited buffer.
+/// Calls `describe` with the inherited buffer.
 fn describe(target: &str) -> Result<()> {
     let connection = service(target)?;
     let buffer = ParcelFileDescriptor::new(stdin().as_fd().try_clone_to_owned()?);

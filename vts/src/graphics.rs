@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The mapper's suite over a graphics allocator: buffers that another process was given, which
-//! passes their handles on.
+//! Runs the mapper's suite over a graphics allocator. Another process allocates the buffers, and
+//! passes their handles.
 
 use crate::child::ChildProcess;
 use crate::harness::beside_others;
@@ -23,16 +23,16 @@ use std::path::Path;
 use std::sync::Arc;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// As Android's clients find it over kernel binder. A socket has one object alone.
+/// The service name that Android's clients use over kernel binder. A socket has only one object.
 const NAME: &str = "android.hardware.graphics.allocator.IAllocator/default";
-/// Handles that are forged, each with a write to metadata: guests take their time.
+/// Number of forged handles, each with a write to metadata; guests are slow.
 const FORGED: usize = 5_000;
 
 /// A test of the mapper.
 type Body = Box<dyn Fn(&Suite) -> Result<Outcome> + Send>;
 
-/// Returns the mapper's tests: each by itself where the uid's quota `is_tight`. `heaps` is the
-/// other interface of the same service.
+/// Returns the mapper's tests. Each runs alone if the uid's quota `is_tight`. `heaps` is the other
+/// interface of the same service.
 ///
 /// # Errors
 /// If the library is no mapper, or the allocator cannot be reached.
@@ -46,7 +46,7 @@ pub(crate) fn trials(
     let (ours, theirs) = UnixStream::pair()?;
     let child = ChildProcess::start("graphics", &[&target.to_string()], Some(theirs.into()))
         .with_context(|| format!("cannot reach the graphics allocator at {endpoint}"))?;
-    // The process that allocates lives as long as the last test.
+    // The process that allocates lives until the last test has ended.
     let tested = Arc::new((Suite::new(library, Source::new(ours), FORGED)?, child));
     let trial = |(name, body): (&str, Body)| {
         let tested = Arc::clone(&tested);
@@ -63,7 +63,7 @@ pub(crate) fn trials(
     Ok(alone.chain([("DumpAgreesWithTheService", beside)]).map(trial).collect())
 }
 
-/// Compares what the mapper's dump says of a buffer with what the service says of it.
+/// Compares the mapper's dump of a buffer with the service's description of it.
 fn the_dump_agrees_with_the_service(suite: &Suite, heaps: &Target) -> Result<Outcome> {
     let (width, height, format, usage) = (48, 32, 1, 0x33);
     let name = "agreed".to_owned();
@@ -84,7 +84,7 @@ fn the_dump_agrees_with_the_service(suite: &Suite, heaps: &Target) -> Result<Out
     Ok(Outcome::Passed)
 }
 
-/// Allocates what is asked for over the inherited socket, and passes the handles on.
+/// Answers requests over the inherited socket: allocates, and sends the handles.
 ///
 /// # Errors
 /// If the allocator cannot be reached.
@@ -95,7 +95,7 @@ pub(crate) fn allocate_for_parent(target: &str, ready: impl FnOnce() -> Result<(
     serve(&socket, |wanted| allocate(&*connection.service, wanted))
 }
 
-/// Allocates one buffer; `None` if there will never be one like it.
+/// Allocates one buffer; `None` if it is unsupported.
 fn allocate(service: &dyn IAllocator, wanted: &Wanted) -> Result<Option<Allocated>> {
     let mut descriptor = BufferDescriptorInfo {
         width: wanted.width,

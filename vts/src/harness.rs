@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What every test starts from: a connected service, what it offers to this uid, and the ways to
-//! ask and to expect.
+//! The fixture of every test: a connected service, the heaps that it offers to this uid, and
+//! functions for calls and expectations.
 
 use crate::Options;
 use crate::outcome::{Lock, Test, check_eq, code_name, expect_error, inapplicable};
@@ -18,53 +18,52 @@ use std::os::unix::net::UnixStream;
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// The service as the tests see it.
+/// The service's interface.
 pub(crate) type Service = Strong<dyn interface::IHeapAllocator>;
 
-/// Calls of one socket connection answer one after another, so a fixture opens some.
+/// A socket connection answers one call at a time, so a fixture opens several.
 const CONNECTIONS: u32 = 4;
-/// How long the service may take to notice that a buffer is gone, or to make one in the background.
-/// Generous: guests can be a hundred times slower, and their machine busy.
+/// Time limit for the service to detect a release, or to make a buffer in the background. It is
+/// long: guests can be a hundred times slower, and their machine busy.
 pub(crate) const RELEASE_DEADLINE: Duration = Duration::from_secs(120);
-/// How long a buffer is watched that must stay accounted.
+/// How long a test checks that a buffer stays accounted.
 const STAYS_HELD: Duration = Duration::from_millis(200);
-/// Below this, tests of one process that run at once could exhaust their common quota.
+/// Below this quota, tests of one process that run at the same time could exhaust it.
 const AMPLE_BYTES: i64 = 512 << 20;
 /// As [`AMPLE_BYTES`], for the number of buffers.
 const AMPLE_BUFFERS: i64 = 4096;
 
-/// One target, connected, with what it offers to this uid.
+/// A connected target, with the heaps that it offers to this uid.
 pub(crate) struct Fixture {
     pub(crate) target: Target,
     pub(crate) service: Service,
-    /// Of this process: what the transport vouches for.
+    /// The uid of this process, as the transport verifies it.
     pub(crate) uid: u32,
-    /// The service's uid, where it can be told.
+    /// The service's uid, if it is known.
     pub(crate) service_uid: Option<u32>,
     /// Every configured heap.
     pub(crate) heaps: Vec<HeapInfo>,
-    /// Whether the uid's quota is so small that tests must not run at once.
+    /// Whether the uid's quota is too small for tests to run at the same time.
     pub(crate) is_tight: bool,
-    /// Uids that children may take.
+    /// Uids that children may use.
     pub(crate) uids: Option<[u32; 2]>,
-    /// How often a client allocates and closes where that is tested.
+    /// How often a client allocates and closes in tests of such loops.
     pub(crate) rounds: usize,
-    /// Where its graphics allocator is found.
+    /// The endpoint of its graphics allocator.
     pub(crate) graphics: Option<Endpoint>,
     usable: Vec<i32>,
     _connection: Connection<dyn interface::IHeapAllocator>,
 }
 
-/// Held for writing by tests that need the uid to be quiet. One for all endpoints: they may lead to
-/// one service.
+/// Locked for writing by tests that need a uid without other buffers. All endpoints share it,
+/// because they may lead to the same service.
 static UID_IN_USE: RwLock<()> = RwLock::new(());
 
 impl Fixture {
-    /// Connects, and finds out what this uid can use.
+    /// Connects, and determines which heaps this uid can use.
     ///
     /// # Errors
-    /// If nothing serves there, or the service does not answer the questions that every test builds
-    /// on.
+    /// If no service answers there, or a call fails that every test needs.
     pub(crate) fn new(target: &Target, options: &Options) -> Result<Self> {
         let connection = target.connect::<dyn interface::IHeapAllocator>(CONNECTIONS)?;
         let service = connection.service.clone();
@@ -89,7 +88,7 @@ impl Fixture {
         Ok(fixture)
     }
 
-    /// Tries one small buffer of every available heap: a heap's configuration may be closed to this
+    /// Tries one small buffer of every available heap: the configuration may forbid a heap to this
     /// uid.
     fn find_usable_heaps(&mut self) -> Result<()> {
         for heap in self.heaps.iter().filter(|heap| heap.available) {
@@ -110,7 +109,7 @@ impl Fixture {
         Ok(())
     }
 
-    /// Makes another connection to the same endpoint, of one socket.
+    /// Creates another connection to the same endpoint, with one socket.
     ///
     /// # Errors
     /// As [`Target::connect`].
@@ -118,7 +117,7 @@ impl Fixture {
         Ok(self.target.connect(1)?)
     }
 
-    /// Makes another connection, over which the service can call this process.
+    /// Creates another connection, over which the service can call this process.
     ///
     /// # Errors
     /// As [`Target::connect_for_callbacks`].
@@ -144,8 +143,8 @@ impl Fixture {
         }
     }
 
-    /// Returns the usable heaps whose releases the kernel reports: what their buffers are held by
-    /// is not their owner's word alone.
+    /// Returns the usable heaps whose releases the kernel reports: any holder keeps their buffers
+    /// accounted, not only the owner's token.
     pub(crate) fn reported(&self) -> impl Iterator<Item = &HeapInfo> {
         self.usable().filter(|heap| is_reported(heap))
     }
@@ -168,7 +167,7 @@ impl Fixture {
     pub(crate) fn roomy(&self) -> Result<&HeapInfo> {
         let fits =
             |heap: &&&HeapInfo| heap.granule <= 64 << 10 && (heap.capacity == 0 || heap.capacity >= 64 << 20);
-        // One without a limit of its own if there is: others may be filling a budgeted one.
+        // Prefers a heap without a limit of its own: other clients may fill a limited one.
         let mappable = self.mappable()?;
         let best = mappable.iter().filter(fits).min_by_key(|heap| heap.capacity);
         best.copied().map_or_else(
@@ -177,17 +176,16 @@ impl Fixture {
         )
     }
 
-    /// Returns the bytes of the largest buffer that `heap` could give this uid now, as explain
-    /// tells.
+    /// Returns the bytes of the largest buffer that `heap` could give this uid now, from explain.
     ///
     /// # Errors
-    /// What the call reports.
+    /// The errors of the call.
     pub(crate) fn fits(&self, heap: &HeapInfo) -> Result<i64> {
         let explanation = self.service.explain(&from_heap(heap.id, 1)).context("explain")?;
         Ok(explanation.verdicts.first().context("no verdict on the heap asked for")?.fitsBytes)
     }
 
-    /// Makes sure that the uid's quota allows this much at once.
+    /// Checks that the uid's quota permits this much at once.
     ///
     /// # Errors
     /// [`Inapplicable`](crate::outcome::Inapplicable) if it does not.
@@ -205,11 +203,11 @@ impl Fixture {
         Ok(())
     }
 
-    /// Allocates, and checks that the reply has what was asked for.
+    /// Allocates, and checks that the reply is what was requested.
     ///
     /// # Errors
-    /// What the service or the transport reports; [`Inapplicable`](crate::outcome::Inapplicable) if
-    /// the request alone exceeds the uid's quota.
+    /// The errors of the service or the transport; [`Inapplicable`](crate::outcome::Inapplicable)
+    /// if the request alone exceeds the uid's quota.
     pub(crate) fn allocate(&self, request: &AllocationRequest) -> Result<Vec<Held>> {
         let start = Instant::now();
         let allocation = loop {
@@ -221,8 +219,7 @@ impl Fixture {
                 let count = i64::from(request.count);
                 self.require_quota(count, request.size.saturating_mul(count))?;
             }
-            // A budgeted heap may be full of other tests' buffers, and of other uids', for a
-            // moment.
+            // A limited heap may be full of buffers of other tests and other uids for a moment.
             let is_full =
                 error.code == ErrorCode::NO_MEMORY.0 && self.heaps.iter().any(|heap| heap.capacity > 0);
             if !is_full || start.elapsed() > RELEASE_DEADLINE {
@@ -262,7 +259,7 @@ impl Fixture {
     /// Returns this uid's row of getUsage; zeros if it has none.
     ///
     /// # Errors
-    /// What the call reports.
+    /// The errors of the call.
     pub(crate) fn usage(&self) -> Result<ClientUsage> {
         let rows = self.service.getUsage().context("getUsage")?;
         Ok(rows.into_iter().find(|row| u32::try_from(row.uid) == Ok(self.uid)).unwrap_or_default())
@@ -271,7 +268,7 @@ impl Fixture {
     /// Returns the bytes and buffers that this uid holds.
     ///
     /// # Errors
-    /// What the call reports.
+    /// The errors of the call.
     pub(crate) fn holding(&self) -> Result<(i64, i64)> {
         let usage = self.usage()?;
         Ok((usage.bytes, usage.buffers))
@@ -300,10 +297,10 @@ impl Fixture {
         }
     }
 
-    /// Watches for a while that the uid goes on holding exactly this much.
+    /// Checks for a while that the uid holds exactly this much.
     ///
     /// # Errors
-    /// If the ledger ever says something else.
+    /// If the ledger differs at any time.
     pub(crate) fn stays_holding(&self, bytes: i64, buffers: i64, why: &str) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < STAYS_HELD {
@@ -313,11 +310,11 @@ impl Fixture {
         Ok(())
     }
 
-    /// Returns whether this caller is privileged. Where the interface leaves it to the service's
-    /// configuration, which only the service knows, this is what trim says.
+    /// Returns whether this caller is privileged. If the interface leaves that to the service's
+    /// configuration, the answer of trim decides.
     ///
     /// # Errors
-    /// What the calls report.
+    /// The errors of the calls.
     pub(crate) fn is_privileged(&self) -> Result<bool> {
         if self.uid == 0 || self.service_uid == Some(self.uid) {
             return Ok(true);
@@ -333,7 +330,7 @@ impl Fixture {
     /// Runs a test under its lock.
     ///
     /// # Errors
-    /// What the test reports; for a quiet test also if the uid does not become quiet.
+    /// The errors of the test; for a quiet test also if the uid does not become quiet.
     pub(crate) fn run(&self, test: &Test) -> Result<()> {
         if test.lock == Lock::Shared && !self.is_tight {
             let _beside_others = UID_IN_USE.read().unwrap_or_else(PoisonError::into_inner);
@@ -347,8 +344,8 @@ impl Fixture {
     }
 }
 
-/// Runs what takes buffers of this uid and keeps none: beside tests that do, too, unless the quota
-/// `is_tight`.
+/// Runs code that allocates buffers of this uid and releases them all. It runs beside tests that do
+/// the same, unless the quota `is_tight`.
 pub(crate) fn beside_others<T>(is_tight: bool, run: impl FnOnce() -> T) -> T {
     if is_tight {
         let _alone = UID_IN_USE.write().unwrap_or_else(PoisonError::into_inner);
@@ -370,7 +367,7 @@ fn peer_uid(endpoint: &Endpoint) -> Option<u32> {
     getsockopt(&stream, sockopt::PeerCredentials).ok().map(|peer| peer.uid())
 }
 
-/// Returns the uid of a buffer's file: of the service that made it.
+/// Returns the uid of a buffer's file, which is that of the service.
 fn file_owner(buffer: &Held) -> Result<u32> {
     Ok(std::fs::File::from(buffer.fd.try_clone()?).metadata()?.uid())
 }

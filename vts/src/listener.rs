@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A client's own object that the service calls.
+//! A pressure listener that the service calls.
 
 use crate::request::aidl::PressureLevel;
 use anion_ipc::{Strong, impl_interface, new_binder};
@@ -8,11 +8,11 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::IPressureListener::{
     BnPressureListener, IPressureListener,
 };
 
-/// Passes on what it is told.
+/// Sends each level to a channel.
 pub(crate) struct Listener(Sender<PressureLevel>);
 
 impl Listener {
-    /// Returns a listener, and where what it is told arrives.
+    /// Returns a listener, and the receiver of its levels.
     pub(crate) fn pair() -> (Strong<dyn IPressureListener>, Receiver<PressureLevel>) {
         let (sender, levels) = channel();
         (new_binder!(BnPressureListener, Self(sender)), levels)
@@ -23,7 +23,7 @@ impl_interface!(Listener, |_listener, _writer, _args: &[String]| Ok(()));
 
 impl IPressureListener for Listener {
     fn onPressure(&self, level: PressureLevel) -> anion_ipc::Result<()> {
-        // The test may have seen enough.
+        // The test may have ended.
         let _ = self.0.send(level);
         Ok(())
     }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The conformance suite of `vendor.anion.allocator`: what any implementation must do, checked from
-//! outside.
+//! The conformance suite of `vendor.anion.allocator`: tests any implementation through its
+//! interface.
 //!
-//! It knows the AIDL files alone, and of a mapper of graphic buffers the interface in C (`mapper`,
-//! `--mapper`). Every test runs once for every endpoint given, under the name `<kind of
-//! endpoint>::<test>`, those of the mapper once, as `mapper::<test>`; a test that has nothing to
-//! say in the circumstances is reported as ignored, with the reason. Processes of different uids
-//! may run it at once against one service; while it runs, its own uid must have no other client.
+//! It depends only on the AIDL files, and for a mapper of graphic buffers on the C interface
+//! (`mapper`, `--mapper`). Every test runs once for each endpoint, under the name `<kind of
+//! endpoint>::<test>`; those of the mapper run once, as `mapper::<test>`. A test that does not
+//! apply is reported as ignored, with the reason. Processes of different uids may run the suite at
+//! the same time against one service. During a run, its own uid must have no other client.
 //!
-//! Exit code: 0 all that ran passed, 101 something failed, 2 nothing was tested.
+//! Exit code: 0 if all tests that ran passed, 101 if one failed, 2 if nothing was tested.
 
 #![deny(unsafe_code)]
 #![expect(non_snake_case, reason = "fields of AIDL types are named as in the .aidl files")]
@@ -118,8 +118,8 @@ fn has_tested(conclusion: &Conclusion) -> bool {
     conclusion.num_passed + conclusion.num_failed > 0
 }
 
-/// Returns the default instance at every endpoint; without endpoints, every instance that the
-/// device declares.
+/// Returns the default instance at every endpoint. Without endpoints, returns every instance that
+/// the device declares.
 fn targets(endpoints: &[Endpoint]) -> Result<Vec<Target>> {
     let at = |endpoint: &Endpoint| Target { endpoint: endpoint.clone(), name: SERVICE_NAME.to_owned() };
     if !endpoints.is_empty() {
@@ -137,7 +137,7 @@ fn targets(endpoints: &[Endpoint]) -> Result<Vec<Target>> {
     Ok(instances.into_iter().map(named).collect())
 }
 
-/// Returns `socket` or `binder`, numbered from the second of a kind on.
+/// Returns `socket` or `binder`, with a number from the second of a kind on.
 fn prefix(target: &Target, earlier: &[Target]) -> String {
     let kind = |target: &Target| match target.endpoint {
         Endpoint::Socket(_) => "socket",
@@ -160,7 +160,7 @@ fn trial(prefix: &str, test: &'static Test, fixture: &Arc<Fixture>) -> Trial {
     })
 }
 
-/// Raises the limit of descriptors: tests hold many buffers at once.
+/// Raises the limit of descriptors, because tests hold many buffers at once.
 fn raise_descriptor_limit() -> Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)

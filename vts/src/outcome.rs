@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a test is, what it may expect, and how it ends.
+//! Definition of a test, its expectations, and its results.
 
 use crate::harness::Fixture;
 pub(crate) use crate::mapper::check_eq;
@@ -8,8 +8,7 @@ use anion_ipc::ServiceError;
 use anyhow::{Result, anyhow, bail, ensure};
 use std::fmt;
 
-/// Why a test has nothing to say in these circumstances. An error, so that `?` carries it out of a
-/// test.
+/// Reason why a test does not apply. It is an error, so that `?` returns it from a test.
 #[derive(Debug)]
 pub(crate) struct Inapplicable(pub(crate) String);
 
@@ -29,16 +28,16 @@ pub(crate) fn inapplicable<T>(reason: impl Into<String>) -> Result<T> {
     Err(Inapplicable(reason.into()).into())
 }
 
-/// What a test shares with the others of this process.
+/// How a test shares the uid with the other tests of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lock {
-    /// Runs beside others: the uid's usage is not its own.
+    /// Runs beside others: the uid's usage includes theirs.
     Shared,
-    /// Runs alone, after the uid's usage has come down to zero.
+    /// Runs alone, after the uid's usage has become zero.
     Quiet,
 }
 
-/// One entry of a test file's list.
+/// One entry in a test file's list.
 pub(crate) struct Test {
     pub(crate) name: &'static str,
     pub(crate) lock: Lock,
@@ -60,10 +59,10 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-/// Expects a call to fail with one of `codes` and words.
+/// Expects a call to fail with one of `codes` and a message.
 ///
 /// # Errors
-/// If it succeeds, fails in the transport or with another code, or gives no message.
+/// If it succeeds, fails in the transport or with another code, or has no message.
 pub(crate) fn expect_error<T: fmt::Debug>(
     result: anion_ipc::Result<T>,
     codes: &[ErrorCode],
@@ -84,7 +83,7 @@ pub(crate) fn expect_error<T: fmt::Debug>(
     Ok(error)
 }
 
-/// Returns the name of an error code for people.
+/// Returns the name of an error code.
 pub(crate) fn code_name(code: i32) -> String {
     let name = match ErrorCode(code) {
         ErrorCode::BAD_REQUEST => "BAD_REQUEST",

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Requests and the buffers they bring.
+//! Requests and the buffers of their replies.
 
 use anyhow::{Context, Result};
 use std::os::fd::OwnedFd;
 
-/// The interface, under the names that its files give it.
+/// The interface, under the names of its files.
 pub(crate) mod aidl {
     pub(crate) use vendor_anion_allocator::aidl::vendor::anion::allocator::{
         Access::Access, Allocation::Allocation, AllocationFlags::AllocationFlags,
@@ -30,7 +30,8 @@ pub(crate) struct Held {
     _claim: Option<Claim>,
 }
 
-/// What makes this process the owner of a buffer whose release the kernel does not report.
+/// The token that makes this process the owner of a buffer whose release the kernel does not
+/// report.
 #[derive(Debug)]
 struct Claim {
     token: Strong<dyn IBufferToken>,
@@ -39,8 +40,8 @@ struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Refused for buffers of the allocation that need no token, and without a service there are
-        // no claims.
+        // The service refuses buffers that need no token. If the service has ended, so have its
+        // claims.
         let _ = self.token.release(&[self.id]);
     }
 }

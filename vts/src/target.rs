@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is tested: a service by its name, at the endpoint where it is found.
+//! The service under test: its name and its endpoint.
 
 use anion_ipc::{Connection, Endpoint, FromIBinder, connect, connect_for_callbacks};
 use anyhow::{Context, Result};
@@ -11,12 +11,13 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) endpoint: Endpoint,
-    /// As it is registered: `vendor.anion.allocator.IHeapAllocator/INSTANCE`.
+    /// The registered name: `vendor.anion.allocator.IHeapAllocator/INSTANCE`.
     pub(crate) name: String,
 }
 
 impl Target {
-    /// Connects, with as many connections as calls are to be answered at once over a socket.
+    /// Connects. Over a socket, `connections` is the number of calls that are answered at the same
+    /// time.
     ///
     /// # Errors
     /// As [`connect`].
@@ -33,7 +34,7 @@ impl Target {
     }
 }
 
-/// `NAME@ENDPOINT`: how a child is told.
+/// `NAME@ENDPOINT`, the argument of a child.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.name, self.endpoint)

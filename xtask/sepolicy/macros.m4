@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-# The platform's macros that ../../sepolicy calls, with what matters of their meaning.
+# The platform's macros that ../../sepolicy calls, reduced to the relevant rules.
 define(`r_file_perms', `{ getattr ioctl lock map open read watch watch_reads }')
 define(`w_file_perms', `{ append lock map open write }')
 define(`rw_file_perms', `{ append getattr ioctl lock map open read watch watch_reads write }')
 define(`rx_file_perms', `{ execute execute_no_trans getattr ioctl lock map open read watch watch_reads }')
 define(`r_dir_perms', `{ getattr ioctl lock open read search watch watch_reads }')
 
-# What debuggable builds have besides; the caller says which build it is.
+# Additional rules of debuggable builds; the caller sets the build variant.
 define(`userdebug_or_eng', `ifelse(target_build_variant, `userdebug', `$1')')
 
 define(`hal_attribute', `

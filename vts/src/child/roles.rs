@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Children with more than one thing to do.
+//! Roles of children with several steps.
 
 use super::{READY, ready_and_wait, say, service};
 use crate::listener::Listener;
@@ -15,15 +15,15 @@ use std::fs::File;
 use std::io::{Read, stdin};
 use std::os::fd::OwnedFd;
 
-/// What the child that pins pages writes, first into its own buffer and then into its recycled one.
+/// The word that the child which pins pages writes to its own buffer, and then to the recycled one.
 pub(crate) const SECRET: u64 = 0x5ec2_e75e_c2e7_5ec2;
 pub(crate) const AGAIN: u64 = 0xa6a1_a6a1_a6a1_a6a1;
-/// Pages in each pipe: half of what the smallest pipe holds.
+/// Pages in each pipe: half of the capacity of the smallest pipe.
 const PINNED_PAGES: usize = 8;
 
-/// Fills a buffer, pins its pages in two pipes and releases it. Then, when told to by a byte of its
-/// standard input each time: says what the pages in the first pipe hold; allocates as before, fills
-/// that, and says what the pages in the second pipe hold.
+/// Fills a buffer, pins its pages in two pipes and releases it. Then, after a byte of its standard
+/// input each time: prints the contents of the pages in the first pipe; allocates and fills a
+/// buffer as before, and prints the contents of the pages in the second pipe.
 pub(super) fn pin(target: &str, heap: &str, size: &str) -> Result<()> {
     let connection = service(target)?;
     let request = from_heap(heap.parse()?, size.parse()?);
@@ -59,7 +59,7 @@ fn words_of(pipe: OwnedFd, expected: usize) -> Result<String> {
     Ok(different.iter().map(|word| format!("{word:x}")).collect::<Vec<_>>().join(" "))
 }
 
-/// Registers pressure listeners, and keeps them.
+/// Registers pressure listeners, and holds them.
 pub(super) fn listen(target: &str, count: &str) -> Result<()> {
     let connection: Connection<dyn IHeapAllocator> = target.parse::<Target>()?.connect_for_callbacks()?;
     let listeners: Vec<_> = (0..count.parse::<usize>()?).map(|_| Listener::pair()).collect();

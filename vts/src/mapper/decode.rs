@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Encoded metadata, as a client reads and writes them.
+//! Decodes and encodes metadata as a client does.
 
 use anyhow::{Context, Result, ensure};
 
 /// The name of the standard types.
 pub(super) const STANDARD: &str = "android.hardware.graphics.common.StandardMetadataType";
 
-/// What is left to read of a value.
+/// The bytes of a value that are not yet read.
 pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     /// Begins to read a value of a type, after its header.
     ///
     /// # Errors
-    /// If the header is another.
+    /// If the header is not that of the type.
     pub(super) fn new(value: &'a [u8], number: i64) -> Result<Self> {
         let mut reader = Self(value);
         let (name, found) = (reader.text()?, reader.long()?);
@@ -62,7 +62,7 @@ impl<'a> Reader<'a> {
         Ok((short.with_context(|| format!("{name} is of a vendor"))?.to_owned(), self.long()?))
     }
 
-    /// Checks that nothing is left.
+    /// Checks that all bytes were read.
     pub(super) fn end(self) -> Result<()> {
         ensure!(self.0.is_empty(), "{} bytes follow the value", self.0.len());
         Ok(())
@@ -104,7 +104,7 @@ pub(super) struct Plane {
 /// Reads the planes of PLANE_LAYOUTS.
 ///
 /// # Errors
-/// If the value is cut off, or a component is of no type of the platform's.
+/// If the value is too short, or the type of a component is not the platform's.
 pub(super) fn planes(reader: &mut Reader<'_>) -> Result<Vec<Plane>> {
     (0..reader.count()?).map(|_| plane(reader)).collect()
 }

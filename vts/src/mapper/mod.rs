@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The conformance suite of a mapper of version 5: 54 expectations that every Android device's
-//! mapper is held to, under the names that Android's own suite has for them, and those that Anion's
-//! adds. It knows the interface alone.
+//! The conformance suite for mappers of version 5: 54 tests of Android's own suite, under their
+//! names there, and additional tests of Anion. It depends only on the interface.
 //!
-//! The handles come from another process over a socket ([`source`]), as they do on a device, and
-//! the mapper is loaded as the platform does it.
+//! Another process sends the handles over a socket ([`source`]), as on a device. The suite loads
+//! the mapper as the platform does.
 
 mod bodies;
 mod decode;
@@ -14,7 +13,7 @@ mod suite;
 mod sys;
 mod values;
 
-/// Both sides of a comparison in the failure, and what it is about.
+/// Compares two values, and reports both with the subject of the comparison.
 macro_rules! check_eq {
     ($left:expr, $right:expr, $($about:tt)+) => {
         match (&$left, &$right) {

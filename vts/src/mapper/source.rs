@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where handles come from: a process at the other end of a socket.
+//! The source of handles: a process at the other end of a socket.
 //!
-//! A request is a [`Wanted`] of [`Wanted::BYTES`] bytes. The answer is a number of four bytes: how
-//! many numbers the handle has, or [`UNSUPPORTED`] or [`FAILED`]; then the stride, then the numbers
-//! of the handle, with its descriptors.
+//! A request is a [`Wanted`] of [`Wanted::BYTES`] bytes. The answer begins with a number of four
+//! bytes: the count of the handle's numbers, or [`UNSUPPORTED`] or [`FAILED`]. The stride follows,
+//! then the numbers of the handle, with its descriptors.
 
 use super::sys::{Native, receive, send};
 use anyhow::{Context, Result, bail, ensure};
@@ -11,17 +11,17 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
 
-/// There will never be such a buffer.
+/// Such a buffer is impossible.
 const UNSUPPORTED: i32 = -1;
-/// There is none now.
+/// The allocation failed.
 const FAILED: i32 = -2;
 /// Most bytes of an answer.
 const LARGEST: usize = 8192;
 
-/// What a buffer is wanted for: the fields of `BufferDescriptorInfo`.
+/// The description of a buffer: the fields of `BufferDescriptorInfo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Up to 127 bytes.
+    /// At most 127 bytes.
     pub(crate) name: String,
     pub(crate) width: i32,
     pub(crate) height: i32,
@@ -63,7 +63,7 @@ impl Wanted {
     }
 }
 
-/// A buffer as the allocator gives it.
+/// The allocator's reply for a buffer.
 #[derive(Debug)]
 pub(crate) struct Allocated {
     pub(crate) stride: i32,
@@ -71,7 +71,7 @@ pub(crate) struct Allocated {
     pub(crate) ints: Vec<i32>,
 }
 
-/// The process that allocates, as the suite sees it.
+/// The connection to the process that allocates.
 pub(crate) struct Source(Mutex<UnixStream>);
 
 impl Source {
@@ -79,10 +79,10 @@ impl Source {
         Self(Mutex::new(socket))
     }
 
-    /// Has a buffer allocated; returns its stride and its handle, `None` if it is unsupported.
+    /// Requests a buffer. Returns its stride and its handle; `None` if it is unsupported.
     ///
     /// # Errors
-    /// If it is supported and cannot be had.
+    /// If the allocation of a supported buffer failed.
     pub(crate) fn allocate(&self, wanted: &Wanted) -> Result<Option<(i32, Native)>> {
         let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         send(&socket, &wanted.to_bytes(), &[])?;
@@ -105,7 +105,7 @@ impl Source {
     }
 }
 
-/// Answers what comes over a socket, until the other end closes it.
+/// Answers requests from a socket, until the other end closes it.
 ///
 /// # Errors
 /// If the socket fails.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What every body starts from: a mapper, buffers, and ways to ask.
+//! The fixture of every test: a mapper, buffers, and functions to call it.
 
 use super::source::{Source, Wanted};
 use super::sys::{Library, Mapper, Native, Pixels, Rect};
@@ -26,35 +26,35 @@ pub(super) const YCBCR_P010: i32 = 0x36;
 pub(super) const YCBCR_P210: i32 = 0x3c;
 pub(super) const YV12: i32 = 0x3231_5659;
 
-/// How a body ends that does not fail.
+/// The result of a test that does not fail.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Passed,
-    /// The allocator has no such buffers, which it may say of these.
+    /// The allocator has no such buffers, which the interface permits.
     Unsupported(String),
 }
 
-/// A mapper, and where its buffers come from.
+/// A mapper, and the source of its buffers.
 pub(crate) struct Suite {
     pub(super) library: Library,
     pub(super) mapper: Mapper,
     pub(super) source: Source,
-    /// Handles that are forged.
+    /// Number of forged handles.
     pub(super) rounds: usize,
 }
 
-/// A buffer that was allocated: its handle as it came.
+/// An allocated buffer: its handle as received.
 pub(super) struct Raw {
     pub(super) stride: i32,
     pub(super) native: Native,
 }
 
-/// An imported buffer; it is freed when this is dropped, if not before.
+/// An imported buffer, which is freed when this is dropped, if not before.
 pub(super) struct Buffer<'a> {
     pub(super) address: usize,
     mapper: Mapper,
     bytes: usize,
-    /// It lives as long as the buffer, as the raw handle of an allocator does.
+    /// It lives as long as the buffer, like the raw handle of an allocator.
     _raw: Option<&'a Raw>,
 }
 
@@ -68,19 +68,19 @@ impl Suite {
         Ok(Self { library, mapper: library.load()?, source, rounds })
     }
 
-    /// Allocates what may be unsupported.
+    /// Allocates a buffer that may be unsupported.
     ///
     /// # Errors
-    /// If it is supported, and cannot be had.
+    /// If the allocation of a supported buffer failed.
     pub(super) fn try_allocate(&self, wanted: &Wanted) -> Result<Option<Raw>> {
         let allocated = self.source.allocate(wanted)?;
         Ok(allocated.map(|(stride, native)| Raw { stride, native }))
     }
 
-    /// Allocates what every allocator must have.
+    /// Allocates a buffer that every allocator must support.
     ///
     /// # Errors
-    /// If it is unsupported or cannot be had.
+    /// If it is unsupported or the allocation failed.
     pub(super) fn allocate(&self, wanted: &Wanted) -> Result<Raw> {
         self.try_allocate(wanted)?.with_context(|| format!("{wanted:?} must be supported"))
     }
@@ -95,10 +95,10 @@ impl Suite {
         self.adopt(address, Some(raw))
     }
 
-    /// Takes over an imported handle.
+    /// Takes ownership of an imported handle.
     ///
     /// # Errors
-    /// If the mapper does not tell its size.
+    /// If the mapper does not report its size.
     pub(super) fn adopt<'a>(&self, address: usize, raw: Option<&'a Raw>) -> Result<Buffer<'a>> {
         let mut buffer = Buffer { address, mapper: self.mapper, bytes: 0, _raw: raw };
         buffer.bytes = usize::try_from(buffer.long(10)?).context("ALLOCATION_SIZE")?;
@@ -107,7 +107,7 @@ impl Suite {
 }
 
 impl Buffer<'_> {
-    /// Locks all of it, without a fence.
+    /// Locks the whole buffer, without a fence.
     pub(super) fn lock(&self, usage: i64) -> Result<Pixels, i32> {
         self.lock_region(usage, Rect::default())
     }
@@ -116,10 +116,10 @@ impl Buffer<'_> {
         self.mapper.lock(self.address, usage, region, None, self.bytes)
     }
 
-    /// Locks all of it.
+    /// Locks the whole buffer.
     ///
     /// # Errors
-    /// If the mapper refuses.
+    /// The error of the mapper.
     pub(super) fn locked(&self, usage: i64) -> Result<Pixels> {
         self.lock(usage).map_err(|code| anyhow!("lock answers {code}"))
     }
@@ -127,14 +127,14 @@ impl Buffer<'_> {
     /// Unlocks it.
     ///
     /// # Errors
-    /// If the mapper refuses, or gives a fence that is none.
+    /// The error of the mapper; also if it returns an invalid fence.
     pub(super) fn unlocked(&self) -> Result<()> {
         let fence = self.mapper.unlock(self.address).map_err(|code| anyhow!("unlock answers {code}"))?;
         ensure!(fence == -1, "the fence is {fence}, but there is nothing to wait for");
         Ok(())
     }
 
-    /// Leaves it to the caller to free it.
+    /// Returns the address, and leaves the buffer to be freed by the caller.
     pub(super) fn into_address(self) -> usize {
         let address = self.address;
         std::mem::forget(self);
@@ -144,7 +144,7 @@ impl Buffer<'_> {
     /// Frees it.
     ///
     /// # Errors
-    /// If the mapper refuses.
+    /// The error of the mapper.
     pub(super) fn free(self) -> Result<()> {
         let mapper = self.mapper;
         let code = mapper.free(self.into_address());
@@ -159,7 +159,7 @@ impl Drop for Buffer<'_> {
     }
 }
 
-/// Returns what most bodies want: 64 by 64 pixels that the CPU reads and writes often.
+/// Returns the usual request: 64 by 64 pixels that the CPU reads and writes often.
 pub(super) fn wanted(format: i32) -> Wanted {
     Wanted {
         name: "VTS_TEMP".to_owned(),
@@ -173,16 +173,16 @@ pub(super) fn wanted(format: i32) -> Wanted {
 }
 
 impl Buffer<'_> {
-    /// Returns encoded metadata of a standard type, which the mapper has to have. As clients do, it
-    /// asks with room for 512 bytes first.
+    /// Returns encoded metadata of a standard type, which the mapper must support. As clients do,
+    /// passes a buffer of 512 bytes first.
     ///
     /// # Errors
-    /// If the mapper refuses.
+    /// The error of the mapper.
     pub(super) fn encoded(&self, number: i64) -> Result<Vec<u8>> {
         self.get(number).map_err(|code| anyhow!("metadata of type {number}: the mapper answers {code}"))
     }
 
-    /// Does as [`Buffer::encoded`]; the code, below zero, if the mapper refuses.
+    /// Does as [`Buffer::encoded`], but returns the mapper's negative code on failure.
     pub(super) fn get(&self, number: i64) -> Result<Vec<u8>, i32> {
         let mut value = vec![0; 512];
         let length = self.mapper.get_standard(self.address, number, &mut value);

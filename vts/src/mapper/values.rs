@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Metadata of a buffer, decoded.
+//! Decoded metadata of a buffer.
 
 use super::decode::{Plane, Reader, planes};
 use super::source::Wanted;
@@ -7,7 +7,7 @@ use super::suite::{Buffer, Suite};
 use anyhow::{Context, Result, anyhow};
 use std::os::fd::OwnedFd;
 
-/// What a dump says of a buffer.
+/// The dump of a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Dumped {
     pub(crate) id: i64,
@@ -20,10 +20,10 @@ pub(crate) struct Dumped {
 
 impl Suite {
     /// Allocates and imports a buffer, and has the mapper dump all buffers. Returns the descriptor
-    /// of its pixels, and what the dump says of it.
+    /// of its pixels, and the buffer's part of the dump.
     ///
     /// # Errors
-    /// If it cannot be had, or the dump lacks it.
+    /// If the allocation failed, or the dump lacks it.
     pub(crate) fn dumped(&self, wanted: &Wanted) -> Result<(OwnedFd, Dumped)> {
         let raw = self.allocate(wanted)?;
         let buffer = self.import(&raw)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A shared mapping that is only ever touched word by word: other processes may change it at any
-//! time, so no reference into it exists.
+//! A shared mapping that is accessed only by words: other processes may change it at any time, so
+//! no reference into it is created.
 
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mprotect, munmap};
@@ -30,7 +30,7 @@ impl Mapping {
     /// Maps the first `bytes` bytes for reading.
     ///
     /// # Errors
-    /// What mmap reports; `EINVAL` for 0 bytes.
+    /// The error of mmap; `EINVAL` for 0 bytes.
     pub(crate) fn read_only(fd: impl AsFd, bytes: u64) -> io::Result<Self> {
         Self::new(fd, bytes, false)
     }
@@ -38,7 +38,7 @@ impl Mapping {
     /// Maps the first `bytes` bytes for reading and writing.
     ///
     /// # Errors
-    /// What mmap reports; `EINVAL` for 0 bytes.
+    /// The error of mmap; `EINVAL` for 0 bytes.
     pub(crate) fn writable(fd: impl AsFd, bytes: u64) -> io::Result<Self> {
         Self::new(fd, bytes, true)
     }
@@ -50,7 +50,7 @@ impl Mapping {
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         let mut protection = ProtFlags::PROT_READ;
         protection.set(ProtFlags::PROT_WRITE, writable);
-        // SAFETY: the address is the kernel's choice (no MAP_FIXED), so no existing mapping can be
+        // SAFETY: the kernel chooses the address (no MAP_FIXED), so no existing mapping can be
         // replaced.
         let base = unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, fd, 0) }?;
         Ok(Self { base: base.cast(), bytes, writable })
@@ -61,14 +61,14 @@ impl Mapping {
         self.bytes.get() / WORD
     }
 
-    /// Asks the kernel to make the mapping writable.
+    /// Requests write access to the mapping from the kernel.
     ///
     /// # Errors
-    /// What mprotect reports.
+    /// The error of mprotect.
     pub(crate) fn make_writable(&mut self) -> io::Result<()> {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: the range is exactly this mapping, which stays readable; nothing holds a
-        // reference into it.
+        // SAFETY: the range is exactly this mapping, which stays readable; no reference into it
+        // exists.
         unsafe { mprotect(self.base.cast(), self.bytes.get(), protection) }?;
         self.writable = true;
         Ok(())
@@ -113,10 +113,10 @@ impl Mapping {
     }
 
     /// Puts words into a pipe without copying them: the pipe pins their pages, and its reader sees
-    /// what they hold then. The pipe must have room.
+    /// their contents at the time of the read. The pipe must have space.
     ///
     /// # Errors
-    /// What vmsplice reports; `WriteZero` if only a part fitted.
+    /// The error of vmsplice; `WriteZero` if only a part fitted.
     ///
     /// # Panics
     /// If the words are not all below [`Mapping::words`].
@@ -144,7 +144,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: this is the mapping that `new` made; after `drop` nothing can reach it.
+        // SAFETY: `new` made this mapping; after `drop` no code can reach it.
         let unmapped = unsafe { munmap(self.base.cast(), self.bytes.get()) };
         debug_assert!(unmapped.is_ok(), "munmap of an own mapping cannot fail: {unmapped:?}");
     }

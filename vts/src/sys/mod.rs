@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The suite's only unsafe code: mappings of buffers, descriptors received over a socket, and
-//! holes.
+//! The suite's only unsafe code: mappings of buffers, descriptors from a socket, and holes.
 
 mod mapping;
 mod passing;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Descriptors in flight between the two ends of a Unix socket.
+//! Passes descriptors over a Unix socket.
 
 use nix::cmsg_space;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
@@ -7,11 +7,10 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-/// Queues a copy of `fd` on `socket`; the sender's own copy is not needed any more for it to
-/// arrive.
+/// Queues a copy of `fd` on `socket`. The sender may close its own copy before the receiver reads.
 ///
 /// # Errors
-/// What sendmsg reports.
+/// The error of sendmsg.
 pub(crate) fn send_descriptor(socket: &UnixStream, fd: impl AsFd) -> io::Result<()> {
     let fds = [fd.as_fd().as_raw_fd()];
     let rights = [ControlMessage::ScmRights(&fds)];
@@ -19,10 +18,10 @@ pub(crate) fn send_descriptor(socket: &UnixStream, fd: impl AsFd) -> io::Result<
     Ok(())
 }
 
-/// Takes one descriptor off `socket`, close-on-exec.
+/// Receives one descriptor from `socket`, close-on-exec.
 ///
 /// # Errors
-/// What recvmsg reports; `InvalidData` if the message carries no descriptor.
+/// The error of recvmsg; `InvalidData` if the message has no descriptor.
 pub(crate) fn receive_descriptor(socket: &UnixStream) -> io::Result<OwnedFd> {
     let mut byte = [0];
     let mut slices = [IoSliceMut::new(&mut byte)];
@@ -34,7 +33,7 @@ pub(crate) fn receive_descriptor(socket: &UnixStream) -> io::Result<OwnedFd> {
         _ => None,
     });
     let fd = received.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no descriptor arrived"))?;
-    // SAFETY: the kernel has just installed this descriptor in our table for this message alone;
-    // the control message holds its bare number, and no other code owns it.
+    // SAFETY: the kernel has just installed this descriptor for this message; the control message
+    // contains its bare number, and no other code owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Holes in files: fallocate(2), which nix has not for Android.
+//! Punches holes in files with fallocate(2), which nix lacks for Android.
 
 use nix::errno::Errno;
 use nix::libc::{self, off_t};
 use std::os::fd::{AsFd, AsRawFd};
 
-/// Gives a range of a file back to its file system; the file's size stays.
+/// Returns a range of a file to its file system; the file's size is unchanged.
 ///
 /// # Errors
 /// As fallocate(2).

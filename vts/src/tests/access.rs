@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Read-only descriptors: the kernel refuses writes through them, and other uids cannot open them
-//! again for writing.
+//! Tests read-only descriptors: the kernel refuses writes through them, and other uids cannot open
+//! them again for writing.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};
@@ -37,7 +37,7 @@ fn access_mode(fd: &OwnedFd) -> Result<OFlag> {
 
 fn read_only_buffer_can_be_read(fixture: &Fixture) -> Result<()> {
     for buffer in read_only(fixture)? {
-        // A region of ashmem has one descriptor for all; what it permits is the region's.
+        // All descriptors of an ashmem region share the region's access.
         if buffer.backing != Backing::ASHMEM {
             let heap = &buffer.heap_name;
             check_eq!(access_mode(&buffer.fd)?, OFlag::O_RDONLY, "access mode of a buffer of {heap}");
@@ -87,7 +87,7 @@ fn read_only_buffer_cannot_be_mapped_for_writing(fixture: &Fixture) -> Result<()
 }
 
 /// # Errors
-/// [`inapplicable`] if the kernel lets this process do what others must not.
+/// [`inapplicable`] if the kernel does not restrict this process like others.
 fn require_another_uid(fixture: &Fixture) -> Result<()> {
     if fixture.uid == 0 {
         return inapplicable("root may open everything; run the suite as another uid too");
@@ -103,11 +103,11 @@ fn require_another_uid(fixture: &Fixture) -> Result<()> {
 
 fn read_only_buffer_cannot_be_reopened_for_writing_by_another_uid(fixture: &Fixture) -> Result<()> {
     require_another_uid(fixture)?;
-    // Opening a region of ashmem again makes another region.
+    // Opening an ashmem region again creates another region.
     let can_be_reopened = |buffer: &Held| buffer.backing != Backing::ASHMEM;
     for buffer in read_only(fixture)?.into_iter().filter(can_be_reopened) {
         let path = format!("/proc/self/fd/{}", buffer.fd.as_raw_fd());
-        // A handle that was opened without any access must not become a way in either.
+        // A descriptor that was opened without access must not permit reopening, either.
         let handle = open(path.as_str(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
         for path in [path, format!("/proc/self/fd/{}", handle.as_raw_fd())] {
             for mode in [OFlag::O_RDWR, OFlag::O_WRONLY, OFlag::O_WRONLY | OFlag::O_TRUNC] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Requests for several buffers: all of one heap, or none.
+//! Tests requests for several buffers: all of one heap, or none.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};
@@ -52,7 +52,7 @@ fn batch_beyond_the_heap_is_refused(fixture: &Fixture) -> Result<()> {
     let Some(heap) = fixture.usable().find(|heap| heap.capacity > 0) else {
         return inapplicable("no usable heap has a limit of its own");
     };
-    // Each of the two fits, both together never do.
+    // One buffer fits, but two never do.
     let size = heap.capacity / 2 + 1;
     fixture.require_quota(2, heap.capacity + 2 * heap.granule)?;
     let request = AllocationRequest { count: 2, ..from_heap(heap.id, size) };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Many callers at once.
+//! Tests concurrent callers.
 
 use crate::harness::{Fixture, Service};
 use crate::outcome::{check_eq, tests};
@@ -21,7 +21,7 @@ tests![
 const THREADS: u64 = 100;
 const ROUNDS: u64 = 4;
 
-/// Runs `work` in `threads` threads and returns what they bring, or the first failure.
+/// Runs `work` in `threads` threads and returns the results, or the first failure.
 fn in_threads<T: Send>(threads: u64, work: impl Fn(u64) -> Result<T> + Sync) -> Result<Vec<T>> {
     thread::scope(|scope| {
         let running: Vec<_> = (0..threads)
@@ -36,7 +36,7 @@ fn in_threads<T: Send>(threads: u64, work: impl Fn(u64) -> Result<T> + Sync) -> 
     })
 }
 
-/// Allocates, marks every word, gives others time, and looks whether the marks are still there.
+/// Allocates, marks every word, yields to other threads, and checks the marks.
 fn own_buffer(service: &Service, request: &AllocationRequest, mark: u64) -> Result<i64> {
     let buffer = held(service.allocate(request)?)?.pop().context("an empty reply")?;
     let mapping = Mapping::writable(&buffer.fd, buffer.size)?;
@@ -77,7 +77,8 @@ fn every_method_can_be_called_at_once(fixture: &Fixture) -> Result<()> {
             ensure!(fixture.service.explain(&request)?.possible, "the dry run says it is impossible");
             check_eq!(fixture.service.getStats()?.len(), fixture.heaps.len(), "heaps in getStats");
             ensure!(fixture.usage()?.buffers >= 1, "the ledger lost a held buffer");
-            // In one alone: the service need not write many dumps for one uid at once.
+            // In one thread only: the service may refuse several dumps for one uid at the same
+            // time.
             if thread == 0 {
                 let (_reader, writer) = std::io::pipe()?;
                 fixture.service.dumpTo(

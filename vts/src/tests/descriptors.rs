@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The descriptors that a caller gets: sealed, close-on-exec, of the size they say, and truly
+//! Tests the descriptors that a caller gets: sealed, close-on-exec, of the reported size, and
 //! shared.
 
 use crate::child::ChildProcess;
@@ -27,7 +27,7 @@ tests![
     Shared descriptor_works_when_passed_over_a_socket,
 ];
 
-/// Returns two buffers of every usable heap, since the one to check may not be the first.
+/// Returns two buffers of every usable heap, because only a later one may be a reused one.
 fn samples(fixture: &Fixture) -> Result<Vec<Held>> {
     let mut buffers = Vec::new();
     for heap in fixture.usable() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Trust domains: what one uid can do to see another's bytes. Needs root, and two uids to be.
+//! Tests trust domains: whether one uid can read another's bytes. Needs root, and two uids.
 
 use crate::child::{AGAIN, ChildProcess, SECRET};
 use crate::harness::{Fixture, RELEASE_DEADLINE};
@@ -17,16 +17,16 @@ tests![
     Quiet pages_left_by_one_uid_never_reach_another,
 ];
 
-/// Large enough to be kept by every implementation that keeps anything.
+/// Large enough for any implementation that pools memory.
 const BYTES: i64 = 1 << 20;
 /// Buffers of the victim: more than the attacker released.
 const VICTIMS: usize = 8;
-/// What the victim writes.
+/// The victim's data.
 const PRIVATE: u64 = 0xb0b0_b0b0_b0b0_b0b0;
 
-/// What the suite itself writes.
+/// The data of the suite itself.
 const OWN: u64 = u64::from_ne_bytes([OWN_BYTE; 8]);
-/// Every byte of that.
+/// Every byte of that data.
 const OWN_BYTE: u8 = 0x0e;
 /// First version of the interface with `AllocationFlags.UNZEROED`.
 const UNZEROED_SINCE: i32 = 2;
@@ -45,9 +45,9 @@ fn await_pooled(fixture: &Fixture, heap: &HeapInfo) -> Result<()> {
     Ok(())
 }
 
-/// Pages pinned in a pipe outlive every descriptor and mapping, where no lease sees them, and their
-/// holder reads what the next owner of the memory writes. So the next owner must be of the same
-/// uid; that it is, and that the pin would show it, is checked, too.
+/// Pages that are pinned in a pipe outlive every descriptor and mapping. No lease detects them, and
+/// their holder reads what the next owner of the memory writes. So the next owner must have the
+/// same uid. The test also checks that it has, and that the pin would show the data.
 fn pages_pinned_by_one_uid_never_show_what_another_writes(fixture: &Fixture) -> Result<()> {
     let Some([attacker, victim]) = fixture.uids else {
         return inapplicable("needs root and --uids");
@@ -86,13 +86,12 @@ fn pages_pinned_by_one_uid_never_show_what_another_writes(fixture: &Fixture) -> 
 fn foreign_word(buffer: &Held) -> Result<Option<u64>> {
     let mapping = Mapping::read_only(&buffer.fd, buffer.size)?;
     let words = usize::try_from(buffer.size)? / size_of::<u64>();
-    // Cleaning that was stopped may have ended within a word.
+    // Interrupted cleaning may have ended within a word.
     let is_own = |word: &u64| word.to_ne_bytes().iter().all(|byte| [0, OWN_BYTE].contains(byte));
     Ok((0..words).map(|index| mapping.load(index)).find(|word| !is_own(word)))
 }
 
-/// A buffer that need not be zeroed may have what its own uid wrote; never what another did, nor
-/// what a third left.
+/// A buffer that need not be zeroed may contain data of its own uid, but never data of another uid.
 fn pages_left_by_one_uid_never_reach_another(fixture: &Fixture) -> Result<()> {
     let version = fixture.service.getInterfaceVersion()?;
     if version < UNZEROED_SINCE {
@@ -106,7 +105,7 @@ fn pages_left_by_one_uid_never_reach_another(fixture: &Fixture) -> Result<()> {
     let Some([_, other]) = fixture.uids else {
         return inapplicable("needs root and --uids");
     };
-    // What earlier tests wrote as this uid goes back to the kernel.
+    // Returns memory to the kernel that earlier tests wrote as this uid.
     fixture.service.trim(&heap.name, 0)?;
     let words = [fixture.target.to_string(), heap.id.to_string(), BYTES.to_string()];
     let [endpoint, id, bytes] = words.each_ref().map(String::as_str);

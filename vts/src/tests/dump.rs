@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `dumpTo`: the text of dumpsys into any descriptor, for everyone, without the service ever being
-//! held up.
+//! Tests `dumpTo`: any caller can have the text of dumpsys written to any descriptor, and no
+//! descriptor blocks the service.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, expect_error, inapplicable, tests};
@@ -35,10 +35,10 @@ tests![
     Quiet pipe_that_is_never_read_does_not_hold_up_the_service,
 ];
 
-/// "At most a few seconds", told generously.
+/// The interface's "at most a few seconds", with a large margin.
 const GIVES_UP: Duration = Duration::from_secs(120);
-/// Calls that must be answered while a dump is stuck. One that it held up would be answered when it
-/// ends.
+/// Calls that must be answered while a dump is stuck. A call that the dump blocks would be answered
+/// only at its end.
 const OTHERS_ANSWERED: usize = 2;
 
 fn dump_to(fixture: &Fixture, output: impl AsFd, arguments: &[&str]) -> Result<anion_ipc::Result<()>> {
@@ -47,7 +47,7 @@ fn dump_to(fixture: &Fixture, output: impl AsFd, arguments: &[&str]) -> Result<a
     Ok(fixture.service.dumpTo(&output, &arguments))
 }
 
-/// Returns the whole dump, through a file.
+/// Returns the whole dump, by way of a file.
 fn dump(fixture: &Fixture, arguments: &[&str]) -> Result<String> {
     let mut file = File::from(memfd_create("dump", MFdFlags::MFD_CLOEXEC)?);
     dump_to(fixture, &file, arguments)?.with_context(|| format!("dumpTo {arguments:?}"))?;
@@ -61,9 +61,9 @@ fn inode(buffer: &Held) -> Result<String> {
     Ok(File::from(buffer.fd.try_clone()?).metadata()?.ino().to_string())
 }
 
-/// Returns whether `text` has `word`, not as part of a longer one.
+/// Returns whether `text` has `word` as a whole word.
 fn has_word(text: &str, word: &str) -> bool {
-    // Heap names may have commas inside; one at the end is punctuation.
+    // Heap names may contain commas; a comma at the end is punctuation.
     let mut words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "-_,.@+".contains(c)));
     words.any(|part| part.trim_matches(',') == word)
 }
@@ -126,7 +126,7 @@ fn dump_is_written_at_the_files_position(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Quotes and backslashes are printable, so labels may have them.
+/// Labels may contain quotes and backslashes, which are printable.
 fn json_dump_is_one_document(fixture: &Fixture) -> Result<()> {
     let label = r#"vts "a\b" {}"#;
     let buffer = fixture.allocate_one(&AllocationRequest { name: label.into(), ..from_any(1) })?;
@@ -177,7 +177,7 @@ fn uid_filter_leaves_other_uids_out(fixture: &Fixture) -> Result<()> {
     let inode = inode(&buffer)?;
     let text = dump(fixture, &["--uid", &fixture.uid.to_string()])?;
     ensure!(has_word(&text, &inode), "inode {inode} is missing in: {text}");
-    // No process runs as the last uid but one.
+    // No process has this uid.
     let text = dump(fixture, &["--uid", "4294967294"])?;
     ensure!(!has_word(&text, &inode), "inode {inode} of another uid is shown in: {text}");
     Ok(())
@@ -219,14 +219,14 @@ fn unknown_arguments_are_refused(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Alone, because a child that another test starts has copies of all descriptors for a moment.
+/// Runs alone, because a child of another test has copies of all descriptors for a moment.
 fn dump_closes_its_copy(fixture: &Fixture) -> Result<()> {
     for _ in 0..8 {
         let (mut reader, writer) = pipe()?;
         dump_to(fixture, &writer, &["--help"])??;
         drop(writer);
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        // Would fail with EAGAIN at the end if anybody still had the writing end.
+        // Fails with EAGAIN at the end if any process still has the writing end.
         reader.read_to_end(&mut Vec::new()).context("the service still has the pipe after its answer")?;
     }
     Ok(())
@@ -235,7 +235,7 @@ fn dump_closes_its_copy(fixture: &Fixture) -> Result<()> {
 fn unwritable_output_is_a_backend_error(fixture: &Fixture) -> Result<()> {
     let (reader, writer) = pipe()?;
     drop(reader);
-    // The reader is gone: a service that forgets SIGPIPE does not survive this.
+    // The reader is closed: a service that does not ignore SIGPIPE is killed.
     expect_error(dump_to(fixture, &writer, &[])?, &[ErrorCode::BACKEND])
         .context("a pipe without a reader")?;
     let read_only = File::open("/dev/null")?;
@@ -246,8 +246,7 @@ fn unwritable_output_is_a_backend_error(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Makes 64 buffers with long labels, so that a dump is longer than the smallest pipe; and such a
-/// pipe.
+/// Returns 64 buffers with long labels, whose dump exceeds the smallest pipe, and such a pipe.
 fn more_than_a_pipe(fixture: &Fixture) -> Result<(Vec<Held>, PipeReader, PipeWriter)> {
     let heap = fixture.roomy()?;
     fixture.require_quota(64, 64 * heap.granule)?;
@@ -266,7 +265,7 @@ fn more_than_a_pipe(fixture: &Fixture) -> Result<(Vec<Held>, PipeReader, PipeWri
     Ok((buffers, reader, writer))
 }
 
-/// Whether writes block is the caller's choice, and no error.
+/// The caller chooses whether writes block; neither is an error.
 fn slow_reader_of_a_pipe_that_does_not_block_gets_everything(fixture: &Fixture) -> Result<()> {
     let (buffers, mut reader, writer) = more_than_a_pipe(fixture)?;
     fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
@@ -287,7 +286,7 @@ fn slow_reader_of_a_pipe_that_does_not_block_gets_everything(fixture: &Fixture) 
     Ok(())
 }
 
-/// Nothing here is stuck, so nothing may be refused.
+/// No dump is stuck, so none may be refused.
 fn several_dumps_at_once_are_all_written(fixture: &Fixture) -> Result<()> {
     thread::scope(|scope| {
         let dumping: Vec<_> = (0..4)
@@ -304,7 +303,7 @@ fn several_dumps_at_once_are_all_written(fixture: &Fixture) -> Result<()> {
     })
 }
 
-/// Dumps into `writer`, which never takes it all, while other calls must be answered.
+/// Dumps into `writer`, which never accepts all of it, and checks that other calls are answered.
 fn stuck_dump(fixture: &Fixture, writer: OwnedFd) -> Result<()> {
     let stuck = fixture.connect()?;
     let output = ParcelFileDescriptor::new(writer);
@@ -314,7 +313,7 @@ fn stuck_dump(fixture: &Fixture, writer: OwnedFd) -> Result<()> {
             let refusal = expect_error(stuck.service.dumpTo(&output, &[]), &[ErrorCode::BACKEND]);
             (refusal, start.elapsed())
         });
-        // The dump has begun by then, and takes seconds to be given up.
+        // The dump has begun by then, and lasts seconds before the service aborts it.
         thread::sleep(Duration::from_millis(200));
         let mut answered = 0;
         while !dumping.is_finished() && start.elapsed() < GIVES_UP {
@@ -335,16 +334,17 @@ fn full_pipe_does_not_hold_up_the_service(fixture: &Fixture) -> Result<()> {
     let (_reader, mut writer) = pipe()?;
     fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     while writer.write(&[0; 4096]).is_ok() {}
-    // Blocking again: the service must not rely on what the caller's description happens to be.
+    // The descriptor blocks again: the service must not depend on the flags of the caller's
+    // description.
     fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty()))?;
     stuck_dump(fixture, writer.into())
 }
 
-/// The pipe takes the beginning, and then no more.
+/// The pipe accepts the beginning, and then no more.
 fn pipe_that_is_never_read_does_not_hold_up_the_service(fixture: &Fixture) -> Result<()> {
     let (_buffers, mut reader, writer) = more_than_a_pipe(fixture)?;
     stuck_dump(fixture, writer.into())?;
-    // Given up means closed: behind what was written, the pipe is at its end.
+    // The service has closed the pipe: after the written part, the reader sees the end.
     fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     reader.read_to_end(&mut Vec::new()).context("the service still has the pipe that it gave up")?;
     Ok(())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The dry run: it must say what allocate then does, and touch nothing.
+//! Tests the dry run: it must predict the result of allocate, and change nothing.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, code_name, tests};
@@ -17,7 +17,7 @@ tests![
     Quiet explain_touches_no_memory_and_no_counter,
 ];
 
-/// Returns requests of every outcome that can be had at any time.
+/// Returns requests for every result that is possible at any time.
 fn table(fixture: &Fixture) -> Vec<AllocationRequest> {
     let mut requests = vec![
         from_any(1),
@@ -45,7 +45,7 @@ fn table(fixture: &Fixture) -> Vec<AllocationRequest> {
     requests
 }
 
-/// Checks that the explanation is sound in itself.
+/// Checks that the explanation is consistent.
 fn check(explanation: &Explanation) -> Result<()> {
     ensure!(!explanation.summary.is_empty(), "no summary");
     check_eq!(explanation.error == 0, explanation.possible, "possible without an error");
@@ -65,7 +65,7 @@ fn check(explanation: &Explanation) -> Result<()> {
     Ok(())
 }
 
-/// Other clients come and go, so a disagreement counts only if it persists.
+/// Other clients allocate and release, so only a persistent difference counts.
 fn explain_agrees_with_allocate(fixture: &Fixture) -> Result<()> {
     const ATTEMPTS: u32 = 5;
     for request in table(fixture) {
@@ -133,7 +133,7 @@ fn unknown_heap_is_a_verdict_not_an_error(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// What fits is a snapshot that others may take, so only a small part of it is asked for.
+/// Other clients may take memory that fits now, so the test requests only a small part of it.
 fn what_is_said_to_fit_fits(fixture: &Fixture) -> Result<()> {
     for heap in fixture.usable() {
         let fits = fixture.fits(heap)?;
@@ -146,7 +146,7 @@ fn what_is_said_to_fit_fits(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// The words may tell how much is free, which other uids change: the explanation before or after
+/// The text may contain the free bytes, which other uids change: the explanation before or after
 /// must match.
 fn refusal_carries_the_explanation(fixture: &Fixture) -> Result<()> {
     const ATTEMPTS: u32 = 5;
@@ -183,7 +183,7 @@ fn explain_touches_no_memory_and_no_counter(fixture: &Fixture) -> Result<()> {
         fixture.service.explain(&impossible)?;
         fixture.service.explain(&from_any(65536))?;
     }
-    // Another uid's refusals count too, but it does not make as many meanwhile.
+    // Refusals of other uids count too, but there are fewer of them in this time.
     let more = refusals()? - before;
     ensure!(more < TIMES, "{TIMES} dry runs raised the number of refusals by {more}");
     let now = fixture.usage()?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Android's graphics allocator, where the service has it: what any allocator of that interface
-//! must do, and that its buffers are the heaps' and their caller's.
+//! Tests Android's graphics allocator, if the service has it: the rules of the interface, and that
+//! its buffers belong to the heaps and the caller.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};
@@ -30,7 +30,7 @@ const CPU: i64 = 0x33;
 /// Connects to the service's graphics allocator.
 ///
 /// # Errors
-/// [`inapplicable`] if none is named; if it cannot be reached.
+/// [`inapplicable`] if there is no endpoint for it; an error if it cannot be reached.
 fn connect(fixture: &Fixture) -> Result<Connection<dyn IAllocator>> {
     let Some(endpoint) = &fixture.graphics else {
         return inapplicable("--graphics names no graphics allocator");
@@ -49,10 +49,10 @@ fn descriptor(format: i32) -> BufferDescriptorInfo {
     descriptor
 }
 
-/// RGBA_8888, which every allocator has.
+/// RGBA_8888, which every allocator supports.
 const RGBA: i32 = 1;
 
-/// Expects a call to fail with a code of the interface, never 0.
+/// Expects a call to fail with a code of the interface other than 0.
 fn code<T: std::fmt::Debug>(result: anion_ipc::Result<T>) -> Result<i32> {
     let status = match result {
         Ok(reply) => bail!("expected a refusal, but the call succeeded: {reply:?}"),
@@ -64,7 +64,7 @@ fn code<T: std::fmt::Debug>(result: anion_ipc::Result<T>) -> Result<i32> {
     Ok(error.code)
 }
 
-/// Returns whether isSupported and allocate2 both take the descriptor; both must say the same.
+/// Returns whether isSupported and allocate2 both accept the descriptor; both must agree.
 fn is_served(allocator: &dyn IAllocator, descriptor: &BufferDescriptorInfo) -> Result<bool> {
     let is_supported = allocator.isSupported(descriptor)?;
     let allocated = allocator.allocate2(descriptor, 1);
@@ -168,7 +168,7 @@ fn graphics_charges_buffers_to_the_caller_until_both_files_are_closed(fixture: &
     ensure!(count == 2 && bytes > 2 * 64 * 64 * 4, "{count} buffers of {bytes} bytes are charged");
     drop(buffers.pop());
     fixture.await_holding(bytes / 2, 1)?;
-    // Of the last one, its pixels alone.
+    // Keeps only the pixels of the last one.
     let metadata = buffers.pop().and_then(|mut handle| handle.fds.pop());
     ensure!(metadata.is_some(), "a handle without metadata");
     fixture.stays_holding(bytes / 2, 1, "its metadata is held")?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The list of heaps, and how a request selects among them.
+//! Tests the list of heaps, and the selection of heaps by a request.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};

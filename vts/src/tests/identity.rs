@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `describe`: who a buffer is, told from its file alone.
+//! Tests `describe`: it identifies a buffer by its file.
 
 use crate::child::ChildProcess;
 use crate::harness::Fixture;
@@ -54,7 +54,7 @@ fn describe_tells_everything_about_a_buffer(fixture: &Fixture) -> Result<()> {
             check_eq!(info.ownerUid.cast_unsigned(), fixture.uid, "owner's uid");
             check_eq!(info.ownerPid.cast_unsigned(), std::process::id(), "owner's pid");
             check_eq!(info.name, request.name, "label");
-            // fstat of a region of ashmem tells of the device.
+            // fstat of an ashmem region returns the device's values.
             if buffer.backing != Backing::ASHMEM {
                 check_eq!(info.inode.cast_unsigned(), inode(&buffer)?, "inode");
             }
@@ -99,7 +99,7 @@ fn age_grows_from_the_allocation(fixture: &Fixture) -> Result<()> {
     let (first, start) = (describe(fixture, &buffer.fd)?.ageMs, Instant::now());
     std::thread::sleep(Duration::from_millis(60));
     let second = describe(fixture, &buffer.fd)?.ageMs;
-    // One millisecond may be lost to rounding.
+    // Rounding may lose one millisecond.
     ensure!(second - first >= 59, "the age went from {first} to {second} ms in {:?}", start.elapsed());
     Ok(())
 }
@@ -131,8 +131,8 @@ fn strangers_files_are_not_ours(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Inode numbers are unique only within a file system: another one's file with a buffer's number is
-/// no buffer.
+/// Inode numbers are unique only within a file system: a file of another one with a buffer's number
+/// is no buffer.
 fn file_with_a_buffers_inode_number_is_not_ours(fixture: &Fixture) -> Result<()> {
     let buffers = fixture.allocate(&AllocationRequest { count: 16, ..from_any(1) })?;
     let inodes = buffers.iter().map(inode).collect::<Result<HashSet<_>>>()?;
@@ -145,9 +145,9 @@ fn file_with_a_buffers_inode_number_is_not_ours(fixture: &Fixture) -> Result<()>
     Ok(())
 }
 
-/// Returns a new file with one of these inode numbers, which has no name any more. A tmpfs numbers
-/// its files upwards, one by one, so making and removing files leads there if not too many others
-/// have been made.
+/// Returns a new, unlinked file with one of these inode numbers. A tmpfs numbers its files in
+/// sequence, so the function creates and removes files until it reaches one, if other processes
+/// have not created too many.
 fn file_with_inode(directory: &Path, inodes: &HashSet<u64>) -> Option<File> {
     const MOST_FILES: usize = 50_000;
     let path = directory.join(format!("anion-vts-{}-{:?}", std::process::id(), std::thread::current().id()));
@@ -182,9 +182,9 @@ fn reused_memory_has_a_new_identity(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Alone, because a child that another test starts has copies of all descriptors for a moment. Once
-/// the answer is here, the only writing end is ours; when that is closed too, the reader is told at
-/// once.
+/// Runs alone, because a child of another test has copies of all descriptors for a moment. After
+/// the answer, only this process has the writing end. When that is closed too, the reader must see
+/// the end at once.
 fn describe_closes_its_copy(fixture: &Fixture) -> Result<()> {
     for _ in 0..16 {
         let (reader, writer) = std::io::pipe()?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! When a buffer counts and when it is gone: it is held by descriptors, descriptors in flight, and
-//! mappings, in whatever process, and by nothing else. No test here makes a call to free. Heaps
-//! whose releases the kernel does not report have tests of their own (`tokens.rs`).
+//! Tests when a buffer is accounted and when it is released. Descriptors, descriptors in messages,
+//! and mappings hold it, in any process, and nothing else does. There is no call to free. Heaps
+//! whose releases the kernel does not report have other tests (`tokens.rs`).
 
 use crate::child::ChildProcess;
 use crate::harness::{Fixture, is_reported};
@@ -35,7 +35,7 @@ tests![
     Quiet descriptor_outlives_its_owner,
 ];
 
-/// Returns what `buffers` cost.
+/// Returns the accounted bytes and number of `buffers`.
 fn cost(buffers: &[Held]) -> Result<(i64, i64)> {
     let bytes: u64 = buffers.iter().map(|buffer| buffer.size).sum();
     Ok((i64::try_from(bytes)?, i64::try_from(buffers.len())?))
@@ -52,7 +52,7 @@ fn usage_counts_what_is_held(fixture: &Fixture) -> Result<()> {
         buffers.extend(
             fixture.allocate(&AllocationRequest { count: 3, ..from_heap(heap.id, heap.granule + 1) })?,
         );
-        // At once: a reply never runs ahead of the ledger.
+        // At once: the ledger is updated before the reply.
         check_eq!(fixture.holding()?, cost(&buffers)?, "bytes and buffers after heap {}", heap.name);
     }
     Ok(())
@@ -71,8 +71,8 @@ fn closing_releases(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Watches that `buffer` is held by what `transform` makes of its descriptor, and gone when that is
-/// dropped.
+/// Checks that the result of `transform` holds `buffer`, and that the buffer is released when the
+/// result is dropped.
 fn held_by<T>(
     fixture: &Fixture,
     buffer: Held,
@@ -186,7 +186,7 @@ fn kill_releases(fixture: &Fixture) -> Result<()> {
     fixture.await_holding(bytes, count)
 }
 
-/// At some of these moments a reply with descriptors is on its way to a process that is no more.
+/// Some of these kills occur while a reply with descriptors is on its way.
 fn kill_in_the_middle_of_calls_releases(fixture: &Fixture) -> Result<()> {
     fixture.require_quota(16, 16 * 65536)?;
     for milliseconds in [0, 3, 7, 20, 50] {
@@ -212,7 +212,7 @@ fn disconnecting_does_not_release(fixture: &Fixture) -> Result<()> {
     fixture.await_holding(0, 0)
 }
 
-/// A killed process's buffer lives on in the process that it was passed to.
+/// The buffer of a killed process lives on in the process that received it.
 fn descriptor_outlives_its_owner(fixture: &Fixture) -> Result<()> {
     let (here, there) = UnixStream::pair()?;
     let child = ChildProcess::start("lend", &[&fixture.target.to_string(), "65536"], Some(there.into()))?;
@@ -226,7 +226,8 @@ fn descriptor_outlives_its_owner(fixture: &Fixture) -> Result<()> {
     fixture.await_holding(0, 0)
 }
 
-/// An `O_PATH` descriptor holds nothing, and its close must not pass for that of the buffer.
+/// An `O_PATH` descriptor does not hold the buffer, and its close must not be taken for the
+/// buffer's.
 fn closing_a_path_descriptor_releases_nothing(fixture: &Fixture) -> Result<()> {
     let buffers = one_of_each(fixture)?;
     for buffer in &buffers {

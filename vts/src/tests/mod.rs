@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The tests, one file per feature. A function that a file does not list is dead code, which the
-//! compiler reports.
+//! The tests, one file for each feature. The compiler reports a function that its file does not
+//! list as dead code.
 
 mod access;
 mod batches;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory pressure: who may listen, how often, and what becomes of listeners whose process is gone.
-//! How scarce memory is while the suite runs is not the suite's to decide.
+//! Tests memory pressure: permissions to listen, the number of listeners, and listeners whose
+//! process has ended. The suite does not control the pressure itself.
 
 use crate::child::ChildProcess;
 use crate::harness::{Fixture, RELEASE_DEADLINE};
@@ -91,7 +91,7 @@ fn listeners_of_a_uid_are_bounded(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Returns a child that has registered as many listeners as its uid may have.
+/// Returns a child that has registered the maximum of listeners for its uid.
 fn crowd(fixture: &Fixture) -> Result<ChildProcess> {
     ChildProcess::start("listen", &[&fixture.target.to_string(), &MOST.to_string()], None)
 }

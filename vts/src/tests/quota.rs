@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The caller's own limits. Memory is asked for but never touched, so that a large quota can be
-//! used up cheaply.
+//! Tests the caller's own limits. Memory is allocated but never touched, so that a large quota can
+//! be exhausted quickly.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};
@@ -18,13 +18,13 @@ tests![
     Quiet what_is_accounted_and_not_held_stays_bounded,
 ];
 
-/// Above this a quota is not used up for a test.
+/// Tests do not exhaust a larger quota.
 const LARGEST_BYTES: i64 = 4 << 30;
 /// As [`LARGEST_BYTES`], for the number of buffers: each costs both sides a descriptor.
 const LARGEST_BUFFERS: i64 = 4096;
 
-/// A client that allocates and closes: bytes of each buffer, rounds between two looks, and what may
-/// be accounted to it at any time.
+/// A client that allocates and closes: bytes of each buffer, rounds between two checks, and the
+/// maximum that may be accounted to it.
 const CHURNED_BYTES: i64 = 2 << 20;
 const CHURNS_A_LOOK: usize = 10;
 const MOST_ACCOUNTED: i64 = 64 << 20;
@@ -49,8 +49,7 @@ fn byte_quota(fixture: &Fixture) -> Result<(i64, &HeapInfo)> {
     }
 }
 
-/// Allocates without the harness's leniency towards small quotas; the machine may still be too
-/// small.
+/// Allocates without the harness's tolerance for small quotas; the machine may still be too small.
 fn take(fixture: &Fixture, request: &AllocationRequest) -> Result<Vec<Held>> {
     match fixture.service.allocate(request) {
         Ok(allocation) => crate::request::held(allocation),
@@ -66,7 +65,7 @@ fn take(fixture: &Fixture, request: &AllocationRequest) -> Result<Vec<Held>> {
 
 fn request_beyond_the_byte_quota_is_refused(fixture: &Fixture) -> Result<()> {
     let (quota, heap) = byte_quota(fixture)?;
-    // A uid that holds nothing can have all of its quota in one buffer, unless the machine allows
+    // A uid that holds nothing can use its whole quota for one buffer, unless the machine permits
     // one buffer less.
     let fits = fixture.fits(heap)?;
     if fits < quota / heap.granule * heap.granule {
@@ -81,7 +80,7 @@ fn request_beyond_the_byte_quota_is_refused(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Each of the buffers fits, all together do not.
+/// Each of the buffers fits, but all together do not.
 fn batch_beyond_the_byte_quota_is_refused(fixture: &Fixture) -> Result<()> {
     let (quota, heap) = byte_quota(fixture)?;
     let request = AllocationRequest { count: 64, ..from_heap(heap.id, quota / 64 + heap.granule) };
@@ -90,7 +89,7 @@ fn batch_beyond_the_byte_quota_is_refused(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Takes the whole quota, in a few large buffers.
+/// Allocates the whole quota, in a few large buffers.
 fn use_up(fixture: &Fixture, quota: i64, heap: &HeapInfo) -> Result<Vec<Held>> {
     fixture.require_quota(8, 0)?;
     let whole = quota / heap.granule * heap.granule;
@@ -106,7 +105,7 @@ fn use_up(fixture: &Fixture, quota: i64, heap: &HeapInfo) -> Result<Vec<Held>> {
     Ok(buffers)
 }
 
-/// Full means refused; a released buffer makes room at once, without waiting.
+/// A request beyond the quota is refused; after a release it succeeds at once, without waiting.
 fn byte_quota_can_be_used_up(fixture: &Fixture) -> Result<()> {
     let (quota, heap) = byte_quota(fixture)?;
     let mut buffers = use_up(fixture, quota, heap)?;
@@ -169,8 +168,8 @@ fn buffer_quota_can_be_used_up(fixture: &Fixture) -> Result<()> {
     fixture.await_holding(0, 0)
 }
 
-/// A client that holds one buffer at a time is never accounted for many, however fast it allocates:
-/// releases are noticed as fast as that.
+/// A client that holds one buffer at a time is never accounted for many: releases are detected as
+/// fast as it allocates.
 fn what_is_accounted_and_not_held_stays_bounded(fixture: &Fixture) -> Result<()> {
     let has_room = |heap: &&HeapInfo| heap.capacity == 0 || heap.capacity >= MOST_ACCOUNTED;
     let heaps: Vec<_> = fixture.reported().filter(has_room).collect();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reservations: their buffers are charged, drawn without being charged again, and made again after
-//! their release; the reservation ends with the object, however its client ends.
+//! Tests reservations: their buffers are charged once, drawn without another charge, and made again
+//! after their release. A reservation ends with its object, and with its client.
 
 use crate::child::ChildProcess;
 use crate::harness::{Fixture, RELEASE_DEADLINE};
@@ -26,7 +26,7 @@ tests![
     Shared reservation_from_no_heap_is_unknown,
 ];
 
-/// Large enough to be worth pooling, on any machine.
+/// Large enough to be pooled on any machine.
 const SIZE: i64 = 256 << 10;
 
 fn request(heap: &HeapInfo, count: i32) -> ReservationRequest {
@@ -64,7 +64,7 @@ fn await_reserved(fixture: &Fixture, bytes: i64) -> Result<()> {
 fn reserved_buffers_are_charged_and_become_ready(fixture: &Fixture) -> Result<()> {
     let heap = fixture.roomy()?;
     let reservation = reserve(fixture, heap, 4)?;
-    // At once, made or not.
+    // At once, even if not made yet.
     check_eq!(fixture.usage()?.reservedBytes, 4 * rounded(heap), "bytes reserved after the call");
     check_eq!(fixture.holding()?, (0, 0), "bytes and buffers held");
     await_ready(&reservation, 4)?;
@@ -116,8 +116,8 @@ fn dropping_the_reservation_gives_it_back(fixture: &Fixture) -> Result<()> {
     await_reserved(fixture, 0)
 }
 
-/// Over kernel binder a connection is nothing of its own: there the reference is dropped with it
-/// all the same.
+/// Over kernel binder there is no connection of its own, but the reference is dropped in the same
+/// way.
 fn disconnecting_gives_the_reservation_back(fixture: &Fixture) -> Result<()> {
     let heap = fixture.roomy()?;
     let connection = fixture.connect()?;

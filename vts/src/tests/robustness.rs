@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a careless or hostile client can do to the others: nothing.
+//! Tests that a faulty or hostile client cannot harm other clients.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};
@@ -62,15 +62,14 @@ fn garbage_on_the_socket_disturbs_no_other_client(fixture: &Fixture) -> Result<(
     for bytes in streams {
         let mut stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(Duration::from_millis(100)))?;
-        // The service may hang up in the middle; that is its good right.
+        // The service may close the connection at any point.
         let _ = stream.write_all(&bytes);
         let _ = stream.shutdown(Shutdown::Write);
-        // Gives it time to notice, so that dead connections do not add up to more than a uid may
-        // have.
+        // Waits until the service has closed it, so that dead connections do not reach the uid's
+        // maximum.
         let _ = stream.read_to_end(&mut Vec::new());
     }
-    // The same after something that looks like the start of a session: whatever it answers is
-    // enough.
+    // The same after the beginning of a session; any answer is accepted.
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(Duration::from_millis(100)))?;
     let _ = stream.write_all(&[0; 32]);
@@ -79,27 +78,27 @@ fn garbage_on_the_socket_disturbs_no_other_client(fixture: &Fixture) -> Result<(
     expect_service_works(fixture)
 }
 
-/// Half-open peers, as many as a small budget of connections bears.
+/// Half-open connections, as many as a small connection limit permits.
 fn silent_connections_disturb_no_other_client(fixture: &Fixture) -> Result<()> {
     let path = socket(fixture)?;
     let _silent = (0..4).map(|_| UnixStream::connect(path)).collect::<std::io::Result<Vec<_>>>()?;
     expect_service_works(fixture)
 }
 
-/// A descriptor sent without a message that explains it is not kept.
+/// A descriptor that no valid message explains is closed.
 fn descriptors_in_garbage_are_closed(fixture: &Fixture) -> Result<()> {
     let path = socket(fixture)?;
     let (mut reader, writer) = std::io::pipe()?;
     let mut stream = UnixStream::connect(path)?;
-    // The service may have hung up already.
+    // The service may have closed the connection.
     let _ = send_descriptor(&stream, &writer);
     let _ = stream.write_all(&noise(7, 4096));
     drop(stream);
     drop(writer);
-    // Ends once no process has the writing end any more.
+    // Ends when no process has the writing end.
     let (done, finished) = std::sync::mpsc::channel();
     std::thread::spawn(move || done.send(reader.read_to_end(&mut Vec::new()).is_ok()));
-    // Longer than a service may wait for a handshake to be completed.
+    // Longer than the handshake timeout of any service.
     let is_closed = finished.recv_timeout(Duration::from_secs(120));
     check_eq!(is_closed, Ok(true), "whether a descriptor sent with garbage was closed");
     expect_service_works(fixture)
@@ -116,7 +115,7 @@ fn endless_lists_are_refused(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Expects that the next buffers of this kind are whole, zero and writable.
+/// Checks that the next buffers of this kind are complete, zero and writable.
 fn expect_fresh(fixture: &Fixture, request: &AllocationRequest) -> Result<()> {
     for buffer in fixture.allocate(request)? {
         let mapping = Mapping::writable(&buffer.fd, buffer.size)
@@ -127,8 +126,7 @@ fn expect_fresh(fixture: &Fixture, request: &AllocationRequest) -> Result<()> {
     Ok(())
 }
 
-/// A seal that a client adds stays with the file for ever: such a file must not be handed out
-/// again.
+/// A seal that a client adds can never be removed: such a file must not be reused.
 fn seals_of_a_client_do_not_spoil_reuse(fixture: &Fixture) -> Result<()> {
     let heap = fixture.roomy()?;
     let request = AllocationRequest { count: 4, ..from_heap(heap.id, 64 << 10) };
@@ -145,7 +143,7 @@ fn seals_of_a_client_do_not_spoil_reuse(fixture: &Fixture) -> Result<()> {
     if sealed == 0 { inapplicable("clients cannot seal buffers of this service") } else { Ok(()) }
 }
 
-/// Holes and a moved file position belong to a client and go with it.
+/// Holes and a file position of one client must not reach the next.
 fn marks_of_a_client_do_not_spoil_reuse(fixture: &Fixture) -> Result<()> {
     use nix::unistd::{Whence, lseek};
     let heap = fixture.roomy()?;
@@ -154,7 +152,7 @@ fn marks_of_a_client_do_not_spoil_reuse(fixture: &Fixture) -> Result<()> {
         for buffer in fixture.allocate(&request)? {
             check_eq!(lseek(&buffer.fd, 0, Whence::SeekCur).unwrap_or(0), 0, "position of a new descriptor");
             Mapping::writable(&buffer.fd, buffer.size)?.fill(1);
-            // dma-bufs know neither; for them there is nothing that could spoil.
+            // dma-bufs have neither holes nor a position.
             let _ = punch_hole(&buffer.fd, 4096, 4096);
             let _ = lseek(&buffer.fd, 4096, Whence::SeekSet);
         }

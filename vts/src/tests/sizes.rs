@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Numbers and labels of a request: what is malformed, what can never be given, and how sizes are
-//! rounded.
+//! Tests sizes and labels of requests: malformed values, impossible sizes, and rounding.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};
@@ -63,7 +62,8 @@ fn size_that_is_not_positive_is_refused(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// No machine has this much, so every heap must refuse, whatever a sparse file could pretend.
+/// No machine has this much memory, so every heap must refuse, even if a sparse file could have
+/// this size.
 fn size_beyond_the_machine_is_refused(fixture: &Fixture) -> Result<()> {
     let codes = [ErrorCode::NO_MEMORY, ErrorCode::QUOTA_EXCEEDED];
     for size in [1 << 56, 1 << 62, i64::MAX - 4095, i64::MAX - 1, i64::MAX] {
@@ -77,7 +77,7 @@ fn size_beyond_the_machine_is_refused(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// As in ION: the heap has no room for it, now or ever.
+/// As in ION: the heap never has room for it.
 fn size_beyond_the_heap_is_refused_with_its_capacity(fixture: &Fixture) -> Result<()> {
     let limited: Vec<_> = fixture.usable().filter(|heap| heap.capacity > 0).collect();
     for heap in &limited {
@@ -99,7 +99,7 @@ fn count_outside_1_to_64_is_refused(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// A good request first, then the same with one bit that nothing defines.
+/// A valid request first, then the same with one undefined bit.
 fn undefined_flag_is_refused(fixture: &Fixture) -> Result<()> {
     fixture.allocate_one(&from_any(1))?;
     let defined = AllocationFlags::enum_values().iter().fold(0, |bits, flag| bits | flag.0);
@@ -161,7 +161,7 @@ fn label_that_is_long_or_not_printable_is_refused(fixture: &Fixture) -> Result<(
     {
         malformed(fixture, &AllocationRequest { name: name.into(), ..from_any(1) }, &["name"])?;
     }
-    // Refused, and not repeated at full length in the message.
+    // Refused, and the message does not repeat the whole name.
     let endless = AllocationRequest { name: "x".repeat(64 << 10), ..from_any(1) };
     let message = fixture.refused(&endless, &[ErrorCode::BAD_REQUEST])?.message;
     ensure!(message.len() < 4096, "a label of 64 KiB brings a message of {} bytes", message.len());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Counters of heaps, usage of clients, and giving memory back. Other uids may be clients too, so
-//! heap counters are only ever compared with what this process alone must have added.
+//! Tests counters of heaps, usage of clients, and trim. Other uids may be clients too, so tests
+//! only check that heap counters include what this process added.
 
 use crate::harness::{Fixture, RELEASE_DEADLINE};
 use crate::outcome::{check_eq, expect_error, inapplicable, tests};
@@ -133,7 +133,7 @@ fn stats_count_failures_by_cause(fixture: &Fixture) -> Result<()> {
 }
 
 /// # Errors
-/// [`inapplicable`] to callers who are what the test is not about.
+/// [`inapplicable`] if the caller's privilege is not the wanted one.
 fn require_privilege(fixture: &Fixture, wanted: bool) -> Result<()> {
     match fixture.is_privileged()? {
         is if is == wanted => Ok(()),
@@ -196,7 +196,7 @@ fn usage_shows_every_uid_to_the_privileged(fixture: &Fixture) -> Result<()> {
 fn peak_is_kept(fixture: &Fixture) -> Result<()> {
     let heap = fixture.roomy()?;
     let before = fixture.usage()?.peakBytes;
-    // More than ever before, where that fits; memory is not touched.
+    // More than the peak, if that fits; the memory is not touched.
     let size = (before + 1).min(fixture.fits(heap)?).min(1 << 30);
     let buffer = fixture.allocate_one(&from_heap(heap.id, size))?;
     let bytes = i64::try_from(buffer.size)?;
@@ -236,7 +236,7 @@ fn trim_checks_its_arguments(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Others release memory all the time, so it must come down to nothing once, not stay there.
+/// Others release memory all the time, so the value must be zero once, and need not stay zero.
 fn trim_gives_unheld_memory_back(fixture: &Fixture) -> Result<()> {
     require_privilege(fixture, true)?;
     let heap = fixture.roomy()?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Buffers whose release the kernel does not report belong to their owner until it gives up their
-//! token or dies, whichever process has descriptors and mappings.
+//! Tests buffers whose release the kernel does not report: the owner is charged until it drops
+//! their token or exits, even if other processes have descriptors and mappings.
 
 use crate::child::ChildProcess;
 use crate::harness::{Fixture, is_reported};
@@ -78,7 +78,7 @@ fn token_releases_buffers_one_by_one(fixture: &Fixture) -> Result<()> {
     let owned = own(fixture, 4)?;
     let each = owned.bytes / 4;
     owned.token.release(&owned.ids[1..2])?;
-    // At once: the call returns when the books are right.
+    // At once: the call returns after the ledger is updated.
     check_eq!(fixture.holding()?, (3 * each, 3), "bytes and buffers after one was given up");
     owned.token.release(&owned.ids[..2])?;
     check_eq!(fixture.holding()?, (2 * each, 2), "bytes and buffers after another was given up");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Every byte of every buffer is zero, whichever client had the memory before.
+//! Tests that every byte of every buffer is zero, whichever client had the memory before.
 
 use crate::harness::Fixture;
 use crate::outcome::{check_eq, inapplicable, tests};
@@ -69,7 +69,7 @@ fn fresh_buffer_is_zero(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Different sizes in turn, so that memory of one size is taken for another.
+/// Different sizes alternate, so that memory of one size is reused for another.
 fn zeroed_after_reuse(fixture: &Fixture) -> Result<()> {
     for heap in fixture.mappable()? {
         for size in [64 << 10, 1, 1 << 20, 256 << 10, 4 << 10, 64 << 10] {
@@ -81,7 +81,7 @@ fn zeroed_after_reuse(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// A pool keyed by size hands the very same memory out again.
+/// A pool with lists by size reuses the same memory.
 fn zeroed_after_reuse_of_the_same_size(fixture: &Fixture) -> Result<()> {
     for heap in fixture.mappable()? {
         for _ in 0..8 {
@@ -106,7 +106,7 @@ fn read_only_buffer_is_zero_after_reuse(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// Memory that no process ever mapped for writing is dirty all the same.
+/// Memory that was never mapped for writing can also be dirty.
 fn zeroed_after_writes_without_a_mapping(fixture: &Fixture) -> Result<()> {
     let heap = fixture.roomy()?;
     for _ in 0..4 {
@@ -127,8 +127,8 @@ fn zeroed_after_writes_without_a_mapping(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// The descriptor is closed first and the mapping dirtied last: the memory must not be cleaned at
-/// the close alone.
+/// The descriptor is closed before the last write through the mapping: the memory must not be
+/// cleaned at that close already.
 fn last_holder_that_closes_late_does_not_leak(fixture: &Fixture) -> Result<()> {
     for heap in fixture.mappable()? {
         for _ in 0..4 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Loading, importing and freeing.
+//! Tests loading, importing and freeing.
 
 use super::{Outcome, bodies, check_eq};
 use crate::mapper::suite::{BAD_BUFFER, RGBA_8888, Suite, wanted};

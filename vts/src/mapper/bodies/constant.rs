@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Metadata that follow from what was asked for.
+//! Tests metadata that the request determines.
 
 use super::{Outcome, bodies, check_eq};
 use crate::mapper::source::Wanted;
@@ -26,7 +26,7 @@ bodies! {
     "GetStride" stride,
 }
 
-/// Runs a check with an imported buffer, and asks for the metadata of null.
+/// Runs a check with an imported buffer, and reads the metadata of null.
 fn with(
     suite: &Suite,
     wanted: &Wanted,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Handles and metadata that a hostile process has written.
+//! Tests handles and metadata that a hostile process has written.
 
 use super::{Outcome, bodies, check_eq};
 use crate::mapper::decode::Reader;
@@ -16,7 +16,7 @@ bodies! {
     "ForgedHandles" forged_handles_and_metadata_do_no_harm,
 }
 
-/// The same numbers in every run.
+/// A generator of the same numbers in every run.
 struct Random(u64);
 
 impl Random {
@@ -30,7 +30,7 @@ impl Random {
         usize::try_from(self.next() % u64::try_from(limit).unwrap_or(1)).unwrap_or_default()
     }
 
-    /// Returns a number of a handle: any, a small one, or at an edge.
+    /// Returns a number of a handle: any, a small one, or a limit value.
     fn number(&mut self, was: i32) -> i32 {
         let [a, b, c, d, kind, ..] = self.next().to_le_bytes();
         let any = i32::from_le_bytes([a, b, c, d]);
@@ -45,7 +45,7 @@ impl Random {
     }
 }
 
-/// Files by device and inode: what is this body's own in a process that has other files, too.
+/// Files by device and inode: those of this test, since the process has others, too.
 type Own = Vec<(u64, u64)>;
 
 fn own(raw: &Raw) -> Result<Own> {
@@ -56,7 +56,7 @@ fn own(raw: &Raw) -> Result<Own> {
     raw.native.fds().iter().map(identity).collect()
 }
 
-/// Returns how many descriptors and how many mappings of these files this process has.
+/// Returns the numbers of descriptors and of mappings of these files in this process.
 fn in_use(own: &Own) -> Result<(usize, usize)> {
     let is_own = |path: std::path::PathBuf| {
         fs::metadata(path).is_ok_and(|file| own.contains(&(file.dev(), file.ino())))
@@ -69,7 +69,7 @@ fn in_use(own: &Own) -> Result<(usize, usize)> {
     Ok((descriptors, mappings))
 }
 
-/// Returns a memfd of so many bytes with these seals.
+/// Returns a memfd of `bytes` bytes with these seals.
 fn file(bytes: u64, seals: SealFlag) -> Result<OwnedFd> {
     let file = File::from(memfd_create(c"forged", MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_CLOEXEC)?);
     file.set_len(bytes)?;
@@ -77,7 +77,7 @@ fn file(bytes: u64, seals: SealFlag) -> Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Returns handles with the numbers of `raw` and other files: all must be refused.
+/// Returns handles with the numbers of `raw` and other files. All must be refused.
 fn with_other_files(raw: &Raw) -> Result<Vec<Native>> {
     let [pixels, metadata] = raw.native.fds() else { anyhow::bail!("the handle has not two files") };
     let size = fs::metadata(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(pixels)))?.len();
@@ -92,11 +92,11 @@ fn with_other_files(raw: &Raw) -> Result<Vec<Native>> {
         [copy(pixels)?, null()?],
         [executable.into(), copy(metadata)?],
         [nix::unistd::pipe()?.0, copy(metadata)?],
-        // Files that could be cut off while they are mapped.
+        // Files that could shrink while they are mapped.
         [file(size, SealFlag::empty())?, copy(metadata)?],
         [file(size, SealFlag::F_SEAL_GROW)?, copy(metadata)?],
         [copy(pixels)?, file(size, SealFlag::empty())?],
-        // Too small; not for writing; no metadata.
+        // Too small; read-only; without metadata.
         [file(size - 1, fixed)?, copy(metadata)?],
         [file(0, fixed)?, copy(metadata)?],
         [copy(pixels)?, file(100, fixed)?],
@@ -134,8 +134,8 @@ fn forged_handles_and_metadata_do_no_harm(suite: &Suite) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Changes numbers of a handle and imports it; returns whether that was possible. What was imported
-/// is used, and freed.
+/// Changes numbers of a handle and imports it. Returns whether that succeeded. Uses and frees the
+/// imported buffer.
 fn forge(suite: &Suite, handle: &mut Native, random: &mut Random) -> Result<bool> {
     let count = handle.ints().len();
     let mut was = Vec::new();
@@ -154,7 +154,7 @@ fn forge(suite: &Suite, handle: &mut Native, random: &mut Random) -> Result<bool
     Ok(imported.is_ok())
 }
 
-/// Reads the last byte of a buffer, if it may be read at all.
+/// Reads the last byte of a buffer, if the buffer permits reading.
 fn touch(buffer: &Buffer<'_>) -> Result<()> {
     if let Ok(pixels) = buffer.lock(READ) {
         let last = usize::try_from(buffer.long(10)?)?.checked_sub(1).context("an empty buffer")?;
@@ -167,12 +167,12 @@ fn touch(buffer: &Buffer<'_>) -> Result<()> {
 /// Writes to the metadata as any process with the buffer can.
 fn overwrite_metadata(file: &File, random: &mut Random) -> Result<()> {
     let bytes = random.next().to_le_bytes();
-    // What the file begins with stays, so that it can be imported.
+    // Keeps the start of the file, so that it can be imported.
     let at = 8 + random.below(3304 - 8);
     Ok(file.write_all_at(&bytes[..random.below(9)], u64::try_from(at)?)?)
 }
 
-/// Reads metadata, whatever they are by now.
+/// Reads metadata with any values.
 fn read_metadata(suite: &Suite, buffer: &Buffer<'_>, random: &mut Random) -> Result<()> {
     let number = i64::try_from(1 + random.below(23))?;
     let mut value = [0; 4096];

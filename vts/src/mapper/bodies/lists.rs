@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which metadata there are.
+//! Tests the list of metadata types.
 
 use super::{Outcome, bodies, check_eq};
 use crate::mapper::decode::STANDARD;

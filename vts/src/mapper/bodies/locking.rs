@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Locking and unlocking.
+//! Tests locking and unlocking.
 
 use super::{Outcome, bodies, check_eq};
 use crate::mapper::suite::{BAD_BUFFER, BAD_VALUE, Buffer, READ, RGBA_8888, Suite, WRITE, wanted};
@@ -24,7 +24,7 @@ fn row(stride: i32) -> Result<usize> {
     Ok(usize::try_from(stride).context("stride")? * 4)
 }
 
-/// Fills the pixels of an image with numbers that tell them apart.
+/// Fills the pixels of an image with different numbers.
 fn fill(pixels: Pixels, stride: i32, seed: u8) -> Result<()> {
     let row = row(stride)?;
     for (line, at) in (0..64_usize).flat_map(|line| (0..256_usize).map(move |at| (line, at))) {

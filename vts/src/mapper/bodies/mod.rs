@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The bodies, one file per subject.
+//! The tests, one file for each subject.
 
 mod basic;
 mod constant;
@@ -13,13 +13,13 @@ mod yuv;
 use super::suite::{Outcome, Suite};
 use anyhow::Result;
 
-/// One body, with its name.
+/// One test, with its name.
 pub(crate) type Body = (&'static str, fn(&Suite) -> Result<Outcome>);
 
-/// How many of the bodies are Android's.
+/// The number of tests that are Android's.
 const OF_ANDROID: usize = 54;
 
-/// Returns all bodies: Android's, then Anion's own.
+/// Returns all tests: Android's, then Anion's own.
 pub(crate) fn all() -> Vec<Body> {
     let androids =
         [basic::BODIES, locking::BODIES, yuv::BODIES, constant::BODIES, settable::BODIES, lists::BODIES];
@@ -30,7 +30,7 @@ pub(crate) fn all() -> Vec<Body> {
     all
 }
 
-/// Lists a file's bodies under the names that Android has for them.
+/// Lists a file's tests under the names that Android uses for them.
 macro_rules! bodies {
     ($($name:literal $body:ident),+ $(,)?) => {
         pub(super) const BODIES: &[super::Body] = &[$(($name, $body)),+];

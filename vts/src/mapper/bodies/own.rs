@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What Android's suite does not ask, and clients rely on.
+//! Tests properties that Android's suite does not test, and that clients need.
 
 use super::{Outcome, bodies, check_eq};
 use crate::mapper::decode::{Reader, encode};
@@ -37,7 +37,7 @@ fn a_handle_that_was_sent_on_is_the_same_buffer(suite: &Suite) -> Result<Outcome
         "transport size"
     );
     check_eq!(ints, raw.native.ints(), "numbers of the imported handle");
-    // Its descriptors are copies: what another process gets is a copy, too.
+    // Its descriptors are copies, like those that another process receives.
     ensure!(fds.iter().all(|fd| *fd > 2), "descriptors {fds:?}");
     let copies: Result<Vec<_>, _> = raw.native.fds().iter().map(|fd| fd.try_clone()).collect();
     let sent = Native::new(copies?, &ints)?;
@@ -110,7 +110,7 @@ fn the_fence_is_closed_however_the_lock_ends(suite: &Suite) -> Result<Outcome> {
 fn a_lock_waits_for_its_fence(suite: &Suite) -> Result<Outcome> {
     let raw = suite.allocate(&wanted(RGBA_8888))?;
     let buffer = suite.import(&raw)?;
-    // A pipe can be read when something was written, as a fence once it has signalled.
+    // A pipe is readable after a write, like a fence after it has signalled.
     let (fence, signal) = pipe()?;
     let (waiting, locked) = std::sync::mpsc::channel();
     std::thread::scope(|scope| -> Result<()> {
@@ -136,7 +136,7 @@ fn a_lock_waits_for_its_fence(suite: &Suite) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Returns whether a thread of this process waits for something.
+/// Returns whether a thread of this process sleeps.
 fn is_asleep(thread: Pid) -> Result<bool> {
     let status = std::fs::read_to_string(format!("/proc/self/task/{thread}/status"))?;
     Ok(status.lines().any(|line| line.starts_with("State:\tS")))
@@ -147,7 +147,7 @@ fn a_lock_for_what_the_buffer_is_not_for_is_refused(suite: &Suite) -> Result<Out
     read_only.usage = READ;
     let raw = suite.allocate(&read_only)?;
     let buffer = suite.import(&raw)?;
-    // Writing; a GPU; values of the CPU's fields that mean nothing.
+    // Writing; a GPU; undefined values of the CPU's fields.
     for usage in [WRITE, READ | WRITE, READ | 0x100, 0x1, 0x4, -1] {
         check_eq!(buffer.lock(usage).err(), Some(BAD_VALUE), "usage {usage:#x}");
     }

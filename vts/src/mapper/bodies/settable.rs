@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Metadata that clients set.
+//! Tests metadata that clients set.
 
 use super::{Outcome, bodies, check_eq};
 use crate::mapper::decode::{Reader, encode};
@@ -47,7 +47,7 @@ fn floats(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-/// Sets a value that is unset at first, and unsets it.
+/// Sets a value that is initially unset, and unsets it.
 fn optional(suite: &Suite, number: i64, payloads: &[Vec<u8>]) -> Result<Outcome> {
     let raw = suite.allocate(&wanted(RGBA_8888))?;
     let (one, other) = (suite.import(&raw)?, suite.import(&raw)?);
@@ -77,7 +77,7 @@ fn cta861_3(suite: &Suite) -> Result<Outcome> {
     optional(suite, CTA861_3, &[floats(&[78.0, 62.0]), floats(&[0.0, 0.0])])
 }
 
-/// Sets bytes of any number; mappers need not know these.
+/// Sets byte strings of several lengths. Mappers may lack this type.
 fn bytes(suite: &Suite, number: i64, name: &str) -> Result<Outcome> {
     let raw = suite.allocate(&wanted(RGBA_8888))?;
     let buffer = suite.import(&raw)?;

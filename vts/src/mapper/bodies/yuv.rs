@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Formats with planes, and those of sensors.
+//! Tests formats with several planes, and formats of sensors.
 
 use super::{Outcome, bodies, check_eq};
 use crate::mapper::decode::{Component, Plane};
@@ -28,7 +28,7 @@ const RAW: i64 = 1 << 20;
 const WIDTH: usize = 64;
 const HEIGHT: usize = 64;
 
-/// Where the samples of a component are: bytes from the start of the image.
+/// The positions of a component's samples, in bytes from the start of the image.
 struct Channel {
     start: usize,
     step: usize,
@@ -72,7 +72,7 @@ struct Ycbcr {
     cr: Channel,
 }
 
-/// Returns the three channels of an image whose chroma is halved both ways.
+/// Returns the three channels of an image with subsampled chroma in both directions.
 fn halved(buffer: &Buffer<'_>) -> Result<Ycbcr> {
     let planes = buffer.planes()?;
     let [y, cb, cr] = [Y, CB, CR].map(|kind| channel(&planes, kind));
@@ -87,7 +87,7 @@ fn halved(buffer: &Buffer<'_>) -> Result<Ycbcr> {
     Ok(image)
 }
 
-/// Goes through all samples, each with a number of its own.
+/// Visits all samples, each with a different number.
 fn each(image: &Ycbcr, mut visit: impl FnMut(usize, u8) -> Result<()>) -> Result<()> {
     for (channel, seed) in [(&image.y, 1_usize), (&image.cb, 85), (&image.cr, 170)] {
         for (row, column) in (0..channel.rows).flat_map(|row| (0..channel.columns).map(move |c| (row, c))) {
@@ -98,7 +98,7 @@ fn each(image: &Ycbcr, mut visit: impl FnMut(usize, u8) -> Result<()>) -> Result
     Ok(())
 }
 
-/// Writes every sample, and reads all of them again: none overlaps another.
+/// Writes every sample, and then reads all: none overlaps another.
 fn write_and_read(buffer: &Buffer<'_>, image: &Ycbcr) -> Result<()> {
     let pixels: Pixels = buffer.locked(READ | WRITE)?;
     each(image, |at, number| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The types of version 5 of `AIMapper`, as this suite understands its header: independent of the
-//! mapper's own.
+//! The types of version 5 of `AIMapper`, written for this suite from the header, and independent of
+//! the mapper's own.
 
 use std::ffi::{c_char, c_int, c_void};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The functions of the mapper. Every buffer is named by its address alone: what was never
-//! imported has to be refused unread.
+//! Calls the functions of the mapper. Every buffer is identified only by its address. The mapper
+//! must refuse an address that was never imported without reading it.
 
 use super::abi::{BufferHandle, Description, MetadataType, NativeHandle, Rect};
 use super::library::Mapper;
@@ -37,16 +37,16 @@ fn text(pointer: *const std::ffi::c_char) -> String {
     if pointer.is_null() {
         return String::new();
     }
-    // SAFETY: texts that a mapper gives are NUL-terminated and live as long as it, or during the
-    // callback that has it.
+    // SAFETY: texts of a mapper are NUL-terminated and live as long as the mapper, or for the
+    // callback that receives them.
     unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
 }
 
 impl Mapper {
     fn import_from(self, handle: BufferHandle) -> Result<usize, i32> {
         let mut out: *const NativeHandle = null();
-        // SAFETY: the handle is null or a whole one that lives during the call (callers), and the
-        // place for the answer is on this stack.
+        // SAFETY: the handle is null or a complete one that lives during the call (callers), and
+        // the result is written to this stack.
         let code = unsafe { (self.table.v5.import_buffer)(handle, &raw mut out) };
         checked(code, out.expose_provenance())
     }
@@ -61,32 +61,32 @@ impl Mapper {
         self.import_from(null())
     }
 
-    /// Imports a handle that is imported, which nobody frees during the call.
+    /// Imports a handle that is already imported. No thread frees it during the call.
     pub(crate) fn import_again(self, buffer: usize) -> Result<usize, i32> {
         self.import_from(at(buffer))
     }
 
-    /// Reads an imported handle, which nobody frees during the call: its descriptors and numbers.
+    /// Reads an imported handle: its descriptors and numbers. No thread frees it during the call.
     pub(crate) fn contents(self, buffer: usize) -> (Vec<i32>, Vec<i32>) {
         let head = at(buffer);
-        // SAFETY: an imported handle is a whole `native_handle_t` until it is freed.
+        // SAFETY: an imported handle is a complete `native_handle_t` until it is freed.
         let NativeHandle { num_fds, num_ints, .. } = unsafe { head.read() };
         let counts = [num_fds, num_ints].map(|count| usize::try_from(count).unwrap_or_default());
         let words = head.wrapping_add(1).cast::<i32>();
-        // SAFETY: as many words follow the struct as it says, and nobody changes them.
+        // SAFETY: the counted words follow the struct, and no code changes them.
         let words = unsafe { slice::from_raw_parts(words, counts[0] + counts[1]) };
         (words[..counts[0]].to_vec(), words[counts[0]..].to_vec())
     }
 
     pub(crate) fn free(self, buffer: usize) -> i32 {
-        // SAFETY: the mapper refuses what it does not know by its address.
+        // SAFETY: the mapper refuses an unknown buffer by its address.
         unsafe { (self.table.v5.free_buffer)(at(buffer)) }
     }
 
-    /// Returns descriptors and numbers that are passed on.
+    /// Returns the numbers of descriptors and of numbers to transport.
     pub(crate) fn transport_size(self, buffer: usize) -> Result<(u32, u32), i32> {
         let (mut fds, mut ints) = (0, 0);
-        // SAFETY: as in `free`; the places for the answer are on this stack.
+        // SAFETY: as in `free`; the results are written to this stack.
         let code = unsafe { (self.table.v5.get_transport_size)(at(buffer), &raw mut fds, &raw mut ints) };
         checked(code, (fds, ints))
     }
@@ -103,7 +103,8 @@ impl Mapper {
         let fence = fence.map_or(-1, IntoRawFd::into_raw_fd);
         let mut out = null_mut();
         let lock = self.table.v5.lock;
-        // SAFETY: as in `free`; the fence is given away; the place for the answer is on this stack.
+        // SAFETY: as in `free`; ownership of the fence is transferred; the result is written to
+        // this stack.
         let code = unsafe { lock(at(buffer), usage.cast_unsigned(), region, fence, &raw mut out) };
         checked(code, Pixels::new(out.cast(), bytes))
     }
@@ -111,7 +112,7 @@ impl Mapper {
     /// Unlocks the buffer. Returns the fence.
     pub(crate) fn unlock(self, buffer: usize) -> Result<i32, i32> {
         let mut fence = -2;
-        // SAFETY: as in `free`; the place for the answer is on this stack.
+        // SAFETY: as in `free`; the result is written to this stack.
         let code = unsafe { (self.table.v5.unlock)(at(buffer), &raw mut fence) };
         checked(code, fence)
     }
@@ -126,14 +127,14 @@ impl Mapper {
         unsafe { (self.table.v5.reread)(at(buffer)) }
     }
 
-    /// Asks for metadata by the number of a standard type.
+    /// Reads metadata by the number of a standard type.
     pub(crate) fn get_standard(self, buffer: usize, number: i64, into: &mut [u8]) -> i32 {
         let place = if into.is_empty() { null_mut() } else { into.as_mut_ptr().cast() };
         // SAFETY: as in `free`; at most the slice's bytes are written to it.
         unsafe { (self.table.v5.get_standard)(at(buffer), number, place, into.len()) }
     }
 
-    /// Asks for metadata by name and number of a type.
+    /// Reads metadata by the name and number of a type.
     pub(crate) fn get(self, buffer: usize, name: &str, number: i64, into: &mut [u8]) -> i32 {
         let name = CString::new(name).unwrap_or_default();
         let place = if into.is_empty() { null_mut() } else { into.as_mut_ptr().cast() };
@@ -155,15 +156,15 @@ impl Mapper {
         unsafe { (self.table.v5.set)(at(buffer), metadata_type, value.as_ptr().cast(), value.len()) }
     }
 
-    /// Returns what types there are.
+    /// Returns the supported types.
     pub(crate) fn list(self) -> Result<Vec<Described>, i32> {
         let (mut list, mut count): (*const Description, usize) = (null(), 0);
-        // SAFETY: the places for the answer are on this stack.
+        // SAFETY: the results are written to this stack.
         let code = unsafe { (self.table.v5.list)(&raw mut list, &raw mut count) };
         if code != 0 || count == 0 {
             return checked(code, Vec::new());
         }
-        // SAFETY: the mapper has as many entries there, which never change.
+        // SAFETY: the mapper has this number of entries there, which never change.
         let list = unsafe { slice::from_raw_parts(list, count) };
         let described = |entry: &Description| Described {
             name: text(entry.metadata_type.name),
@@ -176,20 +177,20 @@ impl Mapper {
         Ok(list.iter().map(described).collect())
     }
 
-    /// Returns what the mapper dumps of a buffer.
+    /// Returns the mapper's dump of a buffer.
     pub(crate) fn dump(self, buffer: usize) -> Result<Vec<Value>, i32> {
         let mut found: Vec<Vec<Value>> = vec![Vec::new()];
         let context = (&raw mut found).cast();
-        // SAFETY: as in `free`; the callback gets the context that it expects.
+        // SAFETY: as in `free`; the callback receives the context that it expects.
         let code = unsafe { (self.table.v5.dump)(at(buffer), on_value, context) };
         checked(code, found.pop().unwrap_or_default())
     }
 
-    /// Returns what the mapper dumps of all buffers.
+    /// Returns the mapper's dump of all buffers.
     pub(crate) fn dump_all(self) -> Result<Vec<Vec<Value>>, i32> {
         let mut found: Vec<Vec<Value>> = Vec::new();
         let context = (&raw mut found).cast();
-        // SAFETY: the callbacks get the context that they expect.
+        // SAFETY: the callbacks receive the context that they expect.
         let code = unsafe { (self.table.v5.dump_all)(on_buffer, on_value, context) };
         checked(code, found)
     }
@@ -197,7 +198,7 @@ impl Mapper {
     /// Returns the region that is reserved for clients.
     pub(crate) fn reserved(self, buffer: usize) -> Result<(Pixels, u64), i32> {
         let (mut start, mut bytes) = (null_mut(), 0);
-        // SAFETY: as in `free`; the places for the answer are on this stack.
+        // SAFETY: as in `free`; the results are written to this stack.
         let code = unsafe { (self.table.v5.get_reserved_region)(at(buffer), &raw mut start, &raw mut bytes) };
         let length = usize::try_from(bytes).unwrap_or_default();
         checked(code, (Pixels::new(start.cast(), length), bytes))
@@ -205,7 +206,7 @@ impl Mapper {
 }
 
 unsafe extern "C" fn on_buffer(context: *mut c_void) {
-    // SAFETY: the context is that of `dump_all`, which nothing else uses during the call.
+    // SAFETY: the context is that of `dump_all`, which no other code uses during the call.
     let found = unsafe { &mut *context.cast::<Vec<Vec<Value>>>() };
     found.push(Vec::new());
 }
@@ -216,9 +217,10 @@ unsafe extern "C" fn on_value(
     value: *const c_void,
     bytes: usize,
 ) {
-    // SAFETY: the context is that of `dump` or `dump_all`, which nothing else uses during the call.
+    // SAFETY: the context is that of `dump` or `dump_all`, which no other code uses during the
+    // call.
     let found = unsafe { &mut *context.cast::<Vec<Vec<Value>>>() };
-    // SAFETY: the mapper has as many bytes there during the call.
+    // SAFETY: the mapper has this number of bytes there during the call.
     let value = unsafe { slice::from_raw_parts(value.cast::<u8>(), bytes) };
     if let Some(last) = found.last_mut() {
         last.push((text(metadata_type.name), metadata_type.value, value.to_vec()));

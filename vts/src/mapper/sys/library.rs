@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The mapper, loaded as the platform does it.
+//! Loads the mapper as the platform does.
 
 use super::abi::{FUNCTIONS, Table};
 use anyhow::{Context, Result, bail, ensure};
@@ -12,13 +12,13 @@ use std::ptr::null;
 
 /// A mapper's shared library. It stays loaded until the process ends.
 ///
-/// Invariant: `handle` is of dlopen(3), and never closed.
+/// Invariant: `handle` comes from dlopen(3), and is never closed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Library {
     handle: *mut c_void,
 }
 
-// SAFETY: the loader's functions may be called from any thread, and nothing else uses the handle.
+// SAFETY: the loader's functions may be called from any thread, and no other code uses the handle.
 unsafe impl Send for Library {}
 // SAFETY: as above.
 unsafe impl Sync for Library {}
@@ -33,13 +33,14 @@ pub(crate) struct Mapper {
 type Load = unsafe extern "C" fn(*mut *const Table) -> i32;
 
 impl Library {
-    /// Loads a library, its symbols for nobody else.
+    /// Loads a library with local symbols.
     ///
     /// # Errors
-    /// What dlopen(3) says.
+    /// The error of dlopen(3).
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let name = CString::new(path.as_os_str().as_bytes())?;
-        // SAFETY: the name is NUL-terminated. What runs on loading is the mapper under test.
+        // SAFETY: the name is NUL-terminated. The code that runs on loading is the mapper under
+        // test.
         let handle = unsafe { dlopen(name.as_ptr(), RTLD_LOCAL | RTLD_NOW) };
         if handle.is_null() {
             bail!("cannot load {}: {}", path.display(), error());
@@ -54,7 +55,7 @@ impl Library {
         Ok(symbol)
     }
 
-    /// Returns the number that the mapper gives as its version.
+    /// Returns the version number of the mapper.
     ///
     /// # Errors
     /// If it has none.
@@ -77,7 +78,7 @@ impl Library {
         Ok(table)
     }
 
-    /// Returns version, and where each function is, before any is called.
+    /// Returns the version and the address of each function, before any is called.
     ///
     /// # Errors
     /// If there is no table.
@@ -108,16 +109,16 @@ impl Library {
 }
 
 impl Mapper {
-    /// Returns where its table is: the same for every load.
+    /// Returns the address of its table, which is the same for every load.
     pub(crate) fn address(self) -> usize {
         (&raw const *self.table).addr()
     }
 }
 
-/// Returns what the loader said last.
+/// Returns the last error of the loader.
 fn error() -> String {
-    // SAFETY: it takes nothing, and returns null or a text that lives until the next call of this
-    // thread.
+    // SAFETY: it has no arguments, and returns null or a text that lives until the next call of
+    // this thread.
     let text = unsafe { dlerror() };
     if text.is_null() {
         return "no reason given".to_owned();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What calls the mapper: the only unsafe code of its suite.
+//! Calls the mapper: the only unsafe code of its suite.
 
 mod abi;
 mod calls;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A native handle as a process makes it of what it received.
+//! A native handle that a process builds from received data.
 
 use super::abi::NativeHandle;
 use anyhow::Result;
@@ -9,13 +9,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 /// A `native_handle_t` with descriptors of its own.
 #[derive(Debug)]
 pub(crate) struct Native {
-    /// The struct's three numbers, descriptors, numbers.
+    /// The three numbers of the struct, then the descriptors, then the numbers.
     words: Vec<c_int>,
     fds: Vec<OwnedFd>,
 }
 
 impl Native {
-    /// Returns a handle of these.
+    /// Returns a handle with these descriptors and numbers.
     ///
     /// # Errors
     /// If there are more than a handle can count.
@@ -32,7 +32,7 @@ impl Native {
         &self.words[3 + self.fds.len()..]
     }
 
-    /// Changes one of its numbers; returns what it was.
+    /// Changes one of its numbers; returns the previous value.
     pub(crate) fn set_int(&mut self, at: usize, value: i32) -> i32 {
         let at = 3 + self.fds.len() + at;
         std::mem::replace(&mut self.words[at], value)
@@ -43,7 +43,7 @@ impl Native {
         &self.fds
     }
 
-    /// Returns where it is.
+    /// Returns its address.
     pub(crate) fn address(&self) -> usize {
         self.words.as_ptr().addr()
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Memory of a locked buffer, or its reserved region.
 
-/// So many bytes that the mapper says are mapped. Others may write to them at any time, so no
-/// reference to them is made.
+/// Memory that the mapper reports as mapped. Other processes may write to it at any time, so no
+/// reference to it is created.
 ///
-/// Invariant: its maker has them mapped until it is gone.
+/// Invariant: it is mapped as long as this exists.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pixels {
     start: *mut u8,
@@ -16,7 +16,7 @@ impl Pixels {
         Self { start, bytes }
     }
 
-    /// Returns where they begin.
+    /// Returns its address.
     pub(crate) fn address(self) -> usize {
         self.start.addr()
     }
@@ -25,8 +25,8 @@ impl Pixels {
     pub(crate) fn get(self, at: usize) -> u8 {
         assert!(at < self.bytes, "byte {at} is read, but there are {}", self.bytes);
         let byte = self.start.wrapping_add(at);
-        // SAFETY: the byte is inside what is mapped (checked; invariant), and may change at any
-        // time, which a volatile access allows.
+        // SAFETY: the byte is inside the mapping (checked; invariant), and may change at any time,
+        // which a volatile access allows.
         unsafe { byte.read_volatile() }
     }
 
@@ -35,7 +35,7 @@ impl Pixels {
         assert!(at < self.bytes, "byte {at} is written, but there are {}", self.bytes);
         let byte = self.start.wrapping_add(at);
         // SAFETY: as in `get`. It is mapped for writing unless the suite is wrong about the lock,
-        // and then a fault is what ends it.
+        // and then a fault ends the suite.
         unsafe { byte.write_volatile(value) };
     }
 }

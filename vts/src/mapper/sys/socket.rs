@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Messages with descriptors, between two processes of the suite.
+//! Sends messages with descriptors between two processes of the suite.
 
 use nix::cmsg_space;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 /// Sends bytes, and copies of descriptors with the first of them.
 ///
 /// # Errors
-/// What sendmsg(2) reports; if not all bytes were taken.
+/// The error of sendmsg(2); also if not all bytes were sent.
 pub(crate) fn send(socket: &UnixStream, bytes: &[u8], fds: &[OwnedFd]) -> io::Result<()> {
     let fds: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&fds)];
@@ -20,11 +20,10 @@ pub(crate) fn send(socket: &UnixStream, bytes: &[u8], fds: &[OwnedFd]) -> io::Re
     if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
-/// Receives bytes with their descriptors, close-on-exec. Returns how many bytes came; none at the
-/// end.
+/// Receives bytes with their descriptors, close-on-exec. Returns the number of bytes; 0 at the end.
 ///
 /// # Errors
-/// What recvmsg(2) reports.
+/// The error of recvmsg(2).
 pub(crate) fn receive(socket: &UnixStream, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut slices = [IoSliceMut::new(bytes)];
     let mut space = cmsg_space!([RawFd; 8]);
@@ -33,8 +32,8 @@ pub(crate) fn receive(socket: &UnixStream, bytes: &mut [u8]) -> io::Result<(usiz
     let mut received = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(fds) = control {
-            // SAFETY: the kernel has just installed these descriptors for this message alone; the
-            // control message holds bare numbers, and no other code owns them.
+            // SAFETY: the kernel has just installed these descriptors for this message; the control
+            // message contains bare numbers, and no other code owns them.
             received.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
