@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The conformance suite over a socket, and all that shows a service every call.
+//! Runs the conformance suite over a socket, and other tests that make every call to a service.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::steps::{nextest, run_tests};
 use crate::tally::Tally;
 use crate::tools::is_root;
 
-/// An uid that owns nothing on any machine: `nobody` of Debian.
+/// A uid that owns nothing on any machine: `nobody` of Debian.
 const STRANGER: &str = "65534";
 /// Two more uids that own nothing: Debian assigns neither to a user.
 const TWO_STRANGERS: &str = "65532,65533";
@@ -35,7 +35,8 @@ pub(crate) fn over_socket(tally: &mut Tally) -> Result<()> {
 fn conform_over_socket(service: &Path, tally: &mut Tally) -> Result<()> {
     let programs = release::build()?;
     let scratch = tempfile::tempdir().context("no scratch directory")?;
-    // Other uids come here, also when the checkout is in a home they cannot enter.
+    // Other uids read files here, also if the checkout is in a home directory that is closed to
+    // them.
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).context("scratch directory")?;
     let (socket, vts) = (scratch.path().join("allocator.sock"), scratch.path().join("anion-vts"));
     let (graphics, mapper) = (scratch.path().join("graphics.sock"), scratch.path().join("mapper.anion.so"));
@@ -73,18 +74,18 @@ fn conform_over_socket(service: &Path, tally: &mut Tally) -> Result<()> {
     server.stop()
 }
 
-/// Client operations that show a service every call that the soak has for it.
+/// Client operations of a soak that is long enough to make each of its calls.
 const SHORT_SOAK: &str = "6000";
 
-/// Has this service, under its filter, do all that services do on this machine: the daemon's tests,
-/// the conformance suite over a socket, a short soak.
+/// Tests this service, under its filter, with everything that services do on this machine: the
+/// daemon's tests, the conformance suite over a socket, a short soak.
 ///
 /// # Errors
 /// If a test fails.
 pub(crate) fn exercise(service: &Path, tally: &mut Tally) -> Result<()> {
     let mut tests = nextest()?;
-    // Those of the filter itself have policies of their own, and one is about what is observed
-    // here.
+    // Tests of the filter have policies of their own, and one of them reads the observation that is
+    // being made.
     tests.args(["--package", "anion", "-E", "kind(test) - binary(/^seccomp/)"]);
     tests.env("ANION_SECCOMP", "built-in").env("ANION_TEST_SERVICE", service);
     run_tests(tests.env("ANION_SOAK_OPERATIONS", SHORT_SOAK), tally)?;

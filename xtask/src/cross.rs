@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Other architectures than this machine's: built and checked with Debian's Rust, whose standard
-//! libraries of all of them are packages.
+//! Builds and checks for other architectures with Debian's Rust, whose standard libraries for all
+//! of them are packages.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -21,19 +21,19 @@ pub(crate) const RUST: Bundle = Bundle {
     name: "rust",
     suite: &SID,
     with_dependencies: &["libstd-rust-dev"],
-    // Debian's compiler would have a C compiler of its release as well.
+    // With its dependencies, Debian's compiler would include a C compiler of its release.
     alone: &["rustc", "libstd-rust-dev:arm64", "libstd-rust-dev:armhf", "libstd-rust-dev:i386"],
 };
 
 /// An architecture that programs are built for.
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// As Rust calls it.
+    /// Rust's name for it.
     pub(crate) triple: &'static str,
-    /// What links its programs.
+    /// The linker of its programs.
     linker: &'static str,
     pub(crate) strip: &'static str,
-    /// Where the loader and the libraries are that its programs need.
+    /// The folder of the loader and the libraries that its programs need.
     pub(crate) libraries: &'static str,
 }
 
@@ -47,27 +47,27 @@ pub(crate) const ARM64: Target = Target {
 
 /// Targets with pointers of 32 bits, which are type-checked.
 const NARROW: [&str; 2] = [ARM32, "i686-unknown-linux-gnu"];
-/// The one of them for which programs are linked, too.
+/// The 32-bit target for which programs are also linked.
 const ARM32: &str = "armv7-unknown-linux-gnueabihf";
 
-/// Between a build for debugging, which is too slow under emulation, and one for use, which takes
-/// too long to build.
+/// Between a debug build, which is too slow under emulation, and a release build, which takes too
+/// long.
 const PROFILE: &str = "guest";
 
 /// Debian's Rust.
 #[derive(Debug)]
 pub(crate) struct Rust {
-    /// A program that runs the compiler.
+    /// A program that executes the compiler.
     rustc: PathBuf,
-    /// Where cargo puts what it builds.
+    /// The build directory of cargo.
     target_dir: PathBuf,
 }
 
 impl Rust {
-    /// Returns the newest that Debian has, downloaded unless it is in the cache.
+    /// Returns Debian's newest Rust, downloaded unless it is in the cache.
     ///
     /// # Errors
-    /// If it can neither be downloaded nor found.
+    /// If it can neither be downloaded nor found in the cache.
     pub(crate) fn find() -> Result<Self> {
         let tree = RUST.obtain(&cache_dir()?)?;
         let command = tree.program("usr/bin/rustc")?;
@@ -76,8 +76,8 @@ impl Rust {
         let words = words.context("the cache's path is not UTF-8")?.join("' '");
         let rustc = tree.path("rustc");
         let sysroot = tree.path("usr");
-        // Cargo wants the compiler as one word. Its own idea of the sysroot is where it is not
-        // installed.
+        // Cargo requires the compiler as one word. The compiler's default sysroot is a path where
+        // it is not installed.
         let script = format!("#!/bin/sh\nexec '{words}' --sysroot '{}' \"$@\"\n", sysroot.display());
         if fs::read_to_string(&rustc).ok().as_ref() != Some(&script) {
             fs::write(&rustc, script).with_context(|| format!("cannot write {}", rustc.display()))?;
@@ -94,30 +94,30 @@ impl Rust {
         command
     }
 
-    /// Lets a cargo build with this compiler.
+    /// Sets this compiler for a cargo command.
     pub(crate) fn equip(&self, command: &mut Command) {
         command.env("RUSTC", &self.rustc).env("CARGO_TARGET_DIR", &self.target_dir);
     }
 }
 
 impl Target {
-    /// Returns what tells its builds in the cache from those for this machine.
+    /// Returns the suffix of its build directories in the cache.
     pub(crate) fn suffix(&self) -> String {
         format!("-{}", self.triple)
     }
 
-    /// Lets a cargo build for this target.
+    /// Sets this target for a cargo command.
     pub(crate) fn equip(&self, command: &mut Command) {
         let name = self.triple.to_uppercase().replace('-', "_");
         command.args(["--target", self.triple]).env(format!("CARGO_TARGET_{name}_LINKER"), self.linker);
     }
 }
 
-/// Checks that the programs, libanion and the mapper type-check where a pointer has 32 bits, the
-/// layouts that `sys` asserts among them, and that programs in C link with libanion there.
+/// Checks that the programs, libanion and the mapper type-check with 32-bit pointers, including the
+/// layouts that `sys` asserts, and that C programs link with libanion there.
 ///
 /// # Errors
-/// If one does not, or Debian's Rust cannot be had.
+/// If a check fails, or Debian's Rust is unavailable.
 pub(crate) fn check(tally: &mut Tally) -> Result<()> {
     let rust = Rust::find()?;
     let mut command = rust.cargo("check");

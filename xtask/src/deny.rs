@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The crates that the project links, checked by cargo-deny against `deny.toml`.
+//! Checks the crates that the project links with cargo-deny, against `deny.toml`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use crate::process::{cargo, cargo_home, find_program, path_with, run as run_comm
 use crate::tally::Tally;
 use crate::tools::{DENY, ensure_crate};
 
-/// Where cargo-deny keeps copies of advisory databases, in cargo's home.
+/// The directory of cargo-deny's copies of advisory databases, in cargo's home.
 const DATABASES: &str = "advisory-dbs";
 
-/// Checks bans, licences and sources; advisories, too, if this machine has a copy of their
-/// database. It is not fetched: the result would change with the day, and not with the project.
+/// Checks bans, licences and sources; also advisories if this machine has a copy of their database.
+/// It is not downloaded: the result would depend on the day, and not on the project.
 ///
 /// # Errors
 /// If cargo-deny cannot be built or a crate breaks a rule.
@@ -38,12 +38,12 @@ pub(crate) fn run(tally: &mut Tally) -> Result<()> {
     }
 }
 
-/// Returns what the step would build into the cache.
+/// Returns the names of tools that the step would build into the cache.
 pub(crate) fn unfetched(cache: &Path) -> Vec<String> {
     DENY.unbuilt(cache, None).filter(|_| find_program("cargo-deny").is_none()).into_iter().collect()
 }
 
-/// Runs these checks on the workspace and on the AIDL compiler, each of which counts.
+/// Runs these checks on the workspace and on the AIDL compiler, and counts each.
 fn check(options: &[&str], checks: &[&str], tally: &mut Tally) -> Result<()> {
     for manifest in ["Cargo.toml", COMPILER] {
         let mut deny = cargo_deny()?;
@@ -55,7 +55,7 @@ fn check(options: &[&str], checks: &[&str], tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Returns `cargo`, with cargo-deny in its path: built into the cache where it is not installed.
+/// Returns `cargo`, with cargo-deny in its path. Builds it into the cache if it is not installed.
 fn cargo_deny() -> Result<Command> {
     let mut command = cargo();
     if find_program("cargo-deny").is_none() {
@@ -64,7 +64,7 @@ fn cargo_deny() -> Result<Command> {
     Ok(command)
 }
 
-/// Returns the directory with a copy of an advisory database in this home of cargo.
+/// Returns the directory with a copy of an advisory database in this cargo home.
 fn database(home: &Path) -> Option<PathBuf> {
     let dir = home.join(DATABASES);
     let has_one = fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());

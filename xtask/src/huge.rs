@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Huge pages of this machine, set aside for the length of a test run.
+//! Reserves huge pages of this machine during a test run.
 
 use std::fs;
 use std::thread;
@@ -11,13 +11,13 @@ use crate::steps::{nextest, run_tests};
 use crate::tally::Tally;
 use crate::tools::is_root;
 
-/// Pages that the tests need, with some to spare for the tests of a service that runs beside them.
+/// Pages that the tests need, with a reserve for the tests of a service that run at the same time.
 const HUGE_PAGES: u64 = 16;
 
-/// Runs the tests of huge pages, as root alone.
+/// Runs the tests of huge pages, only as root.
 ///
 /// # Errors
-/// If one fails, or the kernel does not find enough memory.
+/// If a test fails, or the kernel does not find enough memory.
 pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     if !is_root() {
         println!("not run: only root can set huge pages aside");
@@ -30,25 +30,25 @@ pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     run_tests(nextest()?.args(["--workspace", "--run-ignored", "only", "-E", "binary(huge_pages)"]), tally)
 }
 
-/// Where the kernel is told how many to set aside.
+/// The kernel's file for the number of huge pages.
 const FILE: &str = "/proc/sys/vm/nr_hugepages";
 
-/// How long the kernel is asked for them: it may have to bring free memory together.
+/// How long the request is repeated: the kernel may have to compact memory.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Huge pages that go back when this is dropped, and no others: another run may have set some aside
-/// meanwhile.
+/// Huge pages that are returned when this is dropped. Pages that another run has reserved since
+/// stay.
 #[derive(Debug)]
 pub(crate) struct SetAside {
     pages: u64,
 }
 
 impl SetAside {
-    /// Sets `pages` aside beyond those that are already; `None` if the kernel has no huge pages.
+    /// Reserves `pages` more huge pages; `None` if the kernel does not support them.
     ///
     /// # Errors
-    /// If the kernel does not find as many within a minute: its memory may be too fragmented. Only
-    /// root may ask.
+    /// If the kernel does not find as many within a minute, because memory may be too fragmented.
+    /// Only root may reserve them.
     pub(crate) fn new(pages: u64) -> Result<Option<Self>> {
         if !fs::exists(FILE).with_context(|| format!("cannot look for {FILE}"))? {
             return Ok(None);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `libanion`, the client library for C and C++, with libdmabufheap and libion beside it, and
-//! libanion-preload for programs as they are: header, installation, tests.
+//! Builds, installs and tests `libanion`, the client library for C and C++, with libdmabufheap and
+//! libion, and libanion-preload for unmodified programs.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -16,11 +16,10 @@ use crate::steps::{nextest, run_tests};
 use crate::tally::Tally;
 use crate::tools::{CBINDGEN, ensure_crate};
 
-/// What programs that were linked against this library look for: it changes when they would not
-/// work any more.
+/// The name by which linked programs find this library. It changes when they would no longer work.
 const SONAME: &str = "libanion.so.1";
 
-/// The libraries for programs that were written for others, with the names that they look for.
+/// The libraries for programs that were written for others, with the names that these programs use.
 const COMPATIBLE: [&str; 2] = ["libdmabufheap", "libion"];
 /// The headers of all of them, below `include`.
 const HEADERS: [&str; 6] = [
@@ -32,10 +31,10 @@ const HEADERS: [&str; 6] = [
     "ion/ion.h",
 ];
 
-/// The library that `anionctl run` puts before a program's own.
+/// The library that `anionctl run` preloads.
 pub(crate) const PRELOAD: &str = "libanion-preload.so";
 
-/// What the processes of graphics clients load.
+/// The library that processes of graphics clients load.
 const MAPPER: &str = "mapper.anion.so";
 
 /// Install the client library for C and C++ with its headers, anion.pc and libanion(3),
@@ -92,10 +91,10 @@ pub(crate) fn install(args: &InstallArgs) -> Result<()> {
     Ok(())
 }
 
-/// Builds the archive of a package, of which libraries are made.
+/// Builds the static archive of a package, from which libraries are linked.
 fn build(package: &str) -> Result<PathBuf> {
     let mut command = cargo();
-    // That of the mapper is another kind of library for cargo's own builds.
+    // For cargo's own builds, the mapper is another kind of library.
     command.args(["rustc", "--crate-type", "staticlib", "--profile", "release-c", "--package", package]);
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let messages = output_of(&mut command)?;
@@ -103,21 +102,21 @@ fn build(package: &str) -> Result<PathBuf> {
     archive(&messages, &target).with_context(|| format!("cargo made no lib{target}.a"))
 }
 
-/// Makes the shared library: of the archive's symbols, those of the version script alone.
+/// Links the shared library. Of the archive's symbols, it exports only those of the version script.
 fn link(archive: &Path, script: &Path, folder: &Path, soname: &str) -> Result<()> {
     let mut version = std::ffi::OsString::from("-Wl,--version-script=");
     version.push(script);
     let mut cc = Command::new("cc");
     cc.args(["-shared", "-s", "-Wl,--gc-sections", "-Wl,--no-undefined", "-Wl,--as-needed"]);
-    // Its threads and its thread-local values outlive any dlclose(3).
+    // Its threads and thread-local values outlive any dlclose(3).
     cc.args(["-Wl,-z,nodelete", "-Wl,-z,relro", "-Wl,-z,now"]);
     cc.arg(format!("-Wl,-soname,{soname}")).arg(version);
     cc.arg("-Wl,--whole-archive").arg(archive).arg("-Wl,--no-whole-archive");
     run(cc.args(["-lgcc_s", "-lpthread", "-ldl", "-lm", "-o"]).arg(folder.join(soname)))
 }
 
-/// Makes the static library: one object with what the functions of the version script need, which
-/// has no other names for the linker. A program can have another library written in Rust beside it.
+/// Builds the static library: one object with the code of the exported functions and no other
+/// global symbols. So a program can also link another library written in Rust.
 fn bundle(archive: &Path, script: &Path, library: &Path) -> Result<()> {
     let script = read(script)?;
     let listed = script.lines().filter_map(|line| line.trim().strip_suffix(';'));
@@ -146,10 +145,10 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Writes the header as the Rust sources have it.
+/// Generates the header from the Rust sources.
 ///
 /// # Errors
-/// If cbindgen cannot be had or refuses the sources, or the header cannot be written.
+/// If cbindgen is unavailable or refuses the sources, or the header cannot be written.
 pub(crate) fn write_header() -> Result<()> {
     fs::write(header_place(), header()?).context("cannot write the header")
 }
@@ -158,13 +157,13 @@ fn header_place() -> PathBuf {
     workspace_root().join("client/c/include/anion.h")
 }
 
-/// Returns the header as cbindgen makes it.
+/// Returns the header that cbindgen generates.
 fn header() -> Result<String> {
     let program = ensure_crate(CBINDGEN)?.join("cbindgen");
     let mut cbindgen = Command::new(program);
     cbindgen.args(["--quiet", "--config", "cbindgen.toml", "."]);
     let text = output_of(cbindgen.current_dir(workspace_root().join("client/c")))?;
-    // The types of arguments that its configuration renames end in a space.
+    // Argument types that its configuration renames end with a space.
     let lines = text.lines().map(|line| match line.split_once(" * ") {
         Some((start, rest)) if !start.trim().is_empty() && rest.ends_with([',', ';']) => {
             format!("{start} *{rest}\n")
@@ -178,7 +177,7 @@ fn header() -> Result<String> {
 /// tests against that.
 ///
 /// # Errors
-/// If the header is not that of the sources, or a test fails.
+/// If the header differs from the sources, or a test fails.
 pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     let is_same = read(&header_place())? == header()?;
     ensure!(is_same, "client/c/include/anion.h is not that of the sources: `cargo xtask c-header` writes it");
@@ -197,7 +196,7 @@ pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     run_tests(tests.env("ANION_C_PREFIX", prefix), tally)
 }
 
-/// Builds the contract table, which is asked of the nodes that programs find.
+/// Builds the contract table, which is run against the nodes that programs find.
 fn contract() -> Result<PathBuf> {
     let mut command = cargo();
     command.args(["build", "--package", "anion-contract", "--message-format=json-render-diagnostics"]);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel
-//! binder in a guest, `cargo xtask observe` watches which system calls the service makes, `cargo
-//! xtask fresh` runs README.md's commands on a machine with nothing but Debian 12 and Rust, `cargo
-//! xtask trees` reads a folder of device trees, `cargo xtask sepolicy-real` compiles the SELinux
-//! policy against a checkout of Android's, `cargo xtask install` installs the service and
-//! its command line, `cargo xtask dist` makes a package of Debian of them, `cargo xtask install-c`
-//! installs the client library for C and C++.
+//! binder in a guest, `cargo xtask observe` records the system calls of the service, `cargo xtask
+//! fresh` runs README.md's commands on a machine that has only Debian 12 and Rust, `cargo xtask
+//! trees` reads a folder of device trees, `cargo xtask sepolicy-real` compiles the SELinux policy
+//! against a checkout of Android's, `cargo xtask install` installs the service and its command
+//! line, `cargo xtask dist` packs them for Debian, and `cargo xtask install-c` installs the client
+//! library for C and C++.
 
 mod aidl_code;
 mod android;

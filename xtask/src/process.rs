@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Running other programs and reading what they say.
+//! Runs other programs and reads their output.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::tally::Tally;
 
-/// Returns the checkout this task runner was built from.
+/// Returns the checkout from which this task runner was built.
 pub(crate) fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
@@ -23,8 +23,8 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// Keeps from `command` what `cargo run` tells a program about its own package, so that no build
-/// script sees the task runner's values.
+/// Removes from `command` the variables that `cargo run` sets for this package, so that no build
+/// script sees them.
 pub(crate) fn forget_package(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let about_us = name.to_str().is_some_and(|name| {
@@ -36,7 +36,7 @@ pub(crate) fn forget_package(command: &mut Command) {
     }
 }
 
-/// Returns how a person would type `command`.
+/// Returns `command` as a shell line.
 pub(crate) fn line_of(command: &Command) -> String {
     let quoted = |word: &OsStr| {
         let word = word.to_string_lossy();
@@ -57,7 +57,7 @@ pub(crate) fn line_of(command: &Command) -> String {
     words.into_iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
-/// Runs `command` with its output passed through.
+/// Runs `command` with inherited output.
 ///
 /// # Errors
 /// If it cannot be started or does not exit with 0.
@@ -80,10 +80,10 @@ pub(crate) fn output_of(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{line}` wrote something that is not UTF-8"))
 }
 
-/// Runs a test runner with its output passed through and counts the tests that it reports.
+/// Runs a test runner with inherited output, and counts the tests that it reports.
 ///
 /// # Errors
-/// If it cannot be started. What the tests did is told by the status and the counts.
+/// If it cannot be started. The status and the counts report the results of the tests.
 pub(crate) fn count_tests(command: &mut Command) -> Result<(ExitStatus, Tally)> {
     let mut tally = Tally::default();
     let status = each_line(command, |text| {
@@ -95,7 +95,7 @@ pub(crate) fn count_tests(command: &mut Command) -> Result<(ExitStatus, Tally)> 
     Ok((status, tally))
 }
 
-/// Runs `command` and hands out each line that it writes to its standard output or error.
+/// Runs `command` and calls `take` with each line of its standard output or error.
 ///
 /// # Errors
 /// If it cannot be started or its output cannot be read.
@@ -107,8 +107,7 @@ pub(crate) fn each_line(command: &mut Command, mut take: impl FnMut(&str)) -> Re
         .stderr(writer)
         .spawn()
         .with_context(|| format!("cannot start `{line}`"))?;
-    // The command keeps the writing ends that were given to it: without this the pipe would never
-    // end.
+    // The command keeps its writing ends: without this, the pipe would never end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     for text in lossy_lines(reader) {
         take(&text.with_context(|| format!("cannot read the output of `{line}`"))?);
@@ -123,7 +122,7 @@ pub(crate) fn lossy_lines(reader: impl io::Read) -> impl Iterator<Item = io::Res
         .map(|line| line.map(|bytes| String::from_utf8_lossy(&bytes).trim_end_matches('\r').to_owned()))
 }
 
-/// Returns where cargo keeps what it downloads, and its configuration.
+/// Returns the directory of cargo's downloads and configuration.
 pub(crate) fn cargo_home() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("CARGO_HOME").or_else(|| set("HOME").map(|home| home.join(".cargo")))
@@ -135,10 +134,10 @@ pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file())
 }
 
-/// What makes a program die with the one that started it.
+/// Arguments that end a program together with the one that started it.
 const LEASH: [&str; 4] = ["setpriv", "--pdeathsig", "TERM", "--"];
 
-/// Returns a command that is asked to stop when this program dies, in whatever way.
+/// Returns a command that gets SIGTERM when this program ends for any reason.
 pub(crate) fn leashed(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(LEASH[0]);
     command.args(&LEASH[1..]).arg(program);
@@ -146,7 +145,7 @@ pub(crate) fn leashed(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Keeps the settings of the user who started this program (`ANION_CONFIG` and its like) away from
+/// Removes the settings of the user who started this program (`ANION_CONFIG` and similar) from
 /// `command`.
 pub(crate) fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The Python package: it is installed as a user installs it, made into a wheel, and tested against
-//! the real service.
+//! Installs the Python package as a user does, builds its wheel, and tests it against the real
+//! service.
 
 use std::fs;
 use std::path::Path;
@@ -17,24 +17,24 @@ use crate::tools::cache_dir;
 /// The package, from the root of the checkout.
 const PACKAGE: &str = "./client/python";
 
-/// What is in the name of a wheel for every CPython from 3.11 on.
+/// The part of a wheel's name that means every CPython from 3.11 on.
 const EVERY_PYTHON: &str = "-cp311-abi3-linux_";
 
-/// Where pip keeps what it downloads, in the cache.
+/// The directory of pip's downloads, in the cache.
 const DOWNLOADS: &str = "pip";
 
-/// Returns what the step would download into the cache.
+/// Returns the names of files that the step would download into the cache.
 pub(crate) fn unfetched(cache: &Path) -> Vec<String> {
     let is_there = cache.join(DOWNLOADS).is_dir();
     let line = format!("download what {PACKAGE} is built and tested with, 50 MiB of Python's packages");
     (!is_there).then_some(line).into_iter().collect()
 }
 
-/// Installs the package into a virtual environment with Debian's Python, makes its wheel, compares
-/// its types with it and runs its tests.
+/// Installs the package into a virtual environment with Debian's Python, builds its wheel, compares
+/// it with its type stubs and runs its tests.
 ///
 /// # Errors
-/// If the package cannot be built or is not for every Python, or a check or a test fails.
+/// If the package cannot be built or is not for every Python version, or a check or a test fails.
 pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     let service = release::build()?.aniond;
     let scratch = tempfile::tempdir().context("no scratch directory")?;
@@ -63,7 +63,7 @@ pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     run_tests(tests.env("ANION_TEST_SERVICE", service).env("ANION_SECCOMP", "built-in"), tally)
 }
 
-/// Returns the environment's Python, with nothing of this program's own in its surroundings.
+/// Returns the environment's Python, without this program's own settings.
 fn python(venv: &Path) -> Command {
     let mut python = Command::new(venv.join("bin/python"));
     python.current_dir(workspace_root()).env("PYTHONDONTWRITEBYTECODE", "1");
@@ -72,7 +72,7 @@ fn python(venv: &Path) -> Command {
     python
 }
 
-/// Returns pip, for which the cargo that started this program is the one.
+/// Returns pip, which uses the cargo that started this program.
 fn pip(venv: &Path, command: &str) -> Result<Command> {
     let mut pip = python(venv);
     if let Some(folder) = std::env::var_os("CARGO").as_deref().and_then(|cargo| Path::new(cargo).parent()) {
@@ -83,7 +83,7 @@ fn pip(venv: &Path, command: &str) -> Result<Command> {
     Ok(pip)
 }
 
-/// Says what wheel was made.
+/// Prints the name of the wheel.
 fn say_wheel(wheels: &Path) -> Result<()> {
     let entry = fs::read_dir(wheels).context("pip made no wheel")?.next().context("pip made no wheel")??;
     let (name, bytes) = (entry.file_name(), entry.metadata()?.len());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Runs the commands of the README, so that they are true.
+//! Runs the commands of the README, to check that they work.
 
 use std::fs;
 use std::path::Path;
@@ -12,14 +12,14 @@ use crate::process::{leashed, workspace_root};
 use crate::server::Server;
 use crate::tally::Tally;
 
-/// What is done with a block of commands.
+/// The action for a block of commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Serves until stopped: kept for the blocks that follow.
+    /// Serves until it is stopped, during the blocks that follow.
     Serve,
     /// Every command must exit with 0.
     Run,
-    /// The test command: this program runs under it, so it is compared with what CI runs.
+    /// The test command: this program runs under it, so it is only compared with CI's command.
     Test,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Block {
     pub(crate) role: Role,
     /// Line number of the fence, from 1.
     line: usize,
-    /// One command each, continued lines joined, without comments.
+    /// The commands, with continued lines joined, without comments.
     pub(crate) commands: Vec<String>,
 }
 
@@ -50,11 +50,11 @@ fn read(name: &str) -> Result<String> {
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Runs the README's commands in the checkout's root, with a socket of their own.
+/// Runs the README's commands in the checkout's root, with a private socket.
 ///
 /// # Errors
-/// If the README has a block that is not marked or no commands at all, or a command does not do
-/// what its mark says.
+/// If the README has an unmarked block or no commands, or a command does not do what its mark
+/// promises.
 pub(crate) fn run(tally: &mut Tally) -> Result<()> {
     let blocks = blocks()?;
     ensure!(blocks.iter().any(|block| block.role == Role::Serve), "README.md has no command that serves");
@@ -80,9 +80,9 @@ pub(crate) fn run(tally: &mut Tally) -> Result<()> {
     servers.into_iter().try_for_each(Server::stop)
 }
 
-/// Returns a command line as a person would type it, in the checkout's root.
+/// Returns a shell that runs a command line in the checkout's root.
 fn shell(command: &str, socket: &Path) -> Command {
-    // Bash becomes a single command instead of waiting for it, so a server gets its signals itself.
+    // Bash executes a single command in its own process, so a server receives signals directly.
     let mut shell = leashed("bash");
     shell
         .args(["-c", command])
@@ -98,7 +98,7 @@ fn run_one(command: &str, socket: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Checks that CI runs the command that the README promises.
+/// Checks that CI runs the README's test command.
 fn same_as_ci(command: &str, ci: &str) -> Result<()> {
     ensure!(
         ci.lines().any(|line| line.trim() == command),
@@ -107,8 +107,8 @@ fn same_as_ci(command: &str, ci: &str) -> Result<()> {
     Ok(())
 }
 
-/// Finds the fenced `sh` blocks and what is to be done with them: `<!-- readme: serve -->` (or
-/// `run`, or `test`) must stand before each, with nothing but blank lines between.
+/// Finds the fenced `sh` blocks and their actions: `<!-- readme: serve -->` (or `run`, or `test`)
+/// must precede each, with only blank lines between.
 fn parse(text: &str) -> Result<Vec<Block>> {
     let mut blocks = Vec::new();
     let mut mark = None;
@@ -118,7 +118,7 @@ fn parse(text: &str) -> Result<Vec<Block>> {
         if let Some(language) = line.strip_prefix("```") {
             let body: Vec<&str> =
                 lines.by_ref().map(|(_, line)| line).take_while(|line| line.trim() != "```").collect();
-            // A block in another language uses up no mark: only commands may follow one.
+            // A block in another language must not follow a mark.
             if !["sh", "shell", "bash"].contains(&language.trim()) {
                 ensure!(mark.is_none(), "README.md:{number}: the mark before this block is for commands");
             } else {
@@ -146,8 +146,8 @@ fn parse(text: &str) -> Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// Returns the commands in the lines of a block: a backslash at the end continues one, comments and
-/// blank lines are none.
+/// Returns the commands in the lines of a block: a backslash at the end continues a line; comments
+/// and blank lines are skipped.
 fn commands(body: &[&str]) -> Vec<String> {
     let mut commands = Vec::new();
     let mut open = String::new();

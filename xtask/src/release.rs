@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The release programs that the black-box tests run.
+//! Builds the release programs that the black-box tests run.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::cross::{Rust, Target};
 use crate::process::{cargo, output_of};
 
-/// The packages whose programs they are, for cargo.
+/// The packages of the programs, for cargo.
 pub(crate) const PROGRAMS: [&str; 6] =
     ["--package", "anion", "--package", "anion-vts", "--package", "anion-contract"];
 
@@ -19,7 +19,7 @@ const MAPPER_PACKAGE: &str = "anion-mapper";
 /// The benchmark's target.
 const BENCHMARK: &str = "allocate";
 
-/// Where the release programs are.
+/// The paths of the release programs.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
     pub(crate) aniond: PathBuf,
@@ -28,21 +28,21 @@ pub(crate) struct Programs {
     pub(crate) contract: PathBuf,
 }
 
-/// Builds the service, its command line, the conformance suite and the contract table; what is up
-/// to date is not built again.
+/// Builds the service, its command line, the conformance suite and the contract table, as far as
+/// they are out of date.
 ///
 /// # Errors
-/// If the build fails, or does not make one of the programs.
+/// If the build fails, or one of the programs is missing.
 pub(crate) fn build() -> Result<Programs> {
     println!("building the release programs");
     let mut command = cargo();
     programs(&messages_of(command.args(["build", "--release", "--bins"]).args(PROGRAMS))?)
 }
 
-/// Returns the same for another architecture, built for an emulated machine, and the mapper.
+/// Builds the same for another architecture, for an emulated machine, and the mapper.
 ///
 /// # Errors
-/// The same, and if the compiler cannot be had.
+/// As `build`, and if the compiler is unavailable.
 pub(crate) fn build_for(target: &Target, rust: &Rust) -> Result<(Programs, PathBuf)> {
     println!("building the programs for {}", target.triple);
     let mut command = rust.cargo("build");
@@ -52,12 +52,12 @@ pub(crate) fn build_for(target: &Target, rust: &Rust) -> Result<(Programs, PathB
     Ok((programs(&messages)?, mapper(&messages)?))
 }
 
-/// Runs a build, and returns what cargo says of it.
+/// Runs a build, and returns cargo's messages.
 fn messages_of(command: &mut Command) -> Result<String> {
     output_of(command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit()))
 }
 
-/// Returns the programs that a build has made.
+/// Returns the programs of a build.
 fn programs(messages: &str) -> Result<Programs> {
     let find = |name: &str| {
         executable(messages, name)
@@ -71,27 +71,27 @@ fn programs(messages: &str) -> Result<Programs> {
     })
 }
 
-/// Builds an example; what is up to date is not built again.
+/// Builds an example if it is out of date.
 ///
 /// # Errors
-/// If the build fails, or does not make it.
+/// If the build fails, or the example is missing.
 pub(crate) fn build_example(name: &str) -> Result<PathBuf> {
     let mut command = cargo();
     let messages = messages_of(command.args(["build", "--release", "--example", name]))?;
     executable(&messages, name).with_context(|| format!("cargo made no example {name}"))
 }
 
-/// Builds the benchmark; what is up to date is not built again.
+/// Builds the benchmark if it is out of date.
 ///
 /// # Errors
-/// If the build fails, or does not make it.
+/// If the build fails, or the benchmark is missing.
 pub(crate) fn build_benchmark() -> Result<PathBuf> {
     let mut command = cargo();
     let messages = messages_of(command.args(["bench", "--no-run", "--bench", BENCHMARK]))?;
     executable(&messages, BENCHMARK).context("cargo made no benchmark")
 }
 
-/// Returns the path of a program in what cargo says with `--message-format=json`.
+/// Returns the path of a program in cargo's messages (`--message-format=json`).
 pub(crate) fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     messages.lines().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
@@ -100,11 +100,10 @@ pub(crate) fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     })
 }
 
-/// Builds the mapper as its clients load it, as far as cargo links it; what is up to date is not
-/// built again.
+/// Builds the mapper as its clients load it, as far as cargo links it, if it is out of date.
 ///
 /// # Errors
-/// If the build fails, or does not make it.
+/// If the build fails, or the mapper is missing.
 pub(crate) fn build_mapper() -> Result<PathBuf> {
     let mut command = cargo();
     // With the programs' packages: for it alone, crates would be built once more with fewer features.
@@ -112,17 +111,17 @@ pub(crate) fn build_mapper() -> Result<PathBuf> {
     mapper(&messages_of(&mut command)?)
 }
 
-/// Returns the mapper that a build has made.
+/// Returns the mapper of a build.
 fn mapper(messages: &str) -> Result<PathBuf> {
     library(messages, "anion_mapper", ".so").context("cargo made no mapper")
 }
 
-/// Returns the path of a static library in the same.
+/// Returns the path of a static library in cargo's messages.
 pub(crate) fn archive(messages: &str, name: &str) -> Option<PathBuf> {
     library(messages, name, ".a")
 }
 
-/// Returns the path of the library with this end.
+/// Returns the path of the library with this suffix.
 fn library(messages: &str, name: &str, end: &str) -> Option<PathBuf> {
     messages.lines().find_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;

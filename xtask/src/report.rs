@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How the steps of the test command went.
+//! Reports the results of the test command's steps.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -13,7 +13,7 @@ use nix::sys::time::TimeValLike;
 
 use crate::tally::Tally;
 
-/// How a step went.
+/// The result of a step.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
@@ -34,7 +34,7 @@ impl Row {
     }
 }
 
-/// Runs a step, says how it went and adds that to the rows. Steps can run at the same time.
+/// Runs a step, prints its result and adds it to the rows. Steps can run at the same time.
 ///
 /// # Errors
 /// Those of the step.
@@ -47,7 +47,7 @@ pub(crate) fn run_step(
     let mut tally = Tally::default();
     let result = run(&mut tally);
     if result.is_err() && tally.failed == 0 {
-        // What failed was no single test, and must not look like success in the sum.
+        // The failure belongs to no single test, and must count in the sum.
         tally += Tally::one(false);
     }
     let row = Row { name, took: start.elapsed(), tally, is_ok: result.is_ok() };
@@ -56,7 +56,7 @@ pub(crate) fn run_step(
     result
 }
 
-/// As it is told when the step has ended.
+/// The report at the end of the step.
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.is_ok { "ok" } else { "FAILED" };
@@ -68,8 +68,8 @@ impl fmt::Display for Row {
     }
 }
 
-/// Returns a table of the steps, those that took longest first, of which some ran at the same time,
-/// then what all took together, and the sum of their tests alone on the last line.
+/// Returns a table of the steps, the longest first, of which some ran at the same time; then the
+/// total time; then the sum of the tests on the last line.
 pub(crate) fn summary(mut rows: Vec<Row>, all: &Spent) -> String {
     let mut sum = Tally::default();
     rows.sort_by_key(|row| Reverse(row.took));
@@ -81,18 +81,18 @@ pub(crate) fn summary(mut rows: Vec<Row>, all: &Spent) -> String {
     text + &format!("{:<21}{all}\n\n{sum}", "all")
 }
 
-/// What a run took.
+/// The time of a run.
 #[derive(Debug)]
 pub(crate) struct Spent {
     time: Duration,
-    /// Processor time of the programs that it started.
+    /// Processor time of the programs that the run started.
     processor: Duration,
-    /// The processors that it had.
+    /// The number of processors.
     processors: usize,
 }
 
 impl Spent {
-    /// Returns what was spent since `start`, when this program had started no other.
+    /// Returns the time since `start`, at which this program had started no other.
     pub(crate) fn since(start: Instant) -> Self {
         let usage = getrusage(UsageWho::RUSAGE_CHILDREN);
         let micros = usage.map_or(0, |usage| (usage.user_time() + usage.system_time()).num_microseconds());

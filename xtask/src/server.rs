@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A server that runs beside the tests.
+//! Runs a server beside the tests.
 
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -21,7 +21,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `command` and waits until something accepts connections on `socket`.
+    /// Starts `command` and waits until a process accepts connections on `socket`.
     ///
     /// # Errors
     /// If it cannot be started, exits by itself or does not serve within `patience`.
@@ -47,10 +47,10 @@ impl Server {
         Ok(server)
     }
 
-    /// Asks the server to stop, as a service manager would.
+    /// Stops the server with a signal, as a service manager does.
     ///
     /// # Errors
-    /// If it had ended before, does not end within a minute or ends with anything but 0.
+    /// If it had ended before, does not end within a minute or ends with a code other than 0.
     pub(crate) fn stop(self) -> Result<()> {
         let pid = self.child.id();
         self.stop_with(|| {
@@ -59,7 +59,8 @@ impl Server {
         })
     }
 
-    /// Has `ask` ask the server to stop: one that runs below a program that passes no signals on.
+    /// Stops the server by calling `ask`, for a server below a program that does not forward
+    /// signals.
     ///
     /// # Errors
     /// As [`Server::stop`], and if `ask` fails.
@@ -82,7 +83,7 @@ impl Server {
     }
 }
 
-/// Signals the whole group of the process `leader`. That the group is gone already is as good.
+/// Signals the whole process group of `leader`. A group that has ended is no error.
 fn signal_group(leader: u32, signal: Signal) {
     if let Ok(pid) = i32::try_from(leader) {
         let _ = killpg(Pid::from_raw(pid), signal);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask test`: everything a change must pass, step by step.
+//! `cargo xtask test`: runs all checks that a change must pass, by steps.
 
 use std::path::Path;
 use std::process::Command;
@@ -34,19 +34,19 @@ pub(crate) struct TestArgs {
     list: bool,
 }
 
-/// One step: it adds the tests that it ran to the tally.
+/// One step, which adds its tests to the tally.
 #[derive(Debug)]
 struct Step {
     name: &'static str,
     about: &'static str,
-    /// What it takes of Debian's packages, beyond what is on every Debian.
+    /// The packages of Debian that it needs, beyond those of every Debian.
     tools: &'static [&'static [Tool]],
-    /// Says what it will build or download into the cache, less what is there.
+    /// Lists the items that it will build or download into the cache, without those in the cache.
     unfetched: fn(&Path) -> Vec<String>,
     run: fn(&mut Tally) -> Result<()>,
 }
 
-/// From the quickest to the slowest.
+/// From the fastest to the slowest.
 const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the sources are formatted", tools: &[], unfetched: nothing, run: fmt },
     Step {
@@ -210,15 +210,15 @@ fn step_names() -> clap::builder::PossibleValuesParser {
     STEPS.iter().map(|step| step.name).into()
 }
 
-/// The step that runs beside the others, from the first on: its guests have turns in which one
-/// processor has nothing to do, as the others have.
+/// The step that runs beside the others from the first on: at times, its guests leave one processor
+/// idle, as the others do.
 const BESIDE: &str = "vts-guests";
 
-/// Installs what the steps take, runs them up to the first that fails, and prints their times and
+/// Installs the packages of the steps, runs the steps until one fails, and prints their times and
 /// counts.
 ///
 /// # Errors
-/// If a step failed; the message says how to run it alone.
+/// If a step failed; the message contains the command that runs it alone.
 pub(crate) fn test(args: &TestArgs) -> Result<()> {
     if args.list {
         for step in STEPS {
@@ -235,7 +235,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
     result
 }
 
-/// Runs steps, the one that can run beside the others there. After one has failed no other begins.
+/// Runs steps; the one that can run beside the others does. After a failure no other step begins.
 fn run_steps(steps: &[&Step], rows: &Mutex<Vec<Row>>) -> Result<()> {
     let (beside, others): (Vec<&Step>, Vec<&Step>) = steps.iter().partition(|step| step.name == BESIDE);
     let has_failed = AtomicBool::new(false);
@@ -252,12 +252,12 @@ fn run_steps(steps: &[&Step], rows: &Mutex<Vec<Row>>) -> Result<()> {
     thread::scope(|scope| {
         let beside = scope.spawn(|| run_all(&beside));
         let result = run_all(&others);
-        // The first that failed is the cause; guests that were given up are not.
+        // The first failure is the cause; the guests that were then ended are not.
         result.and(beside.join().unwrap_or_else(|_| Err(anyhow!("step `{BESIDE}` panicked"))))
     })
 }
 
-/// Says what the steps will build and download, and installs the packages that they take.
+/// Prints what the steps will build and download, and installs their packages.
 fn prepare(steps: &[&Step]) -> Result<()> {
     let cache = cache_dir()?;
     let mut lines: Vec<String> = steps.iter().flat_map(|step| (step.unfetched)(&cache)).collect();
@@ -276,27 +276,28 @@ fn fmt(_: &mut Tally) -> Result<()> {
     run(cargo().args(["fmt", "--all", "--check"]))
 }
 
-/// Runs clippy, on the programs alone, too: tests use, and see, more of the service than these.
+/// Runs clippy, also on the programs alone: with tests, more of the service is used and visible.
 fn clippy(_: &mut Tally) -> Result<()> {
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     run(cargo().args(["clippy", "--workspace", "--", "-D", "warnings"]))
 }
 
-/// Builds the documentation, as other programs see it and as developers of this one do.
+/// Builds the documentation for other programs, and for developers of this one.
 fn rustdoc(_: &mut Tally) -> Result<()> {
     let document = ["doc", "--workspace", "--no-deps"];
     run(cargo().args(document).env("RUSTDOCFLAGS", "-Dwarnings"))?;
     run(cargo().args(document).arg("--document-private-items").env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
-/// Services are confined to the system calls of their policy, here, in all later steps that have
-/// one, and in the guests; those of README.md's commands and of plain `cargo test` are not.
+/// Runs the tests. Services are confined to the system calls of their policy, here, in later steps
+/// that have a policy, and in the guests; those of README.md's commands and of plain `cargo test`
+/// are not.
 fn tests(tally: &mut Tally) -> Result<()> {
     run_tests(nextest()?.arg("--workspace").env("ANION_SECCOMP", "built-in"), tally)
 }
 
-/// Runs the model checker. The feature swaps a lock for the model checker's, with which no other
-/// test can run.
+/// Runs the model checker. The feature replaces a lock with the model checker's, with which no
+/// other test can run.
 fn loom(tally: &mut Tally) -> Result<()> {
     let filter =
         ["--workspace", "--lib", "--features", "anion/loom", "-E", "package(anion) & test(interleavings)"];
@@ -311,7 +312,7 @@ fn doctests(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Returns `cargo nextest run`, built into the cache where it is not installed.
+/// Returns `cargo nextest run`. Builds it into the cache if it is not installed.
 pub(crate) fn nextest() -> Result<Command> {
     let mut command = cargo();
     if find_program("cargo-nextest").is_none() {
@@ -321,7 +322,7 @@ pub(crate) fn nextest() -> Result<Command> {
     Ok(command)
 }
 
-/// Runs a test runner that must run at least one test.
+/// Runs a test runner, which must run at least one test.
 pub(crate) fn run_tests(command: &mut Command, tally: &mut Tally) -> Result<()> {
     let (status, counted) = count_tests(command)?;
     *tally += counted;
@@ -361,7 +362,7 @@ mod tests {
         assert_eq!(tally, Tally { passed: 2, failed: 0 });
     }
 
-    /// Returns a step that takes nothing.
+    /// Returns a step without packages.
     fn step(name: &'static str, run: fn(&mut Tally) -> Result<()>) -> Step {
         Step { name, about: "", tools: &[], unfetched: nothing, run }
     }
@@ -375,7 +376,8 @@ mod tests {
         Err(anyhow!("it failed"))
     }
 
-    /// Runs these steps; the message of the first error and the names of the steps that ran.
+    /// Runs these steps; returns the message of the first error and the names of the steps that
+    /// ran.
     fn ran(steps: &[&Step]) -> (Option<String>, Vec<&'static str>) {
         let rows = Mutex::default();
         let failed = run_steps(steps, &rows).err().map(|error| error.to_string());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Counts of tests, read from what test runners print last.
+//! Counts tests, from the last lines of test runners.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -22,7 +22,7 @@ impl Tally {
         self.passed > 0 && self.failed == 0
     }
 
-    /// Reads the closing line of libtest, libtest-mimic, cargo-nextest or pytest; `None` for any
+    /// Parses the last line of libtest, libtest-mimic, cargo-nextest or pytest; `None` for any
     /// other line.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let line = plain(line);
@@ -43,17 +43,17 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Reads `test result: ok. 12 passed; 0 failed; 3 ignored; …`
+/// Parses `test result: ok. 12 passed; 0 failed; 3 ignored; …`
 fn libtest(line: &str) -> Option<Tally> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let count = |what: &str| counts.split("; ").find_map(|part| part.strip_suffix(what)?.parse().ok());
     Some(Tally { passed: count(" passed")?, failed: count(" failed")? })
 }
 
-/// Reads `Summary [   0.2s] 5 tests run: 3 passed (1 slow), 1 failed, 1 timed out, 0 skipped`
+/// Parses `Summary [   0.2s] 5 tests run: 3 passed (1 slow), 1 failed, 1 timed out, 0 skipped`
 fn nextest(line: &str) -> Option<Tally> {
     let (head, counts) = line.strip_prefix("Summary [")?.split_once("] ")?.1.split_once(" run: ")?;
-    // A run that was cut short says `3/5 tests`: the tests that did not get to run count as failed.
+    // After an interrupted run, the line has `3/5 tests`: tests that did not run count as failed.
     let run: u64 = head.split([' ', '/']).filter_map(|word| word.parse().ok()).max()?;
     let passed = counts
         .split(", ")
@@ -62,7 +62,7 @@ fn nextest(line: &str) -> Option<Tally> {
     Some(Tally { passed, failed: run.checked_sub(passed)? })
 }
 
-/// Reads `==== 2 failed, 41 passed, 1 error in 3.21s ====`
+/// Parses `==== 2 failed, 41 passed, 1 error in 3.21s ====`
 fn pytest(line: &str) -> Option<Tally> {
     let line = line.strip_prefix("=")?.trim_matches(['=', ' ']);
     let (counts, time) = line.rsplit_once(" in ")?;
@@ -80,7 +80,7 @@ fn pytest(line: &str) -> Option<Tally> {
     Some(tally)
 }
 
-/// Returns `line` without terminal escape sequences and other control characters but tabs.
+/// Returns `line` without terminal escape sequences and control characters other than tabs.
 pub(crate) fn plain(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     let mut rest = line.chars();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The programs that the tasks need, and where they come from: Debian's packages or crates built
+//! Provides the programs that the tasks need, from Debian's packages, or from crates that are built
 //! into a cache.
 
 use std::collections::BTreeSet;
@@ -12,10 +12,10 @@ use nix::unistd::geteuid;
 use crate::cross::{Rust, Target};
 use crate::process::{cargo, find_program, output_of, run};
 
-/// A program and the Debian package that has it.
+/// A program and its Debian package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tool {
-    /// Looked for in `PATH`; if it is an absolute path, of any file, there alone.
+    /// Its name in `PATH`, or the absolute path of any file.
     pub(crate) program: &'static str,
     pub(crate) package: &'static str,
 }
@@ -31,8 +31,8 @@ pub(crate) struct CrateTool {
 }
 
 impl CrateTool {
-    /// Returns where it is in the cache; the suffix tells of another architecture. The version is
-    /// in the path, so a program that is there is the right one.
+    /// Returns its path in the cache; the suffix identifies another architecture. The path contains
+    /// the version, so an existing program is the right one.
     fn place(&self, cache: &Path, suffix: &str) -> PathBuf {
         cache.join("tools").join(format!("{}-{}{suffix}", self.name, self.version))
     }
@@ -41,7 +41,8 @@ impl CrateTool {
         self.programs.iter().all(|program| root.join("bin").join(program).is_file())
     }
 
-    /// Says that it will be built, for this machine or another, unless it is in the cache.
+    /// Returns a message that it will be built, for this machine or another, unless it is in the
+    /// cache.
     pub(crate) fn unbuilt(&self, cache: &Path, target: Option<&Target>) -> Option<String> {
         let suffix = target.map_or(String::new(), Target::suffix);
         let is_built = self.is_in(&self.place(cache, &suffix));
@@ -54,36 +55,35 @@ pub(crate) const RSBINDER_TOOLS: CrateTool = CrateTool {
     name: "rsbinder-tools",
     version: "0.12.0",
     programs: &["rsb_hub", "rsb_service"],
-    // It is asked for a service's name now and then: building it takes longer than all that it
-    // does.
+    // It only resolves a service's name from time to time: an optimised build would take longer
+    // than it saves.
     options: &["--debug"],
 };
 
-/// The test runner. Any version that is installed already does as well.
+/// The test runner. Any installed version is used.
 pub(crate) const NEXTEST: CrateTool = CrateTool {
     name: "cargo-nextest",
     version: "0.9.143",
     programs: &["cargo-nextest"],
-    // It is needed once and soon: neither optimised nor able to update itself.
+    // It is needed once and soon: not optimised, and without its own updater.
     options: &["--debug", "--no-default-features", "--features", "default-no-update"],
 };
 
-/// What makes the C header. Nothing links it.
+/// The generator of the C header. It is not linked.
 pub(crate) const CBINDGEN: CrateTool =
     CrateTool { name: "cbindgen", version: "0.29.4", programs: &["cbindgen"], options: &["--debug"] };
 
-/// What checks the crates that are linked against `deny.toml`. Any version that is installed
-/// already does as well.
+/// Checks the linked crates against `deny.toml`. Any installed version is used.
 pub(crate) const DENY: CrateTool = CrateTool {
     name: "cargo-deny",
     version: "0.20.2",
     programs: &["cargo-deny"],
-    // It takes three seconds as it is, and building it 75 on two cores.
+    // It runs for three seconds in this form, and its build takes 75 on two cores.
     options: &["--debug"],
 };
 
-/// Returns the directory for what is downloaded or built once, outside the tree: `$ANION_CACHE`,
-/// else `$XDG_CACHE_HOME/anion`, else `~/.cache/anion`. It is created.
+/// Returns the directory for files that are downloaded or built once, outside the tree:
+/// `$ANION_CACHE`, else `$XDG_CACHE_HOME/anion`, else `~/.cache/anion`. Creates it.
 ///
 /// # Errors
 /// If none of the variables is set or the directory cannot be created.
@@ -99,16 +99,15 @@ pub(crate) fn cache_dir() -> Result<PathBuf> {
     dir.canonicalize().with_context(|| format!("cannot use the cache {}", dir.display()))
 }
 
-/// Returns whether packages may be installed.
+/// Returns whether this process may install packages.
 pub(crate) fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// Sees to it that every tool is there: root installs the missing ones.
+/// Checks that every tool exists; as root, installs the missing ones.
 ///
 /// # Errors
-/// If some are missing and cannot be installed; the message names all of their packages and the
-/// command.
+/// If tools are missing and cannot be installed; the message names their packages and the command.
 pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
     let missing = missing(tools, |program| find_program(program).is_some());
     if missing.is_empty() {
@@ -119,7 +118,7 @@ pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
     if !is_root() {
         bail!("missing Debian packages: {}; install them as root with: {install}", missing.join(", "));
     }
-    // The package lists are empty on a fresh machine and outdated on an old one.
+    // The package lists are empty on a new machine and outdated on an old one.
     if install_packages(&missing).is_err() {
         apt_update()?;
         install_packages(&missing).with_context(|| format!("missing Debian packages; tried: {install}"))?;
@@ -130,14 +129,14 @@ pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
     }
 }
 
-/// Returns the packages of the tools that are not there, each once, sorted.
+/// Returns the packages of the missing tools, each once, sorted.
 fn missing(tools: &[Tool], is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
     let packages: BTreeSet<_> =
         tools.iter().filter(|tool| !is_there(tool.program)).map(|tool| tool.package).collect();
     packages.into_iter().collect()
 }
 
-/// Says what will be installed, with all that comes along, and installs it.
+/// Prints which packages will be installed, with their dependencies, and installs them.
 fn install_packages(packages: &[&str]) -> Result<()> {
     let planned = output_of(apt_install(packages).arg("--simulate"))?;
     let others: Vec<&str> = installed(&planned).filter(|name| !packages.contains(name)).collect();
@@ -155,20 +154,20 @@ fn apt_install(packages: &[&str]) -> Command {
     command
 }
 
-/// Returns the packages that a simulation of apt-get would install.
+/// Returns the packages in the output of a simulated apt-get installation.
 fn installed(planned: &str) -> impl Iterator<Item = &str> {
     planned.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next())
 }
 
-/// Fetches the package lists.
+/// Downloads the package lists.
 ///
 /// # Errors
-/// If apt cannot, or this is not root.
+/// If apt fails, or this process is not root.
 pub(crate) fn apt_update() -> Result<()> {
     run(Command::new("apt-get").args(["-qq", "update"]))
 }
 
-/// Returns the directory with the programs of `tool`, built on first use.
+/// Returns the directory with the programs of `tool`, which are built at first use.
 ///
 /// # Errors
 /// If the build fails.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! AOSP's own AIDL compiler, from Debian's package, run from a directory of its own.
+//! Runs AOSP's own AIDL compiler, from Debian's package, in a directory of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,15 +11,15 @@ use crate::debian::{Bundle, SID, Tree};
 use crate::process::run;
 use crate::tools::cache_dir;
 
-/// The compiler and what it needs to run. Older releases of Debian have a compiler without
-/// `@VintfStability` for Rust, so it comes from the newest one, with that one's C library.
+/// The compiler and its dependencies. Older releases of Debian have a compiler without
+/// `@VintfStability` for Rust, so it comes from the newest one, with the C library of that release.
 pub(crate) const COMPILER: Bundle =
     Bundle { name: "aidl", suite: &SID, with_dependencies: &["aidl"], alone: &[] };
 
 /// The interface's package, as a path.
 pub(super) const PACKAGE: &str = "vendor/anion/allocator";
 
-/// What the interface says of itself.
+/// The version and hash that the interface reports.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) version: u32,
@@ -29,7 +29,7 @@ pub(crate) struct Answer {
 /// The compiler.
 #[derive(Debug)]
 pub(crate) struct Aidl {
-    /// With its packages.
+    /// The unpacked packages.
     tree: Tree,
 }
 
@@ -37,7 +37,8 @@ impl Aidl {
     /// Returns the newest compiler, downloaded unless it is in the cache.
     ///
     /// # Errors
-    /// If it can neither be downloaded nor found, or this machine is neither x86-64 nor arm64.
+    /// If it can neither be downloaded nor found in the cache, or this machine is neither x86-64
+    /// nor arm64.
     pub(crate) fn find() -> Result<Self> {
         let aidl = Self { tree: COMPILER.obtain(&cache_dir()?)? };
         aidl.command().map(|_| aidl)
@@ -47,11 +48,11 @@ impl Aidl {
         self.tree.program("usr/lib/android-sdk/build-tools/debian/aidl")
     }
 
-    /// Compiles a package below `sources` for one language into `to`; its interfaces will give this
-    /// answer.
+    /// Compiles a package below `sources` for one language into `to`. The generated interfaces
+    /// return this version and hash.
     ///
     /// # Errors
-    /// As the compiler says.
+    /// The error of the compiler.
     pub(crate) fn compile(
         &self,
         language: &str,
@@ -70,10 +71,11 @@ impl Aidl {
         run(command.current_dir(sources).args(files(sources, package)?))
     }
 
-    /// Writes the API below `sources`, without comments and with every name in full, below `to`.
+    /// Writes the API below `sources`, without comments and with all names fully qualified, below
+    /// `to`.
     ///
     /// # Errors
-    /// As the compiler says.
+    /// The error of the compiler.
     pub(crate) fn dump(&self, sources: &Path, to: &Path) -> Result<()> {
         let mut command = self.command()?;
         command.args(["--dumpapi", "--structured", "--stability=vintf", "-I", ".", "-o"]).arg(to);
@@ -83,7 +85,7 @@ impl Aidl {
     /// Checks whether the API below `new` is `compatible` with the one below `old`, or `equal`.
     ///
     /// # Errors
-    /// If it is not; the compiler says what differs.
+    /// If it is not; with the compiler's list of differences.
     pub(crate) fn check(&self, level: &str, old: &Path, new: &Path) -> Result<()> {
         let mut command = self.command()?;
         run(command
@@ -93,7 +95,7 @@ impl Aidl {
     }
 }
 
-/// Returns a package's files, as the compiler wants them named.
+/// Returns a package's files, with the paths that the compiler requires.
 fn files(sources: &Path, package: &str) -> Result<Vec<PathBuf>> {
     let folder = sources.join(package);
     let mut files = Vec::new();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The interface's frozen versions in `aidl_api/`, kept as the platform's build keeps them.
+//! Manages the interface's frozen versions in `aidl_api/`, by the rules of the platform's build.
 
 use std::fs;
 use std::io::Write;
@@ -11,13 +11,13 @@ use anyhow::{Context, Result, ensure};
 use super::aidl::{Aidl, Answer};
 use crate::process::{output_of, run};
 
-/// The module whose API it is.
+/// The module with this API.
 pub(crate) const MODULE: &str = "vendor.anion.allocator";
 
-/// What Android.bp says while the sources may differ from the last frozen version.
+/// The line of Android.bp while the sources may differ from the last frozen version.
 const UNFROZEN: &str = "frozen: false";
 
-/// A checkout, or a copy of the parts of one that freezing reads and writes.
+/// A checkout, or a copy of the files that freezing reads and writes.
 #[derive(Debug)]
 pub(crate) struct Api<'a> {
     pub(crate) root: &'a Path,
@@ -51,8 +51,8 @@ impl Api<'_> {
         Ok(numbers.last().copied().unwrap_or(0))
     }
 
-    /// Returns what the interface says of itself: the last frozen version if Android.bp says that
-    /// the sources are it; else the next one, which has no hash yet.
+    /// Returns the version and hash that the interface reports: those of the last frozen version if
+    /// Android.bp declares the sources frozen; else the next version, which has no hash.
     ///
     /// # Errors
     /// If versions are missing, or the last one has no hash.
@@ -67,18 +67,18 @@ impl Api<'_> {
         Ok(Answer { version: latest, hash: hash.trim().to_owned() })
     }
 
-    /// Writes `current`: what the sources say now.
+    /// Writes `current` from the sources.
     ///
     /// # Errors
-    /// As the compiler says.
+    /// The error of the compiler.
     pub(crate) fn update(&self) -> Result<()> {
         self.dump_to(&self.folder("current"))
     }
 
-    /// Freezes what the sources say as the next version, and tells Android.bp.
+    /// Freezes the sources as the next version, and updates Android.bp.
     ///
     /// # Errors
-    /// If it is not compatible with the last version, or is that version.
+    /// If the sources are not compatible with the last version, or equal it.
     pub(crate) fn freeze(&self) -> Result<u32> {
         let latest = self.latest()?;
         self.update()?;
@@ -104,17 +104,17 @@ impl Api<'_> {
     }
 
     fn dump_to(&self, folder: &Path) -> Result<()> {
-        // Files of types that are gone must go too.
+        // Files of removed types must be removed, too.
         let _ = fs::remove_dir_all(folder);
         self.aidl.dump(&self.sources(), folder)
     }
 
-    /// Lists the versions in Android.bp and says that the sources are the last of them.
+    /// Lists the versions in Android.bp, and declares the sources frozen.
     fn tell_blueprint(&self, version: u32) -> Result<()> {
         let path = self.root.join("Android.bp");
         let text = fs::read_to_string(&path).context("Android.bp")?;
-        // Each brace on a line of its own: the formatter joins no lines, and takes two passes to
-        // part them.
+        // Each brace is on a line of its own: the formatter joins no lines, and needs two passes to
+        // split them.
         let versions: String = (1..=version)
             .map(|number| format!("\n{{\nversion: \"{number}\",\nimports: [],\n}},\n"))
             .collect();
@@ -133,12 +133,12 @@ impl Api<'_> {
         run(Command::new("bpfmt").arg("-w").arg(&path))
     }
 
-    /// Checks that every frozen version is as it was frozen, that each is compatible with the one
-    /// before, and the sources with the last; where Android.bp says that they are frozen, they must
-    /// be the last. Returns the number of versions.
+    /// Checks that every frozen version is unchanged, that each is compatible with the version
+    /// before, and the sources with the last; if Android.bp declares them frozen, they must equal
+    /// the last. Returns the number of versions.
     ///
     /// # Errors
-    /// What is wrong.
+    /// The first rule that is broken.
     pub(crate) fn verify(&self) -> Result<u32> {
         let latest = self.latest()?;
         let scratch = tempfile::tempdir().context("no scratch directory")?;
@@ -180,8 +180,8 @@ impl Api<'_> {
     }
 }
 
-/// Returns the platform's hash of a version: of its files' hashes in the order of their names, and
-/// of the version before it.
+/// Returns the platform's hash of a version, computed from the hashes of its files in the order of
+/// their names, and from the previous version number.
 ///
 /// # Errors
 /// If the files cannot be read.

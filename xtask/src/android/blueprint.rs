@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A reader of Android.bp files: as much of the language as this project's file uses, and an error
-//! for the rest.
+//! Parses Android.bp files: the part of the language that this project uses. Anything else is an
+//! error.
 //!
 //! `tests/android_bp.rs` uses it too.
 
 use std::collections::BTreeMap;
 
-/// Why a file was not understood.
+/// Reason why a file cannot be parsed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BlueprintError {
     #[error("line {line}: wanted {wanted}, found {found:?}")]
@@ -20,14 +20,14 @@ pub(crate) enum BlueprintError {
 pub(crate) struct Module {
     /// `rust_library` and the like.
     pub(crate) kind: String,
-    /// What is between its braces.
+    /// The properties between its braces.
     pub(crate) properties: Properties,
 }
 
 /// Properties by name.
 pub(crate) type Properties = BTreeMap<String, Value>;
 
-/// What a property can be.
+/// A value of a property.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
     Bool(bool),
@@ -38,7 +38,7 @@ pub(crate) enum Value {
 }
 
 impl Module {
-    /// Returns its name; empty for a module that has none, as `package`.
+    /// Returns its name; empty for a module without one, such as `package`.
     pub(crate) fn name(&self) -> &str {
         self.text("name").unwrap_or_default()
     }
@@ -59,11 +59,11 @@ impl Module {
         }
     }
 
-    /// Returns this module with what its `defaults` say put in front: lists are joined, own values
-    /// win.
+    /// Returns this module with the properties of its `defaults`: lists are joined, and the
+    /// module's own values have precedence.
     ///
     /// # Errors
-    /// If `modules` lacks one of them.
+    /// If `modules` lacks one of the defaults.
     pub(crate) fn resolved(&self, modules: &[Self]) -> Result<Self, BlueprintError> {
         let mut properties = Properties::new();
         for name in self.list("defaults") {
@@ -89,10 +89,10 @@ fn merge(into: &mut Properties, from: &Properties) {
     }
 }
 
-/// Reads the modules of a file.
+/// Parses the modules of a file.
 ///
 /// # Errors
-/// What is wrong, and in which line.
+/// The first error, with its line.
 pub(crate) fn parse(text: &str) -> Result<Vec<Module>, BlueprintError> {
     let mut reader = Reader { text, at: 0 };
     let mut modules = Vec::new();
@@ -116,7 +116,7 @@ impl Reader<'_> {
         BlueprintError::Syntax { line, wanted: wanted.to_owned(), found }
     }
 
-    /// Returns the next character that is neither space nor comment.
+    /// Returns the next character that is neither space nor part of a comment.
     fn peek(&mut self) -> Option<char> {
         loop {
             let rest = self.text[self.at..].trim_start();

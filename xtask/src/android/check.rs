@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Type-checks the crates of Android.bp as Soong would build them: each with the `rustlibs`,
-//! features, edition and cfgs that its module names, against AOSP's own binder library and the
-//! stubs of AOSP's own AIDL compiler.
+//! features, edition and cfgs of its module, against AOSP's own binder library and stubs from
+//! AOSP's own AIDL compiler.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use super::stubs::{STUBS, Stubs};
 use crate::process::{cargo, output_of, run, workspace_root};
 use crate::tally::Tally;
 
-/// AOSP's binder library as published in the registry: of Android 13.
+/// AOSP's binder library in the registry, which is that of Android 13.
 const BINDER: (&str, &str) = ("binder_ndk", "0.2.0");
 
-/// What makes it the library that today's stubs are written for, file by file: since Android 14 a
-/// dump gets a writer, and a `ParcelFileDescriptor` holds a plain descriptor instead of a file.
+/// Changes, by file, to the library for which today's stubs are generated: since Android 14 a dump
+/// receives a writer, and a `ParcelFileDescriptor` holds a plain descriptor instead of a file.
 const SINCE: &[(&str, &str, &str)] = &[
     ("binder.rs", "fn dump(&self, _file: &File,", "fn dump(&self, _writer: &mut dyn std::io::Write,"),
     ("binder.rs", "fn on_dump(&self, file: &File,", "fn on_dump(&self, file: &mut dyn std::io::Write,"),
@@ -55,10 +55,10 @@ const SINCE: &[(&str, &str, &str)] = &[
     (DESCRIPTOR, "impl Eq for ParcelFileDescriptor {}\n", BORROW),
 ];
 
-/// Where the type of descriptors is.
+/// The file with the type of descriptors.
 const DESCRIPTOR: &str = "parcel/file_descriptor.rs";
 
-/// Descriptors can be duplicated since then.
+/// Since then, descriptors can be duplicated.
 const DUPLICATE: &str = "        Self(file.into())
     }
 
@@ -67,7 +67,7 @@ const DUPLICATE: &str = "        Self(file.into())
     }
 ";
 
-/// And borrowed.
+/// Since then, they can be borrowed.
 const BORROW: &str = "impl Eq for ParcelFileDescriptor {}
 
 impl AsFd for ParcelFileDescriptor {
@@ -80,7 +80,7 @@ impl AsFd for ParcelFileDescriptor {
 /// An image that modules are built for.
 struct Variant {
     name: &'static str,
-    /// What Soong passes to the compiler for it.
+    /// The cfgs that Soong passes to the compiler for it.
     cfgs: &'static [&'static str],
     /// The same for C.
     defines: &'static str,
@@ -92,14 +92,14 @@ const VARIANTS: &[Variant] = &[
         cfgs: &["android_vndk", "android_vendor"],
         defines: "-D__ANDROID_VNDK__ -D__ANDROID_VENDOR__",
     },
-    // And the build machine's: neither gets any.
+    // Also for the build machine: both have no cfgs.
     Variant { name: "core", cfgs: &[], defines: "" },
 ];
 
-/// Checks every Rust module for the images that have it.
+/// Checks every Rust module for each of its images.
 ///
 /// # Errors
-/// If one does not type-check, or something that is needed cannot be had.
+/// If a module does not type-check, or a dependency is unavailable.
 pub(crate) fn run_check(tally: &mut Tally) -> Result<()> {
     let root = workspace_root();
     let text = fs::read_to_string(root.join("Android.bp")).context("Android.bp")?;
@@ -159,7 +159,7 @@ fn is_checked(module: &Module, variant: &Variant) -> bool {
         && if variant.name == "vendor" { says("vendor") || says("vendor_available") } else { !says("vendor") }
 }
 
-/// Downloads the binder library; the directory of its sources.
+/// Downloads the binder library, and returns the directory of its sources.
 fn fetch_binder(place: &Path) -> Result<PathBuf> {
     let probe = place.join("fetch");
     let (name, version) = BINDER;
@@ -212,12 +212,12 @@ fn write_stubs(stubs: &Stubs, to: &Path, variant: &Variant) -> Result<()> {
     let imports = stubs.imports.iter().map(|import| format!("{import} = {{ path = \"../{import}\" }}\n"));
     let mut dependencies = "binder = { path = \"../binder\" }\nasync-trait = \"0.1\"\n".to_owned();
     dependencies.extend(imports);
-    // The published library's macros are of the older edition.
+    // The published library's macros use the older edition.
     write_manifest(to, stubs.crate_name, "2018", "", &dependencies, false)?;
     write_build_script(to, variant.cfgs.iter().copied())
 }
 
-/// Writes a cargo package with what a module says.
+/// Writes a cargo package with the properties of a module.
 fn write_package(module: &Module, modules: &[Module], to: &Path, variant: &Variant) -> Result<()> {
     let crate_name = module.text("crate_name").unwrap_or(module.name());
     let [source] = module.list("srcs") else { bail!("srcs must be one crate root") };
@@ -232,12 +232,12 @@ fn write_package(module: &Module, modules: &[Module], to: &Path, variant: &Varia
         dependencies += &dependency(name, modules)?;
     }
     if module.kind == "rust_fuzz" {
-        // Soong links it into every fuzzer. Without the runtime, which is C++: nothing is linked
-        // here.
+        // Soong links it into every fuzzer. Without the runtime, which is C++: this check links
+        // nothing.
         dependencies += "libfuzzer-sys = { version = \"0.4\", default-features = false }\n";
     }
     let edition = module.text("edition").context("it has no edition")?;
-    // Soong has no package names with dots either; cargo's must have none.
+    // Package names of Soong may contain dots; those of cargo must not.
     write_manifest(to, &module.name().replace('.', "-"), edition, &target, &dependencies, true)?;
     let cfgs = module.list("cfgs").iter().map(String::as_str);
     write_build_script(to, cfgs.chain(variant.cfgs.iter().copied()))
@@ -253,7 +253,8 @@ fn dependency(name: &str, modules: &[Module]) -> Result<String> {
     Ok(match name {
         "libbinder_rs" => "binder = { path = \"../binder\" }\n".to_owned(),
         "librustutils" => {
-            // Without what needs a newer command-fds than AOSP's; no module of the device uses it.
+            // Without the parts that need a newer command-fds than AOSP's; no module of the device
+            // uses them.
             let path = workspace_root().join("rustutils");
             format!("rustutils = {{ path = \"{}\", default-features = false }}\n", path.display())
         }

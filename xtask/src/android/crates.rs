@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The crates behind the `rustlibs` of Android.bp that are not this project's own.
+//! The third-party crates in the `rustlibs` of Android.bp.
 //!
 //! `tests/android_bp.rs` uses it too.
 
-/// Who gives an Android tree a crate.
+/// The source of a crate in an Android tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// It is in AOSP's external/rust/android-crates-io, with this version and these features.
     Aosp,
-    /// AOSP lacks it, or has one too old or with too few features: docs/android.md says how to
-    /// import it.
+    /// AOSP lacks it, or its version is too old or has too few features. docs/android.md describes
+    /// how to import it.
     Imported,
 }
 
-/// A module of a Rust library and the crate that it is made of.
+/// A module of a Rust library, and its crate.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Library {
-    /// What `rustlibs` calls it.
+    /// Its name in `rustlibs`.
     pub(crate) module: &'static str,
-    /// What the registry and Cargo.toml call it.
+    /// Its name in the registry and in Cargo.toml.
     pub(crate) package: &'static str,
-    /// The version that the tree has.
+    /// The version in the tree.
     pub(crate) version: &'static str,
-    /// The features that the tree builds it with. The default ones are named where they are wanted.
+    /// The features in the tree. Required default features are listed, too.
     pub(crate) features: &'static [&'static str],
     pub(crate) origin: Origin,
 }
@@ -45,8 +45,8 @@ const fn imported(
     Library { module, package, version, features, origin: Origin::Imported }
 }
 
-/// Every module that Android.bp may name. Versions and features of AOSP's are those of its tree in
-/// early 2026.
+/// Every module that Android.bp may name. Versions and features of AOSP's modules are those of its
+/// tree in early 2026.
 pub(crate) const LIBRARIES: &[Library] = &[
     aosp("libandroid_logger", "android_logger", "0.15.0", &["default"]),
     aosp("libanyhow", "anyhow", "1.0.97", &["std"]),
@@ -54,8 +54,8 @@ pub(crate) const LIBRARIES: &[Library] = &[
     aosp("libcommand_fds", "command-fds", "0.3.0", &[]),
     aosp("libenv_logger", "env_logger", "0.11.6", &[]),
     aosp("libhumantime", "humantime", "2.3.0", &[]),
-    // nix as imported needs a newer one than the 0.2.168 of that tree, which stays beside it for
-    // everybody else.
+    // The imported nix needs a newer libc than the 0.2.168 of that tree. The old one stays for all
+    // other users.
     imported("liblibc_anion", "libc", "0.2.180", &["std", "extra_traits"]),
     aosp("liblog_rust", "log", "0.4.26", &["std"]),
     aosp("libproptest", "proptest", "1.5.0", &["default"]),
@@ -80,7 +80,7 @@ pub(crate) const LIBRARIES: &[Library] = &[
     imported("libparse_size_anion", "parse-size", "1.1.0", &["std"]),
 ];
 
-/// Returns the library that `rustlibs` calls `module`.
+/// Returns the library with the name `module` in `rustlibs`.
 pub(crate) fn library(module: &str) -> Option<&'static Library> {
     LIBRARIES.iter().find(|library| library.module == module)
 }

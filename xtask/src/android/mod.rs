@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What can be checked of the Android build without an Android tree, and the commands that keep the
-//! frozen API.
+//! Checks the Android build as far as possible without an Android tree, and runs the commands for
+//! the frozen API.
 
 use std::fs;
 use std::path::Path;
@@ -29,8 +29,8 @@ pub(crate) use check::run_check as check;
 /// The languages that aidl_interface enables.
 const BACKENDS: [&str; 4] = ["rust", "ndk", "cpp", "java"];
 
-/// Checks that Android.bp is understood by Android's own parser, and formatted and sorted as its
-/// formatter would.
+/// Checks that Android's own parser accepts Android.bp, and that the file is formatted and sorted
+/// as by its formatter.
 ///
 /// # Errors
 /// If it is not.
@@ -45,11 +45,11 @@ pub(crate) fn format(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Checks that AOSP's own compiler takes the interface, for every backend, what is frozen stays so,
-/// and the committed Rust is what is generated of the interface.
+/// Checks that AOSP's own compiler accepts the interface for every backend, that frozen versions
+/// are unchanged, and that the committed Rust code equals the generated code.
 ///
 /// # Errors
-/// If not.
+/// If a check fails.
 pub(crate) fn interface(tally: &mut Tally) -> Result<()> {
     let root = workspace_root();
     let aidl = Aidl::find()?;
@@ -71,13 +71,13 @@ pub(crate) fn interface(tally: &mut Tally) -> Result<()> {
     aidl_code::check(tally)
 }
 
-/// Freezes, changes and breaks a copy of the interface: what must be noticed is.
+/// Freezes, changes and breaks a copy of the interface, and checks that faults are detected.
 fn life_of_an_api(root: &Path, aidl: &Aidl, tally: &mut Tally) -> Result<()> {
     let scratch = tempfile::tempdir().context("no scratch directory")?;
     let copy = scratch.path();
     run(Command::new("cp").arg("-r").args(["aidl", "Android.bp"]).arg(copy).current_dir(root))?;
     let blueprint = fs::read_to_string(copy.join("Android.bp"))?;
-    // As before the first freeze, whatever was frozen since.
+    // The state before the first freeze.
     let unfrozen = without_versions(&blueprint);
     fs::write(copy.join("Android.bp"), unfrozen)?;
     let api = Api { root: copy, aidl };
@@ -110,7 +110,7 @@ fn life_of_an_api(root: &Path, aidl: &Aidl, tally: &mut Tally) -> Result<()> {
     expect("an incompatible change is noticed", api.verify().is_err() && api.freeze().is_err())
 }
 
-/// Returns Android.bp as it is before anything is frozen.
+/// Returns Android.bp without frozen versions.
 fn without_versions(blueprint: &str) -> String {
     let Some((before, after)) = blueprint.split_once("    versions_with_info: [") else {
         return blueprint.to_owned();
@@ -119,19 +119,19 @@ fn without_versions(blueprint: &str) -> String {
     format!("{before}{}", rest.replacen("frozen: true", "frozen: false", 1))
 }
 
-/// Does `cargo xtask update-api`.
+/// Runs `cargo xtask update-api`.
 ///
 /// # Errors
-/// As the compiler says.
+/// The error of the compiler.
 pub(crate) fn update_api() -> Result<()> {
     ensure_tools(ARCHIVE)?;
     Api { root: workspace_root(), aidl: &Aidl::find()? }.update()
 }
 
-/// Does `cargo xtask freeze-api`.
+/// Runs `cargo xtask freeze-api`.
 ///
 /// # Errors
-/// If the sources are not compatible with the last version, or are that version.
+/// If the sources are not compatible with the last version, or equal it.
 pub(crate) fn freeze_api() -> Result<()> {
     ensure_tools(&[ARCHIVE, BPFMT].concat())?;
     Api { root: workspace_root(), aidl: &Aidl::find()? }.freeze().map(drop)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The stubs of the interfaces by AOSP's own compiler, a crate for each package as Soong puts them
-//! together.
+//! Generates the stubs of the interfaces with AOSP's own compiler, as one crate for each package,
+//! like Soong.
 
 use std::fs;
 use std::path::Path;
@@ -13,21 +13,21 @@ use crate::process::workspace_root;
 
 /// A module of stubs.
 pub(super) struct Stubs {
-    /// What Android.bp calls it.
+    /// Its name in Android.bp.
     pub(super) module: &'static str,
     pub(super) crate_name: &'static str,
-    /// Where its package is, below the workspace's root.
+    /// The folder of its package, below the workspace's root.
     sources: &'static str,
-    /// As a path.
+    /// The package as a path.
     package: &'static str,
     /// Crates whose types it uses.
     pub(super) imports: &'static [&'static str],
 }
 
-/// The platform's interfaces, whose files are written down for cargo.
+/// The platform's interfaces, whose files are copied into this project.
 const PLATFORM: &str = "aidl/platform";
 
-/// All that modules of Android.bp use: Anion's own, and the platform's.
+/// All stubs that modules of Android.bp use: Anion's own, and the platform's.
 pub(super) const STUBS: [Stubs; 4] = [
     Stubs {
         module: "vendor.anion.allocator-V2-rust",
@@ -60,15 +60,15 @@ pub(super) const STUBS: [Stubs; 4] = [
 ];
 
 impl Stubs {
-    /// Compiles them, and writes the crate's root below `to`.
+    /// Compiles the interfaces, and writes the crate's root below `to`.
     ///
     /// # Errors
-    /// If the compiler cannot be had or refuses them.
+    /// If the compiler is unavailable or refuses them.
     pub(super) fn write(&self, to: &Path) -> Result<()> {
         let generated = to.join("generated");
         let aidl = Aidl::find()?;
         let answer = if self.sources == PLATFORM {
-            // What the platform's own module says.
+            // The values of the platform's own module.
             Answer { version: 2, hash: "9499fec09c544e9de5be3c87125721600f8ade66".to_owned() }
         } else {
             Api { root: workspace_root(), aidl: &aidl }.answer()?
@@ -82,7 +82,7 @@ impl Stubs {
     }
 
     /// Returns the crate's root: its modules at the package's path, and every type under its
-    /// mangled name, those of imports included.
+    /// mangled name, including imported types.
     fn root(&self, generated: &Path, names: &[String]) -> String {
         let package = generated.join(self.package);
         let file = |name: &String| package.join(format!("{name}.rs")).display().to_string();

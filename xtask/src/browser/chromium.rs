@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Chromium without a window: what it makes of a page, in pixels.
+//! Runs Chromium without a window, and measures the page that it draws.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,11 +15,11 @@ use crate::process::line_of;
 /// Width of the window, in pixels.
 const WIDTH: f64 = 1080.0;
 
-/// The lowest text that can be read, in pixels.
+/// The smallest height of readable text, in pixels.
 const LEGIBLE: f64 = 9.0;
 
-/// Where the elements of pictures are: appended to a copy of the page, since the page itself has no
-/// script.
+/// A script that reports the positions of charts' elements. It is appended to a copy of the page,
+/// since the page itself has no script.
 const SCRIPT: &str = r#"<script>
 const drawn = {height: document.documentElement.scrollHeight, width: document.documentElement.scrollWidth, boxes: []};
 for (const picture of document.querySelectorAll("section svg"))
@@ -34,12 +34,12 @@ result.textContent = JSON.stringify(drawn);
 document.body.append(result);
 </script>"#;
 
-/// Chromium, with a directory for what it writes.
+/// Chromium, with a directory for its output.
 pub(super) struct Chromium<'a> {
     pub(super) scratch: &'a Path,
 }
 
-/// The place of an element, in pixels.
+/// The position of an element, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Extent {
     left: f64,
@@ -49,8 +49,7 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    /// Returns whether two boxes cover common pixels, with some tolerance for the empty space
-    /// around letters.
+    /// Returns whether two boxes overlap, with a tolerance for the empty space around letters.
     fn overlaps(&self, other: &Self) -> bool {
         let common = |begin: f64, length: f64, other: f64, others: f64| {
             (begin + length).min(other + others) - begin.max(other) > 2.0
@@ -60,18 +59,18 @@ impl Extent {
     }
 }
 
-/// What Chromium drew.
+/// The drawn elements.
 #[derive(Debug)]
 pub(super) struct Drawn {
     /// Of the page, in pixels.
     pub(super) height: f64,
     width: f64,
-    /// By section, picture, and class of the element or its name.
+    /// By section, chart, and the element's class or name.
     boxes: BTreeMap<[String; 3], Vec<Extent>>,
 }
 
 impl Chromium<'_> {
-    /// Returns where the elements of the page's pictures are.
+    /// Returns the positions of the elements in the page's charts.
     ///
     /// # Errors
     /// If Chromium cannot be started or does not run the page's script.
@@ -87,10 +86,10 @@ impl Chromium<'_> {
         parse(json)
     }
 
-    /// Writes a picture of the page, as high as it is.
+    /// Writes a screenshot of the whole page.
     ///
     /// # Errors
-    /// If Chromium cannot be started or does not write it.
+    /// If Chromium cannot be started or does not write the file.
     pub(super) fn take_picture(&self, page: &Path, height: f64, place: &Path) -> Result<()> {
         let mut option = OsString::from("--screenshot=");
         option.push(place);
@@ -99,8 +98,8 @@ impl Chromium<'_> {
         Ok(())
     }
 
-    /// Returns Chromium with a window of this height. It needs no sandbox: the page is our own, and
-    /// has no script but ours.
+    /// Returns Chromium with a window of this height. It needs no sandbox: the page and its script
+    /// are this project's own.
     fn start(&self, height: f64) -> Command {
         let mut command = Command::new("chromium-headless-shell");
         command.args([
@@ -117,8 +116,8 @@ impl Chromium<'_> {
     }
 }
 
-/// Returns what Chromium writes to standard output. It complains of what a machine without a
-/// desktop lacks; that is shown only if it fails.
+/// Returns Chromium's standard output. Its messages about the missing desktop are shown only if it
+/// fails.
 fn quietly(command: &mut Command) -> Result<String> {
     let line = line_of(command);
     let output = command.output().with_context(|| format!("cannot start `{line}`"))?;
@@ -134,7 +133,7 @@ fn address(page: &Path) -> OsString {
     address
 }
 
-/// Reads what the script found.
+/// Parses the script's output.
 fn parse(json: &str) -> Result<Drawn> {
     let value: Value = serde_json::from_str(json).context("the script wrote no JSON")?;
     let number = |value: &Value| value.as_f64().context("a number");
@@ -149,13 +148,13 @@ fn parse(json: &str) -> Result<Drawn> {
 }
 
 impl Drawn {
-    /// Returns the elements of this class, or of this name without a class, in a section's picture.
+    /// Returns the elements of this class, or of this name without a class, in a section's chart.
     pub(super) fn boxes(&self, section: &str, picture: &str, element: &str) -> &[Extent] {
         self.boxes.get(&[section, picture, element].map(str::to_owned)).map_or(&[], Vec::as_slice)
     }
 
-    /// Returns what cannot be seen or read: texts that are too small, on each other or outside the
-    /// page, and a page that is wider than the window.
+    /// Returns the faults: text that is too small, overlaps other text or is outside the page, and
+    /// a page that is wider than the window.
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if self.width > WIDTH {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl report` in a browser: the page that it writes after a camera pipeline has run is
-//! rendered by Chromium. A test measures what is drawn; `cargo xtask screenshots` takes the
-//! pictures of docs/.
+//! Renders the page of `anionctl report`, after a run of the camera pipeline, with Chromium. A test
+//! measures the drawn elements; `cargo xtask screenshots` writes the pictures of docs/.
 
 mod chromium;
 mod scene;
@@ -18,16 +17,16 @@ use crate::process::workspace_root;
 use crate::tally::Tally;
 use crate::tools::ensure_tools;
 
-/// The picture of the page, below the root of the checkout.
+/// The screenshot of the page, below the root of the checkout.
 const PICTURE: &str = "docs/report.png";
 
-/// The most that the picture may have: it is in every copy of the repository.
+/// Largest size of the screenshot in bytes, because every copy of the repository contains it.
 const MAX_BYTES: u64 = 150_000;
 
-/// Does `cargo xtask screenshots`.
+/// Runs `cargo xtask screenshots`.
 ///
 /// # Errors
-/// As [`check`], and if the picture is larger than documents should have.
+/// As [`check`], and if the screenshot is too large for documents.
 pub(crate) fn write() -> Result<()> {
     ensure_tools(&[LINKER, BROWSER].concat())?;
     let scratch = tempfile::tempdir().context("no scratch directory")?;
@@ -44,7 +43,7 @@ pub(crate) fn write() -> Result<()> {
     Ok(())
 }
 
-/// Puts the socket of an installed service in the place of the one that was used: documents name no
+/// Replaces the socket in the page with that of an installed service: documents contain no
 /// directories of one machine.
 fn name_installed_socket(page: &Path, scratch: &Path) -> Result<()> {
     let text = fs::read_to_string(page).context("cannot read the page")?;
@@ -53,22 +52,21 @@ fn name_installed_socket(page: &Path, scratch: &Path) -> Result<()> {
     fs::write(page, text.replace(&used, "/run/anion/allocator.sock")).context("cannot write the page")
 }
 
-/// Checks that everything that the page is for is drawn, where it can be seen, and that all texts
-/// can be read.
+/// Checks that all parts of the page are drawn and visible, and that all texts are readable.
 ///
 /// # Errors
-/// If not, or if the page cannot be made or rendered.
+/// If not, or if the page cannot be written or rendered.
 pub(crate) fn check(tally: &mut Tally) -> Result<()> {
     let scratch = tempfile::tempdir().context("no scratch directory")?;
     let page = scene::report(scratch.path())?;
     judge(&Chromium { scratch: scratch.path() }.measure(&page)?, tally)
 }
 
-/// Checks what [`check`] is for.
+/// Checks the drawn elements for [`check`].
 fn judge(drawn: &Drawn, tally: &mut Tally) -> Result<()> {
     let mut faults = drawn.faults();
-    // Class of the picture, class or name of the element, how many, least width and height in
-    // pixels of the largest.
+    // Class of the chart, class or name of the element, the least number, and the least width and
+    // height in pixels of the largest one.
     for (picture, element, least, [width, height]) in [
         ("steps", "line", 1, [500.0, 50.0]),
         ("steps", "area", 1, [500.0, 50.0]),

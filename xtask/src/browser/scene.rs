@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the pictures show: a service whose memory for cameras a pipeline and some programs have
-//! used.
+//! Prepares the scene of the screenshots: a service whose camera heap a pipeline and some programs
+//! have used.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,11 +14,11 @@ use crate::process::{leashed, run};
 use crate::release::{self, Programs};
 use crate::server::Server;
 
-/// The heap whose pictures are looked at.
+/// The heap whose charts are checked.
 pub(super) const HEAP: &str = "camera";
 
-/// Memory that is set aside for cameras, which requests that name no heap get first; ordinary
-/// memory for all else.
+/// A heap for cameras with memory that is set aside, which the service tries first, and a heap with
+/// ordinary memory.
 const HEAPS: &str = r#"/dts-v1/;
 / {
     anion {
@@ -29,10 +29,10 @@ const HEAPS: &str = r#"/dts-v1/;
 };
 "#;
 
-/// The service's socket in its directory: the page shows it.
+/// The name of the service's socket, which the page shows.
 pub(super) const SOCKET: &str = "allocator.sock";
 
-/// Sizes of the buffers that programs hold or give back, so that free memory is in several pieces.
+/// Sizes of the buffers that programs hold or release, so that free memory is fragmented.
 const SIZES: [(&str, bool); 9] = [
     ("3M", true),
     ("2M", false),
@@ -45,10 +45,10 @@ const SIZES: [(&str, bool); 9] = [
     ("2M", true),
 ];
 
-/// How long the service may take to start.
+/// Longest time for the service to start.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How often the pipeline runs: the second run gets the buffers of the first from the pool.
+/// Runs of the pipeline: the second one gets the buffers of the first from the pool.
 const RUNS: u32 = 3;
 
 /// A program that holds buffers until this is dropped.
@@ -56,16 +56,17 @@ struct Holder(Child);
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if it has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Starts a service in `scratch`, has it used, and returns the page that `anionctl report` writes.
+/// Starts a service in `scratch`, uses it, and returns the path of the page that `anionctl report`
+/// writes.
 ///
 /// # Errors
-/// If something cannot be built or started, or does not do what it is for.
+/// If a program cannot be built or started, or fails.
 pub(super) fn report(scratch: &Path) -> Result<PathBuf> {
     let programs = release::build()?;
     let pipeline = release::build_example("camera_pipeline")?;
@@ -90,8 +91,8 @@ fn anionctl(programs: &Programs, scratch: &Path) -> Command {
     command
 }
 
-/// Has programs hold and release buffers, the pipeline run, and a request refused. Returns those
-/// that still hold buffers.
+/// Lets programs hold and release buffers, runs the pipeline, and causes a refusal. Returns the
+/// programs that still hold buffers.
 fn use_memory(programs: &Programs, pipeline: &Path, scratch: &Path) -> Result<Vec<Holder>> {
     let mut kept = Vec::new();
     let mut released = Vec::new();
@@ -100,7 +101,7 @@ fn use_memory(programs: &Programs, pipeline: &Path, scratch: &Path) -> Result<Ve
         if is_kept { kept.push(holder) } else { released.push(holder) }
     }
     drop(released);
-    // What they had is free again, between what is kept.
+    // Frees the released memory between the held buffers.
     run(anionctl(programs, scratch).arg("trim"))?;
     for _ in 0..RUNS {
         let mut pipeline = leashed(pipeline);
@@ -113,7 +114,7 @@ fn use_memory(programs: &Programs, pipeline: &Path, scratch: &Path) -> Result<Ve
     Ok(kept)
 }
 
-/// Starts a program that holds a buffer; returns once it does.
+/// Starts a program that holds a buffer, and waits until it does.
 fn hold(programs: &Programs, scratch: &Path, size: &str) -> Result<Holder> {
     let mut command = anionctl(programs, scratch);
     command.args(["alloc", "--heap", HEAP, "--size", size, "--hold", "1h"]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Debian's package manager, with the system's configuration or with one of its own.
+//! Runs Debian's package manager with the system's configuration, or with a private one.
 
 use std::fs;
 use std::iter;
@@ -13,17 +13,17 @@ use crate::needs::KEYRING;
 use crate::process::{output_of, run};
 use crate::tools::{apt_update, is_root};
 
-/// A suite that the running system need not list among its sources.
+/// A suite of Debian. The running system need not list it in its sources.
 #[derive(Debug)]
 pub(crate) struct Suite {
-    /// What the archive calls itself; the system must list some suite of it, whose mirror is used.
+    /// The archive's label. The system must list a suite of the archive, whose mirror is used.
     pub(crate) archive: &'static str,
     pub(crate) name: &'static str,
-    /// Architectures whose packages are wanted beside this machine's own.
+    /// Additional architectures.
     pub(crate) foreign: &'static [&'static str],
 }
 
-/// Package lists of a private configuration are fetched again when they are older than this.
+/// Maximal age of the package lists of a private configuration.
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A configuration of apt.
@@ -39,12 +39,12 @@ impl Apt {
         Self { private: None }
     }
 
-    /// Uses one suite alone, with lists in `cache`, from the mirror that the system uses. The
-    /// system's own configuration is read, never changed.
+    /// Uses only one suite, with lists in `cache`, from the system's mirror. Reads the system's
+    /// configuration, and never changes it.
     ///
     /// # Errors
-    /// If the system lists no mirror of the archive, or the lists are not there and cannot be
-    /// fetched.
+    /// If the system lists no mirror of the archive, or the lists are missing and cannot be
+    /// downloaded.
     pub(crate) fn of_suite(suite: &Suite, cache: &Path) -> Result<Self> {
         let dir = cache.join("apt").join(suite.name);
         let state = dir.join("state");
@@ -90,19 +90,19 @@ impl Apt {
         command
     }
 
-    /// Returns whether this user may fetch the package lists.
+    /// Returns whether this user may download the package lists.
     pub(crate) fn may_refresh(&self) -> bool {
         self.private.is_some() || is_root()
     }
 
-    /// Fetches the package lists.
+    /// Downloads the package lists.
     ///
     /// # Errors
-    /// If the mirror does not answer, or the lists are the system's and this is not root.
+    /// If the mirror does not answer, or the lists are the system's and this process is not root.
     pub(crate) fn refresh(&self) -> Result<()> {
         let Some(dir) = &self.private else { return apt_update() };
         println!("fetching the package lists of Debian {}", dir.file_name().unwrap_or_default().display());
-        // Without the option, apt-get exits with 0 when it could fetch nothing.
+        // Without the option, apt-get exits with 0 even if it could download nothing.
         run(self.command("apt-get").args(["-qq", "-o", "APT::Update::Error-Mode=any", "update"]))?;
         fs::write(dir.join("fetched"), "").context("cannot note that the package lists are fresh")
     }
@@ -116,8 +116,8 @@ impl Apt {
         Ok(names.lines().map(str::to_owned).collect())
     }
 
-    /// Returns these packages and all that they depend on, sorted; none if there are none. Of
-    /// alternatives all are there, of packages that do not exist but are provided none.
+    /// Returns these packages and all of their dependencies, sorted; none for no packages. Includes
+    /// all alternatives, and no virtual packages.
     ///
     /// # Errors
     /// If there is no such package.
@@ -151,18 +151,18 @@ impl Apt {
         let mut command = self.command("apt-cache");
         let records = output_of(command.args(["show", "--no-all-versions"]).args(packages))?;
         let shown = shown(&records);
-        // One that others provide would be shown under their names.
+        // A virtual package would be shown under the names of its providers.
         let is_each =
             packages.iter().map(|name| name.split(':').next()).eq(shown.iter().map(|(name, _)| Some(*name)));
         ensure!(is_each, "apt does not show these packages one by one: {}", packages.join(", "));
         Ok(shown.into_iter().map(|(_, version)| version.to_owned()).collect())
     }
 
-    /// Downloads packages, each a name and a version, and unpacks them over what is in `into`. The
-    /// archives are verified by apt.
+    /// Downloads packages, each a name and a version, and unpacks them over the contents of `into`.
+    /// apt verifies the archives.
     ///
     /// # Errors
-    /// If the mirror has no such version (any more) or an archive is damaged.
+    /// If the mirror does not have the version, or an archive is damaged.
     pub(crate) fn unpack(&self, packages: &[(String, String)], into: &Path) -> Result<()> {
         let scratch = tempfile::tempdir().context("no scratch directory")?;
         let wanted: Vec<String> =
@@ -179,7 +179,7 @@ impl Apt {
     }
 }
 
-/// Returns what a private configuration says, on top of the system's.
+/// Returns the text of a private configuration, which extends the system's.
 fn configuration(dir: &Path, foreign: &[&str]) -> Result<String> {
     let own = output_of(Command::new("dpkg").arg("--print-architecture"))?;
     let all = iter::once(own.trim()).chain(foreign.iter().copied().filter(|name| *name != own.trim()));
@@ -199,10 +199,10 @@ fn configuration(dir: &Path, foreign: &[&str]) -> Result<String> {
     ))
 }
 
-/// Returns where the system gets the suites of `archive` from.
+/// Returns the mirror from which the system gets the suites of `archive`.
 ///
 /// # Errors
-/// If its sources name no mirror of it, or Debian's keys are not there.
+/// If its sources list no mirror of it, or Debian's keys are missing.
 pub(crate) fn mirror(archive: &str) -> Result<String> {
     ensure!(
         Path::new(KEYRING.program).is_file(),
@@ -221,7 +221,7 @@ pub(crate) fn mirror(archive: &str) -> Result<String> {
     if let Some(uri) = uri_of(&listed()?, archive) {
         return Ok(uri);
     }
-    // An archive's name is known once its lists are there.
+    // An archive's label is known only after its lists were downloaded.
     if is_root() {
         apt_update()?;
         if let Some(uri) = uri_of(&listed()?, archive) {
@@ -234,14 +234,14 @@ pub(crate) fn mirror(archive: &str) -> Result<String> {
     )
 }
 
-/// Returns the first repository of `archive` in lines of its label and its URI.
+/// Returns the first repository of `archive`, from lines of label and URI.
 fn uri_of(listed: &str, archive: &str) -> Option<String> {
     let mut pairs = listed.lines().filter_map(|line| line.rsplit_once(' '));
     pairs.find(|(label, _)| *label == archive).map(|(_, uri)| uri.to_owned())
 }
 
-/// Returns the packages of what `apt-cache depends` prints: lines that are not indented. Those in
-/// angle brackets do not exist.
+/// Returns the packages in the output of `apt-cache depends`: lines that are not indented. Skips
+/// those in angle brackets, which do not exist.
 fn named(listed: &str) -> Vec<String> {
     let mut names: Vec<_> =
         listed.lines().filter(|line| !line.starts_with([' ', '|', '<'])).map(str::to_owned).collect();
@@ -250,14 +250,14 @@ fn named(listed: &str) -> Vec<String> {
     names
 }
 
-/// Returns the names and versions in the records that `apt-cache show` prints.
+/// Returns the names and versions in the output of `apt-cache show`.
 fn shown(records: &str) -> Vec<(&str, &str)> {
     let field =
         |name: &'static str| records.lines().filter_map(move |line| line.strip_prefix(name)).map(str::trim);
     field("Package: ").zip(field("Version: ")).collect()
 }
 
-/// Returns what is in a directory, sorted.
+/// Returns the entries of a directory, sorted.
 fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let list = || -> std::io::Result<Vec<PathBuf>> {
         fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect()
@@ -270,7 +270,7 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
 /// Returns the only entry of a directory.
 ///
 /// # Errors
-/// If there are more or none.
+/// If there are several or none.
 pub(crate) fn only_entry(dir: &Path) -> Result<PathBuf> {
     let mut entries = entries(dir)?;
     match entries.len() {
@@ -303,7 +303,7 @@ mod tests {
             Debian-Security http://c.example/security/\nDebian http://d.example/debian/\n";
         assert_eq!(uri_of(listed, "Debian").as_deref(), Some("http://b.example/debian/"));
         assert_eq!(uri_of(listed, "Debian-Security").as_deref(), Some("http://c.example/security/"));
-        // What apt prints before the lists are there.
+        // The output of apt before the lists are downloaded.
         assert_eq!(uri_of("$(LABEL) http://b.example/debian/\n", "Debian"), None);
     }
 

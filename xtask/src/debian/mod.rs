@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Packages of Debian that are used without being installed: kernels, what only a newer release
-//! has, other architectures'.
+//! Uses packages of Debian without installing them: kernels, programs of newer releases, and
+//! packages of other architectures.
 
 mod apt;
 mod packages;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Packages unpacked into the cache, once.
+//! Unpacks packages into the cache, once.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,29 +12,28 @@ use flate2::Crc;
 
 use super::apt::{Apt, Suite};
 
-/// Where bundles are, in the cache.
+/// The folder of bundles in the cache.
 const PLACE: &str = "packages";
 
-/// Packages of one suite that are used together: unpacked over one another into a directory of the
-/// cache.
+/// Packages of one suite that are used together. They are unpacked into one directory of the cache.
 #[derive(Debug)]
 pub(crate) struct Bundle {
-    /// What the directory's name starts with.
+    /// The beginning of the directory's name.
     pub(crate) name: &'static str,
     pub(crate) suite: &'static Suite,
-    /// Packages that are unpacked with all that they depend on.
+    /// Packages that are unpacked with all of their dependencies.
     pub(crate) with_dependencies: &'static [&'static str],
-    /// Packages that are unpacked alone. Those of another architecture than this machine's end with
+    /// Packages that are unpacked without dependencies. Those of another architecture end with
     /// `:ARCHITECTURE`.
     pub(crate) alone: &'static [&'static str],
 }
 
 impl Bundle {
-    /// Returns the newest packages, downloaded unless they are in the cache. If they cannot be had,
-    /// those of the cache are taken that came last, and the reason is printed.
+    /// Returns the newest packages, downloaded unless they are in the cache. If they are
+    /// unavailable, prints the reason and returns the last ones in the cache.
     ///
     /// # Errors
-    /// If the suite has not all of them or the download fails, and the cache has none either.
+    /// If the suite lacks one of them or the download fails, and the cache has none either.
     pub(crate) fn obtain(&self, cache: &Path) -> Result<Tree> {
         let root = obtain(self.name, self.suite, cache, |apt| {
             let mut names = apt.with_dependencies(self.with_dependencies)?;
@@ -44,7 +43,7 @@ impl Bundle {
         Ok(Tree { root: root? })
     }
 
-    /// Says that it will be downloaded unless it is in the cache.
+    /// Returns a message that it will be downloaded, unless it is in the cache.
     pub(crate) fn unfetched(&self, cache: &Path) -> Option<String> {
         let names = [self.with_dependencies, self.alone].concat().join(" ");
         (!is_cached(self.name, cache))
@@ -53,11 +52,11 @@ impl Bundle {
 }
 
 /// Returns the directory with the newest packages of these names, downloaded unless they are in the
-/// cache, where the directory's name starts with `name`. If they cannot be had, those of the cache
-/// are taken that came last, and the reason is printed.
+/// cache. The directory's name begins with `name`. If they are unavailable, prints the reason and
+/// returns the last ones in the cache.
 ///
 /// # Errors
-/// If the suite has not all of them or the download fails, and the cache has none either.
+/// If the suite lacks one of them or the download fails, and the cache has none either.
 pub(crate) fn obtain(
     name: &str,
     suite: &Suite,
@@ -75,28 +74,28 @@ pub(crate) fn obtain(
     newest(|| Apt::of_suite(suite, cache), name, fetch, || last_made(name, &all))
 }
 
-/// Returns whether packages that were obtained under this name are in the cache.
+/// Returns whether the cache has packages under this name.
 pub(crate) fn is_cached(name: &str, cache: &Path) -> bool {
     last_made(name, &cache.join(PLACE)).is_some()
 }
 
-/// Returns the directory that was moved to its place last.
+/// Returns the last directory that was moved to the cache.
 fn last_made(name: &str, all: &Path) -> Option<PathBuf> {
     let made = fs::read_dir(all).ok()?.filter_map(|entry| {
         let entry = entry.ok()?;
         let found = entry.file_name().into_string().ok()?;
         let is_ours = found.strip_prefix(name)?.strip_prefix('-')?.len() == SUM_DIGITS;
-        // A rename changes it, and what the packages say of their directory does not.
+        // A rename sets this time; the times in the packages do not affect it.
         let made = entry.metadata().ok()?;
         is_ours.then(|| (made.ctime(), made.ctime_nsec(), entry.path()))
     });
     made.max().map(|(_, _, path)| path)
 }
 
-/// How long the number is that tells bundles of a name apart.
+/// Digits of the number that distinguishes bundles of the same name.
 const SUM_DIGITS: usize = 8;
 
-/// Returns a number for packages in these versions.
+/// Returns a checksum of packages and their versions.
 fn sum(packages: &[(String, String)]) -> u32 {
     let mut sum = Crc::new();
     for (name, version) in packages {
@@ -105,7 +104,7 @@ fn sum(packages: &[(String, String)]) -> u32 {
     sum.sum()
 }
 
-/// What packages were unpacked to.
+/// A directory of unpacked packages.
 #[derive(Debug)]
 pub(crate) struct Tree {
     root: PathBuf,
@@ -117,8 +116,8 @@ impl Tree {
         self.root.join(path)
     }
 
-    /// Returns a program of it, run by the loader and with the libraries that are in the tree, too:
-    /// this machine's may be older.
+    /// Returns a command for one of its programs, with the loader and the libraries of the tree,
+    /// because those of this machine may be older.
     ///
     /// # Errors
     /// If this machine is neither x86-64 nor arm64.
@@ -130,7 +129,7 @@ impl Tree {
         };
         let libraries = self.path("usr/lib").join(triple);
         let mut command = Command::new(libraries.join(loader));
-        // Android's libraries have a directory of their own there.
+        // Android's libraries are in a directory of their own.
         let places = std::env::join_paths([libraries.clone(), libraries.join("android")]);
         command.arg("--library-path").arg(places.context("the cache's path has a colon")?);
         command.arg(self.path(path));
@@ -138,12 +137,12 @@ impl Tree {
     }
 }
 
-/// Returns what `fetch` makes of the packages that apt knows, with package lists that are refreshed
-/// if it fails; what `cached` finds if that fails, too, for which the reason is printed. `what`
-/// names it.
+/// Returns the result of `fetch` for the packages that apt knows. If that fails, refreshes the
+/// package lists and repeats; if that fails, too, prints the reason and returns the result of
+/// `cached`. `what` is the name for messages.
 ///
 /// # Errors
-/// If there is neither.
+/// If both fail.
 pub(crate) fn newest(
     apt: impl FnOnce() -> Result<Apt>,
     what: &str,
@@ -151,7 +150,7 @@ pub(crate) fn newest(
     cached: impl FnOnce() -> Option<PathBuf>,
 ) -> Result<PathBuf> {
     let fetched = apt().and_then(|apt| match fetch(&apt) {
-        // Lists older than the mirror do not know new packages, and name files that are gone.
+        // Lists that are older than the mirror lack new packages, and name removed files.
         Err(_) if apt.may_refresh() => apt.refresh().and_then(|()| fetch(&apt)),
         Err(error) => Err(error.context("if apt's package lists are old, run as root: apt-get update")),
         found => found,
@@ -165,12 +164,10 @@ pub(crate) fn newest(
     })
 }
 
-/// Unpacks packages, each a name and a version, over one another to `place` unless that was done
-/// before.
+/// Unpacks packages, each a name and a version, into `place`, unless that was done before.
 ///
-/// # Errors
-/// If one cannot be had, or `check` does not find what it needs: that is found out now, and not
-/// taken from the cache ever after.
+/// If a package is unavailable, or `check` does not find a required file: then the result is not
+/// kept in the cache.
 pub(crate) fn unpack_once(
     apt: &Apt,
     packages: &[(String, String)],
@@ -187,15 +184,15 @@ pub(crate) fn unpack_once(
     Ok(place.to_owned())
 }
 
-/// What directories with unfinished work are called.
+/// The prefix of directories with unfinished work.
 const UNFINISHED: &str = ".unfinished-";
 
-/// Nothing takes as long as this to fetch or build.
+/// A directory of this age is abandoned: no download or build takes as long.
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Returns a directory in a directory of the cache, removed when dropped: what is made in it is
-/// moved to its place when it is whole, so that neither a run that was stopped leaves half of it
-/// nor two runs at once meet one. What stopped runs have left behind is removed.
+/// Returns a directory in a directory of the cache, which is removed when dropped. Its contents are
+/// moved to their place only when they are complete, so that neither an interrupted run nor two
+/// concurrent runs leave a partial result. Removes what interrupted runs have left.
 ///
 /// # Errors
 /// If it cannot be created.
@@ -216,7 +213,7 @@ pub(crate) fn scratch_in(place: &Path) -> Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(place).context("no scratch directory in the cache")
 }
 
-/// Moves what was made to its place unless another run was quicker.
+/// Moves the result to its place, unless another run was faster.
 ///
 /// # Errors
 /// If it cannot be moved.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask fresh`: README.md's commands on a machine that has nothing but Debian 12 and Rust.
+//! `cargo xtask fresh`: runs README.md's commands on a machine that has only Debian 12 and Rust.
 
 mod root;
 
@@ -48,17 +48,17 @@ enum Part {
     Test,
 }
 
-/// Where the service listens that root starts without arguments.
+/// The socket of a service that root starts without arguments.
 const SOCKET: &str = "/run/anion/allocator.sock";
 
-/// The pid of the service, in its machine.
+/// The file with the service's pid, in its machine.
 const PID_FILE: &str = "/run/fresh.pid";
 
-/// Makes the root, runs the commands in it and prints how that went. Interrupted, it leaves the
+/// Creates the root, runs the commands in it and prints the results. An interruption leaves the
 /// root's directory, but neither mounts nor processes.
 ///
 /// # Errors
-/// If this is not root, the root cannot be made or a command fails.
+/// If this process is not root, the root cannot be created or a command fails.
 pub(crate) fn run(args: &FreshArgs) -> Result<()> {
     ensure!(is_root(), "a root with its own mounts is made: `cargo xtask fresh` has to be run as root");
     let place = args.root.clone().map_or_else(|| cache_dir().map(|cache| cache.join("fresh")), Ok)?;
@@ -106,7 +106,7 @@ fn first_of(role: Role) -> Result<String> {
     command.with_context(|| format!("README.md has no command that is marked {role:?}"))
 }
 
-/// Returns the command of README.md that this part is about.
+/// Returns the command of README.md for this part.
 fn command_of(part: Part) -> Result<String> {
     first_of(match part {
         Part::Serve => Role::Serve,
@@ -114,18 +114,18 @@ fn command_of(part: Part) -> Result<String> {
     })
 }
 
-/// Starts the service, has the command line allocate from it, and ends it.
+/// Starts the service, allocates from it with the command line, and stops it.
 fn serve(machine: &Machine) -> Result<()> {
     let line = command_of(Part::Serve)?;
     println!("\n==> {line}");
-    // A single command, which takes the place of its shell.
+    // A single command, which replaces its shell.
     let mut service = machine.shell(&format!("echo $$ >{PID_FILE}; exec {line}"));
     let server = Server::start(&mut service, &machine.file(SOCKET), readme::PATIENCE)?;
     let client = first_of(Role::Run)?;
     ensure!(client.contains("anionctl"), "README.md's first command for a client is `{client}`");
     println!("\n==> {client}");
     run_command(&mut machine.shell(&client)).with_context(|| format!("`{client}` failed"))?;
-    // `nsenter` is between, and passes no signals on.
+    // `nsenter` is the parent, and forwards no signals.
     server.stop_with(|| run_command(&mut machine.shell(&format!("kill -TERM $(cat {PID_FILE})"))))
 }
 
@@ -139,7 +139,7 @@ fn test(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// Starts two loops for each core. They end with this program.
+/// Starts two loops for each core, which end with this program.
 fn keep_busy() {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     println!("{} loops keep the {cores} cores of this machine busy", 2 * cores);
@@ -157,7 +157,7 @@ fn packages(machine: &Machine) -> Result<BTreeSet<String>> {
     Ok(installed(&output_of(&mut machine.shell("dpkg --get-selections"))?))
 }
 
-/// Returns the names in what `dpkg --get-selections` prints.
+/// Returns the names in the output of `dpkg --get-selections`.
 fn installed(selections: &str) -> BTreeSet<String> {
     let pairs = selections.lines().filter_map(|line| line.split_once(char::is_whitespace));
     pairs.filter(|(_, state)| state.trim() == "install").map(|(name, _)| name.to_owned()).collect()
@@ -167,7 +167,7 @@ fn added<'a>(before: &'a BTreeSet<String>, after: &'a BTreeSet<String>) -> Vec<&
     after.difference(before).map(String::as_str).collect()
 }
 
-/// How the root or a command went.
+/// The result of a step.
 struct Row {
     what: String,
     took: Duration,

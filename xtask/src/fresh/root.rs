@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A minimal Debian 12 in a directory, and a namespace in which it is a machine's root.
+//! Creates a minimal Debian 12 in a directory, and a namespace whose root it is.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -16,23 +16,23 @@ use crate::needs::KEYRING;
 use crate::process::{cargo_home, line_of, output_of, run, workspace_root};
 use crate::tools::ensure_tools;
 
-/// What README.md calls Debian 12.
+/// The suite of Debian 12 in README.md.
 const SUITE: &str = "bookworm";
 
-/// What README.md calls Rust, beside the toolchain: rustc needs a linker and the C library's files
-/// for it.
+/// The packages that README.md requires for Rust, beside the toolchain: rustc needs a linker and
+/// the C library's files for it.
 const LINKER: &str = "gcc,libc6-dev";
 
-/// Certificates that this machine trusts, and those of them that its owner has added.
+/// Certificates that this machine trusts, and those among them that its owner has added.
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const OWN_CERTIFICATES: &str = "/usr/local/share/ca-certificates";
 
-/// Where the checkout is, in the root.
+/// The path of the checkout in the root.
 const CHECKOUT: &str = "/root/anion";
 
 const ENTER: &str = include_str!("enter.sh");
 
-/// A Debian in a directory of its own, locked until this is dropped.
+/// A Debian in its own directory, which is locked until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Root {
     place: PathBuf,
@@ -40,11 +40,11 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// Makes the root in `place` from packages that are downloaded now, with a clone of the
-    /// checkout's last commit. What an earlier run has left there is removed.
+    /// Creates the root in `place` from packages that are downloaded now, with a clone of the
+    /// checkout's last commit. Removes the root of an earlier run.
     ///
     /// # Errors
-    /// If `place` has something else in it or is in use, a package cannot be had, or this machine's
+    /// If `place` contains other files or is in use, a package is unavailable, or this machine's
     /// toolchain has no directory of its own.
     pub(crate) fn make(place: &Path) -> Result<Self> {
         ensure_tools(FRESH)?;
@@ -65,7 +65,7 @@ impl Root {
         Ok(root)
     }
 
-    /// Takes a directory that is empty or has been one of these before.
+    /// Locks a directory that is empty or was created by an earlier run.
     fn claim(place: &Path) -> Result<Self> {
         fs::create_dir_all(place).with_context(|| format!("cannot create {}", place.display()))?;
         let place = place.canonicalize().with_context(|| format!("cannot use {}", place.display()))?;
@@ -88,7 +88,8 @@ impl Root {
         self.place.join("root")
     }
 
-    /// Adds what makes it reach the registries as this machine does, and the way in.
+    /// Adds the configuration with which this machine reaches the registries, and the script that
+    /// enters the root.
     fn equip(&self) -> Result<()> {
         for file in ["/etc/resolv.conf", "/etc/hosts", CERTIFICATES] {
             if Path::new(file).is_file() {
@@ -96,7 +97,7 @@ impl Root {
             }
         }
         if Path::new(OWN_CERTIFICATES).is_dir() {
-            // A step that installs the package ca-certificates makes a new file of them.
+            // A step that installs the package ca-certificates generates a new file from them.
             for entry in fs::read_dir(OWN_CERTIFICATES).context("cannot list the certificates")?.flatten() {
                 if entry.path().is_file() {
                     copy(&entry.path(), &self.inside(OWN_CERTIFICATES).join(entry.file_name()))?;
@@ -104,8 +105,8 @@ impl Root {
             }
         }
         if let Some(home) = cargo_home() {
-            // Of all that is in cargo's home, this alone may name a registry. Its credentials stay
-            // here.
+            // Of the files in cargo's home, only this one may name a registry. Credentials are not
+            // copied.
             for name in ["config.toml", "config"].map(|name| home.join(name)) {
                 if name.is_file() {
                     copy(&name, &self.inside("/root/.cargo/config.toml"))?;
@@ -140,7 +141,7 @@ impl Root {
         fs::write(self.script(), script).context("cannot write the way into the root")
     }
 
-    /// Returns a place in the root, by its path there.
+    /// Returns the path of a file in the root from outside.
     fn inside(&self, path: &str) -> PathBuf {
         self.path().join(path.trim_start_matches('/'))
     }
@@ -149,7 +150,7 @@ impl Root {
         self.place.join("enter.sh")
     }
 
-    /// Clones the checkout's last commit, as a user would have it.
+    /// Clones the checkout's last commit, as a user would get it.
     fn clone_checkout(&self) -> Result<()> {
         let mut git = Command::new("git");
         git.args(["clone", "--quiet", "--no-hardlinks"]).arg(workspace_root());
@@ -162,25 +163,25 @@ impl Root {
         Ok(())
     }
 
-    /// Returns how a shell in the root is started.
+    /// Returns the command that starts a shell in the root.
     pub(crate) fn way_in(&self) -> String {
         let mut command = Command::new("unshare");
         command.args(NAMESPACE).arg("sh").arg(self.script()).args(environment(std::env::vars()));
         line_of(command.arg("bash"))
     }
 
-    /// Removes the root; its directory stays, for the next.
+    /// Removes the root. Its directory stays for the next run.
     ///
     /// # Errors
-    /// If something in it cannot be removed.
+    /// If a file in it cannot be removed.
     pub(crate) fn remove(self) -> Result<()> {
         let path = self.path();
         fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))
     }
 }
 
-/// A namespace in which a [`Root`] is the root. All processes in it are killed when this is
-/// dropped, and when this program ends in whatever way; its mounts go with the last of them.
+/// A namespace in which a [`Root`] is the root. All its processes are killed when this is dropped,
+/// and when this program ends. Its mounts end with the last process.
 #[derive(Debug)]
 pub(crate) struct Machine {
     /// `unshare`, which waits for the namespace's first process.
@@ -188,13 +189,13 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Makes the machine's namespaces and mounts.
+    /// Creates the machine's namespaces and mounts.
     ///
     /// # Errors
     /// If the kernel refuses a namespace or a mount.
     pub(crate) fn boot(root: &Root) -> Result<Self> {
         let mut command = contained("sh");
-        // As a machine's first process, the shell waits for processes that have lost their parents.
+        // As the first process, the shell waits for orphaned processes.
         command.arg(root.script()).args(["sh", "-c", "echo ready; sleep infinity & wait"]);
         let line = line_of(&command);
         let first = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
@@ -206,8 +207,7 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Returns a command of a shell in the machine's checkout, with the few variables that a new
-    /// user has.
+    /// Returns a shell command in the machine's checkout, with the few variables of a new user.
     pub(crate) fn shell(&self, line: &str) -> Command {
         let of = |kind: &str| format!("/proc/{}/ns/{kind}", self.first.id());
         let mut command = Command::new("nsenter");
@@ -216,7 +216,7 @@ impl Machine {
         command
     }
 
-    /// Returns a file of the machine, as this program can open it.
+    /// Returns the path of the machine's file for this program.
     pub(crate) fn file(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.first.id()))
     }
@@ -224,7 +224,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // The kernel kills the namespace's first process with it, and all others with that one.
+        // The kernel kills the namespace's first process with `unshare`, and then all others.
         let _ = self.first.kill();
         let _ = self.first.wait();
     }
@@ -232,16 +232,16 @@ impl Drop for Machine {
 
 const NAMESPACE: [&str; 5] = ["--mount", "--pid", "--fork", "--kill-child", "--"];
 
-/// Returns a program in namespaces of its own, killed with all that it starts when this program
-/// ends. `unshare` holds back SIGTERM, so it has to be SIGKILL.
+/// Returns a program in its own namespaces. It is killed with all of its children when this program
+/// ends. `unshare` blocks SIGTERM, so the signal is SIGKILL.
 fn contained(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "unshare"]).args(NAMESPACE).arg(program);
     command
 }
 
-/// Returns the words of `env` for a user who has just logged in: no variable of this machine but
-/// those that say how registries are reached.
+/// Returns the arguments of `env` for a user who has just logged in. Of this machine's variables,
+/// keeps only those for reaching registries.
 fn environment(machine: impl Iterator<Item = (String, String)>) -> Vec<String> {
     let is_needed = |name: &str| {
         let cargo = ["CARGO_HTTP_", "CARGO_NET_", "CARGO_SOURCE_", "CARGO_REGISTRIES_"];
@@ -260,7 +260,7 @@ fn environment(machine: impl Iterator<Item = (String, String)>) -> Vec<String> {
     words
 }
 
-/// Returns what a Debian's sources list, from these mirrors.
+/// Returns the sources list of a Debian with these mirrors.
 fn sources(debian: &str, security: &str) -> [String; 3] {
     let keyring = KEYRING.program;
     [
@@ -270,13 +270,13 @@ fn sources(debian: &str, security: &str) -> [String; 3] {
     ]
 }
 
-/// Returns, of what `apt-config dump` prints, how archives are reached and how old they may be, as
-/// options for mmdebstrap, which leaves them in the root.
+/// Returns the settings in the output of `apt-config dump` for reaching archives and for their age,
+/// as options for mmdebstrap, which stores them in the root.
 pub(crate) fn acquire_options(dump: &str) -> Vec<String> {
     let wanted = ["http::", "https::", "Check-", "Retries ", "ForceIPv"];
     let is_wanted = |line: &&str| {
         let name = line.strip_prefix("Acquire::").unwrap_or_default();
-        // An empty value is apt's own.
+        // An empty value is apt's default.
         wanted.iter().any(|prefix| name.starts_with(prefix)) && !line.ends_with(" \"\";")
     };
     dump.lines().filter(is_wanted).map(|line| format!("--aptopt={line}")).collect()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask dist`: the tree as a package of Debian.
+//! `cargo xtask dist`: packs the tree as a package of Debian.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -30,7 +30,7 @@ pub(crate) struct DistArgs {
     lint: bool,
 }
 
-/// How lintian shows everything that it finds, and fails on it.
+/// Options with which lintian shows all findings, and fails on each.
 const LINT: [&str; 6] = [
     "--allow-root",
     "--display-info",
@@ -40,14 +40,14 @@ const LINT: [&str; 6] = [
     "--fail-on=error,warning,info,pedantic,experimental",
 ];
 
-/// The scripts that dpkg runs, from `etc/debian`.
+/// The maintainer scripts that dpkg runs, from `etc/debian`.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
-/// When this version was released, for the package's changelog.
+/// The release date of this version, for the package's changelog.
 const RELEASED: &str = "Fri, 27 Nov 2026 00:00:00 +0000";
 
-/// What programs may be linked with: the library, and the package that has it, with the least
-/// version where the symbols do not tell.
+/// Libraries that programs may be linked with: the library, and its package, with the least version
+/// if the symbols do not determine it.
 const LIBRARIES: [(&str, &str); 4] = [
     ("libc.so.6", "libc6"),
     ("libm.so.6", "libc6"),
@@ -55,7 +55,7 @@ const LIBRARIES: [(&str, &str); 4] = [
     ("libgcc_s.so.1", "libgcc-s1 (>= 4.2)"),
 ];
 
-/// Builds the programs and the package, has it checked if wanted, and says where it is.
+/// Builds the programs and the package, checks it if requested, and prints its path.
 ///
 /// # Errors
 /// As [`package`], and if the build or the check fails.
@@ -75,19 +75,19 @@ pub(crate) fn dist(args: &DistArgs) -> Result<()> {
     Ok(())
 }
 
-/// How what is in a package is packed.
+/// The compression of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Packing {
-    /// As Debian packs it; Debian 11's dpkg reads no zstd.
+    /// Debian's compression; dpkg of Debian 11 reads no zstd.
     Xz,
-    /// Not at all: an emulated machine takes seconds to unpack.
+    /// No compression: an emulated machine takes seconds to unpack.
     None,
 }
 
-/// Makes the package of this version in a folder. Returns its path.
+/// Creates the package of this version in a folder. Returns its path.
 ///
 /// # Errors
-/// If a program is linked with a library that no known package has, or a file cannot be written.
+/// If a program is linked with a library of no known package, or a file cannot be written.
 pub(crate) fn package(
     programs: &Programs,
     version: &str,
@@ -142,7 +142,7 @@ pub(crate) fn package(
     Ok(package)
 }
 
-/// Returns the packages of the libraries that `readelf -d` lists.
+/// Returns the packages of the libraries in the output of `readelf -d`.
 fn libraries(text: &str) -> Result<BTreeSet<&'static str>> {
     let needed = text.lines().filter(|line| line.contains("(NEEDED)"));
     needed
@@ -156,7 +156,7 @@ fn libraries(text: &str) -> Result<BTreeSet<&'static str>> {
         .collect()
 }
 
-/// Returns the newest version of the C library whose symbols `readelf -V` lists.
+/// Returns the newest version of the C library among the symbols in the output of `readelf -V`.
 fn newest_glibc(text: &str) -> Option<(u32, u32)> {
     let words = text.split_whitespace().filter_map(|word| word.strip_prefix("GLIBC_"));
     words
@@ -167,7 +167,7 @@ fn newest_glibc(text: &str) -> Option<(u32, u32)> {
         .max()
 }
 
-/// Packs every manual page, as Debian has them.
+/// Compresses every manual page, as Debian requires.
 fn compress_pages(folder: &Path) -> Result<()> {
     for page in files_of(folder)? {
         let text = fs::read(&page).context("a page cannot be read")?;
@@ -179,7 +179,7 @@ fn compress_pages(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Adds the copyright, the changelog in Debian's form, and what lintian is not to complain of.
+/// Adds the copyright, the changelog in Debian's form, and lintian's overrides.
 fn document(share: &Path, version: &str) -> Result<()> {
     let folder = share.join("doc/anion");
     tree::write(&folder.join("copyright"), 0o644, read("etc/debian/copyright")?.as_bytes())?;
@@ -194,7 +194,7 @@ fn document(share: &Path, version: &str) -> Result<()> {
     write_packed(&folder.join("changelog.gz"), changelog.as_bytes())
 }
 
-/// Writes a file packed by gzip, the same bytes for the same text.
+/// Writes a file compressed by gzip; the same text gives the same bytes.
 fn write_packed(path: &Path, text: &[u8]) -> Result<()> {
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut packed = GzBuilder::new().mtime(0).write(file, Compression::best());
@@ -216,7 +216,7 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Returns the files that are below a place of the root, without the root.
+/// Returns the files below a path of the root, relative to the root.
 fn relative<'a>(files: &'a [PathBuf], root: &'a Path, place: &'a str) -> impl Iterator<Item = &'a Path> {
     files.iter().filter_map(move |file| file.strip_prefix(root).ok().filter(|path| path.starts_with(place)))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask install`: the service, its command line and all that a machine with systemd needs
-//! to run them, as one tree. `deb.rs` makes a package of it.
+//! `cargo xtask install`: installs the service, its command line and all files that a machine with
+//! systemd needs to run them, as one tree. `deb.rs` packs it.
 
 mod deb;
 mod tree;
@@ -31,7 +31,7 @@ pub(crate) struct InstallArgs {
     prefix: PathBuf,
 }
 
-/// Builds the programs and installs the tree. A configuration that is there already is kept.
+/// Builds the programs and installs the tree. Keeps an existing configuration.
 ///
 /// # Errors
 /// If the build fails, or a file cannot be written.
@@ -49,7 +49,7 @@ pub(crate) fn install(args: &InstallArgs) -> Result<()> {
     Ok(())
 }
 
-/// What is in the package, but for the pages of `anionctl`'s commands.
+/// The files of the package, except the pages of `anionctl`'s commands.
 const EXPECTED: [&str; 23] = [
     "/etc/anion/heaps.dts",
     "/usr/bin/anionctl",
@@ -76,11 +76,11 @@ const EXPECTED: [&str; 23] = [
     "/usr/share/zsh/vendor-completions/_aniond",
 ];
 
-/// Makes the package and checks what is in it; a guest with systemd installs it
-/// (`cargo xtask vm --systemd`).
+/// Creates the package and checks its files. A guest with systemd installs it (`cargo xtask vm
+/// --systemd`).
 ///
 /// # Errors
-/// If it cannot be made, or something is missing, unexpected, or not root's.
+/// If it cannot be created, or a file is missing, unexpected, or not owned by root.
 pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     let scratch = tempfile::tempdir().context("no scratch directory")?;
     let programs = release::build()?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The tree that is installed.
+//! Writes the tree that is installed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,10 +11,11 @@ use anyhow::{Context, Result};
 use crate::process::{output_of, without_settings, workspace_root};
 use crate::release::Programs;
 
-/// Where the machine's service reads its heaps. An administrator changes it, so it is not replaced.
+/// The heap configuration of the machine's service. Administrators change it, so it is not
+/// replaced.
 pub(super) const CONFIGURATION: &str = "/etc/anion/heaps.dts";
 
-/// What is copied: the file in the checkout, and where it is below the prefix.
+/// The files that are copied: the path in the checkout, and the path below the prefix.
 const FILES: [(&str, &str); 9] = [
     ("docs/man/anion-heaps.5", "share/man/man5/anion-heaps.5"),
     ("etc/systemd/anion.service", "lib/systemd/system/anion.service"),
@@ -27,15 +28,15 @@ const FILES: [(&str, &str); 9] = [
     ("etc/udev/60-anion.rules", "lib/udev/rules.d/60-anion.rules"),
 ];
 
-/// A tree in the making.
+/// A tree that is being written.
 pub(super) struct Tree<'a> {
     /// The directory that stands for the machine's root.
     pub(super) root: &'a Path,
-    /// An absolute path, as the machine will see it.
+    /// An absolute path on the machine.
     pub(super) prefix: &'a Path,
 }
 
-/// Reads a prefix: an absolute path, since it is also in the units.
+/// Parses a prefix: an absolute path, since the units contain it, too.
 pub(super) fn prefix(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     let is_plain = path.is_absolute() && !text.contains(|c: char| c.is_whitespace() || c == '%');
@@ -45,10 +46,10 @@ pub(super) fn prefix(text: &str) -> Result<PathBuf, String> {
 }
 
 impl Tree<'_> {
-    /// Writes all of it. Returns the number of files that were written.
+    /// Writes the tree. Returns the number of files.
     ///
     /// # Errors
-    /// If a program does not say what its pages are, or a file cannot be written.
+    /// If a program does not print its pages, or a file cannot be written.
     pub(super) fn install(&self, programs: &Programs) -> Result<usize> {
         let mut written = 0;
         let mut put = |path: &Path, mode: u32, bytes: &[u8]| {
@@ -81,18 +82,18 @@ impl Tree<'_> {
         Ok(written)
     }
 
-    /// Returns a place below the prefix, in the tree.
+    /// Returns the path of a file below the prefix, in the tree.
     fn below(&self, place: &str) -> PathBuf {
         self.root.join(self.prefix.strip_prefix("/").unwrap_or(self.prefix)).join(place)
     }
 
-    /// Returns a unit that starts the program that is installed.
+    /// Returns a unit that starts the installed program.
     fn with_prefix(&self, text: &str) -> String {
         text.replace("ExecStart=/usr/", &format!("ExecStart={}/", self.prefix.display()))
     }
 
-    /// Returns where each shell looks for completions. Debian's zsh has a place of its own for
-    /// packages, and looks in the other one below /usr/local.
+    /// Returns the directories where shells search for completions. Debian's zsh has its own
+    /// directory for packages, and searches the other one below /usr/local.
     fn completions(&self) -> [(&'static str, &'static str); 3] {
         let zsh = match self.prefix.to_str() {
             Some("/usr") => "share/zsh/vendor-completions/_NAME",
@@ -106,7 +107,7 @@ impl Tree<'_> {
     }
 }
 
-/// Returns the manual pages that the programs make of themselves, by their places.
+/// Returns the manual pages that the programs generate, by their paths.
 fn documents(programs: &Programs) -> Result<Vec<(String, String)>> {
     let page = |words: &[&str]| said(&programs.anionctl, words);
     let all = page(&["man"])?;
@@ -118,12 +119,12 @@ fn documents(programs: &Programs) -> Result<Vec<(String, String)>> {
     Ok(pages)
 }
 
-/// Returns the commands that the page of all of them names: `anionctl\-NAME(1)`, a line each.
+/// Returns the commands in the main manual page: `anionctl\-NAME(1)`, one in each line.
 pub(super) fn subcommands(page: &str) -> impl Iterator<Item = &str> {
     page.lines().filter_map(|line| line.strip_prefix("anionctl\\-")?.strip_suffix("(1)"))
 }
 
-/// Returns what a program prints, without the settings of the user who installs it.
+/// Returns the output of a program, without the settings of the user who installs it.
 fn said(program: &Path, words: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
     without_settings(&mut command);
@@ -134,11 +135,11 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Writes a file under another name and puts it in its place, so that a running program can be
-/// replaced. Directories are made.
+/// Writes a file under another name and renames it, so that a running program can be replaced.
+/// Creates directories.
 ///
 /// # Errors
-/// If the system refuses it; the message names the file.
+/// The error of the system, with the name of the file.
 pub(super) fn write(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
     let directory = path.parent().context("a file is in a directory")?;
     make_directories(directory)?;
@@ -151,7 +152,7 @@ pub(super) fn write(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Makes what is missing of a directory and those above it, readable for all whatever the umask is.
+/// Creates a directory and its missing parents, readable for all users with any umask.
 fn make_directories(directory: &Path) -> Result<()> {
     let missing: Vec<&Path> = directory.ancestors().take_while(|path| !path.exists()).collect();
     for path in missing.into_iter().rev() {

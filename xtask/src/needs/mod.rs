@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the steps need of Debian's packages: every program that is started, every library and
-//! header that is linked or compiled against. `scan.rs` compares the lists with the sources, the
-//! step `packages` with Debian's package manager.
+//! Lists the files of Debian's packages that the steps need: every program that is started, every
+//! library and header that is linked or compiled against. `scan.rs` compares the lists with the
+//! sources, the step `packages` compares them with Debian's package manager.
 
 #[cfg(test)]
 mod scan;
@@ -20,20 +20,20 @@ const fn tool(program: &'static str, package: &'static str) -> Tool {
     Tool { program, package }
 }
 
-/// What Rust links programs with on this machine, those of build scripts among them.
+/// The linker of Rust programs on this machine, including build scripts.
 pub(crate) const LINKER: &[Tool] = &[tool("cc", "gcc"), tool("/usr/include/stdlib.h", "libc6-dev")];
 
-/// What gives services surroundings of their own.
+/// Programs that create private environments for services.
 pub(crate) const SURROUNDINGS: &[Tool] = &[tool("mount", "mount")];
 
-/// What Debian signs its archives with: packages of other suites are verified with it.
+/// The keys with which Debian signs its archives: packages of other suites are verified with them.
 pub(crate) const KEYRING: Tool =
     tool("/usr/share/keyrings/debian-archive-keyring.gpg", "debian-archive-keyring");
 
 /// For packages that are downloaded and unpacked, not installed.
 pub(crate) const ARCHIVE: &[Tool] = &[KEYRING, tool("xz", "xz-utils")];
 
-/// The policy's macro processor, compilers and what asks the result.
+/// The policy's macro processor, compilers and query tools.
 pub(crate) const SEPOLICY: &[Tool] = &[
     tool("m4", "m4"),
     tool("checkpolicy", "checkpolicy"),
@@ -43,18 +43,18 @@ pub(crate) const SEPOLICY: &[Tool] = &[
     tool("selabel_lookup", "selinux-utils"),
 ];
 
-/// What formats Android.bp.
+/// The formatter of Android.bp.
 pub(crate) const BPFMT: &[Tool] = &[tool("bpfmt", "blueprint-tools")];
 
-/// What the bindings of Android's binder library are made with.
+/// Tools that generate the bindings of Android's binder library.
 pub(crate) const BINDINGS: &[Tool] = &[
     tool("g++", "g++"),
     tool("/usr/lib/llvm-14/lib/libclang.so.1", "libclang1-14"),
     tool("/usr/lib/llvm-14/lib/clang/14.0.6/include/stddef.h", "libclang-common-14-dev"),
 ];
 
-/// What libanion is linked, looked at and tested with. The sanitizers of clang are a package of
-/// their own, that of gcc comes with it.
+/// Tools that link, inspect and test libanion. The sanitizers of clang are a separate package; that
+/// of gcc comes with gcc.
 pub(crate) const LIBANION: &[Tool] = &[
     tool("ar", "binutils"),
     tool("clang", "clang"),
@@ -68,31 +68,31 @@ pub(crate) const LIBANION: &[Tool] = &[
     tool("readelf", "binutils"),
 ];
 
-/// What the Python package is built and tested with, beside what pip brings.
+/// Tools that build and test the Python package, beside those that pip installs.
 pub(crate) const PYTHON: &[Tool] = &[
     tool("/usr/bin/python3", "python3-minimal"),
     tool("/usr/lib/python3.11/ensurepip/__init__.py", "python3.11-venv"),
 ];
 
-/// What makes the root of the guest with systemd.
+/// Tools that build the root of the guest with systemd.
 pub(crate) const SYSTEMD: &[Tool] = &[KEYRING, tool("mmdebstrap", "mmdebstrap"), tool("cpio", "cpio")];
 
-/// What the package for Debian is made with.
+/// Tools that build the package for Debian.
 pub(crate) const DIST: &[Tool] = &[tool("readelf", "binutils"), tool("strip", "binutils")];
 
-/// What renders the page of `anionctl report`, and what it writes text with.
+/// The browser that renders the page of `anionctl report`, and its fonts.
 pub(crate) const BROWSER: &[Tool] = &[
     tool("chromium-headless-shell", "chromium-headless-shell"),
     tool("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "fonts-dejavu-core"),
 ];
 
-/// What every guest is made with.
+/// Tools that build every guest.
 pub(crate) const GUEST: &[Tool] = &[tool("busybox", "busybox-static"), tool("strip", "binutils")];
 
 /// The emulator of a PC.
 pub(crate) const PC: &[Tool] = &[tool("qemu-system-x86_64", "qemu-system-x86")];
 
-/// The emulator of a 64-bit ARM machine, what links programs for it, and the libraries that these
+/// The emulator of a 64-bit ARM machine, the linker of programs for it, and the libraries that they
 /// need there: the compiler only recommends the C library.
 pub(crate) const ARM64: &[Tool] = &[
     tool("qemu-system-aarch64", "qemu-system-arm"),
@@ -104,13 +104,13 @@ pub(crate) const ARM64: &[Tool] = &[
     tool("readelf", "binutils"),
 ];
 
-/// What links programs in C for 32-bit ARM.
+/// The linker of C programs for 32-bit ARM.
 pub(crate) const ARM32: &[Tool] = &[
     tool("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf"),
     tool("/usr/arm-linux-gnueabihf/lib/crt1.o", "libc6-dev-armhf-cross"),
 ];
 
-/// What a kernel is built with, beside awk, which the Essential base-files depends on.
+/// Tools that build a kernel, beside awk, which the Essential base-files depends on.
 pub(crate) const KERNEL: &[Tool] = &[
     tool("make", "make"),
     tool("gcc", "gcc"),
@@ -122,7 +122,7 @@ pub(crate) const KERNEL: &[Tool] = &[
     tool("/usr/include/stdlib.h", "libc6-dev"),
 ];
 
-/// What the programs for cameras and graphics devices are compiled with, beside the linker.
+/// Headers that the programs for cameras and graphics devices need, beside the linker.
 pub(crate) const PICTURES: &[Tool] = &[
     tool("ar", "binutils"),
     tool("objcopy", "binutils"),
@@ -130,21 +130,21 @@ pub(crate) const PICTURES: &[Tool] = &[
     tool("/usr/include/xf86drm.h", "libdrm-dev"),
 ];
 
-/// What compiles a device tree, changes it by overlays, and reads blobs.
+/// Tools that compile a device tree, change it by overlays, and read blobs.
 pub(crate) const DEVICE_TREE: &[Tool] = &[
     tool("dtc", "device-tree-compiler"),
     tool("fdtget", "device-tree-compiler"),
     tool("fdtoverlay", "device-tree-compiler"),
 ];
 
-/// What observes system calls.
+/// The tracer of system calls.
 pub(crate) const TRACER: &[Tool] = &[tool("strace", "strace")];
 
-/// What makes a Debian and enters it, for `cargo xtask fresh` alone: the test command does not ask
-/// for it.
+/// Tools that create a Debian and enter it, only for `cargo xtask fresh`: the test command does not
+/// require them.
 pub(crate) const FRESH: &[Tool] = &[tool("mmdebstrap", "mmdebstrap"), tool("git", "git")];
 
-/// What checks the package for Debian, for `cargo xtask dist --lint` alone: 124 packages.
+/// The checker of the package for Debian, only for `cargo xtask dist --lint`: 124 packages.
 pub(crate) const LINTIAN: &[Tool] = &[tool("lintian", "lintian")];
 
 /// All of the lists of the test command.
@@ -170,8 +170,7 @@ pub(crate) const EVERYTHING: &[&[Tool]] = &[
     TRACER,
 ];
 
-/// What is on every Debian, and so is not asked for: from packages that are Essential, and from apt
-/// itself.
+/// Programs of every Debian, which are not installed: from Essential packages, and from apt itself.
 const BASE: &[Tool] = &[
     tool("apt-cache", "apt"),
     tool("apt-config", "apt"),
@@ -191,7 +190,7 @@ const BASE: &[Tool] = &[
     tool("md5sum", "coreutils"),
     tool("nice", "coreutils"),
     tool("nsenter", "util-linux"),
-    // Of the kernel's build.
+    // For the kernel's build.
     tool("perl", "perl-base"),
     tool("prlimit", "util-linux"),
     tool("setpriv", "util-linux"),
@@ -207,11 +206,11 @@ const BASE: &[Tool] = &[
     tool("xargs", "findutils"),
 ];
 
-/// Checks that every program, library and header is in the package that is named for it, and what
-/// is not asked for is on every Debian.
+/// Checks that every program, library and header is in its listed package, and that the programs of
+/// `BASE` are on every Debian.
 ///
 /// # Errors
-/// What is not so, or if dpkg cannot be asked.
+/// The entries that are wrong, or dpkg's error.
 pub(crate) fn check(tally: &mut Tally) -> Result<()> {
     let asked = EVERYTHING.iter().copied().flatten();
     let mut faults = Vec::new();
@@ -243,8 +242,8 @@ pub(crate) fn check(tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Returns the names under which a package may have the file: links on the way to it count, such as
-/// those of alternatives, and so does its place before /bin, /sbin and /lib were moved to /usr.
+/// Returns the paths under which a package may list the file: also links on the way to it, such as
+/// alternatives, and its path before /bin, /sbin and /lib were moved to /usr.
 fn names_of(file: PathBuf) -> Vec<PathBuf> {
     let mut names = Vec::new();
     let mut next = Some(file);
@@ -258,10 +257,10 @@ fn names_of(file: PathBuf) -> Vec<PathBuf> {
     names
 }
 
-/// Returns the packages of each file that is in one.
+/// Returns the packages of each file that belongs to one.
 fn owners<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<BTreeMap<PathBuf, Vec<String>>> {
     let output = Command::new("dpkg").arg("-S").args(files).output().context("cannot start dpkg")?;
-    // It exits with 1 if some file is in no package.
+    // It exits with 1 if a file is in no package.
     let text = String::from_utf8(output.stdout).context("dpkg wrote no text")?;
     if text.is_empty() {
         bail!("dpkg -S: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -269,7 +268,7 @@ fn owners<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<BTreeMap<PathB
     Ok(parse_owners(&text))
 }
 
-/// Reads lines of the form `PACKAGE[:ARCHITECTURE], …: FILE`; those on diversions name none.
+/// Parses lines of the form `PACKAGE[:ARCHITECTURE], …: FILE`; lines on diversions name no package.
 fn parse_owners(text: &str) -> BTreeMap<PathBuf, Vec<String>> {
     let lines = text.lines().filter(|line| !line.starts_with("diversion by "));
     let owners = lines.filter_map(|line| {

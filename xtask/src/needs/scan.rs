@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The programs that the sources start, compared with the packages that are asked for.
+//! Compares the programs that the sources start with the listed packages.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::Path;
 use super::{BASE, EVERYTHING, FRESH, LINTIAN};
 use crate::process::workspace_root;
 
-/// Where the sources are that start programs.
+/// The folders of sources that start programs.
 const FOLDERS: [&str; 14] = [
     "src",
     "aidl",
@@ -26,7 +26,7 @@ const FOLDERS: [&str; 14] = [
     "xtask",
 ];
 
-/// What a program's name comes after.
+/// The texts before a program's name.
 const STARTERS: [&str; 8] = [
     "Command::new(",
     "leashed(",
@@ -35,25 +35,26 @@ const STARTERS: [&str; 8] = [
     "find_program(",
     "start_under(&[",
     "LEASH: [&str; 4] = [",
-    // What `nice` starts.
+    // `nice` starts it.
     ".args([\"-n\", \"10\", ",
 ];
 
-/// What a shell's script comes after, as an argument and as a file.
+/// The texts before a shell script, as an argument and as a file.
 const SCRIPT: &str = "\"-c\", ";
 const SHEBANG: &str = "#!/bin/sh\\n";
 
-/// What a script starts that is no program.
+/// Words of scripts that are no programs.
 const BUILTINS: [&str; 11] =
     [":", "cd", "echo", "exit", "fi", "kill", "set", "test", "trap", "ulimit", "wait"];
 
-/// What comes before a program in a script.
+/// Words before a program in a script.
 const PREFIXES: [&str; 6] = ["exec", "if", "then", "while", "until", "{{"];
 
-/// What an expression that gives a program of this workspace, or cargo itself, has in it.
+/// Parts of expressions that return a program of this workspace, or cargo itself.
 const OWN: [&str; 4] = ["current_exe()", "env!(\"CARGO", "var_os(\"CARGO\")", "ANIONCTL"];
 
-/// What else is started and is on no list: the file, the name or expression, and what it is.
+/// Other started programs that are on no list: the file, the name or expression, and the
+/// explanation.
 const OTHERS: &[(&str, &str, &str)] = &[
     ("benches/allocate/programs.rs", "&own", "the benchmark itself"),
     ("benches/allocate/programs.rs", "program(\"anionctl\")", "of those beside the service"),
@@ -113,8 +114,8 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("xtask/src/vm/machine.rs", "self.emulator", "of PC or ARM64"),
 ];
 
-/// Returns what a source text starts: names of programs, and the expressions that give them where
-/// there is no name to see.
+/// Returns the programs that a source text starts: their names, or the expressions if there is no
+/// literal name.
 fn started(text: &str) -> BTreeSet<String> {
     let is_code = |line: &&str| !line.trim_start().starts_with("//");
     let code: String = text.split_inclusive('\n').filter(is_code).collect();
@@ -147,7 +148,7 @@ fn started(text: &str) -> BTreeSet<String> {
     found
 }
 
-/// Returns the strings that variables of this name are in a text.
+/// Returns the strings that are assigned to variables of this name.
 fn assigned(code: &str, name: &str) -> Vec<String> {
     let places = code.match_indices("let ").filter_map(|(at, _)| {
         let value =
@@ -167,7 +168,7 @@ fn literal(text: &str) -> Option<String> {
             '"' => return Some(string),
             '\\' => match rest.next()? {
                 'n' => string.push('\n'),
-                // The string goes on in the next line.
+                // The string continues in the next line.
                 '\n' => {}
                 other => string.push(other),
             },
@@ -193,7 +194,7 @@ fn argument(text: &str) -> Option<String> {
 fn programs_of(script: &str) -> Vec<String> {
     let is_name = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     let mut programs = Vec::new();
-    // What is in single quotes is a word of its own.
+    // Text in single quotes is a word of its own.
     let bare: String = script.split('\'').step_by(2).collect::<Vec<_>>().join("''").replace(">&", ">");
     for command in bare.split([';', '|', '&', '\n']) {
         let mut words =
@@ -213,7 +214,7 @@ fn is_assignment(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
 }
 
-/// Calls `take` with every Rust source but this one.
+/// Calls `take` with every Rust source except this one.
 fn each_source(folder: &Path, take: &mut impl FnMut(&Path, &str)) {
     for entry in fs::read_dir(folder).expect("a folder of the sources") {
         let path = entry.expect("readable").path();
@@ -225,7 +226,7 @@ fn each_source(folder: &Path, take: &mut impl FnMut(&Path, &str)) {
     }
 }
 
-/// Returns whether a package is asked for that has it, every Debian has it, or it is explained.
+/// Returns whether a listed package has it, every Debian has it, or it is explained.
 fn is_known(file: &str, started: &str) -> bool {
     let mut tools = EVERYTHING.iter().copied().flatten().chain(FRESH).chain(LINTIAN).chain(BASE);
     tools.any(|tool| tool.program == started)

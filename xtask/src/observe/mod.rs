@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask observe`: which system calls the service makes once its filter is in force, and
-//! whether its policy has these and a reason for every other.
+//! `cargo xtask observe`: records which system calls the service makes under its filter, and checks
+//! that its policy has these and a reason for every other.
 
 #[cfg_attr(not(test), expect(dead_code, reason = "it is read here, and compiled by the service"))]
 #[path = "../../../src/daemon/seccomp/policy.rs"]
@@ -31,7 +31,7 @@ use crate::vm::observe::kernels as observed_kernels;
 use crate::vm::{self, VmArgs};
 use crate::{conformance, release};
 
-/// Guests are x86-64, and so is what is observed.
+/// Guests are x86-64, and only this architecture is observed.
 const POLICY: &str = include_str!("../../../seccomp/aniond-x86_64.policy");
 const OBSERVED: &str = "seccomp/observed-x86_64.txt";
 
@@ -41,18 +41,18 @@ const HEADER: &str = "\
 # arguments that aniond-x86_64.policy restricts, and where each was seen: on the host, or in the guest with that kernel.
 ";
 
-/// What the machine itself is called among the places.
+/// The name of this machine among the places.
 const HOST: &str = "host";
-/// Of the kernels, those that differ most for the service: dma-heaps and udmabuf, and ION and
+/// The kernels that differ most for the service: one with dma-heaps and udmabuf, one with ION and
 /// ashmem.
 const DEFAULT_KERNELS: [&str; 2] = ["debian-6.12", "ion"];
 
-/// How a guest reports a form; the rest of the line is the form.
+/// The prefix with which a guest reports a form; the rest of the line is the form.
 pub(crate) const REPORTED: &str = "ANION-OBSERVED ";
-/// How it says that this was the last one.
+/// The line after the last form.
 pub(crate) const ALL_REPORTED: &str = "ANION-ALL-OBSERVED";
 
-/// How long the last traces may take to be folded after the last service has ended.
+/// How long the last traces may be folded after the last service has ended.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Watch which system calls the service makes, and compare them with its seccomp policy
@@ -115,11 +115,10 @@ pub(crate) struct FoldArgs {
     file: PathBuf,
 }
 
-/// Observes and compares.
+/// Observes the service, and compares the result with the policy.
 ///
 /// # Errors
-/// What is missing to observe, what failed while observing, and everything that is wrong with the
-/// policy.
+/// A missing requirement, a failure of the observation, or all faults of the policy.
 pub(crate) fn run(args: &ObserveArgs) -> Result<()> {
     let file = workspace_root().join(OBSERVED);
     let mut observed = match fs::read_to_string(&file) {
@@ -131,16 +130,16 @@ pub(crate) fn run(args: &ObserveArgs) -> Result<()> {
         let forms = observe(place).with_context(|| format!("{place} was not observed"))?;
         println!("{place}: {} forms of system calls", forms.len());
         replace(&mut observed, place, forms);
-        // At once: the next place may fail.
+        // Written at once, because the next place may fail.
         fs::write(&file, text_of(&observed)).with_context(|| format!("cannot write {OBSERVED}"))?;
     }
     compare(&observed)
 }
 
-/// Says what the policy has beyond what was observed.
+/// Prints what the policy permits beyond what was observed.
 ///
 /// # Errors
-/// Everything that is wrong with the policy.
+/// All faults of the policy.
 fn compare(observed: &Observed) -> Result<()> {
     let review = Review::new(POLICY, observed).context("the policy")?;
     for element in &review.explained {
@@ -152,7 +151,7 @@ fn compare(observed: &Observed) -> Result<()> {
     Ok(())
 }
 
-/// Takes out what was seen at `place` before, and puts in what was seen now.
+/// Replaces the forms that were observed at `place`.
 fn replace(observed: &mut Observed, place: &str, forms: BTreeSet<Form>) {
     observed.retain(|_, places| {
         places.remove(place);
@@ -163,7 +162,7 @@ fn replace(observed: &mut Observed, place: &str, forms: BTreeSet<Form>) {
     }
 }
 
-/// Returns the text that is kept.
+/// Returns the text of the file.
 fn text_of(observed: &Observed) -> String {
     let line = |(form, places): (&Form, &BTreeSet<String>)| {
         let places: Vec<&str> = places.iter().map(String::as_str).collect();
@@ -199,7 +198,7 @@ fn on_host(scratch: &TempDir) -> Result<BTreeSet<Form>> {
     collect(&traces)
 }
 
-/// Returns the forms of all traces, once the last of them is complete.
+/// Returns the forms of all traces, after the last of them is complete.
 fn collect(traces: &Path) -> Result<BTreeSet<Form>> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -235,8 +234,8 @@ fn in_guest(kernel: &str, scratch: &TempDir) -> Result<BTreeSet<Form>> {
     }
     match outcome {
         Ok(()) => ensure!(is_all, "the guest did not report all that was observed"),
-        // An emulated guest in which every call is traced is too slow for some deadlines; what it
-        // called counts all the same.
+        // An emulated guest in which every call is traced is too slow for some deadlines; its calls
+        // count nevertheless.
         Err(error) if is_all => println!("{kernel}: all was observed, but not all went well: {error:#}"),
         Err(error) => return Err(error),
     }
@@ -247,8 +246,7 @@ fn form(line: &str) -> Result<Form> {
     line.parse().map_err(|error| anyhow!("what a trace was folded to: {line:?}: {error}"))
 }
 
-/// Folds the standard input into a file: a line for each form, or one that is none and tells what
-/// went wrong.
+/// Folds the standard input into a file: a line for each form, or a line with the error.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -258,7 +256,7 @@ pub(crate) fn fold(args: &FoldArgs) -> Result<()> {
         Ok(forms) => forms.iter().flatten().map(|form| format!("{form}\n")).collect(),
         Err(error) => format!("! {error:#}\n"),
     };
-    // Process ids come again, and what was there before counts as well.
+    // Process ids are reused, and earlier lines count as well.
     let mut file = File::options().create(true).append(true).open(&args.file).context("cannot write")?;
     file.write_all(text.as_bytes()).context("cannot write")?;
     let mut running = args.file.clone().into_os_string();

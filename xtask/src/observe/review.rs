@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Compares a policy of system calls with what the service was observed to call: nothing that was
-//! observed may be missing, and for whatever was not observed the policy must say why it is there.
+//! Compares a policy of system calls with an observation of the service. The policy must have
+//! everything that was observed, and a reason for everything else.
 //!
 //! Such reasons are comments in the policy:
 //!
@@ -9,16 +9,16 @@
 //! # not always observed: sched_yield: only where two threads meet
 //! ```
 //!
-//! A call stands for itself and all its values, a call and a value for this value alone. A reason
-//! of the first kind for what was observed is as wrong as none; the second kind is for what depends
-//! on timing or on the machine.
+//! A call means the call with all its values; a call with a value means only this value. A reason
+//! of the first kind for an observed call is an error, like a missing reason. The second kind is
+//! for calls that depend on timing or on the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::policy::{Alternative, Condition, Policy, PolicyError, RuleError, Test, constant};
 
-/// Why an observation, a policy, or a reason in a policy was not understood.
+/// Reason why an observation, a policy, or a reason in a policy cannot be parsed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ReviewError {
     #[error(transparent)]
@@ -27,7 +27,7 @@ pub(crate) enum ReviewError {
     Line { line: usize, fault: LineError },
 }
 
-/// What is wrong in a line of an observation, or with a reason.
+/// The fault in a line of an observation, or of a reason.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LineError {
     #[error("not of the form CALL: PLACE")]
@@ -38,7 +38,7 @@ pub(crate) enum LineError {
     Argument(String),
     #[error("no reason is given")]
     NoReason,
-    /// The value behind a call in a reason.
+    /// The value after a call in a reason.
     #[error(transparent)]
     Value(#[from] RuleError),
 }
@@ -48,11 +48,11 @@ pub(crate) enum LineError {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Form {
     pub(crate) call: String,
-    /// By the arguments' numbers, from 0.
+    /// By argument number, from 0.
     pub(crate) arguments: BTreeMap<u8, u32>,
 }
 
-/// Every form that was observed, and where.
+/// Every observed form, with the places of its observations.
 pub(crate) type Observed = BTreeMap<Form, BTreeSet<String>>;
 
 impl fmt::Display for Form {
@@ -65,7 +65,7 @@ impl fmt::Display for Form {
 impl std::str::FromStr for Form {
     type Err = LineError;
 
-    /// Reads what `Display` writes.
+    /// Parses the output of `Display`.
     fn from_str(text: &str) -> Result<Self, LineError> {
         let mut words = text.split_whitespace();
         let call = words.next().ok_or(LineError::NoCall)?.to_owned();
@@ -80,11 +80,11 @@ impl std::str::FromStr for Form {
     }
 }
 
-/// Reads lines of the form `CALL argN=0xVALUE: PLACE PLACE`; those that begin with `#` are
+/// Parses lines of the form `CALL argN=0xVALUE: PLACE PLACE`; lines that begin with `#` are
 /// comments.
 ///
 /// # Errors
-/// With the number of the line that is of another form.
+/// With the number of the line that has another form.
 pub(crate) fn parse_observed(text: &str) -> Result<Observed, ReviewError> {
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let read = |line: &str| {
@@ -95,7 +95,7 @@ pub(crate) fn parse_observed(text: &str) -> Result<Observed, ReviewError> {
     lines.map(|(line, text)| read(text).map_err(|fault| ReviewError::Line { line, fault })).collect()
 }
 
-/// Something that the policy allows: a call, or a call with a value that a condition names.
+/// An element of the policy: a call, or a call with a value that a condition names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Element {
     call: String,
@@ -109,7 +109,7 @@ impl fmt::Display for Element {
     }
 }
 
-/// What is wrong between a policy and an observation.
+/// The differences between a policy and an observation.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Review {
     /// Observed, but not allowed.
@@ -126,7 +126,7 @@ impl Review {
     /// Compares the policy of this text with what was observed.
     ///
     /// # Errors
-    /// If the policy or a reason in it is not understood.
+    /// If the policy or a reason in it cannot be parsed.
     pub(crate) fn new(text: &str, observed: &Observed) -> Result<Self, ReviewError> {
         let policy = Policy::parse(text)?;
         let reasons = reasons(text)?;
@@ -146,7 +146,7 @@ impl Review {
         Ok(Self { lacking, explained, unexplained, outdated })
     }
 
-    /// Returns a line for each fault; none if all is well.
+    /// Returns a line for each fault; none if there are none.
     pub(crate) fn faults(&self, observed: &Observed) -> Vec<String> {
         let places = |form: &Form| {
             let places = observed.get(form).into_iter().flatten().map(String::as_str);
@@ -168,7 +168,7 @@ pub(crate) fn restricted(policy: &Policy, call: &str) -> BTreeSet<u8> {
     alternatives.flatten().map(|condition| condition.argument).collect()
 }
 
-/// Returns whether the policy has an answer to it that does not end the service.
+/// Returns whether the policy's action for it does not kill the service.
 fn allows(policy: &Policy, form: &Form) -> bool {
     let holds = |condition: &Condition| {
         form.arguments.get(&condition.argument).is_some_and(|actual| match condition.test {
@@ -183,8 +183,8 @@ fn allows(policy: &Policy, form: &Form) -> bool {
     policy.refused.contains_key(&form.call) || policy.allowed.get(&form.call).is_some_and(is_allowed)
 }
 
-/// Returns all that the policy allows, and what it answers with an error: calls, and the values
-/// that their conditions name.
+/// Returns everything that the policy permits or answers with an error: calls, and the values that
+/// their conditions name.
 fn elements(policy: &Policy) -> BTreeSet<Element> {
     let refused = policy.refused.keys().map(|call| Element { call: call.clone(), value: None });
     let allowed = policy.allowed.iter().flat_map(|(call, alternatives)| {
@@ -194,20 +194,20 @@ fn elements(policy: &Policy) -> BTreeSet<Element> {
     refused.chain(allowed).collect()
 }
 
-/// Returns the values that a condition allows by name: numbers and single bits. What excludes
-/// values names none.
+/// Returns the values that a condition permits by name: numbers and single bits. A condition that
+/// excludes values names none.
 fn named_values(condition: &Condition) -> Vec<u32> {
     match condition.test {
         Test::Equal => vec![condition.value],
         Test::Unequal => Vec::new(),
         Test::Masked(mask) if condition.value != 0 => vec![mask],
-        // `in ~BITS` leaves the highest bit alone; a list of bits does not have it.
+        // `in ~BITS` does not restrict the highest bit; a list of bits does not have it.
         Test::Masked(mask) if mask.leading_ones() == 0 => Vec::new(),
         Test::Masked(mask) => (0..u32::BITS).map(|bit| 1 << bit).filter(|bit| mask & bit == 0).collect(),
     }
 }
 
-/// Returns whether this form is one of the element.
+/// Returns whether the element includes this form.
 fn is_seen_in(element: &Element, policy: &Policy, form: &Form) -> bool {
     let Some(value) = element.value else { return form.call == element.call };
     let conditions = policy.allowed.get(&element.call).into_iter().flatten().flatten();
@@ -221,7 +221,8 @@ fn is_seen_in(element: &Element, policy: &Policy, form: &Form) -> bool {
         })
 }
 
-/// Returns what the comments of a policy explain, and whether it must not have been observed.
+/// Returns the elements that the comments of a policy explain, and whether each must not have been
+/// observed.
 fn reasons(text: &str) -> Result<BTreeMap<Element, bool>, ReviewError> {
     let mut reasons = BTreeMap::new();
     for (line, text) in (1..).zip(text.lines()) {
@@ -243,7 +244,7 @@ fn reasons(text: &str) -> Result<BTreeMap<Element, bool>, ReviewError> {
     Ok(reasons)
 }
 
-/// Reads a call, or a call and a value.
+/// Parses a call, or a call and a value.
 fn element(text: &str) -> Result<Element, LineError> {
     let (call, value) = text.split_once(' ').map_or((text, None), |(call, value)| (call, Some(value)));
     Ok(Element { call: call.to_owned(), value: value.map(constant).transpose()? })

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Traces of a service: how they are made, and what is left of them.
+//! Traces a service, and folds the traces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,26 +9,26 @@ use anyhow::{Context, Result, bail};
 use super::policy::Policy;
 use super::review::{Form, restricted};
 
-/// Starts a service under `strace`, with its traces folded as they come.
+/// Starts a service under `strace`, and folds its traces while they are written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tracer<'a> {
     /// The service.
     pub(crate) service: &'a Path,
     /// This program.
     pub(crate) fold: &'a Path,
-    /// Where each trace leaves what it is folded to. Every user must be able to write there.
+    /// The directory for the folded traces. Every user must be able to write there.
     pub(crate) traces: &'a Path,
 }
 
 impl Tracer<'_> {
-    /// Returns a script that can be started in place of the service, with the same arguments.
+    /// Returns a script that replaces the service's program, with the same arguments.
     ///
-    /// The service keeps the script's process id and parent; the tracer has no parent here, in a
-    /// process group of its own. Where the service asks the kernel for its filter, the tracer
-    /// answers instead: so the trace shows where the filter begins, and what the filter would stop
-    /// goes on. What the filter would answer with an error gets that error. Whatever folds the
-    /// trace is still in the service's process group, and must not end when all of that is asked
-    /// to.
+    /// The service keeps the script's process id and parent. The tracer has no parent here, and a
+    /// process group of its own. When the service installs its filter, the tracer answers the call
+    /// instead. So the trace shows where the filter begins, and calls that the filter would stop
+    /// continue. Calls that the filter would answer with an error get that error. The process that
+    /// folds the trace stays in the service's process group, and must not end when that group is
+    /// signalled.
     pub(crate) fn script(&self) -> String {
         let [service, fold, traces] = [self.service, self.fold, self.traces].map(|path| path.display());
         format!(
@@ -41,19 +41,18 @@ impl Tracer<'_> {
     }
 }
 
-/// Folds the lines of `strace` with raw arguments to what was called after the filter was asked for
-/// the last time; `None` if it never was. Of the arguments, those are kept that the policy
-/// restricts. The process that the service starts before, to look names up, has no filter and does
-/// not count.
+/// Folds the lines of `strace` with raw arguments to the calls after the last request for the
+/// filter; `None` if there was none. Keeps only the arguments that the policy restricts. The
+/// process that the service starts earlier, to resolve names, has no filter and does not count.
 ///
 /// # Errors
-/// If a line is none of strace's.
+/// If a line is not of strace.
 pub(super) fn fold(
     lines: impl IntoIterator<Item = std::io::Result<String>>,
     policy: &Policy,
 ) -> Result<Option<BTreeSet<Form>>> {
     let mut forms = None;
-    // By their numbers: the first to run a program is the service.
+    // By their numbers: the first process to execute a program is the service.
     let mut processes: Vec<String> = Vec::new();
     for line in lines {
         let line = line.context("cannot read the trace")?;
@@ -78,7 +77,7 @@ pub(super) fn fold(
     Ok(forms)
 }
 
-/// A system call as it is entered.
+/// The entry of a system call.
 #[derive(Debug, PartialEq, Eq)]
 struct Call<'a> {
     name: &'a str,
@@ -86,9 +85,9 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Reads a line of the form `PID NAME(ARGUMENTS) = RESULT`, or end in `<unfinished ...>`.
-    /// `None` for those that tell of the rest of an unfinished call, of a signal, or of an end, and
-    /// for `???`: who was killed before the tracer could ask what was called.
+    /// Parses a line of the form `PID NAME(ARGUMENTS) = RESULT`, or one that ends in `<unfinished
+    /// ...>`. `None` for lines on the rest of an unfinished call, a signal, or an end, and for
+    /// `???`: a process that was killed before the tracer could read its call.
     fn of_line(line: &'a str) -> Result<Option<Self>> {
         let text = line.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
         if ["<... ", "--- ", "+++ ", "???("].iter().any(|other| text.starts_with(other)) {
@@ -116,7 +115,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Returns what a filter sees of an argument.
+/// Returns the part of an argument that a filter sees.
 fn lower_bits(argument: Option<&&str>) -> Result<u32> {
     let word = argument.context("an argument is missing")?;
     let value = match word.strip_prefix("0x") {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a compiled policy says.
+//! Reads a compiled policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::process::output_of;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Compiled {
     pub(super) types: BTreeSet<String>,
-    /// Members of each attribute that has any.
+    /// The members of each attribute that has any.
     pub(super) attributes: BTreeMap<String, BTreeSet<String>>,
     /// `allow` rules.
     pub(super) allowed: BTreeSet<Rule>,
@@ -35,15 +35,14 @@ pub(super) struct Rule {
 }
 
 impl Compiled {
-    /// Reads `binary` by way of the text that the compiler makes of it, which takes a hundredth of
-    /// setools' time.
+    /// Reads `binary` from the compiler's text output, which takes a hundredth of setools' time.
     pub(super) fn read(binary: &Path) -> Result<Self> {
         let text = binary.with_extension("text");
         quietly(Command::new("checkpolicy").args(["-b", "-M", "-F", "-o"]).args([&text, binary]))?;
         Self::from_text(&read(&text)?)
     }
 
-    /// Reads `binary` with setools, which share nothing with the compiler.
+    /// Reads `binary` with setools, which share no code with the compiler.
     pub(super) fn read_with_setools(binary: &Path) -> Result<Self> {
         let rules = output_of(
             Command::new("sesearch").args(["--allow", "--allowxperm", "--type_trans"]).arg(binary),
@@ -76,7 +75,7 @@ impl Compiled {
         Ok(found)
     }
 
-    /// Takes a type and the attributes that follow it.
+    /// Adds a type and the attributes that follow it.
     fn declare(&mut self, declared: &str, separator: &str) {
         let (kind, attributes) = declared.split_once(separator).unwrap_or((declared, ""));
         self.types.insert(kind.to_owned());
@@ -85,21 +84,21 @@ impl Compiled {
         }
     }
 
-    /// Returns whether `name` is `subject` or an attribute that it has.
+    /// Returns whether `name` is `subject` or one of its attributes.
     pub(super) fn covers(&self, name: &str, subject: &str) -> bool {
         name == subject || self.attributes.get(name).is_some_and(|members| members.contains(subject))
     }
 }
 
-/// Reads `allow SOURCE TARGET:CLASS { WHAT … };` or the like of another keyword, or with one word
-/// instead of the braces.
+/// Parses `allow SOURCE TARGET:CLASS { WHAT … };`, with any keyword, or with one word instead of
+/// the braces.
 fn rule(line: &str) -> Result<Rule> {
     let not_understood = || format!("the policy's text has: {line}");
     let mut words = line.trim_end_matches(';').split_whitespace().skip(1);
     let source = words.next().with_context(not_understood)?.to_owned();
     let (target, class) = words.next().and_then(|word| word.split_once(':')).with_context(not_understood)?;
     let target = if target == "self" { &source } else { target }.to_owned();
-    // What follows it in an allowxperm rule are its numbers.
+    // In an allowxperm rule, its numbers follow this word.
     let is_noise =
         |word: &&str| ["{", "}"].contains(word) || (line.starts_with("allowxperm") && *word == "ioctl");
     let what = words.filter(|word| !is_noise(word)).map(str::to_owned).collect();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Faults that Anion's policy had on releases of Android, each put back: the checks must find it.
+//! Restores faults that Anion's policy had on releases of Android. The checks must find each.
 
 use std::path::Path;
 
@@ -9,14 +9,15 @@ use super::policy::Sources;
 use super::release::{AFTER_17, ANDROID_16, ANDROID_16_QPR2, ANDROID_17, Variant};
 use crate::tally::Tally;
 
-/// A fault, and where it shows.
+/// A fault, and the expected error.
 struct Fault {
     about: &'static str,
-    /// What is replaced by what. Nothing is replaced by a line of the vendor's.
+    /// The text that is replaced, and its replacement. An empty text means that a line of the
+    /// vendor's is added.
     from: &'static str,
     to: &'static str,
     variant: Variant,
-    /// What the error must say.
+    /// The expected part of the error.
     complaint: &'static str,
 }
 
@@ -88,10 +89,10 @@ const FAULTS: [Fault; 9] = [
     },
 ];
 
-/// Puts each fault back, and checks that it is found for its own reason.
+/// Restores each fault, and checks that it is found with the expected error.
 ///
 /// # Errors
-/// With the first fault that is not found, or not for its reason.
+/// With the first fault that is not found, or found with another error.
 pub(super) fn are_found(sources: &Sources, scratch: &Path, tally: &mut Tally) -> Result<()> {
     for fault in &FAULTS {
         let (faulty, is_made) = match fault.from {
@@ -112,8 +113,8 @@ pub(super) fn are_found(sources: &Sources, scratch: &Path, tally: &mut Tally) ->
     Ok(())
 }
 
-/// Checks that the compiler refuses `sepolicy/udmabuf-until-16-qpr1` on a platform that has the
-/// type itself.
+/// Checks that the compiler refuses `sepolicy/udmabuf-until-16-qpr1` on a platform that declares
+/// the type.
 fn declarations_collide(sources: &Sources, scratch: &Path) -> Result<()> {
     let error = sources
         .with_declared_udmabuf()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The labels of files, properties and services.
+//! Checks the labels of files, properties and services.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ use super::{lines, own, read};
 use crate::process::{output_of, workspace_root};
 use crate::tally::Tally;
 
-/// What the service installs and uses, and its label's type.
+/// The files and names of the service, and the types of their labels.
 const LABELS: [(&str, &str); 4] = [
     ("/vendor/bin/hw/vendor.anion.allocator-service", "hal_anion_default_exec"),
     ("/system/vendor/etc/anion/heaps.dtb", "anion_config_file"),
@@ -23,17 +23,18 @@ const LABELS: [(&str, &str); 4] = [
     ("/dev/dma_heap/system", "dmabuf_system_heap_device"),
 ];
 
-/// The same of devices, where the product uses them.
+/// The same for devices, if the product uses them.
 const UDMABUF: (&str, &str) = ("/dev/udmabuf", "udmabuf_device");
 const ION: (&str, &str) = ("/dev/ion", "ion_device");
 
-/// The same where Anion is the graphics allocator.
+/// The same if Anion is the graphics allocator.
 const GRAPHICS_LABELS: [(&str, &str); 2] = [
     ("/vendor/lib64/hw/mapper.anion.so", "same_process_hal_file"),
     ("/system/vendor/lib/hw/mapper.anion.so", "same_process_hal_file"),
 ];
 
-/// Labels name types that exist, no path has two, and libselinux finds those of what is installed.
+/// Checks that labels name existing types, that no path has two, and that libselinux finds the
+/// labels of installed files.
 ///
 /// # Errors
 /// With the first label that is wrong.
@@ -73,14 +74,14 @@ pub(super) fn check(compiled: &Compiled, variant: Variant, scratch: &Path, tally
     Ok(())
 }
 
-/// Returns the label that libselinux finds for a path in a file of labels.
+/// Returns libselinux's label for a path, from a file of labels.
 pub(super) fn label_of(path: &str, labels: &Path) -> Result<String> {
     let mut lookup = Command::new("selabel_lookup");
     let found = output_of(lookup.args(["-b", "file", "-k", path, "-f"]).arg(labels))?;
     found.split_whitespace().last().map(str::to_owned).with_context(|| format!("{path} has no label"))
 }
 
-/// Returns the labels of files: the platform's, and those of the folders that the variant takes.
+/// Returns the labels of files: the platform's, and those of the variant's folders.
 pub(super) fn file_contexts(variant: Variant, scratch: &Path) -> Result<String> {
     let directory = workspace_root().join("sepolicy");
     let mut texts = vec![

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What types and levels together answer: the compiler's own computation of permissions, which
-//! knows the constraints as the kernel does.
+//! Checks the combined permissions of types and levels with the compiler's own computation, which
+//! applies the constraints as the kernel does.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -40,10 +40,10 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Checks that `binary` gives the expected answer to each line. Returns how many there were.
+/// Checks that `binary` has the expected answer to each line. Returns the number of lines.
 ///
 /// # Errors
-/// With the first answer that is another one, and if the compiler does not answer.
+/// With the first different answer, or the compiler's failure.
 pub(super) fn check(binary: &Path, lines: &[String]) -> Result<usize> {
     let lines = lines.iter().map(|line| Line::read(line)).collect::<Result<Vec<_>>>()?;
     let contexts: Vec<&str> = lines.iter().flat_map(|line| [line.source, line.target]).collect();
@@ -67,13 +67,13 @@ pub(super) fn check(binary: &Path, lines: &[String]) -> Result<usize> {
     Ok(lines.len())
 }
 
-/// Reads `allowed { … }`, which follows a question of its own line or stands alone.
+/// Parses `allowed { … }`, which follows its question or is on a line of its own.
 fn granted(line: &str) -> Option<BTreeSet<&str>> {
     let words = line.trim().strip_prefix("allowed {")?.strip_suffix('}')?;
     Some(words.split_whitespace().collect())
 }
 
-/// Runs the compiler's menu with these choices.
+/// Runs the compiler's menu with these inputs.
 fn ask(binary: &Path, choices: &str) -> Result<String> {
     let mut compiler = Command::new("checkpolicy")
         .args(["-M", "-b", "-d"])
@@ -84,7 +84,7 @@ fn ask(binary: &Path, choices: &str) -> Result<String> {
         .spawn()
         .context("cannot start checkpolicy")?;
     let mut input = compiler.stdin.take().context("checkpolicy has no input")?;
-    // It reads all before it can fill its output: the choices are few.
+    // It reads all input before its output pipe can fill up, since there are few inputs.
     input.write_all(choices.as_bytes()).context("cannot write to checkpolicy")?;
     drop(input);
     let output = compiler.wait_with_output().context("cannot wait for checkpolicy")?;

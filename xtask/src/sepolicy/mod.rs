@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The SELinux policy of `sepolicy/`, checked without Android: compiled over a platform in
-//! miniature (`xtask/sepolicy/`), asked what it allows, and shown to need each of its rules.
+//! Checks the SELinux policy of `sepolicy/` without Android: compiles it with a small model of the
+//! platform (`xtask/sepolicy/`), queries what it permits, and checks that each of its rules is
+//! needed.
 
 mod compiled;
 mod faults;
@@ -28,7 +29,7 @@ use crate::tally::Tally;
 /// Runs all checks.
 ///
 /// # Errors
-/// With the first answer that is not the expected one.
+/// With the first answer that differs from the expected one.
 pub(crate) fn run(tally: &mut Tally) -> Result<()> {
     let scratch = tempfile::tempdir().context("no scratch directory")?;
     let sources = Sources::read(&workspace_root().join("sepolicy"), &own(""))?;
@@ -48,7 +49,7 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Returns the lines that say something.
+/// Returns the lines that are neither empty nor comments.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
@@ -59,7 +60,7 @@ fn lines_of(names: &[&str]) -> Result<Vec<String>> {
     Ok(texts.iter().flat_map(|text| lines(text)).map(str::to_owned).collect())
 }
 
-/// Returns what is asked of a variant.
+/// Returns the questions for a variant.
 fn questions(variant: Variant) -> Result<Vec<Question>> {
     let files: &[(&str, bool)] = &[
         ("expected.txt", true),
@@ -73,14 +74,14 @@ fn questions(variant: Variant) -> Result<Vec<Question>> {
     lines_of(&asked)?.iter().map(|line| line.parse()).collect()
 }
 
-/// Checks that the variant compiles both ways, says what it should, and its labels name what it
-/// has.
+/// Checks that the variant compiles in both ways and gives the expected answers, and that its
+/// labels name its types.
 fn answers(sources: &Sources, variant: Variant, scratch: &Path, tally: &mut Tally) -> Result<()> {
     sources.compile_vendor(variant, scratch)?;
     let binary = sources.compile(variant, scratch)?;
     sources.compile_by_cil(variant, scratch)?;
     let compiled = Compiled::read(&binary)?;
-    // Slow, so that the others go by the compiler's word, which these two prove to be setools'.
+    // Slow, so the others rely on the compiler's text, which these two compare with setools.
     if [Variant::full(&ANDROID_17), Variant::base(RELEASES[0])].contains(&variant) {
         let by_setools = Compiled::read_with_setools(&binary)?;
         ensure!(by_setools == compiled, "setools and the compiler read different policies");
@@ -99,7 +100,7 @@ fn answers(sources: &Sources, variant: Variant, scratch: &Path, tally: &mut Tall
     labels::check(&compiled, variant, scratch, tally)
 }
 
-/// Checks that without any one of its rules, the policy does not compile or some answer is wrong.
+/// Checks that without any one of its rules, the policy does not compile or gives a wrong answer.
 fn every_rule_is_needed(sources: &Sources, scratch: &Path, tally: &mut Tally) -> Result<()> {
     let graphics = Variant { graphics: true, ..Variant::full(&ANDROID_17) };
     let mut checked = BTreeSet::new();
@@ -122,7 +123,7 @@ fn every_rule_is_needed(sources: &Sources, scratch: &Path, tally: &mut Tally) ->
     Ok(())
 }
 
-/// Checks that what must not be added cannot be, and that each neverallow stops something.
+/// Checks that forbidden rules are refused, and that each neverallow prevents something.
 fn every_ban_holds(sources: &Sources, scratch: &Path, tally: &mut Tally) -> Result<()> {
     let [of_17, of_16] = Variant::LARGEST;
     let own = |variant, names: &[&str]| {

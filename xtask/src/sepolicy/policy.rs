@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The policy's sources, and the compilers.
+//! Builds the policy from its sources with the compilers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use super::read;
 use super::release::Variant;
 use crate::process::{line_of, output_of};
 
-/// The sources, with which checks can do what they like.
+/// A copy of the sources, which checks can change.
 #[derive(Debug, Clone)]
 pub(super) struct Sources {
-    /// Classes, constraints and macros of the platform in miniature, and its public types.
+    /// Classes, constraints and macros of the platform's model, and its public types.
     public: String,
     /// Its private types and rules.
     private: String,
     /// A product's own types and rules.
     product: String,
-    /// What comes last: of the platform.
+    /// The platform's contexts, which come last.
     contexts: String,
     /// Anion's macros.
     macros: String,
@@ -35,7 +35,7 @@ pub(super) struct Sources {
     ion: String,
     /// Those of `sepolicy/graphics`.
     graphics: String,
-    /// What comes last: Anion's.
+    /// Anion's labels, which come last.
     labels: String,
 }
 
@@ -47,12 +47,12 @@ struct SystemExt {
     vendor: String,
 }
 
-/// What is compiled together.
+/// The set of sources that is compiled together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// The vendor's policy, which sees the platform's public one alone.
+    /// The vendor's policy, which sees only the platform's public policy.
     Vendor,
-    /// All of it, as a device has it.
+    /// The whole policy, as on a device.
     Whole,
 }
 
@@ -82,7 +82,7 @@ impl Sources {
         })
     }
 
-    /// Returns Anion's texts that have rules and that a variant takes.
+    /// Returns Anion's texts with rules for a variant.
     fn texts(&self, variant: Variant) -> Vec<&str> {
         let SystemExt { private, vendor, .. } = &self.platform_udmabuf;
         let texts: [(&str, bool); 7] = [
@@ -97,12 +97,12 @@ impl Sources {
         texts.into_iter().filter_map(|(text, is_taken)| is_taken.then_some(text)).collect()
     }
 
-    /// Returns the lines that give something to somebody, or a label to something.
+    /// Returns the lines with a permission or a label.
     pub(super) fn rules(&self, variant: Variant) -> Vec<String> {
         let all = self.texts(variant).into_iter().flat_map(str::lines).map(str::trim);
         let gives = |line: &&str| {
             let word = line.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
-            // A call's line that ends with a quote goes on.
+            // A call's line that ends with a quote continues.
             let is_call = line[word.len()..].starts_with('(') && word != "define" && line.ends_with(')');
             let is_rule = word.starts_with("allow") || ["type_transition", "typeattribute"].contains(&word);
             !word.is_empty() && (is_call || is_rule)
@@ -111,7 +111,7 @@ impl Sources {
         all.filter(gives).filter(|line| *line != "hal_attribute(anion)").map(str::to_owned).collect()
     }
 
-    /// Returns the `neverallow` statements, some of several lines.
+    /// Returns the `neverallow` statements, some of which have several lines.
     pub(super) fn bans(&self, variant: Variant) -> Vec<String> {
         let of = |text: &str| -> Vec<String> {
             let starts = text.match_indices("\nneverallow ").map(|(at, _)| at + 1);
@@ -120,8 +120,7 @@ impl Sources {
         self.texts(variant).into_iter().flat_map(of).collect()
     }
 
-    /// Returns the same with another text in the place of this one, wherever that is, and whether
-    /// it is anywhere.
+    /// Returns a copy in which `to` replaces every `from`, and whether `from` occurs.
     pub(super) fn replaced(&self, from: &str, to: &str) -> (Self, bool) {
         let mut changed = self.clone();
         let SystemExt { public, private, vendor } = &mut changed.platform_udmabuf;
@@ -143,55 +142,55 @@ impl Sources {
         (changed, is_anywhere)
     }
 
-    /// Returns the same without this text.
+    /// Returns a copy without this text.
     pub(super) fn without(&self, text: &str) -> Self {
         self.replaced(text, "").0
     }
 
-    /// Returns the same with one more line of the vendor's.
+    /// Returns a copy with one more line of the vendor's.
     pub(super) fn with(&self, line: &str) -> Self {
         let mut changed = self.clone();
         changed.rules = format!("{}\n{line}\n", changed.rules);
         changed
     }
 
-    /// Returns the same with the rules of `sepolicy/udmabuf-until-16-qpr1` always, also where they
-    /// do not belong.
+    /// Returns a copy with the rules of `sepolicy/udmabuf-until-16-qpr1` for every variant, also
+    /// the wrong ones.
     pub(super) fn with_declared_udmabuf(&self) -> Self {
         self.with(&self.declared_udmabuf)
     }
 
-    /// Compiles the vendor's part alone over the platform's public policy, as Android's build does.
+    /// Compiles only the vendor's part over the platform's public policy, as Android's build does.
     ///
     /// # Errors
-    /// What the compiler says.
+    /// The error of the compiler.
     pub(super) fn compile_vendor(&self, variant: Variant, scratch: &Path) -> Result<()> {
         let (text, cil) = (self.expand(Part::Vendor, variant, scratch)?, scratch.join("vendor.cil"));
         quietly(Command::new("checkpolicy").args(["-M", "-C", "-o"]).args([&cil, &text]))
     }
 
-    /// Compiles it as a whole, which checks the neverallows, to a file in `scratch`.
+    /// Compiles the whole policy to a file in `scratch`, which checks the neverallows.
     ///
     /// # Errors
-    /// What the compiler says.
+    /// The error of the compiler.
     pub(super) fn compile(&self, variant: Variant, scratch: &Path) -> Result<PathBuf> {
         let (text, binary) = (self.expand(Part::Whole, variant, scratch)?, scratch.join("policy.bin"));
         quietly(Command::new("checkpolicy").args(["-M", "-c30", "-o"]).args([&binary, &text]))?;
         Ok(binary)
     }
 
-    /// Compiles it, and reads what came of it.
+    /// Compiles the whole policy, and reads the result.
     ///
     /// # Errors
-    /// What the compiler says.
+    /// The error of the compiler.
     pub(super) fn compiled(&self, variant: Variant, scratch: &Path) -> Result<Compiled> {
         Compiled::read(&self.compile(variant, scratch)?)
     }
 
-    /// Compiles it the way that Android's build goes, which checks the neverallows once more.
+    /// Compiles it by way of CIL, as Android's build does, which checks the neverallows once more.
     ///
     /// # Errors
-    /// What the compilers say.
+    /// The errors of the compilers.
     pub(super) fn compile_by_cil(&self, variant: Variant, scratch: &Path) -> Result<()> {
         let (text, cil) = (self.expand(Part::Whole, variant, scratch)?, scratch.join("policy.cil"));
         quietly(Command::new("checkpolicy").args(["-M", "-C", "-o"]).args([&cil, &text]))?;
@@ -201,7 +200,7 @@ impl Sources {
         )
     }
 
-    /// Writes a part of the policy as one text with its macros expanded.
+    /// Writes a part of the policy as one text with expanded macros.
     fn expand(&self, part: Part, variant: Variant, scratch: &Path) -> Result<PathBuf> {
         let SystemExt { public, private, .. } = &self.platform_udmabuf;
         let is_whole = part == Part::Whole;
@@ -219,10 +218,10 @@ impl Sources {
     }
 }
 
-/// Returns a text with its macros expanded, as a variant defines them.
+/// Returns a text with its macros expanded by the definitions of a variant.
 ///
 /// # Errors
-/// What m4 says.
+/// The error of m4.
 pub(super) fn macros_expanded(text: &str, variant: Variant, scratch: &Path) -> Result<String> {
     let input = scratch.join("policy.m4");
     fs::write(&input, text).context("cannot write the policy")?;
@@ -236,7 +235,7 @@ fn rules_in(directory: &Path) -> Result<String> {
     Ok(files.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?.join("\n"))
 }
 
-/// Returns the `.te` files of a directory, not of those in it, as Android's build takes them.
+/// Returns the `.te` files of a directory without its subdirectories, as Android's build does.
 pub(super) fn te_files(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -245,7 +244,7 @@ pub(super) fn te_files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Runs a compiler; what it says is told only if it fails.
+/// Runs a compiler; prints its output only if it fails.
 pub(super) fn quietly(command: &mut Command) -> Result<()> {
     let line = line_of(command);
     let output = command.output().with_context(|| format!("cannot start `{line}`"))?;

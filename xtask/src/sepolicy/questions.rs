@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the policy must allow and must not.
+//! Questions about the policy: what it must permit, and what it must not.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,13 +21,13 @@ pub(super) struct Question {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
-    /// All of it.
+    /// All of these permissions.
     Allow,
-    /// None of it.
+    /// None of these permissions.
     Deny,
-    /// These ioctls and no others.
+    /// Exactly these ioctls.
     Ioctls,
-    /// This type for what is made.
+    /// This type for new objects.
     Labels,
 }
 
@@ -59,11 +59,11 @@ impl fmt::Display for Question {
 }
 
 impl Question {
-    /// Checks that the policy gives the answer that is expected.
+    /// Checks that the policy gives the expected answer.
     ///
     /// # Errors
-    /// If a type is not there, since a question about it would say nothing, or the answer is
-    /// another one.
+    /// If a type does not exist, which would make the question meaningless, or the answer is a
+    /// different one.
     pub(super) fn check(&self, policy: &Compiled) -> Result<()> {
         for kind in [&self.source, &self.target] {
             ensure!(policy.types.contains(kind), "there is no type {kind}");

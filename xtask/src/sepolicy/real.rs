@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask sepolicy-real`: Anion's policy compiled against a checkout of Android's
-//! `system/sepolicy`, from the files and in the order that Soong takes.
+//! `cargo xtask sepolicy-real`: compiles Anion's policy against a checkout of Android's
+//! `system/sepolicy`, with the files and in the order of Soong.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ const BEFORE: [&str; 12] = [
 const AFTER: [&str; 7] =
     ["roles_decl", "roles", "users", "initial_sid_contexts", "fs_use", "genfs_contexts", "port_contexts"];
 
-/// What Soong tells m4 of a device, beside its build variant and API level.
+/// The definitions that Soong passes to m4 for a device, beside its build variant and API level.
 const DEFINITIONS: [&str; 13] = [
     "mls_num_sens=1",
     "mls_num_cats=1024",
@@ -62,15 +62,15 @@ const DEFINITIONS: [&str; 13] = [
     "target_enforce_debugfs_restriction=true",
 ];
 
-/// For the platform's own policy all of it is open.
+/// An API level for which all parts are visible, for the platform's own policy.
 const EVERY_API_LEVEL: u32 = 1_000_000;
 
-/// Compiles the vendor's policy over the public one, and all of it with its neverallows, for both
-/// builds, with the base alone and with what the tree's release takes, and as the graphics
-/// allocator.
+/// Compiles the vendor's policy over the public one, and the whole policy with its neverallows.
+/// Does so for both build variants, with the base only and with everything for the tree's release,
+/// and as the graphics allocator.
 ///
 /// # Errors
-/// If the tree is none, or with the first that does not compile.
+/// If the folder is no such tree, or the first error of a compiler.
 pub(crate) fn compile(args: &RealArgs) -> Result<()> {
     ensure_tools(SEPOLICY)?;
     let tree = Tree::at(&args.tree)?;
@@ -86,7 +86,7 @@ pub(crate) fn compile(args: &RealArgs) -> Result<()> {
     Ok(())
 }
 
-/// What a product of the tree decides.
+/// The choices of a product in the tree.
 struct Product {
     build: &'static str,
     switches: bool,
@@ -102,7 +102,7 @@ impl Product {
     }
 }
 
-/// A checkout, and what of it concerns Anion.
+/// A checkout, and its facts that matter to Anion.
 struct Tree {
     path: PathBuf,
     has_udmabuf: bool,

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Releases of Android, as far as policies differ between them, and what a product decides.
+//! Releases of Android, with the differences of their policies, and the choices of products.
 
 use std::fmt;
 
-/// A release, or several that do not differ here.
+/// A release, or several with equal policies.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Release {
     pub(super) name: &'static str,
-    /// The type of `/dev/udmabuf` is in the platform's private policy; else nothing declares it.
+    /// The platform's private policy has a type for `/dev/udmabuf`; otherwise nothing declares one.
     pub(super) has_udmabuf: bool,
-    /// Debuggable builds have `overlay_remounter`, which runs every program.
+    /// Debuggable builds have `overlay_remounter`, which runs any program.
     pub(super) has_overlay_remounter: bool,
     /// memfds can be of class `memfd_file`.
     pub(super) has_memfd_class: bool,
@@ -19,7 +19,8 @@ pub(super) struct Release {
     pub(super) labels_ion: bool,
 }
 
-/// The first that can build Anion's policy, with its differences in the order of their coming.
+/// The first release that can build Anion's policy. The differences of later ones are in the order
+/// of the releases.
 const FIRST: Release = Release {
     name: "14 and 15",
     has_udmabuf: false,
@@ -36,29 +37,29 @@ pub(super) const AFTER_17: Release = Release { name: "after 17", has_ion: false,
 
 pub(super) const RELEASES: [&Release; 5] = [&FIRST, &ANDROID_16, &ANDROID_16_QPR2, &ANDROID_17, &AFTER_17];
 
-/// What a product of a release decides.
+/// The choices of a product of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Variant {
     pub(super) release: &'static Release,
-    /// It is a userdebug build, where the platform has rules for root's shell.
+    /// It is a userdebug build, for which the platform has rules for root's shell.
     pub(super) debuggable: bool,
-    /// The product takes every folder and switch of `sepolicy/` that is for the release.
+    /// The product uses every folder and switch of `sepolicy/` for the release.
     pub(super) switches: bool,
     /// Anion is the product's graphics allocator, and the product adds `sepolicy/graphics`.
     pub(super) graphics: bool,
 }
 
 impl Variant {
-    /// The two that have all of Anion's rules together, but those that a graphics allocator needs
-    /// in place of others.
+    /// The two variants that together have all of Anion's rules, except those that a graphics
+    /// allocator needs instead of others.
     pub(super) const LARGEST: [Self; 2] = [Self::full(&ANDROID_17), Self::full(&ANDROID_16)];
 
-    /// Returns the debuggable build of a release with all that is for it.
+    /// Returns the debuggable build of a release with all of its folders and switches.
     pub(super) const fn full(release: &'static Release) -> Self {
         Self { release, debuggable: true, switches: true, graphics: false }
     }
 
-    /// Returns the user's build of a release with `sepolicy/` alone.
+    /// Returns the user build of a release with only `sepolicy/`.
     pub(super) const fn base(release: &'static Release) -> Self {
         Self { release, debuggable: false, switches: false, graphics: false }
     }
@@ -76,27 +77,27 @@ impl Variant {
         })
     }
 
-    /// Returns whether it takes `sepolicy/udmabuf-until-16-qpr1`.
+    /// Returns whether it uses `sepolicy/udmabuf-until-16-qpr1`.
     pub(super) fn declares_udmabuf(self) -> bool {
         self.switches && !self.release.has_udmabuf
     }
 
-    /// Returns whether it takes `sepolicy/udmabuf-from-16-qpr2`.
+    /// Returns whether it uses `sepolicy/udmabuf-from-16-qpr2`.
     pub(super) fn uses_platform_udmabuf(self) -> bool {
         self.switches && self.release.has_udmabuf
     }
 
-    /// Returns whether it takes `sepolicy/ion-until-17`.
+    /// Returns whether it uses `sepolicy/ion-until-17`.
     pub(super) fn uses_ion(self) -> bool {
         self.switches && self.release.has_ion
     }
 
-    /// Returns whether it says `anion_memfd_from_17=true`.
+    /// Returns whether it sets `anion_memfd_from_17=true`.
     pub(super) fn uses_memfd_class(self) -> bool {
         self.switches && self.release.has_memfd_class
     }
 
-    /// Returns what m4 is told: of the platform, and as by `BOARD_SEPOLICY_M4DEFS`.
+    /// Returns the definitions for m4: those of the platform, and those of `BOARD_SEPOLICY_M4DEFS`.
     pub(super) fn definitions(self) -> [String; 8] {
         let Release { has_udmabuf, has_overlay_remounter, has_memfd_class, has_ion, labels_ion, .. } =
             self.release;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The device trees of Debian's kernels: one package of each architecture, 6 MB in all.
+//! Obtains the device trees of Debian's kernels: one package for each architecture, 6 MB in total.
 
 use std::path::{Path, PathBuf};
 
@@ -7,23 +7,23 @@ use anyhow::{Result, ensure};
 
 use crate::debian::{self, SID};
 
-/// What they are called in the cache.
+/// The name of their bundle in the cache.
 const NAME: &str = "trees";
 
-/// What the newest kernels depend on by way of these.
+/// The newest kernels, which depend on the packages with the trees.
 const KERNELS: [&str; 2] = ["linux-image-arm64:arm64", "linux-image-armmp:armhf"];
 
-/// What the names of the packages with the trees start with.
+/// The prefix of the names of the packages with the trees.
 const PREFIX: &str = "linux-base-";
 
 /// Returns the directory with the trees, downloaded unless it is in the cache.
 ///
 /// # Errors
-/// If they cannot be had, and the cache has none either.
+/// If they are unavailable, and the cache has none either.
 pub(super) fn obtain(cache: &Path) -> Result<PathBuf> {
     debian::obtain(NAME, &SID, cache, |apt| {
         let mut names = apt.with_dependencies(&KERNELS)?;
-        // Others of that name depend on these, and have nothing.
+        // Other packages of that prefix depend on these, and contain no trees.
         let is_of_version = |name: &str| name.starts_with(|c: char| c.is_ascii_digit());
         names.retain(|name| name.strip_prefix(PREFIX).is_some_and(is_of_version));
         ensure!(
@@ -34,7 +34,7 @@ pub(super) fn obtain(cache: &Path) -> Result<PathBuf> {
     })
 }
 
-/// Says that they will be downloaded unless they are in the cache.
+/// Returns a message that they will be downloaded, unless they are in the cache.
 pub(crate) fn unfetched(cache: &Path) -> Vec<String> {
     let is_there = debian::is_cached(NAME, cache);
     let line = format!("download the device trees of Debian {}: {}", SID.name, KERNELS.join(" "));

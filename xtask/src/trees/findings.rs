@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What came of many trees: a table by vendor, and one by what was said.
+//! Summarizes the results of many trees: a table by vendor, and one by message.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use super::extension;
 use super::reader::{Tree, unlike};
 use crate::tally::Tally;
 
-/// What came of the trees of one vendor.
+/// The results of one vendor's trees.
 #[derive(Debug, Default)]
 struct Vendor {
     trees: usize,
@@ -21,14 +21,14 @@ struct Vendor {
     unreadable: usize,
 }
 
-/// What came of all of them.
+/// The results of all trees.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     vendors: BTreeMap<String, Vendor>,
-    /// How often something was said, and of which tree first.
+    /// The number of each message, and the first tree with it.
     said: BTreeMap<String, (usize, String)>,
     read: usize,
-    /// Trees that are read wrongly, with what is wrong.
+    /// Trees that are read wrongly, with the faults.
     pub(super) faults: Vec<String>,
 }
 
@@ -68,8 +68,7 @@ impl Summary {
         }
     }
 
-    /// Compares the two forms of each tree that is there as source and as blob, one beside the
-    /// other.
+    /// Compares the two forms of each tree that exists as source and as blob in the same folder.
     pub(super) fn compare_forms(&mut self, trees: &[Tree]) {
         let blobs: BTreeMap<_, _> = trees
             .iter()
@@ -87,14 +86,14 @@ impl Summary {
         }
     }
 
-    /// Returns the trees that were read as they should be, and those that were not.
+    /// Returns the numbers of trees that were read correctly and wrongly.
     pub(super) fn tally(&self) -> Tally {
         let failed = self.faults.len().min(self.read);
         Tally { passed: (self.read - failed) as u64, failed: failed as u64 }
     }
 }
 
-/// Returns a message without what differs from tree to tree: numbers, names in quotes and paths.
+/// Returns a message without its variable parts: numbers, names in quotes and paths.
 fn kind(message: &str) -> String {
     let word = |word: &str| {
         let plain = word.trim_matches(|c: char| ",;:.()".contains(c));

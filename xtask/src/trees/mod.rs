@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Device trees by the hundred: `cargo xtask trees` has the service read a folder of them and tells
-//! what came of it, by vendor and by what was said. The test command does so with those of Debian's
-//! kernels for ARM, and holds each against what libfdt reads.
+//! `cargo xtask trees`: has the service read a folder of device trees, and reports the results by
+//! vendor and by message. The test command does so with the trees of Debian's kernels for ARM, and
+//! compares each with the result of libfdt.
 
 mod debian;
 mod findings;
@@ -51,8 +51,8 @@ pub(crate) struct TreesArgs {
 /// Reads the folder.
 ///
 /// # Errors
-/// If it cannot be listed, the reader died, or two forms of a tree differ. Trees with errors are
-/// none.
+/// If it cannot be listed, the reader crashed, or two forms of a tree differ. Errors in trees are
+/// no failure.
 pub(crate) fn run(args: &TreesArgs) -> Result<()> {
     let aniond = match &args.service {
         Some(service) => service.clone(),
@@ -64,14 +64,14 @@ pub(crate) fn run(args: &TreesArgs) -> Result<()> {
 /// Runs the step of the test command: the trees of Debian's kernels for 64-bit and 32-bit ARM.
 ///
 /// # Errors
-/// If they cannot be had, the reader died, two forms of one differ, or its pools are not those that
-/// libfdt finds.
+/// If they are unavailable, the reader crashed, two forms of a tree differ, or its pools are not
+/// those of libfdt.
 pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     let trees = debian::obtain(&cache_dir()?)?;
     survey(&trees, &Reader { aniond: release::build()?.aniond, check: true }, tally)
 }
 
-/// Runs the step with boards that the project keeps beside its checkout, and with overlays.
+/// Runs the step with boards that the project keeps outside its checkout, and with overlays.
 ///
 /// # Errors
 /// If a test fails.
@@ -89,10 +89,10 @@ pub(crate) fn boards(tally: &mut Tally) -> Result<()> {
     run_tests(nextest()?.args(["--workspace", "--run-ignored", "only", "-E", &wanted]), tally)
 }
 
-/// Files that one process reads: its start is shared, and progress is shown.
+/// Files that one process reads, to share the cost of its start and to show progress.
 const BATCH: usize = 32;
 
-/// How often progress is shown.
+/// The interval of progress messages.
 const PROGRESS: Duration = Duration::from_secs(5);
 
 fn survey(dir: &Path, reader: &Reader, tally: &mut Tally) -> Result<()> {
@@ -110,8 +110,8 @@ fn survey(dir: &Path, reader: &Reader, tally: &mut Tally) -> Result<()> {
     Ok(())
 }
 
-/// Returns the device trees in a folder and the folders in it: overlays first, so that none follows
-/// a tree that it would be applied to.
+/// Returns the device trees in a folder and its subfolders: overlays first, so that none follows a
+/// tree to which it would be applied.
 fn trees_in(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut ahead = vec![dir.to_owned()];
@@ -130,13 +130,13 @@ fn trees_in(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Returns how the file's name ends, if it is that of a device tree.
+/// Returns the extension of the file's name, if it is that of a device tree.
 fn extension(path: &Path) -> Option<&str> {
     let extension = path.extension()?.to_str()?;
     ["dtb", "dtbo", "dts", "dtso"].contains(&extension).then_some(extension)
 }
 
-/// Reads the files in as many threads as there are processors.
+/// Reads the files in as many threads as the machine has processors.
 fn read_all(reader: &Reader, files: &[PathBuf]) -> Result<Vec<Tree>> {
     let batches: Vec<&[PathBuf]> = files.chunks(BATCH).collect();
     let (next, shown) = (AtomicUsize::new(0), Mutex::new(Instant::now()));

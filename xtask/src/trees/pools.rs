@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Pools of contiguous memory as an independent reader sees them: `fdtget`, which is libfdt.
+//! Reads pools of contiguous memory with an independent reader: `fdtget`, which uses libfdt.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,17 +8,16 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// What is asked of each child of `/reserved-memory`, in this order.
+/// The properties that are read from each child of `/reserved-memory`, in this order.
 const KEYS: [&str; 6] = ["compatible", "reusable", "no-map", "status", "reg", "size"];
 
-/// What `fdtget` prints for a property that is not there.
+/// The output of `fdtget` for a missing property.
 const ABSENT: &str = "absent";
 
-/// Pools that are switched on: name and size.
+/// Enabled pools: name and size.
 type Pools = BTreeMap<String, Option<u64>>;
 
-/// Returns the pools that only one of the service and libfdt finds in a blob, or whose size
-/// differs.
+/// Returns the pools that only the service or only libfdt finds in a blob, or whose size differs.
 ///
 /// # Errors
 /// If `fdtget` cannot be started.
@@ -41,8 +40,8 @@ fn of_service(read: &Value) -> Pools {
     pools.filter_map(|heap| Some((heap["name"].as_str()?.to_owned(), heap["size"].as_u64()))).collect()
 }
 
-/// Returns whether libfdt cannot be asked for a node: it takes a name without unit address for any
-/// sibling that has one.
+/// Returns whether libfdt cannot find a node: for a name without unit address it returns any
+/// sibling with one.
 fn is_hidden(name: &str, siblings: &[&str]) -> bool {
     !name.contains('@')
         && siblings.iter().any(|other| other.split_once('@').is_some_and(|(base, _)| base == name))
@@ -67,14 +66,14 @@ fn of_libfdt(blob: &Path, names: &[&str]) -> Result<Pools> {
     Ok(pools(names, &printed.lines().collect::<Vec<_>>()))
 }
 
-/// Runs `fdtget`; it prints nothing and fails if there is no such node.
+/// Runs `fdtget`, which fails without output if there is no such node.
 fn fdtget(command: &mut Command) -> Result<String> {
     let output = command.output().context("cannot start fdtget")?;
     String::from_utf8(output.stdout).context("fdtget wrote no text")
 }
 
-/// Returns the pools among the children of `/reserved-memory`, of which `lines` has the cell counts
-/// and then [`KEYS`] of each.
+/// Returns the pools among the children of `/reserved-memory`. `lines` has the cell counts, and
+/// then [`KEYS`] of each child.
 fn pools(names: &[&str], lines: &[&str]) -> Pools {
     let bytes = |line: &&str| -> Option<Vec<u8>> {
         if *line == ABSENT {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Has the service read device trees, some in one process.
+//! Has the service read device trees, several in one process.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,20 +11,20 @@ use serde_json::Value;
 use super::{extension, pools};
 use crate::process::line_of;
 
-/// What reads trees, and what is compared.
+/// The reader of trees, and the comparisons.
 pub(super) struct Reader {
     pub(super) aniond: PathBuf,
     /// Whether each blob is compared with its source and its pools.
     pub(super) check: bool,
 }
 
-/// One tree as it was read.
+/// The result of reading one tree.
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) file: PathBuf,
-    /// What `--check-config --json` says of it; what was wrong with the reader itself.
+    /// The output of `--check-config --json` for it; the failure of the reader itself.
     pub(super) read: Result<Value, String>,
-    /// What is otherwise in another form of it, or in libfdt's view.
+    /// The differences to another form of it, or to libfdt's result.
     pub(super) differences: Vec<String>,
 }
 
@@ -32,8 +32,8 @@ impl Reader {
     /// Reads these files.
     ///
     /// # Errors
-    /// If a program cannot be started, or there is no place for temporary files. A reader that dies
-    /// is none.
+    /// If a program cannot be started, or temporary files cannot be created. A crash of the reader
+    /// is a result.
     pub(super) fn read(&self, files: &[PathBuf]) -> Result<Vec<Tree>> {
         let mut read = self.check_config(files)?;
         let mut trees: Vec<Tree> = Vec::new();
@@ -52,7 +52,7 @@ impl Reader {
         Ok(trees)
     }
 
-    /// Compares blobs with what the service reads from the source that `dtc` makes of them.
+    /// Compares blobs with the service's result for the source that `dtc` generates from them.
     fn compare_sources(&self, trees: &mut [Tree]) -> Result<()> {
         let scratch = tempfile::tempdir().context("no scratch directory")?;
         let mut sources: Vec<(usize, PathBuf)> = Vec::new();
@@ -76,8 +76,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Returns what `--check-config` says of each file. If it dies of one of several, each is read
-    /// alone.
+    /// Returns the output of `--check-config` for each file. If it crashes on one of several, each
+    /// is read alone.
     fn check_config(&self, files: &[PathBuf]) -> Result<HashMap<PathBuf, Result<Value, String>>> {
         let mut read = HashMap::new();
         let mut alone: Vec<&PathBuf> = Vec::new();
@@ -99,8 +99,8 @@ impl Reader {
         Ok(read)
     }
 
-    /// Starts the reader. Returns what it says of each file that is no overlay of another; if it
-    /// dies, how.
+    /// Starts the reader. Returns its output for each file that is no overlay of another; if it
+    /// crashes, the cause.
     fn start(&self, files: &[PathBuf]) -> Result<Result<Vec<(PathBuf, Value)>, String>> {
         if files.is_empty() {
             return Ok(Ok(Vec::new()));
@@ -119,8 +119,8 @@ impl Reader {
     }
 }
 
-/// Returns in what two readings of one tree differ: heaps, or what is said, without its place in
-/// the text.
+/// Returns the difference between two readings of one tree: heaps, or messages without their
+/// positions in the text.
 pub(super) fn unlike(one: &Result<Value, String>, other: &Result<Value, String>) -> Option<String> {
     let (one, other) = match (one, other) {
         (Ok(one), Ok(other)) => (one, other),

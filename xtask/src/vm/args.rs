@@ -10,11 +10,11 @@ use super::guest::{self, Course};
 use super::kernel::{Entry, KERNELS};
 use super::{pictures, systemd};
 
-/// Seconds. A guest takes 200 of them on an idle machine with two cores, and several times that on
-/// a busy one.
+/// Seconds. A guest takes 200 s on an idle machine with two cores, and several times as long on a
+/// busy one.
 const TIMEOUT: u64 = 2700;
 
-/// What stands for every guest.
+/// The word for all guests.
 const ALL: &str = "all";
 
 /// Boot guests and run the service and its conformance suite over kernel binder in them
@@ -67,8 +67,7 @@ pub(crate) struct VmArgs {
     #[arg(long, value_name = "SECS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) timeout: u64,
 
-    /// Whether every service is started by the observer, and what was observed is written to the
-    /// log.
+    /// Whether the observer starts every service, and the observation is written to the log.
     #[arg(skip)]
     pub(super) observe: bool,
 }
@@ -94,8 +93,8 @@ impl VmArgs {
         }
     }
 
-    /// Returns a run of one kernel, with every service observed. What was observed is in `log`
-    /// afterwards.
+    /// Returns a run of one kernel in which every service is observed. `log` contains the
+    /// observation afterwards.
     pub(crate) fn observed(kernel: &str, log: PathBuf) -> Self {
         let kernel = vec![kernel.to_owned()];
         Self {
@@ -108,18 +107,18 @@ impl VmArgs {
         }
     }
 
-    /// Returns whether the kernel is booted by itself.
+    /// Returns whether the kernel is one to boot.
     pub(super) fn wants(&self, entry: &Entry) -> bool {
         !self.systemd && self.kernel.iter().any(|name| name == ALL || name == entry.name)
     }
 
-    /// Returns whether a Debian with systemd is booted.
+    /// Returns whether a Debian with systemd is one to boot.
     pub(super) fn wants_systemd(&self) -> bool {
         let wants_all = self.kernel.iter().any(|name| name == ALL);
         self.systemd || wants_all && !self.bench && !self.pictures
     }
 
-    /// Returns whether a Debian with systemd is one of all guests, and not what was asked for.
+    /// Returns whether a Debian with systemd is one of all guests, and was not requested itself.
     pub(super) fn is_systemd_one_of_all(&self) -> bool {
         self.wants_systemd() && !self.systemd
     }
@@ -132,7 +131,7 @@ impl VmArgs {
         }
     }
 
-    /// Returns where to keep the log of the guest of this name, of `count` guests.
+    /// Returns the path of the log for the guest of this name, of `count` guests.
     pub(super) fn log_of(&self, guest: &str, count: usize) -> Option<PathBuf> {
         let file = self.keep_log.clone()?;
         if count == 1 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A binder stack that shares nothing with the service's: libgbinder and its tools, from a Debian
-//! suite that has them, and a client of a page that is compiled against them. They come with the
-//! loader and the C library of their suite, since the programs of the guest are the running
-//! Debian's.
+//! Tests with a binder stack that shares no code with the service's: libgbinder and its tools from
+//! a Debian suite, and a small client that is compiled against them. They come with the loader and
+//! the C library of their suite, since the other programs of the guest are those of the running
+//! Debian.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::process::{run, workspace_root};
 pub(super) const STACK: Bundle = Bundle {
     name: "libgbinder",
     suite: &SID,
-    // Not with what they depend on: the headers' packages want half a desktop.
+    // Without dependencies: those of the header packages include half a desktop.
     with_dependencies: &[],
     alone: &[
         "libatomic1",
@@ -36,7 +36,7 @@ pub(super) const STACK: Bundle = Bundle {
     ],
 };
 
-/// What the programs load.
+/// The libraries that the programs load.
 const LIBRARIES: [&str; 10] = [
     LOADER,
     "libatomic.so.1",
@@ -54,16 +54,16 @@ const LOADER: &str = "ld-linux-x86-64.so.2";
 /// The tools that the guest's script runs.
 const TOOLS: [&str; 2] = ["binder-list", "binder-ping"];
 
-/// Where Debian has libraries of the only architecture that guests have.
+/// The folder of libraries in Debian's packages, for the guests' only architecture.
 const LIBRARY_DIRECTORY: &str = "usr/lib/x86_64-linux-gnu";
 
 /// The version of Android whose service manager `rsb_hub` behaves like.
 const CONFIGURATION: &str = "[General]\nApiLevel = 36\n";
 
-/// Adds the programs to `/foreign/bin`, what they load to `/foreign/lib`, and their configuration.
+/// Adds the programs to `/foreign/bin`, their libraries to `/foreign/lib`, and their configuration.
 ///
 /// # Errors
-/// If a package cannot be had, or the client cannot be compiled.
+/// If a package is unavailable, or the client cannot be compiled.
 pub(super) fn furnish(root: &mut Initramfs, cache: &Path) -> Result<()> {
     let stack = STACK.obtain(cache)?;
     let scratch = tempfile::tempdir().context("no scratch directory")?;
@@ -82,8 +82,8 @@ pub(super) fn furnish(root: &mut Initramfs, cache: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compiles the client with this machine's compiler. What the libraries need themselves is found in
-/// the guest alone.
+/// Compiles the client with this machine's compiler. Dependencies of the libraries are resolved
+/// only in the guest.
 fn compile(stack: &Tree, program: &Path) -> Result<()> {
     let libraries = stack.path(LIBRARY_DIRECTORY);
     let include = |directory: PathBuf| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What runs in the guest and how its serial log is judged.
+//! Defines the steps of guests, and evaluates their serial logs.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use super::initramfs::Initramfs;
 use super::kernel::Entry;
 use crate::tally::Tally;
 
-/// Runs in the guest as process 1.
+/// The script that runs as process 1 of the guest.
 const INIT: &str = include_str!("init.sh");
-/// What it reads in.
+/// The scripts that it sources.
 const SCRIPTS: [(&str, &str); 5] = [
     ("doctor.sh", include_str!("doctor.sh")),
     ("pressure.sh", include_str!("pressure.sh")),
@@ -21,24 +21,24 @@ const SCRIPTS: [(&str, &str); 5] = [
     ("pictures.sh", include_str!("pictures.sh")),
 ];
 
-/// The heaps that are served; the built-in ones are tested outside the guest.
+/// The heaps of the service; the built-in ones are tested outside the guest.
 pub(super) const HEAPS: &str = include_str!("heaps.dts");
-/// Heaps that are to be served by whatever there is, and what serves them on a kernel.
+/// Heaps with several sources, to test which source each kernel selects.
 const FALLBACK: &str = include_str!("fallback.dts");
 
-/// The service runs as uid 900; its clients have nothing in common but the machine.
+/// The service runs as uid 900; its clients share nothing but the machine.
 const PASSWD: &str = "root:x:0:0::/:/bin/sh\nanion:x:900:900::/:/bin/sh\n\
     alice:x:1000:1000::/tmp:/bin/sh\nbob:x:2000:2000::/tmp:/bin/sh\n";
 const GROUP: &str = "root:x:0:\nanion:x:900:\nalice:x:1000:\nbob:x:2000:\n";
 
-/// Who may register the service and find it, for the hub.
+/// The hub's permissions to register and to find the service.
 const HUB_POLICY: &str = include_str!("hub.toml");
 
-/// A step of the script in the order of running.
+/// A step of the script.
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) name: &'static str,
-    /// How many summaries of the conformance suite the step must show.
+    /// The number of summaries of the conformance suite that the step must print.
     suites: usize,
 }
 
@@ -78,19 +78,19 @@ pub(super) const STEPS: [Step; 29] = [
     check("bench"),
 ];
 
-/// The steps that are run on a kernel.
+/// The steps for a kernel.
 #[derive(Debug)]
 pub(crate) enum Course {
-    /// All but these.
+    /// All steps except these.
     AllBut(&'static [&'static str]),
-    /// These lists of steps together.
+    /// All steps in these lists.
     Only(&'static [&'static [&'static str]]),
 }
 
-/// The benchmark alone, on any kernel. No other course has it.
+/// Only the benchmark, on any kernel. No other course contains it.
 pub(super) const BENCH: Course = Course::Only(&[&["devices", "hub", BENCH_STEP]]);
 const BENCH_STEP: &str = "bench";
-/// Its parts that tell something of a guest: those that depend on the kernel.
+/// The parts of the benchmark that depend on the kernel.
 pub(super) const BENCH_PARTS: [&str; 6] = ["latency", "ready", "scale", "mapper", "devices", "in-process"];
 
 impl Course {
@@ -101,7 +101,7 @@ impl Course {
         }
     }
 
-    /// Returns its steps, in the order of running.
+    /// Returns its steps, in order.
     fn steps(&self) -> Vec<&'static Step> {
         STEPS.iter().filter(|step| self.includes(step.name)).collect()
     }
@@ -119,7 +119,7 @@ impl std::fmt::Display for Course {
     }
 }
 
-/// Adds all that the script needs on this kernel but programs and kernel modules.
+/// Adds all files that the script needs on this kernel, except programs and kernel modules.
 pub(super) fn furnish(root: &mut Initramfs, kernel: &Entry, course: &Course) {
     for directory in ["/proc", "/sys", "/dev", "/run", "/sbin", "/usr/bin", "/usr/sbin"] {
         root.directory(directory, 0o755);
@@ -146,23 +146,23 @@ pub(super) fn furnish(root: &mut Initramfs, kernel: &Entry, course: &Course) {
     }
 }
 
-/// Adds what the benchmark is to measure.
+/// Adds the parts that the benchmark measures.
 pub(super) fn furnish_benchmark(root: &mut Initramfs, parts: &[String]) {
     root.file("/etc/guest/bench", 0o644, parts.join("\n") + "\n");
 }
 
-/// What the script calls by name.
+/// The commands that the script calls by name.
 const APPLETS: [&str; 20] = [
     "cat", "chmod", "chown", "dd", "dmesg", "grep", "insmod", "ln", "mkdir", "mkswap", "mount", "reboot",
     "rm", "sh", "stty", "su", "swapoff", "swapon", "tail", "usleep",
 ];
 
-/// What has been seen of a guest's run so far.
+/// The observed progress of a guest's run.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// What is to be seen.
+    /// The expected steps.
     pub(super) expected: Vec<&'static Step>,
-    /// The step that runs and since when.
+    /// The present step, and its start.
     running: Option<(String, Instant)>,
     /// Summaries of the suite within the running step.
     summaries: Vec<Tally>,
@@ -174,7 +174,7 @@ pub(super) struct Progress {
 #[derive(Debug)]
 struct Outcome {
     name: String,
-    /// What is wrong, if anything.
+    /// The first fault, if any.
     fault: Option<String>,
     tests: Tally,
 }
@@ -191,10 +191,9 @@ impl Progress {
         }
     }
 
-    /// Takes in one line of the serial log. Returns what a person should be told, if a step ended.
+    /// Evaluates one line of the serial log. Returns a message for the user when a step has ended.
     pub(super) fn feed(&mut self, line: &str, now: Instant) -> Option<String> {
-        // A program may have left its last line unfinished, so markers are looked for anywhere in a
-        // line.
+        // A program may have left its last line incomplete, so a marker can be anywhere in a line.
         let after = |marker: &str| line.find(marker).map(|at| line[at + marker.len()..].trim());
         if let Some(name) = after("ANION-BEGIN ") {
             self.running = Some((name.to_owned(), now));
@@ -234,13 +233,13 @@ impl Progress {
         let counts = if suites > 0 { format!(", {tests}") } else { String::new() };
         let text =
             format!("{name}: {} ({:.1} s{counts})", fault.as_deref().unwrap_or("ok"), took.as_secs_f64());
-        // The step itself is a test, too.
+        // The step itself counts as a test, too.
         tests += Tally::one(fault.is_none());
         self.done.push(Outcome { name: name.to_owned(), fault, tests });
         text
     }
 
-    /// Returns what was running last, for a guest that did not come to an end.
+    /// Returns the last step, for a guest that did not finish.
     pub(super) fn place(&self) -> String {
         match (&self.running, self.done.last()) {
             (Some((name, _)), _) => format!("in step {name}"),
@@ -249,7 +248,7 @@ impl Progress {
         }
     }
 
-    /// Returns the tests counted so far, steps among them.
+    /// Returns the tests that were counted so far, including steps.
     pub(super) fn tally(&self) -> Tally {
         let mut sum = Tally::default();
         for outcome in &self.done {
@@ -258,11 +257,10 @@ impl Progress {
         sum
     }
 
-    /// Judges a guest that has ended.
+    /// Evaluates a guest that has ended.
     ///
     /// # Errors
-    /// Everything that is wrong, one per line: a panic, no verdict, steps that failed or were never
-    /// seen.
+    /// All faults, one in each line: a panic, a missing verdict, failed steps, missing steps.
     pub(super) fn judge(&self) -> Result<()> {
         let mut faults = Vec::new();
         if let Some(panic) = &self.panic {
@@ -307,7 +305,7 @@ mod tests {
 
     const ALL: Course = Course::AllBut(&[]);
 
-    /// Returns the log of a run in which all is well.
+    /// Returns the log of a successful run.
     fn good_log() -> Vec<String> {
         let mut log = vec!["SeaBIOS (version 1)".to_owned()];
         for step in ALL.steps() {
@@ -340,7 +338,7 @@ mod tests {
 
     #[test]
     fn every_missing_line_is_a_fault() {
-        // All but the firmware's.
+        // All except the firmware's.
         for at in 1..good_log().len() {
             let mut log = good_log();
             let removed = log.remove(at);

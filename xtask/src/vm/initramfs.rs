@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The guest's root file system: a cpio archive that the kernel unpacks into memory.
+//! Builds the guest's root file system: a cpio archive that the kernel unpacks into memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,7 +15,7 @@ use flate2::write::GzEncoder;
 use super::machine::Programs;
 use crate::process::{output_of, run};
 
-/// What stands at a path.
+/// An entry at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Node {
     Directory { mode: u32 },
@@ -23,11 +23,10 @@ enum Node {
     Link { target: String },
 }
 
-/// A root file system in the making. Paths are absolute, as the guest sees them; all belongs to
-/// root.
+/// A root file system that is being built. Paths are absolute in the guest; root owns all files.
 #[derive(Debug, Default)]
 pub(super) struct Initramfs {
-    /// Sorted, so that a directory comes before what it holds.
+    /// Sorted, so that a directory precedes its entries.
     nodes: BTreeMap<PathBuf, Node>,
 }
 
@@ -47,11 +46,11 @@ impl Initramfs {
         self.insert(path.as_ref(), Node::Link { target: target.to_owned() });
     }
 
-    /// Adds programs into `/bin`, stripped, with the dynamic loader and the shared libraries they
-    /// need.
+    /// Adds programs to `/bin`, stripped, with the dynamic loader and the shared libraries that
+    /// they need.
     ///
     /// # Errors
-    /// If a program cannot be read or one of its libraries is not on this machine.
+    /// If a program cannot be read or this machine lacks one of its libraries.
     pub(super) fn programs(&mut self, programs: &Programs) -> Result<()> {
         let scratch = tempfile::tempdir().context("no scratch directory")?;
         let mut libraries = BTreeSet::new();
@@ -67,7 +66,7 @@ impl Initramfs {
         for library in libraries {
             let place = match programs.libraries {
                 None => library.clone(),
-                // Where every loader looks.
+                // Every loader searches there.
                 Some(place) => Path::new("/lib").join(library.strip_prefix(place)?),
             };
             self.file(place, 0o755, read(&library)?);
@@ -75,10 +74,10 @@ impl Initramfs {
         Ok(())
     }
 
-    /// Adds kernel modules below a directory. The order of their names is theirs.
+    /// Adds kernel modules to a directory, with names that sort in their order.
     ///
     /// # Errors
-    /// If one cannot be read or unpacked.
+    /// If one cannot be read or decompressed.
     pub(super) fn modules(&mut self, directory: &str, modules: &[PathBuf]) -> Result<()> {
         for (number, module) in modules.iter().enumerate() {
             self.file(format!("{directory}/{number:02}.ko"), 0o644, plain_module(module)?);
@@ -108,7 +107,7 @@ impl Initramfs {
                 Node::Link { target } => (ModeFileType::Symlink, 0o777, target.as_bytes()),
             };
             let size = u32::try_from(bytes.len()).with_context(|| format!("{name} is 4 GiB or larger"))?;
-            // The file type goes in after the permissions, which would overwrite it.
+            // The file type is set after the permissions, which would overwrite it.
             let header = Builder::new(name).ino(number).mode(mode).set_mode_file_type(kind);
             let mut entry = header.write(archive, size);
             entry.write_all(bytes)?;
@@ -127,9 +126,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Returns the loader and libraries that `program` needs on this machine, as it looks for them.
+/// Returns the loader and libraries that `program` needs on this machine, with the paths that it
+/// uses.
 fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
-    // The task runner's own library path, set by cargo, must not decide.
+    // Without cargo's library path, which applies only to the task runner.
     let output = Command::new("ldd")
         .arg(program)
         .env_remove("LD_LIBRARY_PATH")
@@ -146,7 +146,7 @@ fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Adds the loader and the libraries in `place` that a program or library of another architecture
-/// needs, and those that these need.
+/// needs, and their own dependencies.
 fn add_foreign_libraries(libraries: &mut BTreeSet<PathBuf>, place: &Path, program: &Path) -> Result<()> {
     let listed = output_of(Command::new("readelf").args(["--wide", "-d"]).arg(program))?;
     for name in parse_readelf(&listed) {
@@ -159,15 +159,15 @@ fn add_foreign_libraries(libraries: &mut BTreeSet<PathBuf>, place: &Path, progra
     Ok(())
 }
 
-/// Reads lines of the form `… (NEEDED) Shared library: [NAME]`.
+/// Parses lines of the form `… (NEEDED) Shared library: [NAME]`.
 fn parse_readelf(text: &str) -> impl Iterator<Item = &str> {
     text.lines()
         .filter(|line| line.contains("(NEEDED)"))
         .filter_map(|line| Some(line.split_once('[')?.1.split_once(']')?.0))
 }
 
-/// Reads lines of the forms `NAME => PATH (0x…)`, `PATH (0x…)` and, for what the kernel maps, `NAME
-/// (0x…)`.
+/// Parses lines of the forms `NAME => PATH (0x…)`, `PATH (0x…)` and, for mappings of the kernel,
+/// `NAME (0x…)`.
 fn parse_ldd(text: &str) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -183,7 +183,7 @@ fn parse_ldd(text: &str) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Returns a kernel module as the guest's `insmod` takes it: not packed.
+/// Returns a kernel module without compression, as the guest's `insmod` requires.
 ///
 /// # Errors
 /// If it cannot be read or `xz` fails.
@@ -208,7 +208,7 @@ mod tests {
     use flate2::read::GzDecoder;
     use std::io::Read;
 
-    /// Returns name, mode with file type, and content of every entry up to the trailer.
+    /// Returns the name, mode with file type, and content of every entry before the trailer.
     fn unpack(packed: &[u8]) -> Vec<(String, u32, String)> {
         let mut archive: Box<dyn Read + '_> = Box::new(GzDecoder::new(packed));
         let mut entries = Vec::new();

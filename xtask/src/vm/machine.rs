@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The machines that guests are: an emulator, and where the programs for it come from.
+//! Defines the machines of guests: an emulator, and the origin of the guest's programs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,16 +18,16 @@ use crate::tools::{RSBINDER_TOOLS, Tool, cache_dir, ensure_crate, ensure_crate_f
 /// A kind of machine.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    /// Of the architecture, for people.
+    /// The name of the architecture.
     pub(super) name: &'static str,
     emulator: &'static str,
-    /// What guests of the kind take beyond those of every kind.
+    /// Packages that guests of this kind need, beyond those of every kind.
     pub(super) tools: &'static [Tool],
     /// Board and processor, for the emulator.
     board: &'static [&'static str],
-    /// The serial line that the emulator shows, as the guest's kernel calls it.
+    /// The serial line that the emulator shows, under the name in the guest's kernel.
     console: &'static str,
-    /// What its programs are built for; this machine's own are taken if there is none.
+    /// The target of its programs; without one, they are built for this machine.
     target: Option<&'static Target>,
 }
 
@@ -41,8 +41,7 @@ pub(super) const PC: Machine = Machine {
     target: None,
 };
 
-/// QEMU's board for 64-bit ARM. Signing pointers as a real processor does would take most of the
-/// time.
+/// QEMU's board for 64-bit ARM, without pointer authentication, which would take most of the time.
 pub(super) const ARM64: Machine = Machine {
     name: "arm64",
     emulator: "qemu-system-aarch64",
@@ -56,24 +55,24 @@ pub(super) const ARM64: Machine = Machine {
 const BUSYBOX: Bundle =
     Bundle { name: "busybox-arm64", suite: &SID, with_dependencies: &[], alone: &["busybox-static:arm64"] };
 
-/// What is run in the guests of one kind of machine.
+/// The programs for guests of one kind of machine.
 #[derive(Debug)]
 pub(super) struct Programs {
     /// By their names in `/bin`.
     pub(super) files: BTreeMap<&'static str, PathBuf>,
-    /// What takes out of them what is there for debuggers.
+    /// The program that strips them.
     pub(super) strip: &'static str,
-    /// Where their libraries are; where this machine's programs find them, if it is for this one.
+    /// The folder of their libraries; none for this machine's own.
     pub(super) libraries: Option<&'static Path>,
 }
 
 impl Machine {
-    /// Returns the service, its suite and the rest, with the benchmark if wanted, built where they
-    /// are not up to date.
+    /// Returns the service, its suite and the other programs, with the benchmark if requested.
+    /// Builds them if they are out of date.
     ///
     /// # Errors
-    /// If something cannot be built or had, or the benchmark is wanted where nothing can be
-    /// measured.
+    /// If a program cannot be built or downloaded, or the benchmark is requested for a machine on
+    /// which times are meaningless.
     pub(super) fn programs(&self, with_benchmark: bool) -> Result<Programs> {
         let (programs, mapper, hub, busybox) = match self.target {
             None => {
@@ -108,7 +107,7 @@ impl Machine {
         Ok(Programs { files, strip, libraries: self.target.map(|target| Path::new(target.libraries)) })
     }
 
-    /// Says what will be downloaded and built for its guests, less what is in the cache.
+    /// Returns what will be downloaded and built for its guests, without what is in the cache.
     pub(super) fn unfetched(&self, cache: &Path) -> Vec<String> {
         let bundles = if self.target.is_some() { &[&cross::RUST, &BUSYBOX][..] } else { &[] };
         let downloads = bundles.iter().filter_map(|bundle| bundle.unfetched(cache));
@@ -118,7 +117,7 @@ impl Machine {
     /// Returns the command that boots a guest.
     pub(super) fn boot(&self, image: &Path, initrd: &Path, append: &str) -> Command {
         let mut command = leashed(self.emulator);
-        // Software emulation is the same everywhere; a panic ends the emulator instead of
+        // Software emulation is the same on all machines; a panic ends the emulator instead of
         // rebooting.
         command
             .args(self.board)

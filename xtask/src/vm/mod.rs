@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask vm`: the service and its conformance suite over kernel binder, in guests with
+//! `cargo xtask vm`: runs the service and its conformance suite over kernel binder, in guests with
 //! different kernels.
 
 mod args;
@@ -35,17 +35,17 @@ use crate::process::{find_program, line_of, lossy_lines, run as run_program};
 use crate::tally::{Tally, plain};
 use crate::tools::{Tool, cache_dir, ensure_tools};
 
-/// Whether the guests are given up.
+/// Whether the guests must end.
 static GIVEN_UP: AtomicBool = AtomicBool::new(false);
-/// How long a guest that is given up runs on, at most.
+/// Maximal time that a guest runs after that.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Ends all guests, those that have not begun included. What is built for them is built to its end.
+/// Ends all guests, including those that have not begun. Builds for them still finish.
 pub(crate) fn give_up() {
     GIVEN_UP.store(true, Ordering::Relaxed);
 }
 
-/// What all guests together take of Debian's packages.
+/// The packages of Debian that all guests together need.
 pub(crate) const TOOLS: &[&[Tool]] = &[
     LINKER,
     ARCHIVE,
@@ -59,10 +59,10 @@ pub(crate) const TOOLS: &[&[Tool]] = &[
     needs::DIST,
 ];
 
-/// What each guest takes.
+/// The packages that each guest needs.
 const EVERY_GUEST: [&[Tool]; 3] = [LINKER, ARCHIVE, GUEST];
 
-/// Says what will be downloaded and built for all guests, less what is in the cache.
+/// Returns what will be downloaded and built for all guests, without what is in the cache.
 pub(crate) fn unfetched(cache: &Path) -> Vec<String> {
     let kernels = KERNELS.iter().flat_map(|entry| entry.unfetched(cache));
     let machines = KERNELS.iter().flat_map(|entry| entry.machine.unfetched(cache));
@@ -73,7 +73,7 @@ pub(crate) fn unfetched(cache: &Path) -> Vec<String> {
 /// Runs the guests and adds the tests they ran to `tally`.
 ///
 /// # Errors
-/// What is missing to run them, or everything that went wrong in them.
+/// A missing requirement, or all failures of the guests.
 pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
     if args.list {
         for entry in &KERNELS {
@@ -93,13 +93,13 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
     let release = systemd::wanted(args);
     ensure_tools(&tools(args, &entries, release))?;
     let cache = cache_dir()?;
-    // First, since what is missing is most likely missing here.
+    // First, since kernels are what is most likely missing.
     let kernels: Vec<Result<Kernel>> = entries.iter().map(|entry| entry.obtain(&cache)).collect();
     let programs = programs(args, &entries)?;
 
     let mut jobs: Vec<Job<'_>> =
         entries.iter().zip(&kernels).map(|(entry, kernel)| Job::Kernel(entry, kernel)).collect();
-    // Not the last, which no other guest runs beside.
+    // Not as the last one, beside which no other guest would run.
     jobs.splice(jobs.len().min(1)..jobs.len().min(1), release.map(Job::Systemd));
     let guests = Guests { args, programs: &programs, of: jobs.len(), preparing: Mutex::default() };
     let mut failures = Vec::new();
@@ -119,7 +119,7 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
     }
 }
 
-/// Returns what the guests that are wanted take.
+/// Returns the packages that the requested guests need.
 fn tools(args: &VmArgs, entries: &[&Entry], release: Option<&Release>) -> Vec<Tool> {
     let own = entries.iter().flat_map(|entry| entry.tools());
     let pictures = if has_pictures(args, entries) { needs::PICTURES } else { &[] };
@@ -131,7 +131,7 @@ fn has_pictures(args: &VmArgs, entries: &[&Entry]) -> bool {
     entries.iter().any(|entry| pictures::are_in(args.course(entry)))
 }
 
-/// Returns the programs of each kind of machine, by its name, built where they are not up to date.
+/// Returns the programs of each kind of machine, by its name. Builds them if they are out of date.
 fn programs(args: &VmArgs, entries: &[&Entry]) -> Result<BTreeMap<&'static str, Programs>> {
     let mut programs = BTreeMap::new();
     for machine in entries.iter().map(|entry| entry.machine) {
@@ -152,7 +152,7 @@ fn programs(args: &VmArgs, entries: &[&Entry]) -> Result<BTreeMap<&'static str, 
 
 /// A guest that is to be run.
 enum Job<'a> {
-    /// With a kernel and nothing else of a system.
+    /// A kernel without a distribution.
     Kernel(&'a Entry, &'a Result<Kernel>),
     /// A Debian with systemd.
     Systemd(&'static Release),
@@ -167,22 +167,22 @@ impl Job<'_> {
     }
 }
 
-/// What one guest ran, and whether all of it is well.
+/// The tests of one guest, and its result.
 type Outcome = (Tally, Result<()>);
 
-/// What all guests of a run have in common.
+/// The state that all guests of a run share.
 struct Guests<'a> {
     args: &'a VmArgs,
     /// By the name of the machine that they run on.
     programs: &'a BTreeMap<&'static str, Programs>,
-    /// How many they are.
+    /// The number of guests.
     of: usize,
-    /// Held while a guest's files are made: they come from one cache.
+    /// Locked while a guest's files are created, because they come from one cache.
     preparing: Mutex<()>,
 }
 
 impl Guests<'_> {
-    /// Runs as many at a time as wanted. The outcomes are in the order of the jobs.
+    /// Runs the guests, as many at a time as requested. The outcomes are in the order of the jobs.
     fn run_all(&self, jobs: &[Job<'_>]) -> Vec<Outcome> {
         let next = AtomicUsize::new(0);
         let (sender, outcomes) = mpsc::channel();
@@ -216,12 +216,12 @@ impl Guests<'_> {
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
     }
 
-    /// Returns where to keep the log of a guest.
+    /// Returns the path of a guest's log.
     fn log_of(&self, guest: &str) -> Option<PathBuf> {
         self.args.log_of(guest, self.of)
     }
 
-    /// Runs one.
+    /// Runs one guest.
     fn run(&self, entry: &Entry, kernel: &Kernel, tally: &mut Tally) -> Result<()> {
         let course = self.args.course(entry);
         println!("{}: {}", entry.name, kernel.title);
@@ -236,7 +236,7 @@ impl Guests<'_> {
         boot(entry.name, emulator, log.as_mut(), timeout, progress, tally)
     }
 
-    /// Makes the guest's files in `scratch`. Returns the command that boots it.
+    /// Creates the guest's files in `scratch`. Returns the command that boots it.
     fn prepare(&self, entry: &Entry, kernel: &Kernel, scratch: &Path) -> Result<Command> {
         let _alone = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
         let course = self.args.course(entry);
@@ -289,13 +289,13 @@ struct Guest(Child);
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // It may have ended by itself, which is as good.
+        // It may have ended before, which is no error.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Boots the guest, follows its serial log to the end and judges it.
+/// Boots the guest, reads its serial log to the end and evaluates it.
 fn boot(
     name: &str,
     mut command: Command,
@@ -311,7 +311,7 @@ fn boot(
     let mut guest = Guest(command.spawn().with_context(|| format!("cannot start `{line}`"))?);
     let serial = guest.0.stdout.take().context("the emulator has no output")?;
     let (sender, lines) = mpsc::channel();
-    // Ends with the emulator's output or, if the guest was given up, with the next line after that.
+    // Ends with the emulator's output or, if the guest was ended early, with the following line.
     std::thread::spawn(move || lossy_lines(serial).try_for_each(|line| sender.send(line)));
 
     let result = loop {

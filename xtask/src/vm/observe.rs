@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Guests in which every service is observed.
+//! Observes every service in guests.
 
 use std::path::{Path, PathBuf};
 
@@ -12,31 +12,30 @@ use super::machine::PC;
 use crate::observe::Tracer;
 use crate::process::find_program;
 
-/// Tells the console what was observed.
+/// Prints the observation on the console.
 const REPORT: &str = include_str!("observe.sh");
 
-/// Returns what runs in the guest beside the service: the tracer, and this very program, which
-/// folds the traces.
+/// Returns the programs beside the service: the tracer, and this program, which folds the traces.
 pub(super) fn programs() -> Result<[(&'static str, PathBuf); 2]> {
     let tracer = find_program("strace").context("strace has gone")?;
     Ok([("strace", tracer), ("xtask", std::env::current_exe().context("this program is nowhere")?)])
 }
 
-/// Returns the kernels with which it can be observed: those of this program's own architecture.
+/// Returns the kernels with which services can be observed: those of this program's own
+/// architecture.
 pub(crate) fn kernels() -> impl Iterator<Item = &'static Entry> {
     KERNELS.iter().filter(|entry| entry.machine.name == PC.name)
 }
 
-/// Steps that ask what another step has asked in another way, and would take most of the time of a
-/// guest that is emulated and traced.
+/// Steps whose calls other steps also make, and that would take most of the time of an emulated
+/// guest under the tracer.
 const SPARED: [&str; 5] = ["contract", "display", "pictures", "vts-socket-bob", "vts-vndbinder"];
 
-/// The conformance suite over binder as two users at once, and as one.
+/// The conformance suite over binder as two users at the same time, and as one.
 const TWO_USERS: &str = "vts-binder-both";
 const ONE_USER: &str = "vts-binder-alice";
 
-/// Takes the steps out that are not worth their time; one user runs the suite where otherwise two
-/// do.
+/// Removes these steps, and runs the suite as one user instead of two.
 pub(super) fn spare(progress: &mut Progress) {
     for step in progress.expected.iter_mut().filter(|step| step.name == TWO_USERS) {
         *step = STEPS.iter().find(|step| step.name == ONE_USER).unwrap_or(step);
@@ -44,8 +43,8 @@ pub(super) fn spare(progress: &mut Progress) {
     progress.expected.retain(|step| !SPARED.contains(&step.name));
 }
 
-/// Has every service started by the tracer, which the shell finds before the service, and runs what
-/// is left of the steps.
+/// Has the tracer start every service, by placing it before the service in the shell's path, and
+/// runs the remaining steps.
 pub(super) fn furnish(root: &mut Initramfs, mut progress: Progress) {
     spare(&mut progress);
     let steps: String = progress.expected.iter().map(|step| format!("{}\n", step.name)).collect();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The programs of the steps with real devices: the examples that have a camera fill buffers, in
-//! Rust and in C, and a display show them, as the documents say that they are built.
+//! Builds the programs of the steps with real devices: the examples in Rust and in C with a camera,
+//! and the one with a display. They are built as the documents describe.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,16 +19,16 @@ pub(super) const STEP: &str = "pictures";
 /// The step with a display.
 pub(super) const DISPLAY: &str = "display";
 
-/// Both, for longer films than else.
+/// Both steps, with longer films than usual.
 pub(super) const ALONE: Course =
     Course::Only(&[&["devices", "hub", "serve-binder", STEP, DISPLAY, "stop-binder"]]);
 
-/// Returns whether a course has one of the steps.
+/// Returns whether a course contains one of the steps.
 pub(super) fn are_in(course: &Course) -> bool {
     [STEP, DISPLAY].iter().any(|step| course.includes(step))
 }
 
-/// Returns the programs by their names in `/bin`, built where they are not up to date.
+/// Returns the programs by their names in `/bin`. Builds them if they are out of date.
 ///
 /// # Errors
 /// If one of them or the client library cannot be built.
@@ -40,15 +40,15 @@ pub(super) fn programs() -> Result<[(&'static str, PathBuf); 4]> {
     Ok([("v4l2_capture", rust), ("capture", c), ("display", display), ("composer", composer)])
 }
 
-/// Adds how many frames the camera makes of the first heap that it gets, and of each other, and how
-/// many the display shows of each.
+/// Adds the numbers of frames that the camera captures with the first heap and with each other
+/// heap, and that the display shows of each.
 pub(super) fn furnish(root: &mut Initramfs, is_alone: bool) {
     let frames = if is_alone { "300 60 60" } else { "60 15 5" };
     root.file("/etc/guest/frames", 0o644, frames);
 }
 
-/// Compiles the example in C with the static library, since guests have no other. The library is
-/// installed to `prefix`.
+/// Compiles the example in C with the static library, since guests have no other. Installs the
+/// library to `prefix`.
 fn compile(prefix: &Path) -> Result<PathBuf> {
     libanion::install(&InstallArgs { prefix: prefix.to_owned() })?;
     let program = prefix.join("capture");

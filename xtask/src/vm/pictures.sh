@@ -97,12 +97,13 @@ stream_recycled() {
     return 1
 }
 
-# compose ARGUMENT…: alice's graphic buffers in a device, by what the mapper tells of them.
+# compose ARGUMENT…: checks alice's graphic buffers in a device, with the layout that the mapper
+# reports.
 compose() {
     logged as alice composer --graphics binder --mapper /bin/mapper.anion.so "$@"
 }
 
-# Rows are as long as the heap has it, and all that was drawn comes back of each plane.
+# Rows have the heap's alignment, and each plane is read back as drawn.
 share_graphic_buffers() {
     compose --card /dev/dri/card0 && has_said \
         "BGRA_8888: AR24, 640x480, modifier 0x0, planes 0+3072 shared by the device, and as drawn" \

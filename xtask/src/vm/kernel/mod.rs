@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The kernels that a guest can be booted with, and how each is had.
+//! Defines the kernels of guests, and obtains them.
 
 mod packages;
 mod source;
@@ -17,39 +17,39 @@ use crate::debian::{Apt, SID, Suite};
 use crate::needs;
 use crate::tools::Tool;
 
-/// A kernel that a guest can be booted with.
+/// A kernel for guests.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// What it is called on the command line.
+    /// Its name on the command line.
     pub(crate) name: &'static str,
-    /// Where it comes from.
+    /// Its origin.
     pub(crate) from: &'static str,
-    /// The machine that it is booted on.
+    /// The machine on which it boots.
     pub(super) machine: &'static Machine,
-    /// The devices it must offer, below `/dev`; of those that the guest's script knows, it may
-    /// offer no others.
+    /// The devices that it must have below `/dev`. It may have no others that the guest's script
+    /// knows.
     pub(crate) devices: &'static [&'static str],
-    /// Which parties must have a heap here, as the contract table names them.
+    /// The parties of the contract table that must have a heap here.
     pub(super) parties: &'static [&'static str],
-    /// What serves each heap of `fallback.dts`: lines of a name and a kind of buffer, or `none`.
+    /// The backing of each heap of `fallback.dts`: lines of a name and a kind of buffer, or `none`.
     pub(super) backings: &'static [&'static str],
-    /// KiB of its pages.
+    /// Its page size in KiB.
     pub(super) page: u32,
-    /// Words for the kernel beside those that every guest has.
+    /// Kernel parameters beside those of every guest.
     pub(super) append: &'static str,
-    /// Whether it takes a device tree from the emulator.
+    /// Whether it accepts a device tree from the emulator.
     pub(super) takes_device_tree: bool,
-    /// What is run on it.
+    /// The steps that run on it.
     pub(super) course: Course,
     origin: Origin,
 }
 
-/// How a kernel is had.
+/// The origin of a kernel.
 #[derive(Debug)]
 enum Origin {
-    /// Packages of a suite that the running Debian has.
+    /// Packages of a suite of the running Debian.
     System(Series),
-    /// The same, and the module vkms, which is built for it.
+    /// The same, with the module vkms, which is built for it.
     WithDisplay(Series),
     /// Packages of another suite.
     Suite(Suite, Series),
@@ -57,23 +57,23 @@ enum Origin {
     Built,
 }
 
-/// A kernel, ready to boot.
+/// A kernel that can be booted.
 #[derive(Debug)]
 pub(super) struct Kernel {
     /// Package and version.
     pub(super) title: String,
     /// The image to boot.
     pub(super) image: PathBuf,
-    /// The modules to insert, in this order: `.ko`, or packed as `.ko.xz`.
+    /// The modules to insert, in this order: `.ko`, or compressed as `.ko.xz`.
     pub(super) modules: Vec<PathBuf>,
     /// The same for cameras and graphics devices.
     pub(super) picture_modules: Vec<PathBuf>,
 }
 
-/// Binder without binderfs. Where Debian's kernels have dma-heap and udmabuf, they are built in.
+/// Binder without binderfs. If Debian's kernels have dma-heap and udmabuf, these are built in.
 const BINDER: &[&str] = &["kernel/drivers/android/binder_linux"];
 
-/// The same and compressed swap, as devices have it.
+/// The same with compressed swap, as on devices.
 const BINDER_AND_SWAP: &[&str] = &[
     "kernel/drivers/android/binder_linux",
     "kernel/lib/lz4/lz4_compress",
@@ -81,8 +81,8 @@ const BINDER_AND_SWAP: &[&str] = &[
     "kernel/drivers/block/zram/zram",
 ];
 
-/// The camera vivid and the graphics device vgem, each after what it depends on. Debian's kernels
-/// have no vim2m, vicodec or vkms; the last depends on nothing beyond these.
+/// The camera vivid and the graphics device vgem, each after its dependencies. Debian's kernels
+/// lack vim2m, vicodec and vkms; the last depends only on modules in this list.
 const PICTURE_MODULES: &[&str] = &[
     "kernel/drivers/media/rc/rc-core",
     "kernel/drivers/media/cec/core/cec",
@@ -102,36 +102,37 @@ const PICTURE_MODULES: &[&str] = &[
     "kernel/drivers/gpu/drm/vgem/vgem",
 ];
 
-/// What tells kernels apart in a minute: does the service start, is memory recycled safely, and
-/// does everybody answer as the table says?
+/// Distinguishes kernels within a minute: start of the service, safe recycling of memory, and the
+/// answers of the contract table.
 const SHORT: &[&str] = &["devices", "hub", "serve-binder", "doctor", "domains", "contract", "stop-binder"];
 
-/// Do the suites of the graphics allocator and of the mapper pass?
+/// The suites of the graphics allocator and of the mapper.
 const GRAPHICS: &[&str] = &["vts-graphics"];
 
-/// Does the conformance suite pass?
+/// The conformance suite.
 const SUITE: &[&str] = &["vts-binder-alice"];
 
-/// Steps for which a kernel needs what the other kernels have not.
+/// Steps that need a feature which only this kernel has.
 const OF_ION: &[&str] = &["device-tree", "vts-vndbinder"];
 
-/// The same two, the conformance suite as one user and that of graphics alone, where two run all of
-/// it at once, and the camera, which another kernel has in the test command.
+/// The same two; the conformance suite as one user and the graphics suite, for kernels on which two
+/// users run everything at the same time; and the camera, which another kernel has in the test
+/// command.
 const NOT_OF_TWO: &[&str] =
     &["device-tree", "vts-vndbinder", "vts-binder-alice", "vts-graphics", pictures::STEP];
 
-/// Does everybody answer as the table says?
+/// The answers of the contract table.
 const ANSWERS: &[&str] = &["devices", "hub", "serve-binder", "contract", "stop-binder"];
 
-/// Does root's service raise the limits of a udmabuf that has them as parameters?
+/// Root's service raises the limits of a udmabuf module with such parameters.
 const LIMITS: &[&str] = &["limits"];
 
-/// What serves a heap, and what happens when that goes?
+/// The selection of sources, and the loss of devices.
 const FALLBACK: &[&str] = &["fallback", "closed-devices", "vanished-devices"];
 
-/// Heaps that no kernel lacks.
+/// Heaps that every kernel has.
 const EVERYWHERE: &[&str] = &["anion/system", "anion/camera"];
-/// Where there are the dma-heap of system memory and udmabuf.
+/// Kernels with the dma-heap of system memory and udmabuf.
 const WITH_DMA_BUFS: &[&str] = &[
     "dma-heap/system",
     "anion/system",
@@ -142,9 +143,9 @@ const WITH_DMA_BUFS: &[&str] = &[
     "anion/lens",
     "anion/tiles",
 ];
-/// Where there is udmabuf alone.
+/// Kernels with udmabuf only.
 const WITH_UDMABUF: &[&str] = &["anion/system", "anion/camera", "anion/frames", "anion/lens", "anion/tiles"];
-/// Where there is ION, and its successors beside it.
+/// Kernels with ION and its successors.
 const WITH_ION: &[&str] = &[
     "ion/ion_system_heap",
     "ion/ion_system_contig_heap",
@@ -163,7 +164,7 @@ const WITH_ION: &[&str] = &[
     "anion/contiguous",
 ];
 
-/// Where there is ION, but no contiguous memory.
+/// Kernels with ION, but without contiguous memory.
 const WITHOUT_CMA: &[&str] = &[
     "ion/ion_system_heap",
     "ion/ion_system_contig_heap",
@@ -338,7 +339,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
             "udmabuf",
             "vndbinder",
         ],
-        // Of the broken one nothing can be had, whatever is asked: the table is not run.
+        // The broken heap gives no memory for any request, so the table does not run.
         parties: &[],
         backings: &[
             "whatever dma-heap",
@@ -359,7 +360,7 @@ impl Entry {
     /// Returns the newest kernel of its kind, downloaded or built unless it is in the cache.
     ///
     /// # Errors
-    /// If it cannot be had and the cache has none of the kind.
+    /// If it is unavailable and the cache has none of this kind.
     pub(super) fn obtain(&self, cache: &Path) -> Result<Kernel> {
         match &self.origin {
             Origin::System(series) => series.newest(|| Ok(Apt::system()), cache),
@@ -374,7 +375,7 @@ impl Entry {
         }
     }
 
-    /// Returns what it takes to boot it.
+    /// Returns the tools that are needed to boot it.
     pub(super) fn tools(&self) -> Vec<Tool> {
         let is_built = matches!(self.origin, Origin::Built | Origin::WithDisplay(_));
         let built = if is_built { needs::KERNEL } else { &[] };
@@ -382,7 +383,7 @@ impl Entry {
         [self.machine.tools, built, tree].concat()
     }
 
-    /// Says what will be downloaded or built of it, less what the cache has of its kind.
+    /// Returns the parts that will be downloaded or built, without those in the cache.
     pub(super) fn unfetched(&self, cache: &Path) -> Vec<String> {
         let kernels = cache.join("kernels");
         let download = || format!("download the kernel {}: {}", self.name, self.from);
@@ -403,7 +404,7 @@ impl Entry {
         }
     }
 
-    /// Returns a line about it for people.
+    /// Returns a line with its description.
     pub(crate) fn about(&self) -> String {
         format!("{}; has {}", self.from, self.devices.join(", "))
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Debian's own kernels, fetched with its package manager into the cache.
+//! Downloads Debian's own kernels with its package manager into the cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,17 @@ use anyhow::{Context, Result, bail};
 use super::Kernel;
 use crate::debian::{Apt, newest, only_entry, unpack_once};
 
-/// A series of kernel packages, of which the newest is taken.
+/// A series of kernel packages, of which the newest is used.
 #[derive(Debug)]
 pub(super) struct Series {
-    /// What the version in the package's name starts with, up to the first number that differs
+    /// The beginning of the version in the package's name, up to the first number that differs
     /// within the series.
     pub(super) prefix: &'static str,
-    /// What the package name ends with. Flavours (`-cloud-amd64`) and by-products (`-dbg`) do not
-    /// fit.
+    /// The end of the package's name, which excludes flavours (`-cloud-amd64`) and by-products
+    /// (`-dbg`).
     pub(super) suffix: &'static str,
-    /// What the names of a kernel's packages start with, before the version; the first is the one
-    /// with the image.
+    /// The prefixes of a kernel's package names, before the version; the first is that of the
+    /// image.
     pub(super) packages: &'static [&'static str],
     /// The modules that the guest inserts, in this order, below `modules/RELEASE`, without `.ko`.
     pub(super) modules: &'static [&'static str],
@@ -28,8 +28,8 @@ pub(super) struct Series {
 }
 
 impl Series {
-    /// Returns the newest kernel of the series, downloaded unless it is in the cache. If it cannot
-    /// be had, the newest of the cache is taken, and the reason is printed.
+    /// Returns the newest kernel of the series, downloaded unless it is in the cache. If it is
+    /// unavailable, prints the reason and returns the newest in the cache.
     ///
     /// # Errors
     /// If apt knows no such package or the download fails, and the cache has none either.
@@ -50,7 +50,7 @@ impl Series {
         Ok(name[self.packages[0].len()..].to_owned())
     }
 
-    /// Returns what the names of the packages with images start with.
+    /// Returns the prefix of the names of packages with images.
     fn image_start(&self) -> String {
         format!("{}{}", self.packages[0], self.prefix)
     }
@@ -60,8 +60,8 @@ impl Series {
         names.filter_map(|name| Some((self.rank(name)?, name))).max().map(|(_, name)| name)
     }
 
-    /// Returns the numbers of a package within the series and what distinguishes rebuilds of it;
-    /// `None` if the package is of another series, a flavour or a by-product.
+    /// Returns the numbers of a package within the series, and the suffix that distinguishes its
+    /// rebuilds; `None` if the package is of another series, a flavour or a by-product.
     fn rank<'a>(&self, package: &'a str) -> Option<(Vec<u32>, &'a str)> {
         let version = package.strip_prefix(&self.image_start())?.strip_suffix(self.suffix)?;
         let (numbers, rebuild) = version.split_at(version.find('+').unwrap_or(version.len()));
@@ -79,7 +79,7 @@ impl Series {
         newest.max().map(|(_, name)| kernels.join(name))
     }
 
-    /// Downloads and unpacks the packages of a kernel unless that was done before.
+    /// Downloads and unpacks the packages of a kernel, unless that was done before.
     fn fetch(&self, release: &str, apt: &Apt, kernels: &Path) -> Result<PathBuf> {
         let image = format!("{}{release}", self.packages[0]);
         let version = apt.version(&image)?;
@@ -91,7 +91,7 @@ impl Series {
 
     /// Finds image and modules in an unpacked kernel.
     fn open(&self, dir: &Path) -> Result<Kernel> {
-        // Newer packages know no other place than /usr.
+        // Newer packages use only /usr.
         let all = ["lib/modules", "usr/lib/modules"].map(|place| dir.join(place));
         let release = only_entry(all.iter().find(|place| place.is_dir()).unwrap_or(&all[0]))?;
         let name = release.file_name().unwrap_or_default().to_string_lossy();

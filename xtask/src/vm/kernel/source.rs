@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The last long-term kernel with ION, built once from Debian's source into the cache.
+//! Builds the last long-term kernel with ION from Debian's source, once, into the cache.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -14,35 +14,35 @@ use super::Kernel;
 use crate::debian::{Apt, Suite, move_to, scratch_in};
 use crate::process::{each_line, leashed, line_of, run};
 
-/// ION left the kernel with 5.11.
+/// Linux 5.11 removed ION.
 const PACKAGE: &str = "linux-source-5.10";
 const SUITE: Suite = Suite { archive: "Debian-Security", name: "bullseye-security", foreign: &[] };
 
-/// What is configured beyond `tinyconfig`.
+/// The configuration beyond `tinyconfig`.
 const FRAGMENT: &str = include_str!("ion.fragment");
 
-/// The only change to the source: on x86, 5.10 lets no configuration but one for a set-top box take
-/// a device tree from the boot loader. It goes in after the anchor.
+/// The only change to the source: on x86, 5.10 accepts a device tree from the boot loader only in
+/// the configuration for a set-top box. The change is inserted after the anchor.
 const KCONFIG: &str = "arch/x86/Kconfig";
 const KCONFIG_ANCHOR: &str = "config X86\n\tdef_bool y\n";
 const KCONFIG_LINE: &str = "\tselect OF_EARLY_FLATTREE if OF\n";
 
-/// What is to be done where the cache has none.
+/// The work if the cache has no build.
 pub(super) const WORK: &str =
     "download linux-source-5.10 and build a kernel with ION of it, in about 3 minutes";
 
-/// Lines that `make` prints for the build, roughly: what the progress is told by.
+/// Approximate number of lines that `make` prints, for the progress.
 const LINES: usize = 1260;
 const PROGRESS: Duration = Duration::from_secs(30);
 
-/// Lines that are shown of a build that failed.
+/// Lines that are shown of a failed build.
 const LAST_LINES: usize = 40;
 
-/// Returns the newest kernel that the suite has the source of, built unless it is in the cache. If
-/// the suite does not answer, the newest of the cache is taken, and the reason is printed.
+/// Returns the newest kernel whose source the suite has, built unless it is in the cache. If the
+/// suite does not answer, prints the reason and returns the newest in the cache.
 ///
 /// # Errors
-/// If the source cannot be had or built.
+/// If the source is unavailable or cannot be built.
 pub(super) fn newest(cache: &Path) -> Result<Kernel> {
     let kernels = cache.join("kernels");
     let known = || -> Result<(Apt, String)> {
@@ -66,13 +66,13 @@ pub(super) fn newest(cache: &Path) -> Result<Kernel> {
     }
 }
 
-/// Returns the name of a build in the cache: another version, configuration or change to the source
-/// makes another kernel.
+/// Returns the name of a build in the cache, which depends on the version, the configuration and
+/// the change to the source.
 fn key(version: &str) -> String {
     format!("{PACKAGE}_{version}_{}", recipe())
 }
 
-/// Returns a number for how the source is made a kernel.
+/// Returns a checksum of the configuration and the change.
 fn recipe() -> String {
     let mut sum = Crc::new();
     for text in [FRAGMENT, KCONFIG_LINE] {
@@ -128,10 +128,10 @@ fn build(apt: &Apt, version: &str, kernels: &Path, dir: &Path) -> Result<()> {
     move_to(&made, dir)
 }
 
-/// Returns `make` for a build outside the source, with the priority of background work.
+/// Returns `make` for a build outside the source, with background priority.
 fn make(source: &Path, objects: &Path) -> Command {
     let mut command = leashed("nice");
-    // A name and a time of the build in the image would make every build another one.
+    // A name and a time in the image would make all builds different.
     command.args(["-n", "10", "make", "-C"]).arg(source).arg(format!("O={}", objects.display()));
     command.args(["KBUILD_BUILD_USER=anion", "KBUILD_BUILD_HOST=anion", "KBUILD_BUILD_TIMESTAMP=1970-01-01"]);
     command.env_remove("MAKEFLAGS");
@@ -154,12 +154,12 @@ fn changed(kconfig: &str) -> Result<String> {
     }
 }
 
-/// Configures the kernel and makes sure that it has all that the fragment says.
+/// Configures the kernel, and checks that the result has all options of the fragment.
 fn configure(source: &Path, objects: &Path) -> Result<()> {
     let config = objects.join(".config");
     quietly(make(source, objects).args(["-s", "tinyconfig"]))?;
     let tiny = fs::read_to_string(&config).context("the source made no configuration")?;
-    // The last word on an option counts.
+    // The last setting of an option counts.
     fs::write(&config, format!("{tiny}{FRAGMENT}")).context("cannot write the configuration")?;
     quietly(make(source, objects).args(["-s", "olddefconfig"]))?;
     let finished = fs::read_to_string(&config).context("the configuration is gone")?;
@@ -168,8 +168,8 @@ fn configure(source: &Path, objects: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns the lines of the fragment that do not hold in a finished configuration, where what is
-/// off is not set at all.
+/// Returns the lines of the fragment that a finished configuration lacks. Disabled options are
+/// absent in it.
 fn refused(finished: &str) -> Vec<&'static str> {
     let holds = |line: &str| match line.strip_suffix("=n") {
         Some(option) => !finished.lines().any(|other| other.starts_with(&format!("{option}="))),
@@ -178,7 +178,7 @@ fn refused(finished: &str) -> Vec<&'static str> {
     FRAGMENT.lines().filter(|line| line.starts_with("CONFIG_") && !holds(line)).collect()
 }
 
-/// Runs a step of the configuration, which has much to say about options that are set twice.
+/// Runs a step of the configuration, without its many warnings about options that are set twice.
 fn quietly(command: &mut Command) -> Result<()> {
     let line = line_of(command);
     let output = command.output().with_context(|| format!("cannot start `{line}`"))?;
@@ -187,7 +187,7 @@ fn quietly(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a build and tells how it goes now and then; its last lines are shown if it fails.
+/// Runs a build and prints its progress from time to time; prints its last lines if it fails.
 fn follow(command: &mut Command) -> Result<()> {
     let line = line_of(command);
     let start = Instant::now();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! vkms, the kernel's virtual display, for a kernel of Debian that comes without it: a module of
-//! Debian's own source of that kernel, built once into the cache.
+//! Builds vkms, the kernel's virtual display, as a module for a kernel of Debian that lacks it,
+//! from Debian's own source of that kernel, once, into the cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,19 +12,19 @@ use flate2::Crc;
 use crate::debian::{Apt, move_to, scratch_in};
 use crate::process::{leashed, run};
 
-/// Where the source has it, and what the build makes.
+/// The folder of the module in the source, and the file that the build creates.
 const PLACE: &str = "drivers/gpu/drm/vkms";
 const MODULE: &str = "vkms.ko";
 
-/// Words for `make`: Debian's compiler by the name that its package `gcc` has for it, and no types
-/// for BPF, for which there would have to be another program.
+/// Variables for `make`: Debian's compiler under the name that its package `gcc` uses, and no BTF
+/// types, which would need another program.
 const WORDS: [&str; 4] = ["CC=gcc", "CONFIG_DRM_VKMS=m", "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules"];
 
-/// What is to be done where the cache has none.
+/// The work if the cache has no build.
 pub(super) const WORK: &str =
     "download the source and the headers of Debian's 6.12 and build its module vkms, in less than a minute";
 
-/// A kernel of Debian, by what its package with the image is called.
+/// A kernel of Debian, from the name of its image package.
 struct Debian<'a> {
     /// Such as `6.12.117+deb12-amd64`.
     release: &'a str,
@@ -33,7 +33,7 @@ struct Debian<'a> {
 }
 
 impl<'a> Debian<'a> {
-    /// Takes it from what its directory in the cache is called: package and version.
+    /// Parses the name of its directory in the cache: package and version.
     fn of(directory: &'a str) -> Option<Self> {
         let (package, version) = directory.split_once('_')?;
         Some(Self { release: package.strip_prefix("linux-image-")?, version })
@@ -44,31 +44,31 @@ impl<'a> Debian<'a> {
         self.release.rsplit_once('-').map_or(self.release, |(release, _)| release)
     }
 
-    /// Returns its source's name: that of the first two numbers.
+    /// Returns the name of its source package, with the first two numbers of the version.
     fn source(&self) -> String {
         let numbers: Vec<&str> = self.release.split('.').take(2).collect();
         format!("linux-source-{}", numbers.join("."))
     }
 
-    /// Returns the headers that are its own.
+    /// Returns its own headers package.
     fn headers(&self) -> String {
         format!("linux-headers-{}", self.release)
     }
 
-    /// Returns the headers that it has in common with other flavours.
+    /// Returns the headers package that it shares with other flavours.
     fn common(&self) -> String {
         format!("linux-headers-{}-common", self.without_flavour())
     }
 
-    /// Returns the packages that a module is built with.
+    /// Returns the packages that building a module needs.
     fn packages(&self) -> Vec<(String, String)> {
         let programs = format!("linux-kbuild-{}", self.without_flavour());
         let names = [self.headers(), self.common(), programs, self.source()];
         names.map(|name| (name, self.version.to_owned())).into()
     }
 
-    /// Returns the directory of its module in the cache: another version or other words make
-    /// another module.
+    /// Returns the directory of its module in the cache, which depends on the version and the
+    /// variables.
     fn place(&self, kernels: &Path) -> PathBuf {
         let mut sum = Crc::new();
         for word in WORDS {
@@ -88,7 +88,7 @@ pub(super) fn is_cached(kernel: &Path, kernels: &Path) -> bool {
 /// cache.
 ///
 /// # Errors
-/// If the source or the headers of the same version cannot be had, or the build fails.
+/// If the source or the headers of the same version are unavailable, or the build fails.
 pub(super) fn obtain(title: &str, apt: &Apt, kernels: &Path) -> Result<PathBuf> {
     let debian = Debian::of(title).with_context(|| format!("{title} is no kernel of Debian"))?;
     let place = debian.place(kernels);
@@ -112,7 +112,7 @@ fn build(debian: &Debian<'_>, apt: &Apt, kernels: &Path, place: &Path) -> Result
     let source = scratch.path().join(source);
     let mut command = leashed("nice");
     command.args(["-n", "10", "make", "-s", "-C"]).arg(all.join(debian.headers()));
-    // The headers' own Makefile names the common one by the path that it is installed to.
+    // The Makefile of its own headers names the shared one by its installed path.
     command.arg("-f").arg(all.join(debian.common()).join("Makefile"));
     command.arg(format!("M={}", source.display())).args(WORDS);
     run(command.env_remove("MAKEFLAGS"))?;

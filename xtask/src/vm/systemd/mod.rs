@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A Debian that systemd boots, in which the package is installed: it is used as docs/linux.md
-//! says, removed, installed and upgraded.
+//! Boots a Debian with systemd, in which the package is installed, used as in docs/linux.md,
+//! removed and upgraded.
 
 mod root;
 
@@ -22,19 +22,19 @@ use crate::release;
 use crate::tally::Tally;
 use crate::tools::{Tool, cache_dir, is_root};
 
-/// What the guest runs.
+/// The script of the guest.
 const SCRIPT: &str = include_str!("scenario.sh");
-/// Starts it as early as a service can begin.
+/// Starts the script as early as a service can start.
 const UNIT: &str = "[Unit]\nDescription=Scenario\n\n[Service]\nType=oneshot\n\
     ExecStart=/bin/sh /srv/scenario.sh\nStandardOutput=file:/dev/ttyS0\nStandardError=file:/dev/ttyS0\n";
 
-/// Words for the kernel and systemd. What they leave out costs an emulated machine much time, and
-/// tells nothing of the package: guards against processors, terminals, and caches of files that are
-/// new to the machine.
+/// Parameters for the kernel and systemd. They disable features that take an emulated machine much
+/// time and do not concern the package: mitigations for processors, terminals, and caches of files
+/// that are new to the machine.
 const APPEND: &str = "rdinit=/usr/lib/systemd/systemd mitigations=off systemd.getty_auto=no \
     systemd.show_status=no systemd.condition_needs_update=no systemd.condition_first_boot=no";
 
-/// The steps of the script, in its order.
+/// The steps of the script, in order.
 static STEPS: [Step; 14] = [
     check("boots"),
     check("removes"),
@@ -51,21 +51,21 @@ static STEPS: [Step; 14] = [
     check("is-secure"),
     check("upgrades"),
 ];
-/// The step that is run where there are several boots.
+/// The step for several boots.
 const BOOTS: &str = "boots";
-/// The steps that take a device that dma-bufs are made of.
+/// The steps that need a device for dma-bufs.
 const OF_DEVICES: [&str; 2] = ["keeps-devices", "settles"];
 
 /// A release of Debian.
 #[derive(Debug)]
 pub(super) struct Release {
-    /// As Debian's archive calls it.
+    /// Its name in Debian's archive.
     pub(super) name: &'static str,
-    /// For people.
+    /// The name for messages.
     title: &'static str,
-    /// Of [`KERNELS`]: the release's own.
+    /// The release's own kernel, one of [`KERNELS`].
     kernel: &'static str,
-    /// What dma-bufs are made of with that kernel, below `/dev`.
+    /// The devices that make dma-bufs with that kernel, below `/dev`.
     devices: &'static [&'static str],
 }
 
@@ -80,7 +80,7 @@ pub(super) const RELEASES: [Release; 2] = [
     Release { name: "bookworm", title: "Debian 12", kernel: "debian-6.1", devices: &[] },
 ];
 
-/// Returns the release that is to be booted; `None` if none is, or a user cannot make its root.
+/// Returns the release to boot; `None` if none is requested, or this user cannot create its root.
 pub(super) fn wanted(args: &VmArgs) -> Option<&'static Release> {
     let release = RELEASES.iter().find(|release| release.name == args.suite);
     if args.is_systemd_one_of_all() && !is_root() {
@@ -95,19 +95,19 @@ impl Release {
         KERNELS.iter().find(|entry| entry.name == self.kernel).expect("one of them, as a test says")
     }
 
-    /// Returns what it takes of Debian's packages.
+    /// Returns the packages of Debian that it needs.
     pub(super) fn tools(&self) -> Vec<Tool> {
         let own = [needs::LINKER, needs::PC, needs::SYSTEMD, needs::DIST].concat();
         own.into_iter().chain(self.entry().tools()).collect()
     }
 
-    /// Says what will be made of it, unless it is in the cache.
+    /// Returns what will be created for it, unless it is in the cache.
     pub(super) fn unfetched(&self, cache: &Path) -> Option<String> {
         let is_wanted = is_root() && !root::place(self, cache).is_file();
         is_wanted.then(|| format!("make a root of {} with systemd", self.title))
     }
 
-    /// Returns the steps that are run with its kernel.
+    /// Returns the steps for its kernel.
     fn steps(&self, only_boots: bool) -> Vec<&'static Step> {
         let takes_devices = |step: &Step| OF_DEVICES.contains(&step.name);
         let is_run = |step: &&Step| {
@@ -117,10 +117,10 @@ impl Release {
     }
 }
 
-/// Runs the guest, or so many boots of it, and adds its steps to `tally`.
+/// Runs the guest, or the requested number of boots, and adds its steps to `tally`.
 ///
 /// # Errors
-/// What is missing to run it, or everything that went wrong in it.
+/// A missing requirement, or all failures of the guest.
 pub(super) fn run(release: &Release, args: &VmArgs, log: Option<PathBuf>, tally: &mut Tally) -> Result<()> {
     let cache = cache_dir()?;
     let kernel = release.entry().obtain(&cache)?;
@@ -139,7 +139,8 @@ pub(super) fn run(release: &Release, args: &VmArgs, log: Option<PathBuf>, tally:
     Ok(())
 }
 
-/// Makes the file that the kernel unpacks: the release with the package, and what the guest runs.
+/// Creates the archive that the kernel unpacks: the release with the package, and the guest's
+/// script.
 fn initrd(release: &Release, steps: &[&Step], cache: &Path, scratch: &Path) -> Result<PathBuf> {
     let root = root::obtain(release, cache)?;
     let programs = release::build()?;
@@ -162,7 +163,7 @@ fn initrd(release: &Release, steps: &[&Step], cache: &Path, scratch: &Path) -> R
     let initrd = scratch.join("initrd");
     let mut out = File::create(&initrd).with_context(|| format!("cannot create {}", initrd.display()))?;
     root::write_installed(&root, &first, scratch, &out)?;
-    // The kernel takes archives one after the other: what comes later is added.
+    // The kernel unpacks concatenated archives one after the other.
     own.write_to(&mut out)?;
     out.flush().context("cannot write the root")?;
     Ok(initrd)
@@ -199,7 +200,7 @@ mod tests {
         let blocks = page.split("\n```sh\n").skip(1).map(|rest| rest.split("\n```").next().expect("a block"));
         let commands: Vec<&str> = blocks.flat_map(str::lines).collect();
         assert!(commands.len() > 8, "{commands:?}");
-        // The step before makes the package.
+        // The step before creates the package.
         for command in commands.into_iter().filter(|command| *command != "cargo xtask dist") {
             assert!(SCRIPT.contains(command), "{command}");
         }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The root of a release with systemd: made of Debian's packages once, and with the package.
+//! Creates the root of a release with systemd from Debian's packages, once, and installs the
+//! package into it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -14,30 +15,31 @@ use crate::needs::KEYRING;
 use crate::process::{output_of, run};
 use crate::tools::is_root;
 
-/// What is in a root beside the essential packages: systemd as Debian installs it, with sessions
+/// The packages in a root beside the essential ones: systemd as Debian installs it, with sessions
 /// and its own source of users.
 const PACKAGES: &str =
     "--include=systemd-sysv,udev,libpam-systemd,libnss-systemd,dbus,dbus-user-session,passwd,kmod,libgcc-s1";
-/// What is left out of them.
+/// Paths that are removed from them.
 const LEFT_OUT: [&str; 4] =
     ["/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/lib/udev/hwdb*"];
-/// Writes a root as the kernel unpacks it, from a directory.
+/// Packs a directory as a root for the kernel.
 const PACK: &str = "cd \"$1\" && rm -rf var/cache/apt/* var/lib/apt/lists/* usr/sbin/policy-rc.d && find . -xdev -print0 | cpio -0 -o -H newc --quiet";
-/// Installs the package at `/anion.deb` into a root that is not booted, as who makes a picture of a
-/// machine does, and adds the users; alice is permitted to allocate.
+/// Installs the package at `/anion.deb` into a root that is not booted, as for a machine image, and
+/// adds the users; alice is permitted to allocate.
 const INSTALL: &str = "dpkg -i /anion.deb && rm /anion.deb && \
     useradd --create-home --uid 1000 alice && useradd --create-home --uid 1001 bob && \
     usermod -aG anion-clients alice";
 
-/// Returns where the root is in the cache. The number changes with what is in it.
+/// Returns the path of the root in the cache. Its number depends on the contents.
 pub(super) fn place(release: &Release, cache: &Path) -> PathBuf {
     cache.join(format!("{}-systemd-2.cpio", release.name))
 }
 
-/// Returns the root of a release with systemd, made of Debian's packages unless it is in the cache.
+/// Returns the root of a release with systemd, created from Debian's packages unless it is in the
+/// cache.
 ///
 /// # Errors
-/// If the packages cannot be had, or this process is not root's.
+/// If the packages are unavailable, or this process is not root.
 pub(super) fn obtain(release: &Release, cache: &Path) -> Result<PathBuf> {
     let root = place(release, cache);
     if root.is_file() {
@@ -63,7 +65,7 @@ pub(super) fn obtain(release: &Release, cache: &Path) -> Result<PathBuf> {
 /// Writes the root with the package installed, and with two users, to `out`.
 ///
 /// # Errors
-/// If the package cannot be installed, or this process is not root's.
+/// If the package cannot be installed, or this process is not root.
 pub(super) fn write_installed(root: &Path, package: &Path, scratch: &Path, out: &File) -> Result<()> {
     ensure!(is_root(), "only root can install the package into a root: its files have owners");
     let directory = scratch.join("root");

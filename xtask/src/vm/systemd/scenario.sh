@@ -4,8 +4,8 @@
 # docs/linux.md says, removes, installs and upgrades it. The machine has the users alice, who is in
 # the clients' group, and bob.
 #
-# A line "ANION-STEP NAME ok" is a step that passed. mod.rs has the names. /srv/steps has those that
-# are run here, and /srv/devices what dma-bufs are made of, below /dev.
+# A line "ANION-STEP NAME ok" reports a step that passed. mod.rs has the names. /srv/steps lists the
+# steps to run here, and /srv/devices the devices below /dev that make dma-bufs.
 FIRST=/srv/anion_first.deb
 NEXT=/srv/anion_next.deb
 SOCKET=/run/anion/allocator.sock
@@ -14,7 +14,7 @@ export LC_ALL=C PAGER=cat SYSTEMD_PAGER=cat SYSTEMD_COLORS=0
 
 verdict=passed
 
-# step NAME COMMAND…: one step, with its output, if it is run here.
+# step NAME COMMAND…: runs one step with its output, if it is in the list.
 step() {
     name=$1
     shift
@@ -58,7 +58,7 @@ refused() {
     grep -q "$pattern" /tmp/said
 }
 
-# allocates_as USER: a buffer, which is a dma-buf where the kernel has what it is made of.
+# allocates_as USER: allocates a buffer, which is a dma-buf if the kernel has a device for it.
 allocates_as() {
     if [ -n "$DEVICES" ]; then
         as "$1" anionctl alloc --size 8M --require-dma-buf >/tmp/allocated 2>&1
@@ -70,7 +70,7 @@ allocates_as() {
     return $status
 }
 
-# The devices are the service's: as the rules of udev say.
+# The devices belong to the service: udev's rules apply.
 devices_are_given() {
     for device in $DEVICES; do
         ls -l "$device"
@@ -78,8 +78,8 @@ devices_are_given() {
     done
 }
 
-# A plain boot: nothing has waited for udev before alice asks. The service waits for it, on a busy
-# machine for longer than a client does, and a client that gave up asks again.
+# A plain boot: no unit has waited for udev before alice allocates. The service waits for it, on a
+# busy machine longer than a client does, and a client that timed out tries again.
 boots() {
     until allocates_as alice; do
         grep -q TimedOut /tmp/allocated || return
@@ -104,7 +104,7 @@ removes() {
     ! getent group anion-clients anion-devices
 }
 
-# What is called after Anion.
+# Lists files with Anion's name.
 leftovers() {
     find / -xdev -name '*anion*' -not -path '/srv/*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/tmp/*' \
         -not -path '/var/lib/dpkg/info/*' | sort
@@ -163,7 +163,7 @@ refuses_strangers() {
 }
 
 # An administrator's change of the configuration, which the upgrade keeps: names that the machine's
-# libraries look up while the service runs.
+# libraries resolve while the service runs.
 limits() {
     usermod -aG video bob
     sed -i 's/max-buffers = <4096>;/&\n some { users = "alice"; groups = "video"; max-bytes = <0x1000000>; };/' \
@@ -198,7 +198,7 @@ restarts() {
     [ "$(systemctl show -P MainPID anion.service)" != "$before" ]
 }
 
-# The service waits for what udev has still to do: at a plain boot it starts before the devices have
+# The service waits for udev's pending events: at a plain boot it starts before the devices have
 # their group.
 settles() {
     systemctl stop anion.service
@@ -239,7 +239,7 @@ logs() {
     # The killed service ends in this way; the system call filter ends none.
     cat /tmp/warnings
     grep -c 'status=9/KILL' /tmp/warnings | grep -qx 1 && ! grep -q status=31/SYS /tmp/warnings || return
-    # Messages of the service itself have a priority of their own.
+    # Messages of the service itself have their own priority.
     journalctl -u anion.service -p info..info -o cat | grep -q 'Serving at'
 }
 
