@@ -11,13 +11,13 @@
 //!                                       |---- "frame 1 is in slot 1" ---->|  …
 //! ```
 //!
-//! Only six bytes per frame cross the socket: the pixels stay where they are. Neither process frees
-//! anything. When both have closed the buffers, the kernel tells the service, and the account of
-//! this user returns to what it was.
+//! Only six bytes per frame cross the socket: the pixels are not copied. Neither process calls a
+//! function to free the buffers. When both have closed them, the kernel reports it to the service,
+//! and the account of this user returns to its earlier value.
 //!
-//! Run it with a service at hand: `cargo run --release --example camera_pipeline -- --socket
-//! /run/anion/allocator.sock`. It exits with 1 if a single byte is wrong, or if the memory does not
-//! come back.
+//! It needs a running service: `cargo run --release --example camera_pipeline -- --socket
+//! /run/anion/allocator.sock`. It exits with 1 if a single byte is wrong, or if the memory is not
+//! released.
 
 #![forbid(unsafe_code)]
 
@@ -41,11 +41,11 @@ use std::time::{Duration, Instant};
 const SLOTS: usize = 4;
 /// Bytes of a row: 1920 pixels of one byte.
 const STRIDE: usize = 1920;
-/// Rows of an NV12 frame: 1080 of brightness, then half as many of colour.
+/// Rows of an NV12 frame: 1080 of luma, then half as many of chroma.
 const ROWS: usize = 1080 + 1080 / 2;
 /// Bytes of a frame.
 const FRAME_BYTES: usize = STRIDE * ROWS;
-/// How long the service may take to learn that all buffers are released; it takes well under a
+/// Longest time for the service to detect that all buffers are released; it takes well under a
 /// millisecond.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If standard error is closed, there is no other place to report to.
+            // If standard error is closed, the message cannot be reported elsewhere.
             let _ = writeln!(io::stderr(), "camera_pipeline: {role}: {error:#}");
             ExitCode::FAILURE
         }
@@ -80,15 +80,15 @@ fn main() -> ExitCode {
 // ---- The producer
 // -------------------------------------------------------------------------------------------
 
-/// Allocates the ring, starts the consumer, lets the frames flow, and sees that the memory comes
-/// back.
+/// Allocates the ring, starts the consumer, streams the frames, and checks that the memory is
+/// released.
 fn produce(arguments: &Arguments) -> Result<()> {
     let endpoint = arguments.socket.clone().map(Endpoint::Socket);
     let client = Client::with(Settings { endpoint, ..Settings::default() })?;
     let before = held_bytes(&client)?;
     println!("service {}, {before} bytes held before", client.endpoint());
 
-    // One batch: all of them from one heap, or none.
+    // One batch: all buffers of one heap, or none.
     let request = Request::new(FRAME_BYTES as u64).count(u32::try_from(SLOTS)?).name("camera_pipeline");
     let ring = client.allocate(&request)?;
     let heap = ring.first().map(Buffer::heap).unwrap_or_default().to_owned();
@@ -97,7 +97,7 @@ fn produce(arguments: &Arguments) -> Result<()> {
     let mut consumer = start_consumer(theirs)?;
     send_ring(&ours, &ring)?;
     let flowed = stream_frames(ours, &ring, arguments.frames);
-    // The consumer ends when its socket does; what it has to say comes before our own error.
+    // The consumer ends with its socket; its error is reported before this process's own.
     let status = consumer.wait()?;
     ensure!(status.success(), "the consumer found a wrong frame, or failed: {status}");
     flowed?;
@@ -108,8 +108,7 @@ fn produce(arguments: &Arguments) -> Result<()> {
     print_accounts(&format!("buffers released, noticed within {took:.1?}"), &client, &heap)
 }
 
-/// Starts this program again as the consumer: another process, which inherits nothing but the
-/// socket.
+/// Executes this program again as the consumer: another process, which inherits only the socket.
 fn start_consumer(socket: UnixStream) -> Result<Child> {
     Command::new(std::env::current_exe()?)
         .arg("--consume")
@@ -118,8 +117,8 @@ fn start_consumer(socket: UnixStream) -> Result<Child> {
         .context("cannot start the consumer")
 }
 
-/// Draws every frame into a free slot and announces it; waits for a free slot when the consumer
-/// lags behind.
+/// Draws every frame into a free slot and announces it; waits for a free slot if the consumer is
+/// slower.
 fn stream_frames(mut socket: UnixStream, ring: &[Buffer], frames: u32) -> Result<()> {
     let maps = map_ring(ring, Access::ReadWrite)?;
     let picture = Picture::new();
@@ -134,14 +133,14 @@ fn stream_frames(mut socket: UnixStream, ring: &[Buffer], frames: u32) -> Result
         Announcement { frame, slot }.send(&mut socket)?;
         progress.advance(frame + 1)?;
     }
-    // Every slot that is back was found correct.
+    // The consumer has found every returned slot correct.
     while free.len() < ring.len() {
         free.push_back(read_freed(&mut socket)?);
     }
     Ok(())
 }
 
-/// Returns the next slot that the consumer is done with.
+/// Returns the next slot that the consumer has released.
 fn read_freed(socket: &mut UnixStream) -> Result<u8> {
     let mut slot = [0];
     socket.read_exact(&mut slot).context("the consumer is gone")?;
@@ -149,15 +148,15 @@ fn read_freed(socket: &mut UnixStream) -> Result<u8> {
     Ok(slot[0])
 }
 
-/// Returns the bytes that this user holds, as the service accounts for them.
+/// Returns the bytes that this user holds, from the service's account.
 fn held_bytes(client: &Client) -> Result<i64> {
     let uid = nix::unistd::Uid::effective().as_raw();
     let usage = client.call(|service| service.getUsage())?;
     Ok(usage.iter().find(|row| row.uid.cast_unsigned() == uid).map_or(0, |row| row.bytes))
 }
 
-/// Waits until this user holds no more than `before`, without telling the service anything. Returns
-/// how long it took.
+/// Waits until this user holds no more than `before`, without a call that releases buffers. Returns
+/// the time.
 fn wait_for_release(client: &Client, before: i64) -> Result<Duration> {
     let released = Instant::now();
     loop {
@@ -186,8 +185,8 @@ fn print_accounts(when: &str, client: &Client, heap: &str) -> Result<()> {
     Ok(())
 }
 
-/// Says how far the frames are: on a terminal in one line that is rewritten, elsewhere now and then
-/// in a line.
+/// Prints the number of frames: on a terminal in one line that is rewritten, elsewhere in a line
+/// from time to time.
 struct Progress {
     frames: u32,
     started: Instant,
@@ -222,7 +221,7 @@ fn consume() -> Result<()> {
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let ring = receive_ring(&socket)?;
     let maps = map_ring(&ring, Access::ReadOnly)?;
-    // Mappings keep the buffers alive as well as descriptors do.
+    // Mappings hold the buffers as descriptors do.
     drop(ring);
     let picture = Picture::new();
     let mut expected = 0;
@@ -239,7 +238,7 @@ fn consume() -> Result<()> {
 // ---- What both know
 // -----------------------------------------------------------------------------------------
 
-/// "Frame so-and-so is in slot so-and-so": five bytes instead of three million.
+/// The number of a frame and of its slot: five bytes instead of three million.
 struct Announcement {
     frame: u32,
     slot: u8,
@@ -251,7 +250,7 @@ impl Announcement {
         socket.write_all(&[self.slot, a, b, c, d]).context("the consumer is gone")
     }
 
-    /// Returns the next one; `None` when the producer has closed the socket.
+    /// Returns the next announcement; `None` when the producer has closed the socket.
     fn receive(socket: &mut UnixStream) -> Result<Option<Self>> {
         let mut message = [0; 5];
         match socket.read_exact(&mut message) {
@@ -265,18 +264,18 @@ impl Announcement {
     }
 }
 
-/// Sends the buffers themselves: the kernel gives the receiver descriptors of its own.
+/// Sends the buffers: the kernel gives the receiver its own descriptors.
 fn send_ring(socket: &UnixStream, ring: &[Buffer]) -> Result<()> {
     let descriptors: Vec<_> = ring.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SLOTS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     ensure!(control.push(SendAncillaryMessage::ScmRights(&descriptors)), "{SLOTS} descriptors do not fit");
-    // Descriptors travel with at least one byte of data.
+    // A message with descriptors needs at least one byte of data.
     sendmsg(socket, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// Receives what [`send_ring`] sent.
+/// Receives the buffers of [`send_ring`].
 fn receive_ring(socket: &UnixStream) -> Result<Vec<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SLOTS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -298,9 +297,9 @@ fn map_ring(ring: &[impl AsFd], access: Access) -> Result<Vec<Mapping>> {
     ring.iter().map(|fd| Mapping::new(fd, FRAME_BYTES, access).context("cannot map a buffer")).collect()
 }
 
-/// The picture: a slanted ramp of brightness that moves with every frame. Each row also carries the
-/// frame's number in its first bytes and its own in its last, so that no two rows of a run are
-/// equal: a stale frame, a shifted row or a shared page cannot go unnoticed.
+/// The picture: a diagonal gradient that moves with every frame. Each row also has the frame's
+/// number in its first bytes and its own number in its last, so that no two rows of a run are
+/// equal: an old frame, a shifted row or a shared page is always detected.
 struct Picture {
     ramp: Vec<u8>,
 }
@@ -310,7 +309,7 @@ impl Picture {
         Self { ramp: (0..=u8::MAX).cycle().take(STRIDE + usize::from(u8::MAX)).collect() }
     }
 
-    /// Draws a frame: what a camera would do by DMA.
+    /// Draws a frame, as a camera does by DMA.
     fn draw(&self, mapping: &Mapping, frame: u32) -> Result<()> {
         let view = mapping.begin(CpuAccess::Write)?;
         for number in 0..ROWS {
@@ -319,7 +318,7 @@ impl Picture {
         Ok(view.end()?)
     }
 
-    /// Compares every byte of a frame with what was drawn.
+    /// Compares every byte of a frame with the picture.
     fn verify(&self, mapping: &Mapping, frame: u32) -> Result<()> {
         let view = mapping.begin(CpuAccess::Read)?;
         let mut found = [0; STRIDE];

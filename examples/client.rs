@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The client library in one page: what a program does that needs shared buffers.
+//! The client library in one page: a program that needs shared buffers.
 //!
-//! Run it with a service at hand: `cargo run --release --example client`. It looks for the service
-//! as `anionctl` does.
+//! It needs a running service: `cargo run --release --example client`. It connects to the same
+//! service as `anionctl`.
 
 #![forbid(unsafe_code)]
 
@@ -12,11 +12,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::connect()?;
     println!("service {}", client.endpoint());
 
-    // Two frames, of whichever heap has room first. They are zero.
+    // Two frames, of the first heap with room. They are zero.
     let frames = client.allocate(&Request::new(1920 * 1080 * 3 / 2).count(2).name("frames"))?;
     for frame in &frames {
         let mapping = frame.map(Access::ReadWrite)?;
-        // Bracketed as dma-bufs need it; memfds are told nothing.
+        // dma-bufs need these brackets; for memfds they cost nothing.
         let view = mapping.begin(CpuAccess::ReadWrite)?;
         assert!(view.is_zero()?, "the service gives nothing away");
         view.write_at(0, b"pixels")?;
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         other => return Err(format!("a petabyte was not refused: {other:?}").into()),
     }
 
-    // Code that was written for libdmabufheap.
+    // Code for libdmabufheap's interface.
     let allocator = BufferAllocator::from(client);
     println!("heaps {:?}", allocator.get_dmabuf_heap_list()?);
     let fd = allocator.alloc_system(true, 64 << 10, 0)?;

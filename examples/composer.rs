@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Graphic buffers of Android's allocator in devices, by what their metadata tell: a display shows
-//! one and reads it back into another, or a graphics device has one alone and shares it again.
+//! Gives graphic buffers of Android's allocator to devices, using only their metadata. A display
+//! shows one and its picture is read back into another, or a graphics device holds one alone and
+//! exports it again.
 //!
 //! ```text
 //! graphics allocator        this program                  mapper.anion.so       device (DRM)
@@ -13,9 +14,9 @@
 //!                                |<--- read back, or shared again ------------------  |
 //! ```
 //!
-//! What is asked of the allocator is forgotten once the handle is here, as in a process that
-//! receives one: width, height, format code, modifier and planes come from the mapper, which is
-//! loaded as graphics libraries load it. docs/gralloc.md says how to run it.
+//! The program discards its request once it has the handle, like a process that receives one:
+//! width, height, format code, modifier and planes come from the mapper, which is loaded as
+//! graphics libraries load it. docs/gralloc.md describes how to run it.
 
 #![deny(unsafe_code)]
 
@@ -55,16 +56,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// As Android's clients find it over kernel binder. A socket has one object alone.
+/// The service name that Android's clients use over kernel binder. A socket has only one object.
 const NAME: &str = "android.hardware.graphics.allocator.IAllocator/default";
 /// The CPU reads and writes often, and a display reads.
 const USAGE: i64 = 0x33 | 0x800;
-/// Formats that are tried: values of `PixelFormat`, of one, two and three planes.
+/// Tested formats: values of `PixelFormat`, with one, two and three planes.
 const BGRA_8888: i32 = 5;
 const FORMATS: [(&str, i32); 3] = [("BGRA_8888", BGRA_8888), ("YCBCR_420_888", 0x23), ("YV12", 0x3231_5659)];
-/// How long a display may take; it takes well under a second on an idle machine.
+/// Longest time for a display; it takes well under a second on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Bytes of a pixel that a display shows: the fourth is its own.
+/// Bytes of a pixel that a display shows; the fourth is the display's own.
 const COLOURS: usize = 3;
 
 /// Gives graphic buffers to a graphics device or a display, by their metadata alone, and compares
@@ -92,7 +93,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If standard error is closed, there is no other place to report to.
+            // If standard error is closed, the message cannot be reported elsewhere.
             let _ = writeln!(io::stderr(), "composer: {error:#}");
             ExitCode::FAILURE
         }
@@ -112,7 +113,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.show { show(arguments, &source) } else { share(arguments, &source) }
 }
 
-/// Where graphic buffers come from.
+/// The source of graphic buffers.
 struct Source<'a> {
     allocator: &'a dyn IAllocator,
     mapper: Mapper,
@@ -138,7 +139,7 @@ impl Source<'_> {
     }
 }
 
-/// Has a display show a buffer, and read it back into another one.
+/// Has a display show a buffer, and reads the picture back into another one.
 fn show(arguments: &Arguments, source: &Source<'_>) -> Result<()> {
     let (shown, written) = (source.graphic(BGRA_8888)?, source.graphic(BGRA_8888)?);
     let (from, into) = (shown.describe()?, written.describe()?);
@@ -160,7 +161,7 @@ fn show(arguments: &Arguments, source: &Source<'_>) -> Result<()> {
     ))
 }
 
-/// Returns where the picture is, for a display: its planes have the format without alpha alone.
+/// Returns the layout for a display, whose planes support only the format without alpha.
 fn opaque(described: &Described) -> Result<Layout> {
     let format = match DrmFourcc::try_from(described.fourcc) {
         Ok(DrmFourcc::Argb8888) => DrmFourcc::Xrgb8888,
@@ -176,7 +177,7 @@ fn opaque(described: &Described) -> Result<Layout> {
     })
 }
 
-/// Has a device hold a buffer alone, and share it again.
+/// Has a device hold a buffer alone, and export it again.
 fn share(arguments: &Arguments, source: &Source<'_>) -> Result<()> {
     let card = Card::open(&arguments.card)?;
     for (name, format) in FORMATS {
@@ -184,7 +185,7 @@ fn share(arguments: &Arguments, source: &Source<'_>) -> Result<()> {
         let described = graphic.describe()?;
         graphic.draw(&described, 0)?;
         let handle = card.prime_fd_to_buffer(graphic.pixels()).context("the device takes no buffer")?;
-        // From here on the device alone has the pixels.
+        // From here on, only the device holds the pixels.
         drop(graphic);
         let flags = nix::fcntl::OFlag::O_CLOEXEC.bits().cast_unsigned();
         let shared = card.buffer_to_prime_fd(handle, flags).context("the device shares no buffer")?;
@@ -203,7 +204,7 @@ fn share(arguments: &Arguments, source: &Source<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Writes a line.
+/// Prints a line.
 fn say(line: std::fmt::Arguments<'_>) -> Result<()> {
     Ok(writeln!(io::stdout().lock(), "{line}")?)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A display shows buffers of Anion, and what it shows is read back into another one.
+//! A display shows buffers of Anion, and its picture is read back into another one.
 //!
 //! ```text
 //! allocator service                this program                display (DRM)
@@ -14,10 +14,10 @@
 //!                                       |  draws into the second …   |
 //! ```
 //!
-//! The display is vkms, the kernel's virtual one, with a writeback connector; others that have one
-//! do as well. The buffer that is written is blanked before, so that a picture that was not written
-//! is found. What the service charges this user is compared before, during and after: also while
-//! nothing but the display holds a buffer. docs/devices.md says how to run it.
+//! The display is vkms, the kernel's virtual one, with a writeback connector; any display with such
+//! a connector works. The third buffer is blanked before each read-back, so that a picture that was
+//! not written is detected. The service's charges for this user are compared before, during and
+//! after, also while only the display holds a buffer. docs/devices.md describes how to run it.
 
 #![deny(unsafe_code)]
 
@@ -45,9 +45,9 @@ use std::process::ExitCode;
 
 /// Buffers: two are shown in turn, one is written.
 const BUFFERS: u32 = 3;
-/// Bytes of a pixel: blue, green, red, and one that is not shown.
+/// Bytes of a pixel: blue, green, red, and an unused one.
 const PIXEL: usize = 4;
-/// What the buffer that is written has in every byte before; no picture has it.
+/// The value of every byte of the third buffer before it is written; no picture contains it.
 const BLANK: u8 = 0x5a;
 
 /// Shows buffers of Anion on a display, reads them back and checks every byte
@@ -74,7 +74,7 @@ struct Arguments {
 
 fn parse_size(text: &str) -> Result<(u32, u32)> {
     let (width, height) = text.split_once('x').context("it is WIDTHxHEIGHT, such as 640x480")?;
-    // A mode has no more.
+    // A mode is not larger.
     let number = |text: &str| text.parse::<NonZeroU16>().ok().map(|number| number.get().into());
     Ok((
         number(width).context("the width is a number from 1 to 65535")?,
@@ -86,7 +86,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If standard error is closed, there is no other place to report to.
+            // If standard error is closed, the message cannot be reported elsewhere.
             let _ = writeln!(io::stderr(), "display: {error:#}");
             ExitCode::FAILURE
         }
@@ -134,7 +134,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
     }
 
-    // The display keeps the last one.
+    // The display still holds the last one.
     let last = shown[frames as usize % shown.len()];
     screen.show(last)?;
     for picture in shown.into_iter().chain([into]).filter(|picture| *picture != last) {
@@ -147,7 +147,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     account.wait_for("after the display gave it back", before)
 }
 
-/// Sets every byte of a buffer to what no picture has.
+/// Sets every byte of a buffer to a value that no picture contains.
 fn blank(mapping: &Mapping) -> io::Result<()> {
     let view = mapping.begin(CpuAccess::Write)?;
     view.fill(BLANK)?;
@@ -172,8 +172,8 @@ impl Canvas {
         self.row_bytes() * self.height
     }
 
-    /// Returns a row of a picture. Its colours tell the picture's number and where each pixel is,
-    /// and no byte of them is [`BLANK`].
+    /// Returns a row of a picture. Its colours encode the picture's number and the position of each
+    /// pixel, and no byte of them is [`BLANK`].
     fn row(self, y: usize, number: u32) -> Vec<u8> {
         let number = number as usize;
         let colour = |value: usize| 0x80 | (value & 0x7f).to_le_bytes()[0];
@@ -191,8 +191,8 @@ impl Canvas {
         view.end()
     }
 
-    /// Compares every colour of every pixel in a buffer with the picture. The byte beside the
-    /// colours is the display's.
+    /// Compares every colour of every pixel in a buffer with the picture. Ignores the fourth byte,
+    /// which the display may set.
     fn verify(self, mapping: &Mapping, number: u32) -> Result<()> {
         let mut found = vec![0; self.row_bytes()];
         let view = mapping.begin(CpuAccess::Read)?;

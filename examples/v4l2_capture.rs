@@ -14,9 +14,9 @@
 //! ```
 //!
 //! The camera is vivid, the kernel's virtual one, whose frames are known. Every buffer is blanked
-//! before the camera gets it, so that a frame that was not written is found. What the service
-//! charges this user is compared before, during and after: also while nothing but a device holds a
-//! buffer. docs/devices.md says how to run it; examples/c/capture.c is the same in C.
+//! before the camera gets it, so that a frame that was not written is detected. The service's
+//! charges for this user are compared before, during and after, also while only a device holds a
+//! buffer. docs/devices.md describes how to run it; examples/c/capture.c is the same in C.
 
 #![deny(unsafe_code)]
 
@@ -42,18 +42,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use sys::{Camera, Layout};
 
-/// Buffers: one is filled, one is looked at, two are for the time between.
+/// Buffers: one is being filled, one is being checked, two are in between.
 const BUFFERS: u32 = 4;
-/// Frames of a second, if the camera can.
+/// Frames per second, if the camera supports it.
 const RATE: u32 = 30;
-/// What a buffer has in every byte before the camera fills it; no colour has it.
+/// The value of every byte of a buffer before the camera fills it; no colour contains it.
 const BLANK: u8 = 0x5a;
 
 /// The driver whose frames are known.
 const DRIVER: &str = "vivid";
-/// The names that it gives to its controls and their values.
+/// The driver's names for controls and for their values.
 const CONTROLS: [(&str, &str); 2] = [("Test Pattern", "100% Colorbar"), ("OSD Text Mode", "None")];
-/// The bars from left to right: blue, green, red, nothing.
+/// The bars from left to right: blue, green, red, and an unused byte.
 const COLOURS: [[u8; 4]; 8] = [
     [255, 255, 255, 0],
     [0, 255, 255, 0],
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If standard error is closed, there is no other place to report to.
+            // If standard error is closed, the message cannot be reported elsewhere.
             let _ = writeln!(io::stderr(), "v4l2_capture: {error:#}");
             ExitCode::FAILURE
         }
@@ -126,7 +126,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let pipeline = Pipeline { client: &client, camera: &camera, card: card.as_ref(), layout };
     pipeline.stream(&buffers, arguments.frames.get())?;
 
-    // The card keeps the first one for the end.
+    // The card holds the first one until the end.
     let kept = card.as_ref().map(|card| card.import(&buffers[0])).transpose()?;
     drop(buffers);
     account.wait_for_looks("while devices alone hold the buffers", before + all, each)?;
@@ -139,7 +139,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     account.wait_for("after the devices gave them back", before)
 }
 
-/// Opens the camera, which is to give the known pattern into dma-bufs.
+/// Opens the camera, and configures it for the known pattern and for dma-bufs.
 fn open_camera(arguments: &Arguments) -> Result<(Camera, Layout)> {
     let path = arguments.device.display();
     let camera = Camera::open(&arguments.device).with_context(|| format!("cannot open {path}"))?;
@@ -171,14 +171,14 @@ fn open_camera(arguments: &Arguments) -> Result<(Camera, Layout)> {
     Ok((camera, layout))
 }
 
-/// Returns how many buffers the heaps have handed out whose memory a client had before.
+/// Returns how many buffers of the heaps had recycled memory.
 fn count_recycled(client: &Client) -> Result<i64> {
     let stats = client.call(|service| service.getStats())?;
     Ok(stats.iter().map(|stats| stats.recycled).sum())
 }
 
 impl Card {
-    /// Gives it a buffer, which it keeps until the handle is released.
+    /// Imports a buffer, which the card holds until the handle is closed.
     fn import(&self, buffer: &Buffer) -> Result<Handle> {
         self.prime_fd_to_buffer(buffer.as_fd()).context("the card does not take a buffer")
     }
@@ -188,7 +188,7 @@ impl Card {
     }
 }
 
-/// The way of a frame.
+/// The path of a frame.
 struct Pipeline<'a> {
     client: &'a Client,
     camera: &'a Camera,
@@ -197,7 +197,7 @@ struct Pipeline<'a> {
 }
 
 impl Pipeline<'_> {
-    /// Streams frames through the buffers, which are all the camera's when it returns.
+    /// Streams frames through the buffers. At its return, the camera holds all of them.
     fn stream(&self, buffers: &[Buffer], frames: u32) -> Result<()> {
         let map = |buffer: &Buffer| buffer.map(Access::ReadWrite).context("cannot map a buffer");
         let mappings = buffers.iter().map(map).collect::<Result<Vec<_>>>()?;
@@ -212,7 +212,7 @@ impl Pipeline<'_> {
             let frame = self.camera.dequeue(PATIENCE).context("no frame came")?;
             let sequence = frame.sequence;
             ensure!(!frame.is_damaged, "frame {sequence} is marked as damaged by the camera");
-            // vivid counts by its clock, and may give two frames one number on a busy machine.
+            // vivid counts by its clock, and may give two frames the same number on a busy machine.
             ensure!(Some(sequence) >= last, "frame {sequence} came after frame {last:?}");
             ensure!(
                 frame.bytes == self.layout.frame_bytes,
@@ -235,7 +235,7 @@ impl Pipeline<'_> {
         Ok(())
     }
 
-    /// Checks a frame: as the card has it, if there is one.
+    /// Checks a frame: through the card's export, if there is a card.
     fn look_at(&self, buffer: &Buffer) -> Result<()> {
         let Some(card) = self.card else { return self.verify(buffer.as_fd()) };
         let handle = card.import(buffer)?;
@@ -247,7 +247,7 @@ impl Pipeline<'_> {
         card.release(handle)
     }
 
-    /// Compares all of a frame with the pattern, through a descriptor of its buffer.
+    /// Compares the whole frame with the pattern, through a descriptor of its buffer.
     fn verify(&self, fd: BorrowedFd<'_>) -> Result<()> {
         let Layout { width, height, row_bytes, frame_bytes } = self.layout;
         let expected: Vec<u8> =
@@ -267,7 +267,7 @@ impl Pipeline<'_> {
     }
 }
 
-/// Sets every byte of a buffer to what no frame has.
+/// Sets every byte of a buffer to a value that no frame contains.
 fn blank(mapping: &Mapping) -> io::Result<()> {
     let view = mapping.begin(CpuAccess::Write)?;
     view.fill(BLANK)?;

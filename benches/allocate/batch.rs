@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What each further buffer of one request costs.
+//! Measures the cost of each additional buffer in a request.
 
 use crate::client::{Client, Origin};
 use crate::report::{Section, progress};
@@ -9,7 +9,7 @@ use crate::timed::{Timed, run};
 const ROUNDS: usize = 500;
 /// Buffers of a batch.
 const BATCH: u64 = 16;
-/// A pooled size, whose mapping and cleaning cost little.
+/// A pooled size whose mapping and cleaning are cheap.
 const BYTES: u64 = 64 << 10;
 
 const ORIGINS: [(&str, Origin); 4] = [
@@ -34,7 +34,7 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     }
     run(&mut timed, |_, _| {
         client.warm(BYTES, BATCH + 1)?;
-        // Servers that slept meanwhile are woken by an exchange that is not timed.
+        // An exchange without timing wakes servers that slept.
         client.one(Origin::Reopened, 0).map(drop)
     })?;
 

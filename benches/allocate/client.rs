@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One client: what it asks of the service, and of the bare server beside it.
+//! A client of the service and of the bare server.
 
 use crate::raw::{self, Question};
 use crate::servers::Servers;
@@ -15,18 +15,18 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     IHeapAllocator::IHeapAllocator,
 };
 
-/// Where a buffer comes from.
+/// The origin of a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The bare server makes a memfd.
+    /// The bare server creates a memfd.
     Bare,
-    /// The bare server opens its one memfd again: what a pool hit costs at least.
+    /// The bare server opens its only memfd again: the least cost of a pool hit.
     Reopened,
-    /// The service makes a memfd: its heap has no pool.
+    /// The service creates a memfd: its heap has no pool.
     Fresh,
     /// The service's heap with a pool.
     Pooled,
-    /// The same, of a client that needs no zeroed memory.
+    /// The same for a client that needs no zeroed memory.
     Unzeroed,
 }
 
@@ -47,7 +47,7 @@ impl Client {
         self.connection.service.as_ref()
     }
 
-    /// Returns `count` buffers, had in one exchange; at most 16 of the bare server.
+    /// Returns `count` buffers of one exchange; at most 16 of the bare server.
     pub(crate) fn many(&self, origin: Origin, bytes: u64, count: u64) -> anyhow::Result<Vec<OwnedFd>> {
         let of_heap = |heap, flags| allocate(self.service(), heap, bytes, i32::try_from(count)?, flags);
         match origin {
@@ -74,7 +74,7 @@ impl Client {
         heap_stats(self.service(), "pooled")
     }
 
-    /// Waits until everything that was released is clean.
+    /// Waits until all released memory is clean.
     pub(crate) fn settle(&self) -> anyhow::Result<()> {
         while self.stats()?.numOfBuffers > 0 {
             std::thread::sleep(Duration::from_millis(1));
@@ -82,14 +82,14 @@ impl Client {
         Ok(())
     }
 
-    /// Empties the pool, so that what was measured before does not fill it.
+    /// Empties the pool, which removes buffers of earlier measurements.
     pub(crate) fn empty(&self) -> anyhow::Result<()> {
         self.service().trim("pooled", 0).map(drop).map_err(|status| anyhow::anyhow!("{status}"))
     }
 
-    /// Makes sure that the pool has `count` buffers of this size, and that they are clean: used
-    /// ones, since others are not kept. Waits while memory is scarce, when nothing is kept. The
-    /// pool had buffers of no other size before, or was empty.
+    /// Fills the pool with `count` clean buffers of this size, which it writes first, since
+    /// untouched ones are not pooled. Waits while memory is scarce, when the service pools nothing.
+    /// The pool must be empty, or have buffers of this size only.
     pub(crate) fn warm(&self, bytes: u64, count: u64) -> anyhow::Result<()> {
         self.settle()?;
         while u64::try_from(self.stats()?.pooledBytes)? < bytes * count {
@@ -101,7 +101,7 @@ impl Client {
     }
 }
 
-/// Asks a service for buffers of one heap.
+/// Allocates buffers of one heap from a service.
 pub(crate) fn allocate(
     service: &dyn IHeapAllocator,
     heap: &str,

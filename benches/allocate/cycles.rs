@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Processor time of whole cycles.
+//! Measures the processor time of whole cycles.
 
 use crate::client::{Client, Origin, map};
 use crate::report::{Section, median, micros, progress};
@@ -8,14 +8,14 @@ use crate::{SIZES, name_of};
 use nix::time::ClockId;
 use std::time::Duration;
 
-/// Times that everything is done, in turn.
+/// Rounds of all variants, in turn.
 const ROUNDS: usize = 7;
-/// Bytes that one round of a variant goes through.
+/// Bytes that one round of a variant allocates.
 const ROUND_BYTES: u64 = 256 << 20;
 
 const ORIGINS: [Origin; 4] = [Origin::Bare, Origin::Fresh, Origin::Pooled, Origin::Unzeroed];
 
-/// Cycles of one round.
+/// Returns the number of cycles in one round.
 fn times(bytes: u64) -> u32 {
     u32::try_from(ROUND_BYTES / bytes).unwrap_or(u32::MAX).clamp(8, 400)
 }
@@ -72,7 +72,7 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-/// Returns what one cycle costs client and server, on average over one round.
+/// Returns the cost of one cycle for client and server, averaged over one round.
 fn cost(servers: &Servers, client: &Client, origin: Origin, bytes: u64) -> anyhow::Result<Duration> {
     let server = if origin == Origin::Bare { servers.raw() } else { servers.service() };
     let now = || -> anyhow::Result<Duration> {
@@ -84,7 +84,7 @@ fn cost(servers: &Servers, client: &Client, origin: Origin, bytes: u64) -> anyho
         let fd = client.one(origin, bytes)?;
         map(&fd, bytes)?.fill(1)?;
         drop(fd);
-        // A camera does not ask again at once either; the worker gets its turn.
+        // A camera does not allocate again at once either; the worker can run.
         std::thread::sleep(Duration::from_micros(200 + bytes / 4000));
     }
     client.settle()?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! dma-bufs: of Anion's heaps, beside a bare call of the kernel's own. In each round every variant
-//! has its turn: a few buffers one after the other, and as many at once, as for the pictures in
-//! flight of a camera. Before the next turn, what was released is taken back and cleaned.
+//! Measures dma-bufs of Anion's heaps, and of bare calls of the kernel's own. In each round every
+//! variant has a turn: a few buffers in sequence, and as many at the same time, like the frames
+//! that a camera has in progress. Before the next turn, released memory is pooled and cleaned.
 
 use crate::client::touch;
 use crate::name_of;
@@ -22,16 +22,16 @@ const SIZES: [(u64, usize); 6] =
     [(4 << 10, 9), (64 << 10, 9), (1 << 20, 9), (4 << 20, 7), (8 << 20, 5), (32 << 20, 5)];
 /// Buffers of one turn.
 const TURN: usize = 4;
-/// Bytes of one turn at most, so that every pool can keep them.
+/// Most bytes of one turn, so that every pool can keep them.
 const TURN_BYTES: u64 = 96 << 20;
 /// ION's number of its heap of ordinary memory.
 const ION_TYPE_SYSTEM: u32 = 0;
-/// What all others are compared with, where it is there.
+/// The variant that all others are compared with, if it exists.
 const BARE: &str = "bare dma-heap";
-/// What they are compared with besides, on kernels that have it.
+/// The second one that they are compared with, on kernels with ION.
 const BARE_ION: &str = "bare ion";
 
-/// Anion's heaps: name, source, and what else the configuration says.
+/// Anion's heaps: name, source, and further configuration.
 const HEAPS: [(&str, &str, &str); 8] = [
     ("auto", "auto", "recycle;"),
     ("brokered dma-heap", "dma-heap:system", "immediate-free;"),
@@ -43,28 +43,28 @@ const HEAPS: [(&str, &str, &str); 8] = [
     ("memfd pool", "memfd", ""),
 ];
 
-/// Where a variant's buffers come from.
+/// The origin of a variant's buffers.
 enum From {
     DmaHeap(DmaHeap),
     Ion(Ion, u32),
     Heap(String),
 }
 
-/// One row for each size.
+/// A row for each size.
 struct Variant {
     name: &'static str,
     from: From,
     times: Vec<Times>,
-    /// Each of several at once, until their descriptors are here.
+    /// The time of each of several buffers at the same time, until their descriptors arrive.
     at_once: Vec<Duration>,
 }
 
-/// What one buffer took.
+/// The times of one buffer.
 #[derive(Clone, Copy)]
 struct Times {
-    /// From the request until the descriptor is here.
+    /// From the request until the descriptor arrives.
     hand_over: Duration,
-    /// The same and mapping, and touching every page.
+    /// The same, and mapping and touching every page.
     ready: Duration,
     /// Unmapping and closing.
     free: Duration,
@@ -75,7 +75,7 @@ impl Variant {
         Self { name, from, times: Vec::new(), at_once: Vec::new() }
     }
 
-    /// Allocates `count` buffers: in one call of Anion, or as many of the kernel.
+    /// Allocates `count` buffers: with one call of Anion, or with `count` calls of the kernel.
     fn allocate(&self, way: &dyn Way, bytes: u64, count: usize) -> anyhow::Result<Vec<OwnedFd>> {
         let bare = |one: &dyn Fn() -> std::io::Result<OwnedFd>| {
             (0..count).map(|_| Ok(one()?)).collect::<anyhow::Result<Vec<_>>>()
@@ -107,7 +107,7 @@ impl Variant {
         let start = Instant::now();
         let fds = self.allocate(way, bytes, count)?;
         self.at_once.push(start.elapsed() / u32::try_from(count)?);
-        // A pool keeps files that were used alone.
+        // A pool keeps only files whose pages were touched.
         fds.into_iter().try_for_each(|fd| touch(fd, bytes).map(drop))?;
         self.settle(way)
     }
@@ -116,14 +116,14 @@ impl Variant {
         median(&self.times.iter().map(of).collect::<Vec<_>>())
     }
 
-    /// Buffers from the pool so far, and buffers that could have been.
+    /// Returns the number of pool hits so far, and of requests that could have hit.
     fn hits(&self, way: &dyn Way) -> anyhow::Result<Hits> {
         let From::Heap(heap) = &self.from else { return Ok((0, 0)) };
         let counts = way.counts(heap)?;
         Ok((counts.hits, counts.hits + counts.misses))
     }
 
-    /// Waits until everything that was released is clean.
+    /// Waits until all released memory is clean.
     fn settle(&self, way: &dyn Way) -> anyhow::Result<()> {
         let From::Heap(heap) = &self.from else { return Ok(()) };
         while way.counts(heap)?.buffers > 0 {
@@ -133,12 +133,13 @@ impl Variant {
     }
 }
 
-/// Buffers of this size in one turn.
+/// Returns the number of buffers of this size in one turn.
 fn turn_of(bytes: u64) -> anyhow::Result<usize> {
     Ok(TURN.min(usize::try_from(TURN_BYTES / bytes)?))
 }
 
-/// The least that a call takes, asked as everything else is: with memory touched in between.
+/// The least duration of a call, under the same conditions as all others: memory is touched in
+/// between.
 struct Trips(Vec<Duration>);
 
 impl Trips {
@@ -160,13 +161,14 @@ impl Trips {
     }
 }
 
-/// Measures what this machine has and names the rest: as clients have it.
+/// Measures the variants on this machine over a transport as clients use it, and lists the missing
+/// ones.
 pub(crate) fn measure(_: &Servers) -> anyhow::Result<Section> {
     progress("dma-bufs");
     compare("devices", |heaps| Ok(Box::new(Served::start(heaps)?)))
 }
 
-/// Measures the same without a transport: what of it is the allocator's.
+/// Measures the same without a transport, which gives the allocator's part.
 pub(crate) fn measure_in_process(_: &Servers) -> anyhow::Result<Section> {
     progress("dma-bufs within one process");
     compare("in-process", |heaps| Ok(Box::new(InProcess::new(heaps)?)))
@@ -233,12 +235,12 @@ fn node_name(name: &str) -> String {
     name.replace(' ', "-")
 }
 
-/// Buffers from the pool, of how many that could have been.
+/// Pool hits, and requests that could have hit.
 type Hits = (u64, u64);
 
 type Missing = Vec<(&'static str, String)>;
 
-/// Returns what there is, the bare calls first, and why the rest is not.
+/// Returns the variants, with the bare calls first, and the causes why others are missing.
 fn variants(way: &dyn Way, ion: Option<(Ion, IonHeap)>) -> anyhow::Result<(Vec<Variant>, Missing)> {
     let (mut variants, mut missing) = (Vec::new(), Missing::new());
     match DmaHeap::open(Path::new(DMA_HEAPS), &HeapName::new("system")?) {
@@ -261,15 +263,15 @@ fn variants(way: &dyn Way, ion: Option<(Ion, IonHeap)>) -> anyhow::Result<(Vec<V
     Ok((variants, missing))
 }
 
-/// Times every variant in turn, another one first each round. Returns the hits of each, and a round
-/// trip.
+/// Times every variant in turn; each round begins with another one. Returns the hits of each, and a
+/// round trip.
 fn run(
     variants: &mut [Variant],
     way: &dyn Way,
     bytes: u64,
     rounds: usize,
 ) -> anyhow::Result<(Vec<Hits>, Option<Duration>)> {
-    // The first turn is for the pools to keep.
+    // The first turn fills the pools.
     variants.iter_mut().try_for_each(|variant| variant.turn(way, bytes))?;
     for variant in variants.iter_mut() {
         variant.times.clear();
@@ -288,15 +290,15 @@ fn run(
         anyhow::Ok((hits - before.0, asked - before.1))
     };
     let hits = variants.iter().zip(&before).map(since).collect::<anyhow::Result<Vec<_>>>()?;
-    // Huge ones would take the room of the next.
+    // Huge buffers would leave no room for the next variant.
     way.trim()?;
     Ok((hits, trips.median()?))
 }
 
-/// One variant at one size, in medians.
+/// The medians of one variant at one size.
 struct Figures {
     one: Duration,
-    /// The least of what `one` is the median of: what it takes when nothing else runs.
+    /// The minimum of the times whose median is `one`: the time when nothing else runs.
     least: Duration,
     at_once: Duration,
     ready: Duration,
@@ -314,7 +316,7 @@ impl Variant {
         })
     }
 
-    /// Returns whether `other` is the bare variant of which this one is brokered.
+    /// Returns whether `other` is the bare variant of this brokered one.
     fn is_brokered_from(&self, other: &Self) -> bool {
         let source = other.name.strip_prefix("bare ");
         source.is_some() && source == self.name.strip_prefix("brokered ")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is done with released memory: how fast it is cleaned, and how fast it is given back.
+//! Measures how fast released memory is cleaned, and how fast it is returned to the kernel.
 
 use crate::client::{Client, Origin, map};
 use crate::name_of;
@@ -10,12 +10,12 @@ use nix::time::ClockId;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// Times that everything is done, in turn.
+/// Rounds of all variants, in turn.
 const ROUNDS: usize = 7;
 /// Bytes that are released at once.
 const ROUND_BYTES: u64 = 256 << 20;
 
-/// Buffers that together have [`ROUND_BYTES`], every byte written.
+/// Returns buffers that together have [`ROUND_BYTES`], with every byte written.
 fn fill(client: &Client, origin: Origin, bytes: u64) -> anyhow::Result<Vec<(OwnedFd, SharedMap)>> {
     let one = || {
         let fd = client.one(origin, bytes)?;
@@ -33,7 +33,7 @@ pub(crate) fn scrub(servers: &Servers) -> anyhow::Result<Section> {
     let about = "Scrubbing in GB/s of processor time: all the service does with released buffers, beside a memset of \
                  the same buffers before they were released.";
     let mut section = Section::new("scrub", about, &["size", "memset", "scrub", "scrub to memset"]);
-    // Of the smallest, as many as a pool takes.
+    // At the smallest size, as many as a pool keeps.
     for bytes in [2 << 20, 8 << 20, 32 << 20] {
         client.empty()?;
         let (mut memsets, mut scrubs) = (Vec::new(), Vec::new());
@@ -65,7 +65,7 @@ fn rate(bytes: u64, time: Duration) -> f64 {
     bytes as f64 / time.as_secs_f64() / 1e9
 }
 
-/// Measures how soon pooled memory is back with the kernel.
+/// Measures how soon pooled memory is returned to the kernel.
 pub(crate) fn trim(servers: &Servers) -> anyhow::Result<Section> {
     progress("giving memory back");
     let client = Client::new(servers)?;
@@ -82,7 +82,7 @@ pub(crate) fn trim(servers: &Servers) -> anyhow::Result<Section> {
             client.empty()?;
             trims.push(start.elapsed());
 
-            // Without mappings, whose end has a cost of its own.
+            // Without mappings, whose removal has its own cost.
             let bare: Vec<_> = fill(&client, Origin::Bare, bytes)?.into_iter().map(|(fd, _)| fd).collect();
             let start = Instant::now();
             drop(bare);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the graphics allocator costs beside a plain call for a buffer of the same size and heap: a
-//! metadata file for each buffer, and a handle.
+//! Measures the cost of the graphics allocator beside a plain request for a buffer of the same size
+//! and heap. It adds a metadata file for each buffer, and a handle.
 
 use crate::client::{Client, Origin};
 use crate::report::{Section, progress};
@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 
 /// Runs of both calls, in turn.
 const ROUNDS: usize = 1200;
-/// Rounds whose medians make a ratio: short, so that the machine is as busy for both.
+/// Rounds whose medians make a ratio: few, so that the load of the machine is equal for both.
 const WINDOW: usize = 40;
-/// The CPU reads and writes often; its rule has the heap with a pool.
+/// The CPU reads and writes often; the rule for this usage selects the heap with a pool.
 const CPU: i64 = 0x33;
-/// A camera writes, too; its rule has the heap without one.
+/// A camera writes, too; the rule for this usage selects the heap without a pool.
 const CAMERA: i64 = 1 << 17;
 
 /// Sides of the images, in pixels of four bytes.
@@ -52,10 +52,10 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
             for round in 0..ROUNDS {
                 if is_pooled {
                     client.warm(bytes.next_multiple_of(4096), 2)?;
-                    // A server that slept meanwhile is woken by an exchange that is not timed.
+                    // An exchange without timing wakes a server that slept.
                     client.one(Origin::Fresh, 4096).map(drop)?;
                 }
-                // Neither is always the first.
+                // Neither call is always the first.
                 for turn in [round % 2, 1 - round % 2] {
                     let start = Instant::now();
                     let held: Held =
@@ -89,7 +89,7 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-/// Returns the time in µs that so many of a hundred did not exceed.
+/// Returns the time in µs that `percent` percent of the calls did not exceed.
 fn at(times: &[Duration], percent: usize) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();

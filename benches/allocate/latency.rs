@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How long one call takes, above the floor R: a raw exchange that hands over a memfd which was
-//! opened again, as a pool hit must be. Pools are warm: every call finds clean memory, so that the
-//! call is measured and not cleaning.
+//! Measures the time of one call beside the floor R: a raw exchange that passes a memfd which was
+//! opened again, as a pool hit requires. Pools are warm: every call finds clean memory, so that
+//! cleaning is not measured.
 
 use crate::client::{Client, Origin};
 use crate::report::{Section, progress};
@@ -11,11 +11,11 @@ use crate::{SIZES, name_of};
 
 /// Runs of every variant.
 const ROUNDS: usize = 600;
-/// Rounds between two waits until all is clean, with buffers that the worker cleans in no time, and
-/// as many buffers in the pool.
+/// Rounds between two waits for clean memory, with buffers that the worker cleans quickly. The pool
+/// has as many buffers.
 const MOST_WARM: u64 = 12;
 const WARM_BYTES: u64 = 1 << 20;
-/// Smallest size that is pooled.
+/// Smallest pooled size.
 const POOLED_BYTES: u64 = 32 << 10;
 
 /// Measures all calls, each beside the floor.
@@ -47,7 +47,7 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-/// Measures one kind of call, which takes a pooled buffer of `bytes` bytes, or none for 0.
+/// Measures one kind of call, which allocates a pooled buffer of `bytes` bytes, or none for 0.
 fn calls<T: 'static>(
     section: &mut Section,
     client: &Client,
@@ -69,7 +69,7 @@ fn calls<T: 'static>(
             client.warm(bytes, warm)?;
         }
         before = client.stats()?.recycled;
-        // Servers that slept meanwhile are woken by an exchange that is not timed.
+        // An exchange without timing wakes servers that slept.
         client.one(Origin::Reopened, 0).map(drop)
     })?;
     hits += client.stats()?.recycled - before;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How long the locks are held that allocations share.
+//! Measures how long the locks are held that allocations share.
 
 use crate::client::touch;
 use crate::report::{Section, progress};
@@ -9,15 +9,15 @@ use anion::testing::measure_locks;
 use anyhow::Context;
 use hdrhistogram::Histogram;
 
-/// Threads that allocate at once.
+/// Threads that allocate at the same time.
 const CLIENTS: usize = 4;
-/// Buffers of each heap that each of them allocates.
+/// Buffers that each of them allocates from each heap.
 const BUFFERS: usize = 5000;
 const BYTES: u64 = 64 << 10;
-/// Live buffers meanwhile.
+/// Live buffers during the measurement.
 const LIVE: usize = 320;
 
-/// The locks, by the type that each protects, and who shares them.
+/// The locks, by the type that each protects, and their users.
 const LOCKS: [(&str, &str); 5] = [
     ("::Registry", "registry: all calls"),
     ("::Pending", "releases not noticed yet: all calls"),
@@ -26,7 +26,7 @@ const LOCKS: [(&str, &str); 5] = [
     ("::pool::Inner", "pool: calls of one heap"),
 ];
 
-/// Has four threads allocate from two heaps, in this process, and asks the locks.
+/// Has four threads allocate from two heaps in this process, and reads the times of the locks.
 pub(crate) fn measure(_: &Servers) -> anyhow::Result<Section> {
     progress("locks");
     let way = InProcess::new(HEAPS)?;
@@ -43,7 +43,7 @@ pub(crate) fn measure(_: &Servers) -> anyhow::Result<Section> {
     );
     let mut section = Section::new("locks", about, &["lock", "times held", "p50", "p99", "p99.9", "longest"]);
     for (name, times) in &held {
-        // Other users of the type are not shared by allocations.
+        // Other locks of the same type are not shared by allocations.
         let Some((_, lock)) = LOCKS.iter().find(|(ending, _)| name.contains(ending)) else { continue };
         let mut histogram = Histogram::<u64>::new(3)?;
         times
@@ -75,7 +75,7 @@ fn all_clients(way: &InProcess) -> anyhow::Result<()> {
 fn one_client(way: &InProcess) -> anyhow::Result<()> {
     for _ in 0..BUFFERS {
         let fd = way.allocate("pooled", BYTES, 1)?.pop().context("a buffer")?;
-        // A pool keeps used buffers alone.
+        // A pool keeps only touched buffers.
         drop(touch(fd, BYTES)?);
         drop(way.allocate("fresh", BYTES, 1)?);
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What Anion costs, beside floors that are measured in the same run: bare exchanges that hand over
-//! a memfd by SCM_RIGHTS, without binder, heaps or books. `cargo bench`; a word such as `latency`
-//! runs that part alone, `cargo bench -- --help` tells the rest.
+//! Measures the cost of Anion beside floors of the same run: bare exchanges that pass a memfd by
+//! SCM_RIGHTS, without binder, heaps or accounts. Run with `cargo bench`; an argument such as
+//! `latency` runs only that part. `cargo bench -- --help` lists the options.
 //!
-//! All variants of a table take turns within one run, so that a noisy machine disturbs them alike;
-//! read the ratios. A ratio is withheld when what it is compared with moved by more than a fifth
-//! between the halves of the run.
+//! All variants of a table take turns within one run, so that a noisy machine disturbs them
+//! equally; compare the ratios. A ratio is omitted if its floor moved by more than a fifth between
+//! the halves of the run.
 
 mod batch;
 mod client;
@@ -34,19 +34,19 @@ use report::{Pass, Section};
 use servers::{RAW_SERVER, Servers};
 use std::path::{Path, PathBuf};
 
-/// Buffers that clients ask for, in bytes.
+/// Sizes of buffers that clients request, in bytes.
 const SIZES: [u64; 5] = [4 << 10, 64 << 10, 1 << 20, 8 << 20, 32 << 20];
 
-/// Returns a size in words.
+/// Returns a size as text.
 fn name_of(bytes: u64) -> String {
     if bytes < 1 << 20 { format!("{} KiB", bytes >> 10) } else { format!("{} MiB", bytes >> 20) }
 }
 
-/// A table, and how it is made.
+/// A table, and the function that measures it.
 struct Part {
     name: &'static str,
     measure: fn(&Servers) -> anyhow::Result<Section>,
-    /// Whether it tells something else with everything on one processor.
+    /// Whether its results differ with everything on one processor.
     differs_on_one: bool,
 }
 
@@ -133,7 +133,7 @@ fn main() -> anyhow::Result<()> {
     options.plot.map_or(Ok(()), |file| plot::draw(&document, &file))
 }
 
-/// Measures the wanted parts, on as many processors as wanted.
+/// Measures the requested parts, on the requested processors.
 fn measure(options: &Options) -> anyhow::Result<Vec<Pass>> {
     scale::raise_limit()?;
     let wanted =

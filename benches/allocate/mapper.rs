@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the mapper's calls take for each kind of buffer that the machine has, beside what the
-//! kernel takes to be told of the CPU's access. `cargo bench -p anion-mapper` has all of its calls,
-//! for memfds.
+//! Measures the mapper's calls for each kind of buffer on this machine, beside the kernel's call
+//! that begins and ends an access of the CPU. `cargo bench -p anion-mapper` measures all of its
+//! calls, for memfds.
 
 #[path = "../../vts/src/mapper/sys/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the conformance suite uses the rest")]
@@ -18,11 +18,11 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Times that each call is made.
+/// Number of each call.
 const ROUNDS: usize = 2000;
 /// The CPU reads and writes often.
 const CPU: i64 = 0x33;
-/// Bits of usage whose rules lead to a heap each.
+/// Usage bits whose rules select one heap each.
 const KINDS: [(&str, i64); 3] = [("memfd", 1 << 16), ("udmabuf", 1 << 17), ("dma-heap", 1 << 23)];
 const HEAPS: &str = r#"/dts-v1/;
 / { anion { compatible = "anion,heaps-v1";
@@ -51,7 +51,7 @@ pub(crate) fn measure(_: &Servers) -> Result<Section> {
     let mapper = Library::open(&place)?.load()?;
     let service = GraphicsService::start(HEAPS)?;
     for (kind, usage) in KINDS {
-        // Not every kernel has every kind.
+        // Some kernels lack some kinds.
         let Ok(answer) = allocate2(service.allocator(), 64, 64, CPU | usage) else { continue };
         let handle = answer.buffers.into_iter().next().context("no buffer")?;
         let native = Native::new(handle.fds.into_iter().map(OwnedFd::from).collect(), &handle.ints)?;
@@ -65,12 +65,12 @@ pub(crate) fn measure(_: &Servers) -> Result<Section> {
     Ok(section)
 }
 
-/// Returns where the mapper is: as it is installed, or as cargo calls it.
+/// Returns the path of the mapper: its installed name, or cargo's.
 fn place() -> Option<PathBuf> {
     ["mapper.anion.so", "libanion_mapper.so"].map(program).into_iter().find(|place| place.is_file())
 }
 
-/// Returns the medians for one buffer: import and free, telling the kernel, lock and unlock.
+/// Returns the medians for one buffer: import and free, the kernel's call, lock and unlock.
 fn calls(mapper: Mapper, native: &Native) -> Result<[f64; 3]> {
     let import = || mapper.import(native).map_err(|code| anyhow!("importBuffer answers {code}"));
     let buffer = import()?;

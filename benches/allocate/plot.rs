@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The figures of a run as one picture, drawn from its JSON.
+//! Draws the figures of a run as one picture, from its JSON.
 
 use crate::name_of;
 use anyhow::Context;
@@ -15,11 +15,11 @@ const SIZE: (u32, u32) = (1200, 1000);
 const TITLE_HEIGHT: u32 = 34;
 const FONT: &str = "sans-serif";
 
-/// How the passes are drawn: their keys in the document, and whether their lines are dashed.
+/// The passes: their keys in the document, and whether their lines are dashed.
 const PASSES: [(&str, &str, bool); 2] =
     [("all processors", "", false), ("one processor", ", one processor", true)];
 
-/// One colour for each origin of buffers, the same in every panel; well told apart by the
+/// One colour for each origin of buffers, the same in every panel, and distinguishable for the
 /// colour-blind.
 const BARE: RGBColor = RGBColor(0x55, 0x55, 0x55);
 const NO_POOL: RGBColor = RGBColor(0xd5, 0x5e, 0x00);
@@ -34,18 +34,18 @@ struct Line {
     points: Vec<(f64, f64)>,
 }
 
-/// One of the pictures in the picture.
+/// A chart in the picture.
 struct Panel {
     title: &'static str,
     x: &'static str,
     y: &'static str,
-    /// What stands at a place of the x axis, which has the power of two there.
+    /// Returns the label at a position of the x axis, which is a power of two.
     tick: fn(f64) -> String,
     lines: Vec<Line>,
 }
 
-/// Draws the figures that `document` has into the file `path`. Parts that were not measured leave
-/// their panel out.
+/// Draws the figures in `document` into the file `path`. Omits panels of parts that were not
+/// measured.
 pub(crate) fn draw(document: &Value, path: &Path) -> anyhow::Result<()> {
     let panels = [calls(document), ready(document), threads(document), cycles(document)];
     let panels: Vec<_> = panels.into_iter().filter(|panel| !panel.lines.is_empty()).collect();
@@ -63,7 +63,7 @@ pub(crate) fn draw(document: &Value, path: &Path) -> anyhow::Result<()> {
 impl Panel {
     fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> anyhow::Result<()> {
         let points = || self.lines.iter().flat_map(|line| &line.points);
-        // The legend has the upper part for itself.
+        // The upper part is reserved for the legend.
         let top = points().map(|point| point.1).fold(0.0, f64::max) * 1.4;
         let mut chart = ChartBuilder::on(area)
             .caption(self.title, (FONT, 18))
@@ -92,7 +92,7 @@ impl Panel {
             };
             let dashed = line.dashed;
             drawn.label(&line.name).legend(move |(x, y)| {
-                // Two pieces look dashed.
+                // Two pieces appear dashed.
                 let end = if dashed { x + 8 } else { x + 20 };
                 let rest = if dashed { x + 12 } else { x };
                 EmptyElement::at((0, 0))
@@ -111,7 +111,7 @@ impl Panel {
     }
 }
 
-/// An axis with a tick at each of some places, in ascending order.
+/// An axis with a tick at each of these positions, in ascending order.
 struct Places(Vec<f64>);
 
 impl Places {
@@ -146,8 +146,8 @@ fn rows<'a>(document: &'a Value, pass: &str, table: &str) -> &'a [Value] {
     document[pass][table].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Returns the lines of a panel: for each pass one for every figure, whose place on the x axis is
-/// the power of two of the field `x`.
+/// Returns the lines of a panel: for each pass one line for every figure, whose position on the x
+/// axis is the power of two of the field `x`.
 fn lines(
     document: &Value,
     table: &str,

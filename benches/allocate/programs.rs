@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a program pays that was written for dma-heaps and knows nothing of Anion: started by
-//! `anionctl run`, with the library before its own and with its system calls trapped. Beside it, a
-//! program that calls the Rust client, and, where the machine has a dma-heap, the bare request.
+//! Measures the cost for a program that uses dma-heaps and does not know Anion. `anionctl run`
+//! starts it with the preload library, and with trapped system calls. The comparison is a program
+//! that calls the Rust client, and, on machines with a dma-heap, the bare request.
 //!
-//! Every variant is a process of its own, started once. In each round all of them allocate a few
-//! buffers, one after the other.
+//! Every variant is a process of its own, started once. In each round, all of them allocate a few
+//! buffers in sequence.
 
 use crate::client::Client;
 use crate::name_of;
@@ -24,33 +24,33 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// First argument that turns this program into one of those that are measured.
+/// First argument that runs this program as one of the measured programs.
 pub(crate) const PROGRAM: &str = "--program";
-/// What opens a device node.
+/// The program that opens a device node.
 const OF_NODES: &str = "nodes";
-/// What calls the Rust client.
+/// The program that calls the Rust client.
 const OF_CLIENT: &str = "client";
 
-/// Where `cargo xtask install-c` was told to install.
+/// The folder into which `cargo xtask install-c` installed.
 const PREFIX: &str = "ANION_C_PREFIX";
 const PRELOAD: &str = "libanion-preload.so";
-/// What all others are compared with.
+/// The variant that all others are compared with.
 const CLIENT: &str = "Rust client";
 const BARE: &str = "bare dma-heap";
 /// The kernel's heap of ordinary memory.
 const SYSTEM: &str = "system";
 
-/// Buffers in bytes, and the heap that they come from: new ones, and those of a pool.
+/// Sizes in bytes, and the heap of the buffers: new ones, and those of a pool.
 const SIZES: [(u64, &str); 2] = [(4 << 10, "fresh"), (64 << 10, "pooled")];
 /// Buffers of one turn, and turns.
 const TURN: usize = 50;
 const ROUNDS: usize = 40;
 
-/// Allocates a turn of buffers for each byte of standard input, and writes how many nanoseconds
-/// each took, as eight bytes.
+/// Allocates a turn of buffers for each byte of standard input, and writes the nanoseconds of each
+/// as eight bytes.
 ///
 /// # Errors
-/// If there is no heap, or a buffer cannot be had.
+/// If there is no heap, or an allocation fails.
 pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
     let mut next = || args.next().and_then(|word| word.into_string().ok()).context("three words");
     let (kind, heap, bytes) = (next()?, next()?, next()?.parse()?);
@@ -80,7 +80,7 @@ fn take_turns(allocate: impl Fn() -> anyhow::Result<OwnedFd>) -> anyhow::Result<
     Ok(())
 }
 
-/// One program, and what its buffers took.
+/// One program, and the times of its buffers.
 struct Variant {
     name: &'static str,
     input: ChildStdin,
@@ -91,7 +91,7 @@ struct Variant {
 }
 
 impl Variant {
-    /// Starts it and lets it take a turn, so that it has connected.
+    /// Starts it and lets it run one turn, so that it has connected.
     fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Self> {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.with_context(|| format!("starting {command:?}"))?;
@@ -119,7 +119,7 @@ impl Variant {
     }
 }
 
-/// Measures what can be had on this machine, and names the rest.
+/// Measures the variants that are possible on this machine, and lists the others.
 pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     progress("programs");
     let mut about = "A buffer in µs, until its descriptor is here, in programs that were written for /dev/dma_heap: started by \
@@ -135,7 +135,7 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
         missing = Some(absent);
         for round in 0..ROUNDS {
             for turn in 0..variants.len() {
-                // What the last one released is clean again.
+                // The memory that the last variant released is clean again.
                 client.settle()?;
                 let next = (round + turn) % variants.len();
                 variants[next].turn()?;
@@ -175,7 +175,7 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-/// What cannot be measured, and why.
+/// The variants that cannot be measured, and the causes.
 type Missing = Vec<(&'static str, String)>;
 
 /// Starts every program that can run on this machine, with buffers of one heap.
@@ -212,7 +212,7 @@ fn variants(servers: &Servers, heap: &str, bytes: u64) -> anyhow::Result<(Vec<Va
     Ok((variants, missing))
 }
 
-/// Returns the library of `anionctl run`: installed, or beside the programs.
+/// Returns the library of `anionctl run`: the installed one, or the one beside the programs.
 fn library() -> Option<PathBuf> {
     let installed = std::env::var_os(PREFIX).map(|prefix| Path::new(&prefix).join("lib").join(PRELOAD));
     installed.into_iter().chain([program(PRELOAD)]).find(|library| library.is_file())

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The floor: a server that hands over descriptors by SCM_RIGHTS and does nothing else. No binder,
-//! no heaps, no books.
+//! The floor: a server that passes descriptors by SCM_RIGHTS, without binder, heaps or accounts.
 
 use anion::testing::MemfdFactory;
 use anyhow::ensure;
@@ -18,12 +17,12 @@ use std::path::Path;
 /// Most descriptors of one answer.
 const BATCH: usize = 16;
 
-/// What is asked of the server, in eight bytes.
+/// A request to the server, in eight-byte numbers.
 #[derive(Clone, Copy)]
 pub(crate) struct Question {
-    /// Size of a new memfd; 0 for the server's own one, opened again.
+    /// Size of a new memfd; 0 requests the server's own one, opened again.
     pub(crate) bytes: u64,
-    /// How many, at most 16.
+    /// Number of descriptors, at most 16.
     pub(crate) count: u64,
 }
 
@@ -61,7 +60,7 @@ fn decode(question: u64) -> Question {
     Question { bytes: question >> 8, count: question & 0xff }
 }
 
-/// Asks the server at the other end of `socket`.
+/// Sends a request to the server at the other end of `socket`.
 pub(crate) fn ask(mut socket: &UnixStream, question: Question) -> anyhow::Result<Vec<OwnedFd>> {
     socket.write_all(&(question.bytes << 8 | question.count).to_le_bytes())?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How long it takes until a buffer can be used: allocated, mapped, every page touched.
+//! Measures the time until a buffer can be used: allocated, mapped, every page touched.
 
 use crate::client::{Client, Origin};
 use crate::report::{Section, progress};
@@ -9,14 +9,14 @@ use crate::{SIZES, name_of};
 
 /// Runs of every variant.
 const ROUNDS: usize = 1000;
-/// Runs of those that touch this much or more.
+/// Runs of variants that touch this much or more.
 const HEAVY_ROUNDS: usize = 60;
 const HEAVY_BYTES: u64 = 1 << 20;
 
 const ORIGINS: [Origin; 4] = [Origin::Bare, Origin::Fresh, Origin::Pooled, Origin::Unzeroed];
 
-/// Measures each size for itself, all origins in turn. Nothing waits for the pool to be clean: who
-/// cleans, and when, is part of what is measured.
+/// Measures each size separately, with all origins in turn. Does not wait for clean memory: the
+/// time and the thread of the cleaning are part of the result.
 pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     progress("time until a buffer can be used");
     let client = Client::new(servers)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Tables for people, as text or Markdown, and JSON for scripts.
+//! Writes tables as text or Markdown, and figures as JSON.
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Map, Value};
@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-/// One table: what was measured, beside its floor.
+/// One table: the measured values, beside their floor.
 pub(crate) struct Section {
     name: &'static str,
     about: String,
@@ -17,7 +17,7 @@ pub(crate) struct Section {
     json: Vec<Value>,
 }
 
-/// Everything that was measured under the same conditions.
+/// All results under the same conditions.
 pub(crate) struct Pass {
     pub(crate) title: &'static str,
     pub(crate) sections: Vec<Section>,
@@ -68,20 +68,19 @@ pub(crate) fn document(passes: &[Pass]) -> anyhow::Result<Value> {
     Ok(document.into())
 }
 
-/// Returns where it was measured.
+/// Returns a description of the machine.
 fn machine() -> anyhow::Result<String> {
     let system = nix::sys::utsname::uname()?;
     let [name, release, machine] = [system.sysname(), system.release(), system.machine()];
     let processors = std::fs::read_to_string("/proc/cpuinfo")?;
     let processors = processors.lines().filter(|line| line.starts_with("processor")).count();
     let [name, release, machine] = [name, release, machine].map(|word| word.to_string_lossy());
-    // What follows the number is who built it.
+    // The text after the number names the builder.
     let release = release.split('-').next().unwrap_or_default();
     Ok(format!("{name} {release} {machine}, {processors} processors"))
 }
 
-/// Writes everything: to the files that are named, and as text to the standard output unless that
-/// has something else.
+/// Writes the results to the given files, and as text to the standard output unless a file uses it.
 pub(crate) fn write(passes: &[Pass], json: Option<&Path>, markdown: Option<&Path>) -> anyhow::Result<()> {
     if let Some(file) = json {
         put(file, &(serde_json::to_string_pretty(&document(passes)?)? + "\n"))?;
@@ -113,18 +112,18 @@ fn put(file: &Path, text: &str) -> anyhow::Result<()> {
     Ok(std::fs::write(file, text)?)
 }
 
-/// Says on standard error what goes on, for measuring takes minutes.
+/// Prints the progress on standard error, since a run takes minutes.
 pub(crate) fn progress(what: &str) {
-    // There is no other place to report that this failed.
+    // A failure cannot be reported elsewhere.
     let _ = writeln!(std::io::stderr(), "measuring {what}");
 }
 
-/// Microseconds with one decimal.
+/// Returns microseconds with one decimal.
 pub(crate) fn micros(time: Duration) -> String {
     format!("{:.1}", time.as_secs_f64() * 1e6)
 }
 
-/// Returns the middle one of some values.
+/// Returns the median of the values.
 pub(crate) fn median<T: Copy + PartialOrd>(values: &[T]) -> anyhow::Result<T> {
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));

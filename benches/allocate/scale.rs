@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether the books cost the same with many live buffers as with none.
+//! Measures whether the accounts cost the same with many live buffers as with none.
 
 use crate::client::{Client, Origin};
 use crate::report::{Section, median, micros, progress};
@@ -9,13 +9,13 @@ use std::time::Instant;
 
 /// Live buffers.
 const LIVE: [u64; 4] = [0, 1_000, 10_000, 100_000];
-/// Descriptors that this many buffers need, here and in the service.
+/// Descriptors that the most buffers need, here and in the service.
 const DESCRIPTORS: u64 = 120_000;
 /// Calls that are timed at each step.
 const CALLS: usize = 2000;
 
-/// Lets this process and the servers it starts have as many descriptors as the largest step needs;
-/// an ordinary user gets no more than the hard limit.
+/// Raises the limit of descriptors, for this process and the servers that it starts, to what the
+/// largest step needs; an ordinary user gets at most the hard limit.
 pub(crate) fn raise_limit() -> anyhow::Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let wanted = hard.max(DESCRIPTORS);
@@ -25,7 +25,7 @@ pub(crate) fn raise_limit() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Measures a call's time, and the service's memory, with more and more live buffers.
+/// Measures a call's time, and the service's memory, with increasing numbers of live buffers.
 pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     progress("many live buffers");
     let client = Client::new(servers)?;

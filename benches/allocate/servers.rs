@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The service under test, and the bare server beside it, as processes of their own.
+//! Starts the service under test and the bare server, as separate processes.
 
 use android_hardware_graphics_allocator::aidl::android::hardware::graphics::allocator::IAllocator::IAllocator;
 use anion_ipc::{Connection, Endpoint, SERVICE_NAME, connect};
@@ -15,7 +15,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// A heap that keeps what is released, and one that makes every buffer new.
+/// A heap with a pool, and a heap that creates every buffer new.
 pub(crate) const HEAPS: &str = r#"/dts-v1/;
 / { anion { compatible = "anion,heaps-v1";
     pooled { type = "system"; heap-id = <1>; };
@@ -25,14 +25,14 @@ pub(crate) const HEAPS: &str = r#"/dts-v1/;
         camera { usages = "cpu", "camera"; heaps = "fresh"; };
     };
 }; };"#;
-/// First argument that turns this program into the bare server.
+/// First argument that runs this program as the bare server.
 pub(crate) const RAW_SERVER: &str = "--raw-server";
 
-/// Variable that names another program than the one built beside this, for machines that were given
-/// both.
+/// Variable with the path of another service program than the one built with this, for machines
+/// that received both programs as files.
 const SERVICE: &str = "ANION_BENCH_SERVICE";
 
-/// Both servers. They end with this value.
+/// Both servers. They end when this is dropped.
 pub(crate) struct Servers {
     service: Process,
     raw: Process,
@@ -65,7 +65,7 @@ impl Servers {
         Ok(connect(&Endpoint::Socket(self.service_path.with_file_name("graphics.sock")), "", 1)?)
     }
 
-    /// Returns where the service answers.
+    /// Returns the path of the service's socket.
     pub(crate) fn socket(&self) -> &Path {
         &self.service_path
     }
@@ -86,8 +86,8 @@ impl Servers {
     }
 }
 
-/// A service of its own heaps, over kernel binder if a service manager answers and no other
-/// serves there.
+/// A service with its own heaps, over kernel binder if a service manager answers there and no other
+/// service is registered.
 pub(crate) struct Service {
     endpoint: Endpoint,
     _process: Process,
@@ -108,7 +108,7 @@ impl Service {
         let mut command = aniond(if binder.is_some() { "both" } else { "socket" }, &file, &socket);
         let process = serve(&mut command, &socket)?;
         let endpoint = binder.unwrap_or(Endpoint::Socket(socket));
-        // The socket answers first.
+        // The socket answers before binder.
         eventually(&endpoint, || !is_free(&endpoint))?;
         Ok(Self { endpoint, _process: process, _directory: directory })
     }
@@ -118,7 +118,7 @@ impl Service {
         Ok(connect(&self.endpoint, SERVICE_NAME, 1)?)
     }
 
-    /// Returns what it is asked over, in words.
+    /// Returns a description of its transport.
     pub(crate) fn transport(&self) -> &'static str {
         match self.endpoint {
             Endpoint::Binder(_) => "kernel binder",
@@ -127,7 +127,7 @@ impl Service {
     }
 }
 
-/// A graphics allocator of its own heaps, over a socket.
+/// A graphics allocator with its own heaps, over a socket.
 pub(crate) struct GraphicsService {
     connection: Connection<dyn IAllocator>,
     _process: Process,
@@ -143,7 +143,7 @@ impl GraphicsService {
         let process = serve(aniond("socket", &file, &socket).arg("--graphics"), &socket)?;
         let endpoint = Endpoint::Socket(socket.with_file_name("graphics.sock"));
         let reach = || connect::<dyn IAllocator>(&endpoint, "", 1);
-        // The other socket answers first.
+        // The other socket answers before this one.
         eventually(&endpoint, || reach().is_ok())?;
         Ok(Self { connection: reach()?, _process: process, _directory: directory })
     }
@@ -154,13 +154,13 @@ impl GraphicsService {
     }
 }
 
-/// Returns a program of those that the service was built with.
+/// Returns the path of a program that was built with the service.
 pub(crate) fn program(name: &str) -> PathBuf {
     let built = || OsString::from(env!("CARGO_BIN_EXE_aniond"));
     PathBuf::from(std::env::var_os(SERVICE).unwrap_or_else(built)).with_file_name(name)
 }
 
-/// Returns the service's program, with what it is to serve and where.
+/// Returns the command that starts the service with these heaps and sockets.
 fn aniond(transport: &str, heaps: &Path, socket: &Path) -> Command {
     let mut command = Command::new(program("aniond"));
     command.args(["--log-level", "error", "--transport", transport, "--config"]).arg(heaps);
@@ -168,7 +168,7 @@ fn aniond(transport: &str, heaps: &Path, socket: &Path) -> Command {
     command
 }
 
-/// A process of ours, ended with the benchmark.
+/// A child process, which ends with the benchmark.
 pub(crate) struct Process(pub(crate) Child);
 
 impl Process {
@@ -176,12 +176,12 @@ impl Process {
         Pid::from_raw(i32::try_from(self.0.id()).unwrap_or_default())
     }
 
-    /// Returns the processor time that all its threads have had.
+    /// Returns the processor time of all its threads.
     pub(crate) fn processor_time(&self) -> anyhow::Result<Duration> {
         Ok(Duration::from(clock_getcpuclockid(self.pid())?.now()?))
     }
 
-    /// Returns the bytes of memory that are its own, shared memory apart.
+    /// Returns the bytes of its private memory.
     pub(crate) fn private_bytes(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
@@ -192,7 +192,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails only if it has ended already.
+        // Fails only if it has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -214,7 +214,7 @@ fn eventually(place: &dyn Display, answers: impl Fn() -> bool) -> anyhow::Result
     Ok(())
 }
 
-/// Keeps this thread on one processor, with all threads and processes that it starts from now on.
+/// Keeps this thread, and all threads and processes that it starts later, on one processor.
 pub(crate) fn pin_to_one_processor() -> anyhow::Result<()> {
     let permitted = sched_getaffinity(None)?;
     let first = (0..CpuSet::MAX_CPU).find(|&processor| permitted.is_set(processor));

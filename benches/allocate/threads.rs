@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What clients get when several ask at once, and whether a pool is ever slower than none.
+//! Measures the rates of several clients at the same time, and whether a pool is ever slower than
+//! none.
 
 use crate::client::{Client, Origin};
 use crate::report::{Section, median, progress};
@@ -8,22 +9,22 @@ use crate::{SIZES, name_of};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// How long one round of a variant lasts.
+/// Duration of one round of a variant.
 const ROUND: Duration = Duration::from_millis(150);
 const ROUNDS: usize = 5;
-/// Clients at once, each with a thread and a connection.
+/// Numbers of clients at the same time, each with a thread and a connection.
 const CLIENTS: [usize; 3] = [1, 2, 4];
 
 const ORIGINS: [Origin; 4] = [Origin::Bare, Origin::Fresh, Origin::Pooled, Origin::Unzeroed];
 
-/// What is done with a buffer before it is closed.
+/// The use of a buffer before it is closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
     Nothing,
     MapAndTouch,
 }
 
-/// Calls a second of all clients together.
+/// Measures the calls per second of all clients together.
 pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     progress("several clients at once");
     let about = "Buffers a second of 1, 2 and 4 client threads together: allocated and closed, or also mapped and every page \
@@ -54,7 +55,7 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-/// Returns for each number of clients the rates of all origins, which take turns.
+/// Returns the rates of all origins, which take turns, for each number of clients.
 fn rates(servers: &Servers, bytes: u64, work: Work) -> anyhow::Result<[[f64; 4]; 3]> {
     let mut all: [[Vec<f64>; 4]; 3] = Default::default();
     for _ in 0..ROUNDS {
@@ -89,7 +90,7 @@ fn row(section: &mut Section, bytes: u64, work: Work, clients: usize, rates: [f6
     );
 }
 
-/// Buffers a second of all clients together, in one round.
+/// Returns the buffers per second of all clients together, in one round.
 fn rate(servers: &Servers, origin: Origin, bytes: u64, work: Work, clients: usize) -> anyhow::Result<f64> {
     let barrier = Barrier::new(clients);
     let one = || own_rate(servers, origin, bytes, work, &barrier);
@@ -103,7 +104,7 @@ fn rate(servers: &Servers, origin: Origin, bytes: u64, work: Work, clients: usiz
     })
 }
 
-/// Buffers a second of one client.
+/// Returns the buffers per second of one client.
 fn own_rate(
     servers: &Servers,
     origin: Origin,

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Things that are timed in turn, so that a noisy machine disturbs them alike.
+//! Times variants in turn, so that a noisy machine disturbs them equally.
 
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use std::any::Any;
 use std::time::{Duration, Instant};
 
-/// A floor whose median moved more than this between the halves of a run tells nothing.
+/// A floor whose median moved by more than this between the halves of a run is not used.
 const STEADY: f64 = 0.20;
 
-/// What is dropped after the time was taken.
+/// A value that is dropped after the time was taken.
 pub(crate) type Held = Box<dyn Any>;
 
-/// One thing that is timed.
+/// One timed variant.
 pub(crate) struct Timed<'a> {
     pub(crate) name: String,
     rounds: usize,
@@ -22,7 +22,7 @@ pub(crate) struct Timed<'a> {
 }
 
 impl<'a> Timed<'a> {
-    /// Prepares to time `work`; dropping what it returns is not part of the time.
+    /// Prepares to time `work`. The time excludes the drop of its result.
     pub(crate) fn new<T: 'static>(
         name: impl Into<String>,
         rounds: usize,
@@ -36,7 +36,7 @@ impl<'a> Timed<'a> {
     /// Returns the time in µs that this share of all runs did not exceed.
     pub(crate) fn micros(&self, share: f64) -> f64 {
         let mut all = self.halves[0].clone();
-        // The halves have the same shape, so adding them cannot fail.
+        // The halves have the same parameters, so adding them cannot fail.
         let _ = all.add(&self.halves[1]);
         in_micros(all.value_at_quantile(share))
     }
@@ -46,7 +46,7 @@ impl<'a> Timed<'a> {
         self.micros(0.5)
     }
 
-    /// Returns `value` of this and of `floor`; `None` if the floor moved meanwhile.
+    /// Returns `value` of this and of `floor`; `None` if the floor moved during the run.
     pub(crate) fn beside(&self, floor: &Self, value: impl Fn(f64, f64) -> f64) -> Option<f64> {
         let [first, second] = [0, 1].map(|half: usize| in_micros(floor.halves[half].value_at_quantile(0.5)));
         let is_steady = (first - second).abs() / first.min(second) <= STEADY;
@@ -64,7 +64,7 @@ fn in_micros(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1000.0
 }
 
-/// Runs everything in turn; `before` is called before each, with the numbers of round and turn.
+/// Runs all variants in turn; calls `before` before each, with the numbers of round and turn.
 pub(crate) fn run(
     timed: &mut [Timed<'_>],
     mut before: impl FnMut(usize, usize) -> anyhow::Result<()>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Ways to reach the same heaps: through a service, and within this process, without a transport.
+//! Reaches the same heaps through a service, and within this process without a transport.
 
 use crate::client::{allocate, heap_stats};
 use crate::servers::Service;
@@ -14,12 +14,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// Heaps, and how they are asked.
+/// Heaps, and a way to call them.
 pub(crate) trait Way {
-    /// Returns what lies between the caller and the service.
+    /// Returns a description of the transport.
     fn words(&self) -> String;
 
-    /// Returns every heap, and why it is unavailable if it is.
+    /// Returns every heap, with the cause if it is unavailable.
     fn heaps(&self) -> anyhow::Result<Vec<(String, Option<String>)>>;
 
     /// Allocates `count` buffers of one heap, in one call.
@@ -28,25 +28,25 @@ pub(crate) trait Way {
     /// Returns the counters of a heap.
     fn counts(&self, heap: &str) -> anyhow::Result<Counts>;
 
-    /// Gives everything that is kept back to the kernel.
+    /// Returns all pooled memory to the kernel.
     fn trim(&self) -> anyhow::Result<()>;
 
     /// Makes the smallest call of a transport; returns `false` if there is none.
     fn ask(&self) -> anyhow::Result<bool>;
 }
 
-/// How a heap stands.
+/// The counters of a heap.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
-    /// Not free and clean yet.
+    /// Buffers that are not yet free and clean.
     pub(crate) buffers: u64,
-    /// From the pool so far.
+    /// Pool hits so far.
     pub(crate) hits: u64,
-    /// Made new so far, though a pool could have had them.
+    /// New buffers so far that a pool could have supplied.
     pub(crate) misses: u64,
 }
 
-/// A service of its own, over the transport that it has.
+/// A service of its own, over its transport.
 pub(crate) struct Served {
     connection: Connection<dyn IHeapAllocator>,
     service: Service,
@@ -102,7 +102,7 @@ pub(crate) struct InProcess {
 }
 
 impl InProcess {
-    /// Makes the heaps of this device tree.
+    /// Creates the heaps of this device tree.
     pub(crate) fn new(heaps: &str) -> anyhow::Result<Self> {
         let file = tempfile::NamedTempFile::with_suffix(".dts")?;
         std::fs::write(file.path(), heaps)?;

@@ -1,39 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the service charges this user, for the examples that give buffers to devices.
+//! Reads the service's charges for this user, for the examples that give buffers to devices.
 
 use anion_client::{Buffer, Client, Request};
 use anyhow::{Context, Result, ensure};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// How long a device may take for a frame, and the service to learn of a release; each takes well
-/// under a second on an idle machine.
+/// Longest time for a device to deliver a frame, and for the service to detect a release. Each
+/// takes well under a second on an idle machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Writes a line at once.
+/// Prints a line at once.
 ///
 /// # Errors
-/// As standard output's.
+/// The error of standard output.
 pub(super) fn say(line: std::fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()
 }
 
-/// What the service charges this user, and the heap that is to serve it.
+/// The service's charges for this user, and the heap of the example.
 pub(super) struct Account<'a> {
     pub(super) client: &'a Client,
-    /// Any whose buffers are dma-bufs, if none is named.
+    /// Any heap whose buffers are dma-bufs, if none is named.
     pub(super) heap: Option<&'a str>,
-    /// What the buffers are called in dumps.
+    /// The label of the buffers in dumps.
     pub(super) name: &'a str,
 }
 
 impl Account<'_> {
-    /// Allocates `count` buffers that devices take, each of `bytes` bytes.
+    /// Allocates `count` dma-bufs for devices, each of `bytes` bytes.
     ///
     /// # Errors
-    /// The service's answer.
+    /// The service's refusal.
     pub(super) fn allocate(&self, bytes: u64, count: u32) -> Result<Vec<Buffer>> {
         let request = Request::new(bytes).count(count).name(self.name).dma_buf();
         let request = self.heap.into_iter().fold(request, |request, heap| request.heap(heap));
@@ -42,10 +42,10 @@ impl Account<'_> {
             .context("no buffers that a device takes: it takes dma-bufs, and memfds are none")
     }
 
-    /// Returns the bytes that this user is charged with.
+    /// Returns the bytes that are charged to this user.
     ///
     /// # Errors
-    /// As the call's.
+    /// The error of the call.
     pub(super) fn charged(&self) -> Result<u64> {
         let uid = nix::unistd::Uid::effective().as_raw();
         let usage = self.client.call(|service| service.getUsage())?;
@@ -53,7 +53,7 @@ impl Account<'_> {
         Ok(row.map_or(0, |row| row.bytes.cast_unsigned()))
     }
 
-    /// Waits until this user is charged with `bytes` bytes, and says so.
+    /// Waits until `bytes` bytes are charged to this user, and prints it.
     ///
     /// # Errors
     /// If fewer are charged at any moment, or more after [`PATIENCE`].
@@ -62,8 +62,8 @@ impl Account<'_> {
         Ok(say(format_args!("usage {when}: {bytes} bytes"))?)
     }
 
-    /// Waits for the same, and until the service has looked at this user's buffers twice since: it
-    /// has noticed that other ones, of `each` bytes, were released.
+    /// Waits for the same, and until the service has since checked this user's buffers twice: it
+    /// has detected the release of other buffers, of `each` bytes.
     ///
     /// # Errors
     /// The same, and if another buffer cannot be allocated.
@@ -75,7 +75,7 @@ impl Account<'_> {
         Ok(say(format_args!("usage {when}: {bytes} bytes"))?)
     }
 
-    /// Waits until this user is charged with `bytes` bytes; fewer at any moment are an error.
+    /// Waits until `bytes` bytes are charged to this user; fewer at any moment are an error.
     fn settle(&self, when: &str, bytes: u64) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A graphic buffer of which nothing is known but what the mapper tells.
+//! A graphic buffer that is known only by its metadata.
 
 use super::decode::{Plane, Reader, planes};
 use super::platform::{Mapper, Native, Pixels, Rect};
@@ -22,18 +22,18 @@ const PLANE_LAYOUTS: i64 = 15;
 pub(super) struct Graphic {
     mapper: Mapper,
     address: usize,
-    /// What was received: a consumer gets the handle itself, as a graphics library does.
+    /// The received handle itself, which a consumer such as a graphics library gets.
     native: Native,
 }
 
-/// What the metadata tell of a buffer.
+/// A buffer's metadata.
 pub(super) struct Described {
     /// Columns and rows.
     pub(super) size: (u32, u32),
     /// A code of `drm_fourcc.h`.
     pub(super) fourcc: u32,
     pub(super) modifier: u64,
-    /// All of it.
+    /// Bytes of the whole buffer.
     pub(super) bytes: u64,
     pub(super) planes: Vec<Plane>,
 }
@@ -42,19 +42,19 @@ impl Graphic {
     /// Imports a handle.
     ///
     /// # Errors
-    /// The mapper's code.
+    /// The error code of the mapper.
     pub(super) fn import(mapper: Mapper, native: Native) -> Result<Self> {
         let address = mapper.import(&native).map_err(refused("importBuffer"))?;
         Ok(Self { mapper, address, native })
     }
 
-    /// Returns the descriptor of its pixels: the first of the handle, for all planes whose offsets
-    /// are not 0.
+    /// Returns the descriptor of its pixels: the first of the handle, which has all planes at their
+    /// offsets.
     pub(super) fn pixels(&self) -> BorrowedFd<'_> {
         self.native.fds()[0].as_fd()
     }
 
-    /// Asks the mapper for everything that a device has to know.
+    /// Reads all metadata that a device needs.
     ///
     /// # Errors
     /// If a value is missing or malformed.
@@ -81,10 +81,10 @@ impl Graphic {
         Ok(decoded)
     }
 
-    /// Lets the CPU access the image for a moment.
+    /// Locks the image for the CPU while `access` runs.
     ///
     /// # Errors
-    /// The mapper's code, or that of `access`.
+    /// The error code of the mapper, or the error of `access`.
     pub(super) fn locked(
         &self,
         described: &Described,
@@ -113,17 +113,17 @@ impl Graphic {
 
 impl Drop for Graphic {
     fn drop(&mut self) {
-        // The mapper knows it: it was imported, and is freed nowhere else.
+        // The mapper knows it: it was imported, and no other code frees it.
         self.mapper.free(self.address);
     }
 }
 
 impl Described {
-    /// Compares what is drawn with `bits` set, the first `colours` bytes of each sample, with what
-    /// `read` finds in the buffer.
+    /// Compares the picture that was drawn with `bits`, in the first `colours` bytes of each
+    /// sample, with the bytes that `read` returns.
     ///
     /// # Errors
-    /// If a byte is another; the message says which. What `read` fails with.
+    /// If a byte differs; the message names it. The error of `read`.
     pub(super) fn compare(&self, bits: u8, colours: usize, read: impl Fn(usize) -> Result<u8>) -> Result<()> {
         self.each_byte(|at, value, byte| {
             let (found, expected) = (read(at)?, value | bits);
@@ -132,8 +132,8 @@ impl Described {
         })
     }
 
-    /// Calls `visit` for every byte of every sample: where it is in the buffer, what is drawn
-    /// there, which of the sample's it is.
+    /// Calls `visit` for every byte of every sample, with its offset in the buffer, its value in
+    /// the picture, and its index in the sample.
     fn each_byte(&self, mut visit: impl FnMut(usize, u8, usize) -> Result<()>) -> Result<()> {
         for (number, plane) in self.planes.iter().enumerate() {
             let [offset, stride, width, height, increment] =

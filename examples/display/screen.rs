@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A display with a connector that reads back what is shown.
+//! A display with a connector that reads its picture back.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -53,18 +53,18 @@ impl<H: ResourceHandle> Object<H> {
     }
 }
 
-/// Where a picture is in a buffer.
+/// The layout of a picture in a buffer.
 pub(super) struct Layout {
     /// Columns and rows.
     pub(super) size: (u32, u32),
     pub(super) format: DrmFourcc,
-    /// `None` leaves it to the display.
+    /// `None` lets the display select it.
     pub(super) modifier: Option<DrmModifier>,
-    /// Of each plane, the bytes before it and those of a row; up to four.
+    /// The offset and the bytes of a row, for each of up to four planes.
     pub(super) planes: Vec<(u32, u32)>,
 }
 
-/// What the kernel is told of a buffer that holds a picture.
+/// The description of a buffer with a picture, for the kernel.
 struct Picture<'a> {
     layout: &'a Layout,
     handle: Handle,
@@ -102,7 +102,7 @@ impl PlanarBuffer for Picture<'_> {
     }
 }
 
-/// A display: what it takes to show a picture and to read it back.
+/// A display, with the objects that show a picture and read it back.
 pub(super) struct Screen {
     card: Card,
     crtc: Object<crtc::Handle>,
@@ -110,9 +110,9 @@ pub(super) struct Screen {
     connector: Object<connector::Handle>,
     writeback: Object<connector::Handle>,
     size: (u32, u32),
-    /// The property value that stands for the mode.
+    /// The property value for the mode.
     mode: RawValue,
-    /// What the connectors are called.
+    /// The names of the connectors.
     pub(super) name: String,
 }
 
@@ -120,8 +120,8 @@ impl Screen {
     /// Opens a display that has a mode of `size` pixels.
     ///
     /// # Errors
-    /// If it cannot be opened, is no such display, or another program shows something on it. The
-    /// message names what it lacks.
+    /// If it cannot be opened, is no such display, or another program uses it. The message names
+    /// what it lacks.
     pub(super) fn open(path: &Path, size: (u32, u32)) -> Result<Self> {
         let shown = path.display();
         let card = Card::open(path)?;
@@ -166,24 +166,24 @@ impl Screen {
         })
     }
 
-    /// Makes a buffer a picture of the display, which holds the buffer until the picture is
-    /// discarded and not shown any more.
+    /// Imports a buffer as a picture of the display, which holds the buffer until the picture is
+    /// discarded and no longer shown.
     ///
     /// # Errors
-    /// If the display does not take the buffer, or no picture of this layout.
+    /// If the display does not support the buffer, or the layout.
     pub(super) fn import(&self, buffer: BorrowedFd<'_>, layout: &Layout) -> Result<framebuffer::Handle> {
         let handle = self.card.prime_fd_to_buffer(buffer).context("the display does not take the buffer")?;
         let flags = layout.modifier.map_or(FbCmd2Flags::empty(), |_| FbCmd2Flags::MODIFIERS);
         let made = self.card.add_planar_framebuffer(&Picture { layout, handle }, flags);
-        // The picture has the buffer without it.
+        // The picture holds the buffer without the handle.
         self.card.close_buffer(handle).context("the display does not close a handle")?;
         made.context("the display makes no picture of a buffer")
     }
 
-    /// Shows a picture on the connector alone.
+    /// Shows a picture, only on the connector.
     ///
     /// # Errors
-    /// If the display refuses.
+    /// If the display refuses the commit.
     pub(super) fn show(&self, picture: framebuffer::Handle) -> Result<()> {
         let crtc = raw(self.crtc.handle);
         let (width, height) = (RawValue::from(self.size.0), RawValue::from(self.size.1));
@@ -194,7 +194,7 @@ impl Screen {
         self.plane.set(&mut request, &[("CRTC_ID", crtc), ("FB_ID", raw(picture))])?;
         self.plane
             .set(&mut request, &[("CRTC_X", 0), ("CRTC_Y", 0), ("CRTC_W", width), ("CRTC_H", height)])?;
-        // Of the picture, in 65536ths of a pixel.
+        // In 65536ths of a pixel of the picture.
         self.plane.set(
             &mut request,
             &[("SRC_X", 0), ("SRC_Y", 0), ("SRC_W", width << 16), ("SRC_H", height << 16)],
@@ -204,12 +204,12 @@ impl Screen {
             .context("the display does not show a picture")
     }
 
-    /// Has what is shown written into a picture, within `patience`. The writeback connector takes
-    /// the place of the other one until the next picture is shown: few displays, and not vkms, feed
-    /// both at once.
+    /// Writes the shown picture into another one, within `patience`. The writeback connector
+    /// replaces the other connector until the next picture is shown: few displays, and not vkms,
+    /// support both at the same time.
     ///
     /// # Errors
-    /// If the display refuses, or takes longer.
+    /// If the display refuses the commit, or takes longer.
     pub(super) fn read_back(&self, into: framebuffer::Handle, patience: Duration) -> Result<()> {
         let mut request = AtomicModeReq::new();
         self.connector.set(&mut request, &[("CRTC_ID", 0)])?;
@@ -221,10 +221,10 @@ impl Screen {
         wait(fence.as_fd(), patience).context("the picture was not read back")
     }
 
-    /// Shows nothing any more.
+    /// Disables the display.
     ///
     /// # Errors
-    /// If the display refuses.
+    /// If the display refuses the commit.
     pub(super) fn clear(&self) -> Result<()> {
         let mut request = AtomicModeReq::new();
         self.crtc.set(&mut request, &[("MODE_ID", 0), ("ACTIVE", 0)])?;
@@ -236,10 +236,10 @@ impl Screen {
             .context("the display is not switched off")
     }
 
-    /// Discards a picture that is not shown. One that is shown would leave the display dark.
+    /// Discards a picture that is not shown. Discarding a shown one would disable the display.
     ///
     /// # Errors
-    /// If the display does not have it.
+    /// If the display does not know it.
     pub(super) fn discard(&self, picture: framebuffer::Handle) -> Result<()> {
         self.card.destroy_framebuffer(picture).context("the display does not discard a picture")
     }
@@ -250,7 +250,7 @@ fn raw(handle: impl Into<RawResourceHandle>) -> RawValue {
     RawValue::from(handle.into().get())
 }
 
-/// Returns what can feed a connector.
+/// Returns the CRTCs that can feed a connector.
 fn crtcs_of(card: &Card, resources: &ResourceHandles, connector: &Info) -> Result<Vec<crtc::Handle>> {
     let mut crtcs = Vec::new();
     for encoder in connector.encoders() {
@@ -270,7 +270,7 @@ fn mode_of(connector: &Info, (width, height): (u32, u32)) -> Result<Mode> {
     })
 }
 
-/// Returns the plane that fills what a CRTC shows.
+/// Returns the primary plane of a CRTC.
 fn primary_plane(
     card: &Card,
     resources: &ResourceHandles,

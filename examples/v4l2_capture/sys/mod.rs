@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A camera of the kernel (`include/uapi/linux/videodev2.h`) that fills dma-bufs.
+//! A V4L2 camera (`include/uapi/linux/videodev2.h`) that fills dma-bufs.
 //!
-//! The structures have the kernel's layout on this machine; none that is used here has a pointer.
+//! The structures have the kernel's layout on this machine; none that is used here contains a
+//! pointer.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -23,7 +24,8 @@ const CAPABILITIES: u32 = 0x0000_0001 | 0x0400_0000;
 const NEXT_CONTROL: u32 = 0x8000_0000;
 /// `V4L2_BUF_FLAG_ERROR`.
 const DAMAGED: u32 = 0x40;
-/// `V4L2_PIX_FMT_XBGR32`, which DRM calls `XRGB8888`: a byte each of blue, green, red, nothing.
+/// `V4L2_PIX_FMT_XBGR32`, which is `XRGB8888` in DRM: a byte each of blue, green, red, and an
+/// unused one.
 const FORMAT: u32 = u32::from_le_bytes(*b"XR24");
 
 /// `struct v4l2_capability`.
@@ -35,12 +37,13 @@ struct Capability {
     bus: [u8; 32],
     version: u32,
     capabilities: u32,
-    /// Of this node of the device.
+    /// Capabilities of this node of the device.
     of_node: u32,
     reserved: [u32; 3],
 }
 
-/// `struct v4l2_pix_format` in the union of `struct v4l2_format`, which other members align.
+/// `struct v4l2_pix_format` in the union of `struct v4l2_format`, whose other members determine its
+/// alignment.
 #[repr(C)]
 #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
 struct Pixels {
@@ -97,7 +100,7 @@ struct Slot {
     rest: [u32; 2],
 }
 
-/// The union in it, as large as an address.
+/// The union in it, with the size of an address.
 #[repr(C)]
 union Descriptor {
     fd: RawFd,
@@ -133,7 +136,7 @@ struct Value {
     value: i32,
 }
 
-// What the kernel has on machines of 64 bits; the numbers of the requests have the sizes in them.
+// The kernel's sizes on 64-bit machines, which are parts of the request numbers.
 #[cfg(target_pointer_width = "64")]
 const _: () = {
     assert!(size_of::<Capability>() == 104 && size_of::<Format>() == 208 && size_of::<Rate>() == 204);
@@ -155,7 +158,7 @@ nix::ioctl_readwrite!(set_control, b'V', 28, Value);
 nix::ioctl_readwrite!(query_control, b'V', 36, Control);
 nix::ioctl_readwrite!(query_menu, b'V', 37, Choice);
 
-/// What a camera agreed to give.
+/// The format that a camera accepted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
     /// Pixels of a row.
@@ -168,20 +171,20 @@ pub(super) struct Layout {
     pub(super) frame_bytes: usize,
 }
 
-/// A frame that lies in a buffer.
+/// A frame in a buffer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame {
-    /// Its number, by the camera's clock; those of frames that it had no buffer for are missing.
+    /// Its number, by the camera's clock. Numbers of frames for which it had no buffer are missing.
     pub(super) sequence: u32,
     /// The buffer.
     pub(super) index: usize,
     /// Bytes that were written.
     pub(super) bytes: usize,
-    /// Whether the camera says that it is not what it should be.
+    /// Whether the camera reports the frame as damaged.
     pub(super) is_damaged: bool,
 }
 
-/// An open camera. When it is closed, it stops and gives its buffers back.
+/// An open camera. Closing it stops the stream and releases its buffers.
 #[derive(Debug)]
 pub(super) struct Camera(File);
 
@@ -199,7 +202,7 @@ impl Camera {
         self.0.as_fd().as_raw_fd()
     }
 
-    /// Returns the name of its driver, and whether it gives a stream of captured frames.
+    /// Returns the name of its driver, and whether it can stream captured frames.
     ///
     /// # Errors
     /// `ENOTTY` if it is no video device.
@@ -211,10 +214,10 @@ impl Camera {
         Ok((text(&found.driver), found.of_node & CAPABILITIES == CAPABILITIES))
     }
 
-    /// Sets the control of this name to the value of this name. Returns whether there are such.
+    /// Sets a control to a value, both by name. Returns whether both exist.
     ///
     /// # Errors
-    /// `EBUSY` if another program has the camera in use.
+    /// `EBUSY` if another program uses the camera.
     pub(super) fn choose(&self, control: &str, value: &str) -> io::Result<bool> {
         let mut found = Control { id: NEXT_CONTROL, ..Control::default() };
         // SAFETY: the kernel reads and writes one structure of this size, which lives on this
@@ -244,11 +247,11 @@ impl Camera {
         Ok(false)
     }
 
-    /// Asks for frames of four bytes a pixel (blue, green, red, nothing) of about this size and
-    /// this many a second. Returns what the camera gives.
+    /// Requests frames with four bytes per pixel (blue, green, red, unused) of about this size and
+    /// rate. Returns the format that the camera accepted.
     ///
     /// # Errors
-    /// `EBUSY` if another program has the camera in use; `Unsupported` if it has no such pixels.
+    /// `EBUSY` if another program uses the camera; `Unsupported` if it has no such pixel format.
     pub(super) fn set(&self, width: u32, height: u32, per_second: u32) -> io::Result<Layout> {
         let pixels =
             Pixels { width, height, format: FORMAT, field: 0, row_bytes: 0, frame_bytes: 0, rest: [0; 44] };
@@ -275,11 +278,11 @@ impl Camera {
         Ok(Layout { width, height, row_bytes, frame_bytes })
     }
 
-    /// Says how many dma-bufs it will be given; 0 makes it give up those that it has. Returns how
-    /// many it wants.
+    /// Announces the number of dma-bufs; 0 makes the camera release those that it has. Returns the
+    /// number that it requires.
     ///
     /// # Errors
-    /// `EINVAL` if it takes no dma-bufs; `EBUSY` if another program has the camera in use.
+    /// `EINVAL` if it does not support dma-bufs; `EBUSY` if another program uses the camera.
     pub(super) fn expect_buffers(&self, count: u32) -> io::Result<u32> {
         let mut wanted = Buffers { count, kind: CAPTURE, memory: DMA_BUF, rest: [0; 2] };
         // SAFETY: the kernel reads and writes one structure of this size, which lives on this
@@ -288,22 +291,23 @@ impl Camera {
         Ok(wanted.count)
     }
 
-    /// Gives it a buffer to fill. It keeps the memory until it is closed, or expects other buffers.
+    /// Queues a buffer to be filled. The camera holds its memory until it is closed, or expects
+    /// other buffers.
     ///
     /// # Errors
-    /// `EINVAL` if the descriptor is no dma-buf, as one of a memfd, or too small for a frame.
+    /// `EINVAL` if the descriptor is no dma-buf (such as a memfd), or too small for a frame.
     pub(super) fn queue(&self, index: usize, buffer: BorrowedFd<'_>) -> io::Result<()> {
         let mut slot = slot(u32::try_from(index).unwrap_or(u32::MAX), buffer.as_raw_fd());
         // SAFETY: the kernel reads and writes one structure of this size, which lives on this
-        // stack; both descriptors are open as long as they are borrowed. What the camera writes to
-        // is shared memory, to which no reference exists.
+        // stack; both descriptors are open as long as they are borrowed. The camera writes to
+        // shared memory, to which no reference exists.
         repeat(|| unsafe { queue_buffer(self.raw(), &raw mut slot) })
     }
 
     /// Waits for a frame.
     ///
     /// # Errors
-    /// `TimedOut` if none comes within `patience`; as the camera's otherwise.
+    /// `TimedOut` if none arrives within `patience`; otherwise the camera's error.
     pub(super) fn dequeue(&self, patience: Duration) -> io::Result<Frame> {
         let deadline = Instant::now() + patience;
         let mut slot = slot(0, 0);
@@ -340,7 +344,7 @@ impl Camera {
     /// Starts the stream.
     ///
     /// # Errors
-    /// `EINVAL` if it has no buffers.
+    /// `EINVAL` if no buffers were announced.
     pub(super) fn start(&self) -> io::Result<()> {
         let kind = CAPTURE.cast_signed();
         // SAFETY: the kernel reads one integer, which lives on this stack; the descriptor is open
@@ -348,10 +352,10 @@ impl Camera {
         repeat(|| unsafe { stream_on(self.raw(), &raw const kind) })
     }
 
-    /// Stops the stream. Buffers stay the camera's until it expects others.
+    /// Stops the stream. The camera keeps its buffers until it expects others.
     ///
     /// # Errors
-    /// As the camera's.
+    /// The camera's error.
     pub(super) fn stop(&self) -> io::Result<()> {
         let kind = CAPTURE.cast_signed();
         // SAFETY: the kernel reads one integer, which lives on this stack; the descriptor is open
@@ -360,7 +364,7 @@ impl Camera {
     }
 }
 
-/// Returns the description of a buffer that is to be given to the camera, or filled in by it.
+/// Returns the description of a buffer, which is passed to the camera or filled in by it.
 fn slot(index: u32, fd: RawFd) -> Slot {
     let time = libc::timeval { tv_sec: 0, tv_usec: 0 };
     let mut descriptor = Descriptor { address: 0 };
@@ -381,7 +385,7 @@ fn slot(index: u32, fd: RawFd) -> Slot {
     }
 }
 
-/// Makes a call again that a signal interrupted.
+/// Repeats a call that a signal interrupted.
 fn repeat(mut call: impl FnMut() -> nix::Result<libc::c_int>) -> io::Result<()> {
     loop {
         match call() {
