@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What can be asked of an allocator, and what it answers.
+//! Requests to an allocator, and the expected answers.
 
-/// Whom a request is for.
+/// The heap that a request names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heap {
-    /// The heap in question.
+    /// The heap under test.
     This,
-    /// One that does not exist.
+    /// A heap that does not exist.
     Absent,
-    /// None at all.
+    /// No heap.
     Unnamed,
-    /// Whichever comes first.
+    /// All heaps: the first that can serve it does.
     Any,
 }
 
-/// How much is asked.
+/// The size of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
     Bytes(u64),
-    /// More than half of the machine's memory, and more than the heap has.
+    /// More than half of the machine's memory, and more than the heap's size.
     TooMuch,
 }
 
@@ -27,34 +27,34 @@ pub(crate) enum Size {
 pub(crate) struct Request {
     pub(crate) heap: Heap,
     pub(crate) size: Size,
-    /// Bits that the interface gives no meaning.
+    /// Whether it sets bits without a meaning in the interface.
     pub(crate) unknown_flags: bool,
-    /// For a buffer that cannot be written.
+    /// Whether it is for a read-only buffer.
     pub(crate) read_only: bool,
 }
 
-/// What comes of it: an error by its name, as errno.h and `ErrorCode` have them.
+/// The expected answer. Errors have the names of errno.h and `ErrorCode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// A buffer of the least size that the heap gives.
+    /// A buffer of the heap's smallest size.
     Least,
     Fails(&'static str),
 }
 use Answer::{Fails, Least};
 
-/// A request and everybody's answer; `None` where it cannot be put, or must not.
+/// A request and the answer of each party; `None` if it cannot be made, or must not.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) request: Request,
     pub(crate) ion: Option<Answer>,
     pub(crate) dma_heap: Option<Answer>,
     pub(crate) anion: Option<Answer>,
-    /// Where Anion's answer is another one, or somebody has none: why.
+    /// The reason why Anion's answer differs, or a party has none.
     pub(crate) why: &'static str,
 }
 
 impl Request {
-    /// Returns a request for the smallest buffer of the heap in question.
+    /// Returns a request for the smallest buffer of the heap under test.
     pub(crate) const fn least() -> Self {
         Self { heap: Heap::This, size: Size::Bytes(1), unknown_flags: false, read_only: false }
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What can be done with a buffer, and what comes of it.
+//! Operations on a buffer, and the expected results.
 
 use crate::sys::{ARGUMENT, ioctl, ioctl_nowhere, map};
 use nix::errno::Errno;
@@ -10,14 +10,14 @@ use nix::sys::mman::{MapFlags, ProtFlags};
 use nix::unistd::{Whence, fsync, ftruncate, lseek64, read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// A buffer to do things with.
+/// A buffer under test.
 pub(crate) struct Buffer {
     pub(crate) fd: OwnedFd,
     pub(crate) bytes: usize,
     pub(crate) page: usize,
 }
 
-/// What a buffer's descriptor is.
+/// The kind of a buffer's descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     DmaBuf,
@@ -26,28 +26,28 @@ pub(crate) enum Kind {
     Ashmem,
 }
 
-/// What comes of a call.
+/// The expected result of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// It succeeds and returns this.
+    /// It succeeds and returns this number.
     Gives(i64),
-    /// It succeeds and returns the bytes of the buffer.
+    /// It succeeds and returns the size of the buffer in bytes.
     GivesSize,
     Fails(Errno),
-    /// It fails so, or in kernels of another age succeeds.
+    /// It fails with this error; in kernels of some versions it succeeds.
     FailsBySomeKernels(Errno),
 }
 use Answer::{Fails, FailsBySomeKernels, Gives, GivesSize};
 
-/// One thing to do with a buffer, and what each kind must answer.
+/// An operation on a buffer, and the expected result of each kind.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&Buffer) -> Result<i64, Errno>,
-    /// Of ION, of dma-heaps and of Anion alike. Nodes that Anion serves give what its heap does.
+    /// For ION, dma-heaps and Anion. Nodes that Anion serves give buffers of the kind of its heap.
     pub(crate) dma_buf: Answer,
     pub(crate) memfd: Answer,
     pub(crate) ashmem: Answer,
-    /// Why the kinds differ, if they do.
+    /// The reason why the kinds differ, if they do.
     pub(crate) why: &'static str,
 }
 
@@ -118,12 +118,12 @@ fn count(bytes: usize) -> Result<i64, Errno> {
     i64::try_from(bytes).map_err(|_| Errno::EOVERFLOW)
 }
 
-/// Returns a place in a file, of whose type there are two where a pointer has 32 bits.
+/// Returns an offset in a file. Its type has one of two widths where pointers have 32 bits.
 pub(crate) fn place(bytes: usize) -> Result<libc::off_t, Errno> {
     libc::off_t::try_from(bytes).map_err(|_| Errno::EOVERFLOW)
 }
 
-/// Builds a row: the same answer of all kinds, or one of each with the reason.
+/// Builds a row: the same result for all kinds, or one for each with the reason.
 macro_rules! row {
     ($name:literal, $run:expr, $all:expr) => {
         $crate::buffers::Row { name: $name, run: $run, dma_buf: $all, memfd: $all, ashmem: $all, why: "" }
@@ -142,7 +142,7 @@ macro_rules! row {
 
 pub(crate) use row;
 
-/// The table. Each call gets a fresh buffer.
+/// The table. Each call gets a new buffer.
 pub(crate) const ROWS: &[Row] = &[
     row!("seek_end_tells_the_size", |buffer| seek(buffer, 0, Whence::SeekEnd), GivesSize),
     row!("seek_set_0", |buffer| seek(buffer, 0, Whence::SeekSet), OK),
@@ -163,7 +163,7 @@ pub(crate) const ROWS: &[Row] = &[
         fallocate(&buffer.fd, flags, 0, place(buffer.page)?).map(|()| 0)
     }, Fails(Errno::ENODEV), memfd OK, ashmem Fails(Errno::ENODEV), "a client may give its own pages back"),
     row!("get_seals", |buffer| {
-        // Newer kernels also seal what may be executed.
+        // Newer kernels also seal the execute permission.
         fcntl(&buffer.fd, FcntlArg::F_GET_SEALS).map(|seals| i64::from(seals & 0xf))
     }, Fails(Errno::EINVAL),
         memfd Gives(SEALS), ashmem Fails(Errno::EINVAL), "seals keep the size as a dma-buf's is kept, and clients from adding others"),
@@ -184,7 +184,8 @@ pub(crate) const ROWS: &[Row] = &[
     row!("sync_start", |buffer| sync(buffer, SYNC_RW), OK,
         memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), NO_CACHES),
     row!("sync_end_twice", |buffer| {
-        // Of a dma-buf that was never begun with, udmabuf refuses to end it, and the others do not.
+        // Without a begin, udmabuf refuses the end of an access to a dma-buf, and the other
+        // exporters do not.
         [SYNC_RW, SYNC_RW | SYNC_END, SYNC_RW | SYNC_END].iter().try_fold(0, |_, flags| sync(buffer, *flags))
     }, OK, memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), NO_CACHES),
     row!("sync_to_read", |buffer| sync(buffer, SYNC_READ).and_then(|_| sync(buffer, SYNC_READ | SYNC_END)), OK,

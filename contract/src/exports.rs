@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `/dev/udmabuf` makes a dma-buf of, and what not. Anion has no such call: its heaps rest on
-//! these answers.
+//! Tests which memory `/dev/udmabuf` accepts for a dma-buf. Anion has no such call: its heaps
+//! depend on these answers.
 
 use crate::buffers::Answer;
 use crate::sys::{ARGUMENT, Range, create_udmabuf, ioctl};
@@ -24,24 +24,24 @@ pub(crate) struct Device {
     page: u64,
 }
 
-/// One thing to ask of it, and what it must answer: pages of the dma-buf, unless the name says what
-/// else.
+/// A call of the driver, and the expected answer: the pages of the dma-buf, unless the name states
+/// another result.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&Device) -> Result<i64, Errno>,
     pub(crate) expected: Answer,
-    /// Why kernels differ, if they do.
+    /// The reason why kernels differ, if they do.
     pub(crate) why: &'static str,
 }
 
 impl Device {
-    /// What it is called in the names of tests.
+    /// Its name in the names of tests.
     pub(crate) const NAME: &str = "udmabuf";
 
     /// Returns the device, if there is one.
     ///
     /// # Errors
-    /// If it is there and closed.
+    /// If it exists but may not be opened.
     pub(crate) fn open(page: usize) -> Result<Option<Self>> {
         match File::options().read(true).write(true).open(DEVICE) {
             Ok(file) => Ok(Some(Self { file, page: u64::try_from(page)? })),
@@ -70,19 +70,19 @@ impl Device {
         create_udmabuf(&self.file, ranges)
     }
 
-    /// Returns pages of the dma-buf of `ranges`.
+    /// Returns the pages of a dma-buf of `ranges`.
     fn pages(&self, ranges: &[Range]) -> Result<i64, Errno> {
         let bytes = lseek64(self.export(ranges)?, 0, Whence::SeekEnd)?;
         Ok(bytes / i64::try_from(self.page).map_err(|_| Errno::EOVERFLOW)?)
     }
 
-    /// Returns pages of the dma-buf of a file of one page with these seals.
+    /// Returns the pages of a dma-buf of a one-page file with these seals.
     fn sealed(&self, seals: SealFlag) -> Result<i64, Errno> {
         let file = self.memfd(1, seals)?;
         self.pages(&[self.range(&file, 0, 1)])
     }
 
-    /// Returns the same of a range that `change` spoils.
+    /// Returns the same for a range that `change` makes invalid.
     fn spoiled(&self, change: fn(&mut Range)) -> Result<i64, Errno> {
         let file = self.memfd(1, SHRINK)?;
         let mut range = self.range(&file, 0, 1);
@@ -91,7 +91,8 @@ impl Device {
     }
 }
 
-/// Returns a limit as the driver's module shows it; kernels that show none have `built_in`.
+/// Returns a limit from the parameters of the driver's module; `built_in` for kernels without
+/// parameters.
 fn limit(name: &str, built_in: u64) -> u64 {
     let shown = fs::read_to_string(format!("{PARAMETERS}/{name}"));
     shown.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(built_in)

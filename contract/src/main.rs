@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One table of calls and answers, asked of the kernel's ION, of its dma-heaps and of Anion's
-//! heaps.
+//! Compares the answers of the kernel's ION, of its dma-heaps and of Anion's heaps with one table.
 //!
-//! The tables are in `allocation.rs`, `buffers.rs` and `read_only.rs`. Where Anion answers
-//! otherwise than the kernel does, the row says why. Everything that is here is asked: each heap of
-//! `/dev/ion`, each of `/dev/dma_heap`, and each of the service's. Under `anionctl run`, with
-//! `--served`, the nodes are Anion's: they are asked as the kernel's are, and must answer as these
-//! do; the rows of buffers are those of what Anion gives. `exports.rs` has what `/dev/udmabuf` must
-//! answer for Anion's heaps to work, asked of the device alone.
+//! The tables are in `allocation.rs`, `buffers.rs` and `read_only.rs`. If Anion's answer differs
+//! from the kernel's, the row has the reason. The program tests everything on the machine: each
+//! heap of `/dev/ion`, each of `/dev/dma_heap`, and each of the service's. Under `anionctl run`,
+//! with `--served`, the nodes are Anion's: they get the kernel's tests and must give the kernel's
+//! answers; the rows for buffers are those of Anion's kinds. `exports.rs` has the answers of
+//! `/dev/udmabuf` that Anion's heaps need; only the device is tested.
 //!
-//! Exit code: 0 all answers were as the table says, 101 some were not, 2 somebody could not be
-//! asked.
+//! Exit code: 0 if all answers were the expected ones, 101 if some were not, 2 if a party could not
+//! be reached.
 
 #![deny(unsafe_code)]
 
@@ -32,7 +31,7 @@ use party::Party;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Somebody could not be asked.
+/// A party could not be reached.
 const NOT_ASKED: u8 = 2;
 
 /// Asks every allocator of this machine the same, and compares the answers with the table.
@@ -113,7 +112,7 @@ fn trials(party: &Arc<Party>) -> Vec<Trial> {
 fn ask(party: &Party, row: &allocation::Row, expected: allocation::Answer) -> Result<(), Failed> {
     let found = party.allocate(&row.request).map(party::size_of);
     let is_expected = match (&expected, &found) {
-        // Of any heap, the least is the least of whichever it is.
+        // If the request admits any heap, the expected size is the smallest of all of them.
         (allocation::Answer::Least, Ok(size)) if row.request.heap == allocation::Heap::Any => size.is_ok(),
         (allocation::Answer::Least, Ok(size)) => *size == Ok(party.least()) || is_silent(party),
         (allocation::Answer::Fails(name), Err(refusal)) => refusal.to_string() == *name,
@@ -122,7 +121,7 @@ fn ask(party: &Party, row: &allocation::Row, expected: allocation::Answer) -> Re
     judge(is_expected, &format!("{expected:?}"), &format!("{found:?}"), row.why)
 }
 
-/// Returns whether fstat(2) tells no size: that of ashmem does not.
+/// Returns whether fstat(2) reports no size, as for ashmem.
 fn is_silent(party: &Party) -> bool {
     party.kind() == buffers::Kind::Ashmem
 }
@@ -132,7 +131,7 @@ fn use_buffer(party: &Party, read_only: bool, row: &buffers::Row) -> Result<(), 
     compare(row.expected(party.kind()), (row.run)(&buffer), Some(buffer.bytes), row.why)
 }
 
-/// Compares an answer with the table's. `bytes` are those of the buffer in question.
+/// Compares an answer with the table's. `bytes` is the size of the buffer under test.
 fn compare(
     expected: buffers::Answer,
     found: Result<i64, Errno>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who answers: a heap of the kernel's ION, a dma-heap, or a heap of Anion's.
+//! The parties that answer: a heap of the kernel's ION, a dma-heap, or a heap of Anion.
 
 use crate::allocation::{Heap, Request, Size};
 use crate::buffers::{Buffer, Kind};
@@ -24,17 +24,17 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
 
 const ION: &str = "/dev/ion";
 const DMA_HEAPS: &str = "/dev/dma_heap";
-/// Pages of the buffers with which things are done.
+/// Pages of the buffers under test.
 const PAGES: usize = 16;
-/// `CPU mappings are cached`, the only flag of ION's.
+/// `CPU mappings are cached`, the only flag of ION.
 const ION_FLAG_CACHED: u32 = 1;
 
-/// Why a party gives no buffer.
+/// The reason why a party gives no buffer.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// What the kernel says.
+    /// The kernel's error.
     Errno(Errno),
-    /// What the service says.
+    /// The service's error.
     Code(ErrorCode),
     /// The service did not answer.
     Transport(Status),
@@ -42,7 +42,7 @@ pub(crate) enum Refusal {
     NoDescriptor,
 }
 
-/// Writes errors by their names, as errno.h and `ErrorCode` have them.
+/// Writes errors with the names of errno.h and `ErrorCode`.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -59,25 +59,25 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A heap that can be asked, and how.
+/// A heap under test, and the way to call it.
 pub(crate) enum Party {
     Ion { device: Arc<File>, heap: String, id: u32, kind: Kind },
     DmaHeap { heap: String, kind: Kind },
     Anion { service: Arc<Connection<dyn IHeapAllocator>>, heap: HeapInfo },
 }
 
-/// Returns every heap that is here. Those of nodes that Anion serves are asked for a buffer, to see
-/// what it is.
+/// Returns every heap on this machine. Allocates from heaps of nodes that Anion serves, to
+/// determine the kind of their buffers.
 ///
 /// # Errors
-/// If something is here that does not answer as it must to be asked at all.
+/// If a device or a service fails a call that the tests need.
 pub(crate) fn all(endpoint: Option<&Endpoint>, is_served: bool) -> Result<Vec<Party>> {
     let mut parties = ion()?;
     parties.extend(dma_heaps()?);
     for party in parties.iter_mut().filter(|_| is_served) {
         let buffer = party.allocate(&Request::least());
         let buffer = buffer.map_err(|refusal| anyhow!("{} gives no buffer: {refusal}", party.name()))?;
-        // Files have seals, dma-bufs have none.
+        // Memfds have seals, dma-bufs have none.
         if let (Ok(_), Party::Ion { kind, .. } | Party::DmaHeap { kind, .. }) =
             (fcntl(&buffer, FcntlArg::F_GET_SEALS), party)
         {
@@ -123,7 +123,7 @@ fn dma_heaps() -> Result<Vec<Party>> {
     Ok(names.into_iter().map(|heap| Party::DmaHeap { heap, kind: Kind::DmaBuf }).collect())
 }
 
-/// Returns the heaps that the service opens to this uid and the processor may map.
+/// Returns the heaps of the service that this uid may use and the CPU may map.
 fn anion(endpoint: &Endpoint) -> Result<Vec<Party>> {
     let service = connect::<dyn IHeapAllocator>(endpoint, SERVICE_NAME, 1).context("connecting")?;
     let service = Arc::new(service);
@@ -152,7 +152,7 @@ pub(crate) fn page() -> usize {
 }
 
 impl Party {
-    /// Returns what it is called in the names of tests.
+    /// Returns its name in the names of tests.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Ion { heap, .. } => format!("ion/{heap}"),
@@ -161,7 +161,7 @@ impl Party {
         }
     }
 
-    /// Returns what its buffers' descriptors are.
+    /// Returns the kind of its buffers' descriptors.
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Ion { kind, .. } | Self::DmaHeap { kind, .. } => *kind,
@@ -181,7 +181,7 @@ impl Party {
         }
     }
 
-    /// Returns whether it gives buffers that cannot be written. All that ION gives can be.
+    /// Returns whether it gives read-only buffers. ION gives only writable ones.
     pub(crate) fn gives_read_only(&self) -> bool {
         match self {
             Self::Ion { .. } => false,
@@ -190,10 +190,10 @@ impl Party {
         }
     }
 
-    /// Asks for a buffer to do things with.
+    /// Allocates a buffer for the tests.
     ///
     /// # Errors
-    /// What the party says.
+    /// The refusal of the party.
     pub(crate) fn buffer(&self, read_only: bool) -> Result<Buffer, Refusal> {
         let least = usize::try_from(self.least()).map_err(|_| Refusal::Errno(Errno::EOVERFLOW))?;
         let bytes = (PAGES * page()).max(least);
@@ -201,10 +201,10 @@ impl Party {
         Ok(Buffer { fd: self.allocate(&request)?, bytes, page: page() })
     }
 
-    /// Asks for a buffer.
+    /// Allocates a buffer.
     ///
     /// # Errors
-    /// What the party says.
+    /// The refusal of the party.
     pub(crate) fn allocate(&self, request: &Request) -> Result<OwnedFd, Refusal> {
         match self {
             Self::Ion { device, id, .. } => ask_ion(device, *id, request).map_err(Refusal::Errno),
@@ -214,10 +214,10 @@ impl Party {
     }
 }
 
-/// Returns the bytes of a buffer, as its descriptor tells.
+/// Returns the bytes of a buffer, from its descriptor.
 ///
 /// # Errors
-/// What the kernel reports.
+/// The kernel's error.
 pub(crate) fn size_of(fd: impl AsFd) -> Result<u64, Errno> {
     u64::try_from(fstat(fd)?.st_size).map_err(|_| Errno::EOVERFLOW)
 }
@@ -226,7 +226,7 @@ fn put(argument: &mut [u8; ARGUMENT], place: usize, bytes: &[u8]) {
     argument[place..place + bytes.len()].copy_from_slice(bytes);
 }
 
-/// Asks ION, with `struct ion_new_allocation_data`.
+/// Allocates from ION, with `struct ion_new_allocation_data`.
 fn ask_ion(device: &File, id: u32, request: &Request) -> Result<OwnedFd, Errno> {
     if request.read_only {
         return Err(Errno::ENOSYS);
@@ -239,7 +239,7 @@ fn ask_ion(device: &File, id: u32, request: &Request) -> Result<OwnedFd, Errno> 
     };
     let bytes = match request.size {
         Size::Bytes(bytes) => bytes,
-        // Not rounded beyond the last page, which is another error.
+        // A size above the last page would be rounded up beyond the range, which is another error.
         Size::TooMuch => u64::MAX - 2 * page() as u64 + 1,
     };
     let flags = if request.unknown_flags { u32::MAX } else { ION_FLAG_CACHED };
@@ -250,7 +250,7 @@ fn ask_ion(device: &File, id: u32, request: &Request) -> Result<OwnedFd, Errno> 
     ioctl_for_descriptor(device, Allocate::Ion, &mut argument)
 }
 
-/// Asks a dma-heap, with `struct dma_heap_allocation_data`.
+/// Allocates from a dma-heap, with `struct dma_heap_allocation_data`.
 fn ask_dma_heap(heap: &str, request: &Request) -> Result<OwnedFd, Errno> {
     let Size::Bytes(bytes) = request.size else { return Err(Errno::ENOSYS) };
     let name = match request.heap {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What can be done with a buffer that was given for reading alone.
+//! Operations on a read-only buffer, and the expected results.
 
 use crate::buffers::{Answer, OK, RW, Row, SYNC_END, SYNC_READ, place, private, row, shared, sync};
 use crate::sys::map_and_protect;
@@ -13,7 +13,7 @@ const READ: ProtFlags = ProtFlags::PROT_READ;
 const BY_REGION: &str = "ashmem's descriptors are for reading and writing; the region itself refuses";
 const FILE: &str = "a copy on write of a file is no harm; dma-bufs permit it in Linux 7, too";
 
-/// The table. Each call gets a fresh buffer.
+/// The table. Each call gets a new buffer.
 pub(crate) const ROWS: &[Row] = &[
     row!("map_to_read", |buffer| shared(buffer, buffer.bytes, 0, READ), OK),
     row!("map_to_write", |buffer| shared(buffer, buffer.bytes, 0, RW), Fails(Errno::EACCES),

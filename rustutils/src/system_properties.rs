@@ -3,7 +3,7 @@
 
 use std::error::Error;
 
-/// Why a property could not be read or understood.
+/// Reason why a property could not be read or parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read property {name}")]
 pub struct PropertyWatcherError {
@@ -29,8 +29,8 @@ pub fn read(name: &str) -> Result<Option<String>> {
     }
 }
 
-/// Returns whether property `name` says yes (`1`, `y`, `yes`, `on`, `true`) or no (`0`, `n`, `no`,
-/// `off`, `false`); `default` if it is not set or says neither.
+/// Returns whether property `name` is true (`1`, `y`, `yes`, `on`, `true`) or false (`0`, `n`,
+/// `no`, `off`, `false`); `default` if it is unset or neither.
 ///
 /// # Errors
 /// As [`read`].

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Descriptors are owned once. One test for all: a process does this once.
+//! Tests that descriptors are owned once. There is only one test, because a process can do this
+//! once.
 
 mod sys;
 
@@ -9,7 +10,7 @@ use std::fs;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
-/// Opens a file with this text that has no owner here and that programs would inherit.
+/// Opens a file with this text as a descriptor that has no owner and that child programs inherit.
 fn inheritable(text: &str) -> RawFd {
     let mut file = tempfile::tempfile().expect("made");
     file.write_all(text.as_bytes()).expect("written");
@@ -46,8 +47,7 @@ fn a_descriptor_that_was_inherited_is_owned_once() {
         assert_eq!(error, Error::FileDescriptorNotInherited(number));
         assert!(error.to_string().contains(&number.to_string()), "{error}");
     }
-    // The file that was read is closed, so its number may be the new one's: which is not handed
-    // out.
+    // The file that was read is closed, so the new file may have its number: that is not returned.
     take_fd_ownership(later.as_raw_fd()).expect_err("opened later");
     assert!(closes_on_exec(left), "what was not taken is still open");
 }
