@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a device is told about the service (init, VINTF, SELinux) is true of the service.
+//! Checks that a device's files for the service (init, VINTF, SELinux) agree with the service.
 
 mod common;
 
@@ -11,13 +11,13 @@ use std::path::Path;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator;
 
 const INIT: &str = "init/vendor.anion.allocator-service.rc";
-/// The same service, of products whose graphics allocator it is.
+/// The same service, for products whose graphics allocator it is.
 const INIT_GRAPHICS: &str = "init/vendor.anion.graphics.rc";
 
-/// The graphics allocator, as clients look for it.
+/// The name of the graphics allocator that clients use.
 const GRAPHICS: &str = "android.hardware.graphics.allocator.IAllocator/default";
 
-/// The limits that a process has, as init names them.
+/// The resource limits of a process, under init's names.
 const LIMITS: [&str; 16] = [
     "as",
     "core",
@@ -37,7 +37,7 @@ const LIMITS: [&str; 16] = [
     "stack",
 ];
 
-/// Task profiles of Android that services take.
+/// Android's task profiles that services use.
 const PROFILES: [&str; 9] = [
     "HighEnergySaving",
     "HighPerformance",
@@ -54,7 +54,7 @@ fn read(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a file of this repository")
 }
 
-/// Returns the lines that say something.
+/// Returns the lines that are neither empty nor comments.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
@@ -66,7 +66,7 @@ fn name_parts() -> (&'static str, &'static str, &'static str) {
     (package, interface, instance)
 }
 
-/// Returns the text of the only child that is called `name`.
+/// Returns the text of the only child with the name `name`.
 fn text_of<'a>(node: Node<'a, '_>, name: &str) -> &'a str {
     let mut found = node.children().filter(|child| child.has_tag_name(name));
     let one = found.next().unwrap_or_else(|| panic!("<{}> has no <{name}>", node.tag_name().name()));
@@ -74,7 +74,7 @@ fn text_of<'a>(node: Node<'a, '_>, name: &str) -> &'a str {
     one.text().expect("text").trim()
 }
 
-/// An element: its name, those that it may be in, its attributes.
+/// An element: its name, its permitted parents, its attributes.
 type Element<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a str)]);
 
 /// Checks that every element of the document is one of these.
@@ -131,13 +131,13 @@ fn the_matrix_takes_what_the_manifest_declares() {
     let (package, interface, instance) = name_parts();
     let hal = document.root_element().first_element_child().expect("a hal");
     assert_eq!(text_of(hal, "name"), package);
-    // From the first version on: each takes what the one before does.
+    // From version 1 on: each version accepts the calls of the one before.
     assert_eq!(text_of(hal, "version"), format!("1-{}", IHeapAllocator::VERSION));
     let declared = hal.children().find(|child| child.has_tag_name("interface")).expect("an interface");
     assert_eq!((text_of(declared, "name"), text_of(declared, "instance")), (interface, instance));
 }
 
-/// Returns the sections of an init file: the first line's words, then the options.
+/// Returns the sections of an init file: the words of the first line, then the options.
 fn sections(text: &str) -> Vec<(Vec<&str>, Vec<Vec<&str>>)> {
     let mut found: Vec<(Vec<&str>, Vec<Vec<&str>>)> = Vec::new();
     for line in lines(text) {
@@ -151,8 +151,8 @@ fn sections(text: &str) -> Vec<(Vec<&str>, Vec<Vec<&str>>)> {
     found
 }
 
-/// Returns whether init takes this line in a service's section; of its options, those that are used
-/// here.
+/// Returns whether init accepts this line in a service's section. Knows only the options that are
+/// used here.
 fn is_option(line: &[&str]) -> bool {
     let is_name = |word: &str| {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
@@ -250,7 +250,7 @@ fn the_graphics_manifest_declares_allocator_and_mapper() {
     assert_eq!(mapper.attribute("format"), Some("native"));
     assert_eq!((text_of(mapper, "name"), text_of(mapper, "version")), ("mapper", "5.0"));
     let interface = mapper.children().find(|child| child.has_tag_name("interface")).expect("an interface");
-    // What getIMapperLibrarySuffix answers.
+    // The answer of getIMapperLibrarySuffix.
     assert_eq!(text_of(interface, "instance"), "anion");
 }
 
@@ -259,7 +259,7 @@ fn init_starts_the_service_with_a_command_line_that_it_understands() {
     let text = read(INIT);
     let (first, _) = service_section(&text);
     let arguments = &first[3..];
-    // Reads the whole command line, and then does something else than serving.
+    // Parses the whole command line, and then prints instead of serving.
     let check = |arguments: &[&str]| {
         let mut aniond = assert_cmd::Command::new(env!("CARGO_BIN_EXE_aniond"));
         aniond.args(arguments).args(["--check-config", "etc/anion/heaps.dts"]).timeout(common::DEADLINE);
@@ -304,7 +304,7 @@ fn init_writes_parameters_that_the_service_reads() {
     let actions: Vec<_> =
         all.iter().filter(|(first, _)| first[0] == "on").flat_map(|(_, lines)| lines).collect();
     assert_eq!(actions.len(), 2);
-    // At `boot` the platform's own action comes first, and starts the service.
+    // At `boot` the platform's own action runs first, and starts the service.
     for (first, _) in all.iter().filter(|(first, _)| first[0] == "on") {
         assert_eq!(*first, ["on", "early-boot"]);
     }

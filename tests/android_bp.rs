@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Android.bp agrees with the tree, with Cargo.toml and with the documentation: what Soong would
-//! complain about, and what it could not know.
+//! Checks that Android.bp agrees with the tree, with Cargo.toml and with the documentation, also
+//! where Soong could not detect a fault.
 
 #[path = "../xtask/src/android/blueprint.rs"]
 mod blueprint;
@@ -19,7 +19,7 @@ use std::process::{Command, Stdio};
 /// The module of the interface.
 const INTERFACE: &str = "vendor.anion.allocator";
 
-/// Libraries of the platform that modules use, registries apart.
+/// Libraries of the platform that modules use, except crates of registries.
 const PLATFORMS: [&str; 4] = [
     "android.hardware.common-V2-rust",
     "android.hardware.graphics.allocator-V2-rust",
@@ -27,7 +27,7 @@ const PLATFORMS: [&str; 4] = [
     "librustutils",
 ];
 
-/// Crates that only cargo's builds of a package use, and why Android's do not.
+/// Crates that only cargo's builds of a package use, with the reason why Android's do not.
 const CARGO_ONLY: &[(&str, &str, &str)] = &[
     ("anion", "clap_complete", "completions are for a machine's own shell"),
     ("anion", "clap_mangen", "manual pages are not installed on devices"),
@@ -60,7 +60,7 @@ fn modules() -> Vec<Module> {
     blueprint::parse(&read("Android.bp")).expect("Android.bp is sound")
 }
 
-/// Returns every module with its defaults, except those that are defaults.
+/// Returns every module with its defaults applied, without the defaults modules.
 fn resolved() -> Vec<Module> {
     let all = modules();
     let built = all.iter().filter(|module| !module.kind.ends_with("_defaults"));
@@ -71,7 +71,7 @@ fn named<'m>(modules: &'m [Module], name: &str) -> &'m Module {
     modules.iter().find(|module| module.name() == name).unwrap_or_else(|| panic!("no module {name}"))
 }
 
-/// Returns the names of files in a folder that end so.
+/// Returns the names of files with this ending in a folder.
 fn files(folder: &str, end: &str) -> Vec<String> {
     let entries = fs::read_dir(root().join(folder)).into_iter().flatten();
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -109,7 +109,7 @@ fn is_rust_library(module: &Module) -> bool {
     ["rust_ffi_static", "rust_library"].contains(&module.kind.as_str())
 }
 
-/// Soong takes no library whose file's name does not begin with that of its crate.
+/// Soong requires that a library's file name begins with the name of its crate.
 #[test]
 fn libraries_are_named_after_their_crates() {
     let own = resolved().into_iter().filter(is_rust_library);
@@ -154,7 +154,7 @@ fn every_file_is_there_and_none_is_forgotten() {
     }
 }
 
-/// Returns the packages of this workspace with the dependencies that cargo knows, by name.
+/// Returns the packages of this workspace with their dependencies in cargo, by name.
 fn cargo_dependencies() -> BTreeMap<String, Vec<(String, bool)>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
@@ -284,7 +284,7 @@ fn what_is_frozen_stays_as_it_was() {
     for version in frozen_versions() {
         let folder = root().join("aidl_api").join(INTERFACE).join(version.to_string());
         let word = if version == 1 { "latest-version".to_owned() } else { (version - 1).to_string() };
-        // The platform's own rule, word by word.
+        // The platform's own rule, verbatim.
         let script = format!(
             "{{ find ./ -name '*.aidl' -print0 | LC_ALL=C sort -z | xargs -0 sha1sum && echo {word}; }} | sha1sum"
         );
@@ -358,7 +358,7 @@ fn the_service_is_installed_where_its_configuration_is_sought() {
     assert_eq!(heaps.properties["vendor"], Value::Bool(true));
 }
 
-/// The type-check runs on Linux, where nix has these: for Android it has not.
+/// The type-check runs on Linux, where nix has these functions; for Android it lacks them.
 #[test]
 fn what_nix_has_for_linux_alone_is_not_used() {
     let linux_only =

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The real `anionctl` against the real service, over a socket.
+//! Tests the real `anionctl` against the real service, over a socket.
 
 mod common;
 
@@ -15,7 +15,7 @@ use std::process::{Command, Output, Stdio};
 
 const MIB: i64 = 1 << 20;
 
-/// Exit codes, as `anionctl --help` promises them.
+/// Exit codes, as documented by `anionctl --help`.
 const REFUSED: i32 = 1;
 const USAGE: i32 = 2;
 const UNREACHABLE: i32 = 3;
@@ -125,8 +125,8 @@ fn a_command_that_cannot_be_executed_ends_as_in_a_shell() {
 #[test]
 fn describe_names_the_original_owner_of_an_inherited_buffer() {
     let daemon = Daemon::start(&[]);
-    // The shell is the process that allocated; anionctl is its child and knows the descriptors
-    // alone.
+    // The shell is the process that allocated. anionctl is its child, and knows only the
+    // descriptors.
     let script =
         format!("echo $$ $ANION_IDS; '{ANIONCTL}' --socket '{}' --json describe", daemon.socket().display());
     let output = text(
@@ -151,7 +151,7 @@ fn describe_names_the_original_owner_of_an_inherited_buffer() {
 fn a_buffer_that_was_passed_on_outlives_its_owner_and_still_names_it() {
     let daemon = Daemon::start(&[]);
     // The shell that allocated ends at once. Its child waits until it has another parent, then
-    // describes what it was left with.
+    // describes the inherited buffers.
     let heir = format!(
         "while [ \"$(cut -d' ' -f4 /proc/$$/stat)\" = $0 ]; do :; done; '{ANIONCTL}' --socket '{0}' --json describe; \
          '{ANIONCTL}' --socket '{0}' --json usage",
@@ -330,13 +330,13 @@ fn watch_ends_cleanly_with_a_signal() {
         .spawn()
         .expect("anionctl starts");
     let mut output = watch.stdout.take().expect("a pipe");
-    // The first look has been shown, so the signals are taken over.
+    // The first report has been printed, so the signal handlers are installed.
     output.read_exact(&mut [0]).expect("a first look");
     let status = Holder(watch).end_with(Signal::SIGTERM);
     assert!(status.success(), "{status}");
 }
 
-/// Runs `anionctl list` with this as its standard output.
+/// Runs `anionctl list` with `stdout` as its standard output.
 fn list_into(daemon: &Daemon, stdout: impl Into<Stdio>) -> Output {
     let mut command = Command::new(ANIONCTL);
     command.arg("--socket").arg(daemon.socket()).arg("list").stdout(stdout).stderr(Stdio::piped());

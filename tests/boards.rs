@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Device trees as vendors write them, from `tests/dts/boards`: which heaps come of each, and what
-//! is said. To add a board, put its file there and what is expected into [`BOARDS`].
+//! Checks device trees of vendors, from `tests/dts/boards`: the heaps of each, and the diagnostics.
+//! To add a board, add its file there and the expected result to [`BOARDS`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,17 +8,17 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// What is expected of one file.
+/// The expected result for one file.
 struct Board {
     /// Its name, without `.dts`.
     name: &'static str,
-    /// Id, name, type, size with the base address if there is one, and state of each heap.
+    /// Each heap: id, name, type, size with the base address if there is one, and state.
     heaps: &'static [&'static str],
-    /// Everything that is said of the file.
+    /// All diagnostics of the file.
     findings: &'static [&'static str],
 }
 
-/// What [`state`] calls memory that the CPU is kept from.
+/// The text of [`state`] for memory that the CPU cannot access.
 const SECURE: &str = "secure memory, which only its board's kernel can serve";
 
 const BOARDS: &[Board] = &[
@@ -165,7 +165,7 @@ const BOARDS: &[Board] = &[
     },
 ];
 
-/// Returns what `aniond --check-config` says of all files in `tests/dts/boards`, by name.
+/// Returns the output of `aniond --check-config` for all files in `tests/dts/boards`, by name.
 fn checked() -> BTreeMap<String, Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dts/boards");
     let entries = std::fs::read_dir(folder).expect("the folder of boards");

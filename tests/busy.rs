@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory that is set aside, on a machine so busy that the service's worker hardly runs. A program
-//! of its own: what keeps the machine busy would disturb other tests.
+//! Tests memory that is set aside while the machine is so busy that the service's worker hardly
+//! runs. It has a test program of its own, because the load would disturb other tests.
 
 mod common;
 
@@ -15,14 +15,14 @@ const HEAPS: &str = r#"/dts-v1/;
 / { anion { compatible = "anion,heaps-v1";
     camera { type = "carveout"; heap-id = <20>; size = <0x4000000>; device = "memfd"; deferred-free; };
 }; };"#;
-/// Sizes of a camera's frames in two modes. They never fit the heap together.
+/// Sizes of a camera's frames in two modes. Both together never fit the heap.
 const MODES: [u64; 2] = [48 << 20, 40 << 20];
-/// Requests, the modes in turn.
+/// Requests, with alternating modes.
 const REQUESTS: usize = 24;
-/// Threads that do nothing but run, for each processor.
+/// Threads that only loop, for each processor.
 const BUSY_LOOPS: usize = 3;
 
-/// Ends the busy loops, also when a test fails.
+/// Ends the busy loops, also if a test fails.
 struct End<'a>(&'a AtomicBool);
 
 impl Drop for End<'_> {
@@ -31,7 +31,7 @@ impl Drop for End<'_> {
     }
 }
 
-/// Does `work` while every processor has enough else to do.
+/// Runs `work` while every processor is busy.
 fn beside_busy_loops(work: impl FnOnce()) {
     let processors = thread::available_parallelism().expect("known").get();
     let is_over = AtomicBool::new(false);

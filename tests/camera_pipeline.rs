@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The example of two processes that share camera frames does what it says.
+//! Runs the example of two processes that share camera frames.
 
 mod common;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `aniond --check-config`: tables, diagnostics and the exit status, as a user sees them.
+//! Tests `aniond --check-config`: tables, diagnostics and exit codes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,7 +28,7 @@ fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Returns id, name, type and size of every heap, and whether it is available.
+/// Returns the id, name, type and size of every heap, and whether it is available.
 fn heaps(file: &Value) -> Vec<(u64, &str, &str, Option<u64>, bool)> {
     let heaps = file["heaps"].as_array().expect("a list").iter();
     let heap = |heap: &'static str| heap;
@@ -55,7 +55,7 @@ fn the_shipped_configuration_is_good() {
     {
         assert!(checked.stdout.contains(word), "{word} is missing:\n{}", checked.stdout);
     }
-    // Priority order: the higher id first.
+    // The order of the service: higher ids first.
     assert!(checked.stdout.find("│ 25 ").expect("system") < checked.stdout.find("│ 20 ").expect("camera"));
 }
 
@@ -144,7 +144,7 @@ fn base_addresses_and_the_default_pool_are_shown() {
     }
 }
 
-/// Returns the boards that the project keeps beside its checkout.
+/// Returns a board that the project keeps outside its checkout.
 fn board(name: &str) -> PathBuf {
     let path = here("../shared/dts").join(name);
     assert!(

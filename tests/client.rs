@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The client library against the real service, over a socket, also when that dies.
+//! Tests the client library against the real service, over a socket, also across its death.
 
 mod common;
 
@@ -145,17 +145,17 @@ fn the_next_call_finds_the_service_that_took_the_place_of_a_killed_one() {
 
     daemon.kill();
     daemon.start_again();
-    // It need not serve yet: the call waits.
+    // It may not serve yet: the call waits.
     let fresh = client.allocate_one(&Request::new(MIB).name("fresh")).expect("served by the new one");
     assert_eq!(client.generation(), 2);
     assert_ne!(fresh.id(), kept.id(), "ids do not repeat");
 
-    // Buffers of the old one are as they were, and can be mapped again.
+    // Buffers of the old service are unchanged, and can be mapped again.
     assert!(starts_with(&mapping, b"before"));
     assert!(starts_with(&kept.map(Access::ReadOnly).expect("mapped"), b"before"));
     write(&kept.map(Access::ReadWrite).expect("mapped"), b"after!");
     assert!(starts_with(&mapping, b"after!"));
-    // The new one does not know it.
+    // The new service does not know it.
     assert_eq!(refused(client.describe(&kept)).0, Refusal::NotOurs);
     assert_eq!(client.describe(&fresh).expect("known").name, "fresh");
     assert_eq!(held(&daemon), (1 << 20, 1));
@@ -196,7 +196,7 @@ fn a_reservation_lasts_until_it_is_dropped_or_its_service_ends() {
     eventually("it is ready", || again.ready().expect("it is there") == 1);
 }
 
-/// Returns the next level, waited for by the descriptor.
+/// Waits until the descriptor is readable, and returns the next level.
 fn told(watch: &PressureWatch) -> PressureLevel {
     let mut polled = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
     let timeout = PollTimeout::try_from(common::DEADLINE).expect("it fits");
@@ -215,7 +215,7 @@ fn a_pressure_watch_is_told_the_level_at_once_and_again_by_the_next_service() {
     daemon.start_again();
     assert_eq!(told(&watch), client.pressure().expect("a level"));
 
-    // Four of one uid: what is dropped makes room at once.
+    // One uid may have four watches: after a drop there is room at once.
     let more: Vec<_> = (0..3).map(|_| client.watch_pressure().expect("room")).collect();
     assert_eq!(refused(client.watch_pressure()).0, Refusal::QuotaExceeded);
     drop((more, watch));
@@ -243,7 +243,7 @@ fn a_service_that_stays_away_is_named_and_found_when_it_is_back() {
     assert!(matches!(error, Error::Unreachable(_)), "{error}");
     let place = daemon.socket();
     assert!(error.to_string().contains(place.to_str().expect("text")), "{error}");
-    // Later calls try again, and are served as soon as there is somebody.
+    // Later calls try again, and succeed as soon as a service answers.
     daemon.start_again();
     let served = |client: &Client| client.heaps().is_ok();
     eventually("it is served", || served(&client));
@@ -286,7 +286,7 @@ fn code_for_libdmabufheap_works_line_by_line() {
     let buffers = [
         allocator.alloc("system", 100, 0).expect("room"),
         allocator.alloc_system(true, 100, 0).expect("room"),
-        // No heap is uncached here; any will do.
+        // No heap is uncached here; any heap is accepted.
         allocator.alloc_system(false, 100, 0).expect("room"),
     ];
     for fd in &buffers {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Clients without a free descriptor. One test for all of a process: descriptors are the process's
-//! own.
+//! Tests clients without a free descriptor. There is only one test, because all tests of a process
+//! share its descriptors.
 
 mod common;
 
@@ -20,7 +20,7 @@ fn buffers_of_the_books(client: &Client) -> i64 {
 #[test]
 fn a_client_without_descriptors_is_told_its_limit_and_stays_connected() {
     let daemon = Daemon::start(&[]);
-    // A program, before this process is limited: of 32 buffers some fit, whatever it inherits.
+    // A program, before this process is limited: some of 32 buffers fit, whatever it inherits.
     let mut limited = Command::new("prlimit");
     limited.args(["--nofile=24", ANIONCTL, "--socket"]).arg(daemon.socket());
     let output = limited.args(["alloc", "--size", "4K", "--count", "32"]).output().expect("it runs");
@@ -49,7 +49,8 @@ fn a_client_without_descriptors_is_told_its_limit_and_stays_connected() {
     assert!(matches!(error, Error::NoDescriptors(_)), "{error}");
     let error = Client::with(settings).expect_err("there is none for a connection");
     assert!(matches!(error, Error::NoDescriptors(_)), "{error}");
-    // What needs none is answered, over the same session; what did not fit is not in the books.
+    // A call without descriptors is answered in the same session. Buffers that did not fit are not
+    // accounted.
     let held_now = i64::try_from(held.len()).expect("few");
     eventually("what did not fit is released", || buffers_of_the_books(&client) == held_now);
     assert_eq!(client.generation(), 1, "the session was not cut");

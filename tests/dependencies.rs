@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a program takes with the client library: few crates, none of the service and no compiler.
+//! Checks the dependencies of the client library: few crates, none of the service and no compiler.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,9 +7,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// The crates that the client library is built of, without those of this workspace: themselves,
-/// what their build scripts and macros are built of, and what their features add that other
-/// packages of this workspace ask for (errno, rand_core).
+/// The crates of the client library, without those of this workspace: dependencies, those of build
+/// scripts and macros, and those of features that other packages of this workspace enable (errno,
+/// rand_core).
 const OF_THE_CLIENT: [&str; 25] = [
     "autocfg",
     "bitflags",
@@ -38,11 +38,11 @@ const OF_THE_CLIENT: [&str; 25] = [
     "zerocopy-derive",
 ];
 
-/// The folder of the packages that take the place of the AIDL compiler.
+/// The folder of the packages that replace the AIDL compiler.
 const PREBUILT: &str = "aidl/prebuilt";
 
-/// Returns what cargo knows of this workspace on this kind of machine. It fetches nothing: what the
-/// tests are built of is there.
+/// Returns cargo's metadata of this workspace for this target. Downloads nothing: the dependencies
+/// of the tests are present.
 fn metadata() -> Value {
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let output = Command::new(env!("CARGO"))
@@ -62,7 +62,7 @@ fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value[key].as_array().into_iter().flatten()
 }
 
-/// Returns the package of this name and all that it is built of, tests left out.
+/// Returns the package of this name and all of its dependencies, except those of tests.
 fn built_of<'a>(metadata: &'a Value, name: &str) -> Vec<&'a Value> {
     let packages: Vec<&Value> = list(metadata, "packages").collect();
     let root = packages.iter().find(|package| text(package, "name") == name).expect("a package");
@@ -79,7 +79,7 @@ fn built_of<'a>(metadata: &'a Value, name: &str) -> Vec<&'a Value> {
     packages.into_iter().filter(|package| seen.contains(text(package, "id"))).collect()
 }
 
-/// Returns which Rust a package says that it needs, with its name.
+/// Returns the required Rust version of a package, with the package's name.
 fn needs(package: &Value) -> Option<((u32, u32), &str)> {
     Some((version(package["rust_version"].as_str()?), text(package, "name")))
 }

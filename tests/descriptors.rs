@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What must work in a process without a free descriptor. One test for all: descriptors are the
-//! process's own.
+//! Tests functions that must work in a process without a free descriptor. There is only one test,
+//! because all tests of a process share its descriptors.
 
 use anion::testing::ReferenceCounts;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -23,12 +23,12 @@ fn reference_counts_are_asked_without_a_free_descriptor() {
     assert_eq!(error.raw_os_error(), Some(nix::libc::EMFILE));
     for _ in 0..3 {
         for fd in [&asked, &taken[0]] {
-            // That it is no dma-buf is what its fdinfo says, so that was read.
+            // The error depends on its fdinfo, so the file was read.
             assert_eq!(counts.of(fd).expect_err("no dma-buf").kind(), ErrorKind::InvalidData);
         }
     }
     File::open("/proc/self/fdinfo").expect_err("none was freed");
-    // Also the last one that is given back is one to have again.
+    // The last descriptor can also be reused after its release.
     drop(taken.pop());
     taken.push(File::open("/proc/self/fdinfo").expect("one is free, and one alone"));
     File::open("/proc/self/fdinfo").expect_err("none is left");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What serves a heap, as users see it: nothing falls back silently.
+//! Tests that users can see the source of a heap, and that the service never falls back silently.
 
 mod common;
 
@@ -46,7 +46,7 @@ fn what_a_heap_does_without_is_in_log_list_and_dump() {
     assert_eq!(logged.matches(&line).count(), 1, "{logged}");
 }
 
-/// The built-in system heap is served wherever the tests run, and names the skipped sources.
+/// The built-in system heap is available wherever the tests run, and names the skipped sources.
 #[test]
 fn auto_serves_and_tells_what_it_passed_over() {
     let daemon = Daemon::start(&[]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The example of a display that shows buffers says what it lacks on a machine without one. With
-//! the display, it runs in a guest: `cargo xtask vm`, step `display`.
+//! Tests that the example with a display reports what a machine without a display lacks. With a
+//! display it runs in a guest: `cargo xtask vm`, step `display`.
 
 mod common;
 

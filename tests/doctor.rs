@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl doctor`, which is `aniond --doctor`, on the machine that runs the tests, with and
+//! Tests `anionctl doctor`, which executes `aniond --doctor`, on the machine of the tests, with and
 //! without a service.
 
 mod common;
@@ -10,18 +10,18 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Exit codes, as `anionctl doctor --help` promises them.
+/// Exit codes, as documented by `anionctl doctor --help`.
 const WANTING: i32 = 4;
 const UNREADABLE: i32 = 5;
 
-/// One heap that every machine can serve, and one that none can.
+/// A heap that every machine can serve, and a heap that none can serve.
 const HEAPS: &str = r#"/dts-v1/;
 / { anion { compatible = "anion,heaps-v1";
     plain { type = "system"; heap-id = <1>; device = "memfd"; };
     absent { type = "system"; heap-id = <2>; device = "dma-heap:no-such-heap"; };
 }; };"#;
 
-/// Returns a file with [`HEAPS`], and the directory that it is in.
+/// Returns a file with [`HEAPS`], and its directory.
 fn wanting() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("wanting.dts");
@@ -29,7 +29,7 @@ fn wanting() -> (tempfile::TempDir, PathBuf) {
     (directory, file)
 }
 
-/// Returns `anionctl doctor` with nothing but these arguments, where no service is.
+/// Returns `anionctl doctor` without arguments and without a service.
 fn doctor() -> assert_cmd::Command {
     let mut command = anionctl();
     command.env_remove("ANION_CONFIG").args(["--socket", "/nowhere/socket"]);
@@ -90,7 +90,7 @@ fn every_line_says_what_it_found_what_it_means_and_what_changes_it() {
             .iter()
             .any(|finding| finding["what"].as_str().is_some_and(|what| what.starts_with("dma-heap")))
     );
-    // The tests run where the service can.
+    // The service can run on a machine that runs the tests.
     assert_ne!(of("release of memfds").expect("a line")["state"], "missing");
     assert_eq!(of("service").expect("a line")["state"], "missing");
     assert_eq!(report["service"], Value::Null);
@@ -143,7 +143,7 @@ fn a_heap_that_this_machine_cannot_serve_has_its_own_exit_code() {
     assert_eq!((&heaps[1]["name"], &heaps[1]["available"]), (&"plain".into(), &true.into()));
 }
 
-/// What it foretells is what the service then says.
+/// The prediction equals the service's own report.
 #[test]
 fn a_running_service_is_asked_and_agrees() {
     let daemon = Daemon::with_heaps(HEAPS);
@@ -163,7 +163,7 @@ fn a_running_service_is_asked_and_agrees() {
     assert_eq!(keys(absent), BTreeSet::from(["heap", "reason"]));
     assert_eq!(absent["heap"], "absent");
     assert_eq!(absent["reason"], report["config"]["heaps"][0]["unavailable_reason"]);
-    // Nothing was taken from it.
+    // The doctor allocated nothing.
     let list = json(&daemon, &["usage"]);
     assert!(list["usage"].as_array().expect("rows").iter().all(|row| row["bytes"] == 0), "{list}");
 }

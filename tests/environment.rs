@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The table of environment variables in docs/linux.md beside those that the sources read and set.
+//! Compares the table of environment variables in docs/linux.md with the variables in the sources.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Where the programs and libraries are that users run.
+/// The folders of the programs and libraries that users run.
 const FOLDERS: [&str; 8] =
     ["src", "anionctl/src", "client", "examples", "ipc/src", "memory/src", "rustutils/src", "vts/src"];
 
-/// What comes before the name of a variable.
+/// The texts before the name of a variable.
 const READERS: [&str; 6] =
     ["env = \"", "env::var(\"", "env::var_os(\"", "variable(\"", "getenv(c\"", "\"ANION_"];
 
-/// What is of tests that stand beside the code, or of a library that reads it itself.
+/// Variables of tests in the same files, or of a library that reads them itself.
 const OTHERS: [&str; 1] = ["ANION_TEST_ATTEMPT"];
 
-/// Calls `take` with every Rust source below a folder that is not a test of its own.
+/// Calls `take` with every Rust source below a folder, except test files.
 fn each_source(folder: &Path, take: &mut impl FnMut(&str)) {
     for entry in fs::read_dir(folder).expect("a folder of the sources") {
         let path = entry.expect("readable").path();
@@ -28,7 +28,7 @@ fn each_source(folder: &Path, take: &mut impl FnMut(&str)) {
     }
 }
 
-/// Returns the variables that a text names.
+/// Returns the variables in a text.
 fn variables(text: &str) -> impl Iterator<Item = String> {
     READERS.iter().flat_map(move |reader| {
         let begin = if *reader == "\"ANION_" { 1 } else { reader.len() };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The service when what it lives on runs out: descriptors, inotify watches. It refuses cleanly or
-//! falls back, its books stay exact, and it works again when there is room.
+//! Tests the service when resources run out: descriptors, inotify watches. It refuses cleanly or
+//! falls back, its accounts stay exact, and it recovers when resources are free.
 
 mod common;
 
@@ -12,8 +12,8 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::{
     IHeapAllocator::IHeapAllocator,
 };
 
-/// One test at a time: a program that another test starts has copies of this one's descriptors
-/// until it runs.
+/// One test at a time: a program that another test starts has copies of this test's descriptors
+/// until it is executed.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// Connects to a daemon.
@@ -60,7 +60,7 @@ fn running_out_of_descriptors_is_no_memory_and_passes() {
 #[test]
 fn running_out_of_inotify_watches_is_survived_by_asking_leases() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    // Watches are limited for each user namespace, so the test has one of its own, with a limit of
+    // The limit of watches applies to each user namespace, so the test has its own, with a limit of
     // ten.
     let limited = "echo 10 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
     let daemon =

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How a client finds the service that nothing names, and what it is told where there is none. Each
-//! client has a `/run` of its own, so what the machine runs does not matter.
+//! Tests how a client finds a service without a given address, and the message if there is none.
+//! Each client has a private `/run`, so services of the machine do not matter.
 
 mod common;
 
@@ -13,10 +13,10 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// Does to `/run` what `$1` says, and becomes the rest of the command.
+/// Prepares `/run` with the commands in `$1`, and executes the remaining arguments.
 const ENTER: &str = "mount -t tmpfs none /run && mkdir -p /run/anion && eval \"$1\" && shift && exec \"$@\"";
 
-/// Runs `anionctl list` where `/run` is made by `prepare` and `XDG_RUNTIME_DIR` is this.
+/// Runs `anionctl list` with a `/run` made by `prepare`, and this `XDG_RUNTIME_DIR`.
 fn list(prepare: &str, runtime: Option<&Path>) -> Assert {
     let mut command = assert_cmd::Command::new("unshare");
     command.args([
@@ -38,12 +38,12 @@ fn list(prepare: &str, runtime: Option<&Path>) -> Assert {
     command.assert()
 }
 
-/// Returns what makes the socket of this service the machine's.
+/// Returns the command that makes this service's socket the machine's.
 fn machine_has(daemon: &Daemon) -> String {
     format!("ln -s {} /run/anion/allocator.sock", daemon.socket().display())
 }
 
-/// Returns a runtime directory in which the user's socket leads to this one.
+/// Returns a runtime directory in which the user's socket is a link to this one.
 fn runtime_with(socket: &Path) -> TempDir {
     let directory = tempfile::tempdir().expect("a temporary directory");
     fs::create_dir(directory.path().join("anion")).expect("created");
@@ -61,12 +61,12 @@ fn the_users_own_service_comes_first_and_the_machines_next() {
     assert!(found(&machine_has(&machine), Some(empty.path())).contains("camera"));
     assert!(found(&machine_has(&machine), None).contains("camera"));
     assert!(found("true", Some(runtime.path())).contains("own"));
-    // A file that a service left behind.
+    // A socket file without a listener.
     let stale = runtime_with(&stale_in(&empty));
     assert!(found(&machine_has(&machine), Some(stale.path())).contains("camera"));
 }
 
-/// Leaves a socket in `directory` at which no service listens. Returns its path.
+/// Creates a socket in `directory` without a listener. Returns its path.
 fn stale_in(directory: &TempDir) -> PathBuf {
     let socket = directory.path().join("stale");
     drop(UnixListener::bind(&socket).expect("bound"));
@@ -75,7 +75,7 @@ fn stale_in(directory: &TempDir) -> PathBuf {
 
 #[test]
 fn a_runtime_directory_of_another_user_is_passed_over() {
-    // In the namespace this user is root, and every other user nobody.
+    // In the namespace this user is root, and every other user is nobody.
     let directory = tempfile::tempdir().expect("a temporary directory");
     let is_given_away = chown(directory.path(), Some(1), None).is_ok();
     let others = if is_given_away { directory.path() } else { Path::new("/") };
@@ -102,7 +102,7 @@ fn where_none_answers_each_place_has_its_cause_and_one_command_helps() {
         "{refused}"
     );
 
-    // Where systemd runs and has the unit.
+    // A system that runs systemd and has the unit.
     let unit = "mkdir -p /run/systemd/system && mount -t tmpfs none /usr/local/lib && \
                 mkdir -p /usr/local/lib/systemd/system && touch /usr/local/lib/systemd/system/anion.socket";
     let installed = told(unit);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The architecture as a test: an import goes down, never up, and what belongs in one place stays
-//! there.
+//! Checks the architecture: an import goes down the floors, never up, and each rule has one place
+//! in the code.
 
 #[path = "floors/imports.rs"]
 mod imports;
@@ -9,7 +9,8 @@ use imports::Imports;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The folders with floors, and their modules, lowest first. A module may use those before it.
+/// The folders with floors, and their modules, lowest first. A module may use only the modules
+/// before it.
 const FLOORS: [(&str, &[&str]); 3] = [
     (
         "src",
@@ -48,8 +49,8 @@ const FLOORS: [(&str, &[&str]); 3] = [
 /// The crates of this workspace that know a side of the interface.
 const SIDES: [&str; 3] = ["anion", "anion_client", "anionctl"];
 
-/// Who may name which of [`SIDES`]: the longest path that a file begins with decides. The service
-/// does not use the client library, nor that the service.
+/// The crates of [`SIDES`] that files may name, by the longest matching path prefix. The service
+/// does not use the client library, and the library does not use the service.
 const MAY_NAME: [(&str, &[&str]); 13] = [
     ("aidl", &[]),
     ("anionctl", &["anion_client"]),
@@ -60,22 +61,22 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
     ("fuzz", &["anion"]),
     ("src", &[]),
     ("src/main.rs", &["anion"]),
-    // The doctor asks a running service as clients do.
+    // The doctor calls a running service as clients do.
     ("src/daemon/doctor", &["anion_client"]),
     ("src/bin/anionctl.rs", &["anionctl"]),
     ("tests", &["anion", "anion_client"]),
     ("vts", &[]),
 ];
 
-/// Lines of a source file before it has to be split.
+/// Most lines of a source file.
 const MAX_LINES: usize = 420;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns every Rust file of the repository with its path from the root, except what cargo builds
-/// and what is generated: a generator's files have its own form, and are not edited.
+/// Returns every Rust file of the repository with its path from the root, except build output and
+/// generated code, which has a form of its own and is not edited.
 fn sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let tops = [
@@ -112,11 +113,11 @@ fn sources() -> Vec<(PathBuf, String)> {
     found
 }
 
-/// A file of a folder with floors.
+/// A file in a folder with floors.
 struct File {
     path: PathBuf,
     floors: &'static [&'static str],
-    /// The floor that it is on.
+    /// Its floor.
     floor: usize,
     imports: Imports,
 }
@@ -131,7 +132,7 @@ fn module_of(below: &Path) -> Vec<&str> {
     words
 }
 
-/// Returns the file's floors and its place among them.
+/// Returns the file's floors and its index among them.
 fn floor_of(path: &Path) -> Option<(&'static [&'static str], usize)> {
     FLOORS.iter().find_map(|(folder, floors)| {
         let module = module_of(path.strip_prefix(folder).ok()?);
@@ -139,7 +140,7 @@ fn floor_of(path: &Path) -> Option<(&'static [&'static str], usize)> {
     })
 }
 
-/// Returns the files that are on a floor.
+/// Returns the files in folders with floors.
 fn files_on_floors() -> Vec<File> {
     let on_floor = |(path, text): (PathBuf, String)| {
         let (floors, floor) = floor_of(&path)?;
@@ -150,7 +151,7 @@ fn files_on_floors() -> Vec<File> {
     sources().into_iter().filter_map(on_floor).collect()
 }
 
-/// Returns the floors that a file names.
+/// Returns the floors that a file imports.
 fn named(file: &File) -> impl Iterator<Item = (usize, &str)> {
     file.imports.roots().into_iter().filter_map(|root| {
         assert_ne!(root, "*", "{} takes all of its crate's root", file.path.display());
@@ -198,14 +199,14 @@ fn each_side_of_the_interface_knows_the_other_by_the_interface_alone() {
     assert!(checked > 10, "only {checked} uses were seen");
 }
 
-/// So that all of it runs under an interpreter, and against models that set the time.
+/// So that all of it runs under an interpreter, and with models that set the time.
 #[test]
 fn pools_ask_nothing_of_the_system() {
     let system =
         ["crate::sys", "std::fs", "std::os", "std::io", "std::thread", "std::sync", "Instant", "libc", "nix"];
     let mut checked = 0;
     for (path, text) in sources().into_iter().filter(|(path, _)| path.starts_with("src/pool")) {
-        // Tests share memory to see that it is given back.
+        // Tests share memory to check that it is released.
         let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         if path.ends_with("tests.rs") {
             continue;
@@ -246,7 +247,7 @@ fn unsafe_code_is_in_sys_alone() {
     }
 }
 
-/// A symbol that a program has itself would be another function.
+/// If a program had the same symbol, it would be another function.
 #[test]
 fn functions_have_names_for_the_linker_in_the_libraries_for_c_alone() {
     let mut named = 0;
@@ -261,7 +262,7 @@ fn functions_have_names_for_the_linker_in_the_libraries_for_c_alone() {
     assert!(named > 40, "only {named} functions were seen");
 }
 
-/// What makes it sound to own what was inherited; the compiler cannot see it.
+/// This makes the ownership of inherited descriptors sound; the compiler cannot check it.
 #[test]
 fn inherited_descriptors_are_owned_before_anything_is_opened() {
     let first = |path: &str, function: &str| {
@@ -282,7 +283,7 @@ fn inherited_descriptors_are_owned_before_anything_is_opened() {
     }
 }
 
-/// Returns the second argument of each `Result` that the code names with two.
+/// Returns the second argument of each `Result` with two arguments.
 fn error_types(code: &str) -> Vec<String> {
     let second = |(at, name): (usize, &str)| {
         let (mut depth, mut error, mut before) = (0, None, ' ');
@@ -320,7 +321,7 @@ fn errors_are_types_and_not_strings() {
         for error in ["type Err = String;", "type Error = String;"] {
             assert!(!text.contains(error), "{} has {error}", path.display());
         }
-        // The texts of a panic cannot be had otherwise.
+        // There is no other way to get the text of a panic.
         let is_panic = |line: &str| line.contains("::<&str>()") || line.contains("::<String>");
         let asks_inside =
             |line: &&&str| line.contains(".get_ref()") || line.contains("downcast") && !is_panic(line);
@@ -350,7 +351,7 @@ fn the_binder_library_is_named_at_its_seam_alone() {
     for (path, text) in sources() {
         let seam = path.starts_with("ipc") || path.starts_with("aidl");
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        // In quotes it is the target of its log lines.
+        // In quotes it is the target of log lines.
         let names = code.filter(|line| line.contains("rsbinder::") && !line.contains("\"rsbinder::")).count();
         assert!(names == 0 || seam || path.ends_with("tests/floors.rs"), "{} names rsbinder", path.display());
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The graphics allocator of a real service, over its socket.
+//! Tests the graphics allocator of a real service, over its socket.
 
 mod common;
 
@@ -66,7 +66,7 @@ impl Service {
         Self { daemon, graphics, heaps }
     }
 
-    /// Starts one with [`HEAPS`].
+    /// Starts a service with [`HEAPS`].
     fn with_rules() -> Self {
         let heaps = tempfile::NamedTempFile::new().expect("a temporary file");
         fs::write(heaps.path(), HEAPS).expect("written");
@@ -81,7 +81,7 @@ impl Service {
         self.graphics.service.isSupported(descriptor).expect("it never fails")
     }
 
-    /// Returns the bytes and the buffers that this user is charged.
+    /// Returns the bytes and the buffers that are charged to this user.
     fn charged(&self) -> (i64, i64) {
         let usage = self.heaps.service.getUsage().expect("answered");
         let own = usage.iter().find(|row| row.uid.cast_unsigned() == nix::unistd::geteuid().as_raw());
@@ -98,7 +98,7 @@ fn at(daemon: &Daemon, name: &str) -> Connection<dyn IAllocator> {
     served_at(&daemon.socket().with_file_name(name))
 }
 
-/// Connects as soon as it is served: its socket is made after the other one.
+/// Connects as soon as it is served: its socket is created after the other one.
 fn served_at(socket: &Path) -> Connection<dyn IAllocator> {
     let endpoint = Endpoint::Socket(socket.to_owned());
     let mut connection = None;
@@ -127,7 +127,7 @@ fn refused(result: Result<AllocationResult, Status>) -> (i32, String) {
     (error.code, error.message)
 }
 
-/// Returns the descriptors of a handle: pixels and metadata.
+/// Returns the descriptors of a handle: that of the pixels and that of the metadata.
 fn files(handle: NativeHandle) -> [OwnedFd; 2] {
     let fds: Vec<OwnedFd> = handle.fds.into_iter().map(OwnedFd::from).collect();
     fds.try_into().expect("two descriptors")
@@ -196,7 +196,7 @@ fn a_client_that_keeps_either_file_keeps_the_charge_of_both() {
     assert_eq!(service.charged(), (IMAGE + METADATA, 1));
     let [pixels, beside] = files(result.buffers.remove(0));
     drop(pixels);
-    // Its event was queued before close() returned.
+    // The event was queued before close() returned.
     assert_eq!(service.charged(), (IMAGE + METADATA, 1));
     drop(beside);
     eventually("the buffer is released", || service.charged() == (0, 0));
@@ -214,7 +214,7 @@ fn a_buffer_lives_as_long_as_another_process_has_it() {
     let [pixels, beside] = files(service.allocate(&rgba(CPU), 1).expect("served").buffers.remove(0));
     let mut other =
         Command::new("cat").stdin(Stdio::piped()).stdout(pixels).stderr(beside).spawn().expect("cat");
-    // The allocating process is gone, as far as the service can tell.
+    // For the service, the allocating process has ended.
     service.graphics = at(&service.daemon, "graphics.sock");
     assert_eq!(service.charged(), (IMAGE + METADATA, 1));
     drop(other.stdin.take());
@@ -272,7 +272,7 @@ fn what_could_never_be_served_is_unsupported() {
         rgba(PROTECTED),
         rgba(CPU | 1 << 33),
         rgba(CPU | 1 << 28),
-        // No heap of its rule gives dma-bufs.
+        // The heaps of its rule give no dma-bufs.
         rgba(1 << 11),
         rgba(1 << 11 | 0x8000_0000),
         BufferDescriptorInfo { width: 0, ..rgba(CPU) },
@@ -326,8 +326,8 @@ fn usages_lead_to_their_heaps_in_order_and_rows_are_aligned_as_the_heap_says() {
     assert_eq!((camera.stride, service.stats("rows").numOfBuffers), (256, 1));
     let handle = Handle::parse(&camera.buffers[0].ints).expect("well formed");
     assert_eq!((handle.layout().planes()[0].stride, handle.request().stride_align), (1024, 1024));
-    // 64 rows of 1 KiB: what is left of the heap holds no other while these are held, nor the
-    // quota.
+    // 64 rows of 1 KiB: while they are held, neither the rest of the heap nor the quota permits
+    // another.
     let tall = BufferDescriptorInfo { height: 60, ..rgba(CPU | CAMERA) };
     let (code, message) = refused(service.allocate(&tall, 1));
     assert_eq!(code, 1, "{message}");

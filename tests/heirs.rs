@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A child that inherited a buffer keeps it from being handed out again. One test for all: a
-//! process that starts others holds what all its tests hold until they run.
+//! Tests that a child which inherited a buffer prevents its reuse. There is only one test, because
+//! a process that starts children shares the descriptors of all its tests with them until they
+//! execute a program.
 
 use anion::testing::{
     Allocator, Caller, Count, Failure, Grant, Label, Needs, Request, RequestedBytes, Selection, Uid,
@@ -13,9 +14,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const MIB: usize = 1 << 20;
-/// How long a thread of lowest priority may take to do its part on a busy machine.
+/// Longest time for a thread of lowest priority on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// A client may have one buffer, so that nothing is served while that is held.
+/// A client may have one buffer, so that no request succeeds while it is held.
 const HEAPS: &str = r#"/dts-v1/; / { anion { compatible = "anion,heaps-v1";
     system { type = "system"; heap-id = <1>; device = "memfd"; deferred-free; };
     clients { max-buffers = <1>; }; }; };"#;
@@ -43,16 +44,15 @@ fn what_a_child_inherited_is_not_handed_out_again_before_it_ends() {
     let loaded = load(file.path(), page_size().expect("page size")).expect("readable");
     assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
     let allocator = Allocator::new(loaded.config, &WatchedCgroup::None).expect("an allocator");
-    // A machine that is short of memory gets pooled memory back at once; then the test shows
-    // nothing.
+    // Under memory pressure, pooled memory is returned at once, and then the test shows nothing.
     let start = Instant::now();
     while !is_recycled_after_its_heir(&allocator) {
         assert!(start.elapsed() < PATIENCE, "never recycled: {:?}", allocator.stats()[0].pool);
     }
 }
 
-/// Returns whether the buffer that a child inherited was handed out again after the child's end. It
-/// must not be before.
+/// Returns whether the buffer that a child inherited was reused after the child's end. It must not
+/// be reused before.
 fn is_recycled_after_its_heir(allocator: &Allocator) -> bool {
     let caller = Caller { uid: Uid(1000), pid: 1, context: None };
     let grant = allocator.allocate(&caller, &request()).expect("room").remove(0);
@@ -65,7 +65,7 @@ fn is_recycled_after_its_heir(allocator: &Allocator) -> bool {
 
     drop(heir.stdin.take());
     assert!(heir.wait().expect("a child").success());
-    // Off its owner's account first, and then cleaned.
+    // First it is no longer charged to its owner, and then it is cleaned.
     let start = Instant::now();
     while allocator.usage(&caller)[0].buffers > 0 || allocator.stats()[0].counters.deferred_bytes > 0 {
         assert!(start.elapsed() < PATIENCE, "not cleaned: {:?}", allocator.stats()[0].counters);

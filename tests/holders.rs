@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl holders` and `usage --processes`: who has what, as the kernel and the service tell it.
+//! Tests `anionctl holders` and `usage --processes`, with data of the kernel and the service.
 
 mod common;
 
@@ -33,7 +33,7 @@ fn a_buffer_is_shown_with_its_holder_and_with_the_service() {
     assert_eq!((&client["command"], &client["descriptors"]), (&"anionctl".into(), &1.into()));
     let service = u32::try_from(daemon.pid().as_raw()).expect("positive");
     assert_eq!(holder(row, service).expect("the service watches it")["descriptors"], 1);
-    // By either number, and as a table and as a spreadsheet.
+    // With either number, as a table and as CSV.
     for number in [id, inode] {
         let one = json(&daemon, &["holders", &number.to_string()]);
         assert_eq!(one["buffers"].as_array().expect("rows").len(), 1, "{one}");
@@ -42,7 +42,7 @@ fn a_buffer_is_shown_with_its_holder_and_with_the_service() {
     assert!(line(&text(&daemon, &["holders"])));
     let csv = text(&daemon, &["holders", "--csv", &id.to_string()]);
     assert!(csv.starts_with("inode,kind,id,heap,size,name,") && line(&csv), "{csv}");
-    // What it holds counts for the process that allocated it.
+    // Its buffers count for the process that allocated them.
     let usage = json(&daemon, &["usage", "--processes"]);
     let mut processes = usage["processes"].as_array().expect("rows").iter();
     let own = processes.find(|row| row["pid"] == held.0.id()).expect("a line");
@@ -83,7 +83,7 @@ fn a_number_that_no_buffer_has_is_an_error_that_names_it() {
     assert!(error.contains("18446744073709551615"), "{error}");
 }
 
-/// Returns what a command prints on a terminal of 80 columns.
+/// Returns the output of a command on a terminal of 80 columns.
 fn on_terminal(daemon: &Daemon, args: &[&str]) -> String {
     let (mut child, mut master) = start_on_terminal(daemon, (24, 80), args);
     let reading = thread::spawn(move || {
@@ -97,7 +97,7 @@ fn on_terminal(daemon: &Daemon, args: &[&str]) -> String {
     String::from_utf8(reading.join().expect("the reader")).expect("text")
 }
 
-/// Returns how many columns a line takes, without the sequences that set attributes.
+/// Returns the columns of a line, without escape sequences.
 fn columns(line: &str) -> usize {
     let mut rest = line.trim_end();
     let mut count = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Heaps over real huge pages. They need at least eight that are free; `cargo xtask test --only
-//! huge-pages` sets them aside for the run.
+//! Tests heaps of real huge pages. They need at least eight free ones; `cargo xtask test --only
+//! huge-pages` reserves them for the run.
 
 use anion::testing::{
     Allocator, Caller, Count, Failure, Grant, HugePages, Label, Needs, Request, RequestedBytes, Selection,
@@ -16,14 +16,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The pages are the machine's, and what this process has of them is counted: one test at a time
-/// does. (nextest: a group in its configuration.)
+/// The machine's pages are shared, and the tests count the pages of this process: one test at a
+/// time. (nextest: a group in its configuration.)
 static PAGES: Mutex<()> = Mutex::new(());
 
-/// How long a thread of lowest priority may take to do its part on a busy machine.
+/// Longest time for a thread of lowest priority on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Waits for the other tests, and until nothing of them is left.
+/// Waits for the other tests, and until their pages are released.
 fn alone() -> MutexGuard<'static, ()> {
     let guard = PAGES.lock().unwrap_or_else(PoisonError::into_inner);
     await_own(0);
@@ -42,20 +42,19 @@ fn pages() -> HugePages {
     huge_pages().expect("/proc/meminfo").expect("a kernel with huge pages")
 }
 
-/// Returns the machine, as soon as it has enough that is free: other programs may use some.
+/// Returns the machine's huge pages as soon as enough are free: other programs may use some.
 fn machine() -> HugePages {
     assert!(pages().total >= 8, "{} huge pages are set aside, but the test needs 8", pages().total);
     eventually("8 huge pages are free", || pages().free >= 8);
     pages()
 }
 
-/// Returns the huge pages of this process: those behind its descriptors. Other programs may use
-/// others.
+/// Returns the number of huge pages of this process's descriptors. Other programs may use others.
 fn own() -> u64 {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir("/proc/self/fd").expect("/proc") {
         let path = entry.expect("an entry").path();
-        // Some are closed meanwhile.
+        // Some are closed during the loop.
         let Ok(metadata) = fs::metadata(&path) else { continue };
         if metadata.blksize() == pages().bytes && fs::read_link(&path).is_ok_and(|to| is_memfd(&to)) {
             files.insert(metadata.ino(), metadata.blocks() * 512);
@@ -68,8 +67,8 @@ fn is_memfd(target: &Path) -> bool {
     target.to_string_lossy().starts_with("/memfd:")
 }
 
-/// Waits until the process has this many huge pages: the allocator's threads hold it a moment
-/// longer than its user.
+/// Waits until the process has this number of huge pages: the allocator's threads hold pages a
+/// moment longer than their user.
 fn await_own(count: u64) {
     eventually("the process has the huge pages that it should", || own() == count);
 }
@@ -104,9 +103,9 @@ fn map(grant: &Grant) -> SharedMap {
     SharedMap::new(&grant.fd, len, Access::ReadWrite).expect("mapped")
 }
 
-/// Waits until the caller holds nothing and nothing waits to be cleaned.
+/// Waits until the caller holds nothing and no memory waits for cleaning.
 fn settle(allocator: &Allocator) {
-    // In this order: what is released is deferred after that, not before.
+    // In this order: released memory is deferred after its release is detected.
     eventually("releases are noticed", || allocator.usage(&caller())[0].buffers == 0);
     eventually("what was released is cleaned", || {
         allocator.stats().iter().all(|view| view.counters.deferred_bytes == 0)
@@ -122,8 +121,7 @@ fn releases_are_noticed_and_recycled_pages_are_zero() {
     let heap = &allocator.heaps()[0];
     assert_eq!(heap.unavailable(), None);
     assert_eq!((heap.granularity(), heap.max_alignment()), (huge.bytes, huge.bytes));
-    // A machine that is short of memory gets pooled memory back at once; then the test shows
-    // nothing.
+    // Under memory pressure, pooled memory is returned at once, and then the test shows nothing.
     eventually("a page is recycled", || {
         show_one_release(&allocator, &huge);
         allocator.stats()[0].pool.hits > 0
@@ -132,8 +130,8 @@ fn releases_are_noticed_and_recycled_pages_are_zero() {
     await_own(0);
 }
 
-/// Shows that a buffer is held by a copy of its descriptor and released with it, and that the next
-/// one is zero.
+/// Checks that a copy of its descriptor holds a buffer, that the buffer is released with the copy,
+/// and that the next buffer is zero.
 fn show_one_release(allocator: &Allocator, huge: &HugePages) {
     let first = allocator.allocate(&caller(), &request("huge", 1)).expect("served").remove(0);
     assert_eq!((first.backing, first.bytes.get()), (Backing::Hugetlb, huge.bytes));
@@ -174,8 +172,7 @@ fn running_out_is_an_error_and_never_a_fault() {
     let beyond = allocator.allocate(&caller(), &request("huge", all + 1)).expect_err("one page too many");
     assert_eq!(beyond.failure(), Some(Failure::NoMemory));
     assert_eq!(own(), 0, "nothing is kept of what failed");
-    // Other programs may take and give some meanwhile, so this is done until it finds that there is
-    // none.
+    // Other programs may take and release pages, so this is repeated until none is free.
     let (mut held, mut fallback) = (Vec::new(), None);
     eventually("no huge page is left", || {
         let free = pages().free * huge.bytes;
@@ -214,7 +211,7 @@ fn running_out_is_an_error_and_never_a_fault() {
     assert!(longer.to_string().contains("one huge page"), "{longer}");
 }
 
-/// Waits until `kept` is all that the caller holds.
+/// Waits until the caller holds only `kept`.
 fn settle_one(allocator: &Allocator, kept: &Grant) {
     eventually("releases are noticed", || allocator.usage(&caller())[0].bytes == kept.bytes.get());
 }
@@ -239,7 +236,7 @@ fn a_carveout_of_huge_pages_has_them_from_the_start() {
     map(&held).fill(1).expect("writable");
     drop(held);
     settle(&allocator);
-    // A thread of its own gives large memory back.
+    // A separate thread returns large memory to the kernel.
     eventually("its pages are free again", || {
         allocator.heaps()[0].fragmentation().expect("set aside").free_bytes == size
     });
@@ -268,7 +265,7 @@ fn a_client_maps_them_at_their_own_alignment() {
     let start = u64::from_str_radix(line.split('-').next().expect("an address"), 16).expect("hexadecimal");
     assert!(start.is_multiple_of(huge.bytes), "{line}");
     drop(mapping);
-    // A part of a huge page is mapped and unmapped as a whole.
+    // A huge page is always mapped and unmapped as a whole.
     drop(SharedMap::new(&grant.fd, 1, Access::ReadOnly).expect("mapped"));
     assert_eq!(mapped(), None, "a mapping was left behind");
 }

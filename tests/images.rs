@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Buffers for images: what `anionctl` shows of their planes, and that docs/images.md is true.
+//! Tests buffers for images: the planes in the output of `anionctl`, and the examples of
+//! docs/images.md.
 
 mod common;
 
@@ -9,7 +10,7 @@ use nix::sys::signal::Signal;
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag};
 use std::path::Path;
 
-/// Returns the first block of code of this language in docs/images.md.
+/// Returns the first code block in this language in docs/images.md.
 fn block(language: &str) -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images.md");
     let page = std::fs::read_to_string(page).expect("the page");
@@ -42,7 +43,7 @@ fn an_image_is_charged_with_what_its_planes_take() {
     let planes = report["image"]["planes"].as_array().expect("planes");
     let bytes: i64 = planes.iter().map(|plane| plane["bytes"].as_i64().expect("a number")).sum();
     assert_eq!(report["image"]["bytes"], bytes);
-    // Whole pages, whatever their size.
+    // Whole pages of any size.
     let size = report["buffers"][0]["size"].as_i64().expect("a number");
     assert!((bytes..bytes + (64 << 10)).contains(&size), "{size}");
     assert_eq!(held(&daemon), (2 * size, 2));

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! docs/ion.md as a test: every item of ION's header has a row, and a row that claims something
-//! names code and tests that exist.
+//! Checks docs/ion.md: every item of ION's header has a row, and every row with a claim names
+//! existing code and tests.
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Fields, operations, flags and functions that ION's kernel header declares.
+/// The fields, operations, flags and functions in ION's kernel header.
 const ITEMS: &str = "
     ion_buffer.list ion_buffer.dev ion_buffer.heap ion_buffer.flags ion_buffer.private_flags ion_buffer.size
     ion_buffer.priv_virt ion_buffer.lock ion_buffer.kmap_cnt ion_buffer.vaddr ion_buffer.sg_table
@@ -27,10 +27,10 @@ const ITEMS: &str = "
     ion_page_pool_create ion_page_pool_destroy ion_page_pool_alloc ion_page_pool_free ion_page_pool_shrink
 ";
 
-/// How the third cell of a row begins that claims nothing.
+/// Beginnings of the third cell of rows without a claim.
 const DISCLAIMERS: [&str; 2] = ["not yet: ", "no counterpart: "];
 
-/// A cell of a table: all of its text, and the pieces of it that are set as code.
+/// A table cell: its text, and the parts that are set as code.
 #[derive(Debug, Default)]
 struct Cell {
     text: String,
@@ -46,7 +46,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Returns the rows of all tables of docs/ion.md, without their heads: item or quirk, ION, Anion,
+/// Returns the rows of all tables of docs/ion.md, without their headers: item or quirk, ION, Anion,
 /// modules, tests.
 fn rows() -> Vec<[Cell; 5]> {
     let (mut rows, mut row, mut cell) = (Vec::new(), Vec::new(), None::<Cell>);
@@ -70,13 +70,13 @@ fn rows() -> Vec<[Cell; 5]> {
     rows
 }
 
-/// Returns the item that a row is about; `None` for a quirk.
+/// Returns the item of a row; `None` for a quirk.
 fn item([subject, ..]: &[Cell; 5]) -> Option<&str> {
     subject.code.first().filter(|code| **code == subject.text).map(String::as_str)
 }
 
-/// Returns the names of all test functions of the repository: those marked as tests, and those that
-/// a file of vts lists.
+/// Returns the names of all test functions of the repository: those marked as tests, and those in
+/// the lists of vts.
 fn tests() -> HashSet<String> {
     let mut names = HashSet::new();
     let mut folders: Vec<PathBuf> =
@@ -132,7 +132,7 @@ fn every_claim_names_code_and_tests_that_exist() {
         assert!(!modules.code.is_empty(), "{subject}: names no module");
         assert!(!tests.code.is_empty(), "{subject}: names no test");
         let code: String = modules.code.iter().map(read).collect();
-        // Names in the prose are those of the modules named, which they must still have.
+        // Names in the text must still exist in the named modules.
         for name in anion.code.iter().flat_map(|path| path.split("::")) {
             assert!(code.contains(name), "{subject}: {name} is not in {}", modules.text);
         }

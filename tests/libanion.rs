@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The client library for C and C++, as it is installed: programs of both, by both compilers, with
-//! sanitizers, against the real service. `cargo xtask test --only c` installs it and runs these.
+//! Tests the installed client library for C and C++: programs in both languages, by two compilers,
+//! with sanitizers, against the real service. `cargo xtask test --only c` installs it and runs
+//! these.
 
 mod common;
 
@@ -14,16 +15,16 @@ use std::process::{Command, Output, Stdio};
 
 /// Every warning is an error.
 const STRICT: [&str; 3] = ["-Wall", "-Wextra", "-Werror"];
-/// Every fault of memory or of the language ends the program, and so does memory that it loses.
+/// Memory errors, undefined behaviour and leaks end the program.
 const SANITIZED: [&str; 4] = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
-/// Every fault of the language ends the program. The allocator of AddressSanitizer is not prepared
-/// for `fork` before LLVM 17: a child waits for ever for its lock if another thread had it.
+/// Undefined behaviour ends the program. AddressSanitizer's allocator does not support `fork`
+/// before LLVM 17: a child waits for ever for its lock if another thread held it.
 const SANITIZED_FOR_FORK: [&str; 4] = ["-g", "-O1", "-fsanitize=undefined", "-fno-sanitize-recover=all"];
 
 const MAX_BYTES: u64 = 3 << 19;
 const MAX_LIBRARIES: usize = 9;
 
-/// Returns where `cargo xtask test --only c` has installed the library.
+/// Returns the folder into which `cargo xtask test --only c` has installed the library.
 fn prefix() -> PathBuf {
     std::env::var_os("ANION_C_PREFIX").expect("ANION_C_PREFIX names the installed library").into()
 }
@@ -36,7 +37,7 @@ fn text_of(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Returns what a command that succeeds writes.
+/// Returns the output of a command that succeeds.
 fn output_of(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().expect("it starts");
     let stderr = String::from_utf8_lossy(&stderr);
@@ -45,14 +46,14 @@ fn output_of(command: &mut Command) -> String {
     String::from_utf8(stdout).expect("text")
 }
 
-/// Returns what pkg-config says of the installed library.
+/// Returns pkg-config's output for the installed library.
 fn flags(args: &[&str]) -> Vec<String> {
     let mut command = Command::new("pkg-config");
     command.args(args).arg("anion").env("PKG_CONFIG_PATH", prefix().join("lib/pkgconfig"));
     output_of(&mut command).split_whitespace().map(str::to_owned).collect()
 }
 
-/// Returns the two compilers for a source of this name, with the language's version.
+/// Returns the two compilers for a source of this name, with the option for the language's version.
 fn compilers(source: &Path) -> [Command; 2] {
     let is_c = source.extension().is_some_and(|extension| extension == "c");
     let [gcc, clang] = if is_c {
@@ -66,7 +67,7 @@ fn compilers(source: &Path) -> [Command; 2] {
     })
 }
 
-/// Compiles a program by `compiler`, with whatever else it has been told.
+/// Compiles a program with `compiler` and the options that it already has.
 fn compile(mut compiler: Command, source: &Path, into: &Path) -> PathBuf {
     let program = into.join(compiler.get_program());
     let version = format!("-DANION_TEST_VERSION=\"{}\"", env!("CARGO_PKG_VERSION"));
@@ -75,8 +76,8 @@ fn compile(mut compiler: Command, source: &Path, into: &Path) -> PathBuf {
     program
 }
 
-/// Runs a compiled program until it ends with 0, restarting the service when it asks for that. What
-/// it held is given back then.
+/// Runs a compiled program until it ends with 0, and restarts the service on the program's request.
+/// Then checks that its memory was released.
 fn run(program: &Path) {
     let mut daemon = Daemon::with_heaps(CLIENT_HEAPS);
     let mut child = Command::new(program)
@@ -99,7 +100,7 @@ fn run(program: &Path) {
     eventually("nothing is held", || held(&daemon) == (0, 0));
 }
 
-/// Compiles a program of `client/c/tests` by both compilers with all sanitizers, and runs it.
+/// Compiles a program of `client/c/tests` with both compilers and all sanitizers, and runs it.
 fn check(name: &str, libraries: &[&str]) {
     check_with(&SANITIZED, name, libraries);
 }
@@ -231,7 +232,7 @@ fn the_example_of_a_camera_says_what_it_lacks() {
     }
 }
 
-/// Returns the blocks of a document in this language.
+/// Returns the code blocks of a document in this language.
 fn snippets<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("\n```{language}\n");
     document.split(&fence).skip(1).filter_map(|rest| rest.split("\n```").next()).collect()
@@ -249,7 +250,7 @@ fn the_snippets_of_the_documents_run() {
         let snippets = snippets(&text, language);
         assert_eq!(snippets.len(), expected, "{document} has so many blocks of {language}");
         for snippet in snippets {
-            // One that is no program is the inside of one.
+            // A block without `main` is the body of a function.
             let program = match snippet.contains("int main(") {
                 true => snippet.to_owned(),
                 false => {
@@ -268,7 +269,7 @@ fn the_snippets_of_the_documents_run() {
     }
 }
 
-/// Returns the names of the functions that the header has prototypes of.
+/// Returns the names of the functions in the header.
 fn functions_of(header: &str) -> BTreeSet<String> {
     let code = header.split("/**").map(|part| part.split_once("*/").map_or(part, |(_, code)| code));
     let prototypes = code.flat_map(|code| code.split(';')).filter_map(|part| part.split_once('('));
@@ -320,13 +321,13 @@ fn libdmabufheap_and_libion_export_the_functions_of_their_headers_and_no_others(
     }
 }
 
-/// Returns the names that a shared library exports, with their versions.
+/// Returns the exported names of a shared library, with their versions.
 fn symbols_of(library: &Path) -> BTreeSet<String> {
     let listed = output_of(Command::new("nm").args(["-D", "--defined-only"]).arg(library));
     listed.lines().filter_map(|line| line.split(' ').next_back().map(str::to_owned)).collect()
 }
 
-/// Checks that a library has the name that programs look for, and takes little.
+/// Checks that a library has the name that programs use, and few dependencies.
 fn is_small(library: &Path) {
     let name = library.file_name().expect("a file").display();
     let dynamic = output_of(Command::new("readelf").arg("-d").arg(library));
@@ -359,7 +360,7 @@ fn the_headers_compile_alone_for_old_and_new_languages_and_for_32_bits() {
             check(header, "clang++", &[standard, "-fno-exceptions", "-fno-rtti"]);
         }
     }
-    // Freestanding: the compiler's own headers are all that it takes.
+    // Freestanding: only the compiler's own headers are needed.
     check("anion.h", "gcc", &["-m32", "-ffreestanding"]);
     for target in ["i686-linux-gnu", "armv7a-linux-gnueabihf"] {
         check("anion.h", "clang", &["-target", target, "-ffreestanding"]);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! docs/observability.md and docs/for-hal.md are true: every command of them runs. docs/commands/
-//! is what the program says.
+//! Runs every command of docs/observability.md and docs/for-hal.md, and compares docs/commands/
+//! with the program's help.
 
 mod common;
 
@@ -12,7 +12,7 @@ use std::env;
 use std::path::Path;
 use std::process::Command;
 
-/// Returns the lines of a page's blocks of commands.
+/// Returns the lines in a page's command blocks.
 fn commands(page: &str) -> Vec<String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page);
     let page = std::fs::read_to_string(page).expect("the page");
@@ -28,7 +28,7 @@ fn commands(page: &str) -> Vec<String> {
     lines
 }
 
-/// Runs every command of a page, beside a client that holds a buffer.
+/// Runs every command of a page while a client holds a buffer.
 fn run_all(page: &str) {
     let daemon = Daemon::start(&[]);
     let (_held, _) = Holder::start(&daemon, &["--size", "64K", "--name", "preview"]);

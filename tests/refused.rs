@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a client is told that the service or the system does not let in, and who is let in all the
-//! same.
+//! Tests the messages for clients that the service or the system refuses, and the clients that are
+//! accepted nevertheless.
 
 mod common;
 
@@ -24,7 +24,7 @@ fn connected(daemon: &Daemon, connections: u32) -> io::Result<Client> {
     connect(&endpoint(daemon), SERVICE_NAME, connections)
 }
 
-/// Returns what a client is told that is not let in.
+/// Returns the error message of a refused client.
 fn refusal(outcome: io::Result<Client>) -> String {
     let error = outcome.err().expect("it is refused");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
@@ -61,8 +61,8 @@ fn a_connection_beyond_those_of_its_user_or_of_all_is_told_the_limit_and_the_opt
         ("--max-connections", "all 4 connections are in use".to_owned()),
     ] {
         let daemon = Daemon::start(&[option, "4"]);
-        // Where the refusal meets the handshake differs: the first connection of a session, one
-        // more for calls, and one that takes calls.
+        // The refusal reaches different connections of the handshake: the first one of a session,
+        // another one for calls, and one that receives calls.
         let told = refusal(connected(&daemon, 5));
         assert!(told.contains(&wanted) && told.contains(option), "{told}");
         let mut held = None;
@@ -91,7 +91,7 @@ fn the_operator_looks_at_a_service_whose_places_are_taken() {
         let daemon = Daemon::start(&[option, "3"]);
         let held = [(); 3].map(|()| connected(&daemon, 1).expect("within the limit"));
         refusal(connected(&daemon, 1));
-        // These tests are of the service's own user, if they are not root's.
+        // If these tests do not run as root, they run as the service's own user.
         for arguments in
             [&["usage"][..], &["list"], &["stats"], &["dump"], &["trim"], &["watch", "--count=1"]]
         {
@@ -101,7 +101,7 @@ fn the_operator_looks_at_a_service_whose_places_are_taken() {
         let report = String::from_utf8_lossy(&doctor.stdout).into_owned();
         let line = report.lines().find(|line| line.contains("service: ")).expect("a line for it");
         assert!(line.starts_with("ok ") && line.contains("serves version"), "{line}");
-        // Those that allocate have the places of the budget alone.
+        // Clients that allocate can use only the connections of the budget.
         refusal(connected(&daemon, 1));
         drop(held);
     }
@@ -110,7 +110,7 @@ fn the_operator_looks_at_a_service_whose_places_are_taken() {
 #[test]
 fn connections_that_never_say_what_they_are_for_keep_no_operator_out() {
     let daemon = Daemon::start(&["--max-connections-per-uid", "2"]);
-    // Two of the budget, and most of the places beside it.
+    // Two connections of the budget, and most of those beside it.
     let silent: Vec<UnixStream> =
         (0..8).map(|_| UnixStream::connect(daemon.socket()).expect("queued")).collect();
     let operator: Client = connect_as_operator(&endpoint(&daemon), SERVICE_NAME).expect("a place is left");
@@ -131,7 +131,7 @@ fn a_user_outside_the_sockets_group_is_told_the_group() {
     fs::set_permissions(daemon.socket(), Permissions::from_mode(0o660)).expect("its own socket");
     let (code, why) = told();
     assert!(code == Some(3) && why.contains("members of group root (mode 0660)"), "{why}");
-    // Nobody is told to join that one.
+    // The message must not advise to join that group.
     assert!(!why.contains("usermod"), "{why}");
     chown(daemon.socket(), None, Some(1)).expect("its own socket");
     let (code, why) = told();

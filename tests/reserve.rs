@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl reserve` against a real daemon over a socket.
+//! Tests `anionctl reserve` against a real daemon over a socket.
 
 mod common;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Commands that run on when the service is started again.
+//! Tests commands that continue after a restart of the service.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// A command that runs, with its output in files.
+/// A running command, with its output in files.
 struct Running {
     child: Child,
     output: PathBuf,
@@ -43,13 +43,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Fails only if it has ended already.
+        // Fails only if it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Starts the service again under a command, which says so.
+/// Starts the service again beside a command, which must report it.
 fn restart(daemon: &mut Daemon, command: &Running) {
     daemon.kill();
     eventually("it says that the service is gone", || command.complained("waiting for it"));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Programs as they are, under `anionctl run`: those of `client/preload/tests` know nothing of
-//! Anion. `cargo xtask test --only c` installs the library and runs these.
+//! Runs unmodified programs with `anionctl run`: those in `client/preload/tests` use no interface
+//! of Anion. `cargo xtask test --only c` installs the library and runs these.
 
 mod common;
 
@@ -16,14 +16,14 @@ use std::process::{Command, Output};
 
 /// Every warning is an error.
 const STRICT: [&str; 6] = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-g", "-pthread"];
-/// The ways to compile a program: some call other functions of the C library.
+/// Compiler options that make a program call different functions of the C library.
 const VARIANTS: [&[&str]; 2] = [&["-O0"], &["-O2", "-D_FORTIFY_SOURCE=2", "-D_FILE_OFFSET_BITS=64"]];
 
 const LIBRARY: &str = "libanion-preload.so";
 const MAX_BYTES: u64 = 3 << 19;
 const MAX_LIBRARIES: usize = 9;
 
-/// Returns where `cargo xtask test --only c` has installed the library.
+/// Returns the folder into which `cargo xtask test --only c` has installed the library.
 fn installed() -> PathBuf {
     let prefix = std::env::var_os("ANION_C_PREFIX").expect("ANION_C_PREFIX names the installed libraries");
     Path::new(&prefix).join("lib").join(LIBRARY)
@@ -60,7 +60,7 @@ impl Place {
         self.prepared(Command::new(self.path("anionctl")), args)
     }
 
-    /// Returns the same for a user that has no rights on this machine.
+    /// Returns the same for a user without permissions on this machine.
     fn run_as_stranger(&self, args: &[&OsStr]) -> Command {
         self.prepared(as_stranger(self.path("anionctl")), args)
     }
@@ -70,7 +70,7 @@ impl Place {
         for name in ["ANION_SOCKET", "ANION_PRELOAD", "ANION_ION_INTERFACE", "LD_PRELOAD"] {
             command.env_remove(name);
         }
-        // The tests are of nodes that are Anion's, on machines that have some of their own, too.
+        // The tests need Anion's nodes, also on machines that have nodes of their own.
         if ["/dev/ion", "/dev/dma_heap"].iter().any(|node| Path::new(node).exists()) {
             command.env("ANION_PRELOAD_FORCE", "1");
         }
@@ -79,7 +79,7 @@ impl Place {
     }
 }
 
-/// Returns what a command that succeeds writes.
+/// Returns the output of a command that succeeds.
 fn stdout_of(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().expect("it starts");
     let stderr = String::from_utf8_lossy(&stderr);
@@ -88,13 +88,13 @@ fn stdout_of(command: &mut Command) -> String {
     String::from_utf8(stdout).expect("text")
 }
 
-/// Returns the exit code and what it says of a command that fails.
+/// Returns the exit code and the message of a command that fails.
 fn refusal_of(command: &mut Command) -> (Option<i32>, String) {
     let output = command.output().expect("it starts");
     (output.status.code(), String::from_utf8(output.stderr).expect("text"))
 }
 
-/// Runs a program in each variant, as this user, and where that is root as another one.
+/// Runs each variant of a program as this user, and under root also as another one.
 fn check(name: &str, options: &[&str]) {
     let place = Place::new();
     for variant in VARIANTS {
@@ -138,7 +138,7 @@ fn the_nodes_are_listed_and_shown_as_devices() {
         let line = list.lines().find(|line| line.ends_with(&format!(" {name}")));
         assert!(line.is_some_and(|line| line.starts_with("crw-rw-rw-")), "{list}");
     }
-    // What the shell finds goes on to what it starts.
+    // Children of the shell see the same nodes as the shell.
     let found = ["sh", "-c", "ls /dev/dma_heap/s*; test -c /dev/ion"].map(OsStr::new);
     assert_eq!(stdout_of(&mut place.run(&found)), "/dev/dma_heap/system\n");
 }
@@ -206,7 +206,7 @@ fn the_nodes_are_gone_with_the_service() {
     assert!(why.contains("No such file or directory"), "{why}");
 }
 
-/// Runs the table of `contract/`, which `ANION_CONTRACT` names, on the nodes as programs find them.
+/// Runs the table of `contract/`, named by `ANION_CONTRACT`, on the nodes that programs find.
 #[test]
 #[ignore = "needs an installed libanion-preload: cargo xtask test --only c"]
 fn the_nodes_answer_as_the_table_says() {

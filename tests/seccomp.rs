@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! System calls that the service may not make end it, and are named. That the policy has those it
-//! needs is proven by all the other tests of the daemon, which `cargo xtask test --only seccomp`
-//! runs under it.
+//! Tests that forbidden system calls end the service, and are named. All other tests of the daemon
+//! check that the policy is sufficient; `cargo xtask test --only seccomp` runs them under it.
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
@@ -12,7 +11,7 @@ use common::anionctl::{client, text};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 
-/// The policy that is compiled into the service on this machine.
+/// The policy in the service's program on this machine.
 #[cfg(target_arch = "x86_64")]
 const BUILT_IN: &str = include_str!("../seccomp/aniond-x86_64.policy");
 #[cfg(target_arch = "aarch64")]
@@ -26,7 +25,7 @@ fn every_thread_is_filtered_while_the_service_serves() {
     let mut threads = 0;
     for task in tasks {
         let status = fs::read_to_string(task.expect("an entry").path().join("status"));
-        // A thread of the connection that has just ended may have gone meanwhile.
+        // A thread of the closed connection may have ended since.
         let Ok(status) = status else { continue };
         assert!(status.lines().any(|line| line == "Seccomp:\t2"), "{status}");
         assert!(status.lines().any(|line| line == "NoNewPrivs:\t1"), "{status}");

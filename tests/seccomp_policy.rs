@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The seccomp policy and what the service was observed to call agree: everything observed is
-//! allowed, and whatever else is allowed has its reason. `cargo xtask observe` makes the
-//! observation.
+//! Compares the seccomp policy with the observed calls of the service: the policy permits
+//! everything that was observed, and has a reason for everything else. `cargo xtask observe` makes
+//! the observation.
 
-// The policy's words are this machine's numbers, and those of the observation are of x86-64.
+// The policy uses numbers of this architecture, and the observation is of x86-64.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "../src/daemon/seccomp/policy.rs"]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The example of a camera that fills buffers says what it lacks on a machine without one. With the
-//! camera, it runs in guests: `cargo xtask vm`, step `pictures`.
+//! Tests that the example with a camera reports what a machine without a camera lacks. With a
+//! camera it runs in guests: `cargo xtask vm`, step `pictures`.
 
 mod common;
 

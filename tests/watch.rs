@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl watch` on a real terminal, as a terminal shows it.
+//! Tests `anionctl watch` on a real terminal, with an emulated screen.
 
 mod common;
 
@@ -16,7 +16,7 @@ use std::thread::{self, JoinHandle};
 
 const SIZE: (u16, u16) = (24, 100);
 
-/// A watch on a terminal.
+/// A `watch` on a terminal.
 struct Watch {
     child: Child,
     keys: File,
@@ -47,7 +47,7 @@ impl Watch {
         self.keys.write_all(keys.as_bytes()).expect("the terminal takes it");
     }
 
-    /// Waits for the end, which must restore the terminal.
+    /// Waits until it ends, and checks that it has restored the terminal.
     fn ended(&mut self) {
         let mut status = None;
         eventually("it ends", || {
@@ -61,11 +61,11 @@ impl Watch {
         assert!(!screen.alternate_screen() && !screen.hide_cursor(), "{}", screen.contents());
     }
 
-    /// Returns the watching process, which setsid started.
+    /// Returns the pid of `watch`, which setsid started.
     fn pid(&self) -> Pid {
         let own = self.child.id();
         let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).expect("readable");
-        // Without a child of its own, setsid became the program.
+        // setsid has no child: it executed the program itself.
         Pid::from_raw(
             children.split_whitespace().next().map_or(own.cast_signed(), |pid| pid.parse().expect("a pid")),
         )
@@ -74,13 +74,13 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Shows what the program writes until it has ended.
+/// Feeds the program's output to the screen until the program has ended.
 fn read_all(mut master: File, screen: &Mutex<vt100::Parser>) {
     let mut piece = [0; 4096];
     while let Ok(taken @ 1..) = master.read(&mut piece) {
@@ -106,7 +106,7 @@ fn the_screen_shows_heaps_users_and_history_sorts_and_ends_with_q() {
     watch.press("ss");
     watch.shows("by held");
     eventually("the heap that holds most is first", || place(&watch, "camera") < place(&watch, "system"));
-    // Scrolled by one row, the first heap is gone.
+    // Scrolled by one row, the first heap is no longer visible.
     watch.press("j");
     eventually("it is scrolled", || place(&watch, "camera").is_none());
     watch.press("q");

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rules of CONTRIBUTING.md on the words of comments and documents, as far as a program can check
-//! them.
+//! Checks the rules of CONTRIBUTING.md on the words of comments and documents, as far as a program
+//! can.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Columns of a line that is a comment.
+/// Most columns of a comment line.
 const MAX_COLUMNS: usize = 100;
 
-/// Characters of a paragraph: five lines of 120 columns.
+/// Most characters of a paragraph: five lines of 120 columns.
 const MAX_PARAGRAPH: usize = 600;
 
 /// Endings of files whose comments begin with `#`.
@@ -28,7 +28,7 @@ const HASH: [&str; 13] = [
     "postrm",
 ];
 
-/// Phrases that take two readings, in lower case, and what says the same.
+/// Ambiguous phrases in lower case, and their replacements.
 const PHRASES: [(&str, &str); 13] = [
     ("whoever", "the process, the client or the uid that is meant"),
     ("passed over", "skipped"),
@@ -49,8 +49,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns the files of the repository with one of these endings, sorted; builds, frozen interfaces
-/// and what is generated from interfaces left out.
+/// Returns the files of the repository with one of these endings, sorted; skips build output,
+/// frozen interfaces and code that is generated from interfaces.
 fn files(endings: &[&str]) -> Vec<PathBuf> {
     let (mut directories, mut found) = (vec![root().to_owned()], Vec::new());
     while let Some(directory) = directories.pop() {
@@ -72,7 +72,8 @@ fn files(endings: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-/// Returns what `fault` says of the lines of all files with these endings, with file and line.
+/// Returns the results of `fault` for the lines of all files with these endings, with file and
+/// line.
 fn faults(endings: &[&str], fault: impl Fn(&Path, &[&str], usize) -> Option<String>) -> Vec<String> {
     let mut faults = Vec::new();
     for path in files(endings) {
@@ -94,7 +95,7 @@ fn documentation(line: &str) -> Option<&str> {
     line.trim_start().strip_prefix("///").map(str::trim_start)
 }
 
-/// Returns the line of the item that documentation at `at` is of, and its attributes.
+/// Returns the line of the item that the documentation at `at` describes, and its attributes.
 fn item<'a>(lines: &[&'a str], at: usize) -> (&'a str, Vec<&'a str>) {
     let mut attributes = Vec::new();
     for line in lines[at..].iter().map(|line| line.trim_start()) {
@@ -114,14 +115,15 @@ fn is_function(item: &str) -> bool {
     found && (item.starts_with("fn ") || item.contains(" fn "))
 }
 
-/// Returns whether a word is a verb in the third person, as far as its form tells.
+/// Returns whether a word has the form of a verb in the third person.
 fn is_verb(word: &str) -> bool {
     let word = word.trim_end_matches([',', '.', ':']);
     let is_form = word.starts_with(|c: char| c.is_ascii_uppercase()) && word.ends_with('s');
     is_form && !matches!(word, "As" | "Its" | "Is" | "This" | "Others" | "Unless" | "Bytes" | "Pages")
 }
 
-/// Tests have names that are sentences; their documentation says more.
+/// Returns whether documentation is of tests: their names are sentences, and their documentation
+/// adds to them.
 fn is_of_tests(path: &Path, attributes: &[&str], lines: &[&str], at: usize) -> bool {
     let path = path.to_string_lossy();
     let is_test = |attribute: &&str| attribute.starts_with("#[test]") || attribute.starts_with("#[ignore");
@@ -145,7 +147,7 @@ fn documentation_of_a_function_begins_with_what_it_does() {
     none(&faults(&[".rs"], fault));
 }
 
-/// Returns what is wrong with a line that is a comment if it begins with one of `marks`.
+/// Returns the fault of a line that is a comment, if it begins with one of `marks`.
 fn too_wide(line: &str, marks: &[&str]) -> Option<String> {
     let columns = line.chars().count();
     let is_comment = marks.iter().any(|mark| line.trim_start().starts_with(mark)) && !line.contains("http");
@@ -160,8 +162,8 @@ fn comments_fit_their_columns() {
     none(&faults(&HASH, of(&["#"])));
 }
 
-/// Returns the paragraphs of a page, each joined to one line, with the line on which it begins. An
-/// item of a list is one; headings, tables, code and comments are none.
+/// Returns the paragraphs of a page, each joined to one line, with the number of its first line. A
+/// list item is a paragraph; headings, tables, code and comments are not.
 fn paragraphs(text: &str) -> Vec<(usize, String)> {
     let is_item = |line: &str| {
         let digits = line.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -188,7 +190,7 @@ fn paragraphs_of_pages_are_short() {
     let mut long = Vec::new();
     for path in files(&[".md"]) {
         let place = path.strip_prefix(root()).expect("below it").to_owned();
-        // Made of the help texts.
+        // Generated from the help texts.
         if place.starts_with("docs/commands") {
             continue;
         }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Every property of Android.bp is one that Soong knows, of its type of module.
+//! Checks that Soong knows every property of Android.bp in its type of module.
 
 use crate::blueprint::{self, Value};
 
-/// What a module may say, by its type, as Soong's sources have it.
+/// The permitted properties of a module by type, from Soong's sources.
 const PROPERTIES: &[(&str, &[&str])] = &[
     (
         "aidl_interface",
@@ -37,7 +37,7 @@ const PROPERTIES: &[(&str, &[&str])] = &[
     ("vintf_fragment", &["name", "src", "vendor"]),
 ];
 
-/// What a module of C may say, as far as this file needs it.
+/// The permitted properties of C modules, as far as this file uses them.
 const CC_PROPERTIES: &[&str] = &[
     "compile_multilib",
     "defaults",
@@ -53,7 +53,7 @@ const CC_PROPERTIES: &[&str] = &[
     "whole_static_libs",
 ];
 
-/// What every module of Rust may say besides.
+/// Further permitted properties of all Rust modules.
 const RUST_PROPERTIES: &[&str] = &[
     "cargo_env_compat",
     "cargo_pkg_version",
@@ -68,7 +68,7 @@ const RUST_PROPERTIES: &[&str] = &[
     "vendor",
 ];
 
-/// What is within a property that is a map.
+/// The permitted properties inside a property that is a map.
 const INNER_PROPERTIES: &[(&str, &[&str])] = &[
     ("backend", &["cpp", "java", "ndk", "rust"]),
     ("cpp", &["enabled"]),
@@ -80,7 +80,7 @@ const INNER_PROPERTIES: &[(&str, &[&str])] = &[
     ("versions_with_info", &["imports", "version"]),
 ];
 
-/// Properties that are not among those of `allowed`, and of its maps.
+/// Returns the properties that are not in `allowed`, including those inside maps.
 fn strangers(properties: &blueprint::Properties, allowed: &[&str]) -> Vec<String> {
     let mut found: Vec<_> =
         properties.keys().filter(|name| !allowed.contains(&name.as_str())).cloned().collect();

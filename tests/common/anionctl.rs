@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The real `anionctl`, as tests run it.
+//! Runs the real `anionctl` in tests.
 
 use super::{CLIENT_HEAPS, Daemon, eventually};
 use nix::sys::signal::{Signal, kill};
@@ -13,18 +13,18 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 /// The program.
 pub(crate) const ANIONCTL: &str = env!("CARGO_BIN_EXE_anionctl");
 
-/// The uid and gid of Debian's user nobody, who owns nothing.
+/// The uid and gid of Debian's user nobody, which owns nothing.
 const STRANGER: &str = "65534";
 
-/// Returns a command that runs a program as a user without any rights, for tests that root runs.
+/// Returns a command that runs a program as a user without permissions, for tests under root.
 pub(crate) fn as_stranger(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", STRANGER, "--regid", STRANGER, "--clear-groups", "--"]).arg(program);
     command
 }
 
-/// Starts a service that every user may call. Its directory, which every user may enter, has a copy
-/// of `anionctl`.
+/// Starts a service that every user may call. Its directory, which every user may enter, contains a
+/// copy of `anionctl`.
 pub(crate) fn daemon_for_everyone() -> Daemon {
     let heaps = tempfile::NamedTempFile::new().expect("a temporary file");
     fs::write(heaps.path(), CLIENT_HEAPS).expect("written");
@@ -35,36 +35,36 @@ pub(crate) fn daemon_for_everyone() -> Daemon {
     daemon
 }
 
-/// Returns `anionctl` without a service to talk to.
+/// Returns `anionctl` without a service.
 pub(crate) fn anionctl() -> assert_cmd::Command {
     let mut command = assert_cmd::Command::new(ANIONCTL);
     command.env_remove("ANION_SOCKET").env_remove("ANION_FDS").timeout(super::DEADLINE);
     command
 }
 
-/// Returns `anionctl` that talks to `daemon`.
+/// Returns `anionctl` connected to `daemon`.
 pub(crate) fn client(daemon: &Daemon) -> assert_cmd::Command {
     let mut command = anionctl();
     command.arg("--socket").arg(daemon.socket());
     command
 }
 
-/// Returns what a command that succeeds prints.
+/// Returns the output of a command that succeeds.
 pub(crate) fn text(daemon: &Daemon, args: &[&str]) -> String {
     stdout(client(daemon).args(args).assert().success())
 }
 
-/// Returns the JSON document that a command which succeeds prints.
+/// Returns the JSON output of a command that succeeds.
 pub(crate) fn json(daemon: &Daemon, args: &[&str]) -> Value {
     serde_json::from_str(&text(daemon, &[&["--json"], args].concat())).expect("one JSON document")
 }
 
-/// Returns what a command wrote to standard output.
+/// Returns the standard output of a command.
 pub(crate) fn stdout(assert: assert_cmd::assert::Assert) -> String {
     String::from_utf8(assert.get_output().stdout.clone()).expect("text")
 }
 
-/// Returns what a command wrote to standard error.
+/// Returns the standard error of a command.
 pub(crate) fn stderr(assert: assert_cmd::assert::Assert) -> String {
     String::from_utf8(assert.get_output().stderr.clone()).expect("text")
 }
@@ -77,16 +77,16 @@ pub(crate) fn held(daemon: &Daemon) -> (i64, i64) {
     (sum("bytes"), sum("buffers"))
 }
 
-/// `anionctl alloc` or `reserve` that holds on in the background, killed when dropped.
+/// `anionctl alloc` or `reserve` in the background, killed when dropped.
 pub(crate) struct Holder(pub(crate) Child);
 
 impl Holder {
-    /// Starts `alloc` with these arguments; returns once the buffers are held, with the report.
+    /// Starts `alloc` with these arguments. Returns when the buffers are held, with the report.
     pub(crate) fn start(daemon: &Daemon, args: &[&str]) -> (Self, Value) {
         Self::of("alloc", daemon, args)
     }
 
-    /// Returns the same for any command that can hold.
+    /// Does the same for any command that can hold buffers.
     pub(crate) fn of(command: &str, daemon: &Daemon, args: &[&str]) -> (Self, Value) {
         let mut child = Command::new(ANIONCTL)
             .arg("--socket")
@@ -101,7 +101,7 @@ impl Holder {
         (Self(child), report.expect("a report").expect("JSON"))
     }
 
-    /// Sends a signal and waits for the end.
+    /// Sends a signal, and waits until it ends.
     pub(crate) fn end_with(mut self, signal: Signal) -> ExitStatus {
         kill(Pid::from_raw(self.0.id().cast_signed()), signal).expect("it runs");
         let mut status = None;
@@ -115,7 +115,7 @@ impl Holder {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if it has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

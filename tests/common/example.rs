@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The examples, as tests run them.
+//! Runs the examples in tests.
 
 use super::{DEADLINE, Daemon};
 use std::path::Path;
 
-/// Returns the example of this name, beside the programs under test, where cargo puts it.
+/// Returns the example of this name, from cargo's folder beside the programs under test.
 pub(crate) fn example(name: &str) -> assert_cmd::Command {
     let programs = Path::new(env!("CARGO_BIN_EXE_anionctl")).parent().expect("a directory");
     let example = programs.join("examples").join(name);
@@ -14,14 +14,14 @@ pub(crate) fn example(name: &str) -> assert_cmd::Command {
     command
 }
 
-/// Returns what the example complains of, with a service that it reaches.
+/// Returns the error message of the example, with a running service.
 pub(crate) fn complaint(name: &str, arguments: &[&str]) -> String {
     let daemon = Daemon::start(&[]);
     let assert = example(name).arg("--socket").arg(daemon.socket()).args(arguments).assert().failure();
     super::anionctl::stderr(assert)
 }
 
-/// Checks that the example names the service that it does not reach.
+/// Checks that the example names the service that it cannot reach.
 pub(crate) fn check_that_a_missing_service_is_named(name: &str) {
     let assert = example(name).args(["--socket", "/nowhere/socket"]).assert().failure();
     let message = super::anionctl::stderr(assert);

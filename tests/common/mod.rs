@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A service of its own for every test: on a socket in a temporary directory, so that tests run
-//! side by side.
+//! Starts a service for each test on a socket in a temporary directory, so that tests can run at
+//! the same time.
 
 #![allow(dead_code, reason = "every test program uses another part")]
 
@@ -20,12 +20,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long anything may take that takes milliseconds on an idle machine.
+/// Time limit for operations that take milliseconds on an idle machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
-/// Pause between two looks at something that another process changes.
+/// Pause between two checks of a state that another process changes.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Heaps for tests of client libraries: the same on every machine, whatever devices it has.
+/// Heaps for tests of client libraries: the same on every machine, with any devices.
 pub(crate) const CLIENT_HEAPS: &str = r#"/dts-v1/;
 / { anion { compatible = "anion,heaps-v1";
     system { type = "system"; heap-id = <25>; aliases = "ion_system_heap"; device = "memfd"; cached; };
@@ -33,21 +33,21 @@ pub(crate) const CLIENT_HEAPS: &str = r#"/dts-v1/;
     clients { max-bytes = <0x40000000>; };
 }; };"#;
 
-/// What the environment of the tests must not tell the service.
+/// Environment variables of the tests that the service must not see.
 const INHERITED_SETTINGS: [&str; 5] =
     ["ANION_CGROUP", "ANION_CONFIG", "ANION_LOG", "ANION_SOCKET", "ANION_TRANSPORT"];
 
-/// Returns the service under test: the one built with the tests, or what `ANION_TEST_SERVICE` names
-/// to be started in its place.
+/// Returns the service under test: the one that was built with the tests, or the program in
+/// `ANION_TEST_SERVICE`.
 fn program() -> OsString {
     env::var_os("ANION_TEST_SERVICE").unwrap_or_else(|| env!("CARGO_BIN_EXE_aniond").into())
 }
 
-/// A running `aniond`. Dropping it kills the process; if the test failed, its log is printed.
+/// A running `aniond`. Dropping it kills the process, and prints its log if the test failed.
 pub(crate) struct Daemon {
     process: Child,
     directory: TempDir,
-    /// The command and its arguments, for another start.
+    /// The command and its arguments, to start it again.
     words: Vec<OsString>,
 }
 
@@ -58,13 +58,13 @@ impl Daemon {
         Self::start_under(&[], extra_args)
     }
 
-    /// Returns the same as the last arguments of another command, which prepares its surroundings
-    /// and executes it.
+    /// Starts the same as the last arguments of another command, which prepares the environment and
+    /// executes it.
     pub(crate) fn start_under(wrapper: &[&str], extra_args: &[&str]) -> Self {
         Self::start_in(tempfile::tempdir().expect("a temporary directory"), wrapper, extra_args)
     }
 
-    /// Returns the same with the heaps of this device tree.
+    /// Starts the same with the heaps of this device tree.
     pub(crate) fn with_heaps(text: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("heaps.dts");
@@ -85,23 +85,23 @@ impl Daemon {
         daemon
     }
 
-    /// Kills it, so that it can do nothing about its end.
+    /// Kills it with SIGKILL, so that it cannot clean up.
     pub(crate) fn kill(&mut self) {
         self.process.kill().expect("it runs");
         self.process.wait().expect("a child");
     }
 
-    /// Starts another one in the place of one that was killed. It may not serve yet.
+    /// Starts another service after the old one was killed. It may not serve yet.
     pub(crate) fn start_again(&mut self) {
         self.process = spawn(&self.words, self.directory.path());
     }
 
-    /// Returns where it serves.
+    /// Returns the path of its socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("socket")
     }
 
-    /// Returns a directory of this test's own, removed with the daemon.
+    /// Returns the directory of this test, which is removed with the daemon.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -111,12 +111,12 @@ impl Daemon {
         Pid::from_raw(self.process.id().cast_signed())
     }
 
-    /// Returns what it logged so far.
+    /// Returns its log so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("log")).expect("the log file")
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Stops it, and waits until it has ended.
     pub(crate) fn stop(mut self) -> ExitStatus {
         kill(self.pid(), Signal::SIGTERM).expect("the daemon runs");
         self.wait()
@@ -132,8 +132,7 @@ impl Daemon {
         status.expect("it stopped")
     }
 
-    /// Connects until it is accepted. A connection is the proof; a socket file alone may be too
-    /// early.
+    /// Connects until a connection is accepted. The existence of the socket file is not enough.
     fn await_readiness(&mut self) {
         let socket = self.socket();
         let mut exited = None;
@@ -147,7 +146,7 @@ impl Daemon {
     }
 }
 
-/// Starts a command that serves in `directory`, with its log there.
+/// Starts a command that serves in `directory`, and writes its log there.
 fn spawn(words: &[OsString], directory: &Path) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("log")).expect("a log file");
     let (program, arguments) = words.split_first().expect("at least the daemon itself");
@@ -166,7 +165,7 @@ fn spawn(words: &[OsString], directory: &Path) -> Child {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both fail only if it has already ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
         if thread::panicking() {

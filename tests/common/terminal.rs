@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Programs on a terminal of their own.
+//! Starts programs on a terminal of their own.
 
 use super::Daemon;
 use super::anionctl::ANIONCTL;
@@ -7,8 +7,8 @@ use nix::pty::{Winsize, openpty};
 use std::fs::File;
 use std::process::{Child, Command};
 
-/// Starts `anionctl` on a new terminal of this size, which is the only one that it can reach. What
-/// it shows is read from the file, whose other end is closed when it has ended.
+/// Starts `anionctl` on a new terminal of this size, which is the only one that it can access. Its
+/// output is read from the file; the other end is closed when it has ended.
 pub(crate) fn start_on_terminal(
     daemon: &Daemon,
     (rows, columns): (u16, u16),
@@ -17,7 +17,7 @@ pub(crate) fn start_on_terminal(
     let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let terminal = openpty(&size, None).expect("a terminal");
     let other_end = || terminal.slave.try_clone().expect("a copy");
-    // Without it, a program could ask the terminal that the tests were started on.
+    // Without it, a program could use the terminal of the tests.
     let child = Command::new("setsid")
         .args(["--ctty", "--wait", ANIONCTL, "--socket"])
         .arg(daemon.socket())

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What clients can and cannot make it do.
+//! Tests what clients can and cannot cause in the daemon.
 
 use crate::place::{PATIENCE, Place, eventually, is_kept, program};
 use anion_ipc::{Connection, Endpoint, SERVICE_NAME, connect};
@@ -10,14 +10,14 @@ use std::thread;
 use std::time::Duration;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// What RPC binder's clients send first, for a new session.
+/// The first bytes of an RPC binder client, for a new session.
 const CLIENT_HEADER: [u8; 16] = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 #[test]
 fn connections_over_a_users_budget_are_closed_at_once() {
     let place = Place::new();
     let _daemon = place.start(&["--max-connections-per-uid", "3"]);
-    // Silent ones are closed after ten seconds. On a machine that is so busy, more have to come.
+    // Silent ones are closed after ten seconds. On a busy machine, more connections are needed.
     let mut held = eventually("three silent connections keep all others out", || {
         let held: Vec<UnixStream> = (0..3).map(|_| place.stream()).collect();
         let keep_out = (0..5).all(|_| place.connect().is_err()) && held.iter().all(is_kept);
@@ -37,7 +37,7 @@ fn one_user_has_sixteen_sessions_of_as_many_connections_as_libbinder_opens() {
     let endpoint = Endpoint::Socket(place.socket());
     let clients: Vec<Connection<dyn IHeapAllocator>> =
         (0..16).map(|_| connect(&endpoint, SERVICE_NAME, 8).expect("within the budget")).collect();
-    // One call of each connection of a session at once.
+    // One call on each connection of a session, at the same time.
     thread::scope(|scope| {
         for client in clients.iter().flat_map(|client| [client; 8]) {
             scope.spawn(|| client.service.listHeaps().expect("answered"));
@@ -73,7 +73,7 @@ fn running_out_of_descriptors_refuses_clients_without_spinning() {
     eventually("someone is refused or has to wait", || {
         place.logged().contains("out of file descriptors").then_some(())
     });
-    // On a busy machine the crowd takes its time; a loop that spins never has a quiet second.
+    // On a busy machine the crowd is slow; a loop that spins never has an idle second.
     eventually(
         "a second passes in which no client comes or leaves, and nothing wakes up or is logged",
         || {
@@ -91,8 +91,8 @@ fn running_out_of_descriptors_refuses_clients_without_spinning() {
 fn a_long_message_ends_its_connection_before_it_is_read() {
     let place = Place::new();
     let _daemon = place.start(&[]);
-    // One session each: RPC binder's connection header, the client's greeting, and a message's
-    // header.
+    // One session each: RPC binder's connection header, the client's greeting, and the header of a
+    // message.
     let connection_after = |body_bytes: u32, patience: Duration| {
         let mut stream = place.stream();
         let mut message = [0; 16];
@@ -140,8 +140,7 @@ fn nothing_wakes_up_while_no_client_talks() {
     let threads = daemon.switches().len();
     place.connect().expect("connected").service.listHeaps().expect("answered");
     eventually("the client is gone", || (daemon.switches().len() == threads).then_some(()));
-    // Threads may take their time to end what they are doing; whatever polls has no two quiet
-    // seconds.
+    // Threads may be slow to finish their work; a thread that polls never has two idle seconds.
     let idle = |state: &str| {
         eventually(state, || {
             let before = daemon.switches();

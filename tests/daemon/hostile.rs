@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What one client does at the expense of others, and the bound that it meets: rows of
+//! Tests the limits of what one client can do at the expense of others: rows of
 //! docs/threat-model.md.
 
 use crate::place::{Daemon, PATIENCE, Place, eventually, is_closed};
@@ -40,13 +40,13 @@ impl Daemon {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("running").count()
     }
 
-    /// Returns the time that processors spent on its threads, in nanoseconds, by their names.
+    /// Returns the processor time of its threads in nanoseconds, by name.
     fn processor_time(&self) -> HashMap<String, u64> {
         let mut times = HashMap::new();
         for task in fs::read_dir(format!("/proc/{}/task", self.pid())).expect("running") {
             let task = task.expect("readable").path();
             let read = |file| fs::read_to_string(task.join(file));
-            // A thread that has just ended has none.
+            // A thread that has just ended has no such files.
             let (Ok(name), Ok(times_of)) = (read("comm"), read("schedstat")) else { continue };
             let nanoseconds = times_of.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
             *times.entry(name.trim().to_owned()).or_default() += nanoseconds.unwrap_or(0);
@@ -77,14 +77,14 @@ fn memory_for_messages_grows_with_what_came_is_bounded_and_goes_back() {
     for stream in &mut announced {
         stream.write_all(&header(BODY)).expect("sent");
     }
-    // All of them are read once the service has answered the last client.
+    // When the service answers this last client, it has read from all of them.
     place.connect().expect("connected").service.listHeaps().expect("answered");
     let bytes = daemon.private_bytes() - before;
     assert!(bytes < 32 * MIB, "{bytes} bytes for 128 headers");
     drop(announced);
     let mut sent = crowd(&place, 100);
     for stream in &mut sent {
-        // Those that are over the budget are cut on the way.
+        // The service closes those that exceed the budget during the transfer.
         let _ = stream.write_all(&header(BODY)).and_then(|()| stream.write_all(&vec![0; 589_999]));
     }
     let bytes = daemon.private_bytes() - before;
@@ -109,7 +109,7 @@ fn a_message_that_is_not_finished_ends_its_session() {
     stream = crowd(&place, 1).remove(0);
     stream.write_all(&header(100_000)).expect("sent");
     let start = Instant::now();
-    // Byte by byte it would take a day.
+    // Byte by byte it would last a day.
     while stream.write_all(&[0]).is_ok() {
         assert!(start.elapsed() < PATIENCE, "it is still waited for");
         thread::sleep(Duration::from_millis(100));
@@ -129,8 +129,8 @@ fn descriptors_of_unfinished_messages_are_bounded() {
     eventually("it cuts those that are too much", || {
         place.logged().contains("more of unfinished messages").then_some(())
     });
-    // A message's descriptors are counted once they are there, so there may be more until those
-    // sessions are cut.
+    // Descriptors of a message are counted after their arrival, so there may be more until the
+    // service closes these sessions.
     let bound = before + crowd.len() + 256 + 64;
     eventually("no more than the bound stay", || (daemon.descriptors() <= bound).then_some(()));
     drop(crowd);
@@ -147,7 +147,7 @@ fn who_does_not_read_the_log_holds_up_nobody_and_learns_how_much_is_lost() {
     let daemon = place.start_command(&mut command);
     let client = place.connect().expect("connected");
     for _ in 0..2000 {
-        // Each release is logged, on the thread that notices it.
+        // Each release is logged by the thread that detects it.
         drop(client.service.allocate(&request(4096, 1)).expect("served"));
     }
     place.connect().expect("connected").service.listHeaps().expect("accepting goes on");
@@ -177,14 +177,14 @@ fn the_library_s_complaints_about_a_client_are_few() {
     assert!((1..=bound).contains(&lines), "{lines} lines in {:?}", start.elapsed());
 }
 
-/// Returns a socket whose last copy takes as long to close as this test is patient, unless its peer
-/// reads; and that peer.
+/// Returns a socket whose last copy takes as long to close as this test's time limit, unless its
+/// peer reads; and that peer.
 fn lingering() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let mut ours = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
     let (theirs, _) = listener.accept().expect("accepted");
     ours.set_nonblocking(true).expect("set");
-    // Once more after what is on its way has arrived.
+    // Again, after data in transit has arrived.
     for _ in 0..20 {
         while ours.write(&[0; 65536]).is_ok() {}
         thread::sleep(Duration::from_millis(5));
@@ -199,10 +199,11 @@ fn what_a_refused_client_sent_is_not_closed_by_the_thread_that_accepts() {
     let place = Place::new();
     let daemon = place.start(&["--max-connections-per-uid", "2"]);
     let held = crowd(&place, 2);
-    // Beside the budget, root and the service's own user have places until they say what for.
+    // Beside the budget, there are connections for root and the service's own user until they state
+    // their purpose.
     let beside: Vec<_> = (0..8).map(|_| place.stream()).collect();
     assert!(is_closed(&place.stream()), "the budget is used up");
-    // While it is stopped, connections wait to be accepted, with what they brought.
+    // While it is stopped, connections and their data wait to be accepted.
     kill(daemon.pid(), Signal::SIGSTOP).expect("sent");
     let mut peers = Vec::new();
     let refused: Vec<_> = (0..6)
@@ -288,8 +289,8 @@ fn large_buffers_are_given_back_by_a_thread_that_notices_no_releases() {
     let time = eventually("the memory is given back by its thread", || {
         let times = daemon.processor_time();
         let of = |name: &str| times.get(name).copied().unwrap_or(0);
-        // Half a GiB takes the kernel much longer than this, and a thread that only starts does
-        // not.
+        // Returning half a GiB takes the kernel much longer than this, and the start of a thread
+        // does not.
         (of("anion-giver") > 10_000_000).then(|| (of("anion-reaper"), of("anion-giver")))
     });
     let (noticing, giving) = time;

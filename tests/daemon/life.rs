@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Starting, stopping, and systemd.
+//! Tests the start, the stop, and systemd's interfaces.
 
 use crate::place::{Place, eventually, failure, is_closed, is_kept};
 use nix::libc;
@@ -23,7 +23,7 @@ fn a_signal_stops_it_cleanly_with_clients_connected() {
         let silent = place.stream();
         let (status, took) = daemon.stop(signal);
         assert_eq!(status.code(), Some(0), "{}", place.logged());
-        // The silent one could hold it up for the ten seconds that a handshake may take.
+        // The silent one could delay the stop for the ten seconds of a handshake.
         assert!(took < Duration::from_secs(9), "{took:?}");
         assert!(!place.socket().exists() && !place.lock().exists());
         assert!(place.notification().contains("STOPPING=1"));
@@ -33,13 +33,13 @@ fn a_signal_stops_it_cleanly_with_clients_connected() {
 
 #[test]
 fn a_second_signal_ends_a_stop_that_waits() {
-    // A client in its handshake holds the stop up for half a second. On a busy machine the second
+    // A client in its handshake delays the stop by half a second. On a busy machine the second
     // signal may come later.
     eventually("a second signal comes in time and ends it", || {
         let place = Place::new();
         let daemon = place.start(&[]);
         let _silent = place.stream();
-        // It has a thread of its own then, beside main, reaper, keeper and accept.
+        // The connection then has its own thread, beside main, reaper, keeper and accept.
         eventually("it is accepted", || (daemon.switches().len() > 4).then_some(()));
         kill(daemon.pid(), Signal::SIGTERM).expect("sent");
         assert!(place.notification().contains("STOPPING=1"));
@@ -53,7 +53,7 @@ fn a_socket_from_systemd_is_served_and_outlives_the_daemon() {
     let place = Place::new();
     fs::create_dir_all(place.run_directory()).expect("made");
     let listener = UnixListener::bind(place.socket()).expect("bound");
-    // Queued before the daemon exists.
+    // Queued before the daemon starts.
     let early = place.stream();
     let daemon = place.start_command(&mut place.activated(listener.try_clone().expect("copied").into()));
     assert!(is_kept(&early));
@@ -99,7 +99,7 @@ fn what_systemd_announces_must_be_one_socket_that_is_there() {
 
 #[test]
 fn what_is_inherited_by_the_way_is_not_taken_and_stays() {
-    // Announced to another process, to no process, and not at all.
+    // For another process, for no process, and without LISTEN_FDS.
     for variables in ["LISTEN_FDS=1 LISTEN_PID=1", "LISTEN_FDS=1", ""] {
         let place = Place::new();
         let listener = UnixListener::bind(place.directory.path().join("passed-on.sock")).expect("bound");

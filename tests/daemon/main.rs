@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The daemon as a process: who owns the socket, how it starts and stops, and what clients can make
-//! it do.
+//! Tests the daemon as a process: its socket, its start and stop, and the effects of clients.
 
 mod clients;
 mod hostile;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who owns the socket's path.
+//! Tests the ownership of the socket's path.
 
 use crate::place::{Daemon, Place, eventually};
 use nix::sys::signal::Signal;
@@ -9,11 +9,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-/// Leaves a socket behind as a server does that is killed.
+/// Creates a socket file without a listener, as a killed server leaves it.
 fn leave_stale_socket(path: &Path) {
     fs::create_dir_all(path.parent().expect("has one")).expect("made");
     drop(UnixListener::bind(path).expect("bound"));
-    // Another test of this process may just be starting a program, which has a copy until it runs.
+    // Another test of this process may be starting a program, which has a copy until it is
+    // executed.
     eventually("nothing listens there", || UnixStream::connect(path).is_err().then_some(()));
 }
 
@@ -31,7 +32,7 @@ fn a_client_is_served_at_a_private_socket() {
 #[test]
 fn mode_and_group_are_as_asked() {
     let place = Place::new();
-    // A user who is not root can give files to groups of its own alone.
+    // Without root, a user can give files only to its own groups.
     let group = if geteuid().is_root() { 1 } else { getegid().as_raw() };
     let _daemon = place.start(&["--socket-mode", "0606", "--socket-group", &group.to_string()]);
     let socket = fs::metadata(place.socket()).expect("there");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A place for a daemon to run in, and a daemon to look at.
+//! A directory for a daemon, and a daemon under test.
 
 use anion_ipc::{Connection, Endpoint, SERVICE_NAME, connect};
 use command_fds::{CommandFdExt, FdMapping};
@@ -19,16 +19,16 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
-/// Longest wait for anything that should happen at once, on a busy machine.
+/// Longest wait for an operation that should be immediate, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Returns the service under test: the one built with the tests, or what `ANION_TEST_SERVICE` names
-/// to be started in its place.
+/// Returns the service under test: the one that was built with the tests, or the program in
+/// `ANION_TEST_SERVICE`.
 pub(crate) fn program() -> OsString {
     env::var_os("ANION_TEST_SERVICE").unwrap_or_else(|| env!("CARGO_BIN_EXE_aniond").into())
 }
 
-/// A directory of its own, with room for a socket, a log and news of readiness.
+/// A directory with a socket, a log and a socket for readiness notifications.
 pub(crate) struct Place {
     pub(crate) directory: TempDir,
     notifications: UnixDatagram,
@@ -59,8 +59,8 @@ impl Place {
         self.run_directory().join("allocator.sock.lock")
     }
 
-    /// Returns `program`, with this place's notifications and nothing else of the tests'
-    /// environment that the daemon reads.
+    /// Returns `program` with this directory's notification socket, and without other variables of
+    /// the tests that the daemon reads.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         let settings = ["ANION_CONFIG", "ANION_SOCKET", "ANION_TRANSPORT", "ANION_LOG", "ANION_CGROUP"];
@@ -83,13 +83,13 @@ impl Place {
         command
     }
 
-    /// Returns a daemon whose socket is passed the way systemd passes it.
+    /// Returns a daemon that receives its socket as from systemd.
     pub(crate) fn activated(&self, socket: OwnedFd) -> Command {
         self.passed("LISTEN_FDS=1 LISTEN_PID=$$", vec![socket])
     }
 
     /// Returns a daemon with descriptors from 3 on, and variables that `sh` sets: LISTEN_PID is the
-    /// daemon's own pid, which no other process knows before it runs.
+    /// daemon's own pid, which is unknown before it runs.
     pub(crate) fn passed(&self, variables: &str, descriptors: Vec<OwnedFd>) -> Command {
         let mut command = self.command("sh");
         command.args(["-c", &format!("{variables} exec \"$0\" \"$@\"")]).arg(program());
@@ -113,7 +113,7 @@ impl Place {
 
     pub(crate) fn notification(&self) -> String {
         let mut buffer = [0; 4096];
-        // A socket with a time limit is interrupted by signals that restart other calls.
+        // Signals that restart other calls interrupt a socket with a timeout.
         let received = loop {
             match self.notifications.recv(&mut buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -124,14 +124,14 @@ impl Place {
         String::from_utf8_lossy(&buffer[..bytes]).into_owned()
     }
 
-    /// Drops the notifications that have come.
+    /// Discards the notifications that have arrived.
     pub(crate) fn forget_notifications(&self) {
         self.notifications.set_nonblocking(true).expect("set");
         while self.notifications.recv(&mut [0; 4096]).is_ok() {}
         self.notifications.set_nonblocking(false).expect("set");
     }
 
-    /// Runs a daemon that must fail, and returns what it says.
+    /// Runs a daemon that must fail, and returns its error message.
     pub(crate) fn refusal(&self) -> String {
         failure(&mut self.daemon(&[]))
     }
@@ -140,7 +140,7 @@ impl Place {
         connect(&Endpoint::Socket(self.socket()), SERVICE_NAME, 1)
     }
 
-    /// Returns a silent connection.
+    /// Returns a connection without data.
     pub(crate) fn stream(&self) -> UnixStream {
         UnixStream::connect(self.socket()).expect("connected")
     }
@@ -151,8 +151,8 @@ impl Daemon {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"))
     }
 
-    /// Sends a signal and waits for the end. Returns also how long the main thread took: the thread
-    /// of lowest priority may have to wait for a processor to end.
+    /// Sends a signal and waits for the end. Also returns the time of the main thread, because the
+    /// thread of lowest priority may wait long for a processor.
     pub(crate) fn stop(mut self, signal: Signal) -> (ExitStatus, Duration) {
         let start = Instant::now();
         kill(self.pid(), signal).expect("sent");
@@ -165,7 +165,7 @@ impl Daemon {
         (eventually("the daemon exits", || self.child.try_wait().expect("our child")), took)
     }
 
-    /// Returns the context switches of each thread, voluntary and not.
+    /// Returns the voluntary and involuntary context switches of each thread.
     pub(crate) fn switches(&self) -> BTreeMap<u32, Vec<String>> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("running");
         let counts = tasks.filter_map(|task| {
@@ -180,7 +180,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Fails only if it has ended already.
+        // Fails only if it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -192,7 +192,7 @@ pub(crate) fn failure(daemon: &mut Command) -> String {
     String::from_utf8(stderr).expect("text")
 }
 
-/// Asks until there is an answer.
+/// Calls `ask` until it returns a value.
 pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -204,12 +204,12 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
     }
 }
 
-/// Returns whether the server closes this silent connection.
+/// Returns whether the server has closed this silent connection.
 pub(crate) fn is_closed(stream: &UnixStream) -> bool {
     closes(stream, PATIENCE)
 }
 
-/// Returns whether the server waits for what this silent connection will say.
+/// Returns whether the server waits for data from this silent connection.
 pub(crate) fn is_kept(stream: &UnixStream) -> bool {
     !closes(stream, Duration::from_millis(300))
 }
@@ -219,7 +219,7 @@ fn closes(mut stream: &UnixStream, within: Duration) -> bool {
     loop {
         match stream.read(&mut [0; 64]) {
             Ok(0) => return true,
-            // It says why.
+            // The server sends the reason.
             Ok(_) => {}
             Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
         }

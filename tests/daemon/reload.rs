@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! SIGHUP: the configuration is read again, while clients hold buffers and connections.
+//! Tests SIGHUP: the service reads the configuration again, while clients hold buffers and
+//! connections.
 
 use crate::place::{Daemon, Place, eventually};
 use nix::sys::signal::{Signal, kill};
@@ -13,7 +14,7 @@ fn tree(heaps: &str, policy: &str) -> String {
     format!("/dts-v1/; / {{ anion {{ compatible = \"anion,heaps-v1\"; {heaps} {policy} }}; }};")
 }
 
-/// Asks the service to read its configuration again, and waits until it said this `count` times.
+/// Sends SIGHUP, and waits until the service has logged `said` `count` times.
 fn reload(place: &Place, daemon: &Daemon, said: &str, count: usize) {
     kill(daemon.pid(), Signal::SIGHUP).expect("sent");
     eventually("it is read again", || {
@@ -94,8 +95,8 @@ fn a_configuration_in_a_directory_is_read_again_by_a_confined_service() {
     place.connect().expect("connected").service.listHeaps().expect("served on");
 }
 
-/// Both at the start, by the service itself, and at SIGHUP, by the process that it started before
-/// it gave its system calls up.
+/// At the start, the service itself resolves names; at SIGHUP, the process does that it started
+/// before it installed its filter.
 #[test]
 fn names_of_users_and_groups_are_looked_up_again_by_a_confined_service() {
     let user = User::from_uid(geteuid()).expect("read").expect("the tests' user has a name");
@@ -132,7 +133,7 @@ fn names_of_users_and_groups_are_looked_up_again_by_a_confined_service() {
     with(&by_user, 5, 3);
     drop(service.allocate(&request(5)).expect("within"));
 
-    // Without the process every name is an error, and the service serves on.
+    // Without the process, every name is an error, and the service continues to serve.
     let children = format!("/proc/{0}/task/{0}/children", daemon.pid());
     let children = fs::read_to_string(children).expect("of a child of the tests");
     let [lookup] = children.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{children:?}") };

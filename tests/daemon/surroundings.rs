@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the process is started in: limits, namespaces, directories. It serves with less, or says
-//! what is in the way.
+//! Tests the environment of the process: limits, namespaces, directories. The service serves with
+//! less, or reports the cause of its failure.
 
 use crate::place::{Place, eventually, failure, program};
 use anion_ipc::{OutOfDescriptors, ParcelFileDescriptor, ServiceError};
@@ -68,7 +68,7 @@ fn users_that_a_user_namespace_does_not_map_are_refused() {
     assert!(place.logged().contains(complaint), "{}", place.logged());
 }
 
-/// Returns a daemon that `wrapper` starts, which prepares its surroundings.
+/// Returns a daemon that `wrapper` starts after it has prepared the environment.
 fn under(place: &Place, wrapper: &[&str]) -> Command {
     let (first, rest) = wrapper.split_first().expect("a program");
     let mut command = place.command(first);
@@ -81,7 +81,8 @@ fn a_proc_that_shows_processes_alone_is_enough() {
     let place = Place::new();
     let mount = "mount -t proc -o subset=pid proc /proc && exec \"$0\" \"$@\"";
     let mut command = under(&place, &["unshare", "--mount", "--pid", "--kill-child", "sh", "-c", mount]);
-    // As the unit starts it: what the service reads in place of /proc/meminfo is permitted, too.
+    // As in the unit: the filter also permits the file that the service reads instead of
+    // /proc/meminfo.
     let _daemon = place.start_command(command.env("ANION_SECCOMP", "built-in"));
     let client = place.connect().expect("connected");
     let heaps = client.service.listHeaps().expect("answered");
@@ -116,8 +117,8 @@ fn too_few_descriptors_or_threads_are_named_with_the_limit() {
         let wanted = format!("RLIMIT_NOFILE is {limit} (ulimit -n, LimitNOFILE=)");
         assert!(message.contains(&wanted), "{message}");
     }
-    // Room for the program, whatever its size, and for few stacks of 2 MiB: the first limit at
-    // which the loader does not fail.
+    // Enough for the program of any size, and for few stacks of 2 MiB: the first limit with which
+    // the loader succeeds.
     let (limit, message) = (16..64)
         .find_map(|megabytes| {
             let limit = megabytes * 1_000_000;
@@ -144,7 +145,7 @@ fn with_few_descriptors_a_call_is_refused_and_the_session_goes_on() {
     };
     let is_lack = OutOfDescriptors::of(&refused) == Some(OutOfDescriptors::Service);
     assert!(is_lack || ServiceError::of(&refused).is_some(), "{refused}");
-    // Of descriptors that come with a call, too.
+    // Also for descriptors that arrive with a call.
     let null = || ParcelFileDescriptor::new(fs::File::open("/dev/null").expect("opened"));
     for _ in 0..3 {
         client.service.describe(&null()).expect_err("no buffer");
@@ -168,7 +169,7 @@ fn without_inotify_queues_releases_are_noticed_by_leases() {
         usage.iter().all(|usage| usage.buffers == 0).then_some(())
     });
     let logged = place.logged();
-    // Another one may say which devices this machine lacks.
+    // Another warning may name the devices that this machine lacks.
     let is_of_inotify = |line: &&str| line.contains("WARN") && line.contains("inotify");
     let warnings: Vec<_> = logged.lines().filter(is_of_inotify).collect();
     let [warning] = warnings.as_slice() else { panic!("one warning: {warnings:?}") };
@@ -196,7 +197,7 @@ fn a_socket_that_was_removed_is_bound_again_and_sessions_go_on() {
     let held = client.service.allocate(&request(4096)).expect("served");
     let removals: [&dyn Fn(); 4] = [
         &|| fs::remove_file(place.socket()).expect("removed"),
-        // It may be made again while it is being removed.
+        // The service may create it again during the removal.
         &|| drop(fs::remove_dir_all(place.run_directory())),
         &|| fs::rename(place.socket(), place.run_directory().join("aside")).expect("moved"),
         &|| {
@@ -223,7 +224,7 @@ fn a_socket_that_was_removed_is_bound_again_and_sessions_go_on() {
 
 #[test]
 fn a_socket_that_cannot_be_bound_again_ends_the_service_with_an_error() {
-    // Its system calls are limited; something else is in the way.
+    // Its system calls are limited, and another condition is missing.
     let confined = Place::new();
     let mut daemon = confined.start(&["--seccomp", "built-in"]);
     fs::remove_file(confined.socket()).expect("removed");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Threads that hang, and what only looks like it.
+//! Tests threads that hang, and threads that only appear to hang.
 
 use super::place::{Daemon, Place, eventually};
 use nix::sys::ptrace::{self, Options};
@@ -11,7 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::thread;
 use std::time::Duration;
 
-/// What the supervisor waits for signs of life, in microseconds. Threads hang after half of it.
+/// The supervisor's timeout in microseconds. A thread counts as hanging after half of it.
 const WAIT: &str = "2000000";
 
 fn start(place: &Place) -> Daemon {
@@ -43,17 +43,17 @@ fn a_thread_that_hangs_ends_the_service_and_is_named() {
         ptrace::seize(thread, Options::empty()).expect("seized");
         ptrace::interrupt(thread).expect("stopped");
         waitpid(thread, Some(WaitPidFlag::__WALL)).expect("it stopped");
-        // Without a client nothing is to be accepted.
+        // Without a client, the thread has nothing to accept.
         let client = place.stream();
         let status = eventually("the service ends", || {
-            // Its end is ours to see before that of the process.
+            // As tracer, this process must reap the thread before the process can end.
             let _ = waitpid(thread, Some(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG));
             daemon.child.try_wait().expect("our child")
         });
         assert_eq!(status.signal(), Some(Signal::SIGABRT as i32), "{}", place.logged());
         assert!(place.logged().contains(&format!("the thread that {task} hangs")), "{}", place.logged());
         drop(client);
-        // What it sent before its end.
+        // Discards notifications from before its end.
         place.forget_notifications();
     }
 }

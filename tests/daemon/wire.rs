@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! RPC binder's wire, as far as clients that keep to no rules need it (AOSP's `RpcWireFormat.h`).
+//! RPC binder's protocol, for clients that violate it (AOSP's `RpcWireFormat.h`).
 
 use crate::place::{PATIENCE, Place};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -7,11 +7,11 @@ use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-/// What clients send first, for a new session: version 1, descriptors over the socket.
+/// The first bytes of a client, for a new session: version 1, descriptors over the socket.
 pub(crate) const HANDSHAKE: [u8; 24] = *b"\x01\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0cci\0\0\0\0\0";
-/// Bit of a call's flags: it has descriptors in its reply.
+/// Bit of a call's flags: the reply may contain descriptors.
 const FLAGS: u32 = 0x20;
-/// Codes of [`IHeapAllocator`](vendor_anion_allocator), by their order.
+/// Codes of [`IHeapAllocator`](vendor_anion_allocator), in the order of its methods.
 pub(crate) const ALLOCATE: u32 = 2;
 
 /// A session of one connection.
@@ -29,13 +29,13 @@ impl Wire {
         stream.read_exact(&mut [0; 8])?;
         let mut wire = Self { stream, root: [0; 8] };
         wire.send(&wire.call(0, &[]))?;
-        // A status, then the parcel: its object is a type and an address.
+        // A status, then the parcel, whose object is a type and an address.
         let reply = wire.reply()?;
         wire.root.copy_from_slice(&reply[20 + 4..20 + 12]);
         Ok(wire)
     }
 
-    /// Returns a call of the service.
+    /// Calls the service, and returns the reply.
     pub(crate) fn call(&self, code: u32, parcel: &[u8]) -> Vec<u8> {
         let length = u32::try_from(parcel.len()).expect("short");
         let words = [code, FLAGS, 0, 0, length, 0, 0, 0];
@@ -49,7 +49,7 @@ impl Wire {
         self.stream.write_all(bytes)
     }
 
-    /// Returns the body of the next reply; it skips messages that pay for calls.
+    /// Returns the body of the next reply; skips all other messages.
     pub(crate) fn reply(&mut self) -> io::Result<Vec<u8>> {
         loop {
             let mut header = [0; 16];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which modules and crates a source text names, in whatever form: `use` with nested groups and
+//! Parses the modules and crates in a source text, in all forms: `use` with nested groups and
 //! globs, `super::super`, paths in expressions, and modules within the file.
 
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 /// A path from the root of its crate, such as `["sys", "fd", "inode"]`.
 type Path = Vec<String>;
 
-/// What a source text names.
+/// The paths in a source text.
 #[derive(Debug, Default)]
 pub(crate) struct Imports {
     /// Paths within its own crate.
@@ -17,13 +17,13 @@ pub(crate) struct Imports {
 }
 
 impl Imports {
-    /// Reads a source text. `module` is the path of the file's own module, empty for the root of
+    /// Parses a source text. `module` is the path of the file's own module, empty for the root of
     /// the crate.
     pub(crate) fn of(text: &str, module: &[&str]) -> Self {
         let tokens = tokens(text);
         let mut found = Self::default();
         let mut module: Path = module.iter().map(ToString::to_string).collect();
-        // Depths of braces at which modules within the file begin.
+        // The depths of braces at which modules within the file begin.
         let (mut depth, mut inner) = (0, Vec::new());
         let mut at = 0;
         while let Some(token) = tokens.get(at) {
@@ -53,19 +53,19 @@ impl Imports {
         found
     }
 
-    /// Returns the modules at the crate's root that are named; `*` stands for all of them.
+    /// Returns the named modules at the crate's root; `*` means all of them.
     pub(crate) fn roots(&self) -> BTreeSet<&str> {
         self.own.iter().map(|path| path.first().map_or("*", String::as_str)).collect()
     }
 
-    /// Reads a tree of paths; the first token that is no part of it.
+    /// Parses a tree of paths; returns the index of the first token after it.
     fn tree(&mut self, tokens: &[String], at: usize, start: &Start<'_>) -> usize {
         let token = |at: usize| tokens.get(at).map_or("", String::as_str);
         if token(at) == "{" {
             let mut at = at + 1;
             while !["}", ""].contains(&token(at)) {
                 at = self.tree(tokens, at, start);
-                // What is renamed, and the comma.
+                // The new name of a renamed item, and the comma.
                 while !["}", ",", ""].contains(&token(at)) {
                     at += 1;
                 }
@@ -102,13 +102,13 @@ impl Imports {
     }
 }
 
-/// How far a path was read.
+/// The beginning of a path.
 enum Start<'m> {
-    /// Not at all; the module that it is in.
+    /// Nothing was read; the module that contains the path.
     Word(&'m Path),
-    /// It is within the own crate.
+    /// The path is in the own crate.
     Own(Path),
-    /// It begins with a word that is none of `crate`, `super` and `self`.
+    /// The path begins with another word than `crate`, `super` and `self`.
     Other(String),
 }
 
@@ -132,7 +132,7 @@ fn is_word(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// Returns words, `::` and single characters, without comments, strings and characters in quotes.
+/// Returns words, `::` and single characters, without comments, strings and quoted characters.
 fn tokens(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -162,7 +162,7 @@ fn tokens(text: &str) -> Vec<String> {
     found
 }
 
-/// Returns the length of the string or character in quotes that a text begins with.
+/// Returns the length of the string or quoted character at the start of a text.
 fn quoted(text: &str) -> Option<usize> {
     let prefix = text.len() - text.trim_start_matches(['b', 'c']).len();
     let unprefixed = &text[prefix..];
@@ -180,7 +180,7 @@ fn quoted(text: &str) -> Option<usize> {
         match character {
             '\\' => {
                 characters.next();
-                // What follows is in quotes: a lifetime has no backslash.
+                // The next characters are quoted: a lifetime has no backslash.
                 count = 1;
                 continue;
             }

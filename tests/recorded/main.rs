@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `anionctl` records of a real service for other programs: metrics, traces and reports, read
-//! as those programs would.
+//! Tests what `anionctl` records of a real service for other programs: metrics, traces and reports,
+//! read with independent parsers.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Metrics, by a strict reader of OpenMetrics 1.0's text form.
+//! Tests metrics with a strict parser of OpenMetrics 1.0's text form.
 
 use crate::common::anionctl::{ANIONCTL, Holder, client, text};
 use crate::common::{CLIENT_HEAPS, Daemon, eventually};
@@ -10,19 +10,19 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-/// Values by name and labels, as they stand in the document.
+/// Values by name and labels, in the document's notation.
 type Samples = BTreeMap<String, f64>;
 
-/// A family that has begun.
+/// The present family.
 struct Family {
     name: String,
     kind: String,
 }
 
-/// Reads a document.
+/// Parses a document.
 ///
 /// # Panics
-/// On whatever the format forbids.
+/// If the document violates the format.
 fn parse(document: &str) -> Samples {
     let body = document.strip_suffix("# EOF\n").expect("the end is marked, and nothing follows it");
     let (mut samples, mut family, mut seen) = (Samples::new(), None::<Family>, Vec::new());
@@ -54,14 +54,14 @@ fn parse(document: &str) -> Samples {
     samples
 }
 
-/// Returns name and labels, and the value.
+/// Returns the name and labels, and the value.
 fn sample(line: &str, family: &Family) -> (String, f64) {
     let (key, value) = line.rsplit_once(' ').expect("a value");
     let name = key.split('{').next().expect("a name");
     let suffix = name.strip_prefix(&*family.name).unwrap_or_else(|| panic!("not of {}: {line}", family.name));
     let expected: &[&str] = match &*family.kind {
         "counter" => &["_total"],
-        // A count without a sum is not allowed.
+        // A count without a sum is not permitted.
         "histogram" => &["_bucket"],
         _ => &[""],
     };
@@ -98,7 +98,7 @@ fn every_number_is_where_a_strict_reader_expects_it() {
     let uid = nix::unistd::geteuid();
     let is_own = |key: &&String| key.starts_with(&format!("anion_client_held_bytes{{uid=\"{uid}\""));
     assert_eq!(samples[samples.keys().find(is_own).expect("the caller")], f64::from(2 << 16));
-    // Buckets count all calls that were at most so long.
+    // A bucket counts all calls up to its bound.
     let bucket = "anion_heap_allocate_duration_seconds_bucket{heap=\"camera\"";
     let mut buckets: Vec<(f64, f64)> = samples
         .iter()

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The report: a page of its own, with what is to be seen drawn.
+//! Tests the report: a self-contained page with the expected charts.
 
 use crate::common::anionctl::{Holder, json};
 use crate::common::{CLIENT_HEAPS, Daemon};
 use roxmltree::{Document, Node, ParsingOptions};
 
-/// Returns the pictures of this class in the part of a heap.
+/// Returns the charts of this class in the section of a heap.
 fn pictures<'a, 'i>(page: &'a Document<'i>, heap: &str, class: &str) -> Vec<Node<'a, 'i>> {
     let section = page.descendants().find(|node| node.attribute("id") == Some(heap)).expect("a section");
     let is_picture = |node: &Node<'_, '_>| node.has_tag_name(("http://www.w3.org/2000/svg", "svg"));
@@ -30,14 +30,14 @@ fn every_heap_has_its_pictures_and_nothing_comes_from_elsewhere() {
         assert_eq!(pictures(&page, heap, "steps").len(), 1, "{heap}");
         assert_eq!(pictures(&page, heap, "bars").len(), 1, "{heap}");
     }
-    // The buffers went up from nothing to the highest line.
+    // The held bytes rose from zero to the highest line.
     let steps = pictures(&page, "camera", "steps")[0];
     let line = steps.descendants().find(|node| node.attribute("class") == Some("line")).expect("a line");
     assert!(line.attribute("d").is_some_and(|path| path.contains(" 14.0")), "{line:?}");
     assert!(steps.descendants().any(|node| node.text() == Some("3.0 MiB")));
     let bars = pictures(&page, "camera", "bars")[0];
     assert!(bars.descendants().any(|node| node.attribute("class") == Some("bar")));
-    // 61 of 64 MiB are free: what is drawn as free is as much of the map.
+    // 61 of 64 MiB are free: the same part of the map is drawn as free.
     let map = pictures(&page, "camera", "map")[0];
     let width = |class: &str| {
         let of_class = map.descendants().filter(move |node| node.attribute("class") == Some(class));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Traces, decoded by another library with the fields that Perfetto's trace_packet.proto has.
+//! Tests traces, decoded by an independent library with the fields of Perfetto's
+//! trace_packet.proto.
 
 use crate::common::anionctl::{Holder, client, json, stderr};
 use crate::common::{CLIENT_HEAPS, Daemon, eventually};
@@ -48,7 +49,7 @@ struct CounterDescriptor {
 struct TrackEvent {
     #[prost(message, repeated, tag = "4")]
     debug_annotations: Vec<DebugAnnotation>,
-    /// 1 begins a slice, 2 ends it, 3 is an instant, 4 a counter's value.
+    /// 1 begins a slice, 2 ends it, 3 is an instant, 4 is a counter value.
     #[prost(int32, optional, tag = "9")]
     kind: Option<i32>,
     #[prost(uint64, optional, tag = "11")]
@@ -126,7 +127,7 @@ fn a_trace_has_slices_of_calls_counters_of_heaps_and_instants() {
     let is_end = |event: &TrackEvent| event.kind() == 2 && event.track_uuid() == call.track_uuid();
     let (end, _) = events.iter().find(|(at, event)| at >= begin && is_end(event)).expect("its end");
     assert!((1..10_000_000_000).contains(&(end - begin)), "a call took {} ns", end - begin);
-    // What clients held, up and down again, in bytes.
+    // The bytes that clients held, rising and falling.
     let counts = |event: &&TrackEvent| event.kind() == 4 && track(event).name() == "camera: held";
     let values: Vec<_> =
         events.iter().map(|(_, event)| *event).filter(counts).map(TrackEvent::counter_value).collect();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A buffer in a client's hands. It is zero when it comes, carries a stamp once it is dirty, and
-//! still carries that stamp when its last holder closes it.
+//! A buffer of a client. It must be zero at first; after the client has stamped it, it must have
+//! that stamp until its last holder closes it.
 
 use anion::testing::page_size;
 use anion_memory::Access;
@@ -19,12 +19,12 @@ use std::os::unix::net::UnixDatagram;
 
 /// Bytes of a word.
 const WORD: usize = size_of::<u64>();
-/// Bytes compared at a time.
+/// Bytes that are compared at a time.
 const PIECE: usize = 64 << 10;
-/// What travels with a descriptor: size, stamp, stamped pages.
+/// Data that is sent with a descriptor: size, stamp, stamped pages.
 const MESSAGE_BYTES: usize = 3 * WORD;
 
-/// What a client wrote into a buffer: `word` as the first and the last word of its first `pages`
+/// What a client wrote to a buffer: `word` as the first and the last word of its first `pages`
 /// pages.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Stamp {
@@ -32,7 +32,7 @@ pub(crate) struct Stamp {
     pub(crate) pages: usize,
 }
 
-/// A buffer held by descriptors, by a mapping, or by both.
+/// A buffer that is held by descriptors, by a mapping, or by both.
 pub(crate) struct Held {
     pub(crate) id: i64,
     pub(crate) bytes: usize,
@@ -47,12 +47,12 @@ impl Held {
         Self { id, bytes, files, map: None, stamp: Stamp::default() }
     }
 
-    /// Returns the first descriptor, if it is not held by a mapping alone.
+    /// Returns the first descriptor; `None` if only a mapping holds the buffer.
     pub(crate) fn file(&self) -> Option<&File> {
         self.files.first()
     }
 
-    /// Reads every byte through the descriptor, which makes no page present.
+    /// Checks every byte through the descriptor, which makes no page present.
     pub(crate) fn check_zero(&self) {
         let (mut piece, zeroes) = (vec![1; PIECE.min(self.bytes)], [0; PIECE]);
         let file = self.file().expect("new buffers come as descriptors");
@@ -72,7 +72,7 @@ impl Held {
         }
     }
 
-    /// Maps it, which makes all its pages present, and looks at the ends of every page through the
+    /// Maps it, which makes all its pages present, and checks the ends of every page through the
     /// mapping.
     pub(crate) fn map(&mut self, access: Access) -> io::Result<()> {
         if self.map.is_none() {
@@ -82,7 +82,7 @@ impl Held {
         Ok(())
     }
 
-    /// Looks at the first and the last word of every page through the mapping.
+    /// Checks the first and the last word of every page through the mapping.
     pub(crate) fn check_mapped_zero(&self) {
         for offset in page_ends(self.bytes, usize::MAX) {
             let word = self.word_at(offset);
@@ -90,7 +90,7 @@ impl Held {
         }
     }
 
-    /// Dirties its first pages.
+    /// Stamps its first pages.
     pub(crate) fn stamp(&mut self, stamp: Stamp) {
         for offset in page_ends(self.bytes, stamp.pages) {
             let word = stamp.word.to_ne_bytes();
@@ -103,7 +103,7 @@ impl Held {
         self.stamp = stamp;
     }
 
-    /// Checks that no other process has written to it, the service included.
+    /// Checks that neither another process nor the service has written to it.
     pub(crate) fn check_stamp(&self) {
         for offset in page_ends(self.bytes, self.stamp.pages) {
             let (found, expected) = (self.word_at(offset), self.stamp.word);
@@ -124,18 +124,18 @@ impl Held {
         u64::from_ne_bytes(word)
     }
 
-    /// Holds it by one more descriptor of the same description.
+    /// Adds a descriptor of the same description as a holder.
     pub(crate) fn duplicate(&mut self) -> io::Result<()> {
         let copy = self.files.first().map(File::try_clone).transpose()?;
         self.files.extend(copy);
         Ok(())
     }
 
-    /// Holds it by one more description.
+    /// Adds a descriptor of another description as a holder.
     pub(crate) fn open_again(&mut self) -> io::Result<()> {
         use std::os::fd::AsRawFd;
         if let Some(file) = self.files.first() {
-            // Refused to other uids by the file's mode.
+            // The file's mode refuses other uids.
             match File::open(format!("/proc/self/fd/{}", file.as_raw_fd())) {
                 Ok(again) => self.files.push(again),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
@@ -145,14 +145,14 @@ impl Held {
         Ok(())
     }
 
-    /// Holds it by its mapping alone.
+    /// Closes all descriptors, so that only the mapping holds it.
     pub(crate) fn close_descriptors(&mut self) {
         if self.map.is_some() {
             self.files.clear();
         }
     }
 
-    /// Sends it to the next reader at the other end. False if it is held by a mapping alone, or
+    /// Sends it to the next reader at the other end. Returns false if only a mapping holds it, or
     /// if the queue is full.
     pub(crate) fn pass_on(&self, exchange: &UnixDatagram) -> io::Result<bool> {
         let Some(file) = self.file() else { return Ok(false) };
@@ -166,13 +166,13 @@ impl Held {
         match sendmsg(exchange, &[IoSlice::new(&message)], &mut control, flags).map_err(io::Error::from) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            // Too many descriptors of this user are on their way.
+            // Too many descriptors of this user are in messages.
             Err(error) if error.raw_os_error() == Some(Errno::ETOOMANYREFS as i32) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Takes what the other end has sent, if there is anything.
+    /// Receives a buffer from the other end, if one was sent.
     pub(crate) fn receive(exchange: &UnixDatagram) -> io::Result<Option<Self>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -197,7 +197,7 @@ impl Held {
     }
 }
 
-/// Offsets of the first and the last word of each of the first `pages` pages.
+/// Returns the offsets of the first and the last word of each of the first `pages` pages.
 fn page_ends(bytes: usize, pages: usize) -> impl Iterator<Item = usize> {
     let page = usize::try_from(page_size().expect("known").bytes()).expect("small");
     (0..bytes).step_by(page).take(pages).flat_map(move |start| [start, start + page - WORD])

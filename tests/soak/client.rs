@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One client process: does what its seed says, and ends in one of several ways.
+//! One client process: runs random operations from its seed, and ends in one of several ways.
 
 use crate::aidl;
 use crate::buffer::{Held, Stamp};
@@ -21,28 +21,28 @@ use std::os::unix::net::UnixDatagram;
 use std::process::exit;
 use std::time::Duration;
 
-/// A client that has not ended by then hangs. SIGALRM ends it, which is not taken for a random
-/// death.
+/// A client that has not ended after this time hangs. SIGALRM ends it, which is distinct from a
+/// random death.
 const LIFETIME_SECONDS: u32 = 600;
-/// Buffers that a client holds before it releases some.
+/// Most buffers that a client holds before it releases some.
 const MAX_HELD: usize = 32;
-/// Sizes asked for over and over.
+/// Sizes that are requested often.
 const FAVOURITES: [i64; 4] = [32 << 10, 48 << 10, 96 << 10, 256 << 10];
 /// Most bytes of one buffer.
 const MAX_BYTES: i64 = 2 << 20;
 /// Most bytes of one request.
 const MAX_BATCH_BYTES: i64 = 2 << 20;
-/// Longest life of a forked child, in milliseconds.
+/// Longest lifetime of a forked child, in milliseconds.
 const MAX_FORK_MS: u64 = 40;
 
-/// What a client is to do. It reaches the process as text.
+/// The orders of a client, which its process receives as text.
 #[derive(Debug, Clone)]
 pub(crate) struct Orders {
     pub(crate) seed: u64,
     pub(crate) operations: u64,
-    /// Whom to become.
+    /// The uid of the client.
     pub(crate) uid: u32,
-    /// Where the service is.
+    /// The endpoint of the service.
     pub(crate) endpoint: Endpoint,
 }
 
@@ -63,7 +63,7 @@ impl Orders {
     }
 }
 
-/// Lives and ends as ordered. Standard input is the socket over which clients pass buffers to each
+/// Runs as ordered, and ends. Standard input is the socket over which clients pass buffers to each
 /// other.
 pub(crate) fn live(orders: &str) {
     alarm::set(LIFETIME_SECONDS);
@@ -126,7 +126,7 @@ impl Client {
                     self.take(Held::new(buffer.id, bytes, OwnedFd::from(fd)), request.access);
                 }
             }
-            // All clients of a uid share its quota, and all clients the heaps.
+            // All clients of a uid share its quota, and all clients share the heaps.
             Err(status) => match ServiceError::of(&status) {
                 Some(error)
                     if [ErrorCode::QUOTA_EXCEEDED.0, ErrorCode::NO_MEMORY.0].contains(&error.code) =>
@@ -152,7 +152,8 @@ impl Client {
             4..8 => rng.i64(1..=most.min(8)),
             _ => rng.i64(1..=most.min(32)),
         };
-        // The first of them is never full. The others are, and then the next one is asked.
+        // The first heap is never full. The others are at times, and then the service tries the
+        // next one.
         let names: &[&str] = match rng.u8(0..10) {
             0..4 => &["system"],
             4..6 => &["direct"],
@@ -170,7 +171,7 @@ impl Client {
         }
     }
 
-    /// Checks a new buffer and makes some use of it.
+    /// Checks a new buffer and uses it.
     fn take(&mut self, mut held: Held, access: AidlAccess) {
         held.check_zero();
         let access = if access == AidlAccess::READ_ONLY { Access::ReadOnly } else { Access::ReadWrite };
@@ -200,7 +201,7 @@ impl Client {
             if self.rng.u8(0..32) == 0
                 && let Some(file) = held.file()
             {
-                // Refused while it is mapped or open for reading alone.
+                // The kernel refuses this while the buffer is mapped or open only for reading.
                 let _ = fcntl(file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE));
             }
         }
@@ -218,7 +219,7 @@ impl Client {
         }
     }
 
-    /// Sends a buffer to the next reader, and keeps it or not.
+    /// Sends a buffer to the next reader, and keeps or closes it.
     fn pass_on(&mut self) {
         if let Some(held) = self.pick() {
             let is_gone = held.pass_on(&self.exchange).expect("the socket is open");
@@ -240,11 +241,11 @@ impl Client {
         let copy = ParcelFileDescriptor::new(file.try_clone().expect("descriptors are left"));
         let info = self.connection.service.describe(&copy).expect("a live buffer is known");
         assert_eq!(info.size, i64::try_from(held.bytes).expect("small"), "{info:?}");
-        // What came from another client came without its id.
+        // Buffers from another client come without their ids.
         assert!(held.id == 0 || held.id == info.id, "buffer {} is described as {info:?}", held.id);
     }
 
-    /// Lets a child inherit everything, and outlive this process if chance will have it.
+    /// Forks a child that inherits everything, and may outlive this process.
     fn fork(&mut self) {
         while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             if status == WaitStatus::StillAlive {
@@ -254,11 +255,11 @@ impl Client {
         fork_holder(Duration::from_millis(self.rng.u64(0..=MAX_FORK_MS))).expect("a process can be made");
     }
 
-    /// Ends in good order, or without a word, or by a signal.
+    /// Ends cleanly, or without cleaning up, or by a signal.
     fn end(mut self) {
         match self.rng.u8(0..4) {
             0 => self.held.drain(..).for_each(|held| held.check_stamp()),
-            // The connection goes before the buffers do.
+            // Closes the connection before the buffers.
             1 => {
                 drop(self.connection);
                 self.held.iter().for_each(Held::check_stamp);

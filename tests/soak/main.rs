@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The soak: many client processes allocate, dirty, share, inherit and close buffers, and die at
-//! any moment. Every new buffer must be zero, no held one may change, and when all is over the
-//! service must be back where it began.
+//! The soak: many client processes allocate, write, share, inherit and close buffers, and die at
+//! any moment. Every new buffer must be zero, no held one may change, and at the end the service
+//! must be in its initial state.
 //!
-//! `ANION_SOAK_OPERATIONS` sets the amount of work, `ANION_SOAK_SEED` repeats what the clients were
-//! told to do; what they meet still depends on timing. Millions of allocations are run by `cargo
-//! xtask test --only soak`. Started by root, the clients are of several users; otherwise all are of
-//! the one that runs it.
+//! `ANION_SOAK_OPERATIONS` sets the amount of work. `ANION_SOAK_SEED` repeats the orders of the
+//! clients; their results still depend on timing. `cargo xtask test --only soak` runs millions of
+//! allocations. Under root, the clients have several uids; otherwise all have that of the test.
 
 mod buffer;
 mod client;
@@ -37,23 +36,23 @@ use std::{env, fs, thread};
 use vendor_anion_allocator::aidl::vendor::anion::allocator as aidl;
 use vitals::Vitals;
 
-/// Operations of all clients together, unless the environment says otherwise.
+/// Operations of all clients together, unless the environment sets another number.
 const DEFAULT_OPERATIONS: u64 = 24_000;
 /// Client processes at any time.
 const CLIENTS: u64 = 6;
 /// Operations in the life of a client.
 const LIFE: std::ops::RangeInclusive<u64> = 20..=400;
-/// Whom clients are when root starts them: root itself, and users that need not exist.
+/// The uids of clients under root: root itself, and uids that need no user.
 const UIDS: [u32; 3] = [0, 61_001, 61_002];
-/// Most bytes in a heap's pool, as [`heaps`] has it.
+/// The largest pool size in [`heaps`].
 const POOL_LIMIT: i64 = 32 << 20;
-/// The test that a client is started as.
+/// The test that a client process runs.
 const TEST: &str = "nothing_is_left_of_clients_that_came_and_died";
-/// Carries a client's orders. A process that finds it is a client.
+/// The variable with a client's orders. A process with this variable is a client.
 const ORDERS: &str = "ANION_SOAK_CLIENT";
 
 /// Returns heaps with pools, with and without a size, one without a pool, and a quota that clients
-/// do meet.
+/// reach.
 fn heaps() -> String {
     format!(
         r#"/dts-v1/; / {{ anion {{ compatible = "anion,heaps-v1";
@@ -91,7 +90,7 @@ fn nothing_is_left_of_clients_that_came_and_died() {
     soak.assert_nothing_left(&before, &context);
 }
 
-/// The service, and a connection to look at it.
+/// The service, and a connection that observes it.
 struct Soak {
     daemon: Daemon,
     observer: Connection<dyn IHeapAllocator>,
@@ -103,7 +102,7 @@ impl Soak {
         let config = directory.path().join("heaps.dts");
         fs::write(&config, heaps()).expect("written");
         let config = config.to_str().expect("a name of ours");
-        // A client's child keeps its connection open a little longer than the client.
+        // A client's child keeps the connection open a little longer than the client.
         let daemon =
             Daemon::start(&["--config", config, "--socket-mode", "0666", "--max-sessions-per-uid", "128"]);
         let everyone = fs::Permissions::from_mode(0o711);
@@ -111,19 +110,19 @@ impl Soak {
         let observer = connect(&Endpoint::Socket(daemon.socket()), SERVICE_NAME, 1).expect("it serves");
         let soak = Self { daemon, observer };
         assert_eq!(soak.observer.service.listHeaps().expect("heaps").len(), 4, "every heap is understood");
-        // The connection that found the service ready may still have its thread.
+        // The connection that waited for readiness may still have its thread.
         thread::sleep(Duration::from_millis(200));
         soak
     }
 
-    /// Lets clients live and die, and looks at the books meanwhile.
+    /// Runs the clients, and checks the accounts at the same time.
     ///
     /// # Errors
-    /// Everything that went wrong, of clients and in the books.
+    /// All failures of clients and of the accounts.
     fn run(&self, seed: u64, operations: u64) -> Result<Seen, Vec<anyhow::Error>> {
         let (failed, done) = (AtomicBool::new(false), AtomicBool::new(false));
-        // What one half of the clients sends, the other half receives; what is not received stays
-        // in the queue.
+        // One half of the clients sends, and the other half receives. Messages that are not
+        // received stay in the queue.
         let (left, right) = UnixDatagram::pair().expect("sockets");
         let mut rng = Rng::with_seed(seed);
         thread::scope(|scope| {
@@ -153,8 +152,8 @@ impl Soak {
         })
     }
 
-    /// Runs one client after the other, until they have done their share or something fails
-    /// anywhere.
+    /// Runs clients in sequence, until their share of the work is done or any client or check
+    /// fails.
     fn live_again_and_again(
         &self,
         mut rng: Rng,
@@ -172,7 +171,7 @@ impl Soak {
                 endpoint: Endpoint::Socket(self.daemon.socket()),
             };
             left -= orders.operations;
-            // Some are killed in the middle of whatever they do.
+            // Some are killed during an operation.
             let killed_after = (rng.u8(0..5) == 0).then(|| Duration::from_millis(rng.u64(0..400)));
             let status = live_once(&orders, exchange, killed_after);
             if !status.success() && status.signal() != Some(Signal::SIGKILL as i32) {
@@ -183,7 +182,7 @@ impl Soak {
         Ok(())
     }
 
-    /// Checks that there was work of every kind: a soak without a pool, a full pool and a refusal
+    /// Checks that work of every kind was done: a soak without a pool, a full pool and a refusal
     /// shows little.
     fn assert_all_kinds_of_work_done(&self, context: &str) {
         let stats = self.observer.service.getStats().expect("stats");
@@ -206,11 +205,11 @@ impl Soak {
         }
     }
 
-    /// Waits until the service is back where it began.
+    /// Waits until the service is in its initial state.
     fn assert_nothing_left(&self, before: &Vitals, context: &str) {
         let started = Instant::now();
         loop {
-            // In the loop: what was released last may be on its way to a pool.
+            // Inside the loop: memory that was released last may be on its way to a pool.
             self.observer.service.trim("", 0).expect("the observer is privileged");
             let now = Vitals::of(self.daemon.pid());
             let mut differences = now.differences(before);
@@ -229,7 +228,7 @@ impl Soak {
         assert!(alarming.is_empty(), "{context}\nthe service logged:\n{}", alarming.join("\n"));
     }
 
-    /// Entries of the books that should be gone.
+    /// Returns the entries of the accounts that should be zero.
     fn entries_left(&self) -> Vec<String> {
         let usage = self.observer.service.getUsage().expect("usage");
         let held = usage.iter().filter(|usage| usage.bytes != 0 || usage.buffers != 0);
@@ -238,7 +237,7 @@ impl Soak {
         let unlike = stats.iter().filter(|heap| {
             let gone =
                 [heap.numOfBuffers, heap.numOfAllocBytes, heap.pooledBytes, heap.allocations - heap.frees];
-            // Memory that was set aside is whole again; heaps without any report 0.
+            // Memory that was set aside is in one piece again; heaps without such memory report 0.
             let broken = heap.largestFreeBytes != 0 && heap.largestFreeBytes != heap.capacity;
             broken || gone.iter().any(|number| *number != 0)
         });
@@ -246,7 +245,7 @@ impl Soak {
     }
 }
 
-/// Runs this program again, as a client. Returns how it ended.
+/// Runs this program again, as a client. Returns its result.
 fn live_once(orders: &Orders, exchange: &UnixDatagram, killed_after: Option<Duration>) -> ExitStatus {
     let exchange: OwnedFd = exchange.as_fd().try_clone_to_owned().expect("descriptors are left");
     let mut process = Command::new(env::current_exe().expect("this program"))

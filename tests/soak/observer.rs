@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Looks at the books while others change them: what must hold at every moment.
+//! Observes the accounts while clients change them: checks the rules that hold at every moment.
 
 use crate::{POOL_LIMIT, aidl};
 use aidl::{ClientUsage::ClientUsage, HeapStats::HeapStats, IHeapAllocator::IHeapAllocator};
@@ -10,29 +10,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Pause between two looks.
+/// Pause between two checks.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Pause between two lines that say how far things are.
+/// Pause between two progress messages.
 const REPORT: Duration = Duration::from_secs(15);
 
-/// Most bytes of a heap that wait to be scrubbed or are being scrubbed: as much as the pool takes
-/// waits, and a request that finds no room takes all of it out at once to work it off, while the
-/// next may gather.
+/// Most bytes of a heap that wait for scrubbing or are being scrubbed. As much as the pool's size
+/// can wait; a request without room removes all of that to scrub it, while the next bytes may
+/// accumulate.
 const DEFERRED_LIMIT: i64 = 4 * POOL_LIMIT;
 
-/// What was seen.
+/// The observed maxima.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
     pub(crate) looks: u64,
-    /// Most bytes of one heap that waited to be scrubbed.
+    /// Most bytes of one heap that waited for scrubbing.
     pub(crate) most_deferred: i64,
 }
 
-/// Looks again and again until `done`.
+/// Checks repeatedly until `done`.
 ///
 /// # Errors
-/// The first moment's violations.
+/// The first violations.
 pub(crate) fn observe(service: &Strong<dyn IHeapAllocator>, done: &AtomicBool) -> Result<Seen> {
     let (mut seen, mut before) = (Seen::default(), HashMap::new());
     let mut reported = Instant::now();
@@ -63,7 +63,7 @@ fn beyond_quota(usage: &ClientUsage) -> Option<String> {
     is_beyond.then(|| format!("a uid is beyond its quota: {usage:?}"))
 }
 
-/// Returns what cannot be true of one heap at one moment, or after an earlier one.
+/// Returns the rules that one heap violates at one moment, or in comparison with an earlier one.
 fn contradictions(now: &HeapStats, before: Option<&HeapStats>) -> Vec<String> {
     let mut claims = vec![
         ("live and deferred are all bytes", now.liveBytes + now.deferredBytes == now.numOfAllocBytes),

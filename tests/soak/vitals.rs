@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a process takes from the machine, as the kernel sees it.
+//! The resources of a process, from the kernel.
 
 use nix::unistd::Pid;
 use std::fs;
 use std::path::PathBuf;
 
-/// How much more memory the service may have at the end than at the start. The memory allocator
-/// keeps what threads that are gone had freed, hash tables keep the room of their largest size, and
-/// code is loaded when it first runs: all of that stops growing early, so that a leak outgrows it,
-/// given enough operations.
+/// Permitted growth of the service's memory from start to end. The memory allocator keeps memory
+/// that ended threads had freed, hash tables keep the capacity of their largest size, and code is
+/// loaded when it first runs: all of this stops growing early, so that a leak exceeds it, with
+/// enough operations.
 const MEMORY_TOLERANCE_KIB: u64 = 8 << 10;
-/// The kernel sums up page counts lazily, in batches for each processor.
+/// The kernel adds up page counts late, in batches for each processor.
 const SHMEM_TOLERANCE_KIB: u64 = 512;
 
-/// A moment in the life of a process.
+/// The figures of a process at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Vitals {
     descriptors: u64,
@@ -24,7 +24,7 @@ pub(crate) struct Vitals {
 }
 
 impl Vitals {
-    /// Returns the figures of `pid` now.
+    /// Returns the present figures of `pid`.
     pub(crate) fn of(pid: Pid) -> Self {
         let process = PathBuf::from(format!("/proc/{pid}"));
         let status = fs::read_to_string(process.join("status")).expect("the process runs");
@@ -35,7 +35,7 @@ impl Vitals {
         };
         let descriptors: Vec<_> =
             fs::read_dir(process.join("fdinfo")).expect("ours to see").flatten().collect();
-        // One that is closed meanwhile has no watches.
+        // A descriptor that is closed during the loop has no watches.
         let watches_of =
             |info: String| info.lines().filter(|line| line.starts_with("inotify wd:")).count() as u64;
         let infos = descriptors.iter().filter_map(|entry| fs::read_to_string(entry.path()).ok());
@@ -48,7 +48,7 @@ impl Vitals {
         }
     }
 
-    /// Returns what has not come back to where it was.
+    /// Returns the figures that have not returned to their earlier values.
     pub(crate) fn differences(&self, before: &Self) -> Vec<String> {
         let kinds = [
             ("open descriptors", before.descriptors, self.descriptors, 0),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `anionctl run --trap`: programs that know the device nodes and nothing of Anion, static ones and
-//! such as make raw system calls among them, as an ordinary user. `cargo xtask test --only c` runs
-//! these.
+//! Tests `anionctl run --trap`: programs that use the device nodes and no interface of Anion, among
+//! them static ones and programs with raw system calls, as an ordinary user. `cargo xtask test
+//! --only c` runs these.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -16,7 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-/// A service, and a folder with `anionctl` and programs, all of which any user may use.
+/// A service, and a folder with `anionctl` and programs, which any user may use.
 struct Scene {
     daemon: Daemon,
 }
@@ -37,12 +37,12 @@ impl Scene {
         program
     }
 
-    /// Returns the program of these tests, static.
+    /// Returns the program of these tests, linked statically.
     fn program(&self) -> PathBuf {
         self.compile("tests/trap/program.c", &["-static"])
     }
 
-    /// Returns a command that runs a program by `anionctl run --trap`, as an ordinary user.
+    /// Returns a command that runs a program with `anionctl run --trap`, as an ordinary user.
     fn trap(&self, program: &Path, words: &[&str]) -> Command {
         let anionctl = self.daemon.directory().join("anionctl");
         let mut command = if geteuid().is_root() { as_stranger(anionctl) } else { Command::new(anionctl) };
@@ -51,12 +51,12 @@ impl Scene {
         for name in ["ANION_SOCKET", "ANION_PRELOAD", "LD_PRELOAD"] {
             command.env_remove(name);
         }
-        // The test is of nodes that are Anion's, on machines that have some of their own, too.
+        // The test needs Anion's nodes, also on machines that have nodes of their own.
         command.env("ANION_PRELOAD_FORCE", "1").stdin(Stdio::null());
         command
     }
 
-    /// Runs it to its end with 0. What it held is given back then.
+    /// Runs it until it ends with 0. Then checks that its memory was released.
     fn check(&self, program: &Path, words: &[&str]) {
         let Output { status, stderr, .. } = self.trap(program, words).output().expect("it starts");
         let stderr = String::from_utf8_lossy(&stderr);
@@ -68,7 +68,7 @@ impl Scene {
         eventually("nothing is held", || held(&self.daemon) == (0, 0));
     }
 
-    /// Starts it, and waits until it says this.
+    /// Starts it, and waits until it prints this line.
     fn start(&self, program: &Path, words: &[&str], line: &str) -> Running {
         let mut child = self.trap(program, words).stdout(Stdio::piped()).spawn().expect("it starts");
         let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
@@ -79,7 +79,7 @@ impl Scene {
     }
 }
 
-/// `anionctl run --trap`, with the rest of what its program says.
+/// `anionctl run --trap`, with the remaining output of its program.
 struct Running {
     child: Child,
     output: BufReader<std::process::ChildStdout>,
@@ -90,7 +90,7 @@ impl Running {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// Returns its exit code, and what its program said to the end.
+    /// Returns its exit code, and the output of its program to the end.
     fn end(mut self) -> (Option<i32>, String) {
         let mut said = String::new();
         self.output.read_to_string(&mut said).expect("text");
@@ -169,7 +169,7 @@ fn a_program_with_rights_of_its_own_is_refused() {
     }
 }
 
-/// Runs the table of `contract/`, which `ANION_CONTRACT` names, on the nodes as programs find them.
+/// Runs the table of `contract/`, named by `ANION_CONTRACT`, on the nodes that programs find.
 #[test]
 #[ignore = "needs gcc: cargo xtask test --only c"]
 fn the_nodes_answer_as_the_table_says() {
@@ -209,7 +209,7 @@ fn a_program_that_is_killed_leaves_nothing() {
     assert_eq!(running.end().0, Some(128 + Signal::SIGTERM as i32));
     scene.nothing_is_held();
 
-    // Without its supervisor it cannot go on.
+    // Without its supervisor it cannot continue.
     let running = scene.start(&program, &["hold"], "held");
     kill(running.pid(), Signal::SIGKILL).expect("it runs");
     assert_eq!(running.end().0, None);
