@@ -10,7 +10,8 @@ use libfuzzer_sys::fuzz_target;
 fn numbers(bytes: &[u8]) -> Vec<i32> {
     let (words, _) = bytes.as_chunks();
     let given = words.iter().map(|word| i32::from_le_bytes(*word));
-    let mut numbers: Vec<i32> = [anion_handle::MAGIC, anion_handle::VERSION].into_iter().chain(given).collect();
+    let mut numbers: Vec<i32> =
+        [anion_handle::MAGIC, anion_handle::VERSION].into_iter().chain(given).collect();
     numbers.resize(INTS, 0);
     numbers
 }

@@ -58,6 +58,8 @@ pub mod daemon;
 pub mod testing {
     pub use crate::allocator::{Allocator, Caller, Failure, Grant, Request, Selection, WatchedCgroup};
     pub use crate::config::load;
+    #[cfg(not(soong))]
+    pub use crate::daemon::in_process::InProcess;
     pub use crate::heap::Needs;
     pub use crate::sys::dma_heap::{DIRECTORY as DMA_HEAPS, DmaHeap};
     pub use crate::sys::fd::{inode, resident_bytes};
@@ -67,6 +69,14 @@ pub mod testing {
     pub use crate::sys::memory::{HugePages, huge_pages, page_size};
     pub use crate::sys::references::ReferenceCounts;
     pub use crate::units::{Count, HeapName, Label, RequestedBytes, Uid};
+}
+
+/// Reads bytes as a list of system calls, for the fuzzer: whatever they are, it ends with a policy
+/// or a complaint.
+#[cfg(all(feature = "testing", not(soong)))]
+#[doc(hidden)]
+pub fn read_system_calls(bytes: &[u8]) {
+    daemon::read_system_calls(&String::from_utf8_lossy(bytes));
 }
 
 /// Parses arbitrary bytes as a device tree, for pages of two sizes, small and large. For the

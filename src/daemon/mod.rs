@@ -29,6 +29,10 @@ mod devices;
 /// Configuration that changes while the service runs.
 mod reload;
 
+/// The service inside another program's process.
+#[cfg(all(feature = "testing", not(soong)))]
+pub mod in_process;
+
 // Reports what this machine offers, and what it lacks.
 mod doctor;
 
@@ -100,6 +104,12 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 use transport::Transports;
+
+/// Reads a list of system calls, and forgets it.
+#[cfg(all(feature = "testing", not(soong)))]
+pub(crate) fn read_system_calls(text: &str) {
+    seccomp::read(text);
+}
 
 /// Runs the program to its end. It owns the descriptors that the process inherited, so `main` must
 /// call only this function, once; `tests/floors.rs` checks that.

@@ -89,6 +89,13 @@ impl Filter {
     }
 }
 
+/// Reads a policy and compiles it, for the fuzzer.
+#[cfg(feature = "testing")]
+pub(crate) fn read(text: &str) {
+    // An error is an answer as good as a filter is.
+    let _ = Policy::parse(text).map(|policy| kernel::compile(&policy));
+}
+
 /// With a compiler for the kernel's filters.
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod kernel {

@@ -2,8 +2,9 @@
 //! Tests the limits of what one client can do at the expense of others: rows of
 //! docs/threat-model.md.
 
+use crate::message::{HANDSHAKE, header};
 use crate::place::{Daemon, PATIENCE, Place, eventually, is_closed};
-use crate::wire::{ALLOCATE, HANDSHAKE, Wire, header, send_descriptors};
+use crate::wire::{self, ALLOCATE, send_descriptors};
 use anion_ipc::ParcelFileDescriptor;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
@@ -166,7 +167,7 @@ fn the_library_s_complaints_about_a_client_are_few() {
     let place = Place::new();
     let _daemon = place.start(&[]);
     let start = Instant::now();
-    let mut wire = Wire::new(&place).expect("connected");
+    let mut wire = wire::session(&place).expect("connected");
     let malformed = wire.call(ALLOCATE, &[]);
     for _ in 0..2000 {
         wire.send(&malformed).expect("sent");

@@ -4,6 +4,7 @@
 mod clients;
 mod hostile;
 mod life;
+mod message;
 mod path;
 mod place;
 mod reload;

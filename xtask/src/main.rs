@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel
-//! binder in a guest, `cargo xtask observe` records the system calls of the service, `cargo xtask
-//! fresh` runs README.md's commands on a machine that has only Debian 12 and Rust, `cargo xtask
-//! trees` reads a folder of device trees, `cargo xtask sepolicy-real` compiles the SELinux policy
-//! against a checkout of Android's, `cargo xtask install` installs the service and its command
-//! line, `cargo xtask dist` packs them for Debian, and `cargo xtask install-c` installs the client
-//! library for C and C++.
+//! binder in a guest, `cargo xtask observe` watches which system calls the service makes, `cargo
+//! xtask fresh` runs README.md's commands on a machine with nothing but Debian 12 and Rust, `cargo
+//! xtask fuzz` runs the fuzzers, `cargo xtask trees` reads a folder of device trees, `cargo xtask
+//! install` installs the service and its command line, `cargo xtask dist` makes a package of Debian
+//! of them, `cargo xtask install-c` installs the client library for C and C++.
 
 mod aidl_code;
 mod android;
@@ -15,6 +14,7 @@ mod cross;
 mod debian;
 mod deny;
 mod fresh;
+mod fuzz;
 mod huge;
 mod install;
 mod libanion;
@@ -47,6 +47,7 @@ enum Task {
     Vm(vm::VmArgs),
     Observe(observe::ObserveArgs),
     Fresh(fresh::FreshArgs),
+    Fuzz(fuzz::FuzzArgs),
     Trees(trees::TreesArgs),
     SepolicyReal(sepolicy::RealArgs),
     #[command(hide = true)]
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         Task::Vm(args) => vm::run(&args, &mut Tally::default()),
         Task::Observe(args) => observe::run(&args),
         Task::Fresh(args) => fresh::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Trees(args) => trees::run(&args),
         Task::SepolicyReal(args) => sepolicy::compile_real(&args),
         Task::Fold(args) => observe::fold(&args),

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 
 use crate::needs::{
-    self, ARCHIVE, ARM32, BINDINGS, BPFMT, BROWSER, DEVICE_TREE, DIST, EVERYTHING, LIBANION, LINKER,
+    self, ARCHIVE, ARM32, BINDINGS, BPFMT, BROWSER, DEVICE_TREE, DIST, EVERYTHING, FUZZ, LIBANION, LINKER,
     PICTURES, PYTHON, SEPOLICY, SURROUNDINGS,
 };
 use crate::process::{cargo, count_tests, find_program, line_of, path_with, run};
@@ -59,7 +59,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "clippy",
         about: "no warnings in any target",
-        tools: &[LINKER],
+        tools: &[LINKER, FUZZ],
         unfetched: nothing,
         run: clippy,
     },
@@ -278,7 +278,8 @@ fn fmt(_: &mut Tally) -> Result<()> {
 
 /// Runs clippy, also on the programs alone: with tests, more of the service is used and visible.
 fn clippy(_: &mut Tally) -> Result<()> {
-    run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    let all = ["--workspace", "--all-targets", "--features", "anion-fuzz/link"];
+    run(cargo().arg("clippy").args(all).args(["--", "-D", "warnings"]))?;
     run(cargo().args(["clippy", "--workspace", "--", "-D", "warnings"]))
 }
 

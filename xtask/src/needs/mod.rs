@@ -68,6 +68,9 @@ pub(crate) const LIBANION: &[Tool] = &[
     tool("readelf", "binutils"),
 ];
 
+/// What compiles the fuzzers' runtime.
+pub(crate) const FUZZ: &[Tool] = &[tool("g++", "g++")];
+
 /// Tools that build and test the Python package, beside those that pip installs.
 pub(crate) const PYTHON: &[Tool] = &[
     tool("/usr/bin/python3", "python3-minimal"),
@@ -156,6 +159,7 @@ pub(crate) const EVERYTHING: &[&[Tool]] = &[
     BPFMT,
     BINDINGS,
     LIBANION,
+    FUZZ,
     PYTHON,
     DIST,
     BROWSER,

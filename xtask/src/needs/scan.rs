@@ -93,6 +93,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("xtask/src/deny.rs", "cargo-deny", "built into the cache if it is not there"),
     ("xtask/src/fresh/root.rs", "line", "a line of README.md, all of which start cargo"),
     ("xtask/src/fresh/root.rs", "rustc", "of the toolchain that this was built with"),
+    ("xtask/src/fuzz.rs", "program", "a fuzzer, built before"),
     ("xtask/src/install/mod.rs", "&programs.anionctl", "anionctl"),
     ("xtask/src/install/tree.rs", "program", "the service or anionctl"),
     ("xtask/src/libanion.rs", "program", "cbindgen, built into the cache"),
