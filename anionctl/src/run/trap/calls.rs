@@ -46,6 +46,7 @@ pub(super) enum Flags {
 /// Decodes the call of this number; `None` for calls that the filter does not trap.
 pub(super) fn decode(number: c_long, arguments: &[u64; 6]) -> Option<Call> {
     let [first, second, third, fourth, fifth, _] = *arguments;
+    #[cfg(target_arch = "x86_64")]
     let here = |path| Named { directory: libc::AT_FDCWD, path, may_be_empty: false };
     let below = |may_be_empty| Named { directory: int(first), path: second, may_be_empty };
     let empty = |flags| int(flags) & libc::AT_EMPTY_PATH != 0;
