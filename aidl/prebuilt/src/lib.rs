@@ -2,27 +2,48 @@
 //! Takes the place of the AIDL compiler in the build of rsbinder, whose build script compiles the
 //! interfaces of Android's service manager. They are the same in every build, so they are compiled
 //! once, by `cargo xtask aidl-code`, into `generated/`. This package has the functions that the
-//! build script calls; they copy those files.
+//! build script calls; they write those files. It contains them, so that a checkout can be moved
+//! with what cargo built in it.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use thiserror::Error;
 
-/// Why a generated file is not there.
+/// Returns the files of `generated/`, each with its name.
+macro_rules! generated {
+    ($($name:literal),+ $(,)?) => { [$(($name, include_str!(concat!("../generated/", $name)))),+] };
+}
+
+/// The generated files: name and content.
+const GENERATED: [(&str, &str); 11] = generated![
+    "accessor_16.rs",
+    "cancellation_signal.rs",
+    "fmq.rs",
+    "permission_controller.rs",
+    "service_manager_11.rs",
+    "service_manager_12.rs",
+    "service_manager_13.rs",
+    "service_manager_14.rs",
+    "service_manager_15.rs",
+    "service_manager_16.rs",
+    "stream.rs",
+];
+
+/// Why a generated file cannot be written.
 #[derive(Debug, Error)]
 pub enum AidlError {
     /// Only cargo names the folder.
     #[error("OUT_DIR is not set: this is for build scripts")]
     NoOutput,
-    /// The file is not among those that were generated, or the folder cannot be written.
-    #[error("cannot copy {} to {}: {error}; cargo xtask aidl-code generates it", from.display(), to.display())]
-    NotCopied {
-        /// The file in `generated/`.
-        from: PathBuf,
+    /// It is not among the files that were generated.
+    #[error("there is no generated {}; aidl/prebuilt/src/lib.rs lists the files of cargo xtask aidl-code", .0.display())]
+    Unknown(PathBuf),
+    /// The folder cannot be written.
+    #[error("cannot write {}: {error}", file.display())]
+    NotWritten {
         /// The file in `OUT_DIR`.
-        to: PathBuf,
+        file: PathBuf,
         /// What the system says.
         error: io::Error,
     },
@@ -71,22 +92,18 @@ impl Builder {
         self
     }
 
-    /// Copies the generated file to `OUT_DIR`.
+    /// Writes the generated file to `OUT_DIR`.
     ///
     /// # Errors
-    /// If it cannot be copied, or is not what the caller needs.
+    /// If there is no such file, it is not what the caller needs, or it cannot be written.
     pub fn generate(self) -> Result<(), AidlError> {
         let folder = env::var_os("OUT_DIR").ok_or(AidlError::NoOutput)?;
-        self.copy_to(folder)
-    }
-
-    fn copy_to(self, folder: OsString) -> Result<(), AidlError> {
         if self.is_async {
             return Err(AidlError::Async);
         }
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("generated").join(&self.output);
-        let to = Path::new(&folder).join(&self.output);
-        println!("cargo:rerun-if-changed={}", from.display());
-        fs::copy(&from, &to).map(drop).map_err(|error| AidlError::NotCopied { from, to, error })
+        let known = GENERATED.iter().find(|(name, _)| self.output == Path::new(name));
+        let Some((name, text)) = known else { return Err(AidlError::Unknown(self.output)) };
+        let file = Path::new(&folder).join(name);
+        fs::write(&file, text).map_err(|error| AidlError::NotWritten { file, error })
     }
 }
