@@ -76,7 +76,7 @@ pub mod testing {
 #[cfg(all(feature = "testing", not(soong)))]
 #[doc(hidden)]
 pub fn read_system_calls(bytes: &[u8]) {
-    daemon::read_system_calls(&String::from_utf8_lossy(bytes));
+    daemon::seccomp::read(&String::from_utf8_lossy(bytes));
 }
 
 /// Parses arbitrary bytes as a device tree, for pages of two sizes, small and large. For the

@@ -36,3 +36,14 @@ pub struct Watched {
     /// makes one.
     pub is_due: Box<dyn Fn() -> bool + Send>,
 }
+
+impl Watched {
+    /// Returns a thread that makes a step whenever `wake` has woken it.
+    pub fn woken_by(task: &'static str, pulse: &Arc<Pulse>, wake: impl Fn() + Send + 'static) -> Self {
+        let is_due = move || {
+            wake();
+            true
+        };
+        Self { task, pulse: Arc::clone(pulse), is_due: Box::new(is_due) }
+    }
+}

@@ -75,7 +75,7 @@ fn stale_in(directory: &TempDir) -> PathBuf {
 
 #[test]
 fn a_runtime_directory_of_another_user_is_passed_over() {
-    // In the namespace this user is root, and every other user is nobody.
+    // In the namespace this user is root, and all other users have the overflow uid.
     let directory = tempfile::tempdir().expect("a temporary directory");
     let is_given_away = chown(directory.path(), Some(1), None).is_ok();
     let others = if is_given_away { directory.path() } else { Path::new("/") };

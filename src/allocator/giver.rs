@@ -102,11 +102,7 @@ impl Giver {
     /// Returns the thread's progress. The watchdog's check wakes the thread for a step.
     pub(super) fn watched(self: &Arc<Self>) -> Watched {
         let giver = Arc::clone(self);
-        let is_due = move || {
-            giver.changed.notify_all();
-            true
-        };
-        Watched { task: "gives memory back", pulse: Arc::clone(&self.pulse), is_due: Box::new(is_due) }
+        Watched::woken_by("gives memory back", &self.pulse, move || giver.changed.notify_all())
     }
 
     /// Ends the thread. The queue is dropped with this.

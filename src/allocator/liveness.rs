@@ -154,11 +154,7 @@ impl Liveness {
     /// Returns the reaper's progress. The watchdog's check makes the reaper check for releases.
     pub(super) fn watched(self: &Arc<Self>) -> Watched {
         let liveness = Arc::clone(self);
-        let is_due = move || {
-            liveness.wake();
-            true
-        };
-        Watched { task: "notices releases", pulse: Arc::clone(&self.pulse), is_due: Box::new(is_due) }
+        Watched::woken_by("notices releases", &self.pulse, move || liveness.wake())
     }
 
     /// Records that a buffer named by an event is still held.

@@ -55,7 +55,8 @@ pub struct Metadata {
 /// The metadata file of a live buffer.
 pub(super) struct MetadataFile {
     memory: Box<dyn File>,
-    bytes: u64,
+    /// Its size.
+    pub(super) bytes: u64,
     /// Empty unless its closes are watched.
     watch: OnceLock<Watch>,
 }
@@ -67,11 +68,6 @@ impl MetadataFile {
     /// If the kernel does not answer.
     pub(super) fn is_idle(&self) -> io::Result<bool> {
         self.memory.is_idle()
-    }
-
-    /// Returns its size.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
     }
 
     /// Returns the watch for its closes, if it has one.

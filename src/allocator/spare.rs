@@ -38,7 +38,7 @@ impl SpareMetadata {
     /// Takes the file of `bytes` bytes that a client of `domain` released last.
     pub(super) fn take(&self, domain: &TrustDomain, bytes: u64) -> Option<MetadataFile> {
         let mut spares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |spare: &Spare| spare.domain == *domain && spare.file.bytes() == bytes;
+        let fits = |spare: &Spare| spare.domain == *domain && spare.file.bytes == bytes;
         let at = spares.iter().rposition(fits)?;
         spares.remove(at).map(|spare| spare.file)
     }

@@ -45,12 +45,10 @@ impl Wake {
     /// Returns the thread's progress. The watchdog's check wakes the thread for a step.
     pub(super) fn watched(self: &Arc<Self>, task: &'static str) -> Watched {
         let wake = Arc::clone(self);
-        let is_due = move || {
+        Watched::woken_by(task, &self.pulse, move || {
             // A full counter is readable already.
             let _ = wake.event.write(1);
-            true
-        };
-        Watched { task, pulse: Arc::clone(&self.pulse), is_due: Box::new(is_due) }
+        })
     }
 
     /// Ends the thread.

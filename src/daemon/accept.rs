@@ -68,6 +68,7 @@ impl Acceptor {
         server: Arc<SocketServer>,
         budget: Arc<Budget>,
         stopping: Arc<AtomicBool>,
+        progress: Arc<Pulse>,
     ) -> Self {
         let (spare, unmapped) = (spare(), unmapped_uid());
         let (closers, complaints) = (budget.closers(), Complaints::default());
@@ -81,13 +82,8 @@ impl Acceptor {
             spare,
             unmapped,
             complaints,
-            progress: Arc::default(),
+            progress,
         }
-    }
-
-    /// Returns the progress of the accepting thread.
-    pub(super) fn progress(&self) -> Arc<Pulse> {
-        Arc::clone(&self.progress)
     }
 
     /// Accepts until the process ends. Once `stopping` is set, new connections are closed at once.

@@ -44,7 +44,7 @@ mod process;
 
 /// The seccomp filter of a serving process.
 #[cfg(not(soong))]
-mod seccomp;
+pub(crate) mod seccomp;
 
 /// Settings of the process before anything else starts.
 mod sys;
@@ -104,12 +104,6 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 use transport::Transports;
-
-/// Reads a list of system calls, and forgets it.
-#[cfg(all(feature = "testing", not(soong)))]
-pub(crate) fn read_system_calls(text: &str) {
-    seccomp::read(text);
-}
 
 /// Runs the program to its end. It owns the descriptors that the process inherited, so `main` must
 /// call only this function, once; `tests/floors.rs` checks that.

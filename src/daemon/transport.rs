@@ -326,9 +326,14 @@ impl PreparedSocket {
         let server = Arc::new(SocketServer::new(service)?);
         let stopping = Arc::new(AtomicBool::new(false));
         let current = Current::new(listener.socket.try_clone()?);
-        let (own, is_stopping) = (Arc::clone(budget), Arc::clone(&stopping));
-        let acceptor = Acceptor::new(Arc::clone(&current), Arc::clone(&server), own, is_stopping);
-        let accepted = acceptor.progress();
+        let accepted = Arc::<Pulse>::default();
+        let acceptor = Acceptor::new(
+            Arc::clone(&current),
+            Arc::clone(&server),
+            Arc::clone(budget),
+            Arc::clone(&stopping),
+            Arc::clone(&accepted),
+        );
         let (place, listener) = (listener.place.clone(), Arc::new(Mutex::new(Some(listener))));
         let keeper = Keeper::new(Arc::clone(&listener), Arc::clone(&current), may_bind);
         let keeper = keeper.inspect_err(|error| log::info!("cannot watch the socket's path: {error}"));

@@ -17,7 +17,7 @@ use crate::steps::{nextest, run_tests};
 use crate::tally::Tally;
 use crate::tools::is_root;
 
-/// A uid that owns nothing on any machine: `nobody` of Debian.
+/// A uid that owns no file: that of the user `nobody`, on every Debian.
 const STRANGER: &str = "65534";
 /// Two more uids that own nothing: Debian assigns neither to a user.
 const TWO_STRANGERS: &str = "65532,65533";
@@ -28,19 +28,19 @@ const TWO_STRANGERS: &str = "65532,65533";
 /// # Errors
 /// If a test fails.
 pub(crate) fn over_socket(tally: &mut Tally) -> Result<()> {
-    conform_over_socket(&release::build()?.aniond, tally)
+    let programs = release::build()?;
+    conform_over_socket(&programs.aniond, &programs.vts, tally)
 }
 
-/// Runs the conformance suite against this service.
-fn conform_over_socket(service: &Path, tally: &mut Tally) -> Result<()> {
-    let programs = release::build()?;
+/// Runs the suite, a program, against this service.
+fn conform_over_socket(service: &Path, suite: &Path, tally: &mut Tally) -> Result<()> {
     let scratch = tempfile::tempdir().context("no scratch directory")?;
     // Other uids read files here, also if the checkout is in a home directory that is closed to
     // them.
     fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).context("scratch directory")?;
     let (socket, vts) = (scratch.path().join("allocator.sock"), scratch.path().join("anion-vts"));
     let (graphics, mapper) = (scratch.path().join("graphics.sock"), scratch.path().join("mapper.anion.so"));
-    for (built, copy) in [(&programs.vts, &vts), (&release::build_mapper()?, &mapper)] {
+    for (built, copy) in [(suite, &vts), (&release::build_mapper()?, &mapper)] {
         fs::copy(built, copy).with_context(|| format!("cannot copy {}", built.display()))?;
     }
 
@@ -86,8 +86,8 @@ pub(crate) fn exercise(service: &Path, tally: &mut Tally) -> Result<()> {
     let mut tests = nextest()?;
     // Tests of the filter have policies of their own, and one of them reads the observation that is
     // being made.
-    tests.args(["--package", "anion", "-E", "kind(test) - binary(/^seccomp/)"]);
+    tests.args(["--workspace", "-E", "package(anion) & kind(test) - binary(/^seccomp/)"]);
     tests.env("ANION_SECCOMP", "built-in").env("ANION_TEST_SERVICE", service);
     run_tests(tests.env("ANION_SOAK_OPERATIONS", SHORT_SOAK), tally)?;
-    conform_over_socket(service, tally)
+    conform_over_socket(service, &release::build()?.vts, tally)
 }

@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -80,6 +80,19 @@ pub(crate) fn output_of(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{line}` wrote something that is not UTF-8"))
 }
 
+/// Runs `command` and returns what it wrote to its standard output. Its standard error is shown
+/// only if it fails.
+///
+/// # Errors
+/// If it cannot be started or does not exit with 0.
+pub(crate) fn quietly(command: &mut Command) -> Result<String> {
+    let line = line_of(command);
+    let output = command.output().with_context(|| format!("cannot start `{line}`"))?;
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "`{line}` failed: {}\n{}", output.status, complaints.trim_end());
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Runs a test runner with inherited output, and counts the tests that it reports.
 ///
 /// # Errors
@@ -152,6 +165,17 @@ pub(crate) fn without_settings(command: &mut Command) {
         if name.to_str().is_some_and(|name| name.starts_with("ANION_")) {
             command.env_remove(name);
         }
+    }
+}
+
+/// A process that is killed when this is dropped.
+pub(crate) struct Killed(pub(crate) Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Both fail only if it has already ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

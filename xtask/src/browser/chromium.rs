@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::process::line_of;
+use crate::process::quietly;
 
 /// Width of the window, in pixels.
 const WIDTH: f64 = 1080.0;
@@ -114,16 +114,6 @@ impl Chromium<'_> {
         command.arg(profile).env("HOME", self.scratch);
         command
     }
-}
-
-/// Returns Chromium's standard output. Its messages about the missing desktop are shown only if it
-/// fails.
-fn quietly(command: &mut Command) -> Result<String> {
-    let line = line_of(command);
-    let output = command.output().with_context(|| format!("cannot start `{line}`"))?;
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`{line}`: {}: {complaints}", output.status);
-    String::from_utf8(output.stdout).with_context(|| format!("`{line}` wrote no text"))
 }
 
 /// Returns the address of a page whose path begins at the root.

@@ -5,12 +5,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::process::{leashed, run};
+use crate::process::{Killed, leashed, run};
 use crate::release::{self, Programs};
 use crate::server::Server;
 
@@ -51,17 +51,6 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Runs of the pipeline: the second one gets the buffers of the first from the pool.
 const RUNS: u32 = 3;
 
-/// A program that holds buffers until this is dropped.
-struct Holder(Child);
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        // Both fail only if it has already ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Starts a service in `scratch`, uses it, and returns the path of the page that `anionctl report`
 /// writes.
 ///
@@ -93,7 +82,7 @@ fn anionctl(programs: &Programs, scratch: &Path) -> Command {
 
 /// Lets programs hold and release buffers, runs the pipeline, and causes a refusal. Returns the
 /// programs that still hold buffers.
-fn use_memory(programs: &Programs, pipeline: &Path, scratch: &Path) -> Result<Vec<Holder>> {
+fn use_memory(programs: &Programs, pipeline: &Path, scratch: &Path) -> Result<Vec<Killed>> {
     let mut kept = Vec::new();
     let mut released = Vec::new();
     for (size, is_kept) in SIZES {
@@ -115,12 +104,12 @@ fn use_memory(programs: &Programs, pipeline: &Path, scratch: &Path) -> Result<Ve
 }
 
 /// Starts a program that holds a buffer, and waits until it does.
-fn hold(programs: &Programs, scratch: &Path, size: &str) -> Result<Holder> {
+fn hold(programs: &Programs, scratch: &Path, size: &str) -> Result<Killed> {
     let mut command = anionctl(programs, scratch);
     command.args(["alloc", "--heap", HEAP, "--size", size, "--hold", "1h"]);
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start anionctl")?;
     let output = child.stdout.take().context("a pipe")?;
-    let holder = Holder(child);
+    let holder = Killed(child);
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line).context("anionctl wrote no text")?;
     ensure!(!line.is_empty(), "anionctl could not allocate {size} of {HEAP}");

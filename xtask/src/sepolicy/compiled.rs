@@ -7,9 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::policy::quietly;
 use super::read;
-use crate::process::output_of;
+use crate::process::{output_of, quietly};
 
 /// Types, attributes and rules of a compiled policy.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use super::compiled::Compiled;
 use super::read;
 use super::release::Variant;
-use crate::process::{line_of, output_of};
+use crate::process::{output_of, quietly};
 
 /// A copy of the sources, which checks can change.
 #[derive(Debug, Clone)]
@@ -166,7 +166,7 @@ impl Sources {
     /// The error of the compiler.
     pub(super) fn compile_vendor(&self, variant: Variant, scratch: &Path) -> Result<()> {
         let (text, cil) = (self.expand(Part::Vendor, variant, scratch)?, scratch.join("vendor.cil"));
-        quietly(Command::new("checkpolicy").args(["-M", "-C", "-o"]).args([&cil, &text]))
+        quietly(Command::new("checkpolicy").args(["-M", "-C", "-o"]).args([&cil, &text])).map(drop)
     }
 
     /// Compiles the whole policy to a file in `scratch`, which checks the neverallows.
@@ -195,9 +195,9 @@ impl Sources {
         let (text, cil) = (self.expand(Part::Whole, variant, scratch)?, scratch.join("policy.cil"));
         quietly(Command::new("checkpolicy").args(["-M", "-C", "-o"]).args([&cil, &text]))?;
         let (binary, contexts) = (scratch.join("cil.bin"), scratch.join("file_contexts"));
-        quietly(
-            Command::new("secilc").args(["-M", "true", "-o"]).arg(binary).arg("-f").args([&contexts, &cil]),
-        )
+        let mut secilc = Command::new("secilc");
+        secilc.args(["-M", "true", "-o"]).arg(binary).arg("-f").args([&contexts, &cil]);
+        quietly(&mut secilc).map(drop)
     }
 
     /// Writes a part of the policy as one text with expanded macros.
@@ -242,13 +242,4 @@ pub(super) fn te_files(directory: &Path) -> Result<Vec<PathBuf>> {
     files.retain(|path| path.extension().is_some_and(|extension| extension == "te"));
     files.sort();
     Ok(files)
-}
-
-/// Runs a compiler; prints its output only if it fails.
-pub(super) fn quietly(command: &mut Command) -> Result<()> {
-    let line = line_of(command);
-    let output = command.output().with_context(|| format!("cannot start `{line}`"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`{line}` failed: {}\n{said}", output.status);
-    Ok(())
 }

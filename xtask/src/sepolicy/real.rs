@@ -9,10 +9,10 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use super::policy::{quietly, te_files};
+use super::policy::te_files;
 use super::{own, read};
 use crate::needs::SEPOLICY;
-use crate::process::{output_of, workspace_root};
+use crate::process::{output_of, quietly, workspace_root};
 use crate::tools::ensure_tools;
 
 /// Compile the SELinux policy against a checkout of Android's system/sepolicy, as Soong does
@@ -163,7 +163,7 @@ impl Tree {
         let all = [of_platform(&["flagging", "public", "private"]), public, private, vendor].concat();
         let text = self.expand(&all, product, EVERY_API_LEVEL, scratch)?;
         let binary = scratch.join("policy.bin");
-        quietly(Command::new("checkpolicy").args(["-M", "-c30", "-o"]).args([&binary, &text]))
+        quietly(Command::new("checkpolicy").args(["-M", "-c30", "-o"]).args([&binary, &text])).map(drop)
     }
 
     /// Writes the files of these folders as one text, in checkpolicy's order, with a product's own

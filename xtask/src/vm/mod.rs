@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
@@ -31,7 +31,7 @@ use self::kernel::{Entry, KERNELS, Kernel};
 use self::machine::Programs;
 use self::systemd::Release;
 use crate::needs::{self, ARCHIVE, GUEST, LINKER};
-use crate::process::{find_program, line_of, lossy_lines, run as run_program};
+use crate::process::{Killed, find_program, line_of, lossy_lines, run as run_program};
 use crate::tally::{Tally, plain};
 use crate::tools::{Tool, cache_dir, ensure_tools};
 
@@ -284,17 +284,6 @@ fn write_initramfs(path: &Path, mut root: Initramfs, programs: &Programs, kernel
     root.write_to(file).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// A running guest, killed when dropped.
-struct Guest(Child);
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        // It may have ended before, which is no error.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Boots the guest, reads its serial log to the end and evaluates it.
 fn boot(
     name: &str,
@@ -308,7 +297,7 @@ fn boot(
     let deadline = start + timeout;
     let line = line_of(&command);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut guest = Guest(command.spawn().with_context(|| format!("cannot start `{line}`"))?);
+    let mut guest = Killed(command.spawn().with_context(|| format!("cannot start `{line}`"))?);
     let serial = guest.0.stdout.take().context("the emulator has no output")?;
     let (sender, lines) = mpsc::channel();
     // Ends with the emulator's output or, if the guest was ended early, with the following line.

@@ -12,7 +12,7 @@ use flate2::Crc;
 
 use super::Kernel;
 use crate::debian::{Apt, Suite, move_to, scratch_in};
-use crate::process::{each_line, leashed, line_of, run};
+use crate::process::{each_line, leashed, line_of, quietly, run};
 
 /// Linux 5.11 removed ION.
 const PACKAGE: &str = "linux-source-5.10";
@@ -176,15 +176,6 @@ fn refused(finished: &str) -> Vec<&'static str> {
         None => finished.lines().any(|other| other == line),
     };
     FRAGMENT.lines().filter(|line| line.starts_with("CONFIG_") && !holds(line)).collect()
-}
-
-/// Runs a step of the configuration, without its many warnings about options that are set twice.
-fn quietly(command: &mut Command) -> Result<()> {
-    let line = line_of(command);
-    let output = command.output().with_context(|| format!("cannot start `{line}`"))?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "`{line}` failed: {}\n{}", output.status, complaint.trim());
-    Ok(())
 }
 
 /// Runs a build and prints its progress from time to time; prints its last lines if it fails.
