@@ -40,9 +40,18 @@ static GIVEN_UP: AtomicBool = AtomicBool::new(false);
 /// Maximal time that a guest runs after that.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Ends all guests, including those that have not begun. Builds for them still finish.
+/// Ends all guests, including those that have not begun. The build that is running still finishes.
 pub(crate) fn give_up() {
     GIVEN_UP.store(true, Ordering::Relaxed);
+}
+
+/// Checks that the guests are still wanted.
+///
+/// # Errors
+/// If they must end.
+fn check_wanted() -> Result<()> {
+    ensure!(!GIVEN_UP.load(Ordering::Relaxed), "the guests were ended, since another step has failed");
+    Ok(())
 }
 
 /// The packages of Debian that all guests together need.
@@ -94,7 +103,8 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
     ensure_tools(&tools(args, &entries, release))?;
     let cache = cache_dir()?;
     // First, since kernels are what is most likely missing.
-    let kernels: Vec<Result<Kernel>> = entries.iter().map(|entry| entry.obtain(&cache)).collect();
+    let obtain = |entry: &&Entry| check_wanted().and_then(|()| entry.obtain(&cache));
+    let kernels: Vec<Result<Kernel>> = entries.iter().map(obtain).collect();
     let programs = programs(args, &entries)?;
 
     let mut jobs: Vec<Job<'_>> =
@@ -136,6 +146,7 @@ fn programs(args: &VmArgs, entries: &[&Entry]) -> Result<BTreeMap<&'static str, 
     let mut programs = BTreeMap::new();
     for machine in entries.iter().map(|entry| entry.machine) {
         if !programs.contains_key(machine.name) {
+            check_wanted()?;
             let mut those = machine.programs(args.bench)?;
             let here = entries.iter().filter(|entry| entry.machine.name == machine.name);
             if has_pictures(args, &here.copied().collect::<Vec<_>>()) {
@@ -304,8 +315,8 @@ fn boot(
     std::thread::spawn(move || lossy_lines(serial).try_for_each(|line| sender.send(line)));
 
     let result = loop {
-        if GIVEN_UP.load(Ordering::Relaxed) {
-            break Err(anyhow!("the guest was ended, since another step has failed"));
+        if let Err(error) = check_wanted() {
+            break Err(error);
         }
         match lines.recv_timeout(TICK) {
             Ok(text) => {
