@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * The client library of the Anion allocator service for C++17: objects that release their
- * resources in destructors, and errors as values. All functions are inline, over anion.h, which
- * documents each call. No class throws, except if memory runs out. It works without exceptions and
- * without RTTI.
+ * resources in destructors, and errors as values. All functions are inline and call the functions
+ * of anion.h, which documents them. No class throws, except std::bad_alloc. The header compiles
+ * without exceptions and without RTTI.
  *
  *     auto client = anion::Client::connect();
  *     if (!client) return fail(client.error().message());
@@ -61,25 +61,26 @@ class Error {
 public:
     explicit Error(anion_error *error) noexcept : error_(error) {}
 
-    /** The negative errno: anion_error_code(). */
+    /** Returns the negative errno, as anion_error_code(). */
     int code() const noexcept { return anion_error_code(error_.get()); }
-    /** The service's refusal, ANION_BAD_REQUEST and so on, or 0. */
+    /** Returns the service's refusal, a code such as ANION_NO_MEMORY; 0 if there is none. */
     int refusal() const noexcept { return anion_error_refusal(error_.get()); }
-    /** The reason in words: field, value and limit, for an allocation the answer of every heap. */
+    /** Returns the reason in words: field, value and limit; for an allocation, the answer of every
+     *  heap. */
     const char *message() const noexcept { return anion_error_message(error_.get()); }
 
 private:
     detail::Owned<anion_error, anion_error_free> error_;
 };
 
-/** A value, or an error. Access to the one that does not exist ends the program. */
+/** A value or an error. Access to the one that it does not contain ends the program (abort). */
 template <class T>
 class Result {
 public:
     Result(T value) : state_(std::move(value)) {}
     Result(Error error) noexcept : state_(std::move(error)) {}
 
-    /** Whether there is a value. */
+    /** Returns whether it contains a value. */
     explicit operator bool() const noexcept { return std::holds_alternative<T>(state_); }
     T &operator*() & noexcept { return get<T>(); }
     const T &operator*() const & noexcept { return const_cast<Result *>(this)->template get<T>(); }
@@ -107,7 +108,7 @@ public:
 
 namespace detail {
 
-/** The result of a call that returns a number, which `ask` makes. */
+/** Calls `ask`, which returns a number, and converts its result. */
 template <class T, class Ask>
 Result<T> number(Ask ask) {
     anion_error *error = nullptr;
@@ -116,7 +117,7 @@ Result<T> number(Ask ask) {
     return static_cast<T>(status);
 }
 
-/** The result of a call that stores an object, which `ask` makes. */
+/** Calls `ask`, which stores an object, and converts its result. */
 template <class Wrapper, class Ask>
 Result<Wrapper> object(Ask ask) {
     typename Wrapper::C *object = nullptr;
@@ -127,7 +128,7 @@ Result<Wrapper> object(Ask ask) {
 
 }  // namespace detail
 
-/** A CPU access to a mapping, which ends with the object at the latest. */
+/** A CPU access to a mapping. The destructor ends it, unless end() did. */
 class CpuAccess {
 public:
     CpuAccess(const anion_mapping *mapping, Cpu access) noexcept : mapping_(mapping), access_(access) {}
@@ -142,7 +143,7 @@ public:
         if (mapping_ != nullptr) anion_mapping_end(mapping_, static_cast<uint32_t>(access_), nullptr);
     }
 
-    /** Ends the access now, and returns an error if that fails. */
+    /** Ends the access. Call it at most once. */
     Result<Done> end() {
         const anion_mapping *mapping = std::exchange(mapping_, nullptr);
         return detail::number<Done>([&](anion_error **error) {
@@ -161,7 +162,8 @@ public:
     using C = anion_mapping;
     explicit Mapping(anion_mapping *mapping) noexcept : mapping_(mapping) {}
 
-    /** Maps the first `bytes` bytes of a buffer that came from another process. */
+    /** Maps the first `bytes` bytes of a buffer that came from another process, as
+     *  anion_map_fd(). */
     static Result<Mapping> of_fd(int fd, size_t bytes, Access access = Access::read_write) {
         return detail::object<Mapping>([&](auto mapping, auto error) {
             return anion_map_fd(fd, bytes, static_cast<uint32_t>(access), mapping, error);
@@ -171,7 +173,7 @@ public:
     void *data() const noexcept { return anion_mapping_address(mapping_.get()); }
     size_t size() const noexcept { return anion_mapping_bytes(mapping_.get()); }
 
-    /** Begins an access, which must not outlive the mapping. */
+    /** Begins a CPU access. The returned object must not outlive the mapping. */
     Result<CpuAccess> begin(Cpu access) const {
         anion_error *error = nullptr;
         int status = anion_mapping_begin(mapping_.get(), static_cast<uint32_t>(access), &error);
@@ -189,7 +191,7 @@ public:
     using C = anion_buffer;
     explicit Buffer(anion_buffer *buffer) noexcept : buffer_(buffer) {}
 
-    /** Its descriptor, which the object still owns. */
+    /** Returns the descriptor, which the object still owns. */
     int fd() const noexcept { return anion_buffer_fd(buffer_.get()); }
     uint64_t id() const noexcept { return anion_buffer_id(buffer_.get()); }
     uint64_t bytes() const noexcept { return anion_buffer_bytes(buffer_.get()); }
@@ -219,7 +221,7 @@ public:
     Request &&heap(std::string name) && { return heaps_.push_back(std::move(name)), std::move(*this); }
     Request &&heap_mask(uint32_t mask) && noexcept { return mask_ = mask, std::move(*this); }
     Request &&count(uint32_t count) && noexcept { return count_ = count, std::move(*this); }
-    /** ANION_CACHED, ANION_UNZEROED, ANION_DMA_BUF. */
+    /** Sets the flags: a combination of ANION_CACHED, ANION_UNZEROED and ANION_DMA_BUF. */
     Request &&flags(uint32_t flags) && noexcept { return flags_ = flags, std::move(*this); }
     Request &&access(Access access) && noexcept { return access_ = access, std::move(*this); }
     Request &&alignment(uint64_t bytes) && noexcept { return alignment_ = bytes, std::move(*this); }
@@ -228,7 +230,7 @@ public:
 private:
     friend class Client;
 
-    /** Calls `use` with the request for C. */
+    /** Calls `use` with the request as an anion_request. */
     template <class Use>
     auto with_c(uint32_t count, Use use) const {
         std::vector<const char *> heaps;
@@ -257,7 +259,7 @@ private:
     std::string label_;
 };
 
-/** A list that the library made, of `Item`s: `for (const anion_heap &heap : *heaps)`. */
+/** A list of `Item`s that the library created: `for (const anion_heap &heap : *heaps)`. */
 template <class Head, class Item, auto free, auto items>
 class List {
 public:
@@ -279,7 +281,7 @@ public:
     const Item &operator[](size_t index) const noexcept { return *(head_.get()->*items)[index]; }
     Iterator begin() const noexcept { return Iterator(head_.get()->*items); }
     Iterator end() const noexcept { return Iterator(head_.get()->*items + head_->count); }
-    /** The structure itself. */
+    /** Returns the structure of anion.h. */
     const Head *operator->() const noexcept { return head_.get(); }
 
 private:
@@ -317,7 +319,7 @@ public:
     using C = anion_reservation;
     explicit Reservation(anion_reservation *reservation) noexcept : reservation_(reservation) {}
 
-    /** Returns how many are ready now. */
+    /** Returns how many of them are ready now, as anion_reservation_ready(). */
     Result<int> ready() const {
         return detail::number<int>(
             [&](auto error) { return anion_reservation_ready(reservation_.get(), error); });
@@ -336,14 +338,15 @@ public:
     /** Returns a descriptor that is readable while there is a level to dispatch. */
     int fd() const noexcept { return anion_pressure_fd(pressure_.get()); }
 
-    /** Calls `use` with the last level if one arrived since the last call; returns whether. */
+    /** Calls `use` with the last level if one arrived since the last call. Returns whether it
+     *  called `use`, which may throw. */
     template <class Use>
     Result<bool> dispatch(Use use) const {
         anion_error *error = nullptr;
         uint32_t level = ANION_PRESSURE_NONE;
         int told = anion_pressure_dispatch(pressure_.get(), store, &level, &error);
         if (told < 0) return Error(error);
-        // Here, where it may throw.
+        // Not in the callback of the C function, which must not throw.
         if (told > 0) use(static_cast<Pressure>(level));
         return told > 0;
     }
@@ -360,7 +363,7 @@ public:
     using C = anion_client;
     explicit Client(anion_client *client) noexcept : client_(client) {}
 
-    /** Connects; `endpoint` as for anion_connect(). */
+    /** Connects to the service. `endpoint` has the forms that anion_connect() accepts. */
     static Result<Client> connect(const char *endpoint = nullptr) {
         anion_settings settings{};
         settings.struct_size = sizeof settings;
@@ -391,7 +394,7 @@ public:
         });
     }
 
-    /** Allocates all the buffers of the request, or none. */
+    /** Allocates all buffers of the request or, on failure, none. */
     Result<std::vector<Buffer>> allocate(const Request &request) const {
         return allocate(request, request.count_ > 0 ? request.count_ : 1);
     }

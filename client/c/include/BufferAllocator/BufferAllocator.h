@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libdmabufheap's class, inline over the C functions: code that uses it compiles as it is, and has to
- * be compiled, since the class of this name on Android has another layout. An object of it is none of
- * the C functions, and theirs is none of the class. */
+/*
+ * The class BufferAllocator of libdmabufheap. All its methods are inline and call the C functions
+ * of BufferAllocatorWrapper.h, which documents them.
+ *
+ * Source code for Android's class compiles without changes. Object code that was compiled against
+ * Android's header does not work: its class has another layout. Do not pass an object of this class
+ * to the C functions, nor use an object of CreateDmabufHeapBufferAllocator() as this class.
+ */
 #ifndef ANION_BUFFER_ALLOCATOR_H
 #define ANION_BUFFER_ALLOCATOR_H
 
@@ -12,7 +17,7 @@
 #include <string>
 #include <unordered_set>
 
-/* Synchronises a buffer of a legacy ION. It is never called. */
+/* Synchronises a buffer of a legacy ION. The library never calls it. */
 using CustomCpuSyncLegacyIon = std::function<int(int, int, void *)>;
 
 class BufferAllocator {
@@ -58,7 +63,7 @@ public:
         return ::DmabufSetName(allocator_, dmabuf_fd, name.c_str());
     }
 
-    /* Empty if no service answers. */
+    /* Returns the names and aliases of the available heaps; an empty set if the call fails. */
     static std::unordered_set<std::string> GetDmabufHeapList()
     {
         std::string names;

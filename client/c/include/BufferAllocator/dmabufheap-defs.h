@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Names and numbers of libdmabufheap. */
+/* Constants of libdmabufheap. */
 #ifndef ANION_DMABUFHEAP_DEFS_H
 #define ANION_DMABUFHEAP_DEFS_H
 
-/* What the CPU does to a buffer: DMA_BUF_SYNC_READ, DMA_BUF_SYNC_WRITE and DMA_BUF_SYNC_RW. */
+/* Direction of a CPU access: DMA_BUF_SYNC_READ, DMA_BUF_SYNC_WRITE and DMA_BUF_SYNC_RW. */
 typedef enum {
     kSyncRead = 1,
     kSyncWrite = 2,
     kSyncReadWrite = 3,
 } SyncType;
 
-/* Ordinary memory, and the same mapped uncached by the CPU; where no heap has the latter name, it is
- * the former, too. */
+/* Heaps of ordinary memory; the CPU maps buffers of the second uncached. If the configuration has
+ * no heap of the second name, DmabufHeapAllocSystem() allocates from the first. */
 static const char kDmabufSystemHeapName[] __attribute__((unused)) = "system";
 static const char kDmabufSystemUncachedHeapName[] __attribute__((unused)) = "system-uncached";
 

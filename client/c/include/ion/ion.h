@@ -1,14 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The functions of libion over the Anion allocator service. All answer 0 or more, and a negative
- * errno on failure: -ENODEV, no heap is in the mask; -ENOMEM, -EDQUOT, no room or no quota; -EBADF,
- * -ENOTTY, `fd` is not open or not what ion_open() gave; -EINVAL, a NULL, an unknown handle;
- * -ENOTCONN, no service answers. The service is found as anionctl(1) finds it (ANION_SOCKET).
+ * The functions of libion, implemented over the Anion allocator service. The library finds the
+ * service as anionctl(1) does (ANION_SOCKET). docs/porting.md lists the function of libanion that
+ * replaces each of them in new code.
  *
- * What differs from a kernel with ION: `align` is ignored, flags beyond ION_FLAG_CACHED, too. Handles
- * are there, as on legacy kernels, but ion_is_legacy() answers 0: programs that ask are to use
- * descriptors. `fd` is a file of the process's own: close it by ion_close(). docs/porting.md has new
- * functions for each.
+ * Results. All functions return 0 or a positive number on success, and a negative errno on failure:
+ *
+ *   -EBADF     if `fd`, or the descriptor of a buffer, is not open,
+ *   -ENOTTY    if `fd` was not returned by ion_open(),
+ *   -EINVAL    if a pointer is NULL, a handle is unknown or `len` is 0,
+ *   -ENODEV    if no heap is in the mask,
+ *   -ENOMEM    if the memory, the heap's room or the service's descriptors are exhausted,
+ *   -EDQUOT    if the request exceeds the quota of the caller's uid,
+ *   -EPERM     if the uid may not use the heap,
+ *   -ENOTCONN  if no service answers.
+ *
+ * Differences from a kernel with ION:
+ *
+ * - The library ignores `align`, and all flags except ION_FLAG_CACHED.
+ * - Handles work as on kernels before 4.12, but ion_is_legacy() returns 0: programs that call it
+ *   use descriptors instead.
+ * - `fd` is a file of this process that stands for the device. Close it with ion_close().
  */
 #ifndef ANION_ION_H
 #define ANION_ION_H
@@ -17,7 +29,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Kernels before 5.11 have this header. */
+/* The headers of kernels before 5.11 contain this file. */
 #if defined(__has_include) && __has_include(<linux/ion.h>)
 #include <linux/ion.h>
 #endif
@@ -26,13 +38,13 @@
 extern "C" {
 #endif
 
-/* Mappings by the CPU are cached. */
+/* Selects heaps whose CPU mappings are cached. */
 #ifndef ION_FLAG_CACHED
 #define ION_FLAG_CACHED 1
 #endif
 
 #ifndef _LINUX_ION_H
-/* What ion_query_get_heaps() fills. */
+/* A heap, as ion_query_get_heaps() describes it. */
 struct ion_heap_data {
     char name[32];
     uint32_t type;
@@ -45,20 +57,37 @@ struct ion_heap_data {
 
 typedef int ion_user_handle_t;
 
+/* Opens the device: returns `fd` for the other functions. Fails with -ENOTCONN if no service
+ * answers. */
 int ion_open(void);
+/* Closes `fd`. The handles are freed once all duplicates of `fd` are closed. */
 int ion_close(int fd);
+/* Allocates a buffer of at least `len` bytes from the heaps in `heap_mask`, by descending id, and
+ * stores a handle of it. */
 int ion_alloc(int fd, size_t len, size_t align, unsigned int heap_mask, unsigned int flags,
               ion_user_handle_t *handle);
+/* Does the same, and stores a close-on-exec descriptor, which the caller closes. */
 int ion_alloc_fd(int fd, size_t len, size_t align, unsigned int heap_mask, unsigned int flags,
                  int *handle_fd);
+/* Makes data that the CPU wrote visible to devices, and data that devices wrote visible to the CPU.
+ * Fails with -EINVAL if `handle_fd` is no buffer of the service. */
 int ion_sync_fd(int fd, int handle_fd);
+/* Drops a reference to a handle; the last one frees it. Descriptors and mappings stay valid. */
 int ion_free(int fd, ion_user_handle_t handle);
+/* Maps the buffer of a handle as mmap(2) does, and stores the address and a new descriptor. Fails
+ * with -EINVAL if `flags` has MAP_FIXED or MAP_ANONYMOUS, else with the errors of mmap(2). */
 int ion_map(int fd, ion_user_handle_t handle, size_t length, int prot, int flags, off_t offset,
             unsigned char **ptr, int *map_fd);
+/* Stores a new descriptor of a handle's buffer, which the caller closes. */
 int ion_share(int fd, ion_user_handle_t handle, int *share_fd);
+/* Stores a handle for a buffer's descriptor: another reference to the existing handle, if the
+ * buffer has one. Fails with -EINVAL if `share_fd` is no buffer of the service. */
 int ion_import(int fd, int share_fd, ion_user_handle_t *handle);
+/* Stores the number of available heaps. */
 int ion_query_heap_cnt(int fd, int *cnt);
+/* Writes at most `cnt` available heaps to an array of struct ion_heap_data, by descending id. */
 int ion_query_get_heaps(int fd, int cnt, void *buffers);
+/* Return 0. Heaps have the ids of the service's configuration. */
 int ion_is_legacy(int fd);
 int ion_is_using_modular_heaps(int fd);
 
