@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service of its own for every test, on a socket in a directory of its own."""
+"""Starts a service for each test, with its own socket and directory."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ import anion
 import pytest
 
 DEADLINE = 180.0
-"""Seconds that anything may take that takes milliseconds on an idle machine."""
+"""Most seconds of an operation that takes milliseconds on an idle machine."""
 
 HEAPS = """/dts-v1/;
 / { anion { compatible = "anion,heaps-v1";
@@ -20,14 +20,14 @@ HEAPS = """/dts-v1/;
     camera { type = "carveout"; heap-id = <20>; size = <0x4000000>; device = "memfd"; cached; stride-align = <256>; };
     clients { max-bytes = <0x40000000>; };
 }; };"""
-"""The same on every machine, whatever devices it has."""
+"""Heaps that every machine can serve, since they need no device."""
 
 INHERITED_SETTINGS = ("ANION_CGROUP", "ANION_CONFIG", "ANION_LOG", "ANION_SOCKET", "ANION_TRANSPORT")
-"""What the environment of the tests must not tell the service."""
+"""Variables that the service must not inherit from the environment of the tests."""
 
 
 def eventually(what: str, condition: Callable[[], bool]) -> None:
-    """Waits until the condition holds."""
+    """Waits until the condition holds. Fails with the text ``what`` after DEADLINE seconds."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline, f"waited {DEADLINE} s, but not: {what}"
@@ -35,7 +35,7 @@ def eventually(what: str, condition: Callable[[], bool]) -> None:
 
 
 class Service:
-    """A running aniond: the program that ANION_TEST_SERVICE names."""
+    """A running aniond. ANION_TEST_SERVICE names the program."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -45,7 +45,7 @@ class Service:
         eventually("the service accepts connections", self._accepts)
 
     def start(self) -> None:
-        """Starts it, or another one in the place of one that was killed. It may not serve yet."""
+        """Starts the service, also after kill(). It may not serve yet when this function returns."""
         words = [os.environ["ANION_TEST_SERVICE"], "--transport", "socket", "--socket", str(self.socket)]
         words += ["--config", str(self.directory / "heaps.dts")]
         variables = {name: value for name, value in os.environ.items() if name not in INHERITED_SETTINGS}
@@ -55,12 +55,12 @@ class Service:
             )
 
     def kill(self) -> None:
-        """Kills it, so that it can do nothing about its end."""
+        """Kills the service by SIGKILL, so that it cannot clean up."""
         self.process.kill()
         self.process.wait()
 
     def connect(self) -> anion.Client:
-        """Returns a client that waits for the service as long as tests wait for anything."""
+        """Returns a client that waits up to DEADLINE for the service to start again."""
         return anion.connect(self.socket, patience=DEADLINE)
 
     def held(self) -> tuple[int, int]:
@@ -86,7 +86,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
         yield service
     finally:
         service.kill()
-        # Shown with a failure alone.
+        # pytest shows it only if the test fails.
         print((tmp_path / "log").read_text())
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Buffers, their views, and who keeps their memory."""
+"""Tests buffers, their views, and the lifetime of their memory."""
 
 import errno
 import gc
@@ -30,7 +30,7 @@ with anion.map_fd(fd, access="r") as mapping:
         print(len(mapping), int(pixels.sum(dtype=numpy.uint64)), int(pixels[-1]))
         del pixels
 """
-"""A program that gets a descriptor, maps it and says what it sees."""
+"""A program that receives a descriptor, maps it, and prints its length, sum and last element."""
 
 
 def test_another_process_sees_what_numpy_wrote(service: Service, client: anion.Client) -> None:
@@ -69,7 +69,7 @@ def test_a_view_is_the_memory_and_keeps_it(service: Service, client: anion.Clien
     with pytest.raises(BufferError, match="2 views"):
         buffer.close()
     assert not buffer.closed
-    # The array keeps the memory without the object and its descriptor.
+    # The array keeps the memory after the buffer object and its descriptor are gone.
     del buffer, view
     assert service.held() == (4096, 1)
     assert array[7] == 42
@@ -115,7 +115,7 @@ def test_a_with_closes_what_it_opened(service: Service) -> None:
     for call in calls:
         with pytest.raises(ValueError, match="closed|released"):
             call()
-    # Once more does nothing.
+    # A second close() has no effect.
     for closed in (client, buffer, mapping):
         closed.close()
     service.holds_nothing()

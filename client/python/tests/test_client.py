@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The connection: what it says, how calls fail, and what becomes of it."""
+"""Tests the client: answers of the service, errors, restarts, threads and fork."""
 
 import errno
 import os
@@ -157,7 +157,7 @@ def test_a_restart_is_survived(service: Service, client: anion.Client) -> None:
     assert client.generation == 1
     service.kill()
     service.start()
-    # It need not serve yet: the call waits.
+    # The service may not serve yet: the call waits for it.
     fresh = client.allocate(MIB, label="fresh")
     assert client.generation == 2 and fresh.id != kept.id
     assert bytes(view[:6]) == b"before"
@@ -224,7 +224,7 @@ def test_other_threads_run_while_a_call_waits(service: Service, client: anion.Cl
     found: list[str] = []
     thread = threading.Thread(target=lambda: found.append(client.allocate(1).heap))
     thread.start()
-    # The interpreter is free: this thread gets to start the service that the other waits for.
+    # The waiting call released the interpreter's lock, so this thread can start the service.
     service.start()
     thread.join(DEADLINE)
     assert found == ["system"]
@@ -261,7 +261,7 @@ def test_a_child_of_fork_has_a_connection_of_its_own(service: Service, client: a
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     assert view[0] == ord("c")
-    # What the child closed is still the parent's.
+    # Objects that the child closed still belong to the parent.
     eventually("it is ready", lambda: reservation.ready() == 1)
     assert watch.next() is anion.PressureLevel.NONE
     assert client.generation == 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the documents show in Python runs as it is."""
+"""Runs the Python code of the documents."""
 
 import os
 import subprocess
@@ -11,11 +11,11 @@ from conftest import Service
 
 ROOT = Path(__file__).parents[3]
 BLOCKS = {"README.md": 1, "docs/python.md": 4}
-"""How many there are."""
+"""The number of blocks in each document."""
 
 
 def blocks(document: str) -> list[str]:
-    """Returns a document's blocks of Python."""
+    """Returns the Python blocks of a document."""
     parts = (ROOT / document).read_text().split("\n```python\n")[1:]
     found = [part.split("\n```")[0] for part in parts]
     assert len(found) == BLOCKS[document], f"{document} has so many blocks of Python"

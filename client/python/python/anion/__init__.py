@@ -7,11 +7,11 @@
         with frame.cpu("w") as memory:
             memory[:6] = b"pixels"
 
-A buffer is a file descriptor. No call frees it: when its last copy and the last mapping of it are
-gone, in whatever process, the service learns that from the kernel.
+A buffer is a file descriptor. No call frees it: the kernel reports to the service that the last
+copy of the descriptor is closed and the last mapping is removed, in all processes.
 
-A call that finds the service gone connects again and is made once more. A child of os.fork()
-connects for itself, and ends nothing of its parent's.
+If a call finds that the service has ended, it connects again and is repeated once. A child of
+os.fork() connects again by itself, and does not end objects of its parent.
 """
 
 from anion._anion import (

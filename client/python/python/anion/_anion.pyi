@@ -26,82 +26,87 @@ def connect(
 ) -> Client:
     """Connects to the service.
 
-    ``endpoint`` is a socket's path, "unix:PATH", "binder" or "binder:DEVICE". Without it the service is
-    looked for as anionctl does: the socket that ANION_SOCKET names, else kernel binder, else
-    $XDG_RUNTIME_DIR/anion/allocator.sock, else /run/anion/allocator.sock. ``patience`` is how many seconds a call waits for a service that was there and is
-    gone; ``connections`` is how many calls are answered at once over a socket.
+    ``endpoint`` is a socket's path, "unix:PATH", "binder" or "binder:DEVICE". With None the library
+    looks for the service as anionctl does: the socket that ANION_SOCKET names, else kernel binder,
+    else $XDG_RUNTIME_DIR/anion/allocator.sock, else /run/anion/allocator.sock. ``patience`` is the
+    number of seconds for which a call waits for a service that has ended to start again.
+    ``connections`` is the number of calls that the service answers at once over a socket.
 
-    Raises Error (ENOTCONN) if no service answers; ValueError for an endpoint that is none, or a
-    patience that is negative.
+    Raises Error (ENOTCONN) if no service answers; ValueError if the endpoint is none of these, if
+    ``patience`` is negative or too large, or if ``connections`` is 0.
     """
 
 def map_fd(
     fd: FileDescriptorLike, bytes: int | None = None, access: Literal["r", "rw"] = "rw"
 ) -> Mapping:
-    """Maps a buffer by a descriptor of it, whichever process allocated it: all of it, or its first
-    ``bytes`` bytes. The descriptor stays the caller's and may be closed. The service's buffers never
-    shrink; of any other file that does, touching what is gone ends the process (SIGBUS).
+    """Maps a buffer by one of its descriptors, whichever process allocated it: the whole buffer, or
+    its first ``bytes`` bytes. The descriptor still belongs to the caller, who may close it. Buffers
+    of the service never shrink. If another file shrinks, an access beyond its end ends the process
+    (SIGBUS).
 
-    Raises Error: EBADF, it is not open; EACCES, it does not permit the access; EINVAL, it is shorter.
+    Raises Error: EBADF if the descriptor is not open, EACCES if it does not permit ``access``,
+    EINVAL if the buffer is shorter than ``bytes``.
     """
 
 @final
 class Client:
     """A client of the allocator service. Threads can share it.
 
-    A call that finds the service gone connects again and is made once more. Calls raise Error with
-    ``refusal`` if the service says no; ENOTCONN if it is gone and does not come back within the patience;
-    ETIMEDOUT if it does not answer. ValueError once the client is closed.
+    If a call finds that the service has ended, it connects again and is repeated once. Calls raise
+    Error: with ``refusal`` if the service refuses the request; ENOTCONN if the service has ended
+    and does not start again within the patience; ETIMEDOUT if it does not answer. They raise
+    ValueError after the client was closed.
     """
 
     @property
     def endpoint(self) -> str:
-        """Where the service is: a socket's path or "binder:DEVICE"."""
+        """The address of the service: a socket's path or "binder:DEVICE"."""
 
     @property
     def generation(self) -> int:
-        """How many services it was connected to so far, one after the other. While that is the same,
-        reservations are still there. A child of os.fork() has one more than its parent."""
+        """The number of services that the client was connected to so far. While it stays the same,
+        reservations still exist. In a child of os.fork() it is higher by one than in the parent."""
 
     def allocate(self, bytes: int, **options: Unpack[Options]) -> Buffer:
-        """Allocates a buffer of at least so many bytes: zero unless its heap is secure or ``unzeroed``
-        was asked for, and charged to this process's uid until every descriptor, copy and mapping of it
-        is gone, in any process."""
+        """Allocates a buffer of at least ``bytes`` bytes. Every byte is zero, unless the heap is
+        secure or the request has ``unzeroed``. The service charges the buffer to this process's uid
+        until all processes have closed its descriptors and removed its mappings."""
 
     def allocate_many(self, bytes: int, count: int, **options: Unpack[Options]) -> list[Buffer]:
-        """Allocates so many equal buffers, 1 to 64, all of one heap: all of them, or none."""
+        """Allocates ``count`` equal buffers of one heap, 1 to 64. On failure, it allocates none."""
 
     def explain(self, bytes: int, count: int = 1, **options: Unpack[Options]) -> Explanation:
-        """Explains what an allocation would do, heap by heap, without changing memory or counters. It is
-        no error if no heap can serve it; a malformed request is an error."""
+        """Explains what an allocation would do, heap by heap, without changing memory or counters.
+        Raises Error for a malformed request, but not if no heap can serve the request."""
 
     def reserve(self, heap: str, bytes: int, count: int) -> Reservation:
-        """Reserves ``count`` buffers of a heap: requests for the same size draw them. It does not wait
-        until they are made."""
+        """Reserves ``count`` buffers of ``bytes`` bytes of a heap. Requests for the same size draw
+        them. The call does not wait until the service has made them."""
 
     def describe(self, fd: FileDescriptorLike) -> Description:
-        """Identifies a buffer by one of its descriptors, whichever process allocated it. Error with refusal
-        "NOT_OURS" (ENOENT) if it is no live buffer of the service."""
+        """Identifies a buffer by one of its descriptors, whichever process allocated it. Raises
+        Error with refusal "NOT_OURS" (ENOENT) if it is no live buffer of the service."""
 
     def heaps(self) -> list[Heap]:
-        """Lists the configured heaps in the order in which they are tried, unavailable ones included."""
+        """Returns all configured heaps, also unavailable ones, in the order in which the service
+        tries them."""
 
     def usage(self) -> list[Usage]:
-        """Lists what clients hold: for privileged callers every uid that was seen since the service
-        started, for others their own alone."""
+        """Returns how much each uid holds. Privileged callers get every uid since the service
+        started, others only their own."""
 
     def pressure(self) -> PressureLevel:
-        """Returns how scarce memory is."""
+        """Returns the present level of memory pressure."""
 
     def watch_pressure(self) -> PressureWatch:
-        """Begins to listen for levels of memory pressure; the level now is the first that is told."""
+        """Registers for levels of memory pressure. The first one is the present level."""
 
     @property
     def closed(self) -> bool:
         """Whether close() was called."""
 
     def close(self) -> None:
-        """Ends the connection. Buffers, mappings, watches and reservations go on without it."""
+        """Ends the connection. Buffers, mappings, watches and reservations stay valid."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -110,15 +115,16 @@ class Client:
 
 @final
 class Buffer:
-    """A buffer that this process holds: a file descriptor, which closes with it.
+    """A buffer that this process holds: a file descriptor, which the object closes with itself.
 
     It has the buffer protocol: memoryview(buffer) and numpy.asarray(buffer) are views of the memory
-    without a copy. They keep the memory, also when the descriptor is closed or the object is gone.
+    without a copy. They keep the memory, also after the descriptor is closed or the object is
+    collected.
     """
 
     @property
     def id(self) -> int:
-        """What no other buffer has had or will have until the machine reboots."""
+        """A number that is unique until the machine reboots."""
 
     @property
     def heap(self) -> str:
@@ -128,30 +134,31 @@ class Buffer:
     def heap_id(self) -> int: ...
     @property
     def backing(self) -> str | None:
-        """The kind of its descriptor, as Heap.backing; None if newer."""
+        """The kind of its descriptor, as Heap.backing; None if it is newer than this package."""
 
     @property
     def read_only(self) -> bool:
-        """Whether its descriptor and its views permit reading alone."""
+        """Whether its descriptor and its views permit only reading."""
 
     def fileno(self) -> int:
-        """Returns the descriptor, close-on-exec, which stays the buffer's. ValueError once it is
-        closed."""
+        """Returns the close-on-exec descriptor, which still belongs to the buffer. Raises
+        ValueError after the buffer was closed."""
 
     def detach(self) -> int:
-        """Closes the object without closing its descriptor, and returns that: the caller closes it. A
-        buffer of a heap that is held by a token is given up: it stays usable, and is charged to no
+        """Closes the object and returns its descriptor, which the caller closes. A buffer of a heap
+        with Heap.is_held_by_token is released: its memory stays usable, and is charged to no
         uid."""
 
     def map(self, access: Literal["r", "rw"] | None = None) -> Mapping:
-        """Maps all of it, independently of this object; by default with the access that its descriptor
-        permits. Error with EACCES if that does not permit it, or the heap is secure."""
+        """Maps the whole buffer. The mapping stays valid without this object. The default of
+        ``access`` is the access that the descriptor permits. Raises Error (EACCES) if the
+        descriptor does not permit ``access``, or the heap is secure."""
 
     def cpu(self, access: Literal["r", "w", "rw"] = "rw") -> CpuAccess:
-        """Returns a context manager around accesses of the CPU: as Mapping.cpu()."""
+        """Returns a context manager for a CPU access, as Mapping.cpu()."""
 
     def __len__(self) -> int:
-        """Returns its usable bytes: those of the request, rounded up to the heap's granule."""
+        """Returns its usable bytes: the requested size, rounded up to the heap's granule."""
 
     def __bool__(self) -> Literal[True]: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
@@ -161,8 +168,8 @@ class Buffer:
         """Whether close() was called."""
 
     def close(self) -> None:
-        """Closes the descriptor. BufferError, and nothing is closed, while there are views of this
-        object. Copies of the descriptor and mappings keep the memory."""
+        """Closes the descriptor. Copies of the descriptor and mappings keep the memory. While views
+        of this object exist, it raises BufferError and closes nothing."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -171,19 +178,20 @@ class Buffer:
 
 @final
 class Mapping:
-    """Memory of a buffer in this process, with its pages present. It has the buffer protocol."""
+    """A mapping of a buffer, with its pages present. It has the buffer protocol."""
 
     @property
     def read_only(self) -> bool:
-        """Whether it permits reading alone."""
+        """Whether it permits only reading."""
 
     def cpu(self, access: Literal["r", "w", "rw"] = "rw") -> CpuAccess:
-        """Returns a context manager around accesses of the CPU, reading, writing or both: what devices
-        wrote before is seen within, and what is written within is seen by devices after. Shared memory
-        needs no such brackets, dma-bufs do; on both they are right."""
+        """Returns a context manager for a CPU access: reading, writing or both. At its start, data
+        that devices wrote becomes visible to the CPU. At its end, data that the CPU wrote becomes
+        visible to devices. Dma-bufs require it. It has no effect on shared memory, which no device
+        accesses."""
 
     def __len__(self) -> int:
-        """Returns the bytes mapped."""
+        """Returns the number of mapped bytes."""
 
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __release_buffer__(self, buffer: memoryview, /) -> None: ...
@@ -193,7 +201,7 @@ class Mapping:
         """Whether close() was called."""
 
     def close(self) -> None:
-        """Unmaps it. BufferError while there are views of it."""
+        """Unmaps the memory. Raises BufferError while views of it exist."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -202,8 +210,9 @@ class Mapping:
 
 @final
 class CpuAccess:
-    """Accesses of the CPU to a mapping, from where a ``with`` begins to where it ends. It gives a view of
-    the memory, read-only for "r", and releases that view at the end unless something was made of it."""
+    """A CPU access to a mapping, which lasts for a ``with`` block. The block gets a view of the
+    memory, read-only for "r". The end of the block releases the view, unless another object uses
+    it."""
 
     def __enter__(self) -> memoryview: ...
     def __exit__(
@@ -212,19 +221,20 @@ class CpuAccess:
 
 @final
 class Reservation:
-    """Buffers that are charged to this process's uid and preallocated, until this is closed or the
-    service ends."""
+    """Buffers that the service preallocates and charges to this process's uid, until the object is
+    closed or the service ends."""
 
     def ready(self) -> int:
-        """Returns how many of them are ready now, without those that were drawn and not yet released.
-        Error: ENOTCONN, its service has ended; ECHILD, in a child of os.fork()."""
+        """Returns how many of its buffers are ready now, without those that were drawn and not yet
+        released. Raises Error: ENOTCONN if the service that made it has ended, ECHILD in a child of
+        os.fork()."""
 
     @property
     def closed(self) -> bool:
         """Whether close() was called."""
 
     def close(self) -> None:
-        """Ends the reservation."""
+        """Releases the buffers that were not drawn. Drawn buffers stay with their holders."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -233,22 +243,23 @@ class Reservation:
 
 @final
 class PressureWatch:
-    """Hears of the pressure level, over a connection of its own, until it is closed. When the service
-    restarts, it listens to the new one."""
+    """Receives the level of memory pressure, over a connection of its own, until it is closed. When
+    the service restarts, it connects to the new one."""
 
     def next(self) -> PressureLevel | None:
-        """Returns the last level that was told since the last call, without waiting. Error with ECHILD in
-        a child of os.fork()."""
+        """Returns the last level that arrived since the last call, or None. It does not wait.
+        Raises Error (ECHILD) in a child of os.fork()."""
 
     def fileno(self) -> int:
-        """Returns the descriptor that is readable while there is a level, for select and asyncio."""
+        """Returns a descriptor that is readable while there is a level to return, for select and
+        asyncio."""
 
     @property
     def closed(self) -> bool:
         """Whether close() was called."""
 
     def close(self) -> None:
-        """Ends the watch."""
+        """Ends the registration."""
 
     def __enter__(self) -> Self: ...
     def __exit__(

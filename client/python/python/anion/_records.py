@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service answers, and how calls fail."""
+"""The dataclasses of the service's answers, the keywords of requests, and errors."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,96 +8,98 @@ from typing import TypedDict
 
 
 class Error(OSError):
-    """Why a call did not succeed.
+    """Cause of a failed call.
 
-    ``errno`` says it to code, ``strerror`` to people; where heaps were tried, it has the answer of
-    every one. Beside those of refusals: ENOTCONN, there is no service, or it did not come back within
-    the patience; ETIMEDOUT, it is there and did not answer; EPROTO, its answer is not what the
-    interface promises; EMFILE, this process has no descriptor left for the answer; ECHILD, the object
-    is of this process's parent; else that of a system call.
+    ``errno`` is its number. ``strerror`` is the reason in words; for an allocation, it has the
+    answer of every heap. In addition to the numbers of refusals: ENOTCONN, no service answers, or
+    it did not start again within the patience; ETIMEDOUT, the service runs and did not answer;
+    EPROTO, its answer violates the interface; EMFILE, this process has no free descriptor for the
+    answer; ECHILD, the object belongs to this process's parent; else the errno of a system call.
     """
 
     refusal: str | None = None
-    """The service's reason, if it gave one: "BAD_REQUEST" (EINVAL), "UNKNOWN_HEAP" (ENODEV),
-    "NOT_PERMITTED" (EPERM), "UNSUPPORTED" (EOPNOTSUPP), "NO_MEMORY" (ENOMEM), "QUOTA_EXCEEDED"
-    (EDQUOT), "NOT_OURS" (ENOENT), "BACKEND" (EIO)."""
+    """The service's refusal; None if there is none: "BAD_REQUEST" (EINVAL), "UNKNOWN_HEAP"
+    (ENODEV), "NOT_PERMITTED" (EPERM), "UNSUPPORTED" (EOPNOTSUPP), "NO_MEMORY" (ENOMEM),
+    "QUOTA_EXCEEDED" (EDQUOT), "NOT_OURS" (ENOENT), "BACKEND" (EIO)."""
 
 
 Error.__module__ = "anion"
 
 
 class Options(TypedDict, total=False):
-    """What a request asks for beside its bytes: the keywords of allocate() and explain()."""
+    """Keywords of allocate(), allocate_many() and explain()."""
 
     heaps: str | Iterable[str] | int
-    """A name or alias, several in the order in which they are tried, or the ids of heaps as bits of a
-    mask, highest first. Without it all heaps are tried, by descending id."""
+    """A name or alias; several, which the service tries in their order; or a mask of heap ids,
+    which it tries by descending id. By default the service tries all heaps, by descending id."""
     label: str
-    """At most 31 bytes of printable ASCII, for dumps."""
+    """The buffers' label in dumps: at most 31 bytes of printable ASCII."""
     alignment: int
-    """Bytes: physical pieces of at least so many, at multiples of it. A power of two, or 0 for the
-    heap's own."""
+    """Alignment: physical pieces of at least this many bytes, at multiples of it. A power of two,
+    or 0 for the heap's own."""
     cached: bool
-    """Asks only heaps that the CPU maps cached."""
+    """Skips heaps that the CPU maps uncached."""
     dma_buf: bool
-    """Asks only heaps whose buffers are dma-bufs."""
+    """Skips heaps whose buffers are not dma-bufs."""
     unzeroed: bool
-    """Accepts what clients of the caller's own trust domain left in the memory."""
+    """Accepts buffers that contain data of clients of the caller's own trust domain: for callers
+    that overwrite every byte."""
     read_only: bool
-    """Asks for descriptors that permit reading alone; the kernel enforces it."""
+    """Descriptors permit only reading; the kernel enforces it."""
 
 
 class PressureLevel(IntEnum):
-    """How scarce memory is."""
+    """Level of memory pressure."""
 
     NONE = 0
-    """Nothing is known to be scarce."""
+    """No memory pressure is known."""
     MODERATE = 1
-    """The service gives back what it keeps for reuse, in part."""
+    """The service returns a part of its pooled memory to the kernel."""
     CRITICAL = 2
-    """The service keeps nothing for reuse."""
+    """The service pools no memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heap:
-    """A heap that the service is configured to have."""
+    """A configured heap."""
 
     id: int
-    """Its bit in masks, and its rank: higher ids are tried first."""
+    """Its bit in masks, 0 to 31, and its rank: the service tries higher ids first."""
     name: str
     aliases: tuple[str, ...]
-    """Other names that it answers to."""
+    """Its other names."""
     kind: str | None
-    """"system", "system-contig", "carveout", "chunk", "cma" or "custom"; None if newer."""
+    """"system", "system-contig", "carveout", "chunk", "cma" or "custom"; None if it is
+    newer than this package."""
     backing: str | None
-    """The kind of descriptor that it gives first: "memfd", "ashmem", "udmabuf", "dma-heap", "ion" or
-    "hugetlb"; None if newer."""
+    """The backing of the buffers of its first source: "memfd", "ashmem", "udmabuf", "dma-heap",
+    "ion" or "hugetlb"; None if it is newer than this package."""
     unavailable: str | None
-    """Why nothing can come from it on this machine; None if something can."""
+    """The reason why it is unavailable on this machine; None if it is available."""
     capacity: int | None
-    """Most bytes that it holds at once; None if only the machine's memory limits it."""
+    """Bytes that it can give at once; None if only the machine's memory limits it."""
     granule: int
-    """Bytes: sizes are rounded up to a multiple of it."""
+    """Bytes: the service rounds sizes up to a multiple of it."""
     max_alignment: int
-    """Largest alignment in bytes that a request may ask for."""
+    """Largest alignment in bytes of a request."""
     stride_align: int
-    """Bytes that rows of images in its buffers should begin at multiples of, as its devices need it."""
+    """Bytes: rows of images should begin at multiples of it, as the heap's devices require."""
     is_cached: bool
-    """The CPU maps its buffers cached."""
+    """CPU mappings are cached."""
     is_zeroed: bool
-    """Its buffers are zero when they are handed out."""
+    """Every buffer is zero when the service hands it out."""
     is_secure: bool
-    """The CPU can never map its buffers."""
+    """The CPU can never map the buffers."""
     gives_read_only: bool
-    """Its buffers can be had read-only."""
+    """The heap can give buffers with ``read_only``."""
     is_held_by_token: bool
-    """The kernel does not tell when its buffers are released: they belong to the process that
-    allocated them as long as it keeps the Buffer."""
+    """The kernel cannot report releases: the process that allocated a buffer is charged until it
+    closes the Buffer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one uid holds."""
+    """Bytes and buffers that one uid holds."""
 
     uid: int
     policy: str
@@ -105,11 +107,11 @@ class Usage:
     bytes: int
     """Bytes of its live buffers."""
     buffers: int
-    """How many live buffers it has."""
+    """The number of its live buffers."""
     reserved_bytes: int
     """Bytes of its reserved buffers that are not drawn."""
     peak_bytes: int
-    """Highest ``bytes`` since the service started."""
+    """The highest value of ``bytes`` since the service started."""
     quota_bytes: int | None
     """Limit of bytes and reserved bytes together; None if unlimited."""
     quota_buffers: int | None
@@ -118,7 +120,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What the service knows of a live buffer."""
+    """Description of a live buffer."""
 
     id: int
     bytes: int
@@ -126,30 +128,30 @@ class Description:
     heap_id: int
     backing: str | None
     label: str
-    """That of the request that it was allocated by."""
+    """The label of its request."""
     owner_uid: int
-    """That of the process that allocated it, wherever its descriptors are now."""
+    """The uid of the process that allocated it; ``owner_pid`` is the pid of that process."""
     owner_pid: int
     inode: int
-    """The key that /proc and other tools show for it."""
+    """The inode that /proc and other tools show for it."""
     age_ms: int
-    """Milliseconds since it was allocated."""
+    """Milliseconds since the allocation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one heap would do with a request."""
+    """Answer of one heap to a request."""
 
     heap_id: int | None
-    """None if no heap has the name."""
+    """Its id; None if no heap has the name."""
     heap: str
     verdict: str | None
     """"would serve", "unknown heap", "unavailable", "not permitted", "unsupported", "no room" or
-    "quota exceeded"; None if newer."""
+    "quota exceeded"; None if it is newer than this package."""
     reason: str
     """The verdict in words: the request, and the limit that it exceeds."""
     fits_bytes: int
-    """Largest bytes that it could give the caller now, for the count that was asked for."""
+    """Most bytes of each buffer that it could give the caller now, for the requested count."""
 
 
 VERDICTS = (
@@ -161,25 +163,25 @@ VERDICTS = (
     "no room",
     "quota exceeded",
 )
-"""By the numbers of the interface (Verdict.aidl)."""
+"""Words for the values of Verdict.aidl, in their order."""
 
 BACKINGS = ("memfd", "ashmem", "udmabuf", "dma-heap", "ion", "hugetlb")
-"""By the numbers of the interface (Backing.aidl)."""
+"""Words for the values of Backing.aidl, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What an allocation would do. Another caller may take the memory before the real call."""
+    """What an allocation would do now. Another client may take the memory before the allocation."""
 
     possible: bool
     heap: str | None
     """The heap that would serve it."""
     refusal: str | None
-    """What it would fail with: as Error.refusal."""
+    """The refusal that it would fail with, as Error.refusal; None if it is possible."""
     summary: str
-    """The whole answer as text."""
+    """The whole answer in words."""
     verdicts: tuple[Verdict, ...]
-    """Every heap that the request selects, in the order in which they are tried."""
+    """The answers of the selected heaps, in the order in which the service tries them."""
 
 
 for _record in (Options, PressureLevel, Heap, Usage, Description, Verdict, Explanation):
