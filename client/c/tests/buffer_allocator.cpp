@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The class of libdmabufheap, used as code for Android uses it. */
+/* Tests the class BufferAllocator of libdmabufheap as code for Android uses it. */
 #include <BufferAllocator/BufferAllocator.h>
 
 #include "check.h"

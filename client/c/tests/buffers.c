@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every function does what the header says, with one thread and one service. */
+/* Tests that every function behaves as the header says, with one thread and one service. */
 #include "check.h"
 
 #include <fcntl.h>
@@ -116,7 +116,7 @@ static void a_batch_is_held_described_and_mapped(anion_client *client)
     CHECK(description->backing == ANION_BACKING_MEMFD && description->age_ms < 3600 * 1000);
     anion_description_free(description);
 
-    /* What one mapping writes the other reads, also when the buffer object is gone. */
+    /* Data written through one mapping is read through another, also after the buffer is freed. */
     anion_mapping *writer, *reader;
     OK(anion_map(frames[0], ANION_READ_WRITE, &writer, &error), error);
     CHECK(anion_mapping_bytes(writer) == MIB);
@@ -167,7 +167,7 @@ static void reservations_are_drawn_from(anion_client *client)
     CHECK(held_of(client).reserved == 4 * MIB);
     anion_buffer *drawn = allocated(client, "system", 2 * MIB);
     CHECK(held_of(client).reserved == 2 * MIB);
-    /* What was freed before may still be on its way out of the books. */
+    /* The service may still charge buffers that were freed before. */
     EVENTUALLY(held_of(client).bytes == 2 * MIB);
     anion_reservation_free(reservation);
     EVENTUALLY(held_of(client).reserved == 0);
@@ -214,7 +214,7 @@ static void images_have_room_in_a_buffer(anion_client *client)
     anion_buffer_free(buffer);
     anion_layout_free(layout);
 
-    /* A camera's own format, and rows as the devices of the heap want them. */
+    /* IMPLEMENTATION_DEFINED selects a camera's format; rows have the alignment of the heap. */
     anion_heaps *heaps;
     OK(anion_list_heaps(client, &heaps, &error), error);
     uint32_t align = heaps->heaps[1]->stride_align;
@@ -237,7 +237,7 @@ int main(void)
     the_pressure_level_is_told(client);
     images_have_room_in_a_buffer(client);
 
-    /* Objects go in any order, and NULL is nothing. */
+    /* Objects may be freed in any order, and freeing NULL does nothing. */
     anion_buffer *last = allocated(client, "system", 1);
     anion_client_free(client);
     anion_buffer_free(last);

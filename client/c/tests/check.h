@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the tests of libanion share: each is a program that ends with 0 if all of it holds. */
+/* Shared by the tests of libanion. Each test is a program that exits with 0 if all checks pass. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -22,14 +22,14 @@
         } \
     } while (0)
 
-/* Ends the program unless the call returns `expected`; says the error. `error` is NULL again. */
+/* Ends the program with the error's text unless the call returns `expected` and stores no error. */
 #define RETURNS(call, expected, error) check_status(__FILE__, __LINE__, #call, (call), (expected), &(error))
 
-/* The same for a call that succeeds with 0. */
+/* Ends the program with the error's text unless the call returns 0. */
 #define OK(call, error) RETURNS(call, 0, error)
 
-/* Ends the program unless the call fails with this errno, the same in the error, and a text that has
- * `text` in it. */
+/* Ends the program unless the call fails with this errno, and stores an error with the same errno
+ * and a message that contains `text`. Frees the error and sets it to NULL. */
 #define FAILS(call, number, text, error) \
     do { \
         CHECK((call) == -(number)); \
@@ -53,7 +53,7 @@ static inline void check_status(const char *file, int line, const char *call, in
     CHECK(*error == NULL);
 }
 
-/* The client of the service that ANION_SOCKET names. */
+/* Returns a client of the service that ANION_SOCKET names. */
 static inline anion_client *connected(void)
 {
     anion_client *client;
@@ -62,7 +62,7 @@ static inline anion_client *connected(void)
     return client;
 }
 
-/* A buffer of the heap with this name. */
+/* Allocates a buffer of `bytes` bytes from the heap with this name. */
 static inline anion_buffer *allocated(anion_client *client, const char *heap, uint64_t bytes)
 {
     const char *heaps[] = {heap, NULL};
@@ -77,7 +77,7 @@ static inline anion_buffer *allocated(anion_client *client, const char *heap, ui
     return buffer;
 }
 
-/* What all uids hold, in bytes and in buffers, and what is reserved. */
+/* Sums over all uids: held bytes, held buffers, reserved bytes. */
 struct held {
     uint64_t bytes, buffers, reserved;
 };
@@ -99,7 +99,7 @@ static inline struct held held_of(anion_client *client)
     return held;
 }
 
-/* Waits until the condition holds, for minutes if need be. */
+/* Waits until the condition holds. Ends the program after at least three minutes. */
 #define EVENTUALLY(condition) \
     do { \
         for (int looks = 0; !(condition); looks++) { \
@@ -111,7 +111,7 @@ static inline struct held held_of(anion_client *client)
         } \
     } while (0)
 
-/* Has the harness kill the service, and start another one in its place. */
+/* Makes the harness kill the service and start another one, and waits for that. */
 static inline void restart_service(void)
 {
     char answer[8];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every C function of libdmabufheap, as programs call them; what is held is seen through libanion. */
+/* Tests every C function of libdmabufheap. libanion reports the buffers that are held. */
 #include <BufferAllocator/BufferAllocatorWrapper.h>
 
 #include "check.h"
@@ -19,7 +19,7 @@ static int never(int ion, int fd, void *data)
     abort();
 }
 
-/* Fills, synchronises and closes a buffer; all of it was zero. */
+/* Checks that a buffer is zero, fills it, synchronises it and closes it. */
 static void use(int fd, size_t len)
 {
     CHECK(fd >= 0 && fcntl(fd, F_GETFD) == FD_CLOEXEC);

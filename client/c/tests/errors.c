@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every way to fail has its errno and a text that says why, and nothing is held afterwards. */
+/* Tests that each failure has its errno and a reason in words, and leaves no buffer. */
 #include "check.h"
 
 #include <fcntl.h>
@@ -73,7 +73,8 @@ static void where_no_service_is(void)
     FAILS(anion_connect_with(&settings, &client, &error), EINVAL, "settings->struct_size is 1", error);
 }
 
-/* A call of anion_allocate, what it must fail with, and what must be in the text. */
+/* A request, and the errno, refusal and part of the message with which anion_allocate() must
+ * fail. */
 struct refusal {
     anion_request request;
     int number;
@@ -116,7 +117,7 @@ static void every_refusal_has_its_errno_and_the_services_words(anion_client *cli
         CHECK(anion_error_code(error) == status && buffer == NULL);
         anion_error_free(error);
     }
-    /* The text of the last two heaps that were tried has both. */
+    /* The message has the answers of both heaps. */
     anion_request request = {.struct_size = sizeof request, .bytes = 2048 * MIB, .heaps = both};
     anion_buffer *buffer;
     anion_error *error;
@@ -177,7 +178,7 @@ static void descriptors_that_are_no_buffers(anion_client *client)
     FAILS(anion_mapping_end(mapping, 4, &error), EINVAL, "access is 4", error);
     anion_mapping_free(mapping);
 
-    /* No room for another descriptor. */
+    /* The process has no free descriptor. */
     struct rlimit limit, none;
     CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
     none = limit;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A child of fork has a connection of its own, and takes nothing from its parent. */
+/* Tests that a child of fork connects by itself and does not affect its parent's objects. */
 #include "check.h"
 
 #include <sys/wait.h>
@@ -9,7 +9,7 @@ static void nothing(uint32_t level, void *data)
     (void)level, (void)data;
 }
 
-/* Runs `child` in a child, which must end with 0. */
+/* Runs the statement `child` in a child process, which must exit with 0. */
 #define IN_CHILD(child) \
     do { \
         pid_t pid = fork(); \
@@ -32,7 +32,7 @@ static void use_all_and_free_all(void)
 {
     anion_error *error;
     anion_description *description;
-    /* Before the first call, too. */
+    /* The generation is right before the child's first call, too. */
     CHECK(anion_client_generation(client) == 2);
     anion_buffer *own = allocated(client, "system", MIB);
     CHECK(anion_client_generation(client) == 2);
@@ -53,7 +53,7 @@ static void use_all_and_free_all(void)
     anion_mapping_free(mapping);
     anion_buffer_free(own);
 
-    /* A grandchild, too. */
+    /* A grandchild connects by itself, too. */
     IN_CHILD({
         CHECK(anion_client_generation(client) == 3);
         anion_buffer_free(allocated(client, "system", MIB));
@@ -78,7 +78,7 @@ int main(void)
         ((char *)anion_mapping_address(mapping))[0] = 'p';
         IN_CHILD(use_all_and_free_all());
         CHECK(((char *)anion_mapping_address(mapping))[0] == 'c');
-        /* All of the parent's is as it was. */
+        /* The parent's objects are unchanged. */
         RETURNS(anion_reservation_ready(reservation, &error), 2, error);
         CHECK(anion_client_generation(client) == 1);
         EVENTUALLY(held_of(client).buffers == 1);
@@ -90,7 +90,7 @@ int main(void)
         }
     }
 
-    /* Both at once: none gets the other's answer. */
+    /* Parent and child call at once: neither gets the other's answer. */
     pid_t pid = fork();
     CHECK(pid >= 0);
     for (int i = 0; i < 200; i++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every function of libion, as programs for old and new kernels call them. */
+/* Tests every function of libion as programs for old and for new kernels call it. */
 #include <ion/ion.h>
 
 #include "check.h"
@@ -10,7 +10,7 @@
 
 static anion_client *client;
 
-/* The mask of the heap with this name, found as programs find it. */
+/* Returns the mask of the heap with this name, found by the query functions; 0 if there is none. */
 static unsigned int mask_of(int ion, const char *name)
 {
     int count;
@@ -65,7 +65,7 @@ static void handles(int ion)
     CHECK(ion_share(ion, handle, &mapped) == -EINVAL);
     CHECK(bytes[4096] == 7 && munmap(bytes, 8192) == 0);
 
-    /* Another client of the same process has handles of its own. */
+    /* Another client of the same process has its own handles. */
     int second = ion_open();
     CHECK(second >= 0 && ion_import(second, shared, &other) == 0);
     CHECK(ion_free(ion, other) == -EINVAL && ion_share(second, other, &again) == 0);
@@ -101,7 +101,7 @@ int main(void)
     CHECK(ion_query_get_heaps(ion, 1, &heap) == 0 && strcmp(heap.name, "system") == 0);
     CHECK(heap.type == ANION_KIND_SYSTEM && ion_query_get_heaps(ion, -1, &heap) == -EINVAL);
 
-    /* A child of fork, and another service in the place of a killed one. */
+    /* A child of fork can call all functions; calls continue after the service restarts. */
     pid_t pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) {
@@ -117,7 +117,7 @@ int main(void)
     int fd;
     CHECK(ion_share(ion, kept, &fd) == 0 && close(fd) == 0);
     CHECK(ion_alloc_fd(ion, 4096, 0, ~0u, 0, &fd) == 0 && close(fd) == 0);
-    /* Exit without close gives everything back. */
+    /* The exit of the process releases a handle that was not freed. */
     CHECK(ion_alloc(ion, 4096, 0, ~0u, 0, &kept) == 0);
     anion_client_free(client);
     return close(other);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The service is killed and another one starts: calls go on, memory stays. */
+/* Tests that calls continue and memory stays valid after the service was killed and restarted. */
 #include "check.h"
 
 static void remember(uint32_t level, void *data)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One client serves many threads, also while the service is restarted under them. */
+/* Tests that many threads can use one client, also while the service restarts. */
 #include "check.h"
 
 #include <pthread.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* anion.hpp: every class and member, with the errors as values. */
+/* Tests every class and member of anion.hpp, and errors as values. */
 #include <anion.hpp>
 
 #include "check.h"
 
 namespace {
 
-/* The value, or the end of the program. */
+/* Returns the value of a result. Ends the program if it is an error. */
 template <class T>
 T need(anion::Result<T> result)
 {

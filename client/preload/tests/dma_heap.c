@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A program for dma-heaps. */
+/* A program that allocates from dma-heaps. */
 #include "nodes.h"
 
 #include <dirent.h>
@@ -37,7 +37,7 @@ static void check_allocation(int heap)
     CHECK(close(fd) == 0);
 }
 
-/* As the kernels answer: 5.10 and 6.12 alike. */
+/* Checks errors that Linux 5.10 and 6.12 both return. */
 static void check_errors(int heap)
 {
     struct dma_heap_allocation_data data = {.len = 0, .fd_flags = O_RDWR | O_CLOEXEC};
@@ -59,7 +59,7 @@ static void check_errors(int heap)
     FAILS(ioctl(heap, _IOWR('H', 1, struct dma_heap_allocation_data), &data), EINVAL);
     FAILS(ioctl(heap, DMA_HEAP_IOCTL_ALLOC, nowhere()), EFAULT);
     FAILS(ioctl(heap, DMA_HEAP_IOCTL_ALLOC, NULL), EFAULT);
-    /* The argument cannot be written, so nothing is given. */
+    /* The argument cannot be written, so the call allocates no buffer. */
     struct dma_heap_allocation_data *fixed =
         mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(fixed != MAP_FAILED);
@@ -70,7 +70,7 @@ static void check_errors(int heap)
     FAILS(ioctl(-1, DMA_HEAP_IOCTL_ALLOC, &data), EBADF);
     FAILS(ioctl(1 << 20, DMA_HEAP_IOCTL_ALLOC, &data), EBADF);
 
-    /* Only the number counts, and the structure may have another size. */
+    /* Only the last byte of the number selects the request, and the structure may be longer. */
     data = (struct dma_heap_allocation_data){.len = 4096, .fd_flags = O_RDWR};
     CHECK(ioctl(heap, _IOWR('I', 0, struct dma_heap_allocation_data), &data) == 0 && close((int)data.fd) == 0);
     char longer[32] = {0};
@@ -118,7 +118,7 @@ static void check_ways_to_open(void)
     int fd = allocate(fileno(stream), 4096, O_RDWR);
     CHECK(fd >= 0 && close(fd) == 0 && fclose(stream) == 0);
 
-    /* The lowest number that is free, as of any descriptor. */
+    /* The descriptor has the lowest free number, like any other. */
     int low = dup(0);
     CHECK(low >= 0 && close(low) == 0);
     fd = open(HEAP, O_RDONLY);
@@ -149,12 +149,12 @@ static void check_status(void)
     CHECK(access(HEAP, R_OK | W_OK) == 0 && access("/dev/dma_heap", R_OK | X_OK) == 0);
     CHECK(faccessat(AT_FDCWD, HEAP, R_OK, AT_EACCESS) == 0);
     FAILS(stat("/dev/dma_heap/absent", &status), ENOENT);
-    /* Others are what they are. */
+    /* Other nodes are unchanged. */
     CHECK(stat("/dev/null", &status) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == makedev(1, 3));
     FAILS(stat("/dev/absent", &status), ENOENT);
 }
 
-/* Counts the heaps, and checks that those are there that this program uses. */
+/* Returns the number of entries; checks that "system" and "." are among them. */
 static int check_list(DIR *directory)
 {
     int lines = 0;
@@ -266,7 +266,7 @@ static void *be_cancelled_after_ioctl(void *heap)
     return NULL;
 }
 
-/* Opening is where a thread may be cancelled, a request is not. */
+/* Checks that open(2) is a cancellation point, and that a request is none. */
 static void check_cancellation(int heap)
 {
     pthread_t threads[2];

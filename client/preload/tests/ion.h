@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The requests of /dev/ion: Debian's kernel headers have them no more. */
+/* The requests of /dev/ion, which Debian's kernel headers no longer contain. */
 #ifndef ION_REQUESTS_H
 #define ION_REQUESTS_H
 
@@ -9,7 +9,7 @@
 
 #define ION_FLAG_CACHED 1
 
-/* Linux 4.12 to 5.10. */
+/* The interface of Linux 4.12 to 5.10, whose allocations are descriptors. */
 struct ion_allocation {
     __u64 len;
     __u32 heap_id_mask, flags, fd, unused;
@@ -30,7 +30,7 @@ struct ion_query {
 #define ION_QUERY _IOWR('I', 8, struct ion_query)
 #define ION_ABI_VERSION _IOR('I', 9, __u32)
 
-/* Before. */
+/* The interface of Linux before 4.12, whose allocations are handles. */
 struct ion_legacy_allocation {
     size_t len, align;
     unsigned int heap_id_mask, flags;

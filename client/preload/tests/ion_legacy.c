@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A program for ION as it was before Linux 4.12: allocations are handles of the open device. */
+/* A program for ION before Linux 4.12, whose allocations are handles of the open device. */
 #include "ion.h"
 #include "nodes.h"
 
@@ -41,7 +41,7 @@ static void check_handles(int ion)
     check_mark(mapped, 5);
     CHECK(close(mapped) == 0);
 
-    /* The same buffer has the same handle, with one more reference. */
+    /* An import of the same buffer returns the same handle and adds a reference. */
     CHECK(import(ion, fd) == handle);
     CHECK(release(ion, handle) == 0);
     mapped = share_by(ion, ION_SHARE, handle);
@@ -50,7 +50,7 @@ static void check_handles(int ion)
     FAILS(release(ion, handle), EINVAL);
     FAILS(share_by(ion, ION_SHARE, handle), EINVAL);
 
-    /* The descriptor keeps the buffer, and another open device imports it. */
+    /* The descriptor keeps the buffer, which another open device can import. */
     check_mark(fd, 5);
     int second = open(ION, O_RDONLY | O_CLOEXEC);
     CHECK(second >= 0);
@@ -64,7 +64,7 @@ static void check_handles(int ion)
     check_mark(fd, 5);
     CHECK(close(fd) == 0);
 
-    /* A duplicate is the same open device. */
+    /* A duplicate refers to the same open device. */
     int copy = dup(second);
     CHECK(copy >= 0 && close(second) == 0 && release(copy, handle) == 0);
     FAILS(release(copy, handle), EINVAL);
@@ -96,7 +96,7 @@ static void check_errors(int ion)
     FAILS(ioctl(ion, ION_CUSTOM, &custom), ENOTTY);
 }
 
-/* Counts this process's descriptors. */
+/* Returns how many of the descriptors 0 to 1023 are open. */
 static int descriptors(void)
 {
     int count = 0;
@@ -105,7 +105,7 @@ static int descriptors(void)
     return count;
 }
 
-/* The handles of an open device are freed with it. */
+/* Checks that closing an open device frees its handles. */
 static void check_close(void)
 {
     int before = descriptors();

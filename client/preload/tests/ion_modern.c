@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A program for ION as Linux 4.12 to 5.10 have it: allocations are descriptors. */
+/* A program for ION of Linux 4.12 to 5.10, whose allocations are descriptors. */
 #include "ion.h"
 #include "nodes.h"
 
@@ -8,7 +8,7 @@
 
 #define ION "/dev/ion"
 
-/* The ids that the test gives its heaps. */
+/* Heap ids in the configuration of the test. */
 #define SYSTEM 25
 #define CAMERA 20
 
@@ -30,12 +30,12 @@ static void check_allocation(int ion)
         check_buffer(fd, MIB, 1);
         CHECK(close(fd) == 0);
     }
-    /* Flags of which ION knows nothing are no error. */
+    /* ION accepts unknown flags. */
     fd = allocate(ion, 4096, 1u << SYSTEM, UINT32_MAX);
     CHECK(fd >= 0 && close(fd) == 0);
 }
 
-/* As Linux 5.10 answers. */
+/* Checks the errors of Linux 5.10. */
 static void check_errors(int ion)
 {
     FAILS(allocate(ion, 0, UINT32_MAX, 0), EINVAL);
@@ -52,7 +52,7 @@ static void check_errors(int ion)
     __u32 version;
     FAILS(ioctl(ion, ION_CUSTOM, &custom), ENOTTY);
     FAILS(ioctl(ion, ION_ABI_VERSION, &version), ENOTTY);
-    /* By which libion tells this interface from the older one. */
+    /* libion distinguishes this interface from the older one by this error. */
     FAILS(ioctl(ion, ION_FREE, &handle), ENOTTY);
     char longer[64] = {0};
     FAILS(ioctl(ion, _IOWR('I', 10, longer), longer), EINVAL);

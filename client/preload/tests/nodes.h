@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the programs here share. They know nothing of Anion: each is one that could have been written for a machine
- * that has the nodes, and ends with 0 if all of it holds. */
+/* Shared by the test programs in this folder. They do not use Anion's interfaces: each is written
+ * for a machine that has the device nodes, and exits with 0 if all checks pass. */
 #ifndef NODES_H
 #define NODES_H
 
@@ -38,7 +38,7 @@
         CHECK(errno == (number)); \
     } while (0)
 
-/* Ends the program unless a child of it ends with 0. */
+/* Ends the program unless the child process exits with 0. */
 static inline void check_child(pid_t child)
 {
     int status;
@@ -46,14 +46,15 @@ static inline void check_child(pid_t child)
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-/* An address that is nowhere: to the compiler it is one like others. */
+/* Returns an address that is not mapped. The compiler does not know its value. */
 static inline void *nowhere(void)
 {
     static volatile uintptr_t place = 1;
     return (void *)place;
 }
 
-/* Checks that a buffer has so many bytes, all zero, that can be written; leaves `mark` in the first. */
+/* Checks that a buffer has `bytes` bytes, is zero and can be written; sets its first byte to
+ * `mark`. */
 static inline void check_buffer(int fd, uint64_t bytes, unsigned char mark)
 {
     CHECK(lseek(fd, 0, SEEK_END) == (off_t)bytes);
@@ -74,13 +75,14 @@ static inline void check_mark(int fd, unsigned char mark)
     CHECK(munmap(memory, 4096) == 0);
 }
 
-/* Checks that an inherited descriptor is still what it was: `argv` is that of a program that executed itself. */
+/* Returns whether live_again() executed this program: its argument is an inherited descriptor. */
 static inline bool is_second_life(int argc)
 {
     return argc == 2;
 }
 
-/* Executes this program again, with a descriptor's number as its argument. */
+/* Executes this program in a child, with a descriptor's number as its argument. The child must exit
+ * with 0. */
 static inline void live_again(char **argv, int fd)
 {
     char number[16];

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * What C and C++ make of the mapper's header: sizes and offsets, and calls with structs by value.
- * Arguments: the library, a width, and the numbers of a handle whose descriptors are 3 and 4.
+ * Checks sizes and offsets of the mapper's header in C++, and calls that pass structures by value.
+ * Arguments: path of the library, width of the image, and the numbers of a handle, whose
+ * descriptors are 3 and 4.
  */
 #include <anion-mapper.h>
 
@@ -79,14 +80,14 @@ int main(int argc, char **argv) {
     CHECK(v5.getTransportSize(buffer, &fds, &ints) == AIMAPPER_ERROR_NONE);
     CHECK(fds == 2 && ints == static_cast<uint32_t>(argc - 3));
 
-    /* A struct of sixteen bytes in the middle of the arguments, and what follows it. */
+    /* Passes a structure of 16 bytes by value, with arguments after it. */
     int ends[2];
     CHECK(pipe(ends) == 0);
     void *data = nullptr;
     const int32_t right = static_cast<int32_t>(width);
     CHECK(v5.lock(buffer, 0x33, ARect{0, 0, right + 1, 1}, ends[1], &data) == AIMAPPER_ERROR_BAD_VALUE);
     char byte;
-    CHECK(read(ends[0], &byte, 1) == 0); /* The fence was closed. */
+    CHECK(read(ends[0], &byte, 1) == 0); /* The library closed the fence. */
     CHECK(v5.lock(buffer, 0x33, ARect{1, 2, 0, 3}, -1, &data) == AIMAPPER_ERROR_BAD_VALUE);
     CHECK(v5.lock(buffer, 0x33, ARect{0, 3, right, 2}, -1, &data) == AIMAPPER_ERROR_BAD_VALUE);
     CHECK(v5.lock(buffer, 0x33, ARect{0, 0, right, 1}, -1, &data) == AIMAPPER_ERROR_NONE);
@@ -96,7 +97,7 @@ int main(int argc, char **argv) {
     int fence = 7;
     CHECK(v5.unlock(buffer, &fence) == AIMAPPER_ERROR_NONE && fence == -1);
 
-    /* A pointer and a number of 64 bits by value. */
+    /* Passes a structure of a pointer and a 64-bit number by value. */
     unsigned char value[512];
     const int32_t length = v5.getMetadata(buffer, AIMapper_MetadataType{STANDARD, WIDTH}, value, sizeof value);
     CHECK(length == 8 + 53 + 8 + 8);

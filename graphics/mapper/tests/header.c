@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** The mapper's header is C, too. */
+/** Checks that the mapper's header compiles as C. */
 #include <anion-mapper.h>
 
 _Static_assert(offsetof(AIMapper, v5) == sizeof(void *), "AIMapper.v5");
