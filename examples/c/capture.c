@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A camera fills buffers of Anion, and a graphics device gets each of them, without a copy.
+ * A camera fills buffers of Anion, and a graphics device imports each of them, without a copy.
  *
- * The camera is vivid, the kernel's virtual one, whose frames are known: each byte is compared. The
- * program asks for dma-bufs, gives the camera their descriptors (V4L2_MEMORY_DMABUF), and hands each
- * frame to the device by PRIME, which gives a descriptor of the same memory back. What the service
- * charges this user is compared before, during and after: also while nothing but a device holds a
- * buffer. docs/devices.md says how to run it; examples/v4l2_capture.rs is the same in Rust.
+ * The camera is vivid, the kernel's virtual camera, whose frames are known: the program compares
+ * every byte. It allocates dma-bufs, queues their descriptors at the camera (V4L2_MEMORY_DMABUF),
+ * and passes each frame to the graphics device by PRIME, which returns a descriptor of the same
+ * memory. It checks the bytes that the service charges to this user before, during and after the
+ * run, also while only a device holds a buffer. docs/devices.md describes how to run it;
+ * examples/v4l2_capture.rs is the same program in Rust.
  *
  * cc capture.c $(pkg-config --cflags --libs anion libdrm) -o capture
  */
@@ -30,20 +31,20 @@
 #include <unistd.h>
 #include <xf86drm.h>
 
-/* One is filled, one is looked at, two are for the time between. */
+/* The camera fills one buffer, the program checks another, and two are in between. */
 #define BUFFERS 4
 #define BYTES_PER_PIXEL 4
 #define FRAMES_PER_SECOND 30
 #define BARS 8
-/* What a buffer has in every byte before the camera fills it; no colour has it. */
+/* Every byte of a buffer before the camera fills it. No colour contains this value. */
 #define BLANK 0x5a
-/* Seconds until a frame must have come, and a release must have been noticed. */
+/* Most seconds that the program waits for a frame, and for the service to detect a release. */
 #define PATIENCE 60
 
-/* The names that the driver gives to its controls and their values. */
+/* The driver's names of the controls that the program sets, and of their values. */
 static const char *const CONTROLS[][2] = {{"Test Pattern", "100% Colorbar"}, {"OSD Text Mode", "None"}};
 
-/* Blue, green, red, unused: the bars from left to right. */
+/* The bars from left to right: blue, green, red, unused. */
 static const unsigned char COLOURS[BARS][BYTES_PER_PIXEL] = {
     {255, 255, 255, 0}, {0, 255, 255, 0}, {255, 255, 0, 0}, {0, 255, 0, 0},
     {255, 0, 255, 0},   {0, 0, 255, 0},   {255, 0, 0, 0},   {0, 0, 0, 0},
@@ -66,7 +67,7 @@ struct options {
     unsigned long frames, width, height;
 };
 
-/* A camera that streams, and the frame that it gives. */
+/* An open camera, with the bytes of a row and of a frame. */
 struct camera {
     int fd;
     size_t stride, bytes;
@@ -74,6 +75,7 @@ struct camera {
 
 static anion_client *client;
 
+/* Prints a message and ends the program. */
 __attribute__((format(printf, 1, 2))) static _Noreturn void fail(const char *format, ...)
 {
     va_list arguments;
@@ -85,13 +87,13 @@ __attribute__((format(printf, 1, 2))) static _Noreturn void fail(const char *for
     exit(EXIT_FAILURE);
 }
 
-/* Ends the program if a call of libanion failed, whose last argument is `&error`. */
+/* Ends the program with the error's message if `call` fails. Its last argument must be `&error`. */
 #define EXPECT(call, what) \
     do { \
         if ((call) < 0) fail("%s: %s", what, anion_error_message(error)); \
     } while (0)
 
-/* Makes a request of a device, again if a signal came. */
+/* Calls ioctl(2), and repeats the call if a signal interrupts it. */
 static int request(int fd, unsigned long number, void *argument)
 {
     int result;
@@ -100,11 +102,13 @@ static int request(int fd, unsigned long number, void *argument)
     return result;
 }
 
+/* Does the same, and ends the program if the call fails. */
 static void demand(int fd, unsigned long number, void *argument, const char *what)
 {
     if (request(fd, number, argument) < 0) fail("%s: %s", what, strerror(errno));
 }
 
+/* Returns the number of an option, at least 1. Ends the program for any other text. */
 static unsigned long number_of(const char *text, const char *name)
 {
     char *end;
@@ -147,7 +151,7 @@ static struct options read_options(int count, char **words)
     return options;
 }
 
-/* Returns the bytes that this user is charged with. */
+/* Returns the bytes that the service charges to this user. */
 static uint64_t charged(void)
 {
     anion_usage *usage;
@@ -160,7 +164,8 @@ static uint64_t charged(void)
     return bytes;
 }
 
-/* Waits until this user is charged with `bytes` bytes; fewer at any moment are an error. */
+/* Waits until the service charges `bytes` bytes to this user. Ends the program if it charges fewer
+ * bytes at any moment, or more after PATIENCE seconds. */
 static void settle(const char *when, uint64_t bytes)
 {
     time_t deadline = time(NULL) + PATIENCE;
@@ -173,14 +178,14 @@ static void settle(const char *when, uint64_t bytes)
     }
 }
 
-/* The same, and says so. */
+/* Does the same, and prints the usage. */
 static void await_usage(const char *when, uint64_t bytes)
 {
     settle(when, bytes);
     printf("usage %s: %" PRIu64 " bytes\n", when, bytes);
 }
 
-/* Allocates buffers that devices take. */
+/* Allocates `count` dma-bufs of `bytes` bytes, which devices can import. */
 static void allocate(const struct options *options, uint64_t bytes, uint32_t count, anion_buffer **buffers)
 {
     const char *heaps[] = {options->heap, NULL};
@@ -198,8 +203,8 @@ static void allocate(const struct options *options, uint64_t bytes, uint32_t cou
              anion_error_message(error));
 }
 
-/* The same, and the service has looked at this user's buffers twice since: it has noticed that other
- * ones were released. */
+/* Does the same after the service has detected the release of two other buffers: it has then
+ * checked all buffers of this user. */
 static void await_usage_after_looks(const char *when, const struct options *options, uint64_t bytes,
                                     uint64_t each)
 {
@@ -212,7 +217,7 @@ static void await_usage_after_looks(const char *when, const struct options *opti
     await_usage(when, bytes);
 }
 
-/* Returns how many buffers the heaps have handed out whose memory a client had before. */
+/* Returns how many buffers the heaps have handed out from pooled memory. */
 static uint64_t recycled(void)
 {
     anion_heaps *heaps;
@@ -225,7 +230,7 @@ static uint64_t recycled(void)
     return count;
 }
 
-/* Sets a control to the value of this name. */
+/* Sets the control `name` to the menu item `value`. Ends the program if the camera has none. */
 static void set_control(int fd, const char *name, const char *value)
 {
     struct v4l2_queryctrl query = {.id = V4L2_CTRL_FLAG_NEXT_CTRL};
@@ -243,7 +248,7 @@ static void set_control(int fd, const char *name, const char *value)
     fail("the camera has no value '%s' of a control '%s': frames cannot be checked", value, name);
 }
 
-/* Opens the camera and has it give the known pattern. */
+/* Opens the camera, and sets the test pattern, the format, the rate and the number of buffers. */
 static struct camera open_camera(const struct options *options)
 {
     struct camera camera = {.fd = open(options->device, O_RDWR | O_CLOEXEC | O_NONBLOCK)};
@@ -281,7 +286,7 @@ static struct camera open_camera(const struct options *options)
     return camera;
 }
 
-/* Gives the camera a buffer to fill. */
+/* Queues a buffer for the camera to fill. */
 static void queue(const struct camera *camera, uint32_t index, int fd)
 {
     struct v4l2_buffer buffer = {
@@ -293,7 +298,7 @@ static void queue(const struct camera *camera, uint32_t index, int fd)
     demand(camera->fd, VIDIOC_QBUF, &buffer, "the camera does not take a buffer");
 }
 
-/* Waits for a frame. */
+/* Waits for a filled buffer and returns it. */
 static struct v4l2_buffer dequeue(const struct camera *camera)
 {
     struct v4l2_buffer buffer = {.type = V4L2_BUF_TYPE_VIDEO_CAPTURE, .memory = V4L2_MEMORY_DMABUF};
@@ -309,7 +314,7 @@ static struct v4l2_buffer dequeue(const struct camera *camera)
     return buffer;
 }
 
-/* Compares all of a frame with the pattern. */
+/* Compares every byte of a frame with the pattern. */
 static void verify(const struct camera *camera, const struct options *options, const unsigned char *frame,
                    uint32_t sequence)
 {
@@ -328,7 +333,7 @@ static void verify(const struct camera *camera, const struct options *options, c
     free(row);
 }
 
-/* Maps a descriptor of a buffer as any program would that got it. */
+/* Maps a buffer by its descriptor, as a program that received it does, and verifies the frame. */
 static void verify_behind(int fd, const struct camera *camera, const struct options *options,
                           uint32_t sequence)
 {
@@ -341,7 +346,7 @@ static void verify_behind(int fd, const struct camera *camera, const struct opti
     anion_mapping_free(mapping);
 }
 
-/* Gives the card a buffer and returns its handle there. */
+/* Imports a buffer into the card, and returns the card's handle of it. */
 static uint32_t import(int card, int fd)
 {
     uint32_t handle;
@@ -349,12 +354,14 @@ static uint32_t import(int card, int fd)
     return handle;
 }
 
+/* Closes a handle of the card. */
 static void release(int card, uint32_t handle)
 {
     if (drmCloseBufferHandle(card, handle)) fail("the card does not give a buffer back: %s", strerror(errno));
 }
 
-/* Hands a frame to the card, and looks at it through what the card gives back: the same buffer. */
+/* Imports a frame into the card, exports it again, and verifies the exported descriptor: it must be
+ * the same buffer, with the frame. */
 static void show(int card, const anion_buffer *buffer, const struct camera *camera,
                  const struct options *options, uint32_t sequence)
 {
@@ -373,7 +380,7 @@ static void show(int card, const anion_buffer *buffer, const struct camera *came
     release(card, handle);
 }
 
-/* Sets every byte of a buffer to what no frame has, so that a frame that is not written is found. */
+/* Sets every byte of a buffer to BLANK, so that verify() detects a frame that was not written. */
 static void blank(const anion_mapping *mapping)
 {
     anion_error *error;
@@ -382,7 +389,7 @@ static void blank(const anion_mapping *mapping)
     EXPECT(anion_mapping_end(mapping, ANION_CPU_WRITE, &error), "cannot write to a buffer");
 }
 
-/* Streams frames through the buffers; they are all the camera's when it returns. */
+/* Streams frames through the buffers. When it returns, all buffers are queued at the camera. */
 static void stream(const struct camera *camera, int card, const struct options *options,
                    anion_buffer **buffers, anion_mapping **mappings)
 {
@@ -396,7 +403,8 @@ static void stream(const struct camera *camera, int card, const struct options *
     for (unsigned long frame = 1; frame <= options->frames; frame++) {
         struct v4l2_buffer filled = dequeue(camera);
         if (frame == 1) first = filled.sequence;
-        /* vivid counts by its clock, and may give two frames one number on a busy machine. */
+        /* vivid derives the number from its clock: on a busy machine, two frames may have the
+         * same. */
         else if (filled.sequence < last) fail("frame %u came after frame %u", filled.sequence, last);
         last = filled.sequence;
         unsigned long passed = last - first + 1ul;
@@ -439,7 +447,7 @@ int main(int count, char **words)
         EXPECT(anion_map(buffers[i], ANION_READ_WRITE, &mappings[i], &error), "cannot map a buffer");
     stream(&camera, card, &options, buffers, mappings);
 
-    /* The card keeps the first one for the end. */
+    /* The card holds the first buffer until the end. */
     if (card >= 0) kept = import(card, anion_buffer_fd(buffers[0]));
     for (int i = 0; i < BUFFERS; i++) {
         anion_mapping_free(mappings[i]);

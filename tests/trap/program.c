@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A program that knows dma-heaps and nothing of Anion, and makes its calls without the C library
- * where it says so. Its first argument says what it does; it ends with 0 if all answers were as on
- * a machine with the device.
+ * A program that uses dma-heaps and does not use Anion's interfaces. Some of its functions make
+ * system calls without the C library. Its first argument selects a function. It exits with 0 if all
+ * results are those of a machine with the device.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -59,7 +59,7 @@ static void raw(void)
 	CHECK(close(buffer) == 0 && close(heap) == 0);
 }
 
-/* Every way to name a node, and what each call shows of it. */
+/* Names the node in every way, and checks the result of each call about it. */
 static void look(void)
 {
 	struct stat status;
@@ -109,7 +109,7 @@ static void look(void)
 	CHECK(open("/dev/null", O_RDWR) >= 0);
 }
 
-/* The directory has a line for each heap, twice, in pieces as small as the kernel allows, too. */
+/* Reads the directory of heaps twice, then in the smallest pieces that the kernel permits. */
 static void list(void)
 {
 	DIR *directory = opendir("/dev/dma_heap");
@@ -174,7 +174,7 @@ static void on_alarm(int signal)
 	(void)signal;
 }
 
-/* Signals arrive while allocations are answered; no descriptor is left over. */
+/* Allocates while signals arrive, and checks that no descriptor leaks. */
 static void interrupted(void)
 {
 	struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
@@ -191,7 +191,7 @@ static void interrupted(void)
 	CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
 }
 
-/* A child by fork, one by fork and exec, one that outlives its parent. */
+/* Allocates in a child of fork, and in a child that executes this program. */
 static void children(char *self)
 {
 	int heap = open(HEAP, O_RDWR), status;
@@ -210,7 +210,8 @@ static void children(char *self)
 	}
 }
 
-/* Ends with 7; its child allocates after that, when its standard input ends, and says so. */
+/* Exits with 7. Its child allocates after that, once its standard input ends, and prints
+ * "allocated". */
 static void orphan(void)
 {
 	char byte;
@@ -226,7 +227,7 @@ static void orphan(void)
 	puts("allocated");
 }
 
-/* Names a signal that it is sent, and ends with 3. */
+/* Waits for a signal, prints its name and exits with 3. */
 static void wait_for_signal(void)
 {
 	sigset_t set;
@@ -241,7 +242,7 @@ static void wait_for_signal(void)
 	exit(3);
 }
 
-/* Holds a buffer until it is killed. */
+/* Holds a buffer until the process is killed. */
 static void hold(void)
 {
 	int heap = open(HEAP, O_RDWR);
@@ -268,7 +269,8 @@ static int compare(const void *one, const void *other)
 	return (a > b) - (a < b);
 }
 
-/* Prints microseconds, p50 and p99, of an allocation, of open and of fstat of another file. */
+/* Prints the 50th and 99th percentile in microseconds of an allocation, and of open and fstat of
+ * another file. */
 static void measure(void)
 {
 	enum { TIMES = 5000 };

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * One allocation by a binder stack that shares nothing with the service's: libgbinder. The parcels are written and read
- * field by field, as AllocationRequest.aidl and Allocation.aidl have them.
+ * Allocates a buffer through libgbinder, a binder stack that shares no code with the service's. It
+ * writes and reads the parcels field by field, in the order of AllocationRequest.aidl and
+ * Allocation.aidl.
  *
- * allocate DEVICE SERVICE HEAP BYTES: allocates one buffer of HEAP, maps it, looks for zeroes, writes and reads it back.
+ * allocate DEVICE SERVICE HEAP BYTES: allocates one buffer of HEAP, maps it, checks that it is
+ * zero, writes it and reads it back.
  */
 #include <gbinder.h>
 #include <stdio.h>
@@ -13,7 +15,7 @@
 #include <unistd.h>
 
 #define INTERFACE "vendor.anion.allocator.IHeapAllocator"
-/* Its second method. */
+/* The second method of the interface. */
 #define ALLOCATE (GBINDER_FIRST_CALL_TRANSACTION + 1)
 
 static void fail(const char *what)
@@ -26,13 +28,13 @@ static void append_request(GBinderWriter *out, const char *heap, gint64 bytes)
 {
     gsize start;
 
-    gbinder_writer_append_int32(out, 1); /* it is not null */
+    gbinder_writer_append_int32(out, 1); /* the request is not null */
     start = gbinder_writer_bytes_written(out);
-    gbinder_writer_append_int32(out, 0); /* its size, filled in below */
+    gbinder_writer_append_int32(out, 0); /* size of the parcelable, which is set below */
     gbinder_writer_append_int64(out, bytes);
     gbinder_writer_append_int32(out, 1); /* count */
     gbinder_writer_append_int32(out, 0); /* heapIdMask */
-    gbinder_writer_append_int32(out, 1); /* heapNames */
+    gbinder_writer_append_int32(out, 1); /* one element in heapNames */
     gbinder_writer_append_string16(out, heap);
     gbinder_writer_append_int32(out, 0); /* flags */
     gbinder_writer_append_int64(out, 0); /* alignment */
@@ -60,12 +62,12 @@ static gint64 read_int64(GBinderReader *in, const char *what)
     return value;
 }
 
-/* Tells why the service refused, which its reply says after the kind of refusal. */
+/* Ends the program with the message that follows the kind of refusal in the reply. */
 static void fail_as_told(GBinderReader *in, gint32 kind)
 {
     char *message = gbinder_reader_read_string16(in);
 
-    fprintf(stderr, "allocate: refused (%d): %s\n", (int)kind, message ? message : "without a word");
+    fprintf(stderr, "allocate: refused (%d): %s\n", (int)kind, message ? message : "no message");
     exit(1);
 }
 
@@ -74,7 +76,7 @@ static void check_memory(int fd, gint64 bytes)
     unsigned char *memory;
 
     if (bytes <= 0 || bytes > G_MAXINT32)
-        fail("a size that nobody asked for");
+        fail("the buffer has an unexpected size");
     memory = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (memory == MAP_FAILED)
         fail("the descriptor does not map");
