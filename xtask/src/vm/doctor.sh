@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-# Checks that `anionctl doctor` finds the devices of this kernel, and predicts which heaps the
-# service can serve.
+# init.sh sources this file: checks that `anionctl doctor` finds the devices of this kernel, and
+# predicts which heaps the service can serve.
 
 # unavailable FILE: prints the names of the heaps that a table lists as unavailable.
 unavailable() {
     sed -n 's/^ *[0-9][0-9]*  *\([^ ]*\) .* unavailable:.*/\1/p' "$1"
 }
 
-# As the service's user, while the service runs: it reports at least one unavailable heap, for which
-# no kernel has a device.
+# Runs the doctor as the service's user, while the service runs. It exits with 4, since at least one
+# heap is unavailable: no kernel has its device.
 examine() {
     rc=0
     run_as anion anionctl doctor --all --binder --config "$HEAPS" >/tmp/doctor || rc=$?

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Steps of init.sh: devices that are missing, not permitted, or disappear.
+# init.sh sources this file: steps with devices that are missing, not permitted, or disappear.
 
-# serve_fallback: serves every heap from the first device that works.
+# Starts a service whose heaps use the first device that works.
 serve_fallback() {
     mkdir -p "${FALLBACK_SOCKET%/*}" && chown anion:anion "${FALLBACK_SOCKET%/*}" || return
     as anion aniond --config /etc/anion/fallback.dts --socket "$FALLBACK_SOCKET" --socket-mode 0666 \
@@ -10,8 +10,8 @@ serve_fallback() {
     eventually 180 run_as alice anionctl list --socket "$FALLBACK_SOCKET"
 }
 
-# Reads lines `HEAP BACKING`: the heap gives such a buffer, or, if the backing is `none`, the reason
-# why it gives none.
+# Reads lines `HEAP BACKING`, and checks that the heap gives a buffer with this backing; if the
+# backing is `none`, that the allocation fails with an error that names the heap.
 check_backings() {
     run_as alice anionctl list --socket "$FALLBACK_SOCKET" || return
     while read -r heap backing; do
@@ -28,7 +28,7 @@ check_backings() {
     done
 }
 
-# The log and the answers to clients name the skipped sources.
+# check_reasons REASON…: checks that the log and the dump contain the reasons for skipped sources.
 check_reasons() {
     run_as alice anionctl dump --socket "$FALLBACK_SOCKET" >/tmp/reasons || return
     for reason; do
@@ -39,8 +39,8 @@ check_reasons() {
     done
 }
 
-# The log names a device that exists and gives no memory. The heap keeps it, since other processes
-# may release memory.
+# Checks that the log names a device that exists and gives no memory. The heap keeps the device,
+# since other processes may release memory.
 check_dry() {
     grep -q "^contiguous none" /etc/guest/backings && ls /dev/dma_heap | grep -qv "^system" || return 0
     grep "heap contiguous: .* had no free memory" "$LOGS/aniond-fallback"
@@ -50,8 +50,8 @@ fall_back() {
     serve_fallback && check_backings </etc/guest/backings && check_dry && stop_daemon
 }
 
-# As root, the service raises udmabuf's limits for its heaps: it gives buffers beyond the module's
-# own 64 MiB.
+# Checks that a service of root raises udmabuf's limits: it gives buffers above the module's default
+# of 64 MiB.
 raise_limits() {
     parameters=/sys/module/udmabuf/parameters
     socket=/run/raised.sock
@@ -74,13 +74,13 @@ expected_late() {
     sed 's/^anyhow .*/anyhow memfd/' "$1"
 }
 
-# The running service uses devices that become accessible, or appear.
+# Checks that the running service uses devices that became accessible.
 served_late() {
     expected_late /etc/guest/backings >/tmp/late
     eventually 180 check_backings </tmp/late && grep "now uses" "$LOGS/aniond-fallback"
 }
 
-# The nodes exist, first without permission for the service's uid, then with it.
+# Starts the service while it may not open the nodes, then permits it.
 close_devices() {
     (cd /dev && chmod 0600 $(grep -v binder /etc/guest/devices)) || return
     : >"$LOGS/aniond-fallback"
@@ -104,8 +104,8 @@ fallback_usage_is() {
     esac
 }
 
-# The nodes disappear while buffers are live: the buffers stay, the service makes more, and detects
-# the releases. The next service starts without the devices.
+# Removes the nodes while buffers are live: the service still makes buffers, and detects releases.
+# Then starts a service without the devices.
 lose_devices() {
     serve_fallback || return
     as alice anionctl alloc --heap whatever --size 8M --hold 1h --socket "$FALLBACK_SOCKET" >>"$LOGS/holder" 2>&1 &

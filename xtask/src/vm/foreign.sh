@@ -8,8 +8,8 @@ foreign() {
     run_as alice /foreign/lib/ld-linux-x86-64.so.2 --library-path /foreign/lib "/foreign/bin/$program" "$@"
 }
 
-# The client lists the service, pings it, and gets a memfd and a dma-buf, which can be mapped, are
-# zero and keep written data. After the client has ended, no client holds a buffer.
+# Lists the service and pings it with libgbinder's programs, and allocates a memfd and a dma-buf,
+# which allocate.c maps and checks. Then waits until no client holds a buffer.
 ask_as_foreigner() {
     foreign binder-list -d /dev/binder >/tmp/foreign-list || return
     cat /tmp/foreign-list

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# The guest's first and only script: it runs the steps that guest.rs expects on this kernel, reports
-# the result of each, and stops the machine.
+# The guest's init: runs the steps that guest.rs expects on this kernel, reports the result of each,
+# and stops the machine.
 
 SERVICE=vendor.anion.allocator.IHeapAllocator/default
 HEAPS=/etc/anion/heaps.dts
@@ -11,7 +11,7 @@ FALLBACK_SOCKET=/run/anion/fallback.sock
 GROUP=/sys/fs/cgroup/anion
 GROUP_SOCKET=/run/anion/group.sock
 LOGS=/tmp/logs
-# MiB.
+# MiB of swap space.
 SWAP=256
 verdict=passed
 
@@ -26,7 +26,7 @@ mkdir -p /dev/shm "$LOGS"
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 # Kernel messages would appear in the middle of the programs' lines; panics still appear.
 dmesg -n 1
-# The serial console has no size, so tables would be fitted into zero columns.
+# The serial console reports no size; tables would have zero columns.
 stty cols 120
 # Programs start with the limits that a service manager sets: a low limit that they may raise.
 ulimit -Hn 65536
@@ -68,7 +68,7 @@ eventually() {
 }
 
 finish() {
-    # Only where the service is observed.
+    # The script exists only if the run observes the service.
     [ ! -e /etc/guest/observe.sh ] || . /etc/guest/observe.sh || verdict=FAILED
     echo "ANION-VERDICT $verdict"
     reboot -f
@@ -114,13 +114,13 @@ prepare_devices() {
     check_page && list_devices
 }
 
-# The page size must be the expected one of this kernel.
+# Checks that the page size is the expected one of this kernel.
 check_page() {
     grep -m 1 KernelPageSize /proc/self/smaps >/tmp/page && cat /tmp/page || return
     grep -qw "$(cat /etc/guest/page) kB" /tmp/page
 }
 
-# Prints a line for each device; the devices must be the expected ones of this kernel.
+# Prints a line for each device. Checks that the devices are the expected ones of this kernel.
 list_devices() {
     found=
     for device in ashmem binder $(cd /dev && echo dma_heap/*) hwbinder ion udmabuf vndbinder; do
@@ -170,10 +170,8 @@ serve_binder() {
     grep "system calls are allowed" "$LOGS/aniond-binder"
 }
 
-# 100 rounds of 2 MiB are three times the memory that may be charged and not held; the step churn
-# has more.
-# vts USER ENDPOINT ARGUMENTS…: runs the conformance suite.
-# vts USER ENDPOINT ARGUMENTS…
+# vts USER ENDPOINT ARGUMENTS…: runs the conformance suite. 100 rounds of 2 MiB are three times the
+# memory that may be charged and not held; the step churn has more rounds.
 vts() {
     user=$1
     endpoint=$2
@@ -181,15 +179,15 @@ vts() {
     run_as "$user" anion-vts --endpoint "$endpoint" --rounds 100 --color never "$@"
 }
 
-# The suites of the graphics allocator and of the mapper.
+# Arguments that add the suites of the graphics allocator and of the mapper.
 GRAPHICS="--graphics binder --mapper /bin/mapper.anion.so"
 
-# These two alone, where the rest is left to other kernels.
+# Runs only these two suites. Other kernels run the rest.
 vts_graphics() {
     vts alice binder $GRAPHICS graphics_ && vts alice binder $GRAPHICS mapper::
 }
 
-# Two uids at once. Each output has a file of its own, since each ends with a summary.
+# Runs the suite for two uids at once. Each output has its own file, since it ends with a summary.
 vts_both() {
     vts alice binder $GRAPHICS >/tmp/vts-alice 2>&1 &
     alice=$!
@@ -202,18 +200,19 @@ vts_both() {
     return "$rc"
 }
 
-# A client allocates and closes repeatedly; the service must not need more than the little memory of
-# the guest.
+# A client allocates and closes repeatedly. The service must not need more memory than the small
+# guest has.
 churn() {
     run_as alice anion-vts --endpoint binder --rounds 800 --color never what_is_accounted_and_not_held_stays_bounded
 }
 
-# alice pins and leaves pages that bob must not get; both are children of the suite.
+# alice pins pages and releases the buffers; bob must not get these pages. Both are child processes
+# of the suite.
 attack_domains() {
     anion-vts --endpoint binder --uids 1000,2000 --color never _by_one_uid_never
 }
 
-# All heaps get the same calls, and answer as the table says.
+# Makes the same calls to all heaps, and compares the answers with the table.
 compare_answers() {
     run_as alice anion-contract --endpoint binder --require "$(cat /etc/guest/parties)" --color never
 }
@@ -250,8 +249,8 @@ dump_service() {
     grep -q system /tmp/dump
 }
 
-# The service manager refuses this name of the graphics allocator, so sockets serve both it and the
-# heaps: nothing is left registered.
+# The service manager refuses this name of the graphics allocator, so the service serves both
+# interfaces over sockets and registers neither.
 serve_socket() {
     mkdir -p "${SOCKET%/*}" && chown anion:anion "${SOCKET%/*}" || return
     as anion aniond --config "$HEAPS" --transport auto --socket "$SOCKET" --socket-mode 0666 \
@@ -265,8 +264,8 @@ serve_socket() {
     fi
 }
 
-# The mapper, with dma-bufs that came over a socket. The suite runs over binder with dma-bufs in
-# this guest, and over a socket outside of guests.
+# Tests the mapper with dma-bufs that came over a socket. In this guest the suite runs with dma-bufs
+# over binder; outside of guests it runs over a socket.
 vts_socket() {
     run_as bob anion-vts --endpoint "unix:$SOCKET" --mapper /bin/mapper.anion.so \
         --graphics "unix:$GRAPHICS_SOCKET" --color never mapper::
@@ -284,7 +283,7 @@ stop_socket() {
     fi
 }
 
-# A binder context of its own, with a service manager of its own.
+# Runs the suite in another binder context, which has its own service manager.
 vts_vndbinder() {
     rsb_hub --device vndbinder >>"$LOGS/hub-vndbinder" 2>&1 &
     hub=$!
@@ -296,13 +295,13 @@ vts_vndbinder() {
     vts alice binder:/dev/vndbinder && stop_daemon && kill "$hub" && wait "$hub"
 }
 
-# Only the ratios are meaningful, since the guest is emulated. Only root may have so many
-# descriptors.
+# Runs the benchmarks. Only the ratios are meaningful, since the guest is emulated. Only root may
+# raise the limit of descriptors this far.
 run_bench() {
     # The filter is not part of the measurement.
     unset ANION_SECCOMP
     ulimit -Hn 300000 && ulimit -Sn 300000 || return
-    # Twice the number that the largest buffers of all sizes need at once.
+    # Twice the number of huge pages that the benchmark needs at once.
     echo 64 >/proc/sys/vm/nr_hugepages
     # The hub permits no other server.
     export ANION_BENCH_SERVICE=/bin/aniond
@@ -345,7 +344,7 @@ step vts-vndbinder vts_vndbinder
 step fallback fall_back
 step limits raise_limits
 step closed-devices close_devices
-# The last step: the devices do not come back after it.
+# The last step that needs devices: they do not come back.
 step vanished-devices lose_devices
 step bench run_bench
 finish

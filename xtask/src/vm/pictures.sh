@@ -2,12 +2,12 @@
 # init.sh sources this file: a kernel camera fills buffers, a graphics device gets them, a display
 # shows them.
 
-# Bytes of a buffer of 640×480 pixels of 4 bytes, of the camera's 4 and of the display's 3.
+# Bytes of a buffer of 640×480 pixels of 4 bytes, of the camera's 4 buffers, of the display's 3.
 PICTURE=$((640 * 480 * 4))
 RING=$((4 * PICTURE))
 SHOWN=$((3 * PICTURE))
 
-# Runs once: two steps need it.
+# Inserts the modules, unless an earlier step did.
 insert_picture_modules() {
     [ ! -d /sys/module/vgem ] || return 0
     for module in /pictures/*; do
@@ -41,7 +41,7 @@ refuses_memfds() {
     [ "$rc" = 1 ] && grep -q 'it takes dma-bufs, and memfds are none' /tmp/refused
 }
 
-# logged COMMAND…: runs the command, and shows its output, which is then in /tmp/said.
+# logged COMMAND…: runs the command, stores its output in /tmp/said, and prints it.
 logged() {
     rc=0
     ("$@") >/tmp/said || rc=$?
@@ -59,8 +59,8 @@ has_said() {
     done
 }
 
-# leaves_nothing LINE BYTES COMMAND…: kills the command after it wrote LINE, with BYTES charged, and
-# checks that nothing stays charged.
+# leaves_nothing LINE BYTES COMMAND…: kills the command after it wrote LINE, with BYTES charged,
+# and checks that nothing stays charged.
 leaves_nothing() {
     line=$1 bytes=$2
     shift 2
@@ -84,8 +84,8 @@ stream() {
     usage_is 0
 }
 
-# The service reuses buffers that devices have released, and devices accept them again. A buffer
-# waits in the pool for some seconds first, so the first rounds may find none.
+# Checks that the service reuses buffers that devices have released, and that devices accept them
+# again. A buffer waits some seconds before its reuse, so the first rounds may get none.
 stream_recycled() {
     for round in 1 2 3 4 5; do
         stream "$1" recycled "$others" || return
@@ -103,7 +103,7 @@ compose() {
     logged as alice composer --graphics binder --mapper /bin/mapper.anion.so "$@"
 }
 
-# Rows have the heap's alignment, and each plane is read back as drawn.
+# Checks that rows have the heap's alignment, and that each plane is read back as drawn.
 share_graphic_buffers() {
     compose --card /dev/dri/card0 && has_said \
         "BGRA_8888: AR24, 640x480, modifier 0x0, planes 0+3072 shared by the device, and as drawn" \
@@ -123,7 +123,7 @@ show_pictures() {
     insert_picture_modules || return
     for program in v4l2_capture capture; do
         refuses_memfds capture "$program" || return
-        # More frames of one heap than of the others: the camera makes 30 frames a second.
+        # Only one heap gets many frames, since the camera makes 30 frames per second.
         read -r frames others _ </etc/guest/frames
         for heap in kernel frames lens legacy contiguous; do
             if is_party "$heap"; then

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# Steps of init.sh: memory is scarce, in the machine and in a cgroup.
+# init.sh sources this file: steps in which memory is scarce, in the machine or in a cgroup.
 
-# Prints the MiB of a line of /proc/meminfo.
+# mebibytes FIELD: prints a field of /proc/meminfo in MiB.
 mebibytes() {
     while read -r field kib _; do
         if [ "$field" = "$1:" ]; then
@@ -10,7 +10,7 @@ mebibytes() {
     done </proc/meminfo
 }
 
-# Prints the MiB in the system heap's pool of the service at a socket.
+# pooled SOCKET: prints the MiB in the pool of the service's system heap.
 pooled() {
     run_as alice anionctl dump --heap system --socket "$1" >/tmp/heap || return
     line=$(grep '^ion/system/pooled_bytes: ' /tmp/heap) || return
@@ -28,14 +28,14 @@ alloc() {
     as alice anionctl alloc --heap system --socket "$socket" "$@"
 }
 
-# A hog takes all memory except the size of the future pool and a little more.
+# Fills a file in memory, until only the size of the future pool and 100 MiB are left.
 start_hog() {
     echo "${SWAP}M" >/sys/block/zram0/disksize && mkswap /dev/zram0 && swapon /dev/zram0 || return
     mount -o remount,size=100% /dev/shm || return
     dd if=/dev/zero of=/dev/shm/hog bs=1M count=$(($(mebibytes MemAvailable) - 300 - 100))
 }
 
-# It continues in small pieces, to more memory than there is without the pool.
+# Fills the file further in small steps, beyond the memory that is left without the pool.
 feed_hog() {
     rest=$((100 + SWAP + 100))
     while [ "$rest" -gt 0 ]; do
@@ -53,8 +53,8 @@ gave_way() {
 }
 
 squeeze_pool() {
-    # Memory that the suite left in the pool would displace the memory that is pooled now, and then
-    # expire.
+    # Memory that the suite left in the pool would take the place of memory that is pooled now, and
+    # would then expire.
     run_as alice anionctl trim --socket "$SOCKET" || return
     start_hog && (alloc "$SOCKET" --size 20M --count 15) && eventually 180 pooled_is_at_least "$SOCKET" 300 || return
     feed_hog || return
@@ -63,15 +63,15 @@ squeeze_pool() {
     eventually 180 gave_way
 }
 
-# A hog takes the memory of the pool, and no process is killed.
+# Checks that the pool shrinks when memory is scarce, and that no process is killed.
 squeeze() {
     rc=0
     squeeze_pool || rc=$?
     rm /dev/shm/hog && swapoff /dev/zram0 && (alloc "$SOCKET" --size 20M) && return "$rc"
 }
 
-# Waits until the service at a socket reports no pressure; under critical pressure it would pool
-# nothing.
+# is_calm SOCKET: returns whether the service reports no pressure. Under critical pressure it would
+# pool nothing.
 is_calm() {
     run_as alice anionctl dump --socket "$1" >/tmp/calm && grep -q '^memory pressure: none' /tmp/calm
 }
@@ -85,13 +85,13 @@ pooled_is_at_most() {
     [ "$(pooled "$1")" -le "$2" ]
 }
 
-# The pool of a service whose cgroup has less memory than the machine.
+# Checks that the pool shrinks when the service's cgroup is full, while the machine has free memory.
 fill_group() {
     (in_group alloc "$GROUP_SOCKET" --size 10M --count 6) >/tmp/last-alloc || return
     eventually 180 pooled_is_at_least "$GROUP_SOCKET" 60 || return
     echo 40M >"$GROUP/memory.high" || return
-    # Taking more memory makes the kernel count an event. Only a little more: the process is
-    # throttled until the pool shrinks.
+    # An allocation above the limit makes the kernel count an event. It is small, since the process
+    # is throttled until the pool shrinks.
     (in_group alloc "$GROUP_SOCKET" --size 64K) >/tmp/last-alloc || return
     eventually 180 pooled_is_at_most "$GROUP_SOCKET" 40 || return
     cat "$GROUP/memory.events"
@@ -115,6 +115,6 @@ limit_group() {
     watch=$!
     rc=0
     fill_group || rc=$?
-    # The listener ends first: without its service it would fail.
+    # The listener ends first: it would fail without its service.
     kill "$watch" && wait "$watch" && kill "$grouped" && wait "$grouped" && return "$rc"
 }

@@ -70,7 +70,7 @@ allocates_as() {
     return $status
 }
 
-# The devices belong to the service: udev's rules apply.
+# Checks that udev's rules give the devices to the service's group.
 devices_are_given() {
     for device in $DEVICES; do
         ls -l "$device"
@@ -78,8 +78,8 @@ devices_are_given() {
     done
 }
 
-# A plain boot: no unit has waited for udev before alice allocates. The service waits for it, on a
-# busy machine longer than a client does, and a client that timed out tries again.
+# Checks a plain boot: no unit waited for udev before alice allocates. The service waits for udev,
+# on a busy machine longer than a client does, so a client that timed out tries again.
 boots() {
     until allocates_as alice; do
         grep -q TimedOut /tmp/allocated || return
@@ -126,7 +126,7 @@ installs() {
     dpkg -V anion
 }
 
-# The message names the group to join; joining it helps.
+# The error names the group to join. After joining it, the user can allocate.
 joins() {
     refused 'anion-clients (mode 0660).*usermod -aG anion-clients alice$' as alice anionctl list || return
     usermod -aG anion-clients alice
@@ -162,8 +162,8 @@ refuses_strangers() {
     refused 'anion-clients (mode 0660).*usermod -aG anion-clients bob$' as bob anionctl alloc --size 8M --require-dma-buf
 }
 
-# An administrator's change of the configuration, which the upgrade keeps: names that the machine's
-# libraries resolve while the service runs.
+# Changes the configuration as an administrator does; the upgrade must keep the change. The service
+# resolves the new names by the machine's libraries while it runs.
 limits() {
     usermod -aG video bob
     sed -i 's/max-buffers = <4096>;/&\n some { users = "alice"; groups = "video"; max-bytes = <0x1000000>; };/' \
@@ -198,8 +198,8 @@ restarts() {
     [ "$(systemctl show -P MainPID anion.service)" != "$before" ]
 }
 
-# The service waits for udev's pending events: at a plain boot it starts before the devices have
-# their group.
+# Checks that the service waits for udev's pending events. At a plain boot it starts before the
+# devices have their group.
 settles() {
     systemctl stop anion.service
     chgrp root /dev/dma_heap/system /dev/udmabuf
@@ -236,10 +236,10 @@ logs() {
     journalctl -u anion.service >/tmp/journal || return
     grep -q "aniond\[.*Serving at $SOCKET (from systemd)" /tmp/journal || return
     journalctl -u anion.service -p warning -o cat >/tmp/warnings
-    # The killed service ends in this way; the system call filter ends none.
+    # Only the killed service ends by a signal; the system call filter kills none.
     cat /tmp/warnings
     grep -c 'status=9/KILL' /tmp/warnings | grep -qx 1 && ! grep -q status=31/SYS /tmp/warnings || return
-    # Messages of the service itself have their own priority.
+    # Messages of the service have their own priority in the journal.
     journalctl -u anion.service -p info..info -o cat | grep -q 'Serving at'
 }
 
