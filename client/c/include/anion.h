@@ -521,9 +521,9 @@ typedef struct anion_heap {
    */
   const struct anion_heap_stats *stats;
   /**
-   * Bytes that rows of images in its buffers should begin at multiples of, as its devices need
-   * it: for anion_layout_image(). 0, which is the usual alignment there, if the service does
-   * not tell.
+   * Bytes: rows of images in its buffers should begin at multiples of it, as its devices
+   * require. It is an argument of anion_layout_image(). 0, that function's default, if the
+   * service does not report it.
    */
   uint32_t stride_align;
 } anion_heap;
@@ -652,7 +652,8 @@ typedef struct anion_verdict {
    */
   const char *reason;
   /**
-   * Largest bytes that it could give the caller now, for the requested count.
+   * Largest size in bytes of a buffer that it could give the caller now, for the requested
+   * count; 0 if none.
    */
   uint64_t fits_bytes;
 } anion_verdict;
@@ -994,7 +995,7 @@ int anion_layout_image(const char *format,
                        struct anion_error **error);
 
 /**
- * Frees what anion_layout_image() made.
+ * Frees a layout.
  */
 void anion_layout_free(struct anion_layout *layout);
 
@@ -1149,7 +1150,7 @@ int anion_get_usage(const struct anion_client *client,
                     struct anion_error **error);
 
 /**
- * Frees what anion_get_usage() made.
+ * Frees a list of usage.
  */
 void anion_usage_free(struct anion_usage *usage);
 

@@ -142,9 +142,9 @@ pub struct anion_heap {
     pub max_alignment: u64,
     /// Its counters; NULL if the service has none for it.
     pub stats: *const anion_heap_stats,
-    /// Bytes that rows of images in its buffers should begin at multiples of, as its devices need
-    /// it: for anion_layout_image(). 0, which is the usual alignment there, if the service does
-    /// not tell.
+    /// Bytes: rows of images in its buffers should begin at multiples of it, as its devices
+    /// require. It is an argument of anion_layout_image(). 0, that function's default, if the
+    /// service does not report it.
     pub stride_align: u32,
 }
 

@@ -81,7 +81,7 @@ pub extern "C" fn anion_layout_image(
     })
 }
 
-/// Frees what anion_layout_image() made.
+/// Frees a layout.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_layout_free(layout: *mut anion_layout) {
     sys::free_record(layout);

@@ -128,7 +128,8 @@ pub struct anion_verdict {
     pub heap: *const c_char,
     /// The verdict in words, with the value in the request and the limit.
     pub reason: *const c_char,
-    /// Largest bytes that it could give the caller now, for the requested count.
+    /// Largest size in bytes of a buffer that it could give the caller now, for the requested
+    /// count; 0 if none.
     pub fits_bytes: u64,
 }
 

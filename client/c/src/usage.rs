@@ -74,7 +74,7 @@ pub extern "C" fn anion_get_usage(
     })
 }
 
-/// Frees what anion_get_usage() made.
+/// Frees a list of usage.
 #[unsafe(no_mangle)]
 pub extern "C" fn anion_usage_free(usage: *mut anion_usage) {
     sys::free_record(usage);

@@ -151,7 +151,8 @@ class Verdict:
     reason: str
     """The verdict in words: the request, and the limit that it exceeds."""
     fits_bytes: int
-    """Most bytes of each buffer that it could give the caller now, for the requested count."""
+    """Largest size in bytes of a buffer that it could give the caller now, for the requested count;
+    0 if none."""
 
 
 VERDICTS = (
