@@ -69,7 +69,9 @@ fn calls<T: 'static>(
             client.warm(bytes, warm)?;
         }
         before = client.stats()?.recycled;
-        // An exchange without timing wakes servers that slept.
+        // Exchanges without timing: cleaning has displaced both servers' code from the caches, and
+        // they may sleep.
+        client.service().getPressure()?;
         client.one(Origin::Reopened, 0).map(drop)
     })?;
     hits += client.stats()?.recycled - before;

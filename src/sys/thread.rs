@@ -22,9 +22,14 @@ pub fn lower_priority() -> io::Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ThreadId(Pid);
 
+thread_local! {
+    /// Saves a system call of each request. A child of fork does not call this module.
+    static OWN: ThreadId = ThreadId(gettid());
+}
+
 /// Returns the id of the calling thread.
 pub fn id() -> ThreadId {
-    ThreadId(gettid())
+    OWN.with(|own| *own)
 }
 
 /// Returns whether a thread runs or waits for a processor; false while it sleeps in a system call,
