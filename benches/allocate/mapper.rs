@@ -39,9 +39,9 @@ const HEAPS: &str = r#"/dts-v1/;
 /// Measures the calls with each kind in turn.
 pub(crate) fn measure(_: &Servers) -> Result<Section> {
     progress("calls of the mapper");
-    let about = "Calls of the mapper in µs, p50, for an image of 64x64 pixels of RGBA_8888 by what its buffer is. Told is \
-                 what the kernel takes for DMA_BUF_IOCTL_SYNC twice, the floor of lock and unlock; a memfd refuses it.";
-    let header = ["buffer", "importBuffer, freeBuffer", "told", "lock, unlock", "less what is told"];
+    let about = "Calls of the mapper in µs, p50, for an image of 64x64 pixels of RGBA_8888, by the kind of its buffer. \
+                 The floor of lock and unlock is two calls of DMA_BUF_IOCTL_SYNC; for a memfd, they return ENOTTY.";
+    let header = ["buffer", "importBuffer, freeBuffer", "two syncs", "lock, unlock", "above two syncs"];
     let mut section = Section::new("mapper", about, &header);
     let Some(place) = place() else {
         let missing = "not measured: no mapper beside the service (cargo build --release -p anion-mapper)";
@@ -55,11 +55,11 @@ pub(crate) fn measure(_: &Servers) -> Result<Section> {
         let Ok(answer) = allocate2(service.allocator(), 64, 64, CPU | usage) else { continue };
         let handle = answer.buffers.into_iter().next().context("no buffer")?;
         let native = Native::new(handle.fds.into_iter().map(OwnedFd::from).collect(), &handle.ints)?;
-        let [import, told, lock] = calls(mapper, &native)?;
-        let cells = [import, told, lock, lock - told].map(|micros| format!("{micros:.2}"));
+        let [import, syncs, lock] = calls(mapper, &native)?;
+        let cells = [import, syncs, lock, lock - syncs].map(|micros| format!("{micros:.2}"));
         section.row(
             [kind.to_owned()].into_iter().chain(cells),
-            serde_json::json!({ "buffer": kind, "import_us": import, "told_us": told, "lock_us": lock }),
+            serde_json::json!({ "buffer": kind, "import_us": import, "two_syncs_us": syncs, "lock_us": lock }),
         );
     }
     Ok(section)
@@ -70,7 +70,7 @@ fn place() -> Option<PathBuf> {
     ["mapper.anion.so", "libanion_mapper.so"].map(program).into_iter().find(|place| place.is_file())
 }
 
-/// Returns the medians for one buffer: import and free, the kernel's call, lock and unlock.
+/// Returns the medians for one buffer: import and free, the kernel's two calls, lock and unlock.
 fn calls(mapper: Mapper, native: &Native) -> Result<[f64; 3]> {
     let import = || mapper.import(native).map_err(|code| anyhow!("importBuffer answers {code}"));
     let buffer = import()?;
@@ -78,7 +78,7 @@ fn calls(mapper: Mapper, native: &Native) -> Result<[f64; 3]> {
         mapper.free(import()?);
         Ok(())
     })?;
-    let told = median(|| {
+    let synced = median(|| {
         sync(&native.fds()[0], CpuAccess::ReadWrite, Phase::Start)?;
         Ok(sync(&native.fds()[0], CpuAccess::ReadWrite, Phase::End)?)
     })?;
@@ -88,7 +88,7 @@ fn calls(mapper: Mapper, native: &Native) -> Result<[f64; 3]> {
         mapper.unlock(buffer).map(drop).map_err(|code| anyhow!("unlock answers {code}"))
     })?;
     mapper.free(buffer);
-    Ok([imported, told, locked])
+    Ok([imported, synced, locked])
 }
 
 fn median(mut call: impl FnMut() -> Result<()>) -> Result<f64> {
