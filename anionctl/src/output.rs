@@ -3,7 +3,6 @@
 
 use crate::failure::Failure;
 use bytesize::ByteSize;
-use comfy_table::Table;
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
@@ -49,9 +48,10 @@ impl Output {
     /// Returns the columns of the terminal; `None` for a pipe or a file, and for a terminal whose
     /// width is unknown or too small for any table.
     pub(crate) fn width(&self) -> Option<usize> {
-        let mut probe = Table::new();
-        let probe = if self.to_stderr { probe.use_stderr() } else { &mut probe };
-        let width = if self.is_terminal() { probe.width() } else { None };
+        if !self.is_terminal() {
+            return None;
+        }
+        let width = if self.to_stderr { columns(io::stderr()) } else { columns(io::stdout()) };
         width.map(usize::from).filter(|width| *width >= NARROWEST)
     }
 
@@ -88,6 +88,19 @@ impl Output {
         let written = if self.to_stderr { write(&mut io::stderr()) } else { write(&mut io::stdout()) };
         written.map_err(|error| Failure::output(&error))
     }
+}
+
+/// Returns the columns of a terminal; `None` if its width is unknown.
+#[cfg(not(soong))]
+fn columns(stream: impl std::os::fd::AsFd) -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col)
+}
+
+/// Returns `None`: tables do not fit themselves to Android's terminals.
+#[cfg(soong)]
+fn columns<S>(_: S) -> Option<u16> {
+    None
 }
 
 /// The layout of a JSON document.

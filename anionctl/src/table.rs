@@ -3,7 +3,7 @@
 //! fits, and breaks no line. In a pipe or a file it has every column, so that `grep` finds whole
 //! rows.
 
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, presets};
+use comfy_table::{CellAlignment, ContentArrangement, presets};
 
 /// Characters between two columns.
 const GAP: usize = 2;
@@ -95,8 +95,7 @@ impl Table {
         };
         let mut table = comfy_table::Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        let name = |column: &usize| Cell::new(self.columns[*column].0).add_attribute(Attribute::Bold);
-        table.set_header(shown.iter().map(name));
+        table.set_header(shown.iter().map(|column| self.columns[*column].0));
         for row in &self.rows {
             table.add_row(shown.iter().map(|column| cut(*column, &row[*column])));
         }

@@ -5,7 +5,7 @@ use super::config::Survey;
 use super::finding::{Finding, State};
 use super::service::Running;
 use bytesize::ByteSize;
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -144,7 +144,7 @@ fn table<const N: usize>(columns: [&str; N], width: u16) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(width);
-    table.set_header(columns.map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+    table.set_header(columns);
     pad(&mut table, 2);
     table
 }
@@ -159,7 +159,21 @@ fn pad(table: &mut Table, gap: u16) {
 
 /// Returns the width of the report: that of the terminal, within the limits above.
 fn width() -> u16 {
-    Table::new().width().unwrap_or(NARROW).clamp(NARROWEST, WIDEST)
+    columns().unwrap_or(NARROW).clamp(NARROWEST, WIDEST)
+}
+
+/// Returns the columns of the terminal; `None` if standard output is no terminal, or its width is
+/// unknown.
+#[cfg(not(soong))]
+fn columns() -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col)
+}
+
+/// Returns `None`: the report does not fit itself to Android's terminals.
+#[cfg(soong)]
+fn columns() -> Option<u16> {
+    None
 }
 
 /// Returns a number of bytes for people: `8.0 MiB`.

@@ -66,15 +66,15 @@ pub(crate) const LIBRARIES: &[Library] = &[
     aosp("libtempfile", "tempfile", "3.23.0", &["default", "getrandom"]),
     aosp("libthiserror", "thiserror", "2.0.11", &["std"]),
     imported("libbytesize_anion", "bytesize", "2.7.0", &["std"]),
-    imported("libcomfy_table_anion", "comfy-table", "8.0.1", &["tty"]),
+    imported("libcomfy_table_anion", "comfy-table", "8.0.1", &[]),
     imported("liblibtest_mimic_anion", "libtest-mimic", "0.8.2", &[]),
     imported(
         "libnix_anion",
         "nix",
         "0.31.0",
         &[
-            "dir", "event", "feature", "fs", "inotify", "ioctl", "mman", "poll", "process", "resource",
-            "signal", "socket", "time", "uio", "user",
+            "event", "feature", "fs", "inotify", "ioctl", "mman", "poll", "process", "resource", "signal",
+            "socket", "time", "uio", "user",
         ],
     ),
     imported("libparse_size_anion", "parse-size", "1.1.0", &["std"]),
