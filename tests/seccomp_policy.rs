@@ -11,10 +11,14 @@ mod policy;
 #[path = "../xtask/src/observe/review.rs"]
 mod review;
 
-use review::{Review, parse_observed};
+use policy::Policy;
+use review::{Element, Review, elements, explained, parse_observed};
+use std::collections::BTreeSet;
 
 const POLICY: &str = include_str!("../seccomp/aniond-x86_64.policy");
 const OBSERVED: &str = include_str!("../seccomp/observed-x86_64.txt");
+const ARM64: &str = include_str!("../seccomp/aniond-arm64.policy");
+const ANDROID: &str = include_str!("../seccomp/android.policy");
 
 #[test]
 fn what_was_observed_is_allowed_and_all_else_has_its_reason() {
@@ -31,4 +35,23 @@ fn the_host_and_guests_with_either_kind_of_devices_were_observed() {
         let count = observed.values().filter(|places| places.contains(place)).count();
         assert!(count > 40, "{count} forms of calls were observed in {place}");
     }
+}
+
+/// Returns the elements of `these` that neither `those` nor the comments with this keyword have,
+/// and elements of such comments that are no difference.
+fn unexplained(these: &str, those: &str, keyword: &str) -> Vec<Element> {
+    let of = |text| elements(&Policy::parse(text).expect("sound"));
+    let different: BTreeSet<_> = of(these).difference(&of(those)).cloned().collect();
+    let reasons = explained(ANDROID, keyword).expect("sound");
+    let is_missing =
+        |element: &&Element| !reasons.contains(element) && !reasons.contains(&element.of_any_value());
+    let missing = different.iter().filter(is_missing);
+    missing.chain(reasons.difference(&different)).cloned().collect()
+}
+
+#[test]
+fn the_policy_for_android_is_that_of_arm64_with_a_reason_for_each_difference() {
+    assert_eq!(unexplained(ANDROID, ARM64, "added"), []);
+    assert_eq!(unexplained(ARM64, ANDROID, "left out"), []);
+    assert!(unexplained(ANDROID, ARM64, "left out").len() > 10, "wrong reasons are found");
 }

@@ -34,6 +34,7 @@ use crate::{conformance, release};
 /// Guests are x86-64, and only this architecture is observed.
 const POLICY: &str = include_str!("../../../seccomp/aniond-x86_64.policy");
 const OBSERVED: &str = "seccomp/observed-x86_64.txt";
+const ANDROID: &str = include_str!("../../../seccomp/android.policy");
 
 const HEADER: &str = "\
 # SPDX-License-Identifier: Apache-2.0
@@ -84,6 +85,11 @@ pub(crate) struct ObserveArgs {
     /// Observe nothing: compare the policy with what the file has
     #[arg(long, conflicts_with_all = ["host", "kernel"])]
     compare: bool,
+
+    /// Observe nothing: print the calls in a trace from an Android device that
+    /// seccomp/android.policy lacks. seccomp/README.md describes how to make the trace
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["host", "kernel", "compare"])]
+    trace: Option<PathBuf>,
 }
 
 fn kernel_names() -> PossibleValuesParser {
@@ -120,6 +126,9 @@ pub(crate) struct FoldArgs {
 /// # Errors
 /// A missing requirement, a failure of the observation, or all faults of the policy.
 pub(crate) fn run(args: &ObserveArgs) -> Result<()> {
+    if let Some(trace) = &args.trace {
+        return compare_trace(trace);
+    }
     let file = workspace_root().join(OBSERVED);
     let mut observed = match fs::read_to_string(&file) {
         Ok(text) => review::parse_observed(&text).context(OBSERVED)?,
@@ -134,6 +143,23 @@ pub(crate) fn run(args: &ObserveArgs) -> Result<()> {
         fs::write(&file, text_of(&observed)).with_context(|| format!("cannot write {OBSERVED}"))?;
     }
     compare(&observed)
+}
+
+/// Compares the policy for Android with a trace from a device.
+///
+/// # Errors
+/// If the file cannot be read or is not of strace; all calls that the policy lacks.
+fn compare_trace(file: &Path) -> Result<()> {
+    let policy = Policy::parse(ANDROID).context("seccomp/android.policy")?;
+    let trace = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
+    let forms = trace::forms(lossy_lines(trace), &policy).with_context(|| file.display().to_string())?;
+    ensure!(!forms.is_empty(), "{} contains no system call", file.display());
+    let observed = forms.into_iter().map(|form| (form, BTreeSet::from(["device".to_owned()]))).collect();
+    let lacking = review::lacking(&policy, &observed);
+    let lines: Vec<String> = lacking.iter().map(Form::to_string).collect();
+    ensure!(lines.is_empty(), "seccomp/android.policy does not permit:\n{}", lines.join("\n"));
+    println!("seccomp/android.policy permits all {} observed forms of calls", observed.len());
+    Ok(())
 }
 
 /// Prints what the policy permits beyond what was observed.
@@ -300,7 +326,7 @@ mod tests {
     fn without_options_all_is_observed() {
         let of = |host, kernel: &[&str]| {
             let kernel = kernel.iter().map(|name| (*name).to_owned()).collect();
-            let args = ObserveArgs { host, kernel, compare: false };
+            let args = ObserveArgs { host, kernel, compare: false, trace: None };
             args.places().into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(of(false, &[]), ["host", "debian-6.12", "ion"]);

@@ -102,6 +102,13 @@ pub(crate) struct Element {
     value: Option<u32>,
 }
 
+impl Element {
+    /// Returns the call with all its values.
+    pub(crate) fn of_any_value(&self) -> Self {
+        Self { call: self.call.clone(), value: None }
+    }
+}
+
 impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.call)?;
@@ -133,10 +140,9 @@ impl Review {
         let elements = elements(&policy);
         let was_seen = |element: &&Element| observed.keys().any(|form| is_seen_in(element, &policy, form));
         let is_explained = |element: &&Element| {
-            let call = Element { value: None, ..(*element).clone() };
-            reasons.contains_key(*element) || reasons.contains_key(&call)
+            reasons.contains_key(*element) || reasons.contains_key(&element.of_any_value())
         };
-        let lacking = observed.keys().filter(|form| !allows(&policy, form)).cloned().collect();
+        let lacking = lacking(&policy, observed);
         let unseen = elements.iter().filter(|element| !was_seen(element)).cloned();
         let (explained, unexplained) = unseen.partition(|element| is_explained(&element));
         let is_outdated = |(element, is_firm): &(&Element, &bool)| {
@@ -162,6 +168,11 @@ impl Review {
     }
 }
 
+/// Returns the observed forms that the policy does not permit.
+pub(crate) fn lacking(policy: &Policy, observed: &Observed) -> Vec<Form> {
+    observed.keys().filter(|form| !allows(policy, form)).cloned().collect()
+}
+
 /// Returns the arguments of `call` that the policy restricts.
 pub(crate) fn restricted(policy: &Policy, call: &str) -> BTreeSet<u8> {
     let alternatives = policy.allowed.get(call).into_iter().flatten();
@@ -185,7 +196,7 @@ fn allows(policy: &Policy, form: &Form) -> bool {
 
 /// Returns everything that the policy permits or answers with an error: calls, and the values that
 /// their conditions name.
-fn elements(policy: &Policy) -> BTreeSet<Element> {
+pub(crate) fn elements(policy: &Policy) -> BTreeSet<Element> {
     let refused = policy.refused.keys().map(|call| Element { call: call.clone(), value: None });
     let allowed = policy.allowed.iter().flat_map(|(call, alternatives)| {
         let values = alternatives.iter().flatten().flat_map(named_values).map(Some);
@@ -224,24 +235,30 @@ fn is_seen_in(element: &Element, policy: &Policy, form: &Form) -> bool {
 /// Returns the elements that the comments of a policy explain, and whether each must not have been
 /// observed.
 fn reasons(text: &str) -> Result<BTreeMap<Element, bool>, ReviewError> {
-    let mut reasons = BTreeMap::new();
+    let firm = explained(text, "not observed")?.into_iter().map(|element| (element, true));
+    let other = explained(text, "not always observed")?.into_iter().map(|element| (element, false));
+    Ok(firm.chain(other).collect())
+}
+
+/// Returns the elements in comments of the form `# KEYWORD: CALL VALUE, CALL: WHY`.
+///
+/// # Errors
+/// If such a comment has no reason, or names no known value.
+pub(crate) fn explained(text: &str, keyword: &str) -> Result<BTreeSet<Element>, ReviewError> {
+    let mut found = BTreeSet::new();
     for (line, text) in (1..).zip(text.lines()) {
-        let firm = text.strip_prefix("# not observed: ").map(|rest| (rest, true));
-        let Some((rest, is_firm)) =
-            firm.or_else(|| text.strip_prefix("# not always observed: ").map(|rest| (rest, false)))
-        else {
-            continue;
-        };
+        let comment = text.strip_prefix("# ").and_then(|text| text.strip_prefix(keyword));
+        let Some(rest) = comment.and_then(|text| text.strip_prefix(": ")) else { continue };
         let of_line = |fault| ReviewError::Line { line, fault };
         let (subjects, _) = rest
             .split_once(": ")
             .filter(|(_, why)| !why.trim().is_empty())
             .ok_or_else(|| of_line(LineError::NoReason))?;
         for subject in subjects.split(',') {
-            reasons.insert(element(subject.trim()).map_err(of_line)?, is_firm);
+            found.insert(element(subject.trim()).map_err(of_line)?);
         }
     }
-    Ok(reasons)
+    Ok(found)
 }
 
 /// Parses a call, or a call and a value.

@@ -77,6 +77,23 @@ pub(super) fn fold(
     Ok(forms)
 }
 
+/// Folds all calls in the lines of `strace` with raw arguments. Keeps only the arguments that the
+/// policy restricts.
+///
+/// # Errors
+/// If a line is not of strace.
+pub(super) fn forms(
+    lines: impl IntoIterator<Item = std::io::Result<String>>,
+    policy: &Policy,
+) -> Result<BTreeSet<Form>> {
+    let form = |line: std::io::Result<String>| {
+        let line = line.context("cannot read the trace")?;
+        let call = Call::of_line(&line).and_then(|call| call.map(|call| call.form(policy)).transpose());
+        call.with_context(|| format!("not understood: {line:?}"))
+    };
+    lines.into_iter().filter_map(|line| form(line).transpose()).collect()
+}
+
 /// The entry of a system call.
 #[derive(Debug, PartialEq, Eq)]
 struct Call<'a> {
@@ -179,6 +196,14 @@ mod tests {
             18 +++ exited with 0 +++\n";
         let expected = ["exit_group", "fcntl arg1=0x409", "mmap arg2=0x3", "restart_syscall"];
         assert_eq!(folded(trace).expect("sound"), Some(expected.map(str::to_owned).into()));
+    }
+
+    #[test]
+    fn all_calls_of_a_device_trace_count() {
+        let policy = Policy::parse(POLICY).expect("sound");
+        let trace = "17 read(0x3, 0x7ffe, 0x400) = 0\n17 --- SIGCHLD {} ---\n18 getpriority(0, 0) = 0x14\n";
+        let forms = forms(trace.lines().map(|line| Ok(line.to_owned())), &policy).expect("sound");
+        assert_eq!(forms.iter().map(Form::to_string).collect::<Vec<_>>(), ["getpriority", "read"]);
     }
 
     #[test]
