@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Compares a policy of system calls with an observation of the service. The policy must have
-//! everything that was observed, and a reason for everything else.
+//! Compares a policy of system calls with an observation of the service. The policy must permit all
+//! observed calls, and have a reason for every other call that it permits.
 //!
 //! Such reasons are comments in the policy:
 //!
 //! ```text
-//! # not observed: brk, fcntl F_SETFD: what the C library does when memory is short
-//! # not always observed: sched_yield: only where two threads meet
+//! # not observed: brk, fcntl F_SETFD: the C library calls them when memory is short
+//! # not always observed: sched_yield: depends on the contention of two threads
 //! ```
 //!
 //! A call means the call with all its values; a call with a value means only this value. A reason
@@ -30,13 +30,13 @@ pub(crate) enum ReviewError {
 /// The fault in a line of an observation, or of a reason.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LineError {
-    #[error("not of the form CALL: PLACE")]
+    #[error("the line does not have the form CALL: PLACE")]
     NoPlace,
-    #[error("no system call")]
+    #[error("the line names no system call")]
     NoCall,
     #[error("{0:?} is not of the form argN=0xVALUE")]
     Argument(String),
-    #[error("no reason is given")]
+    #[error("the reason is missing")]
     NoReason,
     /// The value after a call in a reason.
     #[error(transparent)]
@@ -119,18 +119,18 @@ impl fmt::Display for Element {
 /// The differences between a policy and an observation.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Review {
-    /// Observed, but not allowed.
+    /// Observed, but not permitted.
     pub(crate) lacking: Vec<Form>,
-    /// Allowed and not observed, with a reason.
+    /// Permitted and not observed, with a reason.
     pub(crate) explained: Vec<Element>,
-    /// Allowed, but neither observed nor explained.
+    /// Permitted, but neither observed nor explained.
     pub(crate) unexplained: Vec<Element>,
     /// Explained as not observed, but observed, or not in the policy at all.
     pub(crate) outdated: Vec<Element>,
 }
 
 impl Review {
-    /// Compares the policy of this text with what was observed.
+    /// Compares the policy of this text with the observation.
     ///
     /// # Errors
     /// If the policy or a reason in it cannot be parsed.
@@ -158,11 +158,12 @@ impl Review {
             let places = observed.get(form).into_iter().flatten().map(String::as_str);
             places.collect::<Vec<_>>().join(" ")
         };
-        let lacking = self.lacking.iter().map(|form| format!("not allowed: {form} (seen: {})", places(form)));
+        let lacking =
+            self.lacking.iter().map(|form| format!("not permitted: {form} (observed: {})", places(form)));
         let unexplained =
-            self.unexplained.iter().map(|element| format!("not observed, and no reason is given: {element}"));
+            self.unexplained.iter().map(|element| format!("not observed, without a reason: {element}"));
         let outdated = self.outdated.iter().map(|element| {
-            format!("a reason is given, but it was observed or is not in the policy: {element}")
+            format!("outdated reason, since the call was observed or the policy lacks it: {element}")
         });
         lacking.chain(unexplained).chain(outdated).collect()
     }
@@ -308,10 +309,10 @@ mod tests {
         assert_eq!(
             faults,
             [
-                "not allowed: clone arg0=0x11 (seen: host)",
-                "not allowed: ioctl arg1=0x30 (seen: guest host)",
-                "not allowed: mmap arg2=0x5 (seen: host)",
-                "not allowed: open (seen: guest)",
+                "not permitted: clone arg0=0x11 (observed: host)",
+                "not permitted: ioctl arg1=0x30 (observed: guest host)",
+                "not permitted: mmap arg2=0x5 (observed: host)",
+                "not permitted: open (observed: guest)",
             ]
         );
     }
@@ -319,7 +320,7 @@ mod tests {
     #[test]
     fn what_was_not_observed_needs_a_reason() {
         let unseen = |less: &str, instead: &str| faults(POLICY, &ALL_SEEN.replace(less, instead));
-        let fault = |element: &str| [format!("not observed, and no reason is given: {element}")];
+        let fault = |element: &str| [format!("not observed, without a reason: {element}")];
         assert_eq!(unseen("arg1=0x10", "arg1=0x20").len(), 2, "one is unseen, one is seen after all");
         assert_eq!(unseen("arg2=0x802", "arg2=0x2"), fault("openat 0x800"));
         assert_eq!(unseen("mmap arg2=0x3: host\n", ""), fault("mmap"));
@@ -328,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_reason_for_what_was_observed_or_is_not_there_is_outdated() {
-        let fault = "a reason is given, but it was observed or is not in the policy: ";
+        let fault = "outdated reason, since the call was observed or the policy lacks it: ";
         assert_eq!(faults(POLICY, &format!("{ALL_SEEN}brk: host\n")), [format!("{fault}brk")]);
         let policy = format!("# not observed: execve: never\n{POLICY}");
         assert_eq!(faults(&policy, ALL_SEEN), [format!("{fault}execve")]);
@@ -338,7 +339,7 @@ mod tests {
     fn a_reason_says_something() {
         let refusal =
             |policy: &str| Review::new(policy, &Observed::new()).expect_err("no reason").to_string();
-        assert!(refusal("# not observed: brk\nbrk: 1\n").contains("line 1: no reason"));
+        assert!(refusal("# not observed: brk\nbrk: 1\n").contains("line 1: the reason"));
         assert!(refusal("brk: 1\n# not observed: brk F_WHAT: why\n").contains("line 2: \"F_WHAT\""));
     }
 

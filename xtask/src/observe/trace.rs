@@ -46,7 +46,7 @@ impl Tracer<'_> {
 /// process that the service starts earlier, to resolve names, has no filter and does not count.
 ///
 /// # Errors
-/// If a line is not of strace.
+/// If a line does not have the form of strace.
 pub(super) fn fold(
     lines: impl IntoIterator<Item = std::io::Result<String>>,
     policy: &Policy,
@@ -56,7 +56,8 @@ pub(super) fn fold(
     let mut processes: Vec<String> = Vec::new();
     for line in lines {
         let line = line.context("cannot read the trace")?;
-        let call = Call::of_line(&line).with_context(|| format!("not understood: {line:?}"))?;
+        let call =
+            Call::of_line(&line).with_context(|| format!("cannot parse the line {line:?} of the trace"))?;
         let process = line.split_whitespace().next().unwrap_or_default();
         if call.as_ref().is_some_and(|call| call.name == "execve")
             && processes.iter().all(|one| one != process)
@@ -69,7 +70,10 @@ pub(super) fn fold(
         match (call, &mut forms) {
             (Some(call), _) if call.is_filter() => forms = Some(BTreeSet::new()),
             (Some(call), Some(forms)) => {
-                forms.insert(call.form(policy).with_context(|| format!("not understood: {line:?}"))?);
+                forms.insert(
+                    call.form(policy)
+                        .with_context(|| format!("cannot parse the line {line:?} of the trace"))?,
+                );
             }
             _ => {}
         }
@@ -110,12 +114,12 @@ impl<'a> Call<'a> {
         if ["<... ", "--- ", "+++ ", "???("].iter().any(|other| text.starts_with(other)) {
             return Ok(None);
         }
-        let (name, rest) = text.split_once('(').context("no system call")?;
+        let (name, rest) = text.split_once('(').context("the line contains no system call")?;
         let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if name.is_empty() || !name.chars().all(is_name) {
-            bail!("{name:?} is no system call");
+            bail!("{name:?} is not the name of a system call");
         }
-        let end = rest.find([')', '<']).context("the arguments do not end")?;
+        let end = rest.find([')', '<']).context("the list of arguments has no end")?;
         let arguments = rest[..end].split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
         Ok(Some(Self { name, arguments }))
     }
@@ -139,7 +143,7 @@ fn lower_bits(argument: Option<&&str>) -> Result<u32> {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => word.parse(),
     };
-    let value = value.with_context(|| format!("{word:?} is no number"))?;
+    let value = value.with_context(|| format!("the argument {word:?} is no number"))?;
     Ok(u32::try_from(value & u64::from(u32::MAX))?)
 }
 
