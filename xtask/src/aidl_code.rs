@@ -46,7 +46,7 @@ struct Code {
 pub(crate) fn write() -> Result<()> {
     for Code { path, text } in generate()? {
         let place = workspace_root().join(&path);
-        fs::create_dir_all(place.parent().context("a file in a folder")?)?;
+        fs::create_dir_all(place.parent().context("the path has no parent folder")?)?;
         fs::write(&place, text).with_context(|| format!("cannot write {}", place.display()))?;
         println!("{}", path.display());
     }
@@ -60,7 +60,11 @@ pub(crate) fn write() -> Result<()> {
 pub(crate) fn check(tally: &mut Tally) -> Result<()> {
     let faults = faults(workspace_root(), &generate()?)?;
     *tally += Tally::one(faults.is_empty());
-    ensure!(faults.is_empty(), "{}\ncargo xtask aidl-code writes what should be there", faults.join("\n"));
+    ensure!(
+        faults.is_empty(),
+        "{}\nrun `cargo xtask aidl-code` to generate the files again",
+        faults.join("\n")
+    );
     Ok(())
 }
 
@@ -115,14 +119,15 @@ fn faults(root: &Path, codes: &[Code]) -> Result<Vec<String>> {
     for Code { path, text } in codes {
         match fs::read_to_string(root.join(path)) {
             Ok(committed) if committed == *text => {}
-            Ok(_) => faults.push(format!("{} is not what the AIDL files say", path.display())),
+            Ok(_) => faults.push(format!("{} differs from the output of the AIDL compiler", path.display())),
             Err(error) => faults.push(format!("{}: {error}", path.display())),
         }
     }
     for (_, folder, _) in GENERATED {
         let places = names(&root.join(folder))?.into_iter().map(|name| Path::new(folder).join(name));
         let unknown = places.filter(|place| codes.iter().all(|code| code.path != *place));
-        faults.extend(unknown.map(|place| format!("{} is not generated", place.display())));
+        faults
+            .extend(unknown.map(|place| format!("the AIDL compiler generates no file {}", place.display())));
     }
     Ok(faults)
 }
@@ -160,8 +165,8 @@ mod tests {
             .expect("renamed");
         let found = found();
         assert_eq!(found.len(), 3, "{found:?}");
-        assert!(found[0].ends_with("is not what the AIDL files say"), "{found:?}");
+        assert!(found[0].ends_with("differs from the output of the AIDL compiler"), "{found:?}");
         assert!(found[1].starts_with("aidl/platform/generated/x.rs: No such file"), "{found:?}");
-        assert_eq!(found[2], "aidl/platform/generated/y.rs is not generated");
+        assert_eq!(found[2], "the AIDL compiler generates no file aidl/platform/generated/y.rs");
     }
 }

@@ -34,10 +34,11 @@ pub(crate) fn over_socket(tally: &mut Tally) -> Result<()> {
 
 /// Runs the suite, a program, against this service.
 fn conform_over_socket(service: &Path, suite: &Path, tally: &mut Tally) -> Result<()> {
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
     // Other uids read files here, also if the checkout is in a home directory that is closed to
     // them.
-    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).context("scratch directory")?;
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755))
+        .context("cannot set the mode of the scratch directory")?;
     let (socket, vts) = (scratch.path().join("allocator.sock"), scratch.path().join("anion-vts"));
     let (graphics, mapper) = (scratch.path().join("graphics.sock"), scratch.path().join("mapper.anion.so"));
     for (built, copy) in [(suite, &vts), (&release::build_mapper()?, &mapper)] {
@@ -69,7 +70,7 @@ fn conform_over_socket(service: &Path, suite: &Path, tally: &mut Tally) -> Resul
         other.args(["--reuid", STRANGER, "--regid", STRANGER, "--clear-groups", "--"]).arg(&vts);
         run_tests(other.args(["--endpoint", &endpoint]).args(with_mapper).current_dir("/"), tally)?;
     } else {
-        println!("not run as another uid: only root can become one");
+        println!("not run as another uid: only root can change its uid");
     }
     server.stop()
 }

@@ -81,7 +81,8 @@ impl Rust {
         let script = format!("#!/bin/sh\nexec '{words}' --sysroot '{}' \"$@\"\n", sysroot.display());
         if fs::read_to_string(&rustc).ok().as_ref() != Some(&script) {
             fs::write(&rustc, script).with_context(|| format!("cannot write {}", rustc.display()))?;
-            fs::set_permissions(&rustc, Permissions::from_mode(0o755)).context("cannot make it a program")?;
+            fs::set_permissions(&rustc, Permissions::from_mode(0o755))
+                .context("cannot make the compiler script executable")?;
         }
         Ok(Self { rustc, target_dir: workspace_root().join("target/cross") })
     }
@@ -140,10 +141,10 @@ fn link_programs(rust: &Rust, tally: &mut Tally) -> Result<()> {
     let archive = archive(&output_of(&mut command)?, "anion_c").context("cargo made no libanion_c.a")?;
 
     let source = workspace_root().join("client/c");
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
-    let files = fs::read_dir(source.join("tests")).context("no tests of libanion")?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
+    let files = fs::read_dir(source.join("tests")).context("cannot list the tests of libanion")?;
     for file in files {
-        let file = file.context("a test of libanion")?.path();
+        let file = file.context("cannot list the tests of libanion")?.path();
         if file.extension() != Some(OsStr::new("c")) {
             continue;
         }

@@ -25,7 +25,7 @@ pub(crate) fn run(tally: &mut Tally) -> Result<()> {
     check(&[], &checks, tally)?;
     match cargo_home().and_then(|home| database(&home)) {
         Some(copy) => {
-            println!("advisories are those of {}", copy.display());
+            println!("advisories come from {}", copy.display());
             check(&["--offline"], &["advisories"], tally)
         }
         None => {

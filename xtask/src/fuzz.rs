@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask fuzz`: libFuzzer on what reads bytes of others, with the coverage that the compiler
-//! counts. No nightly compiler is taken: the counters are an option of every one.
+//! `cargo xtask fuzz`: runs libFuzzer on the code that parses bytes of clients and files, with the
+//! compiler's coverage counters. A stable compiler is sufficient: it has the option for these
+//! counters, too.
 
 use std::fs;
 use std::path::Path;
@@ -28,20 +29,20 @@ const FUZZERS: [(&str, &[&str]); 5] = [
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
-/// What programs for the device of an emulator are built with: debug assertions, and some
+/// The cargo profile: that of programs for emulated machines, with debug assertions and some
 /// optimisation.
 const PROFILE: &str = "guest";
 /// Most bytes of an input.
 const LONGEST: &str = "-max_len=4096";
 
-/// Run the fuzzers: what reads device trees, messages, calls, handles and lists of system calls
+/// Run the fuzzers of device trees, messages, calls, graphic handles and lists of system calls
 #[derive(Debug, Args)]
 pub(crate) struct FuzzArgs {
-    /// Run only this one; repeat it for more
+    /// Run only this fuzzer; repeat the option for more
     #[arg(long, value_name = "FUZZER", value_parser = fuzzers())]
     only: Vec<String>,
 
-    /// How long each of them runs
+    /// Run each fuzzer for this many minutes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     minutes: u64,
 }
@@ -50,11 +51,11 @@ fn fuzzers() -> PossibleValuesParser {
     FUZZERS.map(|(name, _)| name).into()
 }
 
-/// Runs the fuzzers for some minutes each. Inputs that find something new are kept in
-/// `target/fuzz/corpus`, those that fail in `target/fuzz/failures`.
+/// Runs the fuzzers for some minutes each. Inputs that reach new code stay in `target/fuzz/corpus`;
+/// inputs that fail are in `target/fuzz/failures`.
 ///
 /// # Errors
-/// If they cannot be built, or one fails: its message has the file with the input.
+/// If they cannot be built, or one fails; the message contains the path of the failing input.
 pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
     ensure_tools(&[LINKER, FUZZ].concat())?;
     let messages = build()?;
@@ -68,19 +69,20 @@ pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
     Ok(())
 }
 
-/// Builds the fuzzers; returns what cargo says of them.
+/// Builds the fuzzers, and returns cargo's messages.
 fn build() -> Result<String> {
     println!("building the fuzzers");
     let mut command = cargo();
     command.args(["build", "--package", "anion-fuzz", "--features", "link", "--profile", PROFILE]);
-    // For a target that is named, build scripts are left as they are: nothing would count for them.
+    // With an explicit target, cargo does not apply RUSTFLAGS to build scripts, which have no
+    // runtime for the counters.
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     command.args(["--target", &target, "--message-format=json-render-diagnostics"]);
     command.env("CARGO_TARGET_DIR", workspace_root().join("target/fuzz")).env("RUSTFLAGS", COVERAGE);
     output_of(command.stderr(Stdio::inherit()))
 }
 
-/// Runs one fuzzer; returns how many inputs it had.
+/// Runs one fuzzer, and returns the number of inputs that it executed.
 fn run_one(name: &str, program: &Path, begin: &[&str], seconds: u64) -> Result<u64> {
     let root = workspace_root();
     let [corpus, failures] =
@@ -101,5 +103,5 @@ fn run_one(name: &str, program: &Path, begin: &[&str], seconds: u64) -> Result<u
     })?;
     let line = line_of(&fuzzer);
     ensure!(status.success(), "`{line}` failed: {status}\n{}", last.join("\n"));
-    inputs.with_context(|| format!("`{line}` does not say how many inputs it had"))
+    inputs.with_context(|| format!("`{line}` did not print the number of executed inputs"))
 }

@@ -20,11 +20,11 @@ const HUGE_PAGES: u64 = 16;
 /// If a test fails, or the kernel does not find enough memory.
 pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     if !is_root() {
-        println!("not run: only root can set huge pages aside");
+        println!("not run: only root can reserve huge pages");
         return Ok(());
     }
     let Some(_aside) = SetAside::new(HUGE_PAGES)? else {
-        println!("not run: this kernel has no huge pages");
+        println!("not run: this kernel does not support huge pages");
         return Ok(());
     };
     run_tests(nextest()?.args(["--workspace", "--run-ignored", "only", "-E", "binary(huge_pages)"]), tally)
@@ -50,7 +50,7 @@ impl SetAside {
     /// If the kernel does not find as many within a minute, because memory may be too fragmented.
     /// Only root may reserve them.
     pub(crate) fn new(pages: u64) -> Result<Option<Self>> {
-        if !fs::exists(FILE).with_context(|| format!("cannot look for {FILE}"))? {
+        if !fs::exists(FILE).with_context(|| format!("cannot check whether {FILE} exists"))? {
             return Ok(None);
         }
         let (before, start) = (read()?, Instant::now());
@@ -62,7 +62,7 @@ impl SetAside {
             let got = aside.pages;
             ensure!(
                 got >= pages || start.elapsed() < PATIENCE,
-                "{pages} huge pages are needed, but the kernel found memory for {got}"
+                "the tests need {pages} huge pages, but the kernel found memory for {got}"
             );
             thread::sleep(Duration::from_millis(10));
         }
@@ -75,14 +75,14 @@ impl Drop for SetAside {
     fn drop(&mut self) {
         let back = read().and_then(|now| write(now.saturating_sub(self.pages)));
         if let Err(error) = back {
-            println!("{FILE} keeps {} pages that were set aside: {error:#}", self.pages);
+            println!("{} huge pages stay reserved in {FILE}: {error:#}", self.pages);
         }
     }
 }
 
 fn read() -> Result<u64> {
     let text = fs::read_to_string(FILE).with_context(|| format!("cannot read {FILE}"))?;
-    text.trim().parse().with_context(|| format!("{FILE} has {text:?}"))
+    text.trim().parse().with_context(|| format!("{FILE} contains {text:?}, which is no number"))
 }
 
 fn write(pages: u64) -> Result<()> {

@@ -19,7 +19,7 @@ use crate::tools::{CBINDGEN, ensure_crate};
 /// The name by which linked programs find this library. It changes when they would no longer work.
 const SONAME: &str = "libanion.so.1";
 
-/// The libraries for programs that were written for others, with the names that these programs use.
+/// The libraries that replace libdmabufheap and libion, under the same names.
 const COMPATIBLE: [&str; 2] = ["libdmabufheap", "libion"];
 /// The headers of all of them, below `include`.
 const HEADERS: [&str; 6] = [
@@ -42,7 +42,7 @@ const MAPPER: &str = "mapper.anion.so";
 /// and mapper.anion.so with its header
 #[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
-    /// Where to; `lib`, `include` and `share` are made there
+    /// Directory in which `lib`, `include` and `share` are created
     #[arg(long, value_name = "DIR", default_value = "/usr/local")]
     pub(crate) prefix: PathBuf,
 }
@@ -52,7 +52,7 @@ pub(crate) struct InstallArgs {
 /// # Errors
 /// If the build fails, or a file cannot be written.
 pub(crate) fn install(args: &InstallArgs) -> Result<()> {
-    let prefix = std::path::absolute(&args.prefix).context("no such prefix")?;
+    let prefix = std::path::absolute(&args.prefix).context("cannot resolve the directory --prefix")?;
     let source = workspace_root().join("client/c");
     let [lib, include] = ["lib", "include"].map(|folder| prefix.join(folder));
     let [pkgconfig, man] = ["lib/pkgconfig", "share/man/man3"].map(|folder| prefix.join(folder));
@@ -86,8 +86,12 @@ pub(crate) fn install(args: &InstallArgs) -> Result<()> {
         .replace("@VERSION@", env!("CARGO_PKG_VERSION"));
     let place = pkgconfig.join("anion.pc");
     fs::write(&place, filled).with_context(|| format!("cannot write {}", place.display()))?;
-    let bytes = fs::metadata(lib.join(SONAME)).context("the library was not made")?.len();
-    println!("installed {SONAME}, {} KiB, and what goes with it below {}", bytes / 1024, prefix.display());
+    let bytes = fs::metadata(lib.join(SONAME)).context("cannot read the size of the library")?.len();
+    println!(
+        "installed {SONAME}, {} KiB, with its headers and further libraries below {}",
+        bytes / 1024,
+        prefix.display()
+    );
     Ok(())
 }
 
@@ -121,7 +125,7 @@ fn bundle(archive: &Path, script: &Path, library: &Path) -> Result<()> {
     let script = read(script)?;
     let listed = script.lines().filter_map(|line| line.trim().strip_suffix(';'));
     let names: Vec<&str> = listed.filter(|name| name.starts_with("anion_")).collect();
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
     let [object, list] = ["libanion.o", "names"].map(|name| scratch.path().join(name));
     fs::write(&list, names.join("\n")).context("cannot write the list of names")?;
     let mut cc = Command::new("cc");
@@ -180,9 +184,9 @@ fn header() -> Result<String> {
 /// If the header differs from the sources, or a test fails.
 pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     let is_same = read(&header_place())? == header()?;
-    ensure!(is_same, "client/c/include/anion.h is not that of the sources: `cargo xtask c-header` writes it");
+    ensure!(is_same, "client/c/include/anion.h differs from the sources: run `cargo xtask c-header`");
     *tally += Tally::one(true);
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
     let prefix = scratch.path().join("prefix");
     install(&InstallArgs { prefix: prefix.clone() })?;
     let mut tests = nextest()?;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel
-//! binder in a guest, `cargo xtask observe` watches which system calls the service makes, `cargo
-//! xtask fresh` runs README.md's commands on a machine with nothing but Debian 12 and Rust, `cargo
-//! xtask fuzz` runs the fuzzers, `cargo xtask trees` reads a folder of device trees, `cargo xtask
-//! install` installs the service and its command line, `cargo xtask dist` makes a package of Debian
-//! of them, `cargo xtask install-c` installs the client library for C and C++.
+//! binder in a guest, `cargo xtask observe` records the system calls of the service, `cargo xtask
+//! fresh` runs README.md's commands on a machine that has only Debian 12 and Rust, `cargo xtask
+//! fuzz` runs the fuzzers, `cargo xtask trees` reads a folder of device trees, `cargo xtask
+//! install` installs the service and its command line, `cargo xtask dist` builds a Debian package
+//! of both, `cargo xtask install-c` installs the client library for C and C++.
 
 mod aidl_code;
 mod android;
@@ -55,15 +55,15 @@ enum Task {
     Install(install::InstallArgs),
     Dist(install::DistArgs),
     InstallC(libanion::InstallArgs),
-    /// Write the Rust that is generated from the AIDL files
+    /// Generate the Rust code of the AIDL files
     AidlCode,
-    /// Take the pictures of docs/ with Chromium
+    /// Take the screenshots of docs/ with Chromium
     Screenshots,
-    /// Write client/c/include/anion.h as the Rust sources have it
+    /// Generate client/c/include/anion.h from the Rust sources
     CHeader,
-    /// Write the interface as its AIDL files have it now to aidl_api's `current`
+    /// Write the interface of the present AIDL files to aidl_api's `current`
     UpdateApi,
-    /// Freeze the interface as its AIDL files have it now as the next version, for ever
+    /// Freeze the interface of the present AIDL files as the next version; this cannot be undone
     FreezeApi,
 }
 

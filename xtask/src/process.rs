@@ -68,20 +68,19 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs `command` and returns what it wrote to its standard output.
+/// Runs `command` and returns its standard output.
 ///
 /// # Errors
-/// If it cannot be started, does not exit with 0 or writes something that is not UTF-8.
+/// If it cannot be started, does not exit with 0 or its output is not UTF-8.
 pub(crate) fn output_of(command: &mut Command) -> Result<String> {
     let line = line_of(command);
     let output =
         command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start `{line}`"))?;
     ensure!(output.status.success(), "`{line}` failed: {}", output.status);
-    String::from_utf8(output.stdout).with_context(|| format!("`{line}` wrote something that is not UTF-8"))
+    String::from_utf8(output.stdout).with_context(|| format!("the output of `{line}` is not UTF-8"))
 }
 
-/// Runs `command` and returns what it wrote to its standard output. Its standard error is shown
-/// only if it fails.
+/// Runs `command` and returns its standard output. Shows its standard error only if it fails.
 ///
 /// # Errors
 /// If it cannot be started or does not exit with 0.
@@ -114,9 +113,9 @@ pub(crate) fn count_tests(command: &mut Command) -> Result<(ExitStatus, Tally)> 
 /// If it cannot be started or its output cannot be read.
 pub(crate) fn each_line(command: &mut Command, mut take: impl FnMut(&str)) -> Result<ExitStatus> {
     let line = line_of(command);
-    let (reader, writer) = io::pipe().context("no pipe")?;
+    let (reader, writer) = io::pipe().context("cannot create a pipe")?;
     let mut child = command
-        .stdout(writer.try_clone().context("no pipe")?)
+        .stdout(writer.try_clone().context("cannot create a pipe")?)
         .stderr(writer)
         .spawn()
         .with_context(|| format!("cannot start `{line}`"))?;

@@ -26,7 +26,7 @@ const DOWNLOADS: &str = "pip";
 /// Returns the names of files that the step would download into the cache.
 pub(crate) fn unfetched(cache: &Path) -> Vec<String> {
     let is_there = cache.join(DOWNLOADS).is_dir();
-    let line = format!("download what {PACKAGE} is built and tested with, 50 MiB of Python's packages");
+    let line = format!("download the Python packages that build and test {PACKAGE}, 50 MiB");
     (!is_there).then_some(line).into_iter().collect()
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn unfetched(cache: &Path) -> Vec<String> {
 /// If the package cannot be built or is not for every Python version, or a check or a test fails.
 pub(crate) fn test(tally: &mut Tally) -> Result<()> {
     let service = release::build()?.aniond;
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
     let [venv, wheels] = ["venv", "wheels"].map(|name| scratch.path().join(name));
     run(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(&venv))?;
     run(pip(&venv, "install")?.arg(PACKAGE))?;
@@ -88,7 +88,10 @@ fn say_wheel(wheels: &Path) -> Result<()> {
     let entry = fs::read_dir(wheels).context("pip made no wheel")?.next().context("pip made no wheel")??;
     let (name, bytes) = (entry.file_name(), entry.metadata()?.len());
     let name = name.to_string_lossy();
-    ensure!(name.contains(EVERY_PYTHON), "{name} is not for every Python from 3.11 on: {EVERY_PYTHON}");
+    ensure!(
+        name.contains(EVERY_PYTHON),
+        "the name of the wheel is {name}, but it must contain {EVERY_PYTHON}, for every CPython from 3.11 on"
+    );
     println!("made {name}, {} KiB", bytes / 1024);
     Ok(())
 }

@@ -53,13 +53,12 @@ fn read(name: &str) -> Result<String> {
 /// Runs the README's commands in the checkout's root, with a private socket.
 ///
 /// # Errors
-/// If the README has an unmarked block or no commands, or a command does not do what its mark
-/// promises.
+/// If the README has an unmarked block or no commands, or a command fails.
 pub(crate) fn run(tally: &mut Tally) -> Result<()> {
     let blocks = blocks()?;
     ensure!(blocks.iter().any(|block| block.role == Role::Serve), "README.md has no command that serves");
     ensure!(blocks.iter().any(|block| block.role == Role::Test), "README.md has no test command");
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
     let socket = scratch.path().join("allocator.sock");
     let mut servers = Vec::new();
     for block in &blocks {
@@ -120,10 +119,13 @@ fn parse(text: &str) -> Result<Vec<Block>> {
                 lines.by_ref().map(|(_, line)| line).take_while(|line| line.trim() != "```").collect();
             // A block in another language must not follow a mark.
             if !["sh", "shell", "bash"].contains(&language.trim()) {
-                ensure!(mark.is_none(), "README.md:{number}: the mark before this block is for commands");
+                ensure!(
+                    mark.is_none(),
+                    "README.md:{number}: a mark precedes this block, which has no shell commands"
+                );
             } else {
                 let role = mark.take().with_context(|| {
-                    format!("README.md:{number}: no `<!-- readme: … -->` says what to do with this block")
+                    format!("README.md:{number}: this block needs a mark `<!-- readme: … -->` before it")
                 })?;
                 let commands = commands(&body);
                 ensure!(!commands.is_empty(), "README.md:{number}: no command in this block");
@@ -136,7 +138,9 @@ fn parse(text: &str) -> Result<Vec<Block>> {
                 "serve" => Role::Serve,
                 "run" => Role::Run,
                 "test" => Role::Test,
-                other => bail!("README.md:{number}: mark {other:?} is none of serve, run, test"),
+                other => {
+                    bail!("README.md:{number}: the mark is {other:?}, but it must be serve, run or test")
+                }
             });
         } else if !line.is_empty() {
             ensure!(mark.is_none(), "README.md:{number}: the mark before this line has no block");

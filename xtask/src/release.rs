@@ -106,7 +106,7 @@ pub(crate) fn executable(messages: &str, name: &str) -> Option<PathBuf> {
 /// If the build fails, or the mapper is missing.
 pub(crate) fn build_mapper() -> Result<PathBuf> {
     let mut command = cargo();
-    // With the programs' packages: alone, crates would be built again with fewer features.
+    // With the programs' packages: a separate build would compile crates again with fewer features.
     command.args(["build", "--release", "--lib", "--package", MAPPER_PACKAGE]).args(PROGRAMS);
     mapper(&messages_of(&mut command)?)
 }

@@ -108,11 +108,7 @@ impl fmt::Display for Spent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [time, processor] = [self.time, self.processor].map(|spent| spent.as_secs_f64());
         let busy = 100.0 * processor / (time * self.processors as f64).max(f64::MIN_POSITIVE);
-        write!(
-            f,
-            "{time:>8.1} s; the processors, {} of them, were busy for {busy:.0} % of it",
-            self.processors
-        )
+        write!(f, "{time:>8.1} s; the {} processors were busy for {busy:.0} % of this time", self.processors)
     }
 }
 
@@ -149,7 +145,7 @@ mod tests {
              android-check ok         30.0 s   75 %   3 passed, 0 failed\n\
              fmt           ok         10.0 s   25 %\n\
              soak          FAILED      0.0 s    0 %   0 passed, 1 failed\n\
-             all                      40.0 s; the processors, 2 of them, were busy for 75 % of it\n\n\
+             all                      40.0 s; the 2 processors were busy for 75 % of this time\n\n\
              3 passed, 1 failed"
         );
     }

@@ -59,7 +59,7 @@ impl Server {
         })
     }
 
-    /// Stops the server by calling `ask`, for a server below a program that does not forward
+    /// Stops the server by calling `ask`, if the parent program of the server does not forward
     /// signals.
     ///
     /// # Errors

@@ -22,14 +22,14 @@ use crate::tools::{CBINDGEN, NEXTEST, Tool, cache_dir, ensure_crate, ensure_tool
 use crate::vm::{self, VmArgs};
 use crate::{android, conformance, cross, deny, huge, install, libanion, python, readme, sepolicy, trees};
 
-/// Run every check and every test, one step after the other
+/// Run all checks and tests in steps; the guests run beside the other steps
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {
-    /// Run only this step; repeat it for more
+    /// Run only this step; repeat the option for more
     #[arg(long, value_name = "STEP", value_parser = step_names())]
     only: Vec<String>,
 
-    /// Say what the steps are and stop
+    /// List the steps and exit
     #[arg(long)]
     list: bool,
 }
@@ -51,7 +51,7 @@ const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the sources are formatted", tools: &[], unfetched: nothing, run: fmt },
     Step {
         name: "packages",
-        about: "the programs and libraries that are used are in the Debian packages that are asked for",
+        about: "the required programs and libraries are in their listed Debian packages",
         tools: EVERYTHING,
         unfetched: nothing,
         run: needs::check,
@@ -65,7 +65,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "rustdoc",
-        about: "the documentation builds, and its links lead somewhere",
+        about: "the documentation builds, and its links are valid",
         tools: &[LINKER],
         unfetched: nothing,
         run: rustdoc,
@@ -86,35 +86,35 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "loom",
-        about: "every order in which threads can meet at a heap's memory",
+        about: "all interleavings of threads that use a heap's memory",
         tools: &[LINKER],
         unfetched: test_runner,
         run: loom,
     },
     Step {
         name: "huge-pages",
-        about: "heaps over huge pages, which root sets aside",
+        about: "heaps over huge pages, which root reserves",
         tools: &[LINKER],
         unfetched: test_runner,
         run: huge::test,
     },
     Step {
         name: "sepolicy",
-        about: "the SELinux policy over a platform in miniature: what it allows and what not",
+        about: "the SELinux policy with a small model of the platform: permitted and forbidden accesses",
         tools: &[SEPOLICY],
         unfetched: nothing,
         run: sepolicy::run,
     },
     Step {
         name: "boards",
-        about: "overlays beside fdtoverlay; device trees of real boards, from ../shared/dts",
+        about: "overlays compared with fdtoverlay; device trees of real boards, from ../shared/dts",
         tools: &[LINKER, DEVICE_TREE],
         unfetched: test_runner,
         run: trees::boards,
     },
     Step {
         name: "trees",
-        about: "the device trees of Debian's kernels for ARM, as blobs, as sources, and beside libfdt",
+        about: "the device trees of Debian's kernels for ARM, as blobs and as sources, compared with libfdt",
         tools: &[LINKER, ARCHIVE, DEVICE_TREE],
         unfetched: trees::unfetched,
         run: trees::test,
@@ -128,7 +128,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "c",
-        about: "libanion: header, installation, programs in C and C++ by gcc and clang with sanitizers; programs as they are",
+        about: "libanion: header, installation, programs in C and C++ with gcc, clang and sanitizers; unmodified programs",
         tools: &[LINKER, LIBANION, PICTURES],
         unfetched: |cache| CBINDGEN.unbuilt(cache, None).into_iter().chain(test_runner(cache)).collect(),
         run: libanion::test,
@@ -142,21 +142,21 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "readme",
-        about: "the commands of README.md, Debian's package of what is installed, and the report in a browser",
+        about: "the commands of README.md, the files of the Debian package, and the report in a browser",
         tools: &[LINKER, DIST, BROWSER],
         unfetched: nothing,
         run: |tally| [readme::run, install::test, crate::browser::check].iter().try_for_each(|of| of(tally)),
     },
     Step {
         name: "android-bp",
-        about: "Android.bp is read and formatted by Android's own tool",
+        about: "Android's own tool parses Android.bp and accepts its format",
         tools: &[BPFMT],
         unfetched: nothing,
         run: android::format,
     },
     Step {
         name: "aidl",
-        about: "Android's compiler takes the interface, frozen stays frozen, and the committed Rust is that of the AIDL files",
+        about: "Android's compiler accepts the interface, frozen versions are unchanged, and the committed Rust code equals the generated code",
         tools: &[LINKER, ARCHIVE, BPFMT],
         unfetched: |cache| android::COMPILER.unfetched(cache).into_iter().collect(),
         run: android::interface,
@@ -177,14 +177,14 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "vts-socket",
-        about: "the conformance suite over a Unix socket, that of the mapper with it",
+        about: "the conformance suites of the service and of the mapper, over a Unix socket",
         tools: &[LINKER],
         unfetched: nothing,
         run: conformance::over_socket,
     },
     Step {
         name: "vts-guests",
-        about: "the same over kernel binder, in guests with different kernels, with ION, without contiguous memory and with a broken one; Debian 13 with systemd",
+        about: "the same over kernel binder, in guests with different kernels: with ION, without contiguous memory, and with a contiguous heap that cannot allocate; Debian 13 with systemd",
         tools: vm::TOOLS,
         unfetched: vm::unfetched,
         run: vts_guests,
@@ -210,8 +210,8 @@ fn step_names() -> clap::builder::PossibleValuesParser {
     STEPS.iter().map(|step| step.name).into()
 }
 
-/// The step that runs beside the others from the first on: at times, its guests leave one processor
-/// idle, as the others do.
+/// The step that runs beside the others from the start: its guests leave one processor idle at
+/// times, as the other steps do.
 const BESIDE: &str = "vts-guests";
 
 /// Installs the packages of the steps, runs the steps until one fails, and prints their times and
@@ -252,19 +252,19 @@ fn run_steps(steps: &[&Step], rows: &Mutex<Vec<Row>>) -> Result<()> {
     thread::scope(|scope| {
         let beside = scope.spawn(|| run_all(&beside));
         let result = run_all(&others);
-        // The first failure is the cause; the guests that were then ended are not.
+        // The first failure is the cause; guests that were ended because of it are none.
         result.and(beside.join().unwrap_or_else(|_| Err(anyhow!("step `{BESIDE}` panicked"))))
     })
 }
 
-/// Prints what the steps will build and download, and installs their packages.
+/// Prints the builds and downloads of the steps, and installs their packages.
 fn prepare(steps: &[&Step]) -> Result<()> {
     let cache = cache_dir()?;
     let mut lines: Vec<String> = steps.iter().flat_map(|step| (step.unfetched)(&cache)).collect();
     lines.sort();
     lines.dedup();
     if !lines.is_empty() {
-        println!("the steps will, once, into {}:", cache.display());
+        println!("the steps will do the following once, with results in {}:", cache.display());
     }
     for line in lines {
         println!("  {line}");
@@ -329,7 +329,7 @@ pub(crate) fn run_tests(command: &mut Command, tally: &mut Tally) -> Result<()> 
     *tally += counted;
     let line = line_of(command);
     ensure!(status.success(), "`{line}` failed: {status}");
-    ensure!(counted.is_success(), "`{line}` exited with 0, but says {counted}");
+    ensure!(counted.is_success(), "`{line}` exited with 0, but reported {counted}");
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct CrateTool {
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
     pub(crate) programs: &'static [&'static str],
-    /// How it is built, for `cargo install`.
+    /// The build arguments of `cargo install`.
     options: &'static [&'static str],
 }
 
@@ -65,7 +65,7 @@ pub(crate) const NEXTEST: CrateTool = CrateTool {
     name: "cargo-nextest",
     version: "0.9.143",
     programs: &["cargo-nextest"],
-    // It is needed once and soon: not optimised, and without its own updater.
+    // It is needed once, and early: the build has no optimisation and no self-updater.
     options: &["--debug", "--no-default-features", "--features", "default-no-update"],
 };
 
@@ -94,7 +94,7 @@ pub(crate) fn cache_dir() -> Result<PathBuf> {
     let dir = from("ANION_CACHE", "")
         .or_else(|| from("XDG_CACHE_HOME", "anion"))
         .or_else(|| from("HOME", ".cache/anion"))
-        .context("no place for the cache: set ANION_CACHE, XDG_CACHE_HOME or HOME")?;
+        .context("cannot choose a directory for the cache: set ANION_CACHE, XDG_CACHE_HOME or HOME")?;
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot create the cache {}", dir.display()))?;
     dir.canonicalize().with_context(|| format!("cannot use the cache {}", dir.display()))
 }
@@ -111,7 +111,7 @@ pub(crate) fn is_root() -> bool {
 pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
     let missing = missing(tools, |program| find_program(program).is_some());
     if missing.is_empty() {
-        println!("all Debian packages that are needed are installed");
+        println!("all required Debian packages are installed");
         return Ok(());
     }
     let install = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
@@ -121,7 +121,8 @@ pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
     // The package lists are empty on a new machine and outdated on an old one.
     if install_packages(&missing).is_err() {
         apt_update()?;
-        install_packages(&missing).with_context(|| format!("missing Debian packages; tried: {install}"))?;
+        install_packages(&missing)
+            .with_context(|| format!("cannot install missing Debian packages with: {install}"))?;
     }
     match self::missing(tools, |program| find_program(program).is_some()).as_slice() {
         [] => Ok(()),
@@ -142,7 +143,7 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     let others: Vec<&str> = installed(&planned).filter(|name| !packages.contains(name)).collect();
     println!("installing {}", packages.join(" "));
     if !others.is_empty() {
-        println!("and {} packages that these depend on: {}", others.len(), others.join(" "));
+        println!("installing {} dependencies of these packages: {}", others.len(), others.join(" "));
     }
     run(apt_install(packages).arg("-qq"))
 }

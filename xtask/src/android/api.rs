@@ -47,7 +47,7 @@ impl Api<'_> {
         };
         numbers.sort_unstable();
         let expected: Vec<u32> = (1..).take(numbers.len()).collect();
-        ensure!(numbers == expected, "frozen versions are {numbers:?}: some are missing");
+        ensure!(numbers == expected, "the frozen versions are {numbers:?}, but {expected:?} are required");
         Ok(numbers.last().copied().unwrap_or(0))
     }
 
@@ -87,7 +87,7 @@ impl Api<'_> {
             let last = self.folder(&latest.to_string());
             self.aidl
                 .check("compatible", &last, &current)
-                .context("the sources break the frozen interface")?;
+                .context("the sources are not compatible with the last frozen version")?;
             ensure!(
                 self.aidl.check("equal", &last, &current).is_err(),
                 "nothing has changed since version {latest} was frozen"
@@ -121,8 +121,9 @@ impl Api<'_> {
         let told = match text.split_once("versions_with_info: [") {
             None => text.replacen(UNFROZEN, &format!("versions_with_info: [{versions}],\nfrozen: true"), 1),
             Some((before, after)) => {
-                let (_, rest) =
-                    after.split_once("],\n    frozen").context("Android.bp: no end of the versions")?;
+                let (_, rest) = after
+                    .split_once("],\n    frozen")
+                    .context("Android.bp: the list versions_with_info has no end")?;
                 format!(
                     "{before}versions_with_info: [{versions}],\n    frozen{}",
                     rest.replacen("false", "true", 1)
@@ -138,10 +139,10 @@ impl Api<'_> {
     /// the last. Returns the number of versions.
     ///
     /// # Errors
-    /// The first rule that is broken.
+    /// The first violated rule.
     pub(crate) fn verify(&self) -> Result<u32> {
         let latest = self.latest()?;
-        let scratch = tempfile::tempdir().context("no scratch directory")?;
+        let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
         let now = scratch.path().join("now");
         self.aidl.dump(&self.sources(), &now)?;
         for version in 1..=latest {
@@ -160,18 +161,23 @@ impl Api<'_> {
         }
         let blueprint = fs::read_to_string(self.root.join("Android.bp")).context("Android.bp")?;
         let is_frozen = !blueprint.contains(UNFROZEN);
-        ensure!(!is_frozen || latest > 0, "Android.bp says frozen, but there is no frozen version");
+        ensure!(
+            !is_frozen || latest > 0,
+            "Android.bp has `frozen: true`, but aidl_api has no frozen version"
+        );
         if latest > 0 {
             let last = self.folder(&latest.to_string());
-            self.aidl.check("compatible", &last, &now).context("the sources break the frozen interface")?;
+            self.aidl
+                .check("compatible", &last, &now)
+                .context("the sources are not compatible with the last frozen version")?;
             self.aidl
                 .check("equal", &self.folder("current"), &now)
-                .context("aidl_api's `current` is not what the sources say: cargo xtask update-api")?;
+                .context("aidl_api's `current` differs from the sources: run `cargo xtask update-api`")?;
             if is_frozen {
                 self.aidl.check("equal", &last, &now).with_context(|| {
                     format!(
-                        "Android.bp says frozen, but the sources are not version {latest}: set `{UNFROZEN}` to develop \
-                         the next one"
+                        "Android.bp has `frozen: true`, but the sources differ from version {latest}: set \
+                         `{UNFROZEN}` to develop the next version"
                     )
                 })?;
             }
@@ -200,7 +206,7 @@ pub(crate) fn hash_of(folder: &Path, previous: u32) -> Result<String> {
     drop(input);
     let output = child.wait_with_output().context("cannot wait for sha1sum")?;
     ensure!(output.status.success(), "sha1sum failed: {}", output.status);
-    let text = String::from_utf8(output.stdout).context("sha1sum wrote no text")?;
+    let text = String::from_utf8(output.stdout).context("the output of sha1sum is not UTF-8")?;
     Ok(text.split_whitespace().next().unwrap_or_default().to_owned())
 }
 

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 /// Reason why a file cannot be parsed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BlueprintError {
-    #[error("line {line}: wanted {wanted}, found {found:?}")]
+    #[error("line {line}: expected {wanted}, found {found:?}")]
     Syntax { line: usize, wanted: String, found: String },
-    #[error("{module} wants {defaults}, which is not here")]
+    #[error("module {module} uses the defaults {defaults}, which the file does not define")]
     NoDefaults { module: String, defaults: String },
 }
 
@@ -175,7 +175,7 @@ impl Reader<'_> {
             _ => match self.word()?.as_str() {
                 "true" => Ok(Value::Bool(true)),
                 "false" => Ok(Value::Bool(false)),
-                _ => Err(self.complaint("a value before this")),
+                _ => Err(self.complaint("a value before this position")),
             },
         }
     }
@@ -187,7 +187,7 @@ impl Reader<'_> {
             match self.value()? {
                 Value::Text(text) => texts.push(text),
                 Value::Map(map) => maps.push(map),
-                _ => return Err(self.complaint("strings or maps before this")),
+                _ => return Err(self.complaint("strings or maps before this position")),
             }
             if !self.take(',') && self.peek() != Some(']') {
                 return Err(self.complaint("',' or ']'"));
@@ -196,7 +196,7 @@ impl Reader<'_> {
         match (texts.is_empty(), maps.is_empty()) {
             (_, true) => Ok(Value::List(texts)),
             (true, false) => Ok(Value::Maps(maps)),
-            (false, false) => Err(self.complaint("elements of one kind before this")),
+            (false, false) => Err(self.complaint("elements of one kind before this position")),
         }
     }
 
@@ -208,7 +208,8 @@ impl Reader<'_> {
             self.demand(':')?;
             let value = self.value()?;
             if map.insert(name.clone(), value).is_some() {
-                return Err(self.complaint(&format!("{name} once; it is given twice before this")));
+                return Err(self
+                    .complaint(&format!("the property {name} once; it occurs twice before this position")));
             }
             if !self.take(',') && self.peek() != Some('}') {
                 return Err(self.complaint("',' or '}'"));

@@ -109,7 +109,7 @@ pub(crate) fn run_check(tally: &mut Tally) -> Result<()> {
     let place = root.join("target/android-check");
     let imported = LIBRARIES.iter().filter(|library| library.origin == Origin::Imported).count();
     println!(
-        "{} crates as AOSP has them, {imported} as docs/android.md imports them",
+        "{} crates are those of AOSP, {imported} are imported as docs/android.md describes",
         LIBRARIES.len() - imported
     );
     let binder = fetch_binder(&place)?;
@@ -171,11 +171,12 @@ fn fetch_binder(place: &Path) -> Result<PathBuf> {
     write(&probe.join("lib.rs"), "")?;
     let metadata =
         output_of(cargo().current_dir(&probe).args(["metadata", "--format-version", "1", "--quiet"]))?;
-    let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata")?;
+    let metadata: Value =
+        serde_json::from_str(&metadata).context("the output of cargo metadata is not JSON")?;
     let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
     let found = packages.iter().find(|package| package["name"] == name);
     let path = found.and_then(|package| package["manifest_path"].as_str());
-    let path = path.with_context(|| format!("cargo metadata does not say where {name} is"))?;
+    let path = path.with_context(|| format!("cargo metadata has no manifest path of {name}"))?;
     Ok(Path::new(path).with_file_name("src"))
 }
 
@@ -185,7 +186,7 @@ fn write_binder(sources: &Path, to: &Path, variant: &Variant) -> Result<()> {
     for (file, old, new) in SINCE {
         let path = to.join("src").join(file);
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        ensure!(text.matches(old).count() == 1, "{} of {} has no single {old:?}", file, BINDER.0);
+        ensure!(text.matches(old).count() == 1, "{} of {} must contain {old:?} exactly once", file, BINDER.0);
         write(&path, &text.replace(old, new))?;
     }
     let dependencies = "binder_ndk_sys = \"=0.2.0\"\ndowncast-rs = \"1.2\"\nlibc = \"0.2\"\n";
@@ -236,7 +237,7 @@ fn write_package(module: &Module, modules: &[Module], to: &Path, variant: &Varia
         // nothing.
         dependencies += "libfuzzer-sys = { version = \"0.4\", default-features = false }\n";
     }
-    let edition = module.text("edition").context("it has no edition")?;
+    let edition = module.text("edition").context("the module has no edition")?;
     // Package names of Soong may contain dots; those of cargo must not.
     write_manifest(to, &module.name().replace('.', "-"), edition, &target, &dependencies, true)?;
     let cfgs = module.list("cfgs").iter().map(String::as_str);
@@ -247,7 +248,8 @@ fn write_package(module: &Module, modules: &[Module], to: &Path, variant: &Varia
 fn dependency(name: &str, modules: &[Module]) -> Result<String> {
     if let Some(own) = modules.iter().find(|module| module.name() == name) {
         let crate_name = own.resolved(modules)?;
-        let crate_name = crate_name.text("crate_name").context("an own library needs a crate_name")?;
+        let crate_name =
+            crate_name.text("crate_name").context("a library of this project has no crate_name")?;
         return Ok(format!("{crate_name} = {{ package = \"{name}\", path = \"../{name}\" }}\n"));
     }
     Ok(match name {
@@ -262,7 +264,8 @@ fn dependency(name: &str, modules: &[Module]) -> Result<String> {
             if let Some(stubs) = STUBS.iter().find(|stubs| stubs.module == name) {
                 return Ok(format!("{0} = {{ path = \"../{0}\" }}\n", stubs.crate_name));
             }
-            let library = library(name).with_context(|| format!("no crate is known for {name}"))?;
+            let library = library(name)
+                .with_context(|| format!("xtask/src/android/crates.rs lists no crate for {name}"))?;
             format!(
                 "{} = {{ version = \"={}\", default-features = false, features = {:?} }}\n",
                 library.package, library.version, library.features

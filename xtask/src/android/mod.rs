@@ -40,7 +40,7 @@ pub(crate) fn format(tally: &mut Tally) -> Result<()> {
     let output = command.output().context("cannot start bpfmt")?;
     let complaints = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success() && complaints.is_empty(), "bpfmt: {}", complaints.trim());
-    ensure!(output.stdout.is_empty(), "Android.bp is not formatted: bpfmt -w -s Android.bp");
+    ensure!(output.stdout.is_empty(), "Android.bp is not formatted: run `bpfmt -w -s Android.bp`");
     *tally += Tally::one(true);
     Ok(())
 }
@@ -53,7 +53,7 @@ pub(crate) fn format(tally: &mut Tally) -> Result<()> {
 pub(crate) fn interface(tally: &mut Tally) -> Result<()> {
     let root = workspace_root();
     let aidl = Aidl::find()?;
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
     let api = Api { root, aidl: &aidl };
     let answer = api.answer()?;
     for backend in BACKENDS {
@@ -64,7 +64,7 @@ pub(crate) fn interface(tally: &mut Tally) -> Result<()> {
     }
     match api.verify()? {
         0 => println!("no version is frozen yet"),
-        latest => println!("versions up to {latest} are as they were frozen"),
+        latest => println!("the frozen versions up to {latest} are unchanged"),
     }
     *tally += Tally::one(true);
     life_of_an_api(root, &aidl, tally)?;
@@ -73,7 +73,7 @@ pub(crate) fn interface(tally: &mut Tally) -> Result<()> {
 
 /// Freezes, changes and breaks a copy of the interface, and checks that faults are detected.
 fn life_of_an_api(root: &Path, aidl: &Aidl, tally: &mut Tally) -> Result<()> {
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
     let copy = scratch.path();
     run(Command::new("cp").arg("-r").args(["aidl", "Android.bp"]).arg(copy).current_dir(root))?;
     let blueprint = fs::read_to_string(copy.join("Android.bp"))?;
@@ -86,7 +86,7 @@ fn life_of_an_api(root: &Path, aidl: &Aidl, tally: &mut Tally) -> Result<()> {
     let mut expect = |what: &str, holds: bool| {
         println!("{what}: {}", if holds { "yes" } else { "NO" });
         *tally += Tally::one(holds);
-        ensure!(holds, "not so: {what}");
+        ensure!(holds, "this check failed: {what}");
         Ok(())
     };
 
@@ -94,20 +94,26 @@ fn life_of_an_api(root: &Path, aidl: &Aidl, tally: &mut Tally) -> Result<()> {
     let answer = api.answer()?;
     let listed = output_of(Command::new("bpfmt").args(["-l", "-s", "Android.bp"]).current_dir(copy))?;
     expect("Android.bp stays formatted", listed.is_empty())?;
-    expect("the interface answers it", answer.version == 1 && answer.hash.len() == 40)?;
-    expect("it is not frozen twice", api.freeze().is_err())?;
+    expect(
+        "the interface returns this version and its hash",
+        answer.version == 1 && answer.hash.len() == 40,
+    )?;
+    expect("an unchanged interface cannot be frozen again", api.freeze().is_err())?;
     let frozen = api.folder("1").join("vendor/anion/allocator/Verdict.aidl");
     let text = fs::read_to_string(&frozen)?;
     fs::write(&frozen, format!("{text}\n"))?;
-    expect("a frozen file that changes is noticed", api.verify().is_err())?;
+    expect("a change of a frozen file is detected", api.verify().is_err())?;
     fs::write(&frozen, text)?;
 
     let added = original.trim_end().trim_end_matches('}').to_owned() + "    ADDED_LATER = 1000,\n}\n";
     fs::write(&reason, &added)?;
-    expect("sources that are not what is frozen are noticed", api.verify().is_err())?;
-    expect("a compatible change is the next version", api.freeze()? == 2 && api.verify()? == 2)?;
+    expect("sources that differ from the frozen version are detected", api.verify().is_err())?;
+    expect(
+        "a compatible change can be frozen as the next version",
+        api.freeze()? == 2 && api.verify()? == 2,
+    )?;
     fs::write(&reason, &original)?;
-    expect("an incompatible change is noticed", api.verify().is_err() && api.freeze().is_err())
+    expect("an incompatible change is detected", api.verify().is_err() && api.freeze().is_err())
 }
 
 /// Returns Android.bp without frozen versions.

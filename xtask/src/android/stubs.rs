@@ -103,7 +103,10 @@ impl Stubs {
 fn names(package: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(package).with_context(|| package.display().to_string())? {
-        let name = entry?.file_name().into_string().map_err(|name| anyhow!("{name:?} is no file name"))?;
+        let name = entry?
+            .file_name()
+            .into_string()
+            .map_err(|name| anyhow!("the file name {name:?} is not UTF-8"))?;
         names.extend(name.strip_suffix(".rs").map(str::to_owned));
     }
     ensure!(!names.is_empty(), "the AIDL compiler made no Rust file in {}", package.display());

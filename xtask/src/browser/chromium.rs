@@ -125,11 +125,12 @@ fn address(page: &Path) -> OsString {
 
 /// Parses the script's output.
 fn parse(json: &str) -> Result<Drawn> {
-    let value: Value = serde_json::from_str(json).context("the script wrote no JSON")?;
-    let number = |value: &Value| value.as_f64().context("a number");
+    let value: Value = serde_json::from_str(json).context("the output of the page's script is not JSON")?;
+    let number = |value: &Value| value.as_f64().context("the output of the script lacks a number");
     let mut boxes: BTreeMap<[String; 3], Vec<Extent>> = BTreeMap::new();
-    for row in value["boxes"].as_array().context("a list")? {
-        let word = |at: usize| row[at].as_str().map(str::to_owned).context("a word");
+    for row in value["boxes"].as_array().context("the output of the script lacks the list `boxes`")? {
+        let word =
+            |at: usize| row[at].as_str().map(str::to_owned).context("the output of the script lacks a name");
         let [left, top, width, height] = [3, 4, 5, 6].map(|at| number(&row[at]));
         let found = Extent { left: left?, top: top?, width: width?, height: height? };
         boxes.entry([word(0)?, word(1)?, word(2)?]).or_default().push(found);
@@ -148,19 +149,20 @@ impl Drawn {
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if self.width > WIDTH {
-            faults.push(format!("the page is {} pixels wide, the window {WIDTH}", self.width));
+            faults.push(format!("the page is {} pixels wide, but the window has {WIDTH}", self.width));
         }
         for ([section, picture, _], texts) in self.boxes.iter().filter(|([_, _, name], _)| name == "text") {
             let place = format!("{section}, {picture}");
             for (at, text) in texts.iter().enumerate() {
                 if text.height < LEGIBLE {
-                    faults.push(format!("{place}: a text is {} pixels high", text.height));
+                    faults
+                        .push(format!("{place}: a text is {} pixels high, {LEGIBLE} at least", text.height));
                 }
                 if text.left < 0.0 || text.left + text.width > WIDTH {
                     faults.push(format!("{place}: a text is outside the page: {text:?}"));
                 }
                 if let Some(other) = texts[at + 1..].iter().find(|other| text.overlaps(other)) {
-                    faults.push(format!("{place}: texts are on each other: {text:?}, {other:?}"));
+                    faults.push(format!("{place}: two texts overlap: {text:?}, {other:?}"));
                 }
             }
         }
@@ -181,7 +183,7 @@ mod tests {
         assert_eq!(drawn(good).boxes("camera", "bars", "text").len(), 2);
         assert!(drawn(good).boxes("system", "bars", "text").is_empty());
         for (bad, complaint) in [
-            (r#"["camera","bars","text",40,12,50,14]"#, "on each other"),
+            (r#"["camera","bars","text",40,12,50,14]"#, "overlap"),
             (r#"["camera","bars","text",300,10,50,4]"#, "4 pixels high"),
             (r#"["camera","bars","text",1070,10,50,14]"#, "outside the page"),
         ] {

@@ -29,7 +29,7 @@ const MAX_BYTES: u64 = 150_000;
 /// As [`check`], and if the screenshot is too large for documents.
 pub(crate) fn write() -> Result<()> {
     ensure_tools(&[LINKER, BROWSER].concat())?;
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
     let page = scene::report(scratch.path())?;
     name_installed_socket(&page, scratch.path())?;
     let chromium = Chromium { scratch: scratch.path() };
@@ -37,7 +37,7 @@ pub(crate) fn write() -> Result<()> {
     judge(&drawn, &mut Tally::default())?;
     let place = workspace_root().join(PICTURE);
     chromium.take_picture(&page, drawn.height, &place)?;
-    let bytes = fs::metadata(&place).with_context(|| format!("{} was not made", place.display()))?.len();
+    let bytes = fs::metadata(&place).with_context(|| format!("cannot read {}", place.display()))?.len();
     ensure!(bytes <= MAX_BYTES, "{PICTURE} has {bytes} bytes, {MAX_BYTES} at most");
     println!("{PICTURE}: {bytes} bytes");
     Ok(())
@@ -57,7 +57,7 @@ fn name_installed_socket(page: &Path, scratch: &Path) -> Result<()> {
 /// # Errors
 /// If not, or if the page cannot be written or rendered.
 pub(crate) fn check(tally: &mut Tally) -> Result<()> {
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
     let page = scene::report(scratch.path())?;
     judge(&Chromium { scratch: scratch.path() }.measure(&page)?, tally)
 }
@@ -88,11 +88,12 @@ fn judge(drawn: &Drawn, tally: &mut Tally) -> Result<()> {
         );
         *tally += Tally::one(is_drawn);
         if !is_drawn {
-            faults
-                .push(format!("no {element} of {width}x{height} pixels in the picture {picture}: {boxes:?}"));
+            faults.push(format!(
+                "{picture} needs {least} {element}, one of {width}x{height} pixels at least: {boxes:?}"
+            ));
         }
     }
     *tally += Tally::one(faults.is_empty());
-    ensure!(faults.is_empty(), "the report is not as it should be seen:\n{}", faults.join("\n"));
+    ensure!(faults.is_empty(), "the drawn report has faults:\n{}", faults.join("\n"));
     Ok(())
 }

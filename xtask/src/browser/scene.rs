@@ -99,7 +99,7 @@ fn use_memory(programs: &Programs, pipeline: &Path, scratch: &Path) -> Result<Ve
     let mut refused = anionctl(programs, scratch);
     refused.args(["alloc", "--heap", HEAP, "--size", "100M"]).stderr(Stdio::null());
     let status = refused.status().context("cannot start anionctl")?;
-    ensure!(!status.success(), "100 MiB of 64 were allocated");
+    ensure!(!status.success(), "anionctl allocated 100 MiB from a heap of 64 MiB");
     Ok(kept)
 }
 
@@ -108,10 +108,10 @@ fn hold(programs: &Programs, scratch: &Path, size: &str) -> Result<Killed> {
     let mut command = anionctl(programs, scratch);
     command.args(["alloc", "--heap", HEAP, "--size", size, "--hold", "1h"]);
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start anionctl")?;
-    let output = child.stdout.take().context("a pipe")?;
+    let output = child.stdout.take().context("the standard output of anionctl is not piped")?;
     let holder = Killed(child);
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line).context("anionctl wrote no text")?;
-    ensure!(!line.is_empty(), "anionctl could not allocate {size} of {HEAP}");
+    ensure!(!line.is_empty(), "anionctl could not allocate {size} from {HEAP}");
     Ok(holder)
 }

@@ -75,7 +75,7 @@ impl Apt {
         }
         match apt.refresh() {
             Err(error) if is_known && age.is_some() => {
-                println!("{error:#}; going on with older package lists")
+                println!("{error:#}; continuing with the older package lists")
             }
             other => other?,
         }
@@ -104,7 +104,7 @@ impl Apt {
         println!("fetching the package lists of Debian {}", dir.file_name().unwrap_or_default().display());
         // Without the option, apt-get exits with 0 even if it could download nothing.
         run(self.command("apt-get").args(["-qq", "-o", "APT::Update::Error-Mode=any", "update"]))?;
-        fs::write(dir.join("fetched"), "").context("cannot note that the package lists are fresh")
+        fs::write(dir.join("fetched"), "").context("cannot write the time stamp of the package lists")
     }
 
     /// Returns the names of all packages that begin with `prefix`.
@@ -154,7 +154,11 @@ impl Apt {
         // A virtual package would be shown under the names of its providers.
         let is_each =
             packages.iter().map(|name| name.split(':').next()).eq(shown.iter().map(|(name, _)| Some(*name)));
-        ensure!(is_each, "apt does not show these packages one by one: {}", packages.join(", "));
+        ensure!(
+            is_each,
+            "apt does not return exactly one version of each of these packages: {}",
+            packages.join(", ")
+        );
         Ok(shown.into_iter().map(|(_, version)| version.to_owned()).collect())
     }
 
@@ -164,7 +168,7 @@ impl Apt {
     /// # Errors
     /// If the mirror does not have the version, or an archive is damaged.
     pub(crate) fn unpack(&self, packages: &[(String, String)], into: &Path) -> Result<()> {
-        let scratch = tempfile::tempdir().context("no scratch directory")?;
+        let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
         let wanted: Vec<String> =
             packages.iter().map(|(name, version)| format!("{name}={version}")).collect();
         println!("downloading {}", wanted.join(", "));
@@ -174,7 +178,12 @@ impl Apt {
             .args(&wanted)
             .current_dir(scratch.path()))?;
         let archives = entries(scratch.path())?;
-        ensure!(archives.len() == wanted.len(), "{} packages came of {}", archives.len(), wanted.len());
+        ensure!(
+            archives.len() == wanted.len(),
+            "apt downloaded {} packages instead of {}",
+            archives.len(),
+            wanted.len()
+        );
         archives.iter().try_for_each(|archive| run(Command::new("dpkg-deb").arg("-x").args([archive, into])))
     }
 }
@@ -206,7 +215,7 @@ fn configuration(dir: &Path, foreign: &[&str]) -> Result<String> {
 pub(crate) fn mirror(archive: &str) -> Result<String> {
     ensure!(
         Path::new(KEYRING.program).is_file(),
-        "{} is not there, and without it no package of Debian can be verified: install {}",
+        "{} is missing, so no package of Debian can be verified: install {}",
         KEYRING.program,
         KEYRING.package
     );
@@ -229,8 +238,8 @@ pub(crate) fn mirror(archive: &str) -> Result<String> {
         }
     }
     bail!(
-        "apt's sources name no mirror of the archive {archive}{}",
-        if is_root() { "" } else { ", or its package lists are not there (as root: apt-get update)" }
+        "apt's sources list no mirror of the archive {archive}{}",
+        if is_root() { "" } else { ", or its package lists are missing (as root, run: apt-get update)" }
     )
 }
 

@@ -125,7 +125,7 @@ impl Tree {
         let (triple, loader) = match std::env::consts::ARCH {
             "x86_64" => ("x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
             "aarch64" => ("aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
-            other => bail!("how programs of another Debian are started on {other} is not known"),
+            other => bail!("programs of another Debian release run only on x86-64 and arm64, not on {other}"),
         };
         let libraries = self.path("usr/lib").join(triple);
         let mut command = Command::new(libraries.join(loader));
@@ -157,7 +157,7 @@ pub(crate) fn newest(
     });
     fetched.or_else(|error| match cached() {
         Some(dir) => {
-            println!("{error:#}; taking the newest {what} of the cache");
+            println!("{error:#}; using the newest {what} in the cache");
             Ok(dir)
         }
         None => Err(error),
@@ -175,7 +175,7 @@ pub(crate) fn unpack_once(
     check: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
     if !place.is_dir() {
-        let scratch = scratch_in(place.parent().context("a place in the cache")?)?;
+        let scratch = scratch_in(place.parent().context("the path in the cache has no parent folder")?)?;
         let unpacked = scratch.path().join("unpacked");
         apt.unpack(packages, &unpacked)?;
         check(&unpacked)?;
@@ -192,7 +192,7 @@ const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Returns a directory in a directory of the cache, which is removed when dropped. Its contents are
 /// moved to their place only when they are complete, so that neither an interrupted run nor two
-/// concurrent runs leave a partial result. Removes what interrupted runs have left.
+/// concurrent runs leave a partial result. Removes the remains of interrupted runs.
 ///
 /// # Errors
 /// If it cannot be created.
@@ -210,7 +210,10 @@ pub(crate) fn scratch_in(place: &Path) -> Result<tempfile::TempDir> {
             fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
-    tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(place).context("no scratch directory in the cache")
+    tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempdir_in(place)
+        .context("cannot create a scratch directory in the cache")
 }
 
 /// Moves the result to its place, unless another run was faster.
@@ -220,7 +223,7 @@ pub(crate) fn scratch_in(place: &Path) -> Result<tempfile::TempDir> {
 pub(crate) fn move_to(made: &Path, place: &Path) -> Result<()> {
     match fs::rename(made, place) {
         Err(error) if !place.is_dir() => {
-            Err(error).with_context(|| format!("cannot move what was unpacked to {}", place.display()))
+            Err(error).with_context(|| format!("cannot move the unpacked files to {}", place.display()))
         }
         _ => Ok(()),
     }

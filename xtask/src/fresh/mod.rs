@@ -20,24 +20,24 @@ use crate::readme::{self, Role};
 use crate::server::Server;
 use crate::tools::{cache_dir, is_root};
 
-/// Run README.md's commands in a minimal Debian 12 with Rust, made for it, as a new user would
-/// (root only; an hour)
+/// Run README.md's commands as a new user would, in a minimal Debian 12 with Rust that this command
+/// builds (root only; takes about an hour)
 #[derive(Debug, Args)]
 pub(crate) struct FreshArgs {
-    /// Run only this one: `serve` and allocate, or `test`
+    /// Run only this command: `serve`, with an allocation from the service, or `test`
     #[arg(long, value_name = "COMMAND")]
     only: Option<Part>,
 
-    /// Leave the root there at the end, and say how it is entered
+    /// Keep the root afterwards, and print the command that enters it
     #[arg(long)]
     keep: bool,
 
-    /// Make the root in this directory, which is created, instead of the cache; a root of an
-    /// earlier run there is removed
+    /// Create the root in this directory instead of the cache; creates the directory, and removes
+    /// a root of an earlier run from it
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
 
-    /// Keep the machine busy meanwhile, with two loops for each core
+    /// Keep the machine busy during the run, with two loops for each core
     #[arg(long)]
     load: bool,
 }
@@ -60,7 +60,7 @@ const PID_FILE: &str = "/run/fresh.pid";
 /// # Errors
 /// If this process is not root, the root cannot be created or a command fails.
 pub(crate) fn run(args: &FreshArgs) -> Result<()> {
-    ensure!(is_root(), "a root with its own mounts is made: `cargo xtask fresh` has to be run as root");
+    ensure!(is_root(), "`cargo xtask fresh` creates a root with its own mounts: run it as root");
     let place = args.root.clone().map_or_else(|| cache_dir().map(|cache| cache.join("fresh")), Ok)?;
     if args.load {
         keep_busy();
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &FreshArgs) -> Result<()> {
 
     let machine = Machine::boot(&root)?;
     let before = packages(&machine)?;
-    println!("it has {} packages and an empty home", before.len());
+    println!("the root has {} packages and an empty home directory", before.len());
     for (part, go) in [(Part::Serve, serve as fn(&Machine) -> Result<()>), (Part::Test, test)] {
         if args.only.is_some_and(|only| only != part) {
             continue;
@@ -90,12 +90,12 @@ pub(crate) fn run(args: &FreshArgs) -> Result<()> {
 
     print_summary(&rows, &added(&before, &after));
     if args.keep {
-        println!("the root stays in {}; to enter it:\n  {}", root.path().display(), root.way_in());
+        println!("the root is kept in {}; to enter it:\n  {}", root.path().display(), root.way_in());
     } else {
         root.remove()?;
     }
     let failed: Vec<_> = rows.iter().filter(|row| !row.is_ok).map(|row| row.what.as_str()).collect();
-    ensure!(failed.is_empty(), "on a fresh machine these fail: {}", failed.join(", "));
+    ensure!(failed.is_empty(), "these commands fail on a fresh machine: {}", failed.join(", "));
     Ok(())
 }
 
@@ -186,7 +186,7 @@ fn print_summary(rows: &[Row], packages: &[&str]) {
     for row in rows {
         println!("{row}");
     }
-    println!("\n{} packages were installed by the commands: {}", packages.len(), packages.join(" "));
+    println!("\nthe commands installed {} packages: {}", packages.len(), packages.join(" "));
 }
 
 #[cfg(test)]

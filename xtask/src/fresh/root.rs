@@ -114,7 +114,7 @@ impl Root {
                 }
             }
         }
-        fs::create_dir_all(self.inside("/opt/rust")).context("no place for the toolchain")?;
+        fs::create_dir_all(self.inside("/opt/rust")).context("cannot create the folder of the toolchain")?;
         for program in ["cargo", "cargo-clippy", "cargo-fmt", "clippy-driver", "rustc", "rustdoc", "rustfmt"]
         {
             let link = self.inside("/usr/local/bin").join(program);
@@ -124,12 +124,13 @@ impl Root {
         let rust = Path::new(sysroot.trim());
         ensure!(
             rust != Path::new("/usr") && rust.join("bin/cargo-clippy").is_file(),
-            "{} is not a directory of a toolchain alone, with clippy, as rustup makes them",
+            "{} must be the directory of one toolchain with clippy, such as rustup creates",
             rust.display()
         );
         let shared = workspace_root().join("../shared").canonicalize().ok().filter(|dir| dir.is_dir());
         if shared.is_some() {
-            fs::create_dir_all(self.inside("/root/shared")).context("no place for the device trees")?;
+            let beside = self.inside(CHECKOUT).with_file_name("shared");
+            fs::create_dir_all(beside).context("cannot create the folder of the device trees")?;
         }
         let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
         let script = format!(
@@ -138,7 +139,7 @@ impl Root {
             quoted(rust),
             shared.as_deref().map(quoted).unwrap_or_default()
         );
-        fs::write(self.script(), script).context("cannot write the way into the root")
+        fs::write(self.script(), script).context("cannot write the script that enters the root")
     }
 
     /// Returns the path of a file in the root from outside.
@@ -158,7 +159,7 @@ impl Root {
         let mut status = Command::new("git");
         status.arg("-C").arg(workspace_root()).args(["status", "--porcelain"]);
         if !output_of(&mut status)?.is_empty() {
-            println!("the checkout has changes that are not committed: they are not in the clone");
+            println!("the clone lacks the checkout's uncommitted changes");
         }
         Ok(())
     }
@@ -201,9 +202,9 @@ impl Machine {
         let first = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let mut machine = Self { first: first.with_context(|| format!("cannot start `{line}`"))? };
         let mut said = String::new();
-        let output = machine.first.stdout.as_mut().context("its output is piped")?;
+        let output = machine.first.stdout.as_mut().context("the output of unshare is not piped")?;
         BufReader::new(output).read_line(&mut said).context("cannot read from the namespace")?;
-        ensure!(said == "ready\n", "`{line}` did not make a machine of the root");
+        ensure!(said == "ready\n", "`{line}` did not start a namespace in the root");
         Ok(machine)
     }
 

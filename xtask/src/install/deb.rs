@@ -18,14 +18,14 @@ use crate::process::{output_of, run, workspace_root};
 use crate::release::{self, Programs};
 use crate::tools::ensure_tools;
 
-/// Make a package of Debian for this machine's architecture: target/dist/anion_VERSION_ARCH.deb
+/// Build a Debian package for this machine's architecture: target/dist/anion_VERSION_ARCH.deb
 #[derive(Debug, Args)]
 pub(crate) struct DistArgs {
-    /// Where to put the package
+    /// Directory for the package
     #[arg(long, value_name = "DIR", default_value = "target/dist")]
     output: PathBuf,
 
-    /// Check the package with lintian; what it finds is an error unless it is overridden by name
+    /// Check the package with lintian; each finding is an error unless an override names its tag
     #[arg(long)]
     lint: bool,
 }
@@ -94,9 +94,9 @@ pub(crate) fn package(
     packing: Packing,
     folder: &Path,
 ) -> Result<PathBuf> {
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
     let root = scratch.path().join("anion");
-    fs::create_dir(&root).context("no scratch directory")?;
+    fs::create_dir(&root).context("cannot create a scratch directory")?;
     fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).context("permissions")?;
     Tree { root: &root, prefix: Path::new("/usr") }.install(programs)?;
     let mut names = BTreeSet::new();
@@ -150,7 +150,7 @@ fn libraries(text: &str) -> Result<BTreeSet<&'static str>> {
             let name = line.split(['[', ']']).nth(1).unwrap_or_default();
             match LIBRARIES.iter().find(|(library, _)| *library == name) {
                 Some((_, package)) => Ok(*package),
-                None => bail!("the programs are linked with {name}, whose package is not known here"),
+                None => bail!("the programs are linked with {name}, which deb.rs assigns to no package"),
             }
         })
         .collect()
@@ -170,11 +170,11 @@ fn newest_glibc(text: &str) -> Option<(u32, u32)> {
 /// Compresses every manual page, as Debian requires.
 fn compress_pages(folder: &Path) -> Result<()> {
     for page in files_of(folder)? {
-        let text = fs::read(&page).context("a page cannot be read")?;
+        let text = fs::read(&page).context("cannot read a manual page")?;
         let mut name = page.clone().into_os_string();
         name.push(".gz");
         write_packed(Path::new(&name), &text)?;
-        fs::remove_file(&page).context("a page cannot be replaced")?;
+        fs::remove_file(&page).context("cannot replace a manual page")?;
     }
     Ok(())
 }
@@ -189,16 +189,16 @@ fn document(share: &Path, version: &str) -> Result<()> {
     let maintainer = control.lines().find_map(|line| line.strip_prefix("Maintainer: "));
     let changelog = format!(
         "anion ({version}) unstable; urgency=medium\n\n  * CHANGELOG.md of the sources has the changes.\n\n -- {}  {RELEASED}\n",
-        maintainer.context("no maintainer")?
+        maintainer.context("etc/debian/control.in names no maintainer")?
     );
     write_packed(&folder.join("changelog.gz"), changelog.as_bytes())
 }
 
-/// Writes a file compressed by gzip; the same text gives the same bytes.
+/// Writes a file compressed by gzip; the same text results in the same bytes.
 fn write_packed(path: &Path, text: &[u8]) -> Result<()> {
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     let mut packed = GzBuilder::new().mtime(0).write(file, Compression::best());
-    packed.write_all(text).and_then(|()| packed.finish()).context("cannot pack")?;
+    packed.write_all(text).and_then(|()| packed.finish()).context("cannot compress the file")?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).context("permissions")
 }
 
@@ -222,8 +222,9 @@ fn relative<'a>(files: &'a [PathBuf], root: &'a Path, place: &'a str) -> impl It
 }
 
 fn kibibytes(files: &[PathBuf]) -> Result<u64> {
-    let sizes =
-        files.iter().map(|file| Ok(fs::metadata(file).context("a file has gone")?.len().div_ceil(1024)));
+    let sizes = files
+        .iter()
+        .map(|file| Ok(fs::metadata(file).context("cannot read the size of a file")?.len().div_ceil(1024)));
     sizes.sum()
 }
 

@@ -18,15 +18,15 @@ use crate::process::output_of;
 use crate::release;
 use crate::tally::Tally;
 
-/// Install aniond and anionctl with manual pages, completions, heaps.dts, systemd units and what
-/// gives the service its devices
+/// Install aniond and anionctl with manual pages, completions, heaps.dts, systemd units, and the
+/// group and udev rules that permit the service to open its devices
 #[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
-    /// The directory that stands for the machine's root
+    /// Directory that is used as the machine's root
     #[arg(long, value_name = "DIR", default_value = "/")]
     destdir: PathBuf,
 
-    /// Where programs, units and pages go; the configuration is in /etc whatever this is
+    /// Directory of programs, units and pages; the configuration is always in /etc
     #[arg(long, value_name = "DIR", default_value = "/usr", value_parser = tree::prefix)]
     prefix: PathBuf,
 }
@@ -36,13 +36,13 @@ pub(crate) struct InstallArgs {
 /// # Errors
 /// If the build fails, or a file cannot be written.
 pub(crate) fn install(args: &InstallArgs) -> Result<()> {
-    let destdir = std::path::absolute(&args.destdir).context("no such directory")?;
+    let destdir = std::path::absolute(&args.destdir).context("cannot resolve the directory --destdir")?;
     let tree = Tree { root: &destdir, prefix: &args.prefix };
     let files = tree.install(&release::build()?)?;
     println!("installed {files} files below {}", destdir.display());
     if destdir == Path::new("/") {
         println!(
-            "as root, to serve: systemd-sysusers && udevadm control --reload && udevadm trigger && \
+            "to serve, run as root: systemd-sysusers && udevadm control --reload && udevadm trigger && \
              systemctl daemon-reload && systemctl enable --now anion.socket"
         );
     }
@@ -82,29 +82,29 @@ const EXPECTED: [&str; 23] = [
 /// # Errors
 /// If it cannot be created, or a file is missing, unexpected, or not owned by root.
 pub(crate) fn test(tally: &mut Tally) -> Result<()> {
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
     let programs = release::build()?;
     let package = package(&programs, env!("CARGO_PKG_VERSION"), Packing::Xz, scratch.path())?;
     let listed = output_of(Command::new("dpkg-deb").arg("--contents").arg(&package))?;
     let page = output_of(Command::new(&programs.anionctl).arg("man"))?;
     let commands = tree::subcommands(&page).map(|name| format!("/usr/share/man/man1/anionctl-{name}.1.gz"));
     let mut expected: Vec<String> = EXPECTED.iter().map(|path| (*path).to_owned()).chain(commands).collect();
-    ensure!(expected.len() > EXPECTED.len() + 10, "anionctl(1) names few commands");
+    ensure!(expected.len() > EXPECTED.len() + 10, "anionctl(1) lists fewer than 11 commands");
     expected.sort();
     let mut found = Vec::new();
     for line in listed.lines() {
         let (mode, path) = (line.split(' ').next().unwrap_or_default(), line.rsplit(' ').next());
-        ensure!(line.contains(" root/root "), "it is not root's: {line}");
+        ensure!(line.contains(" root/root "), "the owner and group are not root: {line}");
         let wanted = match path {
             Some(path) if path.ends_with('/') => "drwxr-xr-x",
             Some(path) if path.starts_with("./usr/bin/") => "-rwxr-xr-x",
             _ => "-rw-r--r--",
         };
-        ensure!(mode == wanted, "its mode is not {wanted}: {line}");
+        ensure!(mode == wanted, "the mode is not {wanted}: {line}");
         found.extend(path.and_then(|path| path.strip_prefix('.')).filter(|path| !path.ends_with('/')));
     }
     found.sort_unstable();
-    ensure!(found == expected, "the package has {found:#?}\nbut these are expected: {expected:#?}");
+    ensure!(found == expected, "the package contains {found:#?}\nbut the expected files are {expected:#?}");
     *tally += Tally::one(true);
     Ok(())
 }

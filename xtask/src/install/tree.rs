@@ -141,7 +141,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// The error of the system, with the name of the file.
 pub(super) fn write(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
-    let directory = path.parent().context("a file is in a directory")?;
+    let directory = path.parent().context("the path has no parent directory")?;
     make_directories(directory)?;
     let mut name = path.as_os_str().to_owned();
     name.push(".new");

@@ -68,7 +68,7 @@ pub(crate) const LIBANION: &[Tool] = &[
     tool("readelf", "binutils"),
 ];
 
-/// What compiles the fuzzers' runtime.
+/// The compiler of the fuzzers' runtime.
 pub(crate) const FUZZ: &[Tool] = &[tool("g++", "g++")];
 
 /// Tools that build and test the Python package, beside those that pip installs.
@@ -214,7 +214,7 @@ const BASE: &[Tool] = &[
 /// `BASE` are on every Debian.
 ///
 /// # Errors
-/// The entries that are wrong, or dpkg's error.
+/// The wrong entries, or dpkg's error.
 pub(crate) fn check(tally: &mut Tally) -> Result<()> {
     let asked = EVERYTHING.iter().copied().flatten();
     let mut faults = Vec::new();
@@ -232,17 +232,17 @@ pub(crate) fn check(tally: &mut Tally) -> Result<()> {
         let is_right = packages.iter().any(|package| *package == tool.package);
         judge((!is_right).then(|| {
             let Tool { program, package } = tool;
-            format!("{program} is not of the package {package}: of {paths:?}, dpkg has {packages:?}")
+            format!("{program} is not in the package {package}: dpkg lists {packages:?} for {paths:?}")
         }));
     }
     for tool in BASE {
         let essential =
             output_of(Command::new("dpkg-query").args(["-W", "-f", "${Essential}", tool.package]))?;
         let is_everywhere = essential == "yes" || tool.package == "apt";
-        judge((!is_everywhere).then(|| format!("{} is neither Essential nor apt", tool.package)));
+        judge((!is_everywhere).then(|| format!("the package {} is neither Essential nor apt", tool.package)));
     }
     ensure!(faults.is_empty(), "{}", faults.join("\n"));
-    println!("{} files are in the packages named for them", places.len());
+    println!("{} files are in their listed packages", places.len());
     Ok(())
 }
 
@@ -265,7 +265,7 @@ fn names_of(file: PathBuf) -> Vec<PathBuf> {
 fn owners<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<BTreeMap<PathBuf, Vec<String>>> {
     let output = Command::new("dpkg").arg("-S").args(files).output().context("cannot start dpkg")?;
     // It exits with 1 if a file is in no package.
-    let text = String::from_utf8(output.stdout).context("dpkg wrote no text")?;
+    let text = String::from_utf8(output.stdout).context("the output of dpkg is not UTF-8")?;
     if text.is_empty() {
         bail!("dpkg -S: {}", String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -70,7 +70,7 @@ impl Compiled {
                 _ => {}
             }
         }
-        ensure!(!found.allowed.is_empty(), "a policy without rules was read");
+        ensure!(!found.allowed.is_empty(), "the output of setools contains no allow rules");
         Ok(found)
     }
 
@@ -92,7 +92,7 @@ impl Compiled {
 /// Parses `allow SOURCE TARGET:CLASS { WHAT … };`, with any keyword, or with one word instead of
 /// the braces.
 fn rule(line: &str) -> Result<Rule> {
-    let not_understood = || format!("the policy's text has: {line}");
+    let not_understood = || format!("cannot parse this line of checkpolicy's output: {line}");
     let mut words = line.trim_end_matches(';').split_whitespace().skip(1);
     let source = words.next().with_context(not_understood)?.to_owned();
     let (target, class) = words.next().and_then(|word| word.split_once(':')).with_context(not_understood)?;

@@ -25,35 +25,35 @@ const USE_UDMABUF: &str = "allow hal_anion_default udmabuf_device:chr_file rw_fi
 
 const FAULTS: [Fault; 9] = [
     Fault {
-        about: "a ban of transitions that forgets netutils_wrapper",
+        about: "a neverallow on transitions that does not exclude netutils_wrapper",
         from: "-crash_dump -netutils_wrapper",
         to: "-crash_dump",
         variant: Variant::base(&ANDROID_16),
         complaint: "netutils_wrapper:process { transition }",
     },
     Fault {
-        about: "a rule of the base for udmabuf, which nothing declares",
+        about: "a rule of the base for udmabuf, whose type the platform does not declare",
         from: "",
         to: USE_UDMABUF,
         variant: Variant::base(&ANDROID_16),
         complaint: "udmabuf_device",
     },
     Fault {
-        about: "a vendor's rule for udmabuf, which is private to the platform",
+        about: "a vendor's rule for udmabuf, whose type is private to the platform",
         from: "",
         to: USE_UDMABUF,
         variant: Variant::full(&ANDROID_16_QPR2),
         complaint: "udmabuf_device",
     },
     Fault {
-        about: "system_ext's rule for udmabuf without the service in it",
+        about: "system_ext's rule for udmabuf without the service in its attribute",
         from: "typeattribute hal_anion_default anion_udmabuf_server;",
         to: "",
         variant: Variant::full(&ANDROID_17),
         complaint: "udmabuf_device",
     },
     Fault {
-        about: "a ban of running the service that is about the platform's own domains, too",
+        about: "a neverallow on running the service that includes the platform's own domains",
         from: "-coredomain -hal_anion_default } hal_anion_default_exec",
         to: "-hal_anion_default } hal_anion_default_exec",
         variant: Variant::full(&ANDROID_16),
@@ -64,24 +64,24 @@ const FAULTS: [Fault; 9] = [
         from: ", mlstrustedobject",
         to: "",
         variant: Variant { graphics: true, ..Variant::base(&ANDROID_16) },
-        complaint: "expected of the levels",
+        complaint: "line of expected-levels.txt does not hold",
     },
     Fault {
-        about: "a ban of capabilities that forgets what each graphics allocator has",
+        about: "a neverallow on capabilities that includes one of every graphics allocator",
         from: "`~sys_nice'",
         to: "`*'",
         variant: Variant { graphics: true, ..Variant::base(&ANDROID_16) },
         complaint: "capability { sys_nice }",
     },
     Fault {
-        about: "a rule of the base for /dev/ion, whose type goes away",
+        about: "a rule of the base for /dev/ion, whose type a later release removes",
         from: "",
         to: "allow hal_anion_default ion_device:chr_file r_file_perms;",
         variant: Variant::base(&AFTER_17),
         complaint: "ion_device",
     },
     Fault {
-        about: "memfds that the service cannot open again, where they are of a class of their own",
+        about: "memfds that the service cannot open again on releases with a class for memfds",
         from: "allow hal_anion_default hal_anion_default_tmpfs:memfd_file { open setattr };",
         to: "",
         variant: Variant::full(&ANDROID_17),
@@ -99,17 +99,27 @@ pub(super) fn are_found(sources: &Sources, scratch: &Path, tally: &mut Tally) ->
             "" => (sources.with(fault.to), true),
             from => sources.replaced(from, fault.to),
         };
-        ensure!(is_made, "{}: there is no {:?} to replace", fault.about, fault.from);
-        let error = super::answers(&faulty, fault.variant, scratch, &mut Tally::default())
-            .err()
-            .with_context(|| format!("not found in {}: {}", fault.variant, fault.about))?;
+        ensure!(
+            is_made,
+            "{}: the sources do not contain {:?}, which the fault replaces",
+            fault.about,
+            fault.from
+        );
+        let error =
+            super::answers(&faulty, fault.variant, scratch, &mut Tally::default()).err().with_context(
+                || format!("the checks do not detect this fault in {}: {}", fault.variant, fault.about),
+            )?;
         let error = format!("{error:#}");
-        ensure!(error.contains(fault.complaint), "{} is found for another reason:\n{error}", fault.about);
+        ensure!(
+            error.contains(fault.complaint),
+            "{}: the checks report another error:\n{error}",
+            fault.about
+        );
         *tally += Tally::one(true);
     }
     declarations_collide(sources, scratch)?;
     *tally += Tally::one(true);
-    println!("each of {} faults is found when it is put back", FAULTS.len() + 1);
+    println!("the checks detect each of {} restored faults", FAULTS.len() + 1);
     Ok(())
 }
 
@@ -120,11 +130,11 @@ fn declarations_collide(sources: &Sources, scratch: &Path) -> Result<()> {
         .with_declared_udmabuf()
         .compile(Variant::full(&ANDROID_16_QPR2), scratch)
         .err()
-        .context("the platform's type of udmabuf and Anion's compile together")?;
+        .context("the policy compiles with two declarations of udmabuf's type")?;
     let error = format!("{error:#}");
     ensure!(
         error.contains("udmabuf_device"),
-        "two types of udmabuf are refused for another reason:\n{error}"
+        "two declarations of udmabuf's type cause another error:\n{error}"
     );
     Ok(())
 }

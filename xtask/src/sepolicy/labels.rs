@@ -53,7 +53,7 @@ pub(super) fn check(compiled: &Compiled, variant: Variant, scratch: &Path, tally
             let context = line.split_whitespace().find_map(|word| word.strip_prefix("u:object_r:"));
             let kind = context.and_then(|context| context.strip_suffix(":s0"));
             let kind = kind.with_context(|| format!("{name}: no context u:object_r:TYPE:s0 in: {line}"))?;
-            ensure!(compiled.types.contains(kind), "{name}: there is no type {kind}");
+            ensure!(compiled.types.contains(kind), "{name}: the policy has no type {kind}");
             *tally += Tally::one(true);
         }
     }
@@ -68,7 +68,10 @@ pub(super) fn check(compiled: &Compiled, variant: Variant, scratch: &Path, tally
     let ion = (variant.uses_ion() && variant.release.labels_ion).then_some(ION);
     for (path, kind) in LABELS.iter().chain(of_graphics).copied().chain(udmabuf).chain(ion) {
         let found = label_of(path, &whole)?;
-        ensure!(found == format!("u:object_r:{kind}:s0"), "{path} is labelled: {found}");
+        ensure!(
+            found == format!("u:object_r:{kind}:s0"),
+            "{path} has the label {found}, not u:object_r:{kind}:s0"
+        );
         *tally += Tally::one(true);
     }
     Ok(())

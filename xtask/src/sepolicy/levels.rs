@@ -23,10 +23,10 @@ impl<'a> Line<'a> {
     fn read(line: &'a str) -> Result<Self> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [answer, source, target, class, permissions @ ..] = words.as_slice() else {
-            bail!("too short: {line}")
+            bail!("the line has fewer than four words: {line}")
         };
-        ensure!(["allow", "deny"].contains(answer), "it begins with neither allow nor deny: {line}");
-        ensure!(!permissions.is_empty(), "it asks for nothing: {line}");
+        ensure!(["allow", "deny"].contains(answer), "the line begins with neither allow nor deny: {line}");
+        ensure!(!permissions.is_empty(), "the line names no permission: {line}");
         let permissions = permissions.iter().copied().collect();
         Ok(Self { is_allowed: *answer == "allow", source, target, class, permissions })
     }
@@ -52,7 +52,7 @@ pub(super) fn check(binary: &Path, lines: &[String]) -> Result<usize> {
     let said = ask(binary, &format!("{numbering}q\n"))?;
     let numbers: Vec<&str> =
         said.lines().filter_map(|line| line.strip_prefix("sid ")).map(str::trim).collect();
-    ensure!(numbers.len() == contexts.len(), "the policy does not know all contexts:\n{said}");
+    ensure!(numbers.len() == contexts.len(), "the policy lacks some of the contexts:\n{said}");
     let computing: String = lines
         .iter()
         .zip(numbers.chunks(2))
@@ -60,9 +60,17 @@ pub(super) fn check(binary: &Path, lines: &[String]) -> Result<usize> {
         .collect();
     let said = ask(binary, &format!("{numbering}{computing}q\n"))?;
     let answers: Vec<BTreeSet<&str>> = said.lines().filter_map(granted).collect();
-    ensure!(answers.len() == lines.len(), "{} of {} were answered:\n{said}", answers.len(), lines.len());
+    ensure!(
+        answers.len() == lines.len(),
+        "checkpolicy answered {} of {} questions:\n{said}",
+        answers.len(),
+        lines.len()
+    );
     for (line, answer) in lines.iter().zip(&answers) {
-        ensure!(line.is_answered_by(answer), "expected of the levels: {line:?}; the policy has {answer:?}");
+        ensure!(
+            line.is_answered_by(answer),
+            "this line of expected-levels.txt does not hold: {line:?}; the policy permits {answer:?}"
+        );
     }
     Ok(lines.len())
 }
@@ -89,7 +97,7 @@ fn ask(binary: &Path, choices: &str) -> Result<String> {
     drop(input);
     let output = compiler.wait_with_output().context("cannot wait for checkpolicy")?;
     ensure!(output.status.success(), "checkpolicy -d failed: {}", output.status);
-    String::from_utf8(output.stdout).context("checkpolicy wrote something that is not UTF-8")
+    String::from_utf8(output.stdout).context("the output of checkpolicy is not UTF-8")
 }
 
 #[cfg(test)]

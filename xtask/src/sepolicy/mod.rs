@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Checks the SELinux policy of `sepolicy/` without Android: compiles it with a small model of the
-//! platform (`xtask/sepolicy/`), queries what it permits, and checks that each of its rules is
+//! platform (`xtask/sepolicy/`), queries the permissions, and checks that each of its rules is
 //! needed.
 
 mod compiled;
@@ -31,7 +31,7 @@ use crate::tally::Tally;
 /// # Errors
 /// With the first answer that differs from the expected one.
 pub(crate) fn run(tally: &mut Tally) -> Result<()> {
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
     let sources = Sources::read(&workspace_root().join("sepolicy"), &own(""))?;
     for variant in Variant::all() {
         answers(&sources, variant, scratch.path(), tally).with_context(|| format!("in {variant}"))?;
@@ -74,7 +74,7 @@ fn questions(variant: Variant) -> Result<Vec<Question>> {
     lines_of(&asked)?.iter().map(|line| line.parse()).collect()
 }
 
-/// Checks that the variant compiles in both ways and gives the expected answers, and that its
+/// Checks that the variant compiles in both ways and meets the expectations, and that its
 /// labels name its types.
 fn answers(sources: &Sources, variant: Variant, scratch: &Path, tally: &mut Tally) -> Result<()> {
     sources.compile_vendor(variant, scratch)?;
@@ -84,23 +84,26 @@ fn answers(sources: &Sources, variant: Variant, scratch: &Path, tally: &mut Tall
     // Slow, so the others rely on the compiler's text, which these two compare with setools.
     if [Variant::full(&ANDROID_17), Variant::base(RELEASES[0])].contains(&variant) {
         let by_setools = Compiled::read_with_setools(&binary)?;
-        ensure!(by_setools == compiled, "setools and the compiler read different policies");
+        ensure!(by_setools == compiled, "setools and checkpolicy read different rules from one policy");
         *tally += Tally::one(true);
     }
     let questions = questions(variant)?;
     for question in &questions {
-        question.check(&compiled).with_context(|| format!("expected of it: {question}"))?;
+        question
+            .check(&compiled)
+            .with_context(|| format!("the policy violates the expectation {question}"))?;
         *tally += Tally::one(true);
     }
     let mut count = questions.len();
     if variant.graphics {
         count += levels::check(&binary, &lines_of(&["expected-levels.txt"])?)?;
     }
-    println!("{variant}: {count} questions are answered as expected");
+    println!("{variant}: {count} expectations hold");
     labels::check(&compiled, variant, scratch, tally)
 }
 
-/// Checks that without any one of its rules, the policy does not compile or gives a wrong answer.
+/// Checks that without any one of its rules, the policy does not compile, or violates an
+/// expectation.
 fn every_rule_is_needed(sources: &Sources, scratch: &Path, tally: &mut Tally) -> Result<()> {
     let graphics = Variant { graphics: true, ..Variant::full(&ANDROID_17) };
     let mut checked = BTreeSet::new();
@@ -114,12 +117,12 @@ fn every_rule_is_needed(sources: &Sources, scratch: &Path, tally: &mut Tally) ->
                 Ok(compiled) => questions.iter().any(|question| question.check(&compiled).is_err()),
                 Err(_) => true,
             };
-            ensure!(noticed, "in {variant}, nothing that is expected misses the rule: {rule}");
+            ensure!(noticed, "in {variant}, all expectations hold without the rule: {rule}");
             *tally += Tally::one(true);
         }
     }
-    ensure!(checked.len() > 30, "only {} rules were found", checked.len());
-    println!("each of {} rules is missed when it is not there", checked.len());
+    ensure!(checked.len() > 30, "the policy has only {} rules, more than 30 are expected", checked.len());
+    println!("each of {} rules is needed", checked.len());
     Ok(())
 }
 
@@ -134,9 +137,9 @@ fn every_ban_holds(sources: &Sources, scratch: &Path, tally: &mut Tally) -> Resu
         .collect();
     for (variant, violation) in &violations {
         let error = sources.with(violation).compile(*variant, scratch).err();
-        let error = error.with_context(|| format!("no neverallow stops: {violation}"))?;
+        let error = error.with_context(|| format!("no neverallow refuses the rule: {violation}"))?;
         let error = format!("{error:#}");
-        ensure!(error.contains("neverallow"), "{violation} is stopped by another error:\n{error}");
+        ensure!(error.contains("neverallow"), "the rule {violation} causes another error:\n{error}");
         *tally += Tally::one(true);
     }
     let bans: BTreeSet<String> = Variant::LARGEST.iter().flat_map(|&variant| sources.bans(variant)).collect();
@@ -147,12 +150,12 @@ fn every_ban_holds(sources: &Sources, scratch: &Path, tally: &mut Tally) -> Resu
         };
         ensure!(
             violations.iter().any(compiles),
-            "nothing in violations*.txt is stopped by this alone: {ban}"
+            "no rule of violations*.txt is refused by this neverallow alone: {ban}"
         );
         *tally += Tally::one(true);
     }
     println!(
-        "{} violations are refused; each of {} neverallows is needed for it",
+        "the neverallows refuse all {} violations, and each of {} neverallows is needed",
         violations.len(),
         bans.len()
     );

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Questions about the policy: what it must permit, and what it must not.
+//! Questions about the policy: permissions that it must give, and those that it must not.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -41,12 +41,17 @@ impl FromStr for Question {
             Some("deny") => Answer::Deny,
             Some("ioctls") => Answer::Ioctls,
             Some("labels") => Answer::Labels,
-            _ => bail!("it begins with neither allow, deny, ioctls nor labels: {line}"),
+            _ => bail!("the line begins with neither allow, deny, ioctls nor labels: {line}"),
         };
-        let mut word = || words.next().map(str::to_owned).with_context(|| format!("too short: {line}"));
+        let mut word = || {
+            words
+                .next()
+                .map(str::to_owned)
+                .with_context(|| format!("the line has fewer than four words: {line}"))
+        };
         let (source, target, class) = (word()?, word()?, word()?);
         let what: BTreeSet<String> = words.map(str::to_owned).collect();
-        ensure!(!what.is_empty(), "it asks for nothing: {line}");
+        ensure!(!what.is_empty(), "the line names no permission, ioctl or type: {line}");
         Ok(Self { answer, source, target, class, what })
     }
 }
@@ -59,14 +64,14 @@ impl fmt::Display for Question {
 }
 
 impl Question {
-    /// Checks that the policy gives the expected answer.
+    /// Checks that the policy has the expected rules.
     ///
     /// # Errors
     /// If a type does not exist, which would make the question meaningless, or the answer is a
     /// different one.
     pub(super) fn check(&self, policy: &Compiled) -> Result<()> {
         for kind in [&self.source, &self.target] {
-            ensure!(policy.types.contains(kind), "there is no type {kind}");
+            ensure!(policy.types.contains(kind), "the policy has no type {kind}");
         }
         let rules = match self.answer {
             Answer::Allow | Answer::Deny => &policy.allowed,
@@ -81,7 +86,7 @@ impl Question {
             Answer::Deny => asked.is_disjoint(&granted),
             Answer::Ioctls | Answer::Labels => asked == granted,
         };
-        ensure!(is_right, "the policy has {granted:?}");
+        ensure!(is_right, "the rules of the policy have {granted:?}");
         Ok(())
     }
 

@@ -18,11 +18,11 @@ use crate::tools::ensure_tools;
 /// Compile the SELinux policy against a checkout of Android's system/sepolicy, as Soong does
 #[derive(Debug, Args)]
 pub(crate) struct RealArgs {
-    /// The checkout, with its folders public, private and reqd_mask
+    /// Directory of the checkout, with the folders public, private and reqd_mask
     #[arg(long, value_name = "DIR")]
     tree: PathBuf,
 
-    /// The API level of the board, which opens parts of newer public policies to vendors
+    /// API level of the board: a higher level permits vendors more parts of newer public policies
     #[arg(long, value_name = "LEVEL", default_value_t = 202_404)]
     board_api_level: u32,
 }
@@ -70,12 +70,16 @@ const EVERY_API_LEVEL: u32 = 1_000_000;
 /// and as the graphics allocator.
 ///
 /// # Errors
-/// If the folder is no such tree, or the first error of a compiler.
+/// If the folder is no checkout of system/sepolicy; the first error of a compiler.
 pub(crate) fn compile(args: &RealArgs) -> Result<()> {
     ensure_tools(SEPOLICY)?;
     let tree = Tree::at(&args.tree)?;
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
-    println!("{}: taken for its release: {}", tree.path.display(), tree.switches().join(", "));
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
+    println!(
+        "{}: the folders and switches for its release are {}",
+        tree.path.display(),
+        tree.switches().join(", ")
+    );
     for build in ["user", "userdebug"] {
         for (switches, graphics) in [(false, false), (true, false), (true, true)] {
             let product = Product { build, switches, graphics, level: args.board_api_level };

@@ -28,7 +28,7 @@ pub(super) fn obtain(cache: &Path) -> Result<PathBuf> {
         names.retain(|name| name.strip_prefix(PREFIX).is_some_and(is_of_version));
         ensure!(
             names.len() == KERNELS.len(),
-            "Debian's kernels have their device trees elsewhere: {names:?}"
+            "the kernels depend on other packages with device trees than expected: {names:?}"
         );
         Ok(names)
     })

@@ -81,7 +81,7 @@ impl Summary {
             if let Some(blob) = blobs.get(&source.file.with_extension(""))
                 && let Some(what) = unlike(&blob.read, &source.read)
             {
-                self.faults.push(format!("{}: unlike its blob: {what}", source.file.display()));
+                self.faults.push(format!("{}: differs from its blob: {what}", source.file.display()));
             }
         }
     }
@@ -124,7 +124,7 @@ impl fmt::Display for Summary {
         }
         let mut said: Vec<_> = self.said.iter().collect();
         said.sort_by_key(|(kind, (count, _))| (std::cmp::Reverse(*count), *kind));
-        writeln!(f, "\n{:>7}  what is said, and of which tree first", "times")?;
+        writeln!(f, "\n{:>7}  message, and the first tree with it", "times")?;
         for (kind, (count, first)) in said {
             writeln!(f, "{count:>7}  {kind}  [{first}]")?;
         }

@@ -28,22 +28,22 @@ use crate::tools::cache_dir;
 
 pub(crate) use self::debian::unfetched;
 
-/// Read every device tree of a folder, and tell what came of it by vendor and by complaint
+/// Read every device tree of a folder, and report the results by vendor and by message
 ///
-/// Blobs (.dtb, .dtbo) and sources (.dts, .dtso) of the folder and all folders in it. The vendor is
-/// the name of the folder that a tree is in. Sources need cpp first if they include others. Where
-/// both forms of a tree are there, they are compared.
+/// Reads the blobs (.dtb, .dtbo) and sources (.dts, .dtso) of the folder and its subfolders. The
+/// vendor is the name of the folder that contains the tree. Preprocess sources that include other
+/// files with cpp first. If a folder has the blob and the source of a tree, the two are compared.
 #[derive(Debug, Args)]
 pub(crate) struct TreesArgs {
-    /// Where they are
+    /// Folder of the device trees
     dir: PathBuf,
 
-    /// Compare each blob with the source that dtc makes of it, and its pools with what fdtget says,
-    /// too
+    /// Also compare each blob with the source that dtc generates from it, and its pools with those
+    /// that fdtget reports
     #[arg(long)]
     check: bool,
 
-    /// The aniond that reads them; built if none is given
+    /// Path of the aniond that reads the trees; without it, aniond is built
     #[arg(long, value_name = "FILE")]
     service: Option<PathBuf>,
 }
@@ -82,7 +82,7 @@ pub(crate) fn boards(tally: &mut Tally) -> Result<()> {
         wanted += " | binary(check_config)";
     } else {
         println!(
-            "not run: those of {}, which is not there; it holds device trees that are not part of this project",
+            "not run: the boards of {}, which does not exist; its device trees are not part of this project",
             trees.display()
         );
     }
@@ -97,7 +97,7 @@ const PROGRESS: Duration = Duration::from_secs(5);
 
 fn survey(dir: &Path, reader: &Reader, tally: &mut Tally) -> Result<()> {
     let files = trees_in(dir)?;
-    ensure!(!files.is_empty(), "there is no device tree in {}", dir.display());
+    ensure!(!files.is_empty(), "{} contains no device tree", dir.display());
     let trees = read_all(reader, &files)?;
     let mut summary = Summary::default();
     for tree in &trees {

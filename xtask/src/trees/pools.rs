@@ -69,7 +69,7 @@ fn of_libfdt(blob: &Path, names: &[&str]) -> Result<Pools> {
 /// Runs `fdtget`, which fails without output if there is no such node.
 fn fdtget(command: &mut Command) -> Result<String> {
     let output = command.output().context("cannot start fdtget")?;
-    String::from_utf8(output.stdout).context("fdtget wrote no text")
+    String::from_utf8(output.stdout).context("the output of fdtget is not UTF-8")
 }
 
 /// Returns the pools among the children of `/reserved-memory`. `lines` has the cell counts, and

@@ -38,7 +38,8 @@ impl Reader {
         let mut read = self.check_config(files)?;
         let mut trees: Vec<Tree> = Vec::new();
         for file in files {
-            let value = read.remove(file).unwrap_or_else(|| Err("the reader says nothing of it".to_owned()));
+            let value =
+                read.remove(file).unwrap_or_else(|| Err("the reader printed no result for it".to_owned()));
             trees.push(Tree { file: file.clone(), read: value, differences: Vec::new() });
         }
         if self.check {
@@ -54,7 +55,7 @@ impl Reader {
 
     /// Compares blobs with the service's result for the source that `dtc` generates from them.
     fn compare_sources(&self, trees: &mut [Tree]) -> Result<()> {
-        let scratch = tempfile::tempdir().context("no scratch directory")?;
+        let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
         let mut sources: Vec<(usize, PathBuf)> = Vec::new();
         for (at, tree) in trees.iter().enumerate() {
             if extension(&tree.file).is_some_and(|form| form.starts_with("dtb")) {
@@ -69,9 +70,9 @@ impl Reader {
         let mut read = self.check_config(&files)?;
         for (at, source) in sources {
             let value =
-                read.remove(&source).unwrap_or_else(|| Err("the reader says nothing of it".to_owned()));
+                read.remove(&source).unwrap_or_else(|| Err("the reader printed no result for it".to_owned()));
             let difference = unlike(&trees[at].read, &value);
-            trees[at].differences.extend(difference.map(|what| format!("as source: {what}")));
+            trees[at].differences.extend(difference.map(|what| format!("read as source: {what}")));
         }
         Ok(())
     }
@@ -136,7 +137,7 @@ pub(super) fn unlike(one: &Result<Value, String>, other: &Result<Value, String>)
     if one["heaps"] != other["heaps"] {
         return Some(format!("the heaps are {}, not {}", other["heaps"], one["heaps"]));
     }
-    (said(one) != said(other)).then(|| format!("what is said is {:?}, not {:?}", said(other), said(one)))
+    (said(one) != said(other)).then(|| format!("the messages are {:?}, not {:?}", said(other), said(one)))
 }
 
 #[cfg(test)]
@@ -152,7 +153,7 @@ mod tests {
         };
         assert_eq!(unlike(&file(1, 2, "x"), &file(1, 3, "x")), None);
         assert!(unlike(&file(1, 2, "x"), &file(2, 2, "x")).expect("sizes differ").contains("heaps"));
-        assert!(unlike(&file(1, 2, "x"), &file(1, 2, "y")).expect("words differ").contains("said"));
+        assert!(unlike(&file(1, 2, "x"), &file(1, 2, "y")).expect("words differ").contains("messages"));
         assert_eq!(unlike(&Err("died".to_owned()), &file(1, 2, "x")).as_deref(), Some("died"));
     }
 }

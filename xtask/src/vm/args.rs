@@ -14,17 +14,17 @@ use super::{pictures, systemd};
 /// busy one.
 const TIMEOUT: u64 = 2700;
 
-/// The word for all guests.
+/// The value of `--kernel` for all guests.
 const ALL: &str = "all";
 
-/// Boot guests and run the service and its conformance suite over kernel binder in them
+/// Boot guests, and run the service and its conformance suite over kernel binder in them
 #[derive(Debug, Clone, Args)]
 pub(crate) struct VmArgs {
-    /// The kernel to boot; repeat it for more
+    /// Kernel to boot; repeat the option for more
     #[arg(long, value_name = "NAME", default_value = KERNELS[0].name, value_parser = kernel_names())]
     kernel: Vec<String>,
 
-    /// Say what the kernels are, what each has and what is run on it, and stop
+    /// List the kernels with their devices and steps, and exit
     #[arg(long)]
     pub(super) list: bool,
 
@@ -32,26 +32,26 @@ pub(crate) struct VmArgs {
     #[arg(long, conflicts_with = "at_once")]
     pub(super) bench: bool,
 
-    /// Run camera, graphics device and display alone, for longer films, on a kernel of Debian for
-    /// x86-64
+    /// Run only the steps with camera, graphics device and display, for longer films, on a kernel
+    /// of Debian for x86-64
     #[arg(long, conflicts_with = "bench")]
     pub(super) pictures: bool,
 
-    /// Boot a Debian with systemd instead, in which the package is installed, and use, remove,
-    /// install and upgrade it
+    /// Boot a Debian with systemd and the package instead, and remove, install, use and upgrade the
+    /// package
     #[arg(long, conflicts_with_all = ["kernel", "bench", "pictures"])]
     systemd: bool,
 
-    /// Of Debian with systemd: which release
+    /// Release of the Debian with systemd
     #[arg(long, value_name = "NAME", default_value = systemd::RELEASES[0].name, requires = "systemd")]
     #[arg(value_parser = systemd::RELEASES.each_ref().map(|release| release.name))]
     pub(super) suite: String,
 
-    /// Of Debian with systemd: boot it so many times, and only allocate at each boot
+    /// Boot the Debian with systemd this many times, and only allocate at each boot
     #[arg(long, value_name = "N", requires = "systemd", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) boots: Option<u16>,
 
-    /// Of the benchmark, this part alone; repeat it for more
+    /// Run only this part of the benchmark; repeat the option for more
     #[arg(long, value_name = "PART", default_values = guest::BENCH_PARTS, requires = "bench")]
     pub(super) part: Vec<String>,
 
@@ -59,11 +59,11 @@ pub(crate) struct VmArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
     pub(super) at_once: u8,
 
-    /// Keep the guest's serial log in this file; of several guests in FILE.NAME
+    /// Write the guest's serial log to this file; with several guests, to FILE.NAME
     #[arg(long, value_name = "FILE")]
     keep_log: Option<PathBuf>,
 
-    /// Stop a guest that has not come to an end after this many seconds
+    /// Stop a guest that has not ended after this many seconds
     #[arg(long, value_name = "SECS", default_value_t = TIMEOUT, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) timeout: u64,
 
@@ -145,7 +145,7 @@ impl VmArgs {
 }
 
 fn kernel_names() -> clap::builder::PossibleValuesParser {
-    let all = PossibleValue::new(ALL).help("All of them, and Debian 13 with systemd");
+    let all = PossibleValue::new(ALL).help("all kernels, and Debian 13 with systemd");
     let names = KERNELS.iter().map(|entry| PossibleValue::new(entry.name).help(entry.about()));
     names.chain([all]).collect::<Vec<_>>().into()
 }

@@ -66,7 +66,7 @@ const CONFIGURATION: &str = "[General]\nApiLevel = 36\n";
 /// If a package is unavailable, or the client cannot be compiled.
 pub(super) fn furnish(root: &mut Initramfs, cache: &Path) -> Result<()> {
     let stack = STACK.obtain(cache)?;
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
     let client = scratch.path().join("allocate");
     compile(&stack, &client)?;
     root.file("/etc/gbinder.conf", 0o644, CONFIGURATION);

@@ -222,7 +222,7 @@ impl Progress {
         let fault = if result != "ok" {
             Some(result.to_owned())
         } else if begun.is_none() {
-            Some("ended without having begun".into())
+            Some("ended before it began".into())
         } else if self.summaries.len() != suites {
             Some(format!("{} suite summaries instead of {suites}", self.summaries.len()))
         } else if !self.summaries.iter().all(|summary| summary.is_success()) {
@@ -264,7 +264,7 @@ impl Progress {
     pub(super) fn judge(&self) -> Result<()> {
         let mut faults = Vec::new();
         if let Some(panic) = &self.panic {
-            faults.push(format!("the guest's kernel died {}: {panic}", self.place()));
+            faults.push(format!("the guest's kernel panicked {}: {panic}", self.place()));
         }
         let mut unseen = Vec::new();
         for step in &self.expected {
@@ -282,10 +282,10 @@ impl Progress {
             self.done
                 .iter()
                 .filter(|outcome| !is_expected(&outcome.name))
-                .map(|outcome| format!("step {} is not one of this kernel's", outcome.name)),
+                .map(|outcome| format!("step {} ran, but is not in the list of this kernel", outcome.name)),
         );
         if !unseen.is_empty() {
-            faults.push(format!("steps that were not seen to end: {}", unseen.join(", ")));
+            faults.push(format!("steps whose end is not in the log: {}", unseen.join(", ")));
         }
         match self.verdict.as_deref() {
             Some("passed") => {}
@@ -365,7 +365,10 @@ mod tests {
         log.truncate(log.iter().position(|line| line == "ANION-STEP dump ok").expect("there"));
         log.push("[    3.1] Kernel panic - not syncing: Attempted to kill init!".into());
         let fault = fault_of(&log);
-        assert!(fault.starts_with("the guest's kernel died in step dump: [    3.1] Kernel panic"), "{fault}");
+        assert!(
+            fault.starts_with("the guest's kernel panicked in step dump: [    3.1] Kernel panic"),
+            "{fault}"
+        );
         assert!(fault.contains("without a verdict"), "{fault}");
     }
 
@@ -386,7 +389,7 @@ mod tests {
         }
         progress.feed("ANION-VERDICT passed", Instant::now());
         let fault = progress.judge().expect_err("the step did not ask for a dump").to_string();
-        assert_eq!(fault, "step dump is not one of this kernel's");
+        assert_eq!(fault, "step dump ran, but is not in the list of this kernel");
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Initramfs {
     /// # Errors
     /// If a program cannot be read or this machine lacks one of its libraries.
     pub(super) fn programs(&mut self, programs: &Programs) -> Result<()> {
-        let scratch = tempfile::tempdir().context("no scratch directory")?;
+        let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
         let mut libraries = BTreeSet::new();
         for (name, program) in &programs.files {
             let stripped = scratch.path().join(name);

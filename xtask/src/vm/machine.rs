@@ -76,7 +76,7 @@ impl Machine {
     pub(super) fn programs(&self, with_benchmark: bool) -> Result<Programs> {
         let (programs, mapper, hub, busybox) = match self.target {
             None => {
-                let busybox = find_program("busybox").context("busybox has gone")?;
+                let busybox = find_program("busybox").context("busybox is not in PATH")?;
                 (release::build()?, release::build_mapper()?, ensure_crate(RSBINDER_TOOLS)?, busybox)
             }
             Some(target) => {
@@ -96,7 +96,10 @@ impl Machine {
         ]);
         files.extend(RSBINDER_TOOLS.programs.iter().map(|program| (*program, hub.join(program))));
         if with_benchmark {
-            ensure!(self.target.is_none(), "the benchmark is for guests of this machine's own architecture");
+            ensure!(
+                self.target.is_none(),
+                "the benchmark runs only in guests of this machine's own architecture"
+            );
             let bench = release::build_benchmark()?;
             let prefix = bench.with_file_name("libanion");
             libanion::install(&InstallArgs { prefix: prefix.clone() })?;
@@ -107,7 +110,7 @@ impl Machine {
         Ok(Programs { files, strip, libraries: self.target.map(|target| Path::new(target.libraries)) })
     }
 
-    /// Returns what will be downloaded and built for its guests, without what is in the cache.
+    /// Returns the downloads and builds for its guests, without those in the cache.
     pub(super) fn unfetched(&self, cache: &Path) -> Vec<String> {
         let bundles = if self.target.is_some() { &[&cross::RUST, &BUSYBOX][..] } else { &[] };
         let downloads = bundles.iter().filter_map(|bundle| bundle.unfetched(cache));

@@ -50,7 +50,7 @@ pub(crate) fn give_up() {
 /// # Errors
 /// If they must end.
 fn check_wanted() -> Result<()> {
-    ensure!(!GIVEN_UP.load(Ordering::Relaxed), "the guests were ended, since another step has failed");
+    ensure!(!GIVEN_UP.load(Ordering::Relaxed), "the guests were ended because another step failed");
     Ok(())
 }
 
@@ -71,7 +71,7 @@ pub(crate) const TOOLS: &[&[Tool]] = &[
 /// The packages that each guest needs.
 const EVERY_GUEST: [&[Tool]; 3] = [LINKER, ARCHIVE, GUEST];
 
-/// Returns what will be downloaded and built for all guests, without what is in the cache.
+/// Returns the downloads and builds for all guests, without those in the cache.
 pub(crate) fn unfetched(cache: &Path) -> Vec<String> {
     let kernels = KERNELS.iter().flat_map(|entry| entry.unfetched(cache));
     let machines = KERNELS.iter().flat_map(|entry| entry.machine.unfetched(cache));
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
     }
     ensure!(
         cfg!(target_arch = "x86_64"),
-        "guests are booted on x86-64 only: the programs are this machine's"
+        "guests need an x86-64 machine: their programs are built for this machine"
     );
     ensure!(
         find_program("apt-get").is_some() && find_program("apt-cache").is_some(),
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
     let release = systemd::wanted(args);
     ensure_tools(&tools(args, &entries, release))?;
     let cache = cache_dir()?;
-    // First, since kernels are what is most likely missing.
+    // First, since a kernel is the requirement that is most likely to be missing.
     let obtain = |entry: &&Entry| check_wanted().and_then(|()| entry.obtain(&cache));
     let kernels: Vec<Result<Kernel>> = entries.iter().map(obtain).collect();
     let programs = programs(args, &entries)?;
@@ -236,7 +236,7 @@ impl Guests<'_> {
     fn run(&self, entry: &Entry, kernel: &Kernel, tally: &mut Tally) -> Result<()> {
         let course = self.args.course(entry);
         println!("{}: {}", entry.name, kernel.title);
-        let scratch = tempfile::tempdir().context("no scratch directory")?;
+        let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
         let emulator = self.prepare(entry, kernel, scratch.path())?;
         let mut log = self.log_of(entry.name).as_deref().map(create_log).transpose()?;
         let timeout = Duration::from_secs(self.args.timeout);

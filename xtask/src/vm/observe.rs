@@ -17,8 +17,11 @@ const REPORT: &str = include_str!("observe.sh");
 
 /// Returns the programs beside the service: the tracer, and this program, which folds the traces.
 pub(super) fn programs() -> Result<[(&'static str, PathBuf); 2]> {
-    let tracer = find_program("strace").context("strace has gone")?;
-    Ok([("strace", tracer), ("xtask", std::env::current_exe().context("this program is nowhere")?)])
+    let tracer = find_program("strace").context("strace is not in PATH")?;
+    Ok([
+        ("strace", tracer),
+        ("xtask", std::env::current_exe().context("cannot determine the path of this program")?),
+    ])
 }
 
 /// Returns the kernels with which services can be observed: those of this program's own

@@ -327,7 +327,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
     },
     Entry {
         name: "ion-broken-cma",
-        from: "the same, with contiguous memory of which nothing can be had",
+        from: "the same, with a contiguous heap that cannot allocate",
         machine: &machine::PC,
         devices: &[
             "ashmem",

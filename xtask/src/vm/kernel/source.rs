@@ -29,7 +29,7 @@ const KCONFIG_LINE: &str = "\tselect OF_EARLY_FLATTREE if OF\n";
 
 /// The work if the cache has no build.
 pub(super) const WORK: &str =
-    "download linux-source-5.10 and build a kernel with ION of it, in about 3 minutes";
+    "download linux-source-5.10 and build a kernel with ION from it, which takes about 3 minutes";
 
 /// Approximate number of lines that `make` prints, for the progress.
 const LINES: usize = 1260;
@@ -60,7 +60,7 @@ pub(super) fn newest(cache: &Path) -> Result<Kernel> {
         }
         Err(error) => {
             let Some(dir) = newest_cached(&kernels) else { return Err(error) };
-            println!("{error:#}; taking the newest kernel of the cache");
+            println!("{error:#}; using the newest kernel in the cache");
             open(&dir)
         }
     }
@@ -96,7 +96,7 @@ pub(super) fn newest_cached(kernels: &Path) -> Option<PathBuf> {
 
 fn open(dir: &Path) -> Result<Kernel> {
     let image = dir.join("bzImage");
-    ensure!(image.is_file(), "{} is not there; remove {} to build it again", image.display(), dir.display());
+    ensure!(image.is_file(), "{} is missing; remove {} to build it again", image.display(), dir.display());
     let title = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Kernel { title, image, modules: Vec::new(), picture_modules: Vec::new() })
 }
@@ -158,13 +158,14 @@ fn changed(kconfig: &str) -> Result<String> {
 fn configure(source: &Path, objects: &Path) -> Result<()> {
     let config = objects.join(".config");
     quietly(make(source, objects).args(["-s", "tinyconfig"]))?;
-    let tiny = fs::read_to_string(&config).context("the source made no configuration")?;
+    let tiny =
+        fs::read_to_string(&config).context("cannot read the configuration that the source generated")?;
     // The last setting of an option counts.
     fs::write(&config, format!("{tiny}{FRAGMENT}")).context("cannot write the configuration")?;
     quietly(make(source, objects).args(["-s", "olddefconfig"]))?;
-    let finished = fs::read_to_string(&config).context("the configuration is gone")?;
+    let finished = fs::read_to_string(&config).context("cannot read the finished configuration")?;
     let refused = refused(&finished);
-    ensure!(refused.is_empty(), "the kernel's configuration does not take: {}", refused.join(", "));
+    ensure!(refused.is_empty(), "the kernel's configuration lacks these options: {}", refused.join(", "));
     Ok(())
 }
 

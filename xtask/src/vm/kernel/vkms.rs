@@ -16,8 +16,8 @@ use crate::process::{leashed, run};
 const PLACE: &str = "drivers/gpu/drm/vkms";
 const MODULE: &str = "vkms.ko";
 
-/// Variables for `make`: Debian's compiler under the name that its package `gcc` uses, and no BTF
-/// types, which would need another program.
+/// Variables for `make`: Debian's compiler under its name in the package `gcc`, and no BTF types,
+/// which would need another program.
 const WORDS: [&str; 4] = ["CC=gcc", "CONFIG_DRM_VKMS=m", "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules"];
 
 /// The work if the cache has no build.
@@ -93,7 +93,8 @@ pub(super) fn obtain(title: &str, apt: &Apt, kernels: &Path) -> Result<PathBuf> 
     let debian = Debian::of(title).with_context(|| format!("{title} is no kernel of Debian"))?;
     let place = debian.place(kernels);
     if !place.is_dir() {
-        build(&debian, apt, kernels, &place).with_context(|| format!("no module vkms for {title}"))?;
+        build(&debian, apt, kernels, &place)
+            .with_context(|| format!("cannot build the module vkms for {title}"))?;
     }
     Ok(place.join(MODULE))
 }

@@ -84,7 +84,9 @@ pub(super) const RELEASES: [Release; 2] = [
 pub(super) fn wanted(args: &VmArgs) -> Option<&'static Release> {
     let release = RELEASES.iter().find(|release| release.name == args.suite);
     if args.is_systemd_one_of_all() && !is_root() {
-        println!("not run: Debian with systemd; only root can make its root, whose files have owners");
+        println!(
+            "not run: Debian with systemd; only root can create its root, whose files have several owners"
+        );
         return None;
     }
     release.filter(|_| args.wants_systemd())
@@ -92,7 +94,7 @@ pub(super) fn wanted(args: &VmArgs) -> Option<&'static Release> {
 
 impl Release {
     fn entry(&self) -> &'static Entry {
-        KERNELS.iter().find(|entry| entry.name == self.kernel).expect("one of them, as a test says")
+        KERNELS.iter().find(|entry| entry.name == self.kernel).expect("a test checks that it is in the list")
     }
 
     /// Returns the packages of Debian that it needs.
@@ -101,10 +103,10 @@ impl Release {
         own.into_iter().chain(self.entry().tools()).collect()
     }
 
-    /// Returns what will be created for it, unless it is in the cache.
+    /// Returns the message that its root will be created, unless the root is in the cache.
     pub(super) fn unfetched(&self, cache: &Path) -> Option<String> {
         let is_wanted = is_root() && !root::place(self, cache).is_file();
-        is_wanted.then(|| format!("make a root of {} with systemd", self.title))
+        is_wanted.then(|| format!("create a root of {} with systemd", self.title))
     }
 
     /// Returns the steps for its kernel.
@@ -124,7 +126,7 @@ impl Release {
 pub(super) fn run(release: &Release, args: &VmArgs, log: Option<PathBuf>, tally: &mut Tally) -> Result<()> {
     let cache = cache_dir()?;
     let kernel = release.entry().obtain(&cache)?;
-    let scratch = tempfile::tempdir().context("no scratch directory")?;
+    let scratch = tempfile::tempdir().context("cannot create a scratch directory")?;
     let steps = release.steps(args.boots.is_some());
     let initrd = initrd(release, &steps, &cache, scratch.path())?;
     let mut log = log.as_deref().map(create_log).transpose()?;

@@ -45,9 +45,9 @@ pub(super) fn obtain(release: &Release, cache: &Path) -> Result<PathBuf> {
     if root.is_file() {
         return Ok(root);
     }
-    ensure!(is_root(), "only root can make {}: its files have owners", root.display());
-    println!("making a root of {} with systemd, once", release.title);
-    let new = tempfile::NamedTempFile::new_in(cache).context("no place in the cache")?;
+    ensure!(is_root(), "only root can create {}, whose files have several owners", root.display());
+    println!("creating a root of {} with systemd, once", release.title);
+    let new = tempfile::NamedTempFile::new_in(cache).context("cannot create a file in the cache")?;
     let mut make = Command::new("mmdebstrap");
     make.args(["--quiet", "--variant=essential", "--mode=root", "--format=null", PACKAGES]);
     make.args(LEFT_OUT.map(|files| format!("--dpkgopt=path-exclude={files}")));
@@ -67,9 +67,9 @@ pub(super) fn obtain(release: &Release, cache: &Path) -> Result<PathBuf> {
 /// # Errors
 /// If the package cannot be installed, or this process is not root.
 pub(super) fn write_installed(root: &Path, package: &Path, scratch: &Path, out: &File) -> Result<()> {
-    ensure!(is_root(), "only root can install the package into a root: its files have owners");
+    ensure!(is_root(), "only root can install the package into a root, whose files have several owners");
     let directory = scratch.join("root");
-    fs::create_dir(&directory).context("no scratch directory")?;
+    fs::create_dir(&directory).context("cannot create a scratch directory")?;
     let archive = File::open(root).with_context(|| format!("cannot read {}", root.display()))?;
     let mut unpack = Command::new("cpio");
     unpack.args(["-idm", "--quiet", "-D"]).arg(&directory).stdin(archive);
