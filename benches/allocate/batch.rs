@@ -41,7 +41,7 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     })?;
 
     let about = format!(
-        "Requests for 1 and for {BATCH} buffers of 64 KiB, p50 in µs, until the descriptors are here."
+        "Requests for 1 and for {BATCH} buffers of 64 KiB, p50 in µs, until the client has the descriptors."
     );
     let mut section = Section::new("batch", about, &["request", "1", "16", "each further"]);
     for pair in timed.chunks(2) {

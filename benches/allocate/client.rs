@@ -61,7 +61,7 @@ impl Client {
 
     /// Returns one buffer.
     pub(crate) fn one(&self, origin: Origin, bytes: u64) -> anyhow::Result<OwnedFd> {
-        self.many(origin, bytes, 1)?.pop().context("no buffer came")
+        self.many(origin, bytes, 1)?.pop().context("the reply has no buffer")
     }
 
     /// Returns one buffer, mapped, with every page touched, as a client does before its first use.
@@ -120,7 +120,10 @@ pub(crate) fn allocate(
 /// Returns a heap's counters.
 pub(crate) fn heap_stats(service: &dyn IHeapAllocator, name: &str) -> anyhow::Result<HeapStats> {
     let stats = service.getStats().map_err(|status| anyhow::anyhow!("{status}"))?;
-    stats.into_iter().find(|heap| heap.heapName == name).with_context(|| format!("the heap {name}"))
+    stats
+        .into_iter()
+        .find(|heap| heap.heapName == name)
+        .with_context(|| format!("the service has no heap {name}"))
 }
 
 /// Maps a buffer.

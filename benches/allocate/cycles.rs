@@ -25,7 +25,7 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     progress("processor time of whole cycles");
     let client = Client::new(servers)?;
     let about = "Processor time in µs of client and server together for one cycle: allocate, map, write every byte, \
-                 unmap, close, and scrub where there is a pool.";
+                 unmap, close, and scrub if the heap has a pool.";
     let header = [
         "size",
         "bare",

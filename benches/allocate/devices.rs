@@ -186,10 +186,11 @@ fn compare(
     let way = start(&configuration(&ion_name)?)?;
     let (mut variants, missing) = variants(way.as_ref(), ion)?;
     let mut about = format!(
-        "dma-bufs in µs, p50, {}: until the descriptor is here, and the least of that; each of {TURN} asked for at once (of large ones \
-         fewer); until it is mapped and every page is touched, too; unmapping and closing. How many times sooner than \
-         the bare dma-heap, p50 by p50 (\"x ion\": than bare ION, one and ready). The last column is how many round trips a \
-         brokered buffer takes more than the bare one.",
+        "dma-bufs in µs, p50, {}. The times of one buffer until the client has its descriptor, and their minimum; the \
+         time of each of {TURN} requested at once (fewer of large ones); the time until a buffer is mapped with every \
+         page touched; the time to unmap and close it. The columns \"x\" have the time of the bare dma-heap divided by \
+         that of the row, p50 by p50 (\"x ion\": of bare ION, one and ready). The last column has the additional time of \
+         a brokered buffer over the bare one, in round trips.",
         way.words(),
     );
     for (name, why) in missing {
@@ -249,7 +250,7 @@ fn variants(way: &dyn Way, ion: Option<(Ion, IonHeap)>) -> anyhow::Result<(Vec<V
     }
     match ion {
         Some((device, heap)) => variants.push(Variant::new(BARE_ION, From::Ion(device, heap.id))),
-        None => missing.push((BARE_ION, "there is no such device, or no such heap".to_owned())),
+        None => missing.push((BARE_ION, "the device or the heap does not exist".to_owned())),
     }
     let heaps = way.heaps()?;
     for (name, ..) in HEAPS {

@@ -30,8 +30,8 @@ fn fill(client: &Client, origin: Origin, bytes: u64) -> anyhow::Result<Vec<(Owne
 pub(crate) fn scrub(servers: &Servers) -> anyhow::Result<Section> {
     progress("scrubbing");
     let client = Client::new(servers)?;
-    let about = "Scrubbing in GB/s of processor time: all the service does with released buffers, beside a memset of \
-                 the same buffers before they were released.";
+    let about = "Scrubbing in GB/s of processor time: the service's whole work on released buffers, beside a memset \
+                 of the same buffers just before their release.";
     let mut section = Section::new("scrub", about, &["size", "memset", "scrub", "scrub to memset"]);
     // At the smallest size, as many as a pool keeps.
     for bytes in [2 << 20, 8 << 20, 32 << 20] {
@@ -67,10 +67,9 @@ fn rate(bytes: u64, time: Duration) -> f64 {
 
 /// Measures how soon pooled memory is returned to the kernel.
 pub(crate) fn trim(servers: &Servers) -> anyhow::Result<Section> {
-    progress("giving memory back");
+    progress("returning memory to the kernel");
     let client = Client::new(servers)?;
-    let about =
-        "Giving 256 MiB back to the kernel, in µs: closing as many bare memfds, and trimming the pool.";
+    let about = "Returning 256 MiB to the kernel, in µs: closing as many bare memfds, and trimming the pool.";
     let mut section =
         Section::new("trim", about, &["size of a buffer", "bare close", "trim", "trim to close"]);
     for bytes in [2 << 20, 16 << 20] {

@@ -35,10 +35,10 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     let client = Client::new(servers)?;
     let connection = servers.connect_graphics()?;
     let allocator = connection.service.as_ref();
-    let about = "One call in µs over a socket, until the descriptors are here: allocate of the service's own interface, and \
-                 allocate2 of Android's graphics allocator for an image of as many bytes from the same heap, in turn. Pooled \
-                 buffers are clean. The ratio is that of the medians of 40 rounds: its median over all of them, and \
-                 between which values half of them are.";
+    let about = "One call in µs over a socket, until the client has the descriptors: allocate of the service's own interface, \
+                 and allocate2 of Android's graphics allocator for an image of as many bytes from the same heap, in turn. \
+                 Pooled buffers are clean. The ratio compares the medians of each of 40 rounds: the table has the median \
+                 of the ratios, and the range of their middle half.";
     let header =
         ["image", "allocate p50", "allocate2 p50", "allocate2 to allocate", "half of all", "allocate2 p99"];
     let mut section = Section::new("graphics", about, &header);

@@ -24,10 +24,9 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     let client = Client::new(servers)?;
     let service = client.service();
     client.empty()?;
-    let about = "One call in µs, until the descriptor is here. R is a raw exchange over a socket: the server \
-                 opens its memfd again and sends it by SCM_RIGHTS; of each line, in turn with the call. A pooled buffer is \
-                 clean, so that the call is measured and not the cleaning; those of 4 KiB are not pooled, since a new memfd is \
-                 as quick.";
+    let about = "One call in µs, until the client has the descriptor. R is a raw exchange over a socket, in turn with \
+                 the call of its line: the server opens its memfd again and sends it by SCM_RIGHTS. Pooled buffers are \
+                 clean, so that the time excludes the cleaning; those of 4 KiB are not pooled, since a new memfd is as quick.";
     let header = ["call", "R", "min", "p50", "p99", "p50 - R", "p50 to R", "pool hits"];
     let mut section = Section::new("latency", about, &header);
     calls(&mut section, &client, 0, "bare: new memfd", || client.one(Origin::Bare, 4096))?;

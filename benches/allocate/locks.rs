@@ -37,9 +37,9 @@ pub(crate) fn measure(_: &Servers) -> anyhow::Result<Section> {
     result?;
 
     let about = format!(
-        "How long locks are held each time, in ns, with the allocator in this process: {CLIENTS} threads, each of which \
+        "Durations in ns for which locks are held, with the allocator in this process: {CLIENTS} threads, each of which \
          allocates and closes {BUFFERS} buffers of 64 KiB of a heap with a pool and as many of one without, and the \
-         allocator's own threads. The longest holds are those of threads that lost their processor meanwhile.",
+         allocator's own threads. The longest durations are of threads that lost their processor with the lock held.",
     );
     let mut section = Section::new("locks", about, &["lock", "times held", "p50", "p99", "p99.9", "longest"]);
     for (name, times) in &held {

@@ -75,11 +75,11 @@ const PARTS: [Part; 14] = [
     part_of_both("programs", programs::measure),
 ];
 
-/// Measures what Anion costs
+/// Measure the costs of Anion's calls beside their floors
 #[derive(Parser)]
 #[command(name = "cargo bench --")]
 struct Options {
-    /// Parts to measure; all of them if none is named
+    /// Parts to measure [default: all]
     #[arg(value_name = "PART", value_parser = PARTS.map(|part| part.name))]
     parts: Vec<String>,
 
@@ -87,7 +87,7 @@ struct Options {
     #[arg(long)]
     one_processor: bool,
 
-    /// Measure on all processors, and then once more on one what differs there
+    /// Measure on all processors, then repeat on one processor the parts whose results differ there
     #[arg(long, conflicts_with = "one_processor")]
     both: bool,
 
@@ -107,7 +107,7 @@ struct Options {
     #[arg(long, value_name = "FILE", requires = "plot", conflicts_with_all = ["json", "markdown", "parts"])]
     from: Option<PathBuf>,
 
-    /// Given by cargo
+    /// cargo passes this flag
     #[arg(long, hide = true)]
     bench: bool,
 }

@@ -72,7 +72,7 @@ fn place() -> Option<PathBuf> {
 
 /// Returns the medians for one buffer: import and free, the kernel's two calls, lock and unlock.
 fn calls(mapper: Mapper, native: &Native) -> Result<[f64; 3]> {
-    let import = || mapper.import(native).map_err(|code| anyhow!("importBuffer answers {code}"));
+    let import = || mapper.import(native).map_err(|code| anyhow!("importBuffer returns {code}"));
     let buffer = import()?;
     let imported = median(|| {
         mapper.free(import()?);
@@ -84,8 +84,8 @@ fn calls(mapper: Mapper, native: &Native) -> Result<[f64; 3]> {
     })?;
     let locked = median(|| {
         let locked = mapper.lock(buffer, CPU, Rect::default(), None, 0);
-        locked.map_err(|code| anyhow!("lock answers {code}"))?;
-        mapper.unlock(buffer).map(drop).map_err(|code| anyhow!("unlock answers {code}"))
+        locked.map_err(|code| anyhow!("lock returns {code}"))?;
+        mapper.unlock(buffer).map(drop).map_err(|code| anyhow!("unlock returns {code}"))
     })?;
     mapper.free(buffer);
     Ok([imported, synced, locked])

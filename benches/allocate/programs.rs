@@ -96,10 +96,10 @@ impl Variant {
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.with_context(|| format!("starting {command:?}"))?;
         let pipes = child.stdin.take().zip(child.stdout.take());
-        let (input, output) = pipes.context("a pipe to and from a program")?;
+        let (input, output) = pipes.context("the program has no pipes")?;
         let times = Histogram::new(3)?;
         let mut started = Self { name, input, output, times, _process: Process(child) };
-        started.turn().with_context(|| format!("{name} did not begin"))?;
+        started.turn().with_context(|| format!("the first turn of {name} failed"))?;
         started.times.reset();
         Ok(started)
     }
@@ -122,9 +122,9 @@ impl Variant {
 /// Measures the variants that are possible on this machine, and lists the others.
 pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     progress("programs");
-    let mut about = "A buffer in µs, until its descriptor is here, in programs that were written for /dev/dma_heap: started by \
-                     `anionctl run`, with its library before their own (preload) or their system calls trapped (trap). Beside \
-                     the Rust client, and the kernel's own dma-heap where there is one."
+    let mut about = "A buffer in µs, until the program has its descriptor, for programs that were written for /dev/dma_heap: \
+                     `anionctl run` starts them with its library before their own (preload), or traps their system calls \
+                     (trap). The others are the Rust client, and the kernel's own dma-heap if the machine has one."
         .to_owned();
     let header = ["size", "heap", "program", "min", "p50", "p99", "p50 - client"];
     let mut rows = Vec::new();
@@ -199,7 +199,7 @@ fn variants(servers: &Servers, heap: &str, bytes: u64) -> anyhow::Result<(Vec<Va
         }
         None => missing.push((
             "preload",
-            format!("{PREFIX} does not say where `cargo xtask install-c --prefix DIR` has installed"),
+            format!("{PREFIX} does not name the DIR of `cargo xtask install-c --prefix DIR`"),
         )),
     }
     variants.push(Variant::start("trap", &mut run(&["--trap".into()]))?);

@@ -21,8 +21,8 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     progress("time until a buffer can be used");
     let client = Client::new(servers)?;
     let about = "Time in µs, p50, until a buffer can be used: allocated, mapped, every page touched. Bare is a raw exchange \
-                 that hands over a new memfd; no pool, the same through the service; unzeroed, a client that overwrites \
-                 every byte and says so.";
+                 that passes a new memfd; no pool is the same through the service; unzeroed is a client that overwrites \
+                 every byte and requests unzeroed memory.";
     let header = [
         "size",
         "bare",

@@ -30,14 +30,16 @@ pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     progress("many live buffers");
     let client = Client::new(servers)?;
     let mut about =
-        "Allocate 4 KiB and close, in µs, while so many other buffers live; and what each of those takes \
-                     of the service's private memory."
+        "Allocating and closing 4 KiB, in µs, with this number of other live buffers; and the bytes that each \
+                     of those takes of the service's private memory."
             .to_owned();
     let header = ["live buffers", "p50", "to none", "bytes a buffer"];
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let reachable = |live: &u64| live + live / 10 < limit;
     if let Some(live) = LIVE.iter().find(|live| !reachable(live)) {
-        about += &format!(" {live} and more were not measured: only {limit} descriptors are permitted here.");
+        about += &format!(
+            " Rows with {live} and more are missing: this process may open only {limit} descriptors."
+        );
     }
     let mut section = Section::new("scale", about, &header);
     let (mut held, mut none) = (Vec::new(), None);

@@ -27,9 +27,9 @@ enum Work {
 /// Measures the calls per second of all clients together.
 pub(crate) fn measure(servers: &Servers) -> anyhow::Result<Section> {
     progress("several clients at once");
-    let about = "Buffers a second of 1, 2 and 4 client threads together: allocated and closed, or also mapped and every page \
-                 touched in between. The last column is how long a buffer of the pool takes, as a share of one that the \
-                 same service makes without a pool.";
+    let about = "Buffers per second of 1, 2 and 4 client threads together: allocated and closed, or also mapped with every \
+                 page touched in between. The last column is the time of a pooled buffer as a share of the time of one \
+                 that the same service makes without a pool.";
     let header = [
         "size",
         "work",
