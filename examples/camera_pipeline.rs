@@ -49,16 +49,16 @@ const FRAME_BYTES: usize = STRIDE * ROWS;
 /// millisecond.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Passes camera frames from one process to another in shared buffers, and checks every byte
+/// Pass camera frames from one process to another in shared buffers, and check every byte
 #[derive(Parser)]
 struct Arguments {
-    /// Reach the service over this Unix socket [default: as anionctl does]
+    /// Connect to the service over this Unix socket [default: as anionctl]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// How many frames flow
+    /// Number of frames
     #[arg(long, value_name = "N", default_value_t = 120)]
     frames: u32,
-    /// Be the consumer, with the producer's socket as standard input
+    /// Run as the consumer, with the producer's socket as standard input
     #[arg(long, hide = true)]
     consume: bool,
 }
@@ -99,7 +99,7 @@ fn produce(arguments: &Arguments) -> Result<()> {
     let flowed = stream_frames(ours, &ring, arguments.frames);
     // The consumer ends with its socket; its error is reported before this process's own.
     let status = consumer.wait()?;
-    ensure!(status.success(), "the consumer found a wrong frame, or failed: {status}");
+    ensure!(status.success(), "the consumer failed: {status}");
     flowed?;
 
     print_accounts("both processes done, buffers still held by the producer", &client, &heap)?;
@@ -143,7 +143,7 @@ fn stream_frames(mut socket: UnixStream, ring: &[Buffer], frames: u32) -> Result
 /// Returns the next slot that the consumer has released.
 fn read_freed(socket: &mut UnixStream) -> Result<u8> {
     let mut slot = [0];
-    socket.read_exact(&mut slot).context("the consumer is gone")?;
+    socket.read_exact(&mut slot).context("the consumer has closed its socket")?;
     ensure!(usize::from(slot[0]) < SLOTS, "slot {} was freed, but there are {SLOTS}", slot[0]);
     Ok(slot[0])
 }
@@ -166,7 +166,7 @@ fn wait_for_release(client: &Client, before: i64) -> Result<Duration> {
         }
         ensure!(
             released.elapsed() < RELEASE_DEADLINE,
-            "{held} bytes are still held after {RELEASE_DEADLINE:?}, but it was {before} before"
+            "this user holds {held} bytes after {RELEASE_DEADLINE:?}, but held {before} before the run"
         );
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -226,16 +226,16 @@ fn consume() -> Result<()> {
     let picture = Picture::new();
     let mut expected = 0;
     while let Some(announced) = Announcement::receive(&mut socket)? {
-        ensure!(announced.frame == expected, "frame {} came, expected {expected}", announced.frame);
+        ensure!(announced.frame == expected, "received frame {}, expected {expected}", announced.frame);
         let map = maps.get(usize::from(announced.slot)).context("a frame in a slot that does not exist")?;
         picture.verify(map, announced.frame)?;
-        socket.write_all(&[announced.slot]).context("the producer is gone")?;
+        socket.write_all(&[announced.slot]).context("the producer has closed its socket")?;
         expected += 1;
     }
     Ok(())
 }
 
-// ---- What both know
+// ---- Shared by both
 // -----------------------------------------------------------------------------------------
 
 /// The number of a frame and of its slot: five bytes instead of three million.
@@ -247,7 +247,7 @@ struct Announcement {
 impl Announcement {
     fn send(&self, socket: &mut UnixStream) -> Result<()> {
         let [a, b, c, d] = self.frame.to_le_bytes();
-        socket.write_all(&[self.slot, a, b, c, d]).context("the consumer is gone")
+        socket.write_all(&[self.slot, a, b, c, d]).context("the consumer has closed its socket")
     }
 
     /// Returns the next announcement; `None` when the producer has closed the socket.
@@ -281,14 +281,14 @@ fn receive_ring(socket: &UnixStream) -> Result<Vec<OwnedFd>> {
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     let received = recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    ensure!(received.bytes == 1, "the producer is gone");
+    ensure!(received.bytes == 1, "the producer has closed its socket");
     let mut ring = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
             ring.extend(descriptors);
         }
     }
-    ensure!(ring.len() == SLOTS, "{} descriptors came, expected {SLOTS}", ring.len());
+    ensure!(ring.len() == SLOTS, "received {} descriptors, expected {SLOTS}", ring.len());
     Ok(ring)
 }
 

@@ -16,9 +16,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let frames = client.allocate(&Request::new(1920 * 1080 * 3 / 2).count(2).name("frames"))?;
     for frame in &frames {
         let mapping = frame.map(Access::ReadWrite)?;
-        // dma-bufs need these brackets; for memfds they cost nothing.
+        // dma-bufs need these calls around an access; for memfds they cost nothing.
         let view = mapping.begin(CpuAccess::ReadWrite)?;
-        assert!(view.is_zero()?, "the service gives nothing away");
+        assert!(view.is_zero()?, "the buffer is zero");
         view.write_at(0, b"pixels")?;
         view.end()?;
         println!("buffer {}: {} bytes of heap {}", frame.id(), frame.bytes(), frame.heap());

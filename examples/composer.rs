@@ -68,20 +68,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of a pixel that a display shows; the fourth is the display's own.
 const COLOURS: usize = 3;
 
-/// Gives graphic buffers to a graphics device or a display, by their metadata alone, and compares
-/// what comes back
+/// Import graphic buffers into a graphics device or a display, using only their metadata, and
+/// compare the pixels that the device exports or reads back
 #[derive(Parser)]
 struct Arguments {
-    /// The device
+    /// Node of the device
     #[arg(long, value_name = "PATH", default_value = "/dev/dri/card0")]
     card: PathBuf,
     /// The graphics allocator: binder or unix:PATH
     #[arg(long, value_name = "ENDPOINT", default_value = "binder")]
     graphics: Endpoint,
-    /// The library that reads its handles
+    /// The mapper library that reads the allocator's handles
     #[arg(long, value_name = "LIBRARY")]
     mapper: PathBuf,
-    /// Pixels of a picture; of a display, a mode
+    /// Size of a picture in pixels; a display needs a mode of this size
     #[arg(long, value_names = ["WIDTH", "HEIGHT"], num_args = 2, default_values = ["640", "480"])]
     size: Vec<i32>,
     /// Show a picture on the device, which is a display with a writeback connector, such as vkms
@@ -133,7 +133,7 @@ impl Source<'_> {
         wanted.name[..8].copy_from_slice(b"composer");
         (wanted.format.0, wanted.usage.0) = (format, USAGE);
         let answer = self.allocator.allocate2(&wanted, 1).map_err(|status| anyhow::anyhow!("{status}"))?;
-        let handle = answer.buffers.into_iter().next().context("the allocator gave no buffer")?;
+        let handle = answer.buffers.into_iter().next().context("the allocator returned no buffer")?;
         let fds = handle.fds.into_iter().map(OwnedFd::from).collect();
         Graphic::import(self.mapper, Native::new(fds, &handle.ints)?)
     }
@@ -184,11 +184,12 @@ fn share(arguments: &Arguments, source: &Source<'_>) -> Result<()> {
         let graphic = source.graphic(format)?;
         let described = graphic.describe()?;
         graphic.draw(&described, 0)?;
-        let handle = card.prime_fd_to_buffer(graphic.pixels()).context("the device takes no buffer")?;
+        let handle = card.prime_fd_to_buffer(graphic.pixels()).context("the device refuses the buffer")?;
         // From here on, only the device holds the pixels.
         drop(graphic);
         let flags = nix::fcntl::OFlag::O_CLOEXEC.bits().cast_unsigned();
-        let shared = card.buffer_to_prime_fd(handle, flags).context("the device shares no buffer")?;
+        let shared =
+            card.buffer_to_prime_fd(handle, flags).context("the device does not export the buffer")?;
         let bytes = usize::try_from(described.bytes)?;
         let mapping = Mapping::new(shared.as_fd(), bytes, Access::ReadOnly).context("cannot map it")?;
         let view = mapping.begin(CpuAccess::Read)?;
@@ -198,7 +199,7 @@ fn share(arguments: &Arguments, source: &Source<'_>) -> Result<()> {
             Ok(byte[0])
         })?;
         view.end()?;
-        card.close_buffer(handle).context("the device keeps the buffer")?;
+        card.close_buffer(handle).context("the device does not close the buffer")?;
         say(format_args!("{name}: {described} shared by the device, and as drawn"))?;
     }
     Ok(())

@@ -50,30 +50,32 @@ const PIXEL: usize = 4;
 /// The value of every byte of the third buffer before it is written; no picture contains it.
 const BLANK: u8 = 0x5a;
 
-/// Shows buffers of Anion on a display, reads them back and checks every byte
+/// Show buffers of Anion on a display, read them back and check every byte
 ///
-/// While it runs, no other program of this user may get or give back buffers: usage is compared.
+/// While it runs, no other program of this user may allocate or release buffers: the program checks
+/// the user's usage.
 #[derive(Parser)]
 struct Arguments {
     /// The display: a device with a writeback connector, such as vkms
     #[arg(long, value_name = "PATH", default_value = "/dev/dri/card0")]
     card: PathBuf,
-    /// The heap of the buffers [default: any whose buffers are dma-bufs]
+    /// The heap of the buffers [default: any heap with dma-bufs]
     #[arg(long, value_name = "NAME")]
     heap: Option<String>,
-    /// How many pictures
+    /// Number of pictures
     #[arg(long, value_name = "N", default_value = "60")]
     frames: NonZeroU32,
-    /// Pixels of a picture: a mode of the display
+    /// Size of a picture in pixels: a mode of the display
     #[arg(long, value_name = "WxH", default_value = "640x480", value_parser = parse_size)]
     size: (u32, u32),
-    /// Reach the service over this Unix socket [default: as anionctl does]
+    /// Connect to the service over this Unix socket [default: as anionctl]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 }
 
 fn parse_size(text: &str) -> Result<(u32, u32)> {
-    let (width, height) = text.split_once('x').context("it is WIDTHxHEIGHT, such as 640x480")?;
+    let (width, height) =
+        text.split_once('x').context("a size has the form WIDTHxHEIGHT, such as 640x480")?;
     // A mode is not larger.
     let number = |text: &str| text.parse::<NonZeroU16>().ok().map(|number| number.get().into());
     Ok((
@@ -118,7 +120,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let (Ok([shown @ .., into]), Ok([pages @ .., written])) =
         (<[_; BUFFERS as usize]>::try_from(pictures), <[_; BUFFERS as usize]>::try_from(mappings))
     else {
-        bail!("the service gave another number of buffers than {BUFFERS}");
+        bail!("the service returned another number of buffers than {BUFFERS}");
     };
 
     let frames = arguments.frames.get();
@@ -144,7 +146,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     account.wait_for_looks("while the display alone holds one", before + each, each)?;
     screen.clear()?;
     screen.discard(last)?;
-    account.wait_for("after the display gave it back", before)
+    account.wait_for("after the display released it", before)
 }
 
 /// Sets every byte of a buffer to a value that no picture contains.

@@ -65,35 +65,40 @@ const COLOURS: [[u8; 4]; 8] = [
     [0, 0, 0, 0],
 ];
 
-/// Streams frames of the virtual camera vivid through 4 buffers of Anion and checks every byte
+/// Stream frames of the virtual camera vivid through 4 buffers of Anion, and check every byte
 ///
-/// While it runs, no other program of this user may get or give back buffers: usage is compared.
+/// While it runs, no other program of this user may allocate or release buffers: the program checks
+/// the user's usage.
 #[derive(Parser)]
 struct Arguments {
     /// The camera: a node of vivid that captures video
     #[arg(long, value_name = "PATH", default_value = "/dev/video0")]
     device: PathBuf,
-    /// The heap of the buffers [default: any whose buffers are dma-bufs]
+    /// The heap of the buffers [default: any heap with dma-bufs]
     #[arg(long, value_name = "NAME")]
     heap: Option<String>,
-    /// How many frames
+    /// Number of frames
     #[arg(long, value_name = "N", default_value = "300")]
     frames: NonZeroU32,
-    /// Pixels of a frame; the width is a multiple of 8
+    /// Size of a frame in pixels; the width is a multiple of 8
     #[arg(long, value_name = "WxH", default_value = "640x480", value_parser = parse_size)]
     size: (u32, u32),
-    /// Hand each frame to this graphics device, such as /dev/dri/card0
+    /// Import each frame into this graphics device, such as /dev/dri/card0
     #[arg(long, value_name = "PATH")]
     card: Option<PathBuf>,
-    /// Reach the service over this Unix socket [default: as anionctl does]
+    /// Connect to the service over this Unix socket [default: as anionctl]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 }
 
 fn parse_size(text: &str) -> Result<(u32, u32)> {
-    let (width, height) = text.split_once('x').context("it is WIDTHxHEIGHT, such as 640x480")?;
+    let (width, height) =
+        text.split_once('x').context("a size has the form WIDTHxHEIGHT, such as 640x480")?;
     let number = |text: &str| text.parse::<NonZeroU32>().map(NonZeroU32::get);
-    let (width, height) = (number(width).context("the width")?, number(height).context("the height")?);
+    let (width, height) = (
+        number(width).context("the width is no number")?,
+        number(height).context("the height is no number")?,
+    );
     let bars = u32::try_from(COLOURS.len())?;
     ensure!(width.is_multiple_of(bars), "a width of {width} is no multiple of {bars}, the number of bars");
     Ok((width, height))
@@ -131,12 +136,12 @@ fn run(arguments: &Arguments) -> Result<()> {
     drop(buffers);
     account.wait_for_looks("while devices alone hold the buffers", before + all, each)?;
     camera.stop().context("the camera does not stop")?;
-    camera.expect_buffers(0).context("the camera does not give its buffers back")?;
+    camera.expect_buffers(0).context("the camera does not release its buffers")?;
     if let (Some(card), Some(kept)) = (&card, kept) {
         account.wait_for_looks("while the card alone holds one", before + each, each)?;
         card.release(kept)?;
     }
-    account.wait_for("after the devices gave them back", before)
+    account.wait_for("after the devices released them", before)
 }
 
 /// Opens the camera, and configures it for the known pattern and for dma-bufs.
@@ -146,11 +151,11 @@ fn open_camera(arguments: &Arguments) -> Result<(Camera, Layout)> {
     let (driver, captures) = camera.driver().with_context(|| format!("{path} is no V4L2 device"))?;
     ensure!(
         driver == DRIVER,
-        "{path} is of the driver {driver}; frames can be checked of {DRIVER} alone (modprobe {DRIVER})"
+        "{path} is of the driver {driver}; only frames of {DRIVER} can be checked (modprobe {DRIVER})"
     );
     ensure!(
         captures,
-        "{path} gives no stream of frames: --device names a node of {DRIVER} that captures video"
+        "{path} provides no stream of frames: --device must name a node of {DRIVER} that captures video"
     );
     for (control, value) in CONTROLS {
         let is_set = camera.choose(control, value).with_context(|| format!("{path}: control {control}"))?;
@@ -165,8 +170,9 @@ fn open_camera(arguments: &Arguments) -> Result<(Camera, Layout)> {
         layout.width,
         layout.height
     );
-    let count = camera.expect_buffers(BUFFERS).with_context(|| format!("{path} takes no dma-bufs"))?;
-    ensure!(count == BUFFERS, "{path} wants {count} buffers instead of {BUFFERS}");
+    let count =
+        camera.expect_buffers(BUFFERS).with_context(|| format!("{path} does not support dma-bufs"))?;
+    ensure!(count == BUFFERS, "{path} requires {count} buffers instead of {BUFFERS}");
     say(format_args!("camera {path}: {width}x{height} pixels, {} bytes a frame", layout.frame_bytes))?;
     Ok((camera, layout))
 }
@@ -180,11 +186,11 @@ fn count_recycled(client: &Client) -> Result<i64> {
 impl Card {
     /// Imports a buffer, which the card holds until the handle is closed.
     fn import(&self, buffer: &Buffer) -> Result<Handle> {
-        self.prime_fd_to_buffer(buffer.as_fd()).context("the card does not take a buffer")
+        self.prime_fd_to_buffer(buffer.as_fd()).context("the card refuses a buffer")
     }
 
     fn release(&self, handle: Handle) -> Result<()> {
-        self.close_buffer(handle).context("the card does not give a buffer back")
+        self.close_buffer(handle).context("the card does not close a buffer")
     }
 }
 
@@ -203,13 +209,13 @@ impl Pipeline<'_> {
         let mappings = buffers.iter().map(map).collect::<Result<Vec<_>>>()?;
         let queue = |index: usize| -> Result<()> {
             blank(&mappings[index]).context("cannot write to a buffer")?;
-            self.camera.queue(index, buffers[index].as_fd()).context("the camera does not take a buffer")
+            self.camera.queue(index, buffers[index].as_fd()).context("the camera refuses a buffer")
         };
         (0..buffers.len()).try_for_each(queue)?;
         self.camera.start().context("the camera does not start")?;
         let (mut first, mut last) = (None, None);
         for number in 1..=frames {
-            let frame = self.camera.dequeue(PATIENCE).context("no frame came")?;
+            let frame = self.camera.dequeue(PATIENCE).context("the camera delivered no frame")?;
             let sequence = frame.sequence;
             ensure!(!frame.is_damaged, "frame {sequence} is marked as damaged by the camera");
             // vivid counts by its clock, and may give two frames the same number on a busy machine.
@@ -240,9 +246,9 @@ impl Pipeline<'_> {
         let Some(card) = self.card else { return self.verify(buffer.as_fd()) };
         let handle = card.import(buffer)?;
         let flags = nix::fcntl::OFlag::O_CLOEXEC.bits().cast_unsigned();
-        let shared = card.buffer_to_prime_fd(handle, flags).context("the card does not share a buffer")?;
-        let id = self.client.describe(&shared).context("what the card has is no buffer of Anion")?.id;
-        ensure!(id.cast_unsigned() == buffer.id().0, "the card has another buffer than it was given");
+        let shared = card.buffer_to_prime_fd(handle, flags).context("the card does not export a buffer")?;
+        let id = self.client.describe(&shared).context("the card exported no buffer of Anion")?.id;
+        ensure!(id.cast_unsigned() == buffer.id().0, "the card exported another buffer than it imported");
         self.verify(shared.as_fd())?;
         card.release(handle)
     }

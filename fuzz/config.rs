@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The readers of device trees: whatever the bytes, they end with heaps or a complaint.
+//! Fuzzes the parsers of device trees: the result of any bytes is heaps or an error.
 
 #![no_main]
 

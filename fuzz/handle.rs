@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The reader of graphic handles: whatever the numbers, they are refused or read as they are.
+//! Fuzzes the parser of graphic handles: it refuses the numbers, or its result has the same ones.
 
 #![no_main]
 
 use anion_handle::{Handle, INTS};
 use libfuzzer_sys::fuzz_target;
 
-/// Begins with a handle's first two numbers, so that the others are looked at.
+/// Returns the numbers of an input after the two constant numbers of a handle, so that the parser
+/// checks all of them.
 fn numbers(bytes: &[u8]) -> Vec<i32> {
     let (words, _) = bytes.as_chunks();
     let given = words.iter().map(|word| i32::from_le_bytes(*word));

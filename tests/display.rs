@@ -13,7 +13,7 @@ fn a_device_that_is_no_display_is_named() {
     let message = complaint("display", &["--card", "/nowhere/card"]);
     assert!(message.starts_with("display: cannot open /nowhere/card: No such file"), "{message}");
     let message = complaint("display", &["--card", "/dev/null"]);
-    assert!(message.starts_with("display: /dev/null is no display: it refuses "), "{message}");
+    assert!(message.starts_with("display: /dev/null is no display: it does not support "), "{message}");
 }
 
 #[test]

@@ -221,8 +221,8 @@ fn the_example_of_a_camera_says_what_it_lacks() {
             (["--device", "/dev/null"], "/dev/null is no V4L2 device"),
             (["--card", "/nowhere/card"], "cannot open /nowhere/card"),
             (["--size", "641x480"], "--size has a width of 641 pixels; the 8 bars need a multiple of 8"),
-            (["--size", "640"], "--size is 640; it is WIDTHxHEIGHT, such as 640x480"),
-            (["--frames", "0"], "--frames is 0; it is a number of at least 1"),
+            (["--size", "640"], "--size is 640; it must be WIDTHxHEIGHT, such as 640x480"),
+            (["--frames", "0"], "--frames is 0; it must be a number of at least 1"),
             (["--socket", "/nowhere/socket"], "no service: "),
             (["--colour", "red"], "--colour is no option"),
         ] {

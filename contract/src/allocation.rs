@@ -92,7 +92,7 @@ pub(crate) const ROWS: &[Row] = &[
         ion: Some(Fails("ENOMEM")),
         dma_heap: None,
         anion: Some(Fails("NO_MEMORY")),
-        why: "the dma-heap of system memory knows no limit: it would take all there is before it failed",
+        why: "the dma-heap of system memory has no limit: it would exhaust the memory before it failed",
     },
     Row {
         name: "an_absent_heap",
@@ -108,7 +108,7 @@ pub(crate) const ROWS: &[Row] = &[
         ion: Some(Fails("ENODEV")),
         dma_heap: None,
         anion: Some(Fails("BAD_REQUEST")),
-        why: "an empty mask means that names are given; with neither, the request is at fault, not the machine",
+        why: "an empty mask selects heaps by name; a request with neither mask nor names is malformed",
     },
     Row {
         name: "any_heap",
@@ -116,7 +116,7 @@ pub(crate) const ROWS: &[Row] = &[
         ion: Some(Least),
         dma_heap: None,
         anion: Some(Least),
-        why: "a dma-heap is chosen by opening it",
+        why: "a program selects a dma-heap by opening it",
     },
     Row {
         name: "unknown_flags",
@@ -124,7 +124,7 @@ pub(crate) const ROWS: &[Row] = &[
         ion: Some(Least),
         dma_heap: Some(Fails("EINVAL")),
         anion: Some(Fails("BAD_REQUEST")),
-        why: "as dma-heaps: a flag that is ignored is a promise that is not kept",
+        why: "Anion refuses unknown flags as dma-heaps do: a client must not rely on an ignored flag",
     },
 ];
 

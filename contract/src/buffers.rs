@@ -72,12 +72,10 @@ const SET_NAME_A: libc::Ioctl = 0x4004_6201;
 const SET_NAME_B: libc::Ioctl = 0x4008_6201;
 const NO_SUCH: libc::Ioctl = 0x4008_6209;
 
-const FILE: &str =
-    "shared memory is a file: it can be read and written, and its size, which is sealed, be asked";
-const NO_CACHES: &str =
-    "the processor's caches need no care where there is no device: clients take ENOTTY as success";
+const FILE: &str = "shared memory is a file: programs can read and write it, and query its sealed size";
+const NO_CACHES: &str = "without a device, CPU caches need no maintenance: clients treat ENOTTY as success";
 
-const COPIES: &str = "a copy on write is no harm; dma-heaps permit it in Linux 7, too";
+const COPIES: &str = "a private mapping is harmless; dma-heaps permit it in Linux 7, too";
 
 pub(crate) fn shared(
     buffer: &Buffer,
@@ -161,20 +159,20 @@ pub(crate) const ROWS: &[Row] = &[
     row!("punch_a_hole", |buffer| {
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         fallocate(&buffer.fd, flags, 0, place(buffer.page)?).map(|()| 0)
-    }, Fails(Errno::ENODEV), memfd OK, ashmem Fails(Errno::ENODEV), "a client may give its own pages back"),
+    }, Fails(Errno::ENODEV), memfd OK, ashmem Fails(Errno::ENODEV), "a client may return its own pages to the kernel"),
     row!("get_seals", |buffer| {
         // Newer kernels also seal the execute permission.
         fcntl(&buffer.fd, FcntlArg::F_GET_SEALS).map(|seals| i64::from(seals & 0xf))
     }, Fails(Errno::EINVAL),
-        memfd Gives(SEALS), ashmem Fails(Errno::EINVAL), "seals keep the size as a dma-buf's is kept, and clients from adding others"),
+        memfd Gives(SEALS), ashmem Fails(Errno::EINVAL), "seals fix the size, as a dma-buf's is fixed, and prevent further seals"),
     row!("fsync", |buffer| fsync(&buffer.fd).map(|()| 0), Fails(Errno::EINVAL),
         memfd OK, ashmem Fails(Errno::EINVAL), FILE),
     row!("map_all", |buffer| shared(buffer, buffer.bytes, 0, RW), OK),
     row!("map_second_page", |buffer| shared(buffer, buffer.page, buffer.page, RW), OK),
     row!("map_beyond_the_end", |buffer| shared(buffer, buffer.bytes + buffer.page, 0, RW), Fails(Errno::EINVAL),
-        memfd OK, ashmem Fails(Errno::EINVAL), "a file may be mapped beyond its end; touching that is SIGBUS"),
+        memfd OK, ashmem Fails(Errno::EINVAL), "a file may be mapped beyond its end; access there raises SIGBUS"),
     row!("map_at_the_end", |buffer| shared(buffer, buffer.page, buffer.bytes, RW), Fails(Errno::EINVAL),
-        memfd OK, ashmem OK, "a file may be mapped beyond its end; touching that is SIGBUS"),
+        memfd OK, ashmem OK, "a file may be mapped beyond its end; access there raises SIGBUS"),
     row!("map_private", |buffer| private(buffer, RW), FailsBySomeKernels(Errno::EINVAL),
         memfd OK, ashmem OK, COPIES),
     row!("map_private_to_read", |buffer| private(buffer, ProtFlags::PROT_READ), FailsBySomeKernels(Errno::EINVAL),
@@ -195,13 +193,13 @@ pub(crate) const ROWS: &[Row] = &[
     row!("sync_nowhere", |buffer| ioctl_nowhere(&buffer.fd, SYNC).map(i64::from), Fails(Errno::EFAULT),
         memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), NO_CACHES),
     row!("name_of_4", |buffer| set_name(buffer, SET_NAME_B, 4), OK,
-        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), "files are named when they are made"),
+        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), "a file gets its name when it is created"),
     row!("name_of_4_by_the_older_number", |buffer| set_name(buffer, SET_NAME_A, 4), OK,
-        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), "files are named when they are made"),
+        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), "a file gets its name when it is created"),
     row!("name_of_31", |buffer| set_name(buffer, SET_NAME_B, 31), OK,
-        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), "files are named when they are made"),
+        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), "a file gets its name when it is created"),
     row!("name_of_32", |buffer| set_name(buffer, SET_NAME_B, 32), Fails(Errno::EINVAL),
-        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), "files are named when they are made"),
+        memfd Fails(Errno::ENOTTY), ashmem Fails(Errno::ENOTTY), "a file gets its name when it is created"),
     row!(
         "no_such_request",
         |buffer| ioctl(&buffer.fd, NO_SUCH, &mut [0; ARGUMENT]).map(i64::from),

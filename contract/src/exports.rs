@@ -127,7 +127,7 @@ pub(crate) const ROWS: &[Row] = &[
         "sealed_against_writing_from_now_on",
         |device| device.sealed(SHRINK | SealFlag::F_SEAL_FUTURE_WRITE).map(|_| 0),
         Answer::FailsBySomeKernels(Errno::EINVAL),
-        "older kernels overlook this seal, and write access comes through the dma-buf"
+        "older kernels ignore this seal, and the dma-buf permits writing"
     ),
     row!(
         "no_memfd",

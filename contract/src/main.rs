@@ -34,26 +34,26 @@ use std::sync::Arc;
 /// A party could not be reached.
 const NOT_ASKED: u8 = 2;
 
-/// Asks every allocator of this machine the same, and compares the answers with the table.
+/// Compare the answers of every allocator of this machine with the table.
 #[derive(Parser)]
 #[command(name = "anion-contract", version)]
 struct Options {
     /// Anion's service: unix:PATH, binder, or binder:DEVICE
     #[arg(long, value_name = "ENDPOINT")]
     endpoint: Option<Endpoint>,
-    /// Fail unless this heap is here, as the names of the tests begin: ion/NAME, dma-heap/NAME,
-    /// anion/NAME, or udmabuf
+    /// Fail if this heap is missing; named as in the tests: ion/NAME, dma-heap/NAME, anion/NAME, or
+    /// udmabuf
     #[arg(long = "require", value_name = "PARTY", value_delimiter = ',')]
     required: Vec<String>,
-    /// The nodes are Anion's, as `anionctl run` gives them: their buffers are what Anion's are,
-    /// which the descriptor tells
+    /// Anion serves the device nodes, as under `anionctl run`: expect the answers for the kind of
+    /// buffer that the descriptor shows
     #[arg(long)]
     served: bool,
     #[command(flatten)]
     harness: Arguments,
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where the program reports why it asked no party")]
+#[expect(clippy::print_stderr, reason = "the only place that reports an error before the tests")]
 fn main() -> ExitCode {
     run(&Options::parse()).unwrap_or_else(|error| {
         eprintln!("anion-contract: {error:#}");
@@ -67,11 +67,11 @@ fn run(options: &Options) -> Result<ExitCode> {
     let named = device.iter().map(|_| Device::NAME.to_owned());
     let names: Vec<String> = parties.iter().map(Party::name).chain(named).collect();
     if let Some(missing) = options.required.iter().find(|required| !names.contains(required)) {
-        bail!("{missing} is not here; those here: {}", names.join(", "));
+        bail!("--require names {missing}, which this machine lacks; it has: {}", names.join(", "));
     }
     if names.is_empty() {
         bail!(
-            "there is no party to ask: no /dev/ion, no /dev/dma_heap, no /dev/udmabuf, and no service was named"
+            "no allocator to test: no /dev/ion, /dev/dma_heap or /dev/udmabuf, and --endpoint names no service"
         );
     }
     let mut trials: Vec<_> = parties.into_iter().map(Arc::new).flat_map(|party| trials(&party)).collect();

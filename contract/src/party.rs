@@ -76,7 +76,7 @@ pub(crate) fn all(endpoint: Option<&Endpoint>, is_served: bool) -> Result<Vec<Pa
     parties.extend(dma_heaps()?);
     for party in parties.iter_mut().filter(|_| is_served) {
         let buffer = party.allocate(&Request::least());
-        let buffer = buffer.map_err(|refusal| anyhow!("{} gives no buffer: {refusal}", party.name()))?;
+        let buffer = buffer.map_err(|refusal| anyhow!("{} returned no buffer: {refusal}", party.name()))?;
         // Memfds have seals, dma-bufs have none.
         if let (Ok(_), Party::Ion { kind, .. } | Party::DmaHeap { kind, .. }) =
             (fcntl(&buffer, FcntlArg::F_GET_SEALS), party)
@@ -96,9 +96,9 @@ fn ion() -> Result<Vec<Party>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).context(ION),
     };
-    let count = query_heaps(&device, &mut []).context("asking how many heaps ION has")?;
+    let count = query_heaps(&device, &mut []).context("cannot query the number of ION's heaps")?;
     let mut heaps = vec![[0; HEAP_ENTRY]; usize::try_from(count)?];
-    query_heaps(&device, &mut heaps).context("asking for ION's heaps")?;
+    query_heaps(&device, &mut heaps).context("cannot query ION's heaps")?;
     let party = |entry: &[u8; HEAP_ENTRY]| {
         let name = entry[..32].split(|byte| *byte == 0).next().unwrap_or_default();
         let mut id = [0; 4];

@@ -10,8 +10,8 @@ use nix::sys::mman::ProtFlags;
 use nix::unistd::write;
 
 const READ: ProtFlags = ProtFlags::PROT_READ;
-const BY_REGION: &str = "ashmem's descriptors are for reading and writing; the region itself refuses";
-const FILE: &str = "a copy on write of a file is no harm; dma-bufs permit it in Linux 7, too";
+const BY_REGION: &str = "ashmem's descriptors permit writing; the region itself refuses it";
+const FILE: &str = "a private mapping of a file is harmless; dma-bufs permit it in Linux 7, too";
 
 /// The table. Each call gets a new buffer.
 pub(crate) const ROWS: &[Row] = &[
@@ -40,7 +40,7 @@ pub(crate) const ROWS: &[Row] = &[
         OK,
         memfd Fails(Errno::ENOTTY),
         ashmem Fails(Errno::ENOTTY),
-        "the processor's caches need no care where there is no device"
+        "without a device, CPU caches need no maintenance"
     ),
 ];
 

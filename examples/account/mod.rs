@@ -37,9 +37,7 @@ impl Account<'_> {
     pub(super) fn allocate(&self, bytes: u64, count: u32) -> Result<Vec<Buffer>> {
         let request = Request::new(bytes).count(count).name(self.name).dma_buf();
         let request = self.heap.into_iter().fold(request, |request, heap| request.heap(heap));
-        self.client
-            .allocate(&request)
-            .context("no buffers that a device takes: it takes dma-bufs, and memfds are none")
+        self.client.allocate(&request).context("no heap returned dma-bufs, which devices require")
     }
 
     /// Returns the bytes that are charged to this user.

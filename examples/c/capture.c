@@ -52,15 +52,16 @@ static const unsigned char COLOURS[BARS][BYTES_PER_PIXEL] = {
 
 static const char HELP[] =
     "Usage: capture [OPTION]...\n"
-    "Streams frames of the virtual camera vivid through 4 buffers of Anion and checks every byte.\n\n"
+    "Stream frames of the virtual camera vivid through 4 buffers of Anion, and check every byte.\n\n"
     "  --device PATH   the camera [default: /dev/video0]\n"
-    "  --heap NAME     the heap of the buffers [default: any whose buffers are dma-bufs]\n"
-    "  --frames N      how many frames, at least 1 [default: 300]\n"
-    "  --size WxH      pixels of a frame; the width a multiple of 8 [default: 640x480]\n"
-    "  --card PATH     hand each frame to this graphics device, such as /dev/dri/card0\n"
-    "  --socket PATH   reach the service over this Unix socket [default: as anionctl does]\n"
+    "  --heap NAME     the heap of the buffers [default: any heap with dma-bufs]\n"
+    "  --frames N      number of frames, at least 1 [default: 300]\n"
+    "  --size WxH      size of a frame in pixels; the width is a multiple of 8 [default: 640x480]\n"
+    "  --card PATH     import each frame into this graphics device, such as /dev/dri/card0\n"
+    "  --socket PATH   connect to the service over this Unix socket [default: as anionctl]\n"
     "  --help          show this text\n\n"
-    "While it runs, no other program of this user may get or give back buffers: usage is compared.\n";
+    "While it runs, no other program of this user may allocate or release buffers: the program\n"
+    "checks the user's usage.\n";
 
 struct options {
     const char *device, *heap, *card, *socket;
@@ -115,7 +116,7 @@ static unsigned long number_of(const char *text, const char *name)
     errno = 0;
     unsigned long number = strtoul(text, &end, 10);
     if (errno || *end || !number || text[0] == '-')
-        fail("--%s is %s; it is a number of at least 1", name, text);
+        fail("--%s is %s; it must be a number of at least 1", name, text);
     return number;
 }
 
@@ -136,7 +137,7 @@ static struct options read_options(int count, char **words)
         case 'f': options.frames = number_of(optarg, "frames"); break;
         case 's':
             by = strchr(optarg, 'x');
-            if (!by) fail("--size is %s; it is WIDTHxHEIGHT, such as 640x480", optarg);
+            if (!by) fail("--size is %s; it must be WIDTHxHEIGHT, such as 640x480", optarg);
             *by = 0;
             options.width = number_of(optarg, "size");
             options.height = number_of(by + 1, "size");
@@ -157,7 +158,7 @@ static uint64_t charged(void)
     anion_usage *usage;
     anion_error *error;
     uint64_t bytes = 0;
-    EXPECT(anion_get_usage(client, &usage, &error), "cannot ask for the usage");
+    EXPECT(anion_get_usage(client, &usage, &error), "cannot query the usage");
     for (size_t i = 0; i < usage->count; i++)
         if (usage->rows[i]->uid == geteuid()) bytes = usage->rows[i]->bytes;
     anion_usage_free(usage);
@@ -199,7 +200,7 @@ static void allocate(const struct options *options, uint64_t bytes, uint32_t cou
     };
     anion_error *error;
     if (anion_allocate(client, &wanted, buffers, &error) < 0)
-        fail("no buffers that a camera takes: it takes dma-bufs, and memfds are none: %s",
+        fail("no heap returned dma-bufs, which the camera requires: %s",
              anion_error_message(error));
 }
 
@@ -223,7 +224,7 @@ static uint64_t recycled(void)
     anion_heaps *heaps;
     anion_error *error;
     uint64_t count = 0;
-    EXPECT(anion_list_heaps(client, &heaps, &error), "cannot ask for the heaps");
+    EXPECT(anion_list_heaps(client, &heaps, &error), "cannot query the heaps");
     for (size_t i = 0; i < heaps->count; i++)
         if (heaps->heaps[i]->stats) count += heaps->heaps[i]->stats->recycled;
     anion_heaps_free(heaps);
@@ -257,10 +258,10 @@ static struct camera open_camera(const struct options *options)
     if (request(camera.fd, VIDIOC_QUERYCAP, &capability) < 0)
         fail("%s is no V4L2 device: %s", options->device, strerror(errno));
     if (strcmp((const char *)capability.driver, "vivid"))
-        fail("%s is of the driver %s; frames can be checked of vivid alone (modprobe vivid)", options->device,
+        fail("%s is of the driver %s; only frames of vivid can be checked (modprobe vivid)", options->device,
              capability.driver);
     if (!(capability.device_caps & V4L2_CAP_VIDEO_CAPTURE) || !(capability.device_caps & V4L2_CAP_STREAMING))
-        fail("%s gives no stream of frames: --device names a node of vivid that captures video",
+        fail("%s provides no stream of frames: --device must name a node of vivid that captures video",
              options->device);
     for (size_t i = 0; i < sizeof CONTROLS / sizeof *CONTROLS; i++)
         set_control(camera.fd, CONTROLS[i][0], CONTROLS[i][1]);
@@ -279,8 +280,8 @@ static struct camera open_camera(const struct options *options)
     camera.stride = pixels->bytesperline;
     camera.bytes = pixels->sizeimage;
     struct v4l2_requestbuffers wanted = {.count = BUFFERS, .type = format.type, .memory = V4L2_MEMORY_DMABUF};
-    demand(camera.fd, VIDIOC_REQBUFS, &wanted, "the camera takes no dma-bufs");
-    if (wanted.count != BUFFERS) fail("the camera wants %u buffers instead of %d", wanted.count, BUFFERS);
+    demand(camera.fd, VIDIOC_REQBUFS, &wanted, "the camera does not support dma-bufs");
+    if (wanted.count != BUFFERS) fail("the camera requires %u buffers instead of %d", wanted.count, BUFFERS);
     printf("camera %s: %lux%lu pixels, %zu bytes a frame\n", options->device, options->width, options->height,
            camera.bytes);
     return camera;
@@ -295,7 +296,7 @@ static void queue(const struct camera *camera, uint32_t index, int fd)
         .memory = V4L2_MEMORY_DMABUF,
         .m.fd = fd,
     };
-    demand(camera->fd, VIDIOC_QBUF, &buffer, "the camera does not take a buffer");
+    demand(camera->fd, VIDIOC_QBUF, &buffer, "the camera refuses a buffer");
 }
 
 /* Waits for a filled buffer and returns it. */
@@ -306,7 +307,7 @@ static struct v4l2_buffer dequeue(const struct camera *camera)
     while (request(camera->fd, VIDIOC_DQBUF, &buffer) < 0) {
         if (errno != EAGAIN) fail("no frame: %s", strerror(errno));
         int ready = poll(&polled, 1, PATIENCE * 1000);
-        if (ready == 0) fail("the camera gave no frame within %d s", PATIENCE);
+        if (ready == 0) fail("the camera delivered no frame within %d s", PATIENCE);
         if (ready < 0 && errno != EINTR) fail("poll: %s", strerror(errno));
     }
     if (buffer.flags & V4L2_BUF_FLAG_ERROR)
@@ -350,14 +351,14 @@ static void verify_behind(int fd, const struct camera *camera, const struct opti
 static uint32_t import(int card, int fd)
 {
     uint32_t handle;
-    if (drmPrimeFDToHandle(card, fd, &handle)) fail("the card does not take a buffer: %s", strerror(errno));
+    if (drmPrimeFDToHandle(card, fd, &handle)) fail("the card refuses a buffer: %s", strerror(errno));
     return handle;
 }
 
 /* Closes a handle of the card. */
 static void release(int card, uint32_t handle)
 {
-    if (drmCloseBufferHandle(card, handle)) fail("the card does not give a buffer back: %s", strerror(errno));
+    if (drmCloseBufferHandle(card, handle)) fail("the card does not close a buffer: %s", strerror(errno));
 }
 
 /* Imports a frame into the card, exports it again, and verifies the exported descriptor: it must be
@@ -370,10 +371,10 @@ static void show(int card, const anion_buffer *buffer, const struct camera *came
     anion_description *description;
     anion_error *error;
     if (drmPrimeHandleToFD(card, handle, DRM_CLOEXEC, &fd))
-        fail("the card does not share a buffer: %s", strerror(errno));
-    EXPECT(anion_describe(client, fd, &description, &error), "what the card has is no buffer of Anion");
+        fail("the card does not export a buffer: %s", strerror(errno));
+    EXPECT(anion_describe(client, fd, &description, &error), "the card exported no buffer of Anion");
     if (description->id != anion_buffer_id(buffer))
-        fail("the card has another buffer than it was given");
+        fail("the card exported another buffer than it imported");
     anion_description_free(description);
     verify_behind(fd, camera, options, sequence);
     close(fd);
@@ -456,12 +457,12 @@ int main(int count, char **words)
     await_usage_after_looks("while devices alone hold the buffers", &options, before + all, each);
     demand(camera.fd, VIDIOC_STREAMOFF, &type, "the camera does not stop");
     struct v4l2_requestbuffers none = {.type = type, .memory = V4L2_MEMORY_DMABUF};
-    demand(camera.fd, VIDIOC_REQBUFS, &none, "the camera does not give its buffers back");
+    demand(camera.fd, VIDIOC_REQBUFS, &none, "the camera does not release its buffers");
     if (card >= 0) {
         await_usage_after_looks("while the card alone holds one", &options, before + each, each);
         release(card, kept);
     }
-    await_usage("after the devices gave them back", before);
+    await_usage("after the devices released them", before);
     close(camera.fd);
     anion_client_free(client);
     return EXIT_SUCCESS;

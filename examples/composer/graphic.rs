@@ -162,5 +162,5 @@ impl fmt::Display for Described {
 }
 
 fn refused(call: &str) -> impl Fn(i32) -> anyhow::Error + '_ {
-    move |code| anyhow!("{call} answers {code}")
+    move |code| anyhow!("{call} returns {code}")
 }

@@ -127,7 +127,7 @@ impl Screen {
         let card = Card::open(path)?;
         for capability in [UniversalPlanes, Atomic, WritebackConnectors] {
             drm::Device::set_client_capability(&card, capability, true)
-                .with_context(|| format!("{shown} is no display: it refuses {capability:?}"))?;
+                .with_context(|| format!("{shown} is no display: it does not support {capability:?}"))?;
         }
         Self::find(card, size).with_context(|| format!("{shown} cannot show and read back"))
     }
@@ -144,15 +144,15 @@ impl Screen {
         let connector = connectors
             .iter()
             .find(|info| !is_writeback(info) && info.state() == State::Connected)
-            .context("nothing is connected to it")?;
+            .context("no other connector is connected")?;
         let readable = crtcs_of(&card, &resources, writeback)?;
         let crtc = crtcs_of(&card, &resources, connector)?
             .into_iter()
             .find(|crtc| readable.contains(crtc))
-            .with_context(|| format!("{writeback} reads back nothing that {connector} shows"))?;
+            .with_context(|| format!("{writeback} shares no CRTC with {connector}"))?;
         let mode = mode_of(connector, size)?;
         let Value::Blob(mode) = card.create_property_blob(&mode)? else {
-            bail!("the mode has become no blob");
+            bail!("the kernel created no blob of the mode");
         };
         Ok(Self {
             name: format!("{connector}, read back by {writeback}"),
@@ -172,12 +172,12 @@ impl Screen {
     /// # Errors
     /// If the display does not support the buffer, or the layout.
     pub(super) fn import(&self, buffer: BorrowedFd<'_>, layout: &Layout) -> Result<framebuffer::Handle> {
-        let handle = self.card.prime_fd_to_buffer(buffer).context("the display does not take the buffer")?;
+        let handle = self.card.prime_fd_to_buffer(buffer).context("the display refuses the buffer")?;
         let flags = layout.modifier.map_or(FbCmd2Flags::empty(), |_| FbCmd2Flags::MODIFIERS);
         let made = self.card.add_planar_framebuffer(&Picture { layout, handle }, flags);
         // The picture holds the buffer without the handle.
         self.card.close_buffer(handle).context("the display does not close a handle")?;
-        made.context("the display makes no picture of a buffer")
+        made.context("the display cannot use the buffer as a picture")
     }
 
     /// Shows a picture, only on the connector.
@@ -233,7 +233,7 @@ impl Screen {
         self.plane.set(&mut request, &[("CRTC_ID", 0), ("FB_ID", 0)])?;
         self.card
             .atomic_commit(AtomicCommitFlags::ALLOW_MODESET, request)
-            .context("the display is not switched off")
+            .context("cannot disable the display")
     }
 
     /// Discards a picture that is not shown. Discarding a shown one would disable the display.
@@ -293,7 +293,7 @@ fn wait(fence: BorrowedFd<'_>, patience: Duration) -> Result<()> {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(fence, PollFlags::POLLIN)], timeout) {
-            Ok(0) => ensure!(!left.is_zero(), "it takes more than {patience:?}"),
+            Ok(0) => ensure!(!left.is_zero(), "the fence did not signal within {patience:?}"),
             Err(Errno::EINTR) => {}
             other => return Ok(other.map(drop)?),
         }

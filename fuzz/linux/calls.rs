@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A client that makes calls with any parcels: each is answered, or the session ends, and the
-//! service keeps nothing of it.
+//! Fuzzes calls of a client with any parcels: the service answers each or ends the session, and
+//! afterwards holds nothing for the client.
 //!
 //! An input is a list of calls: the method's code, two bytes with the length of the parcel, and the
-//! parcel; what is missing at the end is left away.
+//! parcel. The last parcel may be shorter than its length states.
 
 #![no_main]
 
@@ -16,7 +16,7 @@ use message::Wire;
 use std::io;
 
 fuzz_target!(|bytes: &[u8]| {
-    // The service may refuse a client while many of those before are not gone yet.
+    // The service may refuse a client while it has not yet detected the end of many earlier ones.
     let Ok(mut wire) = Wire::over(service::connect()) else { return };
     let mut rest = bytes;
     while let [code, low, high, parcels @ ..] = rest {
@@ -27,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
         match wire.send(&call).and_then(|()| wire.reply()) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                panic!("a call is not answered in time")
+                panic!("the service did not answer a call in time")
             }
             Err(_) => return,
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The reader of lists of system calls: whatever the bytes, they end with a policy or a complaint.
+//! Fuzzes the parser of lists of system calls: the result of any bytes is a policy or an error.
 
 #![no_main]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The service in the fuzzer's process, at a socket of its own, and what must hold after each
-//! client.
+//! Runs the service in the fuzzer's process, at a socket of its own, and checks that it holds
+//! nothing for clients that have ended.
 
 use anion::testing::InProcess;
 use std::fs;
@@ -12,12 +12,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Clients between two looks at what the service holds.
+/// The number of clients between two checks.
 const CLIENTS: usize = 1000;
-/// Longest wait for the service to notice the end of its clients.
+/// Longest wait for the service to detect the end of its clients.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Descriptors that the service may have beside those that it began with: connections whose end it
-/// has not noticed yet.
+/// has not detected yet.
 const SPARE: usize = 64;
 
 static SERVICE: LazyLock<Service> = LazyLock::new(Service::start);
@@ -37,13 +37,13 @@ impl Service {
         Self { service, place, descriptors: descriptors(), clients: AtomicUsize::new(0) }
     }
 
-    /// Waits until the service holds nothing of a client.
+    /// Waits until the service holds nothing for a client.
     fn check(&self) {
         let deadline = Instant::now() + PATIENCE;
         while self.service.held_bytes() > 0 || descriptors() > self.descriptors + SPARE {
             assert!(
                 Instant::now() < deadline,
-                "{} bytes and {} of {} descriptors are left of clients that have ended",
+                "after all clients have ended, the service holds {} bytes, and has {} descriptors instead of {}",
                 self.service.held_bytes(),
                 descriptors(),
                 self.descriptors
@@ -57,13 +57,13 @@ fn socket(place: &TempDir) -> PathBuf {
     place.path().join("allocator.sock")
 }
 
-/// Returns how many descriptors this process has.
+/// Returns the number of descriptors of this process.
 fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").expect("it has some").count()
 }
 
-/// Returns a connection to the service. After every [`CLIENTS`]th, all that the service held of the
-/// clients before must be free.
+/// Returns a connection to the service. Before every [`CLIENTS`]th, checks that the service holds
+/// nothing for the clients before.
 pub(crate) fn connect() -> UnixStream {
     let service = &*SERVICE;
     if service.clients.fetch_add(1, Ordering::Relaxed) % CLIENTS == CLIENTS - 1 {

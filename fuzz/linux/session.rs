@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A client that sends any bytes to a service over its socket: the service answers or ends the
-//! session, and keeps nothing of it.
+//! Fuzzes the service with any bytes over its socket: the service answers or ends the session, and
+//! afterwards holds nothing for the client.
 
 #![no_main]
 
@@ -15,6 +15,9 @@ fuzz_target!(|bytes: &[u8]| {
     // The service may have ended the session before it has read everything.
     if stream.write_all(bytes).is_ok() && stream.shutdown(Shutdown::Write).is_ok() {
         let end = stream.read_to_end(&mut Vec::new());
-        assert!(!end.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "no end in time");
+        assert!(
+            !end.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
+            "the service did not end the session in time"
+        );
     }
 });

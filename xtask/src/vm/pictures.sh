@@ -38,7 +38,7 @@ refuses_memfds() {
     rc=0
     ("$@" --heap camera) >/tmp/refused 2>&1 || rc=$?
     cat /tmp/refused
-    [ "$rc" = 1 ] && grep -q 'it takes dma-bufs, and memfds are none' /tmp/refused
+    [ "$rc" = 1 ] && grep -q 'no heap returned dma-bufs' /tmp/refused
 }
 
 # logged COMMAND…: runs the command, stores its output in /tmp/said, and prints it.
@@ -80,7 +80,7 @@ stream() {
     has_said "usage with the buffers: $RING bytes" "frame $3/$3, every byte as expected" \
         "usage while devices alone hold the buffers: $RING bytes" \
         "usage while the card alone holds one: $PICTURE bytes" \
-        "usage after the devices gave them back: 0 bytes" || return
+        "usage after the devices released them: 0 bytes" || return
     usage_is 0
 }
 
@@ -171,7 +171,7 @@ show() {
     logged on_display --heap "$1" --frames "$2" --size 640x480 || return
     has_said "usage with the buffers: $SHOWN bytes" "picture $2/$2 shown and read back, every colour as drawn" \
         "usage while the display alone holds one: $PICTURE bytes" \
-        "usage after the display gave it back: 0 bytes" || return
+        "usage after the display released it: 0 bytes" || return
     usage_is 0
 }
 
