@@ -10,7 +10,7 @@
 //! above it. The compiler reports items that no floor uses.
 
 #![deny(unsafe_code)]
-#![expect(unreachable_pub, reason = "it tells what a floor offers from what it keeps to itself")]
+#![expect(unreachable_pub, reason = "pub marks the items that a floor offers to others")]
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 compile_error!("Anion needs Linux: memfd, leases and inotify");
@@ -27,7 +27,7 @@ mod pulse;
 // Parses device trees into heap descriptions and client policy.
 mod config;
 
-// What each uid holds, and the room of each heap.
+// The usage of each uid, and the room of each heap.
 mod ledger;
 
 // Memory between two clients: released list, free lists, free ranges of an arena.
@@ -71,8 +71,7 @@ pub mod testing {
     pub use crate::units::{Count, HeapName, Label, RequestedBytes, Uid};
 }
 
-/// Reads bytes as a list of system calls, for the fuzzer: whatever they are, it ends with a policy
-/// or a complaint.
+/// Parses bytes as a list of system calls, for the fuzzer: the result is a policy or an error.
 #[cfg(all(feature = "testing", not(soong)))]
 #[doc(hidden)]
 pub fn read_system_calls(bytes: &[u8]) {

@@ -133,7 +133,7 @@ const BOARDS: &[Board] = &[
         heaps: &["1 unaligned@80001000 cma 0x1000@0x80001000 ok", "0 two cma 0x4000000@0x80000000 ok"],
         findings: &[
             "3:60: error: /reserved-memory/both: reusable and no-map exclude each other: the kernel refuses such a pool",
-            "4:51: warning: /reserved-memory/two: reg has 2 ranges, of which the pool is the first alone",
+            "4:51: warning: /reserved-memory/two: reg has 2 ranges, but the pool is only the first",
             "5:53: error: /reserved-memory/short: reg has 3 cells, but it must have 4 or a multiple of that, as #address-cells 2 and #size-cells 2 say",
             "6:55: error: /reserved-memory/onecell: size has 1 cell, but it must have 2, as #size-cells says",
             "7:53: error: /reserved-memory/longname-of-more-than-thirty-one-bytes@80000000: heap name is \"longname-of-more-than-thirty-one-bytes@80000000\", but it must have 1 to 31 bytes",

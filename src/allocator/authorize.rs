@@ -12,7 +12,7 @@ pub enum Action<'a> {
     UseHeap(&'a Heap),
     /// Reserve buffers of a heap: permitted to every caller that may use the heap.
     Reserve(&'a Heap),
-    /// Read what other uids hold.
+    /// Read the usage and buffers of other uids.
     SeeOthers,
     /// Return pooled memory to the kernel.
     Trim,
@@ -38,7 +38,7 @@ impl Allocator {
         let (allowed, what) = match action {
             Action::UseHeap(heap) => (heap.admits(caller.uid), "use this heap"),
             Action::Reserve(heap) => (heap.admits(caller.uid), "reserve buffers of this heap"),
-            Action::SeeOthers => (self.is_privileged(caller.uid), "see what others hold"),
+            Action::SeeOthers => (self.is_privileged(caller.uid), "see buffers of other uids"),
             Action::Trim => (self.is_privileged(caller.uid), "trim heaps"),
         };
         if allowed { Ok(()) } else { Err(Denied { uid: caller.uid, what }) }

@@ -12,7 +12,7 @@ impl Allocator {
             self.giver.watched(),
             self.worker.watched("cleans pooled memory"),
             self.maker.watched("makes reserved buffers"),
-            self.shrinker.watched("gives pooled memory back when it is scarce"),
+            self.shrinker.watched("returns pooled memory when memory is scarce"),
         ]
     }
 }

@@ -102,7 +102,7 @@ impl Giver {
     /// Returns the thread's progress. The watchdog's check wakes the thread for a step.
     pub(super) fn watched(self: &Arc<Self>) -> Watched {
         let giver = Arc::clone(self);
-        Watched::woken_by("gives memory back", &self.pulse, move || giver.changed.notify_all())
+        Watched::woken_by("returns memory to the kernel", &self.pulse, move || giver.changed.notify_all())
     }
 
     /// Ends the thread. The queue is dropped with this.

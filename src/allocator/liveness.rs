@@ -154,7 +154,7 @@ impl Liveness {
     /// Returns the reaper's progress. The watchdog's check makes the reaper check for releases.
     pub(super) fn watched(self: &Arc<Self>) -> Watched {
         let liveness = Arc::clone(self);
-        Watched::woken_by("notices releases", &self.pulse, move || liveness.wake())
+        Watched::woken_by("detects releases", &self.pulse, move || liveness.wake())
     }
 
     /// Records that a buffer named by an event is still held.

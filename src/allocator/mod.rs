@@ -147,9 +147,10 @@ impl Allocator {
     /// If the kernel lacks memfds or leases, if /proc is not mounted, if the kernel does not report
     /// releases as it must, or if the named cgroup cannot be watched.
     pub fn new(config: Config, watched: &WatchedCgroup) -> anyhow::Result<Arc<Self>> {
-        let page = crate::sys::memory::page_size().context("asking for the page size")?;
-        let memory_bytes = crate::sys::memory::total_bytes().context("asking for the size of the memory")?;
-        let sources = PressureSources::open(watched).context("watching for memory pressure")?;
+        let page = crate::sys::memory::page_size().context("cannot determine the page size")?;
+        let memory_bytes =
+            crate::sys::memory::total_bytes().context("cannot determine the size of the memory")?;
+        let sources = PressureSources::open(watched).context("cannot watch the memory pressure")?;
         let memfd = Arc::new(MemfdSource::new(page).context("cannot prepare memory")?);
         let hugetlb = match hugetlb::connect() {
             Ok(source) => Ok(Arc::new(source) as Arc<dyn FileSource>),
@@ -169,17 +170,17 @@ impl Allocator {
             pages: Arc::new(KernelPages),
         };
         let allocator = Self::with_machine(config, machine)?;
-        allocator.start_giver().context("starting the giver thread")?;
-        allocator.start_reaper().context("starting the reaper thread")?;
+        allocator.start_giver().context("cannot start the giver thread")?;
+        allocator.start_reaper().context("cannot start the reaper thread")?;
         let availability = Availability::new(memory_bytes, crate::sys::memory::available_bytes);
-        allocator.start_shrinker(sources, availability).context("starting the shrinker thread")?;
-        allocator.start_worker().context("starting the worker thread")?;
-        allocator.start_maker().context("starting the maker thread")?;
+        allocator.start_shrinker(sources, availability).context("cannot start the shrinker thread")?;
+        allocator.start_worker().context("cannot start the worker thread")?;
+        allocator.start_maker().context("cannot start the maker thread")?;
         Ok(allocator)
     }
 
     fn with_machine(config: Config, mut machine: Machine) -> anyhow::Result<Arc<Self>> {
-        let liveness = Arc::new(Liveness::new().context("preparing to notice releases")?);
+        let liveness = Arc::new(Liveness::new().context("cannot prepare the detection of releases")?);
         machine.file_releases = prove_release(machine.memfd.as_ref(), &liveness.watcher)?;
         if machine.file_releases == ReleaseMechanism::Leases {
             liveness.lacks_watches();
@@ -196,7 +197,7 @@ impl Allocator {
             with_index.map(|(index, spec)| build(spec, limits.reserves_of(index), &machine)).collect();
         // Sources that are opened later find a service without this privilege.
         machine.raises_limits = false;
-        let descriptors = crate::sys::fd::limit().context("asking for the descriptor limit")?;
+        let descriptors = crate::sys::fd::limit().context("cannot read the limit of descriptors")?;
         let max_buffers = max_buffers(&heaps, descriptors);
         let ledger = Ledger::new(limits, max_buffers).with_max_reserved(machine.memory_bytes / 2);
         let boot_nanoseconds = u64::try_from(crate::sys::clock::since_boot().as_nanos())?;
@@ -206,10 +207,10 @@ impl Allocator {
             registry: Mutex::new(Registry::new(ledger)),
             spare_metadata: SpareMetadata::default(),
             liveness,
-            worker: Arc::new(Wake::new().context("preparing the worker")?),
+            worker: Arc::new(Wake::new().context("cannot prepare the worker")?),
             turn: AtomicUsize::new(0),
-            maker: Arc::new(Wake::new().context("preparing the maker")?),
-            shrinker: Arc::new(Wake::new().context("preparing the shrinker")?),
+            maker: Arc::new(Wake::new().context("cannot prepare the maker")?),
+            shrinker: Arc::new(Wake::new().context("cannot prepare the shrinker")?),
             pressure: Arc::default(),
             latencies,
             journal: Journal::default(),

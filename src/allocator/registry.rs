@@ -320,7 +320,7 @@ impl Registry {
 }
 
 /// A buffer that was removed.
-#[must_use = "what is left over is to be dropped outside of the lock"]
+#[must_use = "the rest is to be dropped outside of the lock"]
 pub(super) struct Removed<T> {
     pub(super) record: Record,
     /// Memory to drop.

@@ -87,7 +87,7 @@ impl Allocator {
         let closes = match self.liveness.watcher.closes() {
             Ok(closes) => closes,
             Err(error) => {
-                log::error!("reading close events: {error}");
+                log::error!("cannot read close events: {error}");
                 return Vec::new();
             }
         };

@@ -52,7 +52,7 @@ fn recycle(node: &mut NodeReader<'_>, heap: &Draft) -> bool {
     if recycle && heap.secure {
         node.fail(
             "recycle",
-            "recycle and secure exclude each other: the CPU cannot clean what it cannot map",
+            "recycle and secure exclude each other: the CPU cannot map secure memory to clean it",
         );
     }
     recycle

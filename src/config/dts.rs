@@ -287,7 +287,11 @@ impl<'t> Source<'t, '_> {
                 let name = self.tree.name(node).to_owned();
                 self.tree.remove_child(parent, &name);
             }
-            None => self.say(Severity::Warning, &start, format!("{target} is not there to be deleted")),
+            None => self.say(
+                Severity::Warning,
+                &start,
+                format!("{target} does not exist, so it cannot be deleted"),
+            ),
         }
         Ok(())
     }
@@ -302,7 +306,11 @@ impl<'t> Source<'t, '_> {
         };
         require(input, ";", "after /delete-node/")?;
         if !self.tree.remove_child(parent, name) {
-            self.say(Severity::Warning, &start, format!("node {name} is not there to be deleted"));
+            self.say(
+                Severity::Warning,
+                &start,
+                format!("node {name} does not exist, so it cannot be deleted"),
+            );
         }
         Ok(())
     }
@@ -315,7 +323,11 @@ impl<'t> Source<'t, '_> {
         require(input, ";", "after /delete-property/")?;
         self.waiting.remove(&(node, name));
         if !self.tree.remove_property(node, name) {
-            self.say(Severity::Warning, &start, format!("property {name} is not there to be deleted"));
+            self.say(
+                Severity::Warning,
+                &start,
+                format!("property {name} does not exist, so it cannot be deleted"),
+            );
         }
         Ok(())
     }
@@ -352,7 +364,7 @@ impl<'t> Source<'t, '_> {
     fn unknown_target(&mut self, start: &Input<'t>, target: &Reference<'t>) -> Parsed<NodeId> {
         if self.unknown.insert(target.clone()) {
             let message =
-                format!("{target} is not defined above, so what is said about it is lost: {ADD_THE_BASE}");
+                format!("{target} is not defined above, so its extension is ignored: {ADD_THE_BASE}");
             self.say(Severity::Error, start, message);
         }
         fit(start, self.tree.detached())

@@ -218,7 +218,7 @@ fn read_bytes(path: &Path, bytes: &[u8]) -> Result<DeviceTree, LoadError> {
 /// Returns the built-in configuration, `etc/anion/heaps.dts`.
 ///
 /// It is text. A build without the `dts` feature, as for devices, has no default: the result is
-/// then empty with an error that says so, and a file must be given.
+/// empty, with an error that reports this, and the user must name a file.
 pub fn embedded(page: PageSize) -> Loaded {
     let mut report = Report::default();
     let tree = embedded_tree(&mut report);
@@ -242,7 +242,7 @@ fn embedded_tree(report: &mut Report) -> Option<Tree> {
     None
 }
 
-/// Reads at most [`MAX_BYTES`], whatever size the file reports.
+/// Reads at most [`MAX_BYTES`], independently of the size that the file reports.
 fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
     let failed = |source| LoadError::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();

@@ -134,7 +134,7 @@ impl SoFar<'_> {
         let Some(mut named) = self.accounts.named(node, &CLIENT) else {
             node.fail(
                 "uids",
-                "uids is missing, and so are users and groups: one of them must say who it is for",
+                "uids, users and groups are missing: one of them must name the users of this client",
             );
             return Vec::new();
         };
@@ -186,7 +186,7 @@ fn wanted_reserves(node: &mut NodeReader<'_>) -> Vec<(String, u64)> {
         _ if node.has("reserve-heaps") && node.has("reserve-bytes") => return Vec::new(),
         _ => {
             let key = if node.has("reserve-heaps") { "reserve-heaps" } else { "reserve-bytes" };
-            node.fail(key, "reserve-heaps and reserve-bytes go together, but only one is there");
+            node.fail(key, "reserve-heaps and reserve-bytes go together, but one is missing");
             return Vec::new();
         }
     };

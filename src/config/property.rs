@@ -71,7 +71,7 @@ impl<'t> NodeReader<'t> {
         Self { tree, node, findings: Vec::new() }
     }
 
-    /// Returns whether the node has the property, whatever its value.
+    /// Returns whether the node has the property, with any value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.tree.property(self.node, key).is_some()
     }

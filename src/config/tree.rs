@@ -11,7 +11,7 @@ use super::diagnostic::Position;
 use super::overlay::Fix;
 use super::steps;
 
-/// Most bytes of a source, whatever its form.
+/// Most bytes of a source of any form.
 pub(super) const MAX_BYTES: usize = 16 << 20;
 /// Most nested nodes; boards have fewer than ten.
 pub(super) const MAX_DEPTH: usize = 64;

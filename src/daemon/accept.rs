@@ -181,7 +181,9 @@ impl Acceptor {
             }
             Ok(peer) => (peer.uid(), self.budget.admit(peer.uid(), peer.pid(), stream.as_raw_fd())),
             Err(error) => {
-                self.complaints.failure.warn(format_args!("cannot tell who connected: {error}"));
+                self.complaints
+                    .failure
+                    .warn(format_args!("cannot determine the process of a connection: {error}"));
                 return self.closers.close(NOBODY, stream);
             }
         };

@@ -83,7 +83,7 @@ pub(crate) struct Arguments {
     #[cfg_attr(not(soong), arg(env = "ANION_LOG"))]
     pub(crate) log_level: Option<LevelFilter>,
 
-    /// Control group whose memory is watched as the machine's is: a directory, own or none
+    /// Control group whose memory the service watches: a directory, own or none
     ///
     /// When the group exceeds its memory.high, reaches its memory.max, or its tasks wait for
     /// memory, pools return memory to the kernel. Only version 2 is supported. A directory that
@@ -102,10 +102,10 @@ pub(crate) struct Arguments {
     #[arg(env = "ANION_SECCOMP", value_hint = ValueHint::FilePath)]
     pub(crate) seccomp: SystemCalls,
 
-    /// End the service, to be started again, when a thread hangs for so many seconds
+    /// End the service when a thread hangs for this many seconds, so that it is started again
     ///
-    /// The log names the thread and where it waits. Default: half of what systemd waits
-    /// (WatchdogSec= of the unit), else no thread is watched.
+    /// The log names the thread and the kernel function in which it waits. Default: half of
+    /// WatchdogSec= of the systemd unit, else no thread is watched.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) watchdog: Option<u32>,
 
@@ -145,13 +145,13 @@ pub(crate) struct Arguments {
     #[arg(long, exclusive = true, help_heading = "Instead of serving")]
     pub(crate) man: bool,
 
-    /// Answer what accounts standard input asks for: a service with a filter starts this.
+    /// Look up the accounts that standard input names: a service with a filter starts this.
     #[cfg(not(soong))]
     #[arg(long = lookup::OPTION, hide = true, exclusive = true)]
     pub(crate) look_up_accounts: bool,
 }
 
-/// How clients reach the service.
+/// The transports to the service.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Transports")]
 pub(crate) struct TransportArguments {
@@ -174,7 +174,7 @@ pub(crate) struct TransportArguments {
     ///
     /// Its name is android.hardware.graphics.allocator.IAllocator/INSTANCE over kernel binder. Over
     /// a socket it is the root object of a socket of its own. The graphics node of the
-    /// configuration says which heaps serve which usages. Default of INSTANCE: default.
+    /// configuration assigns heaps to usages. Default of INSTANCE: default.
     #[arg(long, value_name = "INSTANCE", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "default", value_parser = instance)]
     pub(crate) graphics: Option<String>,

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 /// If `out` cannot be written, or the page size is unknown. A file that cannot be read is a
 /// finding, not an error of this function.
 pub(crate) fn run(files: &[PathBuf], json: bool, out: &mut dyn Write) -> anyhow::Result<bool> {
-    let page = crate::sys::memory::page_size().context("asking for the page size")?;
+    let page = crate::sys::memory::page_size().context("cannot determine the page size")?;
     let checked = groups(files, page);
     let good = checked.iter().all(Checked::is_good);
     if json {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 /// # Errors
 /// If nothing can be read, or no valid heap is left.
 pub(crate) fn load(files: &[PathBuf], look_up: LookUp<'_>) -> anyhow::Result<(Config, String)> {
-    let page = page_size().context("cannot tell the page size")?;
+    let page = page_size().context("cannot determine the page size")?;
     let (Loaded { config, diagnostics }, origin) = read(files, page, look_up).context("no configuration")?;
     for diagnostic in &diagnostics {
         let level = match diagnostic.severity {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The service without a process of its own, for the fuzzer: as the program serves, but for what
-//! holds for a whole process.
+//! Runs the service within the fuzzer's process: like the program, but without the settings that
+//! apply to a whole process.
 
 use super::accounts;
 use super::args::Arguments;

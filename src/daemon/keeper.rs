@@ -167,7 +167,7 @@ impl Keeper {
                 true
             }
             Ok((false, _)) => {
-                log::warn!("{place}: another socket is there now, and new clients connect to that one");
+                log::warn!("{place}: another socket has taken this path, and new clients connect to it");
                 false
             }
             Err(error) => {

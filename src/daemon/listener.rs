@@ -74,10 +74,10 @@ impl Listener {
             return Ok(None);
         }
         let announced = sd_notify::listen_fds();
-        let mut numbers = announced.context("a descriptor that LISTEN_FDS announces cannot be had")?;
-        ensure!(numbers.len() <= 1, "systemd passed {} sockets, but one is wanted", numbers.len());
+        let mut numbers = announced.context("cannot take a descriptor that LISTEN_FDS announces")?;
+        ensure!(numbers.len() <= 1, "systemd passed {} sockets, but aniond takes one", numbers.len());
         let Some(number) = numbers.next() else { return Ok(None) };
-        let socket = take_stream_socket(number).context("the socket from systemd is of no use")?;
+        let socket = take_stream_socket(number).context("cannot use the socket from systemd")?;
         ensure!(getsockopt(&socket, sockopt::AcceptConn)?, "the socket from systemd does not listen");
         // systemd shares it and may have made it non-blocking; accepting would then be a busy loop.
         socket.set_nonblocking(false)?;
@@ -281,12 +281,12 @@ impl fmt::Display for Occupant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("nothing is there"),
-            Self::Stale => f.write_str("a stale socket is there"),
+            Self::Stale => f.write_str("the path has a stale socket"),
             Self::Server { pid: Some(pid) } => write!(f, "process {pid} is serving there"),
             Self::Server { pid: None } => f.write_str("another process is serving there"),
-            Self::OtherSocket => f.write_str("a socket of another type is there; remove it first"),
+            Self::OtherSocket => f.write_str("the path has a socket of another type; remove it first"),
             Self::NotASocket => {
-                f.write_str("something that is not a socket is there; remove it or choose another path")
+                f.write_str("the path has a file that is no socket; remove it or choose another path")
             }
         }
     }

@@ -196,8 +196,8 @@ struct Process {
 const PF_EXITING: u64 = 4;
 
 impl Process {
-    /// Returns the process with this pid. It is ending if its first thread is, whatever the others
-    /// do.
+    /// Returns the process with this pid. It is ending if its first thread is, independently of the
+    /// others.
     pub(super) fn find(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // The second field, the name of the command, can contain any character.

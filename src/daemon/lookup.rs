@@ -47,10 +47,11 @@ impl Lookup {
         let (ours, theirs) = UnixStream::pair().context("cannot make a pair of sockets")?;
         ours.set_read_timeout(Some(PATIENCE)).context("cannot limit the wait for an answer")?;
         let theirs = OwnedFd::from(theirs);
-        let mut command = Command::new(env::current_exe().context("cannot tell the own program")?);
+        let mut command =
+            Command::new(env::current_exe().context("cannot determine the path of this program")?);
         command.arg(format!("--{OPTION}")).env_clear().stderr(Stdio::null());
         command.stdin(theirs.try_clone().context("cannot copy a descriptor")?).stdout(theirs);
-        command.spawn().context("cannot start the process that looks names up")?;
+        command.spawn().context("cannot start the process that looks up names")?;
         // A file, so that read(2) and write(2) are used, which the filter permits.
         Ok(BufReader::new(File::from(OwnedFd::from(ours))))
     }
@@ -63,13 +64,11 @@ impl Lookup {
         let failed = |reason: String| AccountError::Failed { account: account.clone(), reason };
         let mut place = self.process.borrow_mut();
         let Some(process) = &mut *place else {
-            return Err(failed(
-                "the process that looks names up is not there; restart the service".to_owned(),
-            ));
+            return Err(failed("the process that looks up names has ended; restart the service".to_owned()));
         };
         let answer = ask(process, account).and_then(|line| {
             Answer::parse(&line)
-                .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("it says {line:?}")))
+                .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("its answer is {line:?}")))
         });
         match answer {
             Ok(Answer::Uids(uids)) => Ok(uids),
@@ -77,7 +76,7 @@ impl Lookup {
             Ok(Answer::Failed(reason)) => Err(failed(reason)),
             Err(error) => {
                 *place = None;
-                Err(failed(format!("the process that looks names up does not answer: {error}")))
+                Err(failed(format!("the process that looks up names does not answer: {error}")))
             }
         }
     }

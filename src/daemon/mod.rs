@@ -17,7 +17,7 @@ mod accounts;
 #[cfg(not(soong))]
 mod lookup;
 
-/// Prints what a configuration file means.
+/// Prints the meaning of a configuration file.
 mod check_config;
 
 /// Loads the configuration.
@@ -33,7 +33,7 @@ mod reload;
 #[cfg(all(feature = "testing", not(soong)))]
 pub mod in_process;
 
-// Reports what this machine offers, and what it lacks.
+// Reports the features that this machine has, and those that it lacks.
 mod doctor;
 
 /// Limits that prevent the start.
@@ -156,7 +156,7 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     limits::raise_descriptors()?;
     inherited
         .map_err(|error| without_proc("/proc/self/fd", error))
-        .context("cannot take over what the parent left open")?;
+        .context("cannot take over the descriptors of the parent")?;
     let signals = StopSignals::block()?;
     output.never_wait();
     sys::give_freed_memory_back();
@@ -192,7 +192,7 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     }
     let threads = allocator.background().into_iter().chain(serving.background()).collect();
     let limit = arguments.watchdog.map(|seconds| Duration::from_secs(seconds.into()));
-    watchdog::start(limit, threads, output).context("starting the watchdog's thread")?;
+    watchdog::start(limit, threads, output).context("cannot start the watchdog's thread")?;
     let status = format!("Serving at {}", serving.places.join(" and "));
     log::info!("{status}");
     supervisor::ready(&status);

@@ -32,8 +32,8 @@ impl StopSignals {
     }
 
     /// Sleeps until a signal arrives that ends the service, and returns it. Then the signals have
-    /// their default action again: a second one ends the process at once, whatever the clean stop
-    /// does. SIGHUP ends a service on a terminal; otherwise it calls `reload`, and the service
+    /// their default action again: a second one ends the process at once, even during the clean
+    /// stop. SIGHUP ends a service on a terminal; otherwise it calls `reload`, and the service
     /// continues.
     ///
     /// # Errors

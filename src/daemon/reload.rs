@@ -8,10 +8,10 @@ use crate::config::LookUp;
 use crate::config::spec::GraphicsRule;
 use std::path::PathBuf;
 
-/// Reads the configuration in `files` again and applies what can change while the service runs: the
-/// limits and privileges of clients. Also retries missing devices. What cannot change stays, and is
-/// logged. If the configuration cannot be read, everything stays. `rules` are those of the graphics
-/// allocator; `look_up` resolves the names of users and groups.
+/// Reads the configuration in `files` again and applies the values that can change while the
+/// service runs: the limits and privileges of clients. Also retries missing devices. Other values
+/// stay; their changes are logged. If the configuration cannot be read, everything stays. `rules`
+/// are those of the graphics allocator; `look_up` resolves the names of users and groups.
 pub(crate) fn reload(
     files: &[PathBuf],
     look_up: LookUp<'_>,

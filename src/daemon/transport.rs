@@ -117,7 +117,7 @@ impl<'a> Transports<'a> {
 
     /// Serves `services` over all transports. Calls `confine` once, when nothing is left to open:
     /// before the first client is served, except over kernel binder if the socket may have to
-    /// replace it. `may_bind` says whether a removed socket can be bound again after that.
+    /// replace it. `may_bind`: whether a removed socket can be bound again after that.
     ///
     /// # Errors
     /// If the service manager does not answer in time or refuses, unless the socket can replace it;
@@ -302,7 +302,7 @@ fn listen(arguments: &TransportArguments, passed: Option<Listener>) -> anyhow::R
 /// Returns the limit of unfinished messages of all clients. Those of the interface have a few KiB
 /// and one descriptor.
 fn held_of_messages() -> anyhow::Result<Held> {
-    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).context("asking for the descriptor limit")?;
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the limit of descriptors")?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let descriptors = (limit / DESCRIPTORS_PART).clamp(4, MAX_HELD_DESCRIPTORS);
     Ok(Held { bytes: MAX_HELD_BYTES, descriptors })
@@ -346,7 +346,7 @@ impl PreparedSocket {
     fn serve(self) -> anyhow::Result<ServedSocket> {
         let acceptor = self.acceptor;
         if let Some(keeper) = self.keeper {
-            keeper.start().context("starting the thread that watches the socket's path")?;
+            keeper.start().context("cannot start the thread that watches the socket's path")?;
         }
         thread::Builder::new().name("accept".to_owned()).spawn(|| acceptor.run())?;
         Ok(self.served)

@@ -32,12 +32,12 @@ impl Transports {
                 && arguments.socket_mode.is_none()
                 && arguments.socket_group.is_none()
                 && arguments.graphics_socket.is_none(),
-            "a socket is asked for, but this build serves kernel binder alone"
+            "the arguments name a socket, but this build serves only kernel binder"
         );
         match arguments.transport {
             None | Some(TransportKind::Auto | TransportKind::Binder) => {}
             Some(kind @ (TransportKind::Socket | TransportKind::Both)) => {
-                bail!("--transport is {kind:?}, but this build serves kernel binder alone")
+                bail!("--transport is {kind:?}, but this build serves only kernel binder")
             }
         }
         let device = match (&arguments.binder_device, Endpoint::default_binder()) {
@@ -82,6 +82,6 @@ impl Serving {
     /// Does nothing: the driver keeps no connections for some uids.
     pub(crate) fn set_policy(&self, _policy: &Policy) {}
 
-    /// Does nothing: the service manager notices the end of the process.
+    /// Does nothing: the service manager detects the end of the process.
     pub(crate) fn stop(self) {}
 }

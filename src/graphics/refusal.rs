@@ -30,8 +30,8 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// Returns the reason why none of a request's heaps served it. `is_served` says whether one of
-    /// them could serve it while no memory is in use.
+    /// Returns the reason why none of a request's heaps served it. `is_served`: whether one of them
+    /// could serve it while no memory is in use.
     pub(super) fn failed(explanations: &[Explanation], is_served: bool) -> Self {
         let message = explanations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         if explanations.iter().any(|explanation| explanation.failure() == Some(Failure::Backend)) {

@@ -86,7 +86,7 @@ impl Heap {
     }
 }
 
-/// Returns the size of the largest buffer, and what limits it.
+/// Returns the size of the largest buffer, and the reason for this limit.
 fn max_buffer(spec: &HeapSpec, machine: &Machine, capabilities: &Capabilities) -> MaxBuffer {
     let heap = match spec.size {
         Some(bytes) => MaxBuffer { bytes, why: "the size of the heap" },
@@ -100,7 +100,7 @@ fn max_buffer(spec: &HeapSpec, machine: &Machine, capabilities: &Capabilities) -
     };
     let piece = capabilities.contiguous_bytes;
     if spec.kind == HeapType::SystemContig && piece < heap.bytes {
-        return MaxBuffer { bytes: piece, why: "one huge page; nothing longer is surely in one piece" };
+        return MaxBuffer { bytes: piece, why: "one huge page; a longer buffer may have several pieces" };
     }
     heap
 }
@@ -109,7 +109,7 @@ fn max_buffer(spec: &HeapSpec, machine: &Machine, capabilities: &Capabilities) -
 /// the heap's size; `None` if nothing is pooled.
 fn pool_limits(spec: &HeapSpec, machine: &Machine, opened: &Opened) -> Option<PoolLimits> {
     let Capabilities { backings, recycles, .. } = &opened.capabilities;
-    // An explicit `recycle` applies, whatever the default of the kind is.
+    // An explicit `recycle` overrides the default of the kind.
     let has_kernels = backings.iter().any(|backing| matches!(backing, Backing::DmaHeap | Backing::Ion));
     // A list of sources may contain a kernel heap at any place.
     let asked = spec.recycle && (spec.kind == HeapType::Custom || has_kernels);
@@ -120,7 +120,7 @@ fn pool_limits(spec: &HeapSpec, machine: &Machine, opened: &Opened) -> Option<Po
     if !has_blocks && !spec.pool_orders.is_empty() {
         // Orders are also set by default.
         log::debug!(
-            "heap {} keeps whole buffers: pool-orders takes effect for udmabuf of ordinary pages alone",
+            "heap {} keeps whole buffers: pool-orders takes effect only for udmabuf of ordinary pages",
             spec.name
         );
     }

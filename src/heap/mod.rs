@@ -290,7 +290,7 @@ impl Heap {
             return unsupported("its mappings are not cached".to_owned());
         }
         if !self.gives(needs.access) {
-            return unsupported("its buffers are writable, all of them".to_owned());
+            return unsupported("all of its buffers are writable".to_owned());
         }
         match needs.bytes.round_up(self.granularity()) {
             Ok(bytes) if bytes.get() <= max_buffer.bytes => Ok(bytes),

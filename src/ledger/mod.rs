@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Floor 2: the ledger: what each uid holds and may hold, and the account of one heap. Pure: no
+//! Floor 2: the ledger: usage and limits of each uid, and the account of one heap. Pure: no
 //! system calls, no locks, no memory of buffers. Every operation is O(1) in the number of buffers.
 //!
 //! [`Ledger`] has the accounts of all uids, for all heaps together. [`HeapAccount`] has the room of
@@ -283,12 +283,12 @@ impl Ledger {
         (bytes, of_quota.unwrap_or(u64::MAX).min(of_service) >= buffers)
     }
 
-    /// Returns what one uid holds.
+    /// Returns the usage of one uid.
     pub fn usage(&self, uid: Uid) -> Usage {
         self.accounts.usage(uid)
     }
 
-    /// Returns what every uid with an account holds, in no order.
+    /// Returns the usage of every uid with an account, in no order.
     pub fn usages(&self) -> impl Iterator<Item = Usage> {
         self.accounts.usages()
     }

@@ -45,7 +45,7 @@ pub(super) struct Arguments {
 pub(super) enum DumpError {
     #[error(transparent)]
     UnknownHeap(#[from] UnknownHeap),
-    #[error("writing JSON: {0}")]
+    #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 

@@ -191,7 +191,7 @@ fn start(listener: Listener, feed: PressureFeed, seat: Seat) -> Result<(), Refus
             // client whose queue is full gets the next change.
             known = Some(level);
             if let Err(error) = listener.onPressure(convert::pressure_level(level)) {
-                log::debug!("a pressure listener was not told of {level:?}: {error}");
+                log::debug!("cannot report {level:?} to a pressure listener: {error}");
             }
         }
     };

@@ -144,7 +144,7 @@ fn not_taken() -> io::Error {
 }
 
 /// Writes piece by piece when there is room, so that a pipe without a reader does not occupy the
-/// thread for ever, and a non-blocking descriptor is no error.
+/// thread permanently, and a non-blocking descriptor is no error.
 fn write_all(fd: OwnedFd, text: &[u8], deadline: Instant) -> io::Result<()> {
     let mut file = File::from(fd);
     let mut rest = text;

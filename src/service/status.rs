@@ -78,5 +78,5 @@ pub(super) fn dump_failed(error: DumpError) -> Status {
 
 #[expect(clippy::needless_pass_by_value, reason = "passed to map_err")]
 pub(super) fn writing_failed(error: io::Error) -> Status {
-    status(ErrorCode::BACKEND, &format!("writing the dump: {error}"))
+    status(ErrorCode::BACKEND, &format!("cannot write the dump: {error}"))
 }

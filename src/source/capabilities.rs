@@ -31,7 +31,7 @@ pub struct Capabilities {
     /// help.
     pub is_machine_memory: bool,
     /// Whether released memory can be pooled. Memory of the kernel's own heaps is returned to them,
-    /// unless the heap's configuration says otherwise.
+    /// unless the heap's configuration overrides it.
     pub recycles: bool,
 }
 

@@ -85,7 +85,7 @@ impl Ashmem {
         Ok(fd)
     }
 
-    /// Returns whether `fd` is one of this device's regions. Never blocks, whatever `fd` is.
+    /// Returns whether `fd` is one of this device's regions. Never blocks, for any `fd`.
     pub fn is_region(&self, fd: impl AsFd) -> bool {
         device_of(fd).is_ok_and(|device| device == Some(self.device))
     }

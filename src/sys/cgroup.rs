@@ -159,8 +159,8 @@ pub fn headroom() -> Option<u64> {
     [of(None, &VERSION_2), of(Some("memory"), &VERSION_1)].into_iter().flatten().min()
 }
 
-/// Returns the minimum of what is left in a cgroup and its ancestors. Directories above the cgroups
-/// have no such files.
+/// Returns the minimum of the room that is left in a cgroup and its ancestors. Directories above
+/// the cgroups have no such files.
 fn headroom_of(directory: &Path, files: &MemoryFiles) -> Option<u64> {
     directory.ancestors().filter_map(|above| left_in(above, files)).min()
 }

@@ -29,7 +29,7 @@ pub fn inode(fd: impl AsFd) -> io::Result<Inode> {
     Ok(Inode { device: device as u64, number: stat.stx_ino })
 }
 
-/// Returns what the kernel knows of the file behind `fd`. Never blocks: it makes no call to the
+/// Returns the kernel's record of the file behind `fd`. Never blocks: it makes no call to the
 /// file system, which may be hostile and not answer.
 ///
 /// # Errors
@@ -38,8 +38,8 @@ pub(super) fn known(fd: impl AsFd, mask: libc::c_uint) -> io::Result<libc::statx
     // SAFETY: `statx` is a plain structure of numbers, for which all zero bytes are a valid value.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
-    // SAFETY: the path is a NUL-terminated string that lives for ever, and the kernel writes one
-    // `statx` at the pointer, which refers to `stat` on this stack.
+    // SAFETY: the path is a NUL-terminated string with the lifetime 'static, and the kernel writes
+    // one `statx` at the pointer, which refers to `stat` on this stack.
     let asked = unsafe { libc::statx(fd.as_fd().as_raw_fd(), c"".as_ptr(), flags, mask, &raw mut stat) };
     Errno::result(asked)?;
     Ok(stat)
@@ -50,7 +50,7 @@ pub(super) fn known(fd: impl AsFd, mask: libc::c_uint) -> io::Result<libc::statx
 /// # Errors
 /// As fstat(2).
 pub fn resident_bytes(fd: impl AsFd) -> io::Result<u64> {
-    // st_blocks counts units of 512 bytes, whatever the block size of the file system.
+    // st_blocks counts units of 512 bytes, for every block size of the file system.
     Ok(u64::try_from(fstat(fd)?.st_blocks).unwrap_or(0) * 512)
 }
 
@@ -65,8 +65,8 @@ pub fn block_bytes(fd: impl AsFd) -> io::Result<u64> {
 /// The directory of this process's descriptors.
 const OWN_DESCRIPTORS: &str = "/proc/self/fd";
 
-/// Returns the error of opening `path` below /proc. If /proc is not mounted, it says how to mount
-/// it.
+/// Returns the error of opening `path` below /proc. If /proc is not mounted, the error has the
+/// command that mounts it.
 pub fn without_proc(path: &str, error: io::Error) -> io::Error {
     let remedy = match error.kind() {
         io::ErrorKind::NotFound => "; mount -t proc proc /proc",
@@ -83,7 +83,7 @@ impl DescriptorDirectory {
     /// Opens the directory.
     ///
     /// # Errors
-    /// If /proc is not mounted; the message says how to mount it.
+    /// If /proc is not mounted; the message has the command that mounts it.
     pub fn open() -> io::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = nix::fcntl::open(OWN_DESCRIPTORS, flags, Mode::empty());

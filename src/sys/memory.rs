@@ -42,7 +42,7 @@ pub fn available_bytes() -> io::Result<u64> {
         Err(_) => available_in_nodes(),
     };
     let kibibytes = kibibytes.ok_or_else(|| {
-        let why = format!("neither /proc/meminfo nor {NODES} tells how much memory is available");
+        let why = format!("neither /proc/meminfo nor {NODES} has the amount of available memory");
         io::Error::new(io::ErrorKind::NotFound, why)
     })?;
     Ok(kibibytes.saturating_mul(1024))

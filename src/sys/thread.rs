@@ -38,7 +38,7 @@ pub fn is_running(thread: ThreadId) -> bool {
     activity(thread).is_some_and(|activity| matches!(activity.state, 'R' | 'D'))
 }
 
-/// What a thread does, and the processor time that it has used.
+/// The activity of a thread, and the processor time that it has used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Activity {
     /// The state in proc_pid_stat(5): `R` runs or waits for a processor, `S` and `D` wait for
@@ -48,7 +48,7 @@ pub struct Activity {
     pub ticks: u64,
 }
 
-/// Returns what a thread does; `None` once it has ended, or if this cannot be read.
+/// Returns the activity of a thread; `None` once it has ended, or if this cannot be read.
 pub fn activity(thread: ThreadId) -> Option<Activity> {
     let stat = fs::read_to_string(format!("/proc/self/task/{}/stat", thread.0)).ok()?;
     // The name before these fields may contain blanks and parentheses.

@@ -76,7 +76,7 @@ fn encode(memfd: u32, ranges: &[Range<u64>]) -> io::Result<Vec<u64>> {
     Ok(words)
 }
 
-/// Returns two 32-bit fields in memory order, whatever the machine's byte order.
+/// Returns two 32-bit fields in memory order, for any byte order of the machine.
 fn pair(first: u32, second: u32) -> u64 {
     let [a, b, c, d] = first.to_ne_bytes();
     let [e, f, g, h] = second.to_ne_bytes();

@@ -85,12 +85,12 @@ fn what_systemd_announces_must_be_one_socket_that_is_there() {
     let place = Place::new();
     let null = || OwnedFd::from(fs::File::open("/dev/null").expect("opened"));
     let message = failure(&mut place.passed("LISTEN_FDS=2 LISTEN_PID=$$", vec![null(), null()]));
-    assert!(message.contains("systemd passed 2 sockets, but one is wanted"), "{message}");
+    assert!(message.contains("systemd passed 2 sockets, but aniond takes one"), "{message}");
     for (announced, why) in [("1", "Bad file descriptor"), ("4294967295", "overflow"), ("x", "LISTEN_FDS")] {
         let variables = format!("exec 3>&-; LISTEN_FDS={announced} LISTEN_PID=$$");
         let message = failure(&mut place.passed(&variables, Vec::new()));
         assert!(
-            message.contains("LISTEN_FDS announces cannot be had") && message.contains(why),
+            message.contains("cannot take a descriptor that LISTEN_FDS announces") && message.contains(why),
             "{announced}: {message}"
         );
     }

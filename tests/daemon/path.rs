@@ -83,7 +83,7 @@ fn what_is_not_a_socket_is_never_removed() {
     fs::create_dir_all(place.run_directory()).expect("made");
     fs::write(place.socket(), "precious").expect("written");
     let message = place.refusal();
-    assert!(message.contains("something that is not a socket is there"), "{message}");
+    assert!(message.contains("the path has a file that is no socket"), "{message}");
     assert_eq!(fs::read_to_string(place.socket()).expect("kept"), "precious");
 }
 

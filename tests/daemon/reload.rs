@@ -141,7 +141,7 @@ fn names_of_users_and_groups_are_looked_up_again_by_a_confined_service() {
     assert_eq!(descriptors.count(), 3, "it has inherited what is not its own");
     kill(Pid::from_raw(lookup.parse().expect("a number")), Signal::SIGKILL).expect("sent");
     with(&by_user, 6, 4);
-    let said = format!("users: user \"{}\" cannot be looked up: the process that looks names up", user.name);
+    let said = format!("users: user \"{}\" cannot be looked up: the process that looks up names", user.name);
     assert!(place.logged().contains(&said), "{}", place.logged());
     drop(service.allocate(&request(1)).expect("served on"));
 }

@@ -242,7 +242,7 @@ fn a_socket_that_cannot_be_bound_again_ends_the_service_with_an_error() {
     fs::rename(taken.run_directory().join("file"), taken.socket()).expect("replaced");
     let status = eventually("it ends", || daemon.child.try_wait().expect("our child"));
     assert_eq!(status.code(), Some(1));
-    assert!(taken.logged().contains("something that is not a socket is there"), "{}", taken.logged());
+    assert!(taken.logged().contains("the path has a file that is no socket"), "{}", taken.logged());
     assert!(taken.socket().exists(), "what is not its own stays");
 }
 

@@ -36,7 +36,7 @@ fn thread_called(daemon: &Daemon, name: &str) -> Pid {
 #[test]
 fn a_thread_that_hangs_ends_the_service_and_is_named() {
     let place = Place::new();
-    for (name, task) in [("accept", "accepts clients"), ("anion-reaper", "notices releases")] {
+    for (name, task) in [("accept", "accepts clients"), ("anion-reaper", "detects releases")] {
         let mut daemon = start(&place);
         (0..3).for_each(|_| await_sign_of_life(&place));
         let thread = thread_called(&daemon, name);

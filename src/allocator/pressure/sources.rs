@@ -105,7 +105,7 @@ impl PressureSources {
             };
             match level {
                 Ok(level) => worst = worst.max(level),
-                Err(ref error) => log::info!("a source of memory pressure is gone: {error}"),
+                Err(ref error) => log::info!("a source of memory pressure does not exist any more: {error}"),
             }
             level.is_ok()
         });

@@ -115,7 +115,7 @@ fn cells<'t>(input: &mut Input<'t>, pieces: &mut Vec<Piece<'t>>) -> Parsed<()> {
         let ahead = rest(input);
         if ahead.starts_with('&') {
             if bits != Bits(32) {
-                return malformed(&start, "a reference is a cell of 32 bits, but /bits/ says otherwise");
+                return malformed(&start, "a reference is a cell of 32 bits, but /bits/ sets another width");
             }
             pieces.push(Piece::Phandle(reference(input)?));
             continue;
@@ -201,7 +201,7 @@ mod tests {
             ("<0x100000000>", "0x100000000 does not fit a cell of 32 bits"),
             ("/bits/ 8 <256>", "0x100 does not fit a cell of 8 bits"),
             ("/bits/ 12 <1>", "expected 8, 16, 32 or 64 after /bits/, found `12`"),
-            ("/bits/ 64 <&a>", "a reference is a cell of 32 bits, but /bits/ says otherwise"),
+            ("/bits/ 64 <&a>", "a reference is a cell of 32 bits, but /bits/ sets another width"),
             ("<1;", "expected a cell or `>`, found `;`"),
             ("[0]", "expected two hexadecimal digits or `]`, found `0`"),
             ("\"open", "this string does not end"),

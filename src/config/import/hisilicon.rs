@@ -136,7 +136,7 @@ fn kirin_heap(
     kirin_size(node, &mut draft, region, pool, page);
     if kind == HeapType::Custom && !secure {
         draft.unavailable = Some(match known {
-            Some(_) => "ion_custom is whatever its driver makes of it".to_owned(),
+            Some(_) => "only its driver defines the memory of ion_custom".to_owned(),
             None => vendors_own("heap-type", &format!("{word:?}")),
         });
     }

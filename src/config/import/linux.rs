@@ -45,7 +45,7 @@ pub(super) fn import(import: &mut Import<'_>, container: NodeId) {
                 draft.unavailable = Some("it names no memory region".to_owned());
             }
             if kind == HeapType::Custom {
-                draft.unavailable = Some("a custom heap is whatever its driver makes of it".to_owned());
+                draft.unavailable = Some("only its driver defines the memory of a custom heap".to_owned());
             }
             Some(draft)
         });

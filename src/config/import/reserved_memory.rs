@@ -52,7 +52,7 @@ fn pool(node: &mut NodeReader<'_>, page: PageSize) -> Option<Draft> {
     draft.secure = trusted::is_named_so(node.tree.base_name(node.node));
     let ranges = region::ranges(node.tree, node.node);
     if ranges > 1 {
-        node.warn("reg", format!("reg has {ranges} ranges, of which the pool is the first alone"));
+        node.warn("reg", format!("reg has {ranges} ranges, but the pool is only the first"));
     }
     let block = page.bytes() << BLOCK_ORDER;
     let is_whole = |number: u64| number.is_multiple_of(block);

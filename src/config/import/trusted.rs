@@ -23,14 +23,14 @@ const CONTAINERS: &[&str] = &[
     "linaro,secure-heap",
 ];
 
-/// Words in the names of the TEE's reserved memory, if no node says that it is the TEE's.
+/// Words in the names of the TEE's reserved memory, if no node assigns it to the TEE.
 const WORDS: &[&str] = &["ssmr", "ssheap", "tee", "optee", "trusty", "svp", "secmem", "secmon", "secos"];
 
 pub(super) fn claims(_: &Tree, _: NodeId, compatible: &[String]) -> bool {
     compatible.iter().any(|word| CONTAINERS.iter().any(|start| word.starts_with(start)))
 }
 
-/// Returns whether a region's name says that it belongs to the TEE.
+/// Returns whether a region belongs to the TEE by its name.
 pub(super) fn is_named_so(name: &str) -> bool {
     name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
 }

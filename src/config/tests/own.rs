@@ -319,14 +319,14 @@ fn client_policy_arrives() {
 #[test]
 fn a_bad_client_is_left_out_and_the_others_live() {
     for (body, expected) in [
-        ("", "uids is missing, and so are users and groups: one of them must say who it is for"),
+        ("", "uids, users and groups are missing: one of them must name the users of this client"),
         ("uids;", "uids is empty, but it must name at least one uid"),
         ("uids = <1>;", "uid 1 is in client bad, but client a has it already"),
         ("uids = <2>; max-bytes = \"plenty\";", "max-bytes must be 32-bit cells, but it has 7 bytes"),
         ("uids = <2>; priviledged;", "unknown property priviledged; did you mean privileged?"),
         (
             "uids = <2>; reserve-heaps = \"c\";",
-            "reserve-heaps and reserve-bytes go together, but only one is there",
+            "reserve-heaps and reserve-bytes go together, but one is missing",
         ),
         (
             "uids = <2>; reserve-heaps = \"c\"; reserve-bytes = <1 2 3>;",

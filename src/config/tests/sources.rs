@@ -128,7 +128,7 @@ fn every_mistake_about_sources_is_named_and_costs_one_heap() {
         ),
         (
             "type = \"system\"; device = \"ion:secure\"; secure; recycle;",
-            "recycle and secure exclude each other: the CPU cannot clean what it cannot map".to_owned(),
+            "recycle and secure exclude each other: the CPU cannot map secure memory to clean it".to_owned(),
         ),
         (
             "type = \"system\"; recycle = <1>;",

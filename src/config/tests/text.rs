@@ -90,7 +90,7 @@ fn fragments_say_what_they_lack() {
             "1:1: note: /: there is no /dts-v1/; so it is read as a part of a device tree",
             "2:1: error: /: /include/ \"base.dtsi\" is not read here: compile the whole tree with dtc and give the .dtb",
             "3:1: error: /: `#define ID 3` is not read here: run the file through the C preprocessor (cpp) first",
-            "4:1: error: /: &soc is not defined above, so what is said about it is lost: add the file that defines \
+            "4:1: error: /: &soc is not defined above, so its extension is ignored: add the file that defines \
              it, or compile the whole tree with dtc and give the .dtb",
             "7:22: error: /anion/lost: memory-region refers to &cam_mem, which this file does not define: add the \
              file that defines it, or compile the whole tree with dtc and give the .dtb",

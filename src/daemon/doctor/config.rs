@@ -81,7 +81,7 @@ impl WantedHeap {
 /// one, against this machine. Tries each source with one page, and sets nothing aside.
 ///
 /// # Errors
-/// If the configuration cannot be read, or this machine lacks what every heap needs.
+/// If the configuration cannot be read, or this machine lacks a requirement of every heap.
 pub(crate) fn survey(files: &[PathBuf], page: PageSize) -> anyhow::Result<Survey> {
     let (loaded, origin) = configuration::read(files, page, &accounts::look_up)?;
     let machine = rehearsal::machine(page).context("cannot prepare memory")?;
@@ -96,7 +96,7 @@ pub(crate) fn survey(files: &[PathBuf], page: PageSize) -> anyhow::Result<Survey
     })
 }
 
-/// Returns the finding about what the graphics allocator would serve here.
+/// Returns the finding about the images that the graphics allocator could serve here.
 fn graphics(rules: &[GraphicsRule], heaps: &[Heap]) -> Finding {
     let (what, off) = ("graphics allocator", "off without aniond --graphics");
     let is_served = |rule: &&GraphicsRule| {
@@ -117,7 +117,7 @@ fn graphics(rules: &[GraphicsRule], heaps: &[Heap]) -> Finding {
             .change("a graphics node in the configuration, or a system heap"),
         (_, true) => Finding::ok(what, listed(&served), off),
         (_, false) => Finding::limited(what, format!("no heap here can serve {}", listed(&not)), off)
-            .change("heaps that are available, of dma-bufs where the rule says so"),
+            .change("available heaps, with dma-bufs if the rule requires them"),
     }
 }
 

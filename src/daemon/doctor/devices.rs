@@ -92,7 +92,7 @@ pub(crate) fn dma_heaps(root: &Root) -> Vec<Finding> {
                 Finding::missing(&what, format!("{path}: {error}"), means).change(rule(&path))
             }
             Device::Absent => {
-                Finding::missing(&what, format!("{path} is gone"), "it disappeared during the check")
+                Finding::missing(&what, format!("no {path}"), "it disappeared during the check")
             }
         }
     };

@@ -9,7 +9,7 @@ use serde::Serialize;
 pub(crate) enum State {
     /// Present and usable.
     Ok,
-    /// Present, but below what the service could use.
+    /// Present, but less than the service could use.
     Limited,
     /// Absent, or closed to this user.
     Missing,

@@ -14,7 +14,7 @@ const SCARCE: u64 = 10;
 pub(crate) fn version(root: &Root, page_bytes: u64) -> Finding {
     let release = root.text("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned());
     let found = format!("{release}, pages of {}", size_of(page_bytes));
-    Finding::ok("kernel", found, "sizes are rounded up to pages, unless a heap says more")
+    Finding::ok("kernel", found, "sizes are rounded up to pages, or to a larger unit of the heap")
 }
 
 /// Returns the line for the available memory.

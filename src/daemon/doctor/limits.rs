@@ -25,7 +25,7 @@ pub(crate) fn leases(root: &Root) -> Finding {
             Finding::ok(WHAT, "fs.leases-enable is 1", "a lease proves that no other process holds a buffer")
         }
         // A /proc that shows only processes has no such file.
-        None => Finding::limited(WHAT, format!("not told: no {FILE}"), SEE_PROOF)
+        None => Finding::limited(WHAT, format!("unknown: no {FILE}"), SEE_PROOF)
             .change("nothing if that is ok; else a kernel with CONFIG_FILE_LOCKING=y, and /proc"),
     }
     .required()
@@ -37,7 +37,7 @@ pub(crate) fn inotify(root: &Root) -> Finding {
     const DIRECTORY: &str = "/proc/sys/fs/inotify";
     let number = |name: &str| root.number(&format!("{DIRECTORY}/{name}"));
     let (Some(watches), Some(instances)) = (number("max_user_watches"), number("max_user_instances")) else {
-        return Finding::limited(WHAT, format!("not told: no {DIRECTORY}"), SEE_PROOF)
+        return Finding::limited(WHAT, format!("unknown: no {DIRECTORY}"), SEE_PROOF)
             .change("nothing if that is ok; else a kernel with CONFIG_INOTIFY_USER=y, and /proc")
             .required();
     };
@@ -66,12 +66,12 @@ pub(crate) fn descriptors(root: &Root) -> Finding {
         return Finding::missing(
             WHAT,
             "/proc/self/limits cannot be read",
-            "nothing, as long as there are enough",
+            "nothing, as long as the limit is high enough",
         )
         .change("mount -t proc proc /proc");
     };
     let found = match hard {
-        u64::MAX => "as many as there are".to_owned(),
+        u64::MAX => "without a limit".to_owned(),
         hard => format!("up to {hard} for a process"),
     };
     let means = "the service keeps one for each buffer, two for a udmabuf";

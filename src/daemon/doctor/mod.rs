@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `--doctor`: reports what this machine offers, what the configuration needs, and what to change.
+//! `--doctor`: reports the features of this machine, the requirements of the configuration, and the
+//! necessary changes.
 //!
 //! It examines the machine itself and needs no service. Each module checks its part and returns
 //! lines ([`finding`]). Files are read below a [`root`], so that tests can supply others.
@@ -35,11 +36,11 @@ const WANTING: u8 = 4;
 /// cannot be written.
 const FAILED: u8 = 5;
 
-/// Writes the findings to standard output, whatever else fails, and errors to standard error. The
-/// exit code is 0 if the machine has all that the configuration needs, [`WANTING`] if not, and
-/// [`FAILED`] if this cannot be determined.
+/// Writes the findings to standard output, also after an error, and errors to standard error. The
+/// exit code is 0 if the machine meets all requirements of the configuration, [`WANTING`] if not,
+/// and [`FAILED`] if this cannot be determined.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    let shown = page_size().context("cannot tell the page size").and_then(|page| {
+    let shown = page_size().context("cannot determine the page size").and_then(|page| {
         let (diagnosis, surveyed) = diagnose(arguments, page);
         let wanting = show(&diagnosis, arguments)?;
         surveyed.map(|()| wanting)
@@ -72,8 +73,8 @@ fn diagnose(arguments: &Arguments, page: PageSize) -> (Diagnosis, anyhow::Result
     (Diagnosis::new(findings, survey, running), surveyed)
 }
 
-/// Prints the report and returns what is lacking. A reader that closed its end of the pipe is no
-/// error.
+/// Prints the report, and returns the unmet requirements. A reader that closed its end of the pipe
+/// is no error.
 fn show(diagnosis: &Diagnosis, arguments: &Arguments) -> anyhow::Result<Vec<String>> {
     match diagnosis.print(arguments.json, arguments.all, &mut io::stdout().lock()) {
         Ok(()) => Ok(diagnosis.wanting()),

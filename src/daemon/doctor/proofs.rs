@@ -36,10 +36,10 @@ pub(crate) fn watch_stalls() -> io::Result<()> {
 pub(crate) fn memfd_release(page: PageSize) -> Finding {
     const WHAT: &str = "release of memfds";
     match prove_memfd(page) {
-        Ok(None) => Finding::ok(WHAT, "close events and leases work", "noticed at once, exactly"),
+        Ok(None) => Finding::ok(WHAT, "close events and leases work", "detected at once, exactly"),
         Ok(Some(why)) => {
             let found = format!("leases work, close events do not: {why}");
-            Finding::limited(WHAT, found, "noticed within 50 to 400 ms")
+            Finding::limited(WHAT, found, "detected within 50 to 400 ms")
                 .change("sysctl fs.inotify.max_user_watches=65536 fs.inotify.max_user_instances=512")
         }
         Err(error) => Finding::missing(WHAT, error.to_string(), "the service does not start")
@@ -86,12 +86,12 @@ pub(crate) fn dma_buf_release(page: PageSize) -> Finding {
             "no device here gives a dma-buf to this user",
             "no heap can hand out dma-bufs",
         )
-        .change("what the lines of the devices say");
+        .change("the changes in the lines of the devices");
     };
     match counts(&fd) {
         Ok(true) => {
             let found = format!("references are counted (tried with {name})");
-            Finding::ok(WHAT, found, "noticed within 50 to 400 ms")
+            Finding::ok(WHAT, found, "detected within 50 to 400 ms")
         }
         counted => {
             let why =

@@ -36,7 +36,7 @@ impl Diagnosis {
         diagnosis
     }
 
-    /// Names what the configuration needs and the machine lacks.
+    /// Returns the names of the configuration's requirements that the machine lacks.
     pub(crate) fn wanting(&self) -> Vec<String> {
         let is_wanting = |finding: &&Finding| finding.required && finding.state == State::Missing;
         let mut wanting: Vec<_> =
@@ -63,8 +63,8 @@ impl Diagnosis {
         out.flush()
     }
 
-    /// Returns the findings, each with its meaning and what changes it, in lines of at most `width`
-    /// columns.
+    /// Returns the findings, each with its meaning and the necessary change, in lines of at most
+    /// `width` columns.
     fn list<'a>(findings: impl Iterator<Item = &'a Finding>, width: u16) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
@@ -113,8 +113,8 @@ impl Diagnosis {
         table.trim_fmt() + &notes
     }
 
-    /// Returns what the configuration needs and the machine lacks, and the running service; with
-    /// `all`, every other finding too.
+    /// Returns the configuration's requirements that the machine lacks, and the running service;
+    /// with `all`, every other finding, too.
     fn text(&self, all: bool, width: u16) -> String {
         let mut text = format!("Heaps of the configuration ({}):\n", self.config.origin);
         for error in &self.config.errors {

@@ -167,7 +167,7 @@ pub(crate) fn running(service: Result<Client, NoService>) -> (Finding, Option<Ru
             running.heaps,
             reasons.join("; ")
         );
-        Finding::limited(WHAT, found, means).change("what the lines above say, then start it again")
+        Finding::limited(WHAT, found, means).change("the changes in the lines above, then start it again")
     };
     (finding, Some(running))
 }

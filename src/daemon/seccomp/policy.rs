@@ -67,7 +67,7 @@ pub(super) enum RuleError {
     #[error("{0:?} is not of the form argN OPERATOR VALUE")]
     Condition(String),
     /// A condition `&` with more than one bit.
-    #[error("{0:?} asks for more than one bit")]
+    #[error("{0:?} tests more than one bit")]
     SeveralBits(String),
     #[error("{0:?} is neither a known constant nor a number of 32 bits")]
     Constant(String),
