@@ -54,7 +54,7 @@ fn restart(daemon: &mut Daemon, command: &Running) {
     daemon.kill();
     eventually("it says that the service is gone", || command.complained("waiting for it"));
     daemon.start_again();
-    eventually("it says that the service is there", || command.complained("the service is there again"));
+    eventually("it says that the service is there", || command.complained("the service runs again"));
 }
 
 #[test]

@@ -17,13 +17,13 @@ const PLATFORM: &str = "../platform/android/hardware";
 /// The frozen version of `android.hardware.graphics.allocator` that the files in [`PLATFORM`] are.
 const PLATFORM_VERSION: i32 = 2;
 
-/// Its hash, as every implementation of that version answers `getInterfaceHash`.
+/// Its hash, which `getInterfaceHash` of every implementation of that version returns.
 const PLATFORM_HASH: &str = "9499fec09c544e9de5be3c87125721600f8ade66";
 
-/// What AOSP's tools call the hash of an interface that may still change.
+/// The hash of an interface that is not frozen, as AOSP's tools write it.
 const UNFROZEN_HASH: &str = "notfrozen";
 
-/// Where the module of the interface says whether it is frozen.
+/// The file whose module of the interface declares it frozen or not.
 const BLUEPRINT: &str = "../../Android.bp";
 
 /// The frozen versions, a folder each.
@@ -37,7 +37,7 @@ fn main() {
 }
 
 fn generate_own() -> Result<(), Box<dyn Error>> {
-    // A missing input would be a changed one for ever; whatever freezes a version changes the
+    // Cargo would treat a missing input as changed in every build. Freezing a version changes the
     // module, too.
     for input in [OWN, BLUEPRINT, FROZEN].into_iter().filter(|input| Path::new(input).exists()) {
         println!("cargo:rerun-if-changed={input}");
@@ -56,8 +56,7 @@ fn generate_platform() -> Result<(), Box<dyn Error>> {
     let interface = platform.join("graphics/allocator/IAllocator.aidl");
     let builder = Builder::new().source(interface).version(PLATFORM_VERSION).hash(PLATFORM_HASH);
     let packages = ["graphics/allocator", "graphics/common", "common"];
-    let builder =
-        packages.iter().fold(builder, |builder, package| builder.source(platform.join(package)));
+    let builder = packages.iter().fold(builder, |builder, package| builder.source(platform.join(package)));
     write(builder, "android_hardware_graphics_allocator.rs")
 }
 

@@ -104,15 +104,18 @@ pub(crate) fn run(args: &AllocArgs, service: Service, output: &Output) -> Result
     Ok(())
 }
 
-/// Checks that the service gave as many buffers as requested, none smaller than requested.
+/// Checks that the reply has as many buffers as requested, none smaller than requested.
 fn check_reply(allocation: &Allocation, count: i32, size: i64) -> Result<(), Failure> {
     let buffers = &allocation.buffers;
     if usize::try_from(count).ok() != Some(buffers.len()) {
-        return Err(Failure::Check(format!("asked for {count} buffers, but got {}", buffers.len())));
+        return Err(Failure::Check(format!(
+            "the request has {count} buffers, but the reply has {}",
+            buffers.len()
+        )));
     }
     match buffers.iter().find(|buffer| buffer.size < size) {
         Some(small) => Err(Failure::Check(format!(
-            "buffer {} has {} bytes, but {size} were asked for",
+            "buffer {} has {} bytes, but the request has {size}",
             small.id, small.size
         ))),
         None => Ok(()),
@@ -131,9 +134,8 @@ fn accept(buffers: Vec<Buffer>) -> Result<(Vec<CheckedRow>, Vec<Held>), Failure>
     let mut rows = Vec::with_capacity(buffers.len());
     let mut held = Vec::with_capacity(buffers.len());
     for (index, buffer) in buffers.into_iter().enumerate() {
-        let fd = buffer
-            .fd
-            .ok_or_else(|| Failure::Check(format!("buffer {} came without descriptor", buffer.id)))?;
+        let fd =
+            buffer.fd.ok_or_else(|| Failure::Check(format!("buffer {} has no descriptor", buffer.id)))?;
         let file = File::from(OwnedFd::from(fd));
         let inode = file.metadata().map_err(|error| Failure::local("cannot stat a buffer", &error))?.ino();
         rows.push(CheckedRow {
@@ -195,7 +197,7 @@ impl AllocReport {
                 faults.push(format!("buffer {} was not zero", row.id));
             }
             if row.verified == Some(false) {
-                faults.push(format!("buffer {} does not hold what was written to it", row.id));
+                faults.push(format!("buffer {} lost data that was written to it", row.id));
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(Failure::Check(faults.join("; "))) }
@@ -287,7 +289,7 @@ mod tests {
         assert_eq!(failure.exit_code(), 4);
         let message = failure.message().expect("a message");
         assert!(message.contains("buffer 7 was not zero"), "{message}");
-        assert!(message.contains("does not hold what was written"), "{message}");
+        assert!(message.contains("lost data that was written to it"), "{message}");
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub(crate) struct Global {
     pub(crate) verbose: u8,
 }
 
-/// What to do.
+/// The command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List the heaps in the order in which the service tries them

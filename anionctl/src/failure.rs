@@ -29,7 +29,7 @@ pub(crate) enum Failure {
     Usage(String),
     /// The service cannot be reached, or the transport broke during a call.
     Unreachable(String),
-    /// A buffer is not zero, lost what was written to it, or differs from its description.
+    /// A buffer is not zero, lost data that was written to it, or differs from its description.
     Check(String),
     /// An operation of this process failed: mapping memory, writing output.
     Local(String),

@@ -26,7 +26,7 @@ pub(crate) fn wait<T>(
     loop {
         match begin() {
             Ok(begun) => {
-                say("the service is there again");
+                say("the service runs again");
                 return Ok(Some(begun));
             }
             Err(Failure::Unreachable(_)) => {}

@@ -170,7 +170,7 @@ impl From<HeapStats> for StatsRow {
     }
 }
 
-/// What one uid holds.
+/// The usage of one uid.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct UsageRow {
     pub(crate) uid: u32,

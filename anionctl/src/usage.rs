@@ -72,7 +72,7 @@ struct Processes {
     processes: Vec<ProcessRow>,
 }
 
-/// What one process allocated.
+/// The allocations of one process.
 #[derive(Debug, Serialize)]
 struct ProcessRow {
     uid: u32,

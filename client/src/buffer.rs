@@ -103,10 +103,9 @@ impl Buffer {
         asked: u64,
     ) -> Result<Self, Error> {
         let id = buffer.id;
-        let fd =
-            buffer.fd.ok_or_else(|| Error::Contract(format!("buffer {id} came without descriptor")))?.into();
+        let fd = buffer.fd.ok_or_else(|| Error::Contract(format!("buffer {id} has no descriptor")))?.into();
         let bytes = u64::try_from(buffer.size).ok().filter(|bytes| *bytes >= asked).ok_or_else(|| {
-            Error::Contract(format!("buffer {id} has {} bytes, but {asked} were asked for", buffer.size))
+            Error::Contract(format!("buffer {id} has {} bytes, but the request has {asked}", buffer.size))
         })?;
         Ok(Self {
             fd,
@@ -258,11 +257,11 @@ mod tests {
     fn a_buffer_that_is_too_small_or_has_no_descriptor_breaks_the_contract() {
         let none = Buffer::accept(AidlBuffer { size: 4096, ..Default::default() }, None, 4096)
             .expect_err("no descriptor");
-        assert!(none.to_string().contains("without descriptor"), "{none}");
+        assert!(none.to_string().contains("has no descriptor"), "{none}");
         let fd = || Some(ParcelFileDescriptor::new(std::fs::File::open("/dev/null").expect("open")));
         let small = AidlBuffer { size: 4095, fd: fd(), ..Default::default() };
         let small = Buffer::accept(small, None, 4096).expect_err("too small");
-        assert!(small.to_string().contains("has 4095 bytes, but 4096 were asked for"), "{small}");
+        assert!(small.to_string().contains("has 4095 bytes, but the request has 4096"), "{small}");
         assert!(Buffer::accept(AidlBuffer { size: -1, fd: fd(), ..Default::default() }, None, 1).is_err());
     }
 }

@@ -134,7 +134,7 @@ impl Client {
         let wanted = request.to_aidl(1);
         if usize::try_from(wanted.count).ok() != Some(buffers.len()) {
             let (asked, got) = (wanted.count, buffers.len());
-            return Err(Error::Contract(format!("asked for {asked} buffers, but got {got}")));
+            return Err(Error::Contract(format!("the request has {asked} buffers, but the reply has {got}")));
         }
         let accept = |buffer| Buffer::accept(buffer, token.as_ref(), request.bytes());
         buffers.into_iter().map(accept).collect()
@@ -146,7 +146,7 @@ impl Client {
     /// As [`Client::allocate`].
     pub fn allocate_one(&self, request: &Request) -> Result<Buffer, Error> {
         let buffers = self.allocate(&request.clone().count(1))?;
-        buffers.into_iter().next().ok_or_else(|| Error::Contract("no buffer came".to_owned()))
+        buffers.into_iter().next().ok_or_else(|| Error::Contract("the reply has no buffer".to_owned()))
     }
 
     /// Explains what [`Client::allocate`] would do, heap by heap, without changing memory or
@@ -182,8 +182,8 @@ impl Client {
 
     /// Makes any call of the interface (`IHeapAllocator.aidl`).
     ///
-    /// If the service has ended, the client connects again and calls `ask` once more: whatever the
-    /// first attempt allocated ended with the service, or was released.
+    /// If the service has ended, the client connects again and calls `ask` once more: memory of the
+    /// first attempt ended with the service, or was released.
     ///
     /// # Errors
     /// [`Error::Refused`] if the service refuses; [`Error::Unreachable`] if it ended and does not
@@ -235,7 +235,7 @@ impl Client {
             return Ok(Arc::clone(service));
         }
         match lost {
-            Some(_) => log::info!("the service at {} is gone; connecting again", self.endpoint),
+            Some(_) => log::info!("the service at {} has ended; connecting again", self.endpoint),
             None => log::info!("a child of fork connects to {}", self.endpoint),
         }
         let mut pause = FIRST_PAUSE;

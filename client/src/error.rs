@@ -163,7 +163,7 @@ impl From<Status> for Error {
         match ServiceError::of(&status) {
             Some(ServiceError { code, message }) => Self::Refused { refusal: Refusal::from(code), message },
             None if anion_ipc::is_lost(&status) => {
-                Self::Unreachable(io::Error::new(io::ErrorKind::ConnectionReset, "it is gone again"))
+                Self::Unreachable(io::Error::new(io::ErrorKind::ConnectionReset, "it has ended again"))
             }
             None => Self::unanswered(&status),
         }

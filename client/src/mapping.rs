@@ -149,14 +149,14 @@ impl View<'_> {
 
     fn readable(&self) -> io::Result<&SharedMap> {
         match self.access {
-            CpuAccess::Write => Err(denied("the view is for writing alone")),
+            CpuAccess::Write => Err(denied("the view permits only writing")),
             CpuAccess::Read | CpuAccess::ReadWrite => Ok(&self.mapping.map),
         }
     }
 
     fn writable(&self) -> io::Result<&SharedMap> {
         match self.access {
-            CpuAccess::Read => Err(denied("the view is for reading alone")),
+            CpuAccess::Read => Err(denied("the view permits only reading")),
             CpuAccess::Write | CpuAccess::ReadWrite => Ok(&self.mapping.map),
         }
     }

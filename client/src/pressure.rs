@@ -105,13 +105,14 @@ impl Client {
     /// have run out.
     pub fn watch_pressure(&self) -> Result<PressureWatch, Error> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
-        let event = event.map_err(io::Error::from).map_err(Error::local("no eventfd"))?;
+        let event = event.map_err(io::Error::from).map_err(Error::local("cannot create an eventfd"))?;
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), event });
         let registered = shared.register(self.endpoint())?;
         let (follower, endpoint) = (Arc::clone(&shared), self.endpoint().clone());
         let thread = thread::Builder::new().name("anion-pressure".to_owned());
         let thread = thread.spawn(move || follower.follow(registered, &endpoint));
-        let thread = OfProcess::new(thread.map_err(Error::local("no thread for pressure levels"))?);
+        let thread =
+            OfProcess::new(thread.map_err(Error::local("cannot start the thread for pressure levels"))?);
         Ok(PressureWatch { shared, thread })
     }
 }

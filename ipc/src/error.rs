@@ -26,7 +26,7 @@ impl std::error::Error for ServiceError {}
 pub enum OutOfDescriptors {
     /// This process. The call was executed; the result is released.
     Caller,
-    /// The service. Whatever the call allocated is released.
+    /// The service. It releases all memory that the call allocated.
     Service,
 }
 
@@ -34,10 +34,10 @@ impl fmt::Display for OutOfDescriptors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Caller => {
-                "this process has no file descriptor left for what the call returned (RLIMIT_NOFILE)"
+                "this process has no file descriptor left for the results of the call (RLIMIT_NOFILE)"
             }
             Self::Service => {
-                "the service has no file descriptor left for what the call came with or returned \
+                "the service has no file descriptor left for the arguments or results of the call \
                  (RLIMIT_NOFILE of the service; LimitNOFILE= of its unit)"
             }
         })

@@ -29,7 +29,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 pub(crate) const ARGUMENT: &str = "--as-child";
 /// The line that a child prints when it is ready.
 const READY: &str = "ready";
-/// Maximal lifetime of a child in seconds, whatever happens to the test run.
+/// Maximal lifetime of a child in seconds, also if the test run is interrupted.
 const LIFETIME_SECONDS: u32 = 1200;
 
 /// A running child; dropping it kills it.
@@ -71,11 +71,14 @@ impl ChildProcess {
             .stdin(input.map_or_else(Stdio::null, Stdio::from))
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("starting a child to {role}"))?;
+            .with_context(|| format!("cannot start a child to {role}"))?;
         let output = BufReader::new(child.stdout.take().context("a child without an output")?);
         let mut process = Self { child, output };
         let line = process.line()?;
-        ensure!(line == READY, "the child that should {role} said {line:?}; its standard error tells more");
+        ensure!(
+            line == READY,
+            "the child that should {role} said {line:?}; its standard error has the reason"
+        );
         Ok(process)
     }
 
@@ -238,7 +241,7 @@ fn map(size: &str) -> Result<()> {
 fn exchange(size: &str, found: &str, reply: &str) -> Result<()> {
     let mapping = Mapping::writable(stdin(), size.parse()?)?;
     let other = mapping.first_other_than(found.parse()?);
-    ensure!(other.is_none(), "word {other:?} is not what the parent wrote");
+    ensure!(other.is_none(), "word {other:?} differs from the parent's data");
     mapping.fill(reply.parse()?);
     say(READY)
 }

@@ -71,7 +71,7 @@ fn the_dump_agrees_with_the_service(suite: &Suite, heaps: &Target) -> Result<Out
         suite.dumped(&Wanted { name, width, height, layers: 1, format, usage, reserved: 0 })?;
     let heaps = heaps.connect::<dyn IHeapAllocator>(1)?;
     let info = heaps.service.describe(&ParcelFileDescriptor::new(fd))?;
-    let graphic = info.graphic.context("the service does not say what image the buffer is for")?;
+    let graphic = info.graphic.context("the service returned no image of the buffer")?;
     let described = Dumped {
         id: info.id,
         name: info.name,
@@ -110,11 +110,11 @@ fn allocate(service: &dyn IAllocator, wanted: &Wanted) -> Result<Option<Allocate
         *place = byte;
     }
     if !service.isSupported(&descriptor)? {
-        ensure!(service.allocate2(&descriptor, 1).is_err(), "what is unsupported was allocated");
+        ensure!(service.allocate2(&descriptor, 1).is_err(), "an unsupported image was allocated");
         return Ok(None);
     }
     let result = service.allocate2(&descriptor, 1)?;
     let [NativeHandle { fds, ints }] =
-        <[NativeHandle; 1]>::try_from(result.buffers).ok().context("not one buffer in the reply")?;
+        <[NativeHandle; 1]>::try_from(result.buffers).ok().context("the reply must have one buffer")?;
     Ok(Some(Allocated { stride: result.stride, fds: fds.into_iter().map(OwnedFd::from).collect(), ints }))
 }

@@ -47,7 +47,7 @@ pub(crate) struct Fixture {
     pub(crate) is_tight: bool,
     /// Uids that children may use.
     pub(crate) uids: Option<[u32; 2]>,
-    /// How often a client allocates and closes in tests of such loops.
+    /// Number of allocations and closes in tests of accounts.
     pub(crate) rounds: usize,
     /// The endpoint of its graphics allocator.
     pub(crate) graphics: Option<Endpoint>,
@@ -102,7 +102,7 @@ impl Fixture {
                 Err(status) => match ServiceError::of(&status) {
                     Some(error) if error.code == ErrorCode::NOT_PERMITTED.0 => {}
                     Some(error) => bail!("heap {} is listed as available, but: {error}", heap.name),
-                    None => bail!("allocating from heap {}: {status}", heap.name),
+                    None => bail!("cannot allocate from heap {}: {status}", heap.name),
                 },
             }
         }
@@ -182,7 +182,7 @@ impl Fixture {
     /// The errors of the call.
     pub(crate) fn fits(&self, heap: &HeapInfo) -> Result<i64> {
         let explanation = self.service.explain(&from_heap(heap.id, 1)).context("explain")?;
-        Ok(explanation.verdicts.first().context("no verdict on the heap asked for")?.fitsBytes)
+        Ok(explanation.verdicts.first().context("the reply has no verdict on the requested heap")?.fitsBytes)
     }
 
     /// Checks that the uid's quota permits this much at once.
@@ -287,7 +287,7 @@ impl Fixture {
             }
             ensure!(
                 start.elapsed() < RELEASE_DEADLINE,
-                "uid {} should hold {bytes} bytes in {buffers} buffers, but after {RELEASE_DEADLINE:?} the ledger says \
+                "uid {} should hold {bytes} bytes in {buffers} buffers, but after {RELEASE_DEADLINE:?} the ledger has \
                  {} in {}",
                 self.uid,
                 now.0,

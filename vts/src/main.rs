@@ -37,27 +37,27 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use target::Target;
 
-/// Nothing was tested: bad arguments, no service, or filters that leave nothing.
+/// Nothing was tested: bad arguments, no service, or filters that exclude all tests.
 const NOTHING_TESTED: u8 = 2;
 
-/// Checks that services of vendor.anion.allocator keep their contract.
+/// Check that services of vendor.anion.allocator keep their contract.
 #[derive(Parser)]
 #[command(name = "anion-vts", version)]
 struct Options {
-    /// Service to test: unix:PATH, binder, or binder:DEVICE; repeat it for more
+    /// Service to test: unix:PATH, binder, or binder:DEVICE; repeat the option for more
     ///
-    /// Without it every instance that the device's VINTF manifest declares is tested.
+    /// Without it, the suite tests every instance that the device's VINTF manifest declares.
     #[arg(long = "endpoint", value_name = "ENDPOINT", value_delimiter = ',')]
     #[cfg_attr(not(soong), arg(env = "ANION_VTS_ENDPOINTS"))]
     endpoints: Vec<Endpoint>,
-    /// Two uids that tests may take to attack one another; needs root
+    /// Two uids under which tests attack each other; needs root
     #[arg(long, value_name = "UID,UID", value_parser = two_uids)]
     #[cfg_attr(not(soong), arg(env = "ANION_VTS_UIDS"))]
     uids: Option<[u32; 2]>,
     /// Library to test as a mapper of Android's version 5, with buffers of --graphics
     #[arg(long, value_name = "LIBRARY", requires = "graphics")]
     mapper: Option<PathBuf>,
-    /// How often a client allocates and closes in tests of what that leaves accounted
+    /// Number of allocations and closes in tests of accounts
     #[arg(long, value_name = "N", default_value_t = 400)]
     rounds: usize,
     /// Graphics allocator of the same service: unix:PATH, binder, or binder:DEVICE
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     exit_code(run(&Options::parse()))
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where the program reports why it tested nothing")]
+#[expect(clippy::print_stderr, reason = "the only place that reports an error of the program itself")]
 fn exit_code(result: Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
         eprintln!("anion-vts: {error:#}");
@@ -87,7 +87,7 @@ fn exit_code(result: Result<ExitCode>) -> ExitCode {
 fn run(options: &Options) -> Result<ExitCode> {
     let targets = targets(&options.endpoints)?;
     if options.uids.is_some() && !nix::unistd::geteuid().is_root() {
-        bail!("--uids is given, but only root can take other uids");
+        bail!("--uids needs root, which alone can change its uid");
     }
     raise_descriptor_limit()?;
     let (mut trials, mut is_tight) = (Vec::new(), false);
@@ -103,7 +103,7 @@ fn run(options: &Options) -> Result<ExitCode> {
     }
     let conclusion = libtest_mimic::run(&options.harness, trials);
     if !options.harness.list && !has_tested(&conclusion) {
-        bail!("no test ran: the filters leave nothing, or all that they leave is ignored");
+        bail!("no test ran: the filters exclude all tests, or all others are ignored");
     }
     Ok(conclusion.exit_code())
 }

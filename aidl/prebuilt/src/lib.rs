@@ -44,7 +44,7 @@ pub enum AidlError {
     NotWritten {
         /// The file in `OUT_DIR`.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
     /// The files have no functions for async callers.

@@ -105,7 +105,7 @@ fn recorded(journal: &Journal) -> String {
     let span = Duration::from_nanos(journal.now_ns.saturating_sub(first)).as_secs_f64();
     let lost = match journal.lost {
         0 => String::new(),
-        lost => format!(", after {lost} that are no longer kept"),
+        lost => format!(", after {lost} that the journal no longer has"),
     };
     format!("{} events in the last {span:.1} s{lost}", journal.events.len())
 }
@@ -220,9 +220,9 @@ fn pool(stats: &StatsRow) -> String {
     ];
     let picture = parts(&format!("Where buffers of {} came from", stats.heap), &kinds);
     let facts = [
-        ("made before a client asked", stats.warmed.to_string()),
+        ("preallocated", stats.warmed.to_string()),
         ("scrubbed for reuse", output::size(stats.scrubbed_bytes)),
-        ("released and not kept", heaps::discards(stats.discarded, &stats.discarded_by_cause)),
+        ("released and not pooled", heaps::discards(stats.discarded, &stats.discarded_by_cause)),
         ("refused requests", heaps::failures(&stats.failures)),
     ];
     let row = |(name, value): &(&str, String)| {

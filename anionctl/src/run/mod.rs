@@ -70,7 +70,8 @@ fn prepare(args: &RunArgs, endpoint: &Endpoint) -> Result<Command, Failure> {
 
 /// Returns an absolute path, which stays valid if the program changes its directory.
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|error| Failure::local("cannot tell the current directory", &error))
+    std::path::absolute(path)
+        .map_err(|error| Failure::local("cannot determine the current directory", &error))
 }
 
 /// Returns the folders of PATH; those of the C library's search if it is not set.

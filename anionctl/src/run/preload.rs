@@ -19,8 +19,8 @@ const VARIABLE: &str = "LD_PRELOAD";
 /// # Errors
 /// [`Failure::Local`] with the name of every place if none contains it.
 pub(super) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
-    let own =
-        env::current_exe().map_err(|error| Failure::local("cannot tell the place of anionctl", &error))?;
+    let own = env::current_exe()
+        .map_err(|error| Failure::local("cannot determine the path of anionctl", &error))?;
     let beside = own.parent().unwrap_or(Path::new("/"));
     let places = match named {
         Some(path) => vec![absolute(path)?],
@@ -29,7 +29,7 @@ pub(super) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
     places.iter().find(|place| place.is_file()).cloned().ok_or_else(|| {
         let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
         let text = format!(
-            "there is no {LIBRARY} at {}; `cargo xtask install-c` installs it, and --preload names another place",
+            "{LIBRARY} is not at {}; `cargo xtask install-c` installs it, and --preload sets another path",
             places.join(" or ")
         );
         Failure::Local(text)

@@ -161,7 +161,7 @@ fn interpreter(program: &Path) -> Result<Option<PathBuf>, Failure> {
     let word = line.split(|byte| b" \t".contains(byte)).next().unwrap_or_default();
     let interpreter = PathBuf::from(OsStr::from_bytes(word));
     if !interpreter.exists() {
-        return Err(refused(program, &format!("there is no {}, which is to read it", interpreter.display())));
+        return Err(refused(program, &format!("its interpreter {} does not exist", interpreter.display())));
     }
     Ok(Some(interpreter))
 }

@@ -32,7 +32,7 @@ struct Traced {
     file: String,
 }
 
-/// Writes a trace until the time is over or a signal comes. Waits for a service that is gone.
+/// Writes a trace until the time is over or a signal arrives. Waits for a service that has ended.
 ///
 /// # Errors
 /// The errors of the service; [`Failure::Local`] if the file cannot be written.

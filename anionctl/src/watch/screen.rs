@@ -68,7 +68,7 @@ struct State {
     focus: Focus,
     /// Rows scrolled in each table.
     offsets: [usize; 2],
-    /// The cause, while the service is gone.
+    /// The cause, while no service answers.
     gone: Option<String>,
 }
 

@@ -102,7 +102,7 @@ impl Client {
     fn allocate(&self, py: Python<'_>, bytes: u64, options: Option<&Bound<'_, PyDict>>) -> PyResult<Buffer> {
         let (buffers, access) = self.allocate_all(py, bytes, 1, options)?;
         let buffer = buffers.into_iter().next();
-        let none = || Failure(Error::Contract("no buffer came".to_owned()));
+        let none = || Failure(Error::Contract("the reply has no buffer".to_owned()));
         Ok(Buffer::new(buffer.ok_or_else(none)?, access))
     }
 

@@ -13,7 +13,7 @@
 //! | 200 | 4 + 8 | [`CTA861_3`]: whether it is set, two floating point numbers |
 //! | 216 | 8 + 2048 | [`SMPTE2094_40`]: whether it is set, its length, its bytes |
 //! | 2272 | 8 + 1024 | [`SMPTE2094_10`]: the same |
-//! | [`RESERVED_AT`] | as many as were asked for | the reserved region |
+//! | [`RESERVED_AT`] | as many as requested | the reserved region |
 //!
 //! Numbers are little endian. Other processes may write at any time, so a reader may get any value,
 //! also parts of two values. Lengths are read once, and checked afterwards.

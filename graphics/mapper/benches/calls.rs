@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the mapper's calls take, beside what the kernel takes for the same: `cargo bench -p
-//! anion-mapper`. Buffers are memfds. Medians, in microseconds.
+//! Measures the mapper's calls, beside the kernel's calls for the same: `cargo bench -p
+//! anion-mapper`. Buffers are memfds. The results are medians in microseconds.
 
 #[path = "../tests/maker/mod.rs"]
 mod maker;
@@ -51,7 +51,7 @@ fn buffer(width: u32, height: u32) -> Result<Native> {
     Native::new(maker::files(&handle, b"bench")?.into(), &handle.to_ints())
 }
 
-/// Returns the median of so many rounds.
+/// Returns the median of this number of rounds.
 fn median(rounds: usize, mut run: impl FnMut() -> Result<()>) -> Result<f64> {
     let mut times = Vec::with_capacity(rounds);
     for _ in 0..rounds {
@@ -68,7 +68,7 @@ fn row(name: &str, microseconds: f64) {
 }
 
 fn failed(call: &str) -> impl Fn(i32) -> anyhow::Error + '_ {
-    move |code| anyhow!("{call} answers {code}")
+    move |code| anyhow!("{call} returns {code}")
 }
 
 fn import(mapper: Mapper, native: &Native) -> Result<()> {

@@ -37,7 +37,7 @@ impl DeathLink {
         }
         let mut recipient = DeathRecipient::new(on_death);
         object.link_to_death(&mut recipient).map_err(|code| {
-            io::Error::new(io::ErrorKind::NotConnected, format!("its process is gone: {code:?}"))
+            io::Error::new(io::ErrorKind::NotConnected, format!("its process has ended: {code:?}"))
         })?;
         Ok(Self { object, recipient })
     }

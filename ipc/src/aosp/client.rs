@@ -20,7 +20,7 @@ impl<I: FromIBinder + ?Sized> Connection<I> {
 }
 
 /// Finds the service that is registered as `name`, and waits for it: init starts services that the
-/// device declares. Kernel binder uses one connection, whatever `connections` says.
+/// device declares. Kernel binder uses one connection, and ignores `connections`.
 ///
 /// # Errors
 /// `Unsupported` for a socket, or a device other than the process's own; `NotFound` if the device's
@@ -38,10 +38,10 @@ pub fn connect<I: FromIBinder + ?Sized>(
         Ok(false) => {
             return Err(fail(io::ErrorKind::NotFound, format!("{name} is not declared on this device")));
         }
-        Err(code) => return Err(fail(io::ErrorKind::Other, format!("asking for {name}: {code:?}"))),
+        Err(code) => return Err(fail(io::ErrorKind::Other, format!("cannot query {name}: {code:?}"))),
     }
     let service = binder::wait_for_interface(name)
-        .map_err(|code| fail(io::ErrorKind::NotFound, format!("{name} cannot be had: {code:?}")))?;
+        .map_err(|code| fail(io::ErrorKind::NotFound, format!("cannot get {name}: {code:?}")))?;
     Ok(Connection { service })
 }
 
@@ -83,5 +83,5 @@ pub(crate) fn remedy(_sockets: &[PathBuf]) -> Option<String> {
 /// If the service manager does not answer.
 pub fn declared_instances(interface: &str) -> io::Result<Vec<String>> {
     binder::get_declared_instances(interface)
-        .map_err(|code| io::Error::other(format!("asking for the instances of {interface}: {code:?}")))
+        .map_err(|code| io::Error::other(format!("cannot list the instances of {interface}: {code:?}")))
 }

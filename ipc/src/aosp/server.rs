@@ -65,7 +65,7 @@ impl KernelServer {
     }
 
     /// Serves `service` on the device's threads and registers it as `name`. The library itself
-    /// waits for the service manager, whatever `patience` says. On a device no new service manager
+    /// waits for the service manager, and ignores `patience`. On a device no new service manager
     /// replaces the first.
     ///
     /// # Errors

@@ -47,7 +47,7 @@ impl DeathLink {
         }
         let recipient = Arc::new(Recipient(Box::new(on_death)));
         object.link_to_death_arc(&recipient).map_err(|code| {
-            io::Error::new(io::ErrorKind::NotConnected, format!("its process is gone: {code:?}"))
+            io::Error::new(io::ErrorKind::NotConnected, format!("its process has ended: {code:?}"))
         })?;
         Ok(Self { object, recipient })
     }

@@ -34,7 +34,7 @@ impl<I: FromIBinder + ?Sized> Connection<I> {
 
 impl<I: FromIBinder + ?Sized> Drop for Connection<I> {
     fn drop(&mut self) {
-        // The threads that receive calls would keep the session for ever.
+        // The threads that receive calls would keep the session permanently.
         if let Some(session) = self.session.as_ref().filter(|_| self.takes_calls) {
             session.close_session();
         }
@@ -123,7 +123,7 @@ fn open<I: FromIBinder + ?Sized>(
         Err(StatusCode::DeadObject) => {
             Err(fail(io::ErrorKind::ConnectionRefused, "no service manager answers".to_owned()))
         }
-        Err(code) => Err(fail(io::ErrorKind::Other, format!("looking up {name}: {code:?}"))),
+        Err(code) => Err(fail(io::ErrorKind::Other, format!("cannot look up {name}: {code:?}"))),
     }
 }
 

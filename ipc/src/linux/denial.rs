@@ -85,7 +85,7 @@ fn permitted(file: &Metadata, bit: u32) -> String {
     } else if mode & (bit >> 3) == 0 {
         format!("uid {owner} and the members of group {group}")
     } else {
-        "all, as far as its mode tells".to_owned()
+        "all users, by its mode".to_owned()
     };
     format!("{whom} (mode {mode:04o})")
 }
@@ -113,7 +113,7 @@ mod tests {
         let (owner, group) = (found.uid(), group_name(found.gid()));
         assert_eq!(said(0o660), format!("uid {owner} and the members of group {group} (mode 0660)"));
         assert_eq!(said(0o600), format!("uid {owner} alone (mode 0600)"));
-        assert_eq!(said(0o666), "all, as far as its mode tells (mode 0666)");
+        assert_eq!(said(0o666), "all users, by its mode (mode 0666)");
         // This process is already in the group.
         assert_eq!(group_to_join(&file.as_file().metadata().expect("a file"), GROUP_WRITES), None);
     }

@@ -14,8 +14,8 @@ nix::ioctl_write_ptr!(
     u64
 );
 nix::ioctl_write_ptr_bad!(
-    /// `DMA_BUF_SET_NAME_B`: the argument is the string itself, whatever size the ioctl number
-    /// contains.
+    /// `DMA_BUF_SET_NAME_B`: the argument is the string itself. The ioctl number contains another
+    /// size.
     dma_buf_set_name,
     nix::request_code_write!(b'b', 1, size_of::<u64>()),
     libc::c_char

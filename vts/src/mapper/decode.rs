@@ -17,7 +17,7 @@ impl<'a> Reader<'a> {
     pub(super) fn new(value: &'a [u8], number: i64) -> Result<Self> {
         let mut reader = Self(value);
         let (name, found) = (reader.text()?, reader.long()?);
-        ensure!(name == STANDARD && found == number, "the header says {name}, {found} for type {number}");
+        ensure!(name == STANDARD && found == number, "the header has {name}, {found} for type {number}");
         Ok(reader)
     }
 

@@ -90,10 +90,12 @@ impl Source {
         let (length, fds) = receive(&socket, &mut answer)?;
         let (words, _) = answer[..length].as_chunks();
         let words: Vec<i32> = words.iter().map(|word| i32::from_le_bytes(*word)).collect();
-        let [kind, stride, ints @ ..] = words.as_slice() else { bail!("the allocating process is gone") };
+        let [kind, stride, ints @ ..] = words.as_slice() else { bail!("the allocating process has ended") };
         match *kind {
             UNSUPPORTED => Ok(None),
-            FAILED => bail!("{wanted:?} cannot be allocated; the allocating process says more"),
+            FAILED => bail!(
+                "{wanted:?} cannot be allocated; the standard error of the allocating process has the reason"
+            ),
             count => {
                 ensure!(
                     usize::try_from(count).is_ok_and(|count| count == ints.len()),

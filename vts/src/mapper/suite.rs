@@ -91,7 +91,7 @@ impl Suite {
     /// If the mapper refuses it.
     pub(super) fn import<'a>(&self, raw: &'a Raw) -> Result<Buffer<'a>> {
         let address =
-            self.mapper.import(&raw.native).map_err(|code| anyhow!("importBuffer answers {code}"))?;
+            self.mapper.import(&raw.native).map_err(|code| anyhow!("importBuffer returns {code}"))?;
         self.adopt(address, Some(raw))
     }
 
@@ -121,7 +121,7 @@ impl Buffer<'_> {
     /// # Errors
     /// The error of the mapper.
     pub(super) fn locked(&self, usage: i64) -> Result<Pixels> {
-        self.lock(usage).map_err(|code| anyhow!("lock answers {code}"))
+        self.lock(usage).map_err(|code| anyhow!("lock returns {code}"))
     }
 
     /// Unlocks it.
@@ -129,8 +129,8 @@ impl Buffer<'_> {
     /// # Errors
     /// The error of the mapper; also if it returns an invalid fence.
     pub(super) fn unlocked(&self) -> Result<()> {
-        let fence = self.mapper.unlock(self.address).map_err(|code| anyhow!("unlock answers {code}"))?;
-        ensure!(fence == -1, "the fence is {fence}, but there is nothing to wait for");
+        let fence = self.mapper.unlock(self.address).map_err(|code| anyhow!("unlock returns {code}"))?;
+        ensure!(fence == -1, "the fence is {fence}, but it must be -1 without pending work");
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl Buffer<'_> {
     pub(super) fn free(self) -> Result<()> {
         let mapper = self.mapper;
         let code = mapper.free(self.into_address());
-        ensure!(code == 0, "freeBuffer answers {code}");
+        ensure!(code == 0, "freeBuffer returns {code}");
         Ok(())
     }
 }
@@ -179,7 +179,7 @@ impl Buffer<'_> {
     /// # Errors
     /// The error of the mapper.
     pub(super) fn encoded(&self, number: i64) -> Result<Vec<u8>> {
-        self.get(number).map_err(|code| anyhow!("metadata of type {number}: the mapper answers {code}"))
+        self.get(number).map_err(|code| anyhow!("metadata of type {number}: the mapper returns {code}"))
     }
 
     /// Does as [`Buffer::encoded`], but returns the mapper's negative code on failure.

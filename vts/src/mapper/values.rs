@@ -28,7 +28,7 @@ impl Suite {
         let raw = self.allocate(wanted)?;
         let buffer = self.import(&raw)?;
         let own = buffer.encoded(1)?;
-        let all = self.mapper.dump_all().map_err(|code| anyhow!("dumpAllBuffers answers {code}"))?;
+        let all = self.mapper.dump_all().map_err(|code| anyhow!("dumpAllBuffers returns {code}"))?;
         let mut all = all.into_iter();
         let found = all.find(|values| values.iter().any(|(_, number, value)| *number == 1 && *value == own));
         let values = found.context("the dump of all buffers lacks one")?;

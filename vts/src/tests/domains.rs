@@ -39,7 +39,7 @@ fn stats(fixture: &Fixture, heap: &HeapInfo) -> Result<HeapStats> {
 fn await_pooled(fixture: &Fixture, heap: &HeapInfo) -> Result<()> {
     let start = Instant::now();
     while stats(fixture, heap)?.pooledBytes < BYTES {
-        ensure!(start.elapsed() < RELEASE_DEADLINE, "heap {} does not keep what was released", heap.name);
+        ensure!(start.elapsed() < RELEASE_DEADLINE, "heap {} does not pool released memory", heap.name);
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
@@ -54,7 +54,7 @@ fn pages_pinned_by_one_uid_never_show_what_another_writes(fixture: &Fixture) -> 
     };
     let pooled = HeapFlags::DEFERRED_FREE.0 | HeapFlags::ZEROED.0;
     let Some(heap) = fixture.mappable()?.into_iter().find(|heap| heap.flags & pooled == pooled) else {
-        return inapplicable("no heap here keeps what is released");
+        return inapplicable("no heap here pools released memory");
     };
     let words = [fixture.target.to_string(), heap.id.to_string(), BYTES.to_string()];
     let [endpoint, id, bytes] = words.each_ref().map(String::as_str);
@@ -76,7 +76,7 @@ fn pages_pinned_by_one_uid_never_show_what_another_writes(fixture: &Fixture) -> 
     let recycled = stats(fixture, heap)?.recycled;
     orders.write_all(b"2")?;
     let seen = pinner.line()?;
-    check_eq!(seen, format!("{AGAIN:x}"), "what the pin shows of the own next buffer");
+    check_eq!(seen, format!("{AGAIN:x}"), "the pinned word in the next buffer of the same uid");
     ensure!(stats(fixture, heap)?.recycled > recycled, "its own memory was not recycled for uid {attacker}");
     pinner.finish()?;
     others.kill()
@@ -100,7 +100,7 @@ fn pages_left_by_one_uid_never_reach_another(fixture: &Fixture) -> Result<()> {
     let Some(heap) =
         fixture.mappable()?.into_iter().find(|heap| heap.flags & HeapFlags::DEFERRED_FREE.0 != 0)
     else {
-        return inapplicable("no heap here keeps what is released");
+        return inapplicable("no heap here pools released memory");
     };
     let Some([_, other]) = fixture.uids else {
         return inapplicable("needs root and --uids");

@@ -121,7 +121,7 @@ fn dump_is_written_at_the_files_position(fixture: &Fixture) -> Result<()> {
     file.rewind()?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;
-    ensure!(text.starts_with("kept\n"), "what was in the file before is lost: {text}");
+    ensure!(text.starts_with("kept\n"), "the file lost its previous contents: {text}");
     ensure!(text.contains("num_of_buffers"), "nothing was appended: {text}");
     Ok(())
 }

@@ -88,7 +88,7 @@ fn explain_agrees_with_allocate(fixture: &Fixture) -> Result<()> {
                 break;
             }
         }
-        check_eq!(outcome.1, outcome.0, "what explain said of {request:?}, and what allocate did");
+        check_eq!(outcome.1, outcome.0, "the results of explain and allocate for {request:?}");
     }
     Ok(())
 }

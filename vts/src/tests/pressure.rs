@@ -30,7 +30,7 @@ fn is_level(level: PressureLevel) -> bool {
 }
 
 fn expect_told(levels: &Receiver<PressureLevel>) -> Result<()> {
-    let level = levels.recv_timeout(RELEASE_DEADLINE).context("the listener was not told")?;
+    let level = levels.recv_timeout(RELEASE_DEADLINE).context("the listener was not called")?;
     ensure!(is_level(level), "told of {level:?}, which PressureLevel does not define");
     Ok(())
 }
@@ -119,7 +119,10 @@ fn a_client_that_cannot_be_called_is_told_so(fixture: &Fixture) -> Result<()> {
     let (listener, _levels) = Listener::pair();
     let refusal = fixture.connect()?.service.registerPressureListener(&listener);
     let message = expect_error(refusal, &[ErrorCode::UNSUPPORTED])?.message;
-    ensure!(message.contains("incoming connection"), "the message does not say what is missing: {message}");
+    ensure!(
+        message.contains("incoming connection"),
+        "the message does not name the missing connection: {message}"
+    );
     Ok(())
 }
 

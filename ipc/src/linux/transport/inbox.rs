@@ -145,9 +145,9 @@ impl Inbox {
         }
     }
 
-    /// Returns what the service holds for the present message, or for the last one while it is
-    /// answered, including early descriptors. Counts only the part of a body beyond the room of
-    /// every connection.
+    /// Returns the bytes and descriptors that the service holds for the present message, or for the
+    /// last one while it is answered, including early descriptors. Counts only the part of a body
+    /// beyond the room of every connection.
     pub(super) fn held(&self) -> Held {
         let descriptors = self.given_fds + self.fds.len() + self.earlier_fds.len();
         Held { bytes: self.position.body_passed().saturating_sub(READ_AHEAD), descriptors }

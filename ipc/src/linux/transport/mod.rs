@@ -100,7 +100,7 @@ impl<P: Permit> Transport<P> {
     }
 
     fn new(stream: UnixStream, inbox: Inbox, outbox: Outbox, permit: P) -> RpcResult<Self> {
-        // `ReadDeadline` starts with none, whatever deadline the socket had.
+        // `ReadDeadline` starts without a deadline, also if the socket had one.
         stream.set_read_timeout(None)?;
         let (socket, inbox, outbox) = (Socket::new(stream)?, Mutex::new(inbox), Mutex::new(outbox));
         Ok(Self {

@@ -16,7 +16,7 @@ bodies! {
 }
 
 fn listed(suite: &Suite) -> Result<Vec<Described>> {
-    suite.mapper.list().map_err(|code| anyhow!("listSupportedMetadataTypes answers {code}"))
+    suite.mapper.list().map_err(|code| anyhow!("listSupportedMetadataTypes returns {code}"))
 }
 
 fn required_getters_and_setters_are_listed(suite: &Suite) -> Result<Outcome> {
@@ -48,14 +48,18 @@ fn what_is_listed_works(suite: &Suite) -> Result<Outcome> {
         let mut value = vec![0; 4096];
         let length = suite.mapper.get(buffer.address, name, number, &mut value);
         if !entry.is_gettable {
-            ensure!(length < 0, "{name} {number} is not gettable, but is got");
+            ensure!(length < 0, "{name} {number} is not gettable, but get returns a value");
             ensure!(!entry.is_settable, "{name} {number} is settable and not gettable");
             continue;
         }
         let length = usize::try_from(length).map_err(|_| anyhow!("{name} {number}: {length}"))?;
         value.truncate(length);
         let code = suite.mapper.set(buffer.address, name, number, &value);
-        check_eq!(code == 0, entry.is_settable, "setting {name} {number} to what it is answers {code}");
+        check_eq!(
+            code == 0,
+            entry.is_settable,
+            "setting {name} {number} to its present value returns {code}"
+        );
     }
     buffer.free()?;
     Ok(Outcome::Passed)

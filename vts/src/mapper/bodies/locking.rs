@@ -55,7 +55,7 @@ fn what_is_written_is_read(suite: &Suite) -> Result<Outcome> {
     buffer.unlocked()?;
     let whole = Rect { left: 0, top: 0, right: 64, bottom: 64 };
     let pixels = buffer.lock_region(READ, whole);
-    verify(pixels.ok().context("the second lock is refused")?, raw.stride, 1)?;
+    verify(pixels.ok().context("the mapper refuses the second lock")?, raw.stride, 1)?;
     buffer.unlocked()?;
     buffer.free()?;
     Ok(Outcome::Passed)

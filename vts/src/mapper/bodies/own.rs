@@ -41,7 +41,7 @@ fn a_handle_that_was_sent_on_is_the_same_buffer(suite: &Suite) -> Result<Outcome
     ensure!(fds.iter().all(|fd| *fd > 2), "descriptors {fds:?}");
     let copies: Result<Vec<_>, _> = raw.native.fds().iter().map(|fd| fd.try_clone()).collect();
     let sent = Native::new(copies?, &ints)?;
-    let other = suite.mapper.import(&sent).map_err(|code| anyhow!("importBuffer answers {code}"))?;
+    let other = suite.mapper.import(&sent).map_err(|code| anyhow!("importBuffer returns {code}"))?;
     drop(sent);
     let other = suite.adopt(other, None)?;
     check_eq!(other.long(1)?, buffer.long(1)?, "BUFFER_ID");
@@ -87,7 +87,7 @@ fn the_reserved_region_is_shared(suite: &Suite) -> Result<Outcome> {
     let raw = suite.allocate(&wanted(RGBA_8888))?;
     let buffer = suite.import(&raw)?;
     let none = suite.mapper.reserved(buffer.address).map(|(_, bytes)| bytes);
-    check_eq!(none, Ok(0), "bytes where none were asked for");
+    check_eq!(none, Ok(0), "bytes of an empty reserved region");
     Ok(Outcome::Passed)
 }
 
@@ -214,7 +214,7 @@ fn planes_after_the_first_have_offsets(suite: &Suite) -> Result<Outcome> {
 fn a_dump_can_be_decoded(suite: &Suite) -> Result<Outcome> {
     let raw = suite.allocate(&wanted(RGBA_8888))?;
     let buffer = suite.import(&raw)?;
-    let dumped = suite.mapper.dump(buffer.address).map_err(|code| anyhow!("dumpBuffer answers {code}"))?;
+    let dumped = suite.mapper.dump(buffer.address).map_err(|code| anyhow!("dumpBuffer returns {code}"))?;
     for (name, number, value) in &dumped {
         ensure!(value == &buffer.encoded(*number)?, "{name} {number} is dumped as another value");
         Reader::new(value, *number)?;
@@ -222,7 +222,7 @@ fn a_dump_can_be_decoded(suite: &Suite) -> Result<Outcome> {
     for number in (1..=18).chain([23]) {
         ensure!(dumped.iter().any(|(_, dumped, _)| *dumped == number), "type {number} is not dumped");
     }
-    let all = suite.mapper.dump_all().map_err(|code| anyhow!("dumpAllBuffers answers {code}"))?;
+    let all = suite.mapper.dump_all().map_err(|code| anyhow!("dumpAllBuffers returns {code}"))?;
     let own = all.iter().filter(|values| **values == dumped).count();
     check_eq!(own, 1, "buffers like this one in the dump of all");
     buffer.free()?;
@@ -242,7 +242,7 @@ fn threads_share_buffers(suite: &Suite) -> Result<Outcome> {
             shared.locked(READ)?;
             let value = encode(17, &dataspace.to_le_bytes());
             check_eq!(suite.mapper.set_standard(own.address, 17, &value), 0, "DATASPACE");
-            ensure!((0..4).contains(&shared.word(17)?), "DATASPACE is what no thread has set");
+            ensure!((0..4).contains(&shared.word(17)?), "DATASPACE has a value that no thread has set");
             shared.unlocked()?;
             own.unlocked()?;
             own.free()?;

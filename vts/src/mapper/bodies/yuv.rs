@@ -48,7 +48,7 @@ fn find(planes: &[Plane], kind: i64) -> Result<(&Plane, &Component)> {
     let all = planes.iter().flat_map(|plane| plane.components.iter().map(move |part| (plane, part)));
     let mut found = all.filter(|(_, part)| part.kind == kind);
     let first = found.next().with_context(|| format!("no component {kind}"))?;
-    ensure!(found.next().is_none(), "component {kind} is there twice");
+    ensure!(found.next().is_none(), "component {kind} occurs twice");
     Ok(first)
 }
 

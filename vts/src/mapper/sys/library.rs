@@ -73,8 +73,8 @@ impl Library {
         let mut table = null();
         // SAFETY: the function writes one pointer to the place, which is on this stack.
         let code = unsafe { load(&raw mut table) };
-        ensure!(code == 0, "AIMapper_loadIMapper answers {code}");
-        ensure!(!table.is_null(), "AIMapper_loadIMapper gives no mapper");
+        ensure!(code == 0, "AIMapper_loadIMapper returns {code}");
+        ensure!(!table.is_null(), "AIMapper_loadIMapper returns no mapper");
         Ok(table)
     }
 
