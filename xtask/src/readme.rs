@@ -199,14 +199,14 @@ mod tests {
     #[test]
     fn what_would_not_be_run_is_an_error() {
         for (text, complaint) in [
-            ("```sh\nls\n```\n", "README.md:1: no `<!-- readme"),
-            ("```bash\nls\n```\n", "README.md:1: no `<!-- readme"),
+            ("```sh\nls\n```\n", "README.md:1: this block needs a mark `<!-- readme"),
+            ("```bash\nls\n```\n", "README.md:1: this block needs a mark `<!-- readme"),
             ("<!-- readme: run -->\n```sh\n# nothing\n```\n", "README.md:2: no command"),
-            ("<!-- readme: walk -->\n", "mark \"walk\" is none of"),
+            ("<!-- readme: walk -->\n", "the mark is \"walk\""),
             ("<!-- readme: run -->\nprose\n", "README.md:2: the mark before"),
             ("<!-- readme: run -->\n<!-- readme: run -->\n", "README.md:2: the mark before"),
             ("<!-- readme: run -->\n", "the last mark"),
-            ("<!-- readme: run -->\n```text\nx\n```\n```sh\nls\n```\n", "README.md:2: the mark before"),
+            ("<!-- readme: run -->\n```text\nx\n```\n```sh\nls\n```\n", "README.md:2: a mark precedes"),
         ] {
             let error = parse(text).expect_err(text).to_string();
             assert!(error.contains(complaint), "{text:?}: {error}");
