@@ -41,6 +41,7 @@ pub(crate) const SEPOLICY: &[Tool] = &[
     tool("sesearch", "setools"),
     tool("seinfo", "setools"),
     tool("selabel_lookup", "selinux-utils"),
+    tool("setfilecon", "selinux-utils"),
 ];
 
 /// The formatter of Android.bp.

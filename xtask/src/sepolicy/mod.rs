@@ -5,6 +5,7 @@
 
 mod compiled;
 mod faults;
+mod guest;
 mod labels;
 mod levels;
 mod policy;
@@ -19,6 +20,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use self::compiled::Compiled;
+pub(crate) use self::guest::for_guest;
 use self::policy::Sources;
 use self::questions::Question;
 pub(crate) use self::real::{RealArgs, compile as compile_real};

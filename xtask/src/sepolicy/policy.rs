@@ -160,6 +160,13 @@ impl Sources {
         self.with(&self.declared_udmabuf)
     }
 
+    /// Returns a copy with the rules for the guest's own programs.
+    pub(super) fn for_guest(&self, guest: &str) -> Self {
+        let mut changed = self.clone();
+        changed.product = format!("{}\n{guest}\n", changed.product);
+        changed
+    }
+
     /// Compiles only the vendor's part over the platform's public policy, as Android's build does.
     ///
     /// # Errors

@@ -51,6 +51,11 @@ pub(crate) struct VmArgs {
     #[arg(long, value_name = "N", requires = "systemd", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) boots: Option<u16>,
 
+    /// Remove this line of sepolicy/ from the policy that the kernel selinux enforces; the guest
+    /// must fail
+    #[arg(long, value_name = "RULE")]
+    pub(super) without_rule: Option<String>,
+
     /// Run only this part of the benchmark; repeat the option for more
     #[arg(long, value_name = "PART", default_values = guest::BENCH_PARTS, requires = "bench")]
     pub(super) part: Vec<String>,
@@ -85,6 +90,7 @@ impl VmArgs {
             systemd: false,
             suite: systemd::RELEASES[0].name.to_owned(),
             boots: None,
+            without_rule: None,
             part,
             at_once: 2,
             keep_log: None,
@@ -107,15 +113,19 @@ impl VmArgs {
         }
     }
 
+    /// Returns whether all kernels are to be booted.
+    pub(super) fn wants_all(&self) -> bool {
+        self.kernel.iter().any(|name| name == ALL)
+    }
+
     /// Returns whether the kernel is one to boot.
     pub(super) fn wants(&self, entry: &Entry) -> bool {
-        !self.systemd && self.kernel.iter().any(|name| name == ALL || name == entry.name)
+        !self.systemd && (self.wants_all() || self.kernel.iter().any(|name| name == entry.name))
     }
 
     /// Returns whether a Debian with systemd is one to boot.
     pub(super) fn wants_systemd(&self) -> bool {
-        let wants_all = self.kernel.iter().any(|name| name == ALL);
-        self.systemd || wants_all && !self.bench && !self.pictures
+        self.systemd || self.wants_all() && !self.bench && !self.pictures
     }
 
     /// Returns whether a Debian with systemd is one of all guests, and was not requested itself.

@@ -46,7 +46,7 @@ pub(super) const fn check(name: &'static str) -> Step {
     Step { name, suites: 0 }
 }
 
-pub(super) const STEPS: [Step; 29] = [
+pub(super) const STEPS: [Step; 33] = [
     check("devices"),
     check("device-tree"),
     check("hub"),
@@ -75,6 +75,10 @@ pub(super) const STEPS: [Step; 29] = [
     check("limits"),
     check("closed-devices"),
     check("vanished-devices"),
+    check("enforce"),
+    Step { name: "enforced-suites", suites: 3 },
+    check("strangers"),
+    check("denials"),
     check("bench"),
 ];
 
@@ -96,7 +100,9 @@ pub(super) const BENCH_PARTS: [&str; 6] = ["latency", "ready", "scale", "mapper"
 impl Course {
     pub(super) fn includes(&self, step: &str) -> bool {
         match self {
-            Self::AllBut(others) => !others.contains(&step) && step != BENCH_STEP,
+            Self::AllBut(others) => {
+                !others.contains(&step) && step != BENCH_STEP && !super::selinux::STEPS.contains(&step)
+            }
             Self::Only(lists) => lists.iter().any(|list| list.contains(&step)),
         }
     }
@@ -144,11 +150,6 @@ pub(super) fn furnish(root: &mut Initramfs, kernel: &Entry, course: &Course) {
     for applet in APPLETS {
         root.link(Path::new("/bin").join(applet), "busybox");
     }
-}
-
-/// Adds the parts that the benchmark measures.
-pub(super) fn furnish_benchmark(root: &mut Initramfs, parts: &[String]) {
-    root.file("/etc/guest/bench", 0o644, parts.join("\n") + "\n");
 }
 
 /// The commands that the script calls by name.

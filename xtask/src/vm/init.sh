@@ -315,6 +315,8 @@ run_bench() {
 . /etc/guest/fallback.sh
 . /etc/guest/foreign.sh
 . /etc/guest/pictures.sh
+# Where the policy is enforced.
+[ ! -e /etc/guest/selinux.sh ] || . /etc/guest/selinux.sh
 
 # If a step with `finish` fails, the steps after it would prove nothing.
 step devices prepare_devices || finish
@@ -346,5 +348,9 @@ step limits raise_limits
 step closed-devices close_devices
 # The last step that needs devices: they do not come back.
 step vanished-devices lose_devices
+step enforce enforce_policy || finish
+step enforced-suites enforced_suites
+step strangers refuse_strangers
+step denials compare_denials
 step bench run_bench
 finish

@@ -10,6 +10,7 @@ pub(crate) mod kernel;
 mod machine;
 pub(crate) mod observe;
 mod pictures;
+mod selinux;
 mod systemd;
 
 use std::collections::BTreeMap;
@@ -64,6 +65,7 @@ pub(crate) const TOOLS: &[&[Tool]] = &[
     needs::KERNEL,
     needs::DEVICE_TREE,
     needs::PICTURES,
+    needs::SEPOLICY,
     needs::SYSTEMD,
     needs::DIST,
 ];
@@ -99,6 +101,10 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
         "guest kernels come from Debian's package manager, but apt-get and apt-cache are not in PATH"
     );
     let entries: Vec<&Entry> = KERNELS.iter().filter(|entry| args.wants(entry)).collect();
+    ensure!(
+        args.without_rule.is_none() || has_policy(args, &entries),
+        "--without-rule needs the kernel that enforces the policy: --kernel selinux"
+    );
     let release = systemd::wanted(args);
     ensure_tools(&tools(args, &entries, release))?;
     let cache = cache_dir()?;
@@ -133,12 +139,17 @@ pub(crate) fn run(args: &VmArgs, tally: &mut Tally) -> Result<()> {
 fn tools(args: &VmArgs, entries: &[&Entry], release: Option<&Release>) -> Vec<Tool> {
     let own = entries.iter().flat_map(|entry| entry.tools());
     let pictures = if has_pictures(args, entries) { needs::PICTURES } else { &[] };
+    let policy = if has_policy(args, entries) { needs::SEPOLICY } else { &[] };
     let systemd = release.map(Release::tools).unwrap_or_default();
-    EVERY_GUEST.concat().into_iter().chain(own).chain(pictures.iter().copied()).chain(systemd).collect()
+    EVERY_GUEST.concat().into_iter().chain(own).chain([pictures, policy].concat()).chain(systemd).collect()
 }
 
 fn has_pictures(args: &VmArgs, entries: &[&Entry]) -> bool {
     entries.iter().any(|entry| pictures::are_in(args.course(entry)))
+}
+
+fn has_policy(args: &VmArgs, entries: &[&Entry]) -> bool {
+    entries.iter().any(|entry| selinux::is_in(args.course(entry)))
 }
 
 /// Returns the programs of each kind of machine, by its name. Builds them if they are out of date.
@@ -149,8 +160,12 @@ fn programs(args: &VmArgs, entries: &[&Entry]) -> Result<BTreeMap<&'static str, 
             check_wanted()?;
             let mut those = machine.programs(args.bench)?;
             let here = entries.iter().filter(|entry| entry.machine.name == machine.name);
-            if has_pictures(args, &here.copied().collect::<Vec<_>>()) {
+            let here: Vec<_> = here.copied().collect();
+            if has_pictures(args, &here) {
                 those.files.extend(pictures::programs()?);
+            }
+            if has_policy(args, &here) {
+                those.files.extend(selinux::programs()?);
             }
             if args.observe {
                 those.files.extend(observe::programs()?);
@@ -254,13 +269,17 @@ impl Guests<'_> {
         let initrd = scratch.join("initramfs.gz");
         let mut root = Initramfs::default();
         guest::furnish(&mut root, entry, course);
-        guest::furnish_benchmark(&mut root, &self.args.part);
+        // The parts that the benchmark measures.
+        root.file("/etc/guest/bench", 0o644, self.args.part.join("\n") + "\n");
         if course.includes("foreign") {
             foreign::furnish(&mut root, &cache_dir()?)?;
         }
         if pictures::are_in(course) {
             root.modules("/pictures", &kernel.picture_modules)?;
             pictures::furnish(&mut root, self.args.pictures);
+        }
+        if selinux::is_in(course) {
+            selinux::furnish(&mut root, self.args.without_rule.as_deref(), !self.args.wants_all())?;
         }
         if self.args.observe {
             observe::furnish(&mut root, Progress::of(course));

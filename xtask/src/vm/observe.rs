@@ -9,6 +9,7 @@ use super::guest::{Progress, STEPS};
 use super::initramfs::Initramfs;
 use super::kernel::{Entry, KERNELS};
 use super::machine::PC;
+use super::selinux;
 use crate::observe::Tracer;
 use crate::process::find_program;
 
@@ -25,9 +26,9 @@ pub(super) fn programs() -> Result<[(&'static str, PathBuf); 2]> {
 }
 
 /// Returns the kernels with which services can be observed: those of this program's own
-/// architecture.
+/// architecture, except the one whose policy permits the service no tracer.
 pub(crate) fn kernels() -> impl Iterator<Item = &'static Entry> {
-    KERNELS.iter().filter(|entry| entry.machine.name == PC.name)
+    KERNELS.iter().filter(|entry| entry.machine.name == PC.name && !selinux::is_in(&entry.course))
 }
 
 /// Steps whose calls other steps also make, and that would take most of the time of an emulated

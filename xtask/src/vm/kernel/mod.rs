@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Defines the kernels of guests, and obtains them.
 
+mod enforcing;
 mod packages;
 mod source;
 mod vkms;
@@ -181,7 +182,7 @@ const WITHOUT_CMA: &[&str] = &[
 ];
 
 /// The first is the default.
-pub(crate) const KERNELS: [Entry; 7] = [
+pub(crate) const KERNELS: [Entry; 8] = [
     Entry {
         name: "debian-6.12",
         from: "newest 6.12 of the running Debian",
@@ -278,6 +279,7 @@ pub(crate) const KERNELS: [Entry; 7] = [
             },
         ),
     },
+    enforcing::ENTRY,
     Entry {
         name: "ion",
         from: "5.10, built from the source in Debian bullseye-security",
