@@ -93,6 +93,8 @@ impl CloseWatcher {
                 Ok(events) => events,
                 Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => continue,
+                // The next call returns the error; the kernel will not repeat what it has told.
+                Err(_) if seen.overflowed || !seen.watches.is_empty() => break,
                 Err(error) => return Err(error.into()),
             };
             let is_drained = events.len() < SHORT_READ;
