@@ -95,6 +95,7 @@ impl Acceptor {
             match self.accept() {
                 Ok(stream) => {
                     pause = first;
+                    self.closers.resume();
                     if self.stopping.load(Ordering::Relaxed) {
                         self.closers.close(NOBODY, stream);
                     } else {

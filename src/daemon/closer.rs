@@ -39,9 +39,23 @@ impl Closers {
         if is_shut && has_queued_descriptors(stream.as_fd()).is_ok_and(|has| !has) {
             return;
         }
+        self.lock().entry(uid).or_default().waiting.push_back(stream);
+        self.start(uid);
+    }
+
+    /// Starts the threads that could not be started when connections were to be closed.
+    pub(super) fn resume(&self) {
+        let is_stuck = |closing: &Closing| closing.threads == 0 && !closing.waiting.is_empty();
+        let stuck = self.lock().iter().find(|(_, closing)| is_stuck(closing)).map(|(uid, _)| *uid);
+        if let Some(uid) = stuck {
+            self.start(uid);
+        }
+    }
+
+    /// Starts a thread that closes the connections of `uid`, unless it has enough of them.
+    fn start(&self, uid: u32) {
         let mut all = self.lock();
         let closing = all.entry(uid).or_default();
-        closing.waiting.push_back(stream);
         if closing.threads >= MAX_THREADS {
             return;
         }
@@ -52,7 +66,7 @@ impl Closers {
         let spawned =
             thread::Builder::new().name("anion-closer".to_owned()).stack_size(STACK_BYTES).spawn(work);
         if spawned.is_err() {
-            // The next connection of the uid to be closed tries again.
+            // Tried again with the next connection.
             self.end(uid);
         }
     }
@@ -167,5 +181,19 @@ mod tests {
         assert_eq!(closers.waiting(), 2);
         while closers.close_next(1) {}
         assert_eq!((closers.waiting(), closers.lock()[&1].threads), (0, MAX_THREADS - 1));
+    }
+
+    #[test]
+    fn connections_that_wait_without_a_thread_get_one_later() {
+        let closers = Closers::default();
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        closers.lock().entry(1).or_default().waiting.push_back(ours);
+        closers.resume();
+        assert_eq!((&theirs).read(&mut [0]).expect("the end"), 0, "it is closed");
+        while !closers.lock().is_empty() {
+            thread::yield_now();
+        }
+        closers.resume();
+        assert!(closers.lock().is_empty(), "no thread is needed");
     }
 }

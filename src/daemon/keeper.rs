@@ -3,12 +3,14 @@
 //! would then serve only connected clients, and new clients could not connect.
 //!
 //! The kernel reports changes of the socket's directory; the thread sleeps between them. A lost
-//! socket that this process made is bound again, and connections stay. If the seccomp filter
-//! forbids that, the process ends with an error, so that its supervisor restarts it. The process
-//! does not touch a socket of systemd, or of another process that serves at the path.
+//! socket that this process made is bound again, and connections stay. If that fails, for lack of a
+//! descriptor for example, the thread tries again for some 40 s. If it keeps failing, or if the
+//! seccomp filter forbids it, the process ends with an error, so that its supervisor restarts it.
+//! The process does not touch a socket of systemd, or of another process that serves at the path.
 
 use super::listener::Listener;
 use anyhow::anyhow;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 use nix::sys::socket::{Shutdown, shutdown};
@@ -25,6 +27,19 @@ use std::time::Duration;
 const BIND_PAUSE: Duration = Duration::from_millis(2);
 /// The same pause before the process ends.
 const END_PAUSE: Duration = Duration::from_secs(1);
+
+/// Pause after the first failure; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// Failures in a row after which the thread does not try again.
+const MOST_FAILURES: u32 = 12;
+
+/// Reason why a socket cannot be kept at its path.
+enum Failure {
+    /// The directory cannot be watched.
+    Watch(Errno),
+    /// The lost socket cannot be bound again.
+    Bind(anyhow::Error),
+}
 
 /// A socket that can be replaced while threads accept from it. The lock is a leaf, held for a copy.
 pub(super) struct Current(Mutex<Arc<UnixListener>>);
@@ -91,25 +106,48 @@ impl Keeper {
     }
 
     fn run(self) {
+        let mut failures = 0;
         loop {
             let Some(path) = lock(&self.listener).as_ref().and_then(|one| one.path().map(Path::to_owned))
             else {
                 return;
             };
-            // A second watch of the same directory changes nothing. The path may lead to another
-            // one by now.
-            if let Err(error) = self.watch(&path) {
-                log::info!("cannot watch {} for removal: {error}", path.display());
-                return;
-            }
-            if self.is_lost() && self.restore(&path) {
-                continue;
-            }
-            if let Err(error) = self.wait(&path) {
-                log::info!("no longer watching {} for removal: {error}", path.display());
-                return;
+            let place = path.display();
+            match self.keep(&path) {
+                Ok(()) => failures = 0,
+                Err(Failure::Watch(error)) if failures == MOST_FAILURES => {
+                    log::info!("no longer watching {place} for removal: {error}");
+                    return;
+                }
+                Err(Failure::Bind(error)) if failures == MOST_FAILURES || !self.may_bind => {
+                    log::error!(
+                        "{place}: the socket was removed or replaced, and cannot be bound again: {error:#}; the \
+                         service ends, to be started again"
+                    );
+                    process::exit(1)
+                }
+                Err(failure) => {
+                    if let (Failure::Bind(error), 0) = (failure, failures) {
+                        log::warn!(
+                            "{place}: the socket was removed or replaced; trying to bind it: {error:#}"
+                        );
+                    }
+                    thread::sleep(FIRST_PAUSE * (1 << failures));
+                    failures += 1;
+                }
             }
         }
+    }
+
+    /// Puts a lost socket in its place, or waits for an event that may be about the socket.
+    fn keep(&self, path: &Path) -> Result<(), Failure> {
+        // A second watch of the same directory changes nothing. The path may lead to another one by
+        // now.
+        self.watch(path).map_err(Failure::Watch)?;
+        if self.is_lost() && self.restore(path).map_err(Failure::Bind)? {
+            return Ok(());
+        }
+        self.wait(path).map_err(Failure::Watch)
     }
 
     fn watch(&self, socket: &Path) -> nix::Result<()> {
@@ -122,7 +160,7 @@ impl Keeper {
         let directory = socket.parent().filter(|directory| !directory.as_os_str().is_empty());
         match self.events.add_watch(directory.unwrap_or(Path::new(".")), events) {
             // The directory is missing, which the next check detects.
-            Err(nix::errno::Errno::ENOENT) => Ok(()),
+            Err(Errno::ENOENT) => Ok(()),
             watched => watched.map(drop),
         }
     }
@@ -131,8 +169,13 @@ impl Keeper {
     fn wait(&self, socket: &Path) -> nix::Result<()> {
         let concerns =
             |event: &InotifyEvent| event.name.as_deref().is_none_or(|name| Some(name) == socket.file_name());
-        while !self.events.read_events()?.iter().any(concerns) {}
-        Ok(())
+        loop {
+            match self.events.read_events() {
+                Ok(events) if events.iter().any(concerns) => return Ok(()),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn is_lost(&self) -> bool {
@@ -140,44 +183,37 @@ impl Keeper {
     }
 
     /// Binds the socket again if it is still lost after a pause. Returns whether it is in place.
-    /// Ends the process if it cannot bind it and no other process serves at the path.
-    fn restore(&self, path: &Path) -> bool {
+    ///
+    /// # Errors
+    /// If this process cannot bind it and no other process serves at the path.
+    fn restore(&self, path: &Path) -> anyhow::Result<bool> {
         thread::sleep(if self.may_bind { BIND_PAUSE } else { END_PAUSE });
         let mut guard = lock(&self.listener);
         // The service is stopping, or another program restored the socket.
-        let Some(listener) = guard.as_mut().filter(|listener| !listener.is_in_place()) else { return true };
+        let Some(listener) = guard.as_mut().filter(|listener| !listener.is_in_place()) else {
+            return Ok(true);
+        };
         let place = path.display();
         if !listener.is_own() {
             log::warn!(
                 "{place}: the socket was removed or replaced, and new clients cannot connect; systemd owns it: \
                  restart its .socket unit with systemctl"
             );
-            return false;
+            return Ok(false);
         }
-        let restored = match self.may_bind {
-            true => listener.bind_again().and_then(|is_bound| Ok((is_bound, listener.socket.try_clone()?))),
+        let bound = match self.may_bind {
+            true => listener.bind_again()?,
             // The filter also forbids the calls that would find another server.
-            false if path.exists() => listener.socket.try_clone().map(|old| (false, old)).map_err(Into::into),
-            false => Err(anyhow!("the list of system calls (--seccomp) forbids it")),
+            false if path.exists() => None,
+            false => return Err(anyhow!("the list of system calls (--seccomp) forbids it")),
         };
-        match restored {
-            Ok((true, socket)) => {
-                self.current.replace(socket);
-                log::warn!("{place}: the socket was removed or replaced; it is bound again");
-                true
-            }
-            Ok((false, _)) => {
-                log::warn!("{place}: another socket has taken this path, and new clients connect to it");
-                false
-            }
-            Err(error) => {
-                log::error!(
-                    "{place}: the socket was removed or replaced, and cannot be bound again: {error:#}; the service \
-                     ends, to be started again"
-                );
-                process::exit(1)
-            }
-        }
+        let Some(socket) = bound else {
+            log::warn!("{place}: another socket has taken this path, and new clients connect to it");
+            return Ok(false);
+        };
+        self.current.replace(socket);
+        log::warn!("{place}: the socket was removed or replaced; it is bound again");
+        Ok(true)
     }
 }
 

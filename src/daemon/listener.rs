@@ -130,14 +130,15 @@ impl Listener {
     }
 
     /// Binds the socket again to a path that does not lead to it any more. Connections stay.
-    /// Returns false, without an effect, if another process serves at the path.
+    /// Returns a copy of the new socket; `None`, without an effect, if another process serves at
+    /// the path.
     ///
     /// # Errors
-    /// As [`Listener::bind`]; if systemd made the socket.
-    pub(super) fn bind_again(&mut self) -> anyhow::Result<bool> {
+    /// As [`Listener::bind`]; if systemd made the socket. A later call may succeed.
+    pub(super) fn bind_again(&mut self) -> anyhow::Result<Option<UnixListener>> {
         let SocketPath::Own(own) = &mut self.path else { bail!("systemd made the socket") };
         if matches!(Occupant::find(&own.settings.path)?, Occupant::Server { .. }) {
-            return Ok(false);
+            return Ok(None);
         }
         make_directory(&own.settings.path)?;
         if !own.lock.is_in_place() {
@@ -146,9 +147,11 @@ impl Listener {
         // Dropped before the new file is made, which may get the inode number of the removed one.
         own.path = None;
         let (socket, owned) = bind_at(&own.settings, false)?;
+        // Without a copy to accept from, the new socket is removed again.
+        let copy = socket.try_clone()?;
         self.socket = socket;
         own.path = Some(owned);
-        Ok(true)
+        Ok(Some(copy))
     }
 }
 
@@ -369,7 +372,7 @@ mod tests {
         assert!(listener.is_in_place() && listener.is_own());
         fs::remove_dir_all(directory.path().join("sub")).expect("removed");
         assert!(!listener.is_in_place());
-        assert!(listener.bind_again().expect("bound again"));
+        assert!(listener.bind_again().expect("bound again").is_some());
         assert!(listener.is_in_place());
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o640);
         let error = Listener::bind(&settings).expect_err("locked again").to_string();

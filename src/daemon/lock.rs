@@ -2,10 +2,12 @@
 //! Ownership of a path: a lock between processes that start at once; a process removes only its own
 //! files.
 
+use super::sys::lock_file;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -59,7 +61,8 @@ impl Drop for OwnedPath {
 pub(super) struct LockFile {
     // Fields are dropped in this order.
     path: OwnedPath,
-    _lock: Flock<File>,
+    /// Holds the lock until it is closed.
+    _file: File,
     /// Whether an ending process held the lock before. That process may never end: one of its
     /// threads closes a file whose file system does not answer.
     pub(super) is_taken_over: bool,
@@ -71,7 +74,7 @@ impl LockFile {
     pub(super) fn take(path: &Path) -> io::Result<Option<Self>> {
         let mut is_taken_over = false;
         loop {
-            let file = OpenOptions::new()
+            let mut file = OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create(true)
@@ -79,24 +82,20 @@ impl LockFile {
                 .mode(0o600)
                 .custom_flags(OFlag::O_NOFOLLOW.bits())
                 .open(path)?;
-            let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => lock,
-                Err((file, Errno::EWOULDBLOCK)) => {
-                    if !remove_if_left_behind(path, &file)? {
-                        return Ok(None);
-                    }
-                    is_taken_over = true;
-                    continue;
+            if !lock_file(file.as_fd())? {
+                if !remove_if_left_behind(path, &file)? {
+                    return Ok(None);
                 }
-                Err((_, error)) => return Err(error.into()),
-            };
+                is_taken_over = true;
+                continue;
+            }
             // The previous holder may have removed the file between opening and locking; then no
             // other process can find the locked file.
-            let found = KnownFile::new(path, &lock.metadata()?);
-            if found.is_in_place() {
-                lock.set_len(0)?;
-                lock.write_all(Holder::this_process()?.to_text().as_bytes())?;
-                return Ok(Some(Self { path: OwnedPath(found), _lock: lock, is_taken_over }));
+            let found = OwnedPath(KnownFile::new(path, &file.metadata()?));
+            if found.0.is_in_place() {
+                file.set_len(0)?;
+                file.write_all(Holder::this_process()?.to_text().as_bytes())?;
+                return Ok(Some(Self { path: found, _file: file, is_taken_over }));
             }
         }
     }
