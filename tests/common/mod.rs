@@ -7,6 +7,7 @@
 pub(crate) mod anionctl;
 pub(crate) mod example;
 pub(crate) mod terminal;
+pub(crate) mod vitals;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -13,12 +13,12 @@ mod client;
 mod common;
 mod observer;
 mod sys;
-mod vitals;
 
 use aidl::IHeapAllocator::IHeapAllocator;
 use anion_ipc::{Connection, Endpoint, SERVICE_NAME, connect};
 use anyhow::bail;
 use client::Orders;
+use common::vitals::{Vitals, entries_left};
 use common::{DEADLINE, Daemon};
 use fastrand::Rng;
 use nix::sys::signal::Signal;
@@ -34,7 +34,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 use vendor_anion_allocator::aidl::vendor::anion::allocator as aidl;
-use vitals::Vitals;
 
 /// Operations of all clients together, unless the environment sets another number.
 const DEFAULT_OPERATIONS: u64 = 24_000;
@@ -213,7 +212,7 @@ impl Soak {
             self.observer.service.trim("", 0).expect("the observer is privileged");
             let now = Vitals::of(self.daemon.pid());
             let mut differences = now.differences(before);
-            differences.extend(self.entries_left());
+            differences.extend(entries_left(&*self.observer.service).expect("answered"));
             if differences.is_empty() {
                 println!("before {before:?}\nafter  {now:?}");
                 break;
@@ -226,22 +225,6 @@ impl Soak {
         let alarming: Vec<_> =
             log.lines().filter(|line| line.contains("ERROR") || line.contains("panic")).collect();
         assert!(alarming.is_empty(), "{context}\nthe service logged:\n{}", alarming.join("\n"));
-    }
-
-    /// Returns the entries of the accounts that should be zero.
-    fn entries_left(&self) -> Vec<String> {
-        let usage = self.observer.service.getUsage().expect("usage");
-        let held = usage.iter().filter(|usage| usage.bytes != 0 || usage.buffers != 0);
-        let held = held.map(|usage| format!("uid {} holds {usage:?}", usage.uid));
-        let stats = self.observer.service.getStats().expect("stats");
-        let unlike = stats.iter().filter(|heap| {
-            let gone =
-                [heap.numOfBuffers, heap.numOfAllocBytes, heap.pooledBytes, heap.allocations - heap.frees];
-            // Memory that was set aside is in one piece again; heaps without such memory report 0.
-            let broken = heap.largestFreeBytes != 0 && heap.largestFreeBytes != heap.capacity;
-            broken || gone.iter().any(|number| *number != 0)
-        });
-        held.chain(unlike.map(|heap| format!("heap {} has {heap:?}", heap.heapName))).collect()
     }
 }
 

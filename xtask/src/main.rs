@@ -2,9 +2,10 @@
 //! The project's tasks: `cargo xtask test` checks everything, `cargo xtask vm` tests over kernel
 //! binder in a guest, `cargo xtask observe` records the system calls of the service, `cargo xtask
 //! fresh` runs README.md's commands on a machine that has only Debian 12 and Rust, `cargo xtask
-//! fuzz` runs the fuzzers, `cargo xtask trees` reads a folder of device trees, `cargo xtask
-//! install` installs the service and its command line, `cargo xtask dist` builds a Debian package
-//! of both, `cargo xtask install-c` installs the client library for C and C++.
+//! fuzz` runs the fuzzers, `cargo xtask faults` makes system calls of the service fail, `cargo
+//! xtask trees` reads a folder of device trees, `cargo xtask install` installs the service and its
+//! command line, `cargo xtask dist` builds a Debian package of both, `cargo xtask install-c`
+//! installs the client library for C and C++.
 
 mod aidl_code;
 mod android;
@@ -13,6 +14,7 @@ mod conformance;
 mod cross;
 mod debian;
 mod deny;
+mod faults;
 mod fresh;
 mod fuzz;
 mod huge;
@@ -48,6 +50,7 @@ enum Task {
     Observe(observe::ObserveArgs),
     Fresh(fresh::FreshArgs),
     Fuzz(fuzz::FuzzArgs),
+    Faults(faults::FaultsArgs),
     Trees(trees::TreesArgs),
     SepolicyReal(sepolicy::RealArgs),
     #[command(hide = true)]
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Task::Observe(args) => observe::run(&args),
         Task::Fresh(args) => fresh::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
+        Task::Faults(args) => faults::run(&args),
         Task::Trees(args) => trees::run(&args),
         Task::SepolicyReal(args) => sepolicy::compile_real(&args),
         Task::Fold(args) => observe::fold(&args),

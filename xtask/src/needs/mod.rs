@@ -188,6 +188,7 @@ const BASE: &[Tool] = &[
     tool("dpkg", "dpkg"),
     tool("dpkg-deb", "dpkg"),
     tool("dpkg-query", "dpkg"),
+    tool("env", "coreutils"),
     tool("false", "coreutils"),
     tool("find", "findutils"),
     tool("ldd", "libc-bin"),

@@ -71,6 +71,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("tests/daemon/place.rs", "program()", "the service"),
     ("tests/daemon/surroundings.rs", "first", "unshare or prlimit, from under("),
     ("tests/doctor.rs", "&program", "a copy of anionctl"),
+    ("tests/faults/main.rs", "words.next().expect(\"a program\")", "the service"),
     ("tests/libanion.rs", "&program", "the compiled program"),
     ("tests/libanion.rs", "command", "a line of docs/devices.md, which starts cc and pkg-config"),
     ("tests/libanion.rs", "compiler", "gcc, g++, clang or clang++"),

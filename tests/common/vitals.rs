@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The resources of a process, from the kernel.
+//! The resources of a service: those of its process, from the kernel, and its accounts.
 
 use nix::unistd::Pid;
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
 /// Permitted growth of the service's memory from start to end. The memory allocator keeps memory
 /// that ended threads had freed, hash tables keep the capacity of their largest size, and code is
@@ -18,7 +20,8 @@ const SHMEM_TOLERANCE_KIB: u64 = 512;
 pub(crate) struct Vitals {
     descriptors: u64,
     watches: u64,
-    threads: u64,
+    /// Their numbers, by name.
+    pub(crate) threads: BTreeMap<String, u64>,
     memory_kib: u64,
     shmem_kib: u64,
 }
@@ -42,10 +45,18 @@ impl Vitals {
         Self {
             descriptors: descriptors.len() as u64,
             watches: infos.map(watches_of).sum(),
-            threads: field("Threads"),
+            threads: threads_of(&process),
             memory_kib: field("VmRSS"),
             shmem_kib: field("RssShmem"),
         }
+    }
+
+    /// Returns the background threads that have ended since.
+    pub(crate) fn threads_lost(&self, before: &Self) -> Vec<String> {
+        let is_kept = |name: &str| name.starts_with("anion-") || ["accept", "socket-keeper"].contains(&name);
+        let of_service = before.threads.iter().filter(|(name, _)| is_kept(name));
+        let lost = of_service.filter(|(name, count)| self.threads.get(*name).unwrap_or(&0) < count);
+        lost.map(|(name, count)| format!("of {count} threads {name}, some have ended")).collect()
     }
 
     /// Returns the figures that have not returned to their earlier values.
@@ -53,7 +64,7 @@ impl Vitals {
         let kinds = [
             ("open descriptors", before.descriptors, self.descriptors, 0),
             ("inotify watches", before.watches, self.watches, 0),
-            ("threads", before.threads, self.threads, 0),
+            ("threads", before.threads.values().sum(), self.threads.values().sum(), 0),
             ("KiB of resident memory", before.memory_kib, self.memory_kib, MEMORY_TOLERANCE_KIB),
             ("KiB of resident shared memory", before.shmem_kib, self.shmem_kib, SHMEM_TOLERANCE_KIB),
         ];
@@ -64,4 +75,35 @@ impl Vitals {
             })
             .collect()
     }
+}
+
+/// Counts the threads of a process by name.
+fn threads_of(process: &Path) -> BTreeMap<String, u64> {
+    let mut threads = BTreeMap::new();
+    for task in fs::read_dir(process.join("task")).expect("the process runs").flatten() {
+        // A thread that has just ended has no name.
+        if let Ok(name) = fs::read_to_string(task.path().join("comm")) {
+            *threads.entry(name.trim().to_owned()).or_default() += 1;
+        }
+    }
+    threads
+}
+
+/// Returns the entries of the accounts that are not zero, though no client holds a buffer and the
+/// pools were trimmed.
+///
+/// # Errors
+/// If the service does not answer.
+pub(crate) fn entries_left(service: &dyn IHeapAllocator) -> anion_ipc::Result<Vec<String>> {
+    let usage = service.getUsage()?;
+    let held = usage.iter().filter(|row| row.bytes != 0 || row.buffers != 0 || row.reservedBytes != 0);
+    let held = held.map(|usage| format!("uid {} holds {usage:?}", usage.uid));
+    let stats = service.getStats()?;
+    let unlike = stats.iter().filter(|heap| {
+        let gone = [heap.numOfBuffers, heap.numOfAllocBytes, heap.pooledBytes, heap.allocations - heap.frees];
+        // Memory that was set aside is in one piece again; heaps without such memory report 0.
+        let broken = heap.largestFreeBytes != 0 && heap.largestFreeBytes != heap.capacity;
+        broken || gone.iter().any(|number| *number != 0)
+    });
+    Ok(held.chain(unlike.map(|heap| format!("heap {} has {heap:?}", heap.heapName))).collect())
 }

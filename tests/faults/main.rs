@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Makes system calls of a running service fail, one kind after the other, while a client makes
+//! every kind of call. The service must go on, and nothing may be left of the client.
+//!
+//! strace injects the errors (Debian's package strace). `ANION_FAULTS=all` injects all errors of
+//! `calls.rs` in all patterns, and `ANION_FAULTS_ONLY` those of one system call: `cargo xtask
+//! faults`.
+
+mod calls;
+#[path = "../common/mod.rs"]
+mod common;
+mod tracer;
+mod workload;
+
+use anion_client::{Client, Endpoint, Settings};
+use common::vitals::{Vitals, entries_left};
+use common::{DEADLINE, Daemon, eventually};
+use nix::sys::signal::{Signal, kill};
+use rustix::process::{PTracer, set_ptracer};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+use tempfile::TempDir;
+use tracer::{Fault, Tracer};
+use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
+use workload::Workload;
+
+/// The test that the client and the service's starter run.
+const TEST: &str = "a_service_whose_system_calls_fail_goes_on_and_keeps_nothing";
+/// The variable that makes a process of this test a client, or the service's starter.
+const ROLE: &str = "ANION_FAULTS_ROLE";
+/// Which calls of a thread fail.
+const PATTERNS: [&str; 4] = ["1+2", "2+2", "1+3", "1+"];
+/// How long a client may wait for an answer before the faults end.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The name of the threads that serve connections.
+const SESSION: &str = "rpc-conn";
+
+/// Pools of released memory, memory that is set aside, and memory that goes back at once.
+const HEAPS: &str = r#"/dts-v1/; / { anion { compatible = "anion,heaps-v1";
+    system { type = "system"; heap-id = <25>; device = "memfd"; deferred-free; };
+    carveout { type = "carveout"; heap-id = <20>; size = <0x2000000>; device = "memfd"; deferred-free; };
+    direct { type = "carveout"; heap-id = <5>; size = <0x1000000>; device = "memfd"; immediate-free; };
+    clients { max-bytes = <0x4000000>; };
+    graphics { plain { reg = <0>; usages = "cpu"; heaps = "system"; }; };
+}; };"#;
+
+#[test]
+#[ignore = "needs strace: cargo xtask faults"]
+fn a_service_whose_system_calls_fail_goes_on_and_keeps_nothing() {
+    match env::var(ROLE).as_deref() {
+        Ok("service") => execute_service(),
+        Ok("lenient") => client(false),
+        Ok("strict") => client(true),
+        _ => inject_all(),
+    }
+}
+
+/// Replaces this process by the service that its arguments name, which any process of this user may
+/// trace.
+fn execute_service() -> ! {
+    // Fails where the kernel has no such restriction.
+    let _ = set_ptracer(PTracer::Any);
+    let mut words = env::args_os().skip_while(|word| word != "--").skip(1);
+    let error = Command::new(words.next().expect("a program")).args(words).exec();
+    panic!("the service cannot be started: {error}");
+}
+
+fn client(is_strict: bool) {
+    let socket = env::args().skip_while(|word| word != "--").nth(1).expect("a socket");
+    Workload::new(Path::new(&socket), is_strict).run();
+}
+
+fn inject_all() {
+    let only = env::var("ANION_FAULTS_ONLY").ok();
+    let is_full = only.is_some() || env::var("ANION_FAULTS").is_ok_and(|value| value == "all");
+    let service = Service::start();
+    let observed = calls::observed();
+    let wanted = |call: &str| only.as_deref().is_none_or(|only| only == call);
+    for (call, errors) in calls::ERRORS.iter().filter(|(call, _)| wanted(call)) {
+        let started = Instant::now();
+        let errors = if is_full { errors } else { &errors[..1] };
+        let failed: usize = errors
+            .iter()
+            .flat_map(|error| faults(call, error, is_full))
+            .map(|fault| service.suffer(fault))
+            .sum();
+        let is_reached = observed.contains(&(*call, true)) && !calls::NOT_REACHED.contains(call);
+        println!("{call}: {failed} calls failed, {:.1?}", started.elapsed());
+        assert!(failed > 0 || !is_reached, "{call} was not called, or did not fail");
+    }
+    service.assert_nothing_left("at the end");
+    service.assert_calm();
+}
+
+/// Returns the patterns in which a call fails.
+fn faults(call: &'static str, error: &'static str, is_full: bool) -> impl Iterator<Item = Fault> {
+    // Who makes a call again after these errors makes it for ever if it always fails so.
+    let is_transient = ["EINTR", "EAGAIN", "ECONNABORTED"].contains(&error);
+    let count = if !is_full { 1 } else { PATTERNS.len() - usize::from(is_transient) };
+    PATTERNS[..count].iter().map(move |when| Fault { call, error, when })
+}
+
+/// A service, an observer's connection, and the state of the service when no client was there.
+struct Service {
+    daemon: Daemon,
+    /// Connects again if a fault ended its session.
+    observer: Client,
+    before: Vitals,
+    /// It is read again.
+    _configuration: TempDir,
+}
+
+impl Service {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("heaps.dts");
+        fs::write(&file, HEAPS).expect("written");
+        let config = file.to_str().expect("a name of ours");
+        let own = env::current_exe().expect("this program");
+        let role = format!("{ROLE}=service");
+        let own = own.to_str().expect("a name of ours");
+        // A filter would see what strace replaces calls by.
+        let arguments =
+            ["--config", config, "--graphics", "--seccomp", "none", "--max-connections-per-uid", "12"];
+        let daemon = Daemon::start_under(
+            &["env", &role, own, "--exact", TEST, "--ignored", "--nocapture", "--test-threads=1", "--"],
+            &arguments,
+        );
+        let endpoint = Some(Endpoint::Socket(daemon.socket()));
+        let observer = Client::with(Settings { endpoint, ..Settings::default() }).expect("it serves");
+        let before = Vitals::of(daemon.pid());
+        let service = Self { daemon, observer, before, _configuration: directory };
+        // Some threads and descriptors of the service are made by the first call that needs them.
+        for _ in 0..2 {
+            service.run_client("strict", None);
+        }
+        let is_alone = || Vitals::of(service.daemon.pid()).threads.get(SESSION) == Some(&1);
+        eventually("the first clients are gone", || {
+            service.entries_left().expect("it serves").is_empty() && is_alone()
+        });
+        let before = Vitals::of(service.daemon.pid());
+        println!("{before:?}");
+        Self { before, ..service }
+    }
+
+    /// Lets a client use the service while its calls fail, and checks what is left. Returns how
+    /// many calls failed.
+    fn suffer(&self, fault: Fault) -> usize {
+        let tracer = Tracer::attach(&self.daemon, fault);
+        // It reads the configuration again.
+        kill(self.daemon.pid(), Signal::SIGHUP).expect("the service runs");
+        if calls::OF_KEEPER.contains(&fault.call) {
+            self.replace_socket();
+        }
+        let failed = self.run_client("lenient", Some(tracer));
+        self.assert_nothing_left(&fault.to_string());
+        self.run_client("strict", None);
+        failed
+    }
+
+    /// Removes the socket's lock, and puts a socket without a server in the socket's place, as
+    /// programs that clean directories and killed servers do.
+    fn replace_socket(&self) {
+        let socket = self.daemon.socket();
+        let directory = self.daemon.directory();
+        let [lock, stale] = ["socket.lock", "stale"].map(|name| directory.join(name));
+        // It is missing if it was not made again since the last fault.
+        let _ = fs::remove_file(lock);
+        drop(UnixListener::bind(&stale).expect("bound"));
+        fs::rename(&stale, socket).expect("replaced");
+    }
+
+    /// Runs a client; if it waits for long, faults end before it does. Returns how many calls
+    /// failed.
+    fn run_client(&self, role: &str, mut tracer: Option<Tracer>) -> usize {
+        let mut client = self.start_client(role);
+        let (started, mut failed) = (Instant::now(), 0);
+        let mut status = None;
+        eventually("the client ends", || {
+            status = client.try_wait().expect("our child");
+            if status.is_some() || started.elapsed() > PATIENCE {
+                failed += tracer.take().map_or(0, Tracer::detach);
+            }
+            status.is_some()
+        });
+        let status = status.expect("it ended");
+        assert!(status.success(), "a {role} client ended with {status}; it said why above");
+        failed
+    }
+
+    fn start_client(&self, role: &str) -> Child {
+        let mut command = Command::new(env::current_exe().expect("this program"));
+        command.args(["--exact", TEST, "--ignored", "--nocapture", "--"]).arg(self.daemon.socket());
+        command.env(ROLE, role).stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("a client starts")
+    }
+
+    /// Waits until nothing is left of clients.
+    fn assert_nothing_left(&self, context: &str) {
+        let started = Instant::now();
+        loop {
+            let entries = self.entries_left();
+            let mut left = entries.unwrap_or_else(|error| panic!("{context}: the service is gone: {error}"));
+            let now = Vitals::of(self.daemon.pid());
+            left.extend(now.differences(&self.before));
+            left.extend(now.threads_lost(&self.before));
+            if left.is_empty() {
+                break;
+            }
+            let waited = started.elapsed();
+            assert!(waited < DEADLINE, "{context}: after {waited:.0?}:\n{}", left.join("\n"));
+            thread::sleep(Duration::from_millis(5));
+        }
+        let log = self.daemon.log();
+        let panics: Vec<_> = log.lines().filter(|line| line.contains("panic")).collect();
+        assert!(panics.is_empty(), "{context}: the service logged:\n{}", panics.join("\n"));
+    }
+
+    /// Trims the pools, and returns what is left in the accounts.
+    fn entries_left(&self) -> Result<Vec<String>, anion_client::Error> {
+        self.observer.call(|service| {
+            service.trim("", 0)?;
+            entries_left(&**service)
+        })
+    }
+
+    /// Waits until a second passes in which no thread runs: none may spin or poll.
+    fn assert_calm(&self) {
+        let switches = || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.daemon.pid())).expect("the service runs");
+            let statuses =
+                tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
+            statuses
+                .map(|status| {
+                    status.lines().filter(|line| line.contains("ctxt_switches")).collect::<String>()
+                })
+                .collect::<Vec<_>>()
+        };
+        eventually("a second passes in which no thread runs", || {
+            let before = switches();
+            thread::sleep(Duration::from_secs(1));
+            before == switches()
+        });
+    }
+}

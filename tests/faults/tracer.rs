@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Attaches strace to a running service, so that some of its system calls fail.
+
+use crate::common::{Daemon, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A system call that fails.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fault {
+    pub(crate) call: &'static str,
+    pub(crate) error: &'static str,
+    /// Which calls of each thread fail, as strace's option has it: `1+2` are the first, the third
+    /// and so on.
+    pub(crate) when: &'static str,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:error={}:when={}", self.call, self.error, self.when)
+    }
+}
+
+/// The tracer of a service. Dropping it detaches it.
+pub(crate) struct Tracer {
+    process: Child,
+    trace: PathBuf,
+    fault: Fault,
+}
+
+impl Tracer {
+    /// Attaches to all threads of a service, present and future.
+    pub(crate) fn attach(daemon: &Daemon, fault: Fault) -> Self {
+        let [trace, complaints] = ["trace", "complaints"].map(|name| daemon.directory().join(name));
+        let mut command = Command::new("strace");
+        command.args(["-f", "-q", "-e", "signal=none", "-p", &daemon.pid().to_string(), "-o"]).arg(&trace);
+        command.args(["-e", &format!("inject={fault}"), "-e"]);
+        // The C library calls clone if the kernel, or a filter, has no clone3.
+        match fault.call {
+            "clone" => command.args(["trace=clone,clone3", "-e", "inject=clone3:error=ENOSYS"]),
+            call => command.arg(format!("trace={call}")),
+        };
+        command.stdin(Stdio::null()).stderr(fs::File::create(&complaints).expect("our directory"));
+        let process = command.spawn().expect("strace is installed (Debian's package strace)");
+        let mut tracer = Self { process, trace, fault };
+        eventually("strace attaches to every thread", || {
+            let ended = tracer.process.try_wait().expect("our child");
+            let why = || fs::read_to_string(&complaints).unwrap_or_default();
+            assert!(ended.is_none(), "strace ended with {ended:?}: {}", why());
+            are_all_traced(daemon.pid())
+        });
+        tracer
+    }
+
+    /// Detaches, and returns how many calls failed.
+    pub(crate) fn detach(mut self) -> usize {
+        self.end();
+        let trace = fs::read(&self.trace).expect("written by strace");
+        let trace = String::from_utf8_lossy(&trace);
+        let failed = format!("-1 {} ", self.fault.error);
+        trace.lines().filter(|line| line.contains("(INJECTED)") && line.contains(&failed)).count()
+    }
+
+    fn end(&mut self) {
+        // Fails only if it has already ended.
+        let _ = kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGTERM);
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(None)) {
+            self.end();
+        }
+    }
+}
+
+/// Returns whether each thread of a process has a tracer.
+fn are_all_traced(pid: Pid) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the service runs");
+    tasks.flatten().all(|task| is_traced(&task.path()))
+}
+
+/// Returns whether a thread has a tracer, or has ended.
+fn is_traced(task: &Path) -> bool {
+    let Ok(status) = fs::read_to_string(task.join("status")) else { return true };
+    status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|pid| pid.trim() != "0"))
+}
