@@ -3,13 +3,15 @@
 //! binder in a guest, `cargo xtask observe` records the system calls of the service, `cargo xtask
 //! fresh` runs README.md's commands on a machine that has only Debian 12 and Rust, `cargo xtask
 //! fuzz` runs the fuzzers, `cargo xtask faults` makes system calls of the service fail, `cargo
-//! xtask trees` reads a folder of device trees, `cargo xtask install` installs the service and its
-//! command line, `cargo xtask dist` builds a Debian package of both, `cargo xtask install-c`
-//! installs the client library for C and C++.
+//! xtask chaos` stops and kills clients and the service, `cargo xtask trees` reads a folder of
+//! device trees, `cargo xtask install` installs the service and its command line, `cargo xtask
+//! dist` builds a Debian package of both, `cargo xtask install-c` installs the client library for C
+//! and C++.
 
 mod aidl_code;
 mod android;
 mod browser;
+mod chaos;
 mod conformance;
 mod cross;
 mod debian;
@@ -51,6 +53,7 @@ enum Task {
     Fresh(fresh::FreshArgs),
     Fuzz(fuzz::FuzzArgs),
     Faults(faults::FaultsArgs),
+    Chaos(chaos::ChaosArgs),
     Trees(trees::TreesArgs),
     SepolicyReal(sepolicy::RealArgs),
     #[command(hide = true)]
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Task::Fresh(args) => fresh::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Faults(args) => faults::run(&args),
+        Task::Chaos(args) => chaos::run(&args),
         Task::Trees(args) => trees::run(&args),
         Task::SepolicyReal(args) => sepolicy::compile_real(&args),
         Task::Fold(args) => observe::fold(&args),

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One client process: makes random calls when it is told to, and then waits with what it holds.
+
+use crate::buffer::{Held, Stamp};
+use anion_client::{Access, Client, Endpoint, Request, Reservation, Settings};
+use anion_ipc::ParcelFileDescriptor;
+use fastrand::Rng;
+use nix::unistd::{Gid, Uid, alarm, setgid, setgroups, setuid};
+use std::env;
+use std::io::{self, BufRead, Read, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The variables of a client: its uid, and the path of the socket.
+pub(crate) const UID: &str = "ANION_CHAOS_UID";
+pub(crate) const SOCKET: &str = "ANION_CHAOS_SOCKET";
+/// The line with which a client says that it waits.
+pub(crate) const WAITS: &str = "waits";
+
+/// A client that has not been told anything for this time has lost its parent.
+const LIFETIME_SECONDS: u32 = 600;
+/// Most buffers that a client holds.
+const MAX_HELD: usize = 24;
+/// How long a call waits for a service that is starting again.
+const PATIENCE: Duration = Duration::from_secs(60);
+const HEAPS: [&str; 4] = ["system", "carveout", "chunks", "direct"];
+const SIZES: [u64; 5] = [4096, 16 << 10, 64 << 10, 192 << 10, 1 << 20];
+
+struct Life {
+    rng: Rng,
+    client: Client,
+    held: Vec<Held>,
+    reservation: Option<Reservation>,
+}
+
+/// Obeys the lines of standard input, `SEED OPERATIONS`, until it ends.
+///
+/// # Panics
+/// If a new buffer is not zero, or one changes while it is held.
+pub(crate) fn live() {
+    let socket = PathBuf::from(env::var(SOCKET).expect("a socket"));
+    let uid: u32 = env::var(UID).expect("a uid").parse().expect("a number");
+    if Uid::effective().as_raw() != uid {
+        setgroups(&[]).expect("started by root");
+        setgid(Gid::from_raw(uid)).expect("started by root");
+        setuid(Uid::from_raw(uid)).expect("started by root");
+    }
+    let mut life = None;
+    for line in io::stdin().lock().lines() {
+        alarm::set(LIFETIME_SECONDS);
+        let line = line.expect("text");
+        let numbers: Vec<u64> = line.split(' ').map(|word| word.parse().expect("a number")).collect();
+        let [seed, operations] = numbers[..] else { panic!("no order: {line:?}") };
+        if life.is_none() {
+            life = connect(socket.clone()).map(Life::new);
+        }
+        if let Some(life) = &mut life {
+            life.rng = Rng::with_seed(seed);
+            (0..operations).for_each(|_| life.step());
+        }
+        println!("{WAITS}");
+        io::stdout().flush().expect("the parent reads");
+    }
+    if let Some(life) = life {
+        life.held.iter().for_each(Held::check_stamp);
+    }
+}
+
+/// Connects, unless the service is just being started again or has no room for this uid.
+fn connect(socket: PathBuf) -> Option<Client> {
+    let endpoint = Some(Endpoint::Socket(socket));
+    Client::with(Settings { endpoint, patience: PATIENCE, connections: 1 }).ok()
+}
+
+impl Life {
+    fn new(client: Client) -> Self {
+        Self { rng: Rng::new(), client, held: Vec::new(), reservation: None }
+    }
+
+    /// Makes one call, or uses or releases buffers. Whether the service refuses a call or has ended
+    /// depends on the others.
+    fn step(&mut self) {
+        match self.rng.u8(0..100) {
+            0..50 => self.allocate(),
+            50..75 => self.release(),
+            75..82 => self.describe(),
+            82..86 => self.reservation = self.client.reserve("system", SIZES[2], 2).ok(),
+            86..90 => self.reservation = None,
+            90..94 => drop(self.client.explain(&Request::new(SIZES[4]).heap_mask(u32::MAX))),
+            94..97 => self.dump(),
+            _ => drop(self.client.watch_pressure()),
+        }
+        while self.held.len() > MAX_HELD {
+            self.release();
+        }
+    }
+
+    fn allocate(&mut self) {
+        let request = Request::new(SIZES[self.rng.usize(..SIZES.len())])
+            .heap(HEAPS[self.rng.usize(..HEAPS.len())])
+            .count(self.rng.u32(1..=4));
+        for buffer in self.client.allocate(&request).into_iter().flatten() {
+            let bytes = usize::try_from(buffer.bytes()).expect("small");
+            let mut held = Held::new(0, bytes, buffer.into_fd());
+            held.check_zero();
+            if self.rng.bool() {
+                held.map(Access::ReadWrite).expect("address space is left");
+                held.check_mapped_zero();
+            }
+            held.stamp(Stamp { word: self.rng.u64(1..), pages: usize::MAX });
+            if self.rng.u8(0..4) == 0 {
+                held.close_descriptors();
+            }
+            self.held.push(held);
+        }
+    }
+
+    fn release(&mut self) {
+        if !self.held.is_empty() {
+            let held = self.held.swap_remove(self.rng.usize(..self.held.len()));
+            held.check_stamp();
+        }
+    }
+
+    fn describe(&self) {
+        if let Some(file) = self.held.first().and_then(Held::file) {
+            // A service that was started again does not know it.
+            let _ = self.client.describe(file);
+        }
+    }
+
+    fn dump(&self) {
+        let (mut reader, writer) = io::pipe().expect("descriptors are left");
+        let writer = ParcelFileDescriptor::new(std::os::fd::OwnedFd::from(writer));
+        let answer = self.client.call(|service| service.dumpTo(&writer, &[]));
+        drop(writer);
+        if answer.is_ok() {
+            reader.read_to_end(&mut Vec::new()).expect("a pipe");
+        }
+    }
+}
