@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Makes system calls of a running service fail, one kind after the other, while a client makes
-//! every kind of call. The service must go on, and nothing may be left of the client.
+//! every kind of call. The service must continue, and nothing of the client may be left.
 //!
 //! strace injects the errors (Debian's package strace). `ANION_FAULTS=all` injects all errors of
 //! `calls.rs` in all patterns, and `ANION_FAULTS_ONLY` those of one system call: `cargo xtask
@@ -28,19 +28,23 @@ use tracer::{Fault, Tracer};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 use workload::Workload;
 
-/// The test that the client and the service's starter run.
+/// The test that all processes of this program run.
 const TEST: &str = "a_service_whose_system_calls_fail_goes_on_and_keeps_nothing";
-/// The variable that makes a process of this test a client, or the service's starter.
+/// The variable that makes a process of this test a client, or the process that becomes the
+/// service.
 const ROLE: &str = "ANION_FAULTS_ROLE";
-/// Which calls of a thread fail.
+/// The calls of a thread that fail, in the form of strace's option.
 const PATTERNS: [&str; 4] = ["1+2", "2+2", "1+3", "1+"];
-/// How long a client may wait for an answer before the faults end.
+/// Duration of a client after which the faults end, since it may wait for a call that fails each
+/// time. On a busy machine, it waits longer for the first failure.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Duration of a client after which the faults end although no call has failed.
+const MOST_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The name of the threads that serve connections.
 const SESSION: &str = "rpc-conn";
 
-/// Pools of released memory, memory that is set aside, and memory that goes back at once.
+/// Heaps with a pool, with memory that is set aside, and without a pool.
 const HEAPS: &str = r#"/dts-v1/; / { anion { compatible = "anion,heaps-v1";
     system { type = "system"; heap-id = <25>; device = "memfd"; deferred-free; };
     carveout { type = "carveout"; heap-id = <20>; size = <0x2000000>; device = "memfd"; deferred-free; };
@@ -60,8 +64,8 @@ fn a_service_whose_system_calls_fail_goes_on_and_keeps_nothing() {
     }
 }
 
-/// Replaces this process by the service that its arguments name, which any process of this user may
-/// trace.
+/// Replaces this process by the service that its arguments name, and permits any process of this
+/// user to trace it.
 fn execute_service() -> ! {
     // Fails where the kernel has no such restriction.
     let _ = set_ptracer(PTracer::Any);
@@ -84,12 +88,12 @@ fn inject_all() {
     for (call, errors) in calls::ERRORS.iter().filter(|(call, _)| wanted(call)) {
         let started = Instant::now();
         let errors = if is_full { errors } else { &errors[..1] };
+        let is_reached = observed.contains(&(*call, true)) && !calls::NOT_REACHED.contains(call);
         let failed: usize = errors
             .iter()
-            .flat_map(|error| faults(call, error, is_full))
+            .flat_map(|error| faults(call, error, is_full, is_reached))
             .map(|fault| service.suffer(fault))
             .sum();
-        let is_reached = observed.contains(&(*call, true)) && !calls::NOT_REACHED.contains(call);
         println!("{call}: {failed} calls failed, {:.1?}", started.elapsed());
         assert!(failed > 0 || !is_reached, "{call} was not called, or did not fail");
     }
@@ -97,15 +101,22 @@ fn inject_all() {
     service.assert_calm();
 }
 
-/// Returns the patterns in which a call fails.
-fn faults(call: &'static str, error: &'static str, is_full: bool) -> impl Iterator<Item = Fault> {
-    // Who makes a call again after these errors makes it for ever if it always fails so.
+/// Returns the patterns in which a call fails. The first one must occur if the service makes the
+/// call.
+fn faults(
+    call: &'static str,
+    error: &'static str,
+    is_full: bool,
+    is_reached: bool,
+) -> impl Iterator<Item = Fault> {
+    // Code that repeats a call after these errors would repeat it without end if all calls failed.
     let is_transient = ["EINTR", "EAGAIN", "ECONNABORTED"].contains(&error);
     let count = if !is_full { 1 } else { PATTERNS.len() - usize::from(is_transient) };
-    PATTERNS[..count].iter().map(move |when| Fault { call, error, when })
+    let fault = move |(index, when)| Fault { call, error, when, must_occur: is_reached && index == 0 };
+    PATTERNS[..count].iter().copied().enumerate().map(fault)
 }
 
-/// A service, an observer's connection, and the state of the service when no client was there.
+/// A service, the connection of an observer, and the state of the service without other clients.
 struct Service {
     daemon: Daemon,
     /// Connects again if a fault ended its session.
@@ -124,7 +135,7 @@ impl Service {
         let own = env::current_exe().expect("this program");
         let role = format!("{ROLE}=service");
         let own = own.to_str().expect("a name of ours");
-        // A filter would see what strace replaces calls by.
+        // strace replaces a call that fails by an invalid one, which a filter would not permit.
         let arguments =
             ["--config", config, "--graphics", "--seccomp", "none", "--max-connections-per-uid", "12"];
         let daemon = Daemon::start_under(
@@ -135,7 +146,7 @@ impl Service {
         let observer = Client::with(Settings { endpoint, ..Settings::default() }).expect("it serves");
         let before = Vitals::of(daemon.pid());
         let service = Self { daemon, observer, before, _configuration: directory };
-        // Some threads and descriptors of the service are made by the first call that needs them.
+        // The service makes some threads and descriptors when a call needs them for the first time.
         for _ in 0..2 {
             service.run_client("strict", None);
         }
@@ -148,11 +159,11 @@ impl Service {
         Self { before, ..service }
     }
 
-    /// Lets a client use the service while its calls fail, and checks what is left. Returns how
-    /// many calls failed.
+    /// Lets a client use the service while its system calls fail, then checks that nothing of the
+    /// client is left. Returns how many calls failed.
     fn suffer(&self, fault: Fault) -> usize {
         let tracer = Tracer::attach(&self.daemon, fault);
-        // It reads the configuration again.
+        // The service reads the configuration again.
         kill(self.daemon.pid(), Signal::SIGHUP).expect("the service runs");
         if calls::OF_KEEPER.contains(&fault.call) {
             self.replace_socket();
@@ -175,18 +186,19 @@ impl Service {
         fs::rename(&stale, socket).expect("replaced");
     }
 
-    /// Runs a client; if it waits for long, faults end before it does. Returns how many calls
-    /// failed.
+    /// Runs a client. If it takes long, the faults end before it. Returns how many calls failed.
     fn run_client(&self, role: &str, mut tracer: Option<Tracer>) -> usize {
         let mut client = self.start_client(role);
         let (started, mut failed) = (Instant::now(), 0);
         let mut status = None;
         eventually("the client ends", || {
             status = client.try_wait().expect("our child");
-            if status.is_some() || started.elapsed() > PATIENCE {
-                failed += tracer.take().map_or(0, Tracer::detach);
+            let waited = started.elapsed();
+            let is_awaited = waited < MOST_PATIENCE && tracer.as_ref().is_some_and(Tracer::is_awaited);
+            if !is_awaited && (status.is_some() || waited > PATIENCE) {
+                failed += tracer.take().map_or(0, |tracer| tracer.detach(self.daemon.pid()));
             }
-            status.is_some()
+            status.is_some() && tracer.is_none()
         });
         let status = status.expect("it ended");
         assert!(status.success(), "a {role} client ended with {status}; it said why above");

@@ -14,9 +14,11 @@ use std::process::{Child, Command, Stdio};
 pub(crate) struct Fault {
     pub(crate) call: &'static str,
     pub(crate) error: &'static str,
-    /// Which calls of each thread fail, as strace's option has it: `1+2` are the first, the third
-    /// and so on.
+    /// The calls of each thread that fail, in the form of strace's option: `1+2` are the first, the
+    /// third and so on.
     pub(crate) when: &'static str,
+    /// Whether the service makes such calls in this test.
+    pub(crate) must_occur: bool,
 }
 
 impl fmt::Display for Fault {
@@ -33,11 +35,13 @@ pub(crate) struct Tracer {
 }
 
 impl Tracer {
-    /// Attaches to all threads of a service, present and future.
+    /// Attaches to all threads of a service, present and future. The trace is written by line,
+    /// because its reader is a pipe.
     pub(crate) fn attach(daemon: &Daemon, fault: Fault) -> Self {
         let [trace, complaints] = ["trace", "complaints"].map(|name| daemon.directory().join(name));
         let mut command = Command::new("strace");
-        command.args(["-f", "-q", "-e", "signal=none", "-p", &daemon.pid().to_string(), "-o"]).arg(&trace);
+        command.args(["-f", "-q", "-e", "signal=SIGSTOP", "-p", &daemon.pid().to_string()]);
+        command.args(["-o", &format!("|exec cat >'{}'", trace.display())]);
         command.args(["-e", &format!("inject={fault}"), "-e"]);
         // The C library calls clone if the kernel, or a filter, has no clone3.
         match fault.call {
@@ -56,13 +60,39 @@ impl Tracer {
         tracer
     }
 
-    /// Detaches, and returns how many calls failed.
-    pub(crate) fn detach(mut self) -> usize {
-        self.end();
-        let trace = fs::read(&self.trace).expect("written by strace");
-        let trace = String::from_utf8_lossy(&trace);
+    /// Returns whether the fault must occur and has not occurred yet.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.fault.must_occur && self.failures() == 0
+    }
+
+    /// Returns how many calls have failed so far.
+    fn failures(&self) -> usize {
         let failed = format!("-1 {} ", self.fault.error);
-        trace.lines().filter(|line| line.contains("(INJECTED)") && line.contains(&failed)).count()
+        self.trace().lines().filter(|line| line.contains("(INJECTED)") && line.contains(&failed)).count()
+    }
+
+    /// Detaches, and returns how many calls failed.
+    ///
+    /// The service is stopped meanwhile. If strace detached from a thread inside of a call that it
+    /// makes fail, the call would return `ENOSYS` in place of the error.
+    pub(crate) fn detach(mut self, service: Pid) -> usize {
+        kill(service, Signal::SIGSTOP).expect("the service runs");
+        eventually("every thread of the service stops", || {
+            let trace = self.trace();
+            let is_stopped = |thread: &str| {
+                let is_its = |line: &str| line.split_whitespace().next() == Some(thread);
+                trace.lines().any(|line| is_its(line) && line.contains("--- stopped by SIGSTOP ---"))
+            };
+            threads(service).all(|task| is_stopped(&task.file_name().unwrap_or_default().to_string_lossy()))
+        });
+        let failures = self.failures();
+        self.end();
+        kill(service, Signal::SIGCONT).expect("the service is stopped");
+        failures
+    }
+
+    fn trace(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.trace).unwrap_or_default()).into_owned()
     }
 
     fn end(&mut self) {
@@ -80,10 +110,15 @@ impl Drop for Tracer {
     }
 }
 
+/// Returns the directories of a process's threads.
+fn threads(pid: Pid) -> impl Iterator<Item = PathBuf> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the service runs");
+    tasks.flatten().map(|task| task.path())
+}
+
 /// Returns whether each thread of a process has a tracer.
 fn are_all_traced(pid: Pid) -> bool {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the service runs");
-    tasks.flatten().all(|task| is_traced(&task.path()))
+    threads(pid).all(|task| is_traced(&task))
 }
 
 /// Returns whether a thread has a tracer, or has ended.
