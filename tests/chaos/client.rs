@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One client process: makes random calls when it is told to, and then waits with what it holds.
+//! A client process: makes random calls for each order, then waits and keeps its buffers.
 
 use crate::buffer::{Held, Stamp};
 use anion_client::{Access, Client, Endpoint, Request, Reservation, Settings};
@@ -14,14 +14,14 @@ use std::time::Duration;
 /// The variables of a client: its uid, and the path of the socket.
 pub(crate) const UID: &str = "ANION_CHAOS_UID";
 pub(crate) const SOCKET: &str = "ANION_CHAOS_SOCKET";
-/// The line with which a client says that it waits.
+/// The line that a client prints when it waits for the next order.
 pub(crate) const WAITS: &str = "waits";
 
-/// A client that has not been told anything for this time has lost its parent.
+/// Seconds after the last order until a client ends, because it has lost its parent.
 const LIFETIME_SECONDS: u32 = 600;
 /// Most buffers that a client holds.
 const MAX_HELD: usize = 24;
-/// How long a call waits for a service that is starting again.
+/// Longest wait of a call for a service that starts again.
 const PATIENCE: Duration = Duration::from_secs(60);
 const HEAPS: [&str; 4] = ["system", "carveout", "chunks", "direct"];
 const SIZES: [u64; 5] = [4096, 16 << 10, 64 << 10, 192 << 10, 1 << 20];
@@ -33,7 +33,7 @@ struct Life {
     reservation: Option<Reservation>,
 }
 
-/// Obeys the lines of standard input, `SEED OPERATIONS`, until it ends.
+/// Executes the orders of standard input, lines of the form `SEED OPERATIONS`, until it ends.
 ///
 /// # Panics
 /// If a new buffer is not zero, or one changes while it is held.
@@ -66,7 +66,7 @@ pub(crate) fn live() {
     }
 }
 
-/// Connects, unless the service is just being started again or has no room for this uid.
+/// Connects; `None` if the service does not serve yet, or has no room for this uid.
 fn connect(socket: PathBuf) -> Option<Client> {
     let endpoint = Some(Endpoint::Socket(socket));
     Client::with(Settings { endpoint, patience: PATIENCE, connections: 1 }).ok()
@@ -77,8 +77,8 @@ impl Life {
         Self { rng: Rng::new(), client, held: Vec::new(), reservation: None }
     }
 
-    /// Makes one call, or uses or releases buffers. Whether the service refuses a call or has ended
-    /// depends on the others.
+    /// Makes one call, or releases a buffer. The result of a call depends on other processes: the
+    /// service may refuse it, or may have ended.
     fn step(&mut self) {
         match self.rng.u8(0..100) {
             0..50 => self.allocate(),

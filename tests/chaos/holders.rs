@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What processes hold, from /proc.
+//! Reads from /proc which buffers processes hold.
 
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 /// Bytes of files, by their inodes. All memfds are on one file system.
 type Files = BTreeMap<u64, u64>;
 
-/// Returns the memfds that a process has open. It is stopped, or waits.
+/// Returns the memfds that a process has open. The process must be stopped or wait.
 pub(crate) fn open_files(pid: Pid) -> Files {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").flatten();
     let memfds = entries.filter(|entry| {

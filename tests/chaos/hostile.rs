@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Connections that keep to no rules.
+//! Opens connections that violate the protocol.
 
 use crate::message::{HANDSHAKE, header};
 use fastrand::Rng;
@@ -9,8 +9,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-/// Opens a connection and leaves it in a random state; `None` if the service refuses it or is not
-/// there.
+/// Opens a connection and leaves it in a random state; `None` if the service refuses it or does not
+/// run.
 pub(crate) fn connection(socket: &Path, rng: &mut Rng) -> Option<UnixStream> {
     let stream = UnixStream::connect(socket).ok()?;
     // Each of these fails if the service has closed the connection.
@@ -24,7 +24,7 @@ pub(crate) fn connection(socket: &Path, rng: &mut Rng) -> Option<UnixStream> {
     Some(stream)
 }
 
-/// Sends descriptors with a message that does not end.
+/// Sends descriptors with a message without its end.
 fn send_descriptors(mut stream: &UnixStream) -> io::Result<()> {
     stream.write_all(&HANDSHAKE)?;
     let copies = [stream.as_raw_fd(); 16];

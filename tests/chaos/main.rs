@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Chaos: clients and hostile connections, kills and restarts of the service, stopped processes,
-//! shrinking pools, in an order that a seed determines. After each round the clients wait with what
-//! they hold, and the accounts must show exactly that.
+//! Kills and restarts the service, stops processes, shrinks pools and opens hostile connections
+//! while clients work, in an order that a seed determines. After each round the clients wait, and
+//! the accounts must show exactly the buffers that they hold.
 //!
 //! `ANION_CHAOS_MINUTES` and `ANION_CHAOS_SEED` set duration and seed: `cargo xtask chaos`. The
-//! results of calls depend on timing; what is checked does not. Under root, the clients have
-//! several uids.
+//! results of calls depend on timing; the checks do not. Under root, the clients have several uids.
 
 #[path = "../soak/buffer.rs"]
 #[expect(dead_code, reason = "these clients pass no buffers on")]
@@ -86,7 +85,7 @@ fn accounts_and_buffers_survive_whatever_happens() {
 struct Process {
     child: Child,
     uid: u32,
-    /// Whether it has done what it was told, and waits.
+    /// Whether it has executed the last order, and waits.
     waits: Arc<AtomicBool>,
     is_killed: bool,
 }
@@ -119,7 +118,7 @@ impl Process {
     fn order(&mut self, seed: u64, operations: u64) {
         self.waits.store(false, Ordering::Relaxed);
         let line = format!("{seed} {operations}\n");
-        // Fails if it has just ended, which is found out when it is waited for.
+        // Fails if the client has just ended; `has_ended` detects this.
         let _ = self.child.stdin.as_mut().expect("a pipe").write_all(line.as_bytes());
     }
 
@@ -147,15 +146,15 @@ impl Drop for Process {
     }
 }
 
-/// The service, its clients, and what has happened so far.
+/// The service, its clients, and the events so far.
 struct Chaos {
     rng: Rng,
     daemon: Daemon,
     observer: Client,
     clients: Vec<Process>,
-    /// Connections that keep to no rules.
+    /// Connections that violate the protocol.
     hostile: Vec<UnixStream>,
-    /// The service with no client but the observer.
+    /// The state of the service with the observer as its only client.
     before: Vitals,
     rounds: u64,
     done: BTreeMap<&'static str, u64>,
@@ -190,7 +189,7 @@ impl Chaos {
             done,
             _configuration: directory,
         };
-        // Some threads and descriptors of the service are made by the first call that needs them.
+        // The service makes some threads and descriptors when a call needs them for the first time.
         chaos.order_all();
         eventually("every client waits", || {
             chaos.clients.iter().all(|client| client.waits.load(Ordering::Relaxed))
@@ -202,7 +201,8 @@ impl Chaos {
         chaos
     }
 
-    /// Lets all clients work amid disturbances, and compares the accounts with what they hold.
+    /// Disturbs clients and service while the clients work, then compares the accounts with the
+    /// buffers that the clients hold.
     fn round(&mut self) {
         self.order_all();
         loop {
@@ -232,7 +232,7 @@ impl Chaos {
         }
     }
 
-    /// Does one thing that clients and the service must survive.
+    /// Causes one event, which clients and service must survive. Returns its name.
     fn disturb(&mut self) {
         let what = match self.rng.u8(0..100) {
             0..30 => self.interrupt_service(),
@@ -305,7 +305,7 @@ impl Chaos {
         "reads of the configuration"
     }
 
-    /// Lets all clients end, and waits until nothing is left of them.
+    /// Ends all clients, and waits until nothing of them is left.
     fn end_clients(&mut self) {
         for client in &mut self.clients {
             drop(client.child.stdin.take());
@@ -344,8 +344,7 @@ impl Chaos {
         assert!(panics.is_empty(), "the service logged:\n{}", panics.join("\n"));
     }
 
-    /// Compares what the accounts show for each uid with the buffers of this service that its
-    /// clients hold.
+    /// Returns the uids whose account differs from the buffers that their clients hold.
     fn differences(&self) -> Vec<String> {
         let usage = self.observer.call(|service| service.getUsage()).expect("it serves");
         let mut uids: Vec<u32> = self.clients.iter().map(|client| client.uid).collect();
@@ -362,7 +361,7 @@ impl Chaos {
         uids.into_iter().filter_map(compare).collect()
     }
 
-    /// Trims the pools, and returns what is left in the accounts.
+    /// Trims the pools, and returns the entries that are left in the accounts.
     fn entries_left(&self) -> Vec<String> {
         let left = self.observer.call(|service| {
             service.trim("", 0)?;

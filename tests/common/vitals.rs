@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The resources of a service: those of its process, from the kernel, and its accounts.
+//! Reads the resources of a service: those of its process from /proc, and its accounts.
 
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ const SHMEM_TOLERANCE_KIB: u64 = 512;
 pub(crate) struct Vitals {
     descriptors: u64,
     watches: u64,
-    /// Their numbers, by name.
+    /// Numbers of threads, by name.
     pub(crate) threads: BTreeMap<String, u64>,
     memory_kib: u64,
     shmem_kib: u64,

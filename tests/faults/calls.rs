@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The system calls of the service: which errors of each are injected, and why none of some.
+//! The system calls of the service: the errors that are injected, or the reason why none is.
 
-/// Calls with the errors that are injected: those that the manual lists, and `EINTR` of every call
-/// that may sleep. The first one of each is part of the test command.
+/// Calls with the errors that are injected: those of the call's manual page, and `EINTR` if the
+/// call may sleep. The test command injects the first one of each.
 pub(crate) const ERRORS: &[(&str, &[&str])] = &[
     ("accept4", &["EMFILE", "EINTR", "ECONNABORTED", "ENFILE", "ENOMEM"]),
     ("clock_nanosleep", &["EINTR"]),
@@ -43,12 +43,12 @@ pub(crate) const ERRORS: &[(&str, &[&str])] = &[
     ("write", &["EINTR", "ENOSPC", "EIO", "EAGAIN"]),
 ];
 
-/// Calls that were observed on the host and that these tests do not reach: about the terminal of
-/// the log and the priority of a thread, at the start; and with the process that looks up names,
-/// which a service with a filter has.
+/// Calls that were observed on the host and that these tests do not cause. The service makes them
+/// at its start, for the terminal of the log and for the priority of a thread, and for the process
+/// that looks up names if it has a filter.
 pub(crate) const NOT_REACHED: [&str; 4] = ["ioctl", "ppoll", "recvfrom", "setpriority"];
 
-/// Calls of the thread that keeps the socket in its place.
+/// Calls of the thread that binds a removed socket again.
 pub(crate) const OF_KEEPER: [&str; 10] = [
     "connect",
     "fchmod",
@@ -62,22 +62,28 @@ pub(crate) const OF_KEEPER: [&str; 10] = [
     "unlink",
 ];
 
-/// Calls of which no error is injected, and why.
+/// Calls without injected errors, and the reason.
 pub(crate) const WITHOUT: &[(&str, &str)] = &[
-    ("brk", "it fails where memory for the process's own data is short, which ends every Rust program"),
+    ("brk", "it fails if memory for the process's own data is exhausted, which ends every Rust program"),
     ("clock_gettime", "it fails only for wrong arguments"),
-    ("close", "Linux closes the descriptor whatever it returns; with an injected error it would not"),
-    ("exit", "it returns never"),
-    ("exit_group", "it returns never"),
-    ("futex", "only waiting can fail, and strace would also fail what wakes, which loses it"),
+    (
+        "close",
+        "Linux closes the descriptor also if it returns an error; a call that strace makes fail does not",
+    ),
+    ("exit", "it does not return"),
+    ("exit_group", "it does not return"),
+    ("futex", "strace would also make calls fail that wake a thread, which cannot fail"),
     ("getpid", "it cannot fail"),
     ("gettid", "it cannot fail"),
     ("getuid", "it cannot fail"),
-    ("mmap", "as brk: the C library takes memory for the process's own data with it, and stacks"),
+    ("mmap", "as brk: the C library uses it for the process's own data and for stacks"),
     ("mprotect", "as brk"),
-    ("munmap", "it fails only where it would split a mapping; with an injected error whole ones would stay"),
+    (
+        "munmap",
+        "it fails only if it would split a mapping; a call that strace makes fail leaves whole mappings",
+    ),
     ("prctl", "naming a thread and its memory fails only for wrong arguments"),
-    ("rseq", "the C library asks for it once, and ends a thread for which it fails otherwise"),
+    ("rseq", "the C library calls it once for each thread, and ends a thread if it fails"),
     ("rt_sigprocmask", "it fails only for wrong arguments"),
     ("sched_getaffinity", "it fails only for wrong arguments"),
     ("set_robust_list", "it fails only for wrong arguments"),

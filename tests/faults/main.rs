@@ -232,7 +232,7 @@ impl Service {
         assert!(panics.is_empty(), "{context}: the service logged:\n{}", panics.join("\n"));
     }
 
-    /// Trims the pools, and returns what is left in the accounts.
+    /// Trims the pools, and returns the entries that are left in the accounts.
     fn entries_left(&self) -> Result<Vec<String>, anion_client::Error> {
         self.observer.call(|service| {
             service.trim("", 0)?;

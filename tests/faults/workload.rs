@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One client process: makes every kind of call, and tolerates errors in the answers if it was told
-//! that there will be some.
+//! A client process: makes every kind of call. A lenient one tolerates errors of the service.
 
 use crate::common::eventually;
 use android_hardware_graphics_allocator::aidl::android::hardware::graphics::{
@@ -21,13 +20,13 @@ use std::{fmt, thread};
 
 /// Size of buffers that the service zeroes in its call when it recycles them.
 const LARGE: u64 = 128 << 10;
-/// How often a client that tolerates errors connects.
+/// Number of connections that a lenient client makes.
 const CONNECTS: usize = 100;
-/// How often a client asks whether a reservation is ready.
+/// Number of times that a client asks whether a reservation is ready.
 const LOOKS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A client, and whether errors are faults.
+/// A client, and whether it is strict.
 pub(crate) struct Workload<'a> {
     socket: &'a Path,
     is_strict: bool,
@@ -41,8 +40,7 @@ impl<'a> Workload<'a> {
     /// Makes every kind of call.
     ///
     /// # Panics
-    /// If a new buffer is not zero or changes while it is held; if an answer is an error and errors
-    /// are faults.
+    /// If a new buffer is not zero or changes while it is held; if a call of a strict client fails.
     pub(crate) fn run(&self) {
         let Some(client) = self.connect() else { return };
         for _ in 0..3 {
@@ -73,7 +71,7 @@ impl<'a> Workload<'a> {
         }
     }
 
-    /// Connects, and waits for that until the service's socket is in place again.
+    /// Connects, after the service's socket is in place again.
     fn connect(&self) -> Option<Client> {
         let attempt = || {
             Client::with(Settings {
@@ -119,7 +117,7 @@ impl<'a> Workload<'a> {
         }
     }
 
-    /// Reserves buffers, waits until they are made or an answer fails, and takes one.
+    /// Reserves buffers, waits until they are made or a call fails, and takes one.
     fn reserve(&self, client: &Client) -> Result<(), anion_client::Error> {
         let reservation = client.reserve("system", LARGE, 2)?;
         for _ in 0..LOOKS {
@@ -132,13 +130,13 @@ impl<'a> Workload<'a> {
         Ok(())
     }
 
-    /// Opens more connections than its uid may have. Some are refused, with descriptors in their
-    /// queues.
+    /// Opens more connections than its uid may have. The service refuses some, with descriptors in
+    /// their queues.
     fn crowd(&self) {
         let streams: Vec<_> = (0..24).filter_map(|_| UnixStream::connect(self.socket).ok()).collect();
         let copies = [io::stdin().as_raw_fd()];
         for stream in &streams {
-            // Fails if it has been refused already.
+            // Fails if the service has already refused it.
             let control = [ControlMessage::ScmRights(&copies)];
             let bytes = [IoSlice::new(b"x")];
             let _ = sendmsg::<()>(stream.as_raw_fd(), &bytes, &control, MsgFlags::MSG_NOSIGNAL, None);
@@ -154,7 +152,7 @@ impl<'a> Workload<'a> {
             BufferDescriptorInfo { width: 64, height: 64, layerCount: 1, ..Default::default() };
         descriptor.name[..5].copy_from_slice(b"image");
         descriptor.format = PixelFormat::RGBA_8888;
-        // Read and written often by the processor.
+        // The CPU reads and writes often.
         descriptor.usage.0 = 0x33;
         let result = graphics.service.allocate2(&descriptor, 2).map_err(|error| error.to_string())?;
         for handle in result.buffers {
@@ -167,7 +165,7 @@ impl<'a> Workload<'a> {
     }
 }
 
-/// Maps a new buffer, every byte of which must be zero.
+/// Maps a new buffer, and checks that every byte is zero.
 fn map_zeroed(buffer: &Buffer) -> Mapping {
     let mapping = buffer.map(Access::ReadWrite).expect("a new buffer can be mapped");
     let view = mapping.begin(CpuAccess::Read).expect("ordinary memory");

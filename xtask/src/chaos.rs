@@ -14,23 +14,23 @@ use crate::tools::ensure_tools;
 
 /// Stop and kill clients and the service at random, and compare the accounts
 ///
-/// After each round all clients wait, and the accounts must show what /proc shows that they hold.
-/// The same seed gives the same orders; their results depend on timing.
+/// After each round all clients wait, and the accounts must agree with the buffers that they hold
+/// according to /proc. The same seed gives the same events; their results depend on timing.
 #[derive(Debug, Args)]
 pub(crate) struct ChaosArgs {
-    /// How long it runs
+    /// Duration in minutes
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     minutes: u64,
 
-    /// What determines the order of events; a random number if it is not given
+    /// Seed of the order of events; random by default
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
 }
 
-/// Runs the test of that name for some minutes.
+/// Runs the test `chaos` for some minutes.
 ///
 /// # Errors
-/// If the accounts were wrong, a buffer was not zero or changed, or something was left.
+/// If the accounts were wrong, a buffer was not zero or changed, or something of a client was left.
 pub(crate) fn run(args: &ChaosArgs) -> Result<()> {
     ensure_tools(LINKER)?;
     let since_1970 = SystemTime::UNIX_EPOCH.elapsed().context("the clock is before 1970")?;
