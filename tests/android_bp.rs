@@ -271,7 +271,7 @@ fn frozen_versions() -> Vec<u32> {
 }
 
 #[test]
-fn what_is_frozen_stays_as_it_was() {
+fn frozen_versions_are_listed_and_unchanged() {
     let modules = modules();
     let interface = named(&modules, INTERFACE);
     let listed = match interface.properties.get("versions_with_info") {
@@ -361,7 +361,7 @@ fn the_service_is_installed_where_its_configuration_is_sought() {
 
 /// The type-check runs on Linux, where nix has these functions; for Android it lacks them.
 #[test]
-fn what_nix_has_for_linux_alone_is_not_used() {
+fn the_code_uses_no_function_that_nix_lacks_for_android() {
     let linux_only =
         ["FallocateFlags", "fcntl::fallocate", " fallocate}", "SeekData", "SeekHole", "unistd::dup3"];
     let mut folders: Vec<PathBuf> = [

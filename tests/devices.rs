@@ -14,7 +14,7 @@ const HEAPS: &str = "/dts-v1/;
 }; };";
 
 #[test]
-fn what_a_heap_does_without_is_in_log_list_and_dump() {
+fn log_list_and_dump_name_the_devices_that_a_heap_skips() {
     let directory = tempfile::tempdir().expect("a directory");
     let heaps = directory.path().join("heaps.dts");
     std::fs::write(&heaps, HEAPS).expect("written");

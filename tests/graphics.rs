@@ -262,7 +262,7 @@ fn buffers_come_all_or_none_within_the_quota() {
 }
 
 #[test]
-fn what_could_never_be_served_is_unsupported() {
+fn a_request_that_can_never_be_served_is_unsupported() {
     let service = Service::with_rules();
     let larger = BufferDescriptorInfo { height: 512, ..rgba(CPU) };
     let too_large = [larger, BufferDescriptorInfo { width: 32768, height: 32768, ..rgba(CPU) }];

@@ -38,7 +38,7 @@ fn map(grant: &Grant) -> SharedMap {
 }
 
 #[test]
-fn what_a_child_inherited_is_not_handed_out_again_before_it_ends() {
+fn a_buffer_that_a_child_inherited_is_not_handed_out_before_the_child_ends() {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(HEAPS.as_bytes()).expect("written");
     let loaded = load(file.path(), page_size().expect("page size")).expect("readable");

@@ -170,7 +170,7 @@ fn the_environment_says_where_the_service_is_and_keeps_what_was_preloaded() {
 
 #[test]
 #[ignore = "needs an installed libanion-preload: cargo xtask test --only c"]
-fn what_cannot_be_served_is_refused_with_the_reason() {
+fn a_program_that_cannot_be_served_is_refused_with_the_reason() {
     let place = Place::new();
     let refused = |program: &Path| refusal_of(&mut place.run(&[program.as_os_str()]));
     let program = place.compile("ion_modern.c", &["-static"]);

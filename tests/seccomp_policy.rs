@@ -21,7 +21,7 @@ const ARM64: &str = include_str!("../seccomp/aniond-arm64.policy");
 const ANDROID: &str = include_str!("../seccomp/android.policy");
 
 #[test]
-fn what_was_observed_is_allowed_and_all_else_has_its_reason() {
+fn every_observed_call_is_allowed_and_every_other_rule_has_a_reason() {
     let observed = parse_observed(OBSERVED).expect("what xtask writes");
     assert!(observed.len() > 60, "only {} forms of calls were observed", observed.len());
     let faults = Review::new(POLICY, &observed).expect("sound").faults(&observed);

@@ -235,7 +235,7 @@ fn a_permit_is_held_by_every_connection_and_given_back() {
 }
 
 #[test]
-fn a_session_is_admitted_once_whatever_connections_it_has_or_refused() {
+fn a_session_with_several_connections_is_admitted_or_refused_once() {
     let server = Server::start();
     let clients: Vec<_> = (0..MOST_SESSIONS).map(|_| server.client(2)).collect();
     assert_eq!(server.permits.load(Ordering::Relaxed), MOST_SESSIONS);

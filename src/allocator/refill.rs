@@ -194,7 +194,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     #[test]
-    fn what_a_cgroup_cannot_take_is_not_made_and_looks_are_few() {
+    fn memory_that_a_cgroup_cannot_take_is_not_made_and_checks_are_rare() {
         let (refill, now) = (Refill::default(), Duration::from_secs(5));
         let take = |bytes, now, available| refill.take_room(bytes, now, || Ok(available));
         let refused = take(16 * MIB, now, 16 * MIB).expect_err("nothing would be left");

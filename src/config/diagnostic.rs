@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_warned_of_and_then_failed_is_said_once() {
+    fn an_error_replaces_the_same_warning_at_the_same_place() {
         let mut report = Report::default();
         let place = Some(Position { line: 3, column: 9 });
         report.add(Severity::Warning, "/a", place, "same");

@@ -389,7 +389,7 @@ mod tests {
 
     #[cfg(feature = "dts")]
     #[test]
-    fn what_was_removed_cannot_be_reached() {
+    fn a_removed_node_cannot_be_found_by_path_or_phandle() {
         let mut tree = Tree::new();
         let pool = tree.child(tree.root(), "pool", None).expect("room");
         tree.set(pool, "phandle", phandle(7)).expect("room");

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_sent_is_closed_with_its_connection_and_by_another_thread() {
+    fn another_thread_closes_a_connection_and_the_descriptors_in_its_queue() {
         let closers = Closers::default();
         let (mut kept, sent) = UnixStream::pair().expect("a pair");
         for has_descriptor in [false, true] {

@@ -329,7 +329,7 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
 
     #[test]
-    fn what_is_at_a_path_is_told_apart() {
+    fn the_occupant_of_a_path_is_identified() {
         let directory = tempfile::tempdir().expect("a directory");
         let at = |name: &str| directory.path().join(name);
         let found = |name: &str| Occupant::find(&at(name)).expect("can be told");

@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_custom_heap_does_without_is_told_too() {
+    fn a_custom_heap_reports_the_devices_that_it_skips() {
         let heap = HeapSpec {
             devices: vec![Device::Udmabuf, Device::Memfd, Device::Hugetlb],
             ..HeapSpec::plain(0, "mixed", HeapType::Custom, None)

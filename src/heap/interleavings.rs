@@ -174,7 +174,7 @@ fn the_worker_and_two_callers_never_share_memory() {
 }
 
 #[test]
-fn what_is_dropped_is_not_written_to_by_the_worker_any_more() {
+fn the_worker_no_longer_writes_to_memory_that_the_pool_dropped() {
     model(|| {
         let (pool, cells) = (pool(1), cells::<1>());
         release(&pool, &cells[0]);

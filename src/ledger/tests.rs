@@ -191,7 +191,7 @@ fn idle_accounts_do_not_accumulate() {
 }
 
 #[test]
-fn what_is_reserved_is_charged_once_and_does_not_count_as_held() {
+fn reserved_memory_is_charged_once_and_does_not_count_as_held() {
     let mut books = Books::new(&[Some(8 * PAGE)], Limits::new(Some(8 * PAGE), Some(8)), 8);
     books.reserve(&claim(1, 0, 6, 1)).expect("room");
     let usage = books.ledger.usage(Uid(1));
@@ -210,7 +210,7 @@ fn what_is_reserved_is_charged_once_and_does_not_count_as_held() {
 }
 
 #[test]
-fn what_is_reserved_of_all_heaps_together_is_limited() {
+fn the_total_reserved_in_all_heaps_is_limited() {
     let mut books = Books::new(&[None, None], Limits::default(), u64::MAX);
     books.ledger = books.ledger.with_max_reserved(4 * PAGE);
     books.reserve(&claim(1, 0, 3, 1)).expect("three of four");

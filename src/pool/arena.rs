@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_free_already_is_not_freed_again() {
+    fn freeing_a_range_that_is_already_free_fails() {
         let mut arena = Arena::new(40, ONE_PIECE);
         arena.allocate(20).expect("free");
         assert!(!arena.free(10..30) && !arena.free(20..21) && !arena.free(0..40));

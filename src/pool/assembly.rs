@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_completed_gives_its_blocks_back() {
+    fn an_incomplete_assembly_gives_its_blocks_back() {
         let (why, blocks) = assemble(72 * KIB, 1024, &mut lists(&[]), 1, &mut [(64 * KIB, 1), (4 * KIB, 1)])
             .expect_err("4 KiB short");
         assert_eq!(why, Incomplete::OutOfBlocks { missing: 4 * KIB });

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_has_to_be_asked_for_twice_again() {
+    fn a_forgotten_size_has_to_be_requested_twice_again() {
         let mut demand = Demand::new(LIMITS);
         demand.missed(bytes(10), 1, at(0));
         demand.missed(bytes(10), 1, at(0));

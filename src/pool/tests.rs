@@ -98,7 +98,7 @@ fn an_entry_is_removed_once() {
 }
 
 #[test]
-fn what_could_never_have_room_evicts_nothing() {
+fn memory_too_large_for_the_pool_evicts_nothing() {
     let mut contents = contents();
     contents.free.put(clean(1, 60, 1), at(0));
     assert!(contents.make_room(101).is_none());

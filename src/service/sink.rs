@@ -261,7 +261,7 @@ mod tests {
     // On Android the crate nix cannot open terminals.
     #[cfg(not(soong))]
     #[test]
-    fn what_says_that_it_has_room_and_takes_nothing_is_given_up_and_its_thread_ends() {
+    fn a_write_to_a_terminal_that_takes_nothing_times_out_and_its_thread_ends() {
         crate::sys::interrupt::prepare().expect("prepared");
         let sinks = Sinks::default();
         let terminal = nix::pty::openpty(None, None).expect("a terminal");

@@ -181,7 +181,7 @@ mod tests {
     use crate::units::RequestedBytes;
 
     #[test]
-    fn what_is_no_dma_buf_tells_of_no_release() {
+    fn proving_reference_counts_fails_for_a_file_that_is_no_dma_buf() {
         let counts = ReferenceCounts::open().expect("/proc");
         let error =
             prove(&counts, || MemfdFactory::probe()?.create("test", 4096)).expect_err("a memfd has no count");

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_closed_or_no_device_is_told_apart() {
+    fn the_error_says_whether_a_heap_is_missing_or_is_no_device() {
         let directory = tempfile::tempdir().expect("a directory");
         let page = PageSize::new(4096).expect("valid");
         let [system, cma] = ["system", "linux,cma"].map(|name| HeapName::new(name).expect("valid"));

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_ahead_has_its_dma_buf() {
+    fn memory_made_ahead_already_has_its_dma_buf() {
         let (memory, script, exporter) = memory();
         memory.populate().expect("made");
         assert_eq!(exporter.exports(), 1);

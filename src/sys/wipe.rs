@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stopped_is_not_written_to_any_more() {
+    fn a_stopped_wipe_no_longer_writes() {
         let (fd, map) = soiled();
         let wipe = Wipe::new(vec![(Arc::clone(&map), 0..BYTES)]);
         assert!(wipe.stop(), "no thread had begun");

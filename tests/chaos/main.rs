@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 use tempfile::TempDir;
 
-const TEST: &str = "accounts_and_buffers_survive_whatever_happens";
+const TEST: &str = "accounts_and_buffers_survive_random_kills_stops_and_attacks";
 /// Rounds without a duration.
 const ROUNDS: u64 = 8;
 /// Rounds after which all clients end, and nothing may be left.
@@ -61,7 +61,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn accounts_and_buffers_survive_whatever_happens() {
+fn accounts_and_buffers_survive_random_kills_stops_and_attacks() {
     if env::var_os(client::SOCKET).is_some() {
         return client::live();
     }

@@ -139,7 +139,7 @@ fn descriptors_of_unfinished_messages_are_bounded() {
 }
 
 #[test]
-fn who_does_not_read_the_log_holds_up_nobody_and_learns_how_much_is_lost() {
+fn a_stalled_reader_of_the_log_delays_no_thread_and_learns_of_lost_lines() {
     let place = Place::new();
     let (mut log, writer) = io::pipe().expect("a pipe");
     fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).expect("shrunk");
@@ -196,7 +196,7 @@ fn lingering() -> (TcpStream, TcpStream) {
 }
 
 #[test]
-fn what_a_refused_client_sent_is_not_closed_by_the_thread_that_accepts() {
+fn the_accepting_thread_closes_no_descriptor_that_a_refused_client_sent() {
     let place = Place::new();
     let daemon = place.start(&["--max-connections-per-uid", "2"]);
     let held = crowd(&place, 2);
@@ -226,7 +226,7 @@ fn what_a_refused_client_sent_is_not_closed_by_the_thread_that_accepts() {
 }
 
 #[test]
-fn terminals_that_nobody_reads_take_no_dumps_from_others() {
+fn dumps_to_terminals_that_are_not_read_do_not_prevent_other_dumps() {
     let place = Place::new();
     let daemon = place.start(&[]);
     let client = place.connect().expect("connected");
@@ -253,7 +253,7 @@ fn terminals_that_nobody_reads_take_no_dumps_from_others() {
 }
 
 #[test]
-fn a_refusal_costs_the_same_whatever_its_client_holds() {
+fn a_refusal_costs_the_same_however_many_buffers_its_client_holds() {
     let place = Place::new();
     let daemon = place.start(&[]);
     let client = place.connect().expect("connected");

@@ -65,7 +65,7 @@ fn a_socket_from_systemd_is_served_and_outlives_the_daemon() {
 }
 
 #[test]
-fn what_systemd_passes_must_be_a_listening_stream_socket() {
+fn a_descriptor_from_systemd_must_be_a_listening_stream_socket() {
     let place = Place::new();
     let inet = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
     let wrong: [(OwnedFd, &str); 4] = [
@@ -81,7 +81,7 @@ fn what_systemd_passes_must_be_a_listening_stream_socket() {
 }
 
 #[test]
-fn what_systemd_announces_must_be_one_socket_that_is_there() {
+fn systemd_must_announce_exactly_one_open_socket() {
     let place = Place::new();
     let null = || OwnedFd::from(fs::File::open("/dev/null").expect("opened"));
     let message = failure(&mut place.passed("LISTEN_FDS=2 LISTEN_PID=$$", vec![null(), null()]));
@@ -98,7 +98,7 @@ fn what_systemd_announces_must_be_one_socket_that_is_there() {
 }
 
 #[test]
-fn what_is_inherited_by_the_way_is_not_taken_and_stays() {
+fn a_descriptor_that_systemd_did_not_pass_is_not_used_and_stays_open() {
     // For another process, for no process, and without LISTEN_FDS.
     for variables in ["LISTEN_FDS=1 LISTEN_PID=1", "LISTEN_FDS=1", ""] {
         let place = Place::new();

@@ -78,7 +78,7 @@ fn another_programs_live_socket_is_left_alone() {
 }
 
 #[test]
-fn what_is_not_a_socket_is_never_removed() {
+fn a_file_that_is_not_a_socket_is_never_removed() {
     let place = Place::new();
     fs::create_dir_all(place.run_directory()).expect("made");
     fs::write(place.socket(), "precious").expect("written");

@@ -147,7 +147,7 @@ fn a_trace_has_slices_of_calls_counters_of_heaps_and_instants() {
 }
 
 #[test]
-fn what_happened_before_is_left_out_unless_it_is_asked_for() {
+fn earlier_events_are_left_out_unless_they_are_requested() {
     let daemon = Daemon::with_heaps(CLIENT_HEAPS);
     client(&daemon).args(["alloc", "--size", "64K"]).assert().success();
     let file = daemon.directory().join("trace");

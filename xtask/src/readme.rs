@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_be_run_is_an_error() {
+    fn a_block_that_would_not_be_run_is_an_error() {
         for (text, complaint) in [
             ("```sh\nls\n```\n", "README.md:1: this block needs a mark `<!-- readme"),
             ("```bash\nls\n```\n", "README.md:1: this block needs a mark `<!-- readme"),

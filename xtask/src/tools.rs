@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_along_is_read_from_the_plan() {
+    fn new_packages_are_read_from_the_installation_plan() {
         let planned = "Reading package lists...\nInst libelf1 [0.187-1] (0.188-2.1 Debian:12 [amd64])\n\
             Inst libelf-dev (0.188-2.1 Debian:12 [amd64])\nConf libelf-dev (0.188-2.1 Debian:12 [amd64])\n";
         assert_eq!(installed(planned).collect::<Vec<_>>(), ["libelf1", "libelf-dev"]);

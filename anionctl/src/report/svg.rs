@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_text_cannot_become_an_element() {
+    fn special_characters_in_text_are_escaped() {
         assert_eq!(escaped("<b a=\"&\">\u{7}"), "&lt;b a=&quot;&amp;&quot;&gt;\u{fffd}");
     }
 

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_loader_would_not_preload_into_is_refused_with_the_reason() {
+    fn a_program_that_ignores_preloading_is_refused_with_the_reason() {
         let folder = tempfile::tempdir().expect("a folder");
         let put = |name, content: &[u8], mode| put(folder.path(), name, content, mode);
         let library = put("library", &program(true), 0o644);
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_and_what_cannot_be_executed_have_the_codes_of_env() {
+    fn missing_and_unexecutable_programs_have_the_exit_codes_of_env() {
         let folder = tempfile::tempdir().expect("a folder");
         let code = |path: &Path| find(path.as_os_str()).expect_err("none").exit_code();
         assert_eq!(code(&folder.path().join("absent")), NOT_FOUND);

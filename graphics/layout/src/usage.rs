@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bits_that_nobody_defines_are_unknown() {
+    fn undefined_usage_bits_are_unknown() {
         for known in [0, 0x33, 0x22, 0x30, Usage::DEFINED & !0xcc, Usage::REMOVED, 1 << 32] {
             assert_eq!(Usage(known).unknown(0), 0, "{known:#x}");
         }

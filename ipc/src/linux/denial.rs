@@ -103,7 +103,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     #[test]
-    fn what_is_permitted_to_a_group_is_said_with_its_name() {
+    fn the_error_names_the_users_and_the_group_with_permission() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let said = |mode| {
             fs::set_permissions(file.path(), Permissions::from_mode(mode)).expect("set");

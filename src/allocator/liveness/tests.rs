@@ -23,7 +23,7 @@ fn a_suspect_is_looked_at_ever_more_rarely_and_then_no_more() {
 }
 
 #[test]
-fn what_stays_unanswered_fills_no_log() {
+fn failing_checks_are_logged_once_a_second_and_the_others_are_counted() {
     let (liveness, start) = (Liveness::new().expect("inotify"), Instant::now());
     let lines: Vec<_> =
         (0..100).filter_map(|look| liveness.unanswered(start + UNWATCHED_PAUSE * look)).collect();

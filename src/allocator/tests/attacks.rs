@@ -44,7 +44,7 @@ fn by_copies(fd: OwnedFd) -> Kept {
 }
 
 #[test]
-fn what_a_client_still_reaches_is_not_handed_out_again() {
+fn a_buffer_that_a_client_still_reaches_is_not_handed_out_again() {
     let ways: [(&str, Way); 4] = [
         ("in a socket's queue", in_a_socket_queue),
         ("by a description for reading", by_a_description_for_reading),

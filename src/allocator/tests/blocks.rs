@@ -218,7 +218,7 @@ fn the_same_size_gets_the_same_dma_buf() {
 }
 
 #[test]
-fn what_is_missing_is_made_and_a_small_rest_takes_nothing_apart() {
+fn missing_blocks_are_made_and_a_small_request_takes_no_large_block_apart() {
     let bench = bench();
     bench.pool(1, 32);
     bench.pool(1, 20);

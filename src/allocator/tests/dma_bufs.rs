@@ -109,7 +109,7 @@ fn a_holder_of_a_dma_buf_keeps_it_from_the_next_client() {
 }
 
 #[test]
-fn what_a_device_is_not_done_with_is_not_kept() {
+fn a_buffer_that_a_device_still_uses_is_not_kept_in_the_pool() {
     let bench = frames();
     use_up(bench.ask(1, 1).remove(0));
     bench.exporter.set_settled(false);

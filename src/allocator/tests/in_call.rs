@@ -18,7 +18,7 @@ fn first_byte(grant: &Grant) -> u8 {
 }
 
 #[test]
-fn who_overwrites_every_byte_may_get_its_own_former_bytes_and_never_anothers() {
+fn an_unzeroed_buffer_has_former_bytes_of_its_own_uid_but_of_no_other() {
     let allocator = still(pooled());
     use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
     allocator.reclaim_from(&caller(1));
@@ -45,7 +45,7 @@ fn memory_that_domains_share_is_zeroed_for_everyone() {
 }
 
 #[test]
-fn what_the_worker_has_begun_to_clean_is_not_written_to_after_it_was_handed_out() {
+fn the_worker_no_longer_writes_to_memory_that_was_handed_out() {
     let allocator = still(pooled());
     use_up(allocator.allocate(&caller(1), &system(1, MIB)).expect("served").remove(0));
     allocator.reclaim_from(&caller(1));

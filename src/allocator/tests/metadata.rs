@@ -81,7 +81,7 @@ fn a_failure_of_any_call_for_a_file_leaves_everything_as_before() {
 }
 
 #[test]
-fn what_could_be_served_is_told_while_all_is_in_use() {
+fn a_request_is_reported_as_supported_while_all_memory_is_in_use() {
     let allocator = still(config());
     let _held = allocator.allocate(&caller(1), &request(1, 1, 8 * MIB)).expect("the whole quota");
     let image = images(1);

@@ -180,7 +180,7 @@ fn a_buffer_that_was_opened_again_after_its_release_is_not_handed_out() {
 }
 
 #[test]
-fn what_was_hardly_touched_or_is_small_is_not_kept() {
+fn small_and_hardly_touched_buffers_are_not_kept_in_the_pool() {
     let allocator = still(pooled());
     drop(allocator.allocate(&caller(1), &system(1, MIB)).expect("served"));
     use_up(allocator.allocate(&caller(1), &system(1, PAGE)).expect("served").remove(0));

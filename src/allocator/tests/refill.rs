@@ -30,7 +30,7 @@ fn a_single_request_makes_nothing_ahead_and_the_second_does() {
 }
 
 #[test]
-fn what_was_made_ahead_serves_any_domain_and_then_belongs_to_it() {
+fn memory_made_ahead_serves_any_domain_and_then_belongs_to_it() {
     let allocator = still(pooled());
     let _held = ask_twice(&allocator, 1);
     refill(&allocator);
@@ -102,7 +102,7 @@ fn after_pressure_nothing_is_made_ahead() {
 }
 
 #[test]
-fn what_was_trimmed_is_not_made_again_at_once() {
+fn trimmed_memory_is_not_made_again_at_once() {
     let allocator = still(pooled());
     let _held = ask_twice(&allocator, 1);
     assert_eq!(refill(&allocator), 2);

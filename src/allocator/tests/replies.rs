@@ -44,7 +44,7 @@ fn a_copy_that_is_about_to_be_closed_is_waited_for() {
 }
 
 #[test]
-fn who_holds_what_was_sent_is_not_waited_for() {
+fn the_allocator_does_not_wait_for_buffers_that_the_client_holds() {
     let allocator = patient();
     let held = allocator.allocate(&caller(1), &everything()).expect("room");
     assert!(!allocator.replies.await_sent(&caller(1)), "sent by this very thread");
@@ -61,7 +61,7 @@ fn who_holds_what_was_sent_is_not_waited_for() {
 }
 
 #[test]
-fn what_goes_to_others_is_not_waited_for() {
+fn the_allocator_does_not_wait_for_replies_to_other_clients() {
     let allocator = patient();
     let go_on = AtomicBool::new(true);
     std::thread::scope(|scope| {

@@ -54,7 +54,7 @@ fn an_allocation_draws_them_without_being_charged_twice() {
 }
 
 #[test]
-fn what_is_not_made_yet_is_drawn_as_well() {
+fn reserved_buffers_that_are_not_made_yet_can_be_drawn() {
     let allocator = still(config());
     let reserved = allocator.reserve(&caller(1), &camera(4, MIB)).expect("the whole heap");
     assert!(allocator.make_reserved());

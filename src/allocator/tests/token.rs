@@ -77,7 +77,7 @@ fn a_token_gives_up_nothing_but_its_own() {
 }
 
 #[test]
-fn what_is_given_up_is_never_handed_out_again() {
+fn memory_of_a_released_token_is_never_handed_out_again() {
     let allocator = with_regions();
     let grants = allocator.allocate(&caller(1), &regions(1)).expect("served");
     let map = SharedMap::new(&grants[0].fd, 1 << 20, Access::ReadWrite).expect("mapped");

@@ -80,7 +80,7 @@ fn a_name_that_cannot_be_resolved_is_an_error_of_its_node_alone() {
 }
 
 #[test]
-fn who_is_named_is_no_member_of_another_clients_group() {
+fn a_client_for_a_group_omits_users_that_another_client_names() {
     // In either order.
     for text in [
         "all { groups = \"video\"; }; one { users = \"alice\"; };",

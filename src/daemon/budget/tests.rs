@@ -53,7 +53,7 @@ fn places_are_kept_for_who_has_none_and_for_who_is_privileged() {
 }
 
 #[test]
-fn who_has_the_most_connections_loses_the_silent_one_to_a_newcomer() {
+fn the_user_with_the_most_connections_loses_a_silent_one_to_a_newcomer() {
     let budget = budget(limits(3, 3, 3));
     let (ours, mut theirs) = UnixStream::pair().expect("a pair");
     let mut crowd = vec![budget.admit(1000, 1, ours.as_raw_fd()).expect("within")];
@@ -83,7 +83,7 @@ fn a_socket_that_is_about_to_be_closed_is_left_alone() {
 }
 
 #[test]
-fn a_uid_has_as_many_sessions_as_it_may_have_whatever_joins_them() {
+fn a_uid_opens_only_as_many_sessions_as_its_limit_permits() {
     let budget = budget(limits(5, 3, 2));
     let [first, second, third] = [(); 3].map(|()| admit(&budget, 1000).expect("within"));
     assert!(first.opens(CLIENT).is_ok() && second.opens(CLIENT).is_ok());
@@ -94,7 +94,7 @@ fn a_uid_has_as_many_sessions_as_it_may_have_whatever_joins_them() {
 }
 
 #[test]
-fn what_is_held_of_messages_is_bounded_for_a_uid_and_in_all() {
+fn held_bytes_and_descriptors_are_limited_for_each_uid_and_in_total() {
     let budget = budget(limits(16, 16, 16));
     let bytes = |bytes| Held { bytes, descriptors: 0 };
     let [first, second] = [(); 2].map(|()| admit(&budget, 1).expect("within"));

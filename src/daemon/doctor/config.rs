@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_graphics_allocator_would_serve_is_told() {
+    fn the_survey_says_what_the_graphics_allocator_would_serve() {
         let of = |rules: &str| {
             let heaps = "plain { type = \"system\"; device = \"memfd\"; };";
             survey_of(&format!("{heaps} {rules}")).graphics.expect("read")
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_set_aside_is_counted_over_all_heaps_and_not_taken() {
+    fn memory_to_be_set_aside_is_counted_over_all_heaps_and_not_taken() {
         let survey = loop {
             let before = available_bytes().expect("/proc");
             let survey = survey_of_two_carveouts(before * 6 / 10);

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_dma_buf_has_no_count() {
+    fn counting_references_fails_for_a_file_that_is_no_dma_buf() {
         let fd = MemfdFactory::probe().expect("memfd").create("test", 4096).expect("memfd");
         assert_eq!(counts(&fd).expect_err("no dma-buf").kind(), io::ErrorKind::InvalidData);
     }

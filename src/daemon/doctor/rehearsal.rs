@@ -128,7 +128,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
-    fn what_was_counted_is_no_longer_available_and_no_page_is_taken() {
+    fn counted_pages_are_no_longer_available_and_none_is_allocated() {
         let pages = OrdinaryPages { page: page_size().expect("sysconf"), counted: AtomicU64::new(0) };
         let file = MemfdFactory::probe().expect("memfd").create("test", 1 << 40).expect("a file");
         assert!(pages.available().expect("/proc") > 0);

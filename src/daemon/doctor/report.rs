@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_configuration_does_not_want_may_be_missing_and_is_not_shown() {
+    fn features_that_the_configuration_does_not_use_may_be_missing_unnoticed() {
         let findings = vec![
             Finding::missing("ashmem", "no /dev/ashmem", "nothing"),
             Finding::limited("udmabuf", "64 MiB", "larger buffers are refused").change("echo 1024"),

@@ -134,7 +134,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_absent_no_device_or_open_is_told_apart() {
+    fn absent_closed_and_open_devices_are_distinguished() {
         let fake = Fake::new(&[("/dev/file", "1\n")]).with_device("/dev/device");
         assert!(matches!(fake.root.device("/dev/absent", Mode::Read), Device::Absent));
         assert!(matches!(fake.root.device("/dev/device", Mode::ReadWrite), Device::Open));

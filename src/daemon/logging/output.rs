@@ -148,7 +148,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     #[test]
-    fn lines_beyond_the_queue_are_dropped_and_counted_and_nobody_waits() {
+    fn lines_beyond_the_queue_are_dropped_and_counted_and_no_thread_waits() {
         let queue = Arc::<Queue>::default();
         assert!(!queue.queue(b"x"), "without a thread everyone writes");
         queue.lock().has_thread = true;

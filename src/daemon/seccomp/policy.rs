@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_allowed_by_the_last_filter_and_none_before() {
+    fn only_the_last_filter_allows_a_call_that_is_refused_with_an_error() {
         let policy = Policy::parse("read: 1\nclone3: return ENOSYS\n").expect("sound");
         let filters = policy.to_filters();
         assert_eq!(filters.len(), 2);

@@ -69,12 +69,12 @@ fn outcome_of(name: &str, test: &str) -> Output {
 }
 
 #[test]
-fn whatever_the_service_needs_not_ends_it_and_is_named() {
+fn a_call_outside_the_policy_ends_the_service_and_is_named() {
     if let Ok(name) = env::var(ATTEMPT) {
         return make_attempt(&name);
     }
     for (name, _) in FORBIDDEN {
-        let outcome = outcome_of(name, "whatever_the_service_needs_not_ends_it_and_is_named");
+        let outcome = outcome_of(name, "a_call_outside_the_policy_ends_the_service_and_is_named");
         let said = String::from_utf8_lossy(&outcome.stderr);
         assert_eq!(outcome.status.signal(), Some(libc::SIGSYS), "{name}: {} {said}", outcome.status);
         assert!(said.contains(" is not in the seccomp policy; the service ends"), "{name}: {said}");
@@ -82,12 +82,12 @@ fn whatever_the_service_needs_not_ends_it_and_is_named() {
 }
 
 #[test]
-fn what_the_service_needs_is_allowed() {
+fn calls_that_the_service_needs_are_allowed() {
     if let Ok(name) = env::var(ATTEMPT) {
         return make_attempt(&name);
     }
     for (name, _) in ALLOWED {
-        let outcome = outcome_of(name, "what_the_service_needs_is_allowed");
+        let outcome = outcome_of(name, "calls_that_the_service_needs_are_allowed");
         let said = String::from_utf8_lossy(&outcome.stderr);
         assert!(outcome.status.success(), "{name}: {} {said}", outcome.status);
     }

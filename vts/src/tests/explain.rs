@@ -12,7 +12,7 @@ tests![
     Shared explain_agrees_with_allocate,
     Shared verdicts_follow_the_order_of_trial,
     Shared unknown_heap_is_a_verdict_not_an_error,
-    Shared what_is_said_to_fit_fits,
+    Shared memory_reported_to_fit_can_be_allocated,
     Quiet refusal_carries_the_explanation,
     Quiet explain_touches_no_memory_and_no_counter,
 ];
@@ -134,7 +134,7 @@ fn unknown_heap_is_a_verdict_not_an_error(fixture: &Fixture) -> Result<()> {
 }
 
 /// Other clients may take memory that fits now, so the test requests only a small part of it.
-fn what_is_said_to_fit_fits(fixture: &Fixture) -> Result<()> {
+fn memory_reported_to_fit_can_be_allocated(fixture: &Fixture) -> Result<()> {
     for heap in fixture.usable() {
         let fits = fixture.fits(heap)?;
         ensure!(fits >= heap.granule, "heap {} serves, but {fits} bytes are said to fit", heap.name);

@@ -15,7 +15,7 @@ tests![
     Quiet byte_quota_can_be_used_up,
     Quiet byte_quota_of_a_batch_is_all_or_none,
     Quiet buffer_quota_can_be_used_up,
-    Quiet what_is_accounted_and_not_held_stays_bounded,
+    Quiet releases_keep_pace_with_allocations,
 ];
 
 /// Tests do not exhaust a larger quota.
@@ -170,7 +170,7 @@ fn buffer_quota_can_be_used_up(fixture: &Fixture) -> Result<()> {
 
 /// A client that holds one buffer at a time is never accounted for many: releases are detected as
 /// fast as it allocates.
-fn what_is_accounted_and_not_held_stays_bounded(fixture: &Fixture) -> Result<()> {
+fn releases_keep_pace_with_allocations(fixture: &Fixture) -> Result<()> {
     let has_room = |heap: &&HeapInfo| heap.capacity == 0 || heap.capacity >= MOST_ACCOUNTED;
     let heaps: Vec<_> = fixture.reported().filter(has_room).collect();
     if heaps.is_empty() {

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line() {
+    fn an_error_is_reported_with_its_line() {
         for (text, line) in [
             ("m {\n name: \"x\n}", "line 2"),
             ("m {\n\n a: yes }", "line 3"),

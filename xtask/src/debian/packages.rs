@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_moved_second_gives_way() {
+    fn the_second_directory_moved_to_a_place_gives_way() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let (first, second, place) =
             (dir.path().join("first"), dir.path().join("second"), dir.path().join("place"));

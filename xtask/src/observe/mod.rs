@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_read_again() {
+    fn reading_returns_the_observations_that_were_written() {
         let observed = seen("read: host ion\nfcntl arg1=0x409: host\n");
         let text = text_of(&observed);
         assert!(text.ends_with(".\nfcntl arg1=0x409: host\nread: host ion\n"), "{text}");

@@ -297,13 +297,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_observed_or_is_explained_is_well() {
+    fn observed_or_explained_calls_cause_no_fault() {
         assert_eq!(faults(POLICY, ALL_SEEN), [""; 0]);
         assert_eq!(faults(POLICY, &format!("{ALL_SEEN}yield: host\n")), [""; 0], "it may be observed or not");
     }
 
     #[test]
-    fn what_was_observed_must_be_allowed() {
+    fn every_observed_call_must_be_allowed() {
         let more = "ioctl arg1=0x30: host guest\nmmap arg2=0x5: host\nopen: guest\nclone arg0=0x11: host\n";
         let faults = faults(POLICY, &format!("{ALL_SEEN}{more}"));
         assert_eq!(
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_observed_needs_a_reason() {
+    fn an_allowed_call_that_was_not_observed_needs_a_reason() {
         let unseen = |less: &str, instead: &str| faults(POLICY, &ALL_SEEN.replace(less, instead));
         let fault = |element: &str| [format!("not observed, without a reason: {element}")];
         assert_eq!(unseen("arg1=0x10", "arg1=0x20").len(), 2, "one is unseen, one is seen after all");

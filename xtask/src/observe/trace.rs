@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_before_the_last_filter_does_not_count() {
+    fn calls_before_the_last_filter_do_not_count() {
         let trace = "\
             17 execve(0x7ffe, 0x7ffe, 0x7ffe) = 0\n\
             17 seccomp(0x3, 0, 0x7ffe) = 0 (INJECTED)\n\
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_process_calls_that_looks_names_up_does_not_count() {
+    fn calls_of_the_process_that_looks_names_up_do_not_count() {
         let trace = "\
             17 execve(0x7ffe, 0x7ffe, 0x7ffe) = 0\n\
             18 execve(0x7ffe, 0x7ffe, 0x7ffe) = 0\n\
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_an_error() {
+    fn a_line_that_cannot_be_parsed_is_an_error() {
         let after = |line: &str| folded(&format!("17 seccomp(0x1, 0, 0) = 0\n{line}\n"));
         for line in
             ["17 fcntl(0x3) = 0", "17 fcntl(0x3, F_GETFD) = 0", "17 read(0x3", "nothing", "17 (0x3) = 0"]

@@ -203,7 +203,7 @@ vts_both() {
 # A client allocates and closes repeatedly. The service must not need more memory than the small
 # guest has.
 churn() {
-    run_as alice anion-vts --endpoint binder --rounds 800 --color never what_is_accounted_and_not_held_stays_bounded
+    run_as alice anion-vts --endpoint binder --rounds 800 --color never releases_keep_pace_with_allocations
 }
 
 # alice pins pages and releases the buffers; bob must not get these pages. Both are child processes

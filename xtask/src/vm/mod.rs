@@ -366,7 +366,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_guest_takes_is_asked_for_with_all_guests() {
+    fn the_tools_of_each_guest_are_among_the_tools_of_all_guests() {
         let of_kernels = KERNELS.iter().flat_map(|entry| entry.tools());
         let of_releases = systemd::RELEASES.iter().flat_map(|release| release.tools());
         for tool in of_kernels.chain(of_releases).chain(EVERY_GUEST.concat()) {

@@ -40,7 +40,7 @@ const SLOW: [&str; 8] = [
     "thousand_allocations",
     "zeroed_after_reuse",
     "_holds",
-    "what_is_accounted",
+    "releases_keep_pace",
     "pipe_does_not_hold_up",
     "never_read",
     "every_method_can",

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_trapped_is_what_can_be_answered() {
+    fn exactly_the_calls_that_can_be_answered_are_trapped() {
         for number in 0..1000 {
             let is_known = decode(c_long::from(number), &[0; 6]).is_some();
             let of_a_node = action(ARCHITECTURE, number, 0xc018_4900);

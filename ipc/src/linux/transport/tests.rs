@@ -59,7 +59,7 @@ fn received(client: &mut UnixStream) -> Vec<u8> {
 }
 
 #[test]
-fn what_pays_for_a_call_goes_out_with_its_reply() {
+fn the_payment_for_a_call_is_sent_with_its_reply() {
     let (transport, mut client) = accepted();
     receive_call(&transport, &mut client, 7);
     transport.send_raw_with_fds(&payment(7), &[]).expect("held back");
@@ -84,7 +84,7 @@ fn a_release_goes_out_at_once() {
 }
 
 #[test]
-fn what_is_held_back_goes_out_before_a_read_waits_and_before_a_call() {
+fn a_held_back_payment_is_sent_before_a_read_waits_and_before_a_call() {
     let (transport, mut client) = accepted();
     transport.set_read_timeout(Some(Duration::from_millis(10))).expect("set");
     receive_call(&transport, &mut client, 7);
@@ -228,7 +228,7 @@ fn a_refusal_is_heard_wherever_it_meets_the_handshake() {
 }
 
 #[test]
-fn what_looks_like_a_refusal_later_is_none() {
+fn bytes_of_a_refusal_after_the_first_response_are_ordinary_data() {
     let (transport, heard, mut service) = connecting();
     io::Write::write_all(&mut service, &[2, 0, 0, 0, 0, 0, 0, 0]).expect("sent");
     assert_eq!(transport.recv_raw(&mut [0; 8]).expect("a response"), 8);

@@ -14,7 +14,7 @@ pub(crate) fn memfd(bytes: u64) -> File {
 }
 
 #[test]
-fn what_is_written_is_read_and_a_single_byte_breaks_zero() {
+fn reading_returns_the_written_byte_and_one_nonzero_byte_is_noticed() {
     let fd = memfd(8192);
     let map = SharedMap::new(&fd, 8191, Access::ReadWrite).expect("mapped");
     assert!(map.is_zero());
@@ -87,7 +87,7 @@ fn a_detached_range_leaves_the_file_alone_and_the_rest_does_not() {
 }
 
 #[test]
-fn what_tells_no_size_is_mapped_as_far_as_its_driver_allows() {
+fn a_device_without_a_size_is_mapped_as_far_as_its_driver_allows() {
     let device = |path: &str| std::fs::File::options().read(true).write(true).open(path).expect("open");
     let map = SharedMap::new(device("/dev/zero"), 8192, Access::ReadWrite).expect("mapped");
     assert!(map.is_zero());

@@ -14,7 +14,7 @@ bodies! {
     "ImportFreeBuffer" import_free,
     "ImportFreeBufferSingleton" import_free_by_another_load,
     "ImportBufferNegative" bad_handles_are_not_imported,
-    "FreeBufferNegative" what_was_not_imported_is_not_freed,
+    "FreeBufferNegative" freeing_a_handle_that_was_not_imported_fails,
 }
 
 fn version_checks(suite: &Suite) -> Result<Outcome> {
@@ -75,7 +75,7 @@ fn bad_handles_are_not_imported(suite: &Suite) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn what_was_not_imported_is_not_freed(suite: &Suite) -> Result<Outcome> {
+fn freeing_a_handle_that_was_not_imported_fails(suite: &Suite) -> Result<Outcome> {
     check_eq!(suite.mapper.free(0), BAD_BUFFER, "null");
     let empty = Native::new(Vec::new(), &[])?;
     check_eq!(suite.mapper.free(empty.address()), BAD_BUFFER, "an empty handle");

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 bodies! {
     "SupportsRequiredGettersSetters" required_getters_and_setters_are_listed,
-    "CheckRequiredSettersIfHasGetters" what_can_be_read_of_hdr_can_be_set,
-    "ListSupportedWorks" what_is_listed_works,
+    "CheckRequiredSettersIfHasGetters" readable_hdr_metadata_can_be_set,
+    "ListSupportedWorks" listed_metadata_types_can_be_read_and_set_as_listed,
     "GetMetadataBadValue" null_has_no_metadata,
     "GetUnsupportedMetadata" unknown_types_are_unsupported,
 }
@@ -30,7 +30,7 @@ fn required_getters_and_setters_are_listed(suite: &Suite) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn what_can_be_read_of_hdr_can_be_set(suite: &Suite) -> Result<Outcome> {
+fn readable_hdr_metadata_can_be_set(suite: &Suite) -> Result<Outcome> {
     let list = listed(suite)?;
     for entry in list.iter().filter(|entry| entry.name == STANDARD && [21, 22].contains(&entry.number)) {
         ensure!(entry.is_settable || !entry.is_gettable, "type {} can be read and not set", entry.number);
@@ -38,7 +38,7 @@ fn what_can_be_read_of_hdr_can_be_set(suite: &Suite) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn what_is_listed_works(suite: &Suite) -> Result<Outcome> {
+fn listed_metadata_types_can_be_read_and_set_as_listed(suite: &Suite) -> Result<Outcome> {
     let raw = suite.allocate(&wanted(RGBA_8888))?;
     let buffer = suite.import(&raw)?;
     for entry in listed(suite)? {

@@ -7,16 +7,16 @@ use crate::mapper::sys::{Native, Pixels, Rect};
 use anyhow::{Context, Result, ensure};
 
 bodies! {
-    "LockUnlockBasic" what_is_written_is_read,
+    "LockUnlockBasic" reading_returns_the_written_bytes,
     "LockUnlockNoCPUUsage" without_usage_of_the_cpu_there_is_no_lock,
     "LockBadAccessRegion" regions_outside_are_refused,
-    "UnlockNegative" what_is_no_buffer_is_not_unlocked,
-    "UnlockNotImported" what_was_not_imported_is_not_unlocked,
-    "UnlockNotLocked" what_is_not_locked_is_not_unlocked,
+    "UnlockNegative" unlocking_a_handle_without_a_buffer_fails,
+    "UnlockNotImported" unlocking_a_handle_that_was_not_imported_fails,
+    "UnlockNotLocked" unlocking_a_buffer_that_is_not_locked_fails,
     "LockUnlockNested" locks_nest,
     "FlushRereadBasic" two_imports_have_the_same_bytes,
-    "FlushLockedBufferBadBuffer" what_is_not_locked_is_not_flushed,
-    "RereadLockedBufferBadBuffer" what_is_not_locked_is_not_reread,
+    "FlushLockedBufferBadBuffer" flushing_a_buffer_that_is_not_locked_fails,
+    "RereadLockedBufferBadBuffer" rereading_a_buffer_that_is_not_locked_fails,
 }
 
 /// Returns the bytes of a row of 64 by 64 pixels of four bytes.
@@ -46,7 +46,7 @@ fn verify(pixels: Pixels, stride: i32, seed: u8) -> Result<()> {
     Ok(())
 }
 
-fn what_is_written_is_read(suite: &Suite) -> Result<Outcome> {
+fn reading_returns_the_written_bytes(suite: &Suite) -> Result<Outcome> {
     let raw = suite.allocate(&wanted(RGBA_8888))?;
     let buffer = suite.import(&raw)?;
     let pixels = buffer.locked(READ | WRITE)?;
@@ -91,14 +91,14 @@ fn regions_outside_are_refused(suite: &Suite) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn what_is_no_buffer_is_not_unlocked(suite: &Suite) -> Result<Outcome> {
+fn unlocking_a_handle_without_a_buffer_fails(suite: &Suite) -> Result<Outcome> {
     check_eq!(suite.mapper.unlock(0), Err(BAD_BUFFER), "null");
     let empty = Native::new(Vec::new(), &[])?;
     check_eq!(suite.mapper.unlock(empty.address()), Err(BAD_BUFFER), "an empty handle");
     Ok(Outcome::Passed)
 }
 
-fn what_was_not_imported_is_not_unlocked(suite: &Suite) -> Result<Outcome> {
+fn unlocking_a_handle_that_was_not_imported_fails(suite: &Suite) -> Result<Outcome> {
     let raw = suite.allocate(&wanted(RGBA_8888))?;
     check_eq!(suite.mapper.unlock(raw.native.address()), Err(BAD_BUFFER), "a raw handle");
     Ok(Outcome::Passed)
@@ -113,7 +113,7 @@ fn with_unlocked(suite: &Suite, check: impl FnOnce(&Buffer<'_>) -> Result<()>) -
     Ok(Outcome::Passed)
 }
 
-fn what_is_not_locked_is_not_unlocked(suite: &Suite) -> Result<Outcome> {
+fn unlocking_a_buffer_that_is_not_locked_fails(suite: &Suite) -> Result<Outcome> {
     with_unlocked(suite, |buffer| {
         check_eq!(suite.mapper.unlock(buffer.address), Err(BAD_BUFFER), "unlock");
         Ok(())
@@ -152,7 +152,7 @@ fn two_imports_have_the_same_bytes(suite: &Suite) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn what_is_not_locked_is_not_flushed(suite: &Suite) -> Result<Outcome> {
+fn flushing_a_buffer_that_is_not_locked_fails(suite: &Suite) -> Result<Outcome> {
     check_eq!(suite.mapper.flush(0), BAD_BUFFER, "null");
     with_unlocked(suite, |buffer| {
         check_eq!(suite.mapper.flush(buffer.address), BAD_BUFFER, "flushLockedBuffer");
@@ -160,7 +160,7 @@ fn what_is_not_locked_is_not_flushed(suite: &Suite) -> Result<Outcome> {
     })
 }
 
-fn what_is_not_locked_is_not_reread(suite: &Suite) -> Result<Outcome> {
+fn rereading_a_buffer_that_is_not_locked_fails(suite: &Suite) -> Result<Outcome> {
     check_eq!(suite.mapper.reread(0), BAD_BUFFER, "null");
     with_unlocked(suite, |buffer| {
         check_eq!(suite.mapper.reread(buffer.address), BAD_BUFFER, "rereadLockedBuffer");
