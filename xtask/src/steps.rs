@@ -301,11 +301,9 @@ fn tests(tally: &mut Tally) -> Result<()> {
 /// Runs the model checker. The feature replaces a lock with the model checker's, with which no
 /// other test can run.
 fn loom(tally: &mut Tally) -> Result<()> {
-    // `--lib` selects the Python package's library, too, which has no tests and would have to be
-    // linked with Python's.
+    // `--lib` would link the library of the Python package, which has no tests, with Python's.
     let packages = ["--workspace", "--exclude", "anion-python", "--lib", "--features", "anion/loom"];
-    let filter = ["-E", "package(anion) & test(interleavings)"];
-    run_tests(nextest()?.args(packages).args(filter), tally)
+    run_tests(nextest()?.args(packages).args(["-E", "package(anion) & test(interleavings)"]), tally)
 }
 
 fn doctests(tally: &mut Tally) -> Result<()> {
