@@ -41,7 +41,7 @@ int main(void)
     FAILS(anion_describe(client, anion_buffer_fd(kept), &description, &error), ENOENT, "", error);
     OK(anion_describe(client, anion_buffer_fd(fresh), &description, &error), error);
     anion_description_free(description);
-    FAILS(anion_reservation_ready(reservation, &error), ENOTCONN, "gone", error);
+    FAILS(anion_reservation_ready(reservation, &error), ENOTCONN, "it has ended", error);
     anion_reservation_free(reservation);
     OK(anion_reserve(client, "system", MIB, 1, &reservation, &error), error);
     EVENTUALLY(anion_reservation_ready(reservation, NULL) == 1);
