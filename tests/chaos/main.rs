@@ -19,7 +19,7 @@ mod hostile;
 mod message;
 
 use anion_client::{Client, Endpoint, Settings};
-use common::vitals::{Vitals, entries_left};
+use common::vitals::{Vitals, assert_no_panics, assert_nothing_left, await_none, entries_left};
 use common::{Daemon, eventually};
 use fastrand::Rng;
 use nix::sys::signal::{Signal, kill};
@@ -43,8 +43,6 @@ const GENERATION: u64 = 10;
 const CLIENTS: usize = 5;
 /// The uids of clients under root: root itself, and uids that need no user.
 const UIDS: [u32; 3] = [0, 61_003, 61_004];
-/// The name of the threads that serve connections.
-const SESSION: &str = "rpc-conn";
 const REPORT: Duration = Duration::from_secs(15);
 
 const HEAPS: &str = r#"/dts-v1/; / { anion { compatible = "anion,heaps-v1";
@@ -195,7 +193,7 @@ impl Chaos {
             chaos.clients.iter().all(|client| client.waits.load(Ordering::Relaxed))
         });
         chaos.clients.clear();
-        let is_alone = |chaos: &Self| Vitals::of(chaos.daemon.pid()).threads.get(SESSION) == Some(&1);
+        let is_alone = |chaos: &Self| Vitals::of(chaos.daemon.pid()).sessions() == 1;
         eventually("the first clients are gone", || chaos.entries_left().is_empty() && is_alone(&chaos));
         chaos.before = Vitals::of(chaos.daemon.pid());
         chaos
@@ -214,7 +212,9 @@ impl Chaos {
             thread::sleep(Duration::from_millis(self.rng.u64(0..8)));
         }
         self.hostile.clear();
-        self.await_state("the accounts do not show what clients hold", Self::differences);
+        let context = self.context("the accounts do not show what clients hold");
+        await_none(&context, || self.differences());
+        assert_no_panics(&self.daemon, &context);
         self.rounds += 1;
         if self.rounds.is_multiple_of(GENERATION) {
             self.end_clients();
@@ -318,30 +318,12 @@ impl Chaos {
             assert!(is_sound, "a client ended with {status:?}; it said why above");
         }
         self.clients.clear();
-        self.await_state("something is left", |chaos| {
-            let mut left = chaos.entries_left();
-            let now = Vitals::of(chaos.daemon.pid());
-            left.extend(now.differences(&chaos.before));
-            left.extend(now.threads_lost(&chaos.before));
-            left
-        });
+        let context = self.context("something is left");
+        assert_nothing_left(&self.daemon, &self.before, &context, || self.entries_left());
     }
 
-    /// Waits until `faults` returns none, and looks for panics in the log.
-    fn await_state(&self, what: &str, faults: impl Fn(&Self) -> Vec<String>) {
-        let started = Instant::now();
-        loop {
-            let faults = faults(self);
-            if faults.is_empty() {
-                break;
-            }
-            let context = format!("round {}, after {}", self.rounds, self.summary());
-            assert!(started.elapsed() < common::DEADLINE, "{context}: {what}:\n{}", faults.join("\n"));
-            thread::sleep(Duration::from_millis(5));
-        }
-        let log = self.daemon.log();
-        let panics: Vec<_> = log.lines().filter(|line| line.contains("panic")).collect();
-        assert!(panics.is_empty(), "the service logged:\n{}", panics.join("\n"));
+    fn context(&self, fault: &str) -> String {
+        format!("round {}, after {}: {fault}", self.rounds, self.summary())
     }
 
     /// Returns the uids whose account differs from the buffers that their clients hold.
@@ -363,11 +345,7 @@ impl Chaos {
 
     /// Trims the pools, and returns the entries that are left in the accounts.
     fn entries_left(&self) -> Vec<String> {
-        let left = self.observer.call(|service| {
-            service.trim("", 0)?;
-            entries_left(&**service)
-        });
-        left.expect("it serves")
+        self.observer.call(|service| entries_left(&**service)).expect("it serves")
     }
 
     fn summary(&self) -> String {

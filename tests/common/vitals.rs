@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reads the resources of a service: those of its process from /proc, and its accounts.
 
+use super::{DEADLINE, Daemon};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 
 /// Permitted growth of the service's memory from start to end. The memory allocator keeps memory
@@ -21,7 +23,7 @@ pub(crate) struct Vitals {
     descriptors: u64,
     watches: u64,
     /// Numbers of threads, by name.
-    pub(crate) threads: BTreeMap<String, u64>,
+    threads: BTreeMap<String, u64>,
     memory_kib: u64,
     shmem_kib: u64,
 }
@@ -51,8 +53,13 @@ impl Vitals {
         }
     }
 
+    /// Returns the number of threads that serve connections.
+    pub(crate) fn sessions(&self) -> u64 {
+        self.threads.get("rpc-conn").copied().unwrap_or_default()
+    }
+
     /// Returns the background threads that have ended since.
-    pub(crate) fn threads_lost(&self, before: &Self) -> Vec<String> {
+    fn threads_lost(&self, before: &Self) -> Vec<String> {
         let is_kept = |name: &str| name.starts_with("anion-") || ["accept", "socket-keeper"].contains(&name);
         let of_service = before.threads.iter().filter(|(name, _)| is_kept(name));
         let lost = of_service.filter(|(name, count)| self.threads.get(*name).unwrap_or(&0) < count);
@@ -60,7 +67,7 @@ impl Vitals {
     }
 
     /// Returns the figures that have not returned to their earlier values.
-    pub(crate) fn differences(&self, before: &Self) -> Vec<String> {
+    fn differences(&self, before: &Self) -> Vec<String> {
         let kinds = [
             ("open descriptors", before.descriptors, self.descriptors, 0),
             ("inotify watches", before.watches, self.watches, 0),
@@ -89,12 +96,58 @@ fn threads_of(process: &Path) -> BTreeMap<String, u64> {
     threads
 }
 
-/// Returns the entries of the accounts that are not zero, though no client holds a buffer and the
-/// pools were trimmed.
+/// Waits until a service has the figures that it had `before`, and `entries` returns none. Checks
+/// that no thread has panicked.
+///
+/// # Panics
+/// With everything that is left, after [`DEADLINE`].
+pub(crate) fn assert_nothing_left(
+    daemon: &Daemon,
+    before: &Vitals,
+    context: &str,
+    entries: impl Fn() -> Vec<String>,
+) {
+    await_none(context, || {
+        let mut left = entries();
+        let now = Vitals::of(daemon.pid());
+        left.extend(now.differences(before));
+        left.extend(now.threads_lost(before));
+        left
+    });
+    assert_no_panics(daemon, context);
+}
+
+/// Waits until `faults` returns none.
+///
+/// # Panics
+/// With the faults, after [`DEADLINE`].
+pub(crate) fn await_none(context: &str, faults: impl Fn() -> Vec<String>) {
+    let started = Instant::now();
+    loop {
+        let faults = faults();
+        if faults.is_empty() {
+            return;
+        }
+        let waited = started.elapsed();
+        assert!(waited < DEADLINE, "{context}, after {waited:.0?}:\n{}", faults.join("\n"));
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Checks that the log of a service reports no panic.
+pub(crate) fn assert_no_panics(daemon: &Daemon, context: &str) {
+    let log = daemon.log();
+    let panics: Vec<_> = log.lines().filter(|line| line.contains("panic")).collect();
+    assert!(panics.is_empty(), "{context}: the service logged:\n{}", panics.join("\n"));
+}
+
+/// Trims all pools, and returns the entries of the accounts that are not zero. No client may hold a
+/// buffer.
 ///
 /// # Errors
-/// If the service does not answer.
+/// If the service does not answer, or the caller may not trim.
 pub(crate) fn entries_left(service: &dyn IHeapAllocator) -> anion_ipc::Result<Vec<String>> {
+    service.trim("", 0)?;
     let usage = service.getUsage()?;
     let held = usage.iter().filter(|row| row.bytes != 0 || row.buffers != 0 || row.reservedBytes != 0);
     let held = held.map(|usage| format!("uid {} holds {usage:?}", usage.uid));

@@ -13,8 +13,8 @@ mod tracer;
 mod workload;
 
 use anion_client::{Client, Endpoint, Settings};
-use common::vitals::{Vitals, entries_left};
-use common::{DEADLINE, Daemon, eventually};
+use common::vitals::{Vitals, assert_nothing_left, entries_left};
+use common::{Daemon, eventually};
 use nix::sys::signal::{Signal, kill};
 use rustix::process::{PTracer, set_ptracer};
 use std::os::unix::net::UnixListener;
@@ -25,7 +25,6 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 use tempfile::TempDir;
 use tracer::{Fault, Tracer};
-use vendor_anion_allocator::aidl::vendor::anion::allocator::IHeapAllocator::IHeapAllocator;
 use workload::Workload;
 
 /// The test that all processes of this program run.
@@ -40,9 +39,6 @@ const PATTERNS: [&str; 4] = ["1+2", "2+2", "1+3", "1+"];
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Duration of a client after which the faults end although no call has failed.
 const MOST_PATIENCE: Duration = Duration::from_secs(60);
-
-/// The name of the threads that serve connections.
-const SESSION: &str = "rpc-conn";
 
 /// Heaps with a pool, with memory that is set aside, and without a pool.
 const HEAPS: &str = r#"/dts-v1/; / { anion { compatible = "anion,heaps-v1";
@@ -150,9 +146,9 @@ impl Service {
         for _ in 0..2 {
             service.run_client("strict", None);
         }
-        let is_alone = || Vitals::of(service.daemon.pid()).threads.get(SESSION) == Some(&1);
+        let is_alone = || Vitals::of(service.daemon.pid()).sessions() == 1;
         eventually("the first clients are gone", || {
-            service.entries_left().expect("it serves").is_empty() && is_alone()
+            service.entries_left("at the start").is_empty() && is_alone()
         });
         let before = Vitals::of(service.daemon.pid());
         println!("{before:?}");
@@ -211,33 +207,15 @@ impl Service {
         command.env(ROLE, role).stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("a client starts")
     }
 
-    /// Waits until nothing is left of clients.
+    /// Waits until nothing of clients is left.
     fn assert_nothing_left(&self, context: &str) {
-        let started = Instant::now();
-        loop {
-            let entries = self.entries_left();
-            let mut left = entries.unwrap_or_else(|error| panic!("{context}: the service is gone: {error}"));
-            let now = Vitals::of(self.daemon.pid());
-            left.extend(now.differences(&self.before));
-            left.extend(now.threads_lost(&self.before));
-            if left.is_empty() {
-                break;
-            }
-            let waited = started.elapsed();
-            assert!(waited < DEADLINE, "{context}: after {waited:.0?}:\n{}", left.join("\n"));
-            thread::sleep(Duration::from_millis(5));
-        }
-        let log = self.daemon.log();
-        let panics: Vec<_> = log.lines().filter(|line| line.contains("panic")).collect();
-        assert!(panics.is_empty(), "{context}: the service logged:\n{}", panics.join("\n"));
+        assert_nothing_left(&self.daemon, &self.before, context, || self.entries_left(context));
     }
 
     /// Trims the pools, and returns the entries that are left in the accounts.
-    fn entries_left(&self) -> Result<Vec<String>, anion_client::Error> {
-        self.observer.call(|service| {
-            service.trim("", 0)?;
-            entries_left(&**service)
-        })
+    fn entries_left(&self, context: &str) -> Vec<String> {
+        let left = self.observer.call(|service| entries_left(&**service));
+        left.unwrap_or_else(|error| panic!("{context}: the service has ended: {error}"))
     }
 
     /// Waits until a second passes in which no thread runs: none may spin or poll.
