@@ -37,7 +37,7 @@ const CARGO_ONLY: &[(&str, &str, &str)] = &[
     ("anion", "sd-notify", "init asks for no reports and passes no sockets"),
     ("anion", "seccompiler", "the service confines itself on Linux alone"),
     ("anion", "winnow", "reads device-tree text; devices have blobs"),
-    ("anion", "rustix", "the report of --doctor fits itself to Linux terminals alone"),
+    ("anion", "rustix", "the socket's lock and the width of terminals are for Linux alone"),
     ("anion-ipc", "rsbinder", "AOSP's binder takes its place"),
     ("anion-ipc", "nix", "the owner of a socket is named on Linux alone"),
     ("anion-ipc", "rustix", "the socket's transport is for Linux alone"),

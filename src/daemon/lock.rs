@@ -2,12 +2,11 @@
 //! Ownership of a path: a lock between processes that start at once; a process removes only its own
 //! files.
 
-use super::sys::lock_file;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -61,7 +60,7 @@ impl Drop for OwnedPath {
 pub(super) struct LockFile {
     // Fields are dropped in this order.
     path: OwnedPath,
-    /// Holds the lock until it is closed.
+    /// Holds the lock until it is closed. `nix`'s `Flock` would release it by a call that may fail.
     _file: File,
     /// Whether an ending process held the lock before. That process may never end: one of its
     /// threads closes a file whose file system does not answer.
@@ -82,12 +81,16 @@ impl LockFile {
                 .mode(0o600)
                 .custom_flags(OFlag::O_NOFOLLOW.bits())
                 .open(path)?;
-            if !lock_file(file.as_fd())? {
-                if !remove_if_left_behind(path, &file)? {
-                    return Ok(None);
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    if !remove_if_left_behind(path, &file)? {
+                        return Ok(None);
+                    }
+                    is_taken_over = true;
+                    continue;
                 }
-                is_taken_over = true;
-                continue;
+                Err(error) => return Err(error.into()),
             }
             // The previous holder may have removed the file between opening and locking; then no
             // other process can find the locked file.

@@ -74,22 +74,6 @@ pub(crate) fn pass_descriptors(socket: BorrowedFd<'_>, passes: bool) -> io::Resu
     set_option(socket, SO_PASSRIGHTS, libc::c_int::from(passes))
 }
 
-/// Locks a file (flock(2)) until its last descriptor is closed; returns false if another process
-/// holds the lock. Unlike with `nix`'s `Flock`, no call that may fail is needed to release it.
-///
-/// # Errors
-/// As flock(2).
-#[cfg(not(soong))]
-pub(crate) fn lock_file(file: BorrowedFd<'_>) -> io::Result<bool> {
-    // SAFETY: it takes numbers alone; the descriptor is open for the duration of the borrow.
-    let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
-    match io::Error::last_os_error() {
-        _ if result == 0 => Ok(true),
-        error if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        error => Err(error),
-    }
-}
-
 /// Returns whether descriptors wait in the queue of a socket to which no process can send any more.
 /// They stay in the queue: the sending process controls how long closing one takes.
 ///
