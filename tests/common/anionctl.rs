@@ -13,7 +13,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 /// The program.
 pub(crate) const ANIONCTL: &str = env!("CARGO_BIN_EXE_anionctl");
 
-/// The uid and gid of Debian's user `nobody`, which owns no file.
+/// A uid and gid that own no file.
 const STRANGER: &str = "65534";
 
 /// Returns a command that runs a program as a user without permissions, for tests under root.

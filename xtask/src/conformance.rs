@@ -17,7 +17,7 @@ use crate::steps::{nextest, run_tests};
 use crate::tally::Tally;
 use crate::tools::is_root;
 
-/// A uid that owns no file: that of the user `nobody`, on every Debian.
+/// A uid that owns no file.
 const STRANGER: &str = "65534";
 /// Two more uids that own nothing: Debian assigns neither to a user.
 const TWO_STRANGERS: &str = "65532,65533";
