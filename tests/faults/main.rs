@@ -190,8 +190,9 @@ impl Service {
         eventually("the client ends", || {
             status = client.try_wait().expect("our child");
             let waited = started.elapsed();
-            let is_awaited = waited < MOST_PATIENCE && tracer.as_ref().is_some_and(Tracer::is_awaited);
-            if !is_awaited && (status.is_some() || waited > PATIENCE) {
+            let is_over = status.is_some() || waited > PATIENCE;
+            let is_awaited = |tracer: &Tracer| waited < MOST_PATIENCE && tracer.is_awaited();
+            if is_over && !tracer.as_ref().is_some_and(is_awaited) {
                 failed += tracer.take().map_or(0, |tracer| tracer.detach(self.daemon.pid()));
             }
             status.is_some() && tracer.is_none()

@@ -14,8 +14,8 @@ fn set(fd: impl AsFd, kind: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Attempts to release a lease: the kernel itself never refuses it twice, and a tracer or a filter
-/// of system calls may.
+/// Most attempts to release a lease. The kernel refuses it at most once; a tracer of system calls
+/// may make it fail more often.
 const ATTEMPTS: usize = 16;
 
 /// Calls `release` until the lease is released. A lease that stayed would delay every process that
