@@ -10,6 +10,7 @@ pub(crate) mod kernel;
 mod machine;
 pub(crate) mod observe;
 mod pictures;
+mod progress;
 mod selinux;
 mod systemd;
 
@@ -26,10 +27,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 pub(crate) use self::args::VmArgs;
-use self::guest::Progress;
 use self::initramfs::Initramfs;
 use self::kernel::{Entry, KERNELS, Kernel};
 use self::machine::Programs;
+use self::progress::Progress;
 use self::systemd::Release;
 use crate::needs::{self, ARCHIVE, GUEST, LINKER};
 use crate::process::{Killed, find_program, line_of, lossy_lines, run as run_program};

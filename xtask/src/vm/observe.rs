@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::guest::{Progress, STEPS};
+use super::guest::STEPS;
 use super::initramfs::Initramfs;
 use super::kernel::{Entry, KERNELS};
 use super::machine::PC;
+use super::progress::Progress;
 use super::selinux;
 use crate::observe::Tracer;
 use crate::process::find_program;

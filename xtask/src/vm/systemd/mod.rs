@@ -12,9 +12,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::args::VmArgs;
-use super::guest::{Course, Progress, Step, check};
+use super::guest::{Course, Step, check};
 use super::initramfs::{Initramfs, read};
 use super::kernel::{Entry, KERNELS};
+use super::progress::Progress;
 use super::{boot, create_log, machine};
 use crate::install::{self, Packing};
 use crate::needs;
