@@ -42,6 +42,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 
 /// Buffers: two are shown in turn, one is written.
 const BUFFERS: u32 = 3;
@@ -65,6 +66,9 @@ struct Arguments {
     /// Number of pictures
     #[arg(long, value_name = "N", default_value = "60")]
     frames: NonZeroU32,
+    /// Show the last picture until the program is ended, without further checks
+    #[arg(long)]
+    hold: bool,
     /// Size of a picture in pixels: a mode of the display
     #[arg(long, value_name = "WxH", default_value = "640x480", value_parser = parse_size)]
     size: (u32, u32),
@@ -136,6 +140,12 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
     }
 
+    if arguments.hold {
+        say(format_args!("showing picture {frames} until the program is ended"))?;
+        loop {
+            thread::park();
+        }
+    }
     // The display still holds the last one.
     let last = shown[frames as usize % shown.len()];
     screen.show(last)?;
