@@ -32,6 +32,7 @@ const CARGO_ONLY: &[(&str, &str, &str)] = &[
     ("anion", "clap_complete", "completions are for a machine's own shell"),
     ("anion", "clap_mangen", "manual pages are not installed on devices"),
     ("anion", "env_logger", "the service logs to Android's log"),
+    ("anion", "crc32fast", "checks the state that systemd stores; a device has no systemd"),
     ("anion", "flate2", "a device's init loads its modules, by no advice of ours"),
     ("anion", "loom", "runs under the model checker alone"),
     ("anion", "sd-notify", "init asks for no reports and passes no sockets"),

@@ -41,12 +41,12 @@ const OF_THE_CLIENT: [&str; 25] = [
 /// The folder of the packages that replace the AIDL compiler.
 const PREBUILT: &str = "aidl/prebuilt";
 
-/// Returns cargo's metadata of this workspace for this target. Downloads nothing: the dependencies
-/// of the tests are present.
+/// Returns cargo's metadata of this workspace for this target. On a new machine cargo downloads the
+/// dependencies of packages that no test has built so far.
 fn metadata() -> Value {
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--frozen", "--filter-platform", &platform])
+        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", &platform])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");

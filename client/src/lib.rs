@@ -24,10 +24,10 @@
 //!
 //! If a call finds that the service has ended, the client connects again to the address where it
 //! found the service first, waits up to its *patience*, and repeats the call once
-//! ([`Client::call`]). Buffers and mappings of the process stay valid, with their content; the new
-//! service neither counts nor describes them. A [`Reservation`] is lost with the service: make it
-//! again when [`Client::generation`] has changed. A [`PressureWatch`] finds the new service by
-//! itself.
+//! ([`Client::call`]). Buffers and mappings of the process stay valid, with their content. The new
+//! service counts and describes them if systemd restarted it, otherwise not. A [`Reservation`] is
+//! lost with the service: make it again when [`Client::generation`] has changed. A
+//! [`PressureWatch`] finds the new service by itself.
 //!
 //! # After fork(2)
 //!

@@ -62,6 +62,19 @@ pub(super) struct MetadataFile {
 }
 
 impl MetadataFile {
+    /// Wraps a file, and the watch for its closes if it has one.
+    pub(super) fn new(memory: Box<dyn File>, bytes: BackedBytes, watch: Option<Watch>) -> Self {
+        Self { memory, bytes: bytes.get(), watch: watch.map_or_else(OnceLock::new, OnceLock::from) }
+    }
+
+    /// Opens it for a client or another service.
+    ///
+    /// # Errors
+    /// If descriptors run out.
+    pub(super) fn open(&self) -> io::Result<OwnedFd> {
+        self.memory.open(Access::ReadWrite)
+    }
+
     /// Returns whether only the service has it open, mapped or in flight. Never blocks.
     ///
     /// # Errors
@@ -100,7 +113,7 @@ impl Allocator {
             }
             None => self.make_metadata(metadata)?,
         };
-        let fd = file.memory.open(Access::ReadWrite)?;
+        let fd = file.open()?;
         if is_watched
             && file.watch().is_none()
             && let Some(watch) = self.watch(file.memory.as_ref())?
@@ -115,7 +128,7 @@ impl Allocator {
         let memory = self.machine.memfd.create_file(metadata.bytes, "anion:metadata")?;
         begin_with(memory.fd(), &metadata.initial)?;
         memory.close_seals()?;
-        Ok(MetadataFile { memory, bytes: metadata.bytes.get(), watch: OnceLock::new() })
+        Ok(MetadataFile::new(memory, metadata.bytes, None))
     }
 
     /// Keeps a metadata file, which a client of `domain` has released, for the next image of this

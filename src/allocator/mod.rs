@@ -32,6 +32,7 @@
 mod authorize;
 mod background;
 mod booking;
+mod carry;
 mod devices;
 mod giver;
 mod journal;
@@ -61,6 +62,7 @@ mod wake;
 mod worker;
 
 pub use authorize::{Action, Denied};
+pub use carry::{Carried, Held, NotCarried};
 pub use journal::{Deal, Event, What};
 pub use latency::LatencyCounts;
 pub use metadata::{Graphic, Metadata};

@@ -69,6 +69,9 @@ pub(super) struct Live {
     pub(super) domain: TrustDomain,
     /// The reservation that lent it.
     pub(super) lender: Option<ReservationId>,
+    /// Whether an earlier service made it. Such memory is never pooled: the heap may have another
+    /// configuration, and other clients may have held it.
+    pub(super) is_carried: bool,
 }
 
 impl Live {
@@ -186,6 +189,20 @@ impl Registry {
         self.by_inode.insert(live.inode, id);
         self.by_owner.entry(live.record.uid).or_default().insert(id);
         self.live.insert(id, live);
+    }
+
+    /// Inserts a buffer that clients hold already, and charges it even beyond the limits. Returns
+    /// it if a buffer with this id or file is in the registry.
+    pub(super) fn insert_held(&mut self, heap: &Heap, live: Box<Live>) -> Option<Box<Live>> {
+        if self.live.contains_key(&live.record.id) || self.by_inode.contains_key(&live.inode) {
+            return Some(live);
+        }
+        let claim = live.record.claim();
+        heap.pool().account().book_held(claim.uid, claim.total());
+        self.ledger.book_held(&claim);
+        self.allocated(heap, &claim);
+        self.insert(live);
+        None
     }
 
     /// Stores the watch for the closes of a live buffer's metadata file.

@@ -196,8 +196,10 @@ impl Allocator {
 
     /// Moves a buffer without holders to its heap's pool. No lock is held while it asks the kernel.
     fn look_at(&self, id: BufferId) -> Release {
-        let found =
-            self.registry().live(id).map(|live| (live.files(), live.domain.clone(), live.record.claim()));
+        let found = self
+            .registry()
+            .live(id)
+            .map(|live| (live.files(), (!live.is_carried).then(|| live.domain.clone()), live.record.claim()));
         let Some(((stored, metadata), domain, claim)) = found else { return Release::Gone };
         let (index, bytes) = (claim.heap, claim.bytes);
         if ReleaseMechanism::of(stored.memory.backing()) == ReleaseMechanism::Token {
@@ -217,7 +219,10 @@ impl Allocator {
                 return Release::Held;
             }
         }
-        let mut prepared = Some(self.prepare(&self.heaps[index], stored, bytes, domain.clone()));
+        let mut prepared = Some(match &domain {
+            Some(domain) => self.prepare(&self.heaps[index], stored, bytes, domain.clone()),
+            None => Err(None),
+        });
         // Separate statements, so that the lock is released before memory is dropped.
         let removed = self.registry().remove(&self.heaps, id, |record, own| {
             self.retire(record, own, prepared.take().unwrap_or(Err(None)))
@@ -227,7 +232,7 @@ impl Allocator {
             return Release::Gone;
         };
         drop(of_registry);
-        if let Some(file) = metadata.and_then(Arc::into_inner) {
+        if let Some((domain, file)) = domain.zip(metadata.and_then(Arc::into_inner)) {
             self.keep_metadata(domain, file);
         }
         let start = Instant::now();

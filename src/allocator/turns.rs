@@ -13,9 +13,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 /// Calls that run at once, for each processor.
 const CALLS_EACH: usize = 2;
+/// Pause between two checks whether all calls have ended.
+const STOP_LOOK: Duration = Duration::from_millis(1);
 
 /// The running calls, and the calls that wait for their turn.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(super) struct Turns {
 #[derive(Debug, Default)]
 struct Calls {
     running: usize,
+    /// Whether no further call gets a turn.
+    stopped: bool,
     /// Only uids that have calls.
     of_uids: HashMap<Uid, OfUid>,
 }
@@ -81,11 +86,25 @@ impl Turns {
         waited
     }
 
+    /// Gives no further turn: calls without one wait for ever. Waits for the running calls, at most
+    /// for `patience`. Returns whether all have ended.
+    pub(super) fn stop(&self, patience: Duration) -> bool {
+        self.lock().stopped = true;
+        let start = Instant::now();
+        while self.lock().running > 0 {
+            if start.elapsed() >= patience {
+                return false;
+            }
+            thread::sleep(STOP_LOOK);
+        }
+        true
+    }
+
     fn wait_for_turn(&self, uid: Uid) {
         let mut calls = self.lock();
-        let running = calls.running;
+        let (running, stopped) = (calls.running, calls.stopped);
         let own = calls.of_uids.entry(uid).or_default();
-        if running < self.most && own.running + 1 < self.most && own.waiting.is_empty() {
+        if !stopped && running < self.most && own.running + 1 < self.most && own.waiting.is_empty() {
             own.running += 1;
             calls.running += 1;
             return;
@@ -125,6 +144,9 @@ impl Calls {
     /// Removes the call that runs next from the queue: the oldest of the uid with the fewest
     /// running.
     fn give(&mut self, most: usize) -> Option<Arc<Waiter>> {
+        if self.stopped {
+            return None;
+        }
         let waiting = self.of_uids.values_mut().filter(|of_uid| !of_uid.waiting.is_empty());
         let next = waiting.min_by_key(|of_uid| of_uid.running)?;
         if next.running + 1 >= most {

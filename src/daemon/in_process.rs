@@ -31,7 +31,7 @@ impl InProcess {
         // Transports keep them, as those of the program.
         let arguments: &'static Arguments = Box::leak(Box::new(arguments));
         let (config, origin) = configuration::load(&arguments.config, &accounts::look_up)?;
-        let transports = Transports::open(&arguments.transport, &config.policy)?;
+        let transports = Transports::open(&arguments.transport, &config.policy, &[])?;
         let rules = config.graphics.clone();
         let allocator = Allocator::new(config, &arguments.cgroup).context("cannot make the heaps")?;
         let services = Services::new(&allocator, origin, arguments.transport.graphics.as_ref(), &rules);

@@ -17,7 +17,6 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::{env, process};
 
 /// A socket that clients can connect to. Dropping it removes the files that it made.
 #[derive(Debug)]
@@ -63,20 +62,12 @@ pub(crate) struct SocketSettings {
 impl Listener {
     /// Returns the socket that systemd made and passed to this process; `None` if it passed none.
     /// Returns it once, and only if inherited descriptors were taken over when the process began.
-    /// The variables stay in the environment: they name their process, and the service starts no
-    /// other program that could use them.
     ///
     /// # Errors
-    /// If there are several, if the announced descriptor is not open, or if it is not a listening
-    /// Unix stream socket.
-    pub(crate) fn from_systemd() -> anyhow::Result<Option<Self>> {
-        if is_for_another() {
-            return Ok(None);
-        }
-        let announced = sd_notify::listen_fds();
-        let mut numbers = announced.context("cannot take a descriptor that LISTEN_FDS announces")?;
-        ensure!(numbers.len() <= 1, "systemd passed {} sockets, but aniond takes one", numbers.len());
-        let Some(number) = numbers.next() else { return Ok(None) };
+    /// If there are several, or if the descriptor is not a listening Unix stream socket.
+    pub(crate) fn from_systemd(passed: &[RawFd]) -> anyhow::Result<Option<Self>> {
+        ensure!(passed.len() <= 1, "systemd passed {} sockets, but aniond takes one", passed.len());
+        let Some(&number) = passed.first() else { return Ok(None) };
         let socket = take_stream_socket(number).context("cannot use the socket from systemd")?;
         ensure!(getsockopt(&socket, sockopt::AcceptConn)?, "the socket from systemd does not listen");
         // systemd shares it and may have made it non-blocking; accepting would then be a busy loop.
@@ -189,26 +180,6 @@ fn bind_at(settings: &SocketSettings, is_taken_over: bool) -> anyhow::Result<(Un
         .with_context(|| format!("cannot set the mode of {}", path.display()))?;
     listen(&socket, Backlog::MAXCONN)?;
     Ok((socket.into(), owned))
-}
-
-/// Returns whether LISTEN_FDS is not for this process: a variable is empty, or LISTEN_PID names
-/// another process, which is logged. If a wrapper starts the service without exec, LISTEN_PID names
-/// the wrapper.
-fn is_for_another() -> bool {
-    let variable = |name| env::var(name).unwrap_or_default();
-    let (sockets, pid) = (variable("LISTEN_FDS"), variable("LISTEN_PID"));
-    if sockets.is_empty() || pid.is_empty() {
-        return true;
-    }
-    let is_ours = pid.parse().map_or(true, |pid: u32| pid == process::id());
-    if !is_ours {
-        log::warn!(
-            "LISTEN_FDS is for process {pid} (LISTEN_PID), but this is process {}: a program that \
-             systemd starts must exec the service",
-            process::id()
-        );
-    }
-    !is_ours
 }
 
 /// Returns the inherited descriptor with this number, if it is a Unix stream socket.

@@ -53,6 +53,14 @@ mod sys;
 #[cfg(not(soong))]
 mod listener;
 
+/// Descriptors from systemd.
+#[cfg(not(soong))]
+mod passed;
+
+/// Live buffers that outlive a restart.
+#[cfg(not(soong))]
+mod carry;
+
 /// Ownership of the socket's path.
 #[cfg(not(soong))]
 mod lock;
@@ -92,10 +100,14 @@ use crate::config::Account;
 use crate::sys::fd::without_proc;
 use anyhow::Context;
 use args::Arguments;
+#[cfg(not(soong))]
+use carry::Store;
 use devices::DeviceWatcher;
 use log::LevelFilter;
 #[cfg(not(soong))]
 use lookup::Lookup;
+#[cfg(not(soong))]
+use passed::Passed;
 use process::StopSignals;
 #[cfg(not(soong))]
 use seccomp::Filter;
@@ -171,6 +183,11 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     };
     #[cfg(soong)]
     let (confine, is_confined) = (|| Ok(()), false);
+    #[cfg(not(soong))]
+    let (passed, store) = (Passed::announced()?, Store::open()?);
+    #[cfg(not(soong))]
+    let transports = Transports::open(&arguments.transport, &config.policy, &passed.sockets)?;
+    #[cfg(soong)]
     let transports = Transports::open(&arguments.transport, &config.policy)?;
     #[cfg(not(soong))]
     let lookup = is_confined.then(Lookup::start);
@@ -185,6 +202,8 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     let rules = config.graphics.clone();
     let allocator = Allocator::new(config, &arguments.cgroup).context("cannot make the heaps")?;
     describe(&allocator, &origin);
+    #[cfg(not(soong))]
+    carry::take_over(&passed.carried, &allocator);
     let services = Services::new(&allocator, origin, arguments.transport.graphics.as_ref(), &rules);
     let serving = transports.serve(&services, confine, !is_confined)?;
     if let Err(error) = devices.and_then(|devices| devices.start(&allocator)) {
@@ -201,6 +220,10 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     log::info!("{signal}: stopping");
     supervisor::stopping();
     serving.stop();
+    #[cfg(not(soong))]
+    if let Some(store) = store {
+        store.put(&allocator);
+    }
     Ok(())
 }
 

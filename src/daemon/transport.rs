@@ -18,6 +18,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::geteuid;
 use std::collections::HashSet;
 use std::io;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,13 +84,17 @@ fn privileged(policy: &Policy, own_uid: u32) -> HashSet<u32> {
 }
 
 impl<'a> Transports<'a> {
-    /// Opens the transports that the arguments and the machine select. Called early, so that a
-    /// second instance fails before it takes any memory.
+    /// Opens the transports that the arguments, the machine and the passed sockets select. Called
+    /// early, so that a second instance fails before it takes any memory.
     ///
     /// # Errors
-    /// If a requested transport cannot be opened.
-    pub(crate) fn open(arguments: &'a TransportArguments, policy: &Policy) -> anyhow::Result<Self> {
-        let passed = Listener::from_systemd()?;
+    /// If a requested transport cannot be opened, or a passed socket is not a listening one.
+    pub(crate) fn open(
+        arguments: &'a TransportArguments,
+        policy: &Policy,
+        passed: &[RawFd],
+    ) -> anyhow::Result<Self> {
+        let passed = Listener::from_systemd(passed)?;
         let wants_socket = arguments.socket.is_some() || passed.is_some();
         let unless_told = if wants_socket { TransportKind::Socket } else { TransportKind::Auto };
         let kind = arguments.transport.unwrap_or(unless_told);

@@ -3,13 +3,16 @@
 
 use super::unavailable::NoSource;
 use crate::source::ashmem::AshmemSource;
+use crate::source::dma_buf::DmaBuf;
 use crate::source::dma_heap::DmaHeapSource;
 use crate::source::export::Exporter;
 use crate::source::ion::{IonSource, Wanted};
 use crate::source::udmabuf::UdmabufDevice;
-use crate::source::{FileSource, Opened};
+use crate::source::{FileSource, Memory, Opened};
 use crate::sys::references::ReferenceCounts;
-use crate::units::{HeapName, PageSize};
+use crate::units::{BackedBytes, Backing, HeapName, PageSize};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -43,6 +46,12 @@ pub trait Devices: Send + Sync {
     /// # Errors
     /// The reason if it cannot be used.
     fn ashmem(&self) -> Connected;
+
+    /// Opens a dma-buf again that an earlier service made.
+    ///
+    /// # Errors
+    /// `InvalidData` if it is no dma-buf of this size; else as the kernel reports.
+    fn open_dma_buf(&self, fd: OwnedFd, bytes: BackedBytes, backing: Backing) -> io::Result<Box<dyn Memory>>;
 }
 
 /// Opens the devices of the running kernel.
@@ -72,12 +81,16 @@ impl Devices for KernelDevices {
     fn ashmem(&self) -> Connected {
         Ok(AshmemSource::connect(self.page)?)
     }
+
+    fn open_dma_buf(&self, fd: OwnedFd, bytes: BackedBytes, backing: Backing) -> io::Result<Box<dyn Memory>> {
+        Ok(Box::new(DmaBuf::again(fd, bytes, backing, &self.counts)?))
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod scripted {
     use super::*;
-    use std::io;
+    use crate::units::Access;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Devices of which only some exist.
@@ -114,6 +127,12 @@ pub(crate) mod scripted {
         }
     }
 
+    /// Opens a memfd that stands for a dma-buf.
+    fn open_scripted(fd: OwnedFd, backing: Backing) -> io::Result<Box<dyn Memory>> {
+        let counts = Arc::new(ReferenceCounts::open()?);
+        Ok(Box::new(DmaBuf::new(fd, Access::ReadWrite, backing, &counts)?))
+    }
+
     impl Devices for LaterDevices {
         fn dma_heap(&self, names: &[HeapName], recycle: bool) -> Connected {
             self.then.dma_heap(names, recycle)
@@ -132,6 +151,10 @@ pub(crate) mod scripted {
 
         fn ashmem(&self) -> Connected {
             self.then.ashmem()
+        }
+
+        fn open_dma_buf(&self, fd: OwnedFd, _: BackedBytes, backing: Backing) -> io::Result<Box<dyn Memory>> {
+            open_scripted(fd, backing)
         }
     }
 
@@ -154,6 +177,10 @@ pub(crate) mod scripted {
 
         fn ashmem(&self) -> Connected {
             self.ashmem.clone().ok_or_else(|| absent("ashmem"))
+        }
+
+        fn open_dma_buf(&self, fd: OwnedFd, _: BackedBytes, backing: Backing) -> io::Result<Box<dyn Memory>> {
+            open_scripted(fd, backing)
         }
     }
 }

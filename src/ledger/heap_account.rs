@@ -142,11 +142,16 @@ impl HeapAccount {
     /// As [`HeapAccount::check`]; nothing is booked then.
     pub fn book(&mut self, uid: Uid, bytes: u64) -> Result<(), Refusal> {
         self.check(uid, bytes)?;
+        self.book_held(uid, bytes);
+        Ok(())
+    }
+
+    /// Books `bytes` bytes that `uid` holds already, even beyond the room.
+    pub fn book_held(&mut self, uid: Uid, bytes: u64) {
         self.booked += bytes;
         if let Some((_, used)) = self.reserve_of(uid) {
             *used += bytes;
         }
-        Ok(())
     }
 
     /// Undoes [`HeapAccount::book`].

@@ -227,9 +227,14 @@ impl Ledger {
     /// As [`Ledger::check`]; nothing is booked then.
     pub fn book(&mut self, claim: &Claim) -> Result<(), Refusal> {
         self.check(claim)?;
+        self.book_held(claim);
+        Ok(())
+    }
+
+    /// Books buffers that clients hold already, even beyond the limits.
+    pub fn book_held(&mut self, claim: &Claim) {
         self.booked_files += claim.files();
         self.accounts.book(claim.uid, claim.charged(), claim.count as u64);
-        Ok(())
     }
 
     /// Undoes [`Ledger::book`], or books a release.

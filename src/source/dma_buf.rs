@@ -12,12 +12,14 @@
 
 use super::export::{Export, POOLED_NAME};
 use super::{Memory, Unfit};
-use crate::sys::dma_buf::{CpuAccess, Phase, is_settled, set_name, sync};
+use crate::sys::dma_buf::{CpuAccess, Phase, is_dma_buf, is_settled, set_name, sync};
 use crate::sys::fd::{Inode, inode};
 use crate::sys::map::SharedMap;
 use crate::sys::references::ReferenceCounts;
 use crate::sys::wipe::Wipe;
 use crate::units::{Access, BackedBytes, Backing, Label};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::{Whence, lseek};
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -83,6 +85,29 @@ impl DmaBuf {
         // A dma-buf that cannot be mapped for writing cannot be cleaned.
         let recycled = (recycles && access == Access::ReadWrite).then_some(bytes);
         Ok(Self { recycled, ..Self::new(fd, access, backing, counts)? })
+    }
+
+    /// Wraps a dma-buf of `bytes` bytes that an earlier service made. It is never pooled.
+    ///
+    /// # Errors
+    /// `InvalidData` if it is no dma-buf or has another size; else as fcntl(2) and lseek(2).
+    pub fn again(
+        fd: OwnedFd,
+        bytes: BackedBytes,
+        backing: Backing,
+        counts: &Arc<ReferenceCounts>,
+    ) -> io::Result<Self> {
+        let invalid = |why: String| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        if !is_dma_buf(&fd) {
+            return invalid("it is no dma-buf".to_owned());
+        }
+        let size = lseek(&fd, 0, Whence::SeekEnd)?;
+        if u64::try_from(size) != Ok(bytes.get()) {
+            return invalid(format!("it has {size} bytes instead of {}", bytes.get()));
+        }
+        let mode = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE;
+        let access = if mode == OFlag::O_RDONLY { Access::ReadOnly } else { Access::ReadWrite };
+        Self::new(fd, access, backing, counts)
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

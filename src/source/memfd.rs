@@ -3,13 +3,14 @@
 
 use super::carveout::Lot;
 use super::{Capabilities, File, FileSource, Memory, Source, SourceError, Unfit};
-use crate::sys::fd::{DescriptorDirectory, Inode, inode, resident_bytes};
+use crate::sys::fd::{DescriptorDirectory, Inode, inode, resident_bytes, size_and_owner};
 use crate::sys::inotify::{CloseWatcher, Watch};
 use crate::sys::lease::is_only_holder;
 use crate::sys::map::SharedMap;
-use crate::sys::memfd::{MemfdFactory, allocate_pages, close_seals, has_only_size_seals};
+use crate::sys::memfd::{MemfdFactory, allocate_pages, close_seals, has_only_size_seals, is_sealed};
 use crate::sys::wipe::Wipe;
 use crate::units::{Access, BackedBytes, Backing, PageSize};
+use nix::unistd::geteuid;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -66,22 +67,41 @@ impl FileSource for MemfdSource {
 
     fn create_file(&self, bytes: BackedBytes, name: &str) -> io::Result<Box<dyn File>> {
         let first = self.factory.create(name, bytes.get())?;
-        // Leases count only descriptions that were opened through a path, so this replaces the
-        // first.
-        let fd = self.descriptors.reopen(&first, Access::ReadWrite)?;
+        let file = self.own(&first, bytes)?;
+        if self.populates {
+            allocate_pages(&file.fd, 0..bytes.get())?;
+        }
+        Ok(Box::new(file))
+    }
+
+    fn open_file(&self, fd: BorrowedFd<'_>, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
+        let invalid = |why: String| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        if !is_sealed(fd) {
+            return invalid("it lacks the seals of the service's files".to_owned());
+        }
+        let (size, owner) = size_and_owner(fd)?;
+        if owner != geteuid().as_raw() {
+            let why = format!("uid {owner} made it, but this service has uid {}", geteuid());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
+        if size != bytes.get() {
+            return invalid(format!("it has {size} bytes instead of {}", bytes.get()));
+        }
+        Ok(Box::new(self.own(fd, bytes)?))
+    }
+}
+
+impl MemfdSource {
+    /// Opens a file with a description of the service's own.
+    fn own(&self, file: impl AsFd, bytes: BackedBytes) -> io::Result<Memfd> {
+        // Leases count only descriptions that were opened through a path.
+        let fd = self.descriptors.reopen(&file, Access::ReadWrite)?;
         let inode = inode(&fd)?;
         let (bytes, backing) = (bytes.get(), self.backing);
         let (descriptors, mapping) = (Arc::clone(&self.descriptors), Mutex::default());
-        let least_resident = if self.populates {
-            allocate_pages(&fd, 0..bytes)?;
-            bytes
-        } else {
-            bytes / 2
-        };
+        let least_resident = if self.populates { bytes } else { bytes / 2 };
         let (lot, seals_closed) = (None, AtomicBool::new(false));
-        let file =
-            Memfd { fd, bytes, backing, inode, descriptors, least_resident, mapping, lot, seals_closed };
-        Ok(Box::new(file))
+        Ok(Memfd { fd, bytes, backing, inode, descriptors, least_resident, mapping, lot, seals_closed })
     }
 }
 

@@ -62,6 +62,14 @@ pub trait FileSource: Source {
     /// # Errors
     /// As the kernel reports, see [`is_exhaustion`].
     fn create_file(&self, bytes: BackedBytes, name: &str) -> io::Result<Box<dyn File>>;
+
+    /// Opens a file of `bytes` bytes again that an earlier service made in the same way, through
+    /// any of its descriptors.
+    ///
+    /// # Errors
+    /// `InvalidData` if it has another size or lacks the seals of such a file; `PermissionDenied`
+    /// if another uid made it; else as the kernel reports.
+    fn open_file(&self, fd: BorrowedFd<'_>, bytes: BackedBytes) -> io::Result<Box<dyn File>>;
 }
 
 /// The memory of one buffer, held by the service. Its drop ends the service's hold.

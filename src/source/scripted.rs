@@ -128,6 +128,11 @@ impl FileSource for ScriptedSource {
         }
         Ok(Box::new(ScriptedMemory { inner, script: Arc::clone(&self.script) }))
     }
+
+    fn open_file(&self, fd: BorrowedFd<'_>, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
+        let inner = self.inner.open_file(fd, bytes)?;
+        Ok(Box::new(ScriptedMemory { inner, script: Arc::clone(&self.script) }))
+    }
 }
 
 /// The kernel's pages under [`Script`].

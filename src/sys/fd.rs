@@ -54,6 +54,15 @@ pub fn resident_bytes(fd: impl AsFd) -> io::Result<u64> {
     Ok(u64::try_from(fstat(fd)?.st_blocks).unwrap_or(0) * 512)
 }
 
+/// Returns the size in bytes of the file behind `fd`, and the uid that owns it. Never blocks.
+///
+/// # Errors
+/// As statx(2).
+pub fn size_and_owner(fd: impl AsFd) -> io::Result<(u64, u32)> {
+    let stat = known(fd, libc::STATX_SIZE | libc::STATX_UID)?;
+    Ok((stat.stx_size, stat.stx_uid))
+}
+
 /// Returns the block size of the file behind `fd`: for a memfd, its page size.
 ///
 /// # Errors

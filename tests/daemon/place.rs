@@ -5,11 +5,13 @@ use anion_ipc::{Connection, Endpoint, SERVICE_NAME, connect};
 use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, IoSliceMut, Read};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
@@ -112,16 +114,27 @@ impl Place {
     }
 
     pub(crate) fn notification(&self) -> String {
+        self.notification_with_descriptors().0
+    }
+
+    pub(crate) fn notification_with_descriptors(&self) -> (String, Vec<OwnedFd>) {
         let mut buffer = [0; 4096];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         // Signals that restart other calls interrupt a socket with a timeout.
         let received = loop {
-            match self.notifications.recv(&mut buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            let parts = &mut [IoSliceMut::new(&mut buffer)];
+            match recvmsg(&self.notifications, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+                Err(rustix::io::Errno::INTR) => {}
                 received => break received,
             }
         };
-        let bytes = received.unwrap_or_else(|error| panic!("no notification: {error}\n{}", self.logged()));
-        String::from_utf8_lossy(&buffer[..bytes]).into_owned()
+        let received = received.unwrap_or_else(|error| panic!("no notification: {error}\n{}", self.logged()));
+        let rights = ancillary.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(rights) => Some(rights),
+            _ => None,
+        });
+        (String::from_utf8_lossy(&buffer[..received.bytes]).into_owned(), rights.flatten().collect())
     }
 
     /// Discards the notifications that have arrived.

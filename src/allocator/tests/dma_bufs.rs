@@ -12,8 +12,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 /// The parts of a machine that a test can inspect and make fail.
-struct Bench {
-    allocator: Arc<Allocator>,
+pub(super) struct Bench {
+    pub(super) allocator: Arc<Allocator>,
     script: Arc<Script>,
     exporter: Arc<ScriptedExporter>,
 }
@@ -37,7 +37,7 @@ fn with(heap: HeapSpec) -> Bench {
     Bench { allocator: Allocator::with_machine(config, machine).expect("allocator"), script, exporter }
 }
 
-fn frames() -> Bench {
+pub(super) fn frames() -> Bench {
     with(HeapSpec::plain(0, "frames", HeapType::System, None))
 }
 
@@ -50,7 +50,7 @@ fn camera(shared: Option<&str>) -> Bench {
 }
 
 impl Bench {
-    fn ask(&self, uid: u32, count: i32) -> Vec<Grant> {
+    pub(super) fn ask(&self, uid: u32, count: i32) -> Vec<Grant> {
         self.allocator.allocate(&caller(uid), &request(u32::MAX, count, MIB)).expect("served")
     }
 

@@ -12,7 +12,7 @@ const GRAPHIC: Graphic = Graphic { width: 64, height: 64, format: 1, usage: 0x33
 
 /// Returns a request to the system heap for `count` images of a page, with two pages of metadata
 /// each.
-fn images(count: i32) -> Request {
+pub(super) fn images(count: i32) -> Request {
     let bytes = RequestedBytes(8192).round_up(PAGE).expect("two pages");
     let metadata = Metadata { graphic: GRAPHIC, bytes, initial: b"begins".to_vec() };
     Request { selection: names(&["system"]), metadata: Some(metadata), ..request(0, count, PAGE) }

@@ -5,6 +5,7 @@
 #[cfg(not(soong))]
 mod attacks;
 mod blocks;
+mod carry;
 mod devices;
 mod dma_bufs;
 mod in_call;
@@ -24,7 +25,7 @@ use crate::source::{Capabilities, File, FileSource, Memory, Source, SourceError}
 use crate::sys::map::SharedMap;
 use crate::units::{Access, BackedBytes, Backing, Count, HeapMask, HeapType, Label, RequestedBytes};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -326,6 +327,10 @@ impl FileSource for GatedSource {
             gate.recv_timeout(PATIENCE).map_err(io::Error::other)?;
         }
         self.inner.create_file(bytes, name)
+    }
+
+    fn open_file(&self, fd: BorrowedFd<'_>, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
+        self.inner.open_file(fd, bytes)
     }
 }
 

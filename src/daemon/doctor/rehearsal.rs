@@ -118,6 +118,10 @@ impl FileSource for HugeFiles {
         let one = RequestedBytes(1).round_up(self.capabilities().granularity).map_err(io::Error::other)?;
         self.source.create_file(one, name)
     }
+
+    fn open_file(&self, fd: BorrowedFd<'_>, bytes: BackedBytes) -> io::Result<Box<dyn File>> {
+        self.source.open_file(fd, bytes)
+    }
 }
 
 #[cfg(test)]

@@ -163,7 +163,7 @@ impl Progress {
     }
 }
 
-/// Whether a line of the serial log is a message of the kernel, with its time in brackets.
+/// Returns whether a line of the serial log is a message of the kernel, with its time in brackets.
 fn is_of_kernel(line: &str) -> bool {
     let time = line.trim_start().strip_prefix('[').and_then(|rest| rest.split_once(']'));
     time.is_some_and(|(time, _)| time.contains('.') && time.trim().parse::<f64>().is_ok())
