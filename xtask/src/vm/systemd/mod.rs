@@ -36,7 +36,7 @@ const APPEND: &str = "rdinit=/usr/lib/systemd/systemd mitigations=off systemd.ge
     systemd.show_status=no systemd.condition_needs_update=no systemd.condition_first_boot=no";
 
 /// The steps of the script, in order.
-static STEPS: [Step; 14] = [
+static STEPS: [Step; 15] = [
     check("boots"),
     check("removes"),
     check("installs"),
@@ -45,6 +45,7 @@ static STEPS: [Step; 14] = [
     check("keeps-devices"),
     check("refuses-strangers"),
     check("limits"),
+    check("carries"),
     check("restarts"),
     check("settles"),
     check("serves-a-user"),

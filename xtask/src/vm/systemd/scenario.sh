@@ -191,6 +191,30 @@ said_of_carol() {
     journalctl -u anion.service -o cat | grep 'error: /anion/clients/some: users: this machine has no user "carol"'
 }
 
+# charged BYTES: checks that alice is charged for these bytes.
+charged() {
+    as alice anionctl --json usage >/tmp/usage || return
+    tr -d ' \n' </tmp/usage | grep -q "\"uid\":$(id -u alice),[^}]*\"bytes\":$1,"
+}
+
+# A restart by systemd keeps alice's buffers in the books. They are free once she closes them.
+carries() {
+    as alice anionctl alloc --size 4M --count 2 --hold 600 >/tmp/carried &
+    eventually grep -q 'allocated in' /tmp/carried || return
+    charged 8388608 || { cat /tmp/usage; return 1; }
+    for round in 1 2; do
+        before=$(systemctl show -P MainPID anion.service)
+        systemctl restart anion.service || return
+        [ "$(systemctl show -P MainPID anion.service)" != "$before" ] || return
+        charged 8388608 || { cat /tmp/usage; return 1; }
+        [ "$(systemctl show -P NFileDescriptorStore anion.service)" = 0 ] || return
+    done
+    journalctl -u anion.service -o cat | grep '2 buffers of the previous service are counted, with 8388608 bytes' || return
+    kill "$(pidof anionctl)"
+    wait
+    eventually charged 0
+}
+
 restarts() {
     before=$(systemctl show -P MainPID anion.service)
     kill -9 "$before"
@@ -259,6 +283,7 @@ upgrades() {
     grep -q 'users = "alice"' /etc/anion/heaps.dts || return
     kill -0 $holder || return
     [ "$(systemctl show -P MainPID anion.service)" != "$before" ] || return
+    charged 8388608 || { cat /tmp/usage; return 1; }
     allocates_as alice || return
     kill $holder
     wait $holder
@@ -273,6 +298,7 @@ step allocates allocates
 step keeps-devices keeps_devices
 step refuses-strangers refuses_strangers
 step limits limits
+step carries carries
 step restarts restarts
 step settles settles
 step serves-a-user serves_a_user
