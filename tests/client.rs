@@ -155,10 +155,39 @@ fn the_next_call_finds_the_service_that_took_the_place_of_a_killed_one() {
     assert!(starts_with(&kept.map(Access::ReadOnly).expect("mapped"), b"before"));
     write(&kept.map(Access::ReadWrite).expect("mapped"), b"after!");
     assert!(starts_with(&mapping, b"after!"));
-    // The new service does not know it.
-    assert_eq!(refused(client.describe(&kept)).0, Refusal::NotOurs);
+    // The client has presented it to the new service.
+    let described = client.describe(&kept).expect("counted again");
+    assert_eq!((described.id.cast_unsigned(), described.name.as_str()), (kept.id().0, "kept"));
     assert_eq!(client.describe(&fresh).expect("known").name, "fresh");
-    assert_eq!(held(&daemon), (1 << 20, 1));
+    assert_eq!(held(&daemon), (2 << 20, 2));
+    drop(mapping);
+    drop((kept, fresh));
+    eventually("both are released", || held(&daemon) == (0, 0));
+}
+
+#[test]
+fn a_killed_services_buffers_are_counted_by_the_next_one_while_their_client_keeps_them() {
+    let mut daemon = start();
+    let client = connect(&daemon);
+    let mut buffers = client.allocate(&Request::new(4096).count(64).heap("system")).expect("room");
+    buffers.extend(client.allocate(&Request::new(MIB).count(2).heap("camera")).expect("room"));
+    let before = held(&daemon);
+    // Dropped before the restart, and passed on: neither is presented.
+    drop(buffers.remove(0));
+    let passed_on = buffers.remove(0).into_fd();
+    daemon.kill();
+    daemon.start_again();
+    client.heaps().expect("served by the new one");
+    assert_eq!(held(&daemon), (before.0 - 2 * 4096, 64));
+    // The quota of the new service counts them.
+    let heaps = client.call(|service| service.getStats()).expect("counters");
+    assert_eq!(heaps.iter().map(|heap| heap.numOfAllocBytes).sum::<i64>(), before.0 - 2 * 4096);
+    daemon.kill();
+    daemon.start_again();
+    client.heaps().expect("served by the new one");
+    assert_eq!(held(&daemon), (before.0 - 2 * 4096, 64), "also by the one after it");
+    drop((buffers, passed_on));
+    eventually("all are released", || held(&daemon) == (0, 0));
 }
 
 #[test]
@@ -172,7 +201,7 @@ fn an_explanation_has_the_verdict_of_every_heap() {
 }
 
 #[test]
-fn a_reservation_lasts_until_it_is_dropped_or_its_service_ends() {
+fn a_reservation_lasts_until_it_is_dropped_also_in_the_next_service() {
     let mut daemon = start();
     let client = connect(&daemon);
     let reserved = || client.call(|service| service.getUsage()).expect("usage")[0].reservedBytes;
@@ -188,12 +217,15 @@ fn a_reservation_lasts_until_it_is_dropped_or_its_service_ends() {
 
     assert_eq!(refused(client.reserve("nowhere", MIB, 1)).0, Refusal::UnknownHeap);
     assert_eq!(refused(client.reserve("system", u64::MAX, u32::MAX)).0, Refusal::BadRequest);
-    let lost = client.reserve("system", MIB, 1).expect("room");
+    let kept = client.reserve("system", MIB, 1).expect("room");
     daemon.kill();
     daemon.start_again();
-    assert!(matches!(lost.ready(), Err(Error::Unreachable(_))), "{:?}", lost.ready());
-    let again = client.reserve("system", MIB, 1).expect("the new one has room");
-    eventually("it is ready", || again.ready().expect("it is there") == 1);
+    assert!(matches!(kept.ready(), Err(Error::Unreachable(_))), "{:?}", kept.ready());
+    // The next call makes it again.
+    assert_eq!(reserved(), 1 << 20);
+    eventually("it is ready", || kept.ready().expect("it is there") == 1);
+    drop(kept);
+    eventually("it went back", || reserved() == 0);
 }
 
 /// Waits until the descriptor is readable, and returns the next level.

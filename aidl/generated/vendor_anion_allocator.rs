@@ -1096,6 +1096,7 @@ pub mod vendor {
                     fn r#registerPressureListener(&self, _arg_listener: &rsbinder::Strong<dyn super::IPressureListener::IPressureListener>) -> rsbinder::BinderResult<()>;
                     fn r#unregisterPressureListener(&self, _arg_listener: &rsbinder::Strong<dyn super::IPressureListener::IPressureListener>) -> rsbinder::BinderResult<()>;
                     fn r#dumpTo(&self, _arg_output: &rsbinder::ParcelFileDescriptor, _arg_args: &[::std::string::String]) -> rsbinder::BinderResult<()>;
+                    fn r#adopt(&self, _arg_buffer: &rsbinder::ParcelFileDescriptor, _arg_id: i64) -> rsbinder::BinderResult<i64>;
                     // Local default; `BpHeapAllocator` overrides it with a cached transact.
                     fn r#getInterfaceVersion(&self) -> rsbinder::BinderResult<i32> {
                         ::core::result::Result::Ok(VERSION)
@@ -1147,6 +1148,9 @@ pub mod vendor {
                     fn r#dumpTo(&self, _arg_output: &rsbinder::ParcelFileDescriptor, _arg_args: &[::std::string::String]) -> rsbinder::BinderResult<()> {
                         ::core::result::Result::Err(rsbinder::StatusCode::UnknownTransaction.into())
                     }
+                    fn r#adopt(&self, _arg_buffer: &rsbinder::ParcelFileDescriptor, _arg_id: i64) -> rsbinder::BinderResult<i64> {
+                        ::core::result::Result::Err(rsbinder::StatusCode::UnknownTransaction.into())
+                    }
                 }
                 pub(crate) mod transactions {
                     pub(crate) const r#listHeaps: rsbinder::TransactionCode = rsbinder::FIRST_CALL_TRANSACTION + 0;
@@ -1161,6 +1165,7 @@ pub mod vendor {
                     pub(crate) const r#registerPressureListener: rsbinder::TransactionCode = rsbinder::FIRST_CALL_TRANSACTION + 9;
                     pub(crate) const r#unregisterPressureListener: rsbinder::TransactionCode = rsbinder::FIRST_CALL_TRANSACTION + 10;
                     pub(crate) const r#dumpTo: rsbinder::TransactionCode = rsbinder::FIRST_CALL_TRANSACTION + 11;
+                    pub(crate) const r#adopt: rsbinder::TransactionCode = rsbinder::FIRST_CALL_TRANSACTION + 12;
                     // AOSP transaction_ids.h kFirstMetaMethodId (version) and kFirstMetaMethodId - 1 (hash).
                     pub(crate) const r#getInterfaceVersion: rsbinder::TransactionCode = rsbinder::FIRST_CALL_TRANSACTION + 16777214;
                     pub(crate) const r#getInterfaceHash: rsbinder::TransactionCode = rsbinder::FIRST_CALL_TRANSACTION + 16777213;
@@ -1379,6 +1384,24 @@ pub mod vendor {
                         if !_status.is_ok() { return ::core::result::Result::Err(_status); }
                         ::core::result::Result::Ok(())
                     }
+                    fn build_parcel_adopt(&self, _arg_buffer: &rsbinder::ParcelFileDescriptor, _arg_id: i64) -> rsbinder::Result<rsbinder::Parcel> {
+                        let mut data = self.binder.as_remote().ok_or(rsbinder::StatusCode::BadType)?.prepare_transact(true)?;
+                        data.write(_arg_buffer)?;
+                        data.write(&_arg_id)?;
+                        ::core::result::Result::Ok(data)
+                    }
+                    fn read_response_adopt(&self, _arg_buffer: &rsbinder::ParcelFileDescriptor, _arg_id: i64, _aidl_reply: rsbinder::Result<::core::option::Option<rsbinder::Parcel>>) -> rsbinder::BinderResult<i64> {
+                        if let ::core::result::Result::Err(rsbinder::StatusCode::UnknownTransaction) = _aidl_reply {
+                            if let ::core::option::Option::Some(_aidl_default_impl) = <Self as IHeapAllocator>::getDefaultImpl() {
+                              return _aidl_default_impl.r#adopt(_arg_buffer, _arg_id);
+                            }
+                        }
+                        let mut _aidl_reply = _aidl_reply?.ok_or(rsbinder::StatusCode::UnexpectedNull)?;
+                        let _status = _aidl_reply.read::<rsbinder::Status>()?;
+                        if !_status.is_ok() { return ::core::result::Result::Err(_status); }
+                        let _aidl_return: i64 = _aidl_reply.read()?;
+                        ::core::result::Result::Ok(_aidl_return)
+                    }
                     fn build_parcel_getInterfaceVersion(&self) -> rsbinder::Result<rsbinder::Parcel> {
                         let data = self.binder.as_remote().ok_or(rsbinder::StatusCode::BadType)?.prepare_transact(true)?;
                         ::core::result::Result::Ok(data)
@@ -1465,6 +1488,11 @@ pub mod vendor {
                         let _aidl_reply = self.binder.as_remote().ok_or(rsbinder::StatusCode::BadType)?.submit_transact(transactions::r#dumpTo, &_aidl_data, rsbinder::FLAG_CLEAR_BUF | rsbinder::FLAG_PRIVATE_LOCAL);
                         self.read_response_dumpTo(_arg_output, _arg_args, _aidl_reply)
                     }
+                    fn r#adopt(&self, _arg_buffer: &rsbinder::ParcelFileDescriptor, _arg_id: i64) -> rsbinder::BinderResult<i64> {
+                        let _aidl_data = self.build_parcel_adopt(_arg_buffer, _arg_id)?;
+                        let _aidl_reply = self.binder.as_remote().ok_or(rsbinder::StatusCode::BadType)?.submit_transact(transactions::r#adopt, &_aidl_data, rsbinder::FLAG_CLEAR_BUF | rsbinder::FLAG_PRIVATE_LOCAL);
+                        self.read_response_adopt(_arg_buffer, _arg_id, _aidl_reply)
+                    }
                     fn r#getInterfaceVersion(&self) -> rsbinder::BinderResult<i32> {
                         let _aidl_version = self.cached_version.load(::std::sync::atomic::Ordering::Relaxed);
                         if _aidl_version != -1 { return ::core::result::Result::Ok(_aidl_version); }
@@ -1518,6 +1546,9 @@ pub mod vendor {
                     fn r#dumpTo(&self, _arg_output: &rsbinder::ParcelFileDescriptor, _arg_args: &[::std::string::String]) -> rsbinder::BinderResult<()> {
                         self.0.r#dumpTo(_arg_output, _arg_args)
                     }
+                    fn r#adopt(&self, _arg_buffer: &rsbinder::ParcelFileDescriptor, _arg_id: i64) -> rsbinder::BinderResult<i64> {
+                        self.0.r#adopt(_arg_buffer, _arg_id)
+                    }
                     // Forward so an in-process call sees the same override `on_transact` dispatches to.
                     fn r#getInterfaceVersion(&self) -> rsbinder::BinderResult<i32> {
                         self.0.r#getInterfaceVersion()
@@ -1568,6 +1599,9 @@ pub mod vendor {
                     }
                     fn r#dumpTo(&self, _arg_output: &rsbinder::ParcelFileDescriptor, _arg_args: &[::std::string::String]) -> rsbinder::BinderResult<()> {
                         (**self).r#dumpTo(_arg_output, _arg_args)
+                    }
+                    fn r#adopt(&self, _arg_buffer: &rsbinder::ParcelFileDescriptor, _arg_id: i64) -> rsbinder::BinderResult<i64> {
+                        (**self).r#adopt(_arg_buffer, _arg_id)
                     }
                     // Upstream's version, not VERSION: a gateway speaks for the service it fronts.
                     fn r#getInterfaceVersion(&self) -> rsbinder::BinderResult<i32> {
@@ -1736,6 +1770,21 @@ pub mod vendor {
                             match &_aidl_return {
                                 ::core::result::Result::Ok(_aidl_return) => {
                                     _reply.write(&rsbinder::Status::from(rsbinder::StatusCode::Ok))?;
+                                }
+                                ::core::result::Result::Err(_aidl_status) => {
+                                    _reply.write(_aidl_status)?;
+                                }
+                            }
+                            ::core::result::Result::Ok(())
+                        }
+                        transactions::r#adopt => {
+                            let _arg_buffer: rsbinder::ParcelFileDescriptor = _reader.read()?;
+                            let _arg_id: i64 = _reader.read()?;
+                            let _aidl_return = _service.r#adopt(&_arg_buffer, _arg_id);
+                            match &_aidl_return {
+                                ::core::result::Result::Ok(_aidl_return) => {
+                                    _reply.write(&rsbinder::Status::from(rsbinder::StatusCode::Ok))?;
+                                    _reply.write(_aidl_return)?;
                                 }
                                 ::core::result::Result::Err(_aidl_status) => {
                                     _reply.write(_aidl_status)?;

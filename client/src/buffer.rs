@@ -8,6 +8,7 @@ use anion_ipc::Strong;
 use anion_layout::STRIDE_ALIGN;
 use anion_memory::{Access, Backing, BufferId, HeapType};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Weak};
 use std::{fmt, io};
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Backing::Backing as AidlBacking;
 use vendor_anion_allocator::aidl::vendor::anion::allocator::Buffer::Buffer as AidlBuffer;
@@ -22,7 +23,8 @@ use vendor_anion_allocator::aidl::vendor::anion::allocator::ReleaseMechanism::Re
 /// dropping it releases the buffer, even if another process still has it.
 #[derive(Debug)]
 pub struct Buffer {
-    fd: OwnedFd,
+    /// Shared with the client that allocated it ([`super::held`]).
+    fd: Arc<OwnedFd>,
     id: BufferId,
     bytes: u64,
     heap: String,
@@ -86,13 +88,29 @@ impl Buffer {
     /// As [`Mapping::new`].
     pub fn map(&self, access: Access) -> io::Result<Mapping> {
         let bytes = usize::try_from(self.bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        Mapping::new(&self.fd, bytes, access)
+        Mapping::new(self.fd.as_ref(), bytes, access)
     }
 
     /// Returns the descriptor, to pass it on. Releases a buffer with a token: its memory stays
     /// usable, and no uid is charged.
     pub fn into_fd(self) -> OwnedFd {
-        self.fd
+        let mut fd = self.fd;
+        loop {
+            match Arc::try_unwrap(fd) {
+                Ok(fd) => return fd,
+                // Another thread presents it to a new service: it copies the descriptor, then
+                // releases it.
+                Err(shared) => fd = shared,
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Returns the descriptor without keeping it open, for a client that presents it to a new
+    /// service; `None` if no service can count the buffer again.
+    pub(super) fn presentable(&self) -> Option<Weak<OwnedFd>> {
+        let is_file = matches!(self.backing, Some(Backing::Memfd | Backing::Hugetlb));
+        is_file.then(|| Arc::downgrade(&self.fd))
     }
 
     /// Makes the buffers of the service's reply to a request of `asked` bytes, with the token of
@@ -103,12 +121,13 @@ impl Buffer {
         asked: u64,
     ) -> Result<Self, Error> {
         let id = buffer.id;
-        let fd = buffer.fd.ok_or_else(|| Error::Contract(format!("buffer {id} has no descriptor")))?.into();
+        let fd: OwnedFd =
+            buffer.fd.ok_or_else(|| Error::Contract(format!("buffer {id} has no descriptor")))?.into();
         let bytes = u64::try_from(buffer.size).ok().filter(|bytes| *bytes >= asked).ok_or_else(|| {
             Error::Contract(format!("buffer {id} has {} bytes, but the request has {asked}", buffer.size))
         })?;
         Ok(Self {
-            fd,
+            fd: Arc::new(fd),
             id: BufferId(u64::from_ne_bytes(id.to_ne_bytes())),
             bytes,
             heap: buffer.heapName,
@@ -127,7 +146,7 @@ impl AsFd for Buffer {
 
 impl From<Buffer> for OwnedFd {
     fn from(buffer: Buffer) -> Self {
-        buffer.fd
+        buffer.into_fd()
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::buffer::{Buffer, Heap};
 use super::error::Error;
+use super::held::Held;
 use super::process::OfProcess;
 use super::request::Request;
 use anion_ipc::{Endpoint, Found, ParcelFileDescriptor, SERVICE_NAME, Strong, find, is_lost};
@@ -60,9 +61,10 @@ pub struct Client {
 struct Link {
     pid: u32,
     /// The last connection, which may already be lost; `None` before a child's first call. The lock
-    /// is held while the connection is replaced, never during a call.
+    /// is held while the connection is replaced and buffers are presented, never during a call.
     current: Mutex<Option<Arc<Service>>>,
     generation: AtomicU64,
+    held: Held,
     /// The state for a child of this process, with a lock of its own: the child's copy of the other
     /// lock may be held by a thread that does not exist in the child.
     child: OnceLock<Box<Link>>,
@@ -71,7 +73,7 @@ struct Link {
 impl Link {
     fn new(current: Option<Service>, generation: u64) -> Self {
         let (current, generation) = (Mutex::new(current.map(Arc::new)), AtomicU64::new(generation));
-        Self { pid: process::id(), current, generation, child: OnceLock::new() }
+        Self { pid: process::id(), current, generation, held: Held::default(), child: OnceLock::new() }
     }
 }
 
@@ -116,8 +118,8 @@ impl Client {
     }
 
     /// Returns the number of services that this client was connected to so far. While the number is
-    /// the same, objects that calls made in the service, such as reservations, still exist. A child
-    /// of fork(2) has one more than its parent.
+    /// the same, objects that [`Client::call`] made in the service still exist. A child of fork(2)
+    /// has one more than its parent.
     pub fn generation(&self) -> u64 {
         self.link().generation.load(Ordering::Acquire)
     }
@@ -137,7 +139,9 @@ impl Client {
             return Err(Error::Contract(format!("the request has {asked} buffers, but the reply has {got}")));
         }
         let accept = |buffer| Buffer::accept(buffer, token.as_ref(), request.bytes());
-        buffers.into_iter().map(accept).collect()
+        let buffers = buffers.into_iter().map(accept).collect::<Result<Vec<_>, _>>()?;
+        self.held().add_buffers(&buffers);
+        Ok(buffers)
     }
 
     /// Allocates one buffer, regardless of the request's count.
@@ -182,8 +186,9 @@ impl Client {
 
     /// Makes any call of the interface (`IHeapAllocator.aidl`).
     ///
-    /// If the service has ended, the client connects again and calls `ask` once more: memory of the
-    /// first attempt ended with the service, or was released.
+    /// If the service has ended, the client connects again, and presents the buffers of this
+    /// process that it has allocated, so that the new service counts them. Then it calls `ask` once
+    /// more: memory of the first attempt ended with the service, or was released.
     ///
     /// # Errors
     /// [`Error::Refused`] if the service refuses; [`Error::Unreachable`] if it ended and does not
@@ -208,6 +213,11 @@ impl Client {
         let service = self.replace(link, current.as_ref(), deadline).map_err(Error::connecting)?;
         let service = service.own().ok_or(Error::Inherited("connection"))?;
         Ok(ask(service.interface())?)
+    }
+
+    /// Returns the client's buffers and reservations of this process.
+    pub(super) fn held(&self) -> &Held {
+        &self.link().held
     }
 
     /// Returns the client's state of this process.
@@ -242,6 +252,8 @@ impl Client {
         loop {
             match self.reopen() {
                 Ok(service) => {
+                    let counted = link.held.present(service.interface());
+                    log::debug!("the new service counts {counted} buffers of this process");
                     let service = Arc::new(OfProcess::new(service));
                     *current = Some(Arc::clone(&service));
                     // A child's first connection was counted when its link was made.

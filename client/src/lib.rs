@@ -24,9 +24,10 @@
 //!
 //! If a call finds that the service has ended, the client connects again to the address where it
 //! found the service first, waits up to its *patience*, and repeats the call once
-//! ([`Client::call`]). Buffers and mappings of the process stay valid, with their content. The new
-//! service counts and describes them if systemd restarted it, otherwise not. A [`Reservation`] is
-//! lost with the service: make it again when [`Client::generation`] has changed. A
+//! ([`Client::call`]). Buffers and mappings of the process stay valid, with their content. Before
+//! that call, the client presents the [`Buffer`]s that it has allocated and that still exist: the
+//! new service charges and describes them as before. Only memfds can be counted so; after a restart
+//! by systemd, all kinds of buffers are. It also makes each [`Reservation`] again. A
 //! [`PressureWatch`] finds the new service by itself.
 //!
 //! # After fork(2)
@@ -59,6 +60,7 @@ mod buffer_allocator;
 mod connection;
 mod descriptors;
 mod error;
+mod held;
 mod mapping;
 mod pressure;
 mod process;

@@ -98,6 +98,9 @@ impl IHeapAllocator for Service {
     fn dumpTo(&self, _output: &ParcelFileDescriptor, _args: &[String]) -> Result<()> {
         refused()
     }
+    fn adopt(&self, _buffer: &ParcelFileDescriptor, _id: i64) -> Result<i64> {
+        refused()
+    }
 }
 
 /// Sessions that a server admits.

@@ -11,18 +11,16 @@
 //! does not report, since the token that owns them ends with the service.
 
 use super::Allocator;
-use super::metadata::{Graphic, MetadataFile};
-use super::registry::{Live, Record};
-use crate::heap::Stored;
-use crate::pool::TrustDomain;
-use crate::source::{File, Memory, ReleaseMechanism};
+use super::hold::NotHeld;
+use super::metadata::Graphic;
+use super::registry::Record;
+use crate::source::ReleaseMechanism;
 use crate::sys::fd::Inode;
 use crate::units::{Access, BackedBytes, Backing, BufferId, HeapName, Label, Uid};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The description of a buffer that clients hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,31 +58,6 @@ pub struct Carried {
     pub metadata: Option<OwnedFd>,
 }
 
-/// Reason why a buffer is not carried over.
-#[derive(Debug, thiserror::Error)]
-pub enum NotCarried {
-    /// The configuration has no such heap any more.
-    #[error("no heap is called {0}")]
-    NoHeap(HeapName),
-    /// The release of such memory cannot be detected in this service.
-    #[error("the release of {} cannot be detected", .0.name())]
-    Kind(Backing),
-    /// The file is another one than the description says.
-    #[error("its file is inode {found} instead of {expected}")]
-    OtherFile {
-        /// Inode number of the file.
-        found: u64,
-        /// Inode number in the description.
-        expected: u64,
-    },
-    /// A live buffer has its id or its file.
-    #[error("a live buffer has the same id or file")]
-    Known,
-    /// A descriptor cannot be opened or duplicated, or the file is not as described.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
 impl Allocator {
     /// Serves no further call: calls that begin from now on wait until the process ends. Waits for
     /// running calls, at most for `patience`. Returns whether all have ended.
@@ -94,18 +67,18 @@ impl Allocator {
 
     /// Returns the live buffers that the next service can take over, the oldest first. Each has
     /// descriptors of its own, which are opened when the iterator reaches it.
-    pub fn carried(&self) -> impl Iterator<Item = Result<Carried, (BufferId, NotCarried)>> {
+    pub fn carried(&self) -> impl Iterator<Item = Result<Carried, (BufferId, NotHeld)>> {
         let carried = |id| self.carry(id).transpose().map(|carried| carried.map_err(|why| (id, why)));
         self.live(None).flatten().filter_map(carried)
     }
 
     /// Opens descriptors of one buffer; `None` if it was released meanwhile.
-    fn carry(&self, id: BufferId) -> Result<Option<Carried>, NotCarried> {
+    fn carry(&self, id: BufferId) -> Result<Option<Carried>, NotHeld> {
         let found = self.registry().live(id).map(|live| (live.record.clone(), live.inode, live.files()));
         let Some((record, inode, (stored, metadata))) = found else { return Ok(None) };
         let backing = stored.memory.backing();
         if ReleaseMechanism::of(backing) == ReleaseMechanism::Token {
-            return Err(NotCarried::Kind(backing));
+            return Err(NotHeld::Kind(backing));
         }
         let memory = stored.memory.as_ref();
         // All descriptors of a dma-buf have the access with which it was made.
@@ -124,18 +97,16 @@ impl Allocator {
     ///
     /// # Errors
     /// The reason why it is not taken over. Nothing is charged then.
-    pub fn carry_over(&self, carried: Carried) -> Result<(), NotCarried> {
+    pub fn carry_over(&self, carried: Carried) -> Result<(), NotHeld> {
         let Carried { held, fd, metadata } = carried;
         let heap = self.heaps.iter().position(|heap| *heap.name() == held.heap);
-        let heap = heap.ok_or_else(|| NotCarried::NoHeap(held.heap.clone()))?;
+        let heap = heap.ok_or_else(|| NotHeld::NoHeap(held.heap.clone()))?;
         let memory = self.open_again(fd, held.bytes, held.backing)?;
         let inode = memory.inode();
         if inode != held.inode {
-            return Err(NotCarried::OtherFile { found: inode.number, expected: held.inode.number });
+            return Err(NotHeld::OtherFile { found: inode.number, expected: held.inode.number });
         }
-        let watch = self.watch(memory.as_ref())?;
-        let again = |(fd, (_, bytes))| self.metadata_again(fd, bytes, watch.is_none());
-        let metadata = metadata.zip(held.graphic).map(again).transpose()?;
+        let metadata = metadata.zip(held.graphic).map(|(fd, (_, bytes))| (fd, bytes));
         let graphic = held.graphic.filter(|_| metadata.is_some());
         let record = Record {
             id: held.id,
@@ -148,62 +119,8 @@ impl Allocator {
             inode: inode.number,
             created: held.created,
         };
-        let live = Live {
-            record,
-            stored: Stored { memory: memory.into(), watch },
-            metadata,
-            inode,
-            // Has no effect: the memory is never pooled.
-            domain: TrustDomain::Uid(held.uid),
-            lender: None,
-            is_carried: true,
-        };
-        self.next_id.fetch_max(held.id.0.saturating_add(1), Ordering::Relaxed);
-        let refused = self.registry().insert_held(&self.heaps[heap], Box::new(live));
-        if let Some(live) = refused {
-            // The watch is per file: it may belong to the live buffer, and stays.
-            drop(live);
-            return Err(NotCarried::Known);
-        }
-        // It may have been released before the watch.
-        let now = Instant::now();
-        match watch {
-            Some(_) => self.liveness.suspect(held.id, held.uid, now),
-            None => self.liveness.unwatched(held.uid, &[held.id], held.bytes.get(), now),
-        }
-        Ok(())
-    }
-
-    /// Returns the memory behind a descriptor of an earlier service.
-    fn open_again(
-        &self,
-        fd: OwnedFd,
-        bytes: BackedBytes,
-        backing: Backing,
-    ) -> Result<Box<dyn Memory>, NotCarried> {
-        let of = |file: Box<dyn File>| -> Box<dyn Memory> { file };
-        Ok(match backing {
-            Backing::Memfd => of(self.machine.memfd.open_file(fd.as_fd(), bytes)?),
-            Backing::Hugetlb => {
-                let hugetlb = self.machine.hugetlb.as_ref().map_err(|_| NotCarried::Kind(backing))?;
-                of(hugetlb.open_file(fd.as_fd(), bytes)?)
-            }
-            Backing::Udmabuf | Backing::DmaHeap | Backing::Ion => {
-                self.machine.devices.open_dma_buf(fd, bytes, backing)?
-            }
-            Backing::Ashmem => return Err(NotCarried::Kind(backing)),
-        })
-    }
-
-    /// Returns the metadata file of an earlier service's buffer.
-    fn metadata_again(
-        &self,
-        fd: OwnedFd,
-        bytes: BackedBytes,
-        is_watched: bool,
-    ) -> io::Result<Arc<MetadataFile>> {
-        let file = self.machine.memfd.open_file(fd.as_fd(), bytes)?;
-        let watch = if is_watched { self.watch(file.as_ref())? } else { None };
-        Ok(Arc::new(MetadataFile::new(file, bytes, watch)))
+        let id = held.id.0.saturating_add(1);
+        self.next_id.fetch_max(id, Ordering::Relaxed);
+        self.hold(record, memory, metadata)
     }
 }

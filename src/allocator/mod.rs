@@ -29,12 +29,15 @@
 //! the tokens of buffers whose release the kernel does not report (`token.rs`). The service keeps
 //! no other state for a client.
 
+mod adopt;
 mod authorize;
 mod background;
 mod booking;
+#[cfg(not(soong))]
 mod carry;
 mod devices;
 mod giver;
+mod hold;
 mod journal;
 mod latency;
 mod liveness;
@@ -61,8 +64,12 @@ mod verdict;
 mod wake;
 mod worker;
 
+pub use adopt::NotAdopted;
 pub use authorize::{Action, Denied};
-pub use carry::{Carried, Held, NotCarried};
+#[cfg(not(soong))]
+pub use carry::{Carried, Held};
+#[cfg(not(soong))]
+pub use hold::NotHeld;
 pub use journal::{Deal, Event, What};
 pub use latency::LatencyCounts;
 pub use metadata::{Graphic, Metadata};
@@ -132,6 +139,8 @@ pub struct Allocator {
     /// buffer, slower than the clock. So a restarted service begins above every id that was used
     /// before.
     next_id: AtomicU64,
+    /// The first of these ids: earlier services used only lower ones.
+    first_id: u64,
     own_uid: Uid,
     /// The process's limit of descriptors.
     descriptors: u64,
@@ -221,6 +230,7 @@ impl Allocator {
             giver: Arc::default(),
             turns: Turns::default(),
             next_id: AtomicU64::new(boot_nanoseconds),
+            first_id: boot_nanoseconds,
             own_uid,
             descriptors,
             machine,

@@ -73,7 +73,7 @@ impl Allocator {
         }
     }
 
-    fn find_heap(&self, name: &str) -> Option<HeapIndex> {
+    pub(super) fn find_heap(&self, name: &str) -> Option<HeapIndex> {
         self.heaps.iter().position(|heap| heap.answers_to(name))
     }
 

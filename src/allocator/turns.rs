@@ -13,11 +13,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
+#[cfg(not(soong))]
 use std::time::{Duration, Instant};
 
 /// Calls that run at once, for each processor.
 const CALLS_EACH: usize = 2;
 /// Pause between two checks whether all calls have ended.
+#[cfg(not(soong))]
 const STOP_LOOK: Duration = Duration::from_millis(1);
 
 /// The running calls, and the calls that wait for their turn.
@@ -88,6 +90,7 @@ impl Turns {
 
     /// Gives no further turn: calls without one wait for ever. Waits for the running calls, at most
     /// for `patience`. Returns whether all have ended.
+    #[cfg(not(soong))]
     pub(super) fn stop(&self, patience: Duration) -> bool {
         self.lock().stopped = true;
         let start = Instant::now();

@@ -15,7 +15,7 @@ mod token;
 
 use crate::allocator::{Allocator, Caller};
 use crate::sys::interrupt;
-use crate::units::Uid;
+use crate::units::{BufferId, Uid};
 use anion_ipc::{ParcelFileDescriptor, Result, Strong, calling_identity, impl_interface, new_binder};
 use dump::{Arguments, ServiceRow};
 use listeners::Listeners;
@@ -157,5 +157,12 @@ impl IHeapAllocator for HeapAllocatorService {
         let fd = fd.try_clone().map_err(status::writing_failed)?;
         let writer = Writer { uid: caller.uid, is_privileged: self.allocator.is_privileged(caller.uid) };
         self.sinks.write(writer, fd, text).map_err(status::writing_failed)
+    }
+
+    fn adopt(&self, buffer: &ParcelFileDescriptor, id: i64) -> Result<i64> {
+        let fd: &std::os::fd::OwnedFd = buffer.as_ref();
+        let id = BufferId(u64::from_ne_bytes(id.to_ne_bytes()));
+        let adopted = self.allocator.adopt(&caller()?, fd, id).map_err(status::not_adopted)?;
+        Ok(i64::from_ne_bytes(adopted.0.to_ne_bytes()))
     }
 }

@@ -3,7 +3,7 @@
 
 use super::dump::DumpError;
 use super::listeners::Refusal;
-use crate::allocator::{Explanation, Failure, NotOurs, TrimError};
+use crate::allocator::{Explanation, Failure, NotAdopted, NotOurs, TrimError};
 use crate::units::Invalid;
 use anion_ipc::{Status, service_error};
 use std::io;
@@ -45,6 +45,17 @@ pub(super) fn allocation_failed(explanation: Explanation) -> Status {
 
 pub(super) fn not_ours(error: NotOurs) -> Status {
     status(ErrorCode::NOT_OURS, &error)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "passed to map_err")]
+pub(super) fn not_adopted(error: NotAdopted) -> Status {
+    let code = match error {
+        NotAdopted::NotOurs(_) => ErrorCode::NOT_OURS,
+        NotAdopted::OfAnother => ErrorCode::NOT_PERMITTED,
+        NotAdopted::Full(_) => ErrorCode::NO_MEMORY,
+        NotAdopted::Io(_) => ErrorCode::BACKEND,
+    };
+    status(code, &error)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "passed to map_err")]

@@ -63,6 +63,17 @@ pub fn size_and_owner(fd: impl AsFd) -> io::Result<(u64, u32)> {
     Ok((stat.stx_size, stat.stx_uid))
 }
 
+/// Returns the name of the memfd behind `fd`, which its maker gave it and no process can change;
+/// `None` for another file, and for a name that is not UTF-8. Never blocks.
+///
+/// # Errors
+/// As readlink(2); if /proc is not mounted.
+pub fn memfd_name(fd: impl AsFd) -> io::Result<Option<String>> {
+    let link = nix::fcntl::readlink(DescriptorDirectory::path(fd).as_str())?.into_string();
+    let name = |link: &str| Some(link.strip_prefix("/memfd:")?.strip_suffix(" (deleted)")?.to_owned());
+    Ok(link.ok().as_deref().and_then(name))
+}
+
 /// Returns the block size of the file behind `fd`: for a memfd, its page size.
 ///
 /// # Errors

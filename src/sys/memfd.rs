@@ -115,7 +115,7 @@ pub fn punch_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<()> {
 /// # Errors
 /// As lseek(2).
 pub fn has_pages(fd: impl AsFd, range: Range<u64>) -> io::Result<bool> {
-    if fstatfs(&fd)?.filesystem_type() == HUGETLBFS_MAGIC || range.is_empty() {
+    if has_huge_pages(&fd)? || range.is_empty() {
         return Ok(false);
     }
     let start = libc::off_t::try_from(range.start).map_err(|_| Errno::EFBIG)?;
@@ -142,6 +142,14 @@ fn change_pages(fd: impl AsFd, how: libc::c_int, range: Range<u64>) -> io::Resul
             result => return Ok(result.map(drop)?),
         }
     }
+}
+
+/// Returns whether the memfd behind `fd` has huge pages.
+///
+/// # Errors
+/// As fstatfs(2).
+pub fn has_huge_pages(fd: impl AsFd) -> io::Result<bool> {
+    Ok(fstatfs(&fd)?.filesystem_type() == HUGETLBFS_MAGIC)
 }
 
 /// Returns whether `fd` is a file with a buffer's seals. Asks only the kernel and no file system,

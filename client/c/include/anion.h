@@ -33,8 +33,9 @@
  * permits it, as glibc does for malloc.
  *
  * Restart. If a call finds that the service has ended, it waits up to the client's patience,
- * connects again and is repeated once. Buffers and mappings stay valid. Reservations are lost: make
- * them again when anion_client_generation() has changed.
+ * connects again and is repeated once. Buffers and mappings stay valid. When the client connects
+ * again, it presents its memfds, so that the new service counts them, and makes its reservations
+ * again. After a restart by systemd, the new service counts buffers of all kinds.
  */
 
 

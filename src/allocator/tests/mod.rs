@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The use cases over real memfds, leases and inotify, and over a source that fails on command.
 
+mod adopt;
 // They need rustix with its sockets, which Android trees do not have; VTS tests the same attacks.
 #[cfg(not(soong))]
 mod attacks;
 mod blocks;
+#[cfg(not(soong))]
 mod carry;
 mod devices;
 mod dma_bufs;

@@ -12,7 +12,7 @@
 mod state;
 
 use super::supervisor;
-use crate::allocator::{Allocator, Carried, Held, NotCarried};
+use crate::allocator::{Allocator, Carried, Held, NotHeld};
 use crate::sys::clock::since_boot;
 use crate::sys::fd;
 use crate::units::BufferId;
@@ -307,7 +307,7 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn add(&mut self, id: BufferId, bytes: u64, result: Result<(), NotCarried>) {
+    fn add(&mut self, id: BufferId, bytes: u64, result: Result<(), NotHeld>) {
         match result {
             Ok(()) => {
                 self.buffers += 1;

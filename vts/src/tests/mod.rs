@@ -3,6 +3,7 @@
 //! list as dead code.
 
 mod access;
+mod adoption;
 mod batches;
 mod concurrency;
 mod descriptors;
@@ -36,6 +37,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
         tokens::TESTS,
         access::TESTS,
         identity::TESTS,
+        adoption::TESTS,
         explain::TESTS,
         quota::TESTS,
         reservations::TESTS,

@@ -224,4 +224,30 @@ interface IHeapAllocator {
      * BACKEND: writing failed or took too long.
      */
     void dumpTo(in ParcelFileDescriptor output, in String[] args);
+
+    /**
+     * Counts a buffer that the caller allocated from an earlier service, which ended without
+     * passing it on: the buffer is charged to the caller's uid, described and released as before.
+     * Quota and room do not apply, since the caller holds the memory already. After its release the
+     * memory goes back to the kernel.
+     *
+     * Only memfds can be counted again: their owner, seals and name prove that a service of the
+     * same uid made them. A client presents only buffers that it has allocated itself: a buffer is
+     * charged to the first uid that presents it.
+     *
+     * Who may call: everyone who holds a descriptor.
+     *
+     * @param buffer any descriptor of the buffer.
+     * @param id     Buffer.id that the earlier service returned.
+     * @return the id of the buffer: the same, unless another buffer has it. The present one for a
+     *   live buffer of the caller's uid.
+     *
+     * ## Error conditions
+     * NOT_OURS: no service of this uid made the file as a buffer, or its heap does not exist any
+     *   more.
+     * NOT_PERMITTED: the buffer is charged to another uid.
+     * NO_MEMORY: the service has no descriptors for more buffers.
+     * BACKEND: an operation of the kernel failed unexpectedly.
+     */
+    long adopt(in ParcelFileDescriptor buffer, in long id);
 }

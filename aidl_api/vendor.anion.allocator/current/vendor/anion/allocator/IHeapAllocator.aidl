@@ -32,6 +32,7 @@ interface IHeapAllocator {
   void registerPressureListener(in vendor.anion.allocator.IPressureListener listener);
   void unregisterPressureListener(in vendor.anion.allocator.IPressureListener listener);
   void dumpTo(in ParcelFileDescriptor output, in String[] args);
+  long adopt(in ParcelFileDescriptor buffer, in long id);
   const int MAX_COUNT = 64;
   const int MAX_NAME_BYTES = 31;
   const int MAX_HEAPS = 32;
