@@ -24,6 +24,7 @@ pub enum NotHeld {
     #[error("the release of {} cannot be detected", .0.name())]
     Kind(Backing),
     /// The file is another one than the description says.
+    #[cfg(not(soong))]
     #[error("its file is inode {found} instead of {expected}")]
     OtherFile {
         /// Inode number of the file.
