@@ -78,8 +78,8 @@ pub fn read_system_calls(bytes: &[u8]) {
     daemon::seccomp::read(&String::from_utf8_lossy(bytes));
 }
 
-/// Parses arbitrary bytes as a device tree, for pages of two sizes, small and large. For the
-/// fuzzer: the result is heaps or an error, never a panic.
+/// Parses arbitrary bytes as a device tree, for pages of two sizes, small and large, and applies an
+/// overlay to the embedded tree. For the fuzzer: the result is heaps or an error, never a panic.
 #[doc(hidden)]
 pub fn read_device_tree(bytes: &[u8]) {
     for page in [4096, 16384].into_iter().flat_map(units::PageSize::new) {

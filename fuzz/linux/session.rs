@@ -7,11 +7,13 @@
 mod service;
 
 use libfuzzer_sys::fuzz_target;
+use service::Socket;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut stream = service::connect();
+    service::begin();
+    let mut stream = service::connect(Socket::Heaps);
     // The service may have ended the session before it has read everything.
     if stream.write_all(bytes).is_ok() && stream.shutdown(Shutdown::Write).is_ok() {
         let end = stream.read_to_end(&mut Vec::new());

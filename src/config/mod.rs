@@ -195,13 +195,19 @@ pub fn load(path: &Path, page: PageSize) -> Result<Loaded, LoadError> {
     Ok(read(path)?.translate(page, &no_accounts))
 }
 
-/// Loads the content of a file, source text or a blob; errors name `path`. Names of users and
-/// groups in it are unknown.
+/// Loads the content of a file, source text or a blob; errors name `path`. An overlay is applied to
+/// the embedded tree. Names of users and groups are unknown.
 ///
 /// # Errors
-/// If it is neither text nor blob, or damaged.
+/// If it is neither text nor blob, or damaged, or if it is an overlay that does not fit.
 pub fn parse(path: &Path, bytes: &[u8], page: PageSize) -> Result<Loaded, LoadError> {
-    Ok(read_bytes(path, bytes)?.translate(page, &no_accounts))
+    let mut tree = read_bytes(path, bytes)?;
+    if tree.is_overlay() {
+        let mut report = Report::default();
+        let embedded = embedded_tree(&mut report);
+        tree = DeviceTree { path: path.to_owned(), tree: embedded, report }.apply(tree)?;
+    }
+    Ok(tree.translate(page, &no_accounts))
 }
 
 fn read_bytes(path: &Path, bytes: &[u8]) -> Result<DeviceTree, LoadError> {

@@ -41,9 +41,20 @@ impl InProcess {
 
     /// Returns the bytes that all clients hold or have reserved.
     pub fn held_bytes(&self) -> u64 {
-        let uid = Uid(geteuid().as_raw());
-        let pid = i32::try_from(process::id()).unwrap_or(i32::MAX);
-        let usage = self.allocator.usage(&Caller { uid, pid, context: None });
+        let usage = self.allocator.usage(&own());
         usage.iter().map(|usage| usage.bytes + usage.reserved_bytes).sum()
     }
+
+    /// Returns the memory that the service keeps for later clients to the kernel, with its
+    /// descriptors.
+    pub fn trim(&self) {
+        // The service's own uid is permitted, and no heap is named.
+        let _ = self.allocator.trim(&own(), None, 0);
+    }
+}
+
+/// Returns this process as a caller.
+fn own() -> Caller {
+    let pid = i32::try_from(process::id()).unwrap_or(i32::MAX);
+    Caller { uid: Uid(geteuid().as_raw()), pid, context: None }
 }

@@ -9,11 +9,14 @@ pub(crate) const HANDSHAKE: [u8; 24] = *b"\x01\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0cc
 /// Bit of a call's flags: it has descriptors in its reply.
 const FLAGS: u32 = 0x20;
 
+/// Address of an object in a session.
+pub(crate) type Address = [u8; 8];
+
 /// A session of one connection.
 pub(crate) struct Wire {
     pub(crate) stream: UnixStream,
     /// Address of the service.
-    root: [u8; 8],
+    pub(crate) root: Address,
 }
 
 impl Wire {
@@ -34,12 +37,7 @@ impl Wire {
 
     /// Returns a call of the service.
     pub(crate) fn call(&self, code: u32, parcel: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(parcel.len()).expect("short");
-        let words = [code, FLAGS, 0, 0, length, 0, 0, 0];
-        let mut body = self.root.to_vec();
-        body.extend(words.iter().flat_map(|word| word.to_le_bytes()));
-        body.extend(parcel);
-        [header(u32::try_from(body.len()).expect("short")), body].concat()
+        call(self.root, code, parcel, &[])
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -59,6 +57,18 @@ impl Wire {
             }
         }
     }
+}
+
+/// Returns a call of the object at `address`. `places` has the places of objects and descriptors in
+/// the parcel, four bytes for each.
+pub(crate) fn call(address: Address, code: u32, parcel: &[u8], places: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(parcel.len()).expect("short");
+    let words = [code, FLAGS, 0, 0, length, 0, 0, 0];
+    let mut body = address.to_vec();
+    body.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+    body.extend(parcel);
+    body.extend(places);
+    [header(u32::try_from(body.len()).expect("short")), body].concat()
 }
 
 /// Returns the header of a call whose body has `length` bytes.
