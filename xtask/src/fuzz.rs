@@ -2,27 +2,45 @@
 //! `cargo xtask fuzz`: runs libFuzzer on the code that parses bytes of clients and files, with the
 //! compiler's coverage counters. A stable compiler is sufficient: it has the option for these
 //! counters, too.
+//!
+//! Several processes run at once. Those of one fuzzer share its folder of inputs, from which each
+//! takes the inputs that another one has added.
 
 use std::fs;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, available_parallelism};
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::needs::{FUZZ, LINKER};
 use crate::process::{cargo, each_line, leashed, line_of, output_of, workspace_root};
 use crate::release::executable;
 use crate::tools::ensure_tools;
 
-/// The fuzzers. Each has the folders with its first inputs, from the root of the checkout.
-const FUZZERS: [(&str, &[&str]); 5] = [
-    ("config", &["tests/dts", "etc"]),
-    ("handle", &[]),
-    ("policy", &["seccomp"]),
-    ("session", &["fuzz/corpus/session"]),
-    ("calls", &["fuzz/corpus/calls"]),
+/// A fuzzer.
+struct Fuzzer {
+    name: &'static str,
+    /// The folders with its first inputs, from the root of the checkout.
+    begin: &'static [&'static str],
+    /// Whether the service runs in its process. Each input then wakes some threads one after
+    /// another, which takes a third of the time if all of them run on one processor.
+    serves: bool,
+}
+
+const FUZZERS: [Fuzzer; 5] = [
+    Fuzzer { name: "config", begin: &["fuzz/corpus/config", "tests/dts"], serves: false },
+    Fuzzer { name: "handle", begin: &["fuzz/corpus/handle"], serves: false },
+    Fuzzer { name: "policy", begin: &["seccomp"], serves: false },
+    Fuzzer { name: "session", begin: &["fuzz/corpus/session"], serves: true },
+    Fuzzer { name: "calls", begin: &["fuzz/corpus/calls"], serves: true },
 ];
 
 /// Counts edges and comparisons, for libFuzzer.
@@ -32,8 +50,8 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 /// The cargo profile: that of programs for emulated machines, with debug assertions and some
 /// optimisation.
 const PROFILE: &str = "guest";
-/// Most bytes of an input.
-const LONGEST: &str = "-max_len=4096";
+/// Most bytes of an input. libFuzzer cuts longer ones off.
+const MAX_BYTES: u64 = 4096;
 
 /// Run the fuzzers of device trees, messages, calls, graphic handles and lists of system calls
 #[derive(Debug, Args)]
@@ -45,10 +63,18 @@ pub(crate) struct FuzzArgs {
     /// Run each fuzzer for this many minutes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     minutes: u64,
+
+    /// Run this many processes at once: of several fuzzers, or more than one of a fuzzer
+    #[arg(long, value_name = "N", default_value_t = processors(), value_parser = clap::value_parser!(u16).range(1..=512))]
+    jobs: u16,
 }
 
 fn fuzzers() -> PossibleValuesParser {
-    FUZZERS.map(|(name, _)| name).into()
+    FUZZERS.map(|fuzzer| fuzzer.name).into()
+}
+
+fn processors() -> u16 {
+    available_parallelism().map_or(1, |count| u16::try_from(count.get()).unwrap_or(512).min(512))
 }
 
 /// Runs the fuzzers for some minutes each. Inputs that reach new code stay in `target/fuzz/corpus`;
@@ -58,15 +84,51 @@ fn fuzzers() -> PossibleValuesParser {
 /// If they cannot be built, or one fails; the message contains the path of the failing input.
 pub(crate) fn run(args: &FuzzArgs) -> Result<()> {
     ensure_tools(&[LINKER, FUZZ].concat())?;
+    run_all(&args.only, 60 * args.minutes, args.jobs.into())
+}
+
+/// Runs the wanted fuzzers, all for no names, for `seconds` each. Runs `jobs` processes at once.
+/// After a failure no other fuzzer begins.
+fn run_all(only: &[String], seconds: u64, jobs: usize) -> Result<()> {
     let messages = build()?;
-    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
-    for (name, begin) in FUZZERS.iter().filter(|(name, _)| wanted(name)) {
-        let program = executable(&messages, &format!("fuzz-{name}"));
-        let program = program.with_context(|| format!("cargo made no fuzzer {name}"))?;
-        let inputs = run_one(name, &program, begin, 60 * args.minutes)?;
-        println!("{name}: {inputs} inputs in {} min", args.minutes);
+    let mut ready = Vec::new();
+    for fuzzer in FUZZERS {
+        let program = executable(&messages, &format!("fuzz-{}", fuzzer.name));
+        let program = program.with_context(|| format!("cargo made no fuzzer {}", fuzzer.name))?;
+        if only.is_empty() || only.iter().any(|only| only == fuzzer.name) {
+            ready.push((fuzzer, program));
+        }
     }
-    Ok(())
+    let (at_once, processes) = split(jobs, ready.len());
+    let (next, has_failed, done) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(Ok(())));
+    thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while !has_failed.load(Ordering::Relaxed) {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((fuzzer, program)) = ready.get(place) else { break };
+                    let numbers = place * processes..(place + 1) * processes;
+                    let result = run_processes(fuzzer, program, numbers, seconds);
+                    has_failed.fetch_or(result.is_err(), Ordering::Relaxed);
+                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                    match result {
+                        Ok(line) => println!("{line}"),
+                        Err(error) if done.is_ok() => *done = Err(error),
+                        // It would be lost otherwise.
+                        Err(error) => println!("{error:#}"),
+                    }
+                }
+            });
+        }
+    });
+    done.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns how many fuzzers run at once, and in how many processes each, if `jobs` processes may
+/// run at once.
+fn split(jobs: usize, fuzzers: usize) -> (usize, usize) {
+    let processes = (jobs / fuzzers).max(1);
+    (jobs.min(fuzzers), processes)
 }
 
 /// Builds the fuzzers, and returns cargo's messages.
@@ -82,26 +144,88 @@ fn build() -> Result<String> {
     output_of(command.stderr(Stdio::inherit()))
 }
 
-/// Runs one fuzzer, and returns the number of inputs that it executed.
-fn run_one(name: &str, program: &Path, begin: &[&str], seconds: u64) -> Result<u64> {
+/// Runs the processes with these numbers, of one fuzzer, at once. Returns a line with the number of
+/// inputs that they executed, as libFuzzer counts them.
+fn run_processes(fuzzer: &Fuzzer, program: &Path, numbers: Range<usize>, seconds: u64) -> Result<String> {
+    let (start, processes) = (Instant::now(), numbers.len());
+    let inputs = thread::scope(|scope| {
+        let run = |number| move || run_one(fuzzer, program, number, seconds);
+        let running: Vec<_> = numbers.map(|number| scope.spawn(run(number))).collect();
+        let results = running.into_iter().map(|running| running.join());
+        results.map(|result| result.unwrap_or_else(|_| bail!("a thread panicked"))).sum::<Result<u64>>()
+    })?;
+    let took = start.elapsed().as_secs().max(1);
+    let of = if processes == 1 { String::new() } else { format!(" of {processes} processes") };
+    Ok(format!("{}: {inputs} inputs{of} in {took} s, {} in a second", fuzzer.name, inputs / took))
+}
+
+/// Runs the process with this number, and returns the number of inputs that it executed.
+fn run_one(fuzzer: &Fuzzer, program: &Path, number: usize, seconds: u64) -> Result<u64> {
     let root = workspace_root();
-    let [corpus, failures] =
-        ["corpus", "failures"].map(|folder| root.join("target/fuzz").join(folder).join(name));
-    for folder in [&corpus, &failures] {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let place = |folder: &str| -> Result<PathBuf> {
+        let folder = root.join("target/fuzz").join(folder).join(fuzzer.name);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder)
+    };
+    let (corpus, failures) = (place("corpus")?, place("failures")?);
+    let mut command = leashed(program);
+    command.args(["-timeout=120", "-print_final_stats=1", "-verbosity=0", "-close_fd_mask=1"]);
+    command.args([format!("-max_len={MAX_BYTES}"), format!("-max_total_time={seconds}")]);
+    command.arg(format!("-artifact_prefix={}/", failures.display()));
+    command.arg(&corpus).args(fuzzer.begin.iter().map(|folder| root.join(folder)));
+    if fuzzer.serves {
+        // This thread starts the process and then only waits.
+        stay_on(number).context("cannot choose a processor")?;
     }
-    let mut fuzzer = leashed(program);
-    fuzzer.args([LONGEST, "-timeout=120", "-print_final_stats=1", "-verbosity=0", "-close_fd_mask=1"]);
-    fuzzer.arg(format!("-max_total_time={seconds}")).arg(format!("-artifact_prefix={}/", failures.display()));
-    fuzzer.arg(&corpus).args(begin.iter().map(|folder| root.join(folder)));
     let (mut inputs, mut last) = (None, Vec::new());
-    let status = each_line(&mut fuzzer, |line| {
+    let status = each_line(&mut command, |line| {
         if let Some(count) = line.strip_prefix("stat::number_of_executed_units:") {
             inputs = count.trim().parse().ok();
         }
         last.push(line.to_owned());
     })?;
-    let line = line_of(&fuzzer);
+    let line = line_of(&command);
     ensure!(status.success(), "`{line}` failed: {status}\n{}", last.join("\n"));
     inputs.with_context(|| format!("`{line}` did not print the number of executed inputs"))
+}
+
+/// Lets this thread, and the processes that it starts, run on one processor: each number selects
+/// one of those that the thread may use.
+fn stay_on(number: usize) -> rustix::io::Result<()> {
+    let permitted = sched_getaffinity(None)?;
+    let processors: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&of| permitted.is_set(of)).collect();
+    let mut one = CpuSet::new();
+    one.set(processors[number % processors.len()]);
+    sched_setaffinity(None, &one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_shared_among_the_fuzzers() {
+        for (jobs, fuzzers, expected) in
+            [(1, 5, (1, 1)), (2, 5, (2, 1)), (5, 5, (5, 1)), (16, 5, (5, 3)), (8, 1, (1, 8))]
+        {
+            assert_eq!(split(jobs, fuzzers), expected, "{jobs} processes for {fuzzers} fuzzers");
+        }
+    }
+
+    #[test]
+    fn every_fuzzer_runs_and_has_short_inputs_to_begin_with() {
+        let root = workspace_root();
+        let manifest = fs::read_to_string(root.join("fuzz/Cargo.toml")).expect("a manifest");
+        let built = manifest.lines().filter_map(|line| line.strip_prefix("name = \"fuzz-"));
+        let mut built: Vec<_> = built.map(|name| name.trim_end_matches('"')).collect();
+        let mut run = FUZZERS.map(|fuzzer| fuzzer.name);
+        built.sort_unstable();
+        run.sort_unstable();
+        assert_eq!(built, run);
+        for fuzzer in FUZZERS {
+            let files = fuzzer.begin.iter().flat_map(|folder| fs::read_dir(root.join(folder)).expect(folder));
+            let lengths = files.map(|file| file.and_then(|file| file.metadata()).expect("a file").len());
+            assert!(lengths.filter(|length| *length <= MAX_BYTES).count() > 1, "{}", fuzzer.name);
+        }
+    }
 }
