@@ -26,6 +26,8 @@ pub struct MemfdSource {
     backing: Backing,
     /// Whether each file gets all its pages when it is made.
     populates: bool,
+    /// The uid that owns the files. Read once, since the seccomp filter does not permit the call.
+    owner: u32,
 }
 
 impl MemfdSource {
@@ -43,7 +45,8 @@ impl MemfdSource {
     /// If /proc is not mounted.
     pub(crate) fn with(factory: MemfdFactory, page: PageSize, backing: Backing) -> io::Result<Self> {
         let descriptors = Arc::new(DescriptorDirectory::open()?);
-        Ok(Self { factory, descriptors, page, backing, populates: false })
+        let owner = geteuid().as_raw();
+        Ok(Self { factory, descriptors, page, backing, populates: false, owner })
     }
 
     /// Gives each file all its pages when it is made. They come from the pages that the
@@ -80,8 +83,8 @@ impl FileSource for MemfdSource {
             return invalid("it lacks the seals of the service's files".to_owned());
         }
         let (size, owner) = size_and_owner(fd)?;
-        if owner != geteuid().as_raw() {
-            let why = format!("uid {owner} made it, but this service has uid {}", geteuid());
+        if owner != self.owner {
+            let why = format!("uid {owner} made it, but this service has uid {}", self.owner);
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
         }
         if size != bytes.get() {
