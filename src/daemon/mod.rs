@@ -184,7 +184,7 @@ fn serve(arguments: &Arguments, inherited: io::Result<()>, output: &logging::Out
     #[cfg(soong)]
     let (confine, is_confined) = (|| Ok(()), false);
     #[cfg(not(soong))]
-    let (passed, store) = (Passed::announced()?, Store::open()?);
+    let (passed, store) = (Passed::announced()?, Store::open());
     #[cfg(not(soong))]
     let transports = Transports::open(&arguments.transport, &config.policy, &passed.sockets)?;
     #[cfg(soong)]

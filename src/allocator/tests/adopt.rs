@@ -6,11 +6,6 @@ use crate::allocator::NotAdopted;
 use crate::sys::memfd::{MemfdFactory, close_seals};
 use crate::units::BufferId;
 
-fn charged(allocator: &Allocator, uid: u32) -> (u64, u64) {
-    let usage = &allocator.usage(&caller(uid))[0];
-    (usage.bytes, usage.buffers)
-}
-
 #[test]
 fn a_presented_buffer_has_its_id_heap_label_and_size_and_is_released_as_before() {
     let first = still(config());

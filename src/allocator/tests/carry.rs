@@ -11,11 +11,6 @@ fn carried(allocator: &Allocator) -> Vec<Carried> {
     allocator.carried().map(|carried| carried.expect("descriptors are left")).collect()
 }
 
-fn charged(allocator: &Allocator, uid: u32) -> (u64, u64) {
-    let usage = &allocator.usage(&caller(uid))[0];
-    (usage.bytes, usage.buffers)
-}
-
 #[test]
 fn the_next_service_counts_and_describes_every_buffer_as_before() {
     let first = still(config());

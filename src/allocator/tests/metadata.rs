@@ -18,11 +18,6 @@ pub(super) fn images(count: i32) -> Request {
     Request { selection: names(&["system"]), metadata: Some(metadata), ..request(0, count, PAGE) }
 }
 
-fn charged(allocator: &Allocator) -> (u64, u64) {
-    let usage = allocator.usage(&caller(1));
-    (usage[0].bytes, usage[0].buffers)
-}
-
 fn own(allocator: &Allocator) -> Vec<Record> {
     allocator.buffers(&caller(1)).into_iter().map(|view| view.record).collect()
 }
@@ -32,15 +27,15 @@ fn metadata_is_charged_to_the_client_and_to_no_heap() {
     let allocator = still(config());
     let grants = allocator.allocate(&caller(1), &images(2)).expect("room");
     assert!(grants.iter().all(|grant| grant.metadata.is_some()));
-    assert_eq!(charged(&allocator), (2 * (PAGE + 8192), 2));
+    assert_eq!(charged(&allocator, 1), (2 * (PAGE + 8192), 2));
     let system = allocator.stats()[1].counters;
     assert_eq!((system.buffers, system.bytes), (2, 2 * PAGE));
     let graphics: Vec<_> = own(&allocator).iter().map(|record| record.graphic.expect("an image").0).collect();
     assert_eq!(graphics, [GRAPHIC; 2]);
     drop(grants);
-    assert_eq!(charged(&allocator), (0, 0));
+    assert_eq!(charged(&allocator, 1), (0, 0));
     let plain = allocator.allocate(&caller(1), &request(1, 1, PAGE)).expect("room");
-    assert_eq!((charged(&allocator), plain[0].metadata.is_none()), ((PAGE, 1), true));
+    assert_eq!((charged(&allocator, 1), plain[0].metadata.is_none()), ((PAGE, 1), true));
 }
 
 #[test]
@@ -48,7 +43,7 @@ fn the_quota_counts_metadata_and_no_reservation_lends_to_images() {
     let allocator = still(config());
     // 8 MiB: as many pages as buffers, and two of metadata each.
     let quota_buffers = allocator.allocate(&caller(1), &images(64)).expect("room");
-    assert_eq!(charged(&allocator).0, 64 * 3 * PAGE);
+    assert_eq!(charged(&allocator, 1).0, 64 * 3 * PAGE);
     drop(quota_buffers);
     let reserved = allocator
         .reserve(&caller(1), &Request { metadata: None, ..images(2) })
@@ -72,7 +67,7 @@ fn a_failure_of_any_call_for_a_file_leaves_everything_as_before() {
         script.fail(0..0, 0);
         let Err(failed) = made else { break };
         assert_eq!(failed.failure(), Some(Failure::Backend), "call {calls}: {failed}");
-        assert_eq!((charged(&allocator), script.files()), ((0, 0), files), "call {calls}");
+        assert_eq!((charged(&allocator, 1), script.files()), ((0, 0), files), "call {calls}");
         let system = allocator.stats()[1].counters;
         assert_eq!((system.buffers, system.bytes), (0, 0), "call {calls}");
         calls += 1;
@@ -107,7 +102,7 @@ fn a_buffer_is_released_with_the_last_of_its_files_whichever_that_is() {
     };
     let held_after_events = || {
         allocator.work_off_events();
-        charged(&allocator).1
+        charged(&allocator, 1).1
     };
     let (buffer, metadata) = image();
     drop(metadata);

@@ -92,6 +92,12 @@ fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// Returns the bytes and buffers that are charged to `uid`.
+fn charged(allocator: &Allocator, uid: u32) -> (u64, u64) {
+    let usage = &allocator.usage(&caller(uid))[0];
+    (usage.bytes, usage.buffers)
+}
+
 /// Waits until `uid` holds `buffers`.
 fn await_held(allocator: &Allocator, uid: u32, buffers: u64) {
     eventually("releases are noticed", || allocator.usage(&caller(uid))[0].buffers == buffers);

@@ -101,21 +101,25 @@ impl Header {
 }
 
 impl Store {
-    /// Makes the sockets, if systemd started this process and its limit of descriptors is not too
-    /// low. Called before the seccomp filter applies.
+    /// Makes the sockets, if systemd started this process. Called before the seccomp filter
+    /// applies. `None`, with a line in the log, if there are no descriptors for them.
+    pub(super) fn open() -> Option<Self> {
+        if !supervisor::stores() {
+            return None;
+        }
+        let made = Self::make();
+        let why = |error| log::warn!("a restart does not keep live buffers in the books: {error:#}");
+        made.map_err(why).ok()
+    }
+
+    /// Makes the sockets.
     ///
     /// # Errors
-    /// As socketpair(2).
-    pub(super) fn open() -> anyhow::Result<Option<Self>> {
-        if !supervisor::stores() {
-            return Ok(None);
-        }
+    /// If the process's limit of descriptors is too low; as socketpair(2).
+    fn make() -> anyhow::Result<Self> {
         let limit = fd::limit().context("cannot read the limit of descriptors")?;
         let count = (limit / DESCRIPTORS_EACH).min(MAX_SOCKETS);
-        if count == 0 {
-            log::info!("a restart does not keep live buffers in the books: RLIMIT_NOFILE is {limit}");
-            return Ok(None);
-        }
+        ensure!(count > 0, "RLIMIT_NOFILE is {limit}, but it must be at least {DESCRIPTORS_EACH}");
         let mut pairs = Vec::new();
         for _ in 0..count {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -124,7 +128,7 @@ impl Store {
             set_socket_send_buffer_size(&from, QUEUE_BYTES).context("SO_SNDBUF")?;
             pairs.push((from, to));
         }
-        Ok(Some(Self { pairs }))
+        Ok(Self { pairs })
     }
 
     /// Ends the service of the allocator and gives its live buffers to systemd, for the next
