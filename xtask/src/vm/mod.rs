@@ -3,6 +3,7 @@
 //! different kernels.
 
 mod args;
+mod boot;
 mod foreign;
 mod guest;
 mod initramfs;
@@ -16,25 +17,25 @@ mod systemd;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 pub(crate) use self::args::VmArgs;
+use self::boot::boot;
 use self::initramfs::Initramfs;
 use self::kernel::{Entry, KERNELS, Kernel};
 use self::machine::Programs;
 use self::progress::Progress;
 use self::systemd::Release;
 use crate::needs::{self, ARCHIVE, GUEST, LINKER};
-use crate::process::{Killed, find_program, line_of, lossy_lines, run as run_program};
-use crate::tally::{Tally, plain};
+use crate::process::{find_program, run as run_program};
+use crate::tally::Tally;
 use crate::tools::{Tool, cache_dir, ensure_tools};
 
 /// Whether the guests must end.
@@ -256,15 +257,24 @@ impl Guests<'_> {
         let emulator = self.prepare(entry, kernel, scratch.path())?;
         let mut log = self.log_of(entry.name).as_deref().map(create_log).transpose()?;
         let timeout = Duration::from_secs(self.args.timeout);
-        let mut progress = Progress::of(course);
-        if self.args.observe {
-            observe::spare(&mut progress);
-        }
-        boot(entry.name, emulator, log.as_mut(), timeout, progress, tally)
+        let begin = || {
+            let mut progress = Progress::of(course);
+            if self.args.observe {
+                observe::spare(&mut progress);
+            }
+            progress
+        };
+        boot(entry.name, emulator, log.as_mut(), timeout, begin, tally)
     }
 
-    /// Creates the guest's files in `scratch`. Returns the command that boots it.
-    fn prepare(&self, entry: &Entry, kernel: &Kernel, scratch: &Path) -> Result<Command> {
+    /// Creates the guest's files in `scratch`. Returns a function that returns the command which
+    /// boots it.
+    fn prepare<'a>(
+        &self,
+        entry: &'a Entry,
+        kernel: &'a Kernel,
+        scratch: &Path,
+    ) -> Result<impl Fn() -> Command + use<'a>> {
         let _alone = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
         let course = self.args.course(entry);
         let initrd = scratch.join("initramfs.gz");
@@ -286,11 +296,14 @@ impl Guests<'_> {
             observe::furnish(&mut root, Progress::of(course));
         }
         write_initramfs(&initrd, root, &self.programs[entry.machine.name], kernel)?;
-        let mut emulator = entry.machine.boot(&kernel.image, &initrd, entry.append);
-        if entry.takes_device_tree {
-            emulator.arg("-dtb").arg(compile_device_tree(scratch)?);
-        }
-        Ok(emulator)
+        let blob = entry.takes_device_tree.then(|| compile_device_tree(scratch)).transpose()?;
+        Ok(move || {
+            let mut emulator = entry.machine.boot(&kernel.image, &initrd, entry.append);
+            if let Some(blob) = &blob {
+                emulator.arg("-dtb").arg(blob);
+            }
+            emulator
+        })
     }
 }
 
@@ -313,53 +326,6 @@ fn write_initramfs(path: &Path, mut root: Initramfs, programs: &Programs, kernel
     root.modules("/modules", &kernel.modules)?;
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     root.write_to(file).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Boots the guest, reads its serial log to the end and evaluates it.
-fn boot(
-    name: &str,
-    mut command: Command,
-    mut log: Option<&mut File>,
-    timeout: Duration,
-    mut progress: Progress,
-    tally: &mut Tally,
-) -> Result<()> {
-    let start = Instant::now();
-    let deadline = start + timeout;
-    let line = line_of(&command);
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut guest = Killed(command.spawn().with_context(|| format!("cannot start `{line}`"))?);
-    let serial = guest.0.stdout.take().context("the emulator has no output")?;
-    let (sender, lines) = mpsc::channel();
-    // Ends with the emulator's output or, if the guest was ended early, with the following line.
-    std::thread::spawn(move || lossy_lines(serial).try_for_each(|line| sender.send(line)));
-
-    let result = loop {
-        if let Err(error) = check_wanted() {
-            break Err(error);
-        }
-        match lines.recv_timeout(TICK) {
-            Ok(text) => {
-                let text = plain(&text.context("cannot read the guest's serial log")?);
-                if let Some(log) = &mut log {
-                    writeln!(log, "{text}").context("cannot write the guest's log")?;
-                }
-                println!("{name}| {text}");
-                if let Some(told) = progress.feed(&text, Instant::now()) {
-                    println!("{name}: {told}");
-                }
-            }
-            Err(RecvTimeoutError::Disconnected) => break progress.judge(),
-            Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
-            Err(RecvTimeoutError::Timeout) => {
-                let place = progress.place();
-                break Err(anyhow!("the guest did not end within {} s; it was {place}", timeout.as_secs()));
-            }
-        }
-    };
-    *tally += progress.tally();
-    println!("{name}: {} in {:.1} s", progress.tally(), start.elapsed().as_secs_f64());
-    result
 }
 
 #[cfg(test)]

@@ -102,6 +102,11 @@ impl Progress {
         text
     }
 
+    /// Returns whether the guest's kernel has panicked.
+    pub(super) fn has_panicked(&self) -> bool {
+        self.panic.is_some()
+    }
+
     /// Returns the last step, for a guest that did not finish.
     pub(super) fn place(&self) -> String {
         match (&self.running, self.done.last()) {
