@@ -17,7 +17,7 @@ pub struct HeapCounters {
     pub reserved_bytes: u64,
     /// ION's `alloc_bytes_wm`: highest value of `bytes`; never reset.
     pub bytes_watermark: u64,
-    /// Buffers allocated since the start.
+    /// Buffers allocated since the start, and those of an earlier service that it took over.
     pub allocations: u64,
     /// Buffers released since the start.
     pub frees: u64,

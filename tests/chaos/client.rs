@@ -8,8 +8,10 @@ use fastrand::Rng;
 use nix::unistd::{Gid, Uid, alarm, setgid, setgroups, setuid};
 use std::env;
 use std::io::{self, BufRead, Read, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
+use vendor_anion_allocator::aidl::vendor::anion::allocator::BufferInfo::BufferInfo;
 
 /// The variables of a client: its uid, and the path of the socket.
 pub(crate) const UID: &str = "ANION_CHAOS_UID";
@@ -31,6 +33,8 @@ struct Life {
     client: Client,
     held: Vec<Held>,
     reservation: Option<Reservation>,
+    /// The number of the service to which the buffers were presented.
+    generation: u64,
 }
 
 /// Executes the orders of standard input, lines of the form `SEED OPERATIONS`, until it ends.
@@ -57,6 +61,7 @@ pub(crate) fn live() {
         if let Some(life) = &mut life {
             life.rng = Rng::with_seed(seed);
             (0..operations).for_each(|_| life.step());
+            life.present();
         }
         println!("{WAITS}");
         io::stdout().flush().expect("the parent reads");
@@ -74,7 +79,8 @@ fn connect(socket: PathBuf) -> Option<Client> {
 
 impl Life {
     fn new(client: Client) -> Self {
-        Self { rng: Rng::new(), client, held: Vec::new(), reservation: None }
+        let generation = client.generation();
+        Self { rng: Rng::new(), client, held: Vec::new(), reservation: None, generation }
     }
 
     /// Makes one call, or releases a buffer. The result of a call depends on other processes: the
@@ -92,6 +98,30 @@ impl Life {
         }
         while self.held.len() > MAX_HELD {
             self.release();
+        }
+    }
+
+    /// Presents all buffers to a service that has started since the last call. It must count each
+    /// of them, unless it has ended again.
+    fn present(&mut self) {
+        // Detects that the service has ended.
+        if self.client.pressure().is_err() || self.client.generation() == self.generation {
+            return;
+        }
+        self.generation = self.client.generation();
+        for file in self.held.iter().filter_map(Held::file) {
+            let file = ParcelFileDescriptor::new(file.as_fd().try_clone_to_owned().expect("copied"));
+            let counted = self.client.call(|service| service.adopt(&file, 0));
+            if self.client.generation() != self.generation {
+                return;
+            }
+            let id = counted.expect("a service of the same uid made it");
+            let described = self.client.call(|service| service.describe(&file));
+            let is_known = |info: &BufferInfo| {
+                info.id == id && info.ownerUid.cast_unsigned() == Uid::effective().as_raw()
+            };
+            let has_ended = self.client.generation() != self.generation;
+            assert!(has_ended || described.as_ref().is_ok_and(is_known), "{described:?}");
         }
     }
 
