@@ -2,7 +2,7 @@
 //! Carries live buffers over a restart, through the descriptors that systemd stores for a service
 //! (`FileDescriptorStoreMax=`).
 //!
-//! A service that stops writes the descriptions of its buffers to a memfd ([`state`]). It sends
+//! A service that stops writes the descriptions of its buffers to a memfd (`state.rs`). It sends
 //! their descriptors into sockets whose other ends nothing reads, so the kernel keeps them in
 //! flight. systemd stores the memfd and these ends: a few descriptors for any number of buffers.
 //! The next service, of the same or another version, gets them when it starts.
