@@ -20,8 +20,6 @@ use std::sync::atomic::Ordering;
 
 /// The beginning of the names of buffers' files.
 const NAME: &str = "anion:";
-/// The reason why a file of another kind is refused.
-const NO_BUFFER: &str = "it is no memfd with the seals of a buffer";
 
 /// Reason why a file is not counted.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +36,15 @@ pub enum NotAdopted {
     /// The kernel failed, or descriptors have run out.
     #[error("cannot open the buffer again: {0}")]
     Io(io::Error),
+}
+
+impl From<NotHeld> for NotAdopted {
+    fn from(why: NotHeld) -> Self {
+        match why {
+            NotHeld::Io(error) if error.kind() != io::ErrorKind::PermissionDenied => Self::Io(error),
+            other => Self::NotOurs(other.to_string()),
+        }
+    }
 }
 
 /// The parts of a buffer's file that prove its origin.
@@ -60,26 +67,14 @@ impl Allocator {
         let _turn = self.turns.take(caller.uid);
         let fd = fd.as_fd();
         self.work_off_events();
-        // Checks the kind first: the file system of another file may not answer.
-        let inode = match sys::memfd::is_sealed(fd) || sys::dma_buf::is_dma_buf(fd) {
-            true => sys::fd::inode(fd).map_err(NotAdopted::Io)?,
-            false => return Err(NotAdopted::NotOurs(NO_BUFFER.to_owned())),
-        };
-        if let Some(known) = self.owned(caller, inode) {
-            return known;
+        if let Some(live) = self.owned(caller, fd) {
+            return live;
         }
         let origin = origin(fd)?;
-        let not_ours = |why: NotHeld| NotAdopted::NotOurs(why.to_string());
         let heap = self.find_heap(origin.heap.as_str());
-        let heap = heap.ok_or_else(|| not_ours(NotHeld::NoHeap(origin.heap.clone())))?;
+        let heap = heap.ok_or_else(|| NotHeld::NoHeap(origin.heap.clone()))?;
         let own = fd.try_clone_to_owned().map_err(NotAdopted::Io)?;
-        let memory = self.open_again(own, origin.bytes, origin.backing).map_err(|error| match error {
-            NotHeld::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                NotAdopted::NotOurs(error.to_string())
-            }
-            NotHeld::Io(error) => NotAdopted::Io(error),
-            other => not_ours(other),
-        })?;
+        let memory = self.open_again(own, origin.bytes, origin.backing)?;
         let record = Record {
             id: self.id_for(id),
             heap,
@@ -88,7 +83,7 @@ impl Allocator {
             pid: caller.pid,
             label: origin.label,
             graphic: None,
-            inode: inode.number,
+            inode: memory.inode().number,
             created: since_boot(),
         };
         if let Err(full @ Refusal::ServiceFull { .. }) = self.registry().ledger.check(&record.claim()) {
@@ -96,19 +91,16 @@ impl Allocator {
         }
         let id = record.id;
         match self.hold(record, memory, None) {
-            Ok(()) => Ok(id),
-            // Another thread of the caller presented it at the same time.
-            Err(NotHeld::Known) => self.owned(caller, inode).unwrap_or(Err(NotAdopted::OfAnother)),
-            Err(NotHeld::Io(error)) => Err(NotAdopted::Io(error)),
-            Err(other) => Err(not_ours(other)),
+            // Another thread presented it at the same time.
+            Err(NotHeld::Known) => self.owned(caller, fd).unwrap_or(Err(NotHeld::Known.into())),
+            held => Ok(held.map(|()| id)?),
         }
     }
 
-    /// Returns the id of the live buffer with this file, if the caller owns it; `None` if no live
-    /// buffer has the file.
-    fn owned(&self, caller: &Caller, inode: sys::fd::Inode) -> Option<Result<BufferId, NotAdopted>> {
-        let registry = self.registry();
-        let record = &registry.live(registry.with_inode(inode)?)?.record;
+    /// Returns the id of the live buffer with this file, if the caller owns it; `None` if the file
+    /// is no live buffer.
+    fn owned(&self, caller: &Caller, fd: BorrowedFd<'_>) -> Option<Result<BufferId, NotAdopted>> {
+        let record = self.describe(fd).ok()?.record;
         Some(if record.uid == caller.uid { Ok(record.id) } else { Err(NotAdopted::OfAnother) })
     }
 
@@ -127,7 +119,7 @@ impl Allocator {
 fn origin(fd: BorrowedFd<'_>) -> Result<Origin, NotAdopted> {
     let not_ours = |why: &str| NotAdopted::NotOurs(why.to_owned());
     if !sys::memfd::is_sealed(fd) {
-        return Err(not_ours(NO_BUFFER));
+        return Err(not_ours("it is no memfd with the seals of a buffer"));
     }
     let name = sys::fd::memfd_name(fd).map_err(NotAdopted::Io)?;
     let name = name.as_deref().and_then(|name| name.strip_prefix(NAME));

@@ -6,7 +6,6 @@ use super::Allocator;
 use super::metadata::MetadataFile;
 use super::registry::{Live, Record};
 use crate::heap::Stored;
-use crate::pool::TrustDomain;
 use crate::source::{File, Memory};
 use crate::units::{BackedBytes, Backing, HeapName};
 use std::io;
@@ -59,10 +58,8 @@ impl Allocator {
             inode: memory.inode(),
             stored: Stored { memory: memory.into(), watch },
             metadata,
-            // Has no effect: the memory is never pooled.
-            domain: TrustDomain::Uid(uid),
+            domain: None,
             lender: None,
-            is_carried: true,
             record,
         };
         let refused = self.registry().insert_held(&self.heaps[heap], Box::new(live));

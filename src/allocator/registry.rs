@@ -65,13 +65,11 @@ pub(super) struct Live {
     pub(super) metadata: Option<Arc<MetadataFile>>,
     /// Identity of the client's file.
     pub(super) inode: Inode,
-    /// The domain of the client that holds it.
-    pub(super) domain: TrustDomain,
+    /// The domain of the client that holds it. `None` for a buffer of an earlier service, which is
+    /// never pooled: the heap may have another configuration, and other clients may have held it.
+    pub(super) domain: Option<TrustDomain>,
     /// The reservation that lent it.
     pub(super) lender: Option<ReservationId>,
-    /// Whether an earlier service made it. Such memory is never pooled: the heap may have another
-    /// configuration, and other clients may have held it.
-    pub(super) is_carried: bool,
 }
 
 impl Live {

@@ -196,10 +196,8 @@ impl Allocator {
 
     /// Moves a buffer without holders to its heap's pool. No lock is held while it asks the kernel.
     fn look_at(&self, id: BufferId) -> Release {
-        let found = self
-            .registry()
-            .live(id)
-            .map(|live| (live.files(), (!live.is_carried).then(|| live.domain.clone()), live.record.claim()));
+        let found =
+            self.registry().live(id).map(|live| (live.files(), live.domain.clone(), live.record.claim()));
         let Some(((stored, metadata), domain, claim)) = found else { return Release::Gone };
         let (index, bytes) = (claim.heap, claim.bytes);
         if ReleaseMechanism::of(stored.memory.backing()) == ReleaseMechanism::Token {

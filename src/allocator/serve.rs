@@ -312,8 +312,8 @@ impl Allocator {
             };
             let (heap_id, heap_name) = (heap.id(), heap.name().clone());
             grants.push(Grant { fd, metadata: metadata_fd, id, bytes, heap_id, heap_name, backing });
-            let (domain, metadata) = (domain.clone(), metadata.map(Arc::new));
-            batch.push(Live { record, stored, metadata, inode, domain, lender: None, is_carried: false });
+            let (domain, metadata) = (Some(domain.clone()), metadata.map(Arc::new));
+            batch.push(Live { record, stored, metadata, inode, domain, lender: None });
         }
         booking.insert(batch);
         self.liveness.unwatched(caller.uid, &unwatched, bytes.get(), now);
